@@ -1,0 +1,132 @@
+/**
+ * What the HTTP front sees of the store: synchronous reads from the maps, and writes that are batched to the
+ * thread that owns the key's shard. Front thread only.
+ */
+import type { ErrorCode } from "../util/errors.ts";
+
+/**
+ * A key, as bytes in a buffer that its caller reuses: the bytes are `bytes[0 .. length)`. Every call that
+ * takes one reads it before it returns.
+ */
+export interface KeyBytes {
+  readonly bytes: Uint8Array;
+  length: number;
+}
+
+/**
+ * The answer of `Vault.find`. One object that the vault reuses: valid until the next call of `find`.
+ * "absent" is only said when it is known.
+ */
+export interface Found {
+  state: "found" | "absent" | "damaged";
+  /** The stored kind: a JSON answer `{"value":…}` ready to send, or raw bytes. */
+  json: boolean;
+  /** Content type to send: "application/json" for JSON. */
+  contentType: string;
+  /** Size of what a GET sends, in bytes (for JSON: of the whole `{"value":…}` text). */
+  valueBytes: number;
+  /** The version with its quotes, 34 ASCII bytes; the same scratch array in every answer. */
+  etag: Uint8Array;
+  /** The whole value, where it is one record (valueBytes ≤ CHUNK_BYTES). A view of mapped memory: use it at once. */
+  view(): Uint8Array;
+  /** Opens the value for streaming, whatever its size. The caller must close it. */
+  open(): ValueReader;
+}
+
+/** A value being streamed out. What it reads stays mapped, even if the key is replaced or deleted meanwhile. */
+export interface ValueReader {
+  readonly valueBytes: number;
+  /**
+   * The bytes from `offset` on, as far as they lie in one piece (1 byte to CHUNK_BYTES): a view of mapped
+   * memory, valid until close. Throws VaultError("corrupt") when the piece's checksum does not hold.
+   */
+  read(offset: number): Uint8Array;
+  /** Releases the maps; calling it twice is harmless. */
+  close(): void;
+}
+
+export type WriteVerb = "put" | "post" | "delete";
+
+/** A write without its body. Strings are as the client sent them; empty means that the header was absent. */
+export interface WriteHead {
+  verb: WriteVerb;
+  key: KeyBytes;
+  /** The body is a JSON document `{"value":…}` to be checked; otherwise raw bytes. */
+  json: boolean;
+  /** Content type to store with raw bytes. */
+  contentType: string;
+  ifMatch: string;
+  ifNoneMatch: string;
+}
+
+/** The outcome of a write. One object that the vault reuses: valid during the callback. */
+export interface WriteResult {
+  /** null: done. Otherwise what went wrong. */
+  error: ErrorCode | null;
+  /** More detail than the error table's sentence, or empty. */
+  detail: string;
+  /** put, post: the key was new. */
+  created: boolean;
+  /** delete: there was something to delete. */
+  deleted: boolean;
+  /** Version written, with quotes (34 ASCII bytes), or null where none was. */
+  etag: Uint8Array | null;
+}
+
+export type WriteDone = (result: WriteResult) => void;
+
+/** A body that arrives in pieces. */
+export interface Upload {
+  /**
+   * Takes the next bytes (copied before it returns). False: enough for now, stop reading from the client until
+   * `onDrain` is called; bytes passed all the same are kept, so nothing is lost.
+   */
+  write(bytes: Uint8Array): boolean;
+  /** Set by the caller: called when more may be written after `write` said false. */
+  onDrain: () => void;
+  /** Set by the caller: the upload failed before commit (bad JSON, full disk); nothing was stored; called once. */
+  onFail: WriteDone;
+  /** Ends the body. Preconditions are judged here, atomically. Called once; then only `done` is called. */
+  commit(done: WriteDone): void;
+  /** Forgets the upload: the client went away. Leaves nothing behind. No callback follows. Idempotent. */
+  abort(): void;
+}
+
+/** Figures of one shard, for /_stats. */
+export interface ShardStats {
+  shard: number;
+  keys: number;
+  liveBytes: number;
+  storedBytes: number;
+  slabs: number;
+  indexBytes: number;
+  tombstones: number;
+  damagedRecords: number;
+  compactedBytes: number;
+  writesStopped: boolean;
+  diskFull: boolean;
+}
+
+export interface VaultStats {
+  shards: ShardStats[];
+  /** Writes waiting for the batch in flight, over all threads. */
+  queuedWrites: number;
+  queuedBytes: number;
+  batches: number;
+  batchedWrites: number;
+}
+
+export interface Vault {
+  find(key: KeyBytes): Found;
+  /**
+   * Queues a write whose whole body (at most CHUNK_BYTES; ignored for delete) is at hand; head and body are copied
+   * before it returns. `done` is called later, never from inside this call. False: the queue is full, `done` is
+   * not called, answer 503.
+   */
+  submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean;
+  /** Starts a body of any size that arrives in pieces. Null: the queue is full, answer 503. */
+  upload(head: WriteHead): Upload | null;
+  stats(): VaultStats;
+  /** Finishes what is in flight, syncs, releases everything. Later writes fail with "stopping". */
+  close(): Promise<void>;
+}
