@@ -1,0 +1,27 @@
+/**
+ * The shared key of `-auth`: who may read and write. Compared in constant time, over digests, so that neither
+ * the answer's time nor the key's length tells anything.
+ */
+import { hash, timingSafeEqual } from "node:crypto";
+import type { Req } from "./http.ts";
+
+export interface AuthSettings {
+  /** The key that `Authorization: Bearer` must carry. */
+  key: string;
+  /** all: every request; writes: GET and HEAD are public. */
+  mode: "all" | "writes";
+}
+
+const SCHEME = /^bearer +/i;
+
+/** Answers a function that says whether a request carries the key. */
+export function createKeyCheck(settings: AuthSettings): (req: Req) => boolean {
+  if (settings.key === "") throw new Error("the auth key is empty");
+  const expected = hash("sha256", settings.key, "buffer");
+  return (req) => {
+    const header = req.getHeader("authorization");
+    const scheme = SCHEME.exec(header);
+    if (scheme === null) return false;
+    return timingSafeEqual(hash("sha256", header.slice(scheme[0].length), "buffer"), expected);
+  };
+}

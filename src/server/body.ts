@@ -1,0 +1,299 @@
+/**
+ * One write request from its headers to its answer: receives the body, hands it to the vault, answers.
+ *
+ *                      one piece ──────────────────────────► submit ─┐
+ *   onData ─► received ┤ up to CHUNK_BYTES ─► gathered ─► submit ────┤─► done ─► answer
+ *                      └ more ─► upload.write … (pause/resume) ─► commit ┘
+ *
+ * Invariants: exactly one answer, or none when the client has gone; a body that is not committed leaves nothing
+ * in the vault; private buffers over all connections stay under RECEIVING_BYTES_MAX.
+ */
+import type { Upload, WriteHead, WriteResult, WriteVerb } from "../shards/vault.ts";
+import type { ErrorCode } from "../util/errors.ts";
+import { CHUNK_BYTES, RECEIVING_BYTES_MAX } from "../util/limits.ts";
+import { writeConditionsHold } from "./conditions.ts";
+import type { FrontContext } from "./context.ts";
+import type { Res } from "./http.ts";
+import { Linger } from "./linger.ts";
+import type { Paced } from "./pace.ts";
+import { sendError, sendErrorAndStayOpen, sendWriteResult } from "./reply.ts";
+import { DELETE, POST, PUT } from "./stats.ts";
+import { parseTarget } from "./target.ts";
+
+/** First size of a private buffer; it doubles with what really arrives. */
+const GATHER_BYTES_MIN = 16 * 1024;
+/** An upload slower than this for 10 s is closed by uWS' timer; a faster one is kept alive. */
+const UPLOAD_BYTES_PER_BEAT_MIN = 3 * 1024;
+
+const EMPTY = new Uint8Array(0);
+
+/** What the headers said. Strings only: the request itself is gone when the body comes. */
+export interface WriteHeaders {
+  verb: WriteVerb;
+  path: string;
+  json: boolean;
+  contentType: string;
+  ifMatch: string;
+  ifNoneMatch: string;
+  /** Content-Length, or Infinity for a chunked body. */
+  declaredBytes: number;
+}
+
+/** The body is coming. */
+const RECEIVING = 0;
+/** The vault has the whole body; its answer is awaited. */
+const COMMITTING = 1;
+/** The answer is given; when it was an early refusal, the rest of the body is being dropped. */
+const ANSWERED = 2;
+/** The client has gone. */
+const GONE = 3;
+
+export class WriteRequest implements Paced {
+  private readonly context: FrontContext;
+  private readonly res: Res;
+  private readonly headers: WriteHeaders;
+  private readonly startMs = performance.now();
+  private phase = RECEIVING;
+  private receivedBytes = 0;
+  private gathered: Uint8Array | null = null;
+  private upload: Upload | null = null;
+  private paused = false;
+  private paced = false;
+  private pacedBytes = 0;
+  private linger: Linger | null = null;
+
+  constructor(context: FrontContext, res: Res, headers: WriteHeaders) {
+    this.context = context;
+    this.res = res;
+    this.headers = headers;
+    context.inFlight.enter();
+  }
+
+  /** A write without a body (DELETE), in its handler. */
+  submitEmpty(): void {
+    try {
+      this.submit(EMPTY);
+    } catch (error) {
+      this.crashed(error, true);
+    }
+  }
+
+  /** A piece of the body. `chunk` is only valid during the call. */
+  data(chunk: ArrayBuffer, last: boolean): void {
+    if (this.phase !== RECEIVING) {
+      this.linger?.drop(chunk.byteLength, last);
+      return;
+    }
+    try {
+      this.take(new Uint8Array(chunk), last);
+    } catch (error) {
+      this.crashed(error, last);
+    }
+  }
+
+  private take(bytes: Uint8Array, last: boolean): void {
+    this.receivedBytes += bytes.length;
+    if (this.receivedBytes > this.context.maxValueBytes) {
+      this.fail("too_large", "", last);
+    } else if (last && this.receivedBytes === bytes.length && bytes.length <= CHUNK_BYTES) {
+      this.submit(bytes);
+    } else if (this.upload === null && this.fitsOneRecord()) {
+      if (!this.gather(bytes)) this.fail("overloaded", "too many bodies are being received; try again", last);
+      else if (last)
+        this.submit(this.gathered === null ? EMPTY : this.gathered.subarray(0, this.receivedBytes));
+    } else if (this.upload !== null || this.openUpload(last)) {
+      this.stream(bytes, last);
+    }
+  }
+
+  /** The connection is gone, at any stage. */
+  aborted(): void {
+    if (this.phase === ANSWERED) {
+      this.linger?.aborted();
+      return;
+    }
+    // While committing there is nothing to take back: the write happens, and nobody hears of it.
+    if (this.phase === RECEIVING) this.upload?.abort();
+    this.phase = GONE;
+    this.release();
+    this.context.meter.countAborted(verbIndex(this.headers.verb));
+    this.context.inFlight.leave();
+  }
+
+  beat(): void {
+    const moved = this.receivedBytes - this.pacedBytes;
+    this.pacedBytes = this.receivedBytes;
+    // Paused: uWS' timer is off, and reading again would defeat the back-pressure.
+    if (!this.paused && moved >= UPLOAD_BYTES_PER_BEAT_MIN) this.res.resume();
+  }
+
+  private fitsOneRecord(): boolean {
+    if (this.receivedBytes > CHUNK_BYTES) return false;
+    return (
+      this.headers.declaredBytes <= CHUNK_BYTES || this.headers.declaredBytes === Number.POSITIVE_INFINITY
+    );
+  }
+
+  /** Copies a piece into the private buffer. False: there is no room for more bodies. */
+  private gather(bytes: Uint8Array): boolean {
+    this.keepAlive();
+    const before = this.receivedBytes - bytes.length;
+    const capacity = this.gathered === null ? 0 : this.gathered.length;
+    if (this.receivedBytes > capacity) {
+      const wanted = Math.max(GATHER_BYTES_MIN, this.receivedBytes * 2);
+      const larger = Math.min(wanted, CHUNK_BYTES, Math.max(this.headers.declaredBytes, this.receivedBytes));
+      if (this.context.receivingBytes + larger - capacity > RECEIVING_BYTES_MAX) return false;
+      this.context.receivingBytes += larger - capacity;
+      const grown = Buffer.allocUnsafeSlow(larger);
+      if (this.gathered !== null) grown.set(this.gathered.subarray(0, before));
+      this.gathered = grown;
+    }
+    (this.gathered as Uint8Array).set(bytes, before);
+    return true;
+  }
+
+  /** Begins a body of any size, with what was gathered so far. False: answered. */
+  private openUpload(last: boolean): boolean {
+    this.keepAlive();
+    const head = this.head();
+    const refusal = adviseWrite(this.context, head);
+    if (refusal !== null) {
+      this.fail(refusal, "", last);
+      return false;
+    }
+    const upload = this.context.vault.upload(head);
+    if (upload === null) {
+      this.fail("overloaded", "", last);
+      return false;
+    }
+    this.upload = upload;
+    upload.onDrain = () => this.setPaused(false);
+    upload.onFail = (result) => this.uploadFailed(result);
+    return true;
+  }
+
+  private stream(bytes: Uint8Array, last: boolean): void {
+    const upload = this.upload as Upload;
+    let more = true;
+    if (this.gathered !== null) {
+      const before = this.receivedBytes - bytes.length;
+      more = upload.write(this.gathered.subarray(0, before));
+      this.releaseGathered();
+    }
+    if (this.phase === RECEIVING) more = upload.write(bytes) && more;
+    // The upload may have failed inside `write`.
+    if (this.phase !== RECEIVING) return;
+    if (last) {
+      this.phase = COMMITTING;
+      this.release();
+      upload.commit((result) => this.done(result));
+    } else if (!more) {
+      this.setPaused(true);
+    }
+  }
+
+  private setPaused(paused: boolean): void {
+    if (this.phase !== RECEIVING || this.paused === paused) return;
+    this.paused = paused;
+    if (paused) this.res.pause();
+    else this.res.resume();
+  }
+
+  private submit(body: Uint8Array): void {
+    this.phase = COMMITTING;
+    const accepted = this.context.vault.submit(this.head(), body, (result) => this.done(result));
+    this.release();
+    if (accepted) return;
+    this.phase = ANSWERED;
+    this.settle(sendError(this.res, "overloaded"));
+  }
+
+  /** The vault's answer to the whole write. */
+  private done(result: WriteResult): void {
+    if (this.phase !== COMMITTING) return;
+    this.phase = ANSWERED;
+    try {
+      this.res.cork(() => this.settle(sendWriteResult(this.res, this.headers.verb, result)));
+    } catch (error) {
+      // The vault answers a whole batch in one loop: what goes wrong here must not keep the others waiting.
+      this.context.log.error({ error: String(error) }, "an answer could not be sent");
+    }
+  }
+
+  /** The vault gave up on an upload before its end. */
+  private uploadFailed(result: WriteResult): void {
+    if (this.phase !== RECEIVING) return;
+    this.fail(result.error ?? "internal", result.detail, false);
+  }
+
+  /** Refuses the request with its body half received. */
+  private fail(code: ErrorCode, detail: string, last: boolean): void {
+    // Reading must go on: what is still coming is dropped.
+    this.setPaused(false);
+    this.phase = ANSWERED;
+    this.upload?.abort();
+    this.release();
+    this.res.cork(() => {
+      if (last) {
+        this.settle(sendError(this.res, code, { detail }));
+      } else {
+        this.linger = new Linger(this.res);
+        this.settle(sendErrorAndStayOpen(this.res, code, { detail }));
+      }
+    });
+  }
+
+  /** A bug, or a vault that throws: the client gets a 500, and the process lives. */
+  private crashed(error: unknown, last: boolean): void {
+    this.context.log.error({ error: error instanceof Error ? error.stack : String(error) }, "a write failed");
+    this.fail("internal", "", last);
+  }
+
+  private settle(status: number): void {
+    const { meter, inFlight } = this.context;
+    meter.count(verbIndex(this.headers.verb), status);
+    meter.writeTook(performance.now() - this.startMs);
+    inFlight.leave();
+  }
+
+  /** The vault's view of the request; made anew, because the key scratch has served others meanwhile. */
+  private head(): WriteHead {
+    const { verb, path, json, contentType, ifMatch, ifNoneMatch } = this.headers;
+    const key = this.context.key;
+    parseTarget(path, key);
+    return { verb, key, json, contentType, ifMatch, ifNoneMatch };
+  }
+
+  private keepAlive(): void {
+    if (this.paced) return;
+    this.paced = true;
+    this.context.pacer.add(this);
+  }
+
+  private release(): void {
+    if (this.paced) this.context.pacer.delete(this);
+    this.releaseGathered();
+  }
+
+  private releaseGathered(): void {
+    if (this.gathered === null) return;
+    this.context.receivingBytes -= this.gathered.length;
+    this.gathered = null;
+  }
+}
+
+/**
+ * Early advice for a large body: what the write would be refused for if it were complete now, or null. The
+ * judgement that counts is the vault's, at commit.
+ */
+export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode | null {
+  const found = context.vault.find(head.key);
+  if (found.state === "damaged") return null;
+  const exists = found.state === "found";
+  if (!writeConditionsHold(head.ifMatch, head.ifNoneMatch, exists, found.etag)) return "precondition_failed";
+  return head.verb === "post" && exists ? "exists" : null;
+}
+
+export function verbIndex(verb: WriteVerb): number {
+  return verb === "put" ? PUT : verb === "post" ? POST : DELETE;
+}

@@ -1,0 +1,40 @@
+/** What the parts of one front share. */
+import type { KeyBytes, Vault } from "../shards/vault.ts";
+import type { Pacer } from "./pace.ts";
+import type { Meter } from "./stats.ts";
+
+/** The slice of a pino logger that the front uses. */
+export interface FrontLog {
+  info(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** Requests that are not answered yet, for a graceful stop. */
+export class InFlight {
+  count = 0;
+  /** Called when the last one is answered. */
+  onIdle: (() => void) | null = null;
+
+  enter(): void {
+    this.count++;
+  }
+
+  leave(): void {
+    this.count--;
+    if (this.count === 0) this.onIdle?.();
+  }
+}
+
+export interface FrontContext {
+  readonly vault: Vault;
+  readonly log: FrontLog;
+  readonly meter: Meter;
+  readonly pacer: Pacer;
+  readonly inFlight: InFlight;
+  readonly maxValueBytes: number;
+  /** Scratch of the request at hand; no one keeps it across an event. */
+  readonly key: KeyBytes;
+  /** Private buffers of bodies being gathered, over all connections; at most RECEIVING_BYTES_MAX. */
+  receivingBytes: number;
+  stopping: boolean;
+}

@@ -1,0 +1,129 @@
+/**
+ * A value on its way out, piece by piece, as fast as the client takes it. Nothing is copied into memory of our
+ * own: what the socket does not take stays in the map until it does.
+ */
+import type { ValueReader } from "../shards/vault.ts";
+import type { FrontContext } from "./context.ts";
+import type { Res } from "./http.ts";
+import type { Paced } from "./pace.ts";
+
+/** Bytes that one client may get before the others have their turn. */
+const TURN_BYTES = 2 * 1024 * 1024;
+/** A client that takes nothing for so long is closed. */
+export const STALL_MS = 60_000;
+
+export class Download implements Paced {
+  private readonly context: FrontContext;
+  private readonly res: Res;
+  private readonly reader: ValueReader;
+  private readonly onEnd: (complete: boolean) => void;
+  /** Range of the value to send. */
+  private readonly start: number;
+  private readonly end: number;
+  /** The piece being sent, and where in the value it begins. */
+  private piece: Uint8Array;
+  private pieceOffset: number;
+  private open = true;
+  private progressOffset = -1;
+  private progressMs = 0;
+
+  /**
+   * Status and headers are written already. `first` is the piece at `start`: whoever read it knew before the
+   * status that the value is readable. `onEnd` is called once, and says whether the client got everything.
+   */
+  constructor(
+    context: FrontContext,
+    res: Res,
+    reader: ValueReader,
+    first: Uint8Array,
+    start: number,
+    end: number,
+    onEnd: (complete: boolean) => void,
+  ) {
+    this.context = context;
+    this.res = res;
+    this.reader = reader;
+    this.piece = first;
+    this.pieceOffset = start;
+    this.start = start;
+    this.end = end;
+    this.onEnd = onEnd;
+  }
+
+  /** Begins to send. To be called in the request's handler. */
+  begin(): void {
+    this.context.inFlight.enter();
+    this.pump();
+    if (!this.open) return;
+    this.res.onAborted(() => this.finish(false));
+    this.res.onWritable(() => this.pump());
+  }
+
+  /** Sends until the socket is full (false), the turn is over, or nothing is left (true). */
+  private pump(): boolean {
+    if (!this.open) return true;
+    const turnEnd = this.res.getWriteOffset() + TURN_BYTES;
+    for (;;) {
+      const offset = this.start + this.res.getWriteOffset();
+      if (offset >= this.pieceOffset + this.piece.length && !this.nextPiece(offset)) return true;
+      const from = offset - this.pieceOffset;
+      const upTo = Math.min(this.piece.length, this.end - this.pieceOffset);
+      const [taken, complete] = this.res.tryEnd(this.piece.subarray(from, upTo), this.end - this.start);
+      if (complete) {
+        this.finish(true);
+        return true;
+      }
+      if (!taken) {
+        this.context.pacer.add(this);
+        return false;
+      }
+      if (this.res.getWriteOffset() >= turnEnd) {
+        setImmediate(this.nextTurn);
+        return true;
+      }
+    }
+  }
+
+  private readonly nextTurn = () => {
+    if (this.open) this.res.cork(this.pumpCorked);
+  };
+
+  private readonly pumpCorked = () => {
+    this.pump();
+  };
+
+  /** False: the value is damaged here. The client sees a cut connection, never wrong bytes or a full length. */
+  private nextPiece(offset: number): boolean {
+    try {
+      this.piece = this.reader.read(offset);
+      this.pieceOffset = offset;
+      return true;
+    } catch (error) {
+      this.context.log.error({ error: String(error), offset }, "a value broke off while it was being sent");
+      this.res.close();
+      this.finish(false);
+      return false;
+    }
+  }
+
+  beat(nowMs: number): void {
+    const offset = this.res.getWriteOffset();
+    if (offset !== this.progressOffset) {
+      this.progressOffset = offset;
+      this.progressMs = nowMs;
+    } else if (nowMs - this.progressMs > STALL_MS) {
+      this.res.close();
+      return;
+    }
+    this.res.resume();
+  }
+
+  private finish(complete: boolean): void {
+    if (!this.open) return;
+    this.open = false;
+    this.context.pacer.delete(this);
+    this.reader.close();
+    this.context.inFlight.leave();
+    this.onEnd(complete);
+  }
+}

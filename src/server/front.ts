@@ -1,0 +1,212 @@
+/**
+ * The HTTP front of a worker: wires routes, auth, counters and the vault together. main.ts calls `createFront`.
+ */
+import type { Vault } from "../shards/vault.ts";
+import { ERRORS, VaultError } from "../util/errors.ts";
+import { type AuthSettings, createKeyCheck } from "./auth.ts";
+import { type FrontContext, type FrontLog, InFlight } from "./context.ts";
+import { createHttp, type Handler, type Handlers, type Req, type Res } from "./http.ts";
+import { createReads } from "./keys.ts";
+import { refuse } from "./linger.ts";
+import { Pacer } from "./pace.ts";
+import { sendError, sendJson } from "./reply.ts";
+import {
+  DELETE,
+  GET,
+  HEAD,
+  healthDocument,
+  Meter,
+  type NodeFacts,
+  OTHER,
+  POST,
+  PUT,
+  statsDocument,
+} from "./stats.ts";
+import {
+  createKeyScratch,
+  parseTarget,
+  TARGET_BAD_KEY,
+  TARGET_HEALTH,
+  TARGET_KEY,
+  TARGET_RESERVED,
+  TARGET_STATS,
+  TARGET_TOO_LONG,
+} from "./target.ts";
+import { createWrites, declaredBytes, type Refusal } from "./writes.ts";
+
+/** How long `close` waits for requests that are under way. */
+export const CLOSE_DEADLINE_MS = 10_000;
+
+export interface FrontOptions {
+  vault: Vault;
+  host: string;
+  /** 0: any free port. */
+  port: number;
+  /** null: open to everyone. */
+  auth: AuthSettings | null;
+  maxValueBytes: number;
+  role: string;
+  version: string;
+  /** Nodes known to serve; 1 when left out. */
+  nodes?: () => number;
+  log: FrontLog;
+}
+
+export interface Front {
+  /** The actual port. */
+  readonly port: number;
+  /**
+   * Takes no new connections, answers 503 "stopping" to new writes, lets what is under way finish (at most
+   * `deadlineMs`), then closes every connection. The vault is left open: its owner closes it afterwards.
+   */
+  close(deadlineMs?: number): Promise<void>;
+}
+
+/** Listens and serves. Rejects when it cannot listen. */
+export async function createFront(options: FrontOptions): Promise<Front> {
+  const context: FrontContext = {
+    vault: options.vault,
+    log: options.log,
+    meter: new Meter(),
+    pacer: new Pacer(),
+    inFlight: new InFlight(),
+    maxValueBytes: options.maxValueBytes,
+    key: createKeyScratch(),
+    receivingBytes: 0,
+    stopping: false,
+  };
+  const http = createHttp(createHandlers(context, options), (method, res, error) =>
+    crashed(context, method, res, error),
+  );
+  const port = await http.listen(options.host, options.port);
+  let closing: Promise<void> | null = null;
+  return {
+    port,
+    close(deadlineMs = CLOSE_DEADLINE_MS) {
+      closing ??= (async () => {
+        context.stopping = true;
+        http.stopAccepting();
+        await idle(context.inFlight, deadlineMs);
+        http.closeConnections();
+      })();
+      return closing;
+    },
+  };
+}
+
+/** Waits until no request is under way, or the deadline. */
+async function idle(inFlight: InFlight, deadlineMs: number): Promise<void> {
+  if (inFlight.count > 0) {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, deadlineMs);
+      inFlight.onIdle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+  // The last answer is written when its cork ends, which may be after the request was counted as answered.
+  await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+function createHandlers(context: FrontContext, options: FrontOptions): Handlers {
+  const facts: NodeFacts = {
+    role: options.role,
+    version: options.version,
+    nodes: options.nodes ?? (() => 1),
+    stopping: () => context.stopping,
+  };
+  const reads = createReads(context, (res, target, head) => {
+    if (target === TARGET_HEALTH) {
+      const { status, document } = healthDocument(context.vault, facts);
+      sendJson(res, status, document, head);
+      return status;
+    }
+    if (target === TARGET_STATS) {
+      const now = { inFlight: context.inFlight.count, receivingBytes: context.receivingBytes };
+      sendJson(res, 200, statsDocument(context.vault, facts, context.meter, now), head);
+      return 200;
+    }
+    const { code, options: errorOptions } = otherTarget(target);
+    return sendError(res, code, { ...errorOptions, head });
+  });
+  const writes = createWrites(context, otherTarget);
+  const handlers: Handlers = {
+    ...reads,
+    ...writes,
+    other: (res, req) => {
+      const { code, options: errorOptions } = otherTarget(parseTarget(req.getUrl(), context.key));
+      context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
+    },
+  };
+  return options.auth === null ? handlers : withAuth(context, handlers, options.auth);
+}
+
+/** The refusal of a request that no handler takes: a path that is not a key, or a method that is none of ours. */
+function otherTarget(target: number): Refusal {
+  switch (target) {
+    case TARGET_BAD_KEY:
+      return { code: "bad_key" };
+    case TARGET_TOO_LONG:
+      return { code: "key_too_long" };
+    case TARGET_RESERVED:
+      return {
+        code: "not_found",
+        options: { detail: "this path is reserved; /_kv/<key> reaches every key" },
+      };
+    case TARGET_KEY:
+      return {
+        code: "method_not_allowed",
+        options: { headers: [["Allow", "GET, HEAD, PUT, POST, DELETE"]] },
+      };
+    default:
+      return { code: "method_not_allowed", options: { headers: [["Allow", "GET, HEAD"]] } };
+  }
+}
+
+/** Wraps the handlers that need the key. Without auth none of this exists. */
+function withAuth(context: FrontContext, handlers: Handlers, settings: AuthSettings): Handlers {
+  const carriesKey = createKeyCheck(settings);
+  const isHealth = (req: Req) => parseTarget(req.getUrl(), context.key) === TARGET_HEALTH;
+  const needsKey = (verb: number, handler: Handler, healthIsOpen: boolean): Handler => {
+    return (res, req) => {
+      if (carriesKey(req) || (healthIsOpen && isHealth(req))) {
+        handler(res, req);
+        return;
+      }
+      const body = verb === GET || verb === HEAD ? 0 : declaredBytes(req);
+      const errorOptions = { head: verb === HEAD };
+      context.meter.count(verb, refuse(res, "unauthorized", body, errorOptions));
+    };
+  };
+  const readsNeedKey = settings.mode === "all";
+  return {
+    get: readsNeedKey ? needsKey(GET, handlers.get, true) : handlers.get,
+    head: readsNeedKey ? needsKey(HEAD, handlers.head, true) : handlers.head,
+    put: needsKey(PUT, handlers.put, false),
+    post: needsKey(POST, handlers.post, false),
+    delete: needsKey(DELETE, handlers.delete, false),
+    other: needsKey(OTHER, handlers.other, false),
+  };
+}
+
+const VERB_OF: Record<keyof Handlers, number> = {
+  get: GET,
+  head: HEAD,
+  put: PUT,
+  post: POST,
+  delete: DELETE,
+  other: OTHER,
+};
+
+/** A handler threw before it answered: a damaged record found late, or a bug. */
+function crashed(context: FrontContext, method: keyof Handlers, res: Res, error: unknown): void {
+  const code = error instanceof VaultError ? error.code : "internal";
+  if (ERRORS[code].status === 500) {
+    context.log.error(
+      { error: error instanceof Error ? (error.stack ?? error.message) : String(error) },
+      "a request failed",
+    );
+  }
+  context.meter.count(VERB_OF[method], sendError(res, code, { head: method === "head" }));
+}

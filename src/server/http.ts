@@ -1,0 +1,164 @@
+/**
+ * The door to uWebSockets.js: the only file that loads it, and the one that knows its traps. What the rest of
+ * the front may use of a request and a response are the interfaces below; the native objects satisfy them.
+ *
+ * Rules of uWS that every user of `Req` and `Res` keeps:
+ * - `Req` lives on the C++ stack: read what you need before the handler returns.
+ * - A handler that does not answer before it returns must have called `onAborted`, or uWS ends the process.
+ * - `Res` is invalid after the answer is complete and after `onAborted`; every call on it then throws.
+ * - Writes outside a handler go into `cork`, or each piece becomes a system call of its own.
+ * - A chunk given to `onData` is detached when the callback returns.
+ * - A request that arrives while the one before it on the same connection is unanswered closes the connection:
+ *   documented, and never a wrong answer.
+ * - Malformed framing (a bad Content-Length, Content-Length beside Transfer-Encoding, HTTP/1.0, headers above
+ *   HEADER_BYTES_MAX) is answered by uWS itself: 400, 431 or 505 in HTML, then the connection closes. A bad
+ *   Content-Length is only noticed AFTER the handler ran, so a handler must not act on such a request.
+ */
+
+import type * as uWS from "uWebSockets.js";
+import { join } from "node:path";
+
+/** Request line and headers together. A key of 1,024 bytes takes 3,072 when every byte is percent-encoded. */
+const HEADER_BYTES_MAX = 16 * 1024;
+/** uWS' listen option for "fail when another process has the port", which is not its default on Linux. */
+const LISTEN_EXCLUSIVE = 1;
+
+/** What the native code takes as text. Bytes are cheaper than a string: no conversion. */
+export type Text = string | Uint8Array;
+
+export interface Req {
+  /** The path as sent, with its leading slash and without the query, decoded as UTF-8 with replacement. */
+  getUrl(): string;
+  /** The query without its question mark, or empty. */
+  getQuery(): string;
+  /** The first header of that name, or empty. */
+  getHeader(lowerCaseName: Text): string;
+  getCaseSensitiveMethod(): string;
+}
+
+export interface Res {
+  /** Also carries headers: the reply templates append "\r\nName: value" lines of their own to the status. */
+  writeStatus(status: Text): Res;
+  writeHeader(name: Text, value: Text): Res;
+  /** Completes the answer; copies what the socket does not take at once. */
+  end(body?: Text, closeConnection?: boolean): Res;
+  /**
+   * Completes an answer to HEAD, or a 304. Takes no length: with one, this version of uWS keeps the request open
+   * for ever. The caller writes Content-Length as a header.
+   */
+  endWithoutBody(): Res;
+  /** Writes what the socket takes without buffering. Answers [all taken, answer complete]. */
+  tryEnd(piece: Uint8Array, totalBytes: number): [boolean, boolean];
+  /** Body bytes handed to the socket so far. */
+  getWriteOffset(): number;
+  onWritable(handler: (bodyOffset: number) => boolean): Res;
+  onAborted(handler: () => void): Res;
+  onData(handler: (chunk: ArrayBuffer, last: boolean) => void): Res;
+  cork(write: () => void): Res;
+  /** Stops reading the socket and uWS' idle timer. While paused, neither a closed peer nor room to write is noticed. */
+  pause(): void;
+  /** Reads again, polls for room to write once, and arms uWS' idle timer (10 s) anew. */
+  resume(): void;
+  /** Closes the connection at once; `onAborted` runs. */
+  close(): Res;
+}
+
+export type Handler = (res: Res, req: Req) => void;
+
+/** Every request goes to one of these, whatever its path. */
+export interface Handlers {
+  get: Handler;
+  head: Handler;
+  put: Handler;
+  post: Handler;
+  delete: Handler;
+  /** Any other method. */
+  other: Handler;
+}
+
+export interface HttpServer {
+  /** Answers the actual port. Rejects with one clear sentence. */
+  listen(host: string, port: number): Promise<number>;
+  /** Takes no new connections; the ones there are go on. */
+  stopAccepting(): void;
+  /** Closes every connection at once, also those in the middle of an answer. */
+  closeConnections(): void;
+}
+
+/**
+ * Builds the server. `onError` gets what a handler threw before it answered; it may still answer (the handler
+ * is on the stack, so no `onAborted` is needed).
+ */
+export function createHttp(
+  handlers: Handlers,
+  onError: (method: keyof Handlers, res: Res, error: unknown) => void,
+): HttpServer {
+  const native = loadNative();
+  const app = native.App();
+  const guarded = (method: keyof Handlers) => {
+    const handler = handlers[method];
+    return (res: Res, req: Req) => {
+      try {
+        handler(res, req);
+      } catch (error) {
+        onError(method, res, error);
+      }
+    };
+  };
+  app.get("/*", guarded("get"));
+  app.head("/*", guarded("head"));
+  app.put("/*", guarded("put"));
+  app.post("/*", guarded("post"));
+  app.del("/*", guarded("delete"));
+  app.any("/*", guarded("other"));
+
+  let listening: uWS.us_listen_socket | null = null;
+  return {
+    listen(host, port) {
+      return new Promise((resolve, reject) => {
+        const opened = (socket: ListenSocket) => {
+          if (socket === false) {
+            reject(
+              new Error(
+                `cannot listen on ${host}:${port}: the port is taken, or not allowed, or the host is wrong`,
+              ),
+            );
+            return;
+          }
+          listening = socket;
+          resolve(native.us_socket_local_port(socket as uWS.us_socket));
+        };
+        // The native method takes (host, port, option, callback); the package's types lack that form.
+        type Listen = (
+          host: string,
+          port: number,
+          option: number,
+          opened: (socket: ListenSocket) => void,
+        ) => void;
+        (app.listen as unknown as Listen).call(app, host, port, LISTEN_EXCLUSIVE, opened);
+      });
+    },
+    stopAccepting() {
+      if (listening !== null) native.us_listen_socket_close(listening);
+      listening = null;
+    },
+    closeConnections() {
+      listening = null;
+      app.close();
+    },
+  };
+}
+
+type ListenSocket = uWS.us_listen_socket | false;
+
+let loaded: typeof uWS | null = null;
+
+function loadNative(): typeof uWS {
+  if (loaded === null) {
+    // uWS reads this once, when its code is loaded; its default of 4,096 is less than one encoded key with an If-Match.
+    process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(HEADER_BYTES_MAX);
+    const name = `uws_${process.platform}_${process.arch}_${process.versions.modules}.node`;
+    loaded = require(join(__dirname, "../../node_modules/uWebSockets.js/dist/bin", name)) as typeof uWS;
+  }
+  return loaded;
+}

@@ -1,0 +1,194 @@
+/**
+ * GET and HEAD of keys. The common GET (no condition, no range, a value that fits one answer) makes seven calls
+ * into uWS and allocates nothing of its own; everything else leaves that path early.
+ */
+import type { Found } from "../shards/vault.ts";
+import { VaultError } from "../util/errors.ts";
+import { CHUNK_BYTES, CONDITION_BYTES_MAX, REPLY_AT_ONCE_BYTES } from "../util/limits.ts";
+import { ifRangeHolds, listMatches } from "./conditions.ts";
+import type { FrontContext } from "./context.ts";
+import { Download } from "./download.ts";
+import type { Handler, Req, Res } from "./http.ts";
+import { parseRange, RANGE_IGNORED, RANGE_PART, RANGE_UNSATISFIABLE } from "./range.ts";
+import { endHead, foundHead, safeType, sendError, statusLine } from "./reply.ts";
+import { GET, HEAD } from "./stats.ts";
+import { parseTarget, queryProblem, TARGET_KEY } from "./target.ts";
+
+/** One GET in so many is timed: reading the clock twice costs as much as finding the key. */
+const TIMED_ONE_IN = 64;
+
+// Header names as bytes: cheaper to pass to uWS than strings.
+const IF_MATCH = Buffer.from("if-match");
+const IF_NONE_MATCH = Buffer.from("if-none-match");
+const RANGE = Buffer.from("range");
+const IF_RANGE = Buffer.from("if-range");
+
+/** Answers a path that is not a key. */
+export type AnswerOther = (res: Res, target: number, head: boolean) => number;
+
+export function createReads(
+  context: FrontContext,
+  answerOther: AnswerOther,
+): { get: Handler; head: Handler } {
+  const { vault, meter, key } = context;
+  let untilTimed = 1;
+
+  const answer = (res: Res, req: Req): void => {
+    const target = parseTarget(req.getUrl(), key);
+    if (target !== TARGET_KEY) {
+      meter.count(GET, answerOther(res, target, false));
+      return;
+    }
+    const query = req.getQuery();
+    if (query !== "" && rejectQuery(context, res, query, false)) return;
+    const found = vault.find(key);
+    if (found.state !== "found") {
+      meter.count(GET, sendError(res, found.state === "absent" ? "not_found" : "corrupt"));
+      return;
+    }
+    const ifMatch = req.getHeader(IF_MATCH);
+    const ifNoneMatch = req.getHeader(IF_NONE_MATCH);
+    const range = req.getHeader(RANGE);
+    if (ifMatch !== "" || ifNoneMatch !== "" || range !== "" || found.valueBytes > REPLY_AT_ONCE_BYTES) {
+      if (meetsConditions(context, res, found, ifMatch, ifNoneMatch, false)) {
+        sendRange(context, res, found, range, range === "" ? "" : req.getHeader(IF_RANGE));
+      }
+      return;
+    }
+    // The view first: it may find the record damaged, and then nothing may have been written.
+    const body = found.view();
+    res.writeStatus(foundHead(found));
+    res.end(body);
+    meter.count(GET, 200);
+  };
+
+  const get: Handler = (res, req) => {
+    if (--untilTimed > 0) {
+      answer(res, req);
+      return;
+    }
+    untilTimed = TIMED_ONE_IN;
+    const startMs = performance.now();
+    answer(res, req);
+    meter.readTook(performance.now() - startMs);
+  };
+
+  const head: Handler = (res, req) => {
+    const target = parseTarget(req.getUrl(), key);
+    if (target !== TARGET_KEY) {
+      meter.count(HEAD, answerOther(res, target, true));
+      return;
+    }
+    const query = req.getQuery();
+    if (query !== "" && rejectQuery(context, res, query, true)) return;
+    const found = vault.find(key);
+    if (found.state !== "found") {
+      const code = found.state === "absent" ? "not_found" : "corrupt";
+      meter.count(HEAD, sendError(res, code, { head: true }));
+      return;
+    }
+    // A Range header means nothing to HEAD (RFC 9110, section 14.2).
+    if (!meetsConditions(context, res, found, req.getHeader(IF_MATCH), req.getHeader(IF_NONE_MATCH), true))
+      return;
+    res.writeStatus(foundHead(found));
+    res.writeHeader("Accept-Ranges", "bytes");
+    endHead(res, found.valueBytes);
+    meter.count(HEAD, 200);
+  };
+
+  return { get, head };
+}
+
+/** Answers 400 for a query with something wrong in it. */
+function rejectQuery(context: FrontContext, res: Res, query: string, head: boolean): boolean {
+  const problem = queryProblem(query);
+  if (problem === null) return false;
+  context.meter.count(head ? HEAD : GET, sendError(res, "bad_request", { detail: problem, head }));
+  return true;
+}
+
+/** Judges the conditions in the order of RFC 9110, section 13.2.2. False: answered. */
+function meetsConditions(
+  context: FrontContext,
+  res: Res,
+  found: Found,
+  ifMatch: string,
+  ifNoneMatch: string,
+  head: boolean,
+): boolean {
+  const verb = head ? HEAD : GET;
+  if (ifMatch.length > CONDITION_BYTES_MAX || ifNoneMatch.length > CONDITION_BYTES_MAX) {
+    const detail = `If-Match and If-None-Match are limited to ${CONDITION_BYTES_MAX} bytes`;
+    context.meter.count(verb, sendError(res, "bad_request", { detail, head }));
+    return false;
+  }
+  if (ifMatch !== "" && !listMatches(ifMatch, found.etag, false)) {
+    const headers = [["ETag", found.etag]] as const;
+    context.meter.count(verb, sendError(res, "precondition_failed", { head, headers }));
+    return false;
+  }
+  if (ifNoneMatch !== "" && listMatches(ifNoneMatch, found.etag, true)) {
+    res.writeStatus(statusLine(304));
+    res.writeHeader("ETag", found.etag);
+    res.endWithoutBody();
+    context.meter.count(verb, 304);
+    return false;
+  }
+  return true;
+}
+
+/** Sends the value, or the part of it that was asked for. */
+function sendRange(
+  context: FrontContext,
+  res: Res,
+  found: Found,
+  rangeHeader: string,
+  ifRange: string,
+): void {
+  const wanted = rangeHeader !== "" && (ifRange === "" || ifRangeHolds(ifRange, found.etag));
+  const range = parseRange(wanted ? rangeHeader : "", found.valueBytes);
+  if (range.kind === RANGE_UNSATISFIABLE) {
+    const headers = [
+      ["ETag", found.etag],
+      ["Content-Range", `bytes */${found.valueBytes}`],
+    ] as const;
+    context.meter.count(GET, sendError(res, "range_not_satisfiable", { headers }));
+    return;
+  }
+  const { start, end } = range;
+  const status = range.kind === RANGE_PART ? 206 : 200;
+  const writeHead = () => {
+    if (range.kind === RANGE_IGNORED) {
+      res.writeStatus(foundHead(found));
+      res.writeHeader("Accept-Ranges", "bytes");
+      return;
+    }
+    res.writeStatus(statusLine(206));
+    res.writeHeader("Content-Type", safeType(found.contentType));
+    res.writeHeader("ETag", found.etag);
+    res.writeHeader("Accept-Ranges", "bytes");
+    res.writeHeader("Content-Range", `bytes ${start}-${end - 1}/${found.valueBytes}`);
+  };
+  if (end - start <= REPLY_AT_ONCE_BYTES && found.valueBytes <= CHUNK_BYTES) {
+    const body = found.view().subarray(start, end);
+    writeHead();
+    res.end(body);
+    context.meter.count(GET, status);
+    return;
+  }
+  const reader = found.open();
+  let first: Uint8Array;
+  try {
+    first = reader.read(start);
+  } catch (error) {
+    reader.close();
+    if (!(error instanceof VaultError)) throw error;
+    context.meter.count(GET, sendError(res, error.code, { detail: error.message }));
+    return;
+  }
+  writeHead();
+  new Download(context, res, reader, first, start, end, (complete) => {
+    if (complete) context.meter.count(GET, status);
+    else context.meter.countAborted(GET);
+  }).begin();
+}

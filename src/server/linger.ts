@@ -1,0 +1,50 @@
+/**
+ * The end of a request that was refused while its body was still coming. Closing at once would make the kernel
+ * send a reset, which can destroy the answer before the client has read it; so the answer goes out, and the rest
+ * of the body is received and thrown away: until it ends, or the client goes away, or LINGER_BYTES_MAX.
+ * Clients that look at the answer early (curl, undici, Go) stop sending by themselves.
+ */
+import type { ErrorCode } from "../util/errors.ts";
+import type { Res } from "./http.ts";
+import { type ErrorOptions, sendError, sendErrorAndStayOpen } from "./reply.ts";
+
+/** Thrown-away bytes after which the connection is closed hard. */
+export const LINGER_BYTES_MAX = 256 * 1024 * 1024;
+/** A declared body up to this size is left to uWS, which swallows it; the connection stays usable. */
+const SWALLOW_BYTES_MAX = 64 * 1024;
+
+/** An answered request whose body still comes. */
+export class Linger {
+  private readonly res: Res;
+  private droppedBytes = 0;
+  private open = true;
+
+  constructor(res: Res) {
+    this.res = res;
+  }
+
+  /** Counts a piece of the body; closes the connection when it was the last, or one too many. */
+  drop(bytes: number, last: boolean): void {
+    this.droppedBytes += bytes;
+    if (!this.open || (!last && this.droppedBytes <= LINGER_BYTES_MAX)) return;
+    this.open = false;
+    this.res.close();
+  }
+
+  /** The connection is gone. */
+  aborted(): void {
+    this.open = false;
+  }
+}
+
+/**
+ * Refuses a request in its handler, before any of its body was taken. `declaredBytes`: the Content-Length, or
+ * Infinity for a chunked body. Answers the status.
+ */
+export function refuse(res: Res, code: ErrorCode, declaredBytes: number, options: ErrorOptions = {}): number {
+  if (declaredBytes <= SWALLOW_BYTES_MAX) return sendError(res, code, options);
+  const linger = new Linger(res);
+  res.onAborted(() => linger.aborted());
+  res.onData((chunk, last) => linger.drop(chunk.byteLength, last));
+  return sendErrorAndStayOpen(res, code, options);
+}

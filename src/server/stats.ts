@@ -1,0 +1,194 @@
+/**
+ * What the front counts, and the two documents about the node: `/health` and `/_stats`.
+ */
+import { build, type Histogram } from "hdr-histogram-js";
+import type { ShardStats, Vault } from "../shards/vault.ts";
+
+/** Verbs in the counters. */
+export const GET = 0;
+export const HEAD = 1;
+export const PUT = 2;
+export const POST = 3;
+export const DELETE = 4;
+export const OTHER = 5;
+const VERBS = ["get", "head", "put", "post", "delete", "other"] as const;
+
+/** Outcomes in the counters: the status' first digit, and 0 for a client that left before its answer. */
+const OUTCOMES = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
+const ABORTED = 0;
+
+/** Histograms count in tenths of a microsecond, so that a read of two microseconds is more than a digit. */
+const UNITS_PER_MS = 10_000;
+const UNITS_PER_US = 10;
+/** What takes longer counts as this: 10 minutes. */
+const LATENCY_UNITS_MAX = 600 * 1000 * UNITS_PER_MS;
+
+/** Counters and latencies of the front. Constant memory. */
+export class Meter {
+  private readonly counts = new Float64Array(VERBS.length * OUTCOMES.length);
+  private readonly reads = latencies();
+  private readonly writes = latencies();
+
+  /** Counts an answer by its status. */
+  count(verb: number, status: number): void {
+    this.counts[verb * OUTCOMES.length + ((status / 100) | 0)]++;
+  }
+
+  countAborted(verb: number): void {
+    this.counts[verb * OUTCOMES.length + ABORTED]++;
+  }
+
+  /** Records a sampled read, in milliseconds. */
+  readTook(ms: number): void {
+    this.reads.recordValue(units(ms));
+  }
+
+  /** Records a write from its headers to its answer, in milliseconds. */
+  writeTook(ms: number): void {
+    this.writes.recordValue(units(ms));
+  }
+
+  requests(): Record<string, Record<string, number>> {
+    const byVerb: Record<string, Record<string, number>> = {};
+    VERBS.forEach((verb, verbIndex) => {
+      const byOutcome: Record<string, number> = {};
+      OUTCOMES.forEach((outcome, outcomeIndex) => {
+        if (outcome !== "1xx") byOutcome[outcome] = this.counts[verbIndex * OUTCOMES.length + outcomeIndex];
+      });
+      byVerb[verb] = byOutcome;
+    });
+    return byVerb;
+  }
+
+  latencies(): Record<string, Record<string, number>> {
+    return { read: summary(this.reads), write: summary(this.writes) };
+  }
+}
+
+function latencies(): Histogram {
+  return build({
+    lowestDiscernibleValue: 1,
+    highestTrackableValue: LATENCY_UNITS_MAX,
+    numberOfSignificantValueDigits: 2,
+    useWebAssembly: false,
+  });
+}
+
+function units(ms: number): number {
+  return Math.min(Math.max(Math.round(ms * UNITS_PER_MS), 1), LATENCY_UNITS_MAX);
+}
+
+/** Percentiles in microseconds. */
+function summary(histogram: Histogram): Record<string, number> {
+  const us = (value: number) => value / UNITS_PER_US;
+  return {
+    count: histogram.totalCount,
+    p50: us(histogram.getValueAtPercentile(50)),
+    p90: us(histogram.getValueAtPercentile(90)),
+    p99: us(histogram.getValueAtPercentile(99)),
+    p999: us(histogram.getValueAtPercentile(99.9)),
+    max: us(histogram.totalCount === 0 ? 0 : histogram.maxValue),
+  };
+}
+
+/** What the front knows about the node beside the vault. */
+export interface NodeFacts {
+  role: string;
+  version: string;
+  /** Nodes known to serve, this one included. */
+  nodes: () => number;
+  /** The front is closing. */
+  stopping: () => boolean;
+}
+
+/** The answer of `/health`: 503 while the node does not take every request of a healthy one. */
+export function healthDocument(vault: Vault, facts: NodeFacts): { status: number; document: object } {
+  const shards = vault.stats().shards;
+  const { word, reason, status } = judge(shards, facts.stopping());
+  const document = {
+    status: word,
+    ...(reason === null ? {} : { reason }),
+    role: facts.role,
+    nodes: facts.nodes(),
+    keys: sum(shards, (shard) => shard.keys),
+    bytes: sum(shards, (shard) => shard.liveBytes),
+    diskFull: shards.some((shard) => shard.diskFull),
+    writesStopped: shards.some((shard) => shard.writesStopped),
+    damagedRecords: sum(shards, (shard) => shard.damagedRecords),
+    version: facts.version,
+    uptimeSeconds: Math.floor(process.uptime()),
+  };
+  return { status, document };
+}
+
+function judge(
+  shards: ShardStats[],
+  stopping: boolean,
+): { word: string; reason: string | null; status: number } {
+  if (stopping) return { word: "stopping", reason: "the node is stopping", status: 503 };
+  const stopped = shards.filter((shard) => shard.writesStopped).length;
+  if (stopped > 0) {
+    const reason = `writes are stopped on ${stopped} of ${shards.length} shards after a failed disk sync; reads go on; check the disk, then restart`;
+    return { word: stopped === shards.length ? "unhealthy" : "degraded", reason, status: 503 };
+  }
+  if (shards.some((shard) => shard.diskFull)) {
+    // 200: a restart would not help, and an orchestrator that acts on a 503 would take the reads away too.
+    return {
+      word: "degraded",
+      reason: "the disk is full: writes answer 507 until there is room",
+      status: 200,
+    };
+  }
+  return { word: "healthy", reason: null, status: 200 };
+}
+
+/** The answer of `/_stats`. */
+export function statsDocument(
+  vault: Vault,
+  facts: NodeFacts,
+  meter: Meter,
+  now: { inFlight: number; receivingBytes: number },
+): object {
+  const stats = vault.stats();
+  const shards = stats.shards;
+  const keys = sum(shards, (shard) => shard.keys);
+  const indexBytes = sum(shards, (shard) => shard.indexBytes);
+  const memory = process.memoryUsage();
+  return {
+    role: facts.role,
+    version: facts.version,
+    uptimeSeconds: Math.floor(process.uptime()),
+    nodes: facts.nodes(),
+    keys,
+    liveBytes: sum(shards, (shard) => shard.liveBytes),
+    storedBytes: sum(shards, (shard) => shard.storedBytes),
+    slabs: sum(shards, (shard) => shard.slabs),
+    indexBytes,
+    indexBytesPerKey: keys === 0 ? 0 : Math.round((indexBytes / keys) * 100) / 100,
+    tombstones: sum(shards, (shard) => shard.tombstones),
+    damagedRecords: sum(shards, (shard) => shard.damagedRecords),
+    compactedBytes: sum(shards, (shard) => shard.compactedBytes),
+    queues: {
+      writes: stats.queuedWrites,
+      bytes: stats.queuedBytes,
+      requestsInFlight: now.inFlight,
+      receivingBytes: now.receivingBytes,
+    },
+    batches: stats.batches,
+    batchedWrites: stats.batchedWrites,
+    requests: meter.requests(),
+    latencyMicroseconds: meter.latencies(),
+    memory: {
+      rss: memory.rss,
+      heapTotal: memory.heapTotal,
+      heapUsed: memory.heapUsed,
+      external: memory.external,
+      arrayBuffers: memory.arrayBuffers,
+    },
+    shards,
+  };
+}
+
+function sum(shards: ShardStats[], figure: (shard: ShardStats) => number): number {
+  return shards.reduce((total, shard) => total + figure(shard), 0);
+}
