@@ -2,7 +2,10 @@
  * What the HTTP front sees of the store: synchronous reads from the maps, and writes that are batched to the
  * thread that owns the key's shard. Front thread only.
  */
+import type { ShardStats } from "../engine/shard-memory.ts";
 import type { ErrorCode } from "../util/errors.ts";
+
+export type { ShardStats };
 
 /**
  * A key, as bytes in a buffer that its caller reuses: the bytes are `bytes[0 .. length)`. Every call that
@@ -90,21 +93,6 @@ export interface Upload {
   commit(done: WriteDone): void;
   /** Forgets the upload: the client went away. Leaves nothing behind. No callback follows. Idempotent. */
   abort(): void;
-}
-
-/** Figures of one shard, for /_stats. */
-export interface ShardStats {
-  shard: number;
-  keys: number;
-  liveBytes: number;
-  storedBytes: number;
-  slabs: number;
-  indexBytes: number;
-  tombstones: number;
-  damagedRecords: number;
-  compactedBytes: number;
-  writesStopped: boolean;
-  diskFull: boolean;
 }
 
 export interface VaultStats {

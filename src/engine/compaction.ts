@@ -1,0 +1,265 @@
+/**
+ * Compaction: copies what still counts out of the slab with the least live bytes, to the end of the log, then drops the slab. In steps of
+ * bounded size, between batches, so that nobody waits for a whole slab (Rosenblum & Ousterhout, "The Design and
+ * Implementation of a Log-Structured File System", 1991, with a greedy choice).
+ *
+ * A copy keeps its ballot. It is published at once, unsynced: until the source slab is dropped a crash only loses the copy. The slab
+ * is dropped after what was copied is synced.
+ */
+import { TYPE_CHUNK, TYPE_MANIFEST, TYPE_MARK, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
+import {
+  type ChunkRef,
+  emptyHead,
+  keyBytesOf,
+  keyOffset,
+  manifestBytes,
+  readHead,
+  readManifest,
+  typeOf,
+  unitsAt,
+  valueBytesOf,
+  valueOffset,
+  writeManifest,
+} from "../format/record.ts";
+import { decodeFooter, tableType, tableUnit, tableWords } from "../format/slab.ts";
+import { FIGURE } from "./shard-memory.ts";
+import { type Shard, UNSYNCED_BYTES_MAX } from "./shard.ts";
+import type { SlabMap } from "./slab-maps.ts";
+
+/** Disk in use may be this many times the live bytes, plus SLACK_SLABS, before compaction starts. */
+const SPACE_FACTOR = 1.6;
+const SLACK_SLABS = 2;
+/** A slab with more live bytes than this is not worth copying for its dead ones. */
+const LIVE_FRACTION_MAX = 0.9;
+/** With this share of tombstones (and at least TOMBSTONES_MIN) the oldest slab is compacted, where they can be dropped. */
+const TOMBSTONE_FRACTION_MAX = 0.2;
+const TOMBSTONES_MIN = 10_000;
+
+/** Chunks of one value that were copied and whose manifest still names the old places. */
+interface MovedChunks {
+  key: Uint8Array;
+  hashA: number;
+  hashB: number;
+  operationLow: number;
+  operationHigh: number;
+  refs: Map<number, ChunkRef>;
+}
+
+interface Victim {
+  sequence: number;
+  map: SlabMap;
+  table: Int32Array;
+  next: number;
+  moved: Map<string, MovedChunks>;
+  oldest: boolean;
+}
+
+export class Compactor {
+  private readonly shard: Shard;
+  private victim: Victim | null = null;
+  private readonly head = emptyHead();
+  private readonly copies: { hashA: number; hashB: number; from: number; to: number }[] = [];
+
+  constructor(shard: Shard) {
+    this.shard = shard;
+  }
+
+  /**
+   * Copies up to about `bytesMax` of records. A full disk or a failed write ends the step and is tried again at a later one.
+   * @returns whether there is more to do now
+   */
+  step(bytesMax: number): boolean {
+    if (this.victim === null) this.victim = this.choose();
+    const { victim, shard } = this;
+    if (victim === null) return false;
+    try {
+      let copied = 0;
+      while (victim.next < victim.table.length && copied < bytesMax) {
+        copied += this.moveRecord(victim, victim.table[victim.next], victim.table[victim.next + 1], victim.table[victim.next + 2]);
+        victim.next += 3;
+        if (shard.slabs.bySequence(victim.sequence)?.damaged === true) this.victim = null;
+        if (this.victim === null) break;
+      }
+      this.publishCopies(victim.map);
+      if (this.victim === null) return true;
+      shard.figures[FIGURE.compactedBytes] += copied;
+      if (victim.next >= victim.table.length) {
+        this.rewriteManifests(victim);
+        if (!shard.syncNow()) return false;
+        this.victim = null;
+        shard.slabs.drop(victim.sequence);
+      } else if (shard.appender.unsyncedBytes > UNSYNCED_BYTES_MAX) shard.syncNow();
+      return true;
+    } catch (error) {
+      this.victim = null;
+      this.copies.length = 0;
+      shard.failStaged(shard.writeFailure(error));
+      return false;
+    }
+  }
+
+  /** The slab to empty next, or null while there is little to gain. */
+  private choose(): Victim | null {
+    const { slabs, openSlot, setup, figures } = this.shard;
+    const { slabBytes } = setup.store;
+    let best: { sequence: number; liveBytes: number } | null = null;
+    let oldest = Number.POSITIVE_INFINITY;
+    let live = 0;
+    for (const slab of slabs.all()) {
+      live += slab.liveBytes;
+      oldest = Math.min(oldest, slab.sequence);
+      if (!slab.sealed || slab.uploads > 0 || slab.damaged) continue;
+      if (best === null || slab.liveBytes < best.liveBytes) best = slab;
+    }
+    if (best === null || best.sequence % 65_536 === openSlot) return null;
+    const tombstones = figures[FIGURE.tombstones];
+    if (tombstones >= TOMBSTONES_MIN && tombstones > (tombstones + figures[FIGURE.keys]) * TOMBSTONE_FRACTION_MAX) {
+      const slab = slabs.bySequence(oldest);
+      if (slab?.sealed === true && slab.uploads === 0 && !slab.damaged) return this.start(oldest, true);
+    }
+    const worthIt = slabs.count * slabBytes > live * SPACE_FACTOR + SLACK_SLABS * slabBytes;
+    if (best.liveBytes > 0 && (!worthIt || best.liveBytes > slabBytes * LIVE_FRACTION_MAX)) return null;
+    return this.start(best.sequence, best.sequence === oldest);
+  }
+
+  private start(sequence: number, oldest: boolean): Victim | null {
+    const map = this.shard.lookup.maps.bySequence(sequence);
+    const footer = map === null ? null : decodeFooter(map.bytes, sequence);
+    if (map === null || footer === null) {
+      this.leave(sequence, "its table cannot be read");
+      return null;
+    }
+    return { sequence, map, table: tableWords(map.bytes, footer), next: 0, moved: new Map(), oldest };
+  }
+
+  /** Leaves a damaged slab where it is. */
+  private leave(sequence: number, why: string): void {
+    const slab = this.shard.slabs.bySequence(sequence);
+    if (slab !== undefined) slab.damaged = true;
+    this.shard.figures[FIGURE.damaged]++;
+    this.shard.setup.warn(`slab ${sequence} of shard ${this.shard.setup.shard} is not compacted: ${why}; run minivault verify`);
+  }
+
+  /** Copies one record if it counts; answers the bytes copied. */
+  private moveRecord(victim: Victim, hashA: number, hashB: number, word: number): number {
+    const unit = tableUnit(word);
+    const type = tableType(word);
+    const { shard } = this;
+    const { map } = victim;
+    if (type === TYPE_MARK) return 0;
+    if (type === TYPE_CHUNK) return this.moveChunk(victim, unit, hashA, hashB);
+    if (!shard.index.holds(hashA, hashB, map.slot, unit)) return 0;
+    if (!shard.lookup.check(map, unit)) {
+      this.leave(victim.sequence, `the record at unit ${unit} is damaged`);
+      return 0;
+    }
+    if (type === TYPE_TOMBSTONE && victim.oldest) {
+      // Nothing older of this key can exist: it would be in an older slab, or before it in this one.
+      shard.index.remove(hashA, hashB, map.slot, unit);
+      shard.slabs.live(map.slot, -unitsAt(map, unit) * UNIT_BYTES);
+      shard.count(type, -1);
+      return 0;
+    }
+    return this.copy(map, unit, hashA, hashB);
+  }
+
+  /** Stages a copy of a record; answers its size in bytes. */
+  private copy(map: SlabMap, unit: number, hashA: number, hashB: number): number {
+    const { appender } = this.shard;
+    const keyBytes = keyBytesOf(map, unit);
+    const contentTypeBytes = valueOffset(map, unit) - keyOffset(unit) - keyBytes;
+    if (!appender.hasRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit))) {
+      this.publishCopies(map);
+      this.shard.makeRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit));
+    }
+    appender.appendCopy(map, unit, hashA, hashB);
+    if (typeOf(map, unit) !== TYPE_CHUNK) this.copies.push({ hashA, hashB, from: unit, to: appender.lastUnit });
+    return appender.lastUnits * UNIT_BYTES;
+  }
+
+  /** Writes the staged copies and points the index to them. */
+  private publishCopies(map: SlabMap): void {
+    const { appender, index, slabs } = this.shard;
+    appender.flush();
+    appender.settle();
+    for (const { hashA, hashB, from, to } of this.copies) {
+      const bytes = unitsAt(map, from) * UNIT_BYTES;
+      index.replace(hashA, hashB, map.slot, from, appender.slot, to);
+      slabs.live(map.slot, -bytes);
+      slabs.live(appender.slot, bytes);
+    }
+    this.copies.length = 0;
+  }
+
+  private moveChunk(victim: Victim, unit: number, hashA: number, hashB: number): number {
+    const { shard, head } = this;
+    const { map } = victim;
+    if (!shard.lookup.check(map, unit)) {
+      if (shard.slabs.bySequence(victim.sequence)?.liveBytes !== 0) this.leave(victim.sequence, `the chunk at unit ${unit} is damaged`);
+      return 0;
+    }
+    const at = keyOffset(unit);
+    const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
+    readHead(map, unit, head);
+    const { chunk, operationLow, operationHigh } = head;
+    const manifest = this.manifestOf(key, hashA, hashB, operationLow, operationHigh);
+    const ref = manifest?.chunks[chunk];
+    if (ref === undefined || ref.sequence !== victim.sequence || ref.unit !== unit) return 0;
+    const bytes = this.copy(map, unit, hashA, hashB);
+    const { appender } = shard;
+    const name = Buffer.from(key).toString("latin1");
+    let moved = victim.moved.get(name);
+    if (moved === undefined || moved.operationLow !== operationLow || moved.operationHigh !== operationHigh) {
+      moved = { key: key.slice(), hashA, hashB, operationLow, operationHigh, refs: new Map() };
+      victim.moved.set(name, moved);
+    }
+    moved.refs.set(chunk, {
+      sequence: appender.sequence,
+      unit: appender.lastUnit,
+      bytes: ref.bytes,
+      checksum: appender.lastChecksum,
+    });
+    return bytes;
+  }
+
+  private cached: { map: SlabMap; unit: number; chunks: ChunkRef[]; totalBytes: number } | null = null;
+
+  /** The manifest that counts for a key, if it is that of the given operation. Leaves its place in `shard.lookup`. */
+  private manifestOf(key: Uint8Array, hashA: number, hashB: number, operationLow: number, operationHigh: number) {
+    const { lookup } = this.shard;
+    if (lookup.find(key, key.length, hashA, hashB) !== "found" || typeOf(lookup.map, lookup.unit) !== TYPE_MANIFEST) return null;
+    readHead(lookup.map, lookup.unit, this.head);
+    if (this.head.operationLow !== operationLow || this.head.operationHigh !== operationHigh) return null;
+    if (this.cached?.map !== lookup.map || this.cached.unit !== lookup.unit)
+      this.cached = { map: lookup.map, unit: lookup.unit, ...readManifest(lookup.map, lookup.unit) };
+    return this.cached;
+  }
+
+  /** Writes new manifests for the values whose chunks were moved, unless they were replaced meanwhile. */
+  private rewriteManifests(victim: Victim): void {
+    const { shard, head } = this;
+    for (const moved of victim.moved.values()) {
+      const { key, hashA, hashB } = moved;
+      const old = this.manifestOf(key, hashA, hashB, moved.operationLow, moved.operationHigh);
+      if (old === null) continue;
+      const chunks = old.chunks.map((ref, number) => moved.refs.get(number) ?? ref);
+      const value = new Uint8Array(manifestBytes(chunks.length));
+      writeManifest(value, 0, old.totalBytes, chunks);
+      const { slot } = old.map;
+      const typeStart = keyOffset(old.unit) + key.length;
+      const contentType = old.map.bytes.slice(typeStart, valueOffset(old.map, old.unit));
+      readHead(old.map, old.unit, head);
+      shard.makeRoom(key.length, contentType.length, value.length);
+      shard.appender.append(head, key, contentType, hashA, hashB, value.length, [value]);
+      shard.appender.flush();
+      shard.appender.settle();
+      const { appender } = shard;
+      shard.forget(slot, old.unit);
+      shard.index.replace(hashA, hashB, slot, old.unit, appender.slot, appender.lastUnit);
+      shard.slabs.live(appender.slot, appender.lastUnits * UNIT_BYTES);
+      shard.count(TYPE_MANIFEST, 1);
+      shard.countChunks(key.length, chunks, 1);
+    }
+    this.cached = null;
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * The file calls that the engine makes, in one place, so that tests can count, record and fail them. Offsets and lengths
+ * in bytes. Every call throws Node's system error (`code`: ENOSPC, EIO, …); `pwrite` writes everything or throws.
+ */
+import fs from "node:fs";
+
+export interface FileIo {
+  open(path: string, flags: "r" | "r+" | "wx+"): number;
+  close(fd: number): void;
+  pwrite(fd: number, bytes: Uint8Array, offset: number, length: number, position: number): void;
+  fdatasync(fd: number): void;
+  fsync(fd: number): void;
+  ftruncate(fd: number, bytes: number): void;
+  rename(from: string, to: string): void;
+  unlink(path: string): void;
+  /** fsync of a directory, so that creations, renames and unlinks in it last. */
+  syncDirectory(path: string): void;
+  pwriteAsync(fd: number, bytes: Uint8Array, position: number): Promise<void>;
+  fdatasyncAsync(fd: number): Promise<void>;
+}
+
+export const nodeIo: FileIo = {
+  open: (path, flags) => fs.openSync(path, flags, 0o600),
+  close: (fd) => fs.closeSync(fd),
+  pwrite(fd, bytes, offset, length, position) {
+    // A short write is legal, for one at a full disk: the rest then fails with the reason.
+    for (let done = 0; done < length; )
+      done += fs.writeSync(fd, bytes, offset + done, length - done, position + done);
+  },
+  fdatasync: (fd) => fs.fdatasyncSync(fd),
+  fsync: (fd) => fs.fsyncSync(fd),
+  ftruncate: (fd, bytes) => fs.ftruncateSync(fd, bytes),
+  rename: (from, to) => fs.renameSync(from, to),
+  unlink: (path) => fs.unlinkSync(path),
+  syncDirectory(path) {
+    const fd = fs.openSync(path, "r");
+    try {
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  },
+  async pwriteAsync(fd, bytes, position) {
+    for (let done = 0; done < bytes.length; ) {
+      done += await new Promise<number>((resolve, reject) =>
+        fs.write(fd, bytes, done, bytes.length - done, position + done, (error, written) =>
+          error ? reject(error) : resolve(written),
+        ),
+      );
+    }
+  },
+  fdatasyncAsync: (fd) =>
+    new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
+};
+
+/** Whether an error says that there is no room: a full disk or an exhausted quota. */
+export function isDiskFull(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === "ENOSPC" || code === "EDQUOT";
+}

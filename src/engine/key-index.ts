@@ -1,0 +1,413 @@
+/**
+ * The key index of one shard, in shared memory: one writer (the shard's thread), any number of readers (the fronts).
+ *
+ *   partition (10 bits of A) ┐
+ *   top 8 bits of the tag    ┴► directory ► segment ► block (by the next 10 bits of the tag) ► entries, probed linearly
+ *
+ * An entry is 8 bytes: word 0 = 26 bits of tag (the top of hash B) and the high 6 bits of the location, word 1 = the low
+ * 32 bits of the location. A location is slot × 2^22 + unit, never 0 in word 1, so word 1 = 0 means empty. Everything
+ * that decides where an entry stands is in its tag, so growing never reads a record: a segment gets one block more
+ * (its entries are dealt out again), and from 16 blocks on it splits in two by the next bit of the tag. So the load stays
+ * between 0.6 and 0.75 and growth is a few thousand entries at a time.
+ *
+ * Readers and the writer meet by a sequence lock (Boehm, "Can seqlocks get along with programming language memory models?",
+ * 2012): the counter is odd while the writer changes anything; a reader that sees it change starts over. A reader acts on a
+ * location only after it has seen the counter unchanged.
+ */
+import { SLAB_UNIT_BITS } from "../format/layout.ts";
+import { PARTITIONS } from "../util/hash.ts";
+
+export const TAG_BITS = 26;
+const TAG_SHIFT = 32 - TAG_BITS;
+const LOCATION_HIGH_MASK = (1 << TAG_SHIFT) - 1;
+const UNIT_MASK = (1 << SLAB_UNIT_BITS) - 1;
+const SLOT_LOW_BITS = 32 - SLAB_UNIT_BITS;
+
+const BLOCK_ENTRIES = 256;
+const BLOCK_WORDS = BLOCK_ENTRIES * 2;
+const BLOCK_BYTES = BLOCK_WORDS * 4;
+const DEPTH_MAX = 8;
+const DIRECTORY_ENTRIES = PARTITIONS << DEPTH_MAX;
+/** A segment of this many blocks splits, unless its depth is at the maximum. */
+const SPLIT_BLOCKS = 16;
+const BLOCKS_MAX = 32;
+/** Words of a segment's row: number of blocks, depth, entries, then block numbers. */
+const ROW_BLOCKS = 0;
+const ROW_DEPTH = 1;
+const ROW_ENTRIES = 2;
+const ROW_FIRST_BLOCK = 4;
+const ROW_WORDS = ROW_FIRST_BLOCK + BLOCKS_MAX;
+const LOAD_MAX = 0.75;
+/** An entry that would stand further than this from its home makes its segment grow, whatever the load. */
+const PROBES_MAX = 128;
+
+/** Growable arrays of blocks; four of 4 GiB hold 1.6 billion entries. Only address space is taken until used. */
+const ARENAS = 4;
+const ARENA_BYTES_MAX = 2 ** 32;
+const ARENA_BLOCK_BITS = 21;
+const ARENA_STEP_BYTES = 512 * BLOCK_BYTES;
+const ROWS_BYTES_MAX = DIRECTORY_ENTRIES * ROW_WORDS * 4;
+const ROWS_STEP_BYTES = 256 * ROW_WORDS * 4;
+
+/** Words of the control array. */
+const CONTROL_SEQUENCE = 0;
+const CONTROL_ARENA_BYTES = 1;
+const CONTROL_WORDS = 8;
+
+interface GrowableSharedArrayBuffer extends SharedArrayBuffer {
+  grow(bytes: number): void;
+}
+
+/** Shared memory of an index: made once by the owner, passed to every thread that reads. */
+export interface IndexMemory {
+  control: SharedArrayBuffer;
+  directory: SharedArrayBuffer;
+  rows: SharedArrayBuffer;
+  arenas: SharedArrayBuffer[];
+}
+
+function growable(bytes: number, bytesMax: number): SharedArrayBuffer {
+  // The option is newer than the type library's constructor.
+  const Growable = SharedArrayBuffer as unknown as new (
+    length: number,
+    options: { maxByteLength: number },
+  ) => SharedArrayBuffer;
+  return new Growable(bytes, { maxByteLength: bytesMax });
+}
+
+/** Reserves an index's memory; next to nothing is committed. */
+export function createIndexMemory(): IndexMemory {
+  return {
+    control: new SharedArrayBuffer(CONTROL_WORDS * 4),
+    directory: new SharedArrayBuffer(DIRECTORY_ENTRIES * 4),
+    rows: growable(0, ROWS_BYTES_MAX),
+    arenas: Array.from({ length: ARENAS }, () => growable(0, ARENA_BYTES_MAX)),
+  };
+}
+
+export function slotOf(word0: number, word1: number): number {
+  return ((word0 & LOCATION_HIGH_MASK) << SLOT_LOW_BITS) | (word1 >>> SLAB_UNIT_BITS);
+}
+export function unitOf(word1: number): number {
+  return word1 & UNIT_MASK;
+}
+
+/** Says whether the record at a location is the one looked for. */
+export interface Matcher {
+  /** Called with a location that the index held at one moment; answers whether the search may stop there. */
+  matches(slot: number, unit: number): boolean;
+}
+
+export class IndexReader {
+  protected readonly control: Int32Array;
+  protected readonly directory: Int32Array;
+  protected rows: Int32Array;
+  protected readonly blocks: Int32Array[];
+  protected readonly memory: IndexMemory;
+  /** Location that the last successful `find` ended at. */
+  slot = 0;
+  unit = 0;
+
+  constructor(memory: IndexMemory) {
+    this.memory = memory;
+    this.control = new Int32Array(memory.control);
+    this.directory = new Int32Array(memory.directory);
+    this.rows = new Int32Array(memory.rows, 0, memory.rows.byteLength >>> 2);
+    this.blocks = memory.arenas.map((arena) => new Int32Array(arena, 0, arena.byteLength >>> 2));
+  }
+
+  /** Bytes of shared memory in use. */
+  get bytes(): number {
+    return this.memory.directory.byteLength + this.memory.rows.byteLength + this.control[CONTROL_ARENA_BYTES] * ARENA_STEP_BYTES;
+  }
+
+  /** Words of the arena that holds `block`; looks again at its size if the block lies beyond what this thread has seen. */
+  protected arenaOf(block: number): Int32Array {
+    const arena = block >>> ARENA_BLOCK_BITS;
+    const words = this.blocks[arena];
+    if ((((block & ((1 << ARENA_BLOCK_BITS) - 1)) + 1) * BLOCK_WORDS) <= words.length) return words;
+    const shared = this.memory.arenas[arena];
+    return (this.blocks[arena] = new Int32Array(shared, 0, shared.byteLength >>> 2));
+  }
+
+  protected rowOf(segment: number): number {
+    const row = segment * ROW_WORDS;
+    if (row + ROW_WORDS > this.rows.length)
+      this.rows = new Int32Array(this.memory.rows, 0, this.memory.rows.byteLength >>> 2);
+    return row;
+  }
+
+  /**
+   * Looks for the record of a key. `matcher` is asked for each entry with the key's tag; when it says yes, its location is in
+   * `slot` and `unit` and the answer is true. False: no entry of the index matches.
+   */
+  find(hashA: number, hashB: number, matcher: Matcher): boolean {
+    const tag = hashB >>> TAG_SHIFT;
+    const cell = ((hashA >>> 22) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+    const choice = (tag >>> 8) & 0x3ff;
+    const home = tag & (BLOCK_ENTRIES - 1);
+    search: for (;;) {
+      const sequence = Atomics.load(this.control, CONTROL_SEQUENCE);
+      if ((sequence & 1) !== 0) continue;
+      const row = this.rowOf(this.directory[cell]);
+      const rows = this.rows;
+      const block = rows[row + ROW_FIRST_BLOCK + ((choice * rows[row + ROW_BLOCKS]) >>> 10)];
+      const words = this.arenaOf(block);
+      const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+      let entry = home;
+      for (let probes = 0; probes < BLOCK_ENTRIES; probes++) {
+        const at = base + entry * 2;
+        const word1 = words[at + 1];
+        if (word1 === 0) break;
+        const word0 = words[at];
+        if (word0 >>> TAG_SHIFT === tag) {
+          if (Atomics.load(this.control, CONTROL_SEQUENCE) !== sequence) continue search;
+          const slot = slotOf(word0, word1);
+          const unit = unitOf(word1);
+          if (matcher.matches(slot, unit)) {
+            this.slot = slot;
+            this.unit = unit;
+            return true;
+          }
+        }
+        entry = (entry + 1) & (BLOCK_ENTRIES - 1);
+      }
+      if (Atomics.load(this.control, CONTROL_SEQUENCE) === sequence) return false;
+    }
+  }
+}
+
+/** The writer's side. Only the thread that owns the shard may call it. */
+export class KeyIndex extends IndexReader {
+  private readonly freeBlocks: number[] = [];
+  private blockCount = 0;
+  private segmentCount = 0;
+  /** Entries in the index, tombstones included. */
+  entries = 0;
+
+  constructor(memory: IndexMemory) {
+    super(memory);
+    if (memory.rows.byteLength !== 0) throw new Error("an index has one writer, made once");
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      const segment = this.newSegment(0, [this.newBlock()]);
+      this.directory.fill(segment, partition << DEPTH_MAX, (partition + 1) << DEPTH_MAX);
+    }
+  }
+
+  /** Whether the index points to exactly this location for these hashes. */
+  holds(hashA: number, hashB: number, slot: number, unit: number): boolean {
+    return this.locate(hashA, hashB, slot, unit) >= 0;
+  }
+
+  /** Adds an entry. The key must not be there yet. Throws when the index is full. */
+  insert(hashA: number, hashB: number, slot: number, unit: number): void {
+    const tag = hashB >>> TAG_SHIFT;
+    const cell = ((hashA >>> 22) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+    for (;;) {
+      const row = this.rowOf(this.directory[cell]);
+      const count = this.rows[row + ROW_BLOCKS];
+      if (this.rows[row + ROW_ENTRIES] < count * BLOCK_ENTRIES * LOAD_MAX) {
+        const block = this.rows[row + ROW_FIRST_BLOCK + ((((tag >>> 8) & 0x3ff) * count) >>> 10)];
+        this.begin();
+        const placed = this.place(block, (tag << TAG_SHIFT) | (slot >>> SLOT_LOW_BITS), (slot << SLAB_UNIT_BITS) | unit);
+        if (placed) this.rows[row + ROW_ENTRIES]++;
+        this.end();
+        if (placed) {
+          this.entries++;
+          return;
+        }
+      }
+      this.grow(cell);
+    }
+  }
+
+  /** Points an entry to another location. It must be there. */
+  replace(hashA: number, hashB: number, slot: number, unit: number, newSlot: number, newUnit: number): void {
+    const at = this.locate(hashA, hashB, slot, unit);
+    if (at < 0) throw new Error("index: the entry to replace is not there");
+    const words = this.found;
+    this.begin();
+    words[at] = ((hashB >>> TAG_SHIFT) << TAG_SHIFT) | (newSlot >>> SLOT_LOW_BITS);
+    words[at + 1] = (newSlot << SLAB_UNIT_BITS) | newUnit;
+    this.end();
+  }
+
+  /** Removes an entry and closes the gap (backward shift, Knuth, vol. 3, 6.4, algorithm R). It must be there. */
+  remove(hashA: number, hashB: number, slot: number, unit: number): void {
+    const at = this.locate(hashA, hashB, slot, unit);
+    if (at < 0) throw new Error("index: the entry to remove is not there");
+    const words = this.found;
+    const base = at - (at % BLOCK_WORDS);
+    let hole = (at - base) >>> 1;
+    this.begin();
+    let next = hole;
+    for (let probes = 1; probes < BLOCK_ENTRIES; probes++) {
+      next = (next + 1) & (BLOCK_ENTRIES - 1);
+      const word1 = words[base + next * 2 + 1];
+      if (word1 === 0) break;
+      const home = (words[base + next * 2] >>> TAG_SHIFT) & (BLOCK_ENTRIES - 1);
+      // The entry may fill the hole if its home is not between the hole and itself, going round.
+      if (((next - home) & (BLOCK_ENTRIES - 1)) >= ((next - hole) & (BLOCK_ENTRIES - 1))) {
+        words[base + hole * 2] = words[base + next * 2];
+        words[base + hole * 2 + 1] = word1;
+        hole = next;
+      }
+    }
+    words[base + hole * 2] = words[base + hole * 2 + 1] = 0;
+    const tag = hashB >>> TAG_SHIFT;
+    const cell = ((hashA >>> 22) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+    this.rows[this.rowOf(this.directory[cell]) + ROW_ENTRIES]--;
+    this.end();
+    this.entries--;
+  }
+
+  private found: Int32Array = new Int32Array(0);
+
+  /** Position of an entry in the words of `found`, or -1. */
+  private locate(hashA: number, hashB: number, slot: number, unit: number): number {
+    const tag = hashB >>> TAG_SHIFT;
+    const cell = ((hashA >>> 22) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+    const row = this.rowOf(this.directory[cell]);
+    const block = this.rows[row + ROW_FIRST_BLOCK + ((((tag >>> 8) & 0x3ff) * this.rows[row + ROW_BLOCKS]) >>> 10)];
+    const words = this.arenaOf(block);
+    const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+    const word0 = (tag << TAG_SHIFT) | (slot >>> SLOT_LOW_BITS);
+    const word1 = (slot << SLAB_UNIT_BITS) | unit;
+    let entry = tag & (BLOCK_ENTRIES - 1);
+    for (let probes = 0; probes < BLOCK_ENTRIES; probes++) {
+      const at = base + entry * 2;
+      if (words[at + 1] === 0) return -1;
+      if (words[at + 1] === word1 && words[at] === word0) {
+        this.found = words;
+        return at;
+      }
+      entry = (entry + 1) & (BLOCK_ENTRIES - 1);
+    }
+    return -1;
+  }
+
+  private begin(): void {
+    Atomics.add(this.control, CONTROL_SEQUENCE, 1);
+  }
+  private end(): void {
+    Atomics.add(this.control, CONTROL_SEQUENCE, 1);
+  }
+
+  /** Puts an entry into a block; false when the block is too full. */
+  private place(block: number, word0: number, word1: number): boolean {
+    const words = this.arenaOf(block);
+    const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+    let entry = (word0 >>> TAG_SHIFT) & (BLOCK_ENTRIES - 1);
+    for (let probes = 0; probes < PROBES_MAX; probes++) {
+      const at = base + entry * 2;
+      if (words[at + 1] === 0) {
+        words[at] = word0;
+        words[at + 1] = word1;
+        return true;
+      }
+      entry = (entry + 1) & (BLOCK_ENTRIES - 1);
+    }
+    return false;
+  }
+
+  /** Gives the segment of a cell one block more, or splits it. Built aside, then switched over under the lock. */
+  private grow(cell: number): void {
+    const segment = this.directory[cell];
+    const row = this.rowOf(segment);
+    const count = this.rows[row + ROW_BLOCKS];
+    const depth = this.rows[row + ROW_DEPTH];
+    const old = Array.from(this.rows.subarray(row + ROW_FIRST_BLOCK, row + ROW_FIRST_BLOCK + count));
+    const entries = this.rows[row + ROW_ENTRIES];
+    if (count < SPLIT_BLOCKS || depth === DEPTH_MAX) {
+      for (let blocks = count + 1; ; blocks++) {
+        if (blocks > BLOCKS_MAX) throw new Error("index: a segment is full");
+        const fresh = this.deal(old, blocks, () => true);
+        if (fresh === null) continue;
+        this.begin();
+        this.rows.set(fresh, row + ROW_FIRST_BLOCK);
+        this.rows[row + ROW_BLOCKS] = blocks;
+        this.end();
+        break;
+      }
+    } else {
+      const bit = 1 << (TAG_BITS - 1 - depth);
+      const halves = [0, bit].map((want) => {
+        for (let blocks = SPLIT_BLOCKS / 2 + 1; blocks <= BLOCKS_MAX; blocks++) {
+          let dealt = 0;
+          const fresh = this.deal(old, blocks, (tag) => (tag & bit) === want && ++dealt > 0);
+          if (fresh !== null && dealt < blocks * BLOCK_ENTRIES * LOAD_MAX) return { fresh, dealt };
+          if (fresh !== null) this.freeBlocks.push(...fresh);
+        }
+        throw new Error("index: a segment cannot be split");
+      });
+      const other = this.newSegment(depth + 1, halves[1].fresh);
+      this.rows[this.rowOf(other) + ROW_ENTRIES] = halves[1].dealt;
+      const span = 1 << (DEPTH_MAX - depth);
+      const first = cell - (cell % span);
+      this.begin();
+      this.rows.set(halves[0].fresh, row + ROW_FIRST_BLOCK);
+      this.rows[row + ROW_BLOCKS] = halves[0].fresh.length;
+      this.rows[row + ROW_DEPTH] = depth + 1;
+      this.rows[row + ROW_ENTRIES] = halves[0].dealt;
+      this.directory.fill(other, first + span / 2, first + span);
+      this.end();
+      if (halves[0].dealt + halves[1].dealt !== entries) throw new Error("index: a split lost entries");
+    }
+    this.freeBlocks.push(...old);
+  }
+
+  /** Deals the chosen entries of `from` out over `count` fresh blocks; null (and nothing kept) when one gets too full. */
+  private deal(from: readonly number[], count: number, chosen: (tag: number) => boolean): number[] | null {
+    const fresh = Array.from({ length: count }, () => this.newBlock());
+    for (const block of from) {
+      const words = this.arenaOf(block);
+      const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+      for (let at = base; at < base + BLOCK_WORDS; at += 2) {
+        if (words[at + 1] === 0) continue;
+        const tag = words[at] >>> TAG_SHIFT;
+        if (!chosen(tag)) continue;
+        if (!this.place(fresh[(((tag >>> 8) & 0x3ff) * count) >>> 10], words[at], words[at + 1])) {
+          this.freeBlocks.push(...fresh);
+          return null;
+        }
+      }
+    }
+    return fresh;
+  }
+
+  /** A block of zeros. Blocks just freed may still be read by a front; the sequence lock makes it start over. */
+  private newBlock(): number {
+    let block = this.freeBlocks.pop();
+    if (block === undefined) {
+      block = this.blockCount++;
+      const arena = block >>> ARENA_BLOCK_BITS;
+      if (arena >= ARENAS) throw new Error("index: out of blocks");
+      const shared = this.memory.arenas[arena] as GrowableSharedArrayBuffer;
+      if (((block & ((1 << ARENA_BLOCK_BITS) - 1)) + 1) * BLOCK_BYTES > shared.byteLength) {
+        shared.grow(shared.byteLength + ARENA_STEP_BYTES);
+        this.control[CONTROL_ARENA_BYTES]++;
+      }
+      return block;
+    }
+    const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+    // A reader that still probes this block must notice: the counter moves around the wipe.
+    this.begin();
+    this.arenaOf(block).fill(0, base, base + BLOCK_WORDS);
+    this.end();
+    return block;
+  }
+
+  private newSegment(depth: number, blocks: readonly number[]): number {
+    const segment = this.segmentCount++;
+    if ((segment + 1) * ROW_WORDS * 4 > this.memory.rows.byteLength) {
+      const shared = this.memory.rows as GrowableSharedArrayBuffer;
+      shared.grow(Math.min(ROWS_BYTES_MAX, shared.byteLength + ROWS_STEP_BYTES));
+    }
+    const row = this.rowOf(segment);
+    this.rows[row + ROW_BLOCKS] = blocks.length;
+    this.rows[row + ROW_DEPTH] = depth;
+    this.rows[row + ROW_ENTRIES] = 0;
+    this.rows.set(blocks, row + ROW_FIRST_BLOCK);
+    return segment;
+  }
+}

@@ -1,0 +1,239 @@
+/**
+ * Reading a shard's slabs back into its index at start. FORMAT.md, "Reading it back", has the rules.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { FIRST_UNIT, HEADER_BYTES, TYPE_CHUNK, TYPE_MANIFEST, TYPE_MARK, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
+import {
+  checksumOf,
+  durableOf,
+  emptyHead,
+  isIntact,
+  keyBytesOf,
+  keyEquals,
+  keyOffset,
+  placeOf,
+  previousOf,
+  readHead,
+  readManifest,
+  typeOf,
+  unitsAt,
+} from "../format/record.ts";
+import { decodeFooter, encodeTail, headerProblem, type SlabFooter, tableType, tableUnit, tableWord, tableWords } from "../format/slab.ts";
+import { hash32 } from "../util/hash.ts";
+import type { OpenSlab } from "./appender.ts";
+import { FIGURE } from "./shard-memory.ts";
+import type { Shard } from "./shard.ts";
+import { type SlabMap, slabName } from "./slab-maps.ts";
+
+/** Called now and then with what is done and what there is to do, in bytes of slab files. */
+export type Progress = (doneBytes: number, totalBytes: number) => void;
+
+/** Result of following a slab's records without a table. */
+export interface SlabScan {
+  /** Three words a record, as in a table. */
+  table: number[];
+  endUnit: number;
+  /** Checksum of the last record. */
+  previous: number;
+  /** Units at which synced data is damaged. */
+  damage: number[];
+  clockHigh: number;
+  clockLow: number;
+}
+
+/**
+ * Follows the records of a slab from its first unit and tells a torn tail from damage.
+ * @param place seed of the checksum of the record at a unit
+ */
+export function scanSlab(map: { bytes: Uint8Array; words: Int32Array }, place: (unit: number) => number, hashSeed: number): SlabScan {
+  const endUnit = map.bytes.length / UNIT_BYTES;
+  const scan: SlabScan = { table: [], endUnit: FIRST_UNIT, previous: 0, damage: [], clockHigh: 0, clockLow: 0 };
+  const head = emptyHead();
+  const take = (unit: number): void => {
+    const at = keyOffset(unit);
+    const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
+    const type = typeOf(map, unit);
+    scan.table.push(hash32(key, 0), hash32(key, hashSeed), tableWord(unit, type));
+    scan.previous = checksumOf(map, unit);
+    scan.endUnit = unit + unitsAt(map, unit);
+    if (type === TYPE_CHUNK || type === TYPE_MARK) return;
+    readHead(map, unit, head);
+    if (head.clockHigh > scan.clockHigh || (head.clockHigh === scan.clockHigh && head.clockLow > scan.clockLow)) {
+      scan.clockHigh = head.clockHigh;
+      scan.clockLow = head.clockLow;
+    }
+  };
+  for (;;) {
+    const unit = scan.endUnit;
+    if (isIntact(map, unit, endUnit, place(unit)) && previousOf(map, unit) === scan.previous) {
+      take(unit);
+      continue;
+    }
+    const later = nextDurableRecord(map, unit, endUnit, place);
+    if (later < 0) return scan;
+    scan.damage.push(unit);
+    take(later);
+  }
+}
+
+/** The first valid record after `bad` that was written when `bad` had been synced, or -1. */
+function nextDurableRecord(map: { bytes: Uint8Array; words: Int32Array }, bad: number, endUnit: number, place: (unit: number) => number): number {
+  const { words } = map;
+  for (let unit = bad + 1; unit < endUnit; unit++) {
+    // Most of what lies beyond the end is zeros.
+    if (words[unit * 4] === 0 && words[unit * 4 + 2] === 0) continue;
+    if (durableOf(map, unit) > bad && durableOf(map, unit) <= unit && isIntact(map, unit, endUnit, place(unit))) return unit;
+  }
+  return -1;
+}
+
+/** Reads all slabs of a shard. Answers the slab to go on appending to, or null where a new one must be made. */
+export function recoverShard(
+  shard: Shard,
+  directory: string,
+  progress: Progress,
+  observeClock: (high: number, low: number) => void,
+): OpenSlab | null {
+  const { store, io } = shard.setup;
+  const sequences = listSlabs(directory);
+  let open: OpenSlab | null = null;
+  let done = 0;
+  for (const sequence of sequences) {
+    const file = path.join(directory, slabName(sequence));
+    const last = sequence === sequences[sequences.length - 1];
+    if (fs.statSync(file).size < store.slabBytes) {
+      const fd = io.open(file, "r+");
+      // A crash while the slab was made, or a file that somebody cut: zeros instead of the end keep every read inside the file.
+      io.ftruncate(fd, store.slabBytes);
+      io.close(fd);
+    }
+    shard.slabs.add(sequence);
+    const map = shard.lookup.maps.bySequence(sequence);
+    if (map === null) throw new Error(`${file} cannot be mapped`);
+    const problem = headerProblem(map.bytes.subarray(0, HEADER_BYTES), { shard: shard.setup.shard, sequence, slabBytes: store.slabBytes, storeId: store.id });
+    if (problem?.foreign === true) throw new Error(`${file}: ${problem.text}; move it away or restore the directory`);
+    const footer = decodeFooter(map.bytes, sequence);
+    if (footer !== null) {
+      const words = tableWords(map.bytes, footer);
+      loadTable(shard, map, words, footer.endUnit);
+      observeClock(footer.clockHigh, footer.clockLow);
+      account(shard, sequence, footer, true);
+      if (problem !== null) damaged(shard, sequence, `its header is damaged (${problem.text})`, false);
+    } else {
+      const scan = scanSlab(map, (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit), store.hashSeed);
+      if (problem !== null && scan.table.length === 0 && isEmpty(map.words)) {
+        shard.lookup.maps.release();
+        shard.slabs.drop(sequence); // made, but the crash came before its header
+        continue;
+      }
+      for (const unit of scan.damage) damaged(shard, sequence, `no valid record at unit ${unit}, where there was one`, true);
+      if (problem !== null) damaged(shard, sequence, `its header is damaged (${problem.text})`, scan.table.length === 0);
+      loadTable(shard, map, Int32Array.from(scan.table), scan.endUnit);
+      observeClock(scan.clockHigh, scan.clockLow);
+      const intact = scan.damage.length === 0 && problem === null;
+      if (intact) makeDurable(shard, file, last ? null : { sequence, scan });
+      account(shard, sequence, scan, intact && !last);
+      if (last && intact) open = { sequence, ...scan };
+    }
+    done += store.slabBytes;
+    progress(done, sequences.length * store.slabBytes);
+  }
+  return open;
+}
+
+function listSlabs(directory: string): number[] {
+  return fs
+    .readdirSync(directory)
+    .map((name) => (/^\d{10}\.slab$/.test(name) ? Number(name.slice(0, 10)) : 0))
+    .filter((sequence) => sequence > 0)
+    .sort((a, b) => a - b);
+}
+
+function isEmpty(words: Int32Array): boolean {
+  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
+  return true;
+}
+
+function account(shard: Shard, sequence: number, end: SlabFooter | SlabScan, sealed: boolean): void {
+  const slab = shard.slabs.bySequence(sequence);
+  if (slab === undefined) return;
+  slab.storedBytes = end.endUnit * UNIT_BYTES;
+  slab.sealed = sealed;
+}
+
+/** Marks a slab; with `unknownKeys`, "absent" can no longer be said in this shard. */
+function damaged(shard: Shard, sequence: number, why: string, unknownKeys: boolean): void {
+  shard.figures[FIGURE.damaged]++;
+  if (unknownKeys) shard.figures[FIGURE.doubt] = 1;
+  const slab = shard.slabs.bySequence(sequence);
+  if (slab !== undefined) slab.damaged = true;
+  shard.setup.warn(`slab ${sequence} of shard ${shard.setup.shard} is damaged: ${why}; run minivault verify`);
+}
+
+/**
+ * What was read back may never have been synced; it must be before anybody sees it. A full slab that missed its table gets it now.
+ */
+function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan: SlabScan } | null): void {
+  const { io, store } = shard.setup;
+  const fd = io.open(file, "r+");
+  try {
+    io.fdatasync(fd);
+    if (seal === null) return;
+    const { scan } = seal;
+    const tail = encodeTail(Int32Array.from(scan.table), seal.sequence, store.slabBytes, scan.endUnit, scan.clockLow, scan.clockHigh);
+    io.pwrite(fd, tail, 0, tail.length, store.slabBytes - tail.length);
+    io.fdatasync(fd);
+  } finally {
+    io.close(fd);
+  }
+}
+
+/** Enters a slab's records into the index, each in place of an older one of its key. */
+function loadTable(shard: Shard, map: SlabMap, words: Int32Array, endUnit: number): void {
+  const { index, slabs } = shard;
+  const successor = new Successor(shard, map);
+  for (let at = 0; at < words.length; at += 3) {
+    const hashA = words[at];
+    const hashB = words[at + 1];
+    const unit = tableUnit(words[at + 2]);
+    const type = tableType(words[at + 2]);
+    if (type === TYPE_CHUNK || type === TYPE_MARK) continue;
+    const end = at + 5 < words.length ? tableUnit(words[at + 5]) : endUnit;
+    successor.unit = unit;
+    successor.hashA = hashA;
+    successor.hashB = hashB;
+    if (index.find(hashA, hashB, successor)) {
+      shard.forget(index.slot, index.unit);
+      index.replace(hashA, hashB, index.slot, index.unit, map.slot, unit);
+    } else index.insert(hashA, hashB, map.slot, unit);
+    slabs.live(map.slot, (end - unit) * UNIT_BYTES);
+    shard.count(type === TYPE_TOMBSTONE ? TYPE_TOMBSTONE : TYPE_MANIFEST, 1);
+    if (type === TYPE_MANIFEST && shard.lookup.check(map, unit))
+      shard.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, 1);
+  }
+}
+
+/** Finds the index entry that a record of a later slab takes the place of. */
+class Successor {
+  private readonly shard: Shard;
+  private readonly map: SlabMap;
+  unit = 0;
+  hashA = 0;
+  hashB = 0;
+
+  constructor(shard: Shard, map: SlabMap) {
+    this.shard = shard;
+    this.map = map;
+  }
+
+  matches(slot: number, unit: number): boolean {
+    const older = this.shard.mapOf(slot);
+    const at = keyOffset(unit);
+    const key = older.bytes.subarray(at, at + keyBytesOf(older, unit));
+    if (keyEquals(this.map, this.unit, key, key.length)) return true;
+    // The keys differ, or one of the two records is damaged. Its hashes in the table still say whose record it was.
+    if (hash32(key, 0) !== this.hashA || hash32(key, this.shard.setup.store.hashSeed) !== this.hashB) return false;
+    return !this.shard.lookup.check(this.map, this.unit);
+  }
+}

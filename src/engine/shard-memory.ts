@@ -1,0 +1,75 @@
+/**
+ * The memory that a shard's thread shares with the fronts: index, slab slots, figures. Made by the front, so that it can
+ * read from the first moment; written by the shard's thread only.
+ */
+import { SLAB_SLOTS } from "../format/layout.ts";
+import { createIndexMemory, type IndexMemory } from "./key-index.ts";
+
+export interface ShardMemory {
+  index: IndexMemory;
+  /** Int32 per slot: sequence of the slab that lives there. */
+  slots: SharedArrayBuffer;
+  /** Int32 per slot, one array per front: sequence that it has mapped. */
+  held: SharedArrayBuffer[];
+  /** Float64 per figure of `FIGURE`. */
+  figures: SharedArrayBuffer;
+}
+
+/** Positions in the array of figures. */
+export const FIGURE = {
+  keys: 0,
+  liveBytes: 1,
+  storedBytes: 2,
+  slabs: 3,
+  tombstones: 4,
+  damaged: 5,
+  compactedBytes: 6,
+  writesStopped: 7,
+  diskFull: 8,
+  /** 1: damage hit records whose keys nobody knows, so "absent" cannot be said. */
+  doubt: 9,
+  indexBytes: 10,
+} as const;
+const FIGURES = 16;
+
+/** Reserves a shard's shared memory for `fronts` reading threads. */
+export function createShardMemory(fronts: number): ShardMemory {
+  return {
+    index: createIndexMemory(),
+    slots: new SharedArrayBuffer(SLAB_SLOTS * 4),
+    held: Array.from({ length: fronts }, () => new SharedArrayBuffer(SLAB_SLOTS * 4)),
+    figures: new SharedArrayBuffer(FIGURES * 8),
+  };
+}
+
+/** Figures of one shard, for /_stats. */
+export interface ShardStats {
+  shard: number;
+  keys: number;
+  liveBytes: number;
+  storedBytes: number;
+  slabs: number;
+  indexBytes: number;
+  tombstones: number;
+  damagedRecords: number;
+  compactedBytes: number;
+  writesStopped: boolean;
+  diskFull: boolean;
+}
+
+/** A shard's figures in the form of /_stats. */
+export function readFigures(shard: number, figures: Float64Array): ShardStats {
+  return {
+    shard,
+    keys: figures[FIGURE.keys],
+    liveBytes: figures[FIGURE.liveBytes],
+    storedBytes: figures[FIGURE.storedBytes],
+    slabs: figures[FIGURE.slabs],
+    indexBytes: figures[FIGURE.indexBytes],
+    tombstones: figures[FIGURE.tombstones],
+    damagedRecords: figures[FIGURE.damaged],
+    compactedBytes: figures[FIGURE.compactedBytes],
+    writesStopped: figures[FIGURE.writesStopped] !== 0,
+    diskFull: figures[FIGURE.diskFull] !== 0,
+  };
+}

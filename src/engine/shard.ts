@@ -1,0 +1,509 @@
+/**
+ * One shard: the only writer of its slabs and of its index. Runs in the thread that owns the shard.
+ *
+ * A batch is: any number of `apply` and upload calls, then `commit`. `apply` judges a write against the newest state, writes of the same batch
+ * included, and stages its record; `commit` writes, syncs and only then publishes in the index. The outcomes that `apply`
+ * returned are final after `commit`.
+ *
+ *   apply ► staged records ► commit: flush ► fdatasync ► publish in the index ► outcomes are true
+ *
+ * A failed write fails the staged operations and leaves the shard as it was. A failed sync also stops all later writes
+ * until a restart: nobody can know which pages the kernel has dropped (Rebello et al., "Can Applications Recover from
+ * fsync Failures?", 2020).
+ */
+import { mkdirSync } from "node:fs";
+import {
+  JSON_PREFIX,
+  JSON_SUFFIX,
+  TYPE_CHUNK,
+  TYPE_MANIFEST,
+  TYPE_TOMBSTONE,
+  TYPE_VALUE,
+  UNIT_BYTES,
+} from "../format/layout.ts";
+import { ValueScanner } from "../format/json.ts";
+import {
+  type Ballot,
+  type ChunkRef,
+  emptyHead,
+  keyBytesOf,
+  keyEquals,
+  type RecordHead,
+  type RecordSource,
+  readHead,
+  readManifest,
+  recordUnits,
+  typeOf,
+  unitsAt,
+} from "../format/record.ts";
+import { etagText, preconditionHolds } from "../format/version.ts";
+import { HybridClock } from "../util/clock.ts";
+import type { ErrorCode } from "../util/errors.ts";
+import { Appender } from "./appender.ts";
+import { Compactor } from "./compaction.ts";
+import { type FileIo, isDiskFull } from "./io.ts";
+import { KeyIndex } from "./key-index.ts";
+import { ShardLookup } from "./lookup.ts";
+import { type Progress, recoverShard } from "./recovery.ts";
+import { FIGURE, type ShardMemory } from "./shard-memory.ts";
+import { SlabTable } from "./slab-table.ts";
+import { type SlabMap, slotOfSequence } from "./slab-maps.ts";
+import { shardDirectory, type StoreIdentity } from "./store-file.ts";
+
+export type SyncMode = "always" | "os";
+
+/** A write as the shard sees it. The arrays are only read during the call. */
+export interface ShardWrite {
+  verb: "put" | "post" | "delete";
+  key: Uint8Array;
+  hashA: number;
+  hashB: number;
+  json: boolean;
+  contentType: Uint8Array;
+  ifMatch: string;
+  ifNoneMatch: string;
+  operationLow: number;
+  operationHigh: number;
+}
+
+/** What became of a write; final after the `commit` that follows it. */
+export interface Outcome {
+  error: ErrorCode | null;
+  detail: string;
+  created: boolean;
+  deleted: boolean;
+  /** The version written, or null where none was. */
+  ballot: Ballot | null;
+}
+
+export interface ShardSetup {
+  dataDirectory: string;
+  shard: number;
+  store: StoreIdentity;
+  sync: SyncMode;
+  memory: ShardMemory;
+  io: FileIo;
+  /** Wall clock in milliseconds since 1970. */
+  now: () => number;
+  /** Something an operator should know. */
+  warn: (message: string) => void;
+}
+
+/** A record that is staged and not yet in the index. */
+interface Staged {
+  hashA: number;
+  hashB: number;
+  type: number;
+  unit: number;
+  units: number;
+  /** The record it takes the place of; slot -1: none. */
+  oldSlot: number;
+  oldUnit: number;
+  chunks: readonly ChunkRef[];
+  outcome: Outcome;
+}
+
+/** The newest state of a key, as `apply` needs it. */
+interface Current {
+  state: "value" | "tombstone" | "absent" | "damaged";
+  slot: number;
+  unit: number;
+}
+
+/** Written but unsynced chunk bytes above which a sync is made, so that the one at the end of a large value stays short. */
+export const UNSYNCED_BYTES_MAX = 8 * 1024 * 1024;
+const OS_SYNC_MS = 1000;
+
+const PREFIX = new TextEncoder().encode(JSON_PREFIX);
+const SUFFIX = new TextEncoder().encode(JSON_SUFFIX);
+const NOTHING = new Uint8Array(0);
+const NO_CHUNKS: readonly ChunkRef[] = [];
+
+export function failed(error: ErrorCode, detail = ""): Outcome {
+  return { error, detail, created: false, deleted: false, ballot: null };
+}
+
+export class Shard {
+  readonly setup: ShardSetup;
+  readonly index: KeyIndex;
+  readonly lookup: ShardLookup;
+  readonly appender: Appender;
+  readonly slabs: SlabTable;
+  readonly figures: Float64Array;
+  private readonly clock: HybridClock;
+  private readonly compactor: Compactor;
+  private readonly scanner = new ValueScanner();
+  private staged: Staged[] = [];
+  /** Staged records by the hashes of their keys (53 bits of them). */
+  private readonly overlay = new Map<number, Staged>();
+  /** Outcomes that were judged by staged records: if those fail, so do these. */
+  private dependents: Outcome[] = [];
+  /** Called when what was staged for uploads since the last commit is lost. */
+  private uploadFailures: ((outcome: Outcome) => void)[] = [];
+  private writesStopped = false;
+  private lastOsSync = 0;
+  private osSync: Promise<void> | null = null;
+  private readonly head: RecordHead = emptyHead();
+
+  private constructor(setup: ShardSetup) {
+    const { dataDirectory, shard, store, memory, io } = setup;
+    this.setup = setup;
+    this.figures = new Float64Array(memory.figures);
+    this.index = new KeyIndex(memory.index);
+    const slots = new Int32Array(memory.slots);
+    const ownHeld = new SharedArrayBuffer(memory.slots.byteLength);
+    this.lookup = new ShardLookup(dataDirectory, shard, store, memory, ownHeld, this.index);
+    this.slabs = new SlabTable(io, shardDirectory(dataDirectory, shard), slots, memory.held, this.figures);
+    this.clock = new HybridClock(setup.now);
+    this.appender = new Appender(io, shardDirectory(dataDirectory, shard), shard, store, slots, (sequence, error) => {
+      if (error !== null) setup.warn(`slab ${sequence} of shard ${shard} stays without a table: ${(error as Error).message}`);
+      else this.slabs.sealed(sequence);
+    });
+    this.compactor = new Compactor(this);
+  }
+
+  /** Opens a shard: reads its slabs back into the index. Makes its directory when there is none. */
+  static open(setup: ShardSetup, progress: Progress): Shard {
+    const directory = shardDirectory(setup.dataDirectory, setup.shard);
+    if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined) setup.io.syncDirectory(setup.dataDirectory);
+    const shard = new Shard(setup);
+    const open = recoverShard(shard, directory, progress, (high, low) => shard.clock.observe(high, low));
+    if (open !== null) shard.appender.resume(open);
+    else shard.startSlab();
+    shard.refreshFigures();
+    return shard;
+  }
+
+  /** Judges one write and stages its record. `body`: as the client sent it; ignored for delete. */
+  apply(write: ShardWrite, body: Uint8Array): Outcome {
+    if (this.writesStopped) return failed("write_stopped");
+    if (write.verb === "delete") return this.store(write, TYPE_TOMBSTONE, false, NOTHING, 0, [], NO_CHUNKS);
+    if (!write.json) return this.store(write, TYPE_VALUE, false, write.contentType, body.length, [body], NO_CHUNKS);
+    const { scanner } = this;
+    scanner.reset();
+    if (!scanner.feed(body, 0, body.length) || !scanner.finish()) return failed(scanner.error ?? "bad_json", scanner.detail);
+    const text = body.subarray(scanner.valueStart, scanner.valueEnd);
+    const bytes = PREFIX.length + text.length + SUFFIX.length;
+    return this.store(write, TYPE_VALUE, true, NOTHING, bytes, [PREFIX, text, SUFFIX], NO_CHUNKS);
+  }
+
+  /** Judges a write whose value is `bytes` in stored form already (JSON with prefix and suffix). */
+  applyStored(write: ShardWrite, bytes: Uint8Array): Outcome {
+    if (this.writesStopped) return failed("write_stopped");
+    return this.store(write, TYPE_VALUE, write.json, write.json ? NOTHING : write.contentType, bytes.length, [bytes], NO_CHUNKS);
+  }
+
+  /** Judges a large value whose chunks are written and stages its manifest. */
+  applyManifest(write: ShardWrite, manifest: Uint8Array, chunks: readonly ChunkRef[]): Outcome {
+    if (this.writesStopped) return failed("write_stopped");
+    return this.store(write, TYPE_MANIFEST, write.json, write.json ? NOTHING : write.contentType, manifest.length, [manifest], chunks);
+  }
+
+  private store(
+    write: ShardWrite,
+    type: number,
+    json: boolean,
+    contentType: Uint8Array,
+    valueBytes: number,
+    parts: readonly Uint8Array[],
+    chunks: readonly ChunkRef[],
+  ): Outcome {
+    const { key, hashA, hashB, verb } = write;
+    try {
+      this.makeRoom(key.length, contentType.length, valueBytes);
+    } catch (error) {
+      return this.writeFailure(error);
+    }
+    const overlayKey = (hashA >>> 0) * 0x200000 + (hashB >>> 11);
+    const before = this.staged.length > 0 ? this.overlay.get(overlayKey) : undefined;
+    const current = this.currentOf(write, before);
+    const exists = current.state === "value";
+    const outcome: Outcome = { error: null, detail: "", created: !exists && current.state !== "damaged", deleted: false, ballot: null };
+    if (before !== undefined) this.dependents.push(outcome);
+    const conditional = verb === "post" || write.ifMatch !== "" || write.ifNoneMatch !== "";
+    if (conditional) {
+      if (current.state === "damaged") return this.refuse(outcome, "corrupt");
+      const etag = exists ? etagText(this.headOf(current)) : null;
+      if (!preconditionHolds(write.ifMatch, write.ifNoneMatch, etag)) return this.refuse(outcome, "precondition_failed");
+      if (verb === "post" && exists) return this.refuse(outcome, "exists");
+    }
+    if (verb === "delete") {
+      outcome.created = false;
+      outcome.deleted = exists || current.state === "damaged";
+      if (current.state === "absent") return outcome;
+      if (current.state === "tombstone") {
+        outcome.ballot = { ...this.headOf(current) };
+        return outcome;
+      }
+    }
+    const { head } = this;
+    this.clock.tick();
+    head.type = type;
+    head.json = json;
+    head.chunk = 0;
+    head.clockLow = this.clock.low;
+    head.clockHigh = this.clock.high;
+    head.node = this.setup.store.node;
+    head.incarnation = this.setup.store.incarnation;
+    head.operationLow = write.operationLow;
+    head.operationHigh = write.operationHigh;
+    try {
+      this.appender.append(head, key, contentType, hashA, hashB, valueBytes, parts);
+    } catch (error) {
+      this.failStaged(this.writeFailure(error));
+      return this.refuse(outcome, this.writeFailure(error).error ?? "internal");
+    }
+    outcome.ballot = { clockLow: head.clockLow, clockHigh: head.clockHigh, node: head.node, incarnation: head.incarnation };
+    const staged: Staged = {
+      hashA,
+      hashB,
+      type,
+      unit: this.appender.lastUnit,
+      units: this.appender.lastUnits,
+      oldSlot: current.slot,
+      oldUnit: current.unit,
+      chunks,
+      outcome,
+    };
+    this.staged.push(staged);
+    this.overlay.set(overlayKey, staged);
+    return outcome;
+  }
+
+  private refuse(outcome: Outcome, error: ErrorCode): Outcome {
+    outcome.error = error;
+    outcome.created = false;
+    return outcome;
+  }
+
+  /** The newest state of a key: from the records staged in this batch, else from the index. */
+  private currentOf(write: ShardWrite, before: Staged | undefined): Current {
+    if (before !== undefined) {
+      const { source, unit } = this.sourceOf(before.unit);
+      if (keyEquals(source, unit, write.key, write.key.length))
+        return { state: before.type === TYPE_TOMBSTONE ? "tombstone" : "value", slot: this.appender.slot, unit: before.unit };
+      // Two keys that share 53 bits of hash in one batch: make the first one visible, then look again.
+      this.commit();
+    }
+    const state = this.lookup.find(write.key, write.key.length, write.hashA, write.hashB);
+    if (state !== "found") return { state, slot: -1, unit: 0 };
+    const { map, unit } = this.lookup;
+    return { state: typeOf(map, unit) === TYPE_TOMBSTONE ? "tombstone" : "value", slot: map.slot, unit };
+  }
+
+  private headOf(current: Current): RecordHead {
+    const inOpenSlab = current.slot === this.appender.slot;
+    const { source, unit } = inOpenSlab ? this.sourceOf(current.unit) : { source: this.mapOf(current.slot), unit: current.unit };
+    readHead(source, unit, this.head);
+    return this.head;
+  }
+
+  /** Where a record of the open slab can be read: in the staging buffer, or in the map once it is flushed. */
+  private sourceOf(unit: number): { source: RecordSource; unit: number } {
+    const staged = this.appender.stagedUnit(unit);
+    return staged >= 0 ? { source: this.appender.staging, unit: staged } : { source: this.mapOf(this.appender.slot), unit };
+  }
+
+  mapOf(slot: number): SlabMap {
+    const map = this.lookup.maps.get(slot);
+    if (map === null) throw new Error(`shard ${this.setup.shard}: the index points to a slab that is gone`);
+    return map;
+  }
+
+  /** Stages a chunk of a large value. Throws what the disk says; `lost` is called if a later failure takes the chunk back. */
+  appendChunk(write: ShardWrite, number: number, bytes: Uint8Array, lost: (outcome: Outcome) => void): ChunkRef {
+    this.makeRoom(write.key.length, 0, bytes.length);
+    const { head, appender } = this;
+    head.type = TYPE_CHUNK;
+    head.json = false;
+    head.chunk = number;
+    head.clockLow = head.clockHigh = head.node = head.incarnation = 0;
+    head.operationLow = write.operationLow;
+    head.operationHigh = write.operationHigh;
+    appender.append(head, write.key, NOTHING, write.hashA, write.hashB, bytes.length, [bytes]);
+    this.uploadFailures.push(lost);
+    return { sequence: appender.sequence, unit: appender.lastUnit, bytes: bytes.length, checksum: appender.lastChecksum };
+  }
+
+  /** Opens the next slab when the open one cannot take a record of these lengths. Commits what is staged first. */
+  makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number): void {
+    if (this.appender.hasRoom(keyBytes, contentTypeBytes, valueBytes)) return;
+    this.commit();
+    this.startSlab();
+  }
+
+  /** Opens the next slab. The full one is synced first: compaction may drop the source of a record that was moved into it. */
+  private startSlab(): void {
+    if (!this.writesStopped) this.syncNow();
+    const sequence = this.slabs.nextSequence();
+    this.appender.startSlab(sequence);
+    this.slabs.add(sequence);
+  }
+
+  /** Writes, syncs and publishes everything staged. Never throws for the disk's sake: the outcomes tell. */
+  commit(): void {
+    const { appender } = this;
+    try {
+      appender.flush();
+      if (this.staged.length > 0 || this.uploadFailures.length > 0) this.figures[FIGURE.diskFull] = 0;
+    } catch (error) {
+      this.failStaged(this.writeFailure(error));
+      return;
+    }
+    if (this.setup.sync === "always" && (this.staged.length > 0 || appender.unsyncedBytes > UNSYNCED_BYTES_MAX)) {
+      if (!this.syncNow()) {
+        this.failStaged(failed("write_stopped"));
+        return;
+      }
+    }
+    appender.settle();
+    for (const staged of this.staged) this.publish(staged);
+    this.clearStaged();
+    if (this.setup.sync === "os") this.syncInBackground();
+  }
+
+  /** Syncs the open slab. False: it failed, and writes are stopped from now on. */
+  syncNow(): boolean {
+    try {
+      this.appender.sync();
+      return true;
+    } catch (error) {
+      this.stopWrites(error);
+      return false;
+    }
+  }
+
+  private stopWrites(error: unknown): void {
+    this.writesStopped = true;
+    this.figures[FIGURE.writesStopped] = 1;
+    this.setup.warn(`shard ${this.setup.shard}: sync failed, writes are stopped until a restart: ${(error as Error).message}`);
+  }
+
+  /** `-sync os`: bounds what a power loss can take to about a second, without anybody waiting for it. */
+  private syncInBackground(): void {
+    const now = this.setup.now();
+    if (this.osSync !== null || now - this.lastOsSync < OS_SYNC_MS) return;
+    this.lastOsSync = now;
+    this.osSync = this.appender
+      .syncLater()
+      .catch((error) => this.stopWrites(error))
+      .finally(() => {
+        this.osSync = null;
+      });
+  }
+
+  private clearStaged(): void {
+    this.staged = [];
+    this.overlay.clear();
+    this.dependents = [];
+    this.uploadFailures = [];
+  }
+
+  /** Takes back everything staged: the operations fail with `why`. */
+  failStaged(why: Outcome): void {
+    for (const { outcome } of this.staged) Object.assign(outcome, why);
+    for (const outcome of this.dependents) Object.assign(outcome, why);
+    const uploads = this.uploadFailures;
+    this.clearStaged();
+    this.appender.rollBack();
+    for (const lost of uploads) lost(why);
+  }
+
+  /** The outcome for a failed write call. */
+  writeFailure(error: unknown): Outcome {
+    if (this.writesStopped) return failed("write_stopped");
+    if (isDiskFull(error)) {
+      this.figures[FIGURE.diskFull] = 1;
+      return failed("disk_full");
+    }
+    this.setup.warn(`shard ${this.setup.shard}: a write failed: ${(error as Error).message}`);
+    return failed("internal", `a write to the disk failed: ${(error as Error).message}`);
+  }
+
+  /** Makes a durable record the one that readers find. */
+  private publish(staged: Staged): void {
+    const { hashA, hashB, unit, units, type, oldSlot, oldUnit } = staged;
+    const { slot } = this.appender;
+    this.slabs.live(slot, units * UNIT_BYTES);
+    if (oldSlot < 0) this.index.insert(hashA, hashB, slot, unit);
+    else {
+      this.forget(oldSlot, oldUnit);
+      this.index.replace(hashA, hashB, oldSlot, oldUnit, slot, unit);
+    }
+    this.count(type, 1);
+    if (type === TYPE_MANIFEST) this.countChunks(keyBytesOf(this.mapOf(slot), unit), staged.chunks, 1);
+  }
+
+  /** Takes a record, and its chunks, out of the accounts of live bytes. */
+  forget(slot: number, unit: number): void {
+    const map = this.mapOf(slot);
+    const type = typeOf(map, unit);
+    // Of a damaged record not even the length can be trusted: its bytes stay in the account and its slab stays.
+    if (!this.lookup.check(map, unit)) return this.count(type, -1);
+    this.slabs.live(slot, -unitsAt(map, unit) * UNIT_BYTES);
+    if (type === TYPE_MANIFEST) this.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, -1);
+    this.count(type, -1);
+  }
+
+  /** Adds a published record to the figures (`sign` 1), or takes it out (-1). */
+  count(type: number, sign: 1 | -1): void {
+    this.figures[type === TYPE_TOMBSTONE ? FIGURE.tombstones : FIGURE.keys] += sign;
+  }
+
+  /** Adds the chunks of a manifest to the live bytes of their slabs, or takes them out. */
+  countChunks(keyBytes: number, chunks: readonly ChunkRef[], sign: 1 | -1): void {
+    for (const chunk of chunks)
+      this.slabs.liveIn(chunk.sequence, sign * recordUnits(keyBytes, 0, chunk.bytes) * UNIT_BYTES);
+  }
+
+  /**
+   * A step of work that nobody waits for: blocks ahead, freed slabs, compaction. At most about `bytesMax` are moved.
+   * @returns whether there is more to do at once
+   */
+  idle(bytesMax: number): boolean {
+    if (this.writesStopped) return false;
+    this.lookup.maps.release();
+    this.slabs.reclaim();
+    try {
+      if (this.appender.allocateAhead()) return true;
+    } catch (error) {
+      if (!isDiskFull(error)) this.writeFailure(error);
+    }
+    const more = this.compactor.step(bytesMax);
+    this.refreshFigures();
+    return more;
+  }
+
+  /**
+   * Writes a mark when everything is synced and nothing came since: it proves that the records before it were acknowledged, so
+   * that later damage to the last of them is not taken for a torn tail.
+   */
+  mark(): void {
+    if (this.writesStopped || this.setup.sync !== "always") return;
+    try {
+      this.appender.mark();
+    } catch (error) {
+      this.failStaged(this.writeFailure(error));
+    }
+  }
+
+  private refreshFigures(): void {
+    this.slabs.refresh(this.appender.slot, this.appender.endUnit);
+    this.figures[FIGURE.indexBytes] = this.index.bytes;
+  }
+
+  /** Slot of the open slab. */
+  get openSlot(): number {
+    return slotOfSequence(this.appender.sequence);
+  }
+
+  /** Waits for background work, syncs and closes the files. */
+  async close(): Promise<void> {
+    this.commit();
+    if (!this.writesStopped) this.syncNow();
+    this.mark();
+    if (this.osSync !== null) await this.osSync;
+    await this.appender.close();
+    this.slabs.close();
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * The memory maps of one shard's slabs in one thread. The only importer of mmap-io.
+ *
+ * A slab's slot is its sequence modulo 65,536. Two shared arrays say who uses what:
+ *   slots[slot] = sequence of the slab that lives there, 0 for none   (written by the shard's thread)
+ *   held[slot]  = sequence that this thread has mapped, 0 for none    (written by this thread; one array per thread)
+ * The shard's thread takes a dropped slab out of `slots` first and gives its blocks back only when no `held` names it, so
+ * a map is never read after its file was emptied. Files are mapped at full size and never shrink while held, and every
+ * offset is checked against that size, so no read can leave the file.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { SLAB_SLOTS } from "../format/layout.ts";
+import type { RecordSource } from "../format/record.ts";
+import { loadAddon } from "../util/addon.ts";
+
+export interface SlabMap extends RecordSource {
+  readonly slot: number;
+  readonly sequence: number;
+  /** Readers that need the map beyond the current call. */
+  pins: number;
+}
+
+export function slotOfSequence(sequence: number): number {
+  return sequence % SLAB_SLOTS;
+}
+
+/** File name of a slab within its shard's directory. */
+export function slabName(sequence: number): string {
+  return `${String(sequence).padStart(10, "0")}.slab`;
+}
+
+/** Maps a whole slab file for reading. The file must be at least `slabBytes` long. The map lives as long as the result. */
+export function mapSlab(file: string, slabBytes: number): RecordSource {
+  const mmap = loadAddon("mmap");
+  const fd = fs.openSync(file, "r");
+  try {
+    if (fs.fstatSync(fd).size < slabBytes) throw new Error(`${file} is shorter than ${slabBytes} bytes`);
+    const map = mmap.map(slabBytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
+    return {
+      bytes: new Uint8Array(map.buffer, map.byteOffset, slabBytes),
+      words: new Int32Array(map.buffer, map.byteOffset, slabBytes >>> 2),
+    };
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** Of the pages behind a range of a map, how many are not in memory. */
+export function pagesMissing(source: RecordSource, offset: number, bytes: number): number {
+  const mmap = loadAddon("mmap");
+  const start = offset - (offset % mmap.PAGESIZE);
+  const end = Math.min(source.bytes.length, offset + bytes);
+  return mmap.incore(Buffer.from(source.bytes.buffer as ArrayBuffer, source.bytes.byteOffset + start, end - start))[0];
+}
+
+export class SlabMaps {
+  private readonly directory: string;
+  private readonly slabBytes: number;
+  private readonly slots: Int32Array;
+  private readonly held: Int32Array;
+  private readonly maps: (SlabMap | undefined)[] = [];
+
+  constructor(directory: string, slabBytes: number, slots: Int32Array, held: Int32Array) {
+    this.directory = directory;
+    this.slabBytes = slabBytes;
+    this.slots = slots;
+    this.held = held;
+  }
+
+  /** The map of the slab in a slot; null when none lives there (any more): look the key up again. */
+  get(slot: number): SlabMap | null {
+    const map = this.maps[slot];
+    if (map !== undefined && map.sequence === this.slots[slot]) return map;
+    return this.open(slot);
+  }
+
+  /** The map of a slab by its sequence; null when it is gone. */
+  bySequence(sequence: number): SlabMap | null {
+    const map = this.get(slotOfSequence(sequence));
+    return map !== null && map.sequence === sequence ? map : null;
+  }
+
+  private open(slot: number): SlabMap | null {
+    this.drop(slot);
+    if (this.maps[slot] !== undefined) return null; // pinned: the owner does not reuse the slot before it is let go
+    const sequence = Atomics.load(this.slots, slot);
+    if (sequence === 0) return null;
+    Atomics.store(this.held, slot, sequence);
+    // Announced first, then checked again: the owner either sees the announcement or has already changed the slot.
+    if (Atomics.load(this.slots, slot) !== sequence) {
+      Atomics.store(this.held, slot, 0);
+      return null;
+    }
+    const source = mapSlab(path.join(this.directory, slabName(sequence)), this.slabBytes);
+    return (this.maps[slot] = { ...source, slot, sequence, pins: 0 });
+  }
+
+  private drop(slot: number): void {
+    const map = this.maps[slot];
+    if (map === undefined || map.pins > 0) return;
+    this.maps[slot] = undefined;
+    Atomics.store(this.held, slot, 0);
+  }
+
+  /** Lets go of the maps of slabs that no longer live and that nobody has pinned. Cheap; call it now and then. */
+  release(): void {
+    for (let slot = 0; slot < this.maps.length; slot++) {
+      const map = this.maps[slot];
+      if (map !== undefined && map.sequence !== this.slots[slot]) this.drop(slot);
+    }
+  }
+}

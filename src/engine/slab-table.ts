@@ -1,0 +1,150 @@
+/**
+ * Which slabs a shard has and how much of each is live; gives the blocks of dropped ones back.
+ */
+import path from "node:path";
+import { HEADER_BYTES, SLAB_SLOTS, UNIT_BYTES } from "../format/layout.ts";
+import type { FileIo } from "./io.ts";
+import { FIGURE } from "./shard-memory.ts";
+import { slabName, slotOfSequence } from "./slab-maps.ts";
+
+interface Slab {
+  sequence: number;
+  /** End of its records in bytes, as far as known. */
+  storedBytes: number;
+  liveBytes: number;
+  /** Uploads with chunks in it that no manifest names yet. */
+  uploads: number;
+  sealed: boolean;
+  /** Compaction found damage in it: it stays, so that the damage stays visible. */
+  damaged: boolean;
+}
+
+export class SlabTable {
+  private readonly io: FileIo;
+  private readonly directory: string;
+  private readonly slots: Int32Array;
+  private readonly held: Int32Array[];
+  private readonly figures: Float64Array;
+  private readonly slabs = new Map<number, Slab>();
+  /** Unlinked slabs whose files are open until no front has them mapped. */
+  private readonly dropped: { slot: number; sequence: number; fd: number }[] = [];
+  private highest = 0;
+
+  constructor(io: FileIo, directory: string, slots: Int32Array, held: readonly SharedArrayBuffer[], figures: Float64Array) {
+    this.io = io;
+    this.directory = directory;
+    this.slots = slots;
+    this.held = held.map((array) => new Int32Array(array));
+    this.figures = figures;
+  }
+
+  /** A sequence for the next slab whose slot is free. */
+  nextSequence(): number {
+    for (let sequence = this.highest + 1; sequence <= this.highest + SLAB_SLOTS; sequence++) {
+      const slot = slotOfSequence(sequence);
+      if (this.slots[slot] === 0 && !this.dropped.some((slab) => slab.slot === slot)) return sequence;
+    }
+    throw Object.assign(new Error("the shard has no room for another slab"), { code: "ENOSPC" });
+  }
+
+  /** Takes a new or recovered slab in. */
+  add(sequence: number, sealed = false, storedBytes = HEADER_BYTES): void {
+    this.slabs.set(slotOfSequence(sequence), { sequence, storedBytes, liveBytes: 0, uploads: 0, sealed, damaged: false });
+    this.highest = Math.max(this.highest, sequence);
+    Atomics.store(this.slots, slotOfSequence(sequence), sequence);
+  }
+
+  sealed(sequence: number): void {
+    const slab = this.bySequence(sequence);
+    if (slab !== undefined) slab.sealed = true;
+  }
+
+  bySequence(sequence: number): Slab | undefined {
+    const slab = this.slabs.get(slotOfSequence(sequence));
+    return slab?.sequence === sequence ? slab : undefined;
+  }
+
+  /** Adds to the live bytes of the slab in a slot. */
+  live(slot: number, bytes: number): void {
+    const slab = this.slabs.get(slot);
+    if (slab === undefined) throw new Error("live bytes of a slab that is gone");
+    slab.liveBytes += bytes;
+  }
+
+  /** Adds to the live bytes of a slab, if it is still there. */
+  liveIn(sequence: number, bytes: number): void {
+    const slab = this.bySequence(sequence);
+    if (slab !== undefined) slab.liveBytes += bytes;
+  }
+
+  /** An upload put its first chunk into a slab (1), or is over (-1): in between the slab is not compacted. */
+  upload(sequence: number, sign: 1 | -1): void {
+    const slab = this.bySequence(sequence);
+    if (slab !== undefined) slab.uploads += sign;
+  }
+
+  all(): IterableIterator<Slab> {
+    return this.slabs.values();
+  }
+
+  get count(): number {
+    return this.slabs.size;
+  }
+
+  /** Takes a slab out of use. Its records must have been moved, and synced where they went. */
+  drop(sequence: number): void {
+    const slot = slotOfSequence(sequence);
+    const file = path.join(this.directory, slabName(sequence));
+    const fd = this.io.open(file, "r+");
+    try {
+      this.io.unlink(file);
+      this.io.syncDirectory(this.directory);
+    } catch (error) {
+      this.io.close(fd);
+      throw error;
+    }
+    Atomics.store(this.slots, slot, 0);
+    this.slabs.delete(slot);
+    this.dropped.push({ slot, sequence, fd });
+  }
+
+  /** Frees the blocks of dropped slabs that no front holds any more. */
+  reclaim(): void {
+    for (let i = this.dropped.length - 1; i >= 0; i--) {
+      const { slot, sequence, fd } = this.dropped[i];
+      if (this.held.some((held) => Atomics.load(held, slot) === sequence)) continue;
+      this.dropped.splice(i, 1);
+      try {
+        this.io.ftruncate(fd, 0);
+      } finally {
+        this.io.close(fd);
+      }
+    }
+  }
+
+  /** Whether slabs wait for the fronts to let go of them. */
+  get waiting(): boolean {
+    return this.dropped.length > 0;
+  }
+
+  /** Brings the sums in the figures up to date. */
+  refresh(openSlot: number, openEndUnit: number): void {
+    const open = this.slabs.get(openSlot);
+    if (open !== undefined) open.storedBytes = openEndUnit * UNIT_BYTES;
+    let live = 0;
+    let stored = 0;
+    for (const slab of this.slabs.values()) {
+      live += slab.liveBytes;
+      stored += slab.storedBytes;
+    }
+    this.figures[FIGURE.liveBytes] = live;
+    this.figures[FIGURE.storedBytes] = stored;
+    this.figures[FIGURE.slabs] = this.slabs.size;
+  }
+
+  close(): void {
+    for (const { fd } of this.dropped.splice(0)) this.io.close(fd);
+  }
+}
+
+export type { Slab };

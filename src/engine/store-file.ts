@@ -1,0 +1,133 @@
+/**
+ * The STORE file: what a data directory is. Made at birth, its incarnation raised at every start before anything is
+ * written. FORMAT.md has the members.
+ */
+import { randomBytes } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import { FORMAT_VERSION } from "../format/layout.ts";
+import { hash32 } from "../util/hash.ts";
+import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../util/limits.ts";
+import type { FileIo } from "./io.ts";
+
+export interface StoreIdentity {
+  /** 16 bytes. */
+  id: Uint8Array;
+  /** First word of the id, signed: part of every record's place. */
+  salt: number;
+  node: number;
+  shards: number;
+  slabBytes: number;
+  chunkBytes: number;
+  hashSeed: number;
+  incarnation: number;
+}
+
+/** What a new data directory is made with; the sizes are smaller in tests. */
+export interface StoreBirth {
+  shards: number;
+  slabBytes?: number;
+  chunkBytes?: number;
+}
+
+interface StoreText {
+  format: string;
+  version: number;
+  endian: string;
+  id: string;
+  node: number;
+  shards: number;
+  slabBytes: number;
+  chunkBytes: number;
+  hashSeed: number;
+  incarnation: number;
+}
+
+const NAME = "STORE";
+
+function checksumLine(line: string): string {
+  return (hash32(Buffer.from(line), 0) >>> 0).toString(16).padStart(8, "0");
+}
+
+function write(io: FileIo, directory: string, text: StoreText): void {
+  const line = JSON.stringify(text);
+  const bytes = Buffer.from(`${line}\n${checksumLine(line)}\n`);
+  const fresh = path.join(directory, `${NAME}.new`);
+  fs.rmSync(fresh, { force: true });
+  const fd = io.open(fresh, "wx+");
+  try {
+    io.pwrite(fd, bytes, 0, bytes.length, 0);
+    io.fsync(fd);
+  } finally {
+    io.close(fd);
+  }
+  io.rename(fresh, path.join(directory, NAME));
+  io.syncDirectory(directory);
+}
+
+function read(directory: string): StoreText | null {
+  const file = path.join(directory, NAME);
+  let content: string;
+  try {
+    content = fs.readFileSync(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+  const [line, sum] = content.split("\n");
+  let text: StoreText;
+  try {
+    if (sum !== checksumLine(line)) throw new Error("the checksum does not hold");
+    text = JSON.parse(line);
+  } catch (error) {
+    throw new Error(`${file} is damaged: ${(error as Error).message}; restore it from a copy, the slabs need it`);
+  }
+  if (text.format !== "minivault") throw new Error(`${file} is not a minivault store`);
+  if (text.version !== FORMAT_VERSION)
+    throw new Error(`${directory} has format version ${text.version}; this program reads ${FORMAT_VERSION}. Use the release that wrote it`);
+  if (text.endian !== "little") throw new Error(`${directory} was written on a machine of another byte order`);
+  return text;
+}
+
+/**
+ * Opens the store's identity, or makes one in an empty directory. Raises the incarnation. The directory must be locked.
+ * @throws Error with a sentence for a person when the directory holds something else
+ */
+export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth): StoreIdentity {
+  let text = read(directory);
+  if (text === null) {
+    if (fs.existsSync(path.join(directory, "shard-000")))
+      throw new Error(`${directory} has slabs but no ${NAME} file; restore it from a copy, the slabs need it`);
+    const random = randomBytes(8);
+    text = {
+      format: "minivault",
+      version: FORMAT_VERSION,
+      endian: "little",
+      id: randomBytes(16).toString("hex"),
+      node: random.readUInt32LE(0),
+      shards: Math.min(birth.shards, SHARDS_MAX),
+      slabBytes: birth.slabBytes ?? SLAB_BYTES,
+      chunkBytes: birth.chunkBytes ?? CHUNK_BYTES,
+      hashSeed: random.readUInt32LE(4),
+      incarnation: 0,
+    };
+  }
+  text.incarnation++;
+  write(io, directory, text);
+  const id = Buffer.from(text.id, "hex");
+  return {
+    id: new Uint8Array(id),
+    salt: id.readInt32LE(0),
+    node: text.node,
+    shards: text.shards,
+    slabBytes: text.slabBytes,
+    chunkBytes: text.chunkBytes,
+    hashSeed: text.hashSeed | 0,
+    incarnation: text.incarnation,
+  };
+}
+
+/** Directory of a shard within the data directory. */
+export function shardDirectory(directory: string, shard: number): string {
+  return path.join(directory, `shard-${String(shard).padStart(3, "0")}`);
+}

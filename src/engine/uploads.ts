@@ -1,0 +1,120 @@
+/**
+ * A value that arrives in pieces, in the shard's thread: cuts it into chunks, checks JSON on the way, and ends in a manifest, or in one
+ * plain record where it turned out small. Nothing of it can be read before its manifest is committed.
+ */
+import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../format/layout.ts";
+import { ValueScanner } from "../format/json.ts";
+import { type ChunkRef, manifestBytes, writeManifest } from "../format/record.ts";
+import { failed, type Outcome, type Shard, type ShardWrite } from "./shard.ts";
+
+const PREFIX = new TextEncoder().encode(JSON_PREFIX);
+const SUFFIX = new TextEncoder().encode(JSON_SUFFIX);
+
+export class UploadWriter {
+  private readonly shard: Shard;
+  private readonly write: ShardWrite;
+  private readonly scanner: ValueScanner | null;
+  private readonly buffer: Uint8Array;
+  private filled = 0;
+  private totalBytes = 0;
+  private received = 0;
+  private readonly chunks: ChunkRef[] = [];
+  private readonly slabs = new Set<number>();
+  private failure: Outcome | null = null;
+  private readonly lose = (outcome: Outcome): void => {
+    this.failure ??= outcome;
+  };
+
+  /** @param write kept until the upload ends: its arrays must not be reused */
+  constructor(shard: Shard, write: ShardWrite) {
+    this.shard = shard;
+    this.write = write;
+    this.buffer = new Uint8Array(shard.setup.store.chunkBytes);
+    this.scanner = write.json ? new ValueScanner() : null;
+    if (write.json) this.store(PREFIX);
+  }
+
+  /** Takes the next bytes of the body. Not null: the upload has failed. */
+  part(bytes: Uint8Array): Outcome | null {
+    if (this.failure !== null) return this.failure;
+    if (this.scanner === null) this.store(bytes);
+    else this.storeValueText(this.scanner, bytes);
+    return this.failure;
+  }
+
+  /** Of a JSON body only the text of the value is stored. */
+  private storeValueText(scanner: ValueScanner, bytes: Uint8Array): void {
+    const begin = this.received;
+    this.received += bytes.length;
+    if (!scanner.feed(bytes, 0, bytes.length)) {
+      this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
+      return;
+    }
+    if (scanner.valueStart < 0) return;
+    const from = Math.max(0, scanner.valueStart - begin);
+    const to = scanner.valueEnd < 0 ? bytes.length : Math.min(bytes.length, scanner.valueEnd - begin);
+    if (to > from) this.store(bytes.subarray(from, to));
+  }
+
+  private store(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length && this.failure === null; ) {
+      if (this.filled === this.buffer.length) this.writeChunk();
+      const length = Math.min(bytes.length - at, this.buffer.length - this.filled);
+      this.buffer.set(bytes.subarray(at, at + length), this.filled);
+      this.filled += length;
+      this.totalBytes += length;
+      at += length;
+    }
+  }
+
+  private writeChunk(): void {
+    if (this.chunks.length === MANIFEST_CHUNKS_MAX) {
+      this.failure = failed("too_large");
+      return;
+    }
+    try {
+      const ref = this.shard.appendChunk(this.write, this.chunks.length, this.buffer.subarray(0, this.filled), this.lose);
+      this.chunks.push(ref);
+      if (!this.slabs.has(ref.sequence)) {
+        this.slabs.add(ref.sequence);
+        this.shard.slabs.upload(ref.sequence, 1);
+      }
+      this.filled = 0;
+    } catch (error) {
+      const outcome = this.shard.writeFailure(error);
+      this.shard.failStaged(outcome);
+      this.failure = outcome;
+    }
+  }
+
+  /** Ends the body and stages what makes it visible. */
+  finish(): Outcome {
+    const { scanner, shard, write } = this;
+    if (this.failure === null && scanner !== null) {
+      if (scanner.finish()) this.store(SUFFIX);
+      else this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
+    }
+    if (this.failure === null && this.chunks.length === 0) {
+      this.end();
+      return shard.applyStored(write, this.buffer.subarray(0, this.filled));
+    }
+    if (this.failure === null) this.writeChunk();
+    if (this.failure !== null) {
+      this.end();
+      return this.failure;
+    }
+    const manifest = new Uint8Array(manifestBytes(this.chunks.length));
+    writeManifest(manifest, 0, this.totalBytes, this.chunks);
+    const outcome = shard.applyManifest(write, manifest, this.chunks);
+    // Until it is published the chunks are only protected by not being compacted, and compaction never runs inside a batch.
+    this.end();
+    // A write that failed in between took chunks back; the manifest must not outlive them.
+    return this.failure ?? outcome;
+  }
+
+  /** Lets go of the slabs. Chunks that no manifest names are dead bytes. Idempotent. */
+  end(): void {
+    for (const sequence of this.slabs) this.shard.slabs.upload(sequence, -1);
+    this.slabs.clear();
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Every offset of FORMAT.md and nothing else: no other file of the program knows one.
+ */
+
+export const FORMAT_VERSION = 1;
+/** Alignment of records, in bytes. */
+export const UNIT_BYTES = 16;
+export const UNIT_SHIFT = 4;
+/** Bits of an index location that count units within a slab. */
+export const SLAB_UNIT_BITS = 22;
+/** Slots a shard has for slabs: a slab's slot is its sequence modulo this. */
+export const SLAB_SLOTS = 65_536;
+
+export const HEADER_BYTES = 4096;
+export const FIRST_UNIT = HEADER_BYTES / UNIT_BYTES;
+export const HEADER_MAGIC = "MINISLAB";
+export const FOOTER_MAGIC = "SLABTAIL";
+export const FOOTER_BYTES = 64;
+export const TABLE_ENTRY_BYTES = 12;
+export const BYTE_ORDER_MARK = 0x01020304;
+
+/** Byte offsets in a slab's header. */
+export const HEADER = {
+  version: 8,
+  byteOrder: 12,
+  shard: 16,
+  sequence: 20,
+  slabBytes: 24,
+  unitBytes: 28,
+  storeId: 32,
+  checksum: 60,
+} as const;
+
+/** Byte offsets in a slab's footer. */
+export const FOOTER = {
+  entries: 8,
+  tableOffset: 12,
+  endUnit: 16,
+  sequence: 20,
+  clockLow: 24,
+  clockHigh: 28,
+  tableChecksum: 32,
+  checksum: 60,
+} as const;
+
+export const RECORD_HEADER_BYTES = 48;
+
+/** Byte offsets in a record. */
+export const RECORD = {
+  checksum: 0,
+  valueBytes: 4,
+  keyBytes: 8,
+  contentTypeBytes: 10,
+  type: 11,
+  durable: 12,
+  previous: 16,
+  chunk: 20,
+  clockLow: 24,
+  clockHigh: 28,
+  node: 32,
+  incarnation: 36,
+  operationLow: 40,
+  operationHigh: 44,
+} as const;
+
+export const TYPE_VALUE = 1;
+export const TYPE_CHUNK = 2;
+export const TYPE_MANIFEST = 3;
+export const TYPE_TOMBSTONE = 4;
+export const TYPE_PROMISE = 5;
+export const TYPE_MARK = 6;
+export const TYPE_MASK = 0x0f;
+export const FLAG_JSON = 0x10;
+
+/** Byte offsets in a manifest's value; entries follow its header. */
+export const MANIFEST_HEADER_BYTES = 16;
+export const MANIFEST_ENTRY_BYTES = 16;
+export const MANIFEST_CHUNKS_MAX = 65_536;
+
+/** Stored form of a JSON value: prefix, the client's text, suffix. */
+export const JSON_PREFIX = '{"value":';
+export const JSON_SUFFIX = "}";
+
+/** Rounds bytes up to whole units; the result is in units. */
+export function unitsOf(bytes: number): number {
+  return (bytes + UNIT_BYTES - 1) >>> UNIT_SHIFT;
+}

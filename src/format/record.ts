@@ -1,0 +1,262 @@
+/**
+ * Records: encoding into a staging buffer, and reading fields from any buffer that holds a slab's bytes (the map of
+ * a slab, or a staging buffer). All positions here are units within that buffer; FORMAT.md has the table.
+ *
+ * A `RecordSource` is one buffer seen as bytes and as 32-bit words; records are 16-byte aligned, so words
+ * can be read without a DataView, which keeps the hot path short.
+ */
+import { hash32 } from "../util/hash.ts";
+import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
+import {
+  FLAG_JSON,
+  MANIFEST_CHUNKS_MAX,
+  MANIFEST_ENTRY_BYTES,
+  MANIFEST_HEADER_BYTES,
+  RECORD,
+  RECORD_HEADER_BYTES,
+  TYPE_MARK,
+  TYPE_MASK,
+  TYPE_VALUE,
+  UNIT_SHIFT,
+  unitsOf,
+} from "./layout.ts";
+
+export interface RecordSource {
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+}
+
+/** Version of a value: hybrid logical clock, node, incarnation, all as unsigned 32-bit numbers. */
+export interface Ballot {
+  clockLow: number;
+  clockHigh: number;
+  node: number;
+  incarnation: number;
+}
+
+/** What a record says besides its key, content type and value. */
+export interface RecordHead extends Ballot {
+  type: number;
+  json: boolean;
+  chunk: number;
+  operationLow: number;
+  operationHigh: number;
+}
+
+/** Longest value of one record: a chunk or a full manifest. */
+export const RECORD_VALUE_BYTES_MAX = Math.max(
+  CHUNK_BYTES,
+  MANIFEST_HEADER_BYTES + MANIFEST_ENTRY_BYTES * MANIFEST_CHUNKS_MAX,
+);
+
+/** Size of a record in units, for the lengths of its parts in bytes. */
+export function recordUnits(keyBytes: number, contentTypeBytes: number, valueBytes: number): number {
+  return unitsOf(RECORD_HEADER_BYTES + keyBytes + contentTypeBytes + valueBytes);
+}
+
+/** The seed of a record's checksum: where it belongs. */
+export function placeOf(storeSalt: number, shard: number, sequence: number, unit: number): number {
+  return storeSalt ^ Math.imul(shard, 0x9e3779b1) ^ Math.imul(sequence, 0x85ebca77) ^ Math.imul(unit, 0xc2b2ae3d);
+}
+
+const W = UNIT_SHIFT - 2; // units to words
+
+export function typeOf(source: RecordSource, unit: number): number {
+  return (source.words[(unit << W) + 2] >>> 24) & TYPE_MASK;
+}
+export function isJson(source: RecordSource, unit: number): boolean {
+  return ((source.words[(unit << W) + 2] >>> 24) & FLAG_JSON) !== 0;
+}
+export function keyBytesOf(source: RecordSource, unit: number): number {
+  return source.words[(unit << W) + 2] & 0xffff;
+}
+export function contentTypeBytesOf(source: RecordSource, unit: number): number {
+  return (source.words[(unit << W) + 2] >>> 16) & 0xff;
+}
+export function valueBytesOf(source: RecordSource, unit: number): number {
+  return source.words[(unit << W) + 1] >>> 0;
+}
+export function checksumOf(source: RecordSource, unit: number): number {
+  return source.words[unit << W];
+}
+export function durableOf(source: RecordSource, unit: number): number {
+  return source.words[(unit << W) + 3] >>> 0;
+}
+export function previousOf(source: RecordSource, unit: number): number {
+  return source.words[(unit << W) + 4];
+}
+export function keyOffset(unit: number): number {
+  return (unit << UNIT_SHIFT) + RECORD_HEADER_BYTES;
+}
+export function valueOffset(source: RecordSource, unit: number): number {
+  const sizes = source.words[(unit << W) + 2];
+  return (unit << UNIT_SHIFT) + RECORD_HEADER_BYTES + (sizes & 0xffff) + ((sizes >>> 16) & 0xff);
+}
+/** Size of the record at `unit` in units, from its own header; only meaningful if `isPlausible`. */
+export function unitsAt(source: RecordSource, unit: number): number {
+  const sizes = source.words[(unit << W) + 2];
+  return recordUnits(sizes & 0xffff, (sizes >>> 16) & 0xff, source.words[(unit << W) + 1] >>> 0);
+}
+
+/** Reads the head of the record at `unit` into `head`. */
+export function readHead(source: RecordSource, unit: number, head: RecordHead): void {
+  const { words } = source;
+  const w = unit << W;
+  const flags = words[w + 2] >>> 24;
+  head.type = flags & TYPE_MASK;
+  head.json = (flags & FLAG_JSON) !== 0;
+  head.chunk = words[w + 5] >>> 0;
+  head.clockLow = words[w + 6] >>> 0;
+  head.clockHigh = words[w + 7] >>> 0;
+  head.node = words[w + 8] >>> 0;
+  head.incarnation = words[w + 9] >>> 0;
+  head.operationLow = words[w + 10] >>> 0;
+  head.operationHigh = words[w + 11] >>> 0;
+}
+
+/** A head with all fields zero, to be filled by `readHead` or by hand. */
+export function emptyHead(): RecordHead {
+  return {
+    type: 0,
+    json: false,
+    chunk: 0,
+    clockLow: 0,
+    clockHigh: 0,
+    node: 0,
+    incarnation: 0,
+    operationLow: 0,
+    operationHigh: 0,
+  };
+}
+
+/** Whether the lengths and the type at `unit` can be those of a record that ends at or before `endUnit`. */
+export function isPlausible(source: RecordSource, unit: number, endUnit: number): boolean {
+  if (unit + 3 > endUnit) return false;
+  const type = typeOf(source, unit);
+  if (type < TYPE_VALUE || type > TYPE_MARK) return false;
+  const keyBytes = keyBytesOf(source, unit);
+  if ((keyBytes === 0) !== (type === TYPE_MARK) || keyBytes > KEY_BYTES_MAX) return false;
+  if (valueBytesOf(source, unit) > RECORD_VALUE_BYTES_MAX) return false;
+  return unit + unitsAt(source, unit) <= endUnit;
+}
+
+/** Whether the record at `unit` is whole and belongs there. `endUnit` bounds what may be read. */
+export function isIntact(source: RecordSource, unit: number, endUnit: number, place: number): boolean {
+  if (!isPlausible(source, unit, endUnit)) return false;
+  return checksumOf(source, unit) === checksum(source, unit, place);
+}
+
+function checksum(source: RecordSource, unit: number, place: number): number {
+  const start = (unit << UNIT_SHIFT) + RECORD.valueBytes;
+  const end = valueOffset(source, unit) + valueBytesOf(source, unit);
+  return hash32(new Uint8Array(source.bytes.buffer, source.bytes.byteOffset + start, end - start), place);
+}
+
+/** Whether the key of the record at `unit` equals `key[0 .. keyBytes)`. */
+export function keyEquals(source: RecordSource, unit: number, key: Uint8Array, keyBytes: number): boolean {
+  if (keyBytesOf(source, unit) !== keyBytes) return false;
+  const { bytes } = source;
+  let at = keyOffset(unit);
+  for (let i = 0; i < keyBytes; i++) if (bytes[at++] !== key[i]) return false;
+  return true;
+}
+
+/**
+ * Writes header, key and content type of a record at `unit` of a staging buffer and zeroes its padding. The caller
+ * fills the value at the returned byte offset and then calls `sealRecord`.
+ */
+export function beginRecord(
+  target: RecordSource,
+  unit: number,
+  head: RecordHead,
+  key: Uint8Array,
+  contentType: Uint8Array,
+  valueBytes: number,
+): number {
+  const { words, bytes } = target;
+  const w = unit << W;
+  const last = (unit + recordUnits(key.length, contentType.length, valueBytes)) << W;
+  words[last - 4] = words[last - 3] = words[last - 2] = words[last - 1] = 0;
+  words[w + 1] = valueBytes;
+  words[w + 2] = key.length | (contentType.length << 16) | ((head.type | (head.json ? FLAG_JSON : 0)) << 24);
+  words[w + 5] = head.chunk;
+  words[w + 6] = head.clockLow;
+  words[w + 7] = head.clockHigh;
+  words[w + 8] = head.node;
+  words[w + 9] = head.incarnation;
+  words[w + 10] = head.operationLow;
+  words[w + 11] = head.operationHigh;
+  const at = keyOffset(unit);
+  bytes.set(key, at);
+  if (contentType.length > 0) bytes.set(contentType, at + key.length);
+  return at + key.length + contentType.length;
+}
+
+/** Ties a record to its place and its predecessor; answers its checksum. */
+export function sealRecord(
+  target: RecordSource,
+  unit: number,
+  place: number,
+  durable: number,
+  previous: number,
+): number {
+  const w = unit << W;
+  target.words[w + 3] = durable;
+  target.words[w + 4] = previous;
+  const sum = checksum(target, unit, place);
+  target.words[w] = sum;
+  return sum;
+}
+
+/** One entry of a manifest. */
+export interface ChunkRef {
+  sequence: number;
+  unit: number;
+  bytes: number;
+  checksum: number;
+}
+
+/** Writes a manifest's value at `offset` of `bytes`. */
+export function writeManifest(bytes: Uint8Array, offset: number, totalBytes: number, chunks: readonly ChunkRef[]): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + offset);
+  view.setUint32(0, totalBytes >>> 0, true);
+  view.setUint32(4, Math.floor(totalBytes / 2 ** 32), true);
+  view.setUint32(8, chunks.length, true);
+  view.setUint32(12, 0, true);
+  let at = MANIFEST_HEADER_BYTES;
+  for (const chunk of chunks) {
+    view.setUint32(at, chunk.sequence, true);
+    view.setUint32(at + 4, chunk.unit, true);
+    view.setUint32(at + 8, chunk.bytes, true);
+    view.setInt32(at + 12, chunk.checksum, true);
+    at += MANIFEST_ENTRY_BYTES;
+  }
+}
+
+/** Size of the value of a manifest of `chunks` chunks. */
+export function manifestBytes(chunks: number): number {
+  return MANIFEST_HEADER_BYTES + chunks * MANIFEST_ENTRY_BYTES;
+}
+
+/** Total bytes of the value whose manifest is at `unit`. */
+export function manifestTotal(source: RecordSource, unit: number): number {
+  const view = new DataView(source.bytes.buffer, source.bytes.byteOffset + valueOffset(source, unit));
+  return view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
+}
+
+/** Reads the chunk list of the manifest at `unit`, which must be intact. */
+export function readManifest(source: RecordSource, unit: number): { totalBytes: number; chunks: ChunkRef[] } {
+  const view = new DataView(source.bytes.buffer, source.bytes.byteOffset + valueOffset(source, unit));
+  const count = view.getUint32(8, true);
+  const chunks: ChunkRef[] = new Array(count);
+  let at = MANIFEST_HEADER_BYTES;
+  for (let i = 0; i < count; i++, at += MANIFEST_ENTRY_BYTES) {
+    chunks[i] = {
+      sequence: view.getUint32(at, true),
+      unit: view.getUint32(at + 4, true),
+      bytes: view.getUint32(at + 8, true),
+      checksum: view.getInt32(at + 12, true),
+    };
+  }
+  return { totalBytes: view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32, chunks };
+}

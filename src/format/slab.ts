@@ -1,0 +1,150 @@
+/**
+ * Header page, table and footer of a slab, as bytes. Pure: no file is touched here.
+ */
+import { hash32 } from "../util/hash.ts";
+import {
+  BYTE_ORDER_MARK,
+  FIRST_UNIT,
+  FOOTER,
+  FOOTER_BYTES,
+  FOOTER_MAGIC,
+  FORMAT_VERSION,
+  HEADER,
+  HEADER_BYTES,
+  HEADER_MAGIC,
+  TABLE_ENTRY_BYTES,
+  UNIT_BYTES,
+  UNIT_SHIFT,
+} from "./layout.ts";
+
+const CHECKED_BYTES = 60;
+
+export interface SlabIdentity {
+  shard: number;
+  sequence: number;
+  slabBytes: number;
+  /** 16 bytes. */
+  storeId: Uint8Array;
+}
+
+function putMagic(bytes: Uint8Array, offset: number, magic: string): void {
+  for (let i = 0; i < 8; i++) bytes[offset + i] = magic.charCodeAt(i);
+}
+
+function hasMagic(bytes: Uint8Array, offset: number, magic: string): boolean {
+  for (let i = 0; i < 8; i++) if (bytes[offset + i] !== magic.charCodeAt(i)) return false;
+  return true;
+}
+
+/** The header page of a slab: 4096 bytes. */
+export function encodeHeader(identity: SlabIdentity): Uint8Array {
+  const page = new Uint8Array(HEADER_BYTES);
+  const view = new DataView(page.buffer);
+  putMagic(page, 0, HEADER_MAGIC);
+  view.setUint32(HEADER.version, FORMAT_VERSION, true);
+  view.setUint32(HEADER.byteOrder, BYTE_ORDER_MARK, true);
+  view.setUint32(HEADER.shard, identity.shard, true);
+  view.setUint32(HEADER.sequence, identity.sequence, true);
+  view.setUint32(HEADER.slabBytes, identity.slabBytes, true);
+  view.setUint32(HEADER.unitBytes, UNIT_BYTES, true);
+  page.set(identity.storeId, HEADER.storeId);
+  view.setInt32(HEADER.checksum, hash32(page.subarray(0, CHECKED_BYTES), 0), true);
+  return page;
+}
+
+/**
+ * Checks a header page against what the slab must be. Null: it is that slab. Otherwise what is wrong, for a person;
+ * `foreign` tells a well-formed header that belongs elsewhere or to another version from a damaged one.
+ */
+export function headerProblem(page: Uint8Array, expected: SlabIdentity): { foreign: boolean; text: string } | null {
+  const view = new DataView(page.buffer, page.byteOffset, HEADER_BYTES);
+  if (!hasMagic(page, 0, HEADER_MAGIC)) return { foreign: false, text: "no slab header" };
+  if (view.getInt32(HEADER.checksum, true) !== hash32(page.slice(0, CHECKED_BYTES), 0))
+    return { foreign: false, text: "the header's checksum does not hold" };
+  const version = view.getUint32(HEADER.version, true);
+  if (version !== FORMAT_VERSION) return { foreign: true, text: `format version ${version}, this program reads ${FORMAT_VERSION}` };
+  if (view.getUint32(HEADER.byteOrder, true) !== BYTE_ORDER_MARK) return { foreign: true, text: "another byte order" };
+  if (view.getUint32(HEADER.unitBytes, true) !== UNIT_BYTES) return { foreign: true, text: "another unit size" };
+  const shard = view.getUint32(HEADER.shard, true);
+  const sequence = view.getUint32(HEADER.sequence, true);
+  if (shard !== expected.shard || sequence !== expected.sequence)
+    return { foreign: true, text: `it is slab ${sequence} of shard ${shard}, in the wrong place` };
+  if (view.getUint32(HEADER.slabBytes, true) !== expected.slabBytes) return { foreign: true, text: "another slab size" };
+  for (let i = 0; i < 16; i++)
+    if (page[HEADER.storeId + i] !== expected.storeId[i]) return { foreign: true, text: "it belongs to another store" };
+  return null;
+}
+
+/** Where a sealed slab's table lies, or null if the footer is not valid. `bytes` is the whole slab. */
+export interface SlabFooter {
+  entries: number;
+  tableOffset: number;
+  endUnit: number;
+  clockLow: number;
+  clockHigh: number;
+}
+
+/** Bytes that a table of `entries` and its footer take at the end of a slab. */
+export function tailBytes(entries: number): number {
+  return entries * TABLE_ENTRY_BYTES + FOOTER_BYTES;
+}
+
+/**
+ * The table and footer of a slab as they stand at its end.
+ * @param table 3 words an entry: hash A, hash B, unit with the type in bits 28 to 31
+ */
+export function encodeTail(table: Int32Array, sequence: number, slabBytes: number, endUnit: number, clockLow: number, clockHigh: number): Uint8Array {
+  const entries = table.length / 3;
+  const tail = new Uint8Array(tailBytes(entries));
+  tail.set(new Uint8Array(table.buffer, table.byteOffset, table.byteLength));
+  const footer = table.byteLength;
+  const view = new DataView(tail.buffer, footer);
+  putMagic(tail, footer, FOOTER_MAGIC);
+  view.setUint32(FOOTER.entries, entries, true);
+  view.setUint32(FOOTER.tableOffset, slabBytes - tail.length, true);
+  view.setUint32(FOOTER.endUnit, endUnit, true);
+  view.setUint32(FOOTER.sequence, sequence, true);
+  view.setUint32(FOOTER.clockLow, clockLow, true);
+  view.setUint32(FOOTER.clockHigh, clockHigh, true);
+  view.setInt32(FOOTER.tableChecksum, hash32(tail.subarray(0, footer), sequence), true);
+  view.setInt32(FOOTER.checksum, hash32(tail.subarray(footer, footer + CHECKED_BYTES), 0), true);
+  return tail;
+}
+
+/** Reads and checks footer and table of a slab. Null where there is no valid one: the slab is open, or its tail damaged. */
+export function decodeFooter(slab: Uint8Array, sequence: number): SlabFooter | null {
+  const at = slab.length - FOOTER_BYTES;
+  if (!hasMagic(slab, at, FOOTER_MAGIC)) return null;
+  const view = new DataView(slab.buffer, slab.byteOffset + at, FOOTER_BYTES);
+  if (view.getInt32(FOOTER.checksum, true) !== hash32(slab.subarray(at, at + CHECKED_BYTES), 0)) return null;
+  const footer: SlabFooter = {
+    entries: view.getUint32(FOOTER.entries, true),
+    tableOffset: view.getUint32(FOOTER.tableOffset, true),
+    endUnit: view.getUint32(FOOTER.endUnit, true),
+    clockLow: view.getUint32(FOOTER.clockLow, true),
+    clockHigh: view.getUint32(FOOTER.clockHigh, true),
+  };
+  if (view.getUint32(FOOTER.sequence, true) !== sequence) return null;
+  if (footer.tableOffset !== slab.length - tailBytes(footer.entries)) return null;
+  if (footer.endUnit < FIRST_UNIT || footer.endUnit > footer.tableOffset >>> UNIT_SHIFT) return null;
+  const table = slab.subarray(footer.tableOffset, at);
+  if (view.getInt32(FOOTER.tableChecksum, true) !== hash32(table, sequence)) return null;
+  return footer;
+}
+
+/** The table of a sealed slab as words, 3 an entry; `footer` must come from `decodeFooter`. */
+export function tableWords(slab: Uint8Array, footer: SlabFooter): Int32Array {
+  return new Int32Array(slab.buffer, slab.byteOffset + footer.tableOffset, footer.entries * 3);
+}
+
+const TABLE_UNIT_MASK = (1 << 28) - 1;
+
+export function tableUnit(word: number): number {
+  return word & TABLE_UNIT_MASK;
+}
+export function tableType(word: number): number {
+  return word >>> 28;
+}
+export function tableWord(unit: number, type: number): number {
+  return unit | (type << 28);
+}

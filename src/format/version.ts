@@ -1,0 +1,85 @@
+/**
+ * Versions on the wire: a ballot as an ETag, and the If-Match / If-None-Match headers that name them
+ * (RFC 9110, section 13.1).
+ */
+import { RECORD, UNIT_BYTES } from "./layout.ts";
+import type { Ballot, RecordSource } from "./record.ts";
+
+/** Length of an ETag with its quotes, in ASCII bytes. */
+export const ETAG_BYTES = 34;
+
+const HEX = new Uint8Array(16);
+for (let i = 0; i < 16; i++) HEX[i] = "0123456789abcdef".charCodeAt(i);
+
+function hexWord(target: Uint8Array, at: number, word: number): void {
+  target[at] = HEX[word >>> 28];
+  target[at + 1] = HEX[(word >>> 24) & 15];
+  target[at + 2] = HEX[(word >>> 20) & 15];
+  target[at + 3] = HEX[(word >>> 16) & 15];
+  target[at + 4] = HEX[(word >>> 12) & 15];
+  target[at + 5] = HEX[(word >>> 8) & 15];
+  target[at + 6] = HEX[(word >>> 4) & 15];
+  target[at + 7] = HEX[word & 15];
+}
+
+/** A scratch array for `writeEtag`, quotes in place. */
+export function etagScratch(): Uint8Array {
+  const scratch = new Uint8Array(ETAG_BYTES);
+  scratch[0] = scratch[ETAG_BYTES - 1] = 0x22;
+  return scratch;
+}
+
+/** Writes a ballot's 32 hex digits between the quotes of `scratch`. No allocation: this is on the path of every GET. */
+export function writeEtag(
+  scratch: Uint8Array,
+  clockLow: number,
+  clockHigh: number,
+  node: number,
+  incarnation: number,
+): void {
+  hexWord(scratch, 1, clockHigh);
+  hexWord(scratch, 9, clockLow);
+  hexWord(scratch, 17, node);
+  hexWord(scratch, 25, incarnation);
+}
+
+/** Writes the ETag of the record at `unit`. */
+export function writeEtagOf(scratch: Uint8Array, source: RecordSource, unit: number): void {
+  const { words } = source;
+  const at = unit * (UNIT_BYTES / 4) + RECORD.clockLow / 4;
+  writeEtag(scratch, words[at], words[at + 1], words[at + 2], words[at + 3]);
+}
+
+/** A ballot as ETag text, with quotes. */
+export function etagText(ballot: Ballot): string {
+  const scratch = etagScratch();
+  writeEtag(scratch, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
+  return String.fromCharCode(...scratch);
+}
+
+/**
+ * Whether one of the entity tags in an If-Match or If-None-Match header is `etag` (with quotes). `*` matches anything that
+ * exists. With `weak`, W/ tags count as well (If-None-Match); without, they never match (If-Match). Unquoted versions, as
+ * people type them into curl, count too.
+ * @param etag the current version, or null where the key is absent
+ */
+export function matchesVersion(header: string, etag: string | null, weak: boolean): boolean {
+  if (etag === null) return false;
+  for (const part of header.split(",")) {
+    let tag = part.trim();
+    if (tag === "*") return true;
+    if (tag.startsWith("W/")) {
+      if (!weak) continue;
+      tag = tag.slice(2);
+    }
+    if (tag === etag || (tag.length === ETAG_BYTES - 2 && `"${tag}"` === etag)) return true;
+  }
+  return false;
+}
+
+/** Judges both headers for a write or read of a key that has version `etag` (null: absent). Empty headers hold. */
+export function preconditionHolds(ifMatch: string, ifNoneMatch: string, etag: string | null): boolean {
+  if (ifMatch !== "" && !matchesVersion(ifMatch, etag, false)) return false;
+  if (ifNoneMatch !== "" && matchesVersion(ifNoneMatch, etag, true)) return false;
+  return true;
+}

@@ -1,0 +1,205 @@
+/**
+ * How a batch of writes travels between the front and a shard thread: as bytes in shared memory, so that a task costs the same for
+ * one write as for hundreds.
+ *
+ *   arena = two halves; the front fills one while the thread works on the other
+ *   half  = operation | operation | …        each: 16 words of header, then key, content type, If-Match, If-None-Match, body
+ *
+ * The thread writes each answer over the header of its operation.
+ */
+import { type ErrorCode, ERRORS } from "../util/errors.ts";
+import type { Outcome } from "../engine/shard.ts";
+import { writeEtag } from "../format/version.ts";
+import type { WriteHead, WriteResult, WriteVerb } from "./vault.ts";
+
+export const HALF_BYTES = 8 * 1024 * 1024;
+const HEADER_WORDS = 16;
+const HEADER_BYTES = HEADER_WORDS * 4;
+
+export const OP_WRITE = 0;
+export const OP_UPLOAD_BEGIN = 1;
+export const OP_UPLOAD_PART = 2;
+export const OP_UPLOAD_COMMIT = 3;
+export const OP_UPLOAD_ABORT = 4;
+
+const VERBS: readonly WriteVerb[] = ["put", "post", "delete"];
+const CODES = Object.keys(ERRORS) as ErrorCode[];
+const CREATED = 1;
+const DELETED = 2;
+const VERSIONED = 4;
+
+const NOTHING = new Uint8Array(0);
+const encoder = new TextEncoder();
+
+/** One operation on its way to a thread; everything that is not inline in its batch yet. */
+export interface Operation {
+  op: number;
+  verb: WriteVerb;
+  shard: number;
+  json: boolean;
+  key: Uint8Array;
+  contentType: Uint8Array;
+  ifMatch: Uint8Array;
+  ifNoneMatch: Uint8Array;
+  body: Uint8Array;
+  hashA: number;
+  hashB: number;
+  operationLow: number;
+  operationHigh: number;
+  upload: number;
+}
+
+export function textBytes(text: string): Uint8Array {
+  return text === "" ? NOTHING : encoder.encode(text);
+}
+
+/** Fills in what a write's head says. */
+export function describe(operation: Operation, head: WriteHead): void {
+  operation.verb = head.verb;
+  operation.json = head.json;
+  operation.contentType = head.json ? NOTHING : textBytes(head.contentType);
+  operation.ifMatch = textBytes(head.ifMatch);
+  operation.ifNoneMatch = textBytes(head.ifNoneMatch);
+}
+
+export function emptyOperation(): Operation {
+  return {
+    op: OP_WRITE,
+    verb: "put",
+    shard: 0,
+    json: false,
+    key: NOTHING,
+    contentType: NOTHING,
+    ifMatch: NOTHING,
+    ifNoneMatch: NOTHING,
+    body: NOTHING,
+    hashA: 0,
+    hashB: 0,
+    operationLow: 0,
+    operationHigh: 0,
+    upload: 0,
+  };
+}
+
+/** Bytes an operation takes in a half. */
+export function operationBytes(o: Operation): number {
+  const payload = o.key.length + o.contentType.length + o.ifMatch.length + o.ifNoneMatch.length + o.body.length;
+  return HEADER_BYTES + ((payload + 7) & ~7);
+}
+
+/** One half of an arena, as seen by either side. */
+export class Half {
+  private readonly bytes: Uint8Array;
+  private readonly words: Int32Array;
+  /** Bytes in use (front), or position of the current operation (thread). */
+  used = 0;
+  count = 0;
+
+  constructor(arena: SharedArrayBuffer, half: number) {
+    this.bytes = new Uint8Array(arena, half * HALF_BYTES, HALF_BYTES);
+    this.words = new Int32Array(arena, half * HALF_BYTES, HALF_BYTES / 4);
+  }
+
+  clear(): void {
+    this.used = this.count = 0;
+  }
+
+  hasRoom(bytes: number): boolean {
+    return this.used + bytes <= HALF_BYTES;
+  }
+
+  /** Front: adds an operation; there must be room. */
+  push(o: Operation): void {
+    const { words, bytes } = this;
+    const w = this.used >>> 2;
+    words[w] = operationBytes(o);
+    words[w + 1] = o.op | (VERBS.indexOf(o.verb) << 8) | (o.json ? 1 << 16 : 0);
+    words[w + 2] = o.shard;
+    words[w + 3] = o.key.length;
+    words[w + 4] = o.contentType.length;
+    words[w + 5] = o.ifMatch.length;
+    words[w + 6] = o.ifNoneMatch.length;
+    words[w + 7] = o.body.length;
+    words[w + 8] = o.hashA;
+    words[w + 9] = o.hashB;
+    words[w + 10] = o.operationLow;
+    words[w + 11] = o.operationHigh;
+    words[w + 12] = o.upload;
+    let at = this.used + HEADER_BYTES;
+    bytes.set(o.key, at);
+    at += o.key.length;
+    if (o.contentType.length > 0) bytes.set(o.contentType, at);
+    at += o.contentType.length;
+    if (o.ifMatch.length > 0) bytes.set(o.ifMatch, at);
+    at += o.ifMatch.length;
+    if (o.ifNoneMatch.length > 0) bytes.set(o.ifNoneMatch, at);
+    at += o.ifNoneMatch.length;
+    bytes.set(o.body, at);
+    this.used += words[w];
+    this.count++;
+  }
+
+  /** Thread: reads the operation at `position` into `o` (views of the arena); answers the next position. */
+  read(position: number, o: Operation): number {
+    const { words, bytes } = this;
+    const w = position >>> 2;
+    const flags = words[w + 1];
+    o.op = flags & 0xff;
+    o.verb = VERBS[(flags >>> 8) & 0xff];
+    o.json = flags >>> 16 !== 0;
+    o.shard = words[w + 2];
+    let at = position + HEADER_BYTES;
+    o.key = bytes.subarray(at, (at += words[w + 3]));
+    o.contentType = words[w + 4] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 4]);
+    at += words[w + 4];
+    o.ifMatch = words[w + 5] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 5]);
+    at += words[w + 5];
+    o.ifNoneMatch = words[w + 6] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 6]);
+    at += words[w + 6];
+    o.body = bytes.subarray(at, at + words[w + 7]);
+    o.hashA = words[w + 8];
+    o.hashB = words[w + 9];
+    o.operationLow = words[w + 10];
+    o.operationHigh = words[w + 11];
+    o.upload = words[w + 12];
+    return position + words[w];
+  }
+
+  /** Thread: answers the operation at `position`. */
+  answer(position: number, outcome: Outcome): void {
+    const { words } = this;
+    const w = position >>> 2;
+    words[w + 1] = outcome.error === null ? 0 : CODES.indexOf(outcome.error) + 1;
+    const { ballot } = outcome;
+    words[w + 2] = (outcome.created ? CREATED : 0) | (outcome.deleted ? DELETED : 0) | (ballot === null ? 0 : VERSIONED);
+    if (ballot !== null) {
+      words[w + 3] = ballot.clockLow;
+      words[w + 4] = ballot.clockHigh;
+      words[w + 5] = ballot.node;
+      words[w + 6] = ballot.incarnation;
+    }
+    words[w + 7] = 0;
+    if (outcome.detail !== "") {
+      const room = this.bytes.subarray(position + HEADER_BYTES, position + words[w]);
+      words[w + 7] = encoder.encodeInto(outcome.detail, room).written;
+    }
+  }
+
+  /** Front: reads the answer at `position` into `result`; answers the next position. */
+  result(position: number, result: WriteResult, etag: Uint8Array): number {
+    const { words } = this;
+    const w = position >>> 2;
+    result.error = words[w + 1] === 0 ? null : CODES[words[w + 1] - 1];
+    const flags = words[w + 2];
+    result.created = (flags & CREATED) !== 0;
+    result.deleted = (flags & DELETED) !== 0;
+    result.etag = null;
+    if ((flags & VERSIONED) !== 0 && result.error === null) {
+      writeEtag(etag, words[w + 3], words[w + 4], words[w + 5], words[w + 6]);
+      result.etag = etag;
+    }
+    const at = position + HEADER_BYTES;
+    result.detail = words[w + 7] === 0 ? "" : Buffer.from(this.bytes.slice(at, at + words[w + 7])).toString();
+    return position + words[w];
+  }
+}

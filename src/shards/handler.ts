@@ -1,0 +1,187 @@
+/**
+ * The shard thread: owns some shards and works on one task at a time. Between tasks it does the shards' idle work in small steps.
+ */
+import { nodeIo } from "../engine/io.ts";
+import { failed, type Outcome, Shard, type ShardWrite } from "../engine/shard.ts";
+import { UploadWriter } from "../engine/uploads.ts";
+import { loadHash } from "../util/hash.ts";
+import {
+  emptyOperation,
+  Half,
+  OP_UPLOAD_ABORT,
+  OP_UPLOAD_BEGIN,
+  OP_UPLOAD_COMMIT,
+  OP_UPLOAD_PART,
+  type Operation,
+} from "./batch.ts";
+import type { OpenTask, Task, TaskAnswer } from "./messages.ts";
+
+/** Bytes an idle step may move when nobody waits, and right after a batch. */
+const IDLE_STEP_BYTES = 256 * 1024;
+const BUSY_STEP_BYTES = 32 * 1024;
+/** How long after the last batch a shard counts as being at rest. */
+const REST_MS = 50;
+
+interface Upload {
+  shard: Shard;
+  writer: UploadWriter;
+}
+
+const shards = new Map<number, Shard>();
+const uploads = new Map<number, Upload>();
+let halves: Half[] = [];
+let warnings: string[] = [];
+let idleQueued = false;
+let batchesSinceIdle = 0;
+let restTimer: NodeJS.Timeout | undefined;
+const operation = emptyOperation();
+const DONE: Outcome = { error: null, detail: "", created: false, deleted: false, ballot: null };
+
+export default async function handle(task: Task): Promise<TaskAnswer> {
+  if (task.kind === "batch") runBatch(task.half, task.count);
+  else if (task.kind === "open") await open(task);
+  else await close();
+  const answer = { warnings };
+  warnings = [];
+  return answer;
+}
+
+async function open(task: OpenTask): Promise<void> {
+  await loadHash();
+  halves = [new Half(task.arena, 0), new Half(task.arena, 1)];
+  const progress = new Float64Array(task.progress);
+  const { dataDirectory, store, sync } = task;
+  for (const { shard, memory } of task.shards) {
+    const before = progress[0];
+    const opened = Shard.open(
+      { dataDirectory, shard, store, sync, memory, io: nodeIo, now: Date.now, warn: (message) => warnings.push(message) },
+      (done, total) => {
+        progress[0] = before + done;
+        progress[1] = before + total;
+      },
+    );
+    shards.set(shard, opened);
+  }
+  queueIdle();
+}
+
+function runBatch(number: number, count: number): void {
+  const half = halves[number];
+  const outcomes: Outcome[] = new Array(count);
+  const touched = new Set<Shard>();
+  let position = 0;
+  for (let i = 0; i < count; i++) {
+    position = half.read(position, operation);
+    const shard = shards.get(operation.shard) as Shard;
+    touched.add(shard);
+    outcomes[i] = run(shard, operation);
+  }
+  for (const shard of touched) shard.commit();
+  position = 0;
+  for (let i = 0; i < count; i++) {
+    const next = half.read(position, operation);
+    half.answer(position, outcomes[i]);
+    position = next;
+  }
+  batchesSinceIdle++;
+  queueIdle();
+}
+
+function run(shard: Shard, o: Operation): Outcome {
+  switch (o.op) {
+    case OP_UPLOAD_BEGIN:
+      uploads.set(o.upload, { shard, writer: new UploadWriter(shard, kept(o)) });
+      return DONE;
+    case OP_UPLOAD_PART:
+      return uploads.get(o.upload)?.writer.part(o.body) ?? DONE;
+    case OP_UPLOAD_COMMIT: {
+      const upload = uploads.get(o.upload);
+      if (upload === undefined) return failed("internal", "the upload is not known");
+      uploads.delete(o.upload);
+      const failure = upload.writer.part(o.body);
+      if (failure === null) return upload.writer.finish();
+      upload.writer.end();
+      return failure;
+    }
+    case OP_UPLOAD_ABORT:
+      uploads.get(o.upload)?.writer.end();
+      uploads.delete(o.upload);
+      return DONE;
+    default:
+      return shard.apply(writeOf(o), o.body);
+  }
+}
+
+const write: ShardWrite = {
+  verb: "put",
+  key: new Uint8Array(0),
+  hashA: 0,
+  hashB: 0,
+  json: false,
+  contentType: new Uint8Array(0),
+  ifMatch: "",
+  ifNoneMatch: "",
+  operationLow: 0,
+  operationHigh: 0,
+};
+
+function text(bytes: Uint8Array): string {
+  return bytes.length === 0 ? "" : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
+}
+
+function writeOf(o: Operation): ShardWrite {
+  write.verb = o.verb;
+  write.key = o.key;
+  write.hashA = o.hashA;
+  write.hashB = o.hashB;
+  write.json = o.json;
+  write.contentType = o.contentType;
+  write.ifMatch = text(o.ifMatch);
+  write.ifNoneMatch = text(o.ifNoneMatch);
+  write.operationLow = o.operationLow;
+  write.operationHigh = o.operationHigh;
+  return write;
+}
+
+/** A copy that outlives the batch. */
+function kept(o: Operation): ShardWrite {
+  return { ...writeOf(o), key: o.key.slice(), contentType: o.contentType.slice() };
+}
+
+function queueIdle(): void {
+  if (idleQueued) return;
+  idleQueued = true;
+  setImmediate(idle);
+}
+
+function idle(): void {
+  idleQueued = false;
+  const bytes = batchesSinceIdle > 0 ? BUSY_STEP_BYTES : IDLE_STEP_BYTES;
+  batchesSinceIdle = 0;
+  let more = false;
+  for (const shard of shards.values()) if (shard.idle(bytes)) more = true;
+  if (more) queueIdle();
+  else {
+    restTimer ??= setTimeout(rest, REST_MS);
+    restTimer.refresh();
+  }
+}
+
+function rest(): void {
+  restTimer = undefined;
+  if (batchesSinceIdle > 0) return;
+  let waiting = false;
+  for (const shard of shards.values()) {
+    shard.mark();
+    if (shard.slabs.waiting) waiting = true;
+  }
+  if (waiting) queueIdle();
+}
+
+async function close(): Promise<void> {
+  clearTimeout(restTimer);
+  for (const { writer } of uploads.values()) writer.end();
+  uploads.clear();
+  await Promise.all([...shards.values()].map((shard) => shard.close()));
+  shards.clear();
+}

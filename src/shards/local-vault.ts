@@ -1,0 +1,330 @@
+/**
+ * The vault of one node: finds keys through this thread's maps and sends writes to the threads that own their shards.
+ */
+import { mkdirSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { nodeIo } from "../engine/io.ts";
+import { lockDirectory } from "../engine/lock.ts";
+import { ShardLookup } from "../engine/lookup.ts";
+import { createShardMemory, readFigures, type ShardMemory } from "../engine/shard-memory.ts";
+import type { SyncMode } from "../engine/shard.ts";
+import type { SlabMap } from "../engine/slab-maps.ts";
+import { openStoreFile, type StoreBirth, type StoreIdentity } from "../engine/store-file.ts";
+import { TYPE_MANIFEST, TYPE_TOMBSTONE } from "../format/layout.ts";
+import {
+  type ChunkRef,
+  contentTypeBytesOf,
+  isJson,
+  keyBytesOf,
+  keyOffset,
+  manifestTotal,
+  readManifest,
+  typeOf,
+  valueBytesOf,
+  valueOffset,
+} from "../format/record.ts";
+import { etagScratch, writeEtagOf } from "../format/version.ts";
+import { VaultError } from "../util/errors.ts";
+import { hash32, loadHash, shardOf } from "../util/hash.ts";
+import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
+import { describe, emptyOperation, OP_WRITE, type Operation } from "./batch.ts";
+import { ShardThread } from "./pool.ts";
+import { LocalUpload } from "./upload.ts";
+import type { Found, KeyBytes, Upload, ValueReader, Vault, VaultStats, WriteDone, WriteHead } from "./vault.ts";
+
+/** How often maps of dropped slabs are let go of. */
+const RELEASE_MS = 100;
+/** Uploads in progress; each may hold a few MiB. */
+const UPLOADS_MAX = 64;
+
+export interface VaultConfig extends Omit<StoreBirth, "shards"> {
+  dataDirectory: string;
+  sync: SyncMode;
+  threads: number;
+  warn: (message: string) => void;
+  fatal: (error: Error) => void;
+  /** Called about four times a second while slabs are read back. */
+  progress?: (doneBytes: number, totalBytes: number) => void;
+}
+
+/** Opens (or makes) the data directory, locks it, starts the shard threads and reads the slabs back. */
+export async function openVault(config: VaultConfig): Promise<LocalVault> {
+  await loadHash();
+  mkdirSync(config.dataDirectory, { recursive: true, mode: 0o700 });
+  const lock = await lockDirectory(config.dataDirectory);
+  const timers: NodeJS.Timeout[] = [];
+  try {
+    const store = openStoreFile(nodeIo, config.dataDirectory, { ...config, shards: config.threads });
+    const threadCount = Math.min(config.threads, store.shards);
+    if (store.shards !== config.threads)
+      config.warn(`this data directory has ${store.shards} shard(s), fixed when it was made: using ${threadCount} shard thread(s)`);
+    const memories = Array.from({ length: store.shards }, () => createShardMemory(1));
+    const threads = Array.from({ length: threadCount }, (_, thread) => {
+      const shards = memories.map((memory, shard) => ({ shard, memory })).filter(({ shard }) => shard % threadCount === thread);
+      return new ShardThread({ ...config, store, shards });
+    });
+    const { progress } = config;
+    if (progress !== undefined)
+      timers.push(
+        setInterval(() => {
+          const parts = threads.map((thread) => thread.recovered);
+          progress(
+            parts.reduce((sum, part) => sum + part.doneBytes, 0),
+            parts.reduce((sum, part) => sum + part.totalBytes, 0),
+          );
+        }, 250),
+      );
+    try {
+      await Promise.all(threads.map((thread) => thread.open()));
+    } catch (error) {
+      await Promise.allSettled(threads.map((thread) => thread.close()));
+      throw error;
+    }
+    return new LocalVault(config.dataDirectory, store, memories, threads, lock);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  } finally {
+    for (const timer of timers) clearInterval(timer);
+  }
+}
+
+export class LocalVault implements Vault {
+  readonly store: StoreIdentity;
+  private readonly memories: ShardMemory[];
+  private readonly threads: ShardThread[];
+  private readonly lock: { release(): Promise<void> };
+  private readonly lookups: ShardLookup[];
+  private readonly found: FoundRecord;
+  private readonly operation: Operation = emptyOperation();
+  private readonly operationNode = randomBytes(4).readUInt32LE(0);
+  private operations = randomBytes(4).readUInt32LE(0);
+  private readonly releaseTimer: NodeJS.Timeout;
+  private uploads = 0;
+  private nextUpload = 1;
+  private closing: Promise<void> | null = null;
+  /** Views of the caller's key buffer, by length: making one anew costs as much as hashing a short key. */
+  private keyViews: Uint8Array[] = [];
+  private keyBuffer: Uint8Array | null = null;
+  private hashA = 0;
+  private hashB = 0;
+
+  constructor(dataDirectory: string, store: StoreIdentity, memories: ShardMemory[], threads: ShardThread[], lock: { release(): Promise<void> }) {
+    this.store = store;
+    this.memories = memories;
+    this.threads = threads;
+    this.lock = lock;
+    this.lookups = memories.map((memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, memory.held[0]));
+    this.found = new FoundRecord(this);
+    this.releaseTimer = setInterval(() => {
+      for (const lookup of this.lookups) lookup.maps.release();
+    }, RELEASE_MS);
+    this.releaseTimer.unref();
+  }
+
+  /** The key as an array of exactly its length; sets its hashes and answers its shard. */
+  private route(key: KeyBytes): number {
+    if (key.bytes !== this.keyBuffer) {
+      this.keyBuffer = key.bytes;
+      this.keyViews = new Array(KEY_BYTES_MAX + 1);
+    }
+    const view = (this.keyViews[key.length] ??= key.bytes.subarray(0, key.length));
+    this.hashA = hash32(view, 0);
+    this.hashB = hash32(view, this.store.hashSeed);
+    return this.store.shards === 1 ? 0 : shardOf(this.hashA, this.hashB, this.store.shards);
+  }
+
+  find(key: KeyBytes): Found {
+    const lookup = this.lookups[this.route(key)];
+    return this.found.set(lookup, key, this.hashA, this.hashB, this.lookupState(lookup, key.bytes, key.length));
+  }
+
+  private lookupState(lookup: ShardLookup, key: Uint8Array, keyBytes: number): Found["state"] {
+    const state = lookup.find(key, keyBytes, this.hashA, this.hashB);
+    if (state !== "found") return state;
+    if (!lookup.check(lookup.map, lookup.unit)) return "damaged";
+    return typeOf(lookup.map, lookup.unit) === TYPE_TOMBSTONE ? "absent" : "found";
+  }
+
+  /** Fills the reused operation for a key; `LocalUpload` keeps its own copy. */
+  private address(head: WriteHead): Operation {
+    const { operation } = this;
+    operation.shard = this.route(head.key);
+    operation.key = this.keyViews[head.key.length];
+    operation.hashA = this.hashA;
+    operation.hashB = this.hashB;
+    this.operations = (this.operations + 1) >>> 0;
+    operation.operationLow = this.operations;
+    operation.operationHigh = this.operationNode;
+    operation.op = OP_WRITE;
+    describe(operation, head);
+    return operation;
+  }
+
+  submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
+    if (this.closing !== null) return false;
+    if (body.length > CHUNK_BYTES) throw new Error("submit takes bodies of at most CHUNK_BYTES");
+    const operation = this.address(head);
+    operation.body = body;
+    return this.threads[operation.shard % this.threads.length].submit(operation, done);
+  }
+
+  upload(head: WriteHead): Upload | null {
+    if (this.closing !== null || this.uploads >= UPLOADS_MAX) return null;
+    const operation = this.address(head);
+    const own = { ...operation, key: operation.key.slice(), upload: this.nextUpload++ };
+    this.uploads++;
+    return new LocalUpload(this.threads[own.shard % this.threads.length], own, () => {
+      this.uploads--;
+    });
+  }
+
+  stats(): VaultStats {
+    const sum = (value: (thread: ShardThread) => number): number => this.threads.reduce((total, thread) => total + value(thread), 0);
+    return {
+      shards: this.memories.map((memory, shard) => readFigures(shard, new Float64Array(memory.figures))),
+      queuedWrites: sum((thread) => thread.queuedWrites),
+      queuedBytes: sum((thread) => thread.queuedBytes),
+      batches: sum((thread) => thread.batches),
+      batchedWrites: sum((thread) => thread.batchedWrites),
+    };
+  }
+
+  close(): Promise<void> {
+    this.closing ??= (async () => {
+      await Promise.all(this.threads.map((thread) => thread.close()));
+      clearInterval(this.releaseTimer);
+      await this.lock.release();
+    })();
+    return this.closing;
+  }
+}
+
+/** The reused answer of `find`. */
+class FoundRecord implements Found {
+  state: Found["state"] = "absent";
+  json = false;
+  valueBytes = 0;
+  readonly etag = etagScratch();
+  private readonly vault: LocalVault;
+  private lookup!: ShardLookup;
+  private map!: SlabMap;
+  private unit = 0;
+  private key!: KeyBytes;
+  private hashA = 0;
+  private hashB = 0;
+
+  constructor(vault: LocalVault) {
+    this.vault = vault;
+  }
+
+  set(lookup: ShardLookup, key: KeyBytes, hashA: number, hashB: number, state: Found["state"]): this {
+    this.state = state;
+    if (state !== "found") return this;
+    const { map, unit } = lookup;
+    this.lookup = lookup;
+    this.map = map;
+    this.unit = unit;
+    this.key = key;
+    this.hashA = hashA;
+    this.hashB = hashB;
+    this.json = isJson(map, unit);
+    this.valueBytes = typeOf(map, unit) === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit);
+    writeEtagOf(this.etag, map, unit);
+    return this;
+  }
+
+  get contentType(): string {
+    if (this.json) return "application/json";
+    const { map, unit } = this;
+    const at = keyOffset(unit) + keyBytesOf(map, unit);
+    return Buffer.from(map.bytes.buffer as ArrayBuffer, map.bytes.byteOffset + at, contentTypeBytesOf(map, unit)).latin1Slice();
+  }
+
+  view(): Uint8Array {
+    const { map, unit } = this;
+    return new Uint8Array(map.bytes.buffer, map.bytes.byteOffset + valueOffset(map, unit), valueBytesOf(map, unit));
+  }
+
+  open(): ValueReader {
+    for (;;) {
+      const { map, unit, lookup } = this;
+      if (typeOf(map, unit) !== TYPE_MANIFEST) return new RecordReader(map, this.view());
+      const { totalBytes, chunks } = readManifest(map, unit);
+      const maps = new Map<number, SlabMap>();
+      for (const { sequence } of chunks) {
+        if (maps.has(sequence)) continue;
+        const chunkMap = lookup.maps.bySequence(sequence);
+        if (chunkMap === null) break;
+        maps.set(sequence, chunkMap);
+      }
+      const missing = chunks.find(({ sequence }) => !maps.has(sequence));
+      if (missing === undefined) return new ChunkReader(lookup, totalBytes, chunks, maps, this.vault.store.chunkBytes);
+      // Compaction has moved chunks since the manifest was found: there is a newer one. If not, a slab is lost.
+      const state = lookup.find(this.key.bytes, this.key.length, this.hashA, this.hashB);
+      if (state !== "found" || (lookup.map === map && lookup.unit === unit))
+        throw new VaultError("corrupt", `slab ${missing.sequence} with a part of the value is missing`);
+      this.set(lookup, this.key, this.hashA, this.hashB, state);
+    }
+  }
+}
+
+class RecordReader implements ValueReader {
+  private readonly map: SlabMap;
+  private readonly value: Uint8Array;
+  private closed = false;
+
+  constructor(map: SlabMap, value: Uint8Array) {
+    this.map = map;
+    this.value = value;
+    map.pins++;
+  }
+
+  get valueBytes(): number {
+    return this.value.length;
+  }
+
+  read(offset: number): Uint8Array {
+    return this.value.subarray(offset);
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.map.pins--;
+  }
+}
+
+class ChunkReader implements ValueReader {
+  readonly valueBytes: number;
+  private readonly lookup: ShardLookup;
+  private readonly chunks: readonly ChunkRef[];
+  private readonly maps: Map<number, SlabMap>;
+  private readonly chunkBytes: number;
+  private closed = false;
+
+  constructor(lookup: ShardLookup, valueBytes: number, chunks: readonly ChunkRef[], maps: Map<number, SlabMap>, chunkBytes: number) {
+    this.lookup = lookup;
+    this.valueBytes = valueBytes;
+    this.chunks = chunks;
+    this.maps = maps;
+    this.chunkBytes = chunkBytes;
+    for (const map of maps.values()) map.pins++;
+  }
+
+  read(offset: number): Uint8Array {
+    const number = Math.floor(offset / this.chunkBytes);
+    const { sequence, unit, bytes, checksum } = this.chunks[number];
+    const map = this.maps.get(sequence) as SlabMap;
+    if (!this.lookup.checkChunk(map, unit, checksum) || valueBytesOf(map, unit) !== bytes)
+      throw new VaultError("corrupt", `chunk ${number} of the value is damaged`);
+    const start = valueOffset(map, unit);
+    return map.bytes.subarray(start + offset - number * this.chunkBytes, start + bytes);
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    for (const map of this.maps.values()) map.pins--;
+  }
+}

@@ -1,0 +1,32 @@
+/** The tasks that the front hands to a shard thread. Batches themselves travel in the arena (batch.ts). */
+import type { ShardMemory } from "../engine/shard-memory.ts";
+import type { SyncMode } from "../engine/shard.ts";
+import type { StoreIdentity } from "../engine/store-file.ts";
+
+export interface OpenTask {
+  kind: "open";
+  dataDirectory: string;
+  store: StoreIdentity;
+  sync: SyncMode;
+  arena: SharedArrayBuffer;
+  shards: { shard: number; memory: ShardMemory }[];
+  /** Float64: bytes read back, bytes to read back. */
+  progress: SharedArrayBuffer;
+}
+
+export interface BatchTask {
+  kind: "batch";
+  half: number;
+  count: number;
+}
+
+export interface CloseTask {
+  kind: "close";
+}
+
+export type Task = OpenTask | BatchTask | CloseTask;
+
+/** What an operator should know, collected since the last answer. */
+export interface TaskAnswer {
+  warnings: string[];
+}

@@ -1,0 +1,196 @@
+/**
+ * A shard in this thread, with small slabs, for tests of the engine.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { type FileIo, nodeIo } from "../../src/engine/io.ts";
+import { ShardLookup } from "../../src/engine/lookup.ts";
+import { type Outcome, Shard, type ShardWrite, type SyncMode } from "../../src/engine/shard.ts";
+import { createShardMemory, FIGURE, type ShardMemory } from "../../src/engine/shard-memory.ts";
+import { openStoreFile, type StoreIdentity } from "../../src/engine/store-file.ts";
+import { UploadWriter } from "../../src/engine/uploads.ts";
+import { TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../src/format/layout.ts";
+import { isJson, readManifest, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
+import { etagScratch, etagText, writeEtagOf } from "../../src/format/version.ts";
+import { hash32, loadHash } from "../../src/util/hash.ts";
+
+export const SMALL_SLAB_BYTES = 64 * 1024;
+export const SMALL_CHUNK_BYTES = 4 * 1024;
+
+export function temporaryDirectory(): { path: string; remove(): void } {
+  const directory = mkdtempSync(path.join(tmpdir(), "minivault-test-"));
+  return { path: directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
+}
+
+export interface HarnessOptions {
+  sync?: SyncMode;
+  io?: FileIo;
+  slabBytes?: number;
+  chunkBytes?: number;
+  now?: () => number;
+}
+
+export interface Condition {
+  verb?: "put" | "post" | "delete";
+  json?: boolean;
+  contentType?: string;
+  ifMatch?: string;
+  ifNoneMatch?: string;
+}
+
+export type Read = { state: "found"; value: Buffer; etag: string; json: boolean } | { state: "absent" | "damaged" };
+
+let operation = 0;
+
+/** One shard on a directory; `reader` sees it as a front thread would. */
+export class Harness {
+  readonly store: StoreIdentity;
+  readonly memory: ShardMemory;
+  readonly shard: Shard;
+  readonly reader: ShardLookup;
+  readonly warnings: string[] = [];
+
+  private constructor(directory: string, options: HarnessOptions) {
+    const io = options.io ?? nodeIo;
+    this.store = openStoreFile(io, directory, {
+      shards: 1,
+      slabBytes: options.slabBytes ?? SMALL_SLAB_BYTES,
+      chunkBytes: options.chunkBytes ?? SMALL_CHUNK_BYTES,
+    });
+    this.memory = createShardMemory(1);
+    this.shard = Shard.open(
+      {
+        dataDirectory: directory,
+        shard: 0,
+        store: this.store,
+        sync: options.sync ?? "always",
+        memory: this.memory,
+        io,
+        now: options.now ?? Date.now,
+        warn: (message) => this.warnings.push(message),
+      },
+      () => {},
+    );
+    this.reader = new ShardLookup(directory, 0, this.store, this.memory, this.memory.held[0]);
+  }
+
+  static async open(directory: string, options: HarnessOptions = {}): Promise<Harness> {
+    await loadHash();
+    return new Harness(directory, options);
+  }
+
+  hashes(key: string): { bytes: Buffer; hashA: number; hashB: number } {
+    const bytes = Buffer.from(key);
+    return { bytes, hashA: hash32(bytes, 0), hashB: hash32(bytes, this.store.hashSeed) };
+  }
+
+  write(key: string, condition: Condition): ShardWrite {
+    const { bytes, hashA, hashB } = this.hashes(key);
+    return {
+      verb: condition.verb ?? "put",
+      key: bytes,
+      hashA,
+      hashB,
+      json: condition.json ?? false,
+      contentType: Buffer.from(condition.contentType ?? "application/octet-stream"),
+      ifMatch: condition.ifMatch ?? "",
+      ifNoneMatch: condition.ifNoneMatch ?? "",
+      operationLow: ++operation,
+      operationHigh: 0,
+    };
+  }
+
+  /** Stages one write; `commit` is the caller's. */
+  stage(key: string, value: Uint8Array | string, condition: Condition = {}): Outcome {
+    return this.shard.apply(this.write(key, condition), typeof value === "string" ? Buffer.from(value) : value);
+  }
+
+  /** One write as a batch of its own. */
+  put(key: string, value: Uint8Array | string, condition: Condition = {}): Outcome {
+    const outcome = this.stage(key, value, condition);
+    this.shard.commit();
+    return outcome;
+  }
+
+  remove(key: string, condition: Condition = {}): Outcome {
+    return this.put(key, "", { ...condition, verb: "delete" });
+  }
+
+  /** A value in pieces of `pieceBytes`. */
+  upload(key: string, value: Uint8Array, condition: Condition = {}, pieceBytes = 3000): Outcome {
+    const writer = new UploadWriter(this.shard, this.write(key, condition));
+    for (let at = 0; at < value.length; at += pieceBytes) {
+      const failure = writer.part(value.subarray(at, at + pieceBytes));
+      this.shard.commit();
+      if (failure !== null) {
+        writer.end();
+        return failure;
+      }
+    }
+    const outcome = writer.finish();
+    this.shard.commit();
+    return outcome;
+  }
+
+  /** An upload whose client goes away half-way. */
+  abandon(key: string, value: Uint8Array): void {
+    const writer = new UploadWriter(this.shard, this.write(key, {}));
+    writer.part(value);
+    this.shard.commit();
+    writer.end();
+  }
+
+  /** Leaves the files as kill -9 would: waits for sealing, which the kernel would not, so that files are not written later on. */
+  async crash(): Promise<void> {
+    await this.shard.appender.abandon();
+  }
+
+  /** What a front would answer. */
+  read(key: string): Read {
+    const { reader } = this;
+    const { bytes, hashA, hashB } = this.hashes(key);
+    const state = reader.find(bytes, bytes.length, hashA, hashB);
+    if (state !== "found") return { state };
+    const { map, unit } = reader;
+    if (!reader.check(map, unit)) return { state: "damaged" };
+    if (typeOf(map, unit) === TYPE_TOMBSTONE) return { state: "absent" };
+    const scratch = etagScratch();
+    writeEtagOf(scratch, map, unit);
+    const etag = Buffer.from(scratch).toString();
+    const json = isJson(map, unit);
+    if (typeOf(map, unit) !== TYPE_MANIFEST) {
+      const at = valueOffset(map, unit);
+      return { state: "found", value: Buffer.from(map.bytes.slice(at, at + valueBytesOf(map, unit))), etag, json };
+    }
+    const parts: Buffer[] = [];
+    for (const { sequence, unit: chunkUnit, bytes: chunkBytes, checksum } of readManifest(map, unit).chunks) {
+      const chunkMap = reader.maps.bySequence(sequence);
+      if (chunkMap === null || !reader.checkChunk(chunkMap, chunkUnit, checksum)) return { state: "damaged" };
+      const at = valueOffset(chunkMap, chunkUnit);
+      parts.push(Buffer.from(chunkMap.bytes.slice(at, at + chunkBytes)));
+    }
+    return { state: "found", value: Buffer.concat(parts), etag, json };
+  }
+
+  etag(outcome: Outcome): string {
+    if (outcome.ballot === null) throw new Error("no version");
+    return etagText(outcome.ballot);
+  }
+
+  figure(name: keyof typeof FIGURE): number {
+    return new Float64Array(this.memory.figures)[FIGURE[name]];
+  }
+
+  /** Runs idle work until there is none; answers the steps taken. */
+  async settle(): Promise<number> {
+    let steps = 0;
+    for (;;) {
+      this.reader.maps.release();
+      const more = this.shard.idle(16 * 1024);
+      await new Promise((resolve) => setImmediate(resolve));
+      if (!more) return steps;
+      if (++steps > 100_000) throw new Error("idle work does not end");
+    }
+  }
+}

@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createIndexMemory, IndexReader, KeyIndex } from "../../src/engine/key-index.ts";
+import { randomSeed, Random } from "../random.ts";
+
+/** Finds by exact location, as if every location were one key. */
+class Exact {
+  slot = 0;
+  unit = 0;
+  matches(slot: number, unit: number): boolean {
+    return slot === this.slot && unit === this.unit;
+  }
+}
+
+test("index: 1.3 million random entries are found, replaced and removed, at 16 bytes a key or less", (t) => {
+  const seed = randomSeed(t);
+  const random = new Random(seed);
+  const memory = createIndexMemory();
+  const index = new KeyIndex(memory);
+  const reader = new IndexReader(memory);
+  const count = 1_300_000;
+  const hashA = new Int32Array(count).map(() => random.word());
+  const hashB = new Int32Array(count).map(() => random.word());
+  const slot = (i: number): number => (i >>> 20) + 40_000;
+  const unit = (i: number): number => (i & 0xfffff) + 256;
+  for (let i = 0; i < count; i++) {
+    index.insert(hashA[i], hashB[i], slot(i), unit(i));
+    // The fixed part is 3 MiB, which weighs on small stores; from here on the bound holds.
+    if (i >= 800_000 && i % 1000 === 0) assert.ok(index.bytes / i <= 16, `${index.bytes / i} bytes a key at ${i}`);
+  }
+  const exact = new Exact();
+  const found = (i: number, atSlot = slot(i), atUnit = unit(i)): boolean => {
+    exact.slot = atSlot;
+    exact.unit = atUnit;
+    return reader.find(hashA[i], hashB[i], exact) && reader.slot === atSlot && reader.unit === atUnit;
+  };
+  for (let i = 0; i < count; i++) assert.ok(found(i));
+  for (let i = 0; i < count; i += 3) index.remove(hashA[i], hashB[i], slot(i), unit(i));
+  for (let i = 1; i < count; i += 3) index.replace(hashA[i], hashB[i], slot(i), unit(i), 65_535, unit(i) + 1);
+  for (let i = 0; i < count; i++) {
+    if (i % 3 === 0) assert.ok(!found(i));
+    else if (i % 3 === 1) assert.ok(found(i, 65_535, unit(i) + 1) && !index.holds(hashA[i], hashB[i], slot(i), unit(i)));
+    else assert.ok(found(i));
+  }
+  assert.equal(index.entries, count - Math.ceil(count / 3));
+});
+
+test("index: many entries with one tag fill a segment without losing any, then say that it is full", () => {
+  const index = new KeyIndex(createIndexMemory());
+  const exact = new Exact();
+  let inserted = 0;
+  assert.throws(() => {
+    for (let i = 0; i < 1000; i++) {
+      index.insert(0, 0, 1, 256 + i);
+      inserted++;
+    }
+  }, /full/);
+  assert.ok(inserted >= 100);
+  for (let i = 0; i < inserted; i++) {
+    exact.slot = 1;
+    exact.unit = 256 + i;
+    assert.ok(index.find(0, 0, exact));
+  }
+  for (let i = 0; i < inserted; i++) index.remove(0, 0, 1, 256 + i);
+  assert.equal(index.entries, 0);
+});
