@@ -7,146 +7,257 @@
  * (an escape of a lone surrogate is fine for the grammar, so it is fine here), and repeated names below the top level
  * (RFC 8259 allows them).
  *
- * It is a hand-written automaton: everything that must survive the edge between two pieces of a body is in fields, and
- * `feed` works on local copies of them, with loops of their own for what makes up most of a document.
- *
- *   Start ─{─► TopFirst ─"─► Text ─"─► TopColon ─:─► Value … ─► TopAfter ─}─► End
- *                 └─}─► End                ▲ name is checked        └─,─► TopName
+ * It is an automaton with one table entry for each state and class of bytes, after Douglas Crockford's JSON_checker
+ * (2005), with more states: each array, object and the top level has its own copy of the states of numbers, words and
+ * strings, and UTF-8 is part of the table. So an entry says all there is to know, and only what a table cannot hold is
+ * an action: the stack of open containers, where the value lies, the name at the top. All state is between bytes: a
+ * body may be cut anywhere. One load a byte without a branch that depends on the data was faster than
+ * hand-written branches for everything but long plain strings, which have a loop of their own.
  */
 import { JSON_DEPTH_MAX } from "../util/limits.ts";
 
-/** What the next byte may be. The compiler puts the numbers in place of the names, so that `switch` is a jump table. */
-enum State {
-  /** Before the top-level object. */
-  Start = 0,
-  /** After the top-level `{`: a name or `}`. */
-  TopFirst = 1,
-  /** After a top-level comma: a name. */
-  TopName = 2,
-  /** After a top-level name. */
-  TopColon = 3,
-  /** After the value of a top-level member: `,` or `}`. */
-  TopAfter = 4,
-  /** After the top-level object: white space only. */
-  End = 5,
-  /** A value. */
-  Value = 6,
-  /** After `[`: a value or `]`. */
-  ArrayFirst = 7,
-  /** After a value inside an array or object. */
-  After = 8,
-  /** After `{` below the top: a name or `}`. */
-  ObjectFirst = 9,
-  /** After a comma in an object below the top: a name. */
-  ObjectName = 10,
-  ObjectColon = 11,
-  /** Inside a string. `afterText` says what follows its end. */
-  Text = 12,
-  /** After a backslash. */
-  Escape = 13,
-  /** `pending` hexadecimal digits of `\u` are missing. */
-  Hex = 14,
-  /** `pending` bytes of a character are missing, the next of them within low..high. */
-  Utf8 = 15,
-  /** Inside true, false or null: `pending` bytes are missing. */
-  Literal = 16,
-  /** After `-`. */
-  Minus = 17,
-  /** After a leading zero: no further digit. */
-  Zero = 18,
-  Integer = 19,
-  /** After the point: at least one digit. */
-  Point = 20,
-  Fraction = 21,
-  /** After `e`: a sign or a digit. */
-  Exponent = 22,
-  /** After the exponent's sign: at least one digit. */
-  ExponentSign = 23,
-  ExponentDigits = 24,
-  /** An error was found; nothing is read any more. */
-  Failed = 25,
+// ---------------------------------------------------------------- the table
+
+/** Row length of the table: at least the number of different columns. */
+const CLASSES = 64;
+/** An entry is the next state (its row's offset in the table) and, in the bits from here on, an action. */
+const ACTION_SHIFT = 14;
+const STATE_MASK = (1 << ACTION_SHIFT) - 1;
+
+/** What the table cannot do alone. The compiler puts the numbers in place of the names. */
+enum Action {
+  None = 0,
+  /** A plain character of a string: the rest of its run can be skipped. */
+  Run = 1,
+  /** `[` or `{`. */
+  Open = 2,
+  /** `]` or `}`. */
+  Close = 3,
+  /** The first byte of a top-level value that is neither array nor object. */
+  Starts = 4,
+  /** The last byte of such a value. */
+  Ends = 5,
+  /** The first byte after a number at the top level. */
+  Ended = 6,
+  /** The opening quote of a top-level name. */
+  Names = 7,
+  /** Its closing quote. */
+  Named = 8,
+  /** No rule for this byte: not JSON. */
+  Fail = 9,
+}
+const FAIL = Action.Fail << ACTION_SHIFT;
+
+/** The whole table before equal columns are joined: 256 entries a state. */
+const rows: Uint32Array[] = [];
+
+function newState(): number {
+  rows.push(new Uint32Array(256).fill(FAIL));
+  return (rows.length - 1) * CLASSES;
 }
 
-/** The bytes that mean something to the grammar. */
-enum Byte {
-  Tab = 0x09,
-  LineFeed = 0x0a,
-  CarriageReturn = 0x0d,
-  Space = 0x20,
-  Quote = 0x22,
-  Plus = 0x2b,
-  Comma = 0x2c,
-  Minus = 0x2d,
-  Point = 0x2e,
-  Zero = 0x30,
-  One = 0x31,
-  Nine = 0x39,
-  Colon = 0x3a,
-  UpperE = 0x45,
-  OpenArray = 0x5b,
-  Backslash = 0x5c,
-  CloseArray = 0x5d,
-  E = 0x65,
-  F = 0x66,
-  N = 0x6e,
-  T = 0x74,
-  U = 0x75,
-  OpenObject = 0x7b,
-  CloseObject = 0x7d,
+/** In state `from`, each of these bytes (Latin-1) leads to `to`. */
+function on(from: number, bytes: string, to: number, action: Action = Action.None): void {
+  for (const byte of bytes) rows[from / CLASSES][byte.charCodeAt(0)] = to | (action << ACTION_SHIFT);
 }
 
-/** 1 for the bytes that need no second look inside a string: ASCII but control characters, quote and backslash. */
+/** The bytes first..last as a string for `on`. */
+function range(first: number, last: number): string {
+  return String.fromCharCode(...Array.from({ length: last - first + 1 }, (_, index) => first + index));
+}
+
+const SPACE = " \t\n\r";
+const DIGITS_1_9 = "123456789";
+const DIGITS = `0${DIGITS_1_9}`;
+const HEX = `${DIGITS}abcdefABCDEF`;
+const PLAIN_TEXT = range(0x20, 0x7f).replace(/["\\]/g, "");
+
+// Names of states say what was just read.
+const START = newState();
+/** The top-level `{`. */
+const TOP_OPENED = newState();
+const TOP_COMMA = newState();
+const TOP_NAME = newState();
+const TOP_COLON = newState();
+const TOP_VALUE = newState();
+/** The top-level `}`. */
+const END = newState();
+const ARRAY_OPENED = newState();
+const ARRAY_COMMA = newState();
+const ARRAY_VALUE = newState();
+const OBJECT_OPENED = newState();
+const OBJECT_COMMA = newState();
+const OBJECT_NAME = newState();
+const OBJECT_COLON = newState();
+const OBJECT_VALUE = newState();
+
+const SPACED = rows.length;
+for (let row = 0; row < SPACED; row++) on(row * CLASSES, SPACE, row * CLASSES);
+
+/**
+ * The states inside a string, whose closing quote leads to `after`. The limits of a character's second byte keep out
+ * overlong forms, surrogates and what lies above U+10FFFF (Unicode, table 3-7).
+ */
+function addText(after: number, action: Action): number {
+  const text = newState();
+  on(text, PLAIN_TEXT, text, Action.Run);
+  on(text, '"', after, action);
+  const escaped = newState();
+  on(text, "\\", escaped);
+  on(escaped, '"\\/bfnrt', text);
+  let next = text;
+  for (let digits = 1; digits <= 4; digits++) {
+    const missing = newState();
+    on(missing, HEX, next);
+    next = missing;
+  }
+  on(escaped, "u", next);
+
+  const character = (first: string, second: string, more: number): void => {
+    const begun = newState();
+    on(text, first, begun);
+    on(begun, second, more);
+  };
+  const continuation = range(0x80, 0xbf);
+  const last = newState();
+  on(last, continuation, text);
+  const lastTwo = newState();
+  on(lastTwo, continuation, last);
+  on(text, range(0xc2, 0xdf), last);
+  character("\xe0", range(0xa0, 0xbf), last);
+  character(range(0xe1, 0xec) + range(0xee, 0xef), continuation, last);
+  character("\xed", range(0x80, 0x9f), last);
+  character("\xf0", range(0x90, 0xbf), lastTwo);
+  character(range(0xf1, 0xf3), continuation, lastTwo);
+  character("\xf4", range(0x80, 0x8f), lastTwo);
+  return text;
+}
+
+/** What may follow a value: at the top level and in an object a comma and a name, in an array a comma and a value. */
+function addAfter(from: number, value: number, comma: number, close: string): void {
+  const isTop = value === TOP_VALUE;
+  // A number ends where something else begins; anything else at the top level has said that it ends.
+  const action = isTop && from !== TOP_VALUE ? Action.Ended : Action.None;
+  if (from !== value) on(from, SPACE, value, action);
+  on(from, ",", comma, action);
+  on(from, close, isTop ? END : value, isTop ? action : Action.Close);
+}
+
+/** The rules of a value that may begin in the states `before`; `value` is the state after it. */
+function addValue(before: number[], value: number, comma: number, close: string): void {
+  const isTop = value === TOP_VALUE;
+  const starts = isTop ? Action.Starts : Action.None;
+  const ends = isTop ? Action.Ends : Action.None;
+  const begin = (bytes: string, to: number): void => {
+    for (const from of before) on(from, bytes, to, starts);
+  };
+  for (const from of before) {
+    on(from, "[", ARRAY_OPENED, Action.Open);
+    on(from, "{", OBJECT_OPENED, Action.Open);
+  }
+  addAfter(value, value, comma, close);
+  begin('"', addText(value, ends));
+
+  for (const word of ["true", "false", "null"]) {
+    let next = value;
+    for (let index = word.length - 1; index > 0; index--) {
+      const state = newState();
+      on(state, word[index], next, index === word.length - 1 ? ends : Action.None);
+      next = state;
+    }
+    begin(word[0], next);
+  }
+
+  const [minus, zero, integer, point, fraction, exponent, exponentSign, exponentDigits] = Array.from(
+    { length: 8 },
+    newState,
+  );
+  begin("-", minus);
+  begin("0", zero);
+  begin(DIGITS_1_9, integer);
+  on(minus, "0", zero);
+  on(minus, DIGITS_1_9, integer);
+  on(integer, DIGITS, integer);
+  on(point, DIGITS, fraction);
+  on(fraction, DIGITS, fraction);
+  on(exponent, "+-", exponentSign);
+  on(exponent, DIGITS, exponentDigits);
+  on(exponentSign, DIGITS, exponentDigits);
+  on(exponentDigits, DIGITS, exponentDigits);
+  for (const state of [zero, integer]) on(state, ".", point);
+  for (const state of [zero, integer, fraction]) on(state, "eE", exponent);
+  for (const state of [zero, integer, fraction, exponentDigits]) addAfter(state, value, comma, close);
+}
+
+on(START, "{", TOP_OPENED);
+on(TOP_OPENED, "}", END);
+const TOP_NAME_TEXT = addText(TOP_NAME, Action.Named);
+const TOP_NAME_TEXT_END = rows.length * CLASSES;
+for (const state of [TOP_OPENED, TOP_COMMA]) on(state, '"', TOP_NAME_TEXT, Action.Names);
+on(TOP_NAME, ":", TOP_COLON);
+addValue([TOP_COLON], TOP_VALUE, TOP_COMMA, "}");
+
+on(ARRAY_OPENED, "]", ARRAY_VALUE, Action.Close);
+addValue([ARRAY_OPENED, ARRAY_COMMA], ARRAY_VALUE, ARRAY_COMMA, "]");
+
+on(OBJECT_OPENED, "}", OBJECT_VALUE, Action.Close);
+const OBJECT_NAME_TEXT = addText(OBJECT_NAME, Action.None);
+for (const state of [OBJECT_OPENED, OBJECT_COMMA]) on(state, '"', OBJECT_NAME_TEXT);
+on(OBJECT_NAME, ":", OBJECT_COLON);
+addValue([OBJECT_COLON], OBJECT_VALUE, OBJECT_COMMA, "}");
+
+/** Column of each byte in TABLE: bytes that every state treats alike share one. */
+const CLASS = new Uint8Array(256);
+const TABLE = new Int32Array(rows.length * CLASSES);
+const columns = new Map<string, number>();
+for (let byte = 0; byte < 256; byte++) {
+  const column = rows.map((row) => row[byte]);
+  const text = column.join();
+  const known = columns.get(text) ?? columns.size;
+  if (known === columns.size) {
+    columns.set(text, known);
+    for (let row = 0; row < column.length; row++) TABLE[row * CLASSES + known] = column[row];
+  }
+  CLASS[byte] = known;
+}
+if (columns.size > CLASSES || TABLE.length > STATE_MASK) throw new Error("json.ts: the table is too small");
+
+/** 1 for the bytes that need no second look inside a string. */
 const PLAIN = new Uint8Array(256);
-PLAIN.fill(1, 0x20, 0x80);
-PLAIN[Byte.Quote] = 0;
-PLAIN[Byte.Backslash] = 0;
+for (const byte of PLAIN_TEXT) PLAIN[byte.charCodeAt(0)] = 1;
 
-/** 1 for the bytes that make an escape of two bytes with a backslash before them. */
-const SHORT_ESCAPE = new Uint8Array(256);
-for (const character of '"\\/bfnrt') SHORT_ESCAPE[character.charCodeAt(0)] = 1;
+// ---------------------------------------------------------------- the scanner
 
 /** The longest way to write "value" is five escapes of 6 bytes; a longer name is kept only for the message. */
-const NAME_BYTES_KEPT = 32;
+const NAME_BYTES_KEPT = 40;
 const NAME = "value";
 
-const TRUE = Buffer.from("true");
-const FALSE = Buffer.from("false");
-const NULL = Buffer.from("null");
-
-/** Containers whose kinds fit into the stack as it is first allocated. */
-const DEPTH_FIRST = 256;
+/** Containers that the stack has room for before it first grows. */
+const DEPTH_FIRST = 64;
 
 /**
  * One body at a time. Call `reset`, then `feed` with the pieces in order, then `finish`; an object can be used again
- * for any number of bodies and allocates nothing for one that is valid.
+ * for any number of bodies, and allocates nothing for a valid one once its stack has grown to the deepest.
  *
  * While `valueStart` ≥ 0 and `valueEnd` is -1, every byte fed from `valueStart` on belongs to the value.
  */
 export class ValueScanner {
   /** Offset in the body of the value's first byte; -1 while unknown. */
   valueStart = -1;
-  /** Offset in the body of the first byte after the value (white space after it is not part of it); -1 while unknown. */
+  /** Offset in the body of the first byte after the value (white space is not part of it); -1 while unknown. */
   valueEnd = -1;
   /** What is wrong: a code of the error table, or null. */
   error: "bad_json" | "no_value" | null = null;
-  /** The same for a person, with the offset in the body; one line of printable text. */
+  /** The same for a person, mostly with an offset in the body; one line of printable text. */
   detail = "";
 
   /** Bytes of the body that earlier calls of `feed` have consumed. */
   private consumed = 0;
-  private state: State = State.Start;
-  private afterText: State = State.TopColon;
-  private pending = 0;
-  private low = 0;
-  private high = 0;
-  private literal: Uint8Array = TRUE;
-
-  /** Containers open around the next byte, not counting the top-level object. */
+  private state = START;
+  /** Arrays and objects that are open inside the top-level object. */
   private depth = 0;
-  /** Whether the innermost of them is an object. */
-  private inObject = false;
-  /** One bit for each open container but the innermost: 1 for an object. Grows up to JSON_DEPTH_MAX bits. */
-  private kinds = new Uint32Array(DEPTH_FIRST / 32);
+  /** For each depth the state in which a value that ends there leaves the automaton. */
+  private stack = new Uint16Array(DEPTH_FIRST).fill(TOP_VALUE, 0, 1);
 
   /** Text of the top-level name being read, as it is written, without quotes; at most NAME_BYTES_KEPT of it. */
   private readonly name = Buffer.alloc(NAME_BYTES_KEPT);
@@ -159,9 +270,9 @@ export class ValueScanner {
     this.error = null;
     this.detail = "";
     this.consumed = 0;
-    this.state = State.Start;
+    this.state = START;
     this.depth = 0;
-    this.inObject = false;
+    this.nameBytes = 0;
   }
 
   /**
@@ -169,374 +280,96 @@ export class ValueScanner {
    * why, and every later call says false again. The bytes are not kept.
    */
   feed(bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.error !== null) return false;
     /** Offset in the body = offset in `bytes` + base. */
     const base = this.consumed - start;
+    const table = TABLE;
+    const classes = CLASS;
+    const plain = PLAIN;
     let state = this.state;
-    let afterText = this.afterText;
     let depth = this.depth;
-    let inObject = this.inObject;
-    let i = start;
+    let stack = this.stack;
     /** Where the part of a top-level name that lies in this piece begins. */
     let nameStart = start;
 
-    scan: while (i < end) {
-      const byte = bytes[i];
-      switch (state) {
-        case State.Text: {
-          // The byte at hand was not looked at yet. Every turn ends behind a plain run and one special byte.
-          for (;;) {
-            while (i + 4 <= end) {
-              if ((PLAIN[bytes[i]] & PLAIN[bytes[i + 1]] & PLAIN[bytes[i + 2]] & PLAIN[bytes[i + 3]]) === 0) break;
-              i += 4;
-            }
-            while (i < end && PLAIN[bytes[i]] !== 0) i++;
-            if (i === end) break scan;
-            const special = bytes[i];
-            if (special === Byte.Quote) break;
-            if (special === Byte.Backslash) {
-              if (i + 1 < end && SHORT_ESCAPE[bytes[i + 1]] !== 0) {
-                i += 2;
-                continue;
-              }
-              state = State.Escape;
-            } else if (special >= 0x80 && this.startCharacter(special)) {
-              // The usual case: the whole character lies in this piece.
-              const last = i + this.pending;
-              if (last < end && bytes[i + 1] >= this.low && bytes[i + 1] <= this.high) {
-                i += 2;
-                while (i <= last && (bytes[i] & 0xc0) === 0x80) i++;
-                if (i > last) continue;
-                this.fail("invalid UTF-8", base + i);
-                break scan;
-              }
-              state = State.Utf8;
-            } else {
-              this.fail(special >= 0x80 ? "invalid UTF-8" : "control character in a string", base + i);
-              break scan;
-            }
-            i++;
-            continue scan;
-          }
-          if (afterText === State.TopColon) {
-            this.keepName(bytes, nameStart, i);
-            if (!this.checkName()) break scan;
-          }
-          i++;
-          if (afterText === State.TopAfter) this.valueEnd = base + i;
-          state = afterText;
-          continue;
-        }
-
-        case State.Utf8: {
-          if (byte < this.low || byte > this.high) {
-            this.fail("invalid UTF-8", base + i);
-            break scan;
-          }
-          this.low = 0x80;
-          this.high = 0xbf;
-          i++;
-          if (--this.pending === 0) state = State.Text;
-          continue;
-        }
-
-        case State.Escape: {
-          if (byte === Byte.U) {
-            this.pending = 4;
-            state = State.Hex;
-          } else if (SHORT_ESCAPE[byte] !== 0) {
-            state = State.Text;
-          } else {
-            this.fail("invalid escape in a string", base + i);
-            break scan;
-          }
-          i++;
-          continue;
-        }
-
-        case State.Hex: {
-          const lower = byte | 0x20;
-          if (!((byte >= Byte.Zero && byte <= Byte.Nine) || (lower >= 0x61 && lower <= 0x66))) {
-            this.fail("invalid escape in a string", base + i);
-            break scan;
-          }
-          i++;
-          if (--this.pending === 0) state = State.Text;
-          continue;
-        }
-
-        case State.After: {
-          if (byte === Byte.Comma) {
-            state = inObject ? State.ObjectName : State.Value;
-            i++;
-            continue;
-          }
-          if (byte === (inObject ? Byte.CloseObject : Byte.CloseArray)) break;
-          if (isSpace(byte)) {
-            i++;
-            continue;
-          }
-          this.unexpected(byte, base + i);
-          break scan;
-        }
-
-        case State.ArrayFirst:
-        case State.Value: {
-          if (byte === Byte.Quote) {
-            state = State.Text;
-            afterText = depth === 0 ? State.TopAfter : State.After;
-          } else if (byte >= Byte.One && byte <= Byte.Nine) state = State.Integer;
-          else if (byte === Byte.OpenObject || byte === Byte.OpenArray) {
-            if (depth === JSON_DEPTH_MAX) {
-              this.fail(`nested deeper than ${JSON_DEPTH_MAX} levels`, base + i);
-              break scan;
-            }
-            this.push(depth, inObject);
-            inObject = byte === Byte.OpenObject;
-            state = inObject ? State.ObjectFirst : State.ArrayFirst;
-            if (depth++ === 0) this.valueStart = base + i;
-            i++;
-            continue;
-          } else if (byte === Byte.Zero) state = State.Zero;
-          else if (byte === Byte.Minus) state = State.Minus;
-          else if (byte === Byte.T || byte === Byte.F || byte === Byte.N) {
-            this.literal = byte === Byte.T ? TRUE : byte === Byte.F ? FALSE : NULL;
-            this.pending = this.literal.length - 1;
-            state = State.Literal;
-          } else if (isSpace(byte)) {
-            i++;
-            continue;
-          } else if (byte === Byte.CloseArray && state === State.ArrayFirst) break;
-          else {
-            this.unexpected(byte, base + i);
-            break scan;
-          }
-          if (depth === 0) this.valueStart = base + i;
-          i++;
-          continue;
-        }
-
-        case State.ObjectFirst:
-        case State.ObjectName: {
-          if (byte === Byte.Quote) {
-            state = State.Text;
-            afterText = State.ObjectColon;
-          } else if (byte === Byte.CloseObject && state === State.ObjectFirst) break;
-          else if (!isSpace(byte)) {
-            this.unexpected(byte, base + i);
-            break scan;
-          }
-          i++;
-          continue;
-        }
-
-        case State.TopColon:
-        case State.ObjectColon: {
-          if (byte === Byte.Colon) state = State.Value;
-          else if (!isSpace(byte)) {
-            this.unexpected(byte, base + i);
-            break scan;
-          }
-          i++;
-          continue;
-        }
-
-        case State.Literal: {
-          const literal = this.literal;
-          let pending = this.pending;
-          while (pending > 0 && i < end && bytes[i] === literal[literal.length - pending]) {
-            pending--;
-            i++;
-          }
-          this.pending = pending;
-          if (pending === 0) {
-            if (depth === 0) {
-              this.valueEnd = base + i;
-              state = State.TopAfter;
-            } else state = State.After;
-          } else if (i < end) {
-            this.unexpected(bytes[i], base + i);
-            break scan;
-          }
-          continue;
-        }
-
-        case State.Minus: {
-          if (byte === Byte.Zero) state = State.Zero;
-          else if (byte >= Byte.One && byte <= Byte.Nine) state = State.Integer;
-          else {
-            this.unexpected(byte, base + i);
-            break scan;
-          }
-          i++;
-          continue;
-        }
-
-        case State.Zero:
-        case State.Integer: {
-          if (state === State.Integer) {
-            while (i < end && bytes[i] >= Byte.Zero && bytes[i] <= Byte.Nine) i++;
-            if (i === end) break scan;
-          }
-          const next = bytes[i];
-          if (next === Byte.Point) {
-            state = State.Point;
-            i++;
-          } else if (next === Byte.E || next === Byte.UpperE) {
-            state = State.Exponent;
-            i++;
-          } else if (depth === 0) {
-            this.valueEnd = base + i;
-            state = State.TopAfter;
-          } else state = State.After;
-          continue;
-        }
-
-        case State.Exponent: {
-          if (byte === Byte.Plus || byte === Byte.Minus) {
-            state = State.ExponentSign;
-            i++;
-            continue;
-          }
-          state = State.ExponentSign;
-          continue;
-        }
-
-        case State.Point:
-        case State.ExponentSign: {
-          if (byte < Byte.Zero || byte > Byte.Nine) {
-            this.unexpected(byte, base + i);
-            break scan;
-          }
-          state = state === State.Point ? State.Fraction : State.ExponentDigits;
-          i++;
-          continue;
-        }
-
-        case State.Fraction:
-        case State.ExponentDigits: {
-          while (i < end && bytes[i] >= Byte.Zero && bytes[i] <= Byte.Nine) i++;
-          if (i === end) break scan;
-          if (state === State.Fraction && (bytes[i] === Byte.E || bytes[i] === Byte.UpperE)) {
-            state = State.Exponent;
-            i++;
-          } else if (depth === 0) {
-            this.valueEnd = base + i;
-            state = State.TopAfter;
-          } else state = State.After;
-          continue;
-        }
-
-        case State.Start: {
-          if (byte === Byte.OpenObject) state = State.TopFirst;
-          else if (!isSpace(byte)) {
-            this.unexpected(byte, base + i);
-            break scan;
-          }
-          i++;
-          continue;
-        }
-
-        case State.TopFirst:
-        case State.TopName: {
-          if (byte === Byte.Quote) {
-            state = State.Text;
-            afterText = State.TopColon;
-            this.nameBytes = 0;
-            nameStart = i + 1;
-          } else if (byte === Byte.CloseObject && state === State.TopFirst) state = State.End;
-          else if (!isSpace(byte)) {
-            this.unexpected(byte, base + i);
-            break scan;
-          }
-          i++;
-          continue;
-        }
-
-        case State.TopAfter: {
-          if (byte === Byte.CloseObject) state = State.End;
-          else if (byte === Byte.Comma) state = State.TopName;
-          else if (!isSpace(byte)) {
-            this.unexpected(byte, base + i);
-            break scan;
-          }
-          i++;
-          continue;
-        }
-
-        case State.End: {
-          while (i < end && isSpace(bytes[i])) i++;
-          if (i < end) this.unexpected(bytes[i], base + i);
-          break scan;
-        }
-
-        case State.Failed:
-          break scan;
+    for (let i = start; i < end; i++) {
+      const entry = table[state + classes[bytes[i]]];
+      if (entry <= STATE_MASK) {
+        state = entry;
+        continue;
       }
-
-      // Only the end of an array or object leaves the switch.
-      i++;
-      if (--depth === 0) {
-        this.valueEnd = base + i;
-        state = State.TopAfter;
-      } else {
-        state = State.After;
-        inObject = ((this.kinds[depth >>> 5] >>> (depth & 31)) & 1) === 1;
+      const next = entry & STATE_MASK;
+      switch ((entry >>> ACTION_SHIFT) as Action) {
+        case Action.Run: {
+          i++;
+          while (i + 4 <= end) {
+            if ((plain[bytes[i]] & plain[bytes[i + 1]] & plain[bytes[i + 2]] & plain[bytes[i + 3]]) === 0)
+              break;
+            i += 4;
+          }
+          while (i < end && plain[bytes[i]] !== 0) i++;
+          i--;
+          break;
+        }
+        case Action.Open:
+          if (depth === JSON_DEPTH_MAX) return this.fail(`more than ${JSON_DEPTH_MAX} levels deep`, base + i);
+          if (depth++ === 0) this.valueStart = base + i;
+          if (depth === stack.length) stack = this.growStack();
+          stack[depth] = next === OBJECT_OPENED ? OBJECT_VALUE : ARRAY_VALUE;
+          break;
+        case Action.Close:
+          state = stack[--depth];
+          if (depth === 0) this.valueEnd = base + i + 1;
+          continue;
+        case Action.Starts:
+          this.valueStart = base + i;
+          break;
+        case Action.Ends:
+          this.valueEnd = base + i + 1;
+          break;
+        case Action.Ended:
+          this.valueEnd = base + i;
+          break;
+        case Action.Names:
+          this.nameBytes = 0;
+          nameStart = i + 1;
+          break;
+        case Action.Named:
+          this.keepName(bytes, nameStart, i);
+          if (!this.checkName()) return false;
+          break;
+        default:
+          return this.unexpected(state, bytes[i], base + i);
       }
+      state = next;
     }
 
-    if (this.error !== null) {
-      this.state = State.Failed;
-      return false;
-    }
-    if (afterText === State.TopColon && state >= State.Text && state <= State.Utf8) {
-      this.keepName(bytes, nameStart, end);
-    }
+    if (state >= TOP_NAME_TEXT && state < TOP_NAME_TEXT_END) this.keepName(bytes, nameStart, end);
     this.consumed = base + end;
     this.state = state;
-    this.afterText = afterText;
     this.depth = depth;
-    this.inObject = inObject;
     return true;
   }
 
   /** The body is complete. False: it ends too early, has no value, or was not valid before; `error` says which. */
   finish(): boolean {
-    if (this.state === State.Failed) return false;
-    if (this.state === State.End && this.valueStart >= 0) return true;
-    if (this.state === State.End) {
-      this.error = "no_value";
-      this.detail = 'the body has no member "value"';
-    } else if (this.consumed === 0) {
-      this.error = "bad_json";
-      this.detail = "the body is empty";
-    } else this.fail("the body ends too early", this.consumed);
-    this.state = State.Failed;
+    if (this.error !== null) return false;
+    if (this.state !== END) {
+      return this.consumed === 0
+        ? this.fail("the body is empty")
+        : this.fail("the body ends too early", this.consumed);
+    }
+    if (this.valueStart >= 0) return true;
+    this.error = "no_value";
+    this.detail = 'the body has no member "value"';
     return false;
   }
 
-  /** Remembers the kind of the container at `depth`, one that is being entered around another. */
-  private push(depth: number, isObject: boolean): void {
-    const word = depth >>> 5;
-    if (word === this.kinds.length) {
-      const grown = new Uint32Array(word * 2);
-      grown.set(this.kinds);
-      this.kinds = grown;
-    }
-    const bit = 1 << (depth & 31);
-    if (isObject) this.kinds[word] |= bit;
-    else this.kinds[word] &= ~bit;
-  }
-
-  /**
-   * Sets what must follow the first byte of a character of 2 to 4 bytes; false for a byte that starts none. The limits of the second
-   * byte keep out overlong forms, surrogates and what lies above U+10FFFF (Unicode, table 3-7).
-   */
-  private startCharacter(byte: number): boolean {
-    if (byte < 0xc2 || byte > 0xf4) return false;
-    this.pending = byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
-    this.low = byte === 0xe0 ? 0xa0 : byte === 0xf0 ? 0x90 : 0x80;
-    this.high = byte === 0xed ? 0x9f : byte === 0xf4 ? 0x8f : 0xbf;
-    return true;
+  private growStack(): Uint16Array<ArrayBuffer> {
+    const grown = new Uint16Array(this.stack.length * 2);
+    grown.set(this.stack);
+    this.stack = grown;
+    return grown;
   }
 
   private keepName(bytes: Uint8Array, start: number, end: number): void {
@@ -551,35 +384,31 @@ export class ValueScanner {
     let isValue = nameBytes === NAME.length;
     for (let i = 0; isValue && i < nameBytes; i++) isValue = name[i] === NAME.charCodeAt(i);
     if (!isValue) {
-      // Rare: another name, or one written with escapes. A name that was cut cannot be "value", and what is left of it
-      // may not parse.
+      // Another name, or one with escapes. It is valid JSON unless it was cut, and one that was cut is too long.
       const text = name.toString("utf8", 0, nameBytes);
-      isValue = nameBytes < NAME_BYTES_KEPT && JSON.parse(`"${text}"`) === NAME;
-      if (!isValue) {
-        const shown = nameBytes < NAME_BYTES_KEPT ? text : `${text.slice(0, -4)}…`;
-        this.error = "bad_json";
-        this.detail = `member "${shown}" is not allowed, only "value"`;
-        return false;
-      }
+      if (nameBytes === NAME_BYTES_KEPT) return this.fail(`member "${text.slice(0, 24)}…" is not allowed`);
+      if (JSON.parse(`"${text}"`) !== NAME) return this.fail(`member "${text}" is not allowed`);
     }
-    if (this.valueStart < 0) return true;
+    return this.valueStart < 0 || this.fail('"value" is given twice');
+  }
+
+  /** There is no rule for this byte in this state. */
+  private unexpected(state: number, byte: number, offset: number): false {
+    const hasRule = (other: number): boolean => TABLE[state + CLASS[other]] !== FAIL;
+    const inText = hasRule(0x7f);
+    if (inText && byte < 0x20) return this.fail("control character in a string", offset);
+    // Every second byte of a character has 80 or a0 in its range.
+    if ((inText && byte >= 0x80) || hasRule(0x80) || hasRule(0xa0)) return this.fail("invalid UTF-8", offset);
+    const shown =
+      byte > 0x20 && byte !== 0x7f
+        ? `"${String.fromCharCode(byte)}"`
+        : `byte 0x${byte.toString(16).padStart(2, "0")}`;
+    return this.fail(`unexpected ${shown}`, offset);
+  }
+
+  private fail(what: string, offset = -1): false {
     this.error = "bad_json";
-    this.detail = '"value" is given twice';
+    this.detail = offset < 0 ? what : `${what} at byte ${offset}`;
     return false;
   }
-
-  private unexpected(byte: number, offset: number): void {
-    const printable = byte > 0x20 && byte < 0x7f;
-    const shown = printable ? `"${String.fromCharCode(byte)}"` : `0x${byte.toString(16).padStart(2, "0")}`;
-    this.fail(`unexpected ${shown}`, offset);
-  }
-
-  private fail(what: string, offset: number): void {
-    this.error = "bad_json";
-    this.detail = `${what} at byte ${offset}`;
-  }
-}
-
-function isSpace(byte: number): boolean {
-  return byte === Byte.Space || byte === Byte.LineFeed || byte === Byte.CarriageReturn || byte === Byte.Tab;
 }

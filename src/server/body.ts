@@ -124,7 +124,9 @@ export class WriteRequest implements Paced {
     const moved = this.receivedBytes - this.pacedBytes;
     this.pacedBytes = this.receivedBytes;
     // Paused: uWS' timer is off, and reading again would defeat the back-pressure.
-    if (!this.paused && moved >= UPLOAD_BYTES_PER_BEAT_MIN) this.res.resume();
+    if (this.paused || moved < UPLOAD_BYTES_PER_BEAT_MIN) return;
+    this.res.pause();
+    this.res.resume();
   }
 
   private fitsOneRecord(): boolean {
@@ -137,6 +139,8 @@ export class WriteRequest implements Paced {
   /** Copies a piece into the private buffer. False: there is no room for more bodies. */
   private gather(bytes: Uint8Array): boolean {
     this.keepAlive();
+    // uWS reports headers that came alone as an empty piece.
+    if (bytes.length === 0) return true;
     const before = this.receivedBytes - bytes.length;
     const capacity = this.gathered === null ? 0 : this.gathered.length;
     if (this.receivedBytes > capacity) {

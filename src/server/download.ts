@@ -106,16 +106,17 @@ export class Download implements Paced {
     }
   }
 
+  /** Tries again: that arms uWS' timer anew, and notices a reader that is too slow to make the socket writable. */
   beat(nowMs: number): void {
+    this.res.cork(this.pumpCorked);
+    if (!this.open) return;
     const offset = this.res.getWriteOffset();
     if (offset !== this.progressOffset) {
       this.progressOffset = offset;
       this.progressMs = nowMs;
     } else if (nowMs - this.progressMs > STALL_MS) {
       this.res.close();
-      return;
     }
-    this.res.resume();
   }
 
   private finish(complete: boolean): void {

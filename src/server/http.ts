@@ -16,7 +16,7 @@
  */
 
 import type * as uWS from "uWebSockets.js";
-import { join } from "node:path";
+import { loadAddon } from "../util/addon.ts";
 
 /** Request line and headers together. A key of 1,024 bytes takes 3,072 when every byte is percent-encoded. */
 const HEADER_BYTES_MAX = 16 * 1024;
@@ -55,9 +55,12 @@ export interface Res {
   onAborted(handler: () => void): Res;
   onData(handler: (chunk: ArrayBuffer, last: boolean) => void): Res;
   cork(write: () => void): Res;
-  /** Stops reading the socket and uWS' idle timer. While paused, neither a closed peer nor room to write is noticed. */
+  /** Stops polling the socket, and uWS' idle timer: neither a closed peer nor room to write is noticed now. */
   pause(): void;
-  /** Reads again, polls for room to write once, and arms uWS' idle timer (10 s) anew. */
+  /**
+   * Undoes `pause` and arms uWS' idle timer (10 s). Only ever after `pause`: uWS keeps what to poll for in ONE
+   * variable for all sockets, and a `resume` too many leaves this socket deaf for good.
+   */
   resume(): void;
   /** Closes the connection at once; `onAborted` runs. */
   close(): Res;
@@ -157,8 +160,7 @@ function loadNative(): typeof uWS {
   if (loaded === null) {
     // uWS reads this once, when its code is loaded; its default of 4,096 is less than one encoded key with an If-Match.
     process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(HEADER_BYTES_MAX);
-    const name = `uws_${process.platform}_${process.arch}_${process.versions.modules}.node`;
-    loaded = require(join(__dirname, "../../node_modules/uWebSockets.js/dist/bin", name)) as typeof uWS;
+    loaded = loadAddon("uws") as typeof uWS;
   }
   return loaded;
 }

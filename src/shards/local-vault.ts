@@ -238,7 +238,7 @@ class FoundRecord implements Found {
     if (this.json) return "application/json";
     const { map, unit } = this;
     const at = keyOffset(unit) + keyBytesOf(map, unit);
-    return Buffer.from(map.bytes.buffer as ArrayBuffer, map.bytes.byteOffset + at, contentTypeBytesOf(map, unit)).latin1Slice();
+    return Buffer.from(map.bytes.buffer as ArrayBuffer, map.bytes.byteOffset + at, contentTypeBytesOf(map, unit)).toString("latin1");
   }
 
   view(): Uint8Array {

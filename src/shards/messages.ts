@@ -6,6 +6,8 @@ import type { StoreIdentity } from "../engine/store-file.ts";
 export interface OpenTask {
   kind: "open";
   dataDirectory: string;
+  /** Where extracted native addons go first; null: not in the data directory. */
+  addonDirectory: string | null;
   store: StoreIdentity;
   sync: SyncMode;
   arena: SharedArrayBuffer;

@@ -7,6 +7,7 @@ import type { ShardMemory } from "../engine/shard-memory.ts";
 import type { SyncMode } from "../engine/shard.ts";
 import type { StoreIdentity } from "../engine/store-file.ts";
 import { etagScratch } from "../format/version.ts";
+import { addonDirectory } from "../util/addon.ts";
 import { Half, HALF_BYTES, type Operation, operationBytes } from "./batch.ts";
 import type { Task, TaskAnswer } from "./messages.ts";
 import { threadOptions } from "./spawn.ts";
@@ -72,7 +73,7 @@ export class ShardThread {
   async open(): Promise<void> {
     const { dataDirectory, store, sync, shards } = this.setup;
     const progress = this.progress.buffer as SharedArrayBuffer;
-    this.report(await this.pool.run({ kind: "open", dataDirectory, store, sync, arena: this.arena, shards, progress }));
+    this.report(await this.pool.run({ kind: "open", dataDirectory, addonDirectory: addonDirectory(), store, sync, arena: this.arena, shards, progress }));
   }
 
   /** Bytes read back so far and in all, while `open` runs. */

@@ -1,0 +1,104 @@
+/**
+ * Builds dist/minivault.js: the whole program in one file, with its threads, WebAssembly and native addons inside.
+ *
+ * Pieces of dependencies are rewritten by exact text. Where the text is no longer found the build fails, so that an update of
+ * a dependency cannot silently produce a program that only breaks when it runs.
+ */
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants } from "node:zlib";
+import { build } from "esbuild";
+
+const root = path.dirname(fileURLToPath(import.meta.url));
+const modules = path.join(root, "node_modules");
+const { version } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
+const { platform, arch, versions } = process;
+
+/** File below node_modules → [text that must be there, what to put instead]. */
+const REWRITES = {
+  // Piscina starts its worker file by path; in the bundle that is the bundle itself (src/shards/spawn.ts).
+  "piscina/dist/index.js": [["(0, node_path_1.resolve)(__dirname, 'worker.js')", "__filename"]],
+  // Process priorities need a native package that minivault does not use.
+  "piscina/dist/worker.js": [["require('@napi-rs/nice')", "{}"]],
+};
+
+const ADDONS = {
+  uws: `uWebSockets.js/dist/bin/uws_${platform}_${arch}_${versions.modules}.node`,
+  mmap: `mmap-io/build/binding/Release/node-v${versions.modules}-${platform}-${arch}/mmap_io.node`,
+};
+
+function fail(message) {
+  console.error(`build: ${message}`);
+  process.exit(1);
+}
+
+function embed(name, file) {
+  let content;
+  try {
+    content = readFileSync(path.join(modules, file));
+  } catch (error) {
+    fail(`the native addon ${name} is missing (${error.message}); run npm ci, with python3, make and g++ installed`);
+  }
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 5, [constants.BROTLI_PARAM_SIZE_HINT]: content.length };
+  return {
+    hash: createHash("sha256").update(content).digest("hex"),
+    data: brotliCompressSync(content, { params }).toString("base64"),
+  };
+}
+
+function commit() {
+  try {
+    return execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, stdio: ["ignore", "pipe", "ignore"] })
+      .toString()
+      .trim();
+  } catch {
+    return "unknown";
+  }
+}
+
+const rewritten = new Set();
+const rewrite = {
+  name: "rewrite",
+  setup(bundle) {
+    for (const [file, changes] of Object.entries(REWRITES)) {
+      const filter = new RegExp(`${file.replaceAll(/[.]/g, "\\.")}$`);
+      bundle.onLoad({ filter }, ({ path: found }) => {
+        let contents = readFileSync(found, "utf8");
+        for (const [from, to] of changes) {
+          if (contents.split(from).length !== 2) fail(`${file} no longer contains exactly one «${from}»; adapt REWRITES`);
+          contents = contents.replace(from, () => to);
+        }
+        rewritten.add(file);
+        return { contents, loader: "js" };
+      });
+    }
+    // Not among the package's exports, but part of what it publishes.
+    bundle.onResolve({ filter: /^piscina\/dist\/worker\.js$/ }, () => ({ path: path.join(modules, "piscina/dist/worker.js") }));
+  },
+};
+
+const started = performance.now();
+const outfile = path.join(root, "dist/minivault.js");
+await build({
+  entryPoints: [path.join(root, "src/main.ts")],
+  outfile,
+  bundle: true,
+  minify: true,
+  platform: "node",
+  format: "cjs",
+  target: `node${Number.parseInt(versions.node, 10)}`,
+  external: ["@napi-rs/nice"],
+  banner: { js: "#!/usr/bin/env node" },
+  define: {
+    EMBEDDED_ADDONS: JSON.stringify(Object.fromEntries(Object.entries(ADDONS).map(([name, file]) => [name, embed(name, file)]))),
+    BUILD_INFO: JSON.stringify({ version, commit: commit(), nodeMajor: Number.parseInt(versions.node, 10), platform, arch }),
+  },
+  plugins: [rewrite],
+  logLevel: "warning",
+});
+for (const file of Object.keys(REWRITES)) if (!rewritten.has(file)) fail(`${file} is no longer part of the bundle; adapt REWRITES`);
+const seconds = ((performance.now() - started) / 1000).toFixed(1);
+console.error(`built dist/minivault.js: ${(statSync(outfile).size / 2 ** 20).toFixed(1)} MiB in ${seconds} s`);

@@ -1,0 +1,29 @@
+/**
+ * How a shard thread is started. In the bundle, thread and front are the same file: Piscina's own worker code is inside it (the build
+ * rewrites where Piscina looks for it), main.ts runs that code when it finds itself in a shard thread, and the task handler is
+ * main.ts' default export. From source, Piscina starts its worker from node_modules and that loads handler.ts.
+ */
+import path from "node:path";
+import { isMainThread, workerData } from "node:worker_threads";
+
+/** Put in by the build; absent when run from source. */
+declare const BUILD_INFO: unknown;
+
+const SHARD_THREAD = "minivault shard thread";
+
+export interface ThreadOptions {
+  filename: string;
+  workerData: string;
+  execArgv?: string[];
+}
+
+/** Options of Piscina's constructor that say what to run. */
+export function threadOptions(): ThreadOptions {
+  if (typeof BUILD_INFO !== "undefined") return { filename: __filename, workerData: SHARD_THREAD };
+  return { filename: path.join(__dirname, "handler.ts"), workerData: SHARD_THREAD, execArgv: ["--import", "tsx"] };
+}
+
+/** Whether this is a shard thread rather than the program's main thread. */
+export function isShardThread(): boolean {
+  return !isMainThread && Array.isArray(workerData) ? workerData.includes(SHARD_THREAD) : workerData === SHARD_THREAD;
+}
