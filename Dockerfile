@@ -1,0 +1,25 @@
+# One file in a small image. Build: docker build -t minivault .   Run: docker run -p 3000:3000 -v vault:/data minivault
+FROM node:20-bookworm-slim AS build
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends python3 make g++ \
+  && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --no-audit --no-fund
+COPY esbuild.config.mjs tsconfig.json ./
+COPY src ./src
+RUN node esbuild.config.mjs
+
+FROM node:20-bookworm-slim
+RUN groupadd --system --gid 10001 minivault \
+  && useradd --system --uid 10001 --gid minivault --home-dir /data --shell /usr/sbin/nologin minivault \
+  && mkdir -p /data && chown minivault:minivault /data && chmod 700 /data
+COPY --from=build /build/dist/minivault.js /app/minivault.js
+USER minivault
+WORKDIR /data
+VOLUME /data
+EXPOSE 3000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.MINIVAULT_PORT || 3000) + '/health').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+ENTRYPOINT ["node", "/app/minivault.js"]
+CMD ["-data", "/data"]
