@@ -1,8 +1,8 @@
 /**
  * What the front counts, and the two documents about the node: `/health` and `/_stats`.
  */
-import { build, type Histogram } from "hdr-histogram-js";
 import type { ShardStats, Vault } from "../shards/vault.ts";
+import { Latencies, type LatencySummary } from "./latency.ts";
 
 /** Verbs in the counters. */
 export const GET = 0;
@@ -17,17 +17,11 @@ const VERBS = ["get", "head", "put", "post", "delete", "other"] as const;
 const OUTCOMES = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
 const ABORTED = 0;
 
-/** Histograms count in tenths of a microsecond, so that a read of two microseconds is more than a digit. */
-const UNITS_PER_MS = 10_000;
-const UNITS_PER_US = 10;
-/** What takes longer counts as this: 10 minutes. */
-const LATENCY_UNITS_MAX = 600 * 1000 * UNITS_PER_MS;
-
 /** Counters and latencies of the front. Constant memory. */
 export class Meter {
   private readonly counts = new Float64Array(VERBS.length * OUTCOMES.length);
-  private readonly reads = latencies();
-  private readonly writes = latencies();
+  private readonly reads = new Latencies();
+  private readonly writes = new Latencies();
 
   /** Counts an answer by its status. */
   count(verb: number, status: number): void {
@@ -40,12 +34,12 @@ export class Meter {
 
   /** Records a sampled read, in milliseconds. */
   readTook(ms: number): void {
-    this.reads.recordValue(units(ms));
+    this.reads.record(ms);
   }
 
   /** Records a write from its headers to its answer, in milliseconds. */
   writeTook(ms: number): void {
-    this.writes.recordValue(units(ms));
+    this.writes.record(ms);
   }
 
   requests(): Record<string, Record<string, number>> {
@@ -60,35 +54,9 @@ export class Meter {
     return byVerb;
   }
 
-  latencies(): Record<string, Record<string, number>> {
-    return { read: summary(this.reads), write: summary(this.writes) };
+  latencies(): { read: LatencySummary; write: LatencySummary } {
+    return { read: this.reads.summary(), write: this.writes.summary() };
   }
-}
-
-function latencies(): Histogram {
-  return build({
-    lowestDiscernibleValue: 1,
-    highestTrackableValue: LATENCY_UNITS_MAX,
-    numberOfSignificantValueDigits: 2,
-    useWebAssembly: false,
-  });
-}
-
-function units(ms: number): number {
-  return Math.min(Math.max(Math.round(ms * UNITS_PER_MS), 1), LATENCY_UNITS_MAX);
-}
-
-/** Percentiles in microseconds. */
-function summary(histogram: Histogram): Record<string, number> {
-  const us = (value: number) => value / UNITS_PER_US;
-  return {
-    count: histogram.totalCount,
-    p50: us(histogram.getValueAtPercentile(50)),
-    p90: us(histogram.getValueAtPercentile(90)),
-    p99: us(histogram.getValueAtPercentile(99)),
-    p999: us(histogram.getValueAtPercentile(99.9)),
-    max: us(histogram.totalCount === 0 ? 0 : histogram.maxValue),
-  };
 }
 
 /** What the front knows about the node beside the vault. */
