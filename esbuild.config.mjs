@@ -6,7 +6,8 @@
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from "node:fs";
+import { machine, type } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants } from "node:zlib";
@@ -49,7 +50,9 @@ function embed(name, file) {
   };
 }
 
+/** The commit being built. An image is built without .git, so it can be told in the environment. */
 function commit() {
+  if (process.env.BUILD_COMMIT) return process.env.BUILD_COMMIT;
   try {
     return execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, stdio: ["ignore", "pipe", "ignore"] })
       .toString()
@@ -80,17 +83,17 @@ const rewrite = {
   },
 };
 
-const started = performance.now();
+const started = new Date();
 const outfile = path.join(root, "dist/minivault.js");
-await build({
+const { outputFiles } = await build({
   entryPoints: [path.join(root, "src/main.ts")],
   outfile,
+  write: false,
   bundle: true,
   minify: true,
   platform: "node",
   format: "cjs",
   target: `node${Number.parseInt(versions.node, 10)}`,
-  external: ["@napi-rs/nice"],
   banner: { js: "#!/usr/bin/env node" },
   define: {
     EMBEDDED_ADDONS: JSON.stringify(Object.fromEntries(Object.entries(ADDONS).map(([name, file]) => [name, embed(name, file)]))),
@@ -100,5 +103,15 @@ await build({
   logLevel: "warning",
 });
 for (const file of Object.keys(REWRITES)) if (!rewritten.has(file)) fail(`${file} is no longer part of the bundle; adapt REWRITES`);
-const seconds = ((performance.now() - started) / 1000).toFixed(1);
-console.error(`built dist/minivault.js: ${(statSync(outfile).size / 2 ** 20).toFixed(1)} MiB in ${seconds} s`);
+
+// A program that starts meanwhile sees the old file or the new one, never a part.
+mkdirSync(path.dirname(outfile), { recursive: true });
+const fresh = `${outfile}.${process.pid}`;
+writeFileSync(fresh, outputFiles[0].contents, { mode: 0o755 });
+renameSync(fresh, outfile);
+// Tells ./minivault what this build is for and, by its time, which sources it cannot contain.
+const stamp = path.join(root, "dist/.built");
+writeFileSync(stamp, `${versions.modules} ${type()} ${machine()}\n`);
+utimesSync(stamp, started, started);
+const seconds = ((Date.now() - started.getTime()) / 1000).toFixed(1);
+console.error(`built dist/minivault.js: ${(outputFiles[0].contents.length / 2 ** 20).toFixed(1)} MiB in ${seconds} s`);
