@@ -386,8 +386,11 @@ export class ValueScanner {
     if (!isValue) {
       // Another name, or one with escapes. It is valid JSON unless it was cut, and one that was cut is too long.
       const text = name.toString("utf8", 0, nameBytes);
-      if (nameBytes === NAME_BYTES_KEPT) return this.fail(`member "${text.slice(0, 24)}…" is not allowed`);
-      if (JSON.parse(`"${text}"`) !== NAME) return this.fail(`member "${text}" is not allowed`);
+      const wasCut = nameBytes === NAME_BYTES_KEPT;
+      if (wasCut || JSON.parse(`"${text}"`) !== NAME) {
+        const shown = (wasCut ? `${text.slice(0, 24)}…` : text).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "\ufffd");
+        return this.fail(`member "${shown}" is not allowed`);
+      }
     }
     return this.valueStart < 0 || this.fail('"value" is given twice');
   }
@@ -400,7 +403,7 @@ export class ValueScanner {
     // Every second byte of a character has 80 or a0 in its range.
     if ((inText && byte >= 0x80) || hasRule(0x80) || hasRule(0xa0)) return this.fail("invalid UTF-8", offset);
     const shown =
-      byte > 0x20 && byte !== 0x7f
+      byte > 0x20 && byte < 0x7f
         ? `"${String.fromCharCode(byte)}"`
         : `byte 0x${byte.toString(16).padStart(2, "0")}`;
     return this.fail(`unexpected ${shown}`, offset);
