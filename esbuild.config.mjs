@@ -41,7 +41,9 @@ function embed(name, file) {
   try {
     content = readFileSync(path.join(modules, file));
   } catch (error) {
-    fail(`the native addon ${name} is missing (${error.message}); run npm ci, with python3, make and g++ installed`);
+    fail(
+      `the native addon ${name} is missing (${error.message}); run npm ci, with python3, make and g++ installed`,
+    );
   }
   const params = { [constants.BROTLI_PARAM_QUALITY]: 5, [constants.BROTLI_PARAM_SIZE_HINT]: content.length };
   return {
@@ -54,7 +56,10 @@ function embed(name, file) {
 function commit() {
   if (process.env.BUILD_COMMIT) return process.env.BUILD_COMMIT;
   try {
-    return execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, stdio: ["ignore", "pipe", "ignore"] })
+    return execFileSync("git", ["rev-parse", "--short", "HEAD"], {
+      cwd: root,
+      stdio: ["ignore", "pipe", "ignore"],
+    })
       .toString()
       .trim();
   } catch {
@@ -71,7 +76,8 @@ const rewrite = {
       bundle.onLoad({ filter }, ({ path: found }) => {
         let contents = readFileSync(found, "utf8");
         for (const [from, to] of changes) {
-          if (contents.split(from).length !== 2) fail(`${file} no longer contains exactly one «${from}»; adapt REWRITES`);
+          if (contents.split(from).length !== 2)
+            fail(`${file} no longer contains exactly one «${from}»; adapt REWRITES`);
           contents = contents.replace(from, () => to);
         }
         rewritten.add(file);
@@ -79,7 +85,9 @@ const rewrite = {
       });
     }
     // Not among the package's exports, but part of what it publishes.
-    bundle.onResolve({ filter: /^piscina\/dist\/worker\.js$/ }, () => ({ path: path.join(modules, "piscina/dist/worker.js") }));
+    bundle.onResolve({ filter: /^piscina\/dist\/worker\.js$/ }, () => ({
+      path: path.join(modules, "piscina/dist/worker.js"),
+    }));
   },
 };
 
@@ -96,13 +104,22 @@ const { outputFiles } = await build({
   target: `node${Number.parseInt(versions.node, 10)}`,
   banner: { js: "#!/usr/bin/env node" },
   define: {
-    EMBEDDED_ADDONS: JSON.stringify(Object.fromEntries(Object.entries(ADDONS).map(([name, file]) => [name, embed(name, file)]))),
-    BUILD_INFO: JSON.stringify({ version, commit: commit(), nodeMajor: Number.parseInt(versions.node, 10), platform, arch }),
+    EMBEDDED_ADDONS: JSON.stringify(
+      Object.fromEntries(Object.entries(ADDONS).map(([name, file]) => [name, embed(name, file)])),
+    ),
+    BUILD_INFO: JSON.stringify({
+      version,
+      commit: commit(),
+      nodeMajor: Number.parseInt(versions.node, 10),
+      platform,
+      arch,
+    }),
   },
   plugins: [rewrite],
   logLevel: "warning",
 });
-for (const file of Object.keys(REWRITES)) if (!rewritten.has(file)) fail(`${file} is no longer part of the bundle; adapt REWRITES`);
+for (const file of Object.keys(REWRITES))
+  if (!rewritten.has(file)) fail(`${file} is no longer part of the bundle; adapt REWRITES`);
 
 // A program that starts meanwhile sees the old file or the new one, never a part.
 mkdirSync(path.dirname(outfile), { recursive: true });
@@ -114,4 +131,6 @@ const stamp = path.join(root, "dist/.built");
 writeFileSync(stamp, `${versions.modules} ${type()} ${machine()}\n`);
 utimesSync(stamp, started, started);
 const seconds = ((Date.now() - started.getTime()) / 1000).toFixed(1);
-console.error(`built dist/minivault.js: ${(outputFiles[0].contents.length / 2 ** 20).toFixed(1)} MiB in ${seconds} s`);
+console.error(
+  `built dist/minivault.js: ${(outputFiles[0].contents.length / 2 ** 20).toFixed(1)} MiB in ${seconds} s`,
+);

@@ -1,5 +1,5 @@
 /**
- * The program's entry: decides what this thread is, and starts it.
+ * The program's entry: decides what this thread is, reads the command line, starts a node and stops it on a signal.
  */
 import handle from "./shards/handler.ts";
 import { isShardThread } from "./shards/spawn.ts";
@@ -8,14 +8,59 @@ import { platformProblem } from "./util/build-info.ts";
 // Piscina's worker code, when it runs inside the bundle, asks this module for its task handler.
 export default handle;
 
+async function main(): Promise<void> {
+  const { parseArguments } = require("./cli/arguments.ts") as typeof import("./cli/arguments.ts");
+  const parsed = parseArguments(process.argv.slice(2), process.env);
+  if (parsed.kind === "print") {
+    (parsed.status === 0 ? process.stdout : process.stderr).write(`${parsed.text.trimEnd()}\n`);
+    process.exitCode = parsed.status;
+    return;
+  }
+  const { config } = parsed;
+  const { createLog } = require("./util/log.ts") as typeof import("./util/log.ts");
+  const log = createLog(process.env.MINIVAULT_LOG, process.stderr.isTTY === true);
+  for (const warning of config.warnings) log.warn(warning);
+  const fatal = (error: Error): void => {
+    log.fatal({ stack: error.stack }, `a fatal error, ending: ${error.message}`);
+    process.exit(1);
+  };
+  process.on("uncaughtException", fatal);
+  process.on("unhandledRejection", (reason) =>
+    fatal(reason instanceof Error ? reason : new Error(String(reason))),
+  );
+  try {
+    const { startMaster } = require("./master/master.ts") as typeof import("./master/master.ts");
+    const { startWorker } = require("./worker.ts") as typeof import("./worker.ts");
+    const running = await (config.mode === "master"
+      ? startMaster(config, log)
+      : startWorker(config, log, fatal));
+    let stopping = false;
+    for (const signal of ["SIGTERM", "SIGINT"] as const)
+      process.on(signal, () => {
+        if (stopping) return;
+        stopping = true;
+        log.info(`${signal}: finishing what is in flight`);
+        running.stop().then(
+          () => {
+            log.info("stopped");
+            process.exit(0);
+          },
+          (error) => fatal(error),
+        );
+      });
+  } catch (error) {
+    log.fatal((error as Error).message);
+    process.exit(1);
+  }
+}
+
 if (isShardThread()) {
   require("piscina/dist/worker.js");
 } else {
   const problem = platformProblem();
-  if (problem !== null) {
-    console.error(problem);
-    process.exit(2);
+  if (problem === null) void main();
+  else {
+    process.stderr.write(`${problem}\n`);
+    process.exitCode = 2;
   }
-  const { main } = require("./worker.ts") as typeof import("./worker.ts");
-  main();
 }

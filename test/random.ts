@@ -8,7 +8,8 @@ export interface Diagnostic {
 
 /** The seed from the environment, or a new one; printed in the test's output. */
 export function randomSeed(t: Diagnostic): number {
-  const seed = process.env.SEED === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(process.env.SEED);
+  const seed =
+    process.env.SEED === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(process.env.SEED);
   t.diagnostic(`SEED=${seed}`);
   return seed;
 }

@@ -29,7 +29,9 @@ const files = all.filter((file) => filters.length === 0 || filters.some((filter)
 
 if (files.length === 0) {
   const asked = filters.length > 0;
-  console.error(asked ? `no test file's path contains ${filters.join(" or ")}` : "there are no tests of this kind yet");
+  console.error(
+    asked ? `no test file's path contains ${filters.join(" or ")}` : "there are no tests of this kind yet",
+  );
   process.exit(asked ? 1 : 0);
 }
 

@@ -191,7 +191,10 @@ export class Appender {
     if ((this.endUnit - this.flushedUnit + units) * UNIT_BYTES > STAGING_BYTES) this.flush();
     const stagedUnit = this.endUnit - this.flushedUnit;
     const from = sourceUnit << UNIT_SHIFT;
-    this.staging.bytes.set(source.bytes.subarray(from, from + (units << UNIT_SHIFT)), stagedUnit << UNIT_SHIFT);
+    this.staging.bytes.set(
+      source.bytes.subarray(from, from + (units << UNIT_SHIFT)),
+      stagedUnit << UNIT_SHIFT,
+    );
     const unit = this.endUnit;
     const place = placeOf(this.store.salt, this.shard, this.sequence, unit);
     this.previous = sealRecord(this.staging, stagedUnit, place, this.syncedUnit, this.previous);
@@ -204,7 +207,8 @@ export class Appender {
 
   /** Appends a mark, unsynced, if records were synced since the last one. */
   mark(): void {
-    if (this.syncedUnit !== this.endUnit || this.markedUnit === this.endUnit || !this.hasRoom(0, 0, 0)) return;
+    if (this.syncedUnit !== this.endUnit || this.markedUnit === this.endUnit || !this.hasRoom(0, 0, 0))
+      return;
     const { head } = this;
     Object.assign(head, emptyHead(), { type: TYPE_MARK });
     this.append(head, NOTHING, NOTHING, 0, 0, 0, []);
@@ -307,7 +311,14 @@ export class Appender {
     const full: Full = {
       fd: this.fd,
       sequence: this.sequence,
-      tail: encodeTail(table, this.sequence, this.store.slabBytes, this.endUnit, this.clockLow, this.clockHigh),
+      tail: encodeTail(
+        table,
+        this.sequence,
+        this.store.slabBytes,
+        this.endUnit,
+        this.clockLow,
+        this.clockHigh,
+      ),
     };
     const done = this.writeTail(full).finally(() => this.sealing.delete(done));
     this.sealing.add(done);

@@ -22,8 +22,8 @@ import {
   writeManifest,
 } from "../format/record.ts";
 import { decodeFooter, tableType, tableUnit, tableWords } from "../format/slab.ts";
-import { FIGURE } from "./shard-memory.ts";
 import { type Shard, UNSYNCED_BYTES_MAX } from "./shard.ts";
+import { FIGURE } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";
 
 /** Disk in use may be this many times the live bytes, plus SLACK_SLABS, before compaction starts. */
@@ -75,7 +75,12 @@ export class Compactor {
     try {
       let copied = 0;
       while (victim.next < victim.table.length && copied < bytesMax) {
-        copied += this.moveRecord(victim, victim.table[victim.next], victim.table[victim.next + 1], victim.table[victim.next + 2]);
+        copied += this.moveRecord(
+          victim,
+          victim.table[victim.next],
+          victim.table[victim.next + 1],
+          victim.table[victim.next + 2],
+        );
         victim.next += 3;
         if (shard.slabs.bySequence(victim.sequence)?.damaged === true) this.victim = null;
         if (this.victim === null) break;
@@ -113,7 +118,10 @@ export class Compactor {
     }
     if (best === null || best.sequence % 65_536 === openSlot) return null;
     const tombstones = figures[FIGURE.tombstones];
-    if (tombstones >= TOMBSTONES_MIN && tombstones > (tombstones + figures[FIGURE.keys]) * TOMBSTONE_FRACTION_MAX) {
+    if (
+      tombstones >= TOMBSTONES_MIN &&
+      tombstones > (tombstones + figures[FIGURE.keys]) * TOMBSTONE_FRACTION_MAX
+    ) {
       const slab = slabs.bySequence(oldest);
       if (slab?.sealed === true && slab.uploads === 0 && !slab.damaged) return this.start(oldest, true);
     }
@@ -137,7 +145,9 @@ export class Compactor {
     const slab = this.shard.slabs.bySequence(sequence);
     if (slab !== undefined) slab.damaged = true;
     this.shard.figures[FIGURE.damaged]++;
-    this.shard.setup.warn(`slab ${sequence} of shard ${this.shard.setup.shard} is not compacted: ${why}; run minivault verify`);
+    this.shard.setup.warn(
+      `slab ${sequence} of shard ${this.shard.setup.shard} is not compacted: ${why}; run minivault verify`,
+    );
   }
 
   /** Copies one record if it counts; answers the bytes copied. */
@@ -173,7 +183,8 @@ export class Compactor {
       this.shard.makeRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit));
     }
     appender.appendCopy(map, unit, hashA, hashB);
-    if (typeOf(map, unit) !== TYPE_CHUNK) this.copies.push({ hashA, hashB, from: unit, to: appender.lastUnit });
+    if (typeOf(map, unit) !== TYPE_CHUNK)
+      this.copies.push({ hashA, hashB, from: unit, to: appender.lastUnit });
     return appender.lastUnits * UNIT_BYTES;
   }
 
@@ -195,7 +206,8 @@ export class Compactor {
     const { shard, head } = this;
     const { map } = victim;
     if (!shard.lookup.check(map, unit)) {
-      if (shard.slabs.bySequence(victim.sequence)?.liveBytes !== 0) this.leave(victim.sequence, `the chunk at unit ${unit} is damaged`);
+      if (shard.slabs.bySequence(victim.sequence)?.liveBytes !== 0)
+        this.leave(victim.sequence, `the chunk at unit ${unit} is damaged`);
       return 0;
     }
     const at = keyOffset(unit);
@@ -225,9 +237,19 @@ export class Compactor {
   private cached: { map: SlabMap; unit: number; chunks: ChunkRef[]; totalBytes: number } | null = null;
 
   /** The manifest that counts for a key, if it is that of the given operation. Leaves its place in `shard.lookup`. */
-  private manifestOf(key: Uint8Array, hashA: number, hashB: number, operationLow: number, operationHigh: number) {
+  private manifestOf(
+    key: Uint8Array,
+    hashA: number,
+    hashB: number,
+    operationLow: number,
+    operationHigh: number,
+  ) {
     const { lookup } = this.shard;
-    if (lookup.find(key, key.length, hashA, hashB) !== "found" || typeOf(lookup.map, lookup.unit) !== TYPE_MANIFEST) return null;
+    if (
+      lookup.find(key, key.length, hashA, hashB) !== "found" ||
+      typeOf(lookup.map, lookup.unit) !== TYPE_MANIFEST
+    )
+      return null;
     readHead(lookup.map, lookup.unit, this.head);
     if (this.head.operationLow !== operationLow || this.head.operationHigh !== operationHigh) return null;
     if (this.cached?.map !== lookup.map || this.cached.unit !== lookup.unit)

@@ -118,16 +118,22 @@ export class IndexReader {
 
   /** Bytes of shared memory in use. */
   get bytes(): number {
-    return this.memory.directory.byteLength + this.memory.rows.byteLength + this.control[CONTROL_ARENA_BYTES] * ARENA_STEP_BYTES;
+    return (
+      this.memory.directory.byteLength +
+      this.memory.rows.byteLength +
+      this.control[CONTROL_ARENA_BYTES] * ARENA_STEP_BYTES
+    );
   }
 
   /** Words of the arena that holds `block`; looks again at its size if the block lies beyond what this thread has seen. */
   protected arenaOf(block: number): Int32Array {
     const arena = block >>> ARENA_BLOCK_BITS;
     const words = this.blocks[arena];
-    if ((((block & ((1 << ARENA_BLOCK_BITS) - 1)) + 1) * BLOCK_WORDS) <= words.length) return words;
+    if (((block & ((1 << ARENA_BLOCK_BITS) - 1)) + 1) * BLOCK_WORDS <= words.length) return words;
     const shared = this.memory.arenas[arena];
-    return (this.blocks[arena] = new Int32Array(shared, 0, shared.byteLength >>> 2));
+    const larger = new Int32Array(shared, 0, shared.byteLength >>> 2);
+    this.blocks[arena] = larger;
+    return larger;
   }
 
   protected rowOf(segment: number): number {
@@ -209,7 +215,11 @@ export class KeyIndex extends IndexReader {
       if (this.rows[row + ROW_ENTRIES] < count * BLOCK_ENTRIES * LOAD_MAX) {
         const block = this.rows[row + ROW_FIRST_BLOCK + ((((tag >>> 8) & 0x3ff) * count) >>> 10)];
         this.begin();
-        const placed = this.place(block, (tag << TAG_SHIFT) | (slot >>> SLOT_LOW_BITS), (slot << SLAB_UNIT_BITS) | unit);
+        const placed = this.place(
+          block,
+          (tag << TAG_SHIFT) | (slot >>> SLOT_LOW_BITS),
+          (slot << SLAB_UNIT_BITS) | unit,
+        );
         if (placed) this.rows[row + ROW_ENTRIES]++;
         this.end();
         if (placed) {
@@ -268,7 +278,8 @@ export class KeyIndex extends IndexReader {
     const tag = hashB >>> TAG_SHIFT;
     const cell = ((hashA >>> 22) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
     const row = this.rowOf(this.directory[cell]);
-    const block = this.rows[row + ROW_FIRST_BLOCK + ((((tag >>> 8) & 0x3ff) * this.rows[row + ROW_BLOCKS]) >>> 10)];
+    const block =
+      this.rows[row + ROW_FIRST_BLOCK + ((((tag >>> 8) & 0x3ff) * this.rows[row + ROW_BLOCKS]) >>> 10)];
     const words = this.arenaOf(block);
     const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
     const word0 = (tag << TAG_SHIFT) | (slot >>> SLOT_LOW_BITS);

@@ -6,7 +6,7 @@ import { checksumOf, isIntact, keyEquals, placeOf } from "../format/record.ts";
 import { IndexReader, type Matcher } from "./key-index.ts";
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
 import { type SlabMap, SlabMaps } from "./slab-maps.ts";
-import { shardDirectory, type StoreIdentity } from "./store-file.ts";
+import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 
 /**
  * Locations whose records were checked since the start, as a direct-mapped cache: two words each (sequence, unit).
@@ -32,7 +32,14 @@ export class ShardLookup implements Matcher {
   unit = 0;
 
   /** @param held this thread's own array of held slabs */
-  constructor(dataDirectory: string, shard: number, store: StoreIdentity, memory: ShardMemory, held: SharedArrayBuffer, index?: IndexReader) {
+  constructor(
+    dataDirectory: string,
+    shard: number,
+    store: StoreIdentity,
+    memory: ShardMemory,
+    held: SharedArrayBuffer,
+    index?: IndexReader,
+  ) {
     this.shard = shard;
     this.store = store;
     this.index = index ?? new IndexReader(memory.index);

@@ -3,7 +3,15 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { FIRST_UNIT, HEADER_BYTES, TYPE_CHUNK, TYPE_MANIFEST, TYPE_MARK, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
+import {
+  FIRST_UNIT,
+  HEADER_BYTES,
+  TYPE_CHUNK,
+  TYPE_MANIFEST,
+  TYPE_MARK,
+  TYPE_TOMBSTONE,
+  UNIT_BYTES,
+} from "../format/layout.ts";
 import {
   checksumOf,
   durableOf,
@@ -19,11 +27,20 @@ import {
   typeOf,
   unitsAt,
 } from "../format/record.ts";
-import { decodeFooter, encodeTail, headerProblem, type SlabFooter, tableType, tableUnit, tableWord, tableWords } from "../format/slab.ts";
+import {
+  decodeFooter,
+  encodeTail,
+  headerProblem,
+  type SlabFooter,
+  tableType,
+  tableUnit,
+  tableWord,
+  tableWords,
+} from "../format/slab.ts";
 import { hash32 } from "../util/hash.ts";
 import type { OpenSlab } from "./appender.ts";
-import { FIGURE } from "./shard-memory.ts";
 import type { Shard } from "./shard.ts";
+import { FIGURE } from "./shard-memory.ts";
 import { type SlabMap, slabName } from "./slab-maps.ts";
 
 /** Called now and then with what is done and what there is to do, in bytes of slab files. */
@@ -46,9 +63,20 @@ export interface SlabScan {
  * Follows the records of a slab from its first unit and tells a torn tail from damage.
  * @param place seed of the checksum of the record at a unit
  */
-export function scanSlab(map: { bytes: Uint8Array; words: Int32Array }, place: (unit: number) => number, hashSeed: number): SlabScan {
+export function scanSlab(
+  map: { bytes: Uint8Array; words: Int32Array },
+  place: (unit: number) => number,
+  hashSeed: number,
+): SlabScan {
   const endUnit = map.bytes.length / UNIT_BYTES;
-  const scan: SlabScan = { table: [], endUnit: FIRST_UNIT, previous: 0, damage: [], clockHigh: 0, clockLow: 0 };
+  const scan: SlabScan = {
+    table: [],
+    endUnit: FIRST_UNIT,
+    previous: 0,
+    damage: [],
+    clockHigh: 0,
+    clockLow: 0,
+  };
   const head = emptyHead();
   const take = (unit: number): void => {
     const at = keyOffset(unit);
@@ -59,7 +87,10 @@ export function scanSlab(map: { bytes: Uint8Array; words: Int32Array }, place: (
     scan.endUnit = unit + unitsAt(map, unit);
     if (type === TYPE_CHUNK || type === TYPE_MARK) return;
     readHead(map, unit, head);
-    if (head.clockHigh > scan.clockHigh || (head.clockHigh === scan.clockHigh && head.clockLow > scan.clockLow)) {
+    if (
+      head.clockHigh > scan.clockHigh ||
+      (head.clockHigh === scan.clockHigh && head.clockLow > scan.clockLow)
+    ) {
       scan.clockHigh = head.clockHigh;
       scan.clockLow = head.clockLow;
     }
@@ -78,12 +109,22 @@ export function scanSlab(map: { bytes: Uint8Array; words: Int32Array }, place: (
 }
 
 /** The first valid record after `bad` that was written when `bad` had been synced, or -1. */
-function nextDurableRecord(map: { bytes: Uint8Array; words: Int32Array }, bad: number, endUnit: number, place: (unit: number) => number): number {
+function nextDurableRecord(
+  map: { bytes: Uint8Array; words: Int32Array },
+  bad: number,
+  endUnit: number,
+  place: (unit: number) => number,
+): number {
   const { words } = map;
   for (let unit = bad + 1; unit < endUnit; unit++) {
     // Most of what lies beyond the end is zeros.
     if (words[unit * 4] === 0 && words[unit * 4 + 2] === 0) continue;
-    if (durableOf(map, unit) > bad && durableOf(map, unit) <= unit && isIntact(map, unit, endUnit, place(unit))) return unit;
+    if (
+      durableOf(map, unit) > bad &&
+      durableOf(map, unit) <= unit &&
+      isIntact(map, unit, endUnit, place(unit))
+    )
+      return unit;
   }
   return -1;
 }
@@ -111,8 +152,14 @@ export function recoverShard(
     shard.slabs.add(sequence);
     const map = shard.lookup.maps.bySequence(sequence);
     if (map === null) throw new Error(`${file} cannot be mapped`);
-    const problem = headerProblem(map.bytes.subarray(0, HEADER_BYTES), { shard: shard.setup.shard, sequence, slabBytes: store.slabBytes, storeId: store.id });
-    if (problem?.foreign === true) throw new Error(`${file}: ${problem.text}; move it away or restore the directory`);
+    const problem = headerProblem(map.bytes.subarray(0, HEADER_BYTES), {
+      shard: shard.setup.shard,
+      sequence,
+      slabBytes: store.slabBytes,
+      storeId: store.id,
+    });
+    if (problem?.foreign === true)
+      throw new Error(`${file}: ${problem.text}; move it away or restore the directory`);
     const footer = decodeFooter(map.bytes, sequence);
     if (footer !== null) {
       const words = tableWords(map.bytes, footer);
@@ -121,14 +168,20 @@ export function recoverShard(
       account(shard, sequence, footer, true);
       if (problem !== null) damaged(shard, sequence, `its header is damaged (${problem.text})`, false);
     } else {
-      const scan = scanSlab(map, (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit), store.hashSeed);
+      const scan = scanSlab(
+        map,
+        (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit),
+        store.hashSeed,
+      );
       if (problem !== null && scan.table.length === 0 && isEmpty(map.words)) {
         shard.lookup.maps.release();
         shard.slabs.drop(sequence); // made, but the crash came before its header
         continue;
       }
-      for (const unit of scan.damage) damaged(shard, sequence, `no valid record at unit ${unit}, where there was one`, true);
-      if (problem !== null) damaged(shard, sequence, `its header is damaged (${problem.text})`, scan.table.length === 0);
+      for (const unit of scan.damage)
+        damaged(shard, sequence, `no valid record at unit ${unit}, where there was one`, true);
+      if (problem !== null)
+        damaged(shard, sequence, `its header is damaged (${problem.text})`, scan.table.length === 0);
       loadTable(shard, map, Int32Array.from(scan.table), scan.endUnit);
       observeClock(scan.clockHigh, scan.clockLow);
       const intact = scan.damage.length === 0 && problem === null;
@@ -181,7 +234,14 @@ function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan:
     io.fdatasync(fd);
     if (seal === null) return;
     const { scan } = seal;
-    const tail = encodeTail(Int32Array.from(scan.table), seal.sequence, store.slabBytes, scan.endUnit, scan.clockLow, scan.clockHigh);
+    const tail = encodeTail(
+      Int32Array.from(scan.table),
+      seal.sequence,
+      store.slabBytes,
+      scan.endUnit,
+      scan.clockLow,
+      scan.clockHigh,
+    );
     io.pwrite(fd, tail, 0, tail.length, store.slabBytes - tail.length);
     io.fdatasync(fd);
   } finally {
@@ -233,7 +293,8 @@ class Successor {
     const key = older.bytes.subarray(at, at + keyBytesOf(older, unit));
     if (keyEquals(this.map, this.unit, key, key.length)) return true;
     // The keys differ, or one of the two records is damaged. Its hashes in the table still say whose record it was.
-    if (hash32(key, 0) !== this.hashA || hash32(key, this.shard.setup.store.hashSeed) !== this.hashB) return false;
+    if (hash32(key, 0) !== this.hashA || hash32(key, this.shard.setup.store.hashSeed) !== this.hashB)
+      return false;
     return !this.shard.lookup.check(this.map, this.unit);
   }
 }

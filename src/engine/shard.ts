@@ -12,6 +12,7 @@
  * fsync Failures?", 2020).
  */
 import { mkdirSync } from "node:fs";
+import { ValueScanner } from "../format/json.ts";
 import {
   JSON_PREFIX,
   JSON_SUFFIX,
@@ -21,7 +22,6 @@ import {
   TYPE_VALUE,
   UNIT_BYTES,
 } from "../format/layout.ts";
-import { ValueScanner } from "../format/json.ts";
 import {
   type Ballot,
   type ChunkRef,
@@ -46,9 +46,9 @@ import { KeyIndex } from "./key-index.ts";
 import { ShardLookup } from "./lookup.ts";
 import { type Progress, recoverShard } from "./recovery.ts";
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
-import { SlabTable } from "./slab-table.ts";
 import { type SlabMap, slotOfSequence } from "./slab-maps.ts";
-import { shardDirectory, type StoreIdentity } from "./store-file.ts";
+import { SlabTable } from "./slab-table.ts";
+import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 
 export type SyncMode = "always" | "os";
 
@@ -155,17 +155,26 @@ export class Shard {
     this.lookup = new ShardLookup(dataDirectory, shard, store, memory, ownHeld, this.index);
     this.slabs = new SlabTable(io, shardDirectory(dataDirectory, shard), slots, memory.held, this.figures);
     this.clock = new HybridClock(setup.now);
-    this.appender = new Appender(io, shardDirectory(dataDirectory, shard), shard, store, slots, (sequence, error) => {
-      if (error !== null) setup.warn(`slab ${sequence} of shard ${shard} stays without a table: ${(error as Error).message}`);
-      else this.slabs.sealed(sequence);
-    });
+    this.appender = new Appender(
+      io,
+      shardDirectory(dataDirectory, shard),
+      shard,
+      store,
+      slots,
+      (sequence, error) => {
+        if (error !== null)
+          setup.warn(`slab ${sequence} of shard ${shard} stays without a table: ${(error as Error).message}`);
+        else this.slabs.sealed(sequence);
+      },
+    );
     this.compactor = new Compactor(this);
   }
 
   /** Opens a shard: reads its slabs back into the index. Makes its directory when there is none. */
   static open(setup: ShardSetup, progress: Progress): Shard {
     const directory = shardDirectory(setup.dataDirectory, setup.shard);
-    if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined) setup.io.syncDirectory(setup.dataDirectory);
+    if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined)
+      setup.io.syncDirectory(setup.dataDirectory);
     const shard = new Shard(setup);
     const open = recoverShard(shard, directory, progress, (high, low) => shard.clock.observe(high, low));
     if (open !== null) shard.appender.resume(open);
@@ -178,10 +187,12 @@ export class Shard {
   apply(write: ShardWrite, body: Uint8Array): Outcome {
     if (this.writesStopped) return failed("write_stopped");
     if (write.verb === "delete") return this.store(write, TYPE_TOMBSTONE, false, NOTHING, 0, [], NO_CHUNKS);
-    if (!write.json) return this.store(write, TYPE_VALUE, false, write.contentType, body.length, [body], NO_CHUNKS);
+    if (!write.json)
+      return this.store(write, TYPE_VALUE, false, write.contentType, body.length, [body], NO_CHUNKS);
     const { scanner } = this;
     scanner.reset();
-    if (!scanner.feed(body, 0, body.length) || !scanner.finish()) return failed(scanner.error ?? "bad_json", scanner.detail);
+    if (!scanner.feed(body, 0, body.length) || !scanner.finish())
+      return failed(scanner.error ?? "bad_json", scanner.detail);
     const text = body.subarray(scanner.valueStart, scanner.valueEnd);
     const bytes = PREFIX.length + text.length + SUFFIX.length;
     return this.store(write, TYPE_VALUE, true, NOTHING, bytes, [PREFIX, text, SUFFIX], NO_CHUNKS);
@@ -190,13 +201,29 @@ export class Shard {
   /** Judges a write whose value is `bytes` in stored form already (JSON with prefix and suffix). */
   applyStored(write: ShardWrite, bytes: Uint8Array): Outcome {
     if (this.writesStopped) return failed("write_stopped");
-    return this.store(write, TYPE_VALUE, write.json, write.json ? NOTHING : write.contentType, bytes.length, [bytes], NO_CHUNKS);
+    return this.store(
+      write,
+      TYPE_VALUE,
+      write.json,
+      write.json ? NOTHING : write.contentType,
+      bytes.length,
+      [bytes],
+      NO_CHUNKS,
+    );
   }
 
   /** Judges a large value whose chunks are written and stages its manifest. */
   applyManifest(write: ShardWrite, manifest: Uint8Array, chunks: readonly ChunkRef[]): Outcome {
     if (this.writesStopped) return failed("write_stopped");
-    return this.store(write, TYPE_MANIFEST, write.json, write.json ? NOTHING : write.contentType, manifest.length, [manifest], chunks);
+    return this.store(
+      write,
+      TYPE_MANIFEST,
+      write.json,
+      write.json ? NOTHING : write.contentType,
+      manifest.length,
+      [manifest],
+      chunks,
+    );
   }
 
   private store(
@@ -218,13 +245,20 @@ export class Shard {
     const before = this.staged.length > 0 ? this.overlay.get(overlayKey) : undefined;
     const current = this.currentOf(write, before);
     const exists = current.state === "value";
-    const outcome: Outcome = { error: null, detail: "", created: !exists && current.state !== "damaged", deleted: false, ballot: null };
+    const outcome: Outcome = {
+      error: null,
+      detail: "",
+      created: !exists && current.state !== "damaged",
+      deleted: false,
+      ballot: null,
+    };
     if (before !== undefined) this.dependents.push(outcome);
     const conditional = verb === "post" || write.ifMatch !== "" || write.ifNoneMatch !== "";
     if (conditional) {
       if (current.state === "damaged") return this.refuse(outcome, "corrupt");
       const etag = exists ? etagText(this.headOf(current)) : null;
-      if (!preconditionHolds(write.ifMatch, write.ifNoneMatch, etag)) return this.refuse(outcome, "precondition_failed");
+      if (!preconditionHolds(write.ifMatch, write.ifNoneMatch, etag))
+        return this.refuse(outcome, "precondition_failed");
       if (verb === "post" && exists) return this.refuse(outcome, "exists");
     }
     if (verb === "delete") {
@@ -253,7 +287,12 @@ export class Shard {
       this.failStaged(this.writeFailure(error));
       return this.refuse(outcome, this.writeFailure(error).error ?? "internal");
     }
-    outcome.ballot = { clockLow: head.clockLow, clockHigh: head.clockHigh, node: head.node, incarnation: head.incarnation };
+    outcome.ballot = {
+      clockLow: head.clockLow,
+      clockHigh: head.clockHigh,
+      node: head.node,
+      incarnation: head.incarnation,
+    };
     const staged: Staged = {
       hashA,
       hashB,
@@ -281,7 +320,11 @@ export class Shard {
     if (before !== undefined) {
       const { source, unit } = this.sourceOf(before.unit);
       if (keyEquals(source, unit, write.key, write.key.length))
-        return { state: before.type === TYPE_TOMBSTONE ? "tombstone" : "value", slot: this.appender.slot, unit: before.unit };
+        return {
+          state: before.type === TYPE_TOMBSTONE ? "tombstone" : "value",
+          slot: this.appender.slot,
+          unit: before.unit,
+        };
       // Two keys that share 53 bits of hash in one batch: make the first one visible, then look again.
       this.commit();
     }
@@ -293,7 +336,9 @@ export class Shard {
 
   private headOf(current: Current): RecordHead {
     const inOpenSlab = current.slot === this.appender.slot;
-    const { source, unit } = inOpenSlab ? this.sourceOf(current.unit) : { source: this.mapOf(current.slot), unit: current.unit };
+    const { source, unit } = inOpenSlab
+      ? this.sourceOf(current.unit)
+      : { source: this.mapOf(current.slot), unit: current.unit };
     readHead(source, unit, this.head);
     return this.head;
   }
@@ -301,7 +346,9 @@ export class Shard {
   /** Where a record of the open slab can be read: in the staging buffer, or in the map once it is flushed. */
   private sourceOf(unit: number): { source: RecordSource; unit: number } {
     const staged = this.appender.stagedUnit(unit);
-    return staged >= 0 ? { source: this.appender.staging, unit: staged } : { source: this.mapOf(this.appender.slot), unit };
+    return staged >= 0
+      ? { source: this.appender.staging, unit: staged }
+      : { source: this.mapOf(this.appender.slot), unit };
   }
 
   mapOf(slot: number): SlabMap {
@@ -311,7 +358,12 @@ export class Shard {
   }
 
   /** Stages a chunk of a large value. Throws what the disk says; `lost` is called if a later failure takes the chunk back. */
-  appendChunk(write: ShardWrite, number: number, bytes: Uint8Array, lost: (outcome: Outcome) => void): ChunkRef {
+  appendChunk(
+    write: ShardWrite,
+    number: number,
+    bytes: Uint8Array,
+    lost: (outcome: Outcome) => void,
+  ): ChunkRef {
     this.makeRoom(write.key.length, 0, bytes.length);
     const { head, appender } = this;
     head.type = TYPE_CHUNK;
@@ -322,7 +374,12 @@ export class Shard {
     head.operationHigh = write.operationHigh;
     appender.append(head, write.key, NOTHING, write.hashA, write.hashB, bytes.length, [bytes]);
     this.uploadFailures.push(lost);
-    return { sequence: appender.sequence, unit: appender.lastUnit, bytes: bytes.length, checksum: appender.lastChecksum };
+    return {
+      sequence: appender.sequence,
+      unit: appender.lastUnit,
+      bytes: bytes.length,
+      checksum: appender.lastChecksum,
+    };
   }
 
   /** Opens the next slab when the open one cannot take a record of these lengths. Commits what is staged first. */
@@ -350,7 +407,10 @@ export class Shard {
       this.failStaged(this.writeFailure(error));
       return;
     }
-    if (this.setup.sync === "always" && (this.staged.length > 0 || appender.unsyncedBytes > UNSYNCED_BYTES_MAX)) {
+    if (
+      this.setup.sync === "always" &&
+      (this.staged.length > 0 || appender.unsyncedBytes > UNSYNCED_BYTES_MAX)
+    ) {
       if (!this.syncNow()) {
         this.failStaged(failed("write_stopped"));
         return;
@@ -376,7 +436,9 @@ export class Shard {
   private stopWrites(error: unknown): void {
     this.writesStopped = true;
     this.figures[FIGURE.writesStopped] = 1;
-    this.setup.warn(`shard ${this.setup.shard}: sync failed, writes are stopped until a restart: ${(error as Error).message}`);
+    this.setup.warn(
+      `shard ${this.setup.shard}: sync failed, writes are stopped until a restart: ${(error as Error).message}`,
+    );
   }
 
   /** `-sync os`: bounds what a power loss can take to about a second, without anybody waiting for it. */
@@ -439,7 +501,10 @@ export class Shard {
     const map = this.mapOf(slot);
     const type = typeOf(map, unit);
     // Of a damaged record not even the length can be trusted: its bytes stay in the account and its slab stays.
-    if (!this.lookup.check(map, unit)) return this.count(type, -1);
+    if (!this.lookup.check(map, unit)) {
+      this.count(type, -1);
+      return;
+    }
     this.slabs.live(slot, -unitsAt(map, unit) * UNIT_BYTES);
     if (type === TYPE_MANIFEST) this.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, -1);
     this.count(type, -1);

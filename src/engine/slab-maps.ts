@@ -51,7 +51,9 @@ export function pagesMissing(source: RecordSource, offset: number, bytes: number
   const mmap = loadAddon("mmap");
   const start = offset - (offset % mmap.PAGESIZE);
   const end = Math.min(source.bytes.length, offset + bytes);
-  return mmap.incore(Buffer.from(source.bytes.buffer as ArrayBuffer, source.bytes.byteOffset + start, end - start))[0];
+  return mmap.incore(
+    Buffer.from(source.bytes.buffer as ArrayBuffer, source.bytes.byteOffset + start, end - start),
+  )[0];
 }
 
 export class SlabMaps {
@@ -93,7 +95,9 @@ export class SlabMaps {
       return null;
     }
     const source = mapSlab(path.join(this.directory, slabName(sequence)), this.slabBytes);
-    return (this.maps[slot] = { ...source, slot, sequence, pins: 0 });
+    const map: SlabMap = { ...source, slot, sequence, pins: 0 };
+    this.maps[slot] = map;
+    return map;
   }
 
   private drop(slot: number): void {

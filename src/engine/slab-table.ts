@@ -30,7 +30,13 @@ export class SlabTable {
   private readonly dropped: { slot: number; sequence: number; fd: number }[] = [];
   private highest = 0;
 
-  constructor(io: FileIo, directory: string, slots: Int32Array, held: readonly SharedArrayBuffer[], figures: Float64Array) {
+  constructor(
+    io: FileIo,
+    directory: string,
+    slots: Int32Array,
+    held: readonly SharedArrayBuffer[],
+    figures: Float64Array,
+  ) {
     this.io = io;
     this.directory = directory;
     this.slots = slots;
@@ -49,7 +55,14 @@ export class SlabTable {
 
   /** Takes a new or recovered slab in. */
   add(sequence: number, sealed = false, storedBytes = HEADER_BYTES): void {
-    this.slabs.set(slotOfSequence(sequence), { sequence, storedBytes, liveBytes: 0, uploads: 0, sealed, damaged: false });
+    this.slabs.set(slotOfSequence(sequence), {
+      sequence,
+      storedBytes,
+      liveBytes: 0,
+      uploads: 0,
+      sealed,
+      damaged: false,
+    });
     this.highest = Math.max(this.highest, sequence);
     Atomics.store(this.slots, slotOfSequence(sequence), sequence);
   }

@@ -80,12 +80,17 @@ function read(directory: string): StoreText | null {
     if (sum !== checksumLine(line)) throw new Error("the checksum does not hold");
     text = JSON.parse(line);
   } catch (error) {
-    throw new Error(`${file} is damaged: ${(error as Error).message}; restore it from a copy, the slabs need it`);
+    throw new Error(
+      `${file} is damaged: ${(error as Error).message}; restore it from a copy, the slabs need it`,
+    );
   }
   if (text.format !== "minivault") throw new Error(`${file} is not a minivault store`);
   if (text.version !== FORMAT_VERSION)
-    throw new Error(`${directory} has format version ${text.version}; this program reads ${FORMAT_VERSION}. Use the release that wrote it`);
-  if (text.endian !== "little") throw new Error(`${directory} was written on a machine of another byte order`);
+    throw new Error(
+      `${directory} has format version ${text.version}; this program reads ${FORMAT_VERSION}. Use the release that wrote it`,
+    );
+  if (text.endian !== "little")
+    throw new Error(`${directory} was written on a machine of another byte order`);
   return text;
 }
 
@@ -97,7 +102,9 @@ export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth):
   let text = read(directory);
   if (text === null) {
     if (fs.existsSync(path.join(directory, "shard-000")))
-      throw new Error(`${directory} has slabs but no ${NAME} file; restore it from a copy, the slabs need it`);
+      throw new Error(
+        `${directory} has slabs but no ${NAME} file; restore it from a copy, the slabs need it`,
+      );
     const random = randomBytes(8);
     text = {
       format: "minivault",

@@ -2,8 +2,9 @@
  * A value that arrives in pieces, in the shard's thread: cuts it into chunks, checks JSON on the way, and ends in a manifest, or in one
  * plain record where it turned out small. Nothing of it can be read before its manifest is committed.
  */
-import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../format/layout.ts";
+
 import { ValueScanner } from "../format/json.ts";
+import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../format/layout.ts";
 import { type ChunkRef, manifestBytes, writeManifest } from "../format/record.ts";
 import { failed, type Outcome, type Shard, type ShardWrite } from "./shard.ts";
 
@@ -73,7 +74,12 @@ export class UploadWriter {
       return;
     }
     try {
-      const ref = this.shard.appendChunk(this.write, this.chunks.length, this.buffer.subarray(0, this.filled), this.lose);
+      const ref = this.shard.appendChunk(
+        this.write,
+        this.chunks.length,
+        this.buffer.subarray(0, this.filled),
+        this.lose,
+      );
       this.chunks.push(ref);
       if (!this.slabs.has(ref.sequence)) {
         this.slabs.add(ref.sequence);

@@ -56,7 +56,9 @@ export function recordUnits(keyBytes: number, contentTypeBytes: number, valueByt
 
 /** The seed of a record's checksum: where it belongs. */
 export function placeOf(storeSalt: number, shard: number, sequence: number, unit: number): number {
-  return storeSalt ^ Math.imul(shard, 0x9e3779b1) ^ Math.imul(sequence, 0x85ebca77) ^ Math.imul(unit, 0xc2b2ae3d);
+  return (
+    storeSalt ^ Math.imul(shard, 0x9e3779b1) ^ Math.imul(sequence, 0x85ebca77) ^ Math.imul(unit, 0xc2b2ae3d)
+  );
 }
 
 const W = UNIT_SHIFT - 2; // units to words
@@ -217,7 +219,12 @@ export interface ChunkRef {
 }
 
 /** Writes a manifest's value at `offset` of `bytes`. */
-export function writeManifest(bytes: Uint8Array, offset: number, totalBytes: number, chunks: readonly ChunkRef[]): void {
+export function writeManifest(
+  bytes: Uint8Array,
+  offset: number,
+  totalBytes: number,
+  chunks: readonly ChunkRef[],
+): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset + offset);
   view.setUint32(0, totalBytes >>> 0, true);
   view.setUint32(4, Math.floor(totalBytes / 2 ** 32), true);

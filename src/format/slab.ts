@@ -56,22 +56,30 @@ export function encodeHeader(identity: SlabIdentity): Uint8Array {
  * Checks a header page against what the slab must be. Null: it is that slab. Otherwise what is wrong, for a person;
  * `foreign` tells a well-formed header that belongs elsewhere or to another version from a damaged one.
  */
-export function headerProblem(page: Uint8Array, expected: SlabIdentity): { foreign: boolean; text: string } | null {
+export function headerProblem(
+  page: Uint8Array,
+  expected: SlabIdentity,
+): { foreign: boolean; text: string } | null {
   const view = new DataView(page.buffer, page.byteOffset, HEADER_BYTES);
   if (!hasMagic(page, 0, HEADER_MAGIC)) return { foreign: false, text: "no slab header" };
   if (view.getInt32(HEADER.checksum, true) !== hash32(page.slice(0, CHECKED_BYTES), 0))
     return { foreign: false, text: "the header's checksum does not hold" };
   const version = view.getUint32(HEADER.version, true);
-  if (version !== FORMAT_VERSION) return { foreign: true, text: `format version ${version}, this program reads ${FORMAT_VERSION}` };
-  if (view.getUint32(HEADER.byteOrder, true) !== BYTE_ORDER_MARK) return { foreign: true, text: "another byte order" };
-  if (view.getUint32(HEADER.unitBytes, true) !== UNIT_BYTES) return { foreign: true, text: "another unit size" };
+  if (version !== FORMAT_VERSION)
+    return { foreign: true, text: `format version ${version}, this program reads ${FORMAT_VERSION}` };
+  if (view.getUint32(HEADER.byteOrder, true) !== BYTE_ORDER_MARK)
+    return { foreign: true, text: "another byte order" };
+  if (view.getUint32(HEADER.unitBytes, true) !== UNIT_BYTES)
+    return { foreign: true, text: "another unit size" };
   const shard = view.getUint32(HEADER.shard, true);
   const sequence = view.getUint32(HEADER.sequence, true);
   if (shard !== expected.shard || sequence !== expected.sequence)
     return { foreign: true, text: `it is slab ${sequence} of shard ${shard}, in the wrong place` };
-  if (view.getUint32(HEADER.slabBytes, true) !== expected.slabBytes) return { foreign: true, text: "another slab size" };
+  if (view.getUint32(HEADER.slabBytes, true) !== expected.slabBytes)
+    return { foreign: true, text: "another slab size" };
   for (let i = 0; i < 16; i++)
-    if (page[HEADER.storeId + i] !== expected.storeId[i]) return { foreign: true, text: "it belongs to another store" };
+    if (page[HEADER.storeId + i] !== expected.storeId[i])
+      return { foreign: true, text: "it belongs to another store" };
   return null;
 }
 
@@ -93,7 +101,14 @@ export function tailBytes(entries: number): number {
  * The table and footer of a slab as they stand at its end.
  * @param table 3 words an entry: hash A, hash B, unit with the type in bits 28 to 31
  */
-export function encodeTail(table: Int32Array, sequence: number, slabBytes: number, endUnit: number, clockLow: number, clockHigh: number): Uint8Array {
+export function encodeTail(
+  table: Int32Array,
+  sequence: number,
+  slabBytes: number,
+  endUnit: number,
+  clockLow: number,
+  clockHigh: number,
+): Uint8Array {
   const entries = table.length / 3;
   const tail = new Uint8Array(tailBytes(entries));
   tail.set(new Uint8Array(table.buffer, table.byteOffset, table.byteLength));

@@ -7,9 +7,10 @@
  *
  * The thread writes each answer over the header of its operation.
  */
-import { type ErrorCode, ERRORS } from "../util/errors.ts";
+
 import type { Outcome } from "../engine/shard.ts";
 import { writeEtag } from "../format/version.ts";
+import { ERRORS, type ErrorCode } from "../util/errors.ts";
 import type { WriteHead, WriteResult, WriteVerb } from "./vault.ts";
 
 export const HALF_BYTES = 8 * 1024 * 1024;
@@ -83,7 +84,8 @@ export function emptyOperation(): Operation {
 
 /** Bytes an operation takes in a half. */
 export function operationBytes(o: Operation): number {
-  const payload = o.key.length + o.contentType.length + o.ifMatch.length + o.ifNoneMatch.length + o.body.length;
+  const payload =
+    o.key.length + o.contentType.length + o.ifMatch.length + o.ifNoneMatch.length + o.body.length;
   return HEADER_BYTES + ((payload + 7) & ~7);
 }
 
@@ -149,7 +151,8 @@ export class Half {
     o.json = flags >>> 16 !== 0;
     o.shard = words[w + 2];
     let at = position + HEADER_BYTES;
-    o.key = bytes.subarray(at, (at += words[w + 3]));
+    o.key = bytes.subarray(at, at + words[w + 3]);
+    at += words[w + 3];
     o.contentType = words[w + 4] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 4]);
     at += words[w + 4];
     o.ifMatch = words[w + 5] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 5]);
@@ -171,7 +174,8 @@ export class Half {
     const w = position >>> 2;
     words[w + 1] = outcome.error === null ? 0 : CODES.indexOf(outcome.error) + 1;
     const { ballot } = outcome;
-    words[w + 2] = (outcome.created ? CREATED : 0) | (outcome.deleted ? DELETED : 0) | (ballot === null ? 0 : VERSIONED);
+    words[w + 2] =
+      (outcome.created ? CREATED : 0) | (outcome.deleted ? DELETED : 0) | (ballot === null ? 0 : VERSIONED);
     if (ballot !== null) {
       words[w + 3] = ballot.clockLow;
       words[w + 4] = ballot.clockHigh;

@@ -56,7 +56,16 @@ async function open(task: OpenTask): Promise<void> {
   for (const { shard, memory } of task.shards) {
     const before = progress[0];
     const opened = Shard.open(
-      { dataDirectory, shard, store, sync, memory, io: nodeIo, now: Date.now, warn: (message) => warnings.push(message) },
+      {
+        dataDirectory,
+        shard,
+        store,
+        sync,
+        memory,
+        io: nodeIo,
+        now: Date.now,
+        warn: (message) => warnings.push(message),
+      },
       (done, total) => {
         progress[0] = before + done;
         progress[1] = before + total;

@@ -1,13 +1,14 @@
 /**
  * The vault of one node: finds keys through this thread's maps and sends writes to the threads that own their shards.
  */
-import { mkdirSync } from "node:fs";
+
 import { randomBytes } from "node:crypto";
+import { mkdirSync } from "node:fs";
 import { nodeIo } from "../engine/io.ts";
 import { lockDirectory } from "../engine/lock.ts";
 import { ShardLookup } from "../engine/lookup.ts";
-import { createShardMemory, readFigures, type ShardMemory } from "../engine/shard-memory.ts";
 import type { SyncMode } from "../engine/shard.ts";
+import { createShardMemory, readFigures, type ShardMemory } from "../engine/shard-memory.ts";
 import type { SlabMap } from "../engine/slab-maps.ts";
 import { openStoreFile, type StoreBirth, type StoreIdentity } from "../engine/store-file.ts";
 import { TYPE_MANIFEST, TYPE_TOMBSTONE } from "../format/layout.ts";
@@ -30,7 +31,16 @@ import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
 import { describe, emptyOperation, OP_WRITE, type Operation } from "./batch.ts";
 import { ShardThread } from "./pool.ts";
 import { LocalUpload } from "./upload.ts";
-import type { Found, KeyBytes, Upload, ValueReader, Vault, VaultStats, WriteDone, WriteHead } from "./vault.ts";
+import type {
+  Found,
+  KeyBytes,
+  Upload,
+  ValueReader,
+  Vault,
+  VaultStats,
+  WriteDone,
+  WriteHead,
+} from "./vault.ts";
 
 /** How often maps of dropped slabs are let go of. */
 const RELEASE_MS = 100;
@@ -57,10 +67,14 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
     const store = openStoreFile(nodeIo, config.dataDirectory, { ...config, shards: config.threads });
     const threadCount = Math.min(config.threads, store.shards);
     if (store.shards !== config.threads)
-      config.warn(`this data directory has ${store.shards} shard(s), fixed when it was made: using ${threadCount} shard thread(s)`);
+      config.warn(
+        `this data directory has ${store.shards} shard(s), fixed when it was made: using ${threadCount} shard thread(s)`,
+      );
     const memories = Array.from({ length: store.shards }, () => createShardMemory(1));
     const threads = Array.from({ length: threadCount }, (_, thread) => {
-      const shards = memories.map((memory, shard) => ({ shard, memory })).filter(({ shard }) => shard % threadCount === thread);
+      const shards = memories
+        .map((memory, shard) => ({ shard, memory }))
+        .filter(({ shard }) => shard % threadCount === thread);
       return new ShardThread({ ...config, store, shards });
     });
     const { progress } = config;
@@ -109,12 +123,20 @@ export class LocalVault implements Vault {
   private hashA = 0;
   private hashB = 0;
 
-  constructor(dataDirectory: string, store: StoreIdentity, memories: ShardMemory[], threads: ShardThread[], lock: { release(): Promise<void> }) {
+  constructor(
+    dataDirectory: string,
+    store: StoreIdentity,
+    memories: ShardMemory[],
+    threads: ShardThread[],
+    lock: { release(): Promise<void> },
+  ) {
     this.store = store;
     this.memories = memories;
     this.threads = threads;
     this.lock = lock;
-    this.lookups = memories.map((memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, memory.held[0]));
+    this.lookups = memories.map(
+      (memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, memory.held[0]),
+    );
     this.found = new FoundRecord(this);
     this.releaseTimer = setInterval(() => {
       for (const lookup of this.lookups) lookup.maps.release();
@@ -128,7 +150,11 @@ export class LocalVault implements Vault {
       this.keyBuffer = key.bytes;
       this.keyViews = new Array(KEY_BYTES_MAX + 1);
     }
-    const view = (this.keyViews[key.length] ??= key.bytes.subarray(0, key.length));
+    let view = this.keyViews[key.length];
+    if (view === undefined) {
+      view = key.bytes.subarray(0, key.length);
+      this.keyViews[key.length] = view;
+    }
     this.hashA = hash32(view, 0);
     this.hashB = hash32(view, this.store.hashSeed);
     return this.store.shards === 1 ? 0 : shardOf(this.hashA, this.hashB, this.store.shards);
@@ -136,7 +162,13 @@ export class LocalVault implements Vault {
 
   find(key: KeyBytes): Found {
     const lookup = this.lookups[this.route(key)];
-    return this.found.set(lookup, key, this.hashA, this.hashB, this.lookupState(lookup, key.bytes, key.length));
+    return this.found.set(
+      lookup,
+      key,
+      this.hashA,
+      this.hashB,
+      this.lookupState(lookup, key.bytes, key.length),
+    );
   }
 
   private lookupState(lookup: ShardLookup, key: Uint8Array, keyBytes: number): Found["state"] {
@@ -180,7 +212,8 @@ export class LocalVault implements Vault {
   }
 
   stats(): VaultStats {
-    const sum = (value: (thread: ShardThread) => number): number => this.threads.reduce((total, thread) => total + value(thread), 0);
+    const sum = (value: (thread: ShardThread) => number): number =>
+      this.threads.reduce((total, thread) => total + value(thread), 0);
     return {
       shards: this.memories.map((memory, shard) => readFigures(shard, new Float64Array(memory.figures))),
       queuedWrites: sum((thread) => thread.queuedWrites),
@@ -229,7 +262,8 @@ class FoundRecord implements Found {
     this.hashA = hashA;
     this.hashB = hashB;
     this.json = isJson(map, unit);
-    this.valueBytes = typeOf(map, unit) === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit);
+    this.valueBytes =
+      typeOf(map, unit) === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit);
     writeEtagOf(this.etag, map, unit);
     return this;
   }
@@ -238,12 +272,20 @@ class FoundRecord implements Found {
     if (this.json) return "application/json";
     const { map, unit } = this;
     const at = keyOffset(unit) + keyBytesOf(map, unit);
-    return Buffer.from(map.bytes.buffer as ArrayBuffer, map.bytes.byteOffset + at, contentTypeBytesOf(map, unit)).toString("latin1");
+    return Buffer.from(
+      map.bytes.buffer as ArrayBuffer,
+      map.bytes.byteOffset + at,
+      contentTypeBytesOf(map, unit),
+    ).toString("latin1");
   }
 
   view(): Uint8Array {
     const { map, unit } = this;
-    return new Uint8Array(map.bytes.buffer, map.bytes.byteOffset + valueOffset(map, unit), valueBytesOf(map, unit));
+    return new Uint8Array(
+      map.bytes.buffer,
+      map.bytes.byteOffset + valueOffset(map, unit),
+      valueBytesOf(map, unit),
+    );
   }
 
   open(): ValueReader {
@@ -259,7 +301,8 @@ class FoundRecord implements Found {
         maps.set(sequence, chunkMap);
       }
       const missing = chunks.find(({ sequence }) => !maps.has(sequence));
-      if (missing === undefined) return new ChunkReader(lookup, totalBytes, chunks, maps, this.vault.store.chunkBytes);
+      if (missing === undefined)
+        return new ChunkReader(lookup, totalBytes, chunks, maps, this.vault.store.chunkBytes);
       // Compaction has moved chunks since the manifest was found: there is a newer one. If not, a slab is lost.
       const state = lookup.find(this.key.bytes, this.key.length, this.hashA, this.hashB);
       if (state !== "found" || (lookup.map === map && lookup.unit === unit))
@@ -303,7 +346,13 @@ class ChunkReader implements ValueReader {
   private readonly chunkBytes: number;
   private closed = false;
 
-  constructor(lookup: ShardLookup, valueBytes: number, chunks: readonly ChunkRef[], maps: Map<number, SlabMap>, chunkBytes: number) {
+  constructor(
+    lookup: ShardLookup,
+    valueBytes: number,
+    chunks: readonly ChunkRef[],
+    maps: Map<number, SlabMap>,
+    chunkBytes: number,
+  ) {
     this.lookup = lookup;
     this.valueBytes = valueBytes;
     this.chunks = chunks;

@@ -1,6 +1,7 @@
 /** The tasks that the front hands to a shard thread. Batches themselves travel in the arena (batch.ts). */
-import type { ShardMemory } from "../engine/shard-memory.ts";
+
 import type { SyncMode } from "../engine/shard.ts";
+import type { ShardMemory } from "../engine/shard-memory.ts";
 import type { StoreIdentity } from "../engine/store-file.ts";
 
 export interface OpenTask {

@@ -3,12 +3,12 @@
  * reach the thread that owns it. At most one batch is in flight per thread; what arrives meanwhile is the next one.
  */
 import Piscina from "piscina";
-import type { ShardMemory } from "../engine/shard-memory.ts";
 import type { SyncMode } from "../engine/shard.ts";
+import type { ShardMemory } from "../engine/shard-memory.ts";
 import type { StoreIdentity } from "../engine/store-file.ts";
 import { etagScratch } from "../format/version.ts";
 import { addonDirectory } from "../util/addon.ts";
-import { Half, HALF_BYTES, type Operation, operationBytes } from "./batch.ts";
+import { HALF_BYTES, Half, type Operation, operationBytes } from "./batch.ts";
 import type { Task, TaskAnswer } from "./messages.ts";
 import { threadOptions } from "./spawn.ts";
 import type { WriteDone, WriteResult } from "./vault.ts";
@@ -49,7 +49,13 @@ export class ShardThread {
   private drained: (() => void) | null = null;
   private readonly progress = new Float64Array(new SharedArrayBuffer(16));
   private readonly etag = etagScratch();
-  private readonly result: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };
+  private readonly result: WriteResult = {
+    error: null,
+    detail: "",
+    created: false,
+    deleted: false,
+    etag: null,
+  };
   batches = 0;
   batchedWrites = 0;
 
@@ -73,7 +79,18 @@ export class ShardThread {
   async open(): Promise<void> {
     const { dataDirectory, store, sync, shards } = this.setup;
     const progress = this.progress.buffer as SharedArrayBuffer;
-    this.report(await this.pool.run({ kind: "open", dataDirectory, addonDirectory: addonDirectory(), store, sync, arena: this.arena, shards, progress }));
+    this.report(
+      await this.pool.run({
+        kind: "open",
+        dataDirectory,
+        addonDirectory: addonDirectory(),
+        store,
+        sync,
+        arena: this.arena,
+        shards,
+        progress,
+      }),
+    );
   }
 
   /** Bytes read back so far and in all, while `open` runs. */
@@ -103,7 +120,8 @@ export class ShardThread {
       this.schedule();
       return true;
     }
-    if (!force && (this.waiting.length >= WAITING_MAX || this.waitingBytes + bytes > WAITING_BYTES_MAX)) return false;
+    if (!force && (this.waiting.length >= WAITING_MAX || this.waitingBytes + bytes > WAITING_BYTES_MAX))
+      return false;
     const { key, contentType, ifMatch, ifNoneMatch, body } = operation;
     const copy = {
       ...operation,

@@ -20,10 +20,16 @@ export interface ThreadOptions {
 /** Options of Piscina's constructor that say what to run. */
 export function threadOptions(): ThreadOptions {
   if (typeof BUILD_INFO !== "undefined") return { filename: __filename, workerData: SHARD_THREAD };
-  return { filename: path.join(__dirname, "handler.ts"), workerData: SHARD_THREAD, execArgv: ["--import", "tsx"] };
+  return {
+    filename: path.join(__dirname, "handler.ts"),
+    workerData: SHARD_THREAD,
+    execArgv: ["--import", "tsx"],
+  };
 }
 
 /** Whether this is a shard thread rather than the program's main thread. */
 export function isShardThread(): boolean {
-  return !isMainThread && Array.isArray(workerData) ? workerData.includes(SHARD_THREAD) : workerData === SHARD_THREAD;
+  return !isMainThread && Array.isArray(workerData)
+    ? workerData.includes(SHARD_THREAD)
+    : workerData === SHARD_THREAD;
 }

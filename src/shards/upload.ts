@@ -3,7 +3,14 @@
  * too much is on its way, so that an upload of any size holds a few MiB.
  */
 import { CHUNK_BYTES } from "../util/limits.ts";
-import { OP_UPLOAD_ABORT, OP_UPLOAD_BEGIN, OP_UPLOAD_COMMIT, OP_UPLOAD_PART, OP_WRITE, type Operation } from "./batch.ts";
+import {
+  OP_UPLOAD_ABORT,
+  OP_UPLOAD_BEGIN,
+  OP_UPLOAD_COMMIT,
+  OP_UPLOAD_PART,
+  OP_WRITE,
+  type Operation,
+} from "./batch.ts";
 import type { ShardThread } from "./pool.ts";
 import type { Upload, WriteDone, WriteResult } from "./vault.ts";
 
@@ -92,7 +99,9 @@ export class LocalUpload implements Upload {
     this.release();
     const accepted = this.send(this.begun ? OP_UPLOAD_COMMIT : OP_WRITE, this.take(), done);
     if (!accepted)
-      setImmediate(() => done({ error: "unavailable", detail: "", created: false, deleted: false, etag: null }));
+      setImmediate(() =>
+        done({ error: "unavailable", detail: "", created: false, deleted: false, etag: null }),
+      );
   }
 
   abort(): void {

@@ -59,7 +59,9 @@ export function loadAddon<Name extends keyof Addons>(name: Name): Addons[Name] {
   const known = loaded[name];
   if (known !== undefined) return known as Addons[Name];
   const addon = (
-    typeof EMBEDDED_ADDONS === "undefined" ? require(sourcePath(name)) : loadEmbedded(name, EMBEDDED_ADDONS[name])
+    typeof EMBEDDED_ADDONS === "undefined"
+      ? require(sourcePath(name))
+      : loadEmbedded(name, EMBEDDED_ADDONS[name])
   ) as Addons[Name];
   loaded[name] = addon;
   return addon;
@@ -71,7 +73,10 @@ function sourcePath(name: keyof Addons): string {
   const modules = path.join(__dirname, "../../node_modules");
   return name === "uws"
     ? path.join(modules, `uWebSockets.js/dist/bin/uws_${platform}_${arch}_${versions.modules}.node`)
-    : path.join(modules, `mmap-io/build/binding/Release/node-v${versions.modules}-${platform}-${arch}/mmap_io.node`);
+    : path.join(
+        modules,
+        `mmap-io/build/binding/Release/node-v${versions.modules}-${platform}-${arch}/mmap_io.node`,
+      );
 }
 
 function candidateFolders(): string[] {

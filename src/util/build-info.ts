@@ -26,6 +26,11 @@ export const buildInfo: BuildInfo =
 /** Null when this Node can run the program; otherwise one line that says what can. */
 export function platformProblem(): string | null {
   const { nodeMajor, platform, arch } = buildInfo;
-  if (Number.parseInt(process.versions.node, 10) === nodeMajor && process.platform === platform && process.arch === arch) return null;
+  if (
+    Number.parseInt(process.versions.node, 10) === nodeMajor &&
+    process.platform === platform &&
+    process.arch === arch
+  )
+    return null;
   return `minivault: this file was built for Node ${nodeMajor} on ${platform}-${arch}, but this is Node ${process.versions.node} on ${process.platform}-${process.arch}; use that Node, or build it here with npm run build`;
 }

@@ -10,7 +10,11 @@ export interface ErrorKind {
 }
 
 export const ERRORS = {
-  bad_key: { status: 400, retryable: false, message: "the key is not valid percent-encoded UTF-8 of 1 to 1024 bytes" },
+  bad_key: {
+    status: 400,
+    retryable: false,
+    message: "the key is not valid percent-encoded UTF-8 of 1 to 1024 bytes",
+  },
   bad_json: { status: 400, retryable: false, message: 'the body is not {"value": <any JSON>}' },
   no_value: { status: 400, retryable: false, message: 'the body has no member "value"' },
   bad_request: { status: 400, retryable: false, message: "the request cannot be understood" },
@@ -18,7 +22,11 @@ export const ERRORS = {
   not_found: { status: 404, retryable: false, message: "no such key" },
   method_not_allowed: { status: 405, retryable: false, message: "this method is not allowed here" },
   exists: { status: 409, retryable: false, message: "the key exists already; PUT replaces it" },
-  length_required: { status: 411, retryable: false, message: "send Content-Length or Transfer-Encoding: chunked" },
+  length_required: {
+    status: 411,
+    retryable: false,
+    message: "send Content-Length or Transfer-Encoding: chunked",
+  },
   precondition_failed: { status: 412, retryable: false, message: "If-Match or If-None-Match does not hold" },
   too_large: { status: 413, retryable: false, message: "the value is larger than -max-value allows" },
   key_too_long: { status: 414, retryable: false, message: "the key is longer than 1024 bytes" },
@@ -28,7 +36,11 @@ export const ERRORS = {
   internal: { status: 500, retryable: true, message: "an unexpected error; the log has the details" },
   overloaded: { status: 503, retryable: true, message: "too much is waiting; try again" },
   unavailable: { status: 503, retryable: true, message: "this node cannot serve the request now" },
-  write_stopped: { status: 503, retryable: false, message: "a failed disk sync stopped writes; check the disk, then restart" },
+  write_stopped: {
+    status: 503,
+    retryable: false,
+    message: "a failed disk sync stopped writes; check the disk, then restart",
+  },
   stopping: { status: 503, retryable: true, message: "the node is stopping" },
   timeout: { status: 504, retryable: true, message: "the answer took too long" },
   disk_full: { status: 507, retryable: true, message: "the disk is full; delete keys or add space" },

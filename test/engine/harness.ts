@@ -39,7 +39,9 @@ export interface Condition {
   ifNoneMatch?: string;
 }
 
-export type Read = { state: "found"; value: Buffer; etag: string; json: boolean } | { state: "absent" | "damaged" };
+export type Read =
+  | { state: "found"; value: Buffer; etag: string; json: boolean }
+  | { state: "absent" | "damaged" };
 
 let operation = 0;
 
@@ -103,7 +105,10 @@ export class Harness {
 
   /** Stages one write; `commit` is the caller's. */
   stage(key: string, value: Uint8Array | string, condition: Condition = {}): Outcome {
-    return this.shard.apply(this.write(key, condition), typeof value === "string" ? Buffer.from(value) : value);
+    return this.shard.apply(
+      this.write(key, condition),
+      typeof value === "string" ? Buffer.from(value) : value,
+    );
   }
 
   /** One write as a batch of its own. */
@@ -161,7 +166,12 @@ export class Harness {
     const json = isJson(map, unit);
     if (typeOf(map, unit) !== TYPE_MANIFEST) {
       const at = valueOffset(map, unit);
-      return { state: "found", value: Buffer.from(map.bytes.slice(at, at + valueBytesOf(map, unit))), etag, json };
+      return {
+        state: "found",
+        value: Buffer.from(map.bytes.slice(at, at + valueBytesOf(map, unit))),
+        etag,
+        json,
+      };
     }
     const parts: Buffer[] = [];
     for (const { sequence, unit: chunkUnit, bytes: chunkBytes, checksum } of readManifest(map, unit).chunks) {

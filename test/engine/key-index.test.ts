@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createIndexMemory, IndexReader, KeyIndex } from "../../src/engine/key-index.ts";
-import { randomSeed, Random } from "../random.ts";
+import { Random, randomSeed } from "../random.ts";
 
 /** Finds by exact location, as if every location were one key. */
 class Exact {
@@ -26,7 +26,8 @@ test("index: 1.3 million random entries are found, replaced and removed, at 16 b
   for (let i = 0; i < count; i++) {
     index.insert(hashA[i], hashB[i], slot(i), unit(i));
     // The fixed part is 3 MiB, which weighs on small stores; from here on the bound holds.
-    if (i >= 800_000 && i % 1000 === 0) assert.ok(index.bytes / i <= 16, `${index.bytes / i} bytes a key at ${i}`);
+    if (i >= 800_000 && i % 1000 === 0)
+      assert.ok(index.bytes / i <= 16, `${index.bytes / i} bytes a key at ${i}`);
   }
   const exact = new Exact();
   const found = (i: number, atSlot = slot(i), atUnit = unit(i)): boolean => {
@@ -39,7 +40,8 @@ test("index: 1.3 million random entries are found, replaced and removed, at 16 b
   for (let i = 1; i < count; i += 3) index.replace(hashA[i], hashB[i], slot(i), unit(i), 65_535, unit(i) + 1);
   for (let i = 0; i < count; i++) {
     if (i % 3 === 0) assert.ok(!found(i));
-    else if (i % 3 === 1) assert.ok(found(i, 65_535, unit(i) + 1) && !index.holds(hashA[i], hashB[i], slot(i), unit(i)));
+    else if (i % 3 === 1)
+      assert.ok(found(i, 65_535, unit(i) + 1) && !index.holds(hashA[i], hashB[i], slot(i), unit(i)));
     else assert.ok(found(i));
   }
   assert.equal(index.entries, count - Math.ceil(count / 3));

@@ -21,14 +21,35 @@ const size = fc.oneof(
 );
 
 const command = fc.oneof(
-  { weight: 10, arbitrary: fc.record({ kind: fc.constant("write" as const), key, size, verb: fc.constantFrom("put" as const, "post" as const), match: fc.constantFrom("", "current", "stale", "*") }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant("delete" as const), key, match: fc.constantFrom("", "current", "stale") }) },
+  {
+    weight: 10,
+    arbitrary: fc.record({
+      kind: fc.constant("write" as const),
+      key,
+      size,
+      verb: fc.constantFrom("put" as const, "post" as const),
+      match: fc.constantFrom("", "current", "stale", "*"),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("delete" as const),
+      key,
+      match: fc.constantFrom("", "current", "stale"),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("abandon" as const), key, size }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("idle" as const), steps: fc.integer({ min: 1, max: 8 }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("idle" as const), steps: fc.integer({ min: 1, max: 8 }) }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom("restart" as const, "crash" as const) }) },
 );
 
-async function run(commands: readonly (typeof command extends fc.Arbitrary<infer T> ? T : never)[]): Promise<void> {
+async function run(
+  commands: readonly (typeof command extends fc.Arbitrary<infer T> ? T : never)[],
+): Promise<void> {
   const directory = temporaryDirectory();
   const model = new Map<string, Entry>();
   let vault = await Harness.open(directory.path);
@@ -47,7 +68,12 @@ async function run(commands: readonly (typeof command extends fc.Arbitrary<infer
     for (const step of commands) {
       if (step.kind === "write" || step.kind === "delete") {
         const entry = model.get(step.key);
-        const ifMatch = step.match === "current" ? (entry?.etag ?? "") : step.match === "stale" ? `"${"0".repeat(32)}"` : step.match;
+        const ifMatch =
+          step.match === "current"
+            ? (entry?.etag ?? "")
+            : step.match === "stale"
+              ? `"${"0".repeat(32)}"`
+              : step.match;
         const holds = ifMatch === "" || (entry !== undefined && (ifMatch === "*" || ifMatch === entry.etag));
         if (step.kind === "delete") {
           const outcome = vault.remove(step.key, { ifMatch });
@@ -58,8 +84,15 @@ async function run(commands: readonly (typeof command extends fc.Arbitrary<infer
         } else {
           const value = Buffer.alloc(step.size, `${++counter} `);
           const condition = { verb: step.verb, ifMatch };
-          const outcome = step.size > 4096 ? vault.upload(step.key, value, condition) : vault.put(step.key, value, condition);
-          const expected = !holds ? "precondition_failed" : step.verb === "post" && entry !== undefined ? "exists" : null;
+          const outcome =
+            step.size > 4096
+              ? vault.upload(step.key, value, condition)
+              : vault.put(step.key, value, condition);
+          const expected = !holds
+            ? "precondition_failed"
+            : step.verb === "post" && entry !== undefined
+              ? "exists"
+              : null;
           assert.equal(outcome.error, expected);
           if (expected !== null) continue;
           assert.equal(outcome.created, entry === undefined);
@@ -95,5 +128,9 @@ async function run(commands: readonly (typeof command extends fc.Arbitrary<infer
 test("model: the engine answers like a Map, over restarts, crashes and compactions", async (t) => {
   const seed = randomSeed(t);
   const numRuns = Number(process.env.RUNS ?? 40);
-  await fc.assert(fc.asyncProperty(fc.array(command, { minLength: 20, maxLength: 150 }), run), { seed, numRuns, endOnFailure: false });
+  await fc.assert(fc.asyncProperty(fc.array(command, { minLength: 20, maxLength: 150 }), run), {
+    seed,
+    numRuns,
+    endOnFailure: false,
+  });
 });

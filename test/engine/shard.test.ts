@@ -10,7 +10,8 @@ beforeEach(() => {
 });
 afterEach(() => directory.remove());
 
-const value = (read: ReturnType<Harness["read"]>): string => (read.state === "found" ? read.value.toString() : read.state);
+const value = (read: ReturnType<Harness["read"]>): string =>
+  read.state === "found" ? read.value.toString() : read.state;
 
 test("shard: put, get, replace, delete", async () => {
   const vault = await Harness.open(directory.path);
@@ -97,7 +98,8 @@ test("shard: large values span slabs, survive restart, and go away whole", async
 test("shard: everything is there again after a crash, deleted keys stay away", async () => {
   let vault = await Harness.open(directory.path);
   const versions = new Map<string, string>();
-  for (let i = 0; i < 3000; i++) versions.set(`k${i % 700}`, vault.etag(vault.put(`k${i % 700}`, `value ${i}`)));
+  for (let i = 0; i < 3000; i++)
+    versions.set(`k${i % 700}`, vault.etag(vault.put(`k${i % 700}`, `value ${i}`)));
   for (let i = 0; i < 700; i += 7) vault.remove(`k${i}`);
   for (let round = 0; round < 3; round++) {
     // No close: as after kill -9, what was written is in the page cache.

@@ -1,0 +1,84 @@
+/**
+ * Parsers of single flag values. Each throws an Error whose message completes "-flag: …".
+ */
+import { VALUE_BYTES_MAX } from "../util/limits.ts";
+
+const UNITS: Record<string, number> = {
+  "": 1,
+  b: 1,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  k: 2 ** 10,
+  m: 2 ** 20,
+  g: 2 ** 30,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+};
+
+/** A whole number within bounds, both included. */
+export function integer(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < least || value > most)
+      throw new Error(`"${text}" is not a whole number from ${least} to ${most}`);
+    return value;
+  };
+}
+
+/** A size such as 1GiB, 512MiB, 100MB or 4096, in bytes. */
+export function size(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text);
+  const unit = match === null ? undefined : UNITS[match[2].toLowerCase()];
+  if (match === null || unit === undefined)
+    throw new Error(`"${text}" is not a size such as 1GiB, 512MiB or 100MB`);
+  const bytes = Math.floor(Number(match[1]) * unit);
+  if (bytes < 1 || bytes > VALUE_BYTES_MAX) throw new Error(`"${text}" is not from 1 byte to 64GiB`);
+  return bytes;
+}
+
+export function oneOf<Choice extends string>(...choices: Choice[]): (text: string) => Choice {
+  return (text) => {
+    if (!(choices as string[]).includes(text))
+      throw new Error(`"${text}" is not ${choices.map((choice) => `"${choice}"`).join(" or ")}`);
+    return text as Choice;
+  };
+}
+
+/** An http or https URL of a node, or host:port; answers it without a trailing slash. */
+export function nodeUrl(text: string): string {
+  let url: URL;
+  try {
+    url = new URL(text.includes("://") ? text : `http://${text}`);
+  } catch {
+    throw new Error(`"${text}" is not a URL such as http://10.0.0.1:3000`);
+  }
+  if (url.protocol !== "http:" && url.protocol !== "https:")
+    throw new Error(`"${text}" is not an http or https URL`);
+  if (url.pathname !== "/" || url.search !== "" || url.hash !== "" || url.username !== "")
+    throw new Error(`"${text}" has more than scheme, host and port`);
+  return url.origin;
+}
+
+export function nodeUrls(text: string): string[] {
+  return [
+    ...new Set(
+      text
+        .split(",")
+        .filter((part) => part.trim() !== "")
+        .map((part) => nodeUrl(part.trim())),
+    ),
+  ];
+}
+
+export function region(text: string): string {
+  if (!/^[a-z0-9][a-z0-9._-]{0,62}$/i.test(text))
+    throw new Error(`"${text}" is not a name of up to 63 letters, digits, ".", "_" or "-"`);
+  return text;
+}
+
+export function nonEmpty(text: string): string {
+  if (text.trim() === "") throw new Error("it is empty");
+  return text;
+}
