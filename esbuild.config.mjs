@@ -67,6 +67,15 @@ function commit() {
   }
 }
 
+/** Takes the place of src/util/embedded.ts. */
+function embeddedModule() {
+  const entries = Object.entries(ADDONS).map(([name, file]) => {
+    const { hash, data } = embed(name, file);
+    return `${name}: { hash: "${hash}", data: () => "${data}" }`;
+  });
+  return `export const EMBEDDED = { ${entries.join(", ")} };`;
+}
+
 const rewritten = new Set();
 const rewrite = {
   name: "rewrite",
@@ -84,6 +93,10 @@ const rewrite = {
         return { contents, loader: "js" };
       });
     }
+    bundle.onLoad({ filter: /src\/util\/embedded\.ts$/ }, () => {
+      rewritten.add("embedded");
+      return { contents: embeddedModule(), loader: "js" };
+    });
     // Not among the package's exports, but part of what it publishes.
     bundle.onResolve({ filter: /^piscina\/dist\/worker\.js$/ }, () => ({
       path: path.join(modules, "piscina/dist/worker.js"),
@@ -104,9 +117,6 @@ const { outputFiles } = await build({
   target: `node${Number.parseInt(versions.node, 10)}`,
   banner: { js: "#!/usr/bin/env node" },
   define: {
-    EMBEDDED_ADDONS: JSON.stringify(
-      Object.fromEntries(Object.entries(ADDONS).map(([name, file]) => [name, embed(name, file)])),
-    ),
     BUILD_INFO: JSON.stringify({
       version,
       commit: commit(),
@@ -118,7 +128,7 @@ const { outputFiles } = await build({
   plugins: [rewrite],
   logLevel: "warning",
 });
-for (const file of Object.keys(REWRITES))
+for (const file of ["embedded", ...Object.keys(REWRITES)])
   if (!rewritten.has(file)) fail(`${file} is no longer part of the bundle; adapt REWRITES`);
 
 // A program that starts meanwhile sees the old file or the new one, never a part.

@@ -1,13 +1,18 @@
 /**
- * The one door to native addons. From source they are loaded out of node_modules. The bundle carries them inside: they are
- * written once to a private folder under a name that contains their hash, and checked against that hash before each load.
+ * The one door to native addons. From source they are loaded out of node_modules. The bundle carries them inside (embedded.ts):
+ * they are written to a private folder, under a name that contains their hash, and checked against it before each load.
+ *
+ *   <data directory>/.addons  →  $XDG_CACHE_HOME/minivault or ~/.cache/minivault  →  <temporary folder>/minivault-<user id>
+ *
+ * The first of these that works is used. What is loaded runs as this user, so a folder only counts when it belongs to this
+ * user and nobody else may write to it.
  */
 import { createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
-import { homedir, tmpdir, userInfo } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import path from "node:path";
-import { threadId } from "node:worker_threads";
 import { brotliDecompressSync } from "node:zlib";
+import { EMBEDDED, type EmbeddedAddon } from "./embedded.ts";
 
 /** What mmap-io's native part offers (its own JavaScript only finds the file). */
 export interface MmapAddon {
@@ -31,22 +36,19 @@ interface Addons {
   mmap: MmapAddon;
 }
 
-interface Embedded {
-  /** sha256 of the file, hexadecimal. */
-  hash: string;
-  /** The file, by brotli, in base64. */
-  data: string;
-}
-
-/** Put in by the build; absent when run from source. */
-declare const EMBEDDED_ADDONS: Record<keyof Addons, Embedded>;
+/** What a process that was killed while it wrote an addon left behind is removed after this time. */
+const LEFTOVER_MS = 10 * 60 * 1000;
+const WRITABLE_BY_OTHERS = 0o022;
 
 const loaded: Partial<Addons> = {};
 let preferred: string | null = null;
 
-/** Names the folder to try first for extracted addons. */
+/**
+ * Names the folder to try first for extracted addons: `.addons` in the data directory. Its parent must exist when
+ * an addon is loaded. Each thread has its own setting.
+ */
 export function setAddonDirectory(folder: string): void {
-  preferred = folder;
+  preferred = path.resolve(folder);
 }
 
 /** The folder set by `setAddonDirectory`, to be passed on to threads. */
@@ -59,72 +61,125 @@ export function loadAddon<Name extends keyof Addons>(name: Name): Addons[Name] {
   const known = loaded[name];
   if (known !== undefined) return known as Addons[Name];
   const addon = (
-    typeof EMBEDDED_ADDONS === "undefined"
-      ? require(sourcePath(name))
-      : loadEmbedded(name, EMBEDDED_ADDONS[name])
+    EMBEDDED === null ? loadInstalled(name) : loadEmbedded(name, EMBEDDED[name])
   ) as Addons[Name];
   loaded[name] = addon;
   return addon;
 }
 
-/** Where the packages keep their binaries. The build reads the same places. */
-function sourcePath(name: keyof Addons): string {
+/** Where the packages keep their binaries. esbuild.config.mjs reads the same places. */
+function loadInstalled(name: keyof Addons): unknown {
   const { platform, arch, versions } = process;
   const modules = path.join(__dirname, "../../node_modules");
-  return name === "uws"
-    ? path.join(modules, `uWebSockets.js/dist/bin/uws_${platform}_${arch}_${versions.modules}.node`)
-    : path.join(
-        modules,
-        `mmap-io/build/binding/Release/node-v${versions.modules}-${platform}-${arch}/mmap_io.node`,
-      );
+  const file =
+    name === "uws"
+      ? `uWebSockets.js/dist/bin/uws_${platform}_${arch}_${versions.modules}.node`
+      : `mmap-io/build/binding/Release/node-v${versions.modules}-${platform}-${arch}/mmap_io.node`;
+  try {
+    return require(path.join(modules, file));
+  } catch (error) {
+    const reason = (error as Error).message.split("\n")[0];
+    throw new Error(
+      `the native addon ${name} is not installed for this Node (${versions.node}): ${reason}; run npm ci`,
+    );
+  }
 }
 
-function candidateFolders(): string[] {
-  const cache = process.env.XDG_CACHE_HOME || path.join(homedir(), ".cache");
-  const folders = [path.join(cache, "minivault"), path.join(tmpdir(), `minivault-${userInfo().uid}`)];
-  return preferred === null ? folders : [preferred, ...folders];
+interface Place {
+  folder: string;
+  /** Whether the folders above it may be made too. The data directory is not ours to make. */
+  parents: boolean;
 }
 
-function loadEmbedded(name: string, embedded: Embedded): unknown {
+function places(): Place[] {
+  const found: Place[] = [];
+  if (preferred !== null) found.push({ folder: preferred, parents: false });
+  const cache = cacheFolder();
+  if (cache !== null) found.push({ folder: path.join(cache, "minivault"), parents: true });
+  found.push({ folder: path.join(tmpdir(), `minivault-${process.getuid?.() ?? "user"}`), parents: false });
+  return found;
+}
+
+/** As the XDG Base Directory Specification has it: a path that is not absolute is ignored. */
+function cacheFolder(): string | null {
+  const given = process.env.XDG_CACHE_HOME;
+  if (given !== undefined && path.isAbsolute(given)) return given;
+  try {
+    const home = homedir();
+    return path.isAbsolute(home) ? path.join(home, ".cache") : null;
+  } catch {
+    return null; // a user id without an entry in the user database, and no HOME
+  }
+}
+
+function loadEmbedded(name: string, embedded: EmbeddedAddon): unknown {
   const tried: string[] = [];
-  for (const folder of candidateFolders()) {
+  for (const { folder, parents } of places()) {
     try {
-      fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const { uid, mode } = fs.lstatSync(folder);
-      if (uid !== userInfo().uid) throw new Error("it belongs to another user");
-      if ((mode & 0o022) !== 0) throw new Error("others may write to it");
+      makePrivate(folder, parents);
       return require(extract(folder, name, embedded));
     } catch (error) {
-      tried.push(`${folder}: ${(error as Error).message.split("\n")[0]}`);
+      tried.push(`${folder} (${reasonOf(error as Error)})`);
     }
   }
   throw new Error(
-    `the native addon ${name} could not be loaded from any folder; make one of them writable and executable: ${tried.join("; ")}`,
+    `the native addon ${name} could not be loaded from any of: ${tried.join(", ")}; make one of these folders writable for this user alone, on a file system that allows execution`,
   );
 }
 
-/** The addon's file in `folder`, with the right content. */
-function extract(folder: string, name: string, embedded: Embedded): string {
-  const file = path.join(folder, `${name}-${embedded.hash.slice(0, 32)}.node`);
-  if (hashOf(file) === embedded.hash) return file;
-  const fresh = `${file}.${process.pid}.${threadId}.${randomBytes(4).toString("hex")}`;
+function reasonOf(error: Error): string {
+  const reason = error.message.split("\n")[0];
+  return reason.includes("failed to map segment") ? `${reason}: the file system is mounted noexec` : reason;
+}
+
+/** Makes the folder, or checks that the one that is there can be trusted. */
+function makePrivate(folder: string, parents: boolean): void {
   try {
-    const fd = fs.openSync(fresh, "wx", 0o700);
+    fs.mkdirSync(folder, { recursive: parents, mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  const { uid, mode } = fs.lstatSync(folder);
+  if ((mode & fs.constants.S_IFMT) !== fs.constants.S_IFDIR) throw new Error("it is not a folder");
+  if (process.getuid === undefined) return;
+  if (uid !== process.getuid()) throw new Error(`it belongs to another user, ${uid}`);
+  if ((mode & WRITABLE_BY_OTHERS) !== 0) throw new Error("other users may write to it");
+}
+
+/** Path of the addon's file in `folder`, with the right content. */
+function extract(folder: string, name: string, embedded: EmbeddedAddon): string {
+  const file = path.join(folder, `${name}-${embedded.hash}.node`);
+  if (hashOf(file) === embedded.hash) return file;
+  removeLeftovers(folder);
+  const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
+  try {
+    const fd = fs.openSync(fresh, "wx", 0o600);
     try {
-      fs.writeFileSync(fd, brotliDecompressSync(Buffer.from(embedded.data, "base64")));
+      fs.writeFileSync(fd, brotliDecompressSync(Buffer.from(embedded.data(), "base64")));
       fs.fsyncSync(fd);
     } finally {
       fs.closeSync(fd);
     }
+    // Nothing is loaded whose hash was not checked on its own file.
+    if (hashOf(fresh) !== embedded.hash) throw new Error(`${fresh} does not hold what was written to it`);
     fs.renameSync(fresh, file);
   } catch (error) {
     fs.rmSync(fresh, { force: true });
     throw error;
   }
-  if (hashOf(file) !== embedded.hash) throw new Error(`${file} does not hold what was written to it`);
   return file;
 }
 
+function removeLeftovers(folder: string): void {
+  for (const entry of fs.readdirSync(folder)) {
+    if (!entry.endsWith(".new")) continue;
+    const file = path.join(folder, entry);
+    const stat = fs.lstatSync(file, { throwIfNoEntry: false });
+    if (stat !== undefined && Date.now() - stat.mtimeMs > LEFTOVER_MS) fs.rmSync(file, { force: true });
+  }
+}
+
+/** sha256 of a file, or null when there is none that can be read. */
 function hashOf(file: string): string | null {
   try {
     return createHash("sha256").update(fs.readFileSync(file)).digest("hex");
