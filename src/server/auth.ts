@@ -22,6 +22,8 @@ export function createKeyCheck(settings: AuthSettings): (req: Req) => boolean {
     const header = req.getHeader("authorization");
     const scheme = SCHEME.exec(header);
     if (scheme === null) return false;
-    return timingSafeEqual(hash("sha256", header.slice(scheme[0].length), "buffer"), expected);
+    // uWS gives header values as Latin-1: one character for each byte that came.
+    const sent = Buffer.from(header.slice(scheme[0].length), "latin1");
+    return timingSafeEqual(hash("sha256", sent, "buffer"), expected);
   };
 }

@@ -17,6 +17,7 @@ const SWALLOW_BYTES_MAX = 64 * 1024;
 export class Linger {
   private readonly res: Res;
   private droppedBytes = 0;
+  private closing = false;
   private open = true;
 
   constructor(res: Res) {
@@ -26,9 +27,12 @@ export class Linger {
   /** Counts a piece of the body; closes the connection when it was the last, or one too many. */
   drop(bytes: number, last: boolean): void {
     this.droppedBytes += bytes;
-    if (!this.open || (!last && this.droppedBytes <= LINGER_BYTES_MAX)) return;
-    this.open = false;
-    this.res.close();
+    if (this.closing || (!last && this.droppedBytes <= LINGER_BYTES_MAX)) return;
+    this.closing = true;
+    // Later: when the whole request came in one piece, the answer is still in uWS' cork buffer now.
+    setImmediate(() => {
+      if (this.open) this.res.close();
+    });
   }
 
   /** The connection is gone. */

@@ -139,6 +139,7 @@ export class FakeVault implements Vault {
     let pendingBytes = 0;
     let takenBytes = 0;
     let open = true;
+    let failed: Failure | null = null;
     const close = () => {
       if (!open) return false;
       open = false;
@@ -158,6 +159,7 @@ export class FakeVault implements Vault {
         if (!this.forgetBodies) pieces.push(Uint8Array.from(bytes));
         const failAt = this.failUploadAt;
         if (failAt !== null && takenBytes >= failAt.bytes) {
+          failed = failAt.failure;
           this.later(() => {
             if (close()) upload.onFail(this.fill(failAt.failure.error, failAt.failure.detail ?? "", null));
           });
@@ -173,8 +175,10 @@ export class FakeVault implements Vault {
       },
       commit: (done) => {
         if (!open) throw new Error("commit on a closed upload");
+        const failure = failed;
+        close();
         this.enqueue(() => {
-          close();
+          if (failure !== null) return done(this.fill(failure.error, failure.detail ?? "", null));
           this.execute(copy, Buffer.concat(pieces), done);
         });
       },

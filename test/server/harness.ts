@@ -90,7 +90,9 @@ function call(
 ): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const headers: Record<string, string | number> = { ...options.headers };
-    if (options.body !== undefined) headers["content-length"] ??= Buffer.byteLength(options.body);
+    if (options.body !== undefined && headers["transfer-encoding"] === undefined) {
+      headers["content-length"] ??= Buffer.byteLength(options.body);
+    }
     const request = http.request({ host: "127.0.0.1", port, method, path, headers, agent }, (response) => {
       const pieces: Buffer[] = [];
       response.on("data", (piece) => pieces.push(piece));
@@ -107,7 +109,6 @@ function call(
       });
     });
     request.on("error", reject);
-    // Node sends "Transfer-Encoding: chunked" for a body of unknown length, and nothing for none: as tests want.
     request.end(options.body);
   });
 }
@@ -120,6 +121,7 @@ export class RawClient {
 
   private constructor(socket: net.Socket) {
     this.socket = socket;
+    socket.setMaxListeners(0);
     socket.on("data", (piece) => {
       this.received = Buffer.concat([this.received, piece]);
     });

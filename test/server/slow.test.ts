@@ -1,0 +1,40 @@
+/** Clients that are slow but alive: uWS alone would close them after ten seconds. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { sleep, until, withFront } from "./harness.ts";
+
+/** Longer than uWS' timer with its granularity. */
+const LONGER_THAN_TIMER_MS = 15_000;
+const TICK_MS = 250;
+
+test("slow clients: a trickling upload, a stalled and a trickling download live; a silent upload is closed", async () => {
+  await withFront({}, async ({ connect, vault }) => {
+    const bytes = 8 * 1024 * 1024;
+    vault.put("big", "", { virtualBytes: bytes });
+    const uploader = await connect();
+    const perTick = 1024;
+    const ticks = LONGER_THAN_TIMER_MS / TICK_MS;
+    uploader.send(`PUT /slow HTTP/1.1\r\nHost: x\r\nContent-Length: ${perTick * ticks}\r\n\r\n`);
+    const silent = await connect();
+    silent.send("PUT /silent HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx");
+    const stalled = await connect();
+    stalled.send("GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
+    await until(() => stalled.received.length > 0, "the download began");
+    stalled.socket.pause();
+    for (let tick = 0; tick < ticks; tick++) {
+      uploader.send(Buffer.alloc(perTick));
+      await sleep(TICK_MS);
+    }
+    await uploader.sees("201 Created");
+    assert.equal(vault.values.get("slow")?.bytes.length, perTick * ticks);
+    assert.equal(silent.closed, true, "a client that sends nothing is not waited for");
+    assert.equal(vault.readersOpen, 1, "the stalled download is still open");
+    stalled.socket.resume();
+    await until(
+      () => stalled.received.length > bytes,
+      "the rest arrives",
+      () => `${stalled.received.length}`,
+    );
+    assert.equal(vault.readersOpen, 0);
+  });
+});
