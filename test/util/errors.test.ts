@@ -1,0 +1,25 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { ERRORS } from "../../src/util/errors.ts";
+
+const readme = readFileSync(path.join(__dirname, "../../README.md"), "utf8");
+
+test("errors: README.md has the very table of the source", () => {
+  const documented = [...readme.matchAll(/^\| `(\w+)` \| (\d{3}) \| (yes|no) \|$/gm)].map(
+    ([, code, status, later]) => [code, Number(status), later],
+  );
+  const actual = Object.entries(ERRORS).map(([code, { status, retryable }]) => [
+    code,
+    status,
+    retryable ? "yes" : "no",
+  ]);
+  assert.deepEqual(documented, actual);
+});
+
+test("README: every runtime dependency has its line", () => {
+  const { dependencies } = JSON.parse(readFileSync(path.join(__dirname, "../../package.json"), "utf8"));
+  for (const name of Object.keys(dependencies))
+    assert.ok(readme.includes(`| \`${name}\``), `${name} is not explained`);
+});
