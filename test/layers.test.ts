@@ -39,7 +39,8 @@ test("layers: each third-party package has one door", () => {
   const doors: Record<string, string[]> = {};
   for (const file of files)
     for (const target of importsOf(file))
-      if (!target.startsWith(".") && !target.startsWith("node:")) (doors[target] ??= []).push(file);
+      if (!target.startsWith(".") && !target.startsWith("node:"))
+        doors[target] = [...(doors[target] ?? []), file];
   for (const [name, users] of Object.entries(doors)) {
     // Types of uWS are also named where the addon is loaded.
     const allowed = name === "uWebSockets.js" ? 2 : 1;

@@ -3,6 +3,7 @@
  * rewrites where Piscina looks for it), main.ts runs that code when it finds itself in a shard thread, and the task handler is
  * main.ts' default export. From source, Piscina starts its worker from node_modules and that loads handler.ts.
  */
+import { createRequire } from "node:module";
 import path from "node:path";
 import { isMainThread, workerData } from "node:worker_threads";
 
@@ -23,7 +24,8 @@ export function threadOptions(): ThreadOptions {
   return {
     filename: path.join(__dirname, "handler.ts"),
     workerData: SHARD_THREAD,
-    execArgv: ["--import", "tsx"],
+    // By its path, so that the current folder does not matter; its CommonJS half starts a third faster than all of it.
+    execArgv: ["--require", createRequire(__filename).resolve("tsx/cjs")],
   };
 }
 
