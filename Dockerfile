@@ -1,14 +1,21 @@
-# One file in a small image. Build: docker build -t minivault .   Run: docker run -p 3000:3000 -v vault:/data minivault
+# minivault in a small image: Node and one file.
+#   docker build -t minivault .
+#   docker run -p 3000:3000 -v minivault:/data minivault
 FROM node:20-bookworm-slim AS build
 RUN apt-get update \
   && apt-get install -y --no-install-recommends python3 make g++ \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --no-audit --no-fund
+# The mmap addon is compiled and not downloaded, with Node's own headers where the base image has them.
+RUN export npm_config_build_from_source=true; \
+  if [ -f /usr/local/include/node/node.h ]; then export npm_config_nodedir=/usr/local; fi; \
+  npm ci --include=dev --loglevel=error
 COPY esbuild.config.mjs tsconfig.json ./
 COPY src ./src
-RUN node esbuild.config.mjs
+# docker build --build-arg COMMIT=$(git rev-parse --short HEAD) puts it into -version.
+ARG COMMIT=unknown
+RUN BUILD_COMMIT=$COMMIT node esbuild.config.mjs
 
 FROM node:20-bookworm-slim
 RUN groupadd --system --gid 10001 minivault \
@@ -19,6 +26,7 @@ USER minivault
 WORKDIR /data
 VOLUME /data
 EXPOSE 3000
+# Another port is set with MINIVAULT_PORT, so that this check finds it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.MINIVAULT_PORT || 3000) + '/health').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "/app/minivault.js"]
