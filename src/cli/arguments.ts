@@ -1,271 +1,281 @@
 /**
- * The command line: flags in Go's and GNU's style, the environment, help. Never ends the process itself.
+ * The command line: flags in Go's and in GNU's style, the environment, help. It reads the -auth-file, and otherwise only
+ * computes: what to print and the exit status are answers, the process is never ended here.
+ *
+ * commander keeps the options and writes the help. The words are put into its form first (`normalise`), because it knows
+ * no `-port 3000`, and because an error has to quote what was typed.
  */
 import { readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { isIP } from "node:net";
 import path from "node:path";
-import { Command, CommanderError, Option } from "commander";
+import { Command, Option } from "commander";
 import { buildInfo } from "../util/build-info.ts";
-import { VALUE_BYTES_DEFAULT } from "../util/limits.ts";
+import { LOG_LEVELS } from "../util/log.ts";
 import type { Config } from "./config.ts";
-import { integer, nodeUrl, nodeUrls, nonEmpty, oneOf, region, size } from "./values.ts";
+import { FLAGS, type Flag, variableOf } from "./flags.ts";
+import { authKey, oneOf } from "./values.ts";
 
 export type Parsed =
   | { kind: "run"; config: Config }
-  /** Text to print, and the exit status: 0 goes to standard output, 2 to standard error. */
-  | { kind: "print"; text: string; status: number };
+  /** Text to print, without a final line feed, and the exit status: 0 belongs on standard output, 2 on standard error. */
+  | { kind: "print"; text: string; status: 0 | 2 };
 
-interface Flag {
-  name: string;
-  value: string;
-  text: string;
-  parse: (text: string) => unknown;
-  preset?: unknown;
-  presetText?: string;
-}
+/** A mistake of the caller; the message is one line. */
+class UsageError extends Error {}
 
-export const THREADS_DEFAULT = Math.max(1, availableParallelism() - 1);
+/** The variable that is not a flag's. */
+const LOG_VARIABLE = "MINIVAULT_LOG";
+const HELP_COLUMNS = 100;
 
-const FLAGS: readonly Flag[] = [
-  {
-    name: "mode",
-    value: "worker|master",
-    text: "what this node is",
-    parse: oneOf("worker", "master"),
-    preset: "worker",
-  },
-  {
-    name: "port",
-    value: "number",
-    text: "port to listen on; 0: any free port, printed",
-    parse: integer(0, 65_535),
-    preset: 3000,
-  },
-  { name: "host", value: "address", text: "address to listen on", parse: nonEmpty, preset: "0.0.0.0" },
-  {
-    name: "public-url",
-    value: "url",
-    text: "how other nodes reach this one",
-    parse: nodeUrl,
-    presetText: "http://localhost:<port>",
-  },
-  { name: "master", value: "urls", text: "master, or several, comma-separated", parse: nodeUrls },
-  { name: "volumes", value: "urls", text: "master: static workers; worker: static peers", parse: nodeUrls },
-  {
-    name: "data",
-    value: "directory",
-    text: "data directory, used by one process at a time",
-    parse: nonEmpty,
-    preset: "./data",
-  },
-  {
-    name: "region",
-    value: "name",
-    text: "failure domain of this worker, such as eu",
-    parse: region,
-    preset: "default",
-  },
-  { name: "replicas", value: "number", text: "copies of each key", parse: integer(1, 9), preset: 3 },
-  {
-    name: "consistency",
-    value: "quorum|one",
-    text: "default for reads; a request overrides it with ?consistency=",
-    parse: oneOf("quorum", "one"),
-    preset: "quorum",
-  },
-  {
-    name: "sync",
-    value: "always|os",
-    text: "always: acknowledge after fdatasync, survives power loss; os: after the write call, survives kill -9",
-    parse: oneOf("always", "os"),
-    preset: "always",
-  },
-  {
-    name: "threads",
-    value: "number",
-    text: "shard threads; a data directory keeps the number it was made with",
-    parse: integer(1, 64),
-    preset: THREADS_DEFAULT,
-    presetText: "cores - 1",
-  },
-  {
-    name: "max-value",
-    value: "size",
-    text: "largest value, such as 512MiB; larger ones get 413",
-    parse: size,
-    preset: VALUE_BYTES_DEFAULT,
-    presetText: "1GiB",
-  },
-  {
-    name: "auth",
-    value: "key",
-    text: "shared key of clients (Authorization: Bearer) and nodes; others can see it in the process list, so prefer MINIVAULT_AUTH or -auth-file",
-    parse: nonEmpty,
-  },
-  { name: "auth-file", value: "file", text: "file with the shared key", parse: nonEmpty },
-  {
-    name: "auth-mode",
-    value: "all|writes",
-    text: "what needs the key; writes: reads are public",
-    parse: oneOf("all", "writes"),
-    presetText: "all",
-  },
-];
+const HEADINGS: Record<Flag["group"], string> = {
+  Listening: "Listening:",
+  Storing: "Storing:",
+  Cluster: "Cluster (read and checked, but this release does not replicate yet):",
+  Access: "Access:",
+};
 
-const EXAMPLES = `
+const ABOUT = "A key-value store over plain HTTP: GET, POST, PUT and DELETE /<key>, with any client.";
+
+const MORE = `
+Other:
+  -version                 print version, commit and Node.js
+  -help                    print this text
+
 Examples:
-  minivault                                    one node on port 3000, data in ./data
-  minivault -port 8080 -data /var/lib/mv       the same elsewhere
-  minivault -host 127.0.0.1 -sync os           local cache: faster writes, safe from kill -9, not from power loss
-  MINIVAULT_AUTH=secret minivault              clients send Authorization: Bearer secret
+  minivault                                  one node on port 3000, data in ./data
+  minivault -port 8080 -data /var/lib/mv     elsewhere
+  minivault -host 127.0.0.1 -sync os         a local cache: faster writes, safe from kill -9, not from power loss
+  MINIVAULT_AUTH="$KEY" minivault            only clients that send Authorization: Bearer $KEY
+
   curl -X PUT localhost:3000/greeting -H 'Content-Type: application/json' -d '{"value": "hello"}'
+  curl localhost:3000/greeting
+  curl -T photo.jpg localhost:3000/photos/1  any file, whatever its size up to -max-value
 
-Every flag can be given as MINIVAULT_<NAME> in the environment, such as MINIVAULT_MAX_VALUE=2GiB; the flag wins.
-MINIVAULT_LOG sets the log level: debug, info (default), warn, error.
-SIGTERM and SIGINT finish what is in flight, sync and exit.
+Flags are written -port 3000, -port=3000, --port 3000 or --port=3000.
 
-Exit status: 0 stopped as asked, 1 a failure while running or starting, 2 a bad flag or the wrong Node.js.`;
+Environment:
+  Each flag can be given as MINIVAULT_<NAME>, such as MINIVAULT_MAX_VALUE=2GiB; the flag wins.
+  ${LOG_VARIABLE} is the log level: ${LOG_LEVELS.join(", ")} (default info). Logs go to standard error.
 
-/** Environment variables of the program that are not flags. */
-const OTHER_VARIABLES = new Set(["MINIVAULT_LOG"]);
+Signals: SIGTERM and SIGINT stop accepting, finish what is in flight, sync and exit with 0.
 
-function variable(name: string): string {
-  return `MINIVAULT_${name.toUpperCase().replaceAll("-", "_")}`;
-}
-
-/** Go writes -flag; commander wants --flag. */
-function normalise(argv: readonly string[]): string[] {
-  return argv.map((word) => (/^-[a-z][a-z-]+(=.*)?$/.test(word) ? `-${word}` : word));
-}
-
-function program(): Command {
-  const command = new Command("minivault")
-    .description("A key-value store over plain HTTP. GET, POST, PUT and DELETE /<key> with curl.")
-    .usage("[flags]")
-    .helpOption("--help", "print this text")
-    .version(versionText(), "--version", "print version, commit and Node.js")
-    .allowExcessArguments(false)
-    .exitOverride()
-    .configureOutput({ writeOut: () => {}, writeErr: () => {}, getOutHelpWidth: () => 110 })
-    .showSuggestionAfterError(true)
-    .addHelpText("after", EXAMPLES);
-  for (const flag of FLAGS) {
-    const option = new Option(`--${flag.name} <${flag.value}>`, flag.text)
-      .env(variable(flag.name))
-      .argParser(flag.parse);
-    if (flag.preset !== undefined || flag.presetText !== undefined)
-      option.default(flag.preset, flag.presetText);
-    command.addOption(option);
-  }
-  return command;
-}
-
-function versionText(): string {
-  return `minivault ${buildInfo.version} (${buildInfo.commit}, Node ${process.versions.node}, ${buildInfo.platform}-${buildInfo.arch})`;
-}
-
-/** The message of a commander or parser error as one line. */
-function oneLine(error: unknown): string {
-  const text = (error as Error).message.replace(/^error: /, "").trim();
-  return text
-    .split("\n")
-    .map((line) => line.trim())
-    .join(" ");
-}
-
-function badFlag(error: unknown): Parsed {
-  return { kind: "print", text: `minivault: ${oneLine(error)}; see minivault -help`, status: 2 };
-}
+Exit status: 0 stopped as asked; 1 a failure at start or while running; 2 a bad flag or variable, or the wrong Node.js.`;
 
 /**
  * Reads flags and environment.
- * @param argv without the program's own name
+ * @param argv the words after the program's name
+ * @param env the environment; only variables that begin with MINIVAULT_ are read
  */
 export function parseArguments(argv: readonly string[], env: NodeJS.ProcessEnv): Parsed {
-  const command = program();
-  // commander reads process.env; tests pass their own.
-  const saved = process.env;
   try {
-    process.env = env;
-    for (const flag of FLAGS) wrapParser(command, flag);
-    command.parse(normalise(argv), { from: "user" });
+    const words = normalise(argv);
+    if (words === "help") return { kind: "print", text: helpText(), status: 0 };
+    if (words === "version") return { kind: "print", text: versionText(), status: 0 };
+    const command = createCommand();
+    command.parse(words, { from: "user" });
+    addEnvironment(command, env);
+    return { kind: "run", config: configure(command, env) };
   } catch (error) {
-    if (!(error instanceof CommanderError)) return badFlag(error);
-    if (error.code === "commander.version") return { kind: "print", text: versionText(), status: 0 };
-    if (error.code === "commander.helpDisplayed")
-      return { kind: "print", text: command.helpInformation() + EXAMPLES, status: 0 };
-    return badFlag(error);
-  } finally {
-    process.env = saved;
-  }
-  try {
-    return { kind: "run", config: configure(command.opts(), env) };
-  } catch (error) {
-    return badFlag(error);
+    if (!(error instanceof UsageError)) throw error;
+    const line = error.message.replace(/\p{Cc}+/gu, " ");
+    return { kind: "print", text: `minivault: ${line}; minivault -help lists the flags`, status: 2 };
   }
 }
 
-/** Names the flag, or the variable that stood for it, in a parser's error. */
-function wrapParser(command: Command, flag: Flag): void {
-  const option = command.options.find((candidate) => candidate.long === `--${flag.name}`);
-  option?.argParser((text: string) => {
-    try {
-      return flag.parse(text);
-    } catch (error) {
-      const from =
-        process.env[variable(flag.name)] === text
-          ? `${variable(flag.name)} or -${flag.name}`
-          : `-${flag.name}`;
-      throw new Error(`${from}: ${(error as Error).message}`);
+/**
+ * Puts every flag into the form --name=value. Where help or the version is asked for anywhere, it answers that instead:
+ * who asks for help has often got something else wrong.
+ */
+function normalise(argv: readonly string[]): string[] | "help" | "version" {
+  if (argv.some((word) => /^--?(h|help)(=|$)/.test(word))) return "help";
+  if (argv.some((word) => /^--?version(=|$)/.test(word))) return "version";
+  const words: string[] = [];
+  for (let index = 0; index < argv.length; index++) {
+    const word = argv[index];
+    const match = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(word);
+    if (match === null) throw new UsageError(unexpected(word));
+    const name = match[1];
+    let value: string | undefined = match[2];
+    if (!isFlag(name)) throw new UsageError(unknown(name));
+    if (value === undefined) {
+      value = argv[++index];
+      // A flag where a value should be is a forgotten value, not a directory of that name.
+      if (value === undefined || isFlag(/^--?([^=]*)/.exec(value)?.[1] ?? "")) {
+        throw new UsageError(`-${name} needs a value`);
+      }
     }
-  });
+    words.push(`--${name}=${value}`);
+  }
+  return words;
 }
 
-function configure(options: Record<string, unknown>, env: NodeJS.ProcessEnv): Config {
-  const warnings: string[] = [];
-  const known = new Set(FLAGS.map((flag) => variable(flag.name)));
-  for (const name of Object.keys(env))
-    if (name.startsWith("MINIVAULT_") && !known.has(name) && !OTHER_VARIABLES.has(name))
-      warnings.push(`the variable ${name} means nothing to minivault`);
-  const auth = readAuth(options);
-  const host = options.host as string;
-  if (auth === null && !/^(127\.|localhost$|::1$|\[::1\]$)/.test(host))
+function isFlag(name: string): boolean {
+  return FLAGS.some((flag) => flag.name === name);
+}
+
+function unexpected(word: string): string {
+  const hint = word.startsWith("-") || word === "" ? "" : `: a data directory is given as -data ${word}`;
+  return `unexpected "${word}"${hint}`;
+}
+
+function unknown(name: string): string {
+  const candidates = [...FLAGS.map((flag) => flag.name), "help", "version"];
+  const distances = candidates.map((candidate) => distance(name.toLowerCase(), candidate));
+  const least = Math.min(...distances);
+  const nearest = candidates[distances.indexOf(least)];
+  const hint = least <= Math.max(1, Math.floor(nearest.length / 2)) ? `, did you mean -${nearest}?` : "";
+  return `unknown flag "-${name}"${hint}`;
+}
+
+/** Number of characters to put in, take out, replace or swap with their neighbour (optimal string alignment). */
+function distance(a: string, b: string): number {
+  const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
+  for (let i = 1; i <= a.length; i++) {
+    rows[i] = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const isSame = a[i - 1] === b[j - 1];
+      rows[i][j] = Math.min(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (isSame ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        rows[i][j] = Math.min(rows[i][j], rows[i - 2][j - 2] + 1);
+      }
+    }
+  }
+  return rows[a.length][b.length];
+}
+
+function createCommand(): Command {
+  const command = new Command("minivault")
+    .description(ABOUT)
+    .usage("[flags]")
+    .helpOption(false)
+    .exitOverride()
+    .configureOutput({ writeOut: () => {}, writeErr: () => {}, getOutHelpWidth: () => HELP_COLUMNS })
+    .configureHelp({
+      optionTerm: (option) => option.flags.replace(/^--/, "-").replace(/[<>]/g, ""),
+      optionDescription: ({ description, defaultValue, defaultValueDescription }) => {
+        const preset = defaultValueDescription ?? defaultValue;
+        return preset === undefined ? description : `${description} (default ${preset})`;
+      },
+    });
+  for (const flag of FLAGS) command.addOption(createOption(flag));
+  return command;
+}
+
+function createOption(flag: Flag): Option {
+  const option = new Option(`--${flag.name} <${flag.value}>`, flag.text)
+    .argParser((text: string) => parseValue(flag, text, `-${flag.name}`))
+    .helpGroup(HEADINGS[flag.group]);
+  if (flag.preset !== undefined || flag.presetText !== undefined)
+    option.default(flag.preset, flag.presetText);
+  return option;
+}
+
+function parseValue(flag: Flag, text: string, from: string): unknown {
+  try {
+    return flag.parse(text);
+  } catch (error) {
+    throw new UsageError(`${from}: ${(error as Error).message}`);
+  }
+}
+
+/** Takes what no flag gives from the environment. */
+function addEnvironment(command: Command, env: NodeJS.ProcessEnv): void {
+  for (const flag of FLAGS) {
+    const variable = variableOf(flag.name);
+    const text = env[variable];
+    if (text === undefined || command.getOptionValueSource(keyOf(flag.name)) === "cli") continue;
+    // An empty variable is an unset one, as compose files produce them; but a key that has got lost must not open the
+    // store to everybody.
+    if (text === "" && flag.group !== "Access") continue;
+    command.setOptionValueWithSource(keyOf(flag.name), parseValue(flag, text, variable), "env");
+  }
+}
+
+/** The name under which commander keeps a flag's value. */
+function keyOf(name: string): string {
+  return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function configure(command: Command, env: NodeJS.ProcessEnv): Config {
+  const options = command.opts();
+  checkLogLevel(env);
+  const warnings = unknownVariables(env).map((name) => `the variable ${name} means nothing to minivault`);
+  const auth = readAuth(command);
+  if (auth === null && !isLoopback(options.host)) {
     warnings.push(
-      `everybody who can reach ${host}:${options.port} can read and write: set MINIVAULT_AUTH, or -host 127.0.0.1`,
+      `no key is set: everybody who can reach ${options.host}:${options.port} can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
     );
+  }
   return {
-    mode: options.mode as Config["mode"],
-    port: options.port as number,
-    host,
-    publicUrl: (options.publicUrl as string | undefined) ?? null,
-    masters: (options.master as string[] | undefined) ?? [],
-    volumes: (options.volumes as string[] | undefined) ?? [],
-    dataDirectory: path.resolve(options.data as string),
-    region: options.region as string,
-    replicas: options.replicas as number,
-    consistency: options.consistency as Config["consistency"],
-    sync: options.sync as Config["sync"],
-    threads: options.threads as number,
-    maxValueBytes: options.maxValue as number,
+    mode: options.mode,
+    port: options.port,
+    host: options.host,
+    publicUrl: options.publicUrl ?? null,
+    masters: options.master ?? [],
+    volumes: options.volumes ?? [],
+    dataDirectory: path.resolve(options.data),
+    region: options.region,
+    replicas: options.replicas,
+    consistency: options.consistency,
+    sync: options.sync,
+    threads: options.threads,
+    maxValueBytes: options.maxValue,
     auth,
     warnings,
   };
 }
 
-function readAuth(options: Record<string, unknown>): Config["auth"] {
-  const mode = options.authMode as "all" | "writes" | undefined;
-  if (options.auth !== undefined && options.authFile !== undefined)
-    throw new Error("-auth and -auth-file: give one of them");
-  let key = options.auth as string | undefined;
-  if (options.authFile !== undefined) {
-    try {
-      key = readFileSync(options.authFile as string, "utf8").trim();
-    } catch (error) {
-      throw new Error(`-auth-file: ${(error as Error).message}`);
-    }
-    if (key === "") throw new Error(`-auth-file: ${options.authFile} is empty`);
+function checkLogLevel(env: NodeJS.ProcessEnv): void {
+  const level = env[LOG_VARIABLE];
+  if (level === undefined || level === "") return;
+  try {
+    oneOf(...LOG_LEVELS)(level);
+  } catch (error) {
+    throw new UsageError(`${LOG_VARIABLE}: ${(error as Error).message}`);
   }
-  if (key === undefined && mode !== undefined)
-    throw new Error("-auth-mode needs -auth, -auth-file or MINIVAULT_AUTH");
-  return key === undefined ? null : { key, mode: mode ?? "all" };
+}
+
+function unknownVariables(env: NodeJS.ProcessEnv): string[] {
+  const known = new Set([...FLAGS.map((flag) => variableOf(flag.name)), LOG_VARIABLE]);
+  return Object.keys(env).filter((name) => name.startsWith("MINIVAULT_") && !known.has(name));
+}
+
+function isLoopback(host: string): boolean {
+  const address = host.replace(/^\[(.*)\]$/, "$1").toLowerCase();
+  if (isIP(address) === 4) return address.startsWith("127.");
+  return address === "localhost" || address === "::1" || address.startsWith("::ffff:127.");
+}
+
+function readAuth(command: Command): Config["auth"] {
+  const { auth, authFile, authMode } = command.opts();
+  // The flag wins over the variable, also over the one of the other way to give a key.
+  const fromFlag = command.getOptionValueSource("auth") === "cli";
+  const fileFromFlag = command.getOptionValueSource("authFile") === "cli";
+  if (auth !== undefined && authFile !== undefined && fromFlag === fileFromFlag) {
+    throw new UsageError("-auth and -auth-file (or their variables): give only one of them");
+  }
+  const useFile = authFile !== undefined && (auth === undefined || fileFromFlag);
+  const key: string | undefined = useFile ? readKey(authFile) : auth;
+  if (key !== undefined) return { key, mode: authMode ?? "all" };
+  if (authMode !== undefined)
+    throw new UsageError("-auth-mode needs a key: MINIVAULT_AUTH, -auth-file or -auth");
+  return null;
+}
+
+function readKey(file: string): string {
+  try {
+    return authKey(readFileSync(file, "utf8").trim());
+  } catch (error) {
+    // What is in the file stays out of the message: a wrong file may hold other secrets.
+    throw new UsageError(`-auth-file: ${file}: ${(error as Error).message}`);
+  }
+}
+
+function helpText(): string {
+  return `${createCommand().helpInformation().trimEnd()}\n${MORE}`;
+}
+
+function versionText(): string {
+  const { version, commit, platform, arch } = buildInfo;
+  return `minivault ${version} (commit ${commit}, Node ${process.versions.node}, ${platform}-${arch})`;
 }

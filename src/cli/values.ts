@@ -38,6 +38,7 @@ export function size(text: string): number {
   return bytes;
 }
 
+/** One of a few words. */
 export function oneOf<Choice extends string>(...choices: Choice[]): (text: string) => Choice {
   return (text) => {
     if (!(choices as string[]).includes(text))
@@ -56,29 +57,40 @@ export function nodeUrl(text: string): string {
   }
   if (url.protocol !== "http:" && url.protocol !== "https:")
     throw new Error(`"${text}" is not an http or https URL`);
-  if (url.pathname !== "/" || url.search !== "" || url.hash !== "" || url.username !== "")
-    throw new Error(`"${text}" has more than scheme, host and port`);
+  const extra = url.search + url.hash + url.username + url.password;
+  if (url.pathname !== "/" || extra !== "") throw new Error(`"${text}" has more than scheme, host and port`);
   return url.origin;
 }
 
+/** URLs of nodes, comma-separated, each once. */
 export function nodeUrls(text: string): string[] {
-  return [
-    ...new Set(
-      text
-        .split(",")
-        .filter((part) => part.trim() !== "")
-        .map((part) => nodeUrl(part.trim())),
-    ),
-  ];
+  const parts = text.split(",").map((part) => part.trim());
+  const urls = new Set(parts.filter((part) => part !== "").map(nodeUrl));
+  if (urls.size === 0) throw new Error("it names no URL");
+  return [...urls];
 }
 
+/** A region's name: it goes into URLs, files and metrics as it is. */
 export function region(text: string): string {
   if (!/^[a-z0-9][a-z0-9._-]{0,62}$/i.test(text))
     throw new Error(`"${text}" is not a name of up to 63 letters, digits, ".", "_" or "-"`);
   return text;
 }
 
+/** Any text that is not blank. */
 export function nonEmpty(text: string): string {
   if (text.trim() === "") throw new Error("it is empty");
+  return text;
+}
+
+/** Longest shared key, in bytes. */
+const AUTH_KEY_BYTES_MAX = 1024;
+
+/** A shared key, as a header can carry it. Its text never appears in an error. */
+export function authKey(text: string): string {
+  if (text === "") throw new Error("the key is empty");
+  if (!/^[\x21-\x7e]+$/.test(text))
+    throw new Error("the key has other characters than visible ASCII without blanks");
+  if (text.length > AUTH_KEY_BYTES_MAX) throw new Error(`the key is longer than ${AUTH_KEY_BYTES_MAX} bytes`);
   return text;
 }

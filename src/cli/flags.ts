@@ -1,0 +1,161 @@
+/**
+ * The table of flags: everything that the parser, the help and the environment know of each. SPEC's and README's tables
+ * list the same.
+ */
+import { availableParallelism } from "node:os";
+import { VALUE_BYTES_DEFAULT } from "../util/limits.ts";
+import { authKey, integer, nodeUrl, nodeUrls, nonEmpty, oneOf, region, size } from "./values.ts";
+
+export const REPLICAS_MAX = 9;
+export const THREADS_MAX = 64;
+/** Leaves one core to the front. */
+export const THREADS_DEFAULT = Math.min(THREADS_MAX, Math.max(1, availableParallelism() - 1));
+
+export interface Flag {
+  /** Without dashes. The table is in the order of the help, group by group. */
+  readonly name: string;
+  readonly group: "Listening" | "Storing" | "Cluster" | "Access";
+  /** What the help shows for the value. */
+  readonly value: string;
+  readonly text: string;
+  /** Throws an Error whose message completes "-name: …". */
+  readonly parse: (text: string) => unknown;
+  /** Value when neither flag nor variable is given; absent: undefined. */
+  readonly preset?: unknown;
+  /** How the help shows the default where that is not the preset itself. */
+  readonly presetText?: string;
+}
+
+export const FLAGS: readonly Flag[] = [
+  {
+    name: "port",
+    group: "Listening",
+    value: "number",
+    text: "port to listen on; 0: any free port, printed at start",
+    parse: integer(0, 65_535),
+    preset: 3000,
+  },
+  {
+    name: "host",
+    group: "Listening",
+    value: "address",
+    text: "address to listen on; 127.0.0.1: this machine only",
+    parse: nonEmpty,
+    preset: "0.0.0.0",
+  },
+  {
+    name: "public-url",
+    group: "Listening",
+    value: "url",
+    text: "how other nodes reach this one",
+    parse: nodeUrl,
+    presetText: "http://localhost:<port>",
+  },
+  {
+    name: "data",
+    group: "Storing",
+    value: "directory",
+    text: "data directory; locked, so two processes never share one",
+    parse: nonEmpty,
+    preset: "./data",
+  },
+  {
+    name: "sync",
+    group: "Storing",
+    value: "always|os",
+    text: "when a write is acknowledged. always: after fdatasync, it survives power loss; os: after the write call, it survives kill -9 but not power loss",
+    parse: oneOf("always", "os"),
+    preset: "always",
+  },
+  {
+    name: "max-value",
+    group: "Storing",
+    value: "size",
+    text: "largest value, such as 512MiB, 100MB or 4096; a larger body gets 413",
+    parse: size,
+    preset: VALUE_BYTES_DEFAULT,
+    presetText: "1GiB",
+  },
+  {
+    name: "threads",
+    group: "Storing",
+    value: "number",
+    text: "shard threads; a data directory keeps the shards that it was made with",
+    parse: integer(1, THREADS_MAX),
+    preset: THREADS_DEFAULT,
+    presetText: "cores - 1",
+  },
+  {
+    name: "mode",
+    group: "Cluster",
+    value: "worker|master",
+    text: "worker: stores keys; master: the registry of a cluster",
+    parse: oneOf("worker", "master"),
+    preset: "worker",
+  },
+  {
+    name: "master",
+    group: "Cluster",
+    value: "urls",
+    text: "master, or several, comma-separated",
+    parse: nodeUrls,
+  },
+  {
+    name: "volumes",
+    group: "Cluster",
+    value: "urls",
+    text: "comma-separated. master: static workers; worker: static peers, no master needed",
+    parse: nodeUrls,
+  },
+  {
+    name: "region",
+    group: "Cluster",
+    value: "name",
+    text: "failure domain of this worker, such as eu",
+    parse: region,
+    preset: "default",
+  },
+  {
+    name: "replicas",
+    group: "Cluster",
+    value: "number",
+    text: "copies of each key",
+    parse: integer(1, REPLICAS_MAX),
+    preset: 3,
+  },
+  {
+    name: "consistency",
+    group: "Cluster",
+    value: "quorum|one",
+    text: "default for reads; a request overrides it with ?consistency=",
+    parse: oneOf("quorum", "one"),
+    preset: "quorum",
+  },
+  {
+    name: "auth",
+    group: "Access",
+    value: "key",
+    text: "shared key for clients (Authorization: Bearer <key>) and between nodes; the process list shows it, so prefer MINIVAULT_AUTH or -auth-file",
+    parse: authKey,
+  },
+  {
+    name: "auth-file",
+    group: "Access",
+    value: "file",
+    text: "file that holds the shared key",
+    parse: nonEmpty,
+  },
+  {
+    name: "auth-mode",
+    group: "Access",
+    value: "all|writes",
+    text: "what needs the key; writes: reads are public",
+    parse: oneOf("all", "writes"),
+    presetText: "all",
+  },
+];
+
+/** The environment variable that stands for a flag. */
+export function variableOf(name: string): string {
+  return `MINIVAULT_${name.toUpperCase().replaceAll("-", "_")}`;
+}

@@ -1,0 +1,428 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import fs from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import path from "node:path";
+import { after, describe, test } from "node:test";
+import { parseArguments } from "../../src/cli/arguments.ts";
+import type { Config } from "../../src/cli/config.ts";
+import { FLAGS, variableOf } from "../../src/cli/flags.ts";
+import { VALUE_BYTES_MAX } from "../../src/util/limits.ts";
+
+const scratch = fs.mkdtempSync(path.join(tmpdir(), "minivault-cli-"));
+after(() => fs.rmSync(scratch, { recursive: true, force: true }));
+
+function config(argv: string[], env: NodeJS.ProcessEnv = {}): Config {
+  const parsed = parseArguments(argv, env);
+  assert.equal(parsed.kind, "run", parsed.kind === "print" ? parsed.text : "");
+  return (parsed as { config: Config }).config;
+}
+
+/** The one line of a refusal, without program name and closing hint. */
+function refusal(argv: string[], env: NodeJS.ProcessEnv = {}): string {
+  const parsed = parseArguments(argv, env);
+  if (parsed.kind !== "print") throw new Error(`accepted: ${argv.join(" ")}`);
+  assert.equal(parsed.status, 2);
+  assert.match(parsed.text, /^minivault: [^\p{Cc}]+; minivault -help lists the flags$/u);
+  return parsed.text.slice("minivault: ".length, -"; minivault -help lists the flags".length);
+}
+
+function file(name: string, text: string): string {
+  const full = path.join(scratch, name);
+  fs.writeFileSync(full, text);
+  return full;
+}
+
+describe("arguments: defaults and forms", () => {
+  test("nothing given", () => {
+    const { warnings, ...rest } = config([]);
+    assert.deepEqual(rest, {
+      mode: "worker",
+      port: 3000,
+      host: "0.0.0.0",
+      publicUrl: null,
+      masters: [],
+      volumes: [],
+      dataDirectory: path.resolve("data"),
+      region: "default",
+      replicas: 3,
+      consistency: "quorum",
+      sync: "always",
+      threads: Math.min(64, Math.max(1, availableParallelism() - 1)),
+      maxValueBytes: 2 ** 30,
+      auth: null,
+    });
+    assert.equal(warnings.length, 1);
+  });
+
+  for (const words of [["-port", "81"], ["-port=81"], ["--port", "81"], ["--port=81"]]) {
+    test(words.join(" "), () => assert.equal(config(words).port, 81));
+  }
+
+  test("all flags at once, in both styles", () => {
+    const key = file("key", "from-file\n");
+    const parsed = config([
+      ..."-mode master -port=0 --host ::1 --public-url=https://kv.example.org:8443/".split(" "),
+      ..."-master 10.0.0.1:3000,http://m2:3000 -volumes=a:1,b:2 --data /tmp/x/../y -region eu-west.1".split(
+        " ",
+      ),
+      ..."-replicas 9 -consistency one -sync=os --threads 64 -max-value 1.5GiB -auth-mode writes".split(" "),
+      "-auth-file",
+      key,
+    ]);
+    assert.deepEqual(parsed, {
+      mode: "master",
+      port: 0,
+      host: "::1",
+      publicUrl: "https://kv.example.org:8443",
+      masters: ["http://10.0.0.1:3000", "http://m2:3000"],
+      volumes: ["http://a:1", "http://b:2"],
+      dataDirectory: "/tmp/y",
+      region: "eu-west.1",
+      replicas: 9,
+      consistency: "one",
+      sync: "os",
+      threads: 64,
+      maxValueBytes: 1.5 * 2 ** 30,
+      auth: { key: "from-file", mode: "writes" },
+      warnings: [],
+    });
+  });
+
+  test("the last of a repeated flag counts, as scripts that put defaults first rely on", () => {
+    assert.equal(config(["-port", "1", "--port=2"]).port, 2);
+  });
+
+  test("a value may hold = and begin with a dash", () => {
+    assert.equal(config(["-auth", "a=b=="]).auth?.key, "a=b==");
+    assert.equal(config(["-auth=-x-"]).auth?.key, "-x-");
+    assert.equal(config(["-auth", "-x"]).auth?.key, "-x");
+  });
+
+  test("arguments and environment are not changed, and process.env is not read", () => {
+    const argv = Object.freeze(["-port", "5"]) as string[];
+    const env = Object.freeze({ MINIVAULT_REGION: "eu" });
+    process.env.MINIVAULT_REPLICAS = "7";
+    try {
+      const parsed = config(argv, env);
+      assert.deepEqual([parsed.port, parsed.region, parsed.replicas], [5, "eu", 3]);
+    } finally {
+      delete process.env.MINIVAULT_REPLICAS;
+    }
+  });
+});
+
+describe("arguments: environment", () => {
+  test("every flag has its variable", () => {
+    const env = {
+      MINIVAULT_MODE: "master",
+      MINIVAULT_PORT: "1",
+      MINIVAULT_HOST: "127.0.0.1",
+      MINIVAULT_PUBLIC_URL: "http://n1:3000",
+      MINIVAULT_MASTER: "m:1",
+      MINIVAULT_VOLUMES: "v:1",
+      MINIVAULT_DATA: "/d",
+      MINIVAULT_REGION: "us",
+      MINIVAULT_REPLICAS: "1",
+      MINIVAULT_CONSISTENCY: "one",
+      MINIVAULT_SYNC: "os",
+      MINIVAULT_THREADS: "2",
+      MINIVAULT_MAX_VALUE: "100MB",
+      MINIVAULT_AUTH: "k",
+      MINIVAULT_AUTH_MODE: "writes",
+      MINIVAULT_LOG: "debug",
+    };
+    assert.deepEqual(config([], env), {
+      mode: "master",
+      port: 1,
+      host: "127.0.0.1",
+      publicUrl: "http://n1:3000",
+      masters: ["http://m:1"],
+      volumes: ["http://v:1"],
+      dataDirectory: "/d",
+      region: "us",
+      replicas: 1,
+      consistency: "one",
+      sync: "os",
+      threads: 2,
+      maxValueBytes: 1e8,
+      auth: { key: "k", mode: "writes" },
+      warnings: [],
+    });
+    const known = new Set([...Object.keys(env), "MINIVAULT_AUTH_FILE"]);
+    for (const flag of FLAGS) assert.ok(known.has(variableOf(flag.name)), `${flag.name} is tested here`);
+  });
+
+  test("the flag wins, also over a bad variable", () => {
+    assert.equal(config(["-port", "1"], { MINIVAULT_PORT: "2" }).port, 1);
+    assert.equal(config(["-port", "1"], { MINIVAULT_PORT: "x" }).port, 1);
+    assert.equal(
+      config(["-port", "3000"], { MINIVAULT_PORT: "2" }).port,
+      3000,
+      "also with the default's value",
+    );
+  });
+
+  test("a bad variable is named", () => {
+    assert.equal(
+      refusal([], { MINIVAULT_MAX_VALUE: "big" }),
+      'MINIVAULT_MAX_VALUE: "big" is not a size such as 1GiB, 512MiB or 100MB',
+    );
+    assert.match(
+      refusal([], { MINIVAULT_LOG: "loud" }),
+      /^MINIVAULT_LOG: "loud" is not "debug" or "info" or/,
+    );
+  });
+
+  test("an empty variable is an unset one, but not where it would open the store", () => {
+    assert.equal(config([], { MINIVAULT_PORT: "", MINIVAULT_MASTER: "", MINIVAULT_LOG: "" }).port, 3000);
+    assert.equal(refusal([], { MINIVAULT_AUTH: "" }), "MINIVAULT_AUTH: the key is empty");
+    assert.equal(refusal([], { MINIVAULT_AUTH_FILE: "" }), "MINIVAULT_AUTH_FILE: it is empty");
+  });
+
+  test("an unknown variable gets a warning", () => {
+    const { warnings } = config(["-host", "127.0.0.1"], {
+      MINIVAULT_PROT: "1",
+      OTHER: "2",
+      minivault_x: "3",
+    });
+    assert.deepEqual(warnings, ["the variable MINIVAULT_PROT means nothing to minivault"]);
+  });
+});
+
+describe("arguments: refusals", () => {
+  const table: [string[], string][] = [
+    [["-prot", "3000"], 'unknown flag "-prot", did you mean -port?'],
+    [["--prot=3000"], 'unknown flag "-prot", did you mean -port?'],
+    [["-maxvalue", "1"], 'unknown flag "-maxvalue", did you mean -max-value?'],
+    [["-max_value", "1"], 'unknown flag "-max_value", did you mean -max-value?'],
+    [["-Port", "1"], 'unknown flag "-Port", did you mean -port?'],
+    [["-dir", "x"], 'unknown flag "-dir"'],
+    [["-regoin", "eu"], 'unknown flag "-regoin", did you mean -region?'],
+    [["-consistancy=one"], 'unknown flag "-consistancy", did you mean -consistency?'],
+    [["--verison"], 'unknown flag "-verison", did you mean -version?'],
+    [["-xyzzy"], 'unknown flag "-xyzzy"'],
+    [["-p", "1"], 'unknown flag "-p"'],
+    [["-__proto__", "1"], 'unknown flag "-__proto__"'],
+    [["-a\nb"], 'unknown flag "-a b"'],
+    [["./data"], 'unexpected "./data": a data directory is given as -data ./data'],
+    [["-port", "1", "2"], 'unexpected "2": a data directory is given as -data 2'],
+    [["-"], 'unexpected "-"'],
+    [["--"], 'unexpected "--"'],
+    [["-=1"], 'unexpected "-=1"'],
+    [["---port", "1"], 'unexpected "---port"'],
+    [[""], 'unexpected ""'],
+    [["-port"], "-port needs a value"],
+    [["-data", "-port", "3000"], "-data needs a value"],
+    [["-data", "--port=3000"], "-data needs a value"],
+    [["-data="], "-data: it is empty"],
+    [["-host", " "], "-host: it is empty"],
+    [["-mode", "servant"], '-mode: "servant" is not "worker" or "master"'],
+    [["-mode", "Worker"], '-mode: "Worker" is not "worker" or "master"'],
+    [["-sync", "never"], '-sync: "never" is not "always" or "os"'],
+    [["-consistency", "all"], '-consistency: "all" is not "quorum" or "one"'],
+    [["-auth", "k", "-auth-mode", "reads"], '-auth-mode: "reads" is not "all" or "writes"'],
+    [["-auth-mode", "writes"], "-auth-mode needs a key: MINIVAULT_AUTH, -auth-file or -auth"],
+    [["-auth", ""], "-auth: the key is empty"],
+    [["-auth", "two words"], "-auth: the key has other characters than visible ASCII without blanks"],
+    [["-auth", "schlüssel"], "-auth: the key has other characters than visible ASCII without blanks"],
+    [["-auth", "k".repeat(1025)], "-auth: the key is longer than 1024 bytes"],
+    [["-auth", "a", "-auth-file", "b"], "-auth and -auth-file (or their variables): give only one of them"],
+    ...["-1", "65536", "", "x", "1.5", "1e3", "0x10", " 1", "+1", "99999999999999999999", "١"].map(
+      (text): [string[], string] => [
+        ["-port", text],
+        `-port: "${text}" is not a whole number from 0 to 65535`,
+      ],
+    ),
+    ...["0", "10", "-3"].map((text): [string[], string] => [
+      ["-replicas", text],
+      `-replicas: "${text}" is not a whole number from 1 to 9`,
+    ]),
+    ...["0", "65"].map((text): [string[], string] => [
+      ["-threads", text],
+      `-threads: "${text}" is not a whole number from 1 to 64`,
+    ]),
+    ...["", "1TiB", "MiB", "1 MiB x", "-1", "1,5GiB", "0x10", "1e9"].map((text): [string[], string] => [
+      ["-max-value", text],
+      `-max-value: "${text}" is not a size such as 1GiB, 512MiB or 100MB`,
+    ]),
+    ...["0", "0.5", "65GiB", "999999999999999999999"].map((text): [string[], string] => [
+      ["-max-value", text],
+      `-max-value: "${text}" is not from 1 byte to 64GiB`,
+    ]),
+    ...["", "http://", "::", "http://a:99999", "a b"].map((text): [string[], string] => [
+      ["-public-url", text],
+      `-public-url: "${text}" is not a URL such as http://10.0.0.1:3000`,
+    ]),
+    [["-public-url", "ftp://a"], '-public-url: "ftp://a" is not an http or https URL'],
+    ...["http://a/b", "http://a?x", "http://a#x", "http://u@a", "http://:p@a", "a:1/x"].map(
+      (text): [string[], string] => [
+        ["-public-url", text],
+        `-public-url: "${text}" has more than scheme, host and port`,
+      ],
+    ),
+    [["-master", "a:1,,http://b/x"], '-master: "http://b/x" has more than scheme, host and port'],
+    [["-master", ","], "-master: it names no URL"],
+    ...["", "a b", "-eu", "é", "a/b", "x".repeat(64)].map((text): [string[], string] => [
+      ["-region", text],
+      `-region: "${text}" is not a name of up to 63 letters, digits, ".", "_" or "-"`,
+    ]),
+  ];
+  for (const [argv, message] of table) {
+    test(JSON.stringify(argv).slice(0, 80), () => assert.equal(refusal(argv), message));
+  }
+});
+
+describe("arguments: values", () => {
+  test("sizes", () => {
+    const sizes: [string, number][] = [
+      ["123", 123],
+      ["1", 1],
+      ["1B", 1],
+      ["1KiB", 1024],
+      ["2k", 2048],
+      ["100MB", 1e8],
+      ["512MiB", 2 ** 29],
+      ["512 mib", 2 ** 29],
+      ["0.5GiB", 2 ** 29],
+      ["64GiB", VALUE_BYTES_MAX],
+    ];
+    for (const [text, bytes] of sizes) assert.equal(config(["-max-value", text]).maxValueBytes, bytes, text);
+  });
+
+  test("URLs: a scheme is added, what is given twice counts once", () => {
+    assert.deepEqual(config(["-volumes", " a:1 , http://a:1,https://b ,[::1]:3000"]).volumes, [
+      "http://a:1",
+      "https://b",
+      "http://[::1]:3000",
+    ]);
+  });
+
+  test("the key's file: white space around is not part of the key", () => {
+    assert.deepEqual(config(["-auth-file", file("k1", "  s3cret\r\n")]).auth, { key: "s3cret", mode: "all" });
+  });
+
+  test("the key's file: what cannot be used, without a word of what is in it", () => {
+    const empty = file("k2", " \n");
+    assert.equal(refusal(["-auth-file", empty]), `-auth-file: ${empty}: the key is empty`);
+    const lines = file("k3", "one\nsecret two\n");
+    assert.ok(!refusal(["-auth-file", lines]).includes("secret"));
+    assert.match(refusal(["-auth-file", path.join(scratch, "none")]), /^-auth-file: .*none: ENOENT/);
+    assert.match(refusal(["-auth-file", scratch]), /EISDIR/);
+  });
+
+  test("a key by flag wins over one by variable, whichever kind", () => {
+    const key = file("k4", "file-key");
+    assert.equal(config(["-auth-file", key], { MINIVAULT_AUTH: "env-key" }).auth?.key, "file-key");
+    assert.equal(config(["-auth", "flag-key"], { MINIVAULT_AUTH_FILE: key }).auth?.key, "flag-key");
+    assert.match(refusal([], { MINIVAULT_AUTH: "a", MINIVAULT_AUTH_FILE: key }), /give only one/);
+  });
+});
+
+describe("arguments: warnings", () => {
+  test("no key on an address that others can reach", () => {
+    for (const host of ["0.0.0.0", "::", "10.0.0.1", "127.example.org", "localhost.example.org"]) {
+      const { warnings } = config(["-host", host, "-port", "81"]);
+      assert.deepEqual(warnings, [
+        `no key is set: everybody who can reach ${host}:81 can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
+      ]);
+    }
+  });
+
+  test("none on loopback, none with a key", () => {
+    for (const host of [
+      "127.0.0.1",
+      "127.8.9.1",
+      "localhost",
+      "LOCALHOST",
+      "::1",
+      "[::1]",
+      "::ffff:127.0.0.1",
+    ]) {
+      assert.deepEqual(config(["-host", host]).warnings, []);
+    }
+    assert.deepEqual(config(["-auth", "k"]).warnings, []);
+  });
+});
+
+describe("arguments: help and version", () => {
+  test("help in every form, also beside a mistake", () => {
+    for (const argv of [
+      ["-help"],
+      ["--help"],
+      ["-h"],
+      ["--help=true"],
+      ["-prot", "1", "-help"],
+      ["-port", "-help"],
+    ]) {
+      const parsed = parseArguments(argv, {});
+      assert.ok(
+        parsed.kind === "print" && parsed.status === 0 && parsed.text.startsWith("Usage: minivault [flags]"),
+      );
+    }
+  });
+
+  test("help names every flag with its default, the environment and the exit status, in lines that fit", () => {
+    const parsed = parseArguments(["-help"], {});
+    const text = parsed.kind === "print" ? parsed.text : "";
+    for (const { name, value, preset, presetText } of FLAGS) {
+      assert.ok(text.includes(`\n  -${name} ${value}`), name);
+      if ((presetText ?? preset) !== undefined)
+        assert.ok(text.replace(/\s+/g, " ").includes(`(default ${presetText ?? preset})`));
+    }
+    for (const heading of [
+      "Listening:",
+      "Storing:",
+      "Cluster",
+      "Access:",
+      "Examples:",
+      "Environment:",
+      "Exit status:",
+    ]) {
+      assert.ok(text.includes(`\n${heading}`), heading);
+    }
+    for (const line of text.split("\n")) assert.ok(line.length <= 120, line);
+    for (const hidden of ["verify", "inspect", "fronts", "tls"]) assert.ok(!text.includes(hidden), hidden);
+    assert.ok(!/ +\n/.test(text), "no trailing blanks");
+  });
+
+  test("every flag of SPEC is there and no other", () => {
+    const names =
+      "mode port host public-url master volumes data region replicas consistency sync threads max-value auth auth-file auth-mode";
+    assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
+  });
+
+  test("version", () => {
+    for (const argv of [["-version"], ["--version"], ["-version", "-port", "x"]]) {
+      const parsed = parseArguments(argv, {});
+      assert.equal(parsed.kind === "print" && parsed.status, 0);
+      const expected = new RegExp(
+        `^minivault \\S+ \\(commit \\S+, Node ${process.versions.node}, ${process.platform}-`,
+      );
+      assert.match(parsed.kind === "print" ? parsed.text : "", expected);
+    }
+  });
+});
+
+describe("arguments: the program", () => {
+  const run = (argv: string[], env: NodeJS.ProcessEnv = {}) =>
+    spawnSync(process.execPath, ["--import", "tsx", path.resolve(__dirname, "../../src/main.ts"), ...argv], {
+      encoding: "utf8",
+      env: { PATH: process.env.PATH, ...env },
+      cwd: path.resolve(__dirname, "../.."),
+    });
+
+  test("a mistake is one line on standard error and status 2", () => {
+    const { status, stdout, stderr } = run(["-prot", "1"]);
+    assert.deepEqual(
+      [status, stdout, stderr],
+      [2, "", 'minivault: unknown flag "-prot", did you mean -port?; minivault -help lists the flags\n'],
+    );
+  });
+
+  test("help is on standard output with status 0", () => {
+    const { status, stdout, stderr } = run(["-help"]);
+    assert.deepEqual([status, stderr], [0, ""]);
+    assert.match(stdout, /^Usage: minivault/);
+  });
+});
