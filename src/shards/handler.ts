@@ -4,7 +4,7 @@
 import { nodeIo } from "../engine/io.ts";
 import { failed, type Outcome, Shard, type ShardWrite } from "../engine/shard.ts";
 import { UploadWriter } from "../engine/uploads.ts";
-import { setAddonDirectory } from "../util/addon.ts";
+import { loadAddon, setAddonDirectory } from "../util/addon.ts";
 import { loadHash } from "../util/hash.ts";
 import {
   emptyOperation,
@@ -49,6 +49,8 @@ export default async function handle(task: Task): Promise<TaskAnswer> {
 
 async function open(task: OpenTask): Promise<void> {
   if (task.addonDirectory !== null) setAddonDirectory(task.addonDirectory);
+  // Where it cannot be loaded, the start fails with the reason, and not the first write.
+  loadAddon("mmap");
   await loadHash();
   halves = [new Half(task.arena, 0), new Half(task.arena, 1)];
   const progress = new Float64Array(task.progress);
