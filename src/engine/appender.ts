@@ -22,7 +22,7 @@ import {
 } from "../format/record.ts";
 import { encodeHeader, encodeTail, tableWord, tailBytes } from "../format/slab.ts";
 import type { FileIo } from "./io.ts";
-import { slabName, slotOfSequence } from "./slab-maps.ts";
+import { slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
 import type { StoreIdentity } from "./store-file.ts";
 
 /** Size of the staging buffer: the largest batch, or the largest record. */
@@ -117,20 +117,25 @@ export class Appender {
   /** Makes slab `sequence` and appends there from now on. What is staged must have been flushed and synced. */
   startSlab(sequence: number): void {
     const file = path.join(this.directory, slabName(sequence));
+    const fresh = `${file}${UNFINISHED}`;
     const { slabBytes, id } = this.store;
-    const fd = this.io.open(file, "wx+");
+    const fd = this.io.open(fresh, "wx+");
     try {
       this.io.ftruncate(fd, slabBytes);
       const header = encodeHeader({ shard: this.shard, sequence, slabBytes, storeId: id });
       this.io.pwrite(fd, header, 0, header.length, 0);
       this.io.fsync(fd);
+      // Under its own name a slab has always had its full size and its header: one that has not was damaged later.
+      this.io.rename(fresh, file);
       this.io.syncDirectory(this.directory);
     } catch (error) {
       this.io.close(fd);
-      try {
-        this.io.unlink(file);
-      } catch {
-        // Recovery removes it: a slab without a header holds nothing.
+      for (const leftover of [fresh, file]) {
+        try {
+          this.io.unlink(leftover);
+        } catch {
+          // Not there, or recovery finds it: unfinished, or a slab without records.
+        }
       }
       throw error;
     }

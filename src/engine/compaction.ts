@@ -69,6 +69,8 @@ export class Compactor {
    * @returns whether there is more to do now
    */
   step(bytesMax: number): boolean {
+    // A copy would look newer than records that damage took, so what is in doubt stays where it is.
+    if (this.shard.figures[FIGURE.doubtSequence] !== 0) return false;
     if (this.victim === null) this.victim = this.choose();
     const { victim, shard } = this;
     if (victim === null) return false;

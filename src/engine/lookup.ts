@@ -27,7 +27,8 @@ export class ShardLookup implements Matcher {
   private keyBytes = 0;
   private damage = false;
   private vanished = false;
-  /** Where the last `find` that answered "found" found the record. */
+  /** Whether the last `find` found a record of the key, also one that it then called "damaged"; if so, where. */
+  located = false;
   map!: SlabMap;
   unit = 0;
 
@@ -61,11 +62,18 @@ export class ShardLookup implements Matcher {
     this.keyBytes = keyBytes;
     for (;;) {
       this.damage = this.vanished = false;
-      if (this.index.find(hashA, hashB, this)) return "found";
+      const doubt = this.figures[FIGURE.doubtSequence];
+      if (this.index.find(hashA, hashB, this))
+        return doubt !== 0 && this.isDoubtful(doubt) ? "damaged" : "found";
       if (this.vanished) continue; // a slab went away under the search: its records have moved
-      if (this.damage) return "damaged";
-      return this.figures[FIGURE.doubt] === 0 ? "absent" : "damaged";
+      return this.damage || doubt !== 0 ? "damaged" : "absent";
     }
+  }
+
+  /** Whether the record found may have been replaced by one that damage took. */
+  private isDoubtful(doubt: number): boolean {
+    const { sequence } = this.map;
+    return sequence < doubt || (sequence === doubt && this.unit < this.figures[FIGURE.doubtUnit]);
   }
 
   matches(slot: number, unit: number): boolean {

@@ -41,7 +41,7 @@ import { hash32 } from "../util/hash.ts";
 import type { OpenSlab } from "./appender.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
-import { type SlabMap, slabName } from "./slab-maps.ts";
+import { type SlabMap, slabName, UNFINISHED } from "./slab-maps.ts";
 
 /** Called now and then with what is done and what there is to do, in bytes of slab files. */
 export type Progress = (doneBytes: number, totalBytes: number) => void;
@@ -53,8 +53,8 @@ export interface SlabScan {
   endUnit: number;
   /** Checksum of the last record. */
   previous: number;
-  /** Units at which synced data is damaged. */
-  damage: number[];
+  /** Units from and up to which synced data is damaged. */
+  damage: [from: number, to: number][];
   clockHigh: number;
   clockLow: number;
 }
@@ -103,7 +103,7 @@ export function scanSlab(
     }
     const later = nextDurableRecord(map, unit, endUnit, place);
     if (later < 0) return scan;
-    scan.damage.push(unit);
+    scan.damage.push([unit, later]);
     take(later);
   }
 }
@@ -137,18 +137,16 @@ export function recoverShard(
   observeClock: (high: number, low: number) => void,
 ): OpenSlab | null {
   const { store, io } = shard.setup;
+  for (const name of fs.readdirSync(directory))
+    if (name.endsWith(UNFINISHED)) io.unlink(path.join(directory, name));
   const sequences = listSlabs(directory);
   let open: OpenSlab | null = null;
   let done = 0;
   for (const sequence of sequences) {
     const file = path.join(directory, slabName(sequence));
     const last = sequence === sequences[sequences.length - 1];
-    if (fs.statSync(file).size < store.slabBytes) {
-      const fd = io.open(file, "r+");
-      // A crash while the slab was made, or a file that somebody cut: zeros instead of the end keep every read inside the file.
-      io.ftruncate(fd, store.slabBytes);
-      io.close(fd);
-    }
+    const endOfSlab = store.slabBytes / UNIT_BYTES;
+    const cut = fs.statSync(file).size < store.slabBytes;
     shard.slabs.add(sequence);
     const map = shard.lookup.maps.bySequence(sequence);
     if (map === null) throw new Error(`${file} cannot be mapped`);
@@ -166,25 +164,26 @@ export function recoverShard(
       loadTable(shard, map, words, footer.endUnit);
       observeClock(footer.clockHigh, footer.clockLow);
       account(shard, sequence, footer, true);
-      if (problem !== null) damaged(shard, sequence, `its header is damaged (${problem.text})`, false);
+      if (problem !== null) damaged(shard, sequence, `its header is damaged (${problem.text})`);
     } else {
       const scan = scanSlab(
         map,
         (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit),
         store.hashSeed,
       );
-      if (problem !== null && scan.table.length === 0 && isEmpty(map.words)) {
-        shard.lookup.maps.release();
-        shard.slabs.drop(sequence); // made, but the crash came before its header
-        continue;
-      }
-      for (const unit of scan.damage)
-        damaged(shard, sequence, `no valid record at unit ${unit}, where there was one`, true);
+      for (const [from, to] of scan.damage)
+        damaged(shard, sequence, `no valid record at unit ${from}, where there was one`, to);
       if (problem !== null)
-        damaged(shard, sequence, `its header is damaged (${problem.text})`, scan.table.length === 0);
+        damaged(
+          shard,
+          sequence,
+          `its header is damaged (${problem.text})`,
+          scan.table.length === 0 ? endOfSlab : 0,
+        );
+      if (cut) damaged(shard, sequence, "the file is shorter than it was made", endOfSlab);
       loadTable(shard, map, Int32Array.from(scan.table), scan.endUnit);
       observeClock(scan.clockHigh, scan.clockLow);
-      const intact = scan.damage.length === 0 && problem === null;
+      const intact = scan.damage.length === 0 && problem === null && !cut;
       if (intact) makeDurable(shard, file, last ? null : { sequence, scan });
       account(shard, sequence, scan, intact && !last);
       if (last && intact) open = { sequence, ...scan };
@@ -203,11 +202,6 @@ function listSlabs(directory: string): number[] {
     .sort((a, b) => a - b);
 }
 
-function isEmpty(words: Int32Array): boolean {
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
-  return true;
-}
-
 function account(shard: Shard, sequence: number, end: SlabFooter | SlabScan, sealed: boolean): void {
   const slab = shard.slabs.bySequence(sequence);
   if (slab === undefined) return;
@@ -215,10 +209,17 @@ function account(shard: Shard, sequence: number, end: SlabFooter | SlabScan, sea
   slab.sealed = sealed;
 }
 
-/** Marks a slab; with `unknownKeys`, "absent" can no longer be said in this shard. */
-function damaged(shard: Shard, sequence: number, why: string, unknownKeys: boolean): void {
+/**
+ * Marks a slab as damaged.
+ * @param doubtUnit where damage hit records of unknown keys: the unit up to which; else 0
+ */
+function damaged(shard: Shard, sequence: number, why: string, doubtUnit = 0): void {
   shard.figures[FIGURE.damaged]++;
-  if (unknownKeys) shard.figures[FIGURE.doubt] = 1;
+  if (doubtUnit > 0) {
+    // Slabs are read in order, so this place lies after every earlier one.
+    shard.figures[FIGURE.doubtSequence] = sequence;
+    shard.figures[FIGURE.doubtUnit] = doubtUnit;
+  }
   const slab = shard.slabs.bySequence(sequence);
   if (slab !== undefined) slab.damaged = true;
   shard.setup.warn(`slab ${sequence} of shard ${shard.setup.shard} is damaged: ${why}; run minivault verify`);

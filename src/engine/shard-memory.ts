@@ -26,9 +26,13 @@ export const FIGURE = {
   compactedBytes: 6,
   writesStopped: 7,
   diskFull: 8,
-  /** 1: damage hit records whose keys nobody knows, so "absent" cannot be said. */
-  doubt: 9,
+  /**
+   * Sequence and unit before which damage hit records whose keys nobody knows; 0: none. "Absent" cannot be said then, and a record
+   * from before that place may have been replaced by a lost one.
+   */
+  doubtSequence: 9,
   indexBytes: 10,
+  doubtUnit: 11,
 } as const;
 const FIGURES = 16;
 

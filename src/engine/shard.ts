@@ -328,10 +328,13 @@ export class Shard {
       // Two keys that share 53 bits of hash in one batch: make the first one visible, then look again.
       this.commit();
     }
-    const state = this.lookup.find(write.key, write.key.length, write.hashA, write.hashB);
-    if (state !== "found") return { state, slot: -1, unit: 0 };
-    const { map, unit } = this.lookup;
-    return { state: typeOf(map, unit) === TYPE_TOMBSTONE ? "tombstone" : "value", slot: map.slot, unit };
+    const { lookup } = this;
+    const state = lookup.find(write.key, write.key.length, write.hashA, write.hashB);
+    if (!lookup.located) return { state: state === "absent" ? "absent" : "damaged", slot: -1, unit: 0 };
+    const { map, unit } = lookup;
+    const at = { slot: map.slot, unit };
+    if (state === "damaged" || !lookup.check(map, unit)) return { state: "damaged", ...at };
+    return { state: typeOf(map, unit) === TYPE_TOMBSTONE ? "tombstone" : "value", ...at };
   }
 
   private headOf(current: Current): RecordHead {

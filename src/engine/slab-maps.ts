@@ -30,12 +30,22 @@ export function slabName(sequence: number): string {
   return `${String(sequence).padStart(10, "0")}.slab`;
 }
 
-/** Maps a whole slab file for reading. The file must be at least `slabBytes` long. The map lives as long as the result. */
+/** Added to the name of a slab that is being made. */
+export const UNFINISHED = ".new";
+
+/**
+ * Maps a whole slab file for reading. The map lives as long as the result. A file that somebody cut is read into memory instead, with
+ * zeros for what is missing: touching a map beyond the end of its file would end the process.
+ */
 export function mapSlab(file: string, slabBytes: number): RecordSource {
   const mmap = loadAddon("mmap");
   const fd = fs.openSync(file, "r");
   try {
-    if (fs.fstatSync(fd).size < slabBytes) throw new Error(`${file} is shorter than ${slabBytes} bytes`);
+    if (fs.fstatSync(fd).size < slabBytes) {
+      const bytes = new Uint8Array(slabBytes);
+      bytes.set(fs.readFileSync(fd).subarray(0, slabBytes));
+      return { bytes, words: new Int32Array(bytes.buffer) };
+    }
     const map = mmap.map(slabBytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
     return {
       bytes: new Uint8Array(map.buffer, map.byteOffset, slabBytes),

@@ -1,0 +1,107 @@
+/**
+ * Flipped bytes and cut files: never a wrong value, never "absent" for a key that is there, never a crash. The short form takes
+ * every STRIDE-th byte, from a start that differs by run; STRIDE=1 takes all.
+ */
+import assert from "node:assert/strict";
+import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { CONTENT } from "../golden/store.ts";
+import { Random, randomSeed } from "../random.ts";
+import { Harness, temporaryDirectory } from "./harness.ts";
+
+const GOLDEN = path.join(__dirname, "../golden/v1");
+const STRIDE = Number(process.env.STRIDE ?? 61);
+
+interface Tally {
+  refused: number;
+  damaged: number;
+  intact: number;
+}
+
+/** Opens a damaged copy and checks every key. */
+async function examine(directory: string, what: string, tally: Tally): Promise<void> {
+  let vault: Harness;
+  try {
+    vault = await Harness.open(directory);
+  } catch (error) {
+    assert.match(
+      (error as Error).message,
+      /damaged|format version|byte order|belongs|unit size|slab size|place|STORE|not a minivault/,
+      what,
+    );
+    tally.refused++;
+    return;
+  }
+  let damaged = false;
+  for (const [key, value] of Object.entries(CONTENT)) {
+    const read = vault.read(key);
+    if (read.state === "damaged") {
+      damaged = true;
+      assert.equal(vault.put(key, "x", { verb: "post" }).error, "corrupt", `${what}: POST of ${key}`);
+      assert.equal(vault.put(key, "healed").error, null, what);
+      const healed = vault.read(key);
+      assert.ok(
+        healed.state === "found" && healed.value.toString() === "healed",
+        `${what}: ${key} after PUT`,
+      );
+    } else if (value === null) assert.equal(read.state, "absent", `${what}: the deleted key came back`);
+    else {
+      assert.ok(read.state === "found", `${what}: ${key} is ${read.state}`);
+      assert.ok(read.value.equals(value), `${what}: ${key} has a wrong value`);
+    }
+  }
+  if (vault.reader.find(Buffer.from("never"), 5, ...hashes(vault)) === "damaged") damaged = true;
+  await vault.settle();
+  await vault.shard.close();
+  if (damaged) tally.damaged++;
+  else tally.intact++;
+}
+
+function hashes(vault: Harness): [number, number] {
+  const { hashA, hashB } = vault.hashes("never");
+  return [hashA, hashB];
+}
+
+const files = ["STORE", ...readdirSync(path.join(GOLDEN, "shard-000")).map((name) => `shard-000/${name}`)];
+
+test("damage: a flipped byte anywhere is noticed or harmless", async (t) => {
+  const random = new Random(randomSeed(t));
+  const tally: Tally = { refused: 0, damaged: 0, intact: 0 };
+  for (const file of files) {
+    const content = readFileSync(path.join(GOLDEN, file));
+    for (let at = random.below(STRIDE); at < content.length; at += STRIDE) {
+      const directory = temporaryDirectory();
+      try {
+        cpSync(GOLDEN, directory.path, { recursive: true });
+        const flipped = Buffer.from(content);
+        flipped[at] ^= 1 << random.below(8);
+        writeFileSync(path.join(directory.path, file), flipped);
+        await examine(directory.path, `${file} byte ${at}`, tally);
+      } finally {
+        directory.remove();
+      }
+    }
+  }
+  t.diagnostic(JSON.stringify(tally));
+  assert.ok(tally.damaged > 0 && tally.intact > 0);
+});
+
+test("damage: a file cut at any length is noticed or harmless", async (t) => {
+  const random = new Random(randomSeed(t));
+  const tally: Tally = { refused: 0, damaged: 0, intact: 0 };
+  for (const file of files) {
+    const bytes = readFileSync(path.join(GOLDEN, file)).length;
+    for (let length = random.below(STRIDE); length < bytes; length += STRIDE) {
+      const directory = temporaryDirectory();
+      try {
+        cpSync(GOLDEN, directory.path, { recursive: true });
+        truncateSync(path.join(directory.path, file), length);
+        await examine(directory.path, `${file} cut to ${length}`, tally);
+      } finally {
+        directory.remove();
+      }
+    }
+  }
+  t.diagnostic(JSON.stringify(tally));
+});
