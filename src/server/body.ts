@@ -92,6 +92,11 @@ export class WriteRequest implements Paced {
   }
 
   private take(bytes: Uint8Array, last: boolean): void {
+    if (bytes.length === 0 && !last) {
+      // Headers that came alone. From now on the client's pace counts.
+      this.keepAlive();
+      return;
+    }
     this.receivedBytes += bytes.length;
     if (this.receivedBytes > this.context.maxValueBytes) {
       this.fail("too_large", "", last);
@@ -99,8 +104,7 @@ export class WriteRequest implements Paced {
       this.submit(bytes);
     } else if (this.upload === null && this.fitsOneRecord()) {
       if (!this.gather(bytes)) this.fail("overloaded", "too many bodies are being received; try again", last);
-      else if (last)
-        this.submit(this.gathered === null ? EMPTY : this.gathered.subarray(0, this.receivedBytes));
+      else if (last) this.submit((this.gathered as Uint8Array).subarray(0, this.receivedBytes));
     } else if (this.upload !== null || this.openUpload(last)) {
       this.stream(bytes, last);
     }
@@ -139,8 +143,6 @@ export class WriteRequest implements Paced {
   /** Copies a piece into the private buffer. False: there is no room for more bodies. */
   private gather(bytes: Uint8Array): boolean {
     this.keepAlive();
-    // uWS reports headers that came alone as an empty piece.
-    if (bytes.length === 0) return true;
     const before = this.receivedBytes - bytes.length;
     const capacity = this.gathered === null ? 0 : this.gathered.length;
     if (this.receivedBytes > capacity) {
