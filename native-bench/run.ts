@@ -1,0 +1,273 @@
+/**
+ * `npm run bench`: minivault as one process, over HTTP, beside the ceiling (ceiling.ts), the disk and, where it is installed, Redis.
+ *
+ * Every row is measured in rounds, the contenders in turns within a round and in the other order in the next, because on a shared
+ * machine only ratios within a round mean something. An answer that is not 2xx makes the whole run fail.
+ */
+import { type Contender, fileSystemOf, fill, startCeiling, startMinivault } from "./contenders.ts";
+import { type DiskFigure, measureDisk } from "./disk.ts";
+import {
+  type Generator,
+  type Job,
+  type LoadResult,
+  MIXED_PUT_ONE_IN,
+  runAutocannon,
+  runWrk,
+} from "./load.ts";
+import { describeMachine, isInstalled } from "./machine.ts";
+import { type BenchOptions, generatorsOf, HELP, parseOptions, type Row } from "./options.ts";
+import { ensureProgram, temporaryFolder } from "./processes.ts";
+import { type Redis, runRedis, startRedis } from "./redis.ts";
+import { printReport, type Report, type Table, writeReport } from "./report.ts";
+import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
+
+/** Redis is measured beside the rows of this size. */
+const PEER_VALUE_BYTES = 100;
+const PEER_REQUESTS_MIN = 1000;
+const DISK_MS = 300;
+
+interface Measured extends Row {
+  generator: Generator;
+  minivault: LoadResult[];
+  ceiling: LoadResult[];
+  /** Empty where Redis was not measured. */
+  redis: LoadResult[];
+}
+
+type Measure = () => Promise<LoadResult>;
+
+/** Runs every contender once a round, in turns; answers the results of each. */
+async function inTurns(rounds: number, contenders: readonly Measure[]): Promise<LoadResult[][]> {
+  const results: LoadResult[][] = contenders.map(() => []);
+  for (let round = 0; round < rounds; round++) {
+    const order = contenders.map((_, index) => index);
+    if (round % 2 === 1) order.reverse();
+    for (const index of order) results[index].push(await contenders[index]());
+  }
+  return results;
+}
+
+async function measureRow(
+  options: BenchOptions,
+  row: Row,
+  generator: Generator,
+  servers: { minivault: Contender; ceiling: Contender; redis: Redis | null },
+  scripts: string,
+): Promise<Measured> {
+  const { warmMs, measureMs } = options;
+  const load = (port: number, ms = measureMs): Promise<LoadResult> => {
+    const job: Job = { ...row, port, warmMs, measureMs: ms };
+    return generator === "wrk" ? runWrk(job, scripts) : runAutocannon(job);
+  };
+  const contenders: Measure[] = [() => load(servers.ceiling.port), () => load(servers.minivault.port)];
+  // autocannon warms up within its run.
+  if (generator === "wrk" && !options.tiny) for (const contender of contenders) await contender();
+  const { operation, connections, valueBytes } = row;
+  const { redis } = servers;
+  if (redis !== null && operation !== "mixed" && valueBytes === PEER_VALUE_BYTES) {
+    const probe = await runRedis(redis, operation, connections, valueBytes, PEER_REQUESTS_MIN);
+    const requests = Math.max(PEER_REQUESTS_MIN, Math.round((probe.perSecond * measureMs) / 1000));
+    contenders.push(() => runRedis(redis, operation, connections, valueBytes, requests));
+  }
+  const [ceiling, minivault, peer = []] = await inTurns(options.rounds, contenders);
+  return { ...row, generator, minivault, ceiling, redis: peer };
+}
+
+const rates = (results: readonly LoadResult[]) => results.map((result) => result.perSecond);
+const middle = (results: readonly LoadResult[], name: keyof LoadResult) =>
+  median(results.map((one) => one[name]));
+const micro = (results: readonly LoadResult[], name: keyof LoadResult) =>
+  duration(middle(results, name) / 1e6);
+const rowName = ({ operation, valueBytes, connections }: Row) =>
+  `${operation} ${byteSize(valueBytes)}, ${connections} conn.`;
+
+function loadTable(generator: Generator, measured: readonly Measured[]): Table {
+  return {
+    title: `${generator}: minivault beside the ceiling`,
+    columns: [
+      "load",
+      "ceiling /s",
+      "±",
+      "minivault /s",
+      "±",
+      "ratio",
+      "p50",
+      "ceiling",
+      "p99",
+      "ceiling",
+      "p99.9",
+      "non-2xx",
+    ],
+    rows: measured
+      .filter((one) => one.generator === generator)
+      .map((one) => [
+        rowName(one),
+        shortNumber(median(rates(one.ceiling))),
+        percent(spread(rates(one.ceiling))),
+        shortNumber(median(rates(one.minivault))),
+        percent(spread(rates(one.minivault))),
+        pairedRatio(rates(one.minivault), rates(one.ceiling)).toFixed(2),
+        micro(one.minivault, "p50"),
+        micro(one.ceiling, "p50"),
+        micro(one.minivault, "p99"),
+        micro(one.ceiling, "p99"),
+        micro(one.minivault, "p999"),
+        String(failuresOf(one)),
+      ]),
+  };
+}
+
+function peerTable(measured: readonly Measured[], redis: Redis, sync: string): Table {
+  const fsync = sync === "always" ? "always" : "everysec";
+  return {
+    title: `minivault beside Redis ${redis.version} (appendonly yes, appendfsync ${fsync}; redis-benchmark, no pipelining)`,
+    columns: [
+      "load",
+      "Redis /s",
+      "±",
+      "minivault /s",
+      "±",
+      "ratio",
+      "p50",
+      "Redis",
+      "p99",
+      "Redis",
+      "driven by",
+    ],
+    rows: measured
+      .filter((one) => one.redis.length > 0)
+      .map((one) => [
+        rowName(one).replace("PUT", "PUT/SET"),
+        shortNumber(median(rates(one.redis))),
+        percent(spread(rates(one.redis))),
+        shortNumber(median(rates(one.minivault))),
+        percent(spread(rates(one.minivault))),
+        pairedRatio(rates(one.minivault), rates(one.redis)).toFixed(2),
+        micro(one.minivault, "p50"),
+        micro(one.redis, "p50"),
+        micro(one.minivault, "p99"),
+        micro(one.redis, "p99"),
+        one.generator,
+      ]),
+  };
+}
+
+function diskTable(figures: readonly DiskFigure[]): Table {
+  const perSecond = figures.map((figure) => figure.perSecond);
+  const medians = figures.map((figure) => figure.median);
+  return {
+    title: "The disk alone: one pwrite of 192 bytes and one fdatasync after another",
+    columns: ["runs", "syncs /s", "±", "median", "±"],
+    rows: [
+      [
+        String(figures.length),
+        shortNumber(median(perSecond)),
+        percent(spread(perSecond)),
+        duration(median(medians)),
+        percent(spread(medians)),
+      ],
+    ],
+  };
+}
+
+function failuresOf(measured: Measured): number {
+  return [...measured.minivault, ...measured.ceiling].reduce((sum, result) => sum + result.failures, 0);
+}
+
+/** What the reader must know about this run: the settings, and what is missing. */
+function notesOf(options: BenchOptions, folder: string, missing: readonly string[]): string[] {
+  const { sync, rounds, measureMs, tiny, generators } = options;
+  const notes = [
+    `-sync ${sync}, data on ${fileSystemOf(folder)}; ${rounds} round(s) of ${measureMs} ms, contenders in turns, generator on the same machine`,
+    "ceiling: a bare uWS handler that sends the same bytes and headers; for PUT, one that swallows the body first",
+    `figures are medians over the rounds, ± is (highest − lowest) / median, ratio is the median of each round's ratio; mixed: 1 request in ${MIXED_PUT_ONE_IN} is a PUT`,
+  ];
+  if (generators.includes("autocannon"))
+    notes.push(
+      "one autocannon process saturates before uWS does: in its rows read the latencies and that nothing fails, not the throughput",
+    );
+  if (fileSystemOf(folder) === "tmpfs")
+    notes.push("the data lies in memory (tmpfs): syncs cost nothing; set TMPDIR to a disk");
+  if (tiny) notes.push("TINY RUN: shows that the benchmark works; its figures mean nothing");
+  return [...notes, ...missing];
+}
+
+async function bench(options: BenchOptions): Promise<Report & { failures: number }> {
+  if (options.program === null) ensureProgram();
+  const machine = describeMachine();
+  const missing: string[] = [];
+  if (options.generators.includes("wrk") && !isInstalled("wrk")) {
+    options.generators = options.generators.filter((generator) => generator !== "wrk");
+    missing.push("wrk is not installed: its rows are left out (Debian: apt-get install wrk)");
+  }
+  const hasRedis = isInstalled("redis-server") && isInstalled("redis-benchmark");
+  if (options.redis && !hasRedis)
+    missing.push("redis-server is not installed: the peer is left out (Debian: apt-get install redis)");
+  const folder = temporaryFolder();
+  const minivault = await startMinivault(options, folder);
+  const redis = options.redis && hasRedis ? await startRedis(options.sync) : null;
+  const measured: Measured[] = [];
+  const disk: DiskFigure[] = [];
+  for (const valueBytes of new Set(options.rows.map((row) => row.valueBytes))) {
+    const { get, put } = await fill(minivault.port, valueBytes);
+    const ceiling = await startCeiling(get, put);
+    for (const row of options.rows.filter((one) => one.valueBytes === valueBytes)) {
+      if (row.operation === "PUT") disk.push(measureDisk(folder, options.tiny ? DISK_MS / 10 : DISK_MS));
+      const generators = generatorsOf(options, row);
+      for (const generator of generators) {
+        // Redis has its own generator; it is compared with our strongest.
+        const peer = generator === generators.at(-1) ? redis : null;
+        const one = await measureRow(options, row, generator, { minivault, ceiling, redis: peer }, folder);
+        measured.push(one);
+        const ratio = pairedRatio(rates(one.minivault), rates(one.ceiling)).toFixed(2);
+        console.error(
+          `${rowName(row)}, ${generator}: ${shortNumber(median(rates(one.minivault)))}/s, ratio ${ratio}`,
+        );
+      }
+    }
+    await ceiling.stop();
+  }
+  await redis?.stop();
+  await minivault.stop();
+  const tables = (["autocannon", "wrk"] as const)
+    .filter((generator) => measured.some((one) => one.generator === generator))
+    .map((generator) => loadTable(generator, measured));
+  if (redis !== null && measured.some((one) => one.redis.length > 0))
+    tables.push(peerTable(measured, redis, options.sync));
+  if (disk.length > 0) tables.push(diskTable(disk));
+  return {
+    name: "http",
+    title: "minivault over HTTP",
+    machine,
+    notes: notesOf(options, folder, missing),
+    tables,
+    data: { sync: options.sync, rounds: options.rounds, measureMs: options.measureMs, rows: measured, disk },
+    failures: measured.reduce((sum, one) => sum + failuresOf(one), 0),
+  };
+}
+
+async function main(): Promise<void> {
+  let options: BenchOptions | null;
+  try {
+    options = parseOptions(process.argv.slice(2));
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${HELP}`);
+    process.exit(2);
+  }
+  if (options === null) {
+    console.log(HELP);
+    return;
+  }
+  const { failures, ...report } = await bench(options);
+  printReport(report);
+  if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
+  if (failures > 0) {
+    console.error(`\nFAILED: ${failures} request(s) were not answered with 2xx`);
+    process.exit(1);
+  }
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
