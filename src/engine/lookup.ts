@@ -63,8 +63,8 @@ export class ShardLookup implements Matcher {
     for (;;) {
       this.damage = this.vanished = false;
       const doubt = this.figures[FIGURE.doubtSequence];
-      if (this.index.find(hashA, hashB, this))
-        return doubt !== 0 && this.isDoubtful(doubt) ? "damaged" : "found";
+      this.located = this.index.find(hashA, hashB, this);
+      if (this.located) return doubt !== 0 && this.isDoubtful(doubt) ? "damaged" : "found";
       if (this.vanished) continue; // a slab went away under the search: its records have moved
       return this.damage || doubt !== 0 ? "damaged" : "absent";
     }
