@@ -190,6 +190,8 @@ export class WriteRequest implements Paced {
     // The upload may have failed inside `write`.
     if (this.phase !== RECEIVING) return;
     if (last) {
+      // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
+      this.setPaused(false);
       this.phase = COMMITTING;
       this.release();
       upload.commit((result) => this.done(result));
