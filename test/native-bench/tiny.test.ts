@@ -1,0 +1,79 @@
+/** The benchmarks run, in their tiny form, so that they cannot rot. Their figures are not looked at. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+
+const ROOT = path.join(__dirname, "../..");
+const RUN_MS_MAX = 90_000;
+
+/** Runs a benchmark with a temporary folder of its own, and checks that it leaves nothing there. */
+async function runBenchmark(file: string, ...words: string[]): Promise<{ text: string; status: number }> {
+  const folder = mkdtempSync(path.join(tmpdir(), "minivault-test-"));
+  try {
+    const result = await new Promise<{ text: string; status: number }>((resolve) => {
+      execFile(
+        process.execPath,
+        ["--import", "tsx", path.join("native-bench", file), ...words],
+        { cwd: ROOT, timeout: RUN_MS_MAX, env: { ...process.env, TMPDIR: folder } },
+        (error, stdout, stderr) =>
+          resolve({
+            text: stdout + stderr,
+            status: error === null ? 0 : typeof error.code === "number" ? error.code : -1,
+          }),
+      );
+    });
+    const left = readdirSync(folder).filter((name) => name.startsWith("minivault-"));
+    assert.deepEqual(left, [], result.text);
+    return result;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function assertRows(text: string, rows: readonly RegExp[]): void {
+  for (const row of rows) assert.match(text, row);
+  assert.doesNotMatch(text, /\bNaN\b|undefined/);
+}
+
+test("bench:native: its tiny form measures every operation", async () => {
+  const { text, status } = await runBenchmark("native.ts", "--tiny");
+  assert.equal(status, 0, text);
+  assertRows(text, [
+    /xxHash of a 16-byte key/,
+    /index lookup, hit/,
+    /index lookup, miss/,
+    /GET 100 B to a readable view.* ×/,
+    /GET 100 KiB to a readable view.* ×/,
+    /GET 5 MiB, opened and every chunk a readable view.* ×/,
+    /append 100 B and fdatasync.* ×/,
+    /append 100 B, 64 for each fdatasync.* ×/,
+    /JSON check of 100 B/,
+    /JSON check of 100 KiB/,
+    /Node v\d+.*commit/,
+    /sync always/,
+  ]);
+});
+
+test("bench: its tiny form measures the program beside the ceiling", async () => {
+  const { text, status } = await runBenchmark("run.ts", "--tiny");
+  assert.equal(status, 0, text);
+  assertRows(text, [
+    /autocannon: minivault beside the ceiling/,
+    /GET 100 B, 4 conn\./,
+    /PUT 100 B, 4 conn\./,
+    /mixed 100 B, 4 conn\./,
+    /wrk: minivault beside the ceiling|wrk is not installed/,
+    /minivault beside Redis|redis-server is not installed/,
+    /The disk alone/,
+  ]);
+});
+
+test("bench: a bad option is refused with the help", async () => {
+  const { text, status } = await runBenchmark("run.ts", "--rounds", "none");
+  assert.equal(status, 2);
+  assert.match(text, /none is not a positive number/);
+  assert.match(text, /--rounds N/);
+});
