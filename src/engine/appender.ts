@@ -15,6 +15,7 @@ import {
   type RecordHead,
   type RecordSource,
   readHead,
+  recordSource,
   recordUnits,
   sealRecord,
   typeOf,
@@ -98,8 +99,7 @@ export class Appender {
     this.store = store;
     this.slots = slots;
     this.onSealed = onSealed;
-    const buffer = new ArrayBuffer(STAGING_BYTES);
-    this.staging = { bytes: new Uint8Array(buffer), words: new Int32Array(buffer) };
+    this.staging = recordSource(new Uint8Array(STAGING_BYTES));
   }
 
   /** Goes on with a slab that recovery found open. */

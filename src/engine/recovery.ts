@@ -22,6 +22,7 @@ import {
   keyOffset,
   placeOf,
   previousOf,
+  type RecordSource,
   readHead,
   readManifest,
   typeOf,
@@ -63,11 +64,7 @@ export interface SlabScan {
  * Follows the records of a slab from its first unit and tells a torn tail from damage.
  * @param place seed of the checksum of the record at a unit
  */
-export function scanSlab(
-  map: { bytes: Uint8Array; words: Int32Array },
-  place: (unit: number) => number,
-  hashSeed: number,
-): SlabScan {
+export function scanSlab(map: RecordSource, place: (unit: number) => number, hashSeed: number): SlabScan {
   const endUnit = map.bytes.length / UNIT_BYTES;
   const scan: SlabScan = {
     table: [],
@@ -110,7 +107,7 @@ export function scanSlab(
 
 /** The first valid record after `bad` that was written when `bad` had been synced, or -1. */
 function nextDurableRecord(
-  map: { bytes: Uint8Array; words: Int32Array },
+  map: RecordSource,
   bad: number,
   endUnit: number,
   place: (unit: number) => number,

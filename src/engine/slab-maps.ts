@@ -11,7 +11,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { SLAB_SLOTS } from "../format/layout.ts";
-import type { RecordSource } from "../format/record.ts";
+import { type RecordSource, recordSource } from "../format/record.ts";
 import { loadAddon } from "../util/addon.ts";
 
 export interface SlabMap extends RecordSource {
@@ -44,13 +44,10 @@ export function mapSlab(file: string, slabBytes: number): RecordSource {
     if (fs.fstatSync(fd).size < slabBytes) {
       const bytes = new Uint8Array(slabBytes);
       bytes.set(fs.readFileSync(fd).subarray(0, slabBytes));
-      return { bytes, words: new Int32Array(bytes.buffer) };
+      return recordSource(bytes);
     }
     const map = mmap.map(slabBytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
-    return {
-      bytes: new Uint8Array(map.buffer, map.byteOffset, slabBytes),
-      words: new Int32Array(map.buffer, map.byteOffset, slabBytes >>> 2),
-    };
+    return recordSource(new Uint8Array(map.buffer, map.byteOffset, slabBytes));
   } finally {
     fs.closeSync(fd);
   }
@@ -61,9 +58,7 @@ export function pagesMissing(source: RecordSource, offset: number, bytes: number
   const mmap = loadAddon("mmap");
   const start = offset - (offset % mmap.PAGESIZE);
   const end = Math.min(source.bytes.length, offset + bytes);
-  return mmap.incore(
-    Buffer.from(source.bytes.buffer as ArrayBuffer, source.bytes.byteOffset + start, end - start),
-  )[0];
+  return mmap.incore(Buffer.from(source.buffer as ArrayBuffer, source.base + start, end - start))[0];
 }
 
 export class SlabMaps {

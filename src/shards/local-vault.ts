@@ -211,6 +211,24 @@ export class LocalVault implements Vault {
     });
   }
 
+  private typeBytes: Uint8Array = new Uint8Array(0);
+  private typeText = "";
+
+  /** The content type stored with a record. Mostly the same as last time, so the last one is kept as text. */
+  contentTypeOf(map: SlabMap, unit: number): string {
+    const { typeBytes } = this;
+    const start = keyOffset(unit) + keyBytesOf(map, unit);
+    const length = contentTypeBytesOf(map, unit);
+    let same = 0;
+    if (length === typeBytes.length)
+      while (same < length && map.bytes[start + same] === typeBytes[same]) same++;
+    if (same < length || length !== typeBytes.length) {
+      this.typeBytes = map.bytes.slice(start, start + length);
+      this.typeText = Buffer.from(this.typeBytes).toString();
+    }
+    return this.typeText;
+  }
+
   stats(): VaultStats {
     const sum = (value: (thread: ShardThread) => number): number =>
       this.threads.reduce((total, thread) => total + value(thread), 0);
@@ -270,22 +288,12 @@ class FoundRecord implements Found {
 
   get contentType(): string {
     if (this.json) return "application/json";
-    const { map, unit } = this;
-    const at = keyOffset(unit) + keyBytesOf(map, unit);
-    return Buffer.from(
-      map.bytes.buffer as ArrayBuffer,
-      map.bytes.byteOffset + at,
-      contentTypeBytesOf(map, unit),
-    ).toString("latin1");
+    return this.vault.contentTypeOf(this.map, this.unit);
   }
 
   view(): Uint8Array {
     const { map, unit } = this;
-    return new Uint8Array(
-      map.bytes.buffer,
-      map.bytes.byteOffset + valueOffset(map, unit),
-      valueBytesOf(map, unit),
-    );
+    return new Uint8Array(map.buffer, map.base + valueOffset(map, unit), valueBytesOf(map, unit));
   }
 
   open(): ValueReader {

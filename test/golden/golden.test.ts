@@ -3,7 +3,7 @@ import { cpSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { FIRST_UNIT, UNIT_BYTES } from "../../src/format/layout.ts";
-import { unitsAt } from "../../src/format/record.ts";
+import { recordSource, unitsAt } from "../../src/format/record.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
 import { CONTENT, writeGoldenStore } from "./store.ts";
 
@@ -46,7 +46,7 @@ for (const version of readdirSync(__dirname).filter((name) => /^v\d+$/.test(name
 /** The first record of the golden store as FORMAT.md shows it. */
 function firstRecord(): string {
   const slab = readFileSync(path.join(__dirname, CURRENT, "shard-000/0000000001.slab"));
-  const source = { bytes: new Uint8Array(slab), words: new Int32Array(new Uint8Array(slab).buffer) };
+  const source = recordSource(new Uint8Array(slab));
   const record = slab.subarray(FIRST_UNIT * UNIT_BYTES, (FIRST_UNIT + unitsAt(source, FIRST_UNIT)) * UNIT_BYTES);
   const lines: string[] = [];
   for (let at = 0; at < record.length; at += 16) {
