@@ -10,6 +10,7 @@ import { asCeiling, exchange, type RawAnswer, sameAnswer } from "./raw-http.ts";
 
 export interface Contender {
   readonly port: number;
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
@@ -35,7 +36,7 @@ export async function startMinivault(options: BenchOptions, folder: string): Pro
   const flags = ["-port", "0", "-host", "127.0.0.1", "-data", path.join(folder, "data"), "-sync", sync];
   const program = start(process.execPath, [...profile, options.program ?? PROGRAM, ...flags]);
   const [, port] = await awaitOutput(program, /listening on \S+:(\d+)/);
-  return { port: Number(port), stop: () => program.stop() };
+  return { port: Number(port), pid: program.child.pid as number, stop: () => program.stop() };
 }
 
 /** Stores a value of that size under every key of the load; answers what minivault says to a GET and to a PUT that replaces. */
@@ -64,5 +65,5 @@ export async function startCeiling(get: RawAnswer, put: RawAnswer): Promise<Cont
     sameAnswer(get, await exchange(port, "GET", keyPath(0))) &&
     sameAnswer(put, await exchange(port, "PUT", keyPath(0), Buffer.alloc(get.body.length)));
   if (!same) throw new Error("the ceiling does not answer the same bytes as minivault");
-  return { port, stop: () => program.stop() };
+  return { port, pid: program.child.pid as number, stop: () => program.stop() };
 }

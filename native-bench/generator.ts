@@ -22,6 +22,7 @@ async function generate(job: Job): Promise<LoadResult> {
   let measuring = false;
   let failures = 0;
   let successes = 0;
+  let requests = 0;
   let ended: () => void;
   const end = new Promise<void>((resolve) => {
     ended = resolve;
@@ -39,6 +40,7 @@ async function generate(job: Job): Promise<LoadResult> {
     () => ended(),
   );
   instance.on("response", (_, status, __, responseMs) => {
+    requests++;
     if (status < 200 || status > 299) failures++;
     if (!measuring) return;
     if (status >= 200 && status <= 299) successes++;
@@ -58,6 +60,7 @@ async function generate(job: Job): Promise<LoadResult> {
   const at = (percentile: number) => histogram.getValueAtPercentile(percentile);
   return {
     perSecond: successes / seconds,
+    requests,
     failures,
     p50: at(50),
     p90: at(90),

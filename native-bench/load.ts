@@ -29,6 +29,8 @@ export interface Job {
 export interface LoadResult {
   /** Answers with a 2xx status, per second. */
   perSecond: number;
+  /** All answers, those to the warm-up included. */
+  requests: number;
   /** Answers with another status, plus errors of sockets and timeouts. */
   failures: number;
   /** Latencies in microseconds. */
@@ -91,8 +93,8 @@ end
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(
-    '\\n{"perSecond":%.1f,"failures":%d,"p50":%d,"p90":%d,"p99":%d,"p999":%d,"max":%d}\\n',
-    (summary.requests - e.status) / summary.duration * 1e6, e.connect + e.read + e.write + e.status + e.timeout,
+    '\\n{"perSecond":%.1f,"requests":%d,"failures":%d,"p50":%d,"p90":%d,"p99":%d,"p999":%d,"max":%d}\\n',
+    (summary.requests - e.status) / summary.duration * 1e6, summary.requests, e.connect + e.read + e.write + e.status + e.timeout,
     latency:percentile(50), latency:percentile(90), latency:percentile(99), latency:percentile(99.9), latency.max))
 end
 `;

@@ -51,7 +51,7 @@ export async function runRedis(
     String(valueBytes),
   ];
   const output = await run("redis-benchmark", [...words, "-n", String(requests), "-t", test, "--csv"]);
-  return parseRedis(output);
+  return { ...parseRedis(output), requests };
 }
 
 /** redis-benchmark's CSV: "test","rps","avg_latency_ms","min","p50","p95","p99","max" (Redis 6.2 and later). */
@@ -62,6 +62,7 @@ export function parseRedis(csv: string): LoadResult {
   const micro = (name: string) => value(name) * 1000;
   const result = {
     perSecond: value("rps"),
+    requests: 0,
     failures: 0,
     p50: micro("p50_latency_ms"),
     p90: Number.NaN,

@@ -5,6 +5,7 @@
  * machine only ratios within a round mean something. An answer that is not 2xx makes the whole run fail.
  */
 import { type Contender, fileSystemOf, fill, startCeiling, startMinivault } from "./contenders.ts";
+import { type CpuTime, cpuPerRequest, cpuTimeOf } from "./cpu.ts";
 import { type DiskFigure, measureDisk } from "./disk.ts";
 import {
   type Generator,
@@ -28,17 +29,25 @@ const DISK_MS = 300;
 
 interface Measured extends Row {
   generator: Generator;
-  minivault: LoadResult[];
-  ceiling: LoadResult[];
+  minivault: ServerResult[];
+  ceiling: ServerResult[];
   /** Empty where Redis was not measured. */
   redis: LoadResult[];
 }
 
-type Measure = () => Promise<LoadResult>;
+/** What a run of load gave, and what it took from the server: seconds of processor time for one request. */
+interface ServerResult extends LoadResult {
+  cpu: CpuTime;
+}
+
+type Measure<Result> = () => Promise<Result>;
+
+/** For contenders of another kind. */
+const NO_CPU: CpuTime = { front: Number.NaN, others: Number.NaN };
 
 /** Runs every contender once a round, in turns; answers the results of each. */
-async function inTurns(rounds: number, contenders: readonly Measure[]): Promise<LoadResult[][]> {
-  const results: LoadResult[][] = contenders.map(() => []);
+async function inTurns<Result>(rounds: number, contenders: readonly Measure<Result>[]): Promise<Result[][]> {
+  const results: Result[][] = contenders.map(() => []);
   for (let round = 0; round < rounds; round++) {
     const order = contenders.map((_, index) => index);
     if (round % 2 === 1) order.reverse();
@@ -55,11 +64,13 @@ async function measureRow(
   scripts: string,
 ): Promise<Measured> {
   const { warmMs, measureMs } = options;
-  const load = (port: number, ms = measureMs): Promise<LoadResult> => {
-    const job: Job = { ...row, port, warmMs, measureMs: ms };
-    return generator === "wrk" ? runWrk(job, scripts) : runAutocannon(job);
+  const load = async ({ port, pid }: Contender): Promise<ServerResult> => {
+    const job: Job = { ...row, port, warmMs, measureMs };
+    const before = cpuTimeOf(pid);
+    const result = await (generator === "wrk" ? runWrk(job, scripts) : runAutocannon(job));
+    return { ...result, cpu: cpuPerRequest(before, cpuTimeOf(pid), result.requests) };
   };
-  const contenders: Measure[] = [() => load(servers.ceiling.port), () => load(servers.minivault.port)];
+  const contenders: Measure<ServerResult>[] = [() => load(servers.ceiling), () => load(servers.minivault)];
   // autocannon warms up within its run.
   if (generator === "wrk" && !options.tiny) for (const contender of contenders) await contender();
   const { operation, connections, valueBytes } = row;
@@ -67,7 +78,10 @@ async function measureRow(
   if (redis !== null && operation !== "mixed" && valueBytes === PEER_VALUE_BYTES) {
     const probe = await runRedis(redis, operation, connections, valueBytes, PEER_REQUESTS_MIN);
     const requests = Math.max(PEER_REQUESTS_MIN, Math.round((probe.perSecond * measureMs) / 1000));
-    contenders.push(() => runRedis(redis, operation, connections, valueBytes, requests));
+    contenders.push(async () => ({
+      ...(await runRedis(redis, operation, connections, valueBytes, requests)),
+      cpu: NO_CPU,
+    }));
   }
   const [ceiling, minivault, peer = []] = await inTurns(options.rounds, contenders);
   return { ...row, generator, minivault, ceiling, redis: peer };
@@ -78,6 +92,9 @@ const middle = (results: readonly LoadResult[], name: keyof LoadResult) =>
   median(results.map((one) => one[name]));
 const micro = (results: readonly LoadResult[], name: keyof LoadResult) =>
   duration(middle(results, name) / 1e6);
+/** Processor time for one request: of the front, and of all threads. */
+const cpu = (results: readonly ServerResult[]) =>
+  `${duration(median(results.map((one) => one.cpu.front)))} + ${duration(median(results.map((one) => one.cpu.others)))}`;
 const rowName = ({ operation, valueBytes, connections }: Row) =>
   `${operation} ${byteSize(valueBytes)}, ${connections} conn.`;
 
@@ -96,6 +113,8 @@ function loadTable(generator: Generator, measured: readonly Measured[]): Table {
       "p99",
       "ceiling",
       "p99.9",
+      "CPU",
+      "ceiling",
       "non-2xx",
     ],
     rows: measured
@@ -112,6 +131,8 @@ function loadTable(generator: Generator, measured: readonly Measured[]): Table {
         micro(one.minivault, "p99"),
         micro(one.ceiling, "p99"),
         micro(one.minivault, "p999"),
+        cpu(one.minivault),
+        cpu(one.ceiling),
         String(failuresOf(one)),
       ]),
   };
@@ -180,7 +201,7 @@ function notesOf(options: BenchOptions, folder: string, missing: readonly string
   const notes = [
     `-sync ${sync}, data on ${fileSystemOf(folder)}; ${rounds} round(s) of ${measureMs} ms, contenders in turns, generator on the same machine`,
     "ceiling: a bare uWS handler that sends the same bytes and headers; for PUT, one that swallows the body first",
-    `figures are medians over the rounds, ± is (highest − lowest) / median, ratio is the median of each round's ratio; mixed: 1 request in ${MIXED_PUT_ONE_IN} is a PUT`,
+    `figures are medians over the rounds, ± is (highest − lowest) / median, ratio is the median of each round's ratio; CPU: processor time for one request, of the front thread + of all others; mixed: 1 request in ${MIXED_PUT_ONE_IN} is a PUT`,
   ];
   if (generators.includes("autocannon"))
     notes.push(
