@@ -129,9 +129,10 @@ export class SlabTable {
       this.dropped.splice(i, 1);
       try {
         this.io.ftruncate(fd, 0);
-      } finally {
-        this.io.close(fd);
+      } catch {
+        // The blocks then go with the last map of the unlinked file.
       }
+      this.io.close(fd);
     }
   }
 
