@@ -1,5 +1,6 @@
 /**
- * dist/minivault.js alone in a folder: what it extracts, where, and what it refuses.
+ * dist/minivault.js as a build product: what it writes beside the data, and which Node.js it serves. The folders it may use and
+ * may not are in test/rest/single-file.test.ts.
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -67,29 +68,7 @@ function assertExtracted(folder: string): void {
   }
 }
 
-test("one file: serves from an otherwise empty folder and keeps to its data directory", async (t) => {
-  const place = await emptyPlace(t);
-  await serve(place, "first");
-  assertExtracted(path.join(place.data, ".addons"));
-  assert.deepEqual(fs.readdirSync(place.folder).sort(), ["data", "home", "minivault.js", "tmp"]);
-  assert.deepEqual(fs.readdirSync(path.join(place.folder, "home")), []);
-  assert.deepEqual(fs.readdirSync(path.join(place.folder, "tmp")), []);
-});
-
-test("one file: an extracted addon that was tampered with or cut short is replaced before it is loaded", async (t) => {
-  const place = await emptyPlace(t);
-  await serve(place, "first");
-  const addons = path.join(place.data, ".addons");
-  const [mmap, uws] = addonsIn(addons).map((file) => path.join(addons, file));
-  const bytes = fs.readFileSync(uws);
-  bytes[bytes.length >> 1] ^= 1;
-  fs.writeFileSync(uws, bytes);
-  fs.truncateSync(mmap, 1000);
-  await serve(place, "second");
-  assertExtracted(addons);
-});
-
-test("one file: what a killed start left half-written is removed later, what another start writes now is not", async (t) => {
+test("one file: addons are private and named by their hash; what a killed start left half-written is removed later, what another start writes now is not", async (t) => {
   const place = await emptyPlace(t);
   const addons = path.join(place.data, ".addons");
   fs.mkdirSync(addons, { recursive: true, mode: 0o700 });
@@ -100,81 +79,8 @@ test("one file: what a killed start left half-written is removed later, what ano
   await serve(place, "first");
   assert.equal(fs.existsSync(old), false);
   assert.equal(fs.existsSync(current), true);
-});
-
-test("one file: a folder that others can write to, or that is a link, is passed over for the cache", async (t) => {
-  const place = await emptyPlace(t);
-  const addons = path.join(place.data, ".addons");
-  const cache = path.join(place.folder, "home/.cache/minivault");
-
-  fs.mkdirSync(addons, { recursive: true });
-  fs.chmodSync(addons, 0o770);
-  await serve(place, "first");
-  assert.deepEqual(addonsIn(addons), []);
-  assertExtracted(cache);
-
-  fs.rmSync(cache, { recursive: true });
-  fs.rmdirSync(addons);
-  const elsewhere = path.join(place.folder, "elsewhere");
-  fs.mkdirSync(elsewhere, { mode: 0o700 });
-  fs.symlinkSync(elsewhere, addons);
-  await serve(place, "second");
-  assert.deepEqual(addonsIn(elsewhere), []);
-  assertExtracted(cache);
-});
-
-test("one file: with data directory and cache unusable it falls back to the temporary folder", async (t) => {
-  const place = await emptyPlace(t);
-  const addons = path.join(place.data, ".addons");
-  fs.mkdirSync(place.data);
-  fs.writeFileSync(addons, "in the way");
-  fs.writeFileSync(path.join(place.folder, "home/.cache"), "in the way");
-  await serve(place, "first");
-  assertExtracted(path.join(place.folder, `tmp/minivault-${process.getuid?.()}`));
-});
-
-test("one file: with no place for its addons it names each place and why", async (t) => {
-  const place = await emptyPlace(t);
-  const addons = path.join(place.data, ".addons");
-  fs.mkdirSync(place.data);
-  fs.mkdirSync(addons);
-  fs.chmodSync(addons, 0o707);
-  fs.writeFileSync(path.join(place.folder, "file"), "");
-  const env = {
-    ...place.env,
-    XDG_CACHE_HOME: path.join(place.folder, "file"),
-    TMPDIR: path.join(place.folder, "none"),
-  };
-  const run = await runProgram(["-port", "0", "-host", "127.0.0.1", "-data", place.data], {
-    program: place.program,
-    env,
-  });
-  assert.equal(run.status, 1);
-  const lines = run.output.trim().split("\n");
-  assert.equal(lines.length, 1, run.output);
-  assert.match(lines[0], /the native addon (mmap|uws) could not be loaded/);
-  assert.ok(lines[0].includes(`${addons} (other users may write to it)`), lines[0]);
-  assert.ok(lines[0].includes(`${env.XDG_CACHE_HOME}/minivault (ENOTDIR`), lines[0]);
-  assert.ok(lines[0].includes(`${env.TMPDIR}/minivault-${process.getuid?.()} (ENOENT`), lines[0]);
-});
-
-test("one file: a data directory that cannot be written to is one clear line", async (t) => {
-  const place = await emptyPlace(t);
-  fs.mkdirSync(place.data, { mode: 0o500 });
-  // Root may write anywhere, so it becomes somebody else for this.
-  const root = process.getuid?.() === 0;
-  if (root)
-    for (const entry of ["", "home", "tmp", "data"])
-      fs.chownSync(path.join(place.folder, entry), 65534, 65534);
-  const run = await runProgram(["-port", "0", "-host", "127.0.0.1", "-data", place.data], {
-    program: place.program,
-    env: place.env,
-    ...(root ? { uid: 65534 } : {}),
-  });
-  assert.equal(run.status, 1);
-  assert.equal(run.output.trim().split("\n").length, 1, run.output);
-  assert.match(run.output, /EACCES/);
-  assert.ok(run.output.includes(place.data), run.output);
+  fs.rmSync(current);
+  assertExtracted(addons);
 });
 
 test("one file: works for a user id that has no name and no home", async (t) => {
