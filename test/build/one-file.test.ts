@@ -68,7 +68,7 @@ function assertExtracted(folder: string): void {
   }
 }
 
-test("one file: addons are private and named by their hash; what a killed start left half-written is removed later, what another start writes now is not", async (t) => {
+test("one file: addons are private and named by their hash, and what a killed start left goes away", async (t) => {
   const place = await emptyPlace(t);
   const addons = path.join(place.data, ".addons");
   fs.mkdirSync(addons, { recursive: true, mode: 0o700 });
