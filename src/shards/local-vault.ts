@@ -61,7 +61,7 @@ export interface VaultConfig extends Omit<StoreBirth, "shards"> {
 export async function openVault(config: VaultConfig): Promise<LocalVault> {
   await loadHash();
   mkdirSync(config.dataDirectory, { recursive: true, mode: 0o700 });
-  const lock = await lockDirectory(config.dataDirectory);
+  const lock = await lockDirectory(config.dataDirectory, { onLost: config.fatal });
   const timers: NodeJS.Timeout[] = [];
   try {
     const store = openStoreFile(nodeIo, config.dataDirectory, { ...config, shards: config.threads });
