@@ -45,6 +45,14 @@ function embed(name, file) {
       `the native addon ${name} is missing (${error.message}); run npm ci, with python3, make and g++ installed`,
     );
   }
+  try {
+    process.dlopen({ exports: {} }, path.join(modules, file));
+  } catch (error) {
+    const reason = error.message.split("\n")[0];
+    fail(
+      `the native addon ${name} does not load in this Node (${versions.node}): ${reason}; remove node_modules and run npm ci`,
+    );
+  }
   const params = { [constants.BROTLI_PARAM_QUALITY]: 5, [constants.BROTLI_PARAM_SIZE_HINT]: content.length };
   return {
     hash: createHash("sha256").update(content).digest("hex"),
