@@ -169,7 +169,7 @@ export class Compactor {
       // Nothing older of this key can exist: it would be in an older slab, or before it in this one.
       shard.index.remove(hashA, hashB, map.slot, unit);
       shard.slabs.live(map.slot, -unitsAt(map, unit) * UNIT_BYTES);
-      shard.count(type, -1);
+      shard.ledger.count(type, -1);
       return 0;
     }
     return this.copy(map, unit, hashA, hashB);
@@ -278,11 +278,11 @@ export class Compactor {
       shard.appender.flush();
       shard.appender.settle();
       const { appender } = shard;
-      shard.forget(slot, old.unit);
+      shard.ledger.forget(slot, old.unit);
       shard.index.replace(hashA, hashB, slot, old.unit, appender.slot, appender.lastUnit);
       shard.slabs.live(appender.slot, appender.lastUnits * UNIT_BYTES);
-      shard.count(TYPE_MANIFEST, 1);
-      shard.countChunks(key.length, chunks, 1);
+      shard.ledger.count(TYPE_MANIFEST, 1);
+      shard.ledger.countChunks(key.length, chunks, 1);
     }
     this.cached = null;
   }

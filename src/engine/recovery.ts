@@ -262,13 +262,13 @@ function loadTable(shard: Shard, map: SlabMap, words: Int32Array, endUnit: numbe
     successor.hashA = hashA;
     successor.hashB = hashB;
     if (index.find(hashA, hashB, successor)) {
-      shard.forget(index.slot, index.unit);
+      shard.ledger.forget(index.slot, index.unit);
       index.replace(hashA, hashB, index.slot, index.unit, map.slot, unit);
     } else index.insert(hashA, hashB, map.slot, unit);
     slabs.live(map.slot, (end - unit) * UNIT_BYTES);
-    shard.count(type === TYPE_TOMBSTONE ? TYPE_TOMBSTONE : TYPE_MANIFEST, 1);
+    shard.ledger.count(type === TYPE_TOMBSTONE ? TYPE_TOMBSTONE : TYPE_MANIFEST, 1);
     if (type === TYPE_MANIFEST && shard.lookup.check(map, unit))
-      shard.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, 1);
+      shard.ledger.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, 1);
   }
 }
 

@@ -23,7 +23,6 @@ import {
   UNIT_BYTES,
 } from "../format/layout.ts";
 import {
-  type Ballot,
   type ChunkRef,
   emptyHead,
   keyBytesOf,
@@ -31,19 +30,18 @@ import {
   type RecordHead,
   type RecordSource,
   readHead,
-  readManifest,
-  recordUnits,
   typeOf,
-  unitsAt,
 } from "../format/record.ts";
-import { etagText, preconditionHolds } from "../format/version.ts";
+import { etagText } from "../format/version.ts";
 import { HybridClock } from "../util/clock.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { Appender } from "./appender.ts";
 import { Compactor } from "./compaction.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
 import { KeyIndex } from "./key-index.ts";
+import { Ledger } from "./ledger.ts";
 import { ShardLookup } from "./lookup.ts";
+import { failed, isConditional, judge, type KeyState, type Outcome, type ShardWrite } from "./operations.ts";
 import { type Progress, recoverShard } from "./recovery.ts";
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
 import { type SlabMap, slotOfSequence } from "./slab-maps.ts";
@@ -51,30 +49,6 @@ import { SlabTable } from "./slab-table.ts";
 import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 
 export type SyncMode = "always" | "os";
-
-/** A write as the shard sees it. The arrays are only read during the call. */
-export interface ShardWrite {
-  verb: "put" | "post" | "delete";
-  key: Uint8Array;
-  hashA: number;
-  hashB: number;
-  json: boolean;
-  contentType: Uint8Array;
-  ifMatch: string;
-  ifNoneMatch: string;
-  operationLow: number;
-  operationHigh: number;
-}
-
-/** What became of a write; final after the `commit` that follows it. */
-export interface Outcome {
-  error: ErrorCode | null;
-  detail: string;
-  created: boolean;
-  deleted: boolean;
-  /** The version written, or null where none was. */
-  ballot: Ballot | null;
-}
 
 export interface ShardSetup {
   dataDirectory: string;
@@ -105,7 +79,7 @@ interface Staged {
 
 /** The newest state of a key, as `apply` needs it. */
 interface Current {
-  state: "value" | "tombstone" | "absent" | "damaged";
+  state: KeyState;
   slot: number;
   unit: number;
 }
@@ -119,16 +93,13 @@ const SUFFIX = new TextEncoder().encode(JSON_SUFFIX);
 const NOTHING = new Uint8Array(0);
 const NO_CHUNKS: readonly ChunkRef[] = [];
 
-export function failed(error: ErrorCode, detail = ""): Outcome {
-  return { error, detail, created: false, deleted: false, ballot: null };
-}
-
 export class Shard {
   readonly setup: ShardSetup;
   readonly index: KeyIndex;
   readonly lookup: ShardLookup;
   readonly appender: Appender;
   readonly slabs: SlabTable;
+  readonly ledger: Ledger;
   readonly figures: Float64Array;
   private readonly clock: HybridClock;
   private readonly compactor: Compactor;
@@ -154,6 +125,7 @@ export class Shard {
     const ownHeld = new SharedArrayBuffer(memory.slots.byteLength);
     this.lookup = new ShardLookup(dataDirectory, shard, store, memory, ownHeld, this.index);
     this.slabs = new SlabTable(io, shardDirectory(dataDirectory, shard), slots, memory.held, this.figures);
+    this.ledger = new Ledger(this.slabs, this.lookup, this.figures);
     this.clock = new HybridClock(setup.now);
     this.appender = new Appender(
       io,
@@ -253,13 +225,9 @@ export class Shard {
       ballot: null,
     };
     if (before !== undefined) this.dependents.push(outcome);
-    const conditional = verb === "post" || write.ifMatch !== "" || write.ifNoneMatch !== "";
-    if (conditional) {
-      if (current.state === "damaged") return this.refuse(outcome, "corrupt");
-      const etag = exists ? etagText(this.headOf(current)) : null;
-      if (!preconditionHolds(write.ifMatch, write.ifNoneMatch, etag))
-        return this.refuse(outcome, "precondition_failed");
-      if (verb === "post" && exists) return this.refuse(outcome, "exists");
+    if (isConditional(write)) {
+      const refusal = judge(write, current.state, exists ? etagText(this.headOf(current)) : null);
+      if (refusal !== null) return this.refuse(outcome, refusal);
     }
     if (verb === "delete") {
       outcome.created = false;
@@ -492,36 +460,11 @@ export class Shard {
     this.slabs.live(slot, units * UNIT_BYTES);
     if (oldSlot < 0) this.index.insert(hashA, hashB, slot, unit);
     else {
-      this.forget(oldSlot, oldUnit);
+      this.ledger.forget(oldSlot, oldUnit);
       this.index.replace(hashA, hashB, oldSlot, oldUnit, slot, unit);
     }
-    this.count(type, 1);
-    if (type === TYPE_MANIFEST) this.countChunks(keyBytesOf(this.mapOf(slot), unit), staged.chunks, 1);
-  }
-
-  /** Takes a record, and its chunks, out of the accounts of live bytes. */
-  forget(slot: number, unit: number): void {
-    const map = this.mapOf(slot);
-    const type = typeOf(map, unit);
-    // Of a damaged record not even the length can be trusted: its bytes stay in the account and its slab stays.
-    if (!this.lookup.check(map, unit)) {
-      this.count(type, -1);
-      return;
-    }
-    this.slabs.live(slot, -unitsAt(map, unit) * UNIT_BYTES);
-    if (type === TYPE_MANIFEST) this.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, -1);
-    this.count(type, -1);
-  }
-
-  /** Adds a published record to the figures (`sign` 1), or takes it out (-1). */
-  count(type: number, sign: 1 | -1): void {
-    this.figures[type === TYPE_TOMBSTONE ? FIGURE.tombstones : FIGURE.keys] += sign;
-  }
-
-  /** Adds the chunks of a manifest to the live bytes of their slabs, or takes them out. */
-  countChunks(keyBytes: number, chunks: readonly ChunkRef[], sign: 1 | -1): void {
-    for (const chunk of chunks)
-      this.slabs.liveIn(chunk.sequence, sign * recordUnits(keyBytes, 0, chunk.bytes) * UNIT_BYTES);
+    this.ledger.count(type, 1);
+    if (type === TYPE_MANIFEST) this.ledger.countChunks(keyBytesOf(this.mapOf(slot), unit), staged.chunks, 1);
   }
 
   /**

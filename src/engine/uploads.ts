@@ -6,7 +6,8 @@
 import { ValueScanner } from "../format/json.ts";
 import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../format/layout.ts";
 import { type ChunkRef, manifestBytes, writeManifest } from "../format/record.ts";
-import { failed, type Outcome, type Shard, type ShardWrite } from "./shard.ts";
+import { failed, type Outcome, type ShardWrite } from "./operations.ts";
+import type { Shard } from "./shard.ts";
 
 const PREFIX = new TextEncoder().encode(JSON_PREFIX);
 const SUFFIX = new TextEncoder().encode(JSON_SUFFIX);

@@ -8,7 +8,7 @@
  * The thread writes each answer over the header of its operation.
  */
 
-import type { Outcome } from "../engine/shard.ts";
+import type { Outcome } from "../engine/operations.ts";
 import { writeEtag } from "../format/version.ts";
 import { ERRORS, type ErrorCode } from "../util/errors.ts";
 import type { WriteHead, WriteResult, WriteVerb } from "./vault.ts";

@@ -2,7 +2,8 @@
  * The shard thread: owns some shards and works on one task at a time. Between tasks it does the shards' idle work in small steps.
  */
 import { nodeIo } from "../engine/io.ts";
-import { failed, type Outcome, Shard, type ShardWrite } from "../engine/shard.ts";
+import { failed, type Outcome, type ShardWrite } from "../engine/operations.ts";
+import { Shard } from "../engine/shard.ts";
 import { UploadWriter } from "../engine/uploads.ts";
 import { loadAddon, setAddonDirectory } from "../util/addon.ts";
 import { loadHash } from "../util/hash.ts";

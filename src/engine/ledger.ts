@@ -1,0 +1,46 @@
+/**
+ * The accounts of a shard: how many keys and tombstones it has, and how many bytes of each slab are live.
+ */
+import { TYPE_MANIFEST, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
+import { type ChunkRef, keyBytesOf, readManifest, recordUnits, typeOf, unitsAt } from "../format/record.ts";
+import type { ShardLookup } from "./lookup.ts";
+import { FIGURE } from "./shard-memory.ts";
+import type { SlabTable } from "./slab-table.ts";
+
+export class Ledger {
+  private readonly slabs: SlabTable;
+  private readonly lookup: ShardLookup;
+  private readonly figures: Float64Array;
+
+  constructor(slabs: SlabTable, lookup: ShardLookup, figures: Float64Array) {
+    this.slabs = slabs;
+    this.lookup = lookup;
+    this.figures = figures;
+  }
+
+  /** Takes a record, and its chunks, out of the accounts of live bytes. */
+  forget(slot: number, unit: number): void {
+    const map = this.lookup.maps.get(slot);
+    if (map === null) throw new Error("a record of a slab that is gone cannot be forgotten");
+    const type = typeOf(map, unit);
+    // Of a damaged record not even the length can be trusted: its bytes stay in the account and its slab stays.
+    if (!this.lookup.check(map, unit)) {
+      this.count(type, -1);
+      return;
+    }
+    this.slabs.live(slot, -unitsAt(map, unit) * UNIT_BYTES);
+    if (type === TYPE_MANIFEST) this.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, -1);
+    this.count(type, -1);
+  }
+
+  /** Adds a published record to the figures (`sign` 1), or takes it out (-1). */
+  count(type: number, sign: 1 | -1): void {
+    this.figures[type === TYPE_TOMBSTONE ? FIGURE.tombstones : FIGURE.keys] += sign;
+  }
+
+  /** Adds the chunks of a manifest to the live bytes of their slabs, or takes them out. */
+  countChunks(keyBytes: number, chunks: readonly ChunkRef[], sign: 1 | -1): void {
+    for (const chunk of chunks)
+      this.slabs.liveIn(chunk.sequence, sign * recordUnits(keyBytes, 0, chunk.bytes) * UNIT_BYTES);
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * Writes as a shard sees them, what becomes of them, and the rules by which a write is judged. Pure.
+ */
+import type { Ballot } from "../format/record.ts";
+import { preconditionHolds } from "../format/version.ts";
+import type { ErrorCode } from "../util/errors.ts";
+
+/** A write as the shard sees it. The arrays are only read during the call. */
+export interface ShardWrite {
+  verb: "put" | "post" | "delete";
+  key: Uint8Array;
+  hashA: number;
+  hashB: number;
+  json: boolean;
+  contentType: Uint8Array;
+  ifMatch: string;
+  ifNoneMatch: string;
+  operationLow: number;
+  operationHigh: number;
+}
+
+/** What became of a write; final after the `commit` that follows it. */
+export interface Outcome {
+  error: ErrorCode | null;
+  detail: string;
+  created: boolean;
+  deleted: boolean;
+  /** The version written, or null where none was. */
+  ballot: Ballot | null;
+}
+
+/** An outcome for what did not happen. */
+export function failed(error: ErrorCode, detail = ""): Outcome {
+  return { error, detail, created: false, deleted: false, ballot: null };
+}
+
+/** The newest state of a key: "damaged" where nobody can tell. */
+export type KeyState = "value" | "tombstone" | "absent" | "damaged";
+
+/**
+ * Whether a write may go ahead on a key in a state.
+ * @param etag version of the value that is there, or null
+ * @returns why not, or null
+ */
+export function judge(write: ShardWrite, state: KeyState, etag: string | null): ErrorCode | null {
+  if (!isConditional(write)) return null;
+  if (state === "damaged") return "corrupt";
+  if (!preconditionHolds(write.ifMatch, write.ifNoneMatch, etag)) return "precondition_failed";
+  return write.verb === "post" && state === "value" ? "exists" : null;
+}
+
+/** Whether the outcome of a write depends on what is there. */
+export function isConditional(write: ShardWrite): boolean {
+  return write.verb === "post" || write.ifMatch !== "" || write.ifNoneMatch !== "";
+}
