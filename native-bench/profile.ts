@@ -1,5 +1,7 @@
 /**
- * Where the time goes: self time by function, for each thread, from the CPU profiles that `npm run bench -- --profile FOLDER` leaves.
+ * Where the time goes in JavaScript: self time by function, for each thread, from the CPU profiles that `npm run bench -- --profile FOLDER`
+ * leaves. The front's system calls and uWS' own work run outside of JavaScript, between callbacks, and count as idle here: for those,
+ * `perf record -e cpu-clock -g` with node's --perf-basic-prof.
  *
  *   node --import tsx native-bench/profile.ts FOLDER [COUNT]
  *
@@ -23,8 +25,8 @@ export interface SelfTime {
 
 const NOT_BUSY = new Set(["(idle)", "(program)", "(root)"]);
 
-/** Self time of each function, longest first, and the share of all time that the thread was busy in JavaScript or what it calls. */
-export function selfTimes(profile: Profile): { busy: number; program: number; functions: SelfTime[] } {
+/** Self time of each function, longest first, and the share of all time that the thread was in JavaScript or what it calls. */
+export function selfTimes(profile: Profile): { busy: number; functions: SelfTime[] } {
   const names = new Map(
     profile.nodes.map(({ id, callFrame }) => {
       const { functionName, url, lineNumber } = callFrame;
@@ -45,7 +47,7 @@ export function selfTimes(profile: Profile): { busy: number; program: number; fu
     .filter(([name]) => !NOT_BUSY.has(name))
     .sort((a, b) => b[1] - a[1])
     .map(([name, took]) => ({ name, share: took / busy }));
-  return { busy: busy / all, program: (times.get("(program)") ?? 0) / all, functions };
+  return { busy: busy / all, functions };
 }
 
 function main(): void {
@@ -53,12 +55,10 @@ function main(): void {
   if (folder === undefined) throw new Error("which folder?");
   for (const file of readdirSync(folder).sort()) {
     if (!file.endsWith(".cpuprofile")) continue;
-    const { busy, program, functions } = selfTimes(
+    const { busy, functions } = selfTimes(
       JSON.parse(readFileSync(path.join(folder, file), "utf8")) as Profile,
     );
-    console.log(
-      `\n${file}: ${percent(busy)} in functions, ${percent(program)} in the program itself (system calls, uWS)`,
-    );
+    console.log(`\n${file}: ${percent(busy)} in JavaScript`);
     for (const { name, share } of functions.slice(0, Number(count)))
       console.log(`${percent(share).padStart(6)}  ${name}`);
   }
