@@ -202,7 +202,7 @@ function listSlabs(directory: string): number[] {
 function account(shard: Shard, sequence: number, end: SlabFooter | SlabScan, sealed: boolean): void {
   const slab = shard.slabs.bySequence(sequence);
   if (slab === undefined) return;
-  slab.storedBytes = end.endUnit * UNIT_BYTES;
+  shard.slabs.stored(sequence, end.endUnit * UNIT_BYTES);
   slab.sealed = sealed;
 }
 

@@ -390,6 +390,7 @@ export class Shard {
     appender.settle();
     for (const staged of this.staged) this.publish(staged);
     this.clearStaged();
+    this.refreshFigures();
     if (this.setup.sync === "os") this.syncInBackground();
   }
 
@@ -480,9 +481,7 @@ export class Shard {
     } catch (error) {
       if (!isDiskFull(error)) this.writeFailure(error);
     }
-    const more = this.compactor.step(bytesMax);
-    this.refreshFigures();
-    return more;
+    return this.compactor.step(bytesMax);
   }
 
   /**
@@ -499,7 +498,7 @@ export class Shard {
   }
 
   private refreshFigures(): void {
-    this.slabs.refresh(this.appender.slot, this.appender.endUnit);
+    this.slabs.stored(this.appender.sequence, this.appender.endUnit * UNIT_BYTES);
     this.figures[FIGURE.indexBytes] = this.index.bytes;
   }
 

@@ -2,7 +2,7 @@
  * Which slabs a shard has and how much of each is live; gives the blocks of dropped ones back.
  */
 import path from "node:path";
-import { HEADER_BYTES, SLAB_SLOTS, UNIT_BYTES } from "../format/layout.ts";
+import { HEADER_BYTES, SLAB_SLOTS } from "../format/layout.ts";
 import type { FileIo } from "./io.ts";
 import { FIGURE } from "./shard-memory.ts";
 import { slabName, slotOfSequence } from "./slab-maps.ts";
@@ -54,15 +54,17 @@ export class SlabTable {
   }
 
   /** Takes a new or recovered slab in. */
-  add(sequence: number, sealed = false, storedBytes = HEADER_BYTES): void {
+  add(sequence: number): void {
     this.slabs.set(slotOfSequence(sequence), {
       sequence,
-      storedBytes,
+      storedBytes: HEADER_BYTES,
       liveBytes: 0,
       uploads: 0,
-      sealed,
+      sealed: false,
       damaged: false,
     });
+    this.figures[FIGURE.storedBytes] += HEADER_BYTES;
+    this.figures[FIGURE.slabs]++;
     this.highest = Math.max(this.highest, sequence);
     Atomics.store(this.slots, slotOfSequence(sequence), sequence);
   }
@@ -82,12 +84,12 @@ export class SlabTable {
     const slab = this.slabs.get(slot);
     if (slab === undefined) throw new Error("live bytes of a slab that is gone");
     slab.liveBytes += bytes;
+    this.figures[FIGURE.liveBytes] += bytes;
   }
 
   /** Adds to the live bytes of a slab, if it is still there. */
   liveIn(sequence: number, bytes: number): void {
-    const slab = this.bySequence(sequence);
-    if (slab !== undefined) slab.liveBytes += bytes;
+    if (this.bySequence(sequence) !== undefined) this.live(slotOfSequence(sequence), bytes);
   }
 
   /** An upload put its first chunk into a slab (1), or is over (-1): in between the slab is not compacted. */
@@ -117,7 +119,11 @@ export class SlabTable {
       throw error;
     }
     Atomics.store(this.slots, slot, 0);
+    const slab = this.slabs.get(slot);
     this.slabs.delete(slot);
+    this.figures[FIGURE.slabs]--;
+    this.figures[FIGURE.storedBytes] -= slab?.storedBytes ?? 0;
+    this.figures[FIGURE.liveBytes] -= slab?.liveBytes ?? 0;
     this.dropped.push({ slot, sequence, fd });
   }
 
@@ -141,19 +147,12 @@ export class SlabTable {
     return this.dropped.length > 0;
   }
 
-  /** Brings the sums in the figures up to date. */
-  refresh(openSlot: number, openEndUnit: number): void {
-    const open = this.slabs.get(openSlot);
-    if (open !== undefined) open.storedBytes = openEndUnit * UNIT_BYTES;
-    let live = 0;
-    let stored = 0;
-    for (const slab of this.slabs.values()) {
-      live += slab.liveBytes;
-      stored += slab.storedBytes;
-    }
-    this.figures[FIGURE.liveBytes] = live;
-    this.figures[FIGURE.storedBytes] = stored;
-    this.figures[FIGURE.slabs] = this.slabs.size;
+  /** Notes up to which byte a slab holds records. */
+  stored(sequence: number, bytes: number): void {
+    const slab = this.bySequence(sequence);
+    if (slab === undefined) return;
+    this.figures[FIGURE.storedBytes] += bytes - slab.storedBytes;
+    slab.storedBytes = bytes;
   }
 
   close(): void {
