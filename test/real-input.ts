@@ -208,7 +208,7 @@ async function curlUploads(folder: string, uploads: { file: string; url: string 
   const failed = answers.filter((line) => !line.startsWith("201 "));
   if (status !== 0 || failed.length > 0 || answers.length !== uploads.length) {
     throw new Error(
-      `curl ended with ${status}; ${answers.length} of ${uploads.length} answers, ${failed.length} not 201: ${failed.slice(0, 5).join(", ")}`,
+      `curl ended with ${status}; ${answers.length} of ${uploads.length} answers, ${failed.length} not 201: ${failed.slice(0, 5).join(", ")}\n${errors}`,
     );
   }
 }

@@ -215,7 +215,7 @@ describe("clients that go away", () => {
   test("half an upload leaves nothing: 404 for a new key, the old value for another, and no bytes that count", async () => {
     await withServer({ sync: "os" }, async (server) => {
       const old = content(1, 2 * CHUNK_BYTES);
-      await call(server.port, "PUT", "/old", { body: old });
+      assert.equal((await call(server.port, "PUT", "/old", { body: old })).status, 201);
       const before = await stats(server);
       for (const total of [100, 100_000, CHUNK_BYTES, 8 * CHUNK_BYTES]) {
         for (const key of ["new", "old"]) {
@@ -242,20 +242,20 @@ describe("clients that go away", () => {
       assert.ok((await call(server.port, "GET", "/old")).body.equals(old));
       const now = await stats(server);
       assert.equal(now.keys, before.keys);
-      assert.equal(now.liveBytes, before.liveBytes);
+      assert.equal(now.liveBytes, before.liveBytes, "live bytes after the aborts");
       await server.kill("SIGKILL");
       await server.restart();
       assert.equal((await call(server.port, "GET", "/new")).status, 404);
       assert.ok((await call(server.port, "GET", "/old")).body.equals(old));
       const later = await stats(server);
       assert.equal(later.keys, before.keys);
-      assert.equal(later.liveBytes, before.liveBytes);
+      assert.equal(later.liveBytes, before.liveBytes, "live bytes after the restart");
     });
   });
 
   test("many abandoned uploads do not fill the disk: their slabs are given back", async (t) => {
     await withServer({ sync: "os" }, async (server) => {
-      await call(server.port, "PUT", "/kept", { body: content(1, 1000) });
+      assert.equal((await call(server.port, "PUT", "/kept", { body: content(1, 1000) })).status, 201);
       const half = content(3, 12 * CHUNK_BYTES);
       let peak = 0;
       // Eight slabs' worth; the contract of compaction is twice the live bytes and four slabs.

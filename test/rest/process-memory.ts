@@ -1,0 +1,56 @@
+/**
+ * Memory of another process, from Linux' /proc.
+ *
+ * RSS has three parts. RssFile is mapped files: minivault maps its slabs, so every page of them that was read lately counts there, but it
+ * is page cache, which the kernel takes back whenever somebody else needs memory. What a process keeps for itself is RssAnon (heap,
+ * buffers) and RssShmem (shared memory). The limits of the tests are on those two; the figures are all printed.
+ */
+import fs from "node:fs";
+
+export interface ProcessMemory {
+  rss: number;
+  anon: number;
+  file: number;
+  shmem: number;
+  /** anon + shmem */
+  own: number;
+}
+
+export const hasProc = fs.existsSync("/proc/self/status");
+
+/** In bytes. Linux only. */
+export function processMemory(pid: number): ProcessMemory {
+  const status = fs.readFileSync(`/proc/${pid}/status`, "utf8");
+  const figure = (name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? Number.NaN) * 1024;
+  const [rss, anon, file, shmem] = ["VmRSS", "RssAnon", "RssFile", "RssShmem"].map(figure);
+  return { rss, anon, file, shmem, own: anon + shmem };
+}
+
+/** Samples the memory until `stop`, and keeps each figure's highest value. */
+export function watchMemory(pid: number, everyMs = 20): { start: ProcessMemory; stop(): ProcessMemory } {
+  const start = processMemory(pid);
+  const peak = { ...start };
+  const look = () => {
+    const now = processMemory(pid);
+    for (const name of Object.keys(peak) as (keyof ProcessMemory)[])
+      peak[name] = Math.max(peak[name], now[name]);
+  };
+  const timer = setInterval(look, everyMs);
+  return {
+    start,
+    stop() {
+      clearInterval(timer);
+      look();
+      return peak;
+    },
+  };
+}
+
+/** One line with all figures, in MiB. */
+export function memoryLine(start: ProcessMemory, peak: ProcessMemory): string {
+  const mib = (bytes: number) => Math.round(bytes / 2 ** 20);
+  return (["own", "anon", "shmem", "file", "rss"] as const)
+    .map((name) => `${name} ${mib(start[name])} -> ${mib(peak[name])} (+${mib(peak[name] - start[name])})`)
+    .join(", ");
+}

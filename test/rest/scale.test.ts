@@ -1,0 +1,23 @@
+/** The short forms of what test/storm does in full. */
+import { after, test } from "node:test";
+import { closeConnections } from "./client.ts";
+import { hasProc } from "./process-memory.ts";
+import { manyKeys, transferInBoundedMemory } from "./scale.ts";
+
+const MIB = 1024 * 1024;
+
+after(closeConnections);
+
+// uWS reads a socket on, within one turn of the event loop and although it is paused, while each read fills its 512 KiB: the upload of a
+// client that is faster than this process piles up here. Becomes a plain test when that is bounded.
+const known = { todo: "an upload that comes faster than it is copied is not bounded" };
+
+test(
+  "memory: 200 MiB up and down at once add less than 128 MiB",
+  hasProc ? known : { skip: "needs /proc" },
+  (t) => transferInBoundedMemory(t, { bytes: 200 * MIB, addedBytesMax: 128 * MIB }),
+);
+
+// The index grows by doubling of its parts, and a small store has not filled its first ones: the bound of 16 is the million's.
+test("many keys: 100,000 of 100 bytes, and a restart after kill -9", (t) =>
+  manyKeys(t, { keys: 100_000, indexBytesPerKeyMax: 40, restartMsMax: 2000 }));

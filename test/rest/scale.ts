@@ -1,0 +1,99 @@
+/** The two tests of size, for a short form (test/rest) and a long one (test/storm). */
+import assert from "node:assert/strict";
+import type { Diagnostic } from "../random.ts";
+import { call, contentHash, contentStream, digest } from "./client.ts";
+import { putMany } from "./load.ts";
+import { memoryLine, watchMemory } from "./process-memory.ts";
+import { withServer } from "./server.ts";
+
+const MIB = 1024 * 1024;
+
+export interface TransferLimits {
+  bytes: number;
+  /** What the process may add to RssAnon + RssShmem. */
+  addedBytesMax: number;
+}
+
+/** One upload and one download of the same size at once: the process' own memory does not grow with them. */
+export async function transferInBoundedMemory(
+  t: Diagnostic,
+  { bytes, addedBytesMax }: TransferLimits,
+): Promise<void> {
+  await withServer({}, async (server) => {
+    const { port, pid } = server;
+    const stored = await call(port, "PUT", "/first", { body: contentStream(1, bytes) });
+    assert.equal(stored.status, 201, stored.text);
+    // Measured from a fresh start: what the first upload left in the heap must not hide what the next ones take.
+    await server.stop();
+    await server.restart();
+    const { port: newPort } = server;
+    const watched = watchMemory(server.pid);
+    assert.notEqual(server.pid, pid);
+    const begun = performance.now();
+    const [download, upload] = await Promise.all([
+      digest(newPort, "GET", "/first"),
+      call(newPort, "PUT", "/second", { body: contentStream(2, bytes) }),
+    ]);
+    const seconds = (performance.now() - begun) / 1000;
+    const peak = watched.stop();
+    t.diagnostic(
+      `${bytes / MIB} MiB up and down at once in ${seconds.toFixed(1)} s; MiB: ${memoryLine(watched.start, peak)}`,
+    );
+    assert.equal(download.status, 200);
+    assert.equal(download.bytes, bytes);
+    assert.equal(download.sha256, contentHash(1, bytes));
+    assert.equal(upload.status, 201, upload.text);
+    assert.equal((await digest(newPort, "GET", "/second")).sha256, contentHash(2, bytes));
+    const added = peak.own - watched.start.own;
+    assert.ok(added < addedBytesMax, `${Math.round(added / MIB)} MiB added`);
+  });
+}
+
+export interface ManyKeysLimits {
+  keys: number;
+  indexBytesPerKeyMax: number;
+  restartMsMax: number;
+}
+
+/** Many keys of 100 bytes: what the index takes, and how long a restart after kill -9 takes. */
+export async function manyKeys(
+  t: Diagnostic,
+  { keys, indexBytesPerKeyMax, restartMsMax }: ManyKeysLimits,
+): Promise<void> {
+  const key = (index: number) => `key-${String(index).padStart(9, "0")}`;
+  const value = (index: number) => `${index} `.padEnd(100, "x");
+  await withServer({ sync: "os" }, async (server) => {
+    const begun = performance.now();
+    await putMany(server.port, keys, key, value);
+    const seconds = (performance.now() - begun) / 1000;
+    const stats = (await call(server.port, "GET", "/_stats")).json();
+    assert.equal(stats.keys, keys);
+    t.diagnostic(
+      `${keys} keys of 100 bytes in ${seconds.toFixed(1)} s (${Math.round(keys / seconds)}/s); index ${stats.indexBytesPerKey} bytes a key`,
+    );
+    assert.equal(stats.indexBytesPerKey, Math.round((stats.indexBytes / keys) * 100) / 100);
+    assert.ok(stats.indexBytesPerKey <= indexBytesPerKeyMax, `${stats.indexBytesPerKey} bytes a key`);
+
+    const restarts: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      await server.kill("SIGKILL");
+      await server.restart();
+      restarts.push(Math.round(server.startMs));
+    }
+    t.diagnostic(`restart after kill -9 until /health answers 200: ${restarts.join(", ")} ms`);
+    await server.stop();
+    await server.restart();
+    t.diagnostic(`restart after a clean stop: ${Math.round(server.startMs)} ms`);
+    const after = (await call(server.port, "GET", "/_stats")).json();
+    assert.equal(after.keys, keys);
+    assert.ok(
+      after.indexBytesPerKey <= indexBytesPerKeyMax,
+      `${after.indexBytesPerKey} bytes a key after the restart`,
+    );
+    for (let index = 0; index < keys; index += Math.ceil(keys / 2000)) {
+      assert.equal((await call(server.port, "GET", `/${key(index)}`)).text, value(index));
+    }
+    // The best: other tests share the machine.
+    assert.ok(Math.min(...restarts) < restartMsMax, `${restarts.join(", ")} ms`);
+  });
+}
