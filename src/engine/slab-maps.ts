@@ -53,14 +53,6 @@ export function mapSlab(file: string, slabBytes: number): RecordSource {
   }
 }
 
-/** Of the pages behind a range of a map, how many are not in memory. */
-export function pagesMissing(source: RecordSource, offset: number, bytes: number): number {
-  const mmap = loadAddon("mmap");
-  const start = offset - (offset % mmap.PAGESIZE);
-  const end = Math.min(source.bytes.length, offset + bytes);
-  return mmap.incore(Buffer.from(source.buffer as ArrayBuffer, source.base + start, end - start))[0];
-}
-
 export class SlabMaps {
   private readonly directory: string;
   private readonly slabBytes: number;
