@@ -1,10 +1,12 @@
 /** The two tests of size, for a short form (test/rest) and a long one (test/storm). */
 import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
 import type { Diagnostic } from "../random.ts";
-import { call, contentHash, contentStream, digest } from "./client.ts";
+import { call, contentHash, contentStream, curl, digest } from "./client.ts";
 import { putMany } from "./load.ts";
 import { memoryLine, watchMemory } from "./process-memory.ts";
-import { withServer } from "./server.ts";
+import { removeFolder, temporaryFolder, withServer } from "./server.ts";
 
 const MIB = 1024 * 1024;
 
@@ -47,6 +49,37 @@ export async function transferInBoundedMemory(
     const added = peak.own - watched.start.own;
     assert.ok(added < addedBytesMax, `${Math.round(added / MIB)} MiB added`);
   });
+}
+
+/** Uploads at once by curl of a file that costs nothing to read, so that they come as fast as anything can. */
+export async function fastUploads(
+  t: Diagnostic,
+  uploads: number,
+  { bytes, addedBytesMax }: TransferLimits,
+): Promise<void> {
+  const folder = temporaryFolder();
+  try {
+    const file = path.join(folder, "sparse");
+    fs.writeFileSync(file, "");
+    fs.truncateSync(file, bytes);
+    await withServer({}, async (server) => {
+      const watched = watchMemory(server.pid);
+      const begun = performance.now();
+      const replies = await Promise.all(
+        Array.from({ length: uploads }, (_, number) => curl(["-T", file, `${server.url}/upload-${number}`])),
+      );
+      const seconds = (performance.now() - begun) / 1000;
+      const peak = watched.stop();
+      t.diagnostic(
+        `${uploads} uploads of ${bytes / MIB} MiB at once in ${seconds.toFixed(1)} s; MiB: ${memoryLine(watched.start, peak)}`,
+      );
+      for (const { status } of replies) assert.equal(status, 201);
+      const added = peak.own - watched.start.own;
+      assert.ok(added < addedBytesMax, `${Math.round(added / MIB)} MiB added`);
+    });
+  } finally {
+    removeFolder(folder);
+  }
 }
 
 export interface ManyKeysLimits {

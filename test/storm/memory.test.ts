@@ -2,7 +2,7 @@
 import { after, test } from "node:test";
 import { closeConnections } from "../rest/client.ts";
 import { hasProc } from "../rest/process-memory.ts";
-import { transferInBoundedMemory } from "../rest/scale.ts";
+import { fastUploads, transferInBoundedMemory } from "../rest/scale.ts";
 
 const MIB = 1024 * 1024;
 
@@ -10,4 +10,14 @@ after(closeConnections);
 
 test("memory: 1 GiB up and down at once add less than 256 MiB", hasProc ? {} : { skip: "needs /proc" }, (t) =>
   transferInBoundedMemory(t, { bytes: 1024 * MIB, addedBytesMax: 256 * MIB }),
+);
+
+// uWS reads a socket on, within one turn of the event loop and although it is paused, while each read fills its 512 KiB: the uploads of
+// clients that are faster than this process pile up here.
+const known = { todo: "uploads that come faster than they are copied are not bounded" };
+
+test(
+  "memory: four uploads of 1 GiB at once by curl add less than 256 MiB",
+  hasProc ? known : { skip: "needs /proc" },
+  (t) => fastUploads(t, 4, { bytes: 1024 * MIB, addedBytesMax: 256 * MIB }),
 );
