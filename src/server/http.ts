@@ -29,8 +29,8 @@ export type Text = string | Uint8Array;
 export interface Req {
   /** The path as sent, with its leading slash and without the query, decoded as UTF-8 with replacement. */
   getUrl(): string;
-  /** The query without its question mark, or empty. */
-  getQuery(): string;
+  /** The query without its question mark; undefined where there is none (the package's types say "empty"). */
+  getQuery(): string | undefined;
   /** The first header of that name, or empty. */
   getHeader(lowerCaseName: Text): string;
   getCaseSensitiveMethod(): string;

@@ -40,7 +40,7 @@ export function createReads(
       return;
     }
     const query = req.getQuery();
-    if (query !== "" && rejectQuery(context, res, query, false)) return;
+    if (query && rejectQuery(context, res, query, false)) return;
     const found = vault.find(key);
     if (found.state !== "found") {
       meter.count(GET, sendError(res, found.state === "absent" ? "not_found" : "corrupt"));
@@ -80,7 +80,7 @@ export function createReads(
       return;
     }
     const query = req.getQuery();
-    if (query !== "" && rejectQuery(context, res, query, true)) return;
+    if (query && rejectQuery(context, res, query, true)) return;
     const found = vault.find(key);
     if (found.state !== "found") {
       const code = found.state === "absent" ? "not_found" : "corrupt";

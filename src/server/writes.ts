@@ -96,7 +96,7 @@ function judge(
   const target = parseTarget(headers.path, context.key);
   if (target !== TARGET_KEY) return refuseOther(target);
   const query = req.getQuery();
-  const problem = query === "" ? null : queryProblem(query);
+  const problem = query ? queryProblem(query) : null;
   if (problem !== null) return badRequest(problem);
   if (context.stopping) return { code: "stopping" };
   if (headers.ifMatch.length > CONDITION_BYTES_MAX || headers.ifNoneMatch.length > CONDITION_BYTES_MAX) {

@@ -29,7 +29,7 @@ const CREATED = 1;
 const DELETED = 2;
 const VERSIONED = 4;
 
-const NOTHING = new Uint8Array(0);
+const NOTHING: Uint8Array = new Uint8Array(0);
 const encoder = new TextEncoder();
 
 /** One operation on its way to a thread; everything that is not inline in its batch yet. */
@@ -50,15 +50,27 @@ export interface Operation {
   upload: number;
 }
 
-export function textBytes(text: string): Uint8Array {
+function textBytes(text: string): Uint8Array {
   return text === "" ? NOTHING : encoder.encode(text);
+}
+
+let typeText = "";
+let typeBytes: Uint8Array = NOTHING;
+
+/** The bytes of a content type, which mostly is the one of the last write. */
+function contentTypeBytes(text: string): Uint8Array {
+  if (text !== typeText) {
+    typeBytes = textBytes(text);
+    typeText = text;
+  }
+  return typeBytes;
 }
 
 /** Fills in what a write's head says. */
 export function describe(operation: Operation, head: WriteHead): void {
   operation.verb = head.verb;
   operation.json = head.json;
-  operation.contentType = head.json ? NOTHING : textBytes(head.contentType);
+  operation.contentType = head.json ? NOTHING : contentTypeBytes(head.contentType);
   operation.ifMatch = textBytes(head.ifMatch);
   operation.ifNoneMatch = textBytes(head.ifNoneMatch);
 }

@@ -82,21 +82,18 @@ async function open(task: OpenTask): Promise<void> {
 function runBatch(number: number, count: number): void {
   const half = halves[number];
   const outcomes: Outcome[] = new Array(count);
+  const positions: number[] = new Array(count);
   const touched = new Set<Shard>();
   let position = 0;
   for (let i = 0; i < count; i++) {
+    positions[i] = position;
     position = half.read(position, operation);
     const shard = shards.get(operation.shard) as Shard;
     touched.add(shard);
     outcomes[i] = run(shard, operation);
   }
   for (const shard of touched) shard.commit();
-  position = 0;
-  for (let i = 0; i < count; i++) {
-    const next = half.read(position, operation);
-    half.answer(position, outcomes[i]);
-    position = next;
-  }
+  for (let i = 0; i < count; i++) half.answer(positions[i], outcomes[i]);
   batchesSinceIdle++;
   queueIdle();
 }

@@ -26,8 +26,8 @@ import {
 } from "../format/record.ts";
 import { etagScratch, writeEtagOf } from "../format/version.ts";
 import { VaultError } from "../util/errors.ts";
-import { hash32, loadHash, shardOf } from "../util/hash.ts";
-import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
+import { hashKey, loadHash, shardOf } from "../util/hash.ts";
+import { CHUNK_BYTES } from "../util/limits.ts";
 import { describe, emptyOperation, OP_WRITE, type Operation } from "./batch.ts";
 import { ShardThread } from "./pool.ts";
 import { LocalUpload } from "./upload.ts";
@@ -105,6 +105,7 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
 
 export class LocalVault implements Vault {
   readonly store: StoreIdentity;
+  private readonly dataDirectory: string;
   private readonly memories: ShardMemory[];
   private readonly threads: ShardThread[];
   private readonly lock: { release(): Promise<void> };
@@ -117,9 +118,6 @@ export class LocalVault implements Vault {
   private uploads = 0;
   private nextUpload = 1;
   private closing: Promise<void> | null = null;
-  /** Views of the caller's key buffer, by length: making one anew costs as much as hashing a short key. */
-  private keyViews: Uint8Array[] = [];
-  private keyBuffer: Uint8Array | null = null;
   private hashA = 0;
   private hashB = 0;
 
@@ -130,6 +128,7 @@ export class LocalVault implements Vault {
     threads: ShardThread[],
     lock: { release(): Promise<void> },
   ) {
+    this.dataDirectory = dataDirectory;
     this.store = store;
     this.memories = memories;
     this.threads = threads;
@@ -144,19 +143,10 @@ export class LocalVault implements Vault {
     this.releaseTimer.unref();
   }
 
-  /** The key as an array of exactly its length; sets its hashes and answers its shard. */
+  /** Sets a key's hashes and answers its shard. */
   private route(key: KeyBytes): number {
-    if (key.bytes !== this.keyBuffer) {
-      this.keyBuffer = key.bytes;
-      this.keyViews = new Array(KEY_BYTES_MAX + 1);
-    }
-    let view = this.keyViews[key.length];
-    if (view === undefined) {
-      view = key.bytes.subarray(0, key.length);
-      this.keyViews[key.length] = view;
-    }
-    this.hashA = hash32(view, 0);
-    this.hashB = hash32(view, this.store.hashSeed);
+    this.hashA = hashKey(key.bytes, key.length, 0);
+    this.hashB = hashKey(key.bytes, key.length, this.store.hashSeed);
     return this.store.shards === 1 ? 0 : shardOf(this.hashA, this.hashB, this.store.shards);
   }
 
@@ -182,7 +172,7 @@ export class LocalVault implements Vault {
   private address(head: WriteHead): Operation {
     const { operation } = this;
     operation.shard = this.route(head.key);
-    operation.key = this.keyViews[head.key.length];
+    operation.key = head.key.bytes.subarray(0, head.key.length);
     operation.hashA = this.hashA;
     operation.hashB = this.hashB;
     this.operations = (this.operations + 1) >>> 0;
@@ -206,7 +196,7 @@ export class LocalVault implements Vault {
     const operation = this.address(head);
     const own = { ...operation, key: operation.key.slice(), upload: this.nextUpload++ };
     this.uploads++;
-    return new LocalUpload(this.threads[own.shard % this.threads.length], own, () => {
+    return new LocalUpload(this.threads[own.shard % this.threads.length], own, this.dataDirectory, () => {
       this.uploads--;
     });
   }

@@ -43,6 +43,7 @@ export class ShardThread {
   private inFlight = false;
   private scheduled = false;
   private answering = false;
+  private roomCalls: (() => void)[] = [];
   private waiting: Waiting[] = [];
   private waitingBytes = 0;
   private dead: Error | null = null;
@@ -136,6 +137,17 @@ export class ShardThread {
     return true;
   }
 
+  /** Whether a part of an upload may be sent now: uploads fill at most half of a batch, so that small writes find room beside them. */
+  hasRoomForPart(bytes: number): boolean {
+    if (this.answering || this.waiting.length > 0) return false;
+    return this.halves[this.filling].used + bytes <= HALF_BYTES / 2;
+  }
+
+  /** Calls back once, when there may be room. Only to be used after `hasRoomForPart` said no: a batch is then under way. */
+  whenRoom(call: () => void): void {
+    this.roomCalls.push(call);
+  }
+
   /** Lets every request of this turn of the event loop join the batch before it leaves. */
   private schedule(): void {
     if (this.inFlight || this.scheduled) return;
@@ -179,6 +191,9 @@ export class ShardThread {
     half.clear();
     this.answering = false;
     this.admit();
+    const calls = this.roomCalls;
+    this.roomCalls = [];
+    for (const call of calls) call();
     this.schedule();
     if (this.drained !== null && this.idle) this.drained();
   }

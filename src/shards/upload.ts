@@ -1,7 +1,10 @@
 /**
- * The front's end of a body that arrives in pieces. Gathers pieces, sends them on to the shard thread, and tells the caller to pause while
- * too much is on its way, so that an upload of any size holds a few MiB.
+ * The front's end of a body that arrives in pieces. One buffer of a chunk gathers them; a full one goes to the shard thread while it has room and
+ * little of this upload is on its way; else the caller is told to pause, and what arrives all the same goes to disk (spill.ts). So
+ * an upload of any size holds its buffer and its part of the arena.
  */
+import { isDiskFull } from "../engine/io.ts";
+import type { ErrorCode } from "../util/errors.ts";
 import { CHUNK_BYTES } from "../util/limits.ts";
 import {
   OP_UPLOAD_ABORT,
@@ -12,136 +15,172 @@ import {
   type Operation,
 } from "./batch.ts";
 import type { ShardThread } from "./pool.ts";
+import { Spill } from "./spill.ts";
 import type { Upload, WriteDone, WriteResult } from "./vault.ts";
 
-/** Pieces are sent on in parts of about this size. */
-const PART_BYTES = 512 * 1024;
-/** Bytes on their way to the thread above which the client is paused. */
-const WINDOW_BYTES = 2 * 1024 * 1024;
+/** The buffer starts with this and grows with what arrives, up to a chunk. */
+const BUFFER_BYTES = 64 * 1024;
+/** Bytes on their way to the thread from which on the client is paused. */
+const WINDOW_BYTES = 2 * CHUNK_BYTES;
 
 const NOTHING = new Uint8Array(0);
+const ignore: WriteDone = () => {};
 
 export class LocalUpload implements Upload {
   onDrain: () => void = () => {};
-  onFail: WriteDone = () => {};
+  onFail: WriteDone = ignore;
   private readonly thread: ShardThread;
   private readonly operation: Operation;
   private readonly release: () => void;
-  /**
-   * What the window does not let through yet. uWS reads on within one turn of the event loop although it was paused, until it
-   * has the client's data faster than it comes: so a piece costs one copy here, and the rest happens when the window opens.
-   */
-  private pieces: Uint8Array[] = [];
-  private gathered = 0;
-  private begun = false;
+  private readonly spill: Spill;
+  private buffer = new Uint8Array(BUFFER_BYTES);
+  private filled = 0;
   private inFlight = 0;
+  private begun = false;
   private paused = false;
-  private committed: WriteDone | null = null;
   private over = false;
+  private committing: WriteDone | null = null;
 
-  /** @param release called once, when the upload is over */
-  constructor(thread: ShardThread, operation: Operation, release: () => void) {
+  /**
+   * @param operation its own copy of the head
+   * @param directory where bytes may be kept on disk
+   * @param release called once, when the upload is over
+   */
+  constructor(thread: ShardThread, operation: Operation, directory: string, release: () => void) {
     this.thread = thread;
     this.operation = operation;
+    this.spill = new Spill(directory);
     this.release = release;
   }
 
   write(bytes: Uint8Array): boolean {
-    if (this.over || this.committed !== null) return true;
-    this.pieces.push(bytes.slice());
-    this.gathered += bytes.length;
-    // What fits one record goes as one plain write at commit, so nothing is sent before it is known not to.
-    if (this.begun || this.gathered > CHUNK_BYTES) this.sendParts();
-    this.paused = this.inFlight >= WINDOW_BYTES;
+    if (this.over) return true;
+    try {
+      if (this.spill.bytes > 0) this.spill.append(bytes);
+      else this.gather(bytes);
+    } catch (error) {
+      setImmediate(() => this.fail(isDiskFull(error) ? "disk_full" : "internal", (error as Error).message));
+      this.paused = true;
+    }
     return !this.paused;
   }
 
-  /** Takes the oldest gathered bytes, at most so many. */
-  private take(most: number): Uint8Array {
-    const taken: Uint8Array[] = [];
-    let bytes = 0;
-    while (bytes < most && this.pieces.length > 0) {
-      const piece = this.pieces[0];
-      const room = most - bytes;
-      if (piece.length > room) this.pieces[0] = piece.subarray(room);
-      else this.pieces.shift();
-      taken.push(piece.length > room ? piece.subarray(0, room) : piece);
-      bytes += taken[taken.length - 1].length;
+  private gather(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; ) {
+      // A full buffer is only sent when more follows: what fits one record goes as one plain write at commit.
+      if (this.filled === CHUNK_BYTES && !this.sendBuffer()) {
+        this.spill.append(bytes.subarray(at));
+        this.paused = true;
+        return;
+      }
+      this.reserve(bytes.length - at);
+      const length = Math.min(bytes.length - at, this.buffer.length - this.filled);
+      this.buffer.set(bytes.subarray(at, at + length), this.filled);
+      this.filled += length;
+      at += length;
     }
-    this.gathered -= bytes;
-    return taken.length === 1 ? taken[0] : Buffer.concat(taken, bytes);
+    if (this.inFlight >= WINDOW_BYTES) this.paused = true;
+  }
+
+  /** Makes room in the buffer for what has arrived, not for what was announced. */
+  private reserve(bytes: number): void {
+    let length = this.buffer.length;
+    while (length < CHUNK_BYTES && length - this.filled < bytes) length *= 2;
+    if (length === this.buffer.length) return;
+    const larger = new Uint8Array(length);
+    larger.set(this.buffer.subarray(0, this.filled));
+    this.buffer = larger;
+  }
+
+  /** Sends the full buffer on, if there is room; if not, `pump` runs when there may be. */
+  private sendBuffer(): boolean {
+    if (this.inFlight >= WINDOW_BYTES) return false;
+    if (!this.thread.hasRoomForPart(this.filled)) {
+      this.thread.whenRoom(() => this.pump());
+      return false;
+    }
+    if (!this.begun) {
+      this.begun = true;
+      this.send(OP_UPLOAD_BEGIN, NOTHING, ignore);
+    }
+    const bytes = this.filled;
+    this.inFlight += bytes;
+    this.send(OP_UPLOAD_PART, this.buffer.subarray(0, bytes), (result) => this.arrived(bytes, result));
+    this.filled = 0;
+    return true;
   }
 
   private send(op: number, body: Uint8Array, done: WriteDone): boolean {
     this.operation.op = op;
     this.operation.body = body;
-    // Its own window bounds what an upload has on its way, so the queue's bound need not.
     return this.thread.submit(this.operation, done, true);
-  }
-
-  /** Sends whole parts as far as the window allows. */
-  private sendParts(): void {
-    if (!this.begun) {
-      this.begun = true;
-      this.send(OP_UPLOAD_BEGIN, NOTHING, () => {});
-    }
-    while (this.gathered >= PART_BYTES && this.inFlight < WINDOW_BYTES) {
-      const part = this.take(PART_BYTES);
-      this.inFlight += part.length;
-      this.send(OP_UPLOAD_PART, part, (result) => this.arrived(part.length, result));
-    }
   }
 
   private arrived(bytes: number, result: WriteResult): void {
     this.inFlight -= bytes;
     if (this.over) return;
-    if (result.error !== null) {
-      if (this.committed === null) {
-        this.onFail(result);
-        this.abort();
-      } else {
-        // The thread remembers why, and says it once more at the commit.
-        this.drop();
-        this.sendCommit(this.committed);
+    if (result.error !== null) this.finish(result);
+    else this.pump();
+  }
+
+  /** Moves on with what waits, then lets the client go on, or commits. */
+  private pump(): void {
+    if (this.over) return;
+    try {
+      while (this.spill.bytes > 0) {
+        if (this.filled === CHUNK_BYTES && !this.sendBuffer()) return;
+        this.reserve(this.spill.bytes);
+        this.filled += this.spill.take(this.buffer, this.filled);
       }
+    } catch (error) {
+      this.fail(isDiskFull(error) ? "disk_full" : "internal", (error as Error).message);
       return;
     }
-    this.sendParts();
-    if (this.committed !== null) {
-      if (this.gathered < PART_BYTES) this.sendCommit(this.committed);
-    } else if (this.paused && this.inFlight <= WINDOW_BYTES / 2) {
+    if (this.committing !== null) this.sendCommit(this.committing);
+    else if (this.paused && this.inFlight < WINDOW_BYTES) {
       this.paused = false;
       this.onDrain();
     }
   }
 
   commit(done: WriteDone): void {
-    if (this.over || this.committed !== null) return;
-    this.committed = done;
-    // Otherwise the window is full, and the last part to fit it sends the commit.
-    if (!this.begun || this.gathered < PART_BYTES) this.sendCommit(done);
+    if (this.over || this.committing !== null) return;
+    this.committing = done;
+    this.pump();
   }
 
   private sendCommit(done: WriteDone): void {
-    this.over = true;
-    this.release();
-    const accepted = this.send(this.begun ? OP_UPLOAD_COMMIT : OP_WRITE, this.take(this.gathered), done);
-    if (!accepted)
-      setImmediate(() =>
-        done({ error: "unavailable", detail: "", created: false, deleted: false, etag: null }),
-      );
+    const rest = this.buffer.subarray(0, this.filled);
+    if (!this.send(this.begun ? OP_UPLOAD_COMMIT : OP_WRITE, rest, done)) {
+      this.fail("unavailable", "");
+      return;
+    }
+    this.end();
   }
 
-  private drop(): void {
-    this.pieces = [];
-    this.gathered = 0;
+  private fail(error: ErrorCode, detail: string): void {
+    this.finish({ error, detail, created: false, deleted: false, etag: null });
+  }
+
+  /** The upload has failed: says so to whoever waits. */
+  private finish(result: WriteResult): void {
+    if (this.over) return;
+    const tell = this.committing ?? this.onFail;
+    this.abort();
+    tell(result);
   }
 
   abort(): void {
-    if (this.over || this.committed !== null) return;
+    if (this.over) return;
+    this.end();
+    if (this.begun) this.send(OP_UPLOAD_ABORT, NOTHING, ignore);
+  }
+
+  private end(): void {
     this.over = true;
+    this.buffer = NOTHING;
+    this.filled = 0;
+    this.spill.close();
     this.release();
-    this.drop();
-    if (this.begun) this.send(OP_UPLOAD_ABORT, NOTHING, () => {});
   }
 }

@@ -12,12 +12,8 @@ test("memory: 1 GiB up and down at once add less than 256 MiB", hasProc ? {} : {
   transferInBoundedMemory(t, { bytes: 1024 * MIB, addedBytesMax: 256 * MIB }),
 );
 
-// uWS reads a socket on, within one turn of the event loop and although it is paused, while each read fills its 512 KiB: the uploads of
-// clients that are faster than this process pile up here.
-const known = { todo: "uploads that come faster than they are copied are not bounded" };
-
 test(
   "memory: four uploads of 1 GiB at once by curl add less than 256 MiB",
-  hasProc ? known : { skip: "needs /proc" },
+  hasProc ? {} : { skip: "needs /proc" },
   (t) => fastUploads(t, 4, { bytes: 1024 * MIB, addedBytesMax: 256 * MIB }),
 );
