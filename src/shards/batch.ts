@@ -1,19 +1,28 @@
 /**
- * How a batch of writes travels between the front and a shard thread: as bytes in shared memory, so that a task costs the same for
- * one write as for hundreds.
+ * How writes travel between the front and a shard thread: as bytes in shared memory, so that handing over costs the same for one write as
+ * for hundreds.
  *
- *   arena = two halves; the front fills one while the thread works on the other
- *   half  = operation | operation | …        each: 16 words of header, then key, content type, If-Match, If-None-Match, body
+ *   arena  = ring of buffers; the front fills them in turn, the thread takes them in turn and writes its answers into them
+ *   buffer = operation | operation | …      each: 16 words of header, then key, content type, If-Match, If-None-Match, body
  *
- * The thread writes each answer over the header of its operation.
+ * A buffer's state is one word, only changed by compare-and-swap: the number of its operations, and two flags. CLOSED: nothing may be added; set
+ * by the thread when it is ready for a batch, whatever has gathered by then, or by the front when the buffer is full. DONE: the
+ * answers are in it; the front reads them and sets the word to 0. So the thread goes from one batch to the next without
+ * asking the front, and a batch is what arrived while the one before it was written.
+ *
+ * One more word, IDLE, is set by the thread when it has found nothing to do; whoever resets it sees to it that the thread
+ * looks again. The thread sets it and then looks once more; the front adds and then resets it: so no operation is left lying.
  */
-
 import type { Outcome } from "../engine/operations.ts";
 import { writeEtag } from "../format/version.ts";
 import { ERRORS, type ErrorCode } from "../util/errors.ts";
 import type { WriteHead, WriteResult, WriteVerb } from "./vault.ts";
 
-export const HALF_BYTES = 8 * 1024 * 1024;
+export const BUFFERS = 4;
+export const BUFFER_BYTES = 4 * 1024 * 1024;
+const CLOSED = 1 << 24;
+const DONE = 1 << 25;
+const COUNT_MASK = CLOSED - 1;
 const HEADER_WORDS = 16;
 const HEADER_BYTES = HEADER_WORDS * 4;
 
@@ -94,36 +103,111 @@ export function emptyOperation(): Operation {
   };
 }
 
-/** Bytes an operation takes in a half. */
+/** Bytes an operation takes in a buffer. */
 export function operationBytes(o: Operation): number {
   const payload =
     o.key.length + o.contentType.length + o.ifMatch.length + o.ifNoneMatch.length + o.body.length;
   return HEADER_BYTES + ((payload + 7) & ~7);
 }
 
-/** One half of an arena, as seen by either side. */
-export class Half {
-  private readonly bytes: Uint8Array;
-  private readonly words: Int32Array;
-  /** Bytes in use (front), or position of the current operation (thread). */
-  used = 0;
-  count = 0;
+/** Shared memory between the front and one thread. */
+export interface Arena {
+  bytes: SharedArrayBuffer;
+  /** Int32: the states of the buffers, then IDLE. */
+  states: SharedArrayBuffer;
+}
 
-  constructor(arena: SharedArrayBuffer, half: number) {
-    this.bytes = new Uint8Array(arena, half * HALF_BYTES, HALF_BYTES);
-    this.words = new Int32Array(arena, half * HALF_BYTES, HALF_BYTES / 4);
+export function createArena(): Arena {
+  return {
+    bytes: new SharedArrayBuffer(BUFFERS * BUFFER_BYTES),
+    states: new SharedArrayBuffer((BUFFERS + 1) * 4),
+  };
+}
+
+/** The IDLE word, from either side. */
+export class IdleFlag {
+  private readonly states: Int32Array;
+
+  constructor(arena: Arena) {
+    this.states = new Int32Array(arena.states);
   }
 
+  set(): void {
+    Atomics.store(this.states, BUFFERS, 1);
+  }
+
+  /** Resets the word; true for the one caller that did. */
+  reset(): boolean {
+    return Atomics.compareExchange(this.states, BUFFERS, 1, 0) === 1;
+  }
+}
+
+/** One buffer of an arena, as seen by either side. */
+export class BatchBuffer {
+  private readonly bytes: Uint8Array;
+  private readonly words: Int32Array;
+  private readonly states: Int32Array;
+  private readonly number: number;
+  /** Front: bytes in use. */
+  used = 0;
+
+  constructor(arena: Arena, number: number) {
+    this.bytes = new Uint8Array(arena.bytes, number * BUFFER_BYTES, BUFFER_BYTES);
+    this.words = new Int32Array(arena.bytes, number * BUFFER_BYTES, BUFFER_BYTES / 4);
+    this.states = new Int32Array(arena.states);
+    this.number = number;
+  }
+
+  private get state(): number {
+    return Atomics.load(this.states, this.number);
+  }
+
+  /** Whether there is something in it that is not answered. */
+  get pending(): boolean {
+    const { state } = this;
+    return (state & COUNT_MASK) !== 0 && (state & DONE) === 0;
+  }
+
+  /** Whether nothing may be added any more. */
+  get closed(): boolean {
+    return (this.state & CLOSED) !== 0;
+  }
+
+  /** Whether the answers are in it. */
+  get done(): boolean {
+    return (this.state & DONE) !== 0;
+  }
+
+  /** Closes it if it holds anything to do; answers the number of operations to do. */
+  close(): number {
+    for (;;) {
+      const { state } = this;
+      if ((state & DONE) !== 0) return 0;
+      const count = state & COUNT_MASK;
+      if (count === 0 || (state & CLOSED) !== 0) return count;
+      if (Atomics.compareExchange(this.states, this.number, state, state | CLOSED) === state) return count;
+    }
+  }
+
+  /** Thread: the answers are complete. */
+  finish(): void {
+    Atomics.or(this.states, this.number, DONE);
+  }
+
+  /** Front: the answers are read. */
   clear(): void {
-    this.used = this.count = 0;
+    this.used = 0;
+    Atomics.store(this.states, this.number, 0);
   }
 
   hasRoom(bytes: number): boolean {
-    return this.used + bytes <= HALF_BYTES;
+    return this.used + bytes <= BUFFER_BYTES;
   }
 
-  /** Front: adds an operation; there must be room. */
-  push(o: Operation): void {
+  /** Front: adds an operation; there must be room. False: the thread has closed the buffer meanwhile. */
+  push(o: Operation): boolean {
+    const { state } = this;
+    if ((state & CLOSED) !== 0) return false;
     const { words, bytes } = this;
     const w = this.used >>> 2;
     words[w] = operationBytes(o);
@@ -149,8 +233,9 @@ export class Half {
     if (o.ifNoneMatch.length > 0) bytes.set(o.ifNoneMatch, at);
     at += o.ifNoneMatch.length;
     bytes.set(o.body, at);
+    if (Atomics.compareExchange(this.states, this.number, state, state + 1) !== state) return false;
     this.used += words[w];
-    this.count++;
+    return true;
   }
 
   /** Thread: reads the operation at `position` into `o` (views of the arena); answers the next position. */

@@ -1,6 +1,7 @@
 /**
  * The shard thread: owns some shards and works on one task at a time. Between tasks it does the shards' idle work in small steps.
  */
+import type { MessagePort } from "node:worker_threads";
 import { nodeIo } from "../engine/io.ts";
 import { failed, type Outcome, type ShardWrite } from "../engine/operations.ts";
 import { Shard } from "../engine/shard.ts";
@@ -8,8 +9,10 @@ import { UploadWriter } from "../engine/uploads.ts";
 import { loadAddon, setAddonDirectory } from "../util/addon.ts";
 import { loadHash } from "../util/hash.ts";
 import {
+  BatchBuffer,
+  BUFFERS,
   emptyOperation,
-  Half,
+  IdleFlag,
   OP_UPLOAD_ABORT,
   OP_UPLOAD_BEGIN,
   OP_UPLOAD_COMMIT,
@@ -18,9 +21,11 @@ import {
 } from "./batch.ts";
 import type { OpenTask, Task, TaskAnswer } from "./messages.ts";
 
-/** Bytes an idle step may move when nobody waits, and right after a batch. */
+/** Bytes an idle step may move when nobody waits, and for each batch since the last step. */
 const IDLE_STEP_BYTES = 256 * 1024;
 const BUSY_STEP_BYTES = 32 * 1024;
+/** How long batches may follow each other before the event loop gets a turn. */
+const SERVE_MS = 4;
 /** How long after the last batch a shard counts as being at rest. */
 const REST_MS = 50;
 
@@ -31,7 +36,10 @@ interface Upload {
 
 const shards = new Map<number, Shard>();
 const uploads = new Map<number, Upload>();
-let halves: Half[] = [];
+let buffers: BatchBuffer[] = [];
+let next = 0;
+let idleFlag: IdleFlag;
+let answers: MessagePort;
 let warnings: string[] = [];
 let idleQueued = false;
 let batchesSinceIdle = 0;
@@ -40,7 +48,7 @@ const operation = emptyOperation();
 const DONE: Outcome = { error: null, detail: "", created: false, deleted: false, ballot: null };
 
 export default async function handle(task: Task): Promise<TaskAnswer> {
-  if (task.kind === "batch") runBatch(task.half, task.count);
+  if (task.kind === "serve") await serve();
   else if (task.kind === "open") await open(task);
   else await close();
   const answer = { warnings };
@@ -53,7 +61,10 @@ async function open(task: OpenTask): Promise<void> {
   // Where it cannot be loaded, the start fails with the reason, and not the first write.
   loadAddon("mmap");
   await loadHash();
-  halves = [new Half(task.arena, 0), new Half(task.arena, 1)];
+  buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(task.arena, number));
+  idleFlag = new IdleFlag(task.arena);
+  idleFlag.set();
+  answers = task.answers;
   const progress = new Float64Array(task.progress);
   const { dataDirectory, store, sync } = task;
   for (const { shard, memory } of task.shards) {
@@ -79,21 +90,42 @@ async function open(task: OpenTask): Promise<void> {
   queueIdle();
 }
 
-function runBatch(number: number, count: number): void {
-  const half = halves[number];
+/** Takes batch after batch until there is none. */
+async function serve(): Promise<void> {
+  for (;;) {
+    const until = performance.now() + SERVE_MS;
+    while (performance.now() < until) {
+      const count = buffers[next].close();
+      if (count > 0) {
+        runBatch(buffers[next], count);
+        next = (next + 1) % BUFFERS;
+        continue;
+      }
+      idleFlag.set();
+      // Something may have come just before the flag was seen; if the front has reset it, it sends another task.
+      if (!buffers[next].pending || !idleFlag.reset()) return;
+    }
+    // Sealing, compaction and timers need their turn of the event loop.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function runBatch(buffer: BatchBuffer, count: number): void {
   const outcomes: Outcome[] = new Array(count);
   const positions: number[] = new Array(count);
   const touched = new Set<Shard>();
   let position = 0;
   for (let i = 0; i < count; i++) {
     positions[i] = position;
-    position = half.read(position, operation);
+    position = buffer.read(position, operation);
     const shard = shards.get(operation.shard) as Shard;
     touched.add(shard);
     outcomes[i] = run(shard, operation);
   }
   for (const shard of touched) shard.commit();
-  for (let i = 0; i < count; i++) half.answer(positions[i], outcomes[i]);
+  for (let i = 0; i < count; i++) buffer.answer(positions[i], outcomes[i]);
+  buffer.finish();
+  answers.postMessage(null);
   batchesSinceIdle++;
   queueIdle();
 }
@@ -167,7 +199,8 @@ function queueIdle(): void {
 
 function idle(): void {
   idleQueued = false;
-  const bytes = batchesSinceIdle > 0 ? BUSY_STEP_BYTES : IDLE_STEP_BYTES;
+  const bytes =
+    batchesSinceIdle > 0 ? Math.min(IDLE_STEP_BYTES, batchesSinceIdle * BUSY_STEP_BYTES) : IDLE_STEP_BYTES;
   batchesSinceIdle = 0;
   let more = false;
   for (const shard of shards.values()) if (shard.idle(bytes)) more = true;
@@ -190,6 +223,7 @@ function rest(): void {
 }
 
 async function close(): Promise<void> {
+  answers.close();
   clearTimeout(restTimer);
   for (const { writer } of uploads.values()) writer.end();
   uploads.clear();

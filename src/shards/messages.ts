@@ -1,8 +1,10 @@
 /** The tasks that the front hands to a shard thread. Batches themselves travel in the arena (batch.ts). */
+import type { MessagePort } from "node:worker_threads";
 
 import type { SyncMode } from "../engine/shard.ts";
 import type { ShardMemory } from "../engine/shard-memory.ts";
 import type { StoreIdentity } from "../engine/store-file.ts";
+import type { Arena } from "./batch.ts";
 
 export interface OpenTask {
   kind: "open";
@@ -11,23 +13,24 @@ export interface OpenTask {
   addonDirectory: string | null;
   store: StoreIdentity;
   sync: SyncMode;
-  arena: SharedArrayBuffer;
+  arena: Arena;
+  /** A message on it says that a buffer has its answers. */
+  answers: MessagePort;
   shards: { shard: number; memory: ShardMemory }[];
   /** Float64: bytes read back, bytes to read back. */
   progress: SharedArrayBuffer;
 }
 
-export interface BatchTask {
-  kind: "batch";
-  half: number;
-  count: number;
+/** Work through the arena until it is empty. */
+export interface ServeTask {
+  kind: "serve";
 }
 
 export interface CloseTask {
   kind: "close";
 }
 
-export type Task = OpenTask | BatchTask | CloseTask;
+export type Task = OpenTask | ServeTask | CloseTask;
 
 /** What an operator should know, collected since the last answer. */
 export interface TaskAnswer {

@@ -1,19 +1,29 @@
 /**
- * Shard threads. The only importer of Piscina: one pool of exactly one thread for each, since a shard's tasks must all
- * reach the thread that owns it. At most one batch is in flight per thread; what arrives meanwhile is the next one.
+ * Shard threads. The only importer of Piscina: one pool of exactly one thread for each, since a shard's tasks must all reach the
+ * thread that owns it. A task wakes an idle thread, which then works through the arena (batch.ts) until it is empty; while it does, the
+ * front only adds to the arena and reads answers from it.
  */
+import { MessageChannel } from "node:worker_threads";
 import Piscina from "piscina";
 import type { SyncMode } from "../engine/shard.ts";
 import type { ShardMemory } from "../engine/shard-memory.ts";
 import type { StoreIdentity } from "../engine/store-file.ts";
 import { etagScratch } from "../format/version.ts";
 import { addonDirectory } from "../util/addon.ts";
-import { HALF_BYTES, Half, type Operation, operationBytes } from "./batch.ts";
+import {
+  BatchBuffer,
+  BUFFER_BYTES,
+  BUFFERS,
+  createArena,
+  IdleFlag,
+  type Operation,
+  operationBytes,
+} from "./batch.ts";
 import type { Task, TaskAnswer } from "./messages.ts";
 import { threadOptions } from "./spawn.ts";
 import type { WriteDone, WriteResult } from "./vault.ts";
 
-/** Operations and bytes that may wait while both halves are taken; beyond, the front answers 503. */
+/** Operations and bytes that may wait while the arena is full; beyond, the front answers 503. */
 const WAITING_MAX = 16_384;
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -36,13 +46,20 @@ interface Waiting {
 export class ShardThread {
   private readonly setup: ThreadSetup;
   private readonly pool: Piscina<Task, TaskAnswer>;
-  private readonly arena = new SharedArrayBuffer(2 * HALF_BYTES);
-  private readonly halves: Half[];
-  private callbacks: WriteDone[][] = [[], []];
+  private readonly arena = createArena();
+  private readonly idleFlag = new IdleFlag(this.arena);
+  private readonly buffers = Array.from(
+    { length: BUFFERS },
+    (_, number) => new BatchBuffer(this.arena, number),
+  );
+  private readonly answers = new MessageChannel();
+  /** Of each buffer, whom to answer. */
+  private readonly callbacks: WriteDone[][] = Array.from({ length: BUFFERS }, () => []);
+  /** Buffer to add to, and the one whose answers come next. */
   private filling = 0;
-  private inFlight = false;
+  private reading = 0;
+  private tasks = 0;
   private scheduled = false;
-  private answering = false;
   private roomCalls: (() => void)[] = [];
   private waiting: Waiting[] = [];
   private waitingBytes = 0;
@@ -62,7 +79,6 @@ export class ShardThread {
 
   constructor(setup: ThreadSetup) {
     this.setup = setup;
-    this.halves = [new Half(this.arena, 0), new Half(this.arena, 1)];
     this.pool = new Piscina<Task, TaskAnswer>({
       ...threadOptions(),
       minThreads: 1,
@@ -80,17 +96,23 @@ export class ShardThread {
   async open(): Promise<void> {
     const { dataDirectory, store, sync, shards } = this.setup;
     const progress = this.progress.buffer as SharedArrayBuffer;
+    const answers = this.answers.port2;
+    this.answers.port1.on("message", () => this.collect());
     this.report(
-      await this.pool.run({
-        kind: "open",
-        dataDirectory,
-        addonDirectory: addonDirectory(),
-        store,
-        sync,
-        arena: this.arena,
-        shards,
-        progress,
-      }),
+      await this.pool.run(
+        {
+          kind: "open",
+          dataDirectory,
+          addonDirectory: addonDirectory(),
+          store,
+          sync,
+          arena: this.arena,
+          answers,
+          shards,
+          progress,
+        },
+        { transferList: [answers] },
+      ),
     );
   }
 
@@ -100,11 +122,11 @@ export class ShardThread {
   }
 
   get queuedWrites(): number {
-    return this.callbacks[0].length + this.callbacks[1].length + this.waiting.length;
+    return this.callbacks.reduce((sum, callbacks) => sum + callbacks.length, this.waiting.length);
   }
 
   get queuedBytes(): number {
-    return this.halves[this.filling].used + this.waitingBytes;
+    return this.buffers.reduce((sum, buffer) => sum + buffer.used, this.waitingBytes);
   }
 
   /**
@@ -114,10 +136,7 @@ export class ShardThread {
   submit(operation: Operation, done: WriteDone, force = false): boolean {
     if (this.dead !== null) return false;
     const bytes = operationBytes(operation);
-    const half = this.halves[this.filling];
-    if (!this.answering && this.waiting.length === 0 && half.hasRoom(bytes)) {
-      half.push(operation);
-      this.callbacks[this.filling].push(done);
+    if (this.waiting.length === 0 && this.add(operation, bytes, done)) {
       this.schedule();
       return true;
     }
@@ -137,79 +156,96 @@ export class ShardThread {
     return true;
   }
 
-  /** Whether a part of an upload may be sent now: uploads fill at most half of a batch, so that small writes find room beside them. */
-  hasRoomForPart(bytes: number): boolean {
-    if (this.answering || this.waiting.length > 0) return false;
-    return this.halves[this.filling].used + bytes <= HALF_BYTES / 2;
+  /** Adds an operation to the buffer being filled, or to the next one; false when the arena is full. */
+  private add(operation: Operation, bytes: number, done: WriteDone): boolean {
+    for (;;) {
+      const buffer = this.buffers[this.filling];
+      if (buffer.hasRoom(bytes)) {
+        if (buffer.push(operation)) {
+          this.callbacks[this.filling].push(done);
+          return true;
+        }
+      } else buffer.close();
+      // Closed, by the thread or just now. The next one is free unless its answers are still to come, or to be read.
+      const next = (this.filling + 1) % BUFFERS;
+      if (this.buffers[next].closed) return false;
+      this.filling = next;
+    }
   }
 
-  /** Calls back once, when there may be room. Only to be used after `hasRoomForPart` said no: a batch is then under way. */
+  /** Whether a part of an upload may be sent now: uploads fill at most half of a batch, so that small writes find room beside them. */
+  hasRoomForPart(bytes: number): boolean {
+    const buffer = this.buffers[this.filling];
+    return this.waiting.length === 0 && (buffer.closed || buffer.used + bytes <= BUFFER_BYTES / 2);
+  }
+
+  /** Calls back once, when there may be room. Only to be used after `hasRoomForPart` said no: answers are then to come. */
   whenRoom(call: () => void): void {
     this.roomCalls.push(call);
   }
 
-  /** Lets every request of this turn of the event loop join the batch before it leaves. */
+  /** Wakes the thread if it is idle, after every request of this turn of the event loop had its chance to join the batch. */
   private schedule(): void {
-    if (this.inFlight || this.scheduled) return;
+    if (this.scheduled) return;
     this.scheduled = true;
     setImmediate(() => {
       this.scheduled = false;
-      this.send();
+      this.wake();
     });
   }
 
-  private send(): void {
-    const number = this.filling;
-    const half = this.halves[number];
-    if (this.inFlight || half.count === 0) return;
-    this.inFlight = true;
-    this.filling = 1 - number;
-    this.batches++;
-    this.batchedWrites += half.count;
-    this.pool.run({ kind: "batch", half: number, count: half.count }).then(
-      (answer) => this.finish(number, answer),
+  /** Gives the thread a task, unless it is working through the arena already. */
+  private wake(): void {
+    if (this.dead !== null || !this.idleFlag.reset()) return;
+    this.tasks++;
+    this.pool.run({ kind: "serve" }).then(
+      (answer) => {
+        this.tasks--;
+        this.report(answer);
+        this.checkDrained();
+      },
       (error) => this.die(error),
     );
-    this.admit();
   }
 
-  private finish(number: number, answer: TaskAnswer): void {
-    this.report(answer);
-    const half = this.halves[number];
-    const callbacks = this.callbacks[number];
-    this.callbacks[number] = [];
-    this.inFlight = false;
-    // The next batch leaves before the answers go out, so that disk and network work at the same time. It makes the half
-    // just answered the one to fill, so nothing may be pushed to it until its results are read.
-    this.answering = true;
-    this.send();
-    let position = 0;
-    for (const done of callbacks) {
-      position = half.result(position, this.result, this.etag);
-      done(this.result);
+  /** Reads the answers of all buffers that have them. */
+  private collect(): void {
+    while (this.buffers[this.reading].done) {
+      const number = this.reading;
+      const buffer = this.buffers[number];
+      const callbacks = this.callbacks[number];
+      this.callbacks[number] = [];
+      this.reading = (number + 1) % BUFFERS;
+      // Nothing was added since the thread closed it: it is this one's turn to be left behind.
+      if (this.filling === number) this.filling = this.reading;
+      this.batches++;
+      this.batchedWrites += callbacks.length;
+      let position = 0;
+      for (const done of callbacks) {
+        position = buffer.result(position, this.result, this.etag);
+        done(this.result);
+      }
+      buffer.clear();
     }
-    half.clear();
-    this.answering = false;
     this.admit();
     const calls = this.roomCalls;
     this.roomCalls = [];
     for (const call of calls) call();
-    this.schedule();
-    if (this.drained !== null && this.idle) this.drained();
+    this.checkDrained();
   }
 
-  /** Moves what waits into the half being filled. */
+  /** Moves what waits into the arena. */
   private admit(): void {
-    if (this.answering) return;
-    const half = this.halves[this.filling];
     let taken = 0;
-    while (taken < this.waiting.length && half.hasRoom(this.waiting[taken].bytes)) {
-      const { operation, bytes, done } = this.waiting[taken++];
-      half.push(operation);
-      this.callbacks[this.filling].push(done);
+    while (taken < this.waiting.length) {
+      const { operation, bytes, done } = this.waiting[taken];
+      if (!this.add(operation, bytes, done)) break;
       this.waitingBytes -= bytes;
+      taken++;
     }
-    if (taken > 0) this.waiting.splice(0, taken);
+    if (taken === 0) return;
+    this.waiting.splice(0, taken);
+    this.schedule();
   }
 
   private report(answer: TaskAnswer): void {
@@ -217,7 +253,11 @@ export class ShardThread {
   }
 
   private get idle(): boolean {
-    return !this.inFlight && this.queuedWrites === 0;
+    return this.tasks === 0 && this.queuedWrites === 0;
+  }
+
+  private checkDrained(): void {
+    if (this.drained !== null && this.idle) this.drained();
   }
 
   private die(error: Error): void {
@@ -226,7 +266,7 @@ export class ShardThread {
     const { result } = this;
     Object.assign(result, { error: "internal", detail: "", created: false, deleted: false, etag: null });
     const all = [...this.callbacks.flat(), ...this.waiting.map((waiting) => waiting.done)];
-    this.callbacks = [[], []];
+    for (const callbacks of this.callbacks) callbacks.length = 0;
     this.waiting = [];
     for (const done of all) done(result);
     this.setup.fatal(error);
@@ -240,6 +280,7 @@ export class ShardThread {
       });
     if (this.dead === null) this.report(await this.pool.run({ kind: "close" }));
     this.dead ??= new Error("closed");
+    this.answers.port1.close();
     await this.pool.destroy();
   }
 }

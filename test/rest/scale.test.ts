@@ -8,9 +8,6 @@ const MIB = 1024 * 1024;
 
 after(closeConnections);
 
-// uWS reads a socket on, within one turn of the event loop and although it is paused, while each read fills its 512 KiB: the upload of a
-// client that is faster than this process piles up here. Becomes a plain test when that is bounded.
-
 test(
   "memory: 200 MiB up and down at once add less than 128 MiB",
   hasProc ? {} : { skip: "needs /proc" },
