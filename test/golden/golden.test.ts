@@ -17,7 +17,10 @@ test("golden: this program writes the very bytes of the current format version",
     const files = (root: string): string[] => readdirSync(path.join(root, "shard-000")).sort();
     assert.deepEqual(files(directory.path), files(golden));
     for (const file of ["STORE", ...files(golden).map((name) => `shard-000/${name}`)])
-      assert.ok(readFileSync(path.join(directory.path, file)).equals(readFileSync(path.join(golden, file))), `${file} differs`);
+      assert.ok(
+        readFileSync(path.join(directory.path, file)).equals(readFileSync(path.join(golden, file))),
+        `${file} differs`,
+      );
   } finally {
     directory.remove();
   }
@@ -47,7 +50,10 @@ for (const version of readdirSync(__dirname).filter((name) => /^v\d+$/.test(name
 function firstRecord(): string {
   const slab = readFileSync(path.join(__dirname, CURRENT, "shard-000/0000000001.slab"));
   const source = recordSource(new Uint8Array(slab));
-  const record = slab.subarray(FIRST_UNIT * UNIT_BYTES, (FIRST_UNIT + unitsAt(source, FIRST_UNIT)) * UNIT_BYTES);
+  const record = slab.subarray(
+    FIRST_UNIT * UNIT_BYTES,
+    (FIRST_UNIT + unitsAt(source, FIRST_UNIT)) * UNIT_BYTES,
+  );
   const lines: string[] = [];
   for (let at = 0; at < record.length; at += 16) {
     const row = record.subarray(at, at + 16);
