@@ -107,7 +107,7 @@ export class Compactor {
 
   /** The slab to empty next, or null while there is little to gain. */
   private choose(): Victim | null {
-    const { slabs, openSlot, setup, figures } = this.shard;
+    const { slabs, setup, figures } = this.shard;
     const { slabBytes } = setup.store;
     let best: { sequence: number; liveBytes: number } | null = null;
     let oldest = Number.POSITIVE_INFINITY;
@@ -118,7 +118,7 @@ export class Compactor {
       if (!slab.sealed || slab.uploads > 0 || slab.damaged) continue;
       if (best === null || slab.liveBytes < best.liveBytes) best = slab;
     }
-    if (best === null || best.sequence % 65_536 === openSlot) return null;
+    if (best === null) return null;
     const tombstones = figures[FIGURE.tombstones];
     if (
       tombstones >= TOMBSTONES_MIN &&

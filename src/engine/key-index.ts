@@ -15,7 +15,7 @@
  * location only after it has seen the counter unchanged.
  */
 import { SLAB_UNIT_BITS } from "../format/layout.ts";
-import { PARTITIONS } from "../util/hash.ts";
+import { PARTITIONS, partitionOf } from "../util/hash.ts";
 
 export const TAG_BITS = 26;
 const TAG_SHIFT = 32 - TAG_BITS;
@@ -51,7 +51,7 @@ const ROWS_STEP_BYTES = 256 * ROW_WORDS * 4;
 
 /** Words of the control array. */
 const CONTROL_SEQUENCE = 0;
-const CONTROL_ARENA_BYTES = 1;
+const CONTROL_ARENA_STEPS = 1;
 const CONTROL_WORDS = 8;
 
 interface GrowableSharedArrayBuffer extends SharedArrayBuffer {
@@ -92,6 +92,16 @@ export function unitOf(word1: number): number {
   return word1 & UNIT_MASK;
 }
 
+/** Cell of the directory for a key. */
+function cellOf(hashA: number, tag: number): number {
+  return (partitionOf(hashA) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+}
+
+/** Where a block begins in the words of its arena. */
+function firstWordOf(block: number): number {
+  return (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+}
+
 /** Says whether the record at a location is the one looked for. */
 export interface Matcher {
   /** Called with a location that the index held at one moment; answers whether the search may stop there. */
@@ -121,7 +131,7 @@ export class IndexReader {
     return (
       this.memory.directory.byteLength +
       this.memory.rows.byteLength +
-      this.control[CONTROL_ARENA_BYTES] * ARENA_STEP_BYTES
+      this.control[CONTROL_ARENA_STEPS] * ARENA_STEP_BYTES
     );
   }
 
@@ -129,7 +139,7 @@ export class IndexReader {
   protected arenaOf(block: number): Int32Array {
     const arena = block >>> ARENA_BLOCK_BITS;
     const words = this.blocks[arena];
-    if (((block & ((1 << ARENA_BLOCK_BITS) - 1)) + 1) * BLOCK_WORDS <= words.length) return words;
+    if (firstWordOf(block) + BLOCK_WORDS <= words.length) return words;
     const shared = this.memory.arenas[arena];
     const larger = new Int32Array(shared, 0, shared.byteLength >>> 2);
     this.blocks[arena] = larger;
@@ -149,7 +159,7 @@ export class IndexReader {
    */
   find(hashA: number, hashB: number, matcher: Matcher): boolean {
     const tag = hashB >>> TAG_SHIFT;
-    const cell = ((hashA >>> 22) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+    const cell = cellOf(hashA, tag);
     const choice = (tag >>> 8) & 0x3ff;
     const home = tag & (BLOCK_ENTRIES - 1);
     search: for (;;) {
@@ -159,7 +169,7 @@ export class IndexReader {
       const rows = this.rows;
       const block = rows[row + ROW_FIRST_BLOCK + ((choice * rows[row + ROW_BLOCKS]) >>> 10)];
       const words = this.arenaOf(block);
-      const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+      const base = firstWordOf(block);
       let entry = home;
       for (let probes = 0; probes < BLOCK_ENTRIES; probes++) {
         const at = base + entry * 2;
@@ -208,7 +218,7 @@ export class KeyIndex extends IndexReader {
   /** Adds an entry. The key must not be there yet. Throws when the index is full. */
   insert(hashA: number, hashB: number, slot: number, unit: number): void {
     const tag = hashB >>> TAG_SHIFT;
-    const cell = ((hashA >>> 22) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+    const cell = cellOf(hashA, tag);
     for (;;) {
       const row = this.rowOf(this.directory[cell]);
       const count = this.rows[row + ROW_BLOCKS];
@@ -265,7 +275,7 @@ export class KeyIndex extends IndexReader {
     }
     words[base + hole * 2] = words[base + hole * 2 + 1] = 0;
     const tag = hashB >>> TAG_SHIFT;
-    const cell = ((hashA >>> 22) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+    const cell = cellOf(hashA, tag);
     this.rows[this.rowOf(this.directory[cell]) + ROW_ENTRIES]--;
     this.end();
     this.entries--;
@@ -276,12 +286,12 @@ export class KeyIndex extends IndexReader {
   /** Position of an entry in the words of `found`, or -1. */
   private locate(hashA: number, hashB: number, slot: number, unit: number): number {
     const tag = hashB >>> TAG_SHIFT;
-    const cell = ((hashA >>> 22) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+    const cell = cellOf(hashA, tag);
     const row = this.rowOf(this.directory[cell]);
     const block =
       this.rows[row + ROW_FIRST_BLOCK + ((((tag >>> 8) & 0x3ff) * this.rows[row + ROW_BLOCKS]) >>> 10)];
     const words = this.arenaOf(block);
-    const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+    const base = firstWordOf(block);
     const word0 = (tag << TAG_SHIFT) | (slot >>> SLOT_LOW_BITS);
     const word1 = (slot << SLAB_UNIT_BITS) | unit;
     let entry = tag & (BLOCK_ENTRIES - 1);
@@ -307,7 +317,7 @@ export class KeyIndex extends IndexReader {
   /** Puts an entry into a block; false when the block is too full. */
   private place(block: number, word0: number, word1: number): boolean {
     const words = this.arenaOf(block);
-    const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+    const base = firstWordOf(block);
     let entry = (word0 >>> TAG_SHIFT) & (BLOCK_ENTRIES - 1);
     for (let probes = 0; probes < PROBES_MAX; probes++) {
       const at = base + entry * 2;
@@ -372,7 +382,7 @@ export class KeyIndex extends IndexReader {
     const fresh = Array.from({ length: count }, () => this.newBlock());
     for (const block of from) {
       const words = this.arenaOf(block);
-      const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+      const base = firstWordOf(block);
       for (let at = base; at < base + BLOCK_WORDS; at += 2) {
         if (words[at + 1] === 0) continue;
         const tag = words[at] >>> TAG_SHIFT;
@@ -394,13 +404,13 @@ export class KeyIndex extends IndexReader {
       const arena = block >>> ARENA_BLOCK_BITS;
       if (arena >= ARENAS) throw new Error("index: out of blocks");
       const shared = this.memory.arenas[arena] as GrowableSharedArrayBuffer;
-      if (((block & ((1 << ARENA_BLOCK_BITS) - 1)) + 1) * BLOCK_BYTES > shared.byteLength) {
+      if ((firstWordOf(block) + BLOCK_WORDS) * 4 > shared.byteLength) {
         shared.grow(shared.byteLength + ARENA_STEP_BYTES);
-        this.control[CONTROL_ARENA_BYTES]++;
+        this.control[CONTROL_ARENA_STEPS]++;
       }
       return block;
     }
-    const base = (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
+    const base = firstWordOf(block);
     // A reader that still probes this block must notice: the counter moves around the wipe.
     this.begin();
     this.arenaOf(block).fill(0, base, base + BLOCK_WORDS);

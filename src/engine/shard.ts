@@ -44,7 +44,7 @@ import { ShardLookup } from "./lookup.ts";
 import { failed, isConditional, judge, type KeyState, type Outcome, type ShardWrite } from "./operations.ts";
 import { type Progress, recoverShard } from "./recovery.ts";
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
-import { type SlabMap, slotOfSequence } from "./slab-maps.ts";
+import type { SlabMap } from "./slab-maps.ts";
 import { SlabTable } from "./slab-table.ts";
 import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 
@@ -88,8 +88,6 @@ interface Current {
 export const UNSYNCED_BYTES_MAX = 8 * 1024 * 1024;
 const OS_SYNC_MS = 1000;
 
-const PREFIX = new TextEncoder().encode(JSON_PREFIX);
-const SUFFIX = new TextEncoder().encode(JSON_SUFFIX);
 const NOTHING = new Uint8Array(0);
 const NO_CHUNKS: readonly ChunkRef[] = [];
 
@@ -166,8 +164,8 @@ export class Shard {
     if (!scanner.feed(body, 0, body.length) || !scanner.finish())
       return failed(scanner.error ?? "bad_json", scanner.detail);
     const text = body.subarray(scanner.valueStart, scanner.valueEnd);
-    const bytes = PREFIX.length + text.length + SUFFIX.length;
-    return this.store(write, TYPE_VALUE, true, NOTHING, bytes, [PREFIX, text, SUFFIX], NO_CHUNKS);
+    const bytes = JSON_PREFIX.length + text.length + JSON_SUFFIX.length;
+    return this.store(write, TYPE_VALUE, true, NOTHING, bytes, [JSON_PREFIX, text, JSON_SUFFIX], NO_CHUNKS);
   }
 
   /** Judges a write whose value is `bytes` in stored form already (JSON with prefix and suffix). */
@@ -500,11 +498,6 @@ export class Shard {
   private refreshFigures(): void {
     this.slabs.stored(this.appender.sequence, this.appender.endUnit * UNIT_BYTES);
     this.figures[FIGURE.indexBytes] = this.index.bytes;
-  }
-
-  /** Slot of the open slab. */
-  get openSlot(): number {
-    return slotOfSequence(this.appender.sequence);
   }
 
   /** Waits for background work, syncs and closes the files. */

@@ -9,9 +9,6 @@ import { type ChunkRef, manifestBytes, writeManifest } from "../format/record.ts
 import { failed, type Outcome, type ShardWrite } from "./operations.ts";
 import type { Shard } from "./shard.ts";
 
-const PREFIX = new TextEncoder().encode(JSON_PREFIX);
-const SUFFIX = new TextEncoder().encode(JSON_SUFFIX);
-
 export class UploadWriter {
   private readonly shard: Shard;
   private readonly write: ShardWrite;
@@ -33,7 +30,7 @@ export class UploadWriter {
     this.write = write;
     this.buffer = new Uint8Array(shard.setup.store.chunkBytes);
     this.scanner = write.json ? new ValueScanner() : null;
-    if (write.json) this.store(PREFIX);
+    if (write.json) this.store(JSON_PREFIX);
   }
 
   /** Takes the next bytes of the body. Not null: the upload has failed. */
@@ -98,7 +95,7 @@ export class UploadWriter {
   finish(): Outcome {
     const { scanner, shard, write } = this;
     if (this.failure === null && scanner !== null) {
-      if (scanner.finish()) this.store(SUFFIX);
+      if (scanner.finish()) this.store(JSON_SUFFIX);
       else this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
     }
     if (this.failure === null && this.chunks.length === 0) {

@@ -77,9 +77,9 @@ export const MANIFEST_HEADER_BYTES = 16;
 export const MANIFEST_ENTRY_BYTES = 16;
 export const MANIFEST_CHUNKS_MAX = 65_536;
 
-/** Stored form of a JSON value: prefix, the client's text, suffix. */
-export const JSON_PREFIX = '{"value":';
-export const JSON_SUFFIX = "}";
+/** Stored form of a JSON value: prefix, the client's text, suffix; as bytes. */
+export const JSON_PREFIX: Uint8Array = new TextEncoder().encode('{"value":');
+export const JSON_SUFFIX: Uint8Array = new TextEncoder().encode("}");
 
 /** Rounds bytes up to whole units; the result is in units. */
 export function unitsOf(bytes: number): number {
