@@ -94,7 +94,7 @@ export class ShardLookup implements Matcher {
 
   /** Whether the record is whole and in its place. Remembers good ones. */
   check(map: SlabMap, unit: number): boolean {
-    const at = ((Math.imul(map.sequence, 0x9e3779b1) ^ Math.imul(unit, 0x85ebca6b)) >>> 14) * 2;
+    const at = checkedAt(map.sequence, unit);
     if (this.checked[at] === map.sequence && this.checked[at + 1] === unit) return true;
     const place = placeOf(this.store.salt, this.shard, map.sequence, unit);
     if (!isIntact(map, unit, map.bytes.length >>> 4, place)) return false;
@@ -103,8 +103,20 @@ export class ShardLookup implements Matcher {
     return true;
   }
 
+  /** Remembers a record as good that this thread has just made. */
+  vouch(sequence: number, unit: number): void {
+    const at = checkedAt(sequence, unit);
+    this.checked[at] = sequence;
+    this.checked[at + 1] = unit;
+  }
+
   /** Like `check`, for a chunk that must be the very one its manifest names. */
   checkChunk(map: SlabMap, unit: number, checksum: number): boolean {
     return unit < 1 << SLAB_UNIT_BITS && checksumOf(map, unit) === checksum && this.check(map, unit);
   }
+}
+
+/** Where a location's words are in the cache of checked ones. */
+function checkedAt(sequence: number, unit: number): number {
+  return ((Math.imul(sequence, 0x9e3779b1) ^ Math.imul(unit, 0x85ebca6b)) >>> 14) * 2;
 }

@@ -456,6 +456,7 @@ export class Shard {
   private publish(staged: Staged): void {
     const { hashA, hashB, unit, units, type, oldSlot, oldUnit } = staged;
     const { slot } = this.appender;
+    this.lookup.vouch(this.appender.sequence, unit);
     this.slabs.live(slot, units * UNIT_BYTES);
     if (oldSlot < 0) this.index.insert(hashA, hashB, slot, unit);
     else {

@@ -30,13 +30,23 @@ export const NO_BODY = -1;
 export const BAD_LENGTH = -2;
 /** A body of unknown length. */
 export const CHUNKED = Number.POSITIVE_INFINITY;
-const DIGITS = /^\d+$/;
 
 /** Length of a request's body as its headers tell it. */
 export function declaredBytes(req: Req): number {
   const length = req.getHeader(CONTENT_LENGTH);
-  if (length !== "") return DIGITS.test(length) ? Number(length) : BAD_LENGTH;
+  if (length !== "") return decimal(length);
   return req.getHeader(TRANSFER_ENCODING) === "" ? NO_BODY : CHUNKED;
+}
+
+/** A Content-Length as a number. By hand: the pattern and `Number` showed in profiles. */
+function decimal(text: string): number {
+  let value = 0;
+  for (let index = 0; index < text.length; index++) {
+    const digit = text.charCodeAt(index) - 48;
+    if (digit < 0 || digit > 9) return BAD_LENGTH;
+    value = value * 10 + digit;
+  }
+  return value;
 }
 
 /** An error and how to say it. */
@@ -129,11 +139,19 @@ function badRequest(detail: string): Refusal {
   return { code: "bad_request", options: { detail } };
 }
 
+/** The last Content-Type that was read and had nothing special: mostly it is the next one, too. */
+let lastPlainType = DEFAULT_TYPE;
+
 /** Decides kind and stored type of a body. Answers what is wrong, or null. */
 export function readContentType(
   header: string,
   headers: { json: boolean; contentType: string },
 ): string | null {
+  if (header === lastPlainType) {
+    headers.json = false;
+    headers.contentType = header;
+    return null;
+  }
   headers.json = false;
   headers.contentType = DEFAULT_TYPE;
   if (header === "" || header === DEFAULT_TYPE) return null;
@@ -147,6 +165,7 @@ export function readContentType(
     return `Content-Type is limited to ${CONTENT_TYPE_BYTES_MAX} bytes`;
   if (!isHeaderText(header)) return "Content-Type holds characters that a header must not have";
   headers.contentType = header;
+  lastPlainType = header;
   return null;
 }
 

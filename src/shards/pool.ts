@@ -27,6 +27,16 @@ import type { WriteDone, WriteResult } from "./vault.ts";
 const WAITING_MAX = 16_384;
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 
+/**
+ * Clients that wait for their answers all come back at once, so that front and thread would work by turns. Handing over when a third of
+ * what was lately under way has gathered keeps both at work: one batch is received, one is written, one is answered.
+ */
+const BATCHES_UNDER_WAY = 3;
+/** A smaller batch is not worth a sync of its own. */
+const SHARE_MIN = 16;
+/** Per batch. */
+const PEAK_DECAY = 15 / 16;
+
 export interface ThreadSetup {
   dataDirectory: string;
   store: StoreIdentity;
@@ -58,6 +68,11 @@ export class ShardThread {
   /** Buffer to add to, and the one whose answers come next. */
   private filling = 0;
   private reading = 0;
+  /** Operations in the arena that are not answered, and how many there were lately. */
+  private inArena = 0;
+  private peak = 0;
+  /** Operations at which a buffer is handed over early. */
+  private share = SHARE_MIN;
   private tasks = 0;
   private scheduled = false;
   private roomCalls: (() => void)[] = [];
@@ -162,7 +177,9 @@ export class ShardThread {
       const buffer = this.buffers[this.filling];
       if (buffer.hasRoom(bytes)) {
         if (buffer.push(operation)) {
-          this.callbacks[this.filling].push(done);
+          const filled = this.callbacks[this.filling].push(done);
+          this.inArena++;
+          if (filled >= this.share) this.handOver();
           return true;
         }
       } else buffer.close();
@@ -171,6 +188,15 @@ export class ShardThread {
       if (this.buffers[next].closed) return false;
       this.filling = next;
     }
+  }
+
+  /** Closes the buffer being filled before the thread asks for it, if the next one is empty: see BATCHES_UNDER_WAY. */
+  private handOver(): void {
+    const next = (this.filling + 1) % BUFFERS;
+    if (this.callbacks[next].length > 0 || this.buffers[next].closed) return;
+    this.buffers[this.filling].close();
+    this.filling = next;
+    this.wake();
   }
 
   /** Whether a part of an upload may be sent now: uploads fill at most half of a batch, so that small writes find room beside them. */
@@ -210,6 +236,8 @@ export class ShardThread {
 
   /** Reads the answers of all buffers that have them. */
   private collect(): void {
+    this.peak = Math.max(this.inArena, this.peak * PEAK_DECAY);
+    this.share = Math.max(SHARE_MIN, this.peak / BATCHES_UNDER_WAY);
     while (this.buffers[this.reading].done) {
       const number = this.reading;
       const buffer = this.buffers[number];
@@ -220,6 +248,7 @@ export class ShardThread {
       if (this.filling === number) this.filling = this.reading;
       this.batches++;
       this.batchedWrites += callbacks.length;
+      this.inArena -= callbacks.length;
       let position = 0;
       for (const done of callbacks) {
         position = buffer.result(position, this.result, this.etag);
