@@ -5,6 +5,32 @@
 import { RECORD, UNIT_BYTES } from "./layout.ts";
 import type { Ballot, RecordSource } from "./record.ts";
 
+/**
+ * The one order of ballots: clock, then node, then incarnation. Negative when `a` is lower, 0 when they are the same. All words are
+ * unsigned, as `readHead` gives them.
+ */
+export function compareBallots(a: Ballot, b: Ballot): number {
+  return (
+    a.clockHigh - b.clockHigh || a.clockLow - b.clockLow || a.node - b.node || a.incarnation - b.incarnation
+  );
+}
+
+/** As `compareBallots`, where null, "none yet", is below every ballot. */
+export function compareOptionalBallots(a: Ballot | null, b: Ballot | null): number {
+  if (a === null) return b === null ? 0 : -1;
+  return b === null ? 1 : compareBallots(a, b);
+}
+
+/** The higher of two ballots, either of which may be missing. */
+export function higherBallot(a: Ballot | null, b: Ballot | null): Ballot | null {
+  return compareOptionalBallots(a, b) >= 0 ? a : b;
+}
+
+/** The wall-clock part of a ballot: milliseconds since 1970. */
+export function ballotMillis(ballot: Ballot): number {
+  return ballot.clockHigh * 0x10000 + Math.floor(ballot.clockLow / 0x10000);
+}
+
 /** Length of an ETag with its quotes, in ASCII bytes. */
 export const ETAG_BYTES = 34;
 

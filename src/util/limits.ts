@@ -24,10 +24,23 @@ export const REPLY_AT_ONCE_BYTES = 64 * 1024;
 export const RECEIVING_BYTES_MAX = 64 * 1024 * 1024;
 /** Shards a store can have; fixed when a data directory is made. */
 export const SHARDS_MAX = 256;
+/** A ballot further ahead of a node's own clock than this is refused: one bad clock must not drag all others along. */
+export const BALLOT_AHEAD_MS_MAX = 60_000;
+/** Longest life of one operation between the nodes: answers that come later are not counted (src/cluster/rejoin.ts builds on this). */
+export const OPERATION_MS_MAX = 5_000;
+/** How long a replica that lost its data waits before it synchronises: no operation can still count its lost votes. */
+export const REJOIN_WAIT_MS = 3 * OPERATION_MS_MAX;
+/** Age from which a tombstone may be collected. */
+export const TOMBSTONE_AGE_MS = 24 * 3600 * 1000;
+/** Most copies of a key: sets of replicas, old and new together, are bits of one small integer. */
+export const REPLICAS_MAX = 7;
 
 const ordered =
   KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX < 65536 &&
   CHUNK_BYTES * 4 < SLAB_BYTES &&
   VALUE_BYTES_DEFAULT <= VALUE_BYTES_MAX &&
-  REPLY_AT_ONCE_BYTES <= CHUNK_BYTES;
+  REPLY_AT_ONCE_BYTES <= CHUNK_BYTES &&
+  REJOIN_WAIT_MS >= 2 * OPERATION_MS_MAX &&
+  BALLOT_AHEAD_MS_MAX < TOMBSTONE_AGE_MS &&
+  2 * REPLICAS_MAX < 31;
 if (!ordered) throw new Error("limits.ts: the limits contradict each other");

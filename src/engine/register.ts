@@ -1,0 +1,110 @@
+/**
+ * The rules by which a replica answers for one key: prepare, accept, and what a collected tombstone leaves behind. Pure: state
+ * in, verdict out; whoever calls persists what a yes changed before the yes is sent.
+ *
+ * The key is a register in the sense of CASPaxos (Rystsov, 2018), with writes that skip the first phase: a ballot is used for one value ever,
+ * by one coordinator, so an accept without a prepare is the accept of a proposal that depends on nothing.
+ *
+ *   prepare(p)  yes only if p is above `promised` and above `ballot`
+ *   accept(b)   yes if b is `ballot` (it is held already); otherwise only if b ≥ `promised` and b > `ballot`
+ *   absent key  has the partition's floor for both: nothing at or under it
+ *
+ * Invariants: `promised` and `ballot` of a key never fall, and a key that loses them (tombstone collected, promise folded) leaves a floor that is
+ * at least as high. So a no to a ballot is a no for ever, which is what the coordinator's "every replica said no" stands on. A no carries the
+ * ballot that was in the way.
+ */
+import type { Ballot } from "../format/record.ts";
+import { ballotMillis, compareBallots, compareOptionalBallots, higherBallot } from "../format/version.ts";
+import { BALLOT_AHEAD_MS_MAX } from "../util/limits.ts";
+
+/** What a replica keeps for one key. */
+export interface RegisterState {
+  /** Highest ballot promised, or null. At or below `ballot` it says nothing more. */
+  promised: Ballot | null;
+  /** Ballot of the value or tombstone, or null: the key is absent (it may carry a promise all the same). */
+  ballot: Ballot | null;
+  /** The record at `ballot` is a tombstone. */
+  tombstone: boolean;
+  /** Operation that made the record at `ballot`; kept when it is written again at a higher ballot. */
+  operationLow: number;
+  operationHigh: number;
+}
+
+/** Answers of a judge. */
+export const YES = 1;
+/** Yes, and there is nothing to store: this very ballot is held already. */
+export const ALREADY = 2;
+export const NO = 0;
+export type Verdict = typeof YES | typeof ALREADY | typeof NO;
+
+/** Whether the ballot is too far ahead of this node's clock to be taken. Judged before everything else; the answer is its own kind of no. */
+export function isAhead(ballot: Ballot, nowMillis: number): boolean {
+  return ballotMillis(ballot) > nowMillis + BALLOT_AHEAD_MS_MAX;
+}
+
+/**
+ * Judges prepare(p). After a yes the caller persists `promised = p` and answers with ballot, tombstone and operation of the state.
+ * @param state what is kept for the key; null: nothing
+ * @param floor floor of the key's partition; null: none yet
+ */
+export function judgePrepare(
+  state: RegisterState | null,
+  floor: Ballot | null,
+  p: Ballot,
+): typeof YES | typeof NO {
+  const obstacle = obstacleOf(state, floor);
+  return obstacle === null || compareBallots(p, obstacle) > 0 ? YES : NO;
+}
+
+/** Judges accept(b). After YES the caller persists the record with ballot b; a promise at or below b is then void. */
+export function judgeAccept(state: RegisterState | null, floor: Ballot | null, b: Ballot): Verdict {
+  if (state === null || state.ballot === null) {
+    if (floor !== null && compareBallots(b, floor) <= 0) return NO;
+  } else {
+    const order = compareBallots(b, state.ballot);
+    if (order === 0) return ALREADY;
+    if (order < 0) return NO;
+  }
+  return state === null || state.promised === null || compareBallots(b, state.promised) >= 0 ? YES : NO;
+}
+
+/** The highest ballot that stands in a new one's way: what a no carries. */
+export function obstacleOf(state: RegisterState | null, floor: Ballot | null): Ballot | null {
+  if (state === null) return floor;
+  return higherBallot(state.promised, state.ballot ?? floor);
+}
+
+/** Whether the key has a value. */
+export function existsIn(state: RegisterState | null): boolean {
+  return state !== null && state.ballot !== null && !state.tombstone;
+}
+
+/** Whether the replica holds exactly this tombstone: its part of "all replicas confirm". */
+export function holdsTombstone(state: RegisterState | null, ballot: Ballot): boolean {
+  return state?.ballot != null && state.tombstone && compareBallots(state.ballot, ballot) === 0;
+}
+
+/**
+ * The floor that must be on disk before a tombstone (or a lone promise) of the key is forgotten: at least its ballot, so that no late copy of an
+ * older value comes back, and at least its promise, so that the promise is still kept.
+ */
+export function floorWithout(state: RegisterState, floor: Ballot | null): Ballot | null {
+  return higherBallot(floor, higherBallot(state.ballot, state.promised));
+}
+
+/**
+ * Whether a promise for an absent key is old enough to become part of the floor. That needs no agreement with anybody: the floor refuses at least
+ * what the promise refused, and by then its own accept comes too late anyway.
+ */
+export function canFoldPromise(state: RegisterState, nowMillis: number): boolean {
+  return (
+    state.ballot === null &&
+    state.promised !== null &&
+    ballotMillis(state.promised) + BALLOT_AHEAD_MS_MAX < nowMillis
+  );
+}
+
+/** Whether two states hold the same record. */
+export function sameBallot(a: RegisterState | null, b: RegisterState | null): boolean {
+  return compareOptionalBallots(a?.ballot ?? null, b?.ballot ?? null) === 0;
+}

@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import {
+  bitOf,
+  canFinishMove,
+  countOf,
+  finishMove,
+  firstLayout,
+  hasMajority,
+  hasMajorityOf,
+  type Layout,
+  type LayoutNode,
+  Placement,
+  parseLayout,
+  type ReplicaGroup,
+  serialiseLayout,
+  startMove,
+} from "../../src/cluster/layout.ts";
+import { loadHash, PARTITIONS } from "../../src/util/hash.ts";
+
+before(loadHash);
+
+const node = (name: string, state: LayoutNode["state"] = "active"): LayoutNode => ({
+  id: `http://${name}:3000`,
+  url: `http://${name}:3000`,
+  region: "default",
+  host: name,
+  state,
+});
+const three = ["a", "b", "c"].map((name) => node(name));
+
+function group(current: string, previous: string): ReplicaGroup {
+  const nodes = [...new Set(current + previous)];
+  const set = (members: string): number =>
+    [...members].reduce((sum, member) => sum | (1 << nodes.indexOf(member)), 0);
+  return { epoch: 2, partition: 0, nodes, current: set(current), previous: set(previous) };
+}
+
+test("layout: a majority during a move is one of the old and one of the new set", () => {
+  const moving = group("bcd", "abc");
+  const says = (members: string): boolean => hasMajorityOf(moving, new Set(members));
+  assert.deepEqual(["bc", "ab", "cd", "abd", "bcd", "acd", "a", "ad", ""].map(says), [
+    true,
+    false,
+    false,
+    true,
+    true,
+    true,
+    false,
+    false,
+    false,
+  ]);
+  const replaced = group("def", "abc");
+  assert.equal(hasMajorityOf(replaced, new Set("abde")), true);
+  assert.equal(hasMajorityOf(replaced, new Set("abcd")), false);
+  const stable = group("abc", "abc");
+  assert.equal(hasMajority(stable, 0b011), true);
+  assert.equal(hasMajority(stable, 0b100), false);
+  assert.equal(hasMajority(group("ab", "ab"), 0b01), false, "one of two is no majority");
+  assert.equal(hasMajority(group("a", "a"), 0b1), true);
+  assert.equal(countOf(0b1011), 3);
+});
+
+test("layout: one move at a time, in epochs, with the old layout beside the new one", () => {
+  const first = firstLayout(three, 3);
+  assert.equal(first.epoch, 1);
+  const moving = startMove(first, [...three, node("d")]);
+  assert.equal(moving.epoch, 2);
+  assert.deepEqual(moving.previous, first);
+  assert.throws(() => startMove(moving, three), /one at a time/);
+  const placement = new Placement(moving);
+  assert.deepEqual(placement.awaited(), ["http://d:3000"], "only the newcomer gains partitions");
+  assert.equal(canFinishMove(placement, new Set()), false);
+  assert.equal(canFinishMove(placement, new Set(["http://d:3000"])), true);
+  const last = finishMove(moving);
+  assert.equal(last.epoch, 3);
+  assert.equal(last.previous, null);
+  assert.throws(() => finishMove(last), /no move/);
+  assert.equal(canFinishMove(new Placement(last), new Set()), false);
+  const gained = placement.mustSynchronise("http://d:3000");
+  assert.ok(gained.length > PARTITIONS / 2 && gained.length < PARTITIONS);
+  for (const partition of gained) {
+    const { nodes, current, previous } = placement.groups[partition];
+    assert.equal(nodes.length, 4);
+    assert.equal(countOf(current), 3);
+    assert.equal(countOf(previous), 3);
+  }
+  for (const id of first.nodes.map((member) => member.id))
+    assert.equal(placement.holdsNo(id).length, 0, "old owners keep everything until the move is over");
+  assert.ok(new Placement(last).holdsNo("http://a:3000").length > 0);
+});
+
+test("layout: a draining node gives all its partitions to the others", () => {
+  const four = [...three, node("d")];
+  const first = firstLayout(four, 3);
+  const moving = startMove(first, [...three, node("d", "draining")]);
+  const placement = new Placement(moving);
+  for (const replicas of placement.groups)
+    assert.equal(replicas.current & bitOf(replicas, "http://d:3000"), 0);
+  assert.deepEqual(placement.awaited().sort(), three.map((member) => member.id).sort());
+  assert.equal(new Placement(finishMove(moving)).partitionsOf("http://d:3000").length, 0);
+});
+
+test("layout: when sets of replicas get smaller, also those who keep a partition synchronise", () => {
+  const five = ["a", "b", "c", "d", "e"].map((name) => node(name));
+  const placement = new Placement(startMove(firstLayout(five, 5), five, 3));
+  for (const member of five)
+    assert.deepEqual(
+      placement.mustSynchronise(member.id),
+      placement.groups
+        .filter((replicas) => (replicas.current & bitOf(replicas, member.id)) !== 0)
+        .map((replicas) => replicas.partition),
+    );
+  const grown = new Placement(startMove(firstLayout(five, 3), five, 5));
+  for (const replicas of grown.groups)
+    for (const member of five)
+      assert.equal(
+        grown.mustSynchronise(member.id).includes(replicas.partition),
+        (replicas.previous & bitOf(replicas, member.id)) === 0,
+      );
+});
+
+test("layout: text and back, and what is not a layout is refused", () => {
+  const moving = startMove(firstLayout(three, 3), [node("a"), node("b"), node("d")]);
+  assert.deepEqual(parseLayout(serialiseLayout(moving)), moving);
+  const broken = (change: (layout: Layout & Record<string, unknown>) => void): string => {
+    const copy = JSON.parse(serialiseLayout(moving));
+    change(copy);
+    return JSON.stringify(copy);
+  };
+  for (const [text, reason] of [
+    ["{", /not JSON/],
+    ["[]", /JSON object/],
+    [broken((l) => Object.assign(l, { epoch: 0 })), /epoch/],
+    [broken((l) => Object.assign(l, { epoch: 1 })), /lower epoch/],
+    [broken((l) => Object.assign(l, { partitions: 7 })), /partitions/],
+    [broken((l) => Object.assign(l, { replicas: 8 })), /replicas/],
+    [broken((l) => Object.assign(l, { nodes: {} })), /list/],
+    [broken((l) => l.nodes.push(l.nodes[0])), /twice/],
+    [broken((l) => Object.assign(l.nodes[0], { state: "down" })), /state/],
+    [broken((l) => Object.assign(l.nodes[0], { region: "" })), /region/],
+    [broken((l) => Object.assign(l, { nodes: [node("x", "draining")] })), /active/],
+    [broken((l) => Object.assign(l.previous as Layout, { previous: { ...l.previous } })), /no previous/],
+  ] as [string, RegExp][])
+    assert.throws(() => parseLayout(text), reason);
+});
