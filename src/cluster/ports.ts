@@ -1,0 +1,127 @@
+/**
+ * What the coordinator asks of replicas and what they answer: types only. The server's implementation sends frames to peers and calls the
+ * local vault; the simulator's is a fake network. The difference that matters everywhere: "no" is for
+ * ever; "refused" says that this delivery has had no effect; "lost" says that nobody knows.
+ */
+import type { Ballot } from "../format/record.ts";
+
+/** A key as it goes through the cluster. */
+export interface ClusterKey {
+  readonly bytes: Uint8Array;
+  readonly hashA: number;
+  readonly partition: number;
+}
+
+/**
+ * A value, or none; opaque to the coordinator. Small values carry their bytes; a large one is a handle from which a replica that lacks it
+ * can be streamed to. What `read` answered may be passed to `accept`.
+ */
+export interface Payload {
+  readonly tombstone: boolean;
+}
+
+/** The payload of every delete. */
+export const TOMBSTONE: Payload = Object.freeze({ tombstone: true });
+
+/** What an accept asks a replica to hold. The operation stays with a value when it is written again at a higher ballot. */
+export interface Proposal {
+  readonly ballot: Ballot;
+  readonly payload: Payload;
+  readonly operationLow: number;
+  readonly operationHigh: number;
+}
+
+/** A record that a replica holds, without its value. `ballot` null: the key is absent there. */
+export interface Held {
+  readonly ballot: Ballot | null;
+  readonly tombstone: boolean;
+  readonly operationLow: number;
+  readonly operationHigh: number;
+}
+
+/** Promised; persisted before it was sent. */
+export interface PrepareYes extends Held {
+  readonly kind: "yes";
+}
+
+/** Accepted; persisted before it was sent. */
+export interface AcceptYes {
+  readonly kind: "yes";
+  /** This very ballot was held already, so the next two say nothing. */
+  readonly already: boolean;
+  /** What the record took the place of. */
+  readonly previous: Ballot | null;
+  readonly existed: boolean;
+}
+
+/** What is held. `payload`: the value where it is at hand (the own replica's), else null. */
+export interface LookYes extends Held {
+  readonly kind: "yes";
+  readonly payload: Payload | null;
+}
+
+/** A higher ballot is in the way; this ballot will never be taken here. */
+export interface No {
+  readonly kind: "no";
+  readonly higher: Ballot;
+}
+
+/**
+ * unavailable: certainly not delivered (peer known to be down, queue full). stale_epoch: the replica knows a newer layout; behind_epoch: an
+ * older one. ahead: the ballot is too far in the future. full: no room on the disk.
+ */
+export type RefusalReason =
+  | "unavailable"
+  | "not_voting"
+  | "stale_epoch"
+  | "behind_epoch"
+  | "ahead"
+  | "full"
+  | "damaged";
+
+/** Not done, for another reason than a ballot, and without effect. */
+export interface Refused {
+  readonly kind: "refused";
+  readonly reason: RefusalReason;
+  /** stale_epoch, behind_epoch: the replica's own epoch; else 0. */
+  readonly epoch: number;
+}
+
+/** No answer in time, or a broken connection: the request may have had its effect, or may yet have it. */
+export interface Lost {
+  readonly kind: "lost";
+}
+
+export const LOST: Lost = Object.freeze({ kind: "lost" });
+export const UNAVAILABLE: Refused = Object.freeze({ kind: "refused", reason: "unavailable", epoch: 0 });
+
+export type PrepareAnswer = PrepareYes | No | Refused | Lost;
+export type AcceptAnswer = AcceptYes | No | Refused | Lost;
+export type LookAnswer = LookYes | Refused | Lost;
+
+/**
+ * The replicas, by node id, the own one included. Each call answers once, possibly before it returns, and by itself after a bounded time ("lost"
+ * at the latest); a second answer is ignored. Epochs are those of the layout by which the operation was decided.
+ */
+export interface ReplicaPort {
+  /** Asks for a promise. */
+  prepare(
+    node: string,
+    key: ClusterKey,
+    epoch: number,
+    ballot: Ballot,
+    reply: (answer: PrepareAnswer) => void,
+  ): void;
+  /** Asks to hold a record. */
+  accept(
+    node: string,
+    key: ClusterKey,
+    epoch: number,
+    proposal: Proposal,
+    reply: (answer: AcceptAnswer) => void,
+  ): void;
+  /** Asks which record is held. */
+  look(node: string, key: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void;
+  /** As `look`, and a payload whenever there is a value; ballot and payload belong to one record. */
+  read(node: string, key: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void;
+}
