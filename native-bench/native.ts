@@ -5,8 +5,11 @@
  *   --tiny        a few milliseconds for each operation: shows that it works, not how fast it is
  *   --sync MODE   always (default) or os
  *   --keys N      keys of 100 bytes that the reads go round (131072)
+ *   --only TEXT   only operations whose name contains this
+ *   --json FILE   write the figures there
  *   --write       write docs/bench/native.json and .md
  */
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import Benchmark from "benchmark";
 import { fileSystemOf } from "./contenders.ts";
@@ -41,6 +44,8 @@ interface NativeOptions {
   write: boolean;
   sync: "always" | "os";
   keys: number;
+  only: string;
+  json: string | null;
 }
 
 interface Figure {
@@ -69,13 +74,22 @@ function readOptions(): NativeOptions {
       write: { type: "boolean", default: false },
       sync: { type: "string", default: "always" },
       keys: { type: "string" },
+      only: { type: "string", default: "" },
+      json: { type: "string" },
     },
   });
-  const { tiny, write, sync } = values;
+  const { tiny, write, sync, only } = values;
   if (sync !== "always" && sync !== "os") throw new Error("--sync is always or os");
   const keys = Number(values.keys ?? (tiny ? 1024 : 131_072));
   if (!Number.isInteger(keys) || keys < 1) throw new Error("--keys is a positive number");
-  return { tiny: tiny === true, write: write === true, sync, keys };
+  return {
+    tiny: tiny === true,
+    write: write === true,
+    sync,
+    keys,
+    only: only ?? "",
+    json: values.json ?? null,
+  };
 }
 
 /** Runs one case to its end. */
@@ -119,6 +133,7 @@ async function measureAll(options: NativeOptions, folder: string): Promise<Figur
   const figures: Figure[] = [];
   const runAll = async (cases: readonly Case[]) => {
     for (const one of cases) {
+      if (!one.name.includes(options.only)) continue;
       const figure = await measure(one, tiny);
       console.error(`${figure.name}: ${duration(figure.median)}`);
       figures.push(figure);
@@ -202,6 +217,7 @@ async function main(): Promise<void> {
   const options = readOptions();
   const folder = temporaryFolder();
   const finished = report(options, await measureAll(options, folder), folder);
+  if (options.json !== null) writeFileSync(options.json, JSON.stringify(finished.data));
   printReport(finished);
   if (options.write) console.log(`\nwritten: ${writeReport(finished).join(", ")}`);
 }

@@ -1,10 +1,11 @@
 /** The benchmarks run, in their tiny form, so that they cannot rot. Their figures are not looked at. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
+import { zipfDraws } from "../../native-bench/zipf.ts";
 
 const ROOT = path.join(__dirname, "../..");
 const RUN_MS_MAX = 90_000;
@@ -76,4 +77,34 @@ test("bench: a bad option is refused with the help", async () => {
   assert.equal(status, 2);
   assert.match(text, /none is not a positive number/);
   assert.match(text, /--rounds N/);
+});
+
+test("bench:peers: its tiny form measures each row that the machine has programs for", async (t) => {
+  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
+    t.skip("wrk is not installed");
+    return;
+  }
+  const only = "hot GET 100 B, 64,one connection, p50,a miss,zipfian,GET 100 KiB,PUT 5 MiB,in process";
+  const { text, status } = await runBenchmark("peers.ts", "--tiny", "--only", only);
+  assert.equal(status, 0, text);
+  assertRows(text, [
+    /hot GET 100 B, 64 connections .*bare uWS handler.* ≥ 0\.92/,
+    /a miss .*a hit/,
+    /zipfian, 2,000 keys .*own GET alone/,
+    /PUT 5 MiB, -sync always .*dd conv=fdatasync/,
+    /in process: GET 5 MiB to a readable view/,
+    /nginx, sendfile|nginx is not installed/,
+  ]);
+});
+
+test("bench:peers: zipfian draws favour few keys and reach many", () => {
+  const draws = zipfDraws(1000, 100_000, 1);
+  const counts = new Map<number, number>();
+  for (const draw of draws) counts.set(draw, (counts.get(draw) ?? 0) + 1);
+  const sorted = [...counts.values()].sort((a, b) => b - a);
+  // With theta 0.99 and 1,000 keys the first rank has 1 / zeta(1,000) of all draws, about 13 %.
+  assert.ok(sorted[0] > 11_000 && sorted[0] < 15_000, `${sorted[0]} draws of the hottest key`);
+  assert.ok(sorted[0] / sorted[1] > 1.7 && sorted[0] / sorted[1] < 2.3, `${sorted[0]} and ${sorted[1]}`);
+  assert.ok(counts.size > 500, `${counts.size} keys drawn`);
+  for (const draw of counts.keys()) assert.ok(draw < 1000);
 });
