@@ -7,7 +7,7 @@
  * ever being read as a record.
  */
 import path from "node:path";
-import { FIRST_UNIT, TYPE_CHUNK, TYPE_MARK, UNIT_BYTES, UNIT_SHIFT } from "../format/layout.ts";
+import { FIRST_UNIT, HEADER_BYTES, TYPE_CHUNK, TYPE_MARK, UNIT_BYTES, UNIT_SHIFT } from "../format/layout.ts";
 import {
   beginRecord,
   emptyHead,
@@ -22,18 +22,21 @@ import {
   unitsAt,
 } from "../format/record.ts";
 import { encodeHeader, encodeTail, tableWord, tailBytes } from "../format/slab.ts";
-import type { FileIo } from "./io.ts";
+import { type FileIo, isDiskFull } from "./io.ts";
 import { slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
+import { allocateStep, SpareSlab } from "./spare.ts";
 import type { StoreIdentity } from "./store-file.ts";
 
 /** Size of the staging buffer: the largest batch, or the largest record. */
 const STAGING_BYTES = 16 * 1024 * 1024;
-/** Blocks are allocated this far at a time, by writing zeros, so that a small append need not change the file's extents. */
+/** Blocks are allocated this far ahead, by writing zeros, so that a small append need not change the file's extents. */
 const ZERO_STEP_BYTES = 1024 * 1024;
 const ZERO_AHEAD_BYTES = 512 * 1024;
+/** On a full disk a spare slab is only worth starting with so much room. */
+const SPARE_BYTES_MIN = 16 * 1024;
 
 const NOTHING = new Uint8Array(0);
-const ZEROS = new Uint8Array(ZERO_STEP_BYTES);
+const NO_UNIT = new Uint8Array(UNIT_BYTES);
 
 /** State of an open slab as recovery found it, so that appending can go on. */
 export interface OpenSlab {
@@ -47,7 +50,7 @@ export interface OpenSlab {
 }
 
 /** A slab waiting for its table and footer. */
-interface Full {
+export interface FullSlab {
   fd: number;
   sequence: number;
   tail: Uint8Array;
@@ -71,6 +74,10 @@ export class Appender {
   private flushedUnit = 0;
   private syncedUnit = 0;
   private zeroedUnit = 0;
+  /** Up to where a write was tried. */
+  private triedUnit = 0;
+  /** A failed write may have left whole records behind the end: until they are overwritten a restart may find them. */
+  uncertain = false;
   private previous = 0;
   /** End of the last mark. */
   private markedUnit = 0;
@@ -80,6 +87,11 @@ export class Appender {
   private clockLow = 0;
   private settled = { endUnit: 0, previous: 0, entries: 0 };
   private readonly sealing = new Set<Promise<void>>();
+  /** Full slabs for whose tables the disk had no room. */
+  private readonly unsealed: FullSlab[] = [];
+  readonly spare: SpareSlab;
+  /** Set while the disk is full: then only blocks are used that the open and the spare slab have already. */
+  diskFull = false;
   /** Place, in units, of the last record appended, and its checksum. */
   lastUnit = 0;
   lastChecksum = 0;
@@ -92,6 +104,7 @@ export class Appender {
     store: StoreIdentity,
     slots: Int32Array,
     onSealed: (sequence: number, error: unknown) => void,
+    onSyncFailed: (error: unknown) => void,
   ) {
     this.io = io;
     this.directory = directory;
@@ -99,6 +112,7 @@ export class Appender {
     this.store = store;
     this.slots = slots;
     this.onSealed = onSealed;
+    this.spare = new SpareSlab(io, directory, store.slabBytes, onSyncFailed);
     this.staging = recordSource(new Uint8Array(STAGING_BYTES));
   }
 
@@ -117,9 +131,12 @@ export class Appender {
   /** Makes slab `sequence` and appends there from now on. What is staged must have been flushed and synced. */
   startSlab(sequence: number): void {
     const file = path.join(this.directory, slabName(sequence));
-    const fresh = `${file}${UNFINISHED}`;
     const { slabBytes, id } = this.store;
-    const fd = this.io.open(fresh, "wx+");
+    if (this.diskFull && this.spare.allocatedBytes < HEADER_BYTES + SPARE_BYTES_MIN)
+      throw Object.assign(new Error("the disk is full and the spare slab is used up"), { code: "ENOSPC" });
+    const spare = this.spare.take();
+    const fresh = spare?.file ?? `${file}${UNFINISHED}`;
+    const fd = spare?.fd ?? this.io.open(fresh, "wx+");
     try {
       this.io.ftruncate(fd, slabBytes);
       const header = encodeHeader({ shard: this.shard, sequence, slabBytes, storeId: id });
@@ -142,6 +159,7 @@ export class Appender {
     if (this.fd >= 0) this.seal();
     this.fd = fd;
     this.adopt(sequence, FIRST_UNIT, 0);
+    if (spare !== null) this.zeroedUnit = Math.max(FIRST_UNIT, spare.allocatedBytes >>> UNIT_SHIFT);
     this.entries = 0;
     this.clockHigh = this.clockLow = 0;
     this.settle();
@@ -152,14 +170,22 @@ export class Appender {
     this.sequence = sequence;
     this.slot = slotOfSequence(sequence);
     this.endUnit = this.flushedUnit = this.syncedUnit = this.zeroedUnit = endUnit;
+    this.triedUnit = 0;
     this.previous = previous;
     this.markedUnit = endUnit;
   }
 
   /** Whether a record of these lengths (bytes) still fits the open slab together with its table entry. */
   hasRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number): boolean {
-    const end = (this.endUnit + recordUnits(keyBytes, contentTypeBytes, valueBytes)) * UNIT_BYTES;
-    return end + tailBytes(this.entries + 1) <= this.store.slabBytes;
+    const endUnit = this.endUnit + recordUnits(keyBytes, contentTypeBytes, valueBytes);
+    if (this.diskFull && endUnit > this.zeroedUnit) return false;
+    return endUnit * UNIT_BYTES + tailBytes(this.entries + 1) <= this.store.slabBytes;
+  }
+
+  /** Bytes that can be appended although the disk is full, as far as one record of `recordBytes` does not fail to fit. */
+  allocatedBytes(recordBytes: number): number {
+    const here = (this.zeroedUnit - this.endUnit) * UNIT_BYTES - recordBytes;
+    return Math.max(0, here) + Math.max(0, this.spare.allocatedBytes - HEADER_BYTES - recordBytes);
   }
 
   /**
@@ -257,6 +283,7 @@ export class Appender {
   flush(): void {
     if (this.endUnit === this.flushedUnit) return;
     const bytes = (this.endUnit - this.flushedUnit) << UNIT_SHIFT;
+    this.triedUnit = this.endUnit;
     this.io.pwrite(this.fd, this.staging.bytes, 0, bytes, this.flushedUnit * UNIT_BYTES);
     this.flushedUnit = this.endUnit;
     if (this.zeroedUnit < this.endUnit) this.zeroedUnit = this.endUnit;
@@ -284,36 +311,57 @@ export class Appender {
 
   /** Everything appended so far stays. */
   settle(): void {
+    if (this.endUnit > this.settled.endUnit) this.uncertain = false;
     this.settled = { endUnit: this.endUnit, previous: this.previous, entries: this.entries };
   }
 
   /** Forgets what was appended since the last `settle`. */
   rollBack(): void {
+    if (this.triedUnit > this.settled.endUnit) this.spoil(this.settled.endUnit);
+    this.triedUnit = 0;
     this.endUnit = this.flushedUnit = this.settled.endUnit;
     if (this.syncedUnit > this.endUnit) this.syncedUnit = this.endUnit;
     this.previous = this.settled.previous;
     this.entries = this.settled.entries;
   }
 
+  /** What failed should not be found after a restart. Where even this write fails, `uncertain` says what follows. */
+  private spoil(unit: number): void {
+    this.uncertain = true;
+    try {
+      this.io.pwrite(this.fd, NO_UNIT, 0, UNIT_BYTES, unit * UNIT_BYTES);
+    } catch {
+      // The disk has the trouble that the failed write has reported.
+    }
+  }
+
   /**
-   * Allocates blocks ahead of the end by writing zeros. Measured on ext4: an fdatasync that need not extend the file costs half.
-   * Answers whether it did something. A full disk is not an error here.
+   * Allocates blocks ahead of the end by writing zeros, then those of the spare slab, a step at a time. Measured on ext4: an fdatasync
+   * that need not extend the file costs half.
+   * @param spareBytes what the spare slab should have
+   * @returns "step": call again; "wait": call again later; "whole": there is nothing to do
+   * @throws what the disk says
    */
-  allocateAhead(): boolean {
-    if ((this.zeroedUnit - this.endUnit) * UNIT_BYTES >= ZERO_AHEAD_BYTES) return false;
+  allocate(spareBytes: number): "step" | "wait" | "whole" {
+    if (this.endUnit !== this.flushedUnit) return "wait";
+    const { slabBytes } = this.store;
+    const ahead = (this.zeroedUnit - this.endUnit) * UNIT_BYTES;
     const start = Math.max(this.zeroedUnit, this.flushedUnit) * UNIT_BYTES;
-    const bytes = Math.min(ZERO_STEP_BYTES, this.store.slabBytes - start - tailBytes(this.entries + 4096));
-    if (bytes < UNIT_BYTES || this.endUnit !== this.flushedUnit) return false;
-    const whole = bytes - (bytes % UNIT_BYTES);
-    this.io.pwrite(this.fd, ZEROS, 0, whole, start);
-    this.zeroedUnit = (start + whole) / UNIT_BYTES;
-    return true;
+    const room = Math.min(ZERO_STEP_BYTES, slabBytes - start - tailBytes(this.entries + 4096));
+    const whole = room - (room % UNIT_BYTES);
+    if (ahead < ZERO_AHEAD_BYTES && whole > 0) {
+      this.zeroedUnit = (start + allocateStep(this.io, this.fd, start, start + whole)) / UNIT_BYTES;
+      return "step";
+    }
+    if (this.spare.allocatedBytes >= Math.min(spareBytes, slabBytes)) return "whole";
+    if (!this.spare.busy) this.spare.grow(Math.min(spareBytes, slabBytes));
+    return "wait";
   }
 
   /** Hands the full slab to the background: sync, table and footer, sync, close. */
   private seal(): void {
     const table = this.table.slice(0, this.entries * 3);
-    const full: Full = {
+    const full: FullSlab = {
       fd: this.fd,
       sequence: this.sequence,
       tail: encodeTail(
@@ -325,16 +373,29 @@ export class Appender {
         this.clockHigh,
       ),
     };
+    this.sealLater(full);
+  }
+
+  /** Seals the slabs for whose tables there was no room. */
+  sealAgain(): void {
+    for (const full of this.unsealed.splice(0)) this.sealLater(full);
+  }
+
+  /** Writes the table and footer of a full slab in the background. Closes its file. */
+  sealLater(full: FullSlab): void {
     const done = this.writeTail(full).finally(() => this.sealing.delete(done));
     this.sealing.add(done);
   }
 
-  private async writeTail(full: Full): Promise<void> {
+  private async writeTail(full: FullSlab): Promise<void> {
     let failure: unknown = null;
     try {
       // The footer vouches for the records, so they must be durable before it can be.
       await this.io.fdatasyncAsync(full.fd);
-      await this.io.pwriteAsync(full.fd, full.tail, this.store.slabBytes - full.tail.length);
+      if (!(await this.putTail(full))) {
+        this.unsealed.push(full);
+        return;
+      }
       await this.io.fdatasyncAsync(full.fd);
     } catch (error) {
       failure = error; // Without a footer the slab is read record by record at the next start.
@@ -343,9 +404,22 @@ export class Appender {
     this.onSealed(full.sequence, failure);
   }
 
+  /** False: the disk has no room for it. */
+  private async putTail(full: FullSlab): Promise<boolean> {
+    try {
+      await this.io.pwriteAsync(full.fd, full.tail, this.store.slabBytes - full.tail.length);
+      return true;
+    } catch (error) {
+      if (isDiskFull(error)) return false;
+      throw error;
+    }
+  }
+
   /** Closes the files without flushing or syncing anything, after slabs being sealed are done: for tests of crashes. */
   async abandon(): Promise<void> {
     await Promise.all(this.sealing);
+    for (const { fd } of this.unsealed.splice(0)) this.io.close(fd);
+    this.spare.close();
     if (this.fd >= 0) this.io.close(this.fd);
     this.fd = -1;
   }

@@ -25,6 +25,7 @@ import { decodeFooter, tableType, tableUnit, tableWords } from "../format/slab.t
 import { type Shard, UNSYNCED_BYTES_MAX } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";
+import type { Slab } from "./slab-table.ts";
 
 /** Disk in use may be this many times the live bytes, plus SLACK_SLABS, before compaction starts. */
 const SPACE_FACTOR = 1.6;
@@ -34,6 +35,8 @@ const LIVE_FRACTION_MAX = 0.9;
 /** With this share of tombstones (and at least TOMBSTONES_MIN) the oldest slab is compacted, where they can be dropped. */
 const TOMBSTONE_FRACTION_MAX = 0.2;
 const TOMBSTONES_MIN = 10_000;
+/** What compaction on a full disk leaves of the reserve, for deletes. */
+const DELETES_BYTES = 512 * 1024;
 
 /** Chunks of one value that were copied and whose manifest still names the old places. */
 interface MovedChunks {
@@ -109,7 +112,7 @@ export class Compactor {
   private choose(): Victim | null {
     const { slabs, setup, figures } = this.shard;
     const { slabBytes } = setup.store;
-    let best: { sequence: number; liveBytes: number } | null = null;
+    let best: Slab | null = null;
     let oldest = Number.POSITIVE_INFINITY;
     let live = 0;
     for (const slab of slabs.all()) {
@@ -127,9 +130,19 @@ export class Compactor {
       const slab = slabs.bySequence(oldest);
       if (slab?.sealed === true && slab.uploads === 0 && !slab.damaged) return this.start(oldest, true);
     }
+    if (this.shard.appender.diskFull) return this.chooseOnFullDisk(best, best.sequence === oldest);
     const worthIt = slabs.count * slabBytes > live * SPACE_FACTOR + SLACK_SLABS * slabBytes;
     if (best.liveBytes > 0 && (!worthIt || best.liveBytes > slabBytes * LIVE_FRACTION_MAX)) return null;
     return this.start(best.sequence, best.sequence === oldest);
+  }
+
+  /** Any gain counts then, but the copies must fit what is allocated already and leave some of it to deletes. */
+  private chooseOnFullDisk(best: Slab, oldest: boolean): Victim | null {
+    const { slabBytes, chunkBytes } = this.shard.setup.store;
+    const room = this.shard.appender.allocatedBytes(chunkBytes) - DELETES_BYTES;
+    if (best.liveBytes > 0 && (best.liveBytes > room || best.liveBytes > slabBytes * LIVE_FRACTION_MAX))
+      return null;
+    return this.start(best.sequence, oldest);
   }
 
   private start(sequence: number, oldest: boolean): Victim | null {
@@ -182,7 +195,7 @@ export class Compactor {
     const contentTypeBytes = valueOffset(map, unit) - keyOffset(unit) - keyBytes;
     if (!appender.hasRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit))) {
       this.publishCopies(map);
-      this.shard.makeRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit));
+      this.shard.makeRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit), true);
     }
     appender.appendCopy(map, unit, hashA, hashB);
     if (typeOf(map, unit) !== TYPE_CHUNK)
@@ -273,7 +286,7 @@ export class Compactor {
       const typeStart = keyOffset(old.unit) + key.length;
       const contentType = old.map.bytes.slice(typeStart, valueOffset(old.map, old.unit));
       readHead(old.map, old.unit, head);
-      shard.makeRoom(key.length, contentType.length, value.length);
+      shard.makeRoom(key.length, contentType.length, value.length, true);
       shard.appender.append(head, key, contentType, hashA, hashB, value.length, [value]);
       shard.appender.flush();
       shard.appender.settle();

@@ -14,12 +14,21 @@
  * process.
  */
 import { randomBytes } from "node:crypto";
-import { lstatSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { link, rename, utimes } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { hostname } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isDiskFull } from "./io.ts";
 
 /** How often the owner refreshes LOCK. */
 export const LOCK_TOUCH_MS = 2000;
@@ -164,7 +173,7 @@ async function isAlive(file: string, first: LockFile): Promise<boolean> {
 async function takeFile(file: string, own: Owner, directory: string, staleToken: string): Promise<void> {
   const mine = `${file}.${own.token}`;
   const aside = `${mine}.stale`;
-  writeFileSync(mine, JSON.stringify(own), { mode: 0o600 });
+  const written = writeOwner(mine, own, "w");
   try {
     const moved = await rename(file, aside).then(
       () => true,
@@ -175,16 +184,31 @@ async function takeFile(file: string, own: Owner, directory: string, staleToken:
       await rename(aside, file);
       throw inUse(directory, readLock(file)?.owner ?? null);
     }
-    await link(mine, file).catch((error: NodeJS.ErrnoException) => {
+    // The stale file has a block of its own, which a full disk has not.
+    const fresh = !written && moved && writeOwner(aside, own, "r+") ? aside : mine;
+    await link(fresh, file).catch((error: NodeJS.ErrnoException) => {
       if (error.code === "EEXIST") throw inUse(directory, readLock(file)?.owner ?? null);
       // File systems without hard links (FAT, some network ones).
       if (error.code !== "EPERM" && error.code !== "ENOTSUP" && error.code !== "ENOSYS") throw error;
-      return rename(mine, file);
+      return rename(fresh, file);
     });
   } finally {
     rmSync(mine, { force: true });
     rmSync(aside, { force: true });
   }
+}
+
+/** False: the disk is full, and the file empty. Its time of change alone then says that its owner lives. */
+function writeOwner(file: string, own: Owner, flag: "w" | "r+"): boolean {
+  const bytes = Buffer.from(JSON.stringify(own));
+  try {
+    writeFileSync(file, bytes, { mode: 0o600, flag });
+  } catch (error) {
+    if (isDiskFull(error)) return false;
+    throw error;
+  }
+  truncateSync(file, bytes.length);
+  return true;
 }
 
 /** Listens on an abstract socket; null when another process has it. */

@@ -5,6 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import {
   FIRST_UNIT,
+  FOOTER_BYTES,
   HEADER_BYTES,
   TYPE_CHUNK,
   TYPE_MANIFEST,
@@ -25,6 +26,7 @@ import {
   type RecordSource,
   readHead,
   readManifest,
+  recordSource,
   typeOf,
   unitsAt,
 } from "../format/record.ts";
@@ -32,6 +34,7 @@ import {
   decodeFooter,
   encodeTail,
   headerProblem,
+  looksSealed,
   type SlabFooter,
   tableType,
   tableUnit,
@@ -40,9 +43,11 @@ import {
 } from "../format/slab.ts";
 import { hash32 } from "../util/hash.ts";
 import type { OpenSlab } from "./appender.ts";
+import { isDiskFull } from "./io.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
-import { type SlabMap, slabName, UNFINISHED } from "./slab-maps.ts";
+import { readSlab, type SlabMap, slabName, UNFINISHED } from "./slab-maps.ts";
+import { SPARE_NAME } from "./spare.ts";
 
 /** Called now and then with what is done and what there is to do, in bytes of slab files. */
 export type Progress = (doneBytes: number, totalBytes: number) => void;
@@ -135,7 +140,7 @@ export function recoverShard(
 ): OpenSlab | null {
   const { store, io } = shard.setup;
   for (const name of fs.readdirSync(directory))
-    if (name.endsWith(UNFINISHED)) io.unlink(path.join(directory, name));
+    if (name.endsWith(UNFINISHED) && name !== SPARE_NAME) io.unlink(path.join(directory, name));
   const sequences = listSlabs(directory);
   let open: OpenSlab | null = null;
   let done = 0;
@@ -155,7 +160,8 @@ export function recoverShard(
     });
     if (problem?.foreign === true)
       throw new Error(`${file}: ${problem.text}; move it away or restore the directory`);
-    const footer = decodeFooter(map.bytes, sequence);
+    const sealedOnce = looksSealed(readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES));
+    const footer = sealedOnce ? decodeFooter(map.bytes, sequence) : null;
     if (footer !== null) {
       const words = tableWords(map.bytes, footer);
       loadTable(shard, map, words, footer.endUnit);
@@ -164,7 +170,7 @@ export function recoverShard(
       if (problem !== null) damaged(shard, sequence, `its header is damaged (${problem.text})`);
     } else {
       const scan = scanSlab(
-        map,
+        recordSource(readSlab(file, 0, store.slabBytes)),
         (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit),
         store.hashSeed,
       );
@@ -181,8 +187,8 @@ export function recoverShard(
       loadTable(shard, map, Int32Array.from(scan.table), scan.endUnit);
       observeClock(scan.clockHigh, scan.clockLow);
       const intact = scan.damage.length === 0 && problem === null && !cut;
-      if (intact) makeDurable(shard, file, last ? null : { sequence, scan });
-      account(shard, sequence, scan, intact && !last);
+      const sealed = intact && makeDurable(shard, file, last ? null : { sequence, scan });
+      account(shard, sequence, scan, sealed);
       if (last && intact) open = { sequence, ...scan };
     }
     done += store.slabBytes;
@@ -223,27 +229,36 @@ function damaged(shard: Shard, sequence: number, why: string, doubtUnit = 0): vo
 }
 
 /**
- * What was read back may never have been synced; it must be before anybody sees it. A full slab that missed its table gets it now.
+ * What was read back may never have been synced; it must be before anybody sees it. A full slab that missed its table gets it now, or, on a
+ * full disk, later. Answers whether the slab is sealed.
  */
-function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan: SlabScan } | null): void {
+function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan: SlabScan } | null): boolean {
   const { io, store } = shard.setup;
-  const fd = io.open(file, "r+");
+  let fd = io.open(file, "r+");
   try {
     io.fdatasync(fd);
-    if (seal === null) return;
-    const { scan } = seal;
+    if (seal === null) return false;
+    const { sequence, scan } = seal;
     const tail = encodeTail(
       Int32Array.from(scan.table),
-      seal.sequence,
+      sequence,
       store.slabBytes,
       scan.endUnit,
       scan.clockLow,
       scan.clockHigh,
     );
-    io.pwrite(fd, tail, 0, tail.length, store.slabBytes - tail.length);
+    try {
+      io.pwrite(fd, tail, 0, tail.length, store.slabBytes - tail.length);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      shard.appender.sealLater({ fd, sequence, tail });
+      fd = -1;
+      return false;
+    }
     io.fdatasync(fd);
+    return true;
   } finally {
-    io.close(fd);
+    if (fd >= 0) io.close(fd);
   }
 }
 

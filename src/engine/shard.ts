@@ -87,6 +87,11 @@ interface Current {
 /** Written but unsynced chunk bytes above which a sync is made, so that the one at the end of a large value stays short. */
 export const UNSYNCED_BYTES_MAX = 8 * 1024 * 1024;
 const OS_SYNC_MS = 1000;
+/** The spare slab has this share of what is stored, up to a whole slab: a full disk can then compact any slab with fewer live bytes. */
+const SPARE_FRACTION = 1 / 4;
+const SPARE_BYTES_MIN = 1024 * 1024;
+/** While the disk is full, how often it is asked for room. */
+const REFILL_MS = 100;
 
 const NOTHING = new Uint8Array(0);
 const NO_CHUNKS: readonly ChunkRef[] = [];
@@ -110,12 +115,28 @@ export class Shard {
   /** Called when what was staged for uploads since the last commit is lost. */
   private uploadFailures: ((outcome: Outcome) => void)[] = [];
   private writesStopped = false;
+  /** When the disk last had no room for the reserve, in milliseconds of `performance.now`. */
+  private refusedAt = Number.NEGATIVE_INFINITY;
   private lastOsSync = 0;
   private osSync: Promise<void> | null = null;
   private readonly head: RecordHead = emptyHead();
+  /** Whether the spare slab is being made. */
+  private growing = false;
 
   private constructor(setup: ShardSetup) {
-    const { dataDirectory, shard, store, memory, io } = setup;
+    const { dataDirectory, shard, store, memory } = setup;
+    const io: FileIo = {
+      ...setup.io,
+      // Like any sync: which creations and unlinks are lost nobody knows.
+      syncDirectory: (directory) => {
+        try {
+          setup.io.syncDirectory(directory);
+        } catch (error) {
+          this.stopWrites(error);
+          throw error;
+        }
+      },
+    };
     this.setup = setup;
     this.figures = new Float64Array(memory.figures);
     this.index = new KeyIndex(memory.index);
@@ -136,6 +157,7 @@ export class Shard {
           setup.warn(`slab ${sequence} of shard ${shard} stays without a table: ${(error as Error).message}`);
         else this.slabs.sealed(sequence);
       },
+      (error) => this.stopWrites(error),
     );
     this.compactor = new Compactor(this);
   }
@@ -146,6 +168,7 @@ export class Shard {
     if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined)
       setup.io.syncDirectory(setup.dataDirectory);
     const shard = new Shard(setup);
+    shard.appender.spare.recover();
     const open = recoverShard(shard, directory, progress, (high, low) => shard.clock.observe(high, low));
     if (open !== null) shard.appender.resume(open);
     else shard.startSlab();
@@ -207,7 +230,7 @@ export class Shard {
   ): Outcome {
     const { key, hashA, hashB, verb } = write;
     try {
-      this.makeRoom(key.length, contentType.length, valueBytes);
+      this.makeRoom(key.length, contentType.length, valueBytes, verb === "delete");
     } catch (error) {
       return this.writeFailure(error);
     }
@@ -230,8 +253,10 @@ export class Shard {
     if (verb === "delete") {
       outcome.created = false;
       outcome.deleted = exists || current.state === "damaged";
-      if (current.state === "absent") return outcome;
-      if (current.state === "tombstone") {
+      // Where a failed write may come back, only a record keeps it away.
+      const certain = !this.appender.uncertain;
+      if (current.state === "absent" && certain) return outcome;
+      if (current.state === "tombstone" && certain) {
         outcome.ballot = { ...this.headOf(current) };
         return outcome;
       }
@@ -351,8 +376,16 @@ export class Shard {
     };
   }
 
-  /** Opens the next slab when the open one cannot take a record of these lengths. Commits what is staged first. */
-  makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number): void {
+  /**
+   * Opens the next slab when the open one cannot take a record of these lengths. Commits what is staged first.
+   * @param reserve whether it may use what is kept for a full disk
+   * @throws what the disk says, or that it is full
+   */
+  makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number, reserve = false): void {
+    if (this.appender.diskFull && !reserve) {
+      if (performance.now() - this.refusedAt >= REFILL_MS) this.refill();
+      if (this.appender.diskFull) throw Object.assign(new Error("the disk is full"), { code: "ENOSPC" });
+    }
     if (this.appender.hasRoom(keyBytes, contentTypeBytes, valueBytes)) return;
     this.commit();
     this.startSlab();
@@ -360,7 +393,8 @@ export class Shard {
 
   /** Opens the next slab. The full one is synced first: compaction may drop the source of a record that was moved into it. */
   private startSlab(): void {
-    if (!this.writesStopped) this.syncNow();
+    // Else what lies unsynced in the full slab would be lost under a later record that needs it.
+    if (this.writesStopped || !this.syncNow()) throw new Error("writes are stopped");
     const sequence = this.slabs.nextSequence();
     this.appender.startSlab(sequence);
     this.slabs.add(sequence);
@@ -371,7 +405,6 @@ export class Shard {
     const { appender } = this;
     try {
       appender.flush();
-      if (this.staged.length > 0 || this.uploadFailures.length > 0) this.figures[FIGURE.diskFull] = 0;
     } catch (error) {
       this.failStaged(this.writeFailure(error));
       return;
@@ -445,7 +478,7 @@ export class Shard {
   writeFailure(error: unknown): Outcome {
     if (this.writesStopped) return failed("write_stopped");
     if (isDiskFull(error)) {
-      this.figures[FIGURE.diskFull] = 1;
+      this.setDiskFull(true);
       return failed("disk_full");
     }
     this.setup.warn(`shard ${this.setup.shard}: a write failed: ${(error as Error).message}`);
@@ -475,12 +508,35 @@ export class Shard {
     if (this.writesStopped) return false;
     this.lookup.maps.release();
     this.slabs.reclaim();
-    try {
-      if (this.appender.allocateAhead()) return true;
-    } catch (error) {
-      if (!isDiskFull(error)) this.writeFailure(error);
-    }
+    if (performance.now() - this.refusedAt >= REFILL_MS && this.refill()) return true;
     return this.compactor.step(bytesMax);
+  }
+
+  /** Works on the reserve: blocks ahead and the spare slab. Whether it is whole says whether the disk is full. True: there is more to do now. */
+  private refill(): boolean {
+    const target = Math.max(SPARE_BYTES_MIN, this.figures[FIGURE.storedBytes] * SPARE_FRACTION);
+    try {
+      const state = this.appender.allocate(target - (target % SPARE_BYTES_MIN));
+      if (state === "whole") this.setDiskFull(false);
+      this.growing = state === "wait";
+      return state === "step";
+    } catch (error) {
+      this.refusedAt = performance.now();
+      if (!this.appender.diskFull || !isDiskFull(error)) this.writeFailure(error);
+      return false;
+    }
+  }
+
+  private setDiskFull(full: boolean): void {
+    if (full === this.appender.diskFull) return;
+    this.appender.diskFull = full;
+    this.figures[FIGURE.diskFull] = full ? 1 : 0;
+    if (!full) this.appender.sealAgain();
+  }
+
+  /** Whether idle work waits for something that happens elsewhere: call `idle` again a little later. */
+  get waiting(): boolean {
+    return !this.writesStopped && (this.growing || this.slabs.waiting || this.appender.diskFull);
   }
 
   /**

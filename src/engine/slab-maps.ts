@@ -41,16 +41,35 @@ export function mapSlab(file: string, slabBytes: number): RecordSource {
   const mmap = loadAddon("mmap");
   const fd = fs.openSync(file, "r");
   try {
-    if (fs.fstatSync(fd).size < slabBytes) {
-      const bytes = new Uint8Array(slabBytes);
-      bytes.set(fs.readFileSync(fd).subarray(0, slabBytes));
-      return recordSource(bytes);
-    }
+    if (fs.fstatSync(fd).size < slabBytes) return recordSource(readBytes(fd, 0, slabBytes));
     const map = mmap.map(slabBytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
     return recordSource(new Uint8Array(map.buffer, map.byteOffset, slabBytes));
   } finally {
     fs.closeSync(fd);
   }
+}
+
+/**
+ * Reads a part of a slab file, with zeros for what the file lacks. Where a slab has not been written it is read like this and not through
+ * its map: a map's page of a hole takes a block on tmpfs, and on a full one ends the process.
+ */
+export function readSlab(file: string, from: number, bytes: number): Uint8Array {
+  const fd = fs.openSync(file, "r");
+  try {
+    return readBytes(fd, from, bytes);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function readBytes(fd: number, from: number, count: number): Uint8Array {
+  const bytes = new Uint8Array(count);
+  for (let done = 0; done < count; ) {
+    const read = fs.readSync(fd, bytes, done, count - done, from + done);
+    if (read === 0) break;
+    done += read;
+  }
+  return bytes;
 }
 
 export class SlabMaps {

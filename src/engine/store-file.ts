@@ -8,7 +8,7 @@ import path from "node:path";
 import { FORMAT_VERSION } from "../format/layout.ts";
 import { hash32 } from "../util/hash.ts";
 import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../util/limits.ts";
-import type { FileIo } from "./io.ts";
+import { type FileIo, isDiskFull } from "./io.ts";
 
 export interface StoreIdentity {
   /** 16 bytes. */
@@ -53,16 +53,25 @@ function write(io: FileIo, directory: string, text: StoreText): void {
   const line = JSON.stringify(text);
   const bytes = Buffer.from(`${line}\n${checksumLine(line)}\n`);
   const fresh = path.join(directory, `${NAME}.new`);
-  fs.rmSync(fresh, { force: true });
-  const fd = io.open(fresh, "wx+");
-  try {
-    io.pwrite(fd, bytes, 0, bytes.length, 0);
-    io.fsync(fd);
-  } finally {
-    io.close(fd);
-  }
+  const put = (flags: "wx+" | "r+", sync: boolean): void => {
+    const fd = io.open(fresh, flags);
+    try {
+      io.pwrite(fd, bytes, 0, bytes.length, 0);
+      if (flags === "r+") io.ftruncate(fd, bytes.length);
+      if (sync) io.fsync(fd);
+    } finally {
+      io.close(fd);
+    }
+  };
+  put(fs.existsSync(fresh) ? "r+" : "wx+", true);
   io.rename(fresh, path.join(directory, NAME));
   io.syncDirectory(directory);
+  try {
+    // The next start writes into these blocks, so that it needs none of a full disk.
+    put("wx+", false);
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+  }
 }
 
 function read(directory: string): StoreText | null {

@@ -126,6 +126,11 @@ export function encodeTail(
   return tail;
 }
 
+/** Whether the last FOOTER_BYTES of a slab look like a footer: then `decodeFooter` can tell. */
+export function looksSealed(footer: Uint8Array): boolean {
+  return hasMagic(footer, 0, FOOTER_MAGIC);
+}
+
 /** Reads and checks footer and table of a slab. Null where there is no valid one: the slab is open, or its tail damaged. */
 export function decodeFooter(slab: Uint8Array, sequence: number): SlabFooter | null {
   const at = slab.length - FOOTER_BYTES;

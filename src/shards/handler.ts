@@ -17,6 +17,7 @@ import {
   OP_UPLOAD_BEGIN,
   OP_UPLOAD_COMMIT,
   OP_UPLOAD_PART,
+  OP_WRITE,
   type Operation,
 } from "./batch.ts";
 import type { OpenTask, Task, TaskAnswer } from "./messages.ts";
@@ -123,11 +124,26 @@ function runBatch(buffer: BatchBuffer, count: number): void {
     outcomes[i] = run(shard, operation);
   }
   for (const shard of touched) shard.commit();
+  retryDeletes(buffer, positions, outcomes);
   for (let i = 0; i < count; i++) buffer.answer(positions[i], outcomes[i]);
   buffer.finish();
   answers.postMessage(null);
   batchesSinceIdle++;
   queueIdle();
+}
+
+/** The write that met the end of the disk has failed its whole batch; for deletes there is the reserve. */
+function retryDeletes(buffer: BatchBuffer, positions: readonly number[], outcomes: Outcome[]): void {
+  const touched = new Set<Shard>();
+  for (const [i, { error }] of outcomes.entries()) {
+    if (error !== "disk_full") continue;
+    buffer.read(positions[i], operation);
+    if (operation.op !== OP_WRITE || operation.verb !== "delete") continue;
+    const shard = shards.get(operation.shard) as Shard;
+    touched.add(shard);
+    outcomes[i] = run(shard, operation);
+  }
+  for (const shard of touched) shard.commit();
 }
 
 function run(shard: Shard, o: Operation): Outcome {
@@ -217,7 +233,7 @@ function rest(): void {
   let waiting = false;
   for (const shard of shards.values()) {
     shard.mark();
-    if (shard.slabs.waiting) waiting = true;
+    if (shard.waiting) waiting = true;
   }
   if (waiting) queueIdle();
 }
