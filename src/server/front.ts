@@ -1,14 +1,17 @@
 /**
  * The HTTP front of a worker: wires routes, auth, counters and the vault together. main.ts calls `createFront`.
  */
+import { PEER_PREFIX, type PeerHandler } from "../cluster/peer-handler.ts";
 import type { Vault } from "../shards/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
+import { RequestVerifier } from "../util/signature.ts";
 import { type AuthSettings, createKeyCheck } from "./auth.ts";
 import { type FrontContext, type FrontLog, InFlight } from "./context.ts";
-import { createHttp, type Handler, type Handlers, type Req, type Res } from "./http.ts";
+import { createHttp, type Handler, type Handlers, type Req, type Res, type TlsFiles } from "./http.ts";
 import { createReads } from "./keys.ts";
 import { refuse } from "./linger.ts";
 import { Pacer } from "./pace.ts";
+import { createPeerRoutes } from "./peer-routes.ts";
 import { sendError, sendJson } from "./reply.ts";
 import {
   DELETE,
@@ -44,12 +47,22 @@ export interface FrontOptions {
   port: number;
   /** null: open to everyone. */
   auth: AuthSettings | null;
+  /** null or left out: plain HTTP. */
+  tls?: TlsFiles | null;
+  /** A node of a cluster: what stands behind the routes between nodes. Left out: they do not exist. */
+  peers?: PeerFacts;
   maxValueBytes: number;
   role: string;
   version: string;
   /** Nodes known to serve; 1 when left out. */
   nodes?: () => number;
   log: FrontLog;
+}
+
+export interface PeerFacts {
+  handler: PeerHandler;
+  /** URL under which other nodes know this one: requests signed for another are refused. null: not checked. */
+  url: () => string | null;
 }
 
 export interface Front {
@@ -75,8 +88,23 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     receivingBytes: 0,
     stopping: false,
   };
-  const http = createHttp(createHandlers(context, options), (method, res, error) =>
-    crashed(context, method, res, error),
+  const { peers, auth, tls = null } = options;
+  const below =
+    peers === undefined
+      ? {}
+      : {
+          below: {
+            prefix: PEER_PREFIX,
+            handlers: createPeerRoutes(context, {
+              handler: peers.handler,
+              verifier: auth === null ? null : new RequestVerifier(auth.key, peers.url),
+            }),
+          },
+        };
+  const http = createHttp(
+    createHandlers(context, options),
+    (method, res, error) => crashed(context, method, res, error),
+    { tls, ...below },
   );
   const port = await http.listen(options.host, options.port);
   let closing: Promise<void> | null = null;

@@ -16,6 +16,8 @@
  */
 
 import type * as uWS from "uWebSockets.js";
+import { readFileSync } from "node:fs";
+import { createSecureContext } from "node:tls";
 import { loadAddon } from "../util/addon.ts";
 
 /** Request line and headers together. A key of 1,024 bytes takes 3,072 when every byte is percent-encoded. */
@@ -79,6 +81,19 @@ export interface Handlers {
   other: Handler;
 }
 
+/** Files, in PEM, that make the server speak https. */
+export interface TlsFiles {
+  /** The certificate, followed by those between it and its authority. */
+  certificate: string;
+  key: string;
+}
+
+export interface HttpOptions {
+  tls?: TlsFiles | null;
+  /** Handlers of their own for all paths below a prefix such as "/_peer/", as it is written there (no percent-encoding). */
+  below?: { prefix: string; handlers: Handlers };
+}
+
 export interface HttpServer {
   /** Answers the actual port. Rejects with one clear sentence. */
   listen(host: string, port: number): Promise<number>;
@@ -95,11 +110,12 @@ export interface HttpServer {
 export function createHttp(
   handlers: Handlers,
   onError: (method: keyof Handlers, res: Res, error: unknown) => void,
+  { tls = null, below }: HttpOptions = {},
 ): HttpServer {
   const native = loadNative();
-  const app = native.App();
-  const guarded = (method: keyof Handlers) => {
-    const handler = handlers[method];
+  const app = tls === null ? native.App() : createTlsApp(native, tls);
+  const guarded = (all: Handlers, method: keyof Handlers) => {
+    const handler = all[method];
     return (res: Res, req: Req) => {
       try {
         handler(res, req);
@@ -108,12 +124,16 @@ export function createHttp(
       }
     };
   };
-  app.get("/*", guarded("get"));
-  app.head("/*", guarded("head"));
-  app.put("/*", guarded("put"));
-  app.post("/*", guarded("post"));
-  app.del("/*", guarded("delete"));
-  app.any("/*", guarded("other"));
+  const route = (pattern: string, all: Handlers) => {
+    app.get(pattern, guarded(all, "get"));
+    app.head(pattern, guarded(all, "head"));
+    app.put(pattern, guarded(all, "put"));
+    app.post(pattern, guarded(all, "post"));
+    app.del(pattern, guarded(all, "delete"));
+    app.any(pattern, guarded(all, "other"));
+  };
+  if (below !== undefined) route(`${below.prefix}*`, below.handlers);
+  route("/*", handlers);
 
   let listening: uWS.us_listen_socket | null = null;
   return {
@@ -150,6 +170,18 @@ export function createHttp(
       app.close();
     },
   };
+}
+
+/** uWS says nothing of what is wrong with the files, so Node.js looks at them first. */
+function createTlsApp(native: typeof uWS, { certificate, key }: TlsFiles): uWS.TemplatedApp {
+  try {
+    createSecureContext({ cert: readFileSync(certificate), key: readFileSync(key) });
+  } catch (error) {
+    throw new Error(
+      `cannot use the certificate ${certificate} with the key ${key}: ${(error as Error).message}`,
+    );
+  }
+  return native.SSLApp({ cert_file_name: certificate, key_file_name: key });
 }
 
 type ListenSocket = uWS.us_listen_socket | false;

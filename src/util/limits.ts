@@ -22,6 +22,20 @@ export const CONDITION_BYTES_MAX = 4096;
 export const REPLY_AT_ONCE_BYTES = 64 * 1024;
 /** Bytes of bodies that are being received and are not yet part of a batch, over all connections. */
 export const RECEIVING_BYTES_MAX = 64 * 1024 * 1024;
+/** Longest frame between nodes: a value in one record, with its key and all that is said of it. */
+export const PEER_FRAME_BYTES_MAX = CHUNK_BYTES + 64 * 1024;
+/** A batch between nodes is not filled beyond this; a single longer frame travels alone. */
+export const PEER_BATCH_BYTES = 256 * 1024;
+/** Longest body of a batch: what fills it, or one frame with its length. */
+export const PEER_BATCH_BYTES_MAX = PEER_FRAME_BYTES_MAX + 4;
+/** Frames in a batch. */
+export const PEER_BATCH_FRAMES_MAX = 4096;
+/** Longest description of a value that is streamed between nodes; it travels in a URL or a header. */
+export const PEER_HEAD_BYTES_MAX = 4096;
+/** Longest layout, as JSON. */
+export const LAYOUT_BYTES_MAX = 4 * 1024 * 1024;
+/** Bodies of other nodes that are being received, over all connections. */
+export const PEER_RECEIVING_BYTES_MAX = 128 * 1024 * 1024;
 /** Shards a store can have; fixed when a data directory is made. */
 export const SHARDS_MAX = 256;
 /** A ballot further ahead of a node's own clock than this is refused: one bad clock must not drag all others along. */
@@ -42,5 +56,7 @@ const ordered =
   REPLY_AT_ONCE_BYTES <= CHUNK_BYTES &&
   REJOIN_WAIT_MS >= 2 * OPERATION_MS_MAX &&
   BALLOT_AHEAD_MS_MAX < TOMBSTONE_AGE_MS &&
-  2 * REPLICAS_MAX < 31;
+  2 * REPLICAS_MAX < 31 &&
+  PEER_BATCH_BYTES <= PEER_BATCH_BYTES_MAX &&
+  LAYOUT_BYTES_MAX <= PEER_RECEIVING_BYTES_MAX;
 if (!ordered) throw new Error("limits.ts: the limits contradict each other");
