@@ -1,7 +1,7 @@
 /**
  * The end of a request that was refused while its body was still coming. Closing at once would make the kernel
  * send a reset, which can destroy the answer before the client has read it; so the answer goes out, and the rest
- * of the body is received and thrown away: until it ends, or the client goes away, or LINGER_BYTES_MAX.
+ * of the body is received and thrown away: until it ends, or the client goes away, or LINGER_BYTES_MAX, or LINGER_MS_MAX.
  * Clients that look at the answer early (curl, undici, Go) stop sending by themselves.
  */
 import type { ErrorCode } from "../util/errors.ts";
@@ -10,18 +10,23 @@ import { type ErrorOptions, sendError, sendErrorAndStayOpen } from "./reply.ts";
 
 /** Thrown-away bytes after which the connection is closed hard. */
 export const LINGER_BYTES_MAX = 256 * 1024 * 1024;
+/** Time after which the connection is closed hard: a client that trickles must not hold it for hours. */
+export const LINGER_MS_MAX = 30_000;
 /** A declared body up to this size is left to uWS, which swallows it; the connection stays usable. */
 const SWALLOW_BYTES_MAX = 64 * 1024;
 
 /** An answered request whose body still comes. */
 export class Linger {
   private readonly res: Res;
+  private readonly timer: NodeJS.Timeout;
   private droppedBytes = 0;
   private closing = false;
   private open = true;
 
   constructor(res: Res) {
     this.res = res;
+    this.timer = setTimeout(() => this.close(), LINGER_MS_MAX);
+    this.timer.unref();
   }
 
   /** Counts a piece of the body; closes the connection when it was the last, or one too many. */
@@ -30,14 +35,17 @@ export class Linger {
     if (this.closing || (!last && this.droppedBytes <= LINGER_BYTES_MAX)) return;
     this.closing = true;
     // Later: when the whole request came in one piece, the answer is still in uWS' cork buffer now.
-    setImmediate(() => {
-      if (this.open) this.res.close();
-    });
+    setImmediate(() => this.close());
+  }
+
+  private close(): void {
+    if (this.open) this.res.close();
   }
 
   /** The connection is gone. */
   aborted(): void {
     this.open = false;
+    clearTimeout(this.timer);
   }
 }
 
