@@ -13,6 +13,9 @@
  * - Malformed framing (a bad Content-Length, Content-Length beside Transfer-Encoding, HTTP/1.0, headers above
  *   HEADER_BYTES_MAX) is answered by uWS itself: 400, 431 or 505 in HTML, then the connection closes. A bad
  *   Content-Length is only noticed AFTER the handler ran, so a handler must not act on such a request.
+ * - What its parser does not do: a request line that arrives in pieces is a 505 when the cut is behind the path; of two
+ *   Content-Length headers the first counts; chunk extensions are a 400; trailers close the connection; an empty
+ *   chunk size counts as 0, and the line end behind a chunk is skipped unread. None of it can be seen from here.
  */
 
 import type * as uWS from "uWebSockets.js";
@@ -35,6 +38,8 @@ export interface Req {
   getQuery(): string | undefined;
   /** The first header of that name, or empty. */
   getHeader(lowerCaseName: Text): string;
+  /** All headers, in lower case. Slow: a call for each. */
+  forEach(each: (name: string, value: string) => void): void;
   getCaseSensitiveMethod(): string;
 }
 

@@ -118,7 +118,7 @@ function judge(
 function judgeBody(context: FrontContext, req: Req, headers: WriteHeaders): Refusal | null {
   const declared = headers.declaredBytes;
   if (declared === NO_BODY) return { code: "length_required" };
-  if (declared === CHUNKED && req.getHeader(TRANSFER_ENCODING).toLowerCase() !== "chunked") {
+  if (declared === CHUNKED && !isChunkedOnly(req)) {
     return badRequest("the only Transfer-Encoding understood is chunked");
   }
   if (declared > context.maxValueBytes && declared !== CHUNKED) {
@@ -133,6 +133,15 @@ function judgeBody(context: FrontContext, req: Req, headers: WriteHeaders): Refu
   if (declared <= CHUNK_BYTES || declared === CHUNKED) return null;
   const code = adviseWrite(context, { ...headers, key: context.key });
   return code === null ? null : { code };
+}
+
+/** Whether the body's one coding is "chunked". A second header would be overlooked by `getHeader`. */
+function isChunkedOnly(req: Req): boolean {
+  const codings: string[] = [];
+  req.forEach((name, value) => {
+    if (name === "transfer-encoding") codings.push(value.toLowerCase());
+  });
+  return codings.length === 1 && codings[0] === "chunked";
 }
 
 function badRequest(detail: string): Refusal {
