@@ -399,8 +399,8 @@ export class PeerClient {
       return;
     }
     this.current = "suspect";
-    // Finds out at once what is the matter.
-    if (this.probe === null) this.startProbe();
+    // Finds out soon what is the matter.
+    if (this.probe === null && this.patientMs - this.askedMs >= PROBE_WAITING_MS) this.startProbe();
   }
 
   /** @param which those of the queue's front; all when left out */
