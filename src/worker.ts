@@ -51,13 +51,14 @@ export async function startWorker(
       host: config.host,
       port: config.port,
       auth: config.auth,
+      tls: config.tls,
       maxValueBytes: config.maxValueBytes,
       role: "worker",
       version: buildInfo.version,
       log,
     });
     const keys = vault.stats().shards.reduce((sum, shard) => sum + shard.keys, 0);
-    const url = config.publicUrl ?? `http://localhost:${front.port}`;
+    const url = config.publicUrl ?? `${config.tls === null ? "http" : "https"}://localhost:${front.port}`;
     log.info(
       {
         url,

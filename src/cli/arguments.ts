@@ -1,27 +1,24 @@
 /**
- * The command line: flags in Go's and in GNU's style, the environment, help. It reads the -auth-file, and otherwise only
+ * The command line: flags in Go's and in GNU's style, the environment, help. It reads the files that access.ts names, and otherwise only
  * computes: what to print and the exit status are answers, the process is never ended here.
  *
  * commander keeps the options and writes the help. The words are put into its form first (`normalise`), because it knows
  * no `-port 3000`, and because an error has to quote what was typed.
  */
-import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import path from "node:path";
 import { Command, Option } from "commander";
 import { buildInfo } from "../util/build-info.ts";
 import { LOG_LEVELS } from "../util/log.ts";
+import { readAuth, readTls, readTlsCa } from "./access.ts";
 import type { Config } from "./config.ts";
 import { FLAGS, type Flag, variableOf } from "./flags.ts";
-import { authKey, oneOf } from "./values.ts";
+import { nodeUrl, oneOf, UsageError } from "./values.ts";
 
 export type Parsed =
   | { kind: "run"; config: Config }
   /** Text to print, without a final line feed, and the exit status: 0 belongs on standard output, 2 on standard error. */
   | { kind: "print"; text: string; status: 0 | 2 };
-
-/** A mistake of the caller; the message is one line. */
-class UsageError extends Error {}
 
 /** The variable that is not a flag's. */
 const LOG_VARIABLE = "MINIVAULT_LOG";
@@ -200,7 +197,14 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   const options = command.opts();
   checkLogLevel(env);
   const warnings = unknownVariables(env).map((name) => `the variable ${name} means nothing to minivault`);
-  const auth = readAuth(command);
+  const auth = readAuth(options, (name) => command.getOptionValueSource(name) === "cli");
+  const tls = readTls(options);
+  const tlsCa = readTlsCa(options);
+  // Nodes of one cluster are alike: where this one speaks https, or knows whom to trust, the others are reached by it.
+  const scheme = tls === null && tlsCa === null ? "http" : "https";
+  const urls = (addresses: string[] = []) => [
+    ...new Set(addresses.map((address) => nodeUrl(address, scheme))),
+  ];
   if (auth === null && !isLoopback(options.host)) {
     warnings.push(
       `no key is set: everybody who can reach ${options.host}:${options.port} can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
@@ -210,9 +214,9 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     mode: options.mode,
     port: options.port,
     host: options.host,
-    publicUrl: options.publicUrl ?? null,
-    masters: options.master ?? [],
-    volumes: options.volumes ?? [],
+    publicUrl: options.publicUrl === undefined ? null : nodeUrl(options.publicUrl, scheme),
+    masters: urls(options.master),
+    volumes: urls(options.volumes),
     dataDirectory: path.resolve(options.data),
     region: options.region,
     replicas: options.replicas,
@@ -221,6 +225,8 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     threads: options.threads,
     maxValueBytes: options.maxValue,
     auth,
+    tls,
+    tlsCa,
     warnings,
   };
 }
@@ -244,31 +250,6 @@ function isLoopback(host: string): boolean {
   const address = host.replace(/^\[(.*)\]$/, "$1").toLowerCase();
   if (isIP(address) === 4) return address.startsWith("127.");
   return address === "localhost" || address === "::1" || address.startsWith("::ffff:127.");
-}
-
-function readAuth(command: Command): Config["auth"] {
-  const { auth, authFile, authMode } = command.opts();
-  // The flag wins over the variable, also over the one of the other way to give a key.
-  const fromFlag = command.getOptionValueSource("auth") === "cli";
-  const fileFromFlag = command.getOptionValueSource("authFile") === "cli";
-  if (auth !== undefined && authFile !== undefined && fromFlag === fileFromFlag) {
-    throw new UsageError("-auth and -auth-file (or their variables): give only one of them");
-  }
-  const useFile = authFile !== undefined && (auth === undefined || fileFromFlag);
-  const key: string | undefined = useFile ? readKey(authFile) : auth;
-  if (key !== undefined) return { key, mode: authMode ?? "all" };
-  if (authMode !== undefined)
-    throw new UsageError("-auth-mode needs a key: MINIVAULT_AUTH, -auth-file or -auth");
-  return null;
-}
-
-function readKey(file: string): string {
-  try {
-    return authKey(readFileSync(file, "utf8").trim());
-  } catch (error) {
-    // What is in the file stays out of the message: a wrong file may hold other secrets.
-    throw new UsageError(`-auth-file: ${file}: ${(error as Error).message}`);
-  }
 }
 
 function helpText(): string {

@@ -9,7 +9,7 @@ export interface Config {
   /** 0: any free port. */
   port: number;
   host: string;
-  /** How other nodes reach this one, without a trailing slash; null: http://localhost:<port>. */
+  /** How other nodes reach this one, without a trailing slash; null: http://localhost:<port>, with tls https. */
   publicUrl: string | null;
   /** Master URLs; empty: none. */
   masters: string[];
@@ -26,6 +26,10 @@ export interface Config {
   maxValueBytes: number;
   /** null: open to everyone. */
   auth: { key: string; mode: "all" | "writes" } | null;
+  /** Files of the server's own certificate, in PEM; null: plain HTTP. */
+  tls: { certificate: string; key: string } | null;
+  /** Certificates (PEM text) of the authorities to trust for other nodes; null: those that Node.js trusts. */
+  tlsCa: string | null;
   /** What an operator should read at start, one sentence each. */
   warnings: string[];
 }

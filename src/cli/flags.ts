@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from "node:os";
 import { VALUE_BYTES_DEFAULT } from "../util/limits.ts";
-import { authKey, integer, nodeUrl, nodeUrls, nonEmpty, oneOf, region, size } from "./values.ts";
+import { authKey, integer, nodeAddress, nodeAddresses, nonEmpty, oneOf, region, size } from "./values.ts";
 
 export const REPLICAS_MAX = 9;
 export const THREADS_MAX = 64;
@@ -48,8 +48,8 @@ export const FLAGS: readonly Flag[] = [
     group: "Listening",
     value: "url",
     text: "how other nodes reach this one",
-    parse: nodeUrl,
-    presetText: "http://localhost:<port>",
+    parse: nodeAddress,
+    presetText: "http(s)://localhost:<port>",
   },
   {
     name: "data",
@@ -98,14 +98,14 @@ export const FLAGS: readonly Flag[] = [
     group: "Cluster",
     value: "urls",
     text: "master, or several, comma-separated",
-    parse: nodeUrls,
+    parse: nodeAddresses,
   },
   {
     name: "volumes",
     group: "Cluster",
     value: "urls",
     text: "comma-separated. master: static workers; worker: static peers, no master needed",
-    parse: nodeUrls,
+    parse: nodeAddresses,
   },
   {
     name: "region",
@@ -152,6 +152,27 @@ export const FLAGS: readonly Flag[] = [
     text: "what needs the key; writes: reads are public",
     parse: oneOf("all", "writes"),
     presetText: "all",
+  },
+  {
+    name: "tls-cert",
+    group: "Access",
+    value: "file",
+    text: "certificate (PEM, with those between it and its authority): clients and nodes are served by https",
+    parse: nonEmpty,
+  },
+  {
+    name: "tls-key",
+    group: "Access",
+    value: "file",
+    text: "the certificate's private key (PEM)",
+    parse: nonEmpty,
+  },
+  {
+    name: "tls-ca",
+    group: "Access",
+    value: "file",
+    text: "authorities (PEM) whose certificates other nodes may show; default: those that Node.js trusts",
+    parse: nonEmpty,
   },
 ];
 

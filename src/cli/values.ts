@@ -3,6 +3,9 @@
  */
 import { VALUE_BYTES_MAX } from "../util/limits.ts";
 
+/** A mistake of the caller; the message is one line. */
+export class UsageError extends Error {}
+
 const UNITS: Record<string, number> = {
   "": 1,
   b: 1,
@@ -47,11 +50,14 @@ export function oneOf<Choice extends string>(...choices: Choice[]): (text: strin
   };
 }
 
-/** An http or https URL of a node, or host:port; answers it without a trailing slash. */
-export function nodeUrl(text: string): string {
+/**
+ * An http or https URL of a node, or host:port; answers it without a trailing slash.
+ * @param scheme of one that is given without
+ */
+export function nodeUrl(text: string, scheme: "http" | "https" = "http"): string {
   let url: URL;
   try {
-    url = new URL(text.includes("://") ? text : `http://${text}`);
+    url = new URL(text.includes("://") ? text : `${scheme}://${text}`);
   } catch {
     throw new Error(`"${text}" is not a URL such as http://10.0.0.1:3000`);
   }
@@ -62,12 +68,18 @@ export function nodeUrl(text: string): string {
   return url.origin;
 }
 
-/** URLs of nodes, comma-separated, each once. */
-export function nodeUrls(text: string): string[] {
+/** A node's URL as it was typed: which scheme it has when it names none is only known with the other flags. */
+export function nodeAddress(text: string): string {
+  nodeUrl(text);
+  return text;
+}
+
+/** The same for several, comma-separated. */
+export function nodeAddresses(text: string): string[] {
   const parts = text.split(",").map((part) => part.trim());
-  const urls = new Set(parts.filter((part) => part !== "").map(nodeUrl));
-  if (urls.size === 0) throw new Error("it names no URL");
-  return [...urls];
+  const addresses = parts.filter((part) => part !== "").map(nodeAddress);
+  if (addresses.length === 0) throw new Error("it names no URL");
+  return addresses;
 }
 
 /** A region's name: it goes into URLs, files and metrics as it is. */

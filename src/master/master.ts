@@ -21,10 +21,14 @@ export async function startMaster(
     now: () => performance.now(),
     onNew: ({ url, region }) => log.info({ url, region }, "a worker is there"),
   });
-  const http = createHttp(routes, (method, res, error) => {
-    log.error({ stack: (error as Error).stack }, "a request failed");
-    sendError(res, "internal", { head: method === "head" });
-  });
+  const http = createHttp(
+    routes,
+    (method, res, error) => {
+      log.error({ stack: (error as Error).stack }, "a request failed");
+      sendError(res, "internal", { head: method === "head" });
+    },
+    { tls: config.tls },
+  );
   const port = await http.listen(config.host, config.port);
   log.info(
     { port, host: config.host, volumes: config.volumes },

@@ -3,11 +3,12 @@
  * sees them. Keys are never asked for here: the master is not on the path of data.
  */
 import { nodeUrl, region } from "../cli/values.ts";
-import { type AuthSettings, createKeyCheck } from "../server/auth.ts";
+import { type AuthSettings, checkSignature, createKeyCheck } from "../server/auth.ts";
 import type { Handlers, Req, Res } from "../server/http.ts";
 import { Linger, refuse } from "../server/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendJson } from "../server/reply.ts";
 import { declaredBytes } from "../server/writes.ts";
+import { bodyMatches, type Genuine, RequestVerifier } from "../util/signature.ts";
 import { type NodeReport, type Registry, WORKERS_MAX } from "./registry.ts";
 
 /** Largest body of a report. */
@@ -40,6 +41,15 @@ export function createMasterRoutes(context: MasterContext): Handlers {
   const { registry, auth, now } = context;
   const startedMs = now();
   const carriesKey = auth === null ? () => true : createKeyCheck(auth);
+  // Workers know the master by whatever name -master gives it, so the name in a signature is not compared.
+  const verifier = auth === null ? null : new RequestVerifier(auth.key, () => null);
+
+  /** Operators send the key, workers sign. Null: refused. Of a signed request the body is still to be checked. */
+  const admit = (req: Req, method: string): "open" | Genuine | null => {
+    if (carriesKey(req) || verifier === null) return "open";
+    const verdict = checkSignature(verifier, method, req);
+    return typeof verdict === "string" ? null : verdict;
+  };
 
   const health = () => {
     const nodes = registry.list(now());
@@ -57,7 +67,7 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     const path = req.getUrl();
     // Health is for probes, which have no key.
     const isOpen = path === "/health" || auth?.mode === "writes";
-    if (!isOpen && !carriesKey(req)) sendError(res, "unauthorized", { head });
+    if (!isOpen && admit(req, head ? "HEAD" : "GET") === null) sendError(res, "unauthorized", { head });
     else if (path === "/health") sendJson(res, 200, health(), head);
     else if (path === "/nodes") sendJson(res, 200, { success: true, nodes: registry.list(now()) }, head);
     else refuseOther(res, path, 0, head);
@@ -66,11 +76,17 @@ export function createMasterRoutes(context: MasterContext): Handlers {
   const change = (res: Res, req: Req): void => {
     const path = req.getUrl();
     const bytes = declaredBytes(req);
-    const isReport = ALLOW.get(path) === "POST" && req.getCaseSensitiveMethod() === "POST";
-    if (!carriesKey(req)) refuse(res, "unauthorized", bytes);
+    const method = req.getCaseSensitiveMethod();
+    const isReport = ALLOW.get(path) === "POST" && method === "POST";
+    const admitted = admit(req, method);
+    if (admitted === null) refuse(res, "unauthorized", bytes);
     else if (!isReport) refuseOther(res, path, bytes, false);
     else if (Number.isFinite(bytes) && bytes > REPORT_BYTES_MAX) refuse(res, "too_large", bytes, TOO_LARGE);
-    else receive(res, (body) => hear(res, body));
+    else
+      receive(res, (body) => {
+        if (admitted === "open" || bodyMatches(admitted, body)) hear(res, body.toString());
+        else sendError(res, "unauthorized", { detail: "the body is not the one that was signed" });
+      });
   };
 
   const hear = (res: Res, body: string): void => {
@@ -110,7 +126,7 @@ function refuseOther(res: Res, path: string, bytes: number, head: boolean): void
 }
 
 /** Receives a body of at most REPORT_BYTES_MAX and hands it to `take`, which answers. Refuses a larger one. */
-function receive(res: Res, take: (body: string) => void): void {
+function receive(res: Res, take: (body: Buffer) => void): void {
   const pieces: Buffer[] = [];
   let bytes = 0;
   let gone = false;
@@ -135,7 +151,7 @@ function receive(res: Res, take: (body: string) => void): void {
     pieces.push(Buffer.from(new Uint8Array(chunk)));
     if (!last) return;
     // Complete: uWS calls neither onAborted nor onData again once it is answered.
-    res.cork(() => take(Buffer.concat(pieces).toString()));
+    res.cork(() => take(Buffer.concat(pieces)));
   });
 }
 

@@ -1,8 +1,9 @@
 /**
- * The shared key of `-auth`: who may read and write. Compared in constant time, over digests, so that neither
- * the answer's time nor the key's length tells anything.
+ * The shared key of `-auth`: who may read and write. Clients send it (Bearer); nodes sign with it. Compared in constant time, over
+ * digests, so that neither the answer's time nor the key's length tells anything.
  */
 import { hash, timingSafeEqual } from "node:crypto";
+import type { Genuine, RequestVerifier } from "../util/signature.ts";
 import type { Req } from "./http.ts";
 
 export interface AuthSettings {
@@ -12,6 +13,7 @@ export interface AuthSettings {
   mode: "all" | "writes";
 }
 
+const AUTHORIZATION = Buffer.from("authorization");
 const SCHEME = /^bearer +/i;
 
 /** Answers a function that says whether a request carries the key. */
@@ -19,11 +21,18 @@ export function createKeyCheck(settings: AuthSettings): (req: Req) => boolean {
   if (settings.key === "") throw new Error("the auth key is empty");
   const expected = hash("sha256", settings.key, "buffer");
   return (req) => {
-    const header = req.getHeader("authorization");
+    const header = req.getHeader(AUTHORIZATION);
     const scheme = SCHEME.exec(header);
     if (scheme === null) return false;
     // uWS gives header values as Latin-1: one character for each byte that came.
     const sent = Buffer.from(header.slice(scheme[0].length), "latin1");
     return timingSafeEqual(hash("sha256", sent, "buffer"), expected);
   };
+}
+
+/** Judges the signature of a request between nodes: its head, or why it is refused. The body is then still to be checked. */
+export function checkSignature(verifier: RequestVerifier, method: string, req: Req): Genuine | string {
+  const query = req.getQuery();
+  const target = query === undefined ? req.getUrl() : `${req.getUrl()}?${query}`;
+  return verifier.check(method, target, req.getHeader(AUTHORIZATION));
 }

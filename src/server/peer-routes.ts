@@ -23,6 +23,7 @@ import {
   PEER_RECEIVING_BYTES_MAX,
 } from "../util/limits.ts";
 import { bodyMatches, type Genuine, type RequestVerifier, STREAMED_BODY } from "../util/signature.ts";
+import { checkSignature } from "./auth.ts";
 import type { FrontContext } from "./context.ts";
 import { Download } from "./download.ts";
 import type { Handlers, Req, Res } from "./http.ts";
@@ -31,7 +32,6 @@ import { PeerUpload } from "./peer-upload.ts";
 import { type ErrorOptions, sendError, statusLine } from "./reply.ts";
 import { BAD_LENGTH, CHUNKED, declaredBytes } from "./writes.ts";
 
-const AUTHORIZATION = Buffer.from("authorization");
 const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
 const JSON_HEAD = Buffer.from(
   `${statusLine(200)}\r\nContent-Type: application/json\r\nCache-Control: no-store`,
@@ -78,8 +78,7 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
     }
     let genuine: Genuine | null = null;
     if (verifier !== null) {
-      const target = query === undefined ? path : `${path}?${query}`;
-      const verdict = verifier.check(method, target, req.getHeader(AUTHORIZATION));
+      const verdict = checkSignature(verifier, method, req);
       if (typeof verdict === "string") {
         context.log.info({ path, reason: verdict }, "a request between nodes was refused");
         refuse(res, "unauthorized", bodyBytes, { detail: verdict, head });

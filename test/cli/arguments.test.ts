@@ -8,6 +8,7 @@ import { parseArguments } from "../../src/cli/arguments.ts";
 import type { Config } from "../../src/cli/config.ts";
 import { FLAGS, variableOf } from "../../src/cli/flags.ts";
 import { VALUE_BYTES_MAX } from "../../src/util/limits.ts";
+import { makeCertificates } from "../certificate.ts";
 
 const scratch = fs.mkdtempSync(path.join(tmpdir(), "minivault-cli-"));
 after(() => fs.rmSync(scratch, { recursive: true, force: true }));
@@ -51,6 +52,8 @@ describe("arguments: defaults and forms", () => {
       threads: Math.min(64, Math.max(1, availableParallelism() - 1)),
       maxValueBytes: 2 ** 30,
       auth: null,
+      tls: null,
+      tlsCa: null,
     });
     assert.equal(warnings.length, 1);
   });
@@ -85,8 +88,33 @@ describe("arguments: defaults and forms", () => {
       threads: 64,
       maxValueBytes: 1.5 * 2 ** 30,
       auth: { key: "from-file", mode: "writes" },
+      tls: null,
+      tlsCa: null,
       warnings: [],
     });
+  });
+
+  test("certificates: both files or none; with them, nodes without a scheme are reached by https", () => {
+    const tls = ["-tls-cert", "c.pem", "-tls-key", "k.pem"];
+    assert.deepEqual(config(tls).tls, { certificate: "c.pem", key: "k.pem" });
+    const urls = config([...tls, "-public-url", "n:1", "-volumes", "a:1,http://b:2", "-master", "m"]);
+    assert.deepEqual(
+      [urls.publicUrl, urls.volumes, urls.masters],
+      ["https://n:1", ["https://a:1", "http://b:2"], ["https://m"]],
+    );
+    assert.equal(
+      refusal(["-tls-cert", "c.pem"]),
+      "-tls-cert and -tls-key (or their variables): give both or none",
+    );
+    assert.equal(
+      refusal(["-tls-key", "k.pem"]),
+      "-tls-cert and -tls-key (or their variables): give both or none",
+    );
+    const nothing = file("no-certificate.pem", "hello");
+    assert.equal(refusal(["-tls-ca", nothing]), `-tls-ca: ${nothing}: it holds no certificate in PEM`);
+    const { authority, authorityFile } = makeCertificates(path.dirname(nothing));
+    const trusting = config(["-tls-ca", authorityFile, "-volumes", "a:1"]);
+    assert.deepEqual([trusting.tlsCa, trusting.tls, trusting.volumes], [authority, null, ["https://a:1"]]);
   });
 
   test("the last of a repeated flag counts, as scripts that put defaults first rely on", () => {
@@ -130,6 +158,8 @@ describe("arguments: environment", () => {
       MINIVAULT_MAX_VALUE: "100MB",
       MINIVAULT_AUTH: "k",
       MINIVAULT_AUTH_MODE: "writes",
+      MINIVAULT_TLS_CERT: "/c.pem",
+      MINIVAULT_TLS_KEY: "/k.pem",
       MINIVAULT_LOG: "debug",
     };
     assert.deepEqual(config([], env), {
@@ -137,8 +167,8 @@ describe("arguments: environment", () => {
       port: 1,
       host: "127.0.0.1",
       publicUrl: "http://n1:3000",
-      masters: ["http://m:1"],
-      volumes: ["http://v:1"],
+      masters: ["https://m:1"],
+      volumes: ["https://v:1"],
       dataDirectory: "/d",
       region: "us",
       replicas: 1,
@@ -147,9 +177,11 @@ describe("arguments: environment", () => {
       threads: 2,
       maxValueBytes: 1e8,
       auth: { key: "k", mode: "writes" },
+      tls: { certificate: "/c.pem", key: "/k.pem" },
+      tlsCa: null,
       warnings: [],
     });
-    const known = new Set([...Object.keys(env), "MINIVAULT_AUTH_FILE"]);
+    const known = new Set([...Object.keys(env), "MINIVAULT_AUTH_FILE", "MINIVAULT_TLS_CA"]);
     for (const flag of FLAGS) assert.ok(known.has(variableOf(flag.name)), `${flag.name} is tested here`);
   });
 
@@ -382,13 +414,13 @@ describe("arguments: help and version", () => {
       assert.ok(text.includes(`\n${heading}`), heading);
     }
     for (const line of text.split("\n")) assert.ok(line.length <= 120, line);
-    for (const hidden of ["verify", "inspect", "fronts", "tls"]) assert.ok(!text.includes(hidden), hidden);
+    for (const hidden of ["verify", "inspect", "fronts"]) assert.ok(!text.includes(hidden), hidden);
     assert.ok(!/ +\n/.test(text), "no trailing blanks");
   });
 
   test("every flag of SPEC is there and no other", () => {
     const names =
-      "mode port host public-url master volumes data region replicas consistency sync threads max-value auth auth-file auth-mode";
+      "mode port host public-url master volumes data region replicas consistency sync threads max-value auth auth-file auth-mode tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 
