@@ -26,6 +26,14 @@ import type { WriteDone, WriteResult } from "./vault.ts";
 /** Operations and bytes that may wait while the arena is full; beyond, the front answers 503. */
 const WAITING_MAX = 16_384;
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
+/**
+ * More load than the disk or the thread can take: when the oldest write has waited so long, new ones are refused. Those that are under way
+ * keep the thread busy, so the throughput stays, and whoever is accepted waits little longer than this.
+ */
+const QUEUE_MS_MAX = 500;
+/** A queue below both of these is never refused: one slow sync is no overload. Parts of uploads alone cannot reach the bytes. */
+const QUEUE_MIN = 1024;
+const QUEUE_BYTES_MIN = 3 * BUFFER_BYTES;
 
 /**
  * Clients that wait for their answers all come back at once, so that front and thread would work by turns. Handing over when a third of
@@ -51,6 +59,7 @@ interface Waiting {
   operation: Operation;
   bytes: number;
   done: WriteDone;
+  sinceMs: number;
 }
 
 export class ShardThread {
@@ -70,6 +79,9 @@ export class ShardThread {
   private reading = 0;
   /** Operations in the arena that are not answered, and how many there were lately. */
   private inArena = 0;
+  private arenaBytes = 0;
+  /** Of each buffer, since when its first operation waits. */
+  private readonly sinceMs = new Float64Array(BUFFERS);
   private peak = 0;
   /** Operations at which a buffer is handed over early. */
   private share = SHARE_MIN;
@@ -141,7 +153,7 @@ export class ShardThread {
   }
 
   get queuedBytes(): number {
-    return this.buffers.reduce((sum, buffer) => sum + buffer.used, this.waitingBytes);
+    return this.arenaBytes + this.waitingBytes;
   }
 
   /**
@@ -149,7 +161,7 @@ export class ShardThread {
    * @param force take it all the same: parts of an upload, which bound themselves
    */
   submit(operation: Operation, done: WriteDone, force = false): boolean {
-    if (this.dead !== null) return false;
+    if (this.dead !== null || (!force && this.overloaded)) return false;
     const bytes = operationBytes(operation);
     if (this.waiting.length === 0 && this.add(operation, bytes, done)) {
       this.schedule();
@@ -166,19 +178,31 @@ export class ShardThread {
       ifNoneMatch: ifNoneMatch.slice(),
       body: body.slice(),
     };
-    this.waiting.push({ operation: copy, bytes, done });
+    this.waiting.push({ operation: copy, bytes, done, sinceMs: performance.now() });
     this.waitingBytes += bytes;
     return true;
   }
 
-  /** Adds an operation to the buffer being filled, or to the next one; false when the arena is full. */
-  private add(operation: Operation, bytes: number, done: WriteDone): boolean {
+  /** Whether a write that came now would wait too long. The oldest one is in the buffer that is answered next. */
+  private get overloaded(): boolean {
+    const few =
+      this.inArena + this.waiting.length < QUEUE_MIN && this.arenaBytes + this.waitingBytes < QUEUE_BYTES_MIN;
+    return !few && this.inArena > 0 && performance.now() - this.sinceMs[this.reading] > QUEUE_MS_MAX;
+  }
+
+  /**
+   * Adds an operation to the buffer being filled, or to the next one; false when the arena is full.
+   * @param sinceMs since when it waits; 0: it has just come
+   */
+  private add(operation: Operation, bytes: number, done: WriteDone, sinceMs = 0): boolean {
     for (;;) {
       const buffer = this.buffers[this.filling];
       if (buffer.hasRoom(bytes)) {
         if (buffer.push(operation)) {
           const filled = this.callbacks[this.filling].push(done);
+          if (filled === 1) this.sinceMs[this.filling] = sinceMs || performance.now();
           this.inArena++;
+          this.arenaBytes += bytes;
           if (filled >= this.share) this.handOver();
           return true;
         }
@@ -249,6 +273,7 @@ export class ShardThread {
       this.batches++;
       this.batchedWrites += callbacks.length;
       this.inArena -= callbacks.length;
+      this.arenaBytes -= buffer.used;
       let position = 0;
       for (const done of callbacks) {
         position = buffer.result(position, this.result, this.etag);
@@ -267,8 +292,8 @@ export class ShardThread {
   private admit(): void {
     let taken = 0;
     while (taken < this.waiting.length) {
-      const { operation, bytes, done } = this.waiting[taken];
-      if (!this.add(operation, bytes, done)) break;
+      const { operation, bytes, done, sinceMs } = this.waiting[taken];
+      if (!this.add(operation, bytes, done, sinceMs)) break;
       this.waitingBytes -= bytes;
       taken++;
     }

@@ -27,6 +27,8 @@ export interface ServerOptions {
   /** The program file; the one in dist/ when left out. */
   program?: string;
   cwd?: string;
+  /** A program and its words in front of node, such as strace; it must stay out of the way of process ids (strace -D). */
+  wrapper?: string[];
   /** User and group to run as, where this process may choose. */
   uid?: number;
 }
@@ -139,7 +141,8 @@ export interface Program {
 /** Starts the program with any words, without waiting for anything. It is killed at the latest when the tests end. */
 export async function launch(words: string[], options: ServerOptions = {}): Promise<Program> {
   const file = options.program ?? (await builtProgram());
-  const child = spawn(process.execPath, [file, ...words], {
+  const [command, ...front] = [...(options.wrapper ?? []), process.execPath];
+  const child = spawn(command, [...front, file, ...words], {
     cwd: options.cwd ?? os.tmpdir(),
     env: cleanEnvironment(options.env),
     stdio: ["ignore", "pipe", "pipe"],
