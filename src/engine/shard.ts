@@ -90,8 +90,9 @@ const OS_SYNC_MS = 1000;
 /** The spare slab has this share of what is stored, up to a whole slab: a full disk can then compact any slab with fewer live bytes. */
 const SPARE_FRACTION = 1 / 4;
 const SPARE_BYTES_MIN = 1024 * 1024;
-/** While the disk is full, how often it is asked for room. */
-const REFILL_MS = 100;
+/** How long after the disk refused something it counts as full without being asked again. */
+const REFILL_MS = 1000;
+const REFUSED: Error = Object.assign(new Error("the disk is full"), { code: "ENOSPC" });
 
 const NOTHING = new Uint8Array(0);
 const NO_CHUNKS: readonly ChunkRef[] = [];
@@ -115,7 +116,7 @@ export class Shard {
   /** Called when what was staged for uploads since the last commit is lost. */
   private uploadFailures: ((outcome: Outcome) => void)[] = [];
   private writesStopped = false;
-  /** When the disk last had no room for the reserve, in milliseconds of `performance.now`. */
+  /** When the disk last had no room, by `setup.now`. */
   private refusedAt = Number.NEGATIVE_INFINITY;
   private lastOsSync = 0;
   private osSync: Promise<void> | null = null;
@@ -383,8 +384,8 @@ export class Shard {
    */
   makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number, reserve = false): void {
     if (this.appender.diskFull && !reserve) {
-      if (performance.now() - this.refusedAt >= REFILL_MS) this.refill();
-      if (this.appender.diskFull) throw Object.assign(new Error("the disk is full"), { code: "ENOSPC" });
+      if (this.mayRefill) this.refill();
+      if (this.appender.diskFull) throw REFUSED;
     }
     if (this.appender.hasRoom(keyBytes, contentTypeBytes, valueBytes)) return;
     this.commit();
@@ -478,6 +479,7 @@ export class Shard {
   writeFailure(error: unknown): Outcome {
     if (this.writesStopped) return failed("write_stopped");
     if (isDiskFull(error)) {
+      if (error !== REFUSED) this.refusedAt = this.setup.now();
       this.setDiskFull(true);
       return failed("disk_full");
     }
@@ -508,7 +510,7 @@ export class Shard {
     if (this.writesStopped) return false;
     this.lookup.maps.release();
     this.slabs.reclaim();
-    if (performance.now() - this.refusedAt >= REFILL_MS && this.refill()) return true;
+    if (this.mayRefill && this.refill()) return true;
     return this.compactor.step(bytesMax);
   }
 
@@ -521,10 +523,15 @@ export class Shard {
       this.growing = state === "wait";
       return state === "step";
     } catch (error) {
-      this.refusedAt = performance.now();
-      if (!this.appender.diskFull || !isDiskFull(error)) this.writeFailure(error);
+      this.refusedAt = this.setup.now();
+      if (!isDiskFull(error)) this.writeFailure(error);
+      else this.setDiskFull(true);
       return false;
     }
+  }
+
+  private get mayRefill(): boolean {
+    return Math.abs(this.setup.now() - this.refusedAt) >= REFILL_MS;
   }
 
   private setDiskFull(full: boolean): void {
