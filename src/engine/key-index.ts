@@ -38,6 +38,9 @@ const ROW_ENTRIES = 2;
 const ROW_FIRST_BLOCK = 4;
 const ROW_WORDS = ROW_FIRST_BLOCK + BLOCKS_MAX;
 const LOAD_MAX = 0.75;
+/** Load of what `build` makes, and the entries from which on it splits: some room to grow is left. */
+const LOAD_BUILT = 0.68;
+const BUILT_ENTRIES_MAX = 12 * BLOCK_ENTRIES * LOAD_BUILT;
 /** An entry that would stand further than this from its home makes its segment grow, whatever the load. */
 const PROBES_MAX = 128;
 
@@ -90,6 +93,17 @@ export function slotOf(word0: number, word1: number): number {
 }
 export function unitOf(word1: number): number {
   return word1 & UNIT_MASK;
+}
+export function tagOf(word0: number): number {
+  return word0 >>> TAG_SHIFT;
+}
+/** First word of the entry of a record in a slot. */
+export function entryWord0(hashB: number, slot: number): number {
+  return (hashB & ~LOCATION_HIGH_MASK) | (slot >>> SLOT_LOW_BITS);
+}
+/** Second word of the entry of a record. */
+export function entryWord1(slot: number, unit: number): number {
+  return (slot << SLAB_UNIT_BITS) | unit;
 }
 
 /** Cell of the directory for a key. */
@@ -217,19 +231,19 @@ export class KeyIndex extends IndexReader {
 
   /** Adds an entry. The key must not be there yet. Throws when the index is full. */
   insert(hashA: number, hashB: number, slot: number, unit: number): void {
-    const tag = hashB >>> TAG_SHIFT;
-    const cell = cellOf(hashA, tag);
+    const cell = cellOf(hashA, hashB >>> TAG_SHIFT);
+    this.insertAt(cell, entryWord0(hashB, slot), entryWord1(slot, unit));
+  }
+
+  private insertAt(cell: number, word0: number, word1: number): void {
+    const tag = tagOf(word0);
     for (;;) {
       const row = this.rowOf(this.directory[cell]);
       const count = this.rows[row + ROW_BLOCKS];
       if (this.rows[row + ROW_ENTRIES] < count * BLOCK_ENTRIES * LOAD_MAX) {
         const block = this.rows[row + ROW_FIRST_BLOCK + ((((tag >>> 8) & 0x3ff) * count) >>> 10)];
         this.begin();
-        const placed = this.place(
-          block,
-          (tag << TAG_SHIFT) | (slot >>> SLOT_LOW_BITS),
-          (slot << SLAB_UNIT_BITS) | unit,
-        );
+        const placed = this.place(block, word0, word1);
         if (placed) this.rows[row + ROW_ENTRIES]++;
         this.end();
         if (placed) {
@@ -241,14 +255,56 @@ export class KeyIndex extends IndexReader {
     }
   }
 
+  /**
+   * Fills an empty partition at once with the entries of distinct keys: `word0s[start .. start + count)`, and `word1s` likewise. Much faster
+   * than one `insert` for each, since nothing is dealt out twice.
+   */
+  build(partition: number, word0s: Int32Array, word1s: Int32Array, start: number, count: number): void {
+    const cell = partition << DEPTH_MAX;
+    const segment = this.directory[cell];
+    const row = this.rowOf(segment);
+    if (this.rows[row + ROW_ENTRIES] !== 0 || this.rows[row + ROW_DEPTH] !== 0)
+      throw new Error("index: only an empty partition can be built");
+    let depth = 0;
+    while (depth < DEPTH_MAX && count > BUILT_ENTRIES_MAX << depth) depth++;
+    const shift = TAG_BITS - depth;
+    const sizes = new Int32Array(1 << depth);
+    for (let i = start; i < start + count; i++) sizes[tagOf(word0s[i]) >>> shift]++;
+    this.freeBlocks.push(this.rows[row + ROW_FIRST_BLOCK]);
+    const span = 1 << (DEPTH_MAX - depth);
+    const rowOfPart = new Int32Array(1 << depth);
+    sizes.forEach((size, part) => {
+      const wanted = Math.ceil(size / (BLOCK_ENTRIES * LOAD_BUILT));
+      const length = Math.min(BLOCKS_MAX, Math.max(1, wanted));
+      const blocks = Array.from({ length }, () => this.newBlock());
+      const made = this.newSegment(depth, blocks, part === 0 ? segment : undefined);
+      rowOfPart[part] = this.rowOf(made);
+      this.directory.fill(made, cell + part * span, cell + (part + 1) * span);
+    });
+    const { rows } = this;
+    this.begin();
+    const left: number[] = [];
+    for (let i = start; i < start + count; i++) {
+      const tag = tagOf(word0s[i]);
+      const at = rowOfPart[tag >>> shift];
+      const block = rows[at + ROW_FIRST_BLOCK + ((((tag >>> 8) & 0x3ff) * rows[at + ROW_BLOCKS]) >>> 10)];
+      if (this.place(block, word0s[i], word1s[i])) rows[at + ROW_ENTRIES]++;
+      else left.push(i);
+    }
+    this.end();
+    this.entries += count - left.length;
+    for (const i of left)
+      this.insertAt(cell | (tagOf(word0s[i]) >>> (TAG_BITS - DEPTH_MAX)), word0s[i], word1s[i]);
+  }
+
   /** Points an entry to another location. It must be there. */
   replace(hashA: number, hashB: number, slot: number, unit: number, newSlot: number, newUnit: number): void {
     const at = this.locate(hashA, hashB, slot, unit);
     if (at < 0) throw new Error("index: the entry to replace is not there");
     const words = this.found;
     this.begin();
-    words[at] = ((hashB >>> TAG_SHIFT) << TAG_SHIFT) | (newSlot >>> SLOT_LOW_BITS);
-    words[at + 1] = (newSlot << SLAB_UNIT_BITS) | newUnit;
+    words[at] = entryWord0(hashB, newSlot);
+    words[at + 1] = entryWord1(newSlot, newUnit);
     this.end();
   }
 
@@ -292,8 +348,8 @@ export class KeyIndex extends IndexReader {
       this.rows[row + ROW_FIRST_BLOCK + ((((tag >>> 8) & 0x3ff) * this.rows[row + ROW_BLOCKS]) >>> 10)];
     const words = this.arenaOf(block);
     const base = firstWordOf(block);
-    const word0 = (tag << TAG_SHIFT) | (slot >>> SLOT_LOW_BITS);
-    const word1 = (slot << SLAB_UNIT_BITS) | unit;
+    const word0 = entryWord0(hashB, slot);
+    const word1 = entryWord1(slot, unit);
     let entry = tag & (BLOCK_ENTRIES - 1);
     for (let probes = 0; probes < BLOCK_ENTRIES; probes++) {
       const at = base + entry * 2;
@@ -418,8 +474,8 @@ export class KeyIndex extends IndexReader {
     return block;
   }
 
-  private newSegment(depth: number, blocks: readonly number[]): number {
-    const segment = this.segmentCount++;
+  private newSegment(depth: number, blocks: readonly number[], reused?: number): number {
+    const segment = reused ?? this.segmentCount++;
     if ((segment + 1) * ROW_WORDS * 4 > this.memory.rows.byteLength) {
       const shared = this.memory.rows as GrowableSharedArrayBuffer;
       shared.grow(Math.min(ROWS_BYTES_MAX, shared.byteLength + ROWS_STEP_BYTES));

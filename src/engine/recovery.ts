@@ -8,9 +8,7 @@ import {
   FOOTER_BYTES,
   HEADER_BYTES,
   TYPE_CHUNK,
-  TYPE_MANIFEST,
   TYPE_MARK,
-  TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../format/layout.ts";
 import {
@@ -19,13 +17,11 @@ import {
   emptyHead,
   isIntact,
   keyBytesOf,
-  keyEquals,
   keyOffset,
   placeOf,
   previousOf,
   type RecordSource,
   readHead,
-  readManifest,
   recordSource,
   typeOf,
   unitsAt,
@@ -36,18 +32,20 @@ import {
   headerProblem,
   looksSealed,
   type SlabFooter,
-  tableType,
-  tableUnit,
   tableWord,
   tableWords,
 } from "../format/slab.ts";
 import { hash32 } from "../util/hash.ts";
 import type { OpenSlab } from "./appender.ts";
 import { isDiskFull } from "./io.ts";
+import { rebuildIndex, type SlabRecords } from "./rebuild.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
-import { readSlab, type SlabMap, slabName, UNFINISHED } from "./slab-maps.ts";
+import { readSlab, slabName, UNFINISHED } from "./slab-maps.ts";
 import { SPARE_NAME } from "./spare.ts";
+
+/** Of the time that a start takes, about what goes to reading the slabs; the rest is for the index. */
+const READING_SHARE = 0.25;
 
 /** Called now and then with what is done and what there is to do, in bytes of slab files. */
 export type Progress = (doneBytes: number, totalBytes: number) => void;
@@ -143,7 +141,8 @@ export function recoverShard(
     if (name.endsWith(UNFINISHED) && name !== SPARE_NAME) io.unlink(path.join(directory, name));
   const sequences = listSlabs(directory);
   let open: OpenSlab | null = null;
-  let done = 0;
+  const records: SlabRecords[] = [];
+  const total = sequences.length * store.slabBytes;
   for (const sequence of sequences) {
     const file = path.join(directory, slabName(sequence));
     const last = sequence === sequences[sequences.length - 1];
@@ -163,8 +162,7 @@ export function recoverShard(
     const sealedOnce = looksSealed(readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES));
     const footer = sealedOnce ? decodeFooter(map.bytes, sequence) : null;
     if (footer !== null) {
-      const words = tableWords(map.bytes, footer);
-      loadTable(shard, map, words, footer.endUnit);
+      records.push({ map, table: tableWords(map.bytes, footer), endUnit: footer.endUnit });
       observeClock(footer.clockHigh, footer.clockLow);
       account(shard, sequence, footer, true);
       if (problem !== null) damaged(shard, sequence, `its header is damaged (${problem.text})`);
@@ -184,16 +182,18 @@ export function recoverShard(
           scan.table.length === 0 ? endOfSlab : 0,
         );
       if (cut) damaged(shard, sequence, "the file is shorter than it was made", endOfSlab);
-      loadTable(shard, map, Int32Array.from(scan.table), scan.endUnit);
+      records.push({ map, table: Int32Array.from(scan.table), endUnit: scan.endUnit });
       observeClock(scan.clockHigh, scan.clockLow);
       const intact = scan.damage.length === 0 && problem === null && !cut;
       const sealed = intact && makeDurable(shard, file, last ? null : { sequence, scan });
       account(shard, sequence, scan, sealed);
       if (last && intact) open = { sequence, ...scan };
     }
-    done += store.slabBytes;
-    progress(done, sequences.length * store.slabBytes);
+    progress((total * records.length * READING_SHARE) / sequences.length, total);
   }
+  rebuildIndex(shard, records, (share) =>
+    progress(total * (READING_SHARE + (1 - READING_SHARE) * share), total),
+  );
   return open;
 }
 
@@ -259,55 +259,5 @@ function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan:
     return true;
   } finally {
     if (fd >= 0) io.close(fd);
-  }
-}
-
-/** Enters a slab's records into the index, each in place of an older one of its key. */
-function loadTable(shard: Shard, map: SlabMap, words: Int32Array, endUnit: number): void {
-  const { index, slabs } = shard;
-  const successor = new Successor(shard, map);
-  for (let at = 0; at < words.length; at += 3) {
-    const hashA = words[at];
-    const hashB = words[at + 1];
-    const unit = tableUnit(words[at + 2]);
-    const type = tableType(words[at + 2]);
-    if (type === TYPE_CHUNK || type === TYPE_MARK) continue;
-    const end = at + 5 < words.length ? tableUnit(words[at + 5]) : endUnit;
-    successor.unit = unit;
-    successor.hashA = hashA;
-    successor.hashB = hashB;
-    if (index.find(hashA, hashB, successor)) {
-      shard.ledger.forget(index.slot, index.unit);
-      index.replace(hashA, hashB, index.slot, index.unit, map.slot, unit);
-    } else index.insert(hashA, hashB, map.slot, unit);
-    slabs.live(map.slot, (end - unit) * UNIT_BYTES);
-    shard.ledger.count(type === TYPE_TOMBSTONE ? TYPE_TOMBSTONE : TYPE_MANIFEST, 1);
-    if (type === TYPE_MANIFEST && shard.lookup.check(map, unit))
-      shard.ledger.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, 1);
-  }
-}
-
-/** Finds the index entry that a record of a later slab takes the place of. */
-class Successor {
-  private readonly shard: Shard;
-  private readonly map: SlabMap;
-  unit = 0;
-  hashA = 0;
-  hashB = 0;
-
-  constructor(shard: Shard, map: SlabMap) {
-    this.shard = shard;
-    this.map = map;
-  }
-
-  matches(slot: number, unit: number): boolean {
-    const older = this.shard.mapOf(slot);
-    const at = keyOffset(unit);
-    const key = older.bytes.subarray(at, at + keyBytesOf(older, unit));
-    if (keyEquals(this.map, this.unit, key, key.length)) return true;
-    // The keys differ, or one of the two records is damaged. Its hashes in the table still say whose record it was.
-    if (hash32(key, 0) !== this.hashA || hash32(key, this.shard.setup.store.hashSeed) !== this.hashB)
-      return false;
-    return !this.shard.lookup.check(this.map, this.unit);
   }
 }

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createIndexMemory, IndexReader, KeyIndex } from "../../src/engine/key-index.ts";
+import {
+  createIndexMemory,
+  entryWord0,
+  entryWord1,
+  IndexReader,
+  KeyIndex,
+} from "../../src/engine/key-index.ts";
+import { PARTITIONS } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 
 /** Finds by exact location, as if every location were one key. */
@@ -64,5 +71,43 @@ test("index: many entries with one tag fill a segment without losing any, then s
     assert.ok(index.find(0, 0, exact));
   }
   for (let i = 0; i < inserted; i++) index.remove(0, 0, 1, 256 + i);
+  assert.equal(index.entries, 0);
+});
+
+test("index: partitions built at once hold every entry, and go on growing, in 16 bytes a key or less", (t) => {
+  const seed = randomSeed(t);
+  const random = new Random(seed);
+  const memory = createIndexMemory();
+  const index = new KeyIndex(memory);
+  const count = 300_000;
+  // Few partitions, so that some split deeply, next to one with a single entry and many with none.
+  const hashA = new Int32Array(count).map((_, i) => (i === 0 ? 1023 << 22 : (random.word() & 7) << 22));
+  const hashB = new Int32Array(count).map(() => random.word());
+  const unit = (i: number): number => i + 256;
+  const half = count / 2;
+  const word0 = new Int32Array(half);
+  const word1 = new Int32Array(half);
+  for (let partition = 0; partition < PARTITIONS; partition++) {
+    let entries = 0;
+    for (let i = 0; i < half; i++) {
+      if (hashA[i] >>> 22 !== partition) continue;
+      word0[entries] = entryWord0(hashB[i], 50_000);
+      word1[entries++] = entryWord1(50_000, unit(i));
+    }
+    index.build(partition, word0, word1, 0, entries);
+    if (partition === 8) partition = 1022;
+  }
+  assert.equal(index.entries, half);
+  const fixedBytes = 1024 * 2048;
+  assert.ok((index.bytes - memory.directory.byteLength - fixedBytes) / half <= 16);
+  for (let i = half; i < count; i++) index.insert(hashA[i], hashB[i], 50_000, unit(i));
+  const exact = new Exact();
+  exact.slot = 50_000;
+  const reader = new IndexReader(memory);
+  for (let i = 0; i < count; i++) {
+    exact.unit = unit(i);
+    assert.ok(reader.find(hashA[i], hashB[i], exact), `entry ${i}`);
+  }
+  for (let i = 0; i < count; i++) index.remove(hashA[i], hashB[i], 50_000, unit(i));
   assert.equal(index.entries, 0);
 });
