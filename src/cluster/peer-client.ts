@@ -6,7 +6,7 @@
  *                    batch ─► POST /_peer/batch ─┤      what has gathered since is the next
  *                    …                           ┘
  *
- * The window follows the link's round trip: a node nearby gets few batches, so that frames gather while one is out (a batch costs about as
+ * The window follows the round trip: a node nearby gets few batches, so that frames gather while one is out (a batch costs about as
  * much as fifty frames); over a long link so many that a frame never waits for more than about PACE_MS to leave.
  *
  * Invariants: every frame is settled exactly once; queue, batches and streams are bounded; a failure says whether the node may have
@@ -32,9 +32,6 @@ const WINDOW_MAX = 96;
 const WINDOW_FIRST = 8;
 /** Share of a new measurement in the mean round trip. */
 const ROUND_TRIP_WEIGHT = 0.25;
-/** Round trips that are measured at once, and that are remembered. */
-const MEASUREMENTS_FIRST = 4;
-const MEASUREMENTS_KEPT = 16;
 /** Resolution of all times below, and of PeerLimits. */
 const SWEEP_MS = 100;
 /** Silence of our own process that is noticed in a sweep counts as no more than this. */
@@ -143,8 +140,6 @@ export class PeerClient {
   private readonly sweeper: NodeJS.Timeout;
   private current: PeerState = "suspect";
   private meanMs = 0;
-  /** The latest round trips; their least is the link's own, without what waiting adds under load. */
-  private readonly latestMs: number[] = [];
   private queue: Waiting[] = [];
   private queueBytes = 0;
   private outstandingFrames = 0;
@@ -322,9 +317,8 @@ export class PeerClient {
   };
 
   private window(): number {
-    if (this.latestMs.length === 0) return WINDOW_FIRST;
-    const linkMs = Math.min(...this.latestMs);
-    return Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.ceil(linkMs / PACE_MS)));
+    if (this.meanMs === 0) return WINDOW_FIRST;
+    return Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.ceil(this.meanMs / PACE_MS)));
   }
 
   private sendBatch(): void {
@@ -450,8 +444,7 @@ export class PeerClient {
     const silentMs = this.patientMs - this.heardMs;
     if (this.probe === null) {
       const isWaiting = this.batches.size > 0 && silentMs >= PROBE_WAITING_MS + this.meanMs;
-      const isNew = this.current === "up" && this.latestMs.length < MEASUREMENTS_FIRST;
-      const pauseMs = isNew ? SWEEP_MS : this.current !== "up" || isWaiting ? PROBE_DOWN_MS : PROBE_MS;
+      const pauseMs = this.current !== "up" || isWaiting ? PROBE_DOWN_MS : PROBE_MS;
       if (this.patientMs - this.askedMs >= pauseMs) this.startProbe();
     } else if (this.current === "suspect" && silentMs >= this.silenceMs()) {
       this.failed("no answer to two probes", false);
@@ -482,7 +475,8 @@ export class PeerClient {
           this.failed(refusedError({ status, body }).message, false);
           return;
         }
-        this.measured(this.now() - sentMs);
+        const tookMs = this.now() - sentMs;
+        this.meanMs += (tookMs - this.meanMs) * (this.meanMs === 0 ? 1 : ROUND_TRIP_WEIGHT);
         this.heard();
       },
       failed: (error, sent) => {
@@ -491,15 +485,6 @@ export class PeerClient {
       },
     });
     this.probe = { startMs: this.patientMs, cancel };
-  }
-
-  private measured(tookMs: number): void {
-    const isFirst = this.latestMs.length < MEASUREMENTS_FIRST;
-    this.latestMs.push(tookMs);
-    if (this.latestMs.length > MEASUREMENTS_KEPT) this.latestMs.shift();
-    // The first ones are slow: connections are made, code is compiled.
-    if (isFirst) this.meanMs = Math.min(...this.latestMs);
-    else this.meanMs += (tookMs - this.meanMs) * ROUND_TRIP_WEIGHT;
   }
 
   private downError(): PeerError {

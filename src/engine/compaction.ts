@@ -6,11 +6,20 @@
  * A copy keeps its ballot. It is published at once, unsynced: until the source slab is dropped a crash only loses the copy. The slab
  * is dropped after what was copied is synced.
  */
-import { TYPE_CHUNK, TYPE_MANIFEST, TYPE_MARK, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
 import {
+  TYPE_CHUNK,
+  TYPE_MANIFEST,
+  TYPE_MARK,
+  TYPE_PROMISE,
+  TYPE_TOMBSTONE,
+  UNIT_BYTES,
+} from "../format/layout.ts";
+import {
+  ballotOf,
   type ChunkRef,
   emptyHead,
   keyBytesOf,
+  keyOf,
   keyOffset,
   manifestBytes,
   readHead,
@@ -124,6 +133,7 @@ export class Compactor {
     if (best === null) return null;
     const tombstones = figures[FIGURE.tombstones];
     if (
+      setup.replicated !== true &&
       tombstones >= TOMBSTONES_MIN &&
       tombstones > (tombstones + figures[FIGURE.keys]) * TOMBSTONE_FRACTION_MAX
     ) {
@@ -173,12 +183,16 @@ export class Compactor {
     const { map } = victim;
     if (type === TYPE_MARK) return 0;
     if (type === TYPE_CHUNK) return this.moveChunk(victim, unit, hashA, hashB);
+    if (type === TYPE_PROMISE) {
+      if (!shard.promises.isAt(keyOf(map, unit), map.slot, unit)) return 0;
+      return this.copy(map, unit, hashA, hashB);
+    }
     if (!shard.index.holds(hashA, hashB, map.slot, unit)) return 0;
     if (!shard.lookup.check(map, unit)) {
       this.leave(victim.sequence, `the record at unit ${unit} is damaged`);
       return 0;
     }
-    if (type === TYPE_TOMBSTONE && victim.oldest) {
+    if (type === TYPE_TOMBSTONE && victim.oldest && shard.setup.replicated !== true) {
       // Nothing older of this key can exist: it would be in an older slab, or before it in this one.
       shard.index.remove(hashA, hashB, map.slot, unit);
       shard.slabs.live(map.slot, -unitsAt(map, unit) * UNIT_BYTES);
@@ -210,6 +224,17 @@ export class Compactor {
     appender.settle();
     for (const { hashA, hashB, from, to } of this.copies) {
       const bytes = unitsAt(map, from) * UNIT_BYTES;
+      if (typeOf(map, from) === TYPE_PROMISE) {
+        readHead(map, from, this.head);
+        this.shard.promises.read(
+          keyOf(map, from),
+          ballotOf(this.head),
+          appender.slot,
+          to,
+          unitsAt(map, from),
+        );
+        continue;
+      }
       index.replace(hashA, hashB, map.slot, from, appender.slot, to);
       slabs.live(map.slot, -bytes);
       slabs.live(appender.slot, bytes);

@@ -17,6 +17,20 @@ export interface ShardWrite {
   ifNoneMatch: string;
   operationLow: number;
   operationHigh: number;
+  /** Replication: the write is an accept at this ballot (register.ts), whatever its conditions; its value is in stored form. */
+  ballot?: Ballot | undefined;
+}
+
+/** What a replica answers to a prepare or an accept. */
+export interface RegisterOutcome {
+  /** ahead: the ballot is too far in the future to be taken. damaged: what is held cannot be told. */
+  verdict: "yes" | "already" | "no" | "ahead" | "damaged";
+  /** prepare, yes: what is held. accept, yes: what it took the place of. no: what was in the way. */
+  ballot: Ballot | null;
+  /** What is held, or was replaced, is a tombstone. */
+  tombstone: boolean;
+  operationLow: number;
+  operationHigh: number;
 }
 
 /** What became of a write; final after the `commit` that follows it. */
@@ -27,6 +41,8 @@ export interface Outcome {
   deleted: boolean;
   /** The version written, or null where none was. */
   ballot: Ballot | null;
+  /** Of a prepare or an accept; meaningless where `error` is not null. */
+  register?: RegisterOutcome;
 }
 
 /** An outcome for what did not happen. */

@@ -11,6 +11,7 @@ import {
   TYPE_CHUNK,
   TYPE_MANIFEST,
   TYPE_MARK,
+  TYPE_PROMISE,
   TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../format/layout.ts";
@@ -57,7 +58,7 @@ export function rebuildIndex(
 
 /** Whether a record of this type has an entry in the index. */
 function isIndexed(type: number): boolean {
-  return type !== TYPE_CHUNK && type !== TYPE_MARK;
+  return type !== TYPE_CHUNK && type !== TYPE_MARK && type !== TYPE_PROMISE;
 }
 
 function countByPartition(slabs: readonly SlabRecords[]): Int32Array {

@@ -9,14 +9,17 @@ import {
   HEADER_BYTES,
   TYPE_CHUNK,
   TYPE_MARK,
+  TYPE_PROMISE,
   UNIT_BYTES,
 } from "../format/layout.ts";
 import {
+  ballotOf,
   checksumOf,
   durableOf,
   emptyHead,
   isIntact,
   keyBytesOf,
+  keyOf,
   keyOffset,
   placeOf,
   previousOf,
@@ -32,6 +35,8 @@ import {
   headerProblem,
   looksSealed,
   type SlabFooter,
+  tableType,
+  tableUnit,
   tableWord,
   tableWords,
 } from "../format/slab.ts";
@@ -41,7 +46,7 @@ import { isDiskFull } from "./io.ts";
 import { rebuildIndex, type SlabRecords } from "./rebuild.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
-import { readSlab, slabName, UNFINISHED } from "./slab-maps.ts";
+import { readSlab, type SlabMap, slabName, UNFINISHED } from "./slab-maps.ts";
 import { SPARE_NAME } from "./spare.ts";
 
 /** Of the time that a start takes, about what goes to reading the slabs; the rest is for the index. */
@@ -194,6 +199,7 @@ export function recoverShard(
   rebuildIndex(shard, records, (share) =>
     progress(total * (READING_SHARE + (1 - READING_SHARE) * share), total),
   );
+  readPromises(shard, records);
   return open;
 }
 
@@ -259,5 +265,37 @@ function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan:
     return true;
   } finally {
     if (fd >= 0) io.close(fd);
+  }
+}
+
+/** Finds the promises among the records, and forgets those that a later accept has made void. */
+function readPromises(shard: Shard, records: readonly SlabRecords[]): void {
+  for (const { map, table } of records)
+    for (let at = 2; at < table.length; at += 3)
+      if (tableType(table[at]) === TYPE_PROMISE) readPromise(shard, map, tableUnit(table[at]));
+  settlePromises(shard);
+}
+
+function readPromise(shard: Shard, map: SlabMap, unit: number): void {
+  if (!shard.lookup.check(map, unit)) {
+    // Somebody was promised something, and nobody knows what.
+    damaged(shard, map.sequence, `the promise at unit ${unit} is damaged`, unit + 1);
+    return;
+  }
+  const head = emptyHead();
+  readHead(map, unit, head);
+  shard.promises.read(keyOf(map, unit), ballotOf(head), map.slot, unit, unitsAt(map, unit));
+}
+
+/** Forgets promises that a later accept has made void. */
+function settlePromises(shard: Shard): void {
+  const { lookup, promises } = shard;
+  const { hashSeed } = shard.setup.store;
+  const head = emptyHead();
+  for (const key of [...promises.keys()]) {
+    if (lookup.find(key, key.length, hash32(key, 0), hash32(key, hashSeed)) !== "found") continue;
+    if (!lookup.check(lookup.map, lookup.unit)) continue;
+    readHead(lookup.map, lookup.unit, head);
+    promises.settle(key, head);
   }
 }

@@ -18,15 +18,19 @@ import {
   JSON_SUFFIX,
   TYPE_CHUNK,
   TYPE_MANIFEST,
+  TYPE_PROMISE,
   TYPE_TOMBSTONE,
   TYPE_VALUE,
   UNIT_BYTES,
 } from "../format/layout.ts";
 import {
+  type Ballot,
+  ballotOf,
   type ChunkRef,
   emptyHead,
   keyBytesOf,
   keyEquals,
+  keyOf,
   type RecordHead,
   type RecordSource,
   readHead,
@@ -41,8 +45,26 @@ import { type FileIo, isDiskFull } from "./io.ts";
 import { KeyIndex } from "./key-index.ts";
 import { Ledger } from "./ledger.ts";
 import { ShardLookup } from "./lookup.ts";
-import { failed, isConditional, judge, type KeyState, type Outcome, type ShardWrite } from "./operations.ts";
+import {
+  failed,
+  isConditional,
+  judge,
+  type KeyState,
+  type Outcome,
+  type RegisterOutcome,
+  type ShardWrite,
+} from "./operations.ts";
+import { Promises } from "./promises.ts";
 import { type Progress, recoverShard } from "./recovery.ts";
+import {
+  ALREADY,
+  isAhead,
+  judgeAccept,
+  judgePrepare,
+  NO,
+  obstacleOf,
+  type RegisterState,
+} from "./register.ts";
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";
 import { SlabTable } from "./slab-table.ts";
@@ -59,6 +81,8 @@ export interface ShardSetup {
   io: FileIo;
   /** Wall clock in milliseconds since 1970. */
   now: () => number;
+  /** The node is one of a cluster: tombstones stay until all replicas agree that they may go. */
+  replicated?: boolean;
   /** Something an operator should know. */
   warn: (message: string) => void;
 }
@@ -107,6 +131,7 @@ export class Shard {
   readonly figures: Float64Array;
   private readonly clock: HybridClock;
   private readonly compactor: Compactor;
+  readonly promises: Promises;
   private readonly scanner = new ValueScanner();
   private staged: Staged[] = [];
   /** Staged records by the hashes of their keys (53 bits of them). */
@@ -161,6 +186,7 @@ export class Shard {
       (error) => this.stopWrites(error),
     );
     this.compactor = new Compactor(this);
+    this.promises = new Promises((slot, bytes) => this.slabs.live(slot, bytes));
   }
 
   /** Opens a shard: reads its slabs back into the index. Makes its directory when there is none. */
@@ -181,6 +207,7 @@ export class Shard {
   apply(write: ShardWrite, body: Uint8Array): Outcome {
     if (this.writesStopped) return failed("write_stopped");
     if (write.verb === "delete") return this.store(write, TYPE_TOMBSTONE, false, NOTHING, 0, [], NO_CHUNKS);
+    if (write.ballot !== undefined) return this.applyStored(write, body);
     if (!write.json)
       return this.store(write, TYPE_VALUE, false, write.contentType, body.length, [body], NO_CHUNKS);
     const { scanner } = this;
@@ -247,11 +274,14 @@ export class Shard {
       ballot: null,
     };
     if (before !== undefined) this.dependents.push(outcome);
-    if (isConditional(write)) {
+    if (write.ballot !== undefined) {
+      outcome.register = this.judgeRegister(write, write.ballot, current, judgeAccept);
+      if (outcome.register.verdict !== "yes") return outcome;
+    } else if (isConditional(write)) {
       const refusal = judge(write, current.state, exists ? etagText(this.headOf(current)) : null);
       if (refusal !== null) return this.refuse(outcome, refusal);
     }
-    if (verb === "delete") {
+    if (verb === "delete" && write.ballot === undefined) {
       outcome.created = false;
       outcome.deleted = exists || current.state === "damaged";
       // Where a failed write may come back, only a record keeps it away.
@@ -263,14 +293,10 @@ export class Shard {
       }
     }
     const { head } = this;
-    this.clock.tick();
     head.type = type;
     head.json = json;
     head.chunk = 0;
-    head.clockLow = this.clock.low;
-    head.clockHigh = this.clock.high;
-    head.node = this.setup.store.node;
-    head.incarnation = this.setup.store.incarnation;
+    this.setBallot(head, write.ballot);
     head.operationLow = write.operationLow;
     head.operationHigh = write.operationHigh;
     try {
@@ -299,6 +325,90 @@ export class Shard {
     this.staged.push(staged);
     this.overlay.set(overlayKey, staged);
     return outcome;
+  }
+
+  /** Gives a record its version: the one that came with it, or a new one of this node. */
+  private setBallot(head: RecordHead, ballot: Ballot | undefined): void {
+    const { clock, setup } = this;
+    if (ballot === undefined) {
+      clock.tick();
+      head.clockLow = clock.low;
+      head.clockHigh = clock.high;
+      head.node = setup.store.node;
+      head.incarnation = setup.store.incarnation;
+    } else {
+      clock.observe(ballot.clockHigh, ballot.clockLow);
+      head.clockLow = ballot.clockLow;
+      head.clockHigh = ballot.clockHigh;
+      head.node = ballot.node;
+      head.incarnation = ballot.incarnation;
+    }
+  }
+
+  /**
+   * Promises to take nothing at or below a ballot (register.ts). Staged and committed with the writes of its batch; what is written is the
+   * promise, as a record of its own.
+   */
+  prepare(write: ShardWrite, ballot: Ballot): Outcome {
+    if (this.writesStopped) return failed("write_stopped");
+    const { key, hashA, hashB } = write;
+    try {
+      this.makeRoom(key.length, 0, 0);
+    } catch (error) {
+      return this.writeFailure(error);
+    }
+    const overlayKey = (hashA >>> 0) * 0x200000 + (hashB >>> 11);
+    const before = this.staged.length > 0 ? this.overlay.get(overlayKey) : undefined;
+    const current = this.currentOf(write, before);
+    const outcome: Outcome = { error: null, detail: "", created: false, deleted: false, ballot: null };
+    this.dependents.push(outcome);
+    const register = this.judgeRegister(write, ballot, current, judgePrepare);
+    outcome.register = register;
+    if (register.verdict !== "yes") return outcome;
+    const { head, appender } = this;
+    head.type = TYPE_PROMISE;
+    head.json = false;
+    head.chunk = 0;
+    this.setBallot(head, ballot);
+    head.operationLow = head.operationHigh = 0;
+    try {
+      appender.append(head, key, NOTHING, hashA, hashB, 0, []);
+    } catch (error) {
+      this.failStaged(this.writeFailure(error));
+      return this.refuse(outcome, this.writeFailure(error).error ?? "internal");
+    }
+    // Known from now on: a promise that turns out not to be on disk only refuses more than it need.
+    this.promises.stage(key, ballot, appender.lastUnit, appender.lastUnits);
+    return outcome;
+  }
+
+  private judgeRegister(
+    write: ShardWrite,
+    ballot: Ballot,
+    current: Current,
+    judgeBallot: typeof judgeAccept | typeof judgePrepare,
+  ): RegisterOutcome {
+    const promised = this.promises.of(write.key);
+    const known = current.state === "value" || current.state === "tombstone";
+    const held = known ? this.headOf(current) : null;
+    const state: RegisterState = {
+      promised,
+      ballot: held === null ? null : ballotOf(held),
+      tombstone: current.state === "tombstone",
+      operationLow: held?.operationLow ?? 0,
+      operationHigh: held?.operationHigh ?? 0,
+    };
+    const register: RegisterOutcome = { verdict: "yes", ...state };
+    if (current.state === "damaged") register.verdict = "damaged";
+    else if (isAhead(ballot, this.setup.now())) register.verdict = "ahead";
+    else {
+      const verdict = judgeBallot(state, null, ballot);
+      if (verdict === NO) {
+        register.verdict = "no";
+        register.ballot = obstacleOf(state, null);
+      } else if (verdict === ALREADY) register.verdict = "already";
+    }
+    return register;
   }
 
   private refuse(outcome: Outcome, error: ErrorCode): Outcome {
@@ -412,7 +522,7 @@ export class Shard {
     }
     if (
       this.setup.sync === "always" &&
-      (this.staged.length > 0 || appender.unsyncedBytes > UNSYNCED_BYTES_MAX)
+      (this.staged.length > 0 || this.promises.hasStaged || appender.unsyncedBytes > UNSYNCED_BYTES_MAX)
     ) {
       if (!this.syncNow()) {
         this.failStaged(failed("write_stopped"));
@@ -421,6 +531,7 @@ export class Shard {
     }
     appender.settle();
     for (const staged of this.staged) this.publish(staged);
+    this.promises.publish(appender.slot);
     this.clearStaged();
     this.refreshFigures();
     if (this.setup.sync === "os") this.syncInBackground();
@@ -460,6 +571,7 @@ export class Shard {
 
   private clearStaged(): void {
     this.staged = [];
+    this.promises.forgetStaged();
     this.overlay.clear();
     this.dependents = [];
     this.uploadFailures = [];
@@ -500,6 +612,9 @@ export class Shard {
     }
     this.ledger.count(type, 1);
     if (type === TYPE_MANIFEST) this.ledger.countChunks(keyBytesOf(this.mapOf(slot), unit), staged.chunks, 1);
+    const { ballot } = staged.outcome;
+    if (this.promises.count > 0 && ballot !== null)
+      this.promises.settle(keyOf(this.mapOf(slot), unit), ballot);
   }
 
   /**

@@ -5,7 +5,7 @@
 
 import { ValueScanner } from "../format/json.ts";
 import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../format/layout.ts";
-import { type ChunkRef, manifestBytes, writeManifest } from "../format/record.ts";
+import { type Ballot, type ChunkRef, manifestBytes, writeManifest } from "../format/record.ts";
 import { failed, type Outcome, type ShardWrite } from "./operations.ts";
 import type { Shard } from "./shard.ts";
 
@@ -29,8 +29,9 @@ export class UploadWriter {
     this.shard = shard;
     this.write = write;
     this.buffer = new Uint8Array(shard.setup.store.chunkBytes);
-    this.scanner = write.json ? new ValueScanner() : null;
-    if (write.json) this.store(JSON_PREFIX);
+    // What other nodes send is in stored form already.
+    this.scanner = write.json && write.ballot === undefined ? new ValueScanner() : null;
+    if (this.scanner !== null) this.store(JSON_PREFIX);
   }
 
   /** Takes the next bytes of the body. Not null: the upload has failed. */
@@ -91,9 +92,13 @@ export class UploadWriter {
     }
   }
 
-  /** Ends the body and stages what makes it visible. */
-  finish(): Outcome {
+  /**
+   * Ends the body and stages what makes it visible.
+   * @param ballot of an accept
+   */
+  finish(ballot?: Ballot): Outcome {
     const { scanner, shard, write } = this;
+    write.ballot = ballot;
     if (this.failure === null && scanner !== null) {
       if (scanner.finish()) this.store(JSON_SUFFIX);
       else this.failure = failed(scanner.error ?? "bad_json", scanner.detail);

@@ -43,6 +43,11 @@ export interface Ballot {
   incarnation: number;
 }
 
+/** A ballot of its own, from anything that carries one. */
+export function ballotOf({ clockLow, clockHigh, node, incarnation }: Ballot): Ballot {
+  return { clockLow, clockHigh, node, incarnation };
+}
+
 /** What a record says besides its key, content type and value. */
 export interface RecordHead extends Ballot {
   type: number;
@@ -107,6 +112,12 @@ export function valueOffset(source: RecordSource, unit: number): number {
 export function unitsAt(source: RecordSource, unit: number): number {
   const sizes = source.words[(unit << W) + 2];
   return recordUnits(sizes & 0xffff, (sizes >>> 16) & 0xff, source.words[(unit << W) + 1] >>> 0);
+}
+
+/** The key of the record at `unit`: a view. */
+export function keyOf(source: RecordSource, unit: number): Uint8Array {
+  const at = keyOffset(unit);
+  return source.bytes.subarray(at, at + keyBytesOf(source, unit));
 }
 
 /** Reads the head of the record at `unit` into `head`. */

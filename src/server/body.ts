@@ -167,7 +167,7 @@ export class WriteRequest implements Paced {
       this.fail(refusal, "", last);
       return false;
     }
-    const upload = this.context.vault.upload(head);
+    const upload = (this.context.cluster ?? this.context.vault).upload(head);
     if (upload === null) {
       this.fail("overloaded", "", last);
       return false;
@@ -209,7 +209,8 @@ export class WriteRequest implements Paced {
 
   private submit(body: Uint8Array): void {
     this.phase = COMMITTING;
-    const accepted = this.context.vault.submit(this.head(), body, (result) => this.done(result));
+    const target = this.context.cluster ?? this.context.vault;
+    const accepted = target.submit(this.head(), body, (result) => this.done(result));
     this.release();
     if (accepted) return;
     this.phase = ANSWERED;
@@ -219,7 +220,7 @@ export class WriteRequest implements Paced {
   /** The vault's answer to the whole write. */
   /** Sends the answer of `corked`; runs inside its cork. */
   answer(result: WriteResult): void {
-    this.settle(sendWriteResult(this.res, this.headers.verb, result));
+    this.settle(sendWriteResult(this.res, this.headers.verb, result, this.context.cluster?.region));
   }
 
   private done(result: WriteResult): void {
@@ -302,6 +303,8 @@ export class WriteRequest implements Paced {
  * judgement that counts is the vault's, at commit.
  */
 export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode | null {
+  // What this node holds is no proof of what the cluster holds.
+  if (context.cluster !== null) return null;
   const found = context.vault.find(head.key);
   if (found.state === "damaged") return null;
   const exists = found.state === "found";

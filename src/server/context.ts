@@ -1,4 +1,5 @@
 /** What the parts of one front share. */
+import type { ClusterAccess } from "../cluster/access.ts";
 import type { KeyBytes, Vault } from "../shards/vault.ts";
 import type { Pacer } from "./pace.ts";
 import type { Meter } from "./stats.ts";
@@ -27,6 +28,8 @@ export class InFlight {
 
 export interface FrontContext {
   readonly vault: Vault;
+  /** null: a single node. */
+  readonly cluster: ClusterAccess | null;
   readonly log: FrontLog;
   readonly meter: Meter;
   readonly pacer: Pacer;

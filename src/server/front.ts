@@ -1,14 +1,16 @@
 /**
  * The HTTP front of a worker: wires routes, auth, counters and the vault together. main.ts calls `createFront`.
  */
+import type { ClusterAccess } from "../cluster/access.ts";
 import { PEER_PREFIX, type PeerHandler } from "../cluster/peer-handler.ts";
 import type { Vault } from "../shards/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
 import { RequestVerifier } from "../util/signature.ts";
 import { type AuthSettings, createKeyCheck } from "./auth.ts";
+import { createClusterReads } from "./cluster-reads.ts";
 import { type FrontContext, type FrontLog, InFlight } from "./context.ts";
 import { createHttp, type Handler, type Handlers, type Req, type Res, type TlsFiles } from "./http.ts";
-import { createReads } from "./keys.ts";
+import { type AnswerOther, createReads } from "./keys.ts";
 import { refuse } from "./linger.ts";
 import { Pacer } from "./pace.ts";
 import { createPeerRoutes } from "./peer-routes.ts";
@@ -49,6 +51,8 @@ export interface FrontOptions {
   auth: AuthSettings | null;
   /** null or left out: plain HTTP. */
   tls?: TlsFiles | null;
+  /** A node of a cluster: what answers its clients. Left out: the vault alone. */
+  cluster?: ClusterAccess;
   /** A node of a cluster: what stands behind the routes between nodes. Left out: they do not exist. */
   peers?: PeerFacts;
   maxValueBytes: number;
@@ -79,6 +83,7 @@ export interface Front {
 export async function createFront(options: FrontOptions): Promise<Front> {
   const context: FrontContext = {
     vault: options.vault,
+    cluster: options.cluster ?? null,
     log: options.log,
     meter: new Meter(),
     pacer: new Pacer(),
@@ -144,7 +149,7 @@ function createHandlers(context: FrontContext, options: FrontOptions): Handlers 
     nodes: options.nodes ?? (() => 1),
     stopping: () => context.stopping,
   };
-  const reads = createReads(context, (res, target, head) => {
+  const answerOther: AnswerOther = (res, target, head) => {
     if (target === TARGET_HEALTH) {
       const { status, document } = healthDocument(context.vault, facts);
       sendJson(res, status, document, head);
@@ -157,7 +162,10 @@ function createHandlers(context: FrontContext, options: FrontOptions): Handlers 
     }
     const { code, options: errorOptions } = otherTarget(target);
     return sendError(res, code, { ...errorOptions, head });
-  });
+  };
+  const local = createReads(context, answerOther);
+  const { cluster } = context;
+  const reads = cluster === null ? local : createClusterReads(context, cluster, local, answerOther);
   const writes = createWrites(context, otherTarget);
   const handlers: Handlers = {
     ...reads,

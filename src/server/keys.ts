@@ -9,8 +9,8 @@ import { ifRangeHolds, listMatches } from "./conditions.ts";
 import type { FrontContext } from "./context.ts";
 import { Download } from "./download.ts";
 import type { Handler, Req, Res } from "./http.ts";
-import { parseRange, RANGE_IGNORED, RANGE_PART, RANGE_UNSATISFIABLE } from "./range.ts";
-import { endHead, foundHead, safeType, sendError, statusLine } from "./reply.ts";
+import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "./range.ts";
+import { endHead, foundHead, type Header, safeType, sendError, statusLine } from "./reply.ts";
 import { GET, HEAD } from "./stats.ts";
 import { parseTarget, queryProblem, TARGET_KEY } from "./target.ts";
 
@@ -51,7 +51,7 @@ export function createReads(
     const range = req.getHeader(RANGE);
     if (ifMatch !== "" || ifNoneMatch !== "" || range !== "" || found.valueBytes > REPLY_AT_ONCE_BYTES) {
       if (meetsConditions(context, res, found, ifMatch, ifNoneMatch, false)) {
-        sendRange(context, res, found, range, range === "" ? "" : req.getHeader(IF_RANGE));
+        sendFound(context, res, found, range, range === "" ? "" : req.getHeader(IF_RANGE));
       }
       return;
     }
@@ -108,7 +108,7 @@ function rejectQuery(context: FrontContext, res: Res, query: string, head: boole
 }
 
 /** Judges the conditions in the order of RFC 9110, section 13.2.2. False: answered. */
-function meetsConditions(
+export function meetsConditions(
   context: FrontContext,
   res: Res,
   found: Found,
@@ -137,41 +137,68 @@ function meetsConditions(
   return true;
 }
 
-/** Sends the value, or the part of it that was asked for. */
-function sendRange(
+/** What is to be sent of a value: all of it (`partial` false), or `start` to `end`. */
+export interface Part {
+  partial: boolean;
+  start: number;
+  end: number;
+}
+
+/** Reads the Range header. Null: answered, as it asks for nothing that is there. */
+export function rangeOf(
   context: FrontContext,
   res: Res,
   found: Found,
   rangeHeader: string,
   ifRange: string,
-): void {
+): Part | null {
   const wanted = rangeHeader !== "" && (ifRange === "" || ifRangeHolds(ifRange, found.etag));
-  const range = parseRange(wanted ? rangeHeader : "", found.valueBytes);
-  if (range.kind === RANGE_UNSATISFIABLE) {
-    const headers = [
-      ["ETag", found.etag],
-      ["Content-Range", `bytes */${found.valueBytes}`],
-    ] as const;
-    context.meter.count(GET, sendError(res, "range_not_satisfiable", { headers }));
-    return;
-  }
-  const { start, end } = range;
-  const status = range.kind === RANGE_PART ? 206 : 200;
-  const writeHead = () => {
-    if (range.kind === RANGE_IGNORED) {
-      res.writeStatus(foundHead(found));
-      res.writeHeader("Accept-Ranges", "bytes");
-      return;
-    }
+  const { kind, start, end } = parseRange(wanted ? rangeHeader : "", found.valueBytes);
+  if (kind !== RANGE_UNSATISFIABLE) return { partial: kind === RANGE_PART, start, end };
+  const headers = [
+    ["ETag", found.etag],
+    ["Content-Range", `bytes */${found.valueBytes}`],
+  ] as const;
+  context.meter.count(GET, sendError(res, "range_not_satisfiable", { headers }));
+  return null;
+}
+
+/** Writes status and headers for a part of a value. */
+export function rangeHead(
+  res: Res,
+  found: Found,
+  { partial, start, end }: Part,
+  more: readonly Header[],
+): void {
+  if (partial) {
     res.writeStatus(statusLine(206));
     res.writeHeader("Content-Type", safeType(found.contentType));
     res.writeHeader("ETag", found.etag);
     res.writeHeader("Accept-Ranges", "bytes");
     res.writeHeader("Content-Range", `bytes ${start}-${end - 1}/${found.valueBytes}`);
-  };
+  } else {
+    res.writeStatus(foundHead(found));
+    res.writeHeader("Accept-Ranges", "bytes");
+  }
+  for (const [name, value] of more) res.writeHeader(name, value);
+}
+
+/** Sends the value, or the part of it that was asked for. */
+export function sendFound(
+  context: FrontContext,
+  res: Res,
+  found: Found,
+  rangeHeader: string,
+  ifRange: string,
+  more: readonly Header[] = [],
+): void {
+  const part = rangeOf(context, res, found, rangeHeader, ifRange);
+  if (part === null) return;
+  const { partial, start, end } = part;
+  const status = partial ? 206 : 200;
   if (end - start <= REPLY_AT_ONCE_BYTES && found.valueBytes <= CHUNK_BYTES) {
     const body = found.view().subarray(start, end);
-    writeHead();
+    rangeHead(res, found, part, more);
     res.end(body);
     context.meter.count(GET, status);
     return;
@@ -186,7 +213,7 @@ function sendRange(
     context.meter.count(GET, sendError(res, error.code, { detail: error.message }));
     return;
   }
-  writeHead();
+  rangeHead(res, found, part, more);
   new Download(context, res, reader, first, start, end, (complete) => {
     if (complete) context.meter.count(GET, status);
     else context.meter.countAborted(GET);

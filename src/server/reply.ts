@@ -131,8 +131,11 @@ const REPLACED_BODY = utf8('{"success":true,"created":false}');
 const DELETED_BODY = utf8('{"success":true,"deleted":true}');
 const NOT_DELETED_BODY = utf8('{"success":true,"deleted":false}');
 
-/** Answers a write. Answers the status. */
-export function sendWriteResult(res: Res, verb: WriteVerb, result: WriteResult): number {
+/**
+ * Answers a write. Answers the status.
+ * @param region of a node in a cluster
+ */
+export function sendWriteResult(res: Res, verb: WriteVerb, result: WriteResult, region?: string): number {
   const etag = result.etag;
   if (result.error !== null) {
     return sendError(res, result.error, {
@@ -143,6 +146,10 @@ export function sendWriteResult(res: Res, verb: WriteVerb, result: WriteResult):
   const created = verb !== "delete" && result.created;
   if (etag === null) res.writeStatus(PLAIN_HEAD);
   else res.writeStatus(withEtag(created ? CREATED_HEAD : REPLACED_HEAD, etag));
+  if (region !== undefined) {
+    res.writeHeader("X-Minivault-Replicas", String(result.replicas ?? 0));
+    res.writeHeader("X-Minivault-Region", region);
+  }
   if (verb === "delete") res.end(result.deleted ? DELETED_BODY : NOT_DELETED_BODY);
   else res.end(created ? CREATED_BODY : REPLACED_BODY);
   return created ? 201 : 200;

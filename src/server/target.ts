@@ -104,6 +104,12 @@ export function queryProblem(query: string): string | null {
   return null;
 }
 
+/** What the query says of consistency; null: nothing. */
+export function consistencyOf(query: string): "quorum" | "one" | null {
+  const value = new URLSearchParams(query).get("consistency");
+  return value === "quorum" || value === "one" ? value : null;
+}
+
 function startsWith(key: KeyBytes, prefix: Uint8Array): boolean {
   if (key.length < prefix.length) return false;
   for (let index = 0; index < prefix.length; index++) {

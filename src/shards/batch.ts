@@ -13,7 +13,8 @@
  * One more word, IDLE, is set by the thread when it has found nothing to do; whoever resets it sees to it that the thread
  * looks again. The thread sets it and then looks once more; the front adds and then resets it: so no operation is left lying.
  */
-import type { Outcome } from "../engine/operations.ts";
+import type { Outcome, RegisterOutcome } from "../engine/operations.ts";
+import type { Ballot } from "../format/record.ts";
 import { writeEtag } from "../format/version.ts";
 import { ERRORS, type ErrorCode } from "../util/errors.ts";
 import type { WriteHead, WriteResult, WriteVerb } from "./vault.ts";
@@ -31,12 +32,21 @@ export const OP_UPLOAD_BEGIN = 1;
 export const OP_UPLOAD_PART = 2;
 export const OP_UPLOAD_COMMIT = 3;
 export const OP_UPLOAD_ABORT = 4;
+/** Replication: a promise. */
+export const OP_PREPARE = 5;
 
 const VERBS: readonly WriteVerb[] = ["put", "post", "delete"];
 const CODES = Object.keys(ERRORS) as ErrorCode[];
 const CREATED = 1;
 const DELETED = 2;
 const VERSIONED = 4;
+/** The answer to a prepare or an accept: its verdict is in the next bits. */
+const REGISTER = 8;
+const TOMBSTONE = 16;
+const VERDICT_SHIFT = 8;
+const VERDICTS: readonly RegisterOutcome["verdict"][] = ["no", "yes", "already", "ahead", "damaged"];
+const JSON_BIT = 1 << 16;
+const BALLOT_BIT = 1 << 17;
 
 const NOTHING: Uint8Array = new Uint8Array(0);
 const encoder = new TextEncoder();
@@ -57,6 +67,8 @@ export interface Operation {
   operationLow: number;
   operationHigh: number;
   upload: number;
+  /** Replication: the ballot of a prepare, or of a write that is an accept. It travels in the place of If-Match. */
+  ballot: Ballot | null;
 }
 
 function textBytes(text: string): Uint8Array {
@@ -100,7 +112,26 @@ export function emptyOperation(): Operation {
     operationLow: 0,
     operationHigh: 0,
     upload: 0,
+    ballot: null,
   };
+}
+
+const BALLOT_BYTES = 16;
+
+/** Bytes of a ballot, as they travel. */
+function ballotBytes({ clockLow, clockHigh, node, incarnation }: Ballot): Uint8Array {
+  return new Uint8Array(Uint32Array.of(clockLow, clockHigh, node, incarnation).buffer);
+}
+
+function ballotAt(bytes: Uint8Array): Ballot {
+  const [clockLow, clockHigh, node, incarnation] = new Uint32Array(bytes.slice(0, BALLOT_BYTES).buffer);
+  return { clockLow, clockHigh, node, incarnation };
+}
+
+/** Makes an operation one of replication. */
+export function setBallot(operation: Operation, ballot: Ballot | null): void {
+  operation.ballot = ballot;
+  operation.ifMatch = ballot === null ? NOTHING : ballotBytes(ballot);
 }
 
 /** Bytes an operation takes in a buffer. */
@@ -211,7 +242,8 @@ export class BatchBuffer {
     const { words, bytes } = this;
     const w = this.used >>> 2;
     words[w] = operationBytes(o);
-    words[w + 1] = o.op | (VERBS.indexOf(o.verb) << 8) | (o.json ? 1 << 16 : 0);
+    words[w + 1] =
+      o.op | (VERBS.indexOf(o.verb) << 8) | (o.json ? JSON_BIT : 0) | (o.ballot === null ? 0 : BALLOT_BIT);
     words[w + 2] = o.shard;
     words[w + 3] = o.key.length;
     words[w + 4] = o.contentType.length;
@@ -245,7 +277,7 @@ export class BatchBuffer {
     const flags = words[w + 1];
     o.op = flags & 0xff;
     o.verb = VERBS[(flags >>> 8) & 0xff];
-    o.json = flags >>> 16 !== 0;
+    o.json = (flags & JSON_BIT) !== 0;
     o.shard = words[w + 2];
     let at = position + HEADER_BYTES;
     o.key = bytes.subarray(at, at + words[w + 3]);
@@ -262,6 +294,11 @@ export class BatchBuffer {
     o.operationLow = words[w + 10];
     o.operationHigh = words[w + 11];
     o.upload = words[w + 12];
+    o.ballot = null;
+    if ((flags & BALLOT_BIT) !== 0) {
+      o.ballot = ballotAt(o.ifMatch);
+      o.ifMatch = NOTHING;
+    }
     return position + words[w];
   }
 
@@ -270,9 +307,18 @@ export class BatchBuffer {
     const { words } = this;
     const w = position >>> 2;
     words[w + 1] = outcome.error === null ? 0 : CODES.indexOf(outcome.error) + 1;
-    const { ballot } = outcome;
+    const { register } = outcome;
+    const ballot = register === undefined ? outcome.ballot : register.ballot;
     words[w + 2] =
       (outcome.created ? CREATED : 0) | (outcome.deleted ? DELETED : 0) | (ballot === null ? 0 : VERSIONED);
+    if (register !== undefined) {
+      words[w + 2] |=
+        REGISTER |
+        (register.tombstone ? TOMBSTONE : 0) |
+        (VERDICTS.indexOf(register.verdict) << VERDICT_SHIFT);
+      words[w + 8] = register.operationLow;
+      words[w + 9] = register.operationHigh;
+    }
     if (ballot !== null) {
       words[w + 3] = ballot.clockLow;
       words[w + 4] = ballot.clockHigh;
@@ -295,7 +341,24 @@ export class BatchBuffer {
     result.created = (flags & CREATED) !== 0;
     result.deleted = (flags & DELETED) !== 0;
     result.etag = null;
-    if ((flags & VERSIONED) !== 0 && result.error === null) {
+    result.register = null;
+    if ((flags & REGISTER) !== 0) {
+      result.register = {
+        verdict: VERDICTS[(flags >>> VERDICT_SHIFT) & 0xff],
+        ballot:
+          (flags & VERSIONED) === 0
+            ? null
+            : {
+                clockLow: words[w + 3] >>> 0,
+                clockHigh: words[w + 4] >>> 0,
+                node: words[w + 5] >>> 0,
+                incarnation: words[w + 6] >>> 0,
+              },
+        tombstone: (flags & TOMBSTONE) !== 0,
+        operationLow: words[w + 8] >>> 0,
+        operationHigh: words[w + 9] >>> 0,
+      };
+    } else if ((flags & VERSIONED) !== 0 && result.error === null) {
       writeEtag(etag, words[w + 3], words[w + 4], words[w + 5], words[w + 6]);
       result.etag = etag;
     }

@@ -13,6 +13,7 @@ import {
   BUFFERS,
   emptyOperation,
   IdleFlag,
+  OP_PREPARE,
   OP_UPLOAD_ABORT,
   OP_UPLOAD_BEGIN,
   OP_UPLOAD_COMMIT,
@@ -67,7 +68,7 @@ async function open(task: OpenTask): Promise<void> {
   idleFlag.set();
   answers = task.answers;
   const progress = new Float64Array(task.progress);
-  const { dataDirectory, store, sync } = task;
+  const { dataDirectory, store, sync, replicated } = task;
   for (const { shard, memory } of task.shards) {
     const before = progress[0];
     const opened = Shard.open(
@@ -76,6 +77,7 @@ async function open(task: OpenTask): Promise<void> {
         shard,
         store,
         sync,
+        replicated,
         memory,
         io: nodeIo,
         now: Date.now,
@@ -158,7 +160,8 @@ function run(shard: Shard, o: Operation): Outcome {
       if (upload === undefined) return failed("internal", "the upload is not known");
       uploads.delete(o.upload);
       const failure = upload.writer.part(o.body);
-      if (failure === null) return upload.writer.finish();
+      // The ballot of an accept is chosen when all replicas have the value.
+      if (failure === null) return upload.writer.finish(o.ballot ?? undefined);
       upload.writer.end();
       return failure;
     }
@@ -166,6 +169,10 @@ function run(shard: Shard, o: Operation): Outcome {
       uploads.get(o.upload)?.writer.end();
       uploads.delete(o.upload);
       return DONE;
+    case OP_PREPARE:
+      return o.ballot === null
+        ? failed("internal", "a prepare without a ballot")
+        : shard.prepare(writeOf(o), o.ballot);
     default:
       return shard.apply(writeOf(o), o.body);
   }
@@ -182,6 +189,7 @@ const write: ShardWrite = {
   ifNoneMatch: "",
   operationLow: 0,
   operationHigh: 0,
+  ballot: undefined,
 };
 
 function text(bytes: Uint8Array): string {
@@ -199,6 +207,7 @@ function writeOf(o: Operation): ShardWrite {
   write.ifNoneMatch = text(o.ifNoneMatch);
   write.operationLow = o.operationLow;
   write.operationHigh = o.operationHigh;
+  write.ballot = o.ballot ?? undefined;
   return write;
 }
 

@@ -13,12 +13,16 @@ import type { SlabMap } from "../engine/slab-maps.ts";
 import { openStoreFile, type StoreBirth, type StoreIdentity } from "../engine/store-file.ts";
 import { TYPE_MANIFEST, TYPE_TOMBSTONE } from "../format/layout.ts";
 import {
+  type Ballot,
   type ChunkRef,
   contentTypeBytesOf,
+  emptyHead,
   isJson,
   keyBytesOf,
   keyOffset,
   manifestTotal,
+  type RecordHead,
+  readHead,
   readManifest,
   typeOf,
   valueBytesOf,
@@ -28,7 +32,7 @@ import { etagScratch, writeEtagOf } from "../format/version.ts";
 import { VaultError } from "../util/errors.ts";
 import { hashKey, loadHash, shardOf } from "../util/hash.ts";
 import { CHUNK_BYTES } from "../util/limits.ts";
-import { describe, emptyOperation, OP_WRITE, type Operation } from "./batch.ts";
+import { describe, emptyOperation, OP_PREPARE, OP_WRITE, type Operation, setBallot } from "./batch.ts";
 import { ShardThread } from "./pool.ts";
 import { LocalUpload } from "./upload.ts";
 import type {
@@ -50,12 +54,33 @@ const UPLOADS_MAX = 64;
 export interface VaultConfig extends Omit<StoreBirth, "shards"> {
   dataDirectory: string;
   sync: SyncMode;
+  /** The node is one of a cluster: tombstones stay until its replicas agree that they may go. */
+  replicated?: boolean;
   threads: number;
   warn: (message: string) => void;
   fatal: (error: Error) => void;
   /** Called about four times a second while slabs are read back. */
   progress?: (doneBytes: number, totalBytes: number) => void;
 }
+
+/** What is held of a key. `head`: of a value or a tombstone. `found`: of a value. */
+export interface FoundRegister {
+  state: "found" | "tombstone" | "absent" | "damaged";
+  readonly head: RecordHead;
+  found: Found;
+}
+
+/** What another node, or this one as its own replica, asks to be held. */
+export interface AcceptHead {
+  key: KeyBytes;
+  ballot: Ballot;
+  operationLow: number;
+  operationHigh: number;
+  json: boolean;
+  contentType: string;
+}
+
+const NOTHING = new Uint8Array(0);
 
 /** Opens (or makes) the data directory, locks it, starts the shard threads and reads the slabs back. */
 export async function openVault(config: VaultConfig): Promise<LocalVault> {
@@ -75,7 +100,7 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       const shards = memories
         .map((memory, shard) => ({ shard, memory }))
         .filter(({ shard }) => shard % threadCount === thread);
-      return new ShardThread({ ...config, store, shards });
+      return new ShardThread({ ...config, replicated: config.replicated === true, store, shards });
     });
     const { progress } = config;
     if (progress !== undefined)
@@ -111,6 +136,7 @@ export class LocalVault implements Vault {
   private readonly lock: { release(): Promise<void> };
   private readonly lookups: ShardLookup[];
   private readonly found: FoundRecord;
+  private readonly held: FoundRegister;
   private readonly operation: Operation = emptyOperation();
   private readonly operationNode = randomBytes(4).readUInt32LE(0);
   private operations = randomBytes(4).readUInt32LE(0);
@@ -137,6 +163,7 @@ export class LocalVault implements Vault {
       (memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, memory.held[0]),
     );
     this.found = new FoundRecord(this);
+    this.held = { state: "absent", head: emptyHead(), found: this.found };
     this.releaseTimer = setInterval(() => {
       for (const lookup of this.lookups) lookup.maps.release();
     }, RELEASE_MS);
@@ -193,7 +220,68 @@ export class LocalVault implements Vault {
 
   upload(head: WriteHead): Upload | null {
     if (this.closing !== null || this.uploads >= UPLOADS_MAX) return null;
-    const operation = this.address(head);
+    return this.beginUpload(this.address(head));
+  }
+
+  /** What is held of a key, with its ballot: for replication. Valid until the next call of this or of `find`. */
+  findRegister(key: KeyBytes): FoundRegister {
+    const { held } = this;
+    const lookup = this.lookups[this.route(key)];
+    const state = lookup.find(key.bytes, key.length, this.hashA, this.hashB);
+    held.state = state;
+    if (state !== "found") return held;
+    const { map, unit } = lookup;
+    if (!lookup.check(map, unit)) held.state = "damaged";
+    else {
+      readHead(map, unit, held.head);
+      if (held.head.type === TYPE_TOMBSTONE) held.state = "tombstone";
+      else held.found = this.found.set(lookup, key, this.hashA, this.hashB, "found");
+    }
+    return held;
+  }
+
+  /** Asks the shard for a promise (engine/register.ts). False: the queue is full. */
+  prepare(key: KeyBytes, ballot: Ballot, done: WriteDone): boolean {
+    if (this.closing !== null) return false;
+    const operation = this.register(key, ballot, 0, 0);
+    operation.op = OP_PREPARE;
+    operation.body = NOTHING;
+    return this.threads[operation.shard % this.threads.length].submit(operation, done);
+  }
+
+  /** Asks the shard to hold a value in stored form (at most CHUNK_BYTES), or a tombstone (null). False: the queue is full. */
+  accept(head: AcceptHead, value: Uint8Array | null, done: WriteDone): boolean {
+    if (this.closing !== null) return false;
+    const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
+    operation.verb = value === null ? "delete" : "put";
+    operation.json = head.json;
+    operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
+    operation.body = value ?? NOTHING;
+    return this.threads[operation.shard % this.threads.length].submit(operation, done);
+  }
+
+  /** Begins a value of any size, in stored form, that is to be accepted once its ballot is known. Null: there are too many. */
+  stage(head: AcceptHead): LocalUpload | null {
+    if (this.closing !== null || this.uploads >= UPLOADS_MAX) return null;
+    const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
+    operation.json = head.json;
+    operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
+    return this.beginUpload(operation);
+  }
+
+  private register(key: KeyBytes, ballot: Ballot, operationLow: number, operationHigh: number): Operation {
+    const operation = emptyOperation();
+    operation.shard = this.route(key);
+    operation.key = key.bytes.subarray(0, key.length);
+    operation.hashA = this.hashA;
+    operation.hashB = this.hashB;
+    operation.operationLow = operationLow;
+    operation.operationHigh = operationHigh;
+    setBallot(operation, ballot);
+    return operation;
+  }
+
+  private beginUpload(operation: Operation): LocalUpload {
     const own = { ...operation, key: operation.key.slice(), upload: this.nextUpload++ };
     this.uploads++;
     return new LocalUpload(this.threads[own.shard % this.threads.length], own, this.dataDirectory, () => {

@@ -49,6 +49,7 @@ export interface ThreadSetup {
   dataDirectory: string;
   store: StoreIdentity;
   sync: SyncMode;
+  replicated: boolean;
   shards: { shard: number; memory: ShardMemory }[];
   warn: (message: string) => void;
   /** The thread died or threw: its state is unknown, the process must end. */
@@ -100,6 +101,7 @@ export class ShardThread {
     created: false,
     deleted: false,
     etag: null,
+    register: null,
   };
   batches = 0;
   batchedWrites = 0;
@@ -121,7 +123,7 @@ export class ShardThread {
 
   /** Starts the thread and reads its shards back. */
   async open(): Promise<void> {
-    const { dataDirectory, store, sync, shards } = this.setup;
+    const { dataDirectory, store, sync, replicated, shards } = this.setup;
     const progress = this.progress.buffer as SharedArrayBuffer;
     const answers = this.answers.port2;
     this.answers.port1.on("message", () => this.collect());
@@ -133,6 +135,7 @@ export class ShardThread {
           addonDirectory: addonDirectory(),
           store,
           sync,
+          replicated,
           arena: this.arena,
           answers,
           shards,

@@ -3,7 +3,9 @@
  * little of this upload is on its way; else the caller is told to pause, and what arrives all the same goes to disk (spill.ts). So
  * an upload of any size holds its buffer and its part of the arena.
  */
+
 import { isDiskFull } from "../engine/io.ts";
+import type { Ballot } from "../format/record.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { CHUNK_BYTES } from "../util/limits.ts";
 import {
@@ -13,6 +15,7 @@ import {
   OP_UPLOAD_PART,
   OP_WRITE,
   type Operation,
+  setBallot,
 } from "./batch.ts";
 import type { ShardThread } from "./pool.ts";
 import { Spill } from "./spill.ts";
@@ -147,6 +150,12 @@ export class LocalUpload implements Upload {
     if (this.over || this.committing !== null) return;
     this.committing = done;
     this.pump();
+  }
+
+  /** As `commit`, for a value of replication: the shard judges it as an accept. */
+  accept(ballot: Ballot, done: WriteDone): void {
+    setBallot(this.operation, ballot);
+    this.commit(done);
   }
 
   private sendCommit(done: WriteDone): void {

@@ -2,6 +2,7 @@
  * What the HTTP front sees of the store: synchronous reads from the maps, and writes that are batched to the
  * thread that owns the key's shard. Front thread only.
  */
+import type { RegisterOutcome } from "../engine/operations.ts";
 import type { ShardStats } from "../engine/shard-memory.ts";
 import type { ErrorCode } from "../util/errors.ts";
 
@@ -74,6 +75,10 @@ export interface WriteResult {
   deleted: boolean;
   /** Version written, with quotes (34 ASCII bytes), or null where none was. */
   etag: Uint8Array | null;
+  /** Of a prepare or an accept, where `error` is null. */
+  register?: RegisterOutcome | null;
+  /** On a node of a cluster: replicas known to hold it. */
+  replicas?: number;
 }
 
 export type WriteDone = (result: WriteResult) => void;

@@ -36,6 +36,16 @@ export const ERRORS = {
   internal: { status: 500, retryable: true, message: "an unexpected error; the log has the details" },
   overloaded: { status: 503, retryable: true, message: "too much is waiting; try again" },
   unavailable: { status: 503, retryable: true, message: "this node cannot serve the request now" },
+  no_quorum: {
+    status: 503,
+    retryable: true,
+    message: "too few replicas of the key can be reached; nothing was changed, try again",
+  },
+  unknown_outcome: {
+    status: 503,
+    retryable: false,
+    message: "the write may or may not have been done, or may still be; read the key to find out",
+  },
   write_stopped: {
     status: 503,
     retryable: false,
