@@ -27,10 +27,14 @@ import type { WriteDone, WriteResult } from "./vault.ts";
 const WAITING_MAX = 16_384;
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 /**
- * More load than the disk or the thread can take: when the oldest write has waited so long, new ones are refused. Those that are under way
- * keep the thread busy, so the throughput stays, and whoever is accepted waits little longer than this.
+ * More load than the disk or the thread can take: new writes are refused while the queue holds this much work, by the pace of the last
+ * batches, or its oldest write has waited so long. Those under way keep the thread busy, so the throughput stays.
  */
 const QUEUE_MS_MAX = 500;
+/** While the oldest write is younger the pace says nothing: many writes that come at once go faster, in one batch. */
+const QUEUE_AGE_MS_MIN = 100;
+/** What is kept of the pace with each batch. */
+const PACE_DECAY = 7 / 8;
 /** A queue below both of these is never refused: one slow sync is no overload. Parts of uploads alone cannot reach the bytes. */
 const QUEUE_MIN = 1024;
 const QUEUE_BYTES_MIN = 3 * BUFFER_BYTES;
@@ -83,6 +87,11 @@ export class ShardThread {
   private arenaBytes = 0;
   /** Of each buffer, since when its first operation waits. */
   private readonly sinceMs = new Float64Array(BUFFERS);
+  /** The pace: what was done lately, and in how much busy time. And when answers came last. */
+  private paceOperations = 1;
+  private paceBytes = 1;
+  private paceMs = 0;
+  private collectedMs = 0;
   private peak = 0;
   /** Operations at which a buffer is handed over early. */
   private share = SHARE_MIN;
@@ -188,9 +197,24 @@ export class ShardThread {
 
   /** Whether a write that came now would wait too long. The oldest one is in the buffer that is answered next. */
   private get overloaded(): boolean {
-    const few =
-      this.inArena + this.waiting.length < QUEUE_MIN && this.arenaBytes + this.waitingBytes < QUEUE_BYTES_MIN;
-    return !few && this.inArena > 0 && performance.now() - this.sinceMs[this.reading] > QUEUE_MS_MAX;
+    const operations = this.inArena + this.waiting.length;
+    const bytes = this.queuedBytes;
+    if (this.inArena === 0 || (operations < QUEUE_MIN && bytes < QUEUE_BYTES_MIN)) return false;
+    const ageMs = performance.now() - this.sinceMs[this.reading];
+    if (ageMs < QUEUE_AGE_MS_MIN) return false;
+    // The lower one: after a change from large values to small ones, or back, only one of them is near the truth.
+    const workMs = Math.min(operations / this.paceOperations, bytes / this.paceBytes) * this.paceMs;
+    return ageMs > QUEUE_MS_MAX || workMs > QUEUE_MS_MAX;
+  }
+
+  /** Learns from batches that have just been answered. */
+  private measurePace(operations: number, bytes: number, sinceMs: number): void {
+    const nowMs = performance.now();
+    const busyMs = nowMs - Math.max(sinceMs, this.collectedMs);
+    this.collectedMs = nowMs;
+    this.paceOperations = this.paceOperations * PACE_DECAY + operations;
+    this.paceBytes = this.paceBytes * PACE_DECAY + bytes;
+    this.paceMs = this.paceMs * PACE_DECAY + busyMs;
   }
 
   /**
@@ -265,6 +289,9 @@ export class ShardThread {
   private collect(): void {
     this.peak = Math.max(this.inArena, this.peak * PEAK_DECAY);
     this.share = Math.max(SHARE_MIN, this.peak / BATCHES_UNDER_WAY);
+    const sinceMs = this.sinceMs[this.reading];
+    let operations = 0;
+    let bytes = 0;
     while (this.buffers[this.reading].done) {
       const number = this.reading;
       const buffer = this.buffers[number];
@@ -277,6 +304,8 @@ export class ShardThread {
       this.batchedWrites += callbacks.length;
       this.inArena -= callbacks.length;
       this.arenaBytes -= buffer.used;
+      operations += callbacks.length;
+      bytes += buffer.used;
       let position = 0;
       for (const done of callbacks) {
         position = buffer.result(position, this.result, this.etag);
@@ -284,6 +313,7 @@ export class ShardThread {
       }
       buffer.clear();
     }
+    if (operations > 0) this.measurePace(operations, bytes, sinceMs);
     this.admit();
     const calls = this.roomCalls;
     this.roomCalls = [];
