@@ -1,8 +1,8 @@
 /**
- * A small file system of its own for tests of a full disk: a tmpfs in a mount namespace of a child process, reached through /proc. It needs no
- * rights where unprivileged user namespaces are allowed, and goes away with this process, whatever happens to it.
+ * A small file system of its own for tests of a full disk, in a mount namespace of a child process, reached through /proc. A tmpfs needs no
+ * rights where unprivileged user namespaces are allowed; ext4 needs root and a loop device. It goes away with this process, whatever happens to it.
  */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -16,13 +16,31 @@ export interface SmallDisk {
   remove(): Promise<void>;
 }
 
+export type DiskKind = "tmpfs" | "ext4";
+
 /** Makes one of `bytes`; answers a sentence where this machine does not allow it. */
-export async function smallDisk(bytes: number): Promise<SmallDisk | string> {
+export async function smallDisk(bytes: number, kind: DiskKind = "tmpfs"): Promise<SmallDisk | string> {
   if (process.platform !== "linux") return "needs mount namespaces, which only Linux has";
+  const root = process.getuid?.() === 0;
+  if (kind === "ext4" && !root) return "ext4 on a loop device needs root";
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "minivault-test-"));
-  const flags = process.getuid?.() === 0 ? "-m" : "-Urm";
+  const disk = `${folder}.disk`;
+  let mount = `mount -t tmpfs -o size=${bytes},mode=700 none "${folder}"`;
+  if (kind === "ext4")
+    try {
+      fs.writeFileSync(disk, "");
+      fs.truncateSync(disk, bytes);
+      execFileSync("mkfs.ext4", ["-q", "-F", "-m", "0", disk], { stdio: "pipe" });
+      // Without a name from now on: what is left of it goes with the loop device.
+      mount = `mount -o loop "${disk}" "${folder}" && rm "${disk}"`;
+    } catch (error) {
+      fs.rmSync(disk, { force: true });
+      fs.rmdirSync(folder);
+      return `no ext4 here: ${(error as Error).message}`;
+    }
+  const flags = root ? "-m" : "-Urm";
   // cat ends with its standard input, so with this process.
-  const script = `mount -t tmpfs -o size=${bytes},mode=700 none "${folder}" && echo mounted && exec cat`;
+  const script = `${mount} && echo mounted && exec cat`;
   const child = spawn("unshare", [flags, "sh", "-c", script], { stdio: ["pipe", "pipe", "pipe"] });
   let errors = "";
   child.stderr.on("data", (piece) => {
@@ -43,15 +61,16 @@ export async function smallDisk(bytes: number): Promise<SmallDisk | string> {
     child.kill("SIGKILL");
     await ended;
     fs.rmdirSync(folder);
+    fs.rmSync(disk, { force: true });
   };
   if (!(await mounted)) {
     await remove();
-    return `a tmpfs in a mount namespace is not allowed here: ${errors.trim()}`;
+    return `${kind} in a mount namespace is not allowed here: ${errors.trim()}`;
   }
-  const root = `/proc/${child.pid}/root${folder}`;
-  const filler = path.join(root, "filler");
+  const place = `/proc/${child.pid}/root${folder}`;
+  const filler = path.join(place, "filler");
   return {
-    path: root,
+    path: place,
     fill() {
       const fd = fs.openSync(filler, "a");
       try {

@@ -1,0 +1,165 @@
+/**
+ * A full disk, on a small real file system: 507 for what needs room, while reads, deletes and compaction go on; writes resume by themselves, and
+ * neither kill -9 nor a restart needs room that is not there.
+ */
+import assert from "node:assert/strict";
+import type { TestContext } from "node:test";
+import { type DiskKind, type SmallDisk, smallDisk } from "../small-disk.ts";
+import { call, content, inParallel } from "./client.ts";
+import { type Server, startServer, waitUntil } from "./server.ts";
+
+const MIB = 1024 * 1024;
+const VALUE_BYTES = 800_000;
+const DELETE_ALL = 4000;
+/** What the blocks ahead in an open slab hold, above what is kept for deletes. */
+const BLOCKS_AHEAD_VALUES = 4;
+
+async function onSmallDisk(
+  t: TestContext,
+  kind: DiskKind,
+  bytes: number,
+  body: (server: Server, disk: SmallDisk) => Promise<void>,
+): Promise<void> {
+  const disk = await smallDisk(bytes, kind);
+  if (typeof disk === "string") {
+    t.skip(disk);
+    return;
+  }
+  try {
+    const server = await startServer({ data: `${disk.path}/data`, flags: ["-threads", "1"] });
+    try {
+      await body(server, disk);
+    } finally {
+      await server.dispose();
+    }
+  } finally {
+    await disk.remove();
+  }
+}
+
+const value = (number: number): Buffer => content(number, VALUE_BYTES);
+
+/** Writes new keys until the server says that the disk is full. */
+async function writeUntilFull(server: Server, stored: Map<string, Buffer>): Promise<void> {
+  for (let number = stored.size; ; number++) {
+    const reply = await call(server.port, "PUT", `/v${number}`, { body: value(number) });
+    if (reply.status === 201) {
+      stored.set(`/v${number}`, value(number));
+      continue;
+    }
+    assert.equal(reply.status, 507, reply.text);
+    assert.equal(reply.json().code, "disk_full");
+    assert.match(reply.json().error, /disk is full/);
+    return;
+  }
+}
+
+async function assertStored(server: Server, stored: ReadonlyMap<string, Buffer>): Promise<void> {
+  const keys = [...stored.keys()];
+  await inParallel(keys.length, 4, async (index) => {
+    const reply = await call(server.port, "GET", keys[index]);
+    assert.equal(reply.status, 200, `${keys[index]}: ${reply.text.slice(0, 200)}`);
+    assert.ok(reply.body.equals(stored.get(keys[index]) as Buffer), keys[index]);
+  });
+}
+
+async function remove(server: Server, key: string, stored: Map<string, Buffer>): Promise<void> {
+  const reply = await call(server.port, "DELETE", key);
+  assert.equal(reply.status, 200, `DELETE ${key}: ${reply.text}`);
+  assert.equal(reply.json().deleted, true, key);
+  stored.delete(key);
+}
+
+/** 507, reads and deletes go on, compaction makes room, writes resume without a restart. */
+export async function fullByItself(t: TestContext, kind: DiskKind): Promise<void> {
+  await onSmallDisk(t, kind, 230 * MIB, async (server, disk) => {
+    const stored = new Map<string, Buffer>();
+    await writeUntilFull(server, stored);
+    const full = stored.size;
+    // Others take what is left, to the last block.
+    disk.fill();
+    assert.equal((await call(server.port, "PUT", "/more", { body: value(1) })).status, 507);
+    assert.equal((await call(server.port, "PUT", "/large", { body: content(2, 5 * MIB) })).status, 507);
+    const health = (await call(server.port, "GET", "/health")).json();
+    assert.deepEqual([health.status, health.diskFull], ["degraded", true]);
+    await assertStored(server, stored);
+    // Killed while it is full, it starts again, says what it said, and still has its reserve.
+    await server.kill("SIGKILL");
+    await server.restart();
+    const restartMs = Math.round(server.startMs);
+    await assertStored(server, stored);
+    await writeUntilFull(server, stored);
+    assert.ok(
+      stored.size <= full + BLOCKS_AHEAD_VALUES,
+      `${stored.size - full} values found room on a full disk`,
+    );
+    // Two of three keys go, spread over all slabs, so that only copying what is left makes room.
+    const gone = [...stored.keys()].filter((_, index) => index % 3 > 0);
+    for (const key of gone) await remove(server, key, stored);
+    assert.equal((await call(server.port, "GET", gone[0])).status, 404);
+    const room = async () => (await call(server.port, "PUT", "/again", { body: value(3) })).status < 300;
+    await waitUntil("writes resume", room, 60_000);
+    stored.set("/again", value(3));
+    const { compactedBytes } = (await call(server.port, "GET", "/_stats")).json();
+    assert.ok(compactedBytes > 0, "compaction has copied what was left");
+    await assertStored(server, stored);
+    for (const key of gone) assert.equal((await call(server.port, "GET", key)).status, 404, key);
+    await server.kill("SIGKILL");
+    await server.restart();
+    await assertStored(server, stored);
+    for (const key of gone) assert.equal((await call(server.port, "GET", key)).status, 404, key);
+    t.diagnostic(
+      `full after ${full} values of ${VALUE_BYTES} bytes; restart while full ${restartMs} ms; ${gone.length} deleted, ${Math.round(compactedBytes / MIB)} MiB compacted`,
+    );
+  });
+}
+
+/** Others fill the disk to the last block, and thousands of deletes succeed; writes resume when they give room back. */
+export async function fullByOthers(t: TestContext, kind: DiskKind): Promise<void> {
+  await onSmallDisk(t, kind, 64 * MIB, async (server, disk) => {
+    const stored = new Map<string, Buffer>();
+    await inParallel(DELETE_ALL, 32, async (index) => {
+      const reply = await call(server.port, "PUT", `/k${index}`, { body: `value ${index}` });
+      assert.equal(reply.status, 201, reply.text);
+      stored.set(`/k${index}`, Buffer.from(`value ${index}`));
+    });
+    disk.fill();
+    // Writers go on until they are refused, so that the reserve is all that is left.
+    let refused = 0;
+    await inParallel(8, 8, async (lane) => {
+      for (let number = 0; refused < 8; number++) {
+        const reply = await call(server.port, "PUT", `/l${lane}-${number}`, { body: content(number, 5000) });
+        if (reply.status === 201) stored.set(`/l${lane}-${number}`, content(number, 5000));
+        else {
+          assert.equal(reply.status, 507, reply.text);
+          refused++;
+        }
+      }
+    });
+    disk.fill();
+    const keys = [...stored.keys()].slice(0, DELETE_ALL);
+    // Beside deletes others still try to write, in the same batches.
+    await inParallel(keys.length, 16, async (index) => {
+      if (index % 20 === 0) {
+        const reply = await call(server.port, "PUT", "/no", { body: content(1, 50_000) });
+        assert.equal(reply.status, 507, reply.text);
+      }
+      await remove(server, keys[index], stored);
+    });
+    await assertStored(server, stored);
+    await server.kill("SIGKILL");
+    await server.restart();
+    await assertStored(server, stored);
+    for (const key of keys.slice(0, 200))
+      assert.equal((await call(server.port, "GET", key)).status, 404, key);
+    disk.release();
+    const resumes = async () => (await call(server.port, "PUT", "/yes", { body: "yes" })).status < 300;
+    await waitUntil("writes resume", resumes);
+    const health = async () => (await call(server.port, "GET", "/health")).json().status === "healthy";
+    await waitUntil("the node is healthy again", health);
+    await server.stop();
+    disk.fill();
+    await server.restart();
+    await assertStored(server, stored);
+  });
+}
