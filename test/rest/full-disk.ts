@@ -11,6 +11,7 @@ import { type Server, startServer, waitUntil } from "./server.ts";
 const MIB = 1024 * 1024;
 const VALUE_BYTES = 800_000;
 const DELETE_ALL = 4000;
+const SAMPLE = 5;
 /** What the blocks ahead in an open slab hold, above what is kept for deletes. */
 const BLOCKS_AHEAD_VALUES = 4;
 
@@ -54,8 +55,9 @@ async function writeUntilFull(server: Server, stored: Map<string, Buffer>): Prom
   }
 }
 
-async function assertStored(server: Server, stored: ReadonlyMap<string, Buffer>): Promise<void> {
-  const keys = [...stored.keys()];
+/** @param oneIn looks at a part of the keys only */
+async function assertStored(server: Server, stored: ReadonlyMap<string, Buffer>, oneIn = 1): Promise<void> {
+  const keys = [...stored.keys()].filter((_, index) => index % oneIn === 0);
   await inParallel(keys.length, 4, async (index) => {
     const reply = await call(server.port, "GET", keys[index]);
     assert.equal(reply.status, 200, `${keys[index]}: ${reply.text.slice(0, 200)}`);
@@ -82,12 +84,12 @@ export async function fullByItself(t: TestContext, kind: DiskKind): Promise<void
     assert.equal((await call(server.port, "PUT", "/large", { body: content(2, 5 * MIB) })).status, 507);
     const health = (await call(server.port, "GET", "/health")).json();
     assert.deepEqual([health.status, health.diskFull], ["degraded", true]);
-    await assertStored(server, stored);
+    await assertStored(server, stored, SAMPLE);
     // Killed while it is full, it starts again, says what it said, and still has its reserve.
     await server.kill("SIGKILL");
     await server.restart();
     const restartMs = Math.round(server.startMs);
-    await assertStored(server, stored);
+    await assertStored(server, stored, SAMPLE);
     await writeUntilFull(server, stored);
     assert.ok(
       stored.size <= full + BLOCKS_AHEAD_VALUES,
@@ -102,7 +104,7 @@ export async function fullByItself(t: TestContext, kind: DiskKind): Promise<void
     stored.set("/again", value(3));
     const { compactedBytes } = (await call(server.port, "GET", "/_stats")).json();
     assert.ok(compactedBytes > 0, "compaction has copied what was left");
-    await assertStored(server, stored);
+    await assertStored(server, stored, SAMPLE);
     for (const key of gone) assert.equal((await call(server.port, "GET", key)).status, 404, key);
     await server.kill("SIGKILL");
     await server.restart();
