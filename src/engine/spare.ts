@@ -11,6 +11,8 @@ export const SPARE_NAME = "spare.new";
 const STEP_BYTES = 1024 * 1024;
 /** The disk may have less than a step. */
 const STEP_BYTES_MIN = 64 * 1024;
+/** Pause between two steps, so that writes keep most of the disk to themselves. */
+const STEP_PAUSE_MS = 40;
 const ZEROS = new Uint8Array(STEP_BYTES);
 
 /**
@@ -38,6 +40,7 @@ export class SpareSlab {
   private closed = false;
   private fd = -1;
   private syncing = false;
+  private steppedAt = Number.NEGATIVE_INFINITY;
   /** Bytes from the beginning of the file that have their blocks. */
   allocatedBytes = 0;
 
@@ -61,9 +64,9 @@ export class SpareSlab {
     this.allocatedBytes = Math.min(stat.blocks * 512, this.slabBytes);
   }
 
-  /** Whether the last step is still on its way to the disk. */
+  /** Whether the last step is still on its way to the disk, or only just over. */
   get busy(): boolean {
-    return this.syncing;
+    return this.syncing || performance.now() - this.steppedAt < STEP_PAUSE_MS;
   }
 
   /** Allocates a step towards `bytes`. Throws what the disk says. */
@@ -75,6 +78,7 @@ export class SpareSlab {
     this.allocatedBytes += allocateStep(this.io, this.fd, this.allocatedBytes, bytes);
     // In the background and bit by bit, so that the slab's own first sync finds little to do.
     this.syncing = true;
+    this.steppedAt = performance.now();
     const { fd } = this;
     this.io
       .fdatasyncAsync(fd)
