@@ -24,6 +24,8 @@ export interface NodeHttpOptions {
   url: string;
   /** Where it is reached, when that is not its URL. */
   address?: string | undefined;
+  /** Own address that connections leave from; left out: as the system chooses. */
+  localAddress?: string | undefined;
   /** null: there is no key, requests go out unsigned. */
   signer: RequestSigner | null;
   /** Certificates (PEM) of the authorities to trust for https; left out: those that Node.js trusts. */
@@ -67,7 +69,7 @@ export class NodeHttp {
   private readonly pool: Pool;
   private readonly signer: RequestSigner | null;
 
-  constructor({ url, address, signer, ca, connections }: NodeHttpOptions) {
+  constructor({ url, address, localAddress, signer, ca, connections }: NodeHttpOptions) {
     this.url = url;
     this.signer = signer;
     this.pool = new Pool(address ?? url, {
@@ -76,7 +78,11 @@ export class NodeHttp {
       headersTimeout: 0,
       bodyTimeout: 0,
       keepAliveTimeout: KEEP_ALIVE_MS,
-      connect: { timeout: CONNECT_MS, ...(ca === undefined ? {} : { ca }) },
+      ...(localAddress === undefined ? {} : { localAddress }),
+      connect: {
+        timeout: CONNECT_MS,
+        ...(ca === undefined ? {} : { ca }),
+      },
     });
   }
 

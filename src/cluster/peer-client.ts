@@ -22,6 +22,7 @@ import {
 } from "../util/limits.ts";
 import type { RequestSigner } from "../util/signature.ts";
 import { ExchangeError, type Method, type NodeAnswer, NodeHttp, reasonOf } from "./node-http.ts";
+import { closedError, failedError, PeerError, refusedError } from "./peer-error.ts";
 import { PEER_BATCH_PATH, PEER_HEAD_HEADER, PEER_PING_PATH, PEER_VALUE_PATH } from "./peer-handler.ts";
 
 /** Time between two batches that the window allows for. */
@@ -75,6 +76,8 @@ export interface PeerClientOptions {
   url: string;
   /** Where it is reached, when that is not its URL. */
   address?: string;
+  /** Own address that connections leave from; left out: as the system chooses. */
+  localAddress?: string;
   /** null: there is no key. */
   sign: RequestSigner | null;
   tls?: { ca?: string };
@@ -83,30 +86,9 @@ export interface PeerClientOptions {
   now?: () => number;
 }
 
+export { PeerError, type PeerErrorCode } from "./peer-error.ts";
+
 export type PeerState = "up" | "suspect" | "down";
-
-/** overloaded: too much waits already; down: known to be; timeout, failed: it did not answer; refused: it said no. */
-export type PeerErrorCode =
-  | "peer_overloaded"
-  | "peer_down"
-  | "peer_timeout"
-  | "peer_failed"
-  | "peer_refused"
-  | "peer_closed";
-
-export class PeerError extends Error {
-  readonly code: PeerErrorCode;
-  /** not_sent: surely not executed, so it may be sent again. unknown: it may have been, or may still be. */
-  readonly outcome: "not_sent" | "unknown";
-  /** What the node answered, where it did. */
-  readonly status: number;
-  constructor(code: PeerErrorCode, outcome: "not_sent" | "unknown", message: string, status = 0) {
-    super(message);
-    this.code = code;
-    this.outcome = outcome;
-    this.status = status;
-  }
-}
 
 /** A value that streams in from a node. */
 export interface PeerDownload {
@@ -157,11 +139,11 @@ export class PeerClient {
   private failure = "";
 
   constructor(options: PeerClientOptions) {
-    const { url, address, sign: signer, tls } = options;
+    const { url, address, localAddress, sign: signer, tls } = options;
     this.url = url;
     this.limits = { ...PEER_LIMITS, ...options.limits };
     this.now = options.now ?? (() => performance.now());
-    const common = { url, address, signer, ca: tls?.ca };
+    const common = { url, address, localAddress, signer, ca: tls?.ca };
     this.http = new NodeHttp({ ...common, connections: WINDOW_MAX + CONNECTIONS_SPARE });
     this.streams = new NodeHttp({ ...common, connections: this.limits.streamsMax });
     this.sweptMs = this.now();
@@ -495,24 +477,4 @@ export class PeerClient {
 function valueTarget(head: Uint8Array): string {
   if (head.length > PEER_HEAD_BYTES_MAX) throw new Error(`a head of ${head.length} bytes is too long`);
   return `${PEER_VALUE_PATH}?head=${Buffer.from(head.buffer, head.byteOffset, head.length).toString("base64url")}`;
-}
-
-function closedError(): PeerError {
-  return new PeerError("peer_closed", "not_sent", "this node is stopping");
-}
-
-function failedError(error: ExchangeError): PeerError {
-  return new PeerError("peer_failed", error.sent ? "unknown" : "not_sent", error.message);
-}
-
-/** An answer other than 200. Only an internal error (and what we do not know) leaves open whether something was done. */
-function refusedError({ status, body }: NodeAnswer): PeerError {
-  const known = status === 503 || (status >= 400 && status < 500);
-  const text = body.length <= 1024 ? body.toString() : "";
-  return new PeerError(
-    "peer_refused",
-    known ? "not_sent" : "unknown",
-    `the node answered ${status} ${text}`,
-    status,
-  );
 }

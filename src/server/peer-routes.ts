@@ -38,6 +38,9 @@ const JSON_HEAD = Buffer.from(
 );
 const PONG = Buffer.from('{"success":true}\n');
 
+/** Refused requests are logged no more often than this. */
+const REFUSAL_LOG_MS = 1000;
+
 /** Every path with the methods that it has. */
 const ALLOW: ReadonlyMap<string, string> = new Map([
   [PEER_BATCH_PATH, "POST"],
@@ -65,6 +68,18 @@ interface Admitted {
 export function createPeerRoutes(context: FrontContext, { handler, verifier }: PeerRoutes): Handlers {
   let receivingBytes = 0;
 
+  let refusals = 0;
+  let loggedMs = Number.NEGATIVE_INFINITY;
+
+  /** Logs a request that is refused, unless there are too many: strangers must not fill the disk. */
+  const refused = (reason: string) => {
+    refusals++;
+    const nowMs = performance.now();
+    if (nowMs - loggedMs < REFUSAL_LOG_MS) return;
+    loggedMs = nowMs;
+    context.log.info({ reason, refusals }, "a request between nodes was refused");
+  };
+
   /** Judges the head. Null: answered. */
   const admit = (res: Res, req: Req, method: string): Admitted | null => {
     const head = method === "HEAD";
@@ -80,7 +95,7 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
     if (verifier !== null) {
       const verdict = checkSignature(verifier, method, req);
       if (typeof verdict === "string") {
-        context.log.info({ path, reason: verdict }, "a request between nodes was refused");
+        refused(verdict);
         refuse(res, "unauthorized", bodyBytes, { detail: verdict, head });
         return null;
       }
@@ -125,7 +140,7 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
       exchange.onGone = () => {};
       receivingBytes -= bodyBytes;
       if (genuine !== null && !bodyMatches(genuine, body)) {
-        context.log.info({ reason: "another body" }, "a request between nodes was refused");
+        refused("another body than the one that was signed");
         exchange.refuse("unauthorized", { detail: "the body is not the one that was signed" });
         return;
       }

@@ -84,7 +84,7 @@ export class PeerUpload implements Paced {
     if (this.valueBytes > this.context.maxValueBytes) {
       this.fail("too_large", "", last);
     } else if (!isGenuine || (last && this.verifier?.complete === false)) {
-      this.context.log.info({ reason: "another body" }, "a request between nodes was refused");
+      this.context.log.error({}, "a value of another node was not what was signed");
       this.fail("unauthorized", "the body is not the one that was signed", last);
     } else if (last) {
       // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.

@@ -10,7 +10,7 @@ import { PEER_FRAME_BYTES_MAX } from "../../src/util/limits.ts";
 import { RequestSigner } from "../../src/util/signature.ts";
 import { until } from "../server/harness.ts";
 import { createClient, type Node, startNode } from "./peer-harness.ts";
-import { createLinkProxy, type LinkProxy } from "./proxy.ts";
+import { createLinkProxy, createNodeProxy, type LinkProxy } from "./proxy.ts";
 
 interface Setting {
   node: Node;
@@ -237,7 +237,9 @@ describe("peer client: links", () => {
     await assert.rejects(client.send(Buffer.from("x")), isPeerError("peer_refused", "not_sent"));
     await until(() => client.state === "down", "the peer counts as down");
     // It is not asked in a tight loop.
-    assert.ok(node.log.length < 20, `${node.log.length} requests were refused`);
+    assert.ok(node.log.length <= 4, node.log.join());
+    const { refusals } = JSON.parse(node.log[node.log.length - 1].replace(/^[^{]*/, ""));
+    assert.ok(refusals < 20, `${refusals} requests were refused`);
     assert.match(client.lastFailure, /401.*another key/);
     assert.deepEqual(node.handler.frames, []);
   });
@@ -338,6 +340,25 @@ describe("peer client: streams", () => {
     const again = await client.getStream(Buffer.from("large"));
     again.body.destroy();
   });
+});
+
+test("node proxy: each node that connects has a link of its own", async (t) => {
+  const node = await startNode();
+  const proxy = await createNodeProxy({ target: { port: node.front.port } });
+  const address = `http://127.0.0.1:${proxy.port}`;
+  const limits = { silenceMs: 500 };
+  const first = createClient(node.url, { address, localAddress: "127.0.0.2", limits });
+  const second = createClient(node.url, { address, localAddress: "127.0.0.3", limits });
+  t.after(async () => {
+    await Promise.all([first.close(), second.close(), proxy.close()]);
+    await node.front.close(1000);
+  });
+  await until(() => first.state === "up" && second.state === "up", "both reach the node");
+  proxy.from("127.0.0.2").cut("from");
+  await until(() => first.state === "down", "the first has lost it");
+  assert.equal(text(await second.send(Buffer.from("x"))), "echo x");
+  proxy.from("127.0.0.2").heal();
+  await until(() => first.state === "up", "the first has it again");
 });
 
 test("link proxy: a connection that nobody takes is reset", async () => {

@@ -13,14 +13,12 @@ import net from "node:net";
 
 export type Direction = "both" | "to" | "from";
 
-export interface LinkProxy {
-  /** Where to connect instead of the target. */
-  readonly port: number;
+export interface LinkControls {
   /** Connections that are open now. */
   readonly connections: number;
   /** Bytes taken so far, both ways, whether delivered or not. */
   readonly bytes: number;
-  /** Delays everything by so long each way, from now on; half a round trip. */
+  /** Delays everything by so long each way, from now on; half a round trip. Connecting itself is not delayed. */
   delay(ms: number): void;
   /** Loses everything in that direction. */
   cut(direction: Direction): void;
@@ -30,6 +28,19 @@ export interface LinkProxy {
   reset(): void;
   /** Ends cut and stall; the delay stays. */
   heal(): void;
+}
+
+export interface LinkProxy extends LinkControls {
+  /** Where to connect instead of the target. */
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** One address for a node, with a link of its own for each address that connections come from. */
+export interface NodeProxy {
+  readonly port: number;
+  /** The link from that address, such as "127.0.0.2"; it may be asked for before anything comes from there. */
+  from(address: string): LinkControls;
   close(): Promise<void>;
 }
 
@@ -40,6 +51,7 @@ interface Piece {
 
 /** What goes one way on one connection. */
 class Lane {
+  /** Bytes are missing. */
   lost = false;
   private readonly pieces: Piece[] = [];
   private timer: NodeJS.Timeout | null = null;
@@ -100,15 +112,24 @@ class Lane {
   }
 }
 
-/** The state of the link, shared by its connections. */
-class Link {
+/** One link: its state, and the connections through it. */
+class Link implements LinkControls {
   delayMs = 0;
   bytes = 0;
   stalled = false;
   private readonly cutLanes = new Set<"to" | "from">();
+  private readonly pairs = new Map<net.Socket, { other: net.Socket; lanes: Lane[] }>();
+
+  get connections(): number {
+    return this.pairs.size;
+  }
 
   isCut(direction: "to" | "from"): boolean {
     return this.cutLanes.has(direction);
+  }
+
+  delay(ms: number): void {
+    this.delayMs = ms;
   }
 
   cut(direction: Direction): void {
@@ -116,43 +137,41 @@ class Link {
       if (direction === lane || direction === "both") this.cutLanes.add(lane);
   }
 
+  stall(): void {
+    this.stalled = true;
+  }
+
+  reset(): void {
+    this.resetWhere(() => true);
+  }
+
   heal(): void {
     this.stalled = false;
     this.cutLanes.clear();
+    // A connection with a gap, or whose other side has gone meanwhile, is of no use any more.
+    this.resetWhere((other, lanes) => other.destroyed || lanes.some((lane) => lane.lost));
+    for (const { lanes } of [...this.pairs.values()]) for (const lane of lanes) lane.pump();
   }
-}
 
-/** Listens on a free port of `host`, and passes every connection on to the target. */
-export async function createLinkProxy({
-  target,
-  host = "127.0.0.1",
-  port = 0,
-}: {
-  target: { host?: string; port: number };
-  host?: string;
-  port?: number;
-}): Promise<LinkProxy> {
-  const link = new Link();
-  const pairs = new Map<net.Socket, { other: net.Socket; lanes: Lane[] }>();
-
-  const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
+  /** Takes a new connection. */
+  connect(client: net.Socket, target: Target): void {
     const other = net.connect({
       host: target.host ?? "127.0.0.1",
       port: target.port,
       noDelay: true,
       allowHalfOpen: true,
     });
-    const lanes = [new Lane(link, "to", client, other), new Lane(link, "from", other, client)];
-    pairs.set(client, { other, lanes });
+    const lanes = [new Lane(this, "to", client, other), new Lane(this, "from", other, client)];
+    this.pairs.set(client, { other, lanes });
     const end = () => {
-      if (!pairs.delete(client)) return;
+      if (!this.pairs.delete(client)) return;
       for (const lane of lanes) lane.stop();
       client.destroy();
       other.destroy();
     };
     // A reset or a refusal is passed on at once, unless the link would lose it.
     other.on("error", () => {
-      if (link.isCut("from") || link.stalled) return;
+      if (this.isCut("from") || this.stalled) return;
       client.resetAndDestroy();
       end();
     });
@@ -160,52 +179,79 @@ export async function createLinkProxy({
     client.on("close", end);
     other.on("close", () => {
       if (other.readableEnded && !client.writableEnded) return; // its end is on its way through the lane
-      if (!link.isCut("from") && !link.stalled) end();
+      if (!this.isCut("from") && !this.stalled) end();
     });
-  });
+  }
+
+  private resetWhere(which: (other: net.Socket, lanes: Lane[]) => boolean): void {
+    for (const [client, { other, lanes }] of [...this.pairs]) {
+      if (!which(other, lanes)) continue;
+      client.resetAndDestroy();
+      other.resetAndDestroy();
+    }
+  }
+}
+
+interface Target {
+  host?: string;
+  port: number;
+}
+
+interface ProxyOptions {
+  target: Target;
+  /** Where to listen; 127.0.0.1 and any free port when left out. */
+  host?: string;
+  port?: number;
+}
+
+/** Listens, and passes every connection on to the target through the link that `linkOf` names. */
+async function listen(
+  { target, host = "127.0.0.1", port = 0 }: ProxyOptions,
+  linkOf: (client: net.Socket) => Link,
+): Promise<net.Server> {
+  const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (client) =>
+    linkOf(client).connect(client, target),
+  );
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, host, resolve);
   });
+  return server;
+}
 
-  const resetWhere = (which: (lanes: Lane[]) => boolean) => {
-    for (const [client, { other, lanes }] of [...pairs]) {
-      if (!which(lanes)) continue;
-      client.resetAndDestroy();
-      other.resetAndDestroy();
+/** One link for all connections. */
+export async function createLinkProxy(options: ProxyOptions): Promise<LinkProxy> {
+  const link = new Link();
+  const server = await listen(options, () => link);
+  return Object.assign(link, {
+    port: (server.address() as net.AddressInfo).port,
+    async close() {
+      link.reset();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  });
+}
+
+/**
+ * One address for a node, and a link for each node that connects from an address of its own (PeerClientOptions.localAddress): so all nodes
+ * know it by the same URL, and each pair has its own link.
+ */
+export async function createNodeProxy(options: ProxyOptions): Promise<NodeProxy> {
+  const links = new Map<string, Link>();
+  const from = (address: string): Link => {
+    let link = links.get(address);
+    if (link === undefined) {
+      link = new Link();
+      links.set(address, link);
     }
+    return link;
   };
+  const server = await listen(options, (client) => from(client.remoteAddress ?? ""));
   return {
     port: (server.address() as net.AddressInfo).port,
-    get connections() {
-      return pairs.size;
-    },
-    get bytes() {
-      return link.bytes;
-    },
-    delay(ms) {
-      link.delayMs = ms;
-    },
-    cut(direction) {
-      link.cut(direction);
-    },
-    stall() {
-      link.stalled = true;
-    },
-    reset() {
-      resetWhere(() => true);
-    },
-    heal() {
-      link.heal();
-      // A connection whose other side has gone meanwhile is of no use either.
-      resetWhere((lanes) => lanes.some((lane) => lane.lost));
-      for (const [client, { other, lanes }] of [...pairs]) {
-        if (other.destroyed) client.resetAndDestroy();
-        else for (const lane of lanes) lane.pump();
-      }
-    },
+    from,
     async close() {
-      resetWhere(() => true);
+      for (const link of links.values()) link.reset();
       await new Promise((resolve) => server.close(resolve));
     },
   };
