@@ -134,7 +134,7 @@ export class Appender {
     const { slabBytes, id } = this.store;
     if (this.diskFull && this.spare.allocatedBytes < HEADER_BYTES + SPARE_BYTES_MIN)
       throw Object.assign(new Error("the disk is full and the spare slab is used up"), { code: "ENOSPC" });
-    const spare = this.spare.take();
+    const spare = this.diskFull ? this.spare.take() : null;
     const fresh = spare?.file ?? `${file}${UNFINISHED}`;
     const fd = spare?.fd ?? this.io.open(fresh, "wx+");
     try {

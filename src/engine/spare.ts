@@ -1,6 +1,6 @@
 /**
- * The spare slab: a file that becomes the shard's next slab, with its first blocks really allocated. So there is a place for deletes and for
- * what compaction moves when the disk is full, whoever filled it. It holds nothing but zeros, and losing it loses nothing.
+ * The spare slab: a file that becomes the shard's next slab when the disk is full, with its first blocks really allocated. So there is a place
+ * for deletes and for what compaction moves, whoever filled the disk. It holds nothing but zeros, and losing it loses nothing.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -11,8 +11,6 @@ export const SPARE_NAME = "spare.new";
 const STEP_BYTES = 1024 * 1024;
 /** The disk may have less than a step. */
 const STEP_BYTES_MIN = 64 * 1024;
-/** Pause between two steps, so that writes keep most of the disk to themselves. */
-const STEP_PAUSE_MS = 40;
 const ZEROS = new Uint8Array(STEP_BYTES);
 
 /**
@@ -40,7 +38,6 @@ export class SpareSlab {
   private closed = false;
   private fd = -1;
   private syncing = false;
-  private steppedAt = Number.NEGATIVE_INFINITY;
   /** Bytes from the beginning of the file that have their blocks. */
   allocatedBytes = 0;
 
@@ -64,9 +61,9 @@ export class SpareSlab {
     this.allocatedBytes = Math.min(stat.blocks * 512, this.slabBytes);
   }
 
-  /** Whether the last step is still on its way to the disk, or only just over. */
+  /** Whether the last step is still on its way to the disk. */
   get busy(): boolean {
-    return this.syncing || performance.now() - this.steppedAt < STEP_PAUSE_MS;
+    return this.syncing;
   }
 
   /** Allocates a step towards `bytes`. Throws what the disk says. */
@@ -76,9 +73,8 @@ export class SpareSlab {
       this.io.ftruncate(this.fd, this.slabBytes);
     }
     this.allocatedBytes += allocateStep(this.io, this.fd, this.allocatedBytes, bytes);
-    // In the background and bit by bit, so that the slab's own first sync finds little to do.
+    // In the background and bit by bit: zeros that pile up would make the next sync of a write wait.
     this.syncing = true;
-    this.steppedAt = performance.now();
     const { fd } = this;
     this.io
       .fdatasyncAsync(fd)

@@ -88,6 +88,7 @@ interface Tally {
   wrong: number;
   /** Of the recorded runs. */
   slabs: number;
+  spares: number;
   compactedBytes: number;
 }
 
@@ -108,6 +109,7 @@ class Run {
   private readonly sync: SyncMode;
   private readonly directory: string;
   private counter: number;
+  spares = 0;
 
   /** @param counter numbers of values begin here, so that two runs share none */
   constructor(directory: string, random: Random, sync: SyncMode, counter = 0) {
@@ -140,7 +142,7 @@ class Run {
     const certain = this.sync === "always" ? this.disk.now : Number.POSITIVE_INFINITY;
     for (const [i, write] of writes.entries()) {
       if (errors[i] === null) this.history.add(write, begun, certain);
-      else assert.match(errors[i] as string, /exists|precondition_failed/);
+      else assert.match(errors[i] as string, /exists|precondition_failed|disk_full/);
     }
   }
 
@@ -173,7 +175,7 @@ class Run {
     } else if (choice < 11) {
       const value = Buffer.alloc(5000 + random.below(20_000), `${++this.counter};${key} `);
       this.note([{ key, value }], () => [vault.upload(key, value).error]);
-    } else if (choice < 14) {
+    } else if (choice < 13) {
       const writes = Array.from({ length: 2 + random.below(6) }, () => {
         const name = keyName(random.below(KEYS));
         return { key: name, value: random.below(4) === 0 ? null : this.value(name) };
@@ -187,7 +189,8 @@ class Run {
         vault.shard.commit();
         return outcomes.map((outcome) => outcome.error);
       });
-    } else if (choice === 14) vault.abandon(key, Buffer.alloc(9000, "abandoned"));
+    } else if (choice === 13 && random.below(2) === 0) this.fullDisk(vault);
+    else if (choice === 14) vault.abandon(key, Buffer.alloc(9000, "abandoned"));
     else {
       const value = this.value(key);
       this.note([{ key, value }], () => [vault.put(key, value).error]);
@@ -195,6 +198,17 @@ class Run {
     if (random.below(3) > 0) vault.shard.idle(4096);
     if (random.below(4) === 0) await new Promise((resolve) => setImmediate(resolve));
     if (random.below(9) === 0) vault.shard.mark();
+  }
+
+  /** The disk is full and the open slab too: the spare slab takes its place, if it is there already. */
+  private fullDisk(vault: Harness): void {
+    vault.shard.appender.diskFull = true;
+    try {
+      vault.shard.makeRoom(1, 1, SMALL_SLAB_BYTES, true);
+      this.spares++;
+    } catch (error) {
+      assert.match((error as Error).message, /spare slab is used up/);
+    }
   }
 
   /** The last write before kill -9: in the file, neither synced nor answered. The recovery shows it, so it must stay from then on. */
@@ -226,6 +240,7 @@ class Run {
         this.history.settle(this.disk.now);
       }
     }
+    tally.spares += this.spares;
     tally.slabs += Math.max(
       ...fs.readdirSync(path.join(this.directory, "shard-000")).map((name) => Number.parseInt(name, 10) || 0),
     );
@@ -346,6 +361,7 @@ export async function powerLosses(t: Diagnostic, options: PowerLossOptions): Pro
     lost: 0,
     wrong: 0,
     slabs: 0,
+    spares: 0,
     compactedBytes: 0,
   };
   while (tally.images < options.images) {
