@@ -9,6 +9,18 @@ import { platformProblem } from "./util/build-info.ts";
 export default handle;
 
 async function main(): Promise<void> {
+  const { findSubcommand, runSubcommand } =
+    require("./cli/commands.ts") as typeof import("./cli/commands.ts");
+  const subcommand = findSubcommand(process.argv[2]);
+  if (subcommand !== null) {
+    process.exitCode = await runSubcommand(subcommand, process.argv.slice(3), {
+      env: process.env,
+      out: (text) => process.stdout.write(text),
+      err: (text) => process.stderr.write(text),
+      isTerminal: process.stderr.isTTY === true,
+    });
+    return;
+  }
   const { parseArguments } = require("./cli/arguments.ts") as typeof import("./cli/arguments.ts");
   const parsed = parseArguments(process.argv.slice(2), process.env);
   if (parsed.kind === "print") {

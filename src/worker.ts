@@ -1,13 +1,21 @@
 /**
  * A worker: opens its store, serves it, and stops in order.
  */
+import { hostname } from "node:os";
 import path from "node:path";
 import type { Config } from "./cli/config.ts";
+import { readClusterFile } from "./cluster/cluster-file.ts";
+import { createMemberRoutes } from "./cluster/member-routes.ts";
+import { Membership } from "./cluster/membership.ts";
+import { NodeHttp } from "./cluster/node-http.ts";
+import type { PeerHandler } from "./cluster/peer-handler.ts";
 import { createFront } from "./server/front.ts";
-import { openVault } from "./shards/local-vault.ts";
+import { type LocalVault, openVault } from "./shards/local-vault.ts";
 import { setAddonDirectory } from "./util/addon.ts";
 import { buildInfo } from "./util/build-info.ts";
+import { VaultError } from "./util/errors.ts";
 import type { Logger } from "./util/log.ts";
+import { RequestSigner } from "./util/signature.ts";
 
 /** Something that runs until it is stopped. */
 export interface Running {
@@ -16,6 +24,8 @@ export interface Running {
 
 /** Progress of a long start is reported this often. */
 const PROGRESS_MS = 1000;
+/** A master that invites a worker has to answer in this time. */
+const MASTER_MS = 3000;
 
 /** Starts a worker. Rejects with a sentence for a person when it cannot. */
 export async function startWorker(
@@ -25,10 +35,6 @@ export async function startWorker(
 ): Promise<Running> {
   const started = performance.now();
   setAddonDirectory(path.join(config.dataDirectory, ".addons"));
-  if (config.masters.length > 0 || config.volumes.length > 0)
-    log.warn(
-      "this release does not replicate yet: the node serves its own data only, -master and -volumes have no effect",
-    );
   let reported = started;
   const vault = await openVault({
     dataDirectory: config.dataDirectory,
@@ -45,6 +51,7 @@ export async function startWorker(
       );
     },
   });
+  const cluster = new ClusterPart(config, vault, log);
   try {
     const front = await createFront({
       vault,
@@ -55,10 +62,13 @@ export async function startWorker(
       maxValueBytes: config.maxValueBytes,
       role: "worker",
       version: buildInfo.version,
+      nodes: () => cluster.membership?.nodesUp() ?? 1,
+      peers: { handler: cluster.handler, url: () => cluster.membership?.url ?? config.publicUrl },
       log,
     });
     const keys = vault.stats().shards.reduce((sum, shard) => sum + shard.keys, 0);
     const url = config.publicUrl ?? `${config.tls === null ? "http" : "https"}://localhost:${front.port}`;
+    cluster.begin(url);
     log.info(
       {
         url,
@@ -75,12 +85,126 @@ export async function startWorker(
     );
     return {
       async stop() {
+        await cluster.membership?.close();
         await front.close();
         await vault.close();
       },
     };
   } catch (error) {
+    await cluster.membership?.close();
     await vault.close();
     throw error;
+  }
+}
+
+/**
+ * The worker's membership: there from the start with -master, -volumes or a CLUSTER file in the data directory, or from the moment when a
+ * master has invited it.
+ */
+class ClusterPart {
+  membership: Membership | null = null;
+  readonly handler: PeerHandler;
+  private readonly config: Config;
+  private readonly vault: LocalVault;
+  private readonly log: Logger;
+  private readonly signer: RequestSigner | null;
+  private url = "";
+
+  constructor(config: Config, vault: LocalVault, log: Logger) {
+    this.config = config;
+    this.vault = vault;
+    this.log = log;
+    this.signer = config.auth === null ? null : new RequestSigner(config.auth.key);
+    const unavailable = () => {
+      throw new VaultError("unavailable", "this release does not replicate yet");
+    };
+    this.handler = {
+      ...createMemberRoutes({
+        membership: () => this.membership,
+        alone: () => this.alone(),
+        publicUrl: config.publicUrl,
+        isEmpty: () => this.isEmpty(),
+        join: (master, url) => this.join(master, url),
+      }),
+      frame: unavailable,
+      openSink: unavailable,
+      openSource: unavailable,
+    };
+  }
+
+  /** Called once the front listens. */
+  begin(url: string): void {
+    const { config } = this;
+    const kept = readClusterFile(config.dataDirectory);
+    // A worker that was invited keeps the name that its master gave it.
+    this.url = config.publicUrl ?? (config.masters.length === 0 ? (kept?.url ?? url) : url);
+    if (config.masters.length === 0 && config.volumes.length === 0 && kept === null) return;
+    if (config.masters.length > 0 && config.volumes.length > 0)
+      this.log.warn("a worker with -master needs no -volumes: they are not used");
+    this.start(config.masters, this.url);
+  }
+
+  private start(masters: readonly string[], url: string): void {
+    const { config, vault, signer, log } = this;
+    log.warn("this release does not replicate yet: the node serves its own data only");
+    const sum = (figure: "keys" | "liveBytes") =>
+      vault.stats().shards.reduce((total, shard) => total + shard[figure], 0);
+    this.membership = new Membership({
+      directory: config.dataDirectory,
+      url,
+      region: config.region,
+      host: hostname(),
+      store: this.store(),
+      masters,
+      volumes: config.volumes,
+      replicas: config.replicas,
+      load: () => ({ keys: sum("keys"), bytes: sum("liveBytes") }),
+      isEmpty: () => this.isEmpty(),
+      signer,
+      ca: config.tlsCa ?? undefined,
+      log,
+    });
+    this.membership.start();
+  }
+
+  /** Follows an invitation, once the master answers under the URL that it gave. */
+  private async join(master: string, url: string): Promise<void> {
+    const http = new NodeHttp({
+      url: master,
+      signer: this.signer,
+      ca: this.config.tlsCa ?? undefined,
+      connections: 1,
+    });
+    try {
+      const answer = await http.request("GET", "/health", null, MASTER_MS);
+      if (JSON.parse(answer.body.toString()).role !== "master") throw new Error("it is no master");
+      if (this.membership !== null) return;
+      this.log.warn({ master, url }, "a master has this worker in its -volumes: joining its cluster");
+      this.url = url;
+      this.start([master], url);
+    } catch (error) {
+      this.log.warn(
+        { master, reason: (error as Error).message },
+        "a master invites this worker, but cannot be reached under the URL that it gives (its -public-url)",
+      );
+    } finally {
+      await http.close();
+    }
+  }
+
+  private alone() {
+    const { region } = this.config;
+    return {
+      ...{ success: true as const, url: this.url, region, host: hostname(), store: this.store() },
+      ...{ epoch: 0, empty: this.isEmpty(), voting: false, layout: null, birth: {}, volumes: null },
+    };
+  }
+
+  private store(): string {
+    return Buffer.from(this.vault.store.id).toString("hex");
+  }
+
+  private isEmpty(): boolean {
+    return this.vault.stats().shards.every((shard) => shard.keys === 0 && shard.tombstones === 0);
   }
 }

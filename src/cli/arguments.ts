@@ -11,6 +11,7 @@ import { Command, Option } from "commander";
 import { buildInfo } from "../util/build-info.ts";
 import { LOG_LEVELS } from "../util/log.ts";
 import { readAuth, readTls, readTlsCa } from "./access.ts";
+import { subcommandLines } from "./commands.ts";
 import type { Config } from "./config.ts";
 import { FLAGS, type Flag, variableOf } from "./flags.ts";
 import { nodeUrl, oneOf, UsageError } from "./values.ts";
@@ -27,13 +28,16 @@ const HELP_COLUMNS = 100;
 const HEADINGS: Record<Flag["group"], string> = {
   Listening: "Listening:",
   Storing: "Storing:",
-  Cluster: "Cluster (read and checked, but this release does not replicate yet):",
+  Cluster: "Cluster (workers register and share a layout, but this release does not replicate yet):",
   Access: "Access:",
 };
 
 const ABOUT = "A key-value store over plain HTTP: GET, POST, PUT and DELETE /<key>, with any client.";
 
 const MORE = `
+Commands (minivault <command> -help tells more):
+${subcommandLines()}
+
 Other:
   -version                 print version, commit and Node.js
   -help                    print this text
@@ -218,6 +222,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     masters: urls(options.master),
     volumes: urls(options.volumes),
     dataDirectory: path.resolve(options.data),
+    removeAfterMs: options.removeAfter,
     region: options.region,
     replicas: options.replicas,
     consistency: options.consistency,

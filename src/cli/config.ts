@@ -17,6 +17,8 @@ export interface Config {
   volumes: string[];
   /** Data directory, absolute. */
   dataDirectory: string;
+  /** Master: silence after which a dead worker is removed, in milliseconds; 0: never. */
+  removeAfterMs: number;
   region: string;
   replicas: number;
   consistency: "quorum" | "one";

@@ -3,10 +3,19 @@
  * list the same.
  */
 import { availableParallelism } from "node:os";
-import { VALUE_BYTES_DEFAULT } from "../util/limits.ts";
-import { authKey, integer, nodeAddress, nodeAddresses, nonEmpty, oneOf, region, size } from "./values.ts";
+import { REPLICAS_MAX, VALUE_BYTES_DEFAULT } from "../util/limits.ts";
+import {
+  authKey,
+  duration,
+  integer,
+  nodeAddress,
+  nodeAddresses,
+  nonEmpty,
+  oneOf,
+  region,
+  size,
+} from "./values.ts";
 
-export const REPLICAS_MAX = 9;
 export const THREADS_MAX = 64;
 /** Leaves one core to the front. */
 export const THREADS_DEFAULT = Math.min(THREADS_MAX, Math.max(1, availableParallelism() - 1));
@@ -106,6 +115,15 @@ export const FLAGS: readonly Flag[] = [
     value: "urls",
     text: "comma-separated. master: static workers; worker: static peers, no master needed",
     parse: nodeAddresses,
+  },
+  {
+    name: "remove-after",
+    group: "Cluster",
+    value: "time",
+    text: "master: a worker that is dead for so long, such as 10m, is removed if all others are up and enough for all copies; 0: never",
+    parse: duration,
+    preset: 600_000,
+    presetText: "10m",
   },
   {
     name: "region",

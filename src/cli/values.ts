@@ -41,6 +41,16 @@ export function size(text: string): number {
   return bytes;
 }
 
+const TIME_UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** A time such as 30s, 10m or 2h, or 0; in milliseconds. */
+export function duration(text: string): number {
+  const match = /^(\d{1,9})(ms|s|m|h)$/.exec(text);
+  if (text === "0") return 0;
+  if (match === null) throw new Error(`"${text}" is not a time such as 30s, 10m or 2h`);
+  return Number(match[1]) * TIME_UNITS[match[2]];
+}
+
 /** One of a few words. */
 export function oneOf<Choice extends string>(...choices: Choice[]): (text: string) => Choice {
   return (text) => {

@@ -1,46 +1,108 @@
 /**
- * The master: a registry of workers over HTTP. It is never on the path of data.
+ * The master: a registry of workers over HTTP, and the keeper of the layout. It is never on the path of data. What it knows is on disk
+ * before it tells it, so a restart forgets nobody.
  */
 import type { Config } from "../cli/config.ts";
+import { lockDirectory } from "../engine/lock.ts";
 import { createHttp } from "../server/http.ts";
 import { sendError } from "../server/reply.ts";
 import { buildInfo } from "../util/build-info.ts";
+import { loadHash } from "../util/hash.ts";
 import type { Logger } from "../util/log.ts";
-import { Registry } from "./registry.ts";
+import { RequestSigner } from "../util/signature.ts";
+import { Outreach } from "./outreach.ts";
+import { REGISTRY_TIMES, Registry, type RegistryTimes } from "./registry.ts";
 import { createMasterRoutes } from "./routes.ts";
+import { masterFolder, readState, writeState } from "./state.ts";
+import { SETTLE_MS, STATIC_WAIT_MS, Steward, type StewardTimes } from "./steward.ts";
+
+const TICK_MS = 100;
 
 /** Starts a master; answers its port and how to stop it. Rejects with a sentence for a person. */
 export async function startMaster(
   config: Config,
   log: Logger,
+  times: Partial<RegistryTimes & StewardTimes> = {},
 ): Promise<{ port: number; stop(): Promise<void> }> {
-  const routes = createMasterRoutes({
-    registry: new Registry(config.volumes),
-    auth: config.auth,
-    version: buildInfo.version,
-    now: () => performance.now(),
-    onNew: ({ url, region }) => log.info({ url, region }, "a worker is there"),
-  });
-  const http = createHttp(
-    routes,
-    (method, res, error) => {
-      log.error({ stack: (error as Error).stack }, "a request failed");
-      sendError(res, "internal", { head: method === "head" });
-    },
-    { tls: config.tls },
-  );
-  const port = await http.listen(config.host, config.port);
-  log.info(
-    { port, host: config.host, volumes: config.volumes },
-    `listening on ${config.host}:${port} as master`,
-  );
-  return {
-    port,
-    async stop() {
-      http.stopAccepting();
-      // Requests are answered within one turn of the event loop once they are complete.
-      await new Promise((resolve) => setImmediate(resolve));
-      http.closeConnections();
-    },
-  };
+  await loadHash();
+  const folder = masterFolder(config.dataDirectory);
+  const lock = await lockDirectory(folder);
+  try {
+    const state = readState(folder);
+    const now = () => performance.now();
+    const registry = new Registry(config.volumes, { ...REGISTRY_TIMES, ...times }, (url) =>
+      steward.isMember(url),
+    );
+    const steward: Steward = new Steward({
+      registry,
+      state,
+      save: (document) => writeState(folder, document),
+      staticUrls: config.volumes,
+      replicas: config.replicas,
+      times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs: config.removeAfterMs, ...times },
+      log,
+    });
+    registry.restore(now(), state?.nodes ?? []);
+    const routes = createMasterRoutes({
+      registry,
+      steward,
+      auth: config.auth,
+      version: buildInfo.version,
+      now,
+      onNew: ({ url, region }) => log.info({ url, region }, "a worker is there"),
+    });
+    const http = createHttp(
+      routes,
+      (method, res, error) => {
+        log.error({ stack: (error as Error).stack }, "a request failed");
+        sendError(res, "internal", { head: method === "head" });
+      },
+      { tls: config.tls },
+    );
+    const port = await http.listen(config.host, config.port);
+    const outreach = new Outreach({
+      steward,
+      url: config.publicUrl ?? `${config.tls === null ? "http" : "https"}://localhost:${port}`,
+      signer: config.auth === null ? null : new RequestSigner(config.auth.key),
+      ca: config.tlsCa ?? undefined,
+      now,
+      log,
+    });
+    const timer = setInterval(() => {
+      try {
+        steward.tick(now());
+        outreach.tick();
+      } catch (error) {
+        // Such as a full disk: nothing has changed, and the next tick tries again.
+        log.error({ reason: (error as Error).message }, "a change of the layout could not be kept");
+      }
+    }, TICK_MS);
+    const epoch = steward.layout?.epoch ?? 0;
+    log.info(
+      {
+        port,
+        host: config.host,
+        data: folder,
+        volumes: config.volumes,
+        epoch,
+        known: state?.nodes.length ?? 0,
+      },
+      `listening on ${config.host}:${port} as master`,
+    );
+    return {
+      port,
+      async stop() {
+        clearInterval(timer);
+        http.stopAccepting();
+        // Requests are answered within one turn of the event loop once they are complete.
+        await new Promise((resolve) => setImmediate(resolve));
+        http.closeConnections();
+        await outreach.close();
+        await lock.release();
+      },
+    };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
 }

@@ -1,15 +1,20 @@
 /**
- * What the master answers: /register, /heartbeat, /nodes, /health. Bodies are bounded, and checked before the registry
+ * What the master answers: /register, /heartbeat, /nodes, /layout, /health. Bodies are bounded, and checked before the steward
  * sees them. Keys are never asked for here: the master is not on the path of data.
+ *
+ * With a key, workers sign what they send, and people carry the key as everywhere; either is taken.
  */
 import { nodeUrl, region } from "../cli/values.ts";
+import { ChangeError } from "../cluster/changes.ts";
+import type { Heartbeat, Progress } from "../cluster/messages.ts";
 import { type AuthSettings, checkSignature, createKeyCheck } from "../server/auth.ts";
 import type { Handlers, Req, Res } from "../server/http.ts";
 import { Linger, refuse } from "../server/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendJson } from "../server/reply.ts";
 import { declaredBytes } from "../server/writes.ts";
 import { bodyMatches, type Genuine, RequestVerifier } from "../util/signature.ts";
-import { type NodeReport, type Registry, WORKERS_MAX } from "./registry.ts";
+import { type Registry, WORKERS_MAX } from "./registry.ts";
+import type { Steward } from "./steward.ts";
 
 /** Largest body of a report. */
 export const REPORT_BYTES_MAX = 64 * 1024;
@@ -20,12 +25,13 @@ const TOO_LARGE = { detail: `a report is at most ${REPORT_BYTES_MAX} bytes` };
 
 export interface MasterContext {
   registry: Registry;
+  steward: Steward;
   auth: AuthSettings | null;
   version: string;
   /** Milliseconds on a clock that only goes forward. */
   now: () => number;
   /** A worker is there that was not before. */
-  onNew: (report: NodeReport) => void;
+  onNew: (report: Heartbeat) => void;
 }
 
 /** Every path with the methods that it has. */
@@ -33,12 +39,13 @@ const ALLOW: ReadonlyMap<string, string> = new Map([
   ["/register", "POST"],
   ["/heartbeat", "POST"],
   ["/nodes", "GET, HEAD"],
+  ["/layout", "GET, HEAD, POST"],
   ["/health", "GET, HEAD"],
 ]);
 
 /** The handlers of a master. */
 export function createMasterRoutes(context: MasterContext): Handlers {
-  const { registry, auth, now } = context;
+  const { registry, steward, auth, now } = context;
   const startedMs = now();
   const carriesKey = auth === null ? () => true : createKeyCheck(auth);
   // Workers know the master by whatever name -master gives it, so the name in a signature is not compared.
@@ -53,55 +60,115 @@ export function createMasterRoutes(context: MasterContext): Handlers {
 
   const health = () => {
     const nodes = registry.list(now());
+    const { problem } = steward;
     return {
       status: "healthy",
       role: "master",
       nodes: nodes.length,
       up: nodes.filter((node) => node.state === "up").length,
+      epoch: steward.layout?.epoch ?? 0,
+      moving: steward.layout?.previous != null,
+      standby: steward.isStandby(now()),
+      ...(problem === null ? {} : { problem }),
       version: context.version,
       uptimeSeconds: Math.floor((now() - startedMs) / 1000),
     };
   };
+
+  const nodes = () => ({
+    success: true,
+    epoch: steward.layout?.epoch ?? 0,
+    nodes: registry.list(now()).map((row) => {
+      const { url, region, host, store, epoch, voting, load, state, silentMs, static: isStatic } = row;
+      const member = steward.memberState(url);
+      const refused = row.state === "up" ? steward.refusal(now(), row) : null;
+      const copies = steward.copies(url);
+      return {
+        ...{
+          url,
+          region,
+          host,
+          state,
+          silentMs,
+          static: isStatic,
+          member,
+          copies,
+          epoch,
+          voting,
+          store,
+          load,
+        },
+        ...(refused === null ? {} : { refused }),
+      };
+    }),
+  });
+
+  const layout = () => ({
+    success: true,
+    epoch: steward.layout?.epoch ?? 0,
+    layout: steward.layout,
+    move: steward.move(now()),
+    waiting: steward.queue,
+  });
+
+  const documents: Record<string, () => object> = { "/health": health, "/nodes": nodes, "/layout": layout };
 
   const read = (res: Res, req: Req, head: boolean): void => {
     const path = req.getUrl();
     // Health is for probes, which have no key.
     const isOpen = path === "/health" || auth?.mode === "writes";
     if (!isOpen && admit(req, head ? "HEAD" : "GET") === null) sendError(res, "unauthorized", { head });
-    else if (path === "/health") sendJson(res, 200, health(), head);
-    else if (path === "/nodes") sendJson(res, 200, { success: true, nodes: registry.list(now()) }, head);
+    else if (ALLOW.get(path)?.startsWith("GET")) sendJson(res, 200, documents[path](), head);
     else refuseOther(res, path, 0, head);
   };
 
   const change = (res: Res, req: Req): void => {
     const path = req.getUrl();
-    const bytes = declaredBytes(req);
     const method = req.getCaseSensitiveMethod();
-    const isReport = ALLOW.get(path) === "POST" && method === "POST";
+    const bytes = declaredBytes(req);
     const admitted = admit(req, method);
+    const isTaken = ALLOW.get(path)?.includes("POST") && method === "POST";
     if (admitted === null) refuse(res, "unauthorized", bytes);
-    else if (!isReport) refuseOther(res, path, bytes, false);
+    else if (!isTaken) refuseOther(res, path, bytes, false);
     else if (Number.isFinite(bytes) && bytes > REPORT_BYTES_MAX) refuse(res, "too_large", bytes, TOO_LARGE);
     else
       receive(res, (body) => {
-        if (admitted === "open" || bodyMatches(admitted, body)) hear(res, body.toString());
-        else sendError(res, "unauthorized", { detail: "the body is not the one that was signed" });
+        if (admitted !== "open" && !bodyMatches(admitted, body))
+          sendError(res, "unauthorized", { detail: "the body is not the one that was signed" });
+        else if (path === "/layout") command(res, body.toString());
+        else hear(res, body.toString());
       });
   };
 
   const hear = (res: Res, body: string): void => {
-    let report: NodeReport;
+    let report: Heartbeat;
     try {
       report = parseReport(body);
     } catch (error) {
       sendError(res, "bad_request", { detail: (error as Error).message });
       return;
     }
-    const outcome = registry.hear(now(), report);
-    if (outcome === "new") context.onNew(report);
-    if (outcome === "full") {
+    const heard = steward.hear(now(), report);
+    if (heard === "full") {
       sendError(res, "overloaded", { detail: `the master knows ${WORKERS_MAX} workers already` });
-    } else sendJson(res, 200, { success: true }, false);
+      return;
+    }
+    if (heard.isNew) context.onNew(report);
+    sendJson(res, 200, heard.answer, false);
+  };
+
+  const command = (res: Res, body: string): void => {
+    try {
+      const { verb, url, by } = parseCommand(body);
+      if (verb === "drain") steward.drain(now(), url);
+      else if (verb === "remove") steward.remove(now(), url);
+      else steward.replace(now(), url, by);
+      sendJson(res, 200, layout(), false);
+    } catch (error) {
+      if (error instanceof ChangeError) sendError(res, "conflict", { detail: error.message });
+      else if (error instanceof BadCommand) sendError(res, "bad_request", { detail: error.message });
+      else throw error;
+    }
   };
 
   return {
@@ -112,6 +179,31 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     delete: change,
     other: change,
   };
+}
+
+class BadCommand extends Error {}
+
+/** What POST /layout asks for. Throws BadCommand. */
+function parseCommand(text: string): { verb: "drain" | "remove" | "replace"; url: string; by: string } {
+  const form = '{"drain":URL}, {"remove":URL} or {"replace":OLD,"with":NEW}';
+  let body: Record<string, unknown>;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    throw new BadCommand(`the body is not ${form}`);
+  }
+  const verbs = (["drain", "remove", "replace"] as const).filter((verb) => typeof body?.[verb] === "string");
+  if (verbs.length !== 1 || (verbs[0] === "replace" && typeof body.with !== "string"))
+    throw new BadCommand(`the body is not ${form}`);
+  const parse = (value: unknown) => {
+    try {
+      return nodeUrl(String(value));
+    } catch (error) {
+      throw new BadCommand((error as Error).message);
+    }
+  };
+  const verb = verbs[0];
+  return { verb, url: parse(body[verb]), by: verb === "replace" ? parse(body.with) : "" };
 }
 
 /** A method that the path does not have, or a path that the master does not have. */
@@ -156,7 +248,7 @@ function receive(res: Res, take: (body: Buffer) => void): void {
 }
 
 /** A report from a body; throws an Error with a sentence for a person. */
-export function parseReport(text: string): NodeReport {
+export function parseReport(text: string): Heartbeat {
   let body: Record<string, unknown>;
   try {
     body = JSON.parse(text);
@@ -166,11 +258,49 @@ export function parseReport(text: string): NodeReport {
   if (typeof body !== "object" || body === null || Array.isArray(body))
     throw new Error("the body is not a JSON object");
   if (typeof body.url !== "string") throw new Error('"url" is missing, or no text');
-  const { url, region: regionName = "default", load = null } = body;
+  const {
+    url,
+    region: regionName = "default",
+    host = "",
+    store = "",
+    epoch = 0,
+    rank = 0,
+    load = null,
+  } = body;
   if (typeof regionName !== "string") throw new Error('"region" is no text');
+  if (typeof host !== "string" || !HOST_SYNTAX.test(host)) throw new Error('"host" is no name of a machine');
+  if (typeof store !== "string" || !STORE_SYNTAX.test(store)) throw new Error('"store" is not 32 hex digits');
+  if (!isCount(epoch)) throw new Error('"epoch" is no number');
+  if (!isCount(rank)) throw new Error('"rank" is no number');
   if (JSON.stringify(load).length > LOAD_BYTES_MAX)
     throw new Error(`"load" is longer than ${LOAD_BYTES_MAX} characters`);
-  return { url: named("url", () => nodeUrl(url)), region: named("region", () => region(regionName)), load };
+  return {
+    url: named("url", () => nodeUrl(url)),
+    region: named("region", () => region(regionName)),
+    host,
+    store,
+    epoch,
+    empty: body.empty === true,
+    voting: body.voting === true,
+    rank,
+    progress: parseProgress(body.progress),
+    load,
+  };
+}
+
+const STORE_SYNTAX = /^([0-9a-f]{32})?$/;
+const HOST_SYNTAX = /^[\w.:-]{0,255}$/;
+
+function parseProgress(value: unknown): Progress | null {
+  if (value === undefined || value === null) return null;
+  const { epoch, done, total } = value as Progress;
+  if (!isCount(epoch) || !isCount(done) || !isCount(total))
+    throw new Error('"progress" is not {"epoch":n,"done":n,"total":n}');
+  return { epoch, done, total };
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function named<Result>(name: string, parse: () => Result): Result {

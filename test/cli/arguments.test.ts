@@ -45,6 +45,7 @@ describe("arguments: defaults and forms", () => {
       masters: [],
       volumes: [],
       dataDirectory: path.resolve("data"),
+      removeAfterMs: 600_000,
       region: "default",
       replicas: 3,
       consistency: "quorum",
@@ -69,7 +70,9 @@ describe("arguments: defaults and forms", () => {
       ..."-master 10.0.0.1:3000,http://m2:3000 -volumes=a:1,b:2 --data /tmp/x/../y -region eu-west.1".split(
         " ",
       ),
-      ..."-replicas 9 -consistency one -sync=os --threads 64 -max-value 1.5GiB -auth-mode writes".split(" "),
+      ..."-replicas 7 -remove-after 90s -consistency one -sync=os --threads 64 -max-value 1.5GiB -auth-mode writes".split(
+        " ",
+      ),
       "-auth-file",
       key,
     ]);
@@ -81,8 +84,9 @@ describe("arguments: defaults and forms", () => {
       masters: ["http://10.0.0.1:3000", "http://m2:3000"],
       volumes: ["http://a:1", "http://b:2"],
       dataDirectory: "/tmp/y",
+      removeAfterMs: 90_000,
       region: "eu-west.1",
-      replicas: 9,
+      replicas: 7,
       consistency: "one",
       sync: "os",
       threads: 64,
@@ -150,6 +154,7 @@ describe("arguments: environment", () => {
       MINIVAULT_MASTER: "m:1",
       MINIVAULT_VOLUMES: "v:1",
       MINIVAULT_DATA: "/d",
+      MINIVAULT_REMOVE_AFTER: "0",
       MINIVAULT_REGION: "us",
       MINIVAULT_REPLICAS: "1",
       MINIVAULT_CONSISTENCY: "one",
@@ -170,6 +175,7 @@ describe("arguments: environment", () => {
       masters: ["https://m:1"],
       volumes: ["https://v:1"],
       dataDirectory: "/d",
+      removeAfterMs: 0,
       region: "us",
       replicas: 1,
       consistency: "one",
@@ -268,7 +274,11 @@ describe("arguments: refusals", () => {
     ),
     ...["0", "10", "-3"].map((text): [string[], string] => [
       ["-replicas", text],
-      `-replicas: "${text}" is not a whole number from 1 to 9`,
+      `-replicas: "${text}" is not a whole number from 1 to 7`,
+    ]),
+    ...["10", "m", "-1s", "1d", "1.5m"].map((text): [string[], string] => [
+      ["-remove-after", text],
+      `-remove-after: "${text}" is not a time such as 30s, 10m or 2h`,
     ]),
     ...["0", "65"].map((text): [string[], string] => [
       ["-threads", text],
@@ -418,9 +428,9 @@ describe("arguments: help and version", () => {
     assert.ok(!/ +\n/.test(text), "no trailing blanks");
   });
 
-  test("every flag of SPEC is there and no other", () => {
+  test("every flag of SPEC is there, -remove-after, and no other", () => {
     const names =
-      "mode port host public-url master volumes data region replicas consistency sync threads max-value auth auth-file auth-mode tls-cert tls-key tls-ca";
+      "mode port host public-url master volumes remove-after data region replicas consistency sync threads max-value auth auth-file auth-mode tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

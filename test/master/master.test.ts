@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
-import { describe, test } from "node:test";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, describe, test } from "node:test";
 import { parseArguments } from "../../src/cli/arguments.ts";
 import { startMaster } from "../../src/master/master.ts";
 import { WORKERS_MAX } from "../../src/master/registry.ts";
@@ -16,9 +19,12 @@ interface Harness {
 
 /** Runs `body` with a master on a free port. */
 async function withMaster(flags: string[], body: (harness: Harness) => Promise<void>): Promise<void> {
-  const parsed = parseArguments(["-mode=master", "-host=127.0.0.1", "-port=0", ...flags], {});
+  const data = mkdtempSync(path.join(tmpdir(), "minivault-master-"));
+  const words = ["-mode=master", "-host=127.0.0.1", "-port=0", "-data", data, ...flags];
+  const parsed = parseArguments(words, {});
   if (parsed.kind !== "run") throw new Error(parsed.text);
   const lines: string[] = [];
+  after(() => rmSync(data, { recursive: true, force: true }));
   const master = await startMaster(
     parsed.config,
     createLog("info", false, (line) => lines.push(line)),
@@ -52,19 +58,33 @@ describe("master: routes", () => {
   test("register, heartbeat, nodes, health", async () => {
     await withMaster(["-volumes", "localhost:3001"], async ({ call, post, lines }) => {
       const answer = await post("/register", { url: "10.0.0.1:3000", region: "eu", load: { keys: 5 } });
-      assert.deepEqual([answer.status, await json(answer)], [200, { success: true }]);
+      const said = { success: true, epoch: 0, store: null, suspect: [], down: [] };
+      assert.deepEqual([answer.status, await json(answer)], [200, said]);
       // A heartbeat of a worker that never registered.
       assert.equal((await post("/heartbeat", { url: "http://10.0.0.2:3000" })).status, 200);
       assert.equal((await post("/heartbeat", { url: "http://localhost:3001/", region: "us" })).status, 200);
       const { success, nodes } = await json(await call("GET", "/nodes"));
       assert.equal(success, true);
       for (const node of nodes) assert.ok(node.silentMs >= 0 && node.silentMs < 2000);
+      const same = {
+        ...{
+          host: "",
+          store: "",
+          state: "up",
+          static: false,
+          member: null,
+          copies: 0,
+          epoch: 0,
+          voting: false,
+        },
+        load: null,
+      };
       assert.deepEqual(
         nodes.map(({ silentMs: _, ...node }: { silentMs: number }) => node),
         [
-          { url: "http://10.0.0.1:3000", region: "eu", load: { keys: 5 }, static: false, state: "up" },
-          { url: "http://10.0.0.2:3000", region: "default", load: null, static: false, state: "up" },
-          { url: "http://localhost:3001", region: "us", load: null, static: true, state: "up" },
+          { ...same, url: "http://10.0.0.1:3000", region: "eu", load: { keys: 5 } },
+          { ...same, url: "http://10.0.0.2:3000", region: "default" },
+          { ...same, url: "http://localhost:3001", region: "us", static: true },
         ],
       );
       const health = await json(await call("GET", "/health"));
@@ -106,6 +126,7 @@ describe("master: routes", () => {
         ["DELETE", "/register", "POST"],
         ["PATCH", "/register", "POST"],
         ["POST", "/nodes", "GET, HEAD"],
+        ["PUT", "/layout", "GET, HEAD, POST"],
         ["DELETE", "/health", "GET, HEAD"],
       ]) {
         const answer = await call(method, path);
@@ -128,6 +149,11 @@ describe("master: routes", () => {
         ['{"url":"ftp://a"}', /"url": .* http or https/],
         ['{"url":"a:1","region":5}', /"region" is no text/],
         ['{"url":"a:1","region":"a b"}', /"region": "a b" is not a name/],
+        ['{"url":"a:1","store":"5"}', /"store" is not 32 hex digits/],
+        ['{"url":"a:1","host":"a b"}', /"host" is no name/],
+        ['{"url":"a:1","epoch":-1}', /"epoch" is no number/],
+        ['{"url":"a:1","rank":"x"}', /"rank" is no number/],
+        ['{"url":"a:1","progress":{"epoch":1}}', /"progress" is not/],
         [JSON.stringify({ url: "a:1", load: "x".repeat(LOAD_BYTES_MAX) }), /"load" is longer than/],
       ];
       for (const [body, error] of table)
@@ -229,7 +255,10 @@ describe("master: start and stop", () => {
 
   test("parseReport keeps only what the registry needs", () => {
     const report = parseReport('{"url":"http://a:1/","region":"eu","load":[1],"pid":7}');
-    assert.deepEqual(report, { url: "http://a:1", region: "eu", load: [1] });
+    assert.deepEqual(report, {
+      ...{ url: "http://a:1", region: "eu", host: "", store: "", epoch: 0, empty: false, voting: false },
+      ...{ rank: 0, progress: null, load: [1] },
+    });
   });
 });
 

@@ -1,8 +1,22 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { DOWN_MS, FORGET_MS, Registry, SUSPECT_MS, WORKERS_MAX } from "../../src/master/registry.ts";
+import { DOWN_MS, type Heartbeat, SUSPECT_MS } from "../../src/cluster/messages.ts";
+import { FORGET_MS, REGISTRY_TIMES, Registry, WORKERS_MAX } from "../../src/master/registry.ts";
 
-const report = (url: string, region = "eu", load: unknown = null) => ({ url, region, load });
+const report = (url: string, region = "eu", load: unknown = null): Heartbeat => ({
+  ...{
+    url,
+    region,
+    load,
+    host: "h",
+    store: "",
+    epoch: 0,
+    empty: true,
+    voting: false,
+    rank: 0,
+    progress: null,
+  },
+});
 const states = (registry: Registry, nowMs: number) =>
   registry.list(nowMs).map(({ url, state, silentMs }) => [url, state, silentMs]);
 
@@ -30,7 +44,7 @@ describe("registry", () => {
     registry.hear(0, report("http://a:1", "eu", { keys: 1 }));
     assert.equal(registry.hear(DOWN_MS, report("http://a:1", "us", { keys: 2 })), "known");
     assert.deepEqual(registry.list(DOWN_MS), [
-      { url: "http://a:1", region: "us", load: { keys: 2 }, state: "up", silentMs: 0, static: false },
+      { ...report("http://a:1", "us", { keys: 2 }), state: "up", silentMs: 0, static: false },
     ]);
   });
 
@@ -74,5 +88,19 @@ describe("registry", () => {
     const registry = new Registry([]);
     registry.hear(0, { ...report("http://a:1"), extra: "x".repeat(1000) } as never);
     assert.ok(!("extra" in registry.list(0)[0]));
+  });
+
+  test("workers from before a restart are suspect until they report, then down, and members are never forgotten", () => {
+    const members = new Set(["http://a:1"]);
+    const registry = new Registry(["http://s:1"], REGISTRY_TIMES, (url) => members.has(url));
+    const known = (name: string) => ({ url: `http://${name}:1`, region: "eu", host: name, store: "" });
+    registry.restore(0, ["a", "b", "c", "s"].map(known));
+    registry.hear(1, report("http://c:1"));
+    const at = (nowMs: number) => registry.list(nowMs).map(({ url, state }) => `${url.slice(7, 8)} ${state}`);
+    assert.deepEqual(at(1), ["a suspect", "b suspect", "c up", "s suspect"]);
+    assert.deepEqual(at(DOWN_MS - SUSPECT_MS), ["a down", "b down", "c suspect", "s down"]);
+    assert.equal(registry.find(1, "http://a:1")?.silentMs, null, "not heard of since the start");
+    assert.equal(registry.find(1, "http://s:1")?.static, true);
+    assert.deepEqual(at(FORGET_MS + 5), ["a down", "s down"]);
   });
 });

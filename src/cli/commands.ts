@@ -1,0 +1,105 @@
+/**
+ * Subcommands: `minivault <name> …`, beside the flags that start a node. Each is one row of the table; this file finds it, reads its
+ * words in the style of the flags, and turns mistakes into one line and exit status 2.
+ */
+import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster-commands.ts";
+import { FLAGS, variableOf } from "./flags.ts";
+import type { Subcommand, Terminal, Words } from "./subcommand.ts";
+import { UsageError } from "./values.ts";
+
+export const SUBCOMMANDS: readonly Subcommand[] = [NODES, DRAIN, REPLACE, REMOVE];
+
+/** The command of that name, or null: the words are flags of a node. */
+export function findSubcommand(name: string | undefined): Subcommand | null {
+  return SUBCOMMANDS.find((command) => command.name === name) ?? null;
+}
+
+/** Runs a command; answers its exit status: 0 done, 1 failed, 2 used wrongly. */
+export async function runSubcommand(
+  command: Subcommand,
+  argv: readonly string[],
+  terminal: Terminal,
+): Promise<number> {
+  try {
+    if (argv.some((word) => /^--?(h|help)$/.test(word))) {
+      terminal.out(helpOf(command));
+      return 0;
+    }
+    return await command.run(readWords(command, argv, terminal.env), terminal);
+  } catch (error) {
+    const isUsage = error instanceof UsageError;
+    const line = (error as Error).message.replace(/\p{Cc}+/gu, " ");
+    const hint = isUsage ? `; minivault ${command.name} -help tells more` : "";
+    terminal.err(`minivault ${command.name}: ${line}${hint}\n`);
+    return isUsage ? 2 : 1;
+  }
+}
+
+/** Sorts the words; flags come as -name value, -name=value, --name value or --name=value. */
+function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.ProcessEnv): Words {
+  const operands: string[] = [];
+  const values: Record<string, unknown> = {};
+  const switches = new Set<string>();
+  for (let index = 0; index < argv.length; index++) {
+    const word = argv[index];
+    const match = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(word);
+    if (match === null) {
+      operands.push(word);
+      continue;
+    }
+    const [, name, inline] = match;
+    if (name in command.switches && inline === undefined) switches.add(name);
+    else if (command.flags.includes(name)) {
+      const text = inline ?? argv[++index];
+      if (text === undefined) throw new UsageError(`-${name} needs a value`);
+      values[name] = parseFlag(name, text, `-${name}`);
+    } else throw new UsageError(`unknown flag "-${name}"`);
+  }
+  if (operands.length < command.operandsMin || operands.length > command.operandsMax)
+    throw new UsageError(`use it as minivault ${usageOf(command)}`);
+  for (const name of command.flags) {
+    const text = env[variableOf(name)];
+    if (values[name] === undefined && text !== undefined && text !== "")
+      values[name] = parseFlag(name, text, variableOf(name));
+  }
+  return { operands, values, switches };
+}
+
+function parseFlag(name: string, text: string, from: string): unknown {
+  const flag = FLAGS.find((known) => known.name === name);
+  if (flag === undefined) throw new Error(`there is no flag ${name}`);
+  try {
+    return flag.parse(text);
+  } catch (error) {
+    throw new UsageError(`${from}: ${(error as Error).message}`);
+  }
+}
+
+function usageOf({ name, operands, flags, switches }: Subcommand): string {
+  const options = [...Object.keys(switches), ...flags].length > 0 ? " [flags]" : "";
+  return `${name}${operands === "" ? "" : ` ${operands}`}${options}`;
+}
+
+function helpOf(command: Subcommand): string {
+  const shared = command.flags.map((name) => {
+    const flag = FLAGS.find((known) => known.name === name);
+    return [`-${name} ${flag?.value ?? ""}`, SHARED_TEXTS[name] ?? flag?.text ?? ""];
+  });
+  const own = Object.entries(command.switches).map(([name, text]) => [`-${name}`, text]);
+  const rows = [...own, ...shared].map(([term, text]) => `  ${term.padEnd(18)} ${text}`);
+  const flags = rows.length === 0 ? "" : `\nFlags:\n${rows.join("\n")}\n`;
+  return `Usage: minivault ${usageOf(command)}\n\n${command.summary}\n${flags}\n${command.more}\n`;
+}
+
+/** What a flag means to a command, where that is not what it means to a node. */
+const SHARED_TEXTS: Record<string, string> = {
+  master: "the cluster's master (default http://localhost:3000, or MINIVAULT_MASTER)",
+  auth: "shared key of the cluster (better: MINIVAULT_AUTH or -auth-file)",
+};
+
+/** Lines for the program's own help. */
+export function subcommandLines(): string {
+  return SUBCOMMANDS.map(
+    ({ name, operands, summary }) => `  ${`${name} ${operands}`.padEnd(24)} ${summary}`,
+  ).join("\n");
+}

@@ -1,0 +1,56 @@
+/**
+ * What a subcommand is, and what all of them share. commands.ts has the table.
+ */
+import { readAuth, readTlsCa } from "./access.ts";
+
+/** Where a command writes, and what it may read. */
+export interface Terminal {
+  env: NodeJS.ProcessEnv;
+  out: (text: string) => void;
+  /** Progress and errors. */
+  err: (text: string) => void;
+  /** Standard error is a terminal: progress may be drawn over. */
+  isTerminal: boolean;
+}
+
+export interface Subcommand {
+  name: string;
+  /** The words after the name, for the help: "URL", "OLD NEW", "DIR". */
+  operands: string;
+  summary: string;
+  /** The rest of the help. */
+  more: string;
+  operandsMin: number;
+  operandsMax: number;
+  /** Names of flags of the common table that it takes, such as "master". */
+  flags: readonly string[];
+  /** Flags of its own without a value: name and text for the help. */
+  switches: Readonly<Record<string, string>>;
+  /** Answers the exit status. Throws UsageError for a mistake of the caller, any Error for a failure (status 1). */
+  run(words: Words, terminal: Terminal): Promise<number>;
+}
+
+/** What stood on the command line, or in the environment. */
+export interface Words {
+  operands: string[];
+  /** Parsed values of flags, by name; absent: neither given nor in the environment. */
+  values: Record<string, unknown>;
+  switches: ReadonlySet<string>;
+}
+
+/** The shared key that `-auth` or `-auth-file` give, or null. */
+export function keyOf({ values }: Words): string | null {
+  const { auth, "auth-file": authFile } = values as Record<string, string>;
+  return (
+    readAuth(
+      { ...(auth === undefined ? {} : { auth }), ...(authFile === undefined ? {} : { authFile }) },
+      () => false,
+    )?.key ?? null
+  );
+}
+
+/** Text of the certificates of `-tls-ca`, or null. */
+export function authorityOf({ values }: Words): string | null {
+  const tlsCa = values["tls-ca"] as string | undefined;
+  return tlsCa === undefined ? null : readTlsCa({ tlsCa });
+}

@@ -1,0 +1,130 @@
+/**
+ * Changes of the layout that wait for their turn, and the one that is under way: pure steps over plain data. One move at a time; the rest
+ * queues, in the order in which it was asked for.
+ *
+ *   propose ─► queue ─► advance: startMove ─► (new owners synchronise) ─► advance: finishMove, leavers are off the list
+ *                                    └──────► abandon: back to the layout before
+ *
+ * Abandoning is safe at any time: whatever was decided during the move has a majority of the old set behind it too, so the old
+ * layout under a higher number knows all of it.
+ */
+import {
+  canFinishMove,
+  finishMove,
+  firstLayout,
+  type Layout,
+  type LayoutNode,
+  type Placement,
+  startMove,
+} from "./layout.ts";
+
+export type Change =
+  /** New workers, all in one move. */
+  | { kind: "join"; nodes: LayoutNode[] }
+  /** The worker's partitions move away; then it is off the list. Also for a dead worker: only the others are needed. */
+  | { kind: "leave"; url: string }
+  /** Both in one move. */
+  | { kind: "replace"; url: string; node: LayoutNode };
+
+export interface Plan {
+  /** Null: there is none yet. */
+  layout: Layout | null;
+  queue: Change[];
+}
+
+/** A change that cannot be; the message is a sentence for a person. */
+export class ChangeError extends Error {}
+
+/** The plan with one more change at its end. Throws ChangeError when it makes no sense after those before it. */
+export function propose(plan: Plan, change: Change): Plan {
+  if (plan.layout === null) throw new ChangeError("the cluster has no layout yet");
+  nodesAfter(nodesAtEnd(plan), change);
+  return { ...plan, queue: [...plan.queue, change] };
+}
+
+/** The nodes when everything that is planned is done. */
+export function nodesAtEnd(plan: Plan): LayoutNode[] {
+  const nodes = plan.layout === null ? [] : staying(plan.layout.nodes);
+  return plan.queue.reduce((list, change) => staying(nodesAfter(list, change)), nodes);
+}
+
+/**
+ * The next step: ends the move when all have synchronised, or starts the next one. Null: nothing to do now.
+ * @param placement of the plan's layout
+ * @param synchronised who has reported so for the layout's epoch
+ */
+export function advance(plan: Plan, placement: Placement, synchronised: ReadonlySet<string>): Plan | null {
+  const { layout, queue } = plan;
+  if (layout === null) return null;
+  if (layout.previous !== null) {
+    if (!canFinishMove(placement, synchronised)) return null;
+    const finished = finishMove(layout);
+    return { ...plan, layout: { ...finished, nodes: staying(finished.nodes) } };
+  }
+  if (queue.length === 0) return null;
+  return { layout: startMove(layout, nodesAfter(layout.nodes, queue[0])), queue: queue.slice(1) };
+}
+
+/** Gives up the move that is under way: the layout before it, under a higher number. */
+export function abandon(plan: Plan): Plan {
+  const { layout } = plan;
+  if (layout?.previous == null) throw new ChangeError("nothing is moving");
+  return { ...plan, layout: { ...layout.previous, epoch: layout.epoch + 1, previous: null } };
+}
+
+/** Takes a change that waits off the queue, or a worker off a join that waits. */
+export function withdraw(plan: Plan, url: string): Plan {
+  const queue: Change[] = [];
+  for (const change of plan.queue) {
+    if (change.kind !== "join") {
+      if (change.url !== url) queue.push(change);
+      continue;
+    }
+    const nodes = change.nodes.filter((node) => node.url !== url);
+    if (nodes.length > 0) queue.push({ ...change, nodes });
+  }
+  return { ...plan, queue };
+}
+
+/** Whether the worker is among the new ones of the move under way. */
+export function isJoining(layout: Layout, url: string): boolean {
+  const has = (nodes: readonly LayoutNode[]) => nodes.some((node) => node.url === url);
+  return layout.previous !== null && has(layout.nodes) && !has(layout.previous.nodes);
+}
+
+/** The nodes that are still there when the move is over. */
+function staying(nodes: readonly LayoutNode[]): LayoutNode[] {
+  return nodes.filter((node) => node.state === "active");
+}
+
+/** The list for `startMove`: who leaves is still on it, but holds nothing. */
+function nodesAfter(nodes: readonly LayoutNode[], change: Change): LayoutNode[] {
+  let list = [...nodes];
+  const added = change.kind === "join" ? change.nodes : change.kind === "replace" ? [change.node] : [];
+  if (change.kind !== "join") {
+    if (!list.some((node) => node.url === change.url && node.state === "active"))
+      throw new ChangeError(`${change.url} is not in the layout, or is leaving it already`);
+    list = list.map((node) => (node.url === change.url ? { ...node, state: "draining" } : node));
+  }
+  for (const node of added) {
+    if (list.some((other) => other.id === node.id))
+      throw new ChangeError(`${node.url} is in the layout already`);
+    list.push(node);
+  }
+  if (!list.some((node) => node.state === "active"))
+    throw new ChangeError("it is the last worker: its data has nowhere to go");
+  return list;
+}
+
+/** Reads changes that were stored as JSON. Throws an Error when they are not. */
+export function checkedChanges(value: unknown): Change[] {
+  if (!Array.isArray(value)) throw new Error("the queue of changes is a list");
+  return value.map((change: Change) => {
+    const nodes = change.kind === "join" ? change.nodes : change.kind === "replace" ? [change.node] : [];
+    // A layout of just these nodes: checks them all.
+    if (nodes.length > 0) firstLayout(nodes, 1);
+    if (change.kind !== "join" && change.kind !== "leave" && change.kind !== "replace")
+      throw new Error("a change is join, leave or replace");
+    return change;
+  });
+}

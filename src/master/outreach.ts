@@ -1,0 +1,127 @@
+/**
+ * What a master asks of workers by itself, one request a worker at a time: workers of -volumes that do not report are asked to
+ * register, and a worker that knows a newer layout is asked for it.
+ */
+import { type Invitation, readMember } from "../cluster/messages.ts";
+import { NodeHttp } from "../cluster/node-http.ts";
+import { PEER_LAYOUT_PATH } from "../cluster/peer-handler.ts";
+import type { RequestSigner } from "../util/signature.ts";
+import type { Steward } from "./steward.ts";
+
+const ASK_MS = 3000;
+/** Between two invitations of one worker: soon after it has started, and seldom while it is not there. */
+const INVITE_MS = 250;
+const INVITE_MS_MAX = 2000;
+/** Invitations that are under way at once. */
+const INVITES_MAX = 16;
+/** Between two tries to learn a layout. */
+const LEARN_MS = 500;
+
+export interface OutreachOptions {
+  steward: Steward;
+  /** This master's own URL. */
+  url: string;
+  signer: RequestSigner | null;
+  /** Authorities to trust for https, in PEM. */
+  ca: string | undefined;
+  now: () => number;
+  log: { info(fields: object, text: string): void; warn(fields: object, text: string): void };
+}
+
+interface Invited {
+  nextMs: number;
+  waitMs: number;
+  /** What the worker answered last. */
+  reason: string;
+}
+
+export class Outreach {
+  private readonly options: OutreachOptions;
+  private readonly invited = new Map<string, Invited>();
+  private readonly clients = new Map<string, NodeHttp>();
+  private inviting = 0;
+  private learning = false;
+  private learnMs = 0;
+
+  constructor(options: OutreachOptions) {
+    this.options = options;
+  }
+
+  /** Sends what is due; called a few times a second. */
+  tick(): void {
+    const { steward, now } = this.options;
+    const nowMs = now();
+    for (const { url, withKeys } of steward.uninvited(nowMs)) {
+      const known = this.invited.get(url) ?? { nextMs: 0, waitMs: INVITE_MS, reason: "" };
+      this.invited.set(url, known);
+      if (known.nextMs > nowMs || this.inviting >= INVITES_MAX) continue;
+      known.nextMs = Number.POSITIVE_INFINITY;
+      void this.invite(url, withKeys, known);
+    }
+    const newer = steward.newerAt(nowMs);
+    if (newer !== null && !this.learning && nowMs >= this.learnMs) void this.learn(newer);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.clients.values()].map((client) => client.close()));
+  }
+
+  private async invite(url: string, withKeys: boolean, known: Invited): Promise<void> {
+    const { log, now } = this.options;
+    this.inviting++;
+    const invitation: Invitation = { master: this.options.url, url, withKeys };
+    try {
+      const answer = await this.client(url).request("POST", PEER_LAYOUT_PATH, text({ invitation }), ASK_MS);
+      const reason = answer.status === 200 ? "" : sentence(answer.body, answer.status);
+      if (reason !== "" && reason !== known.reason)
+        log.warn({ url, reason }, "a worker of -volumes does not come");
+      known.reason = reason;
+      known.waitMs = INVITE_MS_MAX;
+    } catch {
+      // Not there yet: the registry shows it as down.
+      known.waitMs = Math.min(INVITE_MS_MAX, known.waitMs * 1.5);
+    }
+    this.inviting--;
+    // It has to come within a heartbeat now, or be asked again.
+    known.nextMs = now() + known.waitMs;
+  }
+
+  private async learn(url: string): Promise<void> {
+    const { steward, now, log } = this.options;
+    this.learning = true;
+    try {
+      const answer = await this.client(url).request("GET", PEER_LAYOUT_PATH, null, ASK_MS);
+      if (answer.status !== 200) throw new Error(sentence(answer.body, answer.status));
+      steward.learn(now(), readMember(answer.body.toString()));
+    } catch (error) {
+      log.warn(
+        { url, reason: (error as Error).message },
+        "a worker knows a newer layout, but it cannot be read",
+      );
+    }
+    this.learnMs = now() + LEARN_MS;
+    this.learning = false;
+  }
+
+  private client(url: string): NodeHttp {
+    let client = this.clients.get(url);
+    if (client === undefined) {
+      client = new NodeHttp({ url, signer: this.options.signer, ca: this.options.ca, connections: 1 });
+      this.clients.set(url, client);
+    }
+    return client;
+  }
+}
+
+function text(document: object): Uint8Array {
+  return Buffer.from(JSON.stringify(document));
+}
+
+/** The sentence of an error answer. */
+function sentence(body: Buffer, status: number): string {
+  try {
+    return String(JSON.parse(body.toString()).error);
+  } catch {
+    return `status ${status}`;
+  }
+}

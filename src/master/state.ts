@@ -1,0 +1,70 @@
+/**
+ * What a master keeps on disk: the file MASTER in the folder `master` of its data directory (a worker may have the same data directory).
+ * FORMAT.md has the members. Written as a sealed file at every change of the layout, the queue, or who is known; never for a
+ * heartbeat as such.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { type Change, checkedChanges } from "../cluster/changes.ts";
+import { checked, type Layout } from "../cluster/layout.ts";
+import { readSealed, writeSealed } from "../util/sealed-file.ts";
+import type { KnownNode } from "./registry.ts";
+
+const FOLDER = "master";
+const NAME = "MASTER";
+const FORMAT = "minivault-master";
+const VERSION = 1;
+
+export interface MasterState {
+  layout: Layout | null;
+  queue: Change[];
+  /** Stores of the layout's nodes, by URL: another one under the same URL has lost its data. */
+  stores: Record<string, string>;
+  /** Stores of workers that left, by URL: they do not join again by themselves. */
+  left: Record<string, string>;
+  nodes: KnownNode[];
+}
+
+/** The folder, made when it is not there. */
+export function masterFolder(dataDirectory: string): string {
+  const folder = path.join(dataDirectory, FOLDER);
+  fs.mkdirSync(folder, { recursive: true });
+  return folder;
+}
+
+/** Reads the state. Null: none yet. Throws an Error with a sentence for a person. */
+export function readState(folder: string): MasterState | null {
+  const file = path.join(folder, NAME);
+  let members: Record<string, unknown> | null;
+  try {
+    members = readSealed(file, FORMAT, VERSION);
+    if (members === null) return null;
+    const { layout, queue, stores, left, nodes } = members;
+    if (!Array.isArray(nodes) || !isTable(stores) || !isTable(left))
+      throw new Error(`${file}: a member is missing`);
+    return {
+      layout: layout === null ? null : checked(layout),
+      queue: checkedChanges(queue),
+      stores,
+      left,
+      nodes: nodes as KnownNode[],
+    };
+  } catch (error) {
+    throw new Error(
+      `${(error as Error).message}; restore it from a copy, or move it away: a master without it learns the layout from its workers`,
+    );
+  }
+}
+
+/** Replaces the state; when it returns, it survives power loss. */
+export function writeState(folder: string, state: MasterState): void {
+  writeSealed(path.join(folder, NAME), { format: FORMAT, version: VERSION, ...state });
+}
+
+function isTable(value: unknown): value is Record<string, string> {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    Object.values(value).every((item) => typeof item === "string")
+  );
+}
