@@ -27,6 +27,7 @@ import {
   shardCases,
   vaultWriteCases,
 } from "./native-cases.ts";
+import { openBenchPeers } from "./native-peers.ts";
 import {
   fillVault,
   KEY_BYTES,
@@ -153,6 +154,12 @@ async function measureAll(options: NativeOptions, folder: string): Promise<Figur
     await runAll(hashCases(stored));
     await runAll(readCases(vault, stored));
     await runAll(vaultWriteCases(vault, makeKeys("write-", WRITE_KEYS), sync));
+    const peers = await openBenchPeers(vault);
+    try {
+      await runAll(peers.cases);
+    } finally {
+      await peers.close();
+    }
   } finally {
     await vault.close();
   }

@@ -6,7 +6,7 @@
  *                    batch ─► POST /_peer/batch ─┤      what has gathered since is the next
  *                    …                           ┘
  *
- * The window follows the round trip: a node nearby gets few batches, so that frames gather while one is out (a batch costs about as
+ * The window follows the link's round trip: a node nearby gets few batches, so that frames gather while one is out (a batch costs about as
  * much as fifty frames); over a long link so many that a frame never waits for more than about PACE_MS to leave.
  *
  * Invariants: every frame is settled exactly once; queue, batches and streams are bounded; a failure says whether the node may have
@@ -23,7 +23,8 @@ import {
 import type { RequestSigner } from "../util/signature.ts";
 import { ExchangeError, type Method, type NodeAnswer, NodeHttp, reasonOf } from "./node-http.ts";
 import { closedError, failedError, PeerError, refusedError } from "./peer-error.ts";
-import { PEER_BATCH_PATH, PEER_HEAD_HEADER, PEER_PING_PATH, PEER_VALUE_PATH } from "./peer-handler.ts";
+import { PEER_BATCH_PATH, PEER_HEAD_HEADER, PEER_VALUE_PATH } from "./peer-handler.ts";
+import { PeerPulse, type PeerState } from "./peer-pulse.ts";
 
 /** Time between two batches that the window allows for. */
 const PACE_MS = 2;
@@ -31,20 +32,8 @@ const WINDOW_MIN = 2;
 const WINDOW_MAX = 96;
 /** Window while the round trip is not known. */
 const WINDOW_FIRST = 8;
-/** Share of a new measurement in the mean round trip. */
-const ROUND_TRIP_WEIGHT = 0.25;
-/** Resolution of all times below, and of PeerLimits. */
+/** Resolution of PeerLimits. */
 const SWEEP_MS = 100;
-/** Silence of our own process that is noticed in a sweep counts as no more than this. */
-const SWEEP_MS_MAX = 250;
-/** Time between probes of a node that is there, and of one that is not or may not be. */
-const PROBE_MS = 1000;
-const PROBE_DOWN_MS = 400;
-/** Silence while batches are under way after which a probe does not wait for its time. */
-const PROBE_WAITING_MS = 200;
-/** A probe that takes longer is a failure; on a long link as many round trips. */
-const PROBE_MS_MAX = 1000;
-const PROBE_ROUND_TRIPS_MAX = 4;
 /** Connections beyond the window: for probes and single requests. */
 const CONNECTIONS_SPARE = 4;
 /** For layout and the like. */
@@ -87,8 +76,7 @@ export interface PeerClientOptions {
 }
 
 export { PeerError, type PeerErrorCode } from "./peer-error.ts";
-
-export type PeerState = "up" | "suspect" | "down";
+export type { PeerState } from "./peer-pulse.ts";
 
 /** A value that streams in from a node. */
 export interface PeerDownload {
@@ -118,10 +106,7 @@ export class PeerClient {
   private readonly http: NodeHttp;
   private readonly streams: NodeHttp;
   private readonly limits: PeerLimits;
-  private readonly now: () => number;
   private readonly sweeper: NodeJS.Timeout;
-  private current: PeerState = "suspect";
-  private meanMs = 0;
   private queue: Waiting[] = [];
   private queueBytes = 0;
   private outstandingFrames = 0;
@@ -130,36 +115,34 @@ export class PeerClient {
   private scheduled = false;
   private streamCount = 0;
   private closed = false;
-  /** Patient clock: runs with `now`, but stands still while this process does. */
-  private patientMs = 0;
-  private sweptMs: number;
-  private heardMs = 0;
-  private askedMs = 0;
-  private probe: { startMs: number; cancel: (why: Error) => void } | null = null;
-  private failure = "";
+  private readonly pulse: PeerPulse;
 
   constructor(options: PeerClientOptions) {
     const { url, address, localAddress, sign: signer, tls } = options;
     this.url = url;
     this.limits = { ...PEER_LIMITS, ...options.limits };
-    this.now = options.now ?? (() => performance.now());
     const common = { url, address, localAddress, signer, ca: tls?.ca };
     this.http = new NodeHttp({ ...common, connections: WINDOW_MAX + CONNECTIONS_SPARE });
     this.streams = new NodeHttp({ ...common, connections: this.limits.streamsMax });
-    this.sweptMs = this.now();
+    this.pulse = new PeerPulse(this.http, {
+      silenceMs: this.limits.silenceMs,
+      now: options.now ?? (() => performance.now()),
+      isWaiting: () => this.batches.size > 0,
+      onDown: (reason) => this.wentDown(reason),
+    });
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
     this.sweeper.unref();
-    this.startProbe();
+    this.pulse.start();
   }
 
   /** suspect: not heard of yet, or something failed since. */
   get state(): PeerState {
-    return this.current;
+    return this.pulse.state;
   }
 
   /** Mean round trip of the probes, lately; 0 until the first. */
   get roundTripMs(): number {
-    return this.meanMs;
+    return this.pulse.roundTripMs;
   }
 
   get queuedFrames(): number {
@@ -177,7 +160,7 @@ export class PeerClient {
 
   /** What went wrong last, for a person; empty while all is well. */
   get lastFailure(): string {
-    return this.failure;
+    return this.pulse.failure;
   }
 
   /**
@@ -191,7 +174,7 @@ export class PeerClient {
         reject(refusal);
         return;
       }
-      this.queue.push({ frame, sinceMs: this.patientMs, resolve, reject });
+      this.queue.push({ frame, sinceMs: this.pulse.patientMs, resolve, reject });
       this.queueBytes += frame.length;
       this.outstandingFrames++;
       this.outstandingBytes += frame.length;
@@ -256,14 +239,14 @@ export class PeerClient {
     clearInterval(this.sweeper);
     this.failQueue(closedError());
     this.failBatches(new Error("closed"));
-    this.probe?.cancel(new Error("closed"));
+    this.pulse.close();
     await Promise.all([this.http.close(), this.streams.close()]);
   }
 
   private refusal(frameBytes: number): PeerError | null {
     if (frameBytes > PEER_FRAME_BYTES_MAX) throw new Error(`a frame of ${frameBytes} bytes is too long`);
     if (this.closed) return closedError();
-    if (this.current === "down") return this.downError();
+    if (this.pulse.state === "down") return this.downError();
     const isFull =
       this.outstandingFrames >= this.limits.framesMax ||
       this.outstandingBytes + frameBytes > Math.max(this.limits.bytesMax, frameBytes);
@@ -273,7 +256,7 @@ export class PeerClient {
 
   private async stream<Result>(run: () => Promise<Result>): Promise<Result> {
     if (this.closed) throw closedError();
-    if (this.current === "down") throw this.downError();
+    if (this.pulse.state === "down") throw this.downError();
     if (this.streamCount >= this.limits.streamsMax)
       throw new PeerError("peer_overloaded", "not_sent", `too many streams to ${this.url}`);
     this.streamCount++;
@@ -299,8 +282,9 @@ export class PeerClient {
   };
 
   private window(): number {
-    if (this.meanMs === 0) return WINDOW_FIRST;
-    return Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.ceil(this.meanMs / PACE_MS)));
+    const { linkMs } = this.pulse;
+    if (linkMs === 0) return WINDOW_FIRST;
+    return Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.ceil(linkMs / PACE_MS)));
   }
 
   private sendBatch(): void {
@@ -332,7 +316,7 @@ export class PeerClient {
     this.settled(batch);
     const answers = status === 200 ? splitFrames(answer, batch.frames.length) : null;
     if (answers !== null && answers.length === batch.frames.length) {
-      this.heard();
+      this.pulse.heard();
       for (let index = 0; index < answers.length; index++) batch.frames[index].resolve(answers[index]);
       return;
     }
@@ -342,8 +326,8 @@ export class PeerClient {
         : refusedError({ status, body: answer });
     for (const waiting of batch.frames) waiting.reject(error);
     // Too busy, or stopping, is a sign of life; anything else is not how it should be.
-    if (status === 503) this.heard();
-    else this.failed(error.message, false);
+    if (status === 503) this.pulse.heard();
+    else this.pulse.failed(error.message, false);
   }
 
   private batchFailed(batch: Batch, error: Error, sent: boolean): void {
@@ -351,7 +335,7 @@ export class PeerClient {
     const code = error instanceof PeerError ? error.code : this.closed ? "peer_closed" : "peer_failed";
     const own = new PeerError(code, sent ? "unknown" : "not_sent", reasonOf(error));
     for (const waiting of batch.frames) waiting.reject(own);
-    this.failed(own.message, !sent && code === "peer_failed");
+    this.pulse.failed(own.message, !sent && code === "peer_failed");
   }
 
   private settled(batch: Batch): void {
@@ -361,28 +345,9 @@ export class PeerClient {
     if (this.queue.length > 0) this.schedule();
   }
 
-  /** The node has answered something. */
-  private heard(): void {
-    this.heardMs = this.patientMs;
-    if (this.current === "up") return;
-    this.current = "up";
-    this.failure = "";
-  }
-
-  /** @param unreachable it takes no connection: nothing is to be waited for */
-  private failed(reason: string, unreachable: boolean): void {
-    if (this.closed) return;
-    this.failure = reason;
-    if (this.current === "down") return;
-    if (unreachable || this.patientMs - this.heardMs >= this.silenceMs()) {
-      this.current = "down";
-      this.failQueue(this.downError());
-      this.failBatches(new PeerError("peer_timeout", "unknown", `${this.url} has gone silent: ${reason}`));
-      return;
-    }
-    this.current = "suspect";
-    // Finds out soon what is the matter.
-    if (this.probe === null && this.patientMs - this.askedMs >= PROBE_WAITING_MS) this.startProbe();
+  private wentDown(reason: string): void {
+    this.failQueue(this.downError());
+    this.failBatches(new PeerError("peer_timeout", "unknown", `${this.url} has gone silent: ${reason}`));
   }
 
   /** @param which those of the queue's front; all when left out */
@@ -413,64 +378,18 @@ export class PeerClient {
 
   /** Every SWEEP_MS: whatever has taken too long. */
   private sweep(): void {
-    const nowMs = this.now();
-    this.patientMs += Math.min(nowMs - this.sweptMs, SWEEP_MS_MAX);
-    this.sweptMs = nowMs;
+    this.pulse.sweep();
     // Frames left in the order in which they came.
-    const isLate = ({ sinceMs }: Waiting) => this.patientMs - sinceMs >= this.limits.operationMs;
+    const isLate = ({ sinceMs }: Waiting) => this.pulse.patientMs - sinceMs >= this.limits.operationMs;
     for (const batch of this.batches) {
       if (!isLate(batch.frames[0])) break;
       batch.cancel(this.lateError("unknown"));
     }
     if (this.queue.length > 0 && isLate(this.queue[0])) this.failQueue(this.lateError("not_sent"), isLate);
-    const silentMs = this.patientMs - this.heardMs;
-    if (this.probe === null) {
-      const isWaiting = this.batches.size > 0 && silentMs >= PROBE_WAITING_MS + this.meanMs;
-      const pauseMs = this.current !== "up" || isWaiting ? PROBE_DOWN_MS : PROBE_MS;
-      if (this.patientMs - this.askedMs >= pauseMs) this.startProbe();
-    } else if (this.current === "suspect" && silentMs >= this.silenceMs()) {
-      this.failed("no answer to two probes", false);
-    } else if (this.patientMs - this.probe.startMs >= this.probeMsMax()) {
-      this.probe.cancel(new Error("no answer to a probe"));
-    }
-  }
-
-  private silenceMs(): number {
-    return Math.max(this.limits.silenceMs, this.meanMs * PROBE_ROUND_TRIPS_MAX);
-  }
-
-  private probeMsMax(): number {
-    return Math.max(PROBE_MS_MAX, this.meanMs * PROBE_ROUND_TRIPS_MAX);
-  }
-
-  private startProbe(): void {
-    if (this.closed) return;
-    this.askedMs = this.patientMs;
-    let sentMs = 0;
-    const cancel = this.http.exchange("GET", PEER_PING_PATH, null, {
-      sent: () => {
-        sentMs = this.now();
-      },
-      answered: (status, body) => {
-        this.probe = null;
-        if (status !== 200) {
-          this.failed(refusedError({ status, body }).message, false);
-          return;
-        }
-        const tookMs = this.now() - sentMs;
-        this.meanMs += (tookMs - this.meanMs) * (this.meanMs === 0 ? 1 : ROUND_TRIP_WEIGHT);
-        this.heard();
-      },
-      failed: (error, sent) => {
-        this.probe = null;
-        this.failed(reasonOf(error), !sent);
-      },
-    });
-    this.probe = { startMs: this.patientMs, cancel };
   }
 
   private downError(): PeerError {
-    return new PeerError("peer_down", "not_sent", `${this.url} is down: ${this.failure}`);
+    return new PeerError("peer_down", "not_sent", `${this.url} is down: ${this.pulse.failure}`);
   }
 }
 

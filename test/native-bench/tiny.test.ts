@@ -51,6 +51,7 @@ test("bench:native: its tiny form measures every operation", async () => {
     /GET 5 MiB, opened and every chunk a readable view.* ×/,
     /append 100 B and fdatasync.* ×/,
     /append 100 B, 64 for each fdatasync.* ×/,
+    /frame of 160 B to a node and its answer, 64 in a batch/,
     /JSON check of 100 B/,
     /JSON check of 100 KiB/,
     /Node v\d+.*commit/,
