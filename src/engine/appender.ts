@@ -22,7 +22,8 @@ import {
   unitsAt,
 } from "../format/record.ts";
 import { encodeHeader, encodeTail, tableWord, tailBytes } from "../format/slab.ts";
-import { type FileIo, isDiskFull } from "./io.ts";
+import type { FileIo } from "./io.ts";
+import { Sealing } from "./sealing.ts";
 import { slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
 import { allocateStep, SpareSlab } from "./spare.ts";
 import type { StoreIdentity } from "./store-file.ts";
@@ -49,20 +50,12 @@ export interface OpenSlab {
   clockLow: number;
 }
 
-/** A slab waiting for its table and footer. */
-export interface FullSlab {
-  fd: number;
-  sequence: number;
-  tail: Uint8Array;
-}
-
 export class Appender {
   private readonly io: FileIo;
   private readonly directory: string;
   private readonly shard: number;
   private readonly store: StoreIdentity;
   private readonly slots: Int32Array;
-  private readonly onSealed: (sequence: number, error: unknown) => void;
   readonly staging: RecordSource;
   private readonly head = emptyHead();
 
@@ -86,9 +79,7 @@ export class Appender {
   private clockHigh = 0;
   private clockLow = 0;
   private settled = { endUnit: 0, previous: 0, entries: 0 };
-  private readonly sealing = new Set<Promise<void>>();
-  /** Full slabs for whose tables the disk had no room. */
-  private readonly unsealed: FullSlab[] = [];
+  readonly sealing: Sealing;
   readonly spare: SpareSlab;
   /** Set while the disk is full: then only blocks are used that the open and the spare slab have already. */
   diskFull = false;
@@ -111,7 +102,7 @@ export class Appender {
     this.shard = shard;
     this.store = store;
     this.slots = slots;
-    this.onSealed = onSealed;
+    this.sealing = new Sealing(io, store.slabBytes, onSealed);
     this.spare = new SpareSlab(io, directory, store.slabBytes, onSyncFailed);
     this.staging = recordSource(new Uint8Array(STAGING_BYTES));
   }
@@ -358,67 +349,23 @@ export class Appender {
     return "wait";
   }
 
-  /** Hands the full slab to the background: sync, table and footer, sync, close. */
+  /** Hands the full slab to the background. */
   private seal(): void {
     const table = this.table.slice(0, this.entries * 3);
-    const full: FullSlab = {
-      fd: this.fd,
-      sequence: this.sequence,
-      tail: encodeTail(
-        table,
-        this.sequence,
-        this.store.slabBytes,
-        this.endUnit,
-        this.clockLow,
-        this.clockHigh,
-      ),
-    };
-    this.sealLater(full);
-  }
-
-  /** Seals the slabs for whose tables there was no room. */
-  sealAgain(): void {
-    for (const full of this.unsealed.splice(0)) this.sealLater(full);
-  }
-
-  /** Writes the table and footer of a full slab in the background. Closes its file. */
-  sealLater(full: FullSlab): void {
-    const done = this.writeTail(full).finally(() => this.sealing.delete(done));
-    this.sealing.add(done);
-  }
-
-  private async writeTail(full: FullSlab): Promise<void> {
-    let failure: unknown = null;
-    try {
-      // The footer vouches for the records, so they must be durable before it can be.
-      await this.io.fdatasyncAsync(full.fd);
-      if (!(await this.putTail(full))) {
-        this.unsealed.push(full);
-        return;
-      }
-      await this.io.fdatasyncAsync(full.fd);
-    } catch (error) {
-      failure = error; // Without a footer the slab is read record by record at the next start.
-    }
-    this.io.close(full.fd);
-    this.onSealed(full.sequence, failure);
-  }
-
-  /** False: the disk has no room for it. */
-  private async putTail(full: FullSlab): Promise<boolean> {
-    try {
-      await this.io.pwriteAsync(full.fd, full.tail, this.store.slabBytes - full.tail.length);
-      return true;
-    } catch (error) {
-      if (isDiskFull(error)) return false;
-      throw error;
-    }
+    const tail = encodeTail(
+      table,
+      this.sequence,
+      this.store.slabBytes,
+      this.endUnit,
+      this.clockLow,
+      this.clockHigh,
+    );
+    this.sealing.start({ fd: this.fd, sequence: this.sequence, tail });
   }
 
   /** Closes the files without flushing or syncing anything, after slabs being sealed are done: for tests of crashes. */
   async abandon(): Promise<void> {
-    await Promise.all(this.sealing);
-    for (const { fd } of this.unsealed.splice(0)) this.io.close(fd);
+    await this.sealing.close();
     this.spare.close();
     if (this.fd >= 0) this.io.close(this.fd);
     this.fd = -1;

@@ -257,7 +257,7 @@ function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan:
       io.pwrite(fd, tail, 0, tail.length, store.slabBytes - tail.length);
     } catch (error) {
       if (!isDiskFull(error)) throw error;
-      shard.appender.sealLater({ fd, sequence, tail });
+      shard.appender.sealing.start({ fd, sequence, tail });
       fd = -1;
       return false;
     }

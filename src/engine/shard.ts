@@ -653,7 +653,7 @@ export class Shard {
     if (full === this.appender.diskFull) return;
     this.appender.diskFull = full;
     this.figures[FIGURE.diskFull] = full ? 1 : 0;
-    if (!full) this.appender.sealAgain();
+    if (!full) this.appender.sealing.again();
   }
 
   /** Whether idle work waits for something that happens elsewhere: call `idle` again a little later. */

@@ -1,0 +1,72 @@
+/**
+ * Sealing full slabs in the background: sync, table and footer, sync, close. A slab for whose table a full disk has no room is sealed later. A slab
+ * that never gets there is read record by record at the next start.
+ */
+import { type FileIo, isDiskFull } from "./io.ts";
+
+/** A slab that takes no more records. Sealing closes its file. */
+export interface FullSlab {
+  fd: number;
+  sequence: number;
+  /** Table and footer. */
+  tail: Uint8Array;
+}
+
+export class Sealing {
+  private readonly io: FileIo;
+  private readonly slabBytes: number;
+  private readonly onSealed: (sequence: number, error: unknown) => void;
+  private readonly running = new Set<Promise<void>>();
+  private readonly refused: FullSlab[] = [];
+
+  /** @param onSealed called for each slab; with the error, if it stays without a footer until the next start */
+  constructor(io: FileIo, slabBytes: number, onSealed: (sequence: number, error: unknown) => void) {
+    this.io = io;
+    this.slabBytes = slabBytes;
+    this.onSealed = onSealed;
+  }
+
+  start(full: FullSlab): void {
+    const done = this.run(full).finally(() => this.running.delete(done));
+    this.running.add(done);
+  }
+
+  /** Tries again what the disk had no room for. */
+  again(): void {
+    for (const full of this.refused.splice(0)) this.start(full);
+  }
+
+  private async run(full: FullSlab): Promise<void> {
+    let failure: unknown = null;
+    try {
+      // The footer vouches for the records, so they must be durable before it can be.
+      await this.io.fdatasyncAsync(full.fd);
+      if (!(await this.writeTail(full))) {
+        this.refused.push(full);
+        return;
+      }
+      await this.io.fdatasyncAsync(full.fd);
+    } catch (error) {
+      failure = error;
+    }
+    this.io.close(full.fd);
+    this.onSealed(full.sequence, failure);
+  }
+
+  /** False: the disk has no room for it. */
+  private async writeTail(full: FullSlab): Promise<boolean> {
+    try {
+      await this.io.pwriteAsync(full.fd, full.tail, this.slabBytes - full.tail.length);
+      return true;
+    } catch (error) {
+      if (isDiskFull(error)) return false;
+      throw error;
+    }
+  }
+
+  /** Waits for what is under way and closes the files of the rest. */
+  async close(): Promise<void> {
+    await Promise.all(this.running);
+    for (const { fd } of this.refused.splice(0)) this.io.close(fd);
+  }
+}
