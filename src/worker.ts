@@ -4,11 +4,15 @@
 import { hostname } from "node:os";
 import path from "node:path";
 import type { Config } from "./cli/config.ts";
+import { BallotSource } from "./cluster/ballots.ts";
+import { createCeilingWriter, readCeiling } from "./cluster/ceiling.ts";
 import { readClusterFile } from "./cluster/cluster-file.ts";
+import { ClusterNode } from "./cluster/cluster-node.ts";
 import { createMemberRoutes } from "./cluster/member-routes.ts";
 import { Membership } from "./cluster/membership.ts";
 import { NodeHttp } from "./cluster/node-http.ts";
 import type { PeerHandler } from "./cluster/peer-handler.ts";
+import { PeerSet } from "./cluster/peer-set.ts";
 import { createFront } from "./server/front.ts";
 import { type LocalVault, openVault } from "./shards/local-vault.ts";
 import { setAddonDirectory } from "./util/addon.ts";
@@ -63,6 +67,7 @@ export async function startWorker(
       role: "worker",
       version: buildInfo.version,
       nodes: () => cluster.membership?.nodesUp() ?? 1,
+      cluster: () => cluster.node,
       peers: { handler: cluster.handler, url: () => cluster.membership?.url ?? config.publicUrl },
       log,
     });
@@ -85,13 +90,13 @@ export async function startWorker(
     );
     return {
       async stop() {
-        await cluster.membership?.close();
         await front.close();
+        await cluster.close();
         await vault.close();
       },
     };
   } catch (error) {
-    await cluster.membership?.close();
+    await cluster.close();
     await vault.close();
     throw error;
   }
@@ -103,6 +108,9 @@ export async function startWorker(
  */
 class ClusterPart {
   membership: Membership | null = null;
+  /** What answers clients and other nodes. */
+  node: ClusterNode | null = null;
+  private peers: PeerSet | null = null;
   readonly handler: PeerHandler;
   private readonly config: Config;
   private readonly vault: LocalVault;
@@ -115,8 +123,9 @@ class ClusterPart {
     this.vault = vault;
     this.log = log;
     this.signer = config.auth === null ? null : new RequestSigner(config.auth.key);
-    const unavailable = () => {
-      throw new VaultError("unavailable", "this release does not replicate yet");
+    const node = (): ClusterNode => {
+      if (this.node === null) throw new VaultError("unavailable", "this node is not one of a cluster");
+      return this.node;
     };
     this.handler = {
       ...createMemberRoutes({
@@ -126,9 +135,9 @@ class ClusterPart {
         isEmpty: () => this.isEmpty(),
         join: (master, url) => this.join(master, url),
       }),
-      frame: unavailable,
-      openSink: unavailable,
-      openSource: unavailable,
+      frame: (bytes, reply) => node().frame(bytes, reply),
+      openSink: (head) => node().openSink(head),
+      openSource: (head) => node().openSource(head),
     };
   }
 
@@ -146,10 +155,10 @@ class ClusterPart {
 
   private start(masters: readonly string[], url: string): void {
     const { config, vault, signer, log } = this;
-    log.warn("this release does not replicate yet: the node serves its own data only");
+    vault.setReplicated();
     const sum = (figure: "keys" | "liveBytes") =>
       vault.stats().shards.reduce((total, shard) => total + shard[figure], 0);
-    this.membership = new Membership({
+    const membership = new Membership({
       directory: config.dataDirectory,
       url,
       region: config.region,
@@ -164,7 +173,33 @@ class ClusterPart {
       ca: config.tlsCa ?? undefined,
       log,
     });
-    this.membership.start();
+    this.membership = membership;
+    const peers = new PeerSet({ membership, signer, ca: config.tlsCa ?? undefined });
+    this.peers = peers;
+    const { node, incarnation } = vault.store;
+    this.node = new ClusterNode({
+      self: url,
+      region: config.region,
+      consistency: config.consistency,
+      vault,
+      view: membership,
+      ballots: new BallotSource({
+        node,
+        incarnation,
+        now: Date.now,
+        ceilingMillis: readCeiling(config.dataDirectory),
+        persistCeiling: createCeilingWriter(config.dataDirectory, (message) => log.warn(message)),
+      }),
+      peerOf: (other) => peers.get(other),
+      newerLayout: (epoch) => peers.seekLayout(epoch),
+      missed: () => {},
+    });
+    membership.start();
+  }
+
+  async close(): Promise<void> {
+    await this.membership?.close();
+    await this.peers?.close();
   }
 
   /** Follows an invitation, once the master answers under the URL that it gave. */

@@ -133,7 +133,7 @@ export class Compactor {
     if (best === null) return null;
     const tombstones = figures[FIGURE.tombstones];
     if (
-      setup.replicated !== true &&
+      figures[FIGURE.replicated] === 0 &&
       tombstones >= TOMBSTONES_MIN &&
       tombstones > (tombstones + figures[FIGURE.keys]) * TOMBSTONE_FRACTION_MAX
     ) {
@@ -192,7 +192,7 @@ export class Compactor {
       this.leave(victim.sequence, `the record at unit ${unit} is damaged`);
       return 0;
     }
-    if (type === TYPE_TOMBSTONE && victim.oldest && shard.setup.replicated !== true) {
+    if (type === TYPE_TOMBSTONE && victim.oldest && shard.figures[FIGURE.replicated] === 0) {
       // Nothing older of this key can exist: it would be in an older slab, or before it in this one.
       shard.index.remove(hashA, hashB, map.slot, unit);
       shard.slabs.live(map.slot, -unitsAt(map, unit) * UNIT_BYTES);

@@ -33,6 +33,8 @@ export const FIGURE = {
   doubtSequence: 9,
   indexBytes: 10,
   doubtUnit: 11,
+  /** Set by the front: the node is one of a cluster. */
+  replicated: 12,
 } as const;
 const FIGURES = 16;
 

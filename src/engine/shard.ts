@@ -81,8 +81,6 @@ export interface ShardSetup {
   io: FileIo;
   /** Wall clock in milliseconds since 1970. */
   now: () => number;
-  /** The node is one of a cluster: tombstones stay until all replicas agree that they may go. */
-  replicated?: boolean;
   /** Something an operator should know. */
   warn: (message: string) => void;
 }

@@ -1,6 +1,6 @@
 /**
  * GET and HEAD of keys on a node of a cluster. `consistency=one` is answered from the own copy where there is one, by the same code as on a
- * single node; everything else asks the cluster first and answers when it knows.
+ * single node (which this one may still be); everything else asks the cluster first and answers when it knows.
  */
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "../cluster/access.ts";
 import { isInline, isRemote, type RemoteValue, type StoredValue } from "../cluster/values.ts";
@@ -28,12 +28,15 @@ interface ReadHeaders {
 
 export function createClusterReads(
   context: FrontContext,
-  cluster: ClusterAccess,
   local: { get: Handler; head: Handler },
   answerOther: AnswerOther,
 ): { get: Handler; head: Handler } {
   const handle = (res: Res, req: Req, head: boolean): void => {
-    const { key, meter } = context;
+    const { cluster, key, meter } = context;
+    if (cluster === null) {
+      (head ? local.head : local.get)(res, req);
+      return;
+    }
     const verb = head ? HEAD : GET;
     const target = parseTarget(req.getUrl(), key);
     if (target !== TARGET_KEY) {

@@ -51,8 +51,8 @@ export interface FrontOptions {
   auth: AuthSettings | null;
   /** null or left out: plain HTTP. */
   tls?: TlsFiles | null;
-  /** A node of a cluster: what answers its clients. Left out: the vault alone. */
-  cluster?: ClusterAccess;
+  /** What answers clients once the node is one of a cluster; null, or left out: the vault alone. */
+  cluster?: () => ClusterAccess | null;
   /** A node of a cluster: what stands behind the routes between nodes. Left out: they do not exist. */
   peers?: PeerFacts;
   maxValueBytes: number;
@@ -83,7 +83,9 @@ export interface Front {
 export async function createFront(options: FrontOptions): Promise<Front> {
   const context: FrontContext = {
     vault: options.vault,
-    cluster: options.cluster ?? null,
+    get cluster() {
+      return options.cluster?.() ?? null;
+    },
     log: options.log,
     meter: new Meter(),
     pacer: new Pacer(),
@@ -164,8 +166,7 @@ function createHandlers(context: FrontContext, options: FrontOptions): Handlers 
     return sendError(res, code, { ...errorOptions, head });
   };
   const local = createReads(context, answerOther);
-  const { cluster } = context;
-  const reads = cluster === null ? local : createClusterReads(context, cluster, local, answerOther);
+  const reads = options.cluster === undefined ? local : createClusterReads(context, local, answerOther);
   const writes = createWrites(context, otherTarget);
   const handlers: Handlers = {
     ...reads,

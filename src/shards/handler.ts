@@ -68,7 +68,7 @@ async function open(task: OpenTask): Promise<void> {
   idleFlag.set();
   answers = task.answers;
   const progress = new Float64Array(task.progress);
-  const { dataDirectory, store, sync, replicated } = task;
+  const { dataDirectory, store, sync } = task;
   for (const { shard, memory } of task.shards) {
     const before = progress[0];
     const opened = Shard.open(
@@ -77,7 +77,6 @@ async function open(task: OpenTask): Promise<void> {
         shard,
         store,
         sync,
-        replicated,
         memory,
         io: nodeIo,
         now: Date.now,

@@ -8,7 +8,7 @@ import { nodeIo } from "../engine/io.ts";
 import { lockDirectory } from "../engine/lock.ts";
 import { ShardLookup } from "../engine/lookup.ts";
 import type { SyncMode } from "../engine/shard.ts";
-import { createShardMemory, readFigures, type ShardMemory } from "../engine/shard-memory.ts";
+import { createShardMemory, FIGURE, readFigures, type ShardMemory } from "../engine/shard-memory.ts";
 import type { SlabMap } from "../engine/slab-maps.ts";
 import { openStoreFile, type StoreBirth, type StoreIdentity } from "../engine/store-file.ts";
 import { TYPE_MANIFEST, TYPE_TOMBSTONE } from "../format/layout.ts";
@@ -54,8 +54,6 @@ const UPLOADS_MAX = 64;
 export interface VaultConfig extends Omit<StoreBirth, "shards"> {
   dataDirectory: string;
   sync: SyncMode;
-  /** The node is one of a cluster: tombstones stay until its replicas agree that they may go. */
-  replicated?: boolean;
   threads: number;
   warn: (message: string) => void;
   fatal: (error: Error) => void;
@@ -100,7 +98,7 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       const shards = memories
         .map((memory, shard) => ({ shard, memory }))
         .filter(({ shard }) => shard % threadCount === thread);
-      return new ShardThread({ ...config, replicated: config.replicated === true, store, shards });
+      return new ShardThread({ ...config, store, shards });
     });
     const { progress } = config;
     if (progress !== undefined)
@@ -221,6 +219,11 @@ export class LocalVault implements Vault {
   upload(head: WriteHead): Upload | null {
     if (this.closing !== null || this.uploads >= UPLOADS_MAX) return null;
     return this.beginUpload(this.address(head));
+  }
+
+  /** The node is one of a cluster from now on: tombstones stay until its replicas agree that they may go. */
+  setReplicated(): void {
+    for (const memory of this.memories) new Float64Array(memory.figures)[FIGURE.replicated] = 1;
   }
 
   /** What is held of a key, with its ballot: for replication. Valid until the next call of this or of `find`. */

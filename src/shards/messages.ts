@@ -13,8 +13,6 @@ export interface OpenTask {
   addonDirectory: string | null;
   store: StoreIdentity;
   sync: SyncMode;
-  /** The node is one of a cluster. */
-  replicated: boolean;
   arena: Arena;
   /** A message on it says that a buffer has its answers. */
   answers: MessagePort;

@@ -53,7 +53,6 @@ export interface ThreadSetup {
   dataDirectory: string;
   store: StoreIdentity;
   sync: SyncMode;
-  replicated: boolean;
   shards: { shard: number; memory: ShardMemory }[];
   warn: (message: string) => void;
   /** The thread died or threw: its state is unknown, the process must end. */
@@ -132,7 +131,7 @@ export class ShardThread {
 
   /** Starts the thread and reads its shards back. */
   async open(): Promise<void> {
-    const { dataDirectory, store, sync, replicated, shards } = this.setup;
+    const { dataDirectory, store, sync, shards } = this.setup;
     const progress = this.progress.buffer as SharedArrayBuffer;
     const answers = this.answers.port2;
     this.answers.port1.on("message", () => this.collect());
@@ -144,7 +143,6 @@ export class ShardThread {
           addonDirectory: addonDirectory(),
           store,
           sync,
-          replicated,
           arena: this.arena,
           answers,
           shards,

@@ -1,0 +1,53 @@
+/**
+ * The CEILING file of a data directory: no ballot of this node was above it, so that a restart with a clock that was set back goes on above what
+ * was given before. Written in the background, every few seconds of writing; for progress only (see ballots.ts), so a damaged file is no error.
+ */
+import { readFileSync } from "node:fs";
+import { open, rename } from "node:fs/promises";
+import path from "node:path";
+
+const NAME = "CEILING";
+
+/** Milliseconds since 1970; 0: none. */
+export function readCeiling(directory: string): number {
+  try {
+    const millis = Number(readFileSync(path.join(directory, NAME), "utf8").trim());
+    return Number.isSafeInteger(millis) && millis > 0 ? millis : 0;
+  } catch {
+    return 0;
+  }
+}
+
+/** Answers a function that persists a ceiling later; only the newest of those that wait is written. */
+export function createCeilingWriter(
+  directory: string,
+  warn: (message: string) => void,
+): (millis: number) => void {
+  const file = path.join(directory, NAME);
+  let wanted = 0;
+  let writing = false;
+  const write = async (): Promise<void> => {
+    writing = true;
+    try {
+      while (wanted > 0) {
+        const millis = wanted;
+        wanted = 0;
+        const handle = await open(`${file}.new`, "w", 0o600);
+        try {
+          await handle.writeFile(`${millis}\n`);
+          await handle.datasync();
+        } finally {
+          await handle.close();
+        }
+        await rename(`${file}.new`, file);
+      }
+    } catch (error) {
+      warn(`${file} could not be written: ${(error as Error).message}`);
+    }
+    writing = false;
+  };
+  return (millis) => {
+    wanted = Math.max(wanted, millis);
+    if (!writing) void write();
+  };
+}
