@@ -45,7 +45,7 @@ export interface OpenSlab {
   endUnit: number;
   previous: number;
   /** Three words an entry, as in a slab's table. */
-  table: number[];
+  table: ArrayLike<number>;
   clockHigh: number;
   clockLow: number;
 }
@@ -117,6 +117,19 @@ export class Appender {
     this.clockHigh = open.clockHigh;
     this.clockLow = open.clockLow;
     this.settle();
+  }
+
+  /** The open slab as it is; what is staged must have been flushed. */
+  openSlab(): OpenSlab {
+    const { sequence, endUnit, previous, clockHigh, clockLow } = this;
+    return {
+      sequence,
+      endUnit,
+      previous,
+      table: this.table.subarray(0, this.entries * 3),
+      clockHigh,
+      clockLow,
+    };
   }
 
   /** Makes slab `sequence` and appends there from now on. What is staged must have been flushed and synced. */

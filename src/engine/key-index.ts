@@ -57,6 +57,15 @@ const CONTROL_SEQUENCE = 0;
 const CONTROL_ARENA_STEPS = 1;
 const CONTROL_WORDS = 8;
 
+/** The state of an index, as bytes. */
+export interface IndexImage {
+  segments: number;
+  blocks: number;
+  freeBlocks: Int32Array;
+  entries: number;
+  parts: Uint8Array[];
+}
+
 interface GrowableSharedArrayBuffer extends SharedArrayBuffer {
   grow(bytes: number): void;
 }
@@ -86,6 +95,15 @@ export function createIndexMemory(): IndexMemory {
     rows: growable(0, ROWS_BYTES_MAX),
     arenas: Array.from({ length: ARENAS }, () => growable(0, ARENA_BYTES_MAX)),
   };
+}
+
+/** Sizes of the parts of an index' image: directory, segments, and blocks by arena. */
+export function indexPartBytes(segments: number, blocks: number): number[] {
+  const arenas = Array.from({ length: ARENAS }, (_, arena) => {
+    const inArena = Math.min(blocks - (arena << ARENA_BLOCK_BITS), 1 << ARENA_BLOCK_BITS);
+    return Math.max(0, inArena) * BLOCK_BYTES;
+  });
+  return [DIRECTORY_ENTRIES * 4, segments * ROW_WORDS * 4, ...arenas];
 }
 
 export function slotOf(word0: number, word1: number): number {
@@ -361,6 +379,52 @@ export class KeyIndex extends IndexReader {
       entry = (entry + 1) & (BLOCK_ENTRIES - 1);
     }
     return -1;
+  }
+
+  /** The index as it lies in memory; for a snapshot. Valid until the next change. */
+  image(): IndexImage {
+    const { segmentCount, blockCount, entries } = this;
+    return {
+      segments: segmentCount,
+      blocks: blockCount,
+      freeBlocks: Int32Array.from(this.freeBlocks),
+      entries,
+      parts: this.parts(segmentCount, blockCount),
+    };
+  }
+
+  /** The memory of so many segments and blocks: directory, segments, and blocks by arena. */
+  private parts(segments: number, blocks: number): Uint8Array[] {
+    const { directory, rows, arenas } = this.memory;
+    const bytes = indexPartBytes(segments, blocks);
+    return [directory, rows, ...arenas].map((buffer, i) => new Uint8Array(buffer, 0, bytes[i]));
+  }
+
+  /**
+   * Takes the place of an empty index: `fill` gets the memory for so many segments and blocks, in the parts of `image`, and must fill all of it. The
+   * content must be known to be good.
+   */
+  restore(image: Omit<IndexImage, "parts">, fill: (parts: Uint8Array[]) => void): void {
+    if (this.entries !== 0) throw new Error("index: only an empty index can be restored");
+    this.begin();
+    const rows = this.memory.rows as GrowableSharedArrayBuffer;
+    while (rows.byteLength < image.segments * ROW_WORDS * 4)
+      rows.grow(Math.min(ROWS_BYTES_MAX, rows.byteLength + ROWS_STEP_BYTES));
+    const [, , ...arenaBytes] = indexPartBytes(image.segments, image.blocks);
+    this.memory.arenas.forEach((arena, number) => {
+      const steps = Math.ceil(arenaBytes[number] / ARENA_STEP_BYTES);
+      const added = steps - arena.byteLength / ARENA_STEP_BYTES;
+      if (added <= 0) return;
+      (arena as GrowableSharedArrayBuffer).grow(steps * ARENA_STEP_BYTES);
+      this.control[CONTROL_ARENA_STEPS] += added;
+    });
+    fill(this.parts(image.segments, image.blocks));
+    this.segmentCount = image.segments;
+    this.blockCount = image.blocks;
+    this.entries = image.entries;
+    this.freeBlocks.length = 0;
+    for (const block of image.freeBlocks) this.freeBlocks.push(block);
+    this.end();
   }
 
   private begin(): void {

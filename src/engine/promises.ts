@@ -99,6 +99,11 @@ export class Promises {
     this.byKey.delete(name);
   }
 
+  /** Where the records of the published promises lie. */
+  *places(): Iterable<{ slot: number; unit: number; units: number }> {
+    for (const promised of this.byKey.values()) if (promised.slot >= 0) yield promised;
+  }
+
   /** Keys that have a promise, as bytes. */
   *keys(): Iterable<Uint8Array> {
     for (const name of this.byKey.keys()) yield Buffer.from(name, "latin1");

@@ -47,6 +47,7 @@ import { rebuildIndex, type SlabRecords } from "./rebuild.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
 import { readSlab, type SlabMap, slabName, UNFINISHED } from "./slab-maps.ts";
+import { restoreSnapshot } from "./snapshot.ts";
 import { SPARE_NAME } from "./spare.ts";
 
 /** Of the time that a start takes, about what goes to reading the slabs; the rest is for the index. */
@@ -134,7 +135,7 @@ function nextDurableRecord(
   return -1;
 }
 
-/** Reads all slabs of a shard. Answers the slab to go on appending to, or null where a new one must be made. */
+/** Reads all slabs of a shard, or the snapshot of its index. Answers the slab to go on appending to, or null where a new one must be made. */
 export function recoverShard(
   shard: Shard,
   directory: string,
@@ -145,6 +146,16 @@ export function recoverShard(
   for (const name of fs.readdirSync(directory))
     if (name.endsWith(UNFINISHED) && name !== SPARE_NAME) io.unlink(path.join(directory, name));
   const sequences = listSlabs(directory);
+  const restored = restoreSnapshot(shard, directory, sequences);
+  if (restored !== null) {
+    observeClock(restored.clockHigh, restored.clockLow);
+    for (const { sequence, unit } of restored.promises) {
+      const map = shard.lookup.maps.bySequence(sequence);
+      if (map === null) throw new Error(`slab ${sequence} cannot be mapped`);
+      readPromise(shard, map, unit);
+    }
+    return restored.open;
+  }
   let open: OpenSlab | null = null;
   const records: SlabRecords[] = [];
   const total = sequences.length * store.slabBytes;

@@ -68,6 +68,7 @@ import {
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";
 import { SlabTable } from "./slab-table.ts";
+import { writeSnapshot } from "./snapshot.ts";
 import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 
 export type SyncMode = "always" | "os";
@@ -83,6 +84,8 @@ export interface ShardSetup {
   now: () => number;
   /** Something an operator should know. */
   warn: (message: string) => void;
+  /** An index of fewer entries gets no snapshot when the shard is closed; left out: SNAPSHOT_ENTRIES_MIN. */
+  snapshotEntriesMin?: number;
 }
 
 /** A record that is staged and not yet in the index. */
@@ -667,6 +670,7 @@ export class Shard {
     if (this.writesStopped || this.setup.sync !== "always") return;
     try {
       this.appender.mark();
+      this.refreshFigures();
     } catch (error) {
       this.failStaged(this.writeFailure(error));
     }
@@ -677,7 +681,7 @@ export class Shard {
     this.figures[FIGURE.indexBytes] = this.index.bytes;
   }
 
-  /** Waits for background work, syncs and closes the files. */
+  /** Waits for background work, syncs, closes the files, and leaves a snapshot of the index. */
   async close(): Promise<void> {
     this.commit();
     if (!this.writesStopped) this.syncNow();
@@ -685,5 +689,7 @@ export class Shard {
     if (this.osSync !== null) await this.osSync;
     await this.appender.close();
     this.slabs.close();
+    if (!this.writesStopped)
+      writeSnapshot(this, shardDirectory(this.setup.dataDirectory, this.setup.shard), this.clock);
   }
 }

@@ -79,6 +79,11 @@ export class SlabTable {
     return slab?.sequence === sequence ? slab : undefined;
   }
 
+  /** Sequence of the slab in a slot, 0 for none. */
+  sequenceIn(slot: number): number {
+    return this.slots[slot];
+  }
+
   /** Adds to the live bytes of the slab in a slot. */
   live(slot: number, bytes: number): void {
     const slab = this.slabs.get(slot);

@@ -43,6 +43,40 @@ export const FOOTER = {
   checksum: 60,
 } as const;
 
+export const SNAPSHOT_MAGIC = "MINIINDX";
+/** Changes with the form of the snapshot file or of the index in memory. */
+export const SNAPSHOT_FORM = 1;
+export const SNAPSHOT_HEADER_BYTES = 128;
+/** The sections are checked in pieces of this size. */
+export const SNAPSHOT_PIECE_BYTES = 1024 * 1024;
+export const SNAPSHOT_SLAB_WORDS = 4;
+
+/** Byte offsets in the header of an index snapshot. */
+export const SNAPSHOT = {
+  form: 8,
+  byteOrder: 12,
+  shard: 16,
+  incarnation: 20,
+  slabBytes: 24,
+  slabs: 28,
+  storeId: 32,
+  segments: 48,
+  blocks: 52,
+  freeBlocks: 56,
+  openRecords: 60,
+  entries: 64,
+  keys: 72,
+  tombstones: 80,
+  clockLow: 88,
+  clockHigh: 92,
+  openClockLow: 96,
+  openClockHigh: 100,
+  openPrevious: 104,
+  promises: 108,
+  sectionsChecksum: 120,
+  checksum: 124,
+} as const;
+
 export const RECORD_HEADER_BYTES = 48;
 
 /** Byte offsets in a record. */

@@ -131,6 +131,13 @@ export function looksSealed(footer: Uint8Array): boolean {
   return hasMagic(footer, 0, FOOTER_MAGIC);
 }
 
+/** The checksum in a footer (the last FOOTER_BYTES of a slab), which names it; null where there is no good footer. */
+export function footerSeal(footer: Uint8Array): number | null {
+  if (!looksSealed(footer)) return null;
+  const seal = new DataView(footer.buffer, footer.byteOffset, FOOTER_BYTES).getInt32(FOOTER.checksum, true);
+  return seal === hash32(footer.subarray(0, CHECKED_BYTES), 0) ? seal : null;
+}
+
 /** Reads and checks footer and table of a slab. Null where there is no valid one: the slab is open, or its tail damaged. */
 export function decodeFooter(slab: Uint8Array, sequence: number): SlabFooter | null {
   const at = slab.length - FOOTER_BYTES;

@@ -30,6 +30,7 @@ export interface HarnessOptions {
   slabBytes?: number;
   chunkBytes?: number;
   now?: () => number;
+  snapshotEntriesMin?: number;
 }
 
 export interface Condition {
@@ -53,6 +54,8 @@ export class Harness {
   readonly shard: Shard;
   readonly reader: ShardLookup;
   readonly warnings: string[] = [];
+  /** Whether the start read the slabs, and not a snapshot of the index. */
+  slabsRead = false;
 
   private constructor(directory: string, options: HarnessOptions) {
     const io = options.io ?? nodeIo;
@@ -72,8 +75,13 @@ export class Harness {
         io,
         now: options.now ?? Date.now,
         warn: (message) => this.warnings.push(message),
+        ...(options.snapshotEntriesMin === undefined
+          ? {}
+          : { snapshotEntriesMin: options.snapshotEntriesMin }),
       },
-      () => {},
+      () => {
+        this.slabsRead = true;
+      },
     );
     this.reader = new ShardLookup(directory, 0, this.store, this.memory, this.memory.held[0]);
   }

@@ -52,7 +52,7 @@ async function run(
 ): Promise<void> {
   const directory = temporaryDirectory();
   const model = new Map<string, Entry>();
-  let vault = await Harness.open(directory.path);
+  let vault = await Harness.open(directory.path, { snapshotEntriesMin: 1 });
   let counter = 0;
   const check = (name: string): void => {
     const read = vault.read(name);
@@ -106,7 +106,7 @@ async function run(
       } else {
         if (step.kind === "restart") await vault.shard.close();
         else await vault.crash();
-        vault = await Harness.open(directory.path);
+        vault = await Harness.open(directory.path, { snapshotEntriesMin: 1 });
         assert.equal(vault.figure("keys"), model.size);
         assert.deepEqual(vault.warnings, []);
         for (let n = 0; n < KEYS; n++) check(`key ${n} ${"k".repeat(n * 20)}`);
@@ -117,7 +117,7 @@ async function run(
     assert.ok(vault.figure("liveBytes") >= 0);
     const accounted = vault.figure("liveBytes");
     await vault.shard.close();
-    vault = await Harness.open(directory.path);
+    vault = await Harness.open(directory.path, { snapshotEntriesMin: 1 });
     assert.equal(vault.figure("liveBytes"), accounted, "live bytes are the same when counted anew");
     await vault.shard.close();
   } finally {

@@ -2,7 +2,7 @@
 import { after, test } from "node:test";
 import { closeConnections } from "./client.ts";
 import { hasProc } from "./process-memory.ts";
-import { manyKeys, transferInBoundedMemory } from "./scale.ts";
+import { manyKeys, restarts, transferInBoundedMemory } from "./scale.ts";
 
 const MIB = 1024 * 1024;
 
@@ -17,3 +17,6 @@ test(
 // The index grows by doubling of its parts, and a small store has not filled its first ones: the bound of 16 is the million's.
 test("many keys: 100,000 of 100 bytes, and a restart after kill -9", (t) =>
   manyKeys(t, { keys: 100_000, indexBytesPerKeyMax: 40, restartMsMax: 2000 }));
+
+test("restart: 60,000 keys after kill -9 and, from the index snapshot, after a clean stop", (t) =>
+  restarts(t, { keys: 60_000, indexBytesPerKeyMax: 60, afterKillMsMax: 3000, afterStopMsMax: 3000 }));

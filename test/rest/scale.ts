@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
+import { fillStore, keyName, valueText } from "../engine/fill.ts";
 import type { Diagnostic } from "../random.ts";
 import { call, contentHash, contentStream, curl, digest } from "./client.ts";
 import { putMany } from "./load.ts";
-import { memoryLine, watchMemory } from "./process-memory.ts";
+import { hasProc, memoryLine, processMemory, watchMemory } from "./process-memory.ts";
 import { removeFolder, temporaryFolder, withServer } from "./server.ts";
 
 const MIB = 1024 * 1024;
@@ -129,4 +130,80 @@ export async function manyKeys(
     // The best: other tests share the machine.
     assert.ok(Math.min(...restarts) < restartMsMax, `${restarts.join(", ")} ms`);
   });
+}
+
+export interface RestartLimits {
+  keys: number;
+  indexBytesPerKeyMax: number;
+  afterKillMsMax: number;
+  afterStopMsMax: number;
+}
+
+const VALUE_BYTES = 100;
+const RESTARTS = 3;
+
+/** A store of many keys, filled beforehand: how long a start takes after kill -9 and after a clean stop, and what memory the process takes. */
+export async function restarts(
+  t: Diagnostic,
+  { keys, indexBytesPerKeyMax, afterKillMsMax, afterStopMsMax }: RestartLimits,
+): Promise<void> {
+  const folder = temporaryFolder();
+  try {
+    const data = path.join(folder, "data");
+    const begun = performance.now();
+    await fillStore(data, { keys, valueBytes: VALUE_BYTES }, false);
+    t.diagnostic(
+      `${keys} keys of ${VALUE_BYTES} bytes made in ${Math.round((performance.now() - begun) / 1000)} s`,
+    );
+    await withServer({ data }, async (server) => {
+      const afterKill = [server.startMs];
+      const check = async (what: string) => {
+        const stats = (await call(server.port, "GET", "/_stats")).json();
+        assert.equal(stats.keys, keys, what);
+        assert.ok(
+          stats.indexBytesPerKey <= indexBytesPerKeyMax,
+          `${what}: ${stats.indexBytesPerKey} bytes a key`,
+        );
+        for (let number = 0; number < keys; number += Math.ceil(keys / 500)) {
+          const { text } = await call(server.port, "GET", `/${keyName(number)}`);
+          assert.equal(text, valueText(number, VALUE_BYTES), what);
+        }
+        const mib = (bytes: number) => Math.round(bytes / MIB);
+        const memory = hasProc ? processMemory(server.pid) : null;
+        if (memory !== null)
+          t.diagnostic(
+            `${what}: start ${Math.round(server.startMs)} ms, index ${stats.indexBytesPerKey} bytes a key, memory of the process ${mib(memory.own)} MiB + ${mib(memory.file)} MiB of mapped files`,
+          );
+      };
+      await check("after a crash");
+      while (afterKill.length < RESTARTS) {
+        await server.kill("SIGKILL");
+        await server.restart();
+        afterKill.push(server.startMs);
+        await check("after kill -9");
+      }
+      const afterStop: number[] = [];
+      while (afterStop.length < RESTARTS) {
+        await server.stop();
+        await server.restart();
+        afterStop.push(server.startMs);
+        await check("after a clean stop");
+      }
+      assert.equal((await call(server.port, "PUT", `/${keyName(0)}`, { body: "changed" })).status, 200);
+      await server.kill("SIGKILL");
+      await server.restart();
+      assert.equal((await call(server.port, "GET", `/${keyName(0)}`)).text, "changed");
+      assert.doesNotMatch(server.log(), /snapshot is not used|no index snapshot/);
+      if (Math.min(...afterKill) > 2000) assert.match(server.log(), /reading the slabs back/);
+      const line = (times: number[]) => times.map((time) => Math.round(time)).join(", ");
+      t.diagnostic(
+        `start until /health answers 200: after kill -9 ${line(afterKill)} ms, after a clean stop ${line(afterStop)} ms`,
+      );
+      // The best: other work shares the machine.
+      assert.ok(Math.min(...afterKill) < afterKillMsMax, `after kill -9: ${line(afterKill)} ms`);
+      assert.ok(Math.min(...afterStop) < afterStopMsMax, `after a clean stop: ${line(afterStop)} ms`);
+    });
+  } finally {
+    removeFolder(folder);
+  }
 }

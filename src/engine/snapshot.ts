@@ -1,0 +1,342 @@
+/**
+ * The index snapshot: written when a shard is closed in order, read at the next start in place of the slabs' tables. FORMAT.md has the file.
+ *
+ * It is a shortcut and nothing else: whatever is wrong with it, the index is built from the slabs. Both ways it takes a piece at a time, straight
+ * from and to the shared memory of the index.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import {
+  FOOTER_BYTES,
+  HEADER_BYTES,
+  SNAPSHOT_HEADER_BYTES,
+  SNAPSHOT_PIECE_BYTES,
+  SNAPSHOT_SLAB_WORDS,
+  UNIT_BYTES,
+} from "../format/layout.ts";
+import { checksumOf, isIntact, placeOf, recordSource } from "../format/record.ts";
+import { footerSeal, headerProblem, looksSealed, tableUnit } from "../format/slab.ts";
+import {
+  decodeSnapshotHeader,
+  encodeSnapshotHeader,
+  type SnapshotHeader,
+  type SnapshotIdentity,
+} from "../format/snapshot.ts";
+import { hash32 } from "../util/hash.ts";
+import type { OpenSlab } from "./appender.ts";
+import type { FileIo } from "./io.ts";
+import { indexPartBytes } from "./key-index.ts";
+import type { Shard } from "./shard.ts";
+import { FIGURE } from "./shard-memory.ts";
+import { readSlab, slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
+
+const NAME = "index.snapshot";
+/** An index of fewer entries is built from the slabs as fast. */
+export const SNAPSHOT_ENTRIES_MIN = 50_000;
+
+function identityOf(shard: Shard, incarnation: number): SnapshotIdentity {
+  const { store, shard: number } = shard.setup;
+  return { shard: number, slabBytes: store.slabBytes, storeId: store.id, incarnation };
+}
+
+/** The bytes of a typed array. */
+function bytesOf(words: Int32Array): Uint8Array {
+  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+}
+
+/** Calls back for each piece of a section, with where it lies in it. */
+function forPieces(bytes: number, visit: (from: number, to: number) => void): void {
+  for (let from = 0; from < bytes; from += SNAPSHOT_PIECE_BYTES)
+    visit(from, Math.min(bytes, from + SNAPSHOT_PIECE_BYTES));
+}
+
+/**
+ * Writes the snapshot of a shard that is closed: all its records are written and synced. Does nothing for a small one, nor for one with anything unusual
+ * about it. Never throws: a failure is a warning, and the next start takes longer.
+ */
+export function writeSnapshot(shard: Shard, directory: string, clock: { low: number; high: number }): void {
+  const { setup, index, figures, slabs, appender } = shard;
+  const { io } = setup;
+  if (index.entries < (setup.snapshotEntriesMin ?? SNAPSHOT_ENTRIES_MIN)) return;
+  const all = [...slabs.all()].sort((a, b) => a.sequence - b.sequence);
+  const last = all[all.length - 1];
+  if (last.sequence !== appender.sequence || figures[FIGURE.damaged] !== 0) return;
+  if (all.some((slab) => slab.damaged || slab.uploads > 0 || (slab !== last && !slab.sealed))) return;
+  const file = path.join(directory, NAME);
+  const fresh = `${file}${UNFINISHED}`;
+  try {
+    const open = appender.openSlab();
+    const image = index.image();
+    const promises = [...shard.promises.places()];
+    const slabWords = new Int32Array(all.length * SNAPSHOT_SLAB_WORDS);
+    all.forEach((slab, i) => {
+      const end = slab === last ? open.endUnit : slab.storedBytes / UNIT_BYTES;
+      const seal = slab === last ? 0 : readSeal(directory, slab.sequence, setup.store.slabBytes);
+      if (seal === null) throw new Error(`slab ${slab.sequence} has lost its footer`);
+      slabWords.set([slab.sequence, end, slab.liveBytes / UNIT_BYTES, seal], i * SNAPSHOT_SLAB_WORDS);
+      for (const { slot, units } of promises)
+        if (slot === slotOfSequence(slab.sequence)) slabWords[i * SNAPSHOT_SLAB_WORDS + 2] -= units;
+    });
+    const promiseWords = promises.flatMap(({ slot, unit }) => [slabs.sequenceIn(slot), unit]);
+    const header: SnapshotHeader = {
+      slabs: all.length,
+      segments: image.segments,
+      blocks: image.blocks,
+      freeBlocks: image.freeBlocks.length,
+      openRecords: open.table.length / 3,
+      promises: promises.length,
+      entries: image.entries,
+      keys: figures[FIGURE.keys],
+      tombstones: figures[FIGURE.tombstones],
+      clockLow: clock.low,
+      clockHigh: clock.high,
+      openClockLow: open.clockLow,
+      openClockHigh: open.clockHigh,
+      openPrevious: open.previous,
+      sectionsChecksum: 0,
+    };
+    const [directoryPart, segmentPart, ...blockParts] = image.parts;
+    const sections = [
+      bytesOf(slabWords),
+      bytesOf(Int32Array.from(open.table)),
+      directoryPart,
+      segmentPart,
+      bytesOf(image.freeBlocks),
+      bytesOf(Int32Array.from(promiseWords)),
+      ...blockParts,
+    ];
+    const fd = io.open(fresh, "wx+");
+    try {
+      header.sectionsChecksum = writeSections(io, fd, sections);
+      const page = encodeSnapshotHeader(identityOf(shard, setup.store.incarnation), header);
+      io.pwrite(fd, page, 0, page.length, 0);
+      io.fsync(fd);
+    } finally {
+      io.close(fd);
+    }
+    io.rename(fresh, file);
+    io.syncDirectory(directory);
+  } catch (error) {
+    setup.warn(
+      `shard ${setup.shard}: no index snapshot was written, the next start reads the slabs: ${(error as Error).message}`,
+    );
+    removeFile(io, fresh);
+  }
+}
+
+function removeFile(io: FileIo, file: string): void {
+  try {
+    io.unlink(file);
+  } catch {
+    // Not there; or the next start removes it, and does not use it.
+  }
+}
+
+/** Writes the sections after the header; answers their checksum. */
+function writeSections(io: FileIo, fd: number, sections: readonly Uint8Array[]): number {
+  let sum = 0;
+  let position = SNAPSHOT_HEADER_BYTES;
+  for (const section of sections)
+    forPieces(section.length, (from, to) => {
+      const piece = section.subarray(from, to);
+      sum = hash32(piece, sum);
+      io.pwrite(fd, piece, 0, piece.length, position);
+      position += piece.length;
+    });
+  return sum;
+}
+
+function readSeal(directory: string, sequence: number, slabBytes: number): number | null {
+  return footerSeal(
+    readSlab(path.join(directory, slabName(sequence)), slabBytes - FOOTER_BYTES, FOOTER_BYTES),
+  );
+}
+
+/** The result of reading a snapshot. */
+export interface Restored {
+  open: OpenSlab;
+  /** Places of the promises that count, which the caller must read. */
+  promises: { sequence: number; unit: number }[];
+  clockLow: number;
+  clockHigh: number;
+}
+
+/**
+ * Restores index and accounts of a shard from the snapshot in its directory, if there is one that fits, and removes it. Null: there is none, and the shard
+ * is as it was.
+ * @param sequences of the slabs that are there, rising
+ */
+export function restoreSnapshot(
+  shard: Shard,
+  directory: string,
+  sequences: readonly number[],
+): Restored | null {
+  const { setup } = shard;
+  const file = path.join(directory, NAME);
+  let fd: number;
+  try {
+    fd = fs.openSync(file, "r");
+  } catch {
+    return null;
+  }
+  try {
+    const snapshot = new SnapshotFile(shard, directory, fd, sequences);
+    return snapshot.restore();
+  } catch (error) {
+    setup.warn(
+      `shard ${setup.shard}: the index snapshot is not used, reading the slabs: ${(error as Error).message}`,
+    );
+    return null;
+  } finally {
+    fs.closeSync(fd);
+    removeFile(setup.io, file);
+  }
+}
+
+/** Reads exactly `bytes.length` bytes. */
+function readFully(fd: number, bytes: Uint8Array, position: number): void {
+  for (let done = 0; done < bytes.length; ) {
+    const read = fs.readSync(fd, bytes, done, bytes.length - done, position + done);
+    if (read === 0) throw new Error("it is too short");
+    done += read;
+  }
+}
+
+/** Throws why the snapshot cannot be used; nothing of the shard is changed before all of it is checked. */
+class SnapshotFile {
+  private readonly shard: Shard;
+  private readonly directory: string;
+  private readonly fd: number;
+  private readonly sequences: readonly number[];
+
+  constructor(shard: Shard, directory: string, fd: number, sequences: readonly number[]) {
+    this.shard = shard;
+    this.directory = directory;
+    this.fd = fd;
+    this.sequences = sequences;
+  }
+
+  restore(): Restored {
+    const header = this.readHeader();
+    const { sequences } = this;
+    const [directory, segments, ...blockParts] = indexPartBytes(header.segments, header.blocks);
+    const lengths = [
+      header.slabs * SNAPSHOT_SLAB_WORDS * 4,
+      header.openRecords * 12,
+      directory,
+      segments,
+      header.freeBlocks * 4,
+      header.promises * 8,
+      ...blockParts,
+    ];
+    if (header.slabs !== sequences.length || header.slabs === 0) throw new Error("there are other slabs");
+    this.checkSections(lengths, header.sectionsChecksum);
+    const positions = lengths.map((_, i) =>
+      lengths.slice(0, i).reduce((sum, length) => sum + length, SNAPSHOT_HEADER_BYTES),
+    );
+    const slabs = this.readWords(positions[0], lengths[0]);
+    const open: OpenSlab = {
+      sequence: sequences[sequences.length - 1],
+      endUnit: slabs[slabs.length - SNAPSHOT_SLAB_WORDS + 1],
+      previous: header.openPrevious,
+      table: this.readWords(positions[1], lengths[1]),
+      clockHigh: header.openClockHigh,
+      clockLow: header.openClockLow,
+    };
+    this.checkSlabs(slabs);
+    this.checkOpenSlab(open);
+    const image = {
+      segments: header.segments,
+      blocks: header.blocks,
+      entries: header.entries,
+      freeBlocks: this.readWords(positions[4], lengths[4]),
+    };
+    this.shard.index.restore(image, ([directoryPart, segmentPart, ...parts]) => {
+      readFully(this.fd, directoryPart, positions[2]);
+      readFully(this.fd, segmentPart, positions[3]);
+      for (const [i, part] of parts.entries()) readFully(this.fd, part, positions[6 + i]);
+    });
+    this.account(slabs, header);
+    const words = this.readWords(positions[5], lengths[5]);
+    const promises = Array.from({ length: header.promises }, (_, i) => ({
+      sequence: words[i * 2],
+      unit: words[i * 2 + 1],
+    }));
+    return { open, promises, clockLow: header.clockLow, clockHigh: header.clockHigh };
+  }
+
+  private readHeader(): SnapshotHeader {
+    const page = new Uint8Array(SNAPSHOT_HEADER_BYTES);
+    readFully(this.fd, page, 0);
+    // The snapshot of the stop before this start; every start since then would have raised the incarnation once more.
+    const identity = identityOf(this.shard, this.shard.setup.store.incarnation - 1);
+    const header = decodeSnapshotHeader(page, identity);
+    if (typeof header === "string") throw new Error(header);
+    return header;
+  }
+
+  private checkSections(lengths: readonly number[], expected: number): void {
+    const total = lengths.reduce((sum, length) => sum + length, SNAPSHOT_HEADER_BYTES);
+    if (fs.fstatSync(this.fd).size !== total) throw new Error("it has a wrong size");
+    const scratch = new Uint8Array(SNAPSHOT_PIECE_BYTES);
+    let sum = 0;
+    let position = SNAPSHOT_HEADER_BYTES;
+    for (const length of lengths)
+      forPieces(length, (from, to) => {
+        const piece = scratch.subarray(0, to - from);
+        readFully(this.fd, piece, position);
+        sum = hash32(piece, sum);
+        position += piece.length;
+      });
+    if (sum !== expected) throw new Error("its checksum does not hold");
+  }
+
+  private readWords(position: number, bytes: number): Int32Array {
+    const words = new Int32Array(bytes / 4);
+    readFully(this.fd, bytesOf(words), position);
+    return words;
+  }
+
+  /** The slabs must be exactly those of the snapshot. */
+  private checkSlabs(slabs: Int32Array): void {
+    const { store, shard } = this.shard.setup;
+    this.sequences.forEach((sequence, i) => {
+      const file = path.join(this.directory, slabName(sequence));
+      const at = i * SNAPSHOT_SLAB_WORDS;
+      if (slabs[at] !== sequence || fs.statSync(file).size < store.slabBytes)
+        throw new Error("there are other slabs");
+      const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
+      if (headerProblem(readSlab(file, 0, HEADER_BYTES), identity) !== null)
+        throw new Error(`slab ${sequence} has no good header`);
+      const footer = readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES);
+      const last = i === this.sequences.length - 1;
+      if (last ? looksSealed(footer) : footerSeal(footer) !== slabs[at + 3])
+        throw new Error(`slab ${sequence} has another end`);
+    });
+  }
+
+  /** The open slab must end in the very record. */
+  private checkOpenSlab({ sequence, table, endUnit, previous }: OpenSlab): void {
+    if (table.length === 0) return;
+    const { store, shard } = this.shard.setup;
+    const unit = tableUnit(table[table.length - 1]);
+    const file = path.join(this.directory, slabName(sequence));
+    const record = recordSource(readSlab(file, unit * UNIT_BYTES, (endUnit - unit) * UNIT_BYTES));
+    const place = placeOf(store.salt, shard, sequence, unit);
+    if (!isIntact(record, 0, endUnit - unit, place) || checksumOf(record, 0) !== previous)
+      throw new Error(`slab ${sequence} has another end`);
+  }
+
+  private account(slabs: Int32Array, header: SnapshotHeader): void {
+    const { shard } = this;
+    this.sequences.forEach((sequence, i) => {
+      const at = i * SNAPSHOT_SLAB_WORDS;
+      shard.slabs.add(sequence);
+      shard.slabs.stored(sequence, slabs[at + 1] * UNIT_BYTES);
+      shard.slabs.live(slotOfSequence(sequence), slabs[at + 2] * UNIT_BYTES);
+      if (i < this.sequences.length - 1) shard.slabs.sealed(sequence);
+    });
+    shard.figures[FIGURE.keys] = header.keys;
+    shard.figures[FIGURE.tombstones] = header.tombstones;
+  }
+}
