@@ -111,6 +111,14 @@ export class Coordinator {
   }
 
   /**
+   * Writes the value that is there again, at a new ballot above all promises: afterwards a majority holds one record and nothing older can get in its
+   * way. For repair (rejoin.ts); a key that is absent everywhere stays so.
+   */
+  settle(key: ClusterKey, done: (result: ReadResult) => void): void {
+    new Operation(this.setup, this.rules, key, null, null, done, true).start();
+  }
+
+  /**
    * `consistency=one`: what the nearest replica that can tell holds; it may be old, or not decided yet. Asks one after the other.
    */
   readOne(key: ClusterKey, done: (result: ReadResult) => void): void {

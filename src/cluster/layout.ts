@@ -68,6 +68,11 @@ function isMajorityOf(whole: number, set: number): boolean {
   return 2 * countOf(set & whole) > countOf(whole);
 }
 
+/** Whether `set` holds a majority of the replicas from before the move (of the current ones when nothing moves). */
+export function hasPreviousMajority(group: ReplicaGroup, set: number): boolean {
+  return isMajorityOf(group.previous, set);
+}
+
 /** As `hasMajority`, by names. */
 export function hasMajorityOf(group: ReplicaGroup, nodes: ReadonlySet<string>): boolean {
   let set = 0;

@@ -17,7 +17,7 @@
  * until all replicas have answered, only to name those that miss the record.
  */
 import type { Ballot } from "../format/record.ts";
-import { compareOptionalBallots } from "../format/version.ts";
+import { compareOptionalBallots, higherBallot } from "../format/version.ts";
 import { OPERATION_MS_MAX } from "../util/limits.ts";
 import type {
   CoordinatorSetup,
@@ -60,6 +60,8 @@ export class Operation {
   private readonly write: WriteRequest | null;
   private readonly wrote: ((result: WriteResult) => void) | null;
   private readonly read: ((result: ReadResult) => void) | null;
+  /** A read that always writes what it found again, at a new ballot. */
+  private readonly settles: boolean;
 
   private group: ReplicaGroup;
   private readonly tally: Tally;
@@ -78,6 +80,8 @@ export class Operation {
   private ambiguous = false;
   /** The lowest ballot at which it may have had one. */
   private doubtful: Ballot | null = null;
+  /** Records up to this ballot may have been on a promising replica and collected since. */
+  private collected: Ballot | null = null;
   /** What the own write took the place of, as far as known. */
   private previous: Ballot | null = null;
   private existed = false;
@@ -99,7 +103,9 @@ export class Operation {
     write: WriteRequest | null,
     wrote: ((result: WriteResult) => void) | null,
     read: ((result: ReadResult) => void) | null,
+    settles = false,
   ) {
+    this.settles = settles;
     this.setup = setup;
     this.rules = rules;
     this.key = key;
@@ -119,8 +125,8 @@ export class Operation {
     this.group = setup.groupOf(this.key.partition);
     if (++this.attempts > ATTEMPTS_MAX) this.giveUp();
     else if (!this.isReachable()) this.pauseOrGiveUp();
-    else if (write === null) this.look();
-    else if (write.condition === null && !this.ambiguous) {
+    else if (write === null && !this.settles) this.look();
+    else if (write !== null && write.condition === null && !this.ambiguous) {
       this.ballot = setup.ballots.next();
       this.acceptOwn();
     } else this.prepare();
@@ -141,6 +147,7 @@ export class Operation {
     const ballot = setup.ballots.next();
     this.ballot = ballot;
     this.highest.start();
+    this.collected = null;
     this.payload = null;
     const round = this.begin("prepare");
     const { nodes } = group;
@@ -159,6 +166,7 @@ export class Operation {
     if (answer.kind === "yes") {
       this.highest.take(bit, answer);
       if (answer.ballot !== null) this.setup.ballots.observe(answer.ballot);
+      this.collected = higherBallot(this.collected, answer.floor);
     }
     if (!this.sending) this.judgePromises();
   }
@@ -168,7 +176,8 @@ export class Operation {
     if (this.phase !== "prepare") return;
     if (!tally.won) this.wait();
     else if (write !== null) this.judgeWrite(write);
-    else if (hasMajority(this.group, highest.holders)) this.answerRead();
+    else if (hasMajority(this.group, highest.holders) && !this.settles) this.answerRead();
+    else if (highest.ballot === null) this.answerRead();
     else this.rewrite();
   }
 
@@ -181,7 +190,8 @@ export class Operation {
         return;
       }
       // Something newer is on top, which may have replaced the own value after that took effect.
-      if (compareOptionalBallots(highest.ballot, this.doubtful) > 0) {
+      const newest = higherBallot(highest.ballot, this.collected);
+      if (compareOptionalBallots(newest, this.doubtful) >= 0) {
         this.giveUp();
         return;
       }

@@ -42,6 +42,8 @@ export interface Held {
 /** Promised; persisted before it was sent. */
 export interface PrepareYes extends Held {
   readonly kind: "yes";
+  /** With ballot null: the partition's floor; a record up to there may have been collected. Else null. */
+  readonly floor: Ballot | null;
 }
 
 /** Accepted; persisted before it was sent. */

@@ -79,9 +79,22 @@ export function existsIn(state: RegisterState | null): boolean {
   return state !== null && state.ballot !== null && !state.tombstone;
 }
 
-/** Whether the replica holds exactly this tombstone: its part of "all replicas confirm". */
+/** Whether the replica holds exactly this tombstone, so that it may be collected here. */
 export function holdsTombstone(state: RegisterState | null, ballot: Ballot): boolean {
   return state?.ballot != null && state.tombstone && compareBallots(state.ballot, ballot) === 0;
+}
+
+/**
+ * A replica's part of "all replicas confirm that very tombstone": it holds it, or it has nothing of the key and a floor that keeps out all that the
+ * tombstone does (it has collected it already).
+ */
+export function confirmsTombstone(
+  state: RegisterState | null,
+  floor: Ballot | null,
+  ballot: Ballot,
+): boolean {
+  if (state === null || state.ballot === null) return floor !== null && compareBallots(floor, ballot) >= 0;
+  return holdsTombstone(state, ballot);
 }
 
 /**

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import {
   ALREADY,
   canFoldPromise,
+  confirmsTombstone,
   existsIn,
   floorWithout,
   holdsTombstone,
@@ -101,6 +102,11 @@ test("register: exists, tombstones and promises that are folded into the floor",
   assert.equal(holdsTombstone(state(4, 2, true), ballot(3)), false);
   assert.equal(holdsTombstone(state(4, 2), ballot(2)), false);
   assert.equal(holdsTombstone(null, ballot(2)), false);
+  assert.equal(confirmsTombstone(state(null, 2, true), null, ballot(2)), true);
+  assert.equal(confirmsTombstone(state(null, 1), ballot(2), ballot(2)), false, "an older value is there");
+  assert.equal(confirmsTombstone(null, ballot(1), ballot(2)), false);
+  assert.equal(confirmsTombstone(null, null, ballot(2)), false);
+  assert.equal(confirmsTombstone(state(4, null), ballot(2), ballot(2)), true, "collected before");
   assert.deepEqual(floorWithout(state(4, 2, true), ballot(1)), ballot(4));
   assert.deepEqual(floorWithout(state(null, 2, true), null), ballot(2));
   assert.deepEqual(floorWithout(state(null, 2, true), ballot(9)), ballot(9));

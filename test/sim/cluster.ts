@@ -1,0 +1,600 @@
+/**
+ * A cluster of the shipped protocol code (src/cluster, src/engine/register.ts) with one key, on a fake network, fake disks and fake clocks. All that
+ * happens follows from the seed.
+ *
+ * A replica persists before it answers; a crash loses only what is not on its disk, and the operations that it coordinates.
+ */
+import { BallotSource } from "../../src/cluster/ballots.ts";
+import { ALL_RULES, Coordinator, type OperationRules } from "../../src/cluster/coordinator.ts";
+import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout.ts";
+import {
+  type AcceptAnswer,
+  type ClusterKey,
+  LOST,
+  type LookAnswer,
+  type Lost,
+  type Payload,
+  type PrepareAnswer,
+  type Proposal,
+  type Refused,
+  TOMBSTONE,
+  UNAVAILABLE,
+} from "../../src/cluster/ports.ts";
+import type { SourceState } from "../../src/cluster/rejoin.ts";
+import {
+  ALREADY,
+  confirmsTombstone,
+  existsIn,
+  floorWithout,
+  holdsTombstone,
+  isAhead,
+  judgeAccept,
+  judgePrepare,
+  NO,
+  obstacleOf,
+  type RegisterState,
+  type Verdict,
+  YES,
+} from "../../src/engine/register.ts";
+import type { Ballot } from "../../src/format/record.ts";
+import { ballotMillis } from "../../src/format/version.ts";
+import type { Random } from "../random.ts";
+import { EventQueue, type SimEvent } from "./events.ts";
+
+export const KEY: ClusterKey = { bytes: new Uint8Array([107]), hashA: 0, partition: 0 };
+/** What the clocks show at the start of a history. */
+const BIRTH_MS = 1_700_000_000_000;
+/** After this a port says "lost". */
+const REQUEST_MS = 1000;
+
+/** A value is the number of the operation that wrote it. */
+export interface SimPayload extends Payload {
+  readonly value: number;
+}
+
+/** How bad the network is, and what else may happen, in one history. */
+export interface Weather {
+  latencyMs: number;
+  jitterMs: number;
+  /** Probabilities for each message. */
+  loss: number;
+  duplicate: number;
+  slow: number;
+  /** Longest extra delay of a slow message. */
+  slowMs: number;
+  /** Peers know at once that a crashed node is down. */
+  detectsCrashes: boolean;
+}
+
+/** Parts that a test takes out to see that the checker notices. Production has none of these. */
+export interface Mutation {
+  rules?: Partial<OperationRules>;
+  /** In place of `judgeAccept`. */
+  judgeAccept?: (
+    world: World,
+    state: RegisterState | null,
+    floor: Ballot | null,
+    proposal: Proposal,
+  ) => Verdict;
+  promisesNotPersisted?: boolean;
+  collectAtMajority?: boolean;
+  noFloor?: boolean;
+  oneMajorityDuringMove?: boolean;
+  rejoinAtOnce?: boolean;
+}
+
+export class World {
+  readonly queue = new EventQueue();
+  readonly random: Random;
+  readonly weather: Weather;
+  readonly mutation: Mutation;
+  /** By epoch, from 1 on. */
+  readonly groups: readonly ReplicaGroup[];
+  readonly nodes: SimNode[] = [];
+  /** Until when messages from one node to another are dropped: [from * nodes + to]. */
+  private readonly cutUntil: Float64Array;
+  /** When a version first changed without its value, by operation. */
+  readonly rewrittenAt = new Map<number, number>();
+  private readonly versionOf = new Map<number, Ballot>();
+  private readonly ownerOf = new Map<string, number>();
+  /** The epoch that the master gives to those who ask. */
+  epoch = 1;
+  nextStore = 1;
+  /** No more faults: the end of a history. */
+  calm = false;
+  /** Blind writes, by operation. */
+  readonly blind = new Set<number>();
+
+  constructor(
+    random: Random,
+    weather: Weather,
+    groups: readonly ReplicaGroup[],
+    nodes: number,
+    mutation: Mutation,
+  ) {
+    this.random = random;
+    this.weather = weather;
+    this.mutation = mutation;
+    this.groups = mutation.oneMajorityDuringMove
+      ? groups.map((group) => ({ ...group, previous: group.current }))
+      : groups;
+    this.cutUntil = new Float64Array(nodes * nodes);
+    for (let index = 0; index < nodes; index++) this.nodes.push(new SimNode(this, index));
+  }
+
+  /** 0 ≤ x < 1. */
+  chance(): number {
+    return (this.random.word() >>> 0) / 0x100000000;
+  }
+
+  node(name: string): SimNode {
+    return this.nodes[name.charCodeAt(0) - 97];
+  }
+
+  cut(from: number, to: number, ms: number): void {
+    this.cutUntil[from * this.nodes.length + to] = this.queue.now + ms;
+  }
+
+  heal(): void {
+    this.calm = true;
+    this.cutUntil.fill(0);
+  }
+
+  private delay(): number {
+    const { weather } = this;
+    const slow = !this.calm && weather.slow > 0 && this.chance() < weather.slow;
+    return weather.latencyMs + this.chance() * weather.jitterMs + (slow ? this.chance() * weather.slowMs : 0);
+  }
+
+  /** Sends one message: `arrive` runs on `to`, never, once or twice. */
+  send(from: SimNode, to: SimNode, arrive: () => void): void {
+    const { weather, queue } = this;
+    let copies = 1;
+    if (!this.calm) {
+      if (this.cutUntil[from.index * this.nodes.length + to.index] > queue.now) return;
+      if (weather.loss > 0 && this.chance() < weather.loss) return;
+      if (weather.duplicate > 0 && this.chance() < weather.duplicate) copies = 2;
+    }
+    for (; copies > 0; copies--) queue.after(this.delay(), () => to.whenRunning(arrive));
+  }
+
+  /** A request and its answer; `reply` is called once, with LOST when no answer comes in time. */
+  request<Answer>(
+    from: SimNode,
+    to: SimNode,
+    handle: () => Answer,
+    reply: (answer: Answer | Lost | Refused) => void,
+  ): void {
+    const { life } = from;
+    if (from === to) {
+      // The own shard thread: a hop, but no network.
+      this.queue.after(0.1, () => {
+        if (from.life === life) from.whenRunning(() => reply(handle()));
+      });
+      return;
+    }
+    if (!to.alive && this.weather.detectsCrashes) {
+      this.queue.after(0.1, () => {
+        if (from.life === life) reply(UNAVAILABLE);
+      });
+      return;
+    }
+    let answered = false;
+    const answer = (value: Answer | Lost): void => {
+      if (answered || from.life !== life) return;
+      answered = true;
+      this.queue.cancel(timeout);
+      reply(value);
+    };
+    const timeout = this.queue.after(REQUEST_MS, () => from.whenRunning(() => answer(LOST)));
+    this.send(from, to, () => {
+      const value = handle();
+      this.send(to, from, () => answer(value));
+    });
+  }
+
+  /** Notes an accepted record: a ballot is used for one value ever, and a value may get a second version. */
+  noteAccepted(operation: number, ballot: Ballot): void {
+    const text = `${ballot.clockHigh}.${ballot.clockLow}.${ballot.node}.${ballot.incarnation}`;
+    const owner = this.ownerOf.get(text);
+    if (owner !== undefined && owner !== operation)
+      throw new Error(`ballot ${text} is used for operations ${owner} and ${operation}`);
+    this.ownerOf.set(text, operation);
+    const first = this.versionOf.get(operation);
+    if (first === undefined) this.versionOf.set(operation, ballot);
+    else if (owner === undefined && !this.rewrittenAt.has(operation))
+      this.rewrittenAt.set(operation, this.queue.now);
+  }
+}
+
+export class SimNode {
+  readonly world: World;
+  readonly index: number;
+  readonly name: string;
+  alive = true;
+  /** Raised by each crash: what was under way before is gone. */
+  life = 0;
+  pausedUntil = 0;
+  /** How far the wall clock is off. */
+  clockOffsetMs = 0;
+  startedAt = 0;
+  // On disk:
+  state: RegisterState | null = null;
+  value = 0;
+  floor: Ballot | null = null;
+  epoch = 1;
+  voting = true;
+  /** A new owner that has no floor yet. */
+  needsFloor = false;
+  /** In a move, until it has read the key from the old owners. */
+  synchronising = false;
+  private store = 0;
+  private incarnation = 0;
+  private ceilingMillis = 0;
+  // In memory:
+  ballots!: BallotSource;
+  coordinator!: Coordinator;
+  /** Called when the node crashes: its clients see a broken connection. */
+  readonly orphaned = new Set<() => void>();
+
+  constructor(world: World, index: number) {
+    this.world = world;
+    this.index = index;
+    this.name = String.fromCharCode(97 + index);
+    this.store = world.nextStore++;
+    this.boot();
+  }
+
+  wall(): number {
+    return BIRTH_MS + Math.floor(this.world.queue.now + this.clockOffsetMs);
+  }
+
+  group(): ReplicaGroup {
+    return this.world.groups[this.epoch - 1];
+  }
+
+  /** Runs now, or when a pause (SIGSTOP) is over; not at all if the node is down then. */
+  whenRunning(run: () => void): void {
+    const { queue } = this.world;
+    if (!this.alive) return;
+    if (this.pausedUntil <= queue.now) run();
+    else queue.at(this.pausedUntil, () => this.whenRunning(run));
+  }
+
+  boot(): void {
+    const { world } = this;
+    const { queue } = world;
+    this.alive = true;
+    this.incarnation++;
+    this.startedAt = queue.now;
+    this.ballots = new BallotSource({
+      node: this.store,
+      incarnation: this.incarnation,
+      now: () => this.wall(),
+      ceilingMillis: this.ceilingMillis,
+      persistCeiling: (millis) => {
+        this.ceilingMillis = millis;
+      },
+    });
+    const { life } = this;
+    this.coordinator = new Coordinator(
+      {
+        port: this.port(),
+        ballots: this.ballots,
+        groupOf: () => this.group(),
+        distance: (name) => this.distance(world.node(name)),
+        now: () => queue.now,
+        random: () => world.chance(),
+        after: (ms, callback) =>
+          queue.after(ms, () => {
+            if (this.life === life) this.whenRunning(callback);
+          }),
+        cancel: (timer) => queue.cancel(timer as SimEvent),
+        staleEpoch: (epoch) => this.hear(epoch),
+        missed: (_, proposal, names) => this.hint(proposal, names),
+      },
+      { ...ALL_RULES, ...world.mutation.rules },
+    );
+  }
+
+  private distance(to: SimNode): number {
+    if (to === this) return 0;
+    if (this.world.weather.detectsCrashes && !to.alive) return Infinity;
+    return 1 + ((to.index - this.index + 8) % 8);
+  }
+
+  crash(): void {
+    this.alive = false;
+    this.life++;
+    this.pausedUntil = 0;
+    if (this.world.mutation.promisesNotPersisted && this.state !== null)
+      this.state = this.state.ballot === null ? null : { ...this.state, promised: null };
+    for (const orphan of [...this.orphaned]) orphan();
+    this.orphaned.clear();
+  }
+
+  /** A new, empty disk. The layout comes from the master again. */
+  wipe(): void {
+    this.state = null;
+    this.value = 0;
+    this.floor = null;
+    this.voting = false;
+    this.needsFloor = false;
+    this.synchronising = false;
+    this.store = this.world.nextStore++;
+    this.incarnation = 0;
+    this.ceilingMillis = 0;
+    this.epoch = this.world.epoch;
+    this.synchronising = this.mustSynchronise();
+  }
+
+  /** As `Placement.mustSynchronise` says for a partition; by the true sets, whatever a mutation made of them. */
+  mustSynchronise(): boolean {
+    const group = this.group();
+    const before = this.world.groups[this.epoch - 2];
+    if (group.nodes.length === countOf(group.current) || before === undefined) return false;
+    const bit = bitOf(group, this.name);
+    const shrinks = before.nodes.length > countOf(group.current);
+    return (group.current & bit) !== 0 && (shrinks || !before.nodes.includes(this.name));
+  }
+
+  // ---- layout ----------------------------------------------------------------------------------------------------------------------
+
+  /** Learns of an epoch from another node: asks for the layout, which takes a moment. */
+  hear(epoch: number): void {
+    if (epoch <= this.epoch) return;
+    const { life } = this;
+    this.world.queue.after(5, () => {
+      if (this.life === life) this.setEpoch(epoch);
+    });
+  }
+
+  setEpoch(epoch: number): void {
+    if (epoch <= this.epoch) return;
+    const before = this.group().nodes.includes(this.name);
+    this.epoch = epoch;
+    const isMember = this.group().nodes.includes(this.name);
+    if (isMember && !before) this.needsFloor = true;
+    this.synchronising = this.mustSynchronise();
+    if (!isMember) {
+      this.state = null;
+      this.floor = null;
+      this.value = 0;
+    }
+  }
+
+  // ---- replica ---------------------------------------------------------------------------------------------------------------------
+
+  /** What every request meets first. */
+  private refusal(epoch: number): Refused | null {
+    if (epoch < this.epoch) return { kind: "refused", reason: "stale_epoch", epoch: this.epoch };
+    if (epoch > this.epoch) {
+      const refused: Refused = { kind: "refused", reason: "behind_epoch", epoch: this.epoch };
+      this.hear(epoch);
+      return refused;
+    }
+    if (!this.voting || this.needsFloor || !this.group().nodes.includes(this.name))
+      return { kind: "refused", reason: "not_voting", epoch: 0 };
+    return null;
+  }
+
+  private no(): { kind: "no"; higher: Ballot } {
+    return { kind: "no", higher: obstacleOf(this.state, this.floor) as Ballot };
+  }
+
+  private prepare(epoch: number, ballot: Ballot): PrepareAnswer {
+    const refusal = this.refusal(epoch);
+    if (refusal !== null) return refusal;
+    if (isAhead(ballot, this.wall())) return { kind: "refused", reason: "ahead", epoch: 0 };
+    this.ballots.observe(ballot);
+    if (judgePrepare(this.state, this.floor, ballot) === NO) return this.no();
+    this.state = { ...(this.state ?? EMPTY), promised: ballot };
+    return { kind: "yes", floor: this.state.ballot === null ? this.floor : null, ...this.held() };
+  }
+
+  accept(epoch: number, proposal: Proposal): AcceptAnswer {
+    const refusal = this.refusal(epoch);
+    if (refusal !== null) return refusal;
+    if (isAhead(proposal.ballot, this.wall())) return { kind: "refused", reason: "ahead", epoch: 0 };
+    this.ballots.observe(proposal.ballot);
+    return this.hold(proposal);
+  }
+
+  /** The rule of accept, for a replica that need not vote. */
+  hold(proposal: Proposal): AcceptAnswer {
+    const { world, state } = this;
+    const verdict =
+      world.mutation.judgeAccept?.(world, state, this.floor, proposal) ??
+      judgeAccept(state, this.floor, proposal.ballot);
+    if (verdict === NO) return this.no();
+    const already = verdict === ALREADY;
+    const answer: AcceptAnswer = {
+      kind: "yes",
+      already,
+      previous: already ? null : (state?.ballot ?? null),
+      existed: !already && existsIn(state),
+    };
+    if (verdict === YES) {
+      world.noteAccepted(proposal.operationLow, proposal.ballot);
+      this.take(proposal, state?.promised ?? null);
+    }
+    return answer;
+  }
+
+  take(proposal: Proposal, promised: Ballot | null): void {
+    const { ballot, payload, operationLow, operationHigh } = proposal;
+    this.state = { promised, ballot, tombstone: payload.tombstone, operationLow, operationHigh };
+    this.value = payload.tombstone ? 0 : (payload as SimPayload).value;
+  }
+
+  private held(): { ballot: Ballot | null; tombstone: boolean; operationLow: number; operationHigh: number } {
+    const { ballot, tombstone, operationLow, operationHigh } = this.state ?? EMPTY;
+    return { ballot, tombstone, operationLow, operationHigh };
+  }
+
+  private payload(): SimPayload | null {
+    return existsIn(this.state) ? { tombstone: false, value: this.value } : null;
+  }
+
+  private look(epoch: number, withPayload: boolean): LookAnswer {
+    const refusal = this.refusal(epoch);
+    if (refusal !== null) return refusal;
+    return { kind: "yes", payload: withPayload ? this.payload() : null, ...this.held() };
+  }
+
+  /** The record as something to send on. */
+  record(): Proposal | null {
+    const { state } = this;
+    if (state === null || state.ballot === null) return null;
+    const { ballot, operationLow, operationHigh } = state;
+    return { ballot, payload: this.payload() ?? TOMBSTONE, operationLow, operationHigh };
+  }
+
+  /** What a replica that synchronises is told; null: ask another time. */
+  tell(epoch: number): (SourceState & { record: Proposal | null }) | null {
+    if (this.refusal(epoch) !== null) return null;
+    return { state: this.state, floor: this.floor, record: this.record() };
+  }
+
+  private confirm(epoch: number, tombstone: Ballot): boolean {
+    return (
+      this.refusal(epoch) === null &&
+      !this.synchronising &&
+      confirmsTombstone(this.state, this.floor, tombstone)
+    );
+  }
+
+  private collect(epoch: number, tombstone: Ballot): void {
+    if (this.refusal(epoch) === null && holdsTombstone(this.state, tombstone)) this.forget();
+  }
+
+  /** Forgets a tombstone or a lone promise; the floor first. */
+  forget(): void {
+    if (!this.world.mutation.noFloor) this.floor = floorWithout(this.state as RegisterState, this.floor);
+    this.state = null;
+  }
+
+  // ---- coordinator's port ----------------------------------------------------------------------------------------------------------
+
+  private port() {
+    const { world } = this;
+    return {
+      prepare: (
+        name: string,
+        _: ClusterKey,
+        epoch: number,
+        ballot: Ballot,
+        reply: (answer: PrepareAnswer) => void,
+      ): void => {
+        const to = world.node(name);
+        world.request<PrepareAnswer>(this, to, () => to.prepare(epoch, ballot), reply);
+      },
+      accept: (
+        name: string,
+        _: ClusterKey,
+        epoch: number,
+        proposal: Proposal,
+        reply: (answer: AcceptAnswer) => void,
+      ): void => {
+        const to = world.node(name);
+        world.request<AcceptAnswer>(this, to, () => to.accept(epoch, proposal), reply);
+      },
+      look: (name: string, _: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void => {
+        const to = world.node(name);
+        // The own record is read at once, and its value with it.
+        if (to === this) reply(this.look(epoch, true));
+        else world.request<LookAnswer>(this, to, () => to.look(epoch, false), reply);
+      },
+      read: (name: string, _: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void => {
+        const to = world.node(name);
+        world.request<LookAnswer>(this, to, () => to.look(epoch, true), reply);
+      },
+    };
+  }
+
+  /** The port of tombstone collection. */
+  collectPort() {
+    const { world } = this;
+    let asked = 0;
+    return {
+      confirm: (
+        name: string,
+        _: ClusterKey,
+        epoch: number,
+        tombstone: Ballot,
+        reply: (confirmed: boolean) => void,
+      ): void => {
+        const to = world.node(name);
+        // One of three is taken as confirmed without being asked.
+        if (world.mutation.collectAtMajority && ++asked > 2) reply(true);
+        else
+          world.request(
+            this,
+            to,
+            () => to.confirm(epoch, tombstone),
+            (answer) => reply(answer === true),
+          );
+      },
+      collect: (name: string, _: ClusterKey, epoch: number, tombstone: Ballot): void => {
+        const to = world.node(name);
+        if (to === this) this.collect(epoch, tombstone);
+        else world.send(this, to, () => to.collect(epoch, tombstone));
+      },
+    };
+  }
+
+  // ---- repair ----------------------------------------------------------------------------------------------------------------------
+
+  /** Hints: a decided record for those that missed it, some time later, by the layout of that time. */
+  private hint(proposal: Proposal, names: readonly string[]): void {
+    const { world, life } = this;
+    for (const name of names)
+      world.queue.after(50 + world.chance() * 3000, () => {
+        if (this.life === life) this.push(world.node(name), proposal);
+      });
+  }
+
+  /** Sends a record to another replica, at its same ballot; the answer does not matter. */
+  push(to: SimNode, proposal: Proposal): void {
+    const { epoch } = this;
+    if (to !== this && this.group().nodes.includes(to.name))
+      this.world.send(this, to, () => void to.accept(epoch, proposal));
+  }
+
+  /** Whether the tombstone held has this age, by the node's own clock. */
+  holdsOldTombstone(ageMs: number): boolean {
+    const ballot = this.state?.ballot ?? null;
+    return ballot !== null && !existsIn(this.state) && ballotMillis(ballot) + ageMs <= this.wall();
+  }
+
+  isMember(): boolean {
+    return this.group().nodes.includes(this.name);
+  }
+}
+
+export const EMPTY: RegisterState = {
+  promised: null,
+  ballot: null,
+  tombstone: false,
+  operationLow: 0,
+  operationHigh: 0,
+};
+
+/** A group by letters: current and previous replicas. */
+export function groupOf(epoch: number, current: string, previous: string = current): ReplicaGroup {
+  const nodes = [...new Set([...current, ...previous])];
+  const set = (members: string): number =>
+    [...members].reduce((sum, member) => sum | (1 << nodes.indexOf(member)), 0);
+  return { epoch, partition: 0, nodes, current: set(current), previous: set(previous) };
+}
+
+/** Whether these nodes are enough to serve the key. */
+export function canServe(world: World): boolean {
+  const group = world.groups[world.epoch - 1];
+  let set = 0;
+  group.nodes.forEach((name, index) => {
+    const node = world.node(name);
+    if (node.alive && node.voting && !node.needsFloor) set |= 1 << index;
+  });
+  return hasMajority(group, set);
+}

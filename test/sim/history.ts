@@ -1,0 +1,377 @@
+/**
+ * One history: a few clients work on one key of a cluster in bad weather, everything they see is recorded, and the checker judges it.
+ */
+import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/coordinator.ts";
+import type { ReplicaGroup } from "../../src/cluster/layout.ts";
+import { TOMBSTONE } from "../../src/cluster/ports.ts";
+import type { Ballot } from "../../src/format/record.ts";
+import { compareOptionalBallots } from "../../src/format/version.ts";
+import { Random } from "../random.ts";
+import {
+  groupOf,
+  KEY,
+  type Mutation,
+  type SimNode,
+  type SimPayload,
+  type Weather,
+  World,
+} from "./cluster.ts";
+import { collect, crash, foldPromise, repair, restart, startMove } from "./faults.ts";
+import { isLinearizable, type Recorded } from "./linearizability.ts";
+
+/** Layouts of the histories without a move, and moves: nodes, then the groups by epoch. */
+const STABLE: readonly (readonly ReplicaGroup[])[] = [
+  [groupOf(1, "abc")],
+  [groupOf(1, "abc")],
+  [groupOf(1, "abc")],
+  [groupOf(1, "abcde")],
+  [groupOf(1, "ab")],
+];
+const MOVES: readonly (readonly ReplicaGroup[])[] = [
+  "abc>bcd",
+  "abc>cde",
+  "abc>def",
+  "abc>abcde",
+  "abcde>abc",
+].map((move) => {
+  const [before, after] = move.split(">");
+  return [groupOf(1, before), groupOf(2, after, before), groupOf(3, after)];
+});
+const CLIENTS = 3;
+const OPERATIONS_PER_CLIENT = 5;
+const REST_MS = 20_000;
+/** Far more than any history needs: beyond it something runs in circles. */
+const EVENTS_MAX = 200_000;
+
+export interface Outcome {
+  linearizable: boolean;
+  history: Recorded[];
+  /** Operations of clients, and how they ended. */
+  operations: number;
+  unknown: number;
+  noQuorum: number;
+  /** The final reads that found a quorum, of those tried. */
+  finalReads: number;
+  finalReadsAnswered: number;
+  moved: boolean;
+}
+
+/** Which of the faults a history has; drawn for each, or asked for by a test. */
+export type Fault =
+  | "loss"
+  | "duplicates"
+  | "slow"
+  | "cuts"
+  | "crashes"
+  | "wipe"
+  | "pauses"
+  | "clocks"
+  | "move"
+  | "collect";
+const FAULTS: readonly Fault[] = [
+  "loss",
+  "duplicates",
+  "slow",
+  "cuts",
+  "crashes",
+  "wipe",
+  "pauses",
+  "clocks",
+  "move",
+  "collect",
+];
+
+interface Version {
+  id: number;
+  ballot: Ballot;
+}
+
+/** Runs the history of a seed. */
+export function runHistory(seed: number, mutation: Mutation = {}, always: readonly Fault[] = []): Outcome {
+  const random = new Random(seed);
+  const below = (bound: number): number => random.below(bound);
+  const chance = (): number => (random.word() >>> 0) / 0x100000000;
+  const faults = new Set<Fault>(always);
+  for (const fault of FAULTS)
+    if (chance() < (fault === "wipe" || fault === "move" ? 0.12 : 0.3)) faults.add(fault);
+  const groups = faults.has("move") ? MOVES[below(MOVES.length)] : STABLE[below(STABLE.length)];
+  const names = new Set(groups.flatMap((group) => group.nodes));
+  const latencyMs = 0.5 + chance() * chance() * 40;
+  const weather: Weather = {
+    latencyMs,
+    jitterMs: chance() * 2 * latencyMs,
+    loss: faults.has("loss") ? chance() * 0.25 : 0,
+    duplicate: faults.has("duplicates") ? chance() * 0.4 : 0,
+    slow: faults.has("slow") ? chance() * 0.3 : 0,
+    slowMs: [50, 500, 3000, 20_000][below(4)],
+    detectsCrashes: chance() < 0.5,
+  };
+  const world = new World(random, weather, groups, names.size, mutation);
+  const { queue, nodes } = world;
+  for (const node of nodes) node.clockOffsetMs = below(401) - 200;
+  // A replica that rejoins waits long; the clients must still be at work then.
+  const thinkMs = [0, 50, 300][below(3)] + 2 * latencyMs;
+  const spanMs = OPERATIONS_PER_CLIENT * (thinkMs / 2 + 4 * latencyMs);
+  plan(world, faults, spanMs);
+
+  const clients = new Clients(world, thinkMs, faults.has("wipe"));
+  clients.start();
+  let events = 0;
+  const run = (until: () => boolean): void => {
+    while (!until() && queue.step())
+      if (++events > EVENTS_MAX) throw new Error(`history ${seed} does not end`);
+  };
+  run(() => clients.working === 0);
+  // The end: the network is well, all nodes are up, and what is there is read at each of two nodes.
+  world.heal();
+  for (const node of nodes) {
+    node.pausedUntil = 0;
+    restart(world, node);
+  }
+  let calm = false;
+  queue.after(200 + chance() * 2000, () => {
+    calm = true;
+  });
+  run(() => calm);
+  clients.finalReads();
+  run(() => clients.working === 0);
+  return clients.outcome();
+}
+
+/** Enters the faults of a history into its queue. */
+function plan(world: World, faults: ReadonlySet<Fault>, spanMs: number): void {
+  const { queue, nodes, random } = world;
+  const any = (): SimNode => nodes[random.below(nodes.length)];
+  const sometimes = (most: number, run: () => void): void => {
+    for (let count = 1 + random.below(most); count > 0; count--)
+      queue.at(world.chance() * spanMs, () => {
+        if (!world.calm) run();
+      });
+  };
+  if (faults.has("cuts"))
+    sometimes(6, () => {
+      const [from, to] = [any(), any()];
+      const ms = world.chance() * spanMs * 0.6;
+      world.cut(from.index, to.index, ms);
+      if (world.chance() < 0.5) world.cut(to.index, from.index, ms);
+    });
+  if (faults.has("crashes")) {
+    const shortMs = 2 * world.weather.latencyMs;
+    sometimes(3, () => crash(world, any(), world.chance() * spanMs * 0.4, false));
+    if (world.chance() < 0.6) sometimes(12, () => crash(world, any(), world.chance() * shortMs, false));
+  }
+  if (faults.has("wipe"))
+    sometimes(6, () => {
+      // Never a second one before the first has its data again: that would be a loss, not a fault to live through.
+      if (nodes.every((node) => node.voting)) crash(world, any(), world.chance() * 20, true);
+    });
+  if (faults.has("pauses"))
+    sometimes(2, () => {
+      any().pausedUntil = queue.now + world.chance() * (world.chance() < 0.3 ? 9000 : spanMs * 0.5);
+    });
+  if (faults.has("clocks"))
+    sometimes(3, () => {
+      const jump = [200, 5000, 120_000][random.below(3)];
+      any().clockOffsetMs += (world.chance() * 2 - 1) * jump;
+    });
+  if (faults.has("move")) queue.at(world.chance() * spanMs * 0.5, () => startMove(world));
+  if (faults.has("collect")) {
+    sometimes(12, () => collect(any()));
+    sometimes(3, () => foldPromise(any()));
+  }
+  if (world.chance() < 0.4) sometimes(8, () => repair(any(), any()));
+}
+
+class Clients {
+  working = 0;
+  private lastId = 0;
+  private readonly world: World;
+  private readonly thinkMs: number;
+  /** Sometimes rests for long: a replica that rejoins waits, and the clients must still be at work then. */
+  private readonly rests: boolean;
+  private readonly history: Recorded[] = [];
+  /** Versions that clients have seen lately. */
+  private readonly versions: Version[] = [];
+  private operations = 0;
+  private unknown = 0;
+  private noQuorum = 0;
+  private tried = 0;
+  private answeredReads = 0;
+
+  constructor(world: World, thinkMs: number, rests: boolean) {
+    this.world = world;
+    this.rests = rests;
+    this.thinkMs = thinkMs;
+  }
+
+  start(): void {
+    for (let client = 0; client < CLIENTS; client++) {
+      this.working++;
+      this.think(OPERATIONS_PER_CLIENT, null);
+    }
+  }
+
+  finalReads(): void {
+    const serving = this.world.nodes.filter((node) => node.isMember());
+    for (const node of [serving[0], serving[serving.length - 1]]) {
+      this.working++;
+      this.tried++;
+      this.read(node, () => {
+        this.working--;
+      });
+    }
+  }
+
+  outcome(): Outcome {
+    const { world, history } = this;
+    for (const operation of history)
+      operation.rewritten = world.rewrittenAt.get(operation.expected) ?? Infinity;
+    const kept = history.filter((operation) => operation.kind !== "get" || operation.outcome === "done");
+    return {
+      linearizable: isLinearizable(kept),
+      history: kept,
+      operations: this.operations,
+      unknown: this.unknown,
+      noQuorum: this.noQuorum,
+      finalReads: this.tried,
+      finalReadsAnswered: this.answeredReads,
+      moved: world.epoch === 3,
+    };
+  }
+
+  private think(left: number, own: Version | null): void {
+    const { world } = this;
+    if (left === 0) {
+      this.working--;
+      return;
+    }
+    const rests = this.rests && world.chance() < 0.2;
+    world.queue.after(world.chance() * (rests ? REST_MS : this.thinkMs), () => {
+      const alive = world.nodes.filter((node) => node.alive && node.pausedUntil <= world.queue.now);
+      if (alive.length === 0) {
+        this.think(left - 1, own);
+        return;
+      }
+      const node = alive[world.random.below(alive.length)];
+      this.act(node, own, (version) => this.think(left - 1, version ?? own));
+    });
+  }
+
+  /** One operation; `next` gets the version that the client knows afterwards. */
+  private act(node: SimNode, own: Version | null, next: (version: Version | null) => void): void {
+    const { world, versions } = this;
+    const draw = world.random.below(100);
+    const seen =
+      own !== null && world.chance() < 0.6 ? own : versions[world.random.below(versions.length || 1)];
+    this.operations++;
+    if (draw < 28) this.read(node, next);
+    else if (draw < 56) this.write(node, "put", null, next);
+    else if (draw < 68) this.write(node, "post", null, next);
+    else if (draw < 80) this.write(node, "delete", null, next);
+    else if (seen === undefined) this.write(node, "post", null, next);
+    else this.write(node, draw < 94 ? "replaceIf" : "deleteIf", seen, next);
+  }
+
+  private record(kind: Recorded["kind"], expected: number): Recorded {
+    const recorded: Recorded = {
+      id: ++this.lastId,
+      kind,
+      called: this.world.queue.now,
+      answered: Infinity,
+      outcome: "unknown",
+      value: 0,
+      expected,
+      rewritten: Infinity,
+      existed: null,
+    };
+    this.history.push(recorded);
+    return recorded;
+  }
+
+  /** Takes an answer, once: from the coordinator, or null when its node crashes first. */
+  private once<Result>(node: SimNode, take: (result: Result | null) => void): (result: Result) => void {
+    let over = false;
+    const finish = (result: Result | null): void => {
+      if (over) return;
+      over = true;
+      node.orphaned.delete(crashed);
+      take(result);
+    };
+    const crashed = (): void => finish(null);
+    node.orphaned.add(crashed);
+    return finish;
+  }
+
+  private read(node: SimNode, next: (version: Version | null) => void): void {
+    const recorded = this.record("get", 0);
+    node.coordinator.read(
+      KEY,
+      this.once<ReadResult>(node, (result) => {
+        const { outcome, payload, ballot } = result ?? { outcome: "no_quorum", payload: null, ballot: null };
+        if (outcome === "no_quorum") {
+          this.noQuorum++;
+          next(null);
+          return;
+        }
+        recorded.answered = this.world.queue.now;
+        recorded.outcome = "done";
+        this.answeredReads += this.tried > 0 ? 1 : 0;
+        if (outcome === "absent") {
+          next(null);
+          return;
+        }
+        recorded.value = (payload as SimPayload).value;
+        const version = { id: recorded.value, ballot: ballot as Ballot };
+        this.versions.push(version);
+        next(version);
+      }),
+    );
+  }
+
+  private write(
+    node: SimNode,
+    kind: "put" | "post" | "delete" | "replaceIf" | "deleteIf",
+    version: Version | null,
+    next: (version: Version | null) => void,
+  ): void {
+    const recorded = this.record(kind, version?.id ?? 0);
+    const { id } = recorded;
+    const deletes = kind === "delete" || kind === "deleteIf";
+    if (kind === "put" || kind === "delete") this.world.blind.add(id);
+    const request: WriteRequest = {
+      key: KEY,
+      payload: deletes ? TOMBSTONE : payloadOf(id),
+      operationLow: id,
+      operationHigh: 0,
+      condition:
+        kind === "post"
+          ? (exists) => (exists ? "exists" : null)
+          : version === null
+            ? null
+            : (exists, there) =>
+                exists && compareOptionalBallots(there, version.ballot) === 0 ? null : "precondition_failed",
+    };
+    node.coordinator.write(
+      request,
+      this.once<WriteResult>(node, (result) => {
+        if (result === null || result.outcome === "unknown_outcome") this.unknown++;
+        else if (result.outcome === "no_quorum") {
+          this.noQuorum++;
+          this.history.splice(this.history.indexOf(recorded), 1);
+        } else {
+          recorded.answered = this.world.queue.now;
+          recorded.outcome = result.outcome === "done" ? "done" : "refused";
+          if (recorded.outcome === "done" && result.certain) recorded.existed = result.existed;
+        }
+        const written = result?.outcome === "done" && !deletes;
+        const known = written ? { id, ballot: (result as WriteResult).ballot as Ballot } : null;
+        if (known !== null) this.versions.push(known);
+        next(known);
+      }),
+    );
+  }
+}
+
+function payloadOf(id: number): SimPayload {
+  return { tombstone: false, value: id };
+}

@@ -1,0 +1,73 @@
+/**
+ * The protocol with one rule left out. The checker must notice each of them, or its silence about the whole protocol means nothing.
+ */
+import { ALREADY, judgeAccept, YES } from "../../src/engine/register.ts";
+import { compareOptionalBallots } from "../../src/format/version.ts";
+import type { Mutation } from "./cluster.ts";
+import type { Fault } from "./history.ts";
+
+export interface Mutant {
+  name: string;
+  mutation: Mutation;
+  /** Faults without which the rule does not matter. */
+  faults: readonly Fault[];
+  /** Histories within which it must be caught. */
+  histories: number;
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: "plain last-writer-wins for PUT and DELETE: promises do not bind them, and an older one is ignored, but yes",
+    mutation: {
+      judgeAccept: (world, state, floor, proposal) => {
+        if (!world.blind.has(proposal.operationLow)) return judgeAccept(state, floor, proposal.ballot);
+        return compareOptionalBallots(proposal.ballot, state?.ballot ?? null) > 0 ? YES : ALREADY;
+      },
+    },
+    faults: [],
+    histories: 2000,
+  },
+  {
+    name: "a negative answer is not confirmed",
+    mutation: { rules: { confirmRefusals: false } },
+    faults: [],
+    histories: 2000,
+  },
+  {
+    name: "an ambiguous accept is tried again with a new ballot",
+    mutation: { rules: { resolveAmbiguous: false } },
+    faults: [],
+    histories: 2000,
+  },
+  {
+    name: "a read returns the highest record it saw, unconfirmed",
+    mutation: { rules: { confirmReads: false } },
+    faults: [],
+    histories: 2000,
+  },
+  {
+    name: "promises are not persisted",
+    mutation: { promisesNotPersisted: true },
+    faults: ["crashes"],
+    histories: 20_000,
+  },
+  {
+    name: "tombstones are collected when two of three confirm",
+    mutation: { collectAtMajority: true },
+    faults: ["collect"],
+    histories: 5000,
+  },
+  { name: "no floor", mutation: { noFloor: true }, faults: ["collect"], histories: 5000 },
+  {
+    name: "one majority, of the new set, during a move",
+    mutation: { oneMajorityDuringMove: true },
+    faults: ["move"],
+    histories: 5000,
+  },
+  {
+    name: "a replica that lost its data votes again without waiting",
+    mutation: { rejoinAtOnce: true },
+    faults: ["wipe"],
+    histories: 20_000,
+  },
+];
