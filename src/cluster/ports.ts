@@ -103,7 +103,11 @@ export type LookAnswer = LookYes | Refused | Lost;
 
 /**
  * The replicas, by node id, the own one included. Each call answers once, possibly before it returns, and by itself after a bounded time ("lost"
- * at the latest); a second answer is ignored. Epochs are those of the layout by which the operation was decided.
+ * at the latest). Epochs are those of the layout by which the operation was decided.
+ *
+ * The answer must be that of the first delivery. A transport that may deliver a request twice (one that sends it again on another connection) must
+ * drop the answer to a repeat: an accept that was taken, then overtaken by a newer record, and then delivered again would get a "no", and
+ * "every replica said no" would no longer mean that it had no effect.
  */
 export interface ReplicaPort {
   /** Asks for a promise. */

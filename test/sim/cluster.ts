@@ -5,7 +5,12 @@
  * A replica persists before it answers; a crash loses only what is not on its disk, and the operations that it coordinates.
  */
 import { BallotSource } from "../../src/cluster/ballots.ts";
-import { ALL_RULES, Coordinator, type OperationRules } from "../../src/cluster/coordinator.ts";
+import {
+  ALL_RULES,
+  Coordinator,
+  type CoordinatorSetup,
+  type OperationRules,
+} from "../../src/cluster/coordinator.ts";
 import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout.ts";
 import {
   type AcceptAnswer,
@@ -17,6 +22,7 @@ import {
   type PrepareAnswer,
   type Proposal,
   type Refused,
+  type ReplicaPort,
   TOMBSTONE,
   UNAVAILABLE,
 } from "../../src/cluster/ports.ts";
@@ -37,7 +43,7 @@ import {
   YES,
 } from "../../src/engine/register.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { ballotMillis } from "../../src/format/version.ts";
+import { ballotMillis, compareBallots } from "../../src/format/version.ts";
 import type { Random } from "../random.ts";
 import { EventQueue, type SimEvent } from "./events.ts";
 
@@ -64,6 +70,8 @@ export interface Weather {
   slowMs: number;
   /** Peers know at once that a crashed node is down. */
   detectsCrashes: boolean;
+  /** Probability that a replica crashes just after a yes. */
+  fragile: number;
 }
 
 /** Parts that a test takes out to see that the checker notices. Production has none of these. */
@@ -95,13 +103,14 @@ export class World {
   private readonly cutUntil: Float64Array;
   /** When a version first changed without its value, by operation. */
   readonly rewrittenAt = new Map<number, number>();
-  private readonly versionOf = new Map<number, Ballot>();
-  private readonly ownerOf = new Map<string, number>();
+  private readonly accepted: { ballot: Ballot; operation: number }[] = [];
   /** The epoch that the master gives to those who ask. */
   epoch = 1;
   nextStore = 1;
   /** No more faults: the end of a history. */
   calm = false;
+  /** Set by whoever runs the history: a fragile replica crashes. */
+  onFragile: (node: SimNode) => void = () => {};
   /** Blind writes, by operation. */
   readonly blind = new Set<number>();
 
@@ -179,32 +188,159 @@ export class World {
       });
       return;
     }
-    let answered = false;
-    const answer = (value: Answer | Lost): void => {
-      if (answered || from.life !== life) return;
-      answered = true;
-      this.queue.cancel(timeout);
-      reply(value);
-    };
-    const timeout = this.queue.after(REQUEST_MS, () => from.whenRunning(() => answer(LOST)));
-    this.send(from, to, () => {
-      const value = handle();
-      this.send(to, from, () => answer(value));
-    });
+    new Call(this, from, to, handle, reply).send();
   }
 
   /** Notes an accepted record: a ballot is used for one value ever, and a value may get a second version. */
   noteAccepted(operation: number, ballot: Ballot): void {
-    const text = `${ballot.clockHigh}.${ballot.clockLow}.${ballot.node}.${ballot.incarnation}`;
-    const owner = this.ownerOf.get(text);
-    if (owner !== undefined && owner !== operation)
-      throw new Error(`ballot ${text} is used for operations ${owner} and ${operation}`);
-    this.ownerOf.set(text, operation);
-    const first = this.versionOf.get(operation);
-    if (first === undefined) this.versionOf.set(operation, ballot);
-    else if (owner === undefined && !this.rewrittenAt.has(operation))
+    for (const { ballot: known, operation: owner } of this.accepted)
+      if (compareBallots(known, ballot) === 0) {
+        if (owner === operation) return;
+        throw new Error(`one ballot is used for operations ${owner} and ${operation}`);
+      }
+    if (!this.rewrittenAt.has(operation) && this.accepted.some((each) => each.operation === operation))
       this.rewrittenAt.set(operation, this.queue.now);
+    this.accepted.push({ ballot, operation });
   }
+}
+
+/** One request over the network, and its answer. */
+class Call<Answer> {
+  private readonly life: number;
+  private readonly timeout: SimEvent;
+  private answered = false;
+  private handled = false;
+
+  constructor(
+    private readonly world: World,
+    private readonly from: SimNode,
+    private readonly to: SimNode,
+    private readonly handle: () => Answer,
+    private readonly reply: (answer: Answer | Lost | Refused) => void,
+  ) {
+    this.life = from.life;
+    this.timeout = world.queue.after(REQUEST_MS, () => from.whenRunning(() => this.answer(LOST)));
+  }
+
+  send(): void {
+    this.world.send(this.from, this.to, () => this.arrive());
+  }
+
+  private arrive(): void {
+    const { world, from, to } = this;
+    const value = this.handle();
+    // A copy has its effect, but only the first delivery is answered (see ReplicaPort).
+    if (!this.handled) world.send(to, from, () => this.answer(value));
+    this.handled = true;
+    const { fragile } = world.weather;
+    if (fragile > 0 && !world.calm && world.chance() < fragile && isYes(value)) world.onFragile(to);
+  }
+
+  private answer(value: Answer | Lost): void {
+    if (this.answered || this.from.life !== this.life) return;
+    this.answered = true;
+    this.world.queue.cancel(this.timeout);
+    this.reply(value);
+  }
+}
+
+/** A node's replicas, as its coordinator sees them. */
+class SimPort implements ReplicaPort {
+  constructor(private readonly node: SimNode) {}
+
+  prepare(
+    name: string,
+    _: ClusterKey,
+    epoch: number,
+    ballot: Ballot,
+    reply: (answer: PrepareAnswer) => void,
+  ): void {
+    const { node } = this;
+    const to = node.world.node(name);
+    node.world.request<PrepareAnswer>(node, to, () => to.prepare(epoch, ballot), reply);
+  }
+
+  accept(
+    name: string,
+    _: ClusterKey,
+    epoch: number,
+    proposal: Proposal,
+    reply: (answer: AcceptAnswer) => void,
+  ): void {
+    const { node } = this;
+    const to = node.world.node(name);
+    node.world.request<AcceptAnswer>(node, to, () => to.accept(epoch, proposal), reply);
+  }
+
+  look(name: string, _: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void {
+    const { node } = this;
+    const to = node.world.node(name);
+    // The own record is read at once, and its value with it.
+    if (to === node) reply(to.look(epoch, true));
+    else node.world.request<LookAnswer>(node, to, () => to.look(epoch, false), reply);
+  }
+
+  read(name: string, _: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void {
+    const { node } = this;
+    const to = node.world.node(name);
+    node.world.request<LookAnswer>(node, to, () => to.look(epoch, true), reply);
+  }
+}
+
+/** What a node's coordinator runs on, for one life of the node. */
+class SimSetup implements CoordinatorSetup {
+  readonly port: ReplicaPort;
+  private readonly life: number;
+
+  constructor(
+    private readonly node: SimNode,
+    readonly ballots: BallotSource,
+  ) {
+    this.port = new SimPort(node);
+    this.life = node.life;
+  }
+
+  groupOf(): ReplicaGroup {
+    return this.node.group();
+  }
+
+  distance(name: string): number {
+    const { node } = this;
+    const to = node.world.node(name);
+    if (to === node) return 0;
+    if (node.world.weather.detectsCrashes && !to.alive) return Infinity;
+    return 1 + ((to.index - node.index + 8) % 8);
+  }
+
+  now(): number {
+    return this.node.world.queue.now;
+  }
+
+  random(): number {
+    return this.node.world.chance();
+  }
+
+  after(ms: number, callback: () => void): SimEvent {
+    return this.node.world.queue.after(ms, () => {
+      if (this.node.life === this.life) this.node.whenRunning(callback);
+    });
+  }
+
+  cancel(timer: unknown): void {
+    this.node.world.queue.cancel(timer as SimEvent);
+  }
+
+  staleEpoch(epoch: number): void {
+    this.node.hear(epoch);
+  }
+
+  missed(_: ClusterKey, proposal: Proposal, names: readonly string[]): void {
+    this.node.hint(proposal, names);
+  }
+}
+
+function isYes(answer: unknown): boolean {
+  return (answer as { kind?: string } | null)?.kind === "yes";
 }
 
 export class SimNode {
@@ -276,31 +412,11 @@ export class SimNode {
         this.ceilingMillis = millis;
       },
     });
-    const { life } = this;
+    const { rules } = world.mutation;
     this.coordinator = new Coordinator(
-      {
-        port: this.port(),
-        ballots: this.ballots,
-        groupOf: () => this.group(),
-        distance: (name) => this.distance(world.node(name)),
-        now: () => queue.now,
-        random: () => world.chance(),
-        after: (ms, callback) =>
-          queue.after(ms, () => {
-            if (this.life === life) this.whenRunning(callback);
-          }),
-        cancel: (timer) => queue.cancel(timer as SimEvent),
-        staleEpoch: (epoch) => this.hear(epoch),
-        missed: (_, proposal, names) => this.hint(proposal, names),
-      },
-      { ...ALL_RULES, ...world.mutation.rules },
+      new SimSetup(this, this.ballots),
+      rules === undefined ? ALL_RULES : { ...ALL_RULES, ...rules },
     );
-  }
-
-  private distance(to: SimNode): number {
-    if (to === this) return 0;
-    if (this.world.weather.detectsCrashes && !to.alive) return Infinity;
-    return 1 + ((to.index - this.index + 8) % 8);
   }
 
   crash(): void {
@@ -382,7 +498,7 @@ export class SimNode {
     return { kind: "no", higher: obstacleOf(this.state, this.floor) as Ballot };
   }
 
-  private prepare(epoch: number, ballot: Ballot): PrepareAnswer {
+  prepare(epoch: number, ballot: Ballot): PrepareAnswer {
     const refusal = this.refusal(epoch);
     if (refusal !== null) return refusal;
     if (isAhead(ballot, this.wall())) return { kind: "refused", reason: "ahead", epoch: 0 };
@@ -436,7 +552,7 @@ export class SimNode {
     return existsIn(this.state) ? { tombstone: false, value: this.value } : null;
   }
 
-  private look(epoch: number, withPayload: boolean): LookAnswer {
+  look(epoch: number, withPayload: boolean): LookAnswer {
     const refusal = this.refusal(epoch);
     if (refusal !== null) return refusal;
     return { kind: "yes", payload: withPayload ? this.payload() : null, ...this.held() };
@@ -474,44 +590,6 @@ export class SimNode {
     this.state = null;
   }
 
-  // ---- coordinator's port ----------------------------------------------------------------------------------------------------------
-
-  private port() {
-    const { world } = this;
-    return {
-      prepare: (
-        name: string,
-        _: ClusterKey,
-        epoch: number,
-        ballot: Ballot,
-        reply: (answer: PrepareAnswer) => void,
-      ): void => {
-        const to = world.node(name);
-        world.request<PrepareAnswer>(this, to, () => to.prepare(epoch, ballot), reply);
-      },
-      accept: (
-        name: string,
-        _: ClusterKey,
-        epoch: number,
-        proposal: Proposal,
-        reply: (answer: AcceptAnswer) => void,
-      ): void => {
-        const to = world.node(name);
-        world.request<AcceptAnswer>(this, to, () => to.accept(epoch, proposal), reply);
-      },
-      look: (name: string, _: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void => {
-        const to = world.node(name);
-        // The own record is read at once, and its value with it.
-        if (to === this) reply(this.look(epoch, true));
-        else world.request<LookAnswer>(this, to, () => to.look(epoch, false), reply);
-      },
-      read: (name: string, _: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void => {
-        const to = world.node(name);
-        world.request<LookAnswer>(this, to, () => to.look(epoch, true), reply);
-      },
-    };
-  }
-
   /** The port of tombstone collection. */
   collectPort() {
     const { world } = this;
@@ -546,7 +624,7 @@ export class SimNode {
   // ---- repair ----------------------------------------------------------------------------------------------------------------------
 
   /** Hints: a decided record for those that missed it, some time later, by the layout of that time. */
-  private hint(proposal: Proposal, names: readonly string[]): void {
+  hint(proposal: Proposal, names: readonly string[]): void {
     const { world, life } = this;
     for (const name of names)
       world.queue.after(50 + world.chance() * 3000, () => {

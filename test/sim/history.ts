@@ -17,7 +17,7 @@ import {
   World,
 } from "./cluster.ts";
 import { collect, crash, foldPromise, repair, restart, startMove } from "./faults.ts";
-import { isLinearizable, type Recorded } from "./linearizability.ts";
+import { describe, isLinearizable, type Recorded } from "./linearizability.ts";
 
 /** Layouts of the histories without a move, and moves: nodes, then the groups by epoch. */
 const STABLE: readonly (readonly ReplicaGroup[])[] = [
@@ -42,19 +42,6 @@ const OPERATIONS_PER_CLIENT = 5;
 const REST_MS = 20_000;
 /** Far more than any history needs: beyond it something runs in circles. */
 const EVENTS_MAX = 200_000;
-
-export interface Outcome {
-  linearizable: boolean;
-  history: Recorded[];
-  /** Operations of clients, and how they ended. */
-  operations: number;
-  unknown: number;
-  noQuorum: number;
-  /** The final reads that found a quorum, of those tried. */
-  finalReads: number;
-  finalReadsAnswered: number;
-  moved: boolean;
-}
 
 /** Which of the faults a history has; drawn for each, or asked for by a test. */
 export type Fault =
@@ -81,18 +68,80 @@ const FAULTS: readonly Fault[] = [
   "collect",
 ];
 
+export interface Outcome {
+  linearizable: boolean;
+  history: Recorded[];
+  /** Operations of clients, and how they ended. */
+  operations: number;
+  unknown: number;
+  noQuorum: number;
+  /** The final reads that found a quorum, of those tried. */
+  finalReads: number;
+  finalReadsAnswered: number;
+  moved: boolean;
+}
+
+/** What many histories came to. */
+export interface Summary {
+  histories: number;
+  bad: number;
+  operations: number;
+  unknown: number;
+  noQuorum: number;
+  moves: number;
+  finalReads: number;
+  finalReadsAnswered: number;
+  /** The first bad history, for people. */
+  firstBad: string;
+}
+
+/** Runs the histories of the seeds from `first` on. */
+export function runHistories(first: number, count: number): Summary {
+  const summary: Summary = {
+    histories: 0,
+    bad: 0,
+    operations: 0,
+    unknown: 0,
+    noQuorum: 0,
+    moves: 0,
+    finalReads: 0,
+    finalReadsAnswered: 0,
+    firstBad: "",
+  };
+  for (let seed = first; seed < first + count; seed++) {
+    const outcome = runHistory(seed);
+    summary.histories++;
+    summary.operations += outcome.operations;
+    summary.unknown += outcome.unknown;
+    summary.noQuorum += outcome.noQuorum;
+    summary.moves += outcome.moved ? 1 : 0;
+    summary.finalReads += outcome.finalReads;
+    summary.finalReadsAnswered += outcome.finalReadsAnswered;
+    if (outcome.linearizable) continue;
+    summary.bad++;
+    if (summary.firstBad === "") summary.firstBad = `seed ${seed}:\n${describe(outcome.history)}`;
+  }
+  return summary;
+}
+
 interface Version {
   id: number;
   ballot: Ballot;
 }
 
 /** Runs the history of a seed. */
-export function runHistory(seed: number, mutation: Mutation = {}, always: readonly Fault[] = []): Outcome {
+export function runHistory(
+  seed: number,
+  mutation: Mutation = {},
+  always: readonly Fault[] = [],
+  fixed: Partial<Weather> = {},
+  sometimes: readonly Fault[] = FAULTS,
+): Outcome {
   const random = new Random(seed);
   const below = (bound: number): number => random.below(bound);
   const chance = (): number => (random.word() >>> 0) / 0x100000000;
   const faults = new Set<Fault>(always);
-  for (const fault of FAULTS)
+  for (const fault of sometimes)
     if (chance() < (fault === "wipe" || fault === "move" ? 0.12 : 0.3)) faults.add(fault);
   const groups = faults.has("move") ? MOVES[below(MOVES.length)] : STABLE[below(STABLE.length)];
   const names = new Set(groups.flatMap((group) => group.nodes));
@@ -105,6 +154,8 @@ export function runHistory(seed: number, mutation: Mutation = {}, always: readon
     slow: faults.has("slow") ? chance() * 0.3 : 0,
     slowMs: [50, 500, 3000, 20_000][below(4)],
     detectsCrashes: chance() < 0.5,
+    fragile: (faults.has("crashes") || faults.has("wipe")) && chance() < 0.5 ? 0.15 : 0,
+    ...fixed,
   };
   const world = new World(random, weather, groups, names.size, mutation);
   const { queue, nodes } = world;
@@ -155,16 +206,22 @@ function plan(world: World, faults: ReadonlySet<Fault>, spanMs: number): void {
       world.cut(from.index, to.index, ms);
       if (world.chance() < 0.5) world.cut(to.index, from.index, ms);
     });
-  if (faults.has("crashes")) {
-    const shortMs = 2 * world.weather.latencyMs;
-    sometimes(3, () => crash(world, any(), world.chance() * spanMs * 0.4, false));
-    if (world.chance() < 0.6) sometimes(12, () => crash(world, any(), world.chance() * shortMs, false));
-  }
+  const crashes = faults.has("crashes");
+  const shortMs = world.weather.latencyMs;
+  // Never a second one without data before the first has its data again: that would be a loss, not a fault to live through.
+  const wipe = (node: SimNode): boolean =>
+    faults.has("wipe") && nodes.every((each) => each.voting || each === node);
+  if (crashes) sometimes(3, () => crash(world, any(), world.chance() * spanMs * 0.4, false));
   if (faults.has("wipe"))
-    sometimes(6, () => {
-      // Never a second one before the first has its data again: that would be a loss, not a fault to live through.
-      if (nodes.every((node) => node.voting)) crash(world, any(), world.chance() * 20, true);
+    sometimes(3, () => {
+      const node = any();
+      if (wipe(node)) crash(world, node, world.chance() * 20, true);
     });
+  let left = 12;
+  world.onFragile = (node) => {
+    const wiped = wipe(node) && (!crashes || world.chance() < 0.5);
+    if ((crashes || wiped) && left-- > 0) crash(world, node, world.chance() * shortMs, wiped);
+  };
   if (faults.has("pauses"))
     sometimes(2, () => {
       any().pausedUntil = queue.now + world.chance() * (world.chance() < 0.3 ? 9000 : spanMs * 0.5);
@@ -176,7 +233,13 @@ function plan(world: World, faults: ReadonlySet<Fault>, spanMs: number): void {
     });
   if (faults.has("move")) queue.at(world.chance() * spanMs * 0.5, () => startMove(world));
   if (faults.has("collect")) {
-    sometimes(12, () => collect(any()));
+    let tries = 60;
+    const again = (): void => {
+      if (world.calm || tries-- === 0) return;
+      collect(any());
+      queue.after(world.chance() * world.chance() * spanMs * 0.2, again);
+    };
+    queue.after(0, again);
     sometimes(3, () => foldPromise(any()));
   }
   if (world.chance() < 0.4) sometimes(8, () => repair(any(), any()));

@@ -3,7 +3,7 @@
  */
 import { ALREADY, judgeAccept, YES } from "../../src/engine/register.ts";
 import { compareOptionalBallots } from "../../src/format/version.ts";
-import type { Mutation } from "./cluster.ts";
+import type { Mutation, Weather } from "./cluster.ts";
 import type { Fault } from "./history.ts";
 
 export interface Mutant {
@@ -11,6 +11,8 @@ export interface Mutant {
   mutation: Mutation;
   /** Faults without which the rule does not matter. */
   faults: readonly Fault[];
+  /** Weather in which it matters sooner. */
+  weather?: Partial<Weather>;
   /** Histories within which it must be caught. */
   histories: number;
 }
@@ -67,7 +69,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "a replica that lost its data votes again without waiting",
     mutation: { rejoinAtOnce: true },
-    faults: ["wipe"],
+    faults: ["wipe", "slow"],
+    weather: { slow: 0.3, slowMs: 900, fragile: 0.2, loss: 0, detectsCrashes: true },
     histories: 20_000,
   },
 ];

@@ -1,0 +1,50 @@
+/**
+ * The cluster's protocol in simulation: many short histories in bad weather, each judged by the checker; and the same with one rule of the
+ * protocol left out, which the checker must notice. The long form is test/storm/protocol.test.ts.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Random, randomSeed } from "../random.ts";
+import { runHistories, runHistory } from "./history.ts";
+import { MUTANTS } from "./mutations.ts";
+
+const HISTORIES = Number(process.env.HISTORIES ?? 20_000);
+
+test("simulator: histories are linearizable", (t) => {
+  const summary = runHistories(randomSeed(t), HISTORIES);
+  const { histories, bad, operations, unknown, noQuorum, moves } = summary;
+  t.diagnostic(
+    `${histories} histories, ${operations} operations, ${unknown} of unknown outcome, ${noQuorum} without quorum, ${moves} finished moves, ${bad} bad`,
+  );
+  assert.equal(bad, 0, summary.firstBad);
+  // Not empty: most operations have an outcome, and the cluster recovers.
+  assert.ok(unknown + noQuorum < operations * 0.3);
+  assert.ok(summary.finalReadsAnswered > summary.finalReads * 0.9);
+  assert.ok(moves > histories * 0.05);
+});
+
+test("simulator: a seed gives the same history again", () => {
+  for (let seed = 1; seed < 200; seed++) assert.deepEqual(runHistory(seed).history, runHistory(seed).history);
+});
+
+test("simulator: in good weather every operation has its outcome", () => {
+  const still = { loss: 0, duplicate: 0, slow: 0, fragile: 0, jitterMs: 0.1, latencyMs: 1 };
+  for (let seed = 1; seed < 300; seed++) {
+    const outcome = runHistory(seed, {}, [], still, []);
+    assert.ok(outcome.linearizable);
+    assert.equal(outcome.noQuorum, 0, `seed ${seed}`);
+    assert.equal(outcome.finalReadsAnswered, outcome.finalReads);
+  }
+});
+
+for (const mutant of MUTANTS)
+  test(`simulator: notices when ${mutant.name}`, (t) => {
+    const random = new Random(randomSeed(t));
+    for (let tried = 1; tried <= mutant.histories; tried++) {
+      const seed = random.below(2 ** 31);
+      if (runHistory(seed, mutant.mutation, mutant.faults, mutant.weather).linearizable) continue;
+      t.diagnostic(`caught by history ${tried} (seed ${seed})`);
+      return;
+    }
+    assert.fail(`not noticed in ${mutant.histories} histories`);
+  });

@@ -1,0 +1,50 @@
+/**
+ * The long form of test/sim/protocol.test.ts: a million histories, in two processes.
+ */
+import assert from "node:assert/strict";
+import { fork } from "node:child_process";
+import path from "node:path";
+import { test } from "node:test";
+import { randomSeed } from "../random.ts";
+import type { Summary } from "../sim/history.ts";
+
+const HISTORIES = Number(process.env.HISTORIES ?? 1_000_000);
+const PROCESSES = 2;
+const CHUNK = 10_000;
+
+function runChunk(first: number, count: number): Promise<Summary> {
+  return new Promise((resolve, reject) => {
+    const child = fork(path.join(__dirname, "../sim/chunk.ts"), [String(first), String(count)]);
+    let summary: Summary | null = null;
+    child.on("message", (message) => {
+      summary = message as Summary;
+    });
+    child.on("error", reject);
+    child.on("exit", (code) => {
+      if (summary === null) reject(new Error(`the histories from seed ${first} on ended with ${code}`));
+      else resolve(summary);
+    });
+  });
+}
+
+test("simulator: a million histories are linearizable", async (t) => {
+  const first = randomSeed(t);
+  const total = { histories: 0, operations: 0, unknown: 0, noQuorum: 0, moves: 0, bad: 0 };
+  let firstBad = "";
+  let started = 0;
+  const work = async (): Promise<void> => {
+    while (started < HISTORIES) {
+      const at = started;
+      started += CHUNK;
+      const summary = await runChunk(first + at, Math.min(CHUNK, HISTORIES - at));
+      for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += summary[name];
+      if (firstBad === "") firstBad = summary.firstBad;
+    }
+  };
+  await Promise.all(Array.from({ length: PROCESSES }, work));
+  t.diagnostic(
+    `${total.histories} histories, ${total.operations} operations, ${total.unknown} of unknown outcome, ${total.noQuorum} without quorum, ${total.moves} finished moves, ${total.bad} bad`,
+  );
+  assert.equal(total.histories, HISTORIES);
+  assert.equal(total.bad, 0, firstBad);
+});
