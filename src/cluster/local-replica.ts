@@ -80,6 +80,7 @@ export class VaultReplica implements LocalReplica {
           tombstone: register.tombstone,
           operationLow: register.operationLow,
           operationHigh: register.operationHigh,
+          floor: null,
         });
     });
     if (!sent) reply(UNAVAILABLE);

@@ -12,7 +12,7 @@
  */
 import type { Ballot } from "../format/record.ts";
 import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../util/limits.ts";
-import type { AcceptAnswer, LookAnswer, No, PrepareAnswer, RefusalReason, Refused } from "./ports.ts";
+import type { AcceptAnswer, Held, LookAnswer, No, PrepareAnswer, RefusalReason, Refused } from "./ports.ts";
 import { type InlineValue, inlineValue, isInline, type StoredValue } from "./values.ts";
 
 export const PREPARE = 1;
@@ -34,6 +34,8 @@ const BALLOT_FLAG = 16;
 const VALUE_FLAG = 32;
 /** The value is too large for the frame. */
 const LARGE_FLAG = 64;
+/** A promise for an absent key: the ballot is the floor of its partition. */
+const FLOOR_FLAG = 128;
 
 const YES = 0;
 const NO = 1;
@@ -192,8 +194,9 @@ export function encodeHeld(held: {
   operationLow: number;
   operationHigh: number;
   value: StoredValue | null;
+  floor?: Ballot | null;
 }): Buffer {
-  const { ballot, value } = held;
+  const { ballot, value, floor = null } = held;
   const inline = value !== null && isInline(value);
   const type = value === null || value.json ? NOTHING : bytesOfType(value.contentType);
   const flags =
@@ -202,6 +205,10 @@ export function encodeHeld(held: {
     (value === null ? 0 : VALUE_FLAG | (value.json ? JSON_FLAG : 0) | (inline ? 0 : LARGE_FLAG));
   const frame = answerFrame(YES, flags, type, inline ? value.bytes : NOTHING);
   if (ballot !== null) writeBallot(frame, 8, ballot);
+  else if (floor !== null) {
+    frame[1] |= FLOOR_FLAG;
+    writeBallot(frame, 8, floor);
+  }
   frame.writeUInt32LE(held.operationLow >>> 0, 24);
   frame.writeUInt32LE(held.operationHigh >>> 0, 28);
   const valueBytes = value === null ? 0 : value.valueBytes;
@@ -258,7 +265,20 @@ export function decodeAccepted(bytes: Uint8Array): AcceptAnswer | null {
 
 /** Reads the answer to a prepare. Null: it is none. */
 export function decodePromise(bytes: Uint8Array): PrepareAnswer | null {
-  return decodeHeld(bytes, () => null);
+  const frame = frameOf(bytes);
+  const refusal = decodeRefusal(frame);
+  if (refusal === undefined) return null;
+  const floor = (frame[1] & FLOOR_FLAG) === 0 ? null : readBallot(frame, 8);
+  return refusal ?? { kind: "yes", floor, ...heldOf(frame) };
+}
+
+function heldOf(frame: Buffer): Held {
+  return {
+    ballot: ballotOf(frame),
+    tombstone: (frame[1] & TOMBSTONE_FLAG) !== 0,
+    operationLow: frame.readUInt32LE(24),
+    operationHigh: frame.readUInt32LE(28),
+  };
 }
 
 /**
@@ -285,12 +305,5 @@ export function decodeHeld(
     else if (typeEnd + valueBytes !== frame.length) return null;
     else payload = inlineValue(json, contentType, frame.subarray(typeEnd));
   }
-  return {
-    kind: "yes",
-    ballot,
-    tombstone: (flags & TOMBSTONE_FLAG) !== 0,
-    operationLow: frame.readUInt32LE(24),
-    operationHigh: frame.readUInt32LE(28),
-    payload,
-  };
+  return { kind: "yes", ...heldOf(frame), payload };
 }
