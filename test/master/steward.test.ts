@@ -1,0 +1,298 @@
+/**
+ * The master's judgement under a clock of the test's own: who joins when, when a move ends, and what it refuses.
+ */
+import assert from "node:assert/strict";
+import { before, describe, test } from "node:test";
+import { ChangeError } from "../../src/cluster/changes.ts";
+import { firstLayout } from "../../src/cluster/layout.ts";
+import { DOWN_MS, type Heartbeat } from "../../src/cluster/messages.ts";
+import { REGISTRY_TIMES, Registry } from "../../src/master/registry.ts";
+import type { MasterState } from "../../src/master/state.ts";
+import { SETTLE_MS, STATIC_WAIT_MS, Steward } from "../../src/master/steward.ts";
+import { loadHash } from "../../src/util/hash.ts";
+
+before(loadHash);
+
+const urlOf = (name: string) => `http://${name}:1`;
+const storeOf = (name: string, life = 0) => Buffer.from(`${name}${life}`).toString("hex").padEnd(32, "0");
+
+class Stage {
+  nowMs = 0;
+  /** What the last save put on disk. */
+  disk: MasterState | null = null;
+  readonly registry: Registry;
+  readonly steward: Steward;
+
+  constructor(statics: string[] = [], disk: MasterState | null = null, removeMs = 60_000) {
+    this.registry = new Registry(statics.map(urlOf), REGISTRY_TIMES, (url) => this.steward.isMember(url));
+    this.steward = new Steward({
+      registry: this.registry,
+      state: disk,
+      save: (state) => {
+        this.disk = structuredClone(state);
+      },
+      staticUrls: statics.map(urlOf),
+      replicas: 3,
+      times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs },
+      log: { info() {}, warn() {} },
+    });
+    this.registry.restore(0, disk?.nodes ?? []);
+  }
+
+  hear(name: string, more: Partial<Heartbeat> = {}) {
+    const heard = this.steward.hear(this.nowMs, {
+      ...{ url: urlOf(name), region: name, host: name, store: storeOf(name), epoch: 0, empty: true },
+      ...{ voting: false, rank: 0, progress: null, load: null, ...more },
+    });
+    assert.ok(heard !== "full");
+    return heard.answer;
+  }
+
+  /** Lets time pass, with a heartbeat of these every second. */
+  pass(ms: number, names: string[], more: Partial<Heartbeat> = {}): void {
+    for (let end = this.nowMs + ms; this.nowMs < end; this.nowMs += 250) {
+      if (this.nowMs % 1000 === 0) for (const name of names) this.hear(name, more);
+      this.steward.tick(this.nowMs);
+    }
+  }
+
+  /** These report that they have synchronised. */
+  synchronise(...names: string[]): void {
+    const epoch = this.epoch;
+    for (const name of names) this.hear(name, { epoch, progress: { epoch, done: 5, total: 5 } });
+    this.steward.tick(this.nowMs);
+  }
+
+  get epoch(): number {
+    return this.steward.layout?.epoch ?? 0;
+  }
+
+  get nodes(): string[] {
+    const nodes = this.steward.layout?.nodes ?? [];
+    return nodes.map(({ region, state }) => (state === "active" ? region : `-${region}`)).sort();
+  }
+}
+
+/** A stage with a stable layout of these. */
+function stableStage(...names: string[]): Stage {
+  const stage = new Stage(names);
+  stage.pass(1000, names);
+  assert.deepEqual([stage.epoch, stage.nodes], [1, [...names].sort()]);
+  return stage;
+}
+
+describe("steward: the first layout", () => {
+  test("all of -volumes at once, as soon as they are there", () => {
+    const stage = new Stage(["a", "b", "c"]);
+    stage.pass(3000, ["a", "b"]);
+    assert.equal(stage.epoch, 0);
+    stage.pass(1000, ["a", "b", "c"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [1, ["a", "b", "c"]]);
+    assert.equal(stage.disk?.layout?.epoch, 1, "on disk");
+    assert.deepEqual(stage.disk?.stores, {
+      [urlOf("a")]: storeOf("a"),
+      [urlOf("b")]: storeOf("b"),
+      [urlOf("c")]: storeOf("c"),
+    });
+  });
+
+  test("of -volumes, those that are there after a while; the rest joins by a move", () => {
+    const stage = new Stage(["a", "b", "c"]);
+    stage.pass(STATIC_WAIT_MS + 500, ["a", "b"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [1, ["a", "b"]]);
+    stage.pass(SETTLE_MS + 1000, ["a", "b", "c"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "b", "c"]]);
+    assert.ok(stage.steward.layout?.previous);
+  });
+
+  test("without -volumes, those that came within a short time of each other", () => {
+    const stage = new Stage();
+    stage.pass(1000, ["a"]);
+    stage.pass(1500, ["a", "b"]);
+    assert.equal(stage.epoch, 0, "b has just come");
+    stage.pass(2000, ["a", "b"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [1, ["a", "b"]]);
+  });
+
+  test("a worker with keys begins alone, the empty ones join; with two of them there is no layout", () => {
+    const stage = new Stage(["a", "b"]);
+    stage.hear("a", { empty: false });
+    stage.hear("b");
+    stage.steward.tick(0);
+    assert.deepEqual(stage.nodes, ["a"]);
+    const two = new Stage(["a", "b"]);
+    two.hear("a", { empty: false });
+    const { refused } = two.hear("b", { empty: false });
+    assert.match(refused ?? "", /keys of one worker, but 2 hold keys: http:\/\/a:1, http:\/\/b:1/);
+    two.steward.tick(0);
+    assert.equal(two.epoch, 0);
+    assert.match(two.steward.problem ?? "", /2 hold keys/);
+  });
+
+  test("no new layout while a worker knows one: it is learned", () => {
+    const stage = new Stage(["a", "b"]);
+    stage.hear("a", { epoch: 7, voting: true });
+    stage.hear("b", { epoch: 7, voting: true });
+    stage.steward.tick(0);
+    assert.equal(stage.epoch, 0);
+    assert.equal(stage.steward.newerAt(0), urlOf("a"));
+    const nodes = ["a", "b"].map((name) => ({ ...nodeOf(name) }));
+    const layout = { ...firstLayout(nodes, 3), epoch: 7 };
+    const document = {
+      ...{ success: true as const, url: urlOf("a"), region: "a", host: "a", store: storeOf("a"), epoch: 7 },
+      ...{ empty: true, voting: true, layout, birth: {}, volumes: null },
+    };
+    assert.equal(stage.steward.learn(0, document), true);
+    assert.deepEqual(
+      [stage.epoch, stage.disk?.stores],
+      [7, { [urlOf("a")]: storeOf("a"), [urlOf("b")]: storeOf("b") }],
+    );
+    assert.equal(stage.steward.learn(0, document), false, "known already");
+    const foreign = { ...layout, epoch: 9, nodes: [nodeOf("x")] };
+    assert.equal(stage.steward.learn(0, { ...document, layout: foreign }), false, "another cluster");
+  });
+});
+
+describe("steward: moves", () => {
+  test("workers that come together join in one move, which ends when both have synchronised", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.pass(1000, ["a", "b", "c", "d"]);
+    stage.pass(3000, ["a", "b", "c", "d", "e"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "b", "c", "d", "e"]]);
+    assert.deepEqual(stage.steward.move(stage.nowMs)?.joining, [urlOf("d"), urlOf("e")]);
+    stage.synchronise("d");
+    assert.equal(stage.epoch, 2);
+    const { done, total } = stage.steward.move(stage.nowMs) ?? { done: 0, total: 0 };
+    assert.ok(done > 0 && done < total, `${done} of ${total}`);
+    stage.synchronise("e");
+    assert.deepEqual([stage.epoch, stage.steward.layout?.previous], [3, null]);
+  });
+
+  test("a report for another epoch does not end the move", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.pass(4000, ["a", "b", "c", "d"], { progress: { epoch: 1, done: 9, total: 9 } });
+    assert.equal(stage.epoch, 2);
+  });
+
+  test("drain moves away and takes off; the same store does not come back by itself, an empty new one does", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    stage.steward.drain(stage.nowMs, urlOf("d"));
+    assert.deepEqual(stage.nodes, ["-d", "a", "b", "c"]);
+    assert.throws(() => stage.steward.drain(stage.nowMs, urlOf("d")), ChangeError);
+    stage.synchronise("a", "b", "c");
+    assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "c"]]);
+    stage.pass(5000, ["a", "b", "c", "d"]);
+    assert.equal(stage.epoch, 3);
+    assert.match(stage.hear("d").refused ?? "", /has left the cluster/);
+    for (let second = 0; second < 4; second++) {
+      stage.pass(1000, ["a", "b", "c"]);
+      stage.hear("d", { store: storeOf("d", 1) });
+    }
+    assert.deepEqual([stage.epoch, stage.nodes], [4, ["a", "b", "c", "d"]]);
+  });
+
+  test("replace is one move", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.hear("d");
+    stage.steward.replace(stage.nowMs, urlOf("c"), urlOf("d"));
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["-c", "a", "b", "d"]]);
+    stage.synchronise("d");
+    assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "d"]]);
+    assert.throws(() => stage.steward.replace(stage.nowMs, urlOf("a"), urlOf("x")), /is not up/);
+  });
+
+  test("remove is for the dead; one that dies while it joins gives its move up", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    assert.throws(() => stage.steward.remove(stage.nowMs, urlOf("d")), /is up: drain it/);
+    assert.throws(() => stage.steward.remove(stage.nowMs, urlOf("x")), /is not known/);
+    stage.pass(4000, ["a", "b", "c", "d", "e"]);
+    assert.deepEqual([stage.epoch, stage.nodes.length], [2, 5]);
+    stage.pass(DOWN_MS + 1000, ["a", "b", "c"]);
+    stage.steward.remove(stage.nowMs, urlOf("e"));
+    assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "c", "d"]]);
+    stage.steward.remove(stage.nowMs, urlOf("d"));
+    assert.deepEqual([stage.epoch, stage.nodes], [4, ["-d", "a", "b", "c"]]);
+  });
+
+  test("a dead worker is removed after its time, if the others are up and enough", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    stage.pass(58_000, ["a", "b", "c"]);
+    assert.equal(stage.epoch, 1);
+    stage.pass(4000, ["a", "b", "c"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["-d", "a", "b", "c"]]);
+    const three = stableStage("a", "b", "c");
+    three.pass(120_000, ["a", "b"]);
+    assert.equal(three.epoch, 1, "two are not enough for three copies");
+    const two = stableStage("a", "b", "c", "d", "e");
+    two.pass(120_000, ["a", "b", "c"]);
+    assert.equal(two.epoch, 1, "two silent at once are rather a cut link");
+  });
+});
+
+describe("steward: who is who", () => {
+  test("a joiner with keys of its own is refused", () => {
+    const stage = stableStage("a", "b", "c");
+    assert.match(stage.hear("d", { empty: false }).refused ?? "", /holds keys that are not this cluster's/);
+    stage.pass(5000, ["a", "b", "c"]);
+    assert.equal(stage.epoch, 1);
+  });
+
+  test("another store under a member's URL is told so, until it votes again", () => {
+    const stage = stableStage("a", "b", "c");
+    assert.equal(stage.hear("a").store, storeOf("a"));
+    const wiped = { store: storeOf("a", 1) };
+    assert.equal(stage.hear("a", wiped).store, storeOf("a"));
+    assert.equal(stage.hear("a", { ...wiped, voting: true, epoch: 1 }).store, storeOf("a", 1));
+    assert.equal(stage.disk?.stores[urlOf("a")], storeOf("a", 1));
+  });
+
+  test("answers carry a layout that is newer, and who is not up", () => {
+    const stage = stableStage("a", "b", "c");
+    assert.equal(stage.hear("a").layout?.epoch, 1);
+    assert.equal(stage.hear("a", { epoch: 1 }).layout, undefined);
+    stage.pass(5000, ["a", "b"]);
+    assert.deepEqual([stage.hear("a").suspect, stage.hear("a").down], [[urlOf("c")], []]);
+    stage.pass(DOWN_MS, ["a", "b"]);
+    assert.deepEqual([stage.hear("a").suspect, stage.hear("a").down], [[], [urlOf("c")]]);
+  });
+
+  test("a restart forgets nobody: layout, queue, stores and workers", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.pass(4000, ["a", "b", "c", "d"]);
+    stage.steward.drain(stage.nowMs, urlOf("a"));
+    const again = new Stage([], JSON.parse(JSON.stringify(stage.disk)));
+    assert.deepEqual([again.epoch, again.nodes], [2, ["a", "b", "c", "d"]]);
+    assert.equal(again.steward.queue.length, 1);
+    assert.deepEqual(
+      again.registry.list(0).map((row) => [row.url, row.state]),
+      ["a", "b", "c", "d"].map((name) => [urlOf(name), "suspect"]),
+    );
+    again.synchronise("d");
+    assert.deepEqual([again.epoch, again.nodes], [4, ["-a", "b", "c", "d"]]);
+  });
+
+  test("a state that cannot be kept changes nothing", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    const steward = stage.steward as unknown as { save: () => void };
+    const { save } = steward;
+    steward.save = () => {
+      throw new Error("no space");
+    };
+    assert.throws(() => stage.steward.drain(stage.nowMs, urlOf("d")), /no space/);
+    assert.deepEqual([stage.epoch, stage.steward.queue.length], [1, 0]);
+    steward.save = save;
+    stage.steward.drain(stage.nowMs, urlOf("d"));
+    assert.equal(stage.epoch, 2);
+  });
+
+  test("a standby changes nothing", () => {
+    const stage = new Stage(["a", "b"]);
+    stage.pass(15_000, ["a", "b"], { rank: 1 });
+    assert.equal(stage.epoch, 0);
+    assert.throws(() => stage.steward.drain(stage.nowMs, urlOf("a")), /is a standby/);
+  });
+});
+
+function nodeOf(name: string) {
+  return { id: urlOf(name), url: urlOf(name), region: name, host: name, state: "active" as const };
+}
