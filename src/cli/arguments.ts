@@ -28,7 +28,7 @@ const HELP_COLUMNS = 100;
 const HEADINGS: Record<Flag["group"], string> = {
   Listening: "Listening:",
   Storing: "Storing:",
-  Cluster: "Cluster (workers register and share a layout, but this release does not replicate yet):",
+  Cluster: "Cluster (data does not move to workers that join later yet):",
   Access: "Access:",
 };
 

@@ -1,0 +1,246 @@
+/**
+ * Who belongs to the cluster, with real processes: a master and workers that are killed and started again, the seed's quick start, a
+ * static list without a master, and the commands.
+ */
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import net from "node:net";
+import path from "node:path";
+import { after, test } from "node:test";
+import { launch, type Program, removeFolder, runProgram, temporaryFolder, waitUntil } from "./server.ts";
+
+const folder = temporaryFolder();
+after(() => removeFolder(folder));
+
+// biome-ignore lint/suspicious/noExplicitAny: documents of any form
+type Document = any;
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, () => {
+      const server = net.createServer();
+      return new Promise<net.Server>((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+const start = (port: number, name: string, ...words: string[]): Promise<Program> =>
+  launch(["-host", "127.0.0.1", "-port", String(port), "-data", path.join(folder, name), ...words]);
+
+async function kill(...programs: Program[]): Promise<void> {
+  for (const program of programs) program.child.kill("SIGKILL");
+  await Promise.all(programs.map((program) => program.ended));
+}
+
+/** The JSON of a path, or null while nobody answers. */
+async function ask(port: number, target: string): Promise<Document> {
+  try {
+    return await (await fetch(`http://127.0.0.1:${port}${target}`)).json();
+  } catch {
+    return null;
+  }
+}
+
+const epochAt = async (port: number) => (await ask(port, "/_peer/layout"))?.epoch;
+const urlOf = (port: number) => `http://localhost:${port}`;
+
+test("cluster: the quick start, kills of master and workers, the stored layout, and the commands", async () => {
+  const [masterPort, ...ports] = await freePorts(4);
+  const volumes = ports.map((port) => `localhost:${port}`).join();
+  const startMaster = () => start(masterPort, "master", "-mode", "master", "-volumes", volumes);
+  const startWorker = (index: number) => start(ports[index], `v${index}`);
+  const nodes = async (): Promise<Document[]> => (await ask(masterPort, "/nodes"))?.nodes ?? [];
+  const states = async () => (await nodes()).map((node) => node.state).join();
+
+  let master = await startMaster();
+  const workers = await Promise.all([0, 1, 2].map(startWorker));
+  try {
+    for (const port of ports)
+      await waitUntil("every worker has the layout", async () => (await epochAt(port)) === 1);
+    for (const port of ports)
+      await waitUntil("all see each other", async () => (await ask(port, "/health")).nodes === 3);
+    const layouts = await Promise.all(ports.map(async (port) => (await ask(port, "/_peer/layout")).layout));
+    assert.deepEqual(layouts[1], layouts[0]);
+    assert.deepEqual(
+      layouts[0].nodes.map((node: Document) => node.url),
+      ports.map(urlOf).sort(),
+    );
+    await waitUntil("all may vote", async () => (await nodes()).every((node) => node.voting));
+
+    // A master that is gone changes nothing; one that is back forgets nobody.
+    await kill(master);
+    await kill(workers[0]);
+    workers[0] = await startWorker(0);
+    await waitUntil("the stored layout is there", async () => (await epochAt(ports[0])) === 1);
+    assert.equal((await ask(ports[0], "/_peer/layout")).voting, true);
+    master = await startMaster();
+    await waitUntil("the master is back", async () => (await nodes()).length === 3);
+    assert.equal((await ask(masterPort, "/layout")).epoch, 1);
+    await waitUntil("all report again", async () => (await states()) === "up,up,up");
+
+    const listed = await runProgram(["nodes", "-master", urlOf(masterPort)]);
+    assert.equal(listed.status, 0, listed.output);
+    for (const port of ports)
+      assert.match(
+        listed.output,
+        new RegExp(`^${urlOf(port)} +default +up .*active +1024 +0 +0 B +1 +yes$`, "m"),
+      );
+    const json = await runProgram(["nodes", "--json", `-master=localhost:${masterPort}`]);
+    assert.equal(JSON.parse(json.output).nodes.length, 3);
+
+    // A worker that fell silent is suspect; with its data lost it comes back without a vote.
+    await kill(workers[2]);
+    const silent = async () => (await nodes()).find((node) => node.url === urlOf(ports[2]))?.state;
+    await waitUntil("suspect", async () => (await silent()) === "suspect");
+    await waitUntil("the others hear of it", async () => (await ask(ports[0], "/health")).nodes === 2);
+    fs.rmSync(path.join(folder, "v2"), { recursive: true });
+    workers[2] = await startWorker(2);
+    await waitUntil("it has the layout", async () => (await epochAt(ports[2])) === 1);
+    assert.equal((await ask(ports[2], "/_peer/layout")).voting, false);
+
+    const refused = await runProgram(["remove", urlOf(ports[0]), "-master", urlOf(masterPort)]);
+    assert.equal(refused.status, 1);
+    assert.match(refused.output, /^minivault remove: http:\S+ is up: drain it/);
+    const leaving = await runProgram(["drain", urlOf(ports[2]), "-detach", "-master", urlOf(masterPort)]);
+    assert.equal(leaving.status, 0, leaving.output);
+    assert.match(
+      leaving.output,
+      /^only 2 workers stay: less than 3 copies of each key\nhttp\S+ is leaving; /,
+    );
+    for (const port of ports) await waitUntil("the move", async () => (await epochAt(port)) === 2);
+  } finally {
+    await kill(master, ...workers);
+  }
+
+  const file = path.join(folder, "master/master/MASTER");
+  const bytes = fs.readFileSync(file);
+  bytes[bytes.length >> 1] ^= 1;
+  fs.writeFileSync(file, bytes);
+  const damaged = await startMaster();
+  assert.equal((await damaged.ended).status, 1);
+  assert.match(damaged.output(), /MASTER is damaged.*restore it from a copy, or move it away/);
+});
+
+test("cluster: workers with -volumes need no master, whatever the order of the list", async () => {
+  const ports = await freePorts(3);
+  const startWorker = (index: number) => {
+    const others = ports.filter((_, other) => other !== index).map((port) => `localhost:${port}`);
+    if (index === 1) others.reverse();
+    return start(ports[index], `s${index}`, "-volumes", others.join(), "-region", `r${index}`);
+  };
+  const workers = await Promise.all([0, 1].map(startWorker));
+  try {
+    await waitUntil("they wait for the third", () =>
+      workers[0].output().includes(`waiting for ${urlOf(ports[2])}`),
+    );
+    assert.equal(await epochAt(ports[0]), 0);
+    workers.push(await startWorker(2));
+    for (const port of ports)
+      await waitUntil("every worker has the layout", async () => (await epochAt(port)) === 1);
+    const documents = await Promise.all(ports.map((port) => ask(port, "/_peer/layout")));
+    assert.deepEqual(
+      documents.map((document) => document.voting),
+      [true, true, true],
+    );
+    for (const document of documents) assert.deepEqual(document.layout, documents[0].layout);
+    assert.deepEqual(documents[0].layout.nodes.map((node: Document) => node.region).sort(), [
+      "r0",
+      "r1",
+      "r2",
+    ]);
+
+    // Alone it starts from what it knows; with its data lost it learns the layout, and does not vote.
+    await kill(...workers.splice(0));
+    workers.push(await startWorker(0));
+    await waitUntil("it starts alone", async () => (await epochAt(ports[0])) === 1);
+    fs.rmSync(path.join(folder, "s1"), { recursive: true });
+    workers.push(await startWorker(1));
+    await waitUntil("the other learns the layout", async () => (await epochAt(ports[1])) === 1);
+    assert.equal((await ask(ports[1], "/_peer/layout")).voting, false);
+  } finally {
+    await kill(...workers);
+  }
+});
+
+test("cluster: drain shows its progress and ends with the move", async () => {
+  const [masterPort] = await freePorts(1);
+  const master = await start(masterPort, "dm", "-mode", "master");
+  const url = (index: number) => `http://10.0.0.${index}:3000`;
+  /** What a worker would send. */
+  const beat = async (index: number, epoch: number, done: number): Promise<Document> => {
+    const progress = { epoch, done, total: 100 };
+    const body = { url: url(index), store: String(index).repeat(32), empty: true, epoch, progress };
+    const options = { method: "POST", body: JSON.stringify(body) };
+    return (await fetch(`http://127.0.0.1:${masterPort}/heartbeat`, options)).json();
+  };
+  const beatAll = async (epoch: number, done: number) =>
+    (await Promise.all([1, 2, 3, 4].map((index) => beat(index, epoch, done))))[0].epoch;
+  try {
+    await waitUntil("the master serves", async () => (await ask(masterPort, "/health")) !== null);
+    await waitUntil("the first layout", async () => (await beatAll(0, 0)) === 1);
+    const drain = await launch(["drain", url(4), "-master", urlOf(masterPort)]);
+    await waitUntil("the move begins", async () => (await beatAll(1, 0)) === 2);
+    await waitUntil("half is shown", async () => {
+      await beatAll(2, 50);
+      return /copies of partitions synchronised \((49|50) %\); waiting for http/.test(drain.output());
+    });
+    assert.equal(drain.child.exitCode, null);
+    await waitUntil("the move ends", async () => (await beatAll(2, 100)) === 3);
+    assert.equal((await drain.ended).status, 0, drain.output());
+    assert.match(drain.output(), /http:\/\/10\.0\.0\.4:3000 is not in the layout any more \(epoch 3\)\n$/);
+  } finally {
+    await kill(master);
+  }
+});
+
+test("cluster: a key is asked for, signed with, and needed for the commands", async () => {
+  const [masterPort, port] = await freePorts(2);
+  const key = ["-auth", "s3cret"];
+  const master = await start(masterPort, "km", "-mode", "master", "-volumes", `localhost:${port}`, ...key);
+  const worker = await start(port, "kw", ...key);
+  try {
+    const health = async () => ask(masterPort, "/health");
+    await waitUntil("the worker has come", async () => (await health())?.epoch === 1);
+    const open = await fetch(`http://127.0.0.1:${port}/_peer/layout`, {
+      headers: { Authorization: "Bearer s3cret" },
+    });
+    assert.equal(open.status, 401, "a client's key opens nothing between nodes");
+    const without = await runProgram(["nodes", "-master", urlOf(masterPort)]);
+    assert.deepEqual(
+      [without.status, /wants the cluster's key/.test(without.output)],
+      [1, true],
+      without.output,
+    );
+    const env = { MINIVAULT_AUTH: "s3cret", MINIVAULT_MASTER: urlOf(masterPort) };
+    const listed = await runProgram(["nodes"], { env });
+    assert.match(listed.output, /layout: epoch 1\n/);
+    const last = await runProgram(["drain", urlOf(port)], { env });
+    assert.deepEqual([last.status, /the last worker/.test(last.output)], [1, true], last.output);
+  } finally {
+    await kill(master, worker);
+  }
+});
+
+test("commands: a mistake is one line and status 2, an absent master one line and status 1", async () => {
+  const [port] = await freePorts(1);
+  const table: [string[], number, RegExp][] = [
+    [["drain"], 2, /^minivault drain: use it as minivault drain URL \[flags\]; .* -help tells more\n$/],
+    [["replace", "a:1"], 2, /^minivault replace: use it as minivault replace OLD NEW/],
+    [["nodes", "-x"], 2, /^minivault nodes: unknown flag "-x"/],
+    [["drain", "ftp://a"], 2, /is not an http or https URL/],
+    [
+      ["nodes", "-master", `localhost:${port}`],
+      1,
+      /^minivault nodes: the master \S+ cannot be reached \(ECONNREFUSED\)/,
+    ],
+    [["drain", "-help"], 0, /^Usage: minivault drain URL \[flags\]\n[\s\S]*Exit status: 0 done/],
+  ];
+  for (const [words, status, output] of table) {
+    const exit = await runProgram(words);
+    assert.equal(exit.status, status, exit.output);
+    assert.match(exit.output, output);
+  }
+});
