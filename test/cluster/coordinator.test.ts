@@ -1,0 +1,309 @@
+/**
+ * Single steps of the coordinator, against scripted replicas in simulated time. Whether the whole is right is the simulator's question (test/sim).
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { BallotSource } from "../../src/cluster/ballots.ts";
+import {
+  Coordinator,
+  type ReadResult,
+  type WriteRequest,
+  type WriteResult,
+} from "../../src/cluster/coordinator.ts";
+import type { ReplicaGroup } from "../../src/cluster/layout.ts";
+import { HEDGE_MS } from "../../src/cluster/operation.ts";
+import {
+  type AcceptAnswer,
+  type ClusterKey,
+  LOST,
+  type LookAnswer,
+  type PrepareAnswer,
+  type Proposal,
+  type Refused,
+  TOMBSTONE,
+  UNAVAILABLE,
+} from "../../src/cluster/ports.ts";
+import type { Ballot } from "../../src/format/record.ts";
+import { compareBallots } from "../../src/format/version.ts";
+import { OPERATION_MS_MAX } from "../../src/util/limits.ts";
+import { EventQueue } from "../sim/events.ts";
+
+const KEY: ClusterKey = { bytes: new Uint8Array([107]), hashA: 0, partition: 0 };
+const GROUP: ReplicaGroup = { epoch: 4, partition: 0, nodes: ["a", "b", "c"], current: 7, previous: 7 };
+const VALUE = { tombstone: false, text: "value" };
+const NOT_VOTING: Refused = { kind: "refused", reason: "not_voting", epoch: 0 };
+
+const at = (clockHigh: number): Ballot => ({ clockLow: 0, clockHigh, node: 9, incarnation: 1 });
+const taken: AcceptAnswer = { kind: "yes", already: false, previous: null, existed: false };
+const absent: PrepareAnswer = {
+  kind: "yes",
+  ballot: null,
+  tombstone: false,
+  operationLow: 0,
+  operationHigh: 0,
+  floor: null,
+};
+const no = (higher: Ballot): AcceptAnswer & PrepareAnswer => ({ kind: "no", higher });
+const holds = (ballot: Ballot, operationLow = 77, tombstone = false): PrepareAnswer & LookAnswer => ({
+  kind: "yes",
+  ballot,
+  tombstone,
+  operationLow,
+  operationHigh: 0,
+  floor: null,
+  payload: null,
+});
+
+type Kind = "prepare" | "accept" | "look" | "read";
+type Answer = PrepareAnswer | AcceptAnswer | LookAnswer;
+/** What a replica answers, and after how many ms; null: never. `sent` counts the requests of this kind to this node, from 1 on. */
+type Script = (kind: Kind, node: string, sent: number, proposal: Proposal | null) => [number, Answer] | null;
+
+class Bench {
+  readonly queue = new EventQueue();
+  readonly sent: string[] = [];
+  readonly proposals: Proposal[] = [];
+  readonly missed: string[] = [];
+  readonly staleEpochs: number[] = [];
+  readonly unreachable = new Set<string>();
+  readonly coordinator: Coordinator;
+
+  constructor(script: Script, clockMs = 0x20000) {
+    const counts = new Map<string, number>();
+    const ask = (
+      kind: Kind,
+      node: string,
+      proposal: Proposal | null,
+      reply: (answer: never) => void,
+    ): void => {
+      const name = `${kind} ${node}`;
+      this.sent.push(name);
+      if (proposal !== null && this.proposals.at(-1) !== proposal) this.proposals.push(proposal);
+      const count = (counts.get(name) ?? 0) + 1;
+      counts.set(name, count);
+      const answer = script(kind, node, count, proposal);
+      if (answer !== null) this.queue.after(answer[0], () => reply(answer[1] as never));
+    };
+    this.coordinator = new Coordinator({
+      port: {
+        prepare: (node, _, epoch, __, reply) => {
+          assert.equal(epoch, GROUP.epoch);
+          ask("prepare", node, null, reply);
+        },
+        accept: (node, _, __, proposal, reply) => ask("accept", node, proposal, reply),
+        look: (node, _, __, reply) => ask("look", node, null, reply),
+        read: (node, _, __, reply) => ask("read", node, null, reply),
+      },
+      ballots: new BallotSource({
+        node: 1,
+        incarnation: 1,
+        now: () => clockMs + this.queue.now,
+        ceilingMillis: 0,
+        persistCeiling: () => {},
+      }),
+      groupOf: () => GROUP,
+      distance: (node) => (this.unreachable.has(node) ? Infinity : node.charCodeAt(0) - 97),
+      now: () => this.queue.now,
+      random: () => 0.5,
+      after: (ms, callback) => this.queue.after(ms, callback),
+      cancel: (timer) => this.queue.cancel(timer as never),
+      staleEpoch: (epoch) => this.staleEpochs.push(epoch),
+      missed: (_, __, nodes) => this.missed.push(...nodes),
+    });
+  }
+
+  /** Runs a write to its answer; then the rest. */
+  write(condition: WriteRequest["condition"] = null): { result: WriteResult; ms: number } {
+    const results: { result: WriteResult; ms: number }[] = [];
+    this.coordinator.write(
+      { key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, condition },
+      (result) => results.push({ result, ms: this.queue.now }),
+    );
+    while (this.queue.step());
+    assert.equal(results.length, 1, "answered exactly once");
+    return results[0];
+  }
+
+  read(how: "read" | "readOne" | "settle" = "read"): { result: ReadResult; ms: number } {
+    const results: { result: ReadResult; ms: number }[] = [];
+    this.coordinator[how](KEY, (result) => results.push({ result, ms: this.queue.now }));
+    while (this.queue.step());
+    assert.equal(results.length, 1, "answered exactly once");
+    return results[0];
+  }
+}
+
+test("coordinator: PUT is answered at the majority; who stays silent or is down is named as missing it", () => {
+  const slow = new Bench((_, node) => (node === "c" ? null : [node === "a" ? 1 : 5, taken]));
+  const { result, ms } = slow.write();
+  assert.equal(result.outcome, "done");
+  assert.equal(result.replicas, 2);
+  assert.equal(ms, 5);
+  assert.deepEqual(slow.missed, ["c"]);
+  const down = new Bench((_, node) => [1, node === "c" ? UNAVAILABLE : taken]);
+  assert.equal(down.write().result.outcome, "done");
+  assert.deepEqual(down.missed, ["c"]);
+  const outvoted = new Bench((_, node) => [1, node === "c" ? no(at(9)) : taken]);
+  outvoted.write();
+  assert.deepEqual(outvoted.missed, [], "who holds something newer misses nothing");
+});
+
+test("coordinator: PUT says created or replaced by the newest record that it took the place of", () => {
+  const took = (ballot: Ballot, existed: boolean): AcceptAnswer => ({
+    kind: "yes",
+    already: false,
+    previous: ballot,
+    existed,
+  });
+  const bench = (a: AcceptAnswer, b: AcceptAnswer): WriteResult =>
+    new Bench((_, node) => [1, node === "a" ? a : node === "b" ? b : LOST]).write().result;
+  assert.equal(bench(took(at(1), true), took(at(2), false)).existed, false);
+  assert.equal(bench(took(at(2), true), took(at(1), false)).existed, true);
+  assert.equal(bench(took(at(2), true), taken).certain, true);
+  assert.equal(bench({ ...taken, already: true }, taken).certain, false);
+});
+
+test("coordinator: without a reachable majority the answer is no_quorum at once and nothing is sent", () => {
+  const bench = new Bench(() => [1, taken]);
+  bench.unreachable.add("b").add("c");
+  const { result, ms } = bench.write();
+  assert.equal(result.outcome, "no_quorum");
+  assert.equal(ms, 0);
+  assert.equal(bench.read().result.outcome, "no_quorum");
+  assert.deepEqual(bench.sent, []);
+});
+
+test("coordinator: when every replica says no, the write is tried again above the highest ballot seen", () => {
+  const bench = new Bench((_, __, sent) => [1, sent === 1 ? no(at(2)) : taken], 0x20000 - 1000);
+  const { result } = bench.write();
+  assert.equal(result.outcome, "done");
+  assert.equal(bench.proposals.length, 2);
+  assert.ok(compareBallots(bench.proposals[1].ballot, at(2)) > 0);
+  assert.deepEqual(result.ballot, bench.proposals[1].ballot);
+});
+
+test("coordinator: a ballot far in the future drags nobody along", () => {
+  const bench = new Bench((_, __, sent) => [1, sent === 1 ? no(at(50_000)) : taken]);
+  assert.equal(bench.write().result.outcome, "done");
+  assert.ok(compareBallots(bench.proposals[1].ballot, at(3)) < 0);
+});
+
+test("coordinator: after an ambiguous accept it looks first, and finishes, starts anew, or says unknown_outcome", () => {
+  const resolve = (promise: PrepareAnswer): { result: WriteResult; bench: Bench } => {
+    const bench: Bench = new Bench((kind, node, sent) => {
+      if (kind === "prepare") return [1, promise];
+      return [1, sent > 1 || node === "a" ? taken : LOST];
+    });
+    return { result: bench.write().result, bench };
+  };
+  const top = resolve(holds(at(3), 1));
+  assert.equal(top.result.outcome, "done", "the own operation is on top");
+  assert.equal(top.result.certain, false);
+  const older = resolve(holds(at(1)));
+  assert.equal(older.result.outcome, "done", "no majority ever held it");
+  assert.equal(older.result.existed, true);
+  assert.ok(compareBallots(older.bench.proposals[1].ballot, older.bench.proposals[0].ballot) > 0);
+  const newer = resolve(holds(at(3)));
+  assert.equal(newer.result.outcome, "unknown_outcome");
+  assert.equal(newer.bench.proposals.length, 1);
+  const collected = resolve({ ...absent, floor: at(3) } as PrepareAnswer);
+  assert.equal(collected.result.outcome, "unknown_outcome", "what was newer may have been collected");
+});
+
+test("coordinator: POST on a key that is there is refused in one round when the promises agree", () => {
+  const refuse = (exists: boolean) => (exists ? ("exists" as const) : null);
+  const agreed = new Bench(() => [1, holds(at(1))]);
+  const { result } = agreed.write(refuse);
+  assert.equal(result.outcome, "exists");
+  assert.deepEqual(result.ballot, at(1));
+  assert.deepEqual(agreed.proposals, []);
+  const split = new Bench((kind, node) => {
+    if (kind === "prepare") return node === "c" ? null : [1, node === "a" ? holds(at(1)) : absent];
+    if (kind === "read") return [1, { ...holds(at(1)), payload: VALUE } as LookAnswer];
+    return [1, taken];
+  });
+  const rewritten = split.write(refuse);
+  assert.equal(rewritten.result.outcome, "exists");
+  assert.equal(split.proposals.length, 1, "the value seen is made the decided one first");
+  assert.equal(split.proposals[0].operationLow, 77);
+  assert.deepEqual(rewritten.result.ballot, split.proposals[0].ballot, "and its version is the new one");
+  const fresh = new Bench((kind) => [1, kind === "prepare" ? absent : taken]);
+  assert.deepEqual([fresh.write(refuse).result.outcome, fresh.proposals[0].operationLow], ["done", 1]);
+});
+
+test("coordinator: GET asks the nearest that make a majority, and others when those fail or are slow", () => {
+  const good = new Bench(() => [1, holds(at(1), 77, true)]);
+  assert.equal(good.read().result.outcome, "absent");
+  assert.deepEqual(good.sent, ["look a", "look b"]);
+  const refused = new Bench((_, node) => [1, node === "b" ? NOT_VOTING : holds(at(1), 77, true)]);
+  assert.equal(refused.read().ms, 2);
+  assert.deepEqual(refused.sent, ["look a", "look b", "look c"]);
+  const silent = new Bench((_, node) => (node === "b" ? null : [1, holds(at(1), 77, true)]));
+  assert.equal(silent.read().ms, HEDGE_MS + 1);
+});
+
+test("coordinator: GET of a record that one of two holds is answered once a majority holds it", () => {
+  const stale = new Bench((kind, node) => {
+    if (kind === "look") return [1, node === "a" ? holds(at(1)) : holds(at(2))];
+    if (kind === "read") return [1, { ...holds(at(2)), payload: VALUE } as LookAnswer];
+    return [node === "c" ? 9 : 1, taken];
+  });
+  const { result, ms } = stale.read();
+  assert.equal(result.outcome, "found");
+  assert.equal(result.payload, VALUE);
+  assert.deepEqual(result.ballot, at(2));
+  assert.equal(ms, 3);
+  assert.deepEqual(stale.sent, ["look a", "look b", "read b", "accept a", "accept c"]);
+  const refusing = new Bench((kind, node) => {
+    if (kind === "look") return [1, node === "a" ? holds(at(1)) : holds(at(2), 78, true)];
+    if (kind === "accept" && stale.proposals.length > 0 && refusing.proposals.length === 1)
+      return [1, no(at(3))];
+    if (kind === "prepare") return [1, node === "b" ? holds(at(2), 78, true) : holds(at(1))];
+    return [1, taken];
+  });
+  assert.equal(refusing.read().result.outcome, "absent");
+  assert.equal(refusing.proposals.length, 2, "after a no, a full round writes it again");
+  assert.equal(refusing.proposals[1].payload, TOMBSTONE);
+  assert.equal(refusing.proposals[1].operationLow, 78);
+});
+
+test("coordinator: answers after the deadline are not counted", () => {
+  const late = new Bench((_, node) => [node === "a" ? 1 : OPERATION_MS_MAX + 1, taken]);
+  const { result, ms } = late.write();
+  assert.equal(result.outcome, "unknown_outcome");
+  assert.equal(ms, OPERATION_MS_MAX);
+  const unprepared = new Bench((_, node) => [node === "a" ? 1 : OPERATION_MS_MAX + 1, absent]);
+  assert.equal(unprepared.write(() => null).result.outcome, "no_quorum", "a prepare has no effect");
+});
+
+test("coordinator: a stale epoch is reported and is no effect", () => {
+  const stale: Refused = { kind: "refused", reason: "stale_epoch", epoch: 5 };
+  const bench = new Bench((_, __, sent) => [1, sent === 1 ? stale : taken]);
+  const { result } = bench.write();
+  assert.equal(result.outcome, "done");
+  assert.deepEqual(bench.staleEpochs, [5, 5, 5]);
+});
+
+test("coordinator: a read of one replica goes on to the next that can tell", () => {
+  const bench = new Bench((_, node) => [
+    1,
+    node === "a" ? NOT_VOTING : ({ ...holds(at(1)), payload: VALUE } as LookAnswer),
+  ]);
+  const { result } = bench.read("readOne");
+  assert.equal(result.payload, VALUE);
+  assert.deepEqual(bench.sent, ["read a", "read b"]);
+  assert.equal(new Bench(() => [1, NOT_VOTING]).read("readOne").result.outcome, "no_quorum");
+});
+
+test("coordinator: settle writes what is there again, at a new ballot", () => {
+  const bench = new Bench((kind) => {
+    if (kind === "prepare") return [1, holds(at(1))];
+    return [1, kind === "read" ? ({ ...holds(at(1)), payload: VALUE } as LookAnswer) : taken];
+  });
+  const { result } = bench.read("settle");
+  assert.equal(result.payload, VALUE);
+  assert.ok(compareBallots(result.ballot as Ballot, at(1)) > 0);
+  const nothing = new Bench(() => [1, absent]);
+  assert.equal(nothing.read("settle").result.outcome, "absent");
+  assert.deepEqual(nothing.proposals, []);
+});
