@@ -103,11 +103,16 @@ export async function largeBesideSmall(t: Diagnostic, limits: MixedLimits): Prom
       t.diagnostic(`alone: GET ${latencyLine(alone.gets)}; PUT ${latencyLine(alone.puts)}`);
       const watched = watchMemory(pid, 50);
       const begun = performance.now();
-      const { gets, puts } = await smallTraffic(port, async () => {
+      const traffic = smallTraffic(port, async () => {
         const uploads = Array.from({ length: limits.uploads }, (_, number) =>
           curl(["-T", file, `${url}/large-${number}`]),
         );
-        for (const { status } of await Promise.all(uploads)) assert.equal(status, 201);
+        for (const { status, exit, stdout } of await Promise.all(uploads))
+          assert.equal(status, 201, `curl ended with ${exit}: ${stdout}`);
+      });
+      const { gets, puts } = await traffic.catch((error) => {
+        watched.stop();
+        throw error;
       });
       const seconds = (performance.now() - begun) / 1000;
       const peak = watched.stop();
