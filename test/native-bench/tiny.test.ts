@@ -73,6 +73,19 @@ test("bench: its tiny form measures the program beside the ceiling", async () =>
   ]);
 });
 
+test("scale: its tiny form computes every figure", async () => {
+  const { text, status } = await runBenchmark("scale.ts", "--tiny");
+  assert.equal(status, 0, text);
+  assertRows(text, [
+    /^3 nodes in 1 equal region/m,
+    /^a node joins/m,
+    /^2 random nodes down/m,
+    /^heartbeats at the master/m,
+  ]);
+  const { status: refused } = await runBenchmark("scale.ts", "--nodes", "2", "--regions", "3");
+  assert.equal(refused, 2);
+});
+
 test("bench: a bad option is refused with the help", async () => {
   const { text, status } = await runBenchmark("run.ts", "--rounds", "none");
   assert.equal(status, 2);
