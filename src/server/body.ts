@@ -128,7 +128,7 @@ export class WriteRequest implements Paced {
     const moved = this.receivedBytes - this.pacedBytes;
     this.pacedBytes = this.receivedBytes;
     // Paused: uWS' timer is off, and reading again would defeat the back-pressure.
-    if (this.paused || moved < UPLOAD_BYTES_PER_BEAT_MIN) return;
+    if (this.paused || (this.phase === RECEIVING && moved < UPLOAD_BYTES_PER_BEAT_MIN)) return;
     this.res.pause();
     this.res.resume();
   }
@@ -193,7 +193,8 @@ export class WriteRequest implements Paced {
       // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
       this.setPaused(false);
       this.phase = COMMITTING;
-      this.release();
+      // The pacer keeps the connection: what a fast client sent ahead of the disk may take longer than uWS' timer.
+      this.releaseGathered();
       upload.commit((result) => this.done(result));
     } else if (!more) {
       this.setPaused(true);
@@ -226,6 +227,7 @@ export class WriteRequest implements Paced {
   private done(result: WriteResult): void {
     if (this.phase !== COMMITTING) return;
     this.phase = ANSWERED;
+    this.release();
     try {
       corked.request = this;
       corked.result = result;

@@ -38,3 +38,18 @@ test("slow clients: a trickling upload, a stalled and a trickling download live;
     assert.equal(vault.readersOpen, 0);
   });
 });
+
+test("slow disk: an upload that is complete is answered, however long the vault takes", async () => {
+  await withFront({}, async ({ connect, vault }) => {
+    const bytes = 3 * 1024 * 1024;
+    const uploader = await connect();
+    uploader.send(`PUT /whole HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes}\r\n\r\n`);
+    vault.held = true;
+    uploader.send(Buffer.alloc(bytes));
+    await sleep(LONGER_THAN_TIMER_MS);
+    assert.equal(uploader.closed, false, "the connection is kept");
+    vault.release();
+    await uploader.sees("201 Created");
+    assert.equal(vault.values.get("whole")?.bytes.length, bytes);
+  });
+});
