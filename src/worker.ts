@@ -174,7 +174,12 @@ class ClusterPart {
       log,
     });
     this.membership = membership;
-    const peers = new PeerSet({ membership, signer, ca: config.tlsCa ?? undefined });
+    const peers = new PeerSet({
+      membership,
+      signer,
+      ca: config.tlsCa ?? undefined,
+      localAddress: config.peerAddress ?? undefined,
+    });
     this.peers = peers;
     const { node, incarnation } = vault.store;
     this.node = new ClusterNode({

@@ -28,7 +28,7 @@ const HELP_COLUMNS = 100;
 const HEADINGS: Record<Flag["group"], string> = {
   Listening: "Listening:",
   Storing: "Storing:",
-  Cluster: "Cluster (data does not move to workers that join later yet):",
+  Cluster: "Cluster:",
   Access: "Access:",
 };
 
@@ -223,6 +223,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     volumes: urls(options.volumes),
     dataDirectory: path.resolve(options.data),
     removeAfterMs: options.removeAfter,
+    peerAddress: options.peerAddress ?? null,
     region: options.region,
     replicas: options.replicas,
     consistency: options.consistency,

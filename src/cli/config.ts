@@ -19,6 +19,8 @@ export interface Config {
   dataDirectory: string;
   /** Master: silence after which a dead worker is removed, in milliseconds; 0: never. */
   removeAfterMs: number;
+  /** Where connections to other nodes come from; null: the system chooses. */
+  peerAddress: string | null;
   region: string;
   replicas: number;
   consistency: "quorum" | "one";

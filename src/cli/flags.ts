@@ -126,6 +126,13 @@ export const FLAGS: readonly Flag[] = [
     presetText: "10m",
   },
   {
+    name: "peer-address",
+    group: "Cluster",
+    value: "address",
+    text: "own address that connections to other nodes come from, on machines with several",
+    parse: nonEmpty,
+  },
+  {
     name: "region",
     group: "Cluster",
     value: "name",

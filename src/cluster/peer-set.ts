@@ -17,6 +17,8 @@ export interface PeerSetOptions {
   membership: Membership;
   signer: RequestSigner | null;
   ca: string | undefined;
+  /** Own address that connections come from; undefined: the system chooses. */
+  localAddress: string | undefined;
 }
 
 export class PeerSet {
@@ -46,7 +48,7 @@ export class PeerSet {
   }
 
   private follow(): void {
-    const { membership, signer, ca } = this.options;
+    const { membership, signer, ca, localAddress } = this.options;
     const { layout } = membership;
     if (layout === null || this.closed) return;
     const wanted = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map((node) => node.url));
@@ -61,7 +63,12 @@ export class PeerSet {
       if (!this.clients.has(url))
         this.clients.set(
           url,
-          new PeerClient({ url, sign: signer, ...(ca === undefined ? {} : { tls: { ca } }) }),
+          new PeerClient({
+            url,
+            sign: signer,
+            ...(localAddress === undefined ? {} : { localAddress }),
+            ...(ca === undefined ? {} : { tls: { ca } }),
+          }),
         );
   }
 

@@ -46,6 +46,7 @@ describe("arguments: defaults and forms", () => {
       volumes: [],
       dataDirectory: path.resolve("data"),
       removeAfterMs: 600_000,
+      peerAddress: null,
       region: "default",
       replicas: 3,
       consistency: "quorum",
@@ -85,6 +86,7 @@ describe("arguments: defaults and forms", () => {
       volumes: ["http://a:1", "http://b:2"],
       dataDirectory: "/tmp/y",
       removeAfterMs: 90_000,
+      peerAddress: null,
       region: "eu-west.1",
       replicas: 7,
       consistency: "one",
@@ -155,6 +157,7 @@ describe("arguments: environment", () => {
       MINIVAULT_VOLUMES: "v:1",
       MINIVAULT_DATA: "/d",
       MINIVAULT_REMOVE_AFTER: "0",
+      MINIVAULT_PEER_ADDRESS: "127.0.0.2",
       MINIVAULT_REGION: "us",
       MINIVAULT_REPLICAS: "1",
       MINIVAULT_CONSISTENCY: "one",
@@ -176,6 +179,7 @@ describe("arguments: environment", () => {
       volumes: ["https://v:1"],
       dataDirectory: "/d",
       removeAfterMs: 0,
+      peerAddress: "127.0.0.2",
       region: "us",
       replicas: 1,
       consistency: "one",
@@ -428,9 +432,9 @@ describe("arguments: help and version", () => {
     assert.ok(!/ +\n/.test(text), "no trailing blanks");
   });
 
-  test("every flag of SPEC is there, -remove-after, and no other", () => {
+  test("every flag of SPEC is there, -remove-after, -peer-address, and no other", () => {
     const names =
-      "mode port host public-url master volumes remove-after data region replicas consistency sync threads max-value auth auth-file auth-mode tls-cert tls-key tls-ca";
+      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads max-value auth auth-file auth-mode tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

@@ -1,46 +1,151 @@
+/** Operations between nodes as bytes: what is encoded is decoded, and nothing else is taken for it. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { before, describe, test } from "node:test";
+import type { LookAnswer, RefusalReason } from "../../src/cluster/ports.ts";
+import { inlineValue, isInline } from "../../src/cluster/values.ts";
 import {
+  ACCEPT,
   decodeAccepted,
   decodeHeld,
   decodePromise,
+  decodeRequest,
   encodeAccepted,
   encodeHeld,
   encodeNo,
   encodeRefused,
+  encodeRequest,
+  LOOK,
+  PREPARE,
 } from "../../src/cluster/wire.ts";
+import { loadHash } from "../../src/util/hash.ts";
+import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../src/util/limits.ts";
+import { Random, randomSeed } from "../random.ts";
 
-const ballot = { clockLow: 0xffff_fffe, clockHigh: 7, node: 0x8000_0001, incarnation: 3 };
-const held = { tombstone: false, operationLow: 0xffff_ffff, operationHigh: 5 };
+const BALLOT = { clockLow: 0xffff_fffe, clockHigh: 0x8000_0001, node: 0xdead_beef, incarnation: 7 };
+const noLarge = () => null;
 
-test("wire: a promise says what is held, or the floor under an absent key", () => {
-  const there = { ...held, ballot };
-  assert.deepEqual(decodePromise(encodeHeld({ ...there, value: null, floor: null })), {
-    kind: "yes",
-    floor: null,
-    ...there,
+describe("wire", () => {
+  before(loadHash);
+
+  test("wire: requests of every kind come out as they went in", () => {
+    const key = Buffer.alloc(KEY_BYTES_MAX, 0xfe);
+    for (const value of [
+      inlineValue(false, "t".repeat(CONTENT_TYPE_BYTES_MAX), Buffer.from("value")),
+      inlineValue(false, "text/ä", new Uint8Array(0)),
+      inlineValue(true, "application/json", Buffer.from('{"value":1}')),
+    ]) {
+      const request = {
+        kind: ACCEPT,
+        epoch: 0xffff_ffff,
+        key,
+        ballot: BALLOT,
+        operationLow: 1,
+        operationHigh: 2 ** 32 - 1,
+      } as const;
+      const decoded = decodeRequest(encodeRequest({ ...request, value }));
+      assert.ok(decoded !== null);
+      const { kind, epoch, ballot, operationLow, operationHigh } = decoded;
+      assert.deepEqual(
+        { kind, epoch, ballot, operationLow, operationHigh, key: Buffer.from(decoded.key) },
+        request,
+      );
+      assert.equal(decoded.json, value.json);
+      if (!value.json) assert.equal(decoded.contentType, value.contentType);
+      assert.deepEqual(Buffer.from(decoded.value), Buffer.from(value.bytes));
+      assert.deepEqual([decoded.tombstone, decoded.staged], [false, false]);
+    }
+    const tombstone = decodeRequest(
+      encodeRequest({ kind: ACCEPT, epoch: 1, key, ballot: BALLOT, tombstone: true }),
+    );
+    assert.equal(tombstone?.tombstone, true);
+    const staged = decodeRequest(
+      encodeRequest({ kind: ACCEPT, epoch: 1, key, ballot: BALLOT, staged: true }),
+    );
+    assert.equal(staged?.staged, true);
+    assert.equal(decodeRequest(encodeRequest({ kind: LOOK, epoch: 3, key }))?.kind, LOOK);
   });
-  const absent = { ...held, ballot: null };
-  for (const floor of [null, ballot])
-    assert.deepEqual(decodePromise(encodeHeld({ ...absent, value: null, floor })), {
+
+  test("wire: answers of every kind come out as they went in", () => {
+    const reasons: RefusalReason[] = [
+      "unavailable",
+      "not_voting",
+      "stale_epoch",
+      "behind_epoch",
+      "ahead",
+      "full",
+      "damaged",
+    ];
+    for (const reason of reasons) {
+      const expected = { kind: "refused", reason, epoch: 9 };
+      assert.deepEqual(decodeAccepted(encodeRefused(reason, 9)), expected);
+      assert.deepEqual(decodePromise(encodeRefused(reason, 9)), expected);
+    }
+    assert.deepEqual(decodeAccepted(encodeNo(BALLOT)), { kind: "no", higher: BALLOT });
+    assert.deepEqual(decodePromise(encodeNo(BALLOT)), { kind: "no", higher: BALLOT });
+    for (const already of [true, false])
+      for (const existed of [true, false])
+        for (const previous of [BALLOT, null])
+          assert.deepEqual(decodeAccepted(encodeAccepted(already, existed, previous)), {
+            kind: "yes",
+            already,
+            existed,
+            previous,
+          });
+    const value = inlineValue(false, "a/b", Buffer.from("bytes"));
+    const held = { ballot: BALLOT, tombstone: false, operationLow: 5, operationHigh: 6 };
+    const read = decodeHeld(encodeHeld({ ...held, value }), noLarge) as LookAnswer & { kind: "yes" };
+    assert.ok(read.payload !== null && isInline(read.payload));
+    assert.equal(Buffer.from(read.payload.bytes).toString(), "bytes");
+    assert.deepEqual({ ...read, payload: null }, { kind: "yes", ...held, payload: null });
+    const none = { ballot: null, tombstone: false, operationLow: 0, operationHigh: 0 };
+    assert.deepEqual(decodeHeld(encodeHeld({ ...none, value: null }), noLarge), {
       kind: "yes",
-      floor,
-      ...absent,
+      ...none,
+      payload: null,
     });
-});
-
-test("wire: a no and a refusal arrive as such, whatever was asked", () => {
-  const no = { kind: "no", higher: ballot };
-  assert.deepEqual(decodePromise(encodeNo(ballot)), no);
-  assert.deepEqual(decodeAccepted(encodeNo(ballot)), no);
-  const refused = { kind: "refused", reason: "stale_epoch", epoch: 9 };
-  for (const decode of [decodePromise, decodeAccepted, (bytes: Uint8Array) => decodeHeld(bytes, () => null)])
-    assert.deepEqual(decode(encodeRefused("stale_epoch", 9)), refused);
-  assert.deepEqual(decodeAccepted(encodeAccepted(false, true, ballot)), {
-    kind: "yes",
-    already: false,
-    existed: true,
-    previous: ballot,
   });
-  assert.equal(decodePromise(new Uint8Array(3)), null);
+
+  test("wire: of a large value the answer says what it is and how long, not what is in it", () => {
+    const valueBytes = 5 * 2 ** 32 + 17;
+    const large = {
+      tombstone: false,
+      json: false,
+      contentType: "video/x",
+      valueBytes,
+      node: "n",
+      ballot: BALLOT,
+    } as const;
+    const frame = encodeHeld({
+      ballot: BALLOT,
+      tombstone: false,
+      operationLow: 1,
+      operationHigh: 2,
+      value: large,
+    });
+    let seen: unknown = null;
+    decodeHeld(frame, (value, ballot) => {
+      seen = { ...value, ballot };
+      return null;
+    });
+    assert.deepEqual(seen, { json: false, contentType: "video/x", valueBytes, ballot: BALLOT });
+  });
+
+  test("wire: bytes that are no request, or one that was cut or changed, never throw, and lengths are believed only if they fit", (t) => {
+    const random = new Random(randomSeed(t));
+    const whole = encodeRequest({ kind: PREPARE, epoch: 1, key: Buffer.from("key"), ballot: BALLOT });
+    for (let length = 0; length < whole.length; length++)
+      assert.equal(decodeRequest(whole.subarray(0, length)), null, `cut at ${length}`);
+    for (let round = 0; round < 20_000; round++) {
+      const bytes = Buffer.from(whole);
+      const changes = 1 + random.below(4);
+      for (let change = 0; change < changes; change++) bytes[random.below(bytes.length)] = random.below(256);
+      const decoded = decodeRequest(bytes);
+      if (decoded === null) continue;
+      assert.ok(decoded.key.length >= 1 && decoded.key.length + decoded.value.length <= bytes.length - 40);
+      decodeHeld(bytes, noLarge);
+      decodeAccepted(bytes);
+    }
+    assert.equal(decodeAccepted(new Uint8Array(3)), null);
+    assert.equal(decodeHeld(new Uint8Array(3), noLarge), null);
+  });
 });

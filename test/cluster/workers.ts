@@ -1,0 +1,237 @@
+/**
+ * A cluster of real processes: a master and workers, every worker behind a proxy with a link of its own from each other node, so that each
+ * link can be made bad in each direction.
+ *
+ * The workers' public URLs are their proxies; each node connects from an address of its own (127.0.0.11, …), by which the proxies tell
+ * them apart. Clients go to the workers directly.
+ */
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "../../native-bench/processes.ts";
+import { call } from "../rest/client.ts";
+import { builtProgram, launch, type Program, removeFolder, temporaryFolder } from "../rest/server.ts";
+import { createNodeProxy, type LinkControls, type NodeProxy } from "./proxy.ts";
+
+const START_MS_MAX = 60_000;
+const STOP_MS_MAX = 20_000;
+
+export interface WorkerOptions {
+  region?: string;
+  flags?: string[];
+}
+
+export interface Worker {
+  readonly number: number;
+  /** Where clients reach it. */
+  readonly port: number;
+  /** Its name in the cluster. */
+  readonly url: string;
+  readonly data: string;
+  readonly pid: number;
+  log(): string;
+  /** The link that the other node uses to reach this one. */
+  linkFrom(other: Worker): LinkControls;
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  signal(signal: NodeJS.Signals): void;
+  start(): Promise<void>;
+  readonly isRunning: boolean;
+}
+
+export interface Cluster {
+  readonly workers: readonly Worker[];
+  readonly masterPort: number;
+  killMaster(): Promise<void>;
+  startMaster(): Promise<void>;
+  /** Starts one more worker. */
+  add(options?: WorkerOptions): Promise<Worker>;
+  /** Waits until all these workers (all, when left out) answer a read of the cluster. */
+  ready(workers?: readonly Worker[]): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+export interface ClusterOptions {
+  workers: number;
+  /** For all workers. */
+  flags?: string[];
+  /** Regions in turn. */
+  regions?: string[];
+  env?: Record<string, string>;
+  /** Without proxies between the nodes: for measurements. */
+  direct?: boolean;
+}
+
+function addressOf(number: number): string {
+  return `127.0.0.${11 + number}`;
+}
+
+/** Starts a master and workers and waits until they serve. */
+export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  await builtProgram();
+  const folder = temporaryFolder();
+  const masterPort = await freePort();
+  let master: Program | null = null;
+  const startMaster = async (): Promise<void> => {
+    const flags = ["-mode", "master", "-port", String(masterPort), "-host", "127.0.0.1"];
+    master = await launch([...flags, "-data", path.join(folder, "master")], { env: options.env ?? {} });
+  };
+  const workers: RealWorker[] = [];
+  const add = async (own: WorkerOptions = {}): Promise<Worker> => {
+    const number = workers.length;
+    const port = await freePort();
+    const proxy =
+      options.direct === true ? null : await createNodeProxy({ target: { host: "127.0.0.1", port } });
+    const region = own.region ?? options.regions?.[number % options.regions.length] ?? `region-${number}`;
+    const worker = new RealWorker(
+      number,
+      port,
+      proxy,
+      path.join(folder, `worker-${number}`),
+      [
+        ...["-master", `http://127.0.0.1:${masterPort}`, "-region", region],
+        ...(options.flags ?? []),
+        ...(own.flags ?? []),
+      ],
+      options.env ?? {},
+    );
+    workers.push(worker);
+    await worker.start();
+    return worker;
+  };
+  const cluster: Cluster = {
+    workers,
+    masterPort,
+    startMaster,
+    async killMaster() {
+      master?.child.kill("SIGKILL");
+      await master?.ended;
+    },
+    add,
+    async ready(some = workers) {
+      const deadline = performance.now() + START_MS_MAX;
+      for (const worker of some)
+        for (;;) {
+          const status = await call(worker.port, "GET", "/_kv/is-it-ready").then(
+            (reply) => reply.status,
+            () => 0,
+          );
+          if (status === 404) break;
+          if (performance.now() > deadline)
+            throw new Error(
+              `worker ${worker.number} answers ${status} after ${START_MS_MAX} ms:\n${worker.log()}`,
+            );
+          await sleep(50);
+        }
+    },
+    async dispose() {
+      await Promise.all(workers.map((worker) => worker.dispose()));
+      await this.killMaster();
+      removeFolder(folder);
+    },
+  };
+  try {
+    await startMaster();
+    await Promise.all(
+      Array.from({ length: options.workers }, () => 0).map(async (_, index) => {
+        // One after the other, so that their numbers are in order; they need not wait for each other's start.
+        await sleep(index * 5);
+        await add();
+      }),
+    );
+    await cluster.ready();
+  } catch (error) {
+    await cluster.dispose();
+    throw error;
+  }
+  return cluster;
+}
+
+class RealWorker implements Worker {
+  readonly number: number;
+  readonly port: number;
+  readonly url: string;
+  readonly data: string;
+  private readonly proxy: NodeProxy | null;
+  private readonly flags: string[];
+  private readonly env: Record<string, string>;
+  private program: Program | null = null;
+  private logs = "";
+
+  constructor(
+    number: number,
+    port: number,
+    proxy: NodeProxy | null,
+    data: string,
+    flags: string[],
+    env: Record<string, string>,
+  ) {
+    this.number = number;
+    this.port = port;
+    this.proxy = proxy;
+    this.url = `http://127.0.0.1:${proxy?.port ?? port}`;
+    this.data = data;
+    this.flags = flags;
+    this.env = env;
+  }
+
+  get pid(): number {
+    return this.program?.child.pid ?? 0;
+  }
+
+  get isRunning(): boolean {
+    const child = this.program?.child;
+    return child !== undefined && child.exitCode === null && child.signalCode === null;
+  }
+
+  log(): string {
+    return this.logs + (this.program?.output() ?? "");
+  }
+
+  linkFrom(other: Worker): LinkControls {
+    if (this.proxy === null) throw new Error("this cluster has no proxies");
+    return this.proxy.from(addressOf(other.number));
+  }
+
+  async start(): Promise<void> {
+    if (this.program !== null) this.logs += this.program.output();
+    const own = [
+      "-port",
+      String(this.port),
+      "-host",
+      "127.0.0.1",
+      "-public-url",
+      this.url,
+      "-data",
+      this.data,
+    ];
+    this.program = await launch([...own, ...this.flags], {
+      env: {
+        ...(this.proxy === null ? {} : { MINIVAULT_PEER_ADDRESS: addressOf(this.number) }),
+        ...this.env,
+      },
+    });
+    const deadline = performance.now() + START_MS_MAX;
+    while (!this.program.output().includes("listening on")) {
+      if (!this.isRunning || performance.now() > deadline)
+        throw new Error(`worker ${this.number} did not start:\n${this.log()}`);
+      await sleep(20);
+    }
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.program?.child.kill(signal);
+  }
+
+  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    if (this.program === null) return;
+    const { child, ended } = this.program;
+    const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS_MAX);
+    if (this.isRunning) child.kill(signal);
+    await ended;
+    clearTimeout(timer);
+  }
+
+  async dispose(): Promise<void> {
+    await this.kill();
+    await this.proxy?.close();
+  }
+}
