@@ -13,13 +13,20 @@ import path from "node:path";
 import { SLAB_SLOTS } from "../format/layout.ts";
 import { type RecordSource, recordSource } from "../format/record.ts";
 import { loadAddon } from "../util/addon.ts";
+import { regionsOf } from "./residency.ts";
 
 export interface SlabMap extends RecordSource {
   readonly slot: number;
   readonly sequence: number;
+  /** The file, while the slab lives. */
+  readonly path: string;
+  /** Of each region, what is known of its being in memory; see residency.ts. */
+  readonly regions: Int32Array;
   /** Readers that need the map beyond the current call. */
   pins: number;
 }
+
+export const PAGE_BYTES = 4096;
 
 export function slotOfSequence(sequence: number): number {
   return sequence % SLAB_SLOTS;
@@ -46,6 +53,22 @@ export function mapSlab(file: string, slabBytes: number): RecordSource {
     return recordSource(new Uint8Array(map.buffer, map.byteOffset, slabBytes));
   } finally {
     fs.closeSync(fd);
+  }
+}
+
+/**
+ * Whether all pages of a part of a map are in memory: touching them then needs no disk. True also where the system cannot tell.
+ * @param from first byte; the pages that `from` and `to` - 1 lie in count as a whole
+ */
+export function isInMemory(map: RecordSource, from: number, to: number): boolean {
+  const start = from - (from % PAGE_BYTES);
+  const end = Math.min(map.bytes.length, to + PAGE_BYTES - 1 - ((to + PAGE_BYTES - 1) % PAGE_BYTES));
+  try {
+    // The addon takes any view of bytes, though it says Buffer.
+    const part = new Uint8Array(map.buffer, map.base + start, end - start) as Buffer;
+    return loadAddon("mmap").incore(part)[0] === 0;
+  } catch {
+    return true; // Not a map, but memory that holds a file that was cut.
   }
 }
 
@@ -110,8 +133,16 @@ export class SlabMaps {
       Atomics.store(this.held, slot, 0);
       return null;
     }
-    const source = mapSlab(path.join(this.directory, slabName(sequence)), this.slabBytes);
-    const map: SlabMap = { ...source, slot, sequence, pins: 0 };
+    const file = path.join(this.directory, slabName(sequence));
+    const regions = new Int32Array(regionsOf(this.slabBytes));
+    const map: SlabMap = {
+      ...mapSlab(file, this.slabBytes),
+      slot,
+      sequence,
+      path: file,
+      regions,
+      pins: 0,
+    };
     this.maps[slot] = map;
     return map;
   }
@@ -121,6 +152,11 @@ export class SlabMaps {
     if (map === undefined || map.pins > 0) return;
     this.maps[slot] = undefined;
     Atomics.store(this.held, slot, 0);
+  }
+
+  /** Whether this is the map in use of a slab that lives. */
+  isLive(map: SlabMap): boolean {
+    return this.maps[map.slot] === map && map.sequence === this.slots[map.slot];
   }
 
   /** Lets go of the maps of slabs that no longer live and that nobody has pinned. Cheap; call it now and then. */

@@ -24,6 +24,8 @@ export class Download implements Paced {
   private piece: Uint8Array;
   private pieceOffset: number;
   private open = true;
+  /** The next piece is being read from the disk. */
+  private waiting = false;
   private progressOffset = -1;
   private progressMs = 0;
 
@@ -59,9 +61,9 @@ export class Download implements Paced {
     this.res.onWritable(() => this.pump());
   }
 
-  /** Sends until the socket is full (false), the turn is over, or nothing is left (true). */
+  /** Sends until the socket is full (false), the turn is over, the disk must be waited for, or nothing is left (true). */
   private pump(): boolean {
-    if (!this.open) return true;
+    if (!this.open || this.waiting) return true;
     const turnEnd = this.res.getWriteOffset() + TURN_BYTES;
     for (;;) {
       const offset = this.start + this.res.getWriteOffset();
@@ -84,6 +86,11 @@ export class Download implements Paced {
     }
   }
 
+  private readonly pieceRead = () => {
+    this.waiting = false;
+    this.nextTurn();
+  };
+
   private readonly nextTurn = () => {
     if (this.open) this.res.cork(this.pumpCorked);
   };
@@ -92,8 +99,15 @@ export class Download implements Paced {
     this.pump();
   };
 
-  /** False: the value is damaged here. The client sees a cut connection, never wrong bytes or a full length. */
+  /**
+   * False: the piece is being read; or the value is damaged here, then the client sees a cut connection, never wrong bytes or a full
+   * length.
+   */
   private nextPiece(offset: number): boolean {
+    if (this.reader.ready?.(offset, this.pieceRead) === false) {
+      this.waiting = true;
+      return false;
+    }
     try {
       this.piece = this.reader.read(offset);
       this.pieceOffset = offset;

@@ -5,6 +5,7 @@
 import type { Found } from "../shards/vault.ts";
 import { VaultError } from "../util/errors.ts";
 import { CHUNK_BYTES, CONDITION_BYTES_MAX, REPLY_AT_ONCE_BYTES } from "../util/limits.ts";
+import { ColdRead, type ReadHeaders, Waiting } from "./cold-reads.ts";
 import { ifRangeHolds, listMatches } from "./conditions.ts";
 import type { FrontContext } from "./context.ts";
 import { Download } from "./download.ts";
@@ -41,9 +42,10 @@ export function createReads(
     }
     const query = req.getQuery();
     if (query && rejectQuery(context, res, query, false)) return;
-    const found = vault.find(key);
+    const found = vault.findResident(key);
     if (found.state !== "found") {
-      meter.count(GET, sendError(res, found.state === "absent" ? "not_found" : "corrupt"));
+      if (found.state === "cold") ColdRead.begin(context, res, req, GET, answerCold);
+      else meter.count(GET, sendError(res, found.state === "absent" ? "not_found" : "corrupt"));
       return;
     }
     const ifMatch = req.getHeader(IF_MATCH);
@@ -60,6 +62,13 @@ export function createReads(
     res.writeStatus(foundHead(found));
     res.end(body);
     meter.count(GET, 200);
+  };
+
+  const answerCold = (res: Res, found: Found, headers: ReadHeaders): void => {
+    if (found.state !== "found")
+      meter.count(GET, sendError(res, found.state === "absent" ? "not_found" : "corrupt"));
+    else if (meetsConditions(context, res, found, headers.ifMatch, headers.ifNoneMatch, false))
+      sendFound(context, res, found, headers.range, headers.ifRange);
   };
 
   const get: Handler = (res, req) => {
@@ -81,22 +90,36 @@ export function createReads(
     }
     const query = req.getQuery();
     if (query && rejectQuery(context, res, query, true)) return;
-    const found = vault.find(key);
-    if (found.state !== "found") {
-      const code = found.state === "absent" ? "not_found" : "corrupt";
-      meter.count(HEAD, sendError(res, code, { head: true }));
-      return;
-    }
-    // A Range header means nothing to HEAD (RFC 9110, section 14.2).
-    if (!meetsConditions(context, res, found, req.getHeader(IF_MATCH), req.getHeader(IF_NONE_MATCH), true))
-      return;
-    res.writeStatus(foundHead(found));
-    res.writeHeader("Accept-Ranges", "bytes");
-    endHead(res, found.valueBytes);
-    meter.count(HEAD, 200);
+    const found = vault.findResident(key);
+    if (found.state === "cold")
+      ColdRead.begin(context, res, req, HEAD, (_, warm, { ifMatch, ifNoneMatch }) =>
+        answerHead(context, res, warm, ifMatch, ifNoneMatch),
+      );
+    else answerHead(context, res, found, req.getHeader(IF_MATCH), req.getHeader(IF_NONE_MATCH));
   };
 
   return { get, head };
+}
+
+/** Answers a HEAD. A Range header means nothing to it (RFC 9110, section 14.2). */
+function answerHead(
+  context: FrontContext,
+  res: Res,
+  found: Found,
+  ifMatch: string,
+  ifNoneMatch: string,
+): void {
+  const { meter } = context;
+  if (found.state !== "found") {
+    const code = found.state === "absent" ? "not_found" : "corrupt";
+    meter.count(HEAD, sendError(res, code, { head: true }));
+    return;
+  }
+  if (!meetsConditions(context, res, found, ifMatch, ifNoneMatch, true)) return;
+  res.writeStatus(foundHead(found));
+  res.writeHeader("Accept-Ranges", "bytes");
+  endHead(res, found.valueBytes);
+  meter.count(HEAD, 200);
 }
 
 /** Answers 400 for a query with something wrong in it. */
@@ -163,10 +186,13 @@ export function rangeOf(
   return null;
 }
 
+/** What the headers of an answer say of a value. */
+type Head = Pick<Found, "contentType" | "valueBytes" | "etag">;
+
 /** Writes status and headers for a part of a value. */
 export function rangeHead(
   res: Res,
-  found: Found,
+  found: Head,
   { partial, start, end }: Part,
   more: readonly Header[],
 ): void {
@@ -204,18 +230,29 @@ export function sendFound(
     return;
   }
   const reader = found.open();
-  let first: Uint8Array;
-  try {
-    first = reader.read(start);
-  } catch (error) {
-    reader.close();
-    if (!(error instanceof VaultError)) throw error;
-    context.meter.count(GET, sendError(res, error.code, { detail: error.message }));
+  const send = (head: Head): void => {
+    let first: Uint8Array;
+    try {
+      first = reader.read(start);
+    } catch (error) {
+      reader.close();
+      if (!(error instanceof VaultError)) throw error;
+      context.meter.count(GET, sendError(res, error.code, { detail: error.message }));
+      return;
+    }
+    rangeHead(res, head, part, more);
+    new Download(context, res, reader, first, start, end, (complete) => {
+      if (complete) context.meter.count(GET, status);
+      else context.meter.countAborted(GET);
+    }).begin();
+  };
+  // What was found is only good for now.
+  let head: Head | null = null;
+  const waiting = new Waiting(context, res, GET, () => reader.close());
+  if (reader.ready?.(start, () => waiting.resume(() => send(head as Head))) !== false) {
+    send(found);
     return;
   }
-  rangeHead(res, found, part, more);
-  new Download(context, res, reader, first, start, end, (complete) => {
-    if (complete) context.meter.count(GET, status);
-    else context.meter.countAborted(GET);
-  }).begin();
+  head = { contentType: found.contentType, valueBytes: found.valueBytes, etag: found.etag.slice() };
+  waiting.begin();
 }

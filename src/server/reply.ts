@@ -160,7 +160,7 @@ let lastType = "";
 let lastHead: Uint8Array = new Uint8Array(0);
 
 /** Status line and headers of a whole value: one buffer per content type, with the ETag written over its end. */
-export function foundHead(found: Found): Uint8Array {
+export function foundHead(found: Pick<Found, "contentType" | "etag">): Uint8Array {
   if (found.contentType !== lastType) {
     lastHead = headForType(found.contentType);
     lastType = found.contentType;

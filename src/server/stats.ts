@@ -144,6 +144,7 @@ export function statsDocument(
     },
     batches: stats.batches,
     batchedWrites: stats.batchedWrites,
+    coldReads: stats.coldReads,
     requests: meter.requests(),
     latencyMicroseconds: meter.latencies(),
     memory: {

@@ -7,11 +7,12 @@ import { mkdirSync } from "node:fs";
 import { nodeIo } from "../engine/io.ts";
 import { lockDirectory } from "../engine/lock.ts";
 import { ShardLookup } from "../engine/lookup.ts";
+import { BEAT_MS, Residency } from "../engine/residency.ts";
 import type { SyncMode } from "../engine/shard.ts";
 import { createShardMemory, FIGURE, readFigures, type ShardMemory } from "../engine/shard-memory.ts";
 import type { SlabMap } from "../engine/slab-maps.ts";
 import { openStoreFile, type StoreBirth, type StoreIdentity } from "../engine/store-file.ts";
-import { TYPE_MANIFEST, TYPE_TOMBSTONE } from "../format/layout.ts";
+import { TYPE_MANIFEST, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
 import {
   type Ballot,
   type ChunkRef,
@@ -24,6 +25,7 @@ import {
   type RecordHead,
   readHead,
   readManifest,
+  recordUnits,
   typeOf,
   valueBytesOf,
   valueOffset,
@@ -31,7 +33,7 @@ import {
 import { etagScratch, writeEtagOf } from "../format/version.ts";
 import { VaultError } from "../util/errors.ts";
 import { hashKey, loadHash, shardOf } from "../util/hash.ts";
-import { CHUNK_BYTES } from "../util/limits.ts";
+import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
 import { describe, emptyOperation, OP_PREPARE, OP_WRITE, type Operation, setBallot } from "./batch.ts";
 import { ShardThread } from "./pool.ts";
 import { LocalUpload } from "./upload.ts";
@@ -46,8 +48,6 @@ import type {
   WriteHead,
 } from "./vault.ts";
 
-/** How often maps of dropped slabs are let go of. */
-const RELEASE_MS = 100;
 /** Uploads in progress; each may hold a few MiB. */
 const UPLOADS_MAX = 64;
 
@@ -139,6 +139,8 @@ export class LocalVault implements Vault {
   private readonly operationNode = randomBytes(4).readUInt32LE(0);
   private operations = randomBytes(4).readUInt32LE(0);
   private readonly releaseTimer: NodeJS.Timeout;
+  private readonly residency = new Residency();
+  private coldLookup: ShardLookup;
   private uploads = 0;
   private nextUpload = 1;
   private closing: Promise<void> | null = null;
@@ -160,11 +162,13 @@ export class LocalVault implements Vault {
     this.lookups = memories.map(
       (memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, memory.held[0]),
     );
-    this.found = new FoundRecord(this);
+    this.coldLookup = this.lookups[0];
+    this.found = new FoundRecord(this, this.residency);
     this.held = { state: "absent", head: emptyHead(), found: this.found };
     this.releaseTimer = setInterval(() => {
       for (const lookup of this.lookups) lookup.maps.release();
-    }, RELEASE_MS);
+      this.residency.beat((map) => this.lookups.some((lookup) => lookup.maps.isLive(map)));
+    }, BEAT_MS);
     this.releaseTimer.unref();
   }
 
@@ -186,8 +190,23 @@ export class LocalVault implements Vault {
     );
   }
 
+  findResident(key: KeyBytes): Found {
+    const lookup = this.lookups[this.route(key)];
+    this.coldLookup = lookup;
+    const state = lookup.findResident(this.residency, key.bytes, key.length, this.hashA, this.hashB);
+    return this.found.set(lookup, key, this.hashA, this.hashB, this.valueState(lookup, state));
+  }
+
+  warm(done: () => void): void {
+    this.coldLookup.warm(this.residency, done);
+  }
+
   private lookupState(lookup: ShardLookup, key: Uint8Array, keyBytes: number): Found["state"] {
-    const state = lookup.find(key, keyBytes, this.hashA, this.hashB);
+    return this.valueState(lookup, lookup.find(key, keyBytes, this.hashA, this.hashB));
+  }
+
+  /** What a search has found, seen as a value. */
+  private valueState(lookup: ShardLookup, state: Found["state"]): Found["state"] {
     if (state !== "found") return state;
     if (!lookup.check(lookup.map, lookup.unit)) return "damaged";
     return typeOf(lookup.map, lookup.unit) === TYPE_TOMBSTONE ? "absent" : "found";
@@ -319,6 +338,7 @@ export class LocalVault implements Vault {
       queuedBytes: sum((thread) => thread.queuedBytes),
       batches: sum((thread) => thread.batches),
       batchedWrites: sum((thread) => thread.batchedWrites),
+      coldReads: this.residency.reads,
     };
   }
 
@@ -326,6 +346,7 @@ export class LocalVault implements Vault {
     this.closing ??= (async () => {
       await Promise.all(this.threads.map((thread) => thread.close()));
       clearInterval(this.releaseTimer);
+      this.residency.close();
       await this.lock.release();
     })();
     return this.closing;
@@ -339,6 +360,7 @@ class FoundRecord implements Found {
   valueBytes = 0;
   readonly etag = etagScratch();
   private readonly vault: LocalVault;
+  private readonly residency: Residency;
   private lookup!: ShardLookup;
   private map!: SlabMap;
   private unit = 0;
@@ -346,8 +368,9 @@ class FoundRecord implements Found {
   private hashA = 0;
   private hashB = 0;
 
-  constructor(vault: LocalVault) {
+  constructor(vault: LocalVault, residency: Residency) {
     this.vault = vault;
+    this.residency = residency;
   }
 
   set(lookup: ShardLookup, key: KeyBytes, hashA: number, hashB: number, state: Found["state"]): this {
@@ -391,7 +414,7 @@ class FoundRecord implements Found {
       }
       const missing = chunks.find(({ sequence }) => !maps.has(sequence));
       if (missing === undefined)
-        return new ChunkReader(lookup, totalBytes, chunks, maps, this.vault.store.chunkBytes);
+        return new ChunkReader(lookup, this.residency, totalBytes, chunks, maps, this.vault.store.chunkBytes);
       // Compaction has moved chunks since the manifest was found: there is a newer one. If not, a slab is lost.
       const state = lookup.find(this.key.bytes, this.key.length, this.hashA, this.hashB);
       if (state !== "found" || (lookup.map === map && lookup.unit === unit))
@@ -430,6 +453,7 @@ class RecordReader implements ValueReader {
 class ChunkReader implements ValueReader {
   readonly valueBytes: number;
   private readonly lookup: ShardLookup;
+  private readonly residency: Residency;
   private readonly chunks: readonly ChunkRef[];
   private readonly maps: Map<number, SlabMap>;
   private readonly chunkBytes: number;
@@ -437,12 +461,14 @@ class ChunkReader implements ValueReader {
 
   constructor(
     lookup: ShardLookup,
+    residency: Residency,
     valueBytes: number,
     chunks: readonly ChunkRef[],
     maps: Map<number, SlabMap>,
     chunkBytes: number,
   ) {
     this.lookup = lookup;
+    this.residency = residency;
     this.valueBytes = valueBytes;
     this.chunks = chunks;
     this.maps = maps;
@@ -458,6 +484,17 @@ class ChunkReader implements ValueReader {
       throw new VaultError("corrupt", `chunk ${number} of the value is damaged`);
     const start = valueOffset(map, unit);
     return map.bytes.subarray(start + offset - number * this.chunkBytes, start + bytes);
+  }
+
+  ready(offset: number, then: () => void): boolean {
+    const { sequence, unit, bytes } = this.chunks[Math.floor(offset / this.chunkBytes)];
+    const map = this.maps.get(sequence) as SlabMap;
+    const from = unit * UNIT_BYTES;
+    // Key and content type of a chunk are not known yet: as long as they can be.
+    const to = Math.min(map.bytes.length, from + recordUnits(KEY_BYTES_MAX, 0, bytes) * UNIT_BYTES);
+    if (from >= to || this.residency.isResident(map, from, to)) return true;
+    this.residency.read(map, from, to, then);
+    return false;
   }
 
   close(): void {

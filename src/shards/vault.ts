@@ -19,10 +19,10 @@ export interface KeyBytes {
 
 /**
  * The answer of `Vault.find`. One object that the vault reuses: valid until the next call of `find`.
- * "absent" is only said when it is known.
+ * "absent" is only said when it is known. "cold", only said by `findResident`: the disk must be asked first.
  */
 export interface Found {
-  state: "found" | "absent" | "damaged";
+  state: "found" | "absent" | "damaged" | "cold";
   /** The stored kind: a JSON answer `{"value":…}` ready to send, or raw bytes. */
   json: boolean;
   /** Content type to send: "application/json" for JSON. */
@@ -45,6 +45,11 @@ export interface ValueReader {
    * memory, valid until close. Throws VaultError("corrupt") when the piece's checksum does not hold.
    */
   read(offset: number): Uint8Array;
+  /**
+   * Whether `read` at this offset would not wait for the disk. False: what is missing is being read, and `then` is called later, even
+   * after `close`. Left out: nothing here is on a disk.
+   */
+  ready?(offset: number, then: () => void): boolean;
   /** Releases the maps; calling it twice is harmless. */
   close(): void;
 }
@@ -107,10 +112,17 @@ export interface VaultStats {
   queuedBytes: number;
   batches: number;
   batchedWrites: number;
+  /** Reads from the disk for what was not in memory. */
+  coldReads: number;
 }
 
 export interface Vault {
+  /** Looks a key up, now: waits for the disk where the record is not in memory. */
   find(key: KeyBytes): Found;
+  /** Like `find`, but answers "cold" instead of waiting for the disk. */
+  findResident(key: KeyBytes): Found;
+  /** To be called at once after `findResident` has answered "cold": reads what it missed and then calls back; look again then. */
+  warm(done: () => void): void;
   /**
    * Queues a write whose whole body (at most CHUNK_BYTES; ignored for delete) is at hand; head and body are copied
    * before it returns. `done` is called later, never from inside this call. False: the queue is full, `done` is

@@ -121,6 +121,26 @@ export class FakeVault implements Vault {
     return this.found;
   }
 
+  /** The next pieces of large values that are not ready at once. */
+  coldPieces = 0;
+  /** The next look-ups of `findResident` that answer "cold", and what they are waiting for. */
+  coldAnswers = 0;
+  warming: Array<() => void> = [];
+
+  findResident(key: KeyBytes): Found {
+    const found = this.find(key);
+    if (this.coldAnswers > 0) {
+      this.coldAnswers--;
+      found.state = "cold";
+    }
+    return found;
+  }
+
+  warm(done: () => void): void {
+    if (this.held) this.warming.push(done);
+    else setImmediate(done);
+  }
+
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
     if (this.submitThrows) throw new Error("submit is broken");
     if (this.full) return false;
@@ -199,6 +219,7 @@ export class FakeVault implements Vault {
       queuedBytes: 0,
       batches: this.batches,
       batchedWrites: this.batched,
+      coldReads: 0,
     };
   }
 
@@ -210,6 +231,7 @@ export class FakeVault implements Vault {
     const waiting = this.waiting;
     this.waiting = [];
     for (const run of waiting) run();
+    for (const run of this.warming.splice(0)) run();
   }
 
   private later(run: () => void): void {
@@ -317,6 +339,12 @@ class FakeFound implements Found {
     vault.readersOpen++;
     return {
       valueBytes,
+      ready(_offset, then) {
+        if (vault.coldPieces === 0) return true;
+        vault.coldPieces--;
+        vault.warm(then);
+        return false;
+      },
       read(offset) {
         if (!open) throw new Error("read after close");
         const end = Math.min(valueBytes, (Math.floor(offset / CHUNK_BYTES) + 1) * CHUNK_BYTES);

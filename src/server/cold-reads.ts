@@ -1,0 +1,116 @@
+/**
+ * Reads that must wait for the disk: the front goes on with other requests meanwhile.
+ */
+import type { Found, KeyBytes } from "../shards/vault.ts";
+import type { FrontContext } from "./context.ts";
+import type { Req, Res } from "./http.ts";
+import { sendError } from "./reply.ts";
+import { HEAD } from "./stats.ts";
+
+/** A record that is not in memory so many times in a row is read all the same: memory is so short that waiting does not help. */
+const READS_MAX = 8;
+
+/** A request that is answered later. */
+export class Waiting {
+  private readonly context: FrontContext;
+  private readonly res: Res;
+  private readonly verb: number;
+  private readonly onAborted: () => void;
+  private open = true;
+
+  /** @param onAborted called when the client leaves before `resume` */
+  constructor(context: FrontContext, res: Res, verb: number, onAborted: () => void) {
+    this.context = context;
+    this.res = res;
+    this.verb = verb;
+    this.onAborted = onAborted;
+  }
+
+  /** To be called in the request's handler. */
+  begin(): void {
+    this.context.inFlight.enter();
+    this.res.onAborted(() => {
+      if (!this.open) return;
+      this.open = false;
+      this.onAborted();
+      this.context.meter.countAborted(this.verb);
+      this.context.inFlight.leave();
+    });
+  }
+
+  /** Whether the client is still there. */
+  get isOpen(): boolean {
+    return this.open;
+  }
+
+  /** Answers, if the client is still there: `answer` runs once, and sends everything or keeps the request going by itself. */
+  resume(answer: () => void): void {
+    if (!this.open) return;
+    this.open = false;
+    const { context, res, verb } = this;
+    try {
+      res.cork(answer);
+    } catch (error) {
+      context.log.error({ error: String(error) }, "a value could not be sent");
+      context.meter.count(verb, sendError(res, "internal", { head: verb === HEAD }));
+    }
+    context.inFlight.leave();
+  }
+}
+
+/** What the headers of a read said; the request itself is gone when the disk has answered. */
+export interface ReadHeaders {
+  ifMatch: string;
+  ifNoneMatch: string;
+  range: string;
+  ifRange: string;
+}
+
+/** Answers a read whose record is in memory. */
+export type AnswerRead = (res: Res, found: Found, headers: ReadHeaders) => void;
+
+/** A GET or HEAD of a key whose record is not in memory. */
+export class ColdRead {
+  private readonly context: FrontContext;
+  private readonly res: Res;
+  private readonly key: KeyBytes;
+  private readonly headers: ReadHeaders;
+  private readonly answer: AnswerRead;
+  private readonly waiting: Waiting;
+  private readonly startMs = performance.now();
+  private reads = 0;
+
+  private constructor(context: FrontContext, res: Res, req: Req, verb: number, answer: AnswerRead) {
+    const { bytes, length } = context.key;
+    this.context = context;
+    this.res = res;
+    this.key = { bytes: bytes.slice(0, length), length };
+    this.headers = {
+      ifMatch: req.getHeader("if-match"),
+      ifNoneMatch: req.getHeader("if-none-match"),
+      range: req.getHeader("range"),
+      ifRange: req.getHeader("if-range"),
+    };
+    this.answer = answer;
+    this.waiting = new Waiting(context, res, verb, () => {});
+  }
+
+  /** Takes over a request whose key (in `context.key`) the vault has just called "cold". */
+  static begin(context: FrontContext, res: Res, req: Req, verb: number, answer: AnswerRead): void {
+    const read = new ColdRead(context, res, req, verb, answer);
+    read.waiting.begin();
+    context.vault.warm(read.again);
+  }
+
+  private readonly again = (): void => {
+    if (!this.waiting.isOpen) return;
+    const { vault, meter } = this.context;
+    const found = ++this.reads === READS_MAX ? vault.find(this.key) : vault.findResident(this.key);
+    if (found.state === "cold") {
+      vault.warm(this.again);
+      return;
+    }
+    meter.readTook(performance.now() - this.startMs);
+    this.waiting.resume(() => this.answer(this.res, found, this.headers));
+  };
+}

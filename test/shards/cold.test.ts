@@ -1,0 +1,110 @@
+/** Values that are not in memory, in the real vault: they are announced as cold, read beside the event loop, and then right. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type LocalVault, openVault } from "../../src/shards/local-vault.ts";
+import { CHUNK_BYTES } from "../../src/util/limits.ts";
+import { dropCache } from "../cold-files.ts";
+import { temporaryDirectory } from "../engine/harness.ts";
+
+const KEYS = 4000;
+/** Small, so that there are sealed ones: a start reads the open slab. */
+const SLAB_BYTES = 8 * CHUNK_BYTES;
+const LARGE_BYTES = 5 * CHUNK_BYTES + 12_345;
+
+const keyOf = (text: string) => {
+  const bytes = Buffer.from(text);
+  return { bytes, length: bytes.length };
+};
+const textOf = (number: number) => `${number} `.padEnd(100 + ((number * 37) % 3000), "x");
+const large = Buffer.from(Uint8Array.from({ length: LARGE_BYTES }, (_, index) => index % 251));
+
+const open = (directory: string) =>
+  openVault({
+    dataDirectory: directory,
+    sync: "os",
+    threads: 1,
+    slabBytes: SLAB_BYTES,
+    warn: () => {},
+    fatal: (error) => assert.fail(error),
+  });
+
+const headOf = (name: string) => ({
+  verb: "put" as const,
+  key: keyOf(name),
+  json: false,
+  contentType: "text/plain",
+  ifMatch: "",
+  ifNoneMatch: "",
+});
+
+async function fill(vault: LocalVault): Promise<void> {
+  const writes: Promise<void>[] = [];
+  const written = (name: string, submit: (done: () => void) => void) =>
+    writes.push(new Promise((resolve) => submit(resolve))) && name;
+  for (let number = 0; number < KEYS; number++)
+    written(`k${number}`, (done) =>
+      assert.ok(vault.submit(headOf(`k${number}`), Buffer.from(textOf(number)), done)),
+    );
+  const upload = vault.upload(headOf("large"));
+  assert.ok(upload !== null);
+  upload.write(large);
+  written("large", (done) => upload.commit(done));
+  await Promise.all(writes);
+}
+
+/** Looks a key up like a front that does not wait for the disk; answers how often it was cold. */
+async function lookUp(vault: LocalVault, name: string): Promise<{ cold: number; value: Buffer }> {
+  for (let cold = 0; ; cold++) {
+    const found = vault.findResident(keyOf(name));
+    if (found.state === "cold") {
+      await new Promise<void>((resolve) => vault.warm(resolve));
+      continue;
+    }
+    assert.equal(found.state, "found", name);
+    const reader = found.open();
+    const pieces: Buffer[] = [];
+    for (let at = 0; at < reader.valueBytes; ) {
+      await new Promise<void>((resolve) => {
+        if (reader.ready?.(at, resolve) !== false) resolve();
+        else cold++;
+      });
+      const piece = reader.read(at);
+      pieces.push(Buffer.from(piece));
+      at += piece.length;
+    }
+    reader.close();
+    return { cold, value: Buffer.concat(pieces) };
+  }
+}
+
+test("cold: what is not in memory is read beside the event loop, and right", async (t) => {
+  const directory = temporaryDirectory();
+  try {
+    const first = await open(directory.path);
+    await fill(first);
+    assert.equal((await lookUp(first, "k1")).value.toString(), textOf(1));
+    assert.equal(first.stats().coldReads, 0, "what was just written is in memory");
+    await first.close();
+    if (!dropCache(directory.path)) return t.skip("this file system keeps its files in memory");
+
+    const vault = await open(directory.path);
+    let cold = 0;
+    for (let number = 0; number < KEYS; number += 3) {
+      const { cold: times, value } = await lookUp(vault, `k${number}`);
+      assert.equal(value.toString(), textOf(number));
+      cold += times;
+    }
+    const { cold: times, value } = await lookUp(vault, "large");
+    assert.ok(value.equals(large));
+    cold += times;
+    assert.equal(vault.findResident(keyOf("never")).state, "absent");
+    t.diagnostic(`${cold} cold reads`);
+    assert.ok(cold > 0);
+    assert.equal(vault.stats().coldReads, cold);
+    for (let number = 0; number < KEYS; number += 3) await lookUp(vault, `k${number}`);
+    assert.equal(vault.stats().coldReads, cold, "what was read stays in memory");
+    await vault.close();
+  } finally {
+    directory.remove();
+  }
+});
