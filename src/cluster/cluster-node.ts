@@ -90,6 +90,7 @@ export class ClusterNode implements ClusterAccess {
       self,
       epoch: () => view.placement?.layout.epoch ?? 0,
       votes: (partition) => view.voting && (view.placement?.groups[partition].nodes.includes(self) ?? false),
+      observe: (ballot) => setup.ballots.observe(ballot),
       behind: setup.newerLayout,
       fetch: (key, value, upload) => this.fetch(key, value, upload),
     });

@@ -49,6 +49,8 @@ export interface LocalReplicaSetup {
   epoch: () => number;
   /** Whether this replica may vote for a partition. */
   votes: (partition: number) => boolean;
+  /** A ballot that was seen: this node's own ones are above it from now on, or its writes would lose to those of nodes whose clocks are ahead. */
+  observe: (ballot: Ballot) => void;
   /** Somebody has a newer layout. */
   behind: (epoch: number) => void;
   /** Streams a large value of this or another node into an upload. */
@@ -70,6 +72,7 @@ export class VaultReplica implements LocalReplica {
       reply(refusal);
       return;
     }
+    this.setup.observe(ballot);
     const sent = this.setup.vault.prepare(keyBytes(key), ballot, (result) => {
       const register = this.verdict(result, epoch);
       if ("kind" in register) reply(register);
@@ -94,7 +97,8 @@ export class VaultReplica implements LocalReplica {
     }
     const { payload, ballot, operationLow, operationHigh } = proposal;
     const done = (result: WriteResult) => reply(this.accepted(result, epoch));
-    const { vault } = this.setup;
+    const { vault, observe } = this.setup;
+    observe(ballot);
     const head = { key: keyBytes(key), ballot, operationLow, operationHigh, json: false, contentType: "" };
     if (payload.tombstone) {
       if (!vault.accept(head, null, done)) reply(UNAVAILABLE);
