@@ -5,6 +5,7 @@
  * Any node coordinates any request itself: with a blind write it has to reach a majority either way, so handing the request to a replica first would
  * cost a long link another trip and save only bytes.
  */
+
 import { randomBytes } from "node:crypto";
 import { ValueScanner } from "../format/json.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../format/layout.ts";
@@ -13,6 +14,7 @@ import { etagScratch, etagText, preconditionHolds, writeEtag } from "../format/v
 import type { LocalVault } from "../shards/local-vault.ts";
 import type { LocalUpload } from "../shards/upload.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../shards/vault.ts";
+import { copyOf } from "../util/bytes.ts";
 import { type ErrorCode, VaultError } from "../util/errors.ts";
 import { hashKey, partitionOf } from "../util/hash.ts";
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "./access.ts";
@@ -203,7 +205,7 @@ export class ClusterNode implements ClusterAccess {
     const payload = head.verb === "delete" ? TOMBSTONE : this.payloadOf(head, body);
     if ("error" in payload) setImmediate(done, { ...FAILED, ...payload });
     else {
-      const key = clusterKey(head.key.bytes.slice(0, head.key.length));
+      const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
       this.operationNumber = (this.operationNumber + 1) >>> 0;
       this.write(key, head, payload, this.operationNumber, this.operationNode, done);
     }
@@ -212,7 +214,7 @@ export class ClusterNode implements ClusterAccess {
 
   /** The value of a body, in stored form; or what is wrong with it. */
   private payloadOf(head: WriteHead, body: Uint8Array): StoredValue | { error: ErrorCode; detail: string } {
-    if (!head.json) return inlineValue(false, head.contentType, body.slice());
+    if (!head.json) return inlineValue(false, head.contentType, copyOf(body));
     const { scanner } = this;
     scanner.reset();
     if (!scanner.feed(body, 0, body.length) || !scanner.finish())
@@ -274,7 +276,7 @@ export class ClusterNode implements ClusterAccess {
   upload(head: WriteHead): Upload | null {
     if (!this.isReady || this.uploads >= UPLOADS_MAX) return null;
     const { setup } = this;
-    const key = clusterKey(head.key.bytes.slice(0, head.key.length));
+    const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
     const group = this.group(key.partition);
     this.operationNumber = (this.operationNumber + 1) >>> 0;
     const { operationNumber: operationLow, operationNode: operationHigh } = this;

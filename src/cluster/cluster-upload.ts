@@ -8,10 +8,12 @@
  * The slowest replica that is still counted on sets the pace; one that fails, or takes nothing for STALL_MS, is left behind and gets the value
  * later. Nothing that a client could read exists before the accept.
  */
+
 import { ValueScanner } from "../format/json.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../format/layout.ts";
 import type { LocalUpload } from "../shards/upload.ts";
 import type { Upload, WriteDone, WriteResult } from "../shards/vault.ts";
+import { copyOf } from "../util/bytes.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { hasMajorityOf, type ReplicaGroup } from "./layout.ts";
 
@@ -91,7 +93,7 @@ export class ClusterUpload implements Upload {
     if (scanner.valueStart < 0) return;
     const from = Math.max(0, scanner.valueStart - begin);
     const to = scanner.valueEnd < 0 ? bytes.length : Math.min(bytes.length, scanner.valueEnd - begin);
-    if (to > from) this.spread(bytes.slice(from, to));
+    if (to > from) this.spread(copyOf(bytes, from, to));
   }
 
   /** @param bytes must not change any more */

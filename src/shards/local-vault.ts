@@ -31,6 +31,7 @@ import {
   valueOffset,
 } from "../format/record.ts";
 import { etagScratch, writeEtagOf } from "../format/version.ts";
+import { copyOf } from "../util/bytes.ts";
 import { VaultError } from "../util/errors.ts";
 import { hashKey, loadHash, shardOf } from "../util/hash.ts";
 import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
@@ -304,7 +305,7 @@ export class LocalVault implements Vault {
   }
 
   private beginUpload(operation: Operation): LocalUpload {
-    const own = { ...operation, key: operation.key.slice(), upload: this.nextUpload++ };
+    const own = { ...operation, key: copyOf(operation.key), upload: this.nextUpload++ };
     this.uploads++;
     return new LocalUpload(this.threads[own.shard % this.threads.length], own, this.dataDirectory, () => {
       this.uploads--;

@@ -3,6 +3,7 @@
  * thread that owns it. A task wakes an idle thread, which then works through the arena (batch.ts) until it is empty; while it does, the
  * front only adds to the arena and reads answers from it.
  */
+
 import { MessageChannel } from "node:worker_threads";
 import Piscina from "piscina";
 import type { SyncMode } from "../engine/shard.ts";
@@ -10,6 +11,7 @@ import type { ShardMemory } from "../engine/shard-memory.ts";
 import type { StoreIdentity } from "../engine/store-file.ts";
 import { etagScratch } from "../format/version.ts";
 import { addonDirectory } from "../util/addon.ts";
+import { copyOf } from "../util/bytes.ts";
 import {
   BatchBuffer,
   BUFFER_BYTES,
@@ -182,11 +184,11 @@ export class ShardThread {
     const { key, contentType, ifMatch, ifNoneMatch, body } = operation;
     const copy = {
       ...operation,
-      key: key.slice(),
-      contentType: contentType.slice(),
-      ifMatch: ifMatch.slice(),
-      ifNoneMatch: ifNoneMatch.slice(),
-      body: body.slice(),
+      key: copyOf(key),
+      contentType: copyOf(contentType),
+      ifMatch: copyOf(ifMatch),
+      ifNoneMatch: copyOf(ifNoneMatch),
+      body: copyOf(body),
     };
     this.waiting.push({ operation: copy, bytes, done, sinceMs: performance.now() });
     this.waitingBytes += bytes;
