@@ -30,6 +30,7 @@ import type {
 import { countOf, hasMajority, type ReplicaGroup } from "./layout.ts";
 import {
   type AcceptAnswer,
+  type AcceptYes,
   type ClusterKey,
   type LookAnswer,
   type Payload,
@@ -85,7 +86,11 @@ export class Operation {
   /** What the own write took the place of, as far as known. */
   private previous: Ballot | null = null;
   private existed = false;
+  /** Replicas where a blind write replaced `previous`. */
+  private replaced = 0;
   private certain = true;
+  /** `existed` comes from a majority of promises. */
+  private prepared = false;
   /** The refusal to answer once what it rests on is confirmed. */
   private refusal: Refusal | null = null;
   /** The value of `highest`, where it is at hand. */
@@ -202,6 +207,7 @@ export class Operation {
       this.previous = highest.ballot;
       this.existed = highest.exists;
       this.certain = true;
+      this.prepared = true;
       this.acceptOwn();
       return;
     }
@@ -259,18 +265,22 @@ export class Operation {
 
   private onAccepted(round: number, bit: number, answer: AcceptAnswer): void {
     if (!this.counts(round, bit, answer)) return;
-    if (answer.kind === "yes" && this.purpose === "own" && !this.answered) this.learnPrevious(answer);
+    if (answer.kind === "yes" && this.purpose === "own" && !this.answered) this.learnPrevious(bit, answer);
     if (!this.sending) this.judgeAccepts();
   }
 
-  /** The highest record that a majority says it replaced is the one that came before in the one order of writes. */
-  private learnPrevious(answer: { already: boolean; previous: Ballot | null; existed: boolean }): void {
-    if (this.write?.condition !== null || this.ambiguous) return;
-    if (answer.already) this.certain = false;
-    else if (answer.previous !== null && compareOptionalBallots(answer.previous, this.previous) > 0) {
-      this.previous = answer.previous;
-      this.existed = answer.existed;
-    }
+  /**
+   * Whether the key had a value: by the highest record that was replaced. Certain only when a majority replaced that same one, so that it was decided:
+   * a record that only one replica had may be of a write that began after a later one than this had ended.
+   */
+  private learnPrevious(bit: number, answer: AcceptYes): void {
+    if (this.write?.condition !== null || this.ambiguous || answer.already) return;
+    const order = this.replaced === 0 ? 1 : compareOptionalBallots(answer.previous, this.previous);
+    if (order === 0) this.replaced |= bit;
+    if (order <= 0) return;
+    this.previous = answer.previous;
+    this.existed = answer.existed;
+    this.replaced = bit;
   }
 
   private judgeAccepts(): void {
@@ -301,6 +311,8 @@ export class Operation {
     const { ballot, payload } = this.proposal as Proposal;
     const replicas = countOf(tally.yes);
     if (this.purpose === "own") {
+      if (this.write?.condition === null && !this.prepared)
+        this.certain = hasMajority(this.group, this.replaced) && !this.ambiguous;
       this.answered = true;
       this.wrote?.(this.writeResult("done", ballot, replicas));
     } else if (this.write !== null) this.answerRefusal(ballot, replicas);

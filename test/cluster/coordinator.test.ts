@@ -159,7 +159,13 @@ test("coordinator: PUT says created or replaced by the newest record that it too
     new Bench((_, node) => [1, node === "a" ? a : node === "b" ? b : LOST]).write().result;
   assert.equal(bench(took(at(1), true), took(at(2), false)).existed, false);
   assert.equal(bench(took(at(2), true), took(at(1), false)).existed, true);
-  assert.equal(bench(took(at(2), true), taken).certain, true);
+  assert.equal(bench(took(at(2), true), took(at(2), true)).certain, true);
+  assert.equal(bench(taken, taken).certain, true);
+  assert.equal(
+    bench(took(at(2), true), taken).certain,
+    false,
+    "one record that only one replica had proves nothing",
+  );
   assert.equal(bench({ ...taken, already: true }, taken).certain, false);
 });
 
