@@ -91,6 +91,7 @@ export interface Summary {
   moves: number;
   finalReads: number;
   finalReadsAnswered: number;
+  badSeeds: number[];
   /** The first bad history, for people. */
   firstBad: string;
 }
@@ -106,6 +107,7 @@ export function runHistories(first: number, count: number): Summary {
     moves: 0,
     finalReads: 0,
     finalReadsAnswered: 0,
+    badSeeds: [],
     firstBad: "",
   };
   for (let seed = first; seed < first + count; seed++) {
@@ -119,6 +121,7 @@ export function runHistories(first: number, count: number): Summary {
     summary.finalReadsAnswered += outcome.finalReadsAnswered;
     if (outcome.linearizable) continue;
     summary.bad++;
+    summary.badSeeds.push(seed);
     if (summary.firstBad === "") summary.firstBad = `seed ${seed}:\n${describe(outcome.history)}`;
   }
   return summary;
