@@ -202,7 +202,9 @@ export class WriteRequest implements Paced {
   }
 
   private setPaused(paused: boolean): void {
-    if (this.phase !== RECEIVING || this.paused === paused) return;
+    // uWS reads on within one turn although it was paused, and arms its timer anew with what it reads: paused again, it is off again. To
+    // resume what is not paused, however, would leave the socket deaf.
+    if (this.phase !== RECEIVING || (!paused && !this.paused)) return;
     this.paused = paused;
     if (paused) this.res.pause();
     else this.res.resume();

@@ -90,7 +90,6 @@ export class PeerUpload implements Paced {
       // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
       this.setPaused(false);
       this.phase = COMMITTING;
-      this.context.pacer.delete(this);
       this.sink.commit((answer) => this.done(answer));
     } else if (!this.wantsMore) {
       this.setPaused(true);
@@ -120,13 +119,16 @@ export class PeerUpload implements Paced {
   beat(): void {
     const moved = this.receivedBytes - this.pacedBytes;
     this.pacedBytes = this.receivedBytes;
-    if (this.paused || moved < BYTES_PER_BEAT_MIN) return;
+    // While committing the client waits for us, not we for it.
+    if (this.paused || (this.phase === RECEIVING && moved < BYTES_PER_BEAT_MIN)) return;
     this.res.pause();
     this.res.resume();
   }
 
   private setPaused(paused: boolean): void {
-    if (this.phase !== RECEIVING || this.paused === paused) return;
+    // uWS reads on within one turn although it was paused, and arms its timer anew with what it reads: paused again, it is off again. To
+    // resume what is not paused, however, would leave the socket deaf.
+    if (this.phase !== RECEIVING || (!paused && !this.paused)) return;
     this.paused = paused;
     if (paused) this.res.pause();
     else this.res.resume();
@@ -135,6 +137,7 @@ export class PeerUpload implements Paced {
   private done(answer: Uint8Array): void {
     if (this.phase !== COMMITTING) return;
     this.phase = ANSWERED;
+    this.context.pacer.delete(this);
     this.res.cork(() => {
       this.res.writeStatus(HEAD);
       this.res.end(answer);

@@ -53,3 +53,19 @@ test("slow disk: an upload that is complete is answered, however long the vault 
     assert.equal(vault.values.get("whole")?.bytes.length, bytes);
   });
 });
+
+test("slow disk: a client that was paused in the middle of its upload is not taken for a silent one", async () => {
+  await withFront({}, async ({ connect, vault }) => {
+    const bytes = 24 * 1024 * 1024;
+    const uploader = await connect();
+    vault.held = true;
+    uploader.send(`PUT /ahead HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes}\r\n\r\n`);
+    // More than the vault takes, and more than uWS reads in one turn: it is paused with much of it in the socket.
+    uploader.send(Buffer.alloc(bytes));
+    await sleep(LONGER_THAN_TIMER_MS);
+    assert.equal(uploader.closed, false, "the connection is kept");
+    vault.release();
+    await uploader.sees("201 Created");
+    assert.equal(vault.values.get("ahead")?.bytes.length, bytes);
+  });
+});
