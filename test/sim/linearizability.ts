@@ -34,10 +34,10 @@ export interface Recorded {
   existed: boolean | null;
 }
 
-const IMPOSSIBLE = -1;
+export const IMPOSSIBLE = -1;
 
 /** The state after an operation, or IMPOSSIBLE when its answer does not fit `state`. */
-function apply(operation: Recorded, state: ValueId): number {
+export function apply(operation: Recorded, state: ValueId): number {
   const { kind, outcome, id } = operation;
   const known = outcome !== "unknown";
   switch (kind) {
