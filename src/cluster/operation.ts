@@ -98,6 +98,8 @@ export class Operation {
   private readonly deadline: number;
   private readonly timer: unknown;
   private shortTimer: unknown = null;
+  /** The own replica's bit while a conditional write is not sent to it yet. */
+  private withheld = 0;
   /** Replicas that a read has asked. */
   private asked = 0;
 
@@ -249,18 +251,41 @@ export class Operation {
     // Those that hold the highest record need not be told to confirm it.
     const settled = purpose === "confirm" ? this.highest.holders : 0;
     const { nodes } = group;
+    if (purpose === "own" && this.write?.condition !== null) this.withhold();
     tally.yes = settled;
     tally.pending = ((1 << nodes.length) - 1) & ~settled;
     this.sending = true;
     for (let index = 0; index < nodes.length; index++) {
       const bit = 1 << index;
-      if ((settled & bit) === 0)
+      if (((settled | this.withheld) & bit) === 0)
         setup.port.accept(nodes[index], key, group.epoch, proposal, (answer) =>
           this.onAccepted(round, bit, answer),
         );
     }
     this.sending = false;
     this.judgeAccepts();
+  }
+
+  /**
+   * Of two coordinators that race for a key, the one that loses would always find its value on its own replica, which answers first, and could not say
+   * that it lost. So a conditional write goes to the own replica last, when that makes the majority.
+   */
+  private withhold(): void {
+    const { group, setup } = this;
+    const self = group.nodes.findIndex((node) => setup.distance(node) === 0);
+    if (self >= 0 && !hasMajority(group, 1 << self)) this.withheld = 1 << self;
+  }
+
+  private release(): void {
+    const { group, setup, key, round, withheld } = this;
+    this.withheld = 0;
+    setup.port.accept(
+      group.nodes[Math.log2(withheld)],
+      key,
+      group.epoch,
+      this.proposal as Proposal,
+      (answer) => this.onAccepted(round, withheld, answer),
+    );
   }
 
   private onAccepted(round: number, bit: number, answer: AcceptAnswer): void {
@@ -284,8 +309,17 @@ export class Operation {
   }
 
   private judgeAccepts(): void {
-    const { tally } = this;
+    const { tally, group } = this;
     if (this.phase !== "accept") return;
+    if (this.withheld !== 0) {
+      if (hasMajority(group, tally.yes | this.withheld)) {
+        this.release();
+        return;
+      }
+      if (tally.open) return;
+      tally.pending &= ~this.withheld;
+      this.withheld = 0;
+    }
     if (this.answered || tally.won) {
       if (!this.answered) this.decided();
       if (tally.pending === 0) this.end();
@@ -455,6 +489,7 @@ export class Operation {
   private begin(phase: "prepare" | "accept" | "look"): number {
     this.stopShortTimer();
     this.tally.start(this.group);
+    this.withheld = 0;
     this.phase = phase;
     return ++this.round;
   }
@@ -521,7 +556,11 @@ export class Operation {
       this.end();
       return;
     }
-    if (this.phase === "accept" && this.purpose === "own" && (this.tally.touched | this.tally.pending) !== 0)
+    if (
+      this.phase === "accept" &&
+      this.purpose === "own" &&
+      (this.tally.touched | (this.tally.pending & ~this.withheld)) !== 0
+    )
       this.doubt();
     this.giveUp();
   }
