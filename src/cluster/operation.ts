@@ -523,10 +523,11 @@ export class Operation {
     });
   }
 
-  /** Another attempt: at once the first time, later after a random pause. */
+  /** Another attempt: after a random pause, so that two that race do not overtake each other again; a read or a blind write at once the first time. */
   private again(): void {
-    if (this.attempts <= 1) this.start();
-    else this.pause(Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** (this.attempts - 2)));
+    const races = this.write !== null && this.write.condition !== null;
+    if (this.attempts <= 1 && !races) this.start();
+    else this.pause(Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** Math.max(0, this.attempts - 2)));
   }
 
   private pauseOrGiveUp(): void {

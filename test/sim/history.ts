@@ -441,3 +441,31 @@ class Clients {
 function payloadOf(id: number): SimPayload {
   return { tombstone: false, value: id };
 }
+
+/** Three nodes create one key at nearly the same time, on a network without faults. */
+export function race(seed: number): { done: number; exists: number; unsure: number } {
+  const random = new Random(seed);
+  const still = { loss: 0, duplicate: 0, slow: 0, slowMs: 0, fragile: 0, detectsCrashes: true };
+  const world = new World(random, { ...still, latencyMs: 1, jitterMs: 1 }, [groupOf(1, "abc")], 3, {});
+  const count = { done: 0, exists: 0, unsure: 0 };
+  let left = world.nodes.length;
+  world.nodes.forEach((node, index) => {
+    const id = index + 1;
+    const request: WriteRequest = {
+      key: KEY,
+      payload: payloadOf(id),
+      operationLow: id,
+      operationHigh: 0,
+      condition: (exists) => (exists ? "exists" : null),
+    };
+    world.queue.after(world.chance() * 0.5, () =>
+      node.coordinator.write(request, ({ outcome }) => {
+        left--;
+        if (outcome === "done" || outcome === "exists") count[outcome]++;
+        else count.unsure++;
+      }),
+    );
+  });
+  while (left > 0 && world.queue.step());
+  return count;
+}
