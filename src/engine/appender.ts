@@ -83,6 +83,8 @@ export class Appender {
   readonly spare: SpareSlab;
   /** Set while the disk is full: then only blocks are used that the open and the spare slab have already. */
   diskFull = false;
+  /** Bytes of all records appended so far, whatever became of them. */
+  appendedBytes = 0;
   /** Place, in units, of the last record appended, and its checksum. */
   lastUnit = 0;
   lastChecksum = 0;
@@ -255,6 +257,7 @@ export class Appender {
   private added(unit: number, units: number, hashA: number, hashB: number, type: number): void {
     this.enter(hashA, hashB, tableWord(unit, type));
     this.endUnit += units;
+    this.appendedBytes += units * UNIT_BYTES;
     this.lastUnit = unit;
     this.lastUnits = units;
     this.lastChecksum = this.previous;

@@ -236,6 +236,11 @@ export class KeyIndex extends IndexReader {
   constructor(memory: IndexMemory) {
     super(memory);
     if (memory.rows.byteLength !== 0) throw new Error("an index has one writer, made once");
+    this.makeEmpty();
+  }
+
+  /** Gives each partition a segment of one block. */
+  private makeEmpty(): void {
     for (let partition = 0; partition < PARTITIONS; partition++) {
       const segment = this.newSegment(0, [this.newBlock()]);
       this.directory.fill(segment, partition << DEPTH_MAX, (partition + 1) << DEPTH_MAX);
@@ -401,10 +406,13 @@ export class KeyIndex extends IndexReader {
   }
 
   /**
-   * Takes the place of an empty index: `fill` gets the memory for so many segments and blocks, in the parts of `image`, and must fill all of it. The
-   * content must be known to be good.
+   * Restores an image into an empty index: `fill` gets the memory of the image's parts, must fill all of it, and answers the free blocks. When it throws,
+   * the index is empty again.
    */
-  restore(image: Omit<IndexImage, "parts">, fill: (parts: Uint8Array[]) => void): void {
+  restore(
+    image: Pick<IndexImage, "segments" | "blocks" | "entries">,
+    fill: (parts: Uint8Array[]) => Int32Array,
+  ): void {
     if (this.entries !== 0) throw new Error("index: only an empty index can be restored");
     this.begin();
     const rows = this.memory.rows as GrowableSharedArrayBuffer;
@@ -418,13 +426,21 @@ export class KeyIndex extends IndexReader {
       (arena as GrowableSharedArrayBuffer).grow(steps * ARENA_STEP_BYTES);
       this.control[CONTROL_ARENA_STEPS] += added;
     });
-    fill(this.parts(image.segments, image.blocks));
-    this.segmentCount = image.segments;
-    this.blockCount = image.blocks;
-    this.entries = image.entries;
+    const parts = this.parts(image.segments, image.blocks);
     this.freeBlocks.length = 0;
-    for (const block of image.freeBlocks) this.freeBlocks.push(block);
-    this.end();
+    try {
+      for (const block of fill(parts)) this.freeBlocks.push(block);
+      this.segmentCount = image.segments;
+      this.blockCount = image.blocks;
+      this.entries = image.entries;
+    } catch (error) {
+      for (const part of parts) part.fill(0);
+      this.segmentCount = this.blockCount = 0;
+      this.makeEmpty();
+      throw error;
+    } finally {
+      this.end();
+    }
   }
 
   private begin(): void {

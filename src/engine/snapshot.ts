@@ -202,12 +202,15 @@ function readFully(fd: number, bytes: Uint8Array, position: number): void {
   }
 }
 
-/** Throws why the snapshot cannot be used; nothing of the shard is changed before all of it is checked. */
+/** Throws why the snapshot cannot be used; the shard is then as it was. */
 class SnapshotFile {
   private readonly shard: Shard;
   private readonly directory: string;
   private readonly fd: number;
   private readonly sequences: readonly number[];
+  /** Where the next section begins, and the checksum of those before it. */
+  private position = SNAPSHOT_HEADER_BYTES;
+  private sum = 0;
 
   constructor(shard: Shard, directory: string, fd: number, sequences: readonly number[]) {
     this.shard = shard;
@@ -219,48 +222,33 @@ class SnapshotFile {
   restore(): Restored {
     const header = this.readHeader();
     const { sequences } = this;
-    const [directory, segments, ...blockParts] = indexPartBytes(header.segments, header.blocks);
-    const lengths = [
-      header.slabs * SNAPSHOT_SLAB_WORDS * 4,
-      header.openRecords * 12,
-      directory,
-      segments,
-      header.freeBlocks * 4,
-      header.promises * 8,
-      ...blockParts,
-    ];
+    this.checkSize(header);
     if (header.slabs !== sequences.length || header.slabs === 0) throw new Error("there are other slabs");
-    this.checkSections(lengths, header.sectionsChecksum);
-    const positions = lengths.map((_, i) =>
-      lengths.slice(0, i).reduce((sum, length) => sum + length, SNAPSHOT_HEADER_BYTES),
-    );
-    const slabs = this.readWords(positions[0], lengths[0]);
+    const slabs = this.readWords(header.slabs * SNAPSHOT_SLAB_WORDS);
     const open: OpenSlab = {
       sequence: sequences[sequences.length - 1],
       endUnit: slabs[slabs.length - SNAPSHOT_SLAB_WORDS + 1],
       previous: header.openPrevious,
-      table: this.readWords(positions[1], lengths[1]),
+      table: this.readWords(header.openRecords * 3),
       clockHigh: header.openClockHigh,
       clockLow: header.openClockLow,
     };
     this.checkSlabs(slabs);
     this.checkOpenSlab(open);
-    const image = {
-      segments: header.segments,
-      blocks: header.blocks,
-      entries: header.entries,
-      freeBlocks: this.readWords(positions[4], lengths[4]),
-    };
-    this.shard.index.restore(image, ([directoryPart, segmentPart, ...parts]) => {
-      readFully(this.fd, directoryPart, positions[2]);
-      readFully(this.fd, segmentPart, positions[3]);
-      for (const [i, part] of parts.entries()) readFully(this.fd, part, positions[6 + i]);
+    let promiseWords: Int32Array = new Int32Array(0);
+    this.shard.index.restore(header, ([directoryPart, segmentPart, ...blockParts]) => {
+      this.readSection(directoryPart);
+      this.readSection(segmentPart);
+      const freeBlocks = this.readWords(header.freeBlocks);
+      promiseWords = this.readWords(header.promises * 2);
+      for (const part of blockParts) this.readSection(part);
+      if (this.sum !== header.sectionsChecksum) throw new Error("its checksum does not hold");
+      return freeBlocks;
     });
     this.account(slabs, header);
-    const words = this.readWords(positions[5], lengths[5]);
     const promises = Array.from({ length: header.promises }, (_, i) => ({
-      sequence: words[i * 2],
-      unit: words[i * 2 + 1],
+      sequence: promiseWords[i * 2],
+      unit: promiseWords[i * 2 + 1],
     }));
     return { open, promises, clockLow: header.clockLow, clockHigh: header.clockHigh };
   }
@@ -275,25 +263,31 @@ class SnapshotFile {
     return header;
   }
 
-  private checkSections(lengths: readonly number[], expected: number): void {
-    const total = lengths.reduce((sum, length) => sum + length, SNAPSHOT_HEADER_BYTES);
+  private checkSize(header: SnapshotHeader): void {
+    const total = [
+      SNAPSHOT_HEADER_BYTES,
+      header.slabs * SNAPSHOT_SLAB_WORDS * 4,
+      header.openRecords * 12,
+      header.freeBlocks * 4,
+      header.promises * 8,
+      ...indexPartBytes(header.segments, header.blocks),
+    ].reduce((sum, bytes) => sum + bytes);
     if (fs.fstatSync(this.fd).size !== total) throw new Error("it has a wrong size");
-    const scratch = new Uint8Array(SNAPSHOT_PIECE_BYTES);
-    let sum = 0;
-    let position = SNAPSHOT_HEADER_BYTES;
-    for (const length of lengths)
-      forPieces(length, (from, to) => {
-        const piece = scratch.subarray(0, to - from);
-        readFully(this.fd, piece, position);
-        sum = hash32(piece, sum);
-        position += piece.length;
-      });
-    if (sum !== expected) throw new Error("its checksum does not hold");
   }
 
-  private readWords(position: number, bytes: number): Int32Array {
-    const words = new Int32Array(bytes / 4);
-    readFully(this.fd, bytesOf(words), position);
+  /** Reads the next section. */
+  private readSection(bytes: Uint8Array): void {
+    forPieces(bytes.length, (from, to) => {
+      const piece = bytes.subarray(from, to);
+      readFully(this.fd, piece, this.position);
+      this.sum = hash32(piece, this.sum);
+      this.position += piece.length;
+    });
+  }
+
+  private readWords(count: number): Int32Array {
+    const words = new Int32Array(count);
+    this.readSection(bytesOf(words));
     return words;
   }
 

@@ -23,7 +23,7 @@ import {
 } from "./batch.ts";
 import type { OpenTask, Task, TaskAnswer } from "./messages.ts";
 
-/** Bytes an idle step may move when nobody waits, and for each batch since the last step. */
+/** Bytes an idle step may move when nobody waits, and the least where somebody may; with many writes it moves more. */
 const IDLE_STEP_BYTES = 256 * 1024;
 const BUSY_STEP_BYTES = 32 * 1024;
 /** How long batches may follow each other before the event loop gets a turn. */
@@ -223,8 +223,7 @@ function queueIdle(): void {
 
 function idle(): void {
   idleQueued = false;
-  const bytes =
-    batchesSinceIdle > 0 ? Math.min(IDLE_STEP_BYTES, batchesSinceIdle * BUSY_STEP_BYTES) : IDLE_STEP_BYTES;
+  const bytes = batchesSinceIdle > 0 ? BUSY_STEP_BYTES : IDLE_STEP_BYTES;
   batchesSinceIdle = 0;
   let more = false;
   for (const shard of shards.values()) if (shard.idle(bytes)) more = true;

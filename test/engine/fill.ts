@@ -6,8 +6,8 @@ import { mkdirSync } from "node:fs";
 import { nodeIo } from "../../src/engine/io.ts";
 import type { ShardWrite } from "../../src/engine/operations.ts";
 import { Shard } from "../../src/engine/shard.ts";
-import { createShardMemory } from "../../src/engine/shard-memory.ts";
-import { openStoreFile } from "../../src/engine/store-file.ts";
+import { createShardMemory, type ShardMemory } from "../../src/engine/shard-memory.ts";
+import { openStoreFile, type StoreIdentity } from "../../src/engine/store-file.ts";
 import { hashKey, loadHash } from "../../src/util/hash.ts";
 
 /** Writes between commits, and commits between turns of the event loop. */
@@ -15,7 +15,6 @@ const BATCH_WRITES = 256;
 const BATCHES_A_TURN = 64;
 
 export interface FillOptions {
-  keys: number;
   valueBytes: number;
   slabBytes?: number;
 }
@@ -30,59 +29,103 @@ export function valueText(number: number, valueBytes: number): string {
   return `${number} `.padEnd(valueBytes, "x");
 }
 
-/**
- * Makes a store of one shard in `directory` and `PUT`s the keys of 0 to keys - 1. Everything is synced at the end.
- * @param clean false: leaves the directory as kill -9 would
- */
-export async function fillStore(directory: string, options: FillOptions, clean = true): Promise<void> {
-  await loadHash();
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const store = openStoreFile(nodeIo, directory, {
-    shards: 1,
-    ...(options.slabBytes === undefined ? {} : { slabBytes: options.slabBytes }),
-  });
-  const shard = Shard.open(
-    {
-      dataDirectory: directory,
-      shard: 0,
-      store,
-      sync: "os",
-      memory: createShardMemory(1),
-      io: nodeIo,
-      now: Date.now,
-      warn: (message) => process.stderr.write(`${message}\n`),
-    },
-    () => {},
-  );
-  const write: ShardWrite = {
-    verb: "put",
-    key: new Uint8Array(0),
-    hashA: 0,
-    hashB: 0,
-    json: false,
-    contentType: Buffer.from("application/octet-stream"),
-    ifMatch: "",
-    ifNoneMatch: "",
-    operationLow: 0,
-    operationHigh: 0,
-  };
-  for (let number = 0; number < options.keys; number++) {
+/** A shard being filled, in this process. */
+export class Filler {
+  readonly shard: Shard;
+  readonly memory: ShardMemory;
+  private readonly store: StoreIdentity;
+  private readonly valueBytes: number;
+  private readonly write: ShardWrite;
+  /** Of the idle work after each batch, as `Shard.idle` takes it; 0: none. */
+  idleBytes = 0;
+  private staged = 0;
+  private written = 0;
+
+  private constructor(directory: string, options: FillOptions) {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    this.valueBytes = options.valueBytes;
+    this.memory = createShardMemory(1);
+    this.store = openStoreFile(nodeIo, directory, {
+      shards: 1,
+      ...(options.slabBytes === undefined ? {} : { slabBytes: options.slabBytes }),
+    });
+    this.shard = Shard.open(
+      {
+        dataDirectory: directory,
+        shard: 0,
+        store: this.store,
+        sync: "os",
+        memory: this.memory,
+        io: nodeIo,
+        now: Date.now,
+        warn: (message) => process.stderr.write(`${message}\n`),
+      },
+      () => {},
+    );
+    this.write = {
+      verb: "put",
+      key: new Uint8Array(0),
+      hashA: 0,
+      hashB: 0,
+      json: false,
+      contentType: Buffer.from("application/octet-stream"),
+      ifMatch: "",
+      ifNoneMatch: "",
+      operationLow: 0,
+      operationHigh: 0,
+    };
+  }
+
+  /** Opens the store in `directory`, or makes one of one shard there. */
+  static async open(directory: string, options: FillOptions): Promise<Filler> {
+    await loadHash();
+    return new Filler(directory, options);
+  }
+
+  /** `PUT`s one key. Every so many writes are a batch, and after some batches the event loop has its turn. */
+  put(number: number): Promise<void> | null {
+    const { write } = this;
     const key = Buffer.from(keyName(number), "latin1");
     write.key = key;
     write.hashA = hashKey(key, key.length, 0);
-    write.hashB = hashKey(key, key.length, store.hashSeed);
-    write.operationLow = number;
-    const outcome = shard.apply(write, Buffer.from(valueText(number, options.valueBytes), "latin1"));
+    write.hashB = hashKey(key, key.length, this.store.hashSeed);
+    write.operationLow = this.written++;
+    const outcome = this.shard.apply(write, Buffer.from(valueText(number, this.valueBytes), "latin1"));
     if (outcome.error !== null) throw new Error(`key ${number}: ${outcome.error} ${outcome.detail}`);
-    if (number % BATCH_WRITES !== BATCH_WRITES - 1) continue;
-    shard.commit();
-    if (number % (BATCH_WRITES * BATCHES_A_TURN) === BATCH_WRITES * BATCHES_A_TURN - 1)
-      await new Promise((resolve) => setImmediate(resolve));
+    if (++this.staged < BATCH_WRITES) return null;
+    this.commit();
+    if (this.idleBytes > 0) this.shard.idle(this.idleBytes);
+    else if (this.written % (BATCH_WRITES * BATCHES_A_TURN) >= BATCH_WRITES) return null;
+    return new Promise((resolve) => setImmediate(resolve));
   }
-  shard.commit();
-  if (clean) await shard.close();
-  else {
-    shard.syncNow();
-    await shard.appender.abandon();
+
+  /** Ends the batch. To be called before `shard.idle`. */
+  commit(): void {
+    this.staged = 0;
+    this.shard.commit();
   }
+
+  /** Syncs everything and closes the shard. `clean` false: leaves the directory as kill -9 would. */
+  async close(clean = true): Promise<void> {
+    this.shard.commit();
+    if (clean) await this.shard.close();
+    else {
+      this.shard.syncNow();
+      await this.shard.appender.abandon();
+    }
+  }
+}
+
+/** Fills a store with the keys of 0 to keys - 1. `clean` false: leaves the directory as kill -9 would. */
+export async function fillStore(
+  directory: string,
+  options: FillOptions & { keys: number },
+  clean = true,
+): Promise<void> {
+  const filler = await Filler.open(directory, options);
+  for (let number = 0; number < options.keys; number++) {
+    const turn = filler.put(number);
+    if (turn !== null) await turn;
+  }
+  await filler.close(clean);
 }

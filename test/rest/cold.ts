@@ -1,13 +1,12 @@
 /** Hot reads beside a scan of data that is not in memory. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import path from "node:path";
 import { dropCache } from "../cold-files.ts";
 import { fillStore } from "../engine/fill.ts";
 import type { Diagnostic } from "../random.ts";
 import { call } from "./client.ts";
-import type { ReadLoad, ReadResult } from "./read-load.ts";
-import { REPOSITORY, removeFolder, temporaryFolder, withServer } from "./server.ts";
+import { type KeyLoad, type KeyLoadResult, keyLoad } from "./key-load.ts";
+import { removeFolder, temporaryFolder, withServer } from "./server.ts";
 
 export interface ColdLimits {
   keys: number;
@@ -24,25 +23,7 @@ const SCAN_CLIENTS = 16;
 /** Odd steps of about a slab's tenth, so that each page is met once. */
 const SCAN_STRIDE = 104_729;
 
-/** Runs a load of reads in a process of its own. */
-export function readLoad(load: ReadLoad): Promise<ReadResult> {
-  const { port, connections, seconds, first, count, stride, valueBytes } = load;
-  const words = [port, connections, seconds, first, count, stride, valueBytes].map(String);
-  const program = path.join(REPOSITORY, "test/rest/read-load.ts");
-  return new Promise((resolve, reject) => {
-    execFile(
-      process.execPath,
-      ["--import", "tsx", program, ...words],
-      { cwd: REPOSITORY },
-      (error, stdout, stderr) => {
-        if (error !== null) reject(new Error(`${error.message}\n${stderr}`));
-        else resolve(JSON.parse(stdout) as ReadResult);
-      },
-    );
-  });
-}
-
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
 
@@ -60,7 +41,8 @@ export async function hotBesideCold(
       return;
     }
     await withServer({ data }, async ({ port }) => {
-      const hot = {
+      const hot: KeyLoad = {
+        verb: "GET",
         port,
         connections: HOT_CLIENTS,
         seconds,
@@ -71,12 +53,12 @@ export async function hotBesideCold(
       };
       const coldKeys = keys - HOT_KEYS;
       const perRound = Math.floor(coldKeys / rounds);
-      await readLoad({ ...hot, seconds: 1 });
+      await keyLoad({ ...hot, seconds: 1 });
       const coldReads = async () => (await call(port, "GET", "/_stats")).json().coldReads as number;
       const alone: number[] = [];
       const besideCold: number[] = [];
       const besideWarm: number[] = [];
-      const line = (what: string, { requests, p50, p99, max }: ReadResult) =>
+      const line = (what: string, { requests, p50, p99, max }: KeyLoadResult) =>
         t.diagnostic(
           `${what}: ${Math.round(requests / seconds)}/s, p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms, max ${max.toFixed(1)} ms`,
         );
@@ -84,11 +66,11 @@ export async function hotBesideCold(
         const first = HOT_KEYS + round * perRound;
         const scan = { ...hot, connections: SCAN_CLIENTS, first, count: perRound, stride: SCAN_STRIDE };
         const warm = { ...scan, count: HOT_KEYS, first: 0 };
-        const quiet = await readLoad(hot);
+        const quiet = await keyLoad(hot);
         const before = await coldReads();
-        const [hotBeside, scanned] = await Promise.all([readLoad(hot), readLoad(scan)]);
+        const [hotBeside, scanned] = await Promise.all([keyLoad(hot), keyLoad(scan)]);
         const cold = (await coldReads()) - before;
-        const [hotBesideWarm, warmScanned] = await Promise.all([readLoad(hot), readLoad(warm)]);
+        const [hotBesideWarm, warmScanned] = await Promise.all([keyLoad(hot), keyLoad(warm)]);
         line(`round ${round}, hot alone`, quiet);
         line(`round ${round}, hot beside the cold scan`, hotBeside);
         line(`round ${round}, the cold scan (${cold} reads from the disk)`, scanned);
