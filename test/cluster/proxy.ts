@@ -28,7 +28,11 @@ export interface LinkControls {
   reset(): void;
   /** Ends cut and stall; the delay stays. */
   heal(): void;
+  /** Shows every piece that comes from the client from now on, with a name of its connection; null: no more. */
+  listen(listener: Listener | null): void;
 }
+
+type Listener = (connection: object, data: Buffer) => void;
 
 export interface LinkProxy extends LinkControls {
   /** Where to connect instead of the target. */
@@ -72,6 +76,7 @@ class Lane {
 
   private take(data: Buffer | null): void {
     if (data !== null) this.link.bytes += data.length;
+    if (data !== null && this.direction === "to") this.link.listener?.(this.from, data);
     if (this.link.isCut(this.direction)) {
       this.lost = true;
       return;
@@ -117,6 +122,7 @@ class Link implements LinkControls {
   delayMs = 0;
   bytes = 0;
   stalled = false;
+  listener: Listener | null = null;
   private readonly cutLanes = new Set<"to" | "from">();
   private readonly pairs = new Map<net.Socket, { other: net.Socket; lanes: Lane[] }>();
 
@@ -130,6 +136,10 @@ class Link implements LinkControls {
 
   delay(ms: number): void {
     this.delayMs = ms;
+  }
+
+  listen(listener: Listener | null): void {
+    this.listener = listener;
   }
 
   cut(direction: Direction): void {

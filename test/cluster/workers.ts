@@ -56,6 +56,8 @@ export interface ClusterOptions {
   /** Regions in turn. */
   regions?: string[];
   env?: Record<string, string>;
+  /** The shared key of all. */
+  key?: string;
   /** Without proxies between the nodes: for measurements. */
   direct?: boolean;
 }
@@ -69,10 +71,13 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   await builtProgram();
   const folder = temporaryFolder();
   const masterPort = await freePort();
+  const env = { ...options.env, ...(options.key === undefined ? {} : { MINIVAULT_AUTH: options.key }) };
+  const headers: Record<string, string> =
+    options.key === undefined ? {} : { Authorization: `Bearer ${options.key}` };
   let master: Program | null = null;
   const startMaster = async (): Promise<void> => {
     const flags = ["-mode", "master", "-port", String(masterPort), "-host", "127.0.0.1"];
-    master = await launch([...flags, "-data", path.join(folder, "master")], { env: options.env ?? {} });
+    master = await launch([...flags, "-data", path.join(folder, "master")], { env });
   };
   const workers: RealWorker[] = [];
   const add = async (own: WorkerOptions = {}): Promise<Worker> => {
@@ -91,7 +96,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         ...(options.flags ?? []),
         ...(own.flags ?? []),
       ],
-      options.env ?? {},
+      env,
     );
     workers.push(worker);
     await worker.start();
@@ -110,7 +115,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       const deadline = performance.now() + START_MS_MAX;
       for (const worker of some)
         for (;;) {
-          const status = await call(worker.port, "GET", "/_kv/is-it-ready").then(
+          const status = await call(worker.port, "GET", "/_kv/is-it-ready", { headers }).then(
             (reply) => reply.status,
             () => 0,
           );
