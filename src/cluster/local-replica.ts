@@ -9,7 +9,7 @@
 import { type Ballot, ballotOf } from "../format/record.ts";
 import type { FoundRegister, LocalVault } from "../shards/local-vault.ts";
 import type { LocalUpload } from "../shards/upload.ts";
-import type { Found, KeyBytes, WriteResult } from "../shards/vault.ts";
+import { COLD_READS_MAX, type Found, type KeyBytes, type WriteResult } from "../shards/vault.ts";
 import { VaultError } from "../util/errors.ts";
 import { hashKey, partitionOf } from "../util/hash.ts";
 import { CHUNK_BYTES } from "../util/limits.ts";
@@ -143,12 +143,31 @@ export class VaultReplica implements LocalReplica {
   }
 
   look(key: ClusterKey, epoch: number, wantValue: boolean, reply: (answer: LookAnswer) => void): void {
+    this.lookAgain(key, epoch, wantValue, reply, 0);
+  }
+
+  /** @param reads how often the disk was asked for it already */
+  private lookAgain(
+    key: ClusterKey,
+    epoch: number,
+    wantValue: boolean,
+    reply: (answer: LookAnswer) => void,
+    reads: number,
+  ): void {
     const refusal = this.refusal(key, epoch);
     if (refusal !== null) {
       reply(refusal);
       return;
     }
-    const held = this.setup.vault.findRegister(keyBytes(key));
+    const { vault } = this.setup;
+    const held =
+      reads < COLD_READS_MAX ? vault.findRegisterResident(keyBytes(key)) : vault.findRegister(keyBytes(key));
+    if (held === null) {
+      // The key is only lent.
+      const kept = reads === 0 ? { ...key, bytes: key.bytes.slice() } : key;
+      vault.warm(() => this.lookAgain(kept, epoch, wantValue, reply, reads + 1));
+      return;
+    }
     if (held.state === "damaged") {
       reply({ kind: "refused", reason: "damaged", epoch: 0 });
       return;

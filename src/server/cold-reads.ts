@@ -1,14 +1,11 @@
 /**
  * Reads that must wait for the disk: the front goes on with other requests meanwhile.
  */
-import type { Found, KeyBytes } from "../shards/vault.ts";
+import { COLD_READS_MAX, type Found, type KeyBytes } from "../shards/vault.ts";
 import type { FrontContext } from "./context.ts";
 import type { Req, Res } from "./http.ts";
 import { sendError } from "./reply.ts";
 import { HEAD } from "./stats.ts";
-
-/** A record that is not in memory so many times in a row is read all the same: memory is so short that waiting does not help. */
-const READS_MAX = 8;
 
 /** A request that is answered later. */
 export class Waiting {
@@ -105,7 +102,7 @@ export class ColdRead {
   private readonly again = (): void => {
     if (!this.waiting.isOpen) return;
     const { vault, meter } = this.context;
-    const found = ++this.reads === READS_MAX ? vault.find(this.key) : vault.findResident(this.key);
+    const found = ++this.reads === COLD_READS_MAX ? vault.find(this.key) : vault.findResident(this.key);
     if (found.state === "cold") {
       vault.warm(this.again);
       return;

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { nodeIo } from "../engine/io.ts";
 import { lockDirectory } from "../engine/lock.ts";
-import { ShardLookup } from "../engine/lookup.ts";
+import { type LookupState, ShardLookup } from "../engine/lookup.ts";
 import { BEAT_MS, Residency } from "../engine/residency.ts";
 import type { SyncMode } from "../engine/shard.ts";
 import { createShardMemory, FIGURE, readFigures, type ShardMemory } from "../engine/shard-memory.ts";
@@ -248,9 +248,20 @@ export class LocalVault implements Vault {
 
   /** What is held of a key, with its ballot: for replication. Valid until the next call of this or of `find`. */
   findRegister(key: KeyBytes): FoundRegister {
-    const { held } = this;
     const lookup = this.lookups[this.route(key)];
-    const state = lookup.find(key.bytes, key.length, this.hashA, this.hashB);
+    return this.heldOf(lookup, key, lookup.find(key.bytes, key.length, this.hashA, this.hashB));
+  }
+
+  /** Like `findRegister`; null instead of waiting for the disk: then call `warm`, and this again. */
+  findRegisterResident(key: KeyBytes): FoundRegister | null {
+    const lookup = this.lookups[this.route(key)];
+    this.coldLookup = lookup;
+    const state = lookup.findResident(this.residency, key.bytes, key.length, this.hashA, this.hashB);
+    return state === "cold" ? null : this.heldOf(lookup, key, state);
+  }
+
+  private heldOf(lookup: ShardLookup, key: KeyBytes, state: LookupState): FoundRegister {
+    const { held } = this;
     held.state = state;
     if (state !== "found") return held;
     const { map, unit } = lookup;

@@ -17,6 +17,9 @@ export interface KeyBytes {
   length: number;
 }
 
+/** A record that is "cold" so many times in a row is to be waited for: memory is so short that reading it beforehand does not help. */
+export const COLD_READS_MAX = 8;
+
 /**
  * The answer of `Vault.find`. One object that the vault reuses: valid until the next call of `find`.
  * "absent" is only said when it is known. "cold", only said by `findResident`: the disk must be asked first.

@@ -78,7 +78,8 @@ export interface UsersLimits extends OverwriteLimits {
 }
 
 const PUT_CLIENTS = 64;
-const GET_CLIENTS = 8;
+/** Few: they must not take what the PUTs need to make garbage. */
+const GET_CLIENTS = 2;
 
 interface Measured {
   puts: number;
@@ -87,14 +88,14 @@ interface Measured {
 
 /** PUTs and GETs over HTTP on a store full of garbage, by turns with the same on one that has none. */
 export async function usersBesideCompaction(t: Diagnostic, limits: UsersLimits): Promise<void> {
-  const { keys, valueBytes, rounds, seconds, putShareMin, getSlowdownMax } = limits;
+  const { keys, valueBytes, slabBytes, rounds, seconds, putShareMin, getSlowdownMax } = limits;
   const folder = temporaryFolder();
   const servers: Server[] = [];
   try {
     const dirty = path.join(folder, "dirty");
     const clean = path.join(folder, "clean");
     await overwrite(t, dirty, limits);
-    const filler = await Filler.open(clean, { valueBytes });
+    const filler = await Filler.open(clean, { valueBytes, slabBytes });
     for (let number = 0; number < keys; number++) await filler.put(number);
     await filler.close();
     for (const data of [clean, dirty]) servers.push(await startServer({ data }));
