@@ -1,6 +1,7 @@
 /**
  * The program's entry: decides what this thread is, reads the command line, starts a node and stops it on a signal.
  */
+import { isMainThread } from "node:worker_threads";
 import handle from "./shards/handler.ts";
 import { isShardThread } from "./shards/spawn.ts";
 import { platformProblem } from "./util/build-info.ts";
@@ -68,6 +69,9 @@ async function main(): Promise<void> {
 
 if (isShardThread()) {
   require("piscina/dist/worker.js");
+} else if (!isMainThread) {
+  // Runs by itself when it finds that this is its thread.
+  require("./front-thread.ts");
 } else {
   const problem = platformProblem();
   if (problem === null) void main();

@@ -1,6 +1,7 @@
 /**
  * A worker: opens its store, serves it, and stops in order.
  */
+import { type AddressInfo, createServer } from "node:net";
 import { hostname } from "node:os";
 import path from "node:path";
 import type { Config } from "./cli/config.ts";
@@ -13,6 +14,7 @@ import { Membership } from "./cluster/membership.ts";
 import { NodeHttp } from "./cluster/node-http.ts";
 import type { PeerHandler } from "./cluster/peer-handler.ts";
 import { PeerSet } from "./cluster/peer-set.ts";
+import { createMeters, startFrontThreads } from "./fronts.ts";
 import { createFront } from "./server/front.ts";
 import { type LocalVault, openVault } from "./shards/local-vault.ts";
 import { setAddonDirectory } from "./util/addon.ts";
@@ -39,11 +41,17 @@ export async function startWorker(
 ): Promise<Running> {
   const started = performance.now();
   setAddonDirectory(path.join(config.dataDirectory, ".addons"));
+  if (config.fronts > 1) {
+    if (isInCluster(config))
+      throw new Error("-fronts is for a single node in this release: leave it out with -master or -volumes");
+  }
+  const meters = createMeters(config.fronts);
   let reported = started;
   const vault = await openVault({
     dataDirectory: config.dataDirectory,
     sync: config.sync,
     threads: config.threads,
+    fronts: config.fronts,
     warn: (message) => log.warn(message),
     fatal,
     progress(doneBytes, totalBytes) {
@@ -60,7 +68,7 @@ export async function startWorker(
     const front = await createFront({
       vault,
       host: config.host,
-      port: config.port,
+      port: config.fronts > 1 ? await reservePort(config.host, config.port) : config.port,
       auth: config.auth,
       tls: config.tls,
       maxValueBytes: config.maxValueBytes,
@@ -68,9 +76,14 @@ export async function startWorker(
       version: buildInfo.version,
       nodes: () => cluster.membership?.nodesUp() ?? 1,
       cluster: () => cluster.node,
-      peers: { handler: cluster.handler, url: () => cluster.membership?.url ?? config.publicUrl },
+      ...(config.fronts > 1
+        ? {}
+        : { peers: { handler: cluster.handler, url: () => cluster.membership?.url ?? config.publicUrl } }),
+      meters: { memories: meters, own: 0 },
+      sharesPort: config.fronts > 1,
       log,
     });
+    const threads = await startFrontThreads(vault, config, meters, front.port, buildInfo.version, log, fatal);
     const keys = vault.stats().shards.reduce((sum, shard) => sum + shard.keys, 0);
     const url = config.publicUrl ?? `${config.tls === null ? "http" : "https"}://localhost:${front.port}`;
     cluster.begin(url);
@@ -90,7 +103,7 @@ export async function startWorker(
     );
     return {
       async stop() {
-        await front.close();
+        await Promise.all([front.close(), threads.stop()]);
         await cluster.close();
         await vault.close();
       },
@@ -100,6 +113,31 @@ export async function startWorker(
     await vault.close();
     throw error;
   }
+}
+
+/** Whether the node is, or was, one of a cluster. */
+function isInCluster({ masters, volumes, dataDirectory }: Config): boolean {
+  return masters.length > 0 || volumes.length > 0 || readClusterFile(dataDirectory) !== null;
+}
+
+/**
+ * Finds out that nobody else has the port, which with several listeners on it nobody would notice; answers it, or a free one for 0.
+ */
+function reservePort(host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", () =>
+      reject(
+        new Error(
+          `cannot listen on ${host}:${port}: the port is taken, or not allowed, or the host is wrong`,
+        ),
+      ),
+    );
+    probe.listen({ host, port, exclusive: true }, () => {
+      const address = probe.address() as AddressInfo;
+      probe.close(() => resolve(address.port));
+    });
+  });
 }
 
 /**

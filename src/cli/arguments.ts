@@ -229,6 +229,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     consistency: options.consistency,
     sync: options.sync,
     threads: options.threads,
+    fronts: options.fronts,
     maxValueBytes: options.maxValue,
     auth,
     tls,

@@ -26,6 +26,8 @@ export interface Config {
   consistency: "quorum" | "one";
   sync: "always" | "os";
   threads: number;
+  /** Threads that answer clients. */
+  fronts: number;
   /** In bytes. */
   maxValueBytes: number;
   /** null: open to everyone. */

@@ -3,7 +3,7 @@
  * list the same.
  */
 import { availableParallelism } from "node:os";
-import { REPLICAS_MAX, VALUE_BYTES_DEFAULT } from "../util/limits.ts";
+import { FRONTS_MAX, REPLICAS_MAX, VALUE_BYTES_DEFAULT } from "../util/limits.ts";
 import {
   authKey,
   duration,
@@ -84,6 +84,14 @@ export const FLAGS: readonly Flag[] = [
     parse: size,
     preset: VALUE_BYTES_DEFAULT,
     presetText: "1GiB",
+  },
+  {
+    name: "fronts",
+    group: "Listening",
+    value: "number",
+    text: "threads that answer clients, on a single node; more than 1 help where cores are left",
+    parse: integer(1, FRONTS_MAX),
+    preset: 1,
   },
   {
     name: "threads",

@@ -60,6 +60,10 @@ export interface FrontOptions {
   version: string;
   /** Nodes known to serve; 1 when left out. */
   nodes?: () => number;
+  /** Memory of the meters of all front threads, and the number of this one. Left out: there is one. */
+  meters?: { memories: readonly ArrayBufferLike[]; own: number };
+  /** Other threads, or processes, listen on the port, too. */
+  sharesPort?: boolean;
   log: FrontLog;
 }
 
@@ -81,13 +85,14 @@ export interface Front {
 
 /** Listens and serves. Rejects when it cannot listen. */
 export async function createFront(options: FrontOptions): Promise<Front> {
+  const meters = options.meters?.memories.map((memory) => new Meter(memory)) ?? [new Meter()];
   const context: FrontContext = {
     vault: options.vault,
     get cluster() {
       return options.cluster?.() ?? null;
     },
     log: options.log,
-    meter: new Meter(),
+    meter: meters[options.meters?.own ?? 0],
     pacer: new Pacer(),
     inFlight: new InFlight(),
     maxValueBytes: options.maxValueBytes,
@@ -109,9 +114,9 @@ export async function createFront(options: FrontOptions): Promise<Front> {
           },
         };
   const http = createHttp(
-    createHandlers(context, options),
+    createHandlers(context, options, meters),
     (method, res, error) => crashed(context, method, res, error),
-    { tls, ...below },
+    { tls, sharesPort: options.sharesPort === true, ...below },
   );
   const port = await http.listen(options.host, options.port);
   let closing: Promise<void> | null = null;
@@ -144,7 +149,7 @@ async function idle(inFlight: InFlight, deadlineMs: number): Promise<void> {
   await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
-function createHandlers(context: FrontContext, options: FrontOptions): Handlers {
+function createHandlers(context: FrontContext, options: FrontOptions, meters: readonly Meter[]): Handlers {
   const facts: NodeFacts = {
     role: options.role,
     version: options.version,
@@ -159,7 +164,7 @@ function createHandlers(context: FrontContext, options: FrontOptions): Handlers 
     }
     if (target === TARGET_STATS) {
       const now = { inFlight: context.inFlight.count, receivingBytes: context.receivingBytes };
-      sendJson(res, 200, statsDocument(context.vault, facts, context.meter, now), head);
+      sendJson(res, 200, statsDocument(context.vault, facts, meters, now), head);
       return 200;
     }
     const { code, options: errorOptions } = otherTarget(target);

@@ -29,6 +29,7 @@ import { loadAddon } from "../util/addon.ts";
 const HEADER_BYTES_MAX = 16 * 1024;
 /** uWS' listen option for "fail when another process has the port", which is not its default on Linux. */
 const LISTEN_EXCLUSIVE = 1;
+const LISTEN_SHARED = 0;
 
 /** What the native code takes as text. Bytes are cheaper than a string: no conversion. */
 export type Text = string | Uint8Array;
@@ -97,6 +98,8 @@ export interface TlsFiles {
 
 export interface HttpOptions {
   tls?: TlsFiles | null;
+  /** Other listeners have the port, too, and the kernel deals connections out among them. */
+  sharesPort?: boolean;
   /** Handlers of their own for all paths below a prefix such as "/_peer/", as it is written there (no percent-encoding). */
   below?: { prefix: string; handlers: Handlers };
 }
@@ -117,7 +120,7 @@ export interface HttpServer {
 export function createHttp(
   handlers: Handlers,
   onError: (method: keyof Handlers, res: Res, error: unknown) => void,
-  { tls = null, below }: HttpOptions = {},
+  { tls = null, sharesPort = false, below }: HttpOptions = {},
 ): HttpServer {
   const native = loadNative();
   const app = tls === null ? native.App() : createTlsApp(native, tls);
@@ -165,7 +168,13 @@ export function createHttp(
           option: number,
           opened: (socket: ListenSocket) => void,
         ) => void;
-        (app.listen as unknown as Listen).call(app, host, port, LISTEN_EXCLUSIVE, opened);
+        (app.listen as unknown as Listen).call(
+          app,
+          host,
+          port,
+          sharesPort ? LISTEN_SHARED : LISTEN_EXCLUSIVE,
+          opened,
+        );
       });
     },
     stopAccepting() {

@@ -25,16 +25,39 @@ export interface LatencySummary {
   max: number;
 }
 
+/** Numbers that a histogram takes: its buckets, then how many values there are, and the highest. */
+export const LATENCY_NUMBERS = BUCKET_COUNT + 2;
+const COUNT = BUCKET_COUNT;
+const MAX = BUCKET_COUNT + 1;
+
 export class Latencies {
-  private readonly buckets = new Float64Array(BUCKET_COUNT);
-  private count = 0;
-  private maxUnits = 0;
+  private readonly numbers: Float64Array<ArrayBufferLike>;
+
+  /** @param numbers LATENCY_NUMBERS of them, zero or of another histogram; other threads may read them meanwhile */
+  constructor(numbers: Float64Array<ArrayBufferLike> = new Float64Array(LATENCY_NUMBERS)) {
+    this.numbers = numbers;
+  }
 
   record(ms: number): void {
+    const { numbers } = this;
     const units = Math.min(Math.max(Math.round(ms * UNITS_PER_MS), 0), UNITS_MAX);
-    this.buckets[bucketOf(units)]++;
-    this.count++;
-    if (units > this.maxUnits) this.maxUnits = units;
+    numbers[bucketOf(units)]++;
+    numbers[COUNT]++;
+    if (units > numbers[MAX]) numbers[MAX] = units;
+  }
+
+  /** Takes in what another histogram has counted. */
+  add(other: Latencies): void {
+    for (let index = 0; index < MAX; index++) this.numbers[index] += other.numbers[index];
+    this.numbers[MAX] = Math.max(this.numbers[MAX], other.numbers[MAX]);
+  }
+
+  private get count(): number {
+    return this.numbers[COUNT];
+  }
+
+  private get maxUnits(): number {
+    return this.numbers[MAX];
   }
 
   /** In microseconds. */
@@ -54,7 +77,7 @@ export class Latencies {
     if (left === 0) return 0;
     let bucket = 0;
     for (; bucket < BUCKET_COUNT; bucket++) {
-      left -= this.buckets[bucket];
+      left -= this.numbers[bucket];
       if (left <= 0) break;
     }
     return Math.min(highestOf(bucket), this.maxUnits) / UNITS_PER_US;

@@ -2,7 +2,7 @@
  * What the front counts, and the two documents about the node: `/health` and `/_stats`.
  */
 import type { ShardStats, Vault } from "../shards/vault.ts";
-import { Latencies, type LatencySummary } from "./latency.ts";
+import { LATENCY_NUMBERS, Latencies, type LatencySummary } from "./latency.ts";
 
 /** Verbs in the counters. */
 export const GET = 0;
@@ -17,11 +17,34 @@ const VERBS = ["get", "head", "put", "post", "delete", "other"] as const;
 const OUTCOMES = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
 const ABORTED = 0;
 
+const COUNTS = VERBS.length * OUTCOMES.length;
+/** Size of a meter's memory. */
+export const METER_BYTES = (COUNTS + 2 * LATENCY_NUMBERS) * 8;
+
 /** Counters and latencies of the front. Constant memory. */
 export class Meter {
-  private readonly counts = new Float64Array(VERBS.length * OUTCOMES.length);
-  private readonly reads = new Latencies();
-  private readonly writes = new Latencies();
+  private readonly counts: Float64Array;
+  private readonly reads: Latencies;
+  private readonly writes: Latencies;
+
+  /** @param memory METER_BYTES, shared where other threads are to read it */
+  constructor(memory: ArrayBufferLike = new ArrayBuffer(METER_BYTES)) {
+    const part = (number: number, length: number) => new Float64Array(memory, number * 8, length);
+    this.counts = part(0, COUNTS);
+    this.reads = new Latencies(part(COUNTS, LATENCY_NUMBERS));
+    this.writes = new Latencies(part(COUNTS + LATENCY_NUMBERS, LATENCY_NUMBERS));
+  }
+
+  /** All that these have counted, now. */
+  static sum(meters: readonly Meter[]): Meter {
+    const total = new Meter();
+    for (const { counts, reads, writes } of meters) {
+      for (let index = 0; index < COUNTS; index++) total.counts[index] += counts[index];
+      total.reads.add(reads);
+      total.writes.add(writes);
+    }
+    return total;
+  }
 
   /** Counts an answer by its status. */
   count(verb: number, status: number): void {
@@ -40,6 +63,11 @@ export class Meter {
   /** Records a write from its headers to its answer, in milliseconds. */
   writeTook(ms: number): void {
     this.writes.record(ms);
+  }
+
+  /** Everything counted. */
+  get total(): number {
+    return this.counts.reduce((sum, count) => sum + count, 0);
   }
 
   requests(): Record<string, Record<string, number>> {
@@ -114,10 +142,11 @@ function judge(
 export function statsDocument(
   vault: Vault,
   facts: NodeFacts,
-  meter: Meter,
+  meters: readonly Meter[],
   now: { inFlight: number; receivingBytes: number },
 ): object {
   const stats = vault.stats();
+  const meter = Meter.sum(meters);
   const shards = stats.shards;
   const keys = sum(shards, (shard) => shard.keys);
   const indexBytes = sum(shards, (shard) => shard.indexBytes);
@@ -146,6 +175,7 @@ export function statsDocument(
     batchedWrites: stats.batchedWrites,
     coldReads: stats.coldReads,
     requests: meter.requests(),
+    requestsByFront: meters.map((one) => one.total),
     latencyMicroseconds: meter.latencies(),
     memory: {
       rss: memory.rss,

@@ -36,12 +36,28 @@ interface Upload {
   writer: UploadWriter;
 }
 
+/** The arena of one front, and where it hears of answers. */
+interface Inlet {
+  buffers: BatchBuffer[];
+  next: number;
+  idleFlag: IdleFlag;
+  answers: MessagePort;
+}
+
+/** A buffer that is being worked on. */
+interface Batch {
+  inlet: Inlet;
+  buffer: BatchBuffer;
+  count: number;
+  positions: number[];
+  outcomes: Outcome[];
+}
+
 const shards = new Map<number, Shard>();
 const uploads = new Map<number, Upload>();
-let buffers: BatchBuffer[] = [];
-let next = 0;
-let idleFlag: IdleFlag;
-let answers: MessagePort;
+/** One for each front. */
+let inlets: Inlet[] = [];
+let serving = false;
 let warnings: string[] = [];
 let idleQueued = false;
 let batchesSinceIdle = 0;
@@ -63,10 +79,18 @@ async function open(task: OpenTask): Promise<void> {
   // Where it cannot be loaded, the start fails with the reason, and not the first write.
   loadAddon("mmap");
   await loadHash();
-  buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(task.arena, number));
-  idleFlag = new IdleFlag(task.arena);
-  idleFlag.set();
-  answers = task.answers;
+  inlets = task.channels.map(({ arena, answers }) => {
+    const idleFlag = new IdleFlag(arena);
+    idleFlag.set();
+    const buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
+    // The first front sends tasks, which do not wait for a turn of the event loop as messages do.
+    answers.on("message", () => {
+      void serve().then(() => {
+        if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));
+      });
+    });
+    return { buffers, next: 0, idleFlag, answers };
+  });
   const progress = new Float64Array(task.progress);
   const { dataDirectory, store, sync } = task;
   for (const { shard, memory } of task.shards) {
@@ -94,41 +118,63 @@ async function open(task: OpenTask): Promise<void> {
 
 /** Takes batch after batch until there is none. */
 async function serve(): Promise<void> {
-  for (;;) {
-    const until = performance.now() + SERVE_MS;
-    while (performance.now() < until) {
-      const count = buffers[next].close();
-      if (count > 0) {
-        runBatch(buffers[next], count);
-        next = (next + 1) % BUFFERS;
-        continue;
-      }
-      idleFlag.set();
-      // Something may have come just before the flag was seen; if the front has reset it, it sends another task.
-      if (!buffers[next].pending || !idleFlag.reset()) return;
+  // Whoever serves already looks at all arenas again before it ends.
+  if (serving) return;
+  serving = true;
+  try {
+    for (;;) {
+      const until = performance.now() + SERVE_MS;
+      while (performance.now() < until) if (!serveOnce()) return;
+      // Sealing, compaction and timers need their turn of the event loop.
+      await new Promise((resolve) => setImmediate(resolve));
     }
-    // Sealing, compaction and timers need their turn of the event loop.
-    await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    serving = false;
   }
 }
 
-function runBatch(buffer: BatchBuffer, count: number): void {
-  const outcomes: Outcome[] = new Array(count);
-  const positions: number[] = new Array(count);
+/** Runs the next batch of every front as one. False: there is none, and whoever brings one wakes this thread. */
+function serveOnce(): boolean {
+  const batches: Batch[] = [];
+  for (const inlet of inlets) {
+    const buffer = inlet.buffers[inlet.next];
+    const count = buffer.close();
+    if (count === 0) continue;
+    inlet.next = (inlet.next + 1) % BUFFERS;
+    batches.push({ inlet, buffer, count, positions: new Array(count), outcomes: new Array(count) });
+  }
+  if (batches.length > 0) {
+    runBatches(batches);
+    return true;
+  }
+  for (const { idleFlag } of inlets) idleFlag.set();
+  // Something may have come just before the flag was seen; if the front has reset it, it wakes this thread.
+  let more = false;
+  for (const { buffers, next, idleFlag } of inlets)
+    if (buffers[next].pending && idleFlag.reset()) more = true;
+  return more;
+}
+
+/** One commit for all: a sync serves the writes of every front. */
+function runBatches(batches: readonly Batch[]): void {
   const touched = new Set<Shard>();
-  let position = 0;
-  for (let i = 0; i < count; i++) {
-    positions[i] = position;
-    position = buffer.read(position, operation);
-    const shard = shards.get(operation.shard) as Shard;
-    touched.add(shard);
-    outcomes[i] = run(shard, operation);
+  for (const { buffer, count, positions, outcomes } of batches) {
+    let position = 0;
+    for (let i = 0; i < count; i++) {
+      positions[i] = position;
+      position = buffer.read(position, operation);
+      const shard = shards.get(operation.shard) as Shard;
+      touched.add(shard);
+      outcomes[i] = run(shard, operation);
+    }
   }
   for (const shard of touched) shard.commit();
-  retryDeletes(buffer, positions, outcomes);
-  for (let i = 0; i < count; i++) buffer.answer(positions[i], outcomes[i]);
-  buffer.finish();
-  answers.postMessage(null);
+  for (const { buffer, positions, outcomes } of batches) retryDeletes(buffer, positions, outcomes);
+  for (const { inlet, buffer, count, positions, outcomes } of batches) {
+    for (let i = 0; i < count; i++) buffer.answer(positions[i], outcomes[i]);
+    buffer.finish();
+    inlet.answers.postMessage(null);
+  }
   batchesSinceIdle++;
   queueIdle();
 }
@@ -246,7 +292,7 @@ function rest(): void {
 }
 
 async function close(): Promise<void> {
-  answers.close();
+  for (const { answers } of inlets) answers.close();
   clearTimeout(restTimer);
   for (const { writer } of uploads.values()) writer.end();
   uploads.clear();

@@ -31,12 +31,14 @@ import {
   valueOffset,
 } from "../format/record.ts";
 import { etagScratch, writeEtagOf } from "../format/version.ts";
+import { addonDirectory, setAddonDirectory } from "../util/addon.ts";
 import { copyOf } from "../util/bytes.ts";
 import { VaultError } from "../util/errors.ts";
 import { hashKey, loadHash, shardOf } from "../util/hash.ts";
 import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
 import { describe, emptyOperation, OP_PREPARE, OP_WRITE, type Operation, setBallot } from "./batch.ts";
-import { ShardThread } from "./pool.ts";
+import { type FrontChannel, ShardThread } from "./pool.ts";
+import { ShardQueue } from "./queue.ts";
 import { LocalUpload } from "./upload.ts";
 import type {
   Found,
@@ -51,11 +53,15 @@ import type {
 
 /** Uploads in progress; each may hold a few MiB. */
 const UPLOADS_MAX = 64;
+/** Numbers of uploads that each front has for itself. */
+const UPLOADS_OF_A_FRONT = 2 ** 24;
 
 export interface VaultConfig extends Omit<StoreBirth, "shards"> {
   dataDirectory: string;
   sync: SyncMode;
   threads: number;
+  /** Front threads, this one included; 1 when left out. The others open theirs with `openFrontVault`. */
+  fronts?: number;
   warn: (message: string) => void;
   fatal: (error: Error) => void;
   /** Called about four times a second while slabs are read back. */
@@ -88,18 +94,27 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
   const lock = await lockDirectory(config.dataDirectory, { onLost: config.fatal });
   const timers: NodeJS.Timeout[] = [];
   try {
+    const { fronts = 1 } = config;
     const store = openStoreFile(nodeIo, config.dataDirectory, { ...config, shards: config.threads });
     const threadCount = Math.min(config.threads, store.shards);
     if (store.shards !== config.threads)
       config.warn(
         `this data directory has ${store.shards} shard(s), fixed when it was made: using ${threadCount} shard thread(s)`,
       );
-    const memories = Array.from({ length: store.shards }, () => createShardMemory(1));
+    const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts));
+    const others: FrontSeat[] = Array.from({ length: fronts - 1 }, (_, index) => ({
+      dataDirectory: config.dataDirectory,
+      addonDirectory: addonDirectory(),
+      store,
+      memories,
+      front: index + 1,
+      channels: [],
+    }));
     const threads = Array.from({ length: threadCount }, (_, thread) => {
       const shards = memories
         .map((memory, shard) => ({ shard, memory }))
         .filter(({ shard }) => shard % threadCount === thread);
-      return new ShardThread({ ...config, store, shards });
+      return new ShardThread({ ...config, store, shards, fronts });
     });
     const { progress } = config;
     if (progress !== undefined)
@@ -118,7 +133,19 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       await Promise.allSettled(threads.map((thread) => thread.close()));
       throw error;
     }
-    return new LocalVault(config.dataDirectory, store, memories, threads, lock);
+    for (const thread of threads)
+      thread.others.forEach((channel, index) => {
+        others[index].channels.push(channel);
+      });
+    return new LocalVault(
+      { dataDirectory: config.dataDirectory, store, memories, front: 0 },
+      threads.map((thread) => thread.queue),
+      async () => {
+        await Promise.all(threads.map((thread) => thread.close()));
+        await lock.release();
+      },
+      others,
+    );
   } catch (error) {
     await lock.release();
     throw error;
@@ -127,12 +154,47 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
   }
 }
 
+/** What a front sees of the store. */
+interface FrontView {
+  dataDirectory: string;
+  store: StoreIdentity;
+  memories: ShardMemory[];
+  /** Number of the front: 0 is the one that opened the store. */
+  front: number;
+}
+
+/** What another front thread needs to use a store that is open. Its channels' ports are transferred to it. */
+export interface FrontSeat extends FrontView {
+  addonDirectory: string | null;
+  channels: FrontChannel[];
+}
+
+/** Opens the vault of another front thread. Closing it waits for its own writes only. */
+export async function openFrontVault(seat: FrontSeat, warn: (message: string) => void): Promise<LocalVault> {
+  if (seat.addonDirectory !== null) setAddonDirectory(seat.addonDirectory);
+  await loadHash();
+  const queues = seat.channels.map(
+    ({ arena, port }) => new ShardQueue(arena, port, () => port.postMessage(null), warn),
+  );
+  return new LocalVault(
+    seat,
+    queues,
+    async () => {
+      await Promise.all(queues.map((queue) => queue.drain()));
+      for (const queue of queues) queue.close();
+    },
+    [],
+  );
+}
+
 export class LocalVault implements Vault {
   readonly store: StoreIdentity;
+  /** For the other front threads. */
+  readonly seats: readonly FrontSeat[];
   private readonly dataDirectory: string;
   private readonly memories: ShardMemory[];
-  private readonly threads: ShardThread[];
-  private readonly lock: { release(): Promise<void> };
+  private readonly queues: ShardQueue[];
+  private readonly shut: () => Promise<void>;
   private readonly lookups: ShardLookup[];
   private readonly found: FoundRecord;
   private readonly held: FoundRegister;
@@ -143,25 +205,28 @@ export class LocalVault implements Vault {
   private readonly residency = new Residency();
   private coldLookup: ShardLookup;
   private uploads = 0;
-  private nextUpload = 1;
+  /** Uploads of all fronts meet in the shard threads: each front has its own numbers. */
+  private readonly firstUpload: number;
+  private nextUpload = 0;
   private closing: Promise<void> | null = null;
   private hashA = 0;
   private hashB = 0;
 
   constructor(
-    dataDirectory: string,
-    store: StoreIdentity,
-    memories: ShardMemory[],
-    threads: ShardThread[],
-    lock: { release(): Promise<void> },
+    { dataDirectory, store, memories, front }: FrontView,
+    queues: ShardQueue[],
+    shut: () => Promise<void>,
+    seats: readonly FrontSeat[],
   ) {
     this.dataDirectory = dataDirectory;
     this.store = store;
     this.memories = memories;
-    this.threads = threads;
-    this.lock = lock;
+    this.queues = queues;
+    this.shut = shut;
+    this.seats = seats;
+    this.firstUpload = front * UPLOADS_OF_A_FRONT;
     this.lookups = memories.map(
-      (memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, memory.held[0]),
+      (memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, memory.held[front]),
     );
     this.coldLookup = this.lookups[0];
     this.found = new FoundRecord(this, this.residency);
@@ -233,7 +298,7 @@ export class LocalVault implements Vault {
     if (body.length > CHUNK_BYTES) throw new Error("submit takes bodies of at most CHUNK_BYTES");
     const operation = this.address(head);
     operation.body = body;
-    return this.threads[operation.shard % this.threads.length].submit(operation, done);
+    return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 
   upload(head: WriteHead): Upload | null {
@@ -280,7 +345,7 @@ export class LocalVault implements Vault {
     const operation = this.register(key, ballot, 0, 0);
     operation.op = OP_PREPARE;
     operation.body = NOTHING;
-    return this.threads[operation.shard % this.threads.length].submit(operation, done);
+    return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 
   /** Asks the shard to hold a value in stored form (at most CHUNK_BYTES), or a tombstone (null). False: the queue is full. */
@@ -291,7 +356,7 @@ export class LocalVault implements Vault {
     operation.json = head.json;
     operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
     operation.body = value ?? NOTHING;
-    return this.threads[operation.shard % this.threads.length].submit(operation, done);
+    return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 
   /** Begins a value of any size, in stored form, that is to be accepted once its ballot is known. Null: there are too many. */
@@ -316,9 +381,10 @@ export class LocalVault implements Vault {
   }
 
   private beginUpload(operation: Operation): LocalUpload {
-    const own = { ...operation, key: copyOf(operation.key), upload: this.nextUpload++ };
+    const own = { ...operation, key: copyOf(operation.key), upload: this.firstUpload + this.nextUpload };
+    this.nextUpload = (this.nextUpload + 1) % UPLOADS_OF_A_FRONT;
     this.uploads++;
-    return new LocalUpload(this.threads[own.shard % this.threads.length], own, this.dataDirectory, () => {
+    return new LocalUpload(this.queues[own.shard % this.queues.length], own, this.dataDirectory, () => {
       this.uploads--;
     });
   }
@@ -342,24 +408,23 @@ export class LocalVault implements Vault {
   }
 
   stats(): VaultStats {
-    const sum = (value: (thread: ShardThread) => number): number =>
-      this.threads.reduce((total, thread) => total + value(thread), 0);
+    const sum = (value: (queue: ShardQueue) => number): number =>
+      this.queues.reduce((total, queue) => total + value(queue), 0);
     return {
       shards: this.memories.map((memory, shard) => readFigures(shard, new Float64Array(memory.figures))),
-      queuedWrites: sum((thread) => thread.queuedWrites),
-      queuedBytes: sum((thread) => thread.queuedBytes),
-      batches: sum((thread) => thread.batches),
-      batchedWrites: sum((thread) => thread.batchedWrites),
+      queuedWrites: sum((queue) => queue.queuedWrites),
+      queuedBytes: sum((queue) => queue.queuedBytes),
+      batches: sum((queue) => queue.batches),
+      batchedWrites: sum((queue) => queue.batchedWrites),
       coldReads: this.residency.reads,
     };
   }
 
   close(): Promise<void> {
     this.closing ??= (async () => {
-      await Promise.all(this.threads.map((thread) => thread.close()));
+      await this.shut();
       clearInterval(this.releaseTimer);
       this.residency.close();
-      await this.lock.release();
     })();
     return this.closing;
   }

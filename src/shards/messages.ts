@@ -6,6 +6,13 @@ import type { ShardMemory } from "../engine/shard-memory.ts";
 import type { StoreIdentity } from "../engine/store-file.ts";
 import type { Arena } from "./batch.ts";
 
+/** The shard thread's end of the way to one front. */
+export interface Channel {
+  arena: Arena;
+  /** To the front: a buffer has its answers (null), or warnings. From fronts other than the first: look at the arena. */
+  answers: MessagePort;
+}
+
 export interface OpenTask {
   kind: "open";
   dataDirectory: string;
@@ -13,15 +20,14 @@ export interface OpenTask {
   addonDirectory: string | null;
   store: StoreIdentity;
   sync: SyncMode;
-  arena: Arena;
-  /** A message on it says that a buffer has its answers. */
-  answers: MessagePort;
+  /** One for each front. */
+  channels: Channel[];
   shards: { shard: number; memory: ShardMemory }[];
   /** Float64: bytes read back, bytes to read back. */
   progress: SharedArrayBuffer;
 }
 
-/** Work through the arena until it is empty. */
+/** Work through the arenas until it is empty. */
 export interface ServeTask {
   kind: "serve";
 }

@@ -20,10 +20,14 @@ export interface ThreadOptions {
 
 /** Options of Piscina's constructor that say what to run. */
 export function threadOptions(): ThreadOptions {
-  if (typeof BUILD_INFO !== "undefined") return { filename: __filename, workerData: SHARD_THREAD };
+  return { ...threadOf(path.join(__dirname, "handler.ts")), workerData: SHARD_THREAD };
+}
+
+/** How a thread runs a source file; in the bundle it runs the bundle, and main.ts sees by `workerData` what it is. */
+export function threadOf(file: string): Omit<ThreadOptions, "workerData"> {
+  if (typeof BUILD_INFO !== "undefined") return { filename: __filename };
   return {
-    filename: path.join(__dirname, "handler.ts"),
-    workerData: SHARD_THREAD,
+    filename: file,
     // By its path, so that the current folder does not matter; its CommonJS half starts a third faster than all of it.
     execArgv: ["--require", createRequire(__filename).resolve("tsx/cjs")],
   };

@@ -17,7 +17,7 @@ import {
   type Operation,
   setBallot,
 } from "./batch.ts";
-import type { ShardThread } from "./pool.ts";
+import type { ShardQueue } from "./queue.ts";
 import { Spill } from "./spill.ts";
 import type { Upload, WriteDone, WriteResult } from "./vault.ts";
 
@@ -32,7 +32,7 @@ const ignore: WriteDone = () => {};
 export class LocalUpload implements Upload {
   onDrain: () => void = () => {};
   onFail: WriteDone = ignore;
-  private readonly thread: ShardThread;
+  private readonly thread: ShardQueue;
   private readonly operation: Operation;
   private readonly release: () => void;
   private readonly spill: Spill;
@@ -49,7 +49,7 @@ export class LocalUpload implements Upload {
    * @param directory where bytes may be kept on disk
    * @param release called once, when the upload is over
    */
-  constructor(thread: ShardThread, operation: Operation, directory: string, release: () => void) {
+  constructor(thread: ShardQueue, operation: Operation, directory: string, release: () => void) {
     this.thread = thread;
     this.operation = operation;
     this.spill = new Spill(directory);

@@ -36,6 +36,8 @@ export const PEER_HEAD_BYTES_MAX = 4096;
 export const LAYOUT_BYTES_MAX = 4 * 1024 * 1024;
 /** Bodies of other nodes that are being received, over all connections. */
 export const PEER_RECEIVING_BYTES_MAX = 128 * 1024 * 1024;
+/** Front threads. */
+export const FRONTS_MAX = 64;
 /** Shards a store can have; fixed when a data directory is made. */
 export const SHARDS_MAX = 256;
 /** A ballot further ahead of a node's own clock than this is refused: one bad clock must not drag all others along. */

@@ -52,6 +52,7 @@ describe("arguments: defaults and forms", () => {
       consistency: "quorum",
       sync: "always",
       threads: Math.min(64, Math.max(1, availableParallelism() - 1)),
+      fronts: 1,
       maxValueBytes: 2 ** 30,
       auth: null,
       tls: null,
@@ -92,6 +93,7 @@ describe("arguments: defaults and forms", () => {
       consistency: "one",
       sync: "os",
       threads: 64,
+      fronts: 1,
       maxValueBytes: 1.5 * 2 ** 30,
       auth: { key: "from-file", mode: "writes" },
       tls: null,
@@ -163,6 +165,7 @@ describe("arguments: environment", () => {
       MINIVAULT_CONSISTENCY: "one",
       MINIVAULT_SYNC: "os",
       MINIVAULT_THREADS: "2",
+      MINIVAULT_FRONTS: "3",
       MINIVAULT_MAX_VALUE: "100MB",
       MINIVAULT_AUTH: "k",
       MINIVAULT_AUTH_MODE: "writes",
@@ -185,6 +188,7 @@ describe("arguments: environment", () => {
       consistency: "one",
       sync: "os",
       threads: 2,
+      fronts: 3,
       maxValueBytes: 1e8,
       auth: { key: "k", mode: "writes" },
       tls: { certificate: "/c.pem", key: "/k.pem" },
@@ -428,13 +432,13 @@ describe("arguments: help and version", () => {
       assert.ok(text.includes(`\n${heading}`), heading);
     }
     for (const line of text.split("\n")) assert.ok(line.length <= 120, line);
-    for (const hidden of ["verify", "inspect", "fronts"]) assert.ok(!text.includes(hidden), hidden);
+    for (const hidden of ["verify", "inspect"]) assert.ok(!text.includes(hidden), hidden);
     assert.ok(!/ +\n/.test(text), "no trailing blanks");
   });
 
-  test("every flag of SPEC is there, -remove-after, -peer-address, and no other", () => {
+  test("every flag of SPEC is there, -remove-after, -peer-address, -fronts, and no other", () => {
     const names =
-      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads max-value auth auth-file auth-mode tls-cert tls-key tls-ca";
+      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 
