@@ -52,6 +52,10 @@ export async function startWorker(
     sync: config.sync,
     threads: config.threads,
     fronts: config.fronts,
+    replicated:
+      config.masters.length > 0 ||
+      config.volumes.length > 0 ||
+      readClusterFile(config.dataDirectory) !== null,
     warn: (message) => log.warn(message),
     fatal,
     progress(doneBytes, totalBytes) {

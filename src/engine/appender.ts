@@ -18,6 +18,7 @@ import {
   recordSource,
   recordUnits,
   sealRecord,
+  setOutranked,
   typeOf,
   unitsAt,
 } from "../format/record.ts";
@@ -218,12 +219,18 @@ export class Appender {
     const unit = this.endUnit;
     const place = placeOf(this.store.salt, this.shard, this.sequence, unit);
     this.previous = sealRecord(this.staging, stagedUnit, place, this.syncedUnit, this.previous);
-    this.added(unit, units, hashA, hashB, head.type);
+    this.added(unit, units, hashA, hashB, head.type, head.outranked);
     if (head.type !== TYPE_CHUNK) this.observe(head.clockHigh, head.clockLow);
   }
 
-  /** Stages a copy of a good record of another slab, for compaction: everything but its place stays. */
-  appendCopy(source: RecordSource, sourceUnit: number, hashA: number, hashB: number): void {
+  /** Stages a copy of a good record of another slab, for compaction: everything but its place and the flag stays. */
+  appendCopy(
+    source: RecordSource,
+    sourceUnit: number,
+    hashA: number,
+    hashB: number,
+    outranked: boolean,
+  ): void {
     const units = unitsAt(source, sourceUnit);
     if ((this.endUnit - this.flushedUnit + units) * UNIT_BYTES > STAGING_BYTES) this.flush();
     const stagedUnit = this.endUnit - this.flushedUnit;
@@ -232,10 +239,11 @@ export class Appender {
       source.bytes.subarray(from, from + (units << UNIT_SHIFT)),
       stagedUnit << UNIT_SHIFT,
     );
+    setOutranked(this.staging, stagedUnit, outranked);
     const unit = this.endUnit;
     const place = placeOf(this.store.salt, this.shard, this.sequence, unit);
     this.previous = sealRecord(this.staging, stagedUnit, place, this.syncedUnit, this.previous);
-    this.added(unit, units, hashA, hashB, typeOf(source, sourceUnit));
+    this.added(unit, units, hashA, hashB, typeOf(source, sourceUnit), outranked);
     if (typeOf(source, sourceUnit) !== TYPE_CHUNK) {
       readHead(source, sourceUnit, this.head);
       this.observe(this.head.clockHigh, this.head.clockLow);
@@ -254,8 +262,15 @@ export class Appender {
     this.markedUnit = this.endUnit;
   }
 
-  private added(unit: number, units: number, hashA: number, hashB: number, type: number): void {
-    this.enter(hashA, hashB, tableWord(unit, type));
+  private added(
+    unit: number,
+    units: number,
+    hashA: number,
+    hashB: number,
+    type: number,
+    outranked: boolean,
+  ): void {
+    this.enter(hashA, hashB, tableWord(unit, type, outranked));
     this.endUnit += units;
     this.appendedBytes += units * UNIT_BYTES;
     this.lastUnit = unit;

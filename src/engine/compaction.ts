@@ -7,19 +7,18 @@
  * is dropped after what was copied is synced.
  */
 import {
+  isIndexed,
   TYPE_CHUNK,
+  TYPE_FORGOTTEN,
   TYPE_MANIFEST,
   TYPE_MARK,
-  TYPE_PROMISE,
   TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../format/layout.ts";
 import {
-  ballotOf,
   type ChunkRef,
   emptyHead,
   keyBytesOf,
-  keyOf,
   keyOffset,
   manifestBytes,
   readHead,
@@ -31,6 +30,7 @@ import {
   writeManifest,
 } from "../format/record.ts";
 import { decodeFooter, tableType, tableUnit, tableWords } from "../format/slab.ts";
+import type { Promised } from "./replication.ts";
 import { type Shard, UNSYNCED_BYTES_MAX } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";
@@ -82,7 +82,7 @@ export class Compactor {
   /** Bytes appended in all when the last step ended. */
   private paidBytes = 0;
   private readonly head = emptyHead();
-  private readonly copies: { hashA: number; hashB: number; from: number; to: number }[] = [];
+  private readonly copies: { type: number; hashA: number; hashB: number; from: number; to: number }[] = [];
 
   constructor(shard: Shard) {
     this.shard = shard;
@@ -143,6 +143,7 @@ export class Compactor {
   /** The slab to empty next, or null while there is little to gain. */
   private choose(): Victim | null {
     const { slabs, setup, figures } = this.shard;
+    const replicated = figures[FIGURE.replicated] !== 0;
     const { slabBytes } = setup.store;
     let best: Slab | null = null;
     let oldest = Number.POSITIVE_INFINITY;
@@ -154,9 +155,8 @@ export class Compactor {
       if (best === null || slab.liveBytes < best.liveBytes) best = slab;
     }
     if (best === null) return null;
-    const tombstones = figures[FIGURE.tombstones];
+    const tombstones = figures[FIGURE.forgotten] + (replicated ? 0 : figures[FIGURE.tombstones]);
     if (
-      figures[FIGURE.replicated] === 0 &&
       tombstones >= TOMBSTONES_MIN &&
       tombstones > (tombstones + figures[FIGURE.keys]) * TOMBSTONE_FRACTION_MAX
     ) {
@@ -206,16 +206,17 @@ export class Compactor {
     const { map } = victim;
     if (type === TYPE_MARK) return 0;
     if (type === TYPE_CHUNK) return this.moveChunk(victim, unit, hashA, hashB);
-    if (type === TYPE_PROMISE) {
-      if (!shard.promises.isAt(keyOf(map, unit), map.slot, unit)) return 0;
-      return this.copy(map, unit, hashA, hashB);
-    }
-    if (!shard.index.holds(hashA, hashB, map.slot, unit)) return 0;
+    if (isIndexed(type)) {
+      if (!shard.index.holds(hashA, hashB, map.slot, unit)) return 0;
+    } else if (shard.replication.holds(type, hashA, hashB, map, unit) !== true) return 0;
     if (!shard.lookup.check(map, unit)) {
       this.leave(victim.sequence, `the record at unit ${unit} is damaged`);
       return 0;
     }
-    if (type === TYPE_TOMBSTONE && victim.oldest && shard.figures[FIGURE.replicated] === 0) {
+    // In a cluster a tombstone goes when all replicas have it: what is then left of it is a forgotten record.
+    const droppable =
+      type === TYPE_FORGOTTEN || (type === TYPE_TOMBSTONE && shard.figures[FIGURE.replicated] === 0);
+    if (droppable && victim.oldest) {
       // Nothing older of this key can exist: it would be in an older slab, or before it in this one.
       shard.index.remove(hashA, hashB, map.slot, unit);
       shard.slabs.live(map.slot, -unitsAt(map, unit) * UNIT_BYTES);
@@ -227,38 +228,36 @@ export class Compactor {
 
   /** Stages a copy of a record; answers its size in bytes. */
   private copy(map: SlabMap, unit: number, hashA: number, hashB: number): number {
-    const { appender } = this.shard;
+    const { appender, replication } = this.shard;
     const keyBytes = keyBytesOf(map, unit);
+    const type = typeOf(map, unit);
     const contentTypeBytes = valueOffset(map, unit) - keyOffset(unit) - keyBytes;
     if (!appender.hasRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit))) {
       this.publishCopies(map);
       this.shard.makeRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit), true);
     }
-    appender.appendCopy(map, unit, hashA, hashB);
-    if (typeOf(map, unit) !== TYPE_CHUNK)
-      this.copies.push({ hashA, hashB, from: unit, to: appender.lastUnit });
+    const outranked = isIndexed(type) && isPromised(replication.promiseAt(map, unit, hashA, hashB));
+    appender.appendCopy(map, unit, hashA, hashB, outranked);
+    if (type !== TYPE_CHUNK) this.copies.push({ type, hashA, hashB, from: unit, to: appender.lastUnit });
     return appender.lastUnits * UNIT_BYTES;
   }
 
   /** Writes the staged copies and points the index to them. */
   private publishCopies(map: SlabMap): void {
-    const { appender, index, slabs } = this.shard;
+    const { appender, index, replication, slabs } = this.shard;
     appender.flush();
     appender.settle();
-    for (const { hashA, hashB, from, to } of this.copies) {
+    for (const { type, hashA, hashB, from, to } of this.copies) {
       const bytes = unitsAt(map, from) * UNIT_BYTES;
-      if (typeOf(map, from) === TYPE_PROMISE) {
-        readHead(map, from, this.head);
-        this.shard.promises.read(
-          keyOf(map, from),
-          ballotOf(this.head),
-          appender.slot,
-          to,
-          unitsAt(map, from),
+      if (isIndexed(type)) index.replace(hashA, hashB, map.slot, from, appender.slot, to);
+      else
+        replication.moved(
+          type,
+          hashA,
+          hashB,
+          { slot: map.slot, unit: from },
+          { slot: appender.slot, unit: to },
         );
-        continue;
-      }
-      index.replace(hashA, hashB, map.slot, from, appender.slot, to);
       slabs.live(map.slot, -bytes);
       slabs.live(appender.slot, bytes);
     }
@@ -334,6 +333,7 @@ export class Compactor {
       const typeStart = keyOffset(old.unit) + key.length;
       const contentType = old.map.bytes.slice(typeStart, valueOffset(old.map, old.unit));
       readHead(old.map, old.unit, head);
+      head.outranked = isPromised(shard.replication.promiseOf(key, hashA, hashB));
       shard.makeRoom(key.length, contentType.length, value.length, true);
       shard.appender.append(head, key, contentType, hashA, hashB, value.length, [value]);
       shard.appender.flush();
@@ -347,4 +347,9 @@ export class Compactor {
     }
     this.cached = null;
   }
+}
+
+/** Whether a promise stands for a key: it is then above the ballot of the key's record. */
+function isPromised(promise: Promised | null): boolean {
+  return promise !== null;
 }

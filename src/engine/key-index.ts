@@ -124,6 +124,11 @@ export function entryWord1(slot: number, unit: number): number {
   return (slot << SLAB_UNIT_BITS) | unit;
 }
 
+/** Tag of a key from its hash B: with its partition, its place in the order of `scan`. */
+export function tagOfHash(hashB: number): number {
+  return hashB >>> TAG_SHIFT;
+}
+
 /** Cell of the directory for a key. */
 function cellOf(hashA: number, tag: number): number {
   return (partitionOf(hashA) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
@@ -223,7 +228,67 @@ export class IndexReader {
       if (Atomics.load(this.control, CONTROL_SEQUENCE) === sequence) return false;
     }
   }
+
+  private scratch = new Int32Array(0);
+
+  /**
+   * The entries of a partition from a tag on, in order of tag: about `limit`, more where several have the last tag, fewer where a segment ends. The order does
+   * not depend on how the index has grown, so a cursor holds over any changes in between: what is there all the time is met once.
+   */
+  scan(partition: number, fromTag: number, limit: number): IndexPage {
+    const cell = (partition << DEPTH_MAX) | (fromTag >>> (TAG_BITS - DEPTH_MAX));
+    for (;;) {
+      const sequence = Atomics.load(this.control, CONTROL_SEQUENCE);
+      if ((sequence & 1) !== 0) continue;
+      const row = this.rowOf(this.directory[cell]);
+      const { rows } = this;
+      const depth = rows[row + ROW_DEPTH];
+      const count = Math.min(rows[row + ROW_BLOCKS], BLOCKS_MAX);
+      if (this.scratch.length < count * BLOCK_WORDS) this.scratch = new Int32Array(count * BLOCK_WORDS);
+      // Copied first and looked at later: a writer then rarely comes in between.
+      for (let i = 0; i < count; i++) {
+        const block = rows[row + ROW_FIRST_BLOCK + i];
+        const words = this.arenaOf(block);
+        const base = firstWordOf(block);
+        this.scratch.set(words.subarray(base, base + BLOCK_WORDS), i * BLOCK_WORDS);
+      }
+      if (Atomics.load(this.control, CONTROL_SEQUENCE) !== sequence) continue;
+      const span = 1 << (TAG_BITS - depth);
+      return this.page(count * BLOCK_WORDS, fromTag, (Math.floor(fromTag / span) + 1) * span, limit);
+    }
+  }
+
+  private page(words: number, fromTag: number, endTag: number, limit: number): IndexPage {
+    const { scratch } = this;
+    const places: number[] = [];
+    for (let at = 0; at < words; at += 2)
+      if (scratch[at + 1] !== 0 && scratch[at] >>> TAG_SHIFT >= fromTag) places.push(at);
+    const tagAt = (at: number): number => scratch[at] >>> TAG_SHIFT;
+    places.sort((a, b) => tagAt(a) - tagAt(b));
+    let end = Math.min(limit, places.length);
+    while (end > 0 && end < places.length && tagAt(places[end]) === tagAt(places[end - 1])) end++;
+    const next = end < places.length ? tagAt(places[end]) : endTag;
+    places.length = end;
+    return {
+      slots: places.map((at) => slotOf(scratch[at], scratch[at + 1])),
+      units: places.map((at) => unitOf(scratch[at + 1])),
+      tags: places.map(tagAt),
+      next,
+    };
+  }
 }
+
+/** Entries with one partition, in order of tag. */
+export interface IndexPage {
+  slots: number[];
+  units: number[];
+  tags: number[];
+  /** Tag to go on with; `SCAN_END` when the partition is through. */
+  next: number;
+}
+
+/** The cursor behind the last tag. */
+export const SCAN_END = 1 << TAG_BITS;
 
 /** The writer's side. Only the thread that owns the shard may call it. */
 export class KeyIndex extends IndexReader {

@@ -1,7 +1,7 @@
 /**
  * The accounts of a shard: how many keys and tombstones it has, and how many bytes of each slab are live.
  */
-import { TYPE_MANIFEST, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
+import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
 import { type ChunkRef, keyBytesOf, readManifest, recordUnits, typeOf, unitsAt } from "../format/record.ts";
 import type { ShardLookup } from "./lookup.ts";
 import { FIGURE } from "./shard-memory.ts";
@@ -35,7 +35,7 @@ export class Ledger {
 
   /** Adds a published record to the figures (`sign` 1), or takes it out (-1). */
   count(type: number, sign: 1 | -1): void {
-    this.figures[type === TYPE_TOMBSTONE ? FIGURE.tombstones : FIGURE.keys] += sign;
+    this.figures[figureOf(type)] += sign;
   }
 
   /** Adds the chunks of a manifest to the live bytes of their slabs, or takes them out. */
@@ -43,4 +43,9 @@ export class Ledger {
     for (const chunk of chunks)
       this.slabs.liveIn(chunk.sequence, sign * recordUnits(keyBytes, 0, chunk.bytes) * UNIT_BYTES);
   }
+}
+
+function figureOf(type: number): number {
+  if (type === TYPE_TOMBSTONE) return FIGURE.tombstones;
+  return type === TYPE_FORGOTTEN ? FIGURE.forgotten : FIGURE.keys;
 }

@@ -5,6 +5,32 @@ import type { Ballot } from "../format/record.ts";
 import { preconditionHolds } from "../format/version.ts";
 import type { ErrorCode } from "../util/errors.ts";
 
+/** A key with its hashes. The array is only read during the call. */
+export interface KeyRef {
+  key: Uint8Array;
+  hashA: number;
+  hashB: number;
+}
+
+/** What a replica answers to prepare and accept, and to what cleans up after them. */
+export interface RegisterOutcome {
+  /**
+   * already: this very ballot is held. ahead: the ballot is too far in the future to be taken. damaged: what is held, or was promised, cannot be
+   * told. The last two had no effect.
+   */
+  verdict: "yes" | "already" | "no" | "ahead" | "damaged";
+  /** prepare, yes: what is held. accept, yes: what it took the place of. no: what was in the way. */
+  ballot: Ballot | null;
+  /** What is held, or was replaced, is a tombstone. */
+  tombstone: boolean;
+  operationLow: number;
+  operationHigh: number;
+  /** prepare, yes, of a key without a record: the floor of its partition. Else null. */
+  floor: Ballot | null;
+  /** Where a step of dropping a partition stopped; -1: it is done. */
+  next: number;
+}
+
 /** A write as the shard sees it. The arrays are only read during the call. */
 export interface ShardWrite {
   verb: "put" | "post" | "delete";
@@ -19,18 +45,11 @@ export interface ShardWrite {
   operationHigh: number;
   /** Replication: the write is an accept at this ballot (register.ts), whatever its conditions; its value is in stored form. */
   ballot?: Ballot | undefined;
-}
-
-/** What a replica answers to a prepare or an accept. */
-export interface RegisterOutcome {
-  /** ahead: the ballot is too far in the future to be taken. damaged: what is held cannot be told. */
-  verdict: "yes" | "already" | "no" | "ahead" | "damaged";
-  /** prepare, yes: what is held. accept, yes: what it took the place of. no: what was in the way. */
-  ballot: Ballot | null;
-  /** What is held, or was replaced, is a tombstone. */
-  tombstone: boolean;
-  operationLow: number;
-  operationHigh: number;
+  /**
+   * With `ballot`: where the key's record is damaged, take this in its place, whatever it was. For a replica that synchronises and does not
+   * vote.
+   */
+  repair?: boolean;
 }
 
 /** What became of a write; final after the `commit` that follows it. */
@@ -41,13 +60,13 @@ export interface Outcome {
   deleted: boolean;
   /** The version written, or null where none was. */
   ballot: Ballot | null;
-  /** Of a prepare or an accept; meaningless where `error` is not null. */
-  register?: RegisterOutcome;
+  /** The answer to an operation of replication; null for all others, and meaningless where `error` is not null. */
+  register: RegisterOutcome | null;
 }
 
 /** An outcome for what did not happen. */
 export function failed(error: ErrorCode, detail = ""): Outcome {
-  return { error, detail, created: false, deleted: false, ballot: null };
+  return { error, detail, created: false, deleted: false, ballot: null, register: null };
 }
 
 /** The newest state of a key: "damaged" where nobody can tell. */

@@ -7,11 +7,10 @@
  * the memory this needs to a fraction of the index'.
  */
 import {
+  isIndexed,
   SLAB_SLOTS,
-  TYPE_CHUNK,
+  TYPE_FORGOTTEN,
   TYPE_MANIFEST,
-  TYPE_MARK,
-  TYPE_PROMISE,
   TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../format/layout.ts";
@@ -56,11 +55,6 @@ export function rebuildIndex(
   builder.finish();
 }
 
-/** Whether a record of this type has an entry in the index. */
-function isIndexed(type: number): boolean {
-  return type !== TYPE_CHUNK && type !== TYPE_MARK && type !== TYPE_PROMISE;
-}
-
 function countByPartition(slabs: readonly SlabRecords[]): Int32Array {
   const counts = new Int32Array(PARTITIONS);
   for (const { table } of slabs)
@@ -81,6 +75,7 @@ class Builder {
   private readonly liveUnits = new Float64Array(SLAB_SLOTS);
   private keys = 0;
   private tombstones = 0;
+  private forgotten = 0;
 
   constructor(shard: Shard, slabs: readonly SlabRecords[]) {
     this.shard = shard;
@@ -190,6 +185,7 @@ class Builder {
       const type = tableType(sizes[entry]);
       liveUnits[slot] += tableUnit(sizes[entry]);
       if (type === TYPE_TOMBSTONE) this.tombstones++;
+      else if (type === TYPE_FORGOTTEN) this.forgotten++;
       else this.keys++;
       if (type !== TYPE_MANIFEST) continue;
       const map = shard.mapOf(slot);
@@ -205,5 +201,6 @@ class Builder {
     for (const { map } of this.slabs) shard.slabs.live(map.slot, this.liveUnits[map.slot] * UNIT_BYTES);
     shard.figures[FIGURE.keys] += this.keys;
     shard.figures[FIGURE.tombstones] += this.tombstones;
+    shard.figures[FIGURE.forgotten] += this.forgotten;
   }
 }

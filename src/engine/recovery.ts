@@ -9,17 +9,15 @@ import {
   HEADER_BYTES,
   TYPE_CHUNK,
   TYPE_MARK,
-  TYPE_PROMISE,
   UNIT_BYTES,
 } from "../format/layout.ts";
 import {
-  ballotOf,
   checksumOf,
   durableOf,
   emptyHead,
   isIntact,
+  isOutranked,
   keyBytesOf,
-  keyOf,
   keyOffset,
   placeOf,
   previousOf,
@@ -35,8 +33,6 @@ import {
   headerProblem,
   looksSealed,
   type SlabFooter,
-  tableType,
-  tableUnit,
   tableWord,
   tableWords,
 } from "../format/slab.ts";
@@ -46,7 +42,7 @@ import { isDiskFull } from "./io.ts";
 import { rebuildIndex, type SlabRecords } from "./rebuild.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
-import { readSlab, type SlabMap, slabName, UNFINISHED } from "./slab-maps.ts";
+import { readSlab, slabName, UNFINISHED } from "./slab-maps.ts";
 import { restoreSnapshot } from "./snapshot.ts";
 import { SPARE_NAME } from "./spare.ts";
 
@@ -88,7 +84,7 @@ export function scanSlab(map: RecordSource, place: (unit: number) => number, has
     const at = keyOffset(unit);
     const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
     const type = typeOf(map, unit);
-    scan.table.push(hash32(key, 0), hash32(key, hashSeed), tableWord(unit, type));
+    scan.table.push(hash32(key, 0), hash32(key, hashSeed), tableWord(unit, type, isOutranked(map, unit)));
     scan.previous = checksumOf(map, unit);
     scan.endUnit = unit + unitsAt(map, unit);
     if (type === TYPE_CHUNK || type === TYPE_MARK) return;
@@ -152,7 +148,9 @@ export function recoverShard(
     for (const { sequence, unit } of restored.promises) {
       const map = shard.lookup.maps.bySequence(sequence);
       if (map === null) throw new Error(`slab ${sequence} cannot be mapped`);
-      readPromise(shard, map, unit);
+      if (shard.lookup.check(map, unit)) shard.replication.restore(map, unit);
+      // Somebody was promised something, and nobody knows what.
+      else damaged(shard, sequence, `the promise or floor at unit ${unit} is damaged`, unit + 1);
     }
     return restored.open;
   }
@@ -210,7 +208,7 @@ export function recoverShard(
   rebuildIndex(shard, records, (share) =>
     progress(total * (READING_SHARE + (1 - READING_SHARE) * share), total),
   );
-  readPromises(shard, records);
+  shard.replication.recover(records);
   return open;
 }
 
@@ -276,37 +274,5 @@ function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan:
     return true;
   } finally {
     if (fd >= 0) io.close(fd);
-  }
-}
-
-/** Finds the promises among the records, and forgets those that a later accept has made void. */
-function readPromises(shard: Shard, records: readonly SlabRecords[]): void {
-  for (const { map, table } of records)
-    for (let at = 2; at < table.length; at += 3)
-      if (tableType(table[at]) === TYPE_PROMISE) readPromise(shard, map, tableUnit(table[at]));
-  settlePromises(shard);
-}
-
-function readPromise(shard: Shard, map: SlabMap, unit: number): void {
-  if (!shard.lookup.check(map, unit)) {
-    // Somebody was promised something, and nobody knows what.
-    damaged(shard, map.sequence, `the promise at unit ${unit} is damaged`, unit + 1);
-    return;
-  }
-  const head = emptyHead();
-  readHead(map, unit, head);
-  shard.promises.read(keyOf(map, unit), ballotOf(head), map.slot, unit, unitsAt(map, unit));
-}
-
-/** Forgets promises that a later accept has made void. */
-function settlePromises(shard: Shard): void {
-  const { lookup, promises } = shard;
-  const { hashSeed } = shard.setup.store;
-  const head = emptyHead();
-  for (const key of [...promises.keys()]) {
-    if (lookup.find(key, key.length, hash32(key, 0), hash32(key, hashSeed)) !== "found") continue;
-    if (!lookup.check(lookup.map, lookup.unit)) continue;
-    readHead(lookup.map, lookup.unit, head);
-    promises.settle(key, head);
   }
 }

@@ -4,6 +4,7 @@
  */
 import { SLAB_SLOTS } from "../format/layout.ts";
 import { createIndexMemory, type IndexMemory } from "./key-index.ts";
+import { createReplicationMemory, type ReplicationMemory } from "./replication-memory.ts";
 
 export interface ShardMemory {
   index: IndexMemory;
@@ -13,6 +14,7 @@ export interface ShardMemory {
   held: SharedArrayBuffer[];
   /** Float64 per figure of `FIGURE`. */
   figures: SharedArrayBuffer;
+  replication: ReplicationMemory;
 }
 
 /** Positions in the array of figures. */
@@ -35,8 +37,14 @@ export const FIGURE = {
   doubtUnit: 11,
   /** Set by the front: the node is one of a cluster. */
   replicated: 12,
+  /** Records that only keep older ones from coming back. */
+  forgotten: 13,
+  /** 1: the digests are complete. */
+  digestsReady: 14,
+  /** Highest clock of the ballots that recovery saw, in milliseconds since 1970. */
+  clockMillis: 15,
 } as const;
-const FIGURES = 16;
+const FIGURES = 32;
 
 /** Reserves a shard's shared memory for `fronts` reading threads. */
 export function createShardMemory(fronts: number): ShardMemory {
@@ -45,6 +53,7 @@ export function createShardMemory(fronts: number): ShardMemory {
     slots: new SharedArrayBuffer(SLAB_SLOTS * 4),
     held: Array.from({ length: fronts }, () => new SharedArrayBuffer(SLAB_SLOTS * 4)),
     figures: new SharedArrayBuffer(FIGURES * 8),
+    replication: createReplicationMemory(),
   };
 }
 

@@ -17,6 +17,8 @@ import {
   JSON_PREFIX,
   JSON_SUFFIX,
   TYPE_CHUNK,
+  TYPE_FLOOR,
+  TYPE_FORGOTTEN,
   TYPE_MANIFEST,
   TYPE_PROMISE,
   TYPE_TOMBSTONE,
@@ -25,12 +27,11 @@ import {
 } from "../format/layout.ts";
 import {
   type Ballot,
-  ballotOf,
+  ballotAt,
   type ChunkRef,
   emptyHead,
   keyBytesOf,
   keyEquals,
-  keyOf,
   type RecordHead,
   type RecordSource,
   readHead,
@@ -39,8 +40,10 @@ import {
 import { etagText } from "../format/version.ts";
 import { HybridClock } from "../util/clock.ts";
 import type { ErrorCode } from "../util/errors.ts";
+import { hash32 } from "../util/hash.ts";
 import { Appender } from "./appender.ts";
 import { Compactor } from "./compaction.ts";
+import { floorKey } from "./floors.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
 import { KeyIndex } from "./key-index.ts";
 import { Ledger } from "./ledger.ts";
@@ -49,22 +52,14 @@ import {
   failed,
   isConditional,
   judge,
+  type KeyRef,
   type KeyState,
   type Outcome,
-  type RegisterOutcome,
   type ShardWrite,
 } from "./operations.ts";
-import { Promises } from "./promises.ts";
 import { type Progress, recoverShard } from "./recovery.ts";
-import {
-  ALREADY,
-  isAhead,
-  judgeAccept,
-  judgePrepare,
-  NO,
-  obstacleOf,
-  type RegisterState,
-} from "./register.ts";
+import { isOutranked, judgeAcceptOf } from "./replica.ts";
+import { type Promised, Replication } from "./replication.ts";
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";
 import { SlabTable } from "./slab-table.ts";
@@ -89,7 +84,7 @@ export interface ShardSetup {
 }
 
 /** A record that is staged and not yet in the index. */
-interface Staged {
+export interface Staged {
   hashA: number;
   hashB: number;
   type: number;
@@ -102,8 +97,8 @@ interface Staged {
   outcome: Outcome;
 }
 
-/** The newest state of a key, as `apply` needs it. */
-interface Current {
+/** The newest state of a key, as `apply` needs it. `slot` -1: the index has nothing of it. */
+export interface Current {
   state: KeyState;
   slot: number;
   unit: number;
@@ -130,23 +125,26 @@ export class Shard {
   readonly slabs: SlabTable;
   readonly ledger: Ledger;
   readonly figures: Float64Array;
-  private readonly clock: HybridClock;
+  readonly replication: Replication;
+  readonly clock: HybridClock;
   private readonly compactor: Compactor;
-  readonly promises: Promises;
   private readonly scanner = new ValueScanner();
   private staged: Staged[] = [];
   /** Staged records by the hashes of their keys (53 bits of them). */
   private readonly overlay = new Map<number, Staged>();
+  /** Staged promises, likewise, and staged floors by partition. */
+  private readonly promiseOverlay = new Map<number, Staged>();
+  private readonly stagedFloors = new Map<number, Ballot>();
   /** Outcomes that were judged by staged records: if those fail, so do these. */
   private dependents: Outcome[] = [];
   /** Called when what was staged for uploads since the last commit is lost. */
   private uploadFailures: ((outcome: Outcome) => void)[] = [];
-  private writesStopped = false;
+  writesStopped = false;
   /** When the disk last had no room, by `setup.now`. */
   private refusedAt = Number.NEGATIVE_INFINITY;
   private lastOsSync = 0;
   private osSync: Promise<void> | null = null;
-  private readonly head: RecordHead = emptyHead();
+  readonly head: RecordHead = emptyHead();
   /** Whether the spare slab is being made. */
   private growing = false;
 
@@ -187,7 +185,7 @@ export class Shard {
       (error) => this.stopWrites(error),
     );
     this.compactor = new Compactor(this);
-    this.promises = new Promises((slot, bytes) => this.slabs.live(slot, bytes));
+    this.replication = new Replication(this, memory.replication);
   }
 
   /** Opens a shard: reads its slabs back into the index. Makes its directory when there is none. */
@@ -198,6 +196,8 @@ export class Shard {
     const shard = new Shard(setup);
     shard.appender.spare.recover();
     const open = recoverShard(shard, directory, progress, (high, low) => shard.clock.observe(high, low));
+    const { high, low } = shard.clock;
+    shard.figures[FIGURE.clockMillis] = high * 0x10000 + Math.floor(low / 0x10000);
     if (open !== null) shard.appender.resume(open);
     else shard.startSlab();
     shard.refreshFigures();
@@ -257,14 +257,13 @@ export class Shard {
     parts: readonly Uint8Array[],
     chunks: readonly ChunkRef[],
   ): Outcome {
-    const { key, hashA, hashB, verb } = write;
+    const { key, verb } = write;
     try {
       this.makeRoom(key.length, contentType.length, valueBytes, verb === "delete");
     } catch (error) {
       return this.writeFailure(error);
     }
-    const overlayKey = (hashA >>> 0) * 0x200000 + (hashB >>> 11);
-    const before = this.staged.length > 0 ? this.overlay.get(overlayKey) : undefined;
+    const before = this.stagedOf(write);
     const current = this.currentOf(write, before);
     const exists = current.state === "value";
     const outcome: Outcome = {
@@ -273,12 +272,18 @@ export class Shard {
       created: !exists && current.state !== "damaged",
       deleted: false,
       ballot: null,
+      register: null,
     };
     if (before !== undefined) this.dependents.push(outcome);
+    const { head } = this;
     if (write.ballot !== undefined) {
-      outcome.register = this.judgeRegister(write, write.ballot, current, judgeAccept);
-      if (outcome.register.verdict !== "yes") return outcome;
-    } else if (isConditional(write)) {
+      if (!judgeAcceptOf(this, write, write.ballot, current, outcome)) return outcome;
+      this.describe(type, json, write.ballot, write.operationLow, write.operationHigh);
+      head.outranked = isOutranked(this.promisedOf(write), write.ballot);
+      this.stage(write, contentType, valueBytes, parts, chunks, current, outcome);
+      return outcome;
+    }
+    if (isConditional(write)) {
       const refusal = judge(write, current.state, exists ? etagText(this.headOf(current)) : null);
       if (refusal !== null) return this.refuse(outcome, refusal);
     }
@@ -293,25 +298,52 @@ export class Shard {
         return outcome;
       }
     }
+    this.clock.tick();
+    const ballot = {
+      clockLow: this.clock.low,
+      clockHigh: this.clock.high,
+      node: this.setup.store.node,
+      incarnation: this.setup.store.incarnation,
+    };
+    this.describe(type, json, ballot, write.operationLow, write.operationHigh);
+    if (this.stage(write, contentType, valueBytes, parts, chunks, current, outcome)) outcome.ballot = ballot;
+    return outcome;
+  }
+
+  /** Fills the head of the record that is staged next. */
+  describe(type: number, json: boolean, ballot: Ballot, operationLow: number, operationHigh: number): void {
     const { head } = this;
     head.type = type;
     head.json = json;
+    head.outranked = false;
     head.chunk = 0;
-    this.setBallot(head, write.ballot);
-    head.operationLow = write.operationLow;
-    head.operationHigh = write.operationHigh;
+    head.clockLow = ballot.clockLow;
+    head.clockHigh = ballot.clockHigh;
+    head.node = ballot.node;
+    head.incarnation = ballot.incarnation;
+    head.operationLow = operationLow;
+    head.operationHigh = operationHigh;
+  }
+
+  /** Stages the record that `head` describes, in place of `current`; there must be room. False: it failed, as `outcome` then says. */
+  stage(
+    { key, hashA, hashB }: KeyRef,
+    contentType: Uint8Array,
+    valueBytes: number,
+    parts: readonly Uint8Array[],
+    chunks: readonly ChunkRef[],
+    current: Current,
+    outcome: Outcome,
+  ): boolean {
+    const { head } = this;
+    const { type } = head;
     try {
       this.appender.append(head, key, contentType, hashA, hashB, valueBytes, parts);
     } catch (error) {
+      this.dependents.push(outcome);
       this.failStaged(this.writeFailure(error));
-      return this.refuse(outcome, this.writeFailure(error).error ?? "internal");
+      return false;
     }
-    outcome.ballot = {
-      clockLow: head.clockLow,
-      clockHigh: head.clockHigh,
-      node: head.node,
-      incarnation: head.incarnation,
-    };
     const staged: Staged = {
       hashA,
       hashB,
@@ -324,92 +356,21 @@ export class Shard {
       outcome,
     };
     this.staged.push(staged);
-    this.overlay.set(overlayKey, staged);
-    return outcome;
+    if (type === TYPE_FLOOR) return true;
+    (type === TYPE_PROMISE ? this.promiseOverlay : this.overlay).set(overlayKey(hashA, hashB), staged);
+    return true;
   }
 
-  /** Gives a record its version: the one that came with it, or a new one of this node. */
-  private setBallot(head: RecordHead, ballot: Ballot | undefined): void {
-    const { clock, setup } = this;
-    if (ballot === undefined) {
-      clock.tick();
-      head.clockLow = clock.low;
-      head.clockHigh = clock.high;
-      head.node = setup.store.node;
-      head.incarnation = setup.store.incarnation;
-    } else {
-      clock.observe(ballot.clockHigh, ballot.clockLow);
-      head.clockLow = ballot.clockLow;
-      head.clockHigh = ballot.clockHigh;
-      head.node = ballot.node;
-      head.incarnation = ballot.incarnation;
-    }
-  }
-
-  /**
-   * Promises to take nothing at or below a ballot (register.ts). Staged and committed with the writes of its batch; what is written is the
-   * promise, as a record of its own.
-   */
-  prepare(write: ShardWrite, ballot: Ballot): Outcome {
-    if (this.writesStopped) return failed("write_stopped");
-    const { key, hashA, hashB } = write;
-    try {
-      this.makeRoom(key.length, 0, 0);
-    } catch (error) {
-      return this.writeFailure(error);
-    }
-    const overlayKey = (hashA >>> 0) * 0x200000 + (hashB >>> 11);
-    const before = this.staged.length > 0 ? this.overlay.get(overlayKey) : undefined;
-    const current = this.currentOf(write, before);
-    const outcome: Outcome = { error: null, detail: "", created: false, deleted: false, ballot: null };
-    this.dependents.push(outcome);
-    const register = this.judgeRegister(write, ballot, current, judgePrepare);
-    outcome.register = register;
-    if (register.verdict !== "yes") return outcome;
-    const { head, appender } = this;
-    head.type = TYPE_PROMISE;
-    head.json = false;
-    head.chunk = 0;
-    this.setBallot(head, ballot);
-    head.operationLow = head.operationHigh = 0;
-    try {
-      appender.append(head, key, NOTHING, hashA, hashB, 0, []);
-    } catch (error) {
-      this.failStaged(this.writeFailure(error));
-      return this.refuse(outcome, this.writeFailure(error).error ?? "internal");
-    }
-    // Known from now on: a promise that turns out not to be on disk only refuses more than it need.
-    this.promises.stage(key, ballot, appender.lastUnit, appender.lastUnits);
-    return outcome;
-  }
-
-  private judgeRegister(
-    write: ShardWrite,
-    ballot: Ballot,
-    current: Current,
-    judgeBallot: typeof judgeAccept | typeof judgePrepare,
-  ): RegisterOutcome {
-    const promised = this.promises.of(write.key);
-    const known = current.state === "value" || current.state === "tombstone";
-    const held = known ? this.headOf(current) : null;
-    const state: RegisterState = {
-      promised,
-      ballot: held === null ? null : ballotOf(held),
-      tombstone: current.state === "tombstone",
-      operationLow: held?.operationLow ?? 0,
-      operationHigh: held?.operationHigh ?? 0,
-    };
-    const register: RegisterOutcome = { verdict: "yes", ...state };
-    if (current.state === "damaged") register.verdict = "damaged";
-    else if (isAhead(ballot, this.setup.now())) register.verdict = "ahead";
-    else {
-      const verdict = judgeBallot(state, null, ballot);
-      if (verdict === NO) {
-        register.verdict = "no";
-        register.ballot = obstacleOf(state, null);
-      } else if (verdict === ALREADY) register.verdict = "already";
-    }
-    return register;
+  /** The record of a key that is staged in this batch. */
+  private stagedOf({ key, hashA, hashB }: KeyRef): Staged | undefined {
+    if (this.staged.length === 0) return undefined;
+    const staged = this.overlay.get(overlayKey(hashA, hashB));
+    if (staged === undefined) return undefined;
+    const { source, unit } = this.sourceOf(staged.unit);
+    if (keyEquals(source, unit, key, key.length)) return staged;
+    // Two keys that share 53 bits of hash in one batch: make the first one visible.
+    this.commit();
+    return undefined;
   }
 
   private refuse(outcome: Outcome, error: ErrorCode): Outcome {
@@ -418,29 +379,56 @@ export class Shard {
     return outcome;
   }
 
-  /** The newest state of a key: from the records staged in this batch, else from the index. */
-  private currentOf(write: ShardWrite, before: Staged | undefined): Current {
-    if (before !== undefined) {
-      const { source, unit } = this.sourceOf(before.unit);
-      if (keyEquals(source, unit, write.key, write.key.length))
-        return {
-          state: before.type === TYPE_TOMBSTONE ? "tombstone" : "value",
-          slot: this.appender.slot,
-          unit: before.unit,
-        };
-      // Two keys that share 53 bits of hash in one batch: make the first one visible, then look again.
-      this.commit();
-    }
+  /** The newest state of a key: from its record staged in this batch, else from the index. */
+  private currentOf(ref: KeyRef, before: Staged | undefined): Current {
+    if (before !== undefined)
+      return { state: stateOf(before.type), slot: this.appender.slot, unit: before.unit };
     const { lookup } = this;
-    const state = lookup.find(write.key, write.key.length, write.hashA, write.hashB);
+    const state = lookup.find(ref.key, ref.key.length, ref.hashA, ref.hashB);
     if (!lookup.located) return { state: state === "absent" ? "absent" : "damaged", slot: -1, unit: 0 };
     const { map, unit } = lookup;
     const at = { slot: map.slot, unit };
     if (state === "damaged" || !lookup.check(map, unit)) return { state: "damaged", ...at };
-    return { state: typeOf(map, unit) === TYPE_TOMBSTONE ? "tombstone" : "value", ...at };
+    return { state: stateOf(typeOf(map, unit)), ...at };
   }
 
-  private headOf(current: Current): RecordHead {
+  /** The newest state of a key, for an operation of replication; its outcome falls with what it rests on. */
+  stateFor(ref: KeyRef, outcome: Outcome): Current {
+    const before = this.stagedOf(ref);
+    if (before !== undefined) this.dependents.push(outcome);
+    return this.currentOf(ref, before);
+  }
+
+  /** The promise that stands for a key, staged or durable. */
+  promisedOf(ref: KeyRef): Promised | null {
+    const staged = this.promiseOverlay.get(overlayKey(ref.hashA, ref.hashB));
+    if (staged === undefined) return this.replication.promiseOf(ref.key, ref.hashA, ref.hashB) ?? null;
+    const { source, unit } = this.sourceOf(staged.unit);
+    // Another key with these 53 bits of hash: nobody can tell now.
+    const ballot = keyEquals(source, unit, ref.key, ref.key.length) ? ballotAt(source, unit) : null;
+    return { ballot, slot: this.appender.slot, unit: staged.unit };
+  }
+
+  /** The floor of a partition, staged or durable; an outcome that rests on it falls with it. */
+  floorOf(partition: number, outcome: Outcome): Ballot | null {
+    const staged = this.stagedFloors.get(partition);
+    if (staged !== undefined) this.dependents.push(outcome);
+    return staged ?? this.replication.floors.of(partition) ?? null;
+  }
+
+  /** Stages a floor; there must be room. False: it failed, as `outcome` then says. */
+  stageFloor(partition: number, ballot: Ballot, outcome: Outcome): boolean {
+    const key = floorKey(partition);
+    const ref = { key, hashA: hash32(key, 0), hashB: hash32(key, this.setup.store.hashSeed) };
+    this.describe(TYPE_FLOOR, false, ballot, 0, 0);
+    // A floor takes no record's place; it says its partition here.
+    const current: Current = { state: "absent", slot: -1, unit: partition };
+    if (!this.stage(ref, NOTHING, 0, [], NO_CHUNKS, current, outcome)) return false;
+    this.stagedFloors.set(partition, ballot);
+    return true;
+  }
+
+  headOf(current: Current): RecordHead {
     const inOpenSlab = current.slot === this.appender.slot;
     const { source, unit } = inOpenSlab
       ? this.sourceOf(current.unit)
@@ -473,7 +461,7 @@ export class Shard {
     this.makeRoom(write.key.length, 0, bytes.length);
     const { head, appender } = this;
     head.type = TYPE_CHUNK;
-    head.json = false;
+    head.json = head.outranked = false;
     head.chunk = number;
     head.clockLow = head.clockHigh = head.node = head.incarnation = 0;
     head.operationLow = write.operationLow;
@@ -523,7 +511,7 @@ export class Shard {
     }
     if (
       this.setup.sync === "always" &&
-      (this.staged.length > 0 || this.promises.hasStaged || appender.unsyncedBytes > UNSYNCED_BYTES_MAX)
+      (this.staged.length > 0 || appender.unsyncedBytes > UNSYNCED_BYTES_MAX)
     ) {
       if (!this.syncNow()) {
         this.failStaged(failed("write_stopped"));
@@ -532,7 +520,6 @@ export class Shard {
     }
     appender.settle();
     for (const staged of this.staged) this.publish(staged);
-    this.promises.publish(appender.slot);
     this.clearStaged();
     this.refreshFigures();
     if (this.setup.sync === "os") this.syncInBackground();
@@ -572,19 +559,23 @@ export class Shard {
 
   private clearStaged(): void {
     this.staged = [];
-    this.promises.forgetStaged();
     this.overlay.clear();
+    this.promiseOverlay.clear();
+    this.stagedFloors.clear();
     this.dependents = [];
     this.uploadFailures = [];
   }
 
   /** Takes back everything staged: the operations fail with `why`. */
   failStaged(why: Outcome): void {
-    for (const { outcome } of this.staged) Object.assign(outcome, why);
-    for (const outcome of this.dependents) Object.assign(outcome, why);
+    const outcomes = [...this.staged.map(({ outcome }) => outcome), ...this.dependents];
     const uploads = this.uploadFailures;
     this.clearStaged();
     this.appender.rollBack();
+    // To other nodes a full disk says that nothing has happened, so it must be true.
+    const unknown =
+      this.figures[FIGURE.replicated] !== 0 && this.appender.uncertain && why.error === "disk_full";
+    for (const outcome of outcomes) Object.assign(outcome, unknown ? failed("internal", "unknown") : why);
     for (const lost of uploads) lost(why);
   }
 
@@ -604,7 +595,17 @@ export class Shard {
   private publish(staged: Staged): void {
     const { hashA, hashB, unit, units, type, oldSlot, oldUnit } = staged;
     const { slot } = this.appender;
+    const { replication } = this;
     this.lookup.vouch(this.appender.sequence, unit);
+    if (type === TYPE_PROMISE) {
+      replication.publishPromise(hashA, hashB, slot, unit);
+      return;
+    }
+    if (type === TYPE_FLOOR) {
+      replication.publishFloor(oldUnit, slot, unit);
+      return;
+    }
+    replication.publishRecord(hashA, hashB, slot, unit, oldSlot, oldUnit);
     this.slabs.live(slot, units * UNIT_BYTES);
     if (oldSlot < 0) this.index.insert(hashA, hashB, slot, unit);
     else {
@@ -613,9 +614,6 @@ export class Shard {
     }
     this.ledger.count(type, 1);
     if (type === TYPE_MANIFEST) this.ledger.countChunks(keyBytesOf(this.mapOf(slot), unit), staged.chunks, 1);
-    const { ballot } = staged.outcome;
-    if (this.promises.count > 0 && ballot !== null)
-      this.promises.settle(keyOf(this.mapOf(slot), unit), ballot);
   }
 
   /**
@@ -627,7 +625,8 @@ export class Shard {
     this.lookup.maps.release();
     this.slabs.reclaim();
     if (this.mayRefill && this.refill()) return true;
-    return this.compactor.step(bytesMax);
+    const compacting = this.compactor.step(bytesMax);
+    return this.replication.sumUp() || compacting;
   }
 
   /** Works on the reserve: blocks ahead and the spare slab. Whether it is whole says whether the disk is full. True: there is more to do now. */
@@ -692,4 +691,13 @@ export class Shard {
     if (!this.writesStopped)
       writeSnapshot(this, shardDirectory(this.setup.dataDirectory, this.setup.shard), this.clock);
   }
+}
+
+function overlayKey(hashA: number, hashB: number): number {
+  return (hashA >>> 0) * 0x200000 + (hashB >>> 11);
+}
+
+function stateOf(type: number): KeyState {
+  if (type === TYPE_TOMBSTONE) return "tombstone";
+  return type === TYPE_FORGOTTEN ? "absent" : "value";
 }

@@ -67,7 +67,7 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
   try {
     const open = appender.openSlab();
     const image = index.image();
-    const promises = [...shard.promises.places()];
+    const promises = [...shard.replication.places()];
     const slabWords = new Int32Array(all.length * SNAPSHOT_SLAB_WORDS);
     all.forEach((slab, i) => {
       const end = slab === last ? open.endUnit : slab.storedBytes / UNIT_BYTES;
@@ -155,7 +155,7 @@ function readSeal(directory: string, sequence: number, slabBytes: number): numbe
 /** The result of reading a snapshot. */
 export interface Restored {
   open: OpenSlab;
-  /** Places of the promises that count, which the caller must read. */
+  /** Places of the promises and floors that count, which the caller must read. */
   promises: { sequence: number; unit: number }[];
   clockLow: number;
   clockHigh: number;
@@ -332,5 +332,6 @@ class SnapshotFile {
     });
     shard.figures[FIGURE.keys] = header.keys;
     shard.figures[FIGURE.tombstones] = header.tombstones;
+    shard.figures[FIGURE.forgotten] = header.entries - header.keys - header.tombstones;
   }
 }

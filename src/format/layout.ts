@@ -103,8 +103,11 @@ export const TYPE_MANIFEST = 3;
 export const TYPE_TOMBSTONE = 4;
 export const TYPE_PROMISE = 5;
 export const TYPE_MARK = 6;
+export const TYPE_FLOOR = 7;
+export const TYPE_FORGOTTEN = 8;
 export const TYPE_MASK = 0x0f;
 export const FLAG_JSON = 0x10;
+export const FLAG_OUTRANKED = 0x20;
 
 /** Byte offsets in a manifest's value; entries follow its header. */
 export const MANIFEST_HEADER_BYTES = 16;
@@ -118,4 +121,14 @@ export const JSON_SUFFIX: Uint8Array = new TextEncoder().encode("}");
 /** Rounds bytes up to whole units; the result is in units. */
 export function unitsOf(bytes: number): number {
   return (bytes + UNIT_BYTES - 1) >>> UNIT_SHIFT;
+}
+
+/** Whether records of this type say what a key holds, so that the index has the last one of each key. */
+export function isIndexed(type: number): boolean {
+  return type === TYPE_VALUE || type === TYPE_MANIFEST || type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN;
+}
+
+/** Whether a record of this type says that the key has no value. */
+export function isAbsence(type: number): boolean {
+  return type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN;
 }

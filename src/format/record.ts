@@ -9,11 +9,13 @@ import { hash32 } from "../util/hash.ts";
 import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
 import {
   FLAG_JSON,
+  FLAG_OUTRANKED,
   MANIFEST_CHUNKS_MAX,
   MANIFEST_ENTRY_BYTES,
   MANIFEST_HEADER_BYTES,
   RECORD,
   RECORD_HEADER_BYTES,
+  TYPE_FORGOTTEN,
   TYPE_MARK,
   TYPE_MASK,
   TYPE_VALUE,
@@ -52,6 +54,8 @@ export function ballotOf({ clockLow, clockHigh, node, incarnation }: Ballot): Ba
 export interface RecordHead extends Ballot {
   type: number;
   json: boolean;
+  /** A promise above its ballot stood when it was appended. */
+  outranked: boolean;
   chunk: number;
   operationLow: number;
   operationHigh: number;
@@ -82,6 +86,9 @@ export function typeOf(source: RecordSource, unit: number): number {
 }
 export function isJson(source: RecordSource, unit: number): boolean {
   return ((source.words[(unit << W) + 2] >>> 24) & FLAG_JSON) !== 0;
+}
+export function isOutranked(source: RecordSource, unit: number): boolean {
+  return ((source.words[(unit << W) + 2] >>> 24) & FLAG_OUTRANKED) !== 0;
 }
 export function keyBytesOf(source: RecordSource, unit: number): number {
   return source.words[(unit << W) + 2] & 0xffff;
@@ -127,6 +134,7 @@ export function readHead(source: RecordSource, unit: number, head: RecordHead): 
   const flags = words[w + 2] >>> 24;
   head.type = flags & TYPE_MASK;
   head.json = (flags & FLAG_JSON) !== 0;
+  head.outranked = (flags & FLAG_OUTRANKED) !== 0;
   head.chunk = words[w + 5] >>> 0;
   head.clockLow = words[w + 6] >>> 0;
   head.clockHigh = words[w + 7] >>> 0;
@@ -141,6 +149,7 @@ export function emptyHead(): RecordHead {
   return {
     type: 0,
     json: false,
+    outranked: false,
     chunk: 0,
     clockLow: 0,
     clockHigh: 0,
@@ -155,7 +164,7 @@ export function emptyHead(): RecordHead {
 export function isPlausible(source: RecordSource, unit: number, endUnit: number): boolean {
   if (unit + 3 > endUnit) return false;
   const type = typeOf(source, unit);
-  if (type < TYPE_VALUE || type > TYPE_MARK) return false;
+  if (type < TYPE_VALUE || type > TYPE_FORGOTTEN) return false;
   const keyBytes = keyBytesOf(source, unit);
   if ((keyBytes === 0) !== (type === TYPE_MARK) || keyBytes > KEY_BYTES_MAX) return false;
   if (valueBytesOf(source, unit) > RECORD_VALUE_BYTES_MAX) return false;
@@ -200,7 +209,8 @@ export function beginRecord(
   const last = (unit + recordUnits(key.length, contentType.length, valueBytes)) << W;
   words[last - 4] = words[last - 3] = words[last - 2] = words[last - 1] = 0;
   words[w + 1] = valueBytes;
-  words[w + 2] = key.length | (contentType.length << 16) | ((head.type | (head.json ? FLAG_JSON : 0)) << 24);
+  const flags = head.type | (head.json ? FLAG_JSON : 0) | (head.outranked ? FLAG_OUTRANKED : 0);
+  words[w + 2] = key.length | (contentType.length << 16) | (flags << 24);
   words[w + 5] = head.chunk;
   words[w + 6] = head.clockLow;
   words[w + 7] = head.clockHigh;
@@ -212,6 +222,24 @@ export function beginRecord(
   bytes.set(key, at);
   if (contentType.length > 0) bytes.set(contentType, at + key.length);
   return at + key.length + contentType.length;
+}
+
+/** Sets or clears the flag of a record that is not sealed yet. */
+export function setOutranked(target: RecordSource, unit: number, outranked: boolean): void {
+  const at = (unit << UNIT_SHIFT) + RECORD.type;
+  target.bytes[at] = outranked ? target.bytes[at] | FLAG_OUTRANKED : target.bytes[at] & ~FLAG_OUTRANKED;
+}
+
+/** Reads the ballot of the record at `unit`. */
+export function ballotAt(source: RecordSource, unit: number): Ballot {
+  const { words } = source;
+  const w = unit << W;
+  return {
+    clockLow: words[w + 6] >>> 0,
+    clockHigh: words[w + 7] >>> 0,
+    node: words[w + 8] >>> 0,
+    incarnation: words[w + 9] >>> 0,
+  };
 }
 
 /** Ties a record to its place and its predecessor; answers its checksum. */

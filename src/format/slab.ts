@@ -99,7 +99,7 @@ export function tailBytes(entries: number): number {
 
 /**
  * The table and footer of a slab as they stand at its end.
- * @param table 3 words an entry: hash A, hash B, unit with the type in bits 28 to 31
+ * @param table 3 words an entry: hash A, hash B, unit with the type in bits 28 to 31 and the flag outranked in bit 27
  */
 export function encodeTail(
   table: Int32Array,
@@ -164,7 +164,8 @@ export function tableWords(slab: Uint8Array, footer: SlabFooter): Int32Array {
   return new Int32Array(slab.buffer, slab.byteOffset + footer.tableOffset, footer.entries * 3);
 }
 
-const TABLE_UNIT_MASK = (1 << 28) - 1;
+const TABLE_OUTRANKED = 1 << 27;
+const TABLE_UNIT_MASK = TABLE_OUTRANKED - 1;
 
 export function tableUnit(word: number): number {
   return word & TABLE_UNIT_MASK;
@@ -172,6 +173,9 @@ export function tableUnit(word: number): number {
 export function tableType(word: number): number {
   return word >>> 28;
 }
-export function tableWord(unit: number, type: number): number {
-  return unit | (type << 28);
+export function tableOutranked(word: number): boolean {
+  return (word & TABLE_OUTRANKED) !== 0;
+}
+export function tableWord(unit: number, type: number, outranked = false): number {
+  return unit | (type << 28) | (outranked ? TABLE_OUTRANKED : 0);
 }

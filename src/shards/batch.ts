@@ -34,6 +34,12 @@ export const OP_UPLOAD_COMMIT = 3;
 export const OP_UPLOAD_ABORT = 4;
 /** Replication: a promise. */
 export const OP_PREPARE = 5;
+/** Partition in `operationLow`, ballot. */
+export const OP_RAISE_FLOOR = 6;
+/** Key, ballot. */
+export const OP_DROP_TOMBSTONE = 7;
+/** Partition in `operationLow`, where to go on in `operationHigh`. */
+export const OP_DROP_PARTITION = 8;
 
 const VERBS: readonly WriteVerb[] = ["put", "post", "delete"];
 const CODES = Object.keys(ERRORS) as ErrorCode[];
@@ -43,6 +49,7 @@ const VERSIONED = 4;
 /** The answer to a prepare or an accept: its verdict is in the next bits. */
 const REGISTER = 8;
 const TOMBSTONE = 16;
+const FLOORED = 32;
 const VERDICT_SHIFT = 8;
 const VERDICTS: readonly RegisterOutcome["verdict"][] = ["no", "yes", "already", "ahead", "damaged"];
 const JSON_BIT = 1 << 16;
@@ -126,6 +133,22 @@ function ballotBytes({ clockLow, clockHigh, node, incarnation }: Ballot): Uint8A
 function ballotAt(bytes: Uint8Array): Ballot {
   const [clockLow, clockHigh, node, incarnation] = new Uint32Array(bytes.slice(0, BALLOT_BYTES).buffer);
   return { clockLow, clockHigh, node, incarnation };
+}
+
+function writeBallot(words: Int32Array, at: number, ballot: Ballot): void {
+  words[at] = ballot.clockLow;
+  words[at + 1] = ballot.clockHigh;
+  words[at + 2] = ballot.node;
+  words[at + 3] = ballot.incarnation;
+}
+
+function readBallot(words: Int32Array, at: number): Ballot {
+  return {
+    clockLow: words[at] >>> 0,
+    clockHigh: words[at + 1] >>> 0,
+    node: words[at + 2] >>> 0,
+    incarnation: words[at + 3] >>> 0,
+  };
 }
 
 /** Makes an operation one of replication. */
@@ -308,23 +331,24 @@ export class BatchBuffer {
     const w = position >>> 2;
     words[w + 1] = outcome.error === null ? 0 : CODES.indexOf(outcome.error) + 1;
     const { register } = outcome;
-    const ballot = register === undefined ? outcome.ballot : register.ballot;
+    const ballot = register === null ? outcome.ballot : register.ballot;
     words[w + 2] =
       (outcome.created ? CREATED : 0) | (outcome.deleted ? DELETED : 0) | (ballot === null ? 0 : VERSIONED);
-    if (register !== undefined) {
+    if (register !== null) {
       words[w + 2] |=
         REGISTER |
         (register.tombstone ? TOMBSTONE : 0) |
         (VERDICTS.indexOf(register.verdict) << VERDICT_SHIFT);
       words[w + 8] = register.operationLow;
       words[w + 9] = register.operationHigh;
+      words[w + 14] = register.next;
+      const { floor } = register;
+      if (floor !== null) {
+        words[w + 2] |= FLOORED;
+        writeBallot(words, w + 10, floor);
+      }
     }
-    if (ballot !== null) {
-      words[w + 3] = ballot.clockLow;
-      words[w + 4] = ballot.clockHigh;
-      words[w + 5] = ballot.node;
-      words[w + 6] = ballot.incarnation;
-    }
+    if (ballot !== null) writeBallot(words, w + 3, ballot);
     words[w + 7] = 0;
     if (outcome.detail !== "") {
       const room = this.bytes.subarray(position + HEADER_BYTES, position + words[w]);
@@ -345,18 +369,12 @@ export class BatchBuffer {
     if ((flags & REGISTER) !== 0) {
       result.register = {
         verdict: VERDICTS[(flags >>> VERDICT_SHIFT) & 0xff],
-        ballot:
-          (flags & VERSIONED) === 0
-            ? null
-            : {
-                clockLow: words[w + 3] >>> 0,
-                clockHigh: words[w + 4] >>> 0,
-                node: words[w + 5] >>> 0,
-                incarnation: words[w + 6] >>> 0,
-              },
+        ballot: (flags & VERSIONED) === 0 ? null : readBallot(words, w + 3),
         tombstone: (flags & TOMBSTONE) !== 0,
         operationLow: words[w + 8] >>> 0,
         operationHigh: words[w + 9] >>> 0,
+        floor: (flags & FLOORED) === 0 ? null : readBallot(words, w + 10),
+        next: words[w + 14],
       };
     } else if ((flags & VERSIONED) !== 0 && result.error === null) {
       writeEtag(etag, words[w + 3], words[w + 4], words[w + 5], words[w + 6]);

@@ -4,6 +4,7 @@
 import type { MessagePort } from "node:worker_threads";
 import { nodeIo } from "../engine/io.ts";
 import { failed, type Outcome, type ShardWrite } from "../engine/operations.ts";
+import { dropPartition, dropTombstone, prepare, raiseFloor } from "../engine/replica.ts";
 import { Shard } from "../engine/shard.ts";
 import { UploadWriter } from "../engine/uploads.ts";
 import { loadAddon, setAddonDirectory } from "../util/addon.ts";
@@ -13,7 +14,10 @@ import {
   BUFFERS,
   emptyOperation,
   IdleFlag,
+  OP_DROP_PARTITION,
+  OP_DROP_TOMBSTONE,
   OP_PREPARE,
+  OP_RAISE_FLOOR,
   OP_UPLOAD_ABORT,
   OP_UPLOAD_BEGIN,
   OP_UPLOAD_COMMIT,
@@ -63,7 +67,15 @@ let idleQueued = false;
 let batchesSinceIdle = 0;
 let restTimer: NodeJS.Timeout | undefined;
 const operation = emptyOperation();
-const DONE: Outcome = { error: null, detail: "", created: false, deleted: false, ballot: null };
+const DONE: Outcome = {
+  error: null,
+  detail: "",
+  created: false,
+  deleted: false,
+  ballot: null,
+  register: null,
+};
+const NO_BALLOT = failed("internal", "an operation of replication without a ballot");
 
 export default async function handle(task: Task): Promise<TaskAnswer> {
   if (task.kind === "serve") await serve();
@@ -215,9 +227,13 @@ function run(shard: Shard, o: Operation): Outcome {
       uploads.delete(o.upload);
       return DONE;
     case OP_PREPARE:
-      return o.ballot === null
-        ? failed("internal", "a prepare without a ballot")
-        : shard.prepare(writeOf(o), o.ballot);
+      return o.ballot === null ? NO_BALLOT : prepare(shard, o, o.ballot);
+    case OP_RAISE_FLOOR:
+      return o.ballot === null ? NO_BALLOT : raiseFloor(shard, o.operationLow, o.ballot);
+    case OP_DROP_TOMBSTONE:
+      return o.ballot === null ? NO_BALLOT : dropTombstone(shard, o, o.ballot);
+    case OP_DROP_PARTITION:
+      return dropPartition(shard, o.operationLow, o.operationHigh);
     default:
       return shard.apply(writeOf(o), o.body);
   }

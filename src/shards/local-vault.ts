@@ -12,7 +12,7 @@ import type { SyncMode } from "../engine/shard.ts";
 import { createShardMemory, FIGURE, readFigures, type ShardMemory } from "../engine/shard-memory.ts";
 import type { SlabMap } from "../engine/slab-maps.ts";
 import { openStoreFile, type StoreBirth, type StoreIdentity } from "../engine/store-file.ts";
-import { TYPE_MANIFEST, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
+import { isAbsence, TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
 import {
   type Ballot,
   type ChunkRef,
@@ -39,6 +39,7 @@ import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
 import { describe, emptyOperation, OP_PREPARE, OP_WRITE, type Operation, setBallot } from "./batch.ts";
 import { type FrontChannel, ShardThread } from "./pool.ts";
 import { ShardQueue } from "./queue.ts";
+import { ReplicaVault } from "./replica-vault.ts";
 import { LocalUpload } from "./upload.ts";
 import type {
   Found,
@@ -62,6 +63,8 @@ export interface VaultConfig extends Omit<StoreBirth, "shards"> {
   threads: number;
   /** Front threads, this one included; 1 when left out. The others open theirs with `openFrontVault`. */
   fronts?: number;
+  /** The node is one of a cluster, known at the start already: no tombstone may go before `setReplicated` could be called. */
+  replicated?: boolean;
   warn: (message: string) => void;
   fatal: (error: Error) => void;
   /** Called about four times a second while slabs are read back. */
@@ -87,6 +90,10 @@ export interface AcceptHead {
 
 const NOTHING = new Uint8Array(0);
 
+function markReplicated(memories: readonly ShardMemory[]): void {
+  for (const memory of memories) new Float64Array(memory.figures)[FIGURE.replicated] = 1;
+}
+
 /** Opens (or makes) the data directory, locks it, starts the shard threads and reads the slabs back. */
 export async function openVault(config: VaultConfig): Promise<LocalVault> {
   await loadHash();
@@ -110,6 +117,7 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       front: index + 1,
       channels: [],
     }));
+    if (config.replicated === true) markReplicated(memories);
     const threads = Array.from({ length: threadCount }, (_, thread) => {
       const shards = memories
         .map((memory, shard) => ({ shard, memory }))
@@ -191,6 +199,8 @@ export class LocalVault implements Vault {
   readonly store: StoreIdentity;
   /** For the other front threads. */
   readonly seats: readonly FrontSeat[];
+  /** Housekeeping of replication. */
+  readonly replica: ReplicaVault;
   private readonly dataDirectory: string;
   private readonly memories: ShardMemory[];
   private readonly queues: ShardQueue[];
@@ -230,6 +240,7 @@ export class LocalVault implements Vault {
     );
     this.coldLookup = this.lookups[0];
     this.found = new FoundRecord(this, this.residency);
+    this.replica = new ReplicaVault({ store, memories, lookups: this.lookups, queues });
     this.held = { state: "absent", head: emptyHead(), found: this.found };
     this.releaseTimer = setInterval(() => {
       for (const lookup of this.lookups) lookup.maps.release();
@@ -275,7 +286,7 @@ export class LocalVault implements Vault {
   private valueState(lookup: ShardLookup, state: Found["state"]): Found["state"] {
     if (state !== "found") return state;
     if (!lookup.check(lookup.map, lookup.unit)) return "damaged";
-    return typeOf(lookup.map, lookup.unit) === TYPE_TOMBSTONE ? "absent" : "found";
+    return isAbsence(typeOf(lookup.map, lookup.unit)) ? "absent" : "found";
   }
 
   /** Fills the reused operation for a key; `LocalUpload` keeps its own copy. */
@@ -308,7 +319,7 @@ export class LocalVault implements Vault {
 
   /** The node is one of a cluster from now on: tombstones stay until its replicas agree that they may go. */
   setReplicated(): void {
-    for (const memory of this.memories) new Float64Array(memory.figures)[FIGURE.replicated] = 1;
+    markReplicated(this.memories);
   }
 
   /** What is held of a key, with its ballot: for replication. Valid until the next call of this or of `find`. */
@@ -333,7 +344,8 @@ export class LocalVault implements Vault {
     if (!lookup.check(map, unit)) held.state = "damaged";
     else {
       readHead(map, unit, held.head);
-      if (held.head.type === TYPE_TOMBSTONE) held.state = "tombstone";
+      if (held.head.type === TYPE_FORGOTTEN) held.state = "absent";
+      else if (held.head.type === TYPE_TOMBSTONE) held.state = "tombstone";
       else held.found = this.found.set(lookup, key, this.hashA, this.hashB, "found");
     }
     return held;

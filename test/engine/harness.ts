@@ -11,7 +11,7 @@ import { Shard, type SyncMode } from "../../src/engine/shard.ts";
 import { createShardMemory, FIGURE, type ShardMemory } from "../../src/engine/shard-memory.ts";
 import { openStoreFile, type StoreIdentity } from "../../src/engine/store-file.ts";
 import { UploadWriter } from "../../src/engine/uploads.ts";
-import { TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../src/format/layout.ts";
+import { isAbsence, TYPE_MANIFEST } from "../../src/format/layout.ts";
 import { isJson, readManifest, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
 import { etagScratch, etagText, writeEtagOf } from "../../src/format/version.ts";
 import { hash32, loadHash } from "../../src/util/hash.ts";
@@ -31,6 +31,8 @@ export interface HarnessOptions {
   chunkBytes?: number;
   now?: () => number;
   snapshotEntriesMin?: number;
+  /** As on a node of a cluster. */
+  replicated?: boolean;
 }
 
 export interface Condition {
@@ -65,6 +67,7 @@ export class Harness {
       chunkBytes: options.chunkBytes ?? SMALL_CHUNK_BYTES,
     });
     this.memory = createShardMemory(1);
+    if (options.replicated === true) new Float64Array(this.memory.figures)[FIGURE.replicated] = 1;
     this.shard = Shard.open(
       {
         dataDirectory: directory,
@@ -168,7 +171,7 @@ export class Harness {
     if (state !== "found") return { state };
     const { map, unit } = reader;
     if (!reader.check(map, unit)) return { state: "damaged" };
-    if (typeOf(map, unit) === TYPE_TOMBSTONE) return { state: "absent" };
+    if (isAbsence(typeOf(map, unit))) return { state: "absent" };
     const scratch = etagScratch();
     writeEtagOf(scratch, map, unit);
     const etag = Buffer.from(scratch).toString();

@@ -2,12 +2,21 @@ import assert from "node:assert/strict";
 import { cpSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { FIRST_UNIT, UNIT_BYTES } from "../../src/format/layout.ts";
-import { recordSource, unitsAt } from "../../src/format/record.ts";
+import {
+  FIRST_UNIT,
+  TYPE_FLOOR,
+  TYPE_FORGOTTEN,
+  TYPE_PROMISE,
+  TYPE_TOMBSTONE,
+  UNIT_BYTES,
+} from "../../src/format/layout.ts";
+import { isOutranked, isPlausible, recordSource, typeOf, unitsAt } from "../../src/format/record.ts";
+import { partitionOf } from "../../src/util/hash.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
-import { CONTENT, writeGoldenStore } from "./store.ts";
+import { CONTENT, goldenBallot, writeGoldenReplica, writeGoldenStore } from "./store.ts";
 
 const CURRENT = "v1";
+const isSlab = (name: string): boolean => name.endsWith(".slab");
 
 test("golden: this program writes the very bytes of the current format version", async () => {
   const directory = temporaryDirectory();
@@ -45,6 +54,59 @@ for (const version of readdirSync(__dirname).filter((name) => /^v\d+$/.test(name
     }
   });
 }
+
+test("golden: the records of replication are written to the very byte, open again and say what they said", async () => {
+  const golden = path.join(__dirname, "replica-v1");
+  const fresh = temporaryDirectory();
+  const directory = temporaryDirectory();
+  try {
+    await writeGoldenReplica(fresh.path);
+    const names = readdirSync(path.join(golden, "shard-000")).sort();
+    assert.deepEqual(readdirSync(path.join(fresh.path, "shard-000")).filter(isSlab).sort(), names);
+    for (const name of names)
+      assert.ok(
+        readFileSync(path.join(fresh.path, "shard-000", name)).equals(
+          readFileSync(path.join(golden, "shard-000", name)),
+        ),
+        `${name} differs`,
+      );
+    cpSync(golden, directory.path, { recursive: true });
+    const types = new Set<number>();
+    let outranked = 0;
+    for (const name of names) {
+      const slab = readFileSync(path.join(golden, "shard-000", name));
+      const source = recordSource(new Uint8Array(slab));
+      for (let unit = FIRST_UNIT; isPlausible(source, unit, slab.length / UNIT_BYTES); ) {
+        types.add(typeOf(source, unit));
+        if (isOutranked(source, unit)) outranked++;
+        unit += unitsAt(source, unit);
+      }
+    }
+    for (const type of [TYPE_PROMISE, TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_TOMBSTONE])
+      assert.ok(types.has(type), `a record of type ${type}`);
+    assert.ok(outranked > 0, "a copy behind its promise");
+    const vault = await Harness.open(directory.path, { replicated: true });
+    assert.deepEqual(vault.warnings, []);
+    const { replication } = vault.shard;
+    const promised = (key: string) => {
+      const { bytes, hashA, hashB } = vault.hashes(key);
+      return replication.promiseOf(bytes, hashA, hashB)?.ballot ?? null;
+    };
+    assert.deepEqual(promised("outranked"), goldenBallot(9));
+    assert.deepEqual(promised("promised only"), goldenBallot(8));
+    assert.equal(promised("replicated"), null);
+    assert.deepEqual(replication.floors.of(partitionOf(vault.hashes("collected").hashA)), goldenBallot(301));
+    assert.equal(vault.figure("forgotten"), 1);
+    assert.equal(vault.figure("tombstones"), 1);
+    assert.equal(vault.figure("keys"), 18);
+    const read = vault.read("outranked");
+    assert.ok(read.state === "found" && read.value.toString() === "below its promise");
+    await vault.shard.close();
+  } finally {
+    fresh.remove();
+    directory.remove();
+  }
+});
 
 /** The first record of the golden store as FORMAT.md shows it. */
 function firstRecord(): string {

@@ -1,9 +1,11 @@
 /**
  * The golden store: always the same operations with the same clock and identity, so that its files are the same to the byte.
- *   node --import tsx test/golden/store.ts DIR     writes it anew (a new format version gets a new folder; old ones stay)
+ *   node --import tsx test/golden/store.ts DIR [replica]     writes it anew (a new format version gets a new folder; old ones stay)
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { dropTombstone, prepare } from "../../src/engine/replica.ts";
+import type { Ballot } from "../../src/format/record.ts";
 import { hash32, loadHash } from "../../src/util/hash.ts";
 import { Harness } from "../engine/harness.ts";
 
@@ -33,14 +35,71 @@ const IDENTITY = {
   incarnation: 0,
 };
 
-/** Makes the golden store in an empty directory. */
-export async function writeGoldenStore(directory: string): Promise<void> {
+const START = Date.UTC(2026, 0, 1);
+
+async function writeIdentity(directory: string): Promise<void> {
   await loadHash();
   mkdirSync(directory, { recursive: true });
   const line = JSON.stringify(IDENTITY);
   const sum = (hash32(Buffer.from(line), 0) >>> 0).toString(16).padStart(8, "0");
   writeFileSync(path.join(directory, "STORE"), `${line}\n${sum}\n`);
-  let now = Date.UTC(2026, 0, 1);
+}
+
+/** A ballot of another node in the replica's golden store. */
+export function goldenBallot(number: number): Ballot {
+  const millis = START + number;
+  return {
+    clockLow: ((millis % 0x10000) * 0x10000) >>> 0,
+    clockHigh: Math.floor(millis / 0x10000),
+    node: 0x55,
+    incarnation: 3,
+  };
+}
+
+/** Makes the golden store of a cluster's node: promises, a floor, a forgotten key, and copies of records that a promise outranks. */
+export async function writeGoldenReplica(directory: string): Promise<void> {
+  await writeIdentity(directory);
+  const vault = await Harness.open(directory, { now: () => START + 1000, replicated: true });
+  const { shard } = vault;
+  const ref = (key: string) => {
+    const { bytes, hashA, hashB } = vault.hashes(key);
+    return { key: bytes, hashA, hashB };
+  };
+  const accept = (key: string, number: number, value: string | null): void => {
+    const write = vault.write(key, { verb: value === null ? "delete" : "put", contentType: "text/plain" });
+    write.operationLow = number;
+    shard.apply({ ...write, ballot: goldenBallot(number) }, Buffer.from(value ?? ""));
+    shard.commit();
+  };
+  accept("outranked", 1, "below its promise");
+  prepare(shard, ref("outranked"), goldenBallot(9));
+  shard.commit();
+  prepare(shard, ref("promised only"), goldenBallot(8));
+  shard.commit();
+  accept("replicated", 2, "value");
+  accept("tombstone", 5, null);
+  // Enough dead bytes for compaction, which moves the record of "outranked" behind its promise.
+  for (let i = 0; i < 200; i++)
+    accept(i > 30 && i % 10 === 0 ? `kept ${i}` : "replicated", 10 + i, `value ${i} ${"v".repeat(500)}`);
+  accept("collected", 300, "gone");
+  accept("collected", 301, null);
+  dropTombstone(shard, ref("collected"), goldenBallot(301));
+  shard.commit();
+  // What compaction chooses depends on which slabs are sealed, so that is waited for.
+  for (let step = 0; step < 200; step++) {
+    while (
+      [...shard.slabs.all()].some(({ sequence, sealed }) => !sealed && sequence !== shard.appender.sequence)
+    )
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    shard.idle(2048);
+  }
+  await vault.shard.close();
+}
+
+/** Makes the golden store in an empty directory. */
+export async function writeGoldenStore(directory: string): Promise<void> {
+  await writeIdentity(directory);
+  let now = START;
   const vault = await Harness.open(directory, { now: () => ++now });
   vault.put("greeting", '{"value": "hello"}', { json: true });
   vault.put("raw/ünï", Buffer.from([0, 1, 2, 255]), { contentType: "image/png" });
@@ -53,4 +112,5 @@ export async function writeGoldenStore(directory: string): Promise<void> {
   await vault.shard.close();
 }
 
-if (require.main === module) void writeGoldenStore(process.argv[2]);
+if (require.main === module)
+  void (process.argv[3] === "replica" ? writeGoldenReplica : writeGoldenStore)(process.argv[2]);
