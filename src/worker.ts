@@ -15,6 +15,7 @@ import { NodeHttp } from "./cluster/node-http.ts";
 import type { PeerHandler } from "./cluster/peer-handler.ts";
 import { PeerSet } from "./cluster/peer-set.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
+import { Repair } from "./cluster/repair.ts";
 import { createFront } from "./server/front.ts";
 import { type LocalVault, openVault } from "./shards/local-vault.ts";
 import { setAddonDirectory } from "./util/addon.ts";
@@ -32,6 +33,8 @@ export interface Running {
 const PROGRESS_MS = 1000;
 /** A master that invites a worker has to answer in this time. */
 const MASTER_MS = 3000;
+/** For tests: age in ms from which tombstones are collected. */
+const TOMBSTONE_AGE_VARIABLE = "MINIVAULT_TEST_TOMBSTONE_AGE_MS";
 
 /** Starts a worker. Rejects with a sentence for a person when it cannot. */
 export async function startWorker(
@@ -85,6 +88,7 @@ export async function startWorker(
         : { peers: { handler: cluster.handler, url: () => cluster.membership?.url ?? config.publicUrl } }),
       meters: { memories: meters, own: 0 },
       sharesPort: config.fronts > 1,
+      clusterStats: () => cluster.stats(),
       log,
     });
     const threads = await startFrontThreads(vault, config, meters, front.port, buildInfo.version, log, fatal);
@@ -153,6 +157,7 @@ class ClusterPart {
   /** What answers clients and other nodes. */
   node: ClusterNode | null = null;
   private peers: PeerSet | null = null;
+  private repair: Repair | null = null;
   readonly handler: PeerHandler;
   private readonly config: Config;
   private readonly vault: LocalVault;
@@ -239,12 +244,31 @@ class ClusterPart {
       }),
       peerOf: (other) => peers.get(other),
       newerLayout: (epoch) => peers.seekLayout(epoch),
-      missed: () => {},
+      missed: (key, proposal, nodes) => this.repair?.missed(key, proposal, nodes),
+      damaged: (key) => this.repair?.damaged(key),
+      mustWait: (partition) => this.repair?.mustWait(partition) ?? true,
+      repairFrame: (bytes, reply) => this.repair?.frame(bytes, reply),
+    });
+    const age = process.env[TOMBSTONE_AGE_VARIABLE];
+    this.repair = new Repair({
+      directory: config.dataDirectory,
+      vault,
+      membership,
+      node: this.node,
+      peerOf: (other) => peers.get(other),
+      log,
+      ...(age === undefined ? {} : { tombstoneAgeMs: Number(age) }),
     });
     membership.start();
   }
 
+  /** What `/_stats` says of the cluster; null: this node is alone. */
+  stats(): object | null {
+    return this.repair?.stats() ?? null;
+  }
+
   async close(): Promise<void> {
+    await this.repair?.close();
     await this.membership?.close();
     await this.peers?.close();
   }

@@ -34,6 +34,7 @@ import {
   TOMBSTONE,
   UNAVAILABLE,
 } from "./ports.ts";
+import { isRepairFrame } from "./repair-wire.ts";
 import { inlineValue, type RemoteValue, type StoredValue } from "./values.ts";
 import { ACCEPT, decodeAccepted, encodeRequest, READ } from "./wire.ts";
 
@@ -66,6 +67,12 @@ export interface ClusterNodeSetup {
   newerLayout: (epoch: number) => void;
   /** A record is decided and these replicas, as far as known, do not hold it. */
   missed: (key: ClusterKey, proposal: Proposal, nodes: readonly string[]) => void;
+  /** The own record of a key is damaged. The key's bytes are only valid during the call. */
+  damaged: (key: ClusterKey) => void;
+  /** Whether this replica, a new owner in a move, must not vote for a partition yet. */
+  mustWait: (partition: number) => boolean;
+  /** What other nodes ask for repair. */
+  repairFrame: (bytes: Uint8Array, reply: (answer: Uint8Array) => void) => void;
 }
 
 export class ClusterNode implements ClusterAccess {
@@ -80,6 +87,8 @@ export class ClusterNode implements ClusterAccess {
   private readonly operationNode = randomBytes(4).readUInt32LE(0);
   private operationNumber = randomBytes(4).readUInt32LE(0);
   private operations = 0;
+  /** Operations of clients so far. */
+  begun = 0;
   private uploads = 0;
 
   constructor(setup: ClusterNodeSetup) {
@@ -91,7 +100,8 @@ export class ClusterNode implements ClusterAccess {
       vault,
       self,
       epoch: () => view.placement?.layout.epoch ?? 0,
-      votes: (partition) => view.voting && (view.placement?.groups[partition].nodes.includes(self) ?? false),
+      votes: (partition) => this.votes(partition),
+      damaged: setup.damaged,
       observe: (ballot) => setup.ballots.observe(ballot),
       behind: setup.newerLayout,
       fetch: (key, value, upload) => this.fetch(key, value, upload),
@@ -127,13 +137,26 @@ export class ClusterNode implements ClusterAccess {
     return this.operations;
   }
 
+  /** Whether the own replica may vote for a partition. */
+  votes(partition: number): boolean {
+    const { view, self, mustWait } = this.setup;
+    const group = view.placement?.groups[partition];
+    return view.voting && group?.nodes.includes(self) === true && !mustWait(partition);
+  }
+
+  /** The replicas of a partition, by the newest layout that this node knows. */
+  groupOf(partition: number): ReplicaGroup {
+    return this.group(partition);
+  }
+
   private group(partition: number): ReplicaGroup {
     const { placement } = this.setup.view;
     if (placement === null) throw new VaultError("unavailable", "this node has no layout of its cluster yet");
     return placement.groups[partition];
   }
 
-  private distance(node: string): number {
+  /** Round trip to a node in ms; Infinity: it cannot be reached now. */
+  distance(node: string): number {
     const { self, peerOf } = this.setup;
     if (node === self) return 0;
     const peer = peerOf(node);
@@ -160,6 +183,7 @@ export class ClusterNode implements ClusterAccess {
     }
     const key = clusterKey(bytes);
     this.operations++;
+    this.begun++;
     const answer = (result: {
       outcome: string;
       ballot: Ballot | null;
@@ -245,6 +269,7 @@ export class ClusterNode implements ClusterAccess {
       return;
     }
     this.operations++;
+    this.begun++;
     const isConditional = verb === "post" || ifMatch !== "" || ifNoneMatch !== "";
     const judge = (exists: boolean, version: Ballot | null): Refusal | null => {
       const etag = exists && version !== null ? etagText(version) : null;
@@ -408,7 +433,8 @@ export class ClusterNode implements ClusterAccess {
   // ---- for other nodes -------------------------------------------------------------------------------------------------------------
 
   frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
-    this.replica.frame(bytes, reply);
+    if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply);
+    else this.replica.frame(bytes, reply);
   }
 
   openSink(head: Uint8Array): PeerSink {

@@ -51,6 +51,8 @@ export interface LocalReplicaSetup {
   votes: (partition: number) => boolean;
   /** A ballot that was seen: this node's own ones are above it from now on, or its writes would lose to those of nodes whose clocks are ahead. */
   observe: (ballot: Ballot) => void;
+  /** The record of a key that this replica holds was found damaged; the key's bytes are only valid during the call. */
+  damaged: (key: ClusterKey) => void;
   /** Somebody has a newer layout. */
   behind: (epoch: number) => void;
   /** Streams a large value of this or another node into an upload. */
@@ -74,7 +76,7 @@ export class VaultReplica implements LocalReplica {
     }
     this.setup.observe(ballot);
     const sent = this.setup.vault.prepare(keyBytes(key), ballot, (result) => {
-      const register = this.verdict(result, epoch);
+      const register = this.verdict(result, epoch, key);
       if ("kind" in register) reply(register);
       else
         reply({
@@ -83,23 +85,41 @@ export class VaultReplica implements LocalReplica {
           tombstone: register.tombstone,
           operationLow: register.operationLow,
           operationHigh: register.operationHigh,
-          floor: null,
+          floor: register.floor,
         });
     });
     if (!sent) reply(UNAVAILABLE);
   }
 
   accept(key: ClusterKey, epoch: number, proposal: Proposal, reply: (answer: AcceptAnswer) => void): void {
-    const refusal = this.refusal(key, epoch);
+    this.hold(key, epoch, proposal, false, reply);
+  }
+
+  /** Takes over what a majority of the others has shown to be the key's record, whether this replica votes or not. */
+  take(key: ClusterKey, epoch: number, proposal: Proposal, reply: (answer: AcceptAnswer) => void): void {
+    this.hold(key, epoch, proposal, true, reply);
+  }
+
+  private hold(
+    key: ClusterKey,
+    epoch: number,
+    proposal: Proposal,
+    repair: boolean,
+    reply: (answer: AcceptAnswer) => void,
+  ): void {
+    const refusal = this.refusal(key, epoch, repair);
     if (refusal !== null) {
       reply(refusal);
       return;
     }
     const { payload, ballot, operationLow, operationHigh } = proposal;
-    const done = (result: WriteResult) => reply(this.accepted(result, epoch));
+    const done = (result: WriteResult) => reply(this.accepted(result, epoch, key));
     const { vault, observe } = this.setup;
     observe(ballot);
-    const head = { key: keyBytes(key), ballot, operationLow, operationHigh, json: false, contentType: "" };
+    const head = {
+      ...{ key: keyBytes(key), ballot, operationLow, operationHigh, json: false, contentType: "" },
+      repair,
+    };
     if (payload.tombstone) {
       if (!vault.accept(head, null, done)) reply(UNAVAILABLE);
       return;
@@ -169,6 +189,7 @@ export class VaultReplica implements LocalReplica {
       return;
     }
     if (held.state === "damaged") {
+      this.setup.damaged(key);
       reply({ kind: "refused", reason: "damaged", epoch: 0 });
       return;
     }
@@ -258,7 +279,7 @@ export class VaultReplica implements LocalReplica {
         if (refusal !== null) {
           upload.abort();
           setImmediate(done, encodeOther(refusal));
-        } else upload.accept(ballot, (result) => done(encodeAcceptAnswer(this.accepted(result, epoch))));
+        } else upload.accept(ballot, (result) => done(encodeAcceptAnswer(this.accepted(result, epoch, key))));
       },
       abort: () => upload.abort(),
     };
@@ -317,7 +338,7 @@ export class VaultReplica implements LocalReplica {
   }
 
   /** Why an operation cannot be taken, or null. */
-  private refusal(key: ClusterKey, epoch: number): Refused | null {
+  private refusal(key: ClusterKey, epoch: number, repair = false): Refused | null {
     const { setup } = this;
     const own = setup.epoch();
     if (epoch < own) return { kind: "refused", reason: "stale_epoch", epoch: own };
@@ -325,11 +346,13 @@ export class VaultReplica implements LocalReplica {
       setup.behind(epoch);
       return { kind: "refused", reason: "behind_epoch", epoch: own };
     }
-    return setup.votes(key.partition) ? null : { kind: "refused", reason: "not_voting", epoch: own };
+    return repair || setup.votes(key.partition)
+      ? null
+      : { kind: "refused", reason: "not_voting", epoch: own };
   }
 
   /** What the shard said: a verdict of yes, or what else is to be answered. */
-  private verdict(result: WriteResult, epoch: number) {
+  private verdict(result: WriteResult, epoch: number, key: ClusterKey) {
     const { register } = result;
     const own = this.setup.epoch();
     // It may be on disk now, but must not count any more: "refused" without saying that it had no effect.
@@ -342,14 +365,15 @@ export class VaultReplica implements LocalReplica {
         return { kind: "no", higher: register.ballot as Ballot } as const;
       case "ahead":
       case "damaged":
+        if (register.verdict === "damaged") this.setup.damaged(key);
         return { kind: "refused", reason: register.verdict, epoch: 0 } as const;
       default:
         return register;
     }
   }
 
-  private accepted(result: WriteResult, epoch: number): AcceptAnswer {
-    const register = this.verdict(result, epoch);
+  private accepted(result: WriteResult, epoch: number, key: ClusterKey): AcceptAnswer {
+    const register = this.verdict(result, epoch, key);
     if ("kind" in register) return register;
     const { verdict, ballot, tombstone } = register;
     return {

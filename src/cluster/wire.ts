@@ -89,14 +89,14 @@ function textOfType(frame: Buffer, start: number, end: number): string {
   return frame.toString("utf8", start, end);
 }
 
-function writeBallot(frame: Buffer, at: number, ballot: Ballot): void {
+export function writeBallot(frame: Buffer, at: number, ballot: Ballot): void {
   frame.writeUInt32LE(ballot.clockLow >>> 0, at);
   frame.writeUInt32LE(ballot.clockHigh >>> 0, at + 4);
   frame.writeUInt32LE(ballot.node >>> 0, at + 8);
   frame.writeUInt32LE(ballot.incarnation >>> 0, at + 12);
 }
 
-function readBallot(frame: Buffer, at: number): Ballot {
+export function readBallot(frame: Buffer, at: number): Ballot {
   return {
     clockLow: frame.readUInt32LE(at),
     clockHigh: frame.readUInt32LE(at + 4),

@@ -46,8 +46,8 @@ export interface ShardWrite {
   /** Replication: the write is an accept at this ballot (register.ts), whatever its conditions; its value is in stored form. */
   ballot?: Ballot | undefined;
   /**
-   * With `ballot`: where the key's record is damaged, take this in its place, whatever it was. For a replica that synchronises and does not
-   * vote.
+   * With `ballot`: where the key's record is damaged, take this in its place, whatever it was; and an absent key's floor does not count. For a
+   * replica that synchronises, and knows from a majority of the others that this is the key's record.
    */
   repair?: boolean;
 }

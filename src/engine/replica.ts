@@ -97,7 +97,8 @@ export function judgeAcceptOf(
   if (state === null) return false;
   const floor = shard.floorOf(partitionOf(write.hashA), outcome);
   // What takes the place of a damaged record was decided before: a promise above it goes on standing.
-  const verdict = current.state === "damaged" ? YES : judgeAccept(state, floor, ballot);
+  const verdict =
+    current.state === "damaged" ? YES : judgeAccept(state, write.repair === true ? null : floor, ballot);
   outcome.created = state.ballot === null || state.tombstone;
   outcome.deleted = write.verb === "delete" && !outcome.created;
   if (verdict === NO) {

@@ -64,6 +64,8 @@ export interface FrontOptions {
   meters?: { memories: readonly ArrayBufferLike[]; own: number };
   /** Other threads, or processes, listen on the port, too. */
   sharesPort?: boolean;
+  /** What `/_stats` says of the cluster, or null. */
+  clusterStats?: () => object | null;
   log: FrontLog;
 }
 
@@ -155,6 +157,7 @@ function createHandlers(context: FrontContext, options: FrontOptions, meters: re
     version: options.version,
     nodes: options.nodes ?? (() => 1),
     stopping: () => context.stopping,
+    cluster: options.clusterStats ?? (() => null),
   };
   const answerOther: AnswerOther = (res, target, head) => {
     if (target === TARGET_HEALTH) {

@@ -93,6 +93,8 @@ export interface NodeFacts {
   version: string;
   /** Nodes known to serve, this one included. */
   nodes: () => number;
+  /** Of a node of a cluster; null: it is alone. */
+  cluster: () => object | null;
   /** The front is closing. */
   stopping: () => boolean;
 }
@@ -151,6 +153,7 @@ export function statsDocument(
   const keys = sum(shards, (shard) => shard.keys);
   const indexBytes = sum(shards, (shard) => shard.indexBytes);
   const memory = process.memoryUsage();
+  const cluster = facts.cluster();
   return {
     role: facts.role,
     version: facts.version,
@@ -184,6 +187,7 @@ export function statsDocument(
       external: memory.external,
       arrayBuffers: memory.arrayBuffers,
     },
+    ...(cluster === null ? {} : { cluster }),
     shards,
   };
 }

@@ -54,6 +54,7 @@ const VERDICT_SHIFT = 8;
 const VERDICTS: readonly RegisterOutcome["verdict"][] = ["no", "yes", "already", "ahead", "damaged"];
 const JSON_BIT = 1 << 16;
 const BALLOT_BIT = 1 << 17;
+const REPAIR_BIT = 1 << 18;
 
 const NOTHING: Uint8Array = new Uint8Array(0);
 const encoder = new TextEncoder();
@@ -76,6 +77,8 @@ export interface Operation {
   upload: number;
   /** Replication: the ballot of a prepare, or of a write that is an accept. It travels in the place of If-Match. */
   ballot: Ballot | null;
+  /** Replication: see ShardWrite. */
+  repair: boolean;
 }
 
 function textBytes(text: string): Uint8Array {
@@ -120,6 +123,7 @@ export function emptyOperation(): Operation {
     operationHigh: 0,
     upload: 0,
     ballot: null,
+    repair: false,
   };
 }
 
@@ -266,7 +270,11 @@ export class BatchBuffer {
     const w = this.used >>> 2;
     words[w] = operationBytes(o);
     words[w + 1] =
-      o.op | (VERBS.indexOf(o.verb) << 8) | (o.json ? JSON_BIT : 0) | (o.ballot === null ? 0 : BALLOT_BIT);
+      o.op |
+      (VERBS.indexOf(o.verb) << 8) |
+      (o.json ? JSON_BIT : 0) |
+      (o.ballot === null ? 0 : BALLOT_BIT) |
+      (o.repair ? REPAIR_BIT : 0);
     words[w + 2] = o.shard;
     words[w + 3] = o.key.length;
     words[w + 4] = o.contentType.length;
@@ -301,6 +309,7 @@ export class BatchBuffer {
     o.op = flags & 0xff;
     o.verb = VERBS[(flags >>> 8) & 0xff];
     o.json = (flags & JSON_BIT) !== 0;
+    o.repair = (flags & REPAIR_BIT) !== 0;
     o.shard = words[w + 2];
     let at = position + HEADER_BYTES;
     o.key = bytes.subarray(at, at + words[w + 3]);

@@ -227,7 +227,7 @@ function run(shard: Shard, o: Operation): Outcome {
       uploads.delete(o.upload);
       return DONE;
     case OP_PREPARE:
-      return o.ballot === null ? NO_BALLOT : prepare(shard, o, o.ballot);
+      return o.ballot === null ? NO_BALLOT : prepare(shard, o, o.ballot, o.repair);
     case OP_RAISE_FLOOR:
       return o.ballot === null ? NO_BALLOT : raiseFloor(shard, o.operationLow, o.ballot);
     case OP_DROP_TOMBSTONE:
@@ -251,6 +251,7 @@ const write: ShardWrite = {
   operationLow: 0,
   operationHigh: 0,
   ballot: undefined,
+  repair: false,
 };
 
 function text(bytes: Uint8Array): string {
@@ -269,6 +270,7 @@ function writeOf(o: Operation): ShardWrite {
   write.operationLow = o.operationLow;
   write.operationHigh = o.operationHigh;
   write.ballot = o.ballot ?? undefined;
+  write.repair = o.repair;
   return write;
 }
 

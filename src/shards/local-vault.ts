@@ -86,6 +86,8 @@ export interface AcceptHead {
   operationHigh: number;
   json: boolean;
   contentType: string;
+  /** It is taken over from the others to make this replica whole: see ShardWrite. */
+  repair?: boolean;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -365,6 +367,7 @@ export class LocalVault implements Vault {
     if (this.closing !== null) return false;
     const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
     operation.verb = value === null ? "delete" : "put";
+    operation.repair = head.repair === true;
     operation.json = head.json;
     operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
     operation.body = value ?? NOTHING;
@@ -375,6 +378,7 @@ export class LocalVault implements Vault {
   stage(head: AcceptHead): LocalUpload | null {
     if (this.closing !== null || this.uploads >= UPLOADS_MAX) return null;
     const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
+    operation.repair = head.repair === true;
     operation.json = head.json;
     operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
     return this.beginUpload(operation);
