@@ -8,6 +8,7 @@ import type { LocalVault } from "../shards/local-vault.ts";
 import { TOMBSTONE_AGE_MS } from "../util/limits.ts";
 import { AntiEntropy } from "./anti-entropy.ts";
 import type { ClusterNode } from "./cluster-node.ts";
+import { PartitionDropper } from "./dropper.ts";
 import { type HintOutcome, Hints } from "./hints.ts";
 import type { Placement } from "./layout.ts";
 import { clusterKey } from "./local-replica.ts";
@@ -50,6 +51,7 @@ export class Repair {
   private readonly setup: RepairSetup;
   private readonly self: string;
   private readonly pace: RepairPace;
+  private readonly dropper: PartitionDropper;
   private readonly timer: NodeJS.Timeout;
   private readonly damagedKeys = new Map<string, Uint8Array>();
   private readonly up = new Set<string>();
@@ -64,7 +66,6 @@ export class Repair {
   private dropping = false;
   private mended = 0;
   private collected = 0;
-  private dropped = 0;
   private stopped = false;
 
   constructor(setup: RepairSetup) {
@@ -84,11 +85,13 @@ export class Repair {
       votes: (partition) => node.votes(partition),
       isSynchronising: () => this.synchroniser.isSynchronising,
     });
+    this.dropper = new PartitionDropper(vault, directory);
     const distance = (other: string) => node.distance(other);
     const common = { self: this.self, vault, port: this.port, coordinator: node.coordinator, distance };
     this.synchroniser = new Synchroniser({
       ...common,
       membership: membership satisfies SyncMembership,
+      dropper: this.dropper,
       pace: this.pace,
       info: (fields, text) => log.info(fields, text),
       warn: (fields, text) => log.warn(fields, text),
@@ -171,7 +174,7 @@ export class Repair {
       antiEntropy: { ...this.antiEntropy.status },
       damagedKeys: { waiting: this.damagedKeys.size, repaired: this.mended },
       collectedTombstones: this.collected,
-      droppedPartitions: this.dropped,
+      droppedPartitions: this.dropper.dropped,
     };
   }
 
@@ -321,22 +324,15 @@ export class Repair {
   // ---- what has moved away -------------------------------------------------------------------------------------------------------
 
   private async dropMoved(placement: Placement): Promise<void> {
-    const { vault, log } = this.setup;
+    const { log } = this.setup;
     this.dropping = true;
     try {
       let dropped = 0;
+      const may = () => !this.stopped && this.stablePlacement() === placement;
       for (const partition of placement.holdsNo(this.self)) {
-        if (this.stopped || this.stablePlacement() !== placement) return;
+        if (!may()) return;
         const beganMs = performance.now();
-        if (!(await this.isEmpty(partition))) {
-          await new Promise<void>((resolve, reject) => {
-            vault.replica.dropPartition(partition, (error) =>
-              error === null ? resolve() : reject(new Error(`partition ${partition}: ${error}`)),
-            );
-          });
-          dropped++;
-          this.dropped++;
-        }
+        if (await this.dropper.drop(partition, may)) dropped++;
         await this.pace.rest(performance.now() - beganMs);
       }
       this.droppedEpoch = placement.layout.epoch;
@@ -347,15 +343,5 @@ export class Repair {
     } finally {
       this.dropping = false;
     }
-  }
-
-  private async isEmpty(partition: number): Promise<boolean> {
-    for (let cursor = 0; cursor >= 0; ) {
-      const step = this.setup.vault.replica.scan(partition, cursor, 1);
-      if (step.keys.length > 0) return false;
-      cursor = step.next;
-      if (cursor >= 0) await new Promise((resolve) => setImmediate(resolve));
-    }
-    return true;
   }
 }

@@ -13,6 +13,7 @@ import type { LocalVault } from "../shards/local-vault.ts";
 import type { ScannedKey } from "../shards/replica-vault.ts";
 import { PARTITIONS } from "../util/hash.ts";
 import type { Coordinator } from "./coordinator.ts";
+import type { PartitionDropper } from "./dropper.ts";
 import { bitOf, type Placement, type ReplicaGroup } from "./layout.ts";
 import { clusterKey, keyBytes } from "./local-replica.ts";
 import type { RepairPace } from "./pacer.ts";
@@ -54,6 +55,7 @@ export interface SyncSetup {
   port: RepairPort;
   coordinator: Coordinator;
   membership: SyncMembership;
+  dropper: PartitionDropper;
   distance: (node: string) => number;
   pace: RepairPace;
   info: (fields: object, text: string) => void;
@@ -157,7 +159,10 @@ export class Synchroniser {
     this.running = this.run(kind, placement, partitions)
       .then(() => {
         status.problem = null;
-        if (kind === "rejoin") setup.membership.setVoting(true);
+        if (kind === "rejoin") {
+          setup.dropper.setClear(epoch);
+          setup.membership.setVoting(true);
+        }
         this.finishedEpoch = epoch;
         this.floorless.clear();
         setup.membership.reportProgress(epoch, partitions.length, partitions.length);
@@ -180,7 +185,11 @@ export class Synchroniser {
   private async run(kind: Kind, placement: Placement, partitions: number[]): Promise<void> {
     const { status, setup } = this;
     const { epoch } = placement.layout;
-    if (kind === "move") await this.retried(epoch, () => this.takeFloors(placement));
+    await setup.dropper.idle();
+    if (kind === "move") {
+      await this.retried(epoch, () => this.clear(placement));
+      await this.retried(epoch, () => this.takeFloors(placement));
+    }
     let next = 0;
     const line = async (): Promise<void> => {
       while (next < partitions.length) {
@@ -207,6 +216,15 @@ export class Synchroniser {
       }
       await sleep(RETRY_MS);
     }
+  }
+
+  /** What is left of gained partitions from an earlier time goes, before this replica votes for them. */
+  private async clear(placement: Placement): Promise<void> {
+    const { dropper } = this.setup;
+    const { epoch } = placement.layout;
+    if (dropper.isClear(epoch)) return;
+    for (const partition of this.gained(placement)) await dropper.drop(partition, () => true);
+    dropper.setClear(epoch);
   }
 
   /** The floors of gained partitions, from a majority of the previous replicas, so that this replica may vote. */

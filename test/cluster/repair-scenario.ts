@@ -1,0 +1,212 @@
+/**
+ * Repair with real workers: what was missed comes back by itself, a lost disk is filled again, and nodes join and leave without a loss. The short form is part of
+ * the normal tests, the long one of test/storm.
+ */
+import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { call } from "../rest/client.ts";
+import { runProgram, waitUntil } from "../rest/server.ts";
+import { type Cluster, startCluster } from "./workers.ts";
+
+const RAW = { "Content-Type": "text/plain" };
+/** Keys that are written again and again meanwhile. */
+const KEYS = 1000;
+const LANES = 16;
+/** The goal is 30 s; a slow machine gets more before the test fails, and prints what it took. */
+const CONVERGED_MS_MAX = 90_000;
+
+/** Runs `work` for 0 to `count`, several at once. */
+async function many(count: number, work: (number: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const lane = async () => {
+    while (next < count) await work(next++);
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+}
+
+export interface RepairForm {
+  /** Keys that a node misses. */
+  missed: number;
+  /** A lost disk as well, which waits REJOIN_WAIT_MS. */
+  lost: boolean;
+}
+
+/** The tests, to be called inside of `describe`. */
+export function repairTests({ missed, lost }: RepairForm): void {
+  let cluster: Cluster;
+  const port = (worker: number) => cluster.workers[worker].port;
+  /** What was written, by key; null: deleted. */
+  const written = new Map<string, string | null>();
+
+  interface ClusterStats {
+    epoch: number;
+    moving: boolean;
+    voting: boolean;
+    synchronisation: { state: string; done: number; total: number; keys: number; problem: string | null };
+    antiEntropy: { converged: boolean; lastRoundAt: number; differingPartitions: number; repaired: number };
+    collectedTombstones: number;
+    droppedPartitions: number;
+    peers: { url: string; state: string; hints: { waiting: number; sent: number; dropped: number } }[];
+  }
+
+  const stats = async (worker: number): Promise<ClusterStats> =>
+    (await call(port(worker), "GET", "/_stats")).json().cluster as ClusterStats;
+
+  const write = async (worker: number, key: string, value: string | null): Promise<void> => {
+    for (let tries = 0; ; tries++) {
+      const reply =
+        value === null
+          ? await call(port(worker), "DELETE", key)
+          : await call(port(worker), "PUT", key, { headers: RAW, body: value });
+      if (reply.status < 300) break;
+      assert.ok(tries < 50 && reply.status === 503, `${key}: ${reply.status} ${reply.text}`);
+      await sleep(50);
+    }
+    written.set(key, value);
+  };
+
+  /** Waits until a node says that nothing differs, in a round that began after now. */
+  const converged = async (workers: readonly number[]): Promise<void> => {
+    const since = Date.now() + 500;
+    try {
+      await waitUntil(
+        "all say that they have converged",
+        async () => {
+          const all = await Promise.all(workers.map(stats));
+          return all.every(({ antiEntropy }) => antiEntropy.converged && antiEntropy.lastRoundAt > since);
+        },
+        CONVERGED_MS_MAX,
+      );
+    } catch (error) {
+      for (const worker of workers) console.log(`# ${worker}: ${JSON.stringify(await stats(worker))}`);
+      throw error;
+    }
+  };
+
+  const check = async (worker: number, query: string): Promise<void> => {
+    const entries = [...written];
+    await many(entries.length, async (number) => {
+      const [key, value] = entries[number];
+      const reply = await call(port(worker), "GET", `${key}${query}`);
+      assert.equal(reply.status === 404 ? null : reply.text, value, `${key} at ${worker}: ${reply.status}`);
+    });
+  };
+
+  before(async () => {
+    cluster = await startCluster({
+      workers: 3,
+      regions: ["eu", "us", "asia"],
+      env: { MINIVAULT_TEST_TOMBSTONE_AGE_MS: "3000" },
+    });
+  });
+  after(() => cluster.dispose());
+
+  test("repair: a node that was away gets what it missed by itself", async () => {
+    const large = "x".repeat(1_500_000);
+    await many(200, (number) => write(number % 3, `/old-${number}`, "old"));
+    await cluster.workers[2].kill();
+    await many(missed, (number) => write(number % 2, `/missed-${number}`, `value ${number}`));
+    await many(100, (number) => write(number % 2, `/old-${number}`, number % 2 === 0 ? "new" : null));
+    await write(0, "/missed-large", large);
+    const hints = await Promise.all([0, 1].map(stats));
+    const waiting = hints.map(({ peers }) => peers.reduce((sum, peer) => sum + peer.hints.waiting, 0));
+    await cluster.workers[2].start();
+    const begun = performance.now();
+    await converged([0, 1, 2]);
+    console.log(
+      `# hints waiting ${waiting}; converged ${((performance.now() - begun) / 1000).toFixed(1)} s after the start; ${(await stats(2)).antiEntropy.repaired} by anti-entropy`,
+    );
+    assert.ok(waiting[0] + waiting[1] > 0, "there were hints");
+    await check(2, "?consistency=one");
+  });
+
+  test("repair: tombstones are collected everywhere, and their keys stay deleted", async () => {
+    await waitUntil(
+      "no node has a tombstone",
+      async () => {
+        const all = await Promise.all([0, 1, 2].map((worker) => call(port(worker), "GET", "/_stats")));
+        return all.every((reply) => reply.json().tombstones === 0);
+      },
+      CONVERGED_MS_MAX,
+    );
+    const collected = await Promise.all(
+      [0, 1, 2].map(async (worker) => (await stats(worker)).collectedTombstones),
+    );
+    console.log(`# tombstones collected, by the node that saw to it: ${collected}`);
+    assert.ok(collected.reduce((sum, count) => sum + count) >= 50);
+    for (const worker of [0, 1, 2])
+      for (let number = 1; number < 100; number += 20)
+        assert.equal((await call(port(worker), "GET", `/old-${number}`)).status, 404);
+    await write(1, "/old-1", "again");
+    assert.equal((await call(port(2), "GET", "/old-1")).text, "again");
+  });
+
+  test("repair: a node whose disk is lost synchronises, and then votes again", { skip: !lost }, async () => {
+    await cluster.workers[1].kill();
+    rmSync(cluster.workers[1].data, { recursive: true, force: true });
+    await cluster.workers[1].start();
+    const begun = performance.now();
+    let writing = true;
+    const light = (async () => {
+      for (let number = 0; writing; number++) {
+        await write(number % 2 === 0 ? 0 : 2, `/meanwhile-${number % KEYS}`, `${number}`);
+        await sleep(10);
+      }
+    })();
+    try {
+      await waitUntil("it votes", async () => (await stats(1)).voting, CONVERGED_MS_MAX);
+    } finally {
+      writing = false;
+      await light;
+    }
+    const { synchronisation } = await stats(1);
+    console.log(
+      `# votes ${((performance.now() - begun) / 1000).toFixed(1)} s after the start, ${synchronisation.keys} keys taken over`,
+    );
+    await converged([0, 1, 2]);
+    await check(1, "?consistency=one");
+  });
+
+  test("repair: a fourth node joins under load, then one is drained: nothing is lost", async () => {
+    let writing = true;
+    const light = (async () => {
+      for (let number = 0; writing; number++) {
+        await write([0, 2][number % 2], `/load-${number % KEYS}`, `${number}`);
+        await sleep(5);
+      }
+    })();
+    const stable = (worker: number, after: number) =>
+      waitUntil(
+        `the move after epoch ${after} is finished`,
+        async () => {
+          const { epoch, moving } = await stats(worker);
+          return epoch > after && !moving;
+        },
+        CONVERGED_MS_MAX,
+      );
+    try {
+      const { epoch } = await stats(0);
+      let begun = performance.now();
+      await cluster.add({ region: "africa" });
+      await Promise.all([0, 1, 2, 3].map((worker) => stable(worker, epoch)));
+      console.log(`# joined in ${((performance.now() - begun) / 1000).toFixed(1)} s`);
+      begun = performance.now();
+      const drained = await runProgram([
+        ...["drain", cluster.workers[1].url, "-master", `http://127.0.0.1:${cluster.masterPort}`],
+      ]);
+      assert.equal(drained.status, 0, JSON.stringify(drained));
+      await Promise.all([0, 2, 3].map((worker) => stable(worker, epoch + 2)));
+      console.log(`# drained in ${((performance.now() - begun) / 1000).toFixed(1)} s`);
+    } finally {
+      writing = false;
+      await light;
+    }
+    await cluster.workers[1].kill();
+    await converged([0, 2, 3]);
+    await check(3, "");
+    await check(3, "?consistency=one");
+    assert.ok((await stats(0)).epoch >= 5);
+  });
+}
