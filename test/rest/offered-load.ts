@@ -29,6 +29,10 @@ export interface Load {
   connections: number;
   seconds: number;
   valueBytes: number;
+  /** Keys are this and a number; "load/" when left out. */
+  prefix?: string;
+  /** How many keys; 1000 when left out. */
+  keys?: number;
 }
 
 function emptyResult(seconds: number): LoadResult {
@@ -103,10 +107,10 @@ class Lane {
   }
 }
 
-function requests(valueBytes: number): Buffer[] {
-  return Array.from({ length: 1000 }, (_, number) =>
+function requests({ valueBytes, prefix = "load/", keys = 1000 }: Load): Buffer[] {
+  return Array.from({ length: keys }, (_, number) =>
     Buffer.concat([
-      Buffer.from(`PUT /load/${number} HTTP/1.1\r\nHost: x\r\nContent-Length: ${valueBytes}\r\n\r\n`),
+      Buffer.from(`PUT /${prefix}${number} HTTP/1.1\r\nHost: x\r\nContent-Length: ${valueBytes}\r\n\r\n`),
       Buffer.alloc(valueBytes, "v"),
     ]),
   );
@@ -126,7 +130,7 @@ async function openLanes(load: Load, result: LoadResult, free: (lane: Lane) => v
 /** Every connection always has a request under way. The first quarter of the time is not counted. */
 export async function saturate(load: Load): Promise<LoadResult> {
   const result = emptyResult(load.seconds);
-  const texts = requests(load.valueBytes);
+  const texts = requests(load);
   let next = 0;
   let running = true;
   const send = (lane: Lane) => {
@@ -149,7 +153,7 @@ export async function saturate(load: Load): Promise<LoadResult> {
 /** `perSecond` requests become due each second. The first quarter of the time is not counted. */
 export async function offer(load: Load, perSecond: number): Promise<LoadResult> {
   const result = emptyResult(load.seconds);
-  const texts = requests(load.valueBytes);
+  const texts = requests(load);
   const idle: Lane[] = [];
   const lanes = await openLanes(load, result, (lane) => idle.push(lane));
   idle.push(...lanes);

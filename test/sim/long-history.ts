@@ -3,7 +3,8 @@
  *
  * The model is the one of linearizability.ts, and so is the search. Only a set of operations done is written down in another way: operations with an
  * answer are nearly done in the order of their calls, so such a set is the length of a prefix, and what is done beyond it; operations of unknown outcome are
- * tried last, and what they are is listed.
+ * tried last, and what they are is listed. Values that nobody has read or named are all one value here, and of unknown operations that do the same only the
+ * first one left is tried: which of them took effect, nobody can tell.
  */
 import { apply, IMPOSSIBLE, type Recorded, type ValueId } from "./linearizability.ts";
 
@@ -12,9 +13,12 @@ export type Judgement = "linearizable" | "not linearizable" | "undecided";
 
 /** Judges the history of a key that is absent at first. `stepsMax`: after so many steps the search gives up. */
 export function judgeLong(history: readonly Recorded[], stepsMax: number): Judgement {
-  const byCall = [...history].sort((a, b) => a.called - b.called);
+  const byCall = merged(history).sort((a, b) => a.called - b.called);
   const answered = byCall.filter((operation) => operation.outcome !== "unknown");
   const unknown = byCall.filter((operation) => operation.outcome === "unknown" && operation.kind !== "get");
+  const sameAs = unknown.map(
+    ({ kind, id, expected }) => `${kind};${kind.startsWith("delete") ? 0 : id};${expected}`,
+  );
   const isDone = new Uint8Array(answered.length);
   const isTaken = new Uint8Array(unknown.length);
   const stuck = new Set<string>();
@@ -49,8 +53,10 @@ export function judgeLong(history: readonly Recorded[], stepsMax: number): Judge
       if (search(prefix, next)) return true;
       isDone[index] = 0;
     }
+    const tried = new Set<string>();
     for (let index = 0; index < unknown.length && unknown[index].called <= firstAnswer; index++) {
-      if (isTaken[index] === 1) continue;
+      if (isTaken[index] === 1 || tried.has(sameAs[index])) continue;
+      tried.add(sameAs[index]);
       const next = apply(unknown[index], state);
       // One that changes nothing may as well never happen.
       if (next === IMPOSSIBLE || next === state) continue;
@@ -64,4 +70,16 @@ export function judgeLong(history: readonly Recorded[], stepsMax: number): Judge
 
   if (search(0, 0)) return "linearizable";
   return steps > stepsMax ? "undecided" : "not linearizable";
+}
+
+/** The history with one number for all values that nobody has read or named. */
+function merged(history: readonly Recorded[]): Recorded[] {
+  const used = new Set<ValueId>();
+  let unseen = 0;
+  for (const { id, kind, value, expected } of history) {
+    unseen = Math.max(unseen, id + 1, value + 1, expected + 1);
+    if (kind === "get") used.add(value);
+    if (kind === "replaceIf" || kind === "deleteIf") used.add(expected);
+  }
+  return history.map((operation) => ({ ...operation, id: used.has(operation.id) ? operation.id : unseen }));
 }
