@@ -172,7 +172,7 @@ test("scripts: missing or wrong Node.js, and missing npm, are one line that says
     assert.equal(status, 1);
     assert.match(
       output,
-      /^minivault: this is Node .* needs Node 20 \(from 20\.15 on\) or 22: install one of them\n$/,
+      /^minivault: this is Node .* needs Node 20 \(from 20\.19 on\) or 22: install one of them\n$/,
     );
     assert.ok(output.includes(version.slice(1)));
   }

@@ -8,7 +8,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { CONTENT } from "../golden/store.ts";
 import { Random, randomSeed } from "../random.ts";
-import { Harness, temporaryDirectory } from "./harness.ts";
+import { Harness, MEMORY_FOLDER, temporaryDirectory } from "./harness.ts";
 
 const GOLDEN = path.join(__dirname, "../golden/v1");
 const STRIDE = Number(process.env.STRIDE ?? 61);
@@ -76,7 +76,7 @@ test("damage: a flipped byte anywhere is noticed or harmless", async (t) => {
   for (const file of files) {
     const content = readFileSync(path.join(GOLDEN, file));
     for (let at = random.below(STRIDE); at < content.length; at += STRIDE) {
-      const directory = temporaryDirectory();
+      const directory = temporaryDirectory(MEMORY_FOLDER);
       try {
         cpSync(GOLDEN, directory.path, { recursive: true });
         const flipped = Buffer.from(content);
@@ -98,7 +98,7 @@ test("damage: a file cut at any length is noticed or harmless", async (t) => {
   for (const file of files) {
     const bytes = readFileSync(path.join(GOLDEN, file)).length;
     for (let length = random.below(STRIDE); length < bytes; length += STRIDE) {
-      const directory = temporaryDirectory();
+      const directory = temporaryDirectory(MEMORY_FOLDER);
       try {
         cpSync(GOLDEN, directory.path, { recursive: true });
         truncateSync(path.join(directory.path, file), length);

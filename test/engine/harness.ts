@@ -1,7 +1,7 @@
 /**
  * A shard in this thread, with small slabs, for tests of the engine.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { type FileIo, nodeIo } from "../../src/engine/io.ts";
@@ -19,10 +19,13 @@ import { hash32, loadHash } from "../../src/util/hash.ts";
 export const SMALL_SLAB_BYTES = 64 * 1024;
 export const SMALL_CHUNK_BYTES = 4 * 1024;
 
-export function temporaryDirectory(): { path: string; remove(): void } {
-  const directory = mkdtempSync(path.join(tmpdir(), "minivault-test-"));
+export function temporaryDirectory(base = tmpdir()): { path: string; remove(): void } {
+  const directory = mkdtempSync(path.join(base, "minivault-test-"));
   return { path: directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
+
+/** Where syncs cost nothing, for tests that open very many small stores; the usual place where there is none such. */
+export const MEMORY_FOLDER = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 
 export interface HarnessOptions {
   sync?: SyncMode;
