@@ -17,6 +17,7 @@ import { PeerSet } from "./cluster/peer-set.ts";
 import { Repair } from "./cluster/repair.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
 import { createFront } from "./server/front.ts";
+import type { ClusterFacts } from "./server/stats.ts";
 import { type LocalVault, openVault } from "./shards/local-vault.ts";
 import { setAddonDirectory } from "./util/addon.ts";
 import { buildInfo } from "./util/build-info.ts";
@@ -88,7 +89,7 @@ export async function startWorker(
         : { peers: { handler: cluster.handler, url: () => cluster.membership?.url ?? config.publicUrl } }),
       meters: { memories: meters, own: 0 },
       sharesPort: config.fronts > 1,
-      clusterStats: () => cluster.stats(),
+      clusterFacts: () => cluster.facts(),
       log,
     });
     const threads = await startFrontThreads(vault, config, meters, front.port, buildInfo.version, log, fatal);
@@ -262,9 +263,9 @@ class ClusterPart {
     membership.start();
   }
 
-  /** What `/_stats` says of the cluster; null: this node is alone. */
-  stats(): object | null {
-    return this.repair?.stats() ?? null;
+  /** What `/health` and `/_stats` say of the cluster; null: this node is alone. */
+  facts(): ClusterFacts | null {
+    return this.repair === null ? null : { health: this.repair.health(), stats: this.repair.stats() };
   }
 
   async close(): Promise<void> {

@@ -149,7 +149,7 @@ export class AntiEntropy {
       await Promise.all(slice);
       slice = [];
       sliceBytes = 0;
-      await pace.rest(performance.now() - sliceMs);
+      await pace.rest(performance.now() - sliceMs, theirs.busy);
       sliceMs = performance.now();
     };
     for (const [name, key] of theirs.keys) {

@@ -30,9 +30,9 @@ export class RepairPace {
     return this.busy;
   }
 
-  /** Waits as the load wants it after a piece of work that took so long. */
-  async rest(tookMs: number): Promise<void> {
-    if (this.isBusy) await sleep(Math.min(PAUSE_MS_MAX, Math.max(1, tookMs)));
+  /** Waits as the load, here or (`busy`) at a node that was asked, wants it after a piece of work that took so long. */
+  async rest(tookMs: number, busy = false): Promise<void> {
+    if (busy || this.isBusy) await sleep(Math.min(PAUSE_MS_MAX, Math.max(1, tookMs)));
     else await new Promise((resolve) => setImmediate(resolve));
   }
 }

@@ -39,6 +39,8 @@ export interface RepairPortSetup {
   peerOf: (node: string) => FrameSender | null;
   epoch: () => number;
   votes: (partition: number) => boolean;
+  /** Whether this node serves clients now. */
+  isBusy: () => boolean;
   /** Whether the own replica is not whole yet: then it confirms no tombstone. */
   isSynchronising: () => boolean;
 }
@@ -50,6 +52,8 @@ export interface PartitionList {
   keys: Map<string, ScannedKey>;
   floor: Ballot | null;
   damaged: number;
+  /** The node serves clients. */
+  busy: boolean;
 }
 
 export class RepairPort implements CollectPort {
@@ -61,7 +65,7 @@ export class RepairPort implements CollectPort {
 
   /** Reads a partition of a node through, or some leaves of it. Rejects when the node cannot or may not answer. */
   async list(node: string, partition: number, epoch: number, leaves = ALL_LEAVES): Promise<PartitionList> {
-    const list: PartitionList = { node, keys: new Map(), floor: null, damaged: 0 };
+    const list: PartitionList = { node, keys: new Map(), floor: null, damaged: 0, busy: false };
     for (let cursor = 0; cursor >= 0; ) {
       const request = { kind: "scan", epoch, partition, cursor, limit: SCAN_KEYS_MAX, leaves } as const;
       let step: ReturnType<typeof decodeScanned>;
@@ -73,6 +77,7 @@ export class RepairPort implements CollectPort {
         throw new Error(`${node} does not tell what it holds of partition ${partition}`);
       for (const key of step.keys) list.keys.set(nameOf(key.key), key);
       list.floor = step.floor;
+      list.busy = step.busy;
       list.damaged += step.damaged;
       cursor = step.next;
     }
@@ -189,7 +194,7 @@ export class RepairPort implements CollectPort {
       leaves === ALL_LEAVES
         ? step.keys
         : step.keys.filter(({ key }) => (leaves & (1 << leafOf(hashKey(key, key.length, 0)))) !== 0);
-    return { ...step, keys, floor: replica.floorOf(partition) };
+    return { ...step, keys, floor: replica.floorOf(partition), busy: this.setup.isBusy() };
   }
 
   private digestsHere(partition: number, count: number): PartitionDigest[] {

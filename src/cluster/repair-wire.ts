@@ -40,6 +40,7 @@ const DIGEST_ENTRY_BYTES = 20 + DIGEST_WORDS * 4;
 const FLOOR_FLAG = 1;
 const READY_FLAG = 2;
 const VOTES_FLAG = 4;
+const BUSY_FLAG = 8;
 const RECORD_FLAG = 1;
 const TOMBSTONE_FLAG = 2;
 const PROMISED_FLAG = 4;
@@ -58,6 +59,8 @@ export interface ScanAnswer {
   next: number;
   damaged: number;
   floor: Ballot | null;
+  /** That node serves clients: whoever asks should take its time. */
+  busy: boolean;
 }
 
 export interface PartitionDigest {
@@ -145,10 +148,10 @@ export function isYes(bytes: Uint8Array): boolean {
   return bytes.length > 0 && bytes[0] === YES;
 }
 
-export function encodeScanned({ keys, next, damaged, floor }: ScanAnswer): Buffer {
+export function encodeScanned({ keys, next, damaged, floor, busy }: ScanAnswer): Buffer {
   const length = keys.reduce((sum, { key }) => sum + SCANNED_KEY_BYTES + key.length, SCANNED_BYTES);
   const frame = Buffer.alloc(length);
-  frame[1] = floor === null ? 0 : FLOOR_FLAG;
+  frame[1] = (floor === null ? 0 : FLOOR_FLAG) | (busy ? BUSY_FLAG : 0);
   frame.writeUInt16LE(keys.length, 2);
   frame.writeUInt32LE(damaged, 4);
   frame.writeDoubleLE(next, 8);
@@ -195,7 +198,8 @@ export function decodeScanned(bytes: Uint8Array): ScanAnswer | null {
     at = end;
   }
   const floor = (frame[1] & FLOOR_FLAG) === 0 ? null : readBallot(frame, 16);
-  return { keys, next: frame.readDoubleLE(8), damaged: frame.readUInt32LE(4), floor };
+  const busy = (frame[1] & BUSY_FLAG) !== 0;
+  return { keys, next: frame.readDoubleLE(8), damaged: frame.readUInt32LE(4), floor, busy };
 }
 
 export function encodeDigests(partitions: readonly PartitionDigest[]): Buffer {

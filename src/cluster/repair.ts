@@ -83,6 +83,7 @@ export class Repair {
       peerOf,
       epoch: () => membership.layout?.epoch ?? 0,
       votes: (partition) => node.votes(partition),
+      isBusy: () => this.pace.isBusy,
       isSynchronising: () => this.synchroniser.isSynchronising,
     });
     this.dropper = new PartitionDropper(vault, directory);
@@ -144,6 +145,20 @@ export class Repair {
     clearInterval(this.timer);
     this.antiEntropy.stop();
     await Promise.all([this.synchroniser.close(), this.hints.close(), ...this.work]);
+  }
+
+  /** For `/health`. */
+  health(): object {
+    const { membership, peerOf } = this.setup;
+    const others = (membership.layout?.nodes ?? []).filter(({ id }) => id !== this.self);
+    const down = others.filter(({ id }) => peerOf(id)?.state !== "up").map(({ id }) => id);
+    return {
+      epoch: membership.layout?.epoch ?? 0,
+      voting: membership.voting,
+      synchronising: this.synchroniser.isSynchronising,
+      converged: this.antiEntropy.status.converged,
+      notUp: down,
+    };
   }
 
   /** For `/_stats`. */

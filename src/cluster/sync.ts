@@ -33,7 +33,7 @@ import { DIGEST_PARTITIONS_MAX } from "./repair-wire.ts";
 /** Partitions at once. */
 const PARTITIONS_AT_ONCE = 8;
 /** Keys of a partition at once, and bytes of their values. */
-const SLICE_KEYS = 64;
+const SLICE_KEYS = 128;
 const SLICE_BYTES = 2 * 1024 * 1024;
 const RETRY_MS = 500;
 /** A partition that changes again and again is begun anew so many times before it is reported. */
@@ -292,11 +292,12 @@ export class Synchroniser {
     let sliceBytes = 0;
     let sliceMs = performance.now();
     let whole = true;
+    const busy = sources.some((source) => source.busy);
     const flush = async (): Promise<void> => {
       if ((await Promise.all(slice)).includes(false)) whole = false;
       slice = [];
       sliceBytes = 0;
-      await setup.pace.rest(performance.now() - sliceMs);
+      await setup.pace.rest(performance.now() - sliceMs, busy);
       sliceMs = performance.now();
     };
     for (const name of names) {

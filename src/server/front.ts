@@ -16,6 +16,7 @@ import { Pacer } from "./pace.ts";
 import { createPeerRoutes } from "./peer-routes.ts";
 import { sendError, sendJson } from "./reply.ts";
 import {
+  type ClusterFacts,
   DELETE,
   GET,
   HEAD,
@@ -64,8 +65,8 @@ export interface FrontOptions {
   meters?: { memories: readonly ArrayBufferLike[]; own: number };
   /** Other threads, or processes, listen on the port, too. */
   sharesPort?: boolean;
-  /** What `/_stats` says of the cluster, or null. */
-  clusterStats?: () => object | null;
+  /** What `/health` and `/_stats` say of the cluster, or null. */
+  clusterFacts?: () => ClusterFacts | null;
   log: FrontLog;
 }
 
@@ -157,7 +158,7 @@ function createHandlers(context: FrontContext, options: FrontOptions, meters: re
     version: options.version,
     nodes: options.nodes ?? (() => 1),
     stopping: () => context.stopping,
-    cluster: options.clusterStats ?? (() => null),
+    cluster: options.clusterFacts ?? (() => null),
   };
   const answerOther: AnswerOther = (res, target, head) => {
     if (target === TARGET_HEALTH) {

@@ -87,6 +87,14 @@ export class Meter {
   }
 }
 
+/** What a node of a cluster says of it. */
+export interface ClusterFacts {
+  /** In a few words, for `/health`. */
+  health: object;
+  /** All, for `/_stats`. */
+  stats: object;
+}
+
 /** What the front knows about the node beside the vault. */
 export interface NodeFacts {
   role: string;
@@ -94,7 +102,7 @@ export interface NodeFacts {
   /** Nodes known to serve, this one included. */
   nodes: () => number;
   /** Of a node of a cluster; null: it is alone. */
-  cluster: () => object | null;
+  cluster: () => ClusterFacts | null;
   /** The front is closing. */
   stopping: () => boolean;
 }
@@ -103,6 +111,7 @@ export interface NodeFacts {
 export function healthDocument(vault: Vault, facts: NodeFacts): { status: number; document: object } {
   const shards = vault.stats().shards;
   const { word, reason, status } = judge(shards, facts.stopping());
+  const cluster = facts.cluster();
   const document = {
     status: word,
     ...(reason === null ? {} : { reason }),
@@ -113,6 +122,7 @@ export function healthDocument(vault: Vault, facts: NodeFacts): { status: number
     diskFull: shards.some((shard) => shard.diskFull),
     writesStopped: shards.some((shard) => shard.writesStopped),
     damagedRecords: sum(shards, (shard) => shard.damagedRecords),
+    ...(cluster === null ? {} : { cluster: cluster.health }),
     version: facts.version,
     uptimeSeconds: Math.floor(process.uptime()),
   };
@@ -187,7 +197,7 @@ export function statsDocument(
       external: memory.external,
       arrayBuffers: memory.arrayBuffers,
     },
-    ...(cluster === null ? {} : { cluster }),
+    ...(cluster === null ? {} : { cluster: cluster.stats }),
     shards,
   };
 }

@@ -1,0 +1,103 @@
+/** Questions of repair and their answers as bytes: there and back, and what is none of them. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  decodeDigests,
+  decodeRepair,
+  decodeScanned,
+  encodeDigests,
+  encodeNotNow,
+  encodeRepair,
+  encodeScanned,
+  encodeYes,
+  isRepairFrame,
+  isYes,
+  type RepairRequest,
+} from "../../src/cluster/repair-wire.ts";
+import { encodeRequest, READ } from "../../src/cluster/wire.ts";
+import { DIGEST_WORDS } from "../../src/engine/digests.ts";
+import type { Ballot } from "../../src/format/record.ts";
+import { Random, randomSeed } from "../random.ts";
+
+const ballot = (clockLow: number): Ballot => ({ clockLow, clockHigh: 2 ** 32 - 1, node: 3, incarnation: 4 });
+const key = Uint8Array.from(Buffer.from("käy"));
+
+test("repair frames: requests there and back", () => {
+  const requests: RepairRequest[] = [
+    { kind: "scan", epoch: 7, partition: 1023, cursor: 2 ** 40, limit: 512, leaves: 0xffff },
+    { kind: "digests", epoch: 7, partition: 960, count: 64 },
+    { kind: "confirm", epoch: 7, ballot: ballot(1), key },
+    { kind: "collect", epoch: 2 ** 32 - 1, ballot: ballot(2), key },
+  ];
+  for (const request of requests) {
+    const frame = encodeRepair(request);
+    assert.ok(isRepairFrame(frame));
+    const back = decodeRepair(frame);
+    assert.deepEqual(
+      back !== null && "key" in back ? { ...back, key: Uint8Array.from(back.key) } : back,
+      request,
+    );
+  }
+  assert.ok(!isRepairFrame(encodeRequest({ kind: READ, epoch: 1, key })));
+});
+
+test("repair frames: answers there and back", () => {
+  const keys = [
+    {
+      ...{ key, ballot: ballot(1), tombstone: true, operationLow: 5, operationHigh: 2 ** 32 - 6 },
+      ...{ valueBytes: 0, promised: ballot(9) },
+    },
+    {
+      ...{
+        key: Uint8Array.from([0, 255]),
+        ballot: null,
+        tombstone: false,
+        operationLow: 0,
+        operationHigh: 0,
+      },
+      ...{ valueBytes: 0, promised: ballot(3) },
+    },
+    {
+      ...{
+        key: new Uint8Array(1024),
+        ballot: ballot(2),
+        tombstone: false,
+        operationLow: 1,
+        operationHigh: 2,
+      },
+      ...{ valueBytes: 2 ** 35, promised: null },
+    },
+  ];
+  for (const floor of [null, ballot(6)]) {
+    const answer = { keys, next: -1, damaged: 2, floor, busy: floor !== null };
+    assert.deepEqual(decodeScanned(encodeScanned(answer)), answer);
+  }
+  const digest = Int32Array.from({ length: DIGEST_WORDS }, (_, word) => word * -77_777_777);
+  const partitions = [
+    { votes: true, floor: null, digest },
+    { votes: false, floor: ballot(1), digest: null },
+  ];
+  assert.deepEqual(decodeDigests(encodeDigests(partitions), 2), partitions);
+  assert.equal(decodeDigests(encodeDigests(partitions), 3), null);
+  assert.ok(isYes(encodeYes()) && !isYes(encodeNotNow()));
+  assert.equal(decodeScanned(encodeNotNow()), null);
+  assert.equal(decodeDigests(encodeNotNow(), 1), null);
+});
+
+test("repair frames: bytes that are none throw nothing", (t) => {
+  const random = new Random(randomSeed(t));
+  const frames = [
+    encodeRepair({ kind: "scan", epoch: 7, partition: 5, cursor: 0, limit: 10, leaves: 1 }),
+    encodeRepair({ kind: "confirm", epoch: 7, ballot: ballot(1), key }),
+    encodeScanned({ keys: [], next: -1, damaged: 0, floor: null, busy: false }),
+  ];
+  let decoded = 0;
+  for (let round = 0; round < 20_000; round++) {
+    const frame = Buffer.from(frames[random.below(frames.length)]).subarray(0, random.below(40));
+    if (frame.length > 0) frame[random.below(frame.length)] = random.below(256);
+    if (decodeRepair(frame) !== null) decoded++;
+    decodeScanned(frame);
+    decodeDigests(frame, 1);
+  }
+  assert.ok(decoded < 20_000);
+});
