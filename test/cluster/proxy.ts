@@ -182,7 +182,7 @@ class Link implements LinkControls {
     // A reset or a refusal is passed on at once, unless the link would lose it.
     other.on("error", () => {
       if (this.isCut("from") || this.stalled) return;
-      client.resetAndDestroy();
+      reset(client);
       end();
     });
     client.on("error", end);
@@ -196,10 +196,19 @@ class Link implements LinkControls {
   private resetWhere(which: (other: net.Socket, lanes: Lane[]) => boolean): void {
     for (const [client, { other, lanes }] of [...this.pairs]) {
       if (!which(other, lanes)) continue;
-      client.resetAndDestroy();
-      other.resetAndDestroy();
+      reset(client);
+      reset(other);
     }
   }
+}
+
+/**
+ * Ends a connection with a reset. One that is just sending its end is closed instead: there libuv refuses the reset, and Node then never closes the handle, so that
+ * the process spins for ever at its exit.
+ */
+function reset(socket: net.Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 interface Target {
