@@ -13,6 +13,8 @@ export interface BenchOptions {
   rows: Row[];
   generators: Generator[];
   redis: boolean;
+  /** Measure latency at fixed rates. */
+  offered: boolean;
   /** Folder for CPU profiles of the server, or null. */
   profileFolder: string | null;
   /** Program file to measure instead of dist/minivault.js, or null. */
@@ -27,7 +29,7 @@ export interface Row {
 
 /** Value sizes with the numbers of connections that make sense for them. */
 const MATRIX: readonly { valueBytes: number; connections: readonly number[] }[] = [
-  { valueBytes: 100, connections: [1, 64, 256] },
+  { valueBytes: 100, connections: [1, 16, 64, 256] },
   { valueBytes: 100 * 1024, connections: [1, 64] },
   { valueBytes: 5 * 1024 * 1024, connections: [1, 8] },
 ];
@@ -36,7 +38,7 @@ const OPERATIONS: readonly Operation[] = ["GET", "PUT", "mixed"];
 const GENERATORS: readonly Generator[] = ["autocannon", "wrk"];
 
 export const HELP = `npm run bench -- [options]
-  --rounds N          rounds of each row, the contenders in turns (5)
+  --rounds N          rounds of each row, the contenders in turns (3)
   --seconds N         seconds of each measurement (1)
   --sizes A,B         only these value sizes, in bytes
   --connections A,B   only these numbers of connections
@@ -44,7 +46,8 @@ export const HELP = `npm run bench -- [options]
   --generators A,B    of autocannon, wrk
   --sync MODE         always (default) or os
   --no-redis          leave Redis out
-  --write             write docs/bench/http.json and .md
+  --write             write docs/bench/http.json, .md and the charts, and fill README.md
+  --no-offered        leave the fixed-rate runs out
   --profile FOLDER    write CPU profiles of the server's threads there (then: node --import tsx native-bench/profile.ts FOLDER)
   --program FILE      measure this file instead of dist/minivault.js
   --tiny              a few hundred milliseconds for each row: shows that it works, not how fast it is`;
@@ -85,6 +88,7 @@ export function parseOptions(words: string[]): BenchOptions | null {
       profile: text,
       program: text,
       "no-redis": flag,
+      "no-offered": flag,
       write: flag,
       tiny: flag,
       help: flag,
@@ -116,12 +120,13 @@ export function parseOptions(words: string[]): BenchOptions | null {
     tiny,
     write: values.write === true,
     sync,
-    rounds: positive(values.rounds, tiny ? 1 : 5),
+    rounds: positive(values.rounds, tiny ? 1 : 3),
     warmMs: tiny ? 50 : 400,
     measureMs: positive(values.seconds, tiny ? 0.2 : 1) * 1000,
     rows,
     generators: list(values.generators, GENERATORS),
     redis: values["no-redis"] !== true,
+    offered: values["no-offered"] !== true,
     profileFolder: values.profile ?? null,
     program: values.program ?? null,
   };

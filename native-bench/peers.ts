@@ -16,6 +16,7 @@ import { describeMachine, isInstalled, ROOT } from "./machine.ts";
 import { startNginx } from "./nginx.ts";
 import { type BenchOptions, parseOptions } from "./options.ts";
 import { ensureProgram, run, temporaryFolder } from "./processes.ts";
+import { fillReadme } from "./readme.ts";
 import { type Redis, runRedis, startRedis } from "./redis.ts";
 import { printReport, type Report, writeReport } from "./report.ts";
 import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
@@ -26,7 +27,7 @@ const HELP = `npm run bench:peers -- [options]
   --seconds N     seconds of each measurement (2)
   --only A,B      only rows whose name contains one of these texts
   --keys N        keys of the mixed load (1000000)
-  --write         write docs/bench/peers.json and .md
+  --write         write docs/bench/peers.json and .md, and fill README.md
   --program FILE  measure this file instead of dist/minivault.js
   --tiny          shows that it works, not how fast it is`;
 
@@ -36,6 +37,10 @@ const GIB = 2 ** 30;
 const REDIS_PROBE_REQUESTS = 2000;
 /** Connections of a load of large values. */
 const LARGE_CONNECTIONS = 16;
+
+/** For the estimate of the time it takes: rows that measure so long, and the rest (filling, large files, starts). */
+const MEASURED_ROWS = 16;
+const AROUND_S = 150;
 
 interface Options {
   rounds: number;
@@ -487,6 +492,10 @@ async function bench(options: Options): Promise<Report> {
     throw new Error("wrk drives this suite and is not installed (Debian: apt-get install wrk)");
   const bench = { ...(parseOptions([]) as BenchOptions), program: options.program };
   const results: Result[] = [];
+  if (options.only.length === 0)
+    console.error(
+      `about ${Math.ceil((MEASURED_ROWS * 2 * options.rounds * options.seconds + AROUND_S) / 60)} minutes`,
+    );
   const wanted = (work: string): boolean =>
     options.only.length === 0 || options.only.some((text) => work.includes(text) || text.includes(work));
   for (const stage of stagesOf(options, folder, bench, has))
@@ -533,7 +542,10 @@ async function main(): Promise<void> {
   }
   const report = await bench(options);
   printReport(report);
-  if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
+  if (options.write) {
+    console.log(`\nwritten: ${writeReport(report).join(", ")}`);
+    fillReadme();
+  }
   if (failures > 0) {
     console.error(`\nFAILED: ${failures} request(s) were not answered with 2xx`);
     process.exit(1);

@@ -9,7 +9,7 @@ export interface Table {
   rows: readonly (readonly string[])[];
 }
 
-const FOLDER = path.join(ROOT, "docs/bench");
+export const BENCH_FOLDER = path.join(ROOT, "docs/bench");
 
 /** A table as aligned text; the first column to the left, the others to the right. */
 export function textTable({ title, columns, rows }: Table): string {
@@ -50,10 +50,10 @@ export function printReport({ title, machine, notes, tables }: Report): void {
 /** Writes docs/bench/<name>.json and .md. Answers their paths. */
 export function writeReport(report: Report): string[] {
   const { name, title, machine, notes, tables, data } = report;
-  mkdirSync(FOLDER, { recursive: true });
-  const json = path.join(FOLDER, `${name}.json`);
-  const markdown = path.join(FOLDER, `${name}.md`);
-  writeFileSync(json, `${JSON.stringify({ title, machine, notes, data }, null, 2)}\n`);
+  mkdirSync(BENCH_FOLDER, { recursive: true });
+  const json = path.join(BENCH_FOLDER, `${name}.json`);
+  const markdown = path.join(BENCH_FOLDER, `${name}.md`);
+  writeFileSync(json, `${JSON.stringify({ title, machine, notes, tables, data }, null, 2)}\n`);
   const parts = [
     `# ${title}`,
     `Measured ${machine.time} on: ${machineLine(machine)}.`,

@@ -4,6 +4,7 @@
  * Every row is measured in rounds, the contenders in turns within a round and in the other order in the next, because on a shared
  * machine only ratios within a round mean something. An answer that is not 2xx makes the whole run fail.
  */
+import { CURVE_SHARE, type OfferedRow, writeCharts } from "./charts.ts";
 import { type Contender, fileSystemOf, fill, startCeiling, startMinivault } from "./contenders.ts";
 import { type CpuTime, cpuPerRequest, cpuTimeOf } from "./cpu.ts";
 import { type DiskFigure, measureDisk } from "./disk.ts";
@@ -16,8 +17,10 @@ import {
   runWrk,
 } from "./load.ts";
 import { describeMachine, isInstalled } from "./machine.ts";
+import { PERCENTILES, runOffered } from "./offered.ts";
 import { type BenchOptions, generatorsOf, HELP, parseOptions, type Row } from "./options.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
+import { fillReadme } from "./readme.ts";
 import { type Redis, runRedis, startRedis } from "./redis.ts";
 import { printReport, type Report, type Table, writeReport } from "./report.ts";
 import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
@@ -26,6 +29,13 @@ import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread }
 const PEER_VALUE_BYTES = 100;
 const PEER_REQUESTS_MIN = 1000;
 const DISK_MS = 300;
+/** The fixed-rate runs. */
+const OFFERED_CONNECTIONS = 64;
+const OFFERED_MS = 2000;
+const OFFERED_SHARES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+const TINY_OFFERED = { ms: 200, shares: [CURVE_SHARE, 0.9] };
+/** What a run costs besides its measurement: starting the generator, warming up. For the estimate only. */
+const AROUND_RUN_S = 0.8;
 
 interface Measured extends Row {
   generator: Generator;
@@ -213,6 +223,60 @@ function notesOf(options: BenchOptions, folder: string, missing: readonly string
   return [...notes, ...missing];
 }
 
+/** Latency at shares of the peak that the same generator reaches; the bare handler at the share that the latency curve is drawn for. */
+async function measureOffered(
+  tiny: boolean,
+  servers: { minivault: Contender; ceiling: Contender },
+): Promise<OfferedRow[]> {
+  const rows: OfferedRow[] = [];
+  for (const operation of ["GET", "PUT"] as const) {
+    const job = {
+      operation,
+      connections: OFFERED_CONNECTIONS,
+      valueBytes: PEER_VALUE_BYTES,
+      measureMs: tiny ? TINY_OFFERED.ms : OFFERED_MS,
+    };
+    const { perSecond: peak } = await runOffered({ ...job, port: servers.minivault.port, rate: null });
+    const measure = async (server: OfferedRow["server"], port: number, share: number) => {
+      const rate = Math.max(1, Math.round(peak * share));
+      const result = await runOffered({ ...job, port, rate });
+      rows.push({ server, operation, share, rate, ...result });
+      const p99 = duration(result.latencies[PERCENTILES.indexOf(99)] / 1e6);
+      console.error(`${server} ${operation} at ${shortNumber(rate)}/s (${percent(share)}): p99 ${p99}`);
+    };
+    for (const share of tiny ? TINY_OFFERED.shares : OFFERED_SHARES)
+      await measure("minivault", servers.minivault.port, share);
+    await measure("bare handler", servers.ceiling.port, CURVE_SHARE);
+  }
+  return rows;
+}
+
+function offeredTable(rows: readonly OfferedRow[]): Table {
+  const at = (row: OfferedRow, percentile: number) =>
+    duration(row.latencies[PERCENTILES.indexOf(percentile)] / 1e6);
+  return {
+    title: `Latency at a fixed rate, ${OFFERED_CONNECTIONS} connections, from when a request was due`,
+    columns: ["load", "of the peak", "offered /s", "answered /s", "p50", "p90", "p99", "p99.9", "non-2xx"],
+    rows: rows.map((row) => [
+      `${row.operation} ${PEER_VALUE_BYTES} B, ${row.server}`,
+      percent(row.share),
+      shortNumber(row.rate),
+      shortNumber(row.perSecond),
+      ...[50, 90, 99, 99.9].map((percentile) => at(row, percentile)),
+      String(row.failures),
+    ]),
+  };
+}
+
+/** Minutes that a run takes, about. */
+function minutesOf(options: BenchOptions): number {
+  const runs = options.rows.length * options.generators.length * (2 * options.rounds + 1);
+  const offered = options.offered
+    ? 2 * (OFFERED_SHARES.length + 2) * (OFFERED_MS / 1000 + AROUND_RUN_S + 1)
+    : 0;
+  return Math.ceil((runs * (options.measureMs / 1000 + AROUND_RUN_S) + offered) / 60);
+}
+
 async function bench(options: BenchOptions): Promise<Report & { failures: number }> {
   if (options.program === null) ensureProgram();
   const machine = describeMachine();
@@ -224,11 +288,13 @@ async function bench(options: BenchOptions): Promise<Report & { failures: number
   const hasRedis = isInstalled("redis-server") && isInstalled("redis-benchmark");
   if (options.redis && !hasRedis)
     missing.push("redis-server is not installed: the peer is left out (Debian: apt-get install redis)");
+  if (!options.tiny) console.error(`about ${minutesOf(options)} minutes`);
   const folder = temporaryFolder();
   const minivault = await startMinivault(options, folder);
   const redis = options.redis && hasRedis ? await startRedis(options.sync) : null;
   const measured: Measured[] = [];
   const disk: DiskFigure[] = [];
+  const offered: OfferedRow[] = [];
   for (const valueBytes of new Set(options.rows.map((row) => row.valueBytes))) {
     const { get, put } = await fill(minivault.port, valueBytes);
     const ceiling = await startCeiling(get, put);
@@ -246,6 +312,8 @@ async function bench(options: BenchOptions): Promise<Report & { failures: number
         );
       }
     }
+    if (options.offered && valueBytes === PEER_VALUE_BYTES)
+      offered.push(...(await measureOffered(options.tiny, { minivault, ceiling })));
     await ceiling.stop();
   }
   await redis?.stop();
@@ -255,6 +323,7 @@ async function bench(options: BenchOptions): Promise<Report & { failures: number
     .map((generator) => loadTable(generator, measured));
   if (redis !== null && measured.some((one) => one.redis.length > 0))
     tables.push(peerTable(measured, redis, options.sync));
+  if (offered.length > 0) tables.push(offeredTable(offered));
   if (disk.length > 0) tables.push(diskTable(disk));
   return {
     name: "http",
@@ -262,8 +331,18 @@ async function bench(options: BenchOptions): Promise<Report & { failures: number
     machine,
     notes: notesOf(options, folder, missing),
     tables,
-    data: { sync: options.sync, rounds: options.rounds, measureMs: options.measureMs, rows: measured, disk },
-    failures: measured.reduce((sum, one) => sum + failuresOf(one), 0),
+    data: {
+      sync: options.sync,
+      rounds: options.rounds,
+      measureMs: options.measureMs,
+      rows: measured,
+      offered,
+      disk,
+    },
+    failures: [...measured.map(failuresOf), ...offered.map((row) => row.failures)].reduce(
+      (sum, count) => sum + count,
+      0,
+    ),
   };
 }
 
@@ -281,7 +360,10 @@ async function main(): Promise<void> {
   }
   const { failures, ...report } = await bench(options);
   printReport(report);
-  if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
+  if (options.write) {
+    console.log(`\nwritten: ${[...writeReport(report), ...writeCharts()].join(", ")}`);
+    fillReadme();
+  }
   if (failures > 0) {
     console.error(`\nFAILED: ${failures} request(s) were not answered with 2xx`);
     process.exit(1);
