@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Random } from "../random.ts";
+import { call } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
 import { describe, type Recorded } from "../sim/linearizability.ts";
 import { judgeLong } from "../sim/long-history.ts";
@@ -20,6 +21,8 @@ const REFUSED_REST_MS = 40;
 /** Steps of the search in a strict sense, which may fail without harm, and in the sense that counts. */
 const STRICT_STEPS_MAX = 50_000;
 const STEPS_MAX = 2_000_000;
+const MOVE_AFTER_MS = 300;
+const MOVE_MS_MAX = 120_000;
 const FINAL_READ_MS_MAX = 30_000;
 
 export interface RunOptions {
@@ -30,6 +33,10 @@ export interface RunOptions {
   lanes?: number;
   /** The master is dead for the whole of the run. */
   withoutMaster?: boolean;
+  /** A node may lose its disk. */
+  wipes?: boolean;
+  /** A worker joins meanwhile, or the last one is drained and ended. */
+  move?: "add" | "drain";
   /** What reads ask for; quorum when left out. */
   consistency?: "quorum" | "one";
 }
@@ -58,7 +65,7 @@ export async function chaosRun(cluster: Cluster, options: RunOptions): Promise<R
   const recorder = new Recorder(options.consistency);
   const keys = Array.from({ length: HOT_KEYS }, (_, index) => hotKey(`hot-${seed}-${index}`, false));
   keys.push(hotKey(`large-${seed}`, true));
-  const nemesis = new Nemesis(cluster, new Random(seed ^ 0x5bd1e995));
+  const nemesis = new Nemesis(cluster, new Random(seed ^ 0x5bd1e995), options.wipes === true);
   const begunMs = performance.now();
   const untilMs = begunMs + ms;
   if (options.withoutMaster === true) await cluster.killMaster();
@@ -69,8 +76,10 @@ export async function chaosRun(cluster: Cluster, options: RunOptions): Promise<R
       ),
     );
     const lanes = Array.from({ length: options.lanes ?? 2 }, () => nemesis.run(untilMs));
-    await Promise.all([...clients, ...lanes]);
+    const moves = options.move === undefined ? [] : [move(cluster, options.move)];
+    const [finish] = await Promise.all([Promise.all(moves), ...clients, ...lanes]);
     await nemesis.heal();
+    for (const wait of finish) await wait();
     for (const key of keys)
       for (const worker of cluster.workers)
         await waitUntil(
@@ -83,6 +92,32 @@ export async function chaosRun(cluster: Cluster, options: RunOptions): Promise<R
     if (options.withoutMaster === true) await cluster.startMaster();
   }
   return judge(seed, keys, cluster.workers.length, recorder, nemesis, begunMs);
+}
+
+/** Begins a change of the layout; answers what waits for its end. */
+async function move(cluster: Cluster, kind: "add" | "drain"): Promise<() => Promise<void>> {
+  await sleep(MOVE_AFTER_MS);
+  const { workers, masterPort } = cluster;
+  if (kind === "add") await cluster.add();
+  const worker = workers[workers.length - 1];
+  const body = JSON.stringify({ drain: worker.url });
+  const order = async () => (await call(masterPort, "POST", "/layout", { body })).status < 300;
+  if (kind === "drain") await waitUntil("the master takes the order", order, MOVE_MS_MAX);
+  const isOver = async (): Promise<boolean> => {
+    const { epoch, layout } = (await call(masterPort, "GET", "/layout")).json();
+    const isMember = layout.nodes.some(({ url }: { url: string }) => url === worker.url);
+    if (layout.previous !== null || isMember !== (kind === "add")) return false;
+    for (const { port, url } of workers) {
+      const state = (await call(port, "GET", "/_stats")).json().cluster;
+      // Who has left may never hear of it.
+      if (url !== worker.url && state?.epoch !== epoch) return false;
+    }
+    return true;
+  };
+  return async () => {
+    await waitUntil(`${kind} is done`, isOver, MOVE_MS_MAX);
+    if (kind === "drain") await cluster.retire(worker);
+  };
 }
 
 async function client(

@@ -1,17 +1,34 @@
 /**
  * What goes wrong in a cluster of real processes, drawn from a seed: each fault begins, lasts a while, and is undone.
- * Faults of several lanes overlap; one node is in the hands of one lane at a time.
+ * Faults of several lanes overlap; one node is in the hands of one lane at a time, and rarely is a majority dead or paused.
+ *
+ * A disk is only lost while all nodes vote: a second one before the first is filled again would be a loss, not a fault to live through.
  */
+import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../random.ts";
+import { call } from "../rest/client.ts";
 import type { Cluster, Worker } from "./workers.ts";
 
-export const FAULTS = ["kill", "pause", "cut", "one way", "partition", "delay", "stall", "reset"] as const;
+export const FAULTS = [
+  "kill",
+  "wipe",
+  "pause",
+  "cut",
+  "one way",
+  "partition",
+  "delay",
+  "stall",
+  "reset",
+] as const;
 export type FaultName = (typeof FAULTS)[number];
 
 const HOLD_MS_MIN = 60;
 const HOLD_MS_MAX = 900;
 const GAP_MS_MAX = 200;
+const VOTING_MS_MAX = 500;
+/** In one of so many cases a majority is taken after all. */
+const MAJORITY_ONE_IN = 8;
 const DELAY_MS_MAX = 80;
 
 export class Nemesis {
@@ -22,9 +39,15 @@ export class Nemesis {
   private readonly cluster: Cluster;
   private readonly random: Random;
   private readonly held = new Set<Worker>();
+  /** Those that were there at the start. */
+  private readonly members: readonly Worker[];
+  private readonly wipes: boolean;
+  private wiping = false;
 
-  constructor(cluster: Cluster, random: Random) {
+  constructor(cluster: Cluster, random: Random, wipes: boolean) {
     this.cluster = cluster;
+    this.members = [...cluster.workers];
+    this.wipes = wipes;
     this.random = random;
   }
 
@@ -45,20 +68,25 @@ export class Nemesis {
 
   /** Begins a fault; answers what ends it, or null when nothing can be done now. */
   private async begin(name: FaultName): Promise<(() => Promise<void>) | null> {
-    const { random, cluster } = this;
-    const { workers } = cluster;
-    const draw = (): Worker => workers[random.below(workers.length)];
-    const node = draw();
-    const other = workers[(node.number + 1 + random.below(workers.length - 1)) % workers.length];
+    const { random, members: workers } = this;
+    const index = random.below(workers.length);
+    const node = workers[index];
+    const other = workers[(index + 1 + random.below(workers.length - 1)) % workers.length];
     const link = node.linkFrom(other);
-    if (name === "kill" || name === "pause") {
-      if (this.held.has(node)) return null;
+    if (name === "kill" || name === "pause" || name === "wipe") {
+      const isMinority = 2 * (this.held.size + 1) < workers.length;
+      if (this.held.has(node) || !(isMinority || random.below(MAJORITY_ONE_IN) === 0)) return null;
       this.held.add(node);
-      if (name === "kill") await node.kill("SIGKILL");
-      else node.signal("SIGSTOP");
+      if (name === "wipe" && !(await this.mayWipe())) {
+        this.held.delete(node);
+        return null;
+      }
+      if (name === "pause") node.signal("SIGSTOP");
+      else await node.kill("SIGKILL");
+      if (name === "wipe") rmSync(node.data, { recursive: true, force: true });
       return async () => {
-        if (name === "kill") await node.start();
-        else node.signal("SIGCONT");
+        if (name === "pause") node.signal("SIGCONT");
+        else await node.start();
         this.held.delete(node);
       };
     }
@@ -93,6 +121,24 @@ export class Nemesis {
     }
     link.reset();
     return async () => {};
+  }
+
+  /** Once a run, and only when every node says that it votes. */
+  private async mayWipe(): Promise<boolean> {
+    if (!this.wipes || this.wiping) return false;
+    this.wiping = true;
+    const answers = await Promise.all(
+      this.members.map(async ({ port }) => {
+        const signal = sleep(VOTING_MS_MAX).then(() => false);
+        const vote = call(port, "GET", "/_stats").then(
+          (reply) => reply.json().cluster?.voting === true,
+          () => false,
+        );
+        return Promise.race([vote, signal]);
+      }),
+    );
+    this.wiping = answers.every((votes) => votes);
+    return this.wiping;
   }
 
   /** Ends everything that may still be wrong. */

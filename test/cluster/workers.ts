@@ -44,6 +44,8 @@ export interface Cluster {
   startMaster(): Promise<void>;
   /** Starts one more worker. */
   add(options?: WorkerOptions): Promise<Worker>;
+  /** Ends a worker that has left the cluster, and forgets it. */
+  retire(worker: Worker): Promise<void>;
   /** Waits until all these workers (all, when left out) answer a read of the cluster. */
   ready(workers?: readonly Worker[]): Promise<void>;
   dispose(): Promise<void>;
@@ -80,8 +82,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     master = await launch([...flags, "-data", path.join(folder, "master")], { env });
   };
   const workers: RealWorker[] = [];
+  let started = 0;
   const add = async (own: WorkerOptions = {}): Promise<Worker> => {
-    const number = workers.length;
+    const number = started++;
     const port = await freePort();
     const proxy =
       options.direct === true ? null : await createNodeProxy({ target: { host: "127.0.0.1", port } });
@@ -111,6 +114,10 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       await master?.ended;
     },
     add,
+    async retire(worker) {
+      const [gone] = workers.splice(workers.indexOf(worker as RealWorker), 1);
+      await gone.dispose();
+    },
     async ready(some = workers) {
       const deadline = performance.now() + START_MS_MAX;
       for (const worker of some)

@@ -13,6 +13,9 @@ const RUNS_PER_CLUSTER = 20;
 const SIZES = [3, 4, 3, 5];
 /** The master is dead in every so manieth run. */
 const WITHOUT_MASTER = 5;
+/** A worker joins in the run of this number of every ten, and is drained in a later one. */
+const ADD_AT = 5;
+const DRAIN_AT = 8;
 const TEST_MS_MAX = 3_000_000;
 
 test("chaos: 200 runs with real processes", { timeout: TEST_MS_MAX }, async (t) => {
@@ -26,11 +29,15 @@ test("chaos: 200 runs with real processes", { timeout: TEST_MS_MAX }, async (t) 
         await cluster?.dispose();
         cluster = await startCluster({ workers: SIZES[(run / RUNS_PER_CLUSTER) % SIZES.length] });
       }
+      const isWithoutMaster = run % WITHOUT_MASTER === WITHOUT_MASTER - 1;
       const result = await chaosRun(cluster as Cluster, {
         seed: first + run,
         ms: RUN_MS,
         lanes: 1 + (run % 3),
-        withoutMaster: run % WITHOUT_MASTER === WITHOUT_MASTER - 1,
+        withoutMaster: isWithoutMaster,
+        // A worker without its disk asks the master for its place.
+        wipes: !isWithoutMaster,
+        ...(run % 10 === ADD_AT ? { move: "add" } : run % 10 === DRAIN_AT ? { move: "drain" } : {}),
       });
       console.log(`# run ${run + 1}, ${cluster?.workers.length} workers, ${lineOf(result)}`);
       total.add(result);
