@@ -4,10 +4,12 @@
  */
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster-commands.ts";
 import { FLAGS, variableOf } from "./flags.ts";
+import { INSPECT } from "./inspect-command.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand.ts";
 import { UsageError } from "./values.ts";
+import { VERIFY } from "./verify-command.ts";
 
-export const SUBCOMMANDS: readonly Subcommand[] = [NODES, DRAIN, REPLACE, REMOVE];
+export const SUBCOMMANDS: readonly Subcommand[] = [VERIFY, INSPECT, NODES, DRAIN, REPLACE, REMOVE];
 
 /** The command of that name, or null: the words are flags of a node. */
 export function findSubcommand(name: string | undefined): Subcommand | null {

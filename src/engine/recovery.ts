@@ -3,46 +3,23 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import {
-  FIRST_UNIT,
-  FOOTER_BYTES,
-  HEADER_BYTES,
-  TYPE_CHUNK,
-  TYPE_MARK,
-  UNIT_BYTES,
-} from "../format/layout.ts";
-import {
-  checksumOf,
-  durableOf,
-  emptyHead,
-  isIntact,
-  isOutranked,
-  keyBytesOf,
-  keyOffset,
-  placeOf,
-  previousOf,
-  type RecordSource,
-  readHead,
-  recordSource,
-  typeOf,
-  unitsAt,
-} from "../format/record.ts";
+import { FOOTER_BYTES, HEADER_BYTES, UNIT_BYTES } from "../format/layout.ts";
+import { placeOf, recordSource } from "../format/record.ts";
 import {
   decodeFooter,
   encodeTail,
   headerProblem,
   looksSealed,
   type SlabFooter,
-  tableWord,
   tableWords,
 } from "../format/slab.ts";
-import { hash32 } from "../util/hash.ts";
 import type { OpenSlab } from "./appender.ts";
 import { isDiskFull } from "./io.ts";
 import { rebuildIndex, type SlabRecords } from "./rebuild.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
-import { readSlab, slabName, UNFINISHED } from "./slab-maps.ts";
+import { listSlabs, readSlab, slabName, UNFINISHED } from "./slab-maps.ts";
+import { type SlabScan, scanSlab } from "./slab-scan.ts";
 import { restoreSnapshot } from "./snapshot.ts";
 import { SPARE_NAME } from "./spare.ts";
 
@@ -51,85 +28,6 @@ const READING_SHARE = 0.25;
 
 /** Called now and then with what is done and what there is to do, in bytes of slab files. */
 export type Progress = (doneBytes: number, totalBytes: number) => void;
-
-/** Result of following a slab's records without a table. */
-export interface SlabScan {
-  /** Three words a record, as in a table. */
-  table: number[];
-  endUnit: number;
-  /** Checksum of the last record. */
-  previous: number;
-  /** Units from and up to which synced data is damaged. */
-  damage: [from: number, to: number][];
-  clockHigh: number;
-  clockLow: number;
-}
-
-/**
- * Follows the records of a slab from its first unit and tells a torn tail from damage.
- * @param place seed of the checksum of the record at a unit
- */
-export function scanSlab(map: RecordSource, place: (unit: number) => number, hashSeed: number): SlabScan {
-  const endUnit = map.bytes.length / UNIT_BYTES;
-  const scan: SlabScan = {
-    table: [],
-    endUnit: FIRST_UNIT,
-    previous: 0,
-    damage: [],
-    clockHigh: 0,
-    clockLow: 0,
-  };
-  const head = emptyHead();
-  const take = (unit: number): void => {
-    const at = keyOffset(unit);
-    const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
-    const type = typeOf(map, unit);
-    scan.table.push(hash32(key, 0), hash32(key, hashSeed), tableWord(unit, type, isOutranked(map, unit)));
-    scan.previous = checksumOf(map, unit);
-    scan.endUnit = unit + unitsAt(map, unit);
-    if (type === TYPE_CHUNK || type === TYPE_MARK) return;
-    readHead(map, unit, head);
-    if (
-      head.clockHigh > scan.clockHigh ||
-      (head.clockHigh === scan.clockHigh && head.clockLow > scan.clockLow)
-    ) {
-      scan.clockHigh = head.clockHigh;
-      scan.clockLow = head.clockLow;
-    }
-  };
-  for (;;) {
-    const unit = scan.endUnit;
-    if (isIntact(map, unit, endUnit, place(unit)) && previousOf(map, unit) === scan.previous) {
-      take(unit);
-      continue;
-    }
-    const later = nextDurableRecord(map, unit, endUnit, place);
-    if (later < 0) return scan;
-    scan.damage.push([unit, later]);
-    take(later);
-  }
-}
-
-/** The first valid record after `bad` that was written when `bad` had been synced, or -1. */
-function nextDurableRecord(
-  map: RecordSource,
-  bad: number,
-  endUnit: number,
-  place: (unit: number) => number,
-): number {
-  const { words } = map;
-  for (let unit = bad + 1; unit < endUnit; unit++) {
-    // Most of what lies beyond the end is zeros.
-    if (words[unit * 4] === 0 && words[unit * 4 + 2] === 0) continue;
-    if (
-      durableOf(map, unit) > bad &&
-      durableOf(map, unit) <= unit &&
-      isIntact(map, unit, endUnit, place(unit))
-    )
-      return unit;
-  }
-  return -1;
-}
 
 /** Reads all slabs of a shard, or the snapshot of its index. Answers the slab to go on appending to, or null where a new one must be made. */
 export function recoverShard(
@@ -210,14 +108,6 @@ export function recoverShard(
   );
   shard.replication.recover(records);
   return open;
-}
-
-function listSlabs(directory: string): number[] {
-  return fs
-    .readdirSync(directory)
-    .map((name) => (/^\d{10}\.slab$/.test(name) ? Number(name.slice(0, 10)) : 0))
-    .filter((sequence) => sequence > 0)
-    .sort((a, b) => a - b);
 }
 
 function account(shard: Shard, sequence: number, end: SlabFooter | SlabScan, sealed: boolean): void {

@@ -37,6 +37,15 @@ export function slabName(sequence: number): string {
   return `${String(sequence).padStart(10, "0")}.slab`;
 }
 
+/** Sequences of the slabs in a shard's directory, rising. */
+export function listSlabs(directory: string): number[] {
+  return fs
+    .readdirSync(directory)
+    .map((name) => (/^\d{10}\.slab$/.test(name) ? Number(name.slice(0, 10)) : 0))
+    .filter((sequence) => sequence > 0)
+    .sort((a, b) => a - b);
+}
+
 /** Added to the name of a slab that is being made. */
 export const UNFINISHED = ".new";
 

@@ -30,7 +30,7 @@ import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
 import { readSlab, slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
 
-const NAME = "index.snapshot";
+export const SNAPSHOT_NAME = "index.snapshot";
 /** An index of fewer entries is built from the slabs as fast. */
 export const SNAPSHOT_ENTRIES_MIN = 50_000;
 
@@ -62,7 +62,7 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
   const last = all[all.length - 1];
   if (last.sequence !== appender.sequence || figures[FIGURE.damaged] !== 0) return;
   if (all.some((slab) => slab.damaged || slab.uploads > 0 || (slab !== last && !slab.sealed))) return;
-  const file = path.join(directory, NAME);
+  const file = path.join(directory, SNAPSHOT_NAME);
   const fresh = `${file}${UNFINISHED}`;
   try {
     const open = appender.openSlab();
@@ -172,7 +172,7 @@ export function restoreSnapshot(
   sequences: readonly number[],
 ): Restored | null {
   const { setup } = shard;
-  const file = path.join(directory, NAME);
+  const file = path.join(directory, SNAPSHOT_NAME);
   let fd: number;
   try {
     fd = fs.openSync(file, "r");
@@ -199,6 +199,49 @@ function readFully(fd: number, bytes: Uint8Array, position: number): void {
     const read = fs.readSync(fd, bytes, done, bytes.length - done, position + done);
     if (read === 0) throw new Error("it is too short");
     done += read;
+  }
+}
+
+/** Lengths of the sections in their order, in bytes. */
+function sectionLengths(header: SnapshotHeader): number[] {
+  const [directory, segments, ...blocks] = indexPartBytes(header.segments, header.blocks);
+  return [
+    header.slabs * SNAPSHOT_SLAB_WORDS * 4,
+    header.openRecords * 12,
+    directory,
+    segments,
+    header.freeBlocks * 4,
+    header.promises * 8,
+    ...blocks,
+  ];
+}
+
+/** Reads a snapshot file from end to end and changes nothing. Answers why it cannot be used, for a person, or null. */
+export function snapshotProblem(file: string, identity: SnapshotIdentity): string | null {
+  const fd = fs.openSync(file, "r");
+  try {
+    const page = new Uint8Array(SNAPSHOT_HEADER_BYTES);
+    readFully(fd, page, 0);
+    const header = decodeSnapshotHeader(page, identity);
+    if (typeof header === "string") return header;
+    const lengths = sectionLengths(header);
+    if (fs.fstatSync(fd).size !== lengths.reduce((sum, bytes) => sum + bytes, SNAPSHOT_HEADER_BYTES))
+      return "it has a wrong size";
+    const scratch = new Uint8Array(SNAPSHOT_PIECE_BYTES);
+    let sum = 0;
+    let position = SNAPSHOT_HEADER_BYTES;
+    for (const length of lengths)
+      forPieces(length, (from, to) => {
+        const piece = scratch.subarray(0, to - from);
+        readFully(fd, piece, position);
+        sum = hash32(piece, sum);
+        position += piece.length;
+      });
+    return sum === header.sectionsChecksum ? null : "its checksum does not hold";
+  } catch (error) {
+    return (error as Error).message;
+  } finally {
+    fs.closeSync(fd);
   }
 }
 
@@ -264,14 +307,7 @@ class SnapshotFile {
   }
 
   private checkSize(header: SnapshotHeader): void {
-    const total = [
-      SNAPSHOT_HEADER_BYTES,
-      header.slabs * SNAPSHOT_SLAB_WORDS * 4,
-      header.openRecords * 12,
-      header.freeBlocks * 4,
-      header.promises * 8,
-      ...indexPartBytes(header.segments, header.blocks),
-    ].reduce((sum, bytes) => sum + bytes);
+    const total = sectionLengths(header).reduce((sum, bytes) => sum + bytes, SNAPSHOT_HEADER_BYTES);
     if (fs.fstatSync(this.fd).size !== total) throw new Error("it has a wrong size");
   }
 

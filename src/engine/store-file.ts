@@ -45,7 +45,8 @@ interface StoreText {
 
 const NAME = "STORE";
 
-function checksumLine(line: string): string {
+/** The second line of STORE, for its first. */
+export function checksumLine(line: string): string {
   return (hash32(Buffer.from(line), 0) >>> 0).toString(16).padStart(8, "0");
 }
 
@@ -99,7 +100,9 @@ function read(directory: string): StoreText | null {
       `${directory} has format version ${text.version}; this program reads ${FORMAT_VERSION}. Use the release that wrote it`,
     );
   if (text.endian !== "little")
-    throw new Error(`${directory} was written on a machine of another byte order`);
+    throw new Error(
+      `${directory} was written on a machine of another byte order (${text.endian} endian); this program reads little endian. Open it on such a machine, and copy the keys over HTTP`,
+    );
   return text;
 }
 
@@ -130,6 +133,19 @@ export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth):
   }
   text.incarnation++;
   write(io, directory, text);
+  return identityOf(text);
+}
+
+/**
+ * Reads the store's identity and changes nothing. Null: there is no STORE file.
+ * @throws Error with a sentence for a person when it cannot be used
+ */
+export function readStoreFile(directory: string): StoreIdentity | null {
+  const text = read(directory);
+  return text === null ? null : identityOf(text);
+}
+
+function identityOf(text: StoreText): StoreIdentity {
   const id = Buffer.from(text.id, "hex");
   return {
     id: new Uint8Array(id),

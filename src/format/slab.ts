@@ -62,7 +62,13 @@ export function headerProblem(
 ): { foreign: boolean; text: string } | null {
   const view = new DataView(page.buffer, page.byteOffset, HEADER_BYTES);
   if (!hasMagic(page, 0, HEADER_MAGIC)) return { foreign: false, text: "no slab header" };
-  if (view.getInt32(HEADER.checksum, true) !== hash32(page.slice(0, CHECKED_BYTES), 0))
+  const sum = hash32(page.slice(0, CHECKED_BYTES), 0);
+  // On a big-endian machine the checksum's own bytes are swapped too.
+  const isSwapped =
+    view.getUint32(HEADER.byteOrder, false) === BYTE_ORDER_MARK &&
+    view.getInt32(HEADER.checksum, false) === sum;
+  if (isSwapped) return { foreign: true, text: "another byte order: it was written on a big-endian machine" };
+  if (view.getInt32(HEADER.checksum, true) !== sum)
     return { foreign: false, text: "the header's checksum does not hold" };
   const version = view.getUint32(HEADER.version, true);
   if (version !== FORMAT_VERSION)
@@ -81,6 +87,23 @@ export function headerProblem(
     if (page[HEADER.storeId + i] !== expected.storeId[i])
       return { foreign: true, text: "it belongs to another store" };
   return null;
+}
+
+/** What a header page says of itself, right or wrong, for a person who looks at it. */
+export function describeHeader(page: Uint8Array): Record<string, unknown> {
+  const view = new DataView(page.buffer, page.byteOffset, HEADER_BYTES);
+  return {
+    magic: Buffer.from(page.subarray(0, 8)).toString("latin1"),
+    version: view.getUint32(HEADER.version, true),
+    byteOrder: `0x${view.getUint32(HEADER.byteOrder, true).toString(16).padStart(8, "0")}`,
+    shard: view.getUint32(HEADER.shard, true),
+    sequence: view.getUint32(HEADER.sequence, true),
+    slabBytes: view.getUint32(HEADER.slabBytes, true),
+    unitBytes: view.getUint32(HEADER.unitBytes, true),
+    storeId: Buffer.from(page.subarray(HEADER.storeId, HEADER.storeId + 16)).toString("hex"),
+    checksum:
+      view.getInt32(HEADER.checksum, true) === hash32(page.subarray(0, CHECKED_BYTES), 0) ? "good" : "bad",
+  };
 }
 
 /** Where a sealed slab's table lies, or null if the footer is not valid. `bytes` is the whole slab. */

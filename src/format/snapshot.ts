@@ -29,6 +29,9 @@ export interface SnapshotHeader {
   sectionsChecksum: number;
 }
 
+/** What is wrong with the snapshot of an earlier stop than the last. */
+export const STALE_SNAPSHOT = "it is not from the last stop";
+
 const WORDS = [
   "slabs",
   "segments",
@@ -70,8 +73,7 @@ export function decodeSnapshotHeader(bytes: Uint8Array, identity: SnapshotIdenti
     return "the checksum of its header does not hold";
   if (view.getUint32(SNAPSHOT.form, true) !== SNAPSHOT_FORM) return "it has another form";
   if (view.getUint32(SNAPSHOT.byteOrder, true) !== BYTE_ORDER_MARK) return "it has another byte order";
-  if (view.getUint32(SNAPSHOT.incarnation, true) !== identity.incarnation)
-    return "it is not from the last stop";
+  if (view.getUint32(SNAPSHOT.incarnation, true) !== identity.incarnation) return STALE_SNAPSHOT;
   if (
     view.getUint32(SNAPSHOT.shard, true) !== identity.shard ||
     view.getUint32(SNAPSHOT.slabBytes, true) !== identity.slabBytes ||
@@ -83,4 +85,22 @@ export function decodeSnapshotHeader(bytes: Uint8Array, identity: SnapshotIdenti
   for (const name of SIGNED_WORDS) header[name] = view.getInt32(SNAPSHOT[name], true);
   for (const name of LONG_WORDS) header[name] = Number(view.getBigUint64(SNAPSHOT[name], true));
   return header as SnapshotHeader;
+}
+
+/** What a header says of itself, right or wrong, for a person who looks at it. */
+export function describeSnapshotHeader(bytes: Uint8Array): Record<string, unknown> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, SNAPSHOT_HEADER_BYTES);
+  const said: Record<string, unknown> = {
+    form: view.getUint32(SNAPSHOT.form, true),
+    byteOrder: `0x${view.getUint32(SNAPSHOT.byteOrder, true).toString(16).padStart(8, "0")}`,
+    shard: view.getUint32(SNAPSHOT.shard, true),
+    incarnation: view.getUint32(SNAPSHOT.incarnation, true),
+    slabBytes: view.getUint32(SNAPSHOT.slabBytes, true),
+    storeId: Buffer.from(bytes.subarray(SNAPSHOT.storeId, SNAPSHOT.storeId + 16)).toString("hex"),
+  };
+  for (const name of WORDS) said[name] = view.getUint32(SNAPSHOT[name], true);
+  for (const name of LONG_WORDS) said[name] = Number(view.getBigUint64(SNAPSHOT[name], true));
+  const sum = hash32(bytes.subarray(0, SNAPSHOT.checksum), 0);
+  said.checksum = view.getInt32(SNAPSHOT.checksum, true) === sum ? "good" : "bad";
+  return said;
 }

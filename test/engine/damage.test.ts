@@ -6,6 +6,8 @@ import assert from "node:assert/strict";
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { verifyDirectory } from "../../src/engine/verify.ts";
+import { loadHash } from "../../src/util/hash.ts";
 import { CONTENT } from "../golden/store.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, MEMORY_FOLDER, temporaryDirectory } from "./harness.ts";
@@ -17,10 +19,22 @@ interface Tally {
   refused: number;
   damaged: number;
   intact: number;
+  /** Images that verify calls damaged. */
+  verified: number;
+}
+
+/** How many places of a directory verify calls damaged. */
+async function placesOfDamage(directory: string): Promise<number> {
+  await loadHash();
+  const quiet = (): void => {};
+  const summary = await verifyDirectory(directory, { damage: quiet, note: quiet, progress: quiet });
+  return summary?.damage ?? 1;
 }
 
 /** Opens a damaged copy and checks every key. */
 async function examine(directory: string, what: string, tally: Tally): Promise<void> {
+  const places = await placesOfDamage(directory);
+  if (places > 0) tally.verified++;
   let vault: Harness;
   try {
     vault = await Harness.open(directory);
@@ -30,6 +44,7 @@ async function examine(directory: string, what: string, tally: Tally): Promise<v
       /damaged|format version|byte order|belongs|unit size|slab size|place|STORE|not a minivault/,
       what,
     );
+    assert.ok(places > 0, `${what}: verify calls sound what does not open`);
     tally.refused++;
     return;
   }
@@ -57,6 +72,7 @@ async function examine(directory: string, what: string, tally: Tally): Promise<v
     }
   }
   if (vault.reader.find(Buffer.from("never"), 5, ...hashes(vault)) === "damaged") damaged = true;
+  assert.ok(!damaged || places > 0, `${what}: verify calls sound what cannot be served`);
   await vault.settle();
   await vault.shard.close();
   if (damaged) tally.damaged++;
@@ -68,11 +84,21 @@ function hashes(vault: Harness): [number, number] {
   return [hashA, hashB];
 }
 
+test("damage: verify calls the golden store sound", async () => {
+  const directory = temporaryDirectory();
+  try {
+    cpSync(GOLDEN, directory.path, { recursive: true });
+    assert.equal(await placesOfDamage(directory.path), 0);
+  } finally {
+    directory.remove();
+  }
+});
+
 const files = ["STORE", ...readdirSync(path.join(GOLDEN, "shard-000")).map((name) => `shard-000/${name}`)];
 
 test("damage: a flipped byte anywhere is noticed or harmless", async (t) => {
   const random = new Random(randomSeed(t));
-  const tally: Tally = { refused: 0, damaged: 0, intact: 0 };
+  const tally: Tally = { refused: 0, damaged: 0, intact: 0, verified: 0 };
   for (const file of files) {
     const content = readFileSync(path.join(GOLDEN, file));
     for (let at = random.below(STRIDE); at < content.length; at += STRIDE) {
@@ -94,7 +120,7 @@ test("damage: a flipped byte anywhere is noticed or harmless", async (t) => {
 
 test("damage: a file cut at any length is noticed or harmless", async (t) => {
   const random = new Random(randomSeed(t));
-  const tally: Tally = { refused: 0, damaged: 0, intact: 0 };
+  const tally: Tally = { refused: 0, damaged: 0, intact: 0, verified: 0 };
   for (const file of files) {
     const bytes = readFileSync(path.join(GOLDEN, file)).length;
     for (let length = random.below(STRIDE); length < bytes; length += STRIDE) {

@@ -1,0 +1,169 @@
+/**
+ * `minivault verify` and `minivault inspect` on real directories: what they print, and their exit status.
+ */
+import assert from "node:assert/strict";
+import { cpSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
+import { lockDirectory } from "../../src/engine/lock.ts";
+import { Harness, temporaryDirectory } from "../engine/harness.ts";
+
+const GOLDEN = path.join(__dirname, "../golden/v1");
+const FIRST_SLAB = "shard-000/0000000001.slab";
+
+interface Said {
+  status: number;
+  out: string;
+  err: string;
+}
+
+async function run(...words: string[]): Promise<Said> {
+  const said: Said = { status: -1, out: "", err: "" };
+  const command = findSubcommand(words[0]);
+  assert.ok(command !== null);
+  said.status = await runSubcommand(command, words.slice(1), {
+    env: {},
+    out: (text) => {
+      said.out += text;
+    },
+    err: (text) => {
+      said.err += text;
+    },
+    isTerminal: false,
+  });
+  return said;
+}
+
+async function withGolden(work: (directory: string) => Promise<void>): Promise<void> {
+  const directory = temporaryDirectory();
+  try {
+    cpSync(GOLDEN, directory.path, { recursive: true });
+    await work(directory.path);
+  } finally {
+    directory.remove();
+  }
+}
+
+function flip(file: string, at: number): void {
+  const bytes = readFileSync(file);
+  bytes[at] ^= 1;
+  writeFileSync(file, bytes);
+}
+
+function items(said: Said): Record<string, unknown>[] {
+  return said.out
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+}
+
+test("verify: a sound directory", () =>
+  withGolden(async (directory) => {
+    const said = await run("verify", directory);
+    assert.equal(said.status, 0, said.out + said.err);
+    assert.match(said.out, /^sound: 1 shards, 2 slabs, \d+ records, 1 large values of 20 chunks; /);
+  }));
+
+test("verify: names file, byte, type and key of a damaged record, and the large value that needs it", () =>
+  withGolden(async (directory) => {
+    const file = path.join(directory, FIRST_SLAB);
+    const listed = items(await run("inspect", file, "-json"));
+    const value = listed.find((item) => item.key === "raw/ünï") as { offset: number };
+    const chunk = listed.find((item) => item.what === "chunk") as { offset: number };
+    flip(file, value.offset + 60);
+    flip(file, chunk.offset + 100);
+    const said = await run("verify", directory);
+    assert.equal(said.status, 1);
+    assert.match(said.out, new RegExp(`^damaged: ${FIRST_SLAB}, byte ${value.offset}: value`, "m"));
+    assert.match(
+      said.out,
+      new RegExp(`^damaged: ${FIRST_SLAB}, byte ${chunk.offset}: chunk of key "big"`, "m"),
+    );
+    assert.match(said.out, /: manifest of key "big": its chunk 0 of 20 .* is damaged$/m);
+    assert.match(said.out, /^damaged in 3 places: /m);
+    const inspected = await run("inspect", file);
+    assert.equal(inspected.status, 1);
+    assert.match(inspected.out, /DAMAGED: the checksum does not hold/);
+  }));
+
+test("verify: a torn tail is no damage; a byte that was synced is", async () => {
+  const directory = temporaryDirectory();
+  try {
+    const vault = await Harness.open(directory.path);
+    vault.put("a", "first");
+    vault.put("b", "second");
+    await vault.shard.close();
+    const file = path.join(directory.path, FIRST_SLAB);
+    const listed = items(await run("inspect", file, "-json"));
+    const end = listed.find((item) => item.what === "end of records") as { offset: number };
+    const bytes = readFileSync(file);
+    bytes.fill(0x5a, end.offset, end.offset + 20);
+    writeFileSync(file, bytes);
+    const torn = await run("verify", directory.path);
+    assert.equal(torn.status, 0, torn.out);
+    assert.match(torn.out, new RegExp(`^note: .*: 20 bytes from byte ${end.offset} on are a torn tail`, "m"));
+    const first = listed.find((item) => item.key === "a") as { offset: number };
+    flip(file, first.offset + 50);
+    const damaged = await run("verify", directory.path);
+    assert.equal(damaged.status, 1);
+    assert.match(damaged.out, new RegExp(`byte ${first.offset}: .*no valid record`));
+  } finally {
+    directory.remove();
+  }
+});
+
+test("verify: a directory in use, and what is none", () =>
+  withGolden(async (directory) => {
+    const lock = await lockDirectory(directory);
+    try {
+      const said = await run("verify", directory);
+      assert.equal(said.status, 1);
+      assert.match(said.err, /^minivault verify: .*\n$/);
+    } finally {
+      await lock.release();
+    }
+    assert.equal((await run("verify", path.join(directory, "nothing"))).status, 2);
+    assert.equal((await run("verify", path.join(directory, "shard-000"))).status, 2);
+    assert.equal((await run("inspect", path.join(directory, "nothing"))).status, 2);
+    assert.equal((await run("inspect", __filename)).status, 2);
+  }));
+
+test("verify: an index snapshot that does not hold", async () => {
+  const directory = temporaryDirectory();
+  try {
+    const vault = await Harness.open(directory.path, { snapshotEntriesMin: 1 });
+    for (let i = 0; i < 100; i++) vault.put(`key ${i}`, "value");
+    await vault.shard.close();
+    assert.equal((await run("verify", directory.path)).status, 0);
+    const file = path.join(directory.path, "shard-000/index.snapshot");
+    assert.equal((await run("inspect", file)).status, 0);
+    flip(file, 500);
+    const said = await run("verify", directory.path);
+    assert.equal(said.status, 1);
+    assert.match(said.out, /index\.snapshot: index snapshot: its checksum does not hold/);
+  } finally {
+    directory.remove();
+  }
+});
+
+test("inspect: a cut slab, a slab without its store, STORE", () =>
+  withGolden(async (directory) => {
+    const alone = path.join(directory, "0000000001.slab");
+    cpSync(path.join(directory, FIRST_SLAB), alone);
+    const without = await run("inspect", alone);
+    assert.equal(without.status, 0, without.out);
+    assert.match(without.out, /checksums of records cannot be judged without the STORE file two folders up/);
+    assert.match(without.out, /key "greeting".*checksum "unknown"/);
+    const store = items(await run("inspect", path.join(directory, "STORE"), "-json"));
+    assert.deepEqual([store[0].what, store[0].checksum], ["store", "good"]);
+    const file = path.join(directory, FIRST_SLAB);
+    truncateSync(file, 5000);
+    const cut = await run("inspect", file);
+    assert.equal(cut.status, 1);
+    assert.match(cut.out, /5000 {2}end of file DAMAGED: the file was cut here/);
+    for (const length of [4097, 4096, 100, 64, 7, 0]) {
+      truncateSync(file, length);
+      assert.equal((await run("inspect", file)).status, 1, `${length} bytes`);
+    }
+  }));
