@@ -66,12 +66,21 @@ interface ZipfJob {
   folder: string;
   /** Ask for this one path instead, and count 404 as a success. */
   path?: string;
+  /** Draw all keys alike. */
+  uniform?: boolean;
+  /** Path of a key by its number, where it is not the usual one. */
+  pathOf?: (number: number) => string;
 }
 
 function script(job: ZipfJob): string {
   const random = seeded(SEED + 1);
-  const draws = job.path === undefined ? zipfDraws(job.keys, DRAWS, SEED) : new Uint32Array(1);
-  const targets = Array.from(draws, (draw) => job.path ?? keyPath(draw));
+  const draws =
+    job.path !== undefined
+      ? new Uint32Array(1)
+      : job.uniform
+        ? Uint32Array.from({ length: DRAWS }, () => Math.floor(random() * job.keys))
+        : zipfDraws(job.keys, DRAWS, SEED);
+  const targets = Array.from(draws, (draw) => job.path ?? (job.pathOf ?? keyPath)(draw));
   const lines = targets.map((target) => (random() < job.putShare ? `p("${target}")` : `g("${target}")`));
   // Lua limits a function's size: the list is split.
   const chunks: string[] = [];

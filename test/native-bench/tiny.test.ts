@@ -122,3 +122,15 @@ test("bench:peers: zipfian draws favour few keys and reach many", () => {
   assert.ok(counts.size > 500, `${counts.size} keys drawn`);
   for (const draw of counts.keys()) assert.ok(draw < 1000);
 });
+
+test("bench:size: its tiny form measures each number of keys", async (t) => {
+  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
+    t.skip("wrk is not installed");
+    return;
+  }
+  const { text, status } = await runBenchmark("size.ts", "--tiny");
+  assert.equal(status, 0, text);
+  assertRows(text, [/^1,000 +[\d,]+ .* 1\.00 /m, /^20,000 +[\d,]+ /m, /index bytes a key/]);
+  const { status: refused } = await runBenchmark("size.ts", "--keys", "1000,many");
+  assert.equal(refused, 2);
+});
