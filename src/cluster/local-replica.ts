@@ -228,7 +228,9 @@ export class VaultReplica implements LocalReplica {
       return;
     }
     const { kind, epoch, ballot } = request;
-    const key = clusterKey(request.key);
+    // The frame is gone when the shard answers; who only looks is answered before that.
+    const isWrite = kind === PREPARE || kind === ACCEPT;
+    const key = clusterKey(isWrite ? Uint8Array.from(request.key) : request.key);
     switch (kind) {
       case PREPARE:
         this.prepare(key, epoch, ballot, (answer) =>
