@@ -38,6 +38,8 @@ export class ShardLookup implements Matcher {
   private readonly index: IndexReader;
   private readonly figures: Float64Array;
   private readonly checked = new Int32Array(CHECKED_ENTRIES * 2);
+  /** The damage generation in which they were checked. */
+  private generation = 0;
   private key: Uint8Array = new Uint8Array(0);
   private keyBytes = 0;
   private damage = false;
@@ -156,6 +158,10 @@ export class ShardLookup implements Matcher {
 
   /** Whether the record is whole and in its place. Remembers good ones. */
   check(map: SlabMap, unit: number): boolean {
+    if (this.generation !== this.figures[FIGURE.damageGeneration]) {
+      this.generation = this.figures[FIGURE.damageGeneration];
+      this.checked.fill(0);
+    }
     const at = checkedAt(map.sequence, unit);
     if (this.checked[at] === map.sequence && this.checked[at + 1] === unit) return true;
     const place = placeOf(this.store.salt, this.shard, map.sequence, unit);

@@ -43,6 +43,11 @@ export const FIGURE = {
   digestsReady: 14,
   /** Highest clock of the ballots that recovery saw, in milliseconds since 1970. */
   clockMillis: 15,
+  scrubbedBytes: 16,
+  scrubPasses: 17,
+  scrubDamaged: 18,
+  /** Rises when damage is found: what readers have checked before counts no more. */
+  damageGeneration: 19,
 } as const;
 const FIGURES = 32;
 
@@ -68,6 +73,10 @@ export interface ShardStats {
   tombstones: number;
   damagedRecords: number;
   compactedBytes: number;
+  /** What the background scrub has read, how often it got through, and the places it found damaged. */
+  scrubbedBytes: number;
+  scrubPasses: number;
+  scrubDamaged: number;
   writesStopped: boolean;
   diskFull: boolean;
 }
@@ -84,6 +93,9 @@ export function readFigures(shard: number, figures: Float64Array): ShardStats {
     tombstones: figures[FIGURE.tombstones],
     damagedRecords: figures[FIGURE.damaged],
     compactedBytes: figures[FIGURE.compactedBytes],
+    scrubbedBytes: figures[FIGURE.scrubbedBytes],
+    scrubPasses: figures[FIGURE.scrubPasses],
+    scrubDamaged: figures[FIGURE.scrubDamaged],
     writesStopped: figures[FIGURE.writesStopped] !== 0,
     diskFull: figures[FIGURE.diskFull] !== 0,
   };

@@ -60,6 +60,7 @@ import {
 import { type Progress, recoverShard } from "./recovery.ts";
 import { isOutranked, judgeAcceptOf } from "./replica.ts";
 import { type Promised, Replication } from "./replication.ts";
+import { Scrub } from "./scrub.ts";
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";
 import { SlabTable } from "./slab-table.ts";
@@ -128,6 +129,7 @@ export class Shard {
   readonly replication: Replication;
   readonly clock: HybridClock;
   private readonly compactor: Compactor;
+  readonly scrub: Scrub;
   private readonly scanner = new ValueScanner();
   private staged: Staged[] = [];
   /** Staged records by the hashes of their keys (53 bits of them). */
@@ -185,6 +187,15 @@ export class Shard {
       (error) => this.stopWrites(error),
     );
     this.compactor = new Compactor(this);
+    this.scrub = new Scrub({
+      directory: shardDirectory(dataDirectory, shard),
+      shard,
+      store,
+      slabs: this.slabs,
+      figures: this.figures,
+      now: setup.now,
+      warn: setup.warn,
+    });
     this.replication = new Replication(this, memory.replication);
   }
 
@@ -688,6 +699,7 @@ export class Shard {
     if (this.osSync !== null) await this.osSync;
     await this.appender.close();
     this.slabs.close();
+    this.scrub.close();
     if (!this.writesStopped)
       writeSnapshot(this, shardDirectory(this.setup.dataDirectory, this.setup.shard), this.clock);
   }

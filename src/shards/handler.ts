@@ -34,6 +34,12 @@ const BUSY_STEP_BYTES = 32 * 1024;
 const SERVE_MS = 4;
 /** How long after the last batch a shard counts as being at rest. */
 const REST_MS = 50;
+/** How fast a thread's shards are scrubbed when nobody waits, and how much slower where somebody may. */
+const SCRUB_BYTES_PER_SECOND = 4 * 1024 * 1024;
+const SCRUB_BUSY_FACTOR = 10;
+const SCRUB_MS_MIN = 50;
+/** How often it is asked whether a pass is due. */
+const SCRUB_IDLE_MS = 60_000;
 
 interface Upload {
   shard: Shard;
@@ -66,6 +72,9 @@ let warnings: string[] = [];
 let idleQueued = false;
 let batchesSinceIdle = 0;
 let restTimer: NodeJS.Timeout | undefined;
+let scrubTimer: NodeJS.Timeout | undefined;
+let batchesSinceScrub = 0;
+let scrubTurn = 0;
 const operation = emptyOperation();
 const DONE: Outcome = {
   error: null,
@@ -126,6 +135,8 @@ async function open(task: OpenTask): Promise<void> {
     shards.set(shard, opened);
   }
   queueIdle();
+  scrubTimer = setTimeout(scrub, SCRUB_MS_MIN);
+  scrubTimer.unref();
 }
 
 /** Takes batch after batch until there is none. */
@@ -188,6 +199,7 @@ function runBatches(batches: readonly Batch[]): void {
     inlet.answers.postMessage(null);
   }
   batchesSinceIdle++;
+  batchesSinceScrub++;
   queueIdle();
 }
 
@@ -309,7 +321,25 @@ function rest(): void {
   if (waiting) queueIdle();
 }
 
+/** Checks a little of one shard, then waits as long as that much may take. */
+function scrub(): void {
+  const isBusy = batchesSinceScrub > 0;
+  batchesSinceScrub = 0;
+  let bytes = 0;
+  const hasWaiting = inlets.some(({ buffers, next }) => buffers[next].pending);
+  if (!hasWaiting) {
+    const all = [...shards.values()];
+    for (let i = 0; i < all.length && bytes === 0; i++) bytes = all[scrubTurn++ % all.length].scrub.step();
+    if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));
+  }
+  const pauseMs = Math.max(SCRUB_MS_MIN, (bytes / SCRUB_BYTES_PER_SECOND) * 1000);
+  const isOver = bytes === 0 && !hasWaiting;
+  scrubTimer = setTimeout(scrub, isOver ? SCRUB_IDLE_MS : isBusy ? pauseMs * SCRUB_BUSY_FACTOR : pauseMs);
+  scrubTimer.unref();
+}
+
 async function close(): Promise<void> {
+  clearTimeout(scrubTimer);
   for (const { answers } of inlets) answers.close();
   clearTimeout(restTimer);
   for (const { writer } of uploads.values()) writer.end();
