@@ -14,6 +14,11 @@ async function main(): Promise<void> {
     require("./cli/commands.ts") as typeof import("./cli/commands.ts");
   const subcommand = findSubcommand(process.argv[2]);
   if (subcommand !== null) {
+    // The reader of a pipe, such as head, has seen enough.
+    process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+      process.exit(process.exitCode ?? 0);
+    });
     process.exitCode = await runSubcommand(subcommand, process.argv.slice(3), {
       env: process.env,
       out: (text) => process.stdout.write(text),

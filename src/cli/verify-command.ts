@@ -16,7 +16,7 @@ export const VERIFY: Subcommand = {
   name: "verify",
   operands: "DIR",
   summary: "Reads a data directory and names what is damaged.",
-  more: `No node may run on the directory. Nothing of the data is changed. Every record is read, those that count no more included; a line for each damage says
+  more: `No node may run on the directory, and none can start meanwhile. Nothing is written to it. Every record is read, those that count no more included; a line for each damage says
 file, byte, what is there, its key where that is known, and what is wrong. A torn tail that the next start cuts off is no damage.
 
 Exit status: 0 sound; 1 damaged, or the directory is in use; 2 used wrongly, or no directory of minivault.`,
@@ -32,7 +32,7 @@ Exit status: 0 sound; 1 damaged, or the directory is in use; 2 used wrongly, or 
         `${directory} is no data directory of minivault: it has neither STORE nor shard-000`,
       );
     await loadHash();
-    const lock = await lockDirectory(directory);
+    const lock = await lockDirectory(directory, { readOnly: true });
     try {
       return await verify(directory, terminal);
     } finally {

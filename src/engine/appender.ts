@@ -29,8 +29,8 @@ import { slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
 import { allocateStep, SpareSlab } from "./spare.ts";
 import type { StoreIdentity } from "./store-file.ts";
 
-/** Size of the staging buffer: the largest batch, or the largest record. */
-const STAGING_BYTES = 16 * 1024 * 1024;
+/** Size of the staging buffer: the largest batch, or the largest record. What is staged is of one slab, so a small one needs less. */
+const STAGING_BYTES_MAX = 16 * 1024 * 1024;
 /** Blocks are allocated this far ahead, by writing zeros, so that a small append need not change the file's extents. */
 const ZERO_STEP_BYTES = 1024 * 1024;
 const ZERO_AHEAD_BYTES = 512 * 1024;
@@ -58,6 +58,7 @@ export class Appender {
   private readonly store: StoreIdentity;
   private readonly slots: Int32Array;
   readonly staging: RecordSource;
+  private readonly stagingBytes: number;
   private readonly head = emptyHead();
 
   private fd = -1;
@@ -107,7 +108,8 @@ export class Appender {
     this.slots = slots;
     this.sealing = new Sealing(io, store.slabBytes, onSealed);
     this.spare = new SpareSlab(io, directory, store.slabBytes, onSyncFailed);
-    this.staging = recordSource(new Uint8Array(STAGING_BYTES));
+    this.stagingBytes = Math.min(STAGING_BYTES_MAX, store.slabBytes);
+    this.staging = recordSource(new Uint8Array(this.stagingBytes));
   }
 
   /** Goes on with a slab that recovery found open. */
@@ -209,7 +211,7 @@ export class Appender {
     parts: readonly Uint8Array[],
   ): void {
     const units = recordUnits(key.length, contentType.length, valueBytes);
-    if ((this.endUnit - this.flushedUnit + units) * UNIT_BYTES > STAGING_BYTES) this.flush();
+    if ((this.endUnit - this.flushedUnit + units) * UNIT_BYTES > this.stagingBytes) this.flush();
     const stagedUnit = this.endUnit - this.flushedUnit;
     let at = beginRecord(this.staging, stagedUnit, head, key, contentType, valueBytes);
     for (const part of parts) {
@@ -232,7 +234,7 @@ export class Appender {
     outranked: boolean,
   ): void {
     const units = unitsAt(source, sourceUnit);
-    if ((this.endUnit - this.flushedUnit + units) * UNIT_BYTES > STAGING_BYTES) this.flush();
+    if ((this.endUnit - this.flushedUnit + units) * UNIT_BYTES > this.stagingBytes) this.flush();
     const stagedUnit = this.endUnit - this.flushedUnit;
     const from = sourceUnit << UNIT_SHIFT;
     this.staging.bytes.set(

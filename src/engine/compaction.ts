@@ -3,6 +3,8 @@
  * bounded size, between batches, so that nobody waits for a whole slab (Rosenblum & Ousterhout, "The Design and
  * Implementation of a Log-Structured File System", 1991, with a greedy choice).
  *
+ * A copy gets a checksum of its own, so every record is checked as it is copied: else what has rotted since it was last looked at would pass for good from then on.
+ *
  * A copy keeps its ballot. It is published at once, unsynced: until the source slab is dropped a crash only loses the copy. The slab
  * is dropped after what was copied is synced.
  */
@@ -126,9 +128,9 @@ export class Compactor {
       if (this.victim === null) return true;
       shard.figures[FIGURE.compactedBytes] += copied;
       if (victim.next >= victim.table.length) {
-        this.rewriteManifests(victim);
-        if (!shard.syncNow()) return false;
         this.victim = null;
+        if (!this.rewriteManifests(victim)) return true;
+        if (!shard.syncNow()) return false;
         shard.slabs.drop(victim.sequence);
       } else if (shard.appender.unsyncedBytes > UNSYNCED_BYTES_MAX) shard.syncNow();
       return true;
@@ -209,7 +211,7 @@ export class Compactor {
     if (isIndexed(type)) {
       if (!shard.index.holds(hashA, hashB, map.slot, unit)) return 0;
     } else if (shard.replication.holds(type, hashA, hashB, map, unit) !== true) return 0;
-    if (!shard.lookup.check(map, unit)) {
+    if (!shard.lookup.checkAgain(map, unit)) {
       this.leave(victim.sequence, `the record at unit ${unit} is damaged`);
       return 0;
     }
@@ -267,7 +269,7 @@ export class Compactor {
   private moveChunk(victim: Victim, unit: number, hashA: number, hashB: number): number {
     const { shard, head } = this;
     const { map } = victim;
-    if (!shard.lookup.check(map, unit)) {
+    if (!shard.lookup.checkAgain(map, unit)) {
       if (shard.slabs.bySequence(victim.sequence)?.liveBytes !== 0)
         this.leave(victim.sequence, `the chunk at unit ${unit} is damaged`);
       return 0;
@@ -277,6 +279,10 @@ export class Compactor {
     readHead(map, unit, head);
     const { chunk, operationLow, operationHigh } = head;
     const manifest = this.manifestOf(key, hashA, hashB, operationLow, operationHigh);
+    if (manifest === "damaged") {
+      this.leave(victim.sequence, `what its chunk at unit ${unit} belongs to is damaged`);
+      return 0;
+    }
     const ref = manifest?.chunks[chunk];
     if (ref === undefined || ref.sequence !== victim.sequence || ref.unit !== unit) return 0;
     const bytes = this.copy(map, unit, hashA, hashB);
@@ -298,7 +304,10 @@ export class Compactor {
 
   private cached: { map: SlabMap; unit: number; chunks: ChunkRef[]; totalBytes: number } | null = null;
 
-  /** The manifest that counts for a key, if it is that of the given operation. Leaves its place in `shard.lookup`. */
+  /**
+   * The manifest that counts for a key, if it is that of the given operation; null: the key holds something else. Damaged: nobody can tell.
+   * Leaves its place in `shard.lookup`.
+   */
   private manifestOf(
     key: Uint8Array,
     hashA: number,
@@ -307,25 +316,33 @@ export class Compactor {
     operationHigh: number,
   ) {
     const { lookup } = this.shard;
-    if (
-      lookup.find(key, key.length, hashA, hashB) !== "found" ||
-      typeOf(lookup.map, lookup.unit) !== TYPE_MANIFEST
-    )
-      return null;
-    readHead(lookup.map, lookup.unit, this.head);
+    const state = lookup.find(key, key.length, hashA, hashB);
+    if (state !== "found") return state === "absent" ? null : "damaged";
+    const { map, unit } = lookup;
+    const isCached = this.cached?.map === map && this.cached.unit === unit;
+    if (!isCached && !lookup.checkAgain(map, unit)) return "damaged";
+    if (typeOf(map, unit) !== TYPE_MANIFEST) return null;
+    readHead(map, unit, this.head);
     if (this.head.operationLow !== operationLow || this.head.operationHigh !== operationHigh) return null;
-    if (this.cached?.map !== lookup.map || this.cached.unit !== lookup.unit)
-      this.cached = { map: lookup.map, unit: lookup.unit, ...readManifest(lookup.map, lookup.unit) };
+    if (this.cached === null || !isCached) this.cached = { map, unit, ...readManifest(map, unit) };
     return this.cached;
   }
 
-  /** Writes new manifests for the values whose chunks were moved, unless they were replaced meanwhile. */
-  private rewriteManifests(victim: Victim): void {
+  /**
+   * Writes new manifests for the values whose chunks were moved, unless they were replaced meanwhile.
+   * @returns false: one is damaged now, and the slab has to stay
+   */
+  private rewriteManifests(victim: Victim): boolean {
     const { shard, head } = this;
+    this.cached = null;
     for (const moved of victim.moved.values()) {
       const { key, hashA, hashB } = moved;
       const old = this.manifestOf(key, hashA, hashB, moved.operationLow, moved.operationHigh);
       if (old === null) continue;
+      if (old === "damaged") {
+        this.leave(victim.sequence, "the manifest of chunks in it is damaged");
+        return false;
+      }
       const chunks = old.chunks.map((ref, number) => moved.refs.get(number) ?? ref);
       const value = new Uint8Array(manifestBytes(chunks.length));
       writeManifest(value, 0, old.totalBytes, chunks);
@@ -346,6 +363,7 @@ export class Compactor {
       shard.ledger.countChunks(key.length, chunks, 1);
     }
     this.cached = null;
+    return true;
   }
 }
 

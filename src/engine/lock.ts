@@ -69,6 +69,11 @@ export interface LockOptions {
    * Without it, the error is thrown where nothing catches it, which ends the process.
    */
   onLost?: (error: Error) => void;
+  /**
+   * The directory is only read, and stays as it is: no LOCK file is written. Nodes that see the same sockets are kept out all the same; others (see
+   * above) are noticed when they run already, but are not kept from starting.
+   */
+  readOnly?: boolean;
   /** Whether abstract sockets can be used; the default is to use them on Linux. */
   sockets?: boolean;
 }
@@ -79,7 +84,7 @@ export interface LockOptions {
  * @throws Error with one line for a person: the directory, its owner as far as known, and what to do
  */
 export async function lockDirectory(directory: string, options: LockOptions = {}): Promise<DirectoryLock> {
-  const { sockets = process.platform === "linux" } = options;
+  const { sockets = process.platform === "linux", readOnly = false } = options;
   const file = path.join(directory, LOCK_NAME);
   const own: Owner = {
     pid: process.pid,
@@ -104,11 +109,13 @@ export async function lockDirectory(directory: string, options: LockOptions = {}
     if (present !== null && !seesOurSocket && (await isAlive(file, present))) {
       throw inUse(directory, present.owner);
     }
-    await takeFile(file, own, directory, present?.owner?.token ?? "");
+    if (!readOnly) await takeFile(file, own, directory, present?.owner?.token ?? "");
   } catch (error) {
     await closeServer(socket);
     throw error;
   }
+
+  if (readOnly) return { release: () => closeServer(socket) };
 
   const lost = (): void => {
     clearInterval(timer);

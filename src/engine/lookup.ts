@@ -171,6 +171,13 @@ export class ShardLookup implements Matcher {
     return true;
   }
 
+  /** Like `check`, but looks at the bytes as they are now, whatever was seen before. */
+  checkAgain(map: SlabMap, unit: number): boolean {
+    const at = checkedAt(map.sequence, unit);
+    if (this.checked[at] === map.sequence && this.checked[at + 1] === unit) this.checked[at] = 0;
+    return this.check(map, unit);
+  }
+
   /** Remembers a record as good that this thread has just made. */
   vouch(sequence: number, unit: number): void {
     const at = checkedAt(sequence, unit);

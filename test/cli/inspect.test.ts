@@ -2,7 +2,7 @@
  * `minivault verify` and `minivault inspect` on real directories: what they print, and their exit status.
  */
 import assert from "node:assert/strict";
-import { cpSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
@@ -167,3 +167,18 @@ test("inspect: a cut slab, a slab without its store, STORE", () =>
       assert.equal((await run("inspect", file)).status, 1, `${length} bytes`);
     }
   }));
+
+test("verify: its lock leaves no file, and keeps a node from starting meanwhile", async () => {
+  const directory = temporaryDirectory();
+  try {
+    const lock = await lockDirectory(directory.path, { readOnly: true });
+    assert.deepEqual(readdirSync(directory.path), []);
+    if (process.platform === "linux") await assert.rejects(lockDirectory(directory.path), /is in use/);
+    await lock.release();
+    const node = await lockDirectory(directory.path);
+    await assert.rejects(lockDirectory(directory.path, { readOnly: true }), /is in use/);
+    await node.release();
+  } finally {
+    directory.remove();
+  }
+});
