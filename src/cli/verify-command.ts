@@ -68,10 +68,11 @@ async function verify(directory: string, terminal: Terminal): Promise<number> {
   });
   clear();
   if (summary === null) throw new UsageError(`${directory} is no data directory of minivault`);
-  const { shards, slabs, records, bytes, manifests, chunks, damage } = summary;
+  const { shards, slabs, records, bytes, manifests, chunks, keys, tombstones, damage } = summary;
+  const index = keys === null ? "index not checked" : `${keys} keys and ${tombstones} tombstones`;
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
   terminal.out(
-    `${damage === 0 ? "sound" : `damaged in ${damage} ${damage === 1 ? "place" : "places"}`}: ${shards} shards, ${slabs} slabs, ${records} records, ${manifests} large values of ${chunks} chunks; ${megabytes(bytes)} read in ${seconds} s\n`,
+    `${damage === 0 ? "sound" : `damaged in ${damage} ${damage === 1 ? "place" : "places"}`}: ${shards} shards, ${slabs} slabs, ${records} records, ${manifests} large values of ${chunks} chunks, ${index}; ${megabytes(bytes)} read in ${seconds} s\n`,
   );
   return damage === 0 ? 0 : 1;
 }

@@ -53,6 +53,23 @@ export const nodeIo: FileIo = {
     new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
 };
 
+const nothing = (): void => {};
+
+/** Reads, and lets every change seem to be made: for looking at a store as a start would, without touching it. */
+export const readOnlyIo: FileIo = {
+  open: (path) => fs.openSync(path, "r"),
+  close: (fd) => fs.closeSync(fd),
+  pwrite: nothing,
+  fdatasync: nothing,
+  fsync: nothing,
+  ftruncate: nothing,
+  rename: nothing,
+  unlink: nothing,
+  syncDirectory: nothing,
+  pwriteAsync: async () => {},
+  fdatasyncAsync: async () => {},
+};
+
 /** Whether an error says that there is no room: a full disk or an exhausted quota. */
 export function isDiskFull(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException).code;

@@ -44,7 +44,7 @@ import { hash32 } from "../util/hash.ts";
 import { Appender } from "./appender.ts";
 import { Compactor } from "./compaction.ts";
 import { floorKey } from "./floors.ts";
-import { type FileIo, isDiskFull } from "./io.ts";
+import { type FileIo, isDiskFull, readOnlyIo } from "./io.ts";
 import { KeyIndex } from "./key-index.ts";
 import { Ledger } from "./ledger.ts";
 import { ShardLookup } from "./lookup.ts";
@@ -212,6 +212,16 @@ export class Shard {
     if (open !== null) shard.appender.resume(open);
     else shard.startSlab();
     shard.refreshFigures();
+    return shard;
+  }
+
+  /**
+   * Reads a shard's slabs into an index as a start would and writes nothing: for `minivault verify`. Its index, lookup and figures can be used, and
+   * nothing else.
+   */
+  static examine(setup: Omit<ShardSetup, "io">, progress: Progress): Shard {
+    const shard = new Shard({ ...setup, io: readOnlyIo });
+    recoverShard(shard, shardDirectory(setup.dataDirectory, setup.shard), progress, () => {});
     return shard;
   }
 

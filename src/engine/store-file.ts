@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import { FORMAT_VERSION } from "../format/layout.ts";
+import { FORMAT_VERSION, HEADER_BYTES, SLAB_UNIT_BITS, UNIT_BYTES } from "../format/layout.ts";
 import { hash32 } from "../util/hash.ts";
 import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../util/limits.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
@@ -34,6 +34,8 @@ interface StoreText {
   format: string;
   version: number;
   endian: string;
+  /** Absent: xxh32. */
+  hash?: string;
   id: string;
   node: number;
   shards: number;
@@ -44,6 +46,8 @@ interface StoreText {
 }
 
 const NAME = "STORE";
+/** What a position in the index can reach. */
+const SLAB_BYTES_MAX = 2 ** SLAB_UNIT_BITS * UNIT_BYTES;
 
 /** The second line of STORE, for its first. */
 export function checksumLine(line: string): string {
@@ -89,6 +93,7 @@ function read(directory: string): StoreText | null {
   try {
     if (sum !== checksumLine(line)) throw new Error("the checksum does not hold");
     text = JSON.parse(line);
+    if (typeof text !== "object" || text === null) throw new Error("it is not a JSON object");
   } catch (error) {
     throw new Error(
       `${file} is damaged: ${(error as Error).message}; restore it from a copy, the slabs need it`,
@@ -103,7 +108,28 @@ function read(directory: string): StoreText | null {
     throw new Error(
       `${directory} was written on a machine of another byte order (${text.endian} endian); this program reads little endian. Open it on such a machine, and copy the keys over HTTP`,
     );
+  const problem = settingProblem(text);
+  if (problem !== null) throw new Error(`${directory} ${problem}. Use the release or build that wrote it`);
   return text;
+}
+
+const isWord = (value: unknown): boolean =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
+
+/** Which setting of a store this program cannot work with, for a person; null: none. */
+function settingProblem({ hash, slabBytes, chunkBytes, shards, ...text }: StoreText): string | null {
+  if (hash !== undefined && hash !== "xxh32") return `uses the hash ${hash}; this program knows xxh32`;
+  const isSlab = isWord(slabBytes) && slabBytes > HEADER_BYTES && slabBytes % HEADER_BYTES === 0;
+  if (!isSlab || slabBytes > SLAB_BYTES_MAX)
+    return `has slabs of ${slabBytes} bytes; this program knows multiples of ${HEADER_BYTES} up to ${SLAB_BYTES_MAX}`;
+  if (!isWord(chunkBytes) || chunkBytes === 0 || chunkBytes > CHUNK_BYTES || chunkBytes * 2 > slabBytes)
+    return `has chunks of ${chunkBytes} bytes; this program knows up to ${CHUNK_BYTES}, and half a slab at most`;
+  if (!isWord(shards) || shards === 0 || shards > SHARDS_MAX)
+    return `has ${shards} shards; this program knows 1 to ${SHARDS_MAX}`;
+  const words = [text.node, text.hashSeed, text.incarnation];
+  if (!/^[0-9a-f]{32}$/.test(String(text.id)) || !words.every(isWord))
+    return "lacks a setting in its STORE file, or has one that makes no sense";
+  return null;
 }
 
 /**

@@ -24,13 +24,15 @@ import {
   typeOf,
   valueBytesOf,
 } from "../format/record.ts";
-import { decodeFooter, headerProblem, looksSealed } from "../format/slab.ts";
+import { decodeFooter, headerProblem, looksSealed, tableWord } from "../format/slab.ts";
 import { STALE_SNAPSHOT } from "../format/snapshot.ts";
+import { hash32 } from "../util/hash.ts";
 import { keyText, typeName } from "./describe.ts";
-import { listSlabs, readSlab, slabName } from "./slab-maps.ts";
-import { tornBytes, walkSlab } from "./slab-scan.ts";
+import { listSlabs, PAGE_BYTES, readSlab, slabName } from "./slab-maps.ts";
+import { tornBytes, type WalkedRecord, walkSlab } from "./slab-scan.ts";
 import { SNAPSHOT_NAME, snapshotProblem } from "./snapshot.ts";
 import { readStoreFile, type StoreIdentity, shardDirectory } from "./store-file.ts";
+import { type ReadSlabs, verifyIndex } from "./verify-index.ts";
 
 /** Something that is damaged. */
 export interface Damage {
@@ -52,6 +54,9 @@ export interface VerifySummary {
   bytes: number;
   manifests: number;
   chunks: number;
+  /** What a start would serve; null: that cannot be told. */
+  keys: number | null;
+  tombstones: number | null;
   damage: number;
 }
 
@@ -81,6 +86,8 @@ export async function verifyDirectory(
     bytes: 0,
     manifests: 0,
     chunks: 0,
+    keys: 0,
+    tombstones: 0,
     damage: 0,
   };
   const counted: VerifyReport = {
@@ -92,6 +99,7 @@ export async function verifyDirectory(
   };
   const wholeStore = (text: string): VerifySummary => {
     counted.damage({ file: "STORE", offset: null, kind: "store", key: null, text });
+    summary.keys = summary.tombstones = null;
     return summary;
   };
   let store: StoreIdentity | null;
@@ -124,6 +132,15 @@ export async function verifyDirectory(
   return summary;
 }
 
+/** The good records of a slab, as its table would have them. */
+function tableOf(records: readonly WalkedRecord[], hashSeed: number): Int32Array {
+  const words: number[] = [];
+  for (const { unit, type, key, problem } of records)
+    if (problem === null && key !== null)
+      words.push(hash32(key, 0), hash32(key, hashSeed), tableWord(unit, type));
+  return Int32Array.from(words);
+}
+
 class ShardCheck {
   private readonly root: string;
   private readonly directory: string;
@@ -134,6 +151,10 @@ class ShardCheck {
   private readonly totalBytes: number;
   /** By key, as latin1 text of its bytes. */
   private readonly manifests = new Map<string, LiveManifest>();
+  /** Of slabs without a good table: their records, as in a table. */
+  private readonly tables = new Map<number, Int32Array>();
+  /** Whether all slabs can be read, so that a start and its maps can do so too. */
+  private isReadable = true;
   /** Units of damaged records by sequence, and where the good part of each slab ends. */
   private readonly bad = new Map<number, { units: Set<number>; endUnit: number }>();
 
@@ -168,6 +189,7 @@ class ShardCheck {
       await new Promise((resolve) => setImmediate(resolve));
     }
     for (const [name, manifest] of this.manifests) this.checkChunks(name, manifest);
+    await this.checkIndex(sequences);
     this.checkSnapshot();
   }
 
@@ -181,12 +203,15 @@ class ShardCheck {
     const fileBytes = fs.statSync(file).size;
     if (fileBytes < store.slabBytes)
       this.damage(file, fileBytes, "slab", null, `the file was cut here, it had ${store.slabBytes} bytes`);
-    const bytes = readSlab(file, 0, store.slabBytes);
+    const bytes = this.readWhole(file);
     const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
     const problem = headerProblem(bytes.subarray(0, HEADER_BYTES), identity);
     if (problem !== null) this.damage(file, 0, "header", null, problem.text);
     // Nothing in it can be judged; the store does not open with it.
-    if (problem?.foreign === true) return;
+    if (problem?.foreign === true) {
+      this.isReadable = false;
+      return;
+    }
     const footer = decodeFooter(bytes, sequence);
     const footerAt = store.slabBytes - FOOTER_BYTES;
     if (footer === null && looksSealed(bytes.subarray(footerAt)))
@@ -216,6 +241,7 @@ class ShardCheck {
       }
     }
     this.bad.set(sequence, { units, endUnit });
+    if (footer === null) this.tables.set(sequence, tableOf(records, store.hashSeed));
     if (footer !== null) return;
     const torn = looksSealed(bytes.subarray(footerAt)) ? 0 : tornBytes(bytes, endUnit);
     const name = path.relative(this.root, file);
@@ -225,6 +251,68 @@ class ShardCheck {
       );
     else if (!isLast && !looksSealed(bytes.subarray(footerAt)))
       this.report.note(`${name}: has no table yet; the next start makes it`);
+  }
+
+  /**
+   * Reads a slab. Where the disk refuses, that is damage, with zeros in its place; the map of such a page would end the process.
+   */
+  private readWhole(file: string): Uint8Array {
+    const { slabBytes } = this.store;
+    try {
+      return readSlab(file, 0, slabBytes);
+    } catch {
+      this.isReadable = false;
+    }
+    const bytes = new Uint8Array(slabBytes);
+    for (let at = 0; at < slabBytes; at += PAGE_BYTES) {
+      try {
+        bytes.set(readSlab(file, at, Math.min(PAGE_BYTES, slabBytes - at)), at);
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException;
+        this.damage(file, at, "slab", null, `cannot be read: ${message}`);
+        // Not a place, but the file as a whole.
+        if (code !== "EIO") break;
+      }
+    }
+    return bytes;
+  }
+
+  /** Builds the index as a start would, and compares it with what was read. */
+  private async checkIndex(sequences: readonly number[]): Promise<void> {
+    const { report, summary, root, store, shard, bad, tables } = this;
+    const giveUp = (): void => {
+      summary.keys = summary.tombstones = null;
+    };
+    if (!this.isReadable) {
+      report.note(`the index of shard ${shard} is not checked: not all of its slabs can be read`);
+      giveUp();
+      return;
+    }
+    const slabs: ReadSlabs = {
+      sequences,
+      tables,
+      isBad: (sequence, unit) => bad.get(sequence)?.units.has(unit) === true,
+      isSound: [...bad.values()].every(({ units }) => units.size === 0),
+    };
+    try {
+      const { keys, tombstones } = await verifyIndex(root, store, shard, slabs, {
+        lost: (sequence, unit, key) =>
+          this.damage(
+            path.join(this.directory, slabName(sequence)),
+            unit * UNIT_BYTES,
+            "index",
+            keyText(key),
+            "a start would find neither this record nor a newer one",
+          ),
+        damage: (text) => this.damage(this.directory, null, "index", null, text),
+        turn: () => new Promise((resolve) => setImmediate(resolve)),
+      });
+      if (summary.keys !== null) summary.keys += keys;
+      if (summary.tombstones !== null) summary.tombstones += tombstones;
+    } catch (error) {
+      this.damage(this.directory, null, "index", null, `a start would fail: ${(error as Error).message}`);
+      giveUp();
+    }
   }
 
   private checkChunks(name: string, manifest: LiveManifest): void {

