@@ -117,6 +117,33 @@ describe("the single file", () => {
     assert.ok(fs.existsSync(path.join(folder, "work", "below", "data", "STORE")));
   });
 
+  test("verify and inspect work on its data directory, refuse one in use, and write nothing to it", async () => {
+    const data = path.join(folder, "data");
+    await withServer(options, async (server) => {
+      assert.ok((await call(server.port, "PUT", "/large", { body: content(2, 3_000_000) })).status < 300);
+      const running = await runProgram(["verify", data], options);
+      assert.notEqual(running.status, 0);
+      assert.match(running.output, /is in use by process \d+/);
+      await server.stop();
+      fs.rmSync(dataAddons(), { recursive: true });
+      const before = fs.readdirSync(data, { recursive: true }).sort();
+      const sound = await runProgram(["verify", data], options);
+      assert.equal(sound.status, 0, sound.output);
+      assert.match(sound.output, /sound: 1 shards, 1 slabs, .* 1 keys/);
+      const slab = path.join(data, "shard-000", "0000000001.slab");
+      const shown = await runProgram(["inspect", slab], options);
+      assert.equal(shown.status, 0, shown.output);
+      assert.match(shown.output, /manifest .*"?large/);
+      assert.deepEqual(fs.readdirSync(data, { recursive: true }).sort(), before);
+      const fd = fs.openSync(slab, "r+");
+      fs.writeSync(fd, "damaged", 1_000_000);
+      fs.closeSync(fd);
+      const damaged = await runProgram(["verify", data], options);
+      assert.equal(damaged.status, 1, damaged.output);
+      assert.match(damaged.output, /0000000001\.slab, byte \d+/);
+    });
+  });
+
   test("-version and -help print and exit 0 without a data directory", async () => {
     for (const words of [["-version"], ["--version"], ["-help"], ["--help"]]) {
       const { status, output } = await runProgram(words, options);
