@@ -34,7 +34,10 @@ const BUSY_STEP_BYTES = 32 * 1024;
 const SERVE_MS = 4;
 /** How long after the last batch a shard counts as being at rest. */
 const REST_MS = 50;
-/** How fast a thread's shards are scrubbed when nobody waits, and how much slower where somebody may. */
+/**
+ * How fast a thread's shards are scrubbed when nobody waits, and how much slower where somebody may. Records of 100 bytes cost 4.7 ms of processor a MiB, so 1.9 % of a
+ * core; larger ones a tenth of it. And what is read once is the first that Linux drops from its page cache: so little of it does not push out what is in use.
+ */
 const SCRUB_BYTES_PER_SECOND = 4 * 1024 * 1024;
 const SCRUB_BUSY_FACTOR = 10;
 const SCRUB_MS_MIN = 50;
