@@ -22,6 +22,7 @@ import { type LocalVault, openVault } from "./shards/local-vault.ts";
 import { setAddonDirectory } from "./util/addon.ts";
 import { buildInfo } from "./util/build-info.ts";
 import { VaultError } from "./util/errors.ts";
+import { loadHash } from "./util/hash.ts";
 import type { Logger } from "./util/log.ts";
 import { RequestSigner } from "./util/signature.ts";
 
@@ -44,6 +45,8 @@ export async function startWorker(
   fatal: (error: Error) => void,
 ): Promise<Running> {
   const started = performance.now();
+  // The CLUSTER file, which is read before the store, has a checksum.
+  await loadHash();
   setAddonDirectory(path.join(config.dataDirectory, ".addons"));
   if (config.fronts > 1) {
     if (isInCluster(config))

@@ -6,7 +6,7 @@
  * There are no timers here except for connecting: who asks decides how long it waits, and cancels.
  */
 import type { Readable } from "node:stream";
-import { type Dispatcher, Pool } from "undici";
+import type { Dispatcher, Pool } from "undici";
 import { type RequestSigner, STREAMED_BODY } from "../util/signature.ts";
 import { signStream } from "../util/signed-stream.ts";
 
@@ -18,6 +18,11 @@ const KEEP_ALIVE_MS = 6000;
 const STREAM_STALL_MS = 30_000;
 /** Largest answer that is taken into memory. */
 export const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
+
+/** Loaded when the first request is to be made: it is a tenth of a second of every start, and a single node never needs it. */
+function loadUndici(): typeof import("undici") {
+  return require("undici") as typeof import("undici");
+}
 
 export interface NodeHttpOptions {
   /** The node: its public URL, without a trailing slash. */
@@ -72,7 +77,7 @@ export class NodeHttp {
   constructor({ url, address, localAddress, signer, ca, connections }: NodeHttpOptions) {
     this.url = url;
     this.signer = signer;
-    this.pool = new Pool(address ?? url, {
+    this.pool = new (loadUndici().Pool)(address ?? url, {
       connections,
       pipelining: 1,
       headersTimeout: 0,

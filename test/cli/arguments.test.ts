@@ -432,7 +432,7 @@ describe("arguments: help and version", () => {
       assert.ok(text.includes(`\n${heading}`), heading);
     }
     for (const line of text.split("\n")) assert.ok(line.length <= 120, line);
-    for (const hidden of ["verify", "inspect"]) assert.ok(!text.includes(hidden), hidden);
+    for (const command of ["verify", "inspect", "nodes", "drain"]) assert.ok(text.includes(command), command);
     assert.ok(!/ +\n/.test(text), "no trailing blanks");
   });
 
