@@ -38,7 +38,8 @@ test("layers: imports point one way", () => {
 test("layers: each third-party package has one door", () => {
   const doors: Record<string, string[]> = {};
   for (const file of files)
-    for (const target of importsOf(file))
+    // A file may name a package twice: its types, and where it is loaded.
+    for (const target of new Set(importsOf(file)))
       if (!target.startsWith(".") && !target.startsWith("node:"))
         doors[target] = [...(doors[target] ?? []), file];
   for (const [name, users] of Object.entries(doors)) {
