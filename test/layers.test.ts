@@ -37,8 +37,8 @@ test("layers: imports point one way", () => {
 
 test("layers: each third-party package has one door", () => {
   const doors: Record<string, string[]> = {};
+  // A file may name a package twice: its types, and where it is loaded.
   for (const file of files)
-    // A file may name a package twice: its types, and where it is loaded.
     for (const target of new Set(importsOf(file)))
       if (!target.startsWith(".") && !target.startsWith("node:"))
         doors[target] = [...(doors[target] ?? []), file];
