@@ -7,7 +7,7 @@ import path from "node:path";
 import type { Config } from "./cli/config.ts";
 import { BallotSource } from "./cluster/ballots.ts";
 import { createCeilingWriter, readCeiling } from "./cluster/ceiling.ts";
-import { readClusterFile } from "./cluster/cluster-file.ts";
+import { type ClusterState, readClusterFile } from "./cluster/cluster-file.ts";
 import { ClusterNode } from "./cluster/cluster-node.ts";
 import { createMemberRoutes } from "./cluster/member-routes.ts";
 import { Membership } from "./cluster/membership.ts";
@@ -17,6 +17,7 @@ import { PeerSet } from "./cluster/peer-set.ts";
 import { Repair } from "./cluster/repair.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
 import { createFront } from "./server/front.ts";
+import { listenError } from "./server/http.ts";
 import type { ClusterFacts } from "./server/stats.ts";
 import { type LocalVault, openVault } from "./shards/local-vault.ts";
 import { setAddonDirectory } from "./util/addon.ts";
@@ -48,10 +49,10 @@ export async function startWorker(
   // The CLUSTER file, which is read before the store, has a checksum.
   await loadHash();
   setAddonDirectory(path.join(config.dataDirectory, ".addons"));
-  if (config.fronts > 1) {
-    if (isInCluster(config))
-      throw new Error("-fronts is for a single node in this release: leave it out with -master or -volumes");
-  }
+  const kept = readClusterFile(config.dataDirectory);
+  const replicated = config.masters.length > 0 || config.volumes.length > 0 || kept !== null;
+  if (config.fronts > 1 && replicated)
+    throw new Error("-fronts is for a single node in this release: leave it out with -master or -volumes");
   const meters = createMeters(config.fronts);
   let reported = started;
   const vault = await openVault({
@@ -59,10 +60,7 @@ export async function startWorker(
     sync: config.sync,
     threads: config.threads,
     fronts: config.fronts,
-    replicated:
-      config.masters.length > 0 ||
-      config.volumes.length > 0 ||
-      readClusterFile(config.dataDirectory) !== null,
+    replicated,
     warn: (message) => log.warn(message),
     fatal,
     progress(doneBytes, totalBytes) {
@@ -98,7 +96,8 @@ export async function startWorker(
     const threads = await startFrontThreads(vault, config, meters, front.port, buildInfo.version, log, fatal);
     const keys = vault.stats().shards.reduce((sum, shard) => sum + shard.keys, 0);
     const url = config.publicUrl ?? `${config.tls === null ? "http" : "https"}://localhost:${front.port}`;
-    cluster.begin(url);
+    if (replicated) cluster.begin(url, kept);
+    else cluster.standAlone(url);
     log.info(
       {
         url,
@@ -127,24 +126,13 @@ export async function startWorker(
   }
 }
 
-/** Whether the node is, or was, one of a cluster. */
-function isInCluster({ masters, volumes, dataDirectory }: Config): boolean {
-  return masters.length > 0 || volumes.length > 0 || readClusterFile(dataDirectory) !== null;
-}
-
 /**
  * Finds out that nobody else has the port, which with several listeners on it nobody would notice; answers it, or a free one for 0.
  */
 function reservePort(host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
-    probe.once("error", () =>
-      reject(
-        new Error(
-          `cannot listen on ${host}:${port}: the port is taken, or not allowed, or the host is wrong`,
-        ),
-      ),
-    );
+    probe.once("error", () => reject(listenError(host, port)));
     probe.listen({ host, port, exclusive: true }, () => {
       const address = probe.address() as AddressInfo;
       probe.close(() => resolve(address.port));
@@ -192,13 +180,16 @@ class ClusterPart {
     };
   }
 
-  /** Called once the front listens. */
-  begin(url: string): void {
+  /** Called once the front listens, of a worker that is on its own until a master invites it. */
+  standAlone(url: string): void {
+    this.url = url;
+  }
+
+  /** Called once the front listens, of a worker that has a master or peers, or had. */
+  begin(url: string, kept: ClusterState | null): void {
     const { config } = this;
-    const kept = readClusterFile(config.dataDirectory);
     // A worker that was invited keeps the name that its master gave it.
     this.url = config.publicUrl ?? (config.masters.length === 0 ? (kept?.url ?? url) : url);
-    if (config.masters.length === 0 && config.volumes.length === 0 && kept === null) return;
     if (config.masters.length > 0 && config.volumes.length > 0)
       this.log.warn("a worker with -master needs no -volumes: they are not used");
     this.start(config.masters, this.url);

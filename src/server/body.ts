@@ -11,19 +11,17 @@
 import type { Upload, WriteHead, WriteResult, WriteVerb } from "../shards/vault.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX } from "../util/limits.ts";
+import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 import { writeConditionsHold } from "./conditions.ts";
 import type { FrontContext } from "./context.ts";
 import type { Res } from "./http.ts";
 import { Linger } from "./linger.ts";
-import type { Paced } from "./pace.ts";
 import { sendError, sendErrorAndStayOpen, sendWriteResult } from "./reply.ts";
 import { DELETE, POST, PUT } from "./stats.ts";
 import { parseTarget } from "./target.ts";
 
 /** First size of a private buffer; it doubles with what really arrives. */
 const GATHER_BYTES_MIN = 16 * 1024;
-/** An upload slower than this for 10 s is closed by uWS' timer; a faster one is kept alive. */
-const UPLOAD_BYTES_PER_BEAT_MIN = 3 * 1024;
 
 const EMPTY = new Uint8Array(0);
 
@@ -48,18 +46,17 @@ const ANSWERED = 2;
 /** The client has gone. */
 const GONE = 3;
 
-export class WriteRequest implements Paced {
+export class WriteRequest implements BodyTaker {
   private readonly context: FrontContext;
   private readonly res: Res;
   private readonly headers: WriteHeaders;
   private readonly startMs = performance.now();
   private phase = RECEIVING;
-  private receivedBytes = 0;
+  receivedBytes = 0;
   private gathered: Uint8Array | null = null;
   private upload: Upload | null = null;
-  private paused = false;
-  private paced = false;
-  private pacedBytes = 0;
+  /** From when it is clear that the body does not come in one piece. */
+  private flow: BodyFlow | null = null;
   private linger: Linger | null = null;
 
   constructor(context: FrontContext, res: Res, headers: WriteHeaders) {
@@ -124,15 +121,6 @@ export class WriteRequest implements Paced {
     this.context.inFlight.leave();
   }
 
-  beat(): void {
-    const moved = this.receivedBytes - this.pacedBytes;
-    this.pacedBytes = this.receivedBytes;
-    // Paused: uWS' timer is off, and reading again would defeat the back-pressure.
-    if (this.paused || (this.phase === RECEIVING && moved < UPLOAD_BYTES_PER_BEAT_MIN)) return;
-    this.res.pause();
-    this.res.resume();
-  }
-
   private fitsOneRecord(): boolean {
     if (this.receivedBytes > CHUNK_BYTES) return false;
     return (
@@ -173,7 +161,7 @@ export class WriteRequest implements Paced {
       return false;
     }
     this.upload = upload;
-    upload.onDrain = () => this.setPaused(false);
+    upload.onDrain = () => this.flow?.setPaused(false);
     upload.onFail = (result) => this.uploadFailed(result);
     return true;
   }
@@ -191,23 +179,14 @@ export class WriteRequest implements Paced {
     if (this.phase !== RECEIVING) return;
     if (last) {
       // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
-      this.setPaused(false);
+      this.flow?.setPaused(false);
       this.phase = COMMITTING;
       // The pacer keeps the connection: what a fast client sent ahead of the disk may take longer than uWS' timer.
       this.releaseGathered();
       upload.commit((result) => this.done(result));
     } else if (!more) {
-      this.setPaused(true);
+      this.flow?.setPaused(true);
     }
-  }
-
-  private setPaused(paused: boolean): void {
-    // uWS reads on within one turn although it was paused, and arms its timer anew with what it reads: paused again, it is off again. To
-    // resume what is not paused, however, would leave the socket deaf.
-    if (this.phase !== RECEIVING || (!paused && !this.paused)) return;
-    this.paused = paused;
-    if (paused) this.res.pause();
-    else this.res.resume();
   }
 
   private submit(body: Uint8Array): void {
@@ -220,12 +199,12 @@ export class WriteRequest implements Paced {
     this.settle(sendError(this.res, "overloaded"));
   }
 
-  /** The vault's answer to the whole write. */
   /** Sends the answer of `corked`; runs inside its cork. */
   answer(result: WriteResult): void {
     this.settle(sendWriteResult(this.res, this.headers.verb, result, this.context.cluster?.region));
   }
 
+  /** The vault's answer to the whole write. */
   private done(result: WriteResult): void {
     if (this.phase !== COMMITTING) return;
     this.phase = ANSWERED;
@@ -249,7 +228,7 @@ export class WriteRequest implements Paced {
   /** Refuses the request with its body half received. */
   private fail(code: ErrorCode, detail: string, last: boolean): void {
     // Reading must go on: what is still coming is dropped.
-    this.setPaused(false);
+    this.flow?.setPaused(false);
     this.phase = ANSWERED;
     this.upload?.abort();
     this.release();
@@ -284,14 +263,16 @@ export class WriteRequest implements Paced {
     return { verb, key, json, contentType, ifMatch, ifNoneMatch };
   }
 
+  get isReceiving(): boolean {
+    return this.phase === RECEIVING;
+  }
+
   private keepAlive(): void {
-    if (this.paced) return;
-    this.paced = true;
-    this.context.pacer.add(this);
+    this.flow ??= new BodyFlow(this.res, this.context.pacer, this);
   }
 
   private release(): void {
-    if (this.paced) this.context.pacer.delete(this);
+    this.flow?.end();
     this.releaseGathered();
   }
 

@@ -7,24 +7,17 @@ import { isInline, isRemote, type RemoteValue, type StoredValue } from "../clust
 import type { Ballot } from "../format/record.ts";
 import { etagScratch, writeEtag } from "../format/version.ts";
 import type { Found, KeyBytes, ValueReader } from "../shards/vault.ts";
+import type { ReadHeaders } from "./cold-reads.ts";
 import type { FrontContext } from "./context.ts";
 import type { Handler, Req, Res } from "./http.ts";
-import { type AnswerOther, meetsConditions, rangeHead, rangeOf, sendFound } from "./keys.ts";
+import { type AnswerOther, answerHead, meetsConditions, rangeHead, rangeOf, sendFound } from "./keys.ts";
 import { RemoteDownload } from "./remote-download.ts";
-import { endHead, foundHead, type Header, sendError } from "./reply.ts";
+import { type Header, sendError } from "./reply.ts";
 import { GET, HEAD } from "./stats.ts";
 import { consistencyOf, parseTarget, queryProblem, TARGET_KEY } from "./target.ts";
 
 /** A large value that is replaced just when it is to be sent is looked up again so many times. */
 const REPLACED_MAX = 3;
-
-/** What the headers said; the request itself is gone when the cluster has answered. */
-interface ReadHeaders {
-  ifMatch: string;
-  ifNoneMatch: string;
-  range: string;
-  ifRange: string;
-}
 
 export function createClusterReads(
   context: FrontContext,
@@ -153,22 +146,22 @@ class ClusterRead {
     } else found = new KnownValue(value, ballot);
     const { ifMatch, ifNoneMatch, range, ifRange } = this.headers;
     this.leave();
-    if (!meetsConditions(context, this.res, found, ifMatch, ifNoneMatch, head)) return;
-    if (head) this.sendHead(found, origin);
-    else sendFound(context, this.res, found, range, ifRange, origin);
+    if (head) answerHead(context, this.res, found, ifMatch, ifNoneMatch, origin);
+    else if (meetsConditions(context, this.res, found, ifMatch, ifNoneMatch, false))
+      sendFound(context, this.res, found, range, ifRange, origin);
   }
 
   /** A large value that lies elsewhere. */
   private answerRemote(found: Found, value: RemoteValue, origin: readonly Header[]): void {
     const { context, head, res } = this;
     const { ifMatch, ifNoneMatch, range, ifRange } = this.headers;
-    if (!meetsConditions(context, res, found, ifMatch, ifNoneMatch, head)) {
-      this.leave();
-      return;
-    }
     if (head) {
       this.leave();
-      this.sendHead(found, origin);
+      answerHead(context, res, found, ifMatch, ifNoneMatch, origin);
+      return;
+    }
+    if (!meetsConditions(context, res, found, ifMatch, ifNoneMatch, false)) {
+      this.leave();
       return;
     }
     const part = rangeOf(context, res, found, range, ifRange);
@@ -193,15 +186,6 @@ class ClusterRead {
         if (this.open) res.cork(() => this.done(sendError(res, "unavailable", { detail: error.message })));
       },
     );
-  }
-
-  private sendHead(found: Found, origin: readonly Header[]): void {
-    const { res } = this;
-    res.writeStatus(foundHead(found));
-    for (const [name, text] of origin) res.writeHeader(name, text);
-    res.writeHeader("Accept-Ranges", "bytes");
-    endHead(res, found.valueBytes);
-    this.context.meter.count(HEAD, 200);
   }
 
   private keyBytes(): KeyBytes {

@@ -113,6 +113,13 @@ export interface HttpServer {
   closeConnections(): void;
 }
 
+/** Why nothing listens: the system says no more. */
+export function listenError(host: string, port: number): Error {
+  return new Error(
+    `cannot listen on ${host}:${port}: the port is taken, or not allowed, or the host is wrong`,
+  );
+}
+
 /**
  * Builds the server. `onError` gets what a handler threw before it answered; it may still answer (the handler
  * is on the stack, so no `onAborted` is needed).
@@ -151,11 +158,7 @@ export function createHttp(
       return new Promise((resolve, reject) => {
         const opened = (socket: ListenSocket) => {
           if (socket === false) {
-            reject(
-              new Error(
-                `cannot listen on ${host}:${port}: the port is taken, or not allowed, or the host is wrong`,
-              ),
-            );
+            reject(listenError(host, port));
             return;
           }
           listening = socket;

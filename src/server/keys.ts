@@ -102,12 +102,13 @@ export function createReads(
 }
 
 /** Answers a HEAD. A Range header means nothing to it (RFC 9110, section 14.2). */
-function answerHead(
+export function answerHead(
   context: FrontContext,
   res: Res,
   found: Found,
   ifMatch: string,
   ifNoneMatch: string,
+  more: readonly Header[] = [],
 ): void {
   const { meter } = context;
   if (found.state !== "found") {
@@ -117,6 +118,7 @@ function answerHead(
   }
   if (!meetsConditions(context, res, found, ifMatch, ifNoneMatch, true)) return;
   res.writeStatus(foundHead(found));
+  for (const [name, value] of more) res.writeHeader(name, value);
   res.writeHeader("Accept-Ranges", "bytes");
   endHead(res, found.valueBytes);
   meter.count(HEAD, 200);

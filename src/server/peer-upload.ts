@@ -8,14 +8,12 @@ import type { KeyObject } from "node:crypto";
 import type { PeerSink } from "../cluster/peer-handler.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { StreamVerifier } from "../util/signed-stream.ts";
+import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 import type { FrontContext } from "./context.ts";
 import type { Res } from "./http.ts";
 import { Linger } from "./linger.ts";
-import type { Paced } from "./pace.ts";
 import { sendError, sendErrorAndStayOpen, statusLine } from "./reply.ts";
 
-/** A stream slower than this is closed by uWS' timer; a faster one is kept alive. */
-const BYTES_PER_BEAT_MIN = 3 * 1024;
 const HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
 
 const RECEIVING = 0;
@@ -23,7 +21,7 @@ const COMMITTING = 1;
 const ANSWERED = 2;
 const GONE = 3;
 
-export class PeerUpload implements Paced {
+export class PeerUpload implements BodyTaker {
   private readonly context: FrontContext;
   private readonly res: Res;
   private readonly sink: PeerSink;
@@ -31,10 +29,9 @@ export class PeerUpload implements Paced {
   private readonly verifier: StreamVerifier | null;
   private phase = RECEIVING;
   private valueBytes = 0;
-  private receivedBytes = 0;
-  private pacedBytes = 0;
+  private readonly flow: BodyFlow;
+  receivedBytes = 0;
   private wantsMore = true;
-  private paused = false;
   private linger: Linger | null = null;
 
   /** @param signed the key, and the signature of the request's head */
@@ -50,13 +47,17 @@ export class PeerUpload implements Paced {
     this.verifier = signed === null ? null : new StreamVerifier(signed.key, signed.mac);
     sink.onDrain = () => {
       this.wantsMore = true;
-      this.setPaused(false);
+      this.flow.setPaused(false);
     };
     sink.onFail = (code, detail) => {
       if (this.phase === RECEIVING) this.fail(code, detail, false);
     };
     context.inFlight.enter();
-    context.pacer.add(this);
+    this.flow = new BodyFlow(res, context.pacer, this);
+  }
+
+  get isReceiving(): boolean {
+    return this.phase === RECEIVING;
   }
 
   /** A piece of the body. `chunk` is only valid during the call. */
@@ -88,11 +89,11 @@ export class PeerUpload implements Paced {
       this.fail("unauthorized", "the body is not the one that was signed", last);
     } else if (last) {
       // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
-      this.setPaused(false);
+      this.flow.setPaused(false);
       this.phase = COMMITTING;
       this.sink.commit((answer) => this.done(answer));
     } else if (!this.wantsMore) {
-      this.setPaused(true);
+      this.flow.setPaused(true);
     }
   }
 
@@ -112,32 +113,14 @@ export class PeerUpload implements Paced {
     // While committing there is nothing to take back: the write happens, and nobody hears of it.
     if (this.phase === RECEIVING) this.sink.abort();
     this.phase = GONE;
-    this.context.pacer.delete(this);
+    this.flow.end();
     this.context.inFlight.leave();
-  }
-
-  beat(): void {
-    const moved = this.receivedBytes - this.pacedBytes;
-    this.pacedBytes = this.receivedBytes;
-    // While committing the client waits for us, not we for it.
-    if (this.paused || (this.phase === RECEIVING && moved < BYTES_PER_BEAT_MIN)) return;
-    this.res.pause();
-    this.res.resume();
-  }
-
-  private setPaused(paused: boolean): void {
-    // uWS reads on within one turn although it was paused, and arms its timer anew with what it reads: paused again, it is off again. To
-    // resume what is not paused, however, would leave the socket deaf.
-    if (this.phase !== RECEIVING || (!paused && !this.paused)) return;
-    this.paused = paused;
-    if (paused) this.res.pause();
-    else this.res.resume();
   }
 
   private done(answer: Uint8Array): void {
     if (this.phase !== COMMITTING) return;
     this.phase = ANSWERED;
-    this.context.pacer.delete(this);
+    this.flow.end();
     this.res.cork(() => {
       this.res.writeStatus(HEAD);
       this.res.end(answer);
@@ -147,10 +130,10 @@ export class PeerUpload implements Paced {
 
   private fail(code: ErrorCode, detail: string, last: boolean): void {
     // Reading must go on: what is still coming is dropped.
-    this.setPaused(false);
+    this.flow.setPaused(false);
     this.phase = ANSWERED;
     this.sink.abort();
-    this.context.pacer.delete(this);
+    this.flow.end();
     this.res.cork(() => {
       if (last) {
         sendError(this.res, code, { detail });
