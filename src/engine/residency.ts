@@ -9,10 +9,13 @@
  * What is missing is read by Node's file threads into a buffer that nobody looks at: it is then in the page cache, and so in the map.
  */
 import fs from "node:fs";
-import { isInMemory, PAGE_BYTES, type SlabMap } from "./slab-maps.ts";
+import { isInMemory, type SlabMap } from "./slab-maps.ts";
 
 /** Size of a region; asking for one of 1 MiB costs about 20 µs, for a page 2 µs. */
 const REGION_SHIFT = 20;
+const PAGE_SHIFT = 12;
+export const PAGE_BYTES = 2 ** PAGE_SHIFT;
+const PAGES_OF_REGION = 2 ** (REGION_SHIFT - PAGE_SHIFT);
 /** `beat` is called this often; a region's state is good for so many beats. */
 export const BEAT_MS = 100;
 const FRESH_BEATS = 100;
@@ -34,13 +37,22 @@ interface ColdRead {
   done: () => void;
 }
 
-/** Number of regions of a slab: length of `SlabMap.regions`. */
-export function regionsOf(slabBytes: number): number {
-  return Math.ceil(slabBytes / 2 ** REGION_SHIFT);
+/** What is known of the parts of a slab's map. */
+export interface Residence {
+  /** Of each region the beat at which it was all in memory, or minus the one at which it was not. */
+  readonly regions: Int32Array;
+  /** Of the regions that were not, the beat at which each page was in memory; 0: nobody has seen it there. */
+  readonly pages: (Int32Array | undefined)[];
+}
+
+/** Nothing is known yet. */
+export function unknownResidence(slabBytes: number): Residence {
+  const count = Math.ceil(slabBytes / 2 ** REGION_SHIFT);
+  return { regions: new Int32Array(count), pages: new Array(count) };
 }
 
 export class Residency {
-  /** Now, in beats; state of a region: beat at which it was all in memory, or minus the one at which it was not. */
+  /** Now, in beats. */
   private beats = FRESH_BEATS + 1;
   private readonly buffer = new Uint8Array(BUFFER_BYTES);
   private readonly waiting: ColdRead[] = [];
@@ -49,26 +61,54 @@ export class Residency {
   private closed = false;
   /** Reads from the disk so far. */
   reads = 0;
+  private readonly asksKernel: typeof isInMemory;
+
+  /** @param asksKernel whether a part of a map is in memory */
+  constructor(asksKernel = isInMemory) {
+    this.asksKernel = asksKernel;
+  }
 
   /** Whether the bytes `from` to `to` (exclusive) of a slab can be touched without waiting for the disk. */
   isResident(map: SlabMap, from: number, to: number): boolean {
     const oldest = this.beats - FRESH_BEATS;
+    const { regions } = map.residence;
     const last = (to - 1) >>> REGION_SHIFT;
     for (let region = from >>> REGION_SHIFT; region <= last; region++)
-      if (map.regions[region] < oldest && !this.isRegionResident(map, region, from, to)) return false;
+      if (regions[region] < oldest && !this.isPartResident(map, region, from, to)) return false;
     return true;
   }
 
-  /** Asks the kernel for a region, if that was not done lately, or for the part of it that is wanted. */
-  private isRegionResident(map: SlabMap, region: number, from: number, to: number): boolean {
+  /** Asks the kernel for a region, if that was not done lately; if the region is not all there, the pages that are wanted count. */
+  private isPartResident(map: SlabMap, region: number, from: number, to: number): boolean {
+    const { regions } = map.residence;
     const start = region << REGION_SHIFT;
     const end = Math.min(start + 2 ** REGION_SHIFT, map.bytes.length);
-    if (-map.regions[region] < this.beats - FRESH_BEATS) {
-      const whole = isInMemory(map, start, end);
-      map.regions[region] = whole ? this.beats : -this.beats;
-      if (whole) return true;
+    if (-regions[region] < this.beats - FRESH_BEATS) {
+      const whole = this.asksKernel(map, start, end);
+      regions[region] = whole ? this.beats : -this.beats;
+      if (whole) {
+        map.residence.pages[region] = undefined;
+        return true;
+      }
     }
-    return isInMemory(map, Math.max(start, from), Math.min(end, to));
+    return this.arePagesResident(map, region, Math.max(start, from), Math.min(end, to));
+  }
+
+  /** The region of the newest records is never all there: there the pages themselves are remembered, likewise for a while. */
+  private arePagesResident(map: SlabMap, region: number, from: number, to: number): boolean {
+    const { pages } = map.residence;
+    let seen = pages[region];
+    if (seen === undefined) seen = pages[region] = new Int32Array(PAGES_OF_REGION);
+    const oldest = this.beats - FRESH_BEATS;
+    const last = (to - 1) >>> PAGE_SHIFT;
+    for (let page = from >>> PAGE_SHIFT; page <= last; page++) {
+      if (seen[page % PAGES_OF_REGION] >= oldest) continue;
+      if (!this.asksKernel(map, from, to)) return false;
+      for (let there = from >>> PAGE_SHIFT; there <= last; there++)
+        seen[there % PAGES_OF_REGION] = this.beats;
+      return true;
+    }
+    return true;
   }
 
   /** Reads a part of a slab, so that it is in memory, and then calls back, from the event loop. Errors show when the part is touched. */

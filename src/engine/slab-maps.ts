@@ -13,20 +13,17 @@ import path from "node:path";
 import { SLAB_SLOTS } from "../format/layout.ts";
 import { type RecordSource, recordSource } from "../format/record.ts";
 import { loadAddon } from "../util/addon.ts";
-import { regionsOf } from "./residency.ts";
+import { PAGE_BYTES, type Residence, unknownResidence } from "./residency.ts";
 
 export interface SlabMap extends RecordSource {
   readonly slot: number;
   readonly sequence: number;
   /** The file, while the slab lives. */
   readonly path: string;
-  /** Of each region, what is known of its being in memory; see residency.ts. */
-  readonly regions: Int32Array;
+  readonly residence: Residence;
   /** Readers that need the map beyond the current call. */
   pins: number;
 }
-
-export const PAGE_BYTES = 4096;
 
 export function slotOfSequence(sequence: number): number {
   return sequence % SLAB_SLOTS;
@@ -143,13 +140,12 @@ export class SlabMaps {
       return null;
     }
     const file = path.join(this.directory, slabName(sequence));
-    const regions = new Int32Array(regionsOf(this.slabBytes));
     const map: SlabMap = {
       ...mapSlab(file, this.slabBytes),
       slot,
       sequence,
       path: file,
-      regions,
+      residence: unknownResidence(this.slabBytes),
       pins: 0,
     };
     this.maps[slot] = map;

@@ -28,7 +28,8 @@ import { decodeFooter, headerProblem, looksSealed, tableWord } from "../format/s
 import { STALE_SNAPSHOT } from "../format/snapshot.ts";
 import { hash32 } from "../util/hash.ts";
 import { keyText, typeName } from "./describe.ts";
-import { listSlabs, PAGE_BYTES, readSlab, slabName } from "./slab-maps.ts";
+import { PAGE_BYTES } from "./residency.ts";
+import { listSlabs, readSlab, slabName } from "./slab-maps.ts";
 import { tornBytes, type WalkedRecord, walkSlab } from "./slab-scan.ts";
 import { SNAPSHOT_NAME, snapshotProblem } from "./snapshot.ts";
 import { readStoreFile, type StoreIdentity, shardDirectory } from "./store-file.ts";

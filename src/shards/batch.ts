@@ -10,8 +10,9 @@
  * answers are in it; the front reads them and sets the word to 0. So the thread goes from one batch to the next without
  * asking the front, and a batch is what arrived while the one before it was written.
  *
- * One more word, IDLE, is set by the thread when it has found nothing to do; whoever resets it sees to it that the thread
- * looks again. The thread sets it and then looks once more; the front adds and then resets it: so no operation is left lying.
+ * Two more words say who sleeps: the thread when it has found nothing to do, the front when it has waited long enough for answers (patience.ts).
+ * The sleeper sets its word and then looks once more; the other side adds, or answers, and then resets the word; if it was set, it
+ * wakes the sleeper. So nothing is left lying.
  */
 import type { Outcome, RegisterOutcome } from "../engine/operations.ts";
 import type { Ballot } from "../format/record.ts";
@@ -171,32 +172,41 @@ export function operationBytes(o: Operation): number {
 /** Shared memory between the front and one thread. */
 export interface Arena {
   bytes: SharedArrayBuffer;
-  /** Int32: the states of the buffers, then IDLE. */
+  /** Int32: the states of the buffers, then who sleeps. */
   states: SharedArrayBuffer;
+  /** Whether both sides may look for a while before they sleep: there are enough processors. */
+  patient: boolean;
 }
 
-export function createArena(): Arena {
+export function createArena(patient: boolean): Arena {
   return {
     bytes: new SharedArrayBuffer(BUFFERS * BUFFER_BYTES),
-    states: new SharedArrayBuffer((BUFFERS + 1) * 4),
+    states: new SharedArrayBuffer((BUFFERS + 2) * 4),
+    patient,
   };
 }
 
-/** The IDLE word, from either side. */
-export class IdleFlag {
-  private readonly states: Int32Array;
+/** Sides of an arena, by the place of their word. */
+export const THREAD = BUFFERS;
+export const FRONT = BUFFERS + 1;
 
-  constructor(arena: Arena) {
+/** The word that says whether one side sleeps. */
+export class SleepFlag {
+  private readonly states: Int32Array;
+  private readonly side: number;
+
+  constructor(arena: Arena, side: typeof THREAD | typeof FRONT) {
     this.states = new Int32Array(arena.states);
+    this.side = side;
   }
 
   set(): void {
-    Atomics.store(this.states, BUFFERS, 1);
+    Atomics.store(this.states, this.side, 1);
   }
 
-  /** Resets the word; true for the one caller that did. */
+  /** True for the one caller that has reset it. */
   reset(): boolean {
-    return Atomics.compareExchange(this.states, BUFFERS, 1, 0) === 1;
+    return Atomics.compareExchange(this.states, this.side, 1, 0) === 1;
   }
 }
 

@@ -13,7 +13,7 @@ import {
   BatchBuffer,
   BUFFERS,
   emptyOperation,
-  IdleFlag,
+  FRONT,
   OP_DROP_PARTITION,
   OP_DROP_TOMBSTONE,
   OP_PREPARE,
@@ -24,14 +24,21 @@ import {
   OP_UPLOAD_PART,
   OP_WRITE,
   type Operation,
+  SleepFlag,
+  THREAD,
 } from "./batch.ts";
 import type { OpenTask, Task, TaskAnswer } from "./messages.ts";
+import { Patience } from "./patience.ts";
 
 /** Bytes an idle step may move when nobody waits, and the least where somebody may; with many writes it moves more. */
 const IDLE_STEP_BYTES = 256 * 1024;
 const BUSY_STEP_BYTES = 32 * 1024;
 /** How long batches may follow each other before the event loop gets a turn. */
 const SERVE_MS = 4;
+/** How long to look for the next batch before sleeping; a client on the same machine takes about 120 µs to send its next write. */
+const LOOK_MS_MAX = 0.2;
+/** Between two looks at the clock. */
+const LOOKS = 32;
 /** How long after the last batch a shard counts as being at rest. */
 const REST_MS = 50;
 /**
@@ -53,7 +60,10 @@ interface Upload {
 interface Inlet {
   buffers: BatchBuffer[];
   next: number;
-  idleFlag: IdleFlag;
+  /** This thread sleeps. */
+  threadFlag: SleepFlag;
+  /** The front sleeps. */
+  frontFlag: SleepFlag;
   answers: MessagePort;
 }
 
@@ -71,6 +81,8 @@ const uploads = new Map<number, Upload>();
 /** One for each front. */
 let inlets: Inlet[] = [];
 let serving = false;
+/** For the next batch. */
+let patience = new Patience(0);
 let warnings: string[] = [];
 let idleQueued = false;
 let batchesSinceIdle = 0;
@@ -103,9 +115,11 @@ async function open(task: OpenTask): Promise<void> {
   // Where it cannot be loaded, the start fails with the reason, and not the first write.
   loadAddon("mmap");
   await loadHash();
+  patience = new Patience(task.channels.every(({ arena }) => arena.patient) ? LOOK_MS_MAX : 0);
+  patience.begin();
   inlets = task.channels.map(({ arena, answers }) => {
-    const idleFlag = new IdleFlag(arena);
-    idleFlag.set();
+    const threadFlag = new SleepFlag(arena, THREAD);
+    threadFlag.set();
     const buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
     // The first front sends tasks, which do not wait for a turn of the event loop as messages do.
     answers.on("message", () => {
@@ -113,7 +127,7 @@ async function open(task: OpenTask): Promise<void> {
         if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));
       });
     });
-    return { buffers, next: 0, idleFlag, answers };
+    return { buffers, next: 0, threadFlag, frontFlag: new SleepFlag(arena, FRONT), answers };
   });
   const progress = new Float64Array(task.progress);
   const { dataDirectory, store, sync } = task;
@@ -170,15 +184,23 @@ function serveOnce(): boolean {
     batches.push({ inlet, buffer, count, positions: new Array(count), outcomes: new Array(count) });
   }
   if (batches.length > 0) {
+    patience.end(batches.reduce((sum, { count }) => sum + count, 0));
     runBatches(batches);
+    patience.begin();
     return true;
   }
-  for (const { idleFlag } of inlets) idleFlag.set();
+  while (patience.lasts) for (let look = 0; look < LOOKS; look++) if (hasPending()) return true;
+  for (const { threadFlag } of inlets) threadFlag.set();
   // Something may have come just before the flag was seen; if the front has reset it, it wakes this thread.
   let more = false;
-  for (const { buffers, next, idleFlag } of inlets)
-    if (buffers[next].pending && idleFlag.reset()) more = true;
+  for (const { buffers, next, threadFlag } of inlets)
+    if (buffers[next].pending && threadFlag.reset()) more = true;
   return more;
+}
+
+function hasPending(): boolean {
+  for (let i = 0; i < inlets.length; i++) if (inlets[i].buffers[inlets[i].next].pending) return true;
+  return false;
 }
 
 /** One commit for all: a sync serves the writes of every front. */
@@ -199,7 +221,7 @@ function runBatches(batches: readonly Batch[]): void {
   for (const { inlet, buffer, count, positions, outcomes } of batches) {
     for (let i = 0; i < count; i++) buffer.answer(positions[i], outcomes[i]);
     buffer.finish();
-    inlet.answers.postMessage(null);
+    if (inlet.frontFlag.reset()) inlet.answers.postMessage(null);
   }
   batchesSinceIdle++;
   batchesSinceScrub++;
@@ -329,7 +351,7 @@ function scrub(): void {
   const isBusy = batchesSinceScrub > 0;
   batchesSinceScrub = 0;
   let bytes = 0;
-  const hasWaiting = inlets.some(({ buffers, next }) => buffers[next].pending);
+  const hasWaiting = hasPending();
   if (!hasWaiting) {
     const all = [...shards.values()];
     for (let i = 0; i < all.length && bytes === 0; i++) bytes = all[scrubTurn++ % all.length].scrub.step();

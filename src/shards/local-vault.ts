@@ -4,6 +4,7 @@
 
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { nodeIo } from "../engine/io.ts";
 import { lockDirectory } from "../engine/lock.ts";
 import { type LookupState, ShardLookup } from "../engine/lookup.ts";
@@ -110,6 +111,7 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       config.warn(
         `this data directory has ${store.shards} shard(s), fixed when it was made: using ${threadCount} shard thread(s)`,
       );
+    const patient = availableParallelism() >= fronts + threadCount;
     const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts));
     const others: FrontSeat[] = Array.from({ length: fronts - 1 }, (_, index) => ({
       dataDirectory: config.dataDirectory,
@@ -124,7 +126,7 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       const shards = memories
         .map((memory, shard) => ({ shard, memory }))
         .filter(({ shard }) => shard % threadCount === thread);
-      return new ShardThread({ ...config, store, shards, fronts });
+      return new ShardThread({ ...config, store, shards, fronts, patient });
     });
     const { progress } = config;
     if (progress !== undefined)

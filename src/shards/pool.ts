@@ -22,6 +22,8 @@ export interface ThreadSetup {
   shards: { shard: number; memory: ShardMemory }[];
   /** Fronts that write to it, this one included. */
   fronts: number;
+  /** Whether front and thread may look for each other's work for a while before they sleep. */
+  patient: boolean;
   warn: (message: string) => void;
   /** The thread died or threw: its state is unknown, the process must end. */
   fatal: (error: Error) => void;
@@ -49,7 +51,7 @@ export class ShardThread {
     const ends: FrontChannel[] = [];
     for (let front = 0; front < setup.fronts; front++) {
       const { port1, port2 } = new MessageChannel();
-      const arena = createArena();
+      const arena = createArena(setup.patient);
       ends.push({ arena, port: port1 });
       this.channels.push({ arena, answers: port2 });
     }

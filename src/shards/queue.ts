@@ -10,10 +10,13 @@ import {
   BatchBuffer,
   BUFFER_BYTES,
   BUFFERS,
-  IdleFlag,
+  FRONT,
   type Operation,
   operationBytes,
+  SleepFlag,
+  THREAD,
 } from "./batch.ts";
+import { Patience } from "./patience.ts";
 import type { WriteDone, WriteResult } from "./vault.ts";
 
 /** Operations and bytes that may wait while the arena is full; beyond, the front answers 503. */
@@ -41,6 +44,8 @@ const BATCHES_UNDER_WAY = 3;
 const SHARE_MIN = 16;
 /** Per batch. */
 const PEAK_DECAY = 15 / 16;
+/** How long to look for answers, once in each turn of the event loop, before sleeping: as long as a sync of a fast disk may take. */
+const LOOK_MS_MAX = 0.5;
 
 interface Waiting {
   operation: Operation;
@@ -50,7 +55,10 @@ interface Waiting {
 }
 
 export class ShardQueue {
-  private readonly idleFlag: IdleFlag;
+  private readonly threadFlag: SleepFlag;
+  private readonly frontFlag: SleepFlag;
+  /** For the next answers. */
+  private readonly patience: Patience;
   private readonly buffers: BatchBuffer[];
   /** Of each buffer, whom to answer. */
   private readonly callbacks: WriteDone[][] = Array.from({ length: BUFFERS }, () => []);
@@ -70,7 +78,8 @@ export class ShardQueue {
   private peak = 0;
   /** Operations at which a buffer is handed over early. */
   private share = SHARE_MIN;
-  private scheduled = false;
+  /** Whether this front is awake: `turn` is called in each turn of the event loop. */
+  private turning = false;
   private roomCalls: (() => void)[] = [];
   private waiting: Waiting[] = [];
   private waitingBytes = 0;
@@ -91,17 +100,20 @@ export class ShardQueue {
   batchedWrites = 0;
 
   /**
-   * @param port a message on it says that a buffer has its answers; one that is not null carries warnings
-   * @param wakeThread makes the idle thread look at the arena
+   * @param port a message on it says that there are answers while this front sleeps; one that is not null carries warnings
+   * @param wakeThread makes the sleeping thread look at the arena
    */
   constructor(arena: Arena, port: MessagePort, wakeThread: () => void, warn: (message: string) => void) {
-    this.idleFlag = new IdleFlag(arena);
+    this.threadFlag = new SleepFlag(arena, THREAD);
+    this.frontFlag = new SleepFlag(arena, FRONT);
+    this.frontFlag.set();
+    this.patience = new Patience(arena.patient ? LOOK_MS_MAX : 0);
     this.buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
     this.wakeThread = wakeThread;
     this.port = port;
     port.on("message", (warnings: string[] | null) => {
       if (warnings !== null) for (const warning of warnings) warn(warning);
-      this.collect();
+      if (!this.turning) this.sleep();
     });
   }
 
@@ -173,7 +185,7 @@ export class ShardQueue {
         if (buffer.push(operation)) {
           const filled = this.callbacks[this.filling].push(done);
           if (filled === 1) this.sinceMs[this.filling] = sinceMs || performance.now();
-          this.inArena++;
+          if (this.inArena++ === 0) this.patience.begin();
           this.arenaBytes += bytes;
           if (filled >= this.share) this.handOver();
           return true;
@@ -206,23 +218,43 @@ export class ShardQueue {
     this.roomCalls.push(call);
   }
 
-  /** Wakes the thread if it is idle, after every request of this turn of the event loop had its chance to join the batch. */
+  /** Stays awake, or wakes up, as there is something to hand over and to wait for. */
   private schedule(): void {
-    if (this.scheduled) return;
-    this.scheduled = true;
-    setImmediate(() => {
-      this.scheduled = false;
-      this.wake();
-    });
+    if (this.turning) return;
+    this.turning = true;
+    this.frontFlag.reset();
+    setImmediate(this.turn);
   }
 
-  /** Wakes the thread, unless it is working through its arenas already. */
+  /** Comes after every request of this turn of the event loop had its chance to join the batch. */
+  private readonly turn = (): void => {
+    this.wake();
+    this.collect();
+    // Answers may have brought new operations.
+    this.wake();
+    if (this.inArena > 0 && this.patience.lasts) {
+      setImmediate(this.turn);
+      return;
+    }
+    this.turning = false;
+    this.sleep();
+  };
+
+  /** Lets the thread send a message with the next answers, but for those that are there already. */
+  private sleep(): void {
+    this.frontFlag.set();
+    this.collect();
+  }
+
+  /** Wakes the thread, if it sleeps. */
   private wake(): void {
-    if (!this.dead && this.idleFlag.reset()) this.wakeThread();
+    if (!this.dead && this.inArena > 0 && this.threadFlag.reset()) this.wakeThread();
   }
 
   /** Reads the answers of all buffers that have them. */
   private collect(): void {
+    if (!this.buffers[this.reading].done) return;
+    this.patience.end(this.callbacks[this.reading].length);
     this.peak = Math.max(this.inArena, this.peak * PEAK_DECAY);
     this.share = Math.max(SHARE_MIN, this.peak / BATCHES_UNDER_WAY);
     const sinceMs = this.sinceMs[this.reading];
@@ -249,7 +281,8 @@ export class ShardQueue {
       }
       buffer.clear();
     }
-    if (operations > 0) this.measurePace(operations, bytes, sinceMs);
+    this.patience.begin();
+    this.measurePace(operations, bytes, sinceMs);
     this.admit();
     const calls = this.roomCalls;
     this.roomCalls = [];

@@ -152,3 +152,27 @@ test("vault: close waits for every accepted write, and takes no more", async () 
     directory.remove();
   }
 });
+
+test("vault: a write that is submitted from the answer of another is never left lying, however long that one took", async (t) => {
+  const random = new Random(randomSeed(t));
+  await withVault(1, async (vault) => {
+    const large = Buffer.alloc(CHUNK_BYTES, "l");
+    const small = Buffer.from("small");
+    let left = 1500;
+    await new Promise<void>((resolve, reject) => {
+      // The slow ones end after the front has gone to sleep, or just before.
+      const timer = setTimeout(() => reject(new Error(`${left} writes are left, and nobody works`)), 60_000);
+      const next: WriteDone = (result) => {
+        if (result.error !== null) reject(new Error(result.error));
+        if (--left === 0) {
+          clearTimeout(timer);
+          resolve();
+          return;
+        }
+        const body = random.below(4) === 0 ? large.subarray(0, random.below(CHUNK_BYTES)) : small;
+        assert.ok(vault.submit(head("put", `chain-${left}`), body, next));
+      };
+      assert.ok(vault.submit(head("put", "first"), small, next));
+    });
+  });
+});

@@ -1,0 +1,110 @@
+/** The front's end of the way to a thread, with a thread that is played here: nothing is left lying, whoever sleeps when. */
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { MessageChannel } from "node:worker_threads";
+import type { Outcome } from "../../src/engine/operations.ts";
+import {
+  BatchBuffer,
+  BUFFERS,
+  createArena,
+  emptyOperation,
+  FRONT,
+  SleepFlag,
+  THREAD,
+} from "../../src/shards/batch.ts";
+import { ShardQueue } from "../../src/shards/queue.ts";
+import type { WriteDone } from "../../src/shards/vault.ts";
+import { Random, randomSeed } from "../random.ts";
+
+const ANSWER: Outcome = {
+  error: null,
+  detail: "",
+  created: true,
+  deleted: false,
+  ballot: null,
+  register: null,
+};
+const HANGS_MS = 20_000;
+
+/** A queue and its thread; `pause` says after how many milliseconds the thread takes the next batch: 0 at once, within the call that wakes it. */
+function play(t: TestContext, patient: boolean, pause: () => number): ShardQueue {
+  const arena = createArena(patient);
+  const { port1, port2 } = new MessageChannel();
+  const threadFlag = new SleepFlag(arena, THREAD);
+  const frontFlag = new SleepFlag(arena, FRONT);
+  const buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
+  const operation = emptyOperation();
+  let next = 0;
+  const serve = (): void => {
+    const waitMs = pause();
+    if (waitMs > 0) setTimeout(work, waitMs);
+    else work();
+  };
+  const work = (): void => {
+    const buffer = buffers[next];
+    const count = buffer.close();
+    if (count === 0) {
+      threadFlag.set();
+      if (buffer.pending && threadFlag.reset()) serve();
+      return;
+    }
+    for (let position = 0, i = 0; i < count; i++) {
+      const at = position;
+      position = buffer.read(position, operation);
+      buffer.answer(at, ANSWER);
+    }
+    buffer.finish();
+    next = (next + 1) % BUFFERS;
+    if (frontFlag.reset()) port2.postMessage(null);
+    serve();
+  };
+  threadFlag.set();
+  const queue = new ShardQueue(arena, port1, serve, () => {});
+  t.after(() => queue.close());
+  return queue;
+}
+
+for (const patient of [false, true]) {
+  const who = patient ? "that looks" : "that sleeps at once";
+
+  test(`queue: operations submitted from answers reach a thread that answers at once, by a front ${who}`, async (t) => {
+    const queue = play(t, patient, () => 0);
+    let left = 500;
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`${left} are left`)), HANGS_MS);
+      t.after(() => clearTimeout(timer));
+      const done: WriteDone = () => {
+        if (--left === 0) resolve();
+        else assert.ok(queue.submit(emptyOperation(), done));
+      };
+      queue.submit(emptyOperation(), done);
+    });
+  });
+
+  test(`queue: rounds of many at once, a thread of any pace, a front ${who}`, async (t) => {
+    const random = new Random(randomSeed(t));
+    const queue = play(t, patient, () => (random.below(2) === 0 ? random.below(3) : 0));
+    let open = 0;
+    let round = 0;
+    for (; round < 60; round++) {
+      const follows = random.below(2) === 0;
+      await new Promise<void>((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error(`round ${round}: ${open} are left`)), HANGS_MS);
+        const done: WriteDone = () => {
+          open--;
+          if (follows && random.below(8) === 0) submit();
+          if (open > 0) return;
+          clearTimeout(timer);
+          resolve();
+        };
+        const submit = (): void => {
+          open++;
+          assert.ok(queue.submit(emptyOperation(), done));
+        };
+        for (let count = 1 + random.below(200); count > 0; count--) submit();
+      });
+      if (random.below(2) === 0) await new Promise((resolve) => setTimeout(resolve, random.below(3)));
+    }
+    assert.equal(queue.queuedWrites, 0);
+  });
+}
