@@ -58,8 +58,16 @@ export class UploadWriter {
 
   private store(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length && this.failure === null; ) {
-      if (this.filled === this.buffer.length) this.writeChunk();
-      const length = Math.min(bytes.length - at, this.buffer.length - this.filled);
+      if (this.filled === this.buffer.length) this.writeBuffer();
+      const chunkBytes = this.buffer.length;
+      // The first chunk waits in the buffer: it may be all there is, and then it becomes a plain record.
+      if (this.filled === 0 && this.chunks.length > 0 && bytes.length - at >= chunkBytes) {
+        this.writeChunk(bytes.subarray(at, at + chunkBytes));
+        this.totalBytes += chunkBytes;
+        at += chunkBytes;
+        continue;
+      }
+      const length = Math.min(bytes.length - at, chunkBytes - this.filled);
       this.buffer.set(bytes.subarray(at, at + length), this.filled);
       this.filled += length;
       this.totalBytes += length;
@@ -67,24 +75,23 @@ export class UploadWriter {
     }
   }
 
-  private writeChunk(): void {
+  private writeBuffer(): void {
+    this.writeChunk(this.buffer.subarray(0, this.filled));
+    this.filled = 0;
+  }
+
+  private writeChunk(bytes: Uint8Array): void {
     if (this.chunks.length === MANIFEST_CHUNKS_MAX) {
       this.failure = failed("too_large");
       return;
     }
     try {
-      const ref = this.shard.appendChunk(
-        this.write,
-        this.chunks.length,
-        this.buffer.subarray(0, this.filled),
-        this.lose,
-      );
+      const ref = this.shard.appendChunk(this.write, this.chunks.length, bytes, this.lose);
       this.chunks.push(ref);
       if (!this.slabs.has(ref.sequence)) {
         this.slabs.add(ref.sequence);
         this.shard.slabs.upload(ref.sequence, 1);
       }
-      this.filled = 0;
     } catch (error) {
       const outcome = this.shard.writeFailure(error);
       this.shard.failStaged(outcome);
@@ -107,7 +114,7 @@ export class UploadWriter {
       this.end();
       return shard.applyStored(write, this.buffer.subarray(0, this.filled));
     }
-    if (this.failure === null) this.writeChunk();
+    if (this.failure === null && this.filled > 0) this.writeBuffer();
     if (this.failure !== null) {
       this.end();
       return this.failure;

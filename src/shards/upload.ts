@@ -1,6 +1,6 @@
 /**
  * The front's end of a body that arrives in pieces. One buffer of a chunk gathers them; a full one goes to the shard thread while it has room and
- * little of this upload is on its way; else the caller is told to pause, and what arrives all the same goes to disk (spill.ts). So
+ * little of this upload is on its way; else the caller is told to pause, and what arrives all the same is kept (backlog.ts). So
  * an upload of any size holds its buffer and its part of the arena.
  */
 
@@ -8,6 +8,7 @@ import { isDiskFull } from "../engine/io.ts";
 import type { Ballot } from "../format/record.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { CHUNK_BYTES } from "../util/limits.ts";
+import { Backlog } from "./backlog.ts";
 import {
   OP_UPLOAD_ABORT,
   OP_UPLOAD_BEGIN,
@@ -18,7 +19,6 @@ import {
   setBallot,
 } from "./batch.ts";
 import type { ShardQueue } from "./queue.ts";
-import { Spill } from "./spill.ts";
 import type { Upload, WriteDone, WriteResult } from "./vault.ts";
 
 /** The buffer starts with this and grows with what arrives, up to a chunk. */
@@ -35,7 +35,7 @@ export class LocalUpload implements Upload {
   private readonly thread: ShardQueue;
   private readonly operation: Operation;
   private readonly release: () => void;
-  private readonly spill: Spill;
+  private readonly backlog: Backlog;
   private buffer = new Uint8Array(BUFFER_BYTES);
   private filled = 0;
   private inFlight = 0;
@@ -52,14 +52,14 @@ export class LocalUpload implements Upload {
   constructor(thread: ShardQueue, operation: Operation, directory: string, release: () => void) {
     this.thread = thread;
     this.operation = operation;
-    this.spill = new Spill(directory);
+    this.backlog = new Backlog(directory);
     this.release = release;
   }
 
   write(bytes: Uint8Array): boolean {
     if (this.over) return true;
     try {
-      if (this.spill.bytes > 0) this.spill.append(bytes);
+      if (this.backlog.bytes > 0) this.backlog.append(bytes);
       else this.gather(bytes);
     } catch (error) {
       setImmediate(() => this.fail(isDiskFull(error) ? "disk_full" : "internal", (error as Error).message));
@@ -72,7 +72,7 @@ export class LocalUpload implements Upload {
     for (let at = 0; at < bytes.length; ) {
       // A full buffer is only sent when more follows: what fits one record goes as one plain write at commit.
       if (this.filled === CHUNK_BYTES && !this.sendBuffer()) {
-        this.spill.append(bytes.subarray(at));
+        this.backlog.append(bytes.subarray(at));
         this.paused = true;
         return;
       }
@@ -130,10 +130,10 @@ export class LocalUpload implements Upload {
   private pump(): void {
     if (this.over) return;
     try {
-      while (this.spill.bytes > 0) {
+      while (this.backlog.bytes > 0) {
         if (this.filled === CHUNK_BYTES && !this.sendBuffer()) return;
-        this.reserve(this.spill.bytes);
-        this.filled += this.spill.take(this.buffer, this.filled);
+        this.reserve(this.backlog.bytes);
+        this.filled += this.backlog.take(this.buffer, this.filled);
       }
     } catch (error) {
       this.fail(isDiskFull(error) ? "disk_full" : "internal", (error as Error).message);
@@ -189,7 +189,7 @@ export class LocalUpload implements Upload {
     this.over = true;
     this.buffer = NOTHING;
     this.filled = 0;
-    this.spill.close();
+    this.backlog.close();
     this.release();
   }
 }
