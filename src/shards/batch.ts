@@ -12,7 +12,7 @@
  *
  * Two more words say who sleeps: the thread when it has found nothing to do, the front when it has waited long enough for answers (patience.ts).
  * The sleeper sets its word and then looks once more; the other side adds, or answers, and then resets the word; if it was set, it
- * wakes the sleeper. So nothing is left lying.
+ * wakes the sleeper. So nothing is left lying. The last word is set while the front has so much to do that a thread should leave it the processor.
  */
 import type { Outcome, RegisterOutcome } from "../engine/operations.ts";
 import type { Ballot } from "../format/record.ts";
@@ -172,7 +172,7 @@ export function operationBytes(o: Operation): number {
 /** Shared memory between the front and one thread. */
 export interface Arena {
   bytes: SharedArrayBuffer;
-  /** Int32: the states of the buffers, then who sleeps. */
+  /** Int32: the states of the buffers, then the flags. */
   states: SharedArrayBuffer;
   /** Whether both sides may look for a while before they sleep: there are enough processors. */
   patient: boolean;
@@ -181,32 +181,37 @@ export interface Arena {
 export function createArena(patient: boolean): Arena {
   return {
     bytes: new SharedArrayBuffer(BUFFERS * BUFFER_BYTES),
-    states: new SharedArrayBuffer((BUFFERS + 2) * 4),
+    states: new SharedArrayBuffer((BUFFERS + 3) * 4),
     patient,
   };
 }
 
-/** Sides of an arena, by the place of their word. */
-export const THREAD = BUFFERS;
-export const FRONT = BUFFERS + 1;
+/** Flags of an arena, by the place of their word. */
+export const THREAD_SLEEPS = BUFFERS;
+export const FRONT_SLEEPS = BUFFERS + 1;
+export const FRONT_BUSY = BUFFERS + 2;
 
-/** The word that says whether one side sleeps. */
-export class SleepFlag {
+/** A word that is 0 or 1, seen by both sides. */
+export class Flag {
   private readonly states: Int32Array;
-  private readonly side: number;
+  private readonly place: number;
 
-  constructor(arena: Arena, side: typeof THREAD | typeof FRONT) {
+  constructor(arena: Arena, place: typeof THREAD_SLEEPS | typeof FRONT_SLEEPS | typeof FRONT_BUSY) {
     this.states = new Int32Array(arena.states);
-    this.side = side;
+    this.place = place;
+  }
+
+  get isSet(): boolean {
+    return Atomics.load(this.states, this.place) === 1;
   }
 
   set(): void {
-    Atomics.store(this.states, this.side, 1);
+    Atomics.store(this.states, this.place, 1);
   }
 
   /** True for the one caller that has reset it. */
   reset(): boolean {
-    return Atomics.compareExchange(this.states, this.side, 1, 0) === 1;
+    return Atomics.compareExchange(this.states, this.place, 1, 0) === 1;
   }
 }
 

@@ -13,7 +13,9 @@ import {
   BatchBuffer,
   BUFFERS,
   emptyOperation,
-  FRONT,
+  Flag,
+  FRONT_BUSY,
+  FRONT_SLEEPS,
   OP_DROP_PARTITION,
   OP_DROP_TOMBSTONE,
   OP_PREPARE,
@@ -24,8 +26,7 @@ import {
   OP_UPLOAD_PART,
   OP_WRITE,
   type Operation,
-  SleepFlag,
-  THREAD,
+  THREAD_SLEEPS,
 } from "./batch.ts";
 import type { OpenTask, Task, TaskAnswer } from "./messages.ts";
 import { Patience } from "./patience.ts";
@@ -61,9 +62,10 @@ interface Inlet {
   buffers: BatchBuffer[];
   next: number;
   /** This thread sleeps. */
-  threadFlag: SleepFlag;
-  /** The front sleeps. */
-  frontFlag: SleepFlag;
+  threadFlag: Flag;
+  /** The front sleeps; it has a lot to do. */
+  frontFlag: Flag;
+  busyFlag: Flag;
   answers: MessagePort;
 }
 
@@ -116,9 +118,9 @@ async function open(task: OpenTask): Promise<void> {
   loadAddon("mmap");
   await loadHash();
   patience = new Patience(task.channels.every(({ arena }) => arena.patient) ? LOOK_MS_MAX : 0);
-  patience.begin();
+  patience.begin(false);
   inlets = task.channels.map(({ arena, answers }) => {
-    const threadFlag = new SleepFlag(arena, THREAD);
+    const threadFlag = new Flag(arena, THREAD_SLEEPS);
     threadFlag.set();
     const buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
     // The first front sends tasks, which do not wait for a turn of the event loop as messages do.
@@ -127,7 +129,14 @@ async function open(task: OpenTask): Promise<void> {
         if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));
       });
     });
-    return { buffers, next: 0, threadFlag, frontFlag: new SleepFlag(arena, FRONT), answers };
+    return {
+      buffers,
+      next: 0,
+      threadFlag,
+      frontFlag: new Flag(arena, FRONT_SLEEPS),
+      busyFlag: new Flag(arena, FRONT_BUSY),
+      answers,
+    };
   });
   const progress = new Float64Array(task.progress);
   const { dataDirectory, store, sync } = task;
@@ -184,9 +193,9 @@ function serveOnce(): boolean {
     batches.push({ inlet, buffer, count, positions: new Array(count), outcomes: new Array(count) });
   }
   if (batches.length > 0) {
-    patience.end(batches.reduce((sum, { count }) => sum + count, 0));
+    patience.end();
     runBatches(batches);
-    patience.begin();
+    patience.begin(inlets.some(({ busyFlag }) => busyFlag.isSet));
     return true;
   }
   while (patience.lasts) for (let look = 0; look < LOOKS; look++) if (hasPending()) return true;

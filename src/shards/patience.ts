@@ -1,15 +1,13 @@
 /**
  * How long to go on looking for what must come soon, before going to sleep for it. To wake a sleeping thread takes 50 to 150 µs on a virtual
  * machine, which may be as long as the sync of the disk; to look costs processor time. So, like the halt polling of KVM, a waiter
- * looks only while what it waits for has lately come in time: a fast disk and clients nearby; and only while batches are small: with large ones throughput
- * counts, and others need the processor. Otherwise it sleeps at once.
+ * looks only while what it waits for has lately come in time: a fast disk and clients nearby; and not while the fronts are busy: then throughput
+ * counts, and they need the processor. Otherwise it sleeps at once.
  */
 
-/** Nobody looks while the latest batches have been larger, in operations; 64 clients at once make batches of about 17, and 16 of 6. */
-const BATCH_MAX = 10;
 /** Looking is worth while if so many of the latest waits ended in time. */
 const HITS_MIN = 0.25;
-/** Share of the latest wait in these means. */
+/** Share of the latest wait in that. */
 const LATEST = 1 / 16;
 /** While one side sleeps, the other waits longer; so now and then it is tried what looking would bring: so many waits of so many. */
 const TRIAL_WAITS = 16;
@@ -19,7 +17,6 @@ export class Patience {
   private readonly maxMs: number;
   /** Share of the latest waits that were short enough. */
   private hits = 0;
-  private batch = 0;
   private sinceMs = 0;
   private waits = 0;
   private looks = false;
@@ -35,11 +32,13 @@ export class Patience {
     this.now = now;
   }
 
-  /** The wait begins. */
-  begin(): void {
+  /**
+   * The wait begins.
+   * @param busy others need the processor
+   */
+  begin(busy: boolean): void {
     this.waits = (this.waits + 1) % TRIAL_PERIOD_WAITS;
-    this.looks =
-      this.maxMs > 0 && this.batch <= BATCH_MAX && (this.hits > HITS_MIN || this.waits < TRIAL_WAITS);
+    this.looks = !busy && this.maxMs > 0 && (this.hits > HITS_MIN || this.waits < TRIAL_WAITS);
     this.sinceMs = this.now();
   }
 
@@ -48,10 +47,9 @@ export class Patience {
     return this.looks && this.now() - this.sinceMs < this.maxMs;
   }
 
-  /** What was waited for has come: a batch of so many operations. */
-  end(operations: number): void {
+  /** What was waited for has come. */
+  end(): void {
     const hit = this.now() - this.sinceMs < this.maxMs ? 1 : 0;
     this.hits += (hit - this.hits) * LATEST;
-    this.batch += (operations - this.batch) * LATEST;
   }
 }

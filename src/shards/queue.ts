@@ -10,11 +10,12 @@ import {
   BatchBuffer,
   BUFFER_BYTES,
   BUFFERS,
-  FRONT,
+  Flag,
+  FRONT_BUSY,
+  FRONT_SLEEPS,
   type Operation,
   operationBytes,
-  SleepFlag,
-  THREAD,
+  THREAD_SLEEPS,
 } from "./batch.ts";
 import { Patience } from "./patience.ts";
 import type { WriteDone, WriteResult } from "./vault.ts";
@@ -46,6 +47,10 @@ const SHARE_MIN = 16;
 const PEAK_DECAY = 15 / 16;
 /** How long to look for answers, once in each turn of the event loop, before sleeping: as long as a sync of a fast disk may take. */
 const LOOK_MS_MAX = 0.5;
+/** With one client a turn of the event loop takes 5 to 20 µs, with 16 up to 80 µs. From here on the front is busy. */
+const BUSY_TURN_MS = 0.1;
+/** What is kept of the longest turn with each turn. */
+const TURN_DECAY = 15 / 16;
 
 interface Waiting {
   operation: Operation;
@@ -55,8 +60,13 @@ interface Waiting {
 }
 
 export class ShardQueue {
-  private readonly threadFlag: SleepFlag;
-  private readonly frontFlag: SleepFlag;
+  private readonly threadFlag: Flag;
+  private readonly frontFlag: Flag;
+  private readonly busyFlag: Flag;
+  /** Since when the next call of `turn` is awaited, and the longest that it took lately. */
+  private turnSinceMs = 0;
+  private longestTurnMs = 0;
+  private isBusy = false;
   /** For the next answers. */
   private readonly patience: Patience;
   private readonly buffers: BatchBuffer[];
@@ -104,8 +114,9 @@ export class ShardQueue {
    * @param wakeThread makes the sleeping thread look at the arena
    */
   constructor(arena: Arena, port: MessagePort, wakeThread: () => void, warn: (message: string) => void) {
-    this.threadFlag = new SleepFlag(arena, THREAD);
-    this.frontFlag = new SleepFlag(arena, FRONT);
+    this.threadFlag = new Flag(arena, THREAD_SLEEPS);
+    this.frontFlag = new Flag(arena, FRONT_SLEEPS);
+    this.busyFlag = new Flag(arena, FRONT_BUSY);
     this.frontFlag.set();
     this.patience = new Patience(arena.patient ? LOOK_MS_MAX : 0);
     this.buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
@@ -185,7 +196,7 @@ export class ShardQueue {
         if (buffer.push(operation)) {
           const filled = this.callbacks[this.filling].push(done);
           if (filled === 1) this.sinceMs[this.filling] = sinceMs || performance.now();
-          if (this.inArena++ === 0) this.patience.begin();
+          if (this.inArena++ === 0) this.patience.begin(this.isBusy);
           this.arenaBytes += bytes;
           if (filled >= this.share) this.handOver();
           return true;
@@ -223,22 +234,39 @@ export class ShardQueue {
     if (this.turning) return;
     this.turning = true;
     this.frontFlag.reset();
+    this.awaitTurn();
+  }
+
+  private awaitTurn(): void {
+    this.turnSinceMs = performance.now();
     setImmediate(this.turn);
   }
 
   /** Comes after every request of this turn of the event loop had its chance to join the batch. */
   private readonly turn = (): void => {
+    this.measureTurn();
     this.wake();
     this.collect();
     // Answers may have brought new operations.
     this.wake();
     if (this.inArena > 0 && this.patience.lasts) {
-      setImmediate(this.turn);
+      this.awaitTurn();
       return;
     }
     this.turning = false;
     this.sleep();
   };
+
+  /** What else the event loop did in this turn tells how busy this front is. */
+  private measureTurn(): void {
+    const tookMs = performance.now() - this.turnSinceMs;
+    this.longestTurnMs = Math.max(tookMs, this.longestTurnMs * TURN_DECAY);
+    const isBusy = this.longestTurnMs > BUSY_TURN_MS;
+    if (isBusy === this.isBusy) return;
+    this.isBusy = isBusy;
+    if (isBusy) this.busyFlag.set();
+    else this.busyFlag.reset();
+  }
 
   /** Lets the thread send a message with the next answers, but for those that are there already. */
   private sleep(): void {
@@ -254,7 +282,7 @@ export class ShardQueue {
   /** Reads the answers of all buffers that have them. */
   private collect(): void {
     if (!this.buffers[this.reading].done) return;
-    this.patience.end(this.callbacks[this.reading].length);
+    this.patience.end();
     this.peak = Math.max(this.inArena, this.peak * PEAK_DECAY);
     this.share = Math.max(SHARE_MIN, this.peak / BATCHES_UNDER_WAY);
     const sinceMs = this.sinceMs[this.reading];
@@ -281,7 +309,7 @@ export class ShardQueue {
       }
       buffer.clear();
     }
-    this.patience.begin();
+    this.patience.begin(this.isBusy);
     this.measurePace(operations, bytes, sinceMs);
     this.admit();
     const calls = this.roomCalls;

@@ -8,9 +8,9 @@ import {
   BUFFERS,
   createArena,
   emptyOperation,
-  FRONT,
-  SleepFlag,
-  THREAD,
+  Flag,
+  FRONT_SLEEPS,
+  THREAD_SLEEPS,
 } from "../../src/shards/batch.ts";
 import { ShardQueue } from "../../src/shards/queue.ts";
 import type { WriteDone } from "../../src/shards/vault.ts";
@@ -30,8 +30,8 @@ const HANGS_MS = 20_000;
 function play(t: TestContext, patient: boolean, pause: () => number): ShardQueue {
   const arena = createArena(patient);
   const { port1, port2 } = new MessageChannel();
-  const threadFlag = new SleepFlag(arena, THREAD);
-  const frontFlag = new SleepFlag(arena, FRONT);
+  const threadFlag = new Flag(arena, THREAD_SLEEPS);
+  const frontFlag = new Flag(arena, FRONT_SLEEPS);
   const buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
   const operation = emptyOperation();
   let next = 0;
