@@ -259,7 +259,9 @@ class ClusterPart {
 
   /** What `/health` and `/_stats` say of the cluster; null: this node is alone. */
   facts(): ClusterFacts | null {
-    return this.repair === null ? null : { health: this.repair.health(), stats: this.repair.stats() };
+    const { node, repair } = this;
+    if (node === null || repair === null) return null;
+    return { ready: node.isReady, health: repair.health(), stats: repair.stats() };
   }
 
   async close(): Promise<void> {

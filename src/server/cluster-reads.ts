@@ -6,13 +6,14 @@ import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "../cl
 import { isInline, isRemote, type RemoteValue, type StoredValue } from "../cluster/values.ts";
 import type { Ballot } from "../format/record.ts";
 import { etagScratch, writeEtag } from "../format/version.ts";
-import type { Found, KeyBytes, ValueReader } from "../shards/vault.ts";
-import type { ReadHeaders } from "./cold-reads.ts";
+import type { Found, ValueReader } from "../shards/vault.ts";
+import type { ErrorCode } from "../util/errors.ts";
+import { type ReadHeaders, Waiting } from "./cold-reads.ts";
 import type { FrontContext } from "./context.ts";
 import type { Handler, Req, Res } from "./http.ts";
 import { type AnswerOther, answerHead, meetsConditions, rangeHead, rangeOf, sendFound } from "./keys.ts";
 import { RemoteDownload } from "./remote-download.ts";
-import { type Header, sendError } from "./reply.ts";
+import { type ErrorOptions, type Header, sendError } from "./reply.ts";
 import { GET, HEAD } from "./stats.ts";
 import { consistencyOf, parseTarget, queryProblem, TARGET_KEY } from "./target.ts";
 
@@ -44,7 +45,11 @@ export function createClusterReads(
     }
     const consistency = query === "" ? cluster.consistency : (consistencyOf(query) ?? cluster.consistency);
     // Not found here is no proof that it is not there: then the others are asked.
-    if (consistency === "one" && cluster.mayAnswer(key) && context.vault.find(key).state === "found") {
+    if (
+      consistency === "one" &&
+      cluster.mayAnswer(key) &&
+      context.vault.findResident(key).state === "found"
+    ) {
       (head ? local.head : local.get)(res, req);
       return;
     }
@@ -71,7 +76,7 @@ class ClusterRead {
   private readonly headers: ReadHeaders;
   private readonly head: boolean;
   private readonly startMs = performance.now();
-  private open = true;
+  private readonly waiting: Waiting;
   private replaced = 0;
 
   constructor(
@@ -88,120 +93,89 @@ class ClusterRead {
     this.key = key;
     this.headers = headers;
     this.head = head;
+    this.waiting = new Waiting(context, res, head ? HEAD : GET, () => {});
   }
 
   begin(consistency: Consistency): void {
-    this.context.inFlight.enter();
-    this.res.onAborted(() => {
-      if (!this.open) return;
-      this.open = false;
-      this.context.meter.countAborted(this.verb);
-      this.context.inFlight.leave();
-    });
+    this.waiting.begin();
     this.ask(consistency);
   }
 
-  private get verb(): number {
-    return this.head ? HEAD : GET;
-  }
-
   private ask(consistency: Consistency): void {
-    this.cluster.read(this.key, consistency, (answer) => {
-      if (!this.open) return;
-      try {
-        this.res.cork(() => this.answer(answer, consistency));
-      } catch (error) {
-        this.context.log.error({ error: String(error) }, "an answer could not be sent");
-      }
-    });
+    if (!this.waiting.isOpen) return;
+    this.cluster.read(this.key, consistency, (answer) =>
+      this.waiting.attempt(() => this.answer(answer, consistency)),
+    );
   }
 
-  private answer(answer: ReadAnswer, consistency: Consistency): void {
-    const { context, head } = this;
+  /** False: nothing is sent yet. */
+  private answer(answer: ReadAnswer, consistency: Consistency): boolean {
     if (answer.state === "unavailable") {
       const detail = "too few replicas can be reached to know; try again";
-      this.done(sendError(this.res, "no_quorum", { detail, head }));
-      return;
+      return this.refuse("no_quorum", { detail });
     }
     const origin = originHeaders(this.cluster, answer.replicas);
-    if (answer.state === "absent") {
-      this.done(sendError(this.res, "not_found", { head, headers: origin }));
-      return;
-    }
+    if (answer.state === "absent") return this.refuse("not_found", { headers: origin });
     const { value, ballot } = answer;
-    let found: Found;
-    if (isRemote(value)) {
-      if (!this.cluster.isHere(value)) {
-        this.answerRemote(new KnownValue(value, ballot), value, origin);
-        return;
-      }
-      found = context.vault.find(this.keyBytes());
-      const expected = new KnownValue(value, ballot);
-      if (found.state !== "found" || !sameBytes(found.etag, expected.etag)) {
-        // Replaced since the cluster answered.
-        if (++this.replaced > REPLACED_MAX) this.done(sendError(this.res, "unavailable", { head }));
-        else setImmediate(() => this.open && this.ask(consistency));
-        return;
-      }
-    } else found = new KnownValue(value, ballot);
+    const known = new KnownValue(value, ballot);
+    if (!isRemote(value)) return this.send(known, origin);
+    if (!this.cluster.isHere(value)) return this.answerRemote(known, value, origin);
+    const found = this.context.vault.find({ bytes: this.key, length: this.key.length });
+    if (found.state === "found" && sameBytes(found.etag, known.etag)) return this.send(found, origin);
+    // Replaced since the cluster answered.
+    if (++this.replaced > REPLACED_MAX) return this.refuse("unavailable", {});
+    setImmediate(() => this.ask(consistency));
+    return false;
+  }
+
+  private send(found: Found, origin: readonly Header[]): true {
+    const { context, res, head } = this;
     const { ifMatch, ifNoneMatch, range, ifRange } = this.headers;
-    this.leave();
-    if (head) answerHead(context, this.res, found, ifMatch, ifNoneMatch, origin);
-    else if (meetsConditions(context, this.res, found, ifMatch, ifNoneMatch, false))
-      sendFound(context, this.res, found, range, ifRange, origin);
+    this.took();
+    if (head) answerHead(context, res, found, ifMatch, ifNoneMatch, origin);
+    else if (meetsConditions(context, res, found, ifMatch, ifNoneMatch, false))
+      sendFound(context, res, found, range, ifRange, origin);
+    return true;
   }
 
   /** A large value that lies elsewhere. */
-  private answerRemote(found: Found, value: RemoteValue, origin: readonly Header[]): void {
-    const { context, head, res } = this;
+  private answerRemote(found: Found, value: RemoteValue, origin: readonly Header[]): boolean {
+    const { context, res } = this;
     const { ifMatch, ifNoneMatch, range, ifRange } = this.headers;
-    if (head) {
-      this.leave();
-      answerHead(context, res, found, ifMatch, ifNoneMatch, origin);
-      return;
-    }
-    if (!meetsConditions(context, res, found, ifMatch, ifNoneMatch, false)) {
-      this.leave();
-      return;
-    }
-    const part = rangeOf(context, res, found, range, ifRange);
+    if (this.head) return this.send(found, origin);
+    const part = meetsConditions(context, res, found, ifMatch, ifNoneMatch, false)
+      ? rangeOf(context, res, found, range, ifRange)
+      : null;
     if (part === null) {
-      this.leave();
-      return;
+      this.took();
+      return true;
     }
     this.cluster.open(this.key, value, part.start, part.end).then(
       (stream: RemoteStream) => {
-        if (!this.open) {
-          stream.destroy();
-          return;
-        }
-        this.leave();
-        res.cork(() => {
+        if (!this.waiting.isOpen) stream.destroy();
+        this.waiting.resume(() => {
+          this.took();
           rangeHead(res, found, part, origin);
           new RemoteDownload(context, res, stream, part.end - part.start).begin();
         });
       },
       (error: Error) => {
         context.log.info({ error: error.message }, "a value on another node could not be read");
-        if (this.open) res.cork(() => this.done(sendError(res, "unavailable", { detail: error.message })));
+        this.waiting.resume(() => this.refuse("unavailable", { detail: error.message }));
       },
     );
+    return false;
   }
 
-  private keyBytes(): KeyBytes {
-    return { bytes: this.key, length: this.key.length };
+  private refuse(code: ErrorCode, options: ErrorOptions): true {
+    const { head } = this;
+    this.took();
+    this.context.meter.count(head ? HEAD : GET, sendError(this.res, code, { ...options, head }));
+    return true;
   }
 
-  private done(status: number): void {
-    this.context.meter.count(this.verb, status);
-    this.leave();
-  }
-
-  /** What follows answers the request by itself. */
-  private leave(): void {
-    this.open = false;
+  private took(): void {
     this.context.meter.readTook(performance.now() - this.startMs);
-    this.context.inFlight.leave();
   }
 }
 

@@ -42,16 +42,28 @@ export class Waiting {
 
   /** Answers, if the client is still there: `answer` runs once, and sends everything or keeps the request going by itself. */
   resume(answer: () => void): void {
+    this.attempt(() => {
+      answer();
+      return true;
+    });
+  }
+
+  /** Like `resume`; where `answer` says false it has sent nothing, and the request goes on waiting. */
+  attempt(answer: () => boolean): void {
     if (!this.open) return;
     this.open = false;
     const { context, res, verb } = this;
+    let isAnswered = true;
     try {
-      res.cork(answer);
+      res.cork(() => {
+        isAnswered = answer();
+      });
     } catch (error) {
       context.log.error({ error: String(error) }, "a value could not be sent");
       context.meter.count(verb, sendError(res, "internal", { head: verb === HEAD }));
     }
-    context.inFlight.leave();
+    if (isAnswered) context.inFlight.leave();
+    else this.open = true;
   }
 }
 

@@ -89,6 +89,8 @@ export class Meter {
 
 /** What a node of a cluster says of it. */
 export interface ClusterFacts {
+  /** Whether it has a layout to work by: without one it serves nobody. */
+  ready: boolean;
   /** In a few words, for `/health`. */
   health: object;
   /** All, for `/_stats`. */
@@ -110,8 +112,8 @@ export interface NodeFacts {
 /** The answer of `/health`: 503 while the node does not take every request of a healthy one. */
 export function healthDocument(vault: Vault, facts: NodeFacts): { status: number; document: object } {
   const shards = vault.stats().shards;
-  const { word, reason, status } = judge(shards, facts.stopping());
   const cluster = facts.cluster();
+  const { word, reason, status } = judge(shards, facts.stopping(), cluster?.ready ?? true);
   const document = {
     status: word,
     ...(reason === null ? {} : { reason }),
@@ -135,8 +137,14 @@ export function healthDocument(vault: Vault, facts: NodeFacts): { status: number
 function judge(
   shards: ShardStats[],
   stopping: boolean,
+  ready: boolean,
 ): { word: string; reason: string | null; status: number } {
   if (stopping) return { word: "stopping", reason: "the node is stopping", status: 503 };
+  if (!ready) {
+    const reason =
+      "this node has no layout of its cluster yet; it waits for its master, or for the other nodes";
+    return { word: "joining", reason, status: 503 };
+  }
   const stopped = shards.filter((shard) => shard.writesStopped).length;
   if (stopped > 0) {
     const reason = `writes are stopped on ${stopped} of ${shards.length} shards after a failed disk sync; reads go on; check the disk, then restart`;

@@ -196,6 +196,27 @@ test("cluster: drain shows its progress and ends with the move", async () => {
   }
 });
 
+test("cluster: a worker whose master has not answered yet says that it does not serve, and serves once it has", async () => {
+  const [masterPort, port] = await freePorts(2);
+  const worker = await start(port, "early", "-master", urlOf(masterPort));
+  const health = async () => (await fetch(`http://127.0.0.1:${port}/health`)).status;
+  const put = async () =>
+    (await fetch(`http://127.0.0.1:${port}/k`, { method: "PUT", body: '{"value":1}' })).status;
+  try {
+    await waitUntil("the worker listens", async () => (await ask(port, "/health"))?.status === "joining");
+    assert.deepEqual([await health(), await put()], [503, 503]);
+    const master = await start(masterPort, "late-master", "-mode", "master");
+    try {
+      await waitUntil("the worker serves", async () => (await health()) === 200);
+      assert.equal(await put(), 201);
+    } finally {
+      await kill(master);
+    }
+  } finally {
+    await kill(worker);
+  }
+});
+
 test("cluster: a key is asked for, signed with, and needed for the commands", async () => {
   const [masterPort, port] = await freePorts(2);
   const key = ["-auth", "s3cret"];

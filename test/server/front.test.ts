@@ -87,6 +87,22 @@ test("methods: anything else is 405 with Allow, or 404 on a reserved path", asyn
   });
 });
 
+test("health: a node of a cluster without a layout serves nobody, and says so", async () => {
+  let ready = false;
+  const clusterFacts = () => ({ ready, health: { epoch: 7 }, stats: {} });
+  await withFront({ clusterFacts }, async ({ call }) => {
+    const joining = await call("GET", "/health");
+    assert.deepEqual([joining.status, joining.json().status], [503, "joining"]);
+    assert.match(joining.json().reason, /no layout/);
+    ready = true;
+    const healthy = await call("GET", "/health");
+    assert.deepEqual(
+      [healthy.status, healthy.json().status, healthy.json().cluster.epoch],
+      [200, "healthy", 7],
+    );
+  });
+});
+
 test("health: 200 with figures; says what is wrong; 503 while writes are stopped", async () => {
   await withFront({ nodes: () => 3 }, async ({ vault, call }) => {
     vault.put("k", "12345");
