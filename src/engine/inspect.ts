@@ -34,10 +34,11 @@ import {
 import { decodeFooter, describeHeader, headerProblem, looksSealed } from "../format/slab.ts";
 import { describeSnapshotHeader } from "../format/snapshot.ts";
 import { etagText } from "../format/version.ts";
+import { checksumLine } from "../util/sealed-file.ts";
 import { keyText, typeName } from "./describe.ts";
 import { readSlab } from "./slab-maps.ts";
 import { tornBytes, type WalkedRecord, walkSlab } from "./slab-scan.ts";
-import { checksumLine, readStoreFile, type StoreIdentity } from "./store-file.ts";
+import { readStoreFile, type StoreIdentity } from "./store-file.ts";
 
 /** One thing in a file. `problem` is there where something is wrong. */
 export interface Item {

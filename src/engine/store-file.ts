@@ -6,8 +6,8 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { FORMAT_VERSION, HEADER_BYTES, SLAB_UNIT_BITS, UNIT_BYTES } from "../format/layout.ts";
-import { hash32 } from "../util/hash.ts";
 import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../util/limits.ts";
+import { readIfAny, sealed, unsealed } from "../util/sealed-file.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
 
 export interface StoreIdentity {
@@ -49,14 +49,8 @@ const NAME = "STORE";
 /** What a position in the index can reach. */
 const SLAB_BYTES_MAX = 2 ** SLAB_UNIT_BITS * UNIT_BYTES;
 
-/** The second line of STORE, for its first. */
-export function checksumLine(line: string): string {
-  return (hash32(Buffer.from(line), 0) >>> 0).toString(16).padStart(8, "0");
-}
-
 function write(io: FileIo, directory: string, text: StoreText): void {
-  const line = JSON.stringify(text);
-  const bytes = Buffer.from(`${line}\n${checksumLine(line)}\n`);
+  const bytes = Buffer.from(sealed(text));
   const fresh = path.join(directory, `${NAME}.new`);
   const put = (flags: "wx+" | "r+", sync: boolean): void => {
     const fd = io.open(fresh, flags);
@@ -81,19 +75,11 @@ function write(io: FileIo, directory: string, text: StoreText): void {
 
 function read(directory: string): StoreText | null {
   const file = path.join(directory, NAME);
-  let content: string;
-  try {
-    content = fs.readFileSync(file, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw error;
-  }
-  const [line, sum] = content.split("\n");
+  const content = readIfAny(file);
+  if (content === null) return null;
   let text: StoreText;
   try {
-    if (sum !== checksumLine(line)) throw new Error("the checksum does not hold");
-    text = JSON.parse(line);
-    if (typeof text !== "object" || text === null) throw new Error("it is not a JSON object");
+    text = unsealed(content) as unknown as StoreText;
   } catch (error) {
     throw new Error(
       `${file} is damaged: ${(error as Error).message}; restore it from a copy, the slabs need it`,

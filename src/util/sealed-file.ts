@@ -7,14 +7,47 @@ import fs from "node:fs";
 import path from "node:path";
 import { hash32 } from "./hash.ts";
 
+/** The content of such a file. */
+export function sealed(document: object): string {
+  const line = JSON.stringify(document);
+  return `${line}\n${checksumLine(line)}\n`;
+}
+
+/**
+ * What a file holds.
+ * @throws Error that says what is wrong with its content
+ */
+export function unsealed(content: string): Record<string, unknown> {
+  const [line, sum, rest] = content.split("\n");
+  if (sum !== checksumLine(line) || rest !== "") throw new Error("the checksum does not hold");
+  const document: unknown = JSON.parse(line);
+  if (typeof document !== "object" || document === null || Array.isArray(document))
+    throw new Error("it is not a JSON object");
+  return document as Record<string, unknown>;
+}
+
+/** The second line, for the first. */
+export function checksumLine(line: string): string {
+  return (hash32(Buffer.from(line), 0) >>> 0).toString(16).padStart(8, "0");
+}
+
+/** The content of a file; null: there is none. */
+export function readIfAny(file: string): string | null {
+  try {
+    return fs.readFileSync(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+}
+
 /** Replaces the file. When it returns, the content survives power loss. */
 export function writeSealed(file: string, document: { format: string; version: number }): void {
-  const line = JSON.stringify(document);
   const fresh = `${file}.new`;
   fs.rmSync(fresh, { force: true });
   const fd = fs.openSync(fresh, "wx", 0o644);
   try {
-    fs.writeFileSync(fd, `${line}\n${checksumOf(line)}\n`);
+    fs.writeFileSync(fd, sealed(document));
     fs.fsyncSync(fd);
   } finally {
     fs.closeSync(fd);
@@ -28,34 +61,20 @@ export function writeSealed(file: string, document: { format: string; version: n
  * @throws Error with a sentence for a person when it is damaged, foreign, or of another version
  */
 export function readSealed(file: string, format: string, version: number): Record<string, unknown> | null {
-  let content: string;
+  const content = readIfAny(file);
+  if (content === null) return null;
+  let members: Record<string, unknown>;
   try {
-    content = fs.readFileSync(file, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw error;
-  }
-  const [line, sum, rest] = content.split("\n");
-  let document: unknown;
-  try {
-    if (sum !== checksumOf(line) || rest !== "") throw new Error("the checksum does not hold");
-    document = JSON.parse(line);
-    if (typeof document !== "object" || document === null || Array.isArray(document))
-      throw new Error("it is not a JSON object");
+    members = unsealed(content);
   } catch (error) {
     throw new Error(`${file} is damaged, or no file of minivault: ${(error as Error).message}`);
   }
-  const members = document as Record<string, unknown>;
   if (members.format !== format) throw new Error(`${file} is no ${format} file`);
   if (members.version !== version)
     throw new Error(
       `${file} has version ${members.version}; this program reads ${version}. Use the release that wrote it`,
     );
   return members;
-}
-
-function checksumOf(line: string): string {
-  return (hash32(Buffer.from(line), 0) >>> 0).toString(16).padStart(8, "0");
 }
 
 function syncDirectory(directory: string): void {

@@ -5,10 +5,11 @@ import assert from "node:assert/strict";
 import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { checksumLine } from "../../src/engine/store-file.ts";
+
 import { verifyDirectory } from "../../src/engine/verify.ts";
 import { HEADER } from "../../src/format/layout.ts";
 import { hash32, loadHash } from "../../src/util/hash.ts";
+import { checksumLine } from "../../src/util/sealed-file.ts";
 import { runProgram } from "../rest/server.ts";
 import { Harness, temporaryDirectory } from "./harness.ts";
 
