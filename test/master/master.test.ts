@@ -89,7 +89,7 @@ describe("master: routes", () => {
       );
       const health = await json(await call("GET", "/health"));
       assert.equal(typeof health.version, "string");
-      assert.equal(health.uptimeSeconds, 0);
+      assert.ok(Number.isInteger(health.uptimeSeconds) && health.uptimeSeconds < 60);
       const { status, role, nodes: count, up } = health;
       assert.deepEqual({ status, role, count, up }, { status: "healthy", role: "master", count: 3, up: 3 });
       const logged = lines.map((line) => JSON.parse(line)).filter(({ msg }) => msg === "a worker is there");
