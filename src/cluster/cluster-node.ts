@@ -29,6 +29,7 @@ import type { PeerSink, PeerSource } from "./peer-handler.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
+  FIRST_WRITE,
   type Payload,
   type Proposal,
   TOMBSTONE,
@@ -84,7 +85,7 @@ export class ClusterNode implements ClusterAccess {
   private readonly setup: ClusterNodeSetup;
   private readonly scanner = new ValueScanner();
   private readonly etag = etagScratch();
-  private readonly operationNode = randomBytes(4).readUInt32LE(0);
+  private readonly operationNode = (randomBytes(4).readUInt32LE(0) & ~FIRST_WRITE) >>> 0;
   private operationNumber = randomBytes(4).readUInt32LE(0);
   private operations = 0;
   /** Operations of clients so far. */
@@ -258,7 +259,7 @@ export class ClusterNode implements ClusterAccess {
     operationLow: number,
     operationHigh: number,
     done: WriteDone,
-    careful = false,
+    staged = false,
   ): void {
     if (!this.isReady) {
       setImmediate(done, {
@@ -276,8 +277,8 @@ export class ClusterNode implements ClusterAccess {
       if (!preconditionHolds(ifMatch, ifNoneMatch, etag)) return "precondition_failed";
       return verb === "post" && exists ? "exists" : null;
     };
-    const condition = isConditional || careful ? judge : null;
-    this.coordinator.write({ key, payload, operationLow, operationHigh, condition }, (written) => {
+    const condition = isConditional || staged ? judge : null;
+    this.coordinator.write({ key, payload, operationLow, operationHigh, staged, condition }, (written) => {
       this.operations--;
       done(this.resultOf(verb, written));
     });

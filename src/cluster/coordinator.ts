@@ -35,9 +35,11 @@ export interface WriteRequest {
   readonly key: ClusterKey;
   /** `TOMBSTONE` for a delete. */
   readonly payload: Payload;
-  /** Random, new for each operation of a client. */
+  /** Random, new for each operation of a client; without `FIRST_WRITE`. */
   readonly operationLow: number;
   readonly operationHigh: number;
+  /** The replicas have the value already, under this very number, so that it must stay as it is. */
+  readonly staged?: boolean;
   /**
    * null: a plain PUT or DELETE. Otherwise judges what is there (the ballot is the version, of a tombstone too; null: never written); may be called
    * several times.
@@ -83,12 +85,15 @@ export interface OperationRules {
   readonly resolveAmbiguous: boolean;
   /** The highest record seen is made the decided one before it is answered. */
   readonly confirmReads: boolean;
+  /** A write is marked as the first only when it is. */
+  readonly markFirstOnly: boolean;
 }
 
 export const ALL_RULES: OperationRules = Object.freeze({
   confirmRefusals: true,
   resolveAmbiguous: true,
   confirmReads: true,
+  markFirstOnly: true,
 });
 
 export class Coordinator {

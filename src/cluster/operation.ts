@@ -8,7 +8,9 @@
  *                        └──► accept(highest, at its own ballot) ──majority──► answer
  *                               └──a no──► prepare ► rewrite ► answer
  *   accept(own) failed  every replica said no ──► again, with a new ballot
- *                       otherwise ──► prepare ──own operation on top──► accept(own) at the new ballot, else unknown_outcome
+ *                       otherwise ──► prepare ──own operation on top──► accept(own) at the new ballot
+ *                                             ├──a first write on top, or only what is older──► the own value took no effect: as if prepared anew
+ *                                             └──else──► unknown_outcome
  *
  * `rewrite` accepts the highest value seen at the prepared ballot, with the operation it came from (the identity function of CASPaxos). A version can
  * therefore change once without its value changing, when something that failed half-way is settled.
@@ -32,6 +34,7 @@ import {
   type AcceptAnswer,
   type AcceptYes,
   type ClusterKey,
+  FIRST_WRITE,
   type LookAnswer,
   type Payload,
   type PrepareAnswer,
@@ -83,6 +86,8 @@ export class Operation {
   private doubtful: Ballot | null = null;
   /** Records up to this ballot may have been on a promising replica and collected since. */
   private collected: Ballot | null = null;
+  /** The upper half of the operation's number, with or without `FIRST_WRITE`. */
+  private operationHigh = 0;
   /** What the own write took the place of, as far as known. */
   private previous: Ballot | null = null;
   private existed = false;
@@ -117,6 +122,7 @@ export class Operation {
     this.rules = rules;
     this.key = key;
     this.write = write;
+    this.operationHigh = write?.operationHigh ?? 0;
     this.wrote = wrote;
     this.read = read;
     this.group = setup.groupOf(key.partition);
@@ -193,16 +199,15 @@ export class Operation {
     const { highest } = this;
     if (this.ambiguous) {
       if (this.isOwn()) {
+        this.operationHigh = highest.operationHigh;
         this.acceptOwn();
         return;
       }
-      // Something newer is on top, which may have replaced the own value after that took effect.
-      const newest = higherBallot(highest.ballot, this.collected);
-      if (compareOptionalBallots(newest, this.doubtful) >= 0) {
+      if (this.mayHaveTakenEffect()) {
         this.giveUp();
         return;
       }
-      // Everything is older: no majority has held the own value, and below the ballot that is promised now none will.
+      // No majority has held the own value, and below the ballot that is promised now none will.
     }
     this.refusal = write.condition === null ? null : write.condition(highest.exists, highest.ballot);
     if (this.refusal === null) {
@@ -210,6 +215,7 @@ export class Operation {
       this.existed = highest.exists;
       this.certain = true;
       this.prepared = true;
+      this.operationHigh = this.numberOf(write);
       this.acceptOwn();
       return;
     }
@@ -221,6 +227,25 @@ export class Operation {
     } else this.rewrite();
   }
 
+  /**
+   * Something on top that is newer than the doubtful accept may have replaced the own value after that took effect. Not a first write: its
+   * majority held nothing when it promised, so it would have met the own value, had that ever been decided below it.
+   */
+  private mayHaveTakenEffect(): boolean {
+    const { highest, collected, doubtful } = this;
+    if (compareOptionalBallots(collected, doubtful) >= 0) return true;
+    return (
+      compareOptionalBallots(highest.ballot, doubtful) >= 0 && (highest.operationHigh & FIRST_WRITE) === 0
+    );
+  }
+
+  /** The number that tells others whether this write found the key without any record, even a collected one. */
+  private numberOf(write: WriteRequest): number {
+    const isFirst = this.highest.ballot === null && this.collected === null;
+    const marked = (isFirst || !this.rules.markFirstOnly) && !write.staged;
+    return marked ? (write.operationHigh | FIRST_WRITE) >>> 0 : write.operationHigh;
+  }
+
   // ---- accept --------------------------------------------------------------------------------------------------------------------
 
   private acceptOwn(): void {
@@ -229,7 +254,7 @@ export class Operation {
       ballot: this.ballot as Ballot,
       payload: write.payload,
       operationLow: write.operationLow,
-      operationHigh: write.operationHigh,
+      operationHigh: this.operationHigh,
     });
   }
 
@@ -448,9 +473,11 @@ export class Operation {
   }
 
   private isOwn(): boolean {
+    const { highest, write } = this;
     return (
-      this.highest.operationLow === this.write?.operationLow &&
-      this.highest.operationHigh === this.write?.operationHigh
+      write !== null &&
+      highest.operationLow === write.operationLow &&
+      (highest.operationHigh & ~FIRST_WRITE) === (write.operationHigh & ~FIRST_WRITE)
     );
   }
 

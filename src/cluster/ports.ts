@@ -23,6 +23,12 @@ export interface Payload {
 /** The payload of every delete. */
 export const TOMBSTONE: Payload = Object.freeze({ tombstone: true });
 
+/**
+ * The bit of a number's upper half that marks a conditional write whose majority of promises held nothing of the key, not even a collected
+ * tombstone. It stays with the operation as its number does, and settles what an accept below it may have done (operation.ts).
+ */
+export const FIRST_WRITE = 0x80000000;
+
 /** What an accept asks a replica to hold. The operation stays with a value when it is written again at a higher ballot. */
 export interface Proposal {
   readonly ballot: Ballot;

@@ -42,6 +42,12 @@ export const MUTANTS: readonly Mutant[] = [
     histories: 2000,
   },
   {
+    name: "every conditional write is marked as the first of its key",
+    mutation: { rules: { markFirstOnly: false } },
+    faults: [],
+    histories: 20_000,
+  },
+  {
     name: "a read returns the highest record it saw, unconfirmed",
     mutation: { rules: { confirmReads: false } },
     faults: [],
