@@ -22,6 +22,7 @@ import {
   type PrepareAnswer,
   type Proposal,
   type Refused,
+  type Replaced,
   UNAVAILABLE,
 } from "./ports.ts";
 import { inlineValue, isInline, isStaged, type RemoteValue, type StoredValue } from "./values.ts";
@@ -375,15 +376,11 @@ export class VaultReplica implements LocalReplica {
   }
 
   private accepted(result: WriteResult, epoch: number, key: ClusterKey): AcceptAnswer {
-    const register = this.verdict(result, epoch, key);
-    if ("kind" in register) return register;
-    const { verdict, ballot, tombstone } = register;
-    return {
-      kind: "yes",
-      already: verdict === "already",
-      previous: ballot,
-      existed: ballot !== null && !tombstone,
-    };
+    const answer = this.verdict(result, epoch, key);
+    if (!("kind" in answer))
+      return { kind: "yes", already: answer.verdict === "already", ...replacedBy(answer) };
+    const done = result.error === null && result.register?.verdict === "yes" ? result.register : null;
+    return answer.kind === "refused" && done !== null ? { ...answer, replaced: replacedBy(done) } : answer;
   }
 }
 
@@ -421,6 +418,10 @@ function isSame(a: Ballot, b: Ballot): boolean {
   );
 }
 
+function replacedBy({ ballot, tombstone }: { ballot: Ballot | null; tombstone: boolean }): Replaced {
+  return { previous: ballot, existed: ballot !== null && !tombstone };
+}
+
 const NOWHERE: ReadonlySet<string> = new Set();
 
 function proposalOf(request: PeerRequest): Proposal {
@@ -435,7 +436,7 @@ function proposalOf(request: PeerRequest): Proposal {
 
 function encodeOther(answer: PrepareAnswer | AcceptAnswer | LookAnswer): Buffer {
   if (answer.kind === "no") return encodeNo(answer.higher);
-  if (answer.kind === "refused") return encodeRefused(answer.reason, answer.epoch);
+  if (answer.kind === "refused") return encodeRefused(answer.reason, answer.epoch, answer.replaced);
   throw new Error("a replica answers yes, no or refused");
 }
 

@@ -32,13 +32,14 @@ import type {
 import { countOf, hasMajority, type ReplicaGroup } from "./layout.ts";
 import {
   type AcceptAnswer,
-  type AcceptYes,
   type ClusterKey,
   FIRST_WRITE,
+  type Held,
   type LookAnswer,
   type Payload,
   type PrepareAnswer,
   type Proposal,
+  type Replaced,
   TOMBSTONE,
 } from "./ports.ts";
 import { Highest, Tally } from "./tally.ts";
@@ -179,6 +180,12 @@ export class Operation {
     if (answer.kind === "yes") {
       this.highest.take(bit, answer);
       if (answer.ballot !== null) this.setup.ballots.observe(answer.ballot);
+      // Where an earlier try has not arrived, what it replaced elsewhere is still there.
+      if (this.ambiguous && !this.isOwn(answer))
+        this.learnPrevious(bit, {
+          previous: answer.ballot,
+          existed: answer.ballot !== null && !answer.tombstone,
+        });
       this.collected = higherBallot(this.collected, answer.floor);
     }
     if (!this.sending) this.judgePromises();
@@ -198,7 +205,7 @@ export class Operation {
   private judgeWrite(write: WriteRequest): void {
     const { highest } = this;
     if (this.ambiguous) {
-      if (this.isOwn()) {
+      if (this.isOwn(highest)) {
         this.operationHigh = highest.operationHigh;
         this.acceptOwn();
         return;
@@ -315,7 +322,12 @@ export class Operation {
 
   private onAccepted(round: number, bit: number, answer: AcceptAnswer): void {
     if (!this.counts(round, bit, answer)) return;
-    if (answer.kind === "yes" && this.purpose === "own" && !this.answered) this.learnPrevious(bit, answer);
+    // Where an earlier try may have had an effect, what is replaced may be the own value.
+    if (this.purpose === "own" && !this.answered && !this.ambiguous) {
+      if (answer.kind === "yes" && !answer.already) this.learnPrevious(bit, answer);
+      else if (answer.kind === "refused" && answer.replaced !== undefined)
+        this.learnPrevious(bit, answer.replaced);
+    }
     if (!this.sending) this.judgeAccepts();
   }
 
@@ -323,13 +335,13 @@ export class Operation {
    * Whether the key had a value: by the highest record that was replaced. Certain only when a majority replaced that same one, so that it was decided:
    * a record that only one replica had may be of a write that began after a later one than this had ended.
    */
-  private learnPrevious(bit: number, answer: AcceptYes): void {
-    if (this.write?.condition !== null || this.ambiguous || answer.already) return;
-    const order = this.replaced === 0 ? 1 : compareOptionalBallots(answer.previous, this.previous);
+  private learnPrevious(bit: number, { previous, existed }: Replaced): void {
+    if (this.write?.condition !== null) return;
+    const order = this.replaced === 0 ? 1 : compareOptionalBallots(previous, this.previous);
     if (order === 0) this.replaced |= bit;
     if (order <= 0) return;
-    this.previous = answer.previous;
-    this.existed = answer.existed;
+    this.previous = previous;
+    this.existed = existed;
     this.replaced = bit;
   }
 
@@ -472,12 +484,12 @@ export class Operation {
     else this.fetch(highest.holders, then);
   }
 
-  private isOwn(): boolean {
-    const { highest, write } = this;
+  private isOwn({ operationLow, operationHigh }: Pick<Held, "operationLow" | "operationHigh">): boolean {
+    const { write } = this;
     return (
       write !== null &&
-      highest.operationLow === write.operationLow &&
-      (highest.operationHigh & ~FIRST_WRITE) === (write.operationHigh & ~FIRST_WRITE)
+      operationLow === write.operationLow &&
+      (operationHigh & ~FIRST_WRITE) === (write.operationHigh & ~FIRST_WRITE)
     );
   }
 

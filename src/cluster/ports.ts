@@ -52,14 +52,17 @@ export interface PrepareYes extends Held {
   readonly floor: Ballot | null;
 }
 
-/** Accepted; persisted before it was sent. */
-export interface AcceptYes {
-  readonly kind: "yes";
-  /** This very ballot was held already, so the next two say nothing. */
-  readonly already: boolean;
-  /** What the record took the place of. */
+/** What an accepted record took the place of. */
+export interface Replaced {
   readonly previous: Ballot | null;
   readonly existed: boolean;
+}
+
+/** Accepted; persisted before it was sent. */
+export interface AcceptYes extends Replaced {
+  readonly kind: "yes";
+  /** This very ballot was held already, so the rest says nothing. */
+  readonly already: boolean;
 }
 
 /** What is held. `payload`: the value where it is at hand (the own replica's), else null. */
@@ -87,12 +90,14 @@ export type RefusalReason =
   | "full"
   | "damaged";
 
-/** Not done, for another reason than a ballot, and without effect. */
+/** Not done, for another reason than a ballot. */
 export interface Refused {
   readonly kind: "refused";
   readonly reason: RefusalReason;
   /** stale_epoch, behind_epoch: the replica's own epoch; else 0. */
   readonly epoch: number;
+  /** behind_epoch to an accept that was done when the epoch had just changed: it must not count, but what it did is known. */
+  readonly replaced?: Replaced;
 }
 
 /** No answer in time, or a broken connection: the request may have had its effect, or may yet have it. */

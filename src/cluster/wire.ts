@@ -12,7 +12,16 @@
  */
 import type { Ballot } from "../format/record.ts";
 import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../util/limits.ts";
-import type { AcceptAnswer, Held, LookAnswer, No, PrepareAnswer, RefusalReason, Refused } from "./ports.ts";
+import type {
+  AcceptAnswer,
+  Held,
+  LookAnswer,
+  No,
+  PrepareAnswer,
+  RefusalReason,
+  Refused,
+  Replaced,
+} from "./ports.ts";
 import { type InlineValue, inlineValue, isInline, type StoredValue } from "./values.ts";
 
 export const PREPARE = 1;
@@ -34,6 +43,9 @@ const BALLOT_FLAG = 16;
 const VALUE_FLAG = 32;
 /** The value is too large for the frame. */
 const LARGE_FLAG = 64;
+/** A refused accept that was done: ballot and EXISTED_FLAG say what it replaced. The bits below that one are the reason. */
+const DONE_FLAG = 32;
+const REASON_MASK = 7;
 /** A promise for an absent key: the ballot is the floor of its partition. */
 const FLOOR_FLAG = 128;
 
@@ -181,10 +193,20 @@ export function encodeNo(higher: Ballot): Buffer {
   return frame;
 }
 
-export function encodeRefused(reason: RefusalReason, epoch: number): Buffer {
-  const frame = answerFrame(REFUSED, REASONS.indexOf(reason), NOTHING, NOTHING);
+export function encodeRefused(reason: RefusalReason, epoch: number, replaced?: Replaced): Buffer {
+  const done = replaced === undefined ? 0 : DONE_FLAG | replacedFlags(replaced);
+  const frame = answerFrame(REFUSED, REASONS.indexOf(reason) | done, NOTHING, NOTHING);
   frame.writeUInt32LE(epoch, 4);
+  if (replaced?.previous != null) writeBallot(frame, 8, replaced.previous);
   return frame;
+}
+
+function replacedFlags({ previous, existed }: Replaced): number {
+  return (existed ? EXISTED_FLAG : 0) | (previous === null ? 0 : BALLOT_FLAG);
+}
+
+function replacedOf(frame: Buffer): Replaced {
+  return { existed: (frame[1] & EXISTED_FLAG) !== 0, previous: ballotOf(frame) };
 }
 
 /** A yes to prepare, look or read. */
@@ -218,8 +240,7 @@ export function encodeHeld(held: {
 }
 
 export function encodeAccepted(already: boolean, existed: boolean, previous: Ballot | null): Buffer {
-  const flags =
-    (already ? ALREADY_FLAG : 0) | (existed ? EXISTED_FLAG : 0) | (previous === null ? 0 : BALLOT_FLAG);
+  const flags = (already ? ALREADY_FLAG : 0) | replacedFlags({ previous, existed });
   const frame = answerFrame(YES, flags, NOTHING, NOTHING);
   if (previous !== null) writeBallot(frame, 8, previous);
   return frame;
@@ -234,8 +255,10 @@ function decodeRefusal(frame: Buffer): No | Refused | null | undefined {
     case NO:
       return { kind: "no", higher: readBallot(frame, 8) };
     case REFUSED: {
-      const reason = REASONS[frame[1]];
-      return reason === undefined ? undefined : { kind: "refused", reason, epoch: frame.readUInt32LE(4) };
+      const reason = REASONS[frame[1] & REASON_MASK];
+      if (reason === undefined) return undefined;
+      const refused: Refused = { kind: "refused", reason, epoch: frame.readUInt32LE(4) };
+      return (frame[1] & DONE_FLAG) === 0 ? refused : { ...refused, replaced: replacedOf(frame) };
     }
     default:
       return undefined;
@@ -257,8 +280,7 @@ export function decodeAccepted(bytes: Uint8Array): AcceptAnswer | null {
     refusal ?? {
       kind: "yes",
       already: (frame[1] & ALREADY_FLAG) !== 0,
-      existed: (frame[1] & EXISTED_FLAG) !== 0,
-      previous: ballotOf(frame),
+      ...replacedOf(frame),
     }
   );
 }

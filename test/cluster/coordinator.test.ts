@@ -15,6 +15,7 @@ import { HEDGE_MS } from "../../src/cluster/operation.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
+  FIRST_WRITE,
   LOST,
   type LookAnswer,
   type PrepareAnswer,
@@ -113,10 +114,10 @@ class Bench {
   }
 
   /** Runs a write to its answer; then the rest. */
-  write(condition: WriteRequest["condition"] = null): { result: WriteResult; ms: number } {
+  write(condition: WriteRequest["condition"] = null, staged = false): { result: WriteResult; ms: number } {
     const results: { result: WriteResult; ms: number }[] = [];
     this.coordinator.write(
-      { key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, condition },
+      { key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, staged, condition },
       (result) => results.push({ result, ms: this.queue.now }),
     );
     while (this.queue.step());
@@ -167,6 +168,52 @@ test("coordinator: PUT says created or replaced by the newest record that it too
     "one record that only one replica had proves nothing",
   );
   assert.equal(bench({ ...taken, already: true }, taken).certain, false);
+});
+
+test("coordinator: what a PUT replaced is known too when the layout changes before its answers, or they are lost", () => {
+  const replaced = { previous: at(1), existed: true };
+  const tooLate: AcceptAnswer = { kind: "refused", reason: "behind_epoch", epoch: 5, replaced };
+  /** The first try reaches `reached` but cannot count; all hold it then, or what was there before. */
+  const bench = (answer: AcceptAnswer, reached: string): WriteResult => {
+    let own = at(0);
+    return new Bench((kind, node, sent, proposal) => {
+      if (kind === "prepare") return [1, reached.includes(node) ? holds(own, 1) : holds(at(1))];
+      own = (proposal as Proposal).ballot;
+      return [1, sent === 1 ? answer : taken];
+    }).write().result;
+  };
+  for (const { outcome, existed } of [bench(tooLate, "abc"), bench(LOST, "a"), bench(LOST, "c")])
+    assert.deepEqual([outcome, existed], ["done", true]);
+});
+
+test("coordinator: a write that another overtook had no effect when that one was the first of its key", () => {
+  const overtaken = (operationHigh: number): WriteResult => {
+    const top = { ...holds(at(0x30000), 78), operationHigh, payload: VALUE };
+    const bench = new Bench((kind, node, sent) => {
+      if (kind === "prepare") return [1, sent === 1 ? absent : top];
+      if (kind === "read") return [1, top];
+      // The own try reached one replica only; the rewrite of what is on top reaches all.
+      return [1, bench.proposals.length === 1 && node !== "b" ? no(at(0x30000)) : taken];
+    });
+    return bench.write((exists) => (exists ? "exists" : null)).result;
+  };
+  assert.equal(overtaken(FIRST_WRITE).outcome, "exists");
+  assert.equal(overtaken(0).outcome, "unknown_outcome");
+});
+
+test("coordinator: only a conditional write that found no record, not even a collected one, is marked as the first", () => {
+  const marked = (promise: PrepareAnswer, staged = false): boolean => {
+    const bench = new Bench((kind) => [1, kind === "prepare" ? promise : taken]);
+    bench.write(() => null, staged);
+    return ((bench.proposals.at(-1) as Proposal).operationHigh & FIRST_WRITE) !== 0;
+  };
+  assert.equal(marked(absent), true);
+  assert.equal(marked({ ...absent, floor: at(1) } as PrepareAnswer), false);
+  assert.equal(marked(holds(at(1), 77, true)), false);
+  assert.equal(marked(absent, true), false, "the replicas know it by its number");
+  const blind = new Bench(() => [1, taken]);
+  blind.write();
+  assert.equal(blind.proposals[0].operationHigh, 0);
 });
 
 test("coordinator: without a reachable majority the answer is no_quorum at once and nothing is sent", () => {

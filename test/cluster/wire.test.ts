@@ -82,15 +82,19 @@ describe("wire", () => {
     }
     assert.deepEqual(decodeAccepted(encodeNo(BALLOT)), { kind: "no", higher: BALLOT });
     assert.deepEqual(decodePromise(encodeNo(BALLOT)), { kind: "no", higher: BALLOT });
-    for (const already of [true, false])
-      for (const existed of [true, false])
-        for (const previous of [BALLOT, null])
+    for (const existed of [true, false])
+      for (const previous of [BALLOT, null]) {
+        const replaced = { existed, previous };
+        const expected = { kind: "refused", reason: "behind_epoch", epoch: 9, replaced };
+        assert.deepEqual(decodeAccepted(encodeRefused("behind_epoch", 9, replaced)), expected);
+        for (const already of [true, false])
           assert.deepEqual(decodeAccepted(encodeAccepted(already, existed, previous)), {
             kind: "yes",
             already,
             existed,
             previous,
           });
+      }
     const value = inlineValue(false, "a/b", Buffer.from("bytes"));
     const held = { ballot: BALLOT, tombstone: false, operationLow: 5, operationHigh: 6 };
     const read = decodeHeld(encodeHeld({ ...held, value }), noLarge) as LookAnswer & { kind: "yes" };
