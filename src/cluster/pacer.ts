@@ -1,5 +1,6 @@
 /**
- * Pace of what a node does in the background: while clients are served, as much time passes between two pieces of work as they took.
+ * Pace of what a node does in the background: while clients are served, as much time passes between two pieces of work as they took, and keys are taken
+ * over evenly, at a bounded rate: a request of a client then waits for few of them.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -7,12 +8,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 const BUSY_RATE = 50;
 const LOOK_MS = 200;
 const PAUSE_MS_MAX = 1000;
+const BUSY_KEYS_PER_SECOND = 4000;
+/** Keys that become due within this time go together, as timers are not exact. */
+const GRAIN_MS = 2;
 
 export class RepairPace {
   private readonly operations: () => number;
   private seen = 0;
   private seenMs = 0;
   private busy = false;
+  /** When the next key is due. */
+  private dueMs = 0;
 
   /** @param operations how many operations of clients have begun so far */
   constructor(operations: () => number) {
@@ -28,6 +34,14 @@ export class RepairPace {
       this.seenMs = nowMs;
     }
     return this.busy;
+  }
+
+  /** Waits for the turn of the next key, where there is load here or (`busy`) at a node that is asked. */
+  async turn(busy = false): Promise<void> {
+    if (!busy && !this.isBusy) return;
+    const nowMs = performance.now();
+    this.dueMs = Math.max(nowMs, this.dueMs + 1000 / BUSY_KEYS_PER_SECOND);
+    if (this.dueMs - nowMs >= GRAIN_MS) await sleep(this.dueMs - nowMs);
   }
 
   /** Waits as the load, here or (`busy`) at a node that was asked, wants it after a piece of work that took so long. */

@@ -303,6 +303,7 @@ export class Synchroniser {
     for (const name of names) {
       const work = this.key(kind, group, name, sources, own.keys.get(name) ?? null, floor);
       if (work === null) continue;
+      await setup.pace.turn(busy);
       slice.push(work.run());
       sliceBytes += Math.min(work.bytes, SLICE_BYTES);
       if (slice.length >= SLICE_KEYS || sliceBytes >= SLICE_BYTES) await flush();

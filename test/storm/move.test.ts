@@ -18,8 +18,9 @@ const RATE = 500;
 const BEFORE_MS = 20_000;
 const MOVE_MS_MAX = 1_200_000;
 const LOOK_MS = 500;
-/** A fourth worker of four holds three quarters of all keys. */
+/** A fourth worker of four holds about three quarters of all keys; how many partitions exactly, chance decides. */
 const SHARE = 0.75;
+const SHARE_ERROR_MAX = 0.15;
 const P99_RATIO_MAX = 3;
 
 const keyName = (index: number) => `move-${String(index).padStart(9, "0")}`;
@@ -156,7 +157,7 @@ test(`a fourth worker joins ${KEYS} keys under load`, async (t) => {
       `all ${KEYS} keys read at the new worker and right; ${((performance.now() - begunMs) / 1000).toFixed(0)} s`,
     );
     assert.deepEqual(traffic.unexpected.slice(0, 5), []);
-    assert.ok(Math.abs(moved / KEYS - SHARE) < SHARE * 0.1, `${moved} records`);
+    assert.ok(Math.abs(moved / KEYS / SHARE - 1) < SHARE_ERROR_MAX, `${moved} records`);
     assert.ok(seen.length > 3, `progress: ${seen}`);
     for (const kind of ["GET", "PUT"] as const) {
       const [was, is] = [before, during].map((latency) => latency[kind].getValueAtPercentile(99));
