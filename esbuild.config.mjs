@@ -1,6 +1,8 @@
 /**
  * Builds dist/minivault.js: the whole program in one file, with its threads, WebAssembly and native addons inside.
  *
+ *   node esbuild.config.mjs [ENTRY OUTFILE]     ENTRY: another one of this repository, such as that of the benchmarks in process
+ *
  * Pieces of dependencies are rewritten by exact text. Where the text is no longer found the build fails, so that an update of
  * a dependency cannot silently produce a program that only breaks when it runs.
  */
@@ -15,7 +17,7 @@ import { build } from "esbuild";
 
 const root = path.dirname(fileURLToPath(import.meta.url));
 const modules = path.join(root, "node_modules");
-const { version } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
+const { version, devDependencies } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
 const { platform, arch, versions } = process;
 
 /** File below node_modules → [text that must be there, what to put instead]. */
@@ -113,9 +115,10 @@ const rewrite = {
 };
 
 const started = new Date();
-const outfile = path.join(root, "dist/minivault.js");
+const [entry = "src/main.ts", out = "dist/minivault.js"] = process.argv.slice(2);
+const outfile = path.join(root, out);
 const { outputFiles } = await build({
-  entryPoints: [path.join(root, "src/main.ts")],
+  entryPoints: [path.join(root, entry)],
   outfile,
   write: false,
   bundle: true,
@@ -134,6 +137,8 @@ const { outputFiles } = await build({
     }),
   },
   plugins: [rewrite],
+  // Development tools are where the repository is.
+  external: Object.keys(devDependencies),
   logLevel: "warning",
 });
 for (const file of ["embedded", ...Object.keys(REWRITES)])
@@ -144,11 +149,11 @@ mkdirSync(path.dirname(outfile), { recursive: true });
 const fresh = `${outfile}.${process.pid}`;
 writeFileSync(fresh, outputFiles[0].contents, { mode: 0o755 });
 renameSync(fresh, outfile);
-// Tells ./minivault what this build is for and, by its time, which sources it cannot contain.
-const stamp = path.join(root, "dist/.built");
-writeFileSync(stamp, `${versions.modules} ${type()} ${machine()}\n`);
-utimesSync(stamp, started, started);
+if (entry === "src/main.ts") {
+  // Tells ./minivault what this build is for and, by its time, which sources it cannot contain.
+  const stamp = path.join(root, "dist/.built");
+  writeFileSync(stamp, `${versions.modules} ${type()} ${machine()}\n`);
+  utimesSync(stamp, started, started);
+}
 const seconds = ((Date.now() - started.getTime()) / 1000).toFixed(1);
-console.error(
-  `built dist/minivault.js: ${(outputFiles[0].contents.length / 2 ** 20).toFixed(1)} MiB in ${seconds} s`,
-);
+console.error(`built ${out}: ${(outputFiles[0].contents.length / 2 ** 20).toFixed(1)} MiB in ${seconds} s`);

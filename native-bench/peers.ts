@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 import { type Contender, fileSystemOf, fill, startCeiling, startMinivault } from "./contenders.ts";
 import { measureDisk } from "./disk.ts";
 import { type Job, keyPath, runWrk } from "./load.ts";
-import { describeMachine, isInstalled, ROOT } from "./machine.ts";
+import { describeMachine, isInstalled } from "./machine.ts";
 import { startNginx } from "./nginx.ts";
 import { type BenchOptions, parseOptions } from "./options.ts";
 import { ensureProgram, run, temporaryFolder } from "./processes.ts";
@@ -235,7 +235,7 @@ function ddRate(folder: string, file: string, bytes: number, count: number): num
 async function readsInProcess(options: Options, folder: string): Promise<Map<string, number>> {
   const file = path.join(folder, "native.json");
   const words = ["--json", file, "--only", "readable view", ...(options.tiny ? ["--tiny"] : [])];
-  await run(process.execPath, ["--import", "tsx", path.join(ROOT, "native-bench/native.ts"), ...words]);
+  await run("npm", ["run", "--silent", "bench:native", "--", ...words]);
   const { figures } = JSON.parse(readFileSync(file, "utf8")) as {
     figures: { name: string; median: number }[];
   };
