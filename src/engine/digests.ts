@@ -11,7 +11,7 @@
 import { RECORD, UNIT_SHIFT } from "../format/layout.ts";
 import type { RecordSource } from "../format/record.ts";
 import { PARTITIONS, partitionOf } from "../util/hash.ts";
-import { tagOfHash } from "./key-index.ts";
+import { tagOfHash } from "./index-memory.ts";
 
 /** Leaves of a partition, chosen by the bits of hash A after the partition's. */
 export const LEAF_BITS = 4;

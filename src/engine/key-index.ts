@@ -14,48 +14,45 @@
  * 2012): the counter is odd while the writer changes anything; a reader that sees it change starts over. A reader acts on a
  * location only after it has seen the counter unchanged.
  */
-import { SLAB_UNIT_BITS } from "../format/layout.ts";
-import { PARTITIONS, partitionOf } from "../util/hash.ts";
 
-export const TAG_BITS = 26;
-const TAG_SHIFT = 32 - TAG_BITS;
-const LOCATION_HIGH_MASK = (1 << TAG_SHIFT) - 1;
-const UNIT_MASK = (1 << SLAB_UNIT_BITS) - 1;
-const SLOT_LOW_BITS = 32 - SLAB_UNIT_BITS;
+import { PARTITIONS } from "../util/hash.ts";
+import {
+  ARENA_BLOCK_BITS,
+  ARENA_STEP_BYTES,
+  ARENAS,
+  BLOCK_ENTRIES,
+  BLOCK_WORDS,
+  BLOCKS_MAX,
+  CONTROL_ARENA_STEPS,
+  CONTROL_SEQUENCE,
+  cellOf,
+  DEPTH_MAX,
+  entryWord0,
+  entryWord1,
+  firstWordOf,
+  type IndexMemory,
+  indexPartBytes,
+  ROW_BLOCKS,
+  ROW_DEPTH,
+  ROW_ENTRIES,
+  ROW_FIRST_BLOCK,
+  ROW_WORDS,
+  ROWS_BYTES_MAX,
+  ROWS_STEP_BYTES,
+  TAG_BITS,
+  TAG_SHIFT,
+  tagOf,
+} from "./index-memory.ts";
+import { IndexReader } from "./index-reader.ts";
 
-const BLOCK_ENTRIES = 256;
-const BLOCK_WORDS = BLOCK_ENTRIES * 2;
-const BLOCK_BYTES = BLOCK_WORDS * 4;
-const DEPTH_MAX = 8;
-const DIRECTORY_ENTRIES = PARTITIONS << DEPTH_MAX;
 /** A segment of this many blocks splits, unless its depth is at the maximum. */
 const SPLIT_BLOCKS = 16;
-const BLOCKS_MAX = 32;
-/** Words of a segment's row: number of blocks, depth, entries, then block numbers. */
-const ROW_BLOCKS = 0;
-const ROW_DEPTH = 1;
-const ROW_ENTRIES = 2;
-const ROW_FIRST_BLOCK = 4;
-const ROW_WORDS = ROW_FIRST_BLOCK + BLOCKS_MAX;
 const LOAD_MAX = 0.75;
 /** Load of what `build` makes, and the entries from which on it splits: some room to grow is left. */
 const LOAD_BUILT = 0.68;
 const BUILT_ENTRIES_MAX = 12 * BLOCK_ENTRIES * LOAD_BUILT;
 /** An entry that would stand further than this from its home makes its segment grow, whatever the load. */
 const PROBES_MAX = 128;
-
-/** Growable arrays of blocks; four of 4 GiB hold 1.6 billion entries. Only address space is taken until used. */
-const ARENAS = 4;
-const ARENA_BYTES_MAX = 2 ** 32;
-const ARENA_BLOCK_BITS = 21;
-const ARENA_STEP_BYTES = 512 * BLOCK_BYTES;
-const ROWS_BYTES_MAX = DIRECTORY_ENTRIES * ROW_WORDS * 4;
-const ROWS_STEP_BYTES = 256 * ROW_WORDS * 4;
-
-/** Words of the control array. */
-const CONTROL_SEQUENCE = 0;
-const CONTROL_ARENA_STEPS = 1;
-const CONTROL_WORDS = 8;
 
 /** The state of an index, as bytes. */
 export interface IndexImage {
@@ -69,226 +66,6 @@ export interface IndexImage {
 interface GrowableSharedArrayBuffer extends SharedArrayBuffer {
   grow(bytes: number): void;
 }
-
-/** Shared memory of an index: made once by the owner, passed to every thread that reads. */
-export interface IndexMemory {
-  control: SharedArrayBuffer;
-  directory: SharedArrayBuffer;
-  rows: SharedArrayBuffer;
-  arenas: SharedArrayBuffer[];
-}
-
-function growable(bytes: number, bytesMax: number): SharedArrayBuffer {
-  // The option is newer than the type library's constructor.
-  const Growable = SharedArrayBuffer as unknown as new (
-    length: number,
-    options: { maxByteLength: number },
-  ) => SharedArrayBuffer;
-  return new Growable(bytes, { maxByteLength: bytesMax });
-}
-
-/** Reserves an index's memory; next to nothing is committed. */
-export function createIndexMemory(): IndexMemory {
-  return {
-    control: new SharedArrayBuffer(CONTROL_WORDS * 4),
-    directory: new SharedArrayBuffer(DIRECTORY_ENTRIES * 4),
-    rows: growable(0, ROWS_BYTES_MAX),
-    arenas: Array.from({ length: ARENAS }, () => growable(0, ARENA_BYTES_MAX)),
-  };
-}
-
-/** Sizes of the parts of an index' image: directory, segments, and blocks by arena. */
-export function indexPartBytes(segments: number, blocks: number): number[] {
-  const arenas = Array.from({ length: ARENAS }, (_, arena) => {
-    const inArena = Math.min(blocks - (arena << ARENA_BLOCK_BITS), 1 << ARENA_BLOCK_BITS);
-    return Math.max(0, inArena) * BLOCK_BYTES;
-  });
-  return [DIRECTORY_ENTRIES * 4, segments * ROW_WORDS * 4, ...arenas];
-}
-
-export function slotOf(word0: number, word1: number): number {
-  return ((word0 & LOCATION_HIGH_MASK) << SLOT_LOW_BITS) | (word1 >>> SLAB_UNIT_BITS);
-}
-export function unitOf(word1: number): number {
-  return word1 & UNIT_MASK;
-}
-export function tagOf(word0: number): number {
-  return word0 >>> TAG_SHIFT;
-}
-/** First word of the entry of a record in a slot. */
-export function entryWord0(hashB: number, slot: number): number {
-  return (hashB & ~LOCATION_HIGH_MASK) | (slot >>> SLOT_LOW_BITS);
-}
-/** Second word of the entry of a record. */
-export function entryWord1(slot: number, unit: number): number {
-  return (slot << SLAB_UNIT_BITS) | unit;
-}
-
-/** Tag of a key from its hash B: with its partition, its place in the order of `scan`. */
-export function tagOfHash(hashB: number): number {
-  return hashB >>> TAG_SHIFT;
-}
-
-/** Cell of the directory for a key. */
-function cellOf(hashA: number, tag: number): number {
-  return (partitionOf(hashA) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
-}
-
-/** Where a block begins in the words of its arena. */
-function firstWordOf(block: number): number {
-  return (block & ((1 << ARENA_BLOCK_BITS) - 1)) * BLOCK_WORDS;
-}
-
-/** Says whether the record at a location is the one looked for. */
-export interface Matcher {
-  /** Called with a location that the index held at one moment; answers whether the search may stop there. */
-  matches(slot: number, unit: number): boolean;
-}
-
-export class IndexReader {
-  protected readonly control: Int32Array;
-  protected readonly directory: Int32Array;
-  protected rows: Int32Array;
-  protected readonly blocks: Int32Array[];
-  protected readonly memory: IndexMemory;
-  /** Location that the last successful `find` ended at. */
-  slot = 0;
-  unit = 0;
-
-  constructor(memory: IndexMemory) {
-    this.memory = memory;
-    this.control = new Int32Array(memory.control);
-    this.directory = new Int32Array(memory.directory);
-    this.rows = new Int32Array(memory.rows, 0, memory.rows.byteLength >>> 2);
-    this.blocks = memory.arenas.map((arena) => new Int32Array(arena, 0, arena.byteLength >>> 2));
-  }
-
-  /** Bytes of shared memory in use. */
-  get bytes(): number {
-    return (
-      this.memory.directory.byteLength +
-      this.memory.rows.byteLength +
-      this.control[CONTROL_ARENA_STEPS] * ARENA_STEP_BYTES
-    );
-  }
-
-  /** Words of the arena that holds `block`; looks again at its size if the block lies beyond what this thread has seen. */
-  protected arenaOf(block: number): Int32Array {
-    const arena = block >>> ARENA_BLOCK_BITS;
-    const words = this.blocks[arena];
-    if (firstWordOf(block) + BLOCK_WORDS <= words.length) return words;
-    const shared = this.memory.arenas[arena];
-    const larger = new Int32Array(shared, 0, shared.byteLength >>> 2);
-    this.blocks[arena] = larger;
-    return larger;
-  }
-
-  protected rowOf(segment: number): number {
-    const row = segment * ROW_WORDS;
-    if (row + ROW_WORDS > this.rows.length)
-      this.rows = new Int32Array(this.memory.rows, 0, this.memory.rows.byteLength >>> 2);
-    return row;
-  }
-
-  /**
-   * Looks for the record of a key. `matcher` is asked for each entry with the key's tag; when it says yes, its location is in
-   * `slot` and `unit` and the answer is true. False: no entry of the index matches.
-   */
-  find(hashA: number, hashB: number, matcher: Matcher): boolean {
-    const tag = hashB >>> TAG_SHIFT;
-    const cell = cellOf(hashA, tag);
-    const choice = (tag >>> 8) & 0x3ff;
-    const home = tag & (BLOCK_ENTRIES - 1);
-    search: for (;;) {
-      const sequence = Atomics.load(this.control, CONTROL_SEQUENCE);
-      if ((sequence & 1) !== 0) continue;
-      const row = this.rowOf(this.directory[cell]);
-      const rows = this.rows;
-      const block = rows[row + ROW_FIRST_BLOCK + ((choice * rows[row + ROW_BLOCKS]) >>> 10)];
-      const words = this.arenaOf(block);
-      const base = firstWordOf(block);
-      let entry = home;
-      for (let probes = 0; probes < BLOCK_ENTRIES; probes++) {
-        const at = base + entry * 2;
-        const word1 = words[at + 1];
-        if (word1 === 0) break;
-        const word0 = words[at];
-        if (word0 >>> TAG_SHIFT === tag) {
-          if (Atomics.load(this.control, CONTROL_SEQUENCE) !== sequence) continue search;
-          const slot = slotOf(word0, word1);
-          const unit = unitOf(word1);
-          if (matcher.matches(slot, unit)) {
-            this.slot = slot;
-            this.unit = unit;
-            return true;
-          }
-        }
-        entry = (entry + 1) & (BLOCK_ENTRIES - 1);
-      }
-      if (Atomics.load(this.control, CONTROL_SEQUENCE) === sequence) return false;
-    }
-  }
-
-  private scratch = new Int32Array(0);
-
-  /**
-   * The entries of a partition from a tag on, in order of tag: about `limit`, more where several have the last tag, fewer where a segment ends. The order does
-   * not depend on how the index has grown, so a cursor holds over any changes in between: what is there all the time is met once.
-   */
-  scan(partition: number, fromTag: number, limit: number): IndexPage {
-    const cell = (partition << DEPTH_MAX) | (fromTag >>> (TAG_BITS - DEPTH_MAX));
-    for (;;) {
-      const sequence = Atomics.load(this.control, CONTROL_SEQUENCE);
-      if ((sequence & 1) !== 0) continue;
-      const row = this.rowOf(this.directory[cell]);
-      const { rows } = this;
-      const depth = rows[row + ROW_DEPTH];
-      const count = Math.min(rows[row + ROW_BLOCKS], BLOCKS_MAX);
-      if (this.scratch.length < count * BLOCK_WORDS) this.scratch = new Int32Array(count * BLOCK_WORDS);
-      // Copied first and looked at later: a writer then rarely comes in between.
-      for (let i = 0; i < count; i++) {
-        const block = rows[row + ROW_FIRST_BLOCK + i];
-        const words = this.arenaOf(block);
-        const base = firstWordOf(block);
-        this.scratch.set(words.subarray(base, base + BLOCK_WORDS), i * BLOCK_WORDS);
-      }
-      if (Atomics.load(this.control, CONTROL_SEQUENCE) !== sequence) continue;
-      const span = 1 << (TAG_BITS - depth);
-      return this.page(count * BLOCK_WORDS, fromTag, (Math.floor(fromTag / span) + 1) * span, limit);
-    }
-  }
-
-  private page(words: number, fromTag: number, endTag: number, limit: number): IndexPage {
-    const { scratch } = this;
-    const places: number[] = [];
-    for (let at = 0; at < words; at += 2)
-      if (scratch[at + 1] !== 0 && scratch[at] >>> TAG_SHIFT >= fromTag) places.push(at);
-    const tagAt = (at: number): number => scratch[at] >>> TAG_SHIFT;
-    places.sort((a, b) => tagAt(a) - tagAt(b));
-    let end = Math.min(limit, places.length);
-    while (end > 0 && end < places.length && tagAt(places[end]) === tagAt(places[end - 1])) end++;
-    const next = end < places.length ? tagAt(places[end]) : endTag;
-    places.length = end;
-    return {
-      slots: places.map((at) => slotOf(scratch[at], scratch[at + 1])),
-      units: places.map((at) => unitOf(scratch[at + 1])),
-      tags: places.map(tagAt),
-      next,
-    };
-  }
-}
-
-/** Entries with one partition, in order of tag. */
-export interface IndexPage {
-  slots: number[];
-  units: number[];
-  tags: number[];
-  /** Tag to go on with; `SCAN_END` when the partition is through. */
-  next: number;
-}
-
-/** The cursor behind the last tag. */
-export const SCAN_END = 1 << TAG_BITS;
 
 /** The writer's side. Only the thread that owns the shard may call it. */
 export class KeyIndex extends IndexReader {

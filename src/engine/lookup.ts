@@ -12,7 +12,7 @@ import {
   unitsAt,
 } from "../format/record.ts";
 import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../util/limits.ts";
-import { IndexReader, type Matcher } from "./key-index.ts";
+import { IndexReader, type Matcher } from "./index-reader.ts";
 import type { Residency } from "./residency.ts";
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
 import { type SlabMap, SlabMaps } from "./slab-maps.ts";

@@ -17,7 +17,7 @@ import {
 import { keyBytesOf, keyEquals, keyOffset, readManifest } from "../format/record.ts";
 import { tableType, tableUnit } from "../format/slab.ts";
 import { hash32, PARTITIONS, partitionOf } from "../util/hash.ts";
-import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "./key-index.ts";
+import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "./index-memory.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";

@@ -8,7 +8,7 @@ import { TYPE_FORGOTTEN, TYPE_PROMISE } from "../format/layout.ts";
 import { type Ballot, ballotAt, keyOf, typeOf } from "../format/record.ts";
 import { compareBallots, compareOptionalBallots, higherBallot } from "../format/version.ts";
 import { hash32, partitionOf } from "../util/hash.ts";
-import { type IndexPage, SCAN_END } from "./key-index.ts";
+import { type IndexPage, SCAN_END } from "./index-reader.ts";
 import { failed, type KeyRef, type Outcome, type RegisterOutcome, type ShardWrite } from "./operations.ts";
 import {
   ALREADY,

@@ -3,7 +3,7 @@
  */
 import { DIGEST_BYTES } from "./digests.ts";
 import { FLOORS_BYTES } from "./floors.ts";
-import { createIndexMemory, type IndexMemory } from "./key-index.ts";
+import { createIndexMemory, type IndexMemory } from "./index-memory.ts";
 
 export interface ReplicationMemory {
   /** Index of the promises that stand. */

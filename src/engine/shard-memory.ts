@@ -3,7 +3,7 @@
  * read from the first moment; written by the shard's thread only.
  */
 import { SLAB_SLOTS } from "../format/layout.ts";
-import { createIndexMemory, type IndexMemory } from "./key-index.ts";
+import { createIndexMemory, type IndexMemory } from "./index-memory.ts";
 import { createReplicationMemory, type ReplicationMemory } from "./replication-memory.ts";
 
 export interface ShardMemory {

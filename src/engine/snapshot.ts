@@ -24,8 +24,8 @@ import {
 } from "../format/snapshot.ts";
 import { hash32 } from "../util/hash.ts";
 import type { OpenSlab } from "./appender.ts";
+import { indexPartBytes } from "./index-memory.ts";
 import type { FileIo } from "./io.ts";
-import { indexPartBytes } from "./key-index.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
 import { readSlab, slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";

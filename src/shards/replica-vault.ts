@@ -4,7 +4,7 @@
  */
 import { DIGEST_WORDS } from "../engine/digests.ts";
 import { FloorReader } from "../engine/floors.ts";
-import { IndexReader, type Matcher, SCAN_END } from "../engine/key-index.ts";
+import { IndexReader, type Matcher, SCAN_END } from "../engine/index-reader.ts";
 import type { ShardLookup } from "../engine/lookup.ts";
 import { FIGURE, type ShardMemory } from "../engine/shard-memory.ts";
 import type { SlabMap } from "../engine/slab-maps.ts";
