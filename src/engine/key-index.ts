@@ -74,6 +74,8 @@ export class KeyIndex extends IndexReader {
   private segmentCount = 0;
   /** Entries in the index, tombstones included. */
   entries = 0;
+  /** How often a segment has grown or split. */
+  growths = 0;
 
   constructor(memory: IndexMemory) {
     super(memory);
@@ -311,6 +313,7 @@ export class KeyIndex extends IndexReader {
 
   /** Gives the segment of a cell one block more, or splits it. Built aside, then switched over under the lock. */
   private grow(cell: number): void {
+    this.growths++;
     const segment = this.directory[cell];
     const row = this.rowOf(segment);
     const count = this.rows[row + ROW_BLOCKS];

@@ -48,6 +48,7 @@ export const FIGURE = {
   scrubDamaged: 18,
   /** Rises when damage is found: what readers have checked before counts no more. */
   damageGeneration: 19,
+  indexGrowths: 20,
 } as const;
 const FIGURES = 32;
 
@@ -70,6 +71,8 @@ export interface ShardStats {
   storedBytes: number;
   slabs: number;
   indexBytes: number;
+  /** How often a part of the index has grown. */
+  indexGrowths: number;
   tombstones: number;
   damagedRecords: number;
   compactedBytes: number;
@@ -90,6 +93,7 @@ export function readFigures(shard: number, figures: Float64Array): ShardStats {
     storedBytes: figures[FIGURE.storedBytes],
     slabs: figures[FIGURE.slabs],
     indexBytes: figures[FIGURE.indexBytes],
+    indexGrowths: figures[FIGURE.indexGrowths],
     tombstones: figures[FIGURE.tombstones],
     damagedRecords: figures[FIGURE.damaged],
     compactedBytes: figures[FIGURE.compactedBytes],

@@ -699,6 +699,7 @@ export class Shard {
   private refreshFigures(): void {
     this.slabs.stored(this.appender.sequence, this.appender.endUnit * UNIT_BYTES);
     this.figures[FIGURE.indexBytes] = this.index.bytes;
+    this.figures[FIGURE.indexGrowths] = this.index.growths;
   }
 
   /** Waits for background work, syncs, closes the files, and leaves a snapshot of the index. */

@@ -185,6 +185,7 @@ export function statsDocument(
     storedBytes: sum(shards, (shard) => shard.storedBytes),
     slabs: sum(shards, (shard) => shard.slabs),
     indexBytes,
+    indexGrowths: sum(shards, (shard) => shard.indexGrowths),
     indexBytesPerKey: keys === 0 ? 0 : Math.round((indexBytes / keys) * 100) / 100,
     tombstones: sum(shards, (shard) => shard.tombstones),
     damagedRecords: sum(shards, (shard) => shard.damagedRecords),

@@ -330,7 +330,7 @@ class Storm {
     }
     const until = performance.now() + MOMENT_MS_MAX;
     await sleep(random.below(100));
-    let last: { slabs: number; compactedBytes: number; indexBytes: number } | null = null;
+    let last: { slabs: number; compactedBytes: number; indexGrowths: number } | null = null;
     while (performance.now() < until) {
       if (moment === "upload") {
         if (this.uploader.underway) {
@@ -344,7 +344,7 @@ class Storm {
       if (last !== null) {
         if (moment === "sealing" && now.slabs > last.slabs) return true;
         if (moment === "compaction" && now.compactedBytes > last.compactedBytes) return true;
-        if (moment === "indexGrowth" && now.indexBytes > last.indexBytes) return true;
+        if (moment === "indexGrowth" && now.indexGrowths > last.indexGrowths) return true;
       }
       last = now;
     }

@@ -92,6 +92,7 @@ export class FakeVault implements Vault {
       storedBytes: 100,
       slabs: 1,
       indexBytes: 64,
+      indexGrowths: 0,
       tombstones: 0,
       damagedRecords: 0,
       scrubbedBytes: 0,
