@@ -1,13 +1,18 @@
 /**
- * Load of PUTs in a process of its own, so that the proxies of the links are not held up by it: the ports, connections and seconds on the command line;
- * the counts go to the parent process.
+ * Load of writes in a process of its own, so that the proxies of the links are not held up by it; each key is written once by a POST, and by PUTs in turn.
  */
+import { fork } from "node:child_process";
 import { saturate } from "../rest/offered-load.ts";
 
 const VALUE_BYTES = 100;
 const KEYS = 5000;
 
-const [connections, seconds, ...ports] = process.argv.slice(2).map(Number);
+export interface GeoJob {
+  method: "PUT" | "POST";
+  connections: number;
+  seconds: number;
+  ports: readonly number[];
+}
 
 export interface GeoLoad {
   perSecond: number;
@@ -17,15 +22,25 @@ export interface GeoLoad {
   p99: number;
 }
 
-async function main(): Promise<void> {
+/** Runs a job in a process of its own. */
+export function runGeoLoad(job: GeoJob): Promise<GeoLoad> {
+  const child = fork(__filename, [JSON.stringify(job)]);
+  return new Promise((resolve, reject) => {
+    child.on("message", (message) => resolve(message as GeoLoad));
+    child.on("exit", (code) => reject(new Error(`the load ended with ${code}`)));
+  });
+}
+
+async function main({ method, connections, seconds, ports }: GeoJob): Promise<GeoLoad> {
   const results = await Promise.all(
     ports.map((port, index) =>
       saturate({
         port,
+        method,
         seconds,
         connections: Math.floor(connections / ports.length),
         valueBytes: VALUE_BYTES,
-        prefix: `geo-${index}-`,
+        prefix: `geo-${method}-${index}-`,
         keys: KEYS,
       }),
     ),
@@ -34,14 +49,14 @@ async function main(): Promise<void> {
   for (const latency of rest) all.add(latency);
   const sum = (of: (result: (typeof results)[number]) => number) =>
     results.reduce((total, result) => total + of(result) / result.seconds, 0);
-  const load: GeoLoad = {
+  return {
     perSecond: sum((result) => result.successes),
     refusedPerSecond: sum((result) => result.refusals),
     others: results.flatMap((result) => result.others).slice(0, 5),
     p50: all.getValueAtPercentile(50) / 1000,
     p99: all.getValueAtPercentile(99) / 1000,
   };
-  process.send?.(load);
 }
 
-void main();
+if (require.main === module)
+  void main(JSON.parse(process.argv[2]) as GeoJob).then((load) => process.send?.(load));

@@ -1,5 +1,5 @@
 /**
- * Load by raw sockets, one request in flight on each. `saturate`: every connection sends again as soon as it is answered (closed loop).
+ * Load of writes by raw sockets, one request in flight on each. `saturate`: every connection sends again as soon as it is answered (closed loop).
  * `offer`: requests begin at a rate, whatever the server does (open loop); their latency counts from the moment they were due, so
  * waiting for a free connection is not hidden.
  */
@@ -26,6 +26,8 @@ export interface LoadResult {
 
 export interface Load {
   port: number;
+  /** PUT when left out. */
+  method?: "PUT" | "POST";
   connections: number;
   seconds: number;
   valueBytes: number;
@@ -49,7 +51,7 @@ function emptyResult(seconds: number): LoadResult {
   };
 }
 
-/** One connection: PUTs one after the other. */
+/** One connection: requests one after the other. */
 class Lane {
   private readonly socket: net.Socket;
   private readonly result: LoadResult;
@@ -107,10 +109,12 @@ class Lane {
   }
 }
 
-function requests({ valueBytes, prefix = "load/", keys = 1000 }: Load): Buffer[] {
+function requests({ method = "PUT", valueBytes, prefix = "load/", keys = 1000 }: Load): Buffer[] {
   return Array.from({ length: keys }, (_, number) =>
     Buffer.concat([
-      Buffer.from(`PUT /${prefix}${number} HTTP/1.1\r\nHost: x\r\nContent-Length: ${valueBytes}\r\n\r\n`),
+      Buffer.from(
+        `${method} /${prefix}${number} HTTP/1.1\r\nHost: x\r\nContent-Length: ${valueBytes}\r\n\r\n`,
+      ),
       Buffer.alloc(valueBytes, "v"),
     ]),
   );
