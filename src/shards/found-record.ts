@@ -26,7 +26,7 @@ export class FoundRecord implements Found {
   state: Found["state"] = "absent";
   json = false;
   valueBytes = 0;
-  readonly etag = etagScratch();
+  private readonly etagBytes = etagScratch();
   private readonly chunkBytes: number;
   private readonly residency: Residency;
   private lookup!: ShardLookup;
@@ -55,8 +55,13 @@ export class FoundRecord implements Found {
     this.json = isJson(map, unit);
     this.valueBytes =
       typeOf(map, unit) === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit);
-    writeEtagOf(this.etag, map, unit);
     return this;
+  }
+
+  /** Written anew each time: most searches do not need it. */
+  get etag(): Uint8Array {
+    writeEtagOf(this.etagBytes, this.map, this.unit);
+    return this.etagBytes;
   }
 
   get contentType(): string {
