@@ -293,7 +293,8 @@ export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode |
   const found = context.vault.find(head.key);
   if (found.state === "damaged") return null;
   const exists = found.state === "found";
-  if (!writeConditionsHold(head.ifMatch, head.ifNoneMatch, exists, found.etag)) return "precondition_failed";
+  if (!writeConditionsHold(head.ifMatch, head.ifNoneMatch, exists ? found.etag : null))
+    return "precondition_failed";
   return head.verb === "post" && exists ? "exists" : null;
 }
 

@@ -35,15 +35,13 @@ export function ifRangeHolds(header: string, etag: Uint8Array): boolean {
   return equals(header, 0, header.length, etag);
 }
 
-/** What a write's conditions say of a key as it is now: false means that 412 is certain unless the key changes. */
-export function writeConditionsHold(
-  ifMatch: string,
-  ifNoneMatch: string,
-  exists: boolean,
-  etag: Uint8Array,
-): boolean {
-  if (ifMatch !== "" && !(exists && listMatches(ifMatch, etag, false))) return false;
-  return ifNoneMatch === "" || !(exists && listMatches(ifNoneMatch, etag, true));
+/**
+ * What a write's conditions say of a key as it is now: false means that 412 is certain unless the key changes.
+ * @param etag null where the key is absent
+ */
+export function writeConditionsHold(ifMatch: string, ifNoneMatch: string, etag: Uint8Array | null): boolean {
+  if (ifMatch !== "" && !(etag !== null && listMatches(ifMatch, etag, false))) return false;
+  return ifNoneMatch === "" || !(etag !== null && listMatches(ifNoneMatch, etag, true));
 }
 
 function equals(text: string, start: number, end: number, etag: Uint8Array): boolean {

@@ -21,7 +21,7 @@ export interface KeyBytes {
 export const COLD_READS_MAX = 8;
 
 /**
- * The answer of `Vault.find`. One object that the vault reuses: valid until the next call of `find`.
+ * The answer of `Vault.find`. One object that the vault reuses: valid until the next call of `find`; what is not `state`, only if that is "found".
  * "absent" is only said when it is known. "cold", only said by `findResident`: the disk must be asked first.
  */
 export interface Found {

@@ -63,7 +63,7 @@ test("conditions: early advice for writes", () => {
     [TAG, TAG, true, false],
   ] as const) {
     assert.equal(
-      writeConditionsHold(ifMatch, ifNoneMatch, exists, bytes),
+      writeConditionsHold(ifMatch, ifNoneMatch, exists ? bytes : null),
       holds,
       `${ifMatch} ${ifNoneMatch} ${exists}`,
     );
