@@ -31,6 +31,7 @@ async function run(task: FrontTask): Promise<void> {
     version,
     meters: { memories: meters, own: seat.front },
     sharesPort: true,
+    patient: vault.patient,
     log,
   });
   parentPort?.on("message", async (message) => {

@@ -90,6 +90,7 @@ export async function startWorker(
         : { peers: { handler: cluster.handler, url: () => cluster.membership?.url ?? config.publicUrl } }),
       meters: { memories: meters, own: 0 },
       sharesPort: config.fronts > 1,
+      patient: vault.patient,
       clusterFacts: () => cluster.facts(),
       log,
     });

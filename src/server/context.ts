@@ -13,8 +13,8 @@ export interface FrontLog {
 /** Requests that are not answered yet, for a graceful stop. */
 export class InFlight {
   count = 0;
-  /** Called when the last one is answered. */
-  onIdle: (() => void) | null = null;
+  /** Called whenever the last one is answered. */
+  readonly onIdle: (() => void)[] = [];
 
   enter(): void {
     this.count++;
@@ -22,7 +22,7 @@ export class InFlight {
 
   leave(): void {
     this.count--;
-    if (this.count === 0) this.onIdle?.();
+    if (this.count === 0) for (const call of this.onIdle) call();
   }
 }
 

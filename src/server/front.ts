@@ -38,6 +38,7 @@ import {
   TARGET_STATS,
   TARGET_TOO_LONG,
 } from "./target.ts";
+import { Vigil } from "./vigil.ts";
 import { createWrites, declaredBytes, type Refusal } from "./writes.ts";
 
 /** How long `close` waits for requests that are under way. */
@@ -63,6 +64,8 @@ export interface FrontOptions {
   nodes?: () => number;
   /** Memory of the meters of all front threads, and the number of this one. Left out: there is one. */
   meters?: { memories: readonly ArrayBufferLike[]; own: number };
+  /** This thread may look for requests rather than sleep: there are processors for all threads. */
+  patient?: boolean;
   /** Other threads, or processes, listen on the port, too. */
   sharesPort?: boolean;
   /** What `/health` and `/_stats` say of the cluster, or null. */
@@ -116,10 +119,12 @@ export async function createFront(options: FrontOptions): Promise<Front> {
             }),
           },
         };
+  const vigil = options.patient === true ? new Vigil(context.inFlight) : null;
+  const onRequest = vigil === null ? () => {} : () => vigil.request();
   const http = createHttp(
     createHandlers(context, options, meters),
     (method, res, error) => crashed(context, method, res, error),
-    { tls, sharesPort: options.sharesPort === true, ...below },
+    { tls, sharesPort: options.sharesPort === true, ...below, onRequest },
   );
   const port = await http.listen(options.host, options.port);
   let closing: Promise<void> | null = null;
@@ -142,10 +147,10 @@ async function idle(inFlight: InFlight, deadlineMs: number): Promise<void> {
   if (inFlight.count > 0) {
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, deadlineMs);
-      inFlight.onIdle = () => {
+      inFlight.onIdle.push(() => {
         clearTimeout(timer);
         resolve();
-      };
+      });
     });
   }
   // The last answer is written when its cork ends, which may be after the request was counted as answered.

@@ -102,6 +102,8 @@ export interface HttpOptions {
   sharesPort?: boolean;
   /** Handlers of their own for all paths below a prefix such as "/_peer/", as it is written there (no percent-encoding). */
   below?: { prefix: string; handlers: Handlers };
+  /** Called with each request, before its handler. */
+  onRequest?: () => void;
 }
 
 export interface HttpServer {
@@ -127,13 +129,14 @@ export function listenError(host: string, port: number): Error {
 export function createHttp(
   handlers: Handlers,
   onError: (method: keyof Handlers, res: Res, error: unknown) => void,
-  { tls = null, sharesPort = false, below }: HttpOptions = {},
+  { tls = null, sharesPort = false, below, onRequest = () => {} }: HttpOptions = {},
 ): HttpServer {
   const native = loadNative();
   const app = tls === null ? native.App() : createTlsApp(native, tls);
   const guarded = (all: Handlers, method: keyof Handlers) => {
     const handler = all[method];
     return (res: Res, req: Req) => {
+      onRequest();
       try {
         handler(res, req);
       } catch (error) {

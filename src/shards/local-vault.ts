@@ -380,6 +380,11 @@ export class LocalVault implements Vault {
     });
   }
 
+  /** Whether there are processors for all threads, so that they may look for work before they sleep. */
+  get patient(): boolean {
+    return this.queues[0].patient;
+  }
+
   stats(): VaultStats {
     const sum = (value: (queue: ShardQueue) => number): number =>
       this.queues.reduce((total, queue) => total + value(queue), 0);

@@ -67,6 +67,8 @@ export class ShardQueue {
   private turnSinceMs = 0;
   private longestTurnMs = 0;
   private isBusy = false;
+  /** Threads may look for each other's work before they sleep. */
+  readonly patient: boolean;
   /** For the next answers. */
   private readonly patience: Patience;
   private readonly buffers: BatchBuffer[];
@@ -118,6 +120,7 @@ export class ShardQueue {
     this.frontFlag = new Flag(arena, FRONT_SLEEPS);
     this.busyFlag = new Flag(arena, FRONT_BUSY);
     this.frontFlag.set();
+    this.patient = arena.patient;
     this.patience = new Patience(arena.patient ? LOOK_MS_MAX : 0);
     this.buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
     this.wakeThread = wakeThread;

@@ -14,6 +14,7 @@ import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FOOTER_BYTES } from "../../src/format/layout.ts";
 import { looksSealed } from "../../src/format/slab.ts";
+import { hashKey, loadHash, PARTITIONS, partitionOf } from "../../src/util/hash.ts";
 import { type Diagnostic, Random } from "../random.ts";
 import { call, content, inParallel } from "./client.ts";
 import { printedPort, type Server, startServer } from "./server.ts";
@@ -61,7 +62,7 @@ interface Tally {
 export interface StormOptions {
   seed: number;
   kills: number;
-  /** Small keys written beforehand: with this many the index is about to grow in many places. 0: no kills during its growth. */
+  /** Small keys written beforehand. 0: no kills during growth of the index. */
   preload: number;
 }
 
@@ -204,22 +205,30 @@ class Uploader extends Keys {
 
 /** Inserts keys that nobody overwrites, numbered, each with its number as value. */
 class Inserter {
-  private next = 0;
+  private readonly keys: string[] = [];
+  /** New keys fall into this partition, so that its part of the index grows. */
+  private partition = 0;
   /** Inserts that were not answered. */
   private readonly unknown = new Set<number>();
 
   async preload(port: number, count: number): Promise<void> {
-    await inParallel(count, INSERT_LANES, async (index) => {
-      const reply = await call(port, "PUT", `/n/${index}`, { body: String(index) });
+    for (let number = 0; number < count; number++) this.keys.push(`n/${number}`);
+    await inParallel(count, INSERT_LANES, async (number) => {
+      const reply = await call(port, "PUT", `/${this.keys[number]}`, { body: String(number) });
       assert.equal(reply.status, 201, reply.text);
     });
-    this.next = count;
+  }
+
+  aim(partition: number): void {
+    this.partition = partition;
   }
 
   async step(port: number, tally: Tally): Promise<boolean> {
-    const number = this.next++;
+    const number = this.keys.length;
+    const key = keyIn(this.partition, `n/${number}-`);
+    this.keys.push(key);
     try {
-      const reply = await call(port, "PUT", `/n/${number}`, { body: String(number) });
+      const reply = await call(port, "PUT", `/${key}`, { body: String(number) });
       assert.equal(reply.status, 201, reply.text);
       tally.operations++;
       return true;
@@ -232,16 +241,25 @@ class Inserter {
 
   /** Reads the newest keys and some of the others, or all. */
   async verify(port: number, tally: Tally, random: Random | null): Promise<void> {
-    const count = random === null ? this.next : Math.min(this.next, 2 * SAMPLE_KEYS);
+    const { length } = this.keys;
+    const count = random === null ? length : Math.min(length, 2 * SAMPLE_KEYS);
     await inParallel(count, INSERT_LANES, async (index) => {
       const number =
-        random === null ? index : index < SAMPLE_KEYS ? this.next - 1 - index : random.below(this.next);
+        random === null ? index : index < SAMPLE_KEYS ? length - 1 - index : random.below(length);
       if (number < 0) return;
-      const reply = await call(port, "GET", `/n/${number}`);
+      const reply = await call(port, "GET", `/${this.keys[number]}`);
       if (reply.status === 404 && this.unknown.has(number)) return;
       if (reply.status === 404) tally.lost++;
       else if (reply.status !== 200 || reply.text !== String(number)) tally.wrong++;
     });
+  }
+}
+
+/** A key of a partition: the beginning, and a number that makes it one. */
+function keyIn(partition: number, beginning: string): string {
+  for (let salt = 0; ; salt++) {
+    const key = Buffer.from(beginning + salt);
+    if (partitionOf(hashKey(key, key.length, 0)) === partition) return key.toString();
   }
 }
 
@@ -298,6 +316,7 @@ class Storm {
     if (moment === "sealing" || moment === "compaction")
       for (const writer of this.bulk) steps.push(() => writer.step(port, tally));
     if (moment === "upload") steps.push(() => this.uploader.step(port, tally));
+    this.inserter.aim(random.below(PARTITIONS));
     if (moment === "indexGrowth")
       for (let lane = 0; lane < INSERT_LANES; lane++) steps.push(() => this.inserter.step(port, tally));
     const load = Promise.all(
@@ -375,6 +394,7 @@ export async function killStorm(t: Diagnostic, options: StormOptions): Promise<R
   try {
     const storm = new Storm(server, options.seed);
     const { tally, starts } = storm;
+    await loadHash();
     await storm.inserter.preload(server.port, options.preload);
     const moments = MOMENTS.filter((moment) => options.preload > 0 || moment !== "indexGrowth");
     for (let round = 0; tally.kills < options.kills; round++)

@@ -5,8 +5,7 @@ import { randomSeed } from "../random.ts";
 import { closeConnections } from "../rest/client.ts";
 import { killStorm, MOMENTS } from "../rest/kills.ts";
 
-/** A few thousand keys less than what makes the index grow everywhere. */
-const PRELOAD_KEYS = 175_000;
+const PRELOAD_KEYS = 20_000;
 /** Each moment is aimed at more than 50 times, and not always met. */
 const HITS_MIN = 20;
 
