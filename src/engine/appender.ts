@@ -11,6 +11,7 @@ import { FIRST_UNIT, HEADER_BYTES, TYPE_CHUNK, TYPE_MARK, UNIT_BYTES, UNIT_SHIFT
 import {
   beginRecord,
   emptyHead,
+  type Frame,
   placeOf,
   type RecordHead,
   type RecordSource,
@@ -23,11 +24,13 @@ import {
   unitsAt,
 } from "../format/record.ts";
 import { encodeHeader, encodeTail, tableWord, tailBytes } from "../format/slab.ts";
+import { copyInto } from "../util/bytes.ts";
 import type { FileIo } from "./io.ts";
 import { Sealing } from "./sealing.ts";
 import { slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
 import { allocateStep, SpareSlab } from "./spare.ts";
 import type { StoreIdentity } from "./store-file.ts";
+import { WriteBehind } from "./write-behind.ts";
 
 /** Size of the staging buffer: the largest batch, or the largest record. What is staged is of one slab, so a small one needs less. */
 const STAGING_BYTES_MAX = 16 * 1024 * 1024;
@@ -83,10 +86,13 @@ export class Appender {
   private settled = { endUnit: 0, previous: 0, entries: 0 };
   readonly sealing: Sealing;
   readonly spare: SpareSlab;
+  private readonly behind: WriteBehind;
   /** Set while the disk is full: then only blocks are used that the open and the spare slab have already. */
   diskFull = false;
   /** Bytes of all records appended so far, whatever became of them. */
   appendedBytes = 0;
+  /** The same when `allocate` was last called. */
+  private appendedBefore = 0;
   /** Place, in units, of the last record appended, and its checksum. */
   lastUnit = 0;
   lastChecksum = 0;
@@ -108,6 +114,7 @@ export class Appender {
     this.slots = slots;
     this.sealing = new Sealing(io, store.slabBytes, onSealed);
     this.spare = new SpareSlab(io, directory, store.slabBytes, onSyncFailed);
+    this.behind = new WriteBehind(io, onSyncFailed);
     this.stagingBytes = Math.min(STAGING_BYTES_MAX, store.slabBytes);
     this.staging = recordSource(new Uint8Array(this.stagingBytes));
   }
@@ -166,6 +173,7 @@ export class Appender {
       throw error;
     }
     if (this.fd >= 0) this.seal();
+    void this.behind.leave();
     this.fd = fd;
     this.adopt(sequence, FIRST_UNIT, 0);
     if (spare !== null) this.zeroedUnit = Math.max(FIRST_UNIT, spare.allocatedBytes >>> UNIT_SHIFT);
@@ -215,7 +223,7 @@ export class Appender {
     const stagedUnit = this.endUnit - this.flushedUnit;
     let at = beginRecord(this.staging, stagedUnit, head, key, contentType, valueBytes);
     for (const part of parts) {
-      this.staging.bytes.set(part, at);
+      copyInto(this.staging.bytes, at, part);
       at += part.length;
     }
     const unit = this.endUnit;
@@ -223,6 +231,27 @@ export class Appender {
     this.previous = sealRecord(this.staging, stagedUnit, place, this.syncedUnit, this.previous);
     this.added(unit, units, hashA, hashB, head.type, head.outranked);
     if (head.type !== TYPE_CHUNK) this.observe(head.clockHigh, head.clockLow);
+  }
+
+  /**
+   * Like `append`, for the first `valueBytes` of the value in `frame`: writes the record to the file from there, after what is staged. Throws what
+   * the disk says; the caller then must `rollBack`.
+   */
+  appendFrame(
+    head: RecordHead,
+    key: Uint8Array,
+    hashA: number,
+    hashB: number,
+    { source }: Frame,
+    valueBytes: number,
+  ): void {
+    this.flush();
+    beginRecord(source, 0, head, key, NOTHING, valueBytes);
+    const unit = this.endUnit;
+    const place = placeOf(this.store.salt, this.shard, this.sequence, unit);
+    this.previous = sealRecord(source, 0, place, this.syncedUnit, this.previous);
+    this.added(unit, recordUnits(key.length, 0, valueBytes), hashA, hashB, head.type, head.outranked);
+    this.writeOut(source.bytes);
   }
 
   /** Stages a copy of a good record of another slab, for compaction: everything but its place and the flag stays. */
@@ -305,10 +334,14 @@ export class Appender {
 
   /** Writes what is staged to the file. Throws what the disk says; the caller then must `rollBack`. */
   flush(): void {
-    if (this.endUnit === this.flushedUnit) return;
+    if (this.endUnit !== this.flushedUnit) this.writeOut(this.staging.bytes);
+  }
+
+  /** Writes all that is not in the file yet; `source` begins with it. */
+  private writeOut(source: Uint8Array): void {
     const bytes = (this.endUnit - this.flushedUnit) << UNIT_SHIFT;
     this.triedUnit = this.endUnit;
-    this.io.pwrite(this.fd, this.staging.bytes, 0, bytes, this.flushedUnit * UNIT_BYTES);
+    this.io.pwrite(this.fd, source, 0, bytes, this.flushedUnit * UNIT_BYTES);
     this.flushedUnit = this.endUnit;
     if (this.zeroedUnit < this.endUnit) this.zeroedUnit = this.endUnit;
   }
@@ -323,6 +356,12 @@ export class Appender {
     if (this.syncedUnit === this.flushedUnit) return;
     this.io.fdatasync(this.fd);
     this.syncedUnit = this.flushedUnit;
+  }
+
+  /** Starts to get what is flushed to the disk, if it is much; `sync` then finds less to do. */
+  writeBehind(): void {
+    const file = path.join(this.directory, slabName(this.sequence));
+    this.behind.advance(file, this.syncedUnit * UNIT_BYTES, this.flushedUnit * UNIT_BYTES);
   }
 
   /** Starts a sync in the background (`-sync os`). */
@@ -361,7 +400,7 @@ export class Appender {
 
   /**
    * Allocates blocks ahead of the end by writing zeros, then those of the spare slab, a step at a time. Measured on ext4: an fdatasync
-   * that need not extend the file costs half.
+   * that need not extend the file costs half. While large values come in there are none ahead: they would be overwritten at once.
    * @param spareBytes what the spare slab should have
    * @returns "step": call again; "wait": call again later; "whole": there is nothing to do
    * @throws what the disk says
@@ -369,15 +408,18 @@ export class Appender {
   allocate(spareBytes: number): "step" | "wait" | "whole" {
     if (this.endUnit !== this.flushedUnit) return "wait";
     const { slabBytes } = this.store;
+    const isStreaming = this.appendedBytes - this.appendedBefore > ZERO_AHEAD_BYTES;
+    this.appendedBefore = this.appendedBytes;
     const ahead = (this.zeroedUnit - this.endUnit) * UNIT_BYTES;
     const start = Math.max(this.zeroedUnit, this.flushedUnit) * UNIT_BYTES;
     const room = Math.min(ZERO_STEP_BYTES, slabBytes - start - tailBytes(this.entries + 4096));
     const whole = room - (room % UNIT_BYTES);
-    if (ahead < ZERO_AHEAD_BYTES && whole > 0) {
+    const isShort = ahead < ZERO_AHEAD_BYTES && whole > 0;
+    if (isShort && !isStreaming) {
       this.zeroedUnit = (start + allocateStep(this.io, this.fd, start, start + whole)) / UNIT_BYTES;
       return "step";
     }
-    if (this.spare.allocatedBytes >= Math.min(spareBytes, slabBytes)) return "whole";
+    if (this.spare.allocatedBytes >= Math.min(spareBytes, slabBytes)) return isShort ? "wait" : "whole";
     if (!this.spare.busy) this.spare.grow(Math.min(spareBytes, slabBytes));
     return "wait";
   }
@@ -398,7 +440,7 @@ export class Appender {
 
   /** Closes the files without flushing or syncing anything, after slabs being sealed are done: for tests of crashes. */
   async abandon(): Promise<void> {
-    await this.sealing.close();
+    await Promise.all([this.sealing.close(), this.behind.leave()]);
     this.spare.close();
     if (this.fd >= 0) this.io.close(this.fd);
     this.fd = -1;

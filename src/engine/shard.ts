@@ -30,6 +30,7 @@ import {
   ballotAt,
   type ChunkRef,
   emptyHead,
+  type Frame,
   keyBytesOf,
   keyEquals,
   type RecordHead,
@@ -106,7 +107,7 @@ export interface Current {
 }
 
 /** Written but unsynced chunk bytes above which a sync is made, so that the one at the end of a large value stays short. */
-export const UNSYNCED_BYTES_MAX = 8 * 1024 * 1024;
+export const UNSYNCED_BYTES_MAX = 16 * 1024 * 1024;
 const OS_SYNC_MS = 1000;
 /** The spare slab has this share of what is stored, up to a whole slab: a full disk can then compact any slab with fewer live bytes. */
 const SPARE_FRACTION = 1 / 4;
@@ -472,14 +473,15 @@ export class Shard {
     return map;
   }
 
-  /** Stages a chunk of a large value. Throws what the disk says; `lost` is called if a later failure takes the chunk back. */
+  /** Writes a chunk of a large value. Throws what the disk says; `lost` is called if a later failure takes the chunk back. */
   appendChunk(
     write: ShardWrite,
     number: number,
-    bytes: Uint8Array,
+    frame: Frame,
+    bytes: number,
     lost: (outcome: Outcome) => void,
   ): ChunkRef {
-    this.makeRoom(write.key.length, 0, bytes.length);
+    this.makeRoom(write.key.length, 0, bytes);
     const { head, appender } = this;
     head.type = TYPE_CHUNK;
     head.json = head.outranked = false;
@@ -487,12 +489,12 @@ export class Shard {
     head.clockLow = head.clockHigh = head.node = head.incarnation = 0;
     head.operationLow = write.operationLow;
     head.operationHigh = write.operationHigh;
-    appender.append(head, write.key, NOTHING, write.hashA, write.hashB, bytes.length, [bytes]);
+    appender.appendFrame(head, write.key, write.hashA, write.hashB, frame, bytes);
     this.uploadFailures.push(lost);
     return {
       sequence: appender.sequence,
       unit: appender.lastUnit,
-      bytes: bytes.length,
+      bytes,
       checksum: appender.lastChecksum,
     };
   }
@@ -530,11 +532,9 @@ export class Shard {
       this.failStaged(this.writeFailure(error));
       return;
     }
-    if (
-      this.setup.sync === "always" &&
-      (this.staged.length > 0 || appender.unsyncedBytes > UNSYNCED_BYTES_MAX)
-    ) {
-      if (!this.syncNow()) {
+    if (this.setup.sync === "always") {
+      if (this.staged.length === 0 && appender.unsyncedBytes <= UNSYNCED_BYTES_MAX) appender.writeBehind();
+      else if (!this.syncNow()) {
         this.failStaged(failed("write_stopped"));
         return;
       }

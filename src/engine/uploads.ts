@@ -5,7 +5,15 @@
 
 import { ValueScanner } from "../format/json.ts";
 import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../format/layout.ts";
-import { type Ballot, type ChunkRef, manifestBytes, writeManifest } from "../format/record.ts";
+import {
+  type Ballot,
+  type ChunkRef,
+  createFrame,
+  type Frame,
+  manifestBytes,
+  writeManifest,
+} from "../format/record.ts";
+import { copyInto } from "../util/bytes.ts";
 import { failed, type Outcome, type ShardWrite } from "./operations.ts";
 import type { Shard } from "./shard.ts";
 
@@ -13,6 +21,8 @@ export class UploadWriter {
   private readonly shard: Shard;
   private readonly write: ShardWrite;
   private readonly scanner: ValueScanner | null;
+  /** The chunk that is being filled, and its bytes. */
+  private readonly frame: Frame;
   private readonly buffer: Uint8Array;
   private filled = 0;
   private totalBytes = 0;
@@ -28,7 +38,8 @@ export class UploadWriter {
   constructor(shard: Shard, write: ShardWrite) {
     this.shard = shard;
     this.write = write;
-    this.buffer = new Uint8Array(shard.setup.store.chunkBytes);
+    this.frame = createFrame(write.key.length, shard.setup.store.chunkBytes);
+    this.buffer = this.frame.value;
     // What other nodes send is in stored form already.
     this.scanner = write.json && write.ballot === undefined ? new ValueScanner() : null;
     if (this.scanner !== null) this.store(JSON_PREFIX);
@@ -58,36 +69,28 @@ export class UploadWriter {
 
   private store(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length && this.failure === null; ) {
-      if (this.filled === this.buffer.length) this.writeBuffer();
-      const chunkBytes = this.buffer.length;
-      // The first chunk waits in the buffer: it may be all there is, and then it becomes a plain record.
-      if (this.filled === 0 && this.chunks.length > 0 && bytes.length - at >= chunkBytes) {
-        this.writeChunk(bytes.subarray(at, at + chunkBytes));
-        this.totalBytes += chunkBytes;
-        at += chunkBytes;
-        continue;
-      }
-      const length = Math.min(bytes.length - at, chunkBytes - this.filled);
-      this.buffer.set(bytes.subarray(at, at + length), this.filled);
+      if (this.filled === this.buffer.length) this.writeChunk();
+      const length = Math.min(bytes.length - at, this.buffer.length - this.filled);
+      copyInto(this.buffer, this.filled, bytes.subarray(at, at + length));
       this.filled += length;
-      this.totalBytes += length;
       at += length;
+      // The first chunk waits for more: it may be all there is, and then it becomes a plain record.
+      if (this.filled === this.buffer.length && this.chunks.length > 0) this.writeChunk();
     }
   }
 
-  private writeBuffer(): void {
-    this.writeChunk(this.buffer.subarray(0, this.filled));
+  /** Writes what the buffer has as the next chunk. */
+  private writeChunk(): void {
+    const bytes = this.filled;
     this.filled = 0;
-  }
-
-  private writeChunk(bytes: Uint8Array): void {
     if (this.chunks.length === MANIFEST_CHUNKS_MAX) {
       this.failure = failed("too_large");
       return;
     }
     try {
-      const ref = this.shard.appendChunk(this.write, this.chunks.length, bytes, this.lose);
+      const ref = this.shard.appendChunk(this.write, this.chunks.length, this.frame, bytes, this.lose);
       this.chunks.push(ref);
+      this.totalBytes += bytes;
       if (!this.slabs.has(ref.sequence)) {
         this.slabs.add(ref.sequence);
         this.shard.slabs.upload(ref.sequence, 1);
@@ -114,7 +117,7 @@ export class UploadWriter {
       this.end();
       return shard.applyStored(write, this.buffer.subarray(0, this.filled));
     }
-    if (this.failure === null && this.filled > 0) this.writeBuffer();
+    if (this.failure === null && this.filled > 0) this.writeChunk();
     if (this.failure !== null) {
       this.end();
       return this.failure;

@@ -67,6 +67,19 @@ export const RECORD_VALUE_BYTES_MAX = Math.max(
   MANIFEST_HEADER_BYTES + MANIFEST_ENTRY_BYTES * MANIFEST_CHUNKS_MAX,
 );
 
+/** Memory for one record: its value is put into `value`, and the rest of the record then around it, so that nothing has to be moved. */
+export interface Frame {
+  readonly source: RecordSource;
+  readonly value: Uint8Array;
+}
+
+/** A frame for a record with a key of `keyBytes` and a value of at most `valueBytes`, without a content type. */
+export function createFrame(keyBytes: number, valueBytes: number): Frame {
+  const source = recordSource(new Uint8Array(recordUnits(keyBytes, 0, valueBytes) << UNIT_SHIFT));
+  const at = keyOffset(0) + keyBytes;
+  return { source, value: source.bytes.subarray(at, at + valueBytes) };
+}
+
 /** Size of a record in units, for the lengths of its parts in bytes. */
 export function recordUnits(keyBytes: number, contentTypeBytes: number, valueBytes: number): number {
   return unitsOf(RECORD_HEADER_BYTES + keyBytes + contentTypeBytes + valueBytes);
@@ -193,8 +206,8 @@ export function keyEquals(source: RecordSource, unit: number, key: Uint8Array, k
 }
 
 /**
- * Writes header, key and content type of a record at `unit` of a staging buffer and zeroes its padding. The caller
- * fills the value at the returned byte offset and then calls `sealRecord`.
+ * Writes header, key and content type of a record at `unit` of a staging buffer and zeroes its padding. The value belongs at the
+ * returned byte offset, where it may be already; then the caller calls `sealRecord`.
  */
 export function beginRecord(
   target: RecordSource,
@@ -206,8 +219,6 @@ export function beginRecord(
 ): number {
   const { words, bytes } = target;
   const w = unit << W;
-  const last = (unit + recordUnits(key.length, contentType.length, valueBytes)) << W;
-  words[last - 4] = words[last - 3] = words[last - 2] = words[last - 1] = 0;
   words[w + 1] = valueBytes;
   const flags = head.type | (head.json ? FLAG_JSON : 0) | (head.outranked ? FLAG_OUTRANKED : 0);
   words[w + 2] = key.length | (contentType.length << 16) | (flags << 24);
@@ -221,7 +232,10 @@ export function beginRecord(
   const at = keyOffset(unit);
   bytes.set(key, at);
   if (contentType.length > 0) bytes.set(contentType, at + key.length);
-  return at + key.length + contentType.length;
+  const valueAt = at + key.length + contentType.length;
+  const end = (unit + recordUnits(key.length, contentType.length, valueBytes)) << UNIT_SHIFT;
+  for (let padding = valueAt + valueBytes; padding < end; padding++) bytes[padding] = 0;
+  return valueAt;
 }
 
 /** Sets or clears the flag of a record that is not sealed yet. */

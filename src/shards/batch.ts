@@ -17,6 +17,7 @@
 import type { Outcome, RegisterOutcome } from "../engine/operations.ts";
 import type { Ballot } from "../format/record.ts";
 import { writeEtag } from "../format/version.ts";
+import { copyInto } from "../util/bytes.ts";
 import { ERRORS, type ErrorCode } from "../util/errors.ts";
 import type { WriteHead, WriteResult, WriteVerb } from "./vault.ts";
 
@@ -310,7 +311,7 @@ export class BatchBuffer {
     at += o.ifMatch.length;
     if (o.ifNoneMatch.length > 0) bytes.set(o.ifNoneMatch, at);
     at += o.ifNoneMatch.length;
-    bytes.set(o.body, at);
+    copyInto(bytes, at, o.body);
     if (Atomics.compareExchange(this.states, this.number, state, state + 1) !== state) return false;
     this.used += words[w];
     return true;

@@ -1,5 +1,5 @@
 /**
- * The shard thread: owns some shards and works on one task at a time. Between tasks it does the shards' idle work in small steps.
+ * The shard thread: owns some shards and works on one batch at a time. Between batches it does the shards' idle work in small steps.
  */
 import type { MessagePort } from "node:worker_threads";
 import { nodeIo } from "../engine/io.ts";
@@ -104,8 +104,7 @@ const DONE: Outcome = {
 const NO_BALLOT = failed("internal", "an operation of replication without a ballot");
 
 export default async function handle(task: Task): Promise<TaskAnswer> {
-  if (task.kind === "serve") await serve();
-  else if (task.kind === "open") await open(task);
+  if (task.kind === "open") await open(task);
   else await close();
   const answer = { warnings };
   warnings = [];
@@ -123,7 +122,7 @@ async function open(task: OpenTask): Promise<void> {
     const threadFlag = new Flag(arena, THREAD_SLEEPS);
     threadFlag.set();
     const buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
-    // The first front sends tasks, which do not wait for a turn of the event loop as messages do.
+    // What it throws ends the thread, and the node with it.
     answers.on("message", () => {
       void serve().then(() => {
         if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));

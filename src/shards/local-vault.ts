@@ -158,9 +158,7 @@ export interface FrontSeat extends FrontView {
 export async function openFrontVault(seat: FrontSeat, warn: (message: string) => void): Promise<LocalVault> {
   if (seat.addonDirectory !== null) setAddonDirectory(seat.addonDirectory);
   await loadHash();
-  const queues = seat.channels.map(
-    ({ arena, port }) => new ShardQueue(arena, port, () => port.postMessage(null), warn),
-  );
+  const queues = seat.channels.map(({ arena, port }) => new ShardQueue(arena, port, warn));
   return new LocalVault(
     seat,
     queues,

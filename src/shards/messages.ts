@@ -9,7 +9,7 @@ import type { Arena } from "./batch.ts";
 /** The shard thread's end of the way to one front. */
 export interface Channel {
   arena: Arena;
-  /** To the front: a buffer has its answers (null), or warnings. From fronts other than the first: look at the arena. */
+  /** To the front: a buffer has its answers (null), or warnings. From it: look at the arena. */
   answers: MessagePort;
 }
 
@@ -27,16 +27,11 @@ export interface OpenTask {
   progress: SharedArrayBuffer;
 }
 
-/** Work through the arenas until it is empty. */
-export interface ServeTask {
-  kind: "serve";
-}
-
 export interface CloseTask {
   kind: "close";
 }
 
-export type Task = OpenTask | ServeTask | CloseTask;
+export type Task = OpenTask | CloseTask;
 
 /** What an operator should know, collected since the last answer. */
 export interface TaskAnswer {

@@ -1,7 +1,8 @@
 /**
- * Shard threads. The only importer of Piscina: one pool of exactly one thread for each, since a shard's tasks must all reach the
- * thread that owns it. A task wakes an idle thread, which then works through the arenas (batch.ts) of all fronts until they are empty; while it
- * does, the fronts only add to their arenas and read answers from them.
+ * Shard threads. The only importer of Piscina: one pool of exactly one thread for each, since all that is to be done for a shard must reach the
+ * thread that owns it. Tasks open and close the shards. In between, a message of a front wakes the idle thread, which then works through the
+ * arenas (batch.ts) of all fronts until they are empty; while it does, the fronts only add to their arenas and read answers from them. To wake it
+ * with a task costs more, and while the front is busy, the next task waits until it has heard that the last one is done.
  */
 
 import { MessageChannel, type MessagePort } from "node:worker_threads";
@@ -55,7 +56,7 @@ export class ShardThread {
       ends.push({ arena, port: port1 });
       this.channels.push({ arena, answers: port2 });
     }
-    this.queue = new ShardQueue(ends[0].arena, ends[0].port, () => this.wake(), setup.warn);
+    this.queue = new ShardQueue(ends[0].arena, ends[0].port, setup.warn);
     this.others = ends.slice(1);
     this.pool = new Piscina<Task, TaskAnswer>({
       ...threadOptions(),
@@ -95,15 +96,6 @@ export class ShardThread {
   /** Bytes read back so far and in all, while `open` runs. */
   get recovered(): { doneBytes: number; totalBytes: number } {
     return { doneBytes: this.progress[0], totalBytes: this.progress[1] };
-  }
-
-  /** Gives the idle thread a task. */
-  private wake(): void {
-    if (this.dead !== null) return;
-    this.pool.run({ kind: "serve" }).then(
-      (answer) => this.report(answer),
-      (error) => this.die(error),
-    );
   }
 
   private report(answer: TaskAnswer): void {

@@ -97,7 +97,6 @@ export class ShardQueue {
   private waitingBytes = 0;
   private dead = false;
   private drained: (() => void) | null = null;
-  private readonly wakeThread: () => void;
   private readonly port: MessagePort;
   private readonly etag = etagScratch();
   private readonly result: WriteResult = {
@@ -112,10 +111,9 @@ export class ShardQueue {
   batchedWrites = 0;
 
   /**
-   * @param port a message on it says that there are answers while this front sleeps; one that is not null carries warnings
-   * @param wakeThread makes the sleeping thread look at the arena
+   * @param port a message on it says that there are answers while this front sleeps; one that is not null carries warnings. To the thread: look at the arena
    */
-  constructor(arena: Arena, port: MessagePort, wakeThread: () => void, warn: (message: string) => void) {
+  constructor(arena: Arena, port: MessagePort, warn: (message: string) => void) {
     this.threadFlag = new Flag(arena, THREAD_SLEEPS);
     this.frontFlag = new Flag(arena, FRONT_SLEEPS);
     this.busyFlag = new Flag(arena, FRONT_BUSY);
@@ -123,7 +121,6 @@ export class ShardQueue {
     this.patient = arena.patient;
     this.patience = new Patience(arena.patient ? LOOK_MS_MAX : 0);
     this.buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
-    this.wakeThread = wakeThread;
     this.port = port;
     port.on("message", (warnings: string[] | null) => {
       if (warnings !== null) for (const warning of warnings) warn(warning);
@@ -164,6 +161,12 @@ export class ShardQueue {
     this.waiting.push({ operation: copy, bytes, done, sinceMs: performance.now() });
     this.waitingBytes += bytes;
     return true;
+  }
+
+  /** Queues a part of an upload. The thread gets it at once: to receive the whole body may take as long as to write it. */
+  submitPart(operation: Operation, done: WriteDone): void {
+    this.submit(operation, done, true);
+    this.handOver();
   }
 
   /** Whether a write that came now would wait too long. The oldest one is in the buffer that is answered next. */
@@ -279,7 +282,7 @@ export class ShardQueue {
 
   /** Wakes the thread, if it sleeps. */
   private wake(): void {
-    if (!this.dead && this.inArena > 0 && this.threadFlag.reset()) this.wakeThread();
+    if (!this.dead && this.inArena > 0 && this.threadFlag.reset()) this.port.postMessage(null);
   }
 
   /** Reads the answers of all buffers that have them. */

@@ -108,7 +108,9 @@ export class LocalUpload implements Upload {
     }
     const bytes = this.filled;
     this.inFlight += bytes;
-    this.send(OP_UPLOAD_PART, this.buffer.subarray(0, bytes), (result) => this.arrived(bytes, result));
+    this.operation.op = OP_UPLOAD_PART;
+    this.operation.body = this.buffer.subarray(0, bytes);
+    this.thread.submitPart(this.operation, (result) => this.arrived(bytes, result));
     this.filled = 0;
     return true;
   }

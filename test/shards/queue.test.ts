@@ -26,7 +26,7 @@ const ANSWER: Outcome = {
 };
 const HANGS_MS = 20_000;
 
-/** A queue and its thread; `pause` says after how many milliseconds the thread takes the next batch: 0 at once, within the call that wakes it. */
+/** A queue and its thread; `pause` says after how many milliseconds the thread takes the next batch: 0 at once. */
 function play(t: TestContext, patient: boolean, pause: () => number): ShardQueue {
   const arena = createArena(patient);
   const { port1, port2 } = new MessageChannel();
@@ -59,7 +59,8 @@ function play(t: TestContext, patient: boolean, pause: () => number): ShardQueue
     serve();
   };
   threadFlag.set();
-  const queue = new ShardQueue(arena, port1, serve, () => {});
+  const queue = new ShardQueue(arena, port1, () => {});
+  port2.on("message", serve);
   t.after(() => queue.close());
   return queue;
 }
