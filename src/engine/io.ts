@@ -17,6 +17,7 @@ export interface FileIo {
   syncDirectory(path: string): void;
   pwriteAsync(fd: number, bytes: Uint8Array, position: number): Promise<void>;
   fdatasyncAsync(fd: number): Promise<void>;
+  ftruncateAsync(fd: number, bytes: number): Promise<void>;
 }
 
 export const nodeIo: FileIo = {
@@ -51,6 +52,8 @@ export const nodeIo: FileIo = {
   },
   fdatasyncAsync: (fd) =>
     new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
+  ftruncateAsync: (fd, bytes) =>
+    new Promise((resolve, reject) => fs.ftruncate(fd, bytes, (error) => (error ? reject(error) : resolve()))),
 };
 
 const nothing = (): void => {};
@@ -68,6 +71,7 @@ export const readOnlyIo: FileIo = {
   syncDirectory: nothing,
   pwriteAsync: async () => {},
   fdatasyncAsync: async () => {},
+  ftruncateAsync: async () => {},
 };
 
 /** Whether an error says that there is no room: a full disk or an exhausted quota. */

@@ -171,7 +171,14 @@ export class Shard {
     const slots = new Int32Array(memory.slots);
     const ownHeld = new SharedArrayBuffer(memory.slots.byteLength);
     this.lookup = new ShardLookup(dataDirectory, shard, store, memory, ownHeld, this.index);
-    this.slabs = new SlabTable(io, shardDirectory(dataDirectory, shard), slots, memory.held, this.figures);
+    this.slabs = new SlabTable(
+      io,
+      shardDirectory(dataDirectory, shard),
+      store.slabBytes,
+      slots,
+      memory.held,
+      this.figures,
+    );
     this.ledger = new Ledger(this.slabs, this.lookup, this.figures);
     this.clock = new HybridClock(setup.now);
     this.appender = new Appender(
@@ -709,7 +716,7 @@ export class Shard {
     this.mark();
     if (this.osSync !== null) await this.osSync;
     await this.appender.close();
-    this.slabs.close();
+    await this.slabs.close();
     this.scrub.close();
     if (!this.writesStopped)
       writeSnapshot(this, shardDirectory(this.setup.dataDirectory, this.setup.shard), this.clock);

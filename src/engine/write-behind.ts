@@ -5,7 +5,7 @@
 import type { FileIo } from "./io.ts";
 
 /** So much gathers before the disk gets it. */
-const STEP_BYTES = 2 * 1024 * 1024;
+const STEP_BYTES = 1 * 1024 * 1024;
 
 export class WriteBehind {
   private readonly io: FileIo;

@@ -45,6 +45,9 @@ class FaultyIo {
       fdatasyncAsync: async (fd) => {
         await this.run("sync", () => nodeIo.fdatasyncAsync(fd));
       },
+      ftruncateAsync: async (fd, bytes) => {
+        await this.run("size", () => nodeIo.ftruncateAsync(fd, bytes));
+      },
     };
   }
 

@@ -113,6 +113,10 @@ export class RecordedDisk {
         await new Promise((resolve) => setImmediate(resolve));
         synced(file, "", before);
       },
+      ftruncateAsync: (fd, size) => {
+        this.events.push({ kind: "file", file: fileOf(fd), change: { size } });
+        return nodeIo.ftruncateAsync(fd, size);
+      },
     };
   }
 

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { type FileIo, nodeIo } from "../../src/engine/io.ts";
+import { createShardMemory } from "../../src/engine/shard-memory.ts";
+import { slabName, slotOfSequence } from "../../src/engine/slab-maps.ts";
+import { SlabTable } from "../../src/engine/slab-table.ts";
+import { temporaryDirectory } from "./harness.ts";
+
+const MIB = 1024 * 1024;
+const SLAB_BYTES = 3 * MIB + 4096;
+
+/** A table with slab 1, whose file is `SLAB_BYTES` long. */
+function create(directory: string, io: FileIo): { table: SlabTable; held: Int32Array } {
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(path.join(directory, slabName(1)), Buffer.alloc(SLAB_BYTES, "x"));
+  const memory = createShardMemory(1);
+  const slots = new Int32Array(memory.slots);
+  const figures = new Float64Array(memory.figures);
+  const table = new SlabTable(io, directory, SLAB_BYTES, slots, memory.held, figures);
+  table.add(1);
+  return { table, held: new Int32Array(memory.held[0]) };
+}
+
+async function inDirectory(work: (directory: string) => Promise<void>): Promise<void> {
+  const directory = temporaryDirectory();
+  try {
+    await work(directory.path);
+  } finally {
+    directory.remove();
+  }
+}
+
+test("slab table: a dropped slab is freed in steps of 1 MiB, once nobody holds it", () =>
+  inDirectory(async (directory) => {
+    const calls: string[] = [];
+    const { table, held } = create(directory, {
+      ...nodeIo,
+      close(fd) {
+        calls.push("close");
+        nodeIo.close(fd);
+      },
+      ftruncateAsync(fd, bytes) {
+        calls.push(`${bytes / MIB}`);
+        return nodeIo.ftruncateAsync(fd, bytes);
+      },
+    });
+    held[slotOfSequence(1)] = 1;
+    table.drop(1);
+    table.reclaim();
+    assert.ok(table.waiting, "a front has it mapped");
+    calls.length = 0;
+    held[slotOfSequence(1)] = 0;
+    table.reclaim();
+    assert.ok(table.waiting, "its blocks are on their way");
+    await table.close();
+    assert.ok(!table.waiting);
+    const rest = 4096 / MIB;
+    assert.deepEqual(calls, [`${2 + rest}`, `${1 + rest}`, `${rest}`, "0", "close"]);
+  }));
+
+test("slab table: a dropped slab whose blocks cannot be freed is closed all the same", () =>
+  inDirectory(async (directory) => {
+    let closed = 0;
+    const { table } = create(directory, {
+      ...nodeIo,
+      close(fd) {
+        closed++;
+        nodeIo.close(fd);
+      },
+      ftruncateAsync: async () => {
+        throw new Error("EIO");
+      },
+    });
+    table.drop(1);
+    closed = 0;
+    table.reclaim();
+    await table.close();
+    assert.equal(closed, 1);
+    assert.ok(!table.waiting);
+  }));
