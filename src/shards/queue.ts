@@ -49,6 +49,8 @@ const PEAK_DECAY = 15 / 16;
 const LOOK_MS_MAX = 0.5;
 /** With one client a turn of the event loop takes 5 to 20 µs, with 16 up to 80 µs. From here on the front is busy. */
 const BUSY_TURN_MS = 0.1;
+/** From so many operations under way on, too: between two batches there are others to receive. */
+const BUSY_OPERATIONS = 7;
 /** What is kept of the longest turn with each turn. */
 const TURN_DECAY = 15 / 16;
 
@@ -267,7 +269,7 @@ export class ShardQueue {
   private measureTurn(): void {
     const tookMs = performance.now() - this.turnSinceMs;
     this.longestTurnMs = Math.max(tookMs, this.longestTurnMs * TURN_DECAY);
-    const isBusy = this.longestTurnMs > BUSY_TURN_MS;
+    const isBusy = this.longestTurnMs > BUSY_TURN_MS || this.peak >= BUSY_OPERATIONS;
     if (isBusy === this.isBusy) return;
     this.isBusy = isBusy;
     if (isBusy) this.busyFlag.set();

@@ -9,6 +9,7 @@ import {
   createArena,
   emptyOperation,
   Flag,
+  FRONT_BUSY,
   FRONT_SLEEPS,
   THREAD_SLEEPS,
 } from "../../src/shards/batch.ts";
@@ -27,8 +28,12 @@ const ANSWER: Outcome = {
 const HANGS_MS = 20_000;
 
 /** A queue and its thread; `pause` says after how many milliseconds the thread takes the next batch: 0 at once. */
-function play(t: TestContext, patient: boolean, pause: () => number): ShardQueue {
-  const arena = createArena(patient);
+function play(
+  t: TestContext,
+  patient: boolean,
+  pause: () => number,
+  arena = createArena(patient),
+): ShardQueue {
   const { port1, port2 } = new MessageChannel();
   const threadFlag = new Flag(arena, THREAD_SLEEPS);
   const frontFlag = new Flag(arena, FRONT_SLEEPS);
@@ -109,3 +114,26 @@ for (const patient of [false, true]) {
     assert.equal(queue.queuedWrites, 0);
   });
 }
+
+test("queue: a front with many writes under way is busy, and no longer so with one", async (t) => {
+  const arena = createArena(true);
+  const queue = play(t, true, () => 0, arena);
+  const busy = new Flag(arena, FRONT_BUSY);
+  /** Each of so many clients writes again when it has its answer, until `isOver`. */
+  const run = (clients: number, isOver: () => boolean): Promise<void> =>
+    new Promise((resolve, reject) => {
+      let open = clients;
+      const deadlineMs = performance.now() + HANGS_MS;
+      const done: WriteDone = () => {
+        if (performance.now() > deadlineMs)
+          reject(new Error(`busy is ${busy.isSet} with ${clients} clients`));
+        else if (!isOver()) assert.ok(queue.submit(emptyOperation(), done));
+        else if (--open === 0) resolve();
+      };
+      for (let i = 0; i < clients; i++) queue.submit(emptyOperation(), done);
+    });
+  let answers = 0;
+  await run(12, () => ++answers > 600);
+  assert.ok(busy.isSet);
+  await run(1, () => !busy.isSet);
+});
