@@ -265,7 +265,11 @@ function stagesOf(
     return startMinivault({ ...bench, sync }, own);
   };
   const small: Stage = async (result, wanted) => {
-    if (!wanted("GET 100 B") && !wanted("PUT 100 B")) return;
+    const loads = ["hot GET 100 B", "PUT 100 B, -sync always"].flatMap((work) =>
+      [64, 256].map((connections) => `${work}, ${connections} connections`),
+    );
+    const alone = ["PUT 100 B, -sync always", "GET 100 B"].map((work) => `${work}, one connection, p50`);
+    if (![...loads, ...alone, "GET 100 B, a miss"].some(wanted)) return;
     const server = await start("small", "always");
     const { get, put } = await fill(server.port, SMALL_BYTES);
     const ceiling = await startCeiling(get, put);
@@ -409,7 +413,8 @@ function stagesOf(
   };
   const large: Stage = async (result, wanted) => {
     const sizes = [100 * 1024, MIB, 5 * MIB];
-    if (!has("nginx") || !sizes.some((bytes) => wanted(`GET ${byteSize(bytes)}`))) return;
+    const workOf = (bytes: number): string => `GET ${byteSize(bytes)}, ${LARGE_CONNECTIONS} connections`;
+    if (!has("nginx") || !sizes.some((bytes) => wanted(workOf(bytes)))) return;
     const server = await start("large", "always");
     for (const bytes of sizes) {
       const nginx = await startNginx(
@@ -421,7 +426,7 @@ function stagesOf(
       const rate = (target: { port: number }) => async () =>
         (await load(target, "GET", LARGE_CONNECTIONS, bytes, options, folder)).perSecond;
       await result({
-        work: `GET ${byteSize(bytes)}, ${LARGE_CONNECTIONS} connections`,
+        work: workOf(bytes),
         against: "nginx, sendfile",
         unit: "/s",
         compare: "ratio",
@@ -435,14 +440,15 @@ function stagesOf(
   };
   const uploads: Stage = async (result, wanted) => {
     const sizes = tiny ? [5 * MIB] : [5 * MIB, GIB];
-    if (!has("curl") || !sizes.some((bytes) => wanted(`PUT ${byteSize(bytes)}`))) return;
+    const workOf = (bytes: number): string => `PUT ${byteSize(bytes)}, -sync always`;
+    if (!has("curl") || !sizes.some((bytes) => wanted(workOf(bytes)))) return;
     const server = await start("uploads", "always");
     for (const bytes of sizes) {
       const file = path.join(folder, "upload");
       writeFileSync(file, Buffer.alloc(bytes, "v"));
       const count = bytes < GIB ? 20 : 1;
       await result({
-        work: `PUT ${byteSize(bytes)}, -sync always`,
+        work: workOf(bytes),
         against: "dd conv=fdatasync",
         unit: "B/s",
         compare: "ratio",
@@ -454,17 +460,18 @@ function stagesOf(
     await server.stop();
   };
   const inProcess: Stage = async (result, wanted) => {
-    if (!wanted("in process")) return;
-    const reads = await readsInProcess(options, folder);
     const goals = [
       ["100 B", 0.5e-6, 5e-6],
       ["100 KiB", 1e-6, 100e-6],
       ["5 MiB", 10e-6, 10e-3],
     ] as const;
+    const workOf = (size: string): string => `in process: GET ${size} to a readable view`;
+    if (!goals.some(([size]) => wanted(workOf(size)))) return;
+    const reads = await readsInProcess(options, folder);
     for (const [size, goal, promise] of goals) {
       const took = reads.get(size) as number;
       await result({
-        work: `in process: GET ${size} to a readable view`,
+        work: workOf(size),
         against: "what the seed promises",
         unit: "s",
         compare: "faster",
@@ -497,15 +504,17 @@ async function bench(options: Options): Promise<Report> {
       `about ${Math.ceil((MEASURED_ROWS * 2 * options.rounds * options.seconds + AROUND_S) / 60)} minutes`,
     );
   const wanted = (work: string): boolean =>
-    options.only.length === 0 || options.only.some((text) => work.includes(text) || text.includes(work));
+    options.only.length === 0 || options.only.some((text) => work.includes(text));
   for (const stage of stagesOf(options, folder, bench, has))
     await stage(async (row) => {
-      if (options.only.length > 0 && !options.only.some((text) => row.work.includes(text))) return;
+      if (!wanted(row.work)) return;
       const result = await measureRow(row, options.rounds);
       results.push(result);
       const cells = cellsOf(result);
       console.error(`${cells[0]} / ${cells[1]}: ${cells[6]} (goal ${cells[7]}: ${cells[8]})`);
     }, wanted);
+  if (results.length === 0 && notes.length === 0)
+    throw new Error(`no row's name contains ${options.only.join(" or ")}`);
   const columns = ["work", "against", "minivault", "±", "peer", "±", "result", "goal", "reached"];
   return {
     name: "peers",
