@@ -10,6 +10,7 @@ import {
   type ChunkRef,
   createFrame,
   type Frame,
+  frameBytes,
   manifestBytes,
   writeManifest,
 } from "../format/record.ts";
@@ -17,10 +18,22 @@ import { copyInto } from "../util/bytes.ts";
 import { failed, type Outcome, type ShardWrite } from "./operations.ts";
 import type { Shard } from "./shard.ts";
 
+/** What the last upload has left: memory of this size is slow to come by, and each time brings the next garbage collection closer. */
+let spare: Uint8Array | null = null;
+
+/** Memory for a frame. Its contents are arbitrary. */
+function takeMemory(bytes: number): Uint8Array {
+  const memory = spare?.length === bytes ? spare : new Uint8Array(bytes);
+  spare = null;
+  return memory;
+}
+
 export class UploadWriter {
   private readonly shard: Shard;
   private readonly write: ShardWrite;
   private readonly scanner: ValueScanner | null;
+  /** Null when it has been left to the next upload. */
+  private memory: Uint8Array | null;
   /** The chunk that is being filled, and its bytes. */
   private readonly frame: Frame;
   private readonly buffer: Uint8Array;
@@ -38,7 +51,9 @@ export class UploadWriter {
   constructor(shard: Shard, write: ShardWrite) {
     this.shard = shard;
     this.write = write;
-    this.frame = createFrame(write.key.length, shard.setup.store.chunkBytes);
+    const { chunkBytes } = shard.setup.store;
+    this.memory = takeMemory(frameBytes(chunkBytes));
+    this.frame = createFrame(this.memory, write.key.length, chunkBytes);
     this.buffer = this.frame.value;
     // What other nodes send is in stored form already.
     this.scanner = write.json && write.ballot === undefined ? new ValueScanner() : null;
@@ -114,8 +129,9 @@ export class UploadWriter {
       else this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
     }
     if (this.failure === null && this.chunks.length === 0) {
+      const outcome = shard.applyStored(write, this.buffer.subarray(0, this.filled));
       this.end();
-      return shard.applyStored(write, this.buffer.subarray(0, this.filled));
+      return outcome;
     }
     if (this.failure === null && this.filled > 0) this.writeChunk();
     if (this.failure !== null) {
@@ -131,9 +147,11 @@ export class UploadWriter {
     return this.failure ?? outcome;
   }
 
-  /** Lets go of the slabs. Chunks that no manifest names are dead bytes. Idempotent. */
+  /** Lets go of the slabs and the memory: no part may follow. Chunks that no manifest names are dead bytes. Idempotent. */
   end(): void {
     for (const sequence of this.slabs) this.shard.slabs.upload(sequence, -1);
     this.slabs.clear();
+    spare = this.memory ?? spare;
+    this.memory = null;
   }
 }

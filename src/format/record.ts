@@ -73,9 +73,14 @@ export interface Frame {
   readonly value: Uint8Array;
 }
 
-/** A frame for a record with a key of `keyBytes` and a value of at most `valueBytes`, without a content type. */
-export function createFrame(keyBytes: number, valueBytes: number): Frame {
-  const source = recordSource(new Uint8Array(recordUnits(keyBytes, 0, valueBytes) << UNIT_SHIFT));
+/** Bytes of memory that a frame takes for a value of at most `valueBytes`, whatever its key. */
+export function frameBytes(valueBytes: number): number {
+  return recordUnits(KEY_BYTES_MAX, 0, valueBytes) << UNIT_SHIFT;
+}
+
+/** A frame for a record with a key of `keyBytes` and a value of at most `valueBytes`, without a content type, in memory of `frameBytes`. */
+export function createFrame(memory: Uint8Array, keyBytes: number, valueBytes: number): Frame {
+  const source = recordSource(memory);
   const at = keyOffset(0) + keyBytes;
   return { source, value: source.bytes.subarray(at, at + valueBytes) };
 }

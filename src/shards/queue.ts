@@ -168,7 +168,7 @@ export class ShardQueue {
   /** Queues a part of an upload. The thread gets it at once: to receive the whole body may take as long as to write it. */
   submitPart(operation: Operation, done: WriteDone): void {
     this.submit(operation, done, true);
-    this.handOver();
+    this.wake();
   }
 
   /** Whether a write that came now would wait too long. The oldest one is in the buffer that is answered next. */

@@ -126,6 +126,42 @@ test("vault: an upload that does not wait for room keeps its order and its bytes
   });
 });
 
+test("vault: uploads side by side, some given up half-way, keep their own bytes in the buffers that they leave to each other", async (t) => {
+  const random = new Random(randomSeed(t));
+  await withVault(2, async (vault) => {
+    const expected = new Map<string, Buffer | null>();
+    const send = async (name: string): Promise<void> => {
+      const pattern = random.bytes(1 + random.below(5000));
+      const body = Buffer.alloc(random.below(4 * CHUNK_BYTES), pattern);
+      const upload = vault.upload(head("put", name));
+      assert.ok(upload !== null);
+      const end = random.below(4) === 0 ? random.below(body.length + 1) : -1;
+      for (let at = 0; at < body.length && (end < 0 || at < end); ) {
+        const piece = body.subarray(at, at + 1 + random.below(600_000));
+        at += piece.length;
+        const drained = new Promise<void>((resolve) => {
+          upload.onDrain = resolve;
+        });
+        if (!upload.write(piece)) await drained;
+        else await new Promise((resolve) => setImmediate(resolve));
+      }
+      if (end >= 0) upload.abort();
+      else
+        assert.equal(await new Promise((resolve) => upload.commit((result) => resolve(result.error))), null);
+      expected.set(name, end >= 0 ? null : body);
+    };
+    await Promise.all(
+      Array.from({ length: 5 }, async (_, lane) => {
+        for (let i = 0; i < 12; i++) await send(`${lane}-${i}`);
+      }),
+    );
+    for (const [name, body] of expected) {
+      const found = read(vault, name);
+      assert.ok(body === null ? found === null : found?.equals(body), name);
+    }
+  });
+});
+
 test("vault: close waits for every accepted write, and takes no more", async () => {
   const directory = temporaryDirectory();
   try {
