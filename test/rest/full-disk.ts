@@ -10,6 +10,7 @@ import { type Server, startServer, waitUntil } from "./server.ts";
 
 const MIB = 1024 * 1024;
 const VALUE_BYTES = 800_000;
+const LARGE_BYTES = 9_500_000;
 const DELETE_ALL = 4000;
 const SAMPLE = 5;
 /** What the blocks ahead in an open slab hold, above what is kept for deletes. */
@@ -113,6 +114,33 @@ export async function fullByItself(t: TestContext, kind: DiskKind): Promise<void
     t.diagnostic(
       `full after ${full} values of ${VALUE_BYTES} bytes; restart while full ${restartMs} ms; ${gone.length} deleted, ${Math.round(compactedBytes / MIB)} MiB compacted`,
     );
+  });
+}
+
+/** Large values in close succession fill it, so that no blocks are ahead of the last one; deletes succeed at once, and writes resume. */
+export async function fullByUploads(t: TestContext, kind: DiskKind): Promise<void> {
+  await onSmallDisk(t, kind, 230 * MIB, async (server, disk) => {
+    const stored = new Map<string, Buffer>();
+    for (let number = 0; ; number++) {
+      const body = content(number, LARGE_BYTES);
+      const reply = await call(server.port, "PUT", `/large${number}`, { body });
+      if (reply.status === 507) break;
+      assert.equal(reply.status, 201, reply.text);
+      stored.set(`/large${number}`, body);
+    }
+    disk.fill();
+    const keys = [...stored.keys()];
+    assert.ok(keys.length > 10, `full after ${keys.length}`);
+    for (const key of keys.slice(0, -3)) await remove(server, key, stored);
+    await assertStored(server, stored);
+    const body = content(1, LARGE_BYTES);
+    const resumes = async () => (await call(server.port, "PUT", "/again", { body })).status < 300;
+    await waitUntil("writes resume", resumes, 60_000);
+    stored.set("/again", body);
+    await server.kill("SIGKILL");
+    await server.restart();
+    await assertStored(server, stored);
+    assert.equal((await call(server.port, "GET", keys[0])).status, 404);
   });
 }
 

@@ -1,7 +1,7 @@
 /** A full disk, with a file system of its own on a loop device. */
 import { after, test } from "node:test";
 import { closeConnections } from "../rest/client.ts";
-import { fullByItself, fullByOthers } from "../rest/full-disk.ts";
+import { fullByItself, fullByOthers, fullByUploads } from "../rest/full-disk.ts";
 
 after(closeConnections);
 
@@ -10,3 +10,6 @@ test("full disk: 507, reads and deletes go on, compaction makes room, writes res
 
 test("full disk: others fill it to the last block, and thousands of deletes succeed; writes resume when they give room back", (t) =>
   fullByOthers(t, "ext4"));
+
+test("full disk: by large values in close succession; deletes succeed at once, writes resume", (t) =>
+  fullByUploads(t, "ext4"));
