@@ -265,11 +265,14 @@ function stagesOf(
     return startMinivault({ ...bench, sync }, own);
   };
   const small: Stage = async (result, wanted) => {
-    const loads = ["hot GET 100 B", "PUT 100 B, -sync always"].flatMap((work) =>
-      [64, 256].map((connections) => `${work}, ${connections} connections`),
-    );
-    const alone = ["PUT 100 B, -sync always", "GET 100 B"].map((work) => `${work}, one connection, p50`);
-    if (![...loads, ...alone, "GET 100 B, a miss"].some(wanted)) return;
+    const crowds = [64, 256];
+    const getWork = (connections: number): string => `hot GET 100 B, ${connections} connections`;
+    const putWork = (connections: number): string => `PUT 100 B, -sync always, ${connections} connections`;
+    const missWork = "GET 100 B, a miss";
+    const getAlone = "GET 100 B, one connection, p50";
+    const putAlone = "PUT 100 B, -sync always, one connection, p50";
+    const works = [...crowds.map(getWork), missWork, getAlone, ...crowds.map(putWork), putAlone];
+    if (!works.some(wanted)) return;
     const server = await start("small", "always");
     const { get, put } = await fill(server.port, SMALL_BYTES);
     const ceiling = await startCeiling(get, put);
@@ -278,8 +281,8 @@ function stagesOf(
       (await load(target, operation, connections, SMALL_BYTES, options, folder)).perSecond;
     const latency = (target: { port: number }, operation: "GET" | "PUT") => async () =>
       (await load(target, operation, 1, SMALL_BYTES, options, folder)).p50;
-    for (const connections of [64, 256]) {
-      const work = `hot GET 100 B, ${connections} connections`;
+    for (const connections of crowds) {
+      const work = getWork(connections);
       const ours = rate(server, "GET", connections);
       await result({
         work,
@@ -313,7 +316,7 @@ function stagesOf(
         })
       ).perSecond;
     await result({
-      work: "GET 100 B, a miss",
+      work: missWork,
       against: "a hit",
       unit: "/s",
       compare: "ratio",
@@ -322,7 +325,7 @@ function stagesOf(
       theirs: rate(server, "GET", 64),
     });
     await result({
-      work: "GET 100 B, one connection, p50",
+      work: getAlone,
       against: "bare uWS handler",
       unit: "s",
       compare: "difference",
@@ -330,8 +333,8 @@ function stagesOf(
       ours: latency(server, "GET"),
       theirs: latency(ceiling, "GET"),
     });
-    for (const connections of [64, 256]) {
-      const work = `PUT 100 B, -sync always, ${connections} connections`;
+    for (const connections of crowds) {
+      const work = putWork(connections);
       const ours = rate(server, "PUT", connections);
       if (redis !== null)
         await result({
@@ -354,7 +357,7 @@ function stagesOf(
       });
     }
     await result({
-      work: "PUT 100 B, -sync always, one connection, p50",
+      work: putAlone,
       against: "pwrite and fdatasync",
       unit: "s",
       compare: "difference",

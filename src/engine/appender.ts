@@ -226,11 +226,8 @@ export class Appender {
       copyInto(this.staging.bytes, at, part);
       at += part.length;
     }
-    const unit = this.endUnit;
-    const place = placeOf(this.store.salt, this.shard, this.sequence, unit);
-    this.previous = sealRecord(this.staging, stagedUnit, place, this.syncedUnit, this.previous);
-    this.added(unit, units, hashA, hashB, head.type, head.outranked);
-    if (head.type !== TYPE_CHUNK) this.observe(head.clockHigh, head.clockLow);
+    this.add(this.staging, stagedUnit, units, hashA, hashB, head.type, head.outranked);
+    this.observe(head.clockHigh, head.clockLow);
   }
 
   /**
@@ -247,10 +244,7 @@ export class Appender {
   ): void {
     this.flush();
     beginRecord(source, 0, head, key, NOTHING, valueBytes);
-    const unit = this.endUnit;
-    const place = placeOf(this.store.salt, this.shard, this.sequence, unit);
-    this.previous = sealRecord(source, 0, place, this.syncedUnit, this.previous);
-    this.added(unit, recordUnits(key.length, 0, valueBytes), hashA, hashB, head.type, head.outranked);
+    this.add(source, 0, recordUnits(key.length, 0, valueBytes), hashA, hashB, head.type, head.outranked);
     this.writeOut(source.bytes);
   }
 
@@ -271,10 +265,7 @@ export class Appender {
       stagedUnit << UNIT_SHIFT,
     );
     setOutranked(this.staging, stagedUnit, outranked);
-    const unit = this.endUnit;
-    const place = placeOf(this.store.salt, this.shard, this.sequence, unit);
-    this.previous = sealRecord(this.staging, stagedUnit, place, this.syncedUnit, this.previous);
-    this.added(unit, units, hashA, hashB, typeOf(source, sourceUnit), outranked);
+    this.add(this.staging, stagedUnit, units, hashA, hashB, typeOf(source, sourceUnit), outranked);
     if (typeOf(source, sourceUnit) !== TYPE_CHUNK) {
       readHead(source, sourceUnit, this.head);
       this.observe(this.head.clockHigh, this.head.clockLow);
@@ -293,14 +284,19 @@ export class Appender {
     this.markedUnit = this.endUnit;
   }
 
-  private added(
-    unit: number,
+  /** Seals the record of `units` at `at` of `source` as the next one of the slab. */
+  private add(
+    source: RecordSource,
+    at: number,
     units: number,
     hashA: number,
     hashB: number,
     type: number,
     outranked: boolean,
   ): void {
+    const unit = this.endUnit;
+    const place = placeOf(this.store.salt, this.shard, this.sequence, unit);
+    this.previous = sealRecord(source, at, place, this.syncedUnit, this.previous);
     this.enter(hashA, hashB, tableWord(unit, type, outranked));
     this.endUnit += units;
     this.appendedBytes += units * UNIT_BYTES;

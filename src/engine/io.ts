@@ -3,6 +3,7 @@
  * in bytes. Every call throws Node's system error (`code`: ENOSPC, EIO, …); `pwrite` writes everything or throws.
  */
 import fs from "node:fs";
+import { promisify } from "node:util";
 
 export interface FileIo {
   open(path: string, flags: "r" | "r+" | "wx+"): number;
@@ -50,10 +51,8 @@ export const nodeIo: FileIo = {
       );
     }
   },
-  fdatasyncAsync: (fd) =>
-    new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
-  ftruncateAsync: (fd, bytes) =>
-    new Promise((resolve, reject) => fs.ftruncate(fd, bytes, (error) => (error ? reject(error) : resolve()))),
+  fdatasyncAsync: promisify(fs.fdatasync),
+  ftruncateAsync: promisify(fs.ftruncate),
 };
 
 const nothing = (): void => {};

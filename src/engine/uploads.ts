@@ -15,30 +15,23 @@ import {
   writeManifest,
 } from "../format/record.ts";
 import { copyInto } from "../util/bytes.ts";
+import { LeftMemory } from "../util/left-memory.ts";
 import { failed, type Outcome, type ShardWrite } from "./operations.ts";
 import type { Shard } from "./shard.ts";
 
-/** What the last upload has left: memory of this size is slow to come by, and each time brings the next garbage collection closer. */
-let spare: Uint8Array | null = null;
-
-/** Memory for a frame. Its contents are arbitrary. */
-function takeMemory(bytes: number): Uint8Array {
-  const memory = spare?.length === bytes ? spare : new Uint8Array(bytes);
-  spare = null;
-  return memory;
-}
+/** Of frames. */
+const memory = new LeftMemory();
 
 export class UploadWriter {
   private readonly shard: Shard;
   private readonly write: ShardWrite;
   private readonly scanner: ValueScanner | null;
-  /** Null when it has been left to the next upload. */
-  private memory: Uint8Array | null;
   /** The chunk that is being filled, and its bytes. */
   private readonly frame: Frame;
   private readonly buffer: Uint8Array;
   private filled = 0;
   private totalBytes = 0;
+  private over = false;
   private received = 0;
   private readonly chunks: ChunkRef[] = [];
   private readonly slabs = new Set<number>();
@@ -52,8 +45,7 @@ export class UploadWriter {
     this.shard = shard;
     this.write = write;
     const { chunkBytes } = shard.setup.store;
-    this.memory = takeMemory(frameBytes(chunkBytes));
-    this.frame = createFrame(this.memory, write.key.length, chunkBytes);
+    this.frame = createFrame(memory.take(frameBytes(chunkBytes)), write.key.length, chunkBytes);
     this.buffer = this.frame.value;
     // What other nodes send is in stored form already.
     this.scanner = write.json && write.ballot === undefined ? new ValueScanner() : null;
@@ -149,9 +141,9 @@ export class UploadWriter {
 
   /** Lets go of the slabs and the memory: no part may follow. Chunks that no manifest names are dead bytes. Idempotent. */
   end(): void {
+    if (this.over) return;
+    this.over = true;
     for (const sequence of this.slabs) this.shard.slabs.upload(sequence, -1);
-    this.slabs.clear();
-    spare = this.memory ?? spare;
-    this.memory = null;
+    memory.leave(this.frame.source.bytes);
   }
 }

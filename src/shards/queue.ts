@@ -165,12 +165,6 @@ export class ShardQueue {
     return true;
   }
 
-  /** Queues a part of an upload. The thread gets it at once: to receive the whole body may take as long as to write it. */
-  submitPart(operation: Operation, done: WriteDone): void {
-    this.submit(operation, done, true);
-    this.wake();
-  }
-
   /** Whether a write that came now would wait too long. The oldest one is in the buffer that is answered next. */
   private get overloaded(): boolean {
     const operations = this.inArena + this.waiting.length;
@@ -282,8 +276,8 @@ export class ShardQueue {
     this.collect();
   }
 
-  /** Wakes the thread, if it sleeps. */
-  private wake(): void {
+  /** Wakes the thread, if it sleeps: for what must not wait until the end of this turn of the event loop. */
+  wake(): void {
     if (!this.dead && this.inArena > 0 && this.threadFlag.reset()) this.port.postMessage(null);
   }
 

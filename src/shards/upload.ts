@@ -7,6 +7,7 @@
 import { isDiskFull } from "../engine/io.ts";
 import type { Ballot } from "../format/record.ts";
 import type { ErrorCode } from "../util/errors.ts";
+import { LeftMemory } from "../util/left-memory.ts";
 import { CHUNK_BYTES } from "../util/limits.ts";
 import { Backlog } from "./backlog.ts";
 import {
@@ -26,8 +27,8 @@ const BUFFER_BYTES = 64 * 1024;
 /** Bytes on their way to the thread from which on the client is paused. */
 const WINDOW_BYTES = 2 * CHUNK_BYTES;
 
-/** The buffer of a chunk that the last upload has left: to make one anew takes time, and brings the next garbage collection closer. */
-let spare: Uint8Array | null = null;
+/** Of buffers that have grown to a chunk. */
+const memory = new LeftMemory();
 
 const NOTHING = new Uint8Array(0);
 const ignore: WriteDone = () => {};
@@ -93,8 +94,7 @@ export class LocalUpload implements Upload {
     let length = this.buffer.length;
     while (length < CHUNK_BYTES && length - this.filled < bytes) length *= 2;
     if (length === this.buffer.length) return;
-    const larger = spare ?? new Uint8Array(length);
-    spare = null;
+    const larger = memory.take(length);
     larger.set(this.buffer.subarray(0, this.filled));
     this.buffer = larger;
   }
@@ -112,9 +112,9 @@ export class LocalUpload implements Upload {
     }
     const bytes = this.filled;
     this.inFlight += bytes;
-    this.operation.op = OP_UPLOAD_PART;
-    this.operation.body = this.buffer.subarray(0, bytes);
-    this.thread.submitPart(this.operation, (result) => this.arrived(bytes, result));
+    this.send(OP_UPLOAD_PART, this.buffer.subarray(0, bytes), (result) => this.arrived(bytes, result));
+    // To receive the whole body, in one turn of the event loop, may take as long as to write it.
+    this.thread.wake();
     this.filled = 0;
     return true;
   }
@@ -193,7 +193,7 @@ export class LocalUpload implements Upload {
 
   private end(): void {
     this.over = true;
-    if (this.buffer.length === CHUNK_BYTES) spare = this.buffer;
+    if (this.buffer.length === CHUNK_BYTES) memory.leave(this.buffer);
     this.buffer = NOTHING;
     this.filled = 0;
     this.backlog.close();

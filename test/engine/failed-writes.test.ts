@@ -3,18 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type FileIo, nodeIo } from "../../src/engine/io.ts";
 import { UploadWriter } from "../../src/engine/uploads.ts";
-import { Harness, SMALL_CHUNK_BYTES, temporaryDirectory } from "./harness.ts";
+import { Harness, inDirectory, SMALL_CHUNK_BYTES } from "./harness.ts";
 
 const failure = (code: string): Error => Object.assign(new Error(`${code}: injected`), { code });
-
-async function inDirectory(body: (directory: string) => Promise<void>): Promise<void> {
-  const directory = temporaryDirectory();
-  try {
-    await body(directory.path);
-  } finally {
-    directory.remove();
-  }
-}
 
 test("a write that failed and yet is in the file does not come back after a delete that found nothing", () =>
   inDirectory(async (directory) => {

@@ -24,6 +24,16 @@ export function temporaryDirectory(base = tmpdir()): { path: string; remove(): v
   return { path: directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
 
+/** Runs `work` on a temporary directory and removes it. */
+export async function inDirectory(work: (directory: string) => Promise<void>): Promise<void> {
+  const directory = temporaryDirectory();
+  try {
+    await work(directory.path);
+  } finally {
+    directory.remove();
+  }
+}
+
 /** Where syncs cost nothing, for tests that open very many small stores; the usual place where there is none such. */
 export const MEMORY_FOLDER = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 

@@ -63,6 +63,9 @@ export class RecordedDisk {
       const change = { position, bytes: Buffer.from(bytes) };
       this.events.push({ kind: "file", file: fileOf(fd), change });
     };
+    const resized = (fd: number, size: number): void => {
+      this.events.push({ kind: "file", file: fileOf(fd), change: { size } });
+    };
     const synced = (file: number, directory: string, before: number): void => {
       this.events.push({ kind: "sync", file, directory, before });
     };
@@ -87,7 +90,7 @@ export class RecordedDisk {
       fdatasync: (fd) => synced(fileOf(fd), "", this.now),
       fsync: (fd) => synced(fileOf(fd), "", this.now),
       ftruncate: (fd, size) => {
-        this.events.push({ kind: "file", file: fileOf(fd), change: { size } });
+        resized(fd, size);
         nodeIo.ftruncate(fd, size);
       },
       rename: (from, to) => {
@@ -114,7 +117,7 @@ export class RecordedDisk {
         synced(file, "", before);
       },
       ftruncateAsync: (fd, size) => {
-        this.events.push({ kind: "file", file: fileOf(fd), change: { size } });
+        resized(fd, size);
         return nodeIo.ftruncateAsync(fd, size);
       },
     };

@@ -6,7 +6,7 @@ import { type FileIo, nodeIo } from "../../src/engine/io.ts";
 import { createShardMemory } from "../../src/engine/shard-memory.ts";
 import { slabName, slotOfSequence } from "../../src/engine/slab-maps.ts";
 import { SlabTable } from "../../src/engine/slab-table.ts";
-import { temporaryDirectory } from "./harness.ts";
+import { inDirectory } from "./harness.ts";
 
 const MIB = 1024 * 1024;
 const SLAB_BYTES = 3 * MIB + 4096;
@@ -21,15 +21,6 @@ function create(directory: string, io: FileIo): { table: SlabTable; held: Int32A
   const table = new SlabTable(io, directory, SLAB_BYTES, slots, memory.held, figures);
   table.add(1);
   return { table, held: new Int32Array(memory.held[0]) };
-}
-
-async function inDirectory(work: (directory: string) => Promise<void>): Promise<void> {
-  const directory = temporaryDirectory();
-  try {
-    await work(directory.path);
-  } finally {
-    directory.remove();
-  }
 }
 
 test("slab table: a dropped slab is freed in steps of 1 MiB, once nobody holds it", () =>

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type FileIo, nodeIo } from "../../src/engine/io.ts";
 import { WriteBehind } from "../../src/engine/write-behind.ts";
-import { Harness, temporaryDirectory } from "./harness.ts";
+import { Harness, inDirectory } from "./harness.ts";
 
 const MIB = 1024 * 1024;
 
@@ -105,15 +105,14 @@ test("write-behind: a step that fails is told, a file that cannot be opened is n
   assert.equal(disk.open.size, 0);
 });
 
-test("a large value's chunk that cannot be synced in the background stops writes", async () => {
-  const directory = temporaryDirectory();
-  try {
+test("a large value's chunk that cannot be synced in the background stops writes", () =>
+  inDirectory(async (directory) => {
     let failing = false;
     const fdatasyncAsync = async (fd: number): Promise<void> => {
       if (failing) throw Object.assign(new Error("EIO: injected"), { code: "EIO" });
       await nodeIo.fdatasyncAsync(fd);
     };
-    const vault = await Harness.open(directory.path, {
+    const vault = await Harness.open(directory, {
       io: { ...nodeIo, fdatasyncAsync },
       slabBytes: 16 * MIB,
       chunkBytes: MIB,
@@ -133,7 +132,4 @@ test("a large value's chunk that cannot be synced in the background stops writes
     const read = vault.read("key");
     assert.equal(read.state === "found" ? read.value.toString() : read.state, "old");
     await vault.crash();
-  } finally {
-    directory.remove();
-  }
-});
+  }));

@@ -42,11 +42,11 @@ async function onSmallDisk(
 const value = (number: number): Buffer => content(number, VALUE_BYTES);
 
 /** Writes new keys until the server says that the disk is full. */
-async function writeUntilFull(server: Server, stored: Map<string, Buffer>): Promise<void> {
+async function writeUntilFull(server: Server, stored: Map<string, Buffer>, body = value): Promise<void> {
   for (let number = stored.size; ; number++) {
-    const reply = await call(server.port, "PUT", `/v${number}`, { body: value(number) });
+    const reply = await call(server.port, "PUT", `/v${number}`, { body: body(number) });
     if (reply.status === 201) {
-      stored.set(`/v${number}`, value(number));
+      stored.set(`/v${number}`, body(number));
       continue;
     }
     assert.equal(reply.status, 507, reply.text);
@@ -121,13 +121,7 @@ export async function fullByItself(t: TestContext, kind: DiskKind): Promise<void
 export async function fullByUploads(t: TestContext, kind: DiskKind): Promise<void> {
   await onSmallDisk(t, kind, 230 * MIB, async (server, disk) => {
     const stored = new Map<string, Buffer>();
-    for (let number = 0; ; number++) {
-      const body = content(number, LARGE_BYTES);
-      const reply = await call(server.port, "PUT", `/large${number}`, { body });
-      if (reply.status === 507) break;
-      assert.equal(reply.status, 201, reply.text);
-      stored.set(`/large${number}`, body);
-    }
+    await writeUntilFull(server, stored, (number) => content(number, LARGE_BYTES));
     disk.fill();
     const keys = [...stored.keys()];
     assert.ok(keys.length > 10, `full after ${keys.length}`);
