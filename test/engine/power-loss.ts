@@ -215,9 +215,11 @@ class Run {
   private unanswered(vault: Harness): void {
     const key = keyName(0);
     const value = this.value(key);
-    this.history.add({ key, value }, this.disk.now, Number.POSITIVE_INFINITY);
-    vault.stage(key, value);
+    const begun = this.disk.now;
+    const { error } = vault.stage(key, value);
     vault.shard.appender.flush();
+    if (error === null) this.history.add({ key, value }, begun, Number.POSITIVE_INFINITY);
+    else assert.match(error, /disk_full/);
   }
 
   /** A whole run, with a restart in the middle: with a clean stop, or as after kill -9. */
