@@ -135,11 +135,11 @@ class Run {
     });
   }
 
-  /** What `work` acknowledges is certain at its end under `-sync always`, else when it is synced. */
-  private note(writes: Write[], work: () => (string | null)[]): void {
+  /** What `work` accepts enters the history: certain at its end under `-sync always`, else when it is synced. */
+  private note(writes: Write[], work: () => (string | null)[], sync = this.sync): void {
     const begun = this.disk.now;
     const errors = work();
-    const certain = this.sync === "always" ? this.disk.now : Number.POSITIVE_INFINITY;
+    const certain = sync === "always" ? this.disk.now : Number.POSITIVE_INFINITY;
     for (const [i, write] of writes.entries()) {
       if (errors[i] === null) this.history.add(write, begun, certain);
       else assert.match(errors[i] as string, /exists|precondition_failed|disk_full/);
@@ -215,11 +215,14 @@ class Run {
   private unanswered(vault: Harness): void {
     const key = keyName(0);
     const value = this.value(key);
-    const begun = this.disk.now;
-    const { error } = vault.stage(key, value);
-    vault.shard.appender.flush();
-    if (error === null) this.history.add({ key, value }, begun, Number.POSITIVE_INFINITY);
-    else assert.match(error, /disk_full/);
+    const work = () => {
+      const { error } = vault.stage(key, value);
+      vault.shard.appender.flush();
+      assert.ok(error === null || error === "disk_full", `${error}`);
+      return [error];
+    };
+    // In either mode it is certain only when it is synced.
+    this.note([{ key, value }], work, "os");
   }
 
   /** A whole run, with a restart in the middle: with a clean stop, or as after kill -9. */

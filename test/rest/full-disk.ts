@@ -73,6 +73,19 @@ async function remove(server: Server, key: string, stored: Map<string, Buffer>):
   stored.delete(key);
 }
 
+/** Repeats a write until the disk has room for it again. */
+async function writeOnceResumed(
+  server: Server,
+  key: string,
+  body: Buffer,
+  stored: Map<string, Buffer>,
+  timeoutMs?: number,
+): Promise<void> {
+  const resumes = async () => (await call(server.port, "PUT", key, { body })).status < 300;
+  await waitUntil("writes resume", resumes, timeoutMs);
+  stored.set(key, body);
+}
+
 /** 507, reads and deletes go on, compaction makes room, writes resume without a restart. */
 export async function fullByItself(t: TestContext, kind: DiskKind): Promise<void> {
   await onSmallDisk(t, kind, 230 * MIB, async (server, disk) => {
@@ -100,9 +113,7 @@ export async function fullByItself(t: TestContext, kind: DiskKind): Promise<void
     const gone = [...stored.keys()].filter((_, index) => index % 3 > 0);
     for (const key of gone) await remove(server, key, stored);
     assert.equal((await call(server.port, "GET", gone[0])).status, 404);
-    const room = async () => (await call(server.port, "PUT", "/again", { body: value(3) })).status < 300;
-    await waitUntil("writes resume", room, 60_000);
-    stored.set("/again", value(3));
+    await writeOnceResumed(server, "/again", value(3), stored, 60_000);
     const { compactedBytes } = (await call(server.port, "GET", "/_stats")).json();
     assert.ok(compactedBytes > 0, "compaction has copied what was left");
     await assertStored(server, stored, SAMPLE);
@@ -127,10 +138,7 @@ export async function fullByUploads(t: TestContext, kind: DiskKind): Promise<voi
     assert.ok(keys.length > 10, `full after ${keys.length}`);
     for (const key of keys.slice(0, -3)) await remove(server, key, stored);
     await assertStored(server, stored);
-    const body = content(1, LARGE_BYTES);
-    const resumes = async () => (await call(server.port, "PUT", "/again", { body })).status < 300;
-    await waitUntil("writes resume", resumes, 60_000);
-    stored.set("/again", body);
+    await writeOnceResumed(server, "/again", content(1, LARGE_BYTES), stored, 60_000);
     await server.kill("SIGKILL");
     await server.restart();
     await assertStored(server, stored);
@@ -177,8 +185,7 @@ export async function fullByOthers(t: TestContext, kind: DiskKind): Promise<void
     for (const key of keys.slice(0, 200))
       assert.equal((await call(server.port, "GET", key)).status, 404, key);
     disk.release();
-    const resumes = async () => (await call(server.port, "PUT", "/yes", { body: "yes" })).status < 300;
-    await waitUntil("writes resume", resumes);
+    await writeOnceResumed(server, "/yes", Buffer.from("yes"), stored);
     const health = async () => (await call(server.port, "GET", "/health")).json().status === "healthy";
     await waitUntil("the node is healthy again", health);
     await server.stop();
