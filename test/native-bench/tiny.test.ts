@@ -120,6 +120,22 @@ test("bench:peers: its tiny form measures each row that the machine has programs
   ]);
 });
 
+test("bench:paired: measures two builds in turns, on one node and on three", async (t) => {
+  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
+    t.skip("wrk is not installed");
+    return;
+  }
+  const words = ["--base", path.join(ROOT, "dist/minivault.js"), "--rounds", "1", "--only", "GET"];
+  const { text, status } = await runBenchmark("paired.ts", ...words);
+  assert.equal(status, 0, text);
+  assertRows(text, [
+    /^GET +[\d,]+\/s +[\d,]+\/s +\d\.\d{3}/m,
+    /^cluster GET +[\d,]+\/s +[\d,]+\/s +\d\.\d{3}/m,
+  ]);
+  assert.doesNotMatch(text, /FAILED/);
+  assert.equal((await runBenchmark("paired.ts")).status, 2);
+});
+
 test("bench:peers: zipfian draws favour few keys and reach many", () => {
   const draws = zipfDraws(1000, 100_000, 1);
   const counts = new Map<number, number>();
