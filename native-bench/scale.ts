@@ -12,16 +12,16 @@ import {
   Placement,
   serialiseLayout,
   startMove,
-} from "../src/cluster/layout.ts";
-import { HEARTBEAT_MS, type Heartbeat } from "../src/cluster/messages.ts";
-import { type PlacedNode, placePartitions } from "../src/cluster/placement.ts";
+} from "../src/cluster/layout/layout.ts";
+import { type PlacedNode, placePartitions } from "../src/cluster/layout/placement.ts";
+import { HEARTBEAT_MS, type Heartbeat } from "../src/cluster/membership/messages.ts";
 import { loadHash, PARTITIONS } from "../src/util/hash.ts";
 import { byteSize, duration, percent, shortNumber } from "./statistics.ts";
 
 const REPLICAS = 3;
 /** What a heartbeat costs besides its body: request and answer heads, and the answer's body. */
 const HEARTBEAT_AROUND_BYTES = 600;
-/** A probe of a silent link and its answer, heads included, once a second at most (src/cluster/peer-pulse.ts). */
+/** A probe of a silent link and its answer, heads included, once a second at most (src/cluster/peers/peer-pulse.ts). */
 const PROBE_BYTES = 400;
 /** Anti-entropy as designed: one digest of a partition to each other replica of it, in this time. */
 const DIGEST_BYTES = 16;

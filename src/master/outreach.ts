@@ -2,9 +2,9 @@
  * What a master asks of workers by itself, one request a worker at a time: workers of -volumes that do not report are asked to
  * register, and a worker that knows a newer layout is asked for it.
  */
-import { type Invitation, readMember } from "../cluster/messages.ts";
-import { NodeHttp } from "../cluster/node-http.ts";
-import { PEER_LAYOUT_PATH } from "../cluster/peer-handler.ts";
+import { type Invitation, readMember } from "../cluster/membership/messages.ts";
+import { NodeHttp } from "../cluster/peers/node-http.ts";
+import { PEER_LAYOUT_PATH } from "../cluster/peers/peer-handler.ts";
 import type { RequestSigner } from "../util/signature.ts";
 import type { Steward } from "./steward.ts";
 

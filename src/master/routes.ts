@@ -5,8 +5,8 @@
  * With a key, workers sign what they send, and people carry the key as everywhere; either is taken.
  */
 import { nodeUrl, region } from "../cli/values.ts";
-import { ChangeError } from "../cluster/changes.ts";
-import type { Heartbeat, Progress } from "../cluster/messages.ts";
+import { ChangeError } from "../cluster/layout/changes.ts";
+import type { Heartbeat, Progress } from "../cluster/membership/messages.ts";
 import { type AuthSettings, checkSignature, createKeyCheck } from "../server/auth.ts";
 import type { Handlers, Req, Res } from "../server/http.ts";
 import { Linger, refuse } from "../server/linger.ts";

@@ -5,8 +5,8 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { type Change, checkedChanges } from "../cluster/changes.ts";
-import { checked, type Layout } from "../cluster/layout.ts";
+import { type Change, checkedChanges } from "../cluster/layout/changes.ts";
+import { checked, type Layout } from "../cluster/layout/layout.ts";
 import { readSealed, writeSealed } from "../util/sealed-file.ts";
 import type { KnownNode } from "./registry.ts";
 

@@ -19,9 +19,9 @@ import {
   type Plan,
   propose,
   withdraw,
-} from "../cluster/changes.ts";
-import { firstLayout, type Layout, type LayoutNode, Placement } from "../cluster/layout.ts";
-import type { Heartbeat, HeartbeatAnswer, MemberDocument } from "../cluster/messages.ts";
+} from "../cluster/layout/changes.ts";
+import { firstLayout, type Layout, type LayoutNode, Placement } from "../cluster/layout/layout.ts";
+import type { Heartbeat, HeartbeatAnswer, MemberDocument } from "../cluster/membership/messages.ts";
 import type { KnownNode, NodeRow, Registry } from "./registry.ts";
 import type { MasterState } from "./state.ts";
 

@@ -2,8 +2,8 @@
  * GET and HEAD of keys on a node of a cluster. `consistency=one` is answered from the own copy where there is one, by the same code as on a
  * single node (which this one may still be); everything else asks the cluster first and answers when it knows.
  */
-import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "../cluster/access.ts";
-import { isInline, isRemote, type RemoteValue, type StoredValue } from "../cluster/values.ts";
+import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "../cluster/node/access.ts";
+import { isInline, isRemote, type RemoteValue, type StoredValue } from "../cluster/wire/values.ts";
 import type { Ballot } from "../format/record.ts";
 import { etagScratch, writeEtag } from "../format/version.ts";
 import type { Found, ValueReader } from "../shards/vault.ts";

@@ -1,5 +1,5 @@
 /** What the parts of one front share. */
-import type { ClusterAccess } from "../cluster/access.ts";
+import type { ClusterAccess } from "../cluster/node/access.ts";
 import type { KeyBytes, Vault } from "../shards/vault.ts";
 import type { Pacer } from "./pace.ts";
 import type { Meter } from "./stats.ts";

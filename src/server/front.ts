@@ -1,8 +1,8 @@
 /**
  * The HTTP front of a worker: wires routes, auth, counters and the vault together. main.ts calls `createFront`.
  */
-import type { ClusterAccess } from "../cluster/access.ts";
-import { PEER_PREFIX, type PeerHandler } from "../cluster/peer-handler.ts";
+import type { ClusterAccess } from "../cluster/node/access.ts";
+import { PEER_PREFIX, type PeerHandler } from "../cluster/peers/peer-handler.ts";
 import type { Vault } from "../shards/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
 import { RequestVerifier } from "../util/signature.ts";

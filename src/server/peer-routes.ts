@@ -12,7 +12,7 @@ import {
   PEER_PING_PATH,
   PEER_VALUE_PATH,
   type PeerHandler,
-} from "../cluster/peer-handler.ts";
+} from "../cluster/peers/peer-handler.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../util/errors.ts";
 import { joinFrames, splitFrames } from "../util/frames.ts";
 import {

@@ -5,7 +5,7 @@
  * Invariants: exactly one answer, or none when the other node has gone; a body that breaks off, or is not what was signed, is aborted.
  */
 import type { KeyObject } from "node:crypto";
-import type { PeerSink } from "../cluster/peer-handler.ts";
+import type { PeerSink } from "../cluster/peers/peer-handler.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { StreamVerifier } from "../util/signed-stream.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";

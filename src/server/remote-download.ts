@@ -1,7 +1,7 @@
 /**
  * A large value on its way from another node to a client: as fast as the client takes it, with at most a few pieces in memory.
  */
-import type { RemoteStream } from "../cluster/access.ts";
+import type { RemoteStream } from "../cluster/node/access.ts";
 import type { FrontContext } from "./context.ts";
 import { STALL_MS } from "./download.ts";
 import type { Res } from "./http.ts";

@@ -42,7 +42,7 @@ export const FRONTS_MAX = 64;
 export const SHARDS_MAX = 256;
 /** A ballot further ahead of a node's own clock than this is refused: one bad clock must not drag all others along. */
 export const BALLOT_AHEAD_MS_MAX = 60_000;
-/** Longest life of one operation between the nodes: answers that come later are not counted (src/cluster/rejoin.ts builds on this). */
+/** Longest life of one operation between the nodes: answers that come later are not counted (src/cluster/sync/rejoin.ts builds on this). */
 export const OPERATION_MS_MAX = 5_000;
 /** How long a replica that lost its data waits before it synchronises: no operation can still count its lost votes. */
 export const REJOIN_WAIT_MS = 3 * OPERATION_MS_MAX;

@@ -11,8 +11,8 @@ import {
   type Plan,
   propose,
   withdraw,
-} from "../../src/cluster/changes.ts";
-import { firstLayout, type LayoutNode, Placement } from "../../src/cluster/layout.ts";
+} from "../../src/cluster/layout/changes.ts";
+import { firstLayout, type LayoutNode, Placement } from "../../src/cluster/layout/layout.ts";
 import { loadHash } from "../../src/util/hash.ts";
 
 before(loadHash);

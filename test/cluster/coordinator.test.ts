@@ -3,15 +3,15 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BallotSource } from "../../src/cluster/ballots.ts";
+import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import { BallotSource } from "../../src/cluster/register/ballots.ts";
 import {
   Coordinator,
   type ReadResult,
   type WriteRequest,
   type WriteResult,
-} from "../../src/cluster/coordinator.ts";
-import type { ReplicaGroup } from "../../src/cluster/layout.ts";
-import { HEDGE_MS } from "../../src/cluster/operation.ts";
+} from "../../src/cluster/register/coordinator.ts";
+import { HEDGE_MS } from "../../src/cluster/register/operation.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -23,7 +23,7 @@ import {
   type Refused,
   TOMBSTONE,
   UNAVAILABLE,
-} from "../../src/cluster/ports.ts";
+} from "../../src/cluster/register/ports.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots } from "../../src/format/version.ts";
 import { OPERATION_MS_MAX } from "../../src/util/limits.ts";

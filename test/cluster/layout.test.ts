@@ -15,7 +15,7 @@ import {
   type ReplicaGroup,
   serialiseLayout,
   startMove,
-} from "../../src/cluster/layout.ts";
+} from "../../src/cluster/layout/layout.ts";
 import { loadHash, PARTITIONS } from "../../src/util/hash.ts";
 
 before(loadHash);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { RepairPace } from "../../src/cluster/pacer.ts";
+import { RepairPace } from "../../src/cluster/sync/pacer.ts";
 
 /** Milliseconds that so many turns take, a few of them waiting at once. */
 async function turns(pace: RepairPace, count: number, busy: boolean): Promise<number> {

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import net from "node:net";
 import { describe, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type PeerClient, type PeerClientOptions, PeerError } from "../../src/cluster/peer-client.ts";
+import { type PeerClient, type PeerClientOptions, PeerError } from "../../src/cluster/peers/peer-client.ts";
 import { VaultError } from "../../src/util/errors.ts";
 import { PEER_FRAME_BYTES_MAX } from "../../src/util/limits.ts";
 import { RequestSigner } from "../../src/util/signature.ts";

@@ -1,7 +1,7 @@
 /** A front with peer routes on a handler that records, and clients for it. */
 
-import { PeerClient, type PeerClientOptions } from "../../src/cluster/peer-client.ts";
-import type { PeerHandler, PeerSink, PeerSource } from "../../src/cluster/peer-handler.ts";
+import { PeerClient, type PeerClientOptions } from "../../src/cluster/peers/peer-client.ts";
+import type { PeerHandler, PeerSink, PeerSource } from "../../src/cluster/peers/peer-handler.ts";
 import { createFront, type Front, type FrontOptions } from "../../src/server/front.ts";
 import { VaultError } from "../../src/util/errors.ts";
 import { RequestSigner } from "../../src/util/signature.ts";

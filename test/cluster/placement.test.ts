@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { type PlacedNode, placePartitions } from "../../src/cluster/placement.ts";
+import { type PlacedNode, placePartitions } from "../../src/cluster/layout/placement.ts";
 import { loadHash, PARTITIONS } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 

@@ -3,7 +3,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BallotSource, CEILING_STEP_MS } from "../../src/cluster/ballots.ts";
+import { BallotSource, CEILING_STEP_MS } from "../../src/cluster/register/ballots.ts";
+import { collectTombstone, isOldTombstone } from "../../src/cluster/register/tombstones.ts";
 import {
   areMoveSources,
   areRejoinSources,
@@ -13,8 +14,7 @@ import {
   mergeForRejoin,
   type SourceState,
   wasCollected,
-} from "../../src/cluster/rejoin.ts";
-import { collectTombstone, isOldTombstone } from "../../src/cluster/tombstones.ts";
+} from "../../src/cluster/sync/rejoin.ts";
 import type { RegisterState } from "../../src/engine/register.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { ballotMillis, compareBallots } from "../../src/format/version.ts";

@@ -13,8 +13,8 @@ import {
   isRepairFrame,
   isYes,
   type RepairRequest,
-} from "../../src/cluster/repair-wire.ts";
-import { encodeRequest, READ } from "../../src/cluster/wire.ts";
+} from "../../src/cluster/wire/repair-wire.ts";
+import { encodeRequest, READ } from "../../src/cluster/wire/wire.ts";
 import { DIGEST_WORDS } from "../../src/engine/digests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { Random, randomSeed } from "../random.ts";

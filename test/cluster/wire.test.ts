@@ -1,8 +1,8 @@
 /** Operations between nodes as bytes: what is encoded is decoded, and nothing else is taken for it. */
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import type { LookAnswer, RefusalReason } from "../../src/cluster/ports.ts";
-import { inlineValue, isInline } from "../../src/cluster/values.ts";
+import type { LookAnswer, RefusalReason } from "../../src/cluster/register/ports.ts";
+import { inlineValue, isInline } from "../../src/cluster/wire/values.ts";
 import {
   ACCEPT,
   decodeAccepted,
@@ -16,7 +16,7 @@ import {
   encodeRequest,
   LOOK,
   PREPARE,
-} from "../../src/cluster/wire.ts";
+} from "../../src/cluster/wire/wire.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";

@@ -3,9 +3,9 @@
  */
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { ChangeError } from "../../src/cluster/changes.ts";
-import { firstLayout } from "../../src/cluster/layout.ts";
-import { DOWN_MS, type Heartbeat } from "../../src/cluster/messages.ts";
+import { ChangeError } from "../../src/cluster/layout/changes.ts";
+import { firstLayout } from "../../src/cluster/layout/layout.ts";
+import { DOWN_MS, type Heartbeat } from "../../src/cluster/membership/messages.ts";
 import { REGISTRY_TIMES, Registry } from "../../src/master/registry.ts";
 import type { MasterState } from "../../src/master/state.ts";
 import { SETTLE_MS, STATIC_WAIT_MS, Steward } from "../../src/master/steward.ts";

@@ -4,14 +4,15 @@
  *
  * A replica persists before it answers; a crash loses only what is not on its disk, and the operations that it coordinates.
  */
-import { BallotSource } from "../../src/cluster/ballots.ts";
+
+import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import { BallotSource } from "../../src/cluster/register/ballots.ts";
 import {
   ALL_RULES,
   Coordinator,
   type CoordinatorSetup,
   type OperationRules,
-} from "../../src/cluster/coordinator.ts";
-import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout.ts";
+} from "../../src/cluster/register/coordinator.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -25,8 +26,8 @@ import {
   type ReplicaPort,
   TOMBSTONE,
   UNAVAILABLE,
-} from "../../src/cluster/ports.ts";
-import type { SourceState } from "../../src/cluster/rejoin.ts";
+} from "../../src/cluster/register/ports.ts";
+import type { SourceState } from "../../src/cluster/sync/rejoin.ts";
 import {
   ALREADY,
   confirmsTombstone,

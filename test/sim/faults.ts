@@ -2,8 +2,9 @@
  * What the cluster does in a history besides its clients' operations: crashes and restarts, synchronisation of replicas that do not vote and of new owners,
  * the steps of a move, collection of tombstones. The decisions are the shipped functions of src/cluster.
  */
-import { bitOf, type ReplicaGroup } from "../../src/cluster/layout.ts";
-import type { Proposal } from "../../src/cluster/ports.ts";
+import { bitOf, type ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import type { Proposal } from "../../src/cluster/register/ports.ts";
+import { collectTombstone } from "../../src/cluster/register/tombstones.ts";
 import {
   areMoveSources,
   areRejoinSources,
@@ -12,8 +13,7 @@ import {
   mergeForMove,
   mergeForRejoin,
   type SourceState,
-} from "../../src/cluster/rejoin.ts";
-import { collectTombstone } from "../../src/cluster/tombstones.ts";
+} from "../../src/cluster/sync/rejoin.ts";
 import { REJOIN_WAIT_MS } from "../../src/util/limits.ts";
 import { EMPTY, KEY, type SimNode, type World } from "./cluster.ts";
 

@@ -1,9 +1,10 @@
 /**
  * One history: a few clients work on one key of a cluster in bad weather, everything they see is recorded, and the checker judges it.
  */
-import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/coordinator.ts";
-import type { ReplicaGroup } from "../../src/cluster/layout.ts";
-import { TOMBSTONE } from "../../src/cluster/ports.ts";
+
+import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/register/coordinator.ts";
+import { TOMBSTONE } from "../../src/cluster/register/ports.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareOptionalBallots } from "../../src/format/version.ts";
 import { Random } from "../random.ts";

@@ -1,0 +1,57 @@
+/**
+ * The CLUSTER file of a data directory: what its worker knows of the cluster, so that it starts without a master and knows who it was.
+ * FORMAT.md has the members. Written as a sealed file, so it is whole or absent.
+ */
+import path from "node:path";
+import { readSealed, writeSealed } from "../../util/sealed-file.ts";
+import { checked, type Layout } from "./layout.ts";
+
+const NAME = "CLUSTER";
+const FORMAT = "minivault-cluster";
+const VERSION = 1;
+
+export interface ClusterState {
+  /** The worker's own URL: its id in the layout. */
+  url: string;
+  /** Identity of the store that lies beside it, in hex. */
+  store: string;
+  masters: string[];
+  voting: boolean;
+  /** Null: never heard of one. */
+  layout: Layout | null;
+  /** Stores at the layout's birth, by URL. */
+  birth: Record<string, string>;
+}
+
+/** Reads the file. Null: the directory was never part of a cluster. Throws an Error with a sentence for a person. */
+export function readClusterFile(directory: string): ClusterState | null {
+  const file = path.join(directory, NAME);
+  const members = readSealed(file, FORMAT, VERSION);
+  if (members === null) return null;
+  const { url, store, masters, voting, layout, birth } = members;
+  try {
+    if (typeof url !== "string" || typeof store !== "string") throw new Error("url or store is missing");
+    if (!isTextList(masters)) throw new Error("masters is no list of URLs");
+    if (typeof voting !== "boolean") throw new Error("voting is neither true nor false");
+    if (typeof birth !== "object" || birth === null) throw new Error("birth is no object");
+    return {
+      url,
+      store,
+      masters,
+      voting,
+      layout: layout === null ? null : checked(layout),
+      birth: birth as Record<string, string>,
+    };
+  } catch (error) {
+    throw new Error(`${file}: ${(error as Error).message}`);
+  }
+}
+
+/** Replaces the file; when it returns, the content survives power loss. */
+export function writeClusterFile(directory: string, state: ClusterState): void {
+  writeSealed(path.join(directory, NAME), { format: FORMAT, version: VERSION, ...state });
+}
+
+function isTextList(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((text) => typeof text === "string");
+}

@@ -1,0 +1,245 @@
+/**
+ * The layout: which nodes the cluster has, and so which replicas each key has. Pure data and steps over it.
+ *
+ * A layout is numbered (epoch) and changes only by an explicit step, never because a node is up or down: sets of replicas that followed liveness would not
+ * intersect. Every operation between nodes carries the epoch it was decided under, and a replica refuses an older one, so one majority is
+ * never put together from two layouts.
+ *
+ *   stable (e) ──startMove──► moving (e+1, previous = stable e) ──finishMove──► stable (e+2)
+ *
+ * While it moves, every majority is one of the old set and one of the new set (joint consensus: Ongaro, "Consensus: Bridging Theory and
+ * Practice", 2014, section 4.3). The move may finish when every node of `mustSynchronise` has read its partitions from a majority of the old
+ * set, at epoch e+1; those reads also carry the epoch there, so that from then on no majority of epoch e can come about. Only then may
+ * old owners drop what they no longer own.
+ */
+import { PARTITIONS } from "../../util/hash.ts";
+import { REPLICAS_MAX } from "../../util/limits.ts";
+import { NODES_MAX, placePartitions } from "./placement.ts";
+
+/** active: holds its partitions; draining: stays a member until its partitions have moved away, then is removed. */
+export type NodeState = "active" | "draining";
+
+export interface LayoutNode {
+  /** Its public URL, without a slash at the end. */
+  id: string;
+  url: string;
+  region: string;
+  host: string;
+  state: NodeState;
+}
+
+export interface Layout {
+  epoch: number;
+  partitions: number;
+  replicas: number;
+  nodes: LayoutNode[];
+  /** The layout that is being moved away from (its own `previous` is null), or null when nothing moves. */
+  previous: Layout | null;
+}
+
+/** The replicas of one partition. Sets of them are bits: bit i stands for `nodes[i]`. */
+export interface ReplicaGroup {
+  readonly epoch: number;
+  readonly partition: number;
+  /** Current replicas in order of rank, then those that only the previous layout has. */
+  readonly nodes: readonly string[];
+  /** The current set. */
+  readonly current: number;
+  /** The previous set while the layout moves; else the same as `current`. */
+  readonly previous: number;
+}
+
+/** Number of bits set in a small non-negative integer. */
+export function countOf(set: number): number {
+  let count = 0;
+  for (let rest = set; rest !== 0; rest &= rest - 1) count++;
+  return count;
+}
+
+/** Whether `set` holds a majority of the current replicas and, during a move, one of the previous replicas too. */
+export function hasMajority(group: ReplicaGroup, set: number): boolean {
+  return (
+    isMajorityOf(group.current, set) &&
+    (group.previous === group.current || isMajorityOf(group.previous, set))
+  );
+}
+
+function isMajorityOf(whole: number, set: number): boolean {
+  return 2 * countOf(set & whole) > countOf(whole);
+}
+
+/** Whether `set` holds a majority of the replicas from before the move (of the current ones when nothing moves). */
+export function hasPreviousMajority(group: ReplicaGroup, set: number): boolean {
+  return isMajorityOf(group.previous, set);
+}
+
+/** As `hasMajority`, by names. */
+export function hasMajorityOf(group: ReplicaGroup, nodes: ReadonlySet<string>): boolean {
+  let set = 0;
+  group.nodes.forEach((node, index) => {
+    if (nodes.has(node)) set |= 1 << index;
+  });
+  return hasMajority(group, set);
+}
+
+/** A layout with what is computed from it: the replicas of each partition. */
+export class Placement {
+  readonly layout: Layout;
+  /** By partition. */
+  readonly groups: readonly ReplicaGroup[];
+
+  constructor(layout: Layout) {
+    this.layout = layout;
+    const current = replicaNames(layout);
+    const previous = layout.previous === null ? null : replicaNames(layout.previous);
+    this.groups = current.map((names, partition) => {
+      const before = previous === null ? names : previous[partition];
+      const nodes = [...names, ...before.filter((name) => !names.includes(name))];
+      return {
+        epoch: layout.epoch,
+        partition,
+        nodes,
+        current: setOf(nodes, names),
+        previous: setOf(nodes, before),
+      };
+    });
+  }
+
+  /** Partitions of which the node holds a copy, or will once the move is over. */
+  partitionsOf(node: string): number[] {
+    return this.groups.filter((group) => group.nodes.includes(node)).map((group) => group.partition);
+  }
+
+  /**
+   * Partitions that the node must synchronise from a majority of the previous replicas before the move may finish: those it gains, and, where the set
+   * gets smaller, also those it keeps (a majority of the smaller set may know nothing of what a majority of the larger one decided).
+   */
+  mustSynchronise(node: string): number[] {
+    if (this.layout.previous === null) return [];
+    return this.groups
+      .filter((group) => {
+        const bit = bitOf(group, node);
+        if ((group.current & bit) === 0) return false;
+        return (group.previous & bit) === 0 || countOf(group.previous) > countOf(group.current);
+      })
+      .map((group) => group.partition);
+  }
+
+  /** Partitions whose data the node may drop: it holds no copy, neither now nor before the move. */
+  holdsNo(node: string): number[] {
+    return this.groups.filter((group) => !group.nodes.includes(node)).map((group) => group.partition);
+  }
+
+  /** Nodes that must report that they have synchronised before `finishMove`. */
+  awaited(): string[] {
+    return this.layout.nodes.map((node) => node.id).filter((id) => this.mustSynchronise(id).length > 0);
+  }
+}
+
+/** The bit of a node in a group's sets; 0 when it is not a member. */
+export function bitOf(group: ReplicaGroup, node: string): number {
+  const index = group.nodes.indexOf(node);
+  return index < 0 ? 0 : 1 << index;
+}
+
+function setOf(nodes: readonly string[], members: readonly string[]): number {
+  let set = 0;
+  for (const member of members) set |= 1 << nodes.indexOf(member);
+  return set;
+}
+
+function replicaNames(layout: Layout): string[][] {
+  const placed = layout.nodes.filter((node) => node.state === "active");
+  return placePartitions(placed, layout.partitions, layout.replicas).map((set) =>
+    set.map((index) => placed[index].id),
+  );
+}
+
+/** The first layout of a cluster: epoch 1. */
+export function firstLayout(nodes: readonly LayoutNode[], replicas: number): Layout {
+  return checked({ epoch: 1, partitions: PARTITIONS, replicas, nodes: [...nodes], previous: null });
+}
+
+/**
+ * The layout that moves the data to another list of nodes (one added, removed, drained or replaced, or another number of replicas).
+ * @throws Error when a move is under way, or when the new list is not a layout
+ */
+export function startMove(
+  layout: Layout,
+  nodes: readonly LayoutNode[],
+  replicas: number = layout.replicas,
+): Layout {
+  if (layout.previous !== null)
+    throw new Error(`the move of epoch ${layout.epoch} is not finished; one at a time`);
+  return checked({ ...layout, epoch: layout.epoch + 1, replicas, nodes: [...nodes], previous: layout });
+}
+
+/** Whether all that must synchronise have reported so. */
+export function canFinishMove(placement: Placement, synchronised: ReadonlySet<string>): boolean {
+  return placement.layout.previous !== null && placement.awaited().every((node) => synchronised.has(node));
+}
+
+/** Ends a move. The caller has made sure of `canFinishMove`. */
+export function finishMove(layout: Layout): Layout {
+  if (layout.previous === null) throw new Error(`no move is under way in epoch ${layout.epoch}`);
+  return { ...layout, epoch: layout.epoch + 1, previous: null };
+}
+
+/** A layout as JSON text. */
+export function serialiseLayout(layout: Layout): string {
+  return JSON.stringify(layout);
+}
+
+/**
+ * Reads a layout from JSON text and checks all of it.
+ * @throws Error with a sentence for a person
+ */
+export function parseLayout(text: string): Layout {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`the layout is not JSON: ${(error as Error).message}`);
+  }
+  return checked(value);
+}
+
+/** Checks a layout that came from outside as parsed JSON; the result has its known members only. */
+export function checked(value: unknown, isPrevious = false): Layout {
+  const { epoch, partitions, replicas, nodes, previous } = members(value, "a layout");
+  if (!isWhole(epoch, 1, Number.MAX_SAFE_INTEGER)) throw new Error("a layout's epoch is a number from 1");
+  if (partitions !== PARTITIONS) throw new Error(`a layout has ${PARTITIONS} partitions`);
+  if (!isWhole(replicas, 1, REPLICAS_MAX))
+    throw new Error(`a layout's replicas are a number from 1 to ${REPLICAS_MAX}`);
+  if (!Array.isArray(nodes) || nodes.length > NODES_MAX) throw new Error("a layout's nodes are a list");
+  const list = nodes.map(checkedNode);
+  if (new Set(list.map((node) => node.id)).size !== list.length)
+    throw new Error("a layout names a node twice");
+  if (!list.some((node) => node.state === "active"))
+    throw new Error("a layout needs at least one active node");
+  let before: Layout | null = null;
+  if (previous !== null && previous !== undefined) {
+    if (isPrevious) throw new Error("a layout's previous layout has no previous one");
+    before = checked(previous, true);
+    if (before.epoch >= epoch) throw new Error("a layout's previous layout has a lower epoch");
+  }
+  return { epoch, partitions, replicas, nodes: list, previous: before };
+}
+
+function checkedNode(value: unknown): LayoutNode {
+  const { id, url, region, host, state } = members(value, "a layout's node");
+  for (const text of [id, url, region, host])
+    if (typeof text !== "string" || text === "") throw new Error("a node has id, url, region and host");
+  if (state !== "active" && state !== "draining") throw new Error("a node's state is active or draining");
+  return { id, url, region, host, state } as LayoutNode;
+}
+
+function members(value: unknown, what: string): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new Error(`${what} is a JSON object`);
+  return value as Record<string, unknown>;
+}
+
+function isWhole(value: unknown, least: number, most: number): value is number {
+  return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+}

@@ -1,0 +1,100 @@
+/**
+ * What a worker answers on /_peer/layout: what it says of itself, and how it takes a newer layout or a master's invitation.
+ *
+ * A worker that was started without -master and -volumes is alone. A master that lists it in its -volumes may invite it: it then
+ * registers there and belongs to that cluster for good (the CLUSTER file). It comes only with an empty store, or when the master
+ * says that no other worker holds keys: then they become the cluster's first. It never comes if it has a master already.
+ */
+import { VaultError } from "../../util/errors.ts";
+import type { Membership } from "./membership.ts";
+import type { Invitation, MemberDocument } from "./messages.ts";
+
+export interface MemberRoutesOptions {
+  /** null while the worker is alone. */
+  membership: () => Membership | null;
+  /** What a worker that is alone says of itself. */
+  alone: () => MemberDocument;
+  /** -public-url, when it was given. */
+  publicUrl: string | null;
+  isEmpty: () => boolean;
+  /** Joins the cluster of that master under that URL. Rejects with a sentence for a person. */
+  join: (master: string, url: string) => Promise<void>;
+}
+
+export interface MemberRoutes {
+  readLayout(): Uint8Array;
+  takeLayout(document: Uint8Array, reply: (answer: Uint8Array) => void): void;
+}
+
+export function createMemberRoutes(options: MemberRoutesOptions): MemberRoutes {
+  const document = () => options.membership()?.document() ?? options.alone();
+  let joining = false;
+
+  const join = (invitation: Invitation): void => {
+    if (joining) return;
+    joining = true;
+    // The answer does not wait: what becomes of it shows in whether the worker registers.
+    options.join(invitation.master, invitation.url).finally(() => {
+      joining = false;
+    });
+  };
+
+  return {
+    readLayout: () => bytes(document()),
+    takeLayout(body, reply) {
+      const { invitation, layout } = parse(body);
+      if (invitation !== undefined) {
+        const refusal = refuse(invitation, options);
+        if (refusal !== null) throw new VaultError("conflict", refusal);
+        if (options.membership() === null) join(invitation);
+      } else {
+        try {
+          options.membership()?.takeLayout(layout);
+        } catch (error) {
+          throw new VaultError("bad_request", (error as Error).message);
+        }
+      }
+      reply(bytes(document()));
+    },
+  };
+}
+
+/** Why a worker does not follow an invitation, or null. */
+export function refuse(invitation: Invitation, options: MemberRoutesOptions): string | null {
+  const { membership, publicUrl, isEmpty } = options;
+  const known = membership();
+  const name = known?.url ?? publicUrl;
+  if (name !== null && name !== invitation.url)
+    return `this worker is ${name} (-public-url), not ${invitation.url}: use that in -volumes`;
+  if (known !== null) {
+    if (known.masterUrls.length === 0)
+      return "this worker has a list of workers (-volumes) and needs no master";
+    return known.masterUrls.includes(invitation.master)
+      ? null
+      : `this worker has another master: ${known.masterUrls.join(", ")}`;
+  }
+  if (!isEmpty() && !invitation.withKeys)
+    return "this worker holds keys of its own: start it with -master to make it part of a cluster";
+  return null;
+}
+
+function parse(body: Uint8Array): { invitation?: Invitation; layout?: unknown } {
+  let document: { invitation?: Invitation; layout?: unknown };
+  try {
+    document = JSON.parse(Buffer.from(body).toString());
+  } catch {
+    throw new VaultError("bad_request", "the body is not JSON");
+  }
+  const invitation = document?.invitation;
+  const isInvitation =
+    typeof invitation?.master === "string" &&
+    URL.canParse(invitation.master) &&
+    typeof invitation.url === "string" &&
+    URL.canParse(invitation.url);
+  if (isInvitation || document?.layout !== undefined) return document;
+  throw new VaultError("bad_request", "the body has neither a layout nor an invitation");
+}
+
+function bytes(document: MemberDocument): Uint8Array {
+  return Buffer.from(`${JSON.stringify(document)}\n`);
+}

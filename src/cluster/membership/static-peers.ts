@@ -1,0 +1,123 @@
+/**
+ * Workers that find each other by -volumes, without a master. They all have the same list (each with itself in it, in any order).
+ *
+ * The birth of the cluster: the first of the list, in alphabetic order, waits until all have answered, all with an empty store and none
+ * with a layout; then it makes the layout, with everybody's region and store, and the others take it from whoever has it. A
+ * worker whose store is not the one in that record has lost its data since. So one missing worker delays the birth, and
+ * nothing after it; and no two workers can make different layouts.
+ *
+ * Afterwards it goes on asking, to see who is there.
+ */
+import { firstLayout, type LayoutNode } from "../layout/layout.ts";
+import { NodeHttp } from "../peers/node-http.ts";
+import { PEER_LAYOUT_PATH } from "../peers/peer-handler.ts";
+import type { Membership, MembershipOptions } from "./membership.ts";
+import { DOWN_MS, type MemberDocument, readMember, SUSPECT_MS } from "./messages.ts";
+
+const ASK_MS = 2000;
+
+export class Peers {
+  /** All workers, this one included, in order. */
+  readonly urls: string[];
+  private readonly membership: Membership;
+  private readonly options: MembershipOptions;
+  private readonly heartbeatMs: number;
+  private readonly clients: NodeHttp[];
+  private readonly heardMs = new Map<string, number>();
+  private timer: NodeJS.Timeout | undefined;
+  private closed = false;
+  private said = "";
+
+  constructor(membership: Membership, options: MembershipOptions, heartbeatMs: number) {
+    this.membership = membership;
+    this.options = options;
+    this.heartbeatMs = heartbeatMs;
+    this.urls = [...new Set([...options.volumes, options.url])].sort();
+    const others = this.urls.filter((url) => url !== options.url);
+    this.clients = others.map(
+      (url) => new NodeHttp({ url, signer: options.signer, ca: options.ca, connections: 1 }),
+    );
+  }
+
+  start(): void {
+    const now = performance.now();
+    for (const url of this.urls) this.heardMs.set(url, now);
+    void this.round();
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    clearTimeout(this.timer);
+    await Promise.all(this.clients.map((client) => client.close()));
+  }
+
+  private async round(): Promise<void> {
+    const documents = await Promise.all(this.clients.map((client) => this.ask(client)));
+    if (this.closed) return;
+    if (this.membership.layout === null) this.beBorn(documents);
+    this.timer = setTimeout(() => void this.round(), this.heartbeatMs);
+  }
+
+  private async ask(client: NodeHttp): Promise<MemberDocument | null> {
+    let document: MemberDocument | null = null;
+    try {
+      const answer = await client.request("GET", PEER_LAYOUT_PATH, null, ASK_MS);
+      if (answer.status === 200) document = readMember(answer.body.toString());
+      else this.say(`${client.url} answers with status ${answer.status}: is the key the same?`);
+    } catch {
+      // Not there: its state says so.
+    }
+    if (this.closed) return null;
+    const now = performance.now();
+    if (document !== null) this.heardMs.set(client.url, now);
+    const silentMs = now - (this.heardMs.get(client.url) ?? now);
+    const state = silentMs >= DOWN_MS ? "down" : silentMs >= SUSPECT_MS ? "suspect" : "up";
+    this.membership.observe(client.url, state);
+    return document;
+  }
+
+  private beBorn(answers: (MemberDocument | null)[]): void {
+    const { url, store, replicas, isEmpty, log } = this.options;
+    const documents = answers.filter((document) => document !== null);
+    const wise = documents
+      .filter(({ layout }) => layout?.nodes.some((node) => node.url === url))
+      .sort((a, b) => b.epoch - a.epoch)[0];
+    if (wise?.layout) {
+      this.membership.takeFromMaker(wise.layout, wise.birth[url] ?? null, wise.birth);
+      return;
+    }
+    const missing = this.clients.filter((_, index) => answers[index] === null).map((client) => client.url);
+    if (missing.length > 0) {
+      this.say(`waiting for ${missing.join(", ")}: a cluster begins when all workers of -volumes are there`);
+      return;
+    }
+    const stranger = documents.find((document) => document.volumes?.join() !== this.urls.join());
+    if (stranger !== undefined) {
+      const theirs = stranger.volumes?.join(", ") ?? "none";
+      this.say(`${stranger.url} has another list of workers: ${theirs}; here it is ${this.urls.join(", ")}`);
+      return;
+    }
+    const own = this.membership.document();
+    const holder = [own, ...documents].find((document) => !document.empty);
+    if (holder !== undefined || !isEmpty()) {
+      this.say(`${holder?.url} holds keys already: a cluster of -volumes begins with empty data directories`);
+      return;
+    }
+    if (url !== this.urls[0]) return;
+    const all = [own, ...documents].sort((a, b) => (a.url < b.url ? -1 : 1));
+    const birth = Object.fromEntries(all.map((document) => [document.url, document.store]));
+    log.info({ workers: this.urls }, "all workers are there: making the first layout");
+    this.membership.takeFromMaker(firstLayout(all.map(nodeOf), replicas), store, birth);
+  }
+
+  /** Warns once of each thing. */
+  private say(reason: string): void {
+    if (reason === this.said) return;
+    this.said = reason;
+    this.options.log.warn({ reason }, "there is no layout yet");
+  }
+}
+
+function nodeOf({ url, region, host }: MemberDocument): LayoutNode {
+  return { id: url, url, region, host: host === "" ? new URL(url).hostname : host, state: "active" };
+}

@@ -1,0 +1,36 @@
+/** What the HTTP front asks of a cluster: types only. cluster-node.ts implements it. */
+import type { Ballot } from "../../format/record.ts";
+import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/vault.ts";
+import type { RemoteValue, StoredValue } from "../wire/values.ts";
+
+export type Consistency = "quorum" | "one";
+
+/** found: `value` with its version. absent: known to be. unavailable: nobody can know now. */
+export type ReadAnswer =
+  | { state: "found"; value: StoredValue; ballot: Ballot; replicas: number }
+  | { state: "absent"; replicas: number }
+  | { state: "unavailable" };
+
+/** Where writes go: as `Vault`, with answers that are true for the whole cluster. */
+export interface WriteTarget {
+  submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean;
+  upload(head: WriteHead): Upload | null;
+}
+
+export interface ClusterAccess extends WriteTarget {
+  /** Region of this node, which is the one that answers. */
+  readonly region: string;
+  /** For reads that do not say. */
+  readonly consistency: Consistency;
+  /** Whether this node holds a copy of the key that it may answer `consistency=one` from. */
+  mayAnswer(key: KeyBytes): boolean;
+  /** Reads a key. `key` must not change any more. `done` is called once, possibly before this returns. */
+  read(key: Uint8Array, consistency: Consistency, done: (answer: ReadAnswer) => void): void;
+  /** Streams the bytes `start` to `end` of a large value that another node holds. Rejects when it has it no more. */
+  open(key: Uint8Array, value: RemoteValue, start: number, end: number): Promise<RemoteStream>;
+  /** Whether a large value lies here: then the vault has it. */
+  isHere(value: RemoteValue): boolean;
+}
+
+/** To be read to its end or destroyed. */
+export type RemoteStream = AsyncIterable<Uint8Array> & { destroy(error?: Error): void };

@@ -1,0 +1,450 @@
+/**
+ * A node of a cluster: what its clients ask for goes through the coordinator to the replicas of the key; what other nodes ask for goes to the own
+ * replica. Wires the coordinator (pure) to vault, peers and layout.
+ *
+ * Any node coordinates any request itself: with a blind write it has to reach a majority either way, so handing the request to a replica first would
+ * cost a long link another trip and save only bytes.
+ */
+
+import { randomBytes } from "node:crypto";
+import { ValueScanner } from "../../format/json.ts";
+import { JSON_PREFIX, JSON_SUFFIX } from "../../format/layout.ts";
+import type { Ballot } from "../../format/record.ts";
+import { etagScratch, etagText, preconditionHolds, writeEtag } from "../../format/version.ts";
+import type { LocalVault } from "../../shards/local-vault.ts";
+import type { LocalUpload } from "../../shards/upload.ts";
+import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../shards/vault.ts";
+import { copyOf } from "../../util/bytes.ts";
+import { type ErrorCode, VaultError } from "../../util/errors.ts";
+import { hashKey, partitionOf } from "../../util/hash.ts";
+import type { Placement, ReplicaGroup } from "../layout/layout.ts";
+import type { PeerClient, PeerDownload } from "../peers/peer-client.ts";
+import type { PeerSink, PeerSource } from "../peers/peer-handler.ts";
+import type { BallotSource } from "../register/ballots.ts";
+import { Coordinator, type Refusal, type WriteResult as Written } from "../register/coordinator.ts";
+import {
+  type AcceptAnswer,
+  type ClusterKey,
+  FIRST_WRITE,
+  type Payload,
+  type Proposal,
+  TOMBSTONE,
+  UNAVAILABLE,
+} from "../register/ports.ts";
+import { clusterKey, rangeBytes, VaultReplica } from "../replica/local-replica.ts";
+import { NodePort } from "../replica/node-port.ts";
+import { isRepairFrame } from "../wire/repair-wire.ts";
+import { inlineValue, type RemoteValue, type StoredValue } from "../wire/values.ts";
+import { ACCEPT, decodeAccepted, encodeRequest, READ } from "../wire/wire.ts";
+import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "./access.ts";
+import { ClusterUpload } from "./cluster-upload.ts";
+
+/** Operations of clients under way; beyond, they get 503. */
+const OPERATIONS_MAX = 16_384;
+/** Large values under way from clients. */
+const UPLOADS_MAX = 32;
+/** A peer's distance until its first round trip is known, in ms. */
+const DISTANCE_UNKNOWN_MS = 1000;
+/** Ballot in the head of a stream whose accept comes later. */
+const NO_BALLOT: Ballot = Object.freeze({ clockLow: 0, clockHigh: 0, node: 0, incarnation: 0 });
+
+/** What a node needs to know of its cluster. */
+export interface ClusterView {
+  readonly placement: Placement | null;
+  readonly voting: boolean;
+}
+
+export interface ClusterNodeSetup {
+  /** This node's id: its public URL. */
+  self: string;
+  region: string;
+  consistency: Consistency;
+  vault: LocalVault;
+  view: ClusterView;
+  ballots: BallotSource;
+  /** The way to another node; null: it is none of the cluster's. */
+  peerOf: (node: string) => PeerClient | null;
+  /** Somebody has a layout of this epoch, which is newer than ours. */
+  newerLayout: (epoch: number) => void;
+  /** A record is decided and these replicas, as far as known, do not hold it. */
+  missed: (key: ClusterKey, proposal: Proposal, nodes: readonly string[]) => void;
+  /** The own record of a key is damaged. The key's bytes are only valid during the call. */
+  damaged: (key: ClusterKey) => void;
+  /** Whether this replica, a new owner in a move, must not vote for a partition yet. */
+  mustWait: (partition: number) => boolean;
+  /** What other nodes ask for repair. */
+  repairFrame: (bytes: Uint8Array, reply: (answer: Uint8Array) => void) => void;
+}
+
+export class ClusterNode implements ClusterAccess {
+  readonly region: string;
+  readonly consistency: Consistency;
+  readonly replica: VaultReplica;
+  readonly coordinator: Coordinator;
+  readonly port: NodePort;
+  private readonly setup: ClusterNodeSetup;
+  private readonly scanner = new ValueScanner();
+  private readonly etag = etagScratch();
+  private readonly operationNode = (randomBytes(4).readUInt32LE(0) & ~FIRST_WRITE) >>> 0;
+  private operationNumber = randomBytes(4).readUInt32LE(0);
+  private operations = 0;
+  /** Operations of clients so far. */
+  begun = 0;
+  private uploads = 0;
+
+  constructor(setup: ClusterNodeSetup) {
+    this.setup = setup;
+    this.region = setup.region;
+    this.consistency = setup.consistency;
+    const { self, vault, view } = setup;
+    this.replica = new VaultReplica({
+      vault,
+      self,
+      epoch: () => view.placement?.layout.epoch ?? 0,
+      votes: (partition) => this.votes(partition),
+      damaged: setup.damaged,
+      observe: (ballot) => setup.ballots.observe(ballot),
+      behind: setup.newerLayout,
+      fetch: (key, value, upload) => this.fetch(key, value, upload),
+    });
+    this.port = new NodePort({
+      self,
+      local: this.replica,
+      peerOf: setup.peerOf,
+      relay: (node, key, epoch, proposal, reply) => this.relay(node, key, epoch, proposal, reply),
+      isOutside: (key) => !this.group(key.partition).nodes.includes(self),
+    });
+    this.coordinator = new Coordinator({
+      port: this.port,
+      ballots: setup.ballots,
+      groupOf: (partition) => this.group(partition),
+      distance: (node) => this.distance(node),
+      now: () => performance.now(),
+      random: Math.random,
+      after: (ms, callback) => setTimeout(callback, ms),
+      cancel: (timer) => clearTimeout(timer as NodeJS.Timeout | undefined),
+      staleEpoch: setup.newerLayout,
+      missed: setup.missed,
+    });
+  }
+
+  /** Whether there is a layout to work by. */
+  get isReady(): boolean {
+    return this.setup.view.placement !== null;
+  }
+
+  /** Operations of clients that are under way. */
+  get pending(): number {
+    return this.operations;
+  }
+
+  /** Whether the own replica may vote for a partition. */
+  votes(partition: number): boolean {
+    const { view, self, mustWait } = this.setup;
+    const group = view.placement?.groups[partition];
+    return view.voting && group?.nodes.includes(self) === true && !mustWait(partition);
+  }
+
+  /** The replicas of a partition, by the newest layout that this node knows. */
+  groupOf(partition: number): ReplicaGroup {
+    return this.group(partition);
+  }
+
+  private group(partition: number): ReplicaGroup {
+    const { placement } = this.setup.view;
+    if (placement === null) throw new VaultError("unavailable", "this node has no layout of its cluster yet");
+    return placement.groups[partition];
+  }
+
+  /** Round trip to a node in ms; Infinity: it cannot be reached now. */
+  distance(node: string): number {
+    const { self, peerOf } = this.setup;
+    if (node === self) return 0;
+    const peer = peerOf(node);
+    if (peer === null || peer.state === "down") return Number.POSITIVE_INFINITY;
+    return peer.roundTripMs === 0 ? DISTANCE_UNKNOWN_MS : peer.roundTripMs;
+  }
+
+  // ---- reads ---------------------------------------------------------------------------------------------------------------------
+
+  mayAnswer(key: KeyBytes): boolean {
+    const { view, self } = this.setup;
+    if (!view.voting || view.placement === null) return false;
+    const partition = partitionOf(hashKey(key.bytes, key.length, 0));
+    const group = view.placement.groups[partition];
+    // A new owner may not have the key yet.
+    const index = group.nodes.indexOf(self);
+    return index >= 0 && (group.previous & (1 << index)) !== 0;
+  }
+
+  read(bytes: Uint8Array, consistency: Consistency, done: (answer: ReadAnswer) => void): void {
+    if (!this.isReady || this.operations >= OPERATIONS_MAX) {
+      done({ state: "unavailable" });
+      return;
+    }
+    const key = clusterKey(bytes);
+    this.operations++;
+    this.begun++;
+    const answer = (result: {
+      outcome: string;
+      ballot: Ballot | null;
+      payload: Payload | null;
+      replicas: number;
+    }) => {
+      this.operations--;
+      const { outcome, ballot, payload, replicas } = result;
+      if (outcome === "found") {
+        // A look may have told of the value without sending it.
+        done({ state: "found", value: payload as StoredValue, ballot: ballot as Ballot, replicas });
+      } else done(outcome === "absent" ? { state: "absent", replicas } : { state: "unavailable" });
+    };
+    if (consistency === "quorum") this.coordinator.read(key, answer);
+    else
+      this.coordinator.readOne(key, (result) => {
+        // One replica that has nothing is no proof: 404 is only said when it is known.
+        if (result.outcome === "absent") this.coordinator.read(key, answer);
+        else answer(result);
+      });
+  }
+
+  isHere(value: RemoteValue): boolean {
+    return value.node === this.setup.self;
+  }
+
+  async open(key: Uint8Array, value: RemoteValue, start: number, end: number): Promise<RemoteStream> {
+    return (await this.download(key, value, start, end)).body;
+  }
+
+  private download(key: Uint8Array, value: RemoteValue, start: number, end: number): Promise<PeerDownload> {
+    const peer = this.setup.peerOf(value.node);
+    if (peer === null)
+      return Promise.reject(new Error(`${value.node} is not a node of the cluster any more`));
+    const range = inlineValue(false, "", rangeBytes(start, end));
+    return peer.getStream(encodeRequest({ kind: READ, epoch: 0, key, ballot: value.ballot, value: range }));
+  }
+
+  // ---- writes --------------------------------------------------------------------------------------------------------------------
+
+  submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
+    if (this.operations >= OPERATIONS_MAX) return false;
+    const payload = head.verb === "delete" ? TOMBSTONE : this.payloadOf(head, body);
+    if ("error" in payload) setImmediate(done, { ...FAILED, ...payload });
+    else {
+      const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
+      this.operationNumber = (this.operationNumber + 1) >>> 0;
+      this.write(key, head, payload, this.operationNumber, this.operationNode, done);
+    }
+    return true;
+  }
+
+  /** The value of a body, in stored form; or what is wrong with it. */
+  private payloadOf(head: WriteHead, body: Uint8Array): StoredValue | { error: ErrorCode; detail: string } {
+    if (!head.json) return inlineValue(false, head.contentType, copyOf(body));
+    const { scanner } = this;
+    scanner.reset();
+    if (!scanner.feed(body, 0, body.length) || !scanner.finish())
+      return { error: scanner.error ?? "bad_json", detail: scanner.detail };
+    const { valueStart, valueEnd } = scanner;
+    const bytes = Buffer.allocUnsafe(JSON_PREFIX.length + valueEnd - valueStart + JSON_SUFFIX.length);
+    bytes.set(JSON_PREFIX, 0);
+    bytes.set(body.subarray(valueStart, valueEnd), JSON_PREFIX.length);
+    bytes.set(JSON_SUFFIX, JSON_PREFIX.length + valueEnd - valueStart);
+    return inlineValue(true, "application/json", bytes);
+  }
+
+  private write(
+    key: ClusterKey,
+    { verb, ifMatch, ifNoneMatch }: Pick<WriteHead, "verb" | "ifMatch" | "ifNoneMatch">,
+    payload: Payload,
+    operationLow: number,
+    operationHigh: number,
+    done: WriteDone,
+    staged = false,
+  ): void {
+    if (!this.isReady) {
+      setImmediate(done, {
+        ...FAILED,
+        error: "unavailable",
+        detail: "this node has no layout of its cluster yet",
+      });
+      return;
+    }
+    this.operations++;
+    this.begun++;
+    const isConditional = verb === "post" || ifMatch !== "" || ifNoneMatch !== "";
+    const judge = (exists: boolean, version: Ballot | null): Refusal | null => {
+      const etag = exists && version !== null ? etagText(version) : null;
+      if (!preconditionHolds(ifMatch, ifNoneMatch, etag)) return "precondition_failed";
+      return verb === "post" && exists ? "exists" : null;
+    };
+    const condition = isConditional || staged ? judge : null;
+    this.coordinator.write({ key, payload, operationLow, operationHigh, staged, condition }, (written) => {
+      this.operations--;
+      done(this.resultOf(verb, written));
+    });
+  }
+
+  private resultOf(verb: WriteHead["verb"], written: Written): WriteResult {
+    const { outcome, ballot, existed, replicas, reason } = written;
+    const result: WriteResult = { ...FAILED, error: null, replicas };
+    if (ballot !== null) {
+      writeEtag(this.etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
+      result.etag = this.etag;
+    }
+    if (outcome === "done") {
+      result.created = verb !== "delete" && !existed;
+      result.deleted = verb === "delete" && existed;
+    } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
+    else result.error = outcome;
+    return result;
+  }
+
+  upload(head: WriteHead): Upload | null {
+    if (!this.isReady || this.uploads >= UPLOADS_MAX) return null;
+    const { setup } = this;
+    const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
+    const group = this.group(key.partition);
+    this.operationNumber = (this.operationNumber + 1) >>> 0;
+    const { operationNumber: operationLow, operationNode: operationHigh } = this;
+    const { json } = head;
+    const contentType = json ? "application/json" : head.contentType;
+    const { verb, ifMatch, ifNoneMatch } = head;
+    let local: LocalUpload | null = null;
+    if (group.nodes.includes(setup.self)) {
+      const acceptHead = { key: head.key, ballot: NO_BALLOT, operationLow, operationHigh, json, contentType };
+      local = setup.vault.stage(acceptHead);
+      if (local === null) return null;
+    }
+    this.uploads++;
+    const description = encodeRequest({
+      kind: ACCEPT,
+      epoch: group.epoch,
+      key: key.bytes,
+      operationLow,
+      operationHigh,
+      staged: true,
+      value: inlineValue(json, contentType, new Uint8Array(0)),
+    });
+    const upload = local;
+    return new ClusterUpload({
+      group,
+      json,
+      local:
+        upload === null
+          ? null
+          : {
+              node: setup.self,
+              upload,
+              keep: () => this.replica.keepStaged(key.bytes, operationLow, operationHigh, upload),
+            },
+      send: (node, body) => {
+        const peer = setup.peerOf(node);
+        return peer === null ? Promise.reject(new Error("not a node")) : peer.putStream(description, body);
+      },
+      write: (staged, valueBytes, done) => {
+        const value = { tombstone: false as const, json, contentType, valueBytes, staged };
+        // Prepared first: an accept that met a higher ballot would have used up what was streamed.
+        this.write(
+          key,
+          { verb, ifMatch, ifNoneMatch },
+          value,
+          operationLow,
+          operationHigh,
+          (result) => {
+            this.replica.dropStaged(key.bytes, operationLow, operationHigh);
+            done(result);
+          },
+          true,
+        );
+      },
+      release: () => {
+        this.uploads--;
+      },
+    });
+  }
+
+  // ---- large values between replicas -----------------------------------------------------------------------------------------------
+
+  /** The bytes of a large value, wherever it is. */
+  private async *bytesOf(key: ClusterKey, value: RemoteValue): AsyncGenerator<Uint8Array> {
+    if (value.node !== this.setup.self) {
+      yield* (await this.download(key.bytes, value, 0, value.valueBytes)).body;
+      return;
+    }
+    const found = this.replica.findVersion(key.bytes, value.ballot);
+    if (found === null) throw new Error("this version is not here any more");
+    const reader = found.open();
+    try {
+      for (let offset = 0; offset < value.valueBytes; ) {
+        const piece = reader.read(offset);
+        offset += piece.length;
+        yield piece;
+      }
+    } finally {
+      reader.close();
+    }
+  }
+
+  private async fetch(key: ClusterKey, value: RemoteValue, upload: LocalUpload): Promise<void> {
+    let failed: string | null = null;
+    let drained: () => void = () => {};
+    upload.onDrain = () => drained();
+    upload.onFail = (result) => {
+      failed = result.detail || (result.error ?? "failed");
+      drained();
+    };
+    for await (const piece of this.bytesOf(key, value)) {
+      const ready = new Promise<void>((resolve) => {
+        drained = resolve;
+      });
+      if (!upload.write(piece)) await ready;
+      if (failed !== null) throw new Error(failed);
+    }
+  }
+
+  private relay(
+    node: string,
+    key: ClusterKey,
+    epoch: number,
+    proposal: Proposal,
+    reply: (answer: AcceptAnswer) => void,
+  ): void {
+    const value = proposal.payload as RemoteValue;
+    const { ballot, operationLow, operationHigh } = proposal;
+    const peer = this.setup.peerOf(node);
+    if (peer === null) {
+      reply(UNAVAILABLE);
+      return;
+    }
+    const description = encodeRequest({
+      kind: ACCEPT,
+      epoch,
+      key: key.bytes,
+      ballot,
+      operationLow,
+      operationHigh,
+      value: inlineValue(value.json, value.contentType, new Uint8Array(0)),
+    });
+    peer.putStream(description, this.bytesOf(key, value)).then(
+      (answer) => reply(decodeAccepted(answer) ?? { kind: "lost" }),
+      () => reply({ kind: "lost" }),
+    );
+  }
+
+  // ---- for other nodes -------------------------------------------------------------------------------------------------------------
+
+  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
+    if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply);
+    else this.replica.frame(bytes, reply);
+  }
+
+  openSink(head: Uint8Array): PeerSink {
+    return this.replica.openSink(head);
+  }
+
+  openSource(head: Uint8Array): PeerSource {
+    return this.replica.openSource(head);
+  }
+}
+
+const FAILED: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };

@@ -1,0 +1,303 @@
+/**
+ * A large value on its way into the cluster: streamed to all replicas of its key at the same time, then written as one operation.
+ *
+ *   client ─► stored form ─┬► own shard's upload ─┐
+ *                          ├► stream to a peer  ──┤─► all bytes at a majority ─► accept ─► answer
+ *                          └► stream to a peer  ──┘
+ *
+ * The slowest replica that is still counted on sets the pace; one that fails, or takes nothing for STALL_MS, is left behind and gets the value
+ * later. Nothing that a client could read exists before the accept.
+ */
+
+import { ValueScanner } from "../../format/json.ts";
+import { JSON_PREFIX, JSON_SUFFIX } from "../../format/layout.ts";
+import type { LocalUpload } from "../../shards/upload.ts";
+import type { Upload, WriteDone, WriteResult } from "../../shards/vault.ts";
+import { copyOf } from "../../util/bytes.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import { hasMajorityOf, type ReplicaGroup } from "../layout/layout.ts";
+
+/** Bytes that may wait for one peer before the client is paused. */
+const WAITING_BYTES_MAX = 1024 * 1024;
+/** A replica that takes nothing for so long is left behind. */
+const STALL_MS = 10_000;
+
+/** One replica that the value is streamed to. */
+interface Branch {
+  readonly node: string;
+  /** Whether it can take more now. */
+  isReady: boolean;
+  failed: boolean;
+  write(bytes: Uint8Array): void;
+  /** Resolves when it has everything, and keeps it for the accept. */
+  end(): Promise<void>;
+  abort(): void;
+}
+
+export interface ClusterUploadSetup {
+  group: ReplicaGroup;
+  json: boolean;
+  /** This node's own upload, or null: it is no replica of the key. */
+  local: { node: string; upload: LocalUpload; keep: () => void } | null;
+  /** Sends a stream to a peer; resolves when the peer has all of it. */
+  send: (node: string, body: AsyncIterable<Uint8Array>) => Promise<unknown>;
+  /** All bytes are at these nodes: writes. */
+  write: (staged: ReadonlySet<string>, valueBytes: number, done: WriteDone) => void;
+  /** Called once, when the upload is over. */
+  release: () => void;
+}
+
+export class ClusterUpload implements Upload {
+  onDrain: () => void = () => {};
+  onFail: WriteDone = () => {};
+  private readonly setup: ClusterUploadSetup;
+  private readonly branches: Branch[] = [];
+  private readonly scanner: ValueScanner | null;
+  private received = 0;
+  private valueBytes = 0;
+  private paused = false;
+  private over = false;
+  private stall: NodeJS.Timeout | undefined;
+
+  constructor(setup: ClusterUploadSetup) {
+    this.setup = setup;
+    const { local, group, json } = setup;
+    const changed = () => this.changed();
+    for (const node of group.nodes)
+      this.branches.push(
+        node === local?.node
+          ? new LocalBranch(node, local.upload, local.keep, changed)
+          : new PeerBranch(node, setup.send, changed),
+      );
+    this.scanner = json ? new ValueScanner() : null;
+    if (json) this.spread(JSON_PREFIX);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.over) return true;
+    if (this.scanner === null) this.spread(Uint8Array.from(bytes));
+    else this.takeText(this.scanner, bytes);
+    this.paused = !this.over && !this.isReady;
+    if (this.paused) this.stall ??= setTimeout(() => this.leaveBehind(), STALL_MS);
+    return !this.paused;
+  }
+
+  /** Of a JSON body only the text of the value is stored. */
+  private takeText(scanner: ValueScanner, bytes: Uint8Array): void {
+    const begin = this.received;
+    this.received += bytes.length;
+    if (!scanner.feed(bytes, 0, bytes.length)) {
+      this.failLater(scanner.error ?? "bad_json", scanner.detail);
+      return;
+    }
+    if (scanner.valueStart < 0) return;
+    const from = Math.max(0, scanner.valueStart - begin);
+    const to = scanner.valueEnd < 0 ? bytes.length : Math.min(bytes.length, scanner.valueEnd - begin);
+    if (to > from) this.spread(copyOf(bytes, from, to));
+  }
+
+  /** @param bytes must not change any more */
+  private spread(bytes: Uint8Array): void {
+    this.valueBytes += bytes.length;
+    for (const branch of this.branches) if (!branch.failed) branch.write(bytes);
+  }
+
+  private get isReady(): boolean {
+    return this.branches.every((branch) => branch.failed || branch.isReady);
+  }
+
+  private get isHopeless(): boolean {
+    const alive = this.branches.filter((branch) => !branch.failed).map((branch) => branch.node);
+    return !hasMajorityOf(this.setup.group, new Set(alive));
+  }
+
+  /** A branch can take more, or has failed. */
+  private changed(): void {
+    if (this.over) return;
+    if (this.isHopeless) this.failLater("no_quorum", "");
+    else if (this.paused && this.isReady) {
+      this.paused = false;
+      clearTimeout(this.stall);
+      this.stall = undefined;
+      this.onDrain();
+    }
+  }
+
+  private leaveBehind(): void {
+    this.stall = undefined;
+    for (const branch of this.branches)
+      if (!branch.failed && !branch.isReady) {
+        branch.failed = true;
+        branch.abort();
+      }
+    this.changed();
+  }
+
+  private failLater(error: ErrorCode, detail: string): void {
+    if (this.over) return;
+    this.abort();
+    setImmediate(() => this.onFail(failure(error, detail)));
+  }
+
+  commit(done: WriteDone): void {
+    if (this.over) return;
+    const { scanner } = this;
+    if (scanner !== null) {
+      if (!scanner.finish()) {
+        this.abort();
+        setImmediate(() => done(failure(scanner.error ?? "bad_json", scanner.detail)));
+        return;
+      }
+      this.spread(JSON_SUFFIX);
+    }
+    this.over = true;
+    clearTimeout(this.stall);
+    this.finish(done).catch((error: Error) => done(failure("internal", error.message)));
+  }
+
+  private async finish(done: WriteDone): Promise<void> {
+    const { setup } = this;
+    const staged = new Set<string>();
+    const alive = this.branches.filter((branch) => !branch.failed);
+    const ends = alive.map((branch) =>
+      branch.end().then(
+        () => {
+          staged.add(branch.node);
+        },
+        () => {
+          branch.failed = true;
+        },
+      ),
+    );
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, STALL_MS);
+    });
+    await Promise.race([Promise.all(ends), late]);
+    clearTimeout(timer);
+    for (const branch of alive) if (!staged.has(branch.node)) branch.abort();
+    setup.release();
+    if (hasMajorityOf(setup.group, staged)) setup.write(staged, this.valueBytes, done);
+    else done(failure("no_quorum", ""));
+  }
+
+  abort(): void {
+    if (this.over) return;
+    this.over = true;
+    clearTimeout(this.stall);
+    for (const branch of this.branches) branch.abort();
+    this.setup.release();
+  }
+}
+
+function failure(error: ErrorCode, detail: string): WriteResult {
+  return { error, detail, created: false, deleted: false, etag: null };
+}
+
+class LocalBranch implements Branch {
+  readonly node: string;
+  isReady = true;
+  failed = false;
+  private readonly upload: LocalUpload;
+  private readonly keep: () => void;
+
+  constructor(node: string, upload: LocalUpload, keep: () => void, changed: () => void) {
+    this.node = node;
+    this.upload = upload;
+    this.keep = keep;
+    upload.onDrain = () => {
+      this.isReady = true;
+      changed();
+    };
+    upload.onFail = () => {
+      this.failed = true;
+      changed();
+    };
+  }
+
+  write(bytes: Uint8Array): void {
+    this.isReady = this.upload.write(bytes);
+  }
+
+  end(): Promise<void> {
+    if (this.failed) return Promise.reject(new Error("the own disk took it not"));
+    this.keep();
+    return Promise.resolve();
+  }
+
+  abort(): void {
+    this.upload.abort();
+  }
+}
+
+class PeerBranch implements Branch {
+  readonly node: string;
+  isReady = true;
+  failed = false;
+  private readonly changed: () => void;
+  private readonly sent: Promise<unknown>;
+  private queue: Uint8Array[] = [];
+  private queuedBytes = 0;
+  private ended = false;
+  private aborted = false;
+  private wake: (() => void) | null = null;
+
+  constructor(
+    node: string,
+    send: (node: string, body: AsyncIterable<Uint8Array>) => Promise<unknown>,
+    changed: () => void,
+  ) {
+    this.node = node;
+    this.changed = changed;
+    this.sent = send(node, this.pieces());
+    this.sent.catch(() => {
+      this.failed = true;
+      this.queue = [];
+      changed();
+    });
+  }
+
+  private async *pieces(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      if (this.aborted) throw new Error("the upload was given up");
+      const piece = this.queue.shift();
+      if (piece !== undefined) {
+        this.queuedBytes -= piece.length;
+        if (!this.isReady && this.queuedBytes < WAITING_BYTES_MAX / 2) {
+          this.isReady = true;
+          setImmediate(this.changed);
+        }
+        yield piece;
+      } else if (this.ended) return;
+      else
+        await new Promise<void>((resolve) => {
+          this.wake = resolve;
+        });
+    }
+  }
+
+  private stir(): void {
+    const { wake } = this;
+    this.wake = null;
+    wake?.();
+  }
+
+  write(bytes: Uint8Array): void {
+    this.queue.push(bytes);
+    this.queuedBytes += bytes.length;
+    if (this.queuedBytes >= WAITING_BYTES_MAX) this.isReady = false;
+    this.stir();
+  }
+
+  async end(): Promise<void> {
+    this.ended = true;
+    this.stir();
+    await this.sent;
+  }
+
+  abort(): void {
+    this.aborted = true;
+    this.queue = [];
+    this.stir();
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * The clients to all other nodes of the layout: made when a layout names a node, closed when none does any more.
+ */
+import type { RequestSigner } from "../../util/signature.ts";
+import type { Membership } from "../membership/membership.ts";
+import { readMember } from "../membership/messages.ts";
+import { PeerClient } from "../peers/peer-client.ts";
+import { PEER_LAYOUT_PATH } from "../peers/peer-handler.ts";
+
+/** How often what was seen of the nodes is told to the membership. */
+const OBSERVE_MS = 500;
+/** A newer layout is asked for at most this often. */
+const LAYOUT_MS = 200;
+const LAYOUT_ASK_MS = 2000;
+
+export interface PeerSetOptions {
+  membership: Membership;
+  signer: RequestSigner | null;
+  ca: string | undefined;
+  /** Own address that connections come from; undefined: the system chooses. */
+  localAddress: string | undefined;
+}
+
+export class PeerSet {
+  private readonly options: PeerSetOptions;
+  private readonly clients = new Map<string, PeerClient>();
+  private readonly timer: NodeJS.Timeout;
+  private askedMs = Number.NEGATIVE_INFINITY;
+  private closed = false;
+
+  constructor(options: PeerSetOptions) {
+    this.options = options;
+    const { membership } = options;
+    membership.onLayout(() => this.follow());
+    this.follow();
+    this.timer = setInterval(() => this.observe(), OBSERVE_MS);
+    this.timer.unref();
+  }
+
+  /** The client to a node, or null: not one of the layout's. */
+  get(node: string): PeerClient | null {
+    return this.clients.get(node) ?? null;
+  }
+
+  /** All of them, by node. */
+  all(): ReadonlyMap<string, PeerClient> {
+    return this.clients;
+  }
+
+  private follow(): void {
+    const { membership, signer, ca, localAddress } = this.options;
+    const { layout } = membership;
+    if (layout === null || this.closed) return;
+    const wanted = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map((node) => node.url));
+    wanted.delete(membership.url);
+    for (const [node, client] of this.clients) {
+      if (wanted.has(node)) continue;
+      this.clients.delete(node);
+      membership.observe(node, null);
+      void client.close();
+    }
+    for (const url of wanted)
+      if (!this.clients.has(url))
+        this.clients.set(
+          url,
+          new PeerClient({
+            url,
+            sign: signer,
+            ...(localAddress === undefined ? {} : { localAddress }),
+            ...(ca === undefined ? {} : { tls: { ca } }),
+          }),
+        );
+  }
+
+  private observe(): void {
+    for (const [node, client] of this.clients) this.options.membership.observe(node, client.state);
+  }
+
+  /** Somebody has a layout of this epoch: asks all nodes for it, since the master may be away. */
+  seekLayout(epoch: number): void {
+    const nowMs = performance.now();
+    const { membership } = this.options;
+    if (epoch <= (membership.layout?.epoch ?? 0) || nowMs - this.askedMs < LAYOUT_MS) return;
+    this.askedMs = nowMs;
+    for (const client of this.clients.values())
+      client
+        .request("GET", PEER_LAYOUT_PATH, null, LAYOUT_ASK_MS)
+        .then(({ status, body }) => {
+          if (status !== 200 || this.closed) return;
+          const { layout } = readMember(body.toString());
+          if (layout !== null) membership.takeLayout(layout);
+        })
+        .catch(() => {
+          // Another node, or the master, will tell.
+        });
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    clearInterval(this.timer);
+    await Promise.all([...this.clients.values()].map((client) => client.close()));
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * What a node does with the requests of other nodes: the paths between nodes, and what stands behind them. Whoever implements this
+ * works on its own node's data alone; it never asks a third node.
+ */
+import type { ErrorCode } from "../../util/errors.ts";
+
+/** Everything between nodes is below this. */
+export const PEER_PREFIX = "/_peer/";
+export const PEER_BATCH_PATH = "/_peer/batch";
+export const PEER_PING_PATH = "/_peer/ping";
+export const PEER_LAYOUT_PATH = "/_peer/layout";
+export const PEER_VALUE_PATH = "/_peer/value";
+/** Header of a value's answer that carries what the node says of it, in base64url. */
+export const PEER_HEAD_HEADER = "minivault-head";
+
+/** A value that streams in from another node. As the vault's Upload, with opaque answers. */
+export interface PeerSink {
+  /** Takes the next bytes (copied before it returns). False: enough for now, until `onDrain`; bytes passed all the same are kept. */
+  write(bytes: Uint8Array): boolean;
+  /** Set by the caller. */
+  onDrain: () => void;
+  /** Set by the caller: it failed before its end; nothing is kept; called once. */
+  onFail: (code: ErrorCode, detail: string) => void;
+  /** The body is complete, and genuine. `done` is called later, with the answer to send. */
+  commit(done: (answer: Uint8Array) => void): void;
+  /** It will not be completed: leaves nothing behind. No callback follows. Idempotent. */
+  abort(): void;
+}
+
+/** A value that streams out to another node. */
+export interface PeerSource {
+  /** What the other node needs to know of it, opaque here, at most PEER_HEAD_BYTES_MAX. */
+  head: Uint8Array;
+  readonly valueBytes: number;
+  /** The bytes from `offset` on, as far as they lie in one piece; valid until close. Throws VaultError when they are damaged. */
+  read(offset: number): Uint8Array;
+  /** Idempotent. */
+  close(): void;
+}
+
+export interface PeerHandler {
+  /**
+   * One operation. `bytes` is valid during the call. `reply` is called once, at once or later; its answer is kept until the whole batch
+   * is answered, so it must not change any more. What is thrown here fails the batch with an unknown outcome.
+   */
+  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void;
+  /** The layout that this node knows, as JSON. */
+  readLayout(): Uint8Array;
+  /** A layout, as JSON, valid during the call; `reply` gets the JSON to answer. May throw VaultError. */
+  takeLayout(document: Uint8Array, reply: (answer: Uint8Array) => void): void;
+  /** A value begins to arrive. `head` is valid during the call. Throws VaultError to refuse it. */
+  openSink(head: Uint8Array): PeerSink;
+  /** A value is asked for. `head` is valid during the call. Throws VaultError, such as "not_found". */
+  openSource(head: Uint8Array): PeerSource;
+}

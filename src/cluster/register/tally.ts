@@ -1,0 +1,107 @@
+/**
+ * Counting the answers of one round. Pure state, used again for each round of an operation: no allocation on the way of a plain PUT.
+ */
+import type { Ballot } from "../../format/record.ts";
+import { compareOptionalBallots } from "../../format/version.ts";
+import { hasMajority, type ReplicaGroup } from "../layout/layout.ts";
+import type { AcceptAnswer, Held, LookAnswer, PrepareAnswer, RefusalReason } from "./ports.ts";
+
+/** Sets of replicas are bits, as in `ReplicaGroup`. Every asked replica is in exactly one of these. */
+export class Tally {
+  group: ReplicaGroup;
+  pending = 0;
+  yes = 0;
+  /** It has no effect there and never will have. */
+  no = 0;
+  /** Those of `no` that had a higher ballot in the way. */
+  outvoted = 0;
+  /** Refused for now; the same request might still get through as a late duplicate. */
+  refused = 0;
+  lost = 0;
+  /** The reason of the last refusal. */
+  reason: RefusalReason | null = null;
+
+  constructor(group: ReplicaGroup) {
+    this.group = group;
+  }
+
+  start(group: ReplicaGroup): void {
+    this.group = group;
+    this.pending = this.yes = this.no = this.outvoted = this.refused = this.lost = 0;
+    this.reason = null;
+  }
+
+  /** Takes an answer's kind. False: this replica has answered already. */
+  count(bit: number, answer: PrepareAnswer | AcceptAnswer | LookAnswer): boolean {
+    if ((this.pending & bit) === 0) return false;
+    this.pending &= ~bit;
+    if (answer.kind === "yes") this.yes |= bit;
+    else if (answer.kind === "no") {
+      this.no |= bit;
+      this.outvoted |= bit;
+    } else if (answer.kind === "lost") this.lost |= bit;
+    else {
+      this.reason = answer.reason;
+      if (isFinal(answer.reason)) this.no |= bit;
+      else this.refused |= bit;
+    }
+    return true;
+  }
+
+  get won(): boolean {
+    return hasMajority(this.group, this.yes);
+  }
+
+  /** Whether a majority of yes can still come. */
+  get open(): boolean {
+    return hasMajority(this.group, this.yes | this.pending);
+  }
+
+  /** Replicas where the request has had an effect, or might have. */
+  get touched(): number {
+    return this.yes | this.refused | this.lost;
+  }
+}
+
+/**
+ * Whether a refusal holds for late duplicates of the request too. One that was never sent, or that carries an epoch which the replica has left behind,
+ * stays refused; so does one that met a full or damaged disk, as those transports that can reach a disk deliver once.
+ */
+function isFinal(reason: RefusalReason): boolean {
+  return reason !== "not_voting" && reason !== "behind_epoch" && reason !== "ahead";
+}
+
+/** The highest record among answers, and who holds it. */
+export class Highest {
+  ballot: Ballot | null = null;
+  tombstone = false;
+  operationLow = 0;
+  operationHigh = 0;
+  /** Replicas that hold it (with ballot null: that hold nothing). */
+  holders = 0;
+
+  start(): void {
+    this.ballot = null;
+    this.tombstone = false;
+    this.operationLow = this.operationHigh = 0;
+    this.holders = 0;
+  }
+
+  take(bit: number, held: Held): void {
+    const order = this.holders === 0 ? 1 : compareOptionalBallots(held.ballot, this.ballot);
+    if (order < 0) return;
+    if (order === 0) {
+      this.holders |= bit;
+      return;
+    }
+    this.ballot = held.ballot;
+    this.tombstone = held.tombstone;
+    this.operationLow = held.operationLow;
+    this.operationHigh = held.operationHigh;
+    this.holders = bit;
+  }
+
+  get exists(): boolean {
+    return this.ballot !== null && !this.tombstone;
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * Anti-entropy: compares the digests of each partition with those of every other replica, in rounds in the background, reads the leaves that differ, and takes
+ * over what the other one has newer, at its same ballot. Every node does so for itself, so both directions are covered.
+ *
+ * What is younger than SETTLE_MS is left alone: it is probably still on its way. A record that the own replica refuses for long, because of a promise whose write
+ * never came, is settled by a full round.
+ */
+import { DIGEST_WORDS, LEAVES } from "../../engine/digests.ts";
+import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";
+import type { LocalVault } from "../../shards/local-vault.ts";
+import type { ScannedKey } from "../../shards/replica-vault.ts";
+import { PARTITIONS } from "../../util/hash.ts";
+import type { Placement, ReplicaGroup } from "../layout/layout.ts";
+import type { Coordinator } from "../register/coordinator.ts";
+import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
+import { clusterKey } from "../replica/local-replica.ts";
+import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
+import type { RepairPace } from "../sync/pacer.ts";
+import { DIGEST_PARTITIONS_MAX } from "../wire/repair-wire.ts";
+
+/** Records younger than this are not compared. */
+const SETTLE_MS = 1500;
+/** A record that is refused and older than this is settled. */
+const STUCK_MS = 10_000;
+const SLICE_KEYS = 64;
+const SLICE_BYTES = 2 * 1024 * 1024;
+
+export interface AntiEntropySetup {
+  self: string;
+  vault: LocalVault;
+  port: RepairPort;
+  coordinator: Coordinator;
+  /** null: nothing can be compared now. */
+  placement: () => Placement | null;
+  distance: (node: string) => number;
+  pace: RepairPace;
+  tombstoneAgeMs: number;
+  now: () => number;
+}
+
+export interface AntiEntropyStatus {
+  rounds: number;
+  /** When the last round ended, in ms since 1970; 0: none yet. */
+  lastRoundAt: number;
+  lastRoundMs: number;
+  /** Partitions in which, in the last round, this node or another lacked something. */
+  differingPartitions: number;
+  /** Records that this node has taken over. */
+  repaired: number;
+  /** In the last round every other replica was compared, and nobody lacked anything. */
+  converged: boolean;
+}
+
+/** What a round has met. */
+interface Round {
+  differing: Set<number>;
+  /** Nodes that could not be compared. */
+  missing: number;
+  /** Records that this node took over. */
+  taken: number;
+}
+
+export class AntiEntropy {
+  readonly status: AntiEntropyStatus = {
+    ...{ rounds: 0, lastRoundAt: 0, lastRoundMs: 0, differingPartitions: 0, repaired: 0 },
+    converged: false,
+  };
+  private readonly setup: AntiEntropySetup;
+  private stopped = false;
+
+  constructor(setup: AntiEntropySetup) {
+    this.setup = setup;
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  /** Compares everything once. Answers whether something was taken over, so that another look is worth it. */
+  async round(): Promise<boolean> {
+    const { setup, status } = this;
+    const placement = setup.placement();
+    if (placement === null) {
+      status.converged = false;
+      return false;
+    }
+    const beganMs = performance.now();
+    const round: Round = { differing: new Set(), missing: 0, taken: 0 };
+    for (const { id } of placement.layout.nodes) {
+      if (id === setup.self || this.stopped) continue;
+      if (setup.distance(id) === Number.POSITIVE_INFINITY) {
+        round.missing++;
+        continue;
+      }
+      try {
+        await this.compare(placement, id, round);
+      } catch {
+        // It went away, or has another layout: the next round will tell.
+        round.missing++;
+      }
+    }
+    status.rounds++;
+    status.lastRoundAt = setup.now();
+    status.lastRoundMs = Math.round(performance.now() - beganMs);
+    status.differingPartitions = round.differing.size;
+    status.converged = round.differing.size === 0 && round.missing === 0;
+    return round.taken > 0;
+  }
+
+  private async compare(placement: Placement, node: string, round: Round): Promise<void> {
+    const { setup } = this;
+    const shared = ({ nodes }: ReplicaGroup) => nodes.includes(node) && nodes.includes(setup.self);
+    for (let first = 0; first < PARTITIONS; first += DIGEST_PARTITIONS_MAX) {
+      if (this.stopped) return;
+      if (!placement.groups.slice(first, first + DIGEST_PARTITIONS_MAX).some(shared)) continue;
+      const theirs = await setup.port.digests(node, first, placement.layout.epoch);
+      for (const [index, { votes, digest }] of theirs.entries()) {
+        const group = placement.groups[first + index];
+        if (!shared(group)) continue;
+        const own = setup.vault.replica.digests(group.partition);
+        if (!votes || own === null || digest === null)
+          throw new Error(`${node} or this node has no digests yet`);
+        const leaves = differingLeaves(own, digest);
+        if (leaves !== 0) await this.reconcile(group, node, leaves, round);
+        if (setup.placement() !== placement) throw new Error("the layout has changed");
+      }
+    }
+  }
+
+  private async reconcile(group: ReplicaGroup, node: string, leaves: number, round: Round): Promise<void> {
+    const { port, self, pace, now } = this.setup;
+    const { partition, epoch } = group;
+    let sliceMs = performance.now();
+    const theirs = await port.list(node, partition, epoch, leaves);
+    const own = await port.list(self, partition, epoch, leaves);
+    const isYoung = (key: ScannedKey) => key.ballot === null || ballotMillis(key.ballot) + SETTLE_MS > now();
+    for (const [name, { ballot }] of own.keys) {
+      const other = theirs.keys.get(name);
+      // The other one takes it over itself.
+      if (
+        compareOptionalBallots(ballot, other?.ballot ?? null) > 0 &&
+        !isYoung(own.keys.get(name) as ScannedKey)
+      )
+        round.differing.add(partition);
+    }
+    let slice: Promise<void>[] = [];
+    let sliceBytes = 0;
+    const flush = async (): Promise<void> => {
+      await Promise.all(slice);
+      slice = [];
+      sliceBytes = 0;
+      await pace.rest(performance.now() - sliceMs, theirs.busy);
+      sliceMs = performance.now();
+    };
+    for (const [name, key] of theirs.keys) {
+      const held = own.keys.get(name) ?? null;
+      if (compareOptionalBallots(key.ballot, held?.ballot ?? null) <= 0 || isYoung(key)) continue;
+      round.differing.add(partition);
+      slice.push(this.take(group, theirs, key, own, round));
+      sliceBytes += Math.min(key.valueBytes, SLICE_BYTES);
+      if (slice.length >= SLICE_KEYS || sliceBytes >= SLICE_BYTES) await flush();
+    }
+    await flush();
+  }
+
+  private async take(
+    group: ReplicaGroup,
+    theirs: PartitionList,
+    { key: bytes, ballot, tombstone }: ScannedKey,
+    own: PartitionList,
+    round: Round,
+  ): Promise<void> {
+    const { port, self, coordinator, now, tombstoneAgeMs } = this.setup;
+    const key = clusterKey(bytes);
+    const record = await port.record(key, [theirs.node], group.epoch, ballot);
+    if (record === null || record === "unknown" || ballot === null) return;
+    const answer = await port.deliver(self, key, group.epoch, record);
+    if (answer.kind === "yes") {
+      round.taken++;
+      this.status.repaired++;
+      return;
+    }
+    if (answer.kind !== "no") return;
+    const wasCollectedHere = tombstone && compareOptionalBallots(ballot, own.floor) <= 0;
+    if (wasCollectedHere) {
+      // The other one has not heard that all had confirmed.
+      if (isOldTombstone(ballot, now(), tombstoneAgeMs))
+        await new Promise<void>((resolve) => collectTombstone(port, group, key, ballot, () => resolve()));
+    } else if (ballotMillis(ballot) + STUCK_MS < now())
+      await new Promise<void>((resolve) => coordinator.settle(key, () => resolve()));
+  }
+}
+
+/** Leaves, as bits, in which two digests differ. */
+function differingLeaves(a: Int32Array, b: Int32Array): number {
+  const words = DIGEST_WORDS / LEAVES;
+  let leaves = 0;
+  for (let word = 0; word < DIGEST_WORDS; word++)
+    if (a[word] !== b[word]) leaves |= 1 << Math.floor(word / words);
+  return leaves;
+}

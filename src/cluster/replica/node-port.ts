@@ -1,0 +1,162 @@
+/**
+ * The coordinator's way to the replicas: this node's own one directly, the others by frames. A failed send tells "surely not
+ * delivered" from "nobody knows", which is the difference that the protocol lives on.
+ */
+import type { Ballot } from "../../format/record.ts";
+import { PeerError } from "../peers/peer-client.ts";
+import {
+  type AcceptAnswer,
+  type AcceptYes,
+  type ClusterKey,
+  LOST,
+  type LookAnswer,
+  type LookYes,
+  type Lost,
+  type No,
+  type PrepareAnswer,
+  type PrepareYes,
+  type Proposal,
+  type Refused,
+  type ReplicaPort,
+  UNAVAILABLE,
+} from "../register/ports.ts";
+import { isInline, isStaged, type StoredValue } from "../wire/values.ts";
+import {
+  ACCEPT,
+  decodeAccepted,
+  decodeHeld,
+  decodePromise,
+  encodeRequest,
+  LOOK,
+  PREPARE,
+  READ,
+} from "../wire/wire.ts";
+
+/** This node's own replica. Answers as `ReplicaPort` asks for. */
+export interface LocalReplica {
+  prepare(key: ClusterKey, epoch: number, ballot: Ballot, reply: (answer: PrepareAnswer) => void): void;
+  accept(key: ClusterKey, epoch: number, proposal: Proposal, reply: (answer: AcceptAnswer) => void): void;
+  /** @param wantValue the payload is wanted, too; a large one comes as a RemoteValue of this node */
+  look(key: ClusterKey, epoch: number, wantValue: boolean, reply: (answer: LookAnswer) => void): void;
+}
+
+/** What the port needs of a peer client. */
+export interface FrameSender {
+  send(frame: Uint8Array): Promise<Uint8Array>;
+}
+
+export interface NodePortSetup {
+  /** This node's id. */
+  self: string;
+  local: LocalReplica;
+  /** Null: not a node that is known. */
+  peerOf: (node: string) => FrameSender | null;
+  /** Streams a large value that some replica holds to another, which then accepts it. */
+  relay: (
+    node: string,
+    key: ClusterKey,
+    epoch: number,
+    proposal: Proposal,
+    reply: (answer: AcceptAnswer) => void,
+  ) => void;
+  /** Whether the own replica is not one of the key's: then the first look asks for the value as well. */
+  isOutside: (key: ClusterKey) => boolean;
+}
+
+export class NodePort implements ReplicaPort {
+  private readonly setup: NodePortSetup;
+
+  constructor(setup: NodePortSetup) {
+    this.setup = setup;
+  }
+
+  prepare(
+    node: string,
+    key: ClusterKey,
+    epoch: number,
+    ballot: Ballot,
+    reply: (answer: PrepareAnswer) => void,
+  ): void {
+    if (node === this.setup.self) this.setup.local.prepare(key, epoch, ballot, reply);
+    else
+      this.send<PrepareYes | No>(
+        node,
+        encodeRequest({ kind: PREPARE, epoch, key: key.bytes, ballot }),
+        decodePromise,
+        reply,
+      );
+  }
+
+  accept(
+    node: string,
+    key: ClusterKey,
+    epoch: number,
+    proposal: Proposal,
+    reply: (answer: AcceptAnswer) => void,
+  ): void {
+    const { self, local, relay } = this.setup;
+    if (node === self) {
+      local.accept(key, epoch, proposal, reply);
+      return;
+    }
+    const { payload, ballot, operationLow, operationHigh } = proposal;
+    const request = { kind: ACCEPT, epoch, key: key.bytes, ballot, operationLow, operationHigh } as const;
+    if (payload.tombstone)
+      this.send<AcceptYes | No>(node, encodeRequest({ ...request, tombstone: true }), decodeAccepted, reply);
+    else if (isInline(payload))
+      this.send<AcceptYes | No>(node, encodeRequest({ ...request, value: payload }), decodeAccepted, reply);
+    else if (!isStaged(payload)) relay(node, key, epoch, proposal, reply);
+    else if (payload.staged.has(node))
+      this.send<AcceptYes | No>(node, encodeRequest({ ...request, staged: true }), decodeAccepted, reply);
+    // The stream to it has failed: it gets the value later, as one that missed it.
+    else reply(UNAVAILABLE);
+  }
+
+  look(node: string, key: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void {
+    this.ask(node, key, epoch, this.setup.isOutside(key), reply);
+  }
+
+  read(node: string, key: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void {
+    this.ask(node, key, epoch, true, reply);
+  }
+
+  private ask(
+    node: string,
+    key: ClusterKey,
+    epoch: number,
+    wantValue: boolean,
+    reply: (answer: LookAnswer) => void,
+  ): void {
+    const { self, local } = this.setup;
+    if (node === self) {
+      local.look(key, epoch, true, reply);
+      return;
+    }
+    const large = (value: Omit<StoredValue, "tombstone">, ballot: Ballot) => ({
+      ...value,
+      tombstone: false as const,
+      node,
+      ballot,
+    });
+    const frame = encodeRequest({ kind: wantValue ? READ : LOOK, epoch, key: key.bytes });
+    this.send<LookYes>(node, frame, (bytes) => decodeHeld(bytes, large), reply);
+  }
+
+  private send<Answer>(
+    node: string,
+    frame: Uint8Array,
+    decode: (bytes: Uint8Array) => Answer | Refused | Lost | null,
+    reply: (answer: Answer | Refused | Lost) => void,
+  ): void {
+    const peer = this.setup.peerOf(node);
+    if (peer === null) {
+      reply(UNAVAILABLE);
+      return;
+    }
+    peer.send(frame).then(
+      (bytes) => reply(decode(bytes) ?? LOST),
+      (error: unknown) =>
+        reply(error instanceof PeerError && error.outcome === "not_sent" ? UNAVAILABLE : LOST),
+    );
+  }
+}

@@ -1,0 +1,241 @@
+/**
+ * What the parts of repair ask of replicas: of the own one directly, of other nodes by frames; and the own replica's answers to other nodes. The questions
+ * carry the epoch, like all between nodes, and are only answered by a replica that votes for the partition.
+ */
+
+import { leafOf } from "../../engine/digests.ts";
+import { confirmsTombstone } from "../../engine/register.ts";
+import { type Ballot, ballotOf } from "../../format/record.ts";
+import { compareOptionalBallots } from "../../format/version.ts";
+import type { LocalVault } from "../../shards/local-vault.ts";
+import type { ScannedKey } from "../../shards/replica-vault.ts";
+import { hashKey, PARTITIONS } from "../../util/hash.ts";
+import {
+  type AcceptAnswer,
+  type ClusterKey,
+  type LookAnswer,
+  type Proposal,
+  TOMBSTONE,
+} from "../register/ports.ts";
+import type { CollectPort } from "../register/tombstones.ts";
+import {
+  ALL_LEAVES,
+  DIGEST_PARTITIONS_MAX,
+  decodeDigests,
+  decodeRepair,
+  decodeScanned,
+  encodeDigests,
+  encodeNotNow,
+  encodeRepair,
+  encodeScanned,
+  encodeYes,
+  isYes,
+  type PartitionDigest,
+  type RepairRequest,
+  SCAN_KEYS_MAX,
+} from "../wire/repair-wire.ts";
+import { clusterKey, keyBytes, type VaultReplica } from "./local-replica.ts";
+import type { FrameSender, NodePort } from "./node-port.ts";
+
+export interface RepairPortSetup {
+  self: string;
+  vault: LocalVault;
+  replica: VaultReplica;
+  port: NodePort;
+  peerOf: (node: string) => FrameSender | null;
+  epoch: () => number;
+  votes: (partition: number) => boolean;
+  /** Whether this node serves clients now. */
+  isBusy: () => boolean;
+  /** Whether the own replica is not whole yet: then it confirms no tombstone. */
+  isSynchronising: () => boolean;
+}
+
+/** What a replica holds of a partition. */
+export interface PartitionList {
+  node: string;
+  /** By key, as latin1. */
+  keys: Map<string, ScannedKey>;
+  floor: Ballot | null;
+  damaged: number;
+  /** The node serves clients. */
+  busy: boolean;
+}
+
+export class RepairPort implements CollectPort {
+  private readonly setup: RepairPortSetup;
+
+  constructor(setup: RepairPortSetup) {
+    this.setup = setup;
+  }
+
+  /** Reads a partition of a node through, or some leaves of it. Rejects when the node cannot or may not answer. */
+  async list(node: string, partition: number, epoch: number, leaves = ALL_LEAVES): Promise<PartitionList> {
+    const list: PartitionList = { node, keys: new Map(), floor: null, damaged: 0, busy: false };
+    for (let cursor = 0; cursor >= 0; ) {
+      const request = { kind: "scan", epoch, partition, cursor, limit: SCAN_KEYS_MAX, leaves } as const;
+      let step: ReturnType<typeof decodeScanned>;
+      if (node === this.setup.self) {
+        step = this.scanHere(request);
+        await new Promise((resolve) => setImmediate(resolve));
+      } else step = decodeScanned(await this.ask(node, request));
+      if (step === null || (step.next >= 0 && step.next <= cursor && step.keys.length > 0))
+        throw new Error(`${node} does not tell what it holds of partition ${partition}`);
+      for (const key of step.keys) list.keys.set(nameOf(key.key), key);
+      list.floor = step.floor;
+      list.busy = step.busy;
+      list.damaged += step.damaged;
+      cursor = step.next;
+    }
+    return list;
+  }
+
+  /** Floors and digests of partitions of another node. Rejects when it cannot answer. */
+  async digests(node: string, partition: number, epoch: number): Promise<PartitionDigest[]> {
+    const count = Math.min(DIGEST_PARTITIONS_MAX, PARTITIONS - partition);
+    const answer = await this.ask(node, { kind: "digests", epoch, partition, count });
+    const digests = decodeDigests(answer, count);
+    if (digests === null) throw new Error(`${node} does not tell its digests`);
+    return digests;
+  }
+
+  confirm(
+    node: string,
+    key: ClusterKey,
+    epoch: number,
+    ballot: Ballot,
+    reply: (confirmed: boolean) => void,
+  ): void {
+    if (node === this.setup.self) reply(this.confirmsHere(key, epoch, ballot));
+    else
+      this.ask(node, { kind: "confirm", epoch, ballot, key: key.bytes }).then(
+        (answer) => reply(isYes(answer)),
+        () => reply(false),
+      );
+  }
+
+  collect(node: string, key: ClusterKey, epoch: number, ballot: Ballot): void {
+    if (node === this.setup.self) this.collectHere(key, epoch, ballot);
+    // A replica that does not hear of it keeps its tombstone until the next time.
+    else this.ask(node, { kind: "collect", epoch, ballot, key: key.bytes }).catch(() => {});
+  }
+
+  /**
+   * The record of a key, at least as new as `ballot`, from the first of these nodes that has it.
+   * @returns null: none of those that answered has it; "unknown": one did not answer
+   */
+  async record(
+    key: ClusterKey,
+    nodes: readonly string[],
+    epoch: number,
+    ballot: Ballot | null,
+  ): Promise<Proposal | null | "unknown"> {
+    let unknown = false;
+    for (const node of nodes) {
+      const answer = await new Promise<LookAnswer>((resolve) => {
+        this.setup.port.read(node, key, epoch, resolve);
+      });
+      if (answer.kind !== "yes") unknown = true;
+      else if (answer.ballot !== null && compareOptionalBallots(answer.ballot, ballot) >= 0) {
+        const { operationLow, operationHigh } = answer;
+        const payload = answer.tombstone ? TOMBSTONE : answer.payload;
+        if (payload !== null) return { ballot: answer.ballot, payload, operationLow, operationHigh };
+      }
+    }
+    return unknown ? "unknown" : null;
+  }
+
+  /** Delivers a record to a replica, at its own ballot, like a late message of its coordinator. */
+  deliver(node: string, key: ClusterKey, epoch: number, proposal: Proposal): Promise<AcceptAnswer> {
+    return new Promise((resolve) => {
+      this.setup.port.accept(node, key, epoch, proposal, resolve);
+    });
+  }
+
+  /** Makes the own replica hold what the others have shown to be the key's record. */
+  take(key: ClusterKey, epoch: number, proposal: Proposal): Promise<AcceptAnswer> {
+    return new Promise((resolve) => {
+      this.setup.replica.take(key, epoch, proposal, resolve);
+    });
+  }
+
+  /** One question of another node. */
+  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
+    const request = decodeRepair(bytes);
+    if (request === null || request.epoch !== this.setup.epoch()) {
+      reply(encodeNotNow());
+      return;
+    }
+    switch (request.kind) {
+      case "scan":
+        reply(this.setup.votes(request.partition) ? encodeScanned(this.scanHere(request)) : encodeNotNow());
+        break;
+      case "digests":
+        reply(encodeDigests(this.digestsHere(request.partition, request.count)));
+        break;
+      case "confirm":
+        reply(
+          this.confirmsHere(clusterKey(request.key), request.epoch, request.ballot)
+            ? encodeYes()
+            : encodeNotNow(),
+        );
+        break;
+      case "collect":
+        this.collectHere(clusterKey(Uint8Array.from(request.key)), request.epoch, request.ballot);
+        reply(encodeYes());
+    }
+  }
+
+  private ask(node: string, request: RepairRequest): Promise<Uint8Array> {
+    const peer = this.setup.peerOf(node);
+    return peer === null
+      ? Promise.reject(new Error(`${node} is not a node of the cluster`))
+      : peer.send(encodeRepair(request));
+  }
+
+  private scanHere({ partition, cursor, limit, leaves }: RepairRequest & { kind: "scan" }) {
+    const { replica } = this.setup.vault;
+    const step = replica.scan(partition, cursor, limit);
+    const keys =
+      leaves === ALL_LEAVES
+        ? step.keys
+        : step.keys.filter(({ key }) => (leaves & (1 << leafOf(hashKey(key, key.length, 0)))) !== 0);
+    return { ...step, keys, floor: replica.floorOf(partition), busy: this.setup.isBusy() };
+  }
+
+  private digestsHere(partition: number, count: number): PartitionDigest[] {
+    const { vault, votes } = this.setup;
+    return Array.from({ length: count }, (_, index) => ({
+      votes: votes(partition + index),
+      floor: vault.replica.floorOf(partition + index),
+      digest: vault.replica.digests(partition + index),
+    }));
+  }
+
+  private confirmsHere(key: ClusterKey, epoch: number, ballot: Ballot): boolean {
+    const { setup } = this;
+    if (epoch !== setup.epoch() || !setup.votes(key.partition) || setup.isSynchronising()) return false;
+    const held = setup.vault.findRegister(keyBytes(key));
+    if (held.state === "damaged") return false;
+    const state =
+      held.state === "absent"
+        ? null
+        : {
+            promised: null,
+            ballot: ballotOf(held.head),
+            tombstone: held.state === "tombstone",
+            operationLow: 0,
+            operationHigh: 0,
+          };
+    return confirmsTombstone(state, setup.vault.replica.floorOf(key.partition), ballot);
+  }
+
+  private collectHere(key: ClusterKey, epoch: number, ballot: Ballot): void {
+    if (epoch === this.setup.epoch()) this.setup.vault.replica.dropTombstone(keyBytes(key), ballot, () => {});
+  }
+}
+
+/** A key as text that is equal where the bytes are. */
+export function nameOf(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
+}
