@@ -7,10 +7,9 @@ RUN apt-get update \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
-# The mmap addon is compiled and not downloaded, with Node's own headers where the base image has them.
-RUN export npm_config_build_from_source=true; \
-  if [ -f /usr/local/include/node/node.h ]; then export npm_config_nodedir=/usr/local; fi; \
-  npm ci --include=dev --loglevel=error
+RUN npm ci --include=dev
+COPY native ./native
+RUN node native/prepare.mjs
 COPY esbuild.config.mjs tsconfig.json ./
 COPY src ./src
 # docker build --build-arg COMMIT=$(git rev-parse --short HEAD) puts it into -version.

@@ -7,13 +7,12 @@
  * a dependency cannot silently produce a program that only breaks when it runs.
  */
 import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from "node:fs";
-import { machine, type } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants } from "node:zlib";
 import { build } from "esbuild";
+import { ADDONS, AddonError, prepareAddons } from "./native/prepare.mjs";
 
 const root = path.dirname(fileURLToPath(import.meta.url));
 const modules = path.join(root, "node_modules");
@@ -28,38 +27,25 @@ const REWRITES = {
   "piscina/dist/worker.js": [["require('@napi-rs/nice')", "{}"]],
 };
 
-const ADDONS = {
-  uws: `uWebSockets.js/dist/bin/uws_${platform}_${arch}_${versions.modules}.node`,
-  mmap: `mmap-io/build/binding/Release/node-v${versions.modules}-${platform}-${arch}/mmap_io.node`,
-};
-
 function fail(message) {
   console.error(`build: ${message}`);
   process.exit(1);
 }
 
-function embed(name, file) {
-  let content;
+/** The manifest of the native addons, which are made when they are not there. */
+function prepared() {
   try {
-    content = readFileSync(path.join(modules, file));
+    return prepareAddons();
   } catch (error) {
-    fail(
-      `the native addon ${name} is missing (${error.message}); run npm ci, with python3, make and g++ installed`,
-    );
+    if (error instanceof AddonError) fail(error.message);
+    throw error;
   }
-  try {
-    process.dlopen({ exports: {} }, path.join(modules, file));
-  } catch (error) {
-    const reason = error.message.split("\n")[0];
-    fail(
-      `the native addon ${name} does not load in this Node (${versions.node}): ${reason}; remove node_modules and run npm ci`,
-    );
-  }
+}
+
+function compressed(name) {
+  const content = readFileSync(path.join(ADDONS, `${name}.node`));
   const params = { [constants.BROTLI_PARAM_QUALITY]: 5, [constants.BROTLI_PARAM_SIZE_HINT]: content.length };
-  return {
-    hash: createHash("sha256").update(content).digest("hex"),
-    data: brotliCompressSync(content, { params }).toString("base64"),
-  };
+  return brotliCompressSync(content, { params }).toString("base64");
 }
 
 /** The commit being built. An image is built without .git, so it can be told in the environment. */
@@ -79,10 +65,9 @@ function commit() {
 
 /** Takes the place of src/util/embedded.ts. */
 function embeddedModule() {
-  const entries = Object.entries(ADDONS).map(([name, file]) => {
-    const { hash, data } = embed(name, file);
-    return `${name}: { hash: "${hash}", data: () => "${data}" }`;
-  });
+  const entries = Object.entries(manifest.addons).map(
+    ([name, { hash }]) => `${name}: { hash: "${hash}", data: () => "${compressed(name)}" }`,
+  );
   return `export const EMBEDDED = { ${entries.join(", ")} };`;
 }
 
@@ -115,6 +100,7 @@ const rewrite = {
 };
 
 const started = new Date();
+const manifest = prepared();
 const [entry = "src/main.ts", out = "dist/minivault.js"] = process.argv.slice(2);
 const outfile = path.join(root, out);
 const { outputFiles } = await build({
@@ -134,6 +120,8 @@ const { outputFiles } = await build({
       nodeMajor: Number.parseInt(versions.node, 10),
       platform,
       arch,
+      glibcMin: manifest.glibc,
+      uws: manifest.addons.uws.from,
     }),
   },
   plugins: [rewrite],
@@ -152,7 +140,7 @@ renameSync(fresh, outfile);
 if (entry === "src/main.ts") {
   // Tells ./minivault what this build is for and, by its time, which sources it cannot contain.
   const stamp = path.join(root, "dist/.built");
-  writeFileSync(stamp, `${versions.modules} ${type()} ${machine()}\n`);
+  writeFileSync(stamp, `${manifest.machine}\n`);
   utimesSync(stamp, started, started);
 }
 const seconds = ((Date.now() - started.getTime()) / 1000).toFixed(1);

@@ -142,7 +142,7 @@ function filesBelow(folder: string): string[] {
   return fs
     .readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => path.join(entry.path, entry.name));
+    .map((entry) => path.join(entry.parentPath, entry.name));
 }
 
 async function hashFile(file: string): Promise<{ bytes: number; sha256: string }> {

@@ -39,7 +39,7 @@ Commands (minivault <command> -help tells more):
 ${subcommandLines()}
 
 Other:
-  -version                 print version, commit and Node.js
+  -version                 print version, commit, Node.js and uWebSockets.js
   -help                    print this text
 
 Examples:
@@ -264,6 +264,6 @@ function helpText(): string {
 }
 
 function versionText(): string {
-  const { version, commit, platform, arch } = buildInfo;
-  return `minivault ${version} (commit ${commit}, Node ${process.versions.node}, ${platform}-${arch})`;
+  const { version, commit, platform, arch, uws } = buildInfo;
+  return `minivault ${version} (commit ${commit}, Node ${process.versions.node}, ${platform}-${arch}, ${uws})`;
 }

@@ -67,20 +67,15 @@ export function loadAddon<Name extends keyof Addons>(name: Name): Addons[Name] {
   return addon;
 }
 
-/** Where the packages keep their binaries. esbuild.config.mjs reads the same places. */
+/** From where native/prepare.mjs puts the addons. */
 function loadInstalled(name: keyof Addons): unknown {
-  const { platform, arch, versions } = process;
-  const modules = path.join(__dirname, "../../node_modules");
-  const file =
-    name === "uws"
-      ? `uWebSockets.js/dist/bin/uws_${platform}_${arch}_${versions.modules}.node`
-      : `mmap-io/build/binding/Release/node-v${versions.modules}-${platform}-${arch}/mmap_io.node`;
+  const { modules, node } = process.versions;
   try {
-    return require(path.join(modules, file));
+    return require(path.join(__dirname, "../../node_modules/.addons", modules, `${name}.node`));
   } catch (error) {
     const reason = (error as Error).message.split("\n")[0];
     throw new Error(
-      `the native addon ${name} is not installed for this Node (${versions.node}): ${reason}; run npm ci`,
+      `the native addon ${name} is not installed for this Node (${node}): ${reason}; run ./minivault --prepare`,
     );
   }
 }

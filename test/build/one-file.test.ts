@@ -112,12 +112,33 @@ test("one file: on another Node.js major version it says so in one line and exit
   assert.equal(run.status, 2);
   assert.match(
     run.output,
-    /^minivault: this file was built for Node \d+ on \S+, but this is Node 18\.19\.1 on .*\n$/,
+    /^minivault: this file was built for Node \d+ on \S+( with glibc \S+ or newer)?, but this is Node 18\.19\.1 on .*\n$/,
   );
   assert.equal(fs.existsSync(place.data), false);
 });
 
-test("one file: -version names version, commit, Node.js and platform", async (t) => {
+for (const [library, version] of [
+  ["an older C library", "2.5"],
+  ["another C library", undefined],
+])
+  test(`one file: on ${library} it says so in one line and exits with 2`, async (t) => {
+    if (process.platform !== "linux") return t.skip("only Linux has several C libraries");
+    const place = await emptyPlace(t);
+    const preload = path.join(place.folder, "pretend.cjs");
+    const header = JSON.stringify({ glibcVersionRuntime: version });
+    fs.writeFileSync(preload, `process.report.getReport = () => ({ header: ${header} });`);
+    const run = await runProgram(["-data", place.data], {
+      program: place.program,
+      env: { ...place.env, NODE_OPTIONS: `--require ${preload}` },
+    });
+    assert.equal(run.status, 2);
+    const found = version === undefined ? "another C library" : "glibc 2\\.5";
+    assert.match(run.output, new RegExp(`^minivault: this file was built for .* with ${found}; use .*\\n$`));
+    assert.match(run.output, /with glibc 2\.\d+ or newer, but/);
+    assert.equal(fs.existsSync(place.data), false);
+  });
+
+test("one file: -version names version, commit, Node.js, platform and uWebSockets.js", async (t) => {
   const { program, env } = await emptyPlace(t);
   const { version } = JSON.parse(fs.readFileSync(path.join(__dirname, "../../package.json"), "utf8"));
   const run = await runProgram(["-version"], { program, env });
@@ -127,4 +148,5 @@ test("one file: -version names version, commit, Node.js and platform", async (t)
     run.output.includes(`Node ${process.versions.node}, ${process.platform}-${process.arch}`),
     run.output,
   );
+  assert.match(run.output, /, uWebSockets\.js (of uws-pack )?\d+\.\d+\.\d+\)\n$/);
 });

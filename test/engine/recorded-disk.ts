@@ -44,7 +44,7 @@ export class RecordedDisk {
     this.root = root;
     for (const entry of fs.readdirSync(root, { recursive: true, withFileTypes: true })) {
       if (!entry.isFile()) continue;
-      const file = path.join(entry.path, entry.name);
+      const file = path.join(entry.parentPath, entry.name);
       this.birth.set(path.relative(root, file), this.files.push(fs.readFileSync(file)) - 1);
     }
     for (const [name, file] of this.birth) this.names.set(name, file);

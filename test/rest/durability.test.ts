@@ -473,7 +473,7 @@ test("damage: a value whose bytes changed on the disk answers 500 corrupt; other
     let flipped = 0;
     for (const entry of fs.readdirSync(server.data, { recursive: true, withFileTypes: true })) {
       if (!entry.name.endsWith(".slab")) continue;
-      const file = path.join(entry.path, entry.name);
+      const file = path.join(entry.parentPath, entry.name);
       const bytes = fs.readFileSync(file);
       for (let at = bytes.indexOf(marker); at >= 0; at = bytes.indexOf(marker, at + 1)) {
         const fd = fs.openSync(file, "r+");

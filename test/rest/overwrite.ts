@@ -27,7 +27,7 @@ function diskBytes(folder: string): number {
   return fs
     .readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .reduce((sum, entry) => sum + fs.statSync(path.join(entry.path, entry.name)).blocks * 512, 0);
+    .reduce((sum, entry) => sum + fs.statSync(path.join(entry.parentPath, entry.name)).blocks * 512, 0);
 }
 
 /** Fills a store in this process and overwrites its keys at random. The space bound is checked all the time, and at the end on the disk itself. */
