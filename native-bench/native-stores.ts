@@ -9,7 +9,7 @@ import { createShardMemory } from "../src/engine/shard-memory.ts";
 import { openStoreFile, type StoreIdentity } from "../src/engine/store-file.ts";
 import { type LocalVault, openVault } from "../src/shards/local-vault.ts";
 import type { KeyBytes, WriteHead, WriteResult } from "../src/shards/vault.ts";
-import { hash32, loadHash } from "../src/util/hash.ts";
+import { hash32, hashBOf, loadHash } from "../src/util/hash.ts";
 import { CHUNK_BYTES } from "../src/util/limits.ts";
 
 /** Every key of these benchmarks has this length. */
@@ -140,7 +140,7 @@ export async function openBenchShard(folder: string, sync: "always" | "os"): Pro
       const from = number * KEY_BYTES;
       for (let index = 0; index < KEY_BYTES; index++) write.key[index] = keys[from + index];
       write.hashA = hash32(write.key, 0);
-      write.hashB = hash32(write.key, store.hashSeed);
+      write.hashB = hashBOf(write.key, write.key.length, store.keyHash);
       write.operationLow++;
     },
   };

@@ -137,7 +137,7 @@ function* slabItems(file: string, fileBytes: number, page: Uint8Array): Generato
   const walk =
     typeof store === "string"
       ? followLengths(map)
-      : walkSlab(map, footer, (unit) => placeOf(store.salt, shard, sequence, unit), store.hashSeed);
+      : walkSlab(map, footer, (unit) => placeOf(store.salt, shard, sequence, unit), store.keyHash);
   for (const record of walk.records) yield recordItem(map, record, typeof store !== "string");
   const end = walk.endUnit * UNIT_BYTES;
   const footerAt = size - FOOTER_BYTES;

@@ -16,7 +16,7 @@ import {
 } from "../format/layout.ts";
 import { keyBytesOf, keyEquals, keyOffset, readManifest } from "../format/record.ts";
 import { tableType, tableUnit } from "../format/slab.ts";
-import { hash32, PARTITIONS, partitionOf } from "../util/hash.ts";
+import { hash32, hashBOf, PARTITIONS, partitionOf } from "../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "./index-memory.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
@@ -161,7 +161,8 @@ class Builder {
     if (keyEquals(newerMap, newerUnit, key, key.length)) return true;
     // The keys differ, or one of the two records is damaged. The newer one's hashes in its table still say whose record it was.
     const row = this.rowOf(newerMap, newerUnit);
-    if (hash32(key, 0) !== row.hashA || hash32(key, shard.setup.store.hashSeed) !== row.hashB) return false;
+    if (hash32(key, 0) !== row.hashA || hashBOf(key, key.length, shard.setup.store.keyHash) !== row.hashB)
+      return false;
     return !shard.lookup.check(newerMap, newerUnit);
   }
 

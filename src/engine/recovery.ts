@@ -82,7 +82,7 @@ export function recoverShard(
       const scan = scanSlab(
         recordSource(readSlab(file, 0, store.slabBytes)),
         (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit),
-        store.hashSeed,
+        store.keyHash,
       );
       for (const [from, to] of scan.damage)
         damaged(shard, sequence, `no valid record at unit ${from}, where there was one`, to);

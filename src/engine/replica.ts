@@ -7,7 +7,7 @@
 import { TYPE_FORGOTTEN, TYPE_PROMISE } from "../format/layout.ts";
 import { type Ballot, ballotAt, keyOf, typeOf } from "../format/record.ts";
 import { compareBallots, compareOptionalBallots, higherBallot } from "../format/version.ts";
-import { hash32, partitionOf } from "../util/hash.ts";
+import { hash32, hashBOf, partitionOf } from "../util/hash.ts";
 import { type IndexPage, SCAN_END } from "./index-reader.ts";
 import { failed, type KeyRef, type Outcome, type RegisterOutcome, type ShardWrite } from "./operations.ts";
 import {
@@ -202,7 +202,7 @@ export function dropPartition(shard: Shard, partition: number, from: number): Ou
     const unit = page.units[i];
     if (typeOf(map, unit) === TYPE_FORGOTTEN || !shard.lookup.check(map, unit)) continue;
     const key = keyOf(map, unit);
-    const ref = { key, hashA: hash32(key, 0), hashB: hash32(key, shard.setup.store.hashSeed) };
+    const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, shard.setup.store.keyHash) };
     try {
       shard.makeRoom(key.length, 0, 0, true);
     } catch (error) {

@@ -17,7 +17,7 @@ import {
 } from "../format/record.ts";
 import { decodeFooter, tableOutranked, tableType, tableUnit } from "../format/slab.ts";
 import { compareBallots } from "../format/version.ts";
-import { hash32, PARTITIONS, partitionOf } from "../util/hash.ts";
+import { hash32, hashBOf, PARTITIONS, partitionOf } from "../util/hash.ts";
 import { Digests } from "./digests.ts";
 import { Floors, floorKey, type Place } from "./floors.ts";
 import { type IndexPage, type Matcher, SCAN_END } from "./index-reader.ts";
@@ -200,7 +200,7 @@ export class Replication implements Matcher {
     const key = keyOf(map, unit);
     const hashA = hash32(key, 0);
     if (typeOf(map, unit) === TYPE_FLOOR) this.publishFloor(partitionOfFloor(hashA), map.slot, unit);
-    else this.publishPromise(hashA, hash32(key, this.shard.setup.store.hashSeed), map.slot, unit);
+    else this.publishPromise(hashA, hashBOf(key, key.length, this.shard.setup.store.keyHash), map.slot, unit);
   }
 
   /** Finds the floors and the promises that count, once the index is complete. `slabs` in order of sequence. */

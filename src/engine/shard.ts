@@ -41,7 +41,7 @@ import {
 import { etagText } from "../format/version.ts";
 import { HybridClock } from "../util/clock.ts";
 import type { ErrorCode } from "../util/errors.ts";
-import { hash32 } from "../util/hash.ts";
+import { hash32, hashBOf } from "../util/hash.ts";
 import { Appender } from "./appender.ts";
 import { Compactor } from "./compaction.ts";
 import { floorKey } from "./floors.ts";
@@ -448,7 +448,7 @@ export class Shard {
   /** Stages a floor; there must be room. False: it failed, as `outcome` then says. */
   stageFloor(partition: number, ballot: Ballot, outcome: Outcome): boolean {
     const key = floorKey(partition);
-    const ref = { key, hashA: hash32(key, 0), hashB: hash32(key, this.setup.store.hashSeed) };
+    const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, this.setup.store.keyHash) };
     this.describe(TYPE_FLOOR, false, ballot, 0, 0);
     // A floor takes no record's place; it says its partition here.
     const current: Current = { state: "absent", slot: -1, unit: partition };

@@ -20,7 +20,7 @@ import {
   unitsAt,
 } from "../format/record.ts";
 import { type SlabFooter, tableType, tableUnit, tableWord, tableWords } from "../format/slab.ts";
-import { hash32 } from "../util/hash.ts";
+import { hash32, hashBOf, type KeyHash } from "../util/hash.ts";
 
 /** Result of following a slab's records without a table. */
 export interface SlabScan {
@@ -39,7 +39,7 @@ export interface SlabScan {
  * Follows the records of a slab from its first unit and tells a torn tail from damage.
  * @param place seed of the checksum of the record at a unit
  */
-export function scanSlab(map: RecordSource, place: (unit: number) => number, hashSeed: number): SlabScan {
+export function scanSlab(map: RecordSource, place: (unit: number) => number, keyHash: KeyHash): SlabScan {
   const endUnit = map.bytes.length / UNIT_BYTES;
   const scan: SlabScan = {
     table: [],
@@ -54,7 +54,11 @@ export function scanSlab(map: RecordSource, place: (unit: number) => number, has
     const at = keyOffset(unit);
     const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
     const type = typeOf(map, unit);
-    scan.table.push(hash32(key, 0), hash32(key, hashSeed), tableWord(unit, type, isOutranked(map, unit)));
+    scan.table.push(
+      hash32(key, 0),
+      hashBOf(key, key.length, keyHash),
+      tableWord(unit, type, isOutranked(map, unit)),
+    );
     scan.previous = checksumOf(map, unit);
     scan.endUnit = unit + unitsAt(map, unit);
     if (type === TYPE_CHUNK || type === TYPE_MARK) return;
@@ -131,10 +135,10 @@ export function walkSlab(
   map: RecordSource,
   footer: SlabFooter | null,
   place: (unit: number) => number,
-  hashSeed: number,
+  keyHash: KeyHash,
 ): SlabWalk {
-  if (footer !== null) return { records: walkTable(map, footer, place, hashSeed), endUnit: footer.endUnit };
-  const scan = scanSlab(map, place, hashSeed);
+  if (footer !== null) return { records: walkTable(map, footer, place, keyHash), endUnit: footer.endUnit };
+  const scan = scanSlab(map, place, keyHash);
   const records: WalkedRecord[] = [];
   for (let at = 2; at < scan.table.length; at += 3) {
     const unit = tableUnit(scan.table[at]);
@@ -171,7 +175,7 @@ function walkTable(
   map: RecordSource,
   footer: SlabFooter,
   place: (unit: number) => number,
-  hashSeed: number,
+  keyHash: KeyHash,
 ): WalkedRecord[] {
   const table = tableWords(map.bytes, footer);
   const records: WalkedRecord[] = [];
@@ -184,7 +188,7 @@ function walkTable(
     const isInside = unit >= FIRST_UNIT && endUnit > unit && endUnit <= footer.endUnit;
     const key = isInside ? plausibleKey(map, unit, endUnit) : null;
     const keyIsCertain =
-      key !== null && hash32(key, 0) === table[at] && hash32(key, hashSeed) === table[at + 1];
+      key !== null && hash32(key, 0) === table[at] && hashBOf(key, key.length, keyHash) === table[at + 1];
     let problem: string | null = null;
     if (!isInside || unit !== expected) problem = "the table has a hole";
     else if (!isIntact(map, unit, endUnit, place(unit))) problem = "the checksum does not hold";

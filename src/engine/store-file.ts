@@ -5,7 +5,14 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import { FORMAT_VERSION, HEADER_BYTES, SLAB_UNIT_BITS, UNIT_BYTES } from "../format/layout.ts";
+import {
+  HEADER_BYTES,
+  SLAB_UNIT_BITS,
+  STORE_VERSION,
+  STORE_VERSION_MIN,
+  UNIT_BYTES,
+} from "../format/layout.ts";
+import { type KeyHash, SIPHASH, XXH32 } from "../util/hash.ts";
 import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../util/limits.ts";
 import { readIfAny, sealed, unsealed } from "../util/sealed-file.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
@@ -19,7 +26,7 @@ export interface StoreIdentity {
   shards: number;
   slabBytes: number;
   chunkBytes: number;
-  hashSeed: number;
+  keyHash: KeyHash;
   incarnation: number;
 }
 
@@ -34,14 +41,15 @@ interface StoreText {
   format: string;
   version: number;
   endian: string;
-  /** Absent: xxh32. */
+  /** Absent: XXH32, and `hashSeed` is there; else `hashSecret` is. */
   hash?: string;
   id: string;
   node: number;
   shards: number;
   slabBytes: number;
   chunkBytes: number;
-  hashSeed: number;
+  hashSeed?: number;
+  hashSecret?: string;
   incarnation: number;
 }
 
@@ -86,9 +94,9 @@ function read(directory: string): StoreText | null {
     );
   }
   if (text.format !== "minivault") throw new Error(`${file} is not a minivault store`);
-  if (text.version !== FORMAT_VERSION)
+  if (!Number.isInteger(text.version) || text.version < STORE_VERSION_MIN || text.version > STORE_VERSION)
     throw new Error(
-      `${directory} has format version ${text.version}; this program reads ${FORMAT_VERSION}. Use the release that wrote it`,
+      `${directory} has format version ${text.version}; this program reads ${STORE_VERSION_MIN} to ${STORE_VERSION}. Use the release that wrote it`,
     );
   if (text.endian !== "little")
     throw new Error(
@@ -103,8 +111,11 @@ const isWord = (value: unknown): boolean =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
 
 /** Which setting of a store this program cannot work with, for a person; null: none. */
-function settingProblem({ hash, slabBytes, chunkBytes, shards, ...text }: StoreText): string | null {
-  if (hash !== undefined && hash !== "xxh32") return `uses the hash ${hash}; this program knows xxh32`;
+function settingProblem({ slabBytes, chunkBytes, shards, ...text }: StoreText): string | null {
+  const { hash = XXH32 } = text;
+  const known = text.version === 1 ? XXH32 : SIPHASH;
+  if (hash !== known)
+    return `uses the hash ${hash}; this program knows ${known} for format version ${text.version}`;
   const isSlab = isWord(slabBytes) && slabBytes > HEADER_BYTES && slabBytes % HEADER_BYTES === 0;
   if (!isSlab || slabBytes > SLAB_BYTES_MAX)
     return `has slabs of ${slabBytes} bytes; this program knows multiples of ${HEADER_BYTES} up to ${SLAB_BYTES_MAX}`;
@@ -112,8 +123,9 @@ function settingProblem({ hash, slabBytes, chunkBytes, shards, ...text }: StoreT
     return `has chunks of ${chunkBytes} bytes; this program knows up to ${CHUNK_BYTES}, and half a slab at most`;
   if (!isWord(shards) || shards === 0 || shards > SHARDS_MAX)
     return `has ${shards} shards; this program knows 1 to ${SHARDS_MAX}`;
-  const words = [text.node, text.hashSeed, text.incarnation];
-  if (!/^[0-9a-f]{32}$/.test(String(text.id)) || !words.every(isWord))
+  const words = [text.node, text.incarnation, ...(hash === XXH32 ? [text.hashSeed] : [])];
+  const names = [text.id, ...(hash === XXH32 ? [] : [text.hashSecret])];
+  if (!names.every((name) => /^[0-9a-f]{32}$/.test(String(name))) || !words.every(isWord))
     return "lacks a setting in its STORE file, or has one that makes no sense";
   return null;
 }
@@ -129,17 +141,17 @@ export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth):
       throw new Error(
         `${directory} has slabs but no ${NAME} file; restore it from a copy, the slabs need it`,
       );
-    const random = randomBytes(8);
     text = {
       format: "minivault",
-      version: FORMAT_VERSION,
+      version: STORE_VERSION,
       endian: "little",
+      hash: SIPHASH,
       id: randomBytes(16).toString("hex"),
-      node: random.readUInt32LE(0),
+      node: randomBytes(4).readUInt32LE(0),
       shards: Math.min(birth.shards, SHARDS_MAX),
       slabBytes: birth.slabBytes ?? SLAB_BYTES,
       chunkBytes: birth.chunkBytes ?? CHUNK_BYTES,
-      hashSeed: random.readUInt32LE(4),
+      hashSecret: randomBytes(16).toString("hex"),
       incarnation: 0,
     };
   }
@@ -166,9 +178,15 @@ function identityOf(text: StoreText): StoreIdentity {
     shards: text.shards,
     slabBytes: text.slabBytes,
     chunkBytes: text.chunkBytes,
-    hashSeed: text.hashSeed | 0,
+    keyHash: keyHashOf(text),
     incarnation: text.incarnation,
   };
+}
+
+function keyHashOf({ hashSeed, hashSecret }: StoreText): KeyHash {
+  if (hashSecret === undefined) return { name: XXH32, secret: Int32Array.of(hashSeed as number) };
+  const bytes = Buffer.from(hashSecret, "hex");
+  return { name: SIPHASH, secret: Int32Array.from({ length: 4 }, (_, word) => bytes.readInt32LE(word * 4)) };
 }
 
 /** Directory of a shard within the data directory. */

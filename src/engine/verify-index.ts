@@ -5,7 +5,7 @@
 import { isIndexed } from "../format/layout.ts";
 import { keyOf } from "../format/record.ts";
 import { decodeFooter, tableType, tableUnit, tableWords } from "../format/slab.ts";
-import { hash32 } from "../util/hash.ts";
+import { hash32, hashBOf } from "../util/hash.ts";
 import { Shard } from "./shard.ts";
 import { createShardMemory, FIGURE } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";
@@ -86,7 +86,7 @@ function compare(shard: Shard, map: SlabMap, slabs: ReadSlabs, report: IndexRepo
     }
     if (slabs.isBad(sequence, unit)) continue;
     const key = keyOf(map, unit);
-    lookup.find(key, key.length, hash32(key, 0), hash32(key, setup.store.hashSeed));
+    lookup.find(key, key.length, hash32(key, 0), hashBOf(key, key.length, setup.store.keyHash));
     const isNewer =
       lookup.located &&
       (lookup.map.sequence > sequence || (lookup.map.sequence === sequence && lookup.unit > unit));

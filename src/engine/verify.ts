@@ -25,8 +25,8 @@ import {
   valueBytesOf,
 } from "../format/record.ts";
 import { decodeFooter, headerProblem, looksSealed, tableWord } from "../format/slab.ts";
-import { STALE_SNAPSHOT } from "../format/snapshot.ts";
-import { hash32 } from "../util/hash.ts";
+import { OTHER_FORM, STALE_SNAPSHOT } from "../format/snapshot.ts";
+import { hash32, hashBOf, type KeyHash } from "../util/hash.ts";
 import { keyText, typeName } from "./describe.ts";
 import { PAGE_BYTES } from "./residency.ts";
 import { listSlabs, readSlab, slabName } from "./slab-maps.ts";
@@ -134,11 +134,11 @@ export async function verifyDirectory(
 }
 
 /** The good records of a slab, as its table would have them. */
-function tableOf(records: readonly WalkedRecord[], hashSeed: number): Int32Array {
+function tableOf(records: readonly WalkedRecord[], keyHash: KeyHash): Int32Array {
   const words: number[] = [];
   for (const { unit, type, key, problem } of records)
     if (problem === null && key !== null)
-      words.push(hash32(key, 0), hash32(key, hashSeed), tableWord(unit, type));
+      words.push(hash32(key, 0), hashBOf(key, key.length, keyHash), tableWord(unit, type));
   return Int32Array.from(words);
 }
 
@@ -225,7 +225,7 @@ class ShardCheck {
       );
     const map = recordSource(bytes);
     const place = (unit: number): number => placeOf(store.salt, shard, sequence, unit);
-    const { records, endUnit } = walkSlab(map, footer, place, store.hashSeed);
+    const { records, endUnit } = walkSlab(map, footer, place, store.keyHash);
     const units = new Set<number>();
     for (const { unit, endUnit: recordEnd, problem: why, type, key, keyIsCertain } of records) {
       summary.records++;
@@ -242,7 +242,7 @@ class ShardCheck {
       }
     }
     this.bad.set(sequence, { units, endUnit });
-    if (footer === null) this.tables.set(sequence, tableOf(records, store.hashSeed));
+    if (footer === null) this.tables.set(sequence, tableOf(records, store.keyHash));
     if (footer !== null) return;
     const torn = looksSealed(bytes.subarray(footerAt)) ? 0 : tornBytes(bytes, endUnit);
     const name = path.relative(this.root, file);
@@ -353,8 +353,8 @@ class ShardCheck {
       storeId: store.id,
       incarnation: store.incarnation,
     });
-    // Left by a start that ended early; the next one removes it.
-    if (problem === STALE_SNAPSHOT)
+    // Left by a start that ended early, or by another release; the next start removes it.
+    if (problem === STALE_SNAPSHOT || problem === OTHER_FORM)
       this.report.note(`${path.relative(this.root, file)}: ${problem}, and is not used`);
     else if (problem !== null)
       this.damage(

@@ -2,7 +2,11 @@
  * Every offset of FORMAT.md and nothing else: no other file of the program knows one.
  */
 
-export const FORMAT_VERSION = 1;
+/** Versions of STORE that this program reads, and the one that it makes. */
+export const STORE_VERSION_MIN = 1;
+export const STORE_VERSION = 2;
+/** Version in the header of a slab. */
+export const SLAB_VERSION = 1;
 /** Alignment of records, in bytes. */
 export const UNIT_BYTES = 16;
 export const UNIT_SHIFT = 4;

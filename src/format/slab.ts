@@ -8,10 +8,10 @@ import {
   FOOTER,
   FOOTER_BYTES,
   FOOTER_MAGIC,
-  FORMAT_VERSION,
   HEADER,
   HEADER_BYTES,
   HEADER_MAGIC,
+  SLAB_VERSION,
   TABLE_ENTRY_BYTES,
   UNIT_BYTES,
   UNIT_SHIFT,
@@ -41,7 +41,7 @@ export function encodeHeader(identity: SlabIdentity): Uint8Array {
   const page = new Uint8Array(HEADER_BYTES);
   const view = new DataView(page.buffer);
   putMagic(page, 0, HEADER_MAGIC);
-  view.setUint32(HEADER.version, FORMAT_VERSION, true);
+  view.setUint32(HEADER.version, SLAB_VERSION, true);
   view.setUint32(HEADER.byteOrder, BYTE_ORDER_MARK, true);
   view.setUint32(HEADER.shard, identity.shard, true);
   view.setUint32(HEADER.sequence, identity.sequence, true);
@@ -71,8 +71,8 @@ export function headerProblem(
   if (view.getInt32(HEADER.checksum, true) !== sum)
     return { foreign: false, text: "the header's checksum does not hold" };
   const version = view.getUint32(HEADER.version, true);
-  if (version !== FORMAT_VERSION)
-    return { foreign: true, text: `format version ${version}, this program reads ${FORMAT_VERSION}` };
+  if (version !== SLAB_VERSION)
+    return { foreign: true, text: `format version ${version}, this program reads ${SLAB_VERSION}` };
   if (view.getUint32(HEADER.byteOrder, true) !== BYTE_ORDER_MARK)
     return { foreign: true, text: "another byte order" };
   if (view.getUint32(HEADER.unitBytes, true) !== UNIT_BYTES)

@@ -29,8 +29,9 @@ export interface SnapshotHeader {
   sectionsChecksum: number;
 }
 
-/** What is wrong with the snapshot of an earlier stop than the last. */
+/** What is wrong with the snapshot of an earlier stop than the last, and with one of another release. Neither is damage. */
 export const STALE_SNAPSHOT = "it is not from the last stop";
+export const OTHER_FORM = "it has another form";
 
 const WORDS = [
   "slabs",
@@ -71,7 +72,7 @@ export function decodeSnapshotHeader(bytes: Uint8Array, identity: SnapshotIdenti
     if (bytes[i] !== SNAPSHOT_MAGIC.charCodeAt(i)) return "it is not an index snapshot";
   if (view.getInt32(SNAPSHOT.checksum, true) !== hash32(bytes.subarray(0, SNAPSHOT.checksum), 0))
     return "the checksum of its header does not hold";
-  if (view.getUint32(SNAPSHOT.form, true) !== SNAPSHOT_FORM) return "it has another form";
+  if (view.getUint32(SNAPSHOT.form, true) !== SNAPSHOT_FORM) return OTHER_FORM;
   if (view.getUint32(SNAPSHOT.byteOrder, true) !== BYTE_ORDER_MARK) return "it has another byte order";
   if (view.getUint32(SNAPSHOT.incarnation, true) !== identity.incarnation) return STALE_SNAPSHOT;
   if (

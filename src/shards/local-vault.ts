@@ -16,7 +16,7 @@ import { isAbsence, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../format/layout.ts";
 import { type Ballot, emptyHead, type RecordHead, readHead, typeOf } from "../format/record.ts";
 import { addonDirectory, setAddonDirectory } from "../util/addon.ts";
 import { copyOf } from "../util/bytes.ts";
-import { hashKey, loadHash, shardOf } from "../util/hash.ts";
+import { hashBOf, hashKey, loadHash, shardOf } from "../util/hash.ts";
 import { CHUNK_BYTES } from "../util/limits.ts";
 import { describe, emptyOperation, OP_PREPARE, OP_WRITE, type Operation, setBallot } from "./batch.ts";
 import { FoundRecord } from "./found-record.ts";
@@ -227,7 +227,7 @@ export class LocalVault implements Vault {
   /** Sets a key's hashes and answers its shard. */
   private route(key: KeyBytes): number {
     this.hashA = hashKey(key.bytes, key.length, 0);
-    this.hashB = hashKey(key.bytes, key.length, this.store.hashSeed);
+    this.hashB = hashBOf(key.bytes, key.length, this.store.keyHash);
     return this.store.shards === 1 ? 0 : shardOf(this.hashA, this.hashB, this.store.shards);
   }
 

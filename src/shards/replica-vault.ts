@@ -23,7 +23,7 @@ import {
 } from "../format/record.ts";
 import { higherBallot } from "../format/version.ts";
 import type { ErrorCode } from "../util/errors.ts";
-import { hashKey, partitionOf, shardOf } from "../util/hash.ts";
+import { hashBOf, hashKey, partitionOf, shardOf } from "../util/hash.ts";
 import {
   emptyOperation,
   OP_DROP_PARTITION,
@@ -147,7 +147,7 @@ export class ReplicaVault {
     if (typeOf(map, unit) === TYPE_FORGOTTEN) return;
     const key = keyOf(map, unit).slice();
     const hashA = hashKey(key, key.length, 0);
-    const hashB = hashKey(key, key.length, this.setup.store.hashSeed);
+    const hashB = hashBOf(key, key.length, this.setup.store.keyHash);
     // That the key leads here is proof enough for a list; who reads the value checks all of it.
     if (partitionOf(hashA) !== partition || this.shardOf(hashA, hashB) !== shard) {
       step.damaged++;
@@ -174,7 +174,7 @@ export class ReplicaVault {
     }
     const key = keyOf(map, unit).slice();
     const promised = ballotAt(map, unit);
-    const hashB = hashKey(key, key.length, this.setup.store.hashSeed);
+    const hashB = hashBOf(key, key.length, this.setup.store.keyHash);
     lookup.find(key, key.length, hashKey(key, key.length, 0), hashB);
     if (lookup.located && typeOf(lookup.map, lookup.unit) !== TYPE_FORGOTTEN) return;
     step.keys.push({
@@ -281,7 +281,7 @@ export class ReplicaVault {
     operation.op = OP_DROP_TOMBSTONE;
     operation.key = key.bytes.subarray(0, key.length);
     operation.hashA = hashKey(key.bytes, key.length, 0);
-    operation.hashB = hashKey(key.bytes, key.length, this.setup.store.hashSeed);
+    operation.hashB = hashBOf(key.bytes, key.length, this.setup.store.keyHash);
     setBallot(operation, ballot);
     this.send(this.shardOf(operation.hashA, operation.hashB), operation, (result) =>
       done(result.error, result.register?.verdict === "yes"),

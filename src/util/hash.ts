@@ -1,8 +1,9 @@
 /**
- * xxHash (Yann Collet's XXH32) by WebAssembly, and the placement of keys that is built on it. `loadHash` must
- * have finished once in a thread before anything else here is called in it.
+ * xxHash (Yann Collet's XXH32) by WebAssembly, and the placement of keys. `loadHash` must have finished once in a thread before anything else here is
+ * called in it.
  */
 import xxhash from "xxhash-wasm";
+import { SIP_SECRET_WORDS, sipHash } from "./sip-hash.ts";
 
 type Hash32 = (input: Uint8Array, seed?: number) => number;
 
@@ -67,6 +68,24 @@ export function hashKey(bytes: Uint8Array, length: number, seed: number): number
   hash = Math.imul(hash ^ (hash >>> 15), PRIME_2);
   hash = Math.imul(hash ^ (hash >>> 13), PRIME_3);
   return hash ^ (hash >>> 16);
+}
+
+/** Names of the hashes that hash B can be: of version 1 of a store, and of later ones. */
+export const XXH32 = "xxh32";
+export const SIPHASH = "siphash-1-3";
+
+/** How a store hashes keys for hash B: that of its version, with its own secret. */
+export interface KeyHash {
+  readonly name: typeof XXH32 | typeof SIPHASH;
+  /** The seed, one word; or SipHash's secret. */
+  readonly secret: Int32Array;
+}
+
+/** Hash B of the key `bytes[0 .. length)`, as a signed 32-bit integer. Nothing else computes it. */
+export function hashBOf(bytes: Uint8Array, length: number, { secret }: KeyHash): number {
+  return secret.length === SIP_SECRET_WORDS
+    ? sipHash(bytes, length, secret)
+    : hashKey(bytes, length, secret[0]);
 }
 
 /** Partitions of the key space; a setting of the cluster's layout, so fixed in format version 1. */

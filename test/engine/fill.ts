@@ -8,7 +8,7 @@ import type { ShardWrite } from "../../src/engine/operations.ts";
 import { Shard } from "../../src/engine/shard.ts";
 import { createShardMemory, type ShardMemory } from "../../src/engine/shard-memory.ts";
 import { openStoreFile, type StoreIdentity } from "../../src/engine/store-file.ts";
-import { hashKey, loadHash } from "../../src/util/hash.ts";
+import { hashBOf, hashKey, loadHash } from "../../src/util/hash.ts";
 
 /** Writes between commits, and commits between turns of the event loop. */
 const BATCH_WRITES = 256;
@@ -88,7 +88,7 @@ export class Filler {
     const key = Buffer.from(keyName(number), "latin1");
     write.key = key;
     write.hashA = hashKey(key, key.length, 0);
-    write.hashB = hashKey(key, key.length, this.store.hashSeed);
+    write.hashB = hashBOf(key, key.length, this.store.keyHash);
     write.operationLow = this.written++;
     const outcome = this.shard.apply(write, Buffer.from(valueText(number, this.valueBytes), "latin1"));
     if (outcome.error !== null) throw new Error(`key ${number}: ${outcome.error} ${outcome.detail}`);

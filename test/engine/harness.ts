@@ -14,7 +14,7 @@ import { UploadWriter } from "../../src/engine/uploads.ts";
 import { isAbsence, TYPE_MANIFEST } from "../../src/format/layout.ts";
 import { isJson, readManifest, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
 import { etagScratch, etagText, writeEtagOf } from "../../src/format/version.ts";
-import { hash32, loadHash } from "../../src/util/hash.ts";
+import { hash32, hashBOf, loadHash } from "../../src/util/hash.ts";
 
 export const SMALL_SLAB_BYTES = 64 * 1024;
 export const SMALL_CHUNK_BYTES = 4 * 1024;
@@ -61,6 +61,11 @@ export type Read =
   | { state: "absent" | "damaged" };
 
 let operation = 0;
+
+/** Numbers operations from 1 again, for a store that must come out the same every time. */
+export function restartOperations(): void {
+  operation = 0;
+}
 
 /** One shard on a directory; `reader` sees it as a front thread would. */
 export class Harness {
@@ -109,7 +114,7 @@ export class Harness {
 
   hashes(key: string): { bytes: Buffer; hashA: number; hashB: number } {
     const bytes = Buffer.from(key);
-    return { bytes, hashA: hash32(bytes, 0), hashB: hash32(bytes, this.store.hashSeed) };
+    return { bytes, hashA: hash32(bytes, 0), hashB: hashBOf(bytes, bytes.length, this.store.keyHash) };
   }
 
   write(key: string, condition: Condition): ShardWrite {

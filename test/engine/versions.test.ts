@@ -47,8 +47,8 @@ function swapHeader(directory: string): void {
 const CASES: { what: string; change: (directory: string) => void; says: RegExp }[] = [
   {
     what: "a later format version in STORE",
-    change: (directory) => changeStore(directory, { version: 2 }),
-    says: /has format version 2; this program reads 1\. Use the release that wrote it/,
+    change: (directory) => changeStore(directory, { version: 3 }),
+    says: /has format version 3; this program reads 1 to 2\. Use the release that wrote it/,
   },
   {
     what: "STORE of a big-endian machine",
@@ -63,7 +63,18 @@ const CASES: { what: string; change: (directory: string) => void; says: RegExp }
   {
     what: "STORE with another hash",
     change: (directory) => changeStore(directory, { hash: "xxh64" }),
-    says: /uses the hash xxh64; this program knows xxh32\. Use the release/,
+    says: /uses the hash xxh64; this program knows xxh32 for format version 1\. Use the release/,
+  },
+  {
+    what: "STORE of version 2 with the hash of version 1",
+    change: (directory) => changeStore(directory, { version: 2 }),
+    says: /uses the hash xxh32; this program knows siphash-1-3 for format version 2\. Use the release/,
+  },
+  {
+    what: "STORE with a secret that is too short",
+    change: (directory) =>
+      changeStore(directory, { version: 2, hash: "siphash-1-3", hashSecret: "0123456789abcdef" }),
+    says: /lacks a setting in its STORE file/,
   },
   {
     what: "STORE with slabs that an index position cannot reach",

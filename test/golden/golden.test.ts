@@ -15,31 +15,32 @@ import { partitionOf } from "../../src/util/hash.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
 import { CONTENT, goldenBallot, writeGoldenReplica, writeGoldenStore } from "./store.ts";
 
-const CURRENT = "v1";
+const VERSIONS = [1, 2];
 const isSlab = (name: string): boolean => name.endsWith(".slab");
 
-test("golden: this program writes the very bytes of the current format version", async () => {
-  const directory = temporaryDirectory();
-  try {
-    await writeGoldenStore(directory.path);
-    const golden = path.join(__dirname, CURRENT);
-    const files = (root: string): string[] => readdirSync(path.join(root, "shard-000")).sort();
-    assert.deepEqual(files(directory.path), files(golden));
-    for (const file of ["STORE", ...files(golden).map((name) => `shard-000/${name}`)])
-      assert.ok(
-        readFileSync(path.join(directory.path, file)).equals(readFileSync(path.join(golden, file))),
-        `${file} differs`,
-      );
-  } finally {
-    directory.remove();
-  }
-});
-
-for (const version of readdirSync(__dirname).filter((name) => /^v\d+$/.test(name))) {
-  test(`golden: a directory of format ${version} opens and holds what it held`, async () => {
+for (const version of VERSIONS)
+  test(`golden: this program writes the very bytes of format version ${version}`, async () => {
     const directory = temporaryDirectory();
     try {
-      cpSync(path.join(__dirname, version), directory.path, { recursive: true });
+      await writeGoldenStore(directory.path, version);
+      const golden = path.join(__dirname, `v${version}`);
+      const files = (root: string): string[] => readdirSync(path.join(root, "shard-000")).sort();
+      assert.deepEqual(files(directory.path), files(golden));
+      for (const file of ["STORE", ...files(golden).map((name) => `shard-000/${name}`)])
+        assert.ok(
+          readFileSync(path.join(directory.path, file)).equals(readFileSync(path.join(golden, file))),
+          `${file} differs`,
+        );
+    } finally {
+      directory.remove();
+    }
+  });
+
+for (const version of VERSIONS) {
+  test(`golden: a directory of format version ${version} opens, holds what it held and keeps its version`, async () => {
+    const directory = temporaryDirectory();
+    try {
+      cpSync(path.join(__dirname, `v${version}`), directory.path, { recursive: true });
       const vault = await Harness.open(directory.path);
       for (const [key, value] of Object.entries(CONTENT)) {
         const read = vault.read(key);
@@ -49,68 +50,76 @@ for (const version of readdirSync(__dirname).filter((name) => /^v\d+$/.test(name
       assert.equal(vault.figure("keys"), 5);
       assert.deepEqual(vault.warnings, []);
       await vault.shard.close();
+      assert.equal(
+        JSON.parse(readFileSync(path.join(directory.path, "STORE"), "utf8").split("\n")[0]).version,
+        version,
+      );
     } finally {
       directory.remove();
     }
   });
 }
 
-test("golden: the records of replication are written to the very byte, open again and say what they said", async () => {
-  const golden = path.join(__dirname, "replica-v1");
-  const fresh = temporaryDirectory();
-  const directory = temporaryDirectory();
-  try {
-    await writeGoldenReplica(fresh.path);
-    const names = readdirSync(path.join(golden, "shard-000")).sort();
-    assert.deepEqual(readdirSync(path.join(fresh.path, "shard-000")).filter(isSlab).sort(), names);
-    for (const name of names)
-      assert.ok(
-        readFileSync(path.join(fresh.path, "shard-000", name)).equals(
-          readFileSync(path.join(golden, "shard-000", name)),
-        ),
-        `${name} differs`,
-      );
-    cpSync(golden, directory.path, { recursive: true });
-    const types = new Set<number>();
-    let outranked = 0;
-    for (const name of names) {
-      const slab = readFileSync(path.join(golden, "shard-000", name));
-      const source = recordSource(new Uint8Array(slab));
-      for (let unit = FIRST_UNIT; isPlausible(source, unit, slab.length / UNIT_BYTES); ) {
-        types.add(typeOf(source, unit));
-        if (isOutranked(source, unit)) outranked++;
-        unit += unitsAt(source, unit);
+for (const version of VERSIONS)
+  test(`golden: the records of replication of version ${version} are written to the very byte, open again and say what they said`, async () => {
+    const golden = path.join(__dirname, `replica-v${version}`);
+    const fresh = temporaryDirectory();
+    const directory = temporaryDirectory();
+    try {
+      await writeGoldenReplica(fresh.path, version);
+      const names = readdirSync(path.join(golden, "shard-000")).sort();
+      assert.deepEqual(readdirSync(path.join(fresh.path, "shard-000")).filter(isSlab).sort(), names);
+      for (const name of names)
+        assert.ok(
+          readFileSync(path.join(fresh.path, "shard-000", name)).equals(
+            readFileSync(path.join(golden, "shard-000", name)),
+          ),
+          `${name} differs`,
+        );
+      cpSync(golden, directory.path, { recursive: true });
+      const types = new Set<number>();
+      let outranked = 0;
+      for (const name of names) {
+        const slab = readFileSync(path.join(golden, "shard-000", name));
+        const source = recordSource(new Uint8Array(slab));
+        for (let unit = FIRST_UNIT; isPlausible(source, unit, slab.length / UNIT_BYTES); ) {
+          types.add(typeOf(source, unit));
+          if (isOutranked(source, unit)) outranked++;
+          unit += unitsAt(source, unit);
+        }
       }
+      for (const type of [TYPE_PROMISE, TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_TOMBSTONE])
+        assert.ok(types.has(type), `a record of type ${type}`);
+      assert.ok(outranked > 0, "a copy behind its promise");
+      const vault = await Harness.open(directory.path, { replicated: true });
+      assert.deepEqual(vault.warnings, []);
+      const { replication } = vault.shard;
+      const promised = (key: string) => {
+        const { bytes, hashA, hashB } = vault.hashes(key);
+        return replication.promiseOf(bytes, hashA, hashB)?.ballot ?? null;
+      };
+      assert.deepEqual(promised("outranked"), goldenBallot(9));
+      assert.deepEqual(promised("promised only"), goldenBallot(8));
+      assert.equal(promised("replicated"), null);
+      assert.deepEqual(
+        replication.floors.of(partitionOf(vault.hashes("collected").hashA)),
+        goldenBallot(301),
+      );
+      assert.equal(vault.figure("forgotten"), 1);
+      assert.equal(vault.figure("tombstones"), 1);
+      assert.equal(vault.figure("keys"), 18);
+      const read = vault.read("outranked");
+      assert.ok(read.state === "found" && read.value.toString() === "below its promise");
+      await vault.shard.close();
+    } finally {
+      fresh.remove();
+      directory.remove();
     }
-    for (const type of [TYPE_PROMISE, TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_TOMBSTONE])
-      assert.ok(types.has(type), `a record of type ${type}`);
-    assert.ok(outranked > 0, "a copy behind its promise");
-    const vault = await Harness.open(directory.path, { replicated: true });
-    assert.deepEqual(vault.warnings, []);
-    const { replication } = vault.shard;
-    const promised = (key: string) => {
-      const { bytes, hashA, hashB } = vault.hashes(key);
-      return replication.promiseOf(bytes, hashA, hashB)?.ballot ?? null;
-    };
-    assert.deepEqual(promised("outranked"), goldenBallot(9));
-    assert.deepEqual(promised("promised only"), goldenBallot(8));
-    assert.equal(promised("replicated"), null);
-    assert.deepEqual(replication.floors.of(partitionOf(vault.hashes("collected").hashA)), goldenBallot(301));
-    assert.equal(vault.figure("forgotten"), 1);
-    assert.equal(vault.figure("tombstones"), 1);
-    assert.equal(vault.figure("keys"), 18);
-    const read = vault.read("outranked");
-    assert.ok(read.state === "found" && read.value.toString() === "below its promise");
-    await vault.shard.close();
-  } finally {
-    fresh.remove();
-    directory.remove();
-  }
-});
+  });
 
 /** The first record of the golden store as FORMAT.md shows it. */
 function firstRecord(): string {
-  const slab = readFileSync(path.join(__dirname, CURRENT, "shard-000/0000000001.slab"));
+  const slab = readFileSync(path.join(__dirname, "v1", "shard-000/0000000001.slab"));
   const source = recordSource(new Uint8Array(slab));
   const record = slab.subarray(
     FIRST_UNIT * UNIT_BYTES,

@@ -1,13 +1,13 @@
 /**
  * The golden store: always the same operations with the same clock and identity, so that its files are the same to the byte.
- *   node --import tsx test/golden/store.ts DIR [replica]     writes it anew (a new format version gets a new folder; old ones stay)
+ *   node --import tsx test/golden/store.ts DIR VERSION [replica]     writes it anew (a new format version gets a new folder; old ones stay)
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { dropTombstone, prepare } from "../../src/engine/replica.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { hash32, loadHash } from "../../src/util/hash.ts";
-import { Harness } from "../engine/harness.ts";
+import { Harness, restartOperations } from "../engine/harness.ts";
 
 export const BIG = Buffer.alloc(20_000);
 for (let i = 0; i < BIG.length; i++) BIG[i] = (Math.imul(i, 2654435761) >>> 13) & 0xff;
@@ -22,25 +22,32 @@ export const CONTENT: Record<string, Buffer | null> = {
   empty: Buffer.alloc(0),
 };
 
+/** What STORE says of the hash, by version. */
+const HASH: Record<number, object> = {
+  1: { hashSeed: 0x55667788 },
+  2: { hash: "siphash-1-3", hashSecret: "101112131415161718191a1b1c1d1e1f" },
+};
+
 const IDENTITY = {
   format: "minivault",
-  version: 1,
+  version: 0,
   endian: "little",
   id: "000102030405060708090a0b0c0d0e0f",
   node: 0x11223344,
   shards: 1,
   slabBytes: 16_384,
   chunkBytes: 1024,
-  hashSeed: 0x55667788,
   incarnation: 0,
 };
 
 const START = Date.UTC(2026, 0, 1);
 
-async function writeIdentity(directory: string): Promise<void> {
+/** Makes an empty directory of a format version, always the same. */
+export async function writeIdentity(directory: string, version: number): Promise<void> {
   await loadHash();
   mkdirSync(directory, { recursive: true });
-  const line = JSON.stringify(IDENTITY);
+  const { incarnation, ...identity } = IDENTITY;
+  const line = JSON.stringify({ ...identity, version, ...HASH[version], incarnation });
   const sum = (hash32(Buffer.from(line), 0) >>> 0).toString(16).padStart(8, "0");
   writeFileSync(path.join(directory, "STORE"), `${line}\n${sum}\n`);
 }
@@ -57,8 +64,8 @@ export function goldenBallot(number: number): Ballot {
 }
 
 /** Makes the golden store of a cluster's node: promises, a floor, a forgotten key, and copies of records that a promise outranks. */
-export async function writeGoldenReplica(directory: string): Promise<void> {
-  await writeIdentity(directory);
+export async function writeGoldenReplica(directory: string, version: number): Promise<void> {
+  await writeIdentity(directory, version);
   const vault = await Harness.open(directory, { now: () => START + 1000, replicated: true });
   const { shard } = vault;
   const ref = (key: string) => {
@@ -97,8 +104,9 @@ export async function writeGoldenReplica(directory: string): Promise<void> {
 }
 
 /** Makes the golden store in an empty directory. */
-export async function writeGoldenStore(directory: string): Promise<void> {
-  await writeIdentity(directory);
+export async function writeGoldenStore(directory: string, version: number): Promise<void> {
+  await writeIdentity(directory, version);
+  restartOperations();
   let now = START;
   const vault = await Harness.open(directory, { now: () => ++now });
   vault.put("greeting", '{"value": "hello"}', { json: true });
@@ -112,5 +120,11 @@ export async function writeGoldenStore(directory: string): Promise<void> {
   await vault.shard.close();
 }
 
-if (require.main === module)
-  void (process.argv[3] === "replica" ? writeGoldenReplica : writeGoldenStore)(process.argv[2]);
+async function main([directory, version, kind]: string[]): Promise<void> {
+  await (kind === "replica" ? writeGoldenReplica : writeGoldenStore)(directory, Number(version));
+  // What only keeps blocks for later.
+  for (const name of ["STORE.new", "shard-000/spare.new"])
+    rmSync(path.join(directory, name), { force: true });
+}
+
+if (require.main === module) void main(process.argv.slice(2));
