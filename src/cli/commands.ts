@@ -4,12 +4,13 @@
  */
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster-commands.ts";
 import { FLAGS, variableOf } from "./flags.ts";
+import { HEALTH } from "./health-command.ts";
 import { INSPECT } from "./inspect-command.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand.ts";
 import { UsageError } from "./values.ts";
 import { VERIFY } from "./verify-command.ts";
 
-export const SUBCOMMANDS: readonly Subcommand[] = [VERIFY, INSPECT, NODES, DRAIN, REPLACE, REMOVE];
+export const SUBCOMMANDS: readonly Subcommand[] = [HEALTH, VERIFY, INSPECT, NODES, DRAIN, REPLACE, REMOVE];
 
 /** The command of that name, or null: the words are flags of a node. */
 export function findSubcommand(name: string | undefined): Subcommand | null {
@@ -96,6 +97,8 @@ function helpOf(command: Subcommand): string {
 /** What a flag means to a command, where that is not what it means to a node. */
 const SHARED_TEXTS: Record<string, string> = {
   master: "the cluster's master (default http://localhost:3000, or MINIVAULT_MASTER)",
+  port: "the node's port (default 3000, or MINIVAULT_PORT)",
+  host: "address that the node listens on (default 127.0.0.1, or MINIVAULT_HOST)",
   auth: "shared key of the cluster (better: MINIVAULT_AUTH or -auth-file)",
 };
 
