@@ -1,6 +1,6 @@
 /** What runs in a front thread beside the main one: a front on the shared port, until it is told to stop. fronts.ts starts it. */
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
-import { FRONT_THREAD, type FrontMessage, type FrontTask, STOP } from "./fronts.ts";
+import { FRONT_THREAD, type FrontMessage, type FrontTask, type Renewal, STOP } from "./fronts.ts";
 import type { FrontLog } from "./server/context.ts";
 import { createFront } from "./server/front.ts";
 import { openFrontVault } from "./shards/local-vault.ts";
@@ -34,8 +34,16 @@ async function run(task: FrontTask): Promise<void> {
     patient: vault.patient,
     log,
   });
-  parentPort?.on("message", async (message) => {
-    if (message !== STOP) return;
+  parentPort?.on("message", async (message: typeof STOP | Renewal) => {
+    if (message !== STOP) {
+      if (message.key !== null) front.renewKey(message.key);
+      try {
+        front.renewCertificate();
+      } catch (error) {
+        log.error({ front: seat.front }, `SIGHUP: ${(error as Error).message}`);
+      }
+      return;
+    }
     await front.close();
     await vault.close();
     process.exit(0);

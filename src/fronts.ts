@@ -33,6 +33,10 @@ export type FrontMessage =
 
 /** To a front thread: stop in order. It ends when it has. */
 export const STOP = "stop";
+/** To a front thread: read the certificate again, and take this key for clients. */
+export interface Renewal {
+  key: string | null;
+}
 
 /** Memory for the meters of so many fronts. */
 export function createMeters(fronts: number): SharedArrayBuffer[] {
@@ -40,6 +44,8 @@ export function createMeters(fronts: number): SharedArrayBuffer[] {
 }
 
 export interface FrontThreads {
+  /** Lets them read the certificate again, and take a key for clients (null: the one they have). They log what becomes of it. */
+  renew(key: string | null): void;
   /** Lets them finish what is under way, and ends them. */
   stop(): Promise<void>;
 }
@@ -95,6 +101,9 @@ export async function startFrontThreads(
     ),
   );
   return {
+    renew(key) {
+      for (const worker of workers) worker.postMessage({ key } satisfies Renewal);
+    },
     async stop() {
       stopping = true;
       const ends = workers.map((worker) => new Promise((resolve) => worker.once("exit", resolve)));

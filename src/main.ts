@@ -1,24 +1,31 @@
 /**
- * The program's entry: decides what this thread is, reads the command line, starts a node and stops it on a signal.
+ * The program's entry: decides what this thread is, reads the command line, and starts a node or runs a command.
  */
 import { isMainThread } from "node:worker_threads";
 import handle from "./shards/handler.ts";
 import { isShardThread } from "./shards/spawn.ts";
 import { platformProblem } from "./util/build-info.ts";
+import { reasonOf, sentenceOf } from "./util/system-error.ts";
 
 // Piscina's worker code, when it runs inside the bundle, asks this module for its task handler.
 export default handle;
 
+/** What is printed cannot be: the reader of a pipe, such as head, has seen enough, or there is no room for it. */
+function outputFailed(error: NodeJS.ErrnoException): void {
+  if (error.code === "EPIPE") process.exit(process.exitCode ?? 0);
+  process.stderr.write(`minivault: standard output: ${reasonOf(error)}\n`);
+  process.exit(1);
+}
+
 async function main(): Promise<void> {
+  process.stdout.on("error", outputFailed);
+  process.stderr.on("error", () => {});
   const { findSubcommand, runSubcommand } =
     require("./cli/commands.ts") as typeof import("./cli/commands.ts");
   const subcommand = findSubcommand(process.argv[2]);
   if (subcommand !== null) {
-    // The reader of a pipe, such as head, has seen enough.
-    process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
-      process.exit(process.exitCode ?? 0);
-    });
+    // Where its output goes to a file or a pipe, nohup is meant to keep a long one alive, and Node.js has made it listen to SIGHUP again.
+    if (process.stdout.isTTY !== true) process.on("SIGHUP", () => {});
     process.exitCode = await runSubcommand(subcommand, process.argv.slice(3), {
       env: process.env,
       out: (text) => process.stdout.write(text),
@@ -38,36 +45,21 @@ async function main(): Promise<void> {
   const { createLog } = require("./util/log.ts") as typeof import("./util/log.ts");
   const log = createLog(process.env.MINIVAULT_LOG, process.stderr.isTTY === true);
   for (const warning of config.warnings) log.warn(warning);
-  const fatal = (error: Error): void => {
-    log.fatal({ stack: error.stack }, `a fatal error, ending: ${error.message}`);
-    process.exit(1);
-  };
-  process.on("uncaughtException", fatal);
-  process.on("unhandledRejection", (reason) =>
-    fatal(reason instanceof Error ? reason : new Error(String(reason))),
-  );
+  const { followProcess } = require("./process.ts") as typeof import("./process.ts");
+  const { fatal, started } = followProcess(log);
   try {
     const { startMaster } = require("./master/master.ts") as typeof import("./master/master.ts");
     const { startWorker } = require("./worker.ts") as typeof import("./worker.ts");
-    const running = await (config.mode === "master"
-      ? startMaster(config, log)
-      : startWorker(config, log, fatal));
-    let stopping = false;
-    for (const signal of ["SIGTERM", "SIGINT"] as const)
-      process.on(signal, () => {
-        if (stopping) return;
-        stopping = true;
-        log.info(`${signal}: finishing what is in flight`);
-        running.stop().then(
-          () => {
-            log.info("stopped");
-            process.exit(0);
-          },
-          (error) => fatal(error),
-        );
-      });
+    if (config.mode === "worker") started(await startWorker(config, log, fatal));
+    else {
+      const { reloadFiles } = require("./reload.ts") as typeof import("./reload.ts");
+      const master = await startMaster(config, log);
+      const { renewCertificate, stop } = master;
+      const target = { renewCertificate, renewKey: null };
+      started({ stop, reload: () => void reloadFiles(config, config.auth?.key ?? null, target, log) });
+    }
   } catch (error) {
-    log.fatal((error as Error).message);
+    log.fatal(sentenceOf(error as Error));
     process.exit(1);
   }
 }

@@ -1,7 +1,6 @@
 /**
  * A worker: opens its store, serves it, and stops in order.
  */
-import { type AddressInfo, createServer } from "node:net";
 import { hostname } from "node:os";
 import path from "node:path";
 import type { Config } from "./cli/config.ts";
@@ -16,8 +15,10 @@ import type { PeerHandler } from "./cluster/peers/peer-handler.ts";
 import { BallotSource } from "./cluster/register/ballots.ts";
 import { Repair } from "./cluster/repair/repair.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
+import type { Running } from "./process.ts";
+import { reloadFiles } from "./reload.ts";
 import { createFront } from "./server/front.ts";
-import { listenError } from "./server/http.ts";
+import { reservePort } from "./server/http.ts";
 import type { ClusterFacts } from "./server/stats.ts";
 import { type LocalVault, openVault } from "./shards/local-vault.ts";
 import { setAddonDirectory } from "./util/addon.ts";
@@ -26,11 +27,6 @@ import { VaultError } from "./util/errors.ts";
 import { loadHash } from "./util/hash.ts";
 import type { Logger } from "./util/log.ts";
 import { RequestSigner } from "./util/signature.ts";
-
-/** Something that runs until it is stopped. */
-export interface Running {
-  stop(): Promise<void>;
-}
 
 /** Progress of a long start is reported this often. */
 const PROGRESS_MS = 1000;
@@ -113,7 +109,22 @@ export async function startWorker(
       },
       `listening on ${config.host}:${front.port}`,
     );
+    let key = config.auth?.key ?? null;
     return {
+      reload() {
+        let renewed: string | null = null;
+        const renewKey = (fresh: string) => {
+          renewed = fresh;
+          front.renewKey(fresh);
+          cluster.renewKey(fresh);
+        };
+        const target = {
+          renewCertificate: () => front.renewCertificate(),
+          renewKey: cluster.node === null ? renewKey : null,
+        };
+        key = reloadFiles(config, key, target, log);
+        threads.renew(renewed);
+      },
       async stop() {
         await Promise.all([front.close(), threads.stop()]);
         await cluster.close();
@@ -125,20 +136,6 @@ export async function startWorker(
     await vault.close();
     throw error;
   }
-}
-
-/**
- * Finds out that nobody else has the port, which with several listeners on it nobody would notice; answers it, or a free one for 0.
- */
-function reservePort(host: string, port: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once("error", () => reject(listenError(host, port)));
-    probe.listen({ host, port, exclusive: true }, () => {
-      const address = probe.address() as AddressInfo;
-      probe.close(() => resolve(address.port));
-    });
-  });
 }
 
 /**
@@ -155,7 +152,7 @@ class ClusterPart {
   private readonly config: Config;
   private readonly vault: LocalVault;
   private readonly log: Logger;
-  private readonly signer: RequestSigner | null;
+  private signer: RequestSigner | null;
   private url = "";
 
   constructor(config: Config, vault: LocalVault, log: Logger) {
@@ -179,6 +176,11 @@ class ClusterPart {
       openSink: (head) => node().openSink(head),
       openSource: (head) => node().openSource(head),
     };
+  }
+
+  /** Another shared key, of a worker that is on its own. */
+  renewKey(key: string): void {
+    this.signer = new RequestSigner(key);
   }
 
   /** Called once the front listens, of a worker that is on its own until a master invites it. */

@@ -2,8 +2,9 @@
  * The flags that say who gets in: the shared key, and certificates. Reads -auth-file and -tls-ca; the files of the server's own certificate
  * are left to the server.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
+import { reasonOf } from "../util/system-error.ts";
 import type { Config } from "./config.ts";
 import { authKey, UsageError } from "./values.ts";
 
@@ -21,24 +22,47 @@ export interface AccessOptions {
 export function readAuth(options: AccessOptions, isFlag: (name: string) => boolean): Config["auth"] {
   const { auth, authFile, authMode } = options;
   // The flag wins over the variable, also over the one of the other way to give a key.
-  const fileFromFlag = isFlag("authFile");
-  if (auth !== undefined && authFile !== undefined && isFlag("auth") === fileFromFlag) {
+  if (auth !== undefined && authFile !== undefined && isFlag("auth") === isFlag("authFile")) {
     throw new UsageError("-auth and -auth-file (or their variables): give only one of them");
   }
-  const useFile = authFile !== undefined && (auth === undefined || fileFromFlag);
-  const key = useFile ? readKey(authFile) : auth;
+  const file = keyFile(options, isFlag);
+  const key = file === null ? auth : readKey(file);
   if (key !== undefined) return { key, mode: authMode ?? "all" };
   if (authMode !== undefined)
     throw new UsageError("-auth-mode needs a key: MINIVAULT_AUTH, -auth-file or -auth");
   return null;
 }
 
-function readKey(file: string): string {
+/** The file that the key is read from; null: it comes from elsewhere, or there is none. */
+export function keyFile({ auth, authFile }: AccessOptions, isFlag: (name: string) => boolean): string | null {
+  return authFile !== undefined && (auth === undefined || isFlag("authFile")) ? authFile : null;
+}
+
+/**
+ * What should be mended of files that hold secrets, one sentence each. They are no reason to refuse a start: a container's secrets are often mounted so that all
+ * who are in it can read them.
+ */
+export function secretWarnings(files: readonly (string | null | undefined)[]): string[] {
+  return files.flatMap((file) => {
+    if (file === null || file === undefined || process.getuid === undefined) return [];
+    const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0;
+    const mayOthers = (mode & 0o022) !== 0 ? "change" : (mode & 0o004) !== 0 ? "read" : null;
+    return mayOthers === null
+      ? []
+      : [`other users of this machine may ${mayOthers} the secret in ${file}: chmod 600 ${file}`];
+  });
+}
+
+/**
+ * The key in a file.
+ * @throws UsageError without anything of what is in the file
+ */
+export function readKey(file: string): string {
   try {
     return authKey(readFileSync(file, "utf8").trim());
   } catch (error) {
     // What is in the file stays out of the message: a wrong file may hold other secrets.
-    throw new UsageError(`-auth-file: ${file}: ${(error as Error).message}`);
+    throw new UsageError(`-auth-file: ${file}: ${reasonOf(error)}`);
   }
 }
 
@@ -60,6 +84,6 @@ export function readTlsCa({ tlsCa }: AccessOptions): string | null {
     createSecureContext({ ca: text });
     return text;
   } catch (error) {
-    throw new UsageError(`-tls-ca: ${tlsCa}: ${(error as Error).message}`);
+    throw new UsageError(`-tls-ca: ${tlsCa}: ${reasonOf(error)}`);
   }
 }

@@ -10,7 +10,7 @@ import path from "node:path";
 import { Command, Option } from "commander";
 import { buildInfo } from "../util/build-info.ts";
 import { LOG_LEVELS } from "../util/log.ts";
-import { readAuth, readTls, readTlsCa } from "./access.ts";
+import { keyFile, readAuth, readTls, readTlsCa, secretWarnings } from "./access.ts";
 import { subcommandLines } from "./commands.ts";
 import type { Config } from "./config.ts";
 import { FLAGS, type Flag, variableOf } from "./flags.ts";
@@ -58,7 +58,10 @@ Environment:
   Each flag can be given as MINIVAULT_<NAME>, such as MINIVAULT_MAX_VALUE=2GiB; the flag wins.
   ${LOG_VARIABLE} is the log level: ${LOG_LEVELS.join(", ")} (default info). Logs go to standard error.
 
-Signals: SIGTERM and SIGINT stop accepting, finish what is in flight, sync and exit with 0.
+Signals:
+  SIGTERM, SIGINT          stop accepting, finish what is in flight, sync and exit with 0; a second one, a second
+                           later or more, does not wait: exit with 1
+  SIGHUP                   read the certificate and -auth-file again
 
 Exit status: 0 stopped as asked; 1 a failure at start or while running; 2 a bad flag or variable, or the wrong Node.js.`;
 
@@ -201,7 +204,9 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   const options = command.opts();
   checkLogLevel(env);
   const warnings = unknownVariables(env).map((name) => `the variable ${name} means nothing to minivault`);
-  const auth = readAuth(options, (name) => command.getOptionValueSource(name) === "cli");
+  const isFlagGiven = (name: string) => command.getOptionValueSource(name) === "cli";
+  const auth = readAuth(options, isFlagGiven);
+  const files = { auth: keyFile(options, isFlagGiven), tlsCa: options.tlsCa ?? null };
   const tls = readTls(options);
   const tlsCa = readTlsCa(options);
   // Nodes of one cluster are alike: where this one speaks https, or knows whom to trust, the others are reached by it.
@@ -209,6 +214,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   const urls = (addresses: string[] = []) => [
     ...new Set(addresses.map((address) => nodeUrl(address, scheme))),
   ];
+  warnings.push(...secretWarnings([files.auth, tls?.key]));
   if (auth === null && !isLoopback(options.host)) {
     warnings.push(
       `no key is set: everybody who can reach ${options.host}:${options.port} can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
@@ -234,6 +240,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     auth,
     tls,
     tlsCa,
+    files,
     warnings,
   };
 }

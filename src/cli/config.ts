@@ -36,6 +36,8 @@ export interface Config {
   tls: { certificate: string; key: string } | null;
   /** Certificates (PEM text) of the authorities to trust for other nodes; null: those that Node.js trusts. */
   tlsCa: string | null;
+  /** Where the key and the authorities were read from, to be looked at again; null: from no file. */
+  files: { auth: string | null; tlsCa: string | null };
   /** What an operator should read at start, one sentence each. */
   warnings: string[];
 }

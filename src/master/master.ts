@@ -23,7 +23,7 @@ export async function startMaster(
   config: Config,
   log: Logger,
   times: Partial<RegistryTimes & StewardTimes> = {},
-): Promise<{ port: number; stop(): Promise<void> }> {
+): Promise<{ port: number; renewCertificate(): boolean; stop(): Promise<void> }> {
   await loadHash();
   const folder = masterFolder(config.dataDirectory);
   const lock = await lockDirectory(folder);
@@ -91,6 +91,7 @@ export async function startMaster(
     );
     return {
       port,
+      renewCertificate: () => http.renewCertificate(),
       async stop() {
         clearInterval(timer);
         http.stopAccepting();

@@ -16,11 +16,16 @@ export interface AuthSettings {
 const AUTHORIZATION = Buffer.from("authorization");
 const SCHEME = /^bearer +/i;
 
-/** Answers a function that says whether a request carries the key. */
+/** Answers a function that says whether a request carries the key, the one that `settings` hold then. */
 export function createKeyCheck(settings: AuthSettings): (req: Req) => boolean {
   if (settings.key === "") throw new Error("the auth key is empty");
-  const expected = hash("sha256", settings.key, "buffer");
+  let { key } = settings;
+  let expected = hash("sha256", key, "buffer");
   return (req) => {
+    if (settings.key !== key) {
+      key = settings.key;
+      expected = hash("sha256", key, "buffer");
+    }
     const header = req.getHeader(AUTHORIZATION);
     const scheme = SCHEME.exec(header);
     if (scheme === null) return false;

@@ -82,6 +82,10 @@ export interface PeerFacts {
 export interface Front {
   /** The actual port. */
   readonly port: number;
+  /** See HttpServer. */
+  renewCertificate(): boolean;
+  /** From now on clients need this key in place of the one before. Nothing, where there was none. */
+  renewKey(key: string): void;
   /**
    * Takes no new connections, answers 503 "stopping" to new writes, lets what is under way finish (at most
    * `deadlineMs`), then closes every connection. The vault is left open: its owner closes it afterwards.
@@ -106,7 +110,9 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     receivingBytes: 0,
     stopping: false,
   };
-  const { peers, auth, tls = null } = options;
+  const { peers, tls = null } = options;
+  const auth = options.auth === null ? null : { ...options.auth };
+  const verifier = peers === undefined || auth === null ? null : new RequestVerifier(auth.key, peers.url);
   const below =
     peers === undefined
       ? {}
@@ -115,14 +121,14 @@ export async function createFront(options: FrontOptions): Promise<Front> {
             prefix: PEER_PREFIX,
             handlers: createPeerRoutes(context, {
               handler: peers.handler,
-              verifier: auth === null ? null : new RequestVerifier(auth.key, peers.url),
+              verifier,
             }),
           },
         };
   const vigil = options.patient === true ? new Vigil(context.inFlight) : null;
   const onRequest = vigil === null ? () => {} : () => vigil.request();
   const http = createHttp(
-    createHandlers(context, options, meters),
+    createHandlers(context, { ...options, auth }, meters),
     (method, res, error) => crashed(context, method, res, error),
     { tls, sharesPort: options.sharesPort === true, ...below, onRequest },
   );
@@ -130,6 +136,12 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   let closing: Promise<void> | null = null;
   return {
     port,
+    renewCertificate: () => http.renewCertificate(),
+    renewKey(key) {
+      if (auth === null) return;
+      auth.key = key;
+      verifier?.renew(key);
+    },
     close(deadlineMs = CLOSE_DEADLINE_MS) {
       closing ??= (async () => {
         context.stopping = true;

@@ -22,6 +22,7 @@
 
 import type * as uWS from "uWebSockets.js";
 import { readFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { createSecureContext } from "node:tls";
 import { loadAddon } from "../util/addon.ts";
 
@@ -30,6 +31,8 @@ const HEADER_BYTES_MAX = 16 * 1024;
 /** uWS' listen option for "fail when another process has the port", which is not its default on Linux. */
 const LISTEN_EXCLUSIVE = 1;
 const LISTEN_SHARED = 0;
+/** How often it is tried to open the port again after a change of the certificate. */
+const REOPEN_MS = 50;
 
 /** What the native code takes as text. Bytes are cheaper than a string: no conversion. */
 export type Text = string | Uint8Array;
@@ -109,6 +112,11 @@ export interface HttpOptions {
 export interface HttpServer {
   /** Answers the actual port. Rejects with one clear sentence. */
   listen(host: string, port: number): Promise<number>;
+  /**
+   * Reads the certificate's files again: connections from now on get what they hold; those that are there keep what they have. False: nothing has changed.
+   * @throws Error with one sentence when the files cannot be used; then everything stays as it is
+   */
+  renewCertificate(): boolean;
   /** Takes no new connections; the ones there are go on. */
   stopAccepting(): void;
   /** Closes every connection at once, also those in the middle of an answer. */
@@ -123,6 +131,21 @@ export function listenError(host: string, port: number): Error {
 }
 
 /**
+ * Finds out that nobody else has the port; answers it, or a free one for 0. It is free again when this returns. For ports with several listeners, where
+ * nobody would notice.
+ */
+export function reservePort(host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", () => reject(listenError(host, port)));
+    probe.listen({ host, port, exclusive: true }, () => {
+      const address = probe.address() as AddressInfo;
+      probe.close(() => resolve(address.port));
+    });
+  });
+}
+
+/**
  * Builds the server. `onError` gets what a handler threw before it answered; it may still answer (the handler
  * is on the stack, so no `onAborted` is needed).
  */
@@ -132,7 +155,7 @@ export function createHttp(
   { tls = null, sharesPort = false, below, onRequest = () => {} }: HttpOptions = {},
 ): HttpServer {
   const native = loadNative();
-  const app = tls === null ? native.App() : createTlsApp(native, tls);
+  let certificate = tls === null ? null : readCertificate(tls);
   const guarded = (all: Handlers, method: keyof Handlers) => {
     const handler = all[method];
     return (res: Res, req: Req) => {
@@ -144,7 +167,7 @@ export function createHttp(
       }
     };
   };
-  const route = (pattern: string, all: Handlers) => {
+  const route = (app: uWS.TemplatedApp, pattern: string, all: Handlers) => {
     app.get(pattern, guarded(all, "get"));
     app.head(pattern, guarded(all, "head"));
     app.put(pattern, guarded(all, "put"));
@@ -152,58 +175,97 @@ export function createHttp(
     app.del(pattern, guarded(all, "delete"));
     app.any(pattern, guarded(all, "other"));
   };
-  if (below !== undefined) route(`${below.prefix}*`, below.handlers);
-  route("/*", handlers);
+  const createApp = (): uWS.TemplatedApp => {
+    const app =
+      tls === null
+        ? native.App()
+        : native.SSLApp({ cert_file_name: tls.certificate, key_file_name: tls.key });
+    if (below !== undefined) route(app, `${below.prefix}*`, below.handlers);
+    route(app, "/*", handlers);
+    return app;
+  };
 
+  /** The last one listens; connections stay with the one that has accepted them. */
+  const apps = [createApp()];
   let listening: uWS.us_listen_socket | null = null;
+  let place: { host: string; port: number } | null = null;
+  let isStopped = false;
+
+  /** Listens with the last app, at once. False: the port cannot be had. */
+  const open = (host: string, port: number): boolean => {
+    const app = apps[apps.length - 1];
+    // The native method takes (host, port, option, callback); the package's types lack that form.
+    type Listen = (
+      host: string,
+      port: number,
+      option: number,
+      opened: (socket: ListenSocket) => void,
+    ) => void;
+    (app.listen as unknown as Listen).call(
+      app,
+      host,
+      port,
+      sharesPort ? LISTEN_SHARED : LISTEN_EXCLUSIVE,
+      (socket) => {
+        listening = socket === false ? null : socket;
+      },
+    );
+    return listening !== null;
+  };
+  const stopAccepting = (): void => {
+    if (listening !== null) native.us_listen_socket_close(listening);
+    listening = null;
+  };
   return {
-    listen(host, port) {
-      return new Promise((resolve, reject) => {
-        const opened = (socket: ListenSocket) => {
-          if (socket === false) {
-            reject(listenError(host, port));
-            return;
-          }
-          listening = socket;
-          resolve(native.us_socket_local_port(socket as uWS.us_socket));
-        };
-        // The native method takes (host, port, option, callback); the package's types lack that form.
-        type Listen = (
-          host: string,
-          port: number,
-          option: number,
-          opened: (socket: ListenSocket) => void,
-        ) => void;
-        (app.listen as unknown as Listen).call(
-          app,
-          host,
-          port,
-          sharesPort ? LISTEN_SHARED : LISTEN_EXCLUSIVE,
-          opened,
-        );
-      });
+    async listen(host, given) {
+      // uWS lets a port be opened again while connections to it are there only if it was asked for by its number.
+      const port = tls !== null && given === 0 ? await reservePort(host, given) : given;
+      if (!open(host, port)) throw listenError(host, port);
+      place = { host, port: native.us_socket_local_port(listening as unknown as uWS.us_socket) };
+      return place.port;
+    },
+    renewCertificate() {
+      if (tls === null || place === null || listening === null) return false;
+      const fresh = readCertificate(tls);
+      if (fresh === certificate) return false;
+      // Whoever waits to be accepted in this instant is refused, and comes again.
+      apps.push(createApp());
+      stopAccepting();
+      certificate = fresh;
+      const { host, port } = place;
+      // Only somebody who takes the port, or the last descriptor, in this instant can be in the way.
+      const reopen = (): void => {
+        if (!isStopped && !open(host, port)) setTimeout(reopen, REOPEN_MS);
+      };
+      reopen();
+      return true;
     },
     stopAccepting() {
-      if (listening !== null) native.us_listen_socket_close(listening);
-      listening = null;
+      isStopped = true;
+      stopAccepting();
     },
     closeConnections() {
-      listening = null;
-      app.close();
+      isStopped = true;
+      stopAccepting();
+      for (const app of apps) app.close();
     },
   };
 }
 
-/** uWS says nothing of what is wrong with the files, so Node.js looks at them first. */
-function createTlsApp(native: typeof uWS, { certificate, key }: TlsFiles): uWS.TemplatedApp {
+/**
+ * Certificate and key as text, to tell whether they have changed. uWS says nothing of what is wrong with the files, so Node.js looks at them first.
+ * @throws Error with a sentence for a person
+ */
+function readCertificate({ certificate, key }: TlsFiles): string {
   try {
-    createSecureContext({ cert: readFileSync(certificate), key: readFileSync(key) });
+    const [cert, secret] = [readFileSync(certificate), readFileSync(key)];
+    createSecureContext({ cert, key: secret });
+    return `${cert}${secret}`;
   } catch (error) {
     throw new Error(
       `cannot use the certificate ${certificate} with the key ${key}: ${(error as Error).message}`,
     );
   }
-  return native.SSLApp({ cert_file_name: certificate, key_file_name: key });
 }
 
 type ListenSocket = uWS.us_listen_socket | false;

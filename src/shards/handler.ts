@@ -9,6 +9,7 @@ import { Shard } from "../engine/shard.ts";
 import { UploadWriter } from "../engine/uploads.ts";
 import { loadAddon, setAddonDirectory } from "../util/addon.ts";
 import { loadHash } from "../util/hash.ts";
+import { sentenceOf } from "../util/system-error.ts";
 import {
   BatchBuffer,
   BUFFERS,
@@ -104,8 +105,13 @@ const DONE: Outcome = {
 const NO_BALLOT = failed("internal", "an operation of replication without a ballot");
 
 export default async function handle(task: Task): Promise<TaskAnswer> {
-  if (task.kind === "open") await open(task);
-  else await close();
+  try {
+    if (task.kind === "open") await open(task);
+    else await close();
+  } catch (error) {
+    // On its way to the other thread an error keeps its message and nothing else.
+    throw new Error(sentenceOf(error as Error), { cause: error });
+  }
   const answer = { warnings };
   warnings = [];
   return answer;

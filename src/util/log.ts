@@ -2,18 +2,13 @@
  * Logs on standard error: pino's JSON lines, or one readable line each where that is a terminal. Written synchronously,
  * because the last line before an exit is the one that matters; so nothing is logged for each request.
  */
-import { writeSync } from "node:fs";
 import pino, { type Logger } from "pino";
+import { createLineWriter, openStandardError } from "./line-writer.ts";
 
 export type { Logger };
 
 /** Least to most urgent. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
-
-const STDERR = 2;
-/** Tries to write to a pipe that is full, MS apart: a reader that is slow gets its lines, a dead one cannot stop us. */
-const FULL_PIPE_TRIES = 20;
-const FULL_PIPE_WAIT_MS = 5;
 
 /** What no terminal may get from a client's bytes: control characters and what reorders text. */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
@@ -27,8 +22,10 @@ const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 export function createLog(
   level: string | undefined,
   terminal: boolean,
-  write: (line: string) => void = writeStderr,
+  write?: (line: string) => void,
 ): Logger {
+  const format = (line: string): string => (terminal ? readable(line) : line);
+  const out = write ?? createLineWriter(openStandardError(), (lines) => format(lostLines(lines)));
   return pino(
     {
       level: LOG_LEVELS.some((known) => known === level) ? (level as string) : "info",
@@ -36,7 +33,7 @@ export function createLog(
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line: string) => write(terminal ? readable(line) : line) },
+    { write: (line: string) => out(format(line)) },
   );
 }
 
@@ -58,17 +55,8 @@ function safe(line: string): string {
   return line.replace(UNSAFE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-function writeStderr(line: string): void {
-  const bytes = Buffer.from(line);
-  let written = 0;
-  for (let tries = 0; written < bytes.length && tries < FULL_PIPE_TRIES; ) {
-    try {
-      written += writeSync(STDERR, bytes, written);
-    } catch (error) {
-      // A closed or broken standard error must not take the store down: the line is lost.
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") return;
-      tries++;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FULL_PIPE_WAIT_MS);
-    }
-  }
+/** What stands in the log where lines are missing. */
+function lostLines(lines: number): string {
+  const time = new Date().toISOString();
+  return `${JSON.stringify({ level: "warn", time, msg: `lines of this log were lost here, because nobody took them: ${lines}` })}\n`;
 }

@@ -88,7 +88,7 @@ export interface Genuine {
 
 /** Checks signatures, and remembers what it has let pass. */
 export class RequestVerifier {
-  readonly key: KeyObject;
+  key: KeyObject;
   private readonly audience: () => string | null;
   private readonly wallMs: () => number;
   private readonly steadyMs: () => number;
@@ -110,6 +110,11 @@ export class RequestVerifier {
     this.wallMs = wallMs;
     this.steadyMs = steadyMs;
     this.replays = new ReplayGuard(FORGET_MS);
+  }
+
+  /** Takes another shared key in place of the one before. */
+  renew(sharedKey: string): void {
+    this.key = signingKey(sharedKey);
   }
 
   /**

@@ -30,7 +30,7 @@ function refusal(argv: string[], env: NodeJS.ProcessEnv = {}): string {
 
 function file(name: string, text: string): string {
   const full = path.join(scratch, name);
-  fs.writeFileSync(full, text);
+  fs.writeFileSync(full, text, { mode: 0o600 });
   return full;
 }
 
@@ -57,6 +57,7 @@ describe("arguments: defaults and forms", () => {
       auth: null,
       tls: null,
       tlsCa: null,
+      files: { auth: null, tlsCa: null },
     });
     assert.equal(warnings.length, 1);
   });
@@ -98,6 +99,7 @@ describe("arguments: defaults and forms", () => {
       auth: { key: "from-file", mode: "writes" },
       tls: null,
       tlsCa: null,
+      files: { auth: path.join(scratch, "key"), tlsCa: null },
       warnings: [],
     });
   });
@@ -193,6 +195,7 @@ describe("arguments: environment", () => {
       auth: { key: "k", mode: "writes" },
       tls: { certificate: "/c.pem", key: "/k.pem" },
       tlsCa: null,
+      files: { auth: null, tlsCa: null },
       warnings: [],
     });
     const known = new Set([...Object.keys(env), "MINIVAULT_AUTH_FILE", "MINIVAULT_TLS_CA"]);
@@ -357,8 +360,30 @@ describe("arguments: values", () => {
     assert.equal(refusal(["-auth-file", empty]), `-auth-file: ${empty}: the key is empty`);
     const lines = file("k3", "one\nsecret two\n");
     assert.ok(!refusal(["-auth-file", lines]).includes("secret"));
-    assert.match(refusal(["-auth-file", path.join(scratch, "none")]), /^-auth-file: .*none: ENOENT/);
+    assert.match(
+      refusal(["-auth-file", path.join(scratch, "none")]),
+      /^-auth-file: .*none: it is not there \(ENOENT\)$/,
+    );
     assert.match(refusal(["-auth-file", scratch]), /EISDIR/);
+  });
+
+  test("files with secrets that others can read or change get a warning, not a refusal", {
+    skip: process.getuid === undefined,
+  }, () => {
+    const key = file("k5", "file-key");
+    const words = ["-host", "127.0.0.1", "-auth-file", key, "-tls-cert", "c.pem", "-tls-key", key];
+    assert.deepEqual(config(words).warnings, []);
+    fs.chmodSync(key, 0o640);
+    assert.deepEqual(config(words).warnings, []);
+    for (const [mode, verb] of [
+      [0o644, "read"],
+      [0o660, "change"],
+      [0o602, "change"],
+    ] as const) {
+      fs.chmodSync(key, mode);
+      const sentence = `other users of this machine may ${verb} the secret in ${key}: chmod 600 ${key}`;
+      assert.deepEqual(config(words).warnings, [sentence, sentence]);
+    }
   });
 
   test("a key by flag wins over one by variable, whichever kind", () => {

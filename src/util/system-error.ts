@@ -1,0 +1,72 @@
+/**
+ * Errors of the operating system, for a person: Node.js' own text is "EACCES: permission denied, mkdir '/x'".
+ */
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EPERM: "the system does not permit it",
+  EROFS: "the file system is read-only",
+  ENOENT: "it is not there",
+  EEXIST: "it is there already",
+  ENOTDIR: "a part of the path is no directory",
+  EISDIR: "it is a directory",
+  ELOOP: "too many symbolic links",
+  ENAMETOOLONG: "the name is too long",
+  ENOSPC: "the disk has no room, or no inode, left",
+  EDQUOT: "the user's quota of the disk is used up",
+  EFBIG: "a file may not become so large here (ulimit -f, or the file system)",
+  EMFILE: "too many files are open in this process (ulimit -n)",
+  ENFILE: "too many files are open on this machine",
+  ENOMEM: "there is not enough memory (ulimit -v, or the machine)",
+  EIO: "the disk reports an error",
+  ESTALE: "the network file system has lost it",
+  EBUSY: "it is in use",
+};
+
+const ACTIONS: Readonly<Record<string, string>> = {
+  open: "open",
+  mkdir: "make the directory",
+  scandir: "read the directory",
+  stat: "look at",
+  lstat: "look at",
+  rename: "rename",
+  link: "make the link",
+  unlink: "remove",
+  rm: "remove",
+  chmod: "change the mode of",
+  ftruncate: "give a file its size",
+  write: "write to a file",
+  read: "read a file",
+  fsync: "sync a file",
+  fdatasync: "sync a file",
+};
+
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException | null)?.code ?? "";
+}
+
+/** Whether an error says that no descriptor is free, in this process or on the machine: nothing was done, and it passes by itself. */
+export function isOutOfDescriptors(error: unknown): boolean {
+  return codeOf(error) === "EMFILE" || codeOf(error) === "ENFILE";
+}
+
+/** Whether an error says that nothing may be written: a file system mounted read-only, or a lack of rights. */
+export function isReadOnly(error: unknown): boolean {
+  return codeOf(error) === "EROFS" || codeOf(error) === "EACCES" || codeOf(error) === "EPERM";
+}
+
+/** Why a call failed, without the path, in a few words: safe to be told to a client. */
+export function reasonOf(error: unknown): string {
+  const code = codeOf(error);
+  const known = REASONS[code];
+  if (known !== undefined) return `${known} (${code})`;
+  return code === "" ? String((error as Error | null)?.message ?? error) : code;
+}
+
+/** The error as a sentence, with the path; the message itself where it is no error of the system. */
+export function sentenceOf(error: Error): string {
+  const { syscall, path, dest } = error as NodeJS.ErrnoException & { dest?: string };
+  if (syscall === undefined || REASONS[codeOf(error)] === undefined) return error.message;
+  const what = path === undefined ? "" : ` ${path}${dest === undefined ? "" : ` as ${dest}`}`;
+  return `cannot ${ACTIONS[syscall] ?? syscall}${what}: ${reasonOf(error)}`;
+}
