@@ -7,7 +7,15 @@
  * ever being read as a record.
  */
 import path from "node:path";
-import { FIRST_UNIT, HEADER_BYTES, TYPE_CHUNK, TYPE_MARK, UNIT_BYTES, UNIT_SHIFT } from "../format/layout.ts";
+import {
+  FIRST_UNIT,
+  FOOTER_BYTES,
+  HEADER_BYTES,
+  TYPE_CHUNK,
+  TYPE_MARK,
+  UNIT_BYTES,
+  UNIT_SHIFT,
+} from "../format/layout.ts";
 import {
   beginRecord,
   emptyHead,
@@ -23,10 +31,12 @@ import {
   typeOf,
   unitsAt,
 } from "../format/record.ts";
-import { encodeHeader, encodeTail, tableWord, tailBytes } from "../format/slab.ts";
+import { encodeHeader, encodeTail, footerSeal, tableWord, tailBytes } from "../format/slab.ts";
+import { LISTED_FULL, type ListedSlab } from "../format/slab-list.ts";
 import { copyInto } from "../util/bytes.ts";
-import type { FileIo } from "./io.ts";
+import { type FileIo, isDiskFull } from "./io.ts";
 import { Sealing } from "./sealing.ts";
+import type { SlabList } from "./slab-list.ts";
 import { slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
 import { allocateStep, SpareSlab } from "./spare.ts";
 import type { StoreIdentity } from "./store-file.ts";
@@ -37,6 +47,8 @@ const STAGING_BYTES_MAX = 16 * 1024 * 1024;
 /** Blocks are allocated this far ahead, by writing zeros, so that a small append need not change the file's extents. */
 const ZERO_STEP_BYTES = 1024 * 1024;
 const ZERO_AHEAD_BYTES = 512 * 1024;
+/** From this format version on a slab's header names the slab before it. */
+const CHAINED_VERSION_MIN = 2;
 /** On a full disk a spare slab is only worth starting with so much room. */
 const SPARE_BYTES_MIN = 16 * 1024;
 
@@ -60,6 +72,7 @@ export class Appender {
   private readonly shard: number;
   private readonly store: StoreIdentity;
   private readonly slots: Int32Array;
+  private readonly list: SlabList;
   readonly staging: RecordSource;
   private readonly stagingBytes: number;
   private readonly head = emptyHead();
@@ -104,6 +117,7 @@ export class Appender {
     shard: number,
     store: StoreIdentity,
     slots: Int32Array,
+    list: SlabList,
     onSealed: (sequence: number, error: unknown) => void,
     onSyncFailed: (error: unknown) => void,
   ) {
@@ -112,6 +126,7 @@ export class Appender {
     this.shard = shard;
     this.store = store;
     this.slots = slots;
+    this.list = list;
     this.sealing = new Sealing(io, store.slabBytes, onSealed);
     this.spare = new SpareSlab(io, directory, store.slabBytes, onSyncFailed);
     this.behind = new WriteBehind(io, onSyncFailed);
@@ -150,19 +165,25 @@ export class Appender {
     const { slabBytes, id } = this.store;
     if (this.diskFull && this.spare.allocatedBytes < HEADER_BYTES + SPARE_BYTES_MIN)
       throw Object.assign(new Error("the disk is full and the spare slab is used up"), { code: "ENOSPC" });
+    const full = this.fd >= 0 ? this.fullSlab() : null;
     const spare = this.diskFull ? this.spare.take() : null;
     const fresh = spare?.file ?? `${file}${UNFINISHED}`;
     const fd = spare?.fd ?? this.io.open(fresh, "wx+");
     try {
       this.io.ftruncate(fd, slabBytes);
-      const header = encodeHeader({ shard: this.shard, sequence, slabBytes, storeId: id });
+      const previous = this.store.version >= CHAINED_VERSION_MIN ? (full?.listed ?? null) : null;
+      const header = encodeHeader({ shard: this.shard, sequence, slabBytes, storeId: id }, previous);
       this.io.pwrite(fd, header, 0, header.length, 0);
       this.io.fsync(fd);
       // Under its own name a slab has always had its full size and its header: one that has not was damaged later.
       this.io.rename(fresh, file);
       this.io.syncDirectory(this.directory);
+      // Before it holds anything that somebody is told of: what is not listed may go missing unnoticed.
+      this.list.add(sequence, full?.listed ?? null);
     } catch (error) {
       this.io.close(fd);
+      // The list may name it already. An empty one that is not listed does no harm.
+      if (this.list.hasFailed) throw error;
       for (const leftover of [fresh, file]) {
         try {
           this.io.unlink(leftover);
@@ -172,7 +193,7 @@ export class Appender {
       }
       throw error;
     }
-    if (this.fd >= 0) this.seal();
+    if (full !== null) this.sealing.start({ fd: this.fd, sequence: this.sequence, tail: full.tail });
     void this.behind.leave();
     this.fd = fd;
     this.adopt(sequence, FIRST_UNIT, 0);
@@ -420,8 +441,8 @@ export class Appender {
     return "wait";
   }
 
-  /** Hands the full slab to the background. */
-  private seal(): void {
+  /** How the open slab ends now that it is full: table and footer, and what the list says of it. */
+  private fullSlab(): { tail: Uint8Array; listed: ListedSlab } {
     const table = this.table.slice(0, this.entries * 3);
     const tail = encodeTail(
       table,
@@ -431,22 +452,37 @@ export class Appender {
       this.clockLow,
       this.clockHigh,
     );
-    this.sealing.start({ fd: this.fd, sequence: this.sequence, tail });
+    const { sequence, endUnit, previous: last } = this;
+    const seal = footerSeal(tail.subarray(-FOOTER_BYTES)) as number;
+    return { tail, listed: { sequence, state: LISTED_FULL, endUnit, last, seal } };
+  }
+
+  /** Notes in the list how far the open slab is durable: now and then, and when it comes to rest. */
+  note(nowMs: number, atRest = false): void {
+    const { sequence, settled, syncedUnit } = this;
+    if (settled.endUnit === syncedUnit)
+      this.list.note(sequence, settled.endUnit, settled.previous, nowMs, atRest);
   }
 
   /** Closes the files without flushing or syncing anything, after slabs being sealed are done: for tests of crashes. */
   async abandon(): Promise<void> {
     await Promise.all([this.sealing.close(), this.behind.leave()]);
     this.spare.close();
+    this.list.close();
     if (this.fd >= 0) this.io.close(this.fd);
     this.fd = -1;
   }
 
-  /** Flushes, syncs, waits for slabs being sealed, and closes the open slab. */
-  async close(): Promise<void> {
+  /** Flushes, syncs, waits for slabs being sealed, and closes the open slab. `inOrder`: the list says where it ends. */
+  async close(inOrder: boolean): Promise<void> {
     try {
       this.flush();
       this.sync();
+      const { sequence, endUnit, previous: last } = this;
+      if (inOrder) this.list.end({ sequence, endUnit, last });
+    } catch (error) {
+      // What the list says of the end was true before.
+      if (!isDiskFull(error)) throw error;
     } finally {
       await this.abandon();
     }

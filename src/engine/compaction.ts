@@ -103,8 +103,6 @@ export class Compactor {
   }
 
   private move(bytesMax: number): boolean {
-    // A copy would look newer than records that damage took, so what is in doubt stays where it is.
-    if (this.shard.figures[FIGURE.doubtSequence] !== 0) return false;
     if (this.victim === null) this.victim = this.choose();
     const { victim, shard } = this;
     if (victim === null) return false;
@@ -154,6 +152,8 @@ export class Compactor {
       live += slab.liveBytes;
       oldest = Math.min(oldest, slab.sequence);
       if (!slab.sealed || slab.uploads > 0 || slab.damaged) continue;
+      // A copy would look newer than records that damage took, so what is in doubt stays where it is.
+      if (slab.sequence <= figures[FIGURE.doubtSequence]) continue;
       if (best === null || slab.liveBytes < best.liveBytes) best = slab;
     }
     if (best === null) return null;
@@ -163,7 +163,9 @@ export class Compactor {
       tombstones > (tombstones + figures[FIGURE.keys]) * TOMBSTONE_FRACTION_MAX
     ) {
       const slab = slabs.bySequence(oldest);
-      if (slab?.sealed === true && slab.uploads === 0 && !slab.damaged) return this.start(oldest, true);
+      const isCertain = oldest > figures[FIGURE.doubtSequence];
+      if (slab?.sealed === true && slab.uploads === 0 && !slab.damaged && isCertain)
+        return this.start(oldest, true);
     }
     if (this.shard.appender.diskFull) return this.chooseOnFullDisk(best, best.sequence === oldest);
     const worthIt = slabs.count * slabBytes > live * SPACE_FACTOR + SLACK_SLABS * slabBytes;

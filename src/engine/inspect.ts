@@ -32,10 +32,20 @@ import {
   valueBytesOf,
 } from "../format/record.ts";
 import { decodeFooter, describeHeader, headerProblem, looksSealed } from "../format/slab.ts";
+import {
+  decodeNote,
+  decodeSlabList,
+  LIST_MAGIC,
+  LISTED_FULL,
+  LISTED_OPEN,
+  LISTED_UNKNOWN,
+  listIdentity,
+} from "../format/slab-list.ts";
 import { describeSnapshotHeader } from "../format/snapshot.ts";
 import { etagText } from "../format/version.ts";
 import { checksumLine } from "../util/sealed-file.ts";
 import { keyText, typeName } from "./describe.ts";
+import { LIST_NAMES } from "./slab-list.ts";
 import { readSlab } from "./slab-maps.ts";
 import { tornBytes, type WalkedRecord, walkSlab } from "./slab-scan.ts";
 import { readStoreFile, type StoreIdentity } from "./store-file.ts";
@@ -65,9 +75,54 @@ export function* inspectFile(file: string): Generator<Item, boolean> {
       ...header,
       ...(header.checksum === "good" ? {} : { problem: "the header is damaged" }),
     };
-  } else if (name.startsWith("STORE") || name.startsWith("CLUSTER")) yield sealedItem(file, name);
+  } else if (magic === LIST_MAGIC || (LIST_NAMES as readonly string[]).includes(name)) yield* listItems(file);
+  else if (name.startsWith("STORE") || name.startsWith("CLUSTER")) yield sealedItem(file, name);
   else return false;
   return true;
+}
+
+const STATES: Readonly<Record<number, string>> = {
+  [LISTED_OPEN]: "open",
+  [LISTED_FULL]: "full",
+  [LISTED_UNKNOWN]: "unknown",
+};
+
+/** A list of slabs: what it says as a whole, then each slab. */
+function* listItems(file: string): Generator<Item> {
+  const bytes = fs.readFileSync(file);
+  const identity = listIdentity(bytes);
+  const content = decodeSlabList(bytes, identity);
+  if (typeof content === "string") {
+    yield { what: "list of slabs", problem: content };
+    return;
+  }
+  const { slabs, ...rest } = content;
+  const storeId = Buffer.from(identity.storeId).toString("hex");
+  yield {
+    what: "list of slabs",
+    shard: identity.shard,
+    storeId,
+    ...rest,
+    slabs: slabs.length,
+    checksum: "good",
+  };
+  for (const { sequence, state, endUnit, last, seal } of slabs)
+    yield {
+      what: "slab",
+      sequence,
+      state: STATES[state] ?? state,
+      end: endUnit * UNIT_BYTES,
+      lastChecksum: hex(last >>> 0),
+      ...(state === LISTED_FULL ? { footerChecksum: hex(seal >>> 0) } : {}),
+    };
+  const note = decodeNote(bytes, identity);
+  if (note !== null)
+    yield {
+      what: "note",
+      sequence: note.sequence,
+      durableUpTo: note.endUnit * UNIT_BYTES,
+      lastChecksum: hex(note.last >>> 0),
+    };
 }
 
 /** STORE and CLUSTER: a line of JSON and its checksum. */

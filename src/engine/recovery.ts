@@ -3,21 +3,25 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { FOOTER_BYTES, HEADER_BYTES, UNIT_BYTES } from "../format/layout.ts";
+import { FIRST_UNIT, FOOTER_BYTES, HEADER_BYTES, UNIT_BYTES } from "../format/layout.ts";
 import { placeOf, recordSource } from "../format/record.ts";
 import {
   decodeFooter,
   encodeTail,
+  footerSeal,
   headerProblem,
   looksSealed,
   type SlabFooter,
   tableWords,
 } from "../format/slab.ts";
+import type { ListedSlab, LogPlace } from "../format/slab-list.ts";
 import type { OpenSlab } from "./appender.ts";
+import { ExpectedSlabs } from "./expected-slabs.ts";
 import { isDiskFull } from "./io.ts";
 import { rebuildIndex, type SlabRecords } from "./rebuild.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
+import { LIST_NAMES, listedAs, type ReadList, unknownSlab } from "./slab-list.ts";
 import { listSlabs, readSlab, slabName, UNFINISHED } from "./slab-maps.ts";
 import { type SlabScan, scanSlab } from "./slab-scan.ts";
 import { restoreSnapshot } from "./snapshot.ts";
@@ -29,18 +33,33 @@ const READING_SHARE = 0.25;
 /** Called now and then with what is done and what there is to do, in bytes of slab files. */
 export type Progress = (doneBytes: number, totalBytes: number) => void;
 
-/** Reads all slabs of a shard, or the snapshot of its index. Answers the slab to go on appending to, or null where a new one must be made. */
+/** What a start has found in a shard's directory. */
+export interface Recovered {
+  /** The slab to go on appending to; null: a new one must be made. */
+  open: OpenSlab | null;
+  /** The slabs that there must be from now on. */
+  listed: ListedSlab[];
+  /** Up to where slabs may have been lost that nobody can name. */
+  doubt: LogPlace;
+}
+
+const NOWHERE: LogPlace = { sequence: 0, unit: 0 };
+
+/** Reads all slabs of a shard, or the snapshot of its index. */
 export function recoverShard(
   shard: Shard,
   directory: string,
+  read: ReadList,
   progress: Progress,
   observeClock: (high: number, low: number) => void,
-): OpenSlab | null {
-  const { store, io } = shard.setup;
+): Recovered {
+  const { store, io, dataDirectory } = shard.setup;
   for (const name of fs.readdirSync(directory))
     if (name.endsWith(UNFINISHED) && name !== SPARE_NAME) io.unlink(path.join(directory, name));
-  const sequences = listSlabs(directory);
-  const restored = restoreSnapshot(shard, directory, sequences);
+  const list = believedList(shard, read);
+  const expected = new ExpectedSlabs(dataDirectory, store, shard.setup.shard, list, listSlabs(directory));
+  for (const sequence of expected.leftovers) io.unlink(path.join(directory, slabName(sequence)));
+  const restored = restoreSnapshot(shard, directory, expected);
   if (restored !== null) {
     observeClock(restored.clockHigh, restored.clockLow);
     for (const { sequence, unit } of restored.promises) {
@@ -50,64 +69,146 @@ export function recoverShard(
       // Somebody was promised something, and nobody knows what.
       else damaged(shard, sequence, `the promise or floor at unit ${unit} is damaged`, unit + 1);
     }
-    return restored.open;
+    return { open: restored.open, listed: restored.listed, doubt: NOWHERE };
   }
   let open: OpenSlab | null = null;
+  let endUnit = FIRST_UNIT;
   const records: SlabRecords[] = [];
+  const listed: ListedSlab[] = [];
+  const { sequences } = expected;
   const total = sequences.length * store.slabBytes;
+  const { doubt = NOWHERE, settled = NOWHERE } = list.content ?? {};
+  if (doubt.sequence > 0) raiseDoubt(shard, doubt, settled);
   for (const sequence of sequences) {
-    const file = path.join(directory, slabName(sequence));
-    const last = sequence === sequences[sequences.length - 1];
-    const endOfSlab = store.slabBytes / UNIT_BYTES;
-    const cut = fs.statSync(file).size < store.slabBytes;
-    shard.slabs.add(sequence);
-    const map = shard.lookup.maps.bySequence(sequence);
-    if (map === null) throw new Error(`${file} cannot be mapped`);
-    const problem = headerProblem(map.bytes.subarray(0, HEADER_BYTES), {
-      shard: shard.setup.shard,
-      sequence,
-      slabBytes: store.slabBytes,
-      storeId: store.id,
-    });
-    if (problem?.foreign === true)
-      throw new Error(`${file}: ${problem.text}; move it away or restore the directory`);
-    const sealedOnce = looksSealed(readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES));
-    const footer = sealedOnce ? decodeFooter(map.bytes, sequence) : null;
-    if (footer !== null) {
-      records.push({ map, table: tableWords(map.bytes, footer), endUnit: footer.endUnit });
-      observeClock(footer.clockHigh, footer.clockLow);
-      account(shard, sequence, footer, true);
-      if (problem !== null) damaged(shard, sequence, `its header is damaged (${problem.text})`);
-    } else {
-      const scan = scanSlab(
-        recordSource(readSlab(file, 0, store.slabBytes)),
-        (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit),
-        store.keyHash,
-      );
-      for (const [from, to] of scan.damage)
-        damaged(shard, sequence, `no valid record at unit ${from}, where there was one`, to);
-      if (problem !== null)
-        damaged(
-          shard,
-          sequence,
-          `its header is damaged (${problem.text})`,
-          scan.table.length === 0 ? endOfSlab : 0,
-        );
-      if (cut) damaged(shard, sequence, "the file is shorter than it was made", endOfSlab);
-      records.push({ map, table: Int32Array.from(scan.table), endUnit: scan.endUnit });
-      observeClock(scan.clockHigh, scan.clockLow);
-      const intact = scan.damage.length === 0 && problem === null && !cut;
-      const sealed = intact && makeDurable(shard, file, last ? null : { sequence, scan });
-      account(shard, sequence, scan, sealed);
-      if (last && intact) open = { sequence, ...scan };
-    }
+    const found = readBack(shard, directory, sequence, expected, settled, observeClock);
+    records.push(found.records);
+    endUnit = found.records.endUnit;
+    listed.push(found.listed);
+    if (sequence === sequences[sequences.length - 1]) open = found.open;
     progress((total * records.length * READING_SHARE) / sequences.length, total);
   }
   rebuildIndex(shard, records, (share) =>
     progress(total * (READING_SHARE + (1 - READING_SHARE) * share), total),
   );
   shard.replication.recover(records);
-  return open;
+  if (!isListLost(shard, list)) return { open, listed, doubt };
+  // What was in other slabs than these nobody knows.
+  const lost: LogPlace = { sequence: sequences.at(-1) ?? 1, unit: endUnit };
+  raiseDoubt(shard, lost, NOWHERE);
+  return { open, listed, doubt: lost };
+}
+
+/** The list, unless a start has not kept it. Says what is wrong with it. */
+function believedList(shard: Shard, read: ReadList): ReadList {
+  const { store, warn, shard: number } = shard.setup;
+  if (store.lists === "interrupted" && read.content !== null) {
+    warn(
+      `an older program has used this directory since the slabs of shard ${number} were listed: they are listed anew, and a slab that is missing or old is not noticed this time`,
+    );
+    return { ...read, content: null, note: null };
+  }
+  if (store.outdated)
+    warn(
+      `STORE is older than the list of slabs of shard ${number}: it was put back from a copy; if other files were, too, run minivault verify`,
+    );
+  if (store.complete && read.content !== null)
+    read.problems.forEach((problem, copy) => {
+      if (problem === null) return;
+      warn(
+        `${LIST_NAMES[copy]} of shard ${number}, a list of its slabs, is written anew from its other copy: ${problem}`,
+      );
+    });
+  if (isListLost(shard, read)) {
+    shard.figures[FIGURE.damaged]++;
+    warn(
+      `nobody knows which slabs shard ${number} must have: both copies of its list are gone. Unless the index snapshot of the last stop is there, what is not in the slabs that are left answers 500; restore the directory from a copy, or write the keys again`,
+    );
+  }
+  return read;
+}
+
+function isListLost(shard: Shard, { content }: ReadList): boolean {
+  const { store } = shard.setup;
+  return content === null && store.complete && store.lists !== "interrupted";
+}
+
+/** Reads one slab back into the accounts. */
+function readBack(
+  shard: Shard,
+  directory: string,
+  sequence: number,
+  expected: ExpectedSlabs,
+  settled: LogPlace,
+  observeClock: (high: number, low: number) => void,
+): { records: SlabRecords; listed: ListedSlab; open: OpenSlab | null } {
+  const { store } = shard.setup;
+  const file = path.join(directory, slabName(sequence));
+  const endOfSlab = store.slabBytes / UNIT_BYTES;
+  const isLast = sequence === expected.sequences[expected.sequences.length - 1];
+  const spoilt = (why: string, doubtUnit = 0): void => damaged(shard, sequence, why, doubtUnit, settled);
+  shard.slabs.add(sequence);
+  const map = shard.lookup.maps.bySequence(sequence);
+  if (map === null) throw new Error(`${file} cannot be mapped`);
+  const unknown = expected.of(sequence) ?? unknownSlab(sequence);
+  if (expected.missing.has(sequence)) {
+    shard.figures[FIGURE.missingSlabs]++;
+    spoilt("the file is missing", endOfSlab);
+    return { records: { map, table: new Int32Array(0), endUnit: FIRST_UNIT }, listed: unknown, open: null };
+  }
+  const cut = fs.statSync(file).size < store.slabBytes;
+  const problem = headerProblem(map.bytes.subarray(0, HEADER_BYTES), {
+    shard: shard.setup.shard,
+    sequence,
+    slabBytes: store.slabBytes,
+    storeId: store.id,
+  });
+  if (problem?.foreign === true)
+    throw new Error(`${file}: ${problem.text}; move it away or restore the directory`);
+  const sealBytes = readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES);
+  const footer = looksSealed(sealBytes) ? decodeFooter(map.bytes, sequence) : null;
+  if (footer !== null) {
+    const table = tableWords(map.bytes, footer);
+    const found = { map, table, endUnit: footer.endUnit, seal: footerSeal(sealBytes) };
+    observeClock(footer.clockHigh, footer.clockLow);
+    account(shard, sequence, footer, true);
+    if (problem !== null) spoilt(`its header is damaged (${problem.text})`);
+    const misfit = expected.misfit(sequence, found);
+    if (misfit !== null) {
+      shard.figures[FIGURE.missingSlabs]++;
+      spoilt(misfit, endOfSlab);
+    }
+    const isKnown = misfit !== null || (expected.isFull(sequence) && unknown.seal === found.seal);
+    const listed = isKnown ? unknown : listedAs(found, sequence, false);
+    return { records: { map, table, endUnit: footer.endUnit }, listed, open: null };
+  }
+  const scan = scanSlab(
+    recordSource(readSlab(file, 0, store.slabBytes)),
+    (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit),
+    store.keyHash,
+  );
+  for (const [from, to] of scan.damage) spoilt(`no valid record at unit ${from}, where there was one`, to);
+  if (problem !== null)
+    spoilt(`its header is damaged (${problem.text})`, scan.table.length === 0 ? endOfSlab : 0);
+  const found = { map, table: scan.table, endUnit: scan.endUnit, seal: null };
+  const misfit = cut ? "the file is shorter than it was made" : expected.misfit(sequence, found);
+  if (misfit !== null) {
+    shard.figures[FIGURE.missingSlabs]++;
+    spoilt(misfit, endOfSlab);
+  }
+  observeClock(scan.clockHigh, scan.clockLow);
+  const intact = scan.damage.length === 0 && problem === null && misfit === null;
+  const isOpen = isLast && !expected.isFull(sequence);
+  const seal = intact ? makeDurable(shard, file, isOpen ? null : { sequence, scan }) : null;
+  account(shard, sequence, scan, seal?.written === true);
+  const listed =
+    !intact || (expected.isFull(sequence) && unknown.seal === seal?.checksum)
+      ? unknown
+      : listedAs({ ...found, seal: seal?.checksum ?? null }, sequence, isOpen);
+  return {
+    records: { map, table: Int32Array.from(scan.table), endUnit: scan.endUnit },
+    listed,
+    open: isOpen && intact ? { sequence, ...scan } : null,
+  };
 }
 
 function account(shard: Shard, sequence: number, end: SlabFooter | SlabScan, sealed: boolean): void {
@@ -117,17 +218,32 @@ function account(shard: Shard, sequence: number, end: SlabFooter | SlabScan, sea
   slab.sealed = sealed;
 }
 
+/** Nothing up to a place can be called absent any more, unless that has been made good. */
+function raiseDoubt(shard: Shard, place: LogPlace, settled: LogPlace): void {
+  const { figures } = shard;
+  if (!isAfter(place, settled)) return;
+  if (!isAfter(place, { sequence: figures[FIGURE.doubtSequence], unit: figures[FIGURE.doubtUnit] })) return;
+  figures[FIGURE.doubtSequence] = place.sequence;
+  figures[FIGURE.doubtUnit] = place.unit;
+}
+
+function isAfter(place: LogPlace, other: LogPlace): boolean {
+  return place.sequence > other.sequence || (place.sequence === other.sequence && place.unit > other.unit);
+}
+
 /**
  * Marks a slab as damaged.
  * @param doubtUnit where damage hit records of unknown keys: the unit up to which; else 0
  */
-function damaged(shard: Shard, sequence: number, why: string, doubtUnit = 0): void {
+function damaged(
+  shard: Shard,
+  sequence: number,
+  why: string,
+  doubtUnit = 0,
+  settled: LogPlace = NOWHERE,
+): void {
   shard.figures[FIGURE.damaged]++;
-  if (doubtUnit > 0) {
-    // Slabs are read in order, so this place lies after every earlier one.
-    shard.figures[FIGURE.doubtSequence] = sequence;
-    shard.figures[FIGURE.doubtUnit] = doubtUnit;
-  }
+  if (doubtUnit > 0) raiseDoubt(shard, { sequence, unit: doubtUnit }, settled);
   const slab = shard.slabs.bySequence(sequence);
   if (slab !== undefined) slab.damaged = true;
   shard.setup.warn(`slab ${sequence} of shard ${shard.setup.shard} is damaged: ${why}; run minivault verify`);
@@ -135,14 +251,18 @@ function damaged(shard: Shard, sequence: number, why: string, doubtUnit = 0): vo
 
 /**
  * What was read back may never have been synced; it must be before anybody sees it. A full slab that missed its table gets it now, or, on a
- * full disk, later. Answers whether the slab is sealed.
+ * full disk, later. Answers the checksum in the footer of such a slab, and whether the footer is there.
  */
-function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan: SlabScan } | null): boolean {
+function makeDurable(
+  shard: Shard,
+  file: string,
+  seal: { sequence: number; scan: SlabScan } | null,
+): { checksum: number; written: boolean } | null {
   const { io, store } = shard.setup;
   let fd = io.open(file, "r+");
   try {
     io.fdatasync(fd);
-    if (seal === null) return false;
+    if (seal === null) return null;
     const { sequence, scan } = seal;
     const tail = encodeTail(
       Int32Array.from(scan.table),
@@ -152,16 +272,17 @@ function makeDurable(shard: Shard, file: string, seal: { sequence: number; scan:
       scan.clockLow,
       scan.clockHigh,
     );
+    const checksum = footerSeal(tail.subarray(-FOOTER_BYTES)) as number;
     try {
       io.pwrite(fd, tail, 0, tail.length, store.slabBytes - tail.length);
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       shard.appender.sealing.start({ fd, sequence, tail });
       fd = -1;
-      return false;
+      return { checksum, written: false };
     }
     io.fdatasync(fd);
-    return true;
+    return { checksum, written: true };
   } finally {
     if (fd >= 0) io.close(fd);
   }

@@ -49,6 +49,12 @@ export const FIGURE = {
   /** Rises when damage is found: what readers have checked before counts no more. */
   damageGeneration: 19,
   indexGrowths: 20,
+  /** Slabs that are missing, or not the ones that were listed. */
+  missingSlabs: 21,
+  /** 1: the data directory is not the one any more that was opened. */
+  directoryGone: 22,
+  /** 1: the list of slabs is on the disk. */
+  listKept: 23,
 } as const;
 const FIGURES = 32;
 
@@ -81,6 +87,12 @@ export interface ShardStats {
   scrubPasses: number;
   scrubDamaged: number;
   writesStopped: boolean;
+  /** Slabs that are missing, or not the ones that were listed. */
+  missingSlabs: number;
+  /** Whether a slab was lost and nobody knows which keys were in it: absent ones answer 500 then. */
+  inDoubt: boolean;
+  /** The data directory is not the one any more that was opened. */
+  directoryGone: boolean;
   diskFull: boolean;
 }
 
@@ -101,6 +113,9 @@ export function readFigures(shard: number, figures: Float64Array): ShardStats {
     scrubPasses: figures[FIGURE.scrubPasses],
     scrubDamaged: figures[FIGURE.scrubDamaged],
     writesStopped: figures[FIGURE.writesStopped] !== 0,
+    missingSlabs: figures[FIGURE.missingSlabs],
+    inDoubt: figures[FIGURE.doubtSequence] !== 0,
+    directoryGone: figures[FIGURE.directoryGone] !== 0,
     diskFull: figures[FIGURE.diskFull] !== 0,
   };
 }

@@ -63,6 +63,7 @@ import { isOutranked, judgeAcceptOf } from "./replica.ts";
 import { type Promised, Replication } from "./replication.ts";
 import { Scrub } from "./scrub.ts";
 import { FIGURE, type ShardMemory } from "./shard-memory.ts";
+import { type ReadList, readSlabList, SlabList } from "./slab-list.ts";
 import type { SlabMap } from "./slab-maps.ts";
 import { SlabTable } from "./slab-table.ts";
 import { writeSnapshot } from "./snapshot.ts";
@@ -125,6 +126,8 @@ export class Shard {
   readonly lookup: ShardLookup;
   readonly appender: Appender;
   readonly slabs: SlabTable;
+  readonly list: SlabList;
+  private readonly listRead: ReadList;
   readonly ledger: Ledger;
   readonly figures: Float64Array;
   readonly replication: Replication;
@@ -171,14 +174,11 @@ export class Shard {
     const slots = new Int32Array(memory.slots);
     const ownHeld = new SharedArrayBuffer(memory.slots.byteLength);
     this.lookup = new ShardLookup(dataDirectory, shard, store, memory, ownHeld, this.index);
-    this.slabs = new SlabTable(
-      io,
-      shardDirectory(dataDirectory, shard),
-      store.slabBytes,
-      slots,
-      memory.held,
-      this.figures,
-    );
+    const directory = shardDirectory(dataDirectory, shard);
+    const listIdentity = { shard, storeId: store.id };
+    this.listRead = readSlabList(directory, listIdentity);
+    this.list = new SlabList(io, directory, listIdentity, this.listRead, (error) => this.stopWrites(error));
+    this.slabs = new SlabTable(io, directory, this.list, store.slabBytes, slots, memory.held, this.figures);
     this.ledger = new Ledger(this.slabs, this.lookup, this.figures);
     this.clock = new HybridClock(setup.now);
     this.appender = new Appender(
@@ -187,6 +187,7 @@ export class Shard {
       shard,
       store,
       slots,
+      this.list,
       (sequence, error) => {
         if (error !== null)
           setup.warn(`slab ${sequence} of shard ${shard} stays without a table: ${(error as Error).message}`);
@@ -214,7 +215,10 @@ export class Shard {
       setup.io.syncDirectory(setup.dataDirectory);
     const shard = new Shard(setup);
     shard.appender.spare.recover();
-    const open = recoverShard(shard, directory, progress, (high, low) => shard.clock.observe(high, low));
+    const { open, listed, doubt } = recoverShard(shard, directory, shard.listRead, progress, (high, low) =>
+      shard.clock.observe(high, low),
+    );
+    shard.list.begin(setup.store.incarnation, listed, doubt);
     const { high, low } = shard.clock;
     shard.figures[FIGURE.clockMillis] = high * 0x10000 + Math.floor(low / 0x10000);
     if (open !== null) shard.appender.resume(open);
@@ -229,7 +233,8 @@ export class Shard {
    */
   static examine(setup: Omit<ShardSetup, "io">, progress: Progress): Shard {
     const shard = new Shard({ ...setup, io: readOnlyIo });
-    recoverShard(shard, shardDirectory(setup.dataDirectory, setup.shard), progress, () => {});
+    const directory = shardDirectory(setup.dataDirectory, setup.shard);
+    recoverShard(shard, directory, shard.listRead, progress, () => {});
     return shard;
   }
 
@@ -547,6 +552,7 @@ export class Shard {
       }
     }
     appender.settle();
+    appender.note(this.setup.now());
     for (const staged of this.staged) this.publish(staged);
     this.clearStaged();
     this.refreshFigures();
@@ -696,6 +702,7 @@ export class Shard {
   mark(): void {
     if (this.writesStopped || this.setup.sync !== "always") return;
     try {
+      this.appender.note(this.setup.now(), true);
       this.appender.mark();
       this.refreshFigures();
     } catch (error) {
@@ -707,6 +714,7 @@ export class Shard {
     this.slabs.stored(this.appender.sequence, this.appender.endUnit * UNIT_BYTES);
     this.figures[FIGURE.indexBytes] = this.index.bytes;
     this.figures[FIGURE.indexGrowths] = this.index.growths;
+    this.figures[FIGURE.listKept] = this.list.isKept ? 1 : 0;
   }
 
   /** Waits for background work, syncs, closes the files, and leaves a snapshot of the index. */
@@ -715,7 +723,7 @@ export class Shard {
     if (!this.writesStopped) this.syncNow();
     this.mark();
     if (this.osSync !== null) await this.osSync;
-    await this.appender.close();
+    await this.appender.close(!this.writesStopped);
     await this.slabs.close();
     this.scrub.close();
     if (!this.writesStopped)

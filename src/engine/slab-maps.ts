@@ -48,11 +48,13 @@ export const UNFINISHED = ".new";
 
 /**
  * Maps a whole slab file for reading. The map lives as long as the result. A file that somebody cut is read into memory instead, with
- * zeros for what is missing: touching a map beyond the end of its file would end the process.
+ * zeros for what is missing: touching a map beyond the end of its file would end the process. One that is not there at all is all zeros: no record in it
+ * is whole, so whatever points there is damaged.
  */
 export function mapSlab(file: string, slabBytes: number): RecordSource {
   const mmap = loadAddon("mmap");
-  const fd = fs.openSync(file, "r");
+  const fd = openIfAny(file);
+  if (fd === null) return recordSource(zeros(slabBytes));
   try {
     if (fs.fstatSync(fd).size < slabBytes) return recordSource(readBytes(fd, 0, slabBytes));
     const map = mmap.map(slabBytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
@@ -60,6 +62,23 @@ export function mapSlab(file: string, slabBytes: number): RecordSource {
   } finally {
     fs.closeSync(fd);
   }
+}
+
+function openIfAny(file: string): number | null {
+  try {
+    return fs.openSync(file, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+}
+
+let nothing = new Uint8Array(0);
+
+/** What slabs without a file share. Nobody writes to it, so it takes no memory until it is read. */
+function zeros(bytes: number): Uint8Array {
+  if (nothing.length !== bytes) nothing = new Uint8Array(bytes);
+  return nothing;
 }
 
 /**
@@ -140,8 +159,14 @@ export class SlabMaps {
       return null;
     }
     const file = path.join(this.directory, slabName(sequence));
+    const source = mapSlab(file, this.slabBytes);
+    // Dropped meanwhile: its file is gone in order.
+    if (Atomics.load(this.slots, slot) !== sequence) {
+      Atomics.store(this.held, slot, 0);
+      return null;
+    }
     const map: SlabMap = {
-      ...mapSlab(file, this.slabBytes),
+      ...source,
       slot,
       sequence,
       path: file,

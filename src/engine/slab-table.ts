@@ -5,6 +5,7 @@ import path from "node:path";
 import { HEADER_BYTES, SLAB_SLOTS } from "../format/layout.ts";
 import type { FileIo } from "./io.ts";
 import { FIGURE } from "./shard-memory.ts";
+import type { SlabList } from "./slab-list.ts";
 import { slabName, slotOfSequence } from "./slab-maps.ts";
 
 /**
@@ -21,8 +22,10 @@ interface Slab {
   /** Uploads with chunks in it that no manifest names yet. */
   uploads: number;
   sealed: boolean;
-  /** Compaction found damage in it: it stays, so that the damage stays visible. */
+  /** There is damage in it: it stays, so that the damage stays visible. */
   damaged: boolean;
+  /** It is missing or not the one that was listed, and the index is right all the same: what it points to there cannot be read. */
+  misfit: boolean;
 }
 
 export class SlabTable {
@@ -39,10 +42,12 @@ export class SlabTable {
   private freeing = 0;
   private freed: Promise<void> = Promise.resolve();
   private highest = 0;
+  private readonly list: SlabList;
 
   constructor(
     io: FileIo,
     directory: string,
+    list: SlabList,
     slabBytes: number,
     slots: Int32Array,
     held: readonly SharedArrayBuffer[],
@@ -50,6 +55,7 @@ export class SlabTable {
   ) {
     this.io = io;
     this.directory = directory;
+    this.list = list;
     this.slabBytes = slabBytes;
     this.slots = slots;
     this.held = held.map((array) => new Int32Array(array));
@@ -74,6 +80,7 @@ export class SlabTable {
       uploads: 0,
       sealed: false,
       damaged: false,
+      misfit: false,
     });
     this.figures[FIGURE.storedBytes] += HEADER_BYTES;
     this.figures[FIGURE.slabs]++;
@@ -123,18 +130,21 @@ export class SlabTable {
     return this.slabs.size;
   }
 
-  /** Takes a slab out of use. Its records must have been moved, and synced where they went. */
+  /**
+   * Takes a slab out of use. Its records must have been moved, and synced where they went. Once the list does not name it any more it is gone, whatever becomes
+   * of its file: the next start removes what is left.
+   */
   drop(sequence: number): void {
     const slot = slotOfSequence(sequence);
     const file = path.join(this.directory, slabName(sequence));
     const fd = this.io.open(file, "r+");
     try {
-      this.io.unlink(file);
-      this.io.syncDirectory(this.directory);
+      this.list.drop(sequence);
     } catch (error) {
       this.io.close(fd);
       throw error;
     }
+    // Before the file goes: who finds no file under a sequence that counts takes it for lost.
     Atomics.store(this.slots, slot, 0);
     const slab = this.slabs.get(slot);
     this.slabs.delete(slot);
@@ -142,6 +152,8 @@ export class SlabTable {
     this.figures[FIGURE.storedBytes] -= slab?.storedBytes ?? 0;
     this.figures[FIGURE.liveBytes] -= slab?.liveBytes ?? 0;
     this.dropped.push({ slot, sequence, fd });
+    this.io.unlink(file);
+    this.io.syncDirectory(this.directory);
   }
 
   /** Frees the blocks of dropped slabs that no front holds any more, in the background. */

@@ -16,6 +16,7 @@ import {
 } from "../format/layout.ts";
 import { checksumOf, isIntact, placeOf, recordSource } from "../format/record.ts";
 import { footerSeal, headerProblem, looksSealed, tableUnit } from "../format/slab.ts";
+import { LISTED_FULL, LISTED_OPEN, type ListedSlab } from "../format/slab-list.ts";
 import {
   decodeSnapshotHeader,
   encodeSnapshotHeader,
@@ -24,11 +25,14 @@ import {
 } from "../format/snapshot.ts";
 import { hash32 } from "../util/hash.ts";
 import type { OpenSlab } from "./appender.ts";
+import type { ExpectedSlabs } from "./expected-slabs.ts";
 import { indexPartBytes } from "./index-memory.ts";
 import type { FileIo } from "./io.ts";
 import type { Shard } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
+import { unknownSlab } from "./slab-list.ts";
 import { readSlab, slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
+import type { Slab } from "./slab-table.ts";
 
 export const SNAPSHOT_NAME = "index.snapshot";
 /** An index of fewer entries is built from the slabs as fast. */
@@ -60,8 +64,11 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
   if (index.entries < (setup.snapshotEntriesMin ?? SNAPSHOT_ENTRIES_MIN)) return;
   const all = [...slabs.all()].sort((a, b) => a.sequence - b.sequence);
   const last = all[all.length - 1];
-  if (last.sequence !== appender.sequence || figures[FIGURE.damaged] !== 0) return;
-  if (all.some((slab) => slab.damaged || slab.uploads > 0 || (slab !== last && !slab.sealed))) return;
+  if (last.sequence !== appender.sequence || figures[FIGURE.doubtSequence] !== 0) return;
+  // Of what cannot be read the index knows more than the slabs could tell the next start.
+  const isUnusual = ({ damaged, misfit, uploads, sealed }: Slab, open: boolean): boolean =>
+    (damaged && !misfit) || uploads > 0 || !(open || sealed || misfit);
+  if (all.some((slab) => isUnusual(slab, slab === last))) return;
   const file = path.join(directory, SNAPSHOT_NAME);
   const fresh = `${file}${UNFINISHED}`;
   try {
@@ -71,7 +78,12 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
     const slabWords = new Int32Array(all.length * SNAPSHOT_SLAB_WORDS);
     all.forEach((slab, i) => {
       const end = slab === last ? open.endUnit : slab.storedBytes / UNIT_BYTES;
-      const seal = slab === last ? 0 : readSeal(directory, slab.sequence, setup.store.slabBytes);
+      const seal =
+        slab === last
+          ? 0
+          : slab.misfit
+            ? (shard.list.of(slab.sequence)?.seal ?? 0)
+            : readSeal(directory, slab.sequence, setup.store.slabBytes);
       if (seal === null) throw new Error(`slab ${slab.sequence} has lost its footer`);
       slabWords.set([slab.sequence, end, slab.liveBytes / UNIT_BYTES, seal], i * SNAPSHOT_SLAB_WORDS);
       for (const { slot, units } of promises)
@@ -154,7 +166,10 @@ function readSeal(directory: string, sequence: number, slabBytes: number): numbe
 
 /** The result of reading a snapshot. */
 export interface Restored {
-  open: OpenSlab;
+  /** Null: it is not there as it was, and a new slab must be made. */
+  open: OpenSlab | null;
+  /** The slabs that there must be. */
+  listed: ListedSlab[];
   /** Places of the promises and floors that count, which the caller must read. */
   promises: { sequence: number; unit: number }[];
   clockLow: number;
@@ -164,13 +179,9 @@ export interface Restored {
 /**
  * Restores index and accounts of a shard from the snapshot in its directory, if there is one that fits, and removes it. Null: there is none, and the shard
  * is as it was.
- * @param sequences of the slabs that are there, rising
+ * What is wrong with single slabs does not matter to the index: what it points to there is then damaged, and nothing else is.
  */
-export function restoreSnapshot(
-  shard: Shard,
-  directory: string,
-  sequences: readonly number[],
-): Restored | null {
+export function restoreSnapshot(shard: Shard, directory: string, expected: ExpectedSlabs): Restored | null {
   const { setup } = shard;
   const file = path.join(directory, SNAPSHOT_NAME);
   let fd: number;
@@ -180,7 +191,7 @@ export function restoreSnapshot(
     return null;
   }
   try {
-    const snapshot = new SnapshotFile(shard, directory, fd, sequences);
+    const snapshot = new SnapshotFile(shard, directory, fd, expected);
     return snapshot.restore();
   } catch (error) {
     setup.warn(
@@ -250,24 +261,29 @@ class SnapshotFile {
   private readonly shard: Shard;
   private readonly directory: string;
   private readonly fd: number;
-  private readonly sequences: readonly number[];
+  private readonly expected: ExpectedSlabs;
+  /** Why single slabs are not as they were, by sequence. */
+  private readonly misfits = new Map<number, string>();
   /** Where the next section begins, and the checksum of those before it. */
   private position = SNAPSHOT_HEADER_BYTES;
   private sum = 0;
 
-  constructor(shard: Shard, directory: string, fd: number, sequences: readonly number[]) {
+  constructor(shard: Shard, directory: string, fd: number, expected: ExpectedSlabs) {
     this.shard = shard;
     this.directory = directory;
     this.fd = fd;
-    this.sequences = sequences;
+    this.expected = expected;
   }
 
   restore(): Restored {
     const header = this.readHeader();
-    const { sequences } = this;
     this.checkSize(header);
-    if (header.slabs !== sequences.length || header.slabs === 0) throw new Error("there are other slabs");
+    if (header.slabs === 0) throw new Error("there are other slabs");
     const slabs = this.readWords(header.slabs * SNAPSHOT_SLAB_WORDS);
+    const sequences = Array.from({ length: header.slabs }, (_, i) => slabs[i * SNAPSHOT_SLAB_WORDS]);
+    const named = new Set(sequences);
+    if (this.expected.sequences.some((sequence) => !named.has(sequence)))
+      throw new Error("there are other slabs");
     const open: OpenSlab = {
       sequence: sequences[sequences.length - 1],
       endUnit: slabs[slabs.length - SNAPSHOT_SLAB_WORDS + 1],
@@ -276,8 +292,13 @@ class SnapshotFile {
       clockHigh: header.openClockHigh,
       clockLow: header.openClockLow,
     };
-    this.checkSlabs(slabs);
-    this.checkOpenSlab(open);
+    sequences.forEach((sequence, i) => {
+      const last = i === sequences.length - 1;
+      const problem =
+        this.slabProblem(sequence, last ? null : slabs[i * SNAPSHOT_SLAB_WORDS + 3]) ??
+        (last ? this.openSlabProblem(open) : null);
+      if (problem !== null) this.misfits.set(sequence, problem);
+    });
     let promiseWords: Int32Array = new Int32Array(0);
     this.shard.index.restore(header, ([directoryPart, segmentPart, ...blockParts]) => {
       this.readSection(directoryPart);
@@ -288,12 +309,14 @@ class SnapshotFile {
       if (this.sum !== header.sectionsChecksum) throw new Error("its checksum does not hold");
       return freeBlocks;
     });
-    this.account(slabs, header);
+    this.account(sequences, slabs, header);
     const promises = Array.from({ length: header.promises }, (_, i) => ({
       sequence: promiseWords[i * 2],
       unit: promiseWords[i * 2 + 1],
     }));
-    return { open, promises, clockLow: header.clockLow, clockHigh: header.clockHigh };
+    const { clockLow, clockHigh } = header;
+    const listed = sequences.map((sequence, i) => this.listedAs(sequence, i, slabs, open));
+    return { open: this.misfits.has(open.sequence) ? null : open, listed, promises, clockLow, clockHigh };
   }
 
   private readHeader(): SnapshotHeader {
@@ -327,47 +350,69 @@ class SnapshotFile {
     return words;
   }
 
-  /** The slabs must be exactly those of the snapshot. */
-  private checkSlabs(slabs: Int32Array): void {
+  /** Why a slab is not the one of the snapshot; null: it is. `seal`: checksum in its footer, null for the open one. */
+  private slabProblem(sequence: number, seal: number | null): string | null {
     const { store, shard } = this.shard.setup;
-    this.sequences.forEach((sequence, i) => {
-      const file = path.join(this.directory, slabName(sequence));
-      const at = i * SNAPSHOT_SLAB_WORDS;
-      if (slabs[at] !== sequence || fs.statSync(file).size < store.slabBytes)
-        throw new Error("there are other slabs");
-      const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
-      if (headerProblem(readSlab(file, 0, HEADER_BYTES), identity) !== null)
-        throw new Error(`slab ${sequence} has no good header`);
-      const footer = readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES);
-      const last = i === this.sequences.length - 1;
-      if (last ? looksSealed(footer) : footerSeal(footer) !== slabs[at + 3])
-        throw new Error(`slab ${sequence} has another end`);
-    });
+    const file = path.join(this.directory, slabName(sequence));
+    const stat = fs.statSync(file, { throwIfNoEntry: false });
+    if (stat === undefined) return "the file is missing";
+    if (stat.size < store.slabBytes) return "the file is shorter than it was made";
+    const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
+    const problem = headerProblem(readSlab(file, 0, HEADER_BYTES), identity);
+    if (problem?.foreign === true) throw new Error(`slab ${sequence} is foreign: ${problem.text}`);
+    if (problem !== null) return `its header is damaged (${problem.text})`;
+    const footer = readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES);
+    const fits = seal === null ? !looksSealed(footer) : footerSeal(footer) === seal;
+    return fits ? null : "it has another end than at the last stop: a copy from another time, or damaged";
   }
 
-  /** The open slab must end in the very record. */
-  private checkOpenSlab({ sequence, table, endUnit, previous }: OpenSlab): void {
-    if (table.length === 0) return;
+  /** Why the open slab does not end in the very record; null: it does. */
+  private openSlabProblem({ sequence, table, endUnit, previous }: OpenSlab): string | null {
+    if (table.length === 0) return null;
     const { store, shard } = this.shard.setup;
     const unit = tableUnit(table[table.length - 1]);
     const file = path.join(this.directory, slabName(sequence));
     const record = recordSource(readSlab(file, unit * UNIT_BYTES, (endUnit - unit) * UNIT_BYTES));
     const place = placeOf(store.salt, shard, sequence, unit);
-    if (!isIntact(record, 0, endUnit - unit, place) || checksumOf(record, 0) !== previous)
-      throw new Error(`slab ${sequence} has another end`);
+    return isIntact(record, 0, endUnit - unit, place) && checksumOf(record, 0) === previous
+      ? null
+      : `it had records up to byte ${endUnit * UNIT_BYTES} at the last stop, and this file has not: an older copy of it, or a damaged one`;
   }
 
-  private account(slabs: Int32Array, header: SnapshotHeader): void {
+  private listedAs(sequence: number, i: number, slabs: Int32Array, open: OpenSlab): ListedSlab {
+    const endUnit = slabs[i * SNAPSHOT_SLAB_WORDS + 1];
+    const seal = slabs[i * SNAPSHOT_SLAB_WORDS + 3];
+    const known = this.expected.of(sequence);
+    if (known !== undefined && (this.misfits.has(sequence) || this.expected.isFull(sequence))) return known;
+    if (sequence === open.sequence)
+      return { sequence, state: LISTED_OPEN, endUnit, last: open.previous, seal: 0 };
+    return seal === 0 ? unknownSlab(sequence) : { sequence, state: LISTED_FULL, endUnit, last: 0, seal };
+  }
+
+  private account(sequences: readonly number[], slabs: Int32Array, header: SnapshotHeader): void {
     const { shard } = this;
-    this.sequences.forEach((sequence, i) => {
+    sequences.forEach((sequence, i) => {
       const at = i * SNAPSHOT_SLAB_WORDS;
       shard.slabs.add(sequence);
       shard.slabs.stored(sequence, slabs[at + 1] * UNIT_BYTES);
       shard.slabs.live(slotOfSequence(sequence), slabs[at + 2] * UNIT_BYTES);
-      if (i < this.sequences.length - 1) shard.slabs.sealed(sequence);
+      const problem = this.misfits.get(sequence);
+      if (problem !== undefined) this.misses(sequence, problem);
+      else if (i < sequences.length - 1) shard.slabs.sealed(sequence);
     });
     shard.figures[FIGURE.keys] = header.keys;
     shard.figures[FIGURE.tombstones] = header.tombstones;
     shard.figures[FIGURE.forgotten] = header.entries - header.keys - header.tombstones;
+  }
+
+  private misses(sequence: number, problem: string): void {
+    const { slabs, figures, setup } = this.shard;
+    const slab = slabs.bySequence(sequence);
+    if (slab !== undefined) slab.damaged = slab.misfit = true;
+    figures[FIGURE.damaged]++;
+    figures[FIGURE.missingSlabs]++;
+    setup.warn(
+      `slab ${sequence} of shard ${setup.shard} is damaged: ${problem}; what was in it answers 500; run minivault verify`,
+    );
   }
 }

@@ -16,8 +16,11 @@ import { type KeyHash, SIPHASH, XXH32 } from "../util/hash.ts";
 import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../util/limits.ts";
 import { readIfAny, sealed, unsealed } from "../util/sealed-file.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
+import { readSlabList } from "./slab-list.ts";
 
 export interface StoreIdentity {
+  /** Format version of the directory. */
+  version: number;
   /** 16 bytes. */
   id: Uint8Array;
   /** First word of the id, signed: part of every record's place. */
@@ -28,7 +31,15 @@ export interface StoreIdentity {
   chunkBytes: number;
   keyHash: KeyHash;
   incarnation: number;
+  lists: ListKeeping;
+  /** Each shard had its list of slabs once. */
+  complete: boolean;
+  /** The STORE file was an older one than the shards' lists of slabs. */
+  outdated: boolean;
 }
+
+/** Whether the shards' lists of slabs are to be believed: none was made yet; all starts since have kept them; or one has not. */
+export type ListKeeping = "none" | "kept" | "interrupted";
 
 /** What a new data directory is made with; the sizes are smaller in tests. */
 export interface StoreBirth {
@@ -51,6 +62,10 @@ interface StoreText {
   hashSeed?: number;
   hashSecret?: string;
   incarnation: number;
+  /** The incarnation of the last start by a program that keeps lists of slabs. */
+  listed?: number;
+  /** Each shard has had its list of slabs. */
+  complete?: boolean;
 }
 
 const NAME = "STORE";
@@ -155,9 +170,31 @@ export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth):
       incarnation: 0,
     };
   }
-  text.incarnation++;
+  const identity = identityOf(text);
+  const newest = newestListed(directory, identity);
+  identity.outdated = newest > text.incarnation;
+  // Of two starts with one incarnation the second could give a version twice.
+  text.incarnation = Math.max(text.incarnation, newest) + 1;
+  text.listed = text.incarnation;
   write(io, directory, text);
-  return identityOf(text);
+  return { ...identity, incarnation: text.incarnation };
+}
+
+/** The highest incarnation in the shards' lists of slabs, 0: there is none. */
+function newestListed(directory: string, { shards, id }: StoreIdentity): number {
+  let newest = 0;
+  for (let shard = 0; shard < shards; shard++) {
+    const { content } = readSlabList(shardDirectory(directory, shard), { shard, storeId: id });
+    newest = Math.max(newest, content?.incarnation ?? 0);
+  }
+  return newest;
+}
+
+/** Notes that each shard has its list of slabs now: from here on a missing one is damage. */
+export function completeStoreFile(io: FileIo, directory: string): void {
+  const text = read(directory);
+  if (text === null || text.complete === true) return;
+  write(io, directory, { ...text, complete: true });
 }
 
 /**
@@ -172,6 +209,7 @@ export function readStoreFile(directory: string): StoreIdentity | null {
 function identityOf(text: StoreText): StoreIdentity {
   const id = Buffer.from(text.id, "hex");
   return {
+    version: text.version,
     id: new Uint8Array(id),
     salt: id.readInt32LE(0),
     node: text.node,
@@ -180,6 +218,9 @@ function identityOf(text: StoreText): StoreIdentity {
     chunkBytes: text.chunkBytes,
     keyHash: keyHashOf(text),
     incarnation: text.incarnation,
+    lists: text.listed === undefined ? "none" : text.listed === text.incarnation ? "kept" : "interrupted",
+    complete: text.complete === true,
+    outdated: false,
   };
 }
 

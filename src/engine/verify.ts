@@ -24,13 +24,22 @@ import {
   typeOf,
   valueBytesOf,
 } from "../format/record.ts";
-import { decodeFooter, headerProblem, looksSealed, tableWord } from "../format/slab.ts";
+import {
+  decodeFooter,
+  footerSeal,
+  headerProblem,
+  looksSealed,
+  tableWord,
+  tableWords,
+} from "../format/slab.ts";
 import { OTHER_FORM, STALE_SNAPSHOT } from "../format/snapshot.ts";
 import { hash32, hashBOf, type KeyHash } from "../util/hash.ts";
 import { keyText, typeName } from "./describe.ts";
+import { ExpectedSlabs } from "./expected-slabs.ts";
 import { PAGE_BYTES } from "./residency.ts";
+import { LIST_NAMES, readSlabList } from "./slab-list.ts";
 import { listSlabs, readSlab, slabName } from "./slab-maps.ts";
-import { tornBytes, type WalkedRecord, walkSlab } from "./slab-scan.ts";
+import { scanSlab, tornBytes, type WalkedRecord, walkSlab } from "./slab-scan.ts";
 import { SNAPSHOT_NAME, snapshotProblem } from "./snapshot.ts";
 import { readStoreFile, type StoreIdentity, shardDirectory } from "./store-file.ts";
 import { type ReadSlabs, verifyIndex } from "./verify-index.ts";
@@ -178,11 +187,14 @@ class ShardCheck {
 
   async run(): Promise<void> {
     const { summary, store, report } = this;
-    const sequences = listSlabs(this.directory);
+    const present = listSlabs(this.directory);
+    const expected = this.checkList(present);
+    // What the next start removes is not looked at.
+    const sequences = present.filter((sequence) => !expected.leftovers.includes(sequence));
     if (sequences.length === 0 && store.incarnation > 1)
       this.damage(this.directory, null, "shard", null, "there is no slab in it");
     for (const sequence of sequences) {
-      this.checkSlab(sequence, sequence === sequences[sequences.length - 1]);
+      this.checkSlab(sequence, sequence === sequences[sequences.length - 1], expected);
       summary.slabs++;
       summary.bytes += store.slabBytes;
       report.progress(summary.bytes, this.totalBytes);
@@ -198,7 +210,58 @@ class ShardCheck {
     this.report.damage({ file: path.relative(this.root, file), offset, kind, key, text });
   }
 
-  private checkSlab(sequence: number, isLast: boolean): void {
+  /** Checks the two copies of the list of slabs, and names the slabs that are missing. */
+  private checkList(present: readonly number[]): ExpectedSlabs {
+    const { store, shard, report } = this;
+    const read = readSlabList(this.directory, { shard, storeId: store.id });
+    const interrupted = store.lists === "interrupted";
+    const files = LIST_NAMES.map((name) => path.join(this.directory, name));
+    if (read.content === null) {
+      if (store.complete && !interrupted)
+        for (const [copy, file] of files.entries())
+          this.damage(file, null, "list of slabs", null, `${read.problems[copy]}, and so is its other copy`);
+      else
+        report.note(`the slabs of shard ${shard} are not listed yet: that one is missing cannot be noticed`);
+    } else if (interrupted)
+      report.note(
+        `an older program has used the directory since the slabs of shard ${shard} were listed: that one is missing cannot be noticed`,
+      );
+    else {
+      if (read.content.incarnation > store.incarnation)
+        this.damage(
+          path.join(this.root, "STORE"),
+          null,
+          "store",
+          null,
+          `it is an older copy: start ${read.content.incarnation} has listed the slabs of shard ${shard}, and it knows of ${store.incarnation}`,
+        );
+      for (const [copy, problem] of read.problems.entries())
+        if (problem !== null)
+          report.note(
+            `${path.relative(this.root, files[copy])}: ${problem}; the other copy is good, and the next start writes it anew`,
+          );
+    }
+    const believed = interrupted ? { content: null, note: null } : read;
+    const expected = new ExpectedSlabs(this.root, store, shard, believed, present);
+    for (const sequence of expected.missing)
+      this.damage(path.join(this.directory, slabName(sequence)), null, "slab", null, "the file is missing");
+    for (const sequence of expected.leftovers)
+      report.note(
+        `${path.relative(this.root, path.join(this.directory, slabName(sequence)))}: it was dropped; the next start removes it`,
+      );
+    const { doubt } = read.content ?? { doubt: { sequence: 0 } };
+    if (doubt.sequence > 0)
+      this.damage(
+        files[0],
+        null,
+        "list of slabs",
+        null,
+        "both copies were lost once: nobody knows whether slabs were, too",
+      );
+    return expected;
+  }
+
+  private checkSlab(sequence: number, isLast: boolean, expected: ExpectedSlabs): void {
     const { store, shard, summary } = this;
     const file = path.join(this.directory, slabName(sequence));
     const fileBytes = fs.statSync(file).size;
@@ -226,6 +289,11 @@ class ShardCheck {
     const map = recordSource(bytes);
     const place = (unit: number): number => placeOf(store.salt, shard, sequence, unit);
     const { records, endUnit } = walkSlab(map, footer, place, store.keyHash);
+    const table =
+      footer === null ? scanSlab(map, place, store.keyHash).table : tableWords(map.bytes, footer);
+    const seal = footerSeal(bytes.subarray(footerAt));
+    const misfit = expected.misfit(sequence, { map, table, endUnit, seal: footer === null ? null : seal });
+    if (misfit !== null && fileBytes >= store.slabBytes) this.damage(file, null, "slab", null, misfit);
     const units = new Set<number>();
     for (const { unit, endUnit: recordEnd, problem: why, type, key, keyIsCertain } of records) {
       summary.records++;

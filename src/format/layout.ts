@@ -32,6 +32,9 @@ export const HEADER = {
   slabBytes: 24,
   unitBytes: 28,
   storeId: 32,
+  previousSequence: 48,
+  previousEnd: 52,
+  previousLast: 56,
   checksum: 60,
 } as const;
 

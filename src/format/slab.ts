@@ -16,6 +16,7 @@ import {
   UNIT_BYTES,
   UNIT_SHIFT,
 } from "./layout.ts";
+import type { SlabEnd } from "./slab-list.ts";
 
 const CHECKED_BYTES = 60;
 
@@ -36,8 +37,11 @@ function hasMagic(bytes: Uint8Array, offset: number, magic: string): boolean {
   return true;
 }
 
-/** The header page of a slab: 4096 bytes. */
-export function encodeHeader(identity: SlabIdentity): Uint8Array {
+/**
+ * The header page of a slab: 4096 bytes.
+ * @param previous the slab that was full when this one was made; null: not known
+ */
+export function encodeHeader(identity: SlabIdentity, previous: SlabEnd | null = null): Uint8Array {
   const page = new Uint8Array(HEADER_BYTES);
   const view = new DataView(page.buffer);
   putMagic(page, 0, HEADER_MAGIC);
@@ -48,6 +52,11 @@ export function encodeHeader(identity: SlabIdentity): Uint8Array {
   view.setUint32(HEADER.slabBytes, identity.slabBytes, true);
   view.setUint32(HEADER.unitBytes, UNIT_BYTES, true);
   page.set(identity.storeId, HEADER.storeId);
+  if (previous !== null) {
+    view.setUint32(HEADER.previousSequence, previous.sequence, true);
+    view.setUint32(HEADER.previousEnd, previous.endUnit, true);
+    view.setInt32(HEADER.previousLast, previous.last, true);
+  }
   view.setInt32(HEADER.checksum, hash32(page.subarray(0, CHECKED_BYTES), 0), true);
   return page;
 }
@@ -89,6 +98,18 @@ export function headerProblem(
   return null;
 }
 
+/** The slab that was full when this one was made, and how it ended, by a good header page; null: it says nothing of it. */
+export function previousSlab(page: Uint8Array): SlabEnd | null {
+  const view = new DataView(page.buffer, page.byteOffset, HEADER_BYTES);
+  const sequence = view.getUint32(HEADER.previousSequence, true);
+  if (sequence === 0) return null;
+  return {
+    sequence,
+    endUnit: view.getUint32(HEADER.previousEnd, true),
+    last: view.getInt32(HEADER.previousLast, true),
+  };
+}
+
 /** What a header page says of itself, right or wrong, for a person who looks at it. */
 export function describeHeader(page: Uint8Array): Record<string, unknown> {
   const view = new DataView(page.buffer, page.byteOffset, HEADER_BYTES);
@@ -101,6 +122,7 @@ export function describeHeader(page: Uint8Array): Record<string, unknown> {
     slabBytes: view.getUint32(HEADER.slabBytes, true),
     unitBytes: view.getUint32(HEADER.unitBytes, true),
     storeId: Buffer.from(page.subarray(HEADER.storeId, HEADER.storeId + 16)).toString("hex"),
+    previousSlab: view.getUint32(HEADER.previousSequence, true),
     checksum:
       view.getInt32(HEADER.checksum, true) === hash32(page.subarray(0, CHECKED_BYTES), 0) ? "good" : "bad",
   };

@@ -11,7 +11,12 @@ import { type LookupState, ShardLookup } from "../engine/lookup.ts";
 import { BEAT_MS, Residency } from "../engine/residency.ts";
 import type { SyncMode } from "../engine/shard.ts";
 import { createShardMemory, FIGURE, readFigures, type ShardMemory } from "../engine/shard-memory.ts";
-import { openStoreFile, type StoreBirth, type StoreIdentity } from "../engine/store-file.ts";
+import {
+  completeStoreFile,
+  openStoreFile,
+  type StoreBirth,
+  type StoreIdentity,
+} from "../engine/store-file.ts";
 import { isAbsence, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../format/layout.ts";
 import { type Ballot, emptyHead, type RecordHead, readHead, typeOf } from "../format/record.ts";
 import { addonDirectory, setAddonDirectory } from "../util/addon.ts";
@@ -118,6 +123,8 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       await Promise.allSettled(threads.map((thread) => thread.close()));
       throw error;
     }
+    const areListed = memories.every(({ figures }) => new Float64Array(figures)[FIGURE.listKept] === 1);
+    if (areListed && !store.complete) completeStoreFile(nodeIo, config.dataDirectory);
     for (const thread of threads)
       thread.others.forEach((channel, index) => {
         others[index].channels.push(channel);

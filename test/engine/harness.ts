@@ -9,7 +9,7 @@ import { ShardLookup } from "../../src/engine/lookup.ts";
 import type { Outcome, ShardWrite } from "../../src/engine/operations.ts";
 import { Shard, type SyncMode } from "../../src/engine/shard.ts";
 import { createShardMemory, FIGURE, type ShardMemory } from "../../src/engine/shard-memory.ts";
-import { openStoreFile, type StoreIdentity } from "../../src/engine/store-file.ts";
+import { completeStoreFile, openStoreFile, type StoreIdentity } from "../../src/engine/store-file.ts";
 import { UploadWriter } from "../../src/engine/uploads.ts";
 import { isAbsence, TYPE_MANIFEST } from "../../src/format/layout.ts";
 import { isJson, readManifest, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
@@ -104,6 +104,7 @@ export class Harness {
         this.slabsRead = true;
       },
     );
+    if (this.figure("listKept") === 1) completeStoreFile(io, directory);
     this.reader = new ShardLookup(directory, 0, this.store, this.memory, this.memory.held[0]);
   }
 

@@ -274,7 +274,7 @@ function judge(vault: Harness, history: History, moment: number, tally: Tally): 
       if (value === null) tally.lost++;
       else tally.wrong++;
       const seen = value === null ? read.state : `${value.length} bytes, ${value.subarray(0, 30)}`;
-      return `${key} is ${seen}; of ${least} to ${most} writes`;
+      return `${key} is ${seen}; of ${least} to ${most} writes; ${vault.warnings.join("; ")}`;
     }
   }
   if (!possible.includes(true)) {

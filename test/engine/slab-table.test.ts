@@ -4,21 +4,26 @@ import path from "node:path";
 import { test } from "node:test";
 import { type FileIo, nodeIo } from "../../src/engine/io.ts";
 import { createShardMemory } from "../../src/engine/shard-memory.ts";
+import { readSlabList, SlabList } from "../../src/engine/slab-list.ts";
 import { slabName, slotOfSequence } from "../../src/engine/slab-maps.ts";
 import { SlabTable } from "../../src/engine/slab-table.ts";
+import { loadHash } from "../../src/util/hash.ts";
 import { inDirectory } from "./harness.ts";
 
 const MIB = 1024 * 1024;
 const SLAB_BYTES = 3 * MIB + 4096;
 
 /** A table with slab 1, whose file is `SLAB_BYTES` long. */
-function create(directory: string, io: FileIo): { table: SlabTable; held: Int32Array } {
+async function create(directory: string, io: FileIo): Promise<{ table: SlabTable; held: Int32Array }> {
+  await loadHash();
   mkdirSync(directory, { recursive: true });
   writeFileSync(path.join(directory, slabName(1)), Buffer.alloc(SLAB_BYTES, "x"));
   const memory = createShardMemory(1);
   const slots = new Int32Array(memory.slots);
   const figures = new Float64Array(memory.figures);
-  const table = new SlabTable(io, directory, SLAB_BYTES, slots, memory.held, figures);
+  const identity = { shard: 0, storeId: new Uint8Array(16) };
+  const list = new SlabList(io, directory, identity, readSlabList(directory, identity), assert.ifError);
+  const table = new SlabTable(io, directory, list, SLAB_BYTES, slots, memory.held, figures);
   table.add(1);
   return { table, held: new Int32Array(memory.held[0]) };
 }
@@ -26,7 +31,7 @@ function create(directory: string, io: FileIo): { table: SlabTable; held: Int32A
 test("slab table: a dropped slab is freed in steps of 1 MiB, once nobody holds it", () =>
   inDirectory(async (directory) => {
     const calls: string[] = [];
-    const { table, held } = create(directory, {
+    const { table, held } = await create(directory, {
       ...nodeIo,
       close(fd) {
         calls.push("close");
@@ -54,7 +59,7 @@ test("slab table: a dropped slab is freed in steps of 1 MiB, once nobody holds i
 test("slab table: a dropped slab whose blocks cannot be freed is closed all the same", () =>
   inDirectory(async (directory) => {
     let closed = 0;
-    const { table } = create(directory, {
+    const { table } = await create(directory, {
       ...nodeIo,
       close(fd) {
         closed++;

@@ -126,8 +126,15 @@ test("snapshot: from before a crash, or with other slabs, it is not used", async
     const bytes = fs.readFileSync(kept);
     fs.rmSync(kept);
     const fourth = await Harness.open(directory.path, WITH_SNAPSHOT);
-    assert.equal(fourth.slabsRead, true);
-    assert.match(fourth.warnings.join(), /other slabs/);
+    assert.equal(fourth.slabsRead, false);
+    assert.match(fourth.warnings.join(), /is damaged: the file is missing/);
+    // The index knows what was in the slab: those keys are damaged, and no others.
+    const lost = [...content].filter(([key]) => fourth.read(key).state === "damaged");
+    assert.ok(lost.length > 0 && lost.length < content.size);
+    for (const [key] of lost) content.delete(key);
+    check(fourth, content, "a slab is missing");
+    assert.equal(fourth.read("never there").state, "absent");
+    for (const [key, value] of lost) content.set(key, value);
     await fourth.crash();
     fs.writeFileSync(kept, bytes);
     const fifth = await Harness.open(directory.path, WITH_SNAPSHOT);
@@ -182,8 +189,9 @@ test("snapshot: a call that fails while it is written costs the snapshot and not
   let failAt = 0;
   let calls = 0;
   let partial = false;
+  let hasBegun = false;
   const run = <Result>(work: () => Result, partly: () => void = () => {}): Result => {
-    if (failAt > 0 && ++calls === failAt) {
+    if (failAt > 0 && hasBegun && ++calls === failAt) {
       if (partial) partly();
       throw Object.assign(new Error("ENOSPC: injected"), { code: "ENOSPC" });
     }
@@ -191,8 +199,11 @@ test("snapshot: a call that fails while it is written costs the snapshot and not
   };
   const io: FileIo = {
     ...nodeIo,
-    open: (file, flags) =>
-      file.includes("snapshot") ? run(() => nodeIo.open(file, flags)) : nodeIo.open(file, flags),
+    open: (file, flags) => {
+      if (!file.includes("snapshot")) return nodeIo.open(file, flags);
+      hasBegun = true;
+      return run(() => nodeIo.open(file, flags));
+    },
     pwrite: (fd, bytes, offset, length, position) =>
       run(
         () => nodeIo.pwrite(fd, bytes, offset, length, position),
@@ -211,6 +222,7 @@ test("snapshot: a call that fails while it is written costs the snapshot and not
       work(vault, content, random, 40);
       vault.shard.mark();
       calls = 0;
+      hasBegun = false;
       failAt = at;
       partial = at % 2 === 0;
       await vault.shard.close();

@@ -100,6 +100,9 @@ export class FakeVault implements Vault {
       scrubDamaged: 0,
       compactedBytes: 0,
       writesStopped: false,
+      missingSlabs: 0,
+      inDoubt: false,
+      directoryGone: false,
       diskFull: false,
     };
   }
