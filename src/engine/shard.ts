@@ -219,8 +219,7 @@ export class Shard {
       shard.clock.observe(high, low),
     );
     shard.list.begin(setup.store.incarnation, listed, doubt);
-    const { high, low } = shard.clock;
-    shard.figures[FIGURE.clockMillis] = high * 0x10000 + Math.floor(low / 0x10000);
+    shard.figures[FIGURE.clockMillis] = shard.clockMillis;
     if (open !== null) shard.appender.resume(open);
     else shard.startSlab();
     shard.refreshFigures();
@@ -552,11 +551,16 @@ export class Shard {
       }
     }
     appender.settle();
-    appender.note(this.setup.now());
+    appender.note(this.clockMillis);
     for (const staged of this.staged) this.publish(staged);
     this.clearStaged();
     this.refreshFigures();
     if (this.setup.sync === "os") this.syncInBackground();
+  }
+
+  /** The shard's own clock, which no write need read again: its last version's time, in milliseconds since 1970. */
+  private get clockMillis(): number {
+    return this.clock.high * 0x10000 + (this.clock.low >>> 16);
   }
 
   /** Syncs the open slab. False: it failed, and writes are stopped from now on. */
@@ -702,7 +706,7 @@ export class Shard {
   mark(): void {
     if (this.writesStopped || this.setup.sync !== "always") return;
     try {
-      this.appender.note(this.setup.now(), true);
+      this.appender.note(this.clockMillis, true);
       this.appender.mark();
       this.refreshFigures();
     } catch (error) {

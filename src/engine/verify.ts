@@ -289,8 +289,7 @@ class ShardCheck {
     const map = recordSource(bytes);
     const place = (unit: number): number => placeOf(store.salt, shard, sequence, unit);
     const { records, endUnit } = walkSlab(map, footer, place, store.keyHash);
-    const table =
-      footer === null ? scanSlab(map, place, store.keyHash).table : tableWords(map.bytes, footer);
+    const table = footer === null ? scanSlab(map, place, store.keyHash).table : tableWords(map.bytes, footer);
     const seal = footerSeal(bytes.subarray(footerAt));
     const misfit = expected.misfit(sequence, { map, table, endUnit, seal: footer === null ? null : seal });
     if (misfit !== null && fileBytes >= store.slabBytes) this.damage(file, null, "slab", null, misfit);

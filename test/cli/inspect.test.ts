@@ -9,7 +9,7 @@ import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
 import { lockDirectory } from "../../src/engine/lock.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
 
-const GOLDEN = path.join(__dirname, "../golden/v1");
+const GOLDEN = path.join(__dirname, "../golden/v2");
 const FIRST_SLAB = "shard-000/0000000001.slab";
 
 interface Said {

@@ -12,7 +12,8 @@ import { CONTENT } from "../golden/store.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, MEMORY_FOLDER, temporaryDirectory } from "./harness.ts";
 
-const GOLDEN = path.join(__dirname, "../golden/v1");
+/** The golden store of this format version is damaged. */
+const GOLDEN = path.join(__dirname, "../golden", process.env.GOLDEN ?? "v2");
 const STRIDE = Number(process.env.STRIDE ?? 61);
 /** Set to one of both, the other is left out. */
 const ONLY = process.env.DAMAGE ?? "";

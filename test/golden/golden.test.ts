@@ -25,8 +25,13 @@ for (const version of VERSIONS)
       await writeGoldenStore(directory.path, version);
       const golden = path.join(__dirname, `v${version}`);
       const files = (root: string): string[] => readdirSync(path.join(root, "shard-000")).sort();
-      assert.deepEqual(files(directory.path), files(golden));
-      for (const file of ["STORE", ...files(golden).map((name) => `shard-000/${name}`)])
+      // Version 1 is from a time without lists of slabs: this program adds them, and says so in STORE.
+      const known = (name: string): boolean => version > 1 || isSlab(name);
+      assert.deepEqual(files(directory.path).filter(known), files(golden));
+      for (const file of [
+        ...(version > 1 ? ["STORE"] : []),
+        ...files(golden).map((name) => `shard-000/${name}`),
+      ])
         assert.ok(
           readFileSync(path.join(directory.path, file)).equals(readFileSync(path.join(golden, file))),
           `${file} differs`,
@@ -67,7 +72,7 @@ for (const version of VERSIONS)
     const directory = temporaryDirectory();
     try {
       await writeGoldenReplica(fresh.path, version);
-      const names = readdirSync(path.join(golden, "shard-000")).sort();
+      const names = readdirSync(path.join(golden, "shard-000")).filter(isSlab).sort();
       assert.deepEqual(readdirSync(path.join(fresh.path, "shard-000")).filter(isSlab).sort(), names);
       for (const name of names)
         assert.ok(
