@@ -16,10 +16,13 @@ export const BLOCK_BYTES = BLOCK_WORDS * 4;
 export const DEPTH_MAX = 8;
 const DIRECTORY_ENTRIES = PARTITIONS << DEPTH_MAX;
 export const BLOCKS_MAX = 32;
-/** Words of a segment's row: number of blocks, depth, entries, then block numbers. */
+/** An entry stands at most this many places after its home, or in another block of the chain. */
+export const PROBES_MAX = 128;
+/** Words of a segment's row: number of blocks, depth, entries in these blocks, number of blocks chained to them, then block numbers. */
 export const ROW_BLOCKS = 0;
 export const ROW_DEPTH = 1;
 export const ROW_ENTRIES = 2;
+export const ROW_CHAINED = 3;
 export const ROW_FIRST_BLOCK = 4;
 export const ROW_WORDS = ROW_FIRST_BLOCK + BLOCKS_MAX;
 
@@ -27,7 +30,10 @@ export const ROW_WORDS = ROW_FIRST_BLOCK + BLOCKS_MAX;
 export const ARENAS = 4;
 const ARENA_BYTES_MAX = 2 ** 32;
 export const ARENA_BLOCK_BITS = 21;
-export const ARENA_STEP_BYTES = 512 * BLOCK_BYTES;
+const ARENA_STEP_BLOCKS = 512;
+export const ARENA_STEP_BYTES = ARENA_STEP_BLOCKS * BLOCK_BYTES;
+/** A link is the number of the next block of a chain plus 1; 0: the chain ends. */
+export const LINK_BYTES = 4;
 export const ROWS_BYTES_MAX = DIRECTORY_ENTRIES * ROW_WORDS * 4;
 export const ROWS_STEP_BYTES = 256 * ROW_WORDS * 4;
 
@@ -41,6 +47,8 @@ export interface IndexMemory {
   control: SharedArrayBuffer;
   directory: SharedArrayBuffer;
   rows: SharedArrayBuffer;
+  /** A link for each block. */
+  links: SharedArrayBuffer;
   arenas: SharedArrayBuffer[];
 }
 
@@ -59,17 +67,23 @@ export function createIndexMemory(): IndexMemory {
     control: new SharedArrayBuffer(CONTROL_WORDS * 4),
     directory: new SharedArrayBuffer(DIRECTORY_ENTRIES * 4),
     rows: growable(0, ROWS_BYTES_MAX),
+    links: growable(0, (ARENAS << ARENA_BLOCK_BITS) * LINK_BYTES),
     arenas: Array.from({ length: ARENAS }, () => growable(0, ARENA_BYTES_MAX)),
   };
 }
 
-/** Sizes of the parts of an index' image: directory, segments, and blocks by arena. */
+/** Blocks that so many steps of all arenas hold: one arena is filled after the other. */
+export function blocksIn(arenaSteps: number): number {
+  return arenaSteps * ARENA_STEP_BLOCKS;
+}
+
+/** Sizes of the parts of an index' image: directory, segments, links, and blocks by arena. */
 export function indexPartBytes(segments: number, blocks: number): number[] {
   const arenas = Array.from({ length: ARENAS }, (_, arena) => {
     const inArena = Math.min(blocks - (arena << ARENA_BLOCK_BITS), 1 << ARENA_BLOCK_BITS);
     return Math.max(0, inArena) * BLOCK_BYTES;
   });
-  return [DIRECTORY_ENTRIES * 4, segments * ROW_WORDS * 4, ...arenas];
+  return [DIRECTORY_ENTRIES * 4, segments * ROW_WORDS * 4, blocks * LINK_BYTES, ...arenas];
 }
 
 export function slotOf(word0: number, word1: number): number {
@@ -93,6 +107,16 @@ export function entryWord1(slot: number, unit: number): number {
 /** Tag of a key from its hash B: with its partition, its place in the order of `scan`. */
 export function tagOfHash(hashB: number): number {
   return hashB >>> TAG_SHIFT;
+}
+
+/** Which of its segment's `count` blocks an entry with this tag belongs to. */
+export function blockIndexOf(tag: number, count: number): number {
+  return (((tag >>> 8) & 0x3ff) * count) >>> 10;
+}
+
+/** In a segment of the greatest depth, whose tags differ in these bits alone: the lowest tag of a block, in the place of `tag`'s lower bits. */
+export function firstTagOf(tag: number, blockIndex: number, count: number): number {
+  return (tag & ~0x3ffff) | (Math.ceil((blockIndex << 10) / count) << 8);
 }
 
 /** Cell of the directory for a key. */

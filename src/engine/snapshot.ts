@@ -107,12 +107,13 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
       openPrevious: open.previous,
       sectionsChecksum: 0,
     };
-    const [directoryPart, segmentPart, ...blockParts] = image.parts;
+    const [directoryPart, segmentPart, linkPart, ...blockParts] = image.parts;
     const sections = [
       bytesOf(slabWords),
       bytesOf(Int32Array.from(open.table)),
       directoryPart,
       segmentPart,
+      linkPart,
       bytesOf(image.freeBlocks),
       bytesOf(Int32Array.from(promiseWords)),
       ...blockParts,
@@ -215,12 +216,13 @@ function readFully(fd: number, bytes: Uint8Array, position: number): void {
 
 /** Lengths of the sections in their order, in bytes. */
 function sectionLengths(header: SnapshotHeader): number[] {
-  const [directory, segments, ...blocks] = indexPartBytes(header.segments, header.blocks);
+  const [directory, segments, links, ...blocks] = indexPartBytes(header.segments, header.blocks);
   return [
     header.slabs * SNAPSHOT_SLAB_WORDS * 4,
     header.openRecords * 12,
     directory,
     segments,
+    links,
     header.freeBlocks * 4,
     header.promises * 8,
     ...blocks,
@@ -300,9 +302,10 @@ class SnapshotFile {
       if (problem !== null) this.misfits.set(sequence, problem);
     });
     let promiseWords: Int32Array = new Int32Array(0);
-    this.shard.index.restore(header, ([directoryPart, segmentPart, ...blockParts]) => {
+    this.shard.index.restore(header, ([directoryPart, segmentPart, linkPart, ...blockParts]) => {
       this.readSection(directoryPart);
       this.readSection(segmentPart);
+      this.readSection(linkPart);
       const freeBlocks = this.readWords(header.freeBlocks);
       promiseWords = this.readWords(header.promises * 2);
       for (const part of blockParts) this.readSection(part);

@@ -52,7 +52,7 @@ export const FOOTER = {
 
 export const SNAPSHOT_MAGIC = "MINIINDX";
 /** Changes with the form of the snapshot file or of the index in memory. */
-export const SNAPSHOT_FORM = 1;
+export const SNAPSHOT_FORM = 2;
 export const SNAPSHOT_HEADER_BYTES = 128;
 /** The sections are checked in pieces of this size. */
 export const SNAPSHOT_PIECE_BYTES = 1024 * 1024;
