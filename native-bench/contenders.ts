@@ -29,12 +29,16 @@ export function fileSystemOf(folder: string): string {
 }
 
 /** Starts minivault as its users do, on a data directory of its own. */
-export async function startMinivault(options: BenchOptions, folder: string): Promise<Contender> {
+export async function startMinivault(
+  options: BenchOptions,
+  folder: string,
+  node = process.execPath,
+): Promise<Contender> {
   const { profileFolder, sync } = options;
   const profile =
     profileFolder === null ? [] : ["--cpu-prof", `--cpu-prof-dir=${path.resolve(profileFolder)}`];
   const flags = ["-port", "0", "-host", "127.0.0.1", "-data", path.join(folder, "data"), "-sync", sync];
-  const program = start(process.execPath, [...profile, options.program ?? PROGRAM, ...flags]);
+  const program = start(node, [...profile, options.program ?? PROGRAM, ...flags]);
   const [, port] = await awaitOutput(program, /listening on \S+:(\d+)/);
   return { port: Number(port), pid: program.child.pid as number, stop: () => program.stop() };
 }

@@ -9,6 +9,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { type Build, parseBuilds, startBuilds } from "./builds.ts";
 import { type Contender, fileSystemOf, fill, startCeiling, startMinivault } from "./contenders.ts";
 import { measureDisk } from "./disk.ts";
 import { type Job, keyPath, runWrk } from "./load.ts";
@@ -29,6 +30,7 @@ const HELP = `npm run bench:peers -- [options]
   --keys N        keys of the mixed load (1000000)
   --write         write docs/bench/peers.json and .md, and fill README.md
   --program FILE  measure this file instead of dist/minivault.js
+  --builds LIST   only several builds beside the first: NODE:FILE,NODE:FILE,…, NODE being the executable
   --tiny          shows that it works, not how fast it is`;
 
 const SMALL_BYTES = 100;
@@ -50,6 +52,7 @@ interface Options {
   write: boolean;
   tiny: boolean;
   program: string | null;
+  builds: Build[];
 }
 
 /** How two figures are compared: ratio of rates (higher is better), or difference of latencies in seconds (lower is better). */
@@ -85,6 +88,7 @@ function readOptions(): Options | null {
       only: { type: "string" },
       keys: { type: "string" },
       program: { type: "string" },
+      builds: { type: "string" },
       write: { type: "boolean", default: false },
       tiny: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -105,6 +109,7 @@ function readOptions(): Options | null {
     write: values.write === true,
     tiny,
     program: values.program ?? null,
+    builds: values.builds === undefined ? [] : parseBuilds(values.builds),
   };
 }
 
@@ -484,11 +489,24 @@ function stagesOf(
       });
     }
   };
-  return [small, os, mixed, large, uploads, inProcess];
+  const builds: Stage = async (result, wanted) => {
+    const [base, ...others] = await startBuilds(options.builds, bench, folder, SMALL_BYTES);
+    for (const operation of ["GET", "PUT"] as const)
+      for (const { name, server } of others) {
+        const work = `${operation} 100 B, 64 connections: ${name}`;
+        const rate = (target: Contender) => async () =>
+          (await load(target, operation, 64, SMALL_BYTES, options, folder)).perSecond;
+        const sides = { ours: rate(server), theirs: rate(base.server) };
+        if (wanted(work))
+          await result({ work, against: base.name, unit: "/s", compare: "ratio", goal: 0.95, ...sides });
+      }
+    for (const { server } of [base, ...others]) await server.stop();
+  };
+  return options.builds.length > 0 ? [builds] : [small, os, mixed, large, uploads, inProcess];
 }
 
 async function bench(options: Options): Promise<Report> {
-  if (options.program === null) ensureProgram();
+  if (options.program === null && options.builds.length === 0) ensureProgram();
   const machine = describeMachine();
   const folder = temporaryFolder();
   const notes: string[] = [];
@@ -502,7 +520,7 @@ async function bench(options: Options): Promise<Report> {
     throw new Error("wrk drives this suite and is not installed (Debian: apt-get install wrk)");
   const bench = { ...(parseOptions([]) as BenchOptions), program: options.program };
   const results: Result[] = [];
-  if (options.only.length === 0)
+  if (options.only.length === 0 && options.builds.length === 0)
     console.error(
       `about ${Math.ceil((MEASURED_ROWS * 2 * options.rounds * options.seconds + AROUND_S) / 60)} minutes`,
     );
@@ -520,8 +538,9 @@ async function bench(options: Options): Promise<Report> {
     throw new Error(`no row's name contains ${options.only.join(" or ")}`);
   const columns = ["work", "against", "minivault", "±", "peer", "±", "result", "goal", "reached"];
   return {
-    name: "peers",
-    title: "minivault beside its peers",
+    ...(options.builds.length > 0
+      ? { name: "builds", title: "Builds for several versions of Node.js" }
+      : { name: "peers", title: "minivault beside its peers" }),
     machine,
     notes: [
       `data on ${fileSystemOf(folder)}; ${options.rounds} round(s) of ${options.seconds} s, the two sides in turns, generator (wrk, redis-benchmark, curl) on the same machine`,

@@ -120,6 +120,22 @@ test("bench:peers: its tiny form measures each row that the machine has programs
   ]);
 });
 
+test("bench:peers: builds for several versions of Node.js get a row each, beside the first", async (t) => {
+  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
+    t.skip("wrk is not installed");
+    return;
+  }
+  const build = `${process.execPath}:${path.join(ROOT, "dist/minivault.js")}`;
+  const { text, status } = await runBenchmark("peers.ts", "--tiny", "--builds", `${build},${build}`);
+  assert.equal(status, 0, text);
+  const name = String.raw`Node [\d.]+, uWebSockets\.js [^ ]+.*`;
+  assertRows(text, [
+    new RegExp(`^GET 100 B, 64 connections: ${name}${name} ≥ 0\\.95`, "m"),
+    new RegExp(`^PUT 100 B, 64 connections: ${name}${name} ≥ 0\\.95`, "m"),
+  ]);
+  assert.equal((await runBenchmark("peers.ts", "--builds", build)).status, 2);
+});
+
 test("bench:paired: measures two builds in turns, on one node and on three", async (t) => {
   if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
     t.skip("wrk is not installed");

@@ -1,6 +1,5 @@
 /** The HTTP section of the contract, line by line, from outside: the real program, plain HTTP clients and curl. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import http from "node:http";
 import path from "node:path";
@@ -17,16 +16,17 @@ import {
   curl,
   digest,
   exchange,
+  hasCurl,
   inParallel,
   type Reply,
   sha256,
+  WITHOUT_CURL,
 } from "./client.ts";
 import { removeFolder, type Server, startServer, temporaryFolder, withServer } from "./server.ts";
 
 const JSON_TYPE = { "Content-Type": "application/json" };
 const ETAG = /^"[0-9a-f]{32}"$/;
-const hasCurl = spawnSync("curl", ["--version"]).status === 0;
-const curlOnly = hasCurl ? {} : { skip: "curl is not installed" };
+const curlOnly = hasCurl ? {} : { skip: WITHOUT_CURL };
 
 let server: Server;
 let port = 0;

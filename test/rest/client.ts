@@ -1,9 +1,13 @@
 /** Clients of the black-box tests: plain requests, raw bytes, curl. */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { createCipheriv, createHash, type Hash } from "node:crypto";
 import http from "node:http";
 import net from "node:net";
 import { Readable } from "node:stream";
+
+/** Tests that drive curl are skipped without it. */
+export const hasCurl = spawnSync("curl", ["--version"]).status === 0;
+export const WITHOUT_CURL = "curl is not installed";
 
 export interface Reply {
   status: number;

@@ -1,5 +1,5 @@
 import { after, test } from "node:test";
-import { closeConnections } from "./client.ts";
+import { closeConnections, hasCurl, WITHOUT_CURL } from "./client.ts";
 import { largeBesideSmall } from "./mixed.ts";
 import { hasProc } from "./process-memory.ts";
 
@@ -9,6 +9,6 @@ after(closeConnections);
 
 test(
   "large and small: four uploads of 64 MiB beside small requests: memory bounded, small GETs quick",
-  hasProc ? {} : { skip: "needs /proc" },
+  hasProc && hasCurl ? {} : { skip: hasProc ? WITHOUT_CURL : "needs /proc" },
   (t) => largeBesideSmall(t, { uploads: 4, bytes: 64 * MIB, addedBytesMax: 256 * MIB, getP99MsMax: 1000 }),
 );
