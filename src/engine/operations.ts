@@ -2,7 +2,7 @@
  * Writes as a shard sees them, what becomes of them, and the rules by which a write is judged. Pure.
  */
 import type { Ballot } from "../format/record.ts";
-import { preconditionHolds } from "../format/version.ts";
+import { conditionsHold } from "../rules/conditions.ts";
 import type { ErrorCode } from "../util/errors.ts";
 
 /** A key with its hashes. The array is only read during the call. */
@@ -39,6 +39,7 @@ export interface ShardWrite {
   hashB: number;
   json: boolean;
   contentType: Uint8Array;
+  /** In the form of src/rules/conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;
   operationLow: number;
@@ -80,7 +81,7 @@ export type KeyState = "value" | "tombstone" | "absent" | "damaged";
 export function judge(write: ShardWrite, state: KeyState, etag: string | null): ErrorCode | null {
   if (!isConditional(write)) return null;
   if (state === "damaged") return "corrupt";
-  if (!preconditionHolds(write.ifMatch, write.ifNoneMatch, etag)) return "precondition_failed";
+  if (!conditionsHold(write, etag)) return "precondition_failed";
   return write.verb === "post" && state === "value" ? "exists" : null;
 }
 

@@ -1,6 +1,5 @@
 /**
- * Versions on the wire: a ballot as an ETag, and the If-Match / If-None-Match headers that name them
- * (RFC 9110, section 13.1).
+ * Versions: the order of ballots, and a ballot as an ETag.
  */
 import { RECORD, UNIT_BYTES } from "./layout.ts";
 import type { Ballot, RecordSource } from "./record.ts";
@@ -76,36 +75,16 @@ export function writeEtagOf(scratch: Uint8Array, source: RecordSource, unit: num
   writeEtag(scratch, words[at], words[at + 1], words[at + 2], words[at + 3]);
 }
 
+/** The wall-clock part of the ballot of the record at `unit`: milliseconds since 1970. */
+export function versionMillisOf(source: RecordSource, unit: number): number {
+  const { words } = source;
+  const at = unit * (UNIT_BYTES / 4) + RECORD.clockLow / 4;
+  return (words[at + 1] >>> 0) * 0x10000 + (words[at] >>> 16);
+}
+
 /** A ballot as ETag text, with quotes. */
 export function etagText(ballot: Ballot): string {
   const scratch = etagScratch();
   writeEtag(scratch, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
   return String.fromCharCode(...scratch);
-}
-
-/**
- * Whether one of the entity tags in an If-Match or If-None-Match header is `etag` (with quotes). `*` matches anything that
- * exists. With `weak`, W/ tags count as well (If-None-Match); without, they never match (If-Match). Unquoted versions, as
- * people type them into curl, count too.
- * @param etag the current version, or null where the key is absent
- */
-export function matchesVersion(header: string, etag: string | null, weak: boolean): boolean {
-  if (etag === null) return false;
-  for (const part of header.split(",")) {
-    let tag = part.trim();
-    if (tag === "*") return true;
-    if (tag.startsWith("W/")) {
-      if (!weak) continue;
-      tag = tag.slice(2);
-    }
-    if (tag === etag || (tag.length === ETAG_BYTES - 2 && `"${tag}"` === etag)) return true;
-  }
-  return false;
-}
-
-/** Judges both headers for a write or read of a key that has version `etag` (null: absent). Empty headers hold. */
-export function preconditionHolds(ifMatch: string, ifNoneMatch: string, etag: string | null): boolean {
-  if (ifMatch !== "" && !matchesVersion(ifMatch, etag, false)) return false;
-  if (ifNoneMatch !== "" && matchesVersion(ifNoneMatch, etag, true)) return false;
-  return true;
 }

@@ -8,11 +8,11 @@
  * Invariants: exactly one answer, or none when the client has gone; a body that is not committed leaves nothing
  * in the vault; private buffers over all connections stay under RECEIVING_BYTES_MAX.
  */
+import { type Conditions, conditionsHold } from "../rules/conditions.ts";
 import type { Upload, WriteHead, WriteResult, WriteVerb } from "../shards/vault.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX } from "../util/limits.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
-import { writeConditionsHold } from "./conditions.ts";
 import type { FrontContext } from "./context.ts";
 import type { Res } from "./http.ts";
 import { Linger } from "./linger.ts";
@@ -26,13 +26,11 @@ const GATHER_BYTES_MIN = 16 * 1024;
 const EMPTY = new Uint8Array(0);
 
 /** What the headers said. Strings only: the request itself is gone when the body comes. */
-export interface WriteHeaders {
+export interface WriteHeaders extends Conditions {
   verb: WriteVerb;
   path: string;
   json: boolean;
   contentType: string;
-  ifMatch: string;
-  ifNoneMatch: string;
   /** Content-Length, or Infinity for a chunked body. */
   declaredBytes: number;
 }
@@ -66,15 +64,6 @@ export class WriteRequest implements BodyTaker {
     context.inFlight.enter();
   }
 
-  /** A write without a body (DELETE), in its handler. */
-  submitEmpty(): void {
-    try {
-      this.submit(EMPTY);
-    } catch (error) {
-      this.crashed(error, true);
-    }
-  }
-
   /** A piece of the body. `chunk` is only valid during the call. */
   data(chunk: ArrayBuffer, last: boolean): void {
     if (this.phase !== RECEIVING) {
@@ -97,6 +86,10 @@ export class WriteRequest implements BodyTaker {
     this.receivedBytes += bytes.length;
     if (this.receivedBytes > this.context.maxValueBytes) {
       this.fail("too_large", "", last);
+    } else if (this.headers.verb === "delete") {
+      // What comes with it means nothing, but it must be whole: what is refused for its framing has not been done.
+      if (last) this.submit(EMPTY);
+      else this.keepAlive();
     } else if (last && this.receivedBytes === bytes.length && bytes.length <= CHUNK_BYTES) {
       this.submit(bytes);
     } else if (this.upload === null && this.fitsOneRecord()) {
@@ -290,10 +283,13 @@ export class WriteRequest implements BodyTaker {
 export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode | null {
   // What this node holds is no proof of what the cluster holds.
   if (context.cluster !== null) return null;
-  const found = context.vault.find(head.key);
-  if (found.state === "damaged") return null;
+  const { vault } = context;
+  const found = vault.findResident(head.key);
+  // It is not worth waiting for the disk; perhaps the answer is here when the rest of the body comes.
+  if (found.state === "cold") vault.warm(() => {});
+  if (found.state === "cold" || found.state === "damaged") return null;
   const exists = found.state === "found";
-  if (!writeConditionsHold(head.ifMatch, head.ifNoneMatch, exists ? found.etag : null))
+  if (!conditionsHold(head, exists ? Buffer.from(found.etag).toString("latin1") : null))
     return "precondition_failed";
   return head.verb === "post" && exists ? "exists" : null;
 }

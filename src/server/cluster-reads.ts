@@ -5,13 +5,14 @@
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "../cluster/node/access.ts";
 import { isInline, isRemote, type RemoteValue, type StoredValue } from "../cluster/wire/values.ts";
 import type { Ballot } from "../format/record.ts";
-import { etagScratch, writeEtag } from "../format/version.ts";
+import { ballotMillis, etagScratch, writeEtag } from "../format/version.ts";
 import type { Found, ValueReader } from "../shards/vault.ts";
 import type { ErrorCode } from "../util/errors.ts";
-import { type ReadHeaders, Waiting } from "./cold-reads.ts";
+import { findPatiently, Waiting } from "./cold-reads.ts";
 import type { FrontContext } from "./context.ts";
 import type { Handler, Req, Res } from "./http.ts";
-import { type AnswerOther, answerHead, meetsConditions, rangeHead, rangeOf, sendFound } from "./keys.ts";
+import { type AnswerOther, answerFound, answerHead, meetsConditions, rangeHead, rangeOf } from "./keys.ts";
+import { type ReadHeaders, readHeaders } from "./read-headers.ts";
 import { RemoteDownload } from "./remote-download.ts";
 import { type ErrorOptions, type Header, sendError } from "./reply.ts";
 import { GET, HEAD } from "./stats.ts";
@@ -53,12 +54,7 @@ export function createClusterReads(
       (head ? local.head : local.get)(res, req);
       return;
     }
-    const headers: ReadHeaders = {
-      ifMatch: req.getHeader("if-match"),
-      ifNoneMatch: req.getHeader("if-none-match"),
-      range: head ? "" : req.getHeader("range"),
-      ifRange: head ? "" : req.getHeader("if-range"),
-    };
+    const headers = readHeaders(req, head);
     new ClusterRead(context, cluster, res, key.bytes.slice(0, key.length), headers, head).begin(consistency);
   };
   return {
@@ -120,7 +116,22 @@ class ClusterRead {
     const known = new KnownValue(value, ballot);
     if (!isRemote(value)) return this.send(known, origin);
     if (!this.cluster.isHere(value)) return this.answerRemote(known, value, origin);
-    const found = this.context.vault.find({ bytes: this.key, length: this.key.length });
+    return this.answerHere(known, origin, consistency, 1);
+  }
+
+  /** A large value that lies here, but for its bytes. The disk may have to be asked for what is said of it. */
+  private answerHere(
+    known: KnownValue,
+    origin: readonly Header[],
+    consistency: Consistency,
+    reads: number,
+  ): boolean {
+    const { vault } = this.context;
+    const found = findPatiently(vault, { bytes: this.key, length: this.key.length }, reads);
+    if (found.state === "cold") {
+      vault.warm(() => this.waiting.attempt(() => this.answerHere(known, origin, consistency, reads + 1)));
+      return false;
+    }
     if (found.state === "found" && sameBytes(found.etag, known.etag)) return this.send(found, origin);
     // Replaced since the cluster answered.
     if (++this.replaced > REPLACED_MAX) return this.refuse("unavailable", {});
@@ -129,22 +140,19 @@ class ClusterRead {
   }
 
   private send(found: Found, origin: readonly Header[]): true {
-    const { context, res, head } = this;
-    const { ifMatch, ifNoneMatch, range, ifRange } = this.headers;
+    const { context, res, head, headers } = this;
     this.took();
-    if (head) answerHead(context, res, found, ifMatch, ifNoneMatch, origin);
-    else if (meetsConditions(context, res, found, ifMatch, ifNoneMatch, false))
-      sendFound(context, res, found, range, ifRange, origin);
+    if (head) answerHead(context, res, found, headers, origin);
+    else answerFound(context, res, found, headers, origin);
     return true;
   }
 
   /** A large value that lies elsewhere. */
   private answerRemote(found: Found, value: RemoteValue, origin: readonly Header[]): boolean {
-    const { context, res } = this;
-    const { ifMatch, ifNoneMatch, range, ifRange } = this.headers;
+    const { context, res, headers } = this;
     if (this.head) return this.send(found, origin);
-    const part = meetsConditions(context, res, found, ifMatch, ifNoneMatch, false)
-      ? rangeOf(context, res, found, range, ifRange)
+    const part = meetsConditions(context, res, found, headers, false)
+      ? rangeOf(context, res, found, headers)
       : null;
     if (part === null) {
       this.took();
@@ -198,11 +206,14 @@ class KnownValue implements Found {
   readonly json: boolean;
   readonly contentType: string;
   readonly valueBytes: number;
+  readonly versionMs: number;
   readonly etag = etagScratch();
   private readonly value: StoredValue;
 
-  constructor(value: StoredValue, { clockLow, clockHigh, node, incarnation }: Ballot) {
+  constructor(value: StoredValue, ballot: Ballot) {
+    const { clockLow, clockHigh, node, incarnation } = ballot;
     this.value = value;
+    this.versionMs = ballotMillis(ballot);
     this.json = value.json;
     this.contentType = value.json ? "application/json" : value.contentType;
     this.valueBytes = value.valueBytes;

@@ -1,9 +1,10 @@
 /**
  * Reads that must wait for the disk: the front goes on with other requests meanwhile.
  */
-import { COLD_READS_MAX, type Found, type KeyBytes } from "../shards/vault.ts";
+import { COLD_READS_MAX, type Found, type KeyBytes, type Vault } from "../shards/vault.ts";
 import type { FrontContext } from "./context.ts";
 import type { Req, Res } from "./http.ts";
+import { type ReadHeaders, readHeaders } from "./read-headers.ts";
 import { sendError } from "./reply.ts";
 import { HEAD } from "./stats.ts";
 
@@ -67,12 +68,12 @@ export class Waiting {
   }
 }
 
-/** What the headers of a read said; the request itself is gone when the disk has answered. */
-export interface ReadHeaders {
-  ifMatch: string;
-  ifNoneMatch: string;
-  range: string;
-  ifRange: string;
+/**
+ * Looks a key up whose record was not in memory, for the `reads`th time. Where memory is so short that reading it beforehand does not help, the last one waits for
+ * the disk.
+ */
+export function findPatiently(vault: Vault, key: KeyBytes, reads: number): Found {
+  return reads >= COLD_READS_MAX ? vault.find(key) : vault.findResident(key);
 }
 
 /** Answers a read whose record is in memory. */
@@ -94,12 +95,7 @@ export class ColdRead {
     this.context = context;
     this.res = res;
     this.key = { bytes: bytes.slice(0, length), length };
-    this.headers = {
-      ifMatch: req.getHeader("if-match"),
-      ifNoneMatch: req.getHeader("if-none-match"),
-      range: req.getHeader("range"),
-      ifRange: req.getHeader("if-range"),
-    };
+    this.headers = readHeaders(req, verb === HEAD);
     this.answer = answer;
     this.waiting = new Waiting(context, res, verb, () => {});
   }
@@ -114,7 +110,7 @@ export class ColdRead {
   private readonly again = (): void => {
     if (!this.waiting.isOpen) return;
     const { vault, meter } = this.context;
-    const found = ++this.reads === COLD_READS_MAX ? vault.find(this.key) : vault.findResident(this.key);
+    const found = findPatiently(vault, this.key, ++this.reads);
     if (found.state === "cold") {
       vault.warm(this.again);
       return;

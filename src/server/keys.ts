@@ -2,27 +2,29 @@
  * GET and HEAD of keys. The common GET (no condition, no range, a value that fits one answer) makes seven calls
  * into uWS and allocates nothing of its own; everything else leaves that path early.
  */
+import {
+  ifRangeHolds,
+  isModifiedSince,
+  lastModifiedSeconds,
+  matchHolds,
+  noneMatchHolds,
+} from "../rules/conditions.ts";
 import type { Found } from "../shards/vault.ts";
 import { VaultError } from "../util/errors.ts";
-import { CHUNK_BYTES, CONDITION_BYTES_MAX, REPLY_AT_ONCE_BYTES } from "../util/limits.ts";
-import { ColdRead, type ReadHeaders, Waiting } from "./cold-reads.ts";
-import { ifRangeHolds, listMatches } from "./conditions.ts";
+import { CHUNK_BYTES, REPLY_AT_ONCE_BYTES } from "../util/limits.ts";
+import { ColdRead, Waiting } from "./cold-reads.ts";
 import type { FrontContext } from "./context.ts";
 import { Download } from "./download.ts";
 import type { Handler, Req, Res } from "./http.ts";
 import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "./range.ts";
-import { endHead, foundHead, type Header, safeType, sendError, statusLine } from "./reply.ts";
+import { isPlainRead, PLAIN_READ, type ReadHeaders, readHeaders } from "./read-headers.ts";
+import { endHead, type Header, sendError } from "./reply.ts";
 import { GET, HEAD } from "./stats.ts";
 import { parseTarget, queryProblem, TARGET_KEY } from "./target.ts";
+import { clock, foundHead, notModifiedHead, partHead, type ValueFacts } from "./value-head.ts";
 
 /** One GET in so many is timed: reading the clock twice costs as much as finding the key. */
 const TIMED_ONE_IN = 64;
-
-// Header names as bytes: cheaper to pass to uWS than strings.
-const IF_MATCH = Buffer.from("if-match");
-const IF_NONE_MATCH = Buffer.from("if-none-match");
-const RANGE = Buffer.from("range");
-const IF_RANGE = Buffer.from("if-range");
 
 /** Answers a path that is not a key. */
 export type AnswerOther = (res: Res, target: number, head: boolean) => number;
@@ -48,13 +50,9 @@ export function createReads(
       else meter.count(GET, sendError(res, found.state === "absent" ? "not_found" : "corrupt"));
       return;
     }
-    const ifMatch = req.getHeader(IF_MATCH);
-    const ifNoneMatch = req.getHeader(IF_NONE_MATCH);
-    const range = req.getHeader(RANGE);
-    if (ifMatch !== "" || ifNoneMatch !== "" || range !== "" || found.valueBytes > REPLY_AT_ONCE_BYTES) {
-      if (meetsConditions(context, res, found, ifMatch, ifNoneMatch, false)) {
-        sendFound(context, res, found, range, range === "" ? "" : req.getHeader(IF_RANGE));
-      }
+    const isPlain = isPlainRead(req);
+    if (!isPlain || found.valueBytes > REPLY_AT_ONCE_BYTES) {
+      answerFound(context, res, found, isPlain ? PLAIN_READ : readHeaders(req, false));
       return;
     }
     // The view first: it may find the record damaged, and then nothing may have been written.
@@ -67,8 +65,7 @@ export function createReads(
   const answerCold = (res: Res, found: Found, headers: ReadHeaders): void => {
     if (found.state !== "found")
       meter.count(GET, sendError(res, found.state === "absent" ? "not_found" : "corrupt"));
-    else if (meetsConditions(context, res, found, headers.ifMatch, headers.ifNoneMatch, false))
-      sendFound(context, res, found, headers.range, headers.ifRange);
+    else answerFound(context, res, found, headers);
   };
 
   const get: Handler = (res, req) => {
@@ -92,22 +89,19 @@ export function createReads(
     if (query && rejectQuery(context, res, query, true)) return;
     const found = vault.findResident(key);
     if (found.state === "cold")
-      ColdRead.begin(context, res, req, HEAD, (_, warm, { ifMatch, ifNoneMatch }) =>
-        answerHead(context, res, warm, ifMatch, ifNoneMatch),
-      );
-    else answerHead(context, res, found, req.getHeader(IF_MATCH), req.getHeader(IF_NONE_MATCH));
+      ColdRead.begin(context, res, req, HEAD, (_, warm, headers) => answerHead(context, res, warm, headers));
+    else answerHead(context, res, found, readHeaders(req, true));
   };
 
   return { get, head };
 }
 
-/** Answers a HEAD. A Range header means nothing to it (RFC 9110, section 14.2). */
+/** Answers a HEAD. */
 export function answerHead(
   context: FrontContext,
   res: Res,
   found: Found,
-  ifMatch: string,
-  ifNoneMatch: string,
+  headers: ReadHeaders,
   more: readonly Header[] = [],
 ): void {
   const { meter } = context;
@@ -116,7 +110,7 @@ export function answerHead(
     meter.count(HEAD, sendError(res, code, { head: true }));
     return;
   }
-  if (!meetsConditions(context, res, found, ifMatch, ifNoneMatch, true)) return;
+  if (!meetsConditions(context, res, found, headers, true)) return;
   res.writeStatus(foundHead(found));
   for (const [name, value] of more) res.writeHeader(name, value);
   res.writeHeader("Accept-Ranges", "bytes");
@@ -137,29 +131,31 @@ export function meetsConditions(
   context: FrontContext,
   res: Res,
   found: Found,
-  ifMatch: string,
-  ifNoneMatch: string,
+  { ifMatch, ifNoneMatch, ifModifiedSince, problem }: ReadHeaders,
   head: boolean,
 ): boolean {
+  if (ifMatch === "" && ifNoneMatch === "" && ifModifiedSince === "" && problem === null) return true;
   const verb = head ? HEAD : GET;
-  if (ifMatch.length > CONDITION_BYTES_MAX || ifNoneMatch.length > CONDITION_BYTES_MAX) {
-    const detail = `If-Match and If-None-Match are limited to ${CONDITION_BYTES_MAX} bytes`;
-    context.meter.count(verb, sendError(res, "bad_request", { detail, head }));
+  if (problem !== null) {
+    context.meter.count(verb, sendError(res, "bad_request", { detail: problem, head }));
     return false;
   }
-  if (ifMatch !== "" && !listMatches(ifMatch, found.etag, false)) {
+  const etag = Buffer.from(found.etag).toString("latin1");
+  if (!matchHolds(ifMatch, etag)) {
     const headers = [["ETag", found.etag]] as const;
     context.meter.count(verb, sendError(res, "precondition_failed", { head, headers }));
     return false;
   }
-  if (ifNoneMatch !== "" && listMatches(ifNoneMatch, found.etag, true)) {
-    res.writeStatus(statusLine(304));
-    res.writeHeader("ETag", found.etag);
-    res.endWithoutBody();
-    context.meter.count(verb, 304);
-    return false;
-  }
-  return true;
+  const nowMs = clock.now();
+  const isNews =
+    ifNoneMatch === ""
+      ? isModifiedSince(ifModifiedSince, lastModifiedSeconds(found.versionMs, nowMs), nowMs)
+      : noneMatchHolds(ifNoneMatch, etag);
+  if (isNews) return true;
+  res.writeStatus(notModifiedHead(found));
+  res.endWithoutBody();
+  context.meter.count(verb, 304);
+  return false;
 }
 
 /** What is to be sent of a value: all of it (`partial` false), or `start` to `end`. */
@@ -174,11 +170,10 @@ export function rangeOf(
   context: FrontContext,
   res: Res,
   found: Found,
-  rangeHeader: string,
-  ifRange: string,
+  { range, ifRange }: ReadHeaders,
 ): Part | null {
-  const wanted = rangeHeader !== "" && (ifRange === "" || ifRangeHolds(ifRange, found.etag));
-  const { kind, start, end } = parseRange(wanted ? rangeHeader : "", found.valueBytes);
+  const wanted = range !== "" && (ifRange === "" || isOfVersion(found, ifRange));
+  const { kind, start, end } = parseRange(wanted ? range : "", found.valueBytes);
   if (kind !== RANGE_UNSATISFIABLE) return { partial: kind === RANGE_PART, start, end };
   const headers = [
     ["ETag", found.etag],
@@ -188,8 +183,12 @@ export function rangeOf(
   return null;
 }
 
+function isOfVersion({ etag, versionMs }: Found, ifRange: string): boolean {
+  return ifRangeHolds(ifRange, Buffer.from(etag).toString("latin1"), versionMs, Date.now());
+}
+
 /** What the headers of an answer say of a value. */
-type Head = Pick<Found, "contentType" | "valueBytes" | "etag">;
+type Head = ValueFacts & Pick<Found, "valueBytes">;
 
 /** Writes status and headers for a part of a value. */
 export function rangeHead(
@@ -199,9 +198,7 @@ export function rangeHead(
   more: readonly Header[],
 ): void {
   if (partial) {
-    res.writeStatus(statusLine(206));
-    res.writeHeader("Content-Type", safeType(found.contentType));
-    res.writeHeader("ETag", found.etag);
+    res.writeStatus(partHead(found));
     res.writeHeader("Accept-Ranges", "bytes");
     res.writeHeader("Content-Range", `bytes ${start}-${end - 1}/${found.valueBytes}`);
   } else {
@@ -211,16 +208,16 @@ export function rangeHead(
   for (const [name, value] of more) res.writeHeader(name, value);
 }
 
-/** Sends the value, or the part of it that was asked for. */
-export function sendFound(
+/** Answers a GET: with the value, or the part of it that was asked for, if its conditions hold. */
+export function answerFound(
   context: FrontContext,
   res: Res,
   found: Found,
-  rangeHeader: string,
-  ifRange: string,
+  headers: ReadHeaders,
   more: readonly Header[] = [],
 ): void {
-  const part = rangeOf(context, res, found, rangeHeader, ifRange);
+  if (!meetsConditions(context, res, found, headers, false)) return;
+  const part = rangeOf(context, res, found, headers);
   if (part === null) return;
   const { partial, start, end } = part;
   const status = partial ? 206 : 200;
@@ -255,6 +252,7 @@ export function sendFound(
     send(found);
     return;
   }
-  head = { contentType: found.contentType, valueBytes: found.valueBytes, etag: found.etag.slice() };
+  const { contentType, valueBytes, versionMs } = found;
+  head = { contentType, valueBytes, versionMs, etag: found.etag.slice() };
   waiting.begin();
 }

@@ -17,14 +17,17 @@ export interface ByteRange {
   end: number;
 }
 
-const SYNTAX = /^bytes[ \t]*=[ \t]*(\d*)[ \t]*-[ \t]*(\d*)[ \t]*$/i;
+/** A longer header is none that could be meant: two numbers of 20 digits take 47 characters. */
+const RANGE_CHARACTERS_MAX = 256;
+/** Blanks can only be taken by one part of it, so that it fails in linear time. */
+const SYNTAX = /^bytes[ \t]*=[ \t]*(?:(\d+)[ \t]*)?-[ \t]*(?:(\d+)[ \t]*)?$/i;
 
 /** Reads the header's text for a value of `totalBytes`. */
 export function parseRange(header: string, totalBytes: number): ByteRange {
   const range: ByteRange = { kind: RANGE_IGNORED, start: 0, end: totalBytes };
-  const match = SYNTAX.exec(header);
+  const match = header.length > RANGE_CHARACTERS_MAX ? null : SYNTAX.exec(header);
   if (match === null) return range;
-  const [, first, last] = match as unknown as [string, string, string];
+  const [, first = "", last = ""] = match;
   if (first === "") {
     if (last === "") return range;
     const suffixBytes = Number(last);

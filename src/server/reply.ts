@@ -2,26 +2,24 @@
  * Answers. Everything that can be known beforehand is bytes made once: the status line with its headers goes to
  * uWS as one "status" (`HTTP/1.1 ` + bytes + CRLF), because each call into native code costs about as much as
  * copying a kilobyte. That is safe while every byte in it is ours: content types are checked when they are
- * received and again in `foundHead`.
+ * received and again in value-head.ts.
  *
  * The functions here write; the caller is inside a handler or inside `cork`.
  */
-import type { Found, WriteResult, WriteVerb } from "../shards/vault.ts";
+import { ETAG_BYTES } from "../format/version.ts";
+import type { WriteResult, WriteVerb } from "../shards/vault.ts";
 import { ERRORS, type ErrorCode } from "../util/errors.ts";
 import type { Res, Text } from "./http.ts";
-
-/** Length of every ETag, with its quotes. */
-export const ETAG_BYTES = 34;
-/** Content types whose answer heads are kept; more are built each time. */
-const HEADS_KEPT_MAX = 256;
 
 const REASONS: Record<number, string> = {
   200: "OK",
   201: "Created",
+  204: "No Content",
   206: "Partial Content",
   304: "Not Modified",
   400: "Bad Request",
   401: "Unauthorized",
+  403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
   409: "Conflict",
@@ -29,6 +27,7 @@ const REASONS: Record<number, string> = {
   412: "Precondition Failed",
   413: "Content Too Large",
   414: "URI Too Long",
+  415: "Unsupported Media Type",
   416: "Range Not Satisfiable",
   429: "Too Many Requests",
   500: "Internal Server Error",
@@ -60,7 +59,8 @@ const ERROR_TEMPLATES = Object.fromEntries(
 
 function errorHead(code: ErrorCode): string {
   const { status, retryable } = ERRORS[code];
-  const lines = [statusLine(status), JSON_TYPE];
+  // Without it a cache may keep a 404 and others for a while, and hide what has been stored since.
+  const lines = [statusLine(status), JSON_TYPE, "Cache-Control: no-cache"];
   if (retryable && (status === 429 || status === 503)) lines.push("Retry-After: 1");
   if (status === 401) lines.push('WWW-Authenticate: Bearer realm="minivault"');
   return lines.join("\r\n");
@@ -155,40 +155,11 @@ export function sendWriteResult(res: Res, verb: WriteVerb, result: WriteResult, 
   return created ? 201 : 200;
 }
 
-const heads = new Map<string, Uint8Array>();
-let lastType = "";
-let lastHead: Uint8Array = new Uint8Array(0);
-
-/** Status line and headers of a whole value: one buffer per content type, with the ETag written over its end. */
-export function foundHead(found: Pick<Found, "contentType" | "etag">): Uint8Array {
-  if (found.contentType !== lastType) {
-    lastHead = headForType(found.contentType);
-    lastType = found.contentType;
-  }
-  return withEtag(lastHead, found.etag);
-}
-
-function headForType(contentType: string): Uint8Array {
-  let head = heads.get(contentType);
-  if (head === undefined) {
-    head = ascii(
-      `${statusLine(200)}\r\nContent-Type: ${safeType(contentType)}\r\nETag: ${" ".repeat(ETAG_BYTES)}`,
-    );
-    if (heads.size < HEADS_KEPT_MAX) heads.set(contentType, head);
-  }
-  return head;
-}
-
 /** What may stand in a header: visible ASCII, space, tab. */
 const HEADER_TEXT = /^[\t\x20-\x7e]+$/;
 
 export function isHeaderText(text: string): boolean {
   return HEADER_TEXT.test(text);
-}
-
-/** A stored type is checked when it arrives; a store written by other hands must not be able to add headers. */
-export function safeType(contentType: string): string {
-  return isHeaderText(contentType) ? contentType : "application/octet-stream";
 }
 
 function withEtag(head: Uint8Array, etag: Uint8Array): Uint8Array {

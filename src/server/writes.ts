@@ -3,11 +3,12 @@
  */
 import type { WriteVerb } from "../shards/vault.ts";
 import type { ErrorCode } from "../util/errors.ts";
-import { CHUNK_BYTES, CONDITION_BYTES_MAX, CONTENT_TYPE_BYTES_MAX } from "../util/limits.ts";
+import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../util/limits.ts";
 import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./body.ts";
 import type { FrontContext } from "./context.ts";
 import type { Handler, Req, Res } from "./http.ts";
 import { refuse } from "./linger.ts";
+import { headerLines, headerName, readConditions } from "./read-headers.ts";
 import { type ErrorOptions, isHeaderText } from "./reply.ts";
 import { parseTarget, queryProblem, TARGET_KEY } from "./target.ts";
 
@@ -15,8 +16,9 @@ const CONTENT_LENGTH = Buffer.from("content-length");
 const TRANSFER_ENCODING = Buffer.from("transfer-encoding");
 const CONTENT_TYPE = Buffer.from("content-type");
 const CONTENT_RANGE = Buffer.from("content-range");
-const IF_MATCH = Buffer.from("if-match");
-const IF_NONE_MATCH = Buffer.from("if-none-match");
+const CONTENT_ENCODING = headerName("content-encoding");
+/** Any list of codings that change nothing; "" where there is none. */
+const IDENTITY_SYNTAX = /^(?:identity(?=[, \t]|$)|[, \t])*$/i;
 
 const DEFAULT_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
@@ -74,8 +76,8 @@ export function createWrites(
       path: req.getUrl(),
       json: false,
       contentType: "",
-      ifMatch: req.getHeader(IF_MATCH),
-      ifNoneMatch: req.getHeader(IF_NONE_MATCH),
+      ifMatch: "",
+      ifNoneMatch: "",
       declaredBytes: declared,
     };
     const refusal = judge(context, req, headers, refuseOther);
@@ -85,8 +87,7 @@ export function createWrites(
     }
     const request = new WriteRequest(context, res, headers);
     res.onAborted(() => request.aborted());
-    if (verb === "delete") request.submitEmpty();
-    else res.onData((chunk, last) => request.data(chunk, last));
+    res.onData((chunk, last) => request.data(chunk, last));
   };
 
   return {
@@ -109,9 +110,8 @@ function judge(
   const problem = query ? queryProblem(query) : null;
   if (problem !== null) return badRequest(problem);
   if (context.stopping) return { code: "stopping" };
-  if (headers.ifMatch.length > CONDITION_BYTES_MAX || headers.ifNoneMatch.length > CONDITION_BYTES_MAX) {
-    return badRequest(`If-Match and If-None-Match are limited to ${CONDITION_BYTES_MAX} bytes`);
-  }
+  const conditionProblem = readConditions(req, headers);
+  if (conditionProblem !== null) return badRequest(conditionProblem);
   return headers.verb === "delete" ? null : judgeBody(context, req, headers);
 }
 
@@ -128,6 +128,9 @@ function judgeBody(context: FrontContext, req: Req, headers: WriteHeaders): Refu
     // RFC 9110, section 14.5: a client that resumes an upload must not replace the value by its tail.
     return badRequest("Content-Range is not supported: send the whole value");
   }
+  const encoding = headerLines(req, CONTENT_ENCODING);
+  if (encoding !== "" && !IDENTITY_SYNTAX.test(encoding))
+    return { code: "unsupported_encoding", options: { headers: [["Accept-Encoding", "identity"]] } };
   const typeProblem = readContentType(req.getHeader(CONTENT_TYPE), headers);
   if (typeProblem !== null) return badRequest(typeProblem);
   if (declared <= CHUNK_BYTES || declared === CHUNKED) return null;

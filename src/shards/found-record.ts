@@ -16,7 +16,7 @@ import {
   valueBytesOf,
   valueOffset,
 } from "../format/record.ts";
-import { etagScratch, writeEtagOf } from "../format/version.ts";
+import { etagScratch, versionMillisOf, writeEtagOf } from "../format/version.ts";
 import { VaultError } from "../util/errors.ts";
 import { KEY_BYTES_MAX } from "../util/limits.ts";
 import type { Found, KeyBytes, ValueReader } from "./vault.ts";
@@ -62,6 +62,10 @@ export class FoundRecord implements Found {
   get etag(): Uint8Array {
     writeEtagOf(this.etagBytes, this.map, this.unit);
     return this.etagBytes;
+  }
+
+  get versionMs(): number {
+    return versionMillisOf(this.map, this.unit);
   }
 
   get contentType(): string {

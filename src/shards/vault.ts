@@ -34,6 +34,8 @@ export interface Found {
   valueBytes: number;
   /** The version with its quotes, 34 ASCII bytes; the same scratch array in every answer. */
   etag: Uint8Array;
+  /** When the version was made, by the clock of the node that made it: milliseconds since 1970. */
+  versionMs: number;
   /** The whole value, where it is one record (valueBytes ≤ CHUNK_BYTES). A view of mapped memory: use it at once. */
   view(): Uint8Array;
   /** Opens the value for streaming, whatever its size. The caller must close it. */
@@ -59,7 +61,7 @@ export interface ValueReader {
 
 export type WriteVerb = "put" | "post" | "delete";
 
-/** A write without its body. Strings are as the client sent them; empty means that the header was absent. */
+/** A write without its body. */
 export interface WriteHead {
   verb: WriteVerb;
   key: KeyBytes;
@@ -67,6 +69,7 @@ export interface WriteHead {
   json: boolean;
   /** Content type to store with raw bytes. */
   contentType: string;
+  /** In the form of src/rules/conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;
 }

@@ -1,3 +1,24 @@
+/** How far `CoarseClock` may be behind. */
+const COARSE_MS = 250;
+
+/** The wall clock for what is asked very often and may be a little behind: reading it costs nothing. */
+export class CoarseClock {
+  private timer: NodeJS.Timeout | null = null;
+  private ms = 0;
+
+  /** Milliseconds since 1970, at most COARSE_MS ago, or as long as this thread was busy. */
+  now(): number {
+    if (this.timer === null) {
+      this.ms = Date.now();
+      this.timer = setInterval(() => {
+        this.ms = Date.now();
+      }, COARSE_MS);
+      this.timer.unref();
+    }
+    return this.ms;
+  }
+}
+
 /**
  * Hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014): wall-clock milliseconds and a 16-bit counter
  * in one 64-bit number that never repeats and never runs backwards, as two unsigned 32-bit words.

@@ -19,6 +19,11 @@ export const ERRORS = {
   no_value: { status: 400, retryable: false, message: 'the body has no member "value"' },
   bad_request: { status: 400, retryable: false, message: "the request cannot be understood" },
   unauthorized: { status: 401, retryable: false, message: "a valid Authorization: Bearer key is needed" },
+  foreign_origin: {
+    status: 403,
+    retryable: false,
+    message: "pages of this origin may not write here; -cors allows it, -public-url names the node's own",
+  },
   not_found: { status: 404, retryable: false, message: "no such key" },
   method_not_allowed: { status: 405, retryable: false, message: "this method is not allowed here" },
   exists: { status: 409, retryable: false, message: "the key exists already; PUT replaces it" },
@@ -31,6 +36,11 @@ export const ERRORS = {
   precondition_failed: { status: 412, retryable: false, message: "If-Match or If-None-Match does not hold" },
   too_large: { status: 413, retryable: false, message: "the value is larger than -max-value allows" },
   key_too_long: { status: 414, retryable: false, message: "the key is longer than 1024 bytes" },
+  unsupported_encoding: {
+    status: 415,
+    retryable: false,
+    message: "a Content-Encoding is not kept yet: send the value without one",
+  },
   range_not_satisfiable: { status: 416, retryable: false, message: "the range lies outside the value" },
   too_many_requests: { status: 429, retryable: true, message: "too many requests; try again later" },
   corrupt: { status: 500, retryable: false, message: "the stored record is damaged; run minivault verify" },

@@ -3,6 +3,7 @@
  * uploads take only so much before they ask for a pause. It can be told to fail in every way that the interface
  * allows, and it records what would leak.
  */
+import { conditionsHold } from "../../src/rules/conditions.ts";
 import type {
   Found,
   KeyBytes,
@@ -273,15 +274,8 @@ export class FakeVault implements Vault {
     }
     const old = this.values.get(head.keyText);
     const oldEtag = old === undefined ? "" : etagText(old.version);
-    if (
-      head.ifMatch !== "" &&
-      (old === undefined || (head.ifMatch !== "*" && !head.ifMatch.includes(oldEtag)))
-    ) {
-      return this.fill("precondition_failed", "", null);
-    }
-    if (head.ifNoneMatch !== "" && old && (head.ifNoneMatch === "*" || head.ifNoneMatch.includes(oldEtag))) {
-      return this.fill("precondition_failed", "", Buffer.from(oldEtag));
-    }
+    if (!conditionsHold(head, old === undefined ? null : oldEtag))
+      return this.fill("precondition_failed", "", old === undefined ? null : Buffer.from(oldEtag));
     if (head.verb === "delete") {
       this.values.delete(head.keyText);
       const deleted = this.fill(null, "", old ? Buffer.from(etagText(++this.version)) : null);
@@ -311,6 +305,7 @@ class FakeFound implements Found {
   json = false;
   contentType = "";
   valueBytes = 0;
+  versionMs = 0;
   readonly etag = Uint8Array.from(NO_ETAG);
   private readonly vault: FakeVault;
   private value: StoredValue | undefined;
@@ -329,6 +324,7 @@ class FakeFound implements Found {
     this.valueBytes = value.virtualBytes ?? value.bytes.length;
     if (this.etagVersion !== value.version) this.etag.set(Buffer.from(etagText(value.version)));
     this.etagVersion = value.version;
+    this.versionMs = versionMs(value.version);
   }
 
   view(): Uint8Array {
@@ -371,6 +367,11 @@ class FakeFound implements Found {
 
 export function etagText(version: number): string {
   return `"${version.toString(16).padStart(32, "0")}"`;
+}
+
+/** What the version's tag says of its time: milliseconds since 1970. */
+function versionMs(version: number): number {
+  return Number.parseInt(etagText(version).slice(1, 13), 16);
 }
 
 function keyText(key: KeyBytes): string {

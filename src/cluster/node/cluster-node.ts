@@ -10,7 +10,8 @@ import { randomBytes } from "node:crypto";
 import { ValueScanner } from "../../format/json.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/layout.ts";
 import type { Ballot } from "../../format/record.ts";
-import { etagScratch, etagText, preconditionHolds, writeEtag } from "../../format/version.ts";
+import { etagScratch, etagText, writeEtag } from "../../format/version.ts";
+import { conditionsHold } from "../../rules/conditions.ts";
 import type { LocalVault } from "../../shards/local-vault.ts";
 import type { LocalUpload } from "../../shards/upload.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../shards/vault.ts";
@@ -274,7 +275,7 @@ export class ClusterNode implements ClusterAccess {
     const isConditional = verb === "post" || ifMatch !== "" || ifNoneMatch !== "";
     const judge = (exists: boolean, version: Ballot | null): Refusal | null => {
       const etag = exists && version !== null ? etagText(version) : null;
-      if (!preconditionHolds(ifMatch, ifNoneMatch, etag)) return "precondition_failed";
+      if (!conditionsHold({ ifMatch, ifNoneMatch }, etag)) return "precondition_failed";
       return verb === "post" && exists ? "exists" : null;
     };
     const condition = isConditional || staged ? judge : null;
