@@ -32,7 +32,7 @@ import {
   unitsAt,
 } from "../format/record.ts";
 import { encodeHeader, encodeTail, footerSeal, tableWord, tailBytes } from "../format/slab.ts";
-import { LISTED_FULL, type ListedSlab } from "../format/slab-list.ts";
+import { LISTED_FULL, type ListedSlab, type SlabEnd } from "../format/slab-list.ts";
 import { copyInto } from "../util/bytes.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
 import { Sealing } from "./sealing.ts";
@@ -457,6 +457,12 @@ export class Appender {
     return { tail, listed: { sequence, state: LISTED_FULL, endUnit, last, seal } };
   }
 
+  /** Where the open slab ends; what is staged must have been flushed and synced. */
+  get end(): SlabEnd {
+    const { sequence, endUnit, previous: last } = this;
+    return { sequence, endUnit, last };
+  }
+
   /** Notes in the list how far the open slab is durable: now and then, and when it comes to rest. */
   note(nowMs: number, atRest = false): void {
     const { sequence, settled, syncedUnit } = this;
@@ -478,8 +484,7 @@ export class Appender {
     try {
       this.flush();
       this.sync();
-      const { sequence, endUnit, previous: last } = this;
-      if (inOrder) this.list.end({ sequence, endUnit, last });
+      if (inOrder) this.list.end(this.end);
     } catch (error) {
       // What the list says of the end was true before.
       if (!isDiskFull(error)) throw error;

@@ -129,7 +129,7 @@ export class Compactor {
         this.victim = null;
         if (!this.rewriteManifests(victim)) return true;
         if (!shard.syncNow()) return false;
-        shard.slabs.drop(victim.sequence);
+        shard.slabs.drop(victim.sequence, shard.appender.end);
       } else if (shard.appender.unsyncedBytes > UNSYNCED_BYTES_MAX) shard.syncNow();
       return true;
     } catch (error) {

@@ -44,6 +44,7 @@ import type { ErrorCode } from "../util/errors.ts";
 import { hash32, hashBOf } from "../util/hash.ts";
 import { Appender } from "./appender.ts";
 import { Compactor } from "./compaction.ts";
+import { DirectoryWatch } from "./directory-watch.ts";
 import { floorKey } from "./floors.ts";
 import { type FileIo, isDiskFull, readOnlyIo } from "./io.ts";
 import { KeyIndex } from "./key-index.ts";
@@ -151,6 +152,9 @@ export class Shard {
   private lastOsSync = 0;
   private osSync: Promise<void> | null = null;
   readonly head: RecordHead = emptyHead();
+  private readonly directoryWatch: DirectoryWatch;
+  /** What of the data directory is gone, for a person; null: nothing. */
+  private gone: string | null = null;
   /** Whether the spare slab is being made. */
   private growing = false;
 
@@ -175,6 +179,7 @@ export class Shard {
     const ownHeld = new SharedArrayBuffer(memory.slots.byteLength);
     this.lookup = new ShardLookup(dataDirectory, shard, store, memory, ownHeld, this.index);
     const directory = shardDirectory(dataDirectory, shard);
+    this.directoryWatch = new DirectoryWatch(directory);
     const listIdentity = { shard, storeId: store.id };
     this.listRead = readSlabList(directory, listIdentity);
     this.list = new SlabList(io, directory, listIdentity, this.listRead, (error) => this.stopWrites(error));
@@ -575,11 +580,40 @@ export class Shard {
   }
 
   private stopWrites(error: unknown): void {
+    this.stop(`sync failed, writes are stopped until a restart: ${(error as Error).message}`);
+  }
+
+  private stop(why: string): void {
     this.writesStopped = true;
     this.figures[FIGURE.writesStopped] = 1;
-    this.setup.warn(
-      `shard ${this.setup.shard}: sync failed, writes are stopped until a restart: ${(error as Error).message}`,
-    );
+    this.setup.warn(`shard ${this.setup.shard}: ${why}`);
+  }
+
+  /**
+   * Looks whether the files are still where they were. Once the directory is gone writes are stopped, since nobody would find them again; what is mapped goes on
+   * being read. A slab whose file is gone is named; its records can be read as long as it is mapped.
+   */
+  watch(): void {
+    if (this.gone !== null) return;
+    this.gone = this.directoryWatch.look(this.appender.sequence);
+    if (this.gone !== null) {
+      this.figures[FIGURE.directoryGone] = 1;
+      this.stop(
+        `the data directory is not the one any more that was opened: ${this.gone}; writes are stopped until a restart, reads go on as far as they can; put it back, or restore it from a copy, and restart`,
+      );
+      return;
+    }
+    const present = this.directoryWatch.slabs();
+    if (present === null) return;
+    for (const slab of this.slabs.all()) {
+      if (present.has(slab.sequence) || slab.damaged) continue;
+      slab.damaged = slab.misfit = true;
+      this.figures[FIGURE.damaged]++;
+      this.figures[FIGURE.missingSlabs]++;
+      this.setup.warn(
+        `slab ${slab.sequence} of shard ${this.setup.shard}: its file was removed while the node runs; what is in it is lost at the next start, and answers 500 from then on; restore it from a copy`,
+      );
+    }
   }
 
   /** `-sync os`: bounds what a power loss can take to about a second, without anybody waiting for it. */
@@ -619,6 +653,7 @@ export class Shard {
 
   /** The outcome for a failed write call. */
   writeFailure(error: unknown): Outcome {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") this.watch();
     if (this.writesStopped) return failed("write_stopped");
     if (isDiskFull(error)) {
       if (error !== REFUSED) this.refusedAt = this.setup.now();

@@ -199,17 +199,21 @@ export class SlabList {
     });
   }
 
-  /** A slab is about to go. Throws like `add`. */
-  drop(sequence: number): void {
-    this.write({ ...this.content, slabs: this.content.slabs.filter((slab) => slab.sequence !== sequence) });
+  /** A slab is about to go; what was moved out of it is durable in the open one, up to `open`, or before. Throws like `add`. */
+  drop(sequence: number, open: SlabEnd): void {
+    this.write({
+      ...this.content,
+      slabs: this.endingAt(open).filter((slab) => slab.sequence !== sequence),
+    });
   }
 
   /** Nothing is written any more, and the open slab ends here. Throws like `add`. */
-  end({ sequence, endUnit, last }: SlabEnd): void {
-    const slabs = this.content.slabs.map((slab) =>
-      slab.sequence === sequence ? { ...slab, endUnit, last } : slab,
-    );
-    this.write({ ...this.content, slabs });
+  end(open: SlabEnd): void {
+    this.write({ ...this.content, slabs: this.endingAt(open) });
+  }
+
+  private endingAt({ sequence, endUnit, last }: SlabEnd): ListedSlab[] {
+    return this.content.slabs.map((slab) => (slab.sequence === sequence ? { ...slab, endUnit, last } : slab));
   }
 
   /** What was lost up to a place has been made good: the slabs in `lost` are not missed any more. Throws like `add`. */

@@ -3,6 +3,7 @@
  */
 import path from "node:path";
 import { HEADER_BYTES, SLAB_SLOTS } from "../format/layout.ts";
+import type { SlabEnd } from "../format/slab-list.ts";
 import type { FileIo } from "./io.ts";
 import { FIGURE } from "./shard-memory.ts";
 import type { SlabList } from "./slab-list.ts";
@@ -133,13 +134,14 @@ export class SlabTable {
   /**
    * Takes a slab out of use. Its records must have been moved, and synced where they went. Once the list does not name it any more it is gone, whatever becomes
    * of its file: the next start removes what is left.
+   * @param open how far the open slab is durable
    */
-  drop(sequence: number): void {
+  drop(sequence: number, open: SlabEnd): void {
     const slot = slotOfSequence(sequence);
     const file = path.join(this.directory, slabName(sequence));
     const fd = this.io.open(file, "r+");
     try {
-      this.list.drop(sequence);
+      this.list.drop(sequence, open);
     } catch (error) {
       this.io.close(fd);
       throw error;

@@ -123,6 +123,9 @@ export function healthDocument(vault: Vault, facts: NodeFacts): { status: number
     bytes: sum(shards, (shard) => shard.liveBytes),
     diskFull: shards.some((shard) => shard.diskFull),
     writesStopped: shards.some((shard) => shard.writesStopped),
+    directoryGone: shards.some((shard) => shard.directoryGone),
+    missingSlabs: sum(shards, (shard) => shard.missingSlabs),
+    inDoubt: shards.some((shard) => shard.inDoubt),
     damagedRecords: sum(shards, (shard) => shard.damagedRecords),
     scrubbedBytes: sum(shards, (shard) => shard.scrubbedBytes),
     scrubPasses: Math.min(...shards.map((shard) => shard.scrubPasses)),
@@ -145,6 +148,11 @@ function judge(
       "this node has no layout of its cluster yet; it waits for its master, or for the other nodes";
     return { word: "joining", reason, status: 503 };
   }
+  if (shards.some((shard) => shard.directoryGone)) {
+    const reason =
+      "the data directory was removed, renamed or covered by another one while the node runs: writes are stopped, reads go on as far as they can; put it back and restart";
+    return { word: "unhealthy", reason, status: 503 };
+  }
   const stopped = shards.filter((shard) => shard.writesStopped).length;
   if (stopped > 0) {
     const reason = `writes are stopped on ${stopped} of ${shards.length} shards after a failed disk sync; reads go on; check the disk, then restart`;
@@ -157,6 +165,17 @@ function judge(
       reason: "the disk is full: writes answer 507 until there is room",
       status: 200,
     };
+  }
+  // 200 as well: what is known is served, and a restart brings nothing back.
+  const missing = sum(shards, (shard) => shard.missingSlabs);
+  if (missing > 0) {
+    const reason = `${missing} slab files are missing, or not the ones that were there: what may have been in them answers 500; the log names them; restore them from a copy, or write those keys again`;
+    return { word: "degraded", reason, status: 200 };
+  }
+  if (shards.some((shard) => shard.inDoubt)) {
+    const reason =
+      "records are damaged and nobody knows which keys had them: what may have been lost answers 500; run minivault verify on the stopped node";
+    return { word: "degraded", reason, status: 200 };
   }
   return { word: "healthy", reason: null, status: 200 };
 }
@@ -189,6 +208,7 @@ export function statsDocument(
     indexBytesPerKey: keys === 0 ? 0 : Math.round((indexBytes / keys) * 100) / 100,
     tombstones: sum(shards, (shard) => shard.tombstones),
     damagedRecords: sum(shards, (shard) => shard.damagedRecords),
+    missingSlabs: sum(shards, (shard) => shard.missingSlabs),
     scrubbedBytes: sum(shards, (shard) => shard.scrubbedBytes),
     scrubPasses: Math.min(...shards.map((shard) => shard.scrubPasses)),
     scrubDamaged: sum(shards, (shard) => shard.scrubDamaged),

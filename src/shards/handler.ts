@@ -2,6 +2,7 @@
  * The shard thread: owns some shards and works on one batch at a time. Between batches it does the shards' idle work in small steps.
  */
 import type { MessagePort } from "node:worker_threads";
+import { WATCH_MS } from "../engine/directory-watch.ts";
 import { nodeIo } from "../engine/io.ts";
 import { failed, type Outcome, type ShardWrite } from "../engine/operations.ts";
 import { dropPartition, dropTombstone, prepare, raiseFloor } from "../engine/replica.ts";
@@ -91,6 +92,7 @@ let idleQueued = false;
 let batchesSinceIdle = 0;
 let restTimer: NodeJS.Timeout | undefined;
 let scrubTimer: NodeJS.Timeout | undefined;
+let watchTimer: NodeJS.Timeout | undefined;
 let batchesSinceScrub = 0;
 let scrubTurn = 0;
 const operation = emptyOperation();
@@ -168,6 +170,14 @@ async function open(task: OpenTask): Promise<void> {
   queueIdle();
   scrubTimer = setTimeout(scrub, SCRUB_MS_MIN);
   scrubTimer.unref();
+  watchTimer = setInterval(watch, WATCH_MS);
+  watchTimer.unref();
+}
+
+/** Looks whether the data directory is still there. */
+function watch(): void {
+  for (const shard of shards.values()) shard.watch();
+  if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));
 }
 
 /** Takes batch after batch until there is none. */
@@ -379,6 +389,7 @@ function scrub(): void {
 
 async function close(): Promise<void> {
   clearTimeout(scrubTimer);
+  clearInterval(watchTimer);
   for (const { answers } of inlets) answers.close();
   clearTimeout(restTimer);
   for (const { writer } of uploads.values()) writer.end();

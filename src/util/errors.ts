@@ -60,7 +60,8 @@ export const ERRORS = {
   write_stopped: {
     status: 503,
     retryable: false,
-    message: "a failed disk sync stopped writes; check the disk, then restart",
+    message:
+      "writes are stopped since a disk sync failed or the data directory is gone; /health says which; mend it, then restart",
   },
   stopping: { status: 503, retryable: true, message: "the node is stopping" },
   timeout: { status: 504, retryable: true, message: "the answer took too long" },

@@ -46,6 +46,9 @@ export interface HarnessOptions {
   snapshotEntriesMin?: number;
   /** As on a node of a cluster. */
   replicated?: boolean;
+  /** One of several shards of a store that is open already. */
+  store?: StoreIdentity;
+  shard?: number;
 }
 
 export interface Condition {
@@ -79,17 +82,20 @@ export class Harness {
 
   private constructor(directory: string, options: HarnessOptions) {
     const io = options.io ?? nodeIo;
-    this.store = openStoreFile(io, directory, {
-      shards: 1,
-      slabBytes: options.slabBytes ?? SMALL_SLAB_BYTES,
-      chunkBytes: options.chunkBytes ?? SMALL_CHUNK_BYTES,
-    });
+    const { shard = 0 } = options;
+    this.store =
+      options.store ??
+      openStoreFile(io, directory, {
+        shards: 1,
+        slabBytes: options.slabBytes ?? SMALL_SLAB_BYTES,
+        chunkBytes: options.chunkBytes ?? SMALL_CHUNK_BYTES,
+      });
     this.memory = createShardMemory(1);
     if (options.replicated === true) new Float64Array(this.memory.figures)[FIGURE.replicated] = 1;
     this.shard = Shard.open(
       {
         dataDirectory: directory,
-        shard: 0,
+        shard,
         store: this.store,
         sync: options.sync ?? "always",
         memory: this.memory,
@@ -104,8 +110,8 @@ export class Harness {
         this.slabsRead = true;
       },
     );
-    if (this.figure("listKept") === 1) completeStoreFile(io, directory);
-    this.reader = new ShardLookup(directory, 0, this.store, this.memory, this.memory.held[0]);
+    if (options.store === undefined && this.figure("listKept") === 1) completeStoreFile(io, directory);
+    this.reader = new ShardLookup(directory, shard, this.store, this.memory, this.memory.held[0]);
   }
 
   static async open(directory: string, options: HarnessOptions = {}): Promise<Harness> {

@@ -11,6 +11,7 @@ import { loadHash } from "../../src/util/hash.ts";
 import { inDirectory } from "./harness.ts";
 
 const MIB = 1024 * 1024;
+const NOWHERE = { sequence: 0, endUnit: 0, last: 0 };
 const SLAB_BYTES = 3 * MIB + 4096;
 
 /** A table with slab 1, whose file is `SLAB_BYTES` long. */
@@ -43,7 +44,7 @@ test("slab table: a dropped slab is freed in steps of 1 MiB, once nobody holds i
       },
     });
     held[slotOfSequence(1)] = 1;
-    table.drop(1);
+    table.drop(1, NOWHERE);
     table.reclaim();
     assert.ok(table.waiting, "a front has it mapped");
     calls.length = 0;
@@ -69,7 +70,7 @@ test("slab table: a dropped slab whose blocks cannot be freed is closed all the 
         throw new Error("EIO");
       },
     });
-    table.drop(1);
+    table.drop(1, NOWHERE);
     closed = 0;
     table.reclaim();
     await table.close();
