@@ -1,6 +1,8 @@
 /**
  * A value that arrives in pieces, in the shard's thread: cuts it into chunks, checks JSON on the way, and ends in a manifest, or in one
  * plain record where it turned out small. Nothing of it can be read before its manifest is committed.
+ *
+ * Between two pieces an upload holds only what does not fill a chunk yet, and that is put aside when memory is short: a client may take hours.
  */
 
 import { ValueScanner } from "../format/json.ts";
@@ -15,21 +17,42 @@ import {
   writeManifest,
 } from "../format/record.ts";
 import { copyInto } from "../util/bytes.ts";
+import { type Gathering, Gatherings } from "../util/gatherings.ts";
 import { LeftMemory } from "../util/left-memory.ts";
+import { isDiskFull } from "./io.ts";
 import { failed, type Outcome, type ShardWrite } from "./operations.ts";
 import type { Shard } from "./shard.ts";
 
-/** Of frames. */
+/** Of the frame that a piece is cut in; no two uploads have one at a time. */
 const memory = new LeftMemory();
+
+/** Memory of a shard for chunks that are not full between two pieces. The fronts bound how many uploads there are. */
+const RESTS = { bytesMax: 16 * 1024 * 1024, countMax: Number.POSITIVE_INFINITY };
+const restsOfShards = new WeakMap<Shard, Gatherings>();
+
+function restsOf(shard: Shard): Gatherings {
+  let rests = restsOfShards.get(shard);
+  if (rests === undefined) {
+    rests = new Gatherings(shard.setup.dataDirectory, RESTS);
+    restsOfShards.set(shard, rests);
+  }
+  return rests;
+}
+
+const NOTHING = new Uint8Array(0);
 
 export class UploadWriter {
   private readonly shard: Shard;
   private readonly write: ShardWrite;
   private readonly scanner: ValueScanner | null;
-  /** The chunk that is being filled, and its bytes. */
-  private readonly frame: Frame;
-  private readonly buffer: Uint8Array;
+  /** Of raw bodies: there is more than one chunk. */
+  private readonly isLong: boolean;
+  /** The chunk that is being filled, and its bytes; null between two pieces. */
+  private frame: Frame | null = null;
+  private buffer: Uint8Array = NOTHING;
   private filled = 0;
+  /** Between two pieces: what the chunk has so far. */
+  private rest: Gathering | null = null;
   private totalBytes = 0;
   private over = false;
   private received = 0;
@@ -40,30 +63,72 @@ export class UploadWriter {
     this.failure ??= outcome;
   };
 
-  /** @param write kept until the upload ends: its arrays must not be reused */
-  constructor(shard: Shard, write: ShardWrite) {
+  /**
+   * @param write kept until the upload ends: its arrays must not be reused
+   * @param bodyBytesMin what is known of the body's length already
+   */
+  constructor(shard: Shard, write: ShardWrite, bodyBytesMin = 0) {
     this.shard = shard;
     this.write = write;
-    const { chunkBytes } = shard.setup.store;
-    this.frame = createFrame(memory.take(frameBytes(chunkBytes)), write.key.length, chunkBytes);
-    this.buffer = this.frame.value;
     // What other nodes send is in stored form already.
     this.scanner = write.json && write.ballot === undefined ? new ValueScanner() : null;
-    if (this.scanner !== null) this.store(JSON_PREFIX);
+    this.isLong = this.scanner === null && bodyBytesMin > shard.setup.store.chunkBytes;
   }
 
   /** Takes the next bytes of the body. Not null: the upload has failed. */
   part(bytes: Uint8Array): Outcome | null {
     if (this.failure !== null) return this.failure;
+    this.takeFrame();
+    const isFirst = this.received === 0 && bytes.length > 0;
+    this.received += bytes.length;
     if (this.scanner === null) this.store(bytes);
-    else this.storeValueText(this.scanner, bytes);
+    else {
+      if (isFirst) this.store(JSON_PREFIX);
+      this.storeValueText(this.scanner, bytes);
+    }
+    this.leaveFrame();
     return this.failure;
+  }
+
+  /** Goes on with the chunk that is being filled. */
+  private takeFrame(): void {
+    const { shard, write, rest } = this;
+    const { chunkBytes } = shard.setup.store;
+    this.frame = createFrame(memory.take(frameBytes(chunkBytes)), write.key.length, chunkBytes);
+    this.buffer = this.frame.value;
+    if (rest === null || this.failure !== null) return;
+    try {
+      copyInto(this.buffer, 0, rest.whole());
+    } catch (error) {
+      this.lost(error as Error);
+    }
+    rest.empty();
+  }
+
+  private leaveFrame(): void {
+    if (this.frame === null) return;
+    const bytes = this.buffer.subarray(0, this.filled);
+    if (this.failure === null && this.filled > 0) {
+      this.rest ??= restsOf(this.shard).open((error) => this.lost(error));
+      try {
+        if (this.rest === null || !this.rest.append(bytes)) this.failure = failed("overloaded");
+      } catch (error) {
+        this.lost(error as Error);
+      }
+    }
+    memory.leave(this.frame.source.bytes);
+    this.frame = null;
+    this.buffer = NOTHING;
+  }
+
+  /** What was put aside cannot be had. */
+  private lost(error: Error): void {
+    this.failure ??= failed(isDiskFull(error) ? "disk_full" : "internal", error.message);
   }
 
   /** Of a JSON body only the text of the value is stored. */
   private storeValueText(scanner: ValueScanner, bytes: Uint8Array): void {
-    const begin = this.received;
-    this.received += bytes.length;
+    const begin = this.received - bytes.length;
     if (!scanner.feed(bytes, 0, bytes.length)) {
       this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
       return;
@@ -81,13 +146,14 @@ export class UploadWriter {
       copyInto(this.buffer, this.filled, bytes.subarray(at, at + length));
       this.filled += length;
       at += length;
-      // The first chunk waits for more: it may be all there is, and then it becomes a plain record.
-      if (this.filled === this.buffer.length && this.chunks.length > 0) this.writeChunk();
+      // The first chunk waits for more where it may be all there is: then it becomes a plain record.
+      if (this.filled === this.buffer.length && (this.isLong || this.chunks.length > 0)) this.writeChunk();
     }
   }
 
   /** Writes what the buffer has as the next chunk. */
   private writeChunk(): void {
+    const frame = this.frame as Frame;
     const bytes = this.filled;
     this.filled = 0;
     if (this.chunks.length === MANIFEST_CHUNKS_MAX) {
@@ -95,7 +161,7 @@ export class UploadWriter {
       return;
     }
     try {
-      const ref = this.shard.appendChunk(this.write, this.chunks.length, this.frame, bytes, this.lose);
+      const ref = this.shard.appendChunk(this.write, this.chunks.length, frame, bytes, this.lose);
       this.chunks.push(ref);
       this.totalBytes += bytes;
       if (!this.slabs.has(ref.sequence)) {
@@ -116,6 +182,7 @@ export class UploadWriter {
   finish(ballot?: Ballot): Outcome {
     const { scanner, shard, write } = this;
     write.ballot = ballot;
+    this.takeFrame();
     if (this.failure === null && scanner !== null) {
       if (scanner.finish()) this.store(JSON_SUFFIX);
       else this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
@@ -144,6 +211,8 @@ export class UploadWriter {
     if (this.over) return;
     this.over = true;
     for (const sequence of this.slabs) this.shard.slabs.upload(sequence, -1);
-    memory.leave(this.frame.source.bytes);
+    this.rest?.close();
+    if (this.frame !== null) memory.leave(this.frame.source.bytes);
+    this.frame = null;
   }
 }

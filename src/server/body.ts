@@ -6,22 +6,23 @@
  *                      └ more ─► upload.write … (pause/resume) ─► commit ┘
  *
  * Invariants: exactly one answer, or none when the client has gone; a body that is not committed leaves nothing
- * in the vault; private buffers over all connections stay under RECEIVING_BYTES_MAX.
+ * in the vault; what is gathered over all connections holds at most RECEIVING_BYTES_MAX of memory (util/gatherings.ts).
  */
+
+import { isDiskFull } from "../engine/io.ts";
 import { type Conditions, conditionsHold } from "../rules/conditions.ts";
 import type { Upload, WriteHead, WriteResult, WriteVerb } from "../shards/vault.ts";
 import type { ErrorCode } from "../util/errors.ts";
-import { CHUNK_BYTES, RECEIVING_BYTES_MAX } from "../util/limits.ts";
+import { GAVE_WAY, type Gathering } from "../util/gatherings.ts";
+import { CHUNK_BYTES } from "../util/limits.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
+import { ChunkEnd } from "./chunk-end.ts";
 import type { FrontContext } from "./context.ts";
 import type { Res } from "./http.ts";
-import { Linger } from "./linger.ts";
+import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "./linger.ts";
 import { sendError, sendErrorAndStayOpen, sendWriteResult } from "./reply.ts";
 import { DELETE, POST, PUT } from "./stats.ts";
 import { parseTarget } from "./target.ts";
-
-/** First size of a private buffer; it doubles with what really arrives. */
-const GATHER_BYTES_MIN = 16 * 1024;
 
 const EMPTY = new Uint8Array(0);
 
@@ -51,17 +52,23 @@ export class WriteRequest implements BodyTaker {
   private readonly startMs = performance.now();
   private phase = RECEIVING;
   receivedBytes = 0;
-  private gathered: Uint8Array | null = null;
+  private gathered: Gathering | null = null;
   private upload: Upload | null = null;
   /** From when it is clear that the body does not come in one piece. */
   private flow: BodyFlow | null = null;
   private linger: Linger | null = null;
+  /** Of a chunked body. */
+  private readonly chunkEnd: ChunkEnd | null = null;
 
   constructor(context: FrontContext, res: Res, headers: WriteHeaders) {
     this.context = context;
     this.res = res;
     this.headers = headers;
     context.inFlight.enter();
+    if (headers.declaredBytes !== Number.POSITIVE_INFINITY) return;
+    // Nothing says whether anything of it has come.
+    this.keepAlive();
+    this.chunkEnd = new ChunkEnd(() => this.extended());
   }
 
   /** A piece of the body. `chunk` is only valid during the call. */
@@ -84,6 +91,7 @@ export class WriteRequest implements BodyTaker {
       return;
     }
     this.receivedBytes += bytes.length;
+    if (!last) this.chunkEnd?.data(bytes);
     if (this.receivedBytes > this.context.maxValueBytes) {
       this.fail("too_large", "", last);
     } else if (this.headers.verb === "delete") {
@@ -94,7 +102,7 @@ export class WriteRequest implements BodyTaker {
       this.submit(bytes);
     } else if (this.upload === null && this.fitsOneRecord()) {
       if (!this.gather(bytes)) this.fail("overloaded", "too many bodies are being received; try again", last);
-      else if (last) this.submit((this.gathered as Uint8Array).subarray(0, this.receivedBytes));
+      else if (last) this.submit((this.gathered as Gathering).whole());
     } else if (this.upload !== null || this.openUpload(last)) {
       this.stream(bytes, last);
     }
@@ -121,22 +129,21 @@ export class WriteRequest implements BodyTaker {
     );
   }
 
-  /** Copies a piece into the private buffer. False: there is no room for more bodies. */
+  /** Keeps a piece for later. False: there is no room for more bodies. */
   private gather(bytes: Uint8Array): boolean {
     this.keepAlive();
-    const before = this.receivedBytes - bytes.length;
-    const capacity = this.gathered === null ? 0 : this.gathered.length;
-    if (this.receivedBytes > capacity) {
-      const wanted = Math.max(GATHER_BYTES_MIN, this.receivedBytes * 2);
-      const larger = Math.min(wanted, CHUNK_BYTES, Math.max(this.headers.declaredBytes, this.receivedBytes));
-      if (this.context.receivingBytes + larger - capacity > RECEIVING_BYTES_MAX) return false;
-      this.context.receivingBytes += larger - capacity;
-      const grown = Buffer.allocUnsafeSlow(larger);
-      if (this.gathered !== null) grown.set(this.gathered.subarray(0, before));
-      this.gathered = grown;
-    }
-    (this.gathered as Uint8Array).set(bytes, before);
-    return true;
+    this.gathered ??= this.context.vault.gatherings.open(
+      (error) => this.lost(error),
+      this.headers.declaredBytes,
+    );
+    return this.gathered?.append(bytes) ?? false;
+  }
+
+  /** What was gathered cannot be kept any longer. */
+  private lost(error: Error): void {
+    if (this.phase !== RECEIVING) return;
+    if (error === GAVE_WAY) this.fail("too_slow", "", false);
+    else this.fail(isDiskFull(error) ? "disk_full" : "internal", error.message, false);
   }
 
   /** Begins a body of any size, with what was gathered so far. False: answered. */
@@ -163,8 +170,7 @@ export class WriteRequest implements BodyTaker {
     const upload = this.upload as Upload;
     let more = true;
     if (this.gathered !== null) {
-      const before = this.receivedBytes - bytes.length;
-      more = upload.write(this.gathered.subarray(0, before));
+      more = upload.write(this.gathered.whole());
       this.releaseGathered();
     }
     if (this.phase === RECEIVING) more = upload.write(bytes) && more;
@@ -173,6 +179,7 @@ export class WriteRequest implements BodyTaker {
     if (last) {
       // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
       this.flow?.setPaused(false);
+      this.chunkEnd?.stop();
       this.phase = COMMITTING;
       // The pacer keeps the connection: what a fast client sent ahead of the disk may take longer than uWS' timer.
       this.releaseGathered();
@@ -212,6 +219,30 @@ export class WriteRequest implements BodyTaker {
     }
   }
 
+  /** The client has stopped sending in the middle of the body, or nearly. */
+  stalled(): void {
+    if (this.phase !== RECEIVING) return;
+    const { declaredBytes } = this.headers;
+    const whole = Number.isFinite(declaredBytes) ? ` of the ${declaredBytes} announced` : "";
+    this.fail(
+      "too_slow",
+      `the body stopped coming, or nearly, after ${this.receivedBytes} bytes${whole}; nothing was stored, send it again`,
+      false,
+      LINGER_SILENT_MS_MAX,
+    );
+  }
+
+  /** The chunks of the body have extensions. */
+  private extended(): void {
+    if (this.phase !== RECEIVING) return;
+    this.fail(
+      "bad_request",
+      "chunk extensions are not supported: send the chunks without them, or Content-Length",
+      false,
+      LINGER_SILENT_MS_MAX,
+    );
+  }
+
   /** The vault gave up on an upload before its end. */
   private uploadFailed(result: WriteResult): void {
     if (this.phase !== RECEIVING) return;
@@ -219,7 +250,7 @@ export class WriteRequest implements BodyTaker {
   }
 
   /** Refuses the request with its body half received. */
-  private fail(code: ErrorCode, detail: string, last: boolean): void {
+  private fail(code: ErrorCode, detail: string, last: boolean, lingerMs = LINGER_MS_MAX): void {
     // Reading must go on: what is still coming is dropped.
     this.flow?.setPaused(false);
     this.phase = ANSWERED;
@@ -229,7 +260,7 @@ export class WriteRequest implements BodyTaker {
       if (last) {
         this.settle(sendError(this.res, code, { detail }));
       } else {
-        this.linger = new Linger(this.res);
+        this.linger = new Linger(this.res, lingerMs);
         this.settle(sendErrorAndStayOpen(this.res, code, { detail }));
       }
     });
@@ -266,12 +297,12 @@ export class WriteRequest implements BodyTaker {
 
   private release(): void {
     this.flow?.end();
+    this.chunkEnd?.stop();
     this.releaseGathered();
   }
 
   private releaseGathered(): void {
-    if (this.gathered === null) return;
-    this.context.receivingBytes -= this.gathered.length;
+    this.gathered?.close();
     this.gathered = null;
   }
 }

@@ -37,7 +37,5 @@ export interface FrontContext {
   readonly maxValueBytes: number;
   /** Scratch of the request at hand; no one keeps it across an event. */
   readonly key: KeyBytes;
-  /** Private buffers of bodies being gathered, over all connections; at most RECEIVING_BYTES_MAX. */
-  receivingBytes: number;
   stopping: boolean;
 }

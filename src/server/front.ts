@@ -107,7 +107,6 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     inFlight: new InFlight(),
     maxValueBytes: options.maxValueBytes,
     key: createKeyScratch(),
-    receivingBytes: 0,
     stopping: false,
   };
   const { peers, tls = null } = options;
@@ -184,7 +183,7 @@ function createHandlers(context: FrontContext, options: FrontOptions, meters: re
       return status;
     }
     if (target === TARGET_STATS) {
-      const now = { inFlight: context.inFlight.count, receivingBytes: context.receivingBytes };
+      const now = { inFlight: context.inFlight.count, receivingBytes: context.vault.gatherings.heldBytes };
       sendJson(res, 200, statsDocument(context.vault, facts, meters, now), head);
       return 200;
     }

@@ -12,6 +12,8 @@ import { type ErrorOptions, sendError, sendErrorAndStayOpen } from "./reply.ts";
 export const LINGER_BYTES_MAX = 256 * 1024 * 1024;
 /** Time after which the connection is closed hard: a client that trickles must not hold it for hours. */
 export const LINGER_MS_MAX = 30_000;
+/** The same for a client that sends nothing any more: it only has to read the answer. */
+export const LINGER_SILENT_MS_MAX = 2000;
 /** A declared body up to this size is left to uWS, which swallows it; the connection stays usable. */
 const SWALLOW_BYTES_MAX = 64 * 1024;
 
@@ -23,9 +25,10 @@ export class Linger {
   private closing = false;
   private open = true;
 
-  constructor(res: Res) {
+  /** @param longestMs when the connection is closed at the latest */
+  constructor(res: Res, longestMs = LINGER_MS_MAX) {
     this.res = res;
-    this.timer = setTimeout(() => this.close(), LINGER_MS_MAX);
+    this.timer = setTimeout(() => this.close(), longestMs);
     this.timer.unref();
   }
 

@@ -104,6 +104,11 @@ export class PeerUpload implements BodyTaker {
     return true;
   };
 
+  /** The other node has stopped sending: its own client has. */
+  stalled(): void {
+    if (this.phase === RECEIVING) this.fail("too_slow", "", false);
+  }
+
   /** The connection is gone, at any stage. */
   aborted(): void {
     if (this.phase === ANSWERED) {

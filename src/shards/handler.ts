@@ -10,6 +10,7 @@ import { Shard } from "../engine/shard.ts";
 import { UploadWriter } from "../engine/uploads.ts";
 import { loadAddon, setAddonDirectory } from "../util/addon.ts";
 import { loadHash } from "../util/hash.ts";
+import { CHUNK_BYTES } from "../util/limits.ts";
 import { sentenceOf } from "../util/system-error.ts";
 import {
   BatchBuffer,
@@ -269,7 +270,8 @@ function retryDeletes(buffer: BatchBuffer, positions: readonly number[], outcome
 function run(shard: Shard, o: Operation): Outcome {
   switch (o.op) {
     case OP_UPLOAD_BEGIN:
-      uploads.set(o.upload, { shard, writer: new UploadWriter(shard, kept(o)) });
+      // It begins when it is longer than that.
+      uploads.set(o.upload, { shard, writer: new UploadWriter(shard, kept(o), CHUNK_BYTES + 1) });
       return DONE;
     case OP_UPLOAD_PART:
       return uploads.get(o.upload)?.writer.part(o.body) ?? DONE;

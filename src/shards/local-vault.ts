@@ -21,8 +21,9 @@ import { isAbsence, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../format/layout.ts";
 import { type Ballot, emptyHead, type RecordHead, readHead, typeOf } from "../format/record.ts";
 import { addonDirectory, setAddonDirectory } from "../util/addon.ts";
 import { copyOf } from "../util/bytes.ts";
+import { Gatherings } from "../util/gatherings.ts";
 import { hashBOf, hashKey, loadHash, shardOf } from "../util/hash.ts";
-import { CHUNK_BYTES } from "../util/limits.ts";
+import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../util/limits.ts";
 import { describe, emptyOperation, OP_PREPARE, OP_WRITE, type Operation, setBallot } from "./batch.ts";
 import { FoundRecord } from "./found-record.ts";
 import { type FrontChannel, ShardThread } from "./pool.ts";
@@ -31,8 +32,6 @@ import { ReplicaVault } from "./replica-vault.ts";
 import { LocalUpload } from "./upload.ts";
 import type { Found, KeyBytes, Upload, Vault, VaultStats, WriteDone, WriteHead } from "./vault.ts";
 
-/** Uploads in progress; each may hold a few MiB. */
-const UPLOADS_MAX = 64;
 /** Numbers of uploads that each front has for itself. */
 const UPLOADS_OF_A_FRONT = 2 ** 24;
 
@@ -70,6 +69,7 @@ export interface AcceptHead {
 }
 
 const NOTHING = new Uint8Array(0);
+const GATHERINGS = { bytesMax: RECEIVING_BYTES_MAX, countMax: RECEIVING_MAX };
 
 function markReplicated(memories: readonly ShardMemory[]): void {
   for (const memory of memories) new Float64Array(memory.figures)[FIGURE.replicated] = 1;
@@ -183,6 +183,7 @@ export class LocalVault implements Vault {
   readonly seats: readonly FrontSeat[];
   /** Housekeeping of replication. */
   readonly replica: ReplicaVault;
+  readonly gatherings: Gatherings;
   private readonly dataDirectory: string;
   private readonly memories: ShardMemory[];
   private readonly queues: ShardQueue[];
@@ -196,7 +197,6 @@ export class LocalVault implements Vault {
   private readonly releaseTimer: NodeJS.Timeout;
   private readonly residency = new Residency();
   private coldLookup: ShardLookup;
-  private uploads = 0;
   /** Uploads of all fronts meet in the shard threads: each front has its own numbers. */
   private readonly firstUpload: number;
   private nextUpload = 0;
@@ -211,6 +211,7 @@ export class LocalVault implements Vault {
     seats: readonly FrontSeat[],
   ) {
     this.dataDirectory = dataDirectory;
+    this.gatherings = new Gatherings(dataDirectory, GATHERINGS);
     this.store = store;
     this.memories = memories;
     this.queues = queues;
@@ -295,7 +296,7 @@ export class LocalVault implements Vault {
   }
 
   upload(head: WriteHead): Upload | null {
-    if (this.closing !== null || this.uploads >= UPLOADS_MAX) return null;
+    if (this.closing !== null) return null;
     return this.beginUpload(this.address(head));
   }
 
@@ -356,7 +357,7 @@ export class LocalVault implements Vault {
 
   /** Begins a value of any size, in stored form, that is to be accepted once its ballot is known. Null: there are too many. */
   stage(head: AcceptHead): LocalUpload | null {
-    if (this.closing !== null || this.uploads >= UPLOADS_MAX) return null;
+    if (this.closing !== null) return null;
     const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
     operation.repair = head.repair === true;
     operation.json = head.json;
@@ -376,13 +377,11 @@ export class LocalVault implements Vault {
     return operation;
   }
 
-  private beginUpload(operation: Operation): LocalUpload {
+  private beginUpload(operation: Operation): LocalUpload | null {
     const own = { ...operation, key: copyOf(operation.key), upload: this.firstUpload + this.nextUpload };
     this.nextUpload = (this.nextUpload + 1) % UPLOADS_OF_A_FRONT;
-    this.uploads++;
-    return new LocalUpload(this.queues[own.shard % this.queues.length], own, this.dataDirectory, () => {
-      this.uploads--;
-    });
+    const thread = this.queues[own.shard % this.queues.length];
+    return LocalUpload.begin(thread, own, this.dataDirectory, this.gatherings);
   }
 
   /** Whether there are processors for all threads, so that they may look for work before they sleep. */

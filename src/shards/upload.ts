@@ -1,13 +1,13 @@
 /**
- * The front's end of a body that arrives in pieces. One buffer of a chunk gathers them; a full one goes to the shard thread while it has room and
+ * The front's end of a body that arrives in pieces. A gathering of one chunk takes them; a full one goes to the shard thread while it has room and
  * little of this upload is on its way; else the caller is told to pause, and what arrives all the same is kept (backlog.ts). So
- * an upload of any size holds its buffer and its part of the arena.
+ * an upload of any size holds its gathering, which is put aside while it stands still and memory is short, and its part of the arena.
  */
 
 import { isDiskFull } from "../engine/io.ts";
 import type { Ballot } from "../format/record.ts";
 import type { ErrorCode } from "../util/errors.ts";
-import { LeftMemory } from "../util/left-memory.ts";
+import { GAVE_WAY, type Gathering, type Gatherings } from "../util/gatherings.ts";
 import { CHUNK_BYTES } from "../util/limits.ts";
 import { Backlog } from "./backlog.ts";
 import {
@@ -22,42 +22,49 @@ import {
 import type { ShardQueue } from "./queue.ts";
 import type { Upload, WriteDone, WriteResult } from "./vault.ts";
 
-/** The buffer starts with this and grows with what arrives, up to a chunk. */
-const BUFFER_BYTES = 64 * 1024;
 /** Bytes on their way to the thread from which on the client is paused. */
 const WINDOW_BYTES = 2 * CHUNK_BYTES;
 
-/** Of buffers that have grown to a chunk. */
-const memory = new LeftMemory();
-
 const NOTHING = new Uint8Array(0);
 const ignore: WriteDone = () => {};
+const NO_MEMORY = new Error("there is no memory for the next bytes");
 
 export class LocalUpload implements Upload {
   onDrain: () => void = () => {};
   onFail: WriteDone = ignore;
   private readonly thread: ShardQueue;
   private readonly operation: Operation;
-  private readonly release: () => void;
   private readonly backlog: Backlog;
-  private buffer: Uint8Array = new Uint8Array(BUFFER_BYTES);
-  private filled = 0;
+  private readonly gathering: Gathering;
   private inFlight = 0;
   private begun = false;
   private paused = false;
   private over = false;
   private committing: WriteDone | null = null;
 
-  /**
-   * @param operation its own copy of the head
-   * @param directory where bytes may be kept on disk
-   * @param release called once, when the upload is over
-   */
-  constructor(thread: ShardQueue, operation: Operation, directory: string, release: () => void) {
+  private constructor(thread: ShardQueue, operation: Operation, directory: string, gathering: Gathering) {
     this.thread = thread;
     this.operation = operation;
     this.backlog = new Backlog(directory);
-    this.release = release;
+    this.gathering = gathering;
+  }
+
+  /**
+   * Begins one. Null: there are too many, and none of them is slow.
+   * @param operation its own copy of the head
+   * @param directory where bytes may be kept on disk
+   */
+  static begin(
+    thread: ShardQueue,
+    operation: Operation,
+    directory: string,
+    gatherings: Gatherings,
+  ): LocalUpload | null {
+    let upload: LocalUpload | null = null;
+    const gathering = gatherings.open((error) => upload?.failed(error));
+    if (gathering === null) return null;
+    upload = new LocalUpload(thread, operation, directory, gathering);
+    return upload;
   }
 
   write(bytes: Uint8Array): boolean {
@@ -66,43 +73,39 @@ export class LocalUpload implements Upload {
       if (this.backlog.bytes > 0) this.backlog.append(bytes);
       else this.gather(bytes);
     } catch (error) {
-      setImmediate(() => this.fail(isDiskFull(error) ? "disk_full" : "internal", (error as Error).message));
+      setImmediate(() => this.failed(error as Error));
       this.paused = true;
     }
     return !this.paused;
   }
 
+  /** The bytes that came cannot be kept. */
+  private failed(error: Error): void {
+    if (error === GAVE_WAY) this.fail("too_slow", "");
+    else this.fail(isDiskFull(error) ? "disk_full" : "internal", error.message);
+  }
+
   private gather(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; ) {
-      // A full buffer is only sent when more follows: what fits one record goes as one plain write at commit.
-      if (this.filled === CHUNK_BYTES && !this.sendBuffer()) {
+      // A full chunk is only sent when more follows: what fits one record goes as one plain write at commit.
+      if (this.gathering.bytes === CHUNK_BYTES && !this.sendChunk()) {
         this.backlog.append(bytes.subarray(at));
         this.paused = true;
         return;
       }
-      this.reserve(bytes.length - at);
-      const length = Math.min(bytes.length - at, this.buffer.length - this.filled);
-      this.buffer.set(bytes.subarray(at, at + length), this.filled);
-      this.filled += length;
+      const length = Math.min(bytes.length - at, CHUNK_BYTES - this.gathering.bytes);
+      if (!this.gathering.append(bytes.subarray(at, at + length))) throw NO_MEMORY;
       at += length;
     }
     if (this.inFlight >= WINDOW_BYTES) this.paused = true;
   }
 
-  /** Makes room in the buffer for what has arrived, not for what was announced. */
-  private reserve(bytes: number): void {
-    let length = this.buffer.length;
-    while (length < CHUNK_BYTES && length - this.filled < bytes) length *= 2;
-    if (length === this.buffer.length) return;
-    const larger = memory.take(length);
-    larger.set(this.buffer.subarray(0, this.filled));
-    this.buffer = larger;
-  }
-
-  /** Sends the full buffer on, if there is room; if not, `pump` runs when there may be. */
-  private sendBuffer(): boolean {
+  /** Sends the full chunk on, if there is room; if not, `pump` runs when there may be. */
+  private sendChunk(): boolean {
+    const { gathering } = this;
+    const { bytes } = gathering;
     if (this.inFlight >= WINDOW_BYTES) return false;
-    if (!this.thread.hasRoomForPart(this.filled)) {
+    if (!this.thread.hasRoomForPart(bytes)) {
       this.thread.whenRoom(() => this.pump());
       return false;
     }
@@ -110,12 +113,12 @@ export class LocalUpload implements Upload {
       this.begun = true;
       this.send(OP_UPLOAD_BEGIN, NOTHING, ignore);
     }
-    const bytes = this.filled;
+    const chunk = gathering.whole();
     this.inFlight += bytes;
-    this.send(OP_UPLOAD_PART, this.buffer.subarray(0, bytes), (result) => this.arrived(bytes, result));
+    this.send(OP_UPLOAD_PART, chunk, (result) => this.arrived(bytes, result));
     // To receive the whole body, in one turn of the event loop, may take as long as to write it.
     this.thread.wake();
-    this.filled = 0;
+    gathering.empty();
     return true;
   }
 
@@ -135,18 +138,19 @@ export class LocalUpload implements Upload {
   /** Moves on with what waits, then lets the client go on, or commits. */
   private pump(): void {
     if (this.over) return;
+    const { gathering } = this;
     try {
       while (this.backlog.bytes > 0) {
-        if (this.filled === CHUNK_BYTES && !this.sendBuffer()) return;
-        this.reserve(this.backlog.bytes);
-        this.filled += this.backlog.take(this.buffer, this.filled);
+        if (gathering.bytes === CHUNK_BYTES && !this.sendChunk()) return;
+        if (!gathering.fill(this.backlog.bytes, (target, offset) => this.backlog.take(target, offset)))
+          throw NO_MEMORY;
       }
+      if (this.committing !== null) this.sendCommit(this.committing);
     } catch (error) {
-      this.fail(isDiskFull(error) ? "disk_full" : "internal", (error as Error).message);
+      this.failed(error as Error);
       return;
     }
-    if (this.committing !== null) this.sendCommit(this.committing);
-    else if (this.paused && this.inFlight < WINDOW_BYTES) {
+    if (this.committing === null && this.paused && this.inFlight < WINDOW_BYTES) {
       this.paused = false;
       this.onDrain();
     }
@@ -160,12 +164,16 @@ export class LocalUpload implements Upload {
 
   /** As `commit`, for a value of replication: the shard judges it as an accept. */
   accept(ballot: Ballot, done: WriteDone): void {
+    if (this.over) {
+      setImmediate(() => done(failure("too_slow", "")));
+      return;
+    }
     setBallot(this.operation, ballot);
     this.commit(done);
   }
 
   private sendCommit(done: WriteDone): void {
-    const rest = this.buffer.subarray(0, this.filled);
+    const rest = this.gathering.whole();
     if (!this.send(this.begun ? OP_UPLOAD_COMMIT : OP_WRITE, rest, done)) {
       this.fail("unavailable", "");
       return;
@@ -174,7 +182,7 @@ export class LocalUpload implements Upload {
   }
 
   private fail(error: ErrorCode, detail: string): void {
-    this.finish({ error, detail, created: false, deleted: false, etag: null });
+    this.finish(failure(error, detail));
   }
 
   /** The upload has failed: says so to whoever waits. */
@@ -193,10 +201,11 @@ export class LocalUpload implements Upload {
 
   private end(): void {
     this.over = true;
-    if (this.buffer.length === CHUNK_BYTES) memory.leave(this.buffer);
-    this.buffer = NOTHING;
-    this.filled = 0;
+    this.gathering.close();
     this.backlog.close();
-    this.release();
   }
+}
+
+function failure(error: ErrorCode, detail: string): WriteResult {
+  return { error, detail, created: false, deleted: false, etag: null };
 }

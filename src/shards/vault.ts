@@ -5,6 +5,7 @@
 import type { RegisterOutcome } from "../engine/operations.ts";
 import type { ShardStats } from "../engine/shard-memory.ts";
 import type { ErrorCode } from "../util/errors.ts";
+import type { Gatherings } from "../util/gatherings.ts";
 
 export type { ShardStats };
 
@@ -137,6 +138,8 @@ export interface Vault {
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean;
   /** Starts a body of any size that arrives in pieces. Null: the queue is full, answer 503. */
   upload(head: WriteHead): Upload | null;
+  /** Where bodies of this front are gathered that do not come in one piece. */
+  readonly gatherings: Gatherings;
   stats(): VaultStats;
   /** Finishes what is in flight, syncs, releases everything. Later writes fail with "stopping". */
   close(): Promise<void>;

@@ -26,6 +26,11 @@ export const ERRORS = {
   },
   not_found: { status: 404, retryable: false, message: "no such key" },
   method_not_allowed: { status: 405, retryable: false, message: "this method is not allowed here" },
+  too_slow: {
+    status: 408,
+    retryable: true,
+    message: "the body came too slowly, or not at all; nothing was stored, send it again",
+  },
   exists: { status: 409, retryable: false, message: "the key exists already; PUT replaces it" },
   conflict: { status: 409, retryable: false, message: "the state of the cluster does not allow this now" },
   length_required: {

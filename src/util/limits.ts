@@ -20,8 +20,14 @@ export const JSON_DEPTH_MAX = 10_000;
 export const CONDITION_BYTES_MAX = 4096;
 /** A body up to this size is handed to the socket in one call; a larger one is streamed with back-pressure. */
 export const REPLY_AT_ONCE_BYTES = 64 * 1024;
-/** Bytes of bodies that are being received and are not yet part of a batch, over all connections. */
+/** Memory for bodies that are being received and are not yet part of a batch, over all connections of a front; what stands still goes to the disk. */
 export const RECEIVING_BYTES_MAX = 64 * 1024 * 1024;
+/** Bodies that are being received in several pieces, over all connections of a front; beyond, the slowest give way. */
+export const RECEIVING_MAX = 1024;
+/** Large values on their way from one node into its cluster; beyond, the slowest give way. */
+export const CLUSTER_UPLOADS_MAX = 128;
+/** Streams from one node to another: its uploads, and as many downloads. */
+export const PEER_STREAMS_MAX = 2 * CLUSTER_UPLOADS_MAX;
 /** Longest frame between nodes: a value in one record, with its key and all that is said of it. */
 export const PEER_FRAME_BYTES_MAX = CHUNK_BYTES + 64 * 1024;
 /** A batch between nodes is not filled beyond this; a single longer frame travels alone. */
@@ -57,6 +63,9 @@ const ordered =
   VALUE_BYTES_DEFAULT <= VALUE_BYTES_MAX &&
   REPLY_AT_ONCE_BYTES <= CHUNK_BYTES &&
   REJOIN_WAIT_MS >= 2 * OPERATION_MS_MAX &&
+  // A node takes the uploads of all others.
+  (REPLICAS_MAX - 1) * CLUSTER_UPLOADS_MAX < RECEIVING_MAX &&
+  RECEIVING_BYTES_MAX >= CHUNK_BYTES &&
   BALLOT_AHEAD_MS_MAX < TOMBSTONE_AGE_MS &&
   2 * REPLICAS_MAX < 31 &&
   PEER_BATCH_BYTES <= PEER_BATCH_BYTES_MAX &&

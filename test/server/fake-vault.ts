@@ -3,6 +3,7 @@
  * uploads take only so much before they ask for a pause. It can be told to fail in every way that the interface
  * allows, and it records what would leak.
  */
+import os from "node:os";
 import { conditionsHold } from "../../src/rules/conditions.ts";
 import type {
   Found,
@@ -17,7 +18,8 @@ import type {
   WriteResult,
 } from "../../src/shards/vault.ts";
 import { type ErrorCode, VaultError } from "../../src/util/errors.ts";
-import { CHUNK_BYTES } from "../../src/util/limits.ts";
+import { Gatherings } from "../../src/util/gatherings.ts";
+import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../src/util/limits.ts";
 
 export interface StoredValue {
   json: boolean;
@@ -44,6 +46,10 @@ const PATTERN = Uint8Array.from({ length: CHUNK_BYTES + PIECE_PATTERN }, (_, ind
 const NO_ETAG = new Uint8Array(34);
 
 export class FakeVault implements Vault {
+  readonly gatherings = new Gatherings(os.tmpdir(), {
+    bytesMax: RECEIVING_BYTES_MAX,
+    countMax: RECEIVING_MAX,
+  });
   readonly values = new Map<string, StoredValue>();
   /** submit and upload answer "full". */
   full = false;

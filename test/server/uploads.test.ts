@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import os from "node:os";
 import { test } from "node:test";
 import { LINGER_BYTES_MAX } from "../../src/server/linger.ts";
+import { Gatherings } from "../../src/util/gatherings.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX } from "../../src/util/limits.ts";
 import { etagText } from "./fake-vault.ts";
 import { type RawClient, sleep, until, withFront } from "./harness.ts";
@@ -284,30 +286,94 @@ test("uploads: a client that leaves while it is held back is noticed when the va
   });
 });
 
-test("uploads: bodies being gathered have a bound over all connections", async () => {
-  await withFront({}, async ({ connect, call }) => {
+test("uploads: however many slow bodies there are, each is taken, memory has a bound, and others find room", async () => {
+  await withFront({}, async ({ connect, call, vault }) => {
     const each = CHUNK_BYTES - 1;
+    const begun = 700_000;
+    const body = pattern(each);
     const clients: RawClient[] = [];
-    const half = Buffer.concat([Buffer.from(putHead("k", each)), Buffer.alloc(700_000)]);
-    for (let index = 0; index < Math.ceil(RECEIVING_BYTES_MAX / 700_000) + 5; index++) {
+    const count = Math.ceil(RECEIVING_BYTES_MAX / begun) + 30;
+    for (let index = 0; index < count; index++) {
       const client = await connect();
-      client.send(half);
+      client.send(Buffer.concat([Buffer.from(putHead(`slow-${index}`, each)), body.subarray(0, begun)]));
       clients.push(client);
     }
-    await until(() => clients.some((client) => client.text.includes('"overloaded"')), "some are refused");
-    const refused = clients.filter((client) => client.text.includes('"overloaded"'));
-    assert.match(refused[0].text, /^HTTP\/1\.1 503 Service Unavailable\r\n[\s\S]*Retry-After: 1\r\n/);
+    await until(
+      () => vault.gatherings.count === count && vault.gatherings.asideCount > 0,
+      "all have begun, and some are put aside",
+    );
     const queues = (await call("GET", "/_stats")).json().queues;
-    assert.ok(
-      queues.receivingBytes <= RECEIVING_BYTES_MAX && queues.receivingBytes > RECEIVING_BYTES_MAX / 2,
-    );
-    assert.equal(
-      (await call("PUT", "/small", { body: "x" })).status,
-      201,
-      "a body in one piece needs no buffer",
-    );
-    for (const client of clients) client.socket.destroy();
-    await sleep(50);
-    assert.equal((await call("GET", "/_stats")).json().queues.receivingBytes, 0);
+    assert.ok(queues.receivingBytes <= RECEIVING_BYTES_MAX, `${queues.receivingBytes}`);
+    const fast = await connect();
+    fast.send(Buffer.concat([Buffer.from(putHead("fast", each)), body.subarray(0, begun)]));
+    fast.send(body.subarray(begun));
+    await fast.sees("201 Created");
+    for (const client of clients) client.send(body.subarray(begun));
+    for (const [index, client] of clients.entries()) {
+      await client.sees("201 Created");
+      assert.ok(Buffer.from(vault.values.get(`slow-${index}`)?.bytes ?? []).equals(body), `slow-${index}`);
+    }
+    assert.deepEqual([vault.gatherings.heldBytes, vault.gatherings.asideCount], [0, 0]);
+  });
+});
+
+test("uploads: beyond the number of bodies at once the slowest gives way, with an answer", async () => {
+  const gatherings = new Gatherings(os.tmpdir(), { bytesMax: RECEIVING_BYTES_MAX, countMax: 2 });
+  await withFront({}, async ({ connect, vault }) => {
+    Object.defineProperty(vault, "gatherings", { value: gatherings });
+    const [more, less, third] = [await connect(), await connect(), await connect()];
+    more.send(Buffer.concat([Buffer.from(putHead("more", 100_000)), Buffer.alloc(30_000)]));
+    await until(() => gatherings.count === 1, "the first has begun");
+    less.send(`${putHead("less", 100_000)}x`);
+    await until(() => gatherings.count === 2, "the second has begun");
+    third.send(`${putHead("third", 100_000)}y`);
+    await less.sees('"too_slow"');
+    assert.match(less.text, /^HTTP\/1\.1 408 Request Timeout\r\n/);
+    third.send(Buffer.alloc(99_999));
+    await third.sees("201 Created");
+    more.send(Buffer.alloc(70_000));
+    await more.sees("201 Created");
+    assert.ok(!vault.values.has("less"));
+  });
+});
+
+test("uploads: a disk that takes nothing costs the idle body, not the one that comes", async () => {
+  const gatherings = new Gatherings("/nonexistent", { bytesMax: CHUNK_BYTES, countMax: 10 });
+  await withFront({}, async ({ connect, vault }) => {
+    Object.defineProperty(vault, "gatherings", { value: gatherings });
+    const idle = await connect();
+    idle.send(Buffer.concat([Buffer.from(putHead("idle", CHUNK_BYTES)), Buffer.alloc(900_000)]));
+    await until(() => gatherings.heldBytes >= 900_000, "it holds memory");
+    const other = await connect();
+    other.send(Buffer.concat([Buffer.from(putHead("other", CHUNK_BYTES)), Buffer.alloc(900_000)]));
+    await idle.sees('"internal"');
+    other.send(Buffer.alloc(CHUNK_BYTES - 900_000));
+    await other.sees("201 Created");
+    assert.deepEqual([...vault.values.keys()], ["other"]);
+  });
+});
+
+test("uploads: a chunked body whose end is taken for its content, since its chunks have extensions, is refused before a client gives up", async () => {
+  await withFront({}, async ({ connect, vault }) => {
+    for (const body of [
+      "3;a=b\r\nabc\r\n0\r\n\r\n",
+      "3;a\r\nabc\r\n2;a\r\nde\r\n0;a\r\n\r\n",
+      "A;b=c\r\n0123456789\r\n000\r\n\r\n",
+    ]) {
+      for (const cut of [body.length, body.length - 1, body.length - 3, body.length - 6]) {
+        const client = await connect();
+        client.send(`PUT /k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${body.slice(0, cut)}`);
+        await sleep(20);
+        client.send(body.slice(cut));
+        await client.sees("chunk extensions");
+        assert.match(client.text, /^HTTP\/1\.1 400 Bad Request\r\n/);
+      }
+    }
+    assert.equal(vault.values.size, 0);
+    const fine = await connect();
+    fine.send("PUT /k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n\r\n0\r\n\r\n\r\n");
+    fine.send("1\r\nx\r\n0\r\n\r\n");
+    await fine.sees("201 Created");
+    assert.equal(Buffer.from(vault.values.get("k")?.bytes ?? []).toString(), "\r\n0\r\n\r\nx");
   });
 });

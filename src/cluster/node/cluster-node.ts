@@ -18,6 +18,8 @@ import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../
 import { copyOf } from "../../util/bytes.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import { hashKey, partitionOf } from "../../util/hash.ts";
+import { CLUSTER_UPLOADS_MAX } from "../../util/limits.ts";
+import { type PlaceHolder, Places } from "../../util/places.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
 import type { PeerClient, PeerDownload } from "../peers/peer-client.ts";
 import type { PeerSink, PeerSource } from "../peers/peer-handler.ts";
@@ -42,8 +44,6 @@ import { ClusterUpload } from "./cluster-upload.ts";
 
 /** Operations of clients under way; beyond, they get 503. */
 const OPERATIONS_MAX = 16_384;
-/** Large values under way from clients. */
-const UPLOADS_MAX = 32;
 /** A peer's distance until its first round trip is known, in ms. */
 const DISTANCE_UNKNOWN_MS = 1000;
 /** Ballot in the head of a stream whose accept comes later. */
@@ -91,7 +91,8 @@ export class ClusterNode implements ClusterAccess {
   private operations = 0;
   /** Operations of clients so far. */
   begun = 0;
-  private uploads = 0;
+  /** Of large values that come from clients: each has a stream to every replica. */
+  private readonly uploads = new Places(CLUSTER_UPLOADS_MAX);
 
   constructor(setup: ClusterNodeSetup) {
     this.setup = setup;
@@ -301,7 +302,7 @@ export class ClusterNode implements ClusterAccess {
   }
 
   upload(head: WriteHead): Upload | null {
-    if (!this.isReady || this.uploads >= UPLOADS_MAX) return null;
+    if (!this.isReady) return null;
     const { setup } = this;
     const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
     const group = this.group(key.partition);
@@ -310,13 +311,24 @@ export class ClusterNode implements ClusterAccess {
     const { json } = head;
     const contentType = json ? "application/json" : head.contentType;
     const { verb, ifMatch, ifNoneMatch } = head;
+    const begun: { upload: ClusterUpload | null } = { upload: null };
+    const holder: PlaceHolder = {
+      sinceMs: performance.now(),
+      get movedBytes() {
+        return begun.upload?.movedBytes ?? 0;
+      },
+      giveWay: () => begun.upload?.giveWay(),
+    };
+    if (!this.uploads.enter(holder)) return null;
     let local: LocalUpload | null = null;
     if (group.nodes.includes(setup.self)) {
       const acceptHead = { key: head.key, ballot: NO_BALLOT, operationLow, operationHigh, json, contentType };
       local = setup.vault.stage(acceptHead);
-      if (local === null) return null;
+      if (local === null) {
+        this.uploads.leave(holder);
+        return null;
+      }
     }
-    this.uploads++;
     const description = encodeRequest({
       kind: ACCEPT,
       epoch: group.epoch,
@@ -327,7 +339,7 @@ export class ClusterNode implements ClusterAccess {
       value: inlineValue(json, contentType, new Uint8Array(0)),
     });
     const upload = local;
-    return new ClusterUpload({
+    begun.upload = new ClusterUpload({
       group,
       json,
       local:
@@ -358,10 +370,9 @@ export class ClusterNode implements ClusterAccess {
           true,
         );
       },
-      release: () => {
-        this.uploads--;
-      },
+      release: () => this.uploads.leave(holder),
     });
+    return begun.upload;
   }
 
   // ---- large values between replicas -----------------------------------------------------------------------------------------------

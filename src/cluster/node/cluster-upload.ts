@@ -102,6 +102,16 @@ export class ClusterUpload implements Upload {
     for (const branch of this.branches) if (!branch.failed) branch.write(bytes);
   }
 
+  /** Bytes that were handed on. */
+  get movedBytes(): number {
+    return this.valueBytes;
+  }
+
+  /** Others need its place, since it is slow. */
+  giveWay(): void {
+    this.failLater("too_slow", "");
+  }
+
   private get isReady(): boolean {
     return this.branches.every((branch) => branch.failed || branch.isReady);
   }

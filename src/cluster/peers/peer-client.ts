@@ -19,6 +19,7 @@ import {
   PEER_BATCH_FRAMES_MAX,
   PEER_FRAME_BYTES_MAX,
   PEER_HEAD_BYTES_MAX,
+  PEER_STREAMS_MAX,
 } from "../../util/limits.ts";
 import type { RequestSigner } from "../../util/signature.ts";
 import { ExchangeError, type Method, type NodeAnswer, NodeHttp, reasonOf } from "./node-http.ts";
@@ -57,7 +58,7 @@ export const PEER_LIMITS: PeerLimits = {
   bytesMax: 64 * 1024 * 1024,
   operationMs: OPERATION_MS_MAX,
   silenceMs: 2000,
-  streamsMax: 16,
+  streamsMax: PEER_STREAMS_MAX,
 };
 
 export interface PeerClientOptions {
