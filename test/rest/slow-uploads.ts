@@ -15,8 +15,18 @@ interface SlowUpload {
   key: string;
   json: boolean;
   body: Buffer;
-  begunBytes: number;
+  sentBytes: number;
+  ended: boolean;
   client: RawConnection;
+}
+
+/** Slow, and not so slow that it is given up. */
+const TRICKLE_BYTES = 4096;
+const TRICKLE_MS = 1000;
+
+function sendMore(upload: SlowUpload, bytes: number): void {
+  upload.client.send(upload.body.subarray(upload.sentBytes, upload.sentBytes + bytes));
+  upload.sentBytes += bytes;
 }
 
 /** Every third is JSON, every fourth a body of one record that comes in pieces. */
@@ -26,20 +36,20 @@ async function begin(port: number, number: number): Promise<SlowUpload> {
   const body = json
     ? Buffer.from(JSON_HEAD + content(number, bytes / 2).toString("hex") + JSON_END)
     : content(number, bytes);
-  const begunBytes = Math.floor(body.length * 0.7);
   const client = await RawConnection.open(port);
   const type = json ? "application/json" : "text/plain";
   const key = `slow-${number}`;
   client.send(
     `PUT /${key} HTTP/1.1\r\nHost: x\r\nContent-Type: ${type}\r\nContent-Length: ${body.length}\r\n\r\n`,
   );
-  client.send(body.subarray(0, begunBytes));
-  return { key, json, body, begunBytes, client };
+  const upload = { key, json, body, sentBytes: 0, ended: false, client };
+  sendMore(upload, Math.floor(body.length * 0.6));
+  return upload;
 }
 
 /**
  * Begins `count` uploads at one port, uploads something else meanwhile, and ends them.
- * @param begun called when all of them stand still
+ * @param begun called when all of them trickle
  * @param readPort where the values are read
  */
 export async function crowdOfSlowUploads(
@@ -49,6 +59,9 @@ export async function crowdOfSlowUploads(
   readPort = port,
 ): Promise<void> {
   const slow: SlowUpload[] = [];
+  const trickle = setInterval(() => {
+    for (const upload of slow) if (upload?.ended === false) sendMore(upload, TRICKLE_BYTES);
+  }, TRICKLE_MS);
   try {
     await inParallel(count, 8, async (number) => {
       slow[number] = await begin(port, number);
@@ -65,8 +78,10 @@ export async function crowdOfSlowUploads(
     await begun();
     // A few at a time: all at once would be more than half a second of work, which may be refused.
     await inParallel(count, 4, async (number) => {
-      const { client, key, json, body, begunBytes } = slow[number];
-      client.send(body.subarray(begunBytes));
+      const upload = slow[number];
+      const { client, key, json, body } = upload;
+      upload.ended = true;
+      sendMore(upload, body.length);
       const [answer] = await client.answers(1, 60_000);
       assert.equal(answer.status, 201, `${key}: ${answer.body.toString()}`);
       const read = await call(readPort, "GET", `/${key}`);
@@ -79,6 +94,7 @@ export async function crowdOfSlowUploads(
     });
     assert.ok((await call(readPort, "GET", "/other-2")).body.equals(other));
   } finally {
+    clearInterval(trickle);
     for (const { client } of slow.filter(Boolean)) client.destroy();
   }
 }
