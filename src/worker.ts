@@ -257,7 +257,24 @@ class ClusterPart {
       log,
       ...(age === undefined ? {} : { tombstoneAgeMs: Number(age) }),
     });
+    this.admitLoss(membership);
     membership.start();
+  }
+
+  /**
+   * Where slabs were lost, so were promises and records that this replica was counted for: it does not vote before it has taken everything over from the
+   * others (cluster/sync/rejoin.ts). What is absent here is then no doubt any more, but one of the things that it has to ask for.
+   */
+  private admitLoss(membership: Membership): void {
+    const { vault, log } = this;
+    if (!vault.replica.hasLost || !membership.isMember) return;
+    if (membership.voting)
+      log.warn("slabs of this replica were lost: it does not vote until it has synchronised from the others");
+    membership.setVoting(false);
+    vault.replica.settleLoss((error) => {
+      if (error !== null)
+        log.warn({ reason: error }, "the loss could not be noted: synchronisation waits for the next start");
+    });
   }
 
   /** What `/health` and `/_stats` say of the cluster; null: this node is alone. */

@@ -120,6 +120,7 @@ function believedList(shard: Shard, read: ReadList): ReadList {
     });
   if (isListLost(shard, read)) {
     shard.figures[FIGURE.damaged]++;
+    shard.figures[FIGURE.missingSlabs]++;
     warn(
       `nobody knows which slabs shard ${number} must have: both copies of its list are gone. Unless the index snapshot of the last stop is there, what is not in the slabs that are left answers 500; restore the directory from a copy, or write the keys again`,
     );

@@ -756,6 +756,27 @@ export class Shard {
     this.figures[FIGURE.listKept] = this.list.isKept ? 1 : 0;
   }
 
+  /**
+   * What was lost with slabs counts as absent from now on, and as replaced by nothing: for a replica that does not vote before it has taken everything over from others.
+   */
+  settleLoss(): Outcome {
+    if (this.writesStopped) return failed("write_stopped");
+    this.commit();
+    if (!this.syncNow()) return failed("write_stopped");
+    const { figures } = this;
+    const lost = new Set<number>();
+    for (const slab of this.slabs.all()) if (slab.damaged) lost.add(slab.sequence);
+    try {
+      this.list.settle(this.appender.end, lost);
+    } catch (error) {
+      return this.writeFailure(error);
+    }
+    // The index may point there all the same, so the next start builds it anew.
+    for (const slab of this.slabs.all()) slab.misfit = false;
+    figures[FIGURE.doubtSequence] = figures[FIGURE.doubtUnit] = figures[FIGURE.missingSlabs] = 0;
+    return { error: null, detail: "", created: false, deleted: false, ballot: null, register: null };
+  }
+
   /** Waits for background work, syncs, closes the files, and leaves a snapshot of the index. */
   async close(): Promise<void> {
     this.commit();

@@ -28,6 +28,7 @@ import {
   type SlabListContent,
 } from "../format/slab-list.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
+import { slabName } from "./slab-maps.ts";
 
 /** The two copies. The note stands in the first. */
 export const LIST_NAMES = ["slabs.list", "slabs.copy"] as const;
@@ -216,9 +217,14 @@ export class SlabList {
     return this.content.slabs.map((slab) => (slab.sequence === sequence ? { ...slab, endUnit, last } : slab));
   }
 
-  /** What was lost up to a place has been made good: the slabs in `lost` are not missed any more. Throws like `add`. */
-  settle(settled: LogPlace, lost: ReadonlySet<number>): void {
-    const slabs = this.content.slabs.filter(({ sequence }) => !lost.has(sequence));
+  /** What was lost up to the end of the open slab is made good from elsewhere: the slabs in `lost` are not missed any more. Throws like `add`. */
+  settle(open: SlabEnd, lost: ReadonlySet<number>): void {
+    const settled = { sequence: open.sequence, unit: open.endUnit };
+    const isThere = (sequence: number): boolean =>
+      fs.existsSync(path.join(this.directory, slabName(sequence)));
+    const slabs = this.endingAt(open)
+      .filter(({ sequence }) => !lost.has(sequence) || isThere(sequence))
+      .map((slab) => (lost.has(slab.sequence) ? unknownSlab(slab.sequence) : slab));
     this.write({ ...this.content, settled, doubt: { sequence: 0, unit: 0 }, slabs });
   }
 

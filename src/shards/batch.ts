@@ -42,6 +42,8 @@ export const OP_RAISE_FLOOR = 6;
 export const OP_DROP_TOMBSTONE = 7;
 /** Partition in `operationLow`, where to go on in `operationHigh`. */
 export const OP_DROP_PARTITION = 8;
+/** What was lost is made good from other replicas. */
+export const OP_SETTLE_LOSS = 9;
 
 const VERBS: readonly WriteVerb[] = ["put", "post", "delete"];
 const CODES = Object.keys(ERRORS) as ErrorCode[];

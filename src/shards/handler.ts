@@ -23,6 +23,7 @@ import {
   OP_DROP_TOMBSTONE,
   OP_PREPARE,
   OP_RAISE_FLOOR,
+  OP_SETTLE_LOSS,
   OP_UPLOAD_ABORT,
   OP_UPLOAD_BEGIN,
   OP_UPLOAD_COMMIT,
@@ -295,6 +296,8 @@ function run(shard: Shard, o: Operation): Outcome {
       return o.ballot === null ? NO_BALLOT : raiseFloor(shard, o.operationLow, o.ballot);
     case OP_DROP_TOMBSTONE:
       return o.ballot === null ? NO_BALLOT : dropTombstone(shard, o, o.ballot);
+    case OP_SETTLE_LOSS:
+      return shard.settleLoss();
     case OP_DROP_PARTITION:
       return dropPartition(shard, o.operationLow, o.operationHigh);
     default:

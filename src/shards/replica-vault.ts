@@ -29,6 +29,7 @@ import {
   OP_DROP_PARTITION,
   OP_DROP_TOMBSTONE,
   OP_RAISE_FLOOR,
+  OP_SETTLE_LOSS,
   type Operation,
   setBallot,
 } from "./batch.ts";
@@ -263,6 +264,28 @@ export class ReplicaVault {
       setBallot(operation, ballot);
       this.send(shard, operation, (result) => {
         failure ??= result.error ?? (result.register?.verdict === "yes" ? null : "unavailable");
+        if (--waiting === 0) done(failure);
+      });
+    }
+  }
+
+  /** Whether slabs were lost, so that this replica cannot tell what it has promised and held. */
+  get hasLost(): boolean {
+    return this.figures.some((figures) => figures[FIGURE.missingSlabs] > 0);
+  }
+
+  /**
+   * What was lost counts as absent from now on, also after a restart: for a replica that does not vote and is going to take everything over from the others.
+   */
+  settleLoss(done: HousekeepingDone): void {
+    const { shards } = this.setup.store;
+    let waiting = shards;
+    let failure: ErrorCode | null = null;
+    for (let shard = 0; shard < shards; shard++) {
+      const operation = emptyOperation();
+      operation.op = OP_SETTLE_LOSS;
+      this.send(shard, operation, ({ error }) => {
+        failure ??= error;
         if (--waiting === 0) done(failure);
       });
     }

@@ -219,6 +219,38 @@ export function repairTests({ missed, lost }: RepairForm): void {
     await check(1, "?consistency=one");
   });
 
+  test("repair: a node that misses a slab does not vote until it has synchronised, and nothing is lost or back", {
+    skip: !lost,
+  }, async () => {
+    await write(0, "/deleted-before", "once");
+    await write(0, "/deleted-before", null);
+    await converged([2]);
+    const { data } = cluster.workers[2];
+    await cluster.workers[2].kill();
+    const slabs = readdirSync(data, { recursive: true, encoding: "utf8" }).filter((file) =>
+      file.endsWith(".slab"),
+    );
+    for (const slab of slabs) rmSync(path.join(data, slab));
+    await cluster.workers[2].start();
+    await cluster.ready([cluster.workers[2]]);
+    assert.equal((await stats(2)).voting, false);
+    await write(2, "/while-it-does-not-vote", "written");
+    await waitUntil("it votes", async () => (await stats(2)).voting, CONVERGED_MS_MAX);
+    await converged([0, 1, 2]);
+    await check(2, "?consistency=one");
+    // What is absent is known to be, and stays so after a restart.
+    for (const start of [1, 2]) {
+      for (const key of ["/deleted-before", "/never-written"])
+        assert.equal((await call(port(2), "GET", `${key}?consistency=one`)).status, 404, `${key}, ${start}`);
+      const health = (await call(port(2), "GET", "/health")).json();
+      assert.deepEqual([health.status, health.missingSlabs, health.inDoubt], ["healthy", 0, false]);
+      await cluster.workers[2].kill(start === 1 ? "SIGKILL" : "SIGTERM");
+      await cluster.workers[2].start();
+      await cluster.ready([cluster.workers[2]]);
+      assert.equal((await stats(2)).voting, true);
+    }
+  });
+
   test("repair: a fourth node joins under load, then one is drained: nothing is lost", async () => {
     let writing = true;
     const light = (async () => {
