@@ -6,6 +6,7 @@ import path from "node:path";
 import type { Config } from "./cli/config.ts";
 import { type ClusterState, readClusterFile } from "./cluster/layout/cluster-file.ts";
 import { createCeilingWriter, readCeiling } from "./cluster/membership/ceiling.ts";
+import { watchClock } from "./cluster/membership/clock-watch.ts";
 import { createMemberRoutes } from "./cluster/membership/member-routes.ts";
 import { Membership } from "./cluster/membership/membership.ts";
 import { ClusterNode } from "./cluster/node/cluster-node.ts";
@@ -13,6 +14,7 @@ import { PeerSet } from "./cluster/node/peer-set.ts";
 import { NodeHttp } from "./cluster/peers/node-http.ts";
 import type { PeerHandler } from "./cluster/peers/peer-handler.ts";
 import { BallotSource } from "./cluster/register/ballots.ts";
+import { ClusterTime } from "./cluster/register/cluster-time.ts";
 import { Repair } from "./cluster/repair/repair.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
 import type { Running } from "./process.ts";
@@ -144,6 +146,7 @@ export async function startWorker(
  */
 class ClusterPart {
   membership: Membership | null = null;
+  private endClockWatch: () => void = () => {};
   /** What answers clients and other nodes. */
   node: ClusterNode | null = null;
   private peers: PeerSet | null = null;
@@ -219,8 +222,15 @@ class ClusterPart {
       log,
     });
     this.membership = membership;
+    const time = new ClusterTime({
+      wall: Date.now,
+      steady: () => performance.now(),
+      nodes: () => membership.layout?.nodes.length ?? 1,
+    });
+    this.endClockWatch = watchClock(time, log);
     const peers = new PeerSet({
       membership,
+      time,
       signer,
       ca: config.tlsCa ?? undefined,
       localAddress: config.peerAddress ?? undefined,
@@ -236,10 +246,11 @@ class ClusterPart {
       ballots: new BallotSource({
         node,
         incarnation,
-        now: Date.now,
+        now: () => time.now(),
         ceilingMillis: readCeiling(config.dataDirectory),
         persistCeiling: createCeilingWriter(config.dataDirectory, (message) => log.warn(message)),
       }),
+      time,
       peerOf: (other) => peers.get(other),
       newerLayout: (epoch) => peers.seekLayout(epoch),
       missed: (key, proposal, nodes) => this.repair?.missed(key, proposal, nodes),
@@ -254,6 +265,7 @@ class ClusterPart {
       membership,
       node: this.node,
       peerOf: (other) => peers.get(other),
+      time,
       log,
       ...(age === undefined ? {} : { tombstoneAgeMs: Number(age) }),
     });
@@ -285,6 +297,7 @@ class ClusterPart {
   }
 
   async close(): Promise<void> {
+    this.endClockWatch();
     await this.repair?.close();
     await this.membership?.close();
     await this.peers?.close();

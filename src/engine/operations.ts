@@ -18,7 +18,7 @@ export interface RegisterOutcome {
    * already: this very ballot is held. ahead: the ballot is too far in the future to be taken. damaged: what is held, or was promised, cannot be
    * told. The last two had no effect.
    */
-  verdict: "yes" | "already" | "no" | "ahead" | "damaged";
+  verdict: "yes" | "already" | "no" | "damaged";
   /** prepare, yes: what is held. accept, yes: what it took the place of. no: what was in the way. */
   ballot: Ballot | null;
   /** What is held, or was replaced, is a tombstone. */

@@ -14,7 +14,13 @@
  * ballot that was in the way.
  */
 import type { Ballot } from "../format/record.ts";
-import { ballotMillis, compareBallots, compareOptionalBallots, higherBallot } from "../format/version.ts";
+import {
+  ballotMillis,
+  compareBallots,
+  compareOptionalBallots,
+  higherBallot,
+  isFromSecondClock,
+} from "../format/version.ts";
 import { BALLOT_AHEAD_MS_MAX } from "../util/limits.ts";
 
 /** What a replica keeps for one key. */
@@ -37,9 +43,16 @@ export const ALREADY = 2;
 export const NO = 0;
 export type Verdict = typeof YES | typeof ALREADY | typeof NO;
 
-/** Whether the ballot is too far ahead of this node's clock to be taken. Judged before everything else; the answer is its own kind of no. */
-export function isAhead(ballot: Ballot, nowMillis: number): boolean {
-  return ballotMillis(ballot) > nowMillis + BALLOT_AHEAD_MS_MAX;
+/**
+ * Whether a ballot is too far in the future to be taken: the answer is its own kind of no. This bounds what one bad clock can do to the keys of others,
+ * and nothing else: what is near to something that the key has here is taken, and so is what follows a record that is itself far ahead. What others have
+ * decided (repair, the confirmation of a read) is not judged by it at all.
+ * @param obstacle the highest that the key has here, as `obstacleOf` says
+ * @param nowMillis cluster time
+ */
+export function isAhead(ballot: Ballot, obstacle: Ballot | null, nowMillis: number): boolean {
+  const known = obstacle === null ? nowMillis : Math.max(nowMillis, ballotMillis(obstacle));
+  return ballotMillis(ballot) > known + BALLOT_AHEAD_MS_MAX && !isFromSecondClock(ballot);
 }
 
 /**

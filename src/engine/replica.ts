@@ -14,7 +14,6 @@ import {
   ALREADY,
   floorWithout,
   holdsTombstone,
-  isAhead,
   judgeAccept,
   judgePrepare,
   NO,
@@ -74,16 +73,6 @@ function registerOf(
   return state;
 }
 
-/** Refuses a ballot from the future; lets the shard's clock see any other. */
-function isTooFarAhead(shard: Shard, ballot: Ballot, outcome: Outcome): boolean {
-  if (isAhead(ballot, shard.setup.now())) {
-    outcome.register = answer("ahead", null);
-    return true;
-  }
-  shard.clock.observe(ballot.clockHigh, ballot.clockLow);
-  return false;
-}
-
 /** Judges an accept. True: the record is to be staged, and `outcome` says what it takes the place of. */
 export function judgeAcceptOf(
   shard: Shard,
@@ -92,7 +81,7 @@ export function judgeAcceptOf(
   current: Current,
   outcome: Outcome,
 ): boolean {
-  if (isTooFarAhead(shard, ballot, outcome)) return false;
+  shard.clock.observe(ballot.clockHigh, ballot.clockLow);
   const state = registerOf(shard, write, current, write.repair === true, outcome);
   if (state === null) return false;
   const floor = shard.floorOf(partitionOf(write.hashA), outcome);
@@ -114,7 +103,8 @@ export function judgeAcceptOf(
 /** Asks for a promise not to accept anything below `ballot`, and for what is held. */
 export function prepare(shard: Shard, ref: KeyRef, ballot: Ballot, repair = false): Outcome {
   const outcome = begin(shard, ref);
-  if (outcome.error !== null || isTooFarAhead(shard, ballot, outcome)) return outcome;
+  if (outcome.error !== null) return outcome;
+  shard.clock.observe(ballot.clockHigh, ballot.clockLow);
   const current = shard.stateFor(ref, outcome);
   const state = registerOf(shard, ref, current, repair, outcome);
   if (state === null) return outcome;
@@ -138,7 +128,7 @@ export function prepare(shard: Shard, ref: KeyRef, ballot: Ballot, repair = fals
 /** Raises the floor of this shard's part of a partition; a lower one than there is changes nothing. */
 export function raiseFloor(shard: Shard, partition: number, ballot: Ballot): Outcome {
   const outcome = begin(shard, null);
-  if (outcome.error !== null || isTooFarAhead(shard, ballot, outcome)) return outcome;
+  if (outcome.error !== null) return outcome;
   const floor = shard.floorOf(partition, outcome);
   outcome.register = answer("yes", higherBallot(floor, ballot));
   if (compareOptionalBallots(ballot, floor) > 0) shard.stageFloor(partition, ballot, outcome);

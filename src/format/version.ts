@@ -30,6 +30,19 @@ export function ballotMillis(ballot: Ballot): number {
   return ballot.clockHigh * 0x10000 + Math.floor(ballot.clockLow / 0x10000);
 }
 
+/**
+ * Of a ballot's incarnation, the lower bits are the number of the node's start and the upper 8 tell the clocks of one start apart, so that no two of
+ * them give the same ballot.
+ */
+export const INCARNATION_CLOCK_SHIFT = 24;
+/** The clock for keys whose newest record is too far ahead for ordinary ballots (src/cluster/register/ballots.ts). */
+export const SECOND_CLOCK = 255;
+
+/** Whether a ballot comes from a second clock: it follows a record of its key, however far ahead that is. */
+export function isFromSecondClock(ballot: Ballot): boolean {
+  return ballot.incarnation >>> INCARNATION_CLOCK_SHIFT === SECOND_CLOCK;
+}
+
 /** Length of an ETag with its quotes, in ASCII bytes. */
 export const ETAG_BYTES = 34;
 

@@ -12,6 +12,7 @@ import {
   PEER_PING_PATH,
   PEER_VALUE_PATH,
   type PeerHandler,
+  pingAnswer,
 } from "../cluster/peers/peer-handler.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../util/errors.ts";
 import { joinFrames, splitFrames } from "../util/frames.ts";
@@ -36,7 +37,6 @@ const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/
 const JSON_HEAD = Buffer.from(
   `${statusLine(200)}\r\nContent-Type: application/json\r\nCache-Control: no-store`,
 );
-const PONG = Buffer.from('{"success":true}\n');
 
 /** Refused requests are logged no more often than this. */
 const REFUSAL_LOG_MS = 1000;
@@ -189,7 +189,7 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
     if (admitted.path === PEER_VALUE_PATH) sendValue(context, handler, res, admitted.query);
     else {
       const isPing = admitted.path === PEER_PING_PATH;
-      const document = isPing ? PONG : handler.readLayout();
+      const document = isPing ? pingAnswer(Date.now()) : handler.readLayout();
       res.writeStatus(JSON_HEAD);
       res.end(document);
     }

@@ -57,6 +57,11 @@ export const ERRORS = {
     retryable: true,
     message: "too few replicas of the key can be reached; nothing was changed, try again",
   },
+  clock_ahead: {
+    status: 503,
+    retryable: true,
+    message: "the clock of this node is ahead of the other nodes'; nothing was changed, set it right",
+  },
   unknown_outcome: {
     status: 503,
     retryable: false,

@@ -25,7 +25,7 @@ import {
   UNAVAILABLE,
 } from "../../src/cluster/register/ports.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { compareBallots } from "../../src/format/version.ts";
+import { compareBallots, isFromSecondClock } from "../../src/format/version.ts";
 import { OPERATION_MS_MAX } from "../../src/util/limits.ts";
 import { EventQueue } from "../sim/events.ts";
 
@@ -68,8 +68,10 @@ class Bench {
   readonly staleEpochs: number[] = [];
   readonly unreachable = new Set<string>();
   readonly coordinator: Coordinator;
+  clockMs: number;
 
   constructor(script: Script, clockMs = 0x20000) {
+    this.clockMs = clockMs;
     const counts = new Map<string, number>();
     const ask = (
       kind: Kind,
@@ -98,7 +100,7 @@ class Bench {
       ballots: new BallotSource({
         node: 1,
         incarnation: 1,
-        now: () => clockMs + this.queue.now,
+        now: () => this.clockMs + this.queue.now,
         ceilingMillis: 0,
         persistCeiling: () => {},
       }),
@@ -238,7 +240,31 @@ test("coordinator: when every replica says no, the write is tried again above th
 test("coordinator: a ballot far in the future drags nobody along", () => {
   const bench = new Bench((_, __, sent) => [1, sent === 1 ? no(at(50_000)) : taken]);
   assert.equal(bench.write().result.outcome, "done");
-  assert.ok(compareBallots(bench.proposals[1].ballot, at(3)) < 0);
+  const { ballot } = bench.proposals[1];
+  assert.ok(
+    compareBallots(ballot, at(50_000)) > 0 && isFromSecondClock(ballot),
+    "its key is written all the same",
+  );
+  assert.equal(bench.write().result.outcome, "done");
+  assert.ok(compareBallots(bench.proposals[2].ballot, at(3)) < 0, "and nothing else is ahead");
+});
+
+test("coordinator: its next ballot is above its last one also when the clocks were set back in between", () => {
+  const hourMs = 3_600_000;
+  const bench: Bench = new Bench(
+    (kind, node, sent) => {
+      if (kind === "prepare") return [1, absent];
+      // The first try reaches a alone; then the clocks are set right.
+      if (sent > 1) return [1, taken];
+      if (node === "a") bench.clockMs -= hourMs;
+      return [1, node === "a" ? taken : LOST];
+    },
+    2 * hourMs + 0x20000,
+  );
+  bench.write();
+  const [first, second] = bench.proposals;
+  assert.ok(compareBallots(second.ballot, first.ballot) > 0, "or what a has would outrank all that follows");
+  assert.equal(isFromSecondClock(second.ballot), true);
 });
 
 test("coordinator: after an ambiguous accept it looks first, and finishes, starts anew, or says unknown_outcome", () => {

@@ -5,6 +5,7 @@
  * The workers' public URLs are their proxies; each node connects from an address of its own (127.0.0.11, …), by which the proxies tell
  * them apart. Clients go to the workers directly.
  */
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "../../native-bench/processes.ts";
@@ -34,6 +35,8 @@ export interface Worker {
   kill(signal?: NodeJS.Signals): Promise<void>;
   signal(signal: NodeJS.Signals): void;
   start(): Promise<void>;
+  /** Sets its wall clock so far ahead, or behind; for clusters with `clocks`. It sees that within a moment: wait for what follows. */
+  setClock(offMs: number): void;
   readonly isRunning: boolean;
 }
 
@@ -60,9 +63,27 @@ export interface ClusterOptions {
   env?: Record<string, string>;
   /** The shared key of all. */
   key?: string;
+  /** Workers whose wall clocks can be set. */
+  clocks?: boolean;
   /** Without proxies between the nodes: for measurements. */
   direct?: boolean;
 }
+
+/** Replaces the wall clock of a process, in each of its threads, by one that is off by what a file says. */
+const CLOCK_SCRIPT = `
+const { readFileSync } = require("node:fs");
+const real = Date.now;
+let offMs = 0;
+let readMs = 0;
+Date.now = () => {
+  const ms = real();
+  if (ms - readMs > 50) {
+    readMs = ms;
+    try { offMs = Number(readFileSync(process.env.TEST_CLOCK, "utf8")) || 0; } catch {}
+  }
+  return ms + offMs;
+};
+`;
 
 function addressOf(number: number): string {
   return `127.0.0.${11 + number}`;
@@ -100,6 +121,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         ...(own.flags ?? []),
       ],
       env,
+      options.clocks === true ? folder : null,
     );
     workers.push(worker);
     await worker.start();
@@ -165,6 +187,8 @@ class RealWorker implements Worker {
   private readonly proxy: NodeProxy | null;
   private readonly flags: string[];
   private readonly env: Record<string, string>;
+  /** The file that says how far its clock is off. */
+  private readonly clock: string | null;
   private program: Program | null = null;
   private logs = "";
 
@@ -175,6 +199,7 @@ class RealWorker implements Worker {
     data: string,
     flags: string[],
     env: Record<string, string>,
+    clockFolder: string | null,
   ) {
     this.number = number;
     this.port = port;
@@ -182,7 +207,18 @@ class RealWorker implements Worker {
     this.url = `http://127.0.0.1:${proxy?.port ?? port}`;
     this.data = data;
     this.flags = flags;
-    this.env = env;
+    this.clock = clockFolder === null ? null : path.join(clockFolder, `clock-${number}`);
+    if (this.clock === null || clockFolder === null) this.env = env;
+    else {
+      const script = path.join(clockFolder, "clock.cjs");
+      writeFileSync(script, CLOCK_SCRIPT);
+      this.env = { ...env, NODE_OPTIONS: `--require ${script}`, TEST_CLOCK: this.clock };
+    }
+  }
+
+  setClock(offMs: number): void {
+    if (this.clock === null) throw new Error("the clocks of this cluster cannot be set");
+    writeFileSync(this.clock, String(offMs));
   }
 
   get pid(): number {

@@ -16,7 +16,12 @@ import {
   YES,
 } from "../../src/engine/register.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { ballotMillis, compareBallots } from "../../src/format/version.ts";
+import {
+  ballotMillis,
+  compareBallots,
+  INCARNATION_CLOCK_SHIFT,
+  SECOND_CLOCK,
+} from "../../src/format/version.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const ballot = (clockLow: number, node = 1, incarnation = 1, clockHigh = 0): Ballot => ({
@@ -85,12 +90,18 @@ test("register: accept is taken at the promise or above it, and only above the b
   assert.equal(judgeAccept(state(4, null), ballot(6), ballot(5)), NO);
 });
 
-test("register: a ballot more than a minute ahead is refused", () => {
+test("register: a ballot more than a minute ahead is refused, unless the key is there already or it comes from a second clock", () => {
   const millis = 1_700_000_000_000;
   const at = ballot((millis % 0x10000) * 0x10000 + 9, 1, 1, Math.floor(millis / 0x10000));
   assert.equal(ballotMillis(at), millis);
-  assert.equal(isAhead(at, millis - 60_000), false);
-  assert.equal(isAhead(at, millis - 60_001), true);
+  assert.equal(isAhead(at, null, millis - 60_000), false);
+  assert.equal(isAhead(at, null, millis - 60_001), true);
+  const near = ballot(at.clockLow, 1, 1, at.clockHigh);
+  assert.equal(isAhead(at, near, millis - 3_600_000), false, "the key has a record from then");
+  const older = ballot(0, 1, 1, at.clockHigh - 2);
+  assert.equal(isAhead(at, older, millis - 3_600_000), true, "its record is minutes older");
+  const second = { ...at, incarnation: ((SECOND_CLOCK << INCARNATION_CLOCK_SHIFT) | 1) >>> 0 };
+  assert.equal(isAhead(second, null, 0), false);
 });
 
 test("register: exists, tombstones and promises that are folded into the floor", () => {

@@ -7,6 +7,7 @@
 
 import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout/layout.ts";
 import { BallotSource } from "../../src/cluster/register/ballots.ts";
+import { ClusterTime } from "../../src/cluster/register/cluster-time.ts";
 import {
   ALL_RULES,
   Coordinator,
@@ -44,13 +45,14 @@ import {
   YES,
 } from "../../src/engine/register.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { ballotMillis, compareBallots } from "../../src/format/version.ts";
+import { ballotMillis, compareBallots, isFromSecondClock } from "../../src/format/version.ts";
 import type { Random } from "../random.ts";
 import { EventQueue, type SimEvent } from "./events.ts";
 
 export const KEY: ClusterKey = { bytes: new Uint8Array([107]), hashA: 0, partition: 0 };
 /** What the clocks show at the start of a history. */
 const BIRTH_MS = 1_700_000_000_000;
+const PULSE_MS = 1000;
 /** After this a port says "lost". */
 const REQUEST_MS = 1000;
 
@@ -73,6 +75,8 @@ export interface Weather {
   detectsCrashes: boolean;
   /** Probability that a replica crashes just after a yes. */
   fragile: number;
+  /** All clocks are hours ahead when the first records are written, and right soon after. */
+  startsAhead?: boolean;
 }
 
 /** Parts that a test takes out to see that the checker notices. Production has none of these. */
@@ -90,6 +94,8 @@ export interface Mutation {
   noFloor?: boolean;
   oneMajorityDuringMove?: boolean;
   rejoinAtOnce?: boolean;
+  /** In place of the second clock: one more than what is there. */
+  oneMoreThanHighest?: boolean;
 }
 
 export class World {
@@ -108,6 +114,10 @@ export class World {
   /** The epoch that the master gives to those who ask. */
   epoch = 1;
   nextStore = 1;
+  /** Nodes read each other's clocks. */
+  readonly pulses: boolean;
+  /** Clients are at work: while they are, so are the pulses. */
+  busy = true;
   /** No more faults: the end of a history. */
   calm = false;
   /** Set by whoever runs the history: a fragile replica crashes. */
@@ -121,7 +131,9 @@ export class World {
     groups: readonly ReplicaGroup[],
     nodes: number,
     mutation: Mutation,
+    pulses = false,
   ) {
+    this.pulses = pulses;
     this.random = random;
     this.weather = weather;
     this.mutation = mutation;
@@ -369,6 +381,7 @@ export class SimNode {
   private incarnation = 0;
   private ceilingMillis = 0;
   // In memory:
+  time!: ClusterTime;
   ballots!: BallotSource;
   coordinator!: Coordinator;
   /** Called when the node crashes: its clients see a broken connection. */
@@ -404,20 +417,55 @@ export class SimNode {
     this.alive = true;
     this.incarnation++;
     this.startedAt = queue.now;
+    this.time = new ClusterTime({
+      wall: () => this.wall(),
+      steady: () => queue.now,
+      nodes: () => world.nodes.length,
+    });
+    if (world.pulses) this.pulse();
     this.ballots = new BallotSource({
       node: this.store,
       incarnation: this.incarnation,
-      now: () => this.wall(),
+      now: () => this.time.now(),
       ceilingMillis: this.ceilingMillis,
       persistCeiling: (millis) => {
         this.ceilingMillis = millis;
       },
     });
+    if (world.mutation.oneMoreThanHighest) {
+      const source = this.ballots;
+      const next = source.next.bind(source);
+      source.next = (above = null) => {
+        const ballot = next(above);
+        if (above === null || !isFromSecondClock(ballot)) return ballot;
+        return { ...ballot, clockHigh: above.clockHigh, clockLow: above.clockLow + 1 };
+      };
+    }
     const { rules } = world.mutation;
     this.coordinator = new Coordinator(
       new SimSetup(this, this.ballots),
       rules === undefined ? ALL_RULES : { ...ALL_RULES, ...rules },
     );
+  }
+
+  /** Reads the clocks of the others, again and again. */
+  private pulse(): void {
+    const { world, life } = this;
+    for (const other of world.nodes) {
+      if (other === this) continue;
+      const sentMs = world.queue.now;
+      world.request<number>(
+        this,
+        other,
+        () => other.wall(),
+        (answer) => {
+          if (typeof answer === "number") this.time.heard(other.name, answer, world.queue.now - sentMs);
+        },
+      );
+    }
+    world.queue.after(PULSE_MS, () => {
+      if (this.life === life && world.busy) this.whenRunning(() => this.pulse());
+    });
   }
 
   crash(): void {
@@ -502,7 +550,7 @@ export class SimNode {
   prepare(epoch: number, ballot: Ballot): PrepareAnswer {
     const refusal = this.refusal(epoch);
     if (refusal !== null) return refusal;
-    if (isAhead(ballot, this.wall())) return { kind: "refused", reason: "ahead", epoch: 0 };
+    if (this.isTooFarAhead(ballot)) return { kind: "refused", reason: "ahead", epoch: 0 };
     this.ballots.observe(ballot);
     if (judgePrepare(this.state, this.floor, ballot) === NO) return this.no();
     this.state = { ...(this.state ?? EMPTY), promised: ballot };
@@ -512,9 +560,15 @@ export class SimNode {
   accept(epoch: number, proposal: Proposal): AcceptAnswer {
     const refusal = this.refusal(epoch);
     if (refusal !== null) return refusal;
-    if (isAhead(proposal.ballot, this.wall())) return { kind: "refused", reason: "ahead", epoch: 0 };
+    if (proposal.held !== true && this.isTooFarAhead(proposal.ballot))
+      return { kind: "refused", reason: "ahead", epoch: 0 };
     this.ballots.observe(proposal.ballot);
     return this.hold(proposal);
+  }
+
+  private isTooFarAhead(ballot: Ballot): boolean {
+    const record = this.state?.ballot ?? null;
+    return isAhead(ballot, record ?? this.floor, this.time.now());
   }
 
   /** The rule of accept, for a replica that need not vote. */

@@ -41,6 +41,7 @@ const MOVES: readonly (readonly ReplicaGroup[])[] = [
 const CLIENTS = 3;
 const OPERATIONS_PER_CLIENT = 5;
 const REST_MS = 20_000;
+const AHEAD_MS = 3_600_000;
 /** Far more than any history needs: beyond it something runs in circles. */
 const EVENTS_MAX = 200_000;
 
@@ -159,11 +160,18 @@ export function runHistory(
     slowMs: [50, 500, 3000, 20_000][below(4)],
     detectsCrashes: chance() < 0.5,
     fragile: (faults.has("crashes") || faults.has("wipe")) && chance() < 0.5 ? 0.15 : 0,
+    startsAhead: faults.has("clocks") && chance() < 0.4,
     ...fixed,
   };
-  const world = new World(random, weather, groups, names.size, mutation);
+  const world = new World(random, weather, groups, names.size, mutation, faults.has("clocks"));
   const { queue, nodes } = world;
   for (const node of nodes) node.clockOffsetMs = below(401) - 200;
+  if (weather.startsAhead) {
+    for (const node of nodes) node.clockOffsetMs += AHEAD_MS;
+    queue.after(chance() * 200, () => {
+      for (const node of nodes) node.clockOffsetMs -= AHEAD_MS;
+    });
+  }
   // A replica that rejoins waits long; the clients must still be at work then.
   const thinkMs = [0, 50, 300][below(3)] + 2 * latencyMs;
   const spanMs = OPERATIONS_PER_CLIENT * (thinkMs / 2 + 4 * latencyMs);
@@ -190,6 +198,7 @@ export function runHistory(
   run(() => calm);
   clients.finalReads();
   run(() => clients.working === 0);
+  world.busy = false;
   return clients.outcome();
 }
 
@@ -232,8 +241,10 @@ function plan(world: World, faults: ReadonlySet<Fault>, spanMs: number): void {
     });
   if (faults.has("clocks"))
     sometimes(3, () => {
-      const jump = [200, 5000, 120_000][random.below(3)];
-      any().clockOffsetMs += (world.chance() * 2 - 1) * jump;
+      const jump = [200, 5000, 120_000, 8 * 3600_000][random.below(4)];
+      const stepMs = (world.chance() * 2 - 1) * jump;
+      if (world.chance() < 0.7) any().clockOffsetMs += stepMs;
+      else for (const node of nodes) node.clockOffsetMs += stepMs;
     });
   if (faults.has("move")) queue.at(world.chance() * spanMs * 0.5, () => startMove(world));
   if (faults.has("collect")) {

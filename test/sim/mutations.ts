@@ -73,6 +73,13 @@ export const MUTANTS: readonly Mutant[] = [
     histories: 5000,
   },
   {
+    name: "a key from a time when clocks were wrong gets one more than its highest ballot, not one of the second clock",
+    mutation: { oneMoreThanHighest: true },
+    faults: ["clocks"],
+    weather: { startsAhead: true },
+    histories: 20_000,
+  },
+  {
     name: "a replica that lost its data votes again without waiting",
     mutation: { rejoinAtOnce: true },
     faults: ["wipe", "slow"],

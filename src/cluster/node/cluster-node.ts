@@ -24,6 +24,7 @@ import type { Placement, ReplicaGroup } from "../layout/layout.ts";
 import type { PeerClient, PeerDownload } from "../peers/peer-client.ts";
 import type { PeerSink, PeerSource } from "../peers/peer-handler.ts";
 import type { BallotSource } from "../register/ballots.ts";
+import type { ClusterTime } from "../register/cluster-time.ts";
 import { Coordinator, type Refusal, type WriteResult as Written } from "../register/coordinator.ts";
 import {
   type AcceptAnswer,
@@ -63,6 +64,7 @@ export interface ClusterNodeSetup {
   vault: LocalVault;
   view: ClusterView;
   ballots: BallotSource;
+  time: ClusterTime;
   /** The way to another node; null: it is none of the cluster's. */
   peerOf: (node: string) => PeerClient | null;
   /** Somebody has a layout of this epoch, which is newer than ours. */
@@ -105,6 +107,7 @@ export class ClusterNode implements ClusterAccess {
       epoch: () => view.placement?.layout.epoch ?? 0,
       votes: (partition) => this.votes(partition),
       damaged: setup.damaged,
+      clusterMillis: () => setup.time.now(),
       observe: (ballot) => setup.ballots.observe(ballot),
       behind: setup.newerLayout,
       fetch: (key, value, upload) => this.fetch(key, value, upload),
@@ -297,8 +300,16 @@ export class ClusterNode implements ClusterAccess {
       result.created = verb !== "delete" && !existed;
       result.deleted = verb === "delete" && existed;
     } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
-    else result.error = outcome;
+    else if (outcome === "no_quorum" && reason === "ahead") {
+      result.error = "clock_ahead";
+      result.detail = this.clockDetail();
+    } else result.error = outcome;
     return result;
+  }
+
+  private clockDetail(): string {
+    const { time, self } = this.setup;
+    return `other nodes refuse the write's version, which is too far ahead of their time; the clock of ${self} is ${(time.skewMs() / 1000).toFixed(1)} s ahead of what ${time.agreed ? "the nodes agree on" : "it last knew of the others"}: set it right, or try again when it has heard of them`;
   }
 
   upload(head: WriteHead): Upload | null {
@@ -435,6 +446,7 @@ export class ClusterNode implements ClusterAccess {
       ballot,
       operationLow,
       operationHigh,
+      held: proposal.held,
       value: inlineValue(value.json, value.contentType, new Uint8Array(0)),
     });
     peer.putStream(description, this.bytesOf(key, value)).then(

@@ -6,6 +6,7 @@ import type { Membership } from "../membership/membership.ts";
 import { readMember } from "../membership/messages.ts";
 import { PeerClient } from "../peers/peer-client.ts";
 import { PEER_LAYOUT_PATH } from "../peers/peer-handler.ts";
+import type { ClusterTime } from "../register/cluster-time.ts";
 
 /** How often what was seen of the nodes is told to the membership. */
 const OBSERVE_MS = 500;
@@ -17,6 +18,8 @@ export interface PeerSetOptions {
   membership: Membership;
   signer: RequestSigner | null;
   ca: string | undefined;
+  /** Is told of the other nodes' clocks. */
+  time: ClusterTime;
   /** Own address that connections come from; undefined: the system chooses. */
   localAddress: string | undefined;
 }
@@ -48,7 +51,7 @@ export class PeerSet {
   }
 
   private follow(): void {
-    const { membership, signer, ca, localAddress } = this.options;
+    const { membership, signer, ca, localAddress, time } = this.options;
     const { layout } = membership;
     if (layout === null || this.closed) return;
     const wanted = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map((node) => node.url));
@@ -56,6 +59,7 @@ export class PeerSet {
     for (const [node, client] of this.clients) {
       if (wanted.has(node)) continue;
       this.clients.delete(node);
+      time.forget(node);
       membership.observe(node, null);
       void client.close();
     }
@@ -66,6 +70,7 @@ export class PeerSet {
           new PeerClient({
             url,
             sign: signer,
+            onClock: (millis, roundTripMs) => time.heard(url, millis, roundTripMs),
             ...(localAddress === undefined ? {} : { localAddress }),
             ...(ca === undefined ? {} : { tls: { ca } }),
           }),

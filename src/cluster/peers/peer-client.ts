@@ -74,6 +74,8 @@ export interface PeerClientOptions {
   limits?: Partial<PeerLimits>;
   /** Milliseconds on a clock that only goes forward. */
   now?: () => number;
+  /** See PulseOptions. */
+  onClock?: (millis: number, roundTripMs: number) => void;
 }
 
 export { PeerError, type PeerErrorCode } from "./peer-error.ts";
@@ -130,6 +132,7 @@ export class PeerClient {
       now: options.now ?? (() => performance.now()),
       isWaiting: () => this.batches.size > 0,
       onDown: (reason) => this.wentDown(reason),
+      onClock: options.onClock,
     });
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
     this.sweeper.unref();

@@ -53,3 +53,14 @@ export interface PeerHandler {
   /** A value is asked for. `head` is valid during the call. Throws VaultError, such as "not_found". */
   openSource(head: Uint8Array): PeerSource;
 }
+
+/** The answer to a ping: what the wall clock of the node shows, in milliseconds since 1970. */
+export function pingAnswer(wallMillis: number): Buffer {
+  return Buffer.from(`{"success":true,"clock":${wallMillis}}\n`);
+}
+
+/** The clock of a ping's answer; null: it tells none. */
+export function clockOf(answer: Uint8Array): number | null {
+  const digits = /"clock":(\d{1,15})[,}]/.exec(Buffer.from(answer).toString("latin1"))?.[1];
+  return digits === undefined ? null : Number(digits);
+}

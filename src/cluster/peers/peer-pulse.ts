@@ -8,7 +8,7 @@
  */
 import { type NodeHttp, reasonOf } from "./node-http.ts";
 import { refusedError } from "./peer-error.ts";
-import { PEER_PING_PATH } from "./peer-handler.ts";
+import { clockOf, PEER_PING_PATH } from "./peer-handler.ts";
 
 /** Share of a new measurement in the mean round trip. */
 const ROUND_TRIP_WEIGHT = 0.25;
@@ -37,6 +37,8 @@ export interface PulseOptions {
   isWaiting: () => boolean;
   /** It has just gone down. */
   onDown: (reason: string) => void;
+  /** What its wall clock showed, in milliseconds since 1970, at some moment of the round trip that has just ended. */
+  onClock?: ((millis: number, roundTripMs: number) => void) | undefined;
 }
 
 export class PeerPulse {
@@ -147,7 +149,10 @@ export class PeerPulse {
           this.failed(refusedError({ status, body }).message, false);
           return;
         }
-        this.measured(now() - sentMs);
+        const tookMs = now() - sentMs;
+        this.measured(tookMs);
+        const clock = clockOf(body);
+        if (clock !== null) this.options.onClock?.(clock, tookMs);
         this.heard();
       },
       failed: (error, sent) => {

@@ -77,6 +77,8 @@ export class Operation {
   private purpose: Purpose = "own";
   private proposal: Proposal | null = null;
   private ballot: Ballot | null = null;
+  /** The highest ballot that this operation has met or drawn: the next one must be above it. */
+  private met: Ballot | null = null;
   /** Calls are being sent: replies that come at once are counted, and judged after the last call. */
   private sending = false;
   private attempts = 0;
@@ -141,7 +143,7 @@ export class Operation {
     else if (!this.isReachable()) this.pauseOrGiveUp();
     else if (write === null && !this.settles) this.look();
     else if (write !== null && write.condition === null && !this.ambiguous) {
-      this.ballot = setup.ballots.next();
+      this.drawBallot();
       this.acceptOwn();
     } else this.prepare();
   }
@@ -158,8 +160,7 @@ export class Operation {
 
   private prepare(): void {
     const { setup, group, tally, key } = this;
-    const ballot = setup.ballots.next();
-    this.ballot = ballot;
+    const ballot = this.drawBallot();
     this.highest.start();
     this.collected = null;
     this.payload = null;
@@ -179,7 +180,7 @@ export class Operation {
     if (!this.counts(round, bit, answer)) return;
     if (answer.kind === "yes") {
       this.highest.take(bit, answer);
-      if (answer.ballot !== null) this.setup.ballots.observe(answer.ballot);
+      this.meet(answer.ballot);
       // Where an earlier try has not arrived, what it replaced elsewhere is still there.
       if (this.ambiguous && !this.isOwn(answer))
         this.learnPrevious(bit, {
@@ -272,7 +273,7 @@ export class Operation {
 
   private acceptHighest(purpose: Purpose, ballot: Ballot, payload: Payload): void {
     const { operationLow, operationHigh } = this.highest;
-    this.accept(purpose, { ballot, payload, operationLow, operationHigh });
+    this.accept(purpose, { ballot, payload, operationLow, operationHigh, held: purpose === "confirm" });
   }
 
   private accept(purpose: Purpose, proposal: Proposal): void {
@@ -457,7 +458,7 @@ export class Operation {
       highest.take(bit, answer);
       if (highest.ballot !== before) this.payload = null;
       if ((highest.holders & bit) !== 0 && answer.payload !== null) this.payload = answer.payload;
-      if (answer.ballot !== null) this.setup.ballots.observe(answer.ballot);
+      this.meet(answer.ballot);
     }
     if (!this.sending) this.judgeLooks(round);
   }
@@ -541,10 +542,26 @@ export class Operation {
       return false;
     }
     if (!this.tally.count(bit, answer)) return false;
-    if (answer.kind === "no") this.setup.ballots.observe(answer.higher);
+    if (answer.kind === "no") this.meet(answer.higher);
     else if (answer.kind === "refused" && answer.epoch > this.group.epoch)
       this.setup.staleEpoch(answer.epoch);
     return true;
+  }
+
+  /**
+   * A ballot above all that this operation has met or drawn itself. The latter matters when the clocks were set back meanwhile: what a minority took at an
+   * earlier ballot would else outrank this one, and so whatever is decided later.
+   */
+  private drawBallot(): Ballot {
+    const ballot = this.setup.ballots.next(this.met);
+    this.ballot = this.met = ballot;
+    return ballot;
+  }
+
+  private meet(ballot: Ballot | null): void {
+    if (ballot === null) return;
+    this.met = higherBallot(this.met, ballot);
+    this.setup.ballots.observe(ballot);
   }
 
   /** A prepare without a majority so far: after a no it need not wait for long, as it has had no effect. */

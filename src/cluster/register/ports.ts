@@ -35,6 +35,8 @@ export interface Proposal {
   readonly payload: Payload;
   readonly operationLow: number;
   readonly operationHigh: number;
+  /** It is a record that some replica holds, at its own ballot: no replica refuses it for being ahead of its clock. */
+  readonly held?: boolean;
 }
 
 /** A record that a replica holds, without its value. `ballot` null: the key is absent there. */
@@ -79,7 +81,7 @@ export interface No {
 
 /**
  * unavailable: certainly not delivered (peer known to be down, queue full). stale_epoch: the replica knows a newer layout; behind_epoch: an
- * older one. ahead: the ballot is too far in the future. full: no room on the disk.
+ * older one. ahead: the ballot is too far ahead of the replica's cluster time. full: no room on the disk.
  */
 export type RefusalReason =
   | "unavailable"

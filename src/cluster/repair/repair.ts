@@ -7,8 +7,10 @@ import type { Ballot } from "../../format/record.ts";
 import type { LocalVault } from "../../shards/local-vault.ts";
 import { TOMBSTONE_AGE_MS } from "../../util/limits.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
+import { clockHealth } from "../membership/clock-watch.ts";
 import type { Membership, MembershipLog } from "../membership/membership.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
+import type { ClusterTime } from "../register/cluster-time.ts";
 import type { Coordinator } from "../register/coordinator.ts";
 import type { ClusterKey, Proposal } from "../register/ports.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
@@ -53,6 +55,7 @@ export interface RepairSetup {
   membership: Membership;
   node: RepairedNode;
   peerOf: (node: string) => PeerClient | null;
+  time: ClusterTime;
   log: MembershipLog;
   /** Shorter in tests. */
   tombstoneAgeMs?: number;
@@ -117,7 +120,7 @@ export class Repair {
       placement: () => this.stablePlacement(),
       pace: this.pace,
       tombstoneAgeMs: this.tombstoneAgeMs,
-      now: Date.now,
+      now: () => setup.time.now(),
     });
     this.hints = new Hints({
       directory,
@@ -173,12 +176,13 @@ export class Repair {
       synchronising: this.synchroniser.isSynchronising,
       converged: this.antiEntropy.status.converged,
       notUp: down,
+      clock: clockHealth(this.setup.time),
     };
   }
 
   /** For `/_stats`. */
   stats(): object {
-    const { membership, peerOf } = this.setup;
+    const { membership, peerOf, time } = this.setup;
     const { layout } = membership;
     const nodes = new Map(
       [...(layout?.previous?.nodes ?? []), ...(layout?.nodes ?? [])].map((n) => [n.id, n]),
@@ -188,6 +192,7 @@ export class Repair {
       epoch: layout?.epoch ?? 0,
       moving: layout?.previous != null,
       voting: membership.voting,
+      clock: { skewMs: time.skewMs(), agreed: time.agreed },
       peers: [...nodes.values()].map(({ id, region }) => {
         const peer = peerOf(id);
         return {
@@ -198,6 +203,7 @@ export class Repair {
           queuedFrames: peer?.queuedFrames ?? 0,
           batchesInFlight: peer?.inFlight ?? 0,
           hints: this.hints.counts(id),
+          clock: time.skewOf(id),
         };
       }),
       synchronisation: { ...this.synchroniser.status },
@@ -328,7 +334,11 @@ export class Repair {
         const { keys } = await this.port.list(this.self, group.partition, group.epoch);
         let window: Promise<void>[] = [];
         for (const { key, ballot, tombstone } of keys.values()) {
-          if (!tombstone || ballot === null || !isOldTombstone(ballot, Date.now(), this.tombstoneAgeMs))
+          if (
+            !tombstone ||
+            ballot === null ||
+            !isOldTombstone(ballot, this.setup.time.now(), this.tombstoneAgeMs)
+          )
             continue;
           window.push(
             new Promise((resolve) => {

@@ -6,6 +6,7 @@
  * given, because a new layout may have come meanwhile; whoever synchronises under the new one has then read this replica without the record, so the yes
  * must not count.
  */
+import { isAhead } from "../../engine/register.ts";
 import { type Ballot, ballotOf } from "../../format/record.ts";
 import type { FoundRegister, LocalVault } from "../../shards/local-vault.ts";
 import type { LocalUpload } from "../../shards/upload.ts";
@@ -50,6 +51,8 @@ export interface LocalReplicaSetup {
   epoch: () => number;
   /** Whether this replica may vote for a partition. */
   votes: (partition: number) => boolean;
+  /** Cluster time, milliseconds since 1970. */
+  clusterMillis: () => number;
   /** A ballot that was seen: this node's own ones are above it from now on, or its writes would lose to those of nodes whose clocks are ahead. */
   observe: (ballot: Ballot) => void;
   /** The record of a key that this replica holds was found damaged; the key's bytes are only valid during the call. */
@@ -73,6 +76,10 @@ export class VaultReplica implements LocalReplica {
     const refusal = this.refusal(key, epoch);
     if (refusal !== null) {
       reply(refusal);
+      return;
+    }
+    if (this.isTooFarAhead(key, ballot)) {
+      reply(AHEAD);
       return;
     }
     this.setup.observe(ballot);
@@ -116,6 +123,10 @@ export class VaultReplica implements LocalReplica {
     const { payload, ballot, operationLow, operationHigh } = proposal;
     const done = (result: WriteResult) => reply(this.accepted(result, epoch, key));
     const { vault, observe } = this.setup;
+    if (!repair && proposal.held !== true && this.isTooFarAhead(key, ballot)) {
+      reply(AHEAD);
+      return;
+    }
     observe(ballot);
     const head = {
       ...{ key: keyBytes(key), ballot, operationLow, operationHigh, json: false, contentType: "" },
@@ -278,7 +289,8 @@ export class VaultReplica implements LocalReplica {
           setImmediate(done, encodeAccepted(false, false, null));
           return;
         }
-        const refusal = this.refusal(key, epoch);
+        const ahead = !request.held && this.isTooFarAhead(key, ballot);
+        const refusal = this.refusal(key, epoch) ?? (ahead ? AHEAD : null);
         if (refusal !== null) {
           upload.abort();
           setImmediate(done, encodeOther(refusal));
@@ -340,6 +352,17 @@ export class VaultReplica implements LocalReplica {
     return held.found;
   }
 
+  /** What the key has here is only looked at for the few ballots that are far ahead. A promise needs no look: who met one that is far ahead comes with a second clock. */
+  private isTooFarAhead(key: ClusterKey, ballot: Ballot): boolean {
+    const { vault, clusterMillis } = this.setup;
+    const millis = clusterMillis();
+    if (!isAhead(ballot, null, millis)) return false;
+    const { state, head } = vault.findRegister(keyBytes(key));
+    const floor = vault.replica.floorOf(key.partition);
+    const record = state === "found" || state === "tombstone" ? ballotOf(head) : null;
+    return isAhead(ballot, record ?? floor, millis);
+  }
+
   /** Why an operation cannot be taken, or null. */
   private refusal(key: ClusterKey, epoch: number, repair = false): Refused | null {
     const { setup } = this;
@@ -366,10 +389,9 @@ export class VaultReplica implements LocalReplica {
     switch (register.verdict) {
       case "no":
         return { kind: "no", higher: register.ballot as Ballot } as const;
-      case "ahead":
       case "damaged":
-        if (register.verdict === "damaged") this.setup.damaged(key);
-        return { kind: "refused", reason: register.verdict, epoch: 0 } as const;
+        this.setup.damaged(key);
+        return { kind: "refused", reason: "damaged", epoch: 0 } as const;
       default:
         return register;
     }
@@ -422,16 +444,17 @@ function replacedBy({ ballot, tombstone }: { ballot: Ballot | null; tombstone: b
   return { previous: ballot, existed: ballot !== null && !tombstone };
 }
 
+const AHEAD: Refused = Object.freeze({ kind: "refused", reason: "ahead", epoch: 0 });
 const NOWHERE: ReadonlySet<string> = new Set();
 
 function proposalOf(request: PeerRequest): Proposal {
-  const { ballot, operationLow, operationHigh, json, contentType } = request;
+  const { ballot, operationLow, operationHigh, json, contentType, held } = request;
   const payload = request.tombstone
     ? ({ tombstone: true } as const)
     : request.staged
       ? { tombstone: false as const, json, contentType, valueBytes: 0, staged: NOWHERE }
       : inlineValue(json, contentType, request.value);
-  return { ballot, payload, operationLow, operationHigh };
+  return { ballot, payload, operationLow, operationHigh, held };
 }
 
 function encodeOther(answer: PrepareAnswer | AcceptAnswer | LookAnswer): Buffer {

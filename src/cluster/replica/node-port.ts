@@ -99,8 +99,11 @@ export class NodePort implements ReplicaPort {
       local.accept(key, epoch, proposal, reply);
       return;
     }
-    const { payload, ballot, operationLow, operationHigh } = proposal;
-    const request = { kind: ACCEPT, epoch, key: key.bytes, ballot, operationLow, operationHigh } as const;
+    const { payload, ballot, operationLow, operationHigh, held } = proposal;
+    const request = {
+      ...({ kind: ACCEPT, epoch, key: key.bytes } as const),
+      ...{ ballot, operationLow, operationHigh, held },
+    };
     if (payload.tombstone)
       this.send<AcceptYes | No>(node, encodeRequest({ ...request, tombstone: true }), decodeAccepted, reply);
     else if (isInline(payload))

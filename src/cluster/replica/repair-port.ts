@@ -148,7 +148,7 @@ export class RepairPort implements CollectPort {
   /** Delivers a record to a replica, at its own ballot, like a late message of its coordinator. */
   deliver(node: string, key: ClusterKey, epoch: number, proposal: Proposal): Promise<AcceptAnswer> {
     return new Promise((resolve) => {
-      this.setup.port.accept(node, key, epoch, proposal, resolve);
+      this.setup.port.accept(node, key, epoch, { ...proposal, held: true }, resolve);
     });
   }
 

@@ -37,6 +37,8 @@ const TOMBSTONE_FLAG = 1;
 const JSON_FLAG = 2;
 /** Request: the value was streamed to the replica before, under the same key and operation. */
 const STAGED_FLAG = 4;
+/** Request: the record is held by some replica, see Proposal. */
+const HELD_FLAG = 8;
 const ALREADY_FLAG = 4;
 const EXISTED_FLAG = 8;
 const BALLOT_FLAG = 16;
@@ -74,6 +76,8 @@ export interface PeerRequest {
   tombstone: boolean;
   /** accept: the value has been streamed before. */
   staged: boolean;
+  /** accept: some replica holds it already. */
+  held: boolean;
   json: boolean;
   contentType: string;
   value: Uint8Array;
@@ -127,6 +131,7 @@ export function encodeRequest(request: {
   operationHigh?: number;
   tombstone?: boolean;
   staged?: boolean;
+  held?: boolean | undefined;
   value?: InlineValue;
 }): Buffer {
   const { kind, epoch, key, ballot = NO_BALLOT, value } = request;
@@ -137,7 +142,8 @@ export function encodeRequest(request: {
   frame[1] =
     (request.tombstone === true ? TOMBSTONE_FLAG : 0) |
     (value?.json === true ? JSON_FLAG : 0) |
-    (request.staged === true ? STAGED_FLAG : 0);
+    (request.staged === true ? STAGED_FLAG : 0) |
+    (request.held === true ? HELD_FLAG : 0);
   frame.writeUInt16LE(key.length, 2);
   frame.writeUInt32LE(epoch, 4);
   writeBallot(frame, 8, ballot);
@@ -171,6 +177,7 @@ export function decodeRequest(bytes: Uint8Array): PeerRequest | null {
     operationHigh: frame.readUInt32LE(28),
     tombstone: (frame[1] & TOMBSTONE_FLAG) !== 0,
     staged: (frame[1] & STAGED_FLAG) !== 0,
+    held: (frame[1] & HELD_FLAG) !== 0,
     json: (frame[1] & JSON_FLAG) !== 0,
     contentType: textOfType(frame, keyEnd, typeEnd),
     value: frame.subarray(typeEnd),
