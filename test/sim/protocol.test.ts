@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Random, randomSeed } from "../random.ts";
 import { race, runHistories, runHistory } from "./history.ts";
-import { MUTANTS } from "./mutations.ts";
+import { MUTANTS, type Mutant } from "./mutations.ts";
 
 const HISTORIES = Number(process.env.HISTORIES ?? 20_000);
 
@@ -37,12 +37,22 @@ test("simulator: in good weather every operation has its outcome", () => {
   }
 });
 
+/** Whether a mutant's history is right. The world itself notices when one ballot is given to two values. */
+function holds(seed: number, { mutation, faults, weather }: Mutant): boolean {
+  try {
+    return runHistory(seed, mutation, faults, weather).linearizable;
+  } catch (error) {
+    if (/^one ballot is used for operations/.test((error as Error).message)) return false;
+    throw error;
+  }
+}
+
 for (const mutant of MUTANTS)
   test(`simulator: notices when ${mutant.name}`, (t) => {
     const random = new Random(randomSeed(t));
     for (let tried = 1; tried <= mutant.histories; tried++) {
       const seed = random.below(2 ** 31);
-      if (runHistory(seed, mutant.mutation, mutant.faults, mutant.weather).linearizable) continue;
+      if (holds(seed, mutant)) continue;
       t.diagnostic(`caught by history ${tried} (seed ${seed})`);
       return;
     }
