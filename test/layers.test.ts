@@ -12,7 +12,7 @@ const LAYERS = [
   ...["", "master", "server"],
   ...["cluster/node", "cluster/repair", "cluster/sync", "cluster/membership", "cluster/replica"],
   ...["cluster/peers", "cluster/wire", "cluster/register", "cluster/layout"],
-  ...["cli", "shards", "engine", "rules", "format", "util"],
+  ...["cli", "shards", "engine", "engine/compaction", "engine/log", "rules", "format", "util"],
 ];
 
 const files = readdirSync(SOURCE, { recursive: true })

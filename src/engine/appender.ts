@@ -49,6 +49,11 @@ const ZERO_STEP_BYTES = 1024 * 1024;
 const ZERO_AHEAD_BYTES = 512 * 1024;
 /** From this format version on a slab's header names the slab before it. */
 const CHAINED_VERSION_MIN = 2;
+/** On a full disk so much more must be there before it counts as not full: it would be full again with the next write. */
+const ZERO_AHEAD_FULL_BYTES = 4 * 1024 * 1024;
+/** Steps in which the spare slab grows at a time; more while writes wait for it. */
+const SPARE_STEPS = 1;
+const SPARE_STEPS_FULL = 8;
 /** On a full disk a spare slab is only worth starting with so much room. */
 const SPARE_BYTES_MIN = 16 * 1024;
 
@@ -102,6 +107,8 @@ export class Appender {
   private readonly behind: WriteBehind;
   /** Set while the disk is full: then only blocks are used that the open and the spare slab have already. */
   diskFull = false;
+  /** The disk had no room for a new file: blocks may be there, and no inodes. */
+  private fileRefused = false;
   /** Bytes of all records appended so far, whatever became of them. */
   appendedBytes = 0;
   /** The same when `allocate` was last called. */
@@ -168,7 +175,7 @@ export class Appender {
     const full = this.fd >= 0 ? this.fullSlab() : null;
     const spare = this.diskFull ? this.spare.take() : null;
     const fresh = spare?.file ?? `${file}${UNFINISHED}`;
-    const fd = spare?.fd ?? this.io.open(fresh, "wx+");
+    const fd = spare?.fd ?? this.makeFile(fresh);
     try {
       this.io.ftruncate(fd, slabBytes);
       const previous = this.store.version >= CHAINED_VERSION_MIN ? (full?.listed ?? null) : null;
@@ -204,6 +211,23 @@ export class Appender {
     Atomics.store(this.slots, this.slot, sequence);
   }
 
+  private makeFile(file: string): number {
+    try {
+      return this.io.open(file, "wx+");
+    } catch (error) {
+      if (isDiskFull(error)) this.fileRefused = true;
+      throw error;
+    }
+  }
+
+  /** Finds out whether the disk has room for a file again. Throws what it says. */
+  private probeFile(): void {
+    const file = path.join(this.directory, `probe${UNFINISHED}`);
+    this.io.close(this.io.open(file, "wx+"));
+    this.io.unlink(file);
+    this.fileRefused = false;
+  }
+
   private adopt(sequence: number, endUnit: number, previous: number): void {
     this.sequence = sequence;
     this.slot = slotOfSequence(sequence);
@@ -215,6 +239,7 @@ export class Appender {
 
   /** Whether a record of these lengths (bytes) still fits the open slab together with its table entry. */
   hasRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number): boolean {
+    if (this.fd < 0) return false;
     const endUnit = this.endUnit + recordUnits(keyBytes, contentTypeBytes, valueBytes);
     if (this.diskFull && endUnit > this.zeroedUnit) return false;
     return endUnit * UNIT_BYTES + tailBytes(this.entries + 1) <= this.store.slabBytes;
@@ -222,8 +247,13 @@ export class Appender {
 
   /** Bytes that can be appended although the disk is full, as far as one record of `recordBytes` does not fail to fit. */
   allocatedBytes(recordBytes: number): number {
-    const here = (this.zeroedUnit - this.endUnit) * UNIT_BYTES - recordBytes;
-    return Math.max(0, here) + Math.max(0, this.spare.allocatedBytes - HEADER_BYTES - recordBytes);
+    const end = Math.min(this.zeroedUnit * UNIT_BYTES, this.store.slabBytes - tailBytes(this.entries));
+    return Math.max(0, end - this.endUnit * UNIT_BYTES - recordBytes) + this.spareBytes(recordBytes);
+  }
+
+  /** The same once the open slab is closed. */
+  spareBytes(recordBytes: number): number {
+    return Math.max(0, this.spare.allocatedBytes - HEADER_BYTES - recordBytes);
   }
 
   /**
@@ -424,21 +454,29 @@ export class Appender {
    */
   allocate(spareBytes: number): "step" | "wait" | "whole" {
     if (this.endUnit !== this.flushedUnit) return "wait";
+    if (this.fileRefused) this.probeFile();
     const { slabBytes } = this.store;
-    const isStreaming = this.appendedBytes - this.appendedBefore > ZERO_AHEAD_BYTES;
+    const isStreaming = !this.diskFull && this.appendedBytes - this.appendedBefore > ZERO_AHEAD_BYTES;
     this.appendedBefore = this.appendedBytes;
     const ahead = (this.zeroedUnit - this.endUnit) * UNIT_BYTES;
     const start = Math.max(this.zeroedUnit, this.flushedUnit) * UNIT_BYTES;
     const room = Math.min(ZERO_STEP_BYTES, slabBytes - start - tailBytes(this.entries + 4096));
     const whole = room - (room % UNIT_BYTES);
-    const isShort = ahead < ZERO_AHEAD_BYTES && whole > 0;
+    const isShort =
+      this.fd >= 0 && ahead < (this.diskFull ? ZERO_AHEAD_FULL_BYTES : ZERO_AHEAD_BYTES) && whole > 0;
     if (isShort && !isStreaming) {
       this.zeroedUnit = (start + allocateStep(this.io, this.fd, start, start + whole)) / UNIT_BYTES;
       return "step";
     }
     if (this.spare.allocatedBytes >= Math.min(spareBytes, slabBytes)) return isShort ? "wait" : "whole";
-    if (!this.spare.busy) this.spare.grow(Math.min(spareBytes, slabBytes));
+    if (!this.spare.busy)
+      this.spare.grow(Math.min(spareBytes, slabBytes), this.diskFull ? SPARE_STEPS_FULL : SPARE_STEPS);
     return "wait";
+  }
+
+  /** Bytes that were allocated ahead so far, here and in the spare slab: it rises when the disk gives. */
+  get reservedBytes(): number {
+    return this.zeroedUnit * UNIT_BYTES + this.spare.allocatedBytes;
   }
 
   /** How the open slab ends now that it is full: table and footer, and what the list says of it. */

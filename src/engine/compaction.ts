@@ -10,6 +10,7 @@
  */
 import {
   isIndexed,
+  SLAB_UNIT_BITS,
   TYPE_CHUNK,
   TYPE_FORGOTTEN,
   TYPE_MANIFEST,
@@ -31,23 +32,13 @@ import {
   valueOffset,
   writeManifest,
 } from "../format/record.ts";
-import { decodeFooter, tableType, tableUnit, tableWords } from "../format/slab.ts";
+import { decodeFooter, tableType, tableUnit, tableWords, tailBytes } from "../format/slab.ts";
+import { type Circumstances, chooseVictim, type SlabState } from "./compaction/choose.ts";
 import type { Promised } from "./replication.ts";
 import { type Shard, UNSYNCED_BYTES_MAX } from "./shard.ts";
 import { FIGURE } from "./shard-memory.ts";
 import type { SlabMap } from "./slab-maps.ts";
 import type { Slab } from "./slab-table.ts";
-
-/** Disk in use may be this many times the live bytes, plus SLACK_SLABS, before compaction starts. */
-const SPACE_FACTOR = 1.6;
-const SLACK_SLABS = 2;
-/** A slab with more live bytes than this is not worth copying for its dead ones. */
-const LIVE_FRACTION_MAX = 0.9;
-/** With this share of tombstones (and at least TOMBSTONES_MIN) the oldest slab is compacted, where they can be dropped. */
-const TOMBSTONE_FRACTION_MAX = 0.2;
-const TOMBSTONES_MIN = 10_000;
-/** What compaction on a full disk leaves of the reserve, for deletes. */
-const DELETES_BYTES = 512 * 1024;
 
 /**
  * Bytes that may be moved for each byte that was written since the last step. Random overwriting of everything needs 0.8 at 1.6 times the live bytes,
@@ -58,6 +49,13 @@ const STEP_BYTES_MAX = 8 * 1024 * 1024;
 /** Small records cost more than their bytes: a step looks at so many, of which one that is moved counts for MOVE_WEIGHT. */
 const STEP_RECORDS_MAX = 16_384;
 const MOVE_WEIGHT = 8;
+/** How long after there was nothing to gain on a full disk it is looked again. */
+const LOOK_AGAIN_MS = 250;
+/** After a slab could not be finished the next attempt is put off, each time for twice as long, up to 2 ** RETRY_DOUBLINGS_MAX times this. */
+const RETRY_MS = 1000;
+const RETRY_DOUBLINGS_MAX = 8;
+/** Records that are looked at to estimate how much of the oldest slab is tombstones. */
+const SAMPLE_RECORDS = 2048;
 
 /** Chunks of one value that were copied and whose manifest still names the old places. */
 interface MovedChunks {
@@ -76,6 +74,8 @@ interface Victim {
   next: number;
   moved: Map<string, MovedChunks>;
   oldest: boolean;
+  /** What it will still write, about, in bytes. */
+  restBytes: number;
 }
 
 export class Compactor {
@@ -83,6 +83,9 @@ export class Compactor {
   private victim: Victim | null = null;
   /** Bytes appended in all when the last step ended. */
   private paidBytes = 0;
+  /** When a slab may be chosen again, by the shard's clock, and how often in a row one could not be finished. */
+  private notBeforeMs = Number.NEGATIVE_INFINITY;
+  private failures = 0;
   private readonly head = emptyHead();
   private readonly copies: { type: number; hashA: number; hashB: number; from: number; to: number }[] = [];
 
@@ -102,6 +105,16 @@ export class Compactor {
     return more;
   }
 
+  /** Bytes of what is allocated on a full disk that the slab under way still needs. */
+  get neededBytes(): number {
+    return this.victim === null ? 0 : Math.max(0, this.victim.restBytes);
+  }
+
+  /** Finishes the slab under way, at once: what was kept for it is free for others then. Nothing may be staged. */
+  finish(): void {
+    while (this.victim !== null && this.move(STEP_BYTES_MAX));
+  }
+
   private move(bytesMax: number): boolean {
     if (this.victim === null) this.victim = this.choose();
     const { victim, shard } = this;
@@ -117,6 +130,7 @@ export class Compactor {
           victim.table[victim.next + 2],
         );
         copied += bytes;
+        victim.restBytes -= bytes;
         records += bytes > 0 ? MOVE_WEIGHT : 1;
         victim.next += 3;
         if (shard.slabs.bySequence(victim.sequence)?.damaged === true) this.victim = null;
@@ -130,66 +144,138 @@ export class Compactor {
         if (!this.rewriteManifests(victim)) return true;
         if (!shard.syncNow()) return false;
         shard.slabs.drop(victim.sequence, shard.appender.end);
+        shard.appender.sealing.forget(victim.sequence);
+        this.failures = 0;
       } else if (shard.appender.unsyncedBytes > UNSYNCED_BYTES_MAX) shard.syncNow();
       return true;
     } catch (error) {
       this.victim = null;
       this.copies.length = 0;
       shard.failStaged(shard.writeFailure(error));
+      this.notBeforeMs = shard.setup.now() + RETRY_MS * 2 ** Math.min(this.failures++, RETRY_DOUBLINGS_MAX);
       return false;
     }
   }
 
   /** The slab to empty next, or null while there is little to gain. */
   private choose(): Victim | null {
-    const { slabs, setup, figures } = this.shard;
-    const replicated = figures[FIGURE.replicated] !== 0;
-    const { slabBytes } = setup.store;
-    let best: Slab | null = null;
-    let oldest = Number.POSITIVE_INFINITY;
-    let live = 0;
-    for (const slab of slabs.all()) {
-      live += slab.liveBytes;
-      oldest = Math.min(oldest, slab.sequence);
-      if (!slab.sealed || slab.uploads > 0 || slab.damaged) continue;
-      // A copy would look newer than records that damage took, so what is in doubt stays where it is.
-      if (slab.sequence <= figures[FIGURE.doubtSequence]) continue;
-      if (best === null || slab.liveBytes < best.liveBytes) best = slab;
-    }
-    if (best === null) return null;
-    const tombstones = figures[FIGURE.forgotten] + (replicated ? 0 : figures[FIGURE.tombstones]);
-    if (
-      tombstones >= TOMBSTONES_MIN &&
-      tombstones > (tombstones + figures[FIGURE.keys]) * TOMBSTONE_FRACTION_MAX
-    ) {
-      const slab = slabs.bySequence(oldest);
-      const isCertain = oldest > figures[FIGURE.doubtSequence];
-      if (slab?.sealed === true && slab.uploads === 0 && !slab.damaged && isCertain)
-        return this.start(oldest, true);
-    }
-    if (this.shard.appender.diskFull) return this.chooseOnFullDisk(best, best.sequence === oldest);
-    const worthIt = slabs.count * slabBytes > live * SPACE_FACTOR + SLACK_SLABS * slabBytes;
-    if (best.liveBytes > 0 && (!worthIt || best.liveBytes > slabBytes * LIVE_FRACTION_MAX)) return null;
-    return this.start(best.sequence, best.sequence === oldest);
-  }
-
-  /** Any gain counts then, but the copies must fit what is allocated already and leave some of it to deletes. */
-  private chooseOnFullDisk(best: Slab, oldest: boolean): Victim | null {
-    const { slabBytes, chunkBytes } = this.shard.setup.store;
-    const room = this.shard.appender.allocatedBytes(chunkBytes) - DELETES_BYTES;
-    if (best.liveBytes > 0 && (best.liveBytes > room || best.liveBytes > slabBytes * LIVE_FRACTION_MAX))
+    const { shard } = this;
+    const nowMs = shard.setup.now();
+    const pressed = shard.reserve.isPressed(nowMs);
+    const wait = this.notBeforeMs - nowMs;
+    if (wait > 0 && wait <= RETRY_MS * 2 ** RETRY_DOUBLINGS_MAX) return null;
+    const choice = chooseVictim(shard.slabs.all(), this.circumstances(pressed));
+    if (choice === null) {
+      if (pressed) this.notBeforeMs = nowMs + LOOK_AGAIN_MS;
       return null;
-    return this.start(best.sequence, oldest);
+    }
+    if (choice.kind === "compact") return this.start(choice.slab.sequence, choice.oldest, choice.copyBytes);
+    try {
+      shard.startSlab();
+    } catch (error) {
+      shard.writeFailure(error);
+      this.notBeforeMs = nowMs + LOOK_AGAIN_MS;
+    }
+    return null;
   }
 
-  private start(sequence: number, oldest: boolean): Victim | null {
+  private circumstances(pressed: boolean): Circumstances<Slab> {
+    const { figures, appender, reserve, setup } = this.shard;
+    const { slabBytes, chunkBytes } = setup.store;
+    const absences = figures[FIGURE.tombstones] + figures[FIGURE.forgotten];
+    // In a cluster a tombstone goes when all replicas have it: what is then left of it is a forgotten record.
+    const tombstones = figures[FIGURE.replicated] === 0 ? absences : figures[FIGURE.forgotten];
+    return {
+      slabBytes,
+      full: reserve.full,
+      pressed,
+      roomBytes: appender.allocatedBytes(chunkBytes),
+      spareBytes: appender.spareBytes(chunkBytes),
+      entries: figures[FIGURE.keys] + absences,
+      tombstones,
+      tombstoneBytes: absences === 0 ? 0 : (figures[FIGURE.absenceBytes] / absences) * tombstones,
+      stateOf: (slab) => this.stateOf(slab),
+      measure: (slab, oldest) => this.measure(slab, oldest),
+    };
+  }
+
+  private stateOf({ sequence, sealed, uploads, damaged }: Slab): SlabState {
+    const { appender, figures } = this.shard;
+    // A copy would look newer than records that damage took, so what is in doubt stays where it is.
+    if (uploads > 0 || damaged || sequence <= figures[FIGURE.doubtSequence]) return "kept";
+    if (sequence === appender.sequence) return "open";
+    return sealed || appender.sealing.holds(sequence) ? "ready" : "kept";
+  }
+
+  /** Bytes that compacting a slab would write: what lives in it, new manifests for its chunks, and a place for each in the next table. */
+  private measure(slab: Slab, oldest: boolean): number {
+    const { shard } = this;
+    const map = shard.lookup.maps.bySequence(slab.sequence);
+    const table = map === null ? null : this.tableOf(slab.sequence, map);
+    if (map === null || table === null) return slab.liveBytes;
+    const records = table.length / 3;
+    let bytes = Math.max(0, slab.liveBytes);
+    const manifests = new Set<number>();
+    for (let at = 0; at < table.length; at += 3) {
+      if (tableType(table[at + 2]) !== TYPE_CHUNK) continue;
+      const owner = this.ownerOf(map, tableUnit(table[at + 2]), table[at], table[at + 1]);
+      if (owner === null || owner === "damaged" || manifests.has(owner.place)) continue;
+      manifests.add(owner.place);
+      bytes += unitsAt(owner.map, owner.unit) * UNIT_BYTES;
+    }
+    this.cached = null;
+    if (oldest) bytes -= this.droppableShare(map, table) * bytes;
+    return bytes + tailBytes(Math.ceil((records * bytes) / Math.max(slab.storedBytes, bytes, 1)));
+  }
+
+  /** About what part of the live bytes of the oldest slab are records that need not be copied. */
+  private droppableShare(map: SlabMap, table: Int32Array): number {
+    const { shard } = this;
+    const records = table.length / 3;
+    const step = Math.max(1, Math.floor(records / SAMPLE_RECORDS));
+    let live = 0;
+    let droppable = 0;
+    for (let record = 0; record + 1 < records; record += step) {
+      const at = record * 3;
+      const unit = tableUnit(table[at + 2]);
+      const type = tableType(table[at + 2]);
+      if (!isIndexed(type) || !shard.index.holds(table[at], table[at + 1], map.slot, unit)) {
+        if (type !== TYPE_CHUNK) continue;
+        if (this.ownerOf(map, unit, table[at], table[at + 1]) === null) continue;
+      }
+      const units = tableUnit(table[at + 5]) - unit;
+      live += units;
+      if (this.isDroppable(type)) droppable += units;
+    }
+    this.cached = null;
+    return live === 0 ? 0 : droppable / live;
+  }
+
+  /** Whether a record of this type need not be copied from the oldest slab. */
+  private isDroppable(type: number): boolean {
+    return (
+      type === TYPE_FORGOTTEN || (type === TYPE_TOMBSTONE && this.shard.figures[FIGURE.replicated] === 0)
+    );
+  }
+
+  /** The table of a slab, from its end, or from memory where a full disk has no room for it. Null: it cannot be read. */
+  private tableOf(sequence: number, map: SlabMap): Int32Array | null {
+    const { appender } = this.shard;
+    if (sequence === appender.sequence) return Int32Array.from(appender.openSlab().table);
+    const kept = appender.sealing.tableOf(sequence);
+    if (kept !== null) return kept;
+    const footer = decodeFooter(map.bytes, sequence);
+    return footer === null ? null : tableWords(map.bytes, footer);
+  }
+
+  private start(sequence: number, oldest: boolean, restBytes: number): Victim | null {
     const map = this.shard.lookup.maps.bySequence(sequence);
-    const footer = map === null ? null : decodeFooter(map.bytes, sequence);
-    if (map === null || footer === null) {
+    const table = map === null ? null : this.tableOf(sequence, map);
+    if (map === null || table === null) {
       this.leave(sequence, "its table cannot be read");
       return null;
     }
-    return { sequence, map, table: tableWords(map.bytes, footer), next: 0, moved: new Map(), oldest };
+    return { sequence, map, table, next: 0, moved: new Map(), oldest, restBytes };
   }
 
   /** Leaves a damaged slab where it is. */
@@ -217,14 +303,12 @@ export class Compactor {
       this.leave(victim.sequence, `the record at unit ${unit} is damaged`);
       return 0;
     }
-    // In a cluster a tombstone goes when all replicas have it: what is then left of it is a forgotten record.
-    const droppable =
-      type === TYPE_FORGOTTEN || (type === TYPE_TOMBSTONE && shard.figures[FIGURE.replicated] === 0);
-    if (droppable && victim.oldest) {
+    if (victim.oldest && this.isDroppable(type)) {
       // Nothing older of this key can exist: it would be in an older slab, or before it in this one.
       shard.index.remove(hashA, hashB, map.slot, unit);
-      shard.slabs.live(map.slot, -unitsAt(map, unit) * UNIT_BYTES);
-      shard.ledger.count(type, -1);
+      const bytes = unitsAt(map, unit) * UNIT_BYTES;
+      shard.slabs.live(map.slot, -bytes);
+      shard.ledger.count(type, -1, bytes);
       return 0;
     }
     return this.copy(map, unit, hashA, hashB);
@@ -238,7 +322,7 @@ export class Compactor {
     const contentTypeBytes = valueOffset(map, unit) - keyOffset(unit) - keyBytes;
     if (!appender.hasRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit))) {
       this.publishCopies(map);
-      this.shard.makeRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit), true);
+      this.shard.makeRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit), "move");
     }
     const outranked = isIndexed(type) && isPromised(replication.promiseAt(map, unit, hashA, hashB));
     appender.appendCopy(map, unit, hashA, hashB, outranked);
@@ -269,24 +353,20 @@ export class Compactor {
   }
 
   private moveChunk(victim: Victim, unit: number, hashA: number, hashB: number): number {
-    const { shard, head } = this;
+    const { shard } = this;
     const { map } = victim;
     if (!shard.lookup.checkAgain(map, unit)) {
       if (shard.slabs.bySequence(victim.sequence)?.liveBytes !== 0)
         this.leave(victim.sequence, `the chunk at unit ${unit} is damaged`);
       return 0;
     }
-    const at = keyOffset(unit);
-    const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
-    readHead(map, unit, head);
-    const { chunk, operationLow, operationHigh } = head;
-    const manifest = this.manifestOf(key, hashA, hashB, operationLow, operationHigh);
-    if (manifest === "damaged") {
+    const owner = this.ownerOf(map, unit, hashA, hashB);
+    if (owner === "damaged") {
       this.leave(victim.sequence, `what its chunk at unit ${unit} belongs to is damaged`);
       return 0;
     }
-    const ref = manifest?.chunks[chunk];
-    if (ref === undefined || ref.sequence !== victim.sequence || ref.unit !== unit) return 0;
+    if (owner === null) return 0;
+    const { key, ref, chunk, operationLow, operationHigh } = owner;
     const bytes = this.copy(map, unit, hashA, hashB);
     const { appender } = shard;
     const name = Buffer.from(key).toString("latin1");
@@ -302,6 +382,20 @@ export class Compactor {
       checksum: appender.lastChecksum,
     });
     return bytes;
+  }
+
+  /** Whose a chunk is, and what the manifest says of it. Null: no value has it any more. Damaged: nobody can tell. */
+  private ownerOf(map: SlabMap, unit: number, hashA: number, hashB: number) {
+    const at = keyOffset(unit);
+    const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
+    readHead(map, unit, this.head);
+    const { chunk, operationLow, operationHigh } = this.head;
+    const manifest = this.manifestOf(key, hashA, hashB, operationLow, operationHigh);
+    if (manifest === "damaged") return manifest;
+    const ref = manifest?.chunks[chunk];
+    if (manifest === null || ref?.sequence !== map.sequence || ref.unit !== unit) return null;
+    const place = manifest.map.slot * 2 ** SLAB_UNIT_BITS + manifest.unit;
+    return { key, ref, chunk, operationLow, operationHigh, map: manifest.map, unit: manifest.unit, place };
   }
 
   private cached: { map: SlabMap; unit: number; chunks: ChunkRef[]; totalBytes: number } | null = null;
@@ -353,7 +447,7 @@ export class Compactor {
       const contentType = old.map.bytes.slice(typeStart, valueOffset(old.map, old.unit));
       readHead(old.map, old.unit, head);
       head.outranked = isPromised(shard.replication.promiseOf(key, hashA, hashB));
-      shard.makeRoom(key.length, contentType.length, value.length, true);
+      shard.makeRoom(key.length, contentType.length, value.length, "move");
       shard.appender.append(head, key, contentType, hashA, hashB, value.length, [value]);
       shard.appender.flush();
       shard.appender.settle();
@@ -361,7 +455,7 @@ export class Compactor {
       shard.ledger.forget(slot, old.unit);
       shard.index.replace(hashA, hashB, slot, old.unit, appender.slot, appender.lastUnit);
       shard.slabs.live(appender.slot, appender.lastUnits * UNIT_BYTES);
-      shard.ledger.count(TYPE_MANIFEST, 1);
+      shard.ledger.count(TYPE_MANIFEST, 1, 0);
       shard.ledger.countChunks(key.length, chunks, 1);
     }
     this.cached = null;

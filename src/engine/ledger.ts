@@ -1,7 +1,7 @@
 /**
  * The accounts of a shard: how many keys and tombstones it has, and how many bytes of each slab are live.
  */
-import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
+import { isAbsence, TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE, UNIT_BYTES } from "../format/layout.ts";
 import { type ChunkRef, keyBytesOf, readManifest, recordUnits, typeOf, unitsAt } from "../format/record.ts";
 import type { ShardLookup } from "./lookup.ts";
 import { FIGURE } from "./shard-memory.ts";
@@ -25,17 +25,19 @@ export class Ledger {
     const type = typeOf(map, unit);
     // Of a damaged record not even the length can be trusted: its bytes stay in the account and its slab stays.
     if (!this.lookup.check(map, unit)) {
-      this.count(type, -1);
+      this.count(type, -1, 0);
       return;
     }
-    this.slabs.live(slot, -unitsAt(map, unit) * UNIT_BYTES);
+    const bytes = unitsAt(map, unit) * UNIT_BYTES;
+    this.slabs.live(slot, -bytes);
     if (type === TYPE_MANIFEST) this.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, -1);
-    this.count(type, -1);
+    this.count(type, -1, bytes);
   }
 
-  /** Adds a published record to the figures (`sign` 1), or takes it out (-1). */
-  count(type: number, sign: 1 | -1): void {
+  /** Adds a published record of so many bytes to the figures (`sign` 1), or takes it out (-1). */
+  count(type: number, sign: 1 | -1, bytes: number): void {
     this.figures[figureOf(type)] += sign;
+    if (isAbsence(type)) this.figures[FIGURE.absenceBytes] += sign * bytes;
   }
 
   /** Adds the chunks of a manifest to the live bytes of their slabs, or takes them out. */

@@ -7,6 +7,7 @@
  * the memory this needs to a fraction of the index'.
  */
 import {
+  isAbsence,
   isIndexed,
   SLAB_SLOTS,
   TYPE_FORGOTTEN,
@@ -75,6 +76,8 @@ class Builder {
   private readonly liveUnits = new Float64Array(SLAB_SLOTS);
   private keys = 0;
   private tombstones = 0;
+  /** Units of tombstones and forgotten records. */
+  private absenceUnits = 0;
   private forgotten = 0;
 
   constructor(shard: Shard, slabs: readonly SlabRecords[]) {
@@ -185,6 +188,7 @@ class Builder {
       const slot = slotOf(word0[entry], word1[entry]);
       const type = tableType(sizes[entry]);
       liveUnits[slot] += tableUnit(sizes[entry]);
+      if (isAbsence(type)) this.absenceUnits += tableUnit(sizes[entry]);
       if (type === TYPE_TOMBSTONE) this.tombstones++;
       else if (type === TYPE_FORGOTTEN) this.forgotten++;
       else this.keys++;
@@ -203,5 +207,6 @@ class Builder {
     shard.figures[FIGURE.keys] += this.keys;
     shard.figures[FIGURE.tombstones] += this.tombstones;
     shard.figures[FIGURE.forgotten] += this.forgotten;
+    shard.figures[FIGURE.absenceBytes] += this.absenceUnits * UNIT_BYTES;
   }
 }

@@ -153,7 +153,7 @@ export function dropTombstone(shard: Shard, ref: KeyRef, ballot: Ballot): Outcom
   if (needed !== null && compareOptionalBallots(needed, floor) > 0) {
     if (!shard.stageFloor(partition, needed, outcome)) return outcome;
     try {
-      shard.makeRoom(ref.key.length, 0, 0, true);
+      shard.makeRoom(ref.key.length, 0, 0, "delete");
     } catch (error) {
       return shard.writeFailure(error);
     }
@@ -194,7 +194,7 @@ export function dropPartition(shard: Shard, partition: number, from: number): Ou
     const key = keyOf(map, unit);
     const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, shard.setup.store.keyHash) };
     try {
-      shard.makeRoom(key.length, 0, 0, true);
+      shard.makeRoom(key.length, 0, 0, "delete");
     } catch (error) {
       shard.failStaged(shard.writeFailure(error));
       return shard.writeFailure(error);
@@ -208,7 +208,7 @@ export function dropPartition(shard: Shard, partition: number, from: number): Ou
 function begin(shard: Shard, ref: KeyRef | null): Outcome {
   if (shard.writesStopped) return failed("write_stopped");
   try {
-    shard.makeRoom(ref?.key.length ?? 2, 0, 0, ref === null);
+    shard.makeRoom(ref?.key.length ?? 2, 0, 0, ref === null ? "delete" : "write");
   } catch (error) {
     return shard.writeFailure(error);
   }

@@ -2,6 +2,7 @@
  * Sealing full slabs in the background: sync, table and footer, sync, close. A slab for whose table a full disk has no room is sealed later. A slab
  * that never gets there is read record by record at the next start.
  */
+import { FOOTER_BYTES } from "../format/layout.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
 
 /** A slab that takes no more records. Sealing closes its file. */
@@ -34,6 +35,25 @@ export class Sealing {
   /** Tries again what the disk had no room for. */
   again(): void {
     for (const full of this.refused.splice(0)) this.start(full);
+  }
+
+  /** The table of a slab for which the disk had no room: three words an entry. Null: it is no such slab. */
+  tableOf(sequence: number): Int32Array | null {
+    const tail = this.refused.find((full) => full.sequence === sequence)?.tail;
+    if (tail === undefined) return null;
+    const table = tail.slice(0, tail.length - FOOTER_BYTES);
+    return new Int32Array(table.buffer, table.byteOffset, table.length >>> 2);
+  }
+
+  /** Whether `tableOf` has the table of a slab. */
+  holds(sequence: number): boolean {
+    return this.refused.some((full) => full.sequence === sequence);
+  }
+
+  /** A slab is dropped: it needs no table any more. */
+  forget(sequence: number): void {
+    const at = this.refused.findIndex((full) => full.sequence === sequence);
+    if (at >= 0) this.io.close(this.refused.splice(at, 1)[0].fd);
   }
 
   private async run(full: FullSlab): Promise<void> {

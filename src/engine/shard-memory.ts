@@ -4,6 +4,7 @@
  */
 import { SLAB_SLOTS } from "../format/layout.ts";
 import { createIndexMemory, type IndexMemory } from "./index-memory.ts";
+import { createPressureMemory } from "./log/reserve.ts";
 import { createReplicationMemory, type ReplicationMemory } from "./replication-memory.ts";
 
 export interface ShardMemory {
@@ -15,6 +16,8 @@ export interface ShardMemory {
   /** Float64 per figure of `FIGURE`. */
   figures: SharedArrayBuffer;
   replication: ReplicationMemory;
+  /** Of all shards on a disk together: see DiskPressure. */
+  pressure: SharedArrayBuffer;
 }
 
 /** Positions in the array of figures. */
@@ -55,17 +58,20 @@ export const FIGURE = {
   directoryGone: 22,
   /** 1: the list of slabs is on the disk. */
   listKept: 23,
+  /** Bytes of the tombstones and forgotten records that count. */
+  absenceBytes: 24,
 } as const;
 const FIGURES = 32;
 
-/** Reserves a shard's shared memory for `fronts` reading threads. */
-export function createShardMemory(fronts: number): ShardMemory {
+/** Reserves a shard's shared memory for `fronts` reading threads. Shards on one disk share `pressure`. */
+export function createShardMemory(fronts: number, pressure = createPressureMemory()): ShardMemory {
   return {
     index: createIndexMemory(),
     slots: new SharedArrayBuffer(SLAB_SLOTS * 4),
     held: Array.from({ length: fronts }, () => new SharedArrayBuffer(SLAB_SLOTS * 4)),
     figures: new SharedArrayBuffer(FIGURES * 8),
     replication: createReplicationMemory(),
+    pressure,
   };
 }
 

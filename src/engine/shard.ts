@@ -36,6 +36,7 @@ import {
   type RecordHead,
   type RecordSource,
   readHead,
+  recordUnits,
   typeOf,
 } from "../format/record.ts";
 import { etagText } from "../format/version.ts";
@@ -49,6 +50,7 @@ import { floorKey } from "./floors.ts";
 import { type FileIo, isDiskFull, readOnlyIo } from "./io.ts";
 import { KeyIndex } from "./key-index.ts";
 import { Ledger } from "./ledger.ts";
+import { DiskPressure, Reserve, spareTarget } from "./log/reserve.ts";
 import { ShardLookup } from "./lookup.ts";
 import {
   failed,
@@ -111,12 +113,10 @@ export interface Current {
 /** Written but unsynced chunk bytes above which a sync is made, so that the one at the end of a large value stays short. */
 export const UNSYNCED_BYTES_MAX = 16 * 1024 * 1024;
 const OS_SYNC_MS = 1000;
-/** The spare slab has this share of what is stored, up to a whole slab: a full disk can then compact any slab with fewer live bytes. */
-const SPARE_FRACTION = 1 / 4;
-const SPARE_BYTES_MIN = 1024 * 1024;
-/** How long after the disk refused something it counts as full without being asked again. */
-const REFILL_MS = 1000;
 const REFUSED: Error = Object.assign(new Error("the disk is full"), { code: "ENOSPC" });
+
+/** What room is needed for: only a write may not use what is kept for a full disk. */
+export type RoomUse = "write" | "delete" | "move";
 
 const NOTHING = new Uint8Array(0);
 const NO_CHUNKS: readonly ChunkRef[] = [];
@@ -147,8 +147,9 @@ export class Shard {
   /** Called when what was staged for uploads since the last commit is lost. */
   private uploadFailures: ((outcome: Outcome) => void)[] = [];
   writesStopped = false;
-  /** When the disk last had no room, by `setup.now`. */
-  private refusedAt = Number.NEGATIVE_INFINITY;
+  readonly reserve: Reserve;
+  /** Of the slabs whose blocks became free, those that the reserve knows of. */
+  private freedSlabs = 0;
   private lastOsSync = 0;
   private osSync: Promise<void> | null = null;
   readonly head: RecordHead = emptyHead();
@@ -200,6 +201,7 @@ export class Shard {
       },
       (error) => this.stopWrites(error),
     );
+    this.reserve = new Reserve(new DiskPressure(memory.pressure));
     this.compactor = new Compactor(this);
     this.scrub = new Scrub({
       directory: shardDirectory(dataDirectory, shard),
@@ -226,9 +228,21 @@ export class Shard {
     shard.list.begin(setup.store.incarnation, listed, doubt);
     shard.figures[FIGURE.clockMillis] = shard.clockMillis;
     if (open !== null) shard.appender.resume(open);
-    else shard.startSlab();
+    else shard.startFirstSlab();
     shard.refreshFigures();
     return shard;
+  }
+
+  /** Where a full disk has no room for a slab, not even in place of the spare one, the shard serves reads, and the first write that finds room opens it. */
+  private startFirstSlab(): void {
+    for (const isSpare of [false, true])
+      try {
+        this.startSlab();
+        return;
+      } catch (error) {
+        if (!isDiskFull(error)) throw error;
+        if (!isSpare) this.writeFailure(error);
+      }
   }
 
   /**
@@ -297,9 +311,10 @@ export class Shard {
   ): Outcome {
     const { key, verb } = write;
     try {
-      this.makeRoom(key.length, contentType.length, valueBytes, verb === "delete");
+      this.makeRoom(key.length, contentType.length, valueBytes, verb === "delete" ? "delete" : "write");
     } catch (error) {
-      return this.writeFailure(error);
+      const failure = this.writeFailure(error);
+      return this.withoutRecord(write) ?? failure;
     }
     const before = this.stagedOf(write);
     const current = this.currentOf(write, before);
@@ -346,6 +361,16 @@ export class Shard {
     this.describe(type, json, ballot, write.operationLow, write.operationHigh);
     if (this.stage(write, contentType, valueBytes, parts, chunks, current, outcome)) outcome.ballot = ballot;
     return outcome;
+  }
+
+  /** The outcome of a delete that needs no record, where there is no room for one: the key is not there. Null: it needs one. */
+  private withoutRecord(write: ShardWrite): Outcome | null {
+    if (write.verb !== "delete" || write.ballot !== undefined || isConditional(write)) return null;
+    if (this.writesStopped || this.appender.uncertain || this.stagedOf(write) !== undefined) return null;
+    const current = this.currentOf(write, undefined);
+    if (current.state !== "absent" && current.state !== "tombstone") return null;
+    const ballot = current.state === "tombstone" ? { ...this.headOf(current) } : null;
+    return { error: null, detail: "", created: false, deleted: false, ballot, register: null };
   }
 
   /** Fills the head of the record that is staged next. */
@@ -517,21 +542,29 @@ export class Shard {
 
   /**
    * Opens the next slab when the open one cannot take a record of these lengths. Commits what is staged first.
-   * @param reserve whether it may use what is kept for a full disk
    * @throws what the disk says, or that it is full
    */
-  makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number, reserve = false): void {
-    if (this.appender.diskFull && !reserve) {
-      if (this.mayRefill) this.refill();
-      if (this.appender.diskFull) throw REFUSED;
+  makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number, use: RoomUse = "write"): void {
+    const { appender, compactor, reserve } = this;
+    if (reserve.full && use === "write") {
+      if (reserve.mayAsk(this.setup.now())) this.refill();
+      if (reserve.full) throw REFUSED;
     }
-    if (this.appender.hasRoom(keyBytes, contentTypeBytes, valueBytes)) return;
+    if (reserve.full && use === "delete" && compactor.neededBytes > 0) {
+      // What compaction needs to finish is not for deletes: it would never give them more.
+      const bytes = recordUnits(keyBytes, contentTypeBytes, valueBytes) * UNIT_BYTES;
+      if (appender.allocatedBytes(this.setup.store.chunkBytes) - bytes < compactor.neededBytes) {
+        this.commit();
+        compactor.finish();
+      }
+    }
+    if (appender.hasRoom(keyBytes, contentTypeBytes, valueBytes)) return;
     this.commit();
     this.startSlab();
   }
 
-  /** Opens the next slab. The full one is synced first: compaction may drop the source of a record that was moved into it. */
-  private startSlab(): void {
+  /** Opens the next slab; nothing may be staged. The full one is synced first: compaction may drop the source of a record that was moved into it. */
+  startSlab(): void {
     // Else what lies unsynced in the full slab would be lost under a later record that needs it.
     if (this.writesStopped || !this.syncNow()) throw new Error("writes are stopped");
     const sequence = this.slabs.nextSequence();
@@ -656,8 +689,7 @@ export class Shard {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") this.watch();
     if (this.writesStopped) return failed("write_stopped");
     if (isDiskFull(error)) {
-      if (error !== REFUSED) this.refusedAt = this.setup.now();
-      this.setDiskFull(true);
+      if (error !== REFUSED) this.refusedByDisk();
       return failed("disk_full");
     }
     this.setup.warn(`shard ${this.setup.shard}: a write failed: ${(error as Error).message}`);
@@ -685,7 +717,7 @@ export class Shard {
       this.ledger.forget(oldSlot, oldUnit);
       this.index.replace(hashA, hashB, oldSlot, oldUnit, slot, unit);
     }
-    this.ledger.count(type, 1);
+    this.ledger.count(type, 1, units * UNIT_BYTES);
     if (type === TYPE_MANIFEST) this.ledger.countChunks(keyBytesOf(this.mapOf(slot), unit), staged.chunks, 1);
   }
 
@@ -697,36 +729,50 @@ export class Shard {
     if (this.writesStopped) return false;
     this.lookup.maps.release();
     this.slabs.reclaim();
-    if (this.mayRefill && this.refill()) return true;
+    if (this.slabs.freedSlabs > this.freedSlabs) {
+      this.freedSlabs = this.slabs.freedSlabs;
+      this.reserve.freed();
+    }
+    if (this.reserve.mayAsk(this.setup.now()) && this.refill()) return true;
     const compacting = this.compactor.step(bytesMax);
     return this.replication.sumUp() || compacting;
   }
 
   /** Works on the reserve: blocks ahead and the spare slab. Whether it is whole says whether the disk is full. True: there is more to do now. */
   private refill(): boolean {
-    const target = Math.max(SPARE_BYTES_MIN, this.figures[FIGURE.storedBytes] * SPARE_FRACTION);
+    const { appender, reserve } = this;
+    const before = appender.reservedBytes;
     try {
-      const state = this.appender.allocate(target - (target % SPARE_BYTES_MIN));
+      const state = appender.allocate(
+        spareTarget(this.figures[FIGURE.storedBytes], this.setup.store.slabBytes),
+      );
+      if (appender.reservedBytes > before) reserve.gave();
       if (state === "whole") this.setDiskFull(false);
       this.growing = state === "wait";
       return state === "step";
     } catch (error) {
-      this.refusedAt = this.setup.now();
-      if (!isDiskFull(error)) this.writeFailure(error);
-      else this.setDiskFull(true);
+      if (isDiskFull(error)) this.refusedByDisk();
+      else this.writeFailure(error);
       return false;
     }
   }
 
-  private get mayRefill(): boolean {
-    return Math.abs(this.setup.now() - this.refusedAt) >= REFILL_MS;
+  private refusedByDisk(): void {
+    this.reserve.refused(this.setup.now());
+    this.setDiskFull(true);
   }
 
   private setDiskFull(full: boolean): void {
+    if (!full) this.reserve.whole();
     if (full === this.appender.diskFull) return;
     this.appender.diskFull = full;
     this.figures[FIGURE.diskFull] = full ? 1 : 0;
     if (!full) this.appender.sealing.again();
+  }
+
+  /** Whether compaction has to make room, for this shard or another one on the same disk. */
+  get isPressed(): boolean {
+    return this.reserve.isPressed(this.setup.now());
   }
 
   /** Whether idle work waits for something that happens elsewhere: call `idle` again a little later. */

@@ -41,6 +41,8 @@ export class SlabTable {
   private readonly dropped: { slot: number; sequence: number; fd: number }[] = [];
   /** Slabs whose blocks are being freed, one after another. */
   private freeing = 0;
+  /** Slabs whose blocks were freed so far. */
+  freedSlabs = 0;
   private freed: Promise<void> = Promise.resolve();
   private highest = 0;
   private readonly list: SlabList;
@@ -180,6 +182,7 @@ export class SlabTable {
     }
     this.io.close(fd);
     this.freeing--;
+    this.freedSlabs++;
   }
 
   /** Whether there are dropped slabs whose blocks are not free yet. */

@@ -14,7 +14,7 @@ import {
   SNAPSHOT_SLAB_WORDS,
   UNIT_BYTES,
 } from "../format/layout.ts";
-import { checksumOf, isIntact, placeOf, recordSource } from "../format/record.ts";
+import { checksumOf, isIntact, placeOf, recordSource, recordUnits } from "../format/record.ts";
 import { footerSeal, headerProblem, looksSealed, tableUnit } from "../format/slab.ts";
 import { LISTED_FULL, LISTED_OPEN, type ListedSlab } from "../format/slab-list.ts";
 import {
@@ -63,8 +63,8 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
   const { io } = setup;
   if (index.entries < (setup.snapshotEntriesMin ?? SNAPSHOT_ENTRIES_MIN)) return;
   const all = [...slabs.all()].sort((a, b) => a.sequence - b.sequence);
-  const last = all[all.length - 1];
-  if (last.sequence !== appender.sequence || figures[FIGURE.doubtSequence] !== 0) return;
+  const last = all.at(-1);
+  if (last?.sequence !== appender.sequence || figures[FIGURE.doubtSequence] !== 0) return;
   // Of what cannot be read the index knows more than the slabs could tell the next start.
   const isUnusual = ({ damaged, misfit, uploads, sealed }: Slab, open: boolean): boolean =>
     (damaged && !misfit) || uploads > 0 || !(open || sealed || misfit);
@@ -100,6 +100,7 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
       entries: image.entries,
       keys: figures[FIGURE.keys],
       tombstones: figures[FIGURE.tombstones],
+      absenceBytes: figures[FIGURE.absenceBytes],
       clockLow: clock.low,
       clockHigh: clock.high,
       openClockLow: open.clockLow,
@@ -406,6 +407,9 @@ class SnapshotFile {
     shard.figures[FIGURE.keys] = header.keys;
     shard.figures[FIGURE.tombstones] = header.tombstones;
     shard.figures[FIGURE.forgotten] = header.entries - header.keys - header.tombstones;
+    // An older program did not count them: then each is at least its head and a short key.
+    const leastBytes = (header.entries - header.keys) * recordUnits(1, 0, 0) * UNIT_BYTES;
+    shard.figures[FIGURE.absenceBytes] = Math.max(header.absenceBytes, leastBytes);
   }
 
   private misses(sequence: number, problem: string): void {

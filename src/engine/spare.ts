@@ -66,13 +66,22 @@ export class SpareSlab {
     return this.syncing;
   }
 
-  /** Allocates a step towards `bytes`. Throws what the disk says. */
-  grow(bytes: number): void {
+  /**
+   * Allocates towards `bytes`, up to so many steps.
+   * @throws what the disk says when it gives nothing
+   */
+  grow(bytes: number, steps: number): void {
     if (this.fd < 0) {
       this.fd = this.io.open(this.file, "wx+");
       this.io.ftruncate(this.fd, this.slabBytes);
     }
-    this.allocatedBytes += allocateStep(this.io, this.fd, this.allocatedBytes, bytes);
+    for (let step = 0; step < steps && this.allocatedBytes < bytes; step++)
+      try {
+        this.allocatedBytes += allocateStep(this.io, this.fd, this.allocatedBytes, bytes);
+      } catch (error) {
+        if (step === 0) throw error;
+        break;
+      }
     // In the background and bit by bit: zeros that pile up would make the next sync of a write wait.
     this.syncing = true;
     const { fd } = this;

@@ -80,6 +80,7 @@ export const SNAPSHOT = {
   openClockHigh: 100,
   openPrevious: 104,
   promises: 108,
+  absenceBytes: 112,
   sectionsChecksum: 120,
   checksum: 124,
 } as const;

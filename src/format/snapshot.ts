@@ -21,6 +21,8 @@ export interface SnapshotHeader {
   entries: number;
   keys: number;
   tombstones: number;
+  /** Bytes of tombstones and forgotten records; 0 from a program that did not count them. */
+  absenceBytes: number;
   clockLow: number;
   clockHigh: number;
   openClockLow: number;
@@ -46,7 +48,7 @@ const WORDS = [
   "openClockHigh",
 ] as const;
 const SIGNED_WORDS = ["openPrevious", "sectionsChecksum"] as const;
-const LONG_WORDS = ["entries", "keys", "tombstones"] as const;
+const LONG_WORDS = ["entries", "keys", "tombstones", "absenceBytes"] as const;
 
 export function encodeSnapshotHeader(identity: SnapshotIdentity, header: SnapshotHeader): Uint8Array {
   const bytes = new Uint8Array(SNAPSHOT_HEADER_BYTES);

@@ -176,9 +176,12 @@ async function open(task: OpenTask): Promise<void> {
   watchTimer.unref();
 }
 
-/** Looks whether the data directory is still there. */
+/** Looks whether the data directory is still there, and whether other shards on its disk have no room: then those at rest compact, too. */
 function watch(): void {
-  for (const shard of shards.values()) shard.watch();
+  for (const shard of shards.values()) {
+    shard.watch();
+    if (shard.isPressed) queueIdle();
+  }
   if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));
 }
 

@@ -7,6 +7,7 @@ import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { nodeIo } from "../engine/io.ts";
 import { lockDirectory } from "../engine/lock.ts";
+import { createPressureMemory } from "../engine/log/reserve.ts";
 import { type LookupState, ShardLookup } from "../engine/lookup.ts";
 import { BEAT_MS, Residency } from "../engine/residency.ts";
 import type { SyncMode } from "../engine/shard.ts";
@@ -90,7 +91,8 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
         `this data directory has ${store.shards} shard(s), fixed when it was made: using ${threadCount} shard thread(s)`,
       );
     const patient = availableParallelism() >= fronts + threadCount;
-    const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts));
+    const pressure = createPressureMemory();
+    const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts, pressure));
     const others: FrontSeat[] = Array.from({ length: fronts - 1 }, (_, index) => ({
       dataDirectory: config.dataDirectory,
       addonDirectory: addonDirectory(),

@@ -204,7 +204,7 @@ class Run {
   private fullDisk(vault: Harness): void {
     vault.shard.appender.diskFull = true;
     try {
-      vault.shard.makeRoom(1, 1, SMALL_SLAB_BYTES, true);
+      vault.shard.makeRoom(1, 1, SMALL_SLAB_BYTES, "delete");
       this.spares++;
     } catch (error) {
       assert.match((error as Error).message, /spare slab is used up/);
