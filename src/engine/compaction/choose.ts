@@ -6,7 +6,7 @@
  * at most LIVE_FRACTION_MAX / (1 - LIVE_FRACTION_MAX) times what was freed, and what small slabs hold once more.
  */
 
-/** Stored bytes, with the open slab as if it were full, may be this many times the live ones, plus SLACK_SLABS, before compaction starts on a disk that has room. */
+/** All files, as if each were full, may be this many times the live bytes, plus SLACK_SLABS, before compaction starts on a disk that has room. */
 const SPACE_FACTOR = 1.6;
 const SLACK_SLABS = 2;
 /** A slab of which more would be copied is not worth it, however full the disk is. */
@@ -83,9 +83,8 @@ export function chooseVictim<Slab extends SlabAccount>(
     count++;
     live += slab.liveBytes;
     if (first === null || slab.sequence < first.sequence) first = slab;
-    const state = now.stateOf(slab);
-    stored += state === "open" ? now.slabBytes : slab.storedBytes;
-    if (state !== "ready") continue;
+    stored += slab.storedBytes;
+    if (now.stateOf(slab) !== "ready") continue;
     if (cheapest === null || price(slab) < price(cheapest)) cheapest = slab;
     if (smallest === null || slab.storedBytes < smallest.storedBytes) smallest = slab;
   }
@@ -101,8 +100,8 @@ export function chooseVictim<Slab extends SlabAccount>(
   }
   if (now.pressed) return underPressure([...slabs], first, now);
   if (cheapest === null || smallest === null) return null;
-  if (stored > live * SPACE_FACTOR + SLACK_SLABS * now.slabBytes && price(cheapest) <= LIVE_FRACTION_MAX)
-    return compact(cheapest, cheapest.liveBytes);
+  const isMuch = count * now.slabBytes > live * SPACE_FACTOR + SLACK_SLABS * now.slabBytes;
+  if (isMuch && price(cheapest) <= LIVE_FRACTION_MAX) return compact(cheapest, cheapest.liveBytes);
   const areTooMany = count > SPARE_FILES_MAX + 2 * Math.ceil(stored / now.slabBytes);
   return areTooMany && smallest.storedBytes <= now.slabBytes / 2
     ? compact(smallest, smallest.liveBytes)
