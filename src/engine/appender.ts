@@ -38,7 +38,7 @@ import { type FileIo, isDiskFull } from "./io.ts";
 import { Sealing } from "./sealing.ts";
 import type { SlabList } from "./slab-list.ts";
 import { slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
-import { allocateStep, SpareSlab } from "./spare.ts";
+import { allocateStep, SpareSlabs } from "./spare.ts";
 import type { StoreIdentity } from "./store-file.ts";
 import { WriteBehind } from "./write-behind.ts";
 
@@ -103,7 +103,7 @@ export class Appender {
   private clockLow = 0;
   private settled = { endUnit: 0, previous: 0, entries: 0 };
   readonly sealing: Sealing;
-  readonly spare: SpareSlab;
+  readonly spare: SpareSlabs;
   private readonly behind: WriteBehind;
   /** Set while the disk is full: then only blocks are used that the open and the spare slab have already. */
   diskFull = false;
@@ -135,7 +135,7 @@ export class Appender {
     this.slots = slots;
     this.list = list;
     this.sealing = new Sealing(io, store.slabBytes, onSealed);
-    this.spare = new SpareSlab(io, directory, store.slabBytes, onSyncFailed);
+    this.spare = new SpareSlabs(io, directory, store.slabBytes, onSyncFailed);
     this.behind = new WriteBehind(io, onSyncFailed);
     this.stagingBytes = Math.min(STAGING_BYTES_MAX, store.slabBytes);
     this.staging = recordSource(new Uint8Array(this.stagingBytes));
@@ -170,7 +170,7 @@ export class Appender {
   startSlab(sequence: number): void {
     const file = path.join(this.directory, slabName(sequence));
     const { slabBytes, id } = this.store;
-    if (this.diskFull && this.spare.allocatedBytes < HEADER_BYTES + SPARE_BYTES_MIN)
+    if (this.diskFull && this.spare.nextBytes < HEADER_BYTES + SPARE_BYTES_MIN)
       throw Object.assign(new Error("the disk is full and the spare slab is used up"), { code: "ENOSPC" });
     const full = this.fd >= 0 ? this.fullSlab() : null;
     const spare = this.diskFull ? this.spare.take() : null;
@@ -248,12 +248,7 @@ export class Appender {
   /** Bytes that can be appended although the disk is full, as far as one record of `recordBytes` does not fail to fit. */
   allocatedBytes(recordBytes: number): number {
     const end = Math.min(this.zeroedUnit * UNIT_BYTES, this.store.slabBytes - tailBytes(this.entries));
-    return Math.max(0, end - this.endUnit * UNIT_BYTES - recordBytes) + this.spareBytes(recordBytes);
-  }
-
-  /** The same once the open slab is closed. */
-  spareBytes(recordBytes: number): number {
-    return Math.max(0, this.spare.allocatedBytes - HEADER_BYTES - recordBytes);
+    return Math.max(0, end - this.endUnit * UNIT_BYTES - recordBytes) + this.spare.room(recordBytes);
   }
 
   /**
@@ -448,7 +443,7 @@ export class Appender {
   /**
    * Allocates blocks ahead of the end by writing zeros, then those of the spare slab, a step at a time. Measured on ext4: an fdatasync
    * that need not extend the file costs half. While large values come in there are none ahead: they would be overwritten at once.
-   * @param spareBytes what the spare slab should have
+   * @param spareBytes what the spare slabs should have, two slabs at most
    * @returns "step": call again; "wait": call again later; "whole": there is nothing to do
    * @throws what the disk says
    */
@@ -468,9 +463,8 @@ export class Appender {
       this.zeroedUnit = (start + allocateStep(this.io, this.fd, start, start + whole)) / UNIT_BYTES;
       return "step";
     }
-    if (this.spare.allocatedBytes >= Math.min(spareBytes, slabBytes)) return isShort ? "wait" : "whole";
-    if (!this.spare.busy)
-      this.spare.grow(Math.min(spareBytes, slabBytes), this.diskFull ? SPARE_STEPS_FULL : SPARE_STEPS);
+    if (this.spare.allocatedBytes >= spareBytes) return isShort ? "wait" : "whole";
+    if (!this.spare.busy) this.spare.grow(spareBytes, this.diskFull ? SPARE_STEPS_FULL : SPARE_STEPS);
     return "wait";
   }
 

@@ -190,7 +190,7 @@ export class Compactor {
       full: reserve.full,
       pressed,
       roomBytes: appender.allocatedBytes(chunkBytes),
-      spareBytes: appender.spareBytes(chunkBytes),
+      spareBytes: appender.spare.room(chunkBytes),
       entries: figures[FIGURE.keys] + absences,
       tombstones,
       tombstoneBytes: absences === 0 ? 0 : (figures[FIGURE.absenceBytes] / absences) * tombstones,

@@ -25,7 +25,7 @@ import { LIST_NAMES, listedAs, type ReadList, unknownSlab } from "./slab-list.ts
 import { listSlabs, readSlab, slabName, UNFINISHED } from "./slab-maps.ts";
 import { type SlabScan, scanSlab } from "./slab-scan.ts";
 import { restoreSnapshot } from "./snapshot.ts";
-import { SPARE_NAME } from "./spare.ts";
+import { isSpare } from "./spare.ts";
 
 /** Of the time that a start takes, about what goes to reading the slabs; the rest is for the index. */
 const READING_SHARE = 0.25;
@@ -55,7 +55,7 @@ export function recoverShard(
 ): Recovered {
   const { store, io, dataDirectory } = shard.setup;
   for (const name of fs.readdirSync(directory))
-    if (name.endsWith(UNFINISHED) && name !== SPARE_NAME) io.unlink(path.join(directory, name));
+    if (name.endsWith(UNFINISHED) && !isSpare(name)) io.unlink(path.join(directory, name));
   const list = believedList(shard, read);
   const expected = new ExpectedSlabs(dataDirectory, store, shard.setup.shard, list, listSlabs(directory));
   for (const sequence of expected.leftovers) io.unlink(path.join(directory, slabName(sequence)));

@@ -744,7 +744,7 @@ export class Shard {
     const before = appender.reservedBytes;
     try {
       const state = appender.allocate(
-        spareTarget(this.figures[FIGURE.storedBytes], this.setup.store.slabBytes),
+        spareTarget(this.figures[FIGURE.storedBytes], this.index.entries, this.setup.store.slabBytes),
       );
       if (appender.reservedBytes > before) reserve.gave();
       if (state === "whole") this.setDiskFull(false);

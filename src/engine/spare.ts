@@ -1,13 +1,14 @@
 /**
- * The spare slab: a file that becomes the shard's next slab when the disk is full, with its first blocks really allocated. So there is a place
- * for deletes and for what compaction moves, whoever filled the disk. It holds nothing but zeros, and losing it loses nothing.
+ * The spare slabs: files that become the shard's next slabs when the disk is full, with their first blocks really allocated. So there is a place
+ * for deletes and for what compaction moves, whoever filled the disk. They hold nothing but zeros, and losing them loses nothing.
  */
 import fs from "node:fs";
 import path from "node:path";
+import { HEADER_BYTES } from "../format/layout.ts";
 import type { FileIo } from "./io.ts";
 
 /** It ends like a slab that is being made: a program that does not know it removes it as a leftover. */
-export const SPARE_NAME = "spare.new";
+const SPARE_NAMES = ["spare.new", "spare-2.new"];
 const STEP_BYTES = 1024 * 1024;
 /** The disk may have less than a step. */
 const STEP_BYTES_MIN = 64 * 1024;
@@ -30,7 +31,12 @@ export function allocateStep(io: FileIo, fd: number, from: number, to: number): 
   }
 }
 
-export class SpareSlab {
+/** Whether a file of this name is a spare slab. */
+export function isSpare(name: string): boolean {
+  return SPARE_NAMES.includes(name);
+}
+
+class SpareSlab {
   private readonly io: FileIo;
   private readonly file: string;
   private readonly slabBytes: number;
@@ -42,10 +48,10 @@ export class SpareSlab {
   allocatedBytes = 0;
 
   /** @param onSyncFailed a sync failed of a spare slab that has become an open one meanwhile */
-  constructor(io: FileIo, directory: string, slabBytes: number, onSyncFailed: (error: unknown) => void) {
+  constructor(io: FileIo, file: string, slabBytes: number, onSyncFailed: (error: unknown) => void) {
     this.io = io;
     this.onSyncFailed = onSyncFailed;
-    this.file = path.join(directory, SPARE_NAME);
+    this.file = file;
     this.slabBytes = slabBytes;
   }
 
@@ -120,5 +126,72 @@ export class SpareSlab {
     this.closed = true;
     const spare = this.take();
     if (spare !== null) this.io.close(spare.fd);
+  }
+}
+
+/** The spare slabs of a shard. The fullest grows first, up to a whole slab, and is taken first. */
+export class SpareSlabs {
+  private readonly slabBytes: number;
+  private readonly slabs: SpareSlab[];
+
+  /** @param onSyncFailed a sync failed of a spare slab that has become an open one meanwhile */
+  constructor(io: FileIo, directory: string, slabBytes: number, onSyncFailed: (error: unknown) => void) {
+    this.slabBytes = slabBytes;
+    this.slabs = SPARE_NAMES.map(
+      (name) => new SpareSlab(io, path.join(directory, name), slabBytes, onSyncFailed),
+    );
+  }
+
+  /** Takes over the spare slabs that an earlier run left. */
+  recover(): void {
+    for (const slab of this.slabs) slab.recover();
+  }
+
+  private get byFullness(): SpareSlab[] {
+    const [first, second] = this.slabs;
+    return first.allocatedBytes >= second.allocatedBytes ? [first, second] : [second, first];
+  }
+
+  /** Bytes that have their blocks, in all. */
+  get allocatedBytes(): number {
+    return this.slabs.reduce((sum, slab) => sum + slab.allocatedBytes, 0);
+  }
+
+  /** Bytes that records can take, as far as in each one of `recordBytes` does not fail to fit. */
+  room(recordBytes: number): number {
+    return this.slabs.reduce(
+      (sum, slab) => sum + Math.max(0, slab.allocatedBytes - HEADER_BYTES - recordBytes),
+      0,
+    );
+  }
+
+  /** Bytes that the slab has which is taken next. */
+  get nextBytes(): number {
+    return this.byFullness[0].allocatedBytes;
+  }
+
+  /** Whether the last step is still on its way to the disk. */
+  get busy(): boolean {
+    return this.slabs.some((slab) => slab.busy);
+  }
+
+  /**
+   * Allocates towards `bytes` in all, up to so many steps.
+   * @throws what the disk says when it gives nothing
+   */
+  grow(bytes: number, steps: number): void {
+    const [first, second] = this.byFullness;
+    const wholeBytes = Math.min(bytes, this.slabBytes);
+    if (first.allocatedBytes < wholeBytes) first.grow(wholeBytes, steps);
+    else second.grow(Math.min(bytes - wholeBytes, this.slabBytes), steps);
+  }
+
+  /** Hands the fullest over: who takes it renames and closes it. Null when there is none. */
+  take(): { fd: number; file: string; allocatedBytes: number } | null {
+    return this.byFullness[0].take();
+  }
+
+  close(): void {
+    for (const slab of this.slabs) slab.close();
   }
 }

@@ -6,9 +6,9 @@ import { Random, randomSeed } from "../random.ts";
 import { MIB, Model } from "./compaction-model.ts";
 
 /** In the long form many more. */
-const MIXTURES = Number(process.env.MIXTURES ?? 60);
+const MIXTURES = Number(process.env.MIXTURES ?? 24);
 /** 64 bytes of each record are not its value's. */
-const VALUE_BYTES = [10_000, 100_000, 400_000, MIB];
+const VALUE_BYTES = [180, 1100, 10_000, 100_000, 400_000, 900_000];
 /** Idle turns of 50 ms. */
 const TURNS_MAX = 20_000;
 /** What is copied for what is freed. */
@@ -19,9 +19,11 @@ test("compaction model: writes come back after deletes, compaction ends, and its
   let worst = 0;
   for (let mixture = 0; mixture < MIXTURES; mixture++) {
     const shards = 1 + random.below(4);
-    const slabBytes = [32, 64][random.below(2)] * MIB;
     const valueBytes = VALUE_BYTES[random.below(VALUE_BYTES.length)];
-    const diskBytes = (150 + random.below(valueBytes < 1000 ? 300 : 1500)) * MIB * shards;
+    // Of many small values there are fewer, in smaller slabs.
+    const isSmall = valueBytes < 2000;
+    const slabBytes = (isSmall ? 16 : [32, 64][random.below(2)]) * MIB;
+    const diskBytes = (isSmall ? 30 + random.below(100) : 150 + random.below(1500)) * MIB * shards;
     const share = [0.5, 0.67, 0.9, 1][random.below(4)];
     const isTaken = random.below(2) === 0;
     const what = `mixture ${mixture}: ${shards} shards on ${diskBytes / MIB} MiB, slabs of ${slabBytes / MIB} MiB, values of ${valueBytes}, ${share} deleted, ${isTaken ? "others fill the rest" : "alone"}`;

@@ -13,14 +13,15 @@ import type { Random } from "../random.ts";
 
 export const MIB = 1024 * 1024;
 const HEADER_BYTES = 4096;
-const CHUNK_BYTES = MIB;
+/** The longest record, and what a full disk needs ahead, as parts of a slab: as in slabs of 64 MiB. */
+const RECORD_FRACTION = 1 / 64;
+const AHEAD_FULL_FRACTION = 1 / 16;
 const TOMBSTONE_BYTES = 80;
 const TABLE_ENTRY_BYTES = 12;
 /** Of one idle turn. */
 const TURN_MS = 50;
 const STEP_BYTES = MIB;
 const AHEAD_BYTES = 512 * 1024;
-const AHEAD_FULL_BYTES = 4 * MIB;
 
 interface ModelSlab extends SlabAccount {
   sequence: number;
@@ -129,9 +130,9 @@ export class ModelShard {
   private closeOpen(): boolean {
     let allocatedBytes = HEADER_BYTES;
     if (this.reserve.full) {
-      if (this.spareBytes < HEADER_BYTES + 16 * 1024) return false;
-      allocatedBytes = this.spareBytes;
-      this.spareBytes = 0;
+      allocatedBytes = Math.min(this.spareBytes, this.slabBytes);
+      if (allocatedBytes < HEADER_BYTES + 16 * 1024) return false;
+      this.spareBytes -= allocatedBytes;
     } else if (!this.disk.take(HEADER_BYTES)) {
       this.reserve.refused(this.disk.nowMs);
       return false;
@@ -186,12 +187,13 @@ export class ModelShard {
     this.appendedBefore = this.appendedBytes;
     const room = Math.min(STEP_BYTES, this.slabBytes - open.allocatedBytes - 4096 * TABLE_ENTRY_BYTES);
     const ahead = open.allocatedBytes - open.storedBytes;
-    const isShort = ahead < (reserve.full ? AHEAD_FULL_BYTES : AHEAD_BYTES) && room >= 64 * 1024;
+    const isShort =
+      ahead < (reserve.full ? this.slabBytes * AHEAD_FULL_FRACTION : AHEAD_BYTES) && room >= 64 * 1024;
     if (isShort && !isStreaming) {
       if (!this.ask(room, (bytes) => (open.allocatedBytes += bytes))) return false;
       return true;
     }
-    const target = spareTarget(this.storedBytes, this.slabBytes);
+    const target = spareTarget(this.storedBytes, this.values + this.tombstones, this.slabBytes);
     if (this.spareBytes >= target) {
       if (!isShort) reserve.whole();
       return false;
@@ -217,8 +219,9 @@ export class ModelShard {
 
   circumstances(pressed = this.reserve.isPressed(this.disk.nowMs)): Circumstances<ModelSlab> {
     const { open, slabBytes } = this;
-    const spare = Math.max(0, this.spareBytes - HEADER_BYTES - CHUNK_BYTES);
-    const here = Math.min(open.allocatedBytes, slabBytes) - open.storedBytes - CHUNK_BYTES;
+    const room = (bytes: number): number => Math.max(0, bytes - HEADER_BYTES - slabBytes * RECORD_FRACTION);
+    const spare = room(Math.min(this.spareBytes, slabBytes)) + room(this.spareBytes - slabBytes);
+    const here = Math.min(open.allocatedBytes, slabBytes) - open.storedBytes - slabBytes * RECORD_FRACTION;
     return {
       slabBytes,
       full: this.reserve.full,

@@ -140,8 +140,8 @@ test("compaction: overwritten values give their space back, and readers see no g
     await vault.settle();
     for (let i = 0; i < 200; i++) assert.equal(value(vault.read(`k${i}`)), expected(i, round));
   }
-  const files = readdirSync(path.join(directory.path, "shard-000"));
-  assert.ok(files.length <= 6, files.join(" "));
+  const files = readdirSync(path.join(directory.path, "shard-000")).filter((name) => name.endsWith(".slab"));
+  assert.ok(files.length <= 4, files.join(" "));
   assert.ok(vault.figure("compactedBytes") > 0);
   assert.equal(vault.shard.slabs.bySequence(1), undefined, "the first slab was emptied");
   await vault.shard.close();

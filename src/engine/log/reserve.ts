@@ -15,17 +15,23 @@ export const ASK_AGAIN_MS = 1000;
 const PRESSURE_MS = 3 * ASK_AGAIN_MS;
 /** The spare slab grows in steps of this size: it is a multiple of it. */
 export const SPARE_BYTES_MIN = 1024 * 1024;
-/** Of a small store the spare has so large a share, up to a part of a slab: a store of one or two slabs can then be compacted when half of it is dead. */
-const SPARE_FRACTION_SMALL = 5 / 8;
-const SPARE_SLAB_FRACTION_SMALL = 3 / 4;
+/** A small store has as much again to spare, up to this part of a slab: even the open slab can be compacted then, when half of it is dead. */
+const SPARE_SLAB_FRACTION_SMALL = 7 / 8;
 /** Of a large one a quarter, up to a slab: with that any slab can be compacted. */
 const SPARE_FRACTION = 1 / 4;
 
-/** What the spare slab should have, in bytes, beside `storedBytes` of records. */
-export function spareTarget(storedBytes: number, slabBytes: number): number {
-  const small = Math.min(storedBytes * SPARE_FRACTION_SMALL, slabBytes * SPARE_SLAB_FRACTION_SMALL);
-  const bytes = Math.max(SPARE_BYTES_MIN, small, storedBytes * SPARE_FRACTION);
-  return Math.min(slabBytes, bytes - (bytes % SPARE_BYTES_MIN));
+/**
+ * Beside it, for each key, up to a slab: room for the tombstones of a fifth of all keys. When deletes have used that up there is so much dead in the slabs that
+ * compaction has something to gain, and they have left it a whole slab to do it in.
+ */
+const SPARE_BYTES_PER_ENTRY = 20;
+
+/** What the spare slabs should have, in bytes, beside `storedBytes` of records and so many entries of the index: two slabs at most. */
+export function spareTarget(storedBytes: number, entries: number, slabBytes: number): number {
+  const whole = (bytes: number): number => bytes - (bytes % SPARE_BYTES_MIN);
+  const small = Math.min(storedBytes, slabBytes * SPARE_SLAB_FRACTION_SMALL);
+  const bytes = Math.max(SPARE_BYTES_MIN, whole(small), whole(storedBytes * SPARE_FRACTION));
+  return Math.min(slabBytes, bytes) + Math.min(slabBytes, whole(entries * SPARE_BYTES_PER_ENTRY));
 }
 
 /** What the shards on one disk share, for `DiskPressure`. */
