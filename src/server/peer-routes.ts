@@ -150,6 +150,11 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
         exchange.crashed(error);
       }
     };
+    if (bodyBytes === 0) {
+      // uWS says nothing more of an empty body when its head came in pieces.
+      whole(EMPTY);
+      return;
+    }
     res.onData((chunk, last) => {
       const bytes = new Uint8Array(chunk);
       if (last && gatheredBytes === 0) {
@@ -228,7 +233,8 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
         key === null || genuine === null ? null : { key, mac: genuine.mac },
       );
       res.onAborted(() => upload.aborted());
-      res.onData((chunk, last) => upload.data(chunk, last));
+      if (bodyBytes === 0) upload.data(new ArrayBuffer(0), true);
+      else res.onData((chunk, last) => upload.data(chunk, last));
     } catch (error) {
       const { code, options } = refusalOf(context, error);
       refuse(res, code, bodyBytes, options);

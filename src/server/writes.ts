@@ -26,6 +26,8 @@ const JSON_SYNTAX = /^application\/json[ \t]*(;|$)/i;
 /** What curl's --data sends when nobody chose a type. */
 const FORM_SYNTAX = /^application\/x-www-form-urlencoded[ \t]*(;|$)/i;
 
+const NO_BYTES = new ArrayBuffer(0);
+
 /** `declaredBytes` where there is neither Content-Length nor Transfer-Encoding. */
 export const NO_BODY = -1;
 /** `declaredBytes` of a Content-Length that is not a number. uWS answers those itself, once the handler returns. */
@@ -87,7 +89,9 @@ export function createWrites(
     }
     const request = new WriteRequest(context, res, headers);
     res.onAborted(() => request.aborted());
-    res.onData((chunk, last) => request.data(chunk, last));
+    // uWS says nothing more of an empty body when its head came in pieces.
+    if (declared === 0) request.data(NO_BYTES, true);
+    else res.onData((chunk, last) => request.data(chunk, last));
   };
 
   return {

@@ -24,8 +24,13 @@ export interface CallOptions {
   agent?: http.Agent | false;
 }
 
+/**
+ * How long a connection that nobody uses is kept: the server closes such ones after 8 s at the earliest, and a request that crosses this on its way is reset.
+ */
+export const KEPT_MS = 4000;
+
 /** Connections are kept, and each is used for one request at a time. */
-const sharedAgent = new http.Agent({ keepAlive: true, maxSockets: 128 });
+const sharedAgent = new http.Agent({ keepAlive: true, maxSockets: 128, timeout: KEPT_MS });
 
 /** One request. The path goes out as it is, which fetch would not do. A text or array is sent with its length, a stream chunked. */
 export async function call(
@@ -84,7 +89,13 @@ function open(
     if (sized) headers["Content-Length"] ??= String(Buffer.byteLength(body));
     const agent = options.agent ?? sharedAgent;
     const request = http.request({ host: "127.0.0.1", port, method, path, headers, agent });
-    request.on("error", reject);
+    request.on("error", (error: NodeJS.ErrnoException) => {
+      // This process may have stood still for longer than that, beside load.
+      const isStale = request.reusedSocket && error.code === "ECONNRESET";
+      if (isStale && (method === "GET" || method === "HEAD"))
+        open(port, method, path, { ...options, agent: false }).then(resolve, reject);
+      else reject(error);
+    });
     request.on("response", (stream) => {
       resolve({ status: stream.statusCode ?? 0, headers: stream.headers, stream });
     });

@@ -121,6 +121,9 @@ describe("framing", () => {
   test("a length that is too short: what follows is judged as the next request, never as part of the value", async () => {
     const client = await RawConnection.open(port);
     client.send(put("short", "Content-Length: 3", "abcdef\r\n\r\n"));
+    await client.answers();
+    // What is left is no request, and never becomes one.
+    client.socket.end();
     await client.isClosed();
     const { answers, problem } = client.parsed();
     assert.equal(problem, null);

@@ -57,7 +57,7 @@ export async function withFront(
     },
     ...options,
   });
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1, timeout: 4000 });
   const clients: RawClient[] = [];
   try {
     await body({

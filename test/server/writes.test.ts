@@ -296,3 +296,19 @@ test("writes: a client that leaves while its write is in the batch changes nothi
     assert.equal(stats.queues.requestsInFlight, 0);
   });
 });
+
+test("writes: an empty body whose head comes in pieces, cut at every byte, is a value like any other", async () => {
+  await withFront({}, async ({ connect, vault, call }) => {
+    const head = "PUT /empty HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    for (let cut = head.indexOf("\r\n") + 2; cut < head.length; cut++) {
+      vault.values.clear();
+      const client = await connect();
+      client.send(head.slice(0, cut));
+      // One thread reads all connections: this answer means that the first piece was read.
+      assert.equal((await call("GET", "/health")).status, 200);
+      client.send(head.slice(cut));
+      await client.sees("201 Created");
+      assert.equal(vault.values.get("empty")?.bytes.length, 0);
+    }
+  });
+});
