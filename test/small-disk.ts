@@ -13,24 +13,33 @@ export interface SmallDisk {
   fill(): void;
   /** Gives back what `fill` took. */
   release(): void;
+  /** Takes all inodes that are left, and gives them back. */
+  fillInodes(): void;
+  releaseInodes(): void;
   remove(): Promise<void>;
 }
 
 export type DiskKind = "tmpfs" | "ext4";
 
-/** Makes one of `bytes`; answers a sentence where this machine does not allow it. */
-export async function smallDisk(bytes: number, kind: DiskKind = "tmpfs"): Promise<SmallDisk | string> {
+/** Makes one of `bytes`, with room for `inodes` files; answers a sentence where this machine does not allow it. */
+export async function smallDisk(
+  bytes: number,
+  kind: DiskKind = "tmpfs",
+  inodes?: number,
+): Promise<SmallDisk | string> {
   if (process.platform !== "linux") return "needs mount namespaces, which only Linux has";
   const root = process.getuid?.() === 0;
   if (kind === "ext4" && !root) return "ext4 on a loop device needs root";
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "minivault-test-"));
   const disk = `${folder}.disk`;
-  let mount = `mount -t tmpfs -o size=${bytes},mode=700 none "${folder}"`;
+  const limit = inodes === undefined ? "" : `,nr_inodes=${inodes}`;
+  let mount = `mount -t tmpfs -o size=${bytes},mode=700${limit} none "${folder}"`;
   if (kind === "ext4")
     try {
       fs.writeFileSync(disk, "");
       fs.truncateSync(disk, bytes);
-      execFileSync("mkfs.ext4", ["-q", "-F", "-m", "0", disk], { stdio: "pipe" });
+      const number = inodes === undefined ? [] : ["-N", String(inodes)];
+      execFileSync("mkfs.ext4", ["-q", "-F", "-m", "0", ...number, disk], { stdio: "pipe" });
       // Without a name from now on: what is left of it goes with the loop device.
       mount = `mount -o loop "${disk}" "${folder}" && rm "${disk}"`;
     } catch (error) {
@@ -69,6 +78,7 @@ export async function smallDisk(bytes: number, kind: DiskKind = "tmpfs"): Promis
   }
   const place = `/proc/${child.pid}/root${folder}`;
   const filler = path.join(place, "filler");
+  const files = path.join(place, "files");
   return {
     path: place,
     fill() {
@@ -85,6 +95,17 @@ export async function smallDisk(bytes: number, kind: DiskKind = "tmpfs"): Promis
       }
     },
     release: () => fs.rmSync(filler, { force: true }),
+    fillInodes() {
+      fs.mkdirSync(files, { recursive: true });
+      try {
+        for (;;) fs.closeSync(fs.openSync(path.join(files, String(fs.readdirSync(files).length)), "wx"));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+      }
+    },
+    releaseInodes() {
+      for (const name of fs.readdirSync(files)) fs.rmSync(path.join(files, name));
+    },
     remove,
   };
 }

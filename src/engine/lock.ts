@@ -18,6 +18,7 @@ import {
   lstatSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -38,6 +39,8 @@ export const LOCK_STALE_MS = 6000;
 const WATCH_MS = 250;
 
 const LOCK_NAME = "LOCK";
+/** What is added to the name of a LOCK that was given back: the next one is written into it, so that it needs no block and no inode of a full disk. */
+const FREE = ".free";
 
 /** The content of LOCK. */
 interface Owner {
@@ -150,7 +153,7 @@ export async function lockDirectory(directory: string, options: LockOptions = {}
       released ??= (async () => {
         clearInterval(timer);
         // The file first: the socket covers its removal.
-        if (readOr(null, () => readLock(file))?.owner?.token === own.token) rmSync(file, { force: true });
+        if (readOr(null, () => readLock(file))?.owner?.token === own.token) giveBack(file);
         await closeServer(socket);
       })();
       return released;
@@ -180,7 +183,11 @@ async function isAlive(file: string, first: LockFile): Promise<boolean> {
 async function takeFile(file: string, own: Owner, directory: string, staleToken: string): Promise<void> {
   const mine = `${file}.${own.token}`;
   const aside = `${mine}.stale`;
-  const written = writeOwner(mine, own, "w");
+  const reused = await rename(`${file}${FREE}`, mine).then(
+    () => true,
+    () => false,
+  );
+  const written = writeOwner(mine, own, reused ? "r+" : "w");
   try {
     const moved = await rename(file, aside).then(
       () => true,
@@ -195,8 +202,13 @@ async function takeFile(file: string, own: Owner, directory: string, staleToken:
     const fresh = !written && moved && writeOwner(aside, own, "r+") ? aside : mine;
     await link(fresh, file).catch((error: NodeJS.ErrnoException) => {
       if (error.code === "EEXIST") throw inUse(directory, readLock(file)?.owner ?? null);
-      // File systems without hard links (FAT, some network ones).
-      if (error.code !== "EPERM" && error.code !== "ENOTSUP" && error.code !== "ENOSYS") throw error;
+      if (isMissing(error))
+        throw new Error(
+          `the disk of ${directory} has no room for another file: free some inodes (df -i), then start again`,
+        );
+      // File systems without hard links (FAT, some network ones); on tmpfs each takes an inode.
+      const hasNoLinks = error.code === "EPERM" || error.code === "ENOTSUP" || error.code === "ENOSYS";
+      if (!hasNoLinks && !isDiskFull(error)) throw error;
       return rename(fresh, file);
     });
   } finally {
@@ -205,7 +217,16 @@ async function takeFile(file: string, own: Owner, directory: string, staleToken:
   }
 }
 
-/** False: the disk is full, and the file empty. Its time of change alone then says that its owner lives. */
+/** Takes the lock away, and keeps its file for the next one. */
+function giveBack(file: string): void {
+  try {
+    renameSync(file, `${file}${FREE}`);
+  } catch {
+    rmSync(file, { force: true });
+  }
+}
+
+/** False: the disk is full, and the file empty, or not there. Its time of change alone then says that its owner lives. */
 function writeOwner(file: string, own: Owner, flag: "w" | "r+"): boolean {
   const bytes = Buffer.from(JSON.stringify(own));
   try {

@@ -17,6 +17,7 @@ import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../util/limits.ts";
 import { readIfAny, sealed, unsealed } from "../util/sealed-file.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
 import { readSlabList } from "./slab-list.ts";
+import { isSpare } from "./spare.ts";
 
 export interface StoreIdentity {
   /** Format version of the directory. */
@@ -69,6 +70,7 @@ interface StoreText {
 }
 
 const NAME = "STORE";
+const SHARD_PREFIX = "shard-";
 /** What a position in the index can reach. */
 const SLAB_BYTES_MAX = 2 ** SLAB_UNIT_BITS * UNIT_BYTES;
 
@@ -85,7 +87,14 @@ function write(io: FileIo, directory: string, text: StoreText): void {
       io.close(fd);
     }
   };
-  put(fs.existsSync(fresh) ? "r+" : "wx+", true);
+  const flags = fs.existsSync(fresh) ? "r+" : "wx+";
+  try {
+    put(flags, true);
+  } catch (error) {
+    // Rather no spare slab than no start: reads need none.
+    if (!isDiskFull(error) || !removeSpare(io, directory)) throw error;
+    put(fs.existsSync(fresh) ? "r+" : flags, true);
+  }
   io.rename(fresh, path.join(directory, NAME));
   io.syncDirectory(directory);
   try {
@@ -94,6 +103,17 @@ function write(io: FileIo, directory: string, text: StoreText): void {
   } catch (error) {
     if (!isDiskFull(error)) throw error;
   }
+}
+
+/** Removes a spare slab, so that the disk has room for another file. False: there is none. */
+function removeSpare(io: FileIo, directory: string): boolean {
+  for (const shard of fs.readdirSync(directory).filter((name) => name.startsWith(SHARD_PREFIX)))
+    for (const name of fs.readdirSync(path.join(directory, shard))) {
+      if (!isSpare(name)) continue;
+      io.unlink(path.join(directory, shard, name));
+      return true;
+    }
+  return false;
 }
 
 function read(directory: string): StoreText | null {
@@ -232,5 +252,5 @@ function keyHashOf({ hashSeed, hashSecret }: StoreText): KeyHash {
 
 /** Directory of a shard within the data directory. */
 export function shardDirectory(directory: string, shard: number): string {
-  return path.join(directory, `shard-${String(shard).padStart(3, "0")}`);
+  return path.join(directory, `${SHARD_PREFIX}${String(shard).padStart(3, "0")}`);
 }

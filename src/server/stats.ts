@@ -162,7 +162,8 @@ function judge(
     // 200: a restart would not help, and an orchestrator that acts on a 503 would take the reads away too.
     return {
       word: "degraded",
-      reason: "the disk is full: writes answer 507 until there is room",
+      reason:
+        "the disk is full (no blocks, or no inodes for another file: see df and df -i): writes answer 507 until there is room",
       status: 200,
     };
   }

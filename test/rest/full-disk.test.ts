@@ -1,7 +1,7 @@
 /** A full disk, in memory. */
 import { after, test } from "node:test";
 import { closeConnections } from "./client.ts";
-import { fullByItself, fullByOthers, fullByUploads } from "./full-disk.ts";
+import { fullByItself, fullByOthers, fullByUploads, fullOfFiles } from "./full-disk.ts";
 
 after(closeConnections);
 
@@ -13,3 +13,6 @@ test("full disk: others fill it to the last block, and thousands of deletes succ
 
 test("full disk: by large values in close succession; deletes succeed at once, writes resume", (t) =>
   fullByUploads(t, "tmpfs"));
+
+test("full disk: no inodes; reads, deletes and starts go on, writes resume when there are some", (t) =>
+  fullOfFiles(t, "tmpfs"));

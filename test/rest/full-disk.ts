@@ -3,6 +3,7 @@
  * neither kill -9 nor a restart needs room that is not there.
  */
 import assert from "node:assert/strict";
+import fs from "node:fs";
 import type { TestContext } from "node:test";
 import { type DiskKind, type SmallDisk, smallDisk } from "../small-disk.ts";
 import { call, content, inParallel } from "./client.ts";
@@ -21,8 +22,9 @@ async function onSmallDisk(
   kind: DiskKind,
   bytes: number,
   body: (server: Server, disk: SmallDisk) => Promise<void>,
+  inodes?: number,
 ): Promise<void> {
-  const disk = await smallDisk(bytes, kind);
+  const disk = await smallDisk(bytes, kind, inodes);
   if (typeof disk === "string") {
     t.skip(disk);
     return;
@@ -193,4 +195,45 @@ export async function fullByOthers(t: TestContext, kind: DiskKind): Promise<void
     await server.restart();
     await assertStored(server, stored);
   });
+}
+
+/** Blocks are there and no inodes: no next slab can be made. Reads, deletes and starts go on, and writes resume when there are some. */
+export async function fullOfFiles(t: TestContext, kind: DiskKind): Promise<void> {
+  await onSmallDisk(
+    t,
+    kind,
+    400 * MIB,
+    async (server, disk) => {
+      const stored = new Map<string, Buffer>();
+      const reply = await call(server.port, "PUT", "/v0", { body: value(0) });
+      assert.equal(reply.status, 201, reply.text);
+      stored.set("/v0", value(0));
+      // The spare slab is made in the background.
+      const hasSpare = () => fs.readdirSync(`${disk.path}/data/shard-000`).includes("spare.new");
+      await waitUntil("there is a spare slab", async () => hasSpare());
+      disk.fillInodes();
+      await writeUntilFull(server, stored);
+      const health = (await call(server.port, "GET", "/health")).json();
+      assert.deepEqual([health.status, health.diskFull], ["degraded", true]);
+      assert.match(health.reason, /inodes/);
+      await assertStored(server, stored, SAMPLE);
+      for (const stop of ["SIGTERM", "SIGKILL"] as const) {
+        await remove(server, [...stored.keys()][0], stored);
+        if (stop === "SIGTERM") await server.stop();
+        else await server.kill(stop);
+        disk.fillInodes();
+        await server.restart();
+        await assertStored(server, stored, SAMPLE);
+      }
+      disk.releaseInodes();
+      await writeOnceResumed(server, "/again", value(3), stored);
+      for (let number = 0; number < 100; number++) {
+        const more = await call(server.port, "PUT", `/more${number}`, { body: value(number) });
+        assert.equal(more.status, 201, more.text);
+        stored.set(`/more${number}`, value(number));
+      }
+      await assertStored(server, stored, SAMPLE);
+    },
+    64,
+  );
 }
