@@ -47,6 +47,8 @@ async function main(): Promise<void> {
   for (const warning of config.warnings) log.warn(warning);
   const { followProcess } = require("./process.ts") as typeof import("./process.ts");
   const { fatal, started } = followProcess(log);
+  // Whatever a node makes is its user's alone, also where a package makes it.
+  process.umask(0o077);
   try {
     const { startMaster } = require("./master/master.ts") as typeof import("./master/master.ts");
     const { startWorker } = require("./worker.ts") as typeof import("./worker.ts");

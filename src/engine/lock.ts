@@ -4,7 +4,8 @@
  * - An abstract Unix socket named after the directory's device and inode (Linux). The kernel holds it and frees it with
  *   the process, so a restart after kill -9 need not wait. It decides alone among processes that see the same sockets:
  *   one kernel, one network namespace.
- * - The file LOCK: who holds the directory, its time of change refreshed every LOCK_TOUCH_MS. It is for owners that the
+ * - The file LOCK: who holds the directory, its time of change refreshed every LOCK_TOUCH_MS. An owner that stops leaves it as LOCK.free, so that the
+ *   next one needs no inode of a disk that has none. It is for owners that the
  *   socket cannot show: a container with a network of its own on the same volume, another machine on the same network file
  *   system, systems without abstract sockets. A new starter watches the time: while it moves, the owner lives and the
  *   lock is refused; once it has stood still for LOCK_STALE_MS, the lock is taken over.
@@ -15,6 +16,7 @@
  */
 import { randomBytes } from "node:crypto";
 import {
+  existsSync,
   lstatSync,
   readFileSync,
   readlinkSync,
@@ -29,6 +31,7 @@ import { createServer, type Server } from "node:net";
 import { hostname } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isReadOnly, reasonOf } from "../util/system-error.ts";
 import { isDiskFull } from "./io.ts";
 
 /** How often the owner refreshes LOCK. */
@@ -77,6 +80,8 @@ export interface LockOptions {
    * above) are noticed when they run already, but are not kept from starting.
    */
   readOnly?: boolean;
+  /** Something an operator should know. */
+  warn?: (message: string) => void;
   /** Whether abstract sockets can be used; the default is to use them on Linux. */
   sockets?: boolean;
 }
@@ -98,6 +103,8 @@ export async function lockDirectory(directory: string, options: LockOptions = {}
     token: randomBytes(8).toString("hex"),
   };
 
+  /** Of a dead owner, whose LOCK stays where it is. */
+  let tolerated = "";
   let socket: Server | null = null;
   if (sockets) {
     const { dev, ino } = statSync(directory, { bigint: true });
@@ -108,11 +115,24 @@ export async function lockDirectory(directory: string, options: LockOptions = {}
     const present = readLock(file);
     // Without a socket name of ours in its way, an owner that would share our sockets is dead.
     const seesOurSocket =
-      socket !== null && present?.owner?.boot === own.boot && present.owner.namespace === own.namespace;
+      socket !== null &&
+      own.boot !== "" &&
+      present?.owner?.boot === own.boot &&
+      present.owner.namespace === own.namespace;
     if (present !== null && !seesOurSocket && (await isAlive(file, present))) {
       throw inUse(directory, present.owner);
     }
-    if (!readOnly) await takeFile(file, own, directory, present?.owner?.token ?? "");
+    if (!readOnly) {
+      const staleToken = present?.owner?.token ?? "";
+      await takeFile(file, own, directory, staleToken).catch((error) => {
+        if (!isReadOnly(error) && !isDiskFull(error)) throw error;
+        tolerated = staleToken;
+        // Without it, nodes that do not see our socket are noticed when they write theirs.
+        options.warn?.(
+          `${file} cannot be written, ${reasonOf(error)}: a node on another machine or in another container would not see that ${directory} is in use`,
+        );
+      });
+    }
   } catch (error) {
     await closeServer(socket);
     throw error;
@@ -131,13 +151,13 @@ export async function lockDirectory(directory: string, options: LockOptions = {}
     let present: LockFile | null = null;
     try {
       present = readLock(file);
-      // Removed by hand: put it back, for the sake of others.
-      if (present === null) writeFileSync(file, JSON.stringify(own), { mode: 0o600 });
+      // Removed by hand, or there was no room: put it back, for the sake of others.
+      if (present === null) writeFileSync(file, JSON.stringify(own), { mode: 0o600, flag: "wx" });
     } catch {
       // The disk has a problem; the socket still holds, and the store has its own ways to report such a disk.
       return;
     }
-    if (present?.owner && present.owner.token !== own.token) {
+    if (present?.owner && present.owner.token !== own.token && present.owner.token !== tolerated) {
       lost();
       return;
     }
@@ -200,12 +220,9 @@ async function takeFile(file: string, own: Owner, directory: string, staleToken:
     }
     // The stale file has a block of its own, which a full disk has not.
     const fresh = !written && moved && writeOwner(aside, own, "r+") ? aside : mine;
+    if (!existsSync(fresh)) throw Object.assign(new Error("no inode for LOCK"), { code: "ENOSPC" });
     await link(fresh, file).catch((error: NodeJS.ErrnoException) => {
       if (error.code === "EEXIST") throw inUse(directory, readLock(file)?.owner ?? null);
-      if (isMissing(error))
-        throw new Error(
-          `the disk of ${directory} has no room for another file: free some inodes (df -i), then start again`,
-        );
       // File systems without hard links (FAT, some network ones); on tmpfs each takes an inode.
       const hasNoLinks = error.code === "EPERM" || error.code === "ENOTSUP" || error.code === "ENOSYS";
       if (!hasNoLinks && !isDiskFull(error)) throw error;

@@ -60,6 +60,8 @@ export const FIGURE = {
   listKept: 23,
   /** Bytes of the tombstones and forgotten records that count. */
   absenceBytes: 24,
+  /** When a file could last not be opened because no descriptor was free, in milliseconds since 1970. */
+  outOfDescriptorsMs: 25,
 } as const;
 const FIGURES = 32;
 
@@ -100,7 +102,12 @@ export interface ShardStats {
   /** The data directory is not the one any more that was opened. */
   directoryGone: boolean;
   diskFull: boolean;
+  /** Within the last OUT_OF_DESCRIPTORS_MS a write failed because no more files could be opened. */
+  outOfDescriptors: boolean;
 }
+
+/** So long a lack of descriptors is told after it was last met. */
+const OUT_OF_DESCRIPTORS_MS = 10_000;
 
 /** A shard's figures in the form of /_stats. */
 export function readFigures(shard: number, figures: Float64Array): ShardStats {
@@ -123,5 +130,6 @@ export function readFigures(shard: number, figures: Float64Array): ShardStats {
     inDoubt: figures[FIGURE.doubtSequence] !== 0,
     directoryGone: figures[FIGURE.directoryGone] !== 0,
     diskFull: figures[FIGURE.diskFull] !== 0,
+    outOfDescriptors: Math.abs(Date.now() - figures[FIGURE.outOfDescriptorsMs]) < OUT_OF_DESCRIPTORS_MS,
   };
 }

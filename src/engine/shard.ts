@@ -43,6 +43,7 @@ import { etagText } from "../format/version.ts";
 import { HybridClock } from "../util/clock.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { hash32, hashBOf } from "../util/hash.ts";
+import { isOutOfDescriptors, reasonOf } from "../util/system-error.ts";
 import { Appender } from "./appender.ts";
 import { Compactor } from "./compaction.ts";
 import { DirectoryWatch } from "./directory-watch.ts";
@@ -113,6 +114,8 @@ export interface Current {
 /** Written but unsynced chunk bytes above which a sync is made, so that the one at the end of a large value stays short. */
 export const UNSYNCED_BYTES_MAX = 16 * 1024 * 1024;
 const OS_SYNC_MS = 1000;
+/** A write that fails is told at most this often. */
+const WARN_MS = 5000;
 const REFUSED: Error = Object.assign(new Error("the disk is full"), { code: "ENOSPC" });
 
 /** What room is needed for: only a write may not use what is kept for a full disk. */
@@ -150,6 +153,11 @@ export class Shard {
   readonly reserve: Reserve;
   /** Of the slabs whose blocks became free, those that the reserve knows of. */
   private freedSlabs = 0;
+  /** Opened where nothing can be written. */
+  private isReadOnly = false;
+  /** When a warning of a failed write was last given, by `setup.now`, and how many were not since. */
+  private warnedAt = Number.NEGATIVE_INFINITY;
+  private unwarned = 0;
   private lastOsSync = 0;
   private osSync: Promise<void> | null = null;
   readonly head: RecordHead = emptyHead();
@@ -168,7 +176,8 @@ export class Shard {
         try {
           setup.io.syncDirectory(directory);
         } catch (error) {
-          this.stopWrites(error);
+          // Where the directory could not even be opened, no sync has failed.
+          if (!isOutOfDescriptors(error)) this.stopWrites(error);
           throw error;
         }
       },
@@ -253,6 +262,15 @@ export class Shard {
     const shard = new Shard({ ...setup, io: readOnlyIo });
     const directory = shardDirectory(setup.dataDirectory, setup.shard);
     recoverShard(shard, directory, shard.listRead, progress, () => {});
+    return shard;
+  }
+
+  /** Opens a shard whose files cannot be written: it is read, and every write is refused. */
+  static openReadOnly(setup: Omit<ShardSetup, "io">, progress: Progress): Shard {
+    const shard = Shard.examine(setup, progress);
+    shard.isReadOnly = true;
+    shard.refuseWrites();
+    shard.refreshFigures();
     return shard;
   }
 
@@ -612,13 +630,17 @@ export class Shard {
     }
   }
 
-  private stopWrites(error: unknown): void {
-    this.stop(`sync failed, writes are stopped until a restart: ${(error as Error).message}`);
+  private stopWrites(error: unknown, what = "sync failed"): void {
+    this.stop(`${what}, writes are stopped until a restart: ${(error as Error).message}`);
+  }
+
+  private refuseWrites(): void {
+    this.writesStopped = true;
+    this.figures[FIGURE.writesStopped] = 1;
   }
 
   private stop(why: string): void {
-    this.writesStopped = true;
-    this.figures[FIGURE.writesStopped] = 1;
+    this.refuseWrites();
     this.setup.warn(`shard ${this.setup.shard}: ${why}`);
   }
 
@@ -627,7 +649,7 @@ export class Shard {
    * being read. A slab whose file is gone is named; its records can be read as long as it is mapped.
    */
   watch(): void {
-    if (this.gone !== null) return;
+    if (this.gone !== null || this.isReadOnly) return;
     this.gone = this.directoryWatch.look(this.appender.sequence);
     if (this.gone !== null) {
       this.figures[FIGURE.directoryGone] = 1;
@@ -677,9 +699,11 @@ export class Shard {
     const uploads = this.uploadFailures;
     this.clearStaged();
     this.appender.rollBack();
-    // To other nodes a full disk says that nothing has happened, so it must be true.
+    // To other nodes a full disk, or a lack of descriptors, says that nothing has happened, so it must be true.
     const unknown =
-      this.figures[FIGURE.replicated] !== 0 && this.appender.uncertain && why.error === "disk_full";
+      this.figures[FIGURE.replicated] !== 0 &&
+      this.appender.uncertain &&
+      (why.error === "disk_full" || why.error === "overloaded");
     for (const outcome of outcomes) Object.assign(outcome, unknown ? failed("internal", "unknown") : why);
     for (const lost of uploads) lost(why);
   }
@@ -692,8 +716,29 @@ export class Shard {
       if (error !== REFUSED) this.refusedByDisk();
       return failed("disk_full");
     }
-    this.setup.warn(`shard ${this.setup.shard}: a write failed: ${(error as Error).message}`);
-    return failed("internal", `a write to the disk failed: ${(error as Error).message}`);
+    if ((error as NodeJS.ErrnoException).code === "EROFS") {
+      this.stopWrites(error, "a write failed");
+      return failed("write_stopped");
+    }
+    this.warnOfFailure(error);
+    if (isOutOfDescriptors(error)) {
+      this.figures[FIGURE.outOfDescriptorsMs] = this.setup.now();
+      return failed("overloaded", `a file could not be opened: ${reasonOf(error)}`);
+    }
+    return failed("internal", `a write to the disk failed: ${reasonOf(error)}; the log has more`);
+  }
+
+  /** With a line now and then: what keeps failing fails many times a second. */
+  private warnOfFailure(error: unknown): void {
+    const now = this.setup.now();
+    if (Math.abs(now - this.warnedAt) < WARN_MS) {
+      this.unwarned++;
+      return;
+    }
+    const others = this.unwarned === 0 ? "" : `; ${this.unwarned} more failed since the last such line`;
+    this.setup.warn(`shard ${this.setup.shard}: a write failed: ${(error as Error).message}${others}`);
+    this.warnedAt = now;
+    this.unwarned = 0;
   }
 
   /** Makes a durable record the one that readers find. */

@@ -25,8 +25,9 @@ export async function startMaster(
   times: Partial<RegistryTimes & StewardTimes> = {},
 ): Promise<{ port: number; renewCertificate(): boolean; stop(): Promise<void> }> {
   await loadHash();
-  const folder = masterFolder(config.dataDirectory);
-  const lock = await lockDirectory(folder);
+  const warn = (message: string) => log.warn(message);
+  const folder = masterFolder(config.dataDirectory, warn);
+  const lock = await lockDirectory(folder, { warn });
   try {
     const state = readState(folder);
     const now = () => performance.now();

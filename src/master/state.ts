@@ -7,6 +7,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { type Change, checkedChanges } from "../cluster/layout/changes.ts";
 import { checked, type Layout } from "../cluster/layout/layout.ts";
+import { openDataDirectory } from "../util/private-directory.ts";
 import { readSealed, writeSealed } from "../util/sealed-file.ts";
 import type { KnownNode } from "./registry.ts";
 
@@ -25,10 +26,11 @@ export interface MasterState {
   nodes: KnownNode[];
 }
 
-/** The folder, made when it is not there. */
-export function masterFolder(dataDirectory: string): string {
+/** The folder, made when it is not there. Throws a sentence where the data directory is not fit to be one. */
+export function masterFolder(dataDirectory: string, warn: (message: string) => void): string {
+  openDataDirectory(dataDirectory, warn);
   const folder = path.join(dataDirectory, FOLDER);
-  fs.mkdirSync(folder, { recursive: true });
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
   return folder;
 }
 

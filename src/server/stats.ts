@@ -113,7 +113,7 @@ export interface NodeFacts {
 export function healthDocument(vault: Vault, facts: NodeFacts): { status: number; document: object } {
   const shards = vault.stats().shards;
   const cluster = facts.cluster();
-  const { word, reason, status } = judge(shards, facts.stopping(), cluster?.ready ?? true);
+  const { word, reason, status } = judge(vault, shards, facts.stopping(), cluster?.ready ?? true);
   const document = {
     status: word,
     ...(reason === null ? {} : { reason }),
@@ -138,6 +138,7 @@ export function healthDocument(vault: Vault, facts: NodeFacts): { status: number
 }
 
 function judge(
+  vault: Vault,
   shards: ShardStats[],
   stopping: boolean,
   ready: boolean,
@@ -155,8 +156,16 @@ function judge(
   }
   const stopped = shards.filter((shard) => shard.writesStopped).length;
   if (stopped > 0) {
-    const reason = `writes are stopped on ${stopped} of ${shards.length} shards after a failed disk sync; reads go on; check the disk, then restart`;
+    const reason =
+      typeof vault.readOnly === "string"
+        ? `this node was started where nothing can be written and serves reads only: ${vault.readOnly}`
+        : `writes are stopped on ${stopped} of ${shards.length} shards, since the disk failed or cannot be written; reads go on; the log says more; mend it, then restart`;
     return { word: stopped === shards.length ? "unhealthy" : "degraded", reason, status: 503 };
+  }
+  if (shards.some((shard) => shard.outOfDescriptors)) {
+    const reason =
+      "too many files are open: a write could not open one, and got 503; raise the limit (ulimit -n), or have fewer connections";
+    return { word: "unhealthy", reason, status: 503 };
   }
   if (shards.some((shard) => shard.diskFull)) {
     // 200: a restart would not help, and an orchestrator that acts on a 503 would take the reads away too.

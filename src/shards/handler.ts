@@ -1,16 +1,19 @@
 /**
  * The shard thread: owns some shards and works on one batch at a time. Between batches it does the shards' idle work in small steps.
  */
+import { existsSync } from "node:fs";
 import type { MessagePort } from "node:worker_threads";
 import { WATCH_MS } from "../engine/directory-watch.ts";
 import { nodeIo } from "../engine/io.ts";
 import { failed, type Outcome, type ShardWrite } from "../engine/operations.ts";
 import { dropPartition, dropTombstone, prepare, raiseFloor } from "../engine/replica.ts";
 import { Shard } from "../engine/shard.ts";
+import { shardDirectory } from "../engine/store-file.ts";
 import { UploadWriter } from "../engine/uploads.ts";
 import { loadAddon, setAddonDirectory } from "../util/addon.ts";
 import { loadHash } from "../util/hash.ts";
 import { CHUNK_BYTES } from "../util/limits.ts";
+import { writeProblem } from "../util/private-directory.ts";
 import { sentenceOf } from "../util/system-error.ts";
 import {
   BatchBuffer,
@@ -148,25 +151,24 @@ async function open(task: OpenTask): Promise<void> {
     };
   });
   const progress = new Float64Array(task.progress);
-  const { dataDirectory, store, sync } = task;
+  const { dataDirectory, store, sync, readOnly } = task;
   for (const { shard, memory } of task.shards) {
     const before = progress[0];
-    const opened = Shard.open(
-      {
-        dataDirectory,
-        shard,
-        store,
-        sync,
-        memory,
-        io: nodeIo,
-        now: Date.now,
-        warn: (message) => warnings.push(message),
-      },
-      (done, total) => {
-        progress[0] = before + done;
-        progress[1] = before + total;
-      },
-    );
+    const setup = {
+      dataDirectory,
+      shard,
+      store,
+      sync,
+      memory,
+      now: Date.now,
+      warn: (message: string) => void warnings.push(message),
+    };
+    const told = (done: number, total: number): void => {
+      progress[0] = before + done;
+      progress[1] = before + total;
+    };
+    const isReadOnly = readOnly || shardProblem(dataDirectory, shard) !== null;
+    const opened = isReadOnly ? Shard.openReadOnly(setup, told) : Shard.open({ ...setup, io: nodeIo }, told);
     shards.set(shard, opened);
   }
   queueIdle();
@@ -183,6 +185,14 @@ function watch(): void {
     if (shard.isPressed) queueIdle();
   }
   if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));
+}
+
+/** Why a shard that is there cannot be written, such as a disk of its own that is mounted read-only; null: it can. */
+function shardProblem(dataDirectory: string, shard: number): string | null {
+  const directory = shardDirectory(dataDirectory, shard);
+  const problem = existsSync(directory) ? writeProblem(directory) : null;
+  if (problem !== null) warnings.push(`shard ${shard} serves reads only until a restart: ${problem}`);
+  return problem;
 }
 
 /** Takes batch after batch until there is none. */

@@ -3,9 +3,8 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { nodeIo } from "../engine/io.ts";
+import { isDiskFull, nodeIo } from "../engine/io.ts";
 import { lockDirectory } from "../engine/lock.ts";
 import { createPressureMemory } from "../engine/log/reserve.ts";
 import { type LookupState, ShardLookup } from "../engine/lookup.ts";
@@ -15,6 +14,7 @@ import { createShardMemory, FIGURE, readFigures, type ShardMemory } from "../eng
 import {
   completeStoreFile,
   openStoreFile,
+  readStoreFile,
   type StoreBirth,
   type StoreIdentity,
 } from "../engine/store-file.ts";
@@ -25,6 +25,8 @@ import { copyOf } from "../util/bytes.ts";
 import { Gatherings } from "../util/gatherings.ts";
 import { hashBOf, hashKey, loadHash, shardOf } from "../util/hash.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../util/limits.ts";
+import { openDataDirectory, writeProblem } from "../util/private-directory.ts";
+import { isReadOnly, sentenceOf } from "../util/system-error.ts";
 import { describe, emptyOperation, OP_PREPARE, OP_WRITE, type Operation, setBallot } from "./batch.ts";
 import { FoundRecord } from "./found-record.ts";
 import { type FrontChannel, ShardThread } from "./pool.ts";
@@ -79,12 +81,13 @@ function markReplicated(memories: readonly ShardMemory[]): void {
 /** Opens (or makes) the data directory, locks it, starts the shard threads and reads the slabs back. */
 export async function openVault(config: VaultConfig): Promise<LocalVault> {
   await loadHash();
-  mkdirSync(config.dataDirectory, { recursive: true, mode: 0o700 });
-  const lock = await lockDirectory(config.dataDirectory, { onLost: config.fatal });
+  const { dataDirectory, warn } = config;
+  openDataDirectory(dataDirectory, warn);
+  const lock = await lockDirectory(dataDirectory, { onLost: config.fatal, warn });
   const timers: NodeJS.Timeout[] = [];
   try {
     const { fronts = 1 } = config;
-    const store = openStoreFile(nodeIo, config.dataDirectory, { ...config, shards: config.threads });
+    const { store, readOnly } = openStore(config);
     const threadCount = Math.min(config.threads, store.shards);
     if (store.shards !== config.threads)
       config.warn(
@@ -98,6 +101,7 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       addonDirectory: addonDirectory(),
       store,
       memories,
+      readOnly,
       front: index + 1,
       channels: [],
     }));
@@ -106,7 +110,7 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       const shards = memories
         .map((memory, shard) => ({ shard, memory }))
         .filter(({ shard }) => shard % threadCount === thread);
-      return new ShardThread({ ...config, store, shards, fronts, patient });
+      return new ShardThread({ ...config, store, readOnly: readOnly !== null, shards, fronts, patient });
     });
     const { progress } = config;
     if (progress !== undefined)
@@ -126,13 +130,13 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
       throw error;
     }
     const areListed = memories.every(({ figures }) => new Float64Array(figures)[FIGURE.listKept] === 1);
-    if (areListed && !store.complete) completeStoreFile(nodeIo, config.dataDirectory);
+    if (areListed && !store.complete && readOnly === null) completeStoreFile(nodeIo, dataDirectory);
     for (const thread of threads)
       thread.others.forEach((channel, index) => {
         others[index].channels.push(channel);
       });
     return new LocalVault(
-      { dataDirectory: config.dataDirectory, store, memories, front: 0 },
+      { dataDirectory, store, memories, readOnly, front: 0 },
       threads.map((thread) => thread.queue),
       async () => {
         await Promise.all(threads.map((thread) => thread.close()));
@@ -148,11 +152,43 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
   }
 }
 
+/**
+ * The store's identity, raised for this start; or as it is, where nothing can be written: reads are then served all the same.
+ * @throws Error with a sentence for a person
+ */
+function openStore(config: VaultConfig): { store: StoreIdentity; readOnly: string | null } {
+  const { dataDirectory, warn } = config;
+  let error: unknown = null;
+  let readOnly = writeProblem(dataDirectory);
+  if (readOnly === null) {
+    try {
+      const store = openStoreFile(nodeIo, dataDirectory, { ...config, shards: config.threads });
+      return { store, readOnly };
+    } catch (failure) {
+      if (!isReadOnly(failure) && !isDiskFull(failure)) throw failure;
+      error = failure;
+      readOnly = sentenceOf(failure as Error);
+    }
+  }
+  const store = readStoreFile(dataDirectory);
+  if (store === null)
+    throw new Error(`no store can be made in ${readOnly}${error === null ? "" : ` (in ${dataDirectory})`}`);
+  // What it promises to other nodes, it has to write down first.
+  if (config.replicated === true)
+    throw new Error(`a node of a cluster must be able to write to its data directory; ${readOnly}`);
+  warn(
+    `this node serves reads only until it is started with a data directory that it can write to: ${readOnly}`,
+  );
+  return { store, readOnly };
+}
+
 /** What a front sees of the store. */
 interface FrontView {
   dataDirectory: string;
   store: StoreIdentity;
   memories: ShardMemory[];
+  /** Why nothing can be written; null: it can. */
+  readOnly: string | null;
   /** Number of the front: 0 is the one that opened the store. */
   front: number;
 }
@@ -181,6 +217,7 @@ export async function openFrontVault(seat: FrontSeat, warn: (message: string) =>
 
 export class LocalVault implements Vault {
   readonly store: StoreIdentity;
+  readonly readOnly: string | null;
   /** For the other front threads. */
   readonly seats: readonly FrontSeat[];
   /** Housekeeping of replication. */
@@ -207,7 +244,7 @@ export class LocalVault implements Vault {
   private hashB = 0;
 
   constructor(
-    { dataDirectory, store, memories, front }: FrontView,
+    { dataDirectory, store, memories, readOnly, front }: FrontView,
     queues: ShardQueue[],
     shut: () => Promise<void>,
     seats: readonly FrontSeat[],
@@ -215,6 +252,7 @@ export class LocalVault implements Vault {
     this.dataDirectory = dataDirectory;
     this.gatherings = new Gatherings(dataDirectory, GATHERINGS);
     this.store = store;
+    this.readOnly = readOnly;
     this.memories = memories;
     this.queues = queues;
     this.shut = shut;

@@ -20,6 +20,8 @@ export interface OpenTask {
   addonDirectory: string | null;
   store: StoreIdentity;
   sync: SyncMode;
+  /** Nothing can be written. */
+  readOnly: boolean;
   /** One for each front. */
   channels: Channel[];
   shards: { shard: number; memory: ShardMemory }[];

@@ -20,6 +20,8 @@ export interface ThreadSetup {
   dataDirectory: string;
   store: StoreIdentity;
   sync: SyncMode;
+  /** Nothing can be written. */
+  readOnly: boolean;
   shards: { shard: number; memory: ShardMemory }[];
   /** Fronts that write to it, this one included. */
   fronts: number;
@@ -73,7 +75,7 @@ export class ShardThread {
 
   /** Starts the thread and reads its shards back. */
   async open(): Promise<void> {
-    const { dataDirectory, store, sync, shards } = this.setup;
+    const { dataDirectory, store, sync, readOnly, shards } = this.setup;
     const progress = this.progress.buffer as SharedArrayBuffer;
     const { channels } = this;
     this.report(
@@ -84,6 +86,7 @@ export class ShardThread {
           addonDirectory: addonDirectory(),
           store,
           sync,
+          readOnly,
           channels,
           shards,
           progress,

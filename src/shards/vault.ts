@@ -124,6 +124,8 @@ export interface VaultStats {
 }
 
 export interface Vault {
+  /** Why nothing can be written since the start; null, or left out: it can. */
+  readonly readOnly?: string | null;
   /** Looks a key up, now: waits for the disk where the record is not in memory. */
   find(key: KeyBytes): Found;
   /** Like `find`, but answers "cold" instead of waiting for the disk. */

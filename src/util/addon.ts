@@ -13,6 +13,7 @@ import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { brotliDecompressSync } from "node:zlib";
 import { EMBEDDED, type EmbeddedAddon } from "./embedded.ts";
+import { trustProblem } from "./private-directory.ts";
 
 /** What mmap-io's native part offers (its own JavaScript only finds the file). */
 export interface MmapAddon {
@@ -38,7 +39,6 @@ interface Addons {
 
 /** What a process that was killed while it wrote an addon left behind is removed after this time. */
 const LEFTOVER_MS = 10 * 60 * 1000;
-const WRITABLE_BY_OTHERS = 0o022;
 
 const loaded: Partial<Addons> = {};
 let preferred: string | null = null;
@@ -112,7 +112,7 @@ function loadEmbedded(name: string, embedded: EmbeddedAddon): unknown {
   for (const { folder, parents } of places()) {
     try {
       makePrivate(folder, parents);
-      return require(extract(folder, name, embedded));
+      return loadFile(extract(folder, name, embedded));
     } catch (error) {
       tried.push(`${folder} (${reasonOf(error as Error)})`);
     }
@@ -134,17 +134,31 @@ function makePrivate(folder: string, parents: boolean): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
-  const { uid, mode } = fs.lstatSync(folder);
-  if ((mode & fs.constants.S_IFMT) !== fs.constants.S_IFDIR) throw new Error("it is not a folder");
-  if (process.getuid === undefined) return;
-  if (uid !== process.getuid()) throw new Error(`it belongs to another user, ${uid}`);
-  if ((mode & WRITABLE_BY_OTHERS) !== 0) throw new Error("other users may write to it");
+  if (!fs.lstatSync(folder).isDirectory()) throw new Error("it is not a folder");
+  const found = trustProblem(folder);
+  if (found !== null) throw new Error(found.problem);
 }
 
-/** Path of the addon's file in `folder`, with the right content. */
-function extract(folder: string, name: string, embedded: EmbeddedAddon): string {
+/** A file that is open, and holds what it should. */
+interface CheckedFile {
+  file: string;
+  fd: number;
+}
+
+/** Loads the very file that was checked, whatever its path names by now. */
+function loadFile({ file, fd }: CheckedFile): unknown {
+  const module = { exports: {} };
+  const opened = `/proc/self/fd/${fd}`;
+  // The descriptor stays open: the C library knows a file by the name that it was loaded under, so no other addon may get this one.
+  process.dlopen(module, fs.existsSync(opened) ? opened : file);
+  return module.exports;
+}
+
+/** The addon's file in `folder`, with the right content. */
+function extract(folder: string, name: string, embedded: EmbeddedAddon): CheckedFile {
   const file = path.join(folder, `${name}-${embedded.hash}.node`);
-  if (hashOf(file) === embedded.hash) return file;
+  const present = openChecked(file, embedded.hash);
+  if (present !== null) return present;
   removeLeftovers(folder);
   const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
   try {
@@ -155,14 +169,27 @@ function extract(folder: string, name: string, embedded: EmbeddedAddon): string 
     } finally {
       fs.closeSync(fd);
     }
-    // Nothing is loaded whose hash was not checked on its own file.
-    if (hashOf(fresh) !== embedded.hash) throw new Error(`${fresh} does not hold what was written to it`);
     fs.renameSync(fresh, file);
   } catch (error) {
     fs.rmSync(fresh, { force: true });
     throw error;
   }
-  return file;
+  const written = openChecked(file, embedded.hash);
+  if (written === null) throw new Error(`${file} does not hold what was written to it`);
+  return written;
+}
+
+/** Opens a file if its sha256 is `hash`; null: there is none, or another one. */
+function openChecked(file: string, hash: string): CheckedFile | null {
+  let fd = -1;
+  try {
+    fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+    if (createHash("sha256").update(fs.readFileSync(fd)).digest("hex") === hash) return { file, fd };
+  } catch {
+    // As good as absent.
+  }
+  if (fd >= 0) fs.closeSync(fd);
+  return null;
 }
 
 function removeLeftovers(folder: string): void {
@@ -171,14 +198,5 @@ function removeLeftovers(folder: string): void {
     const file = path.join(folder, entry);
     const stat = fs.lstatSync(file, { throwIfNoEntry: false });
     if (stat !== undefined && Date.now() - stat.mtimeMs > LEFTOVER_MS) fs.rmSync(file, { force: true });
-  }
-}
-
-/** sha256 of a file, or null when there is none that can be read. */
-function hashOf(file: string): string | null {
-  try {
-    return createHash("sha256").update(fs.readFileSync(file)).digest("hex");
-  } catch {
-    return null;
   }
 }

@@ -45,7 +45,7 @@ export function readIfAny(file: string): string | null {
 export function writeSealed(file: string, document: { format: string; version: number }): void {
   const fresh = `${file}.new`;
   fs.rmSync(fresh, { force: true });
-  const fd = fs.openSync(fresh, "wx", 0o644);
+  const fd = fs.openSync(fresh, "wx", 0o600);
   try {
     fs.writeFileSync(fd, sealed(document));
     fs.fsyncSync(fd);

@@ -111,6 +111,7 @@ export class FakeVault implements Vault {
       inDoubt: false,
       directoryGone: false,
       diskFull: false,
+      outOfDescriptors: false,
     };
   }
 
