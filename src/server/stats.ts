@@ -159,7 +159,7 @@ function judge(
     const reason =
       typeof vault.readOnly === "string"
         ? `this node was started where nothing can be written and serves reads only: ${vault.readOnly}`
-        : `writes are stopped on ${stopped} of ${shards.length} shards, since the disk failed or cannot be written; reads go on; the log says more; mend it, then restart`;
+        : `writes are stopped on ${stopped} of ${shards.length} shards, since a disk sync failed or the disk cannot be written; reads go on; the log says more; mend it, then restart`;
     return { word: stopped === shards.length ? "unhealthy" : "degraded", reason, status: 503 };
   }
   if (shards.some((shard) => shard.outOfDescriptors)) {

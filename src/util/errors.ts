@@ -71,7 +71,7 @@ export const ERRORS = {
     status: 503,
     retryable: false,
     message:
-      "writes are stopped, since the disk failed, cannot be written, or is gone; /health says which; mend it, then restart",
+      "writes are stopped, since a sync failed, or the disk cannot be written or is gone; /health says which; mend it, then restart",
   },
   stopping: { status: 503, retryable: true, message: "the node is stopping" },
   timeout: { status: 504, retryable: true, message: "the answer took too long" },
