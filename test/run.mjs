@@ -11,7 +11,7 @@ import { readdirSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-const TEST_MS_MAX = { normal: 120_000, storm: 1_800_000 };
+const TEST_MS_MAX = { normal: 600_000, storm: 1_800_000 };
 /** Test files that run at once: each starts servers and threads of its own. */
 const CONCURRENCY = 2;
 

@@ -13,8 +13,8 @@ import { call } from "../rest/client.ts";
 import { builtProgram, launch, type Program, removeFolder, temporaryFolder } from "../rest/server.ts";
 import { createNodeProxy, type LinkControls, type NodeProxy } from "./proxy.ts";
 
-const START_MS_MAX = 60_000;
-const STOP_MS_MAX = 20_000;
+const START_MS_MAX = 120_000;
+const STOP_MS_MAX = 60_000;
 
 export interface WorkerOptions {
   region?: string;

@@ -21,7 +21,7 @@ const LANES = 16;
 const WHOLE_KEYS = 60;
 /** A mutated request may be one that is never answered. */
 const QUIET_MS = 60;
-const ANSWER_MS_MAX = 20_000;
+const ANSWER_MS_MAX = 60_000;
 const STATUSES = new Set([200, 201, 206, 304, ...Object.values(ERRORS).map(({ status }) => status)]);
 /** What the HTTP parser answers by itself, before it closes the connection. */
 const PARSER_STATUSES = new Set([400, 431, 505]);

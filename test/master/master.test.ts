@@ -65,7 +65,7 @@ describe("master: routes", () => {
       assert.equal((await post("/heartbeat", { url: "http://localhost:3001/", region: "us" })).status, 200);
       const { success, nodes } = await json(await call("GET", "/nodes"));
       assert.equal(success, true);
-      for (const node of nodes) assert.ok(node.silentMs >= 0 && node.silentMs < 2000);
+      for (const node of nodes) assert.ok(node.silentMs >= 0 && node.silentMs < 60_000);
       const same = {
         ...{
           host: "",
@@ -271,11 +271,11 @@ function raw(port: number, pieces: string[]): Promise<string> {
       socket.destroy();
       resolve(text);
     };
-    let quiet = setTimeout(finish, 3000);
+    let quiet = setTimeout(finish, 30_000);
     socket.on("data", (data) => {
       text += data;
       clearTimeout(quiet);
-      quiet = setTimeout(finish, 200);
+      quiet = setTimeout(finish, 1000);
     });
     socket.on("close", finish);
     socket.on("error", (error) => (text === "" ? reject(error) : finish()));

@@ -110,7 +110,7 @@ export function closeConnections(): void {
 }
 
 /** Sends bytes over a connection of its own and answers all that comes back until the other side closes, or `quietMs` pass without a byte. */
-export function exchange(port: number, bytes: string | Uint8Array, quietMs = 300): Promise<string> {
+export function exchange(port: number, bytes: string | Uint8Array, quietMs = 1000): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = net.connect({ host: "127.0.0.1", port });
     let text = "";
@@ -128,7 +128,7 @@ export function exchange(port: number, bytes: string | Uint8Array, quietMs = 300
     });
     socket.on("close", finish);
     socket.on("error", (error: NodeJS.ErrnoException) => (text === "" ? reject(error) : finish()));
-    setTimeout(finish, 5000).unref();
+    setTimeout(finish, 60_000).unref();
   });
 }
 

@@ -8,7 +8,7 @@ import { after, type TestContext, test } from "node:test";
 import { call, closeConnections, content, inParallel } from "./client.ts";
 import { type Server, waitUntil, withServer } from "./server.ts";
 
-const ATTACH_MS_MAX = 20_000;
+const ATTACH_MS_MAX = 60_000;
 
 after(closeConnections);
 

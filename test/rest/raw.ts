@@ -115,7 +115,7 @@ export class RawConnection {
   }
 
   /** Waits for so many complete answers. */
-  async answers(count = 1, longestMs = 10_000): Promise<RawAnswer[]> {
+  async answers(count = 1, longestMs = 60_000): Promise<RawAnswer[]> {
     await waitUntil(
       `${count} answers`,
       () => {
@@ -130,7 +130,7 @@ export class RawConnection {
     return this.parsed().answers;
   }
 
-  async isClosed(longestMs = 20_000): Promise<void> {
+  async isClosed(longestMs = 60_000): Promise<void> {
     await waitUntil("the server closes the connection", () => this.closed, longestMs);
   }
 

@@ -12,9 +12,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 export const REPOSITORY = path.join(__dirname, "../..");
 export const PROGRAM = path.join(REPOSITORY, "dist/minivault.js");
 /** Longest that a start may take before a test calls it failed. */
-const START_MS_MAX = 30_000;
+const START_MS_MAX = 120_000;
 /** How long SIGTERM may take. */
-const STOP_MS_MAX = 20_000;
+const STOP_MS_MAX = 60_000;
 
 export interface ServerOptions {
   /** Data directory; a temporary one when left out. */
@@ -289,7 +289,7 @@ export async function withServer(
 export async function waitUntil(
   sentence: string,
   holds: () => Promise<boolean> | boolean,
-  longestMs = 20_000,
+  longestMs = 60_000,
 ): Promise<void> {
   const deadline = performance.now() + longestMs;
   while (!(await holds())) {

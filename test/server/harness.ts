@@ -157,7 +157,7 @@ export class RawClient {
     );
   }
 
-  async isClosed(timeoutMs = 5000): Promise<void> {
+  async isClosed(timeoutMs = 30_000): Promise<void> {
     await until(
       () => this.closed,
       "the connection is closed",
@@ -172,7 +172,7 @@ export async function until(
   condition: () => boolean,
   what: string,
   detail: () => string = () => "",
-  timeoutMs = 5000,
+  timeoutMs = 30_000,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!condition()) {

@@ -25,7 +25,7 @@ const ANSWER: Outcome = {
   ballot: null,
   register: null,
 };
-const HANGS_MS = 20_000;
+const HANGS_MS = 60_000;
 
 /** A queue and its thread; `pause` says after how many milliseconds the thread takes the next batch: 0 at once. */
 function play(

@@ -41,7 +41,7 @@ describe("line writer", () => {
       const begun = performance.now();
       for (let i = 0; i < 1000; i++) write("line\n");
       assert.equal(state.calls, 1000);
-      assert.ok(performance.now() - begun < 1000);
+      assert.ok(performance.now() - begun < 10_000);
     });
 
   test("a reader that stands still is waited for once, not with each line; when it goes on, it learns what is missing", () => {
