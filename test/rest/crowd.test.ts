@@ -158,7 +158,7 @@ describe("connections that are waited for", { concurrency: 2 }, () => {
     slow.send("PUT /slow HTTP/1.1\r\n");
     const begun = performance.now();
     let worstMs = 0;
-    for (let number = 0; performance.now() - begun < 25_000; number++) {
+    for (let number = 0; performance.now() - begun < 60_000; number++) {
       if (slow.closed && silent.closed && halfway.closed && body.closed) break;
       slow.send(`X-${number}: y\r\n`);
       body.send("x");
