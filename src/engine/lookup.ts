@@ -46,6 +46,8 @@ export class ShardLookup implements Matcher {
   private vanished = false;
   /** Whether the last `find` found a record of the key, also one that it then called "damaged"; if so, where. */
   located = false;
+  /** Entries with the tag of its key that the last `find` has met: all there are, if it found nothing. */
+  met = 0;
   map!: SlabMap;
   unit = 0;
   /** Set while a search must not wait for the disk. */
@@ -84,6 +86,7 @@ export class ShardLookup implements Matcher {
     this.keyBytes = keyBytes;
     for (;;) {
       this.damage = this.vanished = false;
+      this.met = 0;
       const doubt = this.figures[FIGURE.doubtSequence];
       this.located = this.index.find(hashA, hashB, this);
       if (this.located) return doubt !== 0 && this.isDoubtful(doubt) ? "damaged" : "found";
@@ -139,6 +142,7 @@ export class ShardLookup implements Matcher {
   }
 
   matches(slot: number, unit: number): boolean {
+    this.met++;
     const map = this.maps.get(slot);
     if (map === null) {
       this.vanished = true;

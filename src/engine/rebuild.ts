@@ -15,7 +15,7 @@ import {
   TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../format/layout.ts";
-import { keyBytesOf, keyEquals, keyOffset, readManifest } from "../format/record.ts";
+import { keyBytesOf, keyEquals, keyOf, keyOffset, readManifest } from "../format/record.ts";
 import { tableType, tableUnit } from "../format/slab.ts";
 import { hash32, hashBOf, PARTITIONS, partitionOf } from "../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "./index-memory.ts";
@@ -33,6 +33,15 @@ export interface SlabRecords {
 /** A pass deals out so many entries, or this part of all, whatever is more. */
 const PASS_ENTRIES_MIN = 1 << 20;
 const PASS_SHARE = 1 / 4;
+
+/** From so many keys with one tag on they are told apart by a set, instead of each from each. */
+const CROWD_ENTRIES_MIN = 16;
+
+/** Keys that share a tag: those that count so far, as latin1, and which of their records are damaged. */
+interface Crowd {
+  keys: Set<string>;
+  damaged: number[];
+}
 
 /** Enters the records of all slabs, which are in order of sequence, into the empty index and into the accounts. */
 export function rebuildIndex(
@@ -73,6 +82,8 @@ class Builder {
   private sizes = new Int32Array(0);
   /** Hash table of one partition: numbers of entries, from 1. */
   private seen = new Int32Array(0);
+  /** Of the partition that is made: the tags that many keys share. */
+  private readonly crowds = new Map<number, Crowd>();
   private readonly liveUnits = new Float64Array(SLAB_SLOTS);
   private keys = 0;
   private tombstones = 0;
@@ -133,23 +144,54 @@ class Builder {
     let size = 64;
     while (size < count * 2) size *= 2;
     if (this.seen.length < size) this.seen = new Int32Array(size);
-    const { seen } = this;
+    const { seen, crowds } = this;
     seen.fill(0, 0, size);
+    crowds.clear();
     const mask = size - 1;
     let kept = start;
     next: for (let entry = start; entry < start + count; entry++) {
       const tag = tagOf(word0[entry]);
+      const crowd = crowds.size === 0 ? undefined : crowds.get(tag);
+      if (crowd !== undefined && this.isReplacedIn(crowd, entry)) continue;
       let at = tag & mask;
-      for (; seen[at] !== 0; at = (at + 1) & mask) {
+      let newerOnes = 0;
+      for (; crowd === undefined && seen[at] !== 0; at = (at + 1) & mask) {
         const newer = seen[at] - 1;
-        if (tagOf(word0[newer]) === tag && this.isReplaced(entry, newer)) continue next;
+        if (tagOf(word0[newer]) !== tag) continue;
+        if (this.isReplaced(entry, newer)) continue next;
+        newerOnes++;
       }
       word0[kept] = word0[entry];
       word1[kept] = word1[entry];
       sizes[kept] = sizes[entry];
-      seen[at] = ++kept;
+      if (crowd !== undefined) this.join(crowd, kept);
+      else seen[at] = kept + 1;
+      kept++;
+      if (newerOnes < CROWD_ENTRIES_MIN) continue;
+      const made: Crowd = { keys: new Set(), damaged: [] };
+      for (at = tag & mask; seen[at] !== 0; at = (at + 1) & mask)
+        if (tagOf(word0[seen[at] - 1]) === tag) this.join(made, seen[at] - 1);
+      crowds.set(tag, made);
     }
     return kept - start;
+  }
+
+  private nameOf(entry: number): string {
+    const map = this.shard.mapOf(slotOf(this.word0[entry], this.word1[entry]));
+    return Buffer.from(keyOf(map, unitOf(this.word1[entry]))).toString("latin1");
+  }
+
+  /** Adds an entry that counts to those of its tag. */
+  private join(crowd: Crowd, entry: number): void {
+    const { shard, word0, word1 } = this;
+    crowd.keys.add(this.nameOf(entry));
+    const map = shard.mapOf(slotOf(word0[entry], word1[entry]));
+    if (!shard.lookup.check(map, unitOf(word1[entry]))) crowd.damaged.push(entry);
+  }
+
+  /** Like `isReplaced`, by any of a crowd. */
+  private isReplacedIn(crowd: Crowd, older: number): boolean {
+    return crowd.keys.has(this.nameOf(older)) || crowd.damaged.some((newer) => this.isReplaced(older, newer));
   }
 
   /** Whether the record of `newer` takes the place of that of `older`, which has the same tag. */

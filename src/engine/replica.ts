@@ -2,7 +2,7 @@
  * The operations of replication on one shard: what register.ts judges, with the shard's records, promises and floors for its state. Like `Shard.apply` each
  * stages what a yes must persist; it is true after the `commit` that follows.
  *
- * What the error of a failed operation says: `disk_full` had no effect; after any other nobody knows.
+ * What the error of a failed operation says: `disk_full` and `key_refused` had no effect; after any other nobody knows.
  */
 import { TYPE_FORGOTTEN, TYPE_PROMISE } from "../format/layout.ts";
 import { type Ballot, ballotAt, keyOf, typeOf } from "../format/record.ts";
@@ -113,6 +113,7 @@ export function prepare(shard: Shard, ref: KeyRef, ballot: Ballot, repair = fals
     outcome.register = answer("no", obstacleOf(state, floor));
     return outcome;
   }
+  if (!shard.admitsPromise(ref)) return Object.assign(outcome, failed("key_refused"));
   outcome.register = {
     ...answer("yes", state.ballot),
     tombstone: state.tombstone,

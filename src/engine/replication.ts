@@ -22,6 +22,7 @@ import { Digests } from "./digests.ts";
 import { Floors, floorKey, type Place } from "./floors.ts";
 import { type IndexPage, type Matcher, SCAN_END } from "./index-reader.ts";
 import { KeyIndex } from "./key-index.ts";
+import type { ShardLookup } from "./lookup.ts";
 import type { SlabRecords } from "./rebuild.ts";
 import { isOutranked } from "./replica.ts";
 import type { ReplicationMemory } from "./replication-memory.ts";
@@ -47,6 +48,8 @@ export class Replication implements Matcher {
   private readonly shard: Shard;
   private readonly memory: ReplicationMemory;
   private key: Uint8Array = new Uint8Array(0);
+  /** Promises with the tag of its key that the last `promiseOf` has met: all there are, if it found none. */
+  met = 0;
 
   constructor(shard: Shard, memory: ReplicationMemory) {
     this.shard = shard;
@@ -58,6 +61,7 @@ export class Replication implements Matcher {
   /** The promise that stands for a key. */
   promiseOf(key: Uint8Array, hashA: number, hashB: number): Promised | null {
     const { promises } = this;
+    this.met = 0;
     if (promises === null || promises.entries === 0) return null;
     this.key = key;
     if (!promises.find(hashA, hashB, this)) return null;
@@ -70,9 +74,20 @@ export class Replication implements Matcher {
   }
 
   matches(slot: number, unit: number): boolean {
+    this.met++;
     const map = this.shard.mapOf(slot);
     // A damaged promise may be anybody's of that tag.
     return keyEquals(map, unit, this.key, this.key.length) || !this.shard.lookup.check(map, unit);
+  }
+
+  /** Makes sure that so many promises can be published. False: there is no memory for them. */
+  reserve(promises: number): boolean {
+    try {
+      this.promises ??= new KeyIndex(this.memory.promises);
+    } catch {
+      return false;
+    }
+    return this.promises.reserve(promises);
   }
 
   /** The ballot of a record; of a damaged one the highest that its slab can hold, or null where the slab does not say. */
@@ -205,7 +220,7 @@ export class Replication implements Matcher {
 
   /** Finds the floors and the promises that count, once the index is complete. `slabs` in order of sequence. */
   recover(slabs: readonly SlabRecords[]): void {
-    const candidates = new PromiseCandidates(slabs);
+    const candidates = new PromiseCandidates(slabs, this.shard.lookup);
     for (const { map, table } of slabs)
       for (let at = 0; at < table.length; at += 3)
         if (tableType(table[at + 2]) === TYPE_FLOOR) {
@@ -239,11 +254,12 @@ function partitionOfFloor(hashA: number): number {
 }
 
 /**
- * Of the promises in all slabs, those that may count, told from the tables alone, without touching the records: one for each pair of hashes, the last, if
- * no later record of that pair makes it void. 64 bits of hash, half of them secret, stand for the key here.
+ * Of the promises in all slabs, those that may count: one for each key, the last, if no later record of the key makes it void. It is told from the tables;
+ * the keys themselves are only looked at where both hashes are the same, because strangers can make such keys.
  */
 class PromiseCandidates {
   private readonly slabs: readonly SlabRecords[];
+  private readonly lookup: ShardLookup;
   /** Of each candidate: its slab in `slabs`, its entry there, and whether it still may count. */
   private readonly slabOf: Int32Array;
   private readonly entryOf: Int32Array;
@@ -252,8 +268,9 @@ class PromiseCandidates {
   private readonly seen: Int32Array;
   private count = 0;
 
-  constructor(slabs: readonly SlabRecords[]) {
+  constructor(slabs: readonly SlabRecords[], lookup: ShardLookup) {
     this.slabs = slabs;
+    this.lookup = lookup;
     let promises = 0;
     for (const { table } of slabs)
       for (let at = 2; at < table.length; at += 3) if (tableType(table[at]) === TYPE_PROMISE) promises++;
@@ -264,34 +281,43 @@ class PromiseCandidates {
     this.standing = new Uint8Array(promises);
     this.seen = new Int32Array(promises === 0 ? 0 : size);
     if (promises === 0) return;
-    slabs.forEach(({ table }, slab) => {
+    slabs.forEach(({ map, table }, slab) => {
       for (let at = 0; at < table.length; at += 3) {
         const type = tableType(table[at + 2]);
         if (type === TYPE_PROMISE) this.add(slab, at);
         else if (isIndexed(type) && !tableOutranked(table[at + 2])) {
-          const candidate = this.seen[this.placeOf(table[at], table[at + 1])] - 1;
+          const candidate = this.seen[this.placeOf(map, table, at)] - 1;
           if (candidate >= 0) this.standing[candidate] = 0;
         }
       }
     });
   }
 
-  /** Where in `seen` a pair of hashes stands or would stand. */
-  private placeOf(hashA: number, hashB: number): number {
+  /** Where in `seen` the key of a slab's entry stands or would stand. */
+  private placeOf(map: SlabMap, entries: Int32Array, at: number): number {
     const { seen, slabs } = this;
+    const [hashA, hashB] = [entries[at], entries[at + 1]];
     const mask = seen.length - 1;
-    for (let at = (Math.imul(hashA ^ hashB, 0x9e3779b1) >>> 5) & mask; ; at = (at + 1) & mask) {
-      const candidate = seen[at] - 1;
-      if (candidate < 0) return at;
-      const { table } = slabs[this.slabOf[candidate]];
+    for (let place = (Math.imul(hashA ^ hashB, 0x9e3779b1) >>> 5) & mask; ; place = (place + 1) & mask) {
+      const candidate = seen[place] - 1;
+      if (candidate < 0) return place;
+      const { map: other, table } = slabs[this.slabOf[candidate]];
       const entry = this.entryOf[candidate];
-      if (table[entry] === hashA && table[entry + 1] === hashB) return at;
+      if (table[entry] !== hashA || table[entry + 1] !== hashB) continue;
+      if (this.isSameKey(other, tableUnit(table[entry + 2]), map, tableUnit(entries[at + 2]))) return place;
     }
   }
 
+  /** Whether two records with the same hashes have the same key. Where one is damaged its hashes must do. */
+  private isSameKey(map: SlabMap, unit: number, other: SlabMap, otherUnit: number): boolean {
+    const key = keyOf(other, otherUnit);
+    if (keyEquals(map, unit, key, key.length)) return true;
+    return !this.lookup.check(map, unit) || !this.lookup.check(other, otherUnit);
+  }
+
   private add(slab: number, entry: number): void {
-    const { table } = this.slabs[slab];
-    const place = this.placeOf(table[entry], table[entry + 1]);
+    const { map, table } = this.slabs[slab];
+    const place = this.placeOf(map, table, entry);
     const candidate = this.seen[place] === 0 ? this.count++ : this.seen[place] - 1;
     this.seen[place] = candidate + 1;
     this.slabOf[candidate] = slab;

@@ -43,6 +43,7 @@ import { etagText } from "../format/version.ts";
 import { HybridClock } from "../util/clock.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { hash32, hashBOf } from "../util/hash.ts";
+import { TAG_ENTRIES_MAX } from "../util/limits.ts";
 import { isOutOfDescriptors, reasonOf } from "../util/system-error.ts";
 import { Appender } from "./appender.ts";
 import { Compactor } from "./compaction.ts";
@@ -102,6 +103,8 @@ export interface Staged {
   oldUnit: number;
   chunks: readonly ChunkRef[];
   outcome: Outcome;
+  /** What was staged before it for a key with the same bits of hash, perhaps for the same key. */
+  under: Staged | undefined;
 }
 
 /** The newest state of a key, as `apply` needs it. `slot` -1: the index has nothing of it. */
@@ -109,6 +112,8 @@ export interface Current {
   state: KeyState;
   slot: number;
   unit: number;
+  /** With slot -1: entries of the index that have the key's tag. */
+  crowd: number;
 }
 
 /** Written but unsynced chunk bytes above which a sync is made, so that the one at the end of a large value stays short. */
@@ -349,6 +354,7 @@ export class Shard {
     const { head } = this;
     if (write.ballot !== undefined) {
       if (!judgeAcceptOf(this, write, write.ballot, current, outcome)) return outcome;
+      if (!this.admits(write, current)) return Object.assign(outcome, failed("key_refused"));
       this.describe(type, json, write.ballot, write.operationLow, write.operationHigh);
       head.outranked = isOutranked(this.promisedOf(write), write.ballot);
       this.stage(write, contentType, valueBytes, parts, chunks, current, outcome);
@@ -369,6 +375,7 @@ export class Shard {
         return outcome;
       }
     }
+    if (!this.admits(write, current)) return this.refuse(outcome, "key_refused");
     this.clock.tick();
     const ballot = {
       clockLow: this.clock.low,
@@ -418,6 +425,12 @@ export class Shard {
   ): boolean {
     const { head } = this;
     const { type } = head;
+    if (!this.hasPlace(type, current)) {
+      Object.assign(outcome, failed("key_refused"));
+      return false;
+    }
+    const overlay = type === TYPE_PROMISE ? this.promiseOverlay : this.overlay;
+    const under = overlay.get(overlayKey(hashA, hashB));
     try {
       this.appender.append(head, key, contentType, hashA, hashB, valueBytes, parts);
     } catch (error) {
@@ -435,23 +448,59 @@ export class Shard {
       oldUnit: current.unit,
       chunks,
       outcome,
+      under,
     };
     this.staged.push(staged);
-    if (type === TYPE_FLOOR) return true;
-    (type === TYPE_PROMISE ? this.promiseOverlay : this.overlay).set(overlayKey(hashA, hashB), staged);
+    if (type !== TYPE_FLOOR) overlay.set(overlayKey(hashA, hashB), staged);
     return true;
   }
 
-  /** The record of a key that is staged in this batch. */
-  private stagedOf({ key, hashA, hashB }: KeyRef): Staged | undefined {
+  /** The record, or the promise, of a key that is staged in this batch: the newest. */
+  private stagedIn(overlay: Map<number, Staged>, { key, hashA, hashB }: KeyRef): Staged | undefined {
     if (this.staged.length === 0) return undefined;
-    const staged = this.overlay.get(overlayKey(hashA, hashB));
-    if (staged === undefined) return undefined;
-    const { source, unit } = this.sourceOf(staged.unit);
-    if (keyEquals(source, unit, key, key.length)) return staged;
-    // Two keys that share 53 bits of hash in one batch: make the first one visible.
-    this.commit();
+    let staged = overlay.get(overlayKey(hashA, hashB));
+    for (; staged !== undefined; staged = staged.under) {
+      const { source, unit } = this.sourceOf(staged.unit);
+      if (keyEquals(source, unit, key, key.length)) return staged;
+    }
     return undefined;
+  }
+
+  private stagedOf(ref: KeyRef): Staged | undefined {
+    return this.stagedIn(this.overlay, ref);
+  }
+
+  /**
+   * Whether the index takes an entry for a key, as far as its tag goes. What is staged is made visible first where that matters.
+   * @param current the newest state of the key
+   */
+  private admits(ref: KeyRef, current: Current): boolean {
+    if (current.slot >= 0 || current.crowd + this.staged.length < TAG_ENTRIES_MAX) return true;
+    if (this.staged.length === 0) return false;
+    this.commit();
+    return this.admits(ref, this.currentOf(ref, undefined));
+  }
+
+  /** The same for a promise, which has an index of its own. */
+  admitsPromise(ref: KeyRef): boolean {
+    if (this.stagedIn(this.promiseOverlay, ref) !== undefined) return true;
+    if (this.replication.promiseOf(ref.key, ref.hashA, ref.hashB) !== null) return true;
+    if (this.replication.met + this.staged.length < TAG_ENTRIES_MAX) return true;
+    if (this.staged.length === 0) return false;
+    this.commit();
+    return this.admitsPromise(ref);
+  }
+
+  /** Whether a write of a key would be refused for want of a place in the index. For uploads, which write long before they are judged. */
+  refusesKey(ref: KeyRef): boolean {
+    return !this.admits(ref, this.currentOf(ref, this.stagedOf(ref)));
+  }
+
+  /** Makes sure of the memory that publishing one more record may take in an index: afterwards it would be too late. */
+  private hasPlace(type: number, current: Current): boolean {
+    if (type === TYPE_FLOOR) return true;
+    if (type === TYPE_PROMISE) return this.replication.reserve(this.staged.length + 1);
+    return current.slot >= 0 || this.index.reserve(this.staged.length + 1);
   }
 
   private refuse(outcome: Outcome, error: ErrorCode): Outcome {
@@ -463,12 +512,13 @@ export class Shard {
   /** The newest state of a key: from its record staged in this batch, else from the index. */
   private currentOf(ref: KeyRef, before: Staged | undefined): Current {
     if (before !== undefined)
-      return { state: stateOf(before.type), slot: this.appender.slot, unit: before.unit };
+      return { state: stateOf(before.type), slot: this.appender.slot, unit: before.unit, crowd: 0 };
     const { lookup } = this;
     const state = lookup.find(ref.key, ref.key.length, ref.hashA, ref.hashB);
-    if (!lookup.located) return { state: state === "absent" ? "absent" : "damaged", slot: -1, unit: 0 };
+    if (!lookup.located)
+      return { state: state === "absent" ? "absent" : "damaged", slot: -1, unit: 0, crowd: lookup.met };
     const { map, unit } = lookup;
-    const at = { slot: map.slot, unit };
+    const at = { slot: map.slot, unit, crowd: 0 };
     if (state === "damaged" || !lookup.check(map, unit)) return { state: "damaged", ...at };
     return { state: stateOf(typeOf(map, unit)), ...at };
   }
@@ -482,12 +532,10 @@ export class Shard {
 
   /** The promise that stands for a key, staged or durable. */
   promisedOf(ref: KeyRef): Promised | null {
-    const staged = this.promiseOverlay.get(overlayKey(ref.hashA, ref.hashB));
+    const staged = this.stagedIn(this.promiseOverlay, ref);
     if (staged === undefined) return this.replication.promiseOf(ref.key, ref.hashA, ref.hashB) ?? null;
     const { source, unit } = this.sourceOf(staged.unit);
-    // Another key with these 53 bits of hash: nobody can tell now.
-    const ballot = keyEquals(source, unit, ref.key, ref.key.length) ? ballotAt(source, unit) : null;
-    return { ballot, slot: this.appender.slot, unit: staged.unit };
+    return { ballot: ballotAt(source, unit), slot: this.appender.slot, unit: staged.unit };
   }
 
   /** The floor of a partition, staged or durable; an outcome that rests on it falls with it. */
@@ -503,7 +551,7 @@ export class Shard {
     const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, this.setup.store.keyHash) };
     this.describe(TYPE_FLOOR, false, ballot, 0, 0);
     // A floor takes no record's place; it says its partition here.
-    const current: Current = { state: "absent", slot: -1, unit: partition };
+    const current: Current = { state: "absent", slot: -1, unit: partition, crowd: 0 };
     if (!this.stage(ref, NOTHING, 0, [], NO_CHUNKS, current, outcome)) return false;
     this.stagedFloors.set(partition, ballot);
     return true;

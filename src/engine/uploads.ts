@@ -160,6 +160,10 @@ export class UploadWriter {
       this.failure = failed("too_large");
       return;
     }
+    if (this.chunks.length === 0 && this.shard.refusesKey(this.write)) {
+      this.failure = failed("key_refused");
+      return;
+    }
     try {
       const ref = this.shard.appendChunk(this.write, this.chunks.length, frame, bytes, this.lose);
       this.chunks.push(ref);

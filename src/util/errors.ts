@@ -75,6 +75,12 @@ export const ERRORS = {
   },
   stopping: { status: 503, retryable: true, message: "the node is stopping" },
   timeout: { status: 504, retryable: true, message: "the answer took too long" },
+  key_refused: {
+    status: 507,
+    retryable: false,
+    message:
+      "the index has no place for this key: thousands of stored keys share its hash, or memory is short; use another key",
+  },
   disk_full: { status: 507, retryable: true, message: "the disk is full; delete keys or add space" },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -52,6 +52,8 @@ export const BALLOT_AHEAD_MS_MAX = 60_000;
 export const OPERATION_MS_MAX = 5_000;
 /** How long a replica that lost its data waits before it synchronises: no operation can still count its lost votes. */
 export const REJOIN_WAIT_MS = 3 * OPERATION_MS_MAX;
+/** Entries of one shard's index that may have the same tag. Only keys made to collide come near it, and only in a store whose hash has such keys. */
+export const TAG_ENTRIES_MAX = 4096;
 /** Age from which a tombstone may be collected. */
 export const TOMBSTONE_AGE_MS = 24 * 3600 * 1000;
 /** Most copies of a key: sets of replicas, old and new together, are bits of one small integer. */

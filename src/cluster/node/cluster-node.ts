@@ -300,6 +300,7 @@ export class ClusterNode implements ClusterAccess {
       result.created = verb !== "delete" && !existed;
       result.deleted = verb === "delete" && existed;
     } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
+    else if (outcome === "no_quorum" && reason === "key_refused") result.error = reason;
     else if (outcome === "no_quorum" && reason === "ahead") {
       result.error = "clock_ahead";
       result.detail = this.clockDetail();

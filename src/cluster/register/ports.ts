@@ -81,7 +81,7 @@ export interface No {
 
 /**
  * unavailable: certainly not delivered (peer known to be down, queue full). stale_epoch: the replica knows a newer layout; behind_epoch: an
- * older one. ahead: the ballot is too far ahead of the replica's cluster time. full: no room on the disk.
+ * older one. ahead: the ballot is too far ahead of the replica's cluster time. full: no room on the disk. key_refused: no place in the index.
  */
 export type RefusalReason =
   | "unavailable"
@@ -90,7 +90,8 @@ export type RefusalReason =
   | "behind_epoch"
   | "ahead"
   | "full"
-  | "damaged";
+  | "damaged"
+  | "key_refused";
 
 /** Not done, for another reason than a ballot. */
 export interface Refused {

@@ -384,6 +384,7 @@ export class VaultReplica implements LocalReplica {
     // It may be on disk now, but must not count any more: "refused" without saying that it had no effect.
     if (own !== epoch) return { kind: "refused", reason: "behind_epoch", epoch: own } as const;
     if (result.error === "disk_full") return { kind: "refused", reason: "full", epoch: 0 } as const;
+    if (result.error === "key_refused") return { kind: "refused", reason: result.error, epoch: 0 } as const;
     if (result.error !== null || register === undefined || register === null)
       return { kind: "refused", reason: "not_voting", epoch: 0 } as const;
     switch (register.verdict) {

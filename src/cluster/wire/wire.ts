@@ -62,6 +62,7 @@ const REASONS: readonly RefusalReason[] = [
   "ahead",
   "full",
   "damaged",
+  "key_refused",
 ];
 
 /** A request, as `decodeRequest` gives it: arrays are views of the frame. */
