@@ -6,6 +6,7 @@ import { PEER_PREFIX, type PeerHandler } from "../cluster/peers/peer-handler.ts"
 import type { Vault } from "../shards/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
 import { RequestVerifier } from "../util/signature.ts";
+import { isOutOfDescriptors } from "../util/system-error.ts";
 import { type AuthSettings, createKeyCheck } from "./auth.ts";
 import { createClusterReads } from "./cluster-reads.ts";
 import { type FrontContext, type FrontLog, InFlight } from "./context.ts";
@@ -263,7 +264,9 @@ const VERB_OF: Record<keyof Handlers, number> = {
 
 /** A handler threw before it answered: a damaged record found late, or a bug. */
 function crashed(context: FrontContext, method: keyof Handlers, res: Res, error: unknown): void {
-  const code = error instanceof VaultError ? error.code : "internal";
+  const known = error instanceof VaultError ? error.code : "internal";
+  // A slab that no thread has mapped yet has to be opened first: another try may find a descriptor.
+  const code = isOutOfDescriptors(error) ? "overloaded" : known;
   if (ERRORS[code].status === 500) {
     context.log.error(
       { error: error instanceof Error ? (error.stack ?? error.message) : String(error) },

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type FileIo, nodeIo } from "../../src/engine/io.ts";
+import { readFigures } from "../../src/engine/shard-memory.ts";
 import { UploadWriter } from "../../src/engine/uploads.ts";
 import { Harness, inDirectory, SMALL_CHUNK_BYTES } from "./harness.ts";
 
@@ -111,3 +112,54 @@ for (const moment of ["creation", "unlink"] as const)
       assert.ok(later.state === "found" && later.value.equals(Buffer.alloc(4000, `${written} `)));
       await again.shard.close();
     }));
+
+for (const code of ["EMFILE", "ENFILE"])
+  for (const at of ["open", "syncDirectory"] as const)
+    test(`no descriptor (${code} in ${at}) when the next slab is due: refused, told, not taken for damage, and over by itself`, () =>
+      inDirectory(async (directory) => {
+        let failing = false;
+        const io: FileIo = {
+          ...nodeIo,
+          open(file, flags) {
+            if (failing && at === "open") throw failure(code);
+            return nodeIo.open(file, flags);
+          },
+          syncDirectory(folder) {
+            if (failing && at === "syncDirectory") throw failure(code);
+            nodeIo.syncDirectory(folder);
+          },
+        };
+        const vault = await Harness.open(directory, { io });
+        const value = "v".repeat(SMALL_CHUNK_BYTES / 2);
+        assert.equal(vault.put("first", value).error, null);
+        failing = true;
+        let refused = 0;
+        let stored = 0;
+        while (refused < 20) {
+          const { error } = vault.put(`key-${stored}`, value);
+          if (error === null) stored++;
+          else {
+            assert.equal(error, "overloaded");
+            refused++;
+          }
+          assert.ok(stored < 10_000, "a slab is never full");
+        }
+        const figures = readFigures(0, vault.shard.figures);
+        assert.deepEqual(
+          [figures.outOfDescriptors, figures.writesStopped, figures.damagedRecords],
+          [true, false, 0],
+        );
+        assert.equal(
+          vault.warnings.filter((line) => line.includes("a write failed")).length,
+          1,
+          "one line for many",
+        );
+        failing = false;
+        assert.equal(vault.put(`key-${stored}`, value).error, null);
+        for (let i = 0; i <= stored; i++) assert.equal(vault.read(`key-${i}`).state, "found");
+        await vault.crash();
+        const again = await Harness.open(directory);
+        for (let i = 0; i <= stored; i++) assert.equal(again.read(`key-${i}`).state, "found");
+        assert.equal(readFigures(0, again.shard.figures).damagedRecords, 0);
+        await again.shard.close();
+      }));
