@@ -4,6 +4,7 @@
  *
  *   arena  = ring of buffers; the front fills them in turn, the thread takes them in turn and writes its answers into them
  *   buffer = operation | operation | …      each: 16 words of header, then key, content type, If-Match, If-None-Match, body
+ *            and behind them, in its answers: sentence | sentence | …
  *
  * A buffer's state is one word, only changed by compare-and-swap: the number of its operations, and two flags. CLOSED: nothing may be added; set
  * by the thread when it is ready for a batch, whatever has gathered by then, or by the front when the buffer is full. DONE: the
@@ -23,6 +24,11 @@ import type { WriteHead, WriteResult, WriteVerb } from "./vault.ts";
 
 export const BUFFERS = 4;
 export const BUFFER_BYTES = 4 * 1024 * 1024;
+/**
+ * Room behind each buffer for sentences that say what was wrong with its operations. One that finds none is left out: then the table's sentence for the
+ * code is all that is said, but nothing is ever cut.
+ */
+const DETAILS_BYTES = 64 * 1024;
 const CLOSED = 1 << 24;
 const DONE = 1 << 25;
 const COUNT_MASK = CLOSED - 1;
@@ -183,7 +189,7 @@ export interface Arena {
 
 export function createArena(patient: boolean): Arena {
   return {
-    bytes: new SharedArrayBuffer(BUFFERS * BUFFER_BYTES),
+    bytes: new SharedArrayBuffer(BUFFERS * (BUFFER_BYTES + DETAILS_BYTES)),
     states: new SharedArrayBuffer((BUFFERS + 3) * 4),
     patient,
   };
@@ -224,6 +230,9 @@ export class BatchBuffer {
   private readonly words: Int32Array;
   private readonly states: Int32Array;
   private readonly number: number;
+  private readonly details: Uint8Array;
+  /** Thread: bytes of `details` in use. */
+  private detailsUsed = 0;
   /** Front: bytes in use. */
   used = 0;
 
@@ -231,6 +240,11 @@ export class BatchBuffer {
     this.bytes = new Uint8Array(arena.bytes, number * BUFFER_BYTES, BUFFER_BYTES);
     this.words = new Int32Array(arena.bytes, number * BUFFER_BYTES, BUFFER_BYTES / 4);
     this.states = new Int32Array(arena.states);
+    this.details = new Uint8Array(
+      arena.bytes,
+      BUFFERS * BUFFER_BYTES + number * DETAILS_BYTES,
+      DETAILS_BYTES,
+    );
     this.number = number;
   }
 
@@ -267,6 +281,7 @@ export class BatchBuffer {
 
   /** Thread: the answers are complete. */
   finish(): void {
+    this.detailsUsed = 0;
     Atomics.or(this.states, this.number, DONE);
   }
 
@@ -377,10 +392,15 @@ export class BatchBuffer {
     }
     if (ballot !== null) writeBallot(words, w + 3, ballot);
     words[w + 7] = 0;
-    if (outcome.detail !== "") {
-      const room = this.bytes.subarray(position + HEADER_BYTES, position + words[w]);
-      words[w + 7] = encoder.encodeInto(outcome.detail, room).written;
-    }
+    if (outcome.detail !== "") this.writeDetail(w, outcome.detail);
+  }
+
+  private writeDetail(w: number, detail: string): void {
+    const { read, written } = encoder.encodeInto(detail, this.details.subarray(this.detailsUsed));
+    if (read < detail.length) return;
+    this.words[w + 15] = this.detailsUsed;
+    this.words[w + 7] = written;
+    this.detailsUsed += written;
   }
 
   /** Front: reads the answer at `position` into `result`; answers the next position. */
@@ -407,8 +427,9 @@ export class BatchBuffer {
       writeEtag(etag, words[w + 3], words[w + 4], words[w + 5], words[w + 6]);
       result.etag = etag;
     }
-    const at = position + HEADER_BYTES;
-    result.detail = words[w + 7] === 0 ? "" : Buffer.from(this.bytes.slice(at, at + words[w + 7])).toString();
+    const at = words[w + 15];
+    result.detail =
+      words[w + 7] === 0 ? "" : Buffer.from(this.details.slice(at, at + words[w + 7])).toString();
     return position + words[w];
   }
 }

@@ -5,6 +5,7 @@
 import type { MessagePort } from "node:worker_threads";
 import { etagScratch } from "../format/version.ts";
 import { copyOf } from "../util/bytes.ts";
+import type { ErrorCode } from "../util/errors.ts";
 import {
   type Arena,
   BatchBuffer,
@@ -349,12 +350,17 @@ export class ShardQueue {
   /** The thread has died: everything that waits fails, and what comes later is refused. */
   fail(): void {
     this.dead = true;
-    const { result } = this;
-    Object.assign(result, { error: "internal", detail: "", created: false, deleted: false, etag: null });
-    const all = [...this.callbacks.flat(), ...this.waiting.map((waiting) => waiting.done)];
+    const begun = this.callbacks.flat();
+    const waiting = this.waiting.map(({ done }) => done);
     for (const callbacks of this.callbacks) callbacks.length = 0;
     this.waiting = [];
-    for (const done of all) done(result);
+    const tell = (error: ErrorCode, calls: readonly WriteDone[]): void => {
+      Object.assign(this.result, { error, detail: "", created: false, deleted: false, etag: null });
+      for (const done of calls) done(this.result);
+    };
+    // What was handed over may be on the disk already.
+    tell("unknown_outcome", begun);
+    tell("unavailable", waiting);
     this.drained?.();
   }
 

@@ -5,6 +5,7 @@ import { MessageChannel } from "node:worker_threads";
 import type { Outcome } from "../../src/engine/operations.ts";
 import {
   BatchBuffer,
+  BUFFER_BYTES,
   BUFFERS,
   createArena,
   emptyOperation,
@@ -14,7 +15,7 @@ import {
   THREAD_SLEEPS,
 } from "../../src/shards/batch.ts";
 import { ShardQueue } from "../../src/shards/queue.ts";
-import type { WriteDone } from "../../src/shards/vault.ts";
+import type { WriteDone, WriteResult } from "../../src/shards/vault.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const ANSWER: Outcome = {
@@ -114,6 +115,65 @@ for (const patient of [false, true]) {
     assert.equal(queue.queuedWrites, 0);
   });
 }
+
+test("queue: sentences come back whole, however small the operation was; what has no room is left out, not cut", (t) => {
+  const arena = createArena(false);
+  const front = new BatchBuffer(arena, 1);
+  const thread = new BatchBuffer(arena, 1);
+  const random = new Random(randomSeed(t));
+  const result: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };
+  for (let round = 0; round < 3; round++) {
+    const sentences: string[] = [];
+    for (let count = 1 + random.below(1500); count > 0; count--) {
+      const body = random.bytes(random.below(200));
+      assert.ok(front.push({ ...emptyOperation(), key: Buffer.from("k"), body }));
+      sentences.push(random.below(5) === 0 ? "" : `unexpected "é" at byte ${"1".repeat(random.below(150))}`);
+    }
+    const operation = emptyOperation();
+    assert.equal(thread.close(), sentences.length);
+    const positions: number[] = [];
+    for (let i = 0, position = 0; i < sentences.length; i++) {
+      positions.push(position);
+      position = thread.read(position, operation);
+    }
+    const ballot = { clockLow: 1, clockHigh: 2, node: 3, incarnation: 4 };
+    for (const [i, detail] of sentences.entries())
+      thread.answer(positions[i], { ...ANSWER, ballot, error: detail === "" ? null : "bad_json", detail });
+    thread.finish();
+    let saidBytes = 0;
+    let position = 0;
+    for (const sentence of sentences) {
+      position = front.result(position, result, new Uint8Array(34));
+      assert.equal(result.error, sentence === "" ? null : "bad_json");
+      const bytes = Buffer.byteLength(sentence);
+      if (result.detail !== "" || saidBytes + bytes < 60_000) assert.equal(result.detail, sentence);
+      if (result.detail !== "") saidBytes += bytes;
+    }
+    front.clear();
+  }
+});
+
+test("queue: when the thread dies, only what it never saw is called undone", async (t) => {
+  const arena = createArena(false);
+  const { port1, port2 } = new MessageChannel();
+  const queue = new ShardQueue(arena, port1, (message) => t.diagnostic(message));
+  t.after(() => {
+    queue.close();
+    port2.close();
+  });
+  const outcomes: (string | null)[] = [];
+  const large = { ...emptyOperation(), body: new Uint8Array(BUFFER_BYTES - 4096) };
+  for (let i = 0; i < BUFFERS + 2; i++) queue.submit(large, ({ error }) => outcomes.push(error), true);
+  queue.fail();
+  assert.deepEqual(outcomes, [
+    ...Array.from({ length: BUFFERS }, () => "unknown_outcome"),
+    ...["unavailable", "unavailable"],
+  ]);
+  assert.equal(
+    queue.submit(large, () => {}),
+    false,
+  );
+});
 
 test("queue: a front with many writes under way is busy, and no longer so with one", async (t) => {
   const arena = createArena(true);

@@ -162,7 +162,8 @@ export class ClusterUpload implements Upload {
     }
     this.over = true;
     clearTimeout(this.stall);
-    this.finish(done).catch((error: Error) => done(failure("internal", error.message)));
+    // Nobody knows how far it came.
+    this.finish(done).catch((error: Error) => done(failure("unknown_outcome", error.message)));
   }
 
   private async finish(done: WriteDone): Promise<void> {
