@@ -26,6 +26,7 @@ async function run(task: FrontTask): Promise<void> {
   const front = await createFront({
     vault,
     ...config,
+    publicUrl: () => config.publicUrl,
     port,
     role: "worker",
     version,

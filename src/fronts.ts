@@ -20,7 +20,7 @@ export interface FrontTask {
   role: typeof FRONT_THREAD;
   seat: FrontSeat;
   meters: SharedArrayBuffer[];
-  config: Pick<Config, "host" | "auth" | "tls" | "maxValueBytes">;
+  config: Pick<Config, "host" | "auth" | "tls" | "maxValueBytes" | "cors" | "publicUrl">;
   port: number;
   version: string;
 }
@@ -60,14 +60,14 @@ export async function startFrontThreads(
   log: Logger,
   fatal: (error: Error) => void,
 ): Promise<FrontThreads> {
-  const { host, auth, tls, maxValueBytes } = config;
+  const { host, auth, tls, maxValueBytes, cors, publicUrl } = config;
   let stopping = false;
   const workers = vault.seats.map((seat) => {
     const task: FrontTask = {
       role: FRONT_THREAD,
       seat,
       meters,
-      config: { host, auth, tls, maxValueBytes },
+      config: { host, auth, tls, maxValueBytes, cors, publicUrl },
       port,
       version,
     };

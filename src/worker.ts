@@ -24,6 +24,7 @@ import { reservePort } from "./server/http.ts";
 import type { ClusterFacts } from "./server/stats.ts";
 import { type LocalVault, openVault } from "./shards/local-vault.ts";
 import { setAddonDirectory } from "./util/addon.ts";
+import { addressText, localUrl } from "./util/address.ts";
 import { buildInfo } from "./util/build-info.ts";
 import { VaultError } from "./util/errors.ts";
 import { loadHash } from "./util/hash.ts";
@@ -79,6 +80,8 @@ export async function startWorker(
       auth: config.auth,
       tls: config.tls,
       maxValueBytes: config.maxValueBytes,
+      cors: config.cors,
+      publicUrl: () => cluster.membership?.url ?? config.publicUrl,
       role: "worker",
       version: buildInfo.version,
       nodes: () => cluster.membership?.nodesUp() ?? 1,
@@ -94,7 +97,7 @@ export async function startWorker(
     });
     const threads = await startFrontThreads(vault, config, meters, front.port, buildInfo.version, log, fatal);
     const keys = vault.stats().shards.reduce((sum, shard) => sum + shard.keys, 0);
-    const url = config.publicUrl ?? `${config.tls === null ? "http" : "https"}://localhost:${front.port}`;
+    const url = config.publicUrl ?? localUrl(config.tls !== null, front.port);
     if (replicated) cluster.begin(url, kept);
     else cluster.standAlone(url);
     log.info(
@@ -109,7 +112,7 @@ export async function startWorker(
         keys,
         startMs: Math.round(performance.now() - started),
       },
-      `listening on ${config.host}:${front.port}`,
+      `listening on ${addressText(config.host, front.port)}`,
     );
     let key = config.auth?.key ?? null;
     return {

@@ -8,6 +8,7 @@
 import { isIP } from "node:net";
 import path from "node:path";
 import { Command, Option } from "commander";
+import { addressText } from "../util/address.ts";
 import { buildInfo } from "../util/build-info.ts";
 import { LOG_LEVELS } from "../util/log.ts";
 import { keyFile, readAuth, readTls, readTlsCa, secretWarnings } from "./access.ts";
@@ -217,7 +218,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   warnings.push(...secretWarnings([files.auth, tls?.key]));
   if (auth === null && !isLoopback(options.host)) {
     warnings.push(
-      `no key is set: everybody who can reach ${options.host}:${options.port} can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
+      `no key is set: everybody who can reach ${addressText(options.host, options.port)} can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
     );
   }
   return {
@@ -237,6 +238,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     threads: options.threads,
     fronts: options.fronts,
     maxValueBytes: options.maxValue,
+    cors: options.cors ?? [],
     auth,
     tls,
     tlsCa,
@@ -261,7 +263,7 @@ function unknownVariables(env: NodeJS.ProcessEnv): string[] {
 }
 
 function isLoopback(host: string): boolean {
-  const address = host.replace(/^\[(.*)\]$/, "$1").toLowerCase();
+  const address = host.toLowerCase();
   if (isIP(address) === 4) return address.startsWith("127.");
   return address === "localhost" || address === "::1" || address.startsWith("::ffff:127.");
 }

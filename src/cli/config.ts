@@ -30,6 +30,8 @@ export interface Config {
   fronts: number;
   /** In bytes. */
   maxValueBytes: number;
+  /** Origins whose web pages may call, or "*" for all; empty: none. */
+  cors: string[];
   /** null: open to everyone. */
   auth: { key: string; mode: "all" | "writes" } | null;
   /** Files of the server's own certificate, in PEM; null: plain HTTP. */

@@ -8,10 +8,12 @@ import {
   authKey,
   duration,
   integer,
+  listenHost,
   nodeAddress,
   nodeAddresses,
   nonEmpty,
   oneOf,
+  origins,
   region,
   size,
 } from "./values.ts";
@@ -49,7 +51,7 @@ export const FLAGS: readonly Flag[] = [
     group: "Listening",
     value: "address",
     text: "address to listen on; 127.0.0.1: this machine only",
-    parse: nonEmpty,
+    parse: listenHost,
     preset: "0.0.0.0",
   },
   {
@@ -138,7 +140,7 @@ export const FLAGS: readonly Flag[] = [
     group: "Cluster",
     value: "address",
     text: "own address that connections to other nodes come from, on machines with several",
-    parse: nonEmpty,
+    parse: listenHost,
   },
   {
     name: "region",
@@ -185,6 +187,14 @@ export const FLAGS: readonly Flag[] = [
     text: "what needs the key; writes: reads are public",
     parse: oneOf("all", "writes"),
     presetText: "all",
+  },
+  {
+    name: "cors",
+    group: "Access",
+    value: "origins",
+    text: "origins of web pages that may call, such as https://app.example, comma-separated; *: all. Other pages may not write",
+    parse: origins,
+    presetText: "none",
   },
   {
     name: "tls-cert",

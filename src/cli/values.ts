@@ -1,6 +1,7 @@
 /**
  * Parsers of single flag values. Each throws an Error whose message completes "-flag: …".
  */
+import { isIP } from "node:net";
 import { VALUE_BYTES_MAX } from "../util/limits.ts";
 
 /** A mistake of the caller; the message is one line. */
@@ -60,12 +61,16 @@ export function oneOf<Choice extends string>(...choices: Choice[]): (text: strin
   };
 }
 
+/** Names of hosts have at most 253; to read a very long one takes milliseconds. */
+const URL_CHARACTERS_MAX = 512;
+
 /**
  * An http or https URL of a node, or host:port; answers it without a trailing slash.
  * @param scheme of one that is given without
  */
 export function nodeUrl(text: string, scheme: "http" | "https" = "http"): string {
   let url: URL;
+  if (text.length > URL_CHARACTERS_MAX) throw new Error(`a URL has at most ${URL_CHARACTERS_MAX} characters`);
   try {
     url = new URL(text.includes("://") ? text : `${scheme}://${text}`);
   } catch {
@@ -97,6 +102,36 @@ export function region(text: string): string {
   if (!/^[a-z0-9][a-z0-9._-]{0,62}$/i.test(text))
     throw new Error(`"${text}" is not a name of up to 63 letters, digits, ".", "_" or "-"`);
   return text;
+}
+
+/**
+ * An address or name to listen on. IPv6 may stand in brackets, as in URLs, and is answered without: that is what the system takes. A zone stays on
+ * ("fe80::1%eth0").
+ */
+export function listenHost(text: string): string {
+  const trimmed = text.trim();
+  const inBrackets = /^\[(.*)\]$/.exec(trimmed);
+  const host = inBrackets === null ? trimmed : inBrackets[1];
+  if (host === "") throw new Error("it is empty");
+  if (inBrackets !== null && isIP(host) !== 6)
+    throw new Error(`"${text}": only an IPv6 address stands in brackets`);
+  if (/[\s/[\]]/.test(host) || (host.includes(":") && isIP(host) !== 6))
+    throw new Error(`"${text}" is not an address or a name; a port is given by -port`);
+  return host;
+}
+
+/** Origins of web pages, comma-separated, as browsers send them: without a slash at the end; or "*" alone. */
+export function origins(text: string): string[] {
+  const all = text.split(",").map((part) => part.trim().toLowerCase());
+  if (all.length === 1 && all[0] === "*") return all;
+  return all.map((part) => {
+    if (part === "*") throw new Error('"*" stands alone');
+    // Not only http: apps have schemes of their own, such as capacitor://localhost.
+    if (!/^[a-z][a-z0-9+.-]*:\/\/[^/?#\s@,]+$/.test(part) || !URL.canParse(part))
+      throw new Error(`"${part}" is not an origin such as https://app.example or http://localhost:5173`);
+    const { origin } = new URL(part);
+    return origin === "null" ? part : origin;
+  });
 }
 
 /** Any text that is not blank. */

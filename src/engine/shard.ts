@@ -76,6 +76,10 @@ import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 
 export type SyncMode = "always" | "os";
 
+/** Of writes whose sync failed; later ones are not begun at all. */
+const SYNC_FAILED =
+  "the disk failed to sync: a restart shows whether this write was kept; check the disk first, as writes are stopped";
+
 export interface ShardSetup {
   dataDirectory: string;
   shard: number;
@@ -650,7 +654,7 @@ export class Shard {
     if (this.setup.sync === "always") {
       if (this.staged.length === 0 && appender.unsyncedBytes <= UNSYNCED_BYTES_MAX) appender.writeBehind();
       else if (!this.syncNow()) {
-        this.failStaged(failed("write_stopped"));
+        this.failStaged(failed("write_stopped", SYNC_FAILED));
         return;
       }
     }

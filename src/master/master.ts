@@ -5,7 +5,9 @@
 import type { Config } from "../cli/config.ts";
 import { lockDirectory } from "../engine/lock.ts";
 import { createHttp } from "../server/http.ts";
+import { withOrigins } from "../server/origins.ts";
 import { sendError } from "../server/reply.ts";
+import { addressText, localUrl } from "../util/address.ts";
 import { buildInfo } from "../util/build-info.ts";
 import { loadHash } from "../util/hash.ts";
 import type { Logger } from "../util/log.ts";
@@ -52,18 +54,26 @@ export async function startMaster(
       now,
       onNew: ({ url, region }) => log.info({ url, region }, "a worker is there"),
     });
+    let { port } = config;
+    const ownUrl = () => config.publicUrl ?? localUrl(config.tls !== null, port);
+    const origins = {
+      allowed: config.cors,
+      ownUrl,
+      port: () => port,
+      isOpen: config.auth === null,
+    };
     const http = createHttp(
-      routes,
+      withOrigins(routes, origins, () => {}),
       (method, res, error) => {
         log.error({ stack: (error as Error).stack }, "a request failed");
         sendError(res, "internal", { head: method === "head" });
       },
       { tls: config.tls },
     );
-    const port = await http.listen(config.host, config.port);
+    port = await http.listen(config.host, port);
     const outreach = new Outreach({
       steward,
-      url: config.publicUrl ?? `${config.tls === null ? "http" : "https"}://localhost:${port}`,
+      url: ownUrl(),
       signer: config.auth === null ? null : new RequestSigner(config.auth.key),
       ca: config.tlsCa ?? undefined,
       now,
@@ -88,7 +98,7 @@ export async function startMaster(
         epoch,
         known: state?.nodes.length ?? 0,
       },
-      `listening on ${config.host}:${port} as master`,
+      `listening on ${addressText(config.host, port)} as master`,
     );
     return {
       port,

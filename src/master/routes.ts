@@ -41,6 +41,7 @@ const ALLOW: ReadonlyMap<string, string> = new Map([
   ["/nodes", "GET, HEAD"],
   ["/layout", "GET, HEAD, POST"],
   ["/health", "GET, HEAD"],
+  ["/", "GET, HEAD"],
 ]);
 
 /** The handlers of a master. */
@@ -111,12 +112,22 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     waiting: steward.queue,
   });
 
-  const documents: Record<string, () => object> = { "/health": health, "/nodes": nodes, "/layout": layout };
+  const root = () => ({
+    ...{ name: "minivault", version: context.version, role: "master" },
+    ...{ nodes: "/nodes", layout: "/layout", health: "/health" },
+  });
+
+  const documents: Record<string, () => object> = {
+    "/": root,
+    "/health": health,
+    "/nodes": nodes,
+    "/layout": layout,
+  };
 
   const read = (res: Res, req: Req, head: boolean): void => {
     const path = req.getUrl();
     // Health is for probes, which have no key.
-    const isOpen = path === "/health" || auth?.mode === "writes";
+    const isOpen = path === "/health" || path === "/" || auth?.mode === "writes";
     if (!isOpen && admit(req, head ? "HEAD" : "GET") === null) sendError(res, "unauthorized", { head });
     else if (ALLOW.get(path)?.startsWith("GET")) sendJson(res, 200, documents[path](), head);
     else refuseOther(res, path, 0, head);

@@ -11,7 +11,15 @@ import type { ErrorCode } from "../util/errors.ts";
 import { findPatiently, Waiting } from "./cold-reads.ts";
 import type { FrontContext } from "./context.ts";
 import type { Handler, Req, Res } from "./http.ts";
-import { type AnswerOther, answerFound, answerHead, meetsConditions, rangeHead, rangeOf } from "./keys.ts";
+import {
+  type AnswerOther,
+  answerFound,
+  answerHead,
+  answerNoKey,
+  meetsConditions,
+  rangeHead,
+  rangeOf,
+} from "./keys.ts";
 import { type ReadHeaders, readHeaders } from "./read-headers.ts";
 import { RemoteDownload } from "./remote-download.ts";
 import { type ErrorOptions, type Header, sendError } from "./reply.ts";
@@ -35,7 +43,7 @@ export function createClusterReads(
     const verb = head ? HEAD : GET;
     const target = parseTarget(req.getUrl(), key);
     if (target !== TARGET_KEY) {
-      meter.count(verb, answerOther(res, target, head));
+      answerNoKey(context, res, req, target, head, answerOther);
       return;
     }
     const query = req.getQuery() ?? "";

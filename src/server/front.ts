@@ -4,6 +4,7 @@
 import type { ClusterAccess } from "../cluster/node/access.ts";
 import { PEER_PREFIX, type PeerHandler } from "../cluster/peers/peer-handler.ts";
 import type { Vault } from "../shards/vault.ts";
+import { localUrl } from "../util/address.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
 import { RequestVerifier } from "../util/signature.ts";
 import { isOutOfDescriptors } from "../util/system-error.ts";
@@ -13,6 +14,7 @@ import { type FrontContext, type FrontLog, InFlight } from "./context.ts";
 import { createHttp, type Handler, type Handlers, type Req, type Res, type TlsFiles } from "./http.ts";
 import { type AnswerOther, createReads } from "./keys.ts";
 import { refuse } from "./linger.ts";
+import { type OriginSettings, withOrigins, withoutPages } from "./origins.ts";
 import { Pacer } from "./pace.ts";
 import { createPeerRoutes } from "./peer-routes.ts";
 import { sendError, sendJson } from "./reply.ts";
@@ -36,6 +38,7 @@ import {
   TARGET_HEALTH,
   TARGET_KEY,
   TARGET_RESERVED,
+  TARGET_ROOT,
   TARGET_STATS,
   TARGET_TOO_LONG,
 } from "./target.ts";
@@ -59,6 +62,10 @@ export interface FrontOptions {
   /** A node of a cluster: what stands behind the routes between nodes. Left out: they do not exist. */
   peers?: PeerFacts;
   maxValueBytes: number;
+  /** Origins whose pages may call; "*": all. Left out: none. */
+  cors?: readonly string[];
+  /** URL under which others know this node. Left out, or null: localhost. */
+  publicUrl?: () => string | null;
   role: string;
   version: string;
   /** Nodes known to serve; 1 when left out. */
@@ -119,20 +126,26 @@ export async function createFront(options: FrontOptions): Promise<Front> {
       : {
           below: {
             prefix: PEER_PREFIX,
-            handlers: createPeerRoutes(context, {
-              handler: peers.handler,
-              verifier,
-            }),
+            handlers: withoutPages(createPeerRoutes(context, { handler: peers.handler, verifier })),
           },
         };
   const vigil = options.patient === true ? new Vigil(context.inFlight) : null;
   const onRequest = vigil === null ? () => {} : () => vigil.request();
+  let { port } = options;
+  const origins: OriginSettings = {
+    allowed: options.cors ?? [],
+    ownUrl: () => options.publicUrl?.() ?? localUrl(tls !== null, port),
+    port: () => port,
+    isOpen: auth === null,
+  };
   const http = createHttp(
-    createHandlers(context, { ...options, auth }, meters),
+    withOrigins(createHandlers(context, { ...options, auth }, meters), origins, (method, status) =>
+      context.meter.count(VERB_OF[method], status),
+    ),
     (method, res, error) => crashed(context, method, res, error),
     { tls, sharesPort: options.sharesPort === true, ...below, onRequest },
   );
-  const port = await http.listen(options.host, options.port);
+  port = await http.listen(options.host, port);
   let closing: Promise<void> | null = null;
   return {
     port,
@@ -183,6 +196,10 @@ function createHandlers(context: FrontContext, options: FrontOptions, meters: re
       sendJson(res, status, document, head);
       return status;
     }
+    if (target === TARGET_ROOT) {
+      sendJson(res, 200, rootDocument(facts), head);
+      return 200;
+    }
     if (target === TARGET_STATS) {
       const now = { inFlight: context.inFlight.count, receivingBytes: context.vault.gatherings.heldBytes };
       sendJson(res, 200, statsDocument(context.vault, facts, meters, now), head);
@@ -205,10 +222,17 @@ function createHandlers(context: FrontContext, options: FrontOptions, meters: re
   return options.auth === null ? handlers : withAuth(context, handlers, options.auth);
 }
 
+/** What GET / says: who is there, and where to go on. */
+function rootDocument({ role, version }: NodeFacts): object {
+  const keys = "GET, HEAD, PUT, POST, DELETE /<key>";
+  return { name: "minivault", version, role, keys, health: "/health", stats: "/_stats" };
+}
+
 /** The refusal of a request that no handler takes: a path that is not a key, or a method that is none of ours. */
 function otherTarget(target: number): Refusal {
   switch (target) {
     case TARGET_BAD_KEY:
+    case TARGET_ROOT:
       return { code: "bad_key" };
     case TARGET_TOO_LONG:
       return { code: "key_too_long" };
@@ -230,10 +254,13 @@ function otherTarget(target: number): Refusal {
 /** Wraps the handlers that need the key. Without auth none of this exists. */
 function withAuth(context: FrontContext, handlers: Handlers, settings: AuthSettings): Handlers {
   const carriesKey = createKeyCheck(settings);
-  const isHealth = (req: Req) => parseTarget(req.getUrl(), context.key) === TARGET_HEALTH;
-  const needsKey = (verb: number, handler: Handler, healthIsOpen: boolean): Handler => {
+  const isOpen = (req: Req) => {
+    const target = parseTarget(req.getUrl(), context.key);
+    return target === TARGET_HEALTH || target === TARGET_ROOT;
+  };
+  const needsKey = (verb: number, handler: Handler, hasOpenPaths: boolean): Handler => {
     return (res, req) => {
-      if (carriesKey(req) || (healthIsOpen && isHealth(req))) {
+      if (carriesKey(req) || (hasOpenPaths && isOpen(req))) {
         handler(res, req);
         return;
       }

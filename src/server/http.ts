@@ -25,6 +25,7 @@ import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { createSecureContext } from "node:tls";
 import { loadAddon } from "../util/addon.ts";
+import { addressText } from "../util/address.ts";
 
 /** Request line and headers together. A key of 1,024 bytes takes 3,072 when every byte is percent-encoded. */
 const HEADER_BYTES_MAX = 16 * 1024;
@@ -126,7 +127,7 @@ export interface HttpServer {
 /** Why nothing listens: the system says no more. */
 export function listenError(host: string, port: number): Error {
   return new Error(
-    `cannot listen on ${host}:${port}: the port is taken, or not allowed, or the host is wrong`,
+    `cannot listen on ${addressText(host, port)}: the port is taken, or not allowed, or the host is wrong`,
   );
 }
 

@@ -20,7 +20,7 @@ import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "./range.ts";
 import { isPlainRead, PLAIN_READ, type ReadHeaders, readHeaders } from "./read-headers.ts";
 import { endHead, type Header, sendError } from "./reply.ts";
 import { GET, HEAD } from "./stats.ts";
-import { parseTarget, queryProblem, TARGET_KEY } from "./target.ts";
+import { parseTarget, queryProblem, TARGET_KEY, TARGET_ROOT } from "./target.ts";
 import { clock, foundHead, notModifiedHead, partHead, type ValueFacts } from "./value-head.ts";
 
 /** One GET in so many is timed: reading the clock twice costs as much as finding the key. */
@@ -39,7 +39,7 @@ export function createReads(
   const answer = (res: Res, req: Req): void => {
     const target = parseTarget(req.getUrl(), key);
     if (target !== TARGET_KEY) {
-      meter.count(GET, answerOther(res, target, false));
+      answerNoKey(context, res, req, target, false, answerOther);
       return;
     }
     const query = req.getQuery();
@@ -82,7 +82,7 @@ export function createReads(
   const head: Handler = (res, req) => {
     const target = parseTarget(req.getUrl(), key);
     if (target !== TARGET_KEY) {
-      meter.count(HEAD, answerOther(res, target, true));
+      answerNoKey(context, res, req, target, true, answerOther);
       return;
     }
     const query = req.getQuery();
@@ -94,6 +94,21 @@ export function createReads(
   };
 
   return { get, head };
+}
+
+/** Answers a GET or HEAD of a path that is not a key. */
+export function answerNoKey(
+  context: FrontContext,
+  res: Res,
+  req: Req,
+  target: number,
+  head: boolean,
+  answerOther: AnswerOther,
+): void {
+  const query = req.getQuery();
+  // "/" with a query is, or will be, a list.
+  if (target === TARGET_ROOT && query && rejectQuery(context, res, query, head)) return;
+  context.meter.count(head ? HEAD : GET, answerOther(res, target, head));
 }
 
 /** Answers a HEAD. */

@@ -14,6 +14,8 @@ export const TARGET_STATS = 2;
 export const TARGET_RESERVED = 3;
 export const TARGET_BAD_KEY = 4;
 export const TARGET_TOO_LONG = 5;
+/** "/": who is there. */
+export const TARGET_ROOT = 6;
 
 const PERCENT = 0x25;
 const UNDERSCORE = 0x5f;
@@ -40,7 +42,7 @@ export function parseTarget(path: string, key: KeyBytes): number {
   const bytes = key.bytes;
   const length = path.length - 1;
   key.length = 0;
-  if (length < 1) return TARGET_BAD_KEY;
+  if (length < 1) return path === "/" ? TARGET_ROOT : TARGET_BAD_KEY;
   if (length > KEY_BYTES_MAX) return decodeTarget(path, key);
   for (let index = 0; index < length; index++) {
     const code = path.charCodeAt(index + 1);
@@ -90,16 +92,23 @@ function classify(key: KeyBytes): number {
   return key.length > KEY_BYTES_MAX ? TARGET_TOO_LONG : TARGET_KEY;
 }
 
+/** A cursor and a key, percent-encoded, fit. */
+const QUERY_CHARACTERS_MAX = 8192;
+/** What a request with one of these is meant to do must not be left out in silence. */
+const NOT_YET: ReadonlySet<string> = new Set(["list", "watch", "changes", "wait", "ttl", "expires"]);
+
 /**
  * Checks the query's parameters. Answers what is wrong, or null. Names this program does not know mean nothing:
  * clients add them to get past caches.
  */
 export function queryProblem(query: string): string | null {
+  if (query.length > QUERY_CHARACTERS_MAX)
+    return `the query is limited to ${QUERY_CHARACTERS_MAX} characters`;
   for (const [name, value] of new URLSearchParams(query)) {
     if (name === "consistency" && value !== "quorum" && value !== "one") {
       return "consistency is quorum or one";
     }
-    if (name === "ttl" || name === "list") return `the parameter ${name} is not supported yet`;
+    if (NOT_YET.has(name)) return `the parameter ${name} is not supported yet`;
   }
   return null;
 }

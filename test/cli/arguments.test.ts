@@ -55,6 +55,7 @@ describe("arguments: defaults and forms", () => {
       fronts: 1,
       maxValueBytes: 2 ** 30,
       auth: null,
+      cors: [],
       tls: null,
       tlsCa: null,
       files: { auth: null, tlsCa: null },
@@ -97,6 +98,7 @@ describe("arguments: defaults and forms", () => {
       fronts: 1,
       maxValueBytes: 1.5 * 2 ** 30,
       auth: { key: "from-file", mode: "writes" },
+      cors: [],
       tls: null,
       tlsCa: null,
       files: { auth: path.join(scratch, "key"), tlsCa: null },
@@ -171,6 +173,7 @@ describe("arguments: environment", () => {
       MINIVAULT_MAX_VALUE: "100MB",
       MINIVAULT_AUTH: "k",
       MINIVAULT_AUTH_MODE: "writes",
+      MINIVAULT_CORS: "https://a",
       MINIVAULT_TLS_CERT: "/c.pem",
       MINIVAULT_TLS_KEY: "/k.pem",
       MINIVAULT_LOG: "debug",
@@ -193,6 +196,7 @@ describe("arguments: environment", () => {
       fronts: 3,
       maxValueBytes: 1e8,
       auth: { key: "k", mode: "writes" },
+      cors: ["https://a"],
       tls: { certificate: "/c.pem", key: "/k.pem" },
       tlsCa: null,
       files: { auth: null, tlsCa: null },
@@ -266,6 +270,30 @@ describe("arguments: refusals", () => {
     [["-data", "--port=3000"], "-data needs a value"],
     [["-data="], "-data: it is empty"],
     [["-host", " "], "-host: it is empty"],
+    [["-host", "[]"], "-host: it is empty"],
+    [["-host", "[127.0.0.1]"], '-host: "[127.0.0.1]": only an IPv6 address stands in brackets'],
+    [["-host", "[::1"], '-host: "[::1" is not an address or a name; a port is given by -port'],
+    [["-host", "::1]"], '-host: "::1]" is not an address or a name; a port is given by -port'],
+    [["-host", "[::1]:80"], '-host: "[::1]:80" is not an address or a name; a port is given by -port'],
+    [
+      ["-host", "127.0.0.1:80"],
+      '-host: "127.0.0.1:80" is not an address or a name; a port is given by -port',
+    ],
+    [["-host", "http://a"], '-host: "http://a" is not an address or a name; a port is given by -port'],
+    [["-peer-address", "[a]"], '-peer-address: "[a]": only an IPv6 address stands in brackets'],
+    ...[
+      "a.example",
+      "https://a.example/",
+      "https://u@a",
+      "null",
+      "https://a,,https://b",
+      "https://a b",
+      "://a",
+    ].map((text): [string[], string] => [
+      ["-cors", text],
+      `-cors: "${text.includes(",,") ? "" : text}" is not an origin such as https://app.example or http://localhost:5173`,
+    ]),
+    [["-cors", "*,https://a"], '-cors: "*" stands alone'],
     [["-mode", "servant"], '-mode: "servant" is not "worker" or "master"'],
     [["-mode", "Worker"], '-mode: "Worker" is not "worker" or "master"'],
     [["-sync", "never"], '-sync: "never" is not "always" or "os"'],
@@ -394,12 +422,37 @@ describe("arguments: values", () => {
   });
 });
 
+describe("arguments: addresses and origins", () => {
+  test("IPv6 in brackets is the address without", () => {
+    for (const [text, host] of [
+      ["[::1]", "::1"],
+      ["::1", "::1"],
+      ["[::]", "::"],
+      [" [fe80::1%eth0] ", "fe80::1%eth0"],
+      ["fe80::1%eth0", "fe80::1%eth0"],
+      ["[::ffff:127.0.0.1]", "::ffff:127.0.0.1"],
+      ["node-1.example", "node-1.example"],
+    ]) {
+      assert.equal(config(["-host", text]).host, host);
+      assert.equal(config(["-peer-address", text]).peerAddress, host);
+    }
+  });
+
+  test("origins are kept as browsers send them", () => {
+    const text = "https://App.Example:443, http://localhost:5173,capacitor://localhost,http://[::1]:80";
+    assert.deepEqual(config(["-cors", text]).cors, [
+      ...["https://app.example", "http://localhost:5173", "capacitor://localhost", "http://[::1]"],
+    ]);
+    assert.deepEqual(config([], { MINIVAULT_CORS: "*" }).cors, ["*"]);
+  });
+});
+
 describe("arguments: warnings", () => {
   test("no key on an address that others can reach", () => {
     for (const host of ["0.0.0.0", "::", "10.0.0.1", "127.example.org", "localhost.example.org"]) {
       const { warnings } = config(["-host", host, "-port", "81"]);
       assert.deepEqual(warnings, [
-        `no key is set: everybody who can reach ${host}:81 can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
+        `no key is set: everybody who can reach ${host === "::" ? "[::]" : host}:81 can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
       ]);
     }
   });
@@ -463,7 +516,7 @@ describe("arguments: help and version", () => {
 
   test("every flag of SPEC is there, -remove-after, -peer-address, -fronts, and no other", () => {
     const names =
-      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode tls-cert tls-key tls-ca";
+      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

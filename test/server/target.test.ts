@@ -8,6 +8,7 @@ import {
   TARGET_HEALTH,
   TARGET_KEY,
   TARGET_RESERVED,
+  TARGET_ROOT,
   TARGET_STATS,
   TARGET_TOO_LONG,
 } from "../../src/server/target.ts";
@@ -91,7 +92,8 @@ test("target: bad percent-encoding and bad UTF-8 are bad keys", () => {
 });
 
 test("target: an empty key is a bad key", () => {
-  for (const path of ["", "/", "/_kv/"]) assert.equal(kindOf(path), TARGET_BAD_KEY, path);
+  for (const path of ["", "/_kv/"]) assert.equal(kindOf(path), TARGET_BAD_KEY, path);
+  assert.equal(kindOf("/"), TARGET_ROOT);
 });
 
 test("target: length counts decoded bytes, up to the limit", () => {
@@ -155,6 +157,12 @@ test("query: unknown parameters mean nothing, known ones are checked", () => {
     "ttl=5",
     "list",
     "list=1",
+    "watch",
+    "changes&since=x",
+    "wait=30s",
+    "expires=1700000000",
+    "%6Cist",
+    "a&".repeat(7000),
     "tt%6C=1",
   ]) {
     assert.notEqual(queryProblem(query), null, query);
