@@ -136,6 +136,42 @@ describe("master: routes", () => {
     });
   });
 
+  test("GET / says who is there, without a key", async () => {
+    await withMaster(["-auth", "secret"], async ({ call }) => {
+      const answer = await call("GET", "/");
+      const { name, role, nodes } = await json(answer);
+      assert.deepEqual([answer.status, name, role, nodes], [200, "minivault", "master", "/nodes"]);
+      assert.equal((await call("HEAD", "/")).status, 200);
+      await refused(
+        await call("POST", "/", "x", { authorization: "Bearer secret" }),
+        405,
+        "method_not_allowed",
+        /./,
+      );
+    });
+  });
+
+  test("pages of other origins change nothing; -cors lets some read and write", async () => {
+    const report = JSON.stringify({ url: "10.0.0.1:3000" });
+    await withMaster([], async ({ call, port }) => {
+      for (const route of ["/register", "/heartbeat", "/layout"]) {
+        const page = { origin: "http://evil.example", "content-type": "text/plain" };
+        await refused(await call("POST", route, report, page), 403, "foreign_origin", /-cors/);
+      }
+      assert.deepEqual((await json(await call("GET", "/nodes"))).nodes, []);
+      const own = { origin: `http://127.0.0.1:${port}` };
+      assert.equal((await call("POST", "/register", report, own)).status, 200);
+    });
+    await withMaster(["-cors", "http://a.example"], async ({ call }) => {
+      const page = { origin: "http://a.example" };
+      const asks = { ...page, "access-control-request-method": "POST" };
+      assert.equal((await call("OPTIONS", "/register", undefined, asks)).status, 204);
+      assert.equal((await call("POST", "/register", report, page)).status, 200);
+      const nodes = await call("GET", "/nodes", undefined, page);
+      assert.equal(nodes.headers.get("access-control-allow-origin"), "http://a.example");
+    });
+  });
+
   test("bad reports change nothing", async () => {
     await withMaster([], async ({ call }) => {
       const table: [string, RegExp][] = [
