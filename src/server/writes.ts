@@ -42,8 +42,12 @@ export function declaredBytes(req: Req): number {
   return req.getHeader(TRANSFER_ENCODING) === "" ? NO_BODY : CHUNKED;
 }
 
+/** uWS refuses longer ones, whatever their value: nothing may be done for them. */
+const LENGTH_DIGITS_MAX = 18;
+
 /** A Content-Length as a number. By hand: the pattern and `Number` showed in profiles. */
 function decimal(text: string): number {
+  if (text.length > LENGTH_DIGITS_MAX) return BAD_LENGTH;
   let value = 0;
   for (let index = 0; index < text.length; index++) {
     const digit = text.charCodeAt(index) - 48;
@@ -89,8 +93,8 @@ export function createWrites(
     }
     const request = new WriteRequest(context, res, headers);
     res.onAborted(() => request.aborted());
-    // uWS says nothing more of an empty body when its head came in pieces.
-    if (declared === 0) request.data(NO_BYTES, true);
+    // uWS says nothing more of an empty body, or of none, when the head came in pieces.
+    if (declared === 0 || declared === NO_BODY) request.data(NO_BYTES, true);
     else res.onData((chunk, last) => request.data(chunk, last));
   };
 

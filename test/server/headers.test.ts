@@ -12,7 +12,7 @@ import { readContentType } from "../../src/server/writes.ts";
 import { CONDITION_BYTES_MAX } from "../../src/util/limits.ts";
 import { RequestVerifier } from "../../src/util/signature.ts";
 import { etagText } from "./fake-vault.ts";
-import { type Harness, withFront } from "./harness.ts";
+import { type Harness, sleep, withFront } from "./harness.ts";
 
 const LARGE_BYTES = 2 * 1024 * 1024;
 const ETAG = etagText(1);
@@ -246,6 +246,21 @@ test("DELETE: takes effect once its body is whole; what is refused for its frami
       assert.ok(vault.values.has("k"), `${request}: ${client.text}`);
       assert.ok(!client.text.includes("200 OK"), request);
     }
+    // One digit more than the parser takes: refused, so nothing is stored, either.
+    vault.values.clear();
+    for (const zeros of [18, 19]) {
+      const client = await connect();
+      client.send(`PUT /zeros HTTP/1.1\r\nHost: x\r\nContent-Length: ${"0".repeat(zeros)}\r\n\r\n`);
+      await client.sees("\r\n\r\n");
+      assert.equal(vault.values.has("zeros"), client.text.includes("201 Created"), client.text);
+      vault.values.clear();
+    }
+    vault.put("k", "v");
+    const inPieces = await connect();
+    inPieces.send("DELETE /k HTTP/1.1\r\nHo");
+    await sleep(50);
+    inPieces.send("st: x\r\n\r\n");
+    await inPieces.sees('"deleted":true');
     for (const request of [
       "DELETE /k HTTP/1.1\r\nHost: x\r\n\r\n",
       "DELETE /k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
