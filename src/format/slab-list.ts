@@ -188,8 +188,8 @@ export function encodeNote(
 /** The note in the bytes of a list, or null where there is no good one of that shard. */
 export function decodeNote(list: Uint8Array, { shard, storeId }: ListIdentity): SlabEnd | null {
   if (list.length < NOTE_OFFSET + NOTE_BYTES) return null;
-  const bytes = list.slice(NOTE_OFFSET, NOTE_OFFSET + NOTE_BYTES);
-  const view = new DataView(bytes.buffer);
+  const bytes = list.subarray(NOTE_OFFSET, NOTE_OFFSET + NOTE_BYTES);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, NOTE_BYTES);
   if (view.getUint32(NOTE.sequence, true) === 0 || view.getUint32(NOTE.shard, true) !== shard) return null;
   if (view.getInt32(NOTE.checksum, true) !== noteChecksum(bytes, storeId)) return null;
   return {
