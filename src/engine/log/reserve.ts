@@ -15,8 +15,15 @@ export const ASK_AGAIN_MS = 1000;
 const PRESSURE_MS = 3 * ASK_AGAIN_MS;
 /** The spare slab grows in steps of this size: it is a multiple of it. */
 export const SPARE_BYTES_MIN = 1024 * 1024;
-/** A small store has as much again to spare, up to this part of a slab: even the open slab can be compacted then, when half of it is dead. */
-const SPARE_SLAB_FRACTION_SMALL = 7 / 8;
+/**
+ * Of a small store the spare has so large a share, up to a part of a slab: even the open slab can be compacted then, when half of it is dead. Of short records more, since
+ * tombstones and the table of the next slab need room beside what is copied.
+ */
+const SPARE_FRACTION_SMALL = 5 / 8;
+const SPARE_SLAB_FRACTION_SMALL = 3 / 4;
+const SHORT_RECORD_BYTES = 4096;
+const SPARE_FRACTION_SHORT = 1;
+const SPARE_SLAB_FRACTION_SHORT = 7 / 8;
 /** Of a large one a quarter, up to a slab: with that any slab can be compacted. */
 const SPARE_FRACTION = 1 / 4;
 
@@ -29,7 +36,11 @@ const SPARE_BYTES_PER_ENTRY = 20;
 /** What the spare slabs should have, in bytes, beside `storedBytes` of records and so many entries of the index: two slabs at most. */
 export function spareTarget(storedBytes: number, entries: number, slabBytes: number): number {
   const whole = (bytes: number): number => bytes - (bytes % SPARE_BYTES_MIN);
-  const small = Math.min(storedBytes, slabBytes * SPARE_SLAB_FRACTION_SMALL);
+  const areShort = storedBytes < entries * SHORT_RECORD_BYTES;
+  const small = Math.min(
+    storedBytes * (areShort ? SPARE_FRACTION_SHORT : SPARE_FRACTION_SMALL),
+    slabBytes * (areShort ? SPARE_SLAB_FRACTION_SHORT : SPARE_SLAB_FRACTION_SMALL),
+  );
   const bytes = Math.max(SPARE_BYTES_MIN, whole(small), whole(storedBytes * SPARE_FRACTION));
   return Math.min(slabBytes, bytes) + Math.min(slabBytes, whole(entries * SPARE_BYTES_PER_ENTRY));
 }
