@@ -1,10 +1,11 @@
 /**
  * Puts the native addons for this Node.js, platform and C library where the build and the sources find them:
  *
- *   node native/prepare.mjs      → node_modules/.addons/<ABI>/{uws,mmap}.node and manifest.json
+ *   node native/prepare.mjs      → node_modules/.addons/<ABI>/{uws,mmap,guard}.node and manifest.json
  *
  * uws comes as a binary in a package. Which one is a matter of the C library: uws.json lists them, the preferred first, each with the
- * sha256 of every binary that may be loaded. mmap is compiled here: its releases are not signed. No install script of a package runs
+ * sha256 of every binary that may be loaded. mmap is compiled here: its releases are not signed. So is
+ * guard, which is the project's own (map-guard.c) and uses nothing of Node.js but Node-API, whose headers are a package. No install script of a package runs
  * during npm ci (.npmrc), so this is the only place where a binary comes from.
  */
 import { spawnSync } from "node:child_process";
@@ -122,6 +123,29 @@ function mmapAddon() {
   return { content: fs.readFileSync(file), from: "mmap-io, compiled here" };
 }
 
+const GUARD_SOURCE = path.join(here, "map-guard.c");
+
+/** Compiles map-guard.c. It must stay loaded for good; macOS' linker leaves Node's symbols to be found when it is loaded. */
+function guardAddon() {
+  const file = path.join(ADDONS, `guard.node.${process.pid}.new`);
+  const include = path.join(modules, "node-api-headers/include");
+  const linking =
+    platform === "darwin" ? ["-bundle", "-undefined", "dynamic_lookup"] : ["-shared", "-Wl,-z,nodelete"];
+  const flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", ...linking];
+  fs.mkdirSync(ADDONS, { recursive: true });
+  const words = [...flags, "-I", include, GUARD_SOURCE, "-o", file];
+  const { status, error, stderr } = spawnSync(process.env.CC ?? "cc", words, { encoding: "utf8" });
+  if (status !== 0) {
+    process.stderr.write(stderr ?? "");
+    throw new AddonError(
+      `the native addon guard could not be compiled (${error?.message ?? "what the compiler said is above"}); a C compiler is needed, which comes with g++ (Debian: apt-get install g++)`,
+    );
+  }
+  const content = fs.readFileSync(file);
+  fs.rmSync(file);
+  return { content, from: "native/map-guard.c, compiled here" };
+}
+
 function compileProblem(error) {
   const missing = ["python3", "make", "g++"].filter((tool) => !isInstalled(tool));
   if (missing.length > 0) {
@@ -146,6 +170,11 @@ function glibcNeeded(content) {
     .reduce((most, version) => (most !== null && isAtLeast(most, version) ? most : version), null);
 }
 
+/** What the guard is made of, so that it is made anew when that changes. */
+function guardSource() {
+  return sha256(fs.readFileSync(GUARD_SOURCE));
+}
+
 /** The manifest when all addons for this machine are there, else null. */
 function currentManifest() {
   try {
@@ -153,21 +182,22 @@ function currentManifest() {
     const isWhole = Object.entries(manifest.addons).every(
       ([name, { hash }]) => sha256(fs.readFileSync(path.join(ADDONS, `${name}.node`))) === hash,
     );
-    return manifest.machine === machineName() && isWhole ? manifest : null;
+    const isCurrent = manifest.machine === machineName() && manifest.guardSource === guardSource();
+    return isCurrent && isWhole ? manifest : null;
   } catch {
     return null;
   }
 }
 
 /**
- * Makes what is missing and answers the manifest: { machine, glibc: least version or null, addons: { name: { hash, from } } }.
+ * Makes what is missing and answers the manifest: { machine, guardSource: sha256 of map-guard.c, glibc: least version or null, addons: { name: { hash, from } } }.
  * Throws an AddonError.
  */
 export function prepareAddons() {
   const known = currentManifest();
   if (known !== null) return known;
-  const addons = { uws: uwsAddon(), mmap: mmapAddon() };
-  const manifest = { machine: machineName(), glibc: null, addons: {} };
+  const addons = { uws: uwsAddon(), mmap: mmapAddon(), guard: guardAddon() };
+  const manifest = { machine: machineName(), guardSource: guardSource(), glibc: null, addons: {} };
   fs.mkdirSync(ADDONS, { recursive: true });
   // Without a manifest there are no addons, so it goes first and comes last.
   fs.rmSync(MANIFEST, { force: true });

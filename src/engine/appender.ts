@@ -35,7 +35,7 @@ import { encodeHeader, encodeTail, footerSeal, tableWord, tailBytes } from "../f
 import { LISTED_FULL, type ListedSlab, type SlabEnd } from "../format/slab-list.ts";
 import { copyInto } from "../util/bytes.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
-import { Sealing } from "./sealing.ts";
+import { cutError, Sealing } from "./sealing.ts";
 import type { SlabList } from "./slab-list.ts";
 import { slabName, slotOfSequence, UNFINISHED } from "./slab-maps.ts";
 import { allocateStep, SpareSlabs } from "./spare.ts";
@@ -105,6 +105,8 @@ export class Appender {
   readonly sealing: Sealing;
   readonly spare: SpareSlabs;
   private readonly behind: WriteBehind;
+  /** The file is or was shorter than it was made: nothing more goes into it. */
+  isCut = false;
   /** Set while the disk is full: then only blocks are used that the open and the spare slab have already. */
   diskFull = false;
   /** The disk had no room for a new file: blocks may be there, and no inodes. */
@@ -127,6 +129,7 @@ export class Appender {
     list: SlabList,
     onSealed: (sequence: number, error: unknown) => void,
     onSyncFailed: (error: unknown) => void,
+    onCut: (sequence: number, error: Error) => void,
   ) {
     this.io = io;
     this.directory = directory;
@@ -134,7 +137,7 @@ export class Appender {
     this.store = store;
     this.slots = slots;
     this.list = list;
-    this.sealing = new Sealing(io, store.slabBytes, onSealed);
+    this.sealing = new Sealing(io, store.slabBytes, onSealed, onCut);
     this.spare = new SpareSlabs(io, directory, store.slabBytes, onSyncFailed);
     this.behind = new WriteBehind(io, onSyncFailed);
     this.stagingBytes = Math.min(STAGING_BYTES_MAX, store.slabBytes);
@@ -233,13 +236,14 @@ export class Appender {
     this.slot = slotOfSequence(sequence);
     this.endUnit = this.flushedUnit = this.syncedUnit = this.zeroedUnit = endUnit;
     this.triedUnit = 0;
+    this.isCut = false;
     this.previous = previous;
     this.markedUnit = endUnit;
   }
 
   /** Whether a record of these lengths (bytes) still fits the open slab together with its table entry. */
   hasRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number): boolean {
-    if (this.fd < 0) return false;
+    if (this.fd < 0 || this.isCut) return false;
     const endUnit = this.endUnit + recordUnits(keyBytes, contentTypeBytes, valueBytes);
     if (this.diskFull && endUnit > this.zeroedUnit) return false;
     return endUnit * UNIT_BYTES + tailBytes(this.entries + 1) <= this.store.slabBytes;
@@ -383,9 +387,24 @@ export class Appender {
   private writeOut(source: Uint8Array): void {
     const bytes = (this.endUnit - this.flushedUnit) << UNIT_SHIFT;
     this.triedUnit = this.endUnit;
+    // Before, so that no reader meets zeros in a hole that nobody has noticed; and after, since only then it is sure that there is none.
+    this.checkSize();
     this.io.pwrite(this.fd, source, 0, bytes, this.flushedUnit * UNIT_BYTES);
+    this.checkSize();
     this.flushedUnit = this.endUnit;
     if (this.zeroedUnit < this.endUnit) this.zeroedUnit = this.endUnit;
+  }
+
+  /**
+   * Throws when another program has cut the open slab: to write behind the new end gives the file holes, and what was acknowledged before
+   * reads as zeros.
+   */
+  checkSize(): void {
+    if (this.isCut || this.fd < 0) return;
+    const size = this.io.size(this.fd);
+    if (size >= this.store.slabBytes) return;
+    this.isCut = true;
+    throw cutError(size, this.store.slabBytes);
   }
 
   /** Bytes written but not synced. */
@@ -448,7 +467,7 @@ export class Appender {
    * @throws what the disk says
    */
   allocate(spareBytes: number): "step" | "wait" | "whole" {
-    if (this.endUnit !== this.flushedUnit) return "wait";
+    if (this.endUnit !== this.flushedUnit || this.isCut) return "wait";
     if (this.fileRefused) this.probeFile();
     const { slabBytes } = this.store;
     const isStreaming = !this.diskFull && this.appendedBytes - this.appendedBefore > ZERO_AHEAD_BYTES;
@@ -460,6 +479,7 @@ export class Appender {
     const isShort =
       this.fd >= 0 && ahead < (this.diskFull ? ZERO_AHEAD_FULL_BYTES : ZERO_AHEAD_BYTES) && whole > 0;
     if (isShort && !isStreaming) {
+      this.checkSize();
       this.zeroedUnit = (start + allocateStep(this.io, this.fd, start, start + whole)) / UNIT_BYTES;
       return "step";
     }

@@ -86,6 +86,8 @@ export class Compactor {
   /** When a slab may be chosen again, by the shard's clock, and how often in a row one could not be finished. */
   private notBeforeMs = Number.NEGATIVE_INFINITY;
   private failures = 0;
+  /** The shard's missing pages when the step began: what was checked since then is what was copied, as long as there are no more. */
+  private missing = 0;
   private readonly head = emptyHead();
   private readonly copies: { type: number; hashA: number; hashB: number; from: number; to: number }[] = [];
 
@@ -119,6 +121,7 @@ export class Compactor {
     if (this.victim === null) this.victim = this.choose();
     const { victim, shard } = this;
     if (victim === null) return false;
+    this.missing = shard.lookup.missingPages;
     try {
       let copied = 0;
       let records = 0;
@@ -333,6 +336,7 @@ export class Compactor {
   /** Writes the staged copies and points the index to them. */
   private publishCopies(map: SlabMap): void {
     const { appender, index, replication, slabs } = this.shard;
+    this.requireSteady();
     appender.flush();
     appender.settle();
     for (const { type, hashA, hashB, from, to } of this.copies) {
@@ -350,6 +354,12 @@ export class Compactor {
       slabs.live(appender.slot, bytes);
     }
     this.copies.length = 0;
+  }
+
+  /** Throws when a page went missing under this step: its copies, which have checksums of their own, may hold zeros. */
+  private requireSteady(): void {
+    if (this.shard.lookup.missingPages !== this.missing)
+      throw new Error("a page that was to be moved cannot be read");
   }
 
   private moveChunk(victim: Victim, unit: number, hashA: number, hashB: number): number {
@@ -449,6 +459,7 @@ export class Compactor {
       head.outranked = isPromised(shard.replication.promiseOf(key, hashA, hashB));
       shard.makeRoom(key.length, contentType.length, value.length, "move");
       shard.appender.append(head, key, contentType, hashA, hashB, value.length, [value]);
+      this.requireSteady();
       shard.appender.flush();
       shard.appender.settle();
       const { appender } = shard;

@@ -64,7 +64,7 @@ const FILE_BYTES_MAX = 64 * 1024 * 1024;
 export function* inspectFile(file: string): Generator<Item, boolean> {
   const name = path.basename(file);
   const fileBytes = fs.statSync(file).size;
-  const begin = readSlab(file, 0, HEADER_BYTES);
+  const begin = readSlab(file, 0, HEADER_BYTES, () => {});
   const magic = Buffer.from(begin.subarray(0, 8)).toString("latin1");
   if (magic === HEADER_MAGIC || /^\d{10}\.slab/.test(name)) yield* slabItems(file, fileBytes, begin);
   else if (magic === SNAPSHOT_MAGIC || name === "index.snapshot") {
@@ -186,7 +186,7 @@ function* slabItems(file: string, fileBytes: number, page: Uint8Array): Generato
       problem: `the file was cut here, it had ${slabBytes} bytes`,
     };
   if (size < HEADER_BYTES + FOOTER_BYTES) return;
-  const bytes = readSlab(file, 0, size);
+  const bytes = readSlab(file, 0, size, () => {});
   const map = recordSource(bytes);
   const footer = decodeFooter(bytes, sequence);
   const walk =

@@ -12,11 +12,12 @@ export interface FileIo {
   fdatasync(fd: number): void;
   fsync(fd: number): void;
   ftruncate(fd: number, bytes: number): void;
+  /** Size of an open file in bytes. */
+  size(fd: number): number;
   rename(from: string, to: string): void;
   unlink(path: string): void;
   /** fsync of a directory, so that creations, renames and unlinks in it last. */
   syncDirectory(path: string): void;
-  pwriteAsync(fd: number, bytes: Uint8Array, position: number): Promise<void>;
   fdatasyncAsync(fd: number): Promise<void>;
   ftruncateAsync(fd: number, bytes: number): Promise<void>;
 }
@@ -32,6 +33,7 @@ export const nodeIo: FileIo = {
   fdatasync: (fd) => fs.fdatasyncSync(fd),
   fsync: (fd) => fs.fsyncSync(fd),
   ftruncate: (fd, bytes) => fs.ftruncateSync(fd, bytes),
+  size: (fd) => fs.fstatSync(fd).size,
   rename: (from, to) => fs.renameSync(from, to),
   unlink: (path) => fs.unlinkSync(path),
   syncDirectory(path) {
@@ -40,15 +42,6 @@ export const nodeIo: FileIo = {
       fs.fsyncSync(fd);
     } finally {
       fs.closeSync(fd);
-    }
-  },
-  async pwriteAsync(fd, bytes, position) {
-    for (let done = 0; done < bytes.length; ) {
-      done += await new Promise<number>((resolve, reject) =>
-        fs.write(fd, bytes, done, bytes.length - done, position + done, (error, written) =>
-          error ? reject(error) : resolve(written),
-        ),
-      );
     }
   },
   fdatasyncAsync: promisify(fs.fdatasync),
@@ -65,10 +58,10 @@ export const readOnlyIo: FileIo = {
   fdatasync: nothing,
   fsync: nothing,
   ftruncate: nothing,
+  size: (fd) => fs.fstatSync(fd).size,
   rename: nothing,
   unlink: nothing,
   syncDirectory: nothing,
-  pwriteAsync: async () => {},
   fdatasyncAsync: async () => {},
   ftruncateAsync: async () => {},
 };

@@ -14,7 +14,7 @@ import {
 import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../util/limits.ts";
 import { IndexReader, type Matcher } from "./index-reader.ts";
 import type { Residency } from "./residency.ts";
-import { FIGURE, type ShardMemory } from "./shard-memory.ts";
+import { FIGURE, MISSING_IN_ALL, type ShardMemory } from "./shard-memory.ts";
 import { type SlabMap, SlabMaps } from "./slab-maps.ts";
 import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 
@@ -38,8 +38,12 @@ export class ShardLookup implements Matcher {
   private readonly index: IndexReader;
   private readonly figures: Float64Array;
   private readonly checked = new Int32Array(CHECKED_ENTRIES * 2);
-  /** The damage generation in which they were checked. */
+  /** The damage generation in which they were checked, and the shard's missing pages then. */
   private generation = 0;
+  private missingSeen = 0;
+  private readonly missing: Int32Array;
+  /** `missingPages` when the last search began. */
+  missingBefore = 0;
   private key: Uint8Array = new Uint8Array(0);
   private keyBytes = 0;
   private damage = false;
@@ -69,12 +73,22 @@ export class ShardLookup implements Matcher {
     this.store = store;
     this.index = index ?? new IndexReader(memory.index);
     this.figures = new Float64Array(memory.figures);
+    this.missing = new Int32Array(memory.missingPages);
     this.maps = new SlabMaps(
       shardDirectory(dataDirectory, shard),
       store.slabBytes,
       new Int32Array(memory.slots),
       new Int32Array(held),
+      this.missing,
     );
+  }
+
+  /**
+   * Pages of this shard that the disk could not give so far. They read as zeros: what was read of a checked record between two equal numbers is
+   * what was checked, and after an unequal one it must be checked again.
+   */
+  get missingPages(): number {
+    return Atomics.load(this.missing, MISSING_IN_ALL);
   }
 
   /**
@@ -84,6 +98,7 @@ export class ShardLookup implements Matcher {
   find(key: Uint8Array, keyBytes: number, hashA: number, hashB: number): LookupState {
     this.key = key;
     this.keyBytes = keyBytes;
+    this.missingBefore = this.missingPages;
     for (;;) {
       this.damage = this.vanished = false;
       this.met = 0;
@@ -162,8 +177,10 @@ export class ShardLookup implements Matcher {
 
   /** Whether the record is whole and in its place. Remembers good ones. */
   check(map: SlabMap, unit: number): boolean {
-    if (this.generation !== this.figures[FIGURE.damageGeneration]) {
+    const { missingPages } = this;
+    if (this.generation !== this.figures[FIGURE.damageGeneration] || this.missingSeen !== missingPages) {
       this.generation = this.figures[FIGURE.damageGeneration];
+      this.missingSeen = missingPages;
       this.checked.fill(0);
     }
     const at = checkedAt(map.sequence, unit);

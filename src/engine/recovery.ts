@@ -165,7 +165,11 @@ function readBack(
   });
   if (problem?.foreign === true)
     throw new Error(`${file}: ${problem.text}; move it away or restore the directory`);
-  const sealBytes = readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES);
+  let refused = 0;
+  const countRefused = (): void => {
+    refused++;
+  };
+  const sealBytes = readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES, countRefused);
   const footer = looksSealed(sealBytes) ? decodeFooter(map.bytes, sequence) : null;
   if (footer !== null) {
     const table = tableWords(map.bytes, footer);
@@ -183,13 +187,14 @@ function readBack(
     return { records: { map, table, endUnit: footer.endUnit }, listed, open: null };
   }
   const scan = scanSlab(
-    recordSource(readSlab(file, 0, store.slabBytes)),
+    recordSource(readSlab(file, 0, store.slabBytes, countRefused)),
     (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit),
     store.keyHash,
   );
   for (const [from, to] of scan.damage) spoilt(`no valid record at unit ${from}, where there was one`, to);
   if (problem !== null)
     spoilt(`its header is damaged (${problem.text})`, scan.table.length === 0 ? endOfSlab : 0);
+  if (refused > 0) spoilt(`the disk cannot read ${refused} pages of it`, endOfSlab);
   const found = { map, table: scan.table, endUnit: scan.endUnit, seal: null };
   const misfit = cut ? "the file is shorter than it was made" : expected.misfit(sequence, found);
   if (misfit !== null) {
@@ -197,7 +202,7 @@ function readBack(
     spoilt(misfit, endOfSlab);
   }
   observeClock(scan.clockHigh, scan.clockLow);
-  const intact = scan.damage.length === 0 && problem === null && misfit === null;
+  const intact = scan.damage.length === 0 && problem === null && misfit === null && refused === 0;
   const isOpen = isLast && !expected.isFull(sequence);
   const seal = intact ? makeDurable(shard, file, isOpen ? null : { sequence, scan }) : null;
   account(shard, sequence, scan, seal?.written === true);

@@ -111,7 +111,7 @@ export class Residency {
     return true;
   }
 
-  /** Reads a part of a slab, so that it is in memory, and then calls back, from the event loop. Errors show when the part is touched. */
+  /** Reads a part of a slab, so that it is in memory, and then calls back, from the event loop. What cannot be read shows when it is touched. */
   read(map: SlabMap, from: number, to: number, done: () => void): void {
     // The file must stay what it is while it is read, and the slot must not be reused.
     map.pins++;
@@ -144,9 +144,22 @@ export class Residency {
       return;
     }
     fs.read(file.fd, this.buffer, 0, bytes, position, (error, count) => {
-      if (error !== null || count === 0) this.finish(read, file);
-      else this.readOn(read, file, position + count);
+      if (error !== null || count === 0) {
+        this.believe(read.map, read.from, read.to);
+        this.finish(read, file);
+      } else this.readOn(read, file, position + count);
     });
+  }
+
+  /** What cannot be read counts as there for a while: who touches it learns at once that it is missing, and waiting for it does not help. */
+  private believe(map: SlabMap, from: number, to: number): void {
+    const { pages } = map.residence;
+    for (let page = from >>> PAGE_SHIFT; page <= (to - 1) >>> PAGE_SHIFT; page++) {
+      const region = Math.floor(page / PAGES_OF_REGION);
+      let seen = pages[region];
+      if (seen === undefined) seen = pages[region] = new Int32Array(PAGES_OF_REGION);
+      seen[page % PAGES_OF_REGION] = this.beats;
+    }
   }
 
   private finish(read: ColdRead, file: OpenFile | null): void {

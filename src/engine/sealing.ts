@@ -5,6 +5,10 @@
 import { FOOTER_BYTES } from "../format/layout.ts";
 import { type FileIo, isDiskFull } from "./io.ts";
 
+/** A table is written in pieces of this size, with turns of the event loop between them, and its end by itself. */
+const PIECE_BYTES = 256 * 1024;
+const END_BYTES = 4096;
+
 /** A slab that takes no more records. Sealing closes its file. */
 export interface FullSlab {
   fd: number;
@@ -16,12 +20,19 @@ export interface FullSlab {
 export class Sealing {
   private readonly io: FileIo;
   private readonly slabBytes: number;
+  private readonly onCut: (sequence: number, error: Error) => void;
   private readonly onSealed: (sequence: number, error: unknown) => void;
   private readonly running = new Set<Promise<void>>();
   private readonly refused: FullSlab[] = [];
 
   /** @param onSealed called for each slab; with the error, if it stays without a footer until the next start */
-  constructor(io: FileIo, slabBytes: number, onSealed: (sequence: number, error: unknown) => void) {
+  constructor(
+    io: FileIo,
+    slabBytes: number,
+    onSealed: (sequence: number, error: unknown) => void,
+    onCut: (sequence: number, error: Error) => void,
+  ) {
+    this.onCut = onCut;
     this.io = io;
     this.slabBytes = slabBytes;
     this.onSealed = onSealed;
@@ -73,10 +84,23 @@ export class Sealing {
     this.onSealed(full.sequence, failure);
   }
 
-  /** False: the disk has no room for it. */
-  private async writeTail(full: FullSlab): Promise<boolean> {
+  /**
+   * False: the disk has no room for it. The end gives a file that another program has cut its full size again, with a hole that reads as zeros; whoever
+   * has checked records there must hear of it before. So the end is written last and by itself, just after a look at the size.
+   */
+  private async writeTail({ fd, sequence, tail }: FullSlab): Promise<boolean> {
+    const { io, slabBytes } = this;
+    const start = slabBytes - tail.length;
     try {
-      await this.io.pwriteAsync(full.fd, full.tail, this.slabBytes - full.tail.length);
+      for (let from = 0; from < tail.length; ) {
+        const size = io.size(fd);
+        if (size < slabBytes) this.onCut(sequence, cutError(size, slabBytes));
+        const isLast = tail.length - from <= END_BYTES;
+        const to = isLast ? tail.length : Math.min(from + PIECE_BYTES, tail.length - END_BYTES);
+        io.pwrite(fd, tail, from, to - from, start + from);
+        from = to;
+        if (!isLast) await new Promise((resolve) => setImmediate(resolve));
+      }
       return true;
     } catch (error) {
       if (isDiskFull(error)) return false;
@@ -89,4 +113,9 @@ export class Sealing {
     await Promise.all(this.running);
     for (const { fd } of this.refused.splice(0)) this.io.close(fd);
   }
+}
+
+/** What is said of a slab's file that another program has cut. */
+export function cutError(size: number, slabBytes: number): Error {
+  return new Error(`it has ${size} bytes and was made with ${slabBytes}: another program cut it`);
 }

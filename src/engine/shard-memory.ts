@@ -15,6 +15,8 @@ export interface ShardMemory {
   held: SharedArrayBuffer[];
   /** Float64 per figure of `FIGURE`. */
   figures: SharedArrayBuffer;
+  /** Int32s written by whoever meets them: pages of slabs that the disk could not give, in all, then by slot (`missingOfSlot`). */
+  missingPages: SharedArrayBuffer;
   replication: ReplicationMemory;
   /** Of all shards on a disk together: see DiskPressure. */
   pressure: SharedArrayBuffer;
@@ -62,8 +64,18 @@ export const FIGURE = {
   absenceBytes: 24,
   /** When a file could last not be opened because no descriptor was free, in milliseconds since 1970. */
   outOfDescriptorsMs: 25,
+  /** Slabs that were cut, or of which the disk could not give a page. */
+  brokenSlabs: 26,
 } as const;
 const FIGURES = 32;
+
+/** All of a shard's missing pages; this only rises. */
+export const MISSING_IN_ALL = 0;
+
+/** Where the missing pages of the slab in a slot are counted. */
+export function missingOfSlot(slot: number): number {
+  return slot + 1;
+}
 
 /** Reserves a shard's shared memory for `fronts` reading threads. Shards on one disk share `pressure`. */
 export function createShardMemory(fronts: number, pressure = createPressureMemory()): ShardMemory {
@@ -72,6 +84,7 @@ export function createShardMemory(fronts: number, pressure = createPressureMemor
     slots: new SharedArrayBuffer(SLAB_SLOTS * 4),
     held: Array.from({ length: fronts }, () => new SharedArrayBuffer(SLAB_SLOTS * 4)),
     figures: new SharedArrayBuffer(FIGURES * 8),
+    missingPages: new SharedArrayBuffer((missingOfSlot(SLAB_SLOTS - 1) + 1) * 4),
     replication: createReplicationMemory(),
     pressure,
   };
@@ -94,6 +107,10 @@ export interface ShardStats {
   scrubbedBytes: number;
   scrubPasses: number;
   scrubDamaged: number;
+  /** How often a page of a slab could not be read: its file was cut, or the disk refused. */
+  missingPages: number;
+  /** The slabs with such pages, and those that were cut, as far as that was noticed. */
+  brokenSlabs: number;
   writesStopped: boolean;
   /** Slabs that are missing, or not the ones that were listed. */
   missingSlabs: number;
@@ -110,7 +127,8 @@ export interface ShardStats {
 const OUT_OF_DESCRIPTORS_MS = 10_000;
 
 /** A shard's figures in the form of /_stats. */
-export function readFigures(shard: number, figures: Float64Array): ShardStats {
+export function readFigures(shard: number, memory: ShardMemory): ShardStats {
+  const figures = new Float64Array(memory.figures);
   return {
     shard,
     keys: figures[FIGURE.keys],
@@ -125,6 +143,8 @@ export function readFigures(shard: number, figures: Float64Array): ShardStats {
     scrubbedBytes: figures[FIGURE.scrubbedBytes],
     scrubPasses: figures[FIGURE.scrubPasses],
     scrubDamaged: figures[FIGURE.scrubDamaged],
+    brokenSlabs: figures[FIGURE.brokenSlabs],
+    missingPages: Atomics.load(new Int32Array(memory.missingPages), MISSING_IN_ALL),
     writesStopped: figures[FIGURE.writesStopped] !== 0,
     missingSlabs: figures[FIGURE.missingSlabs],
     inDoubt: figures[FIGURE.doubtSequence] !== 0,

@@ -71,6 +71,7 @@ import { FIGURE, type ShardMemory } from "./shard-memory.ts";
 import { type ReadList, readSlabList, SlabList } from "./slab-list.ts";
 import type { SlabMap } from "./slab-maps.ts";
 import { SlabTable } from "./slab-table.ts";
+import { SlabWatch } from "./slab-watch.ts";
 import { writeSnapshot } from "./snapshot.ts";
 import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 
@@ -147,6 +148,7 @@ export class Shard {
   readonly clock: HybridClock;
   private readonly compactor: Compactor;
   readonly scrub: Scrub;
+  private readonly slabWatch: SlabWatch;
   private readonly scanner = new ValueScanner();
   private staged: Staged[] = [];
   /** Staged records by the hashes of their keys (53 bits of them). */
@@ -218,6 +220,7 @@ export class Shard {
         else this.slabs.sealed(sequence);
       },
       (error) => this.stopWrites(error),
+      (sequence, error) => this.reportCut(sequence, error),
     );
     this.reserve = new Reserve(new DiskPressure(memory.pressure));
     this.compactor = new Compactor(this);
@@ -228,6 +231,15 @@ export class Shard {
       slabs: this.slabs,
       figures: this.figures,
       now: setup.now,
+      warn: setup.warn,
+    });
+    this.slabWatch = new SlabWatch({
+      directory: shardDirectory(dataDirectory, shard),
+      shard,
+      slabBytes: store.slabBytes,
+      slabs: this.slabs,
+      figures: this.figures,
+      missingPages: memory.missingPages,
       warn: setup.warn,
     });
     this.replication = new Replication(this, memory.replication);
@@ -639,6 +651,7 @@ export class Shard {
     if (this.writesStopped || !this.syncNow()) throw new Error("writes are stopped");
     const sequence = this.slabs.nextSequence();
     this.appender.startSlab(sequence);
+    this.slabWatch.began(sequence);
     this.slabs.add(sequence);
   }
 
@@ -768,6 +781,10 @@ export class Shard {
       if (error !== REFUSED) this.refusedByDisk();
       return failed("disk_full");
     }
+    if (this.appender.isCut) {
+      this.reportCut(this.appender.sequence, error as Error);
+      return failed("internal", "a data file was cut by another program; the log has more");
+    }
     if ((error as NodeJS.ErrnoException).code === "EROFS") {
       this.stopWrites(error, "a write failed");
       return failed("write_stopped");
@@ -791,6 +808,23 @@ export class Shard {
     this.setup.warn(`shard ${this.setup.shard}: a write failed: ${(error as Error).message}${others}`);
     this.warnedAt = now;
     this.unwarned = 0;
+  }
+
+  /** A slab was cut. The open one is then sealed as it is, so that its table still says whose records are gone, and the next one begins. */
+  private reportCut(sequence: number, { message }: Error): void {
+    const slab = this.slabs.bySequence(sequence);
+    if (slab !== undefined) this.slabWatch.report(slab, message);
+  }
+
+  /** Looks for slabs that were cut or cannot be read. To be called about once a second. True: `idle` has something to do. */
+  look(): boolean {
+    try {
+      this.appender.checkSize();
+    } catch (error) {
+      this.reportCut(this.appender.sequence, error as Error);
+    }
+    this.slabWatch.look();
+    return this.appender.isCut;
   }
 
   /** Makes a durable record the one that readers find. */
@@ -826,6 +860,7 @@ export class Shard {
     if (this.writesStopped) return false;
     this.lookup.maps.release();
     this.slabs.reclaim();
+    if (this.appender.isCut) this.leaveCutSlab();
     if (this.slabs.freedSlabs > this.freedSlabs) {
       this.freedSlabs = this.slabs.freedSlabs;
       this.reserve.freed();
@@ -833,6 +868,16 @@ export class Shard {
     if (this.reserve.mayAsk(this.setup.now()) && this.refill()) return true;
     const compacting = this.compactor.step(bytesMax);
     return this.replication.sumUp() || compacting;
+  }
+
+  /** Where that is not possible now, the next write tries again. */
+  private leaveCutSlab(): void {
+    try {
+      this.commit();
+      this.startSlab();
+    } catch (error) {
+      this.failStaged(this.writeFailure(error));
+    }
   }
 
   /** Works on the reserve: blocks ahead and the spare slab. Whether it is whole says whether the disk is full. True: there is more to do now. */

@@ -5,8 +5,10 @@
  *   slots[slot] = sequence of the slab that lives there, 0 for none   (written by the shard's thread)
  *   held[slot]  = sequence that this thread has mapped, 0 for none    (written by this thread; one array per thread)
  * The shard's thread takes a dropped slab out of `slots` first and gives its blocks back only when no `held` names it, so
- * a map is never read after its file was emptied. Files are mapped at full size and never shrink while held, and every
- * offset is checked against that size, so no read can leave the file.
+ * a map is never read after its file was emptied. Files are mapped at full size, and every offset is checked against that size.
+ *
+ * A page that cannot be read all the same, because another program cut the file or the disk refuses, reads as zeros and is counted
+ * (native/map-guard.c) before the read that met it goes on. Such a map is given up after a while, in case the page comes back.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -14,6 +16,7 @@ import { SLAB_SLOTS } from "../format/layout.ts";
 import { type RecordSource, recordSource } from "../format/record.ts";
 import { loadAddon } from "../util/addon.ts";
 import { PAGE_BYTES, type Residence, unknownResidence } from "./residency.ts";
+import { missingOfSlot } from "./shard-memory.ts";
 
 export interface SlabMap extends RecordSource {
   readonly slot: number;
@@ -23,7 +26,14 @@ export interface SlabMap extends RecordSource {
   readonly residence: Residence;
   /** Readers that need the map beyond the current call. */
   pins: number;
+  /** Missing pages of its slot when it was made. */
+  readonly missingBefore: number;
+  /** When it was first seen that there are more, by `performance.now`; 0: not yet. */
+  missingSinceMs: number;
 }
+
+/** A map with missing pages is made anew after so long. */
+export const REMAP_MS = 10_000;
 
 export function slotOfSequence(sequence: number): number {
   return sequence % SLAB_SLOTS;
@@ -47,17 +57,23 @@ export function listSlabs(directory: string): number[] {
 export const UNFINISHED = ".new";
 
 /**
- * Maps a whole slab file for reading. The map lives as long as the result. A file that somebody cut is read into memory instead, with
- * zeros for what is missing: touching a map beyond the end of its file would end the process. One that is not there at all is all zeros: no record in it
- * is whole, so whatever points there is damaged.
+ * Maps a whole slab file for reading, also a file that somebody cut. The map lives as long as the result. One that is not there at all is all zeros:
+ * no record in it is whole, so whatever points there is damaged.
+ * @param missing counts of missing pages, and where in them this file's are
  */
-export function mapSlab(file: string, slabBytes: number): RecordSource {
+export function mapSlab(
+  file: string,
+  slabBytes: number,
+  missing: Int32Array = new Int32Array(2),
+  index = 1,
+): RecordSource {
   const mmap = loadAddon("mmap");
+  const guard = loadAddon("guard");
   const fd = openIfAny(file);
   if (fd === null) return recordSource(zeros(slabBytes));
   try {
-    if (fs.fstatSync(fd).size < slabBytes) return recordSource(readBytes(fd, 0, slabBytes));
     const map = mmap.map(slabBytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
+    guard.watch(map.buffer, missing, index);
     return recordSource(new Uint8Array(map.buffer, map.byteOffset, slabBytes));
   } finally {
     fs.closeSync(fd);
@@ -81,6 +97,17 @@ function zeros(bytes: number): Uint8Array {
   return nothing;
 }
 
+/** So that reading a page for its own sake is not optimised away. */
+const touched = new Uint8Array(1);
+
+/** Reads a byte of each page from `from` on to `to`: what is missing is known then, and the rest can be read. */
+export function touchPages({ bytes }: RecordSource, from: number, to: number): void {
+  let sum = 0;
+  for (let at = from; at < to; at += PAGE_BYTES) sum ^= bytes[at];
+  if (to > from) sum ^= bytes[to - 1];
+  touched[0] = sum;
+}
+
 /**
  * Whether all pages of a part of a map are in memory: touching them then needs no disk. True also where the system cannot tell.
  * @param from first byte; the pages that `from` and `to` - 1 lie in count as a whole
@@ -93,21 +120,47 @@ export function isInMemory(map: RecordSource, from: number, to: number): boolean
     const part = new Uint8Array(map.buffer, map.base + start, end - start) as Buffer;
     return loadAddon("mmap").incore(part)[0] === 0;
   } catch {
-    return true; // Not a map, but memory that holds a file that was cut.
+    return true;
   }
 }
 
 /**
  * Reads a part of a slab file, with zeros for what the file lacks. Where a slab has not been written it is read like this and not through
- * its map: a map's page of a hole takes a block on tmpfs, and on a full one ends the process.
+ * its map: a map's page of a hole takes a block on tmpfs, and on a full one cannot be had.
+ * @param refused told of each page that the disk does not give, in whose place there are zeros then; left out: that is thrown
  */
-export function readSlab(file: string, from: number, bytes: number): Uint8Array {
+export function readSlab(
+  file: string,
+  from: number,
+  bytes: number,
+  refused?: (position: number, error: Error) => void,
+): Uint8Array {
   const fd = fs.openSync(file, "r");
   try {
     return readBytes(fd, from, bytes);
+  } catch (error) {
+    if (refused === undefined || (error as NodeJS.ErrnoException).code !== "EIO") throw error;
+    return readPages(fd, from, bytes, refused);
   } finally {
     fs.closeSync(fd);
   }
+}
+
+function readPages(
+  fd: number,
+  from: number,
+  count: number,
+  refused: (position: number, error: Error) => void,
+): Uint8Array {
+  const bytes = new Uint8Array(count);
+  for (let at = 0; at < count; at += PAGE_BYTES) {
+    try {
+      bytes.set(readBytes(fd, from + at, Math.min(PAGE_BYTES, count - at)), at);
+    } catch (error) {
+      refused(from + at, error as Error);
+    }
+  }
+  return bytes;
 }
 
 function readBytes(fd: number, from: number, count: number): Uint8Array {
@@ -125,13 +178,21 @@ export class SlabMaps {
   private readonly slabBytes: number;
   private readonly slots: Int32Array;
   private readonly held: Int32Array;
+  private readonly missing: Int32Array;
   private readonly maps: (SlabMap | undefined)[] = [];
 
-  constructor(directory: string, slabBytes: number, slots: Int32Array, held: Int32Array) {
+  constructor(
+    directory: string,
+    slabBytes: number,
+    slots: Int32Array,
+    held: Int32Array,
+    missing: Int32Array,
+  ) {
     this.directory = directory;
     this.slabBytes = slabBytes;
     this.slots = slots;
     this.held = held;
+    this.missing = missing;
   }
 
   /** The map of the slab in a slot; null when none lives there (any more): look the key up again. */
@@ -159,7 +220,8 @@ export class SlabMaps {
       return null;
     }
     const file = path.join(this.directory, slabName(sequence));
-    const source = mapSlab(file, this.slabBytes);
+    const missingBefore = Atomics.load(this.missing, missingOfSlot(slot));
+    const source = mapSlab(file, this.slabBytes, this.missing, missingOfSlot(slot));
     // Dropped meanwhile: its file is gone in order.
     if (Atomics.load(this.slots, slot) !== sequence) {
       Atomics.store(this.held, slot, 0);
@@ -172,6 +234,8 @@ export class SlabMaps {
       path: file,
       residence: unknownResidence(this.slabBytes),
       pins: 0,
+      missingBefore,
+      missingSinceMs: 0,
     };
     this.maps[slot] = map;
     return map;
@@ -189,11 +253,22 @@ export class SlabMaps {
     return this.maps[map.slot] === map && map.sequence === this.slots[map.slot];
   }
 
-  /** Lets go of the maps of slabs that no longer live and that nobody has pinned. Cheap; call it now and then. */
+  /**
+   * Lets go of the maps of slabs that no longer live, and of those with missing pages, unless somebody has pinned them. Cheap; call it now and
+   * then, when nobody is reading.
+   */
   release(): void {
     for (let slot = 0; slot < this.maps.length; slot++) {
       const map = this.maps[slot];
-      if (map !== undefined && map.sequence !== this.slots[slot]) this.drop(slot);
+      if (map === undefined) continue;
+      if (map.sequence !== this.slots[slot] || this.isToBeRemapped(map)) this.drop(slot);
     }
+  }
+
+  private isToBeRemapped(map: SlabMap): boolean {
+    if (Atomics.load(this.missing, missingOfSlot(map.slot)) === map.missingBefore) return false;
+    const nowMs = performance.now();
+    if (map.missingSinceMs === 0) map.missingSinceMs = nowMs;
+    return nowMs - map.missingSinceMs >= REMAP_MS;
   }
 }

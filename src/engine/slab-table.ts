@@ -27,6 +27,8 @@ interface Slab {
   damaged: boolean;
   /** It is missing or not the one that was listed, and the index is right all the same: what it points to there cannot be read. */
   misfit: boolean;
+  /** It was cut, or the disk could not give a page of it. */
+  broken: boolean;
 }
 
 export class SlabTable {
@@ -84,6 +86,7 @@ export class SlabTable {
       sealed: false,
       damaged: false,
       misfit: false,
+      broken: false,
     });
     this.figures[FIGURE.storedBytes] += HEADER_BYTES;
     this.figures[FIGURE.slabs]++;

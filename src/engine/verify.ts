@@ -36,7 +36,6 @@ import { OTHER_FORM, STALE_SNAPSHOT } from "../format/snapshot.ts";
 import { hash32, hashBOf, type KeyHash } from "../util/hash.ts";
 import { keyText, typeName } from "./describe.ts";
 import { ExpectedSlabs } from "./expected-slabs.ts";
-import { PAGE_BYTES } from "./residency.ts";
 import { LIST_NAMES, readSlabList } from "./slab-list.ts";
 import { listSlabs, readSlab, slabName } from "./slab-maps.ts";
 import { scanSlab, tornBytes, type WalkedRecord, walkSlab } from "./slab-scan.ts";
@@ -321,28 +320,19 @@ class ShardCheck {
       this.report.note(`${name}: has no table yet; the next start makes it`);
   }
 
-  /**
-   * Reads a slab. Where the disk refuses, that is damage, with zeros in its place; the map of such a page would end the process.
-   */
+  /** Reads a slab. Where the disk refuses, that is damage, with zeros in its place. */
   private readWhole(file: string): Uint8Array {
     const { slabBytes } = this.store;
+    const damaged = (position: number, { message }: Error): void =>
+      this.damage(file, position, "slab", null, `cannot be read: ${message}`);
     try {
-      return readSlab(file, 0, slabBytes);
-    } catch {
+      return readSlab(file, 0, slabBytes, damaged);
+    } catch (error) {
+      // Not a place, but the file as a whole: the store does not open with it.
       this.isReadable = false;
+      damaged(0, error as Error);
+      return new Uint8Array(slabBytes);
     }
-    const bytes = new Uint8Array(slabBytes);
-    for (let at = 0; at < slabBytes; at += PAGE_BYTES) {
-      try {
-        bytes.set(readSlab(file, at, Math.min(PAGE_BYTES, slabBytes - at)), at);
-      } catch (error) {
-        const { code, message } = error as NodeJS.ErrnoException;
-        this.damage(file, at, "slab", null, `cannot be read: ${message}`);
-        // Not a place, but the file as a whole.
-        if (code !== "EIO") break;
-      }
-    }
-    return bytes;
   }
 
   /** Builds the index as a start would, and compares it with what was read. */
@@ -402,7 +392,7 @@ class ShardCheck {
     if (slab.units.has(chunk.unit)) return "is damaged";
     if (chunk.unit >= slab.endUnit) return "is missing";
     const file = path.join(this.directory, slabName(chunk.sequence));
-    const head = recordSource(readSlab(file, chunk.unit * UNIT_BYTES, RECORD_HEADER_BYTES));
+    const head = recordSource(readSlab(file, chunk.unit * UNIT_BYTES, RECORD_HEADER_BYTES, () => {}));
     const isIt =
       checksumOf(head, 0) === chunk.checksum &&
       typeOf(head, 0) === TYPE_CHUNK &&

@@ -7,6 +7,7 @@ import { isInline, isRemote, type RemoteValue, type StoredValue } from "../clust
 import type { Ballot } from "../format/record.ts";
 import { ballotMillis, etagScratch, writeEtag } from "../format/version.ts";
 import type { Found, ValueReader } from "../shards/vault.ts";
+import { copyOf } from "../util/bytes.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { findPatiently, Waiting } from "./cold-reads.ts";
 import type { FrontContext } from "./context.ts";
@@ -228,9 +229,13 @@ class KnownValue implements Found {
     writeEtag(this.etag, clockLow, clockHigh, node, incarnation);
   }
 
-  view(): Uint8Array {
+  view(start = 0, end = this.valueBytes): Uint8Array {
     if (!isInline(this.value)) throw new Error("the value is not at hand");
-    return this.value.bytes;
+    return this.value.bytes.subarray(start, end);
+  }
+
+  copy(): Uint8Array {
+    return copyOf(this.view());
   }
 
   open(): ValueReader {

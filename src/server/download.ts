@@ -1,14 +1,20 @@
 /**
- * A value on its way out, piece by piece, as fast as the client takes it. Nothing is copied into memory of our
+ * A value on its way out, piece by piece, as fast as the client takes it. Nothing but the end is copied into memory of our
  * own: what the socket does not take stays in the map until it does.
+ *
+ * Meanwhile the file may be cut or the disk fail. The kernel then sends less, and TLS would send zeros; so the reader is asked before and after
+ * each send, and the last bytes, after which nothing can be called back, leave from a copy, when all before them are known to be good.
  */
 import type { ValueReader } from "../shards/vault.ts";
+import { copyOf } from "../util/bytes.ts";
 import type { FrontContext } from "./context.ts";
 import type { Res } from "./http.ts";
 import type { Paced } from "./pace.ts";
 
 /** Bytes that one client may get before the others have their turn. */
 const TURN_BYTES = 2 * 1024 * 1024;
+/** So much of the end is sent from a copy. */
+const LAST_BYTES = 16 * 1024;
 /** A client that takes nothing for so long is closed. */
 export const STALL_MS = 60_000;
 
@@ -68,13 +74,14 @@ export class Download implements Paced {
     for (;;) {
       const offset = this.start + this.res.getWriteOffset();
       if (offset >= this.pieceOffset + this.piece.length && !this.nextPiece(offset)) return true;
-      const from = offset - this.pieceOffset;
-      const upTo = Math.min(this.piece.length, this.end - this.pieceOffset);
-      const [taken, complete] = this.res.tryEnd(this.piece.subarray(from, upTo), this.end - this.start);
+      const bytes = this.bytesAt(offset);
+      if (bytes === null) return true;
+      const [taken, complete] = this.res.tryEnd(bytes, this.end - this.start);
       if (complete) {
         this.finish(true);
         return true;
       }
+      if (!this.holds(offset, offset)) return true;
       if (!taken) {
         this.context.pacer.add(this);
         return false;
@@ -84,6 +91,23 @@ export class Download implements Paced {
         return true;
       }
     }
+  }
+
+  /** What to send next; null: it cannot be read any more. */
+  private bytesAt(offset: number): Uint8Array | null {
+    const from = offset - this.pieceOffset;
+    let upTo = Math.min(this.piece.length, this.end - this.pieceOffset);
+    if (this.reader.holds === undefined) return this.piece.subarray(from, upTo);
+    const isLast = this.pieceOffset + upTo === this.end && upTo - from <= LAST_BYTES;
+    if (this.pieceOffset + upTo === this.end && !isLast) upTo -= LAST_BYTES;
+    const bytes = isLast ? copyOf(this.piece, from, upTo) : this.piece.subarray(from, upTo);
+    return this.holds(offset, this.pieceOffset + upTo) ? bytes : null;
+  }
+
+  private holds(from: number, to: number): boolean {
+    if (this.reader.holds?.(from, to) !== false) return true;
+    this.breakOff("the disk cannot give it", from);
+    return false;
   }
 
   private readonly pieceRead = () => {
@@ -113,11 +137,15 @@ export class Download implements Paced {
       this.pieceOffset = offset;
       return true;
     } catch (error) {
-      this.context.log.error({ error: String(error), offset }, "a value broke off while it was being sent");
-      this.res.close();
-      this.finish(false);
+      this.breakOff(String(error), offset);
       return false;
     }
+  }
+
+  private breakOff(error: string, offset: number): void {
+    this.context.log.error({ error, offset }, "a value broke off while it was being sent");
+    this.res.close();
+    this.finish(false);
   }
 
   /** Tries again: that arms uWS' timer anew, and notices a reader that is too slow to make the socket writable. */

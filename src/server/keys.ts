@@ -237,7 +237,7 @@ export function answerFound(
   const { partial, start, end } = part;
   const status = partial ? 206 : 200;
   if (end - start <= REPLY_AT_ONCE_BYTES && found.valueBytes <= CHUNK_BYTES) {
-    const body = found.view().subarray(start, end);
+    const body = found.view(start, end);
     rangeHead(res, found, part, more);
     res.end(body);
     context.meter.count(GET, status);

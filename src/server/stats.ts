@@ -130,6 +130,7 @@ export function healthDocument(vault: Vault, facts: NodeFacts): { status: number
     scrubbedBytes: sum(shards, (shard) => shard.scrubbedBytes),
     scrubPasses: Math.min(...shards.map((shard) => shard.scrubPasses)),
     scrubDamaged: sum(shards, (shard) => shard.scrubDamaged),
+    brokenSlabs: sum(shards, (shard) => shard.brokenSlabs),
     ...(cluster === null ? {} : { cluster: cluster.health }),
     version: facts.version,
     uptimeSeconds: Math.floor(process.uptime()),
@@ -187,6 +188,13 @@ function judge(
       "records are damaged and nobody knows which keys had them: what may have been lost answers 500; run minivault verify on the stopped node";
     return { word: "degraded", reason, status: 200 };
   }
+  const broken = sum(shards, (shard) => shard.brokenSlabs);
+  if (broken > 0)
+    return {
+      word: "degraded",
+      reason: `parts of ${broken} data files cannot be read, which the log names: they were cut, or the disk fails; what is gone answers 500; stop the node and run minivault verify`,
+      status: 200,
+    };
   return { word: "healthy", reason: null, status: 200 };
 }
 
@@ -222,6 +230,8 @@ export function statsDocument(
     scrubbedBytes: sum(shards, (shard) => shard.scrubbedBytes),
     scrubPasses: Math.min(...shards.map((shard) => shard.scrubPasses)),
     scrubDamaged: sum(shards, (shard) => shard.scrubDamaged),
+    brokenSlabs: sum(shards, (shard) => shard.brokenSlabs),
+    missingPages: sum(shards, (shard) => shard.missingPages),
     compactedBytes: sum(shards, (shard) => shard.compactedBytes),
     queues: {
       writes: stats.queuedWrites,

@@ -58,6 +58,8 @@ const SCRUB_BUSY_FACTOR = 10;
 const SCRUB_MS_MIN = 50;
 /** How often it is asked whether a pass is due. */
 const SCRUB_IDLE_MS = 60_000;
+/** How often slabs that were cut are looked for. */
+const LOOK_MS = 1000;
 
 interface Upload {
   shard: Shard;
@@ -98,6 +100,7 @@ let batchesSinceIdle = 0;
 let restTimer: NodeJS.Timeout | undefined;
 let scrubTimer: NodeJS.Timeout | undefined;
 let watchTimer: NodeJS.Timeout | undefined;
+let lookTimer: NodeJS.Timeout | undefined;
 let batchesSinceScrub = 0;
 let scrubTurn = 0;
 const operation = emptyOperation();
@@ -128,6 +131,7 @@ async function open(task: OpenTask): Promise<void> {
   if (task.addonDirectory !== null) setAddonDirectory(task.addonDirectory);
   // Where it cannot be loaded, the start fails with the reason, and not the first write.
   loadAddon("mmap");
+  loadAddon("guard");
   await loadHash();
   patience = new Patience(task.channels.every(({ arena }) => arena.patient) ? LOOK_MS_MAX : 0);
   patience.begin(false);
@@ -176,6 +180,8 @@ async function open(task: OpenTask): Promise<void> {
   scrubTimer.unref();
   watchTimer = setInterval(watch, WATCH_MS);
   watchTimer.unref();
+  lookTimer = setInterval(look, LOOK_MS);
+  lookTimer.unref();
 }
 
 /** Looks whether the data directory is still there, and whether other shards on its disk have no room: then those at rest compact, too. */
@@ -388,6 +394,12 @@ function rest(): void {
   if (waiting) queueIdle();
 }
 
+/** Looks after the slabs of all shards. */
+function look(): void {
+  for (const shard of shards.values()) if (shard.look()) queueIdle();
+  if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));
+}
+
 /** Checks a little of one shard, then waits as long as that much may take. */
 function scrub(): void {
   const isBusy = batchesSinceScrub > 0;
@@ -408,6 +420,7 @@ function scrub(): void {
 async function close(): Promise<void> {
   clearTimeout(scrubTimer);
   clearInterval(watchTimer);
+  clearInterval(lookTimer);
   for (const { answers } of inlets) answers.close();
   clearTimeout(restTimer);
   for (const { writer } of uploads.values()) writer.end();

@@ -367,9 +367,13 @@ export class LocalVault implements Vault {
     if (!lookup.check(map, unit)) held.state = "damaged";
     else {
       readHead(map, unit, held.head);
-      if (held.head.type === TYPE_FORGOTTEN) held.state = "absent";
+      if (lookup.missingPages !== lookup.missingBefore) held.state = "damaged";
+      else if (held.head.type === TYPE_FORGOTTEN) held.state = "absent";
       else if (held.head.type === TYPE_TOMBSTONE) held.state = "tombstone";
-      else held.found = this.found.set(lookup, key, this.hashA, this.hashB, "found");
+      else {
+        held.found = this.found.set(lookup, key, this.hashA, this.hashB, "found");
+        held.state = held.found.state === "found" ? "found" : "damaged";
+      }
     }
     return held;
   }
@@ -433,7 +437,7 @@ export class LocalVault implements Vault {
     const sum = (value: (queue: ShardQueue) => number): number =>
       this.queues.reduce((total, queue) => total + value(queue), 0);
     return {
-      shards: this.memories.map((memory, shard) => readFigures(shard, new Float64Array(memory.figures))),
+      shards: this.memories.map((memory, shard) => readFigures(shard, memory)),
       queuedWrites: sum((queue) => queue.queuedWrites),
       queuedBytes: sum((queue) => queue.queuedBytes),
       batches: sum((queue) => queue.batches),

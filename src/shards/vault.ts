@@ -37,8 +37,13 @@ export interface Found {
   etag: Uint8Array;
   /** When the version was made, by the clock of the node that made it: milliseconds since 1970. */
   versionMs: number;
-  /** The whole value, where it is one record (valueBytes ≤ CHUNK_BYTES). A view of mapped memory: use it at once. */
-  view(): Uint8Array;
+  /**
+   * The value from `start` to `end` (all of it when left out), where it is one record (valueBytes ≤ CHUNK_BYTES): valid until the next call of
+   * this. Throws VaultError("corrupt") when the disk cannot give it any more.
+   */
+  view(start?: number, end?: number): Uint8Array;
+  /** Like `view`, in memory of its own. */
+  copy(): Uint8Array;
   /** Opens the value for streaming, whatever its size. The caller must close it. */
   open(): ValueReader;
 }
@@ -51,6 +56,12 @@ export interface ValueReader {
    * memory, valid until close. Throws VaultError("corrupt") when the piece's checksum does not hold.
    */
   read(offset: number): Uint8Array;
+  /**
+   * Whether the bytes `from` to `to` of the piece that was last read are still what they were, and can all be read: a file can be cut, and a disk
+   * fail, after `read`. Who hands them on asks before, and again after, where what was handed on can still be called back. Left out:
+   * nothing here is on a disk.
+   */
+  holds?(from: number, to: number): boolean;
   /**
    * Whether `read` at this offset would not wait for the disk. False: what is missing is being read, and `then` is called later, even
    * after `close`. Left out: nothing here is on a disk.

@@ -1,6 +1,7 @@
 /**
  * The one door to native addons. From source they are loaded out of node_modules. The bundle carries them inside (embedded.ts):
- * they are written to a private folder, under a name that contains their hash, and checked against it before each load.
+ * they are written to a private folder, under a name that contains their hash. What is loaded is the very descriptor whose bytes were
+ * checked against it: a file that takes the name's place meanwhile is not.
  *
  *   <data directory>/.addons  →  $XDG_CACHE_HOME/minivault or ~/.cache/minivault  →  <temporary folder>/minivault-<user id>
  *
@@ -32,13 +33,25 @@ export interface MmapAddon {
 
 export type UwsAddon = typeof import("uWebSockets.js");
 
+/** native/map-guard.c. */
+export interface GuardAddon {
+  /**
+   * Has pages of a map that cannot be read replaced by zeros from now on, and counted: in `counts[0]` and `counts[index]`, before the
+   * read that met them goes on. `map` is all of the memory that mmap gave.
+   */
+  watch(map: ArrayBufferLike, counts: Int32Array, index: number): void;
+}
+
 interface Addons {
   uws: UwsAddon;
   mmap: MmapAddon;
+  guard: GuardAddon;
 }
 
 /** What a process that was killed while it wrote an addon left behind is removed after this time. */
 const LEFTOVER_MS = 10 * 60 * 1000;
+/** What stands before a descriptor's number in a path: it changes nothing but the text. */
+const SPELLINGS: Record<keyof Addons, string> = { uws: "", mmap: "./", guard: "././" };
 
 const loaded: Partial<Addons> = {};
 let preferred: string | null = null;
@@ -107,12 +120,12 @@ function cacheFolder(): string | null {
   }
 }
 
-function loadEmbedded(name: string, embedded: EmbeddedAddon): unknown {
+function loadEmbedded(name: keyof Addons, embedded: EmbeddedAddon): unknown {
   const tried: string[] = [];
   for (const { folder, parents } of places()) {
     try {
       makePrivate(folder, parents);
-      return loadFile(extract(folder, name, embedded));
+      return loadFrom(folder, name, embedded);
     } catch (error) {
       tried.push(`${folder} (${reasonOf(error as Error)})`);
     }
@@ -139,28 +152,55 @@ function makePrivate(folder: string, parents: boolean): void {
   if (found !== null) throw new Error(found.problem);
 }
 
-/** A file that is open, and holds what it should. */
-interface CheckedFile {
-  file: string;
-  fd: number;
-}
-
-/** Loads the very file that was checked, whatever its path names by now. */
-function loadFile({ file, fd }: CheckedFile): unknown {
-  const module = { exports: {} };
-  const opened = `/proc/self/fd/${fd}`;
-  // The descriptor stays open: the C library knows a file by the name that it was loaded under, so no other addon may get this one.
-  process.dlopen(module, fs.existsSync(opened) ? opened : file);
-  return module.exports;
-}
-
-/** The addon's file in `folder`, with the right content. */
-function extract(folder: string, name: string, embedded: EmbeddedAddon): CheckedFile {
+/** Loads an addon out of `folder`, which is private, and puts it there first where it is missing or is something else. */
+export function loadFrom(folder: string, name: keyof Addons, embedded: EmbeddedAddon): unknown {
   const file = path.join(folder, `${name}-${embedded.hash}.node`);
-  const present = openChecked(file, embedded.hash);
-  if (present !== null) return present;
+  const fd = openChecked(file, embedded.hash) ?? extract(folder, file, embedded);
+  try {
+    const module = { exports: {} };
+    process.dlopen(module, pathOf(fd, name, file));
+    return module.exports;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** A descriptor of a file with these very bytes, or null: there is none, or it holds something else. */
+function openChecked(file: string, hash: string): number | null {
+  let fd: number;
+  try {
+    fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+  } catch {
+    return null;
+  }
+  try {
+    if (createHash("sha256").update(fs.readFileSync(fd)).digest("hex") === hash) return fd;
+  } catch {
+    // Read again when it is written anew.
+  }
+  fs.closeSync(fd);
+  return null;
+}
+
+/**
+ * A path that leads to the file of a descriptor whatever has become of its name. The loader takes two equal paths for one library, and
+ * descriptors' numbers are used again: so each addon has a spelling of its own. Where there is no /proc, it is the name, as long as
+ * that leads to the same file.
+ */
+function pathOf(fd: number, name: keyof Addons, file: string): string {
+  const here = fs.fstatSync(fd);
+  for (const candidate of [`/proc/self/fd/${SPELLINGS[name]}${fd}`, file]) {
+    const there = fs.statSync(candidate, { throwIfNoEntry: false });
+    if (there !== undefined && there.dev === here.dev && there.ino === here.ino) return candidate;
+  }
+  throw new Error(`${file} was replaced while it was loaded`);
+}
+
+/** Writes the addon to `file` in `folder`; answers a descriptor for reading it. */
+function extract(folder: string, file: string, embedded: EmbeddedAddon): number {
   removeLeftovers(folder);
   const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
+  let checked: number | null = null;
   try {
     const fd = fs.openSync(fresh, "wx", 0o600);
     try {
@@ -169,27 +209,15 @@ function extract(folder: string, name: string, embedded: EmbeddedAddon): Checked
     } finally {
       fs.closeSync(fd);
     }
+    checked = openChecked(fresh, embedded.hash);
+    if (checked === null) throw new Error(`${fresh} does not hold what was written to it`);
     fs.renameSync(fresh, file);
+    return checked;
   } catch (error) {
+    if (checked !== null) fs.closeSync(checked);
     fs.rmSync(fresh, { force: true });
     throw error;
   }
-  const written = openChecked(file, embedded.hash);
-  if (written === null) throw new Error(`${file} does not hold what was written to it`);
-  return written;
-}
-
-/** Opens a file if its sha256 is `hash`; null: there is none, or another one. */
-function openChecked(file: string, hash: string): CheckedFile | null {
-  let fd = -1;
-  try {
-    fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
-    if (createHash("sha256").update(fs.readFileSync(fd)).digest("hex") === hash) return { file, fd };
-  } catch {
-    // As good as absent.
-  }
-  if (fd >= 0) fs.closeSync(fd);
-  return null;
 }
 
 function removeLeftovers(folder: string): void {

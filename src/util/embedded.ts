@@ -9,4 +9,4 @@ export interface EmbeddedAddon {
   data: () => string;
 }
 
-export const EMBEDDED: { uws: EmbeddedAddon; mmap: EmbeddedAddon } | null = null;
+export const EMBEDDED: { uws: EmbeddedAddon; mmap: EmbeddedAddon; guard: EmbeddedAddon } | null = null;

@@ -36,12 +36,10 @@ class FaultyIo {
       fdatasync: (fd) => this.run("sync", () => nodeIo.fdatasync(fd)),
       fsync: (fd) => this.run("sync", () => nodeIo.fsync(fd)),
       ftruncate: (fd, bytes) => this.run("size", () => nodeIo.ftruncate(fd, bytes)),
+      size: nodeIo.size,
       rename: (from, to) => this.run("rename", () => nodeIo.rename(from, to)),
       unlink: (path) => this.run("unlink", () => nodeIo.unlink(path)),
       syncDirectory: (path) => this.run("sync", () => nodeIo.syncDirectory(path)),
-      pwriteAsync: async (fd, bytes, position) => {
-        await this.run("pwrite", () => nodeIo.pwriteAsync(fd, bytes, position));
-      },
       fdatasyncAsync: async (fd) => {
         await this.run("sync", () => nodeIo.fdatasyncAsync(fd));
       },

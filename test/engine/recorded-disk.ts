@@ -89,6 +89,7 @@ export class RecordedDisk {
       },
       fdatasync: (fd) => synced(fileOf(fd), "", this.now),
       fsync: (fd) => synced(fileOf(fd), "", this.now),
+      size: nodeIo.size,
       ftruncate: (fd, size) => {
         resized(fd, size);
         nodeIo.ftruncate(fd, size);
@@ -105,10 +106,6 @@ export class RecordedDisk {
         rename([[relative(file), null]]);
       },
       syncDirectory: (directory) => synced(-1, relative(directory), this.now),
-      pwriteAsync: (fd, bytes, position) => {
-        write(fd, bytes, position);
-        return nodeIo.pwriteAsync(fd, bytes, position);
-      },
       fdatasyncAsync: async (fd) => {
         // What is written while a sync runs may or may not be caught by it.
         const file = fileOf(fd);

@@ -25,6 +25,8 @@ test("residency: pages of the slab being written count as in memory without aski
     path: file,
     residence: unknownResidence(SLAB_BYTES),
     pins: 0,
+    missingBefore: 0,
+    missingSinceMs: 0,
   };
   let asked = 0;
   const residency = new Residency((part, from, to) => {
@@ -47,4 +49,29 @@ test("residency: pages of the slab being written count as in memory without aski
   for (let beat = 0; beat < 2 * (10_000 / BEAT_MS); beat++) residency.beat(() => true);
   assert.ok(residency.isResident(map, 100, 2 * PAGE_BYTES));
   assert.ok(asked > 0);
+});
+
+test("residency: what the disk cannot give counts as there, so that nobody waits for it again and again", async (t) => {
+  const directory = temporaryDirectory();
+  t.after(() => directory.remove());
+  const file = path.join(directory.path, "slab");
+  fs.writeFileSync(file, Buffer.alloc(WRITTEN_BYTES, "w"));
+  const map: SlabMap = {
+    ...mapSlab(file, SLAB_BYTES),
+    slot: 1,
+    sequence: 1,
+    path: file,
+    residence: unknownResidence(SLAB_BYTES),
+    pins: 0,
+    missingBefore: 0,
+    missingSinceMs: 0,
+  };
+  const residency = new Residency();
+  t.after(() => residency.close());
+  const [from, to] = [WRITTEN_BYTES - PAGE_BYTES, WRITTEN_BYTES + 3 * PAGE_BYTES];
+  assert.ok(!residency.isResident(map, from, to), "behind the end of the file");
+  await new Promise<void>((resolve) => residency.read(map, from, to, resolve));
+  assert.ok(residency.isResident(map, from, to));
+  assert.equal(map.bytes[WRITTEN_BYTES - 1], "w".charCodeAt(0));
+  assert.equal(map.bytes[WRITTEN_BYTES], 0);
 });

@@ -105,6 +105,8 @@ export class FakeVault implements Vault {
       scrubbedBytes: 0,
       scrubPasses: 0,
       scrubDamaged: 0,
+      missingPages: 0,
+      brokenSlabs: 0,
       compactedBytes: 0,
       writesStopped: false,
       missingSlabs: 0,
@@ -334,11 +336,15 @@ class FakeFound implements Found {
     this.versionMs = versionMs(value.version);
   }
 
-  view(): Uint8Array {
+  view(start = 0, end = this.valueBytes): Uint8Array {
     const value = this.value as StoredValue;
     if (this.valueBytes > CHUNK_BYTES) throw new Error("view of a value of several records");
     if (value.brokenAt !== undefined) throw new VaultError("corrupt");
-    return value.bytes;
+    return value.bytes.subarray(start, end);
+  }
+
+  copy(): Uint8Array {
+    return this.view().slice();
   }
 
   open(): ValueReader {

@@ -400,7 +400,9 @@ export class ClusterNode implements ClusterAccess {
     const reader = found.open();
     try {
       for (let offset = 0; offset < value.valueBytes; ) {
-        const piece = reader.read(offset);
+        // A copy: when it is sent, the disk may not be able to give it any more.
+        const piece = copyOf(reader.read(offset));
+        if (reader.holds?.(offset, offset + piece.length) === false) throw new VaultError("corrupt");
         offset += piece.length;
         yield piece;
       }

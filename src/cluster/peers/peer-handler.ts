@@ -34,6 +34,8 @@ export interface PeerSource {
   readonly valueBytes: number;
   /** The bytes from `offset` on, as far as they lie in one piece; valid until close. Throws VaultError when they are damaged. */
   read(offset: number): Uint8Array;
+  /** Whether a part of the piece that was last read is still what it was (see ValueReader). Left out: nothing here is on a disk. */
+  holds?(from: number, to: number): boolean;
   /** Idempotent. */
   close(): void;
 }

@@ -220,7 +220,7 @@ export class VaultReplica implements LocalReplica {
   private valueOf({ found, head }: FoundRegister): StoredValue {
     const { json, valueBytes } = found;
     const contentType = json ? "application/json" : found.contentType;
-    if (valueBytes <= CHUNK_BYTES) return inlineValue(json, contentType, Buffer.from(found.view()));
+    if (valueBytes <= CHUNK_BYTES) return inlineValue(json, contentType, found.copy());
     const value: RemoteValue = {
       tombstone: false,
       json,
@@ -341,6 +341,7 @@ export class VaultReplica implements LocalReplica {
       head: new Uint8Array(0),
       valueBytes: end - start,
       read: (offset) => reader.read(start + offset),
+      holds: (from, to) => reader.holds?.(start + from, start + to) ?? true,
       close: () => reader.close(),
     };
   }
