@@ -50,7 +50,6 @@ export class LimitedDisk {
         this.forget(file);
       },
       pwrite,
-      pwriteAsync: async (fd, bytes, position) => pwrite(fd, bytes, 0, bytes.length, position),
       ftruncate,
       ftruncateAsync: async (fd, bytes) => ftruncate(fd, bytes),
       rename: (from, to) => {
