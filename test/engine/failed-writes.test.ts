@@ -144,7 +144,7 @@ for (const code of ["EMFILE", "ENFILE"])
           }
           assert.ok(stored < 10_000, "a slab is never full");
         }
-        const figures = readFigures(0, vault.shard.figures);
+        const figures = readFigures(0, vault.memory);
         assert.deepEqual(
           [figures.outOfDescriptors, figures.writesStopped, figures.damagedRecords],
           [true, false, 0],
@@ -160,6 +160,6 @@ for (const code of ["EMFILE", "ENFILE"])
         await vault.crash();
         const again = await Harness.open(directory);
         for (let i = 0; i <= stored; i++) assert.equal(again.read(`key-${i}`).state, "found");
-        assert.equal(readFigures(0, again.shard.figures).damagedRecords, 0);
+        assert.equal(readFigures(0, again.memory).damagedRecords, 0);
         await again.shard.close();
       }));
