@@ -46,6 +46,9 @@ export interface RepairForm {
 
 /** The tests, to be called inside of `describe`. */
 export function repairTests({ missed, lost }: RepairForm): void {
+  const onlyLong = {
+    skip: lost ? false : "waits a minute and more, so only the long form in test/storm does it",
+  };
   let cluster: Cluster;
   const port = (worker: number) => cluster.workers[worker].port;
   /** What was written, by key; null: deleted. */
@@ -193,7 +196,7 @@ export function repairTests({ missed, lost }: RepairForm): void {
     await converged([0, 1, 2]);
   });
 
-  test("repair: a node whose disk is lost synchronises, and then votes again", { skip: !lost }, async () => {
+  test("repair: a node whose disk is lost synchronises, and then votes again", onlyLong, async () => {
     await cluster.workers[1].kill();
     rmSync(cluster.workers[1].data, { recursive: true, force: true });
     await cluster.workers[1].start();
@@ -219,37 +222,43 @@ export function repairTests({ missed, lost }: RepairForm): void {
     await check(1, "?consistency=one");
   });
 
-  test("repair: a node that misses a slab does not vote until it has synchronised, and nothing is lost or back", {
-    skip: !lost,
-  }, async () => {
-    await write(0, "/deleted-before", "once");
-    await write(0, "/deleted-before", null);
-    await converged([2]);
-    const { data } = cluster.workers[2];
-    await cluster.workers[2].kill();
-    const slabs = readdirSync(data, { recursive: true, encoding: "utf8" }).filter((file) =>
-      file.endsWith(".slab"),
-    );
-    for (const slab of slabs) rmSync(path.join(data, slab));
-    await cluster.workers[2].start();
-    await cluster.ready([cluster.workers[2]]);
-    assert.equal((await stats(2)).voting, false);
-    await write(2, "/while-it-does-not-vote", "written");
-    await waitUntil("it votes", async () => (await stats(2)).voting, CONVERGED_MS_MAX);
-    await converged([0, 1, 2]);
-    await check(2, "?consistency=one");
-    // What is absent is known to be, and stays so after a restart.
-    for (const start of [1, 2]) {
-      for (const key of ["/deleted-before", "/never-written"])
-        assert.equal((await call(port(2), "GET", `${key}?consistency=one`)).status, 404, `${key}, ${start}`);
-      const health = (await call(port(2), "GET", "/health")).json();
-      assert.deepEqual([health.status, health.missingSlabs, health.inDoubt], ["healthy", 0, false]);
-      await cluster.workers[2].kill(start === 1 ? "SIGKILL" : "SIGTERM");
+  test(
+    "repair: a node that misses a slab does not vote until it has synchronised, and nothing is lost or back",
+    onlyLong,
+    async () => {
+      await write(0, "/deleted-before", "once");
+      await write(0, "/deleted-before", null);
+      await converged([2]);
+      const { data } = cluster.workers[2];
+      await cluster.workers[2].kill();
+      const slabs = readdirSync(data, { recursive: true, encoding: "utf8" }).filter((file) =>
+        file.endsWith(".slab"),
+      );
+      for (const slab of slabs) rmSync(path.join(data, slab));
       await cluster.workers[2].start();
       await cluster.ready([cluster.workers[2]]);
-      assert.equal((await stats(2)).voting, true);
-    }
-  });
+      assert.equal((await stats(2)).voting, false);
+      await write(2, "/while-it-does-not-vote", "written");
+      await waitUntil("it votes", async () => (await stats(2)).voting, CONVERGED_MS_MAX);
+      await converged([0, 1, 2]);
+      await check(2, "?consistency=one");
+      // What is absent is known to be, and stays so after a restart.
+      for (const start of [1, 2]) {
+        for (const key of ["/deleted-before", "/never-written"])
+          assert.equal(
+            (await call(port(2), "GET", `${key}?consistency=one`)).status,
+            404,
+            `${key}, ${start}`,
+          );
+        const health = (await call(port(2), "GET", "/health")).json();
+        assert.deepEqual([health.status, health.missingSlabs, health.inDoubt], ["healthy", 0, false]);
+        await cluster.workers[2].kill(start === 1 ? "SIGKILL" : "SIGTERM");
+        await cluster.workers[2].start();
+        await cluster.ready([cluster.workers[2]]);
+        assert.equal((await stats(2)).voting, true);
+      }
+    },
+  );
 
   test("repair: a fourth node joins under load, then one is drained: nothing is lost", async () => {
     let writing = true;

@@ -132,9 +132,7 @@ test("cut file: under downloads, reads and writes", () =>
     assert.equal((await health()).status, 200);
     assert.equal((await health()).json().status, "degraded");
     assert.match((await health()).json().reason, /parts of 1 data files cannot be read/);
-    const stats = (await call(server.port, "GET", "/_stats")).json();
-    assert.ok(stats.missingPages >= 0);
-    assert.equal(stats.brokenSlabs, 1);
+    assert.equal((await call(server.port, "GET", "/_stats")).json().brokenSlabs, 1);
     assert.match(server.log(), /0000000001\.slab of shard 0 cannot be read as a whole/);
     await server.kill("SIGKILL");
     await server.restart();
