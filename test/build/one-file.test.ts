@@ -7,7 +7,14 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { type TestContext, test } from "node:test";
-import { builtProgram, removeFolder, runProgram, startServer, temporaryFolder } from "../rest/server.ts";
+import {
+  ADDONS,
+  builtProgram,
+  removeFolder,
+  runProgram,
+  startServer,
+  temporaryFolder,
+} from "../rest/server.ts";
 
 interface Place {
   folder: string;
@@ -52,12 +59,12 @@ function addonsIn(folder: string): string[] {
   return fs.existsSync(folder) ? fs.readdirSync(folder).sort() : [];
 }
 
-/** Asserts that both addons lie in `folder`, private and whole. */
+/** Asserts that all addons lie in `folder`, private and whole. */
 function assertExtracted(folder: string): void {
   const files = addonsIn(folder);
   assert.deepEqual(
     files.map((file) => file.replace(/-.*/, "")),
-    ["mmap", "uws"],
+    ADDONS,
   );
   assert.equal(fs.statSync(folder).mode & 0o777, 0o700);
   for (const file of files) {

@@ -11,6 +11,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 export const REPOSITORY = path.join(__dirname, "../..");
 export const PROGRAM = path.join(REPOSITORY, "dist/minivault.js");
+/** The native addons that the program carries. */
+export const ADDONS = ["guard", "mmap", "uws"];
 /** Longest that a start may take before a test calls it failed. */
 const START_MS_MAX = 120_000;
 /** How long SIGTERM may take. */

@@ -7,6 +7,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 import { call, closeConnections, content, digest, sha256 } from "./client.ts";
 import { hasProc, processorMs } from "./process-memory.ts";
 import {
+  ADDONS,
   builtProgram,
   commandLine,
   removeFolder,
@@ -74,7 +75,7 @@ describe("the single file", () => {
     assert.deepEqual(fs.readdirSync(path.join(folder, "app")), ["minivault.js"]);
     for (const name of ["home", "cache", "tmp", "work"])
       assert.deepEqual(fs.readdirSync(path.join(folder, name)), [], name);
-    assert.equal(addons(dataAddons()).length, 2);
+    assert.equal(addons(dataAddons()).length, ADDONS.length);
   });
 
   test("serves within a second of its start, on a new directory and on one that is there", async (t) => {
@@ -186,7 +187,7 @@ describe("extracted addons", () => {
       const hashes = new Map(
         addons(dataAddons()).map((name) => [name, sha256(fs.readFileSync(path.join(dataAddons(), name)))]),
       );
-      assert.equal(hashes.size, 2);
+      assert.equal(hashes.size, ADDONS.length);
       for (const name of hashes.keys()) damage(path.join(dataAddons(), name));
       await assertServes();
       assert.deepEqual(addons(dataAddons()).sort(), [...hashes.keys()].sort());
@@ -207,8 +208,8 @@ describe("extracted addons", () => {
         await assertServes({ data });
       }),
     );
-    assert.equal(addons(cacheAddons()).length, 2);
-    assert.equal(fs.readdirSync(cacheAddons()).length, 2);
+    assert.equal(addons(cacheAddons()).length, ADDONS.length);
+    assert.equal(fs.readdirSync(cacheAddons()).length, ADDONS.length);
   });
 
   test("a folder that others may write to is not used: the cache is", async () => {
@@ -216,7 +217,7 @@ describe("extracted addons", () => {
     fs.chmodSync(dataAddons(), 0o777);
     await assertServes();
     assert.deepEqual(addons(dataAddons()), []);
-    assert.equal(addons(cacheAddons()).length, 2);
+    assert.equal(addons(cacheAddons()).length, ADDONS.length);
   });
 
   test("a folder that is a link is not used: the cache is", async () => {
@@ -225,7 +226,7 @@ describe("extracted addons", () => {
     fs.symlinkSync(path.join(folder, "target"), dataAddons());
     await assertServes();
     assert.deepEqual(fs.readdirSync(path.join(folder, "target")), []);
-    assert.equal(addons(cacheAddons()).length, 2);
+    assert.equal(addons(cacheAddons()).length, ADDONS.length);
   });
 
   test(
@@ -236,7 +237,7 @@ describe("extracted addons", () => {
       fs.chownSync(dataAddons(), OTHER_USER, OTHER_USER);
       await assertServes();
       assert.deepEqual(addons(dataAddons()), []);
-      assert.equal(addons(cacheAddons()).length, 2);
+      assert.equal(addons(cacheAddons()).length, ADDONS.length);
     },
   );
 
@@ -251,7 +252,7 @@ describe("extracted addons", () => {
     }
     try {
       await assertServes();
-      assert.equal(addons(cacheAddons()).length, 2);
+      assert.equal(addons(cacheAddons()).length, ADDONS.length);
     } finally {
       spawnSync("umount", ["-l", dataAddons()]);
     }
@@ -261,7 +262,7 @@ describe("extracted addons", () => {
     fs.mkdirSync(path.join(folder, "data"));
     fs.writeFileSync(dataAddons(), "");
     await assertServes({ env: { ...options.env, XDG_CACHE_HOME: "/dev/null" } });
-    assert.equal(addons(temporaryAddons()).length, 2);
+    assert.equal(addons(temporaryAddons()).length, ADDONS.length);
   });
 
   test("no HOME and no XDG_CACHE_HOME: starts", async () => {
