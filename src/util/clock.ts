@@ -36,15 +36,21 @@ export class HybridClock {
     this.now = now;
   }
 
-  /** Moves to a value above every earlier one; it is then in `high` and `low`. */
-  tick(): void {
+  /**
+   * Moves to a value above every earlier one; it is then in `high` and `low`.
+   * @param count it and the values right below it, so many in all, at most 65,536, are above every earlier one
+   */
+  tick(count = 1): void {
     const wall = this.now();
     if (wall > this.millis) {
       this.millis = wall;
-      this.counter = 0;
-    } else if (++this.counter > 0xffff) {
-      this.millis++;
-      this.counter = 0;
+      this.counter = count - 1;
+    } else {
+      this.counter += count;
+      if (this.counter > 0xffff) {
+        this.millis++;
+        this.counter -= 0x10000;
+      }
     }
     this.high = Math.floor(this.millis / 0x10000);
     this.low = (this.millis % 0x10000) * 0x10000 + this.counter;

@@ -5,12 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
 import { BallotSource } from "../../src/cluster/register/ballots.ts";
-import {
-  Coordinator,
-  type ReadResult,
-  type WriteRequest,
-  type WriteResult,
-} from "../../src/cluster/register/coordinator.ts";
+import { Coordinator } from "../../src/cluster/register/coordinator.ts";
 import { HEDGE_MS } from "../../src/cluster/register/operation.ts";
 import {
   type AcceptAnswer,
@@ -24,6 +19,7 @@ import {
   TOMBSTONE,
   UNAVAILABLE,
 } from "../../src/cluster/register/ports.ts";
+import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots, isFromSecondClock } from "../../src/format/version.ts";
 import { OPERATION_MS_MAX } from "../../src/util/limits.ts";

@@ -8,12 +8,7 @@
 import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout/layout.ts";
 import { BallotSource } from "../../src/cluster/register/ballots.ts";
 import { ClusterTime } from "../../src/cluster/register/cluster-time.ts";
-import {
-  ALL_RULES,
-  Coordinator,
-  type CoordinatorSetup,
-  type OperationRules,
-} from "../../src/cluster/register/coordinator.ts";
+import { Coordinator } from "../../src/cluster/register/coordinator.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -28,6 +23,11 @@ import {
   TOMBSTONE,
   UNAVAILABLE,
 } from "../../src/cluster/register/ports.ts";
+import {
+  ALL_RULES,
+  type CoordinatorSetup,
+  type OperationRules,
+} from "../../src/cluster/register/requests.ts";
 import type { SourceState } from "../../src/cluster/sync/rejoin.ts";
 import {
   ALREADY,

@@ -3,8 +3,8 @@
  */
 
 import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
-import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/register/coordinator.ts";
 import { TOMBSTONE } from "../../src/cluster/register/ports.ts";
+import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareOptionalBallots } from "../../src/format/version.ts";
 import { Random } from "../random.ts";

@@ -3,8 +3,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ReadResult } from "../../src/cluster/register/coordinator.ts";
 import type { Proposal } from "../../src/cluster/register/ports.ts";
+import type { ReadResult } from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { REJOIN_WAIT_MS } from "../../src/util/limits.ts";
 import { Random } from "../random.ts";

@@ -21,11 +21,11 @@ import { hashKey, partitionOf } from "../../util/hash.ts";
 import { CLUSTER_UPLOADS_MAX } from "../../util/limits.ts";
 import { type PlaceHolder, Places } from "../../util/places.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
-import type { PeerClient, PeerDownload } from "../peers/peer-client.ts";
+import { type PeerClient, type PeerDownload, PeerError } from "../peers/peer-client.ts";
 import type { PeerSink, PeerSource } from "../peers/peer-handler.ts";
 import type { BallotSource } from "../register/ballots.ts";
 import type { ClusterTime } from "../register/cluster-time.ts";
-import { Coordinator, type Refusal, type WriteResult as Written } from "../register/coordinator.ts";
+import { Coordinator } from "../register/coordinator.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -35,13 +35,28 @@ import {
   TOMBSTONE,
   UNAVAILABLE,
 } from "../register/ports.ts";
+import {
+  NOTHING_DONE,
+  type Refusal,
+  type WriteRequest,
+  type WriteResult as Written,
+} from "../register/requests.ts";
 import { clusterKey, rangeBytes, VaultReplica } from "../replica/local-replica.ts";
 import { NodePort } from "../replica/node-port.ts";
+import {
+  decodeHandOn,
+  decodeWritten,
+  encodeHandOn,
+  encodeWritten,
+  isHandOn,
+  type Terms,
+} from "../wire/hand-on.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
-import { inlineValue, type RemoteValue, type StoredValue } from "../wire/values.ts";
+import { type InlineValue, inlineValue, type RemoteValue, type StoredValue } from "../wire/values.ts";
 import { ACCEPT, decodeAccepted, encodeRequest, READ } from "../wire/wire.ts";
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "./access.ts";
 import { ClusterUpload } from "./cluster-upload.ts";
+import { HotKeys } from "./hot-keys.ts";
 
 /** Operations of clients under way; beyond, they get 503. */
 const OPERATIONS_MAX = 16_384;
@@ -86,6 +101,7 @@ export class ClusterNode implements ClusterAccess {
   readonly coordinator: Coordinator;
   readonly port: NodePort;
   private readonly setup: ClusterNodeSetup;
+  private readonly hotKeys: HotKeys;
   private readonly scanner = new ValueScanner();
   private readonly etag = etagScratch();
   private readonly operationNode = (randomBytes(4).readUInt32LE(0) & ~FIRST_WRITE) >>> 0;
@@ -101,6 +117,11 @@ export class ClusterNode implements ClusterAccess {
     this.region = setup.region;
     this.consistency = setup.consistency;
     const { self, vault, view } = setup;
+    this.hotKeys = new HotKeys(
+      self,
+      (node) => this.distance(node),
+      () => performance.now(),
+    );
     this.replica = new VaultReplica({
       vault,
       self,
@@ -237,7 +258,12 @@ export class ClusterNode implements ClusterAccess {
     else {
       const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
       this.operationNumber = (this.operationNumber + 1) >>> 0;
-      this.write(key, head, payload, this.operationNumber, this.operationNode, done);
+      const { verb, ifMatch, ifNoneMatch } = head;
+      const terms = { create: verb === "post", ifMatch, ifNoneMatch };
+      const [operationLow, operationHigh] = [this.operationNumber, this.operationNode];
+      this.run(verb, done, (written) =>
+        this.hotWrite({ key, terms, payload, operationLow, operationHigh }, written),
+      );
     }
     return true;
   }
@@ -257,14 +283,11 @@ export class ClusterNode implements ClusterAccess {
     return inlineValue(true, "application/json", bytes);
   }
 
-  private write(
-    key: ClusterKey,
-    { verb, ifMatch, ifNoneMatch }: Pick<WriteHead, "verb" | "ifMatch" | "ifNoneMatch">,
-    payload: Payload,
-    operationLow: number,
-    operationHigh: number,
+  /** Runs an operation that writes, if there is a layout to work by. */
+  private run(
+    verb: WriteHead["verb"],
     done: WriteDone,
-    staged = false,
+    start: (written: (result: Written) => void) => void,
   ): void {
     if (!this.isReady) {
       setImmediate(done, {
@@ -276,16 +299,74 @@ export class ClusterNode implements ClusterAccess {
     }
     this.operations++;
     this.begun++;
-    const isConditional = verb === "post" || ifMatch !== "" || ifNoneMatch !== "";
+    start((written) => {
+      this.operations--;
+      done(this.resultOf(verb, written));
+    });
+  }
+
+  /** A small write: goes to the coordinator that the key's writes are going to now. */
+  private hotWrite(write: TermedWrite, written: (result: Written) => void): void {
+    const { key, terms, payload, operationLow, operationHigh } = write;
+    const node = this.hotKeys.coordinatorOf(key.bytes, this.group(key.partition));
+    const peer = node === null ? null : this.setup.peerOf(node);
+    if (peer === null) {
+      this.write(write, written);
+      return;
+    }
+    const request = { kind: ACCEPT, epoch: 0, key: key.bytes, operationLow, operationHigh } as const;
+    const accept = payload.tombstone
+      ? encodeRequest({ ...request, tombstone: true })
+      : encodeRequest({ ...request, value: payload as InlineValue });
+    peer.send(encodeHandOn(terms, accept)).then(
+      (answer) => {
+        const result = decodeWritten(answer);
+        if (result === null) this.write({ ...write, lost: true }, written);
+        // It has had no effect there; perhaps that node is not the right one.
+        else if (result.outcome === "no_quorum") this.write(write, written);
+        else written(result);
+      },
+      // What surely was not delivered is written from here; what may have been is only looked for.
+      (error: unknown) => {
+        const lost = !(error instanceof PeerError && error.outcome === "not_sent");
+        this.write({ ...write, lost }, written);
+      },
+    );
+  }
+
+  private write(write: TermedWrite, written: (result: Written) => void): void {
+    const { key, terms, payload, operationLow, operationHigh, staged = false, lost = false } = write;
+    const { create, ifMatch, ifNoneMatch } = terms;
+    const isConditional = create || ifMatch !== "" || ifNoneMatch !== "";
     const judge = (exists: boolean, version: Ballot | null): Refusal | null => {
       const etag = exists && version !== null ? etagText(version) : null;
       if (!conditionsHold({ ifMatch, ifNoneMatch }, etag)) return "precondition_failed";
-      return verb === "post" && exists ? "exists" : null;
+      return create && exists ? "exists" : null;
     };
     const condition = isConditional || staged ? judge : null;
-    this.coordinator.write({ key, payload, operationLow, operationHigh, staged, condition }, (written) => {
+    const request = { key, payload, operationLow, operationHigh, staged, lost, condition };
+    this.coordinator.write(request, (result) => {
+      if (result.raced) this.hotKeys.raced(key.bytes);
+      written(result);
+    });
+  }
+
+  /** A write that another node hands on: written from here, whoever else might be better. */
+  private handedOn(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
+    // The frame is gone when the write has its answer.
+    const handed = decodeHandOn(Uint8Array.from(bytes));
+    if (handed === null || !this.isReady || this.operations >= OPERATIONS_MAX) {
+      const outcome = this.operations >= OPERATIONS_MAX ? "overloaded" : "no_quorum";
+      reply(encodeWritten({ ...NOTHING_DONE, outcome }));
+      return;
+    }
+    const { terms, request } = handed;
+    const { json, contentType, value, tombstone, operationLow, operationHigh } = request;
+    const payload = tombstone ? TOMBSTONE : inlineValue(json, contentType, value);
+    this.operations++;
+    this.write({ key: clusterKey(request.key), terms, payload, operationLow, operationHigh }, (result) => {
       this.operations--;
-      done(this.resultOf(verb, written));
+      reply(encodeWritten(result));
     });
   }
 
@@ -369,18 +450,13 @@ export class ClusterNode implements ClusterAccess {
       write: (staged, valueBytes, done) => {
         const value = { tombstone: false as const, json, contentType, valueBytes, staged };
         // Prepared first: an accept that met a higher ballot would have used up what was streamed.
-        this.write(
-          key,
-          { verb, ifMatch, ifNoneMatch },
-          value,
-          operationLow,
-          operationHigh,
-          (result) => {
-            this.replica.dropStaged(key.bytes, operationLow, operationHigh);
-            done(result);
-          },
-          true,
-        );
+        const terms = { create: verb === "post", ifMatch, ifNoneMatch };
+        const write = { key, terms, payload: value, operationLow, operationHigh, staged: true };
+        const finish: WriteDone = (result) => {
+          this.replica.dropStaged(key.bytes, operationLow, operationHigh);
+          done(result);
+        };
+        this.run(verb, finish, (written) => this.write(write, written));
       },
       release: () => this.uploads.leave(holder),
     });
@@ -462,6 +538,7 @@ export class ClusterNode implements ClusterAccess {
 
   frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
     if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply);
+    else if (isHandOn(bytes)) this.handedOn(bytes, reply);
     else this.replica.frame(bytes, reply);
   }
 
@@ -472,6 +549,11 @@ export class ClusterNode implements ClusterAccess {
   openSource(head: Uint8Array): PeerSource {
     return this.replica.openSource(head);
   }
+}
+
+/** A write and what it asks of what is there. */
+interface TermedWrite extends Omit<WriteRequest, "condition"> {
+  readonly terms: Terms;
 }
 
 const FAILED: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };

@@ -58,23 +58,24 @@ export class BallotSource {
   /**
    * A ballot never given before.
    * @param above what it must be above, as far as the operation knows
+   * @param count so many are drawn; the highest is answered, and `lowerBallot` tells the others
    */
-  next(above: Ballot | null = null): Ballot {
+  next(above: Ballot | null = null, count = 1): Ballot {
     const { second, setup } = this;
     if (above !== null) {
       if (!this.follows(above)) {
         second.observe(above.clockHigh, above.clockLow);
-        second.tick();
+        second.tick(count);
         return this.ballotOf(second, SECOND_CLOCK);
       }
       this.clock.observe(above.clockHigh, above.clockLow);
     }
-    this.clock.tick();
+    this.clock.tick(count);
     if (millisOf(this.clock) > setup.now() + FOLLOW_MS_MAX && this.clockNumber < SECOND_CLOCK - 1) {
       this.clockNumber++;
       this.clock = new HybridClock(setup.now);
       this.ceilingMillis = 0;
-      this.clock.tick();
+      this.clock.tick(count);
     }
     const millis = millisOf(this.clock);
     if (millis + CEILING_STEP_MS / 2 > this.ceilingMillis) {
@@ -102,6 +103,14 @@ export class BallotSource {
   private follows(ballot: Ballot): boolean {
     return ballotMillis(ballot) <= this.setup.now() + FOLLOW_MS_MAX;
   }
+}
+
+/** The ballot that was drawn so many before this one, together with it. */
+export function lowerBallot(ballot: Ballot, count: number): Ballot {
+  const low = ballot.clockLow - count;
+  return low >= 0
+    ? { ...ballot, clockLow: low }
+    : { ...ballot, clockLow: low + 2 ** 32, clockHigh: ballot.clockHigh - 1 };
 }
 
 function millisOf({ high, low }: HybridClock): number {

@@ -7,7 +7,7 @@
  *   GET                 look ──equal at a majority──► answer
  *                        └──► accept(highest, at its own ballot) ──majority──► answer
  *                               └──a no──► prepare ► rewrite ► answer
- *   accept(own) failed  every replica said no ──► again, with a new ballot
+ *   accept(own) failed  every replica said no, or so many hold something newer that nobody can ever read it ──► again, with a new ballot
  *                       otherwise ──► prepare ──own operation on top──► accept(own) at the new ballot
  *                                             ├──a first write on top, or only what is older──► the own value took no effect: as if prepared anew
  *                                             └──else──► unknown_outcome
@@ -22,14 +22,6 @@ import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import { OPERATION_MS_MAX } from "../../util/limits.ts";
 import { countOf, hasMajority, type ReplicaGroup } from "../layout/layout.ts";
-import type {
-  CoordinatorSetup,
-  OperationRules,
-  ReadResult,
-  Refusal,
-  WriteRequest,
-  WriteResult,
-} from "./coordinator.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -42,6 +34,14 @@ import {
   type Replaced,
   TOMBSTONE,
 } from "./ports.ts";
+import type {
+  CoordinatorSetup,
+  OperationRules,
+  ReadResult,
+  Refusal,
+  WriteRequest,
+  WriteResult,
+} from "./requests.ts";
 import { Highest, Tally } from "./tally.ts";
 
 /** Rounds with a new ballot that one operation may try. */
@@ -67,6 +67,8 @@ export class Operation {
   private readonly read: ((result: ReadResult) => void) | null;
   /** A read that always writes what it found again, at a new ballot. */
   private readonly settles: boolean;
+  /** How many versions a write draws with each ballot. */
+  private readonly weight: number;
 
   private group: ReplicaGroup;
   private readonly tally: Tally;
@@ -97,6 +99,7 @@ export class Operation {
   /** Replicas where a blind write replaced `previous`. */
   private replaced = 0;
   private certain = true;
+  private raced = false;
   /** `existed` comes from a majority of promises. */
   private prepared = false;
   /** The refusal to answer once what it rests on is confirmed. */
@@ -119,13 +122,16 @@ export class Operation {
     wrote: ((result: WriteResult) => void) | null,
     read: ((result: ReadResult) => void) | null,
     settles = false,
+    weight = 1,
   ) {
     this.settles = settles;
+    this.weight = weight;
     this.setup = setup;
     this.rules = rules;
     this.key = key;
     this.write = write;
     this.operationHigh = write?.operationHigh ?? 0;
+    if (write?.lost === true) this.ambiguous = true;
     this.wrote = wrote;
     this.read = read;
     this.group = setup.groupOf(key.partition);
@@ -241,6 +247,7 @@ export class Operation {
    */
   private mayHaveTakenEffect(): boolean {
     const { highest, collected, doubtful } = this;
+    if (this.write?.lost === true) return true;
     if (compareOptionalBallots(collected, doubtful) >= 0) return true;
     return (
       compareOptionalBallots(highest.ballot, doubtful) >= 0 && (highest.operationHigh & FIRST_WRITE) === 0
@@ -542,8 +549,10 @@ export class Operation {
       return false;
     }
     if (!this.tally.count(bit, answer)) return false;
-    if (answer.kind === "no") this.meet(answer.higher);
-    else if (answer.kind === "refused" && answer.epoch > this.group.epoch)
+    if (answer.kind === "no") {
+      this.raced = true;
+      this.meet(answer.higher);
+    } else if (answer.kind === "refused" && answer.epoch > this.group.epoch)
       this.setup.staleEpoch(answer.epoch);
     return true;
   }
@@ -553,7 +562,7 @@ export class Operation {
    * earlier ballot would else outrank this one, and so whatever is decided later.
    */
   private drawBallot(): Ballot {
-    const ballot = this.setup.ballots.next(this.met);
+    const ballot = this.setup.ballots.next(this.met, this.weight);
     this.ballot = this.met = ballot;
     return ballot;
   }
@@ -637,8 +646,10 @@ export class Operation {
   }
 
   private writeResult(outcome: WriteResult["outcome"], ballot: Ballot | null, replicas: number): WriteResult {
-    const { existed, certain } = this;
-    return { outcome, ballot, existed, certain, replicas, reason: this.tally.reason };
+    const { existed, certain, previous } = this;
+    const exists = outcome === "done" ? this.write?.payload.tombstone === false : this.highest.exists;
+    const { reason } = this.tally;
+    return { outcome, ballot, previous, exists, existed, certain, replicas, reason, raced: this.raced };
   }
 
   private answerRead(): void {

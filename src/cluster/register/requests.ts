@@ -1,0 +1,117 @@
+/**
+ * What is asked of the coordinator, what it answers, and what it works with: shapes only.
+ */
+import type { Ballot } from "../../format/record.ts";
+import type { ReplicaGroup } from "../layout/layout.ts";
+import type { BallotSource } from "./ballots.ts";
+import type { ClusterKey, Payload, Proposal, RefusalReason, ReplicaPort } from "./ports.ts";
+
+export interface CoordinatorSetup {
+  port: ReplicaPort;
+  ballots: BallotSource;
+  /** The replicas of a partition by the newest layout that this node knows. */
+  groupOf: (partition: number) => ReplicaGroup;
+  /** Round-trip time to a node in ms: 0 for this one, Infinity for one that certainly cannot be reached now. */
+  distance: (node: string) => number;
+  /** Monotonic milliseconds. */
+  now: () => number;
+  /** 0 ≤ x < 1. */
+  random: () => number;
+  /** Calls back once after `ms`, unless cancelled; never before it returns. */
+  after: (ms: number, callback: () => void) => unknown;
+  cancel: (timer: unknown) => void;
+  /** Some replica knows a newer layout: fetch it. */
+  staleEpoch: (epoch: number) => void;
+  /** A record is decided and these replicas, as far as known, do not hold it: send it later, at the same ballot. */
+  missed: (key: ClusterKey, proposal: Proposal, nodes: readonly string[]) => void;
+}
+
+/** Why a conditional write is refused. */
+export type Refusal = "exists" | "precondition_failed";
+
+export interface WriteRequest {
+  readonly key: ClusterKey;
+  /** `TOMBSTONE` for a delete. */
+  readonly payload: Payload;
+  /** Random, new for each operation of a client; without `FIRST_WRITE`. */
+  readonly operationLow: number;
+  readonly operationHigh: number;
+  /** Another node has handed it on and had no answer: it may have had its effect, or may have it at any time. It is only looked for. */
+  readonly lost?: boolean;
+  /** The replicas have the value already, under this very number, so that it must stay as it is. */
+  readonly staged?: boolean;
+  /**
+   * null: a plain PUT or DELETE. Otherwise judges what is there (the ballot is the version, of a tombstone too; null: never written); may be called
+   * several times.
+   */
+  readonly condition: ((exists: boolean, version: Ballot | null) => Refusal | null) | null;
+}
+
+export interface WriteResult {
+  /**
+   * done: a majority holds it. no_quorum: no effect, now or later. unknown_outcome: it may have had its effect, or may yet have it. overloaded: too many
+   * writes of this key wait; no effect.
+   */
+  outcome: "done" | Refusal | "no_quorum" | "unknown_outcome" | "overloaded";
+  /** done: the version written; refused: the version that is there, or null. */
+  ballot: Ballot | null;
+  /** done: the version that it took the place of, as far as known; null: none. */
+  previous: Ballot | null;
+  /** done, refused: whether the key has a value at `ballot`. */
+  exists: boolean;
+  /** done: whether the key had a value before. */
+  existed: boolean;
+  /** Whether `existed` is known exactly; after lost or repeated messages it is the best guess. */
+  certain: boolean;
+  /** done: replicas known to hold it at the time of the answer. */
+  replicas: number;
+  /** no_quorum: the last refusal of a replica, if any. */
+  reason: RefusalReason | null;
+  /** It has met writes of another coordinator. */
+  raced: boolean;
+}
+
+export interface ReadResult {
+  /** absent: known to be. no_quorum: nobody can know now. */
+  outcome: "found" | "absent" | "no_quorum";
+  /** The version; for an absent key that of its tombstone, or null. */
+  ballot: Ballot | null;
+  /** found: the value, as a replica's `look` or `read` gave it, or as it was proposed. */
+  payload: Payload | null;
+  /** Replicas known to hold this version. */
+  replicas: number;
+}
+
+/**
+ * Steps that the protocol is wrong without. Production always has all of them; the simulator shows that it notices when one is left out.
+ */
+export interface OperationRules {
+  /** A refusal (409, 412) is a read: given only when a majority holds what it rests on. */
+  readonly confirmRefusals: boolean;
+  /** After an accept that may have had an effect, look before trying again. */
+  readonly resolveAmbiguous: boolean;
+  /** The highest record seen is made the decided one before it is answered. */
+  readonly confirmReads: boolean;
+  /** A write is marked as the first only when it is. */
+  readonly markFirstOnly: boolean;
+}
+
+export const ALL_RULES: OperationRules = Object.freeze({
+  confirmRefusals: true,
+  resolveAmbiguous: true,
+  confirmReads: true,
+  markFirstOnly: true,
+});
+
+/** The answer to a write that has had no effect. */
+export const NOTHING_DONE: WriteResult = Object.freeze({
+  outcome: "no_quorum",
+  ballot: null,
+  previous: null,
+  exists: false,
+  existed: false,
+  certain: true,
+  replicas: 0,
+  reason: null,
+  raced: false,
+});

@@ -1,0 +1,101 @@
+/**
+ * A client's write that one coordinator hands on to another, as bytes. All numbers are little-endian.
+ *
+ *   hand-on   32 1 · flags 1 · If-Match length 2 · If-None-Match length 2 · 0 2, then both texts and an accept of wire.ts without a ballot
+ *   answer    outcome 1 · flags 1 · replicas 1 · reason 1 · version 16
+ */
+
+import type { RefusalReason } from "../register/ports.ts";
+import type { WriteResult } from "../register/requests.ts";
+import { ACCEPT, decodeRequest, type PeerRequest, readBallot, writeBallot } from "./wire.ts";
+
+const HAND_ON = 32;
+const HEAD_BYTES = 8;
+const ANSWER_BYTES = 20;
+const CREATE_FLAG = 1;
+
+const EXISTED_FLAG = 1;
+const EXISTS_FLAG = 2;
+const CERTAIN_FLAG = 4;
+const VERSION_FLAG = 8;
+
+const OUTCOMES: readonly WriteResult["outcome"][] = [
+  ...(["done", "exists", "precondition_failed"] as const),
+  ...(["no_quorum", "unknown_outcome", "overloaded"] as const),
+];
+const REASONS: readonly (RefusalReason | null)[] = [
+  ...([null, "unavailable", "not_voting", "stale_epoch"] as const),
+  ...(["behind_epoch", "ahead", "full", "damaged"] as const),
+];
+
+/** What a write asks of what is there. */
+export interface Terms {
+  /** It only creates. */
+  readonly create: boolean;
+  /** The headers' texts; empty: none. */
+  readonly ifMatch: string;
+  readonly ifNoneMatch: string;
+}
+
+export function isHandOn(bytes: Uint8Array): boolean {
+  return bytes.length > 0 && bytes[0] === HAND_ON;
+}
+
+/** @param accept the write as an accept frame without a ballot */
+export function encodeHandOn({ create, ifMatch, ifNoneMatch }: Terms, accept: Uint8Array): Buffer {
+  const match = Buffer.from(ifMatch);
+  const noneMatch = Buffer.from(ifNoneMatch);
+  const head = Buffer.alloc(HEAD_BYTES);
+  head[0] = HAND_ON;
+  head[1] = create ? CREATE_FLAG : 0;
+  head.writeUInt16LE(match.length, 2);
+  head.writeUInt16LE(noneMatch.length, 4);
+  return Buffer.concat([head, match, noneMatch, accept]);
+}
+
+/** Null: it is none. The request has views of the frame. */
+export function decodeHandOn(bytes: Uint8Array): { terms: Terms; request: PeerRequest } | null {
+  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (frame.length < HEAD_BYTES || frame[0] !== HAND_ON) return null;
+  const matchEnd = HEAD_BYTES + frame.readUInt16LE(2);
+  const textsEnd = matchEnd + frame.readUInt16LE(4);
+  if (textsEnd > frame.length) return null;
+  const request = decodeRequest(frame.subarray(textsEnd));
+  if (request === null || request.kind !== ACCEPT || request.staged) return null;
+  const ifMatch = frame.toString("utf8", HEAD_BYTES, matchEnd);
+  const ifNoneMatch = frame.toString("utf8", matchEnd, textsEnd);
+  return { terms: { create: (frame[1] & CREATE_FLAG) !== 0, ifMatch, ifNoneMatch }, request };
+}
+
+export function encodeWritten(result: WriteResult): Buffer {
+  const frame = Buffer.alloc(ANSWER_BYTES);
+  frame[0] = OUTCOMES.indexOf(result.outcome);
+  frame[1] =
+    (result.existed ? EXISTED_FLAG : 0) |
+    (result.exists ? EXISTS_FLAG : 0) |
+    (result.certain ? CERTAIN_FLAG : 0) |
+    (result.ballot === null ? 0 : VERSION_FLAG);
+  frame[2] = result.replicas;
+  frame[3] = REASONS.indexOf(result.reason);
+  if (result.ballot !== null) writeBallot(frame, 4, result.ballot);
+  return frame;
+}
+
+/** Null: it is no answer. */
+export function decodeWritten(bytes: Uint8Array): WriteResult | null {
+  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (frame.length !== ANSWER_BYTES) return null;
+  const [outcome, flags] = [OUTCOMES[frame[0]], frame[1]];
+  if (outcome === undefined) return null;
+  return {
+    outcome,
+    ballot: (flags & VERSION_FLAG) === 0 ? null : readBallot(frame, 4),
+    previous: null,
+    exists: (flags & EXISTS_FLAG) !== 0,
+    existed: (flags & EXISTED_FLAG) !== 0,
+    certain: (flags & CERTAIN_FLAG) !== 0,
+    replicas: frame[2],
+    reason: REASONS[frame[3]] ?? null,
+    raced: true,
+  };
+}
