@@ -51,7 +51,7 @@ const holds = (ballot: Ballot, operationLow = 77, tombstone = false): PrepareAns
   payload: null,
 });
 
-type Kind = "prepare" | "accept" | "look" | "read";
+type Kind = "prepare" | "accept" | "look" | "read" | "recall";
 type Answer = PrepareAnswer | AcceptAnswer | LookAnswer;
 /** What a replica answers, and after how many ms; null: never. `sent` counts the requests of this kind to this node, from 1 on. */
 type Script = (kind: Kind, node: string, sent: number, proposal: Proposal | null) => [number, Answer] | null;
@@ -85,11 +85,12 @@ class Bench {
     };
     this.coordinator = new Coordinator({
       port: {
-        prepare: (node, _, epoch, __, reply) => {
+        prepare: (node, _, epoch, __, ___, reply) => {
           assert.equal(epoch, GROUP.epoch);
           ask("prepare", node, null, reply);
         },
         accept: (node, _, __, proposal, reply) => ask("accept", node, proposal, reply),
+        recall: (node, _, __, ___, ____, _____, reply) => ask("recall", node, null, reply),
         look: (node, _, __, reply) => ask("look", node, null, reply),
         read: (node, _, __, reply) => ask("read", node, null, reply),
       },

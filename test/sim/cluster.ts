@@ -18,6 +18,7 @@ import {
   type Payload,
   type PrepareAnswer,
   type Proposal,
+  type RecallAnswer,
   type Refused,
   type ReplicaPort,
   TOMBSTONE,
@@ -94,6 +95,10 @@ export interface Mutation {
   noFloor?: boolean;
   oneMajorityDuringMove?: boolean;
   rejoinAtOnce?: boolean;
+  /** Replicas do not tell which records conditional writes were told of. */
+  forgetsWhoWasShown?: boolean;
+  /** A replica that has restarted since says all the same what it took of an operation. */
+  recallsAlways?: boolean;
   /** In place of the second clock: one more than what is there. */
   oneMoreThanHighest?: boolean;
 }
@@ -266,11 +271,12 @@ class SimPort implements ReplicaPort {
     _: ClusterKey,
     epoch: number,
     ballot: Ballot,
+    builds: boolean,
     reply: (answer: PrepareAnswer) => void,
   ): void {
     const { node } = this;
     const to = node.world.node(name);
-    node.world.request<PrepareAnswer>(node, to, () => to.prepare(epoch, ballot), reply);
+    node.world.request<PrepareAnswer>(node, to, () => to.prepare(epoch, ballot, builds), reply);
   }
 
   accept(
@@ -291,6 +297,20 @@ class SimPort implements ReplicaPort {
     // The own record is read at once, and its value with it.
     if (to === node) reply(to.look(epoch, true));
     else node.world.request<LookAnswer>(node, to, () => to.look(epoch, false), reply);
+  }
+
+  recall(
+    name: string,
+    _: ClusterKey,
+    epoch: number,
+    { operationLow }: { readonly operationLow: number },
+    asker: number,
+    ageMs: number,
+    reply: (answer: RecallAnswer) => void,
+  ): void {
+    const { node } = this;
+    const to = node.world.node(name);
+    node.world.request<RecallAnswer>(node, to, () => to.recall(epoch, operationLow, asker, ageMs), reply);
   }
 
   read(name: string, _: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void {
@@ -384,6 +404,10 @@ export class SimNode {
   time!: ClusterTime;
   ballots!: BallotSource;
   coordinator!: Coordinator;
+  /** Ballots of the accepts taken, by operation. */
+  private readonly taken = new Map<number, Ballot[]>();
+  /** Records that conditional writes were told of, and the numbers of their coordinators. */
+  private readonly shown: { operation: number; node: number }[] = [];
   /** Called when the node crashes: its clients see a broken connection. */
   readonly orphaned = new Set<() => void>();
 
@@ -471,6 +495,8 @@ export class SimNode {
   crash(): void {
     this.alive = false;
     this.life++;
+    this.taken.clear();
+    this.shown.length = 0;
     this.pausedUntil = 0;
     if (this.world.mutation.promisesNotPersisted && this.state !== null)
       this.state = this.state.ballot === null ? null : { ...this.state, promised: null };
@@ -547,13 +573,15 @@ export class SimNode {
     return { kind: "no", higher: obstacleOf(this.state, this.floor) as Ballot };
   }
 
-  prepare(epoch: number, ballot: Ballot): PrepareAnswer {
+  prepare(epoch: number, ballot: Ballot, builds = true): PrepareAnswer {
     const refusal = this.refusal(epoch);
     if (refusal !== null) return refusal;
     if (this.isTooFarAhead(ballot)) return { kind: "refused", reason: "ahead", epoch: 0 };
     this.ballots.observe(ballot);
     if (judgePrepare(this.state, this.floor, ballot) === NO) return this.no();
     this.state = { ...(this.state ?? EMPTY), promised: ballot };
+    if (builds && this.state.ballot !== null)
+      this.shown.push({ operation: this.state.operationLow, node: ballot.node });
     return { kind: "yes", floor: this.state.ballot === null ? this.floor : null, ...this.held() };
   }
 
@@ -592,7 +620,21 @@ export class SimNode {
     return answer;
   }
 
+  recall(epoch: number, operation: number, asker: number, ageMs: number): RecallAnswer {
+    const refusal = this.refusal(epoch);
+    if (refusal !== null) return refusal;
+    const { mutation, queue } = this.world;
+    const known = this.startedAt <= queue.now - ageMs || mutation.recallsAlways === true;
+    const shown =
+      mutation.forgetsWhoWasShown !== true &&
+      this.shown.some((each) => each.operation === operation && each.node !== asker);
+    return { kind: "yes", known, shown, ballots: this.taken.get(operation) ?? [] };
+  }
+
   take(proposal: Proposal, promised: Ballot | null): void {
+    const known = this.taken.get(proposal.operationLow);
+    if (known === undefined) this.taken.set(proposal.operationLow, [proposal.ballot]);
+    else known.push(proposal.ballot);
     const { ballot, payload, operationLow, operationHigh } = proposal;
     this.state = { promised, ballot, tombstone: payload.tombstone, operationLow, operationHigh };
     this.value = payload.tombstone ? 0 : (payload as SimPayload).value;

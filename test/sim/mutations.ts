@@ -73,6 +73,19 @@ export const MUTANTS: readonly Mutant[] = [
     histories: 5000,
   },
   {
+    name: "a write is taken for never done although another may have built on it",
+    mutation: { forgetsWhoWasShown: true },
+    faults: [],
+    histories: 20_000,
+  },
+  {
+    name: "a replica that has restarted says that it never took a write",
+    mutation: { recallsAlways: true },
+    faults: ["crashes", "loss"],
+    weather: { fragile: 0.25, loss: 0.2, detectsCrashes: true, slow: 0, latencyMs: 2 },
+    histories: 20_000,
+  },
+  {
     name: "a key from a time when clocks were wrong gets one more than its highest ballot, not one of the second clock",
     mutation: { oneMoreThanHighest: true },
     faults: ["clocks"],

@@ -64,6 +64,11 @@ export function hasMajority(group: ReplicaGroup, set: number): boolean {
   );
 }
 
+/** Whether `set` holds a majority of the current replicas or, during a move, one of the previous replicas. */
+export function hasAnyMajority(group: ReplicaGroup, set: number): boolean {
+  return isMajorityOf(group.current, set) || isMajorityOf(group.previous, set);
+}
+
 function isMajorityOf(whole: number, set: number): boolean {
   return 2 * countOf(set & whole) > countOf(whole);
 }

@@ -7,10 +7,11 @@
  *   GET                 look ──equal at a majority──► answer
  *                        └──► accept(highest, at its own ballot) ──majority──► answer
  *                               └──a no──► prepare ► rewrite ► answer
- *   accept(own) failed  every replica said no, or so many hold something newer that nobody can ever read it ──► again, with a new ballot
+ *   accept(own) failed  every replica said no ──► again, with a new ballot
  *                       otherwise ──► prepare ──own operation on top──► accept(own) at the new ballot
  *                                             ├──a first write on top, or only what is older──► the own value took no effect: as if prepared anew
- *                                             └──else──► unknown_outcome
+ *                                             └──else──► recall ──no majority can have taken it──► as if prepared anew
+ *                                                               └──else──► unknown_outcome
  *
  * `rewrite` accepts the highest value seen at the prepared ballot, with the operation it came from (the identity function of CASPaxos). A version can
  * therefore change once without its value changing, when something that failed half-way is settled.
@@ -21,7 +22,7 @@
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import { OPERATION_MS_MAX } from "../../util/limits.ts";
-import { countOf, hasMajority, type ReplicaGroup } from "../layout/layout.ts";
+import { countOf, hasAnyMajority, hasMajority, type ReplicaGroup } from "../layout/layout.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -31,6 +32,7 @@ import {
   type Payload,
   type PrepareAnswer,
   type Proposal,
+  type RecallAnswer,
   type Replaced,
   TOMBSTONE,
 } from "./ports.ts";
@@ -53,6 +55,8 @@ const BACKOFF_MS_MAX = 250;
 export const HEDGE_MS = 100;
 /** After a no, how long a round still waits for the answers that could make a majority. */
 export const NO_WAIT_MS = 50;
+/** With a majority of promises, how long a write in doubt still waits for the others. */
+const ALL_WAIT_MS = 300;
 
 /** What the accept that is under way proposes. */
 type Purpose = "own" | "confirm" | "rewrite";
@@ -75,7 +79,7 @@ export class Operation {
   private readonly highest = new Highest();
   /** Raised for each round: replies of an earlier one are late. */
   private round = 0;
-  private phase: "prepare" | "accept" | "look" | "fetch" | "pause" | "over" = "pause";
+  private phase: "prepare" | "accept" | "look" | "recall" | "fetch" | "pause" | "over" = "pause";
   private purpose: Purpose = "own";
   private proposal: Proposal | null = null;
   private ballot: Ballot | null = null;
@@ -89,6 +93,15 @@ export class Operation {
   private ambiguous = false;
   /** The lowest ballot at which it may have had one. */
   private doubtful: Ballot | null = null;
+  /** The layout under which all of these were; -1: under several. */
+  private doubtEpoch = -1;
+  /** Of the last round of promises: who promised, and who held the own write. */
+  private promised = 0;
+  private stillHeld = 0;
+  /** Whether a recall waits for the promises of all. */
+  private awaitsAll = true;
+  /** What replicas remember of this write. */
+  private readonly recalled: { bit: number; ballots: readonly Ballot[] }[] = [];
   /** Records up to this ballot may have been on a promising replica and collected since. */
   private collected: Ballot | null = null;
   /** The upper half of the operation's number, with or without `FIRST_WRITE`. */
@@ -169,13 +182,15 @@ export class Operation {
     const ballot = this.drawBallot();
     this.highest.start();
     this.collected = null;
+    this.stillHeld = 0;
     this.payload = null;
     const round = this.begin("prepare");
+    const builds = this.write !== null && this.write.condition !== null;
     const { nodes } = group;
     tally.pending = (1 << nodes.length) - 1;
     this.sending = true;
     for (let index = 0; index < nodes.length; index++)
-      setup.port.prepare(nodes[index], key, group.epoch, ballot, (answer) =>
+      setup.port.prepare(nodes[index], key, group.epoch, ballot, builds, (answer) =>
         this.onPromise(round, 1 << index, answer),
       );
     this.sending = false;
@@ -187,6 +202,7 @@ export class Operation {
     if (answer.kind === "yes") {
       this.highest.take(bit, answer);
       this.meet(answer.ballot);
+      if (this.isOwn(answer)) this.stillHeld |= bit;
       // Where an earlier try has not arrived, what it replaced elsewhere is still there.
       if (this.ambiguous && !this.isOwn(answer))
         this.learnPrevious(bit, {
@@ -218,16 +234,23 @@ export class Operation {
         return;
       }
       if (this.mayHaveTakenEffect()) {
-        this.giveUp();
+        this.recall(write);
         return;
       }
       // No majority has held the own value, and below the ballot that is promised now none will.
     }
+    this.judgeCondition(write);
+  }
+
+  /** What is there is known, and that the own write is no part of it. */
+  private judgeCondition(write: WriteRequest): void {
+    const { highest } = this;
     this.refusal = write.condition === null ? null : write.condition(highest.exists, highest.ballot);
     if (this.refusal === null) {
       this.previous = highest.ballot;
       this.existed = highest.exists;
-      this.certain = true;
+      // A plain write does not build on what it was told of, which may be undecided: its answer must not rest on that either.
+      this.certain = write.condition !== null;
       this.prepared = true;
       this.operationHigh = this.numberOf(write);
       this.acceptOwn();
@@ -252,6 +275,76 @@ export class Operation {
     return (
       compareOptionalBallots(highest.ballot, doubtful) >= 0 && (highest.operationHigh & FIRST_WRITE) === 0
     );
+  }
+
+  // ---- recall --------------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Something newer is on top of what the own accept may have done. It has had no effect, and can be judged anew, if all replicas remember that it was
+   * never decided and never built on:
+   * - Those that have promised take nothing below that promise any more. So if no ballot was taken, of this write, by so many of them that with the rest they
+   *   would make a majority, none was decided or will be.
+   * - No promise has told another conditional write of it: that one might rest on it without writing it again. (Reads and refusals write it again before
+   *   they tell of it.)
+   */
+  private recall(write: WriteRequest): void {
+    const { setup, group, tally, key } = this;
+    const all = (1 << group.nodes.length) - 1;
+    // Who said no has something higher, and takes nothing below that.
+    const open = all & ~(tally.yes | tally.outvoted);
+    // A replica that has not promised yet could still take what it has not taken.
+    if (tally.pending !== 0 && this.awaitsAll) {
+      const { round } = this;
+      this.shortTimer ??= setup.after(ALL_WAIT_MS, () => {
+        this.shortTimer = null;
+        this.awaitsAll = false;
+        if (this.round === round && this.phase === "prepare") this.judgePromises();
+      });
+      return;
+    }
+    // Of another layout's majorities nothing can be said.
+    if (write.lost === true || group.epoch !== this.doubtEpoch) {
+      this.giveUp();
+      return;
+    }
+    this.recalled.length = 0;
+    this.promised = tally.yes;
+    const round = this.begin("recall");
+    tally.pending = all;
+    const { node } = this.ballot as Ballot;
+    const ageMs = setup.now() - this.deadline + OPERATION_MS_MAX;
+    this.sending = true;
+    for (let index = 0; index < group.nodes.length; index++) {
+      const bit = 1 << index;
+      setup.port.recall(group.nodes[index], key, group.epoch, write, node, ageMs, (answer) => {
+        if (!this.counts(round, bit, answer)) return;
+        if (answer.kind === "yes" && answer.known && !answer.shown)
+          this.recalled.push({ bit, ballots: answer.ballots });
+        if (!this.sending) this.judgeRecalled(write, open);
+      });
+    }
+    this.sending = false;
+    this.judgeRecalled(write, open);
+  }
+
+  /** @param open replicas that may still take what they have not taken yet */
+  private judgeRecalled(write: WriteRequest, open: number): void {
+    const { tally, group, recalled } = this;
+    if (this.phase !== "recall" || tally.pending !== 0) return;
+    const taken = new Map<string, number>();
+    for (const { bit, ballots } of recalled)
+      for (const { clockHigh, clockLow, node, incarnation } of ballots) {
+        const name = `${clockHigh} ${clockLow} ${node} ${incarnation}`;
+        taken.set(name, (taken.get(name) ?? open) | bit);
+      }
+    const mayBeDecided = [...taken.values()].some((set) => hasAnyMajority(group, set));
+    if (recalled.length < group.nodes.length || mayBeDecided) {
+      this.giveUp();
+      return;
+    }
+    // Nobody holds it any more, so nobody can write it again: as if it had not been tried.
+    if (this.promised === (1 << group.nodes.length) - 1 && this.stillHeld === 0) this.ambiguous = false;
+    this.judgeCondition(write);
   }
 
   /** The number that tells others whether this write found the key without any record, even a collected one. */
@@ -380,7 +473,10 @@ export class Operation {
   }
 
   private doubt(): void {
-    if (!this.ambiguous) this.doubtful = this.ballot;
+    if (!this.ambiguous) {
+      this.doubtful = this.ballot;
+      this.doubtEpoch = this.group.epoch;
+    } else if (this.doubtEpoch !== this.group.epoch) this.doubtEpoch = -1;
     this.ambiguous = true;
     this.certain = false;
   }
@@ -533,7 +629,7 @@ export class Operation {
 
   // ---- common --------------------------------------------------------------------------------------------------------------------
 
-  private begin(phase: "prepare" | "accept" | "look"): number {
+  private begin(phase: "prepare" | "accept" | "look" | "recall"): number {
     this.stopShortTimer();
     this.tally.start(this.group);
     this.withheld = 0;
@@ -542,7 +638,11 @@ export class Operation {
   }
 
   /** Whether an answer belongs to the round under way; counts it if so. */
-  private counts(round: number, bit: number, answer: PrepareAnswer | AcceptAnswer | LookAnswer): boolean {
+  private counts(
+    round: number,
+    bit: number,
+    answer: PrepareAnswer | AcceptAnswer | LookAnswer | RecallAnswer,
+  ): boolean {
     if (round !== this.round || this.phase === "over") return false;
     if (this.setup.now() > this.deadline) {
       this.expire();

@@ -111,6 +111,18 @@ export interface Lost {
 export const LOST: Lost = Object.freeze({ kind: "lost" });
 export const UNAVAILABLE: Refused = Object.freeze({ kind: "refused", reason: "unavailable", epoch: 0 });
 
+/** What a replica remembers of an operation. */
+export interface RecallYes {
+  readonly kind: "yes";
+  /** Its memory goes back far enough; else the rest says nothing. */
+  readonly known: boolean;
+  /** A promise has told another coordinator of its record, whose write may build on it. */
+  readonly shown: boolean;
+  /** At which ballots it has taken it. */
+  readonly ballots: readonly Ballot[];
+}
+
+export type RecallAnswer = RecallYes | Refused | Lost;
 export type PrepareAnswer = PrepareYes | No | Refused | Lost;
 export type AcceptAnswer = AcceptYes | No | Refused | Lost;
 export type LookAnswer = LookYes | Refused | Lost;
@@ -124,12 +136,16 @@ export type LookAnswer = LookYes | Refused | Lost;
  * "every replica said no" would no longer mean that it had no effect.
  */
 export interface ReplicaPort {
-  /** Asks for a promise. */
+  /**
+   * Asks for a promise.
+   * @param builds for a conditional write: what it is told of may become what it rests on, without ever being written again
+   */
   prepare(
     node: string,
     key: ClusterKey,
     epoch: number,
     ballot: Ballot,
+    builds: boolean,
     reply: (answer: PrepareAnswer) => void,
   ): void;
   /** Asks to hold a record. */
@@ -142,6 +158,20 @@ export interface ReplicaPort {
   ): void;
   /** Asks which record is held. */
   look(node: string, key: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void;
+  /**
+   * Asks what the replica remembers of this operation, up to now.
+   * @param node the number in the ballots of who asks
+   * @param ageMs how long ago the operation began
+   */
+  recall(
+    replica: string,
+    key: ClusterKey,
+    epoch: number,
+    operation: { readonly operationLow: number; readonly operationHigh: number },
+    node: number,
+    ageMs: number,
+    reply: (answer: RecallAnswer) => void,
+  ): void;
   /** As `look`, and a payload whenever there is a value; ballot and payload belong to one record. */
   read(node: string, key: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void;
 }

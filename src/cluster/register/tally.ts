@@ -4,7 +4,7 @@
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
 import { hasMajority, type ReplicaGroup } from "../layout/layout.ts";
-import type { AcceptAnswer, Held, LookAnswer, PrepareAnswer, RefusalReason } from "./ports.ts";
+import type { AcceptAnswer, Held, LookAnswer, PrepareAnswer, RecallAnswer, RefusalReason } from "./ports.ts";
 
 /** Sets of replicas are bits, as in `ReplicaGroup`. Every asked replica is in exactly one of these. */
 export class Tally {
@@ -32,7 +32,7 @@ export class Tally {
   }
 
   /** Takes an answer's kind. False: this replica has answered already. */
-  count(bit: number, answer: PrepareAnswer | AcceptAnswer | LookAnswer): boolean {
+  count(bit: number, answer: PrepareAnswer | AcceptAnswer | LookAnswer | RecallAnswer): boolean {
     if ((this.pending & bit) === 0) return false;
     this.pending &= ~bit;
     if (answer.kind === "yes") this.yes |= bit;

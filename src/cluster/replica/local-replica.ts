@@ -21,10 +21,12 @@ import {
   type LookAnswer,
   type PrepareAnswer,
   type Proposal,
+  type RecallAnswer,
   type Refused,
   type Replaced,
   UNAVAILABLE,
 } from "../register/ports.ts";
+import { decodeRecall, encodeRecalled, isRecall } from "../wire/recall.ts";
 import { inlineValue, isInline, isStaged, type RemoteValue, type StoredValue } from "../wire/values.ts";
 import {
   ACCEPT,
@@ -38,6 +40,7 @@ import {
   PREPARE,
   READ,
 } from "../wire/wire.ts";
+import { AcceptLog } from "./accept-log.ts";
 import type { LocalReplica } from "./node-port.ts";
 
 /** A value that was streamed here and whose accept does not come is forgotten after this time. */
@@ -68,11 +71,19 @@ export class VaultReplica implements LocalReplica {
   /** Values that wait for their accept, by key and operation. */
   private readonly staged = new Map<string, { upload: LocalUpload; timer: NodeJS.Timeout }>();
 
+  private readonly accepts = new AcceptLog(() => performance.now());
+
   constructor(setup: LocalReplicaSetup) {
     this.setup = setup;
   }
 
-  prepare(key: ClusterKey, epoch: number, ballot: Ballot, reply: (answer: PrepareAnswer) => void): void {
+  prepare(
+    key: ClusterKey,
+    epoch: number,
+    ballot: Ballot,
+    builds: boolean,
+    reply: (answer: PrepareAnswer) => void,
+  ): void {
     const refusal = this.refusal(key, epoch);
     if (refusal !== null) {
       reply(refusal);
@@ -85,16 +96,20 @@ export class VaultReplica implements LocalReplica {
     this.setup.observe(ballot);
     const sent = this.setup.vault.prepare(keyBytes(key), ballot, (result) => {
       const register = this.verdict(result, epoch, key);
-      if ("kind" in register) reply(register);
-      else
-        reply({
-          kind: "yes",
-          ballot: register.ballot,
-          tombstone: register.tombstone,
-          operationLow: register.operationLow,
-          operationHigh: register.operationHigh,
-          floor: register.floor,
-        });
+      if ("kind" in register) {
+        reply(register);
+        return;
+      }
+      if (builds && register.ballot !== null)
+        this.accepts.shown(ballot, register.operationLow, register.operationHigh);
+      reply({
+        kind: "yes",
+        ballot: register.ballot,
+        tombstone: register.tombstone,
+        operationLow: register.operationLow,
+        operationHigh: register.operationHigh,
+        floor: register.floor,
+      });
     });
     if (!sent) reply(UNAVAILABLE);
   }
@@ -121,7 +136,7 @@ export class VaultReplica implements LocalReplica {
       return;
     }
     const { payload, ballot, operationLow, operationHigh } = proposal;
-    const done = (result: WriteResult) => reply(this.accepted(result, epoch, key));
+    const done = (result: WriteResult) => reply(this.accepted(result, epoch, key, proposal));
     const { vault, observe } = this.setup;
     if (!repair && proposal.held !== true && this.isTooFarAhead(key, ballot)) {
       reply(AHEAD);
@@ -172,6 +187,17 @@ export class VaultReplica implements LocalReplica {
     this.staged.delete(name);
     clearTimeout(staged.timer);
     staged.upload.accept(ballot, done);
+  }
+
+  recall(
+    key: ClusterKey,
+    epoch: number,
+    { operationLow, operationHigh }: Pick<Proposal, "operationLow" | "operationHigh">,
+    node: number,
+    ageMs: number,
+    reply: (answer: RecallAnswer) => void,
+  ): void {
+    reply(this.refusal(key, epoch) ?? this.accepts.recall(operationLow, operationHigh, node, ageMs));
   }
 
   look(key: ClusterKey, epoch: number, wantValue: boolean, reply: (answer: LookAnswer) => void): void {
@@ -234,18 +260,25 @@ export class VaultReplica implements LocalReplica {
 
   /** One operation of another node. `reply` gets the frame to answer. */
   frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
+    const recall = isRecall(bytes) ? decodeRecall(bytes) : null;
+    if (recall !== null) {
+      this.recall(clusterKey(recall.key), recall.epoch, recall, recall.node, recall.ageMs, (answer) =>
+        reply(answer.kind === "yes" ? encodeRecalled(answer) : encodeOther(answer)),
+      );
+      return;
+    }
     const request = decodeRequest(bytes);
     if (request === null) {
       reply(encodeRefused("not_voting", this.setup.epoch()));
       return;
     }
-    const { kind, epoch, ballot } = request;
+    const { kind, epoch, ballot, builds } = request;
     // The frame is gone when the shard answers; who only looks is answered before that.
     const isWrite = kind === PREPARE || kind === ACCEPT;
     const key = clusterKey(isWrite ? Uint8Array.from(request.key) : request.key);
     switch (kind) {
       case PREPARE:
-        this.prepare(key, epoch, ballot, (answer) =>
+        this.prepare(key, epoch, ballot, builds, (answer) =>
           reply(answer.kind === "yes" ? encodeHeld({ ...answer, value: null }) : encodeOther(answer)),
         );
         break;
@@ -294,7 +327,10 @@ export class VaultReplica implements LocalReplica {
         if (refusal !== null) {
           upload.abort();
           setImmediate(done, encodeOther(refusal));
-        } else upload.accept(ballot, (result) => done(encodeAcceptAnswer(this.accepted(result, epoch, key))));
+        } else
+          upload.accept(ballot, (result) =>
+            done(encodeAcceptAnswer(this.accepted(result, epoch, key, request))),
+          );
       },
       abort: () => upload.abort(),
     };
@@ -399,7 +435,16 @@ export class VaultReplica implements LocalReplica {
     }
   }
 
-  private accepted(result: WriteResult, epoch: number, key: ClusterKey): AcceptAnswer {
+  private accepted(
+    result: WriteResult,
+    epoch: number,
+    key: ClusterKey,
+    { ballot, operationLow, operationHigh }: Omit<Proposal, "payload">,
+  ): AcceptAnswer {
+    const { error, register } = result;
+    // After an error that does not say so, nobody knows whether it had an effect.
+    const surelyNot = error === "disk_full" || error === "key_refused" || register?.verdict === "no";
+    if (!surelyNot) this.accepts.taken(ballot, operationLow, operationHigh);
     const answer = this.verdict(result, epoch, key);
     if (!("kind" in answer))
       return { kind: "yes", already: answer.verdict === "already", ...replacedBy(answer) };
@@ -459,7 +504,7 @@ function proposalOf(request: PeerRequest): Proposal {
   return { ballot, payload, operationLow, operationHigh, held };
 }
 
-function encodeOther(answer: PrepareAnswer | AcceptAnswer | LookAnswer): Buffer {
+function encodeOther(answer: PrepareAnswer | AcceptAnswer | LookAnswer | RecallAnswer): Buffer {
   if (answer.kind === "no") return encodeNo(answer.higher);
   if (answer.kind === "refused") return encodeRefused(answer.reason, answer.epoch, answer.replaced);
   throw new Error("a replica answers yes, no or refused");

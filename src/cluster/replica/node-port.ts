@@ -16,10 +16,13 @@ import {
   type PrepareAnswer,
   type PrepareYes,
   type Proposal,
+  type RecallAnswer,
+  type RecallYes,
   type Refused,
   type ReplicaPort,
   UNAVAILABLE,
 } from "../register/ports.ts";
+import { decodeRecalled, encodeRecall } from "../wire/recall.ts";
 import { isInline, isStaged, type StoredValue } from "../wire/values.ts";
 import {
   ACCEPT,
@@ -34,7 +37,21 @@ import {
 
 /** This node's own replica. Answers as `ReplicaPort` asks for. */
 export interface LocalReplica {
-  prepare(key: ClusterKey, epoch: number, ballot: Ballot, reply: (answer: PrepareAnswer) => void): void;
+  recall(
+    key: ClusterKey,
+    epoch: number,
+    operation: Pick<Proposal, "operationLow" | "operationHigh">,
+    node: number,
+    ageMs: number,
+    reply: (answer: RecallAnswer) => void,
+  ): void;
+  prepare(
+    key: ClusterKey,
+    epoch: number,
+    ballot: Ballot,
+    builds: boolean,
+    reply: (answer: PrepareAnswer) => void,
+  ): void;
   accept(key: ClusterKey, epoch: number, proposal: Proposal, reply: (answer: AcceptAnswer) => void): void;
   /** @param wantValue the payload is wanted, too; a large one comes as a RemoteValue of this node */
   look(key: ClusterKey, epoch: number, wantValue: boolean, reply: (answer: LookAnswer) => void): void;
@@ -75,13 +92,14 @@ export class NodePort implements ReplicaPort {
     key: ClusterKey,
     epoch: number,
     ballot: Ballot,
+    builds: boolean,
     reply: (answer: PrepareAnswer) => void,
   ): void {
-    if (node === this.setup.self) this.setup.local.prepare(key, epoch, ballot, reply);
+    if (node === this.setup.self) this.setup.local.prepare(key, epoch, ballot, builds, reply);
     else
       this.send<PrepareYes | No>(
         node,
-        encodeRequest({ kind: PREPARE, epoch, key: key.bytes, ballot }),
+        encodeRequest({ kind: PREPARE, epoch, key: key.bytes, ballot, builds }),
         decodePromise,
         reply,
       );
@@ -121,6 +139,25 @@ export class NodePort implements ReplicaPort {
 
   read(node: string, key: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void {
     this.ask(node, key, epoch, true, reply);
+  }
+
+  recall(
+    replica: string,
+    key: ClusterKey,
+    epoch: number,
+    operation: Pick<Proposal, "operationLow" | "operationHigh">,
+    node: number,
+    ageMs: number,
+    reply: (answer: RecallAnswer) => void,
+  ): void {
+    const { self, local } = this.setup;
+    if (replica === self) {
+      local.recall(key, epoch, operation, node, ageMs, reply);
+      return;
+    }
+    const { operationLow, operationHigh } = operation;
+    const frame = encodeRecall({ epoch, key: key.bytes, operationLow, operationHigh, node, ageMs });
+    this.send<RecallYes>(replica, frame, decodeRecalled, reply);
   }
 
   private ask(

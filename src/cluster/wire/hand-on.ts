@@ -25,7 +25,7 @@ const OUTCOMES: readonly WriteResult["outcome"][] = [
 ];
 const REASONS: readonly (RefusalReason | null)[] = [
   ...([null, "unavailable", "not_voting", "stale_epoch"] as const),
-  ...(["behind_epoch", "ahead", "full", "damaged"] as const),
+  ...(["behind_epoch", "ahead", "full", "damaged", "key_refused"] as const),
 ];
 
 /** What a write asks of what is there. */

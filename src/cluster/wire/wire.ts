@@ -39,6 +39,8 @@ const JSON_FLAG = 2;
 const STAGED_FLAG = 4;
 /** Request: the record is held by some replica, see Proposal. */
 const HELD_FLAG = 8;
+/** Request: a promise for a write that may build on what it is told, see ReplicaPort. */
+const BUILDS_FLAG = 16;
 const ALREADY_FLAG = 4;
 const EXISTED_FLAG = 8;
 const BALLOT_FLAG = 16;
@@ -79,6 +81,8 @@ export interface PeerRequest {
   staged: boolean;
   /** accept: some replica holds it already. */
   held: boolean;
+  /** prepare: for a conditional write. */
+  builds: boolean;
   json: boolean;
   contentType: string;
   value: Uint8Array;
@@ -133,6 +137,7 @@ export function encodeRequest(request: {
   tombstone?: boolean;
   staged?: boolean;
   held?: boolean | undefined;
+  builds?: boolean;
   value?: InlineValue;
 }): Buffer {
   const { kind, epoch, key, ballot = NO_BALLOT, value } = request;
@@ -144,7 +149,8 @@ export function encodeRequest(request: {
     (request.tombstone === true ? TOMBSTONE_FLAG : 0) |
     (value?.json === true ? JSON_FLAG : 0) |
     (request.staged === true ? STAGED_FLAG : 0) |
-    (request.held === true ? HELD_FLAG : 0);
+    (request.held === true ? HELD_FLAG : 0) |
+    (request.builds === true ? BUILDS_FLAG : 0);
   frame.writeUInt16LE(key.length, 2);
   frame.writeUInt32LE(epoch, 4);
   writeBallot(frame, 8, ballot);
@@ -179,6 +185,7 @@ export function decodeRequest(bytes: Uint8Array): PeerRequest | null {
     tombstone: (frame[1] & TOMBSTONE_FLAG) !== 0,
     staged: (frame[1] & STAGED_FLAG) !== 0,
     held: (frame[1] & HELD_FLAG) !== 0,
+    builds: (frame[1] & BUILDS_FLAG) !== 0,
     json: (frame[1] & JSON_FLAG) !== 0,
     contentType: textOfType(frame, keyEnd, typeEnd),
     value: frame.subarray(typeEnd),
@@ -271,6 +278,12 @@ function decodeRefusal(frame: Buffer): No | Refused | null | undefined {
     default:
       return undefined;
   }
+}
+
+/** A refusal; null: the answer is another one. */
+export function decodeRefused(frame: Buffer): Refused | null {
+  const refusal = decodeRefusal(frame);
+  return refusal?.kind === "refused" ? refusal : null;
 }
 
 function frameOf(bytes: Uint8Array): Buffer {
