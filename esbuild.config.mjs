@@ -21,7 +21,7 @@ const { platform, arch, versions } = process;
 
 /** File below node_modules → [text that must be there, what to put instead]. */
 const REWRITES = {
-  // Piscina starts its worker file by path; in the bundle that is the bundle itself (src/shards/spawn.ts).
+  // Piscina starts its worker file by path; in the bundle that is the bundle itself (src/shards/thread/spawn.ts).
   "piscina/dist/index.js": [["(0, node_path_1.resolve)(__dirname, 'worker.js')", "__filename"]],
   // Process priorities need a native package that minivault does not use.
   "piscina/dist/worker.js": [["require('@napi-rs/nice')", "{}"]],
@@ -63,7 +63,7 @@ function commit() {
   }
 }
 
-/** Takes the place of src/util/embedded.ts. */
+/** Takes the place of src/platform/embedded.ts. */
 function embeddedModule() {
   const entries = Object.entries(manifest.addons).map(
     ([name, { hash }]) => `${name}: { hash: "${hash}", data: () => "${compressed(name)}" }`,
@@ -88,7 +88,7 @@ const rewrite = {
         return { contents, loader: "js" };
       });
     }
-    bundle.onLoad({ filter: /src\/util\/embedded\.ts$/ }, () => {
+    bundle.onLoad({ filter: /src\/platform\/embedded\.ts$/ }, () => {
       rewritten.add("embedded");
       return { contents: embeddedModule(), loader: "js" };
     });

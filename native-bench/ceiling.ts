@@ -8,7 +8,7 @@
 
 import type { HttpResponse, us_socket } from "uWebSockets.js";
 import { readFileSync } from "node:fs";
-import { loadAddon } from "../src/util/addon.ts";
+import { loadAddon } from "../src/platform/addon.ts";
 import { REPLY_AT_ONCE_BYTES } from "../src/util/limits.ts";
 
 export interface CeilingAnswer {

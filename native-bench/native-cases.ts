@@ -1,10 +1,10 @@
 /** The operations that `bench:native` measures. Each case is one call of the engine as the product makes it. */
 
-import { ValueScanner } from "../src/format/json.ts";
 import { isIntact, placeOf } from "../src/format/record.ts";
-import type { LocalVault } from "../src/shards/local-vault.ts";
-import type { Found, KeyBytes, WriteResult } from "../src/shards/vault.ts";
+import type { LocalVault } from "../src/shards/vault/local-vault.ts";
+import type { Found, KeyBytes, WriteResult } from "../src/shards/vault/vault.ts";
 import { hash32 } from "../src/util/hash.ts";
+import { ValueScanner } from "../src/value/json.ts";
 import { type BenchShard, KEY_BYTES, loadKey, putHead } from "./native-stores.ts";
 import { byteSize } from "./statistics.ts";
 

@@ -2,11 +2,12 @@
  * What the way between two nodes costs: client and routes of the product, over loopback, signed, both in this process; so a figure holds
  * the work of both ends and of the kernel. The handler answers each frame with as many bytes.
  */
+
+import { RequestSigner } from "../src/auth/signature.ts";
 import { PeerClient } from "../src/cluster/peers/peer-client.ts";
 import type { PeerHandler } from "../src/cluster/peers/peer-handler.ts";
 import { createFront } from "../src/server/front.ts";
-import type { Vault } from "../src/shards/vault.ts";
-import { RequestSigner } from "../src/util/signature.ts";
+import type { Vault } from "../src/shards/vault/vault.ts";
 import type { Case } from "./native-cases.ts";
 
 /** An operation on a key of 100 bytes, about. */

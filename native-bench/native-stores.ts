@@ -1,14 +1,14 @@
 /** The stores that `bench:native` measures: a vault with its threads, and a shard in this thread, both on temporary folders and filled. */
 import { mkdirSync } from "node:fs";
 import path from "node:path";
-import { nodeIo } from "../src/engine/io.ts";
-import { ShardLookup } from "../src/engine/lookup.ts";
-import type { ShardWrite } from "../src/engine/operations.ts";
-import { Shard } from "../src/engine/shard.ts";
-import { createShardMemory } from "../src/engine/shard-memory.ts";
-import { openStoreFile, type StoreIdentity } from "../src/engine/store-file.ts";
-import { type LocalVault, openVault } from "../src/shards/local-vault.ts";
-import type { KeyBytes, WriteHead, WriteResult } from "../src/shards/vault.ts";
+import { openStoreFile, type StoreIdentity } from "../src/engine/directory/store-file.ts";
+import type { ShardWrite } from "../src/engine/shard/operations.ts";
+import { Shard } from "../src/engine/shard/shard.ts";
+import { nodeIo } from "../src/engine/slabs/io.ts";
+import { ShardLookup } from "../src/engine/state/lookup.ts";
+import { createShardMemory } from "../src/engine/state/memory.ts";
+import { type LocalVault, openVault } from "../src/shards/vault/local-vault.ts";
+import type { KeyBytes, WriteHead, WriteResult } from "../src/shards/vault/vault.ts";
 import { hash32, hashBOf, loadHash } from "../src/util/hash.ts";
 import { CHUNK_BYTES } from "../src/util/limits.ts";
 

@@ -2,10 +2,10 @@
  * The program's entry: decides what this thread is, reads the command line, and starts a node or runs a command.
  */
 import { isMainThread } from "node:worker_threads";
-import handle from "./shards/handler.ts";
-import { isShardThread } from "./shards/spawn.ts";
-import { platformProblem } from "./util/build-info.ts";
-import { reasonOf, sentenceOf } from "./util/system-error.ts";
+import { platformProblem } from "./platform/build-info.ts";
+import { reasonOf, sentenceOf } from "./platform/system-error.ts";
+import handle from "./shards/thread/handler.ts";
+import { isShardThread } from "./shards/thread/spawn.ts";
 
 // Piscina's worker code, when it runs inside the bundle, asks this module for its task handler.
 export default handle;
@@ -34,7 +34,7 @@ async function main(): Promise<void> {
     });
     return;
   }
-  const { parseArguments } = require("./cli/arguments.ts") as typeof import("./cli/arguments.ts");
+  const { parseArguments } = require("./config/arguments.ts") as typeof import("./config/arguments.ts");
   const parsed = parseArguments(process.argv.slice(2), process.env);
   if (parsed.kind === "print") {
     (parsed.status === 0 ? process.stdout : process.stderr).write(`${parsed.text.trimEnd()}\n`);
@@ -42,19 +42,19 @@ async function main(): Promise<void> {
     return;
   }
   const { config } = parsed;
-  const { createLog } = require("./util/log.ts") as typeof import("./util/log.ts");
+  const { createLog } = require("./platform/log.ts") as typeof import("./platform/log.ts");
   const log = createLog(process.env.MINIVAULT_LOG, process.stderr.isTTY === true);
   for (const warning of config.warnings) log.warn(warning);
-  const { followProcess } = require("./process.ts") as typeof import("./process.ts");
+  const { followProcess } = require("./app/process.ts") as typeof import("./app/process.ts");
   const { fatal, started } = followProcess(log);
   // Whatever a node makes is its user's alone, also where a package makes it.
   process.umask(0o077);
   try {
     const { startMaster } = require("./master/master.ts") as typeof import("./master/master.ts");
-    const { startWorker } = require("./worker.ts") as typeof import("./worker.ts");
+    const { startWorker } = require("./app/worker.ts") as typeof import("./app/worker.ts");
     if (config.mode === "worker") started(await startWorker(config, log, fatal));
     else {
-      const { reloadFiles } = require("./reload.ts") as typeof import("./reload.ts");
+      const { reloadFiles } = require("./app/reload.ts") as typeof import("./app/reload.ts");
       const master = await startMaster(config, log);
       const { renewCertificate, stop } = master;
       const target = { renewCertificate, renewKey: null };
@@ -70,7 +70,7 @@ if (isShardThread()) {
   require("piscina/dist/worker.js");
 } else if (!isMainThread) {
   // Runs by itself when it finds that this is its thread.
-  require("./front-thread.ts");
+  require("./app/front-thread.ts");
 } else {
   const problem = platformProblem();
   if (problem === null) void main();

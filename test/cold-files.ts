@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { isInMemory, mapSlab } from "../src/engine/slab-maps.ts";
+import { isInMemory, mapSlab } from "../src/engine/slabs/maps.ts";
 
 /**
  * Drops the page cache of all files below a folder; none may be mapped by a process. False: the system does not do that, or not for this

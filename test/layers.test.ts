@@ -1,43 +1,145 @@
 /**
- * The shape of the source: imports point one way, and each third-party API has one door (STYLE of the project; README, "How it works").
+ * The shape of the source, as docs/architecture.md has it: imports point one way, nothing goes in circles, a folder is a sitting, and each
+ * third-party API has one door. The lists of exceptions may only shrink.
  */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 
-const SOURCE = path.join(__dirname, "../src");
+const ROOT = path.join(__dirname, "..");
+const SOURCE = path.join(ROOT, "src");
+
 /** From the top down: a folder may import itself and what stands after it. "" is src itself. */
 const LAYERS = [
-  ...["", "master", "server"],
+  ...["", "app", "cli", "master", "config"],
+  ...["server", "server/peers", "server/writes", "server/reads", "server/status", "server/http"],
   ...["cluster/node", "cluster/repair", "cluster/sync", "cluster/membership", "cluster/replica"],
   ...["cluster/peers", "cluster/wire", "cluster/register", "cluster/layout"],
-  ...["cli", "shards", "engine", "engine/compaction", "engine/log", "rules", "format", "util"],
+  ...["shards/vault", "shards/upload", "shards/thread", "shards/arena"],
+  ...["engine/check", "engine/shard", "engine/compaction", "engine/start", "engine/state", "engine/log"],
+  ...["engine/index", "engine/list", "engine/directory", "engine/slabs"],
+  ...["rules", "value", "format", "auth", "platform", "util"],
 ];
+
+const FOLDER_LINES_MAX = 1300;
+const FILE_LINES_MAX = 400;
+const LONG_FILE_LINES = 300;
+const LONG_FILES_MAX = 5;
+const FUNCTION_LINES_MAX = 70;
+const COMMENT_COLUMNS_MAX = 110;
 
 const files = readdirSync(SOURCE, { recursive: true })
   .map(String)
-  .filter((file) => file.endsWith(".ts"));
+  .filter((file) => file.endsWith(".ts"))
+  .sort();
+const texts = new Map(files.map((file) => [file, readFileSync(path.join(SOURCE, file), "utf8")]));
 
+/** Types count: who needs to know a shape needs to know whose it is. */
 function importsOf(file: string): string[] {
-  const text = readFileSync(path.join(SOURCE, file), "utf8");
-  return [...text.matchAll(/(?:from|import|require\()\s*"([^"]+)"/g)].map((match) => match[1]);
+  const matches = (texts.get(file) as string).matchAll(/(?:from|import|require\()\s*"([^"]+)"/g);
+  return [...matches].map((match) => match[1]);
+}
+
+function relativeImportsOf(file: string): string[] {
+  const folder = path.dirname(path.join(SOURCE, file));
+  return importsOf(file)
+    .filter((target) => target.startsWith("."))
+    .map((target) => path.relative(SOURCE, path.join(folder, target)));
+}
+
+function folderOf(file: string): string {
+  return path.dirname(file) === "." ? "" : path.dirname(file);
+}
+
+function linesOf(file: string): number {
+  return (texts.get(file) as string).split("\n").length - 1;
 }
 
 test("layers: imports point one way", () => {
+  const wrong: string[] = [];
   for (const file of files) {
-    const folder = path.dirname(file) === "." ? "" : path.dirname(file);
-    const level = LAYERS.indexOf(folder);
+    const level = LAYERS.indexOf(folderOf(file));
     assert.ok(level >= 0, `src/${file} is in no known layer`);
-    for (const target of importsOf(file)) {
-      if (!target.startsWith(".")) continue;
-      const to = path.relative(SOURCE, path.dirname(path.join(SOURCE, path.dirname(file), target)));
-      assert.ok(
-        LAYERS.indexOf(to) >= level,
-        `src/${file} imports ${target}: ${folder || "src"} must not know ${to || "src"}`,
-      );
+    for (const target of relativeImportsOf(file))
+      if (LAYERS.indexOf(folderOf(target)) < level) wrong.push(`${file} imports ${target}`);
+  }
+  assert.deepEqual(wrong, []);
+});
+
+test("layers: no file knows itself by way of others", () => {
+  const open: string[] = [];
+  const done = new Set<string>();
+  const circles: string[] = [];
+  const visit = (file: string): void => {
+    if (done.has(file)) return;
+    const at = open.indexOf(file);
+    if (at >= 0) {
+      circles.push([...open.slice(at), file].join(" → "));
+      return;
+    }
+    open.push(file);
+    for (const target of relativeImportsOf(file)) visit(target);
+    open.pop();
+    done.add(file);
+  };
+  for (const file of files) visit(file);
+  assert.deepEqual(circles, []);
+});
+
+test("layers: a folder is a sitting, a file a few screens", () => {
+  const folders = new Map<string, number>();
+  for (const file of files)
+    folders.set(folderOf(file), (folders.get(folderOf(file)) ?? 0) + linesOf(file));
+  const large = [...folders].filter(([, lines]) => lines > FOLDER_LINES_MAX);
+  assert.deepEqual(large, []);
+  assert.deepEqual(
+    files.filter((file) => linesOf(file) > FILE_LINES_MAX),
+    [],
+  );
+  const long = files.filter((file) => linesOf(file) > LONG_FILE_LINES);
+  assert.ok(long.length <= LONG_FILES_MAX, `above ${LONG_FILE_LINES} lines: ${long.join(", ")}`);
+});
+
+test("layers: functions fit on a screen", () => {
+  const long: string[] = [];
+  for (const file of files) {
+    // The formatter gives a function's closing brace the indentation of its first line.
+    const starts: { indent: number; line: number; name: string }[] = [];
+    (texts.get(file) as string).split("\n").forEach((text, line) => {
+      const indent = text.search(/\S/);
+      const head = /^\s*(?:export )?(?:default )?(?:private |protected |public |static |override |async |get |set )*(?:function\*? )?#?(\w+)(?:<.*>)?\(/.exec(text);
+      if (head !== null && !/[;,]$/.test(text) && !/^(?:if|for|while|switch|return|catch|test|super)$/.test(head[1]))
+        starts.push({ indent, line, name: head[1] });
+      if (/^\s*\}$/.test(text)) {
+        const at = starts.findLastIndex((start) => start.indent === indent);
+        if (at < 0) return;
+        const [start] = starts.splice(at);
+        if (line - start.line + 1 > FUNCTION_LINES_MAX)
+          long.push(`${file}: ${start.name}, ${line - start.line + 1} lines`);
+      }
+    });
+  }
+  assert.deepEqual(long, []);
+});
+
+test("layers: comments stay within the formatter's width and name files that exist", () => {
+  const wide: string[] = [];
+  const unknown: string[] = [];
+  const isKnown = (name: string): boolean =>
+    files.some((file) => `/${file}`.endsWith(`/${name}`)) || existsSync(path.join(ROOT, name));
+  for (const file of files) {
+    for (const [index, line] of (texts.get(file) as string).split("\n").entries()) {
+      const comment = /^\s*(?:\/\/|\/?\*).*/.exec(line)?.[0] ?? / \/\/ .*$/.exec(line)?.[0];
+      if (comment === undefined) continue;
+      if (line.length > COMMENT_COLUMNS_MAX) wide.push(`${file}:${index + 1}`);
+      for (const [name] of comment.matchAll(/(?<![\w./-])[\w/-]+\.ts\b/g)) {
+        if (!isKnown(name)) unknown.push(`${file}:${index + 1} names ${name}`);
+      }
     }
   }
+  assert.deepEqual(unknown, []);
+  assert.deepEqual(wide, []);
 });
 
 test("layers: each third-party package has one door", () => {

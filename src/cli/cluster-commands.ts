@@ -6,8 +6,8 @@
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
+import { nodeUrl, UsageError } from "../config/values.ts";
 import { authorityOf, keyOf, type Subcommand, type Terminal, type Words } from "./subcommand.ts";
-import { nodeUrl, UsageError } from "./values.ts";
 
 const MASTER_DEFAULT = "http://localhost:3000";
 const ASK_MS = 10_000;

@@ -2,12 +2,13 @@
  * Subcommands: `minivault <name> …`, beside the flags that start a node. Each is one row of the table; this file finds it, reads its
  * words in the style of the flags, and turns mistakes into one line and exit status 2.
  */
+
+import { FLAGS, variableOf } from "../config/flags.ts";
+import { UsageError } from "../config/values.ts";
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster-commands.ts";
-import { FLAGS, variableOf } from "./flags.ts";
 import { HEALTH } from "./health-command.ts";
 import { INSPECT } from "./inspect-command.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand.ts";
-import { UsageError } from "./values.ts";
 import { VERIFY } from "./verify-command.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [HEALTH, VERIFY, INSPECT, NODES, DRAIN, REPLACE, REMOVE];

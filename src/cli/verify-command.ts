@@ -2,11 +2,11 @@
  * `minivault verify DIR`: reads a data directory that no node runs on, and names what is damaged.
  */
 import { existsSync, statSync } from "node:fs";
-import { lockDirectory } from "../engine/lock.ts";
-import { type Damage, verifyDirectory } from "../engine/verify.ts";
+import { UsageError } from "../config/values.ts";
+import { type Damage, verifyDirectory } from "../engine/check/verify.ts";
+import { lockDirectory } from "../engine/directory/lock.ts";
 import { loadHash } from "../util/hash.ts";
 import type { Subcommand, Terminal } from "./subcommand.ts";
-import { UsageError } from "./values.ts";
 
 /** Progress is written this often: drawn over on a terminal, as lines elsewhere. */
 const DRAW_MS = 200;

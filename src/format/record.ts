@@ -21,7 +21,7 @@ import {
   TYPE_VALUE,
   UNIT_SHIFT,
   unitsOf,
-} from "./layout.ts";
+} from "./offsets.ts";
 
 export interface RecordSource {
   readonly bytes: Uint8Array;

@@ -2,7 +2,7 @@
  * The list of a shard's slabs, as bytes. Pure: no file is touched here. FORMAT.md has the tables.
  */
 import { hash32 } from "../util/hash.ts";
-import { BYTE_ORDER_MARK } from "./layout.ts";
+import { BYTE_ORDER_MARK } from "./offsets.ts";
 
 /** What the list says of one slab. */
 export interface ListedSlab {

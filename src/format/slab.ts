@@ -15,7 +15,7 @@ import {
   TABLE_ENTRY_BYTES,
   UNIT_BYTES,
   UNIT_SHIFT,
-} from "./layout.ts";
+} from "./offsets.ts";
 import type { SlabEnd } from "./slab-list.ts";
 
 const CHECKED_BYTES = 60;

@@ -1,7 +1,7 @@
 /**
  * Versions: the order of ballots, and a ballot as an ETag.
  */
-import { RECORD, UNIT_BYTES } from "./layout.ts";
+import { RECORD, UNIT_BYTES } from "./offsets.ts";
 import type { Ballot, RecordSource } from "./record.ts";
 
 /**

@@ -2,16 +2,17 @@
  * The master: a registry of workers over HTTP, and the keeper of the layout. It is never on the path of data. What it knows is on disk
  * before it tells it, so a restart forgets nobody.
  */
-import type { Config } from "../cli/config.ts";
-import { lockDirectory } from "../engine/lock.ts";
-import { createHttp } from "../server/http.ts";
-import { withOrigins } from "../server/origins.ts";
-import { sendError } from "../server/reply.ts";
-import { addressText, localUrl } from "../util/address.ts";
-import { buildInfo } from "../util/build-info.ts";
+
+import { RequestSigner } from "../auth/signature.ts";
+import type { Config } from "../config/config.ts";
+import { lockDirectory } from "../engine/directory/lock.ts";
+import { addressText, localUrl } from "../platform/address.ts";
+import { buildInfo } from "../platform/build-info.ts";
+import type { Logger } from "../platform/log.ts";
+import { createHttp } from "../server/http/http.ts";
+import { withOrigins } from "../server/http/origins.ts";
+import { sendError } from "../server/http/reply.ts";
 import { loadHash } from "../util/hash.ts";
-import type { Logger } from "../util/log.ts";
-import { RequestSigner } from "../util/signature.ts";
 import { Outreach } from "./outreach.ts";
 import { REGISTRY_TIMES, Registry, type RegistryTimes } from "./registry.ts";
 import { createMasterRoutes } from "./routes.ts";

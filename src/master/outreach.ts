@@ -2,10 +2,11 @@
  * What a master asks of workers by itself, one request a worker at a time: workers of -volumes that do not report are asked to
  * register, and a worker that knows a newer layout is asked for it.
  */
+
+import type { RequestSigner } from "../auth/signature.ts";
 import { type Invitation, readMember } from "../cluster/membership/messages.ts";
 import { NodeHttp } from "../cluster/peers/node-http.ts";
 import { PEER_LAYOUT_PATH } from "../cluster/peers/peer-handler.ts";
-import type { RequestSigner } from "../util/signature.ts";
 import type { Steward } from "./steward.ts";
 
 const ASK_MS = 3000;

@@ -4,15 +4,16 @@
  *
  * With a key, workers sign what they send, and people carry the key as everywhere; either is taken.
  */
-import { nodeUrl, region } from "../cli/values.ts";
+
+import { bodyMatches, type Genuine, RequestVerifier } from "../auth/signature.ts";
 import { ChangeError } from "../cluster/layout/changes.ts";
 import type { Heartbeat, Progress } from "../cluster/membership/messages.ts";
-import { type AuthSettings, checkSignature, createKeyCheck } from "../server/auth.ts";
-import type { Handlers, Req, Res } from "../server/http.ts";
-import { Linger, refuse } from "../server/linger.ts";
-import { sendError, sendErrorAndStayOpen, sendJson } from "../server/reply.ts";
-import { declaredBytes } from "../server/writes.ts";
-import { bodyMatches, type Genuine, RequestVerifier } from "../util/signature.ts";
+import { nodeUrl, region } from "../config/values.ts";
+import { type AuthSettings, checkSignature, createKeyCheck } from "../server/http/bearer.ts";
+import type { Handlers, Req, Res } from "../server/http/http.ts";
+import { Linger, refuse } from "../server/http/linger.ts";
+import { sendError, sendErrorAndStayOpen, sendJson } from "../server/http/reply.ts";
+import { declaredBytes } from "../server/writes/writes.ts";
 import { type Registry, WORKERS_MAX } from "./registry.ts";
 import type { Steward } from "./steward.ts";
 

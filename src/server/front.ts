@@ -1,23 +1,36 @@
 /**
  * The HTTP front of a worker: wires routes, auth, counters and the vault together. main.ts calls `createFront`.
  */
+
+import { RequestVerifier } from "../auth/signature.ts";
 import type { ClusterAccess } from "../cluster/node/access.ts";
 import { PEER_PREFIX, type PeerHandler } from "../cluster/peers/peer-handler.ts";
-import type { Vault } from "../shards/vault.ts";
-import { localUrl } from "../util/address.ts";
+import { localUrl } from "../platform/address.ts";
+import { isOutOfDescriptors } from "../platform/system-error.ts";
+import type { Vault } from "../shards/vault/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
-import { RequestVerifier } from "../util/signature.ts";
-import { isOutOfDescriptors } from "../util/system-error.ts";
-import { type AuthSettings, createKeyCheck } from "./auth.ts";
-import { createClusterReads } from "./cluster-reads.ts";
-import { type FrontContext, type FrontLog, InFlight } from "./context.ts";
-import { createHttp, type Handler, type Handlers, type Req, type Res, type TlsFiles } from "./http.ts";
-import { type AnswerOther, createReads } from "./keys.ts";
-import { refuse } from "./linger.ts";
-import { type OriginSettings, withOrigins, withoutPages } from "./origins.ts";
-import { Pacer } from "./pace.ts";
-import { createPeerRoutes } from "./peer-routes.ts";
-import { sendError, sendJson } from "./reply.ts";
+import { type AuthSettings, createKeyCheck } from "./http/bearer.ts";
+import { type FrontContext, type FrontLog, InFlight } from "./http/context.ts";
+import { createHttp, type Handler, type Handlers, type Req, type Res, type TlsFiles } from "./http/http.ts";
+import { refuse } from "./http/linger.ts";
+import { type OriginSettings, withOrigins, withoutPages } from "./http/origins.ts";
+import { Pacer } from "./http/pace.ts";
+import { sendError, sendJson } from "./http/reply.ts";
+import {
+  createKeyScratch,
+  parseTarget,
+  TARGET_BAD_KEY,
+  TARGET_HEALTH,
+  TARGET_KEY,
+  TARGET_RESERVED,
+  TARGET_ROOT,
+  TARGET_STATS,
+  TARGET_TOO_LONG,
+} from "./http/target.ts";
+import { Vigil } from "./http/vigil.ts";
+import { createPeerRoutes } from "./peers/peer-routes.ts";
+import { createClusterReads } from "./reads/cluster-reads.ts";
+import { type AnswerOther, createReads } from "./reads/reads.ts";
 import {
   type ClusterFacts,
   DELETE,
@@ -30,20 +43,8 @@ import {
   POST,
   PUT,
   statsDocument,
-} from "./stats.ts";
-import {
-  createKeyScratch,
-  parseTarget,
-  TARGET_BAD_KEY,
-  TARGET_HEALTH,
-  TARGET_KEY,
-  TARGET_RESERVED,
-  TARGET_ROOT,
-  TARGET_STATS,
-  TARGET_TOO_LONG,
-} from "./target.ts";
-import { Vigil } from "./vigil.ts";
-import { createWrites, declaredBytes, type Refusal } from "./writes.ts";
+} from "./status/stats.ts";
+import { createWrites, declaredBytes, type Refusal } from "./writes/writes.ts";
 
 /** How long `close` waits for requests that are under way. */
 export const CLOSE_DEADLINE_MS = 10_000;

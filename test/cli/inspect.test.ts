@@ -6,7 +6,7 @@ import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "
 import path from "node:path";
 import { test } from "node:test";
 import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
-import { lockDirectory } from "../../src/engine/lock.ts";
+import { lockDirectory } from "../../src/engine/directory/lock.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
 
 const GOLDEN = path.join(__dirname, "../golden/v2");

@@ -1,10 +1,10 @@
 /** A front with peer routes on a handler that records, and clients for it. */
 
+import { RequestSigner } from "../../src/auth/signature.ts";
 import { PeerClient, type PeerClientOptions } from "../../src/cluster/peers/peer-client.ts";
 import type { PeerHandler, PeerSink, PeerSource } from "../../src/cluster/peers/peer-handler.ts";
 import { createFront, type Front, type FrontOptions } from "../../src/server/front.ts";
 import { VaultError } from "../../src/util/errors.ts";
-import { RequestSigner } from "../../src/util/signature.ts";
 import { FakeVault } from "../server/fake-vault.ts";
 
 export const KEY = "correct-horse-battery-staple";

@@ -15,9 +15,9 @@ import {
   type SourceState,
   wasCollected,
 } from "../../src/cluster/sync/rejoin.ts";
-import type { RegisterState } from "../../src/engine/register.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { ballotMillis, compareBallots } from "../../src/format/version.ts";
+import type { RegisterState } from "../../src/rules/register.ts";
 import { REJOIN_WAIT_MS, TOMBSTONE_AGE_MS } from "../../src/util/limits.ts";
 import { groupOf } from "../sim/cluster.ts";
 

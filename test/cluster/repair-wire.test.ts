@@ -15,7 +15,7 @@ import {
   type RepairRequest,
 } from "../../src/cluster/wire/repair-wire.ts";
 import { encodeRequest, READ } from "../../src/cluster/wire/wire.ts";
-import { DIGEST_WORDS } from "../../src/engine/digests.ts";
+import { DIGEST_WORDS } from "../../src/engine/state/digests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { Random, randomSeed } from "../random.ts";
 

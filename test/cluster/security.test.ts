@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import http from "node:http";
 import { after, describe, test } from "node:test";
-import { RequestSigner, SIGNATURE_SKEW_MS } from "../../src/util/signature.ts";
+import { RequestSigner, SIGNATURE_SKEW_MS } from "../../src/auth/signature.ts";
 import { call, content, exchange, sha256 } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
 import { type Cluster, startCluster, type Worker } from "./workers.ts";

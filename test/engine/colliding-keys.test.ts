@@ -4,8 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { tagOfHash } from "../../src/engine/index-memory.ts";
-import { prepare } from "../../src/engine/replica.ts";
+import { tagOfHash } from "../../src/engine/index/memory.ts";
+import { prepare } from "../../src/engine/shard/replica.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots } from "../../src/format/version.ts";
 import { hashKey, loadHash, partitionOf } from "../../src/util/hash.ts";

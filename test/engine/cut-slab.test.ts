@@ -6,10 +6,10 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { PAGE_BYTES } from "../../src/engine/residency.ts";
-import { slabName } from "../../src/engine/slab-maps.ts";
-import { shardDirectory } from "../../src/engine/store-file.ts";
-import { verifyDirectory } from "../../src/engine/verify.ts";
+import { verifyDirectory } from "../../src/engine/check/verify.ts";
+import { shardDirectory } from "../../src/engine/directory/store-file.ts";
+import { slabName } from "../../src/engine/slabs/maps.ts";
+import { PAGE_BYTES } from "../../src/engine/slabs/residency.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, inDirectory, SMALL_SLAB_BYTES } from "./harness.ts";
 

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { verifyDirectory } from "../../src/engine/verify.ts";
+import { verifyDirectory } from "../../src/engine/check/verify.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { CONTENT } from "../golden/store.ts";
 import { Random, randomSeed } from "../random.ts";

@@ -6,9 +6,9 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
-import { nodeIo } from "../../src/engine/io.ts";
-import { completeStoreFile, openStoreFile } from "../../src/engine/store-file.ts";
-import { verifyDirectory } from "../../src/engine/verify.ts";
+import { verifyDirectory } from "../../src/engine/check/verify.ts";
+import { completeStoreFile, openStoreFile } from "../../src/engine/directory/store-file.ts";
+import { nodeIo } from "../../src/engine/slabs/io.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { type Diagnostic, Random } from "../random.ts";
 import {

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { test } from "node:test";
-import { type FileIo, nodeIo } from "../../src/engine/io.ts";
+import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 import { Harness, temporaryDirectory } from "./harness.ts";
 
 type Call = "pwrite" | "sync" | "size" | "open" | "rename" | "unlink";

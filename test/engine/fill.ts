@@ -3,11 +3,11 @@
  * twenty and more.
  */
 import { mkdirSync } from "node:fs";
-import { nodeIo } from "../../src/engine/io.ts";
-import type { ShardWrite } from "../../src/engine/operations.ts";
-import { Shard } from "../../src/engine/shard.ts";
-import { createShardMemory, type ShardMemory } from "../../src/engine/shard-memory.ts";
-import { openStoreFile, type StoreIdentity } from "../../src/engine/store-file.ts";
+import { openStoreFile, type StoreIdentity } from "../../src/engine/directory/store-file.ts";
+import type { ShardWrite } from "../../src/engine/shard/operations.ts";
+import { Shard } from "../../src/engine/shard/shard.ts";
+import { nodeIo } from "../../src/engine/slabs/io.ts";
+import { createShardMemory, type ShardMemory } from "../../src/engine/state/memory.ts";
 import { hashBOf, hashKey, loadHash } from "../../src/util/hash.ts";
 
 /** Writes between commits, and commits between turns of the event loop. */

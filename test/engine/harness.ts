@@ -4,14 +4,18 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { type FileIo, nodeIo } from "../../src/engine/io.ts";
-import { ShardLookup } from "../../src/engine/lookup.ts";
-import type { Outcome, ShardWrite } from "../../src/engine/operations.ts";
-import { Shard, type SyncMode } from "../../src/engine/shard.ts";
-import { createShardMemory, FIGURE, type ShardMemory } from "../../src/engine/shard-memory.ts";
-import { completeStoreFile, openStoreFile, type StoreIdentity } from "../../src/engine/store-file.ts";
-import { UploadWriter } from "../../src/engine/uploads.ts";
-import { isAbsence, TYPE_MANIFEST } from "../../src/format/layout.ts";
+import {
+  completeStoreFile,
+  openStoreFile,
+  type StoreIdentity,
+} from "../../src/engine/directory/store-file.ts";
+import type { Outcome, ShardWrite } from "../../src/engine/shard/operations.ts";
+import { Shard, type SyncMode } from "../../src/engine/shard/shard.ts";
+import { UploadWriter } from "../../src/engine/shard/uploads.ts";
+import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
+import { ShardLookup } from "../../src/engine/state/lookup.ts";
+import { createShardMemory, FIGURE, type ShardMemory } from "../../src/engine/state/memory.ts";
+import { isAbsence, TYPE_MANIFEST } from "../../src/format/offsets.ts";
 import { isJson, readManifest, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
 import { etagScratch, etagText, writeEtagOf } from "../../src/format/version.ts";
 import { hash32, hashBOf, loadHash } from "../../src/util/hash.ts";

@@ -4,10 +4,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { createIndexMemory, type IndexMemory } from "../../src/engine/index-memory.ts";
-import { IndexReader, SCAN_END } from "../../src/engine/index-reader.ts";
-import { KeyIndex } from "../../src/engine/key-index.ts";
-import { threadOf } from "../../src/shards/spawn.ts";
+import { KeyIndex } from "../../src/engine/index/key-index.ts";
+import { createIndexMemory, type IndexMemory } from "../../src/engine/index/memory.ts";
+import { IndexReader, SCAN_END } from "../../src/engine/index/reader.ts";
+import { threadOf } from "../../src/shards/thread/spawn.ts";
 import { Random, randomSeed } from "../random.ts";
 
 /** Entries that stay, in slot 1, and those that come and go, in slot 2: of one tag, of one block of a segment as large as one can be, and of random tags. */

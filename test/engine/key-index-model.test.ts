@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { KeyIndex } from "../../src/engine/index/key-index.ts";
 import {
   createIndexMemory,
   entryWord0,
@@ -11,9 +12,8 @@ import {
   TAG_BITS,
   TAG_SHIFT,
   tagOfHash,
-} from "../../src/engine/index-memory.ts";
-import { IndexReader, SCAN_END } from "../../src/engine/index-reader.ts";
-import { KeyIndex } from "../../src/engine/key-index.ts";
+} from "../../src/engine/index/memory.ts";
+import { IndexReader, SCAN_END } from "../../src/engine/index/reader.ts";
 import { partitionOf } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 

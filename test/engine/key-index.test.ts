@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createIndexMemory, entryWord0, entryWord1 } from "../../src/engine/index-memory.ts";
-import { IndexReader } from "../../src/engine/index-reader.ts";
-import { KeyIndex } from "../../src/engine/key-index.ts";
+import { KeyIndex } from "../../src/engine/index/key-index.ts";
+import { createIndexMemory, entryWord0, entryWord1 } from "../../src/engine/index/memory.ts";
+import { IndexReader } from "../../src/engine/index/reader.ts";
 import { PARTITIONS } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 

@@ -1,6 +1,6 @@
 /** A disk of few blocks, for tests: files are real, and a write that needs a block more than there is fails with ENOSPC. */
 import fs from "node:fs";
-import { type FileIo, nodeIo } from "../../src/engine/io.ts";
+import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 
 const BLOCK_BYTES = 4096;
 

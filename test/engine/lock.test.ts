@@ -8,7 +8,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { buildSync } from "esbuild";
-import { LOCK_STALE_MS, LOCK_TOUCH_MS, lockDirectory } from "../../src/engine/lock.ts";
+import { LOCK_STALE_MS, LOCK_TOUCH_MS, lockDirectory } from "../../src/engine/directory/lock.ts";
 import { waitUntil } from "../rest/server.ts";
 import { stopwatch } from "../stopwatch.ts";
 
@@ -22,7 +22,7 @@ before(() => {
   scratch = fs.mkdtempSync(path.join(tmpdir(), "minivault-lock-"));
   // Built once: twenty processes that each start a compiler would not be concurrent.
   holder = path.join(scratch, "holder.cjs");
-  const lock = path.resolve(__dirname, "../../src/engine/lock.ts");
+  const lock = path.resolve(__dirname, "../../src/engine/directory/lock.ts");
   buildSync({
     stdin: {
       contents: `

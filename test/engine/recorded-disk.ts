@@ -8,7 +8,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { type FileIo, nodeIo } from "../../src/engine/io.ts";
+import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 import type { Random } from "../random.ts";
 
 const SECTOR_BYTES = 512;

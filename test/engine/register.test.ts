@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Ballot } from "../../src/format/record.ts";
+import {
+  ballotMillis,
+  compareBallots,
+  INCARNATION_CLOCK_SHIFT,
+  SECOND_CLOCK,
+} from "../../src/format/version.ts";
 import {
   ALREADY,
   canFoldPromise,
@@ -14,14 +21,7 @@ import {
   obstacleOf,
   type RegisterState,
   YES,
-} from "../../src/engine/register.ts";
-import type { Ballot } from "../../src/format/record.ts";
-import {
-  ballotMillis,
-  compareBallots,
-  INCARNATION_CLOCK_SHIFT,
-  SECOND_CLOCK,
-} from "../../src/format/version.ts";
+} from "../../src/rules/register.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const ballot = (clockLow: number, node = 1, incarnation = 1, clockHigh = 0): Ballot => ({

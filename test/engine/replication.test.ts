@@ -3,9 +3,13 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DIGEST_WORDS, digestOf, leafOf } from "../../src/engine/digests.ts";
-import { FloorReader } from "../../src/engine/floors.ts";
-import type { Outcome, RegisterOutcome } from "../../src/engine/operations.ts";
+import type { Outcome, RegisterOutcome } from "../../src/engine/shard/operations.ts";
+import { dropPartition, dropTombstone, prepare, raiseFloor } from "../../src/engine/shard/replica.ts";
+import { UploadWriter } from "../../src/engine/shard/uploads.ts";
+import { DIGEST_WORDS, digestOf, leafOf } from "../../src/engine/state/digests.ts";
+import { FloorReader } from "../../src/engine/state/floors.ts";
+import type { Ballot } from "../../src/format/record.ts";
+import { compareBallots, compareOptionalBallots, etagText } from "../../src/format/version.ts";
 import {
   ALREADY,
   floorWithout,
@@ -14,11 +18,7 @@ import {
   NO,
   obstacleOf,
   type RegisterState,
-} from "../../src/engine/register.ts";
-import { dropPartition, dropTombstone, prepare, raiseFloor } from "../../src/engine/replica.ts";
-import { UploadWriter } from "../../src/engine/uploads.ts";
-import type { Ballot } from "../../src/format/record.ts";
-import { compareBallots, compareOptionalBallots, etagText } from "../../src/format/version.ts";
+} from "../../src/rules/register.ts";
 import { partitionOf } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, type HarnessOptions, temporaryDirectory } from "./harness.ts";

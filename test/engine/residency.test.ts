@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { BEAT_MS, PAGE_BYTES, Residency, unknownResidence } from "../../src/engine/residency.ts";
-import { isInMemory, mapSlab, type SlabMap } from "../../src/engine/slab-maps.ts";
+import { isInMemory, mapSlab, type SlabMap } from "../../src/engine/slabs/maps.ts";
+import { BEAT_MS, PAGE_BYTES, Residency, unknownResidence } from "../../src/engine/slabs/residency.ts";
 import { temporaryDirectory } from "./harness.ts";
 
 const SLAB_BYTES = 4 * 2 ** 20;

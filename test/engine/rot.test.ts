@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { closeSync, openSync, writeSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { FIRST_UNIT, UNIT_BYTES } from "../../src/format/layout.ts";
+import { FIRST_UNIT, UNIT_BYTES } from "../../src/format/offsets.ts";
 import { keyOffset, valueOffset } from "../../src/format/record.ts";
 import { Harness, temporaryDirectory } from "./harness.ts";
 

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { UNIT_BYTES } from "../../src/format/layout.ts";
+import { UNIT_BYTES } from "../../src/format/offsets.ts";
 import { Harness, SMALL_SLAB_BYTES, temporaryDirectory } from "./harness.ts";
 
 function flip(file: string, at: number): void {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { readSlabList } from "../../src/engine/slab-list.ts";
+import { readSlabList } from "../../src/engine/list/slab-list.ts";
 import { Harness, inDirectory } from "./harness.ts";
 
 test("slab list: a commit is noted, and an open slab older than the note is damage", () =>

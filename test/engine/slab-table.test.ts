@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { type FileIo, nodeIo } from "../../src/engine/io.ts";
-import { createShardMemory } from "../../src/engine/shard-memory.ts";
-import { readSlabList, SlabList } from "../../src/engine/slab-list.ts";
-import { slabName, slotOfSequence } from "../../src/engine/slab-maps.ts";
-import { SlabTable } from "../../src/engine/slab-table.ts";
+import { readSlabList, SlabList } from "../../src/engine/list/slab-list.ts";
+import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
+import { slabName, slotOfSequence } from "../../src/engine/slabs/maps.ts";
+import { SlabTable } from "../../src/engine/slabs/table.ts";
+import { createShardMemory } from "../../src/engine/state/memory.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { inDirectory } from "./harness.ts";
 

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { mkdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
-import { listSlabs } from "../../src/engine/slab-maps.ts";
-import { readStoreFile, type StoreIdentity, shardDirectory } from "../../src/engine/store-file.ts";
-import { verifyDirectory } from "../../src/engine/verify.ts";
-import { verifyIndex } from "../../src/engine/verify-index.ts";
+import { verifyDirectory } from "../../src/engine/check/verify.ts";
+import { verifyIndex } from "../../src/engine/check/verify-index.ts";
+import { readStoreFile, type StoreIdentity, shardDirectory } from "../../src/engine/directory/store-file.ts";
+import { listSlabs } from "../../src/engine/slabs/maps.ts";
 import { Harness, temporaryDirectory } from "./harness.ts";
 
 let directory: { path: string; remove(): void };

@@ -6,8 +6,8 @@ import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 
-import { verifyDirectory } from "../../src/engine/verify.ts";
-import { HEADER } from "../../src/format/layout.ts";
+import { verifyDirectory } from "../../src/engine/check/verify.ts";
+import { HEADER } from "../../src/format/offsets.ts";
 import { hash32, loadHash } from "../../src/util/hash.ts";
 import { checksumLine } from "../../src/util/sealed-file.ts";
 import { runProgram } from "../rest/server.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type FileIo, nodeIo } from "../../src/engine/io.ts";
-import { WriteBehind } from "../../src/engine/write-behind.ts";
+import { WriteBehind } from "../../src/engine/log/write-behind.ts";
+import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 import { Harness, inDirectory } from "./harness.ts";
 
 const MIB = 1024 * 1024;

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { ValueScanner } from "../../src/format/json.ts";
 import { JSON_DEPTH_MAX } from "../../src/util/limits.ts";
+import { ValueScanner } from "../../src/value/json.ts";
 
 const SEED = process.env.SEED === undefined ? Date.now() & 0x7fffffff : Number(process.env.SEED);
 const RUNS = Number(process.env.RUNS ?? 1000);

@@ -9,7 +9,7 @@ import {
   TYPE_PROMISE,
   TYPE_TOMBSTONE,
   UNIT_BYTES,
-} from "../../src/format/layout.ts";
+} from "../../src/format/offsets.ts";
 import { isOutranked, isPlausible, recordSource, typeOf, unitsAt } from "../../src/format/record.ts";
 import { partitionOf } from "../../src/util/hash.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";

@@ -4,7 +4,7 @@
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { dropTombstone, prepare } from "../../src/engine/replica.ts";
+import { dropTombstone, prepare } from "../../src/engine/shard/replica.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { hash32, loadHash } from "../../src/util/hash.ts";
 import { Harness, restartOperations } from "../engine/harness.ts";

@@ -4,11 +4,11 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
-import { parseArguments } from "../../src/cli/arguments.ts";
+import { parseArguments } from "../../src/config/arguments.ts";
 import { startMaster } from "../../src/master/master.ts";
 import { WORKERS_MAX } from "../../src/master/registry.ts";
 import { LOAD_BYTES_MAX, parseReport, REPORT_BYTES_MAX } from "../../src/master/routes.ts";
-import { createLog } from "../../src/util/log.ts";
+import { createLog } from "../../src/platform/log.ts";
 
 interface Harness {
   port: number;

@@ -12,7 +12,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { FOOTER_BYTES } from "../../src/format/layout.ts";
+import { FOOTER_BYTES } from "../../src/format/offsets.ts";
 import { looksSealed } from "../../src/format/slab.ts";
 import { hashKey, loadHash, PARTITIONS, partitionOf } from "../../src/util/hash.ts";
 import { type Diagnostic, Random } from "../random.ts";

@@ -16,7 +16,7 @@ import type {
   WriteDone,
   WriteHead,
   WriteResult,
-} from "../../src/shards/vault.ts";
+} from "../../src/shards/vault/vault.ts";
 import { type ErrorCode, VaultError } from "../../src/util/errors.ts";
 import { Gatherings } from "../../src/util/gatherings.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../src/util/limits.ts";

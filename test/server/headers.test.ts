@@ -1,16 +1,16 @@
 /** Headers of requests and answers: conditions alike for all verbs and sizes, what keeps values inert, what is refused, and what no header may cost. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { nodeUrl } from "../../src/cli/values.ts";
-import { ValueScanner } from "../../src/format/json.ts";
+import { RequestVerifier } from "../../src/auth/signature.ts";
+import { nodeUrl } from "../../src/config/values.ts";
 import { isModifiedSince, readTags } from "../../src/rules/conditions.ts";
-import { originProblem } from "../../src/server/origins.ts";
-import { parseRange } from "../../src/server/range.ts";
-import { createKeyScratch, parseTarget, queryProblem } from "../../src/server/target.ts";
-import { isInertType } from "../../src/server/value-head.ts";
-import { readContentType } from "../../src/server/writes.ts";
+import { originProblem } from "../../src/server/http/origins.ts";
+import { parseRange } from "../../src/server/http/range.ts";
+import { createKeyScratch, parseTarget, queryProblem } from "../../src/server/http/target.ts";
+import { isInertType } from "../../src/server/reads/value-head.ts";
+import { readContentType } from "../../src/server/writes/writes.ts";
 import { CONDITION_BYTES_MAX } from "../../src/util/limits.ts";
-import { RequestVerifier } from "../../src/util/signature.ts";
+import { ValueScanner } from "../../src/value/json.ts";
 import { etagText } from "./fake-vault.ts";
 import { type Harness, sleep, withFront } from "./harness.ts";
 

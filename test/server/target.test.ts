@@ -11,7 +11,7 @@ import {
   TARGET_ROOT,
   TARGET_STATS,
   TARGET_TOO_LONG,
-} from "../../src/server/target.ts";
+} from "../../src/server/http/target.ts";
 import { KEY_BYTES_MAX } from "../../src/util/limits.ts";
 
 const scratch = createKeyScratch();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readContentType } from "../../src/server/writes.ts";
+import { readContentType } from "../../src/server/writes/writes.ts";
 import { ERRORS, type ErrorCode } from "../../src/util/errors.ts";
 import {
   CHUNK_BYTES,

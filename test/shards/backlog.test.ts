@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { type TestContext, test } from "node:test";
-import { Backlog } from "../../src/shards/backlog.ts";
+import { Backlog } from "../../src/shards/upload/backlog.ts";
 import { temporaryDirectory } from "../engine/harness.ts";
 import { Random, randomSeed } from "../random.ts";
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { MessageChannel } from "node:worker_threads";
-import type { Outcome } from "../../src/engine/operations.ts";
+import type { Outcome } from "../../src/engine/shard/operations.ts";
 import {
   BatchBuffer,
   BUFFER_BYTES,
@@ -13,9 +13,9 @@ import {
   FRONT_BUSY,
   FRONT_SLEEPS,
   THREAD_SLEEPS,
-} from "../../src/shards/batch.ts";
-import { ShardQueue } from "../../src/shards/queue.ts";
-import type { WriteDone, WriteResult } from "../../src/shards/vault.ts";
+} from "../../src/shards/arena/batch.ts";
+import { ShardQueue } from "../../src/shards/arena/queue.ts";
+import type { WriteDone, WriteResult } from "../../src/shards/vault/vault.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const ANSWER: Outcome = {

@@ -3,11 +3,11 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { RegisterOutcome } from "../../src/engine/operations.ts";
+import type { RegisterOutcome } from "../../src/engine/shard/operations.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { type LocalVault, openVault } from "../../src/shards/local-vault.ts";
-import type { ScannedKey } from "../../src/shards/replica-vault.ts";
-import type { WriteDone } from "../../src/shards/vault.ts";
+import { type LocalVault, openVault } from "../../src/shards/vault/local-vault.ts";
+import type { ScannedKey } from "../../src/shards/vault/replica-vault.ts";
+import type { WriteDone } from "../../src/shards/vault/vault.ts";
 import { hashKey, PARTITIONS, partitionOf } from "../../src/util/hash.ts";
 import { temporaryDirectory } from "../engine/harness.ts";
 import { Random, randomSeed } from "../random.ts";

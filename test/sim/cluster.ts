@@ -1,5 +1,5 @@
 /**
- * A cluster of the shipped protocol code (src/cluster, src/engine/register.ts) with one key, on a fake network, fake disks and fake clocks. All that
+ * A cluster of the shipped protocol code (src/cluster, src/rules/register.ts) with one key, on a fake network, fake disks and fake clocks. All that
  * happens follows from the seed.
  *
  * A replica persists before it answers; a crash loses only what is not on its disk, and the operations that it coordinates.
@@ -30,6 +30,8 @@ import {
   type OperationRules,
 } from "../../src/cluster/register/requests.ts";
 import type { SourceState } from "../../src/cluster/sync/rejoin.ts";
+import type { Ballot } from "../../src/format/record.ts";
+import { ballotMillis, compareBallots, isFromSecondClock } from "../../src/format/version.ts";
 import {
   ALREADY,
   confirmsTombstone,
@@ -44,9 +46,7 @@ import {
   type RegisterState,
   type Verdict,
   YES,
-} from "../../src/engine/register.ts";
-import type { Ballot } from "../../src/format/record.ts";
-import { ballotMillis, compareBallots, isFromSecondClock } from "../../src/format/version.ts";
+} from "../../src/rules/register.ts";
 import type { Random } from "../random.ts";
 import { EventQueue, type SimEvent } from "./events.ts";
 

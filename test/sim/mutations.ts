@@ -1,8 +1,9 @@
 /**
  * The protocol with one rule left out. The checker must notice each of them, or its silence about the whole protocol means nothing.
  */
-import { ALREADY, judgeAccept, YES } from "../../src/engine/register.ts";
+
 import { compareOptionalBallots } from "../../src/format/version.ts";
+import { ALREADY, judgeAccept, YES } from "../../src/rules/register.ts";
 import type { Mutation, Weather } from "./cluster.ts";
 import type { Fault } from "./history.ts";
 

@@ -6,8 +6,8 @@ import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { brotliCompressSync } from "node:zlib";
-import { loadFrom } from "../../src/util/addon.ts";
-import type { EmbeddedAddon } from "../../src/util/embedded.ts";
+import { loadFrom } from "../../src/platform/addon.ts";
+import type { EmbeddedAddon } from "../../src/platform/embedded.ts";
 
 const ADDONS = path.join(__dirname, "../../node_modules/.addons", process.versions.modules);
 const content = fs.readFileSync(path.join(ADDONS, "guard.node"));

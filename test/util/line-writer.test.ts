@@ -1,7 +1,7 @@
 /** Lines for standard error: what becomes of them when nobody takes them. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { createLineWriter } from "../../src/util/line-writer.ts";
+import { createLineWriter } from "../../src/platform/line-writer.ts";
 
 /** A file that takes `room` bytes in all, and then fails with `code`. */
 function outlet(room: number, code: string) {

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { createLog, LOG_LEVELS } from "../../src/util/log.ts";
+import { createLog, LOG_LEVELS } from "../../src/platform/log.ts";
 
 function collect(level: string | undefined, terminal: boolean) {
   const lines: string[] = [];
@@ -76,7 +76,7 @@ describe("log", () => {
     const script = path.join(directory, "script.ts");
     writeFileSync(
       script,
-      `import { createLog } from ${JSON.stringify(path.resolve(__dirname, "../../src/util/log.ts"))};
+      `import { createLog } from ${JSON.stringify(path.resolve(__dirname, "../../src/platform/log.ts"))};
       const log = createLog("info", false);
       for (let i = 0; i < 2000; i++) log.info({ i, text: "x".repeat(100) }, "line");
       process.exit(7);`,

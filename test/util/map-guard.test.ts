@@ -5,7 +5,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
-import { loadAddon } from "../../src/util/addon.ts";
+import { loadAddon } from "../../src/platform/addon.ts";
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "minivault-test-"));
 after(() => fs.rmSync(folder, { recursive: true, force: true }));
@@ -14,7 +14,7 @@ const PAGE = loadAddon("mmap").PAGESIZE;
 /** What the programs below share: a file of four pages of sevens, mapped. */
 const PRELUDE = `
 const fs = require("node:fs");
-const { loadAddon } = require(${JSON.stringify(path.join(__dirname, "../../src/util/addon.ts"))});
+const { loadAddon } = require(${JSON.stringify(path.join(__dirname, "../../src/platform/addon.ts"))});
 const mmap = loadAddon("mmap");
 const guard = loadAddon("guard");
 const PAGE = mmap.PAGESIZE;

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { REPLAY_WINDOW_REQUESTS, ReplayGuard } from "../../src/util/replay.ts";
+import { REPLAY_WINDOW_REQUESTS, ReplayGuard } from "../../src/auth/replay.ts";
 import {
   bodyMatches,
   RequestSigner,
   RequestVerifier,
   SIGNATURE_SKEW_MS,
   STREAMED_BODY,
-} from "../../src/util/signature.ts";
+} from "../../src/auth/signature.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const URL = "http://10.0.0.2:3000";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { describe, test } from "node:test";
-import { signingKey } from "../../src/util/signature.ts";
-import { STREAM_PIECE_BYTES, StreamVerifier, signStream } from "../../src/util/signed-stream.ts";
+import { signingKey } from "../../src/auth/signature.ts";
+import { STREAM_PIECE_BYTES, StreamVerifier, signStream } from "../../src/auth/signed-stream.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const KEY = signingKey("key");

@@ -1,12 +1,12 @@
 /**
  * A worker's side of the cluster: it registers with its masters, sends heartbeats for ever, and keeps the last layout in its data
- * directory, from which it starts without any master. With -volumes and no master, the workers find each other (birth.ts).
+ * directory, from which it starts without any master. With -volumes and no master, the workers find each other (static-peers.ts).
  *
  * Invariants: a layout is on disk before anybody here hears of it; its epoch only rises; the voting flag is only raised for a store that
  * the layout's maker knew under this URL, or when the owner of the data says that it has synchronised.
  */
 
-import type { RequestSigner } from "../../util/signature.ts";
+import type { RequestSigner } from "../../auth/signature.ts";
 import { type ClusterState, readClusterFile, writeClusterFile } from "../layout/cluster-file.ts";
 import { checked, type Layout, Placement } from "../layout/layout.ts";
 import { NodeHttp } from "../peers/node-http.ts";

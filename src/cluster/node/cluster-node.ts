@@ -7,19 +7,19 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { ValueScanner } from "../../format/json.ts";
-import { JSON_PREFIX, JSON_SUFFIX } from "../../format/layout.ts";
+import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import type { Ballot } from "../../format/record.ts";
 import { etagScratch, etagText, writeEtag } from "../../format/version.ts";
 import { conditionsHold } from "../../rules/conditions.ts";
-import type { LocalVault } from "../../shards/local-vault.ts";
-import type { LocalUpload } from "../../shards/upload.ts";
-import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../shards/vault.ts";
+import type { LocalUpload } from "../../shards/upload/upload.ts";
+import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import { hashKey, partitionOf } from "../../util/hash.ts";
 import { CLUSTER_UPLOADS_MAX } from "../../util/limits.ts";
 import { type PlaceHolder, Places } from "../../util/places.ts";
+import { ValueScanner } from "../../value/json.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
 import { type PeerClient, type PeerDownload, PeerError } from "../peers/peer-client.ts";
 import type { PeerSink, PeerSource } from "../peers/peer-handler.ts";

@@ -9,12 +9,12 @@
  * later. Nothing that a client could read exists before the accept.
  */
 
-import { ValueScanner } from "../../format/json.ts";
-import { JSON_PREFIX, JSON_SUFFIX } from "../../format/layout.ts";
-import type { LocalUpload } from "../../shards/upload.ts";
-import type { Upload, WriteDone, WriteResult } from "../../shards/vault.ts";
+import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
+import type { LocalUpload } from "../../shards/upload/upload.ts";
+import type { Upload, WriteDone, WriteResult } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
+import { ValueScanner } from "../../value/json.ts";
 import { hasMajorityOf, type ReplicaGroup } from "../layout/layout.ts";
 
 /** Bytes that may wait for one peer before the client is paused. */

@@ -1,7 +1,7 @@
 /**
  * The clients to all other nodes of the layout: made when a layout names a node, closed when none does any more.
  */
-import type { RequestSigner } from "../../util/signature.ts";
+import type { RequestSigner } from "../../auth/signature.ts";
 import type { Membership } from "../membership/membership.ts";
 import { readMember } from "../membership/messages.ts";
 import { PeerClient } from "../peers/peer-client.ts";

@@ -7,8 +7,8 @@
  */
 import type { Readable } from "node:stream";
 import type { Dispatcher, Pool } from "undici";
-import { type RequestSigner, STREAMED_BODY } from "../../util/signature.ts";
-import { signStream } from "../../util/signed-stream.ts";
+import { type RequestSigner, STREAMED_BODY } from "../../auth/signature.ts";
+import { signStream } from "../../auth/signed-stream.ts";
 
 /** A node that does not complete the handshake in this time is not there. */
 export const CONNECT_MS = 2000;

@@ -12,7 +12,8 @@
  * Invariants: every frame is settled exactly once; queue, batches and streams are bounded; a failure says whether the node may have
  * seen the frame ("unknown") or surely has not ("not_sent"); a pause of this process is not taken for silence of the node.
  */
-import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "../../util/frames.ts";
+
+import type { RequestSigner } from "../../auth/signature.ts";
 import {
   OPERATION_MS_MAX,
   PEER_BATCH_BYTES,
@@ -21,7 +22,7 @@ import {
   PEER_HEAD_BYTES_MAX,
   PEER_STREAMS_MAX,
 } from "../../util/limits.ts";
-import type { RequestSigner } from "../../util/signature.ts";
+import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "../wire/frames.ts";
 import { ExchangeError, type Method, type NodeAnswer, NodeHttp, reasonOf } from "./node-http.ts";
 import { closedError, failedError, PeerError, refusedError } from "./peer-error.ts";
 import { PEER_BATCH_PATH, PEER_HEAD_HEADER, PEER_VALUE_PATH } from "./peer-handler.ts";

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ballot } from "../../format/record.ts";
-import type { LocalVault } from "../../shards/local-vault.ts";
+import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { TOMBSTONE_AGE_MS } from "../../util/limits.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
 import { clockHealth } from "../membership/clock-watch.ts";

@@ -6,11 +6,12 @@
  * given, because a new layout may have come meanwhile; whoever synchronises under the new one has then read this replica without the record, so the yes
  * must not count.
  */
-import { isAhead } from "../../engine/register.ts";
+
 import { type Ballot, ballotOf } from "../../format/record.ts";
-import type { FoundRegister, LocalVault } from "../../shards/local-vault.ts";
-import type { LocalUpload } from "../../shards/upload.ts";
-import { COLD_READS_MAX, type Found, type KeyBytes, type WriteResult } from "../../shards/vault.ts";
+import { isAhead } from "../../rules/register.ts";
+import type { LocalUpload } from "../../shards/upload/upload.ts";
+import type { FoundRegister, LocalVault } from "../../shards/vault/local-vault.ts";
+import { COLD_READS_MAX, type Found, type KeyBytes, type WriteResult } from "../../shards/vault/vault.ts";
 import { VaultError } from "../../util/errors.ts";
 import { hashKey, partitionOf } from "../../util/hash.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";

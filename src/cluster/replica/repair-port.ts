@@ -3,12 +3,12 @@
  * carry the epoch, like all between nodes, and are only answered by a replica that votes for the partition.
  */
 
-import { leafOf } from "../../engine/digests.ts";
-import { confirmsTombstone } from "../../engine/register.ts";
+import { leafOf } from "../../engine/state/digests.ts";
 import { type Ballot, ballotOf } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
-import type { LocalVault } from "../../shards/local-vault.ts";
-import type { ScannedKey } from "../../shards/replica-vault.ts";
+import { confirmsTombstone } from "../../rules/register.ts";
+import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import type { ScannedKey } from "../../shards/vault/replica-vault.ts";
 import { hashKey, PARTITIONS } from "../../util/hash.ts";
 import {
   type AcceptAnswer,

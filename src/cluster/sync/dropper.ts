@@ -4,7 +4,7 @@
  * a restart in the middle of it does not take new records for old ones.
  */
 import path from "node:path";
-import type { LocalVault } from "../../shards/local-vault.ts";
+import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { readSealed, writeSealed } from "../../util/sealed-file.ts";
 
 const NAME = "DROPPED";

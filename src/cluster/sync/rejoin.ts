@@ -25,9 +25,10 @@
  *
  * Until it is done, a replica that synchronises confirms no tombstone (tombstones.ts): what it has been told of a key may be older than the tombstone.
  */
-import type { RegisterState } from "../../engine/register.ts";
+
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
+import type { RegisterState } from "../../rules/register.ts";
 import { REJOIN_WAIT_MS } from "../../util/limits.ts";
 import { hasMajority, hasPreviousMajority, type ReplicaGroup } from "../layout/layout.ts";
 

@@ -6,11 +6,11 @@
  * again, so beginning anew is cheap.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { RegisterState } from "../../engine/register.ts";
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
-import type { LocalVault } from "../../shards/local-vault.ts";
-import type { ScannedKey } from "../../shards/replica-vault.ts";
+import type { RegisterState } from "../../rules/register.ts";
+import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import type { ScannedKey } from "../../shards/vault/replica-vault.ts";
 import { PARTITIONS } from "../../util/hash.ts";
 import { bitOf, type Placement, type ReplicaGroup } from "../layout/layout.ts";
 import type { Coordinator } from "../register/coordinator.ts";

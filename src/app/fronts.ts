@@ -1,0 +1,114 @@
+/**
+ * More front threads (`-fronts`): threads beside the main one that listen on the same port, read the same index and maps, and have a way of their own
+ * to each shard thread. The kernel deals connections out among them. This file starts and ends them; app/front-thread.ts is what runs in them.
+ */
+import path from "node:path";
+import { Worker } from "node:worker_threads";
+import type { Config } from "../config/config.ts";
+import type { Logger } from "../platform/log.ts";
+import { METER_BYTES } from "../server/status/stats.ts";
+import { threadOf } from "../shards/thread/spawn.ts";
+import type { FrontSeat, LocalVault } from "../shards/vault/local-vault.ts";
+
+/** In `workerData`: what this thread is. */
+export const FRONT_THREAD = "minivault front thread";
+/** Longest that a front thread may take to start. */
+const START_MS_MAX = 20_000;
+
+/** What a front thread is told. */
+export interface FrontTask {
+  role: typeof FRONT_THREAD;
+  seat: FrontSeat;
+  meters: SharedArrayBuffer[];
+  config: Pick<Config, "host" | "auth" | "tls" | "maxValueBytes" | "cors" | "publicUrl">;
+  port: number;
+  version: string;
+}
+
+/** From a front thread. */
+export type FrontMessage =
+  | { kind: "listening" }
+  | { kind: "failed"; reason: string }
+  | { kind: "log"; level: "info" | "warn" | "error"; fields: object; message: string };
+
+/** To a front thread: stop in order. It ends when it has. */
+export const STOP = "stop";
+/** To a front thread: read the certificate again, and take this key for clients. */
+export interface Renewal {
+  key: string | null;
+}
+
+/** Memory for the meters of so many fronts. */
+export function createMeters(fronts: number): SharedArrayBuffer[] {
+  return Array.from({ length: fronts }, () => new SharedArrayBuffer(METER_BYTES));
+}
+
+export interface FrontThreads {
+  /** Lets them read the certificate again, and take a key for clients (null: the one they have). They log what becomes of it. */
+  renew(key: string | null): void;
+  /** Lets them finish what is under way, and ends them. */
+  stop(): Promise<void>;
+}
+
+/** Starts a thread for each of the vault's other seats. Rejects when one cannot listen; `fatal` is called when one dies later. */
+export async function startFrontThreads(
+  vault: LocalVault,
+  config: Config,
+  meters: SharedArrayBuffer[],
+  port: number,
+  version: string,
+  log: Logger,
+  fatal: (error: Error) => void,
+): Promise<FrontThreads> {
+  const { host, auth, tls, maxValueBytes, cors, publicUrl } = config;
+  let stopping = false;
+  const workers = vault.seats.map((seat) => {
+    const task: FrontTask = {
+      role: FRONT_THREAD,
+      seat,
+      meters,
+      config: { host, auth, tls, maxValueBytes, cors, publicUrl },
+      port,
+      version,
+    };
+    const { filename, execArgv } = threadOf(path.join(__dirname, "front-thread.ts"));
+    const worker = new Worker(filename, {
+      workerData: task,
+      transferList: seat.channels.map((channel) => channel.port),
+      ...(execArgv === undefined ? {} : { execArgv }),
+    });
+    worker.on("error", fatal);
+    worker.on("exit", (status) => {
+      if (!stopping) fatal(new Error(`a front thread ended with ${status}`));
+    });
+    return worker;
+  });
+  await Promise.all(
+    workers.map(
+      (worker) =>
+        new Promise<void>((resolve, reject) => {
+          const timer = setTimeout(
+            () => reject(new Error(`a front thread did not start in ${START_MS_MAX} ms`)),
+            START_MS_MAX,
+          );
+          worker.on("message", (message: FrontMessage) => {
+            if (message.kind === "log") log[message.level](message.fields, message.message);
+            else if (message.kind === "listening") resolve();
+            else reject(new Error(message.reason));
+            if (message.kind !== "log") clearTimeout(timer);
+          });
+        }),
+    ),
+  );
+  return {
+    renew(key) {
+      for (const worker of workers) worker.postMessage({ key } satisfies Renewal);
+    },
+    async stop() {
+      stopping = true;
+      const ends = workers.map((worker) => new Promise((resolve) => worker.once("exit", resolve)));
+      for (const worker of workers) worker.postMessage(STOP);
+      await Promise.all(ends);
+    },
+  };
+}

@@ -1,0 +1,349 @@
+/**
+ * A worker: opens its store, serves it, and stops in order.
+ */
+import { hostname } from "node:os";
+import path from "node:path";
+import { RequestSigner } from "../auth/signature.ts";
+import { type ClusterState, readClusterFile } from "../cluster/layout/cluster-file.ts";
+import { createCeilingWriter, readCeiling } from "../cluster/membership/ceiling.ts";
+import { watchClock } from "../cluster/membership/clock-watch.ts";
+import { createMemberRoutes } from "../cluster/membership/member-routes.ts";
+import { Membership } from "../cluster/membership/membership.ts";
+import { ClusterNode } from "../cluster/node/cluster-node.ts";
+import { PeerSet } from "../cluster/node/peer-set.ts";
+import { NodeHttp } from "../cluster/peers/node-http.ts";
+import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
+import { BallotSource } from "../cluster/register/ballots.ts";
+import { ClusterTime } from "../cluster/register/cluster-time.ts";
+import { Repair } from "../cluster/repair/repair.ts";
+import type { Config } from "../config/config.ts";
+import { setAddonDirectory } from "../platform/addon.ts";
+import { addressText, localUrl } from "../platform/address.ts";
+import { buildInfo } from "../platform/build-info.ts";
+import type { Logger } from "../platform/log.ts";
+import { createFront } from "../server/front.ts";
+import { reservePort } from "../server/http/http.ts";
+import type { ClusterFacts } from "../server/status/stats.ts";
+import { type LocalVault, openVault } from "../shards/vault/local-vault.ts";
+import { VaultError } from "../util/errors.ts";
+import { loadHash } from "../util/hash.ts";
+import { createMeters, startFrontThreads } from "./fronts.ts";
+import type { Running } from "./process.ts";
+import { reloadFiles } from "./reload.ts";
+
+/** Progress of a long start is reported this often. */
+const PROGRESS_MS = 1000;
+/** A master that invites a worker has to answer in this time. */
+const MASTER_MS = 3000;
+/** For tests: age in ms from which tombstones are collected. */
+const TOMBSTONE_AGE_VARIABLE = "MINIVAULT_TEST_TOMBSTONE_AGE_MS";
+
+/** Starts a worker. Rejects with a sentence for a person when it cannot. */
+export async function startWorker(
+  config: Config,
+  log: Logger,
+  fatal: (error: Error) => void,
+): Promise<Running> {
+  const started = performance.now();
+  // The CLUSTER file, which is read before the store, has a checksum.
+  await loadHash();
+  setAddonDirectory(path.join(config.dataDirectory, ".addons"));
+  const kept = readClusterFile(config.dataDirectory);
+  const replicated = config.masters.length > 0 || config.volumes.length > 0 || kept !== null;
+  if (config.fronts > 1 && replicated)
+    throw new Error("-fronts is for a single node in this release: leave it out with -master or -volumes");
+  const meters = createMeters(config.fronts);
+  let reported = started;
+  const vault = await openVault({
+    dataDirectory: config.dataDirectory,
+    sync: config.sync,
+    threads: config.threads,
+    fronts: config.fronts,
+    replicated,
+    warn: (message) => log.warn(message),
+    fatal,
+    progress(doneBytes, totalBytes) {
+      if (totalBytes === 0 || performance.now() - reported < PROGRESS_MS) return;
+      reported = performance.now();
+      log.info(
+        { percent: Math.floor((doneBytes / totalBytes) * 100), totalMiB: Math.round(totalBytes / 2 ** 20) },
+        "reading the slabs back",
+      );
+    },
+  });
+  const cluster = new ClusterPart(config, vault, log);
+  try {
+    const front = await createFront({
+      vault,
+      host: config.host,
+      port: config.fronts > 1 ? await reservePort(config.host, config.port) : config.port,
+      auth: config.auth,
+      tls: config.tls,
+      maxValueBytes: config.maxValueBytes,
+      cors: config.cors,
+      publicUrl: () => cluster.membership?.url ?? config.publicUrl,
+      role: "worker",
+      version: buildInfo.version,
+      nodes: () => cluster.membership?.nodesUp() ?? 1,
+      cluster: () => cluster.node,
+      ...(config.fronts > 1
+        ? {}
+        : { peers: { handler: cluster.handler, url: () => cluster.membership?.url ?? config.publicUrl } }),
+      meters: { memories: meters, own: 0 },
+      sharesPort: config.fronts > 1,
+      patient: vault.patient,
+      clusterFacts: () => cluster.facts(),
+      log,
+    });
+    const threads = await startFrontThreads(vault, config, meters, front.port, buildInfo.version, log, fatal);
+    const keys = vault.stats().shards.reduce((sum, shard) => sum + shard.keys, 0);
+    const url = config.publicUrl ?? localUrl(config.tls !== null, front.port);
+    if (replicated) cluster.begin(url, kept);
+    else cluster.standAlone(url);
+    log.info(
+      {
+        url,
+        port: front.port,
+        host: config.host,
+        data: config.dataDirectory,
+        region: config.region,
+        sync: config.sync,
+        shards: vault.store.shards,
+        keys,
+        startMs: Math.round(performance.now() - started),
+      },
+      `listening on ${addressText(config.host, front.port)}`,
+    );
+    let key = config.auth?.key ?? null;
+    return {
+      reload() {
+        let renewed: string | null = null;
+        const renewKey = (fresh: string) => {
+          renewed = fresh;
+          front.renewKey(fresh);
+          cluster.renewKey(fresh);
+        };
+        const target = {
+          renewCertificate: () => front.renewCertificate(),
+          renewKey: cluster.node === null ? renewKey : null,
+        };
+        key = reloadFiles(config, key, target, log);
+        threads.renew(renewed);
+      },
+      async stop() {
+        await Promise.all([front.close(), threads.stop()]);
+        await cluster.close();
+        await vault.close();
+      },
+    };
+  } catch (error) {
+    await cluster.close();
+    await vault.close();
+    throw error;
+  }
+}
+
+/**
+ * The worker's membership: there from the start with -master, -volumes or a CLUSTER file in the data directory, or from the moment when a
+ * master has invited it.
+ */
+class ClusterPart {
+  membership: Membership | null = null;
+  private endClockWatch: () => void = () => {};
+  /** What answers clients and other nodes. */
+  node: ClusterNode | null = null;
+  private peers: PeerSet | null = null;
+  private repair: Repair | null = null;
+  readonly handler: PeerHandler;
+  private readonly config: Config;
+  private readonly vault: LocalVault;
+  private readonly log: Logger;
+  private signer: RequestSigner | null;
+  private url = "";
+
+  constructor(config: Config, vault: LocalVault, log: Logger) {
+    this.config = config;
+    this.vault = vault;
+    this.log = log;
+    this.signer = config.auth === null ? null : new RequestSigner(config.auth.key);
+    const node = (): ClusterNode => {
+      if (this.node === null) throw new VaultError("unavailable", "this node is not one of a cluster");
+      return this.node;
+    };
+    this.handler = {
+      ...createMemberRoutes({
+        membership: () => this.membership,
+        alone: () => this.alone(),
+        publicUrl: config.publicUrl,
+        isEmpty: () => this.isEmpty(),
+        join: (master, url) => this.join(master, url),
+      }),
+      frame: (bytes, reply) => node().frame(bytes, reply),
+      openSink: (head) => node().openSink(head),
+      openSource: (head) => node().openSource(head),
+    };
+  }
+
+  /** Another shared key, of a worker that is on its own. */
+  renewKey(key: string): void {
+    this.signer = new RequestSigner(key);
+  }
+
+  /** Called once the front listens, of a worker that is on its own until a master invites it. */
+  standAlone(url: string): void {
+    this.url = url;
+  }
+
+  /** Called once the front listens, of a worker that has a master or peers, or had. */
+  begin(url: string, kept: ClusterState | null): void {
+    const { config } = this;
+    // A worker that was invited keeps the name that its master gave it.
+    this.url = config.publicUrl ?? (config.masters.length === 0 ? (kept?.url ?? url) : url);
+    if (config.masters.length > 0 && config.volumes.length > 0)
+      this.log.warn("a worker with -master needs no -volumes: they are not used");
+    this.start(config.masters, this.url);
+  }
+
+  private start(masters: readonly string[], url: string): void {
+    const { config, vault, signer, log } = this;
+    vault.setReplicated();
+    const sum = (figure: "keys" | "liveBytes") =>
+      vault.stats().shards.reduce((total, shard) => total + shard[figure], 0);
+    const membership = new Membership({
+      directory: config.dataDirectory,
+      url,
+      region: config.region,
+      host: hostname(),
+      store: this.store(),
+      masters,
+      volumes: config.volumes,
+      replicas: config.replicas,
+      load: () => ({ keys: sum("keys"), bytes: sum("liveBytes") }),
+      isEmpty: () => this.isEmpty(),
+      signer,
+      ca: config.tlsCa ?? undefined,
+      log,
+    });
+    this.membership = membership;
+    const time = new ClusterTime({
+      wall: Date.now,
+      steady: () => performance.now(),
+      nodes: () => membership.layout?.nodes.length ?? 1,
+    });
+    this.endClockWatch = watchClock(time, log);
+    const peers = new PeerSet({
+      membership,
+      time,
+      signer,
+      ca: config.tlsCa ?? undefined,
+      localAddress: config.peerAddress ?? undefined,
+    });
+    this.peers = peers;
+    const { node, incarnation } = vault.store;
+    this.node = new ClusterNode({
+      self: url,
+      region: config.region,
+      consistency: config.consistency,
+      vault,
+      view: membership,
+      ballots: new BallotSource({
+        node,
+        incarnation,
+        now: () => time.now(),
+        ceilingMillis: readCeiling(config.dataDirectory),
+        persistCeiling: createCeilingWriter(config.dataDirectory, (message) => log.warn(message)),
+      }),
+      time,
+      peerOf: (other) => peers.get(other),
+      newerLayout: (epoch) => peers.seekLayout(epoch),
+      missed: (key, proposal, nodes) => this.repair?.missed(key, proposal, nodes),
+      damaged: (key) => this.repair?.damaged(key),
+      mustWait: (partition) => this.repair?.mustWait(partition) ?? true,
+      repairFrame: (bytes, reply) => this.repair?.frame(bytes, reply),
+    });
+    const age = process.env[TOMBSTONE_AGE_VARIABLE];
+    this.repair = new Repair({
+      directory: config.dataDirectory,
+      vault,
+      membership,
+      node: this.node,
+      peerOf: (other) => peers.get(other),
+      time,
+      log,
+      ...(age === undefined ? {} : { tombstoneAgeMs: Number(age) }),
+    });
+    this.admitLoss(membership);
+    membership.start();
+  }
+
+  /**
+   * Where slabs were lost, so were promises and records that this replica was counted for: it does not vote before it has taken everything over from the
+   * others (cluster/sync/rejoin.ts). What is absent here is then no doubt any more, but one of the things that it has to ask for.
+   */
+  private admitLoss(membership: Membership): void {
+    const { vault, log } = this;
+    if (!vault.replica.hasLost || !membership.isMember) return;
+    if (membership.voting)
+      log.warn("slabs of this replica were lost: it does not vote until it has synchronised from the others");
+    membership.setVoting(false);
+    vault.replica.settleLoss((error) => {
+      if (error !== null)
+        log.warn({ reason: error }, "the loss could not be noted: synchronisation waits for the next start");
+    });
+  }
+
+  /** What `/health` and `/_stats` say of the cluster; null: this node is alone. */
+  facts(): ClusterFacts | null {
+    const { node, repair } = this;
+    if (node === null || repair === null) return null;
+    return { ready: node.isReady, health: repair.health(), stats: repair.stats() };
+  }
+
+  async close(): Promise<void> {
+    this.endClockWatch();
+    await this.repair?.close();
+    await this.membership?.close();
+    await this.peers?.close();
+  }
+
+  /** Follows an invitation, once the master answers under the URL that it gave. */
+  private async join(master: string, url: string): Promise<void> {
+    const http = new NodeHttp({
+      url: master,
+      signer: this.signer,
+      ca: this.config.tlsCa ?? undefined,
+      connections: 1,
+    });
+    try {
+      const answer = await http.request("GET", "/health", null, MASTER_MS);
+      if (JSON.parse(answer.body.toString()).role !== "master") throw new Error("it is no master");
+      if (this.membership !== null) return;
+      this.log.warn({ master, url }, "a master has this worker in its -volumes: joining its cluster");
+      this.url = url;
+      this.start([master], url);
+    } catch (error) {
+      this.log.warn(
+        { master, reason: (error as Error).message },
+        "a master invites this worker, but cannot be reached under the URL that it gives (its -public-url)",
+      );
+    } finally {
+      await http.close();
+    }
+  }
+
+  private alone() {
+    const { region } = this.config;
+    return {
+      ...{ success: true as const, url: this.url, region, host: hostname(), store: this.store() },
+      ...{ epoch: 0, empty: this.isEmpty(), voting: false, layout: null, birth: {}, volumes: null },
+    };
+  }
+
+  private store(): string {
+    return Buffer.from(this.vault.store.id).toString("hex");
+  }
+
+  private isEmpty(): boolean {
+    return this.vault.stats().shards.every((shard) => shard.keys === 0 && shard.tombstones === 0);
+  }
+}

@@ -1,0 +1,322 @@
+/**
+ * The durable list of a shard's slabs: which there must be, and how far each goes. FORMAT.md has the file and what it can tell.
+ *
+ * There are two copies, which are written one after the other, in place, so that a full disk cannot stop it. Whatever a crash does to one of them, the
+ * other is whole, and whatever either says is right: who changes the slabs acts only when both have been written, and the first copy alone already says
+ * the new state. A list never names a slab whose file is not durable, and never leaves out one that has a record somebody was told of.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { FIRST_UNIT, UNIT_BYTES } from "../../format/offsets.ts";
+import { checksumOf, type RecordSource } from "../../format/record.ts";
+import { tableUnit } from "../../format/slab.ts";
+import {
+  decodeNote,
+  decodeSlabList,
+  encodeNote,
+  encodeSlabList,
+  LIST_ENTRY_BYTES,
+  LIST_HEADER_BYTES,
+  LISTED_FULL,
+  LISTED_OPEN,
+  LISTED_UNKNOWN,
+  type ListedSlab,
+  type ListIdentity,
+  type LogPlace,
+  NOTE_OFFSET,
+  type SlabEnd,
+  type SlabListContent,
+} from "../../format/slab-list.ts";
+import { type FileIo, isDiskFull } from "../slabs/io.ts";
+import { slabName } from "../slabs/maps.ts";
+
+/** The two copies. The note stands in the first. */
+export const LIST_NAMES = ["slabs.list", "slabs.copy"] as const;
+/** The files grow by so much, and so long before it is needed that a full disk does not hold up a new slab. */
+const GROW_BYTES = 4096;
+const ENTRIES_AHEAD = 64;
+/** A note of how far the open slab is durable is made at most so often while writes come in. */
+export const NOTE_MS = 100;
+
+/** What the copies on the disk say. */
+export interface ReadList {
+  /** The newest whole copy; null: there is none. */
+  content: SlabListContent | null;
+  /** How far a slab was durable at some moment; null: nothing is known. */
+  note: SlabEnd | null;
+  /** What is wrong with each copy, for a person; null: nothing. */
+  problems: (string | null)[];
+  /** Whether each copy is whole and says `content`. */
+  newest: boolean[];
+}
+
+/** Reads the list of a shard and changes nothing. */
+export function readSlabList(directory: string, identity: ListIdentity): ReadList {
+  const read: ReadList = { content: null, note: null, problems: [], newest: [] };
+  const generations: number[] = [];
+  for (const name of LIST_NAMES) {
+    const bytes = readCopy(path.join(directory, name));
+    const content = typeof bytes === "string" ? bytes : decodeSlabList(bytes, identity);
+    read.problems.push(typeof content === "string" ? content : null);
+    generations.push(typeof content === "string" ? -1 : content.generation);
+    if (typeof content !== "string" && content.generation > (read.content?.generation ?? -1))
+      read.content = content;
+    if (typeof bytes !== "string") read.note ??= decodeNote(bytes, identity);
+  }
+  const { content } = read;
+  read.newest = generations.map((generation) => content !== null && generation === content.generation);
+  return read;
+}
+
+function readCopy(file: string): Uint8Array | string {
+  try {
+    return fs.readFileSync(file);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT" ? "it is missing" : (error as Error).message;
+  }
+}
+
+/** What was found in the file of a slab. */
+export interface FoundSlab {
+  map: RecordSource;
+  /** Three words a record, as in a slab's table. */
+  table: ArrayLike<number>;
+  endUnit: number;
+  /** The checksum in its footer; null: it has none. */
+  seal: number | null;
+}
+
+/** The checksum of the record that ends at a unit; 0 at the very beginning; null: no record ends there. */
+export function checksumBefore({ map, table, endUnit }: FoundSlab, unit: number): number | null {
+  if (unit === FIRST_UNIT) return 0;
+  let low = 0;
+  let high = table.length / 3;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (tableUnit(table[middle * 3 + 2]) < unit) low = middle + 1;
+    else high = middle;
+  }
+  const end = low * 3 < table.length ? tableUnit(table[low * 3 + 2]) : endUnit;
+  return low === 0 || end !== unit ? null : checksumOf(map, tableUnit(table[low * 3 - 1]));
+}
+
+/** Why a slab is not the one that was listed, for a person; null: it is, as far as can be told. */
+export function misfitOf(found: FoundSlab, listed: ListedSlab): string | null {
+  const { state, endUnit, last, seal } = listed;
+  if (state === LISTED_UNKNOWN) return null;
+  if (state === LISTED_OPEN) return shortfallOf(found, listed);
+  // The records decide, not the footer: a start may have made it anew, with another highest clock.
+  if (found.seal === seal) return null;
+  const fits = found.endUnit === endUnit && (last === 0 || checksumBefore(found, endUnit) === last);
+  return fits
+    ? null
+    : `it had records up to byte ${endUnit * UNIT_BYTES}, and this file has others: a copy from another time, or a damaged one`;
+}
+
+/** Why a slab does not go as far as it once was durable, for a person; null: it does. */
+export function shortfallOf(found: FoundSlab, { endUnit, last }: SlabEnd): string | null {
+  return checksumBefore(found, endUnit) === last
+    ? null
+    : `it had records up to byte ${endUnit * UNIT_BYTES} at least, and this file has not: an older copy of it, or a damaged one`;
+}
+
+/** How a slab is listed that was found whole. */
+export function listedAs(found: FoundSlab, sequence: number, open: boolean): ListedSlab {
+  const { endUnit, seal } = found;
+  const last = checksumBefore(found, endUnit);
+  if (last === null || (!open && seal === null)) return unknownSlab(sequence);
+  return { sequence, state: open ? LISTED_OPEN : LISTED_FULL, endUnit, last, seal: seal ?? 0 };
+}
+
+/** How a slab is listed of which nothing is known. */
+export function unknownSlab(sequence: number): ListedSlab {
+  return { sequence, state: LISTED_UNKNOWN, endUnit: 0, last: 0, seal: 0 };
+}
+
+/** The list in use. */
+export class SlabList {
+  private readonly io: FileIo;
+  private readonly directory: string;
+  private readonly identity: ListIdentity;
+  private readonly onFailed: (error: unknown) => void;
+  private content: SlabListContent;
+  /** -1: the file is not open. */
+  private readonly descriptors = LIST_NAMES.map(() => -1);
+  /** Bytes that each file has, so that writing there takes no block of the disk. */
+  private readonly sizes = LIST_NAMES.map(() => 0);
+  /** Copies that are whole and say `content`. */
+  private readonly whole: boolean[];
+  private noted: SlabEnd = { sequence: 0, endUnit: 0, last: 0 };
+  private notedMs = Number.NEGATIVE_INFINITY;
+  /** A list is on the disk. Only a full disk can be in the way of the first one. */
+  isKept: boolean;
+  /** What the list says now nobody knows. */
+  hasFailed = false;
+
+  /** @param onFailed a write or sync failed, and nobody knows what the list says now */
+  constructor(
+    io: FileIo,
+    directory: string,
+    identity: ListIdentity,
+    read: ReadList,
+    onFailed: (error: unknown) => void,
+  ) {
+    this.io = io;
+    this.directory = directory;
+    this.identity = identity;
+    this.onFailed = onFailed;
+    this.isKept = read.content !== null;
+    this.whole = [...read.newest];
+    const nowhere = { sequence: 0, unit: 0 };
+    this.content = read.content ?? {
+      incarnation: 0,
+      generation: 0,
+      settled: nowhere,
+      doubt: nowhere,
+      slabs: [],
+    };
+  }
+
+  /** Writes the list of a start, before its first write. A full disk leaves the list as it was, which is right as well. */
+  begin(incarnation: number, slabs: readonly ListedSlab[], doubt: LogPlace): void {
+    const next = { ...this.content, incarnation, slabs, doubt };
+    try {
+      this.write(next);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      this.content = next;
+    }
+  }
+
+  /**
+   * A new slab is durable; the one before it takes no more records and ends where `full` says.
+   * @throws what the disk says; unless the disk is full, writes have to stop then
+   */
+  add(sequence: number, full: ListedSlab | null): void {
+    const slabs = this.content.slabs.map((slab) => (slab.sequence === full?.sequence ? full : slab));
+    this.write({
+      ...this.content,
+      slabs: [...slabs, { sequence, state: LISTED_OPEN, endUnit: FIRST_UNIT, last: 0, seal: 0 }],
+    });
+  }
+
+  /** A slab is about to go; what was moved out of it is durable in the open one, up to `open`, or before. Throws like `add`. */
+  drop(sequence: number, open: SlabEnd): void {
+    this.write({
+      ...this.content,
+      slabs: this.endingAt(open).filter((slab) => slab.sequence !== sequence),
+    });
+  }
+
+  /** Nothing is written any more, and the open slab ends here. Throws like `add`. */
+  end(open: SlabEnd): void {
+    this.write({ ...this.content, slabs: this.endingAt(open) });
+  }
+
+  private endingAt({ sequence, endUnit, last }: SlabEnd): ListedSlab[] {
+    return this.content.slabs.map((slab) => (slab.sequence === sequence ? { ...slab, endUnit, last } : slab));
+  }
+
+  /** What was lost up to the end of the open slab is made good from elsewhere: the slabs in `lost` are not missed any more. Throws like `add`. */
+  settle(open: SlabEnd, lost: ReadonlySet<number>): void {
+    const settled = { sequence: open.sequence, unit: open.endUnit };
+    const isThere = (sequence: number): boolean =>
+      fs.existsSync(path.join(this.directory, slabName(sequence)));
+    const slabs = this.endingAt(open)
+      .filter(({ sequence }) => !lost.has(sequence) || isThere(sequence))
+      .map((slab) => (lost.has(slab.sequence) ? unknownSlab(slab.sequence) : slab));
+    this.write({ ...this.content, settled, doubt: { sequence: 0, unit: 0 }, slabs });
+  }
+
+  /** What the list has of a slab. */
+  of(sequence: number): ListedSlab | undefined {
+    return this.content.slabs.find((slab) => slab.sequence === sequence);
+  }
+
+  /**
+   * Notes how far the open slab is durable, if that is news and the last note is old enough, or `force`. Not synced: it is for a file that is exchanged for an older copy, not
+   * for power loss, and what it says was true before it was written.
+   */
+  note(sequence: number, endUnit: number, last: number, nowMs: number, force: boolean): void {
+    const { noted } = this;
+    if (noted.endUnit === endUnit && noted.sequence === sequence) return;
+    if (this.descriptors[0] < 0 || !this.isKept) return;
+    if (!force && Math.abs(nowMs - this.notedMs) < NOTE_MS) return;
+    this.notedMs = nowMs;
+    this.noted = { sequence, endUnit, last };
+    const bytes = encodeNote(this.identity, this.noted);
+    try {
+      this.io.pwrite(this.descriptors[0], bytes, 0, bytes.length, NOTE_OFFSET);
+    } catch {
+      // The older note is true as well.
+    }
+  }
+
+  private write(next: SlabListContent): void {
+    const content = { ...next, generation: next.generation + 1 };
+    const { head, entries } = encodeSlabList(this.identity, content);
+    // The only whole copy is not touched before there is another.
+    const order = this.whole[1] ? [0, 1] : [1, 0];
+    for (const [turn, copy] of order.entries()) {
+      try {
+        this.whole[copy] = false;
+        this.writeCopy(copy, head, entries);
+        this.whole[copy] = true;
+      } catch (error) {
+        if (!isDiskFull(error)) {
+          this.hasFailed = true;
+          this.onFailed(error);
+          throw error;
+        }
+        // One copy says it all; and where there never was a list, nothing is missed.
+        if (turn === 0 && this.isKept) throw error;
+        if (turn === 0) break;
+      }
+      this.isKept = true;
+    }
+    this.content = content;
+  }
+
+  private writeCopy(copy: number, head: Uint8Array, entries: Uint8Array): void {
+    const { io } = this;
+    const isNew = this.open(copy);
+    const fd = this.descriptors[copy];
+    this.grow(copy, LIST_HEADER_BYTES + entries.length);
+    io.pwrite(fd, entries, 0, entries.length, LIST_HEADER_BYTES);
+    io.pwrite(fd, head, 0, head.length, 0);
+    io.fdatasync(fd);
+    if (isNew) io.syncDirectory(this.directory);
+  }
+
+  /** Opens a copy; true: it was not there. */
+  private open(copy: number): boolean {
+    if (this.descriptors[copy] >= 0) return false;
+    const file = path.join(this.directory, LIST_NAMES[copy]);
+    const isNew = !fs.existsSync(file);
+    this.descriptors[copy] = this.io.open(file, isNew ? "wx+" : "r+");
+    this.sizes[copy] = isNew ? 0 : fs.fstatSync(this.descriptors[copy]).size;
+    return isNew;
+  }
+
+  /** Gives a copy blocks for `bytes`, and for slabs to come where the disk has room. */
+  private grow(copy: number, bytes: number): void {
+    const wanted = bytes + ENTRIES_AHEAD * LIST_ENTRY_BYTES;
+    while (this.sizes[copy] < wanted) {
+      const zeros = new Uint8Array(GROW_BYTES - (this.sizes[copy] % GROW_BYTES));
+      try {
+        this.io.pwrite(this.descriptors[copy], zeros, 0, zeros.length, this.sizes[copy]);
+      } catch (error) {
+        if (isDiskFull(error) && this.sizes[copy] >= bytes) return;
+        throw error;
+      }
+      this.sizes[copy] += zeros.length;
+    }
+  }
+
+  close(): void {
+    this.descriptors.forEach((fd, copy) => {
+      if (fd >= 0) this.io.close(fd);
+      this.descriptors[copy] = -1;
+    });
+  }
+}

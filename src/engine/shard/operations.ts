@@ -1,0 +1,91 @@
+/**
+ * Writes as a shard sees them, what becomes of them, and the rules by which a write is judged. Pure.
+ */
+import type { Ballot } from "../../format/record.ts";
+import { conditionsHold } from "../../rules/conditions.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+
+/** A key with its hashes. The array is only read during the call. */
+export interface KeyRef {
+  key: Uint8Array;
+  hashA: number;
+  hashB: number;
+}
+
+/** What a replica answers to prepare and accept, and to what cleans up after them. */
+export interface RegisterOutcome {
+  /**
+   * already: this very ballot is held. ahead: the ballot is too far in the future to be taken. damaged: what is held, or was promised, cannot be
+   * told. The last two had no effect.
+   */
+  verdict: "yes" | "already" | "no" | "damaged";
+  /** prepare, yes: what is held. accept, yes: what it took the place of. no: what was in the way. */
+  ballot: Ballot | null;
+  /** What is held, or was replaced, is a tombstone. */
+  tombstone: boolean;
+  operationLow: number;
+  operationHigh: number;
+  /** prepare, yes, of a key without a record: the floor of its partition. Else null. */
+  floor: Ballot | null;
+  /** Where a step of dropping a partition stopped; -1: it is done. */
+  next: number;
+}
+
+/** A write as the shard sees it. The arrays are only read during the call. */
+export interface ShardWrite {
+  verb: "put" | "post" | "delete";
+  key: Uint8Array;
+  hashA: number;
+  hashB: number;
+  json: boolean;
+  contentType: Uint8Array;
+  /** In the form of src/rules/conditions.ts. */
+  ifMatch: string;
+  ifNoneMatch: string;
+  operationLow: number;
+  operationHigh: number;
+  /** Replication: the write is an accept at this ballot (register.ts), whatever its conditions; its value is in stored form. */
+  ballot?: Ballot | undefined;
+  /**
+   * With `ballot`: where the key's record is damaged, take this in its place, whatever it was; and an absent key's floor does not count. For a
+   * replica that synchronises, and knows from a majority of the others that this is the key's record.
+   */
+  repair?: boolean;
+}
+
+/** What became of a write; final after the `commit` that follows it. */
+export interface Outcome {
+  error: ErrorCode | null;
+  detail: string;
+  created: boolean;
+  deleted: boolean;
+  /** The version written, or null where none was. */
+  ballot: Ballot | null;
+  /** The answer to an operation of replication; null for all others, and meaningless where `error` is not null. */
+  register: RegisterOutcome | null;
+}
+
+/** An outcome for what did not happen. */
+export function failed(error: ErrorCode, detail = ""): Outcome {
+  return { error, detail, created: false, deleted: false, ballot: null, register: null };
+}
+
+/** The newest state of a key: "damaged" where nobody can tell. */
+export type KeyState = "value" | "tombstone" | "absent" | "damaged";
+
+/**
+ * Whether a write may go ahead on a key in a state.
+ * @param etag version of the value that is there, or null
+ * @returns why not, or null
+ */
+export function judge(write: ShardWrite, state: KeyState, etag: string | null): ErrorCode | null {
+  if (!isConditional(write)) return null;
+  if (state === "damaged") return "corrupt";
+  if (!conditionsHold(write, etag)) return "precondition_failed";
+  return write.verb === "post" && state === "value" ? "exists" : null;
+}
+
+/** Whether the outcome of a write depends on what is there. */
+export function isConditional(write: ShardWrite): boolean {
+  return write.verb === "post" || write.ifMatch !== "" || write.ifNoneMatch !== "";
+}

@@ -1,0 +1,222 @@
+/**
+ * A value that arrives in pieces, in the shard's thread: cuts it into chunks, checks JSON on the way, and ends in a manifest, or in one
+ * plain record where it turned out small. Nothing of it can be read before its manifest is committed.
+ *
+ * Between two pieces an upload holds only what does not fill a chunk yet, and that is put aside when memory is short: a client may take hours.
+ */
+
+import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
+import {
+  type Ballot,
+  type ChunkRef,
+  createFrame,
+  type Frame,
+  frameBytes,
+  manifestBytes,
+  writeManifest,
+} from "../../format/record.ts";
+import { copyInto } from "../../util/bytes.ts";
+import { type Gathering, Gatherings } from "../../util/gatherings.ts";
+import { LeftMemory } from "../../util/left-memory.ts";
+import { ValueScanner } from "../../value/json.ts";
+import { isDiskFull } from "../slabs/io.ts";
+import { failed, type Outcome, type ShardWrite } from "./operations.ts";
+import type { Shard } from "./shard.ts";
+
+/** Of the frame that a piece is cut in; no two uploads have one at a time. */
+const memory = new LeftMemory();
+
+/** Memory of a shard for chunks that are not full between two pieces. The fronts bound how many uploads there are. */
+const RESTS = { bytesMax: 16 * 1024 * 1024, countMax: Number.POSITIVE_INFINITY };
+const restsOfShards = new WeakMap<Shard, Gatherings>();
+
+function restsOf(shard: Shard): Gatherings {
+  let rests = restsOfShards.get(shard);
+  if (rests === undefined) {
+    rests = new Gatherings(shard.setup.dataDirectory, RESTS);
+    restsOfShards.set(shard, rests);
+  }
+  return rests;
+}
+
+const NOTHING = new Uint8Array(0);
+
+export class UploadWriter {
+  private readonly shard: Shard;
+  private readonly write: ShardWrite;
+  private readonly scanner: ValueScanner | null;
+  /** Of raw bodies: there is more than one chunk. */
+  private readonly isLong: boolean;
+  /** The chunk that is being filled, and its bytes; null between two pieces. */
+  private frame: Frame | null = null;
+  private buffer: Uint8Array = NOTHING;
+  private filled = 0;
+  /** Between two pieces: what the chunk has so far. */
+  private rest: Gathering | null = null;
+  private totalBytes = 0;
+  private over = false;
+  private received = 0;
+  private readonly chunks: ChunkRef[] = [];
+  private readonly slabs = new Set<number>();
+  private failure: Outcome | null = null;
+  private readonly lose = (outcome: Outcome): void => {
+    this.failure ??= outcome;
+  };
+
+  /**
+   * @param write kept until the upload ends: its arrays must not be reused
+   * @param bodyBytesMin what is known of the body's length already
+   */
+  constructor(shard: Shard, write: ShardWrite, bodyBytesMin = 0) {
+    this.shard = shard;
+    this.write = write;
+    // What other nodes send is in stored form already.
+    this.scanner = write.json && write.ballot === undefined ? new ValueScanner() : null;
+    this.isLong = this.scanner === null && bodyBytesMin > shard.setup.store.chunkBytes;
+  }
+
+  /** Takes the next bytes of the body. Not null: the upload has failed. */
+  part(bytes: Uint8Array): Outcome | null {
+    if (this.failure !== null) return this.failure;
+    this.takeFrame();
+    const isFirst = this.received === 0 && bytes.length > 0;
+    this.received += bytes.length;
+    if (this.scanner === null) this.store(bytes);
+    else {
+      if (isFirst) this.store(JSON_PREFIX);
+      this.storeValueText(this.scanner, bytes);
+    }
+    this.leaveFrame();
+    return this.failure;
+  }
+
+  /** Goes on with the chunk that is being filled. */
+  private takeFrame(): void {
+    const { shard, write, rest } = this;
+    const { chunkBytes } = shard.setup.store;
+    this.frame = createFrame(memory.take(frameBytes(chunkBytes)), write.key.length, chunkBytes);
+    this.buffer = this.frame.value;
+    if (rest === null || this.failure !== null) return;
+    try {
+      copyInto(this.buffer, 0, rest.whole());
+    } catch (error) {
+      this.lost(error as Error);
+    }
+    rest.empty();
+  }
+
+  private leaveFrame(): void {
+    if (this.frame === null) return;
+    const bytes = this.buffer.subarray(0, this.filled);
+    if (this.failure === null && this.filled > 0) {
+      this.rest ??= restsOf(this.shard).open((error) => this.lost(error));
+      try {
+        if (this.rest === null || !this.rest.append(bytes)) this.failure = failed("overloaded");
+      } catch (error) {
+        this.lost(error as Error);
+      }
+    }
+    memory.leave(this.frame.source.bytes);
+    this.frame = null;
+    this.buffer = NOTHING;
+  }
+
+  /** What was put aside cannot be had. */
+  private lost(error: Error): void {
+    this.failure ??= failed(isDiskFull(error) ? "disk_full" : "internal", error.message);
+  }
+
+  /** Of a JSON body only the text of the value is stored. */
+  private storeValueText(scanner: ValueScanner, bytes: Uint8Array): void {
+    const begin = this.received - bytes.length;
+    if (!scanner.feed(bytes, 0, bytes.length)) {
+      this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
+      return;
+    }
+    if (scanner.valueStart < 0) return;
+    const from = Math.max(0, scanner.valueStart - begin);
+    const to = scanner.valueEnd < 0 ? bytes.length : Math.min(bytes.length, scanner.valueEnd - begin);
+    if (to > from) this.store(bytes.subarray(from, to));
+  }
+
+  private store(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length && this.failure === null; ) {
+      if (this.filled === this.buffer.length) this.writeChunk();
+      const length = Math.min(bytes.length - at, this.buffer.length - this.filled);
+      copyInto(this.buffer, this.filled, bytes.subarray(at, at + length));
+      this.filled += length;
+      at += length;
+      // The first chunk waits for more where it may be all there is: then it becomes a plain record.
+      if (this.filled === this.buffer.length && (this.isLong || this.chunks.length > 0)) this.writeChunk();
+    }
+  }
+
+  /** Writes what the buffer has as the next chunk. */
+  private writeChunk(): void {
+    const frame = this.frame as Frame;
+    const bytes = this.filled;
+    this.filled = 0;
+    if (this.chunks.length === MANIFEST_CHUNKS_MAX) {
+      this.failure = failed("too_large");
+      return;
+    }
+    if (this.chunks.length === 0 && this.shard.refusesKey(this.write)) {
+      this.failure = failed("key_refused");
+      return;
+    }
+    try {
+      const ref = this.shard.appendChunk(this.write, this.chunks.length, frame, bytes, this.lose);
+      this.chunks.push(ref);
+      this.totalBytes += bytes;
+      if (!this.slabs.has(ref.sequence)) {
+        this.slabs.add(ref.sequence);
+        this.shard.slabs.upload(ref.sequence, 1);
+      }
+    } catch (error) {
+      const outcome = this.shard.writeFailure(error);
+      this.shard.failStaged(outcome);
+      this.failure = outcome;
+    }
+  }
+
+  /**
+   * Ends the body and stages what makes it visible.
+   * @param ballot of an accept
+   */
+  finish(ballot?: Ballot): Outcome {
+    const { scanner, shard, write } = this;
+    write.ballot = ballot;
+    this.takeFrame();
+    if (this.failure === null && scanner !== null) {
+      if (scanner.finish()) this.store(JSON_SUFFIX);
+      else this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
+    }
+    if (this.failure === null && this.chunks.length === 0) {
+      const outcome = shard.applyStored(write, this.buffer.subarray(0, this.filled));
+      this.end();
+      return outcome;
+    }
+    if (this.failure === null && this.filled > 0) this.writeChunk();
+    if (this.failure !== null) {
+      this.end();
+      return this.failure;
+    }
+    const manifest = new Uint8Array(manifestBytes(this.chunks.length));
+    writeManifest(manifest, 0, this.totalBytes, this.chunks);
+    const outcome = shard.applyManifest(write, manifest, this.chunks);
+    // Until it is published the chunks are only protected by not being compacted, and compaction never runs inside a batch.
+    this.end();
+    // A write that failed in between took chunks back; the manifest must not outlive them.
+    return this.failure ?? outcome;
+  }
+
+  /** Lets go of the slabs and the memory: no part may follow. Chunks that no manifest names are dead bytes. Idempotent. */
+  end(): void {
+    if (this.over) return;
+    this.over = true;
+    for (const sequence of this.slabs) this.shard.slabs.upload(sequence, -1);
+    this.rest?.close();
+    if (this.frame !== null) memory.leave(this.frame.source.bytes);
+    this.frame = null;
+  }
+}

@@ -1,0 +1,274 @@
+/**
+ * The memory maps of one shard's slabs in one thread. The only importer of mmap-io.
+ *
+ * A slab's slot is its sequence modulo 65,536. Two shared arrays say who uses what:
+ *   slots[slot] = sequence of the slab that lives there, 0 for none   (written by the shard's thread)
+ *   held[slot]  = sequence that this thread has mapped, 0 for none    (written by this thread; one array per thread)
+ * The shard's thread takes a dropped slab out of `slots` first and gives its blocks back only when no `held` names it, so
+ * a map is never read after its file was emptied. Files are mapped at full size, and every offset is checked against that size.
+ *
+ * A page that cannot be read all the same, because another program cut the file or the disk refuses, reads as zeros and is counted
+ * (native/map-guard.c) before the read that met it goes on. Such a map is given up after a while, in case the page comes back.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { SLAB_SLOTS } from "../../format/offsets.ts";
+import { type RecordSource, recordSource } from "../../format/record.ts";
+import { loadAddon } from "../../platform/addon.ts";
+import { missingOfSlot } from "../state/memory.ts";
+import { PAGE_BYTES, type Residence, unknownResidence } from "./residency.ts";
+
+export interface SlabMap extends RecordSource {
+  readonly slot: number;
+  readonly sequence: number;
+  /** The file, while the slab lives. */
+  readonly path: string;
+  readonly residence: Residence;
+  /** Readers that need the map beyond the current call. */
+  pins: number;
+  /** Missing pages of its slot when it was made. */
+  readonly missingBefore: number;
+  /** When it was first seen that there are more, by `performance.now`; 0: not yet. */
+  missingSinceMs: number;
+}
+
+/** A map with missing pages is made anew after so long. */
+export const REMAP_MS = 10_000;
+
+export function slotOfSequence(sequence: number): number {
+  return sequence % SLAB_SLOTS;
+}
+
+/** File name of a slab within its shard's directory. */
+export function slabName(sequence: number): string {
+  return `${String(sequence).padStart(10, "0")}.slab`;
+}
+
+/** Sequences of the slabs in a shard's directory, rising. */
+export function listSlabs(directory: string): number[] {
+  return fs
+    .readdirSync(directory)
+    .map((name) => (/^\d{10}\.slab$/.test(name) ? Number(name.slice(0, 10)) : 0))
+    .filter((sequence) => sequence > 0)
+    .sort((a, b) => a - b);
+}
+
+/** Added to the name of a slab that is being made. */
+export const UNFINISHED = ".new";
+
+/**
+ * Maps a whole slab file for reading, also a file that somebody cut. The map lives as long as the result. One that is not there at all is all zeros:
+ * no record in it is whole, so whatever points there is damaged.
+ * @param missing counts of missing pages, and where in them this file's are
+ */
+export function mapSlab(
+  file: string,
+  slabBytes: number,
+  missing: Int32Array = new Int32Array(2),
+  index = 1,
+): RecordSource {
+  const mmap = loadAddon("mmap");
+  const guard = loadAddon("guard");
+  const fd = openIfAny(file);
+  if (fd === null) return recordSource(zeros(slabBytes));
+  try {
+    const map = mmap.map(slabBytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
+    guard.watch(map.buffer, missing, index);
+    return recordSource(new Uint8Array(map.buffer, map.byteOffset, slabBytes));
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function openIfAny(file: string): number | null {
+  try {
+    return fs.openSync(file, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+}
+
+let nothing = new Uint8Array(0);
+
+/** What slabs without a file share. Nobody writes to it, so it takes no memory until it is read. */
+function zeros(bytes: number): Uint8Array {
+  if (nothing.length !== bytes) nothing = new Uint8Array(bytes);
+  return nothing;
+}
+
+/** So that reading a page for its own sake is not optimised away. */
+const touched = new Uint8Array(1);
+
+/** Reads a byte of each page from `from` on to `to`: what is missing is known then, and the rest can be read. */
+export function touchPages({ bytes }: RecordSource, from: number, to: number): void {
+  let sum = 0;
+  for (let at = from; at < to; at += PAGE_BYTES) sum ^= bytes[at];
+  if (to > from) sum ^= bytes[to - 1];
+  touched[0] = sum;
+}
+
+/**
+ * Whether all pages of a part of a map are in memory: touching them then needs no disk. True also where the system cannot tell.
+ * @param from first byte; the pages that `from` and `to` - 1 lie in count as a whole
+ */
+export function isInMemory(map: RecordSource, from: number, to: number): boolean {
+  const start = from - (from % PAGE_BYTES);
+  const end = Math.min(map.bytes.length, to + PAGE_BYTES - 1 - ((to + PAGE_BYTES - 1) % PAGE_BYTES));
+  try {
+    // The addon takes any view of bytes, though it says Buffer.
+    const part = new Uint8Array(map.buffer, map.base + start, end - start) as Buffer;
+    return loadAddon("mmap").incore(part)[0] === 0;
+  } catch {
+    return true;
+  }
+}
+
+/**
+ * Reads a part of a slab file, with zeros for what the file lacks. Where a slab has not been written it is read like this and not through
+ * its map: a map's page of a hole takes a block on tmpfs, and on a full one cannot be had.
+ * @param refused told of each page that the disk does not give, in whose place there are zeros then; left out: that is thrown
+ */
+export function readSlab(
+  file: string,
+  from: number,
+  bytes: number,
+  refused?: (position: number, error: Error) => void,
+): Uint8Array {
+  const fd = fs.openSync(file, "r");
+  try {
+    return readBytes(fd, from, bytes);
+  } catch (error) {
+    if (refused === undefined || (error as NodeJS.ErrnoException).code !== "EIO") throw error;
+    return readPages(fd, from, bytes, refused);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function readPages(
+  fd: number,
+  from: number,
+  count: number,
+  refused: (position: number, error: Error) => void,
+): Uint8Array {
+  const bytes = new Uint8Array(count);
+  for (let at = 0; at < count; at += PAGE_BYTES) {
+    try {
+      bytes.set(readBytes(fd, from + at, Math.min(PAGE_BYTES, count - at)), at);
+    } catch (error) {
+      refused(from + at, error as Error);
+    }
+  }
+  return bytes;
+}
+
+function readBytes(fd: number, from: number, count: number): Uint8Array {
+  const bytes = new Uint8Array(count);
+  for (let done = 0; done < count; ) {
+    const read = fs.readSync(fd, bytes, done, count - done, from + done);
+    if (read === 0) break;
+    done += read;
+  }
+  return bytes;
+}
+
+export class SlabMaps {
+  private readonly directory: string;
+  private readonly slabBytes: number;
+  private readonly slots: Int32Array;
+  private readonly held: Int32Array;
+  private readonly missing: Int32Array;
+  private readonly maps: (SlabMap | undefined)[] = [];
+
+  constructor(
+    directory: string,
+    slabBytes: number,
+    slots: Int32Array,
+    held: Int32Array,
+    missing: Int32Array,
+  ) {
+    this.directory = directory;
+    this.slabBytes = slabBytes;
+    this.slots = slots;
+    this.held = held;
+    this.missing = missing;
+  }
+
+  /** The map of the slab in a slot; null when none lives there (any more): look the key up again. */
+  get(slot: number): SlabMap | null {
+    const map = this.maps[slot];
+    if (map !== undefined && map.sequence === this.slots[slot]) return map;
+    return this.open(slot);
+  }
+
+  /** The map of a slab by its sequence; null when it is gone. */
+  bySequence(sequence: number): SlabMap | null {
+    const map = this.get(slotOfSequence(sequence));
+    return map !== null && map.sequence === sequence ? map : null;
+  }
+
+  private open(slot: number): SlabMap | null {
+    this.drop(slot);
+    if (this.maps[slot] !== undefined) return null; // pinned: the owner does not reuse the slot before it is let go
+    const sequence = Atomics.load(this.slots, slot);
+    if (sequence === 0) return null;
+    Atomics.store(this.held, slot, sequence);
+    // Announced first, then checked again: the owner either sees the announcement or has already changed the slot.
+    if (Atomics.load(this.slots, slot) !== sequence) {
+      Atomics.store(this.held, slot, 0);
+      return null;
+    }
+    const file = path.join(this.directory, slabName(sequence));
+    const missingBefore = Atomics.load(this.missing, missingOfSlot(slot));
+    const source = mapSlab(file, this.slabBytes, this.missing, missingOfSlot(slot));
+    // Dropped meanwhile: its file is gone in order.
+    if (Atomics.load(this.slots, slot) !== sequence) {
+      Atomics.store(this.held, slot, 0);
+      return null;
+    }
+    const map: SlabMap = {
+      ...source,
+      slot,
+      sequence,
+      path: file,
+      residence: unknownResidence(this.slabBytes),
+      pins: 0,
+      missingBefore,
+      missingSinceMs: 0,
+    };
+    this.maps[slot] = map;
+    return map;
+  }
+
+  private drop(slot: number): void {
+    const map = this.maps[slot];
+    if (map === undefined || map.pins > 0) return;
+    this.maps[slot] = undefined;
+    Atomics.store(this.held, slot, 0);
+  }
+
+  /** Whether this is the map in use of a slab that lives. */
+  isLive(map: SlabMap): boolean {
+    return this.maps[map.slot] === map && map.sequence === this.slots[map.slot];
+  }
+
+  /**
+   * Lets go of the maps of slabs that no longer live, and of those with missing pages, unless somebody has pinned them. Cheap; call it now and
+   * then, when nobody is reading.
+   */
+  release(): void {
+    for (let slot = 0; slot < this.maps.length; slot++) {
+      const map = this.maps[slot];
+      if (map === undefined) continue;
+      if (map.sequence !== this.slots[slot] || this.isToBeRemapped(map)) this.drop(slot);
+    }
+  }
+
+  private isToBeRemapped(map: SlabMap): boolean {
+    if (Atomics.load(this.missing, missingOfSlot(map.slot)) === map.missingBefore) return false;
+    const nowMs = performance.now();
+    if (map.missingSinceMs === 0) map.missingSinceMs = nowMs;
+    return nowMs - map.missingSinceMs >= REMAP_MS;
+  }
+}

@@ -1,0 +1,425 @@
+/**
+ * The index snapshot: written when a shard is closed in order, read at the next start in place of the slabs' tables. FORMAT.md has the file.
+ *
+ * It is a shortcut and nothing else: whatever is wrong with it, the index is built from the slabs. Both ways it takes a piece at a time, straight
+ * from and to the shared memory of the index.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import {
+  FOOTER_BYTES,
+  HEADER_BYTES,
+  SNAPSHOT_HEADER_BYTES,
+  SNAPSHOT_PIECE_BYTES,
+  SNAPSHOT_SLAB_WORDS,
+  UNIT_BYTES,
+} from "../../format/offsets.ts";
+import { checksumOf, isIntact, placeOf, recordSource, recordUnits } from "../../format/record.ts";
+import { footerSeal, headerProblem, looksSealed, tableUnit } from "../../format/slab.ts";
+import { LISTED_FULL, LISTED_OPEN, type ListedSlab } from "../../format/slab-list.ts";
+import {
+  decodeSnapshotHeader,
+  encodeSnapshotHeader,
+  type SnapshotHeader,
+  type SnapshotIdentity,
+} from "../../format/snapshot.ts";
+import { hash32 } from "../../util/hash.ts";
+import { indexPartBytes } from "../index/memory.ts";
+import type { ExpectedSlabs } from "../list/expected-slabs.ts";
+import { unknownSlab } from "../list/slab-list.ts";
+import type { OpenSlab } from "../log/appender.ts";
+import type { Shard } from "../shard/shard.ts";
+import type { FileIo } from "../slabs/io.ts";
+import { readSlab, slabName, slotOfSequence, UNFINISHED } from "../slabs/maps.ts";
+import type { Slab } from "../slabs/table.ts";
+import { FIGURE } from "../state/memory.ts";
+
+export const SNAPSHOT_NAME = "index.snapshot";
+/** An index of fewer entries is built from the slabs as fast. */
+export const SNAPSHOT_ENTRIES_MIN = 50_000;
+
+function identityOf(shard: Shard, incarnation: number): SnapshotIdentity {
+  const { store, shard: number } = shard.setup;
+  return { shard: number, slabBytes: store.slabBytes, storeId: store.id, incarnation };
+}
+
+/** The bytes of a typed array. */
+function bytesOf(words: Int32Array): Uint8Array {
+  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+}
+
+/** Calls back for each piece of a section, with where it lies in it. */
+function forPieces(bytes: number, visit: (from: number, to: number) => void): void {
+  for (let from = 0; from < bytes; from += SNAPSHOT_PIECE_BYTES)
+    visit(from, Math.min(bytes, from + SNAPSHOT_PIECE_BYTES));
+}
+
+/**
+ * Writes the snapshot of a shard that is closed: all its records are written and synced. Does nothing for a small one, nor for one with anything unusual
+ * about it. Never throws: a failure is a warning, and the next start takes longer.
+ */
+export function writeSnapshot(shard: Shard, directory: string, clock: { low: number; high: number }): void {
+  const { setup, index, figures, slabs, appender } = shard;
+  const { io } = setup;
+  if (index.entries < (setup.snapshotEntriesMin ?? SNAPSHOT_ENTRIES_MIN)) return;
+  const all = [...slabs.all()].sort((a, b) => a.sequence - b.sequence);
+  const last = all.at(-1);
+  if (last?.sequence !== appender.sequence || figures[FIGURE.doubtSequence] !== 0) return;
+  // Of what cannot be read the index knows more than the slabs could tell the next start.
+  const isUnusual = ({ damaged, misfit, uploads, sealed }: Slab, open: boolean): boolean =>
+    (damaged && !misfit) || uploads > 0 || !(open || sealed || misfit);
+  if (all.some((slab) => isUnusual(slab, slab === last))) return;
+  const file = path.join(directory, SNAPSHOT_NAME);
+  const fresh = `${file}${UNFINISHED}`;
+  try {
+    const open = appender.openSlab();
+    const image = index.image();
+    const promises = [...shard.replication.places()];
+    const slabWords = new Int32Array(all.length * SNAPSHOT_SLAB_WORDS);
+    all.forEach((slab, i) => {
+      const end = slab === last ? open.endUnit : slab.storedBytes / UNIT_BYTES;
+      const seal =
+        slab === last
+          ? 0
+          : slab.misfit
+            ? (shard.list.of(slab.sequence)?.seal ?? 0)
+            : readSeal(directory, slab.sequence, setup.store.slabBytes);
+      if (seal === null) throw new Error(`slab ${slab.sequence} has lost its footer`);
+      slabWords.set([slab.sequence, end, slab.liveBytes / UNIT_BYTES, seal], i * SNAPSHOT_SLAB_WORDS);
+      for (const { slot, units } of promises)
+        if (slot === slotOfSequence(slab.sequence)) slabWords[i * SNAPSHOT_SLAB_WORDS + 2] -= units;
+    });
+    const promiseWords = promises.flatMap(({ slot, unit }) => [slabs.sequenceIn(slot), unit]);
+    const header: SnapshotHeader = {
+      slabs: all.length,
+      segments: image.segments,
+      blocks: image.blocks,
+      freeBlocks: image.freeBlocks.length,
+      openRecords: open.table.length / 3,
+      promises: promises.length,
+      entries: image.entries,
+      keys: figures[FIGURE.keys],
+      tombstones: figures[FIGURE.tombstones],
+      absenceBytes: figures[FIGURE.absenceBytes],
+      clockLow: clock.low,
+      clockHigh: clock.high,
+      openClockLow: open.clockLow,
+      openClockHigh: open.clockHigh,
+      openPrevious: open.previous,
+      sectionsChecksum: 0,
+    };
+    const [directoryPart, segmentPart, linkPart, ...blockParts] = image.parts;
+    const sections = [
+      bytesOf(slabWords),
+      bytesOf(Int32Array.from(open.table)),
+      directoryPart,
+      segmentPart,
+      linkPart,
+      bytesOf(image.freeBlocks),
+      bytesOf(Int32Array.from(promiseWords)),
+      ...blockParts,
+    ];
+    const fd = io.open(fresh, "wx+");
+    try {
+      header.sectionsChecksum = writeSections(io, fd, sections);
+      const page = encodeSnapshotHeader(identityOf(shard, setup.store.incarnation), header);
+      io.pwrite(fd, page, 0, page.length, 0);
+      io.fsync(fd);
+    } finally {
+      io.close(fd);
+    }
+    io.rename(fresh, file);
+    io.syncDirectory(directory);
+  } catch (error) {
+    setup.warn(
+      `shard ${setup.shard}: no index snapshot was written, the next start reads the slabs: ${(error as Error).message}`,
+    );
+    removeFile(io, fresh);
+  }
+}
+
+function removeFile(io: FileIo, file: string): void {
+  try {
+    io.unlink(file);
+  } catch {
+    // Not there; or the next start removes it, and does not use it.
+  }
+}
+
+/** Writes the sections after the header; answers their checksum. */
+function writeSections(io: FileIo, fd: number, sections: readonly Uint8Array[]): number {
+  let sum = 0;
+  let position = SNAPSHOT_HEADER_BYTES;
+  for (const section of sections)
+    forPieces(section.length, (from, to) => {
+      const piece = section.subarray(from, to);
+      sum = hash32(piece, sum);
+      io.pwrite(fd, piece, 0, piece.length, position);
+      position += piece.length;
+    });
+  return sum;
+}
+
+function readSeal(directory: string, sequence: number, slabBytes: number): number | null {
+  return footerSeal(
+    readSlab(path.join(directory, slabName(sequence)), slabBytes - FOOTER_BYTES, FOOTER_BYTES),
+  );
+}
+
+/** The result of reading a snapshot. */
+export interface Restored {
+  /** Null: it is not there as it was, and a new slab must be made. */
+  open: OpenSlab | null;
+  /** The slabs that there must be. */
+  listed: ListedSlab[];
+  /** Places of the promises and floors that count, which the caller must read. */
+  promises: { sequence: number; unit: number }[];
+  clockLow: number;
+  clockHigh: number;
+}
+
+/**
+ * Restores index and accounts of a shard from the snapshot in its directory, if there is one that fits, and removes it. Null: there is none, and the shard
+ * is as it was.
+ * What is wrong with single slabs does not matter to the index: what it points to there is then damaged, and nothing else is.
+ */
+export function restoreSnapshot(shard: Shard, directory: string, expected: ExpectedSlabs): Restored | null {
+  const { setup } = shard;
+  const file = path.join(directory, SNAPSHOT_NAME);
+  let fd: number;
+  try {
+    fd = fs.openSync(file, "r");
+  } catch {
+    return null;
+  }
+  try {
+    const snapshot = new SnapshotFile(shard, directory, fd, expected);
+    return snapshot.restore();
+  } catch (error) {
+    setup.warn(
+      `shard ${setup.shard}: the index snapshot is not used, reading the slabs: ${(error as Error).message}`,
+    );
+    return null;
+  } finally {
+    fs.closeSync(fd);
+    removeFile(setup.io, file);
+  }
+}
+
+/** Reads exactly `bytes.length` bytes. */
+function readFully(fd: number, bytes: Uint8Array, position: number): void {
+  for (let done = 0; done < bytes.length; ) {
+    const read = fs.readSync(fd, bytes, done, bytes.length - done, position + done);
+    if (read === 0) throw new Error("it is too short");
+    done += read;
+  }
+}
+
+/** Lengths of the sections in their order, in bytes. */
+function sectionLengths(header: SnapshotHeader): number[] {
+  const [directory, segments, links, ...blocks] = indexPartBytes(header.segments, header.blocks);
+  return [
+    header.slabs * SNAPSHOT_SLAB_WORDS * 4,
+    header.openRecords * 12,
+    directory,
+    segments,
+    links,
+    header.freeBlocks * 4,
+    header.promises * 8,
+    ...blocks,
+  ];
+}
+
+/** Reads a snapshot file from end to end and changes nothing. Answers why it cannot be used, for a person, or null. */
+export function snapshotProblem(file: string, identity: SnapshotIdentity): string | null {
+  const fd = fs.openSync(file, "r");
+  try {
+    const page = new Uint8Array(SNAPSHOT_HEADER_BYTES);
+    readFully(fd, page, 0);
+    const header = decodeSnapshotHeader(page, identity);
+    if (typeof header === "string") return header;
+    const lengths = sectionLengths(header);
+    if (fs.fstatSync(fd).size !== lengths.reduce((sum, bytes) => sum + bytes, SNAPSHOT_HEADER_BYTES))
+      return "it has a wrong size";
+    const scratch = new Uint8Array(SNAPSHOT_PIECE_BYTES);
+    let sum = 0;
+    let position = SNAPSHOT_HEADER_BYTES;
+    for (const length of lengths)
+      forPieces(length, (from, to) => {
+        const piece = scratch.subarray(0, to - from);
+        readFully(fd, piece, position);
+        sum = hash32(piece, sum);
+        position += piece.length;
+      });
+    return sum === header.sectionsChecksum ? null : "its checksum does not hold";
+  } catch (error) {
+    return (error as Error).message;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** Throws why the snapshot cannot be used; the shard is then as it was. */
+class SnapshotFile {
+  private readonly shard: Shard;
+  private readonly directory: string;
+  private readonly fd: number;
+  private readonly expected: ExpectedSlabs;
+  /** Why single slabs are not as they were, by sequence. */
+  private readonly misfits = new Map<number, string>();
+  /** Where the next section begins, and the checksum of those before it. */
+  private position = SNAPSHOT_HEADER_BYTES;
+  private sum = 0;
+
+  constructor(shard: Shard, directory: string, fd: number, expected: ExpectedSlabs) {
+    this.shard = shard;
+    this.directory = directory;
+    this.fd = fd;
+    this.expected = expected;
+  }
+
+  restore(): Restored {
+    const header = this.readHeader();
+    this.checkSize(header);
+    if (header.slabs === 0) throw new Error("there are other slabs");
+    const slabs = this.readWords(header.slabs * SNAPSHOT_SLAB_WORDS);
+    const sequences = Array.from({ length: header.slabs }, (_, i) => slabs[i * SNAPSHOT_SLAB_WORDS]);
+    const named = new Set(sequences);
+    if (this.expected.sequences.some((sequence) => !named.has(sequence)))
+      throw new Error("there are other slabs");
+    const open: OpenSlab = {
+      sequence: sequences[sequences.length - 1],
+      endUnit: slabs[slabs.length - SNAPSHOT_SLAB_WORDS + 1],
+      previous: header.openPrevious,
+      table: this.readWords(header.openRecords * 3),
+      clockHigh: header.openClockHigh,
+      clockLow: header.openClockLow,
+    };
+    sequences.forEach((sequence, i) => {
+      const last = i === sequences.length - 1;
+      const problem =
+        this.slabProblem(sequence, last ? null : slabs[i * SNAPSHOT_SLAB_WORDS + 3]) ??
+        (last ? this.openSlabProblem(open) : null);
+      if (problem !== null) this.misfits.set(sequence, problem);
+    });
+    let promiseWords: Int32Array = new Int32Array(0);
+    this.shard.index.restore(header, ([directoryPart, segmentPart, linkPart, ...blockParts]) => {
+      this.readSection(directoryPart);
+      this.readSection(segmentPart);
+      this.readSection(linkPart);
+      const freeBlocks = this.readWords(header.freeBlocks);
+      promiseWords = this.readWords(header.promises * 2);
+      for (const part of blockParts) this.readSection(part);
+      if (this.sum !== header.sectionsChecksum) throw new Error("its checksum does not hold");
+      return freeBlocks;
+    });
+    this.account(sequences, slabs, header);
+    const promises = Array.from({ length: header.promises }, (_, i) => ({
+      sequence: promiseWords[i * 2],
+      unit: promiseWords[i * 2 + 1],
+    }));
+    const { clockLow, clockHigh } = header;
+    const listed = sequences.map((sequence, i) => this.listedAs(sequence, i, slabs, open));
+    return { open: this.misfits.has(open.sequence) ? null : open, listed, promises, clockLow, clockHigh };
+  }
+
+  private readHeader(): SnapshotHeader {
+    const page = new Uint8Array(SNAPSHOT_HEADER_BYTES);
+    readFully(this.fd, page, 0);
+    // The snapshot of the stop before this start; every start since then would have raised the incarnation once more.
+    const identity = identityOf(this.shard, this.shard.setup.store.incarnation - 1);
+    const header = decodeSnapshotHeader(page, identity);
+    if (typeof header === "string") throw new Error(header);
+    return header;
+  }
+
+  private checkSize(header: SnapshotHeader): void {
+    const total = sectionLengths(header).reduce((sum, bytes) => sum + bytes, SNAPSHOT_HEADER_BYTES);
+    if (fs.fstatSync(this.fd).size !== total) throw new Error("it has a wrong size");
+  }
+
+  /** Reads the next section. */
+  private readSection(bytes: Uint8Array): void {
+    forPieces(bytes.length, (from, to) => {
+      const piece = bytes.subarray(from, to);
+      readFully(this.fd, piece, this.position);
+      this.sum = hash32(piece, this.sum);
+      this.position += piece.length;
+    });
+  }
+
+  private readWords(count: number): Int32Array {
+    const words = new Int32Array(count);
+    this.readSection(bytesOf(words));
+    return words;
+  }
+
+  /** Why a slab is not the one of the snapshot; null: it is. `seal`: checksum in its footer, null for the open one. */
+  private slabProblem(sequence: number, seal: number | null): string | null {
+    const { store, shard } = this.shard.setup;
+    const file = path.join(this.directory, slabName(sequence));
+    const stat = fs.statSync(file, { throwIfNoEntry: false });
+    if (stat === undefined) return "the file is missing";
+    if (stat.size < store.slabBytes) return "the file is shorter than it was made";
+    const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
+    const problem = headerProblem(readSlab(file, 0, HEADER_BYTES), identity);
+    if (problem?.foreign === true) throw new Error(`slab ${sequence} is foreign: ${problem.text}`);
+    if (problem !== null) return `its header is damaged (${problem.text})`;
+    const footer = readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES);
+    const fits = seal === null ? !looksSealed(footer) : footerSeal(footer) === seal;
+    return fits ? null : "it has another end than at the last stop: a copy from another time, or damaged";
+  }
+
+  /** Why the open slab does not end in the very record; null: it does. */
+  private openSlabProblem({ sequence, table, endUnit, previous }: OpenSlab): string | null {
+    if (table.length === 0) return null;
+    const { store, shard } = this.shard.setup;
+    const unit = tableUnit(table[table.length - 1]);
+    const file = path.join(this.directory, slabName(sequence));
+    const record = recordSource(readSlab(file, unit * UNIT_BYTES, (endUnit - unit) * UNIT_BYTES));
+    const place = placeOf(store.salt, shard, sequence, unit);
+    return isIntact(record, 0, endUnit - unit, place) && checksumOf(record, 0) === previous
+      ? null
+      : `it had records up to byte ${endUnit * UNIT_BYTES} at the last stop, and this file has not: an older copy of it, or a damaged one`;
+  }
+
+  private listedAs(sequence: number, i: number, slabs: Int32Array, open: OpenSlab): ListedSlab {
+    const endUnit = slabs[i * SNAPSHOT_SLAB_WORDS + 1];
+    const seal = slabs[i * SNAPSHOT_SLAB_WORDS + 3];
+    const known = this.expected.of(sequence);
+    if (known !== undefined && (this.misfits.has(sequence) || this.expected.isFull(sequence))) return known;
+    if (sequence === open.sequence)
+      return { sequence, state: LISTED_OPEN, endUnit, last: open.previous, seal: 0 };
+    return seal === 0 ? unknownSlab(sequence) : { sequence, state: LISTED_FULL, endUnit, last: 0, seal };
+  }
+
+  private account(sequences: readonly number[], slabs: Int32Array, header: SnapshotHeader): void {
+    const { shard } = this;
+    sequences.forEach((sequence, i) => {
+      const at = i * SNAPSHOT_SLAB_WORDS;
+      shard.slabs.add(sequence);
+      shard.slabs.stored(sequence, slabs[at + 1] * UNIT_BYTES);
+      shard.slabs.live(slotOfSequence(sequence), slabs[at + 2] * UNIT_BYTES);
+      const problem = this.misfits.get(sequence);
+      if (problem !== undefined) this.misses(sequence, problem);
+      else if (i < sequences.length - 1) shard.slabs.sealed(sequence);
+    });
+    shard.figures[FIGURE.keys] = header.keys;
+    shard.figures[FIGURE.tombstones] = header.tombstones;
+    shard.figures[FIGURE.forgotten] = header.entries - header.keys - header.tombstones;
+    // An older program did not count them: then each is at least its head and a short key.
+    const leastBytes = (header.entries - header.keys) * recordUnits(1, 0, 0) * UNIT_BYTES;
+    shard.figures[FIGURE.absenceBytes] = Math.max(header.absenceBytes, leastBytes);
+  }
+
+  private misses(sequence: number, problem: string): void {
+    const { slabs, figures, setup } = this.shard;
+    const slab = slabs.bySequence(sequence);
+    if (slab !== undefined) slab.damaged = slab.misfit = true;
+    figures[FIGURE.damaged]++;
+    figures[FIGURE.missingSlabs]++;
+    setup.warn(
+      `slab ${sequence} of shard ${setup.shard} is damaged: ${problem}; what was in it answers 500; run minivault verify`,
+    );
+  }
+}

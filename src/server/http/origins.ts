@@ -1,0 +1,257 @@
+/**
+ * Web pages as callers. A browser sends a page's writes to any address, this node's too, and only hides the answers: so a write whose `Origin` is another one
+ * is refused, unless `-cors` allows it. What `-cors` allows may also read the answers (the CORS protocol of the Fetch standard).
+ *
+ * Requests without an Origin come from no page, and cost one look at a header. Without `-cors`, reads are not looked at.
+ */
+import { isIP } from "node:net";
+import { hostname } from "node:os";
+import { declaredBytes } from "../writes/writes.ts";
+import type { Handler, Handlers, Req, Res, Text } from "./http.ts";
+import { refuse } from "./linger.ts";
+import { headerLines, headerName } from "./read-headers.ts";
+import { statusLine } from "./reply.ts";
+
+export interface OriginSettings {
+  /** Origins as browsers write them, or "*" for all; empty: none. */
+  allowed: readonly string[];
+  /** URL of this node, as far as it is known. */
+  ownUrl: () => string | null;
+  /** Port that it listens on. */
+  port: () => number;
+  /** Nobody needs a key here: then it matters by which name a browser has found this node. */
+  isOpen: boolean;
+}
+
+/** A longer one is none. */
+const ORIGIN_CHARACTERS_MAX = 512;
+const ORIGIN = headerName("origin");
+const HOST = Buffer.from("host");
+const REQUESTED_METHOD = Buffer.from("access-control-request-method");
+const REQUESTED_NETWORK = Buffer.from("access-control-request-private-network");
+
+/** How long a browser may keep a preflight's answer. */
+const PREFLIGHT_SECONDS = 600;
+const METHODS = "GET, HEAD, PUT, POST, DELETE";
+const REQUEST_HEADERS = [
+  ...["Authorization", "Content-Type", "Content-Encoding", "Range", "If-Range"],
+  ...["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"],
+].join(", ");
+const ANSWER_HEADERS = [
+  ...["ETag", "Last-Modified", "Content-Length", "Content-Range", "Accept-Ranges", "Retry-After", "Allow"],
+  ...["WWW-Authenticate", "X-Minivault-Replicas", "X-Minivault-Region"],
+].join(", ");
+
+/** Top-level names that nobody can register, so that no page of a stranger is found under one. */
+const LOCAL_NAMES = ["localhost", "local", "internal", "lan", "home.arpa"];
+
+const DEFAULT_PORTS: Record<string, string> = { http: ":80", https: ":443" };
+
+/** Scheme and host of an origin, the port left out where it is the scheme's; null: it is none, such as "null". */
+function splitOrigin(origin: string): { scheme: string; host: string } | null {
+  const end = origin.indexOf("://");
+  if (end <= 0 || end + 3 === origin.length || origin.length > ORIGIN_CHARACTERS_MAX) return null;
+  const scheme = origin.slice(0, end).toLowerCase();
+  return { scheme, host: withoutPort(origin.slice(end + 3), scheme) };
+}
+
+/** A host as it is compared: in small letters, without the port that the scheme has anyway. */
+function withoutPort(host: string, scheme: string): string {
+  const text = host.toLowerCase();
+  const preset = DEFAULT_PORTS[scheme];
+  return preset !== undefined && text.endsWith(preset) ? text.slice(0, -preset.length) : text;
+}
+
+/**
+ * Whether a host could be the name that a stranger has given this node's address (DNS rebinding: the page's own name then resolves to the node, and the browser takes it for
+ * the page's own server). Only a direct connection can be that, so a name behind a proxy, on another port, is not looked at.
+ */
+function isStrangersName(host: string, port: number, scheme: string): boolean {
+  // A stranger has no certificate that this node would show.
+  if (scheme !== "http") return false;
+  const name = host.startsWith("[") ? host.slice(1, host.indexOf("]")) : host.split(":")[0];
+  const sentPort = host.startsWith("[") ? host.slice(host.indexOf("]") + 1) : host.slice(name.length);
+  if ((sentPort || DEFAULT_PORTS[scheme]) !== `:${port}`) return false;
+  if (isIP(name) !== 0 || !name.includes(".")) return false;
+  const bare = name.endsWith(".") ? name.slice(0, -1) : name;
+  if (bare === hostname().toLowerCase()) return false;
+  return !LOCAL_NAMES.some((local) => bare.endsWith(`.${local}`));
+}
+
+/** Answers what is wrong with a page's write, as a sentence; null: nothing. */
+export function originProblem(settings: OriginSettings, origin: string, host: string): string | null {
+  const { allowed, ownUrl, port, isOpen } = settings;
+  if (allowed.includes("*") || allowed.includes(origin.toLowerCase())) return null;
+  const sent = splitOrigin(origin);
+  const refusal = `the page's origin ${JSON.stringify(origin.slice(0, 80))} is not this node's`;
+  if (sent === null) return `${refusal}; -cors allows origins`;
+  const { scheme } = sent;
+  const url = ownUrl();
+  const own = url === null ? null : splitOrigin(url);
+  if (own !== null && own.scheme === scheme && own.host === sent.host) return null;
+  if (withoutPort(host, scheme) !== sent.host) return `${refusal}; -cors allows origins`;
+  if (isOpen && isStrangersName(sent.host, port(), scheme))
+    return `${refusal}: it goes by another name, or is given one by the page; name it by -public-url, set a key, or allow the origin by -cors`;
+  return null;
+}
+
+/** What the answers to an origin say beside all else; null: nothing. */
+function corsLines(allowed: readonly string[], origin: string): readonly (readonly [string, string])[] {
+  const isAny = allowed.includes("*");
+  // Answers differ by the origin, also for whoever sends none.
+  const vary = isAny ? [] : ([["Vary", "Origin"]] as const);
+  if (origin === "" || !(isAny || allowed.includes(origin.toLowerCase()))) return vary;
+  return [
+    ["Access-Control-Allow-Origin", isAny ? "*" : origin],
+    ["Access-Control-Expose-Headers", ANSWER_HEADERS],
+    ...vary,
+  ];
+}
+
+/** Wraps a node's handlers. `count` gets the status of what is answered here. */
+export function withOrigins(
+  handlers: Handlers,
+  settings: OriginSettings,
+  count: (method: keyof Handlers, status: number) => void,
+): Handlers {
+  const { allowed } = settings;
+  const open = (res: Res, origin: string): Res =>
+    allowed.length === 0 ? res : new OpenRes(res, corsLines(allowed, origin));
+  const guarded = (method: keyof Handlers, handler: Handler): Handler => {
+    return (res, req) => {
+      const origin = headerLines(req, ORIGIN);
+      const answers = open(res, origin);
+      const isOptions = method === "other" && req.getCaseSensitiveMethod() === "OPTIONS";
+      if (origin !== "" && isOptions && isPreflight(req) && allowed.length > 0) {
+        count(method, preflight(answers, req, allowed, origin));
+        return;
+      }
+      const problem =
+        origin === "" || isOptions ? null : originProblem(settings, origin, req.getHeader(HOST));
+      if (problem === null) handler(answers, req);
+      else count(method, refuse(answers, "foreign_origin", declaredBytes(req), { detail: problem }));
+    };
+  };
+  const read = (handler: Handler): Handler =>
+    allowed.length === 0 ? handler : (res, req) => handler(open(res, headerLines(req, ORIGIN)), req);
+  return {
+    get: read(handlers.get),
+    head: read(handlers.head),
+    put: guarded("put", handlers.put),
+    post: guarded("post", handlers.post),
+    delete: guarded("delete", handlers.delete),
+    other: guarded("other", handlers.other),
+  };
+}
+
+/** Wraps handlers that no page has any business with: those between nodes. */
+export function withoutPages(handlers: Handlers): Handlers {
+  const guarded = (handler: Handler, head: boolean): Handler => {
+    return (res, req) => {
+      const origin = headerLines(req, ORIGIN);
+      if (origin === "") handler(res, req);
+      else
+        refuse(res, "foreign_origin", declaredBytes(req), { head, detail: "pages have no access to this" });
+    };
+  };
+  return {
+    get: guarded(handlers.get, false),
+    head: guarded(handlers.head, true),
+    put: guarded(handlers.put, false),
+    post: guarded(handlers.post, false),
+    delete: guarded(handlers.delete, false),
+    other: guarded(handlers.other, false),
+  };
+}
+
+function isPreflight(req: Req): boolean {
+  return req.getHeader(REQUESTED_METHOD) !== "";
+}
+
+/** Answers a browser that asks before it sends a page's request. Answers the status. */
+function preflight(res: Res, req: Req, allowed: readonly string[], origin: string): number {
+  if (!allowed.includes("*") && !allowed.includes(origin.toLowerCase()))
+    return refuse(res, "foreign_origin", declaredBytes(req));
+  const asksForNetwork = req.getHeader(REQUESTED_NETWORK) === "true";
+  res.writeStatus(statusLine(204));
+  res.writeHeader("Access-Control-Allow-Methods", METHODS);
+  res.writeHeader("Access-Control-Allow-Headers", REQUEST_HEADERS);
+  res.writeHeader("Access-Control-Max-Age", String(PREFLIGHT_SECONDS));
+  // A page of the internet may reach a private address only if that address says so.
+  if (asksForNetwork) res.writeHeader("Access-Control-Allow-Private-Network", "true");
+  res.endWithoutBody();
+  return 204;
+}
+
+/** A response that writes some more headers behind its status, whoever answers, and whenever. */
+class OpenRes implements Res {
+  private readonly res: Res;
+  private readonly lines: readonly (readonly [string, string])[];
+
+  constructor(res: Res, lines: readonly (readonly [string, string])[]) {
+    this.res = res;
+    this.lines = lines;
+  }
+
+  writeStatus(status: Text): Res {
+    this.res.writeStatus(status);
+    for (const [name, value] of this.lines) this.res.writeHeader(name, value);
+    return this;
+  }
+
+  writeHeader(name: Text, value: Text): Res {
+    this.res.writeHeader(name, value);
+    return this;
+  }
+
+  end(body?: Text, closeConnection?: boolean): Res {
+    this.res.end(body, closeConnection);
+    return this;
+  }
+
+  endWithoutBody(): Res {
+    this.res.endWithoutBody();
+    return this;
+  }
+
+  tryEnd(piece: Uint8Array, totalBytes: number): [boolean, boolean] {
+    return this.res.tryEnd(piece, totalBytes);
+  }
+
+  getWriteOffset(): number {
+    return this.res.getWriteOffset();
+  }
+
+  onWritable(handler: (bodyOffset: number) => boolean): Res {
+    this.res.onWritable(handler);
+    return this;
+  }
+
+  onAborted(handler: () => void): Res {
+    this.res.onAborted(handler);
+    return this;
+  }
+
+  onData(handler: (chunk: ArrayBuffer, last: boolean) => void): Res {
+    this.res.onData(handler);
+    return this;
+  }
+
+  cork(write: () => void): Res {
+    this.res.cork(write);
+    return this;
+  }
+
+  pause(): void {
+    this.res.pause();
+  }
+
+  resume(): void {
+    this.res.resume();
+  }
+
+  close(): Res {
+    this.res.close();
+    return this;
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * What a request asks for: URL path to key, and the query parameters that mean something. Pure; no allocation
+ * on the common path (a key of plain ASCII).
+ */
+import { isUtf8 } from "node:buffer";
+import type { KeyBytes } from "../../shards/vault/vault.ts";
+import { KEY_BYTES_MAX } from "../../util/limits.ts";
+
+/** The answers of `parseTarget`. Small integers, because the hot path compares them. */
+export const TARGET_KEY = 0;
+export const TARGET_HEALTH = 1;
+export const TARGET_STATS = 2;
+/** A reserved path that means nothing (yet). */
+export const TARGET_RESERVED = 3;
+export const TARGET_BAD_KEY = 4;
+export const TARGET_TOO_LONG = 5;
+/** "/": who is there. */
+export const TARGET_ROOT = 6;
+
+const PERCENT = 0x25;
+const UNDERSCORE = 0x5f;
+const LOWER_H = 0x68;
+const ASCII_MAX = 0x7f;
+const REPLACEMENT = "\ufffd";
+
+const KEY_PREFIX = ascii("_kv/");
+const HEALTH = ascii("health");
+const STATS = ascii("_stats");
+/** Room for the longest key behind the prefix, and for one more byte, which tells "too long". */
+const SCRATCH_BYTES = KEY_PREFIX.length + KEY_BYTES_MAX + 1;
+
+/** A scratch that `parseTarget` can fill. */
+export function createKeyScratch(): KeyBytes {
+  return { bytes: new Uint8Array(SCRATCH_BYTES), length: 0 };
+}
+
+/**
+ * Reads `path` (with its leading slash, without the query) and, for TARGET_KEY, leaves the key's bytes in `key`.
+ * Reserved names are recognised after decoding: a proxy may write "_" as "%5F" without changing the meaning.
+ */
+export function parseTarget(path: string, key: KeyBytes): number {
+  const bytes = key.bytes;
+  const length = path.length - 1;
+  key.length = 0;
+  if (length < 1) return path === "/" ? TARGET_ROOT : TARGET_BAD_KEY;
+  if (length > KEY_BYTES_MAX) return decodeTarget(path, key);
+  for (let index = 0; index < length; index++) {
+    const code = path.charCodeAt(index + 1);
+    if (code === PERCENT || code > ASCII_MAX) return decodeTarget(path, key);
+    bytes[index] = code;
+  }
+  key.length = length;
+  const first = bytes[0];
+  if (first === UNDERSCORE || (first === LOWER_H && length === HEALTH.length)) return classify(key);
+  return TARGET_KEY;
+}
+
+/** The careful form: percent-encoding, other than ASCII, anything long. May allocate. */
+function decodeTarget(path: string, key: KeyBytes): number {
+  // uWS replaces bytes that are not UTF-8 before we see them; the sender of a real U+FFFD percent-encodes it.
+  if (path.includes(REPLACEMENT)) return TARGET_BAD_KEY;
+  const source = Buffer.from(path, "utf8");
+  const bytes = key.bytes;
+  let count = 0;
+  for (let offset = 1; offset < source.length; ) {
+    let byte = source[offset++];
+    if (byte === PERCENT) {
+      const high = hexDigit(source[offset++]);
+      const low = hexDigit(source[offset++]);
+      if (high < 0 || low < 0) return TARGET_BAD_KEY;
+      byte = high * 16 + low;
+    }
+    if (count === bytes.length) return TARGET_TOO_LONG;
+    bytes[count++] = byte;
+  }
+  if (!isUtf8(bytes.subarray(0, count))) return TARGET_BAD_KEY;
+  key.length = count;
+  return classify(key);
+}
+
+/** Sorts out the reserved names, and takes `_kv/` off. */
+function classify(key: KeyBytes): number {
+  if (startsWith(key, KEY_PREFIX)) {
+    key.bytes.copyWithin(0, KEY_PREFIX.length, key.length);
+    key.length -= KEY_PREFIX.length;
+    if (key.length === 0) return TARGET_BAD_KEY;
+  } else if (key.bytes[0] === UNDERSCORE) {
+    return key.length === STATS.length && startsWith(key, STATS) ? TARGET_STATS : TARGET_RESERVED;
+  } else if (key.length === HEALTH.length && startsWith(key, HEALTH)) {
+    return TARGET_HEALTH;
+  }
+  return key.length > KEY_BYTES_MAX ? TARGET_TOO_LONG : TARGET_KEY;
+}
+
+/** A cursor and a key, percent-encoded, fit. */
+const QUERY_CHARACTERS_MAX = 8192;
+/** What a request with one of these is meant to do must not be left out in silence. */
+const NOT_YET: ReadonlySet<string> = new Set(["list", "watch", "changes", "wait", "ttl", "expires"]);
+
+/**
+ * Checks the query's parameters. Answers what is wrong, or null. Names this program does not know mean nothing:
+ * clients add them to get past caches.
+ */
+export function queryProblem(query: string): string | null {
+  if (query.length > QUERY_CHARACTERS_MAX)
+    return `the query is limited to ${QUERY_CHARACTERS_MAX} characters`;
+  for (const [name, value] of new URLSearchParams(query)) {
+    if (name === "consistency" && value !== "quorum" && value !== "one") {
+      return "consistency is quorum or one";
+    }
+    if (NOT_YET.has(name)) return `the parameter ${name} is not supported yet`;
+  }
+  return null;
+}
+
+/** What the query says of consistency; null: nothing. */
+export function consistencyOf(query: string): "quorum" | "one" | null {
+  const value = new URLSearchParams(query).get("consistency");
+  return value === "quorum" || value === "one" ? value : null;
+}
+
+function startsWith(key: KeyBytes, prefix: Uint8Array): boolean {
+  if (key.length < prefix.length) return false;
+  for (let index = 0; index < prefix.length; index++) {
+    if (key.bytes[index] !== prefix[index]) return false;
+  }
+  return true;
+}
+
+/** Value of a hexadecimal digit, or -1; takes undefined, which is what lies behind the end. */
+function hexDigit(code: number | undefined): number {
+  if (code === undefined) return -1;
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const lower = code | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x61 + 10 : -1;
+}
+
+function ascii(text: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(text, "latin1"));
+}

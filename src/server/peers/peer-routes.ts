@@ -1,0 +1,349 @@
+/**
+ * The routes between nodes, /_peer/*: who may use them, and what they do. They work on this node's own data and never ask another node.
+ *
+ * With a key only signed requests pass (src/auth/signature.ts), and nothing of a body reaches the handler before it is checked: a batch as
+ * a whole, a stream piece by piece. Without a key they are open, as the rest of the node is. A client's Bearer key opens nothing here.
+ * Bodies being received are bounded, over all connections, by PEER_RECEIVING_BYTES_MAX.
+ */
+
+import { bodyMatches, type Genuine, type RequestVerifier, STREAMED_BODY } from "../../auth/signature.ts";
+import {
+  PEER_BATCH_PATH,
+  PEER_HEAD_HEADER,
+  PEER_LAYOUT_PATH,
+  PEER_PING_PATH,
+  PEER_VALUE_PATH,
+  type PeerHandler,
+  pingAnswer,
+} from "../../cluster/peers/peer-handler.ts";
+import { joinFrames, splitFrames } from "../../cluster/wire/frames.ts";
+import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
+import {
+  LAYOUT_BYTES_MAX,
+  PEER_BATCH_BYTES_MAX,
+  PEER_BATCH_FRAMES_MAX,
+  PEER_HEAD_BYTES_MAX,
+  PEER_RECEIVING_BYTES_MAX,
+} from "../../util/limits.ts";
+import { checkSignature } from "../http/bearer.ts";
+import type { FrontContext } from "../http/context.ts";
+import type { Handlers, Req, Res } from "../http/http.ts";
+import { refuse } from "../http/linger.ts";
+import { type ErrorOptions, sendError, statusLine } from "../http/reply.ts";
+import { Download } from "../reads/download.ts";
+import { BAD_LENGTH, CHUNKED, declaredBytes } from "../writes/writes.ts";
+import { PeerUpload } from "./peer-upload.ts";
+
+const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
+const JSON_HEAD = Buffer.from(
+  `${statusLine(200)}\r\nContent-Type: application/json\r\nCache-Control: no-store`,
+);
+
+/** Refused requests are logged no more often than this. */
+const REFUSAL_LOG_MS = 1000;
+
+/** Every path with the methods that it has. */
+const ALLOW: ReadonlyMap<string, string> = new Map([
+  [PEER_BATCH_PATH, "POST"],
+  [PEER_PING_PATH, "GET"],
+  [PEER_LAYOUT_PATH, "GET, POST"],
+  [PEER_VALUE_PATH, "GET, PUT"],
+]);
+
+export interface PeerRoutes {
+  handler: PeerHandler;
+  /** null: there is no key, and the routes are open. */
+  verifier: RequestVerifier | null;
+}
+
+/** A request that may pass, as far as its head tells. */
+interface Admitted {
+  path: string;
+  query: string;
+  bodyBytes: number;
+  /** null: not signed, since there is no key. */
+  genuine: Genuine | null;
+}
+
+/** The handlers of everything below /_peer/. */
+export function createPeerRoutes(context: FrontContext, { handler, verifier }: PeerRoutes): Handlers {
+  let receivingBytes = 0;
+
+  let refusals = 0;
+  let loggedMs = Number.NEGATIVE_INFINITY;
+
+  /** Logs a request that is refused, unless there are too many: strangers must not fill the disk. */
+  const refused = (reason: string) => {
+    refusals++;
+    const nowMs = performance.now();
+    if (nowMs - loggedMs < REFUSAL_LOG_MS) return;
+    loggedMs = nowMs;
+    context.log.info({ reason, refusals }, "a request between nodes was refused");
+  };
+
+  /** Judges the head. Null: answered. */
+  const admit = (res: Res, req: Req, method: string): Admitted | null => {
+    const head = method === "HEAD";
+    const path = req.getUrl();
+    const query = req.getQuery();
+    const bodyBytes = declaredBytes(req);
+    if (bodyBytes === BAD_LENGTH) {
+      // uWS notices after this handler; until then nothing may happen.
+      res.onAborted(nothingBegun);
+      return null;
+    }
+    let genuine: Genuine | null = null;
+    if (verifier !== null) {
+      const verdict = checkSignature(verifier, method, req);
+      if (typeof verdict === "string") {
+        refused(verdict);
+        refuse(res, "unauthorized", bodyBytes, { detail: verdict, head });
+        return null;
+      }
+      genuine = verdict;
+    }
+    const allow = ALLOW.get(path);
+    if (allow === undefined) refuse(res, "not_found", bodyBytes, { detail: `there is no ${path}`, head });
+    else if (!allow.split(", ").includes(method))
+      refuse(res, "method_not_allowed", bodyBytes, { headers: [["Allow", allow]], head });
+    else if (context.stopping) refuse(res, "stopping", bodyBytes);
+    else return { path, query: query ?? "", bodyBytes, genuine };
+    return null;
+  };
+
+  /** Receives a body of at most `most` bytes and hands it to `take` once it is whole and genuine. */
+  const receive = (
+    res: Res,
+    { bodyBytes, genuine }: Admitted,
+    most: number,
+    take: (body: Uint8Array, exchange: Exchange) => void,
+  ): void => {
+    if (bodyBytes === CHUNKED || bodyBytes < 0) {
+      refuse(res, "length_required", bodyBytes);
+      return;
+    }
+    if (bodyBytes > most) {
+      refuse(res, "too_large", bodyBytes, { detail: `the body is limited to ${most} bytes` });
+      return;
+    }
+    if (receivingBytes + bodyBytes > PEER_RECEIVING_BYTES_MAX) {
+      refuse(res, "overloaded", bodyBytes, { detail: "too many requests of other nodes are being received" });
+      return;
+    }
+    receivingBytes += bodyBytes;
+    const exchange = new Exchange(context, res);
+    exchange.onGone = () => {
+      receivingBytes -= bodyBytes;
+    };
+    let gathered: Uint8Array | null = null;
+    let gatheredBytes = 0;
+    const whole = (body: Uint8Array) => {
+      exchange.onGone = () => {};
+      receivingBytes -= bodyBytes;
+      if (genuine !== null && !bodyMatches(genuine, body)) {
+        refused("another body than the one that was signed");
+        exchange.refuse("unauthorized", { detail: "the body is not the one that was signed" });
+        return;
+      }
+      try {
+        take(body, exchange);
+      } catch (error) {
+        exchange.crashed(error);
+      }
+    };
+    if (bodyBytes === 0) {
+      // uWS says nothing more of an empty body when its head came in pieces.
+      whole(EMPTY);
+      return;
+    }
+    res.onData((chunk, last) => {
+      const bytes = new Uint8Array(chunk);
+      if (last && gatheredBytes === 0) {
+        whole(bytes);
+        return;
+      }
+      gathered ??= Buffer.allocUnsafeSlow(bodyBytes);
+      gathered.set(bytes, gatheredBytes);
+      gatheredBytes += bytes.length;
+      if (last) whole(gathered);
+    });
+  };
+
+  const batch = (body: Uint8Array, exchange: Exchange): void => {
+    const frames = splitFrames(body, PEER_BATCH_FRAMES_MAX);
+    if (frames === null) {
+      exchange.refuse("bad_request", { detail: "the lengths of the frames do not add up" });
+      return;
+    }
+    const answers = new Array<Uint8Array>(frames.length);
+    let missing = frames.length;
+    let answerBytes = 0;
+    const answer = (index: number, bytes: Uint8Array) => {
+      if (answers[index] !== undefined) throw new Error("a frame was answered twice");
+      answers[index] = bytes;
+      answerBytes += bytes.length;
+      if (--missing === 0) exchange.answer(BYTES_HEAD, joinFrames(answers, answerBytes));
+    };
+    if (frames.length === 0) exchange.answer(BYTES_HEAD, EMPTY);
+    for (let index = 0; index < frames.length; index++)
+      handler.frame(frames[index], (bytes) => answer(index, bytes));
+  };
+
+  const read = (res: Res, req: Req): void => {
+    const admitted = admit(res, req, "GET");
+    if (admitted === null) return;
+    if (admitted.path === PEER_VALUE_PATH) sendValue(context, handler, res, admitted.query);
+    else {
+      const isPing = admitted.path === PEER_PING_PATH;
+      const document = isPing ? pingAnswer(Date.now()) : handler.readLayout();
+      res.writeStatus(JSON_HEAD);
+      res.end(document);
+    }
+  };
+
+  const post = (res: Res, req: Req): void => {
+    const admitted = admit(res, req, "POST");
+    if (admitted === null) return;
+    if (admitted.path === PEER_BATCH_PATH) receive(res, admitted, PEER_BATCH_BYTES_MAX, batch);
+    else
+      receive(res, admitted, LAYOUT_BYTES_MAX, (body, exchange) =>
+        handler.takeLayout(body, (document) => exchange.answer(JSON_HEAD, document)),
+      );
+  };
+
+  const put = (res: Res, req: Req): void => {
+    const admitted = admit(res, req, "PUT");
+    if (admitted === null) return;
+    const { query, bodyBytes, genuine } = admitted;
+    if (genuine !== null && genuine.body !== STREAMED_BODY) {
+      refuse(res, "unauthorized", bodyBytes, { detail: "a value is signed piece by piece" });
+      return;
+    }
+    const head = headOf(query);
+    if (head === null) {
+      refuse(res, "bad_request", bodyBytes, BAD_HEAD);
+      return;
+    }
+    try {
+      const sink = handler.openSink(head);
+      const key = verifier === null ? null : verifier.key;
+      const upload = new PeerUpload(
+        context,
+        res,
+        sink,
+        key === null || genuine === null ? null : { key, mac: genuine.mac },
+      );
+      res.onAborted(() => upload.aborted());
+      if (bodyBytes === 0) upload.data(new ArrayBuffer(0), true);
+      else res.onData((chunk, last) => upload.data(chunk, last));
+    } catch (error) {
+      const { code, options } = refusalOf(context, error);
+      refuse(res, code, bodyBytes, options);
+    }
+  };
+
+  const other = (res: Res, req: Req): void => {
+    // No path has these methods, so this answers.
+    admit(res, req, req.getCaseSensitiveMethod());
+  };
+  return { get: read, head: other, post, put, delete: other, other };
+}
+
+const EMPTY = new Uint8Array(0);
+const BAD_HEAD = { detail: "the value's head is missing or malformed" };
+
+/** One request whose answer may come later. */
+class Exchange {
+  /** Answered, or the other node has gone. */
+  over = false;
+  onGone: () => void = () => {};
+  private readonly context: FrontContext;
+  private readonly res: Res;
+
+  constructor(context: FrontContext, res: Res) {
+    this.context = context;
+    this.res = res;
+    context.inFlight.enter();
+    res.onAborted(() => {
+      if (this.over) return;
+      this.end();
+      this.onGone();
+    });
+  }
+
+  answer(head: Uint8Array, body: Uint8Array): void {
+    if (this.over) return;
+    this.end();
+    this.res.cork(() => {
+      this.res.writeStatus(head);
+      this.res.end(body);
+    });
+  }
+
+  refuse(code: ErrorCode, options: ErrorOptions = {}): void {
+    if (this.over) return;
+    this.end();
+    this.res.cork(() => sendError(this.res, code, options));
+  }
+
+  crashed(error: unknown): void {
+    const { code, options } = refusalOf(this.context, error);
+    this.refuse(code, options);
+  }
+
+  private end(): void {
+    this.over = true;
+    this.context.inFlight.leave();
+  }
+}
+
+function sendValue(context: FrontContext, handler: PeerHandler, res: Res, query: string): void {
+  const head = headOf(query);
+  if (head === null) {
+    sendError(res, "bad_request", BAD_HEAD);
+    return;
+  }
+  let source: ReturnType<PeerHandler["openSource"]> | null = null;
+  let first: Uint8Array;
+  try {
+    source = handler.openSource(head);
+    first = source.valueBytes === 0 ? EMPTY : source.read(0);
+  } catch (error) {
+    source?.close();
+    const { code, options } = refusalOf(context, error);
+    sendError(res, code, options);
+    return;
+  }
+  res.writeStatus(BYTES_HEAD);
+  res.writeHeader(PEER_HEAD_HEADER, Buffer.from(source.head).toString("base64url"));
+  if (source.valueBytes > 0) {
+    new Download(context, res, source, first, 0, source.valueBytes, () => {}).begin();
+    return;
+  }
+  source.close();
+  res.end();
+}
+
+/** The opaque head in a value's query, or null. */
+function headOf(query: string): Uint8Array | null {
+  const match = /^head=([A-Za-z0-9_-]+)$/.exec(query);
+  if (match === null) return null;
+  const head = Buffer.from(match[1], "base64url");
+  return head.length <= PEER_HEAD_BYTES_MAX ? head : null;
+}
+
+/** What a handler's error is answered with; one that it did not mean is logged. */
+function refusalOf(context: FrontContext, error: unknown): { code: ErrorCode; options: ErrorOptions } {
+  const isMeant = error instanceof VaultError;
+  const code = isMeant ? error.code : "internal";
+  if (ERRORS[code].status === 500)
+    context.log.error(
+      { error: error instanceof Error ? error.stack : String(error) },
+      "a request between nodes failed",
+    );
+  return { code, options: isMeant ? { detail: error.message } : {} };
+}
+
+function nothingBegun(): void {
+  // Nothing was done for this request.
+}

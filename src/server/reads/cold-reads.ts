@@ -1,0 +1,121 @@
+/**
+ * Reads that must wait for the disk: the front goes on with other requests meanwhile.
+ */
+import { COLD_READS_MAX, type Found, type KeyBytes, type Vault } from "../../shards/vault/vault.ts";
+import type { FrontContext } from "../http/context.ts";
+import type { Req, Res } from "../http/http.ts";
+import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
+import { sendError } from "../http/reply.ts";
+import { HEAD } from "../status/stats.ts";
+
+/** A request that is answered later. */
+export class Waiting {
+  private readonly context: FrontContext;
+  private readonly res: Res;
+  private readonly verb: number;
+  private readonly onAborted: () => void;
+  private open = true;
+
+  /** @param onAborted called when the client leaves before `resume` */
+  constructor(context: FrontContext, res: Res, verb: number, onAborted: () => void) {
+    this.context = context;
+    this.res = res;
+    this.verb = verb;
+    this.onAborted = onAborted;
+  }
+
+  /** To be called in the request's handler. */
+  begin(): void {
+    this.context.inFlight.enter();
+    this.res.onAborted(() => {
+      if (!this.open) return;
+      this.open = false;
+      this.onAborted();
+      this.context.meter.countAborted(this.verb);
+      this.context.inFlight.leave();
+    });
+  }
+
+  /** Whether the client is still there. */
+  get isOpen(): boolean {
+    return this.open;
+  }
+
+  /** Answers, if the client is still there: `answer` runs once, and sends everything or keeps the request going by itself. */
+  resume(answer: () => void): void {
+    this.attempt(() => {
+      answer();
+      return true;
+    });
+  }
+
+  /** Like `resume`; where `answer` says false it has sent nothing, and the request goes on waiting. */
+  attempt(answer: () => boolean): void {
+    if (!this.open) return;
+    this.open = false;
+    const { context, res, verb } = this;
+    let isAnswered = true;
+    try {
+      res.cork(() => {
+        isAnswered = answer();
+      });
+    } catch (error) {
+      context.log.error({ error: String(error) }, "a value could not be sent");
+      context.meter.count(verb, sendError(res, "internal", { head: verb === HEAD }));
+    }
+    if (isAnswered) context.inFlight.leave();
+    else this.open = true;
+  }
+}
+
+/**
+ * Looks a key up whose record was not in memory, for the `reads`th time. Where memory is so short that reading it beforehand does not help, the last one waits for
+ * the disk.
+ */
+export function findPatiently(vault: Vault, key: KeyBytes, reads: number): Found {
+  return reads >= COLD_READS_MAX ? vault.find(key) : vault.findResident(key);
+}
+
+/** Answers a read whose record is in memory. */
+export type AnswerRead = (res: Res, found: Found, headers: ReadHeaders) => void;
+
+/** A GET or HEAD of a key whose record is not in memory. */
+export class ColdRead {
+  private readonly context: FrontContext;
+  private readonly res: Res;
+  private readonly key: KeyBytes;
+  private readonly headers: ReadHeaders;
+  private readonly answer: AnswerRead;
+  private readonly waiting: Waiting;
+  private readonly startMs = performance.now();
+  private reads = 0;
+
+  private constructor(context: FrontContext, res: Res, req: Req, verb: number, answer: AnswerRead) {
+    const { bytes, length } = context.key;
+    this.context = context;
+    this.res = res;
+    this.key = { bytes: bytes.slice(0, length), length };
+    this.headers = readHeaders(req, verb === HEAD);
+    this.answer = answer;
+    this.waiting = new Waiting(context, res, verb, () => {});
+  }
+
+  /** Takes over a request whose key (in `context.key`) the vault has just called "cold". */
+  static begin(context: FrontContext, res: Res, req: Req, verb: number, answer: AnswerRead): void {
+    const read = new ColdRead(context, res, req, verb, answer);
+    read.waiting.begin();
+    context.vault.warm(read.again);
+  }
+
+  private readonly again = (): void => {
+    if (!this.waiting.isOpen) return;
+    const { vault, meter } = this.context;
+    const found = findPatiently(vault, this.key, ++this.reads);
+    if (found.state === "cold") {
+      vault.warm(this.again);
+      return;
+    }
+    meter.readTook(performance.now() - this.startMs);
+    this.waiting.resume(() => this.answer(this.res, found, this.headers));
+  };
+}

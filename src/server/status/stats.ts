@@ -1,0 +1,262 @@
+/**
+ * What the front counts, and the two documents about the node: `/health` and `/_stats`.
+ */
+import type { ShardStats, Vault } from "../../shards/vault/vault.ts";
+import { LATENCY_NUMBERS, Latencies, type LatencySummary } from "./latency.ts";
+
+/** Verbs in the counters. */
+export const GET = 0;
+export const HEAD = 1;
+export const PUT = 2;
+export const POST = 3;
+export const DELETE = 4;
+export const OTHER = 5;
+const VERBS = ["get", "head", "put", "post", "delete", "other"] as const;
+
+/** Outcomes in the counters: the status' first digit, and 0 for a client that left before its answer. */
+const OUTCOMES = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
+const ABORTED = 0;
+
+const COUNTS = VERBS.length * OUTCOMES.length;
+/** Size of a meter's memory. */
+export const METER_BYTES = (COUNTS + 2 * LATENCY_NUMBERS) * 8;
+
+/** Counters and latencies of the front. Constant memory. */
+export class Meter {
+  private readonly counts: Float64Array;
+  private readonly reads: Latencies;
+  private readonly writes: Latencies;
+
+  /** @param memory METER_BYTES, shared where other threads are to read it */
+  constructor(memory: ArrayBufferLike = new ArrayBuffer(METER_BYTES)) {
+    const part = (number: number, length: number) => new Float64Array(memory, number * 8, length);
+    this.counts = part(0, COUNTS);
+    this.reads = new Latencies(part(COUNTS, LATENCY_NUMBERS));
+    this.writes = new Latencies(part(COUNTS + LATENCY_NUMBERS, LATENCY_NUMBERS));
+  }
+
+  /** All that these have counted, now. */
+  static sum(meters: readonly Meter[]): Meter {
+    const total = new Meter();
+    for (const { counts, reads, writes } of meters) {
+      for (let index = 0; index < COUNTS; index++) total.counts[index] += counts[index];
+      total.reads.add(reads);
+      total.writes.add(writes);
+    }
+    return total;
+  }
+
+  /** Counts an answer by its status. */
+  count(verb: number, status: number): void {
+    this.counts[verb * OUTCOMES.length + ((status / 100) | 0)]++;
+  }
+
+  countAborted(verb: number): void {
+    this.counts[verb * OUTCOMES.length + ABORTED]++;
+  }
+
+  /** Records a sampled read, in milliseconds. */
+  readTook(ms: number): void {
+    this.reads.record(ms);
+  }
+
+  /** Records a write from its headers to its answer, in milliseconds. */
+  writeTook(ms: number): void {
+    this.writes.record(ms);
+  }
+
+  /** Everything counted. */
+  get total(): number {
+    return this.counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  requests(): Record<string, Record<string, number>> {
+    const byVerb: Record<string, Record<string, number>> = {};
+    VERBS.forEach((verb, verbIndex) => {
+      const byOutcome: Record<string, number> = {};
+      OUTCOMES.forEach((outcome, outcomeIndex) => {
+        if (outcome !== "1xx") byOutcome[outcome] = this.counts[verbIndex * OUTCOMES.length + outcomeIndex];
+      });
+      byVerb[verb] = byOutcome;
+    });
+    return byVerb;
+  }
+
+  latencies(): { read: LatencySummary; write: LatencySummary } {
+    return { read: this.reads.summary(), write: this.writes.summary() };
+  }
+}
+
+/** What a node of a cluster says of it. */
+export interface ClusterFacts {
+  /** Whether it has a layout to work by: without one it serves nobody. */
+  ready: boolean;
+  /** In a few words, for `/health`. */
+  health: object;
+  /** All, for `/_stats`. */
+  stats: object;
+}
+
+/** What the front knows about the node beside the vault. */
+export interface NodeFacts {
+  role: string;
+  version: string;
+  /** Nodes known to serve, this one included. */
+  nodes: () => number;
+  /** Of a node of a cluster; null: it is alone. */
+  cluster: () => ClusterFacts | null;
+  /** The front is closing. */
+  stopping: () => boolean;
+}
+
+/** The answer of `/health`: 503 while the node does not take every request of a healthy one. */
+export function healthDocument(vault: Vault, facts: NodeFacts): { status: number; document: object } {
+  const shards = vault.stats().shards;
+  const cluster = facts.cluster();
+  const { word, reason, status } = judge(vault, shards, facts.stopping(), cluster?.ready ?? true);
+  const document = {
+    status: word,
+    ...(reason === null ? {} : { reason }),
+    role: facts.role,
+    nodes: facts.nodes(),
+    keys: sum(shards, (shard) => shard.keys),
+    bytes: sum(shards, (shard) => shard.liveBytes),
+    diskFull: shards.some((shard) => shard.diskFull),
+    writesStopped: shards.some((shard) => shard.writesStopped),
+    directoryGone: shards.some((shard) => shard.directoryGone),
+    missingSlabs: sum(shards, (shard) => shard.missingSlabs),
+    inDoubt: shards.some((shard) => shard.inDoubt),
+    damagedRecords: sum(shards, (shard) => shard.damagedRecords),
+    scrubbedBytes: sum(shards, (shard) => shard.scrubbedBytes),
+    scrubPasses: Math.min(...shards.map((shard) => shard.scrubPasses)),
+    scrubDamaged: sum(shards, (shard) => shard.scrubDamaged),
+    brokenSlabs: sum(shards, (shard) => shard.brokenSlabs),
+    ...(cluster === null ? {} : { cluster: cluster.health }),
+    version: facts.version,
+    uptimeSeconds: Math.floor(process.uptime()),
+  };
+  return { status, document };
+}
+
+function judge(
+  vault: Vault,
+  shards: ShardStats[],
+  stopping: boolean,
+  ready: boolean,
+): { word: string; reason: string | null; status: number } {
+  if (stopping) return { word: "stopping", reason: "the node is stopping", status: 503 };
+  if (!ready) {
+    const reason =
+      "this node has no layout of its cluster yet; it waits for its master, or for the other nodes";
+    return { word: "joining", reason, status: 503 };
+  }
+  if (shards.some((shard) => shard.directoryGone)) {
+    const reason =
+      "the data directory was removed, renamed or covered by another one while the node runs: writes are stopped, reads go on as far as they can; put it back and restart";
+    return { word: "unhealthy", reason, status: 503 };
+  }
+  const stopped = shards.filter((shard) => shard.writesStopped).length;
+  if (stopped > 0) {
+    const reason =
+      typeof vault.readOnly === "string"
+        ? `this node was started where nothing can be written and serves reads only: ${vault.readOnly}`
+        : `writes are stopped on ${stopped} of ${shards.length} shards, since a disk sync failed or the disk cannot be written; reads go on; the log says more; mend it, then restart`;
+    return { word: stopped === shards.length ? "unhealthy" : "degraded", reason, status: 503 };
+  }
+  if (shards.some((shard) => shard.outOfDescriptors)) {
+    const reason =
+      "too many files are open: a write could not open one, and got 503; raise the limit (ulimit -n), or have fewer connections";
+    return { word: "unhealthy", reason, status: 503 };
+  }
+  if (shards.some((shard) => shard.diskFull)) {
+    // 200: a restart would not help, and an orchestrator that acts on a 503 would take the reads away too.
+    return {
+      word: "degraded",
+      reason:
+        "the disk is full (no blocks, or no inodes for another file: see df and df -i): writes answer 507 until there is room",
+      status: 200,
+    };
+  }
+  // 200 as well: what is known is served, and a restart brings nothing back.
+  const missing = sum(shards, (shard) => shard.missingSlabs);
+  if (missing > 0) {
+    const reason = `${missing} slab files are missing, or not the ones that were there: what may have been in them answers 500; the log names them; restore them from a copy, or write those keys again`;
+    return { word: "degraded", reason, status: 200 };
+  }
+  if (shards.some((shard) => shard.inDoubt)) {
+    const reason =
+      "records are damaged and nobody knows which keys had them: what may have been lost answers 500; run minivault verify on the stopped node";
+    return { word: "degraded", reason, status: 200 };
+  }
+  const broken = sum(shards, (shard) => shard.brokenSlabs);
+  if (broken > 0)
+    return {
+      word: "degraded",
+      reason: `parts of ${broken} data files cannot be read, which the log names: they were cut, or the disk fails; what is gone answers 500; stop the node and run minivault verify`,
+      status: 200,
+    };
+  return { word: "healthy", reason: null, status: 200 };
+}
+
+/** The answer of `/_stats`. */
+export function statsDocument(
+  vault: Vault,
+  facts: NodeFacts,
+  meters: readonly Meter[],
+  now: { inFlight: number; receivingBytes: number },
+): object {
+  const stats = vault.stats();
+  const meter = Meter.sum(meters);
+  const shards = stats.shards;
+  const keys = sum(shards, (shard) => shard.keys);
+  const indexBytes = sum(shards, (shard) => shard.indexBytes);
+  const memory = process.memoryUsage();
+  const cluster = facts.cluster();
+  return {
+    role: facts.role,
+    version: facts.version,
+    uptimeSeconds: Math.floor(process.uptime()),
+    nodes: facts.nodes(),
+    keys,
+    liveBytes: sum(shards, (shard) => shard.liveBytes),
+    storedBytes: sum(shards, (shard) => shard.storedBytes),
+    slabs: sum(shards, (shard) => shard.slabs),
+    indexBytes,
+    indexGrowths: sum(shards, (shard) => shard.indexGrowths),
+    indexBytesPerKey: keys === 0 ? 0 : Math.round((indexBytes / keys) * 100) / 100,
+    tombstones: sum(shards, (shard) => shard.tombstones),
+    damagedRecords: sum(shards, (shard) => shard.damagedRecords),
+    missingSlabs: sum(shards, (shard) => shard.missingSlabs),
+    scrubbedBytes: sum(shards, (shard) => shard.scrubbedBytes),
+    scrubPasses: Math.min(...shards.map((shard) => shard.scrubPasses)),
+    scrubDamaged: sum(shards, (shard) => shard.scrubDamaged),
+    brokenSlabs: sum(shards, (shard) => shard.brokenSlabs),
+    missingPages: sum(shards, (shard) => shard.missingPages),
+    compactedBytes: sum(shards, (shard) => shard.compactedBytes),
+    queues: {
+      writes: stats.queuedWrites,
+      bytes: stats.queuedBytes,
+      requestsInFlight: now.inFlight,
+      receivingBytes: now.receivingBytes,
+    },
+    batches: stats.batches,
+    batchedWrites: stats.batchedWrites,
+    coldReads: stats.coldReads,
+    requests: meter.requests(),
+    requestsByFront: meters.map((one) => one.total),
+    latencyMicroseconds: meter.latencies(),
+    memory: {
+      rss: memory.rss,
+      heapTotal: memory.heapTotal,
+      heapUsed: memory.heapUsed,
+      external: memory.external,
+      arrayBuffers: memory.arrayBuffers,
+    },
+    ...(cluster === null ? {} : { cluster: cluster.stats }),
+    shards,
+  };
+}
+
+function sum(shards: ShardStats[], figure: (shard: ShardStats) => number): number {
+  return shards.reduce((total, shard) => total + figure(shard), 0);
+}

@@ -1,0 +1,338 @@
+/**
+ * One write request from its headers to its answer: receives the body, hands it to the vault, answers.
+ *
+ *                      one piece ──────────────────────────► submit ─┐
+ *   onData ─► received ┤ up to CHUNK_BYTES ─► gathered ─► submit ────┤─► done ─► answer
+ *                      └ more ─► upload.write … (pause/resume) ─► commit ┘
+ *
+ * Invariants: exactly one answer, or none when the client has gone; a body that is not committed leaves nothing
+ * in the vault; what is gathered over all connections holds at most RECEIVING_BYTES_MAX of memory (util/gatherings.ts).
+ */
+
+import { isDiskFull } from "../../engine/slabs/io.ts";
+import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
+import type { Upload, WriteHead, WriteResult, WriteVerb } from "../../shards/vault/vault.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import { GAVE_WAY, type Gathering } from "../../util/gatherings.ts";
+import { CHUNK_BYTES } from "../../util/limits.ts";
+import { ChunkEnd } from "../http/chunk-end.ts";
+import type { FrontContext } from "../http/context.ts";
+import type { Res } from "../http/http.ts";
+import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "../http/linger.ts";
+import { sendError, sendErrorAndStayOpen, sendWriteResult } from "../http/reply.ts";
+import { parseTarget } from "../http/target.ts";
+import { DELETE, POST, PUT } from "../status/stats.ts";
+import { BodyFlow, type BodyTaker } from "./body-flow.ts";
+
+const EMPTY = new Uint8Array(0);
+
+/** What the headers said. Strings only: the request itself is gone when the body comes. */
+export interface WriteHeaders extends Conditions {
+  verb: WriteVerb;
+  path: string;
+  json: boolean;
+  contentType: string;
+  /** Content-Length, or Infinity for a chunked body. */
+  declaredBytes: number;
+}
+
+/** The body is coming. */
+const RECEIVING = 0;
+/** The vault has the whole body; its answer is awaited. */
+const COMMITTING = 1;
+/** The answer is given; when it was an early refusal, the rest of the body is being dropped. */
+const ANSWERED = 2;
+/** The client has gone. */
+const GONE = 3;
+
+export class WriteRequest implements BodyTaker {
+  private readonly context: FrontContext;
+  private readonly res: Res;
+  private readonly headers: WriteHeaders;
+  private readonly startMs = performance.now();
+  private phase = RECEIVING;
+  receivedBytes = 0;
+  private gathered: Gathering | null = null;
+  private upload: Upload | null = null;
+  /** From when it is clear that the body does not come in one piece. */
+  private flow: BodyFlow | null = null;
+  private linger: Linger | null = null;
+  /** Of a chunked body. */
+  private readonly chunkEnd: ChunkEnd | null = null;
+
+  constructor(context: FrontContext, res: Res, headers: WriteHeaders) {
+    this.context = context;
+    this.res = res;
+    this.headers = headers;
+    context.inFlight.enter();
+    if (headers.declaredBytes !== Number.POSITIVE_INFINITY) return;
+    // Nothing says whether anything of it has come.
+    this.keepAlive();
+    this.chunkEnd = new ChunkEnd(() => this.extended());
+  }
+
+  /** A piece of the body. `chunk` is only valid during the call. */
+  data(chunk: ArrayBuffer, last: boolean): void {
+    if (this.phase !== RECEIVING) {
+      this.linger?.drop(chunk.byteLength, last);
+      return;
+    }
+    try {
+      this.take(new Uint8Array(chunk), last);
+    } catch (error) {
+      this.crashed(error, last);
+    }
+  }
+
+  private take(bytes: Uint8Array, last: boolean): void {
+    if (bytes.length === 0 && !last) {
+      // Headers that came alone. From now on the client's pace counts.
+      this.keepAlive();
+      return;
+    }
+    this.receivedBytes += bytes.length;
+    if (!last) this.chunkEnd?.data(bytes);
+    if (this.receivedBytes > this.context.maxValueBytes) {
+      this.fail("too_large", "", last);
+    } else if (this.headers.verb === "delete") {
+      // What comes with it means nothing, but it must be whole: what is refused for its framing has not been done.
+      if (last) this.submit(EMPTY);
+      else this.keepAlive();
+    } else if (last && this.receivedBytes === bytes.length && bytes.length <= CHUNK_BYTES) {
+      this.submit(bytes);
+    } else if (this.upload === null && this.fitsOneRecord()) {
+      if (!this.gather(bytes)) this.fail("overloaded", "too many bodies are being received; try again", last);
+      else if (last) this.submit((this.gathered as Gathering).whole());
+    } else if (this.upload !== null || this.openUpload(last)) {
+      this.stream(bytes, last);
+    }
+  }
+
+  /** The connection is gone, at any stage. */
+  aborted(): void {
+    if (this.phase === ANSWERED) {
+      this.linger?.aborted();
+      return;
+    }
+    // While committing there is nothing to take back: the write happens, and nobody hears of it.
+    if (this.phase === RECEIVING) this.upload?.abort();
+    this.phase = GONE;
+    this.release();
+    this.context.meter.countAborted(verbIndex(this.headers.verb));
+    this.context.inFlight.leave();
+  }
+
+  private fitsOneRecord(): boolean {
+    if (this.receivedBytes > CHUNK_BYTES) return false;
+    return (
+      this.headers.declaredBytes <= CHUNK_BYTES || this.headers.declaredBytes === Number.POSITIVE_INFINITY
+    );
+  }
+
+  /** Keeps a piece for later. False: there is no room for more bodies. */
+  private gather(bytes: Uint8Array): boolean {
+    this.keepAlive();
+    this.gathered ??= this.context.vault.gatherings.open(
+      (error) => this.lost(error),
+      this.headers.declaredBytes,
+    );
+    return this.gathered?.append(bytes) ?? false;
+  }
+
+  /** What was gathered cannot be kept any longer. */
+  private lost(error: Error): void {
+    if (this.phase !== RECEIVING) return;
+    if (error === GAVE_WAY) this.fail("too_slow", "", false);
+    else this.fail(isDiskFull(error) ? "disk_full" : "internal", error.message, false);
+  }
+
+  /** Begins a body of any size, with what was gathered so far. False: answered. */
+  private openUpload(last: boolean): boolean {
+    this.keepAlive();
+    const head = this.head();
+    const refusal = adviseWrite(this.context, head);
+    if (refusal !== null) {
+      this.fail(refusal, "", last);
+      return false;
+    }
+    const upload = (this.context.cluster ?? this.context.vault).upload(head);
+    if (upload === null) {
+      this.fail("overloaded", "", last);
+      return false;
+    }
+    this.upload = upload;
+    upload.onDrain = () => this.flow?.setPaused(false);
+    upload.onFail = (result) => this.uploadFailed(result);
+    return true;
+  }
+
+  private stream(bytes: Uint8Array, last: boolean): void {
+    const upload = this.upload as Upload;
+    let more = true;
+    if (this.gathered !== null) {
+      more = upload.write(this.gathered.whole());
+      this.releaseGathered();
+    }
+    if (this.phase === RECEIVING) more = upload.write(bytes) && more;
+    // The upload may have failed inside `write`.
+    if (this.phase !== RECEIVING) return;
+    if (last) {
+      // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
+      this.flow?.setPaused(false);
+      this.chunkEnd?.stop();
+      this.phase = COMMITTING;
+      // The pacer keeps the connection: what a fast client sent ahead of the disk may take longer than uWS' timer.
+      this.releaseGathered();
+      upload.commit((result) => this.done(result));
+    } else if (!more) {
+      this.flow?.setPaused(true);
+    }
+  }
+
+  private submit(body: Uint8Array): void {
+    this.phase = COMMITTING;
+    const target = this.context.cluster ?? this.context.vault;
+    const accepted = target.submit(this.head(), body, (result) => this.done(result));
+    this.release();
+    if (accepted) return;
+    this.phase = ANSWERED;
+    this.settle(sendError(this.res, "overloaded"));
+  }
+
+  /** Sends the answer of `corked`; runs inside its cork. */
+  answer(result: WriteResult): void {
+    this.settle(sendWriteResult(this.res, this.headers.verb, result, this.context.cluster?.region));
+  }
+
+  /** The vault's answer to the whole write. */
+  private done(result: WriteResult): void {
+    if (this.phase !== COMMITTING) return;
+    this.phase = ANSWERED;
+    this.release();
+    try {
+      corked.request = this;
+      corked.result = result;
+      this.res.cork(answerCorked);
+    } catch (error) {
+      // The vault answers a whole batch in one loop: what goes wrong here must not keep the others waiting.
+      this.context.log.error({ error: String(error) }, "an answer could not be sent");
+    }
+  }
+
+  /** The client has stopped sending in the middle of the body, or nearly. */
+  stalled(): void {
+    if (this.phase !== RECEIVING) return;
+    const { declaredBytes } = this.headers;
+    const whole = Number.isFinite(declaredBytes) ? ` of the ${declaredBytes} announced` : "";
+    this.fail(
+      "too_slow",
+      `the body stopped coming, or nearly, after ${this.receivedBytes} bytes${whole}; nothing was stored, send it again`,
+      false,
+      LINGER_SILENT_MS_MAX,
+    );
+  }
+
+  /** The chunks of the body have extensions. */
+  private extended(): void {
+    if (this.phase !== RECEIVING) return;
+    this.fail(
+      "bad_request",
+      "chunk extensions are not supported: send the chunks without them, or Content-Length",
+      false,
+      LINGER_SILENT_MS_MAX,
+    );
+  }
+
+  /** The vault gave up on an upload before its end. */
+  private uploadFailed(result: WriteResult): void {
+    if (this.phase !== RECEIVING) return;
+    this.fail(result.error ?? "internal", result.detail, false);
+  }
+
+  /** Refuses the request with its body half received. */
+  private fail(code: ErrorCode, detail: string, last: boolean, lingerMs = LINGER_MS_MAX): void {
+    // Reading must go on: what is still coming is dropped.
+    this.flow?.setPaused(false);
+    this.phase = ANSWERED;
+    this.upload?.abort();
+    this.release();
+    this.res.cork(() => {
+      if (last) {
+        this.settle(sendError(this.res, code, { detail }));
+      } else {
+        this.linger = new Linger(this.res, lingerMs);
+        this.settle(sendErrorAndStayOpen(this.res, code, { detail }));
+      }
+    });
+  }
+
+  /** A bug, or a vault that throws: the client gets a 500, and the process lives. */
+  private crashed(error: unknown, last: boolean): void {
+    this.context.log.error({ error: error instanceof Error ? error.stack : String(error) }, "a write failed");
+    this.fail("internal", "", last);
+  }
+
+  private settle(status: number): void {
+    const { meter, inFlight } = this.context;
+    meter.count(verbIndex(this.headers.verb), status);
+    meter.writeTook(performance.now() - this.startMs);
+    inFlight.leave();
+  }
+
+  /** The vault's view of the request; made anew, because the key scratch has served others meanwhile. */
+  private head(): WriteHead {
+    const { verb, path, json, contentType, ifMatch, ifNoneMatch } = this.headers;
+    const key = this.context.key;
+    parseTarget(path, key);
+    return { verb, key, json, contentType, ifMatch, ifNoneMatch };
+  }
+
+  get isReceiving(): boolean {
+    return this.phase === RECEIVING;
+  }
+
+  private keepAlive(): void {
+    this.flow ??= new BodyFlow(this.res, this.context.pacer, this);
+  }
+
+  private release(): void {
+    this.flow?.end();
+    this.chunkEnd?.stop();
+    this.releaseGathered();
+  }
+
+  private releaseGathered(): void {
+    this.gathered?.close();
+    this.gathered = null;
+  }
+}
+
+/**
+ * Early advice for a large body: what the write would be refused for if it were complete now, or null. The
+ * judgement that counts is the vault's, at commit.
+ */
+export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode | null {
+  // What this node holds is no proof of what the cluster holds.
+  if (context.cluster !== null) return null;
+  const { vault } = context;
+  const found = vault.findResident(head.key);
+  // It is not worth waiting for the disk; perhaps the answer is here when the rest of the body comes.
+  if (found.state === "cold") vault.warm(() => {});
+  if (found.state === "cold" || found.state === "damaged") return null;
+  const exists = found.state === "found";
+  if (!conditionsHold(head, exists ? Buffer.from(found.etag).toString("latin1") : null))
+    return "precondition_failed";
+  return head.verb === "post" && exists ? "exists" : null;
+}
+
+export function verbIndex(verb: WriteVerb): number {
+  return verb === "put" ? PUT : verb === "post" ? POST : DELETE;
+}
+
+/** `cork` runs its callback at once, so one function serves all requests; a closure for each showed in profiles. */
+const corked: { request: WriteRequest | null; result: WriteResult | null } = { request: null, result: null };
+
+function answerCorked(): void {
+  const { request, result } = corked;
+  if (request !== null && result !== null) request.answer(result);
+}

@@ -1,0 +1,194 @@
+/**
+ * PUT, POST and DELETE of keys: what can be judged by the headers alone, before any of the body is taken.
+ */
+import type { WriteVerb } from "../../shards/vault/vault.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
+import type { FrontContext } from "../http/context.ts";
+import type { Handler, Req, Res } from "../http/http.ts";
+import { refuse } from "../http/linger.ts";
+import { headerLines, headerName, readConditions } from "../http/read-headers.ts";
+import { type ErrorOptions, isHeaderText } from "../http/reply.ts";
+import { parseTarget, queryProblem, TARGET_KEY } from "../http/target.ts";
+import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./write-request.ts";
+
+const CONTENT_LENGTH = Buffer.from("content-length");
+const TRANSFER_ENCODING = Buffer.from("transfer-encoding");
+const CONTENT_TYPE = Buffer.from("content-type");
+const CONTENT_RANGE = Buffer.from("content-range");
+const CONTENT_ENCODING = headerName("content-encoding");
+/** Any list of codings that change nothing; "" where there is none. */
+const IDENTITY_SYNTAX = /^(?:identity(?=[, \t]|$)|[, \t])*$/i;
+
+const DEFAULT_TYPE = "application/octet-stream";
+const JSON_TYPE = "application/json";
+const JSON_SYNTAX = /^application\/json[ \t]*(;|$)/i;
+/** What curl's --data sends when nobody chose a type. */
+const FORM_SYNTAX = /^application\/x-www-form-urlencoded[ \t]*(;|$)/i;
+
+const NO_BYTES = new ArrayBuffer(0);
+
+/** `declaredBytes` where there is neither Content-Length nor Transfer-Encoding. */
+export const NO_BODY = -1;
+/** `declaredBytes` of a Content-Length that is not a number. uWS answers those itself, once the handler returns. */
+export const BAD_LENGTH = -2;
+/** A body of unknown length. */
+export const CHUNKED = Number.POSITIVE_INFINITY;
+
+/** Length of a request's body as its headers tell it. */
+export function declaredBytes(req: Req): number {
+  const length = req.getHeader(CONTENT_LENGTH);
+  if (length !== "") return decimal(length);
+  return req.getHeader(TRANSFER_ENCODING) === "" ? NO_BODY : CHUNKED;
+}
+
+/** uWS refuses longer ones, whatever their value: nothing may be done for them. */
+const LENGTH_DIGITS_MAX = 18;
+
+/** A Content-Length as a number. By hand: the pattern and `Number` showed in profiles. */
+function decimal(text: string): number {
+  if (text.length > LENGTH_DIGITS_MAX) return BAD_LENGTH;
+  let value = 0;
+  for (let index = 0; index < text.length; index++) {
+    const digit = text.charCodeAt(index) - 48;
+    if (digit < 0 || digit > 9) return BAD_LENGTH;
+    value = value * 10 + digit;
+  }
+  return value;
+}
+
+/** An error and how to say it. */
+export interface Refusal {
+  code: ErrorCode;
+  options?: ErrorOptions;
+}
+
+/** What is wrong with a path that is not a key, for a write. */
+export type RefuseOther = (target: number) => Refusal;
+
+export function createWrites(
+  context: FrontContext,
+  refuseOther: RefuseOther,
+): { put: Handler; post: Handler; delete: Handler } {
+  const receive = (verb: WriteVerb, res: Res, req: Req): void => {
+    const declared = declaredBytes(req);
+    if (declared === BAD_LENGTH) {
+      // uWS notices after this handler; until then nothing may happen.
+      res.onAborted(nothingBegun);
+      return;
+    }
+    const headers: WriteHeaders = {
+      verb,
+      path: req.getUrl(),
+      json: false,
+      contentType: "",
+      ifMatch: "",
+      ifNoneMatch: "",
+      declaredBytes: declared,
+    };
+    const refusal = judge(context, req, headers, refuseOther);
+    if (refusal !== null) {
+      context.meter.count(verbIndex(verb), refuse(res, refusal.code, declared, refusal.options));
+      return;
+    }
+    const request = new WriteRequest(context, res, headers);
+    res.onAborted(() => request.aborted());
+    // uWS says nothing more of an empty body, or of none, when the head came in pieces.
+    if (declared === 0 || declared === NO_BODY) request.data(NO_BYTES, true);
+    else res.onData((chunk, last) => request.data(chunk, last));
+  };
+
+  return {
+    put: (res, req) => receive("put", res, req),
+    post: (res, req) => receive("post", res, req),
+    delete: (res, req) => receive("delete", res, req),
+  };
+}
+
+/** What the headers already rule out, or null; fills in kind and type of the value. */
+function judge(
+  context: FrontContext,
+  req: Req,
+  headers: WriteHeaders,
+  refuseOther: RefuseOther,
+): Refusal | null {
+  const target = parseTarget(headers.path, context.key);
+  if (target !== TARGET_KEY) return refuseOther(target);
+  const query = req.getQuery();
+  const problem = query ? queryProblem(query) : null;
+  if (problem !== null) return badRequest(problem);
+  if (context.stopping) return { code: "stopping" };
+  const conditionProblem = readConditions(req, headers);
+  if (conditionProblem !== null) return badRequest(conditionProblem);
+  return headers.verb === "delete" ? null : judgeBody(context, req, headers);
+}
+
+function judgeBody(context: FrontContext, req: Req, headers: WriteHeaders): Refusal | null {
+  const declared = headers.declaredBytes;
+  if (declared === NO_BODY) return { code: "length_required" };
+  if (declared === CHUNKED && !isChunkedOnly(req)) {
+    return badRequest("the only Transfer-Encoding understood is chunked");
+  }
+  if (declared > context.maxValueBytes && declared !== CHUNKED) {
+    return { code: "too_large", options: { detail: `values are limited to ${context.maxValueBytes} bytes` } };
+  }
+  if (req.getHeader(CONTENT_RANGE) !== "") {
+    // RFC 9110, section 14.5: a client that resumes an upload must not replace the value by its tail.
+    return badRequest("Content-Range is not supported: send the whole value");
+  }
+  const encoding = headerLines(req, CONTENT_ENCODING);
+  if (encoding !== "" && !IDENTITY_SYNTAX.test(encoding))
+    return { code: "unsupported_encoding", options: { headers: [["Accept-Encoding", "identity"]] } };
+  const typeProblem = readContentType(req.getHeader(CONTENT_TYPE), headers);
+  if (typeProblem !== null) return badRequest(typeProblem);
+  if (declared <= CHUNK_BYTES || declared === CHUNKED) return null;
+  const code = adviseWrite(context, { ...headers, key: context.key });
+  return code === null ? null : { code };
+}
+
+/** Whether the body's one coding is "chunked". A second header would be overlooked by `getHeader`. */
+function isChunkedOnly(req: Req): boolean {
+  const codings: string[] = [];
+  req.forEach((name, value) => {
+    if (name === "transfer-encoding") codings.push(value.toLowerCase());
+  });
+  return codings.length === 1 && codings[0] === "chunked";
+}
+
+function badRequest(detail: string): Refusal {
+  return { code: "bad_request", options: { detail } };
+}
+
+/** The last Content-Type that was read and had nothing special: mostly it is the next one, too. */
+let lastPlainType = DEFAULT_TYPE;
+
+/** Decides kind and stored type of a body. Answers what is wrong, or null. */
+export function readContentType(
+  header: string,
+  headers: { json: boolean; contentType: string },
+): string | null {
+  if (header === lastPlainType) {
+    headers.json = false;
+    headers.contentType = header;
+    return null;
+  }
+  headers.json = false;
+  headers.contentType = DEFAULT_TYPE;
+  if (header === "" || header === DEFAULT_TYPE) return null;
+  if (header === JSON_TYPE || JSON_SYNTAX.test(header)) {
+    headers.json = true;
+    headers.contentType = JSON_TYPE;
+    return null;
+  }
+  if (FORM_SYNTAX.test(header)) return null;
+  if (header.length > CONTENT_TYPE_BYTES_MAX)
+    return `Content-Type is limited to ${CONTENT_TYPE_BYTES_MAX} bytes`;
+  if (!isHeaderText(header)) return "Content-Type holds characters that a header must not have";
+  headers.contentType = header;
+  lastPlainType = header;
+  return null;
+}
+
+function nothingBegun(): void {
+  // The client of a request that nothing was done for has gone.
+}

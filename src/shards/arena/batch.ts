@@ -1,0 +1,435 @@
+/**
+ * How writes travel between the front and a shard thread: as bytes in shared memory, so that handing over costs the same for one write as
+ * for hundreds.
+ *
+ *   arena  = ring of buffers; the front fills them in turn, the thread takes them in turn and writes its answers into them
+ *   buffer = operation | operation | …      each: 16 words of header, then key, content type, If-Match, If-None-Match, body
+ *            and behind them, in its answers: sentence | sentence | …
+ *
+ * A buffer's state is one word, only changed by compare-and-swap: the number of its operations, and two flags. CLOSED: nothing may be added; set
+ * by the thread when it is ready for a batch, whatever has gathered by then, or by the front when the buffer is full. DONE: the
+ * answers are in it; the front reads them and sets the word to 0. So the thread goes from one batch to the next without
+ * asking the front, and a batch is what arrived while the one before it was written.
+ *
+ * Two more words say who sleeps: the thread when it has found nothing to do, the front when it has waited long enough for answers (patience.ts).
+ * The sleeper sets its word and then looks once more; the other side adds, or answers, and then resets the word; if it was set, it
+ * wakes the sleeper. So nothing is left lying. The last word is set while the front has so much to do that a thread should leave it the processor.
+ */
+import type { Outcome, RegisterOutcome } from "../../engine/shard/operations.ts";
+import type { Ballot } from "../../format/record.ts";
+import { writeEtag } from "../../format/version.ts";
+import { copyInto } from "../../util/bytes.ts";
+import { ERRORS, type ErrorCode } from "../../util/errors.ts";
+import type { WriteHead, WriteResult, WriteVerb } from "../vault/vault.ts";
+
+export const BUFFERS = 4;
+export const BUFFER_BYTES = 4 * 1024 * 1024;
+/**
+ * Room behind each buffer for sentences that say what was wrong with its operations. One that finds none is left out: then the table's sentence for the
+ * code is all that is said, but nothing is ever cut.
+ */
+const DETAILS_BYTES = 64 * 1024;
+const CLOSED = 1 << 24;
+const DONE = 1 << 25;
+const COUNT_MASK = CLOSED - 1;
+const HEADER_WORDS = 16;
+const HEADER_BYTES = HEADER_WORDS * 4;
+
+export const OP_WRITE = 0;
+export const OP_UPLOAD_BEGIN = 1;
+export const OP_UPLOAD_PART = 2;
+export const OP_UPLOAD_COMMIT = 3;
+export const OP_UPLOAD_ABORT = 4;
+/** Replication: a promise. */
+export const OP_PREPARE = 5;
+/** Partition in `operationLow`, ballot. */
+export const OP_RAISE_FLOOR = 6;
+/** Key, ballot. */
+export const OP_DROP_TOMBSTONE = 7;
+/** Partition in `operationLow`, where to go on in `operationHigh`. */
+export const OP_DROP_PARTITION = 8;
+/** What was lost is made good from other replicas. */
+export const OP_SETTLE_LOSS = 9;
+
+const VERBS: readonly WriteVerb[] = ["put", "post", "delete"];
+const CODES = Object.keys(ERRORS) as ErrorCode[];
+const CREATED = 1;
+const DELETED = 2;
+const VERSIONED = 4;
+/** The answer to a prepare or an accept: its verdict is in the next bits. */
+const REGISTER = 8;
+const TOMBSTONE = 16;
+const FLOORED = 32;
+const VERDICT_SHIFT = 8;
+const VERDICTS: readonly RegisterOutcome["verdict"][] = ["no", "yes", "already", "damaged"];
+const JSON_BIT = 1 << 16;
+const BALLOT_BIT = 1 << 17;
+const REPAIR_BIT = 1 << 18;
+
+const NOTHING: Uint8Array = new Uint8Array(0);
+const encoder = new TextEncoder();
+
+/** One operation on its way to a thread; everything that is not inline in its batch yet. */
+export interface Operation {
+  op: number;
+  verb: WriteVerb;
+  shard: number;
+  json: boolean;
+  key: Uint8Array;
+  contentType: Uint8Array;
+  ifMatch: Uint8Array;
+  ifNoneMatch: Uint8Array;
+  body: Uint8Array;
+  hashA: number;
+  hashB: number;
+  operationLow: number;
+  operationHigh: number;
+  upload: number;
+  /** Replication: the ballot of a prepare, or of a write that is an accept. It travels in the place of If-Match. */
+  ballot: Ballot | null;
+  /** Replication: see ShardWrite. */
+  repair: boolean;
+}
+
+function textBytes(text: string): Uint8Array {
+  return text === "" ? NOTHING : encoder.encode(text);
+}
+
+let typeText = "";
+let typeBytes: Uint8Array = NOTHING;
+
+/** The bytes of a content type, which mostly is the one of the last write. */
+function contentTypeBytes(text: string): Uint8Array {
+  if (text !== typeText) {
+    typeBytes = textBytes(text);
+    typeText = text;
+  }
+  return typeBytes;
+}
+
+/** Fills in what a write's head says. */
+export function describe(operation: Operation, head: WriteHead): void {
+  operation.verb = head.verb;
+  operation.json = head.json;
+  operation.contentType = head.json ? NOTHING : contentTypeBytes(head.contentType);
+  operation.ifMatch = textBytes(head.ifMatch);
+  operation.ifNoneMatch = textBytes(head.ifNoneMatch);
+}
+
+export function emptyOperation(): Operation {
+  return {
+    op: OP_WRITE,
+    verb: "put",
+    shard: 0,
+    json: false,
+    key: NOTHING,
+    contentType: NOTHING,
+    ifMatch: NOTHING,
+    ifNoneMatch: NOTHING,
+    body: NOTHING,
+    hashA: 0,
+    hashB: 0,
+    operationLow: 0,
+    operationHigh: 0,
+    upload: 0,
+    ballot: null,
+    repair: false,
+  };
+}
+
+const BALLOT_BYTES = 16;
+
+/** Bytes of a ballot, as they travel. */
+function ballotBytes({ clockLow, clockHigh, node, incarnation }: Ballot): Uint8Array {
+  return new Uint8Array(Uint32Array.of(clockLow, clockHigh, node, incarnation).buffer);
+}
+
+function ballotAt(bytes: Uint8Array): Ballot {
+  const [clockLow, clockHigh, node, incarnation] = new Uint32Array(bytes.slice(0, BALLOT_BYTES).buffer);
+  return { clockLow, clockHigh, node, incarnation };
+}
+
+function writeBallot(words: Int32Array, at: number, ballot: Ballot): void {
+  words[at] = ballot.clockLow;
+  words[at + 1] = ballot.clockHigh;
+  words[at + 2] = ballot.node;
+  words[at + 3] = ballot.incarnation;
+}
+
+function readBallot(words: Int32Array, at: number): Ballot {
+  return {
+    clockLow: words[at] >>> 0,
+    clockHigh: words[at + 1] >>> 0,
+    node: words[at + 2] >>> 0,
+    incarnation: words[at + 3] >>> 0,
+  };
+}
+
+/** Makes an operation one of replication. */
+export function setBallot(operation: Operation, ballot: Ballot | null): void {
+  operation.ballot = ballot;
+  operation.ifMatch = ballot === null ? NOTHING : ballotBytes(ballot);
+}
+
+/** Bytes an operation takes in a buffer. */
+export function operationBytes(o: Operation): number {
+  const payload =
+    o.key.length + o.contentType.length + o.ifMatch.length + o.ifNoneMatch.length + o.body.length;
+  return HEADER_BYTES + ((payload + 7) & ~7);
+}
+
+/** Shared memory between the front and one thread. */
+export interface Arena {
+  bytes: SharedArrayBuffer;
+  /** Int32: the states of the buffers, then the flags. */
+  states: SharedArrayBuffer;
+  /** Whether both sides may look for a while before they sleep: there are enough processors. */
+  patient: boolean;
+}
+
+export function createArena(patient: boolean): Arena {
+  return {
+    bytes: new SharedArrayBuffer(BUFFERS * (BUFFER_BYTES + DETAILS_BYTES)),
+    states: new SharedArrayBuffer((BUFFERS + 3) * 4),
+    patient,
+  };
+}
+
+/** Flags of an arena, by the place of their word. */
+export const THREAD_SLEEPS = BUFFERS;
+export const FRONT_SLEEPS = BUFFERS + 1;
+export const FRONT_BUSY = BUFFERS + 2;
+
+/** A word that is 0 or 1, seen by both sides. */
+export class Flag {
+  private readonly states: Int32Array;
+  private readonly place: number;
+
+  constructor(arena: Arena, place: typeof THREAD_SLEEPS | typeof FRONT_SLEEPS | typeof FRONT_BUSY) {
+    this.states = new Int32Array(arena.states);
+    this.place = place;
+  }
+
+  get isSet(): boolean {
+    return Atomics.load(this.states, this.place) === 1;
+  }
+
+  set(): void {
+    Atomics.store(this.states, this.place, 1);
+  }
+
+  /** True for the one caller that has reset it. */
+  reset(): boolean {
+    return Atomics.compareExchange(this.states, this.place, 1, 0) === 1;
+  }
+}
+
+/** One buffer of an arena, as seen by either side. */
+export class BatchBuffer {
+  private readonly bytes: Uint8Array;
+  private readonly words: Int32Array;
+  private readonly states: Int32Array;
+  private readonly number: number;
+  private readonly details: Uint8Array;
+  /** Thread: bytes of `details` in use. */
+  private detailsUsed = 0;
+  /** Front: bytes in use. */
+  used = 0;
+
+  constructor(arena: Arena, number: number) {
+    this.bytes = new Uint8Array(arena.bytes, number * BUFFER_BYTES, BUFFER_BYTES);
+    this.words = new Int32Array(arena.bytes, number * BUFFER_BYTES, BUFFER_BYTES / 4);
+    this.states = new Int32Array(arena.states);
+    this.details = new Uint8Array(
+      arena.bytes,
+      BUFFERS * BUFFER_BYTES + number * DETAILS_BYTES,
+      DETAILS_BYTES,
+    );
+    this.number = number;
+  }
+
+  private get state(): number {
+    return Atomics.load(this.states, this.number);
+  }
+
+  /** Whether there is something in it that is not answered. */
+  get pending(): boolean {
+    const { state } = this;
+    return (state & COUNT_MASK) !== 0 && (state & DONE) === 0;
+  }
+
+  /** Whether nothing may be added any more. */
+  get closed(): boolean {
+    return (this.state & CLOSED) !== 0;
+  }
+
+  /** Whether the answers are in it. */
+  get done(): boolean {
+    return (this.state & DONE) !== 0;
+  }
+
+  /** Closes it if it holds anything to do; answers the number of operations to do. */
+  close(): number {
+    for (;;) {
+      const { state } = this;
+      if ((state & DONE) !== 0) return 0;
+      const count = state & COUNT_MASK;
+      if (count === 0 || (state & CLOSED) !== 0) return count;
+      if (Atomics.compareExchange(this.states, this.number, state, state | CLOSED) === state) return count;
+    }
+  }
+
+  /** Thread: the answers are complete. */
+  finish(): void {
+    this.detailsUsed = 0;
+    Atomics.or(this.states, this.number, DONE);
+  }
+
+  /** Front: the answers are read. */
+  clear(): void {
+    this.used = 0;
+    Atomics.store(this.states, this.number, 0);
+  }
+
+  hasRoom(bytes: number): boolean {
+    return this.used + bytes <= BUFFER_BYTES;
+  }
+
+  /** Front: adds an operation; there must be room. False: the thread has closed the buffer meanwhile. */
+  push(o: Operation): boolean {
+    const { state } = this;
+    if ((state & CLOSED) !== 0) return false;
+    const { words, bytes } = this;
+    const w = this.used >>> 2;
+    words[w] = operationBytes(o);
+    words[w + 1] =
+      o.op |
+      (VERBS.indexOf(o.verb) << 8) |
+      (o.json ? JSON_BIT : 0) |
+      (o.ballot === null ? 0 : BALLOT_BIT) |
+      (o.repair ? REPAIR_BIT : 0);
+    words[w + 2] = o.shard;
+    words[w + 3] = o.key.length;
+    words[w + 4] = o.contentType.length;
+    words[w + 5] = o.ifMatch.length;
+    words[w + 6] = o.ifNoneMatch.length;
+    words[w + 7] = o.body.length;
+    words[w + 8] = o.hashA;
+    words[w + 9] = o.hashB;
+    words[w + 10] = o.operationLow;
+    words[w + 11] = o.operationHigh;
+    words[w + 12] = o.upload;
+    let at = this.used + HEADER_BYTES;
+    bytes.set(o.key, at);
+    at += o.key.length;
+    if (o.contentType.length > 0) bytes.set(o.contentType, at);
+    at += o.contentType.length;
+    if (o.ifMatch.length > 0) bytes.set(o.ifMatch, at);
+    at += o.ifMatch.length;
+    if (o.ifNoneMatch.length > 0) bytes.set(o.ifNoneMatch, at);
+    at += o.ifNoneMatch.length;
+    copyInto(bytes, at, o.body);
+    if (Atomics.compareExchange(this.states, this.number, state, state + 1) !== state) return false;
+    this.used += words[w];
+    return true;
+  }
+
+  /** Thread: reads the operation at `position` into `o` (views of the arena); answers the next position. */
+  read(position: number, o: Operation): number {
+    const { words, bytes } = this;
+    const w = position >>> 2;
+    const flags = words[w + 1];
+    o.op = flags & 0xff;
+    o.verb = VERBS[(flags >>> 8) & 0xff];
+    o.json = (flags & JSON_BIT) !== 0;
+    o.repair = (flags & REPAIR_BIT) !== 0;
+    o.shard = words[w + 2];
+    let at = position + HEADER_BYTES;
+    o.key = bytes.subarray(at, at + words[w + 3]);
+    at += words[w + 3];
+    o.contentType = words[w + 4] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 4]);
+    at += words[w + 4];
+    o.ifMatch = words[w + 5] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 5]);
+    at += words[w + 5];
+    o.ifNoneMatch = words[w + 6] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 6]);
+    at += words[w + 6];
+    o.body = bytes.subarray(at, at + words[w + 7]);
+    o.hashA = words[w + 8];
+    o.hashB = words[w + 9];
+    o.operationLow = words[w + 10];
+    o.operationHigh = words[w + 11];
+    o.upload = words[w + 12];
+    o.ballot = null;
+    if ((flags & BALLOT_BIT) !== 0) {
+      o.ballot = ballotAt(o.ifMatch);
+      o.ifMatch = NOTHING;
+    }
+    return position + words[w];
+  }
+
+  /** Thread: answers the operation at `position`. */
+  answer(position: number, outcome: Outcome): void {
+    const { words } = this;
+    const w = position >>> 2;
+    words[w + 1] = outcome.error === null ? 0 : CODES.indexOf(outcome.error) + 1;
+    const { register } = outcome;
+    const ballot = register === null ? outcome.ballot : register.ballot;
+    words[w + 2] =
+      (outcome.created ? CREATED : 0) | (outcome.deleted ? DELETED : 0) | (ballot === null ? 0 : VERSIONED);
+    if (register !== null) {
+      words[w + 2] |=
+        REGISTER |
+        (register.tombstone ? TOMBSTONE : 0) |
+        (VERDICTS.indexOf(register.verdict) << VERDICT_SHIFT);
+      words[w + 8] = register.operationLow;
+      words[w + 9] = register.operationHigh;
+      words[w + 14] = register.next;
+      const { floor } = register;
+      if (floor !== null) {
+        words[w + 2] |= FLOORED;
+        writeBallot(words, w + 10, floor);
+      }
+    }
+    if (ballot !== null) writeBallot(words, w + 3, ballot);
+    words[w + 7] = 0;
+    if (outcome.detail !== "") this.writeDetail(w, outcome.detail);
+  }
+
+  private writeDetail(w: number, detail: string): void {
+    const { read, written } = encoder.encodeInto(detail, this.details.subarray(this.detailsUsed));
+    if (read < detail.length) return;
+    this.words[w + 15] = this.detailsUsed;
+    this.words[w + 7] = written;
+    this.detailsUsed += written;
+  }
+
+  /** Front: reads the answer at `position` into `result`; answers the next position. */
+  result(position: number, result: WriteResult, etag: Uint8Array): number {
+    const { words } = this;
+    const w = position >>> 2;
+    result.error = words[w + 1] === 0 ? null : CODES[words[w + 1] - 1];
+    const flags = words[w + 2];
+    result.created = (flags & CREATED) !== 0;
+    result.deleted = (flags & DELETED) !== 0;
+    result.etag = null;
+    result.register = null;
+    if ((flags & REGISTER) !== 0) {
+      result.register = {
+        verdict: VERDICTS[(flags >>> VERDICT_SHIFT) & 0xff],
+        ballot: (flags & VERSIONED) === 0 ? null : readBallot(words, w + 3),
+        tombstone: (flags & TOMBSTONE) !== 0,
+        operationLow: words[w + 8] >>> 0,
+        operationHigh: words[w + 9] >>> 0,
+        floor: (flags & FLOORED) === 0 ? null : readBallot(words, w + 10),
+        next: words[w + 14],
+      };
+    } else if ((flags & VERSIONED) !== 0 && result.error === null) {
+      writeEtag(etag, words[w + 3], words[w + 4], words[w + 5], words[w + 6]);
+      result.etag = etag;
+    }
+    const at = words[w + 15];
+    result.detail =
+      words[w + 7] === 0 ? "" : Buffer.from(this.details.slice(at, at + words[w + 7])).toString();
+    return position + words[w];
+  }
+}

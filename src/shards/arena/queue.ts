@@ -1,0 +1,372 @@
+/**
+ * The front's end of the way to one shard thread: an arena (batch.ts) that this front alone fills, whom to answer, and what waits while the arena
+ * is full. Every front has one of these for each shard thread.
+ */
+import type { MessagePort } from "node:worker_threads";
+import { etagScratch } from "../../format/version.ts";
+import { copyOf } from "../../util/bytes.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import type { WriteDone, WriteResult } from "../vault/vault.ts";
+import {
+  type Arena,
+  BatchBuffer,
+  BUFFER_BYTES,
+  BUFFERS,
+  Flag,
+  FRONT_BUSY,
+  FRONT_SLEEPS,
+  type Operation,
+  operationBytes,
+  THREAD_SLEEPS,
+} from "./batch.ts";
+import { Patience } from "./patience.ts";
+
+/** Operations and bytes that may wait while the arena is full; beyond, the front answers 503. */
+const WAITING_MAX = 16_384;
+const WAITING_BYTES_MAX = 64 * 1024 * 1024;
+/**
+ * More load than the disk or the thread can take: new writes are refused while the queue holds this much work, by the pace of the last
+ * batches, or its oldest write has waited so long. Those under way keep the thread busy, so the throughput stays.
+ */
+const QUEUE_MS_MAX = 500;
+/** While the oldest write is younger the pace says nothing: many writes that come at once go faster, in one batch. */
+const QUEUE_AGE_MS_MIN = 100;
+/** What is kept of the pace with each batch. */
+const PACE_DECAY = 7 / 8;
+/** A queue below both of these is never refused: one slow sync is no overload. Parts of uploads alone cannot reach the bytes. */
+const QUEUE_MIN = 1024;
+const QUEUE_BYTES_MIN = 3 * BUFFER_BYTES;
+
+/**
+ * Clients that wait for their answers all come back at once, so that front and thread would work by turns. Handing over when a third of
+ * what was lately under way has gathered keeps both at work: one batch is received, one is written, one is answered.
+ */
+const BATCHES_UNDER_WAY = 3;
+/** A smaller batch is not worth a sync of its own. */
+const SHARE_MIN = 16;
+/** Per batch. */
+const PEAK_DECAY = 15 / 16;
+/** How long to look for answers, once in each turn of the event loop, before sleeping: as long as a sync of a fast disk may take. */
+const LOOK_MS_MAX = 0.5;
+/** With one client a turn of the event loop takes 5 to 20 µs, with 16 up to 80 µs. From here on the front is busy. */
+const BUSY_TURN_MS = 0.1;
+/** From so many operations under way on, too: between two batches there are others to receive. */
+const BUSY_OPERATIONS = 7;
+/** What is kept of the longest turn with each turn. */
+const TURN_DECAY = 15 / 16;
+
+interface Waiting {
+  operation: Operation;
+  bytes: number;
+  done: WriteDone;
+  sinceMs: number;
+}
+
+export class ShardQueue {
+  private readonly threadFlag: Flag;
+  private readonly frontFlag: Flag;
+  private readonly busyFlag: Flag;
+  /** Since when the next call of `turn` is awaited, and the longest that it took lately. */
+  private turnSinceMs = 0;
+  private longestTurnMs = 0;
+  private isBusy = false;
+  /** Threads may look for each other's work before they sleep. */
+  readonly patient: boolean;
+  /** For the next answers. */
+  private readonly patience: Patience;
+  private readonly buffers: BatchBuffer[];
+  /** Of each buffer, whom to answer. */
+  private readonly callbacks: WriteDone[][] = Array.from({ length: BUFFERS }, () => []);
+  /** Buffer to add to, and the one whose answers come next. */
+  private filling = 0;
+  private reading = 0;
+  /** Operations in the arena that are not answered, and how many there were lately. */
+  private inArena = 0;
+  private arenaBytes = 0;
+  /** Of each buffer, since when its first operation waits. */
+  private readonly sinceMs = new Float64Array(BUFFERS);
+  /** The pace: what was done lately, and in how much busy time. And when answers came last. */
+  private paceOperations = 1;
+  private paceBytes = 1;
+  private paceMs = 0;
+  private collectedMs = 0;
+  private peak = 0;
+  /** Operations at which a buffer is handed over early. */
+  private share = SHARE_MIN;
+  /** Whether this front is awake: `turn` is called in each turn of the event loop. */
+  private turning = false;
+  private roomCalls: (() => void)[] = [];
+  private waiting: Waiting[] = [];
+  private waitingBytes = 0;
+  private dead = false;
+  private drained: (() => void) | null = null;
+  private readonly port: MessagePort;
+  private readonly etag = etagScratch();
+  private readonly result: WriteResult = {
+    error: null,
+    detail: "",
+    created: false,
+    deleted: false,
+    etag: null,
+    register: null,
+  };
+  batches = 0;
+  batchedWrites = 0;
+
+  /**
+   * @param port a message on it says that there are answers while this front sleeps; one that is not null carries warnings. To the thread: look at the arena
+   */
+  constructor(arena: Arena, port: MessagePort, warn: (message: string) => void) {
+    this.threadFlag = new Flag(arena, THREAD_SLEEPS);
+    this.frontFlag = new Flag(arena, FRONT_SLEEPS);
+    this.busyFlag = new Flag(arena, FRONT_BUSY);
+    this.frontFlag.set();
+    this.patient = arena.patient;
+    this.patience = new Patience(arena.patient ? LOOK_MS_MAX : 0);
+    this.buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
+    this.port = port;
+    port.on("message", (warnings: string[] | null) => {
+      if (warnings !== null) for (const warning of warnings) warn(warning);
+      if (!this.turning) this.sleep();
+    });
+  }
+
+  get queuedWrites(): number {
+    return this.callbacks.reduce((sum, callbacks) => sum + callbacks.length, this.waiting.length);
+  }
+
+  get queuedBytes(): number {
+    return this.arenaBytes + this.waitingBytes;
+  }
+
+  /**
+   * Queues an operation; its arrays are copied before this returns. False: too much is waiting.
+   * @param force take it all the same: parts of an upload, which bound themselves
+   */
+  submit(operation: Operation, done: WriteDone, force = false): boolean {
+    if (this.dead || (!force && this.overloaded)) return false;
+    const bytes = operationBytes(operation);
+    if (this.waiting.length === 0 && this.add(operation, bytes, done)) {
+      this.schedule();
+      return true;
+    }
+    if (!force && (this.waiting.length >= WAITING_MAX || this.waitingBytes + bytes > WAITING_BYTES_MAX))
+      return false;
+    const { key, contentType, ifMatch, ifNoneMatch, body } = operation;
+    const copy = {
+      ...operation,
+      key: copyOf(key),
+      contentType: copyOf(contentType),
+      ifMatch: copyOf(ifMatch),
+      ifNoneMatch: copyOf(ifNoneMatch),
+      body: copyOf(body),
+    };
+    this.waiting.push({ operation: copy, bytes, done, sinceMs: performance.now() });
+    this.waitingBytes += bytes;
+    return true;
+  }
+
+  /** Whether a write that came now would wait too long. The oldest one is in the buffer that is answered next. */
+  private get overloaded(): boolean {
+    const operations = this.inArena + this.waiting.length;
+    const bytes = this.queuedBytes;
+    if (this.inArena === 0 || (operations < QUEUE_MIN && bytes < QUEUE_BYTES_MIN)) return false;
+    const ageMs = performance.now() - this.sinceMs[this.reading];
+    if (ageMs < QUEUE_AGE_MS_MIN) return false;
+    // The lower one: after a change from large values to small ones, or back, only one of them is near the truth.
+    const workMs = Math.min(operations / this.paceOperations, bytes / this.paceBytes) * this.paceMs;
+    return ageMs > QUEUE_MS_MAX || workMs > QUEUE_MS_MAX;
+  }
+
+  /** Learns from batches that have just been answered. */
+  private measurePace(operations: number, bytes: number, sinceMs: number): void {
+    const nowMs = performance.now();
+    const busyMs = nowMs - Math.max(sinceMs, this.collectedMs);
+    this.collectedMs = nowMs;
+    this.paceOperations = this.paceOperations * PACE_DECAY + operations;
+    this.paceBytes = this.paceBytes * PACE_DECAY + bytes;
+    this.paceMs = this.paceMs * PACE_DECAY + busyMs;
+  }
+
+  /**
+   * Adds an operation to the buffer being filled, or to the next one; false when the arena is full.
+   * @param sinceMs since when it waits; 0: it has just come
+   */
+  private add(operation: Operation, bytes: number, done: WriteDone, sinceMs = 0): boolean {
+    for (;;) {
+      const buffer = this.buffers[this.filling];
+      if (buffer.hasRoom(bytes)) {
+        if (buffer.push(operation)) {
+          const filled = this.callbacks[this.filling].push(done);
+          if (filled === 1) this.sinceMs[this.filling] = sinceMs || performance.now();
+          if (this.inArena++ === 0) this.patience.begin(this.isBusy);
+          this.arenaBytes += bytes;
+          if (filled >= this.share) this.handOver();
+          return true;
+        }
+      } else buffer.close();
+      // Closed, by the thread or just now. The next one is free unless its answers are still to come, or to be read.
+      const next = (this.filling + 1) % BUFFERS;
+      if (this.buffers[next].closed) return false;
+      this.filling = next;
+    }
+  }
+
+  /** Closes the buffer being filled before the thread asks for it, if the next one is empty: see BATCHES_UNDER_WAY. */
+  private handOver(): void {
+    const next = (this.filling + 1) % BUFFERS;
+    if (this.callbacks[next].length > 0 || this.buffers[next].closed) return;
+    this.buffers[this.filling].close();
+    this.filling = next;
+    this.wake();
+  }
+
+  /** Whether a part of an upload may be sent now: uploads fill at most half of a batch, so that small writes find room beside them. */
+  hasRoomForPart(bytes: number): boolean {
+    const buffer = this.buffers[this.filling];
+    return this.waiting.length === 0 && (buffer.closed || buffer.used + bytes <= BUFFER_BYTES / 2);
+  }
+
+  /** Calls back once, when there may be room. Only to be used after `hasRoomForPart` said no: answers are then to come. */
+  whenRoom(call: () => void): void {
+    this.roomCalls.push(call);
+  }
+
+  /** Stays awake, or wakes up, as there is something to hand over and to wait for. */
+  private schedule(): void {
+    if (this.turning) return;
+    this.turning = true;
+    this.frontFlag.reset();
+    this.awaitTurn();
+  }
+
+  private awaitTurn(): void {
+    this.turnSinceMs = performance.now();
+    setImmediate(this.turn);
+  }
+
+  /** Comes after every request of this turn of the event loop had its chance to join the batch. */
+  private readonly turn = (): void => {
+    this.measureTurn();
+    this.wake();
+    this.collect();
+    // Answers may have brought new operations.
+    this.wake();
+    if (this.inArena > 0 && this.patience.lasts) {
+      this.awaitTurn();
+      return;
+    }
+    this.turning = false;
+    this.sleep();
+  };
+
+  /** What else the event loop did in this turn tells how busy this front is. */
+  private measureTurn(): void {
+    const tookMs = performance.now() - this.turnSinceMs;
+    this.longestTurnMs = Math.max(tookMs, this.longestTurnMs * TURN_DECAY);
+    const isBusy = this.longestTurnMs > BUSY_TURN_MS || this.peak >= BUSY_OPERATIONS;
+    if (isBusy === this.isBusy) return;
+    this.isBusy = isBusy;
+    if (isBusy) this.busyFlag.set();
+    else this.busyFlag.reset();
+  }
+
+  /** Lets the thread send a message with the next answers, but for those that are there already. */
+  private sleep(): void {
+    this.frontFlag.set();
+    this.collect();
+  }
+
+  /** Wakes the thread, if it sleeps: for what must not wait until the end of this turn of the event loop. */
+  wake(): void {
+    if (!this.dead && this.inArena > 0 && this.threadFlag.reset()) this.port.postMessage(null);
+  }
+
+  /** Reads the answers of all buffers that have them. */
+  private collect(): void {
+    if (!this.buffers[this.reading].done) return;
+    this.patience.end();
+    this.peak = Math.max(this.inArena, this.peak * PEAK_DECAY);
+    this.share = Math.max(SHARE_MIN, this.peak / BATCHES_UNDER_WAY);
+    const sinceMs = this.sinceMs[this.reading];
+    let operations = 0;
+    let bytes = 0;
+    while (this.buffers[this.reading].done) {
+      const number = this.reading;
+      const buffer = this.buffers[number];
+      const callbacks = this.callbacks[number];
+      this.callbacks[number] = [];
+      this.reading = (number + 1) % BUFFERS;
+      // Nothing was added since the thread closed it: it is this one's turn to be left behind.
+      if (this.filling === number) this.filling = this.reading;
+      this.batches++;
+      this.batchedWrites += callbacks.length;
+      this.inArena -= callbacks.length;
+      this.arenaBytes -= buffer.used;
+      operations += callbacks.length;
+      bytes += buffer.used;
+      let position = 0;
+      for (const done of callbacks) {
+        position = buffer.result(position, this.result, this.etag);
+        done(this.result);
+      }
+      buffer.clear();
+    }
+    this.patience.begin(this.isBusy);
+    this.measurePace(operations, bytes, sinceMs);
+    this.admit();
+    const calls = this.roomCalls;
+    this.roomCalls = [];
+    for (const call of calls) call();
+    this.checkDrained();
+  }
+
+  /** Moves what waits into the arena. */
+  private admit(): void {
+    let taken = 0;
+    while (taken < this.waiting.length) {
+      const { operation, bytes, done, sinceMs } = this.waiting[taken];
+      if (!this.add(operation, bytes, done, sinceMs)) break;
+      this.waitingBytes -= bytes;
+      taken++;
+    }
+    if (taken === 0) return;
+    this.waiting.splice(0, taken);
+    this.schedule();
+  }
+
+  private checkDrained(): void {
+    if (this.drained !== null && this.queuedWrites === 0) this.drained();
+  }
+
+  /** Waits until everything that was queued is answered. */
+  async drain(): Promise<void> {
+    if (this.dead || this.queuedWrites === 0) return;
+    await new Promise<void>((resolve) => {
+      this.drained = resolve;
+    });
+  }
+
+  /** The thread has died: everything that waits fails, and what comes later is refused. */
+  fail(): void {
+    this.dead = true;
+    const begun = this.callbacks.flat();
+    const waiting = this.waiting.map(({ done }) => done);
+    for (const callbacks of this.callbacks) callbacks.length = 0;
+    this.waiting = [];
+    const tell = (error: ErrorCode, calls: readonly WriteDone[]): void => {
+      Object.assign(this.result, { error, detail: "", created: false, deleted: false, etag: null });
+      for (const done of calls) done(this.result);
+    };
+    // What was handed over may be on the disk already.
+    tell("unknown_outcome", begun);
+    tell("unavailable", waiting);
+    this.drained?.();
+  }
+
+  /** Takes nothing more. */
+  close(): void {
+    this.dead = true;
+    this.port.close();
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * The front's end of a body that arrives in pieces. A gathering of one chunk takes them; a full one goes to the shard thread while it has room and
+ * little of this upload is on its way; else the caller is told to pause, and what arrives all the same is kept (backlog.ts). So
+ * an upload of any size holds its gathering, which is put aside while it stands still and memory is short, and its part of the arena.
+ */
+
+import { isDiskFull } from "../../engine/slabs/io.ts";
+import type { Ballot } from "../../format/record.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import { GAVE_WAY, type Gathering, type Gatherings } from "../../util/gatherings.ts";
+import { CHUNK_BYTES } from "../../util/limits.ts";
+import {
+  OP_UPLOAD_ABORT,
+  OP_UPLOAD_BEGIN,
+  OP_UPLOAD_COMMIT,
+  OP_UPLOAD_PART,
+  OP_WRITE,
+  type Operation,
+  setBallot,
+} from "../arena/batch.ts";
+import type { ShardQueue } from "../arena/queue.ts";
+import type { Upload, WriteDone, WriteResult } from "../vault/vault.ts";
+import { Backlog } from "./backlog.ts";
+
+/** Bytes on their way to the thread from which on the client is paused. */
+const WINDOW_BYTES = 2 * CHUNK_BYTES;
+
+const NOTHING = new Uint8Array(0);
+const ignore: WriteDone = () => {};
+const NO_MEMORY = new Error("there is no memory for the next bytes");
+
+export class LocalUpload implements Upload {
+  onDrain: () => void = () => {};
+  onFail: WriteDone = ignore;
+  private readonly thread: ShardQueue;
+  private readonly operation: Operation;
+  private readonly backlog: Backlog;
+  private readonly gathering: Gathering;
+  private inFlight = 0;
+  private begun = false;
+  private paused = false;
+  private over = false;
+  private committing: WriteDone | null = null;
+
+  private constructor(thread: ShardQueue, operation: Operation, directory: string, gathering: Gathering) {
+    this.thread = thread;
+    this.operation = operation;
+    this.backlog = new Backlog(directory);
+    this.gathering = gathering;
+  }
+
+  /**
+   * Begins one. Null: there are too many, and none of them is slow.
+   * @param operation its own copy of the head
+   * @param directory where bytes may be kept on disk
+   */
+  static begin(
+    thread: ShardQueue,
+    operation: Operation,
+    directory: string,
+    gatherings: Gatherings,
+  ): LocalUpload | null {
+    let upload: LocalUpload | null = null;
+    const gathering = gatherings.open((error) => upload?.failed(error));
+    if (gathering === null) return null;
+    upload = new LocalUpload(thread, operation, directory, gathering);
+    return upload;
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.over) return true;
+    try {
+      if (this.backlog.bytes > 0) this.backlog.append(bytes);
+      else this.gather(bytes);
+    } catch (error) {
+      setImmediate(() => this.failed(error as Error));
+      this.paused = true;
+    }
+    return !this.paused;
+  }
+
+  /** The bytes that came cannot be kept. */
+  private failed(error: Error): void {
+    if (error === GAVE_WAY) this.fail("too_slow", "");
+    else this.fail(isDiskFull(error) ? "disk_full" : "internal", error.message);
+  }
+
+  private gather(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; ) {
+      // A full chunk is only sent when more follows: what fits one record goes as one plain write at commit.
+      if (this.gathering.bytes === CHUNK_BYTES && !this.sendChunk()) {
+        this.backlog.append(bytes.subarray(at));
+        this.paused = true;
+        return;
+      }
+      const length = Math.min(bytes.length - at, CHUNK_BYTES - this.gathering.bytes);
+      if (!this.gathering.append(bytes.subarray(at, at + length))) throw NO_MEMORY;
+      at += length;
+    }
+    if (this.inFlight >= WINDOW_BYTES) this.paused = true;
+  }
+
+  /** Sends the full chunk on, if there is room; if not, `pump` runs when there may be. */
+  private sendChunk(): boolean {
+    const { gathering } = this;
+    const { bytes } = gathering;
+    if (this.inFlight >= WINDOW_BYTES) return false;
+    if (!this.thread.hasRoomForPart(bytes)) {
+      this.thread.whenRoom(() => this.pump());
+      return false;
+    }
+    if (!this.begun) {
+      this.begun = true;
+      this.send(OP_UPLOAD_BEGIN, NOTHING, ignore);
+    }
+    const chunk = gathering.whole();
+    this.inFlight += bytes;
+    this.send(OP_UPLOAD_PART, chunk, (result) => this.arrived(bytes, result));
+    // To receive the whole body, in one turn of the event loop, may take as long as to write it.
+    this.thread.wake();
+    gathering.empty();
+    return true;
+  }
+
+  private send(op: number, body: Uint8Array, done: WriteDone): boolean {
+    this.operation.op = op;
+    this.operation.body = body;
+    return this.thread.submit(this.operation, done, true);
+  }
+
+  private arrived(bytes: number, result: WriteResult): void {
+    this.inFlight -= bytes;
+    if (this.over) return;
+    if (result.error !== null) this.finish(result);
+    else this.pump();
+  }
+
+  /** Moves on with what waits, then lets the client go on, or commits. */
+  private pump(): void {
+    if (this.over) return;
+    const { gathering } = this;
+    try {
+      while (this.backlog.bytes > 0) {
+        if (gathering.bytes === CHUNK_BYTES && !this.sendChunk()) return;
+        if (!gathering.fill(this.backlog.bytes, (target, offset) => this.backlog.take(target, offset)))
+          throw NO_MEMORY;
+      }
+      if (this.committing !== null) this.sendCommit(this.committing);
+    } catch (error) {
+      this.failed(error as Error);
+      return;
+    }
+    if (this.committing === null && this.paused && this.inFlight < WINDOW_BYTES) {
+      this.paused = false;
+      this.onDrain();
+    }
+  }
+
+  commit(done: WriteDone): void {
+    if (this.over || this.committing !== null) return;
+    this.committing = done;
+    this.pump();
+  }
+
+  /** As `commit`, for a value of replication: the shard judges it as an accept. */
+  accept(ballot: Ballot, done: WriteDone): void {
+    if (this.over) {
+      setImmediate(() => done(failure("too_slow", "")));
+      return;
+    }
+    setBallot(this.operation, ballot);
+    this.commit(done);
+  }
+
+  private sendCommit(done: WriteDone): void {
+    const rest = this.gathering.whole();
+    if (!this.send(this.begun ? OP_UPLOAD_COMMIT : OP_WRITE, rest, done)) {
+      this.fail("unavailable", "");
+      return;
+    }
+    this.end();
+  }
+
+  private fail(error: ErrorCode, detail: string): void {
+    this.finish(failure(error, detail));
+  }
+
+  /** The upload has failed: says so to whoever waits. */
+  private finish(result: WriteResult): void {
+    if (this.over) return;
+    const tell = this.committing ?? this.onFail;
+    this.abort();
+    tell(result);
+  }
+
+  abort(): void {
+    if (this.over) return;
+    this.end();
+    if (this.begun) this.send(OP_UPLOAD_ABORT, NOTHING, ignore);
+  }
+
+  private end(): void {
+    this.over = true;
+    this.gathering.close();
+    this.backlog.close();
+  }
+}
+
+function failure(error: ErrorCode, detail: string): WriteResult {
+  return { error, detail, created: false, deleted: false, etag: null };
+}

@@ -1,0 +1,309 @@
+/**
+ * What a search in this thread's maps has found, as the front sees it: the value's facts, its bytes, or a reader of its chunks.
+ *
+ * A page that can be read now may be missing in a moment (native/map-guard.c) and then reads as zeros. So whatever leaves here was read
+ * between two equal counts of missing pages, or checked again.
+ */
+
+import { type SlabMap, touchPages } from "../../engine/slabs/maps.ts";
+import type { Residency } from "../../engine/slabs/residency.ts";
+import type { ShardLookup } from "../../engine/state/lookup.ts";
+import { TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
+import {
+  type ChunkRef,
+  contentTypeBytesOf,
+  isJson,
+  keyBytesOf,
+  keyOffset,
+  manifestTotal,
+  readManifest,
+  recordUnits,
+  typeOf,
+  valueBytesOf,
+  valueOffset,
+} from "../../format/record.ts";
+import { etagScratch, versionMillisOf, writeEtagOf } from "../../format/version.ts";
+import { copyInto } from "../../util/bytes.ts";
+import { VaultError } from "../../util/errors.ts";
+import { KEY_BYTES_MAX, REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
+import type { Found, KeyBytes, ValueReader } from "./vault.ts";
+
+/** The reused answer of `find`. */
+export class FoundRecord implements Found {
+  state: Found["state"] = "absent";
+  json = false;
+  valueBytes = 0;
+  private readonly etagBytes = etagScratch();
+  private readonly chunkBytes: number;
+  private readonly residency: Residency;
+  private lookup!: ShardLookup;
+  private map!: SlabMap;
+  private unit = 0;
+  private key!: KeyBytes;
+  private hashA = 0;
+  private hashB = 0;
+  /** Pages that were missing before the record was looked for. */
+  private missing = 0;
+  private readonly scratch = new Uint8Array(REPLY_AT_ONCE_BYTES);
+
+  /** @param chunkBytes of the store's large values */
+  constructor(chunkBytes: number, residency: Residency) {
+    this.chunkBytes = chunkBytes;
+    this.residency = residency;
+  }
+
+  set(lookup: ShardLookup, key: KeyBytes, hashA: number, hashB: number, state: Found["state"]): this {
+    this.state = state;
+    if (state !== "found") return this;
+    const { map, unit } = lookup;
+    this.lookup = lookup;
+    this.map = map;
+    this.unit = unit;
+    this.key = key;
+    this.hashA = hashA;
+    this.hashB = hashB;
+    this.missing = lookup.missingBefore;
+    this.json = isJson(map, unit);
+    this.valueBytes =
+      typeOf(map, unit) === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit);
+    if (lookup.missingPages !== this.missing) this.state = "damaged";
+    return this;
+  }
+
+  /**
+   * Whether what was just read of the record is what was checked. False: a page was missing meanwhile, but the record is good; read it again.
+   * Throws where it is not.
+   */
+  private isSteady(): boolean {
+    const { missingPages } = this.lookup;
+    if (missingPages === this.missing) return true;
+    this.missing = missingPages;
+    if (!this.lookup.check(this.map, this.unit))
+      throw new VaultError("corrupt", "the disk cannot give the record");
+    return false;
+  }
+
+  /** Written anew each time: most searches do not need it. */
+  get etag(): Uint8Array {
+    do writeEtagOf(this.etagBytes, this.map, this.unit);
+    while (!this.isSteady());
+    return this.etagBytes;
+  }
+
+  get versionMs(): number {
+    let millis: number;
+    do millis = versionMillisOf(this.map, this.unit);
+    while (!this.isSteady());
+    return millis;
+  }
+
+  get contentType(): string {
+    if (this.json) return "application/json";
+    let text: string;
+    do text = this.contentTypeOf(this.map, this.unit);
+    while (!this.isSteady());
+    return text;
+  }
+
+  private typeBytes: Uint8Array = new Uint8Array(0);
+  private typeText = "";
+
+  /** The content type stored with a record. Mostly the same as last time, so the last one is kept as text. */
+  private contentTypeOf(map: SlabMap, unit: number): string {
+    const { typeBytes } = this;
+    const start = keyOffset(unit) + keyBytesOf(map, unit);
+    const length = contentTypeBytesOf(map, unit);
+    let same = 0;
+    if (length === typeBytes.length)
+      while (same < length && map.bytes[start + same] === typeBytes[same]) same++;
+    if (same < length || length !== typeBytes.length) {
+      this.typeBytes = map.bytes.slice(start, start + length);
+      this.typeText = Buffer.from(this.typeBytes).toString();
+    }
+    return this.typeText;
+  }
+
+  view(start = 0, end: number = this.valueBytes): Uint8Array {
+    const bytes = end - start;
+    const target = bytes <= REPLY_AT_ONCE_BYTES ? this.scratch.subarray(0, bytes) : new Uint8Array(bytes);
+    return this.copyTo(target, start);
+  }
+
+  copy(): Uint8Array {
+    return this.copyTo(new Uint8Array(this.valueBytes), 0);
+  }
+
+  private copyTo(target: Uint8Array, start: number): Uint8Array {
+    const { map, unit } = this;
+    do {
+      // A length out of a missing page could lead anywhere; the one in `target` was checked.
+      const at = Math.min(valueOffset(map, unit) + start, map.bytes.length - target.length);
+      copyInto(target, 0, new Uint8Array(map.buffer, map.base + at, target.length));
+    } while (!this.isSteady());
+    return target;
+  }
+
+  open(): ValueReader {
+    for (;;) {
+      const { map, unit, lookup } = this;
+      if (typeOf(map, unit) !== TYPE_MANIFEST) {
+        if (this.isSteady()) return new RecordReader(lookup, map, unit);
+        continue;
+      }
+      const { totalBytes, chunks } = readManifest(map, unit);
+      if (!this.isSteady()) continue;
+      const maps = new Map<number, SlabMap>();
+      for (const { sequence } of chunks) {
+        if (maps.has(sequence)) continue;
+        const chunkMap = lookup.maps.bySequence(sequence);
+        if (chunkMap === null) break;
+        maps.set(sequence, chunkMap);
+      }
+      const missing = chunks.find(({ sequence }) => !maps.has(sequence));
+      if (missing === undefined)
+        return new ChunkReader(lookup, this.residency, totalBytes, chunks, maps, this.chunkBytes);
+      // Compaction has moved chunks since the manifest was found: there is a newer one. If not, a slab is lost.
+      const state = lookup.find(this.key.bytes, this.key.length, this.hashA, this.hashB);
+      if (state !== "found" || (lookup.map === map && lookup.unit === unit))
+        throw new VaultError("corrupt", `slab ${missing.sequence} with a part of the value is missing`);
+      this.set(lookup, this.key, this.hashA, this.hashB, state);
+    }
+  }
+}
+
+/** Pages that were missing when the bytes of a map were last seen to be good. */
+class Steadiness {
+  private readonly lookup: ShardLookup;
+  private missing = -1;
+
+  constructor(lookup: ShardLookup) {
+    this.lookup = lookup;
+  }
+
+  /** Other bytes are looked at from now on. */
+  reset(): void {
+    this.missing = -1;
+  }
+
+  /** Whether bytes that passed `check` are still there, all of them; `check` is made anew where that is not sure. */
+  holds(map: SlabMap, from: number, to: number, check: () => boolean): boolean {
+    touchPages(map, from, to);
+    const { missingPages } = this.lookup;
+    if (missingPages === this.missing) return true;
+    if (!check()) return false;
+    this.missing = missingPages;
+    // While it was checked others may have gone missing: then the next look checks again.
+    return true;
+  }
+}
+
+class RecordReader implements ValueReader {
+  readonly valueBytes: number;
+  private readonly lookup: ShardLookup;
+  private readonly map: SlabMap;
+  private readonly unit: number;
+  private readonly valueAt: number;
+  private readonly steadiness: Steadiness;
+  private closed = false;
+
+  constructor(lookup: ShardLookup, map: SlabMap, unit: number) {
+    this.lookup = lookup;
+    this.map = map;
+    this.unit = unit;
+    this.valueAt = valueOffset(map, unit);
+    this.valueBytes = valueBytesOf(map, unit);
+    this.steadiness = new Steadiness(lookup);
+    map.pins++;
+  }
+
+  read(offset: number): Uint8Array {
+    if (!this.holds(offset, offset)) throw new VaultError("corrupt", "the disk cannot give the record");
+    return this.map.bytes.subarray(this.valueAt + offset, this.valueAt + this.valueBytes);
+  }
+
+  holds(from: number, to: number): boolean {
+    const { map, unit, valueAt, lookup } = this;
+    return this.steadiness.holds(map, valueAt + from, valueAt + to, () => lookup.check(map, unit));
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.map.pins--;
+  }
+}
+
+class ChunkReader implements ValueReader {
+  readonly valueBytes: number;
+  private readonly lookup: ShardLookup;
+  private readonly residency: Residency;
+  private readonly chunks: readonly ChunkRef[];
+  private readonly maps: Map<number, SlabMap>;
+  private readonly chunkBytes: number;
+  private readonly steadiness: Steadiness;
+  /** Where the value of the chunk that was last read lies in its map. */
+  private valueAt = 0;
+  private closed = false;
+
+  constructor(
+    lookup: ShardLookup,
+    residency: Residency,
+    valueBytes: number,
+    chunks: readonly ChunkRef[],
+    maps: Map<number, SlabMap>,
+    chunkBytes: number,
+  ) {
+    this.lookup = lookup;
+    this.residency = residency;
+    this.valueBytes = valueBytes;
+    this.chunks = chunks;
+    this.maps = maps;
+    this.chunkBytes = chunkBytes;
+    this.steadiness = new Steadiness(lookup);
+    for (const map of maps.values()) map.pins++;
+  }
+
+  read(offset: number): Uint8Array {
+    const number = Math.floor(offset / this.chunkBytes);
+    const { sequence, unit, bytes } = this.chunks[number];
+    const map = this.maps.get(sequence) as SlabMap;
+    this.steadiness.reset();
+    this.valueAt = valueOffset(map, unit);
+    if (!this.holds(offset, offset))
+      throw new VaultError("corrupt", `chunk ${number} of the value is damaged`);
+    return map.bytes.subarray(this.valueAt + offset - number * this.chunkBytes, this.valueAt + bytes);
+  }
+
+  holds(from: number, to: number): boolean {
+    const number = Math.floor(from / this.chunkBytes);
+    const { sequence, unit, bytes, checksum } = this.chunks[number];
+    const map = this.maps.get(sequence) as SlabMap;
+    const at = this.valueAt - number * this.chunkBytes;
+    return this.steadiness.holds(
+      map,
+      at + from,
+      at + to,
+      () =>
+        this.lookup.checkChunk(map, unit, checksum) &&
+        valueBytesOf(map, unit) === bytes &&
+        valueOffset(map, unit) === this.valueAt,
+    );
+  }
+
+  ready(offset: number, then: () => void): boolean {
+    const { sequence, unit, bytes } = this.chunks[Math.floor(offset / this.chunkBytes)];
+    const map = this.maps.get(sequence) as SlabMap;
+    const from = unit * UNIT_BYTES;
+    // Key and content type of a chunk are not known yet: as long as they can be.
+    const to = Math.min(map.bytes.length, from + recordUnits(KEY_BYTES_MAX, 0, bytes) * UNIT_BYTES);
+    if (from >= to || this.residency.isResident(map, from, to)) return true;
+    this.residency.read(map, from, to, then);
+    return false;
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    for (const map of this.maps.values()) map.pins--;
+  }
+}

@@ -1,0 +1,457 @@
+/**
+ * The vault of one node: finds keys through this thread's maps and sends writes to the threads that own their shards.
+ */
+
+import { randomBytes } from "node:crypto";
+import { availableParallelism } from "node:os";
+import { lockDirectory } from "../../engine/directory/lock.ts";
+import {
+  completeStoreFile,
+  openStoreFile,
+  readStoreFile,
+  type StoreBirth,
+  type StoreIdentity,
+} from "../../engine/directory/store-file.ts";
+import { createPressureMemory } from "../../engine/log/reserve.ts";
+import type { SyncMode } from "../../engine/shard/shard.ts";
+import { isDiskFull, nodeIo } from "../../engine/slabs/io.ts";
+import { BEAT_MS, Residency } from "../../engine/slabs/residency.ts";
+import { type LookupState, ShardLookup } from "../../engine/state/lookup.ts";
+import { createShardMemory, FIGURE, readFigures, type ShardMemory } from "../../engine/state/memory.ts";
+import { isAbsence, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../../format/offsets.ts";
+import { type Ballot, emptyHead, type RecordHead, readHead, typeOf } from "../../format/record.ts";
+import { addonDirectory, setAddonDirectory } from "../../platform/addon.ts";
+import { openDataDirectory, writeProblem } from "../../platform/private-directory.ts";
+import { isReadOnly, sentenceOf } from "../../platform/system-error.ts";
+import { copyOf } from "../../util/bytes.ts";
+import { Gatherings } from "../../util/gatherings.ts";
+import { hashBOf, hashKey, loadHash, shardOf } from "../../util/hash.ts";
+import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../util/limits.ts";
+import { describe, emptyOperation, OP_PREPARE, OP_WRITE, type Operation, setBallot } from "../arena/batch.ts";
+import { ShardQueue } from "../arena/queue.ts";
+import { type FrontChannel, ShardThread } from "../thread/pool.ts";
+import { LocalUpload } from "../upload/upload.ts";
+import { FoundRecord } from "./found-record.ts";
+import { ReplicaVault } from "./replica-vault.ts";
+import type { Found, KeyBytes, Upload, Vault, VaultStats, WriteDone, WriteHead } from "./vault.ts";
+
+/** Numbers of uploads that each front has for itself. */
+const UPLOADS_OF_A_FRONT = 2 ** 24;
+
+export interface VaultConfig extends Omit<StoreBirth, "shards"> {
+  dataDirectory: string;
+  sync: SyncMode;
+  threads: number;
+  /** Front threads, this one included; 1 when left out. The others open theirs with `openFrontVault`. */
+  fronts?: number;
+  /** The node is one of a cluster, known at the start already: no tombstone may go before `setReplicated` could be called. */
+  replicated?: boolean;
+  warn: (message: string) => void;
+  fatal: (error: Error) => void;
+  /** Called about four times a second while slabs are read back. */
+  progress?: (doneBytes: number, totalBytes: number) => void;
+}
+
+/** What is held of a key. `head`: of a value or a tombstone. `found`: of a value. */
+export interface FoundRegister {
+  state: "found" | "tombstone" | "absent" | "damaged";
+  readonly head: RecordHead;
+  found: Found;
+}
+
+/** What another node, or this one as its own replica, asks to be held. */
+export interface AcceptHead {
+  key: KeyBytes;
+  ballot: Ballot;
+  operationLow: number;
+  operationHigh: number;
+  json: boolean;
+  contentType: string;
+  /** It is taken over from the others to make this replica whole: see ShardWrite. */
+  repair?: boolean;
+}
+
+const NOTHING = new Uint8Array(0);
+const GATHERINGS = { bytesMax: RECEIVING_BYTES_MAX, countMax: RECEIVING_MAX };
+
+function markReplicated(memories: readonly ShardMemory[]): void {
+  for (const memory of memories) new Float64Array(memory.figures)[FIGURE.replicated] = 1;
+}
+
+/** Opens (or makes) the data directory, locks it, starts the shard threads and reads the slabs back. */
+export async function openVault(config: VaultConfig): Promise<LocalVault> {
+  await loadHash();
+  const { dataDirectory, warn } = config;
+  openDataDirectory(dataDirectory, warn);
+  const lock = await lockDirectory(dataDirectory, { onLost: config.fatal, warn });
+  const timers: NodeJS.Timeout[] = [];
+  try {
+    const { fronts = 1 } = config;
+    const { store, readOnly } = openStore(config);
+    const threadCount = Math.min(config.threads, store.shards);
+    if (store.shards !== config.threads)
+      config.warn(
+        `this data directory has ${store.shards} shard(s), fixed when it was made: using ${threadCount} shard thread(s)`,
+      );
+    const patient = availableParallelism() >= fronts + threadCount;
+    const pressure = createPressureMemory();
+    const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts, pressure));
+    const others: FrontSeat[] = Array.from({ length: fronts - 1 }, (_, index) => ({
+      dataDirectory: config.dataDirectory,
+      addonDirectory: addonDirectory(),
+      store,
+      memories,
+      readOnly,
+      front: index + 1,
+      channels: [],
+    }));
+    if (config.replicated === true) markReplicated(memories);
+    const threads = Array.from({ length: threadCount }, (_, thread) => {
+      const shards = memories
+        .map((memory, shard) => ({ shard, memory }))
+        .filter(({ shard }) => shard % threadCount === thread);
+      return new ShardThread({ ...config, store, readOnly: readOnly !== null, shards, fronts, patient });
+    });
+    const { progress } = config;
+    if (progress !== undefined)
+      timers.push(
+        setInterval(() => {
+          const parts = threads.map((thread) => thread.recovered);
+          progress(
+            parts.reduce((sum, part) => sum + part.doneBytes, 0),
+            parts.reduce((sum, part) => sum + part.totalBytes, 0),
+          );
+        }, 250),
+      );
+    try {
+      await Promise.all(threads.map((thread) => thread.open()));
+    } catch (error) {
+      await Promise.allSettled(threads.map((thread) => thread.close()));
+      throw error;
+    }
+    const areListed = memories.every(({ figures }) => new Float64Array(figures)[FIGURE.listKept] === 1);
+    if (areListed && !store.complete && readOnly === null) completeStoreFile(nodeIo, dataDirectory);
+    for (const thread of threads)
+      thread.others.forEach((channel, index) => {
+        others[index].channels.push(channel);
+      });
+    return new LocalVault(
+      { dataDirectory, store, memories, readOnly, front: 0 },
+      threads.map((thread) => thread.queue),
+      async () => {
+        await Promise.all(threads.map((thread) => thread.close()));
+        await lock.release();
+      },
+      others,
+    );
+  } catch (error) {
+    await lock.release();
+    throw error;
+  } finally {
+    for (const timer of timers) clearInterval(timer);
+  }
+}
+
+/**
+ * The store's identity, raised for this start; or as it is, where nothing can be written: reads are then served all the same.
+ * @throws Error with a sentence for a person
+ */
+function openStore(config: VaultConfig): { store: StoreIdentity; readOnly: string | null } {
+  const { dataDirectory, warn } = config;
+  let error: unknown = null;
+  let readOnly = writeProblem(dataDirectory);
+  if (readOnly === null) {
+    try {
+      const store = openStoreFile(nodeIo, dataDirectory, { ...config, shards: config.threads });
+      return { store, readOnly };
+    } catch (failure) {
+      if (!isReadOnly(failure) && !isDiskFull(failure)) throw failure;
+      error = failure;
+      readOnly = sentenceOf(failure as Error);
+    }
+  }
+  const store = readStoreFile(dataDirectory);
+  if (store === null)
+    throw new Error(`no store can be made in ${readOnly}${error === null ? "" : ` (in ${dataDirectory})`}`);
+  // What it promises to other nodes, it has to write down first.
+  if (config.replicated === true)
+    throw new Error(`a node of a cluster must be able to write to its data directory; ${readOnly}`);
+  warn(
+    `this node serves reads only until it is started with a data directory that it can write to: ${readOnly}`,
+  );
+  return { store, readOnly };
+}
+
+/** What a front sees of the store. */
+interface FrontView {
+  dataDirectory: string;
+  store: StoreIdentity;
+  memories: ShardMemory[];
+  /** Why nothing can be written; null: it can. */
+  readOnly: string | null;
+  /** Number of the front: 0 is the one that opened the store. */
+  front: number;
+}
+
+/** What another front thread needs to use a store that is open. Its channels' ports are transferred to it. */
+export interface FrontSeat extends FrontView {
+  addonDirectory: string | null;
+  channels: FrontChannel[];
+}
+
+/** Opens the vault of another front thread. Closing it waits for its own writes only. */
+export async function openFrontVault(seat: FrontSeat, warn: (message: string) => void): Promise<LocalVault> {
+  if (seat.addonDirectory !== null) setAddonDirectory(seat.addonDirectory);
+  await loadHash();
+  const queues = seat.channels.map(({ arena, port }) => new ShardQueue(arena, port, warn));
+  return new LocalVault(
+    seat,
+    queues,
+    async () => {
+      await Promise.all(queues.map((queue) => queue.drain()));
+      for (const queue of queues) queue.close();
+    },
+    [],
+  );
+}
+
+export class LocalVault implements Vault {
+  readonly store: StoreIdentity;
+  readonly readOnly: string | null;
+  /** For the other front threads. */
+  readonly seats: readonly FrontSeat[];
+  /** Housekeeping of replication. */
+  readonly replica: ReplicaVault;
+  readonly gatherings: Gatherings;
+  private readonly dataDirectory: string;
+  private readonly memories: ShardMemory[];
+  private readonly queues: ShardQueue[];
+  private readonly shut: () => Promise<void>;
+  private readonly lookups: ShardLookup[];
+  private readonly found: FoundRecord;
+  private readonly held: FoundRegister;
+  private readonly operation: Operation = emptyOperation();
+  private readonly operationNode = randomBytes(4).readUInt32LE(0);
+  private operations = randomBytes(4).readUInt32LE(0);
+  private readonly releaseTimer: NodeJS.Timeout;
+  private readonly residency = new Residency();
+  private coldLookup: ShardLookup;
+  /** Uploads of all fronts meet in the shard threads: each front has its own numbers. */
+  private readonly firstUpload: number;
+  private nextUpload = 0;
+  private closing: Promise<void> | null = null;
+  private hashA = 0;
+  private hashB = 0;
+
+  constructor(
+    { dataDirectory, store, memories, readOnly, front }: FrontView,
+    queues: ShardQueue[],
+    shut: () => Promise<void>,
+    seats: readonly FrontSeat[],
+  ) {
+    this.dataDirectory = dataDirectory;
+    this.gatherings = new Gatherings(dataDirectory, GATHERINGS);
+    this.store = store;
+    this.readOnly = readOnly;
+    this.memories = memories;
+    this.queues = queues;
+    this.shut = shut;
+    this.seats = seats;
+    this.firstUpload = front * UPLOADS_OF_A_FRONT;
+    this.lookups = memories.map(
+      (memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, memory.held[front]),
+    );
+    this.coldLookup = this.lookups[0];
+    this.found = new FoundRecord(store.chunkBytes, this.residency);
+    this.replica = new ReplicaVault({ store, memories, lookups: this.lookups, queues });
+    this.held = { state: "absent", head: emptyHead(), found: this.found };
+    this.releaseTimer = setInterval(() => {
+      for (const lookup of this.lookups) lookup.maps.release();
+      this.residency.beat((map) => this.lookups.some((lookup) => lookup.maps.isLive(map)));
+    }, BEAT_MS);
+    this.releaseTimer.unref();
+  }
+
+  /** Sets a key's hashes and answers its shard. */
+  private route(key: KeyBytes): number {
+    this.hashA = hashKey(key.bytes, key.length, 0);
+    this.hashB = hashBOf(key.bytes, key.length, this.store.keyHash);
+    return this.store.shards === 1 ? 0 : shardOf(this.hashA, this.hashB, this.store.shards);
+  }
+
+  find(key: KeyBytes): Found {
+    const lookup = this.lookups[this.route(key)];
+    return this.found.set(
+      lookup,
+      key,
+      this.hashA,
+      this.hashB,
+      this.lookupState(lookup, key.bytes, key.length),
+    );
+  }
+
+  findResident(key: KeyBytes): Found {
+    const lookup = this.lookups[this.route(key)];
+    this.coldLookup = lookup;
+    const state = lookup.findResident(this.residency, key.bytes, key.length, this.hashA, this.hashB);
+    return this.found.set(lookup, key, this.hashA, this.hashB, this.valueState(lookup, state));
+  }
+
+  warm(done: () => void): void {
+    this.coldLookup.warm(this.residency, done);
+  }
+
+  private lookupState(lookup: ShardLookup, key: Uint8Array, keyBytes: number): Found["state"] {
+    return this.valueState(lookup, lookup.find(key, keyBytes, this.hashA, this.hashB));
+  }
+
+  /** What a search has found, seen as a value. */
+  private valueState(lookup: ShardLookup, state: Found["state"]): Found["state"] {
+    if (state !== "found") return state;
+    if (!lookup.check(lookup.map, lookup.unit)) return "damaged";
+    return isAbsence(typeOf(lookup.map, lookup.unit)) ? "absent" : "found";
+  }
+
+  /** Fills the reused operation for a key; `LocalUpload` keeps its own copy. */
+  private address(head: WriteHead): Operation {
+    const { operation } = this;
+    operation.shard = this.route(head.key);
+    operation.key = head.key.bytes.subarray(0, head.key.length);
+    operation.hashA = this.hashA;
+    operation.hashB = this.hashB;
+    this.operations = (this.operations + 1) >>> 0;
+    operation.operationLow = this.operations;
+    operation.operationHigh = this.operationNode;
+    operation.op = OP_WRITE;
+    describe(operation, head);
+    return operation;
+  }
+
+  submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
+    if (this.closing !== null) return false;
+    if (body.length > CHUNK_BYTES) throw new Error("submit takes bodies of at most CHUNK_BYTES");
+    const operation = this.address(head);
+    operation.body = body;
+    return this.queues[operation.shard % this.queues.length].submit(operation, done);
+  }
+
+  upload(head: WriteHead): Upload | null {
+    if (this.closing !== null) return null;
+    return this.beginUpload(this.address(head));
+  }
+
+  /** The node is one of a cluster from now on: tombstones stay until its replicas agree that they may go. */
+  setReplicated(): void {
+    markReplicated(this.memories);
+  }
+
+  /** What is held of a key, with its ballot: for replication. Valid until the next call of this or of `find`. */
+  findRegister(key: KeyBytes): FoundRegister {
+    const lookup = this.lookups[this.route(key)];
+    return this.heldOf(lookup, key, lookup.find(key.bytes, key.length, this.hashA, this.hashB));
+  }
+
+  /** Like `findRegister`; null instead of waiting for the disk: then call `warm`, and this again. */
+  findRegisterResident(key: KeyBytes): FoundRegister | null {
+    const lookup = this.lookups[this.route(key)];
+    this.coldLookup = lookup;
+    const state = lookup.findResident(this.residency, key.bytes, key.length, this.hashA, this.hashB);
+    return state === "cold" ? null : this.heldOf(lookup, key, state);
+  }
+
+  private heldOf(lookup: ShardLookup, key: KeyBytes, state: LookupState): FoundRegister {
+    const { held } = this;
+    held.state = state;
+    if (state !== "found") return held;
+    const { map, unit } = lookup;
+    if (!lookup.check(map, unit)) held.state = "damaged";
+    else {
+      readHead(map, unit, held.head);
+      if (lookup.missingPages !== lookup.missingBefore) held.state = "damaged";
+      else if (held.head.type === TYPE_FORGOTTEN) held.state = "absent";
+      else if (held.head.type === TYPE_TOMBSTONE) held.state = "tombstone";
+      else {
+        held.found = this.found.set(lookup, key, this.hashA, this.hashB, "found");
+        held.state = held.found.state === "found" ? "found" : "damaged";
+      }
+    }
+    return held;
+  }
+
+  /** Asks the shard for a promise (rules/register.ts). False: the queue is full. */
+  prepare(key: KeyBytes, ballot: Ballot, done: WriteDone): boolean {
+    if (this.closing !== null) return false;
+    const operation = this.register(key, ballot, 0, 0);
+    operation.op = OP_PREPARE;
+    operation.body = NOTHING;
+    return this.queues[operation.shard % this.queues.length].submit(operation, done);
+  }
+
+  /** Asks the shard to hold a value in stored form (at most CHUNK_BYTES), or a tombstone (null). False: the queue is full. */
+  accept(head: AcceptHead, value: Uint8Array | null, done: WriteDone): boolean {
+    if (this.closing !== null) return false;
+    const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
+    operation.verb = value === null ? "delete" : "put";
+    operation.repair = head.repair === true;
+    operation.json = head.json;
+    operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
+    operation.body = value ?? NOTHING;
+    return this.queues[operation.shard % this.queues.length].submit(operation, done);
+  }
+
+  /** Begins a value of any size, in stored form, that is to be accepted once its ballot is known. Null: there are too many. */
+  stage(head: AcceptHead): LocalUpload | null {
+    if (this.closing !== null) return null;
+    const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
+    operation.repair = head.repair === true;
+    operation.json = head.json;
+    operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
+    return this.beginUpload(operation);
+  }
+
+  private register(key: KeyBytes, ballot: Ballot, operationLow: number, operationHigh: number): Operation {
+    const operation = emptyOperation();
+    operation.shard = this.route(key);
+    operation.key = key.bytes.subarray(0, key.length);
+    operation.hashA = this.hashA;
+    operation.hashB = this.hashB;
+    operation.operationLow = operationLow;
+    operation.operationHigh = operationHigh;
+    setBallot(operation, ballot);
+    return operation;
+  }
+
+  private beginUpload(operation: Operation): LocalUpload | null {
+    const own = { ...operation, key: copyOf(operation.key), upload: this.firstUpload + this.nextUpload };
+    this.nextUpload = (this.nextUpload + 1) % UPLOADS_OF_A_FRONT;
+    const thread = this.queues[own.shard % this.queues.length];
+    return LocalUpload.begin(thread, own, this.dataDirectory, this.gatherings);
+  }
+
+  /** Whether there are processors for all threads, so that they may look for work before they sleep. */
+  get patient(): boolean {
+    return this.queues[0].patient;
+  }
+
+  stats(): VaultStats {
+    const sum = (value: (queue: ShardQueue) => number): number =>
+      this.queues.reduce((total, queue) => total + value(queue), 0);
+    return {
+      shards: this.memories.map((memory, shard) => readFigures(shard, memory)),
+      queuedWrites: sum((queue) => queue.queuedWrites),
+      queuedBytes: sum((queue) => queue.queuedBytes),
+      batches: sum((queue) => queue.batches),
+      batchedWrites: sum((queue) => queue.batchedWrites),
+      coldReads: this.residency.reads,
+    };
+  }
+
+  close(): Promise<void> {
+    this.closing ??= (async () => {
+      await this.shut();
+      clearInterval(this.releaseTimer);
+      this.residency.close();
+    })();
+    return this.closing;
+  }
+}

@@ -1,0 +1,334 @@
+/**
+ * The vault's side of replication's housekeeping, on the front: reading a partition through, its digests and floors, and what cleans up: floors,
+ * collected tombstones, partitions that were moved away. Prepare and accept are calls of the vault itself.
+ */
+
+import type { StoreIdentity } from "../../engine/directory/store-file.ts";
+import { IndexReader, type Matcher, SCAN_END } from "../../engine/index/reader.ts";
+import type { SlabMap } from "../../engine/slabs/maps.ts";
+import { DIGEST_WORDS } from "../../engine/state/digests.ts";
+import { FloorReader } from "../../engine/state/floors.ts";
+import type { ShardLookup } from "../../engine/state/lookup.ts";
+import { FIGURE, type ShardMemory } from "../../engine/state/memory.ts";
+import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
+import {
+  type Ballot,
+  ballotAt,
+  emptyHead,
+  keyEquals,
+  keyOf,
+  manifestTotal,
+  readHead,
+  typeOf,
+  valueBytesOf,
+} from "../../format/record.ts";
+import { higherBallot } from "../../format/version.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import { hashBOf, hashKey, partitionOf, shardOf } from "../../util/hash.ts";
+import {
+  emptyOperation,
+  OP_DROP_PARTITION,
+  OP_DROP_TOMBSTONE,
+  OP_RAISE_FLOOR,
+  OP_SETTLE_LOSS,
+  type Operation,
+  setBallot,
+} from "../arena/batch.ts";
+import type { ShardQueue } from "../arena/queue.ts";
+import type { KeyBytes, WriteDone, WriteResult } from "./vault.ts";
+
+/** A step of reading a partition through ends after this time: records that are not in memory block the front. */
+const SCAN_MS_MAX = 2;
+
+/** A key of a partition as `scan` reports it. */
+export interface ScannedKey {
+  /** Its own copy. */
+  key: Uint8Array;
+  /** Of its record; null: there is only a promise. */
+  ballot: Ballot | null;
+  tombstone: boolean;
+  operationLow: number;
+  operationHigh: number;
+  /** Size of the value that a GET sends. */
+  valueBytes: number;
+  /** The promise that stands above the record, or null. */
+  promised: Ballot | null;
+}
+
+export interface ScanStep {
+  keys: ScannedKey[];
+  /** Where to go on; -1: the partition is through. */
+  next: number;
+  /** Records met that cannot be read, so that nobody knows their keys. */
+  damaged: number;
+}
+
+/** What became of housekeeping: null, or why not. */
+export type HousekeepingDone = (error: ErrorCode | null) => void;
+
+export interface ReplicaVaultSetup {
+  store: StoreIdentity;
+  memories: readonly ShardMemory[];
+  lookups: readonly ShardLookup[];
+  queues: readonly ShardQueue[];
+}
+
+export class ReplicaVault {
+  private readonly setup: ReplicaVaultSetup;
+  private readonly indexes: readonly IndexReader[];
+  private readonly floors: readonly FloorReader[];
+  private readonly figures: readonly Float64Array[];
+  private readonly digestWords: readonly Int32Array[];
+  private readonly promiseReaders: (IndexReader | undefined)[] = [];
+  private readonly head = emptyHead();
+
+  constructor(setup: ReplicaVaultSetup) {
+    const { memories } = setup;
+    this.setup = setup;
+    this.indexes = memories.map((memory) => new IndexReader(memory.index));
+    this.floors = memories.map((memory) => new FloorReader(memory.replication.floors));
+    this.figures = memories.map((memory) => new Float64Array(memory.figures));
+    this.digestWords = memories.map((memory) => new Int32Array(memory.replication.digests));
+  }
+
+  /**
+   * Reads a partition through, in steps of about `limit` keys and of bounded time: from cursor 0 on until `next` is -1. A key that is there
+   * all the time is met at least once; what changes meanwhile may be met as it was or as it is. Keys that only have a promise come too.
+   */
+  scan(partition: number, cursor: number, limit: number): ScanStep {
+    const step: ScanStep = { keys: [], next: cursor, damaged: 0 };
+    const until = performance.now() + SCAN_MS_MAX;
+    // The cursor: tag, then whether it is the promises' turn, then the shard.
+    while (step.next >= 0 && step.keys.length < limit) {
+      const tag = step.next % SCAN_END;
+      const stage = Math.floor(step.next / SCAN_END);
+      const next = this.scanShard(
+        stage >>> 1,
+        (stage & 1) === 1,
+        partition,
+        tag,
+        limit - step.keys.length,
+        until,
+        step,
+      );
+      if (next < SCAN_END) step.next = stage * SCAN_END + next;
+      else step.next = stage + 1 < 2 * this.setup.store.shards ? (stage + 1) * SCAN_END : -1;
+      if (performance.now() > until) break;
+    }
+    return step;
+  }
+
+  /** Adds to `step` what one shard has from a tag on; answers the tag to go on with. */
+  private scanShard(
+    shard: number,
+    lone: boolean,
+    partition: number,
+    fromTag: number,
+    limit: number,
+    until: number,
+    step: ScanStep,
+  ): number {
+    const index = lone ? this.promisesOf(shard) : this.indexes[shard];
+    if (index === null) return SCAN_END;
+    const lookup = this.setup.lookups[shard];
+    const page = index.scan(partition, fromTag, limit);
+    for (let i = 0; i < page.slots.length; i++) {
+      const tag = page.tags[i];
+      // Keys of one tag stay together, and each step goes on by one tag at least.
+      if (tag !== fromTag && tag !== page.tags[i - 1] && performance.now() > until) return tag;
+      const map = lookup.maps.get(page.slots[i]);
+      // The slab went away meanwhile: its records have moved.
+      if (map === null) return tag;
+      if (lone) this.addPromised(lookup, map, page.units[i], step);
+      else this.addRecord(shard, map, page.units[i], partition, step);
+    }
+    return page.next;
+  }
+
+  private addRecord(shard: number, map: SlabMap, unit: number, partition: number, step: ScanStep): void {
+    if (typeOf(map, unit) === TYPE_FORGOTTEN) return;
+    const key = keyOf(map, unit).slice();
+    const hashA = hashKey(key, key.length, 0);
+    const hashB = hashBOf(key, key.length, this.setup.store.keyHash);
+    // That the key leads here is proof enough for a list; who reads the value checks all of it.
+    if (partitionOf(hashA) !== partition || this.shardOf(hashA, hashB) !== shard) {
+      step.damaged++;
+      return;
+    }
+    readHead(map, unit, this.head);
+    const { type, operationLow, operationHigh } = this.head;
+    step.keys.push({
+      key,
+      ballot: ballotAt(map, unit),
+      tombstone: type === TYPE_TOMBSTONE,
+      operationLow,
+      operationHigh,
+      valueBytes: type === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit),
+      promised: this.promisedOf(shard, key, hashA, hashB),
+    });
+  }
+
+  /** A promise is listed by itself only where there is no record. */
+  private addPromised(lookup: ShardLookup, map: SlabMap, unit: number, step: ScanStep): void {
+    if (!lookup.check(map, unit)) {
+      step.damaged++;
+      return;
+    }
+    const key = keyOf(map, unit).slice();
+    const promised = ballotAt(map, unit);
+    const hashB = hashBOf(key, key.length, this.setup.store.keyHash);
+    lookup.find(key, key.length, hashKey(key, key.length, 0), hashB);
+    if (lookup.located && typeOf(lookup.map, lookup.unit) !== TYPE_FORGOTTEN) return;
+    step.keys.push({
+      key,
+      ballot: null,
+      tombstone: false,
+      operationLow: 0,
+      operationHigh: 0,
+      valueBytes: 0,
+      promised,
+    });
+  }
+
+  private shardOf(hashA: number, hashB: number): number {
+    const { shards } = this.setup.store;
+    return shards === 1 ? 0 : shardOf(hashA, hashB, shards);
+  }
+
+  /** The index of a shard's promises, or null as long as there was none. */
+  private promisesOf(shard: number): IndexReader | null {
+    const memory = this.setup.memories[shard].replication.promises;
+    if (memory.rows.byteLength === 0) return null;
+    this.promiseReaders[shard] ??= new IndexReader(memory);
+    return this.promiseReaders[shard] as IndexReader;
+  }
+
+  private promisedOf(shard: number, key: Uint8Array, hashA: number, hashB: number): Ballot | null {
+    const index = this.promisesOf(shard);
+    if (index === null) return null;
+    const { maps } = this.setup.lookups[shard];
+    let promised: Ballot | null = null;
+    let vanished = false;
+    const matcher: Matcher = {
+      matches(slot, unit) {
+        const map = maps.get(slot);
+        if (map === null) vanished = true;
+        else if (keyEquals(map, unit, key, key.length)) {
+          promised = ballotAt(map, unit);
+          return true;
+        }
+        return false;
+      },
+    };
+    do vanished = false;
+    while (!index.find(hashA, hashB, matcher) && vanished);
+    return promised;
+  }
+
+  /** Digest of a partition over all shards, `DIGEST_WORDS` words; null: not complete yet. */
+  digests(partition: number): Int32Array | null {
+    if (this.figures.some((figures) => figures[FIGURE.digestsReady] === 0)) return null;
+    const sum = new Int32Array(DIGEST_WORDS);
+    const start = partition * DIGEST_WORDS;
+    for (const words of this.digestWords) for (let i = 0; i < DIGEST_WORDS; i++) sum[i] ^= words[start + i];
+    return sum;
+  }
+
+  /** The highest floor that a shard has for a partition, or null. */
+  floorOf(partition: number): Ballot | null {
+    return this.floors.map((floors) => floors.of(partition)).reduce(higherBallot, null);
+  }
+
+  /** The highest clock of the ballots that were on disk at the start, in milliseconds since 1970: new ones should be above it. */
+  get clockMillis(): number {
+    return Math.max(...this.figures.map((figures) => figures[FIGURE.clockMillis]));
+  }
+
+  private send(shard: number, operation: Operation, done: WriteDone): void {
+    const { queues } = this.setup;
+    operation.shard = shard;
+    if (!queues[shard % queues.length].submit(operation, done))
+      setImmediate(() =>
+        done({ error: "overloaded", detail: "", created: false, deleted: false, etag: null }),
+      );
+  }
+
+  /** Puts a floor on disk in every shard; a lower one than there is changes nothing. */
+  raiseFloor(partition: number, ballot: Ballot, done: HousekeepingDone): void {
+    const { shards } = this.setup.store;
+    let waiting = shards;
+    let failure: ErrorCode | null = null;
+    for (let shard = 0; shard < shards; shard++) {
+      const operation = emptyOperation();
+      operation.op = OP_RAISE_FLOOR;
+      operation.operationLow = partition;
+      setBallot(operation, ballot);
+      this.send(shard, operation, (result) => {
+        failure ??= result.error ?? (result.register?.verdict === "yes" ? null : "unavailable");
+        if (--waiting === 0) done(failure);
+      });
+    }
+  }
+
+  /** Whether slabs were lost, so that this replica cannot tell what it has promised and held. */
+  get hasLost(): boolean {
+    return this.figures.some((figures) => figures[FIGURE.missingSlabs] > 0);
+  }
+
+  /**
+   * What was lost counts as absent from now on, also after a restart: for a replica that does not vote and is going to take everything over from the others.
+   */
+  settleLoss(done: HousekeepingDone): void {
+    const { shards } = this.setup.store;
+    let waiting = shards;
+    let failure: ErrorCode | null = null;
+    for (let shard = 0; shard < shards; shard++) {
+      const operation = emptyOperation();
+      operation.op = OP_SETTLE_LOSS;
+      this.send(shard, operation, ({ error }) => {
+        failure ??= error;
+        if (--waiting === 0) done(failure);
+      });
+    }
+  }
+
+  /**
+   * Forgets a key whose record is exactly this tombstone, after it has put the floor on disk that this needs. `dropped` false: it holds something else
+   * and nothing has changed.
+   */
+  dropTombstone(
+    key: KeyBytes,
+    ballot: Ballot,
+    done: (error: ErrorCode | null, dropped: boolean) => void,
+  ): void {
+    const operation = emptyOperation();
+    operation.op = OP_DROP_TOMBSTONE;
+    operation.key = key.bytes.subarray(0, key.length);
+    operation.hashA = hashKey(key.bytes, key.length, 0);
+    operation.hashB = hashBOf(key.bytes, key.length, this.setup.store.keyHash);
+    setBallot(operation, ballot);
+    this.send(this.shardOf(operation.hashA, operation.hashB), operation, (result) =>
+      done(result.error, result.register?.verdict === "yes"),
+    );
+  }
+
+  /**
+   * Forgets all keys and promises of a partition, for good, step by step with writes in between. Its floor stays. If the program ends before `done`, it has
+   * to be called again. The partition must not be written to meanwhile.
+   */
+  dropPartition(partition: number, done: HousekeepingDone): void {
+    const go = (shard: number, from: number): void => {
+      const operation = emptyOperation();
+      operation.op = OP_DROP_PARTITION;
+      operation.operationLow = partition;
+      operation.operationHigh = from;
+      this.send(shard, operation, ({ error, register }: WriteResult) => {
+        if (error !== null) done(error);
+        else if (register != null && register.next >= 0) go(shard, register.next);
+        else if (shard + 1 < this.setup.store.shards) go(shard + 1, 0);
+        else done(null);
+      });
+    };
+    go(0, 0);
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * What the HTTP front sees of the store: synchronous reads from the maps, and writes that are batched to the
+ * thread that owns the key's shard. Front thread only.
+ */
+import type { RegisterOutcome } from "../../engine/shard/operations.ts";
+import type { ShardStats } from "../../engine/state/memory.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import type { Gatherings } from "../../util/gatherings.ts";
+
+export type { ShardStats };
+
+/**
+ * A key, as bytes in a buffer that its caller reuses: the bytes are `bytes[0 .. length)`. Every call that
+ * takes one reads it before it returns.
+ */
+export interface KeyBytes {
+  readonly bytes: Uint8Array;
+  length: number;
+}
+
+/** A record that is "cold" so many times in a row is to be waited for: memory is so short that reading it beforehand does not help. */
+export const COLD_READS_MAX = 8;
+
+/**
+ * The answer of `Vault.find`. One object that the vault reuses: valid until the next call of `find`; what is not `state`, only if that is "found".
+ * "absent" is only said when it is known. "cold", only said by `findResident`: the disk must be asked first.
+ */
+export interface Found {
+  state: "found" | "absent" | "damaged" | "cold";
+  /** The stored kind: a JSON answer `{"value":…}` ready to send, or raw bytes. */
+  json: boolean;
+  /** Content type to send: "application/json" for JSON. */
+  contentType: string;
+  /** Size of what a GET sends, in bytes (for JSON: of the whole `{"value":…}` text). */
+  valueBytes: number;
+  /** The version with its quotes, 34 ASCII bytes; the same scratch array in every answer. */
+  etag: Uint8Array;
+  /** When the version was made, by the clock of the node that made it: milliseconds since 1970. */
+  versionMs: number;
+  /**
+   * The value from `start` to `end` (all of it when left out), where it is one record (valueBytes ≤ CHUNK_BYTES): valid until the next call of
+   * this. Throws VaultError("corrupt") when the disk cannot give it any more.
+   */
+  view(start?: number, end?: number): Uint8Array;
+  /** Like `view`, in memory of its own. */
+  copy(): Uint8Array;
+  /** Opens the value for streaming, whatever its size. The caller must close it. */
+  open(): ValueReader;
+}
+
+/** A value being streamed out. What it reads stays mapped, even if the key is replaced or deleted meanwhile. */
+export interface ValueReader {
+  readonly valueBytes: number;
+  /**
+   * The bytes from `offset` on, as far as they lie in one piece (1 byte to CHUNK_BYTES): a view of mapped
+   * memory, valid until close. Throws VaultError("corrupt") when the piece's checksum does not hold.
+   */
+  read(offset: number): Uint8Array;
+  /**
+   * Whether the bytes `from` to `to` of the piece that was last read are still what they were, and can all be read: a file can be cut, and a disk
+   * fail, after `read`. Who hands them on asks before, and again after, where what was handed on can still be called back. Left out:
+   * nothing here is on a disk.
+   */
+  holds?(from: number, to: number): boolean;
+  /**
+   * Whether `read` at this offset would not wait for the disk. False: what is missing is being read, and `then` is called later, even
+   * after `close`. Left out: nothing here is on a disk.
+   */
+  ready?(offset: number, then: () => void): boolean;
+  /** Releases the maps; calling it twice is harmless. */
+  close(): void;
+}
+
+export type WriteVerb = "put" | "post" | "delete";
+
+/** A write without its body. */
+export interface WriteHead {
+  verb: WriteVerb;
+  key: KeyBytes;
+  /** The body is a JSON document `{"value":…}` to be checked; otherwise raw bytes. */
+  json: boolean;
+  /** Content type to store with raw bytes. */
+  contentType: string;
+  /** In the form of src/rules/conditions.ts. */
+  ifMatch: string;
+  ifNoneMatch: string;
+}
+
+/** The outcome of a write. One object that the vault reuses: valid during the callback. */
+export interface WriteResult {
+  /** null: done. Otherwise what went wrong. */
+  error: ErrorCode | null;
+  /** More detail than the error table's sentence, or empty. */
+  detail: string;
+  /** put, post: the key was new. */
+  created: boolean;
+  /** delete: there was something to delete. */
+  deleted: boolean;
+  /** Version written, with quotes (34 ASCII bytes), or null where none was. */
+  etag: Uint8Array | null;
+  /** Of a prepare or an accept, where `error` is null. */
+  register?: RegisterOutcome | null;
+  /** On a node of a cluster: replicas known to hold it. */
+  replicas?: number;
+}
+
+export type WriteDone = (result: WriteResult) => void;
+
+/** A body that arrives in pieces. */
+export interface Upload {
+  /**
+   * Takes the next bytes (copied before it returns). False: enough for now, stop reading from the client until
+   * `onDrain` is called; bytes passed all the same are kept, so nothing is lost.
+   */
+  write(bytes: Uint8Array): boolean;
+  /** Set by the caller: called when more may be written after `write` said false. */
+  onDrain: () => void;
+  /** Set by the caller: the upload failed before commit (bad JSON, full disk); nothing was stored; called once. */
+  onFail: WriteDone;
+  /** Ends the body. Preconditions are judged here, atomically. Called once; then only `done` is called. */
+  commit(done: WriteDone): void;
+  /** Forgets the upload: the client went away. Leaves nothing behind. No callback follows. Idempotent. */
+  abort(): void;
+}
+
+export interface VaultStats {
+  shards: ShardStats[];
+  /** Writes waiting for the batch in flight, over all threads. */
+  queuedWrites: number;
+  queuedBytes: number;
+  batches: number;
+  batchedWrites: number;
+  /** Reads from the disk for what was not in memory. */
+  coldReads: number;
+}
+
+export interface Vault {
+  /** Why nothing can be written since the start; null, or left out: it can. */
+  readonly readOnly?: string | null;
+  /** Looks a key up, now: waits for the disk where the record is not in memory. */
+  find(key: KeyBytes): Found;
+  /** Like `find`, but answers "cold" instead of waiting for the disk. */
+  findResident(key: KeyBytes): Found;
+  /** To be called at once after `findResident` has answered "cold": reads what it missed and then calls back; look again then. */
+  warm(done: () => void): void;
+  /**
+   * Queues a write whose whole body (at most CHUNK_BYTES; ignored for delete) is at hand; head and body are copied
+   * before it returns. `done` is called later, never from inside this call. False: the queue is full, `done` is
+   * not called, answer 503.
+   */
+  submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean;
+  /** Starts a body of any size that arrives in pieces. Null: the queue is full, answer 503. */
+  upload(head: WriteHead): Upload | null;
+  /** Where bodies of this front are gathered that do not come in one piece. */
+  readonly gatherings: Gatherings;
+  stats(): VaultStats;
+  /** Finishes what is in flight, syncs, releases everything. Later writes fail with "stopping". */
+  close(): Promise<void>;
+}
