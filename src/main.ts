@@ -1,5 +1,6 @@
 /**
- * The program's entry: decides what this thread is, reads the command line, and starts a node or runs a command.
+ * The program's entry: decides what this thread is, reads the command line, and starts a node or runs a
+ * command.
  */
 import { isMainThread } from "node:worker_threads";
 import { platformProblem } from "./platform/build-info.ts";
@@ -10,7 +11,9 @@ import { isShardThread } from "./shards/thread/spawn.ts";
 // Piscina's worker code, when it runs inside the bundle, asks this module for its task handler.
 export default handle;
 
-/** What is printed cannot be: the reader of a pipe, such as head, has seen enough, or there is no room for it. */
+/**
+ * What is printed cannot be: the reader of a pipe, such as head, has seen enough, or there is no room for it.
+ */
 function outputFailed(error: NodeJS.ErrnoException): void {
   if (error.code === "EPIPE") process.exit(process.exitCode ?? 0);
   process.stderr.write(`minivault: standard output: ${reasonOf(error)}\n`);
@@ -24,7 +27,8 @@ async function main(): Promise<void> {
     require("./cli/commands.ts") as typeof import("./cli/commands.ts");
   const subcommand = findSubcommand(process.argv[2]);
   if (subcommand !== null) {
-    // Where its output goes to a file or a pipe, nohup is meant to keep a long one alive, and Node.js has made it listen to SIGHUP again.
+    // Where its output goes to a file or a pipe, nohup is meant to keep a long one alive, and Node.js has
+    // made it listen to SIGHUP again.
     if (process.stdout.isTTY !== true) process.on("SIGHUP", () => {});
     process.exitCode = await runSubcommand(subcommand, process.argv.slice(3), {
       env: process.env,

@@ -1,4 +1,7 @@
-/** What runs in a front thread beside the main one: a front on the shared port, until it is told to stop. app/fronts.ts starts it. */
+/**
+ * What runs in a front thread beside the main one: a front on the shared port, until it is told to stop.
+ * app/fronts.ts starts it.
+ */
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { createFront } from "../server/front.ts";
 import type { FrontLog } from "../server/http/context.ts";

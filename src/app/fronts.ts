@@ -1,6 +1,7 @@
 /**
- * More front threads (`-fronts`): threads beside the main one that listen on the same port, read the same index and maps, and have a way of their own
- * to each shard thread. The kernel deals connections out among them. This file starts and ends them; app/front-thread.ts is what runs in them.
+ * More front threads (`-fronts`): threads beside the main one that listen on the same port, read the same
+ * index and maps, and have a way of their own to each shard thread. The kernel deals connections out among
+ * them. This file starts and ends them; app/front-thread.ts is what runs in them.
  */
 import path from "node:path";
 import { Worker } from "node:worker_threads";
@@ -44,13 +45,19 @@ export function createMeters(fronts: number): SharedArrayBuffer[] {
 }
 
 export interface FrontThreads {
-  /** Lets them read the certificate again, and take a key for clients (null: the one they have). They log what becomes of it. */
+  /**
+   * Lets them read the certificate again, and take a key for clients (null: the one they have). They log what
+   * becomes of it.
+   */
   renew(key: string | null): void;
   /** Lets them finish what is under way, and ends them. */
   stop(): Promise<void>;
 }
 
-/** Starts a thread for each of the vault's other seats. Rejects when one cannot listen; `fatal` is called when one dies later. */
+/**
+ * Starts a thread for each of the vault's other seats. Rejects when one cannot listen; `fatal` is called when
+ * one dies later.
+ */
 export async function startFrontThreads(
   vault: LocalVault,
   config: Config,

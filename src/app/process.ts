@@ -7,8 +7,8 @@
  *   SIGXFSZ            a file has reached the limit of the shell (ulimit -f): the write fails, which is reported like other failures
  *   SIGPIPE            ignored by Node.js: a write to what nobody reads fails
  *
- * An error that nobody has caught, in any thread, ends the process with one line and status 1: what state it left behind nobody knows, and the next start reads
- * what is on the disk.
+ * An error that nobody has caught, in any thread, ends the process with one line and status 1: what state it
+ * left behind nobody knows, and the next start reads what is on the disk.
  */
 import type { Logger } from "../platform/log.ts";
 
@@ -16,11 +16,16 @@ import type { Logger } from "../platform/log.ts";
 export interface Running {
   /** Finishes what is under way, and syncs. */
   stop(): Promise<void>;
-  /** Reads files again that the command line names, and logs which. Never throws: a bad file changes nothing. */
+  /**
+   * Reads files again that the command line names, and logs which. Never throws: a bad file changes nothing.
+   */
   reload(): void;
 }
 
-/** One press of Ctrl-C reaches a process twice where a parent such as npm passes it on: only a later one is meant. */
+/**
+ * One press of Ctrl-C reaches a process twice where a parent such as npm passes it on: only a later one is
+ * meant.
+ */
 const SECOND_MS = 1000;
 
 export interface ProcessWatch {

@@ -1,5 +1,6 @@
 /**
- * SIGHUP: the files that the command line names are read again. Each is taken as a whole or not at all: what is wrong with one is logged, and what was in force stays.
+ * SIGHUP: the files that the command line names are read again. Each is taken as a whole or not at all: what
+ * is wrong with one is logged, and what was in force stays.
  */
 import { readKey, readTlsCa, secretWarnings } from "../config/access.ts";
 import type { Config } from "../config/config.ts";

@@ -144,8 +144,8 @@ export async function startWorker(
 }
 
 /**
- * The worker's membership: there from the start with -master, -volumes or a CLUSTER file in the data directory, or from the moment when a
- * master has invited it.
+ * The worker's membership: there from the start with -master, -volumes or a CLUSTER file in the data
+ * directory, or from the moment when a master has invited it.
  */
 class ClusterPart {
   membership: Membership | null = null;
@@ -277,8 +277,9 @@ class ClusterPart {
   }
 
   /**
-   * Where slabs were lost, so were promises and records that this replica was counted for: it does not vote before it has taken everything over from the
-   * others (cluster/sync/rejoin.ts). What is absent here is then no doubt any more, but one of the things that it has to ask for.
+   * Where slabs were lost, so were promises and records that this replica was counted for: it does not vote
+   * before it has taken everything over from the others (cluster/sync/rejoin.ts). What is absent here is then
+   * no doubt any more, but one of the things that it has to ask for.
    */
   private admitLoss(membership: Membership): void {
     const { vault, log } = this;

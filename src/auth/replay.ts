@@ -1,10 +1,12 @@
 /**
- * Remembers which signed requests were seen, so that none is taken twice. A nonce is (sender, sequence): a random name for each start
- * of a process, and a number that it counts up. So each sender needs one sliding bitmap, whatever its rate (the anti-replay window
- * of IPsec, RFC 4303 section 3.4.3, with the block-wise clearing of RFC 6479), where a set of random nonces would grow with every request.
+ * Remembers which signed requests were seen, so that none is taken twice. A nonce is (sender, sequence): a
+ * random name for each start of a process, and a number that it counts up. So each sender needs one sliding
+ * bitmap, whatever its rate (the anti-replay window of IPsec, RFC 4303 section 3.4.3, with the block-wise
+ * clearing of RFC 6479), where a set of random nonces would grow with every request.
  *
- * Invariants: what is not surely new is refused, also when it is merely too old for the bitmap or when there is no room for another sender;
- * a sender is forgotten only after every signature of its that was taken is too old by the clock.
+ * Invariants: what is not surely new is refused, also when it is merely too old for the bitmap or when there
+ * is no room for another sender; a sender is forgotten only after every signature of its that was taken is
+ * too old by the clock.
  */
 
 /** How far a sender's sequence may run ahead of a request that is still on its way. */
@@ -43,7 +45,8 @@ export class ReplayGuard {
   }
 
   /**
-   * Takes a nonce; only "new" lets the request pass. To be called only once its signature holds, so that strangers cannot fill the table.
+   * Takes a nonce; only "new" lets the request pass. To be called only once its signature holds, so that
+   * strangers cannot fill the table.
    * @param nowMs a clock that only goes forward
    */
   take(sender: string, sequence: number, nowMs: number): ReplayVerdict {

@@ -10,9 +10,10 @@
  *   body        SHA-256 of the body, or "stream": each piece is then signed for itself (signed-stream.ts)
  *   signature   HMAC-SHA256 over all of these, the method, and path with query, each on a line
  *
- * What this gives: only who has the key can send, nothing can be changed on its way, nothing is taken twice. What it does not: it
- * hides nothing, and answers are not signed; that is what TLS is for. A receiver that restarts has forgotten what it saw, so a request
- * of the minutes before could be replayed then: the requests themselves (ballots, epochs) bear that.
+ * What this gives: only who has the key can send, nothing can be changed on its way, nothing is taken twice.
+ * What it does not: it hides nothing, and answers are not signed; that is what TLS is for. A receiver that
+ * restarts has forgotten what it saw, so a request of the minutes before could be replayed then: the requests
+ * themselves (ballots, epochs) bear that.
  */
 import { createHmac, createSecretKey, hash, type KeyObject, randomBytes, timingSafeEqual } from "node:crypto";
 import { ReplayGuard } from "./replay.ts";
@@ -95,7 +96,8 @@ export class RequestVerifier {
   private readonly replays: ReplayGuard;
 
   /**
-   * @param audience URL under which other nodes know this one, once it is known; null: requests for any node are taken
+   * @param audience URL under which other nodes know this one, once it is known; null: requests for any node
+   * are taken
    * @param wallMs wall clock, milliseconds since 1970
    * @param steadyMs a clock that only goes forward
    */
@@ -118,7 +120,8 @@ export class RequestVerifier {
   }
 
   /**
-   * Judges a request's head. Answers why it is refused, as a sentence: whoever has no key learns only that. A request passes at most once.
+   * Judges a request's head. Answers why it is refused, as a sentence: whoever has no key learns only that. A
+   * request passes at most once.
    * @param header value of its Authorization header
    */
   check(method: string, target: string, header: string): Genuine | string {

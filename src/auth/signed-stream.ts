@@ -1,12 +1,14 @@
 /**
- * A signed body of any length. Its hash is not known when it starts, so it is cut into pieces, and each is signed in a chain that begins
- * with the signature of the request's head (as AWS' "Signature Version 4 streaming" does):
+ * A signed body of any length. Its hash is not known when it starts, so it is cut into pieces, and each is
+ * signed in a chain that begins with the signature of the request's head (as AWS' "Signature Version 4
+ * streaming" does):
  *
  *   piece    4 bytes length (little-endian, 1 to STREAM_PIECE_BYTES) │ bytes │ MAC
  *   end      4 bytes zero │ MAC
  *   MAC      HMAC-SHA256(key, MAC of the piece before ‖ length ‖ bytes); before the first piece: the head's signature
  *
- * So no piece can be changed, left out, repeated, moved, or taken from another request, and the end cannot be cut off.
+ * So no piece can be changed, left out, repeated, moved, or taken from another request, and the end cannot be
+ * cut off.
  */
 import { createHmac, type KeyObject, timingSafeEqual } from "node:crypto";
 import { MAC_BYTES } from "./signature.ts";

@@ -1,6 +1,6 @@
 /**
- * `minivault nodes`, `drain`, `replace` and `remove`: they talk to the master over HTTP, as curl could. A change goes on at the
- * master whether anybody watches it or not.
+ * `minivault nodes`, `drain`, `replace` and `remove`: they talk to the master over HTTP, as curl could. A
+ * change goes on at the master whether anybody watches it or not.
  */
 
 import { request as httpRequest } from "node:http";

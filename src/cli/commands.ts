@@ -1,6 +1,7 @@
 /**
- * Subcommands: `minivault <name> …`, beside the flags that start a node. Each is one row of the table; this file finds it, reads its
- * words in the style of the flags, and turns mistakes into one line and exit status 2.
+ * Subcommands: `minivault <name> …`, beside the flags that start a node. Each is one row of the table; this
+ * file finds it, reads its words in the style of the flags, and turns mistakes into one line and exit status
+ * 2.
  */
 
 import { FLAGS, variableOf } from "../config/flags.ts";

@@ -1,6 +1,7 @@
 /**
- * `minivault health`: whether the node on this machine serves, for container engines and supervisors that run a command. It finds
- * out by itself whether the port speaks https, since it does not see the flags that the node was started with.
+ * `minivault health`: whether the node on this machine serves, for container engines and supervisors that run
+ * a command. It finds out by itself whether the port speaks https, since it does not see the flags that the
+ * node was started with.
  */
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";

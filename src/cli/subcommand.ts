@@ -26,7 +26,10 @@ export interface Subcommand {
   flags: readonly string[];
   /** Flags of its own without a value: name and text for the help. */
   switches: Readonly<Record<string, string>>;
-  /** Answers the exit status. Throws UsageError for a mistake of the caller, any Error for a failure (status 1). */
+  /**
+   * Answers the exit status. Throws UsageError for a mistake of the caller, any Error for a failure (status
+   * 1).
+   */
   run(words: Words, terminal: Terminal): Promise<number>;
 }
 

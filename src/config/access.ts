@@ -1,6 +1,6 @@
 /**
- * The flags that say who gets in: the shared key, and certificates. Reads -auth-file and -tls-ca; the files of the server's own certificate
- * are left to the server.
+ * The flags that say who gets in: the shared key, and certificates. Reads -auth-file and -tls-ca; the files
+ * of the server's own certificate are left to the server.
  */
 import { readFileSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
@@ -39,8 +39,8 @@ export function keyFile({ auth, authFile }: AccessOptions, isFlag: (name: string
 }
 
 /**
- * What should be mended of files that hold secrets, one sentence each. They are no reason to refuse a start: a container's secrets are often mounted so that all
- * who are in it can read them.
+ * What should be mended of files that hold secrets, one sentence each. They are no reason to refuse a start:
+ * a container's secrets are often mounted so that all who are in it can read them.
  */
 export function secretWarnings(files: readonly (string | null | undefined)[]): string[] {
   return files.flatMap((file) => {

@@ -1,9 +1,10 @@
 /**
- * The command line: flags in Go's and in GNU's style, the environment, help. It reads the files that access.ts names, and otherwise only
- * computes: what to print and the exit status are answers, the process is never ended here.
+ * The command line: flags in Go's and in GNU's style, the environment, help. It reads the files that
+ * access.ts names, and otherwise only computes: what to print and the exit status are answers, the process is
+ * never ended here.
  *
- * commander keeps the options and writes the help. The words are put into its form first (`normalise`), because it knows
- * no `-port 3000`, and because an error has to quote what was typed.
+ * commander keeps the options and writes the help. The words are put into its form first (`normalise`),
+ * because it knows no `-port 3000`, and because an error has to quote what was typed.
  */
 import { isIP } from "node:net";
 import path from "node:path";
@@ -19,7 +20,10 @@ import { nodeUrl, oneOf, UsageError } from "./values.ts";
 
 export type Parsed =
   | { kind: "run"; config: Config }
-  /** Text to print, without a final line feed, and the exit status: 0 belongs on standard output, 2 on standard error. */
+  /**
+   * Text to print, without a final line feed, and the exit status: 0 belongs on standard output, 2 on
+   * standard error.
+   */
   | { kind: "print"; text: string; status: 0 | 2 };
 
 /** The variable that is not a flag's. */
@@ -88,8 +92,8 @@ export function parseArguments(argv: readonly string[], env: NodeJS.ProcessEnv):
 }
 
 /**
- * Puts every flag into the form --name=value. Where help or the version is asked for anywhere, it answers that instead:
- * who asks for help has often got something else wrong.
+ * Puts every flag into the form --name=value. Where help or the version is asked for anywhere, it answers
+ * that instead: who asks for help has often got something else wrong.
  */
 function normalise(argv: readonly string[]): string[] | "help" | "version" {
   if (argv.some((word) => /^--?(h|help)(=|$)/.test(word))) return "help";
@@ -132,7 +136,9 @@ function unknown(name: string): string {
   return `unknown flag "-${name}"${hint}`;
 }
 
-/** Number of characters to put in, take out, replace or swap with their neighbour (optimal string alignment). */
+/**
+ * Number of characters to put in, take out, replace or swap with their neighbour (optimal string alignment).
+ */
 function distance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
   for (let i = 1; i <= a.length; i++) {
@@ -189,8 +195,8 @@ function addEnvironment(command: Command, env: NodeJS.ProcessEnv): void {
     const variable = variableOf(flag.name);
     const text = env[variable];
     if (text === undefined || command.getOptionValueSource(keyOf(flag.name)) === "cli") continue;
-    // An empty variable is an unset one, as compose files produce them; but a key that has got lost must not open the
-    // store to everybody.
+    // An empty variable is an unset one, as compose files produce them; but a key that has got lost must not
+    // open the store to everybody.
     if (text === "" && flag.group !== "Access") continue;
     command.setOptionValueWithSource(keyOf(flag.name), parseValue(flag, text, variable), "env");
   }
@@ -210,7 +216,8 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   const files = { auth: keyFile(options, isFlagGiven), tlsCa: options.tlsCa ?? null };
   const tls = readTls(options);
   const tlsCa = readTlsCa(options);
-  // Nodes of one cluster are alike: where this one speaks https, or knows whom to trust, the others are reached by it.
+  // Nodes of one cluster are alike: where this one speaks https, or knows whom to trust, the others are
+  // reached by it.
   const scheme = tls === null && tlsCa === null ? "http" : "https";
   const urls = (addresses: string[] = []) => [
     ...new Set(addresses.map((address) => nodeUrl(address, scheme))),

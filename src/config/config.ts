@@ -9,7 +9,9 @@ export interface Config {
   /** 0: any free port. */
   port: number;
   host: string;
-  /** How other nodes reach this one, without a trailing slash; null: http://localhost:<port>, with tls https. */
+  /**
+   * How other nodes reach this one, without a trailing slash; null: http://localhost:<port>, with tls https.
+   */
   publicUrl: string | null;
   /** Master URLs; empty: none. */
   masters: string[];

@@ -83,7 +83,9 @@ export function nodeUrl(text: string, scheme: "http" | "https" = "http"): string
   return url.origin;
 }
 
-/** A node's URL as it was typed: which scheme it has when it names none is only known with the other flags. */
+/**
+ * A node's URL as it was typed: which scheme it has when it names none is only known with the other flags.
+ */
 export function nodeAddress(text: string): string {
   nodeUrl(text);
   return text;
@@ -105,8 +107,8 @@ export function region(text: string): string {
 }
 
 /**
- * An address or name to listen on. IPv6 may stand in brackets, as in URLs, and is answered without: that is what the system takes. A zone stays on
- * ("fe80::1%eth0").
+ * An address or name to listen on. IPv6 may stand in brackets, as in URLs, and is answered without: that is
+ * what the system takes. A zone stays on ("fe80::1%eth0").
  */
 export function listenHost(text: string): string {
   const trimmed = text.trim();

@@ -1,6 +1,7 @@
 /**
- * Records: encoding into a staging buffer, and reading fields from any buffer that holds a slab's bytes (the map of
- * a slab, or a staging buffer). All positions here are units within that buffer; FORMAT.md has the table.
+ * Records: encoding into a staging buffer, and reading fields from any buffer that holds a slab's bytes (the
+ * map of a slab, or a staging buffer). All positions here are units within that buffer; FORMAT.md has the
+ * table.
  *
  * A `RecordSource` is one buffer seen as bytes and as 32-bit words; records are 16-byte aligned, so words
  * can be read without a DataView, which keeps the hot path short.
@@ -26,7 +27,10 @@ import {
 export interface RecordSource {
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
-  /** What both are views of, and from which byte on: asking a typed array each time is slow enough to show in profiles. */
+  /**
+   * What both are views of, and from which byte on: asking a typed array each time is slow enough to show in
+   * profiles.
+   */
   readonly buffer: ArrayBufferLike;
   readonly base: number;
 }
@@ -67,7 +71,10 @@ export const RECORD_VALUE_BYTES_MAX = Math.max(
   MANIFEST_HEADER_BYTES + MANIFEST_ENTRY_BYTES * MANIFEST_CHUNKS_MAX,
 );
 
-/** Memory for one record: its value is put into `value`, and the rest of the record then around it, so that nothing has to be moved. */
+/**
+ * Memory for one record: its value is put into `value`, and the rest of the record then around it, so that
+ * nothing has to be moved.
+ */
 export interface Frame {
   readonly source: RecordSource;
   readonly value: Uint8Array;
@@ -78,7 +85,10 @@ export function frameBytes(valueBytes: number): number {
   return recordUnits(KEY_BYTES_MAX, 0, valueBytes) << UNIT_SHIFT;
 }
 
-/** A frame for a record with a key of `keyBytes` and a value of at most `valueBytes`, without a content type, in memory of `frameBytes`. */
+/**
+ * A frame for a record with a key of `keyBytes` and a value of at most `valueBytes`, without a content type,
+ * in memory of `frameBytes`.
+ */
 export function createFrame(memory: Uint8Array, keyBytes: number, valueBytes: number): Frame {
   const source = recordSource(memory);
   const at = keyOffset(0) + keyBytes;
@@ -211,8 +221,8 @@ export function keyEquals(source: RecordSource, unit: number, key: Uint8Array, k
 }
 
 /**
- * Writes header, key and content type of a record at `unit` of a staging buffer and zeroes its padding. The value belongs at the
- * returned byte offset, where it may be already; then the caller calls `sealRecord`.
+ * Writes header, key and content type of a record at `unit` of a staging buffer and zeroes its padding. The
+ * value belongs at the returned byte offset, where it may be already; then the caller calls `sealRecord`.
  */
 export function beginRecord(
   target: RecordSource,

@@ -16,7 +16,10 @@ export interface ListedSlab {
   seal: number;
 }
 
-/** Open: records may have been added since. Full: nothing changes any more. Unknown: it was damaged when it was listed. */
+/**
+ * Open: records may have been added since. Full: nothing changes any more. Unknown: it was damaged when it
+ * was listed.
+ */
 export const LISTED_OPEN = 1;
 export const LISTED_FULL = 2;
 export const LISTED_UNKNOWN = 3;

@@ -62,8 +62,9 @@ export function encodeHeader(identity: SlabIdentity, previous: SlabEnd | null = 
 }
 
 /**
- * Checks a header page against what the slab must be. Null: it is that slab. Otherwise what is wrong, for a person;
- * `foreign` tells a well-formed header that belongs elsewhere or to another version from a damaged one.
+ * Checks a header page against what the slab must be. Null: it is that slab. Otherwise what is wrong, for a
+ * person; `foreign` tells a well-formed header that belongs elsewhere or to another version from a damaged
+ * one.
  */
 export function headerProblem(
   page: Uint8Array,
@@ -98,7 +99,10 @@ export function headerProblem(
   return null;
 }
 
-/** The slab that was full when this one was made, and how it ended, by a good header page; null: it says nothing of it. */
+/**
+ * The slab that was full when this one was made, and how it ended, by a good header page; null: it says
+ * nothing of it.
+ */
 export function previousSlab(page: Uint8Array): SlabEnd | null {
   const view = new DataView(page.buffer, page.byteOffset, HEADER_BYTES);
   const sequence = view.getUint32(HEADER.previousSequence, true);
@@ -144,7 +148,8 @@ export function tailBytes(entries: number): number {
 
 /**
  * The table and footer of a slab as they stand at its end.
- * @param table 3 words an entry: hash A, hash B, unit with the type in bits 28 to 31 and the flag outranked in bit 27
+ * @param table 3 words an entry: hash A, hash B, unit with the type in bits 28 to 31 and the flag outranked
+ * in bit 27
  */
 export function encodeTail(
   table: Int32Array,
@@ -176,14 +181,20 @@ export function looksSealed(footer: Uint8Array): boolean {
   return hasMagic(footer, 0, FOOTER_MAGIC);
 }
 
-/** The checksum in a footer (the last FOOTER_BYTES of a slab), which names it; null where there is no good footer. */
+/**
+ * The checksum in a footer (the last FOOTER_BYTES of a slab), which names it; null where there is no good
+ * footer.
+ */
 export function footerSeal(footer: Uint8Array): number | null {
   if (!looksSealed(footer)) return null;
   const seal = new DataView(footer.buffer, footer.byteOffset, FOOTER_BYTES).getInt32(FOOTER.checksum, true);
   return seal === hash32(footer.subarray(0, CHECKED_BYTES), 0) ? seal : null;
 }
 
-/** Reads and checks footer and table of a slab. Null where there is no valid one: the slab is open, or its tail damaged. */
+/**
+ * Reads and checks footer and table of a slab. Null where there is no valid one: the slab is open, or its
+ * tail damaged.
+ */
 export function decodeFooter(slab: Uint8Array, sequence: number): SlabFooter | null {
   const at = slab.length - FOOTER_BYTES;
   if (!hasMagic(slab, at, FOOTER_MAGIC)) return null;

@@ -37,7 +37,10 @@ export interface SnapshotHeader {
   sectionsChecksum: number;
 }
 
-/** What is wrong with the snapshot of an earlier stop than the last, and with one of another release. Neither is damage. */
+/**
+ * What is wrong with the snapshot of an earlier stop than the last, and with one of another release. Neither
+ * is damage.
+ */
 export const STALE_SNAPSHOT = "it is not from the last stop";
 export const OTHER_FORM = "it has another form";
 

@@ -5,8 +5,8 @@ import { RECORD, UNIT_BYTES } from "./offsets.ts";
 import type { Ballot, RecordSource } from "./record.ts";
 
 /**
- * The one order of ballots: clock, then node, then incarnation. Negative when `a` is lower, 0 when they are the same. All words are
- * unsigned, as `readHead` gives them.
+ * The one order of ballots: clock, then node, then incarnation. Negative when `a` is lower, 0 when they are
+ * the same. All words are unsigned, as `readHead` gives them.
  */
 export function compareBallots(a: Ballot, b: Ballot): number {
   return (
@@ -31,11 +31,14 @@ export function ballotMillis(ballot: Ballot): number {
 }
 
 /**
- * Of a ballot's incarnation, the lower bits are the number of the node's start and the upper 8 tell the clocks of one start apart, so that no two of
- * them give the same ballot.
+ * Of a ballot's incarnation, the lower bits are the number of the node's start and the upper 8 tell the
+ * clocks of one start apart, so that no two of them give the same ballot.
  */
 export const INCARNATION_CLOCK_SHIFT = 24;
-/** The clock for keys whose newest record is too far ahead for ordinary ballots (src/cluster/register/ballots.ts). */
+/**
+ * The clock for keys whose newest record is too far ahead for ordinary ballots
+ * (src/cluster/register/ballots.ts).
+ */
 export const SECOND_CLOCK = 255;
 
 /** Whether a ballot comes from a second clock: it follows a record of its key, however far ahead that is. */
@@ -67,7 +70,10 @@ export function etagScratch(): Uint8Array {
   return scratch;
 }
 
-/** Writes a ballot's 32 hex digits between the quotes of `scratch`. No allocation: this is on the path of every GET. */
+/**
+ * Writes a ballot's 32 hex digits between the quotes of `scratch`. No allocation: this is on the path of
+ * every GET.
+ */
 export function writeEtag(
   scratch: Uint8Array,
   clockLow: number,

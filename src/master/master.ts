@@ -1,6 +1,6 @@
 /**
- * The master: a registry of workers over HTTP, and the keeper of the layout. It is never on the path of data. What it knows is on disk
- * before it tells it, so a restart forgets nobody.
+ * The master: a registry of workers over HTTP, and the keeper of the layout. It is never on the path of data.
+ * What it knows is on disk before it tells it, so a restart forgets nobody.
  */
 
 import { RequestSigner } from "../auth/signature.ts";

@@ -1,6 +1,6 @@
 /**
- * What a master asks of workers by itself, one request a worker at a time: workers of -volumes that do not report are asked to
- * register, and a worker that knows a newer layout is asked for it.
+ * What a master asks of workers by itself, one request a worker at a time: workers of -volumes that do not
+ * report are asked to register, and a worker that knows a newer layout is asked for it.
  */
 
 import type { RequestSigner } from "../auth/signature.ts";

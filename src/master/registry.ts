@@ -1,9 +1,9 @@
 /**
- * The master's table of workers: pure, with the time passed in (any clock that only goes forward). It says who is there
- * and since when silent; which keys a worker has is not its matter.
+ * The master's table of workers: pure, with the time passed in (any clock that only goes forward). It says
+ * who is there and since when silent; which keys a worker has is not its matter.
  *
- * Bounded: WORKERS_MAX rows, and a worker that has been silent for FORGET_MS is dropped, unless it is static or kept (a member of the
- * layout).
+ * Bounded: WORKERS_MAX rows, and a worker that has been silent for FORGET_MS is dropped, unless it is static
+ * or kept (a member of the layout).
  */
 import { DOWN_MS, type Heartbeat, type Liveness, SUSPECT_MS } from "../cluster/membership/messages.ts";
 
@@ -29,7 +29,10 @@ export const REGISTRY_TIMES: RegistryTimes = {
 
 export interface NodeRow extends Heartbeat {
   state: Liveness;
-  /** Milliseconds since it was heard of; null: not since the start (a worker that is known from -volumes or from the disk). */
+  /**
+   * Milliseconds since it was heard of; null: not since the start (a worker that is known from -volumes or
+   * from the disk).
+   */
   silentMs: number | null;
   /** It belongs to the cluster whether it reports or not. */
   static: boolean;

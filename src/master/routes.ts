@@ -1,6 +1,6 @@
 /**
- * What the master answers: /register, /heartbeat, /nodes, /layout, /health. Bodies are bounded, and checked before the steward
- * sees them. Keys are never asked for here: the master is not on the path of data.
+ * What the master answers: /register, /heartbeat, /nodes, /layout, /health. Bodies are bounded, and checked
+ * before the steward sees them. Keys are never asked for here: the master is not on the path of data.
  *
  * With a key, workers sign what they send, and people carry the key as everywhere; either is taken.
  */
@@ -53,7 +53,9 @@ export function createMasterRoutes(context: MasterContext): Handlers {
   // Workers know the master by whatever name -master gives it, so the name in a signature is not compared.
   const verifier = auth === null ? null : new RequestVerifier(auth.key, () => null);
 
-  /** Operators send the key, workers sign. Null: refused. Of a signed request the body is still to be checked. */
+  /**
+   * Operators send the key, workers sign. Null: refused. Of a signed request the body is still to be checked.
+   */
   const admit = (req: Req, method: string): "open" | Genuine | null => {
     if (carriesKey(req) || verifier === null) return "open";
     const verdict = checkSignature(verifier, method, req);
@@ -229,7 +231,9 @@ function refuseOther(res: Res, path: string, bytes: number, head: boolean): void
   refuse(res, "not_found", bytes, { head, detail });
 }
 
-/** Receives a body of at most REPORT_BYTES_MAX and hands it to `take`, which answers. Refuses a larger one. */
+/**
+ * Receives a body of at most REPORT_BYTES_MAX and hands it to `take`, which answers. Refuses a larger one.
+ */
 function receive(res: Res, take: (body: Buffer) => void): void {
   const pieces: Buffer[] = [];
   let bytes = 0;

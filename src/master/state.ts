@@ -1,7 +1,7 @@
 /**
- * What a master keeps on disk: the file MASTER in the folder `master` of its data directory (a worker may have the same data directory).
- * FORMAT.md has the members. Written as a sealed file at every change of the layout, the queue, or who is known; never for a
- * heartbeat as such.
+ * What a master keeps on disk: the file MASTER in the folder `master` of its data directory (a worker may
+ * have the same data directory). FORMAT.md has the members. Written as a sealed file at every change of the
+ * layout, the queue, or who is known; never for a heartbeat as such.
  */
 import fs from "node:fs";
 import path from "node:path";

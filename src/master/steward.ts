@@ -1,13 +1,18 @@
 /**
- * The master's judgement: who is taken into the layout and when, which change comes next, and when a move is over. No HTTP, no timers;
- * the time is passed in. What it decides is on disk (`save`) before anybody hears of it.
+ * The master's judgement: who is taken into the layout and when, which change comes next, and when a move is
+ * over. No HTTP, no timers; the time is passed in. What it decides is on disk (`save`) before anybody hears
+ * of it.
  *
- * - The first layout is made of all workers of -volumes at once, or, without any, of those that came within a short time of each other.
- * - Later workers join by themselves, those that come together in one move. Only an empty store may join: keys that the cluster does
- *   not know of would come into it behind its back.
- * - Dead workers stay in the layout. One that has been silent for `removeMs` is removed if all others are up and enough for all copies.
- * - A layout that a worker knows under a higher number than ours is learned: a master that lost its disk, or a standby.
- * - A master that is not first in its workers' -master list is a standby: it learns and answers, and changes nothing.
+ * - The first layout is made of all workers of -volumes at once, or, without any, of those that came within a
+ *   short time of each other.
+ * - Later workers join by themselves, those that come together in one move. Only an empty store may join:
+ *   keys that the cluster does not know of would come into it behind its back.
+ * - Dead workers stay in the layout. One that has been silent for `removeMs` is removed if all others are up
+ *   and enough for all copies.
+ * - A layout that a worker knows under a higher number than ours is learned: a master that lost its disk, or
+ *   a standby.
+ * - A master that is not first in its workers' -master list is a standby: it learns and answers, and changes
+ *   nothing.
  */
 import {
   abandon,
@@ -177,7 +182,10 @@ export class Steward {
     return true;
   }
 
-  /** Workers of -volumes that have to be asked to register. `withKeys`: even if they hold keys, since no other does. */
+  /**
+   * Workers of -volumes that have to be asked to register. `withKeys`: even if they hold keys, since no other
+   * does.
+   */
   uninvited(nowMs: number): { url: string; withKeys: boolean }[] {
     const rows = this.registry.list(nowMs);
     const silent = rows.filter((row) => row.static && row.state !== "up");
@@ -371,7 +379,8 @@ export class Steward {
     const rows = layout.nodes.map((node) => this.registry.find(nowMs, node.url));
     const silent = rows.filter((row) => row?.state !== "up");
     const dead = silent[0];
-    // More than one: that is more likely a cut link than two deaths. Not heard since our start: too early to tell.
+    // More than one: that is more likely a cut link than two deaths. Not heard since our start: too early to
+    // tell.
     if (silent.length !== 1 || dead == null || dead.silentMs === null || dead.silentMs < this.times.removeMs)
       return;
     if (rows.length - 1 < layout.replicas) return;

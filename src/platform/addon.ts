@@ -1,12 +1,13 @@
 /**
- * The one door to native addons. From source they are loaded out of node_modules. The bundle carries them inside (embedded.ts):
- * they are written to a private folder, under a name that contains their hash. What is loaded is the very descriptor whose bytes were
- * checked against it: a file that takes the name's place meanwhile is not.
+ * The one door to native addons. From source they are loaded out of node_modules. The bundle carries them
+ * inside (embedded.ts): they are written to a private folder, under a name that contains their hash. What is
+ * loaded is the very descriptor whose bytes were checked against it: a file that takes the name's place
+ * meanwhile is not.
  *
  *   <data directory>/.addons  →  $XDG_CACHE_HOME/minivault or ~/.cache/minivault  →  <temporary folder>/minivault-<user id>
  *
- * The first of these that works is used. What is loaded runs as this user, so a folder only counts when it belongs to this
- * user and nobody else may write to it.
+ * The first of these that works is used. What is loaded runs as this user, so a folder only counts when it
+ * belongs to this user and nobody else may write to it.
  */
 import { createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
@@ -36,8 +37,8 @@ export type UwsAddon = typeof import("uWebSockets.js");
 /** native/map-guard.c. */
 export interface GuardAddon {
   /**
-   * Has pages of a map that cannot be read replaced by zeros from now on, and counted: in `counts[0]` and `counts[index]`, before the
-   * read that met them goes on. `map` is all of the memory that mmap gave.
+   * Has pages of a map that cannot be read replaced by zeros from now on, and counted: in `counts[0]` and
+   * `counts[index]`, before the read that met them goes on. `map` is all of the memory that mmap gave.
    */
   watch(map: ArrayBufferLike, counts: Int32Array, index: number): void;
 }
@@ -57,8 +58,8 @@ const loaded: Partial<Addons> = {};
 let preferred: string | null = null;
 
 /**
- * Names the folder to try first for extracted addons: `.addons` in the data directory. Its parent must exist when
- * an addon is loaded. Each thread has its own setting.
+ * Names the folder to try first for extracted addons: `.addons` in the data directory. Its parent must exist
+ * when an addon is loaded. Each thread has its own setting.
  */
 export function setAddonDirectory(folder: string): void {
   preferred = path.resolve(folder);
@@ -152,7 +153,10 @@ function makePrivate(folder: string, parents: boolean): void {
   if (found !== null) throw new Error(found.problem);
 }
 
-/** Loads an addon out of `folder`, which is private, and puts it there first where it is missing or is something else. */
+/**
+ * Loads an addon out of `folder`, which is private, and puts it there first where it is missing or is
+ * something else.
+ */
 export function loadFrom(folder: string, name: keyof Addons, embedded: EmbeddedAddon): unknown {
   const file = path.join(folder, `${name}-${embedded.hash}.node`);
   const fd = openChecked(file, embedded.hash) ?? extract(folder, file, embedded);
@@ -183,9 +187,9 @@ function openChecked(file: string, hash: string): number | null {
 }
 
 /**
- * A path that leads to the file of a descriptor whatever has become of its name. The loader takes two equal paths for one library, and
- * descriptors' numbers are used again: so each addon has a spelling of its own. Where there is no /proc, it is the name, as long as
- * that leads to the same file.
+ * A path that leads to the file of a descriptor whatever has become of its name. The loader takes two equal
+ * paths for one library, and descriptors' numbers are used again: so each addon has a spelling of its own.
+ * Where there is no /proc, it is the name, as long as that leads to the same file.
  */
 function pathOf(fd: number, name: keyof Addons, file: string): string {
   const here = fs.fstatSync(fd);

@@ -1,7 +1,8 @@
 /**
- * Lines for standard error, whatever that is: a file on a disk that may be full, a terminal that somebody has stopped with Ctrl-S, a pipe whose reader is
- * slow, stands still or is gone. What cannot be written is lost and counted; it never ends the process, and never holds it up for longer than PATIENCE_MS
- * each time that a reader begins to stand still.
+ * Lines for standard error, whatever that is: a file on a disk that may be full, a terminal that somebody has
+ * stopped with Ctrl-S, a pipe whose reader is slow, stands still or is gone. What cannot be written is lost
+ * and counted; it never ends the process, and never holds it up for longer than PATIENCE_MS each time that a
+ * reader begins to stand still.
  */
 import { constants, fstatSync, openSync, writeSync } from "node:fs";
 
@@ -11,8 +12,9 @@ const PATIENCE_MS = 100;
 const ASK_MS = 5;
 
 /**
- * A descriptor for standard error that never makes a writer wait. Pipes and terminals are opened once more for that: to change how the one that we were given
- * behaves would change it for all who share it, such as the shell.
+ * A descriptor for standard error that never makes a writer wait. Pipes and terminals are opened once more
+ * for that: to change how the one that we were given behaves would change it for all who share it, such as
+ * the shell.
  */
 export function openStandardError(): number {
   try {

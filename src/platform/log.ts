@@ -1,6 +1,7 @@
 /**
- * Logs on standard error: pino's JSON lines, or one readable line each where that is a terminal. Written synchronously,
- * because the last line before an exit is the one that matters; so nothing is logged for each request.
+ * Logs on standard error: pino's JSON lines, or one readable line each where that is a terminal. Written
+ * synchronously, because the last line before an exit is the one that matters; so nothing is logged for each
+ * request.
  */
 import pino, { type Logger } from "pino";
 import { createLineWriter, openStandardError } from "./line-writer.ts";

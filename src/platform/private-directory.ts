@@ -1,9 +1,11 @@
 /**
- * Directories that nobody but this user may write to. The data directory is one: native addons are loaded from it, so who can write there can run programs as
- * this user; and who can write to a slab can change values.
+ * Directories that nobody but this user may write to. The data directory is one: native addons are loaded
+ * from it, so who can write there can run programs as this user; and who can write to a slab can change
+ * values.
  *
- * Folders above it are not looked at: in a shared one (such as /tmp) others can neither rename nor remove what is ours, where it has the sticky bit; and addons are
- * loaded from the very file that was checked (addon.ts), whatever becomes of its path.
+ * Folders above it are not looked at: in a shared one (such as /tmp) others can neither rename nor remove
+ * what is ours, where it has the sticky bit; and addons are loaded from the very file that was checked
+ * (addon.ts), whatever becomes of its path.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -13,11 +15,15 @@ const WRITABLE_BY_OTHERS = 0o022;
 const OPEN_TO_OTHERS = 0o077;
 const ROOT = 0;
 
-/** What a node keeps in its data directory, besides `shard-000` and so on; all else there is somebody else's. */
+/**
+ * What a node keeps in its data directory, besides `shard-000` and so on; all else there is somebody else's.
+ */
 const OWN_FILES = /^(STORE|LOCK|CLUSTER|MASTER|DROPPED|CEILING)(\..*)?$/;
 const OWN_FOLDERS = /^(shard-\d{3}|hints|master)$/;
 
-/** Why programs must not be loaded from a folder; null: they may. Always null where the system knows no users. */
+/**
+ * Why programs must not be loaded from a folder; null: they may. Always null where the system knows no users.
+ */
 export function trustProblem(folder: string): { problem: string; remedy: string } | null {
   if (process.geteuid === undefined) return null;
   const own = process.geteuid();
@@ -42,7 +48,8 @@ export function trustProblem(folder: string): { problem: string; remedy: string 
 }
 
 /**
- * Makes the data directory, or checks that the one that is there is fit to be one. What older releases left readable for others in it is closed to them.
+ * Makes the data directory, or checks that the one that is there is fit to be one. What older releases left
+ * readable for others in it is closed to them.
  * @throws Error with a sentence that says what to do
  */
 export function openDataDirectory(directory: string, warn: (message: string) => void): void {

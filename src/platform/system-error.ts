@@ -45,12 +45,17 @@ function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException | null)?.code ?? "";
 }
 
-/** Whether an error says that no descriptor is free, in this process or on the machine: nothing was done, and it passes by itself. */
+/**
+ * Whether an error says that no descriptor is free, in this process or on the machine: nothing was done, and
+ * it passes by itself.
+ */
 export function isOutOfDescriptors(error: unknown): boolean {
   return codeOf(error) === "EMFILE" || codeOf(error) === "ENFILE";
 }
 
-/** Whether an error says that nothing may be written: a file system mounted read-only, or a lack of rights. */
+/**
+ * Whether an error says that nothing may be written: a file system mounted read-only, or a lack of rights.
+ */
 export function isReadOnly(error: unknown): boolean {
   return codeOf(error) === "EROFS" || codeOf(error) === "EACCES" || codeOf(error) === "EPERM";
 }

@@ -1,17 +1,18 @@
 /**
- * The rules by which a replica answers for one key: prepare, accept, and what a collected tombstone leaves behind. Pure: state
- * in, verdict out; whoever calls persists what a yes changed before the yes is sent.
+ * The rules by which a replica answers for one key: prepare, accept, and what a collected tombstone leaves
+ * behind. Pure: state in, verdict out; whoever calls persists what a yes changed before the yes is sent.
  *
- * The key is a register in the sense of CASPaxos (Rystsov, 2018), with writes that skip the first phase: a ballot is used for one value ever,
- * by one coordinator, so an accept without a prepare is the accept of a proposal that depends on nothing.
+ * The key is a register in the sense of CASPaxos (Rystsov, 2018), with writes that skip the first phase: a
+ * ballot is used for one value ever, by one coordinator, so an accept without a prepare is the accept of a
+ * proposal that depends on nothing.
  *
  *   prepare(p)  yes only if p is above `promised` and above `ballot`
  *   accept(b)   yes if b is `ballot` (it is held already); otherwise only if b ≥ `promised` and b > `ballot`
  *   absent key  has the partition's floor for both: nothing at or under it
  *
- * Invariants: `promised` and `ballot` of a key never fall, and a key that loses them (tombstone collected, promise folded) leaves a floor that is
- * at least as high. So a no to a ballot is a no for ever, which is what the coordinator's "every replica said no" stands on. A no carries the
- * ballot that was in the way.
+ * Invariants: `promised` and `ballot` of a key never fall, and a key that loses them (tombstone collected,
+ * promise folded) leaves a floor that is at least as high. So a no to a ballot is a no for ever, which is
+ * what the coordinator's "every replica said no" stands on. A no carries the ballot that was in the way.
  */
 import type { Ballot } from "../format/record.ts";
 import {
@@ -44,9 +45,10 @@ export const NO = 0;
 export type Verdict = typeof YES | typeof ALREADY | typeof NO;
 
 /**
- * Whether a ballot is too far in the future to be taken: the answer is its own kind of no. This bounds what one bad clock can do to the keys of others,
- * and nothing else: what is near to something that the key has here is taken, and so is what follows a record that is itself far ahead. What others have
- * decided (repair, the confirmation of a read) is not judged by it at all.
+ * Whether a ballot is too far in the future to be taken: the answer is its own kind of no. This bounds what
+ * one bad clock can do to the keys of others, and nothing else: what is near to something that the key has
+ * here is taken, and so is what follows a record that is itself far ahead. What others have decided (repair,
+ * the confirmation of a read) is not judged by it at all.
  * @param obstacle the highest that the key has here, as `obstacleOf` says
  * @param nowMillis cluster time
  */
@@ -56,7 +58,8 @@ export function isAhead(ballot: Ballot, obstacle: Ballot | null, nowMillis: numb
 }
 
 /**
- * Judges prepare(p). After a yes the caller persists `promised = p` and answers with ballot, tombstone and operation of the state.
+ * Judges prepare(p). After a yes the caller persists `promised = p` and answers with ballot, tombstone and
+ * operation of the state.
  * @param state what is kept for the key; null: nothing
  * @param floor floor of the key's partition; null: none yet
  */
@@ -69,7 +72,10 @@ export function judgePrepare(
   return obstacle === null || compareBallots(p, obstacle) > 0 ? YES : NO;
 }
 
-/** Judges accept(b). After YES the caller persists the record with ballot b; a promise at or below b is then void. */
+/**
+ * Judges accept(b). After YES the caller persists the record with ballot b; a promise at or below b is then
+ * void.
+ */
 export function judgeAccept(state: RegisterState | null, floor: Ballot | null, b: Ballot): Verdict {
   if (state === null || state.ballot === null) {
     if (floor !== null && compareBallots(b, floor) <= 0) return NO;
@@ -98,8 +104,8 @@ export function holdsTombstone(state: RegisterState | null, ballot: Ballot): boo
 }
 
 /**
- * A replica's part of "all replicas confirm that very tombstone": it holds it, or it has nothing of the key and a floor that keeps out all that the
- * tombstone does (it has collected it already).
+ * A replica's part of "all replicas confirm that very tombstone": it holds it, or it has nothing of the key
+ * and a floor that keeps out all that the tombstone does (it has collected it already).
  */
 export function confirmsTombstone(
   state: RegisterState | null,
@@ -111,16 +117,18 @@ export function confirmsTombstone(
 }
 
 /**
- * The floor that must be on disk before a tombstone (or a lone promise) of the key is forgotten: at least its ballot, so that no late copy of an
- * older value comes back, and at least its promise, so that the promise is still kept.
+ * The floor that must be on disk before a tombstone (or a lone promise) of the key is forgotten: at least its
+ * ballot, so that no late copy of an older value comes back, and at least its promise, so that the promise is
+ * still kept.
  */
 export function floorWithout(state: RegisterState, floor: Ballot | null): Ballot | null {
   return higherBallot(floor, higherBallot(state.ballot, state.promised));
 }
 
 /**
- * Whether a promise for an absent key is old enough to become part of the floor. That needs no agreement with anybody: the floor refuses at least
- * what the promise refused, and by then its own accept comes too late anyway.
+ * Whether a promise for an absent key is old enough to become part of the floor. That needs no agreement with
+ * anybody: the floor refuses at least what the promise refused, and by then its own accept comes too late
+ * anyway.
  */
 export function canFoldPromise(state: RegisterState, nowMillis: number): boolean {
   return (

@@ -1,5 +1,6 @@
 /**
- * The HTTP front of a worker: wires routes, auth, counters and the vault together. main.ts calls `createFront`.
+ * The HTTP front of a worker: wires routes, auth, counters and the vault together. main.ts calls
+ * `createFront`.
  */
 
 import { RequestVerifier } from "../auth/signature.ts";
@@ -84,7 +85,9 @@ export interface FrontOptions {
 
 export interface PeerFacts {
   handler: PeerHandler;
-  /** URL under which other nodes know this one: requests signed for another are refused. null: not checked. */
+  /**
+   * URL under which other nodes know this one: requests signed for another are refused. null: not checked.
+   */
   url: () => string | null;
 }
 
@@ -229,7 +232,9 @@ function rootDocument({ role, version }: NodeFacts): object {
   return { name: "minivault", version, role, keys, health: "/health", stats: "/_stats" };
 }
 
-/** The refusal of a request that no handler takes: a path that is not a key, or a method that is none of ours. */
+/**
+ * The refusal of a request that no handler takes: a path that is not a key, or a method that is none of ours.
+ */
 function otherTarget(target: number): Refusal {
   switch (target) {
     case TARGET_BAD_KEY:

@@ -1,13 +1,15 @@
 /**
- * Copies of bytes. `slice()` copies a Uint8Array but gives only a view of a Buffer, and which of both a caller passed cannot be seen from its type.
+ * Copies of bytes. `slice()` copies a Uint8Array but gives only a view of a Buffer, and which of both a
+ * caller passed cannot be seen from its type.
  */
 
 /** From so many bytes on `fill` is faster than `set` where one side is shared memory. */
 const FILL_BYTES_MIN = 128;
 
 /**
- * Copies all of `source` into `target`, from `at` on, one of which may be shared memory. There `set` copies byte by byte, unless both are
- * aligned alike: 450 µs a MiB. `fill` with a source as long as what it fills is one memcpy: 40 to 100 µs.
+ * Copies all of `source` into `target`, from `at` on, one of which may be shared memory. There `set` copies
+ * byte by byte, unless both are aligned alike: 450 µs a MiB. `fill` with a source as long as what it fills is
+ * one memcpy: 40 to 100 µs.
  */
 export function copyInto(target: Uint8Array, at: number, source: Uint8Array): void {
   if (source.length < FILL_BYTES_MIN) target.set(source, at);

@@ -20,8 +20,9 @@ export class CoarseClock {
 }
 
 /**
- * Hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014): wall-clock milliseconds and a 16-bit counter
- * in one 64-bit number that never repeats and never runs backwards, as two unsigned 32-bit words.
+ * Hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014): wall-clock milliseconds and a
+ * 16-bit counter in one 64-bit number that never repeats and never runs backwards, as two unsigned 32-bit
+ * words.
  */
 export class HybridClock {
   private readonly now: () => number;
@@ -38,7 +39,8 @@ export class HybridClock {
 
   /**
    * Moves to a value above every earlier one; it is then in `high` and `low`.
-   * @param count it and the values right below it, so many in all, at most 65,536, are above every earlier one
+   * @param count it and the values right below it, so many in all, at most 65,536, are above every earlier
+   * one
    */
   tick(count = 1): void {
     const wall = this.now();

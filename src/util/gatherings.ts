@@ -1,13 +1,15 @@
 /**
- * Bytes that have come and are not a record yet: bodies in a front, chunks in a shard thread. They are in memory while they move; when memory gets short,
- * what has not moved for the longest is put aside, into a file without a name. So what stands still holds a place on the disk and no memory,
- * and however many slow clients there are, a fast one finds room.
+ * Bytes that have come and are not a record yet: bodies in a front, chunks in a shard thread. They are in
+ * memory while they move; when memory gets short, what has not moved for the longest is put aside, into a
+ * file without a name. So what stands still holds a place on the disk and no memory, and however many slow
+ * clients there are, a fast one finds room.
  *
  *   append ─► buffer ──────────────► whole ─► a record, or a part of an upload
  *               │  others need memory    ▲
  *               └─► place in the file ───┘
  *
- * Invariants: all buffers together stay under `bytesMax`; the file has at most `countMax` places of CHUNK_BYTES.
+ * Invariants: all buffers together stay under `bytesMax`; the file has at most `countMax` places of
+ * CHUNK_BYTES.
  */
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
@@ -18,7 +20,10 @@ import { type PlaceHolder, Places } from "./places.ts";
 /** First size of a buffer; it doubles with what really arrives, up to a chunk. */
 const BUFFER_BYTES_MIN = 16 * 1024;
 
-/** From this size on a buffer is better a whole chunk's that the last one left: fresh memory costs more than copying into it. */
+/**
+ * From this size on a buffer is better a whole chunk's that the last one left: fresh memory costs more than
+ * copying into it.
+ */
 const LEFT_USE_BYTES_MIN = CHUNK_BYTES / 4;
 
 const NOTHING = new Uint8Array(0);
@@ -169,7 +174,9 @@ export class Gathering implements PlaceHolder {
     this.expectedBytes = expectedBytes;
   }
 
-  /** Copies bytes behind those that are there. False: there is no room for them. Throws what the disk says. */
+  /**
+   * Copies bytes behind those that are there. False: there is no room for them. Throws what the disk says.
+   */
   append(bytes: Uint8Array): boolean {
     this.assertOpen(this.bytes + bytes.length);
     this.movedBytes += bytes.length;

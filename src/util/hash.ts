@@ -1,6 +1,6 @@
 /**
- * xxHash (Yann Collet's XXH32) by WebAssembly, and the placement of keys. `loadHash` must have finished once in a thread before anything else here is
- * called in it.
+ * xxHash (Yann Collet's XXH32) by WebAssembly, and the placement of keys. `loadHash` must have finished once
+ * in a thread before anything else here is called in it.
  */
 import xxhash from "xxhash-wasm";
 import { SIP_SECRET_WORDS, sipHash } from "./sip-hash.ts";
@@ -41,8 +41,9 @@ function round(accumulator: number, input: number): number {
 }
 
 /**
- * xxh32 of `bytes[0 .. length)`, the same number as `hash32` gives. A short key is hashed here, in JavaScript: copying it into the WebAssembly
- * module's memory costs more than hashing it (measured for 16 bytes: 70 to 90 ns there, 15 ns here), and every request does so twice.
+ * xxh32 of `bytes[0 .. length)`, the same number as `hash32` gives. A short key is hashed here, in
+ * JavaScript: copying it into the WebAssembly module's memory costs more than hashing it (measured for 16
+ * bytes: 70 to 90 ns there, 15 ns here), and every request does so twice.
  */
 export function hashKey(bytes: Uint8Array, length: number, seed: number): number {
   if (length > SHORT_BYTES_MAX) return hash32(bytes.subarray(0, length), seed);

@@ -10,7 +10,10 @@ export const HTTP_DATE_BYTES = 29;
 /** The longest day's name makes the longest form: "Wednesday, 06-Nov-94 08:49:37 GMT". */
 const HTTP_DATE_CHARACTERS_MAX = 33;
 const DAY_SECONDS = 86_400;
-/** A two-digit year that looks more than so many years ahead is of the century before (RFC 9110, section 5.6.7). */
+/**
+ * A two-digit year that looks more than so many years ahead is of the century before (RFC 9110, section
+ * 5.6.7).
+ */
 const YEARS_AHEAD_MAX = 50;
 
 const TIME = "(\\d\\d):(\\d\\d):(\\d\\d)";
@@ -58,7 +61,9 @@ function seconds(year: number, monthName: string, day: number, time: readonly st
 let writtenDay = -1;
 const dayText = new Uint8Array("Sun, 06 Nov 1994 ".length);
 
-/** Writes the date's text at `at` of `target`. No allocation within a day: this is on the path of every GET. */
+/**
+ * Writes the date's text at `at` of `target`. No allocation within a day: this is on the path of every GET.
+ */
 export function writeHttpDate(target: Uint8Array, at: number, unixSeconds: number): void {
   const day = Math.floor(unixSeconds / DAY_SECONDS);
   if (day !== writtenDay) {

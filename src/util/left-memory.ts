@@ -1,5 +1,6 @@
 /**
- * Large memory that its last user has left to the next one: to make it anew takes time, and brings the next garbage collection closer.
+ * Large memory that its last user has left to the next one: to make it anew takes time, and brings the next
+ * garbage collection closer.
  */
 export class LeftMemory {
   private left: Uint8Array | null = null;

@@ -18,11 +18,19 @@ export const SLAB_BYTES = 64 * 1024 * 1024;
 export const JSON_DEPTH_MAX = 10_000;
 /** Longest If-Match or If-None-Match header. */
 export const CONDITION_BYTES_MAX = 4096;
-/** A body up to this size is handed to the socket in one call; a larger one is streamed with back-pressure. */
+/**
+ * A body up to this size is handed to the socket in one call; a larger one is streamed with back-pressure.
+ */
 export const REPLY_AT_ONCE_BYTES = 64 * 1024;
-/** Memory for bodies that are being received and are not yet part of a batch, over all connections of a front; what stands still goes to the disk. */
+/**
+ * Memory for bodies that are being received and are not yet part of a batch, over all connections of a front;
+ * what stands still goes to the disk.
+ */
 export const RECEIVING_BYTES_MAX = 64 * 1024 * 1024;
-/** Bodies that are being received in several pieces, over all connections of a front; beyond, the slowest give way. */
+/**
+ * Bodies that are being received in several pieces, over all connections of a front; beyond, the slowest give
+ * way.
+ */
 export const RECEIVING_MAX = 1024;
 /** Large values on their way from one node into its cluster; beyond, the slowest give way. */
 export const CLUSTER_UPLOADS_MAX = 128;
@@ -46,13 +54,25 @@ export const PEER_RECEIVING_BYTES_MAX = 128 * 1024 * 1024;
 export const FRONTS_MAX = 64;
 /** Shards a store can have; fixed when a data directory is made. */
 export const SHARDS_MAX = 256;
-/** A ballot further ahead of a node's own clock than this is refused: one bad clock must not drag all others along. */
+/**
+ * A ballot further ahead of a node's own clock than this is refused: one bad clock must not drag all others
+ * along.
+ */
 export const BALLOT_AHEAD_MS_MAX = 60_000;
-/** Longest life of one operation between the nodes: answers that come later are not counted (src/cluster/sync/rejoin.ts builds on this). */
+/**
+ * Longest life of one operation between the nodes: answers that come later are not counted
+ * (src/cluster/sync/rejoin.ts builds on this).
+ */
 export const OPERATION_MS_MAX = 5_000;
-/** How long a replica that lost its data waits before it synchronises: no operation can still count its lost votes. */
+/**
+ * How long a replica that lost its data waits before it synchronises: no operation can still count its lost
+ * votes.
+ */
 export const REJOIN_WAIT_MS = 3 * OPERATION_MS_MAX;
-/** Entries of one shard's index that may have the same tag. Only keys made to collide come near it, and only in a store whose hash has such keys. */
+/**
+ * Entries of one shard's index that may have the same tag. Only keys made to collide come near it, and only
+ * in a store whose hash has such keys.
+ */
 export const TAG_ENTRIES_MAX = 4096;
 /** Age from which a tombstone may be collected. */
 export const TOMBSTONE_AGE_MS = 24 * 3600 * 1000;

@@ -1,7 +1,7 @@
 /**
- * A bound on how many may be under way at once, where the slow ones must not keep the others out: whoever finds every place taken gets the one of the
- * slowest, if that is slow; a client that is slow on purpose then only loses its own. Addresses say nothing here: behind a proxy all
- * clients have the same one.
+ * A bound on how many may be under way at once, where the slow ones must not keep the others out: whoever
+ * finds every place taken gets the one of the slowest, if that is slow; a client that is slow on purpose then
+ * only loses its own. Addresses say nothing here: behind a proxy all clients have the same one.
  */
 
 /** Nobody who is faster than this on average has to give way. */

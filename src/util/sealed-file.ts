@@ -1,7 +1,7 @@
 /**
- * A small file that is replaced as a whole: one line of JSON, then a line with the xxh32 (seed 0, eight hex digits) of the first line's
- * bytes. It is written to NAME.new, synced, renamed, and the directory is synced, so a reader sees the old content or the new one.
- * `loadHash` must have finished.
+ * A small file that is replaced as a whole: one line of JSON, then a line with the xxh32 (seed 0, eight hex
+ * digits) of the first line's bytes. It is written to NAME.new, synced, renamed, and the directory is synced,
+ * so a reader sees the old content or the new one. `loadHash` must have finished.
  */
 import fs from "node:fs";
 import path from "node:path";

@@ -1,8 +1,10 @@
 /**
- * SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; one and three rounds as in the hash tables of Rust and Python): for tables
- * whose keys are chosen by strangers. Who does not know the secret cannot choose keys that collide, which with xxHash anybody can, whatever its seed.
+ * SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; one and three rounds as in
+ * the hash tables of Rust and Python): for tables whose keys are chosen by strangers. Who does not know the
+ * secret cannot choose keys that collide, which with xxHash anybody can, whatever its seed.
  *
- * JavaScript has no fast 64-bit integers, so each word of the state is two halves here. A key of 20 bytes takes about 35 ns, one of 1,024 about 0.8 µs.
+ * JavaScript has no fast 64-bit integers, so each word of the state is two halves here. A key of 20 bytes
+ * takes about 35 ns, one of 1,024 about 0.8 µs.
  */
 
 /** Words of a secret: 128 bits, the lowest first. */
@@ -23,7 +25,8 @@ export function sipHash(bytes: Uint8Array, length: number, secret: Int32Array): 
   let dHigh = secret[3] ^ 0x74656462;
   const whole = length & ~7;
   let scratch = 0;
-  // Whole words, then the rest with the length, then the three rounds that finish: all with the same round below.
+  // Whole words, then the rest with the length, then the three rounds that finish: all with the same round
+  // below.
   for (let at = 0; at <= whole + 24; at += 8) {
     let low = 0;
     let high = 0;

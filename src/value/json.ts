@@ -1,18 +1,19 @@
 /**
- * Checks a body `{"value": <any JSON>}` against RFC 8259 as its bytes arrive, and finds where the value's own text
- * lies, without building objects from it: memory stays the same whatever the body's size, and the text can be stored
- * and sent back byte for byte.
+ * Checks a body `{"value": <any JSON>}` against RFC 8259 as its bytes arrive, and finds where the value's own
+ * text lies, without building objects from it: memory stays the same whatever the body's size, and the text
+ * can be stored and sent back byte for byte.
  *
- * Owns: the grammar, the validity of UTF-8, the limit of depth. Leaves out on purpose: what numbers and strings mean
- * (an escape of a lone surrogate is fine for the grammar, so it is fine here), and repeated names below the top level
- * (RFC 8259 allows them).
+ * Owns: the grammar, the validity of UTF-8, the limit of depth. Leaves out on purpose: what numbers and
+ * strings mean (an escape of a lone surrogate is fine for the grammar, so it is fine here), and repeated
+ * names below the top level (RFC 8259 allows them).
  *
- * It is an automaton with one table entry for each state and class of bytes, after Douglas Crockford's JSON_checker
- * (2005), with more states: each array, object and the top level has its own copy of the states of numbers, words and
- * strings, and UTF-8 is part of the table. So an entry says all there is to know, and only what a table cannot hold is
- * an action: the stack of open containers, where the value lies, the name at the top. All state is between bytes: a
- * body may be cut anywhere. One load a byte without a branch that depends on the data was faster than
- * hand-written branches for everything but long plain strings, which have a loop of their own.
+ * It is an automaton with one table entry for each state and class of bytes, after Douglas Crockford's
+ * JSON_checker (2005), with more states: each array, object and the top level has its own copy of the states
+ * of numbers, words and strings, and UTF-8 is part of the table. So an entry says all there is to know, and
+ * only what a table cannot hold is an action: the stack of open containers, where the value lies, the name at
+ * the top. All state is between bytes: a body may be cut anywhere. One load a byte without a branch that
+ * depends on the data was faster than hand-written branches for everything but long plain strings, which have
+ * a loop of their own.
  */
 import { JSON_DEPTH_MAX } from "../util/limits.ts";
 
@@ -95,8 +96,8 @@ const SPACED = rows.length;
 for (let row = 0; row < SPACED; row++) on(row * CLASSES, SPACE, row * CLASSES);
 
 /**
- * The states inside a string, whose closing quote leads to `after`. The limits of a character's second byte keep out
- * overlong forms, surrogates and what lies above U+10FFFF (Unicode, table 3-7).
+ * The states inside a string, whose closing quote leads to `after`. The limits of a character's second byte
+ * keep out overlong forms, surrogates and what lies above U+10FFFF (Unicode, table 3-7).
  */
 function addText(after: number, action: Action): number {
   const text = newState();
@@ -133,7 +134,10 @@ function addText(after: number, action: Action): number {
   return text;
 }
 
-/** What may follow a value: at the top level and in an object a comma and a name, in an array a comma and a value. */
+/**
+ * What may follow a value: at the top level and in an object a comma and a name, in an array a comma and a
+ * value.
+ */
 function addAfter(from: number, value: number, comma: number, close: string): void {
   const isTop = value === TOP_VALUE;
   // A number ends where something else begins; anything else at the top level has said that it ends.
@@ -228,7 +232,9 @@ for (const byte of PLAIN_TEXT) PLAIN[byte.charCodeAt(0)] = 1;
 
 // ---------------------------------------------------------------- the scanner
 
-/** The longest way to write "value" is five escapes of 6 bytes; a longer name is kept only for the message. */
+/**
+ * The longest way to write "value" is five escapes of 6 bytes; a longer name is kept only for the message.
+ */
 const NAME_BYTES_KEPT = 40;
 const NAME = "value";
 
@@ -236,15 +242,18 @@ const NAME = "value";
 const DEPTH_FIRST = 64;
 
 /**
- * One body at a time. Call `reset`, then `feed` with the pieces in order, then `finish`; an object can be used again
- * for any number of bodies, and allocates nothing for a valid one once its stack has grown to the deepest.
+ * One body at a time. Call `reset`, then `feed` with the pieces in order, then `finish`; an object can be
+ * used again for any number of bodies, and allocates nothing for a valid one once its stack has grown to the
+ * deepest.
  *
  * While `valueStart` ≥ 0 and `valueEnd` is -1, every byte fed from `valueStart` on belongs to the value.
  */
 export class ValueScanner {
   /** Offset in the body of the value's first byte; -1 while unknown. */
   valueStart = -1;
-  /** Offset in the body of the first byte after the value (white space is not part of it); -1 while unknown. */
+  /**
+   * Offset in the body of the first byte after the value (white space is not part of it); -1 while unknown.
+   */
   valueEnd = -1;
   /** What is wrong: a code of the error table, or null. */
   error: "bad_json" | "no_value" | null = null;
@@ -259,7 +268,9 @@ export class ValueScanner {
   /** For each depth the state in which a value that ends there leaves the automaton. */
   private stack = new Uint16Array(DEPTH_FIRST).fill(TOP_VALUE, 0, 1);
 
-  /** Text of the top-level name being read, as it is written, without quotes; at most NAME_BYTES_KEPT of it. */
+  /**
+   * Text of the top-level name being read, as it is written, without quotes; at most NAME_BYTES_KEPT of it.
+   */
   private readonly name = Buffer.alloc(NAME_BYTES_KEPT);
   private nameBytes = 0;
 
@@ -276,8 +287,8 @@ export class ValueScanner {
   }
 
   /**
-   * Consumes bytes[start..end), the next piece of the body. False: the body is not valid, `error` and `detail` say
-   * why, and every later call says false again. The bytes are not kept.
+   * Consumes bytes[start..end), the next piece of the body. False: the body is not valid, `error` and
+   * `detail` say why, and every later call says false again. The bytes are not kept.
    */
   feed(bytes: Uint8Array, start: number, end: number): boolean {
     if (this.error !== null) return false;
@@ -351,7 +362,10 @@ export class ValueScanner {
     return true;
   }
 
-  /** The body is complete. False: it ends too early, has no value, or was not valid before; `error` says which. */
+  /**
+   * The body is complete. False: it ends too early, has no value, or was not valid before; `error` says
+   * which.
+   */
   finish(): boolean {
     if (this.error !== null) return false;
     if (this.state !== END) {
@@ -384,7 +398,8 @@ export class ValueScanner {
     let isValue = nameBytes === NAME.length;
     for (let i = 0; isValue && i < nameBytes; i++) isValue = name[i] === NAME.charCodeAt(i);
     if (!isValue) {
-      // Another name, or one with escapes. It is valid JSON unless it was cut, and one that was cut is too long.
+      // Another name, or one with escapes. It is valid JSON unless it was cut, and one that was cut is too
+      // long.
       const text = name.toString("utf8", 0, nameBytes);
       const wasCut = nameBytes === NAME_BYTES_KEPT;
       if (wasCut || JSON.parse(`"${text}"`) !== NAME) {

@@ -1,12 +1,12 @@
 /**
- * Changes of the layout that wait for their turn, and the one that is under way: pure steps over plain data. One move at a time; the rest
- * queues, in the order in which it was asked for.
+ * Changes of the layout that wait for their turn, and the one that is under way: pure steps over plain data.
+ * One move at a time; the rest queues, in the order in which it was asked for.
  *
  *   propose ─► queue ─► advance: startMove ─► (new owners synchronise) ─► advance: finishMove, leavers are off the list
  *                                    └──────► abandon: back to the layout before
  *
- * Abandoning is safe at any time: whatever was decided during the move has a majority of the old set behind it too, so the old
- * layout under a higher number knows all of it.
+ * Abandoning is safe at any time: whatever was decided during the move has a majority of the old set behind
+ * it too, so the old layout under a higher number knows all of it.
  */
 import {
   canFinishMove,
@@ -21,7 +21,10 @@ import {
 export type Change =
   /** New workers, all in one move. */
   | { kind: "join"; nodes: LayoutNode[] }
-  /** The worker's partitions move away; then it is off the list. Also for a dead worker: only the others are needed. */
+  /**
+   * The worker's partitions move away; then it is off the list. Also for a dead worker: only the others are
+   * needed.
+   */
   | { kind: "leave"; url: string }
   /** Both in one move. */
   | { kind: "replace"; url: string; node: LayoutNode };
@@ -35,7 +38,9 @@ export interface Plan {
 /** A change that cannot be; the message is a sentence for a person. */
 export class ChangeError extends Error {}
 
-/** The plan with one more change at its end. Throws ChangeError when it makes no sense after those before it. */
+/**
+ * The plan with one more change at its end. Throws ChangeError when it makes no sense after those before it.
+ */
 export function propose(plan: Plan, change: Change): Plan {
   if (plan.layout === null) throw new ChangeError("the cluster has no layout yet");
   nodesAfter(nodesAtEnd(plan), change);

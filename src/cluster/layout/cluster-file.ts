@@ -1,6 +1,6 @@
 /**
- * The CLUSTER file of a data directory: what its worker knows of the cluster, so that it starts without a master and knows who it was.
- * FORMAT.md has the members. Written as a sealed file, so it is whole or absent.
+ * The CLUSTER file of a data directory: what its worker knows of the cluster, so that it starts without a
+ * master and knows who it was. FORMAT.md has the members. Written as a sealed file, so it is whole or absent.
  */
 import path from "node:path";
 import { readSealed, writeSealed } from "../../util/sealed-file.ts";
@@ -23,7 +23,10 @@ export interface ClusterState {
   birth: Record<string, string>;
 }
 
-/** Reads the file. Null: the directory was never part of a cluster. Throws an Error with a sentence for a person. */
+/**
+ * Reads the file. Null: the directory was never part of a cluster. Throws an Error with a sentence for a
+ * person.
+ */
 export function readClusterFile(directory: string): ClusterState | null {
   const file = path.join(directory, NAME);
   const members = readSealed(file, FORMAT, VERSION);

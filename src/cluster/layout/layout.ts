@@ -1,22 +1,27 @@
 /**
  * The layout: which nodes the cluster has, and so which replicas each key has. Pure data and steps over it.
  *
- * A layout is numbered (epoch) and changes only by an explicit step, never because a node is up or down: sets of replicas that followed liveness would not
- * intersect. Every operation between nodes carries the epoch it was decided under, and a replica refuses an older one, so one majority is
- * never put together from two layouts.
+ * A layout is numbered (epoch) and changes only by an explicit step, never because a node is up or down: sets
+ * of replicas that followed liveness would not intersect. Every operation between nodes carries the epoch it
+ * was decided under, and a replica refuses an older one, so one majority is never put together from two
+ * layouts.
  *
  *   stable (e) ──startMove──► moving (e+1, previous = stable e) ──finishMove──► stable (e+2)
  *
- * While it moves, every majority is one of the old set and one of the new set (joint consensus: Ongaro, "Consensus: Bridging Theory and
- * Practice", 2014, section 4.3). The move may finish when every node of `mustSynchronise` has read its partitions from a majority of the old
- * set, at epoch e+1; those reads also carry the epoch there, so that from then on no majority of epoch e can come about. Only then may
- * old owners drop what they no longer own.
+ * While it moves, every majority is one of the old set and one of the new set (joint consensus: Ongaro,
+ * "Consensus: Bridging Theory and Practice", 2014, section 4.3). The move may finish when every node of
+ * `mustSynchronise` has read its partitions from a majority of the old set, at epoch e+1; those reads also
+ * carry the epoch there, so that from then on no majority of epoch e can come about. Only then may old owners
+ * drop what they no longer own.
  */
 import { PARTITIONS } from "../../util/hash.ts";
 import { REPLICAS_MAX } from "../../util/limits.ts";
 import { NODES_MAX, placePartitions } from "./placement.ts";
 
-/** active: holds its partitions; draining: stays a member until its partitions have moved away, then is removed. */
+/**
+ * active: holds its partitions; draining: stays a member until its partitions have moved away, then is
+ * removed.
+ */
 export type NodeState = "active" | "draining";
 
 export interface LayoutNode {
@@ -56,7 +61,10 @@ export function countOf(set: number): number {
   return count;
 }
 
-/** Whether `set` holds a majority of the current replicas and, during a move, one of the previous replicas too. */
+/**
+ * Whether `set` holds a majority of the current replicas and, during a move, one of the previous replicas
+ * too.
+ */
 export function hasMajority(group: ReplicaGroup, set: number): boolean {
   return (
     isMajorityOf(group.current, set) &&
@@ -73,7 +81,10 @@ function isMajorityOf(whole: number, set: number): boolean {
   return 2 * countOf(set & whole) > countOf(whole);
 }
 
-/** Whether `set` holds a majority of the replicas from before the move (of the current ones when nothing moves). */
+/**
+ * Whether `set` holds a majority of the replicas from before the move (of the current ones when nothing
+ * moves).
+ */
 export function hasPreviousMajority(group: ReplicaGroup, set: number): boolean {
   return isMajorityOf(group.previous, set);
 }
@@ -116,8 +127,9 @@ export class Placement {
   }
 
   /**
-   * Partitions that the node must synchronise from a majority of the previous replicas before the move may finish: those it gains, and, where the set
-   * gets smaller, also those it keeps (a majority of the smaller set may know nothing of what a majority of the larger one decided).
+   * Partitions that the node must synchronise from a majority of the previous replicas before the move may
+   * finish: those it gains, and, where the set gets smaller, also those it keeps (a majority of the smaller
+   * set may know nothing of what a majority of the larger one decided).
    */
   mustSynchronise(node: string): number[] {
     if (this.layout.previous === null) return [];
@@ -166,7 +178,8 @@ export function firstLayout(nodes: readonly LayoutNode[], replicas: number): Lay
 }
 
 /**
- * The layout that moves the data to another list of nodes (one added, removed, drained or replaced, or another number of replicas).
+ * The layout that moves the data to another list of nodes (one added, removed, drained or replaced, or
+ * another number of replicas).
  * @throws Error when a move is under way, or when the new list is not a layout
  */
 export function startMove(

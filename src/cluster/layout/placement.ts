@@ -1,9 +1,12 @@
 /**
- * Which nodes hold a partition. Pure and deterministic: every node computes the same sets from the same list of nodes.
+ * Which nodes hold a partition. Pure and deterministic: every node computes the same sets from the same list
+ * of nodes.
  *
- * Rendezvous hashing (Thaler and Ravishankar, 1998): each node has a weight for each partition, xxh32(seed: partition, node's id), and the highest weights win. A node that comes or goes
- * changes only the partitions that it wins or held. Copies go to different regions first, then to different hosts, then anywhere:
- * best node of all, then the best of each region not used yet, then the best of each host not used yet, then the best of what is left.
+ * Rendezvous hashing (Thaler and Ravishankar, 1998): each node has a weight for each partition, xxh32(seed:
+ * partition, node's id), and the highest weights win. A node that comes or goes changes only the partitions
+ * that it wins or held. Copies go to different regions first, then to different hosts, then anywhere: best
+ * node of all, then the best of each region not used yet, then the best of each host not used yet, then the
+ * best of what is left.
  *
  * `loadHash` must have finished in this thread (long node ids are hashed by WebAssembly).
  */

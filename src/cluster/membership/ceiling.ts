@@ -1,6 +1,7 @@
 /**
- * The CEILING file of a data directory: no ballot of this node was above it, so that a restart with a clock that was set back goes on above what
- * was given before. Written in the background, every few seconds of writing; for progress only (see ballots.ts), so a damaged file is no error.
+ * The CEILING file of a data directory: no ballot of this node was above it, so that a restart with a clock
+ * that was set back goes on above what was given before. Written in the background, every few seconds of
+ * writing; for progress only (see ballots.ts), so a damaged file is no error.
  */
 import { readFileSync } from "node:fs";
 import { open, rename } from "node:fs/promises";

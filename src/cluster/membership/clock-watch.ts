@@ -1,5 +1,6 @@
 /**
- * Says it when a clock is off: the node works by cluster time (cluster-time.ts), so nothing breaks at once, but whoever runs it should know.
+ * Says it when a clock is off: the node works by cluster time (cluster-time.ts), so nothing breaks at once,
+ * but whoever runs it should know.
  */
 import type { ClusterTime } from "../register/cluster-time.ts";
 import type { MembershipLog } from "./membership.ts";
@@ -12,7 +13,9 @@ const REMIND_MS = 10 * 60_000;
 
 /** What `/health` says of the clocks. */
 export interface ClockHealth {
-  /** right: within a second of what the nodes agree on; off: not; unknown: too few of them were heard lately. */
+  /**
+   * right: within a second of what the nodes agree on; off: not; unknown: too few of them were heard lately.
+   */
   status: "right" | "off" | "unknown";
   /** How far the own clock is ahead of cluster time; negative: behind. */
   skewMs: number;
@@ -24,7 +27,10 @@ export function clockHealth(time: ClusterTime): ClockHealth {
   return { status: Math.abs(skewMs) > SKEW_MS_MAX ? "off" : "right", skewMs };
 }
 
-/** Logs when the own clock goes off, from time to time while it is, and when it is right again. Answers a function that ends it. */
+/**
+ * Logs when the own clock goes off, from time to time while it is, and when it is right again. Answers a
+ * function that ends it.
+ */
 export function watchClock(time: ClusterTime, log: MembershipLog): () => void {
   let saidMs = Number.NEGATIVE_INFINITY;
   let isOff = false;

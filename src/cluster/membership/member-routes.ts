@@ -1,9 +1,11 @@
 /**
- * What a worker answers on /_peer/layout: what it says of itself, and how it takes a newer layout or a master's invitation.
+ * What a worker answers on /_peer/layout: what it says of itself, and how it takes a newer layout or a
+ * master's invitation.
  *
- * A worker that was started without -master and -volumes is alone. A master that lists it in its -volumes may invite it: it then
- * registers there and belongs to that cluster for good (the CLUSTER file). It comes only with an empty store, or when the master
- * says that no other worker holds keys: then they become the cluster's first. It never comes if it has a master already.
+ * A worker that was started without -master and -volumes is alone. A master that lists it in its -volumes may
+ * invite it: it then registers there and belongs to that cluster for good (the CLUSTER file). It comes only
+ * with an empty store, or when the master says that no other worker holds keys: then they become the
+ * cluster's first. It never comes if it has a master already.
  */
 import { VaultError } from "../../util/errors.ts";
 import type { Membership } from "./membership.ts";

@@ -1,9 +1,11 @@
 /**
- * A worker's side of the cluster: it registers with its masters, sends heartbeats for ever, and keeps the last layout in its data
- * directory, from which it starts without any master. With -volumes and no master, the workers find each other (static-peers.ts).
+ * A worker's side of the cluster: it registers with its masters, sends heartbeats for ever, and keeps the
+ * last layout in its data directory, from which it starts without any master. With -volumes and no master,
+ * the workers find each other (static-peers.ts).
  *
- * Invariants: a layout is on disk before anybody here hears of it; its epoch only rises; the voting flag is only raised for a store that
- * the layout's maker knew under this URL, or when the owner of the data says that it has synchronised.
+ * Invariants: a layout is on disk before anybody here hears of it; its epoch only rises; the voting flag is
+ * only raised for a store that the layout's maker knew under this URL, or when the owner of the data says
+ * that it has synchronised.
  */
 
 import type { RequestSigner } from "../../auth/signature.ts";
@@ -79,7 +81,10 @@ export class Membership {
   private readonly stateListeners: (() => void)[] = [];
   private refused: string | null = null;
 
-  /** Reads what the data directory knows; nothing is sent before `start`. Throws an Error with a sentence for a person. */
+  /**
+   * Reads what the data directory knows; nothing is sent before `start`. Throws an Error with a sentence for
+   * a person.
+   */
   constructor(options: MembershipOptions) {
     this.options = options;
     this.url = options.url;
@@ -207,8 +212,8 @@ export class Membership {
   }
 
   /**
-   * Takes a layout that another node knows. One that makes this worker a member is the master's matter, who knows whether its store is
-   * the right one. Answers whether it was newer.
+   * Takes a layout that another node knows. One that makes this worker a member is the master's matter, who
+   * knows whether its store is the right one. Answers whether it was newer.
    */
   takeLayout(value: unknown): boolean {
     const layout = checked(value);

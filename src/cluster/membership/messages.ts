@@ -1,6 +1,6 @@
 /**
- * What workers and masters tell each other. The master checks a heartbeat field by field (src/master/routes.ts), the worker an answer
- * (membership.ts).
+ * What workers and masters tell each other. The master checks a heartbeat field by field
+ * (src/master/routes.ts), the worker an answer (membership.ts).
  */
 import { checked, type Layout } from "../layout/layout.ts";
 
@@ -50,7 +50,10 @@ export interface HeartbeatAnswer {
   epoch: number;
   /** Present where the worker's own is older. */
   layout?: Layout;
-  /** The store that the layout knows under this URL, or null; another one than the worker's own: its data is lost. */
+  /**
+   * The store that the layout knows under this URL, or null; another one than the worker's own: its data is
+   * lost.
+   */
   store: string | null;
   /** Nodes of the layout that are not up. */
   suspect: string[];
@@ -70,7 +73,10 @@ export interface MemberDocument {
   empty: boolean;
   voting: boolean;
   layout: Layout | null;
-  /** Stores of the nodes at the birth of the layout, by URL; a node that has another one by now has lost its data. */
+  /**
+   * Stores of the nodes at the birth of the layout, by URL; a node that has another one by now has lost its
+   * data.
+   */
   birth: Record<string, string>;
   /** The list of -volumes, itself included, in order; null: it has a master, or is alone. */
   volumes: string[] | null;

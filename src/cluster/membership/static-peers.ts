@@ -1,10 +1,12 @@
 /**
- * Workers that find each other by -volumes, without a master. They all have the same list (each with itself in it, in any order).
+ * Workers that find each other by -volumes, without a master. They all have the same list (each with itself
+ * in it, in any order).
  *
- * The birth of the cluster: the first of the list, in alphabetic order, waits until all have answered, all with an empty store and none
- * with a layout; then it makes the layout, with everybody's region and store, and the others take it from whoever has it. A
- * worker whose store is not the one in that record has lost its data since. So one missing worker delays the birth, and
- * nothing after it; and no two workers can make different layouts.
+ * The birth of the cluster: the first of the list, in alphabetic order, waits until all have answered, all
+ * with an empty store and none with a layout; then it makes the layout, with everybody's region and store,
+ * and the others take it from whoever has it. A worker whose store is not the one in that record has lost its
+ * data since. So one missing worker delays the birth, and nothing after it; and no two workers can make
+ * different layouts.
  *
  * Afterwards it goes on asking, to see who is there.
  */

@@ -26,7 +26,10 @@ export interface ClusterAccess extends WriteTarget {
   mayAnswer(key: KeyBytes): boolean;
   /** Reads a key. `key` must not change any more. `done` is called once, possibly before this returns. */
   read(key: Uint8Array, consistency: Consistency, done: (answer: ReadAnswer) => void): void;
-  /** Streams the bytes `start` to `end` of a large value that another node holds. Rejects when it has it no more. */
+  /**
+   * Streams the bytes `start` to `end` of a large value that another node holds. Rejects when it has it no
+   * more.
+   */
   open(key: Uint8Array, value: RemoteValue, start: number, end: number): Promise<RemoteStream>;
   /** Whether a large value lies here: then the vault has it. */
   isHere(value: RemoteValue): boolean;

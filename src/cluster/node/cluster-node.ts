@@ -1,9 +1,9 @@
 /**
- * A node of a cluster: what its clients ask for goes through the coordinator to the replicas of the key; what other nodes ask for goes to the own
- * replica. Wires the coordinator (pure) to vault, peers and layout.
+ * A node of a cluster: what its clients ask for goes through the coordinator to the replicas of the key; what
+ * other nodes ask for goes to the own replica. Wires the coordinator (pure) to vault, peers and layout.
  *
- * Any node coordinates any request itself: with a blind write it has to reach a majority either way, so handing the request to a replica first would
- * cost a long link another trip and save only bytes.
+ * Any node coordinates any request itself: with a blind write it has to reach a majority either way, so
+ * handing the request to a replica first would cost a long link another trip and save only bytes.
  */
 
 import { randomBytes } from "node:crypto";

@@ -1,12 +1,13 @@
 /**
- * A large value on its way into the cluster: streamed to all replicas of its key at the same time, then written as one operation.
+ * A large value on its way into the cluster: streamed to all replicas of its key at the same time, then
+ * written as one operation.
  *
  *   client ─► stored form ─┬► own shard's upload ─┐
  *                          ├► stream to a peer  ──┤─► all bytes at a majority ─► accept ─► answer
  *                          └► stream to a peer  ──┘
  *
- * The slowest replica that is still counted on sets the pace; one that fails, or takes nothing for STALL_MS, is left behind and gets the value
- * later. Nothing that a client could read exists before the accept.
+ * The slowest replica that is still counted on sets the pace; one that fails, or takes nothing for STALL_MS,
+ * is left behind and gets the value later. Nothing that a client could read exists before the accept.
  */
 
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";

@@ -1,7 +1,8 @@
 /**
- * Keys that several nodes write at once. Coordinators that race for a key make each other's ballots worthless, so its small writes go to one of them for a
- * while: the first of the partition's replicas that is there, which all nodes see alike. Only a hint, for speed: when nodes disagree they race as
- * before, and the protocol decides.
+ * Keys that several nodes write at once. Coordinators that race for a key make each other's ballots
+ * worthless, so its small writes go to one of them for a while: the first of the partition's replicas that is
+ * there, which all nodes see alike. Only a hint, for speed: when nodes disagree they race as before, and the
+ * protocol decides.
  */
 import type { ReplicaGroup } from "../layout/layout.ts";
 

@@ -1,5 +1,6 @@
 /**
- * The clients to all other nodes of the layout: made when a layout names a node, closed when none does any more.
+ * The clients to all other nodes of the layout: made when a layout names a node, closed when none does any
+ * more.
  */
 import type { RequestSigner } from "../../auth/signature.ts";
 import type { Membership } from "../membership/membership.ts";

@@ -1,9 +1,11 @@
 /**
- * Requests to one node, signed where there is a key: the door to undici, the only file that imports it. One request a connection at a
- * time (uWS knows no pipelining); connections are opened as they are needed, and kept for a while.
+ * Requests to one node, signed where there is a key: the door to undici, the only file that imports it. One
+ * request a connection at a time (uWS knows no pipelining); connections are opened as they are needed, and
+ * kept for a while.
  *
- * Every failure says whether the request may have been received: `sent` is false only when not one byte of it was written.
- * There are no timers here except for connecting: who asks decides how long it waits, and cancels.
+ * Every failure says whether the request may have been received: `sent` is false only when not one byte of it
+ * was written. There are no timers here except for connecting: who asks decides how long it waits, and
+ * cancels.
  */
 import type { Readable } from "node:stream";
 import type { Dispatcher, Pool } from "undici";
@@ -19,7 +21,10 @@ const STREAM_STALL_MS = 30_000;
 /** Largest answer that is taken into memory. */
 export const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 
-/** Loaded when the first request is to be made: it is a tenth of a second of every start, and a single node never needs it. */
+/**
+ * Loaded when the first request is to be made: it is a tenth of a second of every start, and a single node
+ * never needs it.
+ */
 function loadUndici(): typeof import("undici") {
   return require("undici") as typeof import("undici");
 }
@@ -91,7 +96,10 @@ export class NodeHttp {
     });
   }
 
-  /** Sends a request whose body is at hand. Answers a function that cancels it; `failed` is then called with the reason. */
+  /**
+   * Sends a request whose body is at hand. Answers a function that cancels it; `failed` is then called with
+   * the reason.
+   */
   exchange(
     method: Method,
     target: string,
@@ -125,8 +133,8 @@ export class NodeHttp {
   }
 
   /**
-   * Sends a body of any length, no faster than the node takes it. Whatever `source` throws ends the request before its end, so that
-   * nothing of it is kept there. Rejects with an ExchangeError.
+   * Sends a body of any length, no faster than the node takes it. Whatever `source` throws ends the request
+   * before its end, so that nothing of it is kept there. Rejects with an ExchangeError.
    */
   async upload(method: Method, target: string, source: AsyncIterable<Uint8Array>): Promise<NodeAnswer> {
     const signed = this.signer?.sign(this.url, method, target, STREAMED_BODY);

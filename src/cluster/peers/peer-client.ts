@@ -1,16 +1,19 @@
 /**
- * The way to one other node: small operations (frames, opaque here) travel in batches, with a window of batches in flight; large values
- * as streams of their own; probes measure the round trip and find out whether the node is there.
+ * The way to one other node: small operations (frames, opaque here) travel in batches, with a window of
+ * batches in flight; large values as streams of their own; probes measure the round trip and find out whether
+ * the node is there.
  *
  *   send ─► queue ─► batch ─► POST /_peer/batch ─┐      at most `window` of these at once; when one is answered,
  *                    batch ─► POST /_peer/batch ─┤      what has gathered since is the next
  *                    …                           ┘
  *
- * The window follows the link's round trip: a node nearby gets few batches, so that frames gather while one is out (a batch costs about as
- * much as fifty frames); over a long link so many that a frame never waits for more than about PACE_MS to leave.
+ * The window follows the link's round trip: a node nearby gets few batches, so that frames gather while one
+ * is out (a batch costs about as much as fifty frames); over a long link so many that a frame never waits for
+ * more than about PACE_MS to leave.
  *
- * Invariants: every frame is settled exactly once; queue, batches and streams are bounded; a failure says whether the node may have
- * seen the frame ("unknown") or surely has not ("not_sent"); a pause of this process is not taken for silence of the node.
+ * Invariants: every frame is settled exactly once; queue, batches and streams are bounded; a failure says
+ * whether the node may have seen the frame ("unknown") or surely has not ("not_sent"); a pause of this
+ * process is not taken for silence of the node.
  */
 
 import type { RequestSigner } from "../../auth/signature.ts";
@@ -203,8 +206,9 @@ export class PeerClient {
   }
 
   /**
-   * Streams a value to the node; answers the node's answer. Reads `body` no faster than the node takes it; what `body` throws ends the
-   * stream before its end, so that the node keeps nothing. Rejects with a PeerError.
+   * Streams a value to the node; answers the node's answer. Reads `body` no faster than the node takes it;
+   * what `body` throws ends the stream before its end, so that the node keeps nothing. Rejects with a
+   * PeerError.
    * @param head what the node needs to know of the value, at most PEER_HEAD_BYTES_MAX
    */
   async putStream(head: Uint8Array, body: AsyncIterable<Uint8Array>): Promise<Buffer> {
@@ -216,8 +220,8 @@ export class PeerClient {
   }
 
   /**
-   * Asks for a value as a stream. Rejects with a PeerError whose `status` is 404 when the node does not have it. It counts as a stream
-   * until its body has ended.
+   * Asks for a value as a stream. Rejects with a PeerError whose `status` is 404 when the node does not have
+   * it. It counts as a stream until its body has ended.
    */
   async getStream(head: Uint8Array): Promise<PeerDownload> {
     return this.stream(async () => {

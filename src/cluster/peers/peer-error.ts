@@ -1,9 +1,13 @@
 /**
- * What can go wrong on the way to another node, and the one thing that matters then: whether it may have been done all the same.
+ * What can go wrong on the way to another node, and the one thing that matters then: whether it may have been
+ * done all the same.
  */
 import type { ExchangeError, NodeAnswer } from "./node-http.ts";
 
-/** overloaded: too much waits already; down: known to be; timeout, failed: it did not answer; refused: it said no. */
+/**
+ * overloaded: too much waits already; down: known to be; timeout, failed: it did not answer; refused: it said
+ * no.
+ */
 export type PeerErrorCode =
   | "peer_overloaded"
   | "peer_down"
@@ -36,7 +40,10 @@ export function failedError(error: ExchangeError): PeerError {
   return new PeerError("peer_failed", error.sent ? "unknown" : "not_sent", error.message);
 }
 
-/** An answer other than 200. Only an internal error (and what we do not know) leaves open whether something was done. */
+/**
+ * An answer other than 200. Only an internal error (and what we do not know) leaves open whether something
+ * was done.
+ */
 export function refusedError({ status, body }: NodeAnswer): PeerError {
   const known = status === 503 || (status >= 400 && status < 500);
   const text = body.length <= 1024 ? body.toString() : "";

@@ -1,6 +1,6 @@
 /**
- * What a node does with the requests of other nodes: the paths between nodes, and what stands behind them. Whoever implements this
- * works on its own node's data alone; it never asks a third node.
+ * What a node does with the requests of other nodes: the paths between nodes, and what stands behind them.
+ * Whoever implements this works on its own node's data alone; it never asks a third node.
  */
 import type { ErrorCode } from "../../util/errors.ts";
 
@@ -15,7 +15,10 @@ export const PEER_HEAD_HEADER = "minivault-head";
 
 /** A value that streams in from another node. As the vault's Upload, with opaque answers. */
 export interface PeerSink {
-  /** Takes the next bytes (copied before it returns). False: enough for now, until `onDrain`; bytes passed all the same are kept. */
+  /**
+   * Takes the next bytes (copied before it returns). False: enough for now, until `onDrain`; bytes passed all
+   * the same are kept.
+   */
   write(bytes: Uint8Array): boolean;
   /** Set by the caller. */
   onDrain: () => void;
@@ -32,9 +35,15 @@ export interface PeerSource {
   /** What the other node needs to know of it, opaque here, at most PEER_HEAD_BYTES_MAX. */
   head: Uint8Array;
   readonly valueBytes: number;
-  /** The bytes from `offset` on, as far as they lie in one piece; valid until close. Throws VaultError when they are damaged. */
+  /**
+   * The bytes from `offset` on, as far as they lie in one piece; valid until close. Throws VaultError when
+   * they are damaged.
+   */
   read(offset: number): Uint8Array;
-  /** Whether a part of the piece that was last read is still what it was (see ValueReader). Left out: nothing here is on a disk. */
+  /**
+   * Whether a part of the piece that was last read is still what it was (see ValueReader). Left out: nothing
+   * here is on a disk.
+   */
   holds?(from: number, to: number): boolean;
   /** Idempotent. */
   close(): void;
@@ -42,8 +51,9 @@ export interface PeerSource {
 
 export interface PeerHandler {
   /**
-   * One operation. `bytes` is valid during the call. `reply` is called once, at once or later; its answer is kept until the whole batch
-   * is answered, so it must not change any more. What is thrown here fails the batch with an unknown outcome.
+   * One operation. `bytes` is valid during the call. `reply` is called once, at once or later; its answer is
+   * kept until the whole batch is answered, so it must not change any more. What is thrown here fails the
+   * batch with an unknown outcome.
    */
   frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void;
   /** The layout that this node knows, as JSON. */

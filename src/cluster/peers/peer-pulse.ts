@@ -4,7 +4,8 @@
  *   up ──► suspect (something failed) ──► down (it takes no connection, or has been silent for too long although asked)
  *    ◄──────────── any answer ◄──────────────┘
  *
- * Invariant: time is measured by a patient clock that stands still while this process does: a pause of ours is not its silence.
+ * Invariant: time is measured by a patient clock that stands still while this process does: a pause of ours
+ * is not its silence.
  */
 import { type NodeHttp, reasonOf } from "./node-http.ts";
 import { refusedError } from "./peer-error.ts";
@@ -37,7 +38,10 @@ export interface PulseOptions {
   isWaiting: () => boolean;
   /** It has just gone down. */
   onDown: (reason: string) => void;
-  /** What its wall clock showed, in milliseconds since 1970, at some moment of the round trip that has just ended. */
+  /**
+   * What its wall clock showed, in milliseconds since 1970, at some moment of the round trip that has just
+   * ended.
+   */
   onClock?: ((millis: number, roundTripMs: number) => void) | undefined;
 }
 
@@ -65,7 +69,9 @@ export class PeerPulse {
     this.sweptMs = options.now();
   }
 
-  /** The least of the latest round trips: the link's own, without what waiting adds under load; 0: not known. */
+  /**
+   * The least of the latest round trips: the link's own, without what waiting adds under load; 0: not known.
+   */
   get linkMs(): number {
     return this.latestMs.length === 0 ? 0 : Math.min(...this.latestMs);
   }

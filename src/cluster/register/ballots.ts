@@ -1,24 +1,32 @@
 /**
- * Where a node's ballots come from. No ballot is given twice, by any node or start of a node: node and incarnation are part of it, and the upper
- * bits of the incarnation tell the clocks of one start apart.
+ * Where a node's ballots come from. No ballot is given twice, by any node or start of a node: node and
+ * incarnation are part of it, and the upper bits of the incarnation tell the clocks of one start apart.
  *
- * Safety needs only that. That ballots rise with time is for progress: a low one costs a no and another round, and one that is far ahead of cluster
- * time is refused by the others (rules of the register). So there are two clocks:
+ * Safety needs only that. That ballots rise with time is for progress: a low one costs a no and another
+ * round, and one that is far ahead of cluster time is refused by the others (rules of the register). So there
+ * are two clocks:
  *
- * - the ordinary one follows cluster time and whatever it sees up to `FOLLOW_MS_MAX` beyond that. When it finds itself further ahead, because the clocks
- *   of the cluster were set back, it starts over under a number of its own.
- * - the second one is for keys whose newest record is further ahead, from a time when clocks were wrong: one more than the highest of these that it has
- *   met. Ordinary ballots never read it, so such a key has strange versions and nothing else does. ("One more than the key's highest" alone would give one
- *   ballot to two values.)
+ * - the ordinary one follows cluster time and whatever it sees up to `FOLLOW_MS_MAX` beyond that. When it
+ *   finds itself further ahead, because the clocks of the cluster were set back, it starts over under a
+ *   number of its own.
+ * - the second one is for keys whose newest record is further ahead, from a time when clocks were wrong: one
+ *   more than the highest of these that it has met. Ordinary ballots never read it, so such a key has strange
+ *   versions and nothing else does. ("One more than the key's highest" alone would give one ballot to two
+ *   values.)
  */
 import type { Ballot } from "../../format/record.ts";
 import { ballotMillis, INCARNATION_CLOCK_SHIFT, SECOND_CLOCK } from "../../format/version.ts";
 import { HybridClock } from "../../util/clock.ts";
 import { BALLOT_AHEAD_MS_MAX } from "../../util/limits.ts";
 
-/** How far beyond the last ballot the persisted ceiling is set, so that it is written only every few seconds. */
+/**
+ * How far beyond the last ballot the persisted ceiling is set, so that it is written only every few seconds.
+ */
 export const CEILING_STEP_MS = 10_000;
-/** How far beyond cluster time ordinary ballots follow what they see; the rest of what replicas bear is for what nodes measure differently. */
+/**
+ * How far beyond cluster time ordinary ballots follow what they see; the rest of what replicas bear is for
+ * what nodes measure differently.
+ */
 export const FOLLOW_MS_MAX = BALLOT_AHEAD_MS_MAX - 10_000;
 
 export interface BallotSetup {
@@ -47,7 +55,8 @@ export class BallotSource {
       throw new Error(`a store that was started ${setup.incarnation} times gives no ballots any more`);
     this.clock = new HybridClock(setup.now);
     this.ceilingMillis = setup.ceilingMillis;
-    // A ceiling far ahead comes from a clock that was wrong; following it would get this node's ballots refused.
+    // A ceiling far ahead comes from a clock that was wrong; following it would get this node's ballots
+    // refused.
     if (setup.ceilingMillis <= setup.now() + FOLLOW_MS_MAX)
       this.clock.observe(
         Math.floor(setup.ceilingMillis / 0x10000),
@@ -95,7 +104,10 @@ export class BallotSource {
     };
   }
 
-  /** Makes sure that later ballots are above one that was seen, unless that one is too far ahead to be believed. */
+  /**
+   * Makes sure that later ballots are above one that was seen, unless that one is too far ahead to be
+   * believed.
+   */
   observe(ballot: Ballot): void {
     if (this.follows(ballot)) this.clock.observe(ballot.clockHigh, ballot.clockLow);
   }

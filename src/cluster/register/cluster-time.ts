@@ -1,11 +1,13 @@
 /**
  * Cluster time: what the clocks of the voters agree on. Pure: clocks come from outside.
  *
- * It is the lower median of the wall clocks of the nodes that were heard lately, the own one included, as long as these are a majority; else what
- * was known last. So one clock that is off, by seconds or by years, changes nothing, and a step of all clocks is followed. Between two pulses it runs
- * on the steady clock. It may go back, as the clocks do: who needs numbers that only rise takes a hybrid clock on top (ballots.ts).
+ * It is the lower median of the wall clocks of the nodes that were heard lately, the own one included, as
+ * long as these are a majority; else what was known last. So one clock that is off, by seconds or by years,
+ * changes nothing, and a step of all clocks is followed. Between two pulses it runs on the steady clock. It
+ * may go back, as the clocks do: who needs numbers that only rise takes a hybrid clock on top (ballots.ts).
  *
- * Half of a round trip bounds the error of a measurement (Cristian, "Probabilistic clock synchronization", 1989).
+ * Half of a round trip bounds the error of a measurement (Cristian, "Probabilistic clock synchronization",
+ * 1989).
  */
 
 /** What was heard longer ago does not count. */
@@ -116,7 +118,10 @@ export class ClusterTime {
     return Math.round(this.ownOffsetMs - offset);
   }
 
-  /** How far another node's clock is ahead of cluster time, and the most by which that may be wrong; null: not known now. */
+  /**
+   * How far another node's clock is ahead of cluster time, and the most by which that may be wrong; null: not
+   * known now.
+   */
   skewOf(node: string): { skewMs: number; errorMs: number } | null {
     const heard = this.heardOf.get(node);
     if (heard === undefined || this.setup.steady() - heard.atMs > CLOCK_HEARD_MS_MAX) return null;

@@ -1,6 +1,7 @@
 /**
- * The coordinator: the operations of the cluster as one node runs them for its clients. Pure: replicas, clock, timers and random numbers come from
- * outside, so that the simulator (test/sim) runs this very code. operation.ts has the steps of an operation.
+ * The coordinator: the operations of the cluster as one node runs them for its clients. Pure: replicas,
+ * clock, timers and random numbers come from outside, so that the simulator (test/sim) runs this very code.
+ * operation.ts has the steps of an operation.
  */
 import { Operation } from "./operation.ts";
 import type { ClusterKey } from "./ports.ts";
@@ -30,7 +31,10 @@ export class Coordinator {
     );
   }
 
-  /** Writes: blind when `condition` is null, else judged and written as one step. `done` is called exactly once, possibly before this returns. */
+  /**
+   * Writes: blind when `condition` is null, else judged and written as one step. `done` is called exactly
+   * once, possibly before this returns.
+   */
   write(request: WriteRequest, done: (result: WriteResult) => void): void {
     this.queue.write(request, done);
   }
@@ -41,15 +45,17 @@ export class Coordinator {
   }
 
   /**
-   * Writes the value that is there again, at a new ballot above all promises: afterwards a majority holds one record and nothing older can get in its
-   * way. For repair (rejoin.ts); a key that is absent everywhere stays so.
+   * Writes the value that is there again, at a new ballot above all promises: afterwards a majority holds one
+   * record and nothing older can get in its way. For repair (rejoin.ts); a key that is absent everywhere
+   * stays so.
    */
   settle(key: ClusterKey, done: (result: ReadResult) => void): void {
     new Operation(this.setup, this.rules, key, null, null, done, true).start();
   }
 
   /**
-   * `consistency=one`: what the nearest replica that can tell holds; it may be old, or not decided yet. Asks one after the other.
+   * `consistency=one`: what the nearest replica that can tell holds; it may be old, or not decided yet. Asks
+   * one after the other.
    */
   readOne(key: ClusterKey, done: (result: ReadResult) => void): void {
     const { setup } = this;

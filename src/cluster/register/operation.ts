@@ -1,5 +1,6 @@
 /**
- * One operation on one key, from its start to its answer and to the last late reply. ARCHITECTURE's "A cluster" has the rules; here is their order:
+ * One operation on one key, from its start to its answer and to the last late reply. ARCHITECTURE's "A
+ * cluster" has the rules; here is their order:
  *
  *   PUT, DELETE         accept(own) ──majority──► done
  *   POST, conditions    prepare ──► judge ──no──► confirmed? answer : rewrite ► answer
@@ -13,11 +14,13 @@
  *                                             └──else──► recall ──no majority can have taken it──► as if prepared anew
  *                                                               └──else──► unknown_outcome
  *
- * `rewrite` accepts the highest value seen at the prepared ballot, with the operation it came from (the identity function of CASPaxos). A version can
- * therefore change once without its value changing, when something that failed half-way is settled.
+ * `rewrite` accepts the highest value seen at the prepared ballot, with the operation it came from (the
+ * identity function of CASPaxos). A version can therefore change once without its value changing, when
+ * something that failed half-way is settled.
  *
- * Answers that come after the deadline are not counted, however late this process wakes up: rejoin.ts needs that. After an early answer the operation stays
- * until all replicas have answered, only to name those that miss the record.
+ * Answers that come after the deadline are not counted, however late this process wakes up: rejoin.ts needs
+ * that. After an early answer the operation stays until all replicas have answered, only to name those that
+ * miss the record.
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
@@ -249,7 +252,8 @@ export class Operation {
     if (this.refusal === null) {
       this.previous = highest.ballot;
       this.existed = highest.exists;
-      // A plain write does not build on what it was told of, which may be undecided: its answer must not rest on that either.
+      // A plain write does not build on what it was told of, which may be undecided: its answer must not rest
+      // on that either.
       this.certain = write.condition !== null;
       this.prepared = true;
       this.operationHigh = this.numberOf(write);
@@ -265,8 +269,9 @@ export class Operation {
   }
 
   /**
-   * Something on top that is newer than the doubtful accept may have replaced the own value after that took effect. Not a first write: its
-   * majority held nothing when it promised, so it would have met the own value, had that ever been decided below it.
+   * Something on top that is newer than the doubtful accept may have replaced the own value after that took
+   * effect. Not a first write: its majority held nothing when it promised, so it would have met the own
+   * value, had that ever been decided below it.
    */
   private mayHaveTakenEffect(): boolean {
     const { highest, collected, doubtful } = this;
@@ -280,12 +285,12 @@ export class Operation {
   // ---- recall --------------------------------------------------------------------------------------------------------------------
 
   /**
-   * Something newer is on top of what the own accept may have done. It has had no effect, and can be judged anew, if all replicas remember that it was
-   * never decided and never built on:
-   * - Those that have promised take nothing below that promise any more. So if no ballot was taken, of this write, by so many of them that with the rest they
-   *   would make a majority, none was decided or will be.
-   * - No promise has told another conditional write of it: that one might rest on it without writing it again. (Reads and refusals write it again before
-   *   they tell of it.)
+   * Something newer is on top of what the own accept may have done. It has had no effect, and can be judged
+   * anew, if all replicas remember that it was never decided and never built on:
+   * - Those that have promised take nothing below that promise any more. So if no ballot was taken, of this
+   *   write, by so many of them that with the rest they would make a majority, none was decided or will be.
+   * - No promise has told another conditional write of it: that one might rest on it without writing it
+   *   again. (Reads and refusals write it again before they tell of it.)
    */
   private recall(write: WriteRequest): void {
     const { setup, group, tally, key } = this;
@@ -347,7 +352,9 @@ export class Operation {
     this.judgeCondition(write);
   }
 
-  /** The number that tells others whether this write found the key without any record, even a collected one. */
+  /**
+   * The number that tells others whether this write found the key without any record, even a collected one.
+   */
   private numberOf(write: WriteRequest): number {
     const isFirst = this.highest.ballot === null && this.collected === null;
     const marked = (isFirst || !this.rules.markFirstOnly) && !write.staged;
@@ -400,8 +407,9 @@ export class Operation {
   }
 
   /**
-   * Of two coordinators that race for a key, the one that loses would always find its value on its own replica, which answers first, and could not say
-   * that it lost. So a conditional write goes to the own replica last, when that makes the majority.
+   * Of two coordinators that race for a key, the one that loses would always find its value on its own
+   * replica, which answers first, and could not say that it lost. So a conditional write goes to the own
+   * replica last, when that makes the majority.
    */
   private withhold(): void {
     const { group, setup } = this;
@@ -433,8 +441,9 @@ export class Operation {
   }
 
   /**
-   * Whether the key had a value: by the highest record that was replaced. Certain only when a majority replaced that same one, so that it was decided:
-   * a record that only one replica had may be of a write that began after a later one than this had ended.
+   * Whether the key had a value: by the highest record that was replaced. Certain only when a majority
+   * replaced that same one, so that it was decided: a record that only one replica had may be of a write that
+   * began after a later one than this had ended.
    */
   private learnPrevious(bit: number, { previous, existed }: Replaced): void {
     if (this.write?.condition !== null) return;
@@ -658,8 +667,9 @@ export class Operation {
   }
 
   /**
-   * A ballot above all that this operation has met or drawn itself. The latter matters when the clocks were set back meanwhile: what a minority took at an
-   * earlier ballot would else outrank this one, and so whatever is decided later.
+   * A ballot above all that this operation has met or drawn itself. The latter matters when the clocks were
+   * set back meanwhile: what a minority took at an earlier ballot would else outrank this one, and so
+   * whatever is decided later.
    */
   private drawBallot(): Ballot {
     const ballot = this.setup.ballots.next(this.met, this.weight);
@@ -688,7 +698,10 @@ export class Operation {
     });
   }
 
-  /** Another attempt: after a random pause, so that two that race do not overtake each other again; a read or a blind write at once the first time. */
+  /**
+   * Another attempt: after a random pause, so that two that race do not overtake each other again; a read or
+   * a blind write at once the first time.
+   */
   private again(): void {
     const races = this.write !== null && this.write.condition !== null;
     if (this.attempts <= 1 && !races) this.start();

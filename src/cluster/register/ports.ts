@@ -1,7 +1,8 @@
 /**
- * What the coordinator asks of replicas and what they answer: types only. The server's implementation sends frames to peers and calls the
- * local vault; the simulator's is a fake network. The difference that matters everywhere: "no" is for
- * ever; "refused" says that this delivery has had no effect; "lost" says that nobody knows.
+ * What the coordinator asks of replicas and what they answer: types only. The server's implementation sends
+ * frames to peers and calls the local vault; the simulator's is a fake network. The difference that matters
+ * everywhere: "no" is for ever; "refused" says that this delivery has had no effect; "lost" says that nobody
+ * knows.
  */
 import type { Ballot } from "../../format/record.ts";
 
@@ -13,8 +14,8 @@ export interface ClusterKey {
 }
 
 /**
- * A value, or none; opaque to the coordinator. Small values carry their bytes; a large one is a handle from which a replica that lacks it
- * can be streamed to. What `read` answered may be passed to `accept`.
+ * A value, or none; opaque to the coordinator. Small values carry their bytes; a large one is a handle from
+ * which a replica that lacks it can be streamed to. What `read` answered may be passed to `accept`.
  */
 export interface Payload {
   readonly tombstone: boolean;
@@ -24,18 +25,25 @@ export interface Payload {
 export const TOMBSTONE: Payload = Object.freeze({ tombstone: true });
 
 /**
- * The bit of a number's upper half that marks a conditional write whose majority of promises held nothing of the key, not even a collected
- * tombstone. It stays with the operation as its number does, and settles what an accept below it may have done (operation.ts).
+ * The bit of a number's upper half that marks a conditional write whose majority of promises held nothing of
+ * the key, not even a collected tombstone. It stays with the operation as its number does, and settles what
+ * an accept below it may have done (operation.ts).
  */
 export const FIRST_WRITE = 0x80000000;
 
-/** What an accept asks a replica to hold. The operation stays with a value when it is written again at a higher ballot. */
+/**
+ * What an accept asks a replica to hold. The operation stays with a value when it is written again at a
+ * higher ballot.
+ */
 export interface Proposal {
   readonly ballot: Ballot;
   readonly payload: Payload;
   readonly operationLow: number;
   readonly operationHigh: number;
-  /** It is a record that some replica holds, at its own ballot: no replica refuses it for being ahead of its clock. */
+  /**
+   * It is a record that some replica holds, at its own ballot: no replica refuses it for being ahead of its
+   * clock.
+   */
   readonly held?: boolean;
 }
 
@@ -80,8 +88,9 @@ export interface No {
 }
 
 /**
- * unavailable: certainly not delivered (peer known to be down, queue full). stale_epoch: the replica knows a newer layout; behind_epoch: an
- * older one. ahead: the ballot is too far ahead of the replica's cluster time. full: no room on the disk. key_refused: no place in the index.
+ * unavailable: certainly not delivered (peer known to be down, queue full). stale_epoch: the replica knows a
+ * newer layout; behind_epoch: an older one. ahead: the ballot is too far ahead of the replica's cluster time.
+ * full: no room on the disk. key_refused: no place in the index.
  */
 export type RefusalReason =
   | "unavailable"
@@ -99,7 +108,10 @@ export interface Refused {
   readonly reason: RefusalReason;
   /** stale_epoch, behind_epoch: the replica's own epoch; else 0. */
   readonly epoch: number;
-  /** behind_epoch to an accept that was done when the epoch had just changed: it must not count, but what it did is known. */
+  /**
+   * behind_epoch to an accept that was done when the epoch had just changed: it must not count, but what it
+   * did is known.
+   */
   readonly replaced?: Replaced;
 }
 
@@ -128,17 +140,20 @@ export type AcceptAnswer = AcceptYes | No | Refused | Lost;
 export type LookAnswer = LookYes | Refused | Lost;
 
 /**
- * The replicas, by node id, the own one included. Each call answers once, possibly before it returns, and by itself after a bounded time ("lost"
- * at the latest). Epochs are those of the layout by which the operation was decided.
+ * The replicas, by node id, the own one included. Each call answers once, possibly before it returns, and by
+ * itself after a bounded time ("lost" at the latest). Epochs are those of the layout by which the operation
+ * was decided.
  *
- * The answer must be that of the first delivery. A transport that may deliver a request twice (one that sends it again on another connection) must
- * drop the answer to a repeat: an accept that was taken, then overtaken by a newer record, and then delivered again would get a "no", and
- * "every replica said no" would no longer mean that it had no effect.
+ * The answer must be that of the first delivery. A transport that may deliver a request twice (one that sends
+ * it again on another connection) must drop the answer to a repeat: an accept that was taken, then overtaken
+ * by a newer record, and then delivered again would get a "no", and "every replica said no" would no longer
+ * mean that it had no effect.
  */
 export interface ReplicaPort {
   /**
    * Asks for a promise.
-   * @param builds for a conditional write: what it is told of may become what it rests on, without ever being written again
+   * @param builds for a conditional write: what it is told of may become what it rests on, without ever being
+   * written again
    */
   prepare(
     node: string,

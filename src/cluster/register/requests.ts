@@ -11,7 +11,9 @@ export interface CoordinatorSetup {
   ballots: BallotSource;
   /** The replicas of a partition by the newest layout that this node knows. */
   groupOf: (partition: number) => ReplicaGroup;
-  /** Round-trip time to a node in ms: 0 for this one, Infinity for one that certainly cannot be reached now. */
+  /**
+   * Round-trip time to a node in ms: 0 for this one, Infinity for one that certainly cannot be reached now.
+   */
   distance: (node: string) => number;
   /** Monotonic milliseconds. */
   now: () => number;
@@ -22,7 +24,10 @@ export interface CoordinatorSetup {
   cancel: (timer: unknown) => void;
   /** Some replica knows a newer layout: fetch it. */
   staleEpoch: (epoch: number) => void;
-  /** A record is decided and these replicas, as far as known, do not hold it: send it later, at the same ballot. */
+  /**
+   * A record is decided and these replicas, as far as known, do not hold it: send it later, at the same
+   * ballot.
+   */
   missed: (key: ClusterKey, proposal: Proposal, nodes: readonly string[]) => void;
 }
 
@@ -36,21 +41,24 @@ export interface WriteRequest {
   /** Random, new for each operation of a client; without `FIRST_WRITE`. */
   readonly operationLow: number;
   readonly operationHigh: number;
-  /** Another node has handed it on and had no answer: it may have had its effect, or may have it at any time. It is only looked for. */
+  /**
+   * Another node has handed it on and had no answer: it may have had its effect, or may have it at any time.
+   * It is only looked for.
+   */
   readonly lost?: boolean;
   /** The replicas have the value already, under this very number, so that it must stay as it is. */
   readonly staged?: boolean;
   /**
-   * null: a plain PUT or DELETE. Otherwise judges what is there (the ballot is the version, of a tombstone too; null: never written); may be called
-   * several times.
+   * null: a plain PUT or DELETE. Otherwise judges what is there (the ballot is the version, of a tombstone
+   * too; null: never written); may be called several times.
    */
   readonly condition: ((exists: boolean, version: Ballot | null) => Refusal | null) | null;
 }
 
 export interface WriteResult {
   /**
-   * done: a majority holds it. no_quorum: no effect, now or later. unknown_outcome: it may have had its effect, or may yet have it. overloaded: too many
-   * writes of this key wait; no effect.
+   * done: a majority holds it. no_quorum: no effect, now or later. unknown_outcome: it may have had its
+   * effect, or may yet have it. overloaded: too many writes of this key wait; no effect.
    */
   outcome: "done" | Refusal | "no_quorum" | "unknown_outcome" | "overloaded";
   /** done: the version written; refused: the version that is there, or null. */
@@ -83,7 +91,8 @@ export interface ReadResult {
 }
 
 /**
- * Steps that the protocol is wrong without. Production always has all of them; the simulator shows that it notices when one is left out.
+ * Steps that the protocol is wrong without. Production always has all of them; the simulator shows that it
+ * notices when one is left out.
  */
 export interface OperationRules {
   /** A refusal (409, 412) is a read: given only when a majority holds what it rests on. */

@@ -1,5 +1,6 @@
 /**
- * Counting the answers of one round. Pure state, used again for each round of an operation: no allocation on the way of a plain PUT.
+ * Counting the answers of one round. Pure state, used again for each round of an operation: no allocation on
+ * the way of a plain PUT.
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
@@ -64,8 +65,9 @@ export class Tally {
 }
 
 /**
- * Whether a refusal holds for late duplicates of the request too. One that was never sent, or that carries an epoch which the replica has left behind,
- * stays refused; so does one that met a full or damaged disk, as those transports that can reach a disk deliver once.
+ * Whether a refusal holds for late duplicates of the request too. One that was never sent, or that carries an
+ * epoch which the replica has left behind, stays refused; so does one that met a full or damaged disk, as
+ * those transports that can reach a disk deliver once.
  */
 function isFinal(reason: RefusalReason): boolean {
   return reason !== "not_voting" && reason !== "behind_epoch" && reason !== "ahead";

@@ -1,14 +1,15 @@
 /**
- * Collection of tombstones. A tombstone that is gone too early brings a deleted value back: from a replica that missed the delete, or from a message that
- * was long under way. So it goes only when
+ * Collection of tombstones. A tombstone that is gone too early brings a deleted value back: from a replica
+ * that missed the delete, or from a message that was long under way. So it goes only when
  *
  *   1. it is old enough (that alone proves nothing; it keeps collection away from keys in use),
  *   2. every replica, of the old set too while the layout moves, confirms that very tombstone, and
  *   3. each replica, before it forgets, has put floor = max(floor, ballot, promise) of the partition on disk (`floorWithout`), which refuses all that
  *      the tombstone refused.
  *
- * Two of three, or no floor, brings values back; the simulator shows both. What a replica confirms stays true: what it holds never gets older. A replica
- * that does not get the second message keeps its tombstone until the next time; those without it confirm by their floor then.
+ * Two of three, or no floor, brings values back; the simulator shows both. What a replica confirms stays
+ * true: what it holds never gets older. A replica that does not get the second message keeps its tombstone
+ * until the next time; those without it confirm by their floor then.
  */
 import type { Ballot } from "../../format/record.ts";
 import { ballotMillis } from "../../format/version.ts";
@@ -16,7 +17,10 @@ import type { ReplicaGroup } from "../layout/layout.ts";
 import type { ClusterKey } from "./ports.ts";
 
 export interface CollectPort {
-  /** Asks for `confirmsTombstone`. No answer, or one from a replica that does not vote or has another epoch, is false. Answers once. */
+  /**
+   * Asks for `confirmsTombstone`. No answer, or one from a replica that does not vote or has another epoch,
+   * is false. Answers once.
+   */
   confirm(
     node: string,
     key: ClusterKey,

@@ -1,13 +1,17 @@
 /**
- * Writes of one key stand in line in their coordinator: one is under way, the others wait for it. Writers that race with ballots would only lose to each
- * other, over and over. Waiting also makes most of their work unnecessary:
+ * Writes of one key stand in line in their coordinator: one is under way, the others wait for it. Writers
+ * that race with ballots would only lose to each other, over and over. Waiting also makes most of their work
+ * unnecessary:
  *
- * - Plain PUTs that wait together become one write, of the last one's value: each of the others was replaced by the next one before anybody could see
- *   it. They have versions of their own, which the write draws together.
- * - When a write is decided, or refused by what is there, the conditions of those that waited since before it was sent are judged by that: the key was in
- *   this state at a moment when they were already under way. Those that do not hold are refused at once.
+ * - Plain PUTs that wait together become one write, of the last one's value: each of the others was replaced
+ *   by the next one before anybody could see it. They have versions of their own, which the write draws
+ *   together.
+ * - When a write is decided, or refused by what is there, the conditions of those that waited since before it
+ *   was sent are judged by that: the key was in this state at a moment when they were already under way.
+ *   Those that do not hold are refused at once.
  *
- * Pure: time comes from outside. A write that waits has had no effect, so one that waits too long is answered "no_quorum", truly.
+ * Pure: time comes from outside. A write that waits has had no effect, so one that waits too long is answered
+ * "no_quorum", truly.
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
@@ -20,7 +24,10 @@ export const WAITING_MAX = 1024;
 /** Writes that become one. */
 const MERGED_MAX = 256;
 
-/** Runs one write to its answer. It draws as many versions as it has weight; the answer's is the highest of them. */
+/**
+ * Runs one write to its answer. It draws as many versions as it has weight; the answer's is the highest of
+ * them.
+ */
 export type RunWrite = (request: WriteRequest, weight: number, done: (result: WriteResult) => void) => void;
 
 interface Waiting {
@@ -128,7 +135,10 @@ function answer(batch: readonly Waiting[], result: WriteResult): Waiting[] {
   return again;
 }
 
-/** Refuses those that waited since before the write was sent and whose conditions do not hold in the state that it met or made. */
+/**
+ * Refuses those that waited since before the write was sent and whose conditions do not hold in the state
+ * that it met or made.
+ */
 function refuse(line: Line, result: WriteResult): void {
   const { before, waiting } = line;
   let kept = 0;

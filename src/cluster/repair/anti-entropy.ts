@@ -1,9 +1,10 @@
 /**
- * Anti-entropy: compares the digests of each partition with those of every other replica, in rounds in the background, reads the leaves that differ, and takes
- * over what the other one has newer, at its same ballot. Every node does so for itself, so both directions are covered.
+ * Anti-entropy: compares the digests of each partition with those of every other replica, in rounds in the
+ * background, reads the leaves that differ, and takes over what the other one has newer, at its same ballot.
+ * Every node does so for itself, so both directions are covered.
  *
- * What is younger than SETTLE_MS is left alone: it is probably still on its way. A record that the own replica refuses for long, because of a promise whose write
- * never came, is settled by a full round.
+ * What is younger than SETTLE_MS is left alone: it is probably still on its way. A record that the own
+ * replica refuses for long, because of a promise whose write never came, is settled by a full round.
  */
 import { DIGEST_WORDS, LEAVES } from "../../engine/state/digests.ts";
 import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";

@@ -1,13 +1,16 @@
 /**
- * Hints: what other nodes have missed. A record was decided by a majority and some replica did not hold it; its key and ballot wait here, a queue for each
- * node, until that node is up, and then the record is sent to it at its same ballot. The value is not kept: it is read from a replica that holds it when it is sent, or
+ * Hints: what other nodes have missed. A record was decided by a majority and some replica did not hold it;
+ * its key and ballot wait here, a queue for each node, until that node is up, and then the record is sent to
+ * it at its same ballot. The value is not kept: it is read from a replica that holds it when it is sent, or
  * the newer record that has taken its place.
  *
- * A hint never counts toward a majority, and losing one loses nothing: anti-entropy finds what is missing. So the queues are bounded (what does not fit is
- * dropped and counted), and their files are written in the background without a sync.
+ * A hint never counts toward a majority, and losing one loses nothing: anti-entropy finds what is missing. So
+ * the queues are bounded (what does not fit is dropped and counted), and their files are written in the
+ * background without a sync.
  *
- * The file of a node, `hints/<hash of its URL>`: its URL as one line; then entries of xxh32 of the rest (4) · key length (2) · 0 (2) · ballot (16) · key. It is appended to,
- * read back at a start as far as it is whole, and written anew when most of it is done.
+ * The file of a node, `hints/<hash of its URL>`: its URL as one line; then entries of xxh32 of the rest (4) ·
+ * key length (2) · 0 (2) · ballot (16) · key. It is appended to, read back at a start as far as it is whole,
+ * and written anew when most of it is done.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { appendFile, rename, writeFile } from "node:fs/promises";

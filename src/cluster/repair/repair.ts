@@ -1,6 +1,7 @@
 /**
- * Everything that makes replicas whole again, for one node: hints, synchronisation, anti-entropy, damaged records, collection of tombstones, and dropping
- * what has moved away. All of it works on the own replica, or delivers records at the ballot that they already have; nothing here decides anything by itself.
+ * Everything that makes replicas whole again, for one node: hints, synchronisation, anti-entropy, damaged
+ * records, collection of tombstones, and dropping what has moved away. All of it works on the own replica, or
+ * delivers records at the ballot that they already have; nothing here decides anything by itself.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ballot } from "../../format/record.ts";
@@ -25,7 +26,10 @@ import { type HintOutcome, Hints } from "./hints.ts";
 
 /** How often it is looked whether there is something to do. */
 const TICK_MS = 500;
-/** Pause between two rounds of anti-entropy; less after one that found something, or when a node has come back. */
+/**
+ * Pause between two rounds of anti-entropy; less after one that found something, or when a node has come
+ * back.
+ */
 const ROUND_MS = 10_000;
 const HURRY_MS = 1000;
 /** Pause between two rounds of collection. */
@@ -298,8 +302,8 @@ export class Repair {
   }
 
   /**
-   * What this replica had promised or taken is lost, so the others settle the key first: after that nothing older can be decided any more, and what
-   * they hold then may take the place of what is damaged.
+   * What this replica had promised or taken is lost, so the others settle the key first: after that nothing
+   * older can be decided any more, and what they hold then may take the place of what is damaged.
    */
   private async mendKey(key: ClusterKey): Promise<boolean> {
     const { node } = this.setup;

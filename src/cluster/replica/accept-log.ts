@@ -1,6 +1,7 @@
 /**
- * Which accepts this replica has taken lately, and to whom it has shown them, in memory: a coordinator that does not know whether its write had an effect can
- * ask for that (register/operation.ts). Complete from a moment on, which it tells; a process that has just started knows nothing.
+ * Which accepts this replica has taken lately, and to whom it has shown them, in memory: a coordinator that
+ * does not know whether its write had an effect can ask for that (register/operation.ts). Complete from a
+ * moment on, which it tells; a process that has just started knows nothing.
  */
 import type { Ballot } from "../../format/record.ts";
 import { OPERATION_MS_MAX } from "../../util/limits.ts";
@@ -34,7 +35,9 @@ export class AcceptLog {
     this.note(TAKEN, ballot, operationLow, operationHigh);
   }
 
-  /** A promise for this ballot, of a write that may build on what it is told, told of the operation's record. */
+  /**
+   * A promise for this ballot, of a write that may build on what it is told, told of the operation's record.
+   */
   shown(ballot: Ballot, operationLow: number, operationHigh: number): void {
     this.note(SHOWN, ballot, operationLow, operationHigh);
   }

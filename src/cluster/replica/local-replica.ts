@@ -1,10 +1,10 @@
 /**
- * This node's own replica: the register's operations on the vault, for the own coordinator and, as frames and streams, for those of other nodes. It
- * never asks another node.
+ * This node's own replica: the register's operations on the vault, for the own coordinator and, as frames and
+ * streams, for those of other nodes. It never asks another node.
  *
- * Every operation carries the epoch that it was decided under. It is looked at twice: before the operation goes to its shard, and again before a yes is
- * given, because a new layout may have come meanwhile; whoever synchronises under the new one has then read this replica without the record, so the yes
- * must not count.
+ * Every operation carries the epoch that it was decided under. It is looked at twice: before the operation
+ * goes to its shard, and again before a yes is given, because a new layout may have come meanwhile; whoever
+ * synchronises under the new one has then read this replica without the record, so the yes must not count.
  */
 
 import { type Ballot, ballotOf } from "../../format/record.ts";
@@ -57,9 +57,15 @@ export interface LocalReplicaSetup {
   votes: (partition: number) => boolean;
   /** Cluster time, milliseconds since 1970. */
   clusterMillis: () => number;
-  /** A ballot that was seen: this node's own ones are above it from now on, or its writes would lose to those of nodes whose clocks are ahead. */
+  /**
+   * A ballot that was seen: this node's own ones are above it from now on, or its writes would lose to those
+   * of nodes whose clocks are ahead.
+   */
   observe: (ballot: Ballot) => void;
-  /** The record of a key that this replica holds was found damaged; the key's bytes are only valid during the call. */
+  /**
+   * The record of a key that this replica holds was found damaged; the key's bytes are only valid during the
+   * call.
+   */
   damaged: (key: ClusterKey) => void;
   /** Somebody has a newer layout. */
   behind: (epoch: number) => void;
@@ -119,7 +125,10 @@ export class VaultReplica implements LocalReplica {
     this.hold(key, epoch, proposal, false, reply);
   }
 
-  /** Takes over what a majority of the others has shown to be the key's record, whether this replica votes or not. */
+  /**
+   * Takes over what a majority of the others has shown to be the key's record, whether this replica votes or
+   * not.
+   */
   take(key: ClusterKey, epoch: number, proposal: Proposal, reply: (answer: AcceptAnswer) => void): void {
     this.hold(key, epoch, proposal, true, reply);
   }
@@ -390,7 +399,10 @@ export class VaultReplica implements LocalReplica {
     return held.found;
   }
 
-  /** What the key has here is only looked at for the few ballots that are far ahead. A promise needs no look: who met one that is far ahead comes with a second clock. */
+  /**
+   * What the key has here is only looked at for the few ballots that are far ahead. A promise needs no look:
+   * who met one that is far ahead comes with a second clock.
+   */
   private isTooFarAhead(key: ClusterKey, ballot: Ballot): boolean {
     const { vault, clusterMillis } = this.setup;
     const millis = clusterMillis();

@@ -1,6 +1,6 @@
 /**
- * The coordinator's way to the replicas: this node's own one directly, the others by frames. A failed send tells "surely not
- * delivered" from "nobody knows", which is the difference that the protocol lives on.
+ * The coordinator's way to the replicas: this node's own one directly, the others by frames. A failed send
+ * tells "surely not delivered" from "nobody knows", which is the difference that the protocol lives on.
  */
 import type { Ballot } from "../../format/record.ts";
 import { PeerError } from "../peers/peer-client.ts";

@@ -1,6 +1,7 @@
 /**
- * What the parts of repair ask of replicas: of the own one directly, of other nodes by frames; and the own replica's answers to other nodes. The questions
- * carry the epoch, like all between nodes, and are only answered by a replica that votes for the partition.
+ * What the parts of repair ask of replicas: of the own one directly, of other nodes by frames; and the own
+ * replica's answers to other nodes. The questions carry the epoch, like all between nodes, and are only
+ * answered by a replica that votes for the partition.
  */
 
 import { leafOf } from "../../engine/state/digests.ts";
@@ -69,7 +70,10 @@ export class RepairPort implements CollectPort {
     this.setup = setup;
   }
 
-  /** Reads a partition of a node through, or some leaves of it. Rejects when the node cannot or may not answer. */
+  /**
+   * Reads a partition of a node through, or some leaves of it. Rejects when the node cannot or may not
+   * answer.
+   */
   async list(node: string, partition: number, epoch: number, leaves = ALL_LEAVES): Promise<PartitionList> {
     const list: PartitionList = { node, keys: new Map(), floor: null, damaged: 0, busy: false };
     for (let cursor = 0; cursor >= 0; ) {

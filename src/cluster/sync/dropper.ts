@@ -1,7 +1,8 @@
 /**
- * Forgets partitions that the own replica holds no more, one after the other. What is left of one from an earlier time must be gone before this replica votes for it
- * again: its deletes may have been collected meanwhile, without it. The file DROPPED of the data directory says for which move that is done, so that
- * a restart in the middle of it does not take new records for old ones.
+ * Forgets partitions that the own replica holds no more, one after the other. What is left of one from an
+ * earlier time must be gone before this replica votes for it again: its deletes may have been collected
+ * meanwhile, without it. The file DROPPED of the data directory says for which move that is done, so that a
+ * restart in the middle of it does not take new records for old ones.
  */
 import path from "node:path";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
@@ -39,8 +40,8 @@ export class PartitionDropper {
   }
 
   /**
-   * Forgets a partition, if `may` still says so when it is its turn. Answers whether there was something. The replica must not take anything for it
-   * until this has resolved.
+   * Forgets a partition, if `may` still says so when it is its turn. Answers whether there was something. The
+   * replica must not take anything for it until this has resolved.
    */
   drop(partition: number, may: () => boolean): Promise<boolean> {
     const work = this.tail.then(async () => {

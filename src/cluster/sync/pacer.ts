@@ -1,6 +1,7 @@
 /**
- * Pace of what a node does in the background: while clients are served, as much time passes between two pieces of work as they took, and keys are taken
- * over evenly, at a bounded rate: a request of a client then waits for few of them.
+ * Pace of what a node does in the background: while clients are served, as much time passes between two
+ * pieces of work as they took, and keys are taken over evenly, at a bounded rate: a request of a client then
+ * waits for few of them.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -44,7 +45,10 @@ export class RepairPace {
     if (this.dueMs - nowMs >= GRAIN_MS) await sleep(this.dueMs - nowMs);
   }
 
-  /** Waits as the load, here or (`busy`) at a node that was asked, wants it after a piece of work that took so long. */
+  /**
+   * Waits as the load, here or (`busy`) at a node that was asked, wants it after a piece of work that took so
+   * long.
+   */
   async rest(tookMs: number, busy = false): Promise<void> {
     if (busy || this.isBusy) await sleep(Math.min(PAUSE_MS_MAX, Math.max(1, tookMs)));
     else await new Promise((resolve) => setImmediate(resolve));

@@ -1,29 +1,38 @@
 /**
- * Replicas that cannot know: a new or emptied disk, damage that took records, a directory put back from an old copy. Such a replica does not vote (neither
- * prepare, accept nor look) for a partition until it has synchronised. The rules, and why they are right:
+ * Replicas that cannot know: a new or emptied disk, damage that took records, a directory put back from an
+ * old copy. Such a replica does not vote (neither prepare, accept nor look) for a partition until it has
+ * synchronised. The rules, and why they are right:
  *
- * What was lost is votes: promises, and records that this replica was counted for. Any of them can be one half of a majority. So
+ * What was lost is votes: promises, and records that this replica was counted for. Any of them can be one
+ * half of a majority. So
  *
- * 1. It waits REJOIN_WAIT_MS from its start. A coordinator counts answers only until OPERATION_MS_MAX after an operation began, by its own monotonic clock; so
- *    after the wait nobody counts a lost vote together with a vote that another replica is yet to give. Every lost vote that had mattered has its
- *    other half on another replica already. (This is the one place where safety rests on time: on clocks that run at about the same rate, not on clocks
- *    that agree. Where that is too little, replace the node: a change of layout needs no wait, as its epoch keeps the votes apart.)
- * 2. It reads each key of the partition, keys with only a promise and the floor included, from voting replicas that make a majority of the whole set (itself not
- *    counted; of both sets while the layout moves). Every majority that it was a part of has another member among those.
- * 3. It takes the highest record and the highest promise (`mergeForRejoin`). One case is not decided by that: the ballots differ and a promise is
- *    above them all. Whoever holds that promise may have seen the lower record only, on the strength of a lost promise for the other; taking the higher
- *    record would make a majority for it behind the back of that one. Then the key is settled first (`Coordinator.settle`: a full round at a ballot above
- *    that promise, by the replicas that vote) and read again.
- *    When the highest record is at or above every promise, no live proposal is below it; when all ballots are the same, every promise was given by one who
- *    reported that record. In both cases holding it takes nothing back.
- * 4. It votes again once all of that is on disk. Writes decided meanwhile it may have missed like any replica that was away.
+ * 1. It waits REJOIN_WAIT_MS from its start. A coordinator counts answers only until OPERATION_MS_MAX after
+ *    an operation began, by its own monotonic clock; so after the wait nobody counts a lost vote together
+ *    with a vote that another replica is yet to give. Every lost vote that had mattered has its other half on
+ *    another replica already. (This is the one place where safety rests on time: on clocks that run at about
+ *    the same rate, not on clocks that agree. Where that is too little, replace the node: a change of layout
+ *    needs no wait, as its epoch keeps the votes apart.)
+ * 2. It reads each key of the partition, keys with only a promise and the floor included, from voting
+ *    replicas that make a majority of the whole set (itself not counted; of both sets while the layout
+ *    moves). Every majority that it was a part of has another member among those.
+ * 3. It takes the highest record and the highest promise (`mergeForRejoin`). One case is not decided by that:
+ *    the ballots differ and a promise is above them all. Whoever holds that promise may have seen the lower
+ *    record only, on the strength of a lost promise for the other; taking the higher record would make a
+ *    majority for it behind the back of that one. Then the key is settled first (`Coordinator.settle`: a full
+ *    round at a ballot above that promise, by the replicas that vote) and read again. When the highest record
+ *    is at or above every promise, no live proposal is below it; when all ballots are the same, every promise
+ *    was given by one who reported that record. In both cases holding it takes nothing back.
+ * 4. It votes again once all of that is on disk. Writes decided meanwhile it may have missed like any replica
+ *    that was away.
  *
  * With two of three replicas in this state nobody can rejoin: data may be lost, and an operator must decide.
  *
- * A new owner in a move has lost no votes: it needs no wait. It votes as soon as it has the floor from a majority of the previous set, and then takes the highest
- * record of each key from a majority of that set (`mergeForMove`), also one below its floor: the floor may come from other keys.
+ * A new owner in a move has lost no votes: it needs no wait. It votes as soon as it has the floor from a
+ * majority of the previous set, and then takes the highest record of each key from a majority of that set
+ * (`mergeForMove`), also one below its floor: the floor may come from other keys.
  *
- * Until it is done, a replica that synchronises confirms no tombstone (tombstones.ts): what it has been told of a key may be older than the tombstone.
+ * Until it is done, a replica that synchronises confirms no tombstone (tombstones.ts): what it has been told
+ * of a key may be older than the tombstone.
  */
 
 import type { Ballot } from "../../format/record.ts";
@@ -32,17 +41,25 @@ import type { RegisterState } from "../../rules/register.ts";
 import { REJOIN_WAIT_MS } from "../../util/limits.ts";
 import { hasMajority, hasPreviousMajority, type ReplicaGroup } from "../layout/layout.ts";
 
-/** Whether a replica that does not vote has waited long enough to begin to synchronise. Both in monotonic ms of this start of the process. */
+/**
+ * Whether a replica that does not vote has waited long enough to begin to synchronise. Both in monotonic ms
+ * of this start of the process.
+ */
 export function mayRejoin(startedMs: number, nowMs: number): boolean {
   return nowMs - startedMs >= REJOIN_WAIT_MS;
 }
 
-/** Whether these replicas (bits), which vote, are enough for the replica `self` (a bit) to synchronise from. */
+/**
+ * Whether these replicas (bits), which vote, are enough for the replica `self` (a bit) to synchronise from.
+ */
 export function areRejoinSources(group: ReplicaGroup, self: number, sources: number): boolean {
   return hasMajority(group, sources & ~self);
 }
 
-/** Whether these replicas (bits) are enough for a new owner to synchronise from. It may itself be one of them where it was an owner before. */
+/**
+ * Whether these replicas (bits) are enough for a new owner to synchronise from. It may itself be one of them
+ * where it was an owner before.
+ */
 export function areMoveSources(group: ReplicaGroup, sources: number): boolean {
   return hasPreviousMajority(group, sources);
 }
@@ -64,7 +81,10 @@ export interface SourceState {
   readonly floor: Ballot | null;
 }
 
-/** A promise that says more than the record beside it. One for an absent key may have become part of the floor. */
+/**
+ * A promise that says more than the record beside it. One for an absent key may have become part of the
+ * floor.
+ */
 function openPromise({ state, floor }: SourceState): Ballot | null {
   if (state === null || state.ballot === null) return higherBallot(state?.promised ?? null, floor);
   return compareOptionalBallots(state.promised, state.ballot) > 0 ? state.promised : null;
@@ -90,7 +110,10 @@ export function mergeForRejoin(sources: readonly SourceState[]): Merge {
   return { kind: "take", from, promised };
 }
 
-/** What a new owner makes of a key. "nothing": it holds that much already. `take` leaves its own promise as it is. */
+/**
+ * What a new owner makes of a key. "nothing": it holds that much already. `take` leaves its own promise as it
+ * is.
+ */
 export function mergeForMove(
   own: RegisterState | null,
   sources: readonly SourceState[],
@@ -112,8 +135,9 @@ export function mergeForMove(
 }
 
 /**
- * Whether a record that the replica still has of its own must go: it is not above the floor, and all sources have nothing of the key, so its tombstone
- * was collected. Otherwise an own record stays if it is higher than what `mergeForRejoin` says.
+ * Whether a record that the replica still has of its own must go: it is not above the floor, and all sources
+ * have nothing of the key, so its tombstone was collected. Otherwise an own record stays if it is higher than
+ * what `mergeForRejoin` says.
  */
 export function wasCollected(
   own: RegisterState,

@@ -1,9 +1,10 @@
 /**
- * Synchronisation: a new owner in a move, or a replica that lost its data, takes its partitions over from a majority of the others. The rules are those of
- * rejoin.ts; this is their execution, partition by partition, paced and with bounded memory (the lists of a few partitions and the values of a few keys).
+ * Synchronisation: a new owner in a move, or a replica that lost its data, takes its partitions over from a
+ * majority of the others. The rules are those of rejoin.ts; this is their execution, partition by partition,
+ * paced and with bounded memory (the lists of a few partitions and the values of a few keys).
  *
- * A partition is begun anew when something changes under way; all of it is when the layout changes. What is held already is not fetched
- * again, so beginning anew is cheap.
+ * A partition is begun anew when something changes under way; all of it is when the layout changes. What is
+ * held already is not fetched again, so beginning anew is cheap.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ballot } from "../../format/record.ts";
@@ -227,7 +228,9 @@ export class Synchroniser {
     dropper.setClear(epoch);
   }
 
-  /** The floors of gained partitions, from a majority of the previous replicas, so that this replica may vote. */
+  /**
+   * The floors of gained partitions, from a majority of the previous replicas, so that this replica may vote.
+   */
   private async takeFloors(placement: Placement): Promise<void> {
     const { self, port, distance } = this.setup;
     const gained = new Set(this.gained(placement).filter((partition) => this.floorless.has(partition)));

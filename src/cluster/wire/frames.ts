@@ -1,6 +1,6 @@
 /**
- * Frames, as nodes send them to each other in batches: 4 bytes of length (little-endian), then as many bytes. What is in a frame
- * is not known here.
+ * Frames, as nodes send them to each other in batches: 4 bytes of length (little-endian), then as many bytes.
+ * What is in a frame is not known here.
  */
 
 const LENGTH_BYTES = 4;
@@ -21,7 +21,9 @@ export function joinFrames(frames: readonly Uint8Array[], bytes: number): Buffer
   return joined;
 }
 
-/** The frames of a batch, as views of it; null when its lengths do not add up or there are more than `most`. */
+/**
+ * The frames of a batch, as views of it; null when its lengths do not add up or there are more than `most`.
+ */
 export function splitFrames(batch: Uint8Array, most: number): Uint8Array[] | null {
   const frames: Uint8Array[] = [];
   for (let at = 0; at < batch.length; ) {

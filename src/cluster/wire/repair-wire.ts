@@ -1,5 +1,6 @@
 /**
- * What nodes ask each other for repair, as bytes (the first byte tells these frames from those of wire.ts). All numbers are little-endian.
+ * What nodes ask each other for repair, as bytes (the first byte tells these frames from those of wire.ts).
+ * All numbers are little-endian.
  *
  *   scan     16 1 · 0 1 · partition 2 · epoch 4 · cursor 8 · limit 4 · leaves 4
  *   digests  17 1 · 0 1 · first partition 2 · epoch 4 · count 2 · 0 2

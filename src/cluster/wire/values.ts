@@ -1,6 +1,6 @@
 /**
- * Values on their way through the cluster: what the coordinator calls a payload. Small ones carry their bytes in stored form; of large ones
- * only kind, length and where they can be had.
+ * Values on their way through the cluster: what the coordinator calls a payload. Small ones carry their bytes
+ * in stored form; of large ones only kind, length and where they can be had.
  */
 import type { Ballot } from "../../format/record.ts";
 import type { Payload } from "../register/ports.ts";

@@ -1,14 +1,15 @@
 /**
- * Operations between nodes as bytes: one request is one frame, and so is its answer. All numbers are little-endian.
+ * Operations between nodes as bytes: one request is one frame, and so is its answer. All numbers are
+ * little-endian.
  *
  *   request   kind 1 · flags 1 · key length 2 · epoch 4 · ballot 16 · operation 8 · type length 2 · 0 2 · value length 4
  *             then key, content type, value
  *   answer    kind 1 · flags 1 · type length 2 · epoch 4 · ballot 16 · operation 8 · value length 8
  *             then content type, value
  *
- * Values of at most CHUNK_BYTES travel in the frame, in stored form (JSON with its `{"value":` and `}`); larger ones as streams of
- * their own, of which the frame only tells kind and length. Every length is checked against the frame's own: the other side may be
- * of another version, or not be one of us.
+ * Values of at most CHUNK_BYTES travel in the frame, in stored form (JSON with its `{"value":` and `}`);
+ * larger ones as streams of their own, of which the frame only tells kind and length. Every length is checked
+ * against the frame's own: the other side may be of another version, or not be one of us.
  */
 import type { Ballot } from "../../format/record.ts";
 import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
@@ -47,7 +48,10 @@ const BALLOT_FLAG = 16;
 const VALUE_FLAG = 32;
 /** The value is too large for the frame. */
 const LARGE_FLAG = 64;
-/** A refused accept that was done: ballot and EXISTED_FLAG say what it replaced. The bits below that one are the reason. */
+/**
+ * A refused accept that was done: ballot and EXISTED_FLAG say what it replaced. The bits below that one are
+ * the reason.
+ */
 const DONE_FLAG = 32;
 const REASON_MASK = 7;
 /** A promise for an absent key: the ballot is the floor of its partition. */

@@ -1,6 +1,6 @@
 /**
- * What is in one file of a data directory, as plain objects for a person or a program to read. Writes nothing and survives damage: what cannot be
- * told is said so. `loadHash` must have finished.
+ * What is in one file of a data directory, as plain objects for a person or a program to read. Writes nothing
+ * and survives damage: what cannot be told is said so. `loadHash` must have finished.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -60,7 +60,10 @@ export interface Item {
 /** A slab is at most 64 MiB; a larger file is none. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
 
-/** Lists what is in a file. False at the end: it is no file of minivault, as far as its beginning and its name say. */
+/**
+ * Lists what is in a file. False at the end: it is no file of minivault, as far as its beginning and its name
+ * say.
+ */
 export function* inspectFile(file: string): Generator<Item, boolean> {
   const name = path.basename(file);
   const fileBytes = fs.statSync(file).size;

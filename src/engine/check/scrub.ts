@@ -1,8 +1,10 @@
 /**
- * Reads a shard's records again, a little at a time, and finds damage before anybody needs what is damaged. Runs in the shard's thread, between
- * batches. It reads the files and not the maps: a page that the disk cannot deliver is then an error and not the end of the process.
+ * Reads a shard's records again, a little at a time, and finds damage before anybody needs what is damaged.
+ * Runs in the shard's thread, between batches. It reads the files and not the maps: a page that the disk
+ * cannot deliver is then an error and not the end of the process.
  *
- * Found damage raises the shard's damage generation, at which every reader forgets which records it had checked.
+ * Found damage raises the shard's damage generation, at which every reader forgets which records it had
+ * checked.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -151,7 +153,10 @@ export class Scrub {
     return Math.max(bytes, UNIT_BYTES);
   }
 
-  /** Reads into the scratch buffer at `offset`; answers the bytes, or -1 where the disk refuses them, and then skips the place. */
+  /**
+   * Reads into the scratch buffer at `offset`; answers the bytes, or -1 where the disk refuses them, and then
+   * skips the place.
+   */
   private read(unit: number, offset: number, count: number): number {
     const { scratch } = this;
     if (scratch === null) return -1;

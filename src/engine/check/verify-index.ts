@@ -1,6 +1,7 @@
 /**
- * Builds the index that a start would build, and compares it with the records that `verify` has read: every record that says what a key holds is in it, or
- * a newer record of the key is; and it has no other entries. Changes nothing on the disk.
+ * Builds the index that a start would build, and compares it with the records that `verify` has read: every
+ * record that says what a key holds is in it, or a newer record of the key is; and it has no other entries.
+ * Changes nothing on the disk.
  */
 import { isIndexed } from "../../format/offsets.ts";
 import { keyOf } from "../../format/record.ts";
@@ -90,7 +91,8 @@ function compare(shard: Shard, map: SlabMap, slabs: ReadSlabs, report: IndexRepo
     const isNewer =
       lookup.located &&
       (lookup.map.sequence > sequence || (lookup.map.sequence === sequence && lookup.unit > unit));
-    // A newer one that is damaged stands in the index under the key's hashes, and cannot be told from another key's.
+    // A newer one that is damaged stands in the index under the key's hashes, and cannot be told from another
+    // key's.
     if (!isNewer && (lookup.located || slabs.isSound)) report.lost(sequence, unit, key);
   }
   return held;

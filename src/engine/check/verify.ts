@@ -1,8 +1,10 @@
 /**
- * Reads a whole data directory and says what in it is damaged. Writes nothing; the caller holds the directory's lock.
+ * Reads a whole data directory and says what in it is damaged. Writes nothing; the caller holds the
+ * directory's lock.
  *
- * Every record of every slab is read, also those that count no more: damage there does no harm, but tells of a disk that does. The bytes after the
- * last record of an open slab are no damage: what was being written when the node ended, which the next start overwrites.
+ * Every record of every slab is read, also those that count no more: damage there does no harm, but tells of
+ * a disk that does. The bytes after the last record of an open slab are no damage: what was being written
+ * when the node ended, which the next start overwrites.
  */
 import fs from "node:fs";
 import path from "node:path";

@@ -1,12 +1,18 @@
 /**
- * Which slab is compacted next, if any. Pure, so that thousands of mixtures can be played through (test/engine/compaction-model.ts).
+ * Which slab is compacted next, if any. Pure, so that thousands of mixtures can be played through
+ * (test/engine/compaction-model.ts).
  *
- * What is copied is paid for by what becomes free: no slab is chosen of which more than LIVE_FRACTION_MAX would be copied, and a slab is measured by the bytes in it, not by
- * the size of its file: one that was closed early, on a full disk, has nothing to give when all in it is live. So this comes to rest, and all that is ever copied is
- * at most LIVE_FRACTION_MAX / (1 - LIVE_FRACTION_MAX) times what was freed, and what small slabs hold once more.
+ * What is copied is paid for by what becomes free: no slab is chosen of which more than LIVE_FRACTION_MAX
+ * would be copied, and a slab is measured by the bytes in it, not by the size of its file: one that was
+ * closed early, on a full disk, has nothing to give when all in it is live. So this comes to rest, and all
+ * that is ever copied is at most LIVE_FRACTION_MAX / (1 - LIVE_FRACTION_MAX) times what was freed, and what
+ * small slabs hold once more.
  */
 
-/** All files, as if each were full, may be this many times the live bytes, plus SLACK_SLABS, before compaction starts on a disk that has room. */
+/**
+ * All files, as if each were full, may be this many times the live bytes, plus SLACK_SLABS, before compaction
+ * starts on a disk that has room.
+ */
 const SPACE_FACTOR = 1.6;
 const SLACK_SLABS = 2;
 /** A slab of which more would be copied is not worth it, however full the disk is. */
@@ -15,8 +21,8 @@ export const LIVE_FRACTION_MAX = 0.9;
 const GAIN_BYTES_MIN = 64 * 1024;
 const GAIN_FRACTION_MIN = 1 / 64;
 /**
- * With this share of tombstones (and at least TOMBSTONES_MIN), by number and by bytes, the oldest slab is compacted, where they can be dropped: all older slabs are
- * copied to get there.
+ * With this share of tombstones (and at least TOMBSTONES_MIN), by number and by bytes, the oldest slab is
+ * compacted, where they can be dropped: all older slabs are copied to get there.
  */
 const TOMBSTONE_FRACTION_MAX = 0.2;
 const TOMBSTONES_MIN = 10_000;
@@ -36,7 +42,10 @@ export interface SlabAccount {
   readonly liveBytes: number;
 }
 
-/** ready: full, and free to go. open: the one that is appended to. kept: uploads, damage or its table keep it where it is. */
+/**
+ * ready: full, and free to go. open: the one that is appended to. kept: uploads, damage or its table keep it
+ * where it is.
+ */
 export type SlabState = "ready" | "open" | "kept";
 
 export interface Circumstances<Slab extends SlabAccount> {
@@ -48,16 +57,25 @@ export interface Circumstances<Slab extends SlabAccount> {
   /** Bytes that copies can take of blocks that are allocated; and when the open slab is closed first. */
   roomBytes: number;
   spareBytes: number;
-  /** Entries of the index, and those among them that can be dropped in the oldest slab: their number and their bytes. */
+  /**
+   * Entries of the index, and those among them that can be dropped in the oldest slab: their number and their
+   * bytes.
+   */
   entries: number;
   tombstones: number;
   tombstoneBytes: number;
   stateOf: (slab: Slab) => SlabState;
-  /** Bytes that compacting a slab would write, to be asked for few: what is said of its chunks elsewhere included, what can be dropped left out. */
+  /**
+   * Bytes that compacting a slab would write, to be asked for few: what is said of its chunks elsewhere
+   * included, what can be dropped left out.
+   */
   measure: (slab: Slab, oldest: boolean) => number;
 }
 
-/** compact: copy what lives in that slab, and drop it. close: go on in the spare slab, so that the open one can be compacted. */
+/**
+ * compact: copy what lives in that slab, and drop it. close: go on in the spare slab, so that the open one
+ * can be compacted.
+ */
 export type Choice<Slab extends SlabAccount> =
   | { kind: "compact"; slab: Slab; oldest: boolean; copyBytes: number }
   | { kind: "close" }
@@ -123,7 +141,10 @@ function areTooManyTombstones(
   );
 }
 
-/** Any gain counts then, the cheapest first, but the copies must fit what is allocated, and leave some of it to deletes. */
+/**
+ * Any gain counts then, the cheapest first, but the copies must fit what is allocated, and leave some of it
+ * to deletes.
+ */
 function underPressure<Slab extends SlabAccount>(
   slabs: Slab[],
   first: Slab | null,

@@ -1,12 +1,13 @@
 /**
- * Compaction: copies what still counts out of the slab with the least live bytes, to the end of the log, then drops the slab. In steps of
- * bounded size, between batches, so that nobody waits for a whole slab (Rosenblum & Ousterhout, "The Design and
- * Implementation of a Log-Structured File System", 1991, with a greedy choice).
+ * Compaction: copies what still counts out of the slab with the least live bytes, to the end of the log, then
+ * drops the slab. In steps of bounded size, between batches, so that nobody waits for a whole slab (Rosenblum
+ * & Ousterhout, "The Design and Implementation of a Log-Structured File System", 1991, with a greedy choice).
  *
- * A copy gets a checksum of its own, so every record is checked as it is copied: else what has rotted since it was last looked at would pass for good from then on.
+ * A copy gets a checksum of its own, so every record is checked as it is copied: else what has rotted since
+ * it was last looked at would pass for good from then on.
  *
- * A copy keeps its ballot. It is published at once, unsynced: until the source slab is dropped a crash only loses the copy. The slab
- * is dropped after what was copied is synced.
+ * A copy keeps its ballot. It is published at once, unsynced: until the source slab is dropped a crash only
+ * loses the copy. The slab is dropped after what was copied is synced.
  */
 import {
   isIndexed,
@@ -41,17 +42,24 @@ import type { Promised } from "../state/replication.ts";
 import { type Circumstances, chooseVictim, type SlabState } from "./choose.ts";
 
 /**
- * Bytes that may be moved for each byte that was written since the last step. Random overwriting of everything needs 0.8 at 1.6 times the live bytes,
- * and less where more is dead, so this catches up; and what nobody writes, nobody pays for.
+ * Bytes that may be moved for each byte that was written since the last step. Random overwriting of
+ * everything needs 0.8 at 1.6 times the live bytes, and less where more is dead, so this catches up; and what
+ * nobody writes, nobody pays for.
  */
 const MOVED_PER_WRITTEN = 2;
 const STEP_BYTES_MAX = 8 * 1024 * 1024;
-/** Small records cost more than their bytes: a step looks at so many, of which one that is moved counts for MOVE_WEIGHT. */
+/**
+ * Small records cost more than their bytes: a step looks at so many, of which one that is moved counts for
+ * MOVE_WEIGHT.
+ */
 const STEP_RECORDS_MAX = 16_384;
 const MOVE_WEIGHT = 8;
 /** How long after there was nothing to gain on a full disk it is looked again. */
 const LOOK_AGAIN_MS = 250;
-/** After a slab could not be finished the next attempt is put off, each time for twice as long, up to 2 ** RETRY_DOUBLINGS_MAX times this. */
+/**
+ * After a slab could not be finished the next attempt is put off, each time for twice as long, up to 2 **
+ * RETRY_DOUBLINGS_MAX times this.
+ */
 const RETRY_MS = 1000;
 const RETRY_DOUBLINGS_MAX = 8;
 /** Records that are looked at to estimate how much of the oldest slab is tombstones. */
@@ -83,10 +91,15 @@ export class Compactor {
   private victim: Victim | null = null;
   /** Bytes appended in all when the last step ended. */
   private paidBytes = 0;
-  /** When a slab may be chosen again, by the shard's clock, and how often in a row one could not be finished. */
+  /**
+   * When a slab may be chosen again, by the shard's clock, and how often in a row one could not be finished.
+   */
   private notBeforeMs = Number.NEGATIVE_INFINITY;
   private failures = 0;
-  /** The shard's missing pages when the step began: what was checked since then is what was copied, as long as there are no more. */
+  /**
+   * The shard's missing pages when the step began: what was checked since then is what was copied, as long as
+   * there are no more.
+   */
   private missing = 0;
   private readonly head = emptyHead();
   private readonly copies: { type: number; hashA: number; hashB: number; from: number; to: number }[] = [];
@@ -96,7 +109,8 @@ export class Compactor {
   }
 
   /**
-   * Copies up to about `bytesMax` of records, or more if much was written since the last step. A full disk or a failed write ends the step and is tried again at a later one.
+   * Copies up to about `bytesMax` of records, or more if much was written since the last step. A full disk or
+   * a failed write ends the step and is tried again at a later one.
    * @returns whether there is more to do now
    */
   step(bytesMax: number): boolean {
@@ -112,7 +126,10 @@ export class Compactor {
     return this.victim === null ? 0 : Math.max(0, this.victim.restBytes);
   }
 
-  /** Finishes the slab under way, at once: what was kept for it is free for others then. Nothing may be staged. */
+  /**
+   * Finishes the slab under way, at once: what was kept for it is free for others then. Nothing may be
+   * staged.
+   */
   finish(): void {
     while (this.victim !== null && this.move(STEP_BYTES_MAX));
   }
@@ -210,7 +227,10 @@ export class Compactor {
     return sealed || appender.sealing.holds(sequence) ? "ready" : "kept";
   }
 
-  /** Bytes that compacting a slab would write: what lives in it, new manifests for its chunks, and a place for each in the next table. */
+  /**
+   * Bytes that compacting a slab would write: what lives in it, new manifests for its chunks, and a place for
+   * each in the next table.
+   */
   private measure(slab: Slab, oldest: boolean): number {
     const { shard } = this;
     const map = shard.lookup.maps.bySequence(slab.sequence);
@@ -261,7 +281,10 @@ export class Compactor {
     );
   }
 
-  /** The table of a slab, from its end, or from memory where a full disk has no room for it. Null: it cannot be read. */
+  /**
+   * The table of a slab, from its end, or from memory where a full disk has no room for it. Null: it cannot
+   * be read.
+   */
   private tableOf(sequence: number, map: SlabMap): Int32Array | null {
     const { appender } = this.shard;
     if (sequence === appender.sequence) return Int32Array.from(appender.openSlab().table);
@@ -356,7 +379,10 @@ export class Compactor {
     this.copies.length = 0;
   }
 
-  /** Throws when a page went missing under this step: its copies, which have checksums of their own, may hold zeros. */
+  /**
+   * Throws when a page went missing under this step: its copies, which have checksums of their own, may hold
+   * zeros.
+   */
   private requireSteady(): void {
     if (this.shard.lookup.missingPages !== this.missing)
       throw new Error("a page that was to be moved cannot be read");
@@ -394,7 +420,10 @@ export class Compactor {
     return bytes;
   }
 
-  /** Whose a chunk is, and what the manifest says of it. Null: no value has it any more. Damaged: nobody can tell. */
+  /**
+   * Whose a chunk is, and what the manifest says of it. Null: no value has it any more. Damaged: nobody can
+   * tell.
+   */
   private ownerOf(map: SlabMap, unit: number, hashA: number, hashB: number) {
     const at = keyOffset(unit);
     const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
@@ -411,8 +440,8 @@ export class Compactor {
   private cached: { map: SlabMap; unit: number; chunks: ChunkRef[]; totalBytes: number } | null = null;
 
   /**
-   * The manifest that counts for a key, if it is that of the given operation; null: the key holds something else. Damaged: nobody can tell.
-   * Leaves its place in `shard.lookup`.
+   * The manifest that counts for a key, if it is that of the given operation; null: the key holds something
+   * else. Damaged: nobody can tell. Leaves its place in `shard.lookup`.
    */
   private manifestOf(
     key: Uint8Array,

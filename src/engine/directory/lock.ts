@@ -1,18 +1,20 @@
 /**
- * The lock of a data directory: two processes never share one. Node has no flock, so two means stand in for it.
+ * The lock of a data directory: two processes never share one. Node has no flock, so two means stand in for
+ * it.
  *
- * - An abstract Unix socket named after the directory's device and inode (Linux). The kernel holds it and frees it with
- *   the process, so a restart after kill -9 need not wait. It decides alone among processes that see the same sockets:
- *   one kernel, one network namespace.
- * - The file LOCK: who holds the directory, its time of change refreshed every LOCK_TOUCH_MS. An owner that stops leaves it as LOCK.free, so that the
- *   next one needs no inode of a disk that has none. It is for owners that the
- *   socket cannot show: a container with a network of its own on the same volume, another machine on the same network file
- *   system, systems without abstract sockets. A new starter watches the time: while it moves, the owner lives and the
- *   lock is refused; once it has stood still for LOCK_STALE_MS, the lock is taken over.
+ * - An abstract Unix socket named after the directory's device and inode (Linux). The kernel holds it and
+ *   frees it with the process, so a restart after kill -9 need not wait. It decides alone among processes
+ *   that see the same sockets: one kernel, one network namespace.
+ * - The file LOCK: who holds the directory, its time of change refreshed every LOCK_TOUCH_MS. An owner that
+ *   stops leaves it as LOCK.free, so that the next one needs no inode of a disk that has none. It is for
+ *   owners that the socket cannot show: a container with a network of its own on the same volume, another
+ *   machine on the same network file system, systems without abstract sockets. A new starter watches the
+ *   time: while it moves, the owner lives and the lock is refused; once it has stood still for LOCK_STALE_MS,
+ *   the lock is taken over.
  *
- * Left out on purpose: an owner that was frozen for longer than STALE_MS (a suspended virtual machine) and wakes after
- * another one took over can only notice it at its next touch; `onLost` is then called, and its caller has to end the
- * process.
+ * Left out on purpose: an owner that was frozen for longer than STALE_MS (a suspended virtual machine) and
+ * wakes after another one took over can only notice it at its next touch; `onLost` is then called, and its
+ * caller has to end the process.
  */
 import { randomBytes } from "node:crypto";
 import {
@@ -42,14 +44,20 @@ export const LOCK_STALE_MS = 6000;
 const WATCH_MS = 250;
 
 const LOCK_NAME = "LOCK";
-/** What is added to the name of a LOCK that was given back: the next one is written into it, so that it needs no block and no inode of a full disk. */
+/**
+ * What is added to the name of a LOCK that was given back: the next one is written into it, so that it needs
+ * no block and no inode of a full disk.
+ */
 const FREE = ".free";
 
 /** The content of LOCK. */
 interface Owner {
   pid: number;
   host: string;
-  /** The kernel's boot id and the network namespace; processes that share both see each other's abstract sockets. */
+  /**
+   * The kernel's boot id and the network namespace; processes that share both see each other's abstract
+   * sockets.
+   */
   boot: string;
   namespace: string;
   /** When the lock was taken, ISO 8601. */
@@ -71,13 +79,14 @@ export interface DirectoryLock {
 
 export interface LockOptions {
   /**
-   * Another process has taken the directory over, because this one was frozen for a while: stop writing at once.
-   * Without it, the error is thrown where nothing catches it, which ends the process.
+   * Another process has taken the directory over, because this one was frozen for a while: stop writing at
+   * once. Without it, the error is thrown where nothing catches it, which ends the process.
    */
   onLost?: (error: Error) => void;
   /**
-   * The directory is only read, and stays as it is: no LOCK file is written. Nodes that see the same sockets are kept out all the same; others (see
-   * above) are noticed when they run already, but are not kept from starting.
+   * The directory is only read, and stays as it is: no LOCK file is written. Nodes that see the same sockets
+   * are kept out all the same; others (see above) are noticed when they run already, but are not kept from
+   * starting.
    */
   readOnly?: boolean;
   /** Something an operator should know. */
@@ -87,8 +96,8 @@ export interface LockOptions {
 }
 
 /**
- * Locks a directory that exists, until `release` or the end of the process. Takes up to LOCK_STALE_MS where only a LOCK
- * file of another namespace can tell whether its owner is alive, otherwise milliseconds.
+ * Locks a directory that exists, until `release` or the end of the process. Takes up to LOCK_STALE_MS where
+ * only a LOCK file of another namespace can tell whether its owner is alive, otherwise milliseconds.
  * @throws Error with one line for a person: the directory, its owner as far as known, and what to do
  */
 export async function lockDirectory(directory: string, options: LockOptions = {}): Promise<DirectoryLock> {
@@ -197,8 +206,8 @@ async function isAlive(file: string, first: LockFile): Promise<boolean> {
 }
 
 /**
- * Puts our LOCK in place. Of several that find no file, or the same stale one, only one gets through: link fails where a
- * file is, and a stale file is first renamed away, which is checked to have hit that very one.
+ * Puts our LOCK in place. Of several that find no file, or the same stale one, only one gets through: link
+ * fails where a file is, and a stale file is first renamed away, which is checked to have hit that very one.
  */
 async function takeFile(file: string, own: Owner, directory: string, staleToken: string): Promise<void> {
   const mine = `${file}.${own.token}`;
@@ -243,7 +252,10 @@ function giveBack(file: string): void {
   }
 }
 
-/** False: the disk is full, and the file empty, or not there. Its time of change alone then says that its owner lives. */
+/**
+ * False: the disk is full, and the file empty, or not there. Its time of change alone then says that its
+ * owner lives.
+ */
 function writeOwner(file: string, own: Owner, flag: "w" | "r+"): boolean {
   const bytes = Buffer.from(JSON.stringify(own));
   try {

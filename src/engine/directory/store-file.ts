@@ -1,6 +1,6 @@
 /**
- * The STORE file: what a data directory is. Made at birth, its incarnation raised at every start before anything is
- * written. FORMAT.md has the members.
+ * The STORE file: what a data directory is. Made at birth, its incarnation raised at every start before
+ * anything is written. FORMAT.md has the members.
  */
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
@@ -39,7 +39,10 @@ export interface StoreIdentity {
   outdated: boolean;
 }
 
-/** Whether the shards' lists of slabs are to be believed: none was made yet; all starts since have kept them; or one has not. */
+/**
+ * Whether the shards' lists of slabs are to be believed: none was made yet; all starts since have kept them;
+ * or one has not.
+ */
 export type ListKeeping = "none" | "kept" | "interrupted";
 
 /** What a new data directory is made with; the sizes are smaller in tests. */
@@ -166,7 +169,8 @@ function settingProblem({ slabBytes, chunkBytes, shards, ...text }: StoreText): 
 }
 
 /**
- * Opens the store's identity, or makes one in an empty directory. Raises the incarnation. The directory must be locked.
+ * Opens the store's identity, or makes one in an empty directory. Raises the incarnation. The directory must
+ * be locked.
  * @throws Error with a sentence for a person when the directory holds something else
  */
 export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth): StoreIdentity {

@@ -1,11 +1,13 @@
 /**
- * The blocks of an index (key-index.ts), on the writer's side: getting and giving back, and where an entry stands in a chain of them.
+ * The blocks of an index (key-index.ts), on the writer's side: getting and giving back, and where an entry
+ * stands in a chain of them.
  *
  *   block of the segment ► link ► block ► link ► block
  *
- * A block takes an entry up to PROBES_MAX places after its home, which is a few bits of the entry's tag. What it cannot take goes into the next block of its
- * chain, there in the same way. Chains are rare: entries with one tag, or with neighbouring ones, and a segment that cannot grow any more. A chain takes
- * whatever memory there is for, so an entry always finds a place; and it has no empty blocks.
+ * A block takes an entry up to PROBES_MAX places after its home, which is a few bits of the entry's tag. What
+ * it cannot take goes into the next block of its chain, there in the same way. Chains are rare: entries with
+ * one tag, or with neighbouring ones, and a segment that cannot grow any more. A chain takes whatever memory
+ * there is for, so an entry always finds a place; and it has no empty blocks.
  */
 import {
   ARENA_BLOCK_BITS,
@@ -86,8 +88,8 @@ export class IndexBlocks extends IndexReader {
   }
 
   /**
-   * A block of zeros, without a link; -1: there is none, or only what is reserved. Blocks just given back may still be read by a front: the sequence lock
-   * makes it start over.
+   * A block of zeros, without a link; -1: there is none, or only what is reserved. Blocks just given back may
+   * still be read by a front: the sequence lock makes it start over.
    */
   protected takeBlock(mayUseReserve: boolean): number {
     const wanted = mayUseReserve ? 1 : this.reserved + 1;
@@ -127,7 +129,10 @@ export class IndexBlocks extends IndexReader {
     return -1;
   }
 
-  /** Finds a place for an entry in the chain of a block, or takes a new block for it. False: there is none to take. */
+  /**
+   * Finds a place for an entry in the chain of a block, or takes a new block for it. False: there is none to
+   * take.
+   */
   protected seat(first: number, word0: number, mayUseReserve: boolean): boolean {
     const { seated } = this;
     seated.linkFrom = -1;
@@ -204,8 +209,9 @@ export class IndexBlocks extends IndexReader {
   }
 
   /**
-   * Takes the entry that `locateIn` has found out of the chain of `first`. An entry of the chain's last block moves into its place, so that chains get
-   * shorter as they lose entries; a last block that is empty then is given back. To be called between `begin` and `end`.
+   * Takes the entry that `locateIn` has found out of the chain of `first`. An entry of the chain's last block
+   * moves into its place, so that chains get shorter as they lose entries; a last block that is empty then is
+   * given back. To be called between `begin` and `end`.
    * @returns how many entries `first` has lost, and how many blocks the chain
    */
   protected takeOut(first: number): { entries: number; blocks: number } {

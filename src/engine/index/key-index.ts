@@ -1,21 +1,24 @@
 /**
- * The key index of one shard, in shared memory: one writer (the shard's thread), any number of readers (the fronts).
+ * The key index of one shard, in shared memory: one writer (the shard's thread), any number of readers (the
+ * fronts).
  *
  *   partition (10 bits of A) ┐
  *   top 8 bits of the tag    ┴► directory ► segment ► block (by the next 10 bits of the tag) ► entries, probed linearly
  *                                                       └► chain of blocks for what it cannot take (blocks.ts)
  *
- * An entry is 8 bytes: word 0 = 26 bits of tag (the top of hash B) and the high 6 bits of the location, word 1 = the low
- * 32 bits of the location. A location is slot × 2^22 + unit, never 0 in word 1, so word 1 = 0 means empty. Everything
- * that decides where an entry stands is in its tag, so growing never reads a record: a segment gets one block more
- * (its entries are dealt out again), and from 16 blocks on it splits in two by the next bit of the tag. So the load stays
- * between 0.6 and 0.75 and growth is a few thousand entries at a time. A segment that is as large as one can be only gets longer chains.
+ * An entry is 8 bytes: word 0 = 26 bits of tag (the top of hash B) and the high 6 bits of the location, word
+ * 1 = the low 32 bits of the location. A location is slot × 2^22 + unit, never 0 in word 1, so word 1 = 0
+ * means empty. Everything that decides where an entry stands is in its tag, so growing never reads a record:
+ * a segment gets one block more (its entries are dealt out again), and from 16 blocks on it splits in two by
+ * the next bit of the tag. So the load stays between 0.6 and 0.75 and growth is a few thousand entries at a
+ * time. A segment that is as large as one can be only gets longer chains.
  *
- * An entry is never refused for where it belongs, only where there is no memory: `reserve` tells before anything is written.
+ * An entry is never refused for where it belongs, only where there is no memory: `reserve` tells before
+ * anything is written.
  *
- * Readers and the writer meet by a sequence lock (Boehm, "Can seqlocks get along with programming language memory models?",
- * 2012): the counter is odd while the writer changes anything; a reader that sees it change starts over. A reader acts on a
- * location only after it has seen the counter unchanged.
+ * Readers and the writer meet by a sequence lock (Boehm, "Can seqlocks get along with programming language
+ * memory models?", 2012): the counter is odd while the writer changes anything; a reader that sees it change
+ * starts over. A reader acts on a location only after it has seen the counter unchanged.
  */
 
 import { PARTITIONS } from "../../util/hash.ts";
@@ -132,8 +135,8 @@ export class KeyIndex extends IndexBlocks {
   }
 
   /**
-   * Fills an empty partition at once with the entries of distinct keys: `word0s[start .. start + count)`, and `word1s` likewise. Much faster
-   * than one `insert` for each, since nothing is dealt out twice.
+   * Fills an empty partition at once with the entries of distinct keys: `word0s[start .. start + count)`, and
+   * `word1s` likewise. Much faster than one `insert` for each, since nothing is dealt out twice.
    */
   build(partition: number, word0s: Int32Array, word1s: Int32Array, start: number, count: number): void {
     const cell = partition << DEPTH_MAX;
@@ -226,8 +229,8 @@ export class KeyIndex extends IndexBlocks {
   }
 
   /**
-   * Restores an image into an empty index: `fill` gets the memory of the image's parts, must fill all of it, and answers the free blocks. When it throws,
-   * the index is empty again.
+   * Restores an image into an empty index: `fill` gets the memory of the image's parts, must fill all of it,
+   * and answers the free blocks. When it throws, the index is empty again.
    */
   restore(
     image: Pick<IndexImage, "segments" | "blocks" | "entries">,
@@ -353,7 +356,10 @@ export class KeyIndex extends IndexBlocks {
     return first;
   }
 
-  /** Deals the gathered entries `from` to `to` - 1 out over so many fresh blocks; null, and nothing kept: there is no memory. */
+  /**
+   * Deals the gathered entries `from` to `to` - 1 out over so many fresh blocks; null, and nothing kept:
+   * there is no memory.
+   */
   private deal(from: number, to: number, count: number): Deal | null {
     const deal: Deal = { blocks: [], entries: 0, chained: 0 };
     const { blocks } = deal;

@@ -18,7 +18,10 @@ const DIRECTORY_ENTRIES = PARTITIONS << DEPTH_MAX;
 export const BLOCKS_MAX = 32;
 /** An entry stands at most this many places after its home, or in another block of the chain. */
 export const PROBES_MAX = 128;
-/** Words of a segment's row: number of blocks, depth, entries in these blocks, number of blocks chained to them, then block numbers. */
+/**
+ * Words of a segment's row: number of blocks, depth, entries in these blocks, number of blocks chained to
+ * them, then block numbers.
+ */
 export const ROW_BLOCKS = 0;
 export const ROW_DEPTH = 1;
 export const ROW_ENTRIES = 2;
@@ -26,7 +29,9 @@ export const ROW_CHAINED = 3;
 export const ROW_FIRST_BLOCK = 4;
 export const ROW_WORDS = ROW_FIRST_BLOCK + BLOCKS_MAX;
 
-/** Growable arrays of blocks; four of 4 GiB hold 1.6 billion entries. Only address space is taken until used. */
+/**
+ * Growable arrays of blocks; four of 4 GiB hold 1.6 billion entries. Only address space is taken until used.
+ */
 export const ARENAS = 4;
 const ARENA_BYTES_MAX = 2 ** 32;
 export const ARENA_BLOCK_BITS = 21;
@@ -114,7 +119,10 @@ export function blockIndexOf(tag: number, count: number): number {
   return (((tag >>> 8) & 0x3ff) * count) >>> 10;
 }
 
-/** In a segment of the greatest depth, whose tags differ in these bits alone: the lowest tag of a block, in the place of `tag`'s lower bits. */
+/**
+ * In a segment of the greatest depth, whose tags differ in these bits alone: the lowest tag of a block, in
+ * the place of `tag`'s lower bits.
+ */
 export function firstTagOf(tag: number, blockIndex: number, count: number): number {
   return (tag & ~0x3ffff) | (Math.ceil((blockIndex << 10) / count) << 8);
 }

@@ -61,7 +61,10 @@ export class IndexReader {
     );
   }
 
-  /** Words of the arena that holds `block`; looks again at its size if the block lies beyond what this thread has seen. */
+  /**
+   * Words of the arena that holds `block`; looks again at its size if the block lies beyond what this thread
+   * has seen.
+   */
   protected arenaOf(block: number): Int32Array {
     const arena = block >>> ARENA_BLOCK_BITS;
     const words = this.blocks[arena];
@@ -88,8 +91,8 @@ export class IndexReader {
   }
 
   /**
-   * Looks for the record of a key. `matcher` is asked for each entry with the key's tag; when it says yes, its location is in
-   * `slot` and `unit` and the answer is true. False: no entry of the index matches.
+   * Looks for the record of a key. `matcher` is asked for each entry with the key's tag; when it says yes,
+   * its location is in `slot` and `unit` and the answer is true. False: no entry of the index matches.
    */
   find(hashA: number, hashB: number, matcher: Matcher): boolean {
     const tag = hashB >>> TAG_SHIFT;
@@ -130,8 +133,8 @@ export class IndexReader {
   private readonly candidates: number[] = [];
 
   /**
-   * `find` in a segment with chains. All entries of the tag are noted first and asked about afterwards: where there are thousands, a writer would
-   * otherwise make the search start over for ever.
+   * `find` in a segment with chains. All entries of the tag are noted first and asked about afterwards: where
+   * there are thousands, a writer would otherwise make the search start over for ever.
    */
   private findChained(cell: number, tag: number, matcher: Matcher): boolean {
     while (!this.note(cell, tag));
@@ -167,7 +170,8 @@ export class IndexReader {
         if (words[at] >>> shift === tag) candidates.push(words[at], words[at + 1]);
       }
       block = this.nextOf(block);
-      // A chain is only followed as long as it is known to be one: a block that was given back may be anywhere by now.
+      // A chain is only followed as long as it is known to be one: a block that was given back may be
+      // anywhere by now.
       if (Atomics.load(control, CONTROL_SEQUENCE) !== sequence) return false;
     } while (block >= 0);
     return true;
@@ -176,8 +180,9 @@ export class IndexReader {
   private scratch = new Int32Array(0);
 
   /**
-   * The entries of a partition from a tag on, in order of tag: about `limit`, more where several have the last tag, fewer where a segment or a block ends. The
-   * order does not depend on how the index has grown, so a cursor holds over any changes in between: what is there all the time is met once.
+   * The entries of a partition from a tag on, in order of tag: about `limit`, more where several have the
+   * last tag, fewer where a segment or a block ends. The order does not depend on how the index has grown, so
+   * a cursor holds over any changes in between: what is there all the time is met once.
    */
   scan(partition: number, fromTag: number, limit: number): IndexPage {
     const cell = (partition << DEPTH_MAX) | (fromTag >>> (TAG_BITS - DEPTH_MAX));

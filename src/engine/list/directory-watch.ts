@@ -1,6 +1,7 @@
 /**
- * Whether the files of a shard that runs are still where they were: somebody may remove or rename the directory, or mount another one over it, and every call on
- * the files that are open goes on to succeed. What is written then is gone with the process.
+ * Whether the files of a shard that runs are still where they were: somebody may remove or rename the
+ * directory, or mount another one over it, and every call on the files that are open goes on to succeed. What
+ * is written then is gone with the process.
  */
 import fs from "node:fs";
 import path from "node:path";

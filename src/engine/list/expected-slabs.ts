@@ -1,5 +1,6 @@
 /**
- * Which slabs a shard must have, by its list and by what the slabs say of each other, and whether what is there is them. Reads, changes nothing.
+ * Which slabs a shard must have, by its list and by what the slabs say of each other, and whether what is
+ * there is them. Reads, changes nothing.
  */
 import path from "node:path";
 import { FIRST_UNIT, HEADER_BYTES } from "../../format/offsets.ts";

@@ -1,9 +1,12 @@
 /**
- * The durable list of a shard's slabs: which there must be, and how far each goes. FORMAT.md has the file and what it can tell.
+ * The durable list of a shard's slabs: which there must be, and how far each goes. FORMAT.md has the file and
+ * what it can tell.
  *
- * There are two copies, which are written one after the other, in place, so that a full disk cannot stop it. Whatever a crash does to one of them, the
- * other is whole, and whatever either says is right: who changes the slabs acts only when both have been written, and the first copy alone already says
- * the new state. A list never names a slab whose file is not durable, and never leaves out one that has a record somebody was told of.
+ * There are two copies, which are written one after the other, in place, so that a full disk cannot stop it.
+ * Whatever a crash does to one of them, the other is whole, and whatever either says is right: who changes
+ * the slabs acts only when both have been written, and the first copy alone already says the new state. A
+ * list never names a slab whose file is not durable, and never leaves out one that has a record somebody was
+ * told of.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -32,7 +35,9 @@ import { slabName } from "../slabs/maps.ts";
 
 /** The two copies. The note stands in the first. */
 export const LIST_NAMES = ["slabs.list", "slabs.copy"] as const;
-/** The files grow by so much, and so long before it is needed that a full disk does not hold up a new slab. */
+/**
+ * The files grow by so much, and so long before it is needed that a full disk does not hold up a new slab.
+ */
 const GROW_BYTES = 4096;
 const ENTRIES_AHEAD = 64;
 /** A note of how far the open slab is durable is made at most so often while writes come in. */
@@ -177,7 +182,10 @@ export class SlabList {
     };
   }
 
-  /** Writes the list of a start, before its first write. A full disk leaves the list as it was, which is right as well. */
+  /**
+   * Writes the list of a start, before its first write. A full disk leaves the list as it was, which is right
+   * as well.
+   */
   begin(incarnation: number, slabs: readonly ListedSlab[], doubt: LogPlace): void {
     const next = { ...this.content, incarnation, slabs, doubt };
     try {
@@ -200,7 +208,10 @@ export class SlabList {
     });
   }
 
-  /** A slab is about to go; what was moved out of it is durable in the open one, up to `open`, or before. Throws like `add`. */
+  /**
+   * A slab is about to go; what was moved out of it is durable in the open one, up to `open`, or before.
+   * Throws like `add`.
+   */
   drop(sequence: number, open: SlabEnd): void {
     this.write({
       ...this.content,
@@ -217,7 +228,10 @@ export class SlabList {
     return this.content.slabs.map((slab) => (slab.sequence === sequence ? { ...slab, endUnit, last } : slab));
   }
 
-  /** What was lost up to the end of the open slab is made good from elsewhere: the slabs in `lost` are not missed any more. Throws like `add`. */
+  /**
+   * What was lost up to the end of the open slab is made good from elsewhere: the slabs in `lost` are not
+   * missed any more. Throws like `add`.
+   */
   settle(open: SlabEnd, lost: ReadonlySet<number>): void {
     const settled = { sequence: open.sequence, unit: open.endUnit };
     const isThere = (sequence: number): boolean =>
@@ -234,8 +248,9 @@ export class SlabList {
   }
 
   /**
-   * Notes how far the open slab is durable, if that is news and the last note is old enough, or `force`. Not synced: it is for a file that is exchanged for an older copy, not
-   * for power loss, and what it says was true before it was written.
+   * Notes how far the open slab is durable, if that is news and the last note is old enough, or `force`. Not
+   * synced: it is for a file that is exchanged for an older copy, not for power loss, and what it says was
+   * true before it was written.
    */
   note(sequence: number, endUnit: number, last: number, nowMs: number, force: boolean): void {
     const { noted } = this;

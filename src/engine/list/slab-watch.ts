@@ -1,6 +1,7 @@
 /**
- * Looks after a shard's slabs while they are in use: notices those that another program cut, also when nobody reads them, and those of which the disk
- * could not give a page to any thread (native/map-guard.c). Each is named once, and counted as long as it lives; compaction leaves it.
+ * Looks after a shard's slabs while they are in use: notices those that another program cut, also when nobody
+ * reads them, and those of which the disk could not give a page to any thread (native/map-guard.c). Each is
+ * named once, and counted as long as it lives; compaction leaves it.
  */
 import fs from "node:fs";
 import path from "node:path";

@@ -1,10 +1,10 @@
 /**
  * The writing end of a shard: the open slab, what is staged for it, and its sealing once it is full.
  *
- * Records are laid out in a staging buffer as they will stand in the file. `flush` writes them, `sync` makes them durable,
- * `settle` declares everything so far good; `rollBack` forgets what came since the last `settle`, after a failed write.
- * What a failed write left beyond the end is overwritten later, and the chain of checksums (`previous`) keeps it from
- * ever being read as a record.
+ * Records are laid out in a staging buffer as they will stand in the file. `flush` writes them, `sync` makes
+ * them durable, `settle` declares everything so far good; `rollBack` forgets what came since the last
+ * `settle`, after a failed write. What a failed write left beyond the end is overwritten later, and the chain
+ * of checksums (`previous`) keeps it from ever being read as a record.
  */
 import path from "node:path";
 import {
@@ -42,14 +42,23 @@ import { cutError, Sealing } from "./sealing.ts";
 import { allocateStep, SpareSlabs } from "./spare.ts";
 import { WriteBehind } from "./write-behind.ts";
 
-/** Size of the staging buffer: the largest batch, or the largest record. What is staged is of one slab, so a small one needs less. */
+/**
+ * Size of the staging buffer: the largest batch, or the largest record. What is staged is of one slab, so a
+ * small one needs less.
+ */
 const STAGING_BYTES_MAX = 16 * 1024 * 1024;
-/** Blocks are allocated this far ahead, by writing zeros, so that a small append need not change the file's extents. */
+/**
+ * Blocks are allocated this far ahead, by writing zeros, so that a small append need not change the file's
+ * extents.
+ */
 const ZERO_STEP_BYTES = 1024 * 1024;
 const ZERO_AHEAD_BYTES = 512 * 1024;
 /** From this format version on a slab's header names the slab before it. */
 const CHAINED_VERSION_MIN = 2;
-/** On a full disk so much more must be there before it counts as not full: it would be full again with the next write. */
+/**
+ * On a full disk so much more must be there before it counts as not full: it would be full again with the
+ * next write.
+ */
 const ZERO_AHEAD_FULL_BYTES = 4 * 1024 * 1024;
 /** Steps in which the spare slab grows at a time; more while writes wait for it. */
 const SPARE_STEPS = 1;
@@ -92,7 +101,10 @@ export class Appender {
   private zeroedUnit = 0;
   /** Up to where a write was tried. */
   private triedUnit = 0;
-  /** A failed write may have left whole records behind the end: until they are overwritten a restart may find them. */
+  /**
+   * A failed write may have left whole records behind the end: until they are overwritten a restart may find
+   * them.
+   */
   uncertain = false;
   private previous = 0;
   /** End of the last mark. */
@@ -169,7 +181,9 @@ export class Appender {
     };
   }
 
-  /** Makes slab `sequence` and appends there from now on. What is staged must have been flushed and synced. */
+  /**
+   * Makes slab `sequence` and appends there from now on. What is staged must have been flushed and synced.
+   */
   startSlab(sequence: number): void {
     const file = path.join(this.directory, slabName(sequence));
     const { slabBytes, id } = this.store;
@@ -185,7 +199,8 @@ export class Appender {
       const header = encodeHeader({ shard: this.shard, sequence, slabBytes, storeId: id }, previous);
       this.io.pwrite(fd, header, 0, header.length, 0);
       this.io.fsync(fd);
-      // Under its own name a slab has always had its full size and its header: one that has not was damaged later.
+      // Under its own name a slab has always had its full size and its header: one that has not was damaged
+      // later.
       this.io.rename(fresh, file);
       this.io.syncDirectory(this.directory);
       // Before it holds anything that somebody is told of: what is not listed may go missing unnoticed.
@@ -249,15 +264,18 @@ export class Appender {
     return endUnit * UNIT_BYTES + tailBytes(this.entries + 1) <= this.store.slabBytes;
   }
 
-  /** Bytes that can be appended although the disk is full, as far as one record of `recordBytes` does not fail to fit. */
+  /**
+   * Bytes that can be appended although the disk is full, as far as one record of `recordBytes` does not fail
+   * to fit.
+   */
   allocatedBytes(recordBytes: number): number {
     const end = Math.min(this.zeroedUnit * UNIT_BYTES, this.store.slabBytes - tailBytes(this.entries));
     return Math.max(0, end - this.endUnit * UNIT_BYTES - recordBytes) + this.spare.room(recordBytes);
   }
 
   /**
-   * Stages a record whose value is the concatenation of `parts`; the slab must have room. Its place is then in
-   * `lastUnit` (of slab `slot`). Throws what the disk says when staging was full and had to be flushed.
+   * Stages a record whose value is the concatenation of `parts`; the slab must have room. Its place is then
+   * in `lastUnit` (of slab `slot`). Throws what the disk says when staging was full and had to be flushed.
    */
   append(
     head: RecordHead,
@@ -281,8 +299,8 @@ export class Appender {
   }
 
   /**
-   * Like `append`, for the first `valueBytes` of the value in `frame`: writes the record to the file from there, after what is staged. Throws what
-   * the disk says; the caller then must `rollBack`.
+   * Like `append`, for the first `valueBytes` of the value in `frame`: writes the record to the file from
+   * there, after what is staged. Throws what the disk says; the caller then must `rollBack`.
    */
   appendFrame(
     head: RecordHead,
@@ -298,7 +316,10 @@ export class Appender {
     this.writeOut(source.bytes);
   }
 
-  /** Stages a copy of a good record of another slab, for compaction: everything but its place and the flag stays. */
+  /**
+   * Stages a copy of a good record of another slab, for compaction: everything but its place and the flag
+   * stays.
+   */
   appendCopy(
     source: RecordSource,
     sourceUnit: number,
@@ -387,7 +408,8 @@ export class Appender {
   private writeOut(source: Uint8Array): void {
     const bytes = (this.endUnit - this.flushedUnit) << UNIT_SHIFT;
     this.triedUnit = this.endUnit;
-    // Before, so that no reader meets zeros in a hole that nobody has noticed; and after, since only then it is sure that there is none.
+    // Before, so that no reader meets zeros in a hole that nobody has noticed; and after, since only then it
+    // is sure that there is none.
     this.checkSize();
     this.io.pwrite(this.fd, source, 0, bytes, this.flushedUnit * UNIT_BYTES);
     this.checkSize();
@@ -396,8 +418,8 @@ export class Appender {
   }
 
   /**
-   * Throws when another program has cut the open slab: to write behind the new end gives the file holes, and what was acknowledged before
-   * reads as zeros.
+   * Throws when another program has cut the open slab: to write behind the new end gives the file holes, and
+   * what was acknowledged before reads as zeros.
    */
   checkSize(): void {
     if (this.isCut || this.fd < 0) return;
@@ -449,7 +471,10 @@ export class Appender {
     this.entries = this.settled.entries;
   }
 
-  /** What failed should not be found after a restart. Where even this write fails, `uncertain` says what follows. */
+  /**
+   * What failed should not be found after a restart. Where even this write fails, `uncertain` says what
+   * follows.
+   */
   private spoil(unit: number): void {
     this.uncertain = true;
     try {
@@ -460,8 +485,9 @@ export class Appender {
   }
 
   /**
-   * Allocates blocks ahead of the end by writing zeros, then those of the spare slab, a step at a time. Measured on ext4: an fdatasync
-   * that need not extend the file costs half. While large values come in there are none ahead: they would be overwritten at once.
+   * Allocates blocks ahead of the end by writing zeros, then those of the spare slab, a step at a time.
+   * Measured on ext4: an fdatasync that need not extend the file costs half. While large values come in there
+   * are none ahead: they would be overwritten at once.
    * @param spareBytes what the spare slabs should have, two slabs at most
    * @returns "step": call again; "wait": call again later; "whole": there is nothing to do
    * @throws what the disk says
@@ -522,7 +548,10 @@ export class Appender {
       this.list.note(sequence, settled.endUnit, settled.previous, nowMs, atRest);
   }
 
-  /** Closes the files without flushing or syncing anything, after slabs being sealed are done: for tests of crashes. */
+  /**
+   * Closes the files without flushing or syncing anything, after slabs being sealed are done: for tests of
+   * crashes.
+   */
   async abandon(): Promise<void> {
     await Promise.all([this.sealing.close(), this.behind.leave()]);
     this.spare.close();
@@ -531,7 +560,10 @@ export class Appender {
     this.fd = -1;
   }
 
-  /** Flushes, syncs, waits for slabs being sealed, and closes the open slab. `inOrder`: the list says where it ends. */
+  /**
+   * Flushes, syncs, waits for slabs being sealed, and closes the open slab. `inOrder`: the list says where it
+   * ends.
+   */
   async close(inOrder: boolean): Promise<void> {
     try {
       this.flush();

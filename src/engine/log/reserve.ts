@@ -1,12 +1,14 @@
 /**
- * What a shard keeps for a full disk, and when its disk counts as full. Pure: who owns the files tells it what the disk said.
+ * What a shard keeps for a full disk, and when its disk counts as full. Pure: who owns the files tells it
+ * what the disk said.
  *
  *   roomy ──refused──► full and refused ──gave──► full, refilling ──whole──► roomy
  *                            ▲                          │
  *                            └─────────refused──────────┘
  *
- * Refused: the disk has nothing to give, so compaction has to make room, out of the reserve. Refilling: the disk gives, so the reserve grows first; compaction that
- * went on would use it up as fast as it grows, and it would never be whole.
+ * Refused: the disk has nothing to give, so compaction has to make room, out of the reserve. Refilling: the
+ * disk gives, so the reserve grows first; compaction that went on would use it up as fast as it grows, and it
+ * would never be whole.
  */
 
 /** How long after a refusal the disk is not asked again, unless something was freed. */
@@ -16,8 +18,9 @@ const PRESSURE_MS = 3 * ASK_AGAIN_MS;
 /** The spare slab grows in steps of this size: it is a multiple of it. */
 export const SPARE_BYTES_MIN = 1024 * 1024;
 /**
- * Of a small store the spare has so large a share, up to a part of a slab: even the open slab can be compacted then, when half of it is dead. Of short records more, since
- * tombstones and the table of the next slab need room beside what is copied.
+ * Of a small store the spare has so large a share, up to a part of a slab: even the open slab can be
+ * compacted then, when half of it is dead. Of short records more, since tombstones and the table of the next
+ * slab need room beside what is copied.
  */
 const SPARE_FRACTION_SMALL = 5 / 8;
 const SPARE_SLAB_FRACTION_SMALL = 3 / 4;
@@ -28,12 +31,16 @@ const SPARE_SLAB_FRACTION_SHORT = 7 / 8;
 const SPARE_FRACTION = 1 / 4;
 
 /**
- * Beside it, for each key, up to a slab: room for the tombstones of a fifth of all keys. When deletes have used that up there is so much dead in the slabs that
- * compaction has something to gain, and they have left it a whole slab to do it in.
+ * Beside it, for each key, up to a slab: room for the tombstones of a fifth of all keys. When deletes have
+ * used that up there is so much dead in the slabs that compaction has something to gain, and they have left
+ * it a whole slab to do it in.
  */
 const SPARE_BYTES_PER_ENTRY = 20;
 
-/** What the spare slabs should have, in bytes, beside `storedBytes` of records and so many entries of the index: two slabs at most. */
+/**
+ * What the spare slabs should have, in bytes, beside `storedBytes` of records and so many entries of the
+ * index: two slabs at most.
+ */
 export function spareTarget(storedBytes: number, entries: number, slabBytes: number): number {
   const whole = (bytes: number): number => bytes - (bytes % SPARE_BYTES_MIN);
   const areShort = storedBytes < entries * SHORT_RECORD_BYTES;

@@ -1,11 +1,14 @@
 /**
- * Sealing full slabs in the background: sync, table and footer, sync, close. A slab for whose table a full disk has no room is sealed later. A slab
- * that never gets there is read record by record at the next start.
+ * Sealing full slabs in the background: sync, table and footer, sync, close. A slab for whose table a full
+ * disk has no room is sealed later. A slab that never gets there is read record by record at the next start.
  */
 import { FOOTER_BYTES } from "../../format/offsets.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 
-/** A table is written in pieces of this size, with turns of the event loop between them, and its end by itself. */
+/**
+ * A table is written in pieces of this size, with turns of the event loop between them, and its end by
+ * itself.
+ */
 const PIECE_BYTES = 256 * 1024;
 const END_BYTES = 4096;
 
@@ -25,7 +28,9 @@ export class Sealing {
   private readonly running = new Set<Promise<void>>();
   private readonly refused: FullSlab[] = [];
 
-  /** @param onSealed called for each slab; with the error, if it stays without a footer until the next start */
+  /**
+   * @param onSealed called for each slab; with the error, if it stays without a footer until the next start
+   */
   constructor(
     io: FileIo,
     slabBytes: number,
@@ -85,8 +90,9 @@ export class Sealing {
   }
 
   /**
-   * False: the disk has no room for it. The end gives a file that another program has cut its full size again, with a hole that reads as zeros; whoever
-   * has checked records there must hear of it before. So the end is written last and by itself, just after a look at the size.
+   * False: the disk has no room for it. The end gives a file that another program has cut its full size
+   * again, with a hole that reads as zeros; whoever has checked records there must hear of it before. So the
+   * end is written last and by itself, just after a look at the size.
    */
   private async writeTail({ fd, sequence, tail }: FullSlab): Promise<boolean> {
     const { io, slabBytes } = this;

@@ -1,6 +1,7 @@
 /**
- * The spare slabs: files that become the shard's next slabs when the disk is full, with their first blocks really allocated. So there is a place
- * for deletes and for what compaction moves, whoever filled the disk. They hold nothing but zeros, and losing them loses nothing.
+ * The spare slabs: files that become the shard's next slabs when the disk is full, with their first blocks
+ * really allocated. So there is a place for deletes and for what compaction moves, whoever filled the disk.
+ * They hold nothing but zeros, and losing them loses nothing.
  */
 import fs from "node:fs";
 import path from "node:path";

@@ -1,6 +1,7 @@
 /**
- * Gets a large value to the disk while more of it arrives, so that the sync at its end has little left to do. Through a file descriptor of its own: Linux tells
- * each open file once that write-back has failed, so a sync that is made before the failure of a step has been heard of fails, too.
+ * Gets a large value to the disk while more of it arrives, so that the sync at its end has little left to do.
+ * Through a file descriptor of its own: Linux tells each open file once that write-back has failed, so a sync
+ * that is made before the failure of a step has been heard of fails, too.
  */
 import type { FileIo } from "../slabs/io.ts";
 
@@ -22,7 +23,10 @@ export class WriteBehind {
     this.onSyncFailed = onSyncFailed;
   }
 
-  /** Gives the disk what is in `file` up to `writtenBytes` and not synced, if it is much and the last step is over. */
+  /**
+   * Gives the disk what is in `file` up to `writtenBytes` and not synced, if it is much and the last step is
+   * over.
+   */
   advance(file: string, syncedBytes: number, writtenBytes: number): void {
     if (this.underWay !== null) return;
     this.begunBytes = file === this.file ? Math.max(this.begunBytes, syncedBytes) : syncedBytes;

@@ -15,8 +15,8 @@ export interface KeyRef {
 /** What a replica answers to prepare and accept, and to what cleans up after them. */
 export interface RegisterOutcome {
   /**
-   * already: this very ballot is held. ahead: the ballot is too far in the future to be taken. damaged: what is held, or was promised, cannot be
-   * told. The last two had no effect.
+   * already: this very ballot is held. ahead: the ballot is too far in the future to be taken. damaged: what
+   * is held, or was promised, cannot be told. The last two had no effect.
    */
   verdict: "yes" | "already" | "no" | "damaged";
   /** prepare, yes: what is held. accept, yes: what it took the place of. no: what was in the way. */
@@ -44,11 +44,15 @@ export interface ShardWrite {
   ifNoneMatch: string;
   operationLow: number;
   operationHigh: number;
-  /** Replication: the write is an accept at this ballot (register.ts), whatever its conditions; its value is in stored form. */
+  /**
+   * Replication: the write is an accept at this ballot (register.ts), whatever its conditions; its value is
+   * in stored form.
+   */
   ballot?: Ballot | undefined;
   /**
-   * With `ballot`: where the key's record is damaged, take this in its place, whatever it was; and an absent key's floor does not count. For a
-   * replica that synchronises, and knows from a majority of the others that this is the key's record.
+   * With `ballot`: where the key's record is damaged, take this in its place, whatever it was; and an absent
+   * key's floor does not count. For a replica that synchronises, and knows from a majority of the others that
+   * this is the key's record.
    */
   repair?: boolean;
 }
@@ -61,7 +65,10 @@ export interface Outcome {
   deleted: boolean;
   /** The version written, or null where none was. */
   ballot: Ballot | null;
-  /** The answer to an operation of replication; null for all others, and meaningless where `error` is not null. */
+  /**
+   * The answer to an operation of replication; null for all others, and meaningless where `error` is not
+   * null.
+   */
   register: RegisterOutcome | null;
 }
 

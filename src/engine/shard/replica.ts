@@ -1,8 +1,10 @@
 /**
- * The operations of replication on one shard: what register.ts judges, with the shard's records, promises and floors for its state. Like `Shard.apply` each
- * stages what a yes must persist; it is true after the `commit` that follows.
+ * The operations of replication on one shard: what register.ts judges, with the shard's records, promises and
+ * floors for its state. Like `Shard.apply` each stages what a yes must persist; it is true after the `commit`
+ * that follows.
  *
- * What the error of a failed operation says: `disk_full` and `key_refused` had no effect; after any other nobody knows.
+ * What the error of a failed operation says: `disk_full` and `key_refused` had no effect; after any other
+ * nobody knows.
  */
 import { TYPE_FORGOTTEN, TYPE_PROMISE } from "../../format/offsets.ts";
 import { type Ballot, ballotAt, keyOf, typeOf } from "../../format/record.ts";
@@ -37,7 +39,10 @@ function blank(): Outcome {
   return { error: null, detail: "", created: false, deleted: false, ballot: null, register: null };
 }
 
-/** Whether a promise stands above a ballot. A damaged one is over with the record that is put in its key's place. */
+/**
+ * Whether a promise stands above a ballot. A damaged one is over with the record that is put in its key's
+ * place.
+ */
 export function isOutranked(promised: Promised | null, ballot: Ballot): boolean {
   return promised !== null && promised.ballot !== null && compareBallots(promised.ballot, ballot) > 0;
 }
@@ -136,7 +141,9 @@ export function raiseFloor(shard: Shard, partition: number, ballot: Ballot): Out
   return outcome;
 }
 
-/** Forgets a key whose record is exactly this tombstone, floor first. "no": it is not; then nothing changes. */
+/**
+ * Forgets a key whose record is exactly this tombstone, floor first. "no": it is not; then nothing changes.
+ */
 export function dropTombstone(shard: Shard, ref: KeyRef, ballot: Ballot): Outcome {
   const outcome = begin(shard, ref);
   if (outcome.error !== null) return outcome;
@@ -169,8 +176,9 @@ function forget(shard: Shard, ref: KeyRef, ballot: Ballot, current: Current, out
 }
 
 /**
- * One step of forgetting every key and promise of a partition. The floor stays. The caller goes on from `next` until that is -1; after a restart in between
- * from 0. Damaged records are left: nobody knows whose they are.
+ * One step of forgetting every key and promise of a partition. The floor stays. The caller goes on from
+ * `next` until that is -1; after a restart in between from 0. Damaged records are left: nobody knows whose
+ * they are.
  */
 export function dropPartition(shard: Shard, partition: number, from: number): Outcome {
   const { promises } = shard.replication;

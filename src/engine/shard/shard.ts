@@ -1,15 +1,15 @@
 /**
  * One shard: the only writer of its slabs and of its index. Runs in the thread that owns the shard.
  *
- * A batch is: any number of `apply` and upload calls, then `commit`. `apply` judges a write against the newest state, writes of the same batch
- * included, and stages its record; `commit` writes, syncs and only then publishes in the index. The outcomes that `apply`
- * returned are final after `commit`.
+ * A batch is: any number of `apply` and upload calls, then `commit`. `apply` judges a write against the
+ * newest state, writes of the same batch included, and stages its record; `commit` writes, syncs and only
+ * then publishes in the index. The outcomes that `apply` returned are final after `commit`.
  *
  *   apply ► staged records ► commit: flush ► fdatasync ► publish in the index ► outcomes are true
  *
- * A failed write fails the staged operations and leaves the shard as it was. A failed sync also stops all later writes
- * until a restart: nobody can know which pages the kernel has dropped (Rebello et al., "Can Applications Recover from
- * fsync Failures?", 2020).
+ * A failed write fails the staged operations and leaves the shard as it was. A failed sync also stops all
+ * later writes until a restart: nobody can know which pages the kernel has dropped (Rebello et al., "Can
+ * Applications Recover from fsync Failures?", 2020).
  */
 import { mkdirSync } from "node:fs";
 import {
@@ -121,7 +121,10 @@ export interface Current {
   crowd: number;
 }
 
-/** Written but unsynced chunk bytes above which a sync is made, so that the one at the end of a large value stays short. */
+/**
+ * Written but unsynced chunk bytes above which a sync is made, so that the one at the end of a large value
+ * stays short.
+ */
 export const UNSYNCED_BYTES_MAX = 16 * 1024 * 1024;
 const OS_SYNC_MS = 1000;
 /** A write that fails is told at most this often. */
@@ -263,7 +266,10 @@ export class Shard {
     return shard;
   }
 
-  /** Where a full disk has no room for a slab, not even in place of the spare one, the shard serves reads, and the first write that finds room opens it. */
+  /**
+   * Where a full disk has no room for a slab, not even in place of the spare one, the shard serves reads, and
+   * the first write that finds room opens it.
+   */
   private startFirstSlab(): void {
     for (const isSpare of [false, true])
       try {
@@ -276,8 +282,8 @@ export class Shard {
   }
 
   /**
-   * Reads a shard's slabs into an index as a start would and writes nothing: for `minivault verify`. Its index, lookup and figures can be used, and
-   * nothing else.
+   * Reads a shard's slabs into an index as a start would and writes nothing: for `minivault verify`. Its
+   * index, lookup and figures can be used, and nothing else.
    */
   static examine(setup: Omit<ShardSetup, "io">, progress: Progress): Shard {
     const shard = new Shard({ ...setup, io: readOnlyIo });
@@ -404,7 +410,10 @@ export class Shard {
     return outcome;
   }
 
-  /** The outcome of a delete that needs no record, where there is no room for one: the key is not there. Null: it needs one. */
+  /**
+   * The outcome of a delete that needs no record, where there is no room for one: the key is not there. Null:
+   * it needs one.
+   */
   private withoutRecord(write: ShardWrite): Outcome | null {
     if (write.verb !== "delete" || write.ballot !== undefined || isConditional(write)) return null;
     if (this.writesStopped || this.appender.uncertain || this.stagedOf(write) !== undefined) return null;
@@ -429,7 +438,10 @@ export class Shard {
     head.operationHigh = operationHigh;
   }
 
-  /** Stages the record that `head` describes, in place of `current`; there must be room. False: it failed, as `outcome` then says. */
+  /**
+   * Stages the record that `head` describes, in place of `current`; there must be room. False: it failed, as
+   * `outcome` then says.
+   */
   stage(
     { key, hashA, hashB }: KeyRef,
     contentType: Uint8Array,
@@ -487,7 +499,8 @@ export class Shard {
   }
 
   /**
-   * Whether the index takes an entry for a key, as far as its tag goes. What is staged is made visible first where that matters.
+   * Whether the index takes an entry for a key, as far as its tag goes. What is staged is made visible first
+   * where that matters.
    * @param current the newest state of the key
    */
   private admits(ref: KeyRef, current: Current): boolean {
@@ -507,12 +520,18 @@ export class Shard {
     return this.admitsPromise(ref);
   }
 
-  /** Whether a write of a key would be refused for want of a place in the index. For uploads, which write long before they are judged. */
+  /**
+   * Whether a write of a key would be refused for want of a place in the index. For uploads, which write long
+   * before they are judged.
+   */
   refusesKey(ref: KeyRef): boolean {
     return !this.admits(ref, this.currentOf(ref, this.stagedOf(ref)));
   }
 
-  /** Makes sure of the memory that publishing one more record may take in an index: afterwards it would be too late. */
+  /**
+   * Makes sure of the memory that publishing one more record may take in an index: afterwards it would be too
+   * late.
+   */
   private hasPlace(type: number, current: Current): boolean {
     if (type === TYPE_FLOOR) return true;
     if (type === TYPE_PROMISE) return this.replication.reserve(this.staged.length + 1);
@@ -596,7 +615,10 @@ export class Shard {
     return map;
   }
 
-  /** Writes a chunk of a large value. Throws what the disk says; `lost` is called if a later failure takes the chunk back. */
+  /**
+   * Writes a chunk of a large value. Throws what the disk says; `lost` is called if a later failure takes the
+   * chunk back.
+   */
   appendChunk(
     write: ShardWrite,
     number: number,
@@ -623,7 +645,8 @@ export class Shard {
   }
 
   /**
-   * Opens the next slab when the open one cannot take a record of these lengths. Commits what is staged first.
+   * Opens the next slab when the open one cannot take a record of these lengths. Commits what is staged
+   * first.
    * @throws what the disk says, or that it is full
    */
   makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number, use: RoomUse = "write"): void {
@@ -645,7 +668,10 @@ export class Shard {
     this.startSlab();
   }
 
-  /** Opens the next slab; nothing may be staged. The full one is synced first: compaction may drop the source of a record that was moved into it. */
+  /**
+   * Opens the next slab; nothing may be staged. The full one is synced first: compaction may drop the source
+   * of a record that was moved into it.
+   */
   startSlab(): void {
     // Else what lies unsynced in the full slab would be lost under a later record that needs it.
     if (this.writesStopped || !this.syncNow()) throw new Error("writes are stopped");
@@ -679,7 +705,10 @@ export class Shard {
     if (this.setup.sync === "os") this.syncInBackground();
   }
 
-  /** The shard's own clock, which no write need read again: its last version's time, in milliseconds since 1970. */
+  /**
+   * The shard's own clock, which no write need read again: its last version's time, in milliseconds since
+   * 1970.
+   */
   private get clockMillis(): number {
     return this.clock.high * 0x10000 + (this.clock.low >>> 16);
   }
@@ -710,8 +739,9 @@ export class Shard {
   }
 
   /**
-   * Looks whether the files are still where they were. Once the directory is gone writes are stopped, since nobody would find them again; what is mapped goes on
-   * being read. A slab whose file is gone is named; its records can be read as long as it is mapped.
+   * Looks whether the files are still where they were. Once the directory is gone writes are stopped, since
+   * nobody would find them again; what is mapped goes on being read. A slab whose file is gone is named; its
+   * records can be read as long as it is mapped.
    */
   watch(): void {
     if (this.gone !== null || this.isReadOnly) return;
@@ -764,7 +794,8 @@ export class Shard {
     const uploads = this.uploadFailures;
     this.clearStaged();
     this.appender.rollBack();
-    // To other nodes a full disk, or a lack of descriptors, says that nothing has happened, so it must be true.
+    // To other nodes a full disk, or a lack of descriptors, says that nothing has happened, so it must be
+    // true.
     const unknown =
       this.figures[FIGURE.replicated] !== 0 &&
       this.appender.uncertain &&
@@ -810,13 +841,19 @@ export class Shard {
     this.unwarned = 0;
   }
 
-  /** A slab was cut. The open one is then sealed as it is, so that its table still says whose records are gone, and the next one begins. */
+  /**
+   * A slab was cut. The open one is then sealed as it is, so that its table still says whose records are
+   * gone, and the next one begins.
+   */
   private reportCut(sequence: number, { message }: Error): void {
     const slab = this.slabs.bySequence(sequence);
     if (slab !== undefined) this.slabWatch.report(slab, message);
   }
 
-  /** Looks for slabs that were cut or cannot be read. To be called about once a second. True: `idle` has something to do. */
+  /**
+   * Looks for slabs that were cut or cannot be read. To be called about once a second. True: `idle` has
+   * something to do.
+   */
   look(): boolean {
     try {
       this.appender.checkSize();
@@ -853,7 +890,8 @@ export class Shard {
   }
 
   /**
-   * A step of work that nobody waits for: blocks ahead, freed slabs, compaction. At most about `bytesMax` are moved.
+   * A step of work that nobody waits for: blocks ahead, freed slabs, compaction. At most about `bytesMax` are
+   * moved.
    * @returns whether there is more to do at once
    */
   idle(bytesMax: number): boolean {
@@ -880,7 +918,10 @@ export class Shard {
     }
   }
 
-  /** Works on the reserve: blocks ahead and the spare slab. Whether it is whole says whether the disk is full. True: there is more to do now. */
+  /**
+   * Works on the reserve: blocks ahead and the spare slab. Whether it is whole says whether the disk is full.
+   * True: there is more to do now.
+   */
   private refill(): boolean {
     const { appender, reserve } = this;
     const before = appender.reservedBytes;
@@ -923,8 +964,8 @@ export class Shard {
   }
 
   /**
-   * Writes a mark when everything is synced and nothing came since: it proves that the records before it were acknowledged, so
-   * that later damage to the last of them is not taken for a torn tail.
+   * Writes a mark when everything is synced and nothing came since: it proves that the records before it were
+   * acknowledged, so that later damage to the last of them is not taken for a torn tail.
    */
   mark(): void {
     if (this.writesStopped || this.setup.sync !== "always") return;
@@ -945,7 +986,8 @@ export class Shard {
   }
 
   /**
-   * What was lost with slabs counts as absent from now on, and as replaced by nothing: for a replica that does not vote before it has taken everything over from others.
+   * What was lost with slabs counts as absent from now on, and as replaced by nothing: for a replica that
+   * does not vote before it has taken everything over from others.
    */
   settleLoss(): Outcome {
     if (this.writesStopped) return failed("write_stopped");

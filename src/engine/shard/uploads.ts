@@ -1,8 +1,10 @@
 /**
- * A value that arrives in pieces, in the shard's thread: cuts it into chunks, checks JSON on the way, and ends in a manifest, or in one
- * plain record where it turned out small. Nothing of it can be read before its manifest is committed.
+ * A value that arrives in pieces, in the shard's thread: cuts it into chunks, checks JSON on the way, and
+ * ends in a manifest, or in one plain record where it turned out small. Nothing of it can be read before its
+ * manifest is committed.
  *
- * Between two pieces an upload holds only what does not fill a chunk yet, and that is put aside when memory is short: a client may take hours.
+ * Between two pieces an upload holds only what does not fill a chunk yet, and that is put aside when memory
+ * is short: a client may take hours.
  */
 
 import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
@@ -26,7 +28,10 @@ import type { Shard } from "./shard.ts";
 /** Of the frame that a piece is cut in; no two uploads have one at a time. */
 const memory = new LeftMemory();
 
-/** Memory of a shard for chunks that are not full between two pieces. The fronts bound how many uploads there are. */
+/**
+ * Memory of a shard for chunks that are not full between two pieces. The fronts bound how many uploads there
+ * are.
+ */
 const RESTS = { bytesMax: 16 * 1024 * 1024, countMax: Number.POSITIVE_INFINITY };
 const restsOfShards = new WeakMap<Shard, Gatherings>();
 
@@ -204,13 +209,17 @@ export class UploadWriter {
     const manifest = new Uint8Array(manifestBytes(this.chunks.length));
     writeManifest(manifest, 0, this.totalBytes, this.chunks);
     const outcome = shard.applyManifest(write, manifest, this.chunks);
-    // Until it is published the chunks are only protected by not being compacted, and compaction never runs inside a batch.
+    // Until it is published the chunks are only protected by not being compacted, and compaction never runs
+    // inside a batch.
     this.end();
     // A write that failed in between took chunks back; the manifest must not outlive them.
     return this.failure ?? outcome;
   }
 
-  /** Lets go of the slabs and the memory: no part may follow. Chunks that no manifest names are dead bytes. Idempotent. */
+  /**
+   * Lets go of the slabs and the memory: no part may follow. Chunks that no manifest names are dead bytes.
+   * Idempotent.
+   */
   end(): void {
     if (this.over) return;
     this.over = true;

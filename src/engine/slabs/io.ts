@@ -1,6 +1,7 @@
 /**
- * The file calls that the engine makes, in one place, so that tests can count, record and fail them. Offsets and lengths
- * in bytes. Every call throws Node's system error (`code`: ENOSPC, EIO, …); `pwrite` writes everything or throws.
+ * The file calls that the engine makes, in one place, so that tests can count, record and fail them. Offsets
+ * and lengths in bytes. Every call throws Node's system error (`code`: ENOSPC, EIO, …); `pwrite` writes
+ * everything or throws.
  */
 import fs from "node:fs";
 import { promisify } from "node:util";
@@ -50,7 +51,9 @@ export const nodeIo: FileIo = {
 
 const nothing = (): void => {};
 
-/** Reads, and lets every change seem to be made: for looking at a store as a start would, without touching it. */
+/**
+ * Reads, and lets every change seem to be made: for looking at a store as a start would, without touching it.
+ */
 export const readOnlyIo: FileIo = {
   open: (path) => fs.openSync(path, "r"),
   close: (fd) => fs.closeSync(fd),

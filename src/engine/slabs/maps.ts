@@ -2,13 +2,15 @@
  * The memory maps of one shard's slabs in one thread. The only importer of mmap-io.
  *
  * A slab's slot is its sequence modulo 65,536. Two shared arrays say who uses what:
- *   slots[slot] = sequence of the slab that lives there, 0 for none   (written by the shard's thread)
- *   held[slot]  = sequence that this thread has mapped, 0 for none    (written by this thread; one array per thread)
- * The shard's thread takes a dropped slab out of `slots` first and gives its blocks back only when no `held` names it, so
- * a map is never read after its file was emptied. Files are mapped at full size, and every offset is checked against that size.
+ *   slots[slot] = sequence of the slab that lives there, 0 for none  (written by the shard's thread)
+ *   held[slot]  = sequence that this thread has mapped, 0 for none   (written by this thread)
+ * The shard's thread takes a dropped slab out of `slots` first and gives its blocks back only when no `held`
+ * names it, so a map is never read after its file was emptied. Files are mapped at full size, and every
+ * offset is checked against that size.
  *
- * A page that cannot be read all the same, because another program cut the file or the disk refuses, reads as zeros and is counted
- * (native/map-guard.c) before the read that met it goes on. Such a map is given up after a while, in case the page comes back.
+ * A page that cannot be read all the same, because another program cut the file or the disk refuses, reads as
+ * zeros and is counted (native/map-guard.c) before the read that met it goes on. Such a map is given up after
+ * a while, in case the page comes back.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -57,8 +59,8 @@ export function listSlabs(directory: string): number[] {
 export const UNFINISHED = ".new";
 
 /**
- * Maps a whole slab file for reading, also a file that somebody cut. The map lives as long as the result. One that is not there at all is all zeros:
- * no record in it is whole, so whatever points there is damaged.
+ * Maps a whole slab file for reading, also a file that somebody cut. The map lives as long as the result. One
+ * that is not there at all is all zeros: no record in it is whole, so whatever points there is damaged.
  * @param missing counts of missing pages, and where in them this file's are
  */
 export function mapSlab(
@@ -100,7 +102,9 @@ function zeros(bytes: number): Uint8Array {
 /** So that reading a page for its own sake is not optimised away. */
 const touched = new Uint8Array(1);
 
-/** Reads a byte of each page from `from` on to `to`: what is missing is known then, and the rest can be read. */
+/**
+ * Reads a byte of each page from `from` on to `to`: what is missing is known then, and the rest can be read.
+ */
 export function touchPages({ bytes }: RecordSource, from: number, to: number): void {
   let sum = 0;
   for (let at = from; at < to; at += PAGE_BYTES) sum ^= bytes[at];
@@ -109,7 +113,8 @@ export function touchPages({ bytes }: RecordSource, from: number, to: number): v
 }
 
 /**
- * Whether all pages of a part of a map are in memory: touching them then needs no disk. True also where the system cannot tell.
+ * Whether all pages of a part of a map are in memory: touching them then needs no disk. True also where the
+ * system cannot tell.
  * @param from first byte; the pages that `from` and `to` - 1 lie in count as a whole
  */
 export function isInMemory(map: RecordSource, from: number, to: number): boolean {
@@ -125,9 +130,11 @@ export function isInMemory(map: RecordSource, from: number, to: number): boolean
 }
 
 /**
- * Reads a part of a slab file, with zeros for what the file lacks. Where a slab has not been written it is read like this and not through
- * its map: a map's page of a hole takes a block on tmpfs, and on a full one cannot be had.
- * @param refused told of each page that the disk does not give, in whose place there are zeros then; left out: that is thrown
+ * Reads a part of a slab file, with zeros for what the file lacks. Where a slab has not been written it is
+ * read like this and not through its map: a map's page of a hole takes a block on tmpfs, and on a full one
+ * cannot be had.
+ * @param refused told of each page that the disk does not give, in whose place there are zeros then; left
+ * out: that is thrown
  */
 export function readSlab(
   file: string,
@@ -210,11 +217,13 @@ export class SlabMaps {
 
   private open(slot: number): SlabMap | null {
     this.drop(slot);
-    if (this.maps[slot] !== undefined) return null; // pinned: the owner does not reuse the slot before it is let go
+    // Pinned: the owner does not reuse the slot before it is let go.
+    if (this.maps[slot] !== undefined) return null;
     const sequence = Atomics.load(this.slots, slot);
     if (sequence === 0) return null;
     Atomics.store(this.held, slot, sequence);
-    // Announced first, then checked again: the owner either sees the announcement or has already changed the slot.
+    // Announced first, then checked again: the owner either sees the announcement or has already changed the
+    // slot.
     if (Atomics.load(this.slots, slot) !== sequence) {
       Atomics.store(this.held, slot, 0);
       return null;
@@ -254,8 +263,8 @@ export class SlabMaps {
   }
 
   /**
-   * Lets go of the maps of slabs that no longer live, and of those with missing pages, unless somebody has pinned them. Cheap; call it now and
-   * then, when nobody is reading.
+   * Lets go of the maps of slabs that no longer live, and of those with missing pages, unless somebody has
+   * pinned them. Cheap; call it now and then, when nobody is reading.
    */
   release(): void {
     for (let slot = 0; slot < this.maps.length; slot++) {

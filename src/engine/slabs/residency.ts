@@ -1,12 +1,15 @@
 /**
- * Which parts of the slabs are in memory, for a thread that must not wait for the disk; and reading what is not, beside its event loop.
+ * Which parts of the slabs are in memory, for a thread that must not wait for the disk; and reading what is
+ * not, beside its event loop.
  *
- * Touching a page of a map that is not in memory stops the thread for a disk access. So before a front touches a record, it asks here. Asking the
- * kernel costs a few microseconds, which is too much for each read: so whole regions are asked for, and a region that was all there counts as there
- * for a while. In a store that fits in memory that is one comparison a read. What was swapped out within that while costs one disk access, as it would without
- * this.
+ * Touching a page of a map that is not in memory stops the thread for a disk access. So before a front
+ * touches a record, it asks here. Asking the kernel costs a few microseconds, which is too much for each
+ * read: so whole regions are asked for, and a region that was all there counts as there for a while. In a
+ * store that fits in memory that is one comparison a read. What was swapped out within that while costs one
+ * disk access, as it would without this.
  *
- * What is missing is read by Node's file threads into a buffer that nobody looks at: it is then in the page cache, and so in the map.
+ * What is missing is read by Node's file threads into a buffer that nobody looks at: it is then in the page
+ * cache, and so in the map.
  */
 import fs from "node:fs";
 import { isInMemory, type SlabMap } from "./maps.ts";
@@ -78,7 +81,10 @@ export class Residency {
     return true;
   }
 
-  /** Asks the kernel for a region, if that was not done lately; if the region is not all there, the pages that are wanted count. */
+  /**
+   * Asks the kernel for a region, if that was not done lately; if the region is not all there, the pages that
+   * are wanted count.
+   */
   private isPartResident(map: SlabMap, region: number, from: number, to: number): boolean {
     const { regions } = map.residence;
     const start = region << REGION_SHIFT;
@@ -94,7 +100,10 @@ export class Residency {
     return this.arePagesResident(map, region, Math.max(start, from), Math.min(end, to));
   }
 
-  /** The region of the newest records is never all there: there the pages themselves are remembered, likewise for a while. */
+  /**
+   * The region of the newest records is never all there: there the pages themselves are remembered, likewise
+   * for a while.
+   */
   private arePagesResident(map: SlabMap, region: number, from: number, to: number): boolean {
     const { pages } = map.residence;
     let seen = pages[region];
@@ -111,7 +120,10 @@ export class Residency {
     return true;
   }
 
-  /** Reads a part of a slab, so that it is in memory, and then calls back, from the event loop. What cannot be read shows when it is touched. */
+  /**
+   * Reads a part of a slab, so that it is in memory, and then calls back, from the event loop. What cannot be
+   * read shows when it is touched.
+   */
   read(map: SlabMap, from: number, to: number, done: () => void): void {
     // The file must stay what it is while it is read, and the slot must not be reused.
     map.pins++;
@@ -151,7 +163,10 @@ export class Residency {
     });
   }
 
-  /** What cannot be read counts as there for a while: who touches it learns at once that it is missing, and waiting for it does not help. */
+  /**
+   * What cannot be read counts as there for a while: who touches it learns at once that it is missing, and
+   * waiting for it does not help.
+   */
   private believe(map: SlabMap, from: number, to: number): void {
     const { pages } = map.residence;
     for (let page = from >>> PAGE_SHIFT; page <= (to - 1) >>> PAGE_SHIFT; page++) {
@@ -195,7 +210,10 @@ export class Residency {
     }
   }
 
-  /** Closes the files that are not being read; the others end with their reads. Nobody is called back for what waits. */
+  /**
+   * Closes the files that are not being read; the others end with their reads. Nobody is called back for what
+   * waits.
+   */
   close(): void {
     this.closed = true;
     this.waiting.length = 0;

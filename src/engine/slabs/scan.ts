@@ -1,6 +1,6 @@
 /**
- * Going through the records of one slab: what a start, `minivault verify` and `minivault inspect` have in common. FORMAT.md, "Reading it back", has
- * the rules. Nothing here writes.
+ * Going through the records of one slab: what a start, `minivault verify` and `minivault inspect` have in
+ * common. FORMAT.md, "Reading it back", has the rules. Nothing here writes.
  */
 import { FIRST_UNIT, TYPE_CHUNK, TYPE_FLOOR, TYPE_MARK, UNIT_BYTES } from "../../format/offsets.ts";
 import {
@@ -127,7 +127,8 @@ export interface SlabWalk {
 }
 
 /**
- * Goes through a slab: along its table where it has a good one, and then table and records must say the same; else from record to record.
+ * Goes through a slab: along its table where it has a good one, and then table and records must say the same;
+ * else from record to record.
  * @param footer of the slab, from `decodeFooter`; null: none, or a bad one
  * @param place seed of the checksum of the record at a unit
  */
@@ -207,7 +208,10 @@ function walkTable(
   return records;
 }
 
-/** Bytes after the end of an open slab's records: something was being written when the node ended, and nobody was told that it is there. */
+/**
+ * Bytes after the end of an open slab's records: something was being written when the node ended, and nobody
+ * was told that it is there.
+ */
 export function tornBytes(bytes: Uint8Array, endUnit: number): number {
   let last = bytes.length - 1;
   const end = endUnit * UNIT_BYTES;

@@ -10,8 +10,8 @@ import type { FileIo } from "./io.ts";
 import { slabName, slotOfSequence } from "./maps.ts";
 
 /**
- * The blocks of a dropped slab are freed in steps of this size. Measured on ext4: a sync of another file waits for the step that is under way, 20 ms
- * for 64 MiB at once, 1 ms for this.
+ * The blocks of a dropped slab are freed in steps of this size. Measured on ext4: a sync of another file
+ * waits for the step that is under way, 20 ms for 64 MiB at once, 1 ms for this.
  */
 const FREE_STEP_BYTES = 1024 * 1024;
 
@@ -25,7 +25,10 @@ interface Slab {
   sealed: boolean;
   /** There is damage in it: it stays, so that the damage stays visible. */
   damaged: boolean;
-  /** It is missing or not the one that was listed, and the index is right all the same: what it points to there cannot be read. */
+  /**
+   * It is missing or not the one that was listed, and the index is right all the same: what it points to
+   * there cannot be read.
+   */
   misfit: boolean;
   /** It was cut, or the disk could not give a page of it. */
   broken: boolean;
@@ -137,8 +140,8 @@ export class SlabTable {
   }
 
   /**
-   * Takes a slab out of use. Its records must have been moved, and synced where they went. Once the list does not name it any more it is gone, whatever becomes
-   * of its file: the next start removes what is left.
+   * Takes a slab out of use. Its records must have been moved, and synced where they went. Once the list does
+   * not name it any more it is gone, whatever becomes of its file: the next start removes what is left.
    * @param open how far the open slab is durable
    */
   drop(sequence: number, open: SlabEnd): void {

@@ -1,10 +1,11 @@
 /**
  * Rebuilding a shard's index from the tables of all its slabs, at start.
  *
- * Entering record after record into the index would miss the processor's caches at each of them and deal the growing index out again and
- * again. So the entries are first dealt by partition, newest first; then each partition is made in one go, in cache: the first entry of a key
- * counts, later ones are dead, and what is left goes into blocks of the right number. Partitions are taken in a few passes over the tables, which bounds
- * the memory this needs to a fraction of the index'.
+ * Entering record after record into the index would miss the processor's caches at each of them and deal the
+ * growing index out again and again. So the entries are first dealt by partition, newest first; then each
+ * partition is made in one go, in cache: the first entry of a key counts, later ones are dead, and what is
+ * left goes into blocks of the right number. Partitions are taken in a few passes over the tables, which
+ * bounds the memory this needs to a fraction of the index'.
  */
 import {
   isAbsence,
@@ -43,7 +44,10 @@ interface Crowd {
   damaged: number[];
 }
 
-/** Enters the records of all slabs, which are in order of sequence, into the empty index and into the accounts. */
+/**
+ * Enters the records of all slabs, which are in order of sequence, into the empty index and into the
+ * accounts.
+ */
 export function rebuildIndex(
   shard: Shard,
   slabs: readonly SlabRecords[],
@@ -76,7 +80,9 @@ function countByPartition(slabs: readonly SlabRecords[]): Int32Array {
 class Builder {
   private readonly shard: Shard;
   private readonly slabs: readonly SlabRecords[];
-  /** Of each entry: its two words in the index, and the type and size of its record, as type << 28 | units. */
+  /**
+   * Of each entry: its two words in the index, and the type and size of its record, as type << 28 | units.
+   */
   private word0 = new Int32Array(0);
   private word1 = new Int32Array(0);
   private sizes = new Int32Array(0);
@@ -204,7 +210,8 @@ class Builder {
     const at = keyOffset(olderUnit);
     const key = olderMap.bytes.subarray(at, at + keyBytesOf(olderMap, olderUnit));
     if (keyEquals(newerMap, newerUnit, key, key.length)) return true;
-    // The keys differ, or one of the two records is damaged. The newer one's hashes in its table still say whose record it was.
+    // The keys differ, or one of the two records is damaged. The newer one's hashes in its table still say
+    // whose record it was.
     const row = this.rowOf(newerMap, newerUnit);
     if (hash32(key, 0) !== row.hashA || hashBOf(key, key.length, shard.setup.store.keyHash) !== row.hashB)
       return false;

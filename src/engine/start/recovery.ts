@@ -256,8 +256,9 @@ function damaged(
 }
 
 /**
- * What was read back may never have been synced; it must be before anybody sees it. A full slab that missed its table gets it now, or, on a
- * full disk, later. Answers the checksum in the footer of such a slab, and whether the footer is there.
+ * What was read back may never have been synced; it must be before anybody sees it. A full slab that missed
+ * its table gets it now, or, on a full disk, later. Answers the checksum in the footer of such a slab, and
+ * whether the footer is there.
  */
 function makeDurable(
   shard: Shard,

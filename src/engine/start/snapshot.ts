@@ -1,8 +1,9 @@
 /**
- * The index snapshot: written when a shard is closed in order, read at the next start in place of the slabs' tables. FORMAT.md has the file.
+ * The index snapshot: written when a shard is closed in order, read at the next start in place of the slabs'
+ * tables. FORMAT.md has the file.
  *
- * It is a shortcut and nothing else: whatever is wrong with it, the index is built from the slabs. Both ways it takes a piece at a time, straight
- * from and to the shared memory of the index.
+ * It is a shortcut and nothing else: whatever is wrong with it, the index is built from the slabs. Both ways
+ * it takes a piece at a time, straight from and to the shared memory of the index.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -55,8 +56,9 @@ function forPieces(bytes: number, visit: (from: number, to: number) => void): vo
 }
 
 /**
- * Writes the snapshot of a shard that is closed: all its records are written and synced. Does nothing for a small one, nor for one with anything unusual
- * about it. Never throws: a failure is a warning, and the next start takes longer.
+ * Writes the snapshot of a shard that is closed: all its records are written and synced. Does nothing for a
+ * small one, nor for one with anything unusual about it. Never throws: a failure is a warning, and the next
+ * start takes longer.
  */
 export function writeSnapshot(shard: Shard, directory: string, clock: { low: number; high: number }): void {
   const { setup, index, figures, slabs, appender } = shard;
@@ -179,9 +181,9 @@ export interface Restored {
 }
 
 /**
- * Restores index and accounts of a shard from the snapshot in its directory, if there is one that fits, and removes it. Null: there is none, and the shard
- * is as it was.
- * What is wrong with single slabs does not matter to the index: what it points to there is then damaged, and nothing else is.
+ * Restores index and accounts of a shard from the snapshot in its directory, if there is one that fits, and
+ * removes it. Null: there is none, and the shard is as it was. What is wrong with single slabs does not
+ * matter to the index: what it points to there is then damaged, and nothing else is.
  */
 export function restoreSnapshot(shard: Shard, directory: string, expected: ExpectedSlabs): Restored | null {
   const { setup } = shard;
@@ -230,7 +232,10 @@ function sectionLengths(header: SnapshotHeader): number[] {
   ];
 }
 
-/** Reads a snapshot file from end to end and changes nothing. Answers why it cannot be used, for a person, or null. */
+/**
+ * Reads a snapshot file from end to end and changes nothing. Answers why it cannot be used, for a person, or
+ * null.
+ */
 export function snapshotProblem(file: string, identity: SnapshotIdentity): string | null {
   const fd = fs.openSync(file, "r");
   try {
@@ -326,7 +331,8 @@ class SnapshotFile {
   private readHeader(): SnapshotHeader {
     const page = new Uint8Array(SNAPSHOT_HEADER_BYTES);
     readFully(this.fd, page, 0);
-    // The snapshot of the stop before this start; every start since then would have raised the incarnation once more.
+    // The snapshot of the stop before this start; every start since then would have raised the incarnation
+    // once more.
     const identity = identityOf(this.shard, this.shard.setup.store.incarnation - 1);
     const header = decodeSnapshotHeader(page, identity);
     if (typeof header === "string") throw new Error(header);
@@ -354,7 +360,10 @@ class SnapshotFile {
     return words;
   }
 
-  /** Why a slab is not the one of the snapshot; null: it is. `seal`: checksum in its footer, null for the open one. */
+  /**
+   * Why a slab is not the one of the snapshot; null: it is. `seal`: checksum in its footer, null for the open
+   * one.
+   */
   private slabProblem(sequence: number, seal: number | null): string | null {
     const { store, shard } = this.shard.setup;
     const file = path.join(this.directory, slabName(sequence));

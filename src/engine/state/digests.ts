@@ -1,11 +1,14 @@
 /**
- * Digests for anti-entropy: of each partition, leaves that combine hash(key, ballot) of the keys' newest records by XOR (Merkle trees as in Dynamo,
- * 2007, cut down to one level). Two replicas whose leaves agree hold the same records. Written by the shard's thread, read by the fronts.
+ * Digests for anti-entropy: of each partition, leaves that combine hash(key, ballot) of the keys' newest
+ * records by XOR (Merkle trees as in Dynamo, 2007, cut down to one level). Two replicas whose leaves agree
+ * hold the same records. Written by the shard's thread, read by the fronts.
  *
- * Tables of slabs have no ballots, so after a start the digests are summed up in the background, in the order of partition and tag. What lies before
- * that cursor is counted, and kept up to date by each write in O(1); what lies behind it will be read with its newest record. Collected keys do not count.
+ * Tables of slabs have no ballots, so after a start the digests are summed up in the background, in the order
+ * of partition and tag. What lies before that cursor is counted, and kept up to date by each write in O(1);
+ * what lies behind it will be read with its newest record. Collected keys do not count.
  *
- * The hash and the leaf of a key are part of what nodes tell each other: they use hash A alone, which is the same on all nodes.
+ * The hash and the leaf of a key are part of what nodes tell each other: they use hash A alone, which is the
+ * same on all nodes.
  */
 
 import { RECORD, UNIT_SHIFT } from "../../format/offsets.ts";

@@ -1,6 +1,7 @@
 /**
- * Floors: of each partition, the ballot up to which a key without a record takes nothing (register.ts says why). In shared memory: written by the shard's
- * thread, read by the fronts. Each floor is one small record in the log; where it stands is kept here, so that compaction carries it on.
+ * Floors: of each partition, the ballot up to which a key without a record takes nothing (register.ts says
+ * why). In shared memory: written by the shard's thread, read by the fronts. Each floor is one small record
+ * in the log; where it stands is kept here, so that compaction carries it on.
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";

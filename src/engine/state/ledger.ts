@@ -36,7 +36,8 @@ export class Ledger {
     const map = this.lookup.maps.get(slot);
     if (map === null) throw new Error("a record of a slab that is gone cannot be forgotten");
     const type = typeOf(map, unit);
-    // Of a damaged record not even the length can be trusted: its bytes stay in the account and its slab stays.
+    // Of a damaged record not even the length can be trusted: its bytes stay in the account and its slab
+    // stays.
     if (!this.lookup.check(map, unit)) {
       this.count(type, -1, 0);
       return;

@@ -1,5 +1,6 @@
 /**
- * Finding a key's record: index, then the record itself in its slab's map. Used by the fronts and by the shard's own thread.
+ * Finding a key's record: index, then the record itself in its slab's map. Used by the fronts and by the
+ * shard's own thread.
  */
 import { RECORD_HEADER_BYTES, SLAB_UNIT_BITS, UNIT_BYTES, UNIT_SHIFT } from "../../format/offsets.ts";
 import {
@@ -19,8 +20,9 @@ import type { Residency } from "../slabs/residency.ts";
 import { FIGURE, MISSING_IN_ALL, type ShardMemory } from "./memory.ts";
 
 /**
- * Locations whose records were checked since the start, as a direct-mapped cache: two words each (sequence, unit).
- * Checking a 100-byte record costs 0.15 µs and a 1 MiB one 200 µs; the hot ones are found here instead.
+ * Locations whose records were checked since the start, as a direct-mapped cache: two words each (sequence,
+ * unit). Checking a 100-byte record costs 0.15 µs and a 1 MiB one 200 µs; the hot ones are found here
+ * instead.
  */
 const CHECKED_ENTRIES = 1 << 18;
 
@@ -48,7 +50,9 @@ export class ShardLookup implements Matcher {
   private keyBytes = 0;
   private damage = false;
   private vanished = false;
-  /** Whether the last `find` found a record of the key, also one that it then called "damaged"; if so, where. */
+  /**
+   * Whether the last `find` found a record of the key, also one that it then called "damaged"; if so, where.
+   */
   located = false;
   /** Entries with the tag of its key that the last `find` has met: all there are, if it found nothing. */
   met = 0;
@@ -84,16 +88,17 @@ export class ShardLookup implements Matcher {
   }
 
   /**
-   * Pages of this shard that the disk could not give so far. They read as zeros: what was read of a checked record between two equal numbers is
-   * what was checked, and after an unequal one it must be checked again.
+   * Pages of this shard that the disk could not give so far. They read as zeros: what was read of a checked
+   * record between two equal numbers is what was checked, and after an unequal one it must be checked again.
    */
   get missingPages(): number {
     return Atomics.load(this.missing, MISSING_IN_ALL);
   }
 
   /**
-   * Finds the newest record (value, manifest or tombstone) of a key. When "found", `map` and `unit` say where; the map may be read until
-   * the caller returns to its event loop. The record's own bytes are not checked yet: see `check`.
+   * Finds the newest record (value, manifest or tombstone) of a key. When "found", `map` and `unit` say
+   * where; the map may be read until the caller returns to its event loop. The record's own bytes are not
+   * checked yet: see `check`.
    */
   find(key: Uint8Array, keyBytes: number, hashA: number, hashB: number): LookupState {
     this.key = key;
@@ -111,8 +116,8 @@ export class ShardLookup implements Matcher {
   }
 
   /**
-   * Like `find`, but never waits for the disk: "cold" where it would have to. `warm` then reads what was missing. A record that is "found" is in
-   * memory as a whole.
+   * Like `find`, but never waits for the disk: "cold" where it would have to. `warm` then reads what was
+   * missing. A record that is "found" is in memory as a whole.
    */
   findResident(
     residency: Residency,
@@ -128,7 +133,10 @@ export class ShardLookup implements Matcher {
     return this.coldTo === 0 ? state : "cold";
   }
 
-  /** Reads what the last search missed, then calls back. To be called at once after the search that ended "cold". */
+  /**
+   * Reads what the last search missed, then calls back. To be called at once after the search that ended
+   * "cold".
+   */
   warm(residency: Residency, done: () => void): void {
     residency.read(this.map, this.coldFrom, this.coldTo, done);
   }

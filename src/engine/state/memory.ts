@@ -1,6 +1,6 @@
 /**
- * The memory that a shard's thread shares with the fronts: index, slab slots, figures. Made by the front, so that it can
- * read from the first moment; written by the shard's thread only.
+ * The memory that a shard's thread shares with the fronts: index, slab slots, figures. Made by the front, so
+ * that it can read from the first moment; written by the shard's thread only.
  */
 import { SLAB_SLOTS } from "../../format/offsets.ts";
 import { createIndexMemory, type IndexMemory } from "../index/memory.ts";
@@ -15,7 +15,10 @@ export interface ShardMemory {
   held: SharedArrayBuffer[];
   /** Float64 per figure of `FIGURE`. */
   figures: SharedArrayBuffer;
-  /** Int32s written by whoever meets them: pages of slabs that the disk could not give, in all, then by slot (`missingOfSlot`). */
+  /**
+   * Int32s written by whoever meets them: pages of slabs that the disk could not give, in all, then by slot
+   * (`missingOfSlot`).
+   */
   missingPages: SharedArrayBuffer;
   replication: ReplicationMemory;
   /** Of all shards on a disk together: see DiskPressure. */
@@ -34,8 +37,8 @@ export const FIGURE = {
   writesStopped: 7,
   diskFull: 8,
   /**
-   * Sequence and unit before which damage hit records whose keys nobody knows; 0: none. "Absent" cannot be said then, and a record
-   * from before that place may have been replaced by a lost one.
+   * Sequence and unit before which damage hit records whose keys nobody knows; 0: none. "Absent" cannot be
+   * said then, and a record from before that place may have been replaced by a lost one.
    */
   doubtSequence: 9,
   indexBytes: 10,

@@ -1,9 +1,10 @@
 /**
- * What a shard keeps beside its records when its node is part of a cluster: promises, floors and digests. On a single node there is none of it, and it
- * costs nothing.
+ * What a shard keeps beside its records when its node is part of a cluster: promises, floors and digests. On
+ * a single node there is none of it, and it costs nothing.
  *
- * The promises have an index of their own, of the same making as the keys': 8 bytes and a half-empty block each, the rest is in the record. A promise stands
- * in it as long as it is above the ballot of its key's record; the accept that reaches it takes it out.
+ * The promises have an index of their own, of the same making as the keys': 8 bytes and a half-empty block
+ * each, the rest is in the record. A promise stands in it as long as it is above the ballot of its key's
+ * record; the accept that reaches it takes it out.
  */
 import { isIndexed, TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_PROMISE, UNIT_BYTES } from "../../format/offsets.ts";
 import {
@@ -90,7 +91,10 @@ export class Replication implements Matcher {
     return this.promises.reserve(promises);
   }
 
-  /** The ballot of a record; of a damaged one the highest that its slab can hold, or null where the slab does not say. */
+  /**
+   * The ballot of a record; of a damaged one the highest that its slab can hold, or null where the slab does
+   * not say.
+   */
   private ballotOf(slot: number, unit: number): Ballot | null {
     const map = this.shard.mapOf(slot);
     if (this.shard.lookup.check(map, unit)) return ballotAt(map, unit);
@@ -113,7 +117,10 @@ export class Replication implements Matcher {
     this.live(slot, unit, 1);
   }
 
-  /** A record of a key is about to be the one that counts: what it says of promise and digest. `oldSlot` -1: it is the first. */
+  /**
+   * A record of a key is about to be the one that counts: what it says of promise and digest. `oldSlot` -1:
+   * it is the first.
+   */
   publishRecord(
     hashA: number,
     hashB: number,
@@ -150,7 +157,10 @@ export class Replication implements Matcher {
     if (dead !== null) this.live(dead.slot, dead.unit, -1);
   }
 
-  /** Adds a promise or floor to the live bytes of its slab, or takes it out. Of a damaged one not even the length is known. */
+  /**
+   * Adds a promise or floor to the live bytes of its slab, or takes it out. Of a damaged one not even the
+   * length is known.
+   */
   private live(slot: number, unit: number, sign: 1 | -1): void {
     const map = this.shard.mapOf(slot);
     if (this.shard.lookup.check(map, unit))
@@ -210,7 +220,10 @@ export class Replication implements Matcher {
     return { slot, unit, units: this.shard.lookup.check(map, unit) ? unitsAt(map, unit) : 0 };
   }
 
-  /** Takes over a promise or floor that counts, from the place that a snapshot has for it. The record must be good. */
+  /**
+   * Takes over a promise or floor that counts, from the place that a snapshot has for it. The record must be
+   * good.
+   */
   restore(map: SlabMap, unit: number): void {
     const key = keyOf(map, unit);
     const hashA = hash32(key, 0);
@@ -218,7 +231,9 @@ export class Replication implements Matcher {
     else this.publishPromise(hashA, hashBOf(key, key.length, this.shard.setup.store.keyHash), map.slot, unit);
   }
 
-  /** Finds the floors and the promises that count, once the index is complete. `slabs` in order of sequence. */
+  /**
+   * Finds the floors and the promises that count, once the index is complete. `slabs` in order of sequence.
+   */
   recover(slabs: readonly SlabRecords[]): void {
     const candidates = new PromiseCandidates(slabs, this.shard.lookup);
     for (const { map, table } of slabs)
@@ -243,7 +258,10 @@ export class Replication implements Matcher {
 
 let partitionsByHash: Map<number, number> | null = null;
 
-/** Partition of a floor record from hash A of its key, so that a damaged one is still known. -1: it is no floor's. */
+/**
+ * Partition of a floor record from hash A of its key, so that a damaged one is still known. -1: it is no
+ * floor's.
+ */
 function partitionOfFloor(hashA: number): number {
   if (partitionsByHash === null) {
     partitionsByHash = new Map();
@@ -254,8 +272,9 @@ function partitionOfFloor(hashA: number): number {
 }
 
 /**
- * Of the promises in all slabs, those that may count: one for each key, the last, if no later record of the key makes it void. It is told from the tables;
- * the keys themselves are only looked at where both hashes are the same, because strangers can make such keys.
+ * Of the promises in all slabs, those that may count: one for each key, the last, if no later record of the
+ * key makes it void. It is told from the tables; the keys themselves are only looked at where both hashes are
+ * the same, because strangers can make such keys.
  */
 class PromiseCandidates {
   private readonly slabs: readonly SlabRecords[];

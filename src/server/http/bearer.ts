@@ -1,6 +1,6 @@
 /**
- * The shared key of `-auth`: who may read and write. Clients send it (Bearer); nodes sign with it. Compared in constant time, over
- * digests, so that neither the answer's time nor the key's length tells anything.
+ * The shared key of `-auth`: who may read and write. Clients send it (Bearer); nodes sign with it. Compared
+ * in constant time, over digests, so that neither the answer's time nor the key's length tells anything.
  */
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Genuine, RequestVerifier } from "../../auth/signature.ts";
@@ -35,7 +35,10 @@ export function createKeyCheck(settings: AuthSettings): (req: Req) => boolean {
   };
 }
 
-/** Judges the signature of a request between nodes: its head, or why it is refused. The body is then still to be checked. */
+/**
+ * Judges the signature of a request between nodes: its head, or why it is refused. The body is then still to
+ * be checked.
+ */
 export function checkSignature(verifier: RequestVerifier, method: string, req: Req): Genuine | string {
   const query = req.getQuery();
   const target = query === undefined ? req.getUrl() : `${req.getUrl()}?${query}`;

@@ -1,8 +1,9 @@
 /**
- * Chunk extensions (RFC 9112, 7.1.1), which uWS reads as digits of the chunk's size: "3;a=b" is a chunk of 244,443 bytes to it. So the end of the
- * body is taken for bytes of the value, and client and server wait for each other. From here it looks like this: what came last is what ends a chunked body,
- * and nothing follows. A body that pauses there and is well framed all the same would have to contain these very bytes; such a one, paused for
- * CHUNK_END_MS, is refused, too.
+ * Chunk extensions (RFC 9112, 7.1.1), which uWS reads as digits of the chunk's size: "3;a=b" is a chunk of
+ * 244,443 bytes to it. So the end of the body is taken for bytes of the value, and client and server wait for
+ * each other. From here it looks like this: what came last is what ends a chunked body, and nothing follows.
+ * A body that pauses there and is well framed all the same would have to contain these very bytes; such a
+ * one, paused for CHUNK_END_MS, is refused, too.
  */
 
 /** How long nothing may follow. */

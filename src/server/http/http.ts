@@ -8,16 +8,18 @@
  * - `Res` is invalid after the answer is complete and after `onAborted`; every call on it then throws.
  * - Writes outside a handler go into `cork`, or each piece becomes a system call of its own.
  * - A chunk given to `onData` is detached when the callback returns.
- * - A request that arrives while the one before it on the same connection is unanswered closes the connection:
- *   documented, and never a wrong answer.
+ * - A request that arrives while the one before it on the same connection is unanswered closes the
+ *   connection: documented, and never a wrong answer.
  * - Malformed framing (a bad Content-Length, Content-Length beside Transfer-Encoding, HTTP/1.0, headers above
  *   HEADER_BYTES_MAX) is answered by uWS itself: 400, 431 or 505 in HTML, then the connection closes. A bad
  *   Content-Length is only noticed AFTER the handler ran, so a handler must not act on such a request.
- * - What its parser does not do: a request line that arrives in pieces is a 505 when the cut is behind the path; of two
- *   Content-Length headers the first counts; chunk extensions are a 400; trailers close the connection; an empty
- *   chunk size counts as 0, and the line end behind a chunk is skipped unread. None of it can be seen from here.
- * - It reads on from one socket, also a paused one, for as long as each read fills its 512 KiB. A client on the same machine can
- *   keep that up for 100 MiB and more, and everybody else waits. Receive windows below 512 KiB (net.ipv4.tcp_rmem) end it.
+ * - What its parser does not do: a request line that arrives in pieces is a 505 when the cut is behind the
+ *   path; of two Content-Length headers the first counts; chunk extensions are a 400; trailers close the
+ *   connection; an empty chunk size counts as 0, and the line end behind a chunk is skipped unread. None of
+ *   it can be seen from here.
+ * - It reads on from one socket, also a paused one, for as long as each read fills its 512 KiB. A client on
+ *   the same machine can keep that up for 100 MiB and more, and everybody else waits. Receive windows below
+ *   512 KiB (net.ipv4.tcp_rmem) end it.
  */
 
 import type * as uWS from "uWebSockets.js";
@@ -57,8 +59,8 @@ export interface Res {
   /** Completes the answer; copies what the socket does not take at once. */
   end(body?: Text, closeConnection?: boolean): Res;
   /**
-   * Completes an answer to HEAD, or a 304. Takes no length: with one, this version of uWS keeps the request open
-   * for ever. The caller writes Content-Length as a header.
+   * Completes an answer to HEAD, or a 304. Takes no length: with one, this version of uWS keeps the request
+   * open for ever. The caller writes Content-Length as a header.
    */
   endWithoutBody(): Res;
   /** Writes what the socket takes without buffering. Answers [all taken, answer complete]. */
@@ -69,11 +71,13 @@ export interface Res {
   onAborted(handler: () => void): Res;
   onData(handler: (chunk: ArrayBuffer, last: boolean) => void): Res;
   cork(write: () => void): Res;
-  /** Stops polling the socket, and uWS' idle timer: neither a closed peer nor room to write is noticed now. */
+  /**
+   * Stops polling the socket, and uWS' idle timer: neither a closed peer nor room to write is noticed now.
+   */
   pause(): void;
   /**
-   * Undoes `pause` and arms uWS' idle timer (10 s). Only ever after `pause`: uWS keeps what to poll for in ONE
-   * variable for all sockets, and a `resume` too many leaves this socket deaf for good.
+   * Undoes `pause` and arms uWS' idle timer (10 s). Only ever after `pause`: uWS keeps what to poll for in
+   * ONE variable for all sockets, and a `resume` too many leaves this socket deaf for good.
    */
   resume(): void;
   /** Closes the connection at once; `onAborted` runs. */
@@ -104,7 +108,10 @@ export interface HttpOptions {
   tls?: TlsFiles | null;
   /** Other listeners have the port, too, and the kernel deals connections out among them. */
   sharesPort?: boolean;
-  /** Handlers of their own for all paths below a prefix such as "/_peer/", as it is written there (no percent-encoding). */
+  /**
+   * Handlers of their own for all paths below a prefix such as "/_peer/", as it is written there (no
+   * percent-encoding).
+   */
   below?: { prefix: string; handlers: Handlers };
   /** Called with each request, before its handler. */
   onRequest?: () => void;
@@ -114,7 +121,8 @@ export interface HttpServer {
   /** Answers the actual port. Rejects with one clear sentence. */
   listen(host: string, port: number): Promise<number>;
   /**
-   * Reads the certificate's files again: connections from now on get what they hold; those that are there keep what they have. False: nothing has changed.
+   * Reads the certificate's files again: connections from now on get what they hold; those that are there
+   * keep what they have. False: nothing has changed.
    * @throws Error with one sentence when the files cannot be used; then everything stays as it is
    */
   renewCertificate(): boolean;
@@ -132,8 +140,8 @@ export function listenError(host: string, port: number): Error {
 }
 
 /**
- * Finds out that nobody else has the port; answers it, or a free one for 0. It is free again when this returns. For ports with several listeners, where
- * nobody would notice.
+ * Finds out that nobody else has the port; answers it, or a free one for 0. It is free again when this
+ * returns. For ports with several listeners, where nobody would notice.
  */
 export function reservePort(host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -219,7 +227,8 @@ export function createHttp(
   };
   return {
     async listen(host, given) {
-      // uWS lets a port be opened again while connections to it are there only if it was asked for by its number.
+      // uWS lets a port be opened again while connections to it are there only if it was asked for by its
+      // number.
       const port = tls !== null && given === 0 ? await reservePort(host, given) : given;
       if (!open(host, port)) throw listenError(host, port);
       place = { host, port: native.us_socket_local_port(listening as unknown as uWS.us_socket) };
@@ -254,7 +263,8 @@ export function createHttp(
 }
 
 /**
- * Certificate and key as text, to tell whether they have changed. uWS says nothing of what is wrong with the files, so Node.js looks at them first.
+ * Certificate and key as text, to tell whether they have changed. uWS says nothing of what is wrong with the
+ * files, so Node.js looks at them first.
  * @throws Error with a sentence for a person
  */
 function readCertificate({ certificate, key }: TlsFiles): string {
@@ -275,7 +285,8 @@ let loaded: typeof uWS | null = null;
 
 function loadNative(): typeof uWS {
   if (loaded === null) {
-    // uWS reads this once, when its code is loaded; its default of 4,096 is less than one encoded key with an If-Match.
+    // uWS reads this once, when its code is loaded; its default of 4,096 is less than one encoded key with an
+    // If-Match.
     process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(HEADER_BYTES_MAX);
     loaded = loadAddon("uws") as typeof uWS;
   }

@@ -1,8 +1,9 @@
 /**
- * The end of a request that was refused while its body was still coming. Closing at once would make the kernel
- * send a reset, which can destroy the answer before the client has read it; so the answer goes out, and the rest
- * of the body is received and thrown away: until it ends, or the client goes away, or LINGER_BYTES_MAX, or LINGER_MS_MAX.
- * Clients that look at the answer early (curl, undici, Go) stop sending by themselves.
+ * The end of a request that was refused while its body was still coming. Closing at once would make the
+ * kernel send a reset, which can destroy the answer before the client has read it; so the answer goes out,
+ * and the rest of the body is received and thrown away: until it ends, or the client goes away, or
+ * LINGER_BYTES_MAX, or LINGER_MS_MAX. Clients that look at the answer early (curl, undici, Go) stop sending
+ * by themselves.
  */
 import type { ErrorCode } from "../../util/errors.ts";
 import type { Res } from "./http.ts";

@@ -1,8 +1,10 @@
 /**
- * Web pages as callers. A browser sends a page's writes to any address, this node's too, and only hides the answers: so a write whose `Origin` is another one
- * is refused, unless `-cors` allows it. What `-cors` allows may also read the answers (the CORS protocol of the Fetch standard).
+ * Web pages as callers. A browser sends a page's writes to any address, this node's too, and only hides the
+ * answers: so a write whose `Origin` is another one is refused, unless `-cors` allows it. What `-cors` allows
+ * may also read the answers (the CORS protocol of the Fetch standard).
  *
- * Requests without an Origin come from no page, and cost one look at a header. Without `-cors`, reads are not looked at.
+ * Requests without an Origin come from no page, and cost one look at a header. Without `-cors`, reads are not
+ * looked at.
  */
 import { isIP } from "node:net";
 import { hostname } from "node:os";
@@ -47,7 +49,9 @@ const LOCAL_NAMES = ["localhost", "local", "internal", "lan", "home.arpa"];
 
 const DEFAULT_PORTS: Record<string, string> = { http: ":80", https: ":443" };
 
-/** Scheme and host of an origin, the port left out where it is the scheme's; null: it is none, such as "null". */
+/**
+ * Scheme and host of an origin, the port left out where it is the scheme's; null: it is none, such as "null".
+ */
 function splitOrigin(origin: string): { scheme: string; host: string } | null {
   const end = origin.indexOf("://");
   if (end <= 0 || end + 3 === origin.length || origin.length > ORIGIN_CHARACTERS_MAX) return null;
@@ -63,8 +67,9 @@ function withoutPort(host: string, scheme: string): string {
 }
 
 /**
- * Whether a host could be the name that a stranger has given this node's address (DNS rebinding: the page's own name then resolves to the node, and the browser takes it for
- * the page's own server). Only a direct connection can be that, so a name behind a proxy, on another port, is not looked at.
+ * Whether a host could be the name that a stranger has given this node's address (DNS rebinding: the page's
+ * own name then resolves to the node, and the browser takes it for the page's own server). Only a direct
+ * connection can be that, so a name behind a proxy, on another port, is not looked at.
  */
 function isStrangersName(host: string, port: number, scheme: string): boolean {
   // A stranger has no certificate that this node would show.

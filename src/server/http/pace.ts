@@ -1,7 +1,8 @@
 /**
  * Patience with slow clients. uWS closes a connection when an upload stays under 16 KB/s, or when a download
  * makes no room in the socket's buffer (megabytes) for 10 s: too strict for a phone on a bad link, and not
- * configurable. Some calls arm that timer anew, so transfers that move are given a beat every PACE_MS to make one.
+ * configurable. Some calls arm that timer anew, so transfers that move are given a beat every PACE_MS to make
+ * one.
  */
 
 /** Shorter than uWS' 10 s by more than its granularity of 4 s. */

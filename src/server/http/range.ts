@@ -34,7 +34,8 @@ export function parseRange(header: string, totalBytes: number): ByteRange {
     if (suffixBytes === 0) {
       range.kind = RANGE_UNSATISFIABLE;
     } else if (totalBytes > 0) {
-      // A suffix of an empty value is satisfiable by the RFC's words, but no Content-Range can say so: ignored.
+      // A suffix of an empty value is satisfiable by the RFC's words, but no Content-Range can say so:
+      // ignored.
       range.kind = RANGE_PART;
       range.start = Math.max(0, totalBytes - suffixBytes);
     }

@@ -1,6 +1,7 @@
 /**
- * What the headers of a request say of conditions and ranges, read once, before the request is gone. A header that came in several lines is one list
- * (RFC 9110, section 5.3); uWS shows the first line only, so whoever finds one looks at all.
+ * What the headers of a request say of conditions and ranges, read once, before the request is gone. A header
+ * that came in several lines is one list (RFC 9110, section 5.3); uWS shows the first line only, so whoever
+ * finds one looks at all.
  */
 import { type Conditions, readTags, readUnmodifiedSince } from "../../rules/conditions.ts";
 import { CONDITION_BYTES_MAX } from "../../util/limits.ts";

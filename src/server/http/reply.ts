@@ -1,7 +1,7 @@
 /**
- * Answers. Everything that can be known beforehand is bytes made once: the status line with its headers goes to
- * uWS as one "status" (`HTTP/1.1 ` + bytes + CRLF), because each call into native code costs about as much as
- * copying a kilobyte. That is safe while every byte in it is ours: content types are checked when they are
+ * Answers. Everything that can be known beforehand is bytes made once: the status line with its headers goes
+ * to uWS as one "status" (`HTTP/1.1 ` + bytes + CRLF), because each call into native code costs about as much
+ * as copying a kilobyte. That is safe while every byte in it is ours: content types are checked when they are
  * received and again in value-head.ts.
  *
  * The functions here write; the caller is inside a handler or inside `cork`.
@@ -100,9 +100,9 @@ export function sendError(res: Res, code: ErrorCode, options: ErrorOptions = {})
 }
 
 /**
- * Writes an error's complete answer, but leaves the request open for uWS, so that the rest of its body can still
- * be counted and the connection closed (see Linger). The body travels behind the last header; the CRLF that uWS
- * puts after every header becomes its last two bytes, which is white space to JSON.
+ * Writes an error's complete answer, but leaves the request open for uWS, so that the rest of its body can
+ * still be counted and the connection closed (see Linger). The body travels behind the last header; the CRLF
+ * that uWS puts after every header becomes its last two bytes, which is white space to JSON.
  */
 export function sendErrorAndStayOpen(res: Res, code: ErrorCode, options: ErrorOptions = {}): number {
   const body = errorBody(code, options.detail ? options.detail : ERRORS[code].message);

@@ -35,8 +35,9 @@ export function createKeyScratch(): KeyBytes {
 }
 
 /**
- * Reads `path` (with its leading slash, without the query) and, for TARGET_KEY, leaves the key's bytes in `key`.
- * Reserved names are recognised after decoding: a proxy may write "_" as "%5F" without changing the meaning.
+ * Reads `path` (with its leading slash, without the query) and, for TARGET_KEY, leaves the key's bytes in
+ * `key`. Reserved names are recognised after decoding: a proxy may write "_" as "%5F" without changing the
+ * meaning.
  */
 export function parseTarget(path: string, key: KeyBytes): number {
   const bytes = key.bytes;
@@ -98,8 +99,8 @@ const QUERY_CHARACTERS_MAX = 8192;
 const NOT_YET: ReadonlySet<string> = new Set(["list", "watch", "changes", "wait", "ttl", "expires"]);
 
 /**
- * Checks the query's parameters. Answers what is wrong, or null. Names this program does not know mean nothing:
- * clients add them to get past caches.
+ * Checks the query's parameters. Answers what is wrong, or null. Names this program does not know mean
+ * nothing: clients add them to get past caches.
  */
 export function queryProblem(query: string): string | null {
   if (query.length > QUERY_CHARACTERS_MAX)

@@ -1,6 +1,7 @@
 /**
- * Looking for the next request before sleeping for it (see patience.ts): a client that sends one request after the other has its next one here sooner than
- * a sleeping thread would wake up. Only while nothing is under way, since the answer to that is waited for by other means, and few clients are there: with more,
+ * Looking for the next request before sleeping for it (see patience.ts): a client that sends one request
+ * after the other has its next one here sooner than a sleeping thread would wake up. Only while nothing is
+ * under way, since the answer to that is waited for by other means, and few clients are there: with more,
  * requests come together, and there is always one.
  */
 import { Patience } from "../../shards/arena/patience.ts";

@@ -1,9 +1,11 @@
 /**
- * The routes between nodes, /_peer/*: who may use them, and what they do. They work on this node's own data and never ask another node.
+ * The routes between nodes, /_peer/*: who may use them, and what they do. They work on this node's own data
+ * and never ask another node.
  *
- * With a key only signed requests pass (src/auth/signature.ts), and nothing of a body reaches the handler before it is checked: a batch as
- * a whole, a stream piece by piece. Without a key they are open, as the rest of the node is. A client's Bearer key opens nothing here.
- * Bodies being received are bounded, over all connections, by PEER_RECEIVING_BYTES_MAX.
+ * With a key only signed requests pass (src/auth/signature.ts), and nothing of a body reaches the handler
+ * before it is checked: a batch as a whole, a stream piece by piece. Without a key they are open, as the rest
+ * of the node is. A client's Bearer key opens nothing here. Bodies being received are bounded, over all
+ * connections, by PEER_RECEIVING_BYTES_MAX.
  */
 
 import { bodyMatches, type Genuine, type RequestVerifier, STREAMED_BODY } from "../../auth/signature.ts";

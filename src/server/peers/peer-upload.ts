@@ -1,8 +1,9 @@
 /**
- * A value that another node streams here: checked piece by piece where there is a key, handed to a sink with back-pressure, committed only
- * after the last check.
+ * A value that another node streams here: checked piece by piece where there is a key, handed to a sink with
+ * back-pressure, committed only after the last check.
  *
- * Invariants: exactly one answer, or none when the other node has gone; a body that breaks off, or is not what was signed, is aborted.
+ * Invariants: exactly one answer, or none when the other node has gone; a body that breaks off, or is not
+ * what was signed, is aborted.
  */
 import type { KeyObject } from "node:crypto";
 import { StreamVerifier } from "../../auth/signed-stream.ts";

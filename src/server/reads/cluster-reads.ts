@@ -1,6 +1,7 @@
 /**
- * GET and HEAD of keys on a node of a cluster. `consistency=one` is answered from the own copy where there is one, by the same code as on a
- * single node (which this one may still be); everything else asks the cluster first and answers when it knows.
+ * GET and HEAD of keys on a node of a cluster. `consistency=one` is answered from the own copy where there is
+ * one, by the same code as on a single node (which this one may still be); everything else asks the cluster
+ * first and answers when it knows.
  */
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "../../cluster/node/access.ts";
 import { isInline, isRemote, type RemoteValue, type StoredValue } from "../../cluster/wire/values.ts";
@@ -128,7 +129,9 @@ class ClusterRead {
     return this.answerHere(known, origin, consistency, 1);
   }
 
-  /** A large value that lies here, but for its bytes. The disk may have to be asked for what is said of it. */
+  /**
+   * A large value that lies here, but for its bytes. The disk may have to be asked for what is said of it.
+   */
   private answerHere(
     known: KnownValue,
     origin: readonly Header[],
@@ -209,7 +212,10 @@ function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
-/** A value whose bytes came with the answer (or, of a large one, everything but its bytes), in the form of what the vault finds. */
+/**
+ * A value whose bytes came with the answer (or, of a large one, everything but its bytes), in the form of
+ * what the vault finds.
+ */
 class KnownValue implements Found {
   readonly state = "found";
   readonly json: boolean;

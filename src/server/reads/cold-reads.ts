@@ -41,7 +41,10 @@ export class Waiting {
     return this.open;
   }
 
-  /** Answers, if the client is still there: `answer` runs once, and sends everything or keeps the request going by itself. */
+  /**
+   * Answers, if the client is still there: `answer` runs once, and sends everything or keeps the request
+   * going by itself.
+   */
   resume(answer: () => void): void {
     this.attempt(() => {
       answer();
@@ -69,8 +72,8 @@ export class Waiting {
 }
 
 /**
- * Looks a key up whose record was not in memory, for the `reads`th time. Where memory is so short that reading it beforehand does not help, the last one waits for
- * the disk.
+ * Looks a key up whose record was not in memory, for the `reads`th time. Where memory is so short that
+ * reading it beforehand does not help, the last one waits for the disk.
  */
 export function findPatiently(vault: Vault, key: KeyBytes, reads: number): Found {
   return reads >= COLD_READS_MAX ? vault.find(key) : vault.findResident(key);

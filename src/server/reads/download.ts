@@ -1,9 +1,10 @@
 /**
- * A value on its way out, piece by piece, as fast as the client takes it. Nothing but the end is copied into memory of our
- * own: what the socket does not take stays in the map until it does.
+ * A value on its way out, piece by piece, as fast as the client takes it. Nothing but the end is copied into
+ * memory of our own: what the socket does not take stays in the map until it does.
  *
- * Meanwhile the file may be cut or the disk fail. The kernel then sends less, and TLS would send zeros; so the reader is asked before and after
- * each send, and the last bytes, after which nothing can be called back, leave from a copy, when all before them are known to be good.
+ * Meanwhile the file may be cut or the disk fail. The kernel then sends less, and TLS would send zeros; so
+ * the reader is asked before and after each send, and the last bytes, after which nothing can be called back,
+ * leave from a copy, when all before them are known to be good.
  */
 import type { ValueReader } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
@@ -67,7 +68,10 @@ export class Download implements Paced {
     this.res.onWritable(() => this.pump());
   }
 
-  /** Sends until the socket is full (false), the turn is over, the disk must be waited for, or nothing is left (true). */
+  /**
+   * Sends until the socket is full (false), the turn is over, the disk must be waited for, or nothing is left
+   * (true).
+   */
   private pump(): boolean {
     if (!this.open || this.waiting) return true;
     const turnEnd = this.res.getWriteOffset() + TURN_BYTES;
@@ -124,8 +128,8 @@ export class Download implements Paced {
   };
 
   /**
-   * False: the piece is being read; or the value is damaged here, then the client sees a cut connection, never wrong bytes or a full
-   * length.
+   * False: the piece is being read; or the value is damaged here, then the client sees a cut connection,
+   * never wrong bytes or a full length.
    */
   private nextPiece(offset: number): boolean {
     if (this.reader.ready?.(offset, this.pieceRead) === false) {
@@ -148,7 +152,10 @@ export class Download implements Paced {
     this.finish(false);
   }
 
-  /** Tries again: that arms uWS' timer anew, and notices a reader that is too slow to make the socket writable. */
+  /**
+   * Tries again: that arms uWS' timer anew, and notices a reader that is too slow to make the socket
+   * writable.
+   */
   beat(nowMs: number): void {
     this.res.cork(this.pumpCorked);
     if (!this.open) return;

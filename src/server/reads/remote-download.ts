@@ -1,5 +1,6 @@
 /**
- * A large value on its way from another node to a client: as fast as the client takes it, with at most a few pieces in memory.
+ * A large value on its way from another node to a client: as fast as the client takes it, with at most a few
+ * pieces in memory.
  */
 import type { RemoteStream } from "../../cluster/node/access.ts";
 import type { FrontContext } from "../http/context.ts";

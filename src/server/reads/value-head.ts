@@ -1,6 +1,7 @@
 /**
- * Status line and headers of answers with a value. One buffer for each status and content type, made once: type and what keeps browsers from running a value as
- * part of a page are constant; date and version are written over its end.
+ * Status line and headers of answers with a value. One buffer for each status and content type, made once:
+ * type and what keeps browsers from running a value as part of a page are constant; date and version are
+ * written over its end.
  */
 import { ETAG_BYTES } from "../../format/version.ts";
 import { lastModifiedSeconds } from "../../rules/conditions.ts";
@@ -24,8 +25,8 @@ const BETWEEN = "\r\nETag: ";
 const DATE_FROM_END = ETAG_BYTES + BETWEEN.length + HTTP_DATE_BYTES;
 
 /**
- * Types that no browser runs or renders with scripts, as far as they are in use; anything else, also what is yet to come, is sandboxed. No comma: browsers take a
- * type with one for a list, and the last of it counts.
+ * Types that no browser runs or renders with scripts, as far as they are in use; anything else, also what is
+ * yet to come, is sandboxed. No comma: browsers take a type with one for a list, and the last of it counts.
  */
 const INERT =
   /^(?:application\/(?:json|octet-stream|x-ndjson|gzip|zip|zstd|x-tar|x-7z-compressed)|text\/(?:plain|csv)|image\/(?:png|jpeg|gif|webp|avif|bmp|tiff|heic|x-icon)|audio\/[\w.+-]+|video\/[\w.+-]+|font\/[\w.+-]+)(?:[ \t]*;[^,]*)?$/i;
@@ -34,7 +35,9 @@ export function isInertType(contentType: string): boolean {
   return INERT.test(contentType);
 }
 
-/** A stored type is checked when it arrives; a store written by other hands must not be able to add headers. */
+/**
+ * A stored type is checked when it arrives; a store written by other hands must not be able to add headers.
+ */
 function safeType(contentType: string): string {
   return isHeaderText(contentType) ? contentType : "application/octet-stream";
 }

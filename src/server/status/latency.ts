@@ -33,7 +33,10 @@ const MAX = BUCKET_COUNT + 1;
 export class Latencies {
   private readonly numbers: Float64Array<ArrayBufferLike>;
 
-  /** @param numbers LATENCY_NUMBERS of them, zero or of another histogram; other threads may read them meanwhile */
+  /**
+   * @param numbers LATENCY_NUMBERS of them, zero or of another histogram; other threads may read them
+   * meanwhile
+   */
   constructor(numbers: Float64Array<ArrayBufferLike> = new Float64Array(LATENCY_NUMBERS)) {
     this.numbers = numbers;
   }

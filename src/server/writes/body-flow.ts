@@ -1,13 +1,17 @@
 /**
- * A body that flows in over a while: paused and resumed as its taker asks, kept alive while it moves, or while the client waits for us, and given up
- * when it does not move. What WriteRequest and PeerUpload share; a body that comes in one piece needs none of it.
+ * A body that flows in over a while: paused and resumed as its taker asks, kept alive while it moves, or
+ * while the client waits for us, and given up when it does not move. What WriteRequest and PeerUpload share;
+ * a body that comes in one piece needs none of it.
  */
 import type { Res } from "../http/http.ts";
 import type { Paced, Pacer } from "../http/pace.ts";
 
 /** Beats are every 3 s (pace.ts): 1 KiB/s. */
 const BYTES_PER_BEAT_MIN = 3 * 1024;
-/** A body that is slower in so many beats, one after the other, is given up, with an answer: uWS' own timer would close the connection without a word. */
+/**
+ * A body that is slower in so many beats, one after the other, is given up, with an answer: uWS' own timer
+ * would close the connection without a word.
+ */
 export const SLOW_BEATS_MAX = 3;
 
 /** Whoever takes the body. */
@@ -36,8 +40,8 @@ export class BodyFlow implements Paced {
   }
 
   setPaused(paused: boolean): void {
-    // uWS reads on within one turn although it was paused, and arms its timer anew with what it reads: paused again, it is off again. To
-    // resume what is not paused, however, would leave the socket deaf.
+    // uWS reads on within one turn although it was paused, and arms its timer anew with what it reads: paused
+    // again, it is off again. To resume what is not paused, however, would leave the socket deaf.
     if (!this.taker.isReceiving || (!paused && !this.paused)) return;
     this.paused = paused;
     if (paused) this.res.pause();

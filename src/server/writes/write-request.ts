@@ -5,8 +5,9 @@
  *   onData ─► received ┤ up to CHUNK_BYTES ─► gathered ─► submit ────┤─► done ─► answer
  *                      └ more ─► upload.write … (pause/resume) ─► commit ┘
  *
- * Invariants: exactly one answer, or none when the client has gone; a body that is not committed leaves nothing
- * in the vault; what is gathered over all connections holds at most RECEIVING_BYTES_MAX of memory (util/gatherings.ts).
+ * Invariants: exactly one answer, or none when the client has gone; a body that is not committed leaves
+ * nothing in the vault; what is gathered over all connections holds at most RECEIVING_BYTES_MAX of memory
+ * (util/gatherings.ts).
  */
 
 import { isDiskFull } from "../../engine/slabs/io.ts";
@@ -95,7 +96,8 @@ export class WriteRequest implements BodyTaker {
     if (this.receivedBytes > this.context.maxValueBytes) {
       this.fail("too_large", "", last);
     } else if (this.headers.verb === "delete") {
-      // What comes with it means nothing, but it must be whole: what is refused for its framing has not been done.
+      // What comes with it means nothing, but it must be whole: what is refused for its framing has not been
+      // done.
       if (last) this.submit(EMPTY);
       else this.keepAlive();
     } else if (last && this.receivedBytes === bytes.length && bytes.length <= CHUNK_BYTES) {
@@ -181,7 +183,8 @@ export class WriteRequest implements BodyTaker {
       this.flow?.setPaused(false);
       this.chunkEnd?.stop();
       this.phase = COMMITTING;
-      // The pacer keeps the connection: what a fast client sent ahead of the disk may take longer than uWS' timer.
+      // The pacer keeps the connection: what a fast client sent ahead of the disk may take longer than uWS'
+      // timer.
       this.releaseGathered();
       upload.commit((result) => this.done(result));
     } else if (!more) {
@@ -329,7 +332,10 @@ export function verbIndex(verb: WriteVerb): number {
   return verb === "put" ? PUT : verb === "post" ? POST : DELETE;
 }
 
-/** `cork` runs its callback at once, so one function serves all requests; a closure for each showed in profiles. */
+/**
+ * `cork` runs its callback at once, so one function serves all requests; a closure for each showed in
+ * profiles.
+ */
 const corked: { request: WriteRequest | null; result: WriteResult | null } = { request: null, result: null };
 
 function answerCorked(): void {

@@ -30,7 +30,10 @@ const NO_BYTES = new ArrayBuffer(0);
 
 /** `declaredBytes` where there is neither Content-Length nor Transfer-Encoding. */
 export const NO_BODY = -1;
-/** `declaredBytes` of a Content-Length that is not a number. uWS answers those itself, once the handler returns. */
+/**
+ * `declaredBytes` of a Content-Length that is not a number. uWS answers those itself, once the handler
+ * returns.
+ */
 export const BAD_LENGTH = -2;
 /** A body of unknown length. */
 export const CHUNKED = Number.POSITIVE_INFINITY;

@@ -1,19 +1,21 @@
 /**
- * How writes travel between the front and a shard thread: as bytes in shared memory, so that handing over costs the same for one write as
- * for hundreds.
+ * How writes travel between the front and a shard thread: as bytes in shared memory, so that handing over
+ * costs the same for one write as for hundreds.
  *
  *   arena  = ring of buffers; the front fills them in turn, the thread takes them in turn and writes its answers into them
  *   buffer = operation | operation | …      each: 16 words of header, then key, content type, If-Match, If-None-Match, body
  *            and behind them, in its answers: sentence | sentence | …
  *
- * A buffer's state is one word, only changed by compare-and-swap: the number of its operations, and two flags. CLOSED: nothing may be added; set
- * by the thread when it is ready for a batch, whatever has gathered by then, or by the front when the buffer is full. DONE: the
- * answers are in it; the front reads them and sets the word to 0. So the thread goes from one batch to the next without
- * asking the front, and a batch is what arrived while the one before it was written.
+ * A buffer's state is one word, only changed by compare-and-swap: the number of its operations, and two
+ * flags. CLOSED: nothing may be added; set by the thread when it is ready for a batch, whatever has gathered
+ * by then, or by the front when the buffer is full. DONE: the answers are in it; the front reads them and
+ * sets the word to 0. So the thread goes from one batch to the next without asking the front, and a batch is
+ * what arrived while the one before it was written.
  *
- * Two more words say who sleeps: the thread when it has found nothing to do, the front when it has waited long enough for answers (patience.ts).
- * The sleeper sets its word and then looks once more; the other side adds, or answers, and then resets the word; if it was set, it
- * wakes the sleeper. So nothing is left lying. The last word is set while the front has so much to do that a thread should leave it the processor.
+ * Two more words say who sleeps: the thread when it has found nothing to do, the front when it has waited
+ * long enough for answers (patience.ts). The sleeper sets its word and then looks once more; the other side
+ * adds, or answers, and then resets the word; if it was set, it wakes the sleeper. So nothing is left lying.
+ * The last word is set while the front has so much to do that a thread should leave it the processor.
  */
 import type { Outcome, RegisterOutcome } from "../../engine/shard/operations.ts";
 import type { Ballot } from "../../format/record.ts";
@@ -25,8 +27,8 @@ import type { WriteHead, WriteResult, WriteVerb } from "../vault/vault.ts";
 export const BUFFERS = 4;
 export const BUFFER_BYTES = 4 * 1024 * 1024;
 /**
- * Room behind each buffer for sentences that say what was wrong with its operations. One that finds none is left out: then the table's sentence for the
- * code is all that is said, but nothing is ever cut.
+ * Room behind each buffer for sentences that say what was wrong with its operations. One that finds none is
+ * left out: then the table's sentence for the code is all that is said, but nothing is ever cut.
  */
 const DETAILS_BYTES = 64 * 1024;
 const CLOSED = 1 << 24;
@@ -85,7 +87,10 @@ export interface Operation {
   operationLow: number;
   operationHigh: number;
   upload: number;
-  /** Replication: the ballot of a prepare, or of a write that is an accept. It travels in the place of If-Match. */
+  /**
+   * Replication: the ballot of a prepare, or of a write that is an accept. It travels in the place of
+   * If-Match.
+   */
   ballot: Ballot | null;
   /** Replication: see ShardWrite. */
   repair: boolean;

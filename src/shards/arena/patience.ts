@@ -1,15 +1,19 @@
 /**
- * How long to go on looking for what must come soon, before going to sleep for it. To wake a sleeping thread takes 50 to 150 µs on a virtual
- * machine, which may be as long as the sync of the disk; to look costs processor time. So, like the halt polling of KVM, a waiter
- * looks only while what it waits for has lately come in time: a fast disk and clients nearby; and not while the fronts are busy: then throughput
- * counts, and they need the processor. Otherwise it sleeps at once.
+ * How long to go on looking for what must come soon, before going to sleep for it. To wake a sleeping thread
+ * takes 50 to 150 µs on a virtual machine, which may be as long as the sync of the disk; to look costs
+ * processor time. So, like the halt polling of KVM, a waiter looks only while what it waits for has lately
+ * come in time: a fast disk and clients nearby; and not while the fronts are busy: then throughput counts,
+ * and they need the processor. Otherwise it sleeps at once.
  */
 
 /** Looking is worth while if so many of the latest waits ended in time. */
 const HITS_MIN = 0.25;
 /** Share of the latest wait in that. */
 const LATEST = 1 / 16;
-/** While one side sleeps, the other waits longer; so now and then it is tried what looking would bring: so many waits of so many. */
+/**
+ * While one side sleeps, the other waits longer; so now and then it is tried what looking would bring: so
+ * many waits of so many.
+ */
 const TRIAL_WAITS = 16;
 const TRIAL_PERIOD_WAITS = 256;
 

@@ -1,6 +1,6 @@
 /**
- * The front's end of the way to one shard thread: an arena (batch.ts) that this front alone fills, whom to answer, and what waits while the arena
- * is full. Every front has one of these for each shard thread.
+ * The front's end of the way to one shard thread: an arena (batch.ts) that this front alone fills, whom to
+ * answer, and what waits while the arena is full. Every front has one of these for each shard thread.
  */
 import type { MessagePort } from "node:worker_threads";
 import { etagScratch } from "../../format/version.ts";
@@ -25,30 +25,44 @@ import { Patience } from "./patience.ts";
 const WAITING_MAX = 16_384;
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 /**
- * More load than the disk or the thread can take: new writes are refused while the queue holds this much work, by the pace of the last
- * batches, or its oldest write has waited so long. Those under way keep the thread busy, so the throughput stays.
+ * More load than the disk or the thread can take: new writes are refused while the queue holds this much
+ * work, by the pace of the last batches, or its oldest write has waited so long. Those under way keep the
+ * thread busy, so the throughput stays.
  */
 const QUEUE_MS_MAX = 500;
-/** While the oldest write is younger the pace says nothing: many writes that come at once go faster, in one batch. */
+/**
+ * While the oldest write is younger the pace says nothing: many writes that come at once go faster, in one
+ * batch.
+ */
 const QUEUE_AGE_MS_MIN = 100;
 /** What is kept of the pace with each batch. */
 const PACE_DECAY = 7 / 8;
-/** A queue below both of these is never refused: one slow sync is no overload. Parts of uploads alone cannot reach the bytes. */
+/**
+ * A queue below both of these is never refused: one slow sync is no overload. Parts of uploads alone cannot
+ * reach the bytes.
+ */
 const QUEUE_MIN = 1024;
 const QUEUE_BYTES_MIN = 3 * BUFFER_BYTES;
 
 /**
- * Clients that wait for their answers all come back at once, so that front and thread would work by turns. Handing over when a third of
- * what was lately under way has gathered keeps both at work: one batch is received, one is written, one is answered.
+ * Clients that wait for their answers all come back at once, so that front and thread would work by turns.
+ * Handing over when a third of what was lately under way has gathered keeps both at work: one batch is
+ * received, one is written, one is answered.
  */
 const BATCHES_UNDER_WAY = 3;
 /** A smaller batch is not worth a sync of its own. */
 const SHARE_MIN = 16;
 /** Per batch. */
 const PEAK_DECAY = 15 / 16;
-/** How long to look for answers, once in each turn of the event loop, before sleeping: as long as a sync of a fast disk may take. */
+/**
+ * How long to look for answers, once in each turn of the event loop, before sleeping: as long as a sync of a
+ * fast disk may take.
+ */
 const LOOK_MS_MAX = 0.5;
-/** With one client a turn of the event loop takes 5 to 20 µs, with 16 up to 80 µs. From here on the front is busy. */
+/**
+ * With one client a turn of the event loop takes 5 to 20 µs, with 16 up to 80 µs. From here on the front is
+ * busy.
+ */
 const BUSY_TURN_MS = 0.1;
 /** From so many operations under way on, too: between two batches there are others to receive. */
 const BUSY_OPERATIONS = 7;
@@ -114,7 +128,8 @@ export class ShardQueue {
   batchedWrites = 0;
 
   /**
-   * @param port a message on it says that there are answers while this front sleeps; one that is not null carries warnings. To the thread: look at the arena
+   * @param port a message on it says that there are answers while this front sleeps; one that is not null
+   * carries warnings. To the thread: look at the arena
    */
   constructor(arena: Arena, port: MessagePort, warn: (message: string) => void) {
     this.threadFlag = new Flag(arena, THREAD_SLEEPS);
@@ -166,14 +181,17 @@ export class ShardQueue {
     return true;
   }
 
-  /** Whether a write that came now would wait too long. The oldest one is in the buffer that is answered next. */
+  /**
+   * Whether a write that came now would wait too long. The oldest one is in the buffer that is answered next.
+   */
   private get overloaded(): boolean {
     const operations = this.inArena + this.waiting.length;
     const bytes = this.queuedBytes;
     if (this.inArena === 0 || (operations < QUEUE_MIN && bytes < QUEUE_BYTES_MIN)) return false;
     const ageMs = performance.now() - this.sinceMs[this.reading];
     if (ageMs < QUEUE_AGE_MS_MIN) return false;
-    // The lower one: after a change from large values to small ones, or back, only one of them is near the truth.
+    // The lower one: after a change from large values to small ones, or back, only one of them is near the
+    // truth.
     const workMs = Math.min(operations / this.paceOperations, bytes / this.paceBytes) * this.paceMs;
     return ageMs > QUEUE_MS_MAX || workMs > QUEUE_MS_MAX;
   }
@@ -205,14 +223,18 @@ export class ShardQueue {
           return true;
         }
       } else buffer.close();
-      // Closed, by the thread or just now. The next one is free unless its answers are still to come, or to be read.
+      // Closed, by the thread or just now. The next one is free unless its answers are still to come, or to
+      // be read.
       const next = (this.filling + 1) % BUFFERS;
       if (this.buffers[next].closed) return false;
       this.filling = next;
     }
   }
 
-  /** Closes the buffer being filled before the thread asks for it, if the next one is empty: see BATCHES_UNDER_WAY. */
+  /**
+   * Closes the buffer being filled before the thread asks for it, if the next one is empty: see
+   * BATCHES_UNDER_WAY.
+   */
   private handOver(): void {
     const next = (this.filling + 1) % BUFFERS;
     if (this.callbacks[next].length > 0 || this.buffers[next].closed) return;
@@ -221,13 +243,19 @@ export class ShardQueue {
     this.wake();
   }
 
-  /** Whether a part of an upload may be sent now: uploads fill at most half of a batch, so that small writes find room beside them. */
+  /**
+   * Whether a part of an upload may be sent now: uploads fill at most half of a batch, so that small writes
+   * find room beside them.
+   */
   hasRoomForPart(bytes: number): boolean {
     const buffer = this.buffers[this.filling];
     return this.waiting.length === 0 && (buffer.closed || buffer.used + bytes <= BUFFER_BYTES / 2);
   }
 
-  /** Calls back once, when there may be room. Only to be used after `hasRoomForPart` said no: answers are then to come. */
+  /**
+   * Calls back once, when there may be room. Only to be used after `hasRoomForPart` said no: answers are then
+   * to come.
+   */
   whenRoom(call: () => void): void {
     this.roomCalls.push(call);
   }

@@ -1,5 +1,6 @@
 /**
- * The shard thread: owns some shards and works on one batch at a time. Between batches it does the shards' idle work in small steps.
+ * The shard thread: owns some shards and works on one batch at a time. Between batches it does the shards'
+ * idle work in small steps.
  */
 import { existsSync } from "node:fs";
 import type { MessagePort } from "node:worker_threads";
@@ -38,20 +39,28 @@ import {
 import { Patience } from "../arena/patience.ts";
 import type { OpenTask, Task, TaskAnswer } from "./messages.ts";
 
-/** Bytes an idle step may move when nobody waits, and the least where somebody may; with many writes it moves more. */
+/**
+ * Bytes an idle step may move when nobody waits, and the least where somebody may; with many writes it moves
+ * more.
+ */
 const IDLE_STEP_BYTES = 256 * 1024;
 const BUSY_STEP_BYTES = 32 * 1024;
 /** How long batches may follow each other before the event loop gets a turn. */
 const SERVE_MS = 4;
-/** How long to look for the next batch before sleeping; a client on the same machine takes about 120 µs to send its next write. */
+/**
+ * How long to look for the next batch before sleeping; a client on the same machine takes about 120 µs to
+ * send its next write.
+ */
 const LOOK_MS_MAX = 0.2;
 /** Between two looks at the clock. */
 const LOOKS = 32;
 /** How long after the last batch a shard counts as being at rest. */
 const REST_MS = 50;
 /**
- * How fast a thread's shards are scrubbed when nobody waits, and how much slower where somebody may. Records of 100 bytes cost 4.7 ms of processor a MiB, so 1.9 % of a
- * core; larger ones a tenth of it. And what is read once is the first that Linux drops from its page cache: so little of it does not push out what is in use.
+ * How fast a thread's shards are scrubbed when nobody waits, and how much slower where somebody may. Records
+ * of 100 bytes cost 4.7 ms of processor a MiB, so 1.9 % of a core; larger ones a tenth of it. And what is
+ * read once is the first that Linux drops from its page cache: so little of it does not push out what is in
+ * use.
  */
 const SCRUB_BYTES_PER_SECOND = 4 * 1024 * 1024;
 const SCRUB_BUSY_FACTOR = 10;
@@ -184,7 +193,10 @@ async function open(task: OpenTask): Promise<void> {
   lookTimer.unref();
 }
 
-/** Looks whether the data directory is still there, and whether other shards on its disk have no room: then those at rest compact, too. */
+/**
+ * Looks whether the data directory is still there, and whether other shards on its disk have no room: then
+ * those at rest compact, too.
+ */
 function watch(): void {
   for (const shard of shards.values()) {
     shard.watch();
@@ -193,7 +205,10 @@ function watch(): void {
   if (warnings.length > 0) inlets[0].answers.postMessage(warnings.splice(0));
 }
 
-/** Why a shard that is there cannot be written, such as a disk of its own that is mounted read-only; null: it can. */
+/**
+ * Why a shard that is there cannot be written, such as a disk of its own that is mounted read-only; null: it
+ * can.
+ */
 function shardProblem(dataDirectory: string, shard: number): string | null {
   const directory = shardDirectory(dataDirectory, shard);
   const problem = existsSync(directory) ? writeProblem(directory) : null;
@@ -218,7 +233,9 @@ async function serve(): Promise<void> {
   }
 }
 
-/** Runs the next batch of every front as one. False: there is none, and whoever brings one wakes this thread. */
+/**
+ * Runs the next batch of every front as one. False: there is none, and whoever brings one wakes this thread.
+ */
 function serveOnce(): boolean {
   const batches: Batch[] = [];
   for (const inlet of inlets) {

@@ -1,8 +1,10 @@
 /**
- * Shard threads. The only importer of Piscina: one pool of exactly one thread for each, since all that is to be done for a shard must reach the
- * thread that owns it. Tasks open and close the shards. In between, a message of a front wakes the idle thread, which then works through the
- * arenas (batch.ts) of all fronts until they are empty; while it does, the fronts only add to their arenas and read answers from them. To wake it
- * with a task costs more, and while the front is busy, the next task waits until it has heard that the last one is done.
+ * Shard threads. The only importer of Piscina: one pool of exactly one thread for each, since all that is to
+ * be done for a shard must reach the thread that owns it. Tasks open and close the shards. In between, a
+ * message of a front wakes the idle thread, which then works through the arenas (batch.ts) of all fronts
+ * until they are empty; while it does, the fronts only add to their arenas and read answers from them. To
+ * wake it with a task costs more, and while the front is busy, the next task waits until it has heard that
+ * the last one is done.
  */
 
 import { MessageChannel, type MessagePort } from "node:worker_threads";
@@ -32,7 +34,9 @@ export interface ThreadSetup {
   fatal: (error: Error) => void;
 }
 
-/** One end of a channel between a front and a shard thread: what the front needs to make a ShardQueue of it. */
+/**
+ * One end of a channel between a front and a shard thread: what the front needs to make a ShardQueue of it.
+ */
 export interface FrontChannel {
   arena: Arena;
   port: MessagePort;
@@ -112,7 +116,10 @@ export class ShardThread {
     this.setup.fatal(error);
   }
 
-  /** Waits for what this front has queued, then closes the shards and ends the thread. The other fronts must be closed already. */
+  /**
+   * Waits for what this front has queued, then closes the shards and ends the thread. The other fronts must
+   * be closed already.
+   */
   async close(): Promise<void> {
     await this.queue.drain();
     if (this.dead === null) this.report(await this.pool.run({ kind: "close" }));

@@ -1,7 +1,8 @@
 /**
- * How a shard thread is started. In the bundle, thread and front are the same file: Piscina's own worker code is inside it (the build
- * rewrites where Piscina looks for it), main.ts runs that code when it finds itself in a shard thread, and the task handler is
- * main.ts' default export. From source, Piscina starts its worker from node_modules and that loads handler.ts.
+ * How a shard thread is started. In the bundle, thread and front are the same file: Piscina's own worker code
+ * is inside it (the build rewrites where Piscina looks for it), main.ts runs that code when it finds itself
+ * in a shard thread, and the task handler is main.ts' default export. From source, Piscina starts its worker
+ * from node_modules and that loads handler.ts.
  */
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -23,12 +24,16 @@ export function threadOptions(): ThreadOptions {
   return { ...threadOf(path.join(__dirname, "handler.ts")), workerData: SHARD_THREAD };
 }
 
-/** How a thread runs a source file; in the bundle it runs the bundle, and main.ts sees by `workerData` what it is. */
+/**
+ * How a thread runs a source file; in the bundle it runs the bundle, and main.ts sees by `workerData` what it
+ * is.
+ */
 export function threadOf(file: string): Omit<ThreadOptions, "workerData"> {
   if (typeof BUILD_INFO !== "undefined") return { filename: __filename };
   return {
     filename: file,
-    // By its path, so that the current folder does not matter; its CommonJS half starts a third faster than all of it.
+    // By its path, so that the current folder does not matter; its CommonJS half starts a third faster than
+    // all of it.
     execArgv: ["--require", createRequire(__filename).resolve("tsx/cjs")],
   };
 }

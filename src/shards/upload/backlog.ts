@@ -1,7 +1,8 @@
 /**
- * Bytes of an upload that have arrived and cannot go on yet: in memory as long as all uploads of this thread together keep within a bound, then in
- * a file without a name in the data directory. The HTTP library goes on reading from a fast client for a while after it was told to pause, and the
- * slower the bytes are taken from it the longer: what arrives is mostly as much as the socket holds, tens of MiB at times.
+ * Bytes of an upload that have arrived and cannot go on yet: in memory as long as all uploads of this thread
+ * together keep within a bound, then in a file without a name in the data directory. The HTTP library goes on
+ * reading from a fast client for a while after it was told to pause, and the slower the bytes are taken from
+ * it the longer: what arrives is mostly as much as the socket holds, tens of MiB at times.
  */
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
@@ -84,7 +85,10 @@ export class Backlog {
     this.bytes += bytes.length;
   }
 
-  /** Takes oldest bytes into `target` from `offset` on; answers how many: some, if there are any. Throws what the disk says. */
+  /**
+   * Takes oldest bytes into `target` from `offset` on; answers how many: some, if there are any. Throws what
+   * the disk says.
+   */
   take(target: Uint8Array, offset: number): number {
     const room = target.length - offset;
     if (room === 0 || this.bytes === 0) return 0;

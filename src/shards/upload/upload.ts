@@ -1,7 +1,8 @@
 /**
- * The front's end of a body that arrives in pieces. A gathering of one chunk takes them; a full one goes to the shard thread while it has room and
- * little of this upload is on its way; else the caller is told to pause, and what arrives all the same is kept (backlog.ts). So
- * an upload of any size holds its gathering, which is put aside while it stands still and memory is short, and its part of the arena.
+ * The front's end of a body that arrives in pieces. A gathering of one chunk takes them; a full one goes to
+ * the shard thread while it has room and little of this upload is on its way; else the caller is told to
+ * pause, and what arrives all the same is kept (backlog.ts). So an upload of any size holds its gathering,
+ * which is put aside while it stands still and memory is short, and its part of the arena.
  */
 
 import { isDiskFull } from "../../engine/slabs/io.ts";

@@ -1,8 +1,9 @@
 /**
- * What a search in this thread's maps has found, as the front sees it: the value's facts, its bytes, or a reader of its chunks.
+ * What a search in this thread's maps has found, as the front sees it: the value's facts, its bytes, or a
+ * reader of its chunks.
  *
- * A page that can be read now may be missing in a moment (native/map-guard.c) and then reads as zeros. So whatever leaves here was read
- * between two equal counts of missing pages, or checked again.
+ * A page that can be read now may be missing in a moment (native/map-guard.c) and then reads as zeros. So
+ * whatever leaves here was read between two equal counts of missing pages, or checked again.
  */
 
 import { type SlabMap, touchPages } from "../../engine/slabs/maps.ts";
@@ -71,8 +72,8 @@ export class FoundRecord implements Found {
   }
 
   /**
-   * Whether what was just read of the record is what was checked. False: a page was missing meanwhile, but the record is good; read it again.
-   * Throws where it is not.
+   * Whether what was just read of the record is what was checked. False: a page was missing meanwhile, but
+   * the record is good; read it again. Throws where it is not.
    */
   private isSteady(): boolean {
     const { missingPages } = this.lookup;
@@ -162,7 +163,8 @@ export class FoundRecord implements Found {
       const missing = chunks.find(({ sequence }) => !maps.has(sequence));
       if (missing === undefined)
         return new ChunkReader(lookup, this.residency, totalBytes, chunks, maps, this.chunkBytes);
-      // Compaction has moved chunks since the manifest was found: there is a newer one. If not, a slab is lost.
+      // Compaction has moved chunks since the manifest was found: there is a newer one. If not, a slab is
+      // lost.
       const state = lookup.find(this.key.bytes, this.key.length, this.hashA, this.hashB);
       if (state !== "found" || (lookup.map === map && lookup.unit === unit))
         throw new VaultError("corrupt", `slab ${missing.sequence} with a part of the value is missing`);
@@ -185,7 +187,10 @@ class Steadiness {
     this.missing = -1;
   }
 
-  /** Whether bytes that passed `check` are still there, all of them; `check` is made anew where that is not sure. */
+  /**
+   * Whether bytes that passed `check` are still there, all of them; `check` is made anew where that is not
+   * sure.
+   */
   holds(map: SlabMap, from: number, to: number, check: () => boolean): boolean {
     touchPages(map, from, to);
     const { missingPages } = this.lookup;

@@ -1,5 +1,6 @@
 /**
- * The vault of one node: finds keys through this thread's maps and sends writes to the threads that own their shards.
+ * The vault of one node: finds keys through this thread's maps and sends writes to the threads that own their
+ * shards.
  */
 
 import { randomBytes } from "node:crypto";
@@ -44,7 +45,10 @@ export interface VaultConfig extends Omit<StoreBirth, "shards"> {
   threads: number;
   /** Front threads, this one included; 1 when left out. The others open theirs with `openFrontVault`. */
   fronts?: number;
-  /** The node is one of a cluster, known at the start already: no tombstone may go before `setReplicated` could be called. */
+  /**
+   * The node is one of a cluster, known at the start already: no tombstone may go before `setReplicated`
+   * could be called.
+   */
   replicated?: boolean;
   warn: (message: string) => void;
   fatal: (error: Error) => void;
@@ -153,7 +157,8 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
 }
 
 /**
- * The store's identity, raised for this start; or as it is, where nothing can be written: reads are then served all the same.
+ * The store's identity, raised for this start; or as it is, where nothing can be written: reads are then
+ * served all the same.
  * @throws Error with a sentence for a person
  */
 function openStore(config: VaultConfig): { store: StoreIdentity; readOnly: string | null } {
@@ -345,7 +350,9 @@ export class LocalVault implements Vault {
     markReplicated(this.memories);
   }
 
-  /** What is held of a key, with its ballot: for replication. Valid until the next call of this or of `find`. */
+  /**
+   * What is held of a key, with its ballot: for replication. Valid until the next call of this or of `find`.
+   */
   findRegister(key: KeyBytes): FoundRegister {
     const lookup = this.lookups[this.route(key)];
     return this.heldOf(lookup, key, lookup.find(key.bytes, key.length, this.hashA, this.hashB));
@@ -387,7 +394,10 @@ export class LocalVault implements Vault {
     return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 
-  /** Asks the shard to hold a value in stored form (at most CHUNK_BYTES), or a tombstone (null). False: the queue is full. */
+  /**
+   * Asks the shard to hold a value in stored form (at most CHUNK_BYTES), or a tombstone (null). False: the
+   * queue is full.
+   */
   accept(head: AcceptHead, value: Uint8Array | null, done: WriteDone): boolean {
     if (this.closing !== null) return false;
     const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
@@ -399,7 +409,10 @@ export class LocalVault implements Vault {
     return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 
-  /** Begins a value of any size, in stored form, that is to be accepted once its ballot is known. Null: there are too many. */
+  /**
+   * Begins a value of any size, in stored form, that is to be accepted once its ballot is known. Null: there
+   * are too many.
+   */
   stage(head: AcceptHead): LocalUpload | null {
     if (this.closing !== null) return null;
     const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);

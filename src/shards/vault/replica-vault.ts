@@ -1,6 +1,7 @@
 /**
- * The vault's side of replication's housekeeping, on the front: reading a partition through, its digests and floors, and what cleans up: floors,
- * collected tombstones, partitions that were moved away. Prepare and accept are calls of the vault itself.
+ * The vault's side of replication's housekeeping, on the front: reading a partition through, its digests and
+ * floors, and what cleans up: floors, collected tombstones, partitions that were moved away. Prepare and
+ * accept are calls of the vault itself.
  */
 
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
@@ -37,7 +38,9 @@ import {
 import type { ShardQueue } from "../arena/queue.ts";
 import type { KeyBytes, WriteDone, WriteResult } from "./vault.ts";
 
-/** A step of reading a partition through ends after this time: records that are not in memory block the front. */
+/**
+ * A step of reading a partition through ends after this time: records that are not in memory block the front.
+ */
 const SCAN_MS_MAX = 2;
 
 /** A key of a partition as `scan` reports it. */
@@ -92,8 +95,9 @@ export class ReplicaVault {
   }
 
   /**
-   * Reads a partition through, in steps of about `limit` keys and of bounded time: from cursor 0 on until `next` is -1. A key that is there
-   * all the time is met at least once; what changes meanwhile may be met as it was or as it is. Keys that only have a promise come too.
+   * Reads a partition through, in steps of about `limit` keys and of bounded time: from cursor 0 on until
+   * `next` is -1. A key that is there all the time is met at least once; what changes meanwhile may be met as
+   * it was or as it is. Keys that only have a promise come too.
    */
   scan(partition: number, cursor: number, limit: number): ScanStep {
     const step: ScanStep = { keys: [], next: cursor, damaged: 0 };
@@ -239,7 +243,10 @@ export class ReplicaVault {
     return this.floors.map((floors) => floors.of(partition)).reduce(higherBallot, null);
   }
 
-  /** The highest clock of the ballots that were on disk at the start, in milliseconds since 1970: new ones should be above it. */
+  /**
+   * The highest clock of the ballots that were on disk at the start, in milliseconds since 1970: new ones
+   * should be above it.
+   */
   get clockMillis(): number {
     return Math.max(...this.figures.map((figures) => figures[FIGURE.clockMillis]));
   }
@@ -276,7 +283,8 @@ export class ReplicaVault {
   }
 
   /**
-   * What was lost counts as absent from now on, also after a restart: for a replica that does not vote and is going to take everything over from the others.
+   * What was lost counts as absent from now on, also after a restart: for a replica that does not vote and is
+   * going to take everything over from the others.
    */
   settleLoss(done: HousekeepingDone): void {
     const { shards } = this.setup.store;
@@ -293,8 +301,8 @@ export class ReplicaVault {
   }
 
   /**
-   * Forgets a key whose record is exactly this tombstone, after it has put the floor on disk that this needs. `dropped` false: it holds something else
-   * and nothing has changed.
+   * Forgets a key whose record is exactly this tombstone, after it has put the floor on disk that this needs.
+   * `dropped` false: it holds something else and nothing has changed.
    */
   dropTombstone(
     key: KeyBytes,
@@ -313,8 +321,9 @@ export class ReplicaVault {
   }
 
   /**
-   * Forgets all keys and promises of a partition, for good, step by step with writes in between. Its floor stays. If the program ends before `done`, it has
-   * to be called again. The partition must not be written to meanwhile.
+   * Forgets all keys and promises of a partition, for good, step by step with writes in between. Its floor
+   * stays. If the program ends before `done`, it has to be called again. The partition must not be written to
+   * meanwhile.
    */
   dropPartition(partition: number, done: HousekeepingDone): void {
     const go = (shard: number, from: number): void => {

@@ -18,12 +18,16 @@ export interface KeyBytes {
   length: number;
 }
 
-/** A record that is "cold" so many times in a row is to be waited for: memory is so short that reading it beforehand does not help. */
+/**
+ * A record that is "cold" so many times in a row is to be waited for: memory is so short that reading it
+ * beforehand does not help.
+ */
 export const COLD_READS_MAX = 8;
 
 /**
- * The answer of `Vault.find`. One object that the vault reuses: valid until the next call of `find`; what is not `state`, only if that is "found".
- * "absent" is only said when it is known. "cold", only said by `findResident`: the disk must be asked first.
+ * The answer of `Vault.find`. One object that the vault reuses: valid until the next call of `find`; what is
+ * not `state`, only if that is "found". "absent" is only said when it is known. "cold", only said by
+ * `findResident`: the disk must be asked first.
  */
 export interface Found {
   state: "found" | "absent" | "damaged" | "cold";
@@ -38,8 +42,9 @@ export interface Found {
   /** When the version was made, by the clock of the node that made it: milliseconds since 1970. */
   versionMs: number;
   /**
-   * The value from `start` to `end` (all of it when left out), where it is one record (valueBytes ≤ CHUNK_BYTES): valid until the next call of
-   * this. Throws VaultError("corrupt") when the disk cannot give it any more.
+   * The value from `start` to `end` (all of it when left out), where it is one record (valueBytes ≤
+   * CHUNK_BYTES): valid until the next call of this. Throws VaultError("corrupt") when the disk cannot give
+   * it any more.
    */
   view(start?: number, end?: number): Uint8Array;
   /** Like `view`, in memory of its own. */
@@ -48,7 +53,9 @@ export interface Found {
   open(): ValueReader;
 }
 
-/** A value being streamed out. What it reads stays mapped, even if the key is replaced or deleted meanwhile. */
+/**
+ * A value being streamed out. What it reads stays mapped, even if the key is replaced or deleted meanwhile.
+ */
 export interface ValueReader {
   readonly valueBytes: number;
   /**
@@ -57,14 +64,14 @@ export interface ValueReader {
    */
   read(offset: number): Uint8Array;
   /**
-   * Whether the bytes `from` to `to` of the piece that was last read are still what they were, and can all be read: a file can be cut, and a disk
-   * fail, after `read`. Who hands them on asks before, and again after, where what was handed on can still be called back. Left out:
-   * nothing here is on a disk.
+   * Whether the bytes `from` to `to` of the piece that was last read are still what they were, and can all be
+   * read: a file can be cut, and a disk fail, after `read`. Who hands them on asks before, and again after,
+   * where what was handed on can still be called back. Left out: nothing here is on a disk.
    */
   holds?(from: number, to: number): boolean;
   /**
-   * Whether `read` at this offset would not wait for the disk. False: what is missing is being read, and `then` is called later, even
-   * after `close`. Left out: nothing here is on a disk.
+   * Whether `read` at this offset would not wait for the disk. False: what is missing is being read, and
+   * `then` is called later, even after `close`. Left out: nothing here is on a disk.
    */
   ready?(offset: number, then: () => void): boolean;
   /** Releases the maps; calling it twice is harmless. */
@@ -109,13 +116,16 @@ export type WriteDone = (result: WriteResult) => void;
 /** A body that arrives in pieces. */
 export interface Upload {
   /**
-   * Takes the next bytes (copied before it returns). False: enough for now, stop reading from the client until
-   * `onDrain` is called; bytes passed all the same are kept, so nothing is lost.
+   * Takes the next bytes (copied before it returns). False: enough for now, stop reading from the client
+   * until `onDrain` is called; bytes passed all the same are kept, so nothing is lost.
    */
   write(bytes: Uint8Array): boolean;
   /** Set by the caller: called when more may be written after `write` said false. */
   onDrain: () => void;
-  /** Set by the caller: the upload failed before commit (bad JSON, full disk); nothing was stored; called once. */
+  /**
+   * Set by the caller: the upload failed before commit (bad JSON, full disk); nothing was stored; called
+   * once.
+   */
   onFail: WriteDone;
   /** Ends the body. Preconditions are judged here, atomically. Called once; then only `done` is called. */
   commit(done: WriteDone): void;
@@ -141,12 +151,15 @@ export interface Vault {
   find(key: KeyBytes): Found;
   /** Like `find`, but answers "cold" instead of waiting for the disk. */
   findResident(key: KeyBytes): Found;
-  /** To be called at once after `findResident` has answered "cold": reads what it missed and then calls back; look again then. */
+  /**
+   * To be called at once after `findResident` has answered "cold": reads what it missed and then calls back;
+   * look again then.
+   */
   warm(done: () => void): void;
   /**
-   * Queues a write whose whole body (at most CHUNK_BYTES; ignored for delete) is at hand; head and body are copied
-   * before it returns. `done` is called later, never from inside this call. False: the queue is full, `done` is
-   * not called, answer 503.
+   * Queues a write whose whole body (at most CHUNK_BYTES; ignored for delete) is at hand; head and body are
+   * copied before it returns. `done` is called later, never from inside this call. False: the queue is full,
+   * `done` is not called, answer 503.
    */
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean;
   /** Starts a body of any size that arrives in pieces. Null: the queue is full, answer 503. */
