@@ -1,8 +1,9 @@
 /** The operations that `bench:native` measures. Each case is one call of the engine as the product makes it. */
 
 import { isIntact, placeOf } from "../src/format/record.ts";
+import type { KeyBytes, WriteResult } from "../src/shards/arena/write.ts";
 import type { LocalVault } from "../src/shards/vault/local-vault.ts";
-import type { Found, KeyBytes, WriteResult } from "../src/shards/vault/vault.ts";
+import type { Found } from "../src/shards/vault/vault.ts";
 import { hash32 } from "../src/util/hash.ts";
 import { ValueScanner } from "../src/value/json.ts";
 import { type BenchShard, KEY_BYTES, loadKey, putHead } from "./native-stores.ts";

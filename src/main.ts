@@ -38,7 +38,7 @@ async function main(): Promise<void> {
     });
     return;
   }
-  const { parseArguments } = require("./config/arguments.ts") as typeof import("./config/arguments.ts");
+  const { parseArguments } = require("./cli/arguments.ts") as typeof import("./cli/arguments.ts");
   const parsed = parseArguments(process.argv.slice(2), process.env);
   if (parsed.kind === "print") {
     (parsed.status === 0 ? process.stdout : process.stderr).write(`${parsed.text.trimEnd()}\n`);

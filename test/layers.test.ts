@@ -13,7 +13,15 @@ const SOURCE = path.join(ROOT, "src");
 /** From the top down: a folder may import itself and what stands after it. "" is src itself. */
 const LAYERS = [
   ...["", "app", "cli", "master", "config"],
-  ...["server", "server/peers", "server/writes", "server/reads", "server/status", "server/http"],
+  ...[
+    "server",
+    "server/peers",
+    "server/writes",
+    "server/reads",
+    "server/access",
+    "server/http",
+    "server/status",
+  ],
   ...["cluster/node", "cluster/repair", "cluster/sync", "cluster/membership", "cluster/replica"],
   ...["cluster/peers", "cluster/wire", "cluster/register", "cluster/layout"],
   ...["shards/vault", "shards/upload", "shards/thread", "shards/arena"],
@@ -31,7 +39,6 @@ const COMMENT_COLUMNS_MAX = 110;
 
 /** What is not as it should be yet. These lists may only shrink: a name that is not needed any more fails, too. */
 const UPWARD_IMPORTS: readonly string[] = [
-  "config/arguments.ts imports cli/commands.ts",
   "engine/compaction/compaction.ts imports engine/shard/shard.ts",
   "engine/directory/store-file.ts imports engine/list/slab-list.ts",
   "engine/directory/store-file.ts imports engine/log/spare.ts",
@@ -47,11 +54,6 @@ const UPWARD_IMPORTS: readonly string[] = [
   "engine/state/replication.ts imports engine/shard/replica.ts",
   "engine/state/replication.ts imports engine/shard/shard.ts",
   "engine/state/replication.ts imports engine/start/rebuild.ts",
-  "server/http/context.ts imports server/status/stats.ts",
-  "server/http/origins.ts imports server/writes/writes.ts",
-  "shards/arena/batch.ts imports shards/vault/vault.ts",
-  "shards/arena/queue.ts imports shards/vault/vault.ts",
-  "shards/upload/upload.ts imports shards/vault/vault.ts",
 ];
 const FILES_IN_CIRCLES: readonly string[] = [
   "cluster/membership/membership.ts",
@@ -66,7 +68,7 @@ const FILES_IN_CIRCLES: readonly string[] = [
   "engine/start/snapshot.ts",
   "engine/state/replication.ts",
 ];
-const LARGE_FOLDERS: readonly string[] = ["cluster/register", "engine/shard", "server/http"];
+const LARGE_FOLDERS: readonly string[] = ["cluster/register", "engine/shard"];
 const LARGE_FILES: readonly string[] = [
   "cluster/membership/membership.ts",
   "cluster/node/cluster-node.ts",
@@ -81,7 +83,6 @@ const LARGE_FILES: readonly string[] = [
   "engine/shard/shard.ts",
   "engine/start/snapshot.ts",
   "master/steward.ts",
-  "shards/arena/batch.ts",
   "shards/thread/handler.ts",
   "shards/vault/local-vault.ts",
   "value/json.ts",

@@ -9,11 +9,11 @@ import { bodyMatches, type Genuine, RequestVerifier } from "../auth/signature.ts
 import { ChangeError } from "../cluster/layout/changes.ts";
 import type { Heartbeat, Progress } from "../cluster/membership/messages.ts";
 import { nodeUrl, region } from "../config/values.ts";
-import { type AuthSettings, checkSignature, createKeyCheck } from "../server/http/bearer.ts";
+import { type AuthSettings, checkSignature, createKeyCheck } from "../server/access/bearer.ts";
+import { declaredBytes } from "../server/http/body-length.ts";
 import type { Handlers, Req, Res } from "../server/http/http.ts";
 import { Linger, refuse } from "../server/http/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendJson } from "../server/http/reply.ts";
-import { declaredBytes } from "../server/writes/writes.ts";
 import { type Registry, WORKERS_MAX } from "./registry.ts";
 import type { Steward } from "./steward.ts";
 

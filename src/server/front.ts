@@ -10,11 +10,12 @@ import { localUrl } from "../platform/address.ts";
 import { isOutOfDescriptors } from "../platform/system-error.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
-import { type AuthSettings, createKeyCheck } from "./http/bearer.ts";
+import { type AuthSettings, createKeyCheck } from "./access/bearer.ts";
+import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
+import { declaredBytes } from "./http/body-length.ts";
 import { type FrontContext, type FrontLog, InFlight } from "./http/context.ts";
 import { createHttp, type Handler, type Handlers, type Req, type Res, type TlsFiles } from "./http/http.ts";
 import { refuse } from "./http/linger.ts";
-import { type OriginSettings, withOrigins, withoutPages } from "./http/origins.ts";
 import { Pacer } from "./http/pace.ts";
 import { sendError, sendJson } from "./http/reply.ts";
 import {
@@ -45,7 +46,7 @@ import {
   PUT,
   statsDocument,
 } from "./status/stats.ts";
-import { createWrites, declaredBytes, type Refusal } from "./writes/writes.ts";
+import { createWrites, type Refusal } from "./writes/writes.ts";
 
 /** How long `close` waits for requests that are under way. */
 export const CLOSE_DEADLINE_MS = 10_000;

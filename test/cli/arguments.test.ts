@@ -4,7 +4,7 @@ import fs from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
-import { parseArguments } from "../../src/config/arguments.ts";
+import { parseArguments } from "../../src/cli/arguments.ts";
 import type { Config } from "../../src/config/config.ts";
 import { FLAGS, variableOf } from "../../src/config/flags.ts";
 import { VALUE_BYTES_MAX } from "../../src/util/limits.ts";

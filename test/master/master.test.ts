@@ -4,7 +4,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
-import { parseArguments } from "../../src/config/arguments.ts";
+import { parseArguments } from "../../src/cli/arguments.ts";
 import { startMaster } from "../../src/master/master.ts";
 import { WORKERS_MAX } from "../../src/master/registry.ts";
 import { LOAD_BYTES_MAX, parseReport, REPORT_BYTES_MAX } from "../../src/master/routes.ts";

@@ -5,18 +5,8 @@
  */
 import os from "node:os";
 import { conditionsHold } from "../../src/rules/conditions.ts";
-import type {
-  Found,
-  KeyBytes,
-  ShardStats,
-  Upload,
-  ValueReader,
-  Vault,
-  VaultStats,
-  WriteDone,
-  WriteHead,
-  WriteResult,
-} from "../../src/shards/vault/vault.ts";
+import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../src/shards/arena/write.ts";
+import type { Found, ShardStats, ValueReader, Vault, VaultStats } from "../../src/shards/vault/vault.ts";
 import { type ErrorCode, VaultError } from "../../src/util/errors.ts";
 import { Gatherings } from "../../src/util/gatherings.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../src/util/limits.ts";

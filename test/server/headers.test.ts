@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { RequestVerifier } from "../../src/auth/signature.ts";
 import { nodeUrl } from "../../src/config/values.ts";
 import { isModifiedSince, readTags } from "../../src/rules/conditions.ts";
-import { originProblem } from "../../src/server/http/origins.ts";
+import { originProblem } from "../../src/server/access/origins.ts";
 import { parseRange } from "../../src/server/http/range.ts";
 import { createKeyScratch, parseTarget, queryProblem } from "../../src/server/http/target.ts";
 import { isInertType } from "../../src/server/reads/value-head.ts";

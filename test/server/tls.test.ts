@@ -7,7 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
 import { RequestSigner } from "../../src/auth/signature.ts";
-import { parseArguments } from "../../src/config/arguments.ts";
+import { parseArguments } from "../../src/cli/arguments.ts";
 import { startMaster } from "../../src/master/master.ts";
 import { createLog } from "../../src/platform/log.ts";
 import { createHttp } from "../../src/server/http/http.ts";

@@ -4,18 +4,18 @@ import { type TestContext, test } from "node:test";
 import { MessageChannel } from "node:worker_threads";
 import type { Outcome } from "../../src/engine/shard/operations.ts";
 import {
-  BatchBuffer,
   BUFFER_BYTES,
   BUFFERS,
   createArena,
-  emptyOperation,
   Flag,
   FRONT_BUSY,
   FRONT_SLEEPS,
   THREAD_SLEEPS,
-} from "../../src/shards/arena/batch.ts";
+} from "../../src/shards/arena/arena.ts";
+import { BatchBuffer } from "../../src/shards/arena/buffer.ts";
+import { emptyOperation } from "../../src/shards/arena/operation.ts";
 import { ShardQueue } from "../../src/shards/arena/queue.ts";
-import type { WriteDone, WriteResult } from "../../src/shards/vault/vault.ts";
+import type { WriteDone, WriteResult } from "../../src/shards/arena/write.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const ANSWER: Outcome = {

@@ -1,6 +1,7 @@
 /** What the HTTP front asks of a cluster: types only. cluster-node.ts implements it. */
+
 import type { Ballot } from "../../format/record.ts";
-import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/vault/vault.ts";
+import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/arena/write.ts";
 import type { RemoteValue, StoredValue } from "../wire/values.ts";
 
 export type Consistency = "quorum" | "one";

@@ -11,8 +11,8 @@
  */
 
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
+import type { Upload, WriteDone, WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
-import type { Upload, WriteDone, WriteResult } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { ValueScanner } from "../../value/json.ts";

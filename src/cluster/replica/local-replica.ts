@@ -9,9 +9,10 @@
 
 import { type Ballot, ballotOf } from "../../format/record.ts";
 import { isAhead } from "../../rules/register.ts";
+import type { KeyBytes, WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { FoundRegister, LocalVault } from "../../shards/vault/local-vault.ts";
-import { COLD_READS_MAX, type Found, type KeyBytes, type WriteResult } from "../../shards/vault/vault.ts";
+import { COLD_READS_MAX, type Found } from "../../shards/vault/vault.ts";
 import { VaultError } from "../../util/errors.ts";
 import { hashKey, partitionOf } from "../../util/hash.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";

@@ -1,6 +1,8 @@
 /** What the parts of one front share. */
+
 import type { ClusterAccess } from "../../cluster/node/access.ts";
-import type { KeyBytes, Vault } from "../../shards/vault/vault.ts";
+import type { KeyBytes } from "../../shards/arena/write.ts";
+import type { Vault } from "../../shards/vault/vault.ts";
 import type { Meter } from "../status/stats.ts";
 import type { Pacer } from "./pace.ts";
 

@@ -6,8 +6,9 @@
  *
  * The functions here write; the caller is inside a handler or inside `cork`.
  */
+
 import { ETAG_BYTES } from "../../format/version.ts";
-import type { WriteResult, WriteVerb } from "../../shards/vault/vault.ts";
+import type { WriteResult, WriteVerb } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import type { Res, Text } from "./http.ts";
 

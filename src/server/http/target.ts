@@ -3,7 +3,7 @@
  * on the common path (a key of plain ASCII).
  */
 import { isUtf8 } from "node:buffer";
-import type { KeyBytes } from "../../shards/vault/vault.ts";
+import type { KeyBytes } from "../../shards/arena/write.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 
 /** The answers of `parseTarget`. Small integers, because the hot path compares them. */

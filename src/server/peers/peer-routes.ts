@@ -27,13 +27,13 @@ import {
   PEER_HEAD_BYTES_MAX,
   PEER_RECEIVING_BYTES_MAX,
 } from "../../util/limits.ts";
-import { checkSignature } from "../http/bearer.ts";
+import { checkSignature } from "../access/bearer.ts";
+import { BAD_LENGTH, CHUNKED, declaredBytes } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handlers, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import { type ErrorOptions, sendError, statusLine } from "../http/reply.ts";
 import { Download } from "../reads/download.ts";
-import { BAD_LENGTH, CHUNKED, declaredBytes } from "../writes/writes.ts";
 import { PeerUpload } from "./peer-upload.ts";
 
 const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);

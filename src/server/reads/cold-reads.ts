@@ -1,7 +1,8 @@
 /**
  * Reads that must wait for the disk: the front goes on with other requests meanwhile.
  */
-import { COLD_READS_MAX, type Found, type KeyBytes, type Vault } from "../../shards/vault/vault.ts";
+import type { KeyBytes } from "../../shards/arena/write.ts";
+import { COLD_READS_MAX, type Found, type Vault } from "../../shards/vault/vault.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";

@@ -12,7 +12,7 @@
 
 import { isDiskFull } from "../../engine/slabs/io.ts";
 import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
-import type { Upload, WriteHead, WriteResult, WriteVerb } from "../../shards/vault/vault.ts";
+import type { Upload, WriteHead, WriteResult, WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { GAVE_WAY, type Gathering } from "../../util/gatherings.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";

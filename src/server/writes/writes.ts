@@ -1,9 +1,10 @@
 /**
  * PUT, POST and DELETE of keys: what can be judged by the headers alone, before any of the body is taken.
  */
-import type { WriteVerb } from "../../shards/vault/vault.ts";
+import type { WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
+import { BAD_LENGTH, CHUNKED, declaredBytes, NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
@@ -12,8 +13,6 @@ import { type ErrorOptions, isHeaderText } from "../http/reply.ts";
 import { parseTarget, queryProblem, TARGET_KEY } from "../http/target.ts";
 import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./write-request.ts";
 
-const CONTENT_LENGTH = Buffer.from("content-length");
-const TRANSFER_ENCODING = Buffer.from("transfer-encoding");
 const CONTENT_TYPE = Buffer.from("content-type");
 const CONTENT_RANGE = Buffer.from("content-range");
 const CONTENT_ENCODING = headerName("content-encoding");
@@ -27,38 +26,6 @@ const JSON_SYNTAX = /^application\/json[ \t]*(;|$)/i;
 const FORM_SYNTAX = /^application\/x-www-form-urlencoded[ \t]*(;|$)/i;
 
 const NO_BYTES = new ArrayBuffer(0);
-
-/** `declaredBytes` where there is neither Content-Length nor Transfer-Encoding. */
-export const NO_BODY = -1;
-/**
- * `declaredBytes` of a Content-Length that is not a number. uWS answers those itself, once the handler
- * returns.
- */
-export const BAD_LENGTH = -2;
-/** A body of unknown length. */
-export const CHUNKED = Number.POSITIVE_INFINITY;
-
-/** Length of a request's body as its headers tell it. */
-export function declaredBytes(req: Req): number {
-  const length = req.getHeader(CONTENT_LENGTH);
-  if (length !== "") return decimal(length);
-  return req.getHeader(TRANSFER_ENCODING) === "" ? NO_BODY : CHUNKED;
-}
-
-/** uWS refuses longer ones, whatever their value: nothing may be done for them. */
-const LENGTH_DIGITS_MAX = 18;
-
-/** A Content-Length as a number. By hand: the pattern and `Number` showed in profiles. */
-function decimal(text: string): number {
-  if (text.length > LENGTH_DIGITS_MAX) return BAD_LENGTH;
-  let value = 0;
-  for (let index = 0; index < text.length; index++) {
-    const digit = text.charCodeAt(index) - 48;
-    if (digit < 0 || digit > 9) return BAD_LENGTH;
-    value = value * 10 + digit;
-  }
-  return value;
-}
 
 /** An error and how to say it. */
 export interface Refusal {

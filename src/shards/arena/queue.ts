@@ -1,25 +1,16 @@
 /**
- * The front's end of the way to one shard thread: an arena (batch.ts) that this front alone fills, whom to
+ * The front's end of the way to one shard thread: an arena (buffer.ts) that this front alone fills, whom to
  * answer, and what waits while the arena is full. Every front has one of these for each shard thread.
  */
 import type { MessagePort } from "node:worker_threads";
 import { etagScratch } from "../../format/version.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import type { WriteDone, WriteResult } from "../vault/vault.ts";
-import {
-  type Arena,
-  BatchBuffer,
-  BUFFER_BYTES,
-  BUFFERS,
-  Flag,
-  FRONT_BUSY,
-  FRONT_SLEEPS,
-  type Operation,
-  operationBytes,
-  THREAD_SLEEPS,
-} from "./batch.ts";
+import { type Arena, BUFFER_BYTES, BUFFERS, Flag, FRONT_BUSY, FRONT_SLEEPS, THREAD_SLEEPS } from "./arena.ts";
+import { BatchBuffer } from "./buffer.ts";
+import { type Operation, operationBytes } from "./operation.ts";
 import { Patience } from "./patience.ts";
+import type { WriteDone, WriteResult } from "./write.ts";
 
 /** Operations and bytes that may wait while the arena is full; beyond, the front answers 503. */
 const WAITING_MAX = 16_384;

@@ -16,13 +16,10 @@ import { writeProblem } from "../../platform/private-directory.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
+import { BUFFERS, Flag, FRONT_BUSY, FRONT_SLEEPS, THREAD_SLEEPS } from "../arena/arena.ts";
+import { BatchBuffer } from "../arena/buffer.ts";
 import {
-  BatchBuffer,
-  BUFFERS,
   emptyOperation,
-  Flag,
-  FRONT_BUSY,
-  FRONT_SLEEPS,
   OP_DROP_PARTITION,
   OP_DROP_TOMBSTONE,
   OP_PREPARE,
@@ -34,8 +31,7 @@ import {
   OP_UPLOAD_PART,
   OP_WRITE,
   type Operation,
-  THREAD_SLEEPS,
-} from "../arena/batch.ts";
+} from "../arena/operation.ts";
 import { Patience } from "../arena/patience.ts";
 import type { OpenTask, Task, TaskAnswer } from "./messages.ts";
 

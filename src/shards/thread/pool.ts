@@ -1,7 +1,7 @@
 /**
  * Shard threads. The only importer of Piscina: one pool of exactly one thread for each, since all that is to
  * be done for a shard must reach the thread that owns it. Tasks open and close the shards. In between, a
- * message of a front wakes the idle thread, which then works through the arenas (batch.ts) of all fronts
+ * message of a front wakes the idle thread, which then works through the arenas (buffer.ts) of all fronts
  * until they are empty; while it does, the fronts only add to their arenas and read answers from them. To
  * wake it with a task costs more, and while the front is busy, the next task waits until it has heard that
  * the last one is done.
@@ -13,7 +13,7 @@ import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { SyncMode } from "../../engine/shard/shard.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { addonDirectory } from "../../platform/addon.ts";
-import { type Arena, createArena } from "../arena/batch.ts";
+import { type Arena, createArena } from "../arena/arena.ts";
 import { ShardQueue } from "../arena/queue.ts";
 import type { Channel, Task, TaskAnswer } from "./messages.ts";
 import { threadOptions } from "./spawn.ts";

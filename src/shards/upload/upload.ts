@@ -18,9 +18,9 @@ import {
   OP_WRITE,
   type Operation,
   setBallot,
-} from "../arena/batch.ts";
+} from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
-import type { Upload, WriteDone, WriteResult } from "../vault/vault.ts";
+import type { Upload, WriteDone, WriteResult } from "../arena/write.ts";
 import { Backlog } from "./backlog.ts";
 
 /** Bytes on their way to the thread from which on the client is paused. */

@@ -27,7 +27,8 @@ import { etagScratch, versionMillisOf, writeEtagOf } from "../../format/version.
 import { copyInto } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { KEY_BYTES_MAX, REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
-import type { Found, KeyBytes, ValueReader } from "./vault.ts";
+import type { KeyBytes } from "../arena/write.ts";
+import type { Found, ValueReader } from "./vault.ts";
 
 /** The reused answer of `find`. */
 export class FoundRecord implements Found {

@@ -28,13 +28,21 @@ import { copyOf } from "../../util/bytes.ts";
 import { Gatherings } from "../../util/gatherings.ts";
 import { hashBOf, hashKey, loadHash, shardOf } from "../../util/hash.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../util/limits.ts";
-import { describe, emptyOperation, OP_PREPARE, OP_WRITE, type Operation, setBallot } from "../arena/batch.ts";
+import {
+  describe,
+  emptyOperation,
+  OP_PREPARE,
+  OP_WRITE,
+  type Operation,
+  setBallot,
+} from "../arena/operation.ts";
 import { ShardQueue } from "../arena/queue.ts";
+import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
 import { type FrontChannel, ShardThread } from "../thread/pool.ts";
 import { LocalUpload } from "../upload/upload.ts";
 import { FoundRecord } from "./found-record.ts";
 import { ReplicaVault } from "./replica-vault.ts";
-import type { Found, KeyBytes, Upload, Vault, VaultStats, WriteDone, WriteHead } from "./vault.ts";
+import type { Found, Vault, VaultStats } from "./vault.ts";
 
 /** Numbers of uploads that each front has for itself. */
 const UPLOADS_OF_A_FRONT = 2 ** 24;

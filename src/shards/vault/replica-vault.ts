@@ -34,9 +34,9 @@ import {
   OP_SETTLE_LOSS,
   type Operation,
   setBallot,
-} from "../arena/batch.ts";
+} from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
-import type { KeyBytes, WriteDone, WriteResult } from "./vault.ts";
+import type { KeyBytes, WriteDone, WriteResult } from "../arena/write.ts";
 
 /**
  * A step of reading a partition through ends after this time: records that are not in memory block the front.

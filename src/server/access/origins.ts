@@ -8,11 +8,11 @@
  */
 import { isIP } from "node:net";
 import { hostname } from "node:os";
-import { declaredBytes } from "../writes/writes.ts";
-import type { Handler, Handlers, Req, Res, Text } from "./http.ts";
-import { refuse } from "./linger.ts";
-import { headerLines, headerName } from "./read-headers.ts";
-import { statusLine } from "./reply.ts";
+import { declaredBytes } from "../http/body-length.ts";
+import type { Handler, Handlers, Req, Res, Text } from "../http/http.ts";
+import { refuse } from "../http/linger.ts";
+import { headerLines, headerName } from "../http/read-headers.ts";
+import { statusLine } from "../http/reply.ts";
 
 export interface OriginSettings {
   /** Origins as browsers write them, or "*" for all; empty: none. */

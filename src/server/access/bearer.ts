@@ -4,7 +4,7 @@
  */
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Genuine, RequestVerifier } from "../../auth/signature.ts";
-import type { Req } from "./http.ts";
+import type { Req } from "../http/http.ts";
 
 export interface AuthSettings {
   /** The key that `Authorization: Bearer` must carry. */

@@ -9,14 +9,14 @@
 import { isIP } from "node:net";
 import path from "node:path";
 import { Command, Option } from "commander";
-import { subcommandLines } from "../cli/commands.ts";
+import { keyFile, readAuth, readTls, readTlsCa, secretWarnings } from "../config/access.ts";
+import type { Config } from "../config/config.ts";
+import { FLAGS, type Flag, variableOf } from "../config/flags.ts";
+import { nodeUrl, oneOf, UsageError } from "../config/values.ts";
 import { addressText } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import { LOG_LEVELS } from "../platform/log.ts";
-import { keyFile, readAuth, readTls, readTlsCa, secretWarnings } from "./access.ts";
-import type { Config } from "./config.ts";
-import { FLAGS, type Flag, variableOf } from "./flags.ts";
-import { nodeUrl, oneOf, UsageError } from "./values.ts";
+import { subcommandLines } from "./commands.ts";
 
 export type Parsed =
   | { kind: "run"; config: Config }

@@ -22,36 +22,13 @@ import type { Ballot } from "../../format/record.ts";
 import { writeEtag } from "../../format/version.ts";
 import { copyInto } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
-import type { WriteHead, WriteResult, WriteVerb } from "../vault/vault.ts";
+import { type Arena, BUFFER_BYTES, BUFFERS, DETAILS_BYTES } from "./arena.ts";
+import { ballotAt, HEADER_BYTES, NOTHING, type Operation, operationBytes } from "./operation.ts";
+import type { WriteResult, WriteVerb } from "./write.ts";
 
-export const BUFFERS = 4;
-export const BUFFER_BYTES = 4 * 1024 * 1024;
-/**
- * Room behind each buffer for sentences that say what was wrong with its operations. One that finds none is
- * left out: then the table's sentence for the code is all that is said, but nothing is ever cut.
- */
-const DETAILS_BYTES = 64 * 1024;
 const CLOSED = 1 << 24;
 const DONE = 1 << 25;
 const COUNT_MASK = CLOSED - 1;
-const HEADER_WORDS = 16;
-const HEADER_BYTES = HEADER_WORDS * 4;
-
-export const OP_WRITE = 0;
-export const OP_UPLOAD_BEGIN = 1;
-export const OP_UPLOAD_PART = 2;
-export const OP_UPLOAD_COMMIT = 3;
-export const OP_UPLOAD_ABORT = 4;
-/** Replication: a promise. */
-export const OP_PREPARE = 5;
-/** Partition in `operationLow`, ballot. */
-export const OP_RAISE_FLOOR = 6;
-/** Key, ballot. */
-export const OP_DROP_TOMBSTONE = 7;
-/** Partition in `operationLow`, where to go on in `operationHigh`. */
-export const OP_DROP_PARTITION = 8;
-/** What was lost is made good from other replicas. */
-export const OP_SETTLE_LOSS = 9;
 
 const VERBS: readonly WriteVerb[] = ["put", "post", "delete"];
 const CODES = Object.keys(ERRORS) as ErrorCode[];
@@ -68,91 +45,7 @@ const JSON_BIT = 1 << 16;
 const BALLOT_BIT = 1 << 17;
 const REPAIR_BIT = 1 << 18;
 
-const NOTHING: Uint8Array = new Uint8Array(0);
 const encoder = new TextEncoder();
-
-/** One operation on its way to a thread; everything that is not inline in its batch yet. */
-export interface Operation {
-  op: number;
-  verb: WriteVerb;
-  shard: number;
-  json: boolean;
-  key: Uint8Array;
-  contentType: Uint8Array;
-  ifMatch: Uint8Array;
-  ifNoneMatch: Uint8Array;
-  body: Uint8Array;
-  hashA: number;
-  hashB: number;
-  operationLow: number;
-  operationHigh: number;
-  upload: number;
-  /**
-   * Replication: the ballot of a prepare, or of a write that is an accept. It travels in the place of
-   * If-Match.
-   */
-  ballot: Ballot | null;
-  /** Replication: see ShardWrite. */
-  repair: boolean;
-}
-
-function textBytes(text: string): Uint8Array {
-  return text === "" ? NOTHING : encoder.encode(text);
-}
-
-let typeText = "";
-let typeBytes: Uint8Array = NOTHING;
-
-/** The bytes of a content type, which mostly is the one of the last write. */
-function contentTypeBytes(text: string): Uint8Array {
-  if (text !== typeText) {
-    typeBytes = textBytes(text);
-    typeText = text;
-  }
-  return typeBytes;
-}
-
-/** Fills in what a write's head says. */
-export function describe(operation: Operation, head: WriteHead): void {
-  operation.verb = head.verb;
-  operation.json = head.json;
-  operation.contentType = head.json ? NOTHING : contentTypeBytes(head.contentType);
-  operation.ifMatch = textBytes(head.ifMatch);
-  operation.ifNoneMatch = textBytes(head.ifNoneMatch);
-}
-
-export function emptyOperation(): Operation {
-  return {
-    op: OP_WRITE,
-    verb: "put",
-    shard: 0,
-    json: false,
-    key: NOTHING,
-    contentType: NOTHING,
-    ifMatch: NOTHING,
-    ifNoneMatch: NOTHING,
-    body: NOTHING,
-    hashA: 0,
-    hashB: 0,
-    operationLow: 0,
-    operationHigh: 0,
-    upload: 0,
-    ballot: null,
-    repair: false,
-  };
-}
-
-const BALLOT_BYTES = 16;
-
-/** Bytes of a ballot, as they travel. */
-function ballotBytes({ clockLow, clockHigh, node, incarnation }: Ballot): Uint8Array {
-  return new Uint8Array(Uint32Array.of(clockLow, clockHigh, node, incarnation).buffer);
-}
-
-function ballotAt(bytes: Uint8Array): Ballot {
-  const [clockLow, clockHigh, node, incarnation] = new Uint32Array(bytes.slice(0, BALLOT_BYTES).buffer);
-  return { clockLow, clockHigh, node, incarnation };
-}
 
 function writeBallot(words: Int32Array, at: number, ballot: Ballot): void {
   words[at] = ballot.clockLow;
@@ -168,65 +61,6 @@ function readBallot(words: Int32Array, at: number): Ballot {
     node: words[at + 2] >>> 0,
     incarnation: words[at + 3] >>> 0,
   };
-}
-
-/** Makes an operation one of replication. */
-export function setBallot(operation: Operation, ballot: Ballot | null): void {
-  operation.ballot = ballot;
-  operation.ifMatch = ballot === null ? NOTHING : ballotBytes(ballot);
-}
-
-/** Bytes an operation takes in a buffer. */
-export function operationBytes(o: Operation): number {
-  const payload =
-    o.key.length + o.contentType.length + o.ifMatch.length + o.ifNoneMatch.length + o.body.length;
-  return HEADER_BYTES + ((payload + 7) & ~7);
-}
-
-/** Shared memory between the front and one thread. */
-export interface Arena {
-  bytes: SharedArrayBuffer;
-  /** Int32: the states of the buffers, then the flags. */
-  states: SharedArrayBuffer;
-  /** Whether both sides may look for a while before they sleep: there are enough processors. */
-  patient: boolean;
-}
-
-export function createArena(patient: boolean): Arena {
-  return {
-    bytes: new SharedArrayBuffer(BUFFERS * (BUFFER_BYTES + DETAILS_BYTES)),
-    states: new SharedArrayBuffer((BUFFERS + 3) * 4),
-    patient,
-  };
-}
-
-/** Flags of an arena, by the place of their word. */
-export const THREAD_SLEEPS = BUFFERS;
-export const FRONT_SLEEPS = BUFFERS + 1;
-export const FRONT_BUSY = BUFFERS + 2;
-
-/** A word that is 0 or 1, seen by both sides. */
-export class Flag {
-  private readonly states: Int32Array;
-  private readonly place: number;
-
-  constructor(arena: Arena, place: typeof THREAD_SLEEPS | typeof FRONT_SLEEPS | typeof FRONT_BUSY) {
-    this.states = new Int32Array(arena.states);
-    this.place = place;
-  }
-
-  get isSet(): boolean {
-    return Atomics.load(this.states, this.place) === 1;
-  }
-
-  set(): void {
-    Atomics.store(this.states, this.place, 1);
-  }
-
-  /** True for the one caller that has reset it. */
-  reset(): boolean {
-    return Atomics.compareExchange(this.states, this.place, 1, 0) === 1;
-  }
 }
 
 /** One buffer of an arena, as seen by either side. */

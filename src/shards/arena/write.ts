@@ -1,0 +1,69 @@
+/**
+ * A write as the front knows it: its head, its outcome, and a body that arrives in pieces.
+ */
+import type { RegisterOutcome } from "../../engine/shard/operations.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+
+/**
+ * A key, as bytes in a buffer that its caller reuses: the bytes are `bytes[0 .. length)`. Every call that
+ * takes one reads it before it returns.
+ */
+export interface KeyBytes {
+  readonly bytes: Uint8Array;
+  length: number;
+}
+
+export type WriteVerb = "put" | "post" | "delete";
+
+/** A write without its body. */
+export interface WriteHead {
+  verb: WriteVerb;
+  key: KeyBytes;
+  /** The body is a JSON document `{"value":…}` to be checked; otherwise raw bytes. */
+  json: boolean;
+  /** Content type to store with raw bytes. */
+  contentType: string;
+  /** In the form of src/rules/conditions.ts. */
+  ifMatch: string;
+  ifNoneMatch: string;
+}
+
+/** The outcome of a write. One object that the vault reuses: valid during the callback. */
+export interface WriteResult {
+  /** null: done. Otherwise what went wrong. */
+  error: ErrorCode | null;
+  /** More detail than the error table's sentence, or empty. */
+  detail: string;
+  /** put, post: the key was new. */
+  created: boolean;
+  /** delete: there was something to delete. */
+  deleted: boolean;
+  /** Version written, with quotes (34 ASCII bytes), or null where none was. */
+  etag: Uint8Array | null;
+  /** Of a prepare or an accept, where `error` is null. */
+  register?: RegisterOutcome | null;
+  /** On a node of a cluster: replicas known to hold it. */
+  replicas?: number;
+}
+
+export type WriteDone = (result: WriteResult) => void;
+
+/** A body that arrives in pieces. */
+export interface Upload {
+  /**
+   * Takes the next bytes (copied before it returns). False: enough for now, stop reading from the client
+   * until `onDrain` is called; bytes passed all the same are kept, so nothing is lost.
+   */
+  write(bytes: Uint8Array): boolean;
+  /** Set by the caller: called when more may be written after `write` said false. */
+  onDrain: () => void;
+  /**
+   * Set by the caller: the upload failed before commit (bad JSON, full disk); nothing was stored; called
+   * once.
+   */
+  onFail: WriteDone;
+  /** Ends the body. Preconditions are judged here, atomically. Called once; then only `done` is called. */
+  commit(done: WriteDone): void;
+  /** Forgets the upload: the client went away. Leaves nothing behind. No callback follows. Idempotent. */
+  abort(): void;
+}
