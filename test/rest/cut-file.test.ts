@@ -55,10 +55,12 @@ async function fill(port: number): Promise<void> {
     assert.equal((await call(port, "PUT", key, { body })).status, 201);
   for (let i = 0; i < SMALL / 2; i++) await put(`/s${i}`, small(i));
   await put("/large", LARGE);
-  // A start looks at the large value's manifest and at the end: what lies between shall not be in memory because of that.
+  // A start looks at the large value's manifest and at the end, and the kernel maps some pages around each: what lies between shall not be in memory
+  // because of that.
   await put("/between", content(98, MIB));
   for (let i = SMALL / 2; i < SMALL; i++) await put(`/s${i}`, small(i));
-  await put("/end", content(97, MIB));
+  await put("/behind", content(97, MIB));
+  await put("/end", small(SMALL));
 }
 
 /** A download of the large value whose client takes the first bytes, and then nothing until `rest` is called. */
