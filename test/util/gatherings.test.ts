@@ -17,7 +17,7 @@ const never = (error: Error) => {
 
 test("gatherings: bytes come back as they were, in memory and put aside, in any order of calls", (t) => {
   const random = new Random(randomSeed(t));
-  const bytesMax = 3 * CHUNK_BYTES;
+  const bytesMax = 2 * CHUNK_BYTES;
   const gatherings = new Gatherings(directory, { bytesMax, countMax: 1000 });
   const lanes: { gathering: Gathering; model: Buffer }[] = [];
   let asideMost = 0;
