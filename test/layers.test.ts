@@ -73,7 +73,6 @@ const LARGE_FILES: readonly string[] = [
   "cluster/membership/membership.ts",
   "cluster/node/cluster-node.ts",
   "cluster/peers/peer-client.ts",
-  "cluster/register/operation.ts",
   "cluster/replica/local-replica.ts",
   "cluster/sync/sync.ts",
   "engine/check/verify.ts",

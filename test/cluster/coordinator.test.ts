@@ -6,7 +6,6 @@ import { test } from "node:test";
 import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
 import { BallotSource } from "../../src/cluster/register/ballots.ts";
 import { Coordinator } from "../../src/cluster/register/coordinator.ts";
-import { HEDGE_MS } from "../../src/cluster/register/operation.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -19,6 +18,7 @@ import {
   TOMBSTONE,
   UNAVAILABLE,
 } from "../../src/cluster/register/ports.ts";
+import { HEDGE_MS } from "../../src/cluster/register/read.ts";
 import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots, isFromSecondClock } from "../../src/format/version.ts";

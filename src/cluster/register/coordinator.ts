@@ -1,10 +1,10 @@
 /**
  * The coordinator: the operations of the cluster as one node runs them for its clients. Pure: replicas,
  * clock, timers and random numbers come from outside, so that the simulator (test/sim) runs this very code.
- * operation.ts has the steps of an operation.
+ * read.ts and write.ts have the steps.
  */
-import { Operation } from "./operation.ts";
 import type { ClusterKey } from "./ports.ts";
+import { ReadOperation } from "./read.ts";
 import {
   ALL_RULES,
   type CoordinatorSetup,
@@ -13,6 +13,7 @@ import {
   type WriteRequest,
   type WriteResult,
 } from "./requests.ts";
+import { WriteOperation } from "./write.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 export class Coordinator {
@@ -25,7 +26,7 @@ export class Coordinator {
     this.rules = rules;
     this.queue = new WriteQueue(
       (request, weight, done) => {
-        new Operation(this.setup, this.rules, request.key, request, done, null, false, weight).start();
+        new WriteOperation(this.setup, this.rules, request, weight, done).start();
       },
       () => setup.now(),
     );
@@ -41,7 +42,7 @@ export class Coordinator {
 
   /** The linearizable read. `done` is called exactly once, possibly before this returns. */
   read(key: ClusterKey, done: (result: ReadResult) => void): void {
-    new Operation(this.setup, this.rules, key, null, null, done).start();
+    new ReadOperation(this.setup, this.rules, key, false, done).start();
   }
 
   /**
@@ -50,7 +51,7 @@ export class Coordinator {
    * stays so.
    */
   settle(key: ClusterKey, done: (result: ReadResult) => void): void {
-    new Operation(this.setup, this.rules, key, null, null, done, true).start();
+    new ReadOperation(this.setup, this.rules, key, true, done).start();
   }
 
   /**

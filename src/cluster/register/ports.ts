@@ -27,7 +27,7 @@ export const TOMBSTONE: Payload = Object.freeze({ tombstone: true });
 /**
  * The bit of a number's upper half that marks a conditional write whose majority of promises held nothing of
  * the key, not even a collected tombstone. It stays with the operation as its number does, and settles what
- * an accept below it may have done (operation.ts).
+ * an accept below it may have done (doubt.ts, write.ts).
  */
 export const FIRST_WRITE = 0x80000000;
 

@@ -1,0 +1,57 @@
+/**
+ * The doubt of a write whose accept reached some replicas and was not decided: it may have had an effect, or may
+ * yet have it. What the replicas remember of it (replica/accept-log.ts) can show that it had none:
+ *
+ * - Those that have promised since take nothing below that promise any more. So if no ballot was taken, of this
+ *   write, by so many of them that with the rest they would make a majority, none was decided or will be.
+ * - No promise has told another conditional write of it: that one might rest on it without writing it again.
+ *   (Reads and refusals write it again before they tell of it, and that is an accept like the others.)
+ *
+ * It takes the word of all replicas: one that is away, or was started since, may have shown it to somebody.
+ */
+import type { Ballot } from "../../format/record.ts";
+import { hasAnyMajority, type ReplicaGroup } from "../layout/layout.ts";
+import type { RecallAnswer } from "./ports.ts";
+
+export class Doubt {
+  exists: boolean;
+  /** The lowest ballot at which the write may have had an effect; null: not known. */
+  since: Ballot | null = null;
+  /** The layout under which all its accepts were sent; -1: under several, of whose majorities nothing can be said. */
+  epoch = -1;
+  private readonly answers: { bit: number; ballots: readonly Ballot[] }[] = [];
+
+  /** @param exists from the start: somebody else has sent the write */
+  constructor(exists: boolean) {
+    this.exists = exists;
+  }
+
+  add(ballot: Ballot, epoch: number): void {
+    if (!this.exists) {
+      this.since = ballot;
+      this.epoch = epoch;
+    } else if (this.epoch !== epoch) this.epoch = -1;
+    this.exists = true;
+  }
+
+  forgetAnswers(): void {
+    this.answers.length = 0;
+  }
+
+  remember(bit: number, answer: RecallAnswer): void {
+    if (answer.kind === "yes" && answer.known && !answer.shown)
+      this.answers.push({ bit, ballots: answer.ballots });
+  }
+
+  /** @param open replicas that may still take what they have not taken yet */
+  isUnfounded(group: ReplicaGroup, open: number): boolean {
+    if (this.answers.length < group.nodes.length) return false;
+    const taken = new Map<string, number>();
+    for (const { bit, ballots } of this.answers)
+      for (const { clockHigh, clockLow, node, incarnation } of ballots) {
+        const name = `${clockHigh} ${clockLow} ${node} ${incarnation}`;
+        taken.set(name, (taken.get(name) ?? open) | bit);
+      }
+    return ![...taken.values()].some((set) => hasAnyMajority(group, set));
+  }
+}

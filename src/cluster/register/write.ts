@@ -1,0 +1,361 @@
+/**
+ * A write of one key:
+ *
+ *   PUT, DELETE         accept(own) ──majority──► done
+ *   POST, conditions    prepare ──► judge ──no──► confirmed? answer : rewrite ► answer
+ *                                     └──yes──► accept(own) ──majority──► done
+ *   accept(own) failed  every replica said no ──► again, with a new ballot
+ *                       otherwise ──► prepare, and look for it:
+ *                         on top ──► accept(own) at the new ballot
+ *                         a first write on top, or only what is older ──► it had no effect: judged anew
+ *                         else ──► recall ──no majority can have taken it──► judged anew
+ *                                    └──else──► unknown_outcome
+ *
+ * `rewrite` accepts the highest value seen at the prepared ballot (see read.ts), so that a refusal rests on
+ * something decided.
+ */
+import type { Ballot } from "../../format/record.ts";
+import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
+import { countOf, hasMajority } from "../layout/layout.ts";
+import { Doubt } from "./doubt.ts";
+import { type AcceptAnswer, FIRST_WRITE, type Held, type PrepareAnswer, type Replaced } from "./ports.ts";
+import type { CoordinatorSetup, OperationRules, Refusal, WriteRequest, WriteResult } from "./requests.ts";
+import { BACKOFF_MS_MAX, Round } from "./round.ts";
+
+/** With a majority of promises, how long a write in doubt still waits for the others. */
+const ALL_WAIT_MS = 300;
+
+export class WriteOperation {
+  private readonly round: Round;
+  private readonly write: WriteRequest;
+  private readonly done: (result: WriteResult) => void;
+  private answered = false;
+  /** The accept that is under way is the own write's; else a rewrite. */
+  private isOwnAccept = true;
+  /** An accept of the own value may have had an effect, so it must not be tried again blindly. */
+  private readonly doubt: Doubt;
+  /** Records up to this ballot may have been on a promising replica and collected since. */
+  private collected: Ballot | null = null;
+  /** Replicas that held the own write when they promised. */
+  private stillHeld = 0;
+  /** Whether a recall waits for the promises of all. */
+  private awaitsAll = true;
+  /** The upper half of the operation's number, with or without `FIRST_WRITE`. */
+  private operationHigh: number;
+  /** What the own write took the place of, as far as known. */
+  private previous: Ballot | null = null;
+  private existed = false;
+  /** Replicas where a plain write replaced `previous`. */
+  private replaced = 0;
+  private certain = true;
+  /** `existed` comes from a majority of promises. */
+  private prepared = false;
+  /** The refusal to answer once what it rests on is confirmed. */
+  private refusal: Refusal | null = null;
+  /** The own replica's bit while a conditional write is not sent to it yet. */
+  private withheld = 0;
+
+  /** @param weight how many versions it draws with each ballot */
+  constructor(
+    setup: CoordinatorSetup,
+    rules: OperationRules,
+    write: WriteRequest,
+    weight: number,
+    done: (result: WriteResult) => void,
+  ) {
+    this.round = new Round(setup, rules, write.key, this, write.condition !== null, weight);
+    this.write = write;
+    this.done = done;
+    this.operationHigh = write.operationHigh;
+    this.doubt = new Doubt(write.lost === true);
+  }
+
+  private get isConditional(): boolean {
+    return this.write.condition !== null;
+  }
+
+  start(): void {
+    const { round } = this;
+    const next = round.nextAttempt();
+    if (next === "spent") this.giveUp();
+    else if (next === "unreachable") {
+      if (this.doubt.exists) round.pause(BACKOFF_MS_MAX);
+      else this.giveUp();
+    } else if (!this.isConditional && !this.doubt.exists) {
+      round.drawBallot();
+      this.acceptOwn();
+    } else this.prepare();
+  }
+
+  expire(): void {
+    const { round } = this;
+    if (round.phase === "over") return;
+    if (this.answered) {
+      round.end();
+      return;
+    }
+    const { touched, pending } = round.tally;
+    if (round.phase === "accept" && this.isOwnAccept && (touched | (pending & ~this.withheld)) !== 0)
+      this.beginDoubt();
+    this.giveUp();
+  }
+
+  private giveUp(): void {
+    this.answered = true;
+    this.round.phase = "over";
+    this.done(this.result(this.doubt.exists ? "unknown_outcome" : "no_quorum", null, 0));
+    this.round.end();
+  }
+
+  // ---- prepare -----------------------------------------------------------------------------------------------
+
+  private prepare(): void {
+    this.collected = null;
+    this.stillHeld = 0;
+    this.round.prepare(
+      this.isConditional,
+      (bit, answer) => this.takePromise(bit, answer),
+      () => this.judgePromises(),
+    );
+  }
+
+  private takePromise(bit: number, answer: PrepareAnswer): void {
+    if (answer.kind !== "yes") return;
+    if (this.isOwn(answer)) this.stillHeld |= bit;
+    // Where an earlier try has not arrived, what it replaced elsewhere is still there.
+    else if (this.doubt.exists)
+      this.learnPrevious(bit, {
+        previous: answer.ballot,
+        existed: answer.ballot !== null && !answer.tombstone,
+      });
+    this.collected = higherBallot(this.collected, answer.floor);
+  }
+
+  private judgePromises(): void {
+    const { round, doubt } = this;
+    const { highest, tally } = round;
+    if (round.phase !== "prepare") return;
+    if (!tally.won) round.waitForPromises();
+    else if (!doubt.exists) this.judgeCondition();
+    else if (this.isOwn(highest)) {
+      this.operationHigh = highest.operationHigh;
+      this.acceptOwn();
+    } else if (this.mayHaveTakenEffect()) this.recall();
+    // No majority has held the own value, and below the ballot that is promised now none will.
+    else this.judgeCondition();
+  }
+
+  /**
+   * Something on top that is newer than the doubtful accept may have replaced the own value after that took
+   * effect. Not a first write: its majority held nothing when it promised, so it would have met the own
+   * value, had that ever been decided below it.
+   */
+  private mayHaveTakenEffect(): boolean {
+    const { highest } = this.round;
+    const { since } = this.doubt;
+    if (this.write.lost === true || compareOptionalBallots(this.collected, since) >= 0) return true;
+    return compareOptionalBallots(highest.ballot, since) >= 0 && (highest.operationHigh & FIRST_WRITE) === 0;
+  }
+
+  /** Asks the replicas what they remember of this write (doubt.ts says what that proves). */
+  private recall(): void {
+    const { round, write, doubt } = this;
+    const { setup, key, group, tally } = round;
+    // A replica that has not promised yet could still take what it has not taken.
+    if (tally.pending !== 0 && this.awaitsAll) {
+      round.later(ALL_WAIT_MS, () => {
+        this.awaitsAll = false;
+        this.judgePromises();
+      });
+      return;
+    }
+    if (write.lost === true || group.epoch !== doubt.epoch) {
+      this.giveUp();
+      return;
+    }
+    const promised = tally.yes;
+    // Who said no has something higher, and takes nothing below that.
+    const open = round.all & ~(promised | tally.outvoted);
+    const { node } = round.ballot as Ballot;
+    const { ageMs } = round;
+    doubt.forgetAnswers();
+    const number = round.begin("recall");
+    round.ask(round.all, (replica, bit) =>
+      setup.port.recall(replica, key, group.epoch, write, node, ageMs, (answer) => {
+        if (!round.counts(number, bit, answer)) return;
+        doubt.remember(bit, answer);
+        if (!round.sending) this.judgeRecalled(open, promised);
+      }),
+    );
+    this.judgeRecalled(open, promised);
+  }
+
+  private judgeRecalled(open: number, promised: number): void {
+    const { round, doubt } = this;
+    if (round.phase !== "recall" || round.tally.pending !== 0) return;
+    if (!doubt.isUnfounded(round.group, open)) {
+      this.giveUp();
+      return;
+    }
+    // Nobody holds it any more, so nobody can write it again: as if it had not been tried.
+    if (promised === round.all && this.stillHeld === 0) doubt.exists = false;
+    this.judgeCondition();
+  }
+
+  /** What is there is known, and that the own write is no part of it. */
+  private judgeCondition(): void {
+    const { round, write } = this;
+    const { highest } = round;
+    this.refusal = write.condition === null ? null : write.condition(highest.exists, highest.ballot);
+    if (this.refusal === null) {
+      this.previous = highest.ballot;
+      this.existed = highest.exists;
+      // A plain write does not build on what it was told of, which may be undecided: its answer must not rest
+      // on that either. (In doubt it is not known anyway.)
+      this.certain = this.isConditional;
+      this.prepared = true;
+      this.operationHigh = this.ownNumber();
+      this.acceptOwn();
+      return;
+    }
+    // What is left of an earlier try of this write must be buried before "refused" is true.
+    const confirmed = hasMajority(round.group, highest.holders) && !this.doubt.exists;
+    if (confirmed || !round.rules.confirmRefusals) {
+      this.answerRefusal(highest.ballot, countOf(highest.holders));
+      round.end();
+    } else this.rewrite();
+  }
+
+  /**
+   * The number that tells others whether this write found the key without any record, even a collected one.
+   */
+  private ownNumber(): number {
+    const { write, round } = this;
+    const isFirst = round.highest.ballot === null && this.collected === null;
+    const marked = (isFirst || !round.rules.markFirstOnly) && !write.staged;
+    return marked ? (write.operationHigh | FIRST_WRITE) >>> 0 : write.operationHigh;
+  }
+
+  private isOwn({ operationLow, operationHigh }: Pick<Held, "operationLow" | "operationHigh">): boolean {
+    const { write } = this;
+    return (
+      operationLow === write.operationLow &&
+      (operationHigh & ~FIRST_WRITE) === (write.operationHigh & ~FIRST_WRITE)
+    );
+  }
+
+  // ---- accept ------------------------------------------------------------------------------------------------
+
+  private readonly take = (bit: number, answer: AcceptAnswer): void => this.takeAccepted(bit, answer);
+  private readonly judge = (): void => this.judgeAccepts();
+
+  private acceptOwn(): void {
+    const { round, operationHigh } = this;
+    const { payload, operationLow } = this.write;
+    this.isOwnAccept = true;
+    this.withheld = this.isConditional ? this.ownReplica() : 0;
+    const ballot = round.ballot as Ballot;
+    round.accept({ ballot, payload, operationLow, operationHigh }, 0, this.withheld, this.take, this.judge);
+  }
+
+  private rewrite(): void {
+    const { round } = this;
+    round.proposeHighest("rewrite", (proposal) => {
+      this.isOwnAccept = false;
+      this.withheld = 0;
+      round.accept(proposal, 0, 0, this.take, this.judge);
+    });
+  }
+
+  /**
+   * Of two coordinators that race for a key, the one that loses would always find its value on its own
+   * replica, which answers first, and could not say that it lost. So a conditional write goes to the own
+   * replica last, when that makes the majority.
+   */
+  private ownReplica(): number {
+    const { group, setup } = this.round;
+    const self = group.nodes.findIndex((node) => setup.distance(node) === 0);
+    return self >= 0 && !hasMajority(group, 1 << self) ? 1 << self : 0;
+  }
+
+  private takeAccepted(bit: number, answer: AcceptAnswer): void {
+    // Where an earlier try may have had an effect, what is replaced may be the own value.
+    if (!this.isOwnAccept || this.answered || this.doubt.exists) return;
+    if (answer.kind === "yes" && !answer.already) this.learnPrevious(bit, answer);
+    else if (answer.kind === "refused" && answer.replaced !== undefined)
+      this.learnPrevious(bit, answer.replaced);
+  }
+
+  /**
+   * Whether the key had a value: by the highest record that was replaced. Certain only when a majority
+   * replaced that same one, so that it was decided: a record that only one replica had may be of a write that
+   * began after a later one than this had ended.
+   */
+  private learnPrevious(bit: number, { previous, existed }: Replaced): void {
+    if (this.isConditional) return;
+    const order = this.replaced === 0 ? 1 : compareOptionalBallots(previous, this.previous);
+    if (order === 0) this.replaced |= bit;
+    if (order <= 0) return;
+    this.previous = previous;
+    this.existed = existed;
+    this.replaced = bit;
+  }
+
+  private judgeAccepts(): void {
+    const { round } = this;
+    const { tally, group } = round;
+    if (round.phase !== "accept") return;
+    if (this.withheld !== 0) {
+      const bit = this.withheld;
+      if (hasMajority(group, tally.yes | bit)) {
+        this.withheld = 0;
+        round.askLate(bit, this.take, this.judge);
+        return;
+      }
+      if (tally.open) return;
+      tally.pending &= ~bit;
+      this.withheld = 0;
+    }
+    if (this.answered || tally.won) {
+      if (!this.answered) this.decided();
+      if (tally.pending === 0) round.end();
+    } else if (tally.open) return;
+    else if (!this.isOwnAccept) round.again();
+    else if (tally.touched !== 0) {
+      if (round.rules.resolveAmbiguous) this.beginDoubt();
+      round.again();
+    } else if (tally.pending === 0) round.again();
+  }
+
+  /** The accept under way may have had an effect. */
+  private beginDoubt(): void {
+    this.doubt.add(this.round.ballot as Ballot, this.round.group.epoch);
+    this.certain = false;
+  }
+
+  private decided(): void {
+    const { round } = this;
+    const { ballot } = round.proposal as { ballot: Ballot };
+    const replicas = countOf(round.tally.yes);
+    if (!this.isOwnAccept) {
+      this.answerRefusal(ballot, replicas);
+      return;
+    }
+    if (!this.isConditional && !this.prepared)
+      this.certain = hasMajority(round.group, this.replaced) && !this.doubt.exists;
+    this.answered = true;
+    this.done(this.result("done", ballot, replicas));
+  }
+
+  private answerRefusal(ballot: Ballot | null, replicas: number): void {
+    this.answered = true;
+    this.done(this.result(this.refusal as Refusal, ballot, replicas));
+  }
+
+  private result(outcome: WriteResult["outcome"], ballot: Ballot | null, replicas: number): WriteResult {
+    const { existed, certain, previous, round } = this;
+    const exists = outcome === "done" ? !this.write.payload.tombstone : round.highest.exists;
+    const { reason } = round.tally;
+    return { outcome, ballot, previous, exists, existed, certain, replicas, reason, raced: round.raced };
+  }
+}
