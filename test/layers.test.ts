@@ -23,7 +23,14 @@ const LAYERS = [
     "server/status",
   ],
   ...["cluster/node", "cluster/repair", "cluster/sync", "cluster/membership", "cluster/replica"],
-  ...["cluster/peers", "cluster/wire", "cluster/register", "cluster/layout"],
+  ...[
+    "cluster/coordinator",
+    "cluster/peers",
+    "cluster/wire",
+    "cluster/register",
+    "cluster/clock",
+    "cluster/layout",
+  ],
   ...["shards/vault", "shards/upload", "shards/thread", "shards/arena"],
   ...["engine/check", "engine/shard", "engine/compaction", "engine/start", "engine/state", "engine/log"],
   ...["engine/index", "engine/list", "engine/directory", "engine/slabs"],
@@ -68,7 +75,7 @@ const FILES_IN_CIRCLES: readonly string[] = [
   "engine/start/snapshot.ts",
   "engine/state/replication.ts",
 ];
-const LARGE_FOLDERS: readonly string[] = ["cluster/register", "engine/shard"];
+const LARGE_FOLDERS: readonly string[] = ["engine/shard"];
 const LARGE_FILES: readonly string[] = [
   "cluster/membership/membership.ts",
   "cluster/node/cluster-node.ts",

@@ -37,7 +37,7 @@ export function ballotMillis(ballot: Ballot): number {
 export const INCARNATION_CLOCK_SHIFT = 24;
 /**
  * The clock for keys whose newest record is too far ahead for ordinary ballots
- * (src/cluster/register/ballots.ts).
+ * (src/cluster/clock/ballots.ts).
  */
 export const SECOND_CLOCK = 255;
 

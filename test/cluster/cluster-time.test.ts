@@ -1,8 +1,8 @@
 /** Cluster time, the ballots that follow it, and keys whose records are from a time when clocks were wrong. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BallotSource, FOLLOW_MS_MAX } from "../../src/cluster/register/ballots.ts";
-import { CLOCK_HEARD_MS_MAX, ClusterTime } from "../../src/cluster/register/cluster-time.ts";
+import { BallotSource, FOLLOW_MS_MAX } from "../../src/cluster/clock/ballots.ts";
+import { CLOCK_HEARD_MS_MAX, ClusterTime } from "../../src/cluster/clock/cluster-time.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { ballotMillis, compareBallots, isFromSecondClock } from "../../src/format/version.ts";
 import { BALLOT_AHEAD_MS_MAX } from "../../src/util/limits.ts";

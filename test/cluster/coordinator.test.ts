@@ -3,9 +3,10 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { BallotSource } from "../../src/cluster/clock/ballots.ts";
+import { Coordinator } from "../../src/cluster/coordinator/coordinator.ts";
+import { HEDGE_MS } from "../../src/cluster/coordinator/read.ts";
 import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
-import { BallotSource } from "../../src/cluster/register/ballots.ts";
-import { Coordinator } from "../../src/cluster/register/coordinator.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -18,7 +19,6 @@ import {
   TOMBSTONE,
   UNAVAILABLE,
 } from "../../src/cluster/register/ports.ts";
-import { HEDGE_MS } from "../../src/cluster/register/read.ts";
 import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots, isFromSecondClock } from "../../src/format/version.ts";

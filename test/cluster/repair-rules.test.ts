@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BallotSource, CEILING_STEP_MS } from "../../src/cluster/register/ballots.ts";
+import { BallotSource, CEILING_STEP_MS } from "../../src/cluster/clock/ballots.ts";
 import { collectTombstone, isOldTombstone } from "../../src/cluster/register/tombstones.ts";
 import {
   areMoveSources,

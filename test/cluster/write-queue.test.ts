@@ -1,10 +1,10 @@
 /** Writes of one key in line: what is merged, what is refused without a round, and that every write is answered exactly once. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { WAITING_MAX, WriteQueue } from "../../src/cluster/coordinator/write-queue.ts";
 import type { ClusterKey, Payload } from "../../src/cluster/register/ports.ts";
 import { TOMBSTONE } from "../../src/cluster/register/ports.ts";
 import { NOTHING_DONE, type WriteRequest, type WriteResult } from "../../src/cluster/register/requests.ts";
-import { WAITING_MAX, WriteQueue } from "../../src/cluster/register/write-queue.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots, compareOptionalBallots } from "../../src/format/version.ts";
 import { OPERATION_MS_MAX } from "../../src/util/limits.ts";

@@ -5,10 +5,10 @@
  * A replica persists before it answers; a crash loses only what is not on its disk, and the operations that it coordinates.
  */
 
+import { BallotSource } from "../../src/cluster/clock/ballots.ts";
+import { ClusterTime } from "../../src/cluster/clock/cluster-time.ts";
+import { Coordinator } from "../../src/cluster/coordinator/coordinator.ts";
 import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout/layout.ts";
-import { BallotSource } from "../../src/cluster/register/ballots.ts";
-import { ClusterTime } from "../../src/cluster/register/cluster-time.ts";
-import { Coordinator } from "../../src/cluster/register/coordinator.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,

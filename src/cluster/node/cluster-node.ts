@@ -20,12 +20,12 @@ import { hashKey, partitionOf } from "../../util/hash.ts";
 import { CLUSTER_UPLOADS_MAX } from "../../util/limits.ts";
 import { type PlaceHolder, Places } from "../../util/places.ts";
 import { ValueScanner } from "../../value/json.ts";
+import type { BallotSource } from "../clock/ballots.ts";
+import type { ClusterTime } from "../clock/cluster-time.ts";
+import { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
 import { type PeerClient, type PeerDownload, PeerError } from "../peers/peer-client.ts";
 import type { PeerSink, PeerSource } from "../peers/peer-handler.ts";
-import type { BallotSource } from "../register/ballots.ts";
-import type { ClusterTime } from "../register/cluster-time.ts";
-import { Coordinator } from "../register/coordinator.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,

@@ -3,11 +3,11 @@
  * more.
  */
 import type { RequestSigner } from "../../auth/signature.ts";
+import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Membership } from "../membership/membership.ts";
 import { readMember } from "../membership/messages.ts";
 import { PeerClient } from "../peers/peer-client.ts";
 import { PEER_LAYOUT_PATH } from "../peers/peer-handler.ts";
-import type { ClusterTime } from "../register/cluster-time.ts";
 
 /** How often what was seen of the nodes is told to the membership. */
 const OBSERVE_MS = 500;

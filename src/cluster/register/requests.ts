@@ -2,8 +2,8 @@
  * What is asked of the coordinator, what it answers, and what it works with: shapes only.
  */
 import type { Ballot } from "../../format/record.ts";
+import type { BallotSource } from "../clock/ballots.ts";
 import type { ReplicaGroup } from "../layout/layout.ts";
-import type { BallotSource } from "./ballots.ts";
 import type { ClusterKey, Payload, Proposal, RefusalReason, ReplicaPort } from "./ports.ts";
 
 export interface CoordinatorSetup {

@@ -1,6 +1,6 @@
 /**
  * Which accepts this replica has taken lately, and to whom it has shown them, in memory: a coordinator that
- * does not know whether its write had an effect can ask for that (register/doubt.ts). Complete from a
+ * does not know whether its write had an effect can ask for that (coordinator/doubt.ts). Complete from a
  * moment on, which it tells; a process that has just started knows nothing.
  */
 import type { Ballot } from "../../format/record.ts";

@@ -11,7 +11,7 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { hasAnyMajority, type ReplicaGroup } from "../layout/layout.ts";
-import type { RecallAnswer } from "./ports.ts";
+import type { RecallAnswer } from "../register/ports.ts";
 
 export class Doubt {
   exists: boolean;

@@ -3,8 +3,7 @@
  * clock, timers and random numbers come from outside, so that the simulator (test/sim) runs this very code.
  * read.ts and write.ts have the steps.
  */
-import type { ClusterKey } from "./ports.ts";
-import { ReadOperation } from "./read.ts";
+import type { ClusterKey } from "../register/ports.ts";
 import {
   ALL_RULES,
   type CoordinatorSetup,
@@ -12,7 +11,8 @@ import {
   type ReadResult,
   type WriteRequest,
   type WriteResult,
-} from "./requests.ts";
+} from "../register/requests.ts";
+import { ReadOperation } from "./read.ts";
 import { WriteOperation } from "./write.ts";
 import { WriteQueue } from "./write-queue.ts";
 

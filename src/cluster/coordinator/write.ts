@@ -17,10 +17,22 @@
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import { countOf, hasMajority } from "../layout/layout.ts";
+import {
+  type AcceptAnswer,
+  FIRST_WRITE,
+  type Held,
+  type PrepareAnswer,
+  type Replaced,
+} from "../register/ports.ts";
+import type {
+  CoordinatorSetup,
+  OperationRules,
+  Refusal,
+  WriteRequest,
+  WriteResult,
+} from "../register/requests.ts";
+import { BACKOFF_MS_MAX, Round } from "../register/round.ts";
 import { Doubt } from "./doubt.ts";
-import { type AcceptAnswer, FIRST_WRITE, type Held, type PrepareAnswer, type Replaced } from "./ports.ts";
-import type { CoordinatorSetup, OperationRules, Refusal, WriteRequest, WriteResult } from "./requests.ts";
-import { BACKOFF_MS_MAX, Round } from "./round.ts";
 
 /** With a majority of promises, how long a write in doubt still waits for the others. */
 const ALL_WAIT_MS = 300;

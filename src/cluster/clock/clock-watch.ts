@@ -2,14 +2,20 @@
  * Says it when a clock is off: the node works by cluster time (cluster-time.ts), so nothing breaks at once,
  * but whoever runs it should know.
  */
-import type { ClusterTime } from "../register/cluster-time.ts";
-import type { MembershipLog } from "./membership.ts";
+
+import type { ClusterTime } from "./cluster-time.ts";
 
 /** From here on a clock is called off. */
 export const SKEW_MS_MAX = 1000;
 /** How often it is looked, and said again while it lasts. */
 const LOOK_MS = 1000;
 const REMIND_MS = 10 * 60_000;
+
+/** What the watch needs of a logger. */
+interface ClockLog {
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+}
 
 /** What `/health` says of the clocks. */
 export interface ClockHealth {
@@ -31,7 +37,7 @@ export function clockHealth(time: ClusterTime): ClockHealth {
  * Logs when the own clock goes off, from time to time while it is, and when it is right again. Answers a
  * function that ends it.
  */
-export function watchClock(time: ClusterTime, log: MembershipLog): () => void {
+export function watchClock(time: ClusterTime, log: ClockLog): () => void {
   let saidMs = Number.NEGATIVE_INFINITY;
   let isOff = false;
   const look = (): void => {

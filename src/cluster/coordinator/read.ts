@@ -12,9 +12,9 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { countOf, hasMajority } from "../layout/layout.ts";
-import type { ClusterKey, LookAnswer, Payload, Proposal } from "./ports.ts";
-import type { CoordinatorSetup, OperationRules, ReadResult } from "./requests.ts";
-import { Round } from "./round.ts";
+import type { ClusterKey, LookAnswer, Payload, Proposal } from "../register/ports.ts";
+import type { CoordinatorSetup, OperationRules, ReadResult } from "../register/requests.ts";
+import { Round } from "../register/round.ts";
 
 /** A read asks as few replicas as it needs and the others after this time. */
 export const HEDGE_MS = 100;

@@ -16,8 +16,8 @@
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
 import { OPERATION_MS_MAX } from "../../util/limits.ts";
-import { lowerBallot } from "./ballots.ts";
-import { NOTHING_DONE, type WriteRequest, type WriteResult } from "./requests.ts";
+import { lowerBallot } from "../clock/ballots.ts";
+import { NOTHING_DONE, type WriteRequest, type WriteResult } from "../register/requests.ts";
 
 /** Writes of one key that may wait; the next one is refused. */
 export const WAITING_MAX = 1024;
