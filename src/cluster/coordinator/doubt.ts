@@ -1,9 +1,10 @@
 /**
- * The doubt of a write whose accept reached some replicas and was not decided: it may have had an effect, or may
- * yet have it. What the replicas remember of it (replica/accept-log.ts) can show that it had none:
+ * The doubt of a write whose accept reached some replicas and was not decided: it may have had an effect, or
+ * may yet have it. What the replicas remember of it (replica/accept-log.ts) can show that it had none:
  *
- * - Those that have promised since take nothing below that promise any more. So if no ballot was taken, of this
- *   write, by so many of them that with the rest they would make a majority, none was decided or will be.
+ * - Those that have promised since take nothing below that promise any more. So if no ballot was taken, of
+ *   this write, by so many of them that with the rest they would make a majority, none was decided or will
+ *   be.
  * - No promise has told another conditional write of it: that one might rest on it without writing it again.
  *   (Reads and refusals write it again before they tell of it, and that is an accept like the others.)
  *
@@ -17,7 +18,10 @@ export class Doubt {
   exists: boolean;
   /** The lowest ballot at which the write may have had an effect; null: not known. */
   since: Ballot | null = null;
-  /** The layout under which all its accepts were sent; -1: under several, of whose majorities nothing can be said. */
+  /**
+   * The layout under which all its accepts were sent; -1: under several, of whose majorities nothing can be
+   * said.
+   */
   epoch = -1;
   private readonly answers: { bit: number; ballots: readonly Ballot[] }[] = [];
 

@@ -105,7 +105,10 @@ export class Round {
     return this.setup.now() - this.deadline + OPERATION_MS_MAX;
   }
 
-  /** Whether another attempt may begin: by the newest layout, if there are any left, and a majority can be reached. */
+  /**
+   * Whether another attempt may begin: by the newest layout, if there are any left, and a majority can be
+   * reached.
+   */
   nextAttempt(): "go" | "spent" | "unreachable" {
     const { setup } = this;
     this.stopWaiting();
@@ -243,7 +246,9 @@ export class Round {
 
   // ---- values ------------------------------------------------------------------------------------------------
 
-  /** Makes the highest record the decided one, at the prepared ballot (`rewrite`), or at its own (`confirm`). */
+  /**
+   * Makes the highest record the decided one, at the prepared ballot (`rewrite`), or at its own (`confirm`).
+   */
   proposeHighest(how: "rewrite" | "confirm", then: (proposal: Proposal) => void): void {
     const { highest } = this;
     this.withPayload((payload) => {
@@ -302,7 +307,10 @@ export class Round {
     else if (tally.no !== 0) this.later(NO_WAIT_MS, () => this.again());
   }
 
-  /** Runs something after a while, unless the round is over by then. One thing at a time: the first one asked for. */
+  /**
+   * Runs something after a while, unless the round is over by then. One thing at a time: the first one asked
+   * for.
+   */
   later(ms: number, run: () => void): void {
     const { number, phase } = this;
     this.shortTimer ??= this.setup.after(ms, () => {
