@@ -32,8 +32,8 @@ const LAYERS = [
     "cluster/layout",
   ],
   ...["shards/vault", "shards/upload", "shards/thread", "shards/arena"],
-  ...["engine/check", "engine/shard", "engine/compaction", "engine/start", "engine/state", "engine/log"],
-  ...["engine/index", "engine/list", "engine/directory", "engine/slabs"],
+  ...["engine/check", "engine/shard", "engine/compaction", "engine/start", "engine/log", "engine/state"],
+  ...["engine/index", "engine/directory", "engine/list", "engine/slabs"],
   ...["rules", "value", "format", "auth", "platform", "util"],
 ];
 
@@ -47,14 +47,6 @@ const COMMENT_COLUMNS_MAX = 110;
 /** What is not as it should be yet. These lists may only shrink: a name that is not needed any more fails, too. */
 const UPWARD_IMPORTS: readonly string[] = [
   "engine/compaction/compaction.ts imports engine/shard/shard.ts",
-  "engine/directory/store-file.ts imports engine/list/slab-list.ts",
-  "engine/directory/store-file.ts imports engine/log/spare.ts",
-  "engine/list/slab-watch.ts imports engine/log/sealing.ts",
-  "engine/list/slab-watch.ts imports engine/state/memory.ts",
-  "engine/shard/shard.ts imports engine/check/scrub.ts",
-  "engine/slabs/maps.ts imports engine/state/memory.ts",
-  "engine/slabs/table.ts imports engine/list/slab-list.ts",
-  "engine/slabs/table.ts imports engine/state/memory.ts",
   "engine/start/rebuild.ts imports engine/shard/shard.ts",
   "engine/start/recovery.ts imports engine/shard/shard.ts",
   "engine/start/snapshot.ts imports engine/shard/shard.ts",
@@ -68,8 +60,6 @@ const FILES_IN_CIRCLES: readonly string[] = [
   "engine/compaction/compaction.ts",
   "engine/shard/replica.ts",
   "engine/shard/shard.ts",
-  "engine/slabs/maps.ts",
-  "engine/slabs/residency.ts",
   "engine/start/rebuild.ts",
   "engine/start/recovery.ts",
   "engine/start/snapshot.ts",

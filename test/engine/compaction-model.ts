@@ -8,7 +8,8 @@ import {
   chooseVictim,
   type SlabAccount,
 } from "../../src/engine/compaction/choose.ts";
-import { createPressureMemory, DiskPressure, Reserve, spareTarget } from "../../src/engine/log/reserve.ts";
+import { DiskPressure, Reserve, spareTarget } from "../../src/engine/log/reserve.ts";
+import { createPressureMemory } from "../../src/engine/state/memory.ts";
 import type { Random } from "../random.ts";
 
 export const MIB = 1024 * 1024;

@@ -8,8 +8,8 @@ import path from "node:path";
 import { test } from "node:test";
 import { verifyDirectory } from "../../src/engine/check/verify.ts";
 import { shardDirectory } from "../../src/engine/directory/store-file.ts";
-import { slabName } from "../../src/engine/slabs/maps.ts";
-import { PAGE_BYTES } from "../../src/engine/slabs/residency.ts";
+import { slabName } from "../../src/engine/slabs/files.ts";
+import { PAGE_BYTES } from "../../src/engine/slabs/residence.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, inDirectory, SMALL_SLAB_BYTES } from "./harness.ts";
 

@@ -12,9 +12,10 @@ import {
 import type { Outcome, ShardWrite } from "../../src/engine/shard/operations.ts";
 import { Shard, type SyncMode } from "../../src/engine/shard/shard.ts";
 import { UploadWriter } from "../../src/engine/shard/uploads.ts";
+import { FIGURE } from "../../src/engine/slabs/figures.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 import { ShardLookup } from "../../src/engine/state/lookup.ts";
-import { createShardMemory, FIGURE, type ShardMemory } from "../../src/engine/state/memory.ts";
+import { createShardMemory, type ShardMemory } from "../../src/engine/state/memory.ts";
 import { isAbsence, TYPE_MANIFEST } from "../../src/format/offsets.ts";
 import { isJson, readManifest, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
 import { etagScratch, etagText, writeEtagOf } from "../../src/format/version.ts";

@@ -4,7 +4,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { isInMemory, mapSlab, type SlabMap } from "../../src/engine/slabs/maps.ts";
-import { BEAT_MS, PAGE_BYTES, Residency, unknownResidence } from "../../src/engine/slabs/residency.ts";
+import { PAGE_BYTES, unknownResidence } from "../../src/engine/slabs/residence.ts";
+import { BEAT_MS, Residency } from "../../src/engine/slabs/residency.ts";
 import { temporaryDirectory } from "./harness.ts";
 
 const SLAB_BYTES = 4 * 2 ** 20;

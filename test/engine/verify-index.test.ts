@@ -6,7 +6,7 @@ import { afterEach, beforeEach, test } from "node:test";
 import { verifyDirectory } from "../../src/engine/check/verify.ts";
 import { verifyIndex } from "../../src/engine/check/verify-index.ts";
 import { readStoreFile, type StoreIdentity, shardDirectory } from "../../src/engine/directory/store-file.ts";
-import { listSlabs } from "../../src/engine/slabs/maps.ts";
+import { listSlabs } from "../../src/engine/slabs/files.ts";
 import { Harness, temporaryDirectory } from "./harness.ts";
 
 let directory: { path: string; remove(): void };

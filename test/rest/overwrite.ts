@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
-import { FIGURE } from "../../src/engine/state/memory.ts";
+import { FIGURE } from "../../src/engine/slabs/figures.ts";
 import { Filler } from "../engine/fill.ts";
 import { type Diagnostic, Random, randomSeed } from "../random.ts";
 import { call } from "./client.ts";

@@ -46,9 +46,9 @@ import { etagText } from "../../format/version.ts";
 import { checksumLine } from "../../util/sealed-file.ts";
 import { readStoreFile, type StoreIdentity } from "../directory/store-file.ts";
 import { LIST_NAMES } from "../list/slab-list.ts";
-import { readSlab } from "../slabs/maps.ts";
-import { tornBytes, type WalkedRecord, walkSlab } from "../slabs/scan.ts";
+import { readSlab } from "../slabs/files.ts";
 import { keyText, typeName } from "./describe.ts";
+import { tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
 
 /** One thing in a file. `problem` is there where something is wrong. */
 export interface Item {

@@ -9,8 +9,9 @@ import { decodeFooter, tableType, tableUnit, tableWords } from "../../format/sla
 import { hash32, hashBOf } from "../../util/hash.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import { Shard } from "../shard/shard.ts";
+import { FIGURE } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
-import { createShardMemory, FIGURE } from "../state/memory.ts";
+import { createShardMemory } from "../state/memory.ts";
 
 /** What reading the slabs has shown. */
 export interface ReadSlabs {

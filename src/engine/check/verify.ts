@@ -37,13 +37,14 @@ import {
 import { OTHER_FORM, STALE_SNAPSHOT } from "../../format/snapshot.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import { readStoreFile, type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
-import { ExpectedSlabs } from "../list/expected-slabs.ts";
 import { LIST_NAMES, readSlabList } from "../list/slab-list.ts";
-import { listSlabs, readSlab, slabName } from "../slabs/maps.ts";
-import { scanSlab, tornBytes, type WalkedRecord, walkSlab } from "../slabs/scan.ts";
+import { listSlabs, readSlab, slabName } from "../slabs/files.ts";
+import { scanSlab } from "../slabs/scan.ts";
+import { ExpectedSlabs } from "../start/expected-slabs.ts";
 import { SNAPSHOT_NAME, snapshotProblem } from "../start/snapshot.ts";
 import { keyText, typeName } from "./describe.ts";
 import { type ReadSlabs, verifyIndex } from "./verify-index.ts";
+import { tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
 
 /** Something that is damaged. */
 export interface Damage {

@@ -35,9 +35,9 @@ import {
 } from "../../format/record.ts";
 import { decodeFooter, tableType, tableUnit, tableWords, tailBytes } from "../../format/slab.ts";
 import { type Shard, UNSYNCED_BYTES_MAX } from "../shard/shard.ts";
+import { FIGURE } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { Slab } from "../slabs/table.ts";
-import { FIGURE } from "../state/memory.ts";
 import type { Promised } from "../state/replication.ts";
 import { type Circumstances, chooseVictim, type SlabState } from "./choose.ts";
 

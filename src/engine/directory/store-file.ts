@@ -16,7 +16,7 @@ import { type KeyHash, SIPHASH, XXH32 } from "../../util/hash.ts";
 import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../../util/limits.ts";
 import { readIfAny, sealed, unsealed } from "../../util/sealed-file.ts";
 import { readSlabList } from "../list/slab-list.ts";
-import { isSpare } from "../log/spare.ts";
+import { isSpare } from "../slabs/files.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 
 export interface StoreIdentity {

@@ -5,7 +5,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { listSlabs, slabName } from "../slabs/maps.ts";
+import { listSlabs, slabName } from "../slabs/files.ts";
 
 /** How often it is looked. */
 export const WATCH_MS = 200;

@@ -30,8 +30,8 @@ import {
   type SlabEnd,
   type SlabListContent,
 } from "../../format/slab-list.ts";
+import { slabName } from "../slabs/files.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
-import { slabName } from "../slabs/maps.ts";
 
 /** The two copies. The note stands in the first. */
 export const LIST_NAMES = ["slabs.list", "slabs.copy"] as const;

@@ -5,10 +5,9 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { cutError } from "../log/sealing.ts";
-import { slabName, slotOfSequence } from "../slabs/maps.ts";
+import { FIGURE, missingOfSlot } from "../slabs/figures.ts";
+import { cutError, slabName, slotOfSequence } from "../slabs/files.ts";
 import type { Slab, SlabTable } from "../slabs/table.ts";
-import { FIGURE, missingOfSlot } from "../state/memory.ts";
 
 /** Slabs whose sizes one look asks for: 3 µs each. */
 const SIZES_OF_A_LOOK = 64;

@@ -36,9 +36,9 @@ import { LISTED_FULL, type ListedSlab, type SlabEnd } from "../../format/slab-li
 import { copyInto } from "../../util/bytes.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import type { SlabList } from "../list/slab-list.ts";
+import { cutError, slabName, slotOfSequence, UNFINISHED } from "../slabs/files.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
-import { slabName, slotOfSequence, UNFINISHED } from "../slabs/maps.ts";
-import { cutError, Sealing } from "./sealing.ts";
+import { Sealing } from "./sealing.ts";
 import { allocateStep, SpareSlabs } from "./spare.ts";
 import { WriteBehind } from "./write-behind.ts";
 

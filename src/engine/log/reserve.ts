@@ -52,13 +52,6 @@ export function spareTarget(storedBytes: number, entries: number, slabBytes: num
   return Math.min(slabBytes, bytes) + Math.min(slabBytes, whole(entries * SPARE_BYTES_PER_ENTRY));
 }
 
-/** What the shards on one disk share, for `DiskPressure`. */
-export function createPressureMemory(): SharedArrayBuffer {
-  const memory = new SharedArrayBuffer(Float64Array.BYTES_PER_ELEMENT);
-  new Float64Array(memory)[0] = Number.NEGATIVE_INFINITY;
-  return memory;
-}
-
 /** Where shards on one disk tell each other of refusals: when the last one was, by their common clock. */
 export class DiskPressure {
   private readonly lastRefusal: Float64Array;

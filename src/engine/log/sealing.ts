@@ -3,6 +3,7 @@
  * disk has no room is sealed later. A slab that never gets there is read record by record at the next start.
  */
 import { FOOTER_BYTES } from "../../format/offsets.ts";
+import { cutError } from "../slabs/files.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 
 /**
@@ -119,9 +120,4 @@ export class Sealing {
     await Promise.all(this.running);
     for (const { fd } of this.refused.splice(0)) this.io.close(fd);
   }
-}
-
-/** What is said of a slab's file that another program has cut. */
-export function cutError(size: number, slabBytes: number): Error {
-  return new Error(`it has ${size} bytes and was made with ${slabBytes}: another program cut it`);
 }

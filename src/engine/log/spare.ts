@@ -6,10 +6,9 @@
 import fs from "node:fs";
 import path from "node:path";
 import { HEADER_BYTES } from "../../format/offsets.ts";
+import { SPARE_NAMES } from "../slabs/files.ts";
 import type { FileIo } from "../slabs/io.ts";
 
-/** It ends like a slab that is being made: a program that does not know it removes it as a leftover. */
-const SPARE_NAMES = ["spare.new", "spare-2.new"];
 const STEP_BYTES = 1024 * 1024;
 /** The disk may have less than a step. */
 const STEP_BYTES_MIN = 64 * 1024;
@@ -30,11 +29,6 @@ export function allocateStep(io: FileIo, fd: number, from: number, to: number): 
       bytes = Math.max(STEP_BYTES_MIN, bytes >>> 1);
     }
   }
-}
-
-/** Whether a file of this name is a spare slab. */
-export function isSpare(name: string): boolean {
-  return SPARE_NAMES.includes(name);
 }
 
 class SpareSlab {

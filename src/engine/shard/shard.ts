@@ -45,7 +45,6 @@ import type { ErrorCode } from "../../util/errors.ts";
 import { hash32, hashBOf } from "../../util/hash.ts";
 import { TAG_ENTRIES_MAX } from "../../util/limits.ts";
 import { ValueScanner } from "../../value/json.ts";
-import { Scrub } from "../check/scrub.ts";
 import { Compactor } from "../compaction/compaction.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { KeyIndex } from "../index/key-index.ts";
@@ -54,15 +53,17 @@ import { type ReadList, readSlabList, SlabList } from "../list/slab-list.ts";
 import { SlabWatch } from "../list/slab-watch.ts";
 import { Appender } from "../log/appender.ts";
 import { DiskPressure, Reserve, spareTarget } from "../log/reserve.ts";
+import { FIGURE } from "../slabs/figures.ts";
 import { type FileIo, isDiskFull, readOnlyIo } from "../slabs/io.ts";
 import type { SlabMap } from "../slabs/maps.ts";
+import { Scrub } from "../slabs/scrub.ts";
 import { SlabTable } from "../slabs/table.ts";
 import { type Progress, recoverShard } from "../start/recovery.ts";
 import { writeSnapshot } from "../start/snapshot.ts";
 import { floorKey } from "../state/floors.ts";
 import { Ledger } from "../state/ledger.ts";
 import { ShardLookup } from "../state/lookup.ts";
-import { FIGURE, type ShardMemory } from "../state/memory.ts";
+import type { ShardMemory } from "../state/memory.ts";
 import { type Promised, Replication } from "../state/replication.ts";
 import {
   failed,
@@ -230,7 +231,7 @@ export class Shard {
     this.scrub = new Scrub({
       directory: shardDirectory(dataDirectory, shard),
       shard,
-      store,
+      salt: store.salt,
       slabs: this.slabs,
       figures: this.figures,
       now: setup.now,

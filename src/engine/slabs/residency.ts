@@ -13,12 +13,8 @@
  */
 import fs from "node:fs";
 import { isInMemory, type SlabMap } from "./maps.ts";
+import { PAGE_BYTES, PAGE_SHIFT, PAGES_OF_REGION, REGION_SHIFT } from "./residence.ts";
 
-/** Size of a region; asking for one of 1 MiB costs about 20 µs, for a page 2 µs. */
-const REGION_SHIFT = 20;
-const PAGE_SHIFT = 12;
-export const PAGE_BYTES = 2 ** PAGE_SHIFT;
-const PAGES_OF_REGION = 2 ** (REGION_SHIFT - PAGE_SHIFT);
 /** `beat` is called this often; a region's state is good for so many beats. */
 export const BEAT_MS = 100;
 const FRESH_BEATS = 100;
@@ -38,20 +34,6 @@ interface ColdRead {
   from: number;
   to: number;
   done: () => void;
-}
-
-/** What is known of the parts of a slab's map. */
-export interface Residence {
-  /** Of each region the beat at which it was all in memory, or minus the one at which it was not. */
-  readonly regions: Int32Array;
-  /** Of the regions that were not, the beat at which each page was in memory; 0: nobody has seen it there. */
-  readonly pages: (Int32Array | undefined)[];
-}
-
-/** Nothing is known yet. */
-export function unknownResidence(slabBytes: number): Residence {
-  const count = Math.ceil(slabBytes / 2 ** REGION_SHIFT);
-  return { regions: new Int32Array(count), pages: new Array(count) };
 }
 
 export class Residency {

@@ -4,10 +4,9 @@
 import path from "node:path";
 import { HEADER_BYTES, SLAB_SLOTS } from "../../format/offsets.ts";
 import type { SlabEnd } from "../../format/slab-list.ts";
-import type { SlabList } from "../list/slab-list.ts";
-import { FIGURE } from "../state/memory.ts";
+import { FIGURE } from "./figures.ts";
+import { slabName, slotOfSequence } from "./files.ts";
 import type { FileIo } from "./io.ts";
-import { slabName, slotOfSequence } from "./maps.ts";
 
 /**
  * The blocks of a dropped slab are freed in steps of this size. Measured on ext4: a sync of another file
@@ -15,7 +14,7 @@ import { slabName, slotOfSequence } from "./maps.ts";
  */
 const FREE_STEP_BYTES = 1024 * 1024;
 
-interface Slab {
+export interface Slab {
   sequence: number;
   /** End of its records in bytes, as far as known. */
   storedBytes: number;
@@ -34,6 +33,11 @@ interface Slab {
   broken: boolean;
 }
 
+/** Told of a slab that is about to go, as SlabList is; while it throws, the slab stays. */
+export interface SlabRegister {
+  drop(sequence: number, open: SlabEnd): void;
+}
+
 export class SlabTable {
   private readonly io: FileIo;
   private readonly directory: string;
@@ -50,12 +54,12 @@ export class SlabTable {
   freedSlabs = 0;
   private freed: Promise<void> = Promise.resolve();
   private highest = 0;
-  private readonly list: SlabList;
+  private readonly list: SlabRegister;
 
   constructor(
     io: FileIo,
     directory: string,
-    list: SlabList,
+    list: SlabRegister,
     slabBytes: number,
     slots: Int32Array,
     held: readonly SharedArrayBuffer[],
@@ -210,5 +214,3 @@ export class SlabTable {
     await this.freed;
   }
 }
-
-export type { Slab };

@@ -21,8 +21,8 @@ import { tableType, tableUnit } from "../../format/slab.ts";
 import { hash32, hashBOf, PARTITIONS, partitionOf } from "../../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "../index/memory.ts";
 import type { Shard } from "../shard/shard.ts";
+import { FIGURE } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
-import { FIGURE } from "../state/memory.ts";
 
 /** The records of one slab: three words each, as in a slab's table, and where the last one ends. */
 export interface SlabRecords {

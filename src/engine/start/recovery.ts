@@ -15,15 +15,14 @@ import {
   tableWords,
 } from "../../format/slab.ts";
 import type { ListedSlab, LogPlace } from "../../format/slab-list.ts";
-import { ExpectedSlabs } from "../list/expected-slabs.ts";
 import { LIST_NAMES, listedAs, type ReadList, unknownSlab } from "../list/slab-list.ts";
 import type { OpenSlab } from "../log/appender.ts";
-import { isSpare } from "../log/spare.ts";
 import type { Shard } from "../shard/shard.ts";
+import { FIGURE } from "../slabs/figures.ts";
+import { isSpare, listSlabs, readSlab, slabName, UNFINISHED } from "../slabs/files.ts";
 import { isDiskFull } from "../slabs/io.ts";
-import { listSlabs, readSlab, slabName, UNFINISHED } from "../slabs/maps.ts";
 import { type SlabScan, scanSlab } from "../slabs/scan.ts";
-import { FIGURE } from "../state/memory.ts";
+import { ExpectedSlabs } from "./expected-slabs.ts";
 import { rebuildIndex, type SlabRecords } from "./rebuild.ts";
 import { restoreSnapshot } from "./snapshot.ts";
 

@@ -26,14 +26,14 @@ import {
 } from "../../format/snapshot.ts";
 import { hash32 } from "../../util/hash.ts";
 import { indexPartBytes } from "../index/memory.ts";
-import type { ExpectedSlabs } from "../list/expected-slabs.ts";
 import { unknownSlab } from "../list/slab-list.ts";
 import type { OpenSlab } from "../log/appender.ts";
 import type { Shard } from "../shard/shard.ts";
+import { FIGURE } from "../slabs/figures.ts";
+import { readSlab, slabName, slotOfSequence, UNFINISHED } from "../slabs/files.ts";
 import type { FileIo } from "../slabs/io.ts";
-import { readSlab, slabName, slotOfSequence, UNFINISHED } from "../slabs/maps.ts";
 import type { Slab } from "../slabs/table.ts";
-import { FIGURE } from "../state/memory.ts";
+import type { ExpectedSlabs } from "./expected-slabs.ts";
 
 export const SNAPSHOT_NAME = "index.snapshot";
 /** An index of fewer entries is built from the slabs as fast. */

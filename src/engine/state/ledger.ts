@@ -16,9 +16,9 @@ import {
   typeOf,
   unitsAt,
 } from "../../format/record.ts";
+import { FIGURE } from "../slabs/figures.ts";
 import type { SlabTable } from "../slabs/table.ts";
 import type { ShardLookup } from "./lookup.ts";
-import { FIGURE } from "./memory.ts";
 
 export class Ledger {
   private readonly slabs: SlabTable;

@@ -15,9 +15,10 @@ import {
 import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { IndexReader, type Matcher } from "../index/reader.ts";
+import { FIGURE, MISSING_IN_ALL } from "../slabs/figures.ts";
 import { type SlabMap, SlabMaps } from "../slabs/maps.ts";
 import type { Residency } from "../slabs/residency.ts";
-import { FIGURE, MISSING_IN_ALL, type ShardMemory } from "./memory.ts";
+import type { ShardMemory } from "./memory.ts";
 
 /**
  * Locations whose records were checked since the start, as a direct-mapped cache: two words each (sequence,

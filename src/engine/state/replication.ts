@@ -23,12 +23,12 @@ import { KeyIndex } from "../index/key-index.ts";
 import { type IndexPage, type Matcher, SCAN_END } from "../index/reader.ts";
 import { isOutranked } from "../shard/replica.ts";
 import type { Shard } from "../shard/shard.ts";
+import { FIGURE } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { SlabRecords } from "../start/rebuild.ts";
 import { Digests } from "./digests.ts";
 import { Floors, floorKey, type Place } from "./floors.ts";
 import type { ShardLookup } from "./lookup.ts";
-import { FIGURE } from "./memory.ts";
 import type { ReplicationMemory } from "./replication-memory.ts";
 
 /** Records whose ballots one idle step adds to the digests. */

@@ -13,12 +13,13 @@ import {
   type StoreBirth,
   type StoreIdentity,
 } from "../../engine/directory/store-file.ts";
-import { createPressureMemory } from "../../engine/log/reserve.ts";
 import type { SyncMode } from "../../engine/shard/shard.ts";
+import { FIGURE } from "../../engine/slabs/figures.ts";
 import { isDiskFull, nodeIo } from "../../engine/slabs/io.ts";
 import { BEAT_MS, Residency } from "../../engine/slabs/residency.ts";
 import { type LookupState, ShardLookup } from "../../engine/state/lookup.ts";
-import { createShardMemory, FIGURE, readFigures, type ShardMemory } from "../../engine/state/memory.ts";
+import { createPressureMemory, createShardMemory, type ShardMemory } from "../../engine/state/memory.ts";
+import { readFigures } from "../../engine/state/stats.ts";
 import { isAbsence, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import { type Ballot, emptyHead, type RecordHead, readHead, typeOf } from "../../format/record.ts";
 import { addonDirectory, setAddonDirectory } from "../../platform/addon.ts";

@@ -3,14 +3,14 @@
  * floors, and what cleans up: floors, collected tombstones, partitions that were moved away. Prepare and
  * accept are calls of the vault itself.
  */
-
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { IndexReader, type Matcher, SCAN_END } from "../../engine/index/reader.ts";
+import { FIGURE } from "../../engine/slabs/figures.ts";
 import type { SlabMap } from "../../engine/slabs/maps.ts";
 import { DIGEST_WORDS } from "../../engine/state/digests.ts";
 import { FloorReader } from "../../engine/state/floors.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
-import { FIGURE, type ShardMemory } from "../../engine/state/memory.ts";
+import type { ShardMemory } from "../../engine/state/memory.ts";
 import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import {
   type Ballot,

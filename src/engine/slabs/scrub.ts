@@ -20,10 +20,9 @@ import {
   unitsAt,
 } from "../../format/record.ts";
 import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
-import type { StoreIdentity } from "../directory/store-file.ts";
-import { slabName } from "../slabs/maps.ts";
-import type { SlabTable } from "../slabs/table.ts";
-import { FIGURE } from "../state/memory.ts";
+import { FIGURE } from "./figures.ts";
+import { slabName } from "./files.ts";
+import type { SlabTable } from "./table.ts";
 
 /** What one step reads; more only for a record that is longer. */
 const STEP_BYTES = 256 * 1024;
@@ -38,7 +37,8 @@ const SCRATCH_BYTES = recordUnits(KEY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, RECORD_
 export interface ScrubSetup {
   directory: string;
   shard: number;
-  store: StoreIdentity;
+  /** Of the store: part of every record's place. */
+  salt: number;
   slabs: SlabTable;
   figures: Float64Array;
   now: () => number;
@@ -130,7 +130,7 @@ export class Scrub {
         bytes += more;
       }
     }
-    const { store, shard } = this.setup;
+    const { salt, shard } = this.setup;
     const units = bytes >>> UNIT_SHIFT;
     let at = 0;
     while (at < units) {
@@ -140,7 +140,7 @@ export class Scrub {
         (room < 3 || (isPlausible(source, at, at + end - start) && unitsAt(source, at) > room));
       // Begins in this piece and ends behind it: the next step begins with it.
       if (isCut && at > 0) break;
-      if (isIntact(source, at, units, placeOf(store.salt, shard, this.sequence, start + at))) {
+      if (isIntact(source, at, units, placeOf(salt, shard, this.sequence, start + at))) {
         this.isSearching = false;
         at += unitsAt(source, at);
         continue;

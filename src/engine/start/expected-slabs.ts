@@ -7,8 +7,8 @@ import { FIRST_UNIT, HEADER_BYTES } from "../../format/offsets.ts";
 import { headerProblem, previousSlab } from "../../format/slab.ts";
 import { LISTED_FULL, type ListedSlab, type SlabEnd } from "../../format/slab-list.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
-import { readSlab, slabName } from "../slabs/maps.ts";
-import { type FoundSlab, misfitOf, type ReadList, shortfallOf } from "./slab-list.ts";
+import { type FoundSlab, misfitOf, type ReadList, shortfallOf } from "../list/slab-list.ts";
+import { readSlab, slabName } from "../slabs/files.ts";
 
 export class ExpectedSlabs {
   /** Those that there must be, and newer ones that are there, rising. */

@@ -1,0 +1,64 @@
+/**
+ * What a shard's thread counts in memory that the fronts can read: the figures, and the pages of its slabs
+ * that the disk could not give. The one place that says where in that memory each number stands.
+ */
+import { SLAB_SLOTS } from "../../format/offsets.ts";
+
+/** Positions in the array of figures. */
+export const FIGURE = {
+  keys: 0,
+  liveBytes: 1,
+  storedBytes: 2,
+  slabs: 3,
+  tombstones: 4,
+  damaged: 5,
+  compactedBytes: 6,
+  writesStopped: 7,
+  diskFull: 8,
+  /**
+   * Sequence and unit before which damage hit records whose keys nobody knows; 0: none. "Absent" cannot be
+   * said then, and a record from before that place may have been replaced by a lost one.
+   */
+  doubtSequence: 9,
+  indexBytes: 10,
+  doubtUnit: 11,
+  /** Set by the front: the node is one of a cluster. */
+  replicated: 12,
+  /** Records that only keep older ones from coming back. */
+  forgotten: 13,
+  /** 1: the digests are complete. */
+  digestsReady: 14,
+  /** Highest clock of the ballots that recovery saw, in milliseconds since 1970. */
+  clockMillis: 15,
+  scrubbedBytes: 16,
+  scrubPasses: 17,
+  scrubDamaged: 18,
+  /** Rises when damage is found: what readers have checked before counts no more. */
+  damageGeneration: 19,
+  indexGrowths: 20,
+  /** Slabs that are missing, or not the ones that were listed. */
+  missingSlabs: 21,
+  /** 1: the data directory is not the one any more that was opened. */
+  directoryGone: 22,
+  /** 1: the list of slabs is on the disk. */
+  listKept: 23,
+  /** Bytes of the tombstones and forgotten records that count. */
+  absenceBytes: 24,
+  /** When a file could last not be opened because no descriptor was free, in milliseconds since 1970. */
+  outOfDescriptorsMs: 25,
+  /** Slabs that were cut, or of which the disk could not give a page. */
+  brokenSlabs: 26,
+} as const;
+/** Bytes of the array of figures. */
+export const FIGURES_BYTES = 32 * Float64Array.BYTES_PER_ELEMENT;
+
+/** All of a shard's missing pages; this only rises. */
+export const MISSING_IN_ALL = 0;
+
+/** Where the missing pages of the slab in a slot are counted. */
+export function missingOfSlot(slot: number): number {
+  return slot + 1;
+}
+
+/** Bytes of the array of missing pages. */
+export const MISSING_PAGES_BYTES = (missingOfSlot(SLAB_SLOTS - 1) + 1) * Int32Array.BYTES_PER_ELEMENT;
