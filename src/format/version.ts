@@ -94,11 +94,9 @@ export function writeEtagOf(scratch: Uint8Array, source: RecordSource, unit: num
   writeEtag(scratch, words[at], words[at + 1], words[at + 2], words[at + 3]);
 }
 
-/** The wall-clock part of the ballot of the record at `unit`: milliseconds since 1970. */
-export function versionMillisOf(source: RecordSource, unit: number): number {
-  const { words } = source;
-  const at = unit * (UNIT_BYTES / 4) + RECORD.clockLow / 4;
-  return (words[at + 1] >>> 0) * 0x10000 + (words[at] >>> 16);
+/** The wall-clock part of a record's two clock words: milliseconds since 1970. */
+export function clockMillis(clockLow: number, clockHigh: number): number {
+  return (clockHigh >>> 0) * 0x10000 + (clockLow >>> 16);
 }
 
 /** A ballot as ETag text, with quotes. */

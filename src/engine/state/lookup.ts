@@ -41,12 +41,11 @@ export class ShardLookup implements Matcher {
   private readonly index: IndexReader;
   private readonly figures: Float64Array;
   private readonly checked = new Int32Array(CHECKED_ENTRIES * 2);
-  /** The damage generation in which they were checked, and the shard's missing pages then. */
+  /** The damage generation in which they were checked. */
   private generation = 0;
-  private missingSeen = 0;
+  /** `missingPages` when `check` was last asked: what it called good was good until then. */
+  missingAtCheck = 0;
   private readonly missing: Int32Array;
-  /** `missingPages` when the last search began. */
-  missingBefore = 0;
   private key: Uint8Array = new Uint8Array(0);
   private keyBytes = 0;
   private damage = false;
@@ -104,7 +103,6 @@ export class ShardLookup implements Matcher {
   find(key: Uint8Array, keyBytes: number, hashA: number, hashB: number): LookupState {
     this.key = key;
     this.keyBytes = keyBytes;
-    this.missingBefore = this.missingPages;
     for (;;) {
       this.damage = this.vanished = false;
       this.met = 0;
@@ -187,9 +185,9 @@ export class ShardLookup implements Matcher {
   /** Whether the record is whole and in its place. Remembers good ones. */
   check(map: SlabMap, unit: number): boolean {
     const { missingPages } = this;
-    if (this.generation !== this.figures[FIGURE.damageGeneration] || this.missingSeen !== missingPages) {
+    if (this.generation !== this.figures[FIGURE.damageGeneration] || this.missingAtCheck !== missingPages) {
       this.generation = this.figures[FIGURE.damageGeneration];
-      this.missingSeen = missingPages;
+      this.missingAtCheck = missingPages;
       this.checked.fill(0);
     }
     const at = checkedAt(map.sequence, unit);

@@ -165,8 +165,7 @@ export function isHeaderText(text: string): boolean {
 }
 
 function withEtag(head: Uint8Array, etag: Uint8Array): Uint8Array {
-  const start = head.length - ETAG_BYTES;
-  for (let index = 0; index < ETAG_BYTES; index++) head[start + index] = etag[index];
+  head.set(etag, head.length - ETAG_BYTES);
   return head;
 }
 

@@ -100,8 +100,7 @@ function withVersion(head: Head, { etag, versionMs }: Omit<ValueFacts, "contentT
     writeHttpDate(bytes, bytes.length - DATE_FROM_END, seconds);
     head.seconds = seconds;
   }
-  const start = bytes.length - ETAG_BYTES;
-  for (let index = 0; index < ETAG_BYTES; index++) bytes[start + index] = etag[index];
+  bytes.set(etag, bytes.length - ETAG_BYTES);
   return bytes;
 }
 

@@ -9,7 +9,7 @@
 import { type SlabMap, touchPages } from "../../engine/slabs/maps.ts";
 import type { Residency } from "../../engine/slabs/residency.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
-import { TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
+import { RECORD, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
 import {
   type ChunkRef,
   contentTypeBytesOf,
@@ -23,18 +23,30 @@ import {
   valueBytesOf,
   valueOffset,
 } from "../../format/record.ts";
-import { etagScratch, versionMillisOf, writeEtagOf } from "../../format/version.ts";
-import { copyInto } from "../../util/bytes.ts";
+import { clockMillis, etagScratch, writeEtag } from "../../format/version.ts";
 import { VaultError } from "../../util/errors.ts";
 import { KEY_BYTES_MAX, REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
 import type { KeyBytes } from "../arena/write.ts";
 import type { Found, ValueReader } from "./vault.ts";
 
-/** The reused answer of `find`. */
+/**
+ * Values up to this many bytes are copied word by word: calling a copying function, and making the two views
+ * that it takes, costs more than that.
+ */
+const COPIED_BY_WORDS_BYTES_MAX = 512;
+
+/** The reused answer of `find`. Its facts are read at once, between two counts; the value when it is asked for. */
 export class FoundRecord implements Found {
   state: Found["state"] = "absent";
   json = false;
+  contentType = "";
   valueBytes = 0;
+  private clockLow = 0;
+  private clockHigh = 0;
+  private node = 0;
+  private incarnation = 0;
+  /** Where the value begins in the map. */
+  private valueAt = 0;
   private readonly etagBytes = etagScratch();
   private readonly chunkBytes: number;
   private readonly residency: Residency;
@@ -44,9 +56,12 @@ export class FoundRecord implements Found {
   private key!: KeyBytes;
   private hashA = 0;
   private hashB = 0;
-  /** Pages that were missing before the record was looked for. */
+  /** Pages that were missing when the record was last seen to be good. */
   private missing = 0;
   private readonly scratch = new Uint8Array(REPLY_AT_ONCE_BYTES);
+  private readonly scratchWords = new Int32Array(this.scratch.buffer);
+  /** Views of `scratch` by length and first byte, once they were needed: making one costs more than copying. */
+  private readonly views: (Uint8Array | undefined)[] = new Array((COPIED_BY_WORDS_BYTES_MAX + 1) * 4);
 
   /** @param chunkBytes of the store's large values */
   constructor(chunkBytes: number, residency: Residency) {
@@ -54,57 +69,64 @@ export class FoundRecord implements Found {
     this.residency = residency;
   }
 
+  /** @param state what the lookup says; if "found", `check` was the last thing that it was asked */
   set(lookup: ShardLookup, key: KeyBytes, hashA: number, hashB: number, state: Found["state"]): this {
     this.state = state;
     if (state !== "found") return this;
-    const { map, unit } = lookup;
     this.lookup = lookup;
-    this.map = map;
-    this.unit = unit;
+    this.map = lookup.map;
+    this.unit = lookup.unit;
     this.key = key;
     this.hashA = hashA;
     this.hashB = hashB;
-    this.missing = lookup.missingBefore;
-    this.json = isJson(map, unit);
-    this.valueBytes =
-      typeOf(map, unit) === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit);
-    if (lookup.missingPages !== this.missing) this.state = "damaged";
+    this.missing = lookup.missingAtCheck;
+    do this.readFacts();
+    while (this.state === "found" && !this.isSteady());
     return this;
   }
 
+  private readFacts(): void {
+    const { map, unit } = this;
+    this.json = isJson(map, unit);
+    this.contentType = this.json ? "application/json" : this.contentTypeOf(map, unit);
+    this.valueAt = valueOffset(map, unit);
+    this.valueBytes =
+      typeOf(map, unit) === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit);
+    const { words } = map;
+    const at = unit * (UNIT_BYTES / 4) + RECORD.clockLow / 4;
+    this.clockLow = words[at];
+    this.clockHigh = words[at + 1];
+    this.node = words[at + 2];
+    this.incarnation = words[at + 3];
+  }
+
   /**
-   * Whether what was just read of the record is what was checked. False: a page was missing meanwhile, but
-   * the record is good; read it again. Throws where it is not.
+   * Whether what was just read of the record is what was checked. False: a page was missing meanwhile; read it
+   * again, if the record is still good, and otherwise it is "damaged" now.
    */
   private isSteady(): boolean {
     const { missingPages } = this.lookup;
     if (missingPages === this.missing) return true;
     this.missing = missingPages;
-    if (!this.lookup.check(this.map, this.unit))
-      throw new VaultError("corrupt", "the disk cannot give the record");
+    if (!this.lookup.check(this.map, this.unit)) this.state = "damaged";
+    return false;
+  }
+
+  /** As `isSteady`, for those who have been told "found". */
+  private isStillSteady(): boolean {
+    if (this.isSteady()) return true;
+    if (this.state === "damaged") throw new VaultError("corrupt", "the disk cannot give the record");
     return false;
   }
 
   /** Written anew each time: most searches do not need it. */
   get etag(): Uint8Array {
-    do writeEtagOf(this.etagBytes, this.map, this.unit);
-    while (!this.isSteady());
+    writeEtag(this.etagBytes, this.clockLow, this.clockHigh, this.node, this.incarnation);
     return this.etagBytes;
   }
 
   get versionMs(): number {
-    let millis: number;
-    do millis = versionMillisOf(this.map, this.unit);
-    while (!this.isSteady());
-    return millis;
-  }
-
-  get contentType(): string {
-    if (this.json) return "application/json";
-    let text: string;
-    do text = this.contentTypeOf(this.map, this.unit);
-    while (!this.isSteady());
-    return text;
+    return clockMillis(this.clockLow, this.clockHigh);
   }
 
   private typeBytes: Uint8Array = new Uint8Array(0);
@@ -127,8 +149,26 @@ export class FoundRecord implements Found {
 
   view(start = 0, end: number = this.valueBytes): Uint8Array {
     const bytes = end - start;
-    const target = bytes <= REPLY_AT_ONCE_BYTES ? this.scratch.subarray(0, bytes) : new Uint8Array(bytes);
+    if (bytes <= COPIED_BY_WORDS_BYTES_MAX) return this.viewOfWords(this.valueAt + start, bytes);
+    const { buffer } = this.scratch;
+    const target = bytes <= REPLY_AT_ONCE_BYTES ? new Uint8Array(buffer, 0, bytes) : new Uint8Array(bytes);
     return this.copyTo(target, start);
+  }
+
+  /** Copies whole words, and what lies around the bytes within the first and the last. */
+  private viewOfWords(at: number, bytes: number): Uint8Array {
+    const { scratchWords, views } = this;
+    const { words } = this.map;
+    const first = at >>> 2;
+    const count = ((at + bytes + 3) >>> 2) - first;
+    do for (let word = 0; word < count; word++) scratchWords[word] = words[first + word];
+    while (!this.isStillSteady());
+    const skipped = at & 3;
+    const known = views[bytes * 4 + skipped];
+    if (known !== undefined) return known;
+    const made = new Uint8Array(this.scratch.buffer, skipped, bytes);
+    views[bytes * 4 + skipped] = made;
+    return made;
   }
 
   copy(): Uint8Array {
@@ -136,12 +176,10 @@ export class FoundRecord implements Found {
   }
 
   private copyTo(target: Uint8Array, start: number): Uint8Array {
-    const { map, unit } = this;
-    do {
-      // A length out of a missing page could lead anywhere; the one in `target` was checked.
-      const at = Math.min(valueOffset(map, unit) + start, map.bytes.length - target.length);
-      copyInto(target, 0, new Uint8Array(map.buffer, map.base + at, target.length));
-    } while (!this.isSteady());
+    const { map, valueAt } = this;
+    const source = new Uint8Array(map.buffer, map.base + valueAt + start, target.length);
+    do target.set(source);
+    while (!this.isStillSteady());
     return target;
   }
 
@@ -149,11 +187,11 @@ export class FoundRecord implements Found {
     for (;;) {
       const { map, unit, lookup } = this;
       if (typeOf(map, unit) !== TYPE_MANIFEST) {
-        if (this.isSteady()) return new RecordReader(lookup, map, unit);
+        if (this.isStillSteady()) return new RecordReader(lookup, map, unit);
         continue;
       }
       const { totalBytes, chunks } = readManifest(map, unit);
-      if (!this.isSteady()) continue;
+      if (!this.isStillSteady()) continue;
       const maps = new Map<number, SlabMap>();
       for (const { sequence } of chunks) {
         if (maps.has(sequence)) continue;
@@ -167,7 +205,8 @@ export class FoundRecord implements Found {
       // Compaction has moved chunks since the manifest was found: there is a newer one. If not, a slab is
       // lost.
       const state = lookup.find(this.key.bytes, this.key.length, this.hashA, this.hashB);
-      if (state !== "found" || (lookup.map === map && lookup.unit === unit))
+      const isNewer = state === "found" && !(lookup.map === map && lookup.unit === unit);
+      if (!isNewer || !lookup.check(lookup.map, lookup.unit))
         throw new VaultError("corrupt", `slab ${missing.sequence} with a part of the value is missing`);
       this.set(lookup, this.key, this.hashA, this.hashB, state);
     }

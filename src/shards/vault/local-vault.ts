@@ -383,7 +383,7 @@ export class LocalVault implements Vault {
     if (!lookup.check(map, unit)) held.state = "damaged";
     else {
       readHead(map, unit, held.head);
-      if (lookup.missingPages !== lookup.missingBefore) held.state = "damaged";
+      if (lookup.missingPages !== lookup.missingAtCheck) held.state = "damaged";
       else if (held.head.type === TYPE_FORGOTTEN) held.state = "absent";
       else if (held.head.type === TYPE_TOMBSTONE) held.state = "tombstone";
       else {
