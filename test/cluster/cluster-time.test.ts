@@ -134,10 +134,21 @@ test("ballots: above a record that is far ahead they come from the second clock,
   const ordinary = source.next();
   assert.equal(isFromSecondClock(ordinary), false);
   assert.ok(ballotMillis(ordinary) <= clock.nowMs + 1);
+  assert.equal(ordinary.incarnation, 1, "it did not have to start over");
   const near = ballotAt(clock.nowMs + FOLLOW_MS_MAX);
   const above = source.next(near);
   assert.ok(compareBallots(above, near) > 0 && !isFromSecondClock(above));
   assert.ok(ballotMillis(above) < clock.nowMs + BALLOT_AHEAD_MS_MAX, "the others take it");
+});
+
+test("ballots: none is given twice when the clocks come back to the very same moment", () => {
+  const { clock, source } = createSource();
+  const given = new Set<string>();
+  for (const nowMs of [BIRTH_MS, BIRTH_MS + 8 * HOUR_MS, BIRTH_MS, BIRTH_MS + 8 * HOUR_MS, BIRTH_MS]) {
+    clock.nowMs = nowMs;
+    for (let i = 0; i < 3; i++) given.add(JSON.stringify(source.next()));
+  }
+  assert.equal(given.size, 15);
 });
 
 test("ballots: of one start and of the next differ, whatever the clocks", () => {

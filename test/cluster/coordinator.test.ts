@@ -15,6 +15,7 @@ import {
   type LookAnswer,
   type PrepareAnswer,
   type Proposal,
+  type RefusalReason,
   type Refused,
   TOMBSTONE,
   UNAVAILABLE,
@@ -65,6 +66,8 @@ class Bench {
   readonly unreachable = new Set<string>();
   readonly coordinator: Coordinator;
   clockMs: number;
+  /** How late the timers of operations are. */
+  lateMs = 0;
 
   constructor(script: Script, clockMs = 0x20000) {
     this.clockMs = clockMs;
@@ -105,7 +108,7 @@ class Bench {
       distance: (node) => (this.unreachable.has(node) ? Infinity : node.charCodeAt(0) - 97),
       now: () => this.queue.now,
       random: () => 0.5,
-      after: (ms, callback) => this.queue.after(ms, callback),
+      after: (ms, callback) => this.queue.after(ms + (ms === OPERATION_MS_MAX ? this.lateMs : 0), callback),
       cancel: (timer) => this.queue.cancel(timer as never),
       staleEpoch: (epoch) => this.staleEpochs.push(epoch),
       missed: (_, __, nodes) => this.missed.push(...nodes),
@@ -350,6 +353,21 @@ test("coordinator: answers after the deadline are not counted", () => {
   assert.equal(ms, OPERATION_MS_MAX);
   const unprepared = new Bench((_, node) => [node === "a" ? 1 : OPERATION_MS_MAX + 1, absent]);
   assert.equal(unprepared.write(() => null).result.outcome, "no_quorum", "a prepare has no effect");
+});
+
+test("coordinator: answers after the deadline are not counted also when this process woke up too late for its own timer", () => {
+  const bench = new Bench(() => [OPERATION_MS_MAX + 50, taken]);
+  bench.lateMs = 100;
+  assert.equal(bench.write().result.outcome, "unknown_outcome");
+});
+
+test("coordinator: what refuses for now may still take a late copy, what refuses for good may not", () => {
+  const refused = (reason: RefusalReason): WriteResult["outcome"] =>
+    new Bench(() => [1, { kind: "refused", reason, epoch: 0 }]).write().result.outcome;
+  for (const reason of ["not_voting", "behind_epoch", "ahead"] as const)
+    assert.equal(refused(reason), "unknown_outcome", reason);
+  for (const reason of ["full", "damaged", "stale_epoch", "key_refused"] as const)
+    assert.equal(refused(reason), "no_quorum", reason);
 });
 
 test("coordinator: a stale epoch is reported and is no effect", () => {

@@ -1,0 +1,267 @@
+/**
+ * One-line mutations of the shipped files that decide who votes, what counts and what is told, and the part of the suite that must notice
+ * each. test/storm/mutants.test.ts applies them.
+ */
+
+export interface SourceMutant {
+  /** Below src/. */
+  file: string;
+  /** Text that stands exactly once in the file. */
+  from: string;
+  to: string;
+  /** The test file, below test/, and the tests in it; left out: all. */
+  test: string;
+  name?: string;
+}
+
+const HISTORIES = { test: "sim/protocol.test.ts", name: "histories are linearizable" };
+const COORDINATOR = { test: "cluster/coordinator.test.ts" };
+const QUEUE = { test: "cluster/write-queue.test.ts" };
+const CLOCK = { test: "cluster/cluster-time.test.ts" };
+const REGISTER = { test: "rules/register.test.ts" };
+const LAYOUT = { test: "cluster/layout.test.ts" };
+const REPAIR_RULES = { test: "cluster/repair-rules.test.ts" };
+const CHANGES = { test: "cluster/changes.test.ts" };
+const ACCEPT_LOG = { test: "cluster/accept-log.test.ts" };
+
+const WRITE = "cluster/coordinator/write.ts";
+const READ = "cluster/coordinator/read.ts";
+const DOUBT = "cluster/coordinator/doubt.ts";
+const WRITE_QUEUE = "cluster/coordinator/write-queue.ts";
+const ROUND = "cluster/register/round.ts";
+const TALLY = "cluster/register/tally.ts";
+const TOMBSTONES = "cluster/register/tombstones.ts";
+const BALLOTS = "cluster/clock/ballots.ts";
+const CLUSTER_TIME = "cluster/clock/cluster-time.ts";
+const RULES = "rules/register.ts";
+const LAYOUTS = "cluster/layout/layout.ts";
+const PLAN = "cluster/layout/changes.ts";
+const REJOIN = "cluster/sync/rejoin.ts";
+const ACCEPTS = "cluster/replica/accept-log.ts";
+
+export const SOURCE_MUTANTS: readonly SourceMutant[] = [
+  // The own write is never found again.
+  { file: WRITE, from: "else if (this.isOwn(highest)) {", to: "else if (this.answered) {", ...COORDINATOR },
+  // A refusal rests on what a minority has.
+  {
+    file: WRITE,
+    from: "hasMajority(round.group, highest.holders) && !this.doubt.exists",
+    to: "true",
+    ...HISTORIES,
+  },
+  // What may have had an effect is tried again.
+  { file: WRITE, from: "if (round.rules.resolveAmbiguous) this.beginDoubt();", to: "", ...HISTORIES },
+  // What is newer on top is taken for older.
+  {
+    file: WRITE,
+    from: "compareOptionalBallots(highest.ballot, since) >= 0 &&",
+    to: "compareOptionalBallots(highest.ballot, since) >= 2 &&",
+    ...COORDINATOR,
+  },
+  // Every conditional write is the first.
+  {
+    file: WRITE,
+    from: "(isFirst || !round.rules.markFirstOnly) && !write.staged",
+    to: "!write.staged",
+    ...COORDINATOR,
+  },
+  // Whether there was a value is told from what is undecided.
+  { file: WRITE, from: "this.certain = this.isConditional;", to: "this.certain = true;", ...HISTORIES },
+  {
+    file: WRITE,
+    from: "this.certain = hasMajority(round.group, this.replaced) && !this.doubt.exists;",
+    to: "this.certain = true;",
+    ...COORDINATOR,
+  },
+  // Answers of some replicas are as good as those of all.
+  { file: DOUBT, from: "if (this.answers.length < group.nodes.length) return false;", to: "", ...HISTORIES },
+  // Who was shown a write does not matter.
+  { file: DOUBT, from: "answer.known && !answer.shown", to: "answer.known", ...HISTORIES },
+  // Where a write was taken does not matter.
+  {
+    file: DOUBT,
+    from: "return ![...taken.values()]",
+    to: "return taken.size >= 0 || ![...taken.values()]",
+    ...HISTORIES,
+  },
+  // A read answers what it saw.
+  {
+    file: READ,
+    from: "hasMajority(group, highest.holders) || !round.rules.confirmReads",
+    to: "tally.won",
+    ...COORDINATOR,
+  },
+  // A read that could not be confirmed is answered.
+  {
+    file: READ,
+    from: "else if (this.confirming) this.prepare();",
+    to: "else if (this.confirming) this.answer();",
+    ...HISTORIES,
+  },
+  // Everybody counts as a holder.
+  {
+    file: READ,
+    from: "confirming ? round.highest.holders : 0",
+    to: "confirming ? round.all : 0",
+    ...COORDINATOR,
+  },
+  // The next ballot may be below the last one.
+  { file: ROUND, from: "this.ballot = this.met = ballot;", to: "this.ballot = ballot;", ...COORDINATOR },
+  // Answers after the deadline count.
+  {
+    file: ROUND,
+    from: "if (this.setup.now() > this.deadline) {",
+    to: "if (this.attempts < 0) {",
+    ...COORDINATOR,
+  },
+  // Answers of an earlier round count.
+  {
+    file: ROUND,
+    from: 'if (number !== this.number || this.phase === "over") return false;',
+    to: 'if (this.phase === "over") return false;',
+    ...HISTORIES,
+  },
+  // What was in the way is forgotten.
+  { file: ROUND, from: "this.met = higherBallot(this.met, ballot);", to: "", ...COORDINATOR },
+  // A refusal for now counts as one for ever.
+  {
+    file: TALLY,
+    from: 'return reason !== "not_voting" && reason !== "behind_epoch" && reason !== "ahead";',
+    to: "return reason !== null;",
+    ...COORDINATOR,
+  },
+  // A majority can always still come.
+  {
+    file: TALLY,
+    from: "return hasMajority(this.group, this.yes | this.pending);",
+    to: "return this.group !== null;",
+    ...COORDINATOR,
+  },
+  // Conditions of those that came later are judged by what is older.
+  { file: WRITE_QUEUE, from: "index < before && ", to: "", ...QUEUE },
+  // Merged writes get versions that may not rise.
+  {
+    file: WRITE_QUEUE,
+    from: "result.certain && compareOptionalBallots(result.previous, lowest) < 0",
+    to: "result.certain",
+    ...QUEUE,
+  },
+  // Conditional writes are merged, too.
+  { file: WRITE_QUEUE, from: "condition === null && ", to: "condition !== undefined && ", ...QUEUE },
+  // Who waited too long goes on.
+  { file: WRITE_QUEUE, from: "sinceMs < late", to: "sinceMs < late - late - 1", ...QUEUE },
+  // A clock that is far ahead is followed.
+  { file: BALLOTS, from: "if (!this.follows(above)) {", to: "if (above === undefined) {", ...CLOCK },
+  { file: BALLOTS, from: "if (this.follows(ballot)) this.clock", to: "this.clock", ...CLOCK },
+  // Two clocks of one start share a number.
+  { file: BALLOTS, from: "this.clockNumber++;", to: "", ...CLOCK },
+  // The higher one of two clocks.
+  {
+    file: CLUSTER_TIME,
+    from: "offsets[(offsets.length - 1) >> 1]",
+    to: "offsets[offsets.length >> 1]",
+    ...CLOCK,
+  },
+  // A clock that was heard long ago.
+  { file: CLUSTER_TIME, from: "if (steadyMs - atMs <= CLOCK_HEARD_MS_MAX) offsets", to: "offsets", ...CLOCK },
+  // A minority's clocks.
+  { file: CLUSTER_TIME, from: "offsets.length > this.setup.nodes() / 2", to: "offsets.length > 0", ...CLOCK },
+  // Majorities.
+  {
+    file: LAYOUTS,
+    from: "return 2 * countOf(set & whole) > countOf(whole);",
+    to: "return 2 * countOf(set & whole) >= countOf(whole);",
+    ...LAYOUT,
+  },
+  {
+    file: LAYOUTS,
+    from: "(group.previous === group.current || isMajorityOf(group.previous, set))",
+    to: "group.previous >= 0",
+    ...LAYOUT,
+  },
+  // A smaller set need not read what the larger one decided.
+  { file: LAYOUTS, from: "|| countOf(group.previous) > countOf(group.current);", to: ";", ...LAYOUT },
+  // A move ends before all have synchronised.
+  {
+    file: LAYOUTS,
+    from: "placement.awaited().every((node) => synchronised.has(node))",
+    to: "synchronised.size >= 0",
+    ...LAYOUT,
+  },
+  { file: PLAN, from: "if (!canFinishMove(placement, synchronised)) return null;", to: "", ...CHANGES },
+  {
+    file: PLAN,
+    from: "epoch: layout.epoch + 1, previous: null",
+    to: "epoch: layout.epoch, previous: null",
+    ...CHANGES,
+  },
+  // Who rejoins counts itself, does not wait, or does not settle.
+  {
+    file: REJOIN,
+    from: "return hasMajority(group, sources & ~self);",
+    to: "return hasMajority(group, sources);",
+    ...REPAIR_RULES,
+  },
+  { file: REJOIN, from: "nowMs - startedMs >= REJOIN_WAIT_MS", to: "nowMs >= startedMs", ...REPAIR_RULES },
+  {
+    file: REJOIN,
+    from: 'if (!same && compareOptionalBallots(promised, highest) > 0) return { kind: "settle" };',
+    to: "",
+    ...REPAIR_RULES,
+  },
+  {
+    file: REJOIN,
+    from: "return floors.reduce(higherBallot, null);",
+    to: "return floors[0] ?? null;",
+    ...REPAIR_RULES,
+  },
+  // Tombstones.
+  {
+    file: TOMBSTONES,
+    from: "confirmed === group.nodes.length",
+    to: "2 * confirmed > group.nodes.length",
+    ...REPAIR_RULES,
+  },
+  {
+    file: TOMBSTONES,
+    from: "ballotMillis(tombstone) + ageMs <= nowMillis",
+    to: "ballotMillis(tombstone) <= nowMillis",
+    ...REPAIR_RULES,
+  },
+  // The rules of a replica.
+  { file: RULES, from: "if (order === 0) return ALREADY;", to: "", ...REGISTER },
+  { file: RULES, from: "if (order < 0) return NO;", to: "", ...REGISTER },
+  {
+    file: RULES,
+    from: "compareBallots(b, floor) <= 0) return NO;",
+    to: "compareBallots(b, floor) < 0) return NO;",
+    ...REGISTER,
+  },
+  {
+    file: RULES,
+    from: "compareBallots(p, obstacle) > 0 ? YES : NO",
+    to: "compareBallots(p, obstacle) >= 0 ? YES : NO",
+    ...REGISTER,
+  },
+  {
+    file: RULES,
+    from: "return higherBallot(floor, higherBallot(state.ballot, state.promised));",
+    to: "return higherBallot(floor, state.ballot);",
+    ...REGISTER,
+  },
+  {
+    file: RULES,
+    from: "> known + BALLOT_AHEAD_MS_MAX && !isFromSecondClock(ballot)",
+    to: "> known + BALLOT_AHEAD_MS_MAX",
+    ...REGISTER,
+  },
+  // What a replica remembers.
+  { file: ACCEPTS, from: "this.completeSinceMs = now();", to: "this.completeSinceMs = 0;", ...ACCEPT_LOG },
+  { file: ACCEPTS, from: "else this.completeSinceMs = oldestMs;", to: "", ...ACCEPT_LOG },
+  {
+    file: ACCEPTS,
+    from: "shown ||= words[at + 4] >>> 0 !== node >>> 0;",
+    to: "shown ||= false;",
+    ...ACCEPT_LOG,
+  },
+];
