@@ -46,7 +46,7 @@ export const HELP = `npm run bench -- [options]
   --generators A,B    of autocannon, wrk
   --sync MODE         always (default) or os
   --no-redis          leave Redis out
-  --write             write docs/bench/http.json, .md and the charts, and fill README.md
+  --write             write docs/bench/http.json, .md and the charts, and fill docs/benchmarks.md
   --no-offered        leave the fixed-rate runs out
   --profile FOLDER    write CPU profiles of the server's threads there (then: node --import tsx native-bench/profile.ts FOLDER)
   --program FILE      measure this file instead of dist/minivault.js

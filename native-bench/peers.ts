@@ -16,8 +16,8 @@ import { type Job, keyPath, runWrk } from "./load.ts";
 import { describeMachine, isInstalled } from "./machine.ts";
 import { startNginx } from "./nginx.ts";
 import { type BenchOptions, parseOptions } from "./options.ts";
+import { fillPage } from "./page.ts";
 import { ensureProgram, run, temporaryFolder } from "./processes.ts";
-import { fillReadme } from "./readme.ts";
 import { type Redis, runRedis, startRedis } from "./redis.ts";
 import { printReport, type Report, writeReport } from "./report.ts";
 import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
@@ -28,7 +28,7 @@ const HELP = `npm run bench:peers -- [options]
   --seconds N     seconds of each measurement (2)
   --only A,B      only rows whose name contains one of these texts
   --keys N        keys of the mixed load (1000000)
-  --write         write docs/bench/peers.json and .md, and fill README.md
+  --write         write docs/bench/peers.json and .md, and fill docs/benchmarks.md
   --program FILE  measure this file instead of dist/minivault.js
   --builds LIST   only several builds beside the first: NODE:FILE,NODE:FILE,…, NODE being the executable
   --tiny          shows that it works, not how fast it is`;
@@ -575,7 +575,7 @@ async function main(): Promise<void> {
   printReport(report);
   if (options.write) {
     console.log(`\nwritten: ${writeReport(report).join(", ")}`);
-    fillReadme();
+    fillPage();
   }
   if (failures > 0) {
     console.error(`\nFAILED: ${failures} request(s) were not answered with 2xx`);

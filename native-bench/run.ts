@@ -19,8 +19,8 @@ import {
 import { describeMachine, isInstalled } from "./machine.ts";
 import { PERCENTILES, runOffered } from "./offered.ts";
 import { type BenchOptions, generatorsOf, HELP, parseOptions, type Row } from "./options.ts";
+import { fillPage } from "./page.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
-import { fillReadme } from "./readme.ts";
 import { type Redis, runRedis, startRedis } from "./redis.ts";
 import { printReport, type Report, type Table, writeReport } from "./report.ts";
 import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
@@ -362,7 +362,7 @@ async function main(): Promise<void> {
   printReport(report);
   if (options.write) {
     console.log(`\nwritten: ${[...writeReport(report), ...writeCharts()].join(", ")}`);
-    fillReadme();
+    fillPage();
   }
   if (failures > 0) {
     console.error(`\nFAILED: ${failures} request(s) were not answered with 2xx`);

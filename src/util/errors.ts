@@ -1,6 +1,6 @@
 /**
  * The one table of errors that a client can see: code, HTTP status, whether the same request may succeed
- * later, and a default sentence for a person. README.md lists the same table; a test compares them.
+ * later, and a default sentence for a person. docs/api.md lists the same table; a test compares them.
  */
 
 export interface ErrorKind {

@@ -1,9 +1,9 @@
-/** Charts and README's block are made from data alone. */
+/** Charts and the page's block are made from data alone. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { chartsOf, type HttpData } from "../../native-bench/charts.ts";
 import { PERCENTILES } from "../../native-bench/offered.ts";
-import { benchBlock, expectedReadme, withBlock } from "../../native-bench/readme.ts";
+import { benchBlock, expectedPage, withBlock } from "../../native-bench/page.ts";
 import { drawChart, linearTicks, logarithmicTicks } from "../../native-bench/svg.ts";
 
 const result = (perSecond: number) => ({
@@ -79,7 +79,7 @@ test("charts: all three are drawn from what the benchmark writes", () => {
   assert.deepEqual([...chartsOf({ ...data, offered: [] }).keys()], ["throughput.svg"]);
 });
 
-test("README: the block between the markers is replaced, and nothing else", () => {
+test("docs/benchmarks.md: the block between the markers is replaced, and nothing else", () => {
   const block = benchBlock(
     {
       machine: {
@@ -103,8 +103,8 @@ test("README: the block between the markers is replaced, and nothing else", () =
   assert.throws(() => withBlock("without", block), /has no/);
 });
 
-test("README: its benchmark part is what the committed measurements make it", (t) => {
-  const readme = expectedReadme();
-  if (readme === null) return t.skip("there is no docs/bench/peers.json");
-  assert.equal(readme.now, readme.expected);
+test("docs/benchmarks.md: its table is what the committed measurements make it", (t) => {
+  const page = expectedPage();
+  if (page === null) return t.skip("there is no docs/bench/peers.json");
+  assert.equal(page.now, page.expected);
 });

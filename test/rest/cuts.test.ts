@@ -1,6 +1,6 @@
 /**
  * Requests that arrive in two segments, cut at every byte: each gets the one answer that it gets whole, and the connection serves the next request.
- * The older uWebSockets.js (README) answers 505 where the cut is behind the method or in the version at the end of the request line.
+ * The older uWebSockets.js (docs/api.md) answers 505 where the cut is behind the method or in the version at the end of the request line.
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";

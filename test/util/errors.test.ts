@@ -4,10 +4,10 @@ import path from "node:path";
 import { test } from "node:test";
 import { ERRORS } from "../../src/util/errors.ts";
 
-const readme = readFileSync(path.join(__dirname, "../../README.md"), "utf8");
+const page = (name: string): string => readFileSync(path.join(__dirname, "../../docs", name), "utf8");
 
-test("errors: README.md has the very table of the source", () => {
-  const documented = [...readme.matchAll(/^\| `(\w+)` \| (\d{3}) \| (yes|no) \|$/gm)].map(
+test("errors: docs/api.md has the very table of the source", () => {
+  const documented = [...page("api.md").matchAll(/^\| `(\w+)` \| (\d{3}) \| (yes|no) \|$/gm)].map(
     ([, code, status, later]) => [code, Number(status), later],
   );
   const actual = Object.entries(ERRORS).map(([code, { status, retryable }]) => [
@@ -18,8 +18,8 @@ test("errors: README.md has the very table of the source", () => {
   assert.deepEqual(documented, actual);
 });
 
-test("README: every runtime dependency has its line", () => {
+test("docs/architecture.md: every runtime dependency has its line", () => {
   const { dependencies } = JSON.parse(readFileSync(path.join(__dirname, "../../package.json"), "utf8"));
   for (const name of Object.keys(dependencies))
-    assert.ok(readme.includes(`| \`${name}\``), `${name} is not explained`);
+    assert.ok(page("architecture.md").includes(`| \`${name}\``), `${name} is not explained`);
 });

@@ -1,7 +1,7 @@
 /**
- * The benchmark part of README.md, made from docs/bench/peers.json between two markers, so that its figures are those that were measured.
+ * The table in docs/benchmarks.md, made from docs/bench/peers.json between two markers, so that its figures are those that were measured.
  *
- *   node --import tsx native-bench/readme.ts       fills it again
+ *   node --import tsx native-bench/page.ts       fills it again
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -10,7 +10,7 @@ import { BENCH_FOLDER, markdownTable, type Table } from "./report.ts";
 
 const BEGIN = "<!-- bench:peers -->";
 const END = "<!-- /bench:peers -->";
-const README = path.join(ROOT, "README.md");
+const PAGE = path.join(ROOT, "docs/benchmarks.md");
 
 export interface Written {
   machine: Machine;
@@ -24,7 +24,7 @@ export function benchBlock({ machine, notes, tables }: Written, hasChart: boolea
     `Measured by \`npm run bench:peers\`, ${machine.time.slice(0, 10)}: ${machineLine(machine)}. ${notes.map((note) => `${note[0].toUpperCase()}${note.slice(1)}.`).join(" ")}`,
     ...tables.map((table) => markdownTable(table).split("\n").slice(2).join("\n")),
   ];
-  if (hasChart) parts.push("![Throughput by connections](docs/bench/throughput.svg)");
+  if (hasChart) parts.push("![Throughput by connections](bench/throughput.svg)");
   return `${BEGIN}\n${parts.join("\n\n")}\n${END}`;
 }
 
@@ -32,15 +32,15 @@ export function benchBlock({ machine, notes, tables }: Written, hasChart: boolea
 export function withBlock(text: string, block: string): string {
   const from = text.indexOf(BEGIN);
   const to = text.indexOf(END);
-  if (from < 0 || to < from) throw new Error(`README.md has no ${BEGIN} … ${END}`);
+  if (from < 0 || to < from) throw new Error(`docs/benchmarks.md has no ${BEGIN} … ${END}`);
   return text.slice(0, from) + block + text.slice(to + END.length);
 }
 
-/** README.md as the written measurements make it; null when there are none. */
-export function expectedReadme(): { now: string; expected: string } | null {
+/** docs/benchmarks.md as the written measurements make it; null when there are none. */
+export function expectedPage(): { now: string; expected: string } | null {
   const file = path.join(BENCH_FOLDER, "peers.json");
   if (!existsSync(file)) return null;
-  const now = readFileSync(README, "utf8");
+  const now = readFileSync(PAGE, "utf8");
   const written = JSON.parse(readFileSync(file, "utf8")) as Written;
   return {
     now,
@@ -48,10 +48,10 @@ export function expectedReadme(): { now: string; expected: string } | null {
   };
 }
 
-/** Fills README.md; does nothing when there are no measurements. */
-export function fillReadme(): void {
-  const text = expectedReadme();
-  if (text !== null && text.now !== text.expected) writeFileSync(README, text.expected);
+/** Fills docs/benchmarks.md; does nothing when there are no measurements. */
+export function fillPage(): void {
+  const text = expectedPage();
+  if (text !== null && text.now !== text.expected) writeFileSync(PAGE, text.expected);
 }
 
-if (require.main === module) fillReadme();
+if (require.main === module) fillPage();
