@@ -68,7 +68,6 @@ const FILES_IN_CIRCLES: readonly string[] = [
 const LARGE_FOLDERS: readonly string[] = ["engine/shard"];
 const LARGE_FILES: readonly string[] = [
   "cluster/membership/membership.ts",
-  "cluster/node/cluster-node.ts",
   "cluster/peers/peer-client.ts",
   "cluster/replica/local-replica.ts",
   "cluster/sync/sync.ts",

@@ -7,6 +7,12 @@ import { type Cluster, startCluster } from "./workers.ts";
 const RAW = { "Content-Type": "text/plain" };
 const CLIENTS = 12;
 const WRITES = 25;
+/** Of a machine so busy that nodes take each other for gone, some answers are lost: so many may be unknown, in percent. */
+const UNKNOWN_PERCENT_MAX = 2;
+
+function isUnknown({ status, text }: { status: number; text: string }): boolean {
+  return status === 503 && JSON.parse(text).code === "unknown_outcome";
+}
 
 describe("hot key: three workers", () => {
   let cluster: Cluster;
@@ -22,10 +28,15 @@ describe("hot key: three workers", () => {
 
   test("hot key: plain PUTs of all nodes are all done, each with a version of its own", async () => {
     const versions = new Set<string>();
+    let unknown = 0;
     await everywhere(async (port, client) => {
       let last = "";
       for (let number = 0; number < WRITES; number++) {
         const answer = await call(port, "PUT", "/hot", { headers: RAW, body: `${client} ${number}` });
+        if (isUnknown(answer)) {
+          unknown++;
+          continue;
+        }
         assert.ok(answer.status === 200 || answer.status === 201, answer.text);
         const version = String(answer.headers.etag);
         assert.ok(version > last, "the versions that one client gets rise");
@@ -33,25 +44,30 @@ describe("hot key: three workers", () => {
         versions.add(version);
       }
     });
-    assert.equal(versions.size, CLIENTS * WRITES);
+    assert.equal(versions.size, CLIENTS * WRITES - unknown);
+    assert.ok(unknown * 100 <= versions.size * UNKNOWN_PERCENT_MAX, `${unknown} of unknown outcome`);
   });
 
   test("hot key: as many increments take effect as were acknowledged", async () => {
     await call(cluster.workers[0].port, "PUT", "/counter", { headers: RAW, body: "0" });
     let acknowledged = 0;
+    let unknown = 0;
     await everywhere(async (port) => {
       for (let number = 0; number < WRITES; number++) {
         const read = await call(port, "GET", "/counter");
         assert.equal(read.status, 200);
         const headers = { ...RAW, "If-Match": String(read.headers.etag) };
         const body = String(Number(read.text) + 1);
-        const { status, text } = await call(port, "PUT", "/counter", { headers, body });
-        assert.ok(status === 200 || status === 412, text);
-        if (status === 200) acknowledged++;
+        const answer = await call(port, "PUT", "/counter", { headers, body });
+        if (isUnknown(answer)) unknown++;
+        else assert.ok(answer.status === 200 || answer.status === 412, answer.text);
+        if (answer.status === 200) acknowledged++;
       }
     });
     assert.ok(acknowledged > 0);
-    assert.equal((await call(cluster.workers[1].port, "GET", "/counter")).text, String(acknowledged));
+    const counted = Number((await call(cluster.workers[1].port, "GET", "/counter")).text);
+    assert.ok(counted >= acknowledged && counted <= acknowledged + unknown, `${counted} of ${acknowledged}`);
+    assert.ok(unknown * 100 <= CLIENTS * WRITES * UNKNOWN_PERCENT_MAX, `${unknown} of unknown outcome`);
   });
 
   test("hot key: of creates at all nodes at once one is done, round after round", async () => {
@@ -60,7 +76,10 @@ describe("hot key: three workers", () => {
       await everywhere(async (port) => {
         statuses.push((await call(port, "POST", `/once-${round}`, { headers: RAW, body: "x" })).status);
       });
-      assert.deepEqual(statuses.sort(), [201, ...Array.from({ length: CLIENTS - 1 }, () => 409)]);
+      const created = statuses.filter((status) => status === 201).length;
+      const unknown = statuses.filter((status) => status === 503).length;
+      assert.ok(created === 1 || (created === 0 && unknown > 0), `${statuses}`);
+      assert.equal(created + unknown + statuses.filter((status) => status === 409).length, CLIENTS);
     }
   });
 });

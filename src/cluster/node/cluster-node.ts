@@ -1,65 +1,35 @@
-/**
- * A node of a cluster: what its clients ask for goes through the coordinator to the replicas of the key; what
- * other nodes ask for goes to the own replica. Wires the coordinator (pure) to vault, peers and layout.
- *
- * Any node coordinates any request itself: with a blind write it has to reach a majority either way, so
- * handing the request to a replica first would cost a long link another trip and save only bytes.
- */
-
-import { randomBytes } from "node:crypto";
-import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import type { Ballot } from "../../format/record.ts";
-import { etagScratch, etagText, writeEtag } from "../../format/version.ts";
-import { conditionsHold } from "../../rules/conditions.ts";
-import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { copyOf } from "../../util/bytes.ts";
-import { type ErrorCode, VaultError } from "../../util/errors.ts";
+import { VaultError } from "../../util/errors.ts";
 import { hashKey, partitionOf } from "../../util/hash.ts";
 import { CLUSTER_UPLOADS_MAX } from "../../util/limits.ts";
 import { type PlaceHolder, Places } from "../../util/places.ts";
-import { ValueScanner } from "../../value/json.ts";
 import type { BallotSource } from "../clock/ballots.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
-import { type PeerClient, type PeerDownload, PeerError } from "../peers/peer-client.ts";
+import type { PeerClient, PeerDownload } from "../peers/peer-client.ts";
 import type { PeerSink, PeerSource } from "../peers/peer-handler.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
-  FIRST_WRITE,
   type Payload,
   type Proposal,
-  TOMBSTONE,
   UNAVAILABLE,
 } from "../register/ports.ts";
-import {
-  NOTHING_DONE,
-  type Refusal,
-  type WriteRequest,
-  type WriteResult as Written,
-} from "../register/requests.ts";
 import { clusterKey, rangeBytes, VaultReplica } from "../replica/local-replica.ts";
 import { NodePort } from "../replica/node-port.ts";
-import {
-  decodeHandOn,
-  decodeWritten,
-  encodeHandOn,
-  encodeWritten,
-  isHandOn,
-  type Terms,
-} from "../wire/hand-on.ts";
+import { isHandOn } from "../wire/hand-on.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
-import { type InlineValue, inlineValue, type RemoteValue, type StoredValue } from "../wire/values.ts";
+import { inlineValue, type RemoteValue, type StoredValue } from "../wire/values.ts";
 import { ACCEPT, decodeAccepted, encodeRequest, READ } from "../wire/wire.ts";
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "./access.ts";
 import { ClusterUpload } from "./cluster-upload.ts";
-import { HotKeys } from "./hot-keys.ts";
+import { type ClientLoad, ClusterWrites, OPERATIONS_MAX } from "./writes.ts";
 
-/** Operations of clients under way; beyond, they get 503. */
-const OPERATIONS_MAX = 16_384;
 /** A peer's distance until its first round trip is known, in ms. */
 const DISTANCE_UNKNOWN_MS = 1000;
 /** Ballot in the head of a stream whose accept comes later. */
@@ -101,14 +71,8 @@ export class ClusterNode implements ClusterAccess {
   readonly coordinator: Coordinator;
   readonly port: NodePort;
   private readonly setup: ClusterNodeSetup;
-  private readonly hotKeys: HotKeys;
-  private readonly scanner = new ValueScanner();
-  private readonly etag = etagScratch();
-  private readonly operationNode = (randomBytes(4).readUInt32LE(0) & ~FIRST_WRITE) >>> 0;
-  private operationNumber = randomBytes(4).readUInt32LE(0);
-  private operations = 0;
-  /** Operations of clients so far. */
-  begun = 0;
+  private readonly writes: ClusterWrites;
+  private readonly load: ClientLoad = { operations: 0, begun: 0 };
   /** Of large values that come from clients: each has a stream to every replica. */
   private readonly uploads = new Places(CLUSTER_UPLOADS_MAX);
 
@@ -117,11 +81,6 @@ export class ClusterNode implements ClusterAccess {
     this.region = setup.region;
     this.consistency = setup.consistency;
     const { self, vault, view } = setup;
-    this.hotKeys = new HotKeys(
-      self,
-      (node) => this.distance(node),
-      () => performance.now(),
-    );
     this.replica = new VaultReplica({
       vault,
       self,
@@ -152,6 +111,16 @@ export class ClusterNode implements ClusterAccess {
       staleEpoch: setup.newerLayout,
       missed: setup.missed,
     });
+    this.writes = new ClusterWrites({
+      self,
+      time: setup.time,
+      peerOf: setup.peerOf,
+      coordinator: this.coordinator,
+      load: this.load,
+      isReady: () => this.isReady,
+      groupOf: (partition) => this.group(partition),
+      distance: (node) => this.distance(node),
+    });
   }
 
   /** Whether there is a layout to work by. */
@@ -161,7 +130,12 @@ export class ClusterNode implements ClusterAccess {
 
   /** Operations of clients that are under way. */
   get pending(): number {
-    return this.operations;
+    return this.load.operations;
+  }
+
+  /** Operations of clients so far. */
+  get begun(): number {
+    return this.load.begun;
   }
 
   /** Whether the own replica may vote for a partition. */
@@ -204,20 +178,20 @@ export class ClusterNode implements ClusterAccess {
   }
 
   read(bytes: Uint8Array, consistency: Consistency, done: (answer: ReadAnswer) => void): void {
-    if (!this.isReady || this.operations >= OPERATIONS_MAX) {
+    if (!this.isReady || this.load.operations >= OPERATIONS_MAX) {
       done({ state: "unavailable" });
       return;
     }
     const key = clusterKey(bytes);
-    this.operations++;
-    this.begun++;
+    this.load.operations++;
+    this.load.begun++;
     const answer = (result: {
       outcome: string;
       ballot: Ballot | null;
       payload: Payload | null;
       replicas: number;
     }) => {
-      this.operations--;
+      this.load.operations--;
       const { outcome, ballot, payload, replicas } = result;
       if (outcome === "found") {
         // A look may have told of the value without sending it.
@@ -252,146 +226,7 @@ export class ClusterNode implements ClusterAccess {
   // ---- writes --------------------------------------------------------------------------------------------------------------------
 
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
-    if (this.operations >= OPERATIONS_MAX) return false;
-    const payload = head.verb === "delete" ? TOMBSTONE : this.payloadOf(head, body);
-    if ("error" in payload) setImmediate(done, { ...FAILED, ...payload });
-    else {
-      const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
-      this.operationNumber = (this.operationNumber + 1) >>> 0;
-      const { verb, ifMatch, ifNoneMatch } = head;
-      const terms = { create: verb === "post", ifMatch, ifNoneMatch };
-      const [operationLow, operationHigh] = [this.operationNumber, this.operationNode];
-      this.run(verb, done, (written) =>
-        this.hotWrite({ key, terms, payload, operationLow, operationHigh }, written),
-      );
-    }
-    return true;
-  }
-
-  /** The value of a body, in stored form; or what is wrong with it. */
-  private payloadOf(head: WriteHead, body: Uint8Array): StoredValue | { error: ErrorCode; detail: string } {
-    if (!head.json) return inlineValue(false, head.contentType, copyOf(body));
-    const { scanner } = this;
-    scanner.reset();
-    if (!scanner.feed(body, 0, body.length) || !scanner.finish())
-      return { error: scanner.error ?? "bad_json", detail: scanner.detail };
-    const { valueStart, valueEnd } = scanner;
-    const bytes = Buffer.allocUnsafe(JSON_PREFIX.length + valueEnd - valueStart + JSON_SUFFIX.length);
-    bytes.set(JSON_PREFIX, 0);
-    bytes.set(body.subarray(valueStart, valueEnd), JSON_PREFIX.length);
-    bytes.set(JSON_SUFFIX, JSON_PREFIX.length + valueEnd - valueStart);
-    return inlineValue(true, "application/json", bytes);
-  }
-
-  /** Runs an operation that writes, if there is a layout to work by. */
-  private run(
-    verb: WriteHead["verb"],
-    done: WriteDone,
-    start: (written: (result: Written) => void) => void,
-  ): void {
-    if (!this.isReady) {
-      setImmediate(done, {
-        ...FAILED,
-        error: "unavailable",
-        detail: "this node has no layout of its cluster yet",
-      });
-      return;
-    }
-    this.operations++;
-    this.begun++;
-    start((written) => {
-      this.operations--;
-      done(this.resultOf(verb, written));
-    });
-  }
-
-  /** A small write: goes to the coordinator that the key's writes are going to now. */
-  private hotWrite(write: TermedWrite, written: (result: Written) => void): void {
-    const { key, terms, payload, operationLow, operationHigh } = write;
-    const node = this.hotKeys.coordinatorOf(key.bytes, this.group(key.partition));
-    const peer = node === null ? null : this.setup.peerOf(node);
-    if (peer === null) {
-      this.write(write, written);
-      return;
-    }
-    const request = { kind: ACCEPT, epoch: 0, key: key.bytes, operationLow, operationHigh } as const;
-    const accept = payload.tombstone
-      ? encodeRequest({ ...request, tombstone: true })
-      : encodeRequest({ ...request, value: payload as InlineValue });
-    peer.send(encodeHandOn(terms, accept)).then(
-      (answer) => {
-        const result = decodeWritten(answer);
-        if (result === null) this.write({ ...write, lost: true }, written);
-        // It has had no effect there; perhaps that node is not the right one.
-        else if (result.outcome === "no_quorum") this.write(write, written);
-        else written(result);
-      },
-      // What surely was not delivered is written from here; what may have been is only looked for.
-      (error: unknown) => {
-        const lost = !(error instanceof PeerError && error.outcome === "not_sent");
-        this.write({ ...write, lost }, written);
-      },
-    );
-  }
-
-  private write(write: TermedWrite, written: (result: Written) => void): void {
-    const { key, terms, payload, operationLow, operationHigh, staged = false, lost = false } = write;
-    const { create, ifMatch, ifNoneMatch } = terms;
-    const isConditional = create || ifMatch !== "" || ifNoneMatch !== "";
-    const judge = (exists: boolean, version: Ballot | null): Refusal | null => {
-      const etag = exists && version !== null ? etagText(version) : null;
-      if (!conditionsHold({ ifMatch, ifNoneMatch }, etag)) return "precondition_failed";
-      return create && exists ? "exists" : null;
-    };
-    const condition = isConditional || staged ? judge : null;
-    const request = { key, payload, operationLow, operationHigh, staged, lost, condition };
-    this.coordinator.write(request, (result) => {
-      if (result.raced) this.hotKeys.raced(key.bytes);
-      written(result);
-    });
-  }
-
-  /** A write that another node hands on: written from here, whoever else might be better. */
-  private handedOn(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
-    // The frame is gone when the write has its answer.
-    const handed = decodeHandOn(Uint8Array.from(bytes));
-    if (handed === null || !this.isReady || this.operations >= OPERATIONS_MAX) {
-      const outcome = this.operations >= OPERATIONS_MAX ? "overloaded" : "no_quorum";
-      reply(encodeWritten({ ...NOTHING_DONE, outcome }));
-      return;
-    }
-    const { terms, request } = handed;
-    const { json, contentType, value, tombstone, operationLow, operationHigh } = request;
-    const payload = tombstone ? TOMBSTONE : inlineValue(json, contentType, value);
-    this.operations++;
-    this.write({ key: clusterKey(request.key), terms, payload, operationLow, operationHigh }, (result) => {
-      this.operations--;
-      reply(encodeWritten(result));
-    });
-  }
-
-  private resultOf(verb: WriteHead["verb"], written: Written): WriteResult {
-    const { outcome, ballot, existed, replicas, reason } = written;
-    const result: WriteResult = { ...FAILED, error: null, replicas };
-    if (ballot !== null) {
-      writeEtag(this.etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
-      result.etag = this.etag;
-    }
-    if (outcome === "done") {
-      result.created = verb !== "delete" && !existed;
-      result.deleted = verb === "delete" && existed;
-    } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
-    else if (outcome === "no_quorum" && reason === "key_refused") result.error = reason;
-    else if (outcome === "no_quorum" && reason === "ahead") {
-      result.error = "clock_ahead";
-      result.detail = this.clockDetail();
-    } else result.error = outcome;
-    return result;
-  }
-
-  private clockDetail(): string {
-    const { time, self } = this.setup;
-    return `other nodes refuse the write's version, which is too far ahead of their time; the clock of ${self} is ${(time.skewMs() / 1000).toFixed(1)} s ahead of what ${time.agreed ? "the nodes agree on" : "it last knew of the others"}: set it right, or try again when it has heard of them`;
+    return this.writes.submit(head, body, done);
   }
 
   upload(head: WriteHead): Upload | null {
@@ -399,8 +234,7 @@ export class ClusterNode implements ClusterAccess {
     const { setup } = this;
     const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
     const group = this.group(key.partition);
-    this.operationNumber = (this.operationNumber + 1) >>> 0;
-    const { operationNumber: operationLow, operationNode: operationHigh } = this;
+    const { operationLow, operationHigh } = this.writes.nextOperation();
     const { json } = head;
     const contentType = json ? "application/json" : head.contentType;
     const { verb, ifMatch, ifNoneMatch } = head;
@@ -456,7 +290,7 @@ export class ClusterNode implements ClusterAccess {
           this.replica.dropStaged(key.bytes, operationLow, operationHigh);
           done(result);
         };
-        this.run(verb, finish, (written) => this.write(write, written));
+        this.writes.writeLarge(verb, write, finish);
       },
       release: () => this.uploads.leave(holder),
     });
@@ -538,7 +372,7 @@ export class ClusterNode implements ClusterAccess {
 
   frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
     if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply);
-    else if (isHandOn(bytes)) this.handedOn(bytes, reply);
+    else if (isHandOn(bytes)) this.writes.handedOn(bytes, reply);
     else this.replica.frame(bytes, reply);
   }
 
@@ -550,10 +384,3 @@ export class ClusterNode implements ClusterAccess {
     return this.replica.openSource(head);
   }
 }
-
-/** A write and what it asks of what is there. */
-interface TermedWrite extends Omit<WriteRequest, "condition"> {
-  readonly terms: Terms;
-}
-
-const FAILED: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };

@@ -35,7 +35,10 @@ import type { Found, ValueReader } from "./vault.ts";
  */
 const COPIED_BY_WORDS_BYTES_MAX = 512;
 
-/** The reused answer of `find`. Its facts are read at once, between two counts; the value when it is asked for. */
+/**
+ * The reused answer of `find`. Its facts are read at once, between two counts; the value when it is asked
+ * for.
+ */
 export class FoundRecord implements Found {
   state: Found["state"] = "absent";
   json = false;
@@ -60,7 +63,9 @@ export class FoundRecord implements Found {
   private missing = 0;
   private readonly scratch = new Uint8Array(REPLY_AT_ONCE_BYTES);
   private readonly scratchWords = new Int32Array(this.scratch.buffer);
-  /** Views of `scratch` by length and first byte, once they were needed: making one costs more than copying. */
+  /**
+   * Views of `scratch` by length and first byte, once they were needed: making one costs more than copying.
+   */
   private readonly views: (Uint8Array | undefined)[] = new Array((COPIED_BY_WORDS_BYTES_MAX + 1) * 4);
 
   /** @param chunkBytes of the store's large values */
@@ -101,8 +106,8 @@ export class FoundRecord implements Found {
   }
 
   /**
-   * Whether what was just read of the record is what was checked. False: a page was missing meanwhile; read it
-   * again, if the record is still good, and otherwise it is "damaged" now.
+   * Whether what was just read of the record is what was checked. False: a page was missing meanwhile; read
+   * it again, if the record is still good, and otherwise it is "damaged" now.
    */
   private isSteady(): boolean {
     const { missingPages } = this.lookup;

@@ -1,0 +1,226 @@
+/**
+ * The writes of a node's clients, and those that other nodes hand on to it: from a body in stored form to the
+ * coordinator, and from its result to the answer.
+ */
+import { randomBytes } from "node:crypto";
+import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
+import type { Ballot } from "../../format/record.ts";
+import { etagScratch, etagText, writeEtag } from "../../format/version.ts";
+import { conditionsHold } from "../../rules/conditions.ts";
+import type { WriteDone, WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import { copyOf } from "../../util/bytes.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import { ValueScanner } from "../../value/json.ts";
+import type { ClusterTime } from "../clock/cluster-time.ts";
+import type { Coordinator } from "../coordinator/coordinator.ts";
+import type { ReplicaGroup } from "../layout/layout.ts";
+import { type PeerClient, PeerError } from "../peers/peer-client.ts";
+import { FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
+import {
+  NOTHING_DONE,
+  type Refusal,
+  type WriteRequest,
+  type WriteResult as Written,
+} from "../register/requests.ts";
+import { clusterKey } from "../replica/local-replica.ts";
+import { decodeHandOn, decodeWritten, encodeHandOn, encodeWritten, type Terms } from "../wire/hand-on.ts";
+import { type InlineValue, inlineValue, type StoredValue } from "../wire/values.ts";
+import { ACCEPT, encodeRequest } from "../wire/wire.ts";
+import { HotKeys } from "./hot-keys.ts";
+
+/** Operations of clients under way; beyond, they get 503. */
+export const OPERATIONS_MAX = 16_384;
+
+/** Operations of clients, reads and writes: under way, and so far. */
+export interface ClientLoad {
+  operations: number;
+  begun: number;
+}
+
+export interface ClusterWritesSetup {
+  self: string;
+  time: ClusterTime;
+  peerOf: (node: string) => PeerClient | null;
+  coordinator: Coordinator;
+  load: ClientLoad;
+  /** Whether there is a layout to work by. */
+  isReady: () => boolean;
+  groupOf: (partition: number) => ReplicaGroup;
+  distance: (node: string) => number;
+}
+
+/** A write and what it asks of what is there. */
+interface TermedWrite extends Omit<WriteRequest, "condition"> {
+  readonly terms: Terms;
+}
+
+export class ClusterWrites {
+  private readonly setup: ClusterWritesSetup;
+  private readonly hotKeys: HotKeys;
+  private readonly scanner = new ValueScanner();
+  private readonly etag = etagScratch();
+  private readonly operationNode = (randomBytes(4).readUInt32LE(0) & ~FIRST_WRITE) >>> 0;
+  private operationNumber = randomBytes(4).readUInt32LE(0);
+
+  constructor(setup: ClusterWritesSetup) {
+    this.setup = setup;
+    this.hotKeys = new HotKeys(setup.self, setup.distance, () => performance.now());
+  }
+
+  /** The number of the next operation of this node, never used before. */
+  nextOperation(): { operationLow: number; operationHigh: number } {
+    this.operationNumber = (this.operationNumber + 1) >>> 0;
+    return { operationLow: this.operationNumber, operationHigh: this.operationNode };
+  }
+
+  /** A large value that the replicas have already: written from here, prepared first. */
+  writeLarge(verb: WriteHead["verb"], write: TermedWrite, done: WriteDone): void {
+    this.run(verb, done, (written) => this.write(write, written));
+  }
+
+  /** A small write. False: too much is under way. */
+  submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
+    if (this.setup.load.operations >= OPERATIONS_MAX) return false;
+    const payload = head.verb === "delete" ? TOMBSTONE : this.payloadOf(head, body);
+    if ("error" in payload) setImmediate(done, { ...FAILED, ...payload });
+    else {
+      const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
+      const { verb, ifMatch, ifNoneMatch } = head;
+      const terms = { create: verb === "post", ifMatch, ifNoneMatch };
+      const { operationLow, operationHigh } = this.nextOperation();
+      this.run(verb, done, (written) =>
+        this.hotWrite({ key, terms, payload, operationLow, operationHigh }, written),
+      );
+    }
+    return true;
+  }
+
+  /** The value of a body, in stored form; or what is wrong with it. */
+  private payloadOf(head: WriteHead, body: Uint8Array): StoredValue | { error: ErrorCode; detail: string } {
+    if (!head.json) return inlineValue(false, head.contentType, copyOf(body));
+    const { scanner } = this;
+    scanner.reset();
+    if (!scanner.feed(body, 0, body.length) || !scanner.finish())
+      return { error: scanner.error ?? "bad_json", detail: scanner.detail };
+    const { valueStart, valueEnd } = scanner;
+    const bytes = Buffer.allocUnsafe(JSON_PREFIX.length + valueEnd - valueStart + JSON_SUFFIX.length);
+    bytes.set(JSON_PREFIX, 0);
+    bytes.set(body.subarray(valueStart, valueEnd), JSON_PREFIX.length);
+    bytes.set(JSON_SUFFIX, JSON_PREFIX.length + valueEnd - valueStart);
+    return inlineValue(true, "application/json", bytes);
+  }
+
+  /** Runs an operation that writes, if there is a layout to work by. */
+  private run(
+    verb: WriteHead["verb"],
+    done: WriteDone,
+    start: (written: (result: Written) => void) => void,
+  ): void {
+    const { load } = this.setup;
+    if (!this.setup.isReady()) {
+      setImmediate(done, {
+        ...FAILED,
+        error: "unavailable",
+        detail: "this node has no layout of its cluster yet",
+      });
+      return;
+    }
+    load.operations++;
+    load.begun++;
+    start((written) => {
+      load.operations--;
+      done(this.resultOf(verb, written));
+    });
+  }
+
+  /** A small write: goes to the coordinator that the key's writes are going to now. */
+  private hotWrite(write: TermedWrite, written: (result: Written) => void): void {
+    const { key, terms, payload, operationLow, operationHigh } = write;
+    const node = this.hotKeys.coordinatorOf(key.bytes, this.setup.groupOf(key.partition));
+    const peer = node === null ? null : this.setup.peerOf(node);
+    if (peer === null) {
+      this.write(write, written);
+      return;
+    }
+    const request = { kind: ACCEPT, epoch: 0, key: key.bytes, operationLow, operationHigh } as const;
+    const accept = payload.tombstone
+      ? encodeRequest({ ...request, tombstone: true })
+      : encodeRequest({ ...request, value: payload as InlineValue });
+    peer.send(encodeHandOn(terms, accept)).then(
+      (answer) => {
+        const result = decodeWritten(answer);
+        if (result === null) this.write({ ...write, lost: true }, written);
+        // It has had no effect there; perhaps that node is not the right one.
+        else if (result.outcome === "no_quorum") this.write(write, written);
+        else written(result);
+      },
+      // What surely was not delivered is written from here; what may have been is only looked for.
+      (error: unknown) => {
+        const lost = !(error instanceof PeerError && error.outcome === "not_sent");
+        this.write({ ...write, lost }, written);
+      },
+    );
+  }
+
+  private write(write: TermedWrite, written: (result: Written) => void): void {
+    const { key, terms, payload, operationLow, operationHigh, staged = false, lost = false } = write;
+    const { create, ifMatch, ifNoneMatch } = terms;
+    const isConditional = create || ifMatch !== "" || ifNoneMatch !== "";
+    const judge = (exists: boolean, version: Ballot | null): Refusal | null => {
+      const etag = exists && version !== null ? etagText(version) : null;
+      if (!conditionsHold({ ifMatch, ifNoneMatch }, etag)) return "precondition_failed";
+      return create && exists ? "exists" : null;
+    };
+    const condition = isConditional || staged ? judge : null;
+    const request = { key, payload, operationLow, operationHigh, staged, lost, condition };
+    this.setup.coordinator.write(request, (result) => {
+      if (result.raced) this.hotKeys.raced(key.bytes);
+      written(result);
+    });
+  }
+
+  /** A write that another node hands on: written from here, whoever else might be better. */
+  handedOn(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
+    // The frame is gone when the write has its answer.
+    const handed = decodeHandOn(Uint8Array.from(bytes));
+    if (handed === null || !this.setup.isReady() || this.setup.load.operations >= OPERATIONS_MAX) {
+      const outcome = this.setup.load.operations >= OPERATIONS_MAX ? "overloaded" : "no_quorum";
+      reply(encodeWritten({ ...NOTHING_DONE, outcome }));
+      return;
+    }
+    const { terms, request } = handed;
+    const { json, contentType, value, tombstone, operationLow, operationHigh } = request;
+    const payload = tombstone ? TOMBSTONE : inlineValue(json, contentType, value);
+    this.setup.load.operations++;
+    this.write({ key: clusterKey(request.key), terms, payload, operationLow, operationHigh }, (result) => {
+      this.setup.load.operations--;
+      reply(encodeWritten(result));
+    });
+  }
+
+  private resultOf(verb: WriteHead["verb"], written: Written): WriteResult {
+    const { outcome, ballot, existed, replicas, reason } = written;
+    const result: WriteResult = { ...FAILED, error: null, replicas };
+    if (ballot !== null) {
+      writeEtag(this.etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
+      result.etag = this.etag;
+    }
+    if (outcome === "done") {
+      result.created = verb !== "delete" && !existed;
+      result.deleted = verb === "delete" && existed;
+    } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
+    else if (outcome === "no_quorum" && reason === "key_refused") result.error = reason;
+    else if (outcome === "no_quorum" && reason === "ahead") {
+      result.error = "clock_ahead";
+      result.detail = this.clockDetail();
+    } else result.error = outcome;
+    return result;
+  }
+
+  private clockDetail(): string {
+    const { time, self } = this.setup;
+    return `other nodes refuse the write's version, which is too far ahead of their time; the clock of ${self} is ${(time.skewMs() / 1000).toFixed(1)} s ahead of what ${time.agreed ? "the nodes agree on" : "it last knew of the others"}: set it right, or try again when it has heard of them`;
+  }
+}
+
+const FAILED: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };
