@@ -1,6 +1,6 @@
 /**
- * The table of flags: everything that the parser, the help and the environment know of each. docs/operations.md
- * lists the same; a test compares them.
+ * The table of flags: everything that the parser, the help and the environment know of each.
+ * docs/operations.md lists the same; a test compares them.
  */
 import { availableParallelism } from "node:os";
 import { FRONTS_MAX, REPLICAS_MAX, VALUE_BYTES_DEFAULT } from "../util/limits.ts";
