@@ -109,15 +109,17 @@ export interface Front {
 /** Listens and serves. Rejects when it cannot listen. */
 export async function createFront(options: FrontOptions): Promise<Front> {
   const meters = options.meters?.memories.map((memory) => new Meter(memory)) ?? [new Meter()];
+  const meter = meters[options.meters?.own ?? 0];
+  options.vault.gatherings.showIn(meter.receivingBytes);
   const context: FrontContext = {
     vault: options.vault,
     get cluster() {
       return options.cluster?.() ?? null;
     },
     log: options.log,
-    meter: meters[options.meters?.own ?? 0],
+    meter,
     pacer: new Pacer(),
-    inFlight: new InFlight(),
+    inFlight: new InFlight(meter.requestsInFlight),
     maxValueBytes: options.maxValueBytes,
     key: createKeyScratch(),
     stopping: false,
@@ -206,8 +208,7 @@ function createHandlers(context: FrontContext, options: FrontOptions, meters: re
       return 200;
     }
     if (target === TARGET_STATS) {
-      const now = { inFlight: context.inFlight.count, receivingBytes: context.vault.gatherings.heldBytes };
-      sendJson(res, 200, statsDocument(context.vault, facts, meters, now), head);
+      sendJson(res, 200, statsDocument(context.vault, facts, meters), head);
       return 200;
     }
     const { code, options: errorOptions } = otherTarget(target);

@@ -39,8 +39,7 @@ export interface GatheringLimits {
 }
 
 export class Gatherings {
-  /** Memory that buffers have now. */
-  heldBytes = 0;
+  private held: Float64Array = new Float64Array(1);
   /** Places in the file that are in use. */
   asideCount = 0;
   private readonly directory: string;
@@ -64,6 +63,17 @@ export class Gatherings {
 
   get count(): number {
     return this.places.count;
+  }
+
+  /** Memory that buffers have now. */
+  get heldBytes(): number {
+    return this.held[0];
+  }
+
+  /** Keeps `heldBytes` here from now on, for others to see. */
+  showIn(memory: Float64Array): void {
+    memory[0] = this.heldBytes;
+    this.held = memory;
   }
 
   /**
@@ -90,7 +100,7 @@ export class Gatherings {
     const isLeft = left !== null && bytes >= LEFT_USE_BYTES_MIN;
     const length = isLeft ? left.length : bytes;
     if (!this.makeRoom(asker, length - before.length)) return null;
-    this.heldBytes += length - before.length;
+    this.held[0] += length - before.length;
     if (!isLeft) return Buffer.allocUnsafeSlow(length);
     this.left = null;
     return left;
@@ -109,7 +119,7 @@ export class Gatherings {
   /** Takes back a buffer. */
   giveBack(gathering: Gathering, buffer: Uint8Array): void {
     this.moving.delete(gathering);
-    this.heldBytes -= buffer.length;
+    this.held[0] -= buffer.length;
     if (buffer.length === CHUNK_BYTES) this.left = buffer;
   }
 
@@ -287,7 +297,8 @@ export class Gathering implements PlaceHolder {
   }
 
   private leaveBuffer(): void {
-    if (this.buffer.length > 0) this.all.giveBack(this, this.buffer);
+    // Also one without a byte: it has moved, and must not be found again by who makes room.
+    this.all.giveBack(this, this.buffer);
     this.buffer = NOTHING;
   }
 

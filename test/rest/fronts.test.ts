@@ -4,7 +4,7 @@ import { createHash, randomBytes } from "node:crypto";
 import http from "node:http";
 import { after, test } from "node:test";
 import { call, closeConnections, digest } from "./client.ts";
-import { runProgram, startServer, withServer } from "./server.ts";
+import { runProgram, startServer, waitUntil, withServer } from "./server.ts";
 
 after(closeConnections);
 
@@ -90,9 +90,12 @@ test("fronts: a stop waits for what is under way in every thread", async () => {
       });
       return { request, status, number };
     });
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await waitUntil("all are under way", async () => {
+      const { queues } = (await call(server.port, "GET", "/_stats", alone)).json();
+      return queues.requestsInFlight >= uploads.length;
+    });
     const stopped = server.stop();
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await waitUntil("it has begun to stop", () => /finishing what is in flight/.test(server.log()));
     for (const { request, number } of uploads) request.end(Buffer.alloc(bytes / 2, number + 1));
     for (const { status } of uploads) assert.equal(await status, 201);
     assert.equal((await stopped).status, 0);

@@ -17,7 +17,8 @@ const never = (error: Error) => {
 
 test("gatherings: bytes come back as they were, in memory and put aside, in any order of calls", (t) => {
   const random = new Random(randomSeed(t));
-  const bytesMax = 2 * CHUNK_BYTES;
+  // Few of them find room at once.
+  const bytesMax = CHUNK_BYTES;
   const gatherings = new Gatherings(directory, { bytesMax, countMax: 1000 });
   const lanes: { gathering: Gathering; model: Buffer }[] = [];
   let asideMost = 0;
@@ -81,6 +82,17 @@ test("gatherings: the one that has not moved for the longest is put aside first,
   assert.equal(gatherings.asideCount, 1, "the busy one was in memory");
   assert.equal(idle.whole().length, half.length);
   for (const each of [idle, busy, fresh]) each.close();
+});
+
+test("gatherings: one to which nothing was added is no endless work for who makes room", () => {
+  const gatherings = new Gatherings(directory, { bytesMax: CHUNK_BYTES, countMax: 10 });
+  const [nothing, first, second] = [0, 1, 2].map(() => gatherings.open(never) as Gathering);
+  nothing.append(Buffer.alloc(0));
+  assert.ok(first.append(Buffer.alloc(CHUNK_BYTES)));
+  assert.ok(second.append(Buffer.alloc(CHUNK_BYTES)));
+  assert.equal(gatherings.asideCount, 1);
+  assert.equal(nothing.whole().length, 0);
+  for (const each of [nothing, first, second]) each.close();
 });
 
 test("gatherings: one that holds nothing but a buffer gives it back without the disk", () => {

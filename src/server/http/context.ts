@@ -14,16 +14,25 @@ export interface FrontLog {
 
 /** Requests that are not answered yet, for a graceful stop. */
 export class InFlight {
-  count = 0;
   /** Called whenever the last one is answered. */
   readonly onIdle: (() => void)[] = [];
+  private readonly counted: Float64Array;
+
+  /** @param counted one number, where others see it */
+  constructor(counted: Float64Array = new Float64Array(1)) {
+    this.counted = counted;
+  }
+
+  get count(): number {
+    return this.counted[0];
+  }
 
   enter(): void {
-    this.count++;
+    this.counted[0]++;
   }
 
   leave(): void {
-    this.count--;
+    this.counted[0]--;
     if (this.count === 0) for (const call of this.onIdle) call();
   }
 }

@@ -19,10 +19,14 @@ const ABORTED = 0;
 
 const COUNTS = VERBS.length * OUTCOMES.length;
 /** Size of a meter's memory. */
-export const METER_BYTES = (COUNTS + 2 * LATENCY_NUMBERS) * 8;
+export const METER_BYTES = (COUNTS + 2 * LATENCY_NUMBERS + 2) * 8;
 
-/** Counters and latencies of the front. Constant memory. */
+/** Counters and latencies of the front, and what it has in hand. Constant memory. */
 export class Meter {
+  /** One number: requests that are not answered yet. */
+  readonly requestsInFlight: Float64Array;
+  /** One number: memory that bodies have which come in pieces. */
+  readonly receivingBytes: Float64Array;
   private readonly counts: Float64Array;
   private readonly reads: Latencies;
   private readonly writes: Latencies;
@@ -33,15 +37,19 @@ export class Meter {
     this.counts = part(0, COUNTS);
     this.reads = new Latencies(part(COUNTS, LATENCY_NUMBERS));
     this.writes = new Latencies(part(COUNTS + LATENCY_NUMBERS, LATENCY_NUMBERS));
+    this.requestsInFlight = part(COUNTS + 2 * LATENCY_NUMBERS, 1);
+    this.receivingBytes = part(COUNTS + 2 * LATENCY_NUMBERS + 1, 1);
   }
 
   /** All that these have counted, now. */
   static sum(meters: readonly Meter[]): Meter {
     const total = new Meter();
-    for (const { counts, reads, writes } of meters) {
+    for (const { counts, reads, writes, requestsInFlight, receivingBytes } of meters) {
       for (let index = 0; index < COUNTS; index++) total.counts[index] += counts[index];
       total.reads.add(reads);
       total.writes.add(writes);
+      total.requestsInFlight[0] += requestsInFlight[0];
+      total.receivingBytes[0] += receivingBytes[0];
     }
     return total;
   }
@@ -199,12 +207,7 @@ function judge(
 }
 
 /** The answer of `/_stats`. */
-export function statsDocument(
-  vault: Vault,
-  facts: NodeFacts,
-  meters: readonly Meter[],
-  now: { inFlight: number; receivingBytes: number },
-): object {
+export function statsDocument(vault: Vault, facts: NodeFacts, meters: readonly Meter[]): object {
   const stats = vault.stats();
   const meter = Meter.sum(meters);
   const shards = stats.shards;
@@ -236,8 +239,8 @@ export function statsDocument(
     queues: {
       writes: stats.queuedWrites,
       bytes: stats.queuedBytes,
-      requestsInFlight: now.inFlight,
-      receivingBytes: now.receivingBytes,
+      requestsInFlight: meter.requestsInFlight[0],
+      receivingBytes: meter.receivingBytes[0],
     },
     batches: stats.batches,
     batchedWrites: stats.batchedWrites,
