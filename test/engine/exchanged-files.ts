@@ -169,6 +169,7 @@ class Written {
 
 /** Opens a directory and counts what its keys are called. `allowed`: what a key may hold, by shard and key. */
 async function examine(
+  t: Diagnostic,
   files: Files,
   what: string,
   allowed: (shard: number, key: string) => (Buffer | null)[],
@@ -184,14 +185,18 @@ async function examine(
       note: () => {},
       progress: () => {},
     });
+    const unnoticed = (start: number, why: string): void => {
+      tally.unnoticed++;
+      t.diagnostic(`unnoticed by verify: ${what}, start ${start}: ${why}`);
+    };
     // Damage that was there once must be there at every later start: whatever the starts write.
     for (let start = 0; start < 3; start++) {
       let vaults: Harness[];
       try {
         vaults = await openAll(directory.path, clock);
-      } catch {
+      } catch (error) {
         tally.refused++;
-        if (summary !== null && places.length === 0) tally.unnoticed++;
+        if (summary !== null && places.length === 0) unnoticed(start, (error as Error).message);
         return;
       }
       let noticed = places.length > 0;
@@ -204,7 +209,7 @@ async function examine(
             tally.damaged++;
             if (start === 0 && !noticed) {
               noticed = true;
-              tally.unnoticed++;
+              unnoticed(start, `${key} of shard ${shard} is damaged; ${vault.warnings.join("; ")}`);
             }
             continue;
           }
@@ -306,7 +311,7 @@ export async function exchangedFiles(t: Diagnostic, options: ExchangeOptions): P
         if (random.below(options.oneIn) > 0) continue;
         tally.damages++;
         const allowed = (shard: number, key: string) => [content[shard].get(key) ?? null];
-        await examine(files, `SEED=${seed}: ${what}`, allowed, clock, tally);
+        await examine(t, files, `SEED=${seed}: ${what}`, allowed, clock, tally);
       }
       for (let copy = 0; copy < options.copies; copy++) {
         tally.copies++;
@@ -317,7 +322,14 @@ export async function exchangedFiles(t: Diagnostic, options: ExchangeOptions): P
           moments[from].content[shard].get(key) ?? null,
           ...meanwhile.filter((one) => one.shard === shard && one.key === key).map(({ value }) => value),
         ];
-        await examine(files, `SEED=${seed}: copy ${copy}, moments ${from} to ${to}`, allowed, clock, tally);
+        await examine(
+          t,
+          files,
+          `SEED=${seed}: copy ${copy}, moments ${from} to ${to}`,
+          allowed,
+          clock,
+          tally,
+        );
       }
     } finally {
       directory.remove();

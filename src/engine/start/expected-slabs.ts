@@ -5,9 +5,22 @@
 import path from "node:path";
 import { FIRST_UNIT, HEADER_BYTES } from "../../format/offsets.ts";
 import { headerProblem, previousSlab } from "../../format/slab.ts";
-import { LISTED_FULL, type ListedSlab, type SlabEnd } from "../../format/slab-list.ts";
+import {
+  LISTED_FULL,
+  LISTED_OPEN,
+  LISTED_UNKNOWN,
+  type ListedSlab,
+  type SlabEnd,
+} from "../../format/slab-list.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
-import { type FoundSlab, misfitOf, type ReadList, shortfallOf } from "../list/slab-list.ts";
+import {
+  checksumBefore,
+  type FoundSlab,
+  misfitOf,
+  type ReadList,
+  shortfallOf,
+  unknownSlab,
+} from "../list/slab-list.ts";
 import { readSlab, slabName } from "../slabs/files.ts";
 
 export class ExpectedSlabs {
@@ -63,9 +76,37 @@ export class ExpectedSlabs {
     return this.listed.get(sequence)?.state === LISTED_FULL;
   }
 
+  /**
+   * How a damaged slab, one that is missing, or one that does not fit goes on being listed: with the furthest
+   * end that is known of it. The note and the header of the next slab will soon tell of others, and the next
+   * start must still notice.
+   * @param found what is whole of it, if that fits; null: it does not, or nothing is
+   */
+  stillListed(sequence: number, found: FoundSlab | null): ListedSlab {
+    const listed = this.listed.get(sequence);
+    if (listed?.state === LISTED_FULL) return listed;
+    const { note } = this;
+    const ends: SlabEnd[] = [];
+    if (listed?.state === LISTED_OPEN) ends.push(listed);
+    if (note?.sequence === sequence && listed?.state !== LISTED_UNKNOWN) ends.push(note);
+    const end = this.ends.get(sequence);
+    if (end !== undefined) ends.push(end);
+    if (found !== null) {
+      const last = checksumBefore(found, found.endUnit);
+      if (last !== null) ends.push({ sequence, endUnit: found.endUnit, last });
+    }
+    if (ends.length === 0) return unknownSlab(sequence);
+    const { endUnit, last } = ends.reduce((furthest, end) =>
+      end.endUnit > furthest.endUnit ? end : furthest,
+    );
+    return { sequence, state: LISTED_OPEN, endUnit, last, seal: 0 };
+  }
+
   /** Why the file of a slab is not what it must be, for a person; null: it is, as far as can be told. */
   misfit(sequence: number, found: FoundSlab): string | null {
     const listed = this.listed.get(sequence);
+    // What was lost of it has been made good.
+    if (listed?.state === LISTED_UNKNOWN) return null;
     const end = this.ends.get(sequence);
     const problem = listed === undefined ? null : misfitOf(found, listed);
     if (problem !== null) return problem;

@@ -15,7 +15,7 @@ import {
   tableWords,
 } from "../../format/slab.ts";
 import type { ListedSlab, LogPlace } from "../../format/slab-list.ts";
-import { LIST_NAMES, listedAs, type ReadList, unknownSlab } from "../list/slab-list.ts";
+import { LIST_NAMES, listedAs, type ReadList } from "../list/slab-list.ts";
 import type { OpenSlab } from "../log/appender.ts";
 import type { Shard } from "../shard/shard.ts";
 import { FIGURE } from "../slabs/figures.ts";
@@ -149,11 +149,15 @@ function readBack(
   shard.slabs.add(sequence);
   const map = shard.lookup.maps.bySequence(sequence);
   if (map === null) throw new Error(`${file} cannot be mapped`);
-  const unknown = expected.of(sequence) ?? unknownSlab(sequence);
+  const sealOf = expected.isFull(sequence) ? expected.of(sequence)?.seal : undefined;
   if (expected.missing.has(sequence)) {
     shard.figures[FIGURE.missingSlabs]++;
     spoilt("the file is missing", endOfSlab);
-    return { records: { map, table: new Int32Array(0), endUnit: FIRST_UNIT }, listed: unknown, open: null };
+    return {
+      records: { map, table: new Int32Array(0), endUnit: FIRST_UNIT },
+      listed: expected.stillListed(sequence, null),
+      open: null,
+    };
   }
   const cut = fs.statSync(file).size < store.slabBytes;
   const problem = headerProblem(map.bytes.subarray(0, HEADER_BYTES), {
@@ -181,8 +185,8 @@ function readBack(
       shard.figures[FIGURE.missingSlabs]++;
       spoilt(misfit, endOfSlab);
     }
-    const isKnown = misfit !== null || (expected.isFull(sequence) && unknown.seal === found.seal);
-    const listed = isKnown ? unknown : listedAs(found, sequence, false);
+    const isKnown = misfit !== null || sealOf === found.seal;
+    const listed = isKnown ? expected.stillListed(sequence, null) : listedAs(found, sequence, false);
     return { records: { map, table, endUnit: footer.endUnit }, listed, open: null };
   }
   const scan = scanSlab(
@@ -206,8 +210,8 @@ function readBack(
   const seal = intact ? makeDurable(shard, file, isOpen ? null : { sequence, scan }) : null;
   account(shard, sequence, scan, seal?.written === true);
   const listed =
-    !intact || (expected.isFull(sequence) && unknown.seal === seal?.checksum)
-      ? unknown
+    !intact || (seal !== null && sealOf === seal.checksum)
+      ? expected.stillListed(sequence, misfit === null ? found : null)
       : listedAs({ ...found, seal: seal?.checksum ?? null }, sequence, isOpen);
   return {
     records: { map, table: Int32Array.from(scan.table), endUnit: scan.endUnit },

@@ -396,7 +396,8 @@ class SnapshotFile {
     const endUnit = slabs[i * SNAPSHOT_SLAB_WORDS + 1];
     const seal = slabs[i * SNAPSHOT_SLAB_WORDS + 3];
     const known = this.expected.of(sequence);
-    if (known !== undefined && (this.misfits.has(sequence) || this.expected.isFull(sequence))) return known;
+    if (known !== undefined && (this.misfits.has(sequence) || this.expected.isFull(sequence)))
+      return this.expected.stillListed(sequence, null);
     if (sequence === open.sequence)
       return { sequence, state: LISTED_OPEN, endUnit, last: open.previous, seal: 0 };
     return seal === 0 ? unknownSlab(sequence) : { sequence, state: LISTED_FULL, endUnit, last: 0, seal };
