@@ -7,6 +7,10 @@ import fs from "node:fs";
 import path from "node:path";
 import { listSlabs, slabName } from "../slabs/files.ts";
 
+/** What is said of it, to whoever asks. The log also says what is gone. */
+export const DIRECTORY_GONE =
+  "the data directory is gone: it, or the file in it that is written, was removed, renamed or covered by another one, or cannot be reached; writes are stopped, reads go on as far as they can; put it back, or restore it from a copy, and restart";
+
 /** How often it is looked. */
 export const WATCH_MS = 200;
 

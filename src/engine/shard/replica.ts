@@ -215,7 +215,7 @@ export function dropPartition(shard: Shard, partition: number, from: number): Ou
 
 /** A fresh outcome, once there is room for a small record; else why there is not. */
 function begin(shard: Shard, ref: KeyRef | null): Outcome {
-  if (shard.writesStopped) return failed("write_stopped");
+  if (shard.writesStopped) return shard.stoppedOutcome;
   try {
     shard.makeRoom(ref?.key.length ?? 2, 0, 0, ref === null ? "delete" : "write");
   } catch (error) {

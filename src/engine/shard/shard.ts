@@ -48,7 +48,7 @@ import { ValueScanner } from "../../value/json.ts";
 import { Compactor } from "../compaction/compaction.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { KeyIndex } from "../index/key-index.ts";
-import { DirectoryWatch } from "../list/directory-watch.ts";
+import { DIRECTORY_GONE, DirectoryWatch } from "../list/directory-watch.ts";
 import { type ReadList, readSlabList, SlabList } from "../list/slab-list.ts";
 import { SlabWatch } from "../list/slab-watch.ts";
 import { Appender } from "../log/appender.ts";
@@ -304,7 +304,7 @@ export class Shard {
 
   /** Judges one write and stages its record. `body`: as the client sent it; ignored for delete. */
   apply(write: ShardWrite, body: Uint8Array): Outcome {
-    if (this.writesStopped) return failed("write_stopped");
+    if (this.writesStopped) return this.stoppedOutcome;
     if (write.verb === "delete") return this.store(write, TYPE_TOMBSTONE, false, NOTHING, 0, [], NO_CHUNKS);
     if (write.ballot !== undefined) return this.applyStored(write, body);
     if (!write.json)
@@ -320,7 +320,7 @@ export class Shard {
 
   /** Judges a write whose value is `bytes` in stored form already (JSON with prefix and suffix). */
   applyStored(write: ShardWrite, bytes: Uint8Array): Outcome {
-    if (this.writesStopped) return failed("write_stopped");
+    if (this.writesStopped) return this.stoppedOutcome;
     return this.store(
       write,
       TYPE_VALUE,
@@ -334,7 +334,7 @@ export class Shard {
 
   /** Judges a large value whose chunks are written and stages its manifest. */
   applyManifest(write: ShardWrite, manifest: Uint8Array, chunks: readonly ChunkRef[]): Outcome {
-    if (this.writesStopped) return failed("write_stopped");
+    if (this.writesStopped) return this.stoppedOutcome;
     return this.store(
       write,
       TYPE_MANIFEST,
@@ -729,6 +729,11 @@ export class Shard {
     this.stop(`${what}, writes are stopped until a restart: ${(error as Error).message}`);
   }
 
+  /** What a write is answered once writes are stopped. */
+  get stoppedOutcome(): Outcome {
+    return failed("write_stopped", this.gone === null ? "" : DIRECTORY_GONE);
+  }
+
   private refuseWrites(): void {
     this.writesStopped = true;
     this.figures[FIGURE.writesStopped] = 1;
@@ -749,9 +754,7 @@ export class Shard {
     this.gone = this.directoryWatch.look(this.appender.sequence);
     if (this.gone !== null) {
       this.figures[FIGURE.directoryGone] = 1;
-      this.stop(
-        `the data directory is not the one any more that was opened: ${this.gone}; writes are stopped until a restart, reads go on as far as they can; put it back, or restore it from a copy, and restart`,
-      );
+      this.stop(`${this.gone}: ${DIRECTORY_GONE}`);
       return;
     }
     const present = this.directoryWatch.slabs();
@@ -808,7 +811,7 @@ export class Shard {
   /** The outcome for a failed write call. */
   writeFailure(error: unknown): Outcome {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") this.watch();
-    if (this.writesStopped) return failed("write_stopped");
+    if (this.writesStopped) return this.stoppedOutcome;
     if (isDiskFull(error)) {
       if (error !== REFUSED) this.refusedByDisk();
       return failed("disk_full");
@@ -819,7 +822,7 @@ export class Shard {
     }
     if ((error as NodeJS.ErrnoException).code === "EROFS") {
       this.stopWrites(error, "a write failed");
-      return failed("write_stopped");
+      return this.stoppedOutcome;
     }
     this.warnOfFailure(error);
     if (isOutOfDescriptors(error)) {
@@ -991,9 +994,9 @@ export class Shard {
    * does not vote before it has taken everything over from others.
    */
   settleLoss(): Outcome {
-    if (this.writesStopped) return failed("write_stopped");
+    if (this.writesStopped) return this.stoppedOutcome;
     this.commit();
-    if (!this.syncNow()) return failed("write_stopped");
+    if (!this.syncNow()) return this.stoppedOutcome;
     const { figures } = this;
     const lost = new Set<number>();
     for (const slab of this.slabs.all()) if (slab.damaged) lost.add(slab.sequence);

@@ -1,6 +1,7 @@
 /**
  * What the front counts, and the two documents about the node: `/health` and `/_stats`.
  */
+import { DIRECTORY_GONE } from "../../engine/list/directory-watch.ts";
 import type { ShardStats, Vault } from "../../shards/vault/vault.ts";
 import { LATENCY_NUMBERS, Latencies, type LatencySummary } from "./latency.ts";
 
@@ -159,9 +160,7 @@ function judge(
     return { word: "joining", reason, status: 503 };
   }
   if (shards.some((shard) => shard.directoryGone)) {
-    const reason =
-      "the data directory was removed, renamed or covered by another one while the node runs: writes are stopped, reads go on as far as they can; put it back and restart";
-    return { word: "unhealthy", reason, status: 503 };
+    return { word: "unhealthy", reason: DIRECTORY_GONE, status: 503 };
   }
   const stopped = shards.filter((shard) => shard.writesStopped).length;
   if (stopped > 0) {
