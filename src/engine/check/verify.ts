@@ -34,7 +34,7 @@ import {
   tableWord,
   tableWords,
 } from "../../format/slab.ts";
-import { OTHER_FORM, STALE_SNAPSHOT } from "../../format/snapshot.ts";
+import { OTHER_FORM, type SnapshotIdentity, STALE_SNAPSHOT } from "../../format/snapshot.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import { readStoreFile, type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { LIST_NAMES, readSlabList } from "../list/slab-list.ts";
@@ -42,6 +42,7 @@ import { listSlabs, readSlab, slabName } from "../slabs/files.ts";
 import { scanSlab } from "../slabs/scan.ts";
 import { ExpectedSlabs } from "../start/expected-slabs.ts";
 import { SNAPSHOT_NAME, snapshotProblem } from "../start/snapshot.ts";
+import { misfitsBySnapshot } from "../start/snapshot-slabs.ts";
 import { keyText, typeName } from "./describe.ts";
 import { type ReadSlabs, verifyIndex } from "./verify-index.ts";
 import { tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
@@ -165,6 +166,8 @@ class ShardCheck {
   private readonly manifests = new Map<string, LiveManifest>();
   /** Of slabs without a good table: their records, as in a table. */
   private readonly tables = new Map<number, Int32Array>();
+  /** Slabs of which it was said that they are missing or not the ones that were there. */
+  private readonly named = new Set<number>();
   /** Whether all slabs can be read, so that a start and its maps can do so too. */
   private isReadable = true;
   /** Units of damaged records by sequence, and where the good part of each slab ends. */
@@ -205,7 +208,7 @@ class ShardCheck {
     }
     for (const [name, manifest] of this.manifests) this.checkChunks(name, manifest);
     await this.checkIndex(sequences);
-    this.checkSnapshot();
+    this.checkSnapshot(expected);
   }
 
   private damage(file: string, offset: number | null, kind: string, key: string | null, text: string): void {
@@ -245,8 +248,10 @@ class ShardCheck {
     }
     const believed = interrupted ? { content: null, note: null } : read;
     const expected = new ExpectedSlabs(this.root, store, shard, believed, present);
-    for (const sequence of expected.missing)
+    for (const sequence of expected.missing) {
+      this.named.add(sequence);
       this.damage(path.join(this.directory, slabName(sequence)), null, "slab", null, "the file is missing");
+    }
     for (const sequence of expected.leftovers)
       report.note(
         `${path.relative(this.root, path.join(this.directory, slabName(sequence)))}: it was dropped; the next start removes it`,
@@ -280,7 +285,8 @@ class ShardCheck {
     }
     const footer = decodeFooter(bytes, sequence);
     const footerAt = store.slabBytes - FOOTER_BYTES;
-    if (footer === null && looksSealed(bytes.subarray(footerAt)))
+    const isFooterBad = footer === null && looksSealed(bytes.subarray(footerAt));
+    if (isFooterBad)
       this.damage(
         file,
         footerAt,
@@ -295,6 +301,8 @@ class ShardCheck {
     const seal = footerSeal(bytes.subarray(footerAt));
     const misfit = expected.misfit(sequence, { map, table, endUnit, seal: footer === null ? null : seal });
     if (misfit !== null && fileBytes >= store.slabBytes) this.damage(file, null, "slab", null, misfit);
+    if (misfit !== null || problem !== null || isFooterBad || fileBytes < store.slabBytes)
+      this.named.add(sequence);
     const units = new Set<number>();
     for (const { unit, endUnit: recordEnd, problem: why, type, key, keyIsCertain } of records) {
       summary.records++;
@@ -403,16 +411,14 @@ class ShardCheck {
     return isIt ? null : "is another record";
   }
 
-  private checkSnapshot(): void {
+  /** Checks the snapshot, and by it the slabs: it knows how they were at the last stop. */
+  private checkSnapshot(expected: ExpectedSlabs): void {
     const { store, shard } = this;
     const file = path.join(this.directory, SNAPSHOT_NAME);
     if (!fs.existsSync(file)) return;
-    const problem = snapshotProblem(file, {
-      shard,
-      slabBytes: store.slabBytes,
-      storeId: store.id,
-      incarnation: store.incarnation,
-    });
+    const { slabBytes, id: storeId, incarnation } = store;
+    const identity = { shard, slabBytes, storeId, incarnation };
+    const problem = snapshotProblem(file, identity);
     // Left by a start that ended early, or by another release; the next start removes it.
     if (problem === STALE_SNAPSHOT || problem === OTHER_FORM)
       this.report.note(`${path.relative(this.root, file)}: ${problem}, and is not used`);
@@ -424,5 +430,26 @@ class ShardCheck {
         null,
         `${problem}; the next start reads the slabs in its place`,
       );
+    else if (this.isReadable) this.checkBySnapshot(file, identity, expected);
+  }
+
+  private checkBySnapshot(file: string, identity: SnapshotIdentity, expected: ExpectedSlabs): void {
+    const { directory, store, shard, report } = this;
+    let misfits: ReadonlyMap<number, string> | null;
+    try {
+      misfits = misfitsBySnapshot(file, { directory, store, shard }, identity, expected.sequences);
+    } catch {
+      // A slab that cannot be read, or is foreign, was named.
+      return;
+    }
+    if (misfits === null) {
+      report.note(
+        `${path.relative(this.root, file)}: there are slabs that it does not name, so it is not used`,
+      );
+      return;
+    }
+    for (const [sequence, text] of misfits)
+      if (!this.named.has(sequence))
+        this.damage(path.join(directory, slabName(sequence)), null, "slab", null, text);
   }
 }

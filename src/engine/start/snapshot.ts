@@ -9,14 +9,13 @@ import fs from "node:fs";
 import path from "node:path";
 import {
   FOOTER_BYTES,
-  HEADER_BYTES,
   SNAPSHOT_HEADER_BYTES,
   SNAPSHOT_PIECE_BYTES,
   SNAPSHOT_SLAB_WORDS,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import { checksumOf, isIntact, placeOf, recordSource, recordUnits } from "../../format/record.ts";
-import { footerSeal, headerProblem, looksSealed, tableUnit } from "../../format/slab.ts";
+import { recordUnits } from "../../format/record.ts";
+import { footerSeal } from "../../format/slab.ts";
 import { LISTED_FULL, LISTED_OPEN, type ListedSlab } from "../../format/slab-list.ts";
 import {
   decodeSnapshotHeader,
@@ -26,7 +25,6 @@ import {
 } from "../../format/snapshot.ts";
 import { hash32 } from "../../util/hash.ts";
 import { indexPartBytes } from "../index/memory.ts";
-import { unknownSlab } from "../list/slab-list.ts";
 import type { OpenSlab } from "../log/appender.ts";
 import type { Shard } from "../shard/shard.ts";
 import { FIGURE } from "../slabs/figures.ts";
@@ -34,6 +32,7 @@ import { readSlab, slabName, slotOfSequence, UNFINISHED } from "../slabs/files.t
 import type { FileIo } from "../slabs/io.ts";
 import type { Slab } from "../slabs/table.ts";
 import type { ExpectedSlabs } from "./expected-slabs.ts";
+import { misfitsOf, readFully } from "./snapshot-slabs.ts";
 
 export const SNAPSHOT_NAME = "index.snapshot";
 /** An index of fewer entries is built from the slabs as fast. */
@@ -208,15 +207,6 @@ export function restoreSnapshot(shard: Shard, directory: string, expected: Expec
   }
 }
 
-/** Reads exactly `bytes.length` bytes. */
-function readFully(fd: number, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.length; ) {
-    const read = fs.readSync(fd, bytes, done, bytes.length - done, position + done);
-    if (read === 0) throw new Error("it is too short");
-    done += read;
-  }
-}
-
 /** Lengths of the sections in their order, in bytes. */
 function sectionLengths(header: SnapshotHeader): number[] {
   const [directory, segments, links, ...blocks] = indexPartBytes(header.segments, header.blocks);
@@ -271,7 +261,7 @@ class SnapshotFile {
   private readonly fd: number;
   private readonly expected: ExpectedSlabs;
   /** Why single slabs are not as they were, by sequence. */
-  private readonly misfits = new Map<number, string>();
+  private misfits: ReadonlyMap<number, string> = new Map();
   /** Where the next section begins, and the checksum of those before it. */
   private position = SNAPSHOT_HEADER_BYTES;
   private sum = 0;
@@ -300,13 +290,8 @@ class SnapshotFile {
       clockHigh: header.openClockHigh,
       clockLow: header.openClockLow,
     };
-    sequences.forEach((sequence, i) => {
-      const last = i === sequences.length - 1;
-      const problem =
-        this.slabProblem(sequence, last ? null : slabs[i * SNAPSHOT_SLAB_WORDS + 3]) ??
-        (last ? this.openSlabProblem(open) : null);
-      if (problem !== null) this.misfits.set(sequence, problem);
-    });
+    const { store, shard } = this.shard.setup;
+    this.misfits = misfitsOf({ directory: this.directory, store, shard }, slabs, open);
     let promiseWords: Int32Array = new Int32Array(0);
     this.shard.index.restore(header, ([directoryPart, segmentPart, linkPart, ...blockParts]) => {
       this.readSection(directoryPart);
@@ -360,47 +345,17 @@ class SnapshotFile {
     return words;
   }
 
-  /**
-   * Why a slab is not the one of the snapshot; null: it is. `seal`: checksum in its footer, null for the open
-   * one.
-   */
-  private slabProblem(sequence: number, seal: number | null): string | null {
-    const { store, shard } = this.shard.setup;
-    const file = path.join(this.directory, slabName(sequence));
-    const stat = fs.statSync(file, { throwIfNoEntry: false });
-    if (stat === undefined) return "the file is missing";
-    if (stat.size < store.slabBytes) return "the file is shorter than it was made";
-    const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
-    const problem = headerProblem(readSlab(file, 0, HEADER_BYTES), identity);
-    if (problem?.foreign === true) throw new Error(`slab ${sequence} is foreign: ${problem.text}`);
-    if (problem !== null) return `its header is damaged (${problem.text})`;
-    const footer = readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES);
-    const fits = seal === null ? !looksSealed(footer) : footerSeal(footer) === seal;
-    return fits ? null : "it has another end than at the last stop: a copy from another time, or damaged";
-  }
-
-  /** Why the open slab does not end in the very record; null: it does. */
-  private openSlabProblem({ sequence, table, endUnit, previous }: OpenSlab): string | null {
-    if (table.length === 0) return null;
-    const { store, shard } = this.shard.setup;
-    const unit = tableUnit(table[table.length - 1]);
-    const file = path.join(this.directory, slabName(sequence));
-    const record = recordSource(readSlab(file, unit * UNIT_BYTES, (endUnit - unit) * UNIT_BYTES));
-    const place = placeOf(store.salt, shard, sequence, unit);
-    return isIntact(record, 0, endUnit - unit, place) && checksumOf(record, 0) === previous
-      ? null
-      : `it had records up to byte ${endUnit * UNIT_BYTES} at the last stop, and this file has not: an older copy of it, or a damaged one`;
-  }
-
   private listedAs(sequence: number, i: number, slabs: Int32Array, open: OpenSlab): ListedSlab {
     const endUnit = slabs[i * SNAPSHOT_SLAB_WORDS + 1];
     const seal = slabs[i * SNAPSHOT_SLAB_WORDS + 3];
+    // What the list knows of a full slab stands for all its records; what it does not, the snapshot does.
     const known = this.expected.of(sequence);
-    if (known !== undefined && (this.misfits.has(sequence) || this.expected.isFull(sequence)))
-      return this.expected.stillListed(sequence, null);
+    if (known !== undefined && this.expected.isFull(sequence)) return known;
     if (sequence === open.sequence)
       return { sequence, state: LISTED_OPEN, endUnit, last: open.previous, seal: 0 };
-    return seal === 0 ? unknownSlab(sequence) : { sequence, state: LISTED_FULL, endUnit, last: 0, seal };
+    return seal === 0
+      ? this.expected.stillListed(sequence, null)
+      : { sequence, state: LISTED_FULL, endUnit, last: 0, seal };
   }
 
   private account(sequences: readonly number[], slabs: Int32Array, header: SnapshotHeader): void {
