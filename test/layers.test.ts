@@ -62,7 +62,6 @@ const FILES_IN_CIRCLES: readonly string[] = [
   "engine/shard/shard.ts",
   "engine/start/rebuild.ts",
   "engine/start/recovery.ts",
-  "engine/start/snapshot.ts",
   "engine/state/replication.ts",
 ];
 const LARGE_FOLDERS: readonly string[] = ["engine/shard"];
@@ -76,7 +75,6 @@ const LARGE_FILES: readonly string[] = [
   "engine/index/key-index.ts",
   "engine/log/appender.ts",
   "engine/shard/shard.ts",
-  "engine/start/snapshot.ts",
   "master/steward.ts",
   "shards/thread/handler.ts",
   "shards/vault/local-vault.ts",

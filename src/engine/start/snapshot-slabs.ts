@@ -1,6 +1,6 @@
 /**
- * What an index snapshot says of the slabs beside it, and whether they are still those: for the start that uses
- * it and for `minivault verify`, which must know what that start will say.
+ * What an index snapshot says of the slabs beside it, and whether they are still those: for the start that
+ * uses it and for `minivault verify`, which must know what that start will say.
  */
 import fs from "node:fs";
 import path from "node:path";
