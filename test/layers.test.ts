@@ -62,6 +62,7 @@ const FILES_IN_CIRCLES: readonly string[] = [
   "engine/shard/shard.ts",
   "engine/start/rebuild.ts",
   "engine/start/recovery.ts",
+  "engine/start/snapshot.ts",
   "engine/state/replication.ts",
 ];
 const LARGE_FOLDERS: readonly string[] = ["engine/shard"];
