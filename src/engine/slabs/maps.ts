@@ -16,7 +16,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { type RecordSource, recordSource } from "../../format/record.ts";
 import { loadAddon } from "../../platform/addon.ts";
-import { missingOfSlot } from "./figures.ts";
+import { MISSING_IN_ALL, missingOfSlot } from "./figures.ts";
 import { slabName, slotOfSequence } from "./files.ts";
 import { PAGE_BYTES, type Residence, unknownResidence } from "./residence.ts";
 
@@ -195,10 +195,12 @@ export class SlabMaps {
    * pinned them. Cheap; call it now and then, when nobody is reading.
    */
   release(): void {
+    // One look for all maps: this is called after each batch of writes, and there may be thousands.
+    const areAnyMissing = Atomics.load(this.missing, MISSING_IN_ALL) !== 0;
     for (let slot = 0; slot < this.maps.length; slot++) {
       const map = this.maps[slot];
       if (map === undefined) continue;
-      if (map.sequence !== this.slots[slot] || this.isToBeRemapped(map)) this.drop(slot);
+      if (map.sequence !== this.slots[slot] || (areAnyMissing && this.isToBeRemapped(map))) this.drop(slot);
     }
   }
 

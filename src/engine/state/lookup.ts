@@ -199,6 +199,19 @@ export class ShardLookup implements Matcher {
     return true;
   }
 
+  /**
+   * Whether `check` has called a record good, as things were when it was last asked: asks nobody, so it counts
+   * only while `missingPages` is still `missingAtCheck`.
+   */
+  wasChecked(map: SlabMap, unit: number): boolean {
+    const at = checkedAt(map.sequence, unit);
+    return (
+      this.checked[at] === map.sequence &&
+      this.checked[at + 1] === unit &&
+      this.generation === this.figures[FIGURE.damageGeneration]
+    );
+  }
+
   /** Like `check`, but looks at the bytes as they are now, whatever was seen before. */
   checkAgain(map: SlabMap, unit: number): boolean {
     const at = checkedAt(map.sequence, unit);

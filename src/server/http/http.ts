@@ -37,8 +37,11 @@ const LISTEN_SHARED = 0;
 /** How often it is tried to open the port again after a change of the certificate. */
 const REOPEN_MS = 50;
 
-/** What the native code takes as text. Bytes are cheaper than a string: no conversion. */
-export type Text = string | Uint8Array;
+/**
+ * What the native code takes as text. Bytes are cheaper than a string, which is converted, and a buffer as a
+ * whole is a little cheaper than a view.
+ */
+export type Text = string | Uint8Array | ArrayBuffer;
 
 export interface Req {
   /** The path as sent, with its leading slash and without the query, decoded as UTF-8 with replacement. */

@@ -10,11 +10,11 @@ import type { Req } from "./http.ts";
 /** A header's name, as text and as bytes: bytes are cheaper to pass to uWS than strings. */
 export interface HeaderName {
   readonly text: string;
-  readonly bytes: Uint8Array;
+  readonly bytes: ArrayBuffer;
 }
 
 export function headerName(text: string): HeaderName {
-  return { text, bytes: Buffer.from(text) };
+  return { text, bytes: new TextEncoder().encode(text).buffer as ArrayBuffer };
 }
 
 const IF_MATCH = headerName("if-match");

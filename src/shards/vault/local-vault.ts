@@ -322,8 +322,11 @@ export class LocalVault implements Vault {
   /** What a search has found, seen as a value. */
   private valueState(lookup: ShardLookup, state: Found["state"]): Found["state"] {
     if (state !== "found") return state;
-    if (!lookup.check(lookup.map, lookup.unit)) return "damaged";
-    return isAbsence(typeOf(lookup.map, lookup.unit)) ? "absent" : "found";
+    const { map, unit } = lookup;
+    // `FoundRecord` looks at the count of missing pages before it says "found".
+    if (!lookup.wasChecked(map, unit) && !lookup.check(map, unit)) return "damaged";
+    if (!isAbsence(typeOf(map, unit))) return "found";
+    return lookup.check(map, unit) ? "absent" : "damaged";
   }
 
   /** Fills the reused operation for a key; `LocalUpload` keeps its own copy. */
