@@ -200,8 +200,8 @@ export class ShardLookup implements Matcher {
   }
 
   /**
-   * Whether `check` has called a record good, as things were when it was last asked: asks nobody, so it counts
-   * only while `missingPages` is still `missingAtCheck`.
+   * Whether `check` has called a record good, as things were when it was last asked: asks nobody, so it
+   * counts only while `missingPages` is still `missingAtCheck`.
    */
   wasChecked(map: SlabMap, unit: number): boolean {
     const at = checkedAt(map.sequence, unit);
