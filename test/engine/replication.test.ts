@@ -312,3 +312,31 @@ test("replication: a shard answers as the register's rules over a Map, over rest
     }
   }
 });
+
+test("replication: what is promised after its partition was dropped stands after a restart, whatever the ballots", async () => {
+  for (const number of [5, 9]) {
+    const directory = temporaryDirectory();
+    try {
+      let vault = await open(directory.path);
+      const [key] = KEYS;
+      const { bytes, hashA, hashB } = vault.hashes(key);
+      accept(vault, key, ballot(9), Buffer.from("value"), { operation: 1 });
+      vault.shard.commit();
+      for (let next = 0; next >= 0; ) {
+        const outcome = dropPartition(vault.shard, partitionOf(hashA), next);
+        vault.shard.commit();
+        next = register(outcome).next;
+      }
+      const outcome = ask(vault, key, ballot(number));
+      vault.shard.commit();
+      assert.equal(register(outcome).verdict, "yes");
+      await vault.crash();
+      vault = await open(directory.path);
+      const promise = vault.shard.replication.promiseOf(bytes, hashA, hashB);
+      assert.deepEqual(promise?.ballot, ballot(number));
+      await vault.shard.close();
+    } finally {
+      directory.remove();
+    }
+  }
+});

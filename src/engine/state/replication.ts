@@ -248,12 +248,20 @@ export class Replication implements Matcher {
       const held = this.shard.lookup;
       held.find(key, key.length, hashA, hashB);
       if (ballot !== null && held.located && held.check(held.map, held.unit))
-        if (compareBallots(ballot, ballotAt(held.map, held.unit)) <= 0) continue;
+        if (isFulfilledBy(held.map, held.unit, ballot)) continue;
       this.promises ??= new KeyIndex(this.memory.promises);
       this.promises.insert(hashA, hashB, map.slot, unit);
       this.live(map.slot, unit, 1);
     }
   }
+}
+
+/**
+ * Whether the record of a key makes a promise void that no later one does. A forgotten one does not, whatever
+ * the ballots: it voids what was promised before it, and this promise was made after it.
+ */
+function isFulfilledBy(map: SlabMap, unit: number, promise: Ballot): boolean {
+  return typeOf(map, unit) !== TYPE_FORGOTTEN && compareBallots(promise, ballotAt(map, unit)) <= 0;
 }
 
 let partitionsByHash: Map<number, number> | null = null;
