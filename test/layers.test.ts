@@ -77,7 +77,6 @@ const LARGE_FILES: readonly string[] = [
   "engine/log/appender.ts",
   "engine/shard/shard.ts",
   "master/steward.ts",
-  "shards/thread/handler.ts",
   "shards/vault/local-vault.ts",
   "value/json.ts",
 ];

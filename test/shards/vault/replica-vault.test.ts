@@ -3,14 +3,14 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { RegisterOutcome } from "../../src/engine/shard/operations.ts";
-import type { Ballot } from "../../src/format/record.ts";
-import type { WriteDone } from "../../src/shards/arena/write.ts";
-import { type LocalVault, openVault } from "../../src/shards/vault/local-vault.ts";
-import type { ScannedKey } from "../../src/shards/vault/replica-vault.ts";
-import { hashKey, PARTITIONS, partitionOf } from "../../src/util/hash.ts";
-import { temporaryDirectory } from "../engine/harness.ts";
-import { Random, randomSeed } from "../random.ts";
+import type { RegisterOutcome } from "../../../src/engine/shard/operations.ts";
+import type { Ballot } from "../../../src/format/record.ts";
+import type { WriteDone } from "../../../src/shards/arena/write.ts";
+import { type LocalVault, openVault } from "../../../src/shards/vault/local-vault.ts";
+import type { ScannedKey } from "../../../src/shards/vault/replica-vault.ts";
+import { hashKey, PARTITIONS, partitionOf } from "../../../src/util/hash.ts";
+import { temporaryDirectory } from "../../engine/harness.ts";
+import { Random, randomSeed } from "../../random.ts";
 
 const NOW = Date.now();
 

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { type TestContext, test } from "node:test";
-import { Backlog } from "../../src/shards/upload/backlog.ts";
-import { temporaryDirectory } from "../engine/harness.ts";
-import { Random, randomSeed } from "../random.ts";
+import { Backlog } from "../../../src/shards/upload/backlog.ts";
+import { temporaryDirectory } from "../../engine/harness.ts";
+import { Random, randomSeed } from "../../random.ts";
 
 const MIB = 2 ** 20;
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { MessageChannel } from "node:worker_threads";
-import type { Outcome } from "../../src/engine/shard/operations.ts";
+import type { Outcome } from "../../../src/engine/shard/operations.ts";
 import {
   BUFFER_BYTES,
   BUFFERS,
@@ -11,12 +11,12 @@ import {
   FRONT_BUSY,
   FRONT_SLEEPS,
   THREAD_SLEEPS,
-} from "../../src/shards/arena/arena.ts";
-import { BatchBuffer } from "../../src/shards/arena/buffer.ts";
-import { emptyOperation } from "../../src/shards/arena/operation.ts";
-import { ShardQueue } from "../../src/shards/arena/queue.ts";
-import type { WriteDone, WriteResult } from "../../src/shards/arena/write.ts";
-import { Random, randomSeed } from "../random.ts";
+} from "../../../src/shards/arena/arena.ts";
+import { BatchBuffer } from "../../../src/shards/arena/buffer.ts";
+import { emptyOperation } from "../../../src/shards/arena/operation.ts";
+import { ShardQueue } from "../../../src/shards/arena/queue.ts";
+import type { WriteDone, WriteResult } from "../../../src/shards/arena/write.ts";
+import { Random, randomSeed } from "../../random.ts";
 
 const ANSWER: Outcome = {
   error: null,

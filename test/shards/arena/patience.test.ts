@@ -1,7 +1,7 @@
 /** When a waiter looks on for a while, and when it sleeps at once. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Patience } from "../../src/shards/arena/patience.ts";
+import { Patience } from "../../../src/shards/arena/patience.ts";
 
 const MAX_MS = 0.2;
 const WAITS = 2000;

@@ -1,10 +1,10 @@
 /** Values that are not in memory, in the real vault: they are announced as cold, read beside the event loop, and then right. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type LocalVault, openVault } from "../../src/shards/vault/local-vault.ts";
-import { CHUNK_BYTES } from "../../src/util/limits.ts";
-import { dropCache } from "../cold-files.ts";
-import { temporaryDirectory } from "../engine/harness.ts";
+import { type LocalVault, openVault } from "../../../src/shards/vault/local-vault.ts";
+import { CHUNK_BYTES } from "../../../src/util/limits.ts";
+import { dropCache } from "../../cold-files.ts";
+import { temporaryDirectory } from "../../engine/harness.ts";
 
 const KEYS = 4000;
 /** Small, so that there are sealed ones: a start reads the open slab. */

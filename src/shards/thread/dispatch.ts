@@ -1,0 +1,125 @@
+/**
+ * What each operation of a front means to a shard.
+ */
+import { failed, type Outcome, type ShardWrite } from "../../engine/shard/operations.ts";
+import { dropPartition, dropTombstone, prepare, raiseFloor } from "../../engine/shard/replica.ts";
+import type { Shard } from "../../engine/shard/shard.ts";
+import { UploadWriter } from "../../engine/shard/uploads.ts";
+import { CHUNK_BYTES } from "../../util/limits.ts";
+import {
+  OP_DROP_PARTITION,
+  OP_DROP_TOMBSTONE,
+  OP_PREPARE,
+  OP_RAISE_FLOOR,
+  OP_SETTLE_LOSS,
+  OP_UPLOAD_ABORT,
+  OP_UPLOAD_BEGIN,
+  OP_UPLOAD_COMMIT,
+  OP_UPLOAD_PART,
+  type Operation,
+} from "../arena/operation.ts";
+
+interface Upload {
+  shard: Shard;
+  writer: UploadWriter;
+}
+
+const DONE: Outcome = {
+  error: null,
+  detail: "",
+  created: false,
+  deleted: false,
+  ballot: null,
+  register: null,
+};
+const NO_BALLOT = failed("internal", "an operation of replication without a ballot");
+
+/** Runs operations, and keeps the uploads that are under way. */
+export class Dispatch {
+  private readonly uploads = new Map<number, Upload>();
+
+  /** Does one operation; what it changes counts once its shard has committed. */
+  run(shard: Shard, o: Operation): Outcome {
+    switch (o.op) {
+      case OP_UPLOAD_BEGIN:
+        // It begins when it is longer than that.
+        this.uploads.set(o.upload, { shard, writer: new UploadWriter(shard, kept(o), CHUNK_BYTES + 1) });
+        return DONE;
+      case OP_UPLOAD_PART:
+        return this.uploads.get(o.upload)?.writer.part(o.body) ?? DONE;
+      case OP_UPLOAD_COMMIT: {
+        const upload = this.uploads.get(o.upload);
+        if (upload === undefined) return failed("internal", "the upload is not known");
+        this.uploads.delete(o.upload);
+        const failure = upload.writer.part(o.body);
+        // The ballot of an accept is chosen when all replicas have the value.
+        if (failure === null) return upload.writer.finish(o.ballot ?? undefined);
+        upload.writer.end();
+        return failure;
+      }
+      case OP_UPLOAD_ABORT:
+        this.uploads.get(o.upload)?.writer.end();
+        this.uploads.delete(o.upload);
+        return DONE;
+      case OP_PREPARE:
+        return o.ballot === null ? NO_BALLOT : prepare(shard, o, o.ballot, o.repair);
+      case OP_RAISE_FLOOR:
+        return o.ballot === null ? NO_BALLOT : raiseFloor(shard, o.operationLow, o.ballot);
+      case OP_DROP_TOMBSTONE:
+        return o.ballot === null ? NO_BALLOT : dropTombstone(shard, o, o.ballot);
+      case OP_SETTLE_LOSS:
+        return shard.settleLoss();
+      case OP_DROP_PARTITION:
+        return dropPartition(shard, o.operationLow, o.operationHigh);
+      default:
+        return shard.apply(writeOf(o), o.body);
+    }
+  }
+
+  /** Forgets the uploads. */
+  close(): void {
+    for (const { writer } of this.uploads.values()) writer.end();
+    this.uploads.clear();
+  }
+}
+
+/** Reused: a shard reads it before it returns. */
+const write: ShardWrite = {
+  verb: "put",
+  key: new Uint8Array(0),
+  hashA: 0,
+  hashB: 0,
+  json: false,
+  contentType: new Uint8Array(0),
+  ifMatch: "",
+  ifNoneMatch: "",
+  operationLow: 0,
+  operationHigh: 0,
+  ballot: undefined,
+  repair: false,
+};
+
+function text(bytes: Uint8Array): string {
+  return bytes.length === 0 ? "" : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
+}
+
+function writeOf(o: Operation): ShardWrite {
+  write.verb = o.verb;
+  write.key = o.key;
+  write.hashA = o.hashA;
+  write.hashB = o.hashB;
+  write.json = o.json;
+  write.contentType = o.contentType;
+  write.ifMatch = text(o.ifMatch);
+  write.ifNoneMatch = text(o.ifNoneMatch);
+  write.operationLow = o.operationLow;
+  write.operationHigh = o.operationHigh;
+  write.ballot = o.ballot ?? undefined;
+  write.repair = o.repair;
+  return write;
+}
+
+/** A copy that outlives the batch. */
+function kept(o: Operation): ShardWrite {
+  return { ...writeOf(o), key: o.key.slice(), contentType: o.contentType.slice() };
+}
