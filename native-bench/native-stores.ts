@@ -8,7 +8,8 @@ import { nodeIo } from "../src/engine/slabs/io.ts";
 import { ShardLookup } from "../src/engine/state/lookup.ts";
 import { createShardMemory } from "../src/engine/state/memory.ts";
 import type { KeyBytes, WriteHead, WriteResult } from "../src/shards/arena/write.ts";
-import { type LocalVault, openVault } from "../src/shards/vault/local-vault.ts";
+import type { LocalVault } from "../src/shards/vault/local-vault.ts";
+import { openVault } from "../src/shards/vault/open.ts";
 import { hash32, hashBOf, loadHash } from "../src/util/hash.ts";
 import { CHUNK_BYTES } from "../src/util/limits.ts";
 

@@ -5,7 +5,7 @@
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
 import { createFront } from "../server/front.ts";
 import type { FrontLog } from "../server/http/context.ts";
-import { openFrontVault } from "../shards/vault/local-vault.ts";
+import { openFrontVault } from "../shards/vault/open.ts";
 import { FRONT_THREAD, type FrontMessage, type FrontTask, type Renewal, STOP } from "./fronts.ts";
 
 /** Whether this is such a thread. */

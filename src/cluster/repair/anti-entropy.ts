@@ -6,10 +6,11 @@
  * What is younger than SETTLE_MS is left alone: it is probably still on its way. A record that the own
  * replica refuses for long, because of a promise whose write never came, is settled by a full round.
  */
+
 import { DIGEST_WORDS, LEAVES } from "../../engine/state/digests.ts";
 import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import type { ScannedKey } from "../../shards/vault/replica-vault.ts";
+import type { ScannedKey } from "../../shards/vault/partition-scan.ts";
 import { PARTITIONS } from "../../util/hash.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";

@@ -9,7 +9,7 @@ import { type Ballot, ballotOf } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
 import { confirmsTombstone } from "../../rules/register.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import type { ScannedKey } from "../../shards/vault/replica-vault.ts";
+import type { ScannedKey } from "../../shards/vault/partition-scan.ts";
 import { hashKey, PARTITIONS } from "../../util/hash.ts";
 import {
   type AcceptAnswer,

@@ -11,7 +11,7 @@ import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
 import type { RegisterState } from "../../rules/register.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import type { ScannedKey } from "../../shards/vault/replica-vault.ts";
+import type { ScannedKey } from "../../shards/vault/partition-scan.ts";
 import { PARTITIONS } from "../../util/hash.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import { bitOf, type Placement, type ReplicaGroup } from "../layout/layout.ts";

@@ -4,30 +4,15 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { availableParallelism } from "node:os";
-import { lockDirectory } from "../../engine/directory/lock.ts";
-import {
-  completeStoreFile,
-  openStoreFile,
-  readStoreFile,
-  type StoreBirth,
-  type StoreIdentity,
-} from "../../engine/directory/store-file.ts";
-import type { SyncMode } from "../../engine/shard/shard.ts";
-import { FIGURE } from "../../engine/slabs/figures.ts";
-import { isDiskFull, nodeIo } from "../../engine/slabs/io.ts";
+import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { BEAT_MS, Residency } from "../../engine/slabs/residency.ts";
 import { type LookupState, ShardLookup } from "../../engine/state/lookup.ts";
-import { createPressureMemory, createShardMemory, type ShardMemory } from "../../engine/state/memory.ts";
-import { readFigures } from "../../engine/state/stats.ts";
+import { FIGURE, readFigures, type ShardMemory } from "../../engine/state/memory.ts";
 import { isAbsence, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import { type Ballot, emptyHead, type RecordHead, readHead, typeOf } from "../../format/record.ts";
-import { addonDirectory, setAddonDirectory } from "../../platform/addon.ts";
-import { openDataDirectory, writeProblem } from "../../platform/private-directory.ts";
-import { isReadOnly, sentenceOf } from "../../platform/system-error.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { Gatherings } from "../../util/gatherings.ts";
-import { hashBOf, hashKey, loadHash, shardOf } from "../../util/hash.ts";
+import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../util/limits.ts";
 import {
   describe,
@@ -37,33 +22,16 @@ import {
   type Operation,
   setBallot,
 } from "../arena/operation.ts";
-import { ShardQueue } from "../arena/queue.ts";
+import type { ShardQueue } from "../arena/queue.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
-import { type FrontChannel, ShardThread } from "../thread/pool.ts";
+import type { FrontChannel } from "../thread/pool.ts";
 import { LocalUpload } from "../upload/upload.ts";
 import { FoundRecord } from "./found-record.ts";
-import { ReplicaVault } from "./replica-vault.ts";
+import { Housekeeping } from "./housekeeping.ts";
 import type { Found, Vault, VaultStats } from "./vault.ts";
 
 /** Numbers of uploads that each front has for itself. */
 const UPLOADS_OF_A_FRONT = 2 ** 24;
-
-export interface VaultConfig extends Omit<StoreBirth, "shards"> {
-  dataDirectory: string;
-  sync: SyncMode;
-  threads: number;
-  /** Front threads, this one included; 1 when left out. The others open theirs with `openFrontVault`. */
-  fronts?: number;
-  /**
-   * The node is one of a cluster, known at the start already: no tombstone may go before `setReplicated`
-   * could be called.
-   */
-  replicated?: boolean;
-  warn: (message: string) => void;
-  fatal: (error: Error) => void;
-  /** Called about four times a second while slabs are read back. */
-  progress?: (doneBytes: number, totalBytes: number) => void;
-}
 
 /** What is held of a key. `head`: of a value or a tombstone. `found`: of a value. */
 export interface FoundRegister {
@@ -87,113 +55,9 @@ export interface AcceptHead {
 const NOTHING = new Uint8Array(0);
 const GATHERINGS = { bytesMax: RECEIVING_BYTES_MAX, countMax: RECEIVING_MAX };
 
-function markReplicated(memories: readonly ShardMemory[]): void {
+/** Says that the node is one of a cluster. */
+export function markReplicated(memories: readonly ShardMemory[]): void {
   for (const memory of memories) new Float64Array(memory.figures)[FIGURE.replicated] = 1;
-}
-
-/** Opens (or makes) the data directory, locks it, starts the shard threads and reads the slabs back. */
-export async function openVault(config: VaultConfig): Promise<LocalVault> {
-  await loadHash();
-  const { dataDirectory, warn } = config;
-  openDataDirectory(dataDirectory, warn);
-  const lock = await lockDirectory(dataDirectory, { onLost: config.fatal, warn });
-  const timers: NodeJS.Timeout[] = [];
-  try {
-    const { fronts = 1 } = config;
-    const { store, readOnly } = openStore(config);
-    const threadCount = Math.min(config.threads, store.shards);
-    if (store.shards !== config.threads)
-      config.warn(
-        `this data directory has ${store.shards} shard(s), fixed when it was made: using ${threadCount} shard thread(s)`,
-      );
-    const patient = availableParallelism() >= fronts + threadCount;
-    const pressure = createPressureMemory();
-    const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts, pressure));
-    const others: FrontSeat[] = Array.from({ length: fronts - 1 }, (_, index) => ({
-      dataDirectory: config.dataDirectory,
-      addonDirectory: addonDirectory(),
-      store,
-      memories,
-      readOnly,
-      front: index + 1,
-      channels: [],
-    }));
-    if (config.replicated === true) markReplicated(memories);
-    const threads = Array.from({ length: threadCount }, (_, thread) => {
-      const shards = memories
-        .map((memory, shard) => ({ shard, memory }))
-        .filter(({ shard }) => shard % threadCount === thread);
-      return new ShardThread({ ...config, store, readOnly: readOnly !== null, shards, fronts, patient });
-    });
-    const { progress } = config;
-    if (progress !== undefined)
-      timers.push(
-        setInterval(() => {
-          const parts = threads.map((thread) => thread.recovered);
-          progress(
-            parts.reduce((sum, part) => sum + part.doneBytes, 0),
-            parts.reduce((sum, part) => sum + part.totalBytes, 0),
-          );
-        }, 250),
-      );
-    try {
-      await Promise.all(threads.map((thread) => thread.open()));
-    } catch (error) {
-      await Promise.allSettled(threads.map((thread) => thread.close()));
-      throw error;
-    }
-    const areListed = memories.every(({ figures }) => new Float64Array(figures)[FIGURE.listKept] === 1);
-    if (areListed && !store.complete && readOnly === null) completeStoreFile(nodeIo, dataDirectory);
-    for (const thread of threads)
-      thread.others.forEach((channel, index) => {
-        others[index].channels.push(channel);
-      });
-    return new LocalVault(
-      { dataDirectory, store, memories, readOnly, front: 0 },
-      threads.map((thread) => thread.queue),
-      async () => {
-        await Promise.all(threads.map((thread) => thread.close()));
-        await lock.release();
-      },
-      others,
-    );
-  } catch (error) {
-    await lock.release();
-    throw error;
-  } finally {
-    for (const timer of timers) clearInterval(timer);
-  }
-}
-
-/**
- * The store's identity, raised for this start; or as it is, where nothing can be written: reads are then
- * served all the same.
- * @throws Error with a sentence for a person
- */
-function openStore(config: VaultConfig): { store: StoreIdentity; readOnly: string | null } {
-  const { dataDirectory, warn } = config;
-  let error: unknown = null;
-  let readOnly = writeProblem(dataDirectory);
-  if (readOnly === null) {
-    try {
-      const store = openStoreFile(nodeIo, dataDirectory, { ...config, shards: config.threads });
-      return { store, readOnly };
-    } catch (failure) {
-      if (!isReadOnly(failure) && !isDiskFull(failure)) throw failure;
-      error = failure;
-      readOnly = sentenceOf(failure as Error);
-    }
-  }
-  const store = readStoreFile(dataDirectory);
-  if (store === null)
-    throw new Error(`no store can be made in ${readOnly}${error === null ? "" : ` (in ${dataDirectory})`}`);
-  // What it promises to other nodes, it has to write down first.
-  if (config.replicated === true)
-    throw new Error(`a node of a cluster must be able to write to its data directory; ${readOnly}`);
-  warn(
-    `this node serves reads only until it is started with a data directory that it can write to: ${readOnly}`,
-  );
-  return { store, readOnly };
 }
 
 /** What a front sees of the store. */
@@ -213,29 +77,13 @@ export interface FrontSeat extends FrontView {
   channels: FrontChannel[];
 }
 
-/** Opens the vault of another front thread. Closing it waits for its own writes only. */
-export async function openFrontVault(seat: FrontSeat, warn: (message: string) => void): Promise<LocalVault> {
-  if (seat.addonDirectory !== null) setAddonDirectory(seat.addonDirectory);
-  await loadHash();
-  const queues = seat.channels.map(({ arena, port }) => new ShardQueue(arena, port, warn));
-  return new LocalVault(
-    seat,
-    queues,
-    async () => {
-      await Promise.all(queues.map((queue) => queue.drain()));
-      for (const queue of queues) queue.close();
-    },
-    [],
-  );
-}
-
 export class LocalVault implements Vault {
   readonly store: StoreIdentity;
   readonly readOnly: string | null;
   /** For the other front threads. */
   readonly seats: readonly FrontSeat[];
   /** Housekeeping of replication. */
-  readonly replica: ReplicaVault;
+  readonly replica: Housekeeping;
   readonly gatherings: Gatherings;
   private readonly dataDirectory: string;
   private readonly memories: ShardMemory[];
@@ -277,7 +125,7 @@ export class LocalVault implements Vault {
     );
     this.coldLookup = this.lookups[0];
     this.found = new FoundRecord(store.chunkBytes, this.residency);
-    this.replica = new ReplicaVault({ store, memories, lookups: this.lookups, queues });
+    this.replica = new Housekeeping({ store, memories, lookups: this.lookups, queues });
     this.held = { state: "absent", head: emptyHead(), found: this.found };
     this.releaseTimer = setInterval(() => {
       for (const lookup of this.lookups) lookup.maps.release();

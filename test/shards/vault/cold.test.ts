@@ -1,7 +1,8 @@
 /** Values that are not in memory, in the real vault: they are announced as cold, read beside the event loop, and then right. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type LocalVault, openVault } from "../../../src/shards/vault/local-vault.ts";
+import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
+import { openVault } from "../../../src/shards/vault/open.ts";
 import { CHUNK_BYTES } from "../../../src/util/limits.ts";
 import { dropCache } from "../../cold-files.ts";
 import { temporaryDirectory } from "../../engine/harness.ts";

@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { WriteDone, WriteHead, WriteVerb } from "../../../src/shards/arena/write.ts";
-import { type LocalVault, openVault } from "../../../src/shards/vault/local-vault.ts";
+import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
+import { openVault } from "../../../src/shards/vault/open.ts";
 import { CHUNK_BYTES } from "../../../src/util/limits.ts";
 import { temporaryDirectory } from "../../engine/harness.ts";
 import { Random, randomSeed } from "../../random.ts";

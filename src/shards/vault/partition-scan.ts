@@ -1,14 +1,11 @@
 /**
- * The vault's side of replication's housekeeping, on the front: reading a partition through, its digests and
- * floors, and what cleans up: floors, collected tombstones, partitions that were moved away. Prepare and
- * accept are calls of the vault itself.
+ * Reading a partition through on the front, for repair and synchronisation: the keys that it has, with their
+ * ballots and promises.
  */
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { IndexReader, type Matcher, SCAN_END } from "../../engine/index/reader.ts";
 import { FIGURE } from "../../engine/slabs/figures.ts";
 import type { SlabMap } from "../../engine/slabs/maps.ts";
-import { DIGEST_WORDS } from "../../engine/state/digests.ts";
-import { FloorReader } from "../../engine/state/floors.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
@@ -23,20 +20,7 @@ import {
   typeOf,
   valueBytesOf,
 } from "../../format/record.ts";
-import { higherBallot } from "../../format/version.ts";
-import type { ErrorCode } from "../../util/errors.ts";
 import { hashBOf, hashKey, partitionOf, shardOf } from "../../util/hash.ts";
-import {
-  emptyOperation,
-  OP_DROP_PARTITION,
-  OP_DROP_TOMBSTONE,
-  OP_RAISE_FLOOR,
-  OP_SETTLE_LOSS,
-  type Operation,
-  setBallot,
-} from "../arena/operation.ts";
-import type { ShardQueue } from "../arena/queue.ts";
-import type { KeyBytes, WriteDone, WriteResult } from "../arena/write.ts";
 
 /**
  * A step of reading a partition through ends after this time: records that are not in memory block the front.
@@ -66,32 +50,21 @@ export interface ScanStep {
   damaged: number;
 }
 
-/** What became of housekeeping: null, or why not. */
-export type HousekeepingDone = (error: ErrorCode | null) => void;
-
-export interface ReplicaVaultSetup {
+export interface PartitionScanSetup {
   store: StoreIdentity;
   memories: readonly ShardMemory[];
   lookups: readonly ShardLookup[];
-  queues: readonly ShardQueue[];
 }
 
-export class ReplicaVault {
-  private readonly setup: ReplicaVaultSetup;
+export class PartitionScan {
+  private readonly setup: PartitionScanSetup;
   private readonly indexes: readonly IndexReader[];
-  private readonly floors: readonly FloorReader[];
-  private readonly figures: readonly Float64Array[];
-  private readonly digestWords: readonly Int32Array[];
   private readonly promiseReaders: (IndexReader | undefined)[] = [];
   private readonly head = emptyHead();
 
-  constructor(setup: ReplicaVaultSetup) {
-    const { memories } = setup;
+  constructor(setup: PartitionScanSetup) {
     this.setup = setup;
-    this.indexes = memories.map((memory) => new IndexReader(memory.index));
-    this.floors = memories.map((memory) => new FloorReader(memory.replication.floors));
-    this.figures = memories.map((memory) => new Float64Array(memory.figures));
-    this.digestWords = memories.map((memory) => new Int32Array(memory.replication.digests));
+    this.indexes = setup.memories.map((memory) => new IndexReader(memory.index));
   }
 
   /**
@@ -99,7 +72,7 @@ export class ReplicaVault {
    * `next` is -1. A key that is there all the time is met at least once; what changes meanwhile may be met as
    * it was or as it is. Keys that only have a promise come too.
    */
-  scan(partition: number, cursor: number, limit: number): ScanStep {
+  step(partition: number, cursor: number, limit: number): ScanStep {
     const step: ScanStep = { keys: [], next: cursor, damaged: 0 };
     const until = performance.now() + SCAN_MS_MAX;
     // The cursor: tag, then whether it is the promises' turn, then the shard.
@@ -227,117 +200,5 @@ export class ReplicaVault {
     do vanished = false;
     while (!index.find(hashA, hashB, matcher) && vanished);
     return promised;
-  }
-
-  /** Digest of a partition over all shards, `DIGEST_WORDS` words; null: not complete yet. */
-  digests(partition: number): Int32Array | null {
-    if (this.figures.some((figures) => figures[FIGURE.digestsReady] === 0)) return null;
-    const sum = new Int32Array(DIGEST_WORDS);
-    const start = partition * DIGEST_WORDS;
-    for (const words of this.digestWords) for (let i = 0; i < DIGEST_WORDS; i++) sum[i] ^= words[start + i];
-    return sum;
-  }
-
-  /** The highest floor that a shard has for a partition, or null. */
-  floorOf(partition: number): Ballot | null {
-    return this.floors.map((floors) => floors.of(partition)).reduce(higherBallot, null);
-  }
-
-  /**
-   * The highest clock of the ballots that were on disk at the start, in milliseconds since 1970: new ones
-   * should be above it.
-   */
-  get clockMillis(): number {
-    return Math.max(...this.figures.map((figures) => figures[FIGURE.clockMillis]));
-  }
-
-  private send(shard: number, operation: Operation, done: WriteDone): void {
-    const { queues } = this.setup;
-    operation.shard = shard;
-    if (!queues[shard % queues.length].submit(operation, done))
-      setImmediate(() =>
-        done({ error: "overloaded", detail: "", created: false, deleted: false, etag: null }),
-      );
-  }
-
-  /** Puts a floor on disk in every shard; a lower one than there is changes nothing. */
-  raiseFloor(partition: number, ballot: Ballot, done: HousekeepingDone): void {
-    const { shards } = this.setup.store;
-    let waiting = shards;
-    let failure: ErrorCode | null = null;
-    for (let shard = 0; shard < shards; shard++) {
-      const operation = emptyOperation();
-      operation.op = OP_RAISE_FLOOR;
-      operation.operationLow = partition;
-      setBallot(operation, ballot);
-      this.send(shard, operation, (result) => {
-        failure ??= result.error ?? (result.register?.verdict === "yes" ? null : "unavailable");
-        if (--waiting === 0) done(failure);
-      });
-    }
-  }
-
-  /** Whether slabs were lost, so that this replica cannot tell what it has promised and held. */
-  get hasLost(): boolean {
-    return this.figures.some((figures) => figures[FIGURE.missingSlabs] > 0);
-  }
-
-  /**
-   * What was lost counts as absent from now on, also after a restart: for a replica that does not vote and is
-   * going to take everything over from the others.
-   */
-  settleLoss(done: HousekeepingDone): void {
-    const { shards } = this.setup.store;
-    let waiting = shards;
-    let failure: ErrorCode | null = null;
-    for (let shard = 0; shard < shards; shard++) {
-      const operation = emptyOperation();
-      operation.op = OP_SETTLE_LOSS;
-      this.send(shard, operation, ({ error }) => {
-        failure ??= error;
-        if (--waiting === 0) done(failure);
-      });
-    }
-  }
-
-  /**
-   * Forgets a key whose record is exactly this tombstone, after it has put the floor on disk that this needs.
-   * `dropped` false: it holds something else and nothing has changed.
-   */
-  dropTombstone(
-    key: KeyBytes,
-    ballot: Ballot,
-    done: (error: ErrorCode | null, dropped: boolean) => void,
-  ): void {
-    const operation = emptyOperation();
-    operation.op = OP_DROP_TOMBSTONE;
-    operation.key = key.bytes.subarray(0, key.length);
-    operation.hashA = hashKey(key.bytes, key.length, 0);
-    operation.hashB = hashBOf(key.bytes, key.length, this.setup.store.keyHash);
-    setBallot(operation, ballot);
-    this.send(this.shardOf(operation.hashA, operation.hashB), operation, (result) =>
-      done(result.error, result.register?.verdict === "yes"),
-    );
-  }
-
-  /**
-   * Forgets all keys and promises of a partition, for good, step by step with writes in between. Its floor
-   * stays. If the program ends before `done`, it has to be called again. The partition must not be written to
-   * meanwhile.
-   */
-  dropPartition(partition: number, done: HousekeepingDone): void {
-    const go = (shard: number, from: number): void => {
-      const operation = emptyOperation();
-      operation.op = OP_DROP_PARTITION;
-      operation.operationLow = partition;
-      operation.operationHigh = from;
-      this.send(shard, operation, ({ error, register }: WriteResult) => {
-        if (error !== null) done(error);
-        else if (register != null && register.next >= 0) go(shard, register.next);
-        else if (shard + 1 < this.setup.store.shards) go(shard + 1, 0);
-        else done(null);
-      });
-    };
-    go(0, 0);
   }
 }

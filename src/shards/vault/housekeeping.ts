@@ -1,0 +1,167 @@
+/**
+ * The vault's side of replication's housekeeping, on the front: reading a partition through, its digests and
+ * floors, and what cleans up: floors, collected tombstones, partitions that were moved away. Prepare and
+ * accept are calls of the vault itself.
+ */
+
+import { DIGEST_WORDS } from "../../engine/state/digests.ts";
+import { FloorReader } from "../../engine/state/floors.ts";
+import { FIGURE } from "../../engine/state/memory.ts";
+import type { Ballot } from "../../format/record.ts";
+import { higherBallot } from "../../format/version.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
+import {
+  emptyOperation,
+  OP_DROP_PARTITION,
+  OP_DROP_TOMBSTONE,
+  OP_RAISE_FLOOR,
+  OP_SETTLE_LOSS,
+  type Operation,
+  setBallot,
+} from "../arena/operation.ts";
+import type { ShardQueue } from "../arena/queue.ts";
+import type { KeyBytes, WriteDone, WriteResult } from "../arena/write.ts";
+import { PartitionScan, type PartitionScanSetup, type ScanStep } from "./partition-scan.ts";
+
+/** What became of housekeeping: null, or why not. */
+export type HousekeepingDone = (error: ErrorCode | null) => void;
+
+export interface HousekeepingSetup extends PartitionScanSetup {
+  queues: readonly ShardQueue[];
+}
+
+export class Housekeeping {
+  private readonly setup: HousekeepingSetup;
+  private readonly partitions: PartitionScan;
+  private readonly floors: readonly FloorReader[];
+  private readonly figures: readonly Float64Array[];
+  private readonly digestWords: readonly Int32Array[];
+
+  constructor(setup: HousekeepingSetup) {
+    const { memories } = setup;
+    this.setup = setup;
+    this.partitions = new PartitionScan(setup);
+    this.floors = memories.map((memory) => new FloorReader(memory.replication.floors));
+    this.figures = memories.map((memory) => new Float64Array(memory.figures));
+    this.digestWords = memories.map((memory) => new Int32Array(memory.replication.digests));
+  }
+
+  /** A step of reading a partition through: see PartitionScan. */
+  scan(partition: number, cursor: number, limit: number): ScanStep {
+    return this.partitions.step(partition, cursor, limit);
+  }
+
+  /** Digest of a partition over all shards, `DIGEST_WORDS` words; null: not complete yet. */
+  digests(partition: number): Int32Array | null {
+    if (this.figures.some((figures) => figures[FIGURE.digestsReady] === 0)) return null;
+    const sum = new Int32Array(DIGEST_WORDS);
+    const start = partition * DIGEST_WORDS;
+    for (const words of this.digestWords) for (let i = 0; i < DIGEST_WORDS; i++) sum[i] ^= words[start + i];
+    return sum;
+  }
+
+  /** The highest floor that a shard has for a partition, or null. */
+  floorOf(partition: number): Ballot | null {
+    return this.floors.map((floors) => floors.of(partition)).reduce(higherBallot, null);
+  }
+
+  /**
+   * The highest clock of the ballots that were on disk at the start, in milliseconds since 1970: new ones
+   * should be above it.
+   */
+  get clockMillis(): number {
+    return Math.max(...this.figures.map((figures) => figures[FIGURE.clockMillis]));
+  }
+
+  private send(shard: number, operation: Operation, done: WriteDone): void {
+    const { queues } = this.setup;
+    operation.shard = shard;
+    if (!queues[shard % queues.length].submit(operation, done))
+      setImmediate(() =>
+        done({ error: "overloaded", detail: "", created: false, deleted: false, etag: null }),
+      );
+  }
+
+  /** Sends an operation to every shard; answers the first thing that went wrong, once all have answered. */
+  private sendAll(fill: (operation: Operation) => void, done: HousekeepingDone): void {
+    const { shards } = this.setup.store;
+    let waiting = shards;
+    let failure: ErrorCode | null = null;
+    for (let shard = 0; shard < shards; shard++) {
+      const operation = emptyOperation();
+      fill(operation);
+      this.send(shard, operation, ({ error, register }) => {
+        // What is judged by its ballot is done only if it was not outranked.
+        const isDone = operation.ballot === null || register?.verdict === "yes";
+        failure ??= error ?? (isDone ? null : "unavailable");
+        if (--waiting === 0) done(failure);
+      });
+    }
+  }
+
+  /** Puts a floor on disk in every shard; a lower one than there is changes nothing. */
+  raiseFloor(partition: number, ballot: Ballot, done: HousekeepingDone): void {
+    this.sendAll((operation) => {
+      operation.op = OP_RAISE_FLOOR;
+      operation.operationLow = partition;
+      setBallot(operation, ballot);
+    }, done);
+  }
+
+  /** Whether slabs were lost, so that this replica cannot tell what it has promised and held. */
+  get hasLost(): boolean {
+    return this.figures.some((figures) => figures[FIGURE.missingSlabs] > 0);
+  }
+
+  /**
+   * What was lost counts as absent from now on, also after a restart: for a replica that does not vote and is
+   * going to take everything over from the others.
+   */
+  settleLoss(done: HousekeepingDone): void {
+    this.sendAll((operation) => {
+      operation.op = OP_SETTLE_LOSS;
+    }, done);
+  }
+
+  /**
+   * Forgets a key whose record is exactly this tombstone, after it has put the floor on disk that this needs.
+   * `dropped` false: it holds something else and nothing has changed.
+   */
+  dropTombstone(
+    key: KeyBytes,
+    ballot: Ballot,
+    done: (error: ErrorCode | null, dropped: boolean) => void,
+  ): void {
+    const { shards, keyHash } = this.setup.store;
+    const operation = emptyOperation();
+    operation.op = OP_DROP_TOMBSTONE;
+    operation.key = key.bytes.subarray(0, key.length);
+    operation.hashA = hashKey(key.bytes, key.length, 0);
+    operation.hashB = hashBOf(key.bytes, key.length, keyHash);
+    setBallot(operation, ballot);
+    const shard = shards === 1 ? 0 : shardOf(operation.hashA, operation.hashB, shards);
+    this.send(shard, operation, (result) => done(result.error, result.register?.verdict === "yes"));
+  }
+
+  /**
+   * Forgets all keys and promises of a partition, for good, step by step with writes in between. Its floor
+   * stays. If the program ends before `done`, it has to be called again. The partition must not be written to
+   * meanwhile.
+   */
+  dropPartition(partition: number, done: HousekeepingDone): void {
+    const go = (shard: number, from: number): void => {
+      const operation = emptyOperation();
+      operation.op = OP_DROP_PARTITION;
+      operation.operationLow = partition;
+      operation.operationHigh = from;
+      this.send(shard, operation, ({ error, register }: WriteResult) => {
+        if (error !== null) done(error);
+        else if (register != null && register.next >= 0) go(shard, register.next);
+        else if (shard + 1 < this.setup.store.shards) go(shard + 1, 0);
+        else done(null);
+      });
+    };
+    go(0, 0);
+  }
+}
