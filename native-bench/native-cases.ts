@@ -5,7 +5,7 @@ import type { KeyBytes, WriteResult } from "../src/shards/arena/write.ts";
 import type { LocalVault } from "../src/shards/vault/local-vault.ts";
 import type { Found } from "../src/shards/vault/vault.ts";
 import { hash32 } from "../src/util/hash.ts";
-import { ValueScanner } from "../src/value/json.ts";
+import { ValueScanner } from "../src/value/scanner.ts";
 import { type BenchShard, KEY_BYTES, loadKey, putHead } from "./native-stores.ts";
 import { byteSize } from "./statistics.ts";
 

@@ -77,8 +77,6 @@ const LARGE_FILES: readonly string[] = [
   "engine/log/appender.ts",
   "engine/shard/shard.ts",
   "master/steward.ts",
-  "shards/vault/local-vault.ts",
-  "value/json.ts",
 ];
 const LONG_FUNCTIONS: readonly string[] = [
   "app/worker.ts: start",
@@ -91,8 +89,6 @@ const LONG_FUNCTIONS: readonly string[] = [
   "master/routes.ts: createMasterRoutes",
   "server/http/http.ts: createHttp",
   "server/peers/peer-routes.ts: createPeerRoutes",
-  "shards/vault/local-vault.ts: openVault",
-  "value/json.ts: feed",
 ];
 
 const files = readdirSync(SOURCE, { recursive: true })

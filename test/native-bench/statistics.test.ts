@@ -16,7 +16,7 @@ import {
   shortNumber,
   spread,
 } from "../../native-bench/statistics.ts";
-import { ValueScanner } from "../../src/value/json.ts";
+import { ValueScanner } from "../../src/value/scanner.ts";
 
 test("statistics: median, spread and the ratio of paired rounds", () => {
   assert.equal(median([3, 1, 2]), 2);

@@ -10,7 +10,7 @@ import { createKeyScratch, parseTarget, queryProblem } from "../../src/server/ht
 import { isInertType } from "../../src/server/reads/value-head.ts";
 import { readContentType } from "../../src/server/writes/writes.ts";
 import { CONDITION_BYTES_MAX } from "../../src/util/limits.ts";
-import { ValueScanner } from "../../src/value/json.ts";
+import { ValueScanner } from "../../src/value/scanner.ts";
 import { etagText } from "./fake-vault.ts";
 import { type Harness, sleep, withFront } from "./harness.ts";
 

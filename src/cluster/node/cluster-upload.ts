@@ -15,7 +15,7 @@ import type { Upload, WriteDone, WriteResult } from "../../shards/arena/write.ts
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { ValueScanner } from "../../value/json.ts";
+import { ValueScanner } from "../../value/scanner.ts";
 import { hasMajorityOf, type ReplicaGroup } from "../layout/layout.ts";
 
 /** Bytes that may wait for one peer before the client is paused. */

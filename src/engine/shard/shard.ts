@@ -44,7 +44,7 @@ import { HybridClock } from "../../util/clock.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { hash32, hashBOf } from "../../util/hash.ts";
 import { TAG_ENTRIES_MAX } from "../../util/limits.ts";
-import { ValueScanner } from "../../value/json.ts";
+import { ValueScanner } from "../../value/scanner.ts";
 import { Compactor } from "../compaction/compaction.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { KeyIndex } from "../index/key-index.ts";

@@ -20,7 +20,7 @@ import {
 import { copyInto } from "../../util/bytes.ts";
 import { type Gathering, Gatherings } from "../../util/gatherings.ts";
 import { LeftMemory } from "../../util/left-memory.ts";
-import { ValueScanner } from "../../value/json.ts";
+import { ValueScanner } from "../../value/scanner.ts";
 import { isDiskFull } from "../slabs/io.ts";
 import { failed, type Outcome, type ShardWrite } from "./operations.ts";
 import type { Shard } from "./shard.ts";

@@ -114,7 +114,8 @@ export class ShardLoop {
   }
 
   /**
-   * Runs the next batch of every front as one. False: there is none, and whoever brings one wakes this thread.
+   * Runs the next batch of every front as one. False: there is none, and whoever brings one wakes this
+   * thread.
    */
   private serveOnce(): boolean {
     const batches: Batch[] = [];

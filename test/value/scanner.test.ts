@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { JSON_DEPTH_MAX } from "../../src/util/limits.ts";
-import { ValueScanner } from "../../src/value/json.ts";
+import { ValueScanner } from "../../src/value/scanner.ts";
 
 const SEED = process.env.SEED === undefined ? Date.now() & 0x7fffffff : Number(process.env.SEED);
 const RUNS = Number(process.env.RUNS ?? 1000);
-console.log(`json.test.ts: SEED=${SEED} RUNS=${RUNS}`);
+console.log(`scanner.test.ts: SEED=${SEED} RUNS=${RUNS}`);
 
 interface Outcome {
   ok: boolean;
