@@ -87,7 +87,6 @@ const LONG_FUNCTIONS: readonly string[] = [
   "engine/start/snapshot.ts: writeSnapshot",
   "master/master.ts: startMaster",
   "master/routes.ts: createMasterRoutes",
-  "server/http/http.ts: createHttp",
   "server/peers/peer-routes.ts: createPeerRoutes",
 ];
 

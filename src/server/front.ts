@@ -14,7 +14,7 @@ import { type AuthSettings, createKeyCheck } from "./access/bearer.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
 import { declaredBytes } from "./http/body-length.ts";
 import { type FrontContext, type FrontLog, InFlight } from "./http/context.ts";
-import { createHttp, type Handler, type Handlers, type Req, type Res, type TlsFiles } from "./http/http.ts";
+import type { Handler, Handlers, Req, Res, TlsFiles } from "./http/http.ts";
 import { refuse } from "./http/linger.ts";
 import { Pacer } from "./http/pace.ts";
 import { sendError, sendJson } from "./http/reply.ts";
@@ -29,6 +29,7 @@ import {
   TARGET_STATS,
   TARGET_TOO_LONG,
 } from "./http/target.ts";
+import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";

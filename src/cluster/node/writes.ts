@@ -10,7 +10,7 @@ import { conditionsHold } from "../../rules/conditions.ts";
 import type { WriteDone, WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { ValueScanner } from "../../value/json.ts";
+import { ValueScanner } from "../../value/scanner.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { ReplicaGroup } from "../layout/layout.ts";

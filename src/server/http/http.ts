@@ -1,6 +1,6 @@
 /**
- * The door to uWebSockets.js: the only file that loads it, and the one that knows its traps. What the rest of
- * the front may use of a request and a response are the interfaces below; the native objects satisfy them.
+ * What the rest of the front may use of uWebSockets.js (uws.ts is its door): the interfaces below, which the
+ * native objects satisfy, and its traps.
  *
  * Rules of uWS that every user of `Req` and `Res` keeps:
  * - `Req` lives on the C++ stack: read what you need before the handler returns.
@@ -22,20 +22,8 @@
  *   512 KiB (net.ipv4.tcp_rmem) end it.
  */
 
-import type * as uWS from "uWebSockets.js";
-import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
-import { createSecureContext } from "node:tls";
-import { loadAddon } from "../../platform/addon.ts";
 import { addressText } from "../../platform/address.ts";
-
-/** Request line and headers together. A key of 1,024 bytes takes 3,072 when every byte is percent-encoded. */
-const HEADER_BYTES_MAX = 16 * 1024;
-/** uWS' listen option for "fail when another process has the port", which is not its default on Linux. */
-const LISTEN_EXCLUSIVE = 1;
-const LISTEN_SHARED = 0;
-/** How often it is tried to open the port again after a change of the certificate. */
-const REOPEN_MS = 50;
 
 /**
  * What the native code takes as text. Bytes are cheaper than a string, which is converted, and a buffer as a
@@ -155,143 +143,4 @@ export function reservePort(host: string, port: number): Promise<number> {
       probe.close(() => resolve(address.port));
     });
   });
-}
-
-/**
- * Builds the server. `onError` gets what a handler threw before it answered; it may still answer (the handler
- * is on the stack, so no `onAborted` is needed).
- */
-export function createHttp(
-  handlers: Handlers,
-  onError: (method: keyof Handlers, res: Res, error: unknown) => void,
-  { tls = null, sharesPort = false, below, onRequest = () => {} }: HttpOptions = {},
-): HttpServer {
-  const native = loadNative();
-  let certificate = tls === null ? null : readCertificate(tls);
-  const guarded = (all: Handlers, method: keyof Handlers) => {
-    const handler = all[method];
-    return (res: Res, req: Req) => {
-      onRequest();
-      try {
-        handler(res, req);
-      } catch (error) {
-        onError(method, res, error);
-      }
-    };
-  };
-  const route = (app: uWS.TemplatedApp, pattern: string, all: Handlers) => {
-    app.get(pattern, guarded(all, "get"));
-    app.head(pattern, guarded(all, "head"));
-    app.put(pattern, guarded(all, "put"));
-    app.post(pattern, guarded(all, "post"));
-    app.del(pattern, guarded(all, "delete"));
-    app.any(pattern, guarded(all, "other"));
-  };
-  const createApp = (): uWS.TemplatedApp => {
-    const app =
-      tls === null
-        ? native.App()
-        : native.SSLApp({ cert_file_name: tls.certificate, key_file_name: tls.key });
-    if (below !== undefined) route(app, `${below.prefix}*`, below.handlers);
-    route(app, "/*", handlers);
-    return app;
-  };
-
-  /** The last one listens; connections stay with the one that has accepted them. */
-  const apps = [createApp()];
-  let listening: uWS.us_listen_socket | null = null;
-  let place: { host: string; port: number } | null = null;
-  let isStopped = false;
-
-  /** Listens with the last app, at once. False: the port cannot be had. */
-  const open = (host: string, port: number): boolean => {
-    const app = apps[apps.length - 1];
-    // The native method takes (host, port, option, callback); the package's types lack that form.
-    type Listen = (
-      host: string,
-      port: number,
-      option: number,
-      opened: (socket: ListenSocket) => void,
-    ) => void;
-    (app.listen as unknown as Listen).call(
-      app,
-      host,
-      port,
-      sharesPort ? LISTEN_SHARED : LISTEN_EXCLUSIVE,
-      (socket) => {
-        listening = socket === false ? null : socket;
-      },
-    );
-    return listening !== null;
-  };
-  const stopAccepting = (): void => {
-    if (listening !== null) native.us_listen_socket_close(listening);
-    listening = null;
-  };
-  return {
-    async listen(host, given) {
-      // uWS lets a port be opened again while connections to it are there only if it was asked for by its
-      // number.
-      const port = tls !== null && given === 0 ? await reservePort(host, given) : given;
-      if (!open(host, port)) throw listenError(host, port);
-      place = { host, port: native.us_socket_local_port(listening as unknown as uWS.us_socket) };
-      return place.port;
-    },
-    renewCertificate() {
-      if (tls === null || place === null || listening === null) return false;
-      const fresh = readCertificate(tls);
-      if (fresh === certificate) return false;
-      // Whoever waits to be accepted in this instant is refused, and comes again.
-      apps.push(createApp());
-      stopAccepting();
-      certificate = fresh;
-      const { host, port } = place;
-      // Only somebody who takes the port, or the last descriptor, in this instant can be in the way.
-      const reopen = (): void => {
-        if (!isStopped && !open(host, port)) setTimeout(reopen, REOPEN_MS);
-      };
-      reopen();
-      return true;
-    },
-    stopAccepting() {
-      isStopped = true;
-      stopAccepting();
-    },
-    closeConnections() {
-      isStopped = true;
-      stopAccepting();
-      for (const app of apps) app.close();
-    },
-  };
-}
-
-/**
- * Certificate and key as text, to tell whether they have changed. uWS says nothing of what is wrong with the
- * files, so Node.js looks at them first.
- * @throws Error with a sentence for a person
- */
-function readCertificate({ certificate, key }: TlsFiles): string {
-  try {
-    const [cert, secret] = [readFileSync(certificate), readFileSync(key)];
-    createSecureContext({ cert, key: secret });
-    return `${cert}${secret}`;
-  } catch (error) {
-    throw new Error(
-      `cannot use the certificate ${certificate} with the key ${key}: ${(error as Error).message}`,
-    );
-  }
-}
-
-type ListenSocket = uWS.us_listen_socket | false;
-
-let loaded: typeof uWS | null = null;
-
-function loadNative(): typeof uWS {
-  if (loaded === null) {
-    // uWS reads this once, when its code is loaded; its default of 4,096 is less than one encoded key with an
-    // If-Match.
-    process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(HEADER_BYTES_MAX);
-    loaded = loadAddon("uws") as typeof uWS;
-  }
-  return loaded;
 }

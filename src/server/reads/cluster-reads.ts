@@ -17,6 +17,7 @@ import { type ErrorOptions, type Header, sendError } from "../http/reply.ts";
 import { consistencyOf, parseTarget, queryProblem, TARGET_KEY } from "../http/target.ts";
 import { GET, HEAD } from "../status/stats.ts";
 import { findPatiently, Waiting } from "./cold-reads.ts";
+import { Download } from "./download.ts";
 import {
   type AnswerOther,
   answerFound,
@@ -26,10 +27,12 @@ import {
   rangeHead,
   rangeOf,
 } from "./reads.ts";
-import { RemoteDownload } from "./remote-download.ts";
+import { RemoteReader } from "./remote-reader.ts";
 
 /** A large value that is replaced just when it is to be sent is looked up again so many times. */
 const REPLACED_MAX = 3;
+
+const NOTHING = new Uint8Array(0);
 
 export function createClusterReads(
   context: FrontContext,
@@ -176,7 +179,12 @@ class ClusterRead {
         this.waiting.resume(() => {
           this.took();
           rangeHead(res, found, part, origin);
-          new RemoteDownload(context, res, stream, part.end - part.start).begin();
+          const { start, end } = part;
+          const reader = new RemoteReader(stream, found.valueBytes, start, end);
+          new Download(context, res, reader, NOTHING, start, end, (complete) => {
+            if (complete) context.meter.count(GET, 200);
+            else context.meter.countAborted(GET);
+          }).begin();
         });
       },
       (error: Error) => {

@@ -17,7 +17,7 @@ const TURN_BYTES = 2 * 1024 * 1024;
 /** So much of the end is sent from a copy. */
 const LAST_BYTES = 16 * 1024;
 /** A client that takes nothing for so long is closed. */
-export const STALL_MS = 60_000;
+const STALL_MS = 60_000;
 
 export class Download implements Paced {
   private readonly context: FrontContext;
@@ -31,14 +31,15 @@ export class Download implements Paced {
   private piece: Uint8Array;
   private pieceOffset: number;
   private open = true;
-  /** The next piece is being read from the disk. */
+  /** The next piece is being read from the disk, or comes from another node. */
   private waiting = false;
   private progressOffset = -1;
   private progressMs = 0;
 
   /**
    * Status and headers are written already. `first` is the piece at `start`: whoever read it knew before the
-   * status that the value is readable. `onEnd` is called once, and says whether the client got everything.
+   * status that the value is readable. Of a value on another node it is empty. `onEnd` is called once, and
+   * says whether the client got everything.
    */
   constructor(
     context: FrontContext,
@@ -69,7 +70,8 @@ export class Download implements Paced {
   }
 
   /**
-   * Sends until the socket is full (false), the turn is over, the disk must be waited for, or nothing is left
+   * Sends until the socket is full (false), the turn is over, the next piece must be waited for, or nothing
+   * is left
    * (true).
    */
   private pump(): boolean {
@@ -134,6 +136,8 @@ export class Download implements Paced {
   private nextPiece(offset: number): boolean {
     if (this.reader.ready?.(offset, this.pieceRead) === false) {
       this.waiting = true;
+      // It may take longer than uWS' timer.
+      this.context.pacer.add(this);
       return false;
     }
     try {

@@ -4,9 +4,9 @@
  * accept are calls of the vault itself.
  */
 
+import { FIGURE } from "../../engine/slabs/figures.ts";
 import { DIGEST_WORDS } from "../../engine/state/digests.ts";
 import { FloorReader } from "../../engine/state/floors.ts";
-import { FIGURE } from "../../engine/state/memory.ts";
 import type { Ballot } from "../../format/record.ts";
 import { higherBallot } from "../../format/version.ts";
 import type { ErrorCode } from "../../util/errors.ts";

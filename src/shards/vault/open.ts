@@ -11,10 +11,10 @@ import {
   type StoreBirth,
   type StoreIdentity,
 } from "../../engine/directory/store-file.ts";
-import { createPressureMemory } from "../../engine/log/reserve.ts";
 import type { SyncMode } from "../../engine/shard/shard.ts";
+import { FIGURE } from "../../engine/slabs/figures.ts";
 import { isDiskFull, nodeIo } from "../../engine/slabs/io.ts";
-import { createShardMemory, FIGURE, type ShardMemory } from "../../engine/state/memory.ts";
+import { createPressureMemory, createShardMemory, type ShardMemory } from "../../engine/state/memory.ts";
 import { addonDirectory, setAddonDirectory } from "../../platform/addon.ts";
 import { openDataDirectory, writeProblem } from "../../platform/private-directory.ts";
 import { isReadOnly, sentenceOf } from "../../platform/system-error.ts";

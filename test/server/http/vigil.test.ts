@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { InFlight } from "../../src/server/http/context.ts";
-import { Vigil } from "../../src/server/http/vigil.ts";
+import { InFlight } from "../../../src/server/http/context.ts";
+import { Vigil } from "../../../src/server/http/vigil.ts";
 
 /** A vigil whose clock and event loop are the test's. */
 function bench() {

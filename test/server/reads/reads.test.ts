@@ -5,9 +5,9 @@ import {
   CONDITION_BYTES_MAX,
   KEY_BYTES_MAX,
   REPLY_AT_ONCE_BYTES,
-} from "../../src/util/limits.ts";
-import { etagText } from "./fake-vault.ts";
-import { type Harness, sleep, until, withFront } from "./harness.ts";
+} from "../../../src/util/limits.ts";
+import { etagText } from "../fake-vault.ts";
+import { type Harness, sleep, until, withFront } from "../harness.ts";
 
 const OTHER_ETAG = `"${"f".repeat(32)}"`;
 

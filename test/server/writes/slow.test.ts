@@ -1,7 +1,7 @@
 /** Clients that are slow but alive: uWS alone would close them after ten seconds. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { sleep, until, withFront } from "./harness.ts";
+import { sleep, until, withFront } from "../harness.ts";
 
 /** Longer than uWS' timer with its granularity. */
 const LONGER_THAN_TIMER_MS = 15_000;

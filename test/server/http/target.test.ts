@@ -11,8 +11,8 @@ import {
   TARGET_ROOT,
   TARGET_STATS,
   TARGET_TOO_LONG,
-} from "../../src/server/http/target.ts";
-import { KEY_BYTES_MAX } from "../../src/util/limits.ts";
+} from "../../../src/server/http/target.ts";
+import { KEY_BYTES_MAX } from "../../../src/util/limits.ts";
 
 const scratch = createKeyScratch();
 

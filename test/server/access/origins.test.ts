@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { hostname } from "node:os";
 import { test } from "node:test";
-import { originProblem } from "../../src/server/access/origins.ts";
-import { withFront } from "./harness.ts";
+import { originProblem } from "../../../src/server/access/origins.ts";
+import { withFront } from "../harness.ts";
 
 const SETTINGS = { allowed: [], ownUrl: () => "http://localhost:3000", port: () => 3000, isOpen: true };
 

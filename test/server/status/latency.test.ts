@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Latencies } from "../../src/server/status/latency.ts";
+import { Latencies } from "../../../src/server/status/latency.ts";
 
 test("latency: percentiles of known values are within one percent", () => {
   const latencies = new Latencies();

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import os from "node:os";
 import { test } from "node:test";
-import { LINGER_BYTES_MAX } from "../../src/server/http/linger.ts";
-import { Gatherings } from "../../src/util/gatherings.ts";
-import { CHUNK_BYTES, RECEIVING_BYTES_MAX } from "../../src/util/limits.ts";
-import { etagText } from "./fake-vault.ts";
-import { type RawClient, sleep, until, withFront } from "./harness.ts";
+import { LINGER_BYTES_MAX } from "../../../src/server/http/linger.ts";
+import { Gatherings } from "../../../src/util/gatherings.ts";
+import { CHUNK_BYTES, RECEIVING_BYTES_MAX } from "../../../src/util/limits.ts";
+import { etagText } from "../fake-vault.ts";
+import { type RawClient, sleep, until, withFront } from "../harness.ts";
 
 const MIB = 1024 * 1024;
 

@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import net from "node:net";
 import { describe, type TestContext, test } from "node:test";
-import { RequestSigner, SIGNATURE_SKEW_MS, STREAMED_BODY } from "../../src/auth/signature.ts";
-import { signStream } from "../../src/auth/signed-stream.ts";
-import { joinFrames, splitFrames } from "../../src/cluster/wire/frames.ts";
-import type { FrontOptions } from "../../src/server/front.ts";
-import { LAYOUT_BYTES_MAX, PEER_BATCH_BYTES_MAX } from "../../src/util/limits.ts";
-import { KEY, type Node, startNode } from "../cluster/peer-harness.ts";
-import { RawClient, until } from "./harness.ts";
+import { RequestSigner, SIGNATURE_SKEW_MS, STREAMED_BODY } from "../../../src/auth/signature.ts";
+import { signStream } from "../../../src/auth/signed-stream.ts";
+import { joinFrames, splitFrames } from "../../../src/cluster/wire/frames.ts";
+import type { FrontOptions } from "../../../src/server/front.ts";
+import { LAYOUT_BYTES_MAX, PEER_BATCH_BYTES_MAX } from "../../../src/util/limits.ts";
+import { KEY, type Node, startNode } from "../../cluster/peer-harness.ts";
+import { RawClient, until } from "../harness.ts";
 
 interface Answer {
   status: number;

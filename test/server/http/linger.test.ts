@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import type { Res } from "../../src/server/http/http.ts";
-import { LINGER_BYTES_MAX, LINGER_MS_MAX, Linger } from "../../src/server/http/linger.ts";
+import type { Res } from "../../../src/server/http/http.ts";
+import { LINGER_BYTES_MAX, LINGER_MS_MAX, Linger } from "../../../src/server/http/linger.ts";
 
 /** A response that only counts how often it is closed; closing tells the linger, as uWS does. */
 function lingering(): { linger: Linger; closes: () => number } {

@@ -1,18 +1,18 @@
 /** Headers of requests and answers: conditions alike for all verbs and sizes, what keeps values inert, what is refused, and what no header may cost. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { RequestVerifier } from "../../src/auth/signature.ts";
-import { nodeUrl } from "../../src/config/values.ts";
-import { isModifiedSince, readTags } from "../../src/rules/conditions.ts";
-import { originProblem } from "../../src/server/access/origins.ts";
-import { parseRange } from "../../src/server/http/range.ts";
-import { createKeyScratch, parseTarget, queryProblem } from "../../src/server/http/target.ts";
-import { isInertType } from "../../src/server/reads/value-head.ts";
-import { readContentType } from "../../src/server/writes/writes.ts";
-import { CONDITION_BYTES_MAX } from "../../src/util/limits.ts";
-import { ValueScanner } from "../../src/value/scanner.ts";
-import { etagText } from "./fake-vault.ts";
-import { type Harness, sleep, withFront } from "./harness.ts";
+import { RequestVerifier } from "../../../src/auth/signature.ts";
+import { nodeUrl } from "../../../src/config/values.ts";
+import { isModifiedSince, readTags } from "../../../src/rules/conditions.ts";
+import { originProblem } from "../../../src/server/access/origins.ts";
+import { parseRange } from "../../../src/server/http/range.ts";
+import { createKeyScratch, parseTarget, queryProblem } from "../../../src/server/http/target.ts";
+import { isInertType } from "../../../src/server/reads/value-head.ts";
+import { readContentType } from "../../../src/server/writes/writes.ts";
+import { CONDITION_BYTES_MAX } from "../../../src/util/limits.ts";
+import { ValueScanner } from "../../../src/value/scanner.ts";
+import { etagText } from "../fake-vault.ts";
+import { type Harness, sleep, withFront } from "../harness.ts";
 
 const LARGE_BYTES = 2 * 1024 * 1024;
 const ETAG = etagText(1);

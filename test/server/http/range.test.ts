@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseRange, RANGE_IGNORED, RANGE_PART, RANGE_UNSATISFIABLE } from "../../src/server/http/range.ts";
+import {
+  parseRange,
+  RANGE_IGNORED,
+  RANGE_PART,
+  RANGE_UNSATISFIABLE,
+} from "../../../src/server/http/range.ts";
 
 test("range: one range of bytes, clamped to the value", () => {
   for (const [header, total, start, end] of [

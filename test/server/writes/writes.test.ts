@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readContentType } from "../../src/server/writes/writes.ts";
-import { ERRORS, type ErrorCode } from "../../src/util/errors.ts";
+import { readContentType } from "../../../src/server/writes/writes.ts";
+import { ERRORS, type ErrorCode } from "../../../src/util/errors.ts";
 import {
   CHUNK_BYTES,
   CONDITION_BYTES_MAX,
   CONTENT_TYPE_BYTES_MAX,
   KEY_BYTES_MAX,
-} from "../../src/util/limits.ts";
-import { etagText } from "./fake-vault.ts";
-import { sleep, until, withFront } from "./harness.ts";
+} from "../../../src/util/limits.ts";
+import { etagText } from "../fake-vault.ts";
+import { sleep, until, withFront } from "../harness.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
 

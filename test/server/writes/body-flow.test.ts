@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Res } from "../../src/server/http/http.ts";
-import { Pacer } from "../../src/server/http/pace.ts";
-import { BodyFlow, SLOW_BEATS_MAX } from "../../src/server/writes/body-flow.ts";
+import type { Res } from "../../../src/server/http/http.ts";
+import { Pacer } from "../../../src/server/http/pace.ts";
+import { BodyFlow, SLOW_BEATS_MAX } from "../../../src/server/writes/body-flow.ts";
 
 /** A flow whose beats the test gives. */
 function flowing() {

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 import { test } from "node:test";
-import { CHUNK_BYTES } from "../../src/util/limits.ts";
-import { etagText } from "./fake-vault.ts";
-import { sleep, until, withFront } from "./harness.ts";
+import { CHUNK_BYTES } from "../../../src/util/limits.ts";
+import { etagText } from "../fake-vault.ts";
+import { sleep, until, withFront } from "../harness.ts";
 
 test("cold: GET and HEAD answer as they would at once, however often the disk must be asked", async () => {
   await withFront({}, async ({ vault, call }) => {

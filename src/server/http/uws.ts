@@ -1,0 +1,188 @@
+/**
+ * The door to uWebSockets.js: the only file that loads it. http.ts says what the rest of the front sees of it.
+ */
+import type * as uWS from "uWebSockets.js";
+import { readFileSync } from "node:fs";
+import { createSecureContext } from "node:tls";
+import { loadAddon } from "../../platform/addon.ts";
+import {
+  type Handlers,
+  type HttpOptions,
+  type HttpServer,
+  listenError,
+  type Req,
+  type Res,
+  reservePort,
+  type TlsFiles,
+} from "./http.ts";
+
+/** Request line and headers together. A key of 1,024 bytes takes 3,072 when every byte is percent-encoded. */
+const HEADER_BYTES_MAX = 16 * 1024;
+/** uWS' listen option for "fail when another process has the port", which is not its default on Linux. */
+const LISTEN_EXCLUSIVE = 1;
+const LISTEN_SHARED = 0;
+/** How often it is tried to open the port again after a change of the certificate. */
+const REOPEN_MS = 50;
+
+/** Gets what a handler threw before it answered, and may still answer it. */
+export type OnError = (method: keyof Handlers, res: Res, error: unknown) => void;
+
+/**
+ * Builds the server. `onError` gets what a handler threw before it answered; it may still answer (the handler
+ * is on the stack, so no `onAborted` is needed).
+ */
+export function createHttp(handlers: Handlers, onError: OnError, options: HttpOptions = {}): HttpServer {
+  return new UwsServer(handlers, onError, options);
+}
+
+/** Handlers for all paths of a pattern, whatever they throw. */
+function route(
+  app: uWS.TemplatedApp,
+  pattern: string,
+  handlers: Handlers,
+  onRequest: () => void,
+  onError: OnError,
+): void {
+  const guarded = (method: keyof Handlers) => {
+    const handler = handlers[method];
+    return (res: Res, req: Req) => {
+      onRequest();
+      try {
+        handler(res, req);
+      } catch (error) {
+        onError(method, res, error);
+      }
+    };
+  };
+  app.get(pattern, guarded("get"));
+  app.head(pattern, guarded("head"));
+  app.put(pattern, guarded("put"));
+  app.post(pattern, guarded("post"));
+  app.del(pattern, guarded("delete"));
+  app.any(pattern, guarded("other"));
+}
+
+class UwsServer implements HttpServer {
+  private readonly native = loadNative();
+  private readonly handlers: Handlers;
+  private readonly onError: OnError;
+  private readonly options: HttpOptions;
+  private readonly tls: TlsFiles | null;
+  /** The last one listens; connections stay with the one that has accepted them. */
+  private readonly apps: uWS.TemplatedApp[];
+  private certificate: string | null;
+  private listening: uWS.us_listen_socket | null = null;
+  private place: { host: string; port: number } | null = null;
+  private isStopped = false;
+
+  constructor(handlers: Handlers, onError: OnError, options: HttpOptions) {
+    this.handlers = handlers;
+    this.onError = onError;
+    this.options = options;
+    this.tls = options.tls ?? null;
+    this.certificate = this.tls === null ? null : readCertificate(this.tls);
+    this.apps = [this.createApp()];
+  }
+
+  private createApp(): uWS.TemplatedApp {
+    const { tls, native, onError } = this;
+    const { below, onRequest = () => {} } = this.options;
+    const app =
+      tls === null
+        ? native.App()
+        : native.SSLApp({ cert_file_name: tls.certificate, key_file_name: tls.key });
+    if (below !== undefined) route(app, `${below.prefix}*`, below.handlers, onRequest, onError);
+    route(app, "/*", this.handlers, onRequest, onError);
+    return app;
+  }
+
+  /** Listens with the last app, at once. False: the port cannot be had. */
+  private open(host: string, port: number): boolean {
+    const app = this.apps[this.apps.length - 1];
+    // The native method takes (host, port, option, callback); the package's types lack that form.
+    type Listen = (
+      host: string,
+      port: number,
+      option: number,
+      opened: (socket: ListenSocket) => void,
+    ) => void;
+    const option = this.options.sharesPort === true ? LISTEN_SHARED : LISTEN_EXCLUSIVE;
+    (app.listen as unknown as Listen).call(app, host, port, option, (socket) => {
+      this.listening = socket === false ? null : socket;
+    });
+    return this.listening !== null;
+  }
+
+  private stopListening(): void {
+    if (this.listening !== null) this.native.us_listen_socket_close(this.listening);
+    this.listening = null;
+  }
+
+  async listen(host: string, given: number): Promise<number> {
+    // uWS lets a port be opened again while connections to it are there only if it was asked for by its
+    // number.
+    const port = this.tls !== null && given === 0 ? await reservePort(host, given) : given;
+    if (!this.open(host, port)) throw listenError(host, port);
+    this.place = { host, port: this.native.us_socket_local_port(this.listening as unknown as uWS.us_socket) };
+    return this.place.port;
+  }
+
+  renewCertificate(): boolean {
+    const { tls, place } = this;
+    if (tls === null || place === null || this.listening === null) return false;
+    const fresh = readCertificate(tls);
+    if (fresh === this.certificate) return false;
+    // Whoever waits to be accepted in this instant is refused, and comes again.
+    this.apps.push(this.createApp());
+    this.stopListening();
+    this.certificate = fresh;
+    // Only somebody who takes the port, or the last descriptor, in this instant can be in the way.
+    const reopen = (): void => {
+      if (!this.isStopped && !this.open(place.host, place.port)) setTimeout(reopen, REOPEN_MS);
+    };
+    reopen();
+    return true;
+  }
+
+  stopAccepting(): void {
+    this.isStopped = true;
+    this.stopListening();
+  }
+
+  closeConnections(): void {
+    this.isStopped = true;
+    this.stopListening();
+    for (const app of this.apps) app.close();
+  }
+}
+
+/**
+ * Certificate and key as text, to tell whether they have changed. uWS says nothing of what is wrong with the
+ * files, so Node.js looks at them first.
+ * @throws Error with a sentence for a person
+ */
+function readCertificate({ certificate, key }: TlsFiles): string {
+  try {
+    const [cert, secret] = [readFileSync(certificate), readFileSync(key)];
+    createSecureContext({ cert, key: secret });
+    return `${cert}${secret}`;
+  } catch (error) {
+    throw new Error(
+      `cannot use the certificate ${certificate} with the key ${key}: ${(error as Error).message}`,
+    );
+  }
+}
+
+type ListenSocket = uWS.us_listen_socket | false;
+
+let loaded: typeof uWS | null = null;
+
+function loadNative(): typeof uWS {
+  if (loaded === null) {
+    // uWS reads this once, when its code is loaded; its default of 4,096 is less than one encoded key with an
+    // If-Match.
+    process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(HEADER_BYTES_MAX);
+    loaded = loadAddon("uws") as typeof uWS;
+  }
+  return loaded;
+}
