@@ -1,5 +1,5 @@
 /**
- * The door to uWebSockets.js: the only file that loads it. http.ts says what the rest of the front sees of it.
+ * The door to uWebSockets.js: the only file that loads it. http.ts says what the rest of the front sees.
  */
 import type * as uWS from "uWebSockets.js";
 import { readFileSync } from "node:fs";

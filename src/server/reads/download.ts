@@ -71,8 +71,7 @@ export class Download implements Paced {
 
   /**
    * Sends until the socket is full (false), the turn is over, the next piece must be waited for, or nothing
-   * is left
-   * (true).
+   * is left (true).
    */
   private pump(): boolean {
     if (!this.open || this.waiting) return true;
