@@ -4,7 +4,6 @@
  */
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { IndexReader, type Matcher, SCAN_END } from "../../engine/index/reader.ts";
-import { FIGURE } from "../../engine/slabs/figures.ts";
 import type { SlabMap } from "../../engine/slabs/maps.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
