@@ -31,7 +31,7 @@ const LAYERS = [
     "cluster/clock",
     "cluster/layout",
   ],
-  ...["shards/vault", "shards/upload", "shards/thread", "shards/arena"],
+  ...["shards/vault", "shards/housekeeping", "shards/upload", "shards/thread", "shards/arena"],
   ...["engine/check", "engine/shard", "engine/compaction", "engine/start", "engine/log", "engine/state"],
   ...["engine/index", "engine/directory", "engine/list", "engine/slabs"],
   ...["rules", "value", "format", "auth", "platform", "util"],

@@ -9,8 +9,8 @@
 
 import { DIGEST_WORDS, LEAVES } from "../../engine/state/digests.ts";
 import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";
+import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import type { ScannedKey } from "../../shards/vault/partition-scan.ts";
 import { PARTITIONS } from "../../util/hash.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";

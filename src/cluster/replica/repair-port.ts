@@ -8,8 +8,8 @@ import { leafOf } from "../../engine/state/digests.ts";
 import { type Ballot, ballotOf } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
 import { confirmsTombstone } from "../../rules/register.ts";
+import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import type { ScannedKey } from "../../shards/vault/partition-scan.ts";
 import { hashKey, PARTITIONS } from "../../util/hash.ts";
 import {
   type AcceptAnswer,

@@ -16,7 +16,7 @@
 
 import { DIGEST_WORDS } from "../../engine/state/digests.ts";
 import type { Ballot } from "../../format/record.ts";
-import type { ScannedKey } from "../../shards/vault/partition-scan.ts";
+import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import { PARTITIONS } from "../../util/hash.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import { readBallot, writeBallot } from "./wire.ts";

@@ -26,10 +26,10 @@ import {
 } from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
+import { Housekeeping } from "../housekeeping/housekeeping.ts";
 import type { FrontChannel } from "../thread/pool.ts";
 import { LocalUpload } from "../upload/upload.ts";
 import { FoundRecord } from "./found-record.ts";
-import { Housekeeping } from "./housekeeping.ts";
 import type { Found, Vault, VaultStats } from "./vault.ts";
 
 /** Numbers of uploads that each front has for itself. */
