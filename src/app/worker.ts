@@ -179,7 +179,7 @@ class ClusterPart {
         isEmpty: () => this.isEmpty(),
         join: (master, url) => this.join(master, url),
       }),
-      frame: (bytes, reply) => node().frame(bytes, reply),
+      frame: (bytes, reply, room) => node().frame(bytes, reply, room),
       openSink: (head) => node().openSink(head),
       openSource: (head) => node().openSource(head),
     };
@@ -260,7 +260,7 @@ class ClusterPart {
       missed: (key, proposal, nodes) => this.repair?.missed(key, proposal, nodes),
       damaged: (key) => this.repair?.damaged(key),
       mustWait: (partition) => this.repair?.mustWait(partition) ?? true,
-      repairFrame: (bytes, reply) => this.repair?.frame(bytes, reply),
+      repairFrame: (bytes, reply, room) => this.repair?.frame(bytes, reply, room),
     });
     const age = process.env[TOMBSTONE_AGE_VARIABLE];
     this.repair = new Repair({

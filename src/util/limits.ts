@@ -46,6 +46,12 @@ export const PEER_BATCH_BYTES_MAX = PEER_FRAME_BYTES_MAX + 4;
 export const PEER_BATCH_FRAMES_MAX = 4096;
 /** Longest description of a value that is streamed between nodes; it travels in a URL or a header. */
 export const PEER_HEAD_BYTES_MAX = 4096;
+/** Answers to one batch together, beyond which values come as streams of their own. */
+export const PEER_ANSWERS_BYTES_MAX = 16 * 1024 * 1024;
+/** The same of all batches that are being answered. */
+export const PEER_ANSWERING_BYTES_MAX = 128 * 1024 * 1024;
+/** Highest epoch of a layout: it travels as 32 bits. */
+export const EPOCH_MAX = 2 ** 32 - 1;
 /** Longest layout, as JSON. */
 export const LAYOUT_BYTES_MAX = 4 * 1024 * 1024;
 /** Bodies of other nodes that are being received, over all connections. */
@@ -91,5 +97,7 @@ const ordered =
   BALLOT_AHEAD_MS_MAX < TOMBSTONE_AGE_MS &&
   2 * REPLICAS_MAX < 31 &&
   PEER_BATCH_BYTES <= PEER_BATCH_BYTES_MAX &&
+  CHUNK_BYTES < PEER_ANSWERS_BYTES_MAX &&
+  PEER_ANSWERS_BYTES_MAX < PEER_ANSWERING_BYTES_MAX &&
   LAYOUT_BYTES_MAX <= PEER_RECEIVING_BYTES_MAX;
 if (!ordered) throw new Error("limits.ts: the limits contradict each other");

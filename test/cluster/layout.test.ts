@@ -16,6 +16,7 @@ import {
   serialiseLayout,
   startMove,
 } from "../../src/cluster/layout/layout.ts";
+import { NODES_MAX } from "../../src/cluster/layout/placement.ts";
 import { loadHash, PARTITIONS } from "../../src/util/hash.ts";
 
 before(loadHash);
@@ -133,6 +134,28 @@ test("layout: text and back, and what is not a layout is refused", () => {
     ["[]", /JSON object/],
     [broken((l) => Object.assign(l, { epoch: 0 })), /epoch/],
     [broken((l) => Object.assign(l, { epoch: 1 })), /lower epoch/],
+    [broken((l) => Object.assign(l, { epoch: 2 ** 32 })), /epoch/],
+    [broken((l) => Object.assign(l, { epoch: Number.MAX_SAFE_INTEGER })), /epoch/],
+    ...[
+      ...[
+        "not a url",
+        "ftp://a:1",
+        "http://a:3000/",
+        "http://A:3000",
+        "http://a:80",
+        "http://u:p@a:1",
+        "https://",
+      ],
+      ...["http://a:1/x", "http://a:1?x", "http://a:99999", `http://${"a".repeat(600)}:1`],
+    ].map((url) => [broken((l) => Object.assign(l.nodes[0], { id: url, url })), /URL|characters/] as const),
+    [broken((l) => Object.assign(l.nodes[0], { id: "http://other:1" })), /id is its URL/],
+    [broken((l) => Object.assign(l.nodes[0], { region: "r".repeat(600) })), /characters/],
+    [
+      broken((l) =>
+        Object.assign(l, { nodes: Array.from({ length: NODES_MAX + 1 }, (_, index) => node(`n${index}`)) }),
+      ),
+      /at most/,
+    ],
     [broken((l) => Object.assign(l, { partitions: 7 })), /partitions/],
     [broken((l) => Object.assign(l, { replicas: 8 })), /replicas/],
     [broken((l) => Object.assign(l, { nodes: {} })), /list/],

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import type { LookAnswer, RefusalReason } from "../../src/cluster/register/ports.ts";
-import { inlineValue, isInline } from "../../src/cluster/wire/values.ts";
+import { decodeHandOn, encodeHandOn } from "../../src/cluster/wire/hand-on.ts";
+import { inlineValue, isInline, type StoredValue } from "../../src/cluster/wire/values.ts";
 import {
   ACCEPT,
   decodeAccepted,
@@ -18,7 +19,13 @@ import {
   PREPARE,
 } from "../../src/cluster/wire/wire.ts";
 import { loadHash } from "../../src/util/hash.ts";
-import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../src/util/limits.ts";
+import {
+  CHUNK_BYTES,
+  CONDITION_BYTES_MAX,
+  CONTENT_TYPE_BYTES_MAX,
+  KEY_BYTES_MAX,
+  VALUE_BYTES_MAX,
+} from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const BALLOT = { clockLow: 0xffff_fffe, clockHigh: 0x8000_0001, node: 0xdead_beef, incarnation: 7 };
@@ -31,7 +38,7 @@ describe("wire", () => {
     const key = Buffer.alloc(KEY_BYTES_MAX, 0xfe);
     for (const value of [
       inlineValue(false, "t".repeat(CONTENT_TYPE_BYTES_MAX), Buffer.from("value")),
-      inlineValue(false, "text/ä", new Uint8Array(0)),
+      inlineValue(false, "text/x; a=\t~", new Uint8Array(0)),
       inlineValue(true, "application/json", Buffer.from('{"value":1}')),
     ]) {
       const request = {
@@ -132,6 +139,48 @@ describe("wire", () => {
       return null;
     });
     assert.deepEqual(seen, { json: false, contentType: "video/x", valueBytes, ballot: BALLOT });
+  });
+
+  test("wire: a content type that is none, and a value beyond a chunk, are no request and no answer", () => {
+    const key = Buffer.from("key");
+    const request = (type: string, bytes: Uint8Array, encoding: BufferEncoding = "latin1") => {
+      const frame = encodeRequest({
+        ...{ kind: ACCEPT, epoch: 1, key, ballot: BALLOT },
+        value: inlineValue(false, "x".repeat(Buffer.byteLength(type, encoding)), bytes),
+      });
+      frame.write(type, 40 + key.length, encoding);
+      return decodeRequest(frame);
+    };
+    const one = Buffer.from("1");
+    assert.equal(
+      request("t".repeat(CONTENT_TYPE_BYTES_MAX), one)?.contentType.length,
+      CONTENT_TYPE_BYTES_MAX,
+    );
+    assert.equal(request("t".repeat(CONTENT_TYPE_BYTES_MAX + 1), one), null);
+    // Each of these bytes would become three in the store.
+    assert.equal(request("\xff".repeat(90), one), null);
+    assert.equal(request("text/ä", one, "utf8"), null);
+    for (const type of ["a\nb", "a\rb", "a\0b", "\x7f"]) assert.equal(request(type, one), null);
+    assert.equal(request("a/b", Buffer.alloc(CHUNK_BYTES))?.value.length, CHUNK_BYTES);
+    assert.equal(request("a/b", Buffer.alloc(CHUNK_BYTES + 1)), null);
+    const held = { ballot: BALLOT, tombstone: false, operationLow: 5, operationHigh: 6 };
+    const answer = (type: string, bytes: Uint8Array) =>
+      decodeHeld(encodeHeld({ ...held, value: inlineValue(false, type, bytes) }), noLarge);
+    assert.equal(answer("a/b", Buffer.alloc(CHUNK_BYTES))?.kind, "yes");
+    assert.equal(answer("a/b", Buffer.alloc(CHUNK_BYTES + 1)), null);
+    assert.equal(answer("a\r\nSet-Cookie: b", one), null);
+    const large = { tombstone: false, json: false, contentType: "", node: "n", ballot: BALLOT } as const;
+    const remote = (valueBytes: number) =>
+      decodeHeld(encodeHeld({ ...held, value: { ...large, valueBytes } as StoredValue }), noLarge);
+    assert.equal(remote(VALUE_BYTES_MAX)?.kind, "yes");
+    assert.equal(remote(VALUE_BYTES_MAX + 1), null);
+  });
+
+  test("wire: a handed-on write with conditions longer than a client may send is none", () => {
+    const accept = encodeRequest({ kind: ACCEPT, epoch: 0, key: Buffer.from("key"), tombstone: true });
+    const terms = (length: number) => ({ create: false, ifMatch: "m".repeat(length), ifNoneMatch: "" });
+    assert.ok(decodeHandOn(encodeHandOn(terms(CONDITION_BYTES_MAX), accept)) !== null);
+    assert.equal(decodeHandOn(encodeHandOn(terms(CONDITION_BYTES_MAX + 1), accept)), null);
   });
 
   test("wire: bytes that are no request, or one that was cut or changed, never throw, and lengths are believed only if they fit", (t) => {

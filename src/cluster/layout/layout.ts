@@ -13,10 +13,16 @@
  * `mustSynchronise` has read its partitions from a majority of the old set, at epoch e+1; those reads also
  * carry the epoch there, so that from then on no majority of epoch e can come about. Only then may old owners
  * drop what they no longer own.
+ *
+ * A layout that comes from outside is checked as a whole before anybody keeps it: one that no node can use,
+ * once kept and handed on, would stop all of them, and for good.
  */
 import { PARTITIONS } from "../../util/hash.ts";
-import { REPLICAS_MAX } from "../../util/limits.ts";
+import { EPOCH_MAX, REPLICAS_MAX } from "../../util/limits.ts";
 import { NODES_MAX, placePartitions } from "./placement.ts";
+
+/** Longest URL, region or name of a machine. */
+const NAME_CHARACTERS_MAX = 512;
 
 /**
  * active: holds its partitions; draining: stays a member until its partitions have moved away, then is
@@ -225,11 +231,12 @@ export function parseLayout(text: string): Layout {
 /** Checks a layout that came from outside as parsed JSON; the result has its known members only. */
 export function checked(value: unknown, isPrevious = false): Layout {
   const { epoch, partitions, replicas, nodes, previous } = members(value, "a layout");
-  if (!isWhole(epoch, 1, Number.MAX_SAFE_INTEGER)) throw new Error("a layout's epoch is a number from 1");
+  if (!isWhole(epoch, 1, EPOCH_MAX)) throw new Error(`a layout's epoch is a number from 1 to ${EPOCH_MAX}`);
   if (partitions !== PARTITIONS) throw new Error(`a layout has ${PARTITIONS} partitions`);
   if (!isWhole(replicas, 1, REPLICAS_MAX))
     throw new Error(`a layout's replicas are a number from 1 to ${REPLICAS_MAX}`);
-  if (!Array.isArray(nodes) || nodes.length > NODES_MAX) throw new Error("a layout's nodes are a list");
+  if (!Array.isArray(nodes) || nodes.length > NODES_MAX)
+    throw new Error(`a layout's nodes are a list of at most ${NODES_MAX}`);
   const list = nodes.map(checkedNode);
   if (new Set(list.map((node) => node.id)).size !== list.length)
     throw new Error("a layout names a node twice");
@@ -247,9 +254,19 @@ export function checked(value: unknown, isPrevious = false): Layout {
 function checkedNode(value: unknown): LayoutNode {
   const { id, url, region, host, state } = members(value, "a layout's node");
   for (const text of [id, url, region, host])
-    if (typeof text !== "string" || text === "") throw new Error("a node has id, url, region and host");
+    if (typeof text !== "string" || text === "" || text.length > NAME_CHARACTERS_MAX)
+      throw new Error(`a node has id, url, region and host, each of 1 to ${NAME_CHARACTERS_MAX} characters`);
+  if (id !== url) throw new Error(`a node's id is its URL, not ${id} beside ${url}`);
+  if (!isNodeUrl(url as string)) throw new Error(`${url} is no URL that a node can have`);
   if (state !== "active" && state !== "draining") throw new Error("a node's state is active or draining");
   return { id, url, region, host, state } as LayoutNode;
+}
+
+/** Written as `nodeUrl` (config) writes it, so that one node has one name. */
+function isNodeUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, origin, host } = new URL(text);
+  return (protocol === "http:" || protocol === "https:") && host !== "" && origin === text;
 }
 
 function members(value: unknown, what: string): Record<string, unknown> {

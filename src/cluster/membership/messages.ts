@@ -12,6 +12,8 @@ export const DOWN_MS = 10_000;
 if (!(HEARTBEAT_MS < SUSPECT_MS && SUSPECT_MS < DOWN_MS))
   throw new Error("messages.ts: the times contradict each other");
 
+const STORE_SYNTAX = /^[0-9a-f]{32}$/;
+
 export type Liveness = "up" | "suspect" | "down";
 
 /** Partitions of the move under way that a worker has synchronised. */
@@ -100,5 +102,8 @@ export function readMember(text: string): MemberDocument {
     throw new Error("the answer does not describe a node");
   if (typeof birth !== "object" || birth === null || (volumes !== null && !Array.isArray(volumes)))
     throw new Error("the answer does not describe a node");
+  // What is kept of it is kept as it is.
+  if (!Object.values(birth).every((id) => typeof id === "string" && STORE_SYNTAX.test(id)))
+    throw new Error("the answer names stores that are none");
   return { ...document, layout: layout === null ? null : checked(layout) };
 }

@@ -12,7 +12,7 @@ import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
 import type { PeerClient, PeerDownload } from "../peers/peer-client.ts";
-import type { PeerSink, PeerSource } from "../peers/peer-handler.ts";
+import type { AnswerRoom, PeerHandler, PeerSink, PeerSource } from "../peers/peer-handler.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -61,7 +61,7 @@ export interface ClusterNodeSetup {
   /** Whether this replica, a new owner in a move, must not vote for a partition yet. */
   mustWait: (partition: number) => boolean;
   /** What other nodes ask for repair. */
-  repairFrame: (bytes: Uint8Array, reply: (answer: Uint8Array) => void) => void;
+  repairFrame: PeerHandler["frame"];
 }
 
 export class ClusterNode implements ClusterAccess {
@@ -370,10 +370,10 @@ export class ClusterNode implements ClusterAccess {
 
   // ---- for other nodes -------------------------------------------------------------------------------------------------------------
 
-  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
-    if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply);
+  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void, room: AnswerRoom): void {
+    if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply, room);
     else if (isHandOn(bytes)) this.writes.handedOn(bytes, reply);
-    else this.replica.frame(bytes, reply);
+    else this.replica.frame(bytes, reply, room);
   }
 
   openSink(head: Uint8Array): PeerSink {

@@ -49,13 +49,20 @@ export interface PeerSource {
   close(): void;
 }
 
+/** Memory for the answers to a batch. */
+export interface AnswerRoom {
+  /** Takes so much of it; false: there is no room for them. */
+  take(bytes: number): boolean;
+}
+
 export interface PeerHandler {
   /**
    * One operation. `bytes` is valid during the call. `reply` is called once, at once or later; its answer is
    * kept until the whole batch is answered, so it must not change any more. What is thrown here fails the
    * batch with an unknown outcome.
+   * @param room to be asked before an answer is made that may be long: a few bytes can ask for many
    */
-  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void;
+  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void, room: AnswerRoom): void;
   /** The layout that this node knows, as JSON. */
   readLayout(): Uint8Array;
   /** A layout, as JSON, valid during the call; `reply` gets the JSON to answer. May throw VaultError. */

@@ -13,6 +13,7 @@ import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
 import type { Membership, MembershipLog } from "../membership/membership.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
+import type { AnswerRoom } from "../peers/peer-handler.ts";
 import type { ClusterKey, Proposal } from "../register/ports.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey, type VaultReplica } from "../replica/local-replica.ts";
@@ -158,8 +159,8 @@ export class Repair {
     return this.synchroniser.mustWait(partition);
   }
 
-  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
-    this.port.frame(bytes, reply);
+  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void, room: AnswerRoom): void {
+    this.port.frame(bytes, reply, room);
   }
 
   async close(): Promise<void> {

@@ -16,7 +16,7 @@ import { COLD_READS_MAX, type Found } from "../../shards/vault/vault.ts";
 import { VaultError } from "../../util/errors.ts";
 import { hashKey, partitionOf } from "../../util/hash.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
-import type { PeerSink, PeerSource } from "../peers/peer-handler.ts";
+import type { AnswerRoom, PeerSink, PeerSource } from "../peers/peer-handler.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -211,17 +211,13 @@ export class VaultReplica implements LocalReplica {
     reply(this.refusal(key, epoch) ?? this.accepts.recall(operationLow, operationHigh, node, ageMs));
   }
 
-  look(key: ClusterKey, epoch: number, wantValue: boolean, reply: (answer: LookAnswer) => void): void {
-    this.lookAgain(key, epoch, wantValue, reply, 0);
-  }
-
-  /** @param reads how often the disk was asked for it already */
-  private lookAgain(
+  /** @param room what of it the value needs; null: the value is not wanted */
+  look(
     key: ClusterKey,
     epoch: number,
-    wantValue: boolean,
+    room: AnswerRoom | null,
     reply: (answer: LookAnswer) => void,
-    reads: number,
+    reads = 0,
   ): void {
     const refusal = this.refusal(key, epoch);
     if (refusal !== null) {
@@ -234,7 +230,7 @@ export class VaultReplica implements LocalReplica {
     if (held === null) {
       // The key is only lent.
       const kept = reads === 0 ? { ...key, bytes: key.bytes.slice() } : key;
-      vault.warm(() => this.lookAgain(kept, epoch, wantValue, reply, reads + 1));
+      vault.warm(() => this.look(kept, epoch, room, reply, reads + 1));
       return;
     }
     if (held.state === "damaged") {
@@ -249,15 +245,19 @@ export class VaultReplica implements LocalReplica {
       tombstone: state === "tombstone",
       operationLow: state === "absent" ? 0 : head.operationLow,
       operationHigh: state === "absent" ? 0 : head.operationHigh,
-      payload: wantValue && state === "found" ? this.valueOf(held) : null,
+      payload: room !== null && state === "found" ? this.valueOf(held, room) : null,
     });
   }
 
-  /** A copy of a small value, since the map may go; of a large one only where it is. */
-  private valueOf({ found, head }: FoundRegister): StoredValue {
+  /**
+   * A copy of a small value, since the map may go; of a large one, or where there is no room for more, only
+   * where it is.
+   */
+  private valueOf({ found, head }: FoundRegister, room: AnswerRoom): StoredValue {
     const { json, valueBytes } = found;
     const contentType = json ? "application/json" : found.contentType;
-    if (valueBytes <= CHUNK_BYTES) return inlineValue(json, contentType, found.copy());
+    if (valueBytes === 0 || (valueBytes <= CHUNK_BYTES && room.take(valueBytes)))
+      return inlineValue(json, contentType, found.copy());
     const value: RemoteValue = {
       tombstone: false,
       json,
@@ -270,7 +270,7 @@ export class VaultReplica implements LocalReplica {
   }
 
   /** One operation of another node. `reply` gets the frame to answer. */
-  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
+  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void, room: AnswerRoom): void {
     const recall = isRecall(bytes) ? decodeRecall(bytes) : null;
     if (recall !== null) {
       this.recall(clusterKey(recall.key), recall.epoch, recall, recall.node, recall.ageMs, (answer) =>
@@ -298,7 +298,7 @@ export class VaultReplica implements LocalReplica {
         break;
       case LOOK:
       case READ:
-        this.look(key, epoch, kind === READ, (answer) =>
+        this.look(key, epoch, kind === READ ? room : null, (answer) =>
           reply(
             answer.kind === "yes"
               ? encodeHeld({ ...answer, value: answer.payload as StoredValue | null })

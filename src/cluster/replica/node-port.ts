@@ -4,6 +4,7 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { PeerError } from "../peers/peer-client.ts";
+import type { AnswerRoom } from "../peers/peer-handler.ts";
 import {
   type AcceptAnswer,
   type AcceptYes,
@@ -53,8 +54,11 @@ export interface LocalReplica {
     reply: (answer: PrepareAnswer) => void,
   ): void;
   accept(key: ClusterKey, epoch: number, proposal: Proposal, reply: (answer: AcceptAnswer) => void): void;
-  /** @param wantValue the payload is wanted, too; a large one comes as a RemoteValue of this node */
-  look(key: ClusterKey, epoch: number, wantValue: boolean, reply: (answer: LookAnswer) => void): void;
+  /**
+   * @param room memory for the value; a large one, or one for which it has no room, comes as a RemoteValue of
+   * this node. null: the payload is not wanted
+   */
+  look(key: ClusterKey, epoch: number, room: AnswerRoom | null, reply: (answer: LookAnswer) => void): void;
 }
 
 /** What the port needs of a peer client. */
@@ -79,6 +83,9 @@ export interface NodePortSetup {
   /** Whether the own replica is not one of the key's: then the first look asks for the value as well. */
   isOutside: (key: ClusterKey) => boolean;
 }
+
+/** What stays in this process is bounded by the operations that its clients may have under way. */
+const OWN_ROOM: AnswerRoom = { take: () => true };
 
 export class NodePort implements ReplicaPort {
   private readonly setup: NodePortSetup;
@@ -169,7 +176,7 @@ export class NodePort implements ReplicaPort {
   ): void {
     const { self, local } = this.setup;
     if (node === self) {
-      local.look(key, epoch, true, reply);
+      local.look(key, epoch, OWN_ROOM, reply);
       return;
     }
     const large = (value: Omit<StoredValue, "tombstone">, ballot: Ballot) => ({

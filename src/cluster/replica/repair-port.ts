@@ -11,6 +11,8 @@ import { confirmsTombstone } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { hashKey, PARTITIONS } from "../../util/hash.ts";
+import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import type { AnswerRoom } from "../peers/peer-handler.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -62,6 +64,9 @@ export interface PartitionList {
   /** The node serves clients. */
   busy: boolean;
 }
+
+/** What a scan or digests may take: about as much as the longest keys do. */
+const REPAIR_ANSWER_BYTES = SCAN_KEYS_MAX * KEY_BYTES_MAX;
 
 export class RepairPort implements CollectPort {
   private readonly setup: RepairPortSetup;
@@ -164,9 +169,15 @@ export class RepairPort implements CollectPort {
   }
 
   /** One question of another node. */
-  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void): void {
+  frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void, room: AnswerRoom): void {
     const request = decodeRepair(bytes);
-    if (request === null || request.epoch !== this.setup.epoch()) {
+    const needsRoom = request?.kind === "scan" || request?.kind === "digests";
+    if (
+      request === null ||
+      request.epoch !== this.setup.epoch() ||
+      // Whoever asks for so much at once has to ask again.
+      (needsRoom && !room.take(REPAIR_ANSWER_BYTES))
+    ) {
       reply(encodeNotNow());
       return;
     }

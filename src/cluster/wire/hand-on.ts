@@ -5,6 +5,7 @@
  *   answer    outcome 1 · flags 1 · replicas 1 · reason 1 · version 16
  */
 
+import { CONDITION_BYTES_MAX } from "../../util/limits.ts";
 import type { RefusalReason } from "../register/ports.ts";
 import type { WriteResult } from "../register/requests.ts";
 import { ACCEPT, decodeRequest, type PeerRequest, readBallot, writeBallot } from "./wire.ts";
@@ -57,8 +58,10 @@ export function encodeHandOn({ create, ifMatch, ifNoneMatch }: Terms, accept: Ui
 export function decodeHandOn(bytes: Uint8Array): { terms: Terms; request: PeerRequest } | null {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (frame.length < HEAD_BYTES || frame[0] !== HAND_ON) return null;
-  const matchEnd = HEAD_BYTES + frame.readUInt16LE(2);
-  const textsEnd = matchEnd + frame.readUInt16LE(4);
+  const [matchBytes, noneMatchBytes] = [frame.readUInt16LE(2), frame.readUInt16LE(4)];
+  if (matchBytes > CONDITION_BYTES_MAX || noneMatchBytes > CONDITION_BYTES_MAX) return null;
+  const matchEnd = HEAD_BYTES + matchBytes;
+  const textsEnd = matchEnd + noneMatchBytes;
   if (textsEnd > frame.length) return null;
   const request = decodeRequest(frame.subarray(textsEnd));
   if (request === null || request.kind !== ACCEPT || request.staged) return null;

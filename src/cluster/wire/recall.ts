@@ -85,7 +85,7 @@ export function decodeRecalled(bytes: Uint8Array): RecallAnswer | null {
   if (refused !== null) return refused;
   if (frame.length < ANSWER_BYTES || frame[0] !== 0) return null;
   const count = frame.readUInt16LE(2);
-  if (frame.length !== ANSWER_BYTES + count * BALLOT_BYTES) return null;
+  if (count > BALLOTS_MAX || frame.length !== ANSWER_BYTES + count * BALLOT_BYTES) return null;
   const ballots = Array.from({ length: count }, (_, index) =>
     readBallot(frame, ANSWER_BYTES + index * BALLOT_BYTES),
   );

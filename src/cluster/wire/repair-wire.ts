@@ -18,7 +18,7 @@ import { DIGEST_WORDS } from "../../engine/state/digests.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import { PARTITIONS } from "../../util/hash.ts";
-import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
 import { readBallot, writeBallot } from "./wire.ts";
 
 export const SCAN = 16;
@@ -181,12 +181,17 @@ export function decodeScanned(bytes: Uint8Array): ScanAnswer | null {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (frame.length < SCANNED_BYTES || frame[0] !== YES) return null;
   const count = frame.readUInt16LE(2);
+  const next = frame.readDoubleLE(8);
+  if (count > SCAN_KEYS_MAX || !Number.isSafeInteger(next) || next < -1) return null;
   const keys: ScannedKey[] = [];
   let at = SCANNED_BYTES;
   for (let index = 0; index < count; index++) {
     if (at + SCANNED_KEY_BYTES > frame.length) return null;
-    const end = at + SCANNED_KEY_BYTES + frame.readUInt16LE(at);
-    if (end > frame.length) return null;
+    const keyBytes = frame.readUInt16LE(at);
+    const end = at + SCANNED_KEY_BYTES + keyBytes;
+    const valueBytes = frame.readDoubleLE(at + 44);
+    if (end > frame.length || keyBytes < 1 || keyBytes > KEY_BYTES_MAX) return null;
+    if (!Number.isSafeInteger(valueBytes) || valueBytes < 0 || valueBytes > VALUE_BYTES_MAX) return null;
     const flags = frame[at + 2];
     keys.push({
       key: Uint8Array.from(frame.subarray(at + SCANNED_KEY_BYTES, end)),
@@ -194,14 +199,14 @@ export function decodeScanned(bytes: Uint8Array): ScanAnswer | null {
       tombstone: (flags & TOMBSTONE_FLAG) !== 0,
       operationLow: frame.readUInt32LE(at + 4),
       operationHigh: frame.readUInt32LE(at + 8),
-      valueBytes: frame.readDoubleLE(at + 44),
+      valueBytes,
       promised: (flags & PROMISED_FLAG) === 0 ? null : readBallot(frame, at + 28),
     });
     at = end;
   }
   const floor = (frame[1] & FLOOR_FLAG) === 0 ? null : readBallot(frame, 16);
   const busy = (frame[1] & BUSY_FLAG) !== 0;
-  return { keys, next: frame.readDoubleLE(8), damaged: frame.readUInt32LE(4), floor, busy };
+  return at !== frame.length ? null : { keys, next, damaged: frame.readUInt32LE(4), floor, busy };
 }
 
 export function encodeDigests(partitions: readonly PartitionDigest[]): Buffer {

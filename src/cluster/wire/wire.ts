@@ -9,10 +9,13 @@
  *
  * Values of at most CHUNK_BYTES travel in the frame, in stored form (JSON with its `{"value":` and `}`);
  * larger ones as streams of their own, of which the frame only tells kind and length. Every length is checked
- * against the frame's own: the other side may be of another version, or not be one of us.
+ * against the frame's own and against the bound of what it is, and a content type is header text, in requests
+ * as in answers: the other side may be of another version, or not be one of us, and what passes here is
+ * stored as it is.
  */
 import type { Ballot } from "../../format/record.ts";
-import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
+import { areHeaderText } from "../../util/header-text.ts";
+import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
 import type {
   AcceptAnswer,
   Held,
@@ -101,17 +104,22 @@ let typeBytes: Uint8Array = NOTHING;
 /** The bytes of a content type, which mostly is the one of the last value. */
 function bytesOfType(text: string): Uint8Array {
   if (text !== typeText) {
-    typeBytes = text === "" ? NOTHING : Buffer.from(text);
+    const bytes = text === "" ? NOTHING : Buffer.from(text);
+    // What is kept is what frames are compared with.
+    if (bytes.length > CONTENT_TYPE_BYTES_MAX || !areHeaderText(bytes)) return bytes;
+    typeBytes = bytes;
     typeText = text;
   }
   return typeBytes;
 }
 
-function textOfType(frame: Buffer, start: number, end: number): string {
+/** A content type in a frame. Null: it is none that a value can have. */
+function textOfType(frame: Buffer, start: number, end: number): string | null {
   if (start === end) return "";
   if (end - start === typeBytes.length && frame.compare(typeBytes, 0, typeBytes.length, start, end) === 0)
     return typeText;
-  return frame.toString("utf8", start, end);
+  if (end - start > CONTENT_TYPE_BYTES_MAX || !areHeaderText(frame.subarray(start, end))) return null;
+  return frame.toString("latin1", start, end);
 }
 
 export function writeBallot(frame: Buffer, at: number, ballot: Ballot): void {
@@ -178,7 +186,8 @@ export function decodeRequest(bytes: Uint8Array): PeerRequest | null {
   const typeEnd = keyEnd + frame.readUInt16LE(32);
   if (kind < PREPARE || kind > READ || typeEnd + frame.readUInt32LE(36) !== frame.length) return null;
   if (keyEnd === REQUEST_BYTES || keyEnd - REQUEST_BYTES > KEY_BYTES_MAX) return null;
-  if (typeEnd - keyEnd > CONTENT_TYPE_BYTES_MAX) return null;
+  const contentType = textOfType(frame, keyEnd, typeEnd);
+  if (contentType === null || frame.length - typeEnd > CHUNK_BYTES) return null;
   return {
     kind: kind as RequestKind,
     epoch: frame.readUInt32LE(4),
@@ -191,7 +200,7 @@ export function decodeRequest(bytes: Uint8Array): PeerRequest | null {
     held: (frame[1] & HELD_FLAG) !== 0,
     builds: (frame[1] & BUILDS_FLAG) !== 0,
     json: (frame[1] & JSON_FLAG) !== 0,
-    contentType: textOfType(frame, keyEnd, typeEnd),
+    contentType,
     value: frame.subarray(typeEnd),
   };
 }
@@ -348,8 +357,9 @@ export function decodeHeld(
     const json = (flags & JSON_FLAG) !== 0;
     const contentType = json ? "application/json" : textOfType(frame, ANSWER_BYTES, typeEnd);
     const valueBytes = frame.readUInt32LE(32) + frame.readUInt32LE(36) * 2 ** 32;
+    if (contentType === null || typeEnd > frame.length || valueBytes > VALUE_BYTES_MAX) return null;
     if ((flags & LARGE_FLAG) !== 0) payload = large({ json, contentType, valueBytes }, ballot);
-    else if (typeEnd + valueBytes !== frame.length) return null;
+    else if (typeEnd + valueBytes !== frame.length || valueBytes > CHUNK_BYTES) return null;
     else payload = inlineValue(json, contentType, frame.subarray(typeEnd));
   }
   return { kind: "yes", ...heldOf(frame), payload };

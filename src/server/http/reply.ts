@@ -157,13 +157,6 @@ export function sendWriteResult(res: Res, verb: WriteVerb, result: WriteResult, 
   return created ? 201 : 200;
 }
 
-/** What may stand in a header: visible ASCII, space, tab. */
-const HEADER_TEXT = /^[\t\x20-\x7e]+$/;
-
-export function isHeaderText(text: string): boolean {
-  return HEADER_TEXT.test(text);
-}
-
 function withEtag(head: Uint8Array, etag: Uint8Array): Uint8Array {
   head.set(etag, head.length - ETAG_BYTES);
   return head;

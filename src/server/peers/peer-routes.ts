@@ -22,10 +22,13 @@ import { joinFrames, splitFrames } from "../../cluster/wire/frames.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
 import {
   LAYOUT_BYTES_MAX,
+  PEER_ANSWERING_BYTES_MAX,
+  PEER_ANSWERS_BYTES_MAX,
   PEER_BATCH_BYTES_MAX,
   PEER_BATCH_FRAMES_MAX,
   PEER_HEAD_BYTES_MAX,
   PEER_RECEIVING_BYTES_MAX,
+  REPLY_AT_ONCE_BYTES,
 } from "../../util/limits.ts";
 import { checkSignature } from "../access/bearer.ts";
 import { BAD_LENGTH, CHUNKED, declaredBytes } from "../http/body-length.ts";
@@ -171,6 +174,9 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
     });
   };
 
+  /** What answers take that are being made or sent. */
+  let answeringBytes = 0;
+
   const batch = (body: Uint8Array, exchange: Exchange): void => {
     const frames = splitFrames(body, PEER_BATCH_FRAMES_MAX);
     if (frames === null) {
@@ -180,6 +186,24 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
     const answers = new Array<Uint8Array>(frames.length);
     let missing = frames.length;
     let answerBytes = 0;
+    let takenBytes = 0;
+    const room = {
+      take(bytes: number): boolean {
+        const fits =
+          !exchange.over &&
+          takenBytes + bytes <= PEER_ANSWERS_BYTES_MAX &&
+          answeringBytes + bytes <= PEER_ANSWERING_BYTES_MAX;
+        if (fits) {
+          takenBytes += bytes;
+          answeringBytes += bytes;
+        }
+        return fits;
+      },
+    };
+    exchange.onOver = () => {
+      answeringBytes -= takenBytes;
+      takenBytes = 0;
+    };
     const answer = (index: number, bytes: Uint8Array) => {
       if (answers[index] !== undefined) throw new Error("a frame was answered twice");
       answers[index] = bytes;
@@ -188,7 +212,7 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
     };
     if (frames.length === 0) exchange.answer(BYTES_HEAD, EMPTY);
     for (let index = 0; index < frames.length; index++)
-      handler.frame(frames[index], (bytes) => answer(index, bytes));
+      handler.frame(frames[index], (bytes) => answer(index, bytes), room);
   };
 
   const read = (res: Res, req: Req): void => {
@@ -259,6 +283,8 @@ class Exchange {
   /** Answered, or the other node has gone. */
   over = false;
   onGone: () => void = () => {};
+  /** Called once, when the answer has been sent, or will not be. */
+  onOver: () => void = () => {};
   private readonly context: FrontContext;
   private readonly res: Res;
 
@@ -275,10 +301,21 @@ class Exchange {
 
   answer(head: Uint8Array, body: Uint8Array): void {
     if (this.over) return;
-    this.end();
+    this.over = true;
     this.res.cork(() => {
       this.res.writeStatus(head);
-      this.res.end(body);
+      if (body.length <= REPLY_AT_ONCE_BYTES) {
+        this.res.end(body);
+        this.left();
+        return;
+      }
+      // No faster than the other node takes it: what a socket is given at once, it keeps in memory.
+      const reader = {
+        valueBytes: body.length,
+        read: (offset: number) => body.subarray(offset),
+        close: () => {},
+      };
+      new Download(this.context, this.res, reader, body, 0, body.length, () => this.left()).begin();
     });
   }
 
@@ -295,7 +332,12 @@ class Exchange {
 
   private end(): void {
     this.over = true;
+    this.left();
+  }
+
+  private left(): void {
     this.context.inFlight.leave();
+    this.onOver();
   }
 }
 

@@ -7,8 +7,9 @@ import { ETAG_BYTES } from "../../format/version.ts";
 import { lastModifiedSeconds } from "../../rules/conditions.ts";
 import type { Found } from "../../shards/vault/vault.ts";
 import { CoarseClock } from "../../util/clock.ts";
+import { isHeaderText } from "../../util/header-text.ts";
 import { HTTP_DATE_BYTES, writeHttpDate } from "../../util/http-date.ts";
-import { isHeaderText, statusLine } from "../http/reply.ts";
+import { statusLine } from "../http/reply.ts";
 
 /** Content types whose heads are kept; more are built each time. */
 const HEADS_KEPT_MAX = 256;

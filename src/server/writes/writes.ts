@@ -3,13 +3,14 @@
  */
 import type { WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
+import { isHeaderText } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
 import { BAD_LENGTH, CHUNKED, declaredBytes, NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import { headerLines, headerName, readConditions } from "../http/read-headers.ts";
-import { type ErrorOptions, isHeaderText } from "../http/reply.ts";
+import type { ErrorOptions } from "../http/reply.ts";
 import { parseTarget, queryProblem, TARGET_KEY } from "../http/target.ts";
 import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./write-request.ts";
 
