@@ -199,12 +199,8 @@ export class ClusterNode implements ClusterAccess {
       } else done(outcome === "absent" ? { state: "absent", replicas } : { state: "unavailable" });
     };
     if (consistency === "quorum") this.coordinator.read(key, answer);
-    else
-      this.coordinator.readOne(key, (result) => {
-        // One replica that has nothing is no proof: 404 is only said when it is known.
-        if (result.outcome === "absent") this.coordinator.read(key, answer);
-        else answer(result);
-      });
+    // What that replica does not have is absent there: it may be behind, as with what it does have.
+    else this.coordinator.readOne(key, answer);
   }
 
   isHere(value: RemoteValue): boolean {
@@ -277,9 +273,10 @@ export class ClusterNode implements ClusterAccess {
               upload,
               keep: () => this.replica.keepStaged(key.bytes, operationLow, operationHigh, upload),
             },
-      send: (node, body) => {
-        const peer = setup.peerOf(node);
-        return peer === null ? Promise.reject(new Error("not a node")) : peer.putStream(description, body);
+      send: async (node, body, signal) => {
+        const answer = await setup.peerOf(node)?.putStream(description, body, signal);
+        if (answer === undefined || decodeAccepted(answer)?.kind !== "yes")
+          throw new Error(`${node} has not taken the value`);
       },
       write: (staged, valueBytes, done) => {
         const value = { tombstone: false as const, json, contentType, valueBytes, staged };

@@ -6,8 +6,8 @@
  *                          ├► stream to a peer  ──┤─► all bytes at a majority ─► accept ─► answer
  *                          └► stream to a peer  ──┘
  *
- * The slowest replica that is still counted on sets the pace; one that fails, or takes nothing for STALL_MS,
- * is left behind and gets the value later. Nothing that a client could read exists before the accept.
+ * A majority sets the pace: a replica that fails, or lags behind one for longer than `lagMs`, is left behind
+ * and gets the value later, by repair. Nothing that a client could read exists before the accept.
  */
 
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
@@ -20,8 +20,14 @@ import { hasMajorityOf, type ReplicaGroup } from "../layout/layout.ts";
 
 /** Bytes that may wait for one peer before the client is paused. */
 const WAITING_BYTES_MAX = 1024 * 1024;
-/** A replica that takes nothing for so long is left behind. */
+/** Without a majority that can go on, a replica that takes nothing for so long is left behind. */
 const STALL_MS = 10_000;
+/**
+ * How far a replica may lag behind a majority of them: half of the time that the upload has taken, within
+ * these bounds. What is left behind gets the whole value later, by repair.
+ */
+const LAG_MS_MIN = 200;
+const LAG_MS_MAX = 2000;
 
 /** One replica that the value is streamed to. */
 interface Branch {
@@ -40,8 +46,8 @@ export interface ClusterUploadSetup {
   json: boolean;
   /** This node's own upload, or null: it is no replica of the key. */
   local: { node: string; upload: LocalUpload; keep: () => void } | null;
-  /** Sends a stream to a peer; resolves when the peer has all of it. */
-  send: (node: string, body: AsyncIterable<Uint8Array>) => Promise<unknown>;
+  /** Sends a stream to a peer; resolves when the peer has all of it. The signal breaks it off. */
+  send: (node: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal) => Promise<unknown>;
   /** All bytes are at these nodes: writes. */
   write: (staged: ReadonlySet<string>, valueBytes: number, done: WriteDone) => void;
   /** Called once, when the upload is over. */
@@ -58,7 +64,11 @@ export class ClusterUpload implements Upload {
   private valueBytes = 0;
   private paused = false;
   private over = false;
+  /** Runs while the client is paused. */
   private stall: NodeJS.Timeout | undefined;
+  /** Runs while only a minority holds the upload up. */
+  private lag: NodeJS.Timeout | undefined;
+  private readonly beganMs = performance.now();
 
   constructor(setup: ClusterUploadSetup) {
     this.setup = setup;
@@ -79,7 +89,10 @@ export class ClusterUpload implements Upload {
     if (this.scanner === null) this.spread(Uint8Array.from(bytes));
     else this.takeText(this.scanner, bytes);
     this.paused = !this.over && !this.isReady;
-    if (this.paused) this.stall ??= setTimeout(() => this.leaveBehind(), STALL_MS);
+    if (this.paused) {
+      this.stall ??= setTimeout(() => this.leaveBehind(), STALL_MS);
+      this.watchLag();
+    }
     return !this.paused;
   }
 
@@ -117,25 +130,43 @@ export class ClusterUpload implements Upload {
     return this.branches.every((branch) => branch.failed || branch.isReady);
   }
 
-  private get isHopeless(): boolean {
-    const alive = this.branches.filter((branch) => !branch.failed).map((branch) => branch.node);
-    return !hasMajorityOf(this.setup.group, new Set(alive));
+  private hasMajority(which: (branch: Branch) => boolean): boolean {
+    const nodes = this.branches.filter((branch) => !branch.failed && which(branch));
+    return hasMajorityOf(this.setup.group, new Set(nodes.map((branch) => branch.node)));
+  }
+
+  private get lagMs(): number {
+    const takenMs = performance.now() - this.beganMs;
+    return Math.min(LAG_MS_MAX, Math.max(LAG_MS_MIN, takenMs / 2));
+  }
+
+  /** The client is paused: not for long when it is only for a few. */
+  private watchLag(): void {
+    if (this.hasMajority((branch) => branch.isReady))
+      this.lag ??= setTimeout(() => this.leaveBehind(), this.lagMs);
+  }
+
+  private endWaiting(): void {
+    clearTimeout(this.stall);
+    clearTimeout(this.lag);
+    this.stall = undefined;
+    this.lag = undefined;
   }
 
   /** A branch can take more, or has failed. */
   private changed(): void {
     if (this.over) return;
-    if (this.isHopeless) this.failLater("no_quorum", "");
+    if (!this.hasMajority(() => true)) this.failLater("no_quorum", "");
     else if (this.paused && this.isReady) {
       this.paused = false;
-      clearTimeout(this.stall);
-      this.stall = undefined;
+      this.endWaiting();
       this.onDrain();
-    }
+    } else if (this.paused) this.watchLag();
   }
 
+  /** Goes on without those that cannot take more now. */
   private leaveBehind(): void {
-    this.stall = undefined;
+    this.endWaiting();
     for (const branch of this.branches)
       if (!branch.failed && !branch.isReady) {
         branch.failed = true;
@@ -162,7 +193,7 @@ export class ClusterUpload implements Upload {
       this.spread(JSON_SUFFIX);
     }
     this.over = true;
-    clearTimeout(this.stall);
+    this.endWaiting();
     // Nobody knows how far it came.
     this.finish(done).catch((error: Error) => done(failure("unknown_outcome", error.message)));
   }
@@ -171,32 +202,40 @@ export class ClusterUpload implements Upload {
     const { setup } = this;
     const staged = new Set<string>();
     const alive = this.branches.filter((branch) => !branch.failed);
-    const ends = alive.map((branch) =>
-      branch.end().then(
-        () => {
-          staged.add(branch.node);
-        },
-        () => {
-          branch.failed = true;
-        },
-      ),
-    );
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, STALL_MS);
+    await new Promise<void>((resolve) => {
+      const stall = setTimeout(resolve, STALL_MS);
+      let lag: NodeJS.Timeout | undefined;
+      let missing = alive.length;
+      const ended = () => {
+        if (--missing === 0 || !this.hasMajority(() => true)) {
+          clearTimeout(stall);
+          clearTimeout(lag);
+          resolve();
+        } else if (hasMajorityOf(setup.group, staged)) lag ??= setTimeout(resolve, this.lagMs);
+      };
+      for (const branch of alive)
+        branch.end().then(
+          () => {
+            staged.add(branch.node);
+            ended();
+          },
+          () => {
+            branch.failed = true;
+            ended();
+          },
+        );
     });
-    await Promise.race([Promise.all(ends), late]);
-    clearTimeout(timer);
     for (const branch of alive) if (!staged.has(branch.node)) branch.abort();
     setup.release();
-    if (hasMajorityOf(setup.group, staged)) setup.write(staged, this.valueBytes, done);
+    // A copy: one that was left behind may still say that it has everything.
+    if (hasMajorityOf(setup.group, staged)) setup.write(new Set(staged), this.valueBytes, done);
     else done(failure("no_quorum", ""));
   }
 
   abort(): void {
     if (this.over) return;
     this.over = true;
-    clearTimeout(this.stall);
+    this.endWaiting();
     for (const branch of this.branches) branch.abort();
     this.setup.release();
   }
@@ -232,9 +271,18 @@ class LocalBranch implements Branch {
   }
 
   end(): Promise<void> {
-    if (this.failed) return Promise.reject(new Error("the own disk took it not"));
-    this.keep();
-    return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const fail = () => reject(new Error("the own disk did not take it"));
+      if (this.failed) {
+        fail();
+        return;
+      }
+      this.upload.onFail = fail;
+      this.upload.whenWritten(() => {
+        this.keep();
+        resolve();
+      });
+    });
   }
 
   abort(): void {
@@ -253,15 +301,16 @@ class PeerBranch implements Branch {
   private ended = false;
   private aborted = false;
   private wake: (() => void) | null = null;
+  private readonly breaker = new AbortController();
 
   constructor(
     node: string,
-    send: (node: string, body: AsyncIterable<Uint8Array>) => Promise<unknown>,
+    send: (node: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal) => Promise<unknown>,
     changed: () => void,
   ) {
     this.node = node;
     this.changed = changed;
-    this.sent = send(node, this.pieces());
+    this.sent = send(node, this.pieces(), this.breaker.signal);
     this.sent.catch(() => {
       this.failed = true;
       this.queue = [];
@@ -311,5 +360,7 @@ class PeerBranch implements Branch {
     this.aborted = true;
     this.queue = [];
     this.stir();
+    // What waits only for the peer's answer is over, too: a slow one must not gather streams.
+    this.breaker.abort();
   }
 }

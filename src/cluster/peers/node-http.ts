@@ -134,9 +134,14 @@ export class NodeHttp {
 
   /**
    * Sends a body of any length, no faster than the node takes it. Whatever `source` throws ends the request
-   * before its end, so that nothing of it is kept there. Rejects with an ExchangeError.
+   * before its end, so that nothing of it is kept there; so does the signal. Rejects with an ExchangeError.
    */
-  async upload(method: Method, target: string, source: AsyncIterable<Uint8Array>): Promise<NodeAnswer> {
+  async upload(
+    method: Method,
+    target: string,
+    source: AsyncIterable<Uint8Array>,
+    signal: AbortSignal | null = null,
+  ): Promise<NodeAnswer> {
     const signed = this.signer?.sign(this.url, method, target, STREAMED_BODY);
     const body =
       signed === undefined ? source : signStream((this.signer as RequestSigner).key, signed.mac, source);
@@ -151,6 +156,7 @@ export class NodeHttp {
         method,
         headers: signed === undefined ? [] : ["authorization", signed.header],
         body: begin() as unknown as Readable,
+        signal,
         headersTimeout: STREAM_STALL_MS,
         bodyTimeout: STREAM_STALL_MS,
       });

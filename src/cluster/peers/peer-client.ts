@@ -210,10 +210,15 @@ export class PeerClient {
    * what `body` throws ends the stream before its end, so that the node keeps nothing. Rejects with a
    * PeerError.
    * @param head what the node needs to know of the value, at most PEER_HEAD_BYTES_MAX
+   * @param signal breaks it off
    */
-  async putStream(head: Uint8Array, body: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  async putStream(
+    head: Uint8Array,
+    body: AsyncIterable<Uint8Array>,
+    signal: AbortSignal | null = null,
+  ): Promise<Buffer> {
     return this.stream(async () => {
-      const answer = await this.streams.upload("PUT", valueTarget(head), body);
+      const answer = await this.streams.upload("PUT", valueTarget(head), body, signal);
       if (answer.status !== 200) throw refusedError(answer);
       return answer.body;
     });

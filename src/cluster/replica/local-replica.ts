@@ -329,8 +329,12 @@ export class VaultReplica implements LocalReplica {
       write: (bytes) => upload.write(bytes),
       commit: (done) => {
         if (staged) {
-          this.keepStaged(key.bytes, operationLow, operationHigh, upload);
-          setImmediate(done, encodeAccepted(false, false, null));
+          upload.onFail = () => done(encodeOther(UNAVAILABLE));
+          upload.whenWritten(() => {
+            upload.onFail = () => {};
+            this.keepStaged(key.bytes, operationLow, operationHigh, upload);
+            setImmediate(done, encodeAccepted(false, false, null));
+          });
           return;
         }
         const ahead = !request.held && this.isTooFarAhead(key, ballot);

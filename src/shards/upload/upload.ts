@@ -41,6 +41,7 @@ export class LocalUpload implements Upload {
   private begun = false;
   private paused = false;
   private over = false;
+  private written: (() => void) | null = null;
   private committing: WriteDone | null = null;
 
   private constructor(thread: ShardQueue, operation: Operation, directory: string, gathering: Gathering) {
@@ -133,7 +134,10 @@ export class LocalUpload implements Upload {
     this.inFlight -= bytes;
     if (this.over) return;
     if (result.error !== null) this.finish(result);
-    else this.pump();
+    else {
+      this.pump();
+      this.checkWritten();
+    }
   }
 
   /** Moves on with what waits, then lets the client go on, or commits. */
@@ -161,6 +165,22 @@ export class LocalUpload implements Upload {
     if (this.over || this.committing !== null) return;
     this.committing = done;
     this.pump();
+  }
+
+  /**
+   * Calls back once its full chunks are on the disk, so that at most one is left to write when it is
+   * accepted; not if it fails or is aborted before. To be called when all bytes have come.
+   */
+  whenWritten(done: () => void): void {
+    this.written = done;
+    this.checkWritten();
+  }
+
+  private checkWritten(): void {
+    if (this.over || this.inFlight > 0 || this.backlog.bytes > 0) return;
+    const { written } = this;
+    this.written = null;
+    written?.();
   }
 
   /** As `commit`, for a value of replication: the shard judges it as an accept. */
