@@ -98,9 +98,10 @@ for (const { name, examples } of pages) {
         const cwd = temporaryFolder();
         t.after(() => removeFolder(cwd));
         fs.writeFileSync(path.join(cwd, "photo.jpg"), PHOTO);
+        fs.cpSync(path.join(REPOSITORY, "test/golden/v2"), path.join(cwd, "golden"), { recursive: true });
         const program = await builtProgram();
         for (const { command, output } of ofNode) {
-          assert.match(command, /localhost:3000|^minivault /, `${command}: it asks the node`);
+          assert.match(command, /localhost:3000|^minivault |golden/, `${command}: it is about this program`);
           const line = command
             .replaceAll("localhost:3000", `127.0.0.1:${port}`)
             .replace(/^minivault /, `"${process.execPath}" "${program}" `)
