@@ -201,34 +201,54 @@ interface Master {
   ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer>;
 }
 
+/** The masters that were named, of which the first that can be reached answers. */
 function masterOf(words: Words): Master {
   const ca = authorityOf(words);
-  const [given = MASTER_DEFAULT] = (words.values.master ?? []) as string[];
-  const url = nodeUrl(given, ca === null ? "http" : "https");
+  const given = (words.values.master ?? []) as string[];
+  const urls = (given.length === 0 ? [MASTER_DEFAULT] : given).map((text) =>
+    nodeUrl(text, ca === null ? "http" : "https"),
+  );
   const key = keyOf(words);
   const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` };
   return {
     async ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer> {
-      let answer: { status: number; text: string };
-      try {
-        answer = await exchange(`${url}${path}`, method, headers, body, ca);
-      } catch (error) {
-        const { code, message } = error as NodeJS.ErrnoException;
-        throw new Error(`the master ${url} cannot be reached (${code ?? message}); -master names another`);
+      const failures: string[] = [];
+      for (const url of urls) {
+        try {
+          return readAnswer(url, await exchange(`${url}${path}`, method, headers, body, ca));
+        } catch (error) {
+          if (error instanceof Refused) throw error;
+          const { code, message } = error as NodeJS.ErrnoException;
+          failures.push(`the master ${url} cannot be reached (${code ?? message})`);
+          // What may have been done there is not asked for again elsewhere.
+          if (method === "POST" && !NOT_CONNECTED.has(code ?? "")) break;
+        }
       }
-      let document: { success?: boolean; error?: string };
-      try {
-        document = JSON.parse(answer.text);
-      } catch {
-        throw new Error(`${url} is no master of minivault`);
-      }
-      if (answer.status === 401)
-        throw new Error(`${url} wants the cluster's key: MINIVAULT_AUTH, -auth-file or -auth`);
-      if (document.success !== true)
-        throw new Error(document.error ?? `${url} answers with status ${answer.status}`);
-      return document as Answer;
+      throw new Error(`${failures.join("; ")}; -master names another`);
     },
   };
+}
+
+/** Codes of failures before anything of a request was sent. */
+const NOT_CONNECTED: ReadonlySet<string> = new Set([
+  ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"],
+]);
+
+/** A master has answered, and not as was hoped. */
+class Refused extends Error {}
+
+/** The document of an answer. Throws Refused. */
+function readAnswer<Answer>(url: string, { status, text }: { status: number; text: string }): Answer {
+  let document: { success?: boolean; error?: string };
+  try {
+    document = JSON.parse(text);
+  } catch {
+    throw new Refused(`${url} is no master of minivault`);
+  }
+  if (status === 401)
+    throw new Refused(`${url} wants the cluster's key: MINIVAULT_AUTH, -auth-file or -auth`);
+  if (document.success !== true) throw new Refused(document.error ?? `${url} answers with status ${status}`);
+  return document as Answer;
 }
 
 /** One request over a connection of its own. */
