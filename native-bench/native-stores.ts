@@ -2,11 +2,11 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { openStoreFile, type StoreIdentity } from "../src/engine/directory/store-file.ts";
-import type { ShardWrite } from "../src/engine/shard/operations.ts";
 import { Shard } from "../src/engine/shard/shard.ts";
 import { nodeIo } from "../src/engine/slabs/io.ts";
 import { ShardLookup } from "../src/engine/state/lookup.ts";
 import { createShardMemory } from "../src/engine/state/memory.ts";
+import type { ShardWrite } from "../src/rules/write.ts";
 import type { KeyBytes, WriteHead, WriteResult } from "../src/shards/arena/write.ts";
 import type { LocalVault } from "../src/shards/vault/local-vault.ts";
 import { openVault } from "../src/shards/vault/open.ts";

@@ -32,8 +32,8 @@ const LAYERS = [
     "cluster/layout",
   ],
   ...["shards/vault", "shards/housekeeping", "shards/upload", "shards/thread", "shards/arena"],
-  ...["engine/check", "engine/shard", "engine/compaction", "engine/start", "engine/log", "engine/state"],
-  ...["engine/index", "engine/directory", "engine/list", "engine/slabs"],
+  ...["engine/check", "engine/shard", "engine/compaction", "engine/start", "engine/log", "engine/reserve"],
+  ...["engine/state", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
   ...["rules", "value", "format", "auth", "platform", "util"],
 ];
 
@@ -45,27 +45,12 @@ const FUNCTION_LINES_MAX = 70;
 const COMMENT_COLUMNS_MAX = 110;
 
 /** What is not as it should be yet. These lists may only shrink: a name that is not needed any more fails, too. */
-const UPWARD_IMPORTS: readonly string[] = [
-  "engine/compaction/compaction.ts imports engine/shard/shard.ts",
-  "engine/start/rebuild.ts imports engine/shard/shard.ts",
-  "engine/start/recovery.ts imports engine/shard/shard.ts",
-  "engine/start/snapshot.ts imports engine/shard/shard.ts",
-  "engine/state/replication.ts imports engine/shard/replica.ts",
-  "engine/state/replication.ts imports engine/shard/shard.ts",
-  "engine/state/replication.ts imports engine/start/rebuild.ts",
-];
+const UPWARD_IMPORTS: readonly string[] = [];
 const FILES_IN_CIRCLES: readonly string[] = [
   "cluster/membership/membership.ts",
   "cluster/membership/static-peers.ts",
-  "engine/compaction/compaction.ts",
-  "engine/shard/replica.ts",
-  "engine/shard/shard.ts",
-  "engine/start/rebuild.ts",
-  "engine/start/recovery.ts",
-  "engine/start/snapshot.ts",
-  "engine/state/replication.ts",
 ];
-const LARGE_FOLDERS: readonly string[] = ["engine/shard"];
+const LARGE_FOLDERS: readonly string[] = [];
 const LARGE_FILES: readonly string[] = [
   "cluster/membership/membership.ts",
   "cluster/peers/peer-client.ts",
@@ -75,7 +60,6 @@ const LARGE_FILES: readonly string[] = [
   "engine/compaction/compaction.ts",
   "engine/index/key-index.ts",
   "engine/log/appender.ts",
-  "engine/shard/shard.ts",
   "master/steward.ts",
 ];
 const LONG_FUNCTIONS: readonly string[] = [

@@ -142,3 +142,11 @@ export function canFoldPromise(state: RegisterState, nowMillis: number): boolean
 export function sameBallot(a: RegisterState | null, b: RegisterState | null): boolean {
   return compareOptionalBallots(a?.ballot ?? null, b?.ballot ?? null) === 0;
 }
+
+/**
+ * Whether a promise, if any stands, is above a ballot. A damaged one is over with the record in its key's
+ * place.
+ */
+export function isPromisedAbove(promised: Ballot | null, ballot: Ballot): boolean {
+  return promised !== null && compareBallots(promised, ballot) > 0;
+}

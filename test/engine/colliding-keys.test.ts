@@ -114,12 +114,12 @@ test("colliding keys: version 1 takes 4,096 of a tag and refuses more before the
       assert.equal(created, i < TAG_ENTRIES_MAX);
     });
     const refused = crowd[TAG_ENTRIES_MAX + 1];
-    const before = vault.shard.appender.appendedBytes;
+    const before = vault.shard.log.appender.appendedBytes;
     assert.equal(vault.put(refused, "x").error, "key_refused");
     assert.equal(vault.upload(refused, Buffer.alloc(20_000)).error, "key_refused");
     assert.equal(vault.put(refused, "x", { ifMatch: "*" }).error, "precondition_failed");
     assert.equal(vault.remove(refused).error, null);
-    assert.equal(vault.shard.appender.appendedBytes, before, "nothing of a refused key is written");
+    assert.equal(vault.shard.log.appender.appendedBytes, before, "nothing of a refused key is written");
     assert.equal(vault.read(refused).state, "absent");
     // Others, and what is there, go on.
     assert.equal(vault.put("another key", "value").error, null);
@@ -173,7 +173,11 @@ test("colliding keys: each keeps its own promise, in a batch, after a crash and 
     const promised = new Map<string, Ballot>();
     const ask = (key: string, number: number): void => {
       const asked = ballot(number);
-      assert.equal(prepare(vault.shard, vault.write(key, {}), asked).register?.verdict, "yes", `${number}`);
+      assert.equal(
+        prepare(vault.shard.batch, vault.write(key, {}), asked).register?.verdict,
+        "yes",
+        `${number}`,
+      );
       promised.set(key, asked);
     };
     // All in one batch, some twice in it; then one by one; then accepted, which makes a promise void for that key alone.
@@ -194,7 +198,7 @@ test("colliding keys: each keeps its own promise, in a batch, after a crash and 
     const check = (what: string): void => {
       for (const key of crowd) {
         const { bytes, hashA, hashB } = vault.hashes(key);
-        const held = vault.shard.replication.promiseOf(bytes, hashA, hashB);
+        const held = vault.shard.state.replication.promiseOf(bytes, hashA, hashB);
         const expected = promised.get(key);
         if (expected === undefined) assert.equal(held, null, what);
         else assert.ok(held?.ballot != null && compareBallots(held.ballot, expected) === 0, what);
@@ -223,17 +227,17 @@ test("colliding keys: of promises too there are at most 4,096 of a tag, and a re
     const vault = await Harness.open(directory, { replicated: true, sync: "os" });
     const crowd = crowdOf(vault, keys).slice(0, TAG_ENTRIES_MAX + 1);
     for (const [i, key] of crowd.slice(0, TAG_ENTRIES_MAX).entries()) {
-      assert.equal(prepare(vault.shard, vault.write(key, {}), ballot(i % 500)).error, null);
+      assert.equal(prepare(vault.shard.batch, vault.write(key, {}), ballot(i % 500)).error, null);
       if (i % 300 === 299) vault.shard.commit();
     }
     vault.shard.commit();
-    const before = vault.shard.appender.appendedBytes;
-    const last = prepare(vault.shard, vault.write(crowd[TAG_ENTRIES_MAX], {}), ballot(1));
+    const before = vault.shard.log.appender.appendedBytes;
+    const last = prepare(vault.shard.batch, vault.write(crowd[TAG_ENTRIES_MAX], {}), ballot(1));
     assert.equal(last.error, "key_refused");
-    assert.equal(prepare(vault.shard, vault.write(crowd[0], {}), ballot(900)).error, null);
+    assert.equal(prepare(vault.shard.batch, vault.write(crowd[0], {}), ballot(900)).error, null);
     vault.shard.commit();
     assert.ok(
-      vault.shard.appender.appendedBytes - before <= 128,
+      vault.shard.log.appender.appendedBytes - before <= 128,
       "one promise, and nothing of the refused one",
     );
     await vault.shard.close();

@@ -8,7 +8,7 @@ import {
   chooseVictim,
   type SlabAccount,
 } from "../../src/engine/compaction/choose.ts";
-import { DiskPressure, Reserve, spareTarget } from "../../src/engine/log/reserve.ts";
+import { DiskPressure, Reserve, spareTarget } from "../../src/engine/reserve/reserve.ts";
 import { createPressureMemory } from "../../src/engine/state/memory.ts";
 import type { Random } from "../random.ts";
 

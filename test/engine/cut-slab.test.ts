@@ -71,7 +71,7 @@ for (const [number, name] of ["the sealed slab", "the open slab"].entries())
         assert.equal(readAll(vault, model, "before"), 0);
         const files = slabsOf(directory);
         assert.equal(files.length, 2);
-        while (vault.shard.slabs.bySequence(1)?.sealed !== true)
+        while (vault.shard.state.slabs.bySequence(1)?.sealed !== true)
           await new Promise((resolve) => setImmediate(resolve));
         const file = files[number];
         fs.truncateSync(file, pages * PAGE_BYTES);

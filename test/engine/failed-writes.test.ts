@@ -64,7 +64,7 @@ test("a sync that fails while the next slab is opened stops the write that neede
     const vault = await Harness.open(directory, { io: { ...nodeIo, fdatasync: sync } });
     assert.equal(vault.put("key", "old").error, null);
     // A chunk lies unsynced in the open slab when that turns out to be too small.
-    const upload = new UploadWriter(vault.shard, vault.write("large", {}));
+    const upload = new UploadWriter(vault.shard.batch, vault.write("large", {}));
     upload.part(Buffer.alloc(2 * SMALL_CHUNK_BYTES, "part"));
     vault.shard.commit();
     failing = true;

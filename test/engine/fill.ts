@@ -4,10 +4,10 @@
  */
 import { mkdirSync } from "node:fs";
 import { openStoreFile, type StoreIdentity } from "../../src/engine/directory/store-file.ts";
-import type { ShardWrite } from "../../src/engine/shard/operations.ts";
 import { Shard } from "../../src/engine/shard/shard.ts";
 import { nodeIo } from "../../src/engine/slabs/io.ts";
 import { createShardMemory, type ShardMemory } from "../../src/engine/state/memory.ts";
+import type { ShardWrite } from "../../src/rules/write.ts";
 import { hashBOf, hashKey, loadHash } from "../../src/util/hash.ts";
 
 /** Writes between commits, and commits between turns of the event loop. */
@@ -110,8 +110,8 @@ export class Filler {
     this.shard.commit();
     if (clean) await this.shard.close();
     else {
-      this.shard.syncNow();
-      await this.shard.appender.abandon();
+      this.shard.log.syncNow();
+      await this.shard.log.appender.abandon();
     }
   }
 }

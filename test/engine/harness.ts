@@ -9,8 +9,8 @@ import {
   openStoreFile,
   type StoreIdentity,
 } from "../../src/engine/directory/store-file.ts";
-import type { Outcome, ShardWrite } from "../../src/engine/shard/operations.ts";
-import { Shard, type SyncMode } from "../../src/engine/shard/shard.ts";
+import type { SyncMode } from "../../src/engine/log/log.ts";
+import { Shard } from "../../src/engine/shard/shard.ts";
 import { UploadWriter } from "../../src/engine/shard/uploads.ts";
 import { FIGURE } from "../../src/engine/slabs/figures.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
@@ -19,6 +19,7 @@ import { createShardMemory, type ShardMemory } from "../../src/engine/state/memo
 import { isAbsence, TYPE_MANIFEST } from "../../src/format/offsets.ts";
 import { isJson, readManifest, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
 import { etagScratch, etagText, writeEtagOf } from "../../src/format/version.ts";
+import type { Outcome, ShardWrite } from "../../src/rules/write.ts";
 import { hash32, hashBOf, loadHash } from "../../src/util/hash.ts";
 
 export const SMALL_SLAB_BYTES = 64 * 1024;
@@ -166,7 +167,7 @@ export class Harness {
 
   /** A value in pieces of `pieceBytes`. */
   upload(key: string, value: Uint8Array, condition: Condition = {}, pieceBytes = 3000): Outcome {
-    const writer = new UploadWriter(this.shard, this.write(key, condition));
+    const writer = new UploadWriter(this.shard.batch, this.write(key, condition));
     for (let at = 0; at < value.length; at += pieceBytes) {
       const failure = writer.part(value.subarray(at, at + pieceBytes));
       this.shard.commit();
@@ -182,7 +183,7 @@ export class Harness {
 
   /** An upload whose client goes away half-way. */
   abandon(key: string, value: Uint8Array): void {
-    const writer = new UploadWriter(this.shard, this.write(key, {}));
+    const writer = new UploadWriter(this.shard.batch, this.write(key, {}));
     writer.part(value);
     this.shard.commit();
     writer.end();
@@ -190,7 +191,7 @@ export class Harness {
 
   /** Leaves the files as kill -9 would: waits for sealing, which the kernel would not, so that files are not written later on. */
   async crash(): Promise<void> {
-    await this.shard.appender.abandon();
+    await this.shard.log.appender.abandon();
   }
 
   /** What a front would answer. */

@@ -202,9 +202,9 @@ class Run {
 
   /** The disk is full and the open slab too: the spare slab takes its place, if it is there already. */
   private fullDisk(vault: Harness): void {
-    vault.shard.appender.diskFull = true;
+    vault.shard.log.appender.diskFull = true;
     try {
-      vault.shard.makeRoom(1, 1, SMALL_SLAB_BYTES, "delete");
+      vault.shard.batch.makeRoom(1, 1, SMALL_SLAB_BYTES, true);
       this.spares++;
     } catch (error) {
       assert.match((error as Error).message, /spare slab is used up/);
@@ -217,7 +217,7 @@ class Run {
     const value = this.value(key);
     const work = () => {
       const { error } = vault.stage(key, value);
-      vault.shard.appender.flush();
+      vault.shard.log.appender.flush();
       assert.ok(error === null || error === "disk_full", `${error}`);
       return [error];
     };

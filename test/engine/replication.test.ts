@@ -3,7 +3,6 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Outcome, RegisterOutcome } from "../../src/engine/shard/operations.ts";
 import { dropPartition, dropTombstone, prepare, raiseFloor } from "../../src/engine/shard/replica.ts";
 import { UploadWriter } from "../../src/engine/shard/uploads.ts";
 import { DIGEST_WORDS, digestOf, leafOf } from "../../src/engine/state/digests.ts";
@@ -19,6 +18,7 @@ import {
   obstacleOf,
   type RegisterState,
 } from "../../src/rules/register.ts";
+import type { Outcome, RegisterOutcome } from "../../src/rules/write.ts";
 import { partitionOf } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, type HarnessOptions, temporaryDirectory } from "./harness.ts";
@@ -52,7 +52,7 @@ function accept(
   };
   let outcome: Outcome;
   if (value !== null && value.length > vault.store.chunkBytes) {
-    const writer = new UploadWriter(vault.shard, write);
+    const writer = new UploadWriter(vault.shard.batch, write);
     writer.part(value);
     outcome = writer.finish(at);
   } else outcome = vault.shard.apply(write, value ?? Buffer.alloc(0));
@@ -61,7 +61,7 @@ function accept(
 
 function ask(vault: Harness, key: string, at: Ballot, repair = false): Outcome {
   const { bytes, hashA, hashB } = vault.hashes(key);
-  return prepare(vault.shard, { key: bytes, hashA, hashB }, at, repair);
+  return prepare(vault.shard.batch, { key: bytes, hashA, hashB }, at, repair);
 }
 
 function register(outcome: Outcome): RegisterOutcome {
@@ -200,7 +200,7 @@ class Run {
     // Of the past, as floors are, so that not everything is refused.
     const at = ballot(Math.max(1, this.ballots - 8));
     if (compareOptionalBallots(at, this.floor(key)) > 0) this.model.floors.set(partition, at);
-    const outcome = raiseFloor(this.vault.shard, partition, at);
+    const outcome = raiseFloor(this.vault.shard.batch, partition, at);
     this.checks.push(() => assert.equal(register(outcome).verdict, "yes"));
   }
 
@@ -209,7 +209,7 @@ class Run {
     const right = state?.ballot != null && this.random.below(4) > 0;
     const at = right ? (state.ballot as Ballot) : this.ballot();
     const { bytes, hashA, hashB } = this.vault.hashes(key);
-    const outcome = dropTombstone(this.vault.shard, { key: bytes, hashA, hashB }, at);
+    const outcome = dropTombstone(this.vault.shard.batch, { key: bytes, hashA, hashB }, at);
     const drops = state?.ballot != null && state.tombstone && compareBallots(state.ballot, at) === 0;
     if (drops) {
       this.model.floors.set(this.partition(key), floorWithout(state, this.floor(key)) as Ballot);
@@ -221,7 +221,7 @@ class Run {
   private dropPartition(key: string): void {
     this.commit();
     for (let next = 0; next >= 0; ) {
-      const outcome = dropPartition(this.vault.shard, this.partition(key), next);
+      const outcome = dropPartition(this.vault.shard.batch, this.partition(key), next);
       this.commit();
       next = register(outcome).next;
     }
@@ -244,11 +244,11 @@ class Run {
       }
       if (entry?.state.promised != null) promises++;
       const { bytes, hashA, hashB } = this.vault.hashes(key);
-      const promise = this.vault.shard.replication.promiseOf(bytes, hashA, hashB);
+      const promise = this.vault.shard.state.replication.promiseOf(bytes, hashA, hashB);
       assert.deepEqual(promise?.ballot ?? null, entry?.state.promised ?? null, `promise of ${key}`);
     }
     assert.equal(this.vault.figure("keys"), keys);
-    assert.equal(this.vault.shard.replication.promises?.entries ?? 0, promises);
+    assert.equal(this.vault.shard.state.replication.promises?.entries ?? 0, promises);
     const floors = new FloorReader(this.vault.memory.replication.floors);
     for (const [partition, floor] of this.model.floors) assert.deepEqual(floors.of(partition), floor);
   }
@@ -323,7 +323,7 @@ test("replication: what is promised after its partition was dropped stands after
       accept(vault, key, ballot(9), Buffer.from("value"), { operation: 1 });
       vault.shard.commit();
       for (let next = 0; next >= 0; ) {
-        const outcome = dropPartition(vault.shard, partitionOf(hashA), next);
+        const outcome = dropPartition(vault.shard.batch, partitionOf(hashA), next);
         vault.shard.commit();
         next = register(outcome).next;
       }
@@ -332,7 +332,7 @@ test("replication: what is promised after its partition was dropped stands after
       assert.equal(register(outcome).verdict, "yes");
       await vault.crash();
       vault = await open(directory.path);
-      const promise = vault.shard.replication.promiseOf(bytes, hashA, hashB);
+      const promise = vault.shard.state.replication.promiseOf(bytes, hashA, hashB);
       assert.deepEqual(promise?.ballot, ballot(number));
       await vault.shard.close();
     } finally {

@@ -84,14 +84,14 @@ test("shard: large values span slabs, survive restart, and go away whole", async
   assert.equal(vault.upload("big", big).created, true);
   const read = vault.read("big");
   assert.ok(read.state === "found" && read.value.equals(big));
-  assert.ok(vault.figure("slabs") >= 4 || vault.shard.slabs.count >= 4);
+  assert.ok(vault.figure("slabs") >= 4 || vault.shard.state.slabs.count >= 4);
   await vault.shard.close();
   vault = await Harness.open(directory.path);
   const again = vault.read("big");
   assert.ok(again.state === "found" && again.value.equals(big));
   vault.remove("big");
   await vault.settle();
-  assert.ok(vault.shard.slabs.count <= 4, `slabs left: ${vault.shard.slabs.count}`);
+  assert.ok(vault.shard.state.slabs.count <= 4, `slabs left: ${vault.shard.state.slabs.count}`);
   await vault.shard.close();
 });
 
@@ -143,7 +143,7 @@ test("compaction: overwritten values give their space back, and readers see no g
   const files = readdirSync(path.join(directory.path, "shard-000")).filter((name) => name.endsWith(".slab"));
   assert.ok(files.length <= 4, files.join(" "));
   assert.ok(vault.figure("compactedBytes") > 0);
-  assert.equal(vault.shard.slabs.bySequence(1), undefined, "the first slab was emptied");
+  assert.equal(vault.shard.state.slabs.bySequence(1), undefined, "the first slab was emptied");
   await vault.shard.close();
   const again = await Harness.open(directory.path);
   for (let i = 0; i < 200; i++) assert.equal(value(again.read(`k${i}`)), expected(i, 59));

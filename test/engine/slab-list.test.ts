@@ -26,7 +26,7 @@ test("slab list: a commit is noted, and an open slab older than the note is dama
     const list = () => readSlabList(path.join(directory, "shard-000"), { shard: 0, storeId: vault.store.id });
     const slab = path.join(directory, "shard-000/0000000001.slab");
     vault.put("key", "old");
-    const { appender } = vault.shard;
+    const { appender } = vault.shard.log;
     assert.deepEqual(list().note, appender.end);
     const older = fs.readFileSync(slab);
     vault.put("key", "new");

@@ -47,7 +47,7 @@ function prepare(vault: Harness, key: string): Ballot {
   const millis = Date.now();
   const clockLow = (millis % 0x10000) * 0x10000;
   const ballot = { clockHigh: Math.floor(millis / 0x10000), clockLow, node: 7, incarnation: 3 };
-  const outcome = prepareOn(vault.shard, vault.write(key, {}), ballot);
+  const outcome = prepareOn(vault.shard.batch, vault.write(key, {}), ballot);
   vault.shard.commit();
   assert.equal(outcome.register?.verdict, "yes");
   return ballot;
@@ -72,7 +72,7 @@ test("snapshot: after a clean stop the index comes from it, with the same conten
       work(vault, content, random, 300);
       if (round % 2 === 0) await vault.settle();
       const promised = prepare(vault, `promised ${round}`);
-      raiseFloor(vault.shard, round, promised);
+      raiseFloor(vault.shard.batch, round, promised);
       vault.shard.commit();
       await vault.shard.close();
       const before = figures(vault);
@@ -81,9 +81,9 @@ test("snapshot: after a clean stop the index comes from it, with the same conten
       assert.equal(again.slabsRead, false);
       assert.deepEqual(figures(again), before);
       const { bytes, hashA, hashB } = again.hashes(`promised ${round}`);
-      assert.deepEqual(again.shard.replication.promiseOf(bytes, hashA, hashB)?.ballot, promised);
-      assert.equal(again.shard.replication.promises?.entries, round + 1);
-      assert.deepEqual(again.shard.replication.floors.of(round), promised);
+      assert.deepEqual(again.shard.state.replication.promiseOf(bytes, hashA, hashB)?.ballot, promised);
+      assert.equal(again.shard.state.replication.promises?.entries, round + 1);
+      assert.deepEqual(again.shard.state.replication.floors.of(round), promised);
       await again.shard.close();
       fs.rmSync(snapshotOf(directory.path));
       const rebuilt = await Harness.open(directory.path, WITH_SNAPSHOT);

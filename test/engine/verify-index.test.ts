@@ -22,7 +22,7 @@ async function fill(): Promise<Int32Array> {
   vault.put("two", "2");
   vault.put("one", "second");
   vault.remove("two");
-  const table = Int32Array.from(vault.shard.appender.openSlab().table);
+  const table = Int32Array.from(vault.shard.log.appender.openSlab().table);
   await vault.shard.close();
   return table;
 }

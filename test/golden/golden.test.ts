@@ -98,7 +98,7 @@ for (const version of VERSIONS)
       assert.ok(outranked > 0, "a copy behind its promise");
       const vault = await Harness.open(directory.path, { replicated: true });
       assert.deepEqual(vault.warnings, []);
-      const { replication } = vault.shard;
+      const { replication } = vault.shard.state;
       const promised = (key: string) => {
         const { bytes, hashA, hashB } = vault.hashes(key);
         return replication.promiseOf(bytes, hashA, hashB)?.ballot ?? null;

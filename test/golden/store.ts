@@ -79,9 +79,9 @@ export async function writeGoldenReplica(directory: string, version: number): Pr
     shard.commit();
   };
   accept("outranked", 1, "below its promise");
-  prepare(shard, ref("outranked"), goldenBallot(9));
+  prepare(shard.batch, ref("outranked"), goldenBallot(9));
   shard.commit();
-  prepare(shard, ref("promised only"), goldenBallot(8));
+  prepare(shard.batch, ref("promised only"), goldenBallot(8));
   shard.commit();
   accept("replicated", 2, "value");
   accept("tombstone", 5, null);
@@ -90,12 +90,14 @@ export async function writeGoldenReplica(directory: string, version: number): Pr
     accept(i > 30 && i % 10 === 0 ? `kept ${i}` : "replicated", 10 + i, `value ${i} ${"v".repeat(500)}`);
   accept("collected", 300, "gone");
   accept("collected", 301, null);
-  dropTombstone(shard, ref("collected"), goldenBallot(301));
+  dropTombstone(shard.batch, ref("collected"), goldenBallot(301));
   shard.commit();
   // What compaction chooses depends on which slabs are sealed, so that is waited for.
   for (let step = 0; step < 200; step++) {
     while (
-      [...shard.slabs.all()].some(({ sequence, sealed }) => !sealed && sequence !== shard.appender.sequence)
+      [...shard.state.slabs.all()].some(
+        ({ sequence, sealed }) => !sealed && sequence !== shard.log.appender.sequence,
+      )
     )
       await new Promise((resolve) => setTimeout(resolve, 1));
     shard.idle(2048);

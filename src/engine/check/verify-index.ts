@@ -12,6 +12,7 @@ import { Shard } from "../shard/shard.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import { createShardMemory } from "../state/memory.ts";
+import type { State } from "../state/state.ts";
 
 /** What reading the slabs has shown. */
 export interface ReadSlabs {
@@ -45,7 +46,7 @@ export async function verifyIndex(
   slabs: ReadSlabs,
   report: IndexReport,
 ): Promise<{ keys: number; tombstones: number }> {
-  const shard = Shard.examine(
+  const { state } = Shard.examine(
     {
       dataDirectory,
       shard: number,
@@ -60,12 +61,12 @@ export async function verifyIndex(
   );
   let held = 0;
   for (const sequence of slabs.sequences) {
-    const map = shard.lookup.maps.bySequence(sequence);
+    const map = state.lookup.maps.bySequence(sequence);
     if (map === null) throw new Error(`slab ${sequence} cannot be mapped`);
-    held += compare(shard, map, slabs, report);
+    held += compare(state, map, slabs, report);
     await report.turn();
   }
-  const { index, figures } = shard;
+  const { index, figures } = state;
   if (held !== index.entries) report.damage(`${index.entries} entries for ${held} records that count`);
   const [keys, tombstones] = [figures[FIGURE.keys], figures[FIGURE.tombstones]];
   if (keys + tombstones + figures[FIGURE.forgotten] !== index.entries)
@@ -74,8 +75,8 @@ export async function verifyIndex(
 }
 
 /** Looks up all records of a slab; answers how many of them the index has. */
-function compare(shard: Shard, map: SlabMap, slabs: ReadSlabs, report: IndexReport): number {
-  const { lookup, index, setup } = shard;
+function compare(state: State, map: SlabMap, slabs: ReadSlabs, report: IndexReport): number {
+  const { lookup, index, store } = state;
   const { sequence, slot } = map;
   const table = slabs.tables.get(sequence) ?? tableOf(map);
   let held = 0;
@@ -88,7 +89,7 @@ function compare(shard: Shard, map: SlabMap, slabs: ReadSlabs, report: IndexRepo
     }
     if (slabs.isBad(sequence, unit)) continue;
     const key = keyOf(map, unit);
-    lookup.find(key, key.length, hash32(key, 0), hashBOf(key, key.length, setup.store.keyHash));
+    lookup.find(key, key.length, hash32(key, 0), hashBOf(key, key.length, store.keyHash));
     const isNewer =
       lookup.located &&
       (lookup.map.sequence > sequence || (lookup.map.sequence === sequence && lookup.unit > unit));

@@ -34,11 +34,11 @@ import {
   writeManifest,
 } from "../../format/record.ts";
 import { decodeFooter, tableType, tableUnit, tableWords, tailBytes } from "../../format/slab.ts";
-import { type Shard, UNSYNCED_BYTES_MAX } from "../shard/shard.ts";
+import { type Log, UNSYNCED_BYTES_MAX } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { Slab } from "../slabs/table.ts";
-import type { Promised } from "../state/replication.ts";
+import type { State } from "../state/state.ts";
 import { type Circumstances, chooseVictim, type SlabState } from "./choose.ts";
 
 /**
@@ -87,7 +87,9 @@ interface Victim {
 }
 
 export class Compactor {
-  private readonly shard: Shard;
+  private readonly state: State;
+  private readonly log: Log;
+  private readonly now: () => number;
   private victim: Victim | null = null;
   /** Bytes appended in all when the last step ended. */
   private paidBytes = 0;
@@ -104,8 +106,11 @@ export class Compactor {
   private readonly head = emptyHead();
   private readonly copies: { type: number; hashA: number; hashB: number; from: number; to: number }[] = [];
 
-  constructor(shard: Shard) {
-    this.shard = shard;
+  /** @param now wall clock in milliseconds since 1970 */
+  constructor(state: State, log: Log, now: () => number) {
+    this.state = state;
+    this.log = log;
+    this.now = now;
   }
 
   /**
@@ -114,7 +119,7 @@ export class Compactor {
    * @returns whether there is more to do now
    */
   step(bytesMax: number): boolean {
-    const { appender } = this.shard;
+    const { appender } = this.log;
     const writtenBytes = appender.appendedBytes - this.paidBytes;
     const more = this.move(Math.max(bytesMax, Math.min(STEP_BYTES_MAX, writtenBytes * MOVED_PER_WRITTEN)));
     this.paidBytes = appender.appendedBytes;
@@ -136,9 +141,9 @@ export class Compactor {
 
   private move(bytesMax: number): boolean {
     if (this.victim === null) this.victim = this.choose();
-    const { victim, shard } = this;
+    const { victim, state, log } = this;
     if (victim === null) return false;
-    this.missing = shard.lookup.missingPages;
+    this.missing = state.lookup.missingPages;
     try {
       let copied = 0;
       let records = 0;
@@ -153,55 +158,57 @@ export class Compactor {
         victim.restBytes -= bytes;
         records += bytes > 0 ? MOVE_WEIGHT : 1;
         victim.next += 3;
-        if (shard.slabs.bySequence(victim.sequence)?.damaged === true) this.victim = null;
+        if (state.slabs.bySequence(victim.sequence)?.damaged === true) this.victim = null;
         if (this.victim === null) break;
       }
       this.publishCopies(victim.map);
       if (this.victim === null) return true;
-      shard.figures[FIGURE.compactedBytes] += copied;
+      state.figures[FIGURE.compactedBytes] += copied;
       if (victim.next >= victim.table.length) {
         this.victim = null;
         if (!this.rewriteManifests(victim)) return true;
-        if (!shard.syncNow()) return false;
-        shard.slabs.drop(victim.sequence, shard.appender.end);
-        shard.appender.sealing.forget(victim.sequence);
+        if (!log.syncNow()) return false;
+        state.slabs.drop(victim.sequence, log.appender.end);
+        log.appender.sealing.forget(victim.sequence);
         this.failures = 0;
-      } else if (shard.appender.unsyncedBytes > UNSYNCED_BYTES_MAX) shard.syncNow();
+      } else if (log.appender.unsyncedBytes > UNSYNCED_BYTES_MAX) log.syncNow();
       return true;
     } catch (error) {
       this.victim = null;
       this.copies.length = 0;
-      shard.failStaged(shard.writeFailure(error));
-      this.notBeforeMs = shard.setup.now() + RETRY_MS * 2 ** Math.min(this.failures++, RETRY_DOUBLINGS_MAX);
+      log.failure(error);
+      log.rollBack();
+      this.notBeforeMs = this.now() + RETRY_MS * 2 ** Math.min(this.failures++, RETRY_DOUBLINGS_MAX);
       return false;
     }
   }
 
   /** The slab to empty next, or null while there is little to gain. */
   private choose(): Victim | null {
-    const { shard } = this;
-    const nowMs = shard.setup.now();
-    const pressed = shard.reserve.isPressed(nowMs);
+    const { state, log } = this;
+    const nowMs = this.now();
+    const pressed = log.isPressed;
     const wait = this.notBeforeMs - nowMs;
     if (wait > 0 && wait <= RETRY_MS * 2 ** RETRY_DOUBLINGS_MAX) return null;
-    const choice = chooseVictim(shard.slabs.all(), this.circumstances(pressed));
+    const choice = chooseVictim(state.slabs.all(), this.circumstances(pressed));
     if (choice === null) {
       if (pressed) this.notBeforeMs = nowMs + LOOK_AGAIN_MS;
       return null;
     }
     if (choice.kind === "compact") return this.start(choice.slab.sequence, choice.oldest, choice.copyBytes);
     try {
-      shard.startSlab();
+      log.startSlab();
     } catch (error) {
-      shard.writeFailure(error);
+      log.failure(error);
       this.notBeforeMs = nowMs + LOOK_AGAIN_MS;
     }
     return null;
   }
 
   private circumstances(pressed: boolean): Circumstances<Slab> {
-    const { figures, appender, reserve, setup } = this.shard;
-    const { slabBytes, chunkBytes } = setup.store;
+    const { figures, store } = this.state;
+    const { appender, reserve } = this.log;
+    const { slabBytes, chunkBytes } = store;
     const absences = figures[FIGURE.tombstones] + figures[FIGURE.forgotten];
     // In a cluster a tombstone goes when all replicas have it: what is then left of it is a forgotten record.
     const tombstones = figures[FIGURE.replicated] === 0 ? absences : figures[FIGURE.forgotten];
@@ -220,7 +227,8 @@ export class Compactor {
   }
 
   private stateOf({ sequence, sealed, uploads, damaged }: Slab): SlabState {
-    const { appender, figures } = this.shard;
+    const { appender } = this.log;
+    const { figures } = this.state;
     // A copy would look newer than records that damage took, so what is in doubt stays where it is.
     if (uploads > 0 || damaged || sequence <= figures[FIGURE.doubtSequence]) return "kept";
     if (sequence === appender.sequence) return "open";
@@ -232,8 +240,8 @@ export class Compactor {
    * each in the next table.
    */
   private measure(slab: Slab, oldest: boolean): number {
-    const { shard } = this;
-    const map = shard.lookup.maps.bySequence(slab.sequence);
+    const { state } = this;
+    const map = state.lookup.maps.bySequence(slab.sequence);
     const table = map === null ? null : this.tableOf(slab.sequence, map);
     if (map === null || table === null) return slab.liveBytes;
     const records = table.length / 3;
@@ -253,7 +261,7 @@ export class Compactor {
 
   /** About what part of the live bytes of the oldest slab are records that need not be copied. */
   private droppableShare(map: SlabMap, table: Int32Array): number {
-    const { shard } = this;
+    const { state } = this;
     const records = table.length / 3;
     const step = Math.max(1, Math.floor(records / SAMPLE_RECORDS));
     let live = 0;
@@ -262,7 +270,7 @@ export class Compactor {
       const at = record * 3;
       const unit = tableUnit(table[at + 2]);
       const type = tableType(table[at + 2]);
-      if (!isIndexed(type) || !shard.index.holds(table[at], table[at + 1], map.slot, unit)) {
+      if (!isIndexed(type) || !state.index.holds(table[at], table[at + 1], map.slot, unit)) {
         if (type !== TYPE_CHUNK) continue;
         if (this.ownerOf(map, unit, table[at], table[at + 1]) === null) continue;
       }
@@ -277,7 +285,7 @@ export class Compactor {
   /** Whether a record of this type need not be copied from the oldest slab. */
   private isDroppable(type: number): boolean {
     return (
-      type === TYPE_FORGOTTEN || (type === TYPE_TOMBSTONE && this.shard.figures[FIGURE.replicated] === 0)
+      type === TYPE_FORGOTTEN || (type === TYPE_TOMBSTONE && this.state.figures[FIGURE.replicated] === 0)
     );
   }
 
@@ -286,7 +294,7 @@ export class Compactor {
    * be read.
    */
   private tableOf(sequence: number, map: SlabMap): Int32Array | null {
-    const { appender } = this.shard;
+    const { appender } = this.log;
     if (sequence === appender.sequence) return Int32Array.from(appender.openSlab().table);
     const kept = appender.sealing.tableOf(sequence);
     if (kept !== null) return kept;
@@ -295,7 +303,7 @@ export class Compactor {
   }
 
   private start(sequence: number, oldest: boolean, restBytes: number): Victim | null {
-    const map = this.shard.lookup.maps.bySequence(sequence);
+    const map = this.state.lookup.maps.bySequence(sequence);
     const table = map === null ? null : this.tableOf(sequence, map);
     if (map === null || table === null) {
       this.leave(sequence, "its table cannot be read");
@@ -306,11 +314,9 @@ export class Compactor {
 
   /** Leaves a damaged slab where it is. */
   private leave(sequence: number, why: string): void {
-    const slab = this.shard.slabs.bySequence(sequence);
-    if (slab !== undefined) slab.damaged = true;
-    this.shard.figures[FIGURE.damaged]++;
-    this.shard.setup.warn(
-      `slab ${sequence} of shard ${this.shard.setup.shard} is not compacted: ${why}; run minivault verify`,
+    this.state.damaged(sequence);
+    this.state.warn(
+      `slab ${sequence} of shard ${this.state.shard} is not compacted: ${why}; run minivault verify`,
     );
   }
 
@@ -318,23 +324,18 @@ export class Compactor {
   private moveRecord(victim: Victim, hashA: number, hashB: number, word: number): number {
     const unit = tableUnit(word);
     const type = tableType(word);
-    const { shard } = this;
+    const { state } = this;
     const { map } = victim;
     if (type === TYPE_MARK) return 0;
     if (type === TYPE_CHUNK) return this.moveChunk(victim, unit, hashA, hashB);
-    if (isIndexed(type)) {
-      if (!shard.index.holds(hashA, hashB, map.slot, unit)) return 0;
-    } else if (shard.replication.holds(type, hashA, hashB, map, unit) !== true) return 0;
-    if (!shard.lookup.checkAgain(map, unit)) {
+    if (!state.counts(type, hashA, hashB, map, unit)) return 0;
+    if (!state.lookup.checkAgain(map, unit)) {
       this.leave(victim.sequence, `the record at unit ${unit} is damaged`);
       return 0;
     }
     if (victim.oldest && this.isDroppable(type)) {
       // Nothing older of this key can exist: it would be in an older slab, or before it in this one.
-      shard.index.remove(hashA, hashB, map.slot, unit);
-      const bytes = unitsAt(map, unit) * UNIT_BYTES;
-      shard.slabs.live(map.slot, -bytes);
-      shard.ledger.count(type, -1, bytes);
+      state.remove(type, hashA, hashB, map, unit);
       return 0;
     }
     return this.copy(map, unit, hashA, hashB);
@@ -342,15 +343,16 @@ export class Compactor {
 
   /** Stages a copy of a record; answers its size in bytes. */
   private copy(map: SlabMap, unit: number, hashA: number, hashB: number): number {
-    const { appender, replication } = this.shard;
+    const { appender } = this.log;
+    const { replication } = this.state;
     const keyBytes = keyBytesOf(map, unit);
     const type = typeOf(map, unit);
     const contentTypeBytes = valueOffset(map, unit) - keyOffset(unit) - keyBytes;
     if (!appender.hasRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit))) {
       this.publishCopies(map);
-      this.shard.makeRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit), "move");
+      this.log.makeRoomToMove(keyBytes, contentTypeBytes, valueBytesOf(map, unit));
     }
-    const outranked = isIndexed(type) && isPromised(replication.promiseAt(map, unit, hashA, hashB));
+    const outranked = isIndexed(type) && replication.promiseAt(map, unit, hashA, hashB) !== null;
     appender.appendCopy(map, unit, hashA, hashB, outranked);
     if (type !== TYPE_CHUNK) this.copies.push({ type, hashA, hashB, from: unit, to: appender.lastUnit });
     return appender.lastUnits * UNIT_BYTES;
@@ -358,24 +360,12 @@ export class Compactor {
 
   /** Writes the staged copies and points the index to them. */
   private publishCopies(map: SlabMap): void {
-    const { appender, index, replication, slabs } = this.shard;
+    const { appender } = this.log;
     this.requireSteady();
     appender.flush();
     appender.settle();
-    for (const { type, hashA, hashB, from, to } of this.copies) {
-      const bytes = unitsAt(map, from) * UNIT_BYTES;
-      if (isIndexed(type)) index.replace(hashA, hashB, map.slot, from, appender.slot, to);
-      else
-        replication.moved(
-          type,
-          hashA,
-          hashB,
-          { slot: map.slot, unit: from },
-          { slot: appender.slot, unit: to },
-        );
-      slabs.live(map.slot, -bytes);
-      slabs.live(appender.slot, bytes);
-    }
+    for (const { type, hashA, hashB, from, to } of this.copies)
+      this.state.move(type, hashA, hashB, map, from, { slot: appender.slot, unit: to });
     this.copies.length = 0;
   }
 
@@ -384,15 +374,15 @@ export class Compactor {
    * zeros.
    */
   private requireSteady(): void {
-    if (this.shard.lookup.missingPages !== this.missing)
+    if (this.state.lookup.missingPages !== this.missing)
       throw new Error("a page that was to be moved cannot be read");
   }
 
   private moveChunk(victim: Victim, unit: number, hashA: number, hashB: number): number {
-    const { shard } = this;
+    const { state } = this;
     const { map } = victim;
-    if (!shard.lookup.checkAgain(map, unit)) {
-      if (shard.slabs.bySequence(victim.sequence)?.liveBytes !== 0)
+    if (!state.lookup.checkAgain(map, unit)) {
+      if (state.slabs.bySequence(victim.sequence)?.liveBytes !== 0)
         this.leave(victim.sequence, `the chunk at unit ${unit} is damaged`);
       return 0;
     }
@@ -404,7 +394,7 @@ export class Compactor {
     if (owner === null) return 0;
     const { key, ref, chunk, operationLow, operationHigh } = owner;
     const bytes = this.copy(map, unit, hashA, hashB);
-    const { appender } = shard;
+    const { appender } = this.log;
     const name = Buffer.from(key).toString("latin1");
     let moved = victim.moved.get(name);
     if (moved === undefined || moved.operationLow !== operationLow || moved.operationHigh !== operationHigh) {
@@ -441,7 +431,7 @@ export class Compactor {
 
   /**
    * The manifest that counts for a key, if it is that of the given operation; null: the key holds something
-   * else. Damaged: nobody can tell. Leaves its place in `shard.lookup`.
+   * else. Damaged: nobody can tell. Leaves its place in `state.lookup`.
    */
   private manifestOf(
     key: Uint8Array,
@@ -450,7 +440,7 @@ export class Compactor {
     operationLow: number,
     operationHigh: number,
   ) {
-    const { lookup } = this.shard;
+    const { lookup } = this.state;
     const state = lookup.find(key, key.length, hashA, hashB);
     if (state !== "found") return state === "absent" ? null : "damaged";
     const { map, unit } = lookup;
@@ -468,7 +458,8 @@ export class Compactor {
    * @returns false: one is damaged now, and the slab has to stay
    */
   private rewriteManifests(victim: Victim): boolean {
-    const { shard, head } = this;
+    const { state, head } = this;
+    const { appender } = this.log;
     this.cached = null;
     for (const moved of victim.moved.values()) {
       const { key, hashA, hashB } = moved;
@@ -485,25 +476,17 @@ export class Compactor {
       const typeStart = keyOffset(old.unit) + key.length;
       const contentType = old.map.bytes.slice(typeStart, valueOffset(old.map, old.unit));
       readHead(old.map, old.unit, head);
-      head.outranked = isPromised(shard.replication.promiseOf(key, hashA, hashB));
-      shard.makeRoom(key.length, contentType.length, value.length, "move");
-      shard.appender.append(head, key, contentType, hashA, hashB, value.length, [value]);
+      head.outranked = state.replication.promiseOf(key, hashA, hashB) !== null;
+      this.log.makeRoomToMove(key.length, contentType.length, value.length);
+      appender.append(head, key, contentType, hashA, hashB, value.length, [value]);
       this.requireSteady();
-      shard.appender.flush();
-      shard.appender.settle();
-      const { appender } = shard;
-      shard.ledger.forget(slot, old.unit);
-      shard.index.replace(hashA, hashB, slot, old.unit, appender.slot, appender.lastUnit);
-      shard.slabs.live(appender.slot, appender.lastUnits * UNIT_BYTES);
-      shard.ledger.count(TYPE_MANIFEST, 1, 0);
-      shard.ledger.countChunks(key.length, chunks, 1);
+      appender.flush();
+      appender.settle();
+      const to = { slot: appender.slot, unit: appender.lastUnit };
+      const from = { slot, unit: old.unit };
+      state.moveManifest(hashA, hashB, from, to, appender.lastUnits, key.length, chunks);
     }
     this.cached = null;
     return true;
   }
-}
-
-/** Whether a promise stands for a key: it is then above the ballot of the key's record. */
-function isPromised(promise: Promised | null): boolean {
-  return promise !== null;
 }

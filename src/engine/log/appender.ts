@@ -36,10 +36,10 @@ import { LISTED_FULL, type ListedSlab, type SlabEnd } from "../../format/slab-li
 import { copyInto } from "../../util/bytes.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import type { SlabList } from "../list/slab-list.ts";
+import { allocateStep, SpareSlabs } from "../reserve/spare.ts";
 import { cutError, slabName, slotOfSequence, UNFINISHED } from "../slabs/files.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 import { Sealing } from "./sealing.ts";
-import { allocateStep, SpareSlabs } from "./spare.ts";
 import { WriteBehind } from "./write-behind.ts";
 
 /**

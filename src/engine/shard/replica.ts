@@ -1,6 +1,6 @@
 /**
- * The operations of replication on one shard: what register.ts judges, with the shard's records, promises and
- * floors for its state. Like `Shard.apply` each stages what a yes must persist; it is true after the `commit`
+ * The operations of replication on one shard: what register.ts judges, with the batch's records, promises and
+ * floors for its state. Like a write each stages what a yes must persist; it is true after the `commit`
  * that follows.
  *
  * What the error of a failed operation says: `disk_full` and `key_refused` had no effect; after any other
@@ -8,7 +8,7 @@
  */
 import { TYPE_FORGOTTEN, TYPE_PROMISE } from "../../format/offsets.ts";
 import { type Ballot, ballotAt, keyOf, typeOf } from "../../format/record.ts";
-import { compareBallots, compareOptionalBallots, higherBallot } from "../../format/version.ts";
+import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import {
   ALREADY,
   floorWithout,
@@ -20,11 +20,17 @@ import {
   type RegisterState,
   YES,
 } from "../../rules/register.ts";
+import {
+  failed,
+  type KeyRef,
+  type Outcome,
+  type RegisterOutcome,
+  type ShardWrite,
+  succeeded,
+} from "../../rules/write.ts";
 import { hash32, hashBOf, partitionOf } from "../../util/hash.ts";
 import { type IndexPage, SCAN_END } from "../index/reader.ts";
-import type { Promised } from "../state/replication.ts";
-import { failed, type KeyRef, type Outcome, type RegisterOutcome, type ShardWrite } from "./operations.ts";
-import type { Current, Shard } from "./shard.ts";
+import type { Batch, Current } from "./batch.ts";
 
 /** Keys that one step of dropping a partition forgets. */
 const DROP_STEP_KEYS = 256;
@@ -35,27 +41,15 @@ function answer(verdict: RegisterOutcome["verdict"], ballot: Ballot | null): Reg
   return { verdict, ballot, tombstone: false, operationLow: 0, operationHigh: 0, floor: null, next: -1 };
 }
 
-function blank(): Outcome {
-  return { error: null, detail: "", created: false, deleted: false, ballot: null, register: null };
-}
-
-/**
- * Whether a promise stands above a ballot. A damaged one is over with the record that is put in its key's
- * place.
- */
-export function isOutranked(promised: Promised | null, ballot: Ballot): boolean {
-  return promised !== null && promised.ballot !== null && compareBallots(promised.ballot, ballot) > 0;
-}
-
 /** What the shard holds of a key, or null where it cannot tell; then `outcome` says so. */
 function registerOf(
-  shard: Shard,
+  batch: Batch,
   ref: KeyRef,
   current: Current,
   repair: boolean,
   outcome: Outcome,
 ): RegisterState | null {
-  const promised = shard.promisedOf(ref);
+  const promised = batch.promisedOf(ref);
   const damaged = current.state === "damaged" || (promised !== null && promised.ballot === null);
   if (damaged && !repair) {
     outcome.register = answer("damaged", null);
@@ -69,7 +63,7 @@ function registerOf(
     operationHigh: 0,
   };
   if (current.state === "value" || current.state === "tombstone") {
-    const { clockLow, clockHigh, node, incarnation, operationLow, operationHigh } = shard.headOf(current);
+    const { clockLow, clockHigh, node, incarnation, operationLow, operationHigh } = batch.headOf(current);
     state.ballot = { clockLow, clockHigh, node, incarnation };
     state.tombstone = current.state === "tombstone";
     state.operationLow = operationLow;
@@ -80,16 +74,16 @@ function registerOf(
 
 /** Judges an accept. True: the record is to be staged, and `outcome` says what it takes the place of. */
 export function judgeAcceptOf(
-  shard: Shard,
+  batch: Batch,
   write: ShardWrite,
   ballot: Ballot,
   current: Current,
   outcome: Outcome,
 ): boolean {
-  shard.clock.observe(ballot.clockHigh, ballot.clockLow);
-  const state = registerOf(shard, write, current, write.repair === true, outcome);
+  batch.state.clock.observe(ballot.clockHigh, ballot.clockLow);
+  const state = registerOf(batch, write, current, write.repair === true, outcome);
   if (state === null) return false;
-  const floor = shard.floorOf(partitionOf(write.hashA), outcome);
+  const floor = batch.floorOf(partitionOf(write.hashA), outcome);
   // What takes the place of a damaged record was decided before: a promise above it goes on standing.
   const verdict =
     current.state === "damaged" ? YES : judgeAccept(state, write.repair === true ? null : floor, ballot);
@@ -106,19 +100,19 @@ export function judgeAcceptOf(
 }
 
 /** Asks for a promise not to accept anything below `ballot`, and for what is held. */
-export function prepare(shard: Shard, ref: KeyRef, ballot: Ballot, repair = false): Outcome {
-  const outcome = begin(shard, ref);
+export function prepare(batch: Batch, ref: KeyRef, ballot: Ballot, repair = false): Outcome {
+  const outcome = begin(batch, ref);
   if (outcome.error !== null) return outcome;
-  shard.clock.observe(ballot.clockHigh, ballot.clockLow);
-  const current = shard.stateFor(ref, outcome);
-  const state = registerOf(shard, ref, current, repair, outcome);
+  batch.state.clock.observe(ballot.clockHigh, ballot.clockLow);
+  const current = batch.currentOf(ref, outcome);
+  const state = registerOf(batch, ref, current, repair, outcome);
   if (state === null) return outcome;
-  const floor = shard.floorOf(partitionOf(ref.hashA), outcome);
+  const floor = batch.floorOf(partitionOf(ref.hashA), outcome);
   if (judgePrepare(state, floor, ballot) === NO) {
     outcome.register = answer("no", obstacleOf(state, floor));
     return outcome;
   }
-  if (!shard.admitsPromise(ref)) return Object.assign(outcome, failed("key_refused"));
+  if (!batch.admitsPromise(ref)) return Object.assign(outcome, failed("key_refused"));
   outcome.register = {
     ...answer("yes", state.ballot),
     tombstone: state.tombstone,
@@ -126,29 +120,29 @@ export function prepare(shard: Shard, ref: KeyRef, ballot: Ballot, repair = fals
     operationHigh: state.operationHigh,
     floor: state.ballot === null ? floor : null,
   };
-  shard.describe(TYPE_PROMISE, false, ballot, 0, 0);
-  shard.stage(ref, NOTHING, 0, [], [], current, outcome);
+  batch.describe(TYPE_PROMISE, false, ballot, 0, 0);
+  batch.stage(ref, NOTHING, 0, [], [], current, outcome);
   return outcome;
 }
 
 /** Raises the floor of this shard's part of a partition; a lower one than there is changes nothing. */
-export function raiseFloor(shard: Shard, partition: number, ballot: Ballot): Outcome {
-  const outcome = begin(shard, null);
+export function raiseFloor(batch: Batch, partition: number, ballot: Ballot): Outcome {
+  const outcome = begin(batch, null);
   if (outcome.error !== null) return outcome;
-  const floor = shard.floorOf(partition, outcome);
+  const floor = batch.floorOf(partition, outcome);
   outcome.register = answer("yes", higherBallot(floor, ballot));
-  if (compareOptionalBallots(ballot, floor) > 0) shard.stageFloor(partition, ballot, outcome);
+  if (compareOptionalBallots(ballot, floor) > 0) batch.stageFloor(partition, ballot, outcome);
   return outcome;
 }
 
 /**
  * Forgets a key whose record is exactly this tombstone, floor first. "no": it is not; then nothing changes.
  */
-export function dropTombstone(shard: Shard, ref: KeyRef, ballot: Ballot): Outcome {
-  const outcome = begin(shard, ref);
+export function dropTombstone(batch: Batch, ref: KeyRef, ballot: Ballot): Outcome {
+  const outcome = begin(batch, ref);
   if (outcome.error !== null) return outcome;
-  const current = shard.stateFor(ref, outcome);
-  const state = registerOf(shard, ref, current, false, outcome);
+  const current = batch.currentOf(ref, outcome);
+  const state = registerOf(batch, ref, current, false, outcome);
   if (state === null) return outcome;
   if (!holdsTombstone(state, ballot)) {
     outcome.register = answer("no", state.ballot);
@@ -156,23 +150,23 @@ export function dropTombstone(shard: Shard, ref: KeyRef, ballot: Ballot): Outcom
   }
   outcome.register = answer("yes", ballot);
   const partition = partitionOf(ref.hashA);
-  const floor = shard.floorOf(partition, outcome);
+  const floor = batch.floorOf(partition, outcome);
   const needed = floorWithout(state, floor);
   if (needed !== null && compareOptionalBallots(needed, floor) > 0) {
-    if (!shard.stageFloor(partition, needed, outcome)) return outcome;
+    if (!batch.stageFloor(partition, needed, outcome)) return outcome;
     try {
-      shard.makeRoom(ref.key.length, 0, 0, "delete");
+      batch.makeRoom(ref.key.length, 0, 0, true);
     } catch (error) {
-      return shard.writeFailure(error);
+      return batch.log.failure(error);
     }
   }
-  forget(shard, ref, ballot, shard.stateFor(ref, outcome), outcome);
+  forget(batch, ref, ballot, batch.currentOf(ref, outcome), outcome);
   return outcome;
 }
 
-function forget(shard: Shard, ref: KeyRef, ballot: Ballot, current: Current, outcome: Outcome): boolean {
-  shard.describe(TYPE_FORGOTTEN, false, ballot, 0, 0);
-  return shard.stage(ref, NOTHING, 0, [], [], current, outcome);
+function forget(batch: Batch, ref: KeyRef, ballot: Ballot, current: Current, outcome: Outcome): boolean {
+  batch.describe(TYPE_FORGOTTEN, false, ballot, 0, 0);
+  return batch.stage(ref, NOTHING, 0, [], [], current, outcome);
 }
 
 /**
@@ -180,15 +174,15 @@ function forget(shard: Shard, ref: KeyRef, ballot: Ballot, current: Current, out
  * `next` until that is -1; after a restart in between from 0. Damaged records are left: nobody knows whose
  * they are.
  */
-export function dropPartition(shard: Shard, partition: number, from: number): Outcome {
-  const { promises } = shard.replication;
+export function dropPartition(batch: Batch, partition: number, from: number): Outcome {
+  const { promises } = batch.state.replication;
   // What this batch has staged is not in the index yet.
-  shard.commit();
-  const outcome = begin(shard, null);
+  batch.commit();
+  const outcome = begin(batch, null);
   if (outcome.error !== null) return outcome;
   // First the keys with records, then those with a promise only.
   const lone = from >= SCAN_END;
-  const page = (lone ? (promises ?? NO_ENTRIES) : shard.index).scan(
+  const page = (lone ? (promises ?? NO_ENTRIES) : batch.state.index).scan(
     partition,
     lone ? from - SCAN_END : from,
     DROP_STEP_KEYS,
@@ -197,29 +191,29 @@ export function dropPartition(shard: Shard, partition: number, from: number): Ou
   outcome.register.next = page.next + (lone ? SCAN_END : 0);
   if (outcome.register.next === 2 * SCAN_END) outcome.register.next = -1;
   for (let i = 0; i < page.slots.length; i++) {
-    const map = shard.mapOf(page.slots[i]);
+    const map = batch.state.lookup.mapOf(page.slots[i]);
     const unit = page.units[i];
-    if (typeOf(map, unit) === TYPE_FORGOTTEN || !shard.lookup.check(map, unit)) continue;
+    if (typeOf(map, unit) === TYPE_FORGOTTEN || !batch.state.lookup.check(map, unit)) continue;
     const key = keyOf(map, unit);
-    const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, shard.setup.store.keyHash) };
+    const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, batch.state.store.keyHash) };
     try {
-      shard.makeRoom(key.length, 0, 0, "delete");
+      batch.makeRoom(key.length, 0, 0, true);
     } catch (error) {
-      shard.failStaged(shard.writeFailure(error));
-      return shard.writeFailure(error);
+      batch.fail(batch.log.failure(error));
+      return batch.log.failure(error);
     }
-    if (!forget(shard, ref, ballotAt(map, unit), shard.stateFor(ref, outcome), outcome)) return outcome;
+    if (!forget(batch, ref, ballotAt(map, unit), batch.currentOf(ref, outcome), outcome)) return outcome;
   }
   return outcome;
 }
 
 /** A fresh outcome, once there is room for a small record; else why there is not. */
-function begin(shard: Shard, ref: KeyRef | null): Outcome {
-  if (shard.writesStopped) return shard.stoppedOutcome;
+function begin(batch: Batch, ref: KeyRef | null): Outcome {
+  if (batch.log.writesStopped) return batch.log.stoppedOutcome;
   try {
-    shard.makeRoom(ref?.key.length ?? 2, 0, 0, ref === null ? "delete" : "write");
+    batch.makeRoom(ref?.key.length ?? 2, 0, 0, ref === null);
   } catch (error) {
-    return shard.writeFailure(error);
+    return batch.log.failure(error);
   }
-  return blank();
+  return succeeded();
 }

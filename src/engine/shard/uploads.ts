@@ -17,13 +17,14 @@ import {
   manifestBytes,
   writeManifest,
 } from "../../format/record.ts";
+import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
 import { copyInto } from "../../util/bytes.ts";
 import { type Gathering, Gatherings } from "../../util/gatherings.ts";
 import { LeftMemory } from "../../util/left-memory.ts";
 import { ValueScanner } from "../../value/scanner.ts";
 import { isDiskFull } from "../slabs/io.ts";
-import { failed, type Outcome, type ShardWrite } from "./operations.ts";
-import type { Shard } from "./shard.ts";
+import type { Batch } from "./batch.ts";
+import { applyManifest, applyStored } from "./writes.ts";
 
 /** Of the frame that a piece is cut in; no two uploads have one at a time. */
 const memory = new LeftMemory();
@@ -33,13 +34,13 @@ const memory = new LeftMemory();
  * are.
  */
 const RESTS = { bytesMax: 16 * 1024 * 1024, countMax: Number.POSITIVE_INFINITY };
-const restsOfShards = new WeakMap<Shard, Gatherings>();
+const restsOfShards = new WeakMap<Batch, Gatherings>();
 
-function restsOf(shard: Shard): Gatherings {
-  let rests = restsOfShards.get(shard);
+function restsOf(batch: Batch): Gatherings {
+  let rests = restsOfShards.get(batch);
   if (rests === undefined) {
-    rests = new Gatherings(shard.setup.dataDirectory, RESTS);
-    restsOfShards.set(shard, rests);
+    rests = new Gatherings(batch.state.dataDirectory, RESTS);
+    restsOfShards.set(batch, rests);
   }
   return rests;
 }
@@ -47,7 +48,7 @@ function restsOf(shard: Shard): Gatherings {
 const NOTHING = new Uint8Array(0);
 
 export class UploadWriter {
-  private readonly shard: Shard;
+  private readonly batch: Batch;
   private readonly write: ShardWrite;
   private readonly scanner: ValueScanner | null;
   /** Of raw bodies: there is more than one chunk. */
@@ -72,12 +73,12 @@ export class UploadWriter {
    * @param write kept until the upload ends: its arrays must not be reused
    * @param bodyBytesMin what is known of the body's length already
    */
-  constructor(shard: Shard, write: ShardWrite, bodyBytesMin = 0) {
-    this.shard = shard;
+  constructor(batch: Batch, write: ShardWrite, bodyBytesMin = 0) {
+    this.batch = batch;
     this.write = write;
     // What other nodes send is in stored form already.
     this.scanner = write.json && write.ballot === undefined ? new ValueScanner() : null;
-    this.isLong = this.scanner === null && bodyBytesMin > shard.setup.store.chunkBytes;
+    this.isLong = this.scanner === null && bodyBytesMin > batch.state.store.chunkBytes;
   }
 
   /** Takes the next bytes of the body. Not null: the upload has failed. */
@@ -97,8 +98,8 @@ export class UploadWriter {
 
   /** Goes on with the chunk that is being filled. */
   private takeFrame(): void {
-    const { shard, write, rest } = this;
-    const { chunkBytes } = shard.setup.store;
+    const { batch, write, rest } = this;
+    const { chunkBytes } = batch.state.store;
     this.frame = createFrame(memory.take(frameBytes(chunkBytes)), write.key.length, chunkBytes);
     this.buffer = this.frame.value;
     if (rest === null || this.failure !== null) return;
@@ -114,7 +115,7 @@ export class UploadWriter {
     if (this.frame === null) return;
     const bytes = this.buffer.subarray(0, this.filled);
     if (this.failure === null && this.filled > 0) {
-      this.rest ??= restsOf(this.shard).open((error) => this.lost(error));
+      this.rest ??= restsOf(this.batch).open((error) => this.lost(error));
       try {
         if (this.rest === null || !this.rest.append(bytes)) this.failure = failed("overloaded");
       } catch (error) {
@@ -165,21 +166,21 @@ export class UploadWriter {
       this.failure = failed("too_large");
       return;
     }
-    if (this.chunks.length === 0 && this.shard.refusesKey(this.write)) {
+    if (this.chunks.length === 0 && this.batch.refusesKey(this.write)) {
       this.failure = failed("key_refused");
       return;
     }
     try {
-      const ref = this.shard.appendChunk(this.write, this.chunks.length, frame, bytes, this.lose);
+      const ref = this.batch.appendChunk(this.write, this.chunks.length, frame, bytes, this.lose);
       this.chunks.push(ref);
       this.totalBytes += bytes;
       if (!this.slabs.has(ref.sequence)) {
         this.slabs.add(ref.sequence);
-        this.shard.slabs.upload(ref.sequence, 1);
+        this.batch.state.slabs.upload(ref.sequence, 1);
       }
     } catch (error) {
-      const outcome = this.shard.writeFailure(error);
-      this.shard.failStaged(outcome);
+      const outcome = this.batch.log.failure(error);
+      this.batch.fail(outcome);
       this.failure = outcome;
     }
   }
@@ -189,7 +190,7 @@ export class UploadWriter {
    * @param ballot of an accept
    */
   finish(ballot?: Ballot): Outcome {
-    const { scanner, shard, write } = this;
+    const { scanner, batch, write } = this;
     write.ballot = ballot;
     this.takeFrame();
     if (this.failure === null && scanner !== null) {
@@ -197,7 +198,7 @@ export class UploadWriter {
       else this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
     }
     if (this.failure === null && this.chunks.length === 0) {
-      const outcome = shard.applyStored(write, this.buffer.subarray(0, this.filled));
+      const outcome = applyStored(batch, write, this.buffer.subarray(0, this.filled));
       this.end();
       return outcome;
     }
@@ -208,7 +209,7 @@ export class UploadWriter {
     }
     const manifest = new Uint8Array(manifestBytes(this.chunks.length));
     writeManifest(manifest, 0, this.totalBytes, this.chunks);
-    const outcome = shard.applyManifest(write, manifest, this.chunks);
+    const outcome = applyManifest(batch, write, manifest, this.chunks);
     // Until it is published the chunks are only protected by not being compacted, and compaction never runs
     // inside a batch.
     this.end();
@@ -223,7 +224,7 @@ export class UploadWriter {
   end(): void {
     if (this.over) return;
     this.over = true;
-    for (const sequence of this.slabs) this.shard.slabs.upload(sequence, -1);
+    for (const sequence of this.slabs) this.batch.state.slabs.upload(sequence, -1);
     this.rest?.close();
     if (this.frame !== null) memory.leave(this.frame.source.bytes);
     this.frame = null;

@@ -20,16 +20,9 @@ import { keyBytesOf, keyEquals, keyOf, keyOffset, readManifest } from "../../for
 import { tableType, tableUnit } from "../../format/slab.ts";
 import { hash32, hashBOf, PARTITIONS, partitionOf } from "../../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "../index/memory.ts";
-import type { Shard } from "../shard/shard.ts";
-import { FIGURE } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
-
-/** The records of one slab: three words each, as in a slab's table, and where the last one ends. */
-export interface SlabRecords {
-  map: SlabMap;
-  table: Int32Array;
-  endUnit: number;
-}
+import type { State } from "../state/state.ts";
+import type { SlabRecords } from "./candidates.ts";
 
 /** A pass deals out so many entries, or this part of all, whatever is more. */
 const PASS_ENTRIES_MIN = 1 << 20;
@@ -49,11 +42,11 @@ interface Crowd {
  * accounts.
  */
 export function rebuildIndex(
-  shard: Shard,
+  state: State,
   slabs: readonly SlabRecords[],
   progress: (share: number) => void,
 ): void {
-  const builder = new Builder(shard, slabs);
+  const builder = new Builder(state, slabs);
   const counts = countByPartition(slabs);
   const total = counts.reduce((sum, count) => sum + count, 0);
   const entriesMax = Math.max(PASS_ENTRIES_MIN, Math.ceil(total * PASS_SHARE));
@@ -78,7 +71,7 @@ function countByPartition(slabs: readonly SlabRecords[]): Int32Array {
 }
 
 class Builder {
-  private readonly shard: Shard;
+  private readonly state: State;
   private readonly slabs: readonly SlabRecords[];
   /**
    * Of each entry: its two words in the index, and the type and size of its record, as type << 28 | units.
@@ -97,8 +90,8 @@ class Builder {
   private absenceUnits = 0;
   private forgotten = 0;
 
-  constructor(shard: Shard, slabs: readonly SlabRecords[]) {
-    this.shard = shard;
+  constructor(state: State, slabs: readonly SlabRecords[]) {
+    this.state = state;
     this.slabs = slabs;
   }
 
@@ -117,7 +110,7 @@ class Builder {
     for (let partition = first; partition < end; partition++) {
       const count = this.keepNewest(start, counts[partition]);
       this.account(start, count);
-      this.shard.index.build(partition, this.word0, this.word1, start, count);
+      this.state.index.build(partition, this.word0, this.word1, start, count);
       start += counts[partition];
     }
   }
@@ -183,16 +176,17 @@ class Builder {
   }
 
   private nameOf(entry: number): string {
-    const map = this.shard.mapOf(slotOf(this.word0[entry], this.word1[entry]));
+    const map = this.state.lookup.mapOf(slotOf(this.word0[entry], this.word1[entry]));
     return Buffer.from(keyOf(map, unitOf(this.word1[entry]))).toString("latin1");
   }
 
   /** Adds an entry that counts to those of its tag. */
   private join(crowd: Crowd, entry: number): void {
-    const { shard, word0, word1 } = this;
+    const { word0, word1 } = this;
+    const { lookup } = this.state;
     crowd.keys.add(this.nameOf(entry));
-    const map = shard.mapOf(slotOf(word0[entry], word1[entry]));
-    if (!shard.lookup.check(map, unitOf(word1[entry]))) crowd.damaged.push(entry);
+    const map = lookup.mapOf(slotOf(word0[entry], word1[entry]));
+    if (!lookup.check(map, unitOf(word1[entry]))) crowd.damaged.push(entry);
   }
 
   /** Like `isReplaced`, by any of a crowd. */
@@ -202,9 +196,10 @@ class Builder {
 
   /** Whether the record of `newer` takes the place of that of `older`, which has the same tag. */
   private isReplaced(older: number, newer: number): boolean {
-    const { shard, word0, word1 } = this;
-    const olderMap = shard.mapOf(slotOf(word0[older], word1[older]));
-    const newerMap = shard.mapOf(slotOf(word0[newer], word1[newer]));
+    const { word0, word1 } = this;
+    const { lookup } = this.state;
+    const olderMap = lookup.mapOf(slotOf(word0[older], word1[older]));
+    const newerMap = lookup.mapOf(slotOf(word0[newer], word1[newer]));
     const olderUnit = unitOf(word1[older]);
     const newerUnit = unitOf(word1[newer]);
     const at = keyOffset(olderUnit);
@@ -213,9 +208,9 @@ class Builder {
     // The keys differ, or one of the two records is damaged. The newer one's hashes in its table still say
     // whose record it was.
     const row = this.rowOf(newerMap, newerUnit);
-    if (hash32(key, 0) !== row.hashA || hashBOf(key, key.length, shard.setup.store.keyHash) !== row.hashB)
+    if (hash32(key, 0) !== row.hashA || hashBOf(key, key.length, this.state.store.keyHash) !== row.hashB)
       return false;
-    return !shard.lookup.check(newerMap, newerUnit);
+    return !lookup.check(newerMap, newerUnit);
   }
 
   /** The hashes of a record in its slab's table. */
@@ -232,7 +227,7 @@ class Builder {
   }
 
   private account(start: number, count: number): void {
-    const { shard, word0, word1, sizes, liveUnits } = this;
+    const { state, word0, word1, sizes, liveUnits } = this;
     for (let entry = start; entry < start + count; entry++) {
       const slot = slotOf(word0[entry], word1[entry]);
       const type = tableType(sizes[entry]);
@@ -242,20 +237,17 @@ class Builder {
       else if (type === TYPE_FORGOTTEN) this.forgotten++;
       else this.keys++;
       if (type !== TYPE_MANIFEST) continue;
-      const map = shard.mapOf(slot);
+      const map = state.lookup.mapOf(slot);
       const unit = unitOf(word1[entry]);
-      if (shard.lookup.check(map, unit))
-        shard.ledger.countChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks, 1);
+      if (state.lookup.check(map, unit))
+        state.loadChunks(keyBytesOf(map, unit), readManifest(map, unit).chunks);
     }
   }
 
   /** Enters the sums into the shard's accounts. */
   finish(): void {
-    const { shard } = this;
-    for (const { map } of this.slabs) shard.slabs.live(map.slot, this.liveUnits[map.slot] * UNIT_BYTES);
-    shard.figures[FIGURE.keys] += this.keys;
-    shard.figures[FIGURE.tombstones] += this.tombstones;
-    shard.figures[FIGURE.forgotten] += this.forgotten;
-    shard.figures[FIGURE.absenceBytes] += this.absenceUnits * UNIT_BYTES;
+    const { state, keys, tombstones, forgotten } = this;
+    for (const { map } of this.slabs) state.slabs.live(map.slot, this.liveUnits[map.slot] * UNIT_BYTES);
+    state.load({ keys, tombstones, forgotten, absenceBytes: this.absenceUnits * UNIT_BYTES });
   }
 }

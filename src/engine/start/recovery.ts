@@ -17,13 +17,15 @@ import {
 import type { ListedSlab, LogPlace } from "../../format/slab-list.ts";
 import { LIST_NAMES, listedAs, type ReadList } from "../list/slab-list.ts";
 import type { OpenSlab } from "../log/appender.ts";
-import type { Shard } from "../shard/shard.ts";
+import type { Log } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import { isSpare, listSlabs, readSlab, slabName, UNFINISHED } from "../slabs/files.ts";
-import { isDiskFull } from "../slabs/io.ts";
+import { type FileIo, isDiskFull } from "../slabs/io.ts";
 import { type SlabScan, scanSlab } from "../slabs/scan.ts";
+import type { State } from "../state/state.ts";
+import { recoverPromises, type SlabRecords } from "./candidates.ts";
 import { ExpectedSlabs } from "./expected-slabs.ts";
-import { rebuildIndex, type SlabRecords } from "./rebuild.ts";
+import { rebuildIndex } from "./rebuild.ts";
 import { restoreSnapshot } from "./snapshot.ts";
 
 /** Of the time that a start takes, about what goes to reading the slabs; the rest is for the index. */
@@ -46,27 +48,27 @@ const NOWHERE: LogPlace = { sequence: 0, unit: 0 };
 
 /** Reads all slabs of a shard, or the snapshot of its index. */
 export function recoverShard(
-  shard: Shard,
-  directory: string,
+  state: State,
+  log: Log,
+  io: FileIo,
   read: ReadList,
   progress: Progress,
-  observeClock: (high: number, low: number) => void,
 ): Recovered {
-  const { store, io, dataDirectory } = shard.setup;
+  const { store, directory, dataDirectory } = state;
   for (const name of fs.readdirSync(directory))
     if (name.endsWith(UNFINISHED) && !isSpare(name)) io.unlink(path.join(directory, name));
-  const list = believedList(shard, read);
-  const expected = new ExpectedSlabs(dataDirectory, store, shard.setup.shard, list, listSlabs(directory));
+  const list = believedList(state, read);
+  const expected = new ExpectedSlabs(dataDirectory, store, state.shard, list, listSlabs(directory));
   for (const sequence of expected.leftovers) io.unlink(path.join(directory, slabName(sequence)));
-  const restored = restoreSnapshot(shard, directory, expected);
+  const restored = restoreSnapshot(state, io, expected);
   if (restored !== null) {
-    observeClock(restored.clockHigh, restored.clockLow);
+    state.clock.observe(restored.clockHigh, restored.clockLow);
     for (const { sequence, unit } of restored.promises) {
-      const map = shard.lookup.maps.bySequence(sequence);
+      const map = state.lookup.maps.bySequence(sequence);
       if (map === null) throw new Error(`slab ${sequence} cannot be mapped`);
-      if (shard.lookup.check(map, unit)) shard.replication.restore(map, unit);
+      if (state.lookup.check(map, unit)) state.replication.restore(map, unit);
       // Somebody was promised something, and nobody knows what.
-      else damaged(shard, sequence, `the promise or floor at unit ${unit} is damaged`, unit + 1);
+      else damaged(state, sequence, `the promise or floor at unit ${unit} is damaged`, unit + 1);
     }
     return { open: restored.open, listed: restored.listed, doubt: NOWHERE };
   }
@@ -77,29 +79,29 @@ export function recoverShard(
   const { sequences } = expected;
   const total = sequences.length * store.slabBytes;
   const { doubt = NOWHERE, settled = NOWHERE } = list.content ?? {};
-  if (doubt.sequence > 0) raiseDoubt(shard, doubt, settled);
+  if (doubt.sequence > 0) raiseDoubt(state, doubt, settled);
   for (const sequence of sequences) {
-    const found = readBack(shard, directory, sequence, expected, settled, observeClock);
+    const found = readBack(state, log, io, sequence, expected, settled);
     records.push(found.records);
     endUnit = found.records.endUnit;
     listed.push(found.listed);
     if (sequence === sequences[sequences.length - 1]) open = found.open;
     progress((total * records.length * READING_SHARE) / sequences.length, total);
   }
-  rebuildIndex(shard, records, (share) =>
+  rebuildIndex(state, records, (share) =>
     progress(total * (READING_SHARE + (1 - READING_SHARE) * share), total),
   );
-  shard.replication.recover(records);
-  if (!isListLost(shard, list)) return { open, listed, doubt };
+  recoverPromises(state, records);
+  if (!isListLost(state, list)) return { open, listed, doubt };
   // What was in other slabs than these nobody knows.
   const lost: LogPlace = { sequence: sequences.at(-1) ?? 1, unit: endUnit };
-  raiseDoubt(shard, lost, NOWHERE);
+  raiseDoubt(state, lost, NOWHERE);
   return { open, listed, doubt: lost };
 }
 
 /** The list, unless a start has not kept it. Says what is wrong with it. */
-function believedList(shard: Shard, read: ReadList): ReadList {
-  const { store, warn, shard: number } = shard.setup;
+function believedList(state: State, read: ReadList): ReadList {
+  const { store, warn, shard: number } = state;
   if (store.lists === "interrupted" && read.content !== null) {
     warn(
       `an older program has used this directory since the slabs of shard ${number} were listed: they are listed anew, and a slab that is missing or old is not noticed this time`,
@@ -117,9 +119,9 @@ function believedList(shard: Shard, read: ReadList): ReadList {
         `${LIST_NAMES[copy]} of shard ${number}, a list of its slabs, is written anew from its other copy: ${problem}`,
       );
     });
-  if (isListLost(shard, read)) {
-    shard.figures[FIGURE.damaged]++;
-    shard.figures[FIGURE.missingSlabs]++;
+  if (isListLost(state, read)) {
+    state.figures[FIGURE.damaged]++;
+    state.figures[FIGURE.missingSlabs]++;
     warn(
       `nobody knows which slabs shard ${number} must have: both copies of its list are gone. Unless the index snapshot of the last stop is there, what is not in the slabs that are left answers 500; restore the directory from a copy, or write the keys again`,
     );
@@ -127,31 +129,30 @@ function believedList(shard: Shard, read: ReadList): ReadList {
   return read;
 }
 
-function isListLost(shard: Shard, { content }: ReadList): boolean {
-  const { store } = shard.setup;
+function isListLost({ store }: State, { content }: ReadList): boolean {
   return content === null && store.complete && store.lists !== "interrupted";
 }
 
 /** Reads one slab back into the accounts. */
 function readBack(
-  shard: Shard,
-  directory: string,
+  state: State,
+  log: Log,
+  io: FileIo,
   sequence: number,
   expected: ExpectedSlabs,
   settled: LogPlace,
-  observeClock: (high: number, low: number) => void,
 ): { records: SlabRecords; listed: ListedSlab; open: OpenSlab | null } {
-  const { store } = shard.setup;
+  const { store, directory, clock } = state;
   const file = path.join(directory, slabName(sequence));
   const endOfSlab = store.slabBytes / UNIT_BYTES;
   const isLast = sequence === expected.sequences[expected.sequences.length - 1];
-  const spoilt = (why: string, doubtUnit = 0): void => damaged(shard, sequence, why, doubtUnit, settled);
-  shard.slabs.add(sequence);
-  const map = shard.lookup.maps.bySequence(sequence);
+  const spoilt = (why: string, doubtUnit = 0): void => damaged(state, sequence, why, doubtUnit, settled);
+  state.slabs.add(sequence);
+  const map = state.lookup.maps.bySequence(sequence);
   if (map === null) throw new Error(`${file} cannot be mapped`);
   const sealOf = expected.isFull(sequence) ? expected.of(sequence)?.seal : undefined;
   if (expected.missing.has(sequence)) {
-    shard.figures[FIGURE.missingSlabs]++;
+    state.figures[FIGURE.missingSlabs]++;
     spoilt("the file is missing", endOfSlab);
     return {
       records: { map, table: new Int32Array(0), endUnit: FIRST_UNIT },
@@ -161,7 +162,7 @@ function readBack(
   }
   const cut = fs.statSync(file).size < store.slabBytes;
   const problem = headerProblem(map.bytes.subarray(0, HEADER_BYTES), {
-    shard: shard.setup.shard,
+    shard: state.shard,
     sequence,
     slabBytes: store.slabBytes,
     storeId: store.id,
@@ -177,12 +178,12 @@ function readBack(
   if (footer !== null) {
     const table = tableWords(map.bytes, footer);
     const found = { map, table, endUnit: footer.endUnit, seal: footerSeal(sealBytes) };
-    observeClock(footer.clockHigh, footer.clockLow);
-    account(shard, sequence, footer, true);
+    clock.observe(footer.clockHigh, footer.clockLow);
+    account(state, sequence, footer, true);
     if (problem !== null) spoilt(`its header is damaged (${problem.text})`);
     const misfit = expected.misfit(sequence, found);
     if (misfit !== null) {
-      shard.figures[FIGURE.missingSlabs]++;
+      state.figures[FIGURE.missingSlabs]++;
       spoilt(misfit, endOfSlab);
     }
     const isKnown = misfit !== null || sealOf === found.seal;
@@ -191,7 +192,7 @@ function readBack(
   }
   const scan = scanSlab(
     recordSource(readSlab(file, 0, store.slabBytes, countRefused)),
-    (unit) => placeOf(store.salt, shard.setup.shard, sequence, unit),
+    (unit) => placeOf(store.salt, state.shard, sequence, unit),
     store.keyHash,
   );
   for (const [from, to] of scan.damage) spoilt(`no valid record at unit ${from}, where there was one`, to);
@@ -201,14 +202,14 @@ function readBack(
   const found = { map, table: scan.table, endUnit: scan.endUnit, seal: null };
   const misfit = cut ? "the file is shorter than it was made" : expected.misfit(sequence, found);
   if (misfit !== null) {
-    shard.figures[FIGURE.missingSlabs]++;
+    state.figures[FIGURE.missingSlabs]++;
     spoilt(misfit, endOfSlab);
   }
-  observeClock(scan.clockHigh, scan.clockLow);
+  clock.observe(scan.clockHigh, scan.clockLow);
   const intact = scan.damage.length === 0 && problem === null && misfit === null && refused === 0;
   const isOpen = isLast && !expected.isFull(sequence);
-  const seal = intact ? makeDurable(shard, file, isOpen ? null : { sequence, scan }) : null;
-  account(shard, sequence, scan, seal?.written === true);
+  const seal = intact ? makeDurable(state, log, io, file, isOpen ? null : { sequence, scan }) : null;
+  account(state, sequence, scan, seal?.written === true);
   const listed =
     !intact || (seal !== null && sealOf === seal.checksum)
       ? expected.stillListed(sequence, misfit === null ? found : null)
@@ -220,16 +221,16 @@ function readBack(
   };
 }
 
-function account(shard: Shard, sequence: number, end: SlabFooter | SlabScan, sealed: boolean): void {
-  const slab = shard.slabs.bySequence(sequence);
+function account(state: State, sequence: number, end: SlabFooter | SlabScan, sealed: boolean): void {
+  const slab = state.slabs.bySequence(sequence);
   if (slab === undefined) return;
-  shard.slabs.stored(sequence, end.endUnit * UNIT_BYTES);
+  state.slabs.stored(sequence, end.endUnit * UNIT_BYTES);
   slab.sealed = sealed;
 }
 
 /** Nothing up to a place can be called absent any more, unless that has been made good. */
-function raiseDoubt(shard: Shard, place: LogPlace, settled: LogPlace): void {
-  const { figures } = shard;
+function raiseDoubt(state: State, place: LogPlace, settled: LogPlace): void {
+  const { figures } = state;
   if (!isAfter(place, settled)) return;
   if (!isAfter(place, { sequence: figures[FIGURE.doubtSequence], unit: figures[FIGURE.doubtUnit] })) return;
   figures[FIGURE.doubtSequence] = place.sequence;
@@ -245,17 +246,15 @@ function isAfter(place: LogPlace, other: LogPlace): boolean {
  * @param doubtUnit where damage hit records of unknown keys: the unit up to which; else 0
  */
 function damaged(
-  shard: Shard,
+  state: State,
   sequence: number,
   why: string,
   doubtUnit = 0,
   settled: LogPlace = NOWHERE,
 ): void {
-  shard.figures[FIGURE.damaged]++;
-  if (doubtUnit > 0) raiseDoubt(shard, { sequence, unit: doubtUnit }, settled);
-  const slab = shard.slabs.bySequence(sequence);
-  if (slab !== undefined) slab.damaged = true;
-  shard.setup.warn(`slab ${sequence} of shard ${shard.setup.shard} is damaged: ${why}; run minivault verify`);
+  state.damaged(sequence);
+  if (doubtUnit > 0) raiseDoubt(state, { sequence, unit: doubtUnit }, settled);
+  state.warn(`slab ${sequence} of shard ${state.shard} is damaged: ${why}; run minivault verify`);
 }
 
 /**
@@ -264,11 +263,12 @@ function damaged(
  * whether the footer is there.
  */
 function makeDurable(
-  shard: Shard,
+  { store }: State,
+  log: Log,
+  io: FileIo,
   file: string,
   seal: { sequence: number; scan: SlabScan } | null,
 ): { checksum: number; written: boolean } | null {
-  const { io, store } = shard.setup;
   let fd = io.open(file, "r+");
   try {
     io.fdatasync(fd);
@@ -287,7 +287,7 @@ function makeDurable(
       io.pwrite(fd, tail, 0, tail.length, store.slabBytes - tail.length);
     } catch (error) {
       if (!isDiskFull(error)) throw error;
-      shard.appender.sealing.start({ fd, sequence, tail });
+      log.appender.sealing.start({ fd, sequence, tail });
       fd = -1;
       return { checksum, written: false };
     }

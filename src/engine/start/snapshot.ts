@@ -26,11 +26,12 @@ import {
 import { hash32 } from "../../util/hash.ts";
 import { indexPartBytes } from "../index/memory.ts";
 import type { OpenSlab } from "../log/appender.ts";
-import type { Shard } from "../shard/shard.ts";
+import type { Log } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import { readSlab, slabName, slotOfSequence, UNFINISHED } from "../slabs/files.ts";
 import type { FileIo } from "../slabs/io.ts";
 import type { Slab } from "../slabs/table.ts";
+import type { State } from "../state/state.ts";
 import type { ExpectedSlabs } from "./expected-slabs.ts";
 import { misfitsOf, readFully } from "./snapshot-slabs.ts";
 
@@ -38,9 +39,8 @@ export const SNAPSHOT_NAME = "index.snapshot";
 /** An index of fewer entries is built from the slabs as fast. */
 export const SNAPSHOT_ENTRIES_MIN = 50_000;
 
-function identityOf(shard: Shard, incarnation: number): SnapshotIdentity {
-  const { store, shard: number } = shard.setup;
-  return { shard: number, slabBytes: store.slabBytes, storeId: store.id, incarnation };
+function identityOf({ shard, store }: State, incarnation: number): SnapshotIdentity {
+  return { shard, slabBytes: store.slabBytes, storeId: store.id, incarnation };
 }
 
 /** The bytes of a typed array. */
@@ -59,10 +59,14 @@ function forPieces(bytes: number, visit: (from: number, to: number) => void): vo
  * small one, nor for one with anything unusual about it. Never throws: a failure is a warning, and the next
  * start takes longer.
  */
-export function writeSnapshot(shard: Shard, directory: string, clock: { low: number; high: number }): void {
-  const { setup, index, figures, slabs, appender } = shard;
-  const { io } = setup;
-  if (index.entries < (setup.snapshotEntriesMin ?? SNAPSHOT_ENTRIES_MIN)) return;
+export function writeSnapshot(
+  state: State,
+  { appender, list }: Log,
+  io: FileIo,
+  entriesMin = SNAPSHOT_ENTRIES_MIN,
+): void {
+  const { directory, store, index, figures, slabs, clock } = state;
+  if (index.entries < entriesMin) return;
   const all = [...slabs.all()].sort((a, b) => a.sequence - b.sequence);
   const last = all.at(-1);
   if (last?.sequence !== appender.sequence || figures[FIGURE.doubtSequence] !== 0) return;
@@ -75,7 +79,7 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
   try {
     const open = appender.openSlab();
     const image = index.image();
-    const promises = [...shard.replication.places()];
+    const promises = [...state.replication.places()];
     const slabWords = new Int32Array(all.length * SNAPSHOT_SLAB_WORDS);
     all.forEach((slab, i) => {
       const end = slab === last ? open.endUnit : slab.storedBytes / UNIT_BYTES;
@@ -83,8 +87,8 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
         slab === last
           ? 0
           : slab.misfit
-            ? (shard.list.of(slab.sequence)?.seal ?? 0)
-            : readSeal(directory, slab.sequence, setup.store.slabBytes);
+            ? (list.of(slab.sequence)?.seal ?? 0)
+            : readSeal(directory, slab.sequence, store.slabBytes);
       if (seal === null) throw new Error(`slab ${slab.sequence} has lost its footer`);
       slabWords.set([slab.sequence, end, slab.liveBytes / UNIT_BYTES, seal], i * SNAPSHOT_SLAB_WORDS);
       for (const { slot, units } of promises)
@@ -123,7 +127,7 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
     const fd = io.open(fresh, "wx+");
     try {
       header.sectionsChecksum = writeSections(io, fd, sections);
-      const page = encodeSnapshotHeader(identityOf(shard, setup.store.incarnation), header);
+      const page = encodeSnapshotHeader(identityOf(state, store.incarnation), header);
       io.pwrite(fd, page, 0, page.length, 0);
       io.fsync(fd);
     } finally {
@@ -132,8 +136,8 @@ export function writeSnapshot(shard: Shard, directory: string, clock: { low: num
     io.rename(fresh, file);
     io.syncDirectory(directory);
   } catch (error) {
-    setup.warn(
-      `shard ${setup.shard}: no index snapshot was written, the next start reads the slabs: ${(error as Error).message}`,
+    state.warn(
+      `shard ${state.shard}: no index snapshot was written, the next start reads the slabs: ${(error as Error).message}`,
     );
     removeFile(io, fresh);
   }
@@ -180,13 +184,12 @@ export interface Restored {
 }
 
 /**
- * Restores index and accounts of a shard from the snapshot in its directory, if there is one that fits, and
+ * Restores index and accounts from the snapshot in its directory, if there is one that fits, and
  * removes it. Null: there is none, and the shard is as it was. What is wrong with single slabs does not
  * matter to the index: what it points to there is then damaged, and nothing else is.
  */
-export function restoreSnapshot(shard: Shard, directory: string, expected: ExpectedSlabs): Restored | null {
-  const { setup } = shard;
-  const file = path.join(directory, SNAPSHOT_NAME);
+export function restoreSnapshot(state: State, io: FileIo, expected: ExpectedSlabs): Restored | null {
+  const file = path.join(state.directory, SNAPSHOT_NAME);
   let fd: number;
   try {
     fd = fs.openSync(file, "r");
@@ -194,16 +197,16 @@ export function restoreSnapshot(shard: Shard, directory: string, expected: Expec
     return null;
   }
   try {
-    const snapshot = new SnapshotFile(shard, directory, fd, expected);
+    const snapshot = new SnapshotFile(state, fd, expected);
     return snapshot.restore();
   } catch (error) {
-    setup.warn(
-      `shard ${setup.shard}: the index snapshot is not used, reading the slabs: ${(error as Error).message}`,
+    state.warn(
+      `shard ${state.shard}: the index snapshot is not used, reading the slabs: ${(error as Error).message}`,
     );
     return null;
   } finally {
     fs.closeSync(fd);
-    removeFile(setup.io, file);
+    removeFile(io, file);
   }
 }
 
@@ -256,8 +259,7 @@ export function snapshotProblem(file: string, identity: SnapshotIdentity): strin
 
 /** Throws why the snapshot cannot be used; the shard is then as it was. */
 class SnapshotFile {
-  private readonly shard: Shard;
-  private readonly directory: string;
+  private readonly state: State;
   private readonly fd: number;
   private readonly expected: ExpectedSlabs;
   /** Why single slabs are not as they were, by sequence. */
@@ -266,9 +268,8 @@ class SnapshotFile {
   private position = SNAPSHOT_HEADER_BYTES;
   private sum = 0;
 
-  constructor(shard: Shard, directory: string, fd: number, expected: ExpectedSlabs) {
-    this.shard = shard;
-    this.directory = directory;
+  constructor(state: State, fd: number, expected: ExpectedSlabs) {
+    this.state = state;
     this.fd = fd;
     this.expected = expected;
   }
@@ -290,10 +291,9 @@ class SnapshotFile {
       clockHigh: header.openClockHigh,
       clockLow: header.openClockLow,
     };
-    const { store, shard } = this.shard.setup;
-    this.misfits = misfitsOf({ directory: this.directory, store, shard }, slabs, open);
+    this.misfits = misfitsOf(this.state, slabs, open);
     let promiseWords: Int32Array = new Int32Array(0);
-    this.shard.index.restore(header, ([directoryPart, segmentPart, linkPart, ...blockParts]) => {
+    this.state.index.restore(header, ([directoryPart, segmentPart, linkPart, ...blockParts]) => {
       this.readSection(directoryPart);
       this.readSection(segmentPart);
       this.readSection(linkPart);
@@ -318,7 +318,7 @@ class SnapshotFile {
     readFully(this.fd, page, 0);
     // The snapshot of the stop before this start; every start since then would have raised the incarnation
     // once more.
-    const identity = identityOf(this.shard, this.shard.setup.store.incarnation - 1);
+    const identity = identityOf(this.state, this.state.store.incarnation - 1);
     const header = decodeSnapshotHeader(page, identity);
     if (typeof header === "string") throw new Error(header);
     return header;
@@ -359,32 +359,28 @@ class SnapshotFile {
   }
 
   private account(sequences: readonly number[], slabs: Int32Array, header: SnapshotHeader): void {
-    const { shard } = this;
+    const { state } = this;
     sequences.forEach((sequence, i) => {
       const at = i * SNAPSHOT_SLAB_WORDS;
-      shard.slabs.add(sequence);
-      shard.slabs.stored(sequence, slabs[at + 1] * UNIT_BYTES);
-      shard.slabs.live(slotOfSequence(sequence), slabs[at + 2] * UNIT_BYTES);
+      state.slabs.add(sequence);
+      state.slabs.stored(sequence, slabs[at + 1] * UNIT_BYTES);
+      state.slabs.live(slotOfSequence(sequence), slabs[at + 2] * UNIT_BYTES);
       const problem = this.misfits.get(sequence);
       if (problem !== undefined) this.misses(sequence, problem);
-      else if (i < sequences.length - 1) shard.slabs.sealed(sequence);
+      else if (i < sequences.length - 1) state.slabs.sealed(sequence);
     });
-    shard.figures[FIGURE.keys] = header.keys;
-    shard.figures[FIGURE.tombstones] = header.tombstones;
-    shard.figures[FIGURE.forgotten] = header.entries - header.keys - header.tombstones;
+    const { keys, tombstones, entries } = header;
     // An older program did not count them: then each is at least its head and a short key.
-    const leastBytes = (header.entries - header.keys) * recordUnits(1, 0, 0) * UNIT_BYTES;
-    shard.figures[FIGURE.absenceBytes] = Math.max(header.absenceBytes, leastBytes);
+    const leastBytes = (entries - keys) * recordUnits(1, 0, 0) * UNIT_BYTES;
+    const absenceBytes = Math.max(header.absenceBytes, leastBytes);
+    state.load({ keys, tombstones, forgotten: entries - keys - tombstones, absenceBytes });
   }
 
   private misses(sequence: number, problem: string): void {
-    const { slabs, figures, setup } = this.shard;
-    const slab = slabs.bySequence(sequence);
-    if (slab !== undefined) slab.damaged = slab.misfit = true;
-    figures[FIGURE.damaged]++;
-    figures[FIGURE.missingSlabs]++;
-    setup.warn(
-      `slab ${sequence} of shard ${setup.shard} is damaged: ${problem}; what was in it answers 500; run minivault verify`,
+    const { state } = this;
+    state.misfits(sequence);
+    state.warn(
+      `slab ${sequence} of shard ${state.shard} is damaged: ${problem}; what was in it answers 500; run minivault verify`,
     );
   }
 }

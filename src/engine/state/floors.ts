@@ -5,7 +5,7 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
-import { PARTITIONS } from "../../util/hash.ts";
+import { hash32, PARTITIONS } from "../../util/hash.ts";
 
 const BALLOT_WORDS = 4;
 /** Bytes of shared memory: a counter that is odd while a floor changes, then four words a partition. */
@@ -88,4 +88,19 @@ export class Floors extends FloorReader {
   moved(partition: number, place: Place): void {
     this.places.set(partition, place);
   }
+}
+
+let partitionsByHash: Map<number, number> | null = null;
+
+/**
+ * Partition of a floor record from hash A of its key, so that a damaged one is still known. -1: it is no
+ * floor's.
+ */
+export function partitionOfFloor(hashA: number): number {
+  if (partitionsByHash === null) {
+    partitionsByHash = new Map();
+    for (let partition = 0; partition < PARTITIONS; partition++)
+      partitionsByHash.set(hash32(floorKey(partition), 0), partition);
+  }
+  return partitionsByHash.get(hashA) ?? -1;
 }

@@ -182,6 +182,13 @@ export class ShardLookup implements Matcher {
     return false;
   }
 
+  /** The map of the slab in a slot that the index, a promise or a floor names. */
+  mapOf(slot: number): SlabMap {
+    const map = this.maps.get(slot);
+    if (map === null) throw new Error(`shard ${this.shard}: the index points to a slab that is gone`);
+    return map;
+  }
+
   /** Whether the record is whole and in its place. Remembers good ones. */
   check(map: SlabMap, unit: number): boolean {
     const { missingPages } = this;

@@ -6,7 +6,7 @@
  * each, the rest is in the record. A promise stands in it as long as it is above the ballot of its key's
  * record; the accept that reaches it takes it out.
  */
-import { isIndexed, TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_PROMISE, UNIT_BYTES } from "../../format/offsets.ts";
+import { TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_PROMISE, UNIT_BYTES } from "../../format/offsets.ts";
 import {
   type Ballot,
   ballotAt,
@@ -16,18 +16,17 @@ import {
   typeOf,
   unitsAt,
 } from "../../format/record.ts";
-import { decodeFooter, tableOutranked, tableType, tableUnit } from "../../format/slab.ts";
-import { compareBallots } from "../../format/version.ts";
+import { decodeFooter } from "../../format/slab.ts";
+import { isPromisedAbove } from "../../rules/register.ts";
 import { hash32, hashBOf, PARTITIONS, partitionOf } from "../../util/hash.ts";
+import type { StoreIdentity } from "../directory/store-file.ts";
 import { KeyIndex } from "../index/key-index.ts";
 import { type IndexPage, type Matcher, SCAN_END } from "../index/reader.ts";
-import { isOutranked } from "../shard/replica.ts";
-import type { Shard } from "../shard/shard.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
-import type { SlabRecords } from "../start/rebuild.ts";
+import type { SlabTable } from "../slabs/table.ts";
 import { Digests } from "./digests.ts";
-import { Floors, floorKey, type Place } from "./floors.ts";
+import { Floors, type Place, partitionOfFloor } from "./floors.ts";
 import type { ShardLookup } from "./lookup.ts";
 import type { ReplicationMemory } from "./replication-memory.ts";
 
@@ -41,19 +40,28 @@ export interface Promised extends Place {
   ballot: Ballot | null;
 }
 
+/** What of a shard the promises, floors and digests stand on. */
+export interface ReplicationParts {
+  index: KeyIndex;
+  lookup: ShardLookup;
+  slabs: SlabTable;
+  figures: Float64Array;
+  store: Pick<StoreIdentity, "keyHash">;
+}
+
 export class Replication implements Matcher {
   /** Null as long as there was none. */
   promises: KeyIndex | null = null;
   readonly floors: Floors;
   readonly digests: Digests;
-  private readonly shard: Shard;
+  private readonly parts: ReplicationParts;
   private readonly memory: ReplicationMemory;
   private key: Uint8Array = new Uint8Array(0);
   /** Promises with the tag of its key that the last `promiseOf` has met: all there are, if it found none. */
   met = 0;
 
-  constructor(shard: Shard, memory: ReplicationMemory) {
-    this.shard = shard;
+  constructor(parts: ReplicationParts, memory: ReplicationMemory) {
+    this.parts = parts;
     this.memory = memory;
     this.floors = new Floors(memory.floors);
     this.digests = new Digests(memory.digests);
@@ -76,9 +84,9 @@ export class Replication implements Matcher {
 
   matches(slot: number, unit: number): boolean {
     this.met++;
-    const map = this.shard.mapOf(slot);
+    const map = this.parts.lookup.mapOf(slot);
     // A damaged promise may be anybody's of that tag.
-    return keyEquals(map, unit, this.key, this.key.length) || !this.shard.lookup.check(map, unit);
+    return keyEquals(map, unit, this.key, this.key.length) || !this.parts.lookup.check(map, unit);
   }
 
   /** Makes sure that so many promises can be published. False: there is no memory for them. */
@@ -95,9 +103,9 @@ export class Replication implements Matcher {
    * The ballot of a record; of a damaged one the highest that its slab can hold, or null where the slab does
    * not say.
    */
-  private ballotOf(slot: number, unit: number): Ballot | null {
-    const map = this.shard.mapOf(slot);
-    if (this.shard.lookup.check(map, unit)) return ballotAt(map, unit);
+  ballotOf(slot: number, unit: number): Ballot | null {
+    const map = this.parts.lookup.mapOf(slot);
+    if (this.parts.lookup.check(map, unit)) return ballotAt(map, unit);
     const footer = decodeFooter(map.bytes, map.sequence);
     if (footer === null) return null;
     const { clockLow, clockHigh } = footer;
@@ -106,7 +114,7 @@ export class Replication implements Matcher {
 
   /** A promise is durable: it counts from now on, in place of an older one. */
   publishPromise(hashA: number, hashB: number, slot: number, unit: number): void {
-    const map = this.shard.mapOf(slot);
+    const map = this.parts.lookup.mapOf(slot);
     const older = this.promiseAt(map, unit, hashA, hashB);
     this.promises ??= new KeyIndex(this.memory.promises);
     if (older === null) this.promises.insert(hashA, hashB, slot, unit);
@@ -130,7 +138,7 @@ export class Replication implements Matcher {
     oldUnit: number,
   ): void {
     if (this.promises === null && !this.digests.started) return;
-    const map = this.shard.mapOf(slot);
+    const map = this.parts.lookup.mapOf(slot);
     const forgotten = typeOf(map, unit) === TYPE_FORGOTTEN;
     if (this.digests.counts(hashA, hashB)) {
       if (oldSlot >= 0) this.count(hashA, oldSlot, oldUnit);
@@ -138,13 +146,13 @@ export class Replication implements Matcher {
     }
     const promise = this.promiseAt(map, unit, hashA, hashB);
     if (promise === null) return;
-    if (!forgotten && isOutranked(promise, ballotAt(map, unit))) return;
+    if (!forgotten && isPromisedAbove(promise.ballot, ballotAt(map, unit))) return;
     this.live(promise.slot, promise.unit, -1);
     this.promises?.remove(hashA, hashB, promise.slot, promise.unit);
   }
 
   private count(hashA: number, slot: number, unit: number): void {
-    const map = this.shard.mapOf(slot);
+    const map = this.parts.lookup.mapOf(slot);
     if (typeOf(map, unit) !== TYPE_FORGOTTEN) this.digests.toggle(hashA, map, unit);
   }
 
@@ -162,9 +170,9 @@ export class Replication implements Matcher {
    * length is known.
    */
   private live(slot: number, unit: number, sign: 1 | -1): void {
-    const map = this.shard.mapOf(slot);
-    if (this.shard.lookup.check(map, unit))
-      this.shard.slabs.live(slot, sign * unitsAt(map, unit) * UNIT_BYTES);
+    const map = this.parts.lookup.mapOf(slot);
+    if (this.parts.lookup.check(map, unit))
+      this.parts.slabs.live(slot, sign * unitsAt(map, unit) * UNIT_BYTES);
   }
 
   /** Whether a promise or floor record still counts, so that compaction must carry it on. */
@@ -185,13 +193,14 @@ export class Replication implements Matcher {
    * @returns whether there is more to do
    */
   sumUp(): boolean {
-    const { digests, shard } = this;
-    if (digests.ready || shard.figures[FIGURE.replicated] === 0) return false;
+    const { digests } = this;
+    const { figures, index, lookup } = this.parts;
+    if (digests.ready || figures[FIGURE.replicated] === 0) return false;
     const { partition, tag } = digests.cursor;
-    const page = shard.index.scan(partition, tag, DIGEST_STEP_RECORDS);
+    const page = index.scan(partition, tag, DIGEST_STEP_RECORDS);
     // Hash A is not in the index: it comes from the key, and of a damaged record from nowhere.
     for (let i = 0; i < page.slots.length; i++) {
-      const map = shard.mapOf(page.slots[i]);
+      const map = lookup.mapOf(page.slots[i]);
       const unit = page.units[i];
       if (typeOf(map, unit) === TYPE_FORGOTTEN) continue;
       const hashA = hash32(keyOf(map, unit), 0);
@@ -199,7 +208,7 @@ export class Replication implements Matcher {
     }
     if (page.next === SCAN_END) digests.advance(partition + 1, 0);
     else digests.advance(partition, page.next);
-    if (digests.ready) shard.figures[FIGURE.digestsReady] = 1;
+    if (digests.ready) figures[FIGURE.digestsReady] = 1;
     return !digests.ready;
   }
 
@@ -216,8 +225,8 @@ export class Replication implements Matcher {
   }
 
   private sized({ slot, unit }: Place): Place & { units: number } {
-    const map = this.shard.mapOf(slot);
-    return { slot, unit, units: this.shard.lookup.check(map, unit) ? unitsAt(map, unit) : 0 };
+    const map = this.parts.lookup.mapOf(slot);
+    return { slot, unit, units: this.parts.lookup.check(map, unit) ? unitsAt(map, unit) : 0 };
   }
 
   /**
@@ -228,136 +237,13 @@ export class Replication implements Matcher {
     const key = keyOf(map, unit);
     const hashA = hash32(key, 0);
     if (typeOf(map, unit) === TYPE_FLOOR) this.publishFloor(partitionOfFloor(hashA), map.slot, unit);
-    else this.publishPromise(hashA, hashBOf(key, key.length, this.shard.setup.store.keyHash), map.slot, unit);
+    else this.publishPromise(hashA, hashBOf(key, key.length, this.parts.store.keyHash), map.slot, unit);
   }
 
-  /**
-   * Finds the floors and the promises that count, once the index is complete. `slabs` in order of sequence.
-   */
-  recover(slabs: readonly SlabRecords[]): void {
-    const candidates = new PromiseCandidates(slabs, this.shard.lookup);
-    for (const { map, table } of slabs)
-      for (let at = 0; at < table.length; at += 3)
-        if (tableType(table[at + 2]) === TYPE_FLOOR) {
-          const partition = partitionOfFloor(table[at]);
-          if (partition >= 0) this.publishFloor(partition, map.slot, tableUnit(table[at + 2]));
-        }
-    for (const { hashA, hashB, map, unit } of candidates.left()) {
-      const ballot = this.ballotOf(map.slot, unit);
-      const key = keyOf(map, unit);
-      const held = this.shard.lookup;
-      held.find(key, key.length, hashA, hashB);
-      if (ballot !== null && held.located && held.check(held.map, held.unit))
-        if (isFulfilledBy(held.map, held.unit, ballot)) continue;
-      this.promises ??= new KeyIndex(this.memory.promises);
-      this.promises.insert(hashA, hashB, map.slot, unit);
-      this.live(map.slot, unit, 1);
-    }
-  }
-}
-
-/**
- * Whether the record of a key makes a promise void that no later one does. A forgotten one does not, whatever
- * the ballots: it voids what was promised before it, and this promise was made after it.
- */
-function isFulfilledBy(map: SlabMap, unit: number, promise: Ballot): boolean {
-  return typeOf(map, unit) !== TYPE_FORGOTTEN && compareBallots(promise, ballotAt(map, unit)) <= 0;
-}
-
-let partitionsByHash: Map<number, number> | null = null;
-
-/**
- * Partition of a floor record from hash A of its key, so that a damaged one is still known. -1: it is no
- * floor's.
- */
-function partitionOfFloor(hashA: number): number {
-  if (partitionsByHash === null) {
-    partitionsByHash = new Map();
-    for (let partition = 0; partition < PARTITIONS; partition++)
-      partitionsByHash.set(hash32(floorKey(partition), 0), partition);
-  }
-  return partitionsByHash.get(hashA) ?? -1;
-}
-
-/**
- * Of the promises in all slabs, those that may count: one for each key, the last, if no later record of the
- * key makes it void. It is told from the tables; the keys themselves are only looked at where both hashes are
- * the same, because strangers can make such keys.
- */
-class PromiseCandidates {
-  private readonly slabs: readonly SlabRecords[];
-  private readonly lookup: ShardLookup;
-  /** Of each candidate: its slab in `slabs`, its entry there, and whether it still may count. */
-  private readonly slabOf: Int32Array;
-  private readonly entryOf: Int32Array;
-  private readonly standing: Uint8Array;
-  /** Hash table of candidates: numbers from 1. */
-  private readonly seen: Int32Array;
-  private count = 0;
-
-  constructor(slabs: readonly SlabRecords[], lookup: ShardLookup) {
-    this.slabs = slabs;
-    this.lookup = lookup;
-    let promises = 0;
-    for (const { table } of slabs)
-      for (let at = 2; at < table.length; at += 3) if (tableType(table[at]) === TYPE_PROMISE) promises++;
-    let size = 64;
-    while (size < promises * 2) size *= 2;
-    this.slabOf = new Int32Array(promises);
-    this.entryOf = new Int32Array(promises);
-    this.standing = new Uint8Array(promises);
-    this.seen = new Int32Array(promises === 0 ? 0 : size);
-    if (promises === 0) return;
-    slabs.forEach(({ map, table }, slab) => {
-      for (let at = 0; at < table.length; at += 3) {
-        const type = tableType(table[at + 2]);
-        if (type === TYPE_PROMISE) this.add(slab, at);
-        else if (isIndexed(type) && !tableOutranked(table[at + 2])) {
-          const candidate = this.seen[this.placeOf(map, table, at)] - 1;
-          if (candidate >= 0) this.standing[candidate] = 0;
-        }
-      }
-    });
-  }
-
-  /** Where in `seen` the key of a slab's entry stands or would stand. */
-  private placeOf(map: SlabMap, entries: Int32Array, at: number): number {
-    const { seen, slabs } = this;
-    const [hashA, hashB] = [entries[at], entries[at + 1]];
-    const mask = seen.length - 1;
-    for (let place = (Math.imul(hashA ^ hashB, 0x9e3779b1) >>> 5) & mask; ; place = (place + 1) & mask) {
-      const candidate = seen[place] - 1;
-      if (candidate < 0) return place;
-      const { map: other, table } = slabs[this.slabOf[candidate]];
-      const entry = this.entryOf[candidate];
-      if (table[entry] !== hashA || table[entry + 1] !== hashB) continue;
-      if (this.isSameKey(other, tableUnit(table[entry + 2]), map, tableUnit(entries[at + 2]))) return place;
-    }
-  }
-
-  /** Whether two records with the same hashes have the same key. Where one is damaged its hashes must do. */
-  private isSameKey(map: SlabMap, unit: number, other: SlabMap, otherUnit: number): boolean {
-    const key = keyOf(other, otherUnit);
-    if (keyEquals(map, unit, key, key.length)) return true;
-    return !this.lookup.check(map, unit) || !this.lookup.check(other, otherUnit);
-  }
-
-  private add(slab: number, entry: number): void {
-    const { map, table } = this.slabs[slab];
-    const place = this.placeOf(map, table, entry);
-    const candidate = this.seen[place] === 0 ? this.count++ : this.seen[place] - 1;
-    this.seen[place] = candidate + 1;
-    this.slabOf[candidate] = slab;
-    this.entryOf[candidate] = entry;
-    this.standing[candidate] = 1;
-  }
-
-  *left(): Generator<{ hashA: number; hashB: number; map: SlabMap; unit: number }> {
-    for (let candidate = 0; candidate < this.count; candidate++) {
-      if (this.standing[candidate] === 0) continue;
-      const { map, table } = this.slabs[this.slabOf[candidate]];
-      const entry = this.entryOf[candidate];
-      yield { hashA: table[entry], hashB: table[entry + 1], map, unit: tableUnit(table[entry + 2]) };
-    }
+  /** At a start: a promise that counts. */
+  load(hashA: number, hashB: number, slot: number, unit: number): void {
+    this.promises ??= new KeyIndex(this.memory.promises);
+    this.promises.insert(hashA, hashB, slot, unit);
+    this.live(slot, unit, 1);
   }
 }

@@ -17,9 +17,10 @@
  * adds, or answers, and then resets the word; if it was set, it wakes the sleeper. So nothing is left lying.
  * The last word is set while the front has so much to do that a thread should leave it the processor.
  */
-import type { Outcome, RegisterOutcome } from "../../engine/shard/operations.ts";
+
 import type { Ballot } from "../../format/record.ts";
 import { writeEtag } from "../../format/version.ts";
+import type { Outcome, RegisterOutcome } from "../../rules/write.ts";
 import { copyInto } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { type Arena, BUFFER_BYTES, BUFFERS, DETAILS_BYTES } from "./arena.ts";

@@ -1,7 +1,7 @@
 /**
  * A write as the front knows it: its head, its outcome, and a body that arrives in pieces.
  */
-import type { RegisterOutcome } from "../../engine/shard/operations.ts";
+import type { RegisterOutcome } from "../../rules/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 
 /**

@@ -1,10 +1,11 @@
 /**
  * What each operation of a front means to a shard.
  */
-import { failed, type Outcome, type ShardWrite } from "../../engine/shard/operations.ts";
+
 import { dropPartition, dropTombstone, prepare, raiseFloor } from "../../engine/shard/replica.ts";
 import type { Shard } from "../../engine/shard/shard.ts";
 import { UploadWriter } from "../../engine/shard/uploads.ts";
+import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import {
   OP_DROP_PARTITION,
@@ -43,7 +44,10 @@ export class Dispatch {
     switch (o.op) {
       case OP_UPLOAD_BEGIN:
         // It begins when it is longer than that.
-        this.uploads.set(o.upload, { shard, writer: new UploadWriter(shard, kept(o), CHUNK_BYTES + 1) });
+        this.uploads.set(o.upload, {
+          shard,
+          writer: new UploadWriter(shard.batch, kept(o), CHUNK_BYTES + 1),
+        });
         return DONE;
       case OP_UPLOAD_PART:
         return this.uploads.get(o.upload)?.writer.part(o.body) ?? DONE;
@@ -62,15 +66,15 @@ export class Dispatch {
         this.uploads.delete(o.upload);
         return DONE;
       case OP_PREPARE:
-        return o.ballot === null ? NO_BALLOT : prepare(shard, o, o.ballot, o.repair);
+        return o.ballot === null ? NO_BALLOT : prepare(shard.batch, o, o.ballot, o.repair);
       case OP_RAISE_FLOOR:
-        return o.ballot === null ? NO_BALLOT : raiseFloor(shard, o.operationLow, o.ballot);
+        return o.ballot === null ? NO_BALLOT : raiseFloor(shard.batch, o.operationLow, o.ballot);
       case OP_DROP_TOMBSTONE:
-        return o.ballot === null ? NO_BALLOT : dropTombstone(shard, o, o.ballot);
+        return o.ballot === null ? NO_BALLOT : dropTombstone(shard.batch, o, o.ballot);
       case OP_SETTLE_LOSS:
         return shard.settleLoss();
       case OP_DROP_PARTITION:
-        return dropPartition(shard, o.operationLow, o.operationHigh);
+        return dropPartition(shard.batch, o.operationLow, o.operationHigh);
       default:
         return shard.apply(writeOf(o), o.body);
     }

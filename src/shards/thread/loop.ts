@@ -3,8 +3,8 @@
  * answers.
  */
 import type { MessagePort } from "node:worker_threads";
-import type { Outcome } from "../../engine/shard/operations.ts";
 import type { Shard } from "../../engine/shard/shard.ts";
+import type { Outcome } from "../../rules/write.ts";
 import { BUFFERS, Flag, FRONT_BUSY, FRONT_SLEEPS, THREAD_SLEEPS } from "../arena/arena.ts";
 import { BatchBuffer } from "../arena/buffer.ts";
 import { emptyOperation, OP_WRITE } from "../arena/operation.ts";

@@ -1,7 +1,7 @@
 /** The tasks that the front hands to a shard thread. Batches themselves travel in the arena (buffer.ts). */
 import type { MessagePort } from "node:worker_threads";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
-import type { SyncMode } from "../../engine/shard/shard.ts";
+import type { SyncMode } from "../../engine/log/log.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import type { Arena } from "../arena/arena.ts";
 

@@ -10,7 +10,7 @@
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 import Piscina from "piscina";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
-import type { SyncMode } from "../../engine/shard/shard.ts";
+import type { SyncMode } from "../../engine/log/log.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { addonDirectory } from "../../platform/addon.ts";
 import { type Arena, createArena } from "../arena/arena.ts";

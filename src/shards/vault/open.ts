@@ -11,7 +11,7 @@ import {
   type StoreBirth,
   type StoreIdentity,
 } from "../../engine/directory/store-file.ts";
-import type { SyncMode } from "../../engine/shard/shard.ts";
+import type { SyncMode } from "../../engine/log/log.ts";
 import { FIGURE } from "../../engine/slabs/figures.ts";
 import { isDiskFull, nodeIo } from "../../engine/slabs/io.ts";
 import { createPressureMemory, createShardMemory, type ShardMemory } from "../../engine/state/memory.ts";

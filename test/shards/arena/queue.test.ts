@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { MessageChannel } from "node:worker_threads";
-import type { Outcome } from "../../../src/engine/shard/operations.ts";
+import type { Outcome } from "../../../src/rules/write.ts";
 import {
   BUFFER_BYTES,
   BUFFERS,

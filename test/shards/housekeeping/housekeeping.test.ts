@@ -3,8 +3,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { RegisterOutcome } from "../../../src/engine/shard/operations.ts";
 import type { Ballot } from "../../../src/format/record.ts";
+import type { RegisterOutcome } from "../../../src/rules/write.ts";
 import type { WriteDone } from "../../../src/shards/arena/write.ts";
 import type { ScannedKey } from "../../../src/shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";

@@ -1,9 +1,9 @@
 /**
  * Writes as a shard sees them, what becomes of them, and the rules by which a write is judged. Pure.
  */
-import type { Ballot } from "../../format/record.ts";
-import { conditionsHold } from "../../rules/conditions.ts";
-import type { ErrorCode } from "../../util/errors.ts";
+import type { Ballot } from "../format/record.ts";
+import type { ErrorCode } from "../util/errors.ts";
+import { conditionsHold } from "./conditions.ts";
 
 /** A key with its hashes. The array is only read during the call. */
 export interface KeyRef {
@@ -39,7 +39,7 @@ export interface ShardWrite {
   hashB: number;
   json: boolean;
   contentType: Uint8Array;
-  /** In the form of src/rules/conditions.ts. */
+  /** In the form of conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;
   operationLow: number;
@@ -75,6 +75,11 @@ export interface Outcome {
 /** An outcome for what did not happen. */
 export function failed(error: ErrorCode, detail = ""): Outcome {
   return { error, detail, created: false, deleted: false, ballot: null, register: null };
+}
+
+/** An outcome of which nothing is said yet but that it did not fail. */
+export function succeeded(): Outcome {
+  return { error: null, detail: "", created: false, deleted: false, ballot: null, register: null };
 }
 
 /** The newest state of a key: "damaged" where nobody can tell. */

@@ -1,0 +1,371 @@
+/**
+ * A batch: what was staged since the last commit, the promises and floors included. Writes are judged against
+ * the newest state of their key, so also against what is staged; `commit` writes, syncs and only then
+ * publishes.
+ *
+ *   stage ► staged records ► commit: flush ► fdatasync ► publish in the index ► outcomes are true
+ *
+ * A failed write fails the staged operations and leaves the shard as it was.
+ */
+import {
+  TYPE_CHUNK,
+  TYPE_FLOOR,
+  TYPE_FORGOTTEN,
+  TYPE_PROMISE,
+  TYPE_TOMBSTONE,
+  UNIT_BYTES,
+} from "../../format/offsets.ts";
+import {
+  type Ballot,
+  ballotAt,
+  type ChunkRef,
+  emptyHead,
+  type Frame,
+  keyEquals,
+  type RecordHead,
+  type RecordSource,
+  readHead,
+  recordUnits,
+  typeOf,
+} from "../../format/record.ts";
+import { failed, type KeyRef, type KeyState, type Outcome, type ShardWrite } from "../../rules/write.ts";
+import { hash32, hashBOf } from "../../util/hash.ts";
+import { TAG_ENTRIES_MAX } from "../../util/limits.ts";
+import type { Compactor } from "../compaction/compaction.ts";
+import type { Log } from "../log/log.ts";
+import { FIGURE } from "../slabs/figures.ts";
+import { floorKey } from "../state/floors.ts";
+import type { Promised } from "../state/replication.ts";
+import type { Published, State } from "../state/state.ts";
+
+/** A record that is staged and not yet in the index. */
+interface Staged extends Published {
+  readonly outcome: Outcome;
+  /** What was staged before it for a key with the same bits of hash, perhaps for the same key. */
+  readonly under: Staged | undefined;
+}
+
+/** The newest state of a key, as judges need it. `slot` -1: the index has nothing of it. */
+export interface Current {
+  state: KeyState;
+  slot: number;
+  unit: number;
+  /** With slot -1: entries of the index that have the key's tag. */
+  crowd: number;
+}
+
+const NOTHING = new Uint8Array(0);
+const NO_CHUNKS: readonly ChunkRef[] = [];
+/** What a floor takes the place of. */
+const NO_RECORD: Current = { state: "absent", slot: -1, unit: 0, crowd: 0 };
+
+export class Batch {
+  readonly state: State;
+  readonly log: Log;
+  /** Of the record that is staged next. */
+  readonly head: RecordHead = emptyHead();
+  private readonly compactor: Compactor;
+  private staged: Staged[] = [];
+  /** Staged records by the hashes of their keys (53 bits of them). */
+  private readonly overlay = new Map<number, Staged>();
+  /** Staged promises, likewise, and staged floors by partition. */
+  private readonly promiseOverlay = new Map<number, Staged>();
+  private readonly stagedFloors = new Map<number, Ballot>();
+  /** Outcomes that were judged by staged records: if those fail, so do these. */
+  private dependents: Outcome[] = [];
+  /** Called when what was staged for uploads since the last commit is lost. */
+  private uploadFailures: ((outcome: Outcome) => void)[] = [];
+
+  constructor(state: State, log: Log, compactor: Compactor) {
+    this.state = state;
+    this.log = log;
+    this.compactor = compactor;
+  }
+
+  /**
+   * Opens the next slab when the open one cannot take a record of these lengths. Commits what is staged
+   * first.
+   * @param isDelete it may use what is kept for a full disk
+   * @throws what the disk says, or that it is full
+   */
+  makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number, isDelete = false): void {
+    const { log, compactor } = this;
+    const { appender } = log;
+    if (log.reserve.full && !isDelete) log.requireDisk();
+    if (log.reserve.full && isDelete && compactor.neededBytes > 0) {
+      // What compaction needs to finish is not for deletes: it would never give them more.
+      const bytes = recordUnits(keyBytes, contentTypeBytes, valueBytes) * UNIT_BYTES;
+      if (appender.allocatedBytes(this.state.store.chunkBytes) - bytes < compactor.neededBytes) {
+        this.commit();
+        compactor.finish();
+      }
+    }
+    if (appender.hasRoom(keyBytes, contentTypeBytes, valueBytes)) return;
+    this.commit();
+    log.startSlab();
+  }
+
+  /** Writes, syncs and publishes everything staged. Never throws for the disk's sake: the outcomes tell. */
+  commit(): void {
+    const { log, staged, state } = this;
+    const failure = log.commit(staged.length > 0);
+    if (failure !== null) {
+      this.fail(failure);
+      return;
+    }
+    const { sequence, slot } = log.appender;
+    for (const record of staged) state.publish(record, sequence, slot);
+    this.clear();
+    log.settled();
+  }
+
+  private clear(): void {
+    this.staged = [];
+    this.overlay.clear();
+    this.promiseOverlay.clear();
+    this.stagedFloors.clear();
+    this.dependents = [];
+    this.uploadFailures = [];
+  }
+
+  /** Takes back everything staged: the operations fail with `why`. */
+  fail(why: Outcome): void {
+    const outcomes = [...this.staged.map(({ outcome }) => outcome), ...this.dependents];
+    const uploads = this.uploadFailures;
+    this.clear();
+    this.log.rollBack();
+    // To other nodes a full disk, or a lack of descriptors, says that nothing has happened, so it must be
+    // true.
+    const unknown =
+      this.state.figures[FIGURE.replicated] !== 0 &&
+      this.log.appender.uncertain &&
+      (why.error === "disk_full" || why.error === "overloaded");
+    for (const outcome of outcomes) Object.assign(outcome, unknown ? failed("internal", "unknown") : why);
+    for (const lost of uploads) lost(why);
+  }
+
+  /** Fills the head of the record that is staged next. */
+  describe(type: number, json: boolean, ballot: Ballot, operationLow: number, operationHigh: number): void {
+    const { head } = this;
+    head.type = type;
+    head.json = json;
+    head.outranked = false;
+    head.chunk = 0;
+    head.clockLow = ballot.clockLow;
+    head.clockHigh = ballot.clockHigh;
+    head.node = ballot.node;
+    head.incarnation = ballot.incarnation;
+    head.operationLow = operationLow;
+    head.operationHigh = operationHigh;
+  }
+
+  /**
+   * Stages the record that `head` describes, in place of `current`; there must be room.
+   * @param partition of a floor: whose it is
+   * @returns false: it failed, as `outcome` then says
+   */
+  stage(
+    { key, hashA, hashB }: KeyRef,
+    contentType: Uint8Array,
+    valueBytes: number,
+    parts: readonly Uint8Array[],
+    chunks: readonly ChunkRef[],
+    current: Current,
+    outcome: Outcome,
+    partition = -1,
+  ): boolean {
+    const { head, log } = this;
+    const { type } = head;
+    if (!this.hasPlace(type, current)) {
+      Object.assign(outcome, failed("key_refused"));
+      return false;
+    }
+    const overlay = type === TYPE_PROMISE ? this.promiseOverlay : this.overlay;
+    const under = overlay.get(overlayKey(hashA, hashB));
+    try {
+      log.appender.append(head, key, contentType, hashA, hashB, valueBytes, parts);
+    } catch (error) {
+      this.dependents.push(outcome);
+      this.fail(log.failure(error));
+      return false;
+    }
+    const { lastUnit: unit, lastUnits: units } = log.appender;
+    const { slot: oldSlot, unit: oldUnit } = current;
+    const staged: Staged = {
+      hashA,
+      hashB,
+      type,
+      unit,
+      units,
+      oldSlot,
+      oldUnit,
+      chunks,
+      partition,
+      outcome,
+      under,
+    };
+    this.staged.push(staged);
+    if (type !== TYPE_FLOOR) overlay.set(overlayKey(hashA, hashB), staged);
+    return true;
+  }
+
+  /** The record, or the promise, of a key that is staged in this batch: the newest. */
+  private stagedIn(overlay: Map<number, Staged>, { key, hashA, hashB }: KeyRef): Staged | undefined {
+    if (this.staged.length === 0) return undefined;
+    let staged = overlay.get(overlayKey(hashA, hashB));
+    for (; staged !== undefined; staged = staged.under) {
+      const { source, unit } = this.sourceOf(staged.unit);
+      if (keyEquals(source, unit, key, key.length)) return staged;
+    }
+    return undefined;
+  }
+
+  /** Whether this batch has a record of a key. */
+  has(ref: KeyRef): boolean {
+    return this.stagedIn(this.overlay, ref) !== undefined;
+  }
+
+  /**
+   * Whether the index takes an entry for a key, as far as its tag goes. What is staged is made visible first
+   * where that matters.
+   * @param current the newest state of the key
+   */
+  admits(ref: KeyRef, current: Current): boolean {
+    if (current.slot >= 0 || current.crowd + this.staged.length < TAG_ENTRIES_MAX) return true;
+    if (this.staged.length === 0) return false;
+    this.commit();
+    return this.admits(ref, this.currentOf(ref));
+  }
+
+  /** The same for a promise, which has an index of its own. */
+  admitsPromise(ref: KeyRef): boolean {
+    const { replication } = this.state;
+    if (this.stagedIn(this.promiseOverlay, ref) !== undefined) return true;
+    if (replication.promiseOf(ref.key, ref.hashA, ref.hashB) !== null) return true;
+    if (replication.met + this.staged.length < TAG_ENTRIES_MAX) return true;
+    if (this.staged.length === 0) return false;
+    this.commit();
+    return this.admitsPromise(ref);
+  }
+
+  /**
+   * Whether a write of a key would be refused for want of a place in the index. For uploads, which write long
+   * before they are judged.
+   */
+  refusesKey(ref: KeyRef): boolean {
+    return !this.admits(ref, this.currentOf(ref));
+  }
+
+  /**
+   * Makes sure of the memory that publishing one more record may take in an index: afterwards it would be too
+   * late.
+   */
+  private hasPlace(type: number, current: Current): boolean {
+    const { index, replication } = this.state;
+    if (type === TYPE_FLOOR) return true;
+    if (type === TYPE_PROMISE) return replication.reserve(this.staged.length + 1);
+    return current.slot >= 0 || index.reserve(this.staged.length + 1);
+  }
+
+  /**
+   * The newest state of a key: from its record staged in this batch, else from the index.
+   * @param outcome what is judged by it, so that it falls with a staged record; left out: nothing
+   */
+  currentOf(ref: KeyRef, outcome?: Outcome): Current {
+    const before = this.stagedIn(this.overlay, ref);
+    if (before !== undefined) {
+      if (outcome !== undefined) this.dependents.push(outcome);
+      return { state: stateOf(before.type), slot: this.log.appender.slot, unit: before.unit, crowd: 0 };
+    }
+    const { lookup } = this.state;
+    const state = lookup.find(ref.key, ref.key.length, ref.hashA, ref.hashB);
+    if (!lookup.located)
+      return { state: state === "absent" ? "absent" : "damaged", slot: -1, unit: 0, crowd: lookup.met };
+    const { map, unit } = lookup;
+    const isDamaged = state === "damaged" || !lookup.check(map, unit);
+    return { state: isDamaged ? "damaged" : stateOf(typeOf(map, unit)), slot: map.slot, unit, crowd: 0 };
+  }
+
+  /** The promise that stands for a key, staged or durable. */
+  promisedOf(ref: KeyRef): Promised | null {
+    const staged = this.stagedIn(this.promiseOverlay, ref);
+    if (staged === undefined) return this.state.replication.promiseOf(ref.key, ref.hashA, ref.hashB);
+    const { source, unit } = this.sourceOf(staged.unit);
+    return { ballot: ballotAt(source, unit), slot: this.log.appender.slot, unit: staged.unit };
+  }
+
+  /** The floor of a partition, staged or durable; an outcome that rests on it falls with it. */
+  floorOf(partition: number, outcome: Outcome): Ballot | null {
+    const staged = this.stagedFloors.get(partition);
+    if (staged !== undefined) this.dependents.push(outcome);
+    return staged ?? this.state.replication.floors.of(partition) ?? null;
+  }
+
+  /** Stages a floor; there must be room. False: it failed, as `outcome` then says. */
+  stageFloor(partition: number, ballot: Ballot, outcome: Outcome): boolean {
+    const key = floorKey(partition);
+    const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, this.state.store.keyHash) };
+    this.describe(TYPE_FLOOR, false, ballot, 0, 0);
+    if (!this.stage(ref, NOTHING, 0, [], NO_CHUNKS, NO_RECORD, outcome, partition)) return false;
+    this.stagedFloors.set(partition, ballot);
+    return true;
+  }
+
+  /** The head of a key's newest record, in `head`. */
+  headOf(current: Current): RecordHead {
+    const inOpenSlab = current.slot === this.log.appender.slot;
+    const { source, unit } = inOpenSlab
+      ? this.sourceOf(current.unit)
+      : { source: this.state.lookup.mapOf(current.slot), unit: current.unit };
+    readHead(source, unit, this.head);
+    return this.head;
+  }
+
+  /** Where a record of the open slab can be read: in the staging buffer, or in the map once it is flushed. */
+  private sourceOf(unit: number): { source: RecordSource; unit: number } {
+    const { appender } = this.log;
+    const staged = appender.stagedUnit(unit);
+    return staged >= 0
+      ? { source: appender.staging, unit: staged }
+      : { source: this.state.lookup.mapOf(appender.slot), unit };
+  }
+
+  /**
+   * Writes a chunk of a large value. Throws what the disk says; `lost` is called if a later failure takes the
+   * chunk back.
+   */
+  appendChunk(
+    write: ShardWrite,
+    number: number,
+    frame: Frame,
+    bytes: number,
+    lost: (outcome: Outcome) => void,
+  ): ChunkRef {
+    this.makeRoom(write.key.length, 0, bytes);
+    const { head } = this;
+    const { appender } = this.log;
+    head.type = TYPE_CHUNK;
+    head.json = head.outranked = false;
+    head.chunk = number;
+    head.clockLow = head.clockHigh = head.node = head.incarnation = 0;
+    head.operationLow = write.operationLow;
+    head.operationHigh = write.operationHigh;
+    appender.appendFrame(head, write.key, write.hashA, write.hashB, frame, bytes);
+    this.uploadFailures.push(lost);
+    return {
+      sequence: appender.sequence,
+      unit: appender.lastUnit,
+      bytes,
+      checksum: appender.lastChecksum,
+    };
+  }
+}
+
+function overlayKey(hashA: number, hashB: number): number {
+  return (hashA >>> 0) * 0x200000 + (hashB >>> 11);
+}
+
+function stateOf(type: number): KeyState {
+  if (type === TYPE_TOMBSTONE) return "tombstone";
+  return type === TYPE_FORGOTTEN ? "absent" : "value";
+}

@@ -1,0 +1,200 @@
+/**
+ * What a shard knows: which slabs there are, where the record of each key stands, what was promised, and the
+ * accounts of all that. Only the verbs here touch index and accounts: `load` at a start, then `publish`,
+ * `move` and `remove`.
+ *
+ * Invariants: what the index points to is durable, or a copy of something durable; the live bytes of a slab
+ * are those of the records in it that the index, a promise, a floor or a manifest names, and of nothing else.
+ */
+import { isIndexed, TYPE_FLOOR, TYPE_MANIFEST, TYPE_PROMISE, UNIT_BYTES } from "../../format/offsets.ts";
+import { type ChunkRef, keyBytesOf, unitsAt } from "../../format/record.ts";
+import { HybridClock } from "../../util/clock.ts";
+import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
+import { KeyIndex } from "../index/key-index.ts";
+import { FIGURE } from "../slabs/figures.ts";
+import type { FileIo } from "../slabs/io.ts";
+import type { SlabMap } from "../slabs/maps.ts";
+import { type SlabRegister, SlabTable } from "../slabs/table.ts";
+import type { Place } from "./floors.ts";
+import { Ledger } from "./ledger.ts";
+import { ShardLookup } from "./lookup.ts";
+import type { ShardMemory } from "./memory.ts";
+import { Replication } from "./replication.ts";
+
+export interface StateSetup {
+  dataDirectory: string;
+  shard: number;
+  store: StoreIdentity;
+  memory: ShardMemory;
+  /** Wall clock in milliseconds since 1970. */
+  now: () => number;
+  /** Something an operator should know. */
+  warn: (message: string) => void;
+}
+
+/** A record that is durable and about to be the one that counts. */
+export interface Published {
+  readonly hashA: number;
+  readonly hashB: number;
+  readonly type: number;
+  /** Where it stands in the open slab, and how long it is. */
+  readonly unit: number;
+  readonly units: number;
+  /** The record it takes the place of; slot -1: none. */
+  readonly oldSlot: number;
+  readonly oldUnit: number;
+  /** Of a manifest. */
+  readonly chunks: readonly ChunkRef[];
+  /** Of a floor: whose it is. */
+  readonly partition: number;
+}
+
+/** What a start has counted, to be entered at once. */
+export interface Totals {
+  keys: number;
+  tombstones: number;
+  forgotten: number;
+  /** Bytes of tombstones and forgotten records. */
+  absenceBytes: number;
+}
+
+export class State {
+  readonly shard: number;
+  readonly store: StoreIdentity;
+  readonly dataDirectory: string;
+  /** Of this shard. */
+  readonly directory: string;
+  readonly figures: Float64Array;
+  readonly index: KeyIndex;
+  readonly lookup: ShardLookup;
+  readonly slabs: SlabTable;
+  readonly replication: Replication;
+  readonly clock: HybridClock;
+  readonly warn: (message: string) => void;
+  private readonly ledger: Ledger;
+
+  /** @param list told of a slab that is about to go */
+  constructor(setup: StateSetup, io: FileIo, list: SlabRegister) {
+    const { dataDirectory, shard, store, memory } = setup;
+    this.shard = shard;
+    this.store = store;
+    this.dataDirectory = dataDirectory;
+    this.directory = shardDirectory(dataDirectory, shard);
+    this.warn = setup.warn;
+    this.clock = new HybridClock(setup.now);
+    this.figures = new Float64Array(memory.figures);
+    this.index = new KeyIndex(memory.index);
+    const slots = new Int32Array(memory.slots);
+    const ownHeld = new SharedArrayBuffer(memory.slots.byteLength);
+    this.lookup = new ShardLookup(dataDirectory, shard, store, memory, ownHeld, this.index);
+    this.slabs = new SlabTable(io, this.directory, list, store.slabBytes, slots, memory.held, this.figures);
+    this.ledger = new Ledger(this.slabs, this.lookup, this.figures);
+    this.replication = new Replication(
+      { index: this.index, lookup: this.lookup, slabs: this.slabs, figures: this.figures, store },
+      memory.replication,
+    );
+  }
+
+  /** Time of the last version that this shard gave or saw, in milliseconds since 1970. */
+  get clockMillis(): number {
+    return this.clock.high * 0x10000 + (this.clock.low >>> 16);
+  }
+
+  /** At a start: enters the sums of what the index was built or read from. */
+  load({ keys, tombstones, forgotten, absenceBytes }: Totals): void {
+    this.figures[FIGURE.keys] += keys;
+    this.figures[FIGURE.tombstones] += tombstones;
+    this.figures[FIGURE.forgotten] += forgotten;
+    this.figures[FIGURE.absenceBytes] += absenceBytes;
+  }
+
+  /** At a start: the chunks of a manifest that counts. */
+  loadChunks(keyBytes: number, chunks: readonly ChunkRef[]): void {
+    this.ledger.countChunks(keyBytes, chunks, 1);
+  }
+
+  /** Makes a durable record of the slab in `slot`, which is `sequence`, the one that readers find. */
+  publish(record: Published, sequence: number, slot: number): void {
+    const { hashA, hashB, unit, units, type, oldSlot, oldUnit } = record;
+    const { replication } = this;
+    this.lookup.vouch(sequence, unit);
+    if (type === TYPE_PROMISE) {
+      replication.publishPromise(hashA, hashB, slot, unit);
+      return;
+    }
+    if (type === TYPE_FLOOR) {
+      replication.publishFloor(record.partition, slot, unit);
+      return;
+    }
+    replication.publishRecord(hashA, hashB, slot, unit, oldSlot, oldUnit);
+    this.slabs.live(slot, units * UNIT_BYTES);
+    if (oldSlot < 0) this.index.insert(hashA, hashB, slot, unit);
+    else {
+      this.ledger.forget(oldSlot, oldUnit);
+      this.index.replace(hashA, hashB, oldSlot, oldUnit, slot, unit);
+    }
+    this.ledger.count(type, 1, units * UNIT_BYTES);
+    if (type === TYPE_MANIFEST)
+      this.ledger.countChunks(keyBytesOf(this.lookup.mapOf(slot), unit), record.chunks, 1);
+  }
+
+  /** Whether a record still counts, so that it must be carried on when its slab goes. */
+  counts(type: number, hashA: number, hashB: number, map: SlabMap, unit: number): boolean {
+    return isIndexed(type)
+      ? this.index.holds(hashA, hashB, map.slot, unit)
+      : this.replication.holds(type, hashA, hashB, map, unit);
+  }
+
+  /** A copy of a record that counts takes its place. */
+  move(type: number, hashA: number, hashB: number, map: SlabMap, unit: number, to: Place): void {
+    const bytes = unitsAt(map, unit) * UNIT_BYTES;
+    if (isIndexed(type)) this.index.replace(hashA, hashB, map.slot, unit, to.slot, to.unit);
+    else this.replication.moved(type, hashA, hashB, { slot: map.slot, unit }, to);
+    this.slabs.live(map.slot, -bytes);
+    this.slabs.live(to.slot, bytes);
+  }
+
+  /**
+   * A manifest that names other places of the same chunks, `units` long, takes the place of one that counts.
+   */
+  moveManifest(
+    hashA: number,
+    hashB: number,
+    from: Place,
+    to: Place,
+    units: number,
+    keyBytes: number,
+    chunks: readonly ChunkRef[],
+  ): void {
+    this.ledger.forget(from.slot, from.unit);
+    this.index.replace(hashA, hashB, from.slot, from.unit, to.slot, to.unit);
+    this.slabs.live(to.slot, units * UNIT_BYTES);
+    this.ledger.count(TYPE_MANIFEST, 1, 0);
+    this.ledger.countChunks(keyBytes, chunks, 1);
+  }
+
+  /** A record that only keeps older ones away goes, as there are none any more. */
+  remove(type: number, hashA: number, hashB: number, map: SlabMap, unit: number): void {
+    this.index.remove(hashA, hashB, map.slot, unit);
+    const bytes = unitsAt(map, unit) * UNIT_BYTES;
+    this.slabs.live(map.slot, -bytes);
+    this.ledger.count(type, -1, bytes);
+  }
+
+  /** Notes that there is damage in a slab: it stays where it is. */
+  damaged(sequence: number): void {
+    const slab = this.slabs.bySequence(sequence);
+    if (slab !== undefined) slab.damaged = true;
+    this.figures[FIGURE.damaged]++;
+  }
+
+  /**
+   * Notes that a slab is missing, or another one than was listed, and that the index is right all the same.
+   */
+  misfits(sequence: number): void {
+    this.damaged(sequence);
+    this.figures[FIGURE.missingSlabs]++;
+    const slab = this.slabs.bySequence(sequence);
+    if (slab !== undefined) slab.misfit = true;
+  }
+}
