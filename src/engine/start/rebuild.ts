@@ -21,8 +21,8 @@ import { tableType, tableUnit } from "../../format/slab.ts";
 import { hash32, hashBOf, PARTITIONS, partitionOf } from "../../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "../index/memory.ts";
 import type { SlabMap } from "../slabs/maps.ts";
+import type { SlabRecords } from "../state/candidates.ts";
 import type { State } from "../state/state.ts";
-import type { SlabRecords } from "./candidates.ts";
 
 /** A pass deals out so many entries, or this part of all, whatever is more. */
 const PASS_ENTRIES_MIN = 1 << 20;

@@ -6,9 +6,9 @@ import { type Ballot, ballotAt, keyEquals, keyOf, typeOf } from "../../format/re
 import { tableOutranked, tableType, tableUnit } from "../../format/slab.ts";
 import { compareBallots } from "../../format/version.ts";
 import type { SlabMap } from "../slabs/maps.ts";
-import { partitionOfFloor } from "../state/floors.ts";
-import type { ShardLookup } from "../state/lookup.ts";
-import type { State } from "../state/state.ts";
+import { partitionOfFloor } from "./floors.ts";
+import type { ShardLookup } from "./lookup.ts";
+import type { State } from "./state.ts";
 
 /** The records of one slab: three words each, as in a slab's table, and where the last one ends. */
 export interface SlabRecords {
