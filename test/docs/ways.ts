@@ -35,7 +35,7 @@ export interface Way {
 }
 
 export const WAYS: readonly Way[] = [
-  { name: "put", nodes: 1, method: "PUT", bytes: SMALL_BYTES, requests: 1000, filesMax: 47, aim: 20 },
+  { name: "put", nodes: 1, method: "PUT", bytes: SMALL_BYTES, requests: 1000, filesMax: 55, aim: 20 },
   { name: "get", nodes: 1, method: "GET", bytes: SMALL_BYTES, requests: 1000, filesMax: 25, aim: 12 },
   { name: "quorum-get", nodes: 3, method: "GET", bytes: SMALL_BYTES, requests: 1000, filesMax: 56, aim: 30 },
   {
@@ -44,7 +44,7 @@ export const WAYS: readonly Way[] = [
     method: "PUT",
     bytes: LARGE_BYTES,
     requests: 20,
-    filesMax: 63,
+    filesMax: 70,
     aim: null,
   },
 ];
