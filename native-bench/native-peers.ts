@@ -27,6 +27,9 @@ export async function openBenchPeers(vault: Vault): Promise<BenchPeers> {
     throw new Error("only frames are measured");
   };
   const handler: PeerHandler = {
+    hear: () => null,
+    hello: nothing,
+    ownLife: () => null,
     frame: (bytes, reply) => reply(Buffer.from(bytes)),
     readLayout: nothing,
     takeLayout: nothing,

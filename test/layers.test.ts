@@ -12,7 +12,7 @@ const SOURCE = path.join(ROOT, "src");
 
 /** From the top down: a folder may import itself and what stands after it. "" is src itself. */
 const LAYERS = [
-  ...["", "app", "cli", "master", "config"],
+  ...["", "app", "cli", "master", "master/registry", "config"],
   ...[
     "server",
     "server/peers",
@@ -29,6 +29,7 @@ const LAYERS = [
     "cluster/wire",
     "cluster/register",
     "cluster/clock",
+    "cluster/identity",
     "cluster/layout",
   ],
   ...["shards/vault", "shards/housekeeping", "shards/upload", "shards/thread", "shards/arena"],

@@ -179,6 +179,15 @@ class ClusterPart {
         isEmpty: () => this.isEmpty(),
         join: (master, url) => this.join(master, url),
       }),
+      hear: (from, marks) => this.membership?.hear(from, marks) ?? null,
+      ownLife: () => this.membership?.lifeAsText ?? null,
+      hello: (from) => {
+        if (this.membership === null)
+          throw new VaultError("unavailable", "this node is not one of a cluster");
+        return Buffer.from(
+          `${JSON.stringify({ success: true, known: this.membership.answerHello(from) })}\n`,
+        );
+      },
       frame: (bytes, reply, room) => node().frame(bytes, reply, room),
       openSink: (head) => node().openSink(head),
       openSource: (head) => node().openSource(head),
@@ -216,6 +225,11 @@ class ClusterPart {
       region: config.region,
       host: hostname(),
       store: this.store(),
+      storeNode: vault.store.node,
+      starts: vault.store.incarnation,
+      openedEnds: vault.replica.openedEnds,
+      answeredEnds: () => vault.replica.answeredEnds,
+      hello: (other) => this.peers?.hello(other) ?? Promise.reject(new Error("not yet")),
       masters,
       volumes: config.volumes,
       replicas: config.replicas,
@@ -240,7 +254,6 @@ class ClusterPart {
       localAddress: config.peerAddress ?? undefined,
     });
     this.peers = peers;
-    const { node, incarnation } = vault.store;
     this.node = new ClusterNode({
       self: url,
       region: config.region,
@@ -248,8 +261,10 @@ class ClusterPart {
       vault,
       view: membership,
       ballots: new BallotSource({
-        node,
-        incarnation,
+        node: membership.number,
+        get incarnation() {
+          return membership.incarnation;
+        },
         now: () => time.now(),
         ceilingMillis: readCeiling(config.dataDirectory),
         persistCeiling: createCeilingWriter(config.dataDirectory, (message) => log.warn(message)),
@@ -298,7 +313,8 @@ class ClusterPart {
   facts(): ClusterFacts | null {
     const { node, repair } = this;
     if (node === null || repair === null) return null;
-    return { ready: node.isReady, health: repair.health(), stats: repair.stats() };
+    const reason = this.membership?.unready ?? null;
+    return { ready: node.isReady, reason, health: repair.health(), stats: repair.stats() };
   }
 
   async close(): Promise<void> {

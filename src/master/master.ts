@@ -4,6 +4,7 @@
  */
 
 import { RequestSigner } from "../auth/signature.ts";
+import { Lives } from "../cluster/identity/lives.ts";
 import type { Config } from "../config/config.ts";
 import { lockDirectory } from "../engine/directory/lock.ts";
 import { addressText, localUrl } from "../platform/address.ts";
@@ -14,7 +15,7 @@ import { sendError } from "../server/http/reply.ts";
 import { createHttp } from "../server/http/uws.ts";
 import { loadHash } from "../util/hash.ts";
 import { Outreach } from "./outreach.ts";
-import { REGISTRY_TIMES, Registry, type RegistryTimes } from "./registry.ts";
+import { REGISTRY_TIMES, Registry, type RegistryTimes } from "./registry/registry.ts";
 import { createMasterRoutes } from "./routes.ts";
 import { masterFolder, readState, writeState } from "./state.ts";
 import { SETTLE_MS, STATIC_WAIT_MS, Steward, type StewardTimes } from "./steward.ts";
@@ -34,6 +35,7 @@ export async function startMaster(
   try {
     const state = readState(folder);
     const now = () => performance.now();
+    const lives = new Lives(folder, warn);
     const registry = new Registry(config.volumes, { ...REGISTRY_TIMES, ...times }, (url) =>
       steward.isMember(url),
     );
@@ -43,6 +45,7 @@ export async function startMaster(
       save: (document) => writeState(folder, document),
       staticUrls: config.volumes,
       replicas: config.replicas,
+      lives,
       times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs: config.removeAfterMs, ...times },
       log,
     });
@@ -111,6 +114,7 @@ export async function startMaster(
         await new Promise((resolve) => setImmediate(resolve));
         http.closeConnections();
         await outreach.close();
+        await lives.close();
         await lock.release();
       },
     };

@@ -7,20 +7,19 @@
 
 import { bodyMatches, type Genuine, RequestVerifier } from "../auth/signature.ts";
 import { ChangeError } from "../cluster/layout/changes.ts";
-import type { Heartbeat, Progress } from "../cluster/membership/messages.ts";
-import { nodeUrl, region } from "../config/values.ts";
+import type { Heartbeat } from "../cluster/membership/messages.ts";
+import { nodeUrl } from "../config/values.ts";
 import { type AuthSettings, checkSignature, createKeyCheck } from "../server/access/bearer.ts";
 import { declaredBytes } from "../server/http/body-length.ts";
 import type { Handlers, Req, Res } from "../server/http/http.ts";
 import { Linger, refuse } from "../server/http/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendJson } from "../server/http/reply.ts";
-import { type Registry, WORKERS_MAX } from "./registry.ts";
+import { type Registry, WORKERS_MAX } from "./registry/registry.ts";
+import { parseReport } from "./registry/report.ts";
 import type { Steward } from "./steward.ts";
 
 /** Largest body of a report. */
 export const REPORT_BYTES_MAX = 64 * 1024;
-/** Largest "load" in it, as JSON: what the registry keeps for each worker. */
-export const LOAD_BYTES_MAX = 4096;
 
 const TOO_LARGE = { detail: `a report is at most ${REPORT_BYTES_MAX} bytes` };
 
@@ -261,68 +260,4 @@ function receive(res: Res, take: (body: Buffer) => void): void {
     // Complete: uWS calls neither onAborted nor onData again once it is answered.
     res.cork(() => take(Buffer.concat(pieces)));
   });
-}
-
-/** A report from a body; throws an Error with a sentence for a person. */
-export function parseReport(text: string): Heartbeat {
-  let body: Record<string, unknown>;
-  try {
-    body = JSON.parse(text);
-  } catch {
-    throw new Error('the body is not JSON such as {"url":"http://10.0.0.1:3000","region":"eu"}');
-  }
-  if (typeof body !== "object" || body === null || Array.isArray(body))
-    throw new Error("the body is not a JSON object");
-  if (typeof body.url !== "string") throw new Error('"url" is missing, or no text');
-  const {
-    url,
-    region: regionName = "default",
-    host = "",
-    store = "",
-    epoch = 0,
-    rank = 0,
-    load = null,
-  } = body;
-  if (typeof regionName !== "string") throw new Error('"region" is no text');
-  if (typeof host !== "string" || !HOST_SYNTAX.test(host)) throw new Error('"host" is no name of a machine');
-  if (typeof store !== "string" || !STORE_SYNTAX.test(store)) throw new Error('"store" is not 32 hex digits');
-  if (!isCount(epoch)) throw new Error('"epoch" is no number');
-  if (!isCount(rank)) throw new Error('"rank" is no number');
-  if (JSON.stringify(load).length > LOAD_BYTES_MAX)
-    throw new Error(`"load" is longer than ${LOAD_BYTES_MAX} characters`);
-  return {
-    url: named("url", () => nodeUrl(url)),
-    region: named("region", () => region(regionName)),
-    host,
-    store,
-    epoch,
-    empty: body.empty === true,
-    voting: body.voting === true,
-    rank,
-    progress: parseProgress(body.progress),
-    load,
-  };
-}
-
-const STORE_SYNTAX = /^([0-9a-f]{32})?$/;
-const HOST_SYNTAX = /^[\w.:-]{0,255}$/;
-
-function parseProgress(value: unknown): Progress | null {
-  if (value === undefined || value === null) return null;
-  const { epoch, done, total } = value as Progress;
-  if (!isCount(epoch) || !isCount(done) || !isCount(total))
-    throw new Error('"progress" is not {"epoch":n,"done":n,"total":n}');
-  return { epoch, done, total };
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-function named<Result>(name: string, parse: () => Result): Result {
-  try {
-    return parse();
-  } catch (error) {
-    throw new Error(`"${name}": ${(error as Error).message}`);
-  }
 }

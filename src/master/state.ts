@@ -9,7 +9,7 @@ import { type Change, checkedChanges } from "../cluster/layout/changes.ts";
 import { checked, type Layout } from "../cluster/layout/layout.ts";
 import { openDataDirectory } from "../platform/private-directory.ts";
 import { readSealed, writeSealed } from "../util/sealed-file.ts";
-import type { KnownNode } from "./registry.ts";
+import type { KnownNode } from "./registry/registry.ts";
 
 const FOLDER = "master";
 const NAME = "MASTER";

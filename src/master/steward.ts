@@ -14,6 +14,10 @@
  * - A master that is not first in its workers' -master list is a standby: it learns and answers, and changes
  *   nothing.
  */
+
+import { decodeLife } from "../cluster/identity/life.ts";
+import type { Lives } from "../cluster/identity/lives.ts";
+import { witness } from "../cluster/identity/witness.ts";
 import {
   abandon,
   advance,
@@ -25,9 +29,9 @@ import {
   propose,
   withdraw,
 } from "../cluster/layout/changes.ts";
-import { firstLayout, type Layout, type LayoutNode, Placement } from "../cluster/layout/layout.ts";
+import { firstLayout, isForeign, type Layout, type LayoutNode, Placement } from "../cluster/layout/layout.ts";
 import type { Heartbeat, HeartbeatAnswer, MemberDocument } from "../cluster/membership/messages.ts";
-import type { KnownNode, NodeRow, Registry } from "./registry.ts";
+import type { KnownNode, NodeRow, Registry } from "./registry/registry.ts";
 import type { MasterState } from "./state.ts";
 
 /** Workers that come within this time of each other are taken in by one move. */
@@ -53,6 +57,8 @@ export interface StewardOptions {
   staticUrls: readonly string[];
   replicas: number;
   times: StewardTimes;
+  /** What is remembered of the workers' lives. */
+  lives: Lives;
   log: { info(fields: object, text: string): void; warn(fields: object, text: string): void };
 }
 
@@ -78,6 +84,7 @@ export class Steward {
   private readonly staticUrls: readonly string[];
   private readonly replicas: number;
   private readonly times: StewardTimes;
+  private readonly lives: Lives;
   private readonly log: StewardOptions["log"];
   private plan: Plan;
   private stores: Record<string, string>;
@@ -91,6 +98,7 @@ export class Steward {
   private readonly kept = new Map<string, string>();
   private silent: { atMs: number; suspect: string[]; down: string[] } | null = null;
   private lastProblem: string | null = null;
+  private lastForeign: string | null = null;
 
   constructor(options: StewardOptions) {
     this.registry = options.registry;
@@ -98,6 +106,7 @@ export class Steward {
     this.staticUrls = options.staticUrls;
     this.replicas = options.replicas;
     this.times = options.times;
+    this.lives = options.lives;
     this.log = options.log;
     this.plan = { layout: options.state?.layout ?? null, queue: options.state?.queue ?? [] };
     this.stores = { ...options.state?.stores };
@@ -124,10 +133,20 @@ export class Steward {
 
   /** Takes a heartbeat. "full": there is no room for one more worker. */
   hear(nowMs: number, report: Heartbeat): { isNew: boolean; answer: HeartbeatAnswer } | "full" {
+    const layout = this.plan.layout;
+    const life = report.life === undefined ? null : decodeLife(report.life);
+    const witnessed = witness(this.lives, layout, life, report, this.isMember(report.url));
+    if (witnessed.foreign !== undefined && witnessed.foreign !== this.lastForeign)
+      this.log.warn(
+        { url: report.url, reason: witnessed.foreign },
+        "a worker of another cluster reports here",
+      );
+    this.lastForeign = witnessed.foreign ?? this.lastForeign;
+    if (witnessed.fenced !== undefined || witnessed.foreign !== undefined)
+      return { isNew: false, answer: { ...NOTHING, ...witnessed } };
     const outcome = this.registry.hear(nowMs, report);
     if (outcome === "full") return "full";
     const { url, store, voting, progress } = report;
-    const layout = this.plan.layout;
     if (this.isMember(url)) {
       if (voting && store !== "" && this.stores[url] !== store)
         this.commit(nowMs, this.plan, { ...this.stores, [url]: store }, this.left);
@@ -135,7 +154,7 @@ export class Steward {
         this.synchronised.add(url);
     }
     if (this.kept.get(url) !== textOf(report)) this.commit(nowMs, this.plan, this.stores, this.left);
-    return { isNew: outcome === "new", answer: this.answer(nowMs, report) };
+    return { isNew: outcome === "new", answer: { ...this.answer(nowMs, report), ...witnessed } };
   }
 
   /** Does whatever is due. Called a few times a second. */
@@ -171,6 +190,7 @@ export class Steward {
     const { layout } = document;
     const own = this.plan.layout;
     if (layout === null || layout.epoch <= (own?.epoch ?? 0)) return false;
+    if (isForeign(own?.cluster, layout.cluster)) return false;
     const urls = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map((node) => node.url));
     if (own !== null && !own.nodes.some((node) => urls.has(node.url))) return false;
     if (own === null && !urls.has(document.url)) return false;
@@ -281,11 +301,33 @@ export class Steward {
   refusal(nowMs: number, { url, store, empty }: Heartbeat): string | null {
     if (store === "" || nodesAtEnd(this.plan).some((node) => node.url === url) || this.isMember(url))
       return null;
+    const twin = this.twinOf(nowMs, { url, store });
+    if (twin !== null)
+      return `its data directory is a copy of that of ${twin}: start it with an empty one of its own`;
     if (this.left[url] === store)
       return "it has left the cluster; with an empty data directory it can join again";
     if (this.plan.layout !== null && !empty)
       return "its data directory holds keys that are not this cluster's; start it with an empty one";
     return this.plan.layout === null && !empty ? this.tooManyHolders(nowMs) : null;
+  }
+
+  /**
+   * A master that lost its disk must not make a second cluster beside the first: its members are in -volumes,
+   * and most of them have to be here, without a layout.
+   */
+  private tooFewKnown(): string | null {
+    const missing = this.staticUrls.filter((url) => !this.waiting.has(url));
+    if (missing.length * 2 < this.staticUrls.length || this.staticUrls.length === 0) return null;
+    return `most workers of -volumes have to be there before a cluster begins, since those that are away may belong to one; waiting for ${missing.join(", ")}`;
+  }
+
+  /** Another worker with the same store, which came first: its URL, or null. */
+  private twinOf(nowMs: number, { url, store }: { url: string; store: string }): string | null {
+    if (store === "") return null;
+    const isTwin = (row: NodeRow) => row.url !== url && row.store === store && row.state !== "down";
+    const twins = this.registry.list(nowMs).filter(isTwin);
+    const first = twins.find((row) => this.isMember(row.url) || row.url < url);
+    return first?.url ?? null;
   }
 
   private tooManyHolders(nowMs: number): string | null {
@@ -323,7 +365,8 @@ export class Steward {
   private candidates(nowMs: number): NodeRow[] {
     return this.registry
       .list(nowMs)
-      .filter((row) => row.state === "up" && row.store !== "" && this.left[row.url] !== row.store);
+      .filter((row) => row.state === "up" && row.store !== "" && this.left[row.url] !== row.store)
+      .filter((row) => this.isMember(row.url) || this.twinOf(nowMs, row) === null);
   }
 
   private noteWaiting(nowMs: number): void {
@@ -347,7 +390,7 @@ export class Steward {
         ? nowMs - Math.min(...times) >= this.times.staticWaitMs
         : nowMs - Math.max(...times) >= this.times.settleMs;
     if (!isComplete && !isOver) return;
-    const problem = this.tooManyHolders(nowMs);
+    const problem = this.tooFewKnown() ?? this.tooManyHolders(nowMs);
     if (problem !== null && problem !== this.lastProblem) this.log.warn({}, problem);
     this.lastProblem = problem;
     if (problem !== null) return;
@@ -467,6 +510,9 @@ export class Steward {
       );
   }
 }
+
+/** The answer to one that does not count. */
+const NOTHING: HeartbeatAnswer = { success: true, epoch: 0, store: null, suspect: [], down: [] };
 
 function nodeOf({ url, region, host }: NodeRow): LayoutNode {
   return { id: url, url, region, host: host === "" ? new URL(url).hostname : host, state: "active" };

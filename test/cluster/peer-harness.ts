@@ -11,6 +11,18 @@ export const KEY = "correct-horse-battery-staple";
 
 /** Echoes frames; keeps what streams in, by the head's text. Frames with a meaning: see `frame`. */
 export class RecordingHandler implements PeerHandler {
+  hear(_from: string, _marks: string | null): string | null {
+    return null;
+  }
+
+  hello(_from: string): Uint8Array {
+    return Buffer.from("{}");
+  }
+
+  ownLife(): string | null {
+    return null;
+  }
+
   frames: string[] = [];
   layouts: string[] = [];
   readonly values = new Map<string, Buffer>();

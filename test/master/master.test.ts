@@ -6,8 +6,9 @@ import path from "node:path";
 import { after, describe, test } from "node:test";
 import { parseArguments } from "../../src/cli/arguments.ts";
 import { startMaster } from "../../src/master/master.ts";
-import { WORKERS_MAX } from "../../src/master/registry.ts";
-import { LOAD_BYTES_MAX, parseReport, REPORT_BYTES_MAX } from "../../src/master/routes.ts";
+import { WORKERS_MAX } from "../../src/master/registry/registry.ts";
+import { LOAD_BYTES_MAX, parseReport } from "../../src/master/registry/report.ts";
+import { REPORT_BYTES_MAX } from "../../src/master/routes.ts";
 import { createLog } from "../../src/platform/log.ts";
 
 interface Harness {

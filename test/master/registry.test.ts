@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { DOWN_MS, type Heartbeat, SUSPECT_MS } from "../../src/cluster/membership/messages.ts";
-import { FORGET_MS, REGISTRY_TIMES, Registry, WORKERS_MAX } from "../../src/master/registry.ts";
+import { FORGET_MS, REGISTRY_TIMES, Registry, WORKERS_MAX } from "../../src/master/registry/registry.ts";
 
 const report = (url: string, region = "eu", load: unknown = null): Heartbeat => ({
   ...{

@@ -2,16 +2,23 @@
  * The master's judgement under a clock of the test's own: who joins when, when a move ends, and what it refuses.
  */
 import assert from "node:assert/strict";
-import { before, describe, test } from "node:test";
+import { mkdtempSync } from "node:fs";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { Lives } from "../../src/cluster/identity/lives.ts";
 import { ChangeError } from "../../src/cluster/layout/changes.ts";
 import { firstLayout } from "../../src/cluster/layout/layout.ts";
 import { DOWN_MS, type Heartbeat } from "../../src/cluster/membership/messages.ts";
-import { REGISTRY_TIMES, Registry } from "../../src/master/registry.ts";
+import { REGISTRY_TIMES, Registry } from "../../src/master/registry/registry.ts";
 import type { MasterState } from "../../src/master/state.ts";
 import { SETTLE_MS, STATIC_WAIT_MS, Steward } from "../../src/master/steward.ts";
 import { loadHash } from "../../src/util/hash.ts";
+import { removeFolder, temporaryFolder } from "../rest/server.ts";
 
 before(loadHash);
+
+const folder = temporaryFolder();
+after(() => removeFolder(folder));
 
 const urlOf = (name: string) => `http://${name}:1`;
 const storeOf = (name: string, life = 0) => Buffer.from(`${name}${life}`).toString("hex").padEnd(32, "0");
@@ -34,6 +41,7 @@ class Stage {
       staticUrls: statics.map(urlOf),
       replicas: 3,
       times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs },
+      lives: new Lives(mkdtempSync(path.join(folder, "master-")), () => {}),
       log: { info() {}, warn() {} },
     });
     this.registry.restore(0, disk?.nodes ?? []);
@@ -103,6 +111,28 @@ describe("steward: the first layout", () => {
     stage.pass(SETTLE_MS + 1000, ["a", "b", "c"]);
     assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "b", "c"]]);
     assert.ok(stage.steward.layout?.previous);
+  });
+
+  test("never beside a cluster that may be there: most of -volumes have to come, and none with a layout", () => {
+    const stage = new Stage(["a", "b", "c"]);
+    stage.pass(3 * STATIC_WAIT_MS, ["c", "new"]);
+    assert.equal(stage.epoch, 0);
+    assert.match(String(stage.steward.problem), /waiting for http:\/\/a:1, http:\/\/b:1/);
+    stage.hear("a", { epoch: 7, empty: false, voting: true });
+    stage.pass(1000, ["b", "c", "new"]);
+    assert.equal(stage.epoch, 0, "a knows the cluster: it is learned from there");
+    assert.equal(stage.steward.newerAt(stage.nowMs), urlOf("a"));
+  });
+
+  test("a directory that is a copy of another worker's does not count as one more", () => {
+    const stage = stableStage("a");
+    stage.pass(SETTLE_MS + 1000, ["a", "b"]);
+    assert.ok(stage.nodes.includes("b"));
+    stage.hear("twin", { store: storeOf("b") });
+    const heard = stage.hear("twin", { store: storeOf("b") });
+    assert.match(String(heard.refused), /is a copy of that of http:\/\/b:1/);
+    stage.pass(SETTLE_MS + 1000, ["a", "b"]);
+    assert.ok(!stage.nodes.includes("twin"));
   });
 
   test("without -volumes, those that came within a short time of each other", () => {

@@ -75,7 +75,7 @@ test("cluster: the quick start, kills of master and workers, the stored layout, 
     await kill(workers[0]);
     workers[0] = await startWorker(0);
     await waitUntil("the stored layout is there", async () => (await epochAt(ports[0])) === 1);
-    assert.equal((await ask(ports[0], "/_peer/layout")).voting, true);
+    await waitUntil("it votes", async () => (await ask(ports[0], "/_peer/layout")).voting === true);
     master = await startMaster();
     await waitUntil("the master is back", async () => (await nodes()).length === 3);
     assert.equal((await ask(masterPort, "/layout")).epoch, 1);

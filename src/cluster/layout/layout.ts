@@ -17,7 +17,8 @@
  * A layout that comes from outside is checked as a whole before anybody keeps it: one that no node can use,
  * once kept and handed on, would stop all of them, and for good.
  */
-import { PARTITIONS } from "../../util/hash.ts";
+import { randomBytes } from "node:crypto";
+import { hash32, PARTITIONS } from "../../util/hash.ts";
 import { EPOCH_MAX, REPLICAS_MAX } from "../../util/limits.ts";
 import { NODES_MAX, placePartitions } from "./placement.ts";
 
@@ -40,6 +41,11 @@ export interface LayoutNode {
 }
 
 export interface Layout {
+  /**
+   * Which cluster it is, 32 hex digits, drawn with its first layout. Null: a layout from before there were
+   * such names; the next change of it draws one.
+   */
+  cluster: string | null;
   epoch: number;
   partitions: number;
   replicas: number;
@@ -180,7 +186,24 @@ function replicaNames(layout: Layout): string[][] {
 
 /** The first layout of a cluster: epoch 1. */
 export function firstLayout(nodes: readonly LayoutNode[], replicas: number): Layout {
-  return checked({ epoch: 1, partitions: PARTITIONS, replicas, nodes: [...nodes], previous: null });
+  return checked({
+    cluster: drawCluster(),
+    ...{ epoch: 1, partitions: PARTITIONS, replicas, nodes: [...nodes], previous: null },
+  });
+}
+
+function drawCluster(): string {
+  return randomBytes(16).toString("hex");
+}
+
+/** Whether two layouts, or what is known of them, are of two clusters. */
+export function isForeign(a: string | null | undefined, b: string | null | undefined): boolean {
+  return a != null && b != null && a !== b;
+}
+
+/** Eight hex digits that tell two layouts of one epoch apart. */
+export function layoutDigest(layout: Layout): string {
+  return (hash32(Buffer.from(serialiseLayout(layout)), 0) >>> 0).toString(16).padStart(8, "0");
 }
 
 /**
@@ -195,7 +218,9 @@ export function startMove(
 ): Layout {
   if (layout.previous !== null)
     throw new Error(`the move of epoch ${layout.epoch} is not finished; one at a time`);
-  return checked({ ...layout, epoch: layout.epoch + 1, replicas, nodes: [...nodes], previous: layout });
+  const cluster = layout.cluster ?? drawCluster();
+  const previous = { ...layout, cluster };
+  return checked({ ...previous, epoch: layout.epoch + 1, replicas, nodes: [...nodes], previous });
 }
 
 /** Whether all that must synchronise have reported so. */
@@ -230,7 +255,9 @@ export function parseLayout(text: string): Layout {
 
 /** Checks a layout that came from outside as parsed JSON; the result has its known members only. */
 export function checked(value: unknown, isPrevious = false): Layout {
-  const { epoch, partitions, replicas, nodes, previous } = members(value, "a layout");
+  const { cluster = null, epoch, partitions, replicas, nodes, previous } = members(value, "a layout");
+  if (cluster !== null && !(typeof cluster === "string" && CLUSTER_SYNTAX.test(cluster)))
+    throw new Error("a layout's cluster is 32 hex digits");
   if (!isWhole(epoch, 1, EPOCH_MAX)) throw new Error(`a layout's epoch is a number from 1 to ${EPOCH_MAX}`);
   if (partitions !== PARTITIONS) throw new Error(`a layout has ${PARTITIONS} partitions`);
   if (!isWhole(replicas, 1, REPLICAS_MAX))
@@ -247,9 +274,12 @@ export function checked(value: unknown, isPrevious = false): Layout {
     if (isPrevious) throw new Error("a layout's previous layout has no previous one");
     before = checked(previous, true);
     if (before.epoch >= epoch) throw new Error("a layout's previous layout has a lower epoch");
+    if (before.cluster !== cluster) throw new Error("a layout's previous layout is of the same cluster");
   }
-  return { epoch, partitions, replicas, nodes: list, previous: before };
+  return { cluster: cluster as string | null, epoch, partitions, replicas, nodes: list, previous: before };
 }
+
+const CLUSTER_SYNTAX = /^[0-9a-f]{32}$/;
 
 function checkedNode(value: unknown): LayoutNode {
   const { id, url, region, host, state } = members(value, "a layout's node");

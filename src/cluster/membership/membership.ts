@@ -8,9 +8,14 @@
  * that it has synchronised.
  */
 
+import { randomBytes } from "node:crypto";
 import type { RequestSigner } from "../../auth/signature.ts";
+import { VaultError } from "../../util/errors.ts";
+import { decodeLife, decodeMarks, encodeLife, encodeMarks, type Life, type Marks } from "../identity/life.ts";
+import { type Known, Lives, readKnown } from "../identity/lives.ts";
+import { PROOF_WAIT_MS, Standing } from "../identity/standing.ts";
 import { type ClusterState, readClusterFile, writeClusterFile } from "../layout/cluster-file.ts";
-import { checked, type Layout, Placement } from "../layout/layout.ts";
+import { checked, isForeign, type Layout, layoutDigest, Placement } from "../layout/layout.ts";
 import { NodeHttp } from "../peers/node-http.ts";
 import {
   HEARTBEAT_MS,
@@ -33,6 +38,7 @@ const JITTER = 0.1;
 export interface MembershipLog {
   info(fields: object, text: string): void;
   warn(fields: object, text: string): void;
+  error(fields: object, text: string): void;
 }
 
 export interface MembershipOptions {
@@ -43,8 +49,15 @@ export interface MembershipOptions {
   region: string;
   /** Name of the machine. */
   host: string;
-  /** Identity of its store, 32 hex digits. */
+  /** Identity of its store, 32 hex digits, its node number, and how often it was started. */
   store: string;
+  storeNode: number;
+  starts: number;
+  /** Where the log of each shard ended when it was opened, and up to where it is answered by now. */
+  openedEnds: Marks;
+  answeredEnds: () => Marks;
+  /** Asks another node what it knows of this one's store. */
+  hello: (node: string) => Promise<Known>;
   /** Empty: those that the data directory knows, if any. */
   masters: readonly string[];
   /** Static workers, when there is no master. */
@@ -60,7 +73,14 @@ export interface MembershipOptions {
   log: MembershipLog;
   /** Shorter in tests. */
   heartbeatMs?: number;
+  proofWaitMs?: number;
 }
+
+/** How a refusal begins: of a process that a later one has replaced, and of another cluster. */
+const FENCED = "fenced:";
+const FOREIGN = "foreign:";
+/** Senders whose words are remembered as judged. */
+const HEARD_MAX = 4096;
 
 export type LayoutListener = (layout: Layout, placement: Placement) => void;
 
@@ -80,6 +100,18 @@ export class Membership {
   private readonly layoutListeners: LayoutListener[] = [];
   private readonly stateListeners: (() => void)[] = [];
   private refused: string | null = null;
+  /** What it remembers of the other nodes. */
+  readonly lives: Lives;
+  private readonly session = randomBytes(8).toString("hex");
+  /** Whether nobody knows more of this store than it has itself; until then it does not vote. */
+  private proven = false;
+  private standing: Standing | null = null;
+  private masterKnows: Known | null = null;
+  /** Why this process must not serve any more, or null. */
+  private fencedBy: string | null = null;
+  private foreign: string | null = null;
+  private heard = { generation: -1, layout: null as Layout | null, lives: new Map<string, Life>() };
+  private lifeText: { of: Layout | null; votes: boolean; incarnation: number; text: string } | null = null;
 
   /**
    * Reads what the data directory knows; nothing is sent before `start`. Throws an Error with a sentence for
@@ -89,7 +121,7 @@ export class Membership {
     this.options = options;
     this.url = options.url;
     this.heartbeatMs = options.heartbeatMs ?? HEARTBEAT_MS;
-    const kept = readClusterFile(options.directory);
+    const kept = readClusterFile(options.directory, options.storeNode);
     if (kept !== null && kept.store !== options.store)
       throw new Error(
         `${options.directory}/CLUSTER belongs to another store than the one beside it; remove it, and the worker synchronises anew`,
@@ -102,14 +134,18 @@ export class Membership {
     const fresh: ClusterState = {
       url: options.url,
       store: options.store,
+      member: randomBytes(16).toString("hex"),
+      number: randomBytes(4).readUInt32LE(0),
+      incarnation: 0,
       masters,
       voting: false,
       layout: null,
       birth: {},
     };
     this.state = kept ?? fresh;
-    const isSame = kept !== null && kept.url === options.url && kept.masters.join() === masters.join();
-    if (!isSame) this.keep({ ...this.state, url: options.url, masters });
+    const incarnation = Math.max(this.state.incarnation + 1, options.starts);
+    this.keep({ ...this.state, url: options.url, masters, incarnation });
+    this.lives = new Lives(options.directory, (message) => options.log.warn({}, message));
     this.masters = masters.map(
       (master, rank) => new MasterLink(this, master, rank, options, this.heartbeatMs),
     );
@@ -119,12 +155,194 @@ export class Membership {
 
   /** Begins to register, or to look for the others. */
   start(): void {
+    // A store that was in no cluster yet has nobody who could know more of it.
+    if (!this.isMember) this.proven = true;
+    else this.prove();
     for (const link of this.masters) link.start();
     this.peers?.start();
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.masters.map((link) => link.close()), this.peers?.close()]);
+    this.standing?.close();
+    await Promise.all([...this.masters.map((link) => link.close()), this.peers?.close(), this.lives.close()]);
+  }
+
+  private prove(): void {
+    const { openedEnds, hello, log, proofWaitMs } = this.options;
+    this.standing = new Standing({
+      self: this.url,
+      placement: () => this.placement,
+      life: () => this.life(),
+      ends: openedEnds,
+      hello,
+      master: () => this.masterKnows,
+      raise: (above) => this.keep({ ...this.state, incarnation: above + 1 }),
+      demote: () => this.setVoting(false),
+      proven: () => {
+        this.proven = true;
+        for (const link of this.masters) link.hurry();
+      },
+      info: (fields, text) => log.info(fields, text),
+      warn: (fields, text) => log.warn(fields, text),
+      ...(proofWaitMs === undefined ? {} : { waitMs: proofWaitMs }),
+    });
+  }
+
+  /** Whoever refuses requests of this node says why; `life` is what the request carried. */
+  wasRefused(life: string, reason: string): void {
+    if (reason.startsWith(FOREIGN)) this.alert(reason);
+    // While it finds out who it is, and right after, requests are on their way that carry what it was before.
+    const isOwn = decodeLife(life)?.incarnation === this.state.incarnation;
+    if (reason.startsWith(FENCED) && isOwn && this.isProven) this.fence(reason);
+  }
+
+  /**
+   * Takes what every request between nodes carries: who sends it and, with a pulse, how far its log was
+   * answered. Answers why the request is not taken, or null.
+   * @throws Error when a new life cannot be put on disk
+   */
+  hear(from: string, marks: string | null): string | null {
+    const { layout } = this.state;
+    if (this.heard.generation !== this.lives.generation || this.heard.layout !== layout)
+      this.heard = { generation: this.lives.generation, layout, lives: new Map() };
+    let life = this.heard.lives.get(from) ?? null;
+    if (life === null) {
+      life = decodeLife(from);
+      if (life === null) return "the sender does not say who it is in a form that this node knows";
+      const refusal = this.hearLife(life);
+      if (refusal !== null) return refusal;
+      if (this.heard.lives.size < HEARD_MAX) this.heard.lives.set(from, life);
+    }
+    const places = marks === null ? null : decodeMarks(marks);
+    if (places !== null) this.lives.hear(life, places);
+    return null;
+  }
+
+  /**
+   * A node that starts asks what is known of its store. Its life is admitted, where it is a later one.
+   * @throws VaultError when it is of another cluster
+   */
+  answerHello(from: string): Known {
+    const life = decodeLife(from);
+    if (life === null) throw new VaultError("bad_request", "a hello says whose it is");
+    const refusal = this.hearLife(life);
+    if (refusal?.startsWith(FOREIGN)) throw new VaultError("conflict", refusal);
+    // A store that is empty or old has lost what it remembered, too.
+    return { ...this.lives.knownOf(life), forgetful: !this.state.voting };
+  }
+
+  /** A node that answers a pulse says who it is: false when that does not count. */
+  heardBack(from: string): boolean {
+    const life = decodeLife(from);
+    if (life === null) return true;
+    if (!isForeign(this.state.layout?.cluster, life.cluster)) return !this.lives.isFenced(life);
+    this.alert(`${life.url} belongs to another cluster (${life.cluster})`);
+    return false;
+  }
+
+  /** This life, as other nodes are told of it. */
+  life(): Life {
+    const { layout, member, incarnation } = this.state;
+    return {
+      cluster: layout?.cluster ?? null,
+      epoch: layout?.epoch ?? 0,
+      layout: layout === null ? null : layoutDigest(layout),
+      ...{ store: member, incarnation, session: this.session, votes: this.voting, url: this.url },
+    };
+  }
+
+  /** The same as text. */
+  get lifeAsText(): string {
+    const { layout, incarnation } = this.state;
+    const votes = this.voting;
+    const known = this.lifeText;
+    if (known !== null && known.of === layout && known.votes === votes && known.incarnation === incarnation)
+      return known.text;
+    const text = encodeLife(this.life());
+    this.lifeText = { of: layout, votes, incarnation, text };
+    return text;
+  }
+
+  /** Up to where the own log is answered, for others to remember. */
+  get marks(): Marks {
+    return this.options.answeredEnds();
+  }
+
+  /** The node's number and incarnation in ballots. */
+  get number(): number {
+    return this.state.number;
+  }
+
+  get incarnation(): number {
+    return this.state.incarnation;
+  }
+
+  /** Whether this node may speak for its store: nobody knows a later life of it. */
+  get isProven(): boolean {
+    return this.proven && this.fencedBy === null;
+  }
+
+  /** A later life of this node was met, or a node of another cluster: `reason` is for a person. */
+  fence(reason: string): void {
+    if (this.fencedBy !== null) return;
+    this.fencedBy = reason;
+    this.options.log.error(
+      { reason },
+      "fenced: another process serves as this node now; this one has stopped to vote and to serve. End it, or the other one",
+    );
+    this.statesChanged();
+  }
+
+  /** Why this node serves nobody though it knows its layout, or null. */
+  get unready(): string | null {
+    if (this.fencedBy !== null) return `another process serves as this node now: ${this.fencedBy}`;
+    if (this.proven || this.layout === null) return null;
+    return `this node asks the others whether its data directory is the newest; after ${PROOF_WAIT_MS / 1000} s it serves without their answers`;
+  }
+
+  /** What must not be and is, for a person: it is fenced, or met another cluster; null: nothing. */
+  get alarm(): string | null {
+    return this.fencedBy ?? this.foreign;
+  }
+
+  /**
+   * Judges who sends a request between nodes, and remembers it. Answers why nothing of it is taken, or null.
+   * @throws Error when a new life cannot be put on disk
+   */
+  hearLife(life: Life): string | null {
+    const { layout } = this.state;
+    if (isForeign(layout?.cluster, life.cluster)) {
+      const reason = `${life.url} belongs to another cluster (${life.cluster}; this one is ${layout?.cluster})`;
+      this.alert(reason);
+      return `${FOREIGN} ${this.url} belongs to another cluster`;
+    }
+    if (layout !== null && life.epoch === layout.epoch && life.layout !== null)
+      if (life.layout !== this.ownDigest(layout)) {
+        this.alert(`${life.url} has another layout under the number ${layout.epoch}`);
+        return `${FOREIGN} ${this.url} has another layout under the number ${layout.epoch}`;
+      }
+    if (!this.isKnown(life.url)) return null;
+    return this.lives.admit(life) ? null : `${FENCED} a later start of ${life.url} is known at ${this.url}`;
+  }
+
+  private digest: { of: Layout; text: string } | null = null;
+
+  private ownDigest(layout: Layout): string {
+    if (this.digest?.of !== layout) this.digest = { of: layout, text: layoutDigest(layout) };
+    return this.digest.text;
+  }
+
+  private isKnown(url: string): boolean {
+    const { layout } = this.state;
+    const has = (nodes: Layout["nodes"] | undefined) => nodes?.some((node) => node.url === url) ?? false;
+    return has(layout?.nodes) || has(layout?.previous?.nodes);
+  }
+
+  /** Something that must not be: said once, and shown from then on. */
+  private alert(reason: string): void {
+    if (this.foreign === reason) return;
+    this.foreign = reason;
+    this.options.log.error({ reason }, "what a node says does not count here");
   }
 
   get layout(): Layout | null {
@@ -140,7 +358,12 @@ export class Membership {
 
   /** Whether this replica may vote. If not, it has to synchronise first, and then call `setVoting`. */
   get voting(): boolean {
-    return this.state.voting;
+    return this.state.voting && this.isProven;
+  }
+
+  /** Whether its data is not whole, as far as it is known: it has to synchronise. */
+  get mustSynchronise(): boolean {
+    return !this.state.voting && this.isProven;
   }
 
   get isMember(): boolean {
@@ -153,6 +376,7 @@ export class Membership {
 
   /** Why requests of clients cannot be answered as far as this module knows, or null. */
   get problem(): string | null {
+    if (this.fencedBy !== null) return this.fencedBy;
     if (this.isMember) return null;
     if (this.refused !== null) return `the master does not take this worker in: ${this.refused}`;
     if (this.state.layout !== null) return "this worker is not part of the cluster's layout (yet)";
@@ -183,6 +407,8 @@ export class Membership {
   /** What this worker itself has seen of a node; null: nothing any more. */
   observe(url: string, state: Liveness | null): void {
     if ((this.observed.get(url) ?? null) === state) return;
+    // What it said last is wanted when it comes back.
+    if (state !== "up") this.lives.flush();
     if (state === null) this.observed.delete(url);
     else this.observed.set(url, state);
     this.statesChanged();
@@ -217,7 +443,7 @@ export class Membership {
    */
   takeLayout(value: unknown): boolean {
     const layout = checked(value);
-    if (layout.epoch <= (this.state.layout?.epoch ?? 0)) return false;
+    if (this.refusesForeign(layout) || layout.epoch <= (this.state.layout?.epoch ?? 0)) return false;
     if (!this.isMember && layout.nodes.some((node) => node.url === this.url)) return false;
     this.adopt(layout, this.state.voting, this.state.birth);
     return true;
@@ -225,20 +451,29 @@ export class Membership {
 
   /** Takes a layout from its maker, who knows `store` under this worker's URL. */
   takeFromMaker(layout: Layout, store: string | null, birth: Record<string, string>): void {
-    if (layout.epoch <= (this.state.layout?.epoch ?? 0)) return;
+    if (this.refusesForeign(layout) || layout.epoch <= (this.state.layout?.epoch ?? 0)) return;
     const isNamed = layout.nodes.some((node) => node.url === this.url);
-    const voting = isNamed && (this.isMember ? this.state.voting : store === this.options.store);
+    const voting = isNamed && (this.isMember ? this.state.voting : store === this.state.member);
     if (isNamed && !voting)
       this.options.log.warn(
-        { store: this.options.store, known: store },
+        { store: this.state.member, known: store },
         "the cluster knows another store under this URL, so this one has lost its data: it does not vote until it has synchronised",
       );
     this.adopt(layout, voting, birth);
   }
 
+  private refusesForeign(layout: Layout): boolean {
+    if (!isForeign(this.state.layout?.cluster, layout.cluster)) return false;
+    this.alert(
+      `a layout of another cluster (${layout.cluster}) was offered; this node belongs to ${this.state.layout?.cluster}`,
+    );
+    return true;
+  }
+
   /** What this worker says of itself to a master. */
   heartbeat(rank: number): Heartbeat {
-    const { url, region, host, store, load, isEmpty } = this.options;
+    const { url, region, host, load, isEmpty } = this.options;
+    const store = this.state.member;
     const epoch = this.state.layout?.epoch ?? 0;
     const progress = this.progress?.epoch === epoch ? this.progress : null;
     return {
@@ -252,13 +487,16 @@ export class Membership {
       rank,
       progress,
       load: load(),
+      life: encodeLife(this.life()),
+      marks: encodeMarks(this.marks),
     };
   }
 
   /** And to other nodes. */
   document(): MemberDocument {
-    const { url, region, host, store, isEmpty } = this.options;
-    const { layout, voting, birth } = this.state;
+    const { url, region, host, isEmpty } = this.options;
+    const { layout, birth, member: store } = this.state;
+    const { voting } = this;
     const epoch = layout?.epoch ?? 0;
     const volumes = this.peers?.urls ?? null;
     return {
@@ -277,7 +515,10 @@ export class Membership {
   }
 
   /** What a master answered. */
-  hearMaster(answer: HeartbeatAnswer, rank: number): void {
+  hearMaster(answer: HeartbeatAnswer, rank: number, life: string): void {
+    if (answer.foreign !== undefined) this.alert(answer.foreign);
+    if (answer.known !== undefined) this.masterKnows = answer.known;
+    if (answer.fenced !== undefined) this.wasRefused(life, answer.fenced);
     if (answer.layout !== undefined)
       this.takeFromMaker(checked(answer.layout), answer.store, this.state.birth);
     if (rank !== 0) return;
@@ -360,13 +601,14 @@ class MasterLink {
   private async beat(): Promise<void> {
     this.asking = true;
     this.hurried = false;
-    const body = Buffer.from(JSON.stringify(this.membership.heartbeat(this.rank)));
+    const heartbeat = this.membership.heartbeat(this.rank);
+    const body = Buffer.from(JSON.stringify(heartbeat));
     const path = this.answers === true ? "/heartbeat" : "/register";
     let failure: string | null = null;
     try {
       const answer = await this.http.request("POST", path, body, ASK_MS);
       if (answer.status !== 200) failure = `status ${answer.status}: ${answer.body.toString().trim()}`;
-      else this.membership.hearMaster(readAnswer(answer.body.toString()), this.rank);
+      else this.membership.hearMaster(readAnswer(answer.body.toString()), this.rank, heartbeat.life ?? "");
     } catch (error) {
       failure = (error as Error).message;
     }
@@ -407,6 +649,7 @@ function readAnswer(text: string): HeartbeatAnswer {
   const answer = JSON.parse(text) as HeartbeatAnswer;
   if (!Array.isArray(answer.suspect) || !Array.isArray(answer.down))
     throw new Error("it is no master of minivault, or of another release");
+  if (answer.known !== undefined) readKnown(answer.known);
   return answer;
 }
 

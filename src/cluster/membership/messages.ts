@@ -1,7 +1,8 @@
 /**
  * What workers and masters tell each other. The master checks a heartbeat field by field
- * (src/master/routes.ts), the worker an answer (membership.ts).
+ * (src/master/registry/report.ts), the worker an answer (membership.ts).
  */
+import type { Known } from "../identity/lives.ts";
 import { checked, type Layout } from "../layout/layout.ts";
 
 /** Heartbeats come this often; a node that has been silent for longer is suspect, then down. */
@@ -43,6 +44,9 @@ export interface Heartbeat {
   progress: Progress | null;
   /** Whatever else it says, such as {keys, bytes}. */
   load: unknown;
+  /** Its life and marks (cluster/identity/life.ts), so that a master can be asked for them. */
+  life?: string;
+  marks?: string;
 }
 
 /** The answer to it. */
@@ -62,6 +66,12 @@ export interface HeartbeatAnswer {
   down: string[];
   /** Why the worker is not taken into the layout. */
   refused?: string;
+  /** What is known here of the worker's store, apart from this life. */
+  known?: Known;
+  /** A later start of the worker is known: this one must not serve. */
+  fenced?: string;
+  /** The worker is of another cluster. */
+  foreign?: string;
 }
 
 /** GET /_peer/layout: what a node says of itself to masters and other nodes. */

@@ -79,7 +79,7 @@ export class Peers {
   }
 
   private beBorn(answers: (MemberDocument | null)[]): void {
-    const { url, store, replicas, isEmpty, log } = this.options;
+    const { url, replicas, isEmpty, log } = this.options;
     const documents = answers.filter((document) => document !== null);
     const wise = documents
       .filter(({ layout }) => layout?.nodes.some((node) => node.url === url))
@@ -105,11 +105,18 @@ export class Peers {
       this.say(`${holder?.url} holds keys already: a cluster of -volumes begins with empty data directories`);
       return;
     }
+    const twin = documents.find((document) => document.store === own.store);
+    if (twin !== undefined) {
+      this.say(
+        `the data directory of ${twin.url} is a copy of this one: start one of them with an empty one`,
+      );
+      return;
+    }
     if (url !== this.urls[0]) return;
     const all = [own, ...documents].sort((a, b) => (a.url < b.url ? -1 : 1));
     const birth = Object.fromEntries(all.map((document) => [document.url, document.store]));
     log.info({ workers: this.urls }, "all workers are there: making the first layout");
-    this.membership.takeFromMaker(firstLayout(all.map(nodeOf), replicas), store, birth);
+    this.membership.takeFromMaker(firstLayout(all.map(nodeOf), replicas), own.store, birth);
   }
 
   /** Warns once of each thing. */

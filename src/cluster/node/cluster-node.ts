@@ -39,6 +39,8 @@ const NO_BALLOT: Ballot = Object.freeze({ clockLow: 0, clockHigh: 0, node: 0, in
 export interface ClusterView {
   readonly placement: Placement | null;
   readonly voting: boolean;
+  /** Whether this node may speak for its store: nobody knows a later life of it. */
+  readonly isProven: boolean;
 }
 
 export interface ClusterNodeSetup {
@@ -125,7 +127,7 @@ export class ClusterNode implements ClusterAccess {
 
   /** Whether there is a layout to work by. */
   get isReady(): boolean {
-    return this.setup.view.placement !== null;
+    return this.setup.view.placement !== null && this.setup.view.isProven;
   }
 
   /** Operations of clients that are under way. */

@@ -4,16 +4,19 @@
  */
 import type { RequestSigner } from "../../auth/signature.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
+import { encodeMarks, targetFrom } from "../identity/life.ts";
+import { type Known, NOTHING_KNOWN, readKnown } from "../identity/lives.ts";
 import type { Membership } from "../membership/membership.ts";
 import { readMember } from "../membership/messages.ts";
 import { PeerClient } from "../peers/peer-client.ts";
-import { PEER_LAYOUT_PATH } from "../peers/peer-handler.ts";
+import { PEER_HELLO_PATH, PEER_LAYOUT_PATH } from "../peers/peer-handler.ts";
 
 /** How often what was seen of the nodes is told to the membership. */
 const OBSERVE_MS = 500;
 /** A newer layout is asked for at most this often. */
 const LAYOUT_MS = 200;
 const LAYOUT_ASK_MS = 2000;
+const HELLO_ASK_MS = 2000;
 
 export interface PeerSetOptions {
   membership: Membership;
@@ -72,6 +75,12 @@ export class PeerSet {
             url,
             sign: signer,
             onClock: (millis, roundTripMs) => time.heard(url, millis, roundTripMs),
+            identity: {
+              life: () => membership.lifeAsText,
+              marks: () => encodeMarks(membership.marks),
+              counts: (life) => membership.heardBack(life),
+              refused: (life, reason) => membership.wasRefused(life, reason),
+            },
             ...(localAddress === undefined ? {} : { localAddress }),
             ...(ca === undefined ? {} : { tls: { ca } }),
           }),
@@ -80,6 +89,18 @@ export class PeerSet {
 
   private observe(): void {
     for (const [node, client] of this.clients) this.options.membership.observe(node, client.state);
+  }
+
+  /** Asks a node what it knows of the own store. Rejects when it does not say. */
+  async hello(node: string): Promise<Known> {
+    const client = this.clients.get(node);
+    if (client === undefined) throw new Error(`${node} is not a node of the cluster`);
+    const target = targetFrom(PEER_HELLO_PATH, this.options.membership.lifeAsText);
+    const { status, body } = await client.request("GET", target, null, HELLO_ASK_MS);
+    // A program from before there were hellos knows nothing, and its layout the path.
+    if (status === 404) return NOTHING_KNOWN;
+    if (status !== 200) throw new Error(`status ${status}`);
+    return readKnown(JSON.parse(body.toString()).known);
   }
 
   /** Somebody has a layout of this epoch: asks all nodes for it, since the master may be away. */

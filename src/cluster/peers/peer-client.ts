@@ -25,10 +25,11 @@ import {
   PEER_HEAD_BYTES_MAX,
   PEER_STREAMS_MAX,
 } from "../../util/limits.ts";
+import { FROM_PARAMETER, MARKS_PARAMETER, parameterOf, targetFrom } from "../identity/life.ts";
 import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "../wire/frames.ts";
 import { ExchangeError, type Method, type NodeAnswer, NodeHttp, reasonOf } from "./node-http.ts";
 import { closedError, failedError, PeerError, refusedError } from "./peer-error.ts";
-import { PEER_BATCH_PATH, PEER_HEAD_HEADER, PEER_VALUE_PATH } from "./peer-handler.ts";
+import { PEER_BATCH_PATH, PEER_HEAD_HEADER, PEER_PING_PATH, PEER_VALUE_PATH } from "./peer-handler.ts";
 import { PeerPulse, type PeerState } from "./peer-pulse.ts";
 
 /** Time between two batches that the window allows for. */
@@ -80,6 +81,19 @@ export interface PeerClientOptions {
   now?: () => number;
   /** See PulseOptions. */
   onClock?: (millis: number, roundTripMs: number) => void;
+  /** Who this node is, for the other; left out: nobody says. */
+  identity?: PeerIdentity;
+}
+
+/** What a node says of itself with every request, and hears. */
+export interface PeerIdentity {
+  /** See cluster/identity/life.ts. */
+  life(): string;
+  marks(): string;
+  /** Whether it counts who has answered. */
+  counts(life: string): boolean;
+  /** The node refuses what carried this life. */
+  refused(life: string, reason: string): void;
 }
 
 export { PeerError, type PeerErrorCode } from "./peer-error.ts";
@@ -123,10 +137,17 @@ export class PeerClient {
   private streamCount = 0;
   private closed = false;
   private readonly pulse: PeerPulse;
+  private readonly identity: PeerIdentity | null;
+  /** Target of the last pulse with marks that the node has taken, and whether one is on its way. */
+  private toldTarget = "";
+  private telling = false;
+  /** An older program takes no stream whose target says who sends it. */
+  private knowsLives = false;
 
   constructor(options: PeerClientOptions) {
     const { url, address, localAddress, sign: signer, tls } = options;
     this.url = url;
+    this.identity = options.identity ?? null;
     this.limits = { ...PEER_LIMITS, ...options.limits };
     const common = { url, address, localAddress, signer, ca: tls?.ca };
     this.http = new NodeHttp({ ...common, connections: WINDOW_MAX + CONNECTIONS_SPARE });
@@ -137,6 +158,12 @@ export class PeerClient {
       isWaiting: () => this.batches.size > 0,
       onDown: (reason) => this.wentDown(reason),
       onClock: options.onClock,
+      told: (target) => this.withMarks(target),
+      counts: (life) => {
+        this.knowsLives = true;
+        return this.identity?.counts(life) ?? true;
+      },
+      onRefusal: (target, status, body) => this.wasRefused(target, status, body),
     });
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
     this.sweeper.unref();
@@ -164,6 +191,11 @@ export class PeerClient {
   /** Batches that are on their way. */
   get inFlight(): number {
     return this.batches.size;
+  }
+
+  /** Whether the node knows how far the own log was answered. */
+  get marksTold(): boolean {
+    return this.withMarks(PEER_PING_PATH) === this.toldTarget;
   }
 
   /** What went wrong last, for a person; empty while all is well. */
@@ -218,7 +250,7 @@ export class PeerClient {
     signal: AbortSignal | null = null,
   ): Promise<Buffer> {
     return this.stream(async () => {
-      const answer = await this.streams.upload("PUT", valueTarget(head), body, signal);
+      const answer = await this.streams.upload("PUT", this.streamTarget(head), body, signal);
       if (answer.status !== 200) throw refusedError(answer);
       return answer.body;
     });
@@ -230,7 +262,7 @@ export class PeerClient {
    */
   async getStream(head: Uint8Array): Promise<PeerDownload> {
     return this.stream(async () => {
-      const { status, headers, body } = await this.streams.download(valueTarget(head));
+      const { status, headers, body } = await this.streams.download(this.streamTarget(head));
       if (status !== 200) {
         const pieces: Buffer[] = [];
         for await (const piece of body) pieces.push(piece);
@@ -255,6 +287,57 @@ export class PeerClient {
     this.failBatches(new Error("closed"));
     this.pulse.close();
     await Promise.all([this.http.close(), this.streams.close()]);
+  }
+
+  /** A target with who sends it. */
+  private from(target: string): string {
+    return targetFrom(target, this.identity?.life() ?? null);
+  }
+
+  private streamTarget(head: Uint8Array): string {
+    const target = valueTarget(head);
+    return this.knowsLives ? this.from(target) : target;
+  }
+
+  private withMarks(target: string): string {
+    const marks = this.identity?.marks() ?? "";
+    const full = this.from(target);
+    return marks === "" ? full : `${full}&${MARKS_PARAMETER}=${marks}`;
+  }
+
+  /** Between two probes the node hears soon how far the own log was answered. */
+  private tellMarks(): void {
+    if (this.identity === null || this.telling || this.pulse.state !== "up") return;
+    const target = this.withMarks(PEER_PING_PATH);
+    if (target === this.toldTarget) return;
+    this.telling = true;
+    const over = () => {
+      this.telling = false;
+    };
+    const giveUp = this.http.exchange("GET", target, null, {
+      answered: (status, body) => {
+        clearTimeout(timer);
+        over();
+        if (status === 200) this.toldTarget = target;
+        else this.wasRefused(target, status, body);
+      },
+      failed: () => {
+        clearTimeout(timer);
+        over();
+      },
+    });
+    const timer = setTimeout(() => giveUp(new Error("no answer to a pulse")), REQUEST_MS);
+    timer.unref();
+  }
+
+  private wasRefused(target: string, status: number, body: Buffer): void {
+    const life = parameterOf(target.slice(target.indexOf("?") + 1), FROM_PARAMETER);
+    if (status !== 409 || life === null) return;
+    try {
+      this.identity?.refused(life, String(JSON.parse(body.toString()).error));
+    } catch {
+      // Not from a node of ours.
+    }
   }
 
   private refusal(frameBytes: number): PeerError | null {
@@ -320,8 +403,12 @@ export class PeerClient {
     );
     const batch: Batch = { frames, bytes: frameBytes, cancel: () => {} };
     this.batches.add(batch);
-    batch.cancel = this.http.exchange("POST", PEER_BATCH_PATH, body, {
-      answered: (status, answer) => this.batchAnswered(batch, status, answer),
+    const target = this.from(PEER_BATCH_PATH);
+    batch.cancel = this.http.exchange("POST", target, body, {
+      answered: (status, answer) => {
+        if (status !== 200) this.wasRefused(target, status, answer);
+        this.batchAnswered(batch, status, answer);
+      },
       failed: (error, sent) => this.batchFailed(batch, error, sent),
     });
   }
@@ -393,6 +480,7 @@ export class PeerClient {
   /** Every SWEEP_MS: whatever has taken too long. */
   private sweep(): void {
     this.pulse.sweep();
+    this.tellMarks();
     // Frames left in the order in which they came.
     const isLate = ({ sinceMs }: Waiting) => this.pulse.patientMs - sinceMs >= this.limits.operationMs;
     for (const batch of this.batches) {

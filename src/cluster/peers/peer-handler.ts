@@ -8,6 +8,7 @@ import type { ErrorCode } from "../../util/errors.ts";
 export const PEER_PREFIX = "/_peer/";
 export const PEER_BATCH_PATH = "/_peer/batch";
 export const PEER_PING_PATH = "/_peer/ping";
+export const PEER_HELLO_PATH = "/_peer/hello";
 export const PEER_LAYOUT_PATH = "/_peer/layout";
 export const PEER_VALUE_PATH = "/_peer/value";
 /** Header of a value's answer that carries what the node says of it, in base64url. */
@@ -57,6 +58,15 @@ export interface AnswerRoom {
 
 export interface PeerHandler {
   /**
+   * Who sends a request, and how far its log was answered, where it says so. Answers why the request is not
+   * taken, or null. Throws when that cannot be noted.
+   */
+  hear(from: string, marks: string | null): string | null;
+  /** What this node knows of the store of one that starts, as JSON. May throw VaultError. */
+  hello(from: string): Uint8Array;
+  /** Who this node is, for the answer to a pulse; null: it is in no cluster. */
+  ownLife(): string | null;
+  /**
    * One operation. `bytes` is valid during the call. `reply` is called once, at once or later; its answer is
    * kept until the whole batch is answered, so it must not change any more. What is thrown here fails the
    * batch with an unknown outcome.
@@ -73,9 +83,15 @@ export interface PeerHandler {
   openSource(head: Uint8Array): PeerSource;
 }
 
-/** The answer to a ping: what the wall clock of the node shows, in milliseconds since 1970. */
-export function pingAnswer(wallMillis: number): Buffer {
-  return Buffer.from(`{"success":true,"clock":${wallMillis}}\n`);
+/** The answer to a ping: what the wall clock of the node shows, in milliseconds since 1970, and who it is. */
+export function pingAnswer(wallMillis: number, life: string | null): Buffer {
+  const from = life === null ? "" : `,"from":"${life}"`;
+  return Buffer.from(`{"success":true,"clock":${wallMillis}${from}}\n`);
+}
+
+/** The life in a ping's answer; null: it tells none. */
+export function lifeOf(answer: Uint8Array): string | null {
+  return /"from":"([\w.-]{1,4096})"/.exec(Buffer.from(answer).toString("latin1"))?.[1] ?? null;
 }
 
 /** The clock of a ping's answer; null: it tells none. */

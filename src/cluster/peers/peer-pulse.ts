@@ -9,7 +9,7 @@
  */
 import { type NodeHttp, reasonOf } from "./node-http.ts";
 import { refusedError } from "./peer-error.ts";
-import { clockOf, PEER_PING_PATH } from "./peer-handler.ts";
+import { clockOf, lifeOf, PEER_PING_PATH } from "./peer-handler.ts";
 
 /** Share of a new measurement in the mean round trip. */
 const ROUND_TRIP_WEIGHT = 0.25;
@@ -43,6 +43,12 @@ export interface PulseOptions {
    * ended.
    */
   onClock?: ((millis: number, roundTripMs: number) => void) | undefined;
+  /** A target with what the node is told of this one. */
+  told: (target: string) => string;
+  /** Whether it counts who answered; `life` is what the answer says of that. */
+  counts: (life: string) => boolean;
+  /** It does not take what this node says of itself. */
+  onRefusal: (target: string, status: number, body: Buffer) => void;
 }
 
 export class PeerPulse {
@@ -145,14 +151,21 @@ export class PeerPulse {
     const { now } = this.options;
     this.askedMs = this.patientMs;
     let sentMs = 0;
-    const cancel = this.http.exchange("GET", PEER_PING_PATH, null, {
+    const target = this.options.told(PEER_PING_PATH);
+    const cancel = this.http.exchange("GET", target, null, {
       sent: () => {
         sentMs = now();
       },
       answered: (status, body) => {
         this.probe = null;
         if (status !== 200) {
+          this.options.onRefusal(target, status, body);
           this.failed(refusedError({ status, body }).message, false);
+          return;
+        }
+        const life = lifeOf(body);
+        if (life !== null && !this.options.counts(life)) {
+          this.failed("another process answers under its URL, or one of another cluster", false);
           return;
         }
         const tookMs = now() - sentMs;

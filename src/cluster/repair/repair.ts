@@ -182,6 +182,7 @@ export class Repair {
       converged: this.antiEntropy.status.converged,
       notUp: down,
       clock: clockHealth(this.setup.time),
+      ...(membership.alarm === null ? {} : { alarm: membership.alarm }),
     };
   }
 
@@ -209,6 +210,7 @@ export class Repair {
           batchesInFlight: peer?.inFlight ?? 0,
           hints: this.hints.counts(id),
           clock: time.skewOf(id),
+          marksTold: peer?.marksTold ?? false,
         };
       }),
       synchronisation: { ...this.synchroniser.status },

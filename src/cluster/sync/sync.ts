@@ -46,6 +46,8 @@ const REPORT_PARTITIONS = 16;
 export interface SyncMembership {
   readonly placement: Placement | null;
   readonly voting: boolean;
+  /** It does not vote, and only synchronising can change that. */
+  readonly mustSynchronise: boolean;
   setVoting(voting: boolean): void;
   reportProgress(epoch: number, done: number, total: number): void;
 }
@@ -132,6 +134,7 @@ export class Synchroniser {
     const { placement } = membership;
     if (this.running !== null || this.stopped || placement === null) return;
     if (!membership.voting) {
+      if (!membership.mustSynchronise) return;
       const partitions = placement.partitionsOf(self);
       if (partitions.length === 0) return;
       if (mayRejoin(this.startedMs, performance.now())) this.begin("rejoin", placement, partitions);

@@ -33,7 +33,7 @@ import { hash32, hashBOf } from "../../util/hash.ts";
 import { TAG_ENTRIES_MAX } from "../../util/limits.ts";
 import type { Compactor } from "../compaction/compaction.ts";
 import type { Log } from "../log/log.ts";
-import { FIGURE } from "../slabs/figures.ts";
+import { FIGURE, logPlace } from "../slabs/figures.ts";
 import { floorKey } from "../state/floors.ts";
 import type { Promised } from "../state/replication.ts";
 import type { Published, State } from "../state/state.ts";
@@ -113,8 +113,9 @@ export class Batch {
       this.fail(failure);
       return;
     }
-    const { sequence, slot } = log.appender;
+    const { sequence, slot, endUnit } = log.appender;
     for (const record of staged) state.publish(record, sequence, slot);
+    if (staged.length > 0) state.figures[FIGURE.answeredEnd] = logPlace({ sequence, unit: endUnit });
     this.clear();
     log.settled();
   }

@@ -14,7 +14,7 @@ import { Compactor } from "../compaction/compaction.ts";
 import { shardDirectory } from "../directory/store-file.ts";
 import { type ReadList, readSlabList, SlabList } from "../list/slab-list.ts";
 import { Log, type LogSetup } from "../log/log.ts";
-import { FIGURE } from "../slabs/figures.ts";
+import { FIGURE, logPlace } from "../slabs/figures.ts";
 import { type FileIo, readOnlyIo } from "../slabs/io.ts";
 import { Scrub } from "../slabs/scrub.ts";
 import { type Progress, recoverShard } from "../start/recovery.ts";
@@ -81,8 +81,14 @@ export class Shard {
     state.figures[FIGURE.clockMillis] = state.clockMillis;
     if (open !== null) log.appender.resume(open);
     else log.startFirstSlab();
+    shard.openedAt(log.appender);
     log.refreshFigures();
     return shard;
+  }
+
+  private openedAt({ sequence, endUnit }: { sequence: number; endUnit: number }): void {
+    const { figures } = this.state;
+    figures[FIGURE.openedEnd] = figures[FIGURE.answeredEnd] = logPlace({ sequence, unit: endUnit });
   }
 
   /**
@@ -91,7 +97,8 @@ export class Shard {
    */
   static examine(setup: Omit<ShardSetup, "io">, progress: Progress): Shard {
     const shard = new Shard({ ...setup, io: readOnlyIo });
-    recoverShard(shard.state, shard.log, readOnlyIo, shard.listRead, progress);
+    const { open } = recoverShard(shard.state, shard.log, readOnlyIo, shard.listRead, progress);
+    if (open !== null) shard.openedAt(open);
     return shard;
   }
 

@@ -2,7 +2,7 @@
  * What a shard's thread counts in memory that the fronts can read: the figures, and the pages of its slabs
  * that the disk could not give. The one place that says where in that memory each number stands.
  */
-import { SLAB_SLOTS } from "../../format/offsets.ts";
+import { SLAB_SLOTS, SLAB_UNIT_BITS } from "../../format/offsets.ts";
 
 /** Positions in the array of figures. */
 export const FIGURE = {
@@ -48,9 +48,20 @@ export const FIGURE = {
   outOfDescriptorsMs: 25,
   /** Slabs that were cut, or of which the disk could not give a page. */
   brokenSlabs: 26,
+  /**
+   * Up to where the log was answered, and where it ended when it was opened: sequence × 2^22 + unit (see
+   * `logPlace`).
+   */
+  answeredEnd: 27,
+  openedEnd: 28,
 } as const;
 /** Bytes of the array of figures. */
 export const FIGURES_BYTES = 32 * Float64Array.BYTES_PER_ELEMENT;
+
+/** A place in a shard's log as one number, which only grows. */
+export function logPlace({ sequence, unit }: { sequence: number; unit: number }): number {
+  return sequence * 2 ** SLAB_UNIT_BITS + unit;
+}
 
 /** All of a shard's missing pages; this only rises. */
 export const MISSING_IN_ALL = 0;

@@ -9,9 +9,11 @@
  */
 
 import { bodyMatches, type Genuine, type RequestVerifier, STREAMED_BODY } from "../../auth/signature.ts";
+import { FROM_PARAMETER, MARKS_PARAMETER, parameterOf } from "../../cluster/identity/life.ts";
 import {
   PEER_BATCH_PATH,
   PEER_HEAD_HEADER,
+  PEER_HELLO_PATH,
   PEER_LAYOUT_PATH,
   PEER_PING_PATH,
   PEER_VALUE_PATH,
@@ -51,6 +53,7 @@ const REFUSAL_LOG_MS = 1000;
 const ALLOW: ReadonlyMap<string, string> = new Map([
   [PEER_BATCH_PATH, "POST"],
   [PEER_PING_PATH, "GET"],
+  [PEER_HELLO_PATH, "GET"],
   [PEER_LAYOUT_PATH, "GET, POST"],
   [PEER_VALUE_PATH, "GET, PUT"],
 ]);
@@ -112,8 +115,25 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
     else if (!allow.split(", ").includes(method))
       refuse(res, "method_not_allowed", bodyBytes, { headers: [["Allow", allow]], head });
     else if (context.stopping) refuse(res, "stopping", bodyBytes);
+    else if (path !== PEER_HELLO_PATH && !isHeard(res, query ?? "", bodyBytes)) return null;
     else return { path, query: query ?? "", bodyBytes, genuine };
     return null;
+  };
+
+  /** Judges who sends it, where the request says so. False: answered. */
+  const isHeard = (res: Res, query: string, bodyBytes: number): boolean => {
+    const from = parameterOf(query, FROM_PARAMETER);
+    if (from === null) return true;
+    try {
+      const refusal = handler.hear(from, parameterOf(query, MARKS_PARAMETER));
+      if (refusal === null) return true;
+      refused(refusal);
+      refuse(res, "conflict", bodyBytes, { detail: refusal });
+    } catch (error) {
+      const { code, options } = refusalOf(context, error);
+      refuse(res, code, bodyBytes, options);
+    }
+    return false;
   };
 
   /** Receives a body of at most `most` bytes and hands it to `take` once it is whole and genuine. */
@@ -219,12 +239,21 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
     const admitted = admit(res, req, "GET");
     if (admitted === null) return;
     if (admitted.path === PEER_VALUE_PATH) sendValue(context, handler, res, admitted.query);
-    else {
-      const isPing = admitted.path === PEER_PING_PATH;
-      const document = isPing ? pingAnswer(Date.now()) : handler.readLayout();
-      res.writeStatus(JSON_HEAD);
-      res.end(document);
-    }
+    else
+      try {
+        const document = documentOf(admitted);
+        res.writeStatus(JSON_HEAD);
+        res.end(document);
+      } catch (error) {
+        const { code, options } = refusalOf(context, error);
+        sendError(res, code, options);
+      }
+  };
+
+  const documentOf = ({ path, query }: Admitted): Uint8Array => {
+    if (path === PEER_PING_PATH) return pingAnswer(Date.now(), handler.ownLife());
+    if (path === PEER_HELLO_PATH) return handler.hello(parameterOf(query, FROM_PARAMETER) ?? "");
+    return handler.readLayout();
   };
 
   const post = (res: Res, req: Req): void => {
@@ -370,9 +399,9 @@ function sendValue(context: FrontContext, handler: PeerHandler, res: Res, query:
 
 /** The opaque head in a value's query, or null. */
 function headOf(query: string): Uint8Array | null {
-  const match = /^head=([A-Za-z0-9_-]+)$/.exec(query);
-  if (match === null) return null;
-  const head = Buffer.from(match[1], "base64url");
+  const text = parameterOf(query, "head");
+  if (text === null || !/^[A-Za-z0-9_-]+$/.test(text)) return null;
+  const head = Buffer.from(text, "base64url");
   return head.length <= PEER_HEAD_BYTES_MAX ? head : null;
 }
 

@@ -100,6 +100,8 @@ export class Meter {
 export interface ClusterFacts {
   /** Whether it has a layout to work by: without one it serves nobody. */
   ready: boolean;
+  /** Why it serves nobody, where it is not for want of a layout. */
+  reason: string | null;
   /** In a few words, for `/health`. */
   health: object;
   /** All, for `/_stats`. */
@@ -122,7 +124,7 @@ export interface NodeFacts {
 export function healthDocument(vault: Vault, facts: NodeFacts): { status: number; document: object } {
   const shards = vault.stats().shards;
   const cluster = facts.cluster();
-  const { word, reason, status } = judge(vault, shards, facts.stopping(), cluster?.ready ?? true);
+  const { word, reason, status } = judge(vault, shards, facts.stopping(), cluster);
   const document = {
     status: word,
     ...(reason === null ? {} : { reason }),
@@ -151,11 +153,12 @@ function judge(
   vault: Vault,
   shards: ShardStats[],
   stopping: boolean,
-  ready: boolean,
+  cluster: ClusterFacts | null,
 ): { word: string; reason: string | null; status: number } {
   if (stopping) return { word: "stopping", reason: "the node is stopping", status: 503 };
-  if (!ready) {
+  if (cluster !== null && !cluster.ready) {
     const reason =
+      cluster.reason ??
       "this node has no layout of its cluster yet; it waits for its master, or for the other nodes";
     return { word: "joining", reason, status: 503 };
   }

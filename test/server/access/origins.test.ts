@@ -154,6 +154,9 @@ test("origins: -cors * lets every page in, without Vary", async () => {
 
 test("origins: no page reaches the routes between nodes", async () => {
   const handler = {
+    hear: () => assert.fail("a page's name"),
+    hello: () => assert.fail("a page's hello"),
+    ownLife: () => null,
     frame: () => assert.fail("a page's frame"),
     openSink: () => assert.fail("a page's value"),
     openSource: () => assert.fail("a page's read"),

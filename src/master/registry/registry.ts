@@ -5,7 +5,7 @@
  * Bounded: WORKERS_MAX rows, and a worker that has been silent for FORGET_MS is dropped, unless it is static
  * or kept (a member of the layout).
  */
-import { DOWN_MS, type Heartbeat, type Liveness, SUSPECT_MS } from "../cluster/membership/messages.ts";
+import { DOWN_MS, type Heartbeat, type Liveness, SUSPECT_MS } from "../../cluster/membership/messages.ts";
 
 /** Silence after which a worker that belongs to nothing is forgotten. */
 export const FORGET_MS = 10 * 60_000;

@@ -1,0 +1,158 @@
+/**
+ * Whether this store is the newest of its kind: asked of the other nodes at each start with data, before this
+ * node votes or issues a ballot. A directory that was put back from an old copy, or that comes back after
+ * another one has served under its URL, looks whole; only others know better.
+ *
+ *   hello to all others ─► enough have answered, nobody knows more than the own log has ─► proven: it votes
+ *        │                 └► somebody knows a later life, another store, or a longer log ─► old: it synchronises
+ *        └► too few for PROOF_WAIT_MS: the master is asked, then it votes and says so
+ *
+ * Enough: of n replicas with majorities of m, n − m + 1 others. Every life that voted had been admitted by a
+ * majority, itself included, so by m − 1 others; and each set of n − m + 1 others has one of those in it.
+ */
+import { bitOf, countOf, type Placement, type ReplicaGroup } from "../layout/layout.ts";
+import { decodeMarks, type Life, lacks, type Marks } from "./life.ts";
+import type { Known } from "./lives.ts";
+
+/** How long a store waits for those who could know better. */
+export const PROOF_WAIT_MS = 30_000;
+const ASK_AGAIN_MS = 300;
+
+export interface StandingSetup {
+  self: string;
+  placement: () => Placement | null;
+  /** The own life, with the incarnation that counts now. */
+  life: () => Life;
+  /** Where the own log ended when it was opened, by shard. */
+  ends: Marks;
+  /**
+   * Asks a node what it knows of the own store, and has it admit this life. Rejects when it does not answer.
+   */
+  hello: (node: string) => Promise<Known>;
+  /** What the master said last of the own store; null: it has not answered. */
+  master: () => Known | null;
+  /** Another life had this incarnation: from now on it is above it, durably. */
+  raise: (above: number) => void;
+  /** The store is old: it must synchronise, durably. */
+  demote: () => void;
+  /** It may vote now, as far as its data is whole. */
+  proven: () => void;
+  info: (fields: object, text: string) => void;
+  warn: (fields: object, text: string) => void;
+  waitMs?: number;
+}
+
+export class Standing {
+  private readonly setup: StandingSetup;
+  private readonly answered = new Set<string>();
+  private readonly asking = new Set<string>();
+  private readonly startedMs = performance.now();
+  private readonly timer: NodeJS.Timeout;
+  private over = false;
+
+  constructor(setup: StandingSetup) {
+    this.setup = setup;
+    this.timer = setInterval(() => this.tick(), ASK_AGAIN_MS);
+    this.timer.unref();
+    setImmediate(() => this.tick());
+  }
+
+  close(): void {
+    this.over = true;
+    clearInterval(this.timer);
+  }
+
+  private tick(): void {
+    if (this.over) return;
+    const { self, placement, master } = this.setup;
+    const placed = placement();
+    if (placed === null) return;
+    const known = master();
+    if (known !== null && this.judge("the master", known)) return;
+    if (isEnough(placed, self, this.answered)) {
+      this.end();
+      return;
+    }
+    const waitMs = this.setup.waitMs ?? PROOF_WAIT_MS;
+    if (performance.now() - this.startedMs >= waitMs) {
+      this.setup.warn(
+        { waitMs, master: known === null ? "has not answered" : "knows nothing newer" },
+        "too few of the other nodes answer to tell whether this data directory is the newest: it counts as that; if it was put back from an old copy, empty it, so that it synchronises",
+      );
+      this.end();
+      return;
+    }
+    const { nodes, previous } = placed.layout;
+    for (const { id } of [...nodes, ...(previous?.nodes ?? [])])
+      if (id !== self && !this.answered.has(id) && !this.asking.has(id)) void this.ask(id);
+  }
+
+  private async ask(node: string): Promise<void> {
+    this.asking.add(node);
+    try {
+      const known = await this.setup.hello(node);
+      if (this.over || this.judge(node, known) || known.forgetful) return;
+      this.answered.add(node);
+      this.asking.delete(node);
+      this.tick();
+      return;
+    } catch {
+      // Not there yet: it is asked again.
+    } finally {
+      this.asking.delete(node);
+    }
+  }
+
+  /** Takes in what somebody knows. True: the store is old, and everything is said. */
+  private judge(from: string, known: Known): boolean {
+    const { life, ends, raise, demote, warn } = this.setup;
+    const reason = whyOld(life(), ends, known);
+    if (reason === null) return false;
+    if (known.incarnation >= life().incarnation) raise(known.incarnation);
+    warn(
+      { from, reason },
+      "this data directory is not the newest of this node: it does not vote until it has synchronised from the others",
+    );
+    demote();
+    this.end();
+    return true;
+  }
+
+  private end(): void {
+    if (this.over) return;
+    this.close();
+    this.setup.proven();
+  }
+}
+
+/** What makes a store old, for a person; null: what is known of it is what it has. */
+export function whyOld({ incarnation }: Life, ends: Marks, known: Known): string | null {
+  if (known.incarnation >= incarnation)
+    return `start ${known.incarnation} of it is known, and this would be start ${incarnation}`;
+  if (known.doubt) return "another data directory has served under its URL since";
+  const marks = known.marks === null ? null : decodeMarks(known.marks);
+  return marks !== null && lacks(ends, marks)
+    ? "it lacks records that it is known to have acknowledged"
+    : null;
+}
+
+/** Whether these nodes are enough to prove that nobody knows better, for every partition of the node. */
+export function isEnough(placement: Placement, self: string, answered: ReadonlySet<string>): boolean {
+  return placement.groups.every((group) => {
+    const own = bitOf(group, self);
+    if (own === 0) return true;
+    const set = group.nodes.reduce(
+      (bits, node, index) => (answered.has(node) ? bits | (1 << index) : bits),
+      0,
+    );
+    return provesAmong(group.current, own, set) && provesAmong(group.previous, own, set);
+  });
+}
+
+function provesAmong(whole: ReplicaGroup["current"], own: number, set: number): boolean {
+  if ((whole & own) === 0) return true;
+  const replicas = countOf(whole);
+  const majority = Math.floor(replicas / 2) + 1;
+  const needed = Math.min(replicas - majority + 1, replicas - 1);
+  return countOf(set & whole & ~own) >= needed;
+}
