@@ -74,6 +74,11 @@ export class Housekeeping {
     return Math.max(...this.figures.map((figures) => figures[FIGURE.clockMillis]));
   }
 
+  /** Up to where each shard's log is answered, or where it ended when it was opened (`logPlace`). */
+  ends(which: "answeredEnd" | "openedEnd"): number[] {
+    return this.figures.map((figures) => figures[FIGURE[which]]);
+  }
+
   private send(shard: number, operation: Operation, done: WriteDone): void {
     const { queues } = this.setup;
     operation.shard = shard;
