@@ -144,7 +144,11 @@ export class Membership {
     };
     this.state = kept ?? fresh;
     const incarnation = Math.max(this.state.incarnation + 1, options.starts);
-    this.keep({ ...this.state, url: options.url, masters, incarnation });
+    const state = { ...this.state, url: options.url, masters, incarnation };
+    const isSame = kept !== null && kept.url === options.url && kept.masters.join() === masters.join();
+    // STORE has counted this start durably, and a full disk must not keep a node from starting.
+    if (isSame && incarnation === options.starts) this.state = state;
+    else this.keep(state);
     this.lives = new Lives(options.directory, (message) => options.log.warn({}, message));
     this.masters = masters.map(
       (master, rank) => new MasterLink(this, master, rank, options, this.heartbeatMs),
@@ -199,7 +203,7 @@ export class Membership {
   /**
    * Takes what every request between nodes carries: who sends it and, with a pulse, how far its log was
    * answered. Answers why the request is not taken, or null.
-   * @throws Error when a new life cannot be put on disk
+   * @throws VaultError when a new life cannot be put on disk
    */
   hear(from: string, marks: string | null): string | null {
     const { layout } = this.state;
@@ -307,7 +311,7 @@ export class Membership {
 
   /**
    * Judges who sends a request between nodes, and remembers it. Answers why nothing of it is taken, or null.
-   * @throws Error when a new life cannot be put on disk
+   * @throws VaultError when a new life cannot be put on disk
    */
   hearLife(life: Life): string | null {
     const { layout } = this.state;
@@ -322,7 +326,19 @@ export class Membership {
         return `${FOREIGN} ${this.url} has another layout under the number ${layout.epoch}`;
       }
     if (!this.isKnown(life.url)) return null;
-    return this.lives.admit(life) ? null : `${FENCED} a later start of ${life.url} is known at ${this.url}`;
+    return this.admitted(life) ? null : `${FENCED} a later start of ${life.url} is known at ${this.url}`;
+  }
+
+  private admitted(life: Life): boolean {
+    try {
+      return this.lives.admit(life);
+    } catch (error) {
+      // Nothing of the request was done.
+      throw new VaultError(
+        "unavailable",
+        `a start of ${life.url} cannot be noted: ${(error as Error).message}`,
+      );
+    }
   }
 
   private digest: { of: Layout; text: string } | null = null;
