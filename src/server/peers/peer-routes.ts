@@ -21,14 +21,13 @@ import {
   pingAnswer,
 } from "../../cluster/peers/peer-handler.ts";
 import { joinFrames, splitFrames } from "../../cluster/wire/frames.ts";
-import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
+import type { ErrorCode } from "../../util/errors.ts";
 import {
   LAYOUT_BYTES_MAX,
   PEER_ANSWERING_BYTES_MAX,
   PEER_ANSWERS_BYTES_MAX,
   PEER_BATCH_BYTES_MAX,
   PEER_BATCH_FRAMES_MAX,
-  PEER_HEAD_BYTES_MAX,
   PEER_RECEIVING_BYTES_MAX,
   REPLY_AT_ONCE_BYTES,
 } from "../../util/limits.ts";
@@ -40,6 +39,8 @@ import { refuse } from "../http/linger.ts";
 import { type ErrorOptions, sendError, statusLine } from "../http/reply.ts";
 import { Download } from "../reads/download.ts";
 import { PeerUpload } from "./peer-upload.ts";
+import { refusalOf } from "./refusal.ts";
+import { headOf } from "./value-target.ts";
 
 const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
 const JSON_HEAD = Buffer.from(
@@ -395,26 +396,6 @@ function sendValue(context: FrontContext, handler: PeerHandler, res: Res, query:
   }
   source.close();
   res.end();
-}
-
-/** The opaque head in a value's query, or null. */
-function headOf(query: string): Uint8Array | null {
-  const text = parameterOf(query, "head");
-  if (text === null || !/^[A-Za-z0-9_-]+$/.test(text)) return null;
-  const head = Buffer.from(text, "base64url");
-  return head.length <= PEER_HEAD_BYTES_MAX ? head : null;
-}
-
-/** What a handler's error is answered with; one that it did not mean is logged. */
-function refusalOf(context: FrontContext, error: unknown): { code: ErrorCode; options: ErrorOptions } {
-  const isMeant = error instanceof VaultError;
-  const code = isMeant ? error.code : "internal";
-  if (ERRORS[code].status === 500)
-    context.log.error(
-      { error: error instanceof Error ? error.stack : String(error) },
-      "a request between nodes failed",
-    );
-  return { code, options: isMeant ? { detail: error.message } : {} };
 }
 
 function nothingBegun(): void {
