@@ -18,7 +18,6 @@ import {
   PEER_PING_PATH,
   PEER_VALUE_PATH,
   type PeerHandler,
-  pingAnswer,
 } from "../../cluster/peers/peer-handler.ts";
 import { joinFrames, splitFrames } from "../../cluster/wire/frames.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -38,6 +37,7 @@ import type { Handlers, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import { type ErrorOptions, sendError, statusLine } from "../http/reply.ts";
 import { Download } from "../reads/download.ts";
+import { documentOf } from "./documents.ts";
 import { PeerUpload } from "./peer-upload.ts";
 import { refusalOf } from "./refusal.ts";
 import { headOf } from "./value-target.ts";
@@ -242,19 +242,13 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
     if (admitted.path === PEER_VALUE_PATH) sendValue(context, handler, res, admitted.query);
     else
       try {
-        const document = documentOf(admitted);
+        const document = documentOf(handler, admitted.path, admitted.query);
         res.writeStatus(JSON_HEAD);
         res.end(document);
       } catch (error) {
         const { code, options } = refusalOf(context, error);
         sendError(res, code, options);
       }
-  };
-
-  const documentOf = ({ path, query }: Admitted): Uint8Array => {
-    if (path === PEER_PING_PATH) return pingAnswer(Date.now(), handler.ownLife());
-    if (path === PEER_HELLO_PATH) return handler.hello(parameterOf(query, FROM_PARAMETER) ?? "");
-    return handler.readLayout();
   };
 
   const post = (res: Res, req: Req): void => {
