@@ -66,7 +66,6 @@ const LARGE_FILES: readonly string[] = [
 const LONG_FUNCTIONS: readonly string[] = [
   "app/worker.ts: start",
   "app/worker.ts: startWorker",
-  "cli/cluster-commands.ts: run",
   "engine/directory/lock.ts: lockDirectory",
   "engine/start/recovery.ts: readBack",
   "engine/start/snapshot.ts: writeSnapshot",

@@ -3,14 +3,12 @@
  * change goes on at the master whether anybody watches it or not.
  */
 
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeUrl, UsageError } from "../config/values.ts";
-import { authorityOf, keyOf, type Subcommand, type Terminal, type Words } from "./subcommand.ts";
+import { type LayoutAnswer, type Master, masterOf, type Node } from "./master-client.ts";
+import { tableOf } from "./node-table.ts";
+import type { Subcommand, Terminal, Words } from "./subcommand.ts";
 
-const MASTER_DEFAULT = "http://localhost:3000";
-const ASK_MS = 10_000;
 const WATCH_MS = 500;
 /** A master that does not answer for so long is given up. */
 const WATCH_SILENCE_MS = 30_000;
@@ -22,31 +20,6 @@ const DETACH = { detach: "ask for the change and do not wait for its end" };
 const STATUSES = "Exit status: 0 done; 1 refused, failed, or the master cannot be reached; 2 used wrongly.";
 const WATCHING =
   "The command waits until the change is finished and shows how far it is. Ending it (Ctrl-C) ends only the watching.\n\n";
-
-interface Node {
-  url: string;
-  region: string;
-  state: string;
-  silentMs: number | null;
-  member: string | null;
-  copies: number;
-  epoch: number;
-  voting: boolean;
-  load: { keys?: number; bytes?: number } | null;
-  refused?: string;
-}
-
-interface LayoutAnswer {
-  epoch: number;
-  layout: { nodes: { url: string; state: string }[]; replicas: number; previous: unknown } | null;
-  move: {
-    epoch: number;
-    total: number;
-    done: number;
-    workers: { url: string; total: number; done: number }[];
-  } | null;
-  waiting: { kind: string; url?: string; nodes?: { url: string }[]; node?: { url: string } }[];
-}
 
 export const NODES: Subcommand = {
   name: "nodes",
@@ -60,12 +33,7 @@ ${STATUSES}`,
   operandsMax: 0,
   flags: FLAGS,
   switches: { json: "print the master's answer as JSON" },
-  async run(words, terminal) {
-    const answer = await masterOf(words).ask<{ epoch: number; nodes: Node[] }>("GET", "/nodes");
-    if (words.switches.has("json")) terminal.out(`${JSON.stringify(answer, null, 2)}\n`);
-    else terminal.out(tableOf(answer.nodes, answer.epoch));
-    return 0;
-  },
+  run: list,
 };
 
 export const DRAIN: Subcommand = {
@@ -103,13 +71,22 @@ ${WATCHING}${STATUSES}`,
   operandsMax: 2,
   flags: FLAGS,
   switches: DETACH,
-  async run(words, terminal) {
-    const [old, fresh] = words.operands.map(urlOf);
-    const master = masterOf(words);
-    const answer = await master.ask<LayoutAnswer>("POST", "/layout", { replace: old, with: fresh });
-    return follow(master, answer, old, words, terminal);
-  },
+  run: replace,
 };
+
+async function list(words: Words, terminal: Terminal): Promise<number> {
+  const answer = await masterOf(words).ask<{ epoch: number; nodes: Node[] }>("GET", "/nodes");
+  if (words.switches.has("json")) terminal.out(`${JSON.stringify(answer, null, 2)}\n`);
+  else terminal.out(tableOf(answer.nodes, answer.epoch));
+  return 0;
+}
+
+async function replace(words: Words, terminal: Terminal): Promise<number> {
+  const [old, fresh] = words.operands.map(urlOf);
+  const master = masterOf(words);
+  const answer = await master.ask<LayoutAnswer>("POST", "/layout", { replace: old, with: fresh });
+  return follow(master, answer, old, words, terminal);
+}
 
 async function leave(verb: "drain" | "remove", words: Words, terminal: Terminal): Promise<number> {
   const url = urlOf(words.operands[0]);
@@ -197,135 +174,10 @@ function progressLine({ err, isTerminal }: Terminal): (text: string, isLast: boo
   };
 }
 
-interface Master {
-  ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer>;
-}
-
-/** The masters that were named, of which the first that can be reached answers. */
-function masterOf(words: Words): Master {
-  const ca = authorityOf(words);
-  const given = (words.values.master ?? []) as string[];
-  const urls = (given.length === 0 ? [MASTER_DEFAULT] : given).map((text) =>
-    nodeUrl(text, ca === null ? "http" : "https"),
-  );
-  const key = keyOf(words);
-  const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` };
-  return {
-    async ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer> {
-      const failures: string[] = [];
-      for (const url of urls) {
-        try {
-          return readAnswer(url, await exchange(`${url}${path}`, method, headers, body, ca));
-        } catch (error) {
-          if (error instanceof Refused) throw error;
-          const { code, message } = error as NodeJS.ErrnoException;
-          failures.push(`the master ${url} cannot be reached (${code ?? message})`);
-          // What may have been done there is not asked for again elsewhere.
-          if (method === "POST" && !NOT_CONNECTED.has(code ?? "")) break;
-        }
-      }
-      throw new Error(`${failures.join("; ")}; -master names another`);
-    },
-  };
-}
-
-/** Codes of failures before anything of a request was sent. */
-const NOT_CONNECTED: ReadonlySet<string> = new Set([
-  ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"],
-]);
-
-/** A master has answered, and not as was hoped. */
-class Refused extends Error {}
-
-/** The document of an answer. Throws Refused. */
-function readAnswer<Answer>(url: string, { status, text }: { status: number; text: string }): Answer {
-  let document: { success?: boolean; error?: string };
-  try {
-    document = JSON.parse(text);
-  } catch {
-    throw new Refused(`${url} is no master of minivault`);
-  }
-  if (status === 401)
-    throw new Refused(`${url} wants the cluster's key: MINIVAULT_AUTH, -auth-file or -auth`);
-  if (document.success !== true) throw new Refused(document.error ?? `${url} answers with status ${status}`);
-  return document as Answer;
-}
-
-/** One request over a connection of its own. */
-function exchange(
-  url: string,
-  method: string,
-  headers: Record<string, string>,
-  body: object | undefined,
-  ca: string | null,
-): Promise<{ status: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const options = { method, headers, agent: false, timeout: ASK_MS, ...(ca === null ? {} : { ca }) };
-    const request = (url.startsWith("https:") ? httpsRequest : httpRequest)(url, options, (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (piece) => {
-        text += piece;
-      });
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
-      response.on("error", reject);
-    });
-    request.on("timeout", () => request.destroy(new Error(`no answer in ${ASK_MS / 1000} s`)));
-    request.on("error", reject);
-    request.end(body === undefined ? undefined : JSON.stringify(body));
-  });
-}
-
 function urlOf(text: string): string {
   try {
     return nodeUrl(text);
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
-}
-
-function tableOf(nodes: readonly Node[], epoch: number): string {
-  const rows = nodes.map((node) => [
-    node.url,
-    node.region,
-    node.state,
-    node.silentMs === null ? "never" : `${(node.silentMs / 1000).toFixed(1)} s ago`,
-    node.member ?? "-",
-    String(node.copies),
-    node.load?.keys === undefined ? "-" : String(node.load.keys),
-    node.load?.bytes === undefined ? "-" : bytesText(node.load.bytes),
-    node.epoch === 0 ? "-" : String(node.epoch),
-    node.member === null ? "-" : node.voting ? "yes" : "no",
-  ]);
-  const heads = [
-    "URL",
-    "REGION",
-    "STATE",
-    "HEARTBEAT",
-    "LAYOUT",
-    "COPIES",
-    "KEYS",
-    "BYTES",
-    "EPOCH",
-    "VOTING",
-  ];
-  const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => row[column].length)));
-  const line = (cells: string[]) =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column]))
-      .join("  ")
-      .trimEnd();
-  const refused = nodes
-    .filter((node) => node.refused !== undefined)
-    .map((node) => `${node.url}: ${node.refused}`);
-  const title = epoch === 0 ? "no layout yet" : `layout: epoch ${epoch}`;
-  return `${[title, line(heads), ...rows.map(line), ...refused].join("\n")}\n`;
-}
-
-function bytesText(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let value = bytes;
-  let unit = 0;
-  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }

@@ -1,0 +1,112 @@
+/** What the commands ask a master for, over HTTP, and its answers. */
+import { request as httpRequest } from "node:http";
+import { request as httpsRequest } from "node:https";
+import { nodeUrl } from "../config/values.ts";
+import { authorityOf, keyOf, type Words } from "./subcommand.ts";
+
+const MASTER_DEFAULT = "http://localhost:3000";
+const ASK_MS = 10_000;
+
+export interface Node {
+  url: string;
+  region: string;
+  state: string;
+  silentMs: number | null;
+  member: string | null;
+  copies: number;
+  epoch: number;
+  voting: boolean;
+  load: { keys?: number; bytes?: number } | null;
+  refused?: string;
+}
+
+export interface LayoutAnswer {
+  epoch: number;
+  layout: { nodes: { url: string; state: string }[]; replicas: number; previous: unknown } | null;
+  move: {
+    epoch: number;
+    total: number;
+    done: number;
+    workers: { url: string; total: number; done: number }[];
+  } | null;
+  waiting: { kind: string; url?: string; nodes?: { url: string }[]; node?: { url: string } }[];
+}
+
+export interface Master {
+  ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer>;
+}
+
+/** The masters that were named, of which the first that can be reached answers. */
+export function masterOf(words: Words): Master {
+  const ca = authorityOf(words);
+  const given = (words.values.master ?? []) as string[];
+  const urls = (given.length === 0 ? [MASTER_DEFAULT] : given).map((text) =>
+    nodeUrl(text, ca === null ? "http" : "https"),
+  );
+  const key = keyOf(words);
+  const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` };
+  return {
+    async ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer> {
+      const failures: string[] = [];
+      for (const url of urls) {
+        try {
+          return readAnswer(url, await exchange(`${url}${path}`, method, headers, body, ca));
+        } catch (error) {
+          if (error instanceof Refused) throw error;
+          const { code, message } = error as NodeJS.ErrnoException;
+          failures.push(`the master ${url} cannot be reached (${code ?? message})`);
+          // What may have been done there is not asked for again elsewhere.
+          if (method === "POST" && !NOT_CONNECTED.has(code ?? "")) break;
+        }
+      }
+      throw new Error(`${failures.join("; ")}; -master names another`);
+    },
+  };
+}
+
+/** Codes of failures before anything of a request was sent. */
+const NOT_CONNECTED: ReadonlySet<string> = new Set([
+  ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"],
+]);
+
+/** A master has answered, and not as was hoped. */
+class Refused extends Error {}
+
+/** The document of an answer. Throws Refused. */
+function readAnswer<Answer>(url: string, { status, text }: { status: number; text: string }): Answer {
+  let document: { success?: boolean; error?: string };
+  try {
+    document = JSON.parse(text);
+  } catch {
+    throw new Refused(`${url} is no master of minivault`);
+  }
+  if (status === 401)
+    throw new Refused(`${url} wants the cluster's key: MINIVAULT_AUTH, -auth-file or -auth`);
+  if (document.success !== true) throw new Refused(document.error ?? `${url} answers with status ${status}`);
+  return document as Answer;
+}
+
+/** One request over a connection of its own. */
+function exchange(
+  url: string,
+  method: string,
+  headers: Record<string, string>,
+  body: object | undefined,
+  ca: string | null,
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const options = { method, headers, agent: false, timeout: ASK_MS, ...(ca === null ? {} : { ca }) };
+    const request = (url.startsWith("https:") ? httpsRequest : httpRequest)(url, options, (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (piece) => {
+        text += piece;
+      });
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
+      response.on("error", reject);
+    });
+    request.on("timeout", () => request.destroy(new Error(`no answer in ${ASK_MS / 1000} s`)));
+    request.on("error", reject);
+    request.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}

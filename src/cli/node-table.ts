@@ -1,0 +1,48 @@
+/** The workers of a cluster as a table for a person. */
+import type { Node } from "./master-client.ts";
+
+export function tableOf(nodes: readonly Node[], epoch: number): string {
+  const rows = nodes.map((node) => [
+    node.url,
+    node.region,
+    node.state,
+    node.silentMs === null ? "never" : `${(node.silentMs / 1000).toFixed(1)} s ago`,
+    node.member ?? "-",
+    String(node.copies),
+    node.load?.keys === undefined ? "-" : String(node.load.keys),
+    node.load?.bytes === undefined ? "-" : bytesText(node.load.bytes),
+    node.epoch === 0 ? "-" : String(node.epoch),
+    node.member === null ? "-" : node.voting ? "yes" : "no",
+  ]);
+  const heads = [
+    "URL",
+    "REGION",
+    "STATE",
+    "HEARTBEAT",
+    "LAYOUT",
+    "COPIES",
+    "KEYS",
+    "BYTES",
+    "EPOCH",
+    "VOTING",
+  ];
+  const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => row[column].length)));
+  const line = (cells: string[]) =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column]))
+      .join("  ")
+      .trimEnd();
+  const refused = nodes
+    .filter((node) => node.refused !== undefined)
+    .map((node) => `${node.url}: ${node.refused}`);
+  const title = epoch === 0 ? "no layout yet" : `layout: epoch ${epoch}`;
+  return `${[title, line(heads), ...rows.map(line), ...refused].join("\n")}\n`;
+}
+
+function bytesText(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = bytes;
+  let unit = 0;
+  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
