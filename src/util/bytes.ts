@@ -1,6 +1,6 @@
 /**
- * Copies of bytes. `slice()` copies a Uint8Array but gives only a view of a Buffer, and which of both a
- * caller passed cannot be seen from its type.
+ * Copies of bytes, and bytes as names. `slice()` copies a Uint8Array but gives only a view of a Buffer, and
+ * which of both a caller passed cannot be seen from its type.
  */
 
 /** From so many bytes on `fill` is faster than `set` where one side is shared memory. */
@@ -19,4 +19,9 @@ export function copyInto(target: Uint8Array, at: number, source: Uint8Array): vo
 /** The bytes from `start` to `end`, copied, whatever kind of array they are in. */
 export function copyOf(bytes: Uint8Array, start = 0, end: number = bytes.length): Uint8Array {
   return Uint8Array.prototype.slice.call(bytes, start, end);
+}
+
+/** Bytes as a text that is equal where they are: a key's name in a map. */
+export function nameOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }

@@ -15,6 +15,7 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
+import { nameOf } from "../../util/bytes.ts";
 import { OPERATION_MS_MAX } from "../../util/limits.ts";
 import { lowerBallot } from "../clock/ballots.ts";
 import { NOTHING_DONE, type WriteRequest, type WriteResult } from "../register/requests.ts";
@@ -61,8 +62,7 @@ export class WriteQueue {
 
   /** `done` is called exactly once, possibly before this returns. */
   write(request: WriteRequest, done: (result: WriteResult) => void): void {
-    const { bytes } = request.key;
-    const name = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+    const name = nameOf(request.key.bytes);
     const line = this.lines.get(name);
     const own: Waiting = { request, done, sinceMs: this.now() };
     if (line === undefined) {

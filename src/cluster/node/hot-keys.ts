@@ -4,6 +4,7 @@
  * there, which all nodes see alike. Only a hint, for speed: when nodes disagree they race as before, and the
  * protocol decides.
  */
+import { nameOf } from "../../util/bytes.ts";
 import type { ReplicaGroup } from "../layout/layout.ts";
 
 /** How long a key counts as contested after a race. */
@@ -47,8 +48,4 @@ export class HotKeys {
     const first = group.nodes.find((node) => this.distance(node) !== Number.POSITIVE_INFINITY);
     return first === undefined || first === this.self ? null : first;
   }
-}
-
-function nameOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
 }

@@ -17,6 +17,7 @@ import { appendFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Ballot } from "../../format/record.ts";
 import { compareBallots } from "../../format/version.ts";
+import { nameOf } from "../../util/bytes.ts";
 import { hash32 } from "../../util/hash.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { ClusterKey } from "../register/ports.ts";
@@ -172,7 +173,7 @@ class Queue {
   }
 
   add(key: Uint8Array, ballot: Ballot, write: boolean): void {
-    const name = Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
+    const name = nameOf(key);
     const known = this.ballots.get(name);
     if (known !== undefined) {
       if (compareBallots(ballot, known) <= 0) return;

@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ballot } from "../../format/record.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import { nameOf } from "../../util/bytes.ts";
 import { TOMBSTONE_AGE_MS } from "../../util/limits.ts";
 import { clockHealth } from "../clock/clock-watch.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
@@ -18,7 +19,7 @@ import type { ClusterKey, Proposal } from "../register/ports.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey, type VaultReplica } from "../replica/local-replica.ts";
 import type { NodePort } from "../replica/node-port.ts";
-import { nameOf, RepairPort } from "../replica/repair-port.ts";
+import { RepairPort } from "../replica/repair-port.ts";
 import { PartitionDropper } from "../sync/dropper.ts";
 import { RepairPace } from "../sync/pacer.ts";
 import { Synchroniser, type SyncMembership } from "../sync/sync.ts";

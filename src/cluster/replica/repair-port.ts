@@ -10,6 +10,7 @@ import { compareOptionalBallots } from "../../format/version.ts";
 import { confirmsTombstone } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import { nameOf } from "../../util/bytes.ts";
 import { hashKey, PARTITIONS } from "../../util/hash.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
@@ -248,9 +249,4 @@ export class RepairPort implements CollectPort {
   private collectHere(key: ClusterKey, epoch: number, ballot: Ballot): void {
     if (epoch === this.setup.epoch()) this.setup.vault.replica.dropTombstone(keyBytes(key), ballot, () => {});
   }
-}
-
-/** A key as text that is equal where the bytes are. */
-export function nameOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");
 }
