@@ -33,7 +33,15 @@ const LAYERS = [
     "cluster/layout",
   ],
   ...["shards/vault", "shards/housekeeping", "shards/upload", "shards/thread", "shards/arena"],
-  ...["engine/check", "engine/shard", "engine/compaction", "engine/start", "engine/log", "engine/reserve"],
+  ...[
+    "engine/check",
+    "engine/shard",
+    "engine/compaction",
+    "engine/start",
+    "engine/log",
+    "engine/open",
+    "engine/reserve",
+  ],
   ...["engine/state", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
   ...["rules", "value", "format", "auth", "platform", "util"],
 ];
@@ -41,7 +49,8 @@ const LAYERS = [
 const FOLDER_LINES_MAX = 1300;
 const FILE_LINES_MAX = 400;
 const LONG_FILE_LINES = 300;
-const LONG_FILES_MAX = 5;
+/** So many may be longer than that. This may only shrink; the aim is 5. */
+const LONG_FILES_MAX = 30;
 const FUNCTION_LINES_MAX = 70;
 const COMMENT_COLUMNS_MAX = 110;
 
@@ -60,7 +69,6 @@ const LARGE_FILES: readonly string[] = [
   "engine/check/verify.ts",
   "engine/compaction/compaction.ts",
   "engine/index/key-index.ts",
-  "engine/log/appender.ts",
   "master/steward.ts",
 ];
 const LONG_FUNCTIONS: readonly string[] = [
@@ -138,9 +146,7 @@ test("layers: a folder is a sitting, a file a few screens", () => {
     LARGE_FILES,
   );
   const long = files.filter((file) => linesOf(file) > LONG_FILE_LINES);
-  // Once no file is too large, few may be long.
-  if (LARGE_FILES.length === 0)
-    assert.ok(long.length <= LONG_FILES_MAX, `above ${LONG_FILE_LINES} lines: ${long.join(", ")}`);
+  assert.ok(long.length <= LONG_FILES_MAX, `above ${LONG_FILE_LINES} lines: ${long.join(", ")}`);
 });
 
 test("layers: functions fit on a screen", () => {

@@ -111,7 +111,7 @@ export class Filler {
     if (clean) await this.shard.close();
     else {
       this.shard.log.syncNow();
-      await this.shard.log.appender.abandon();
+      await this.shard.log.succession.abandon();
     }
   }
 }

@@ -191,7 +191,7 @@ export class Harness {
 
   /** Leaves the files as kill -9 would: waits for sealing, which the kernel would not, so that files are not written later on. */
   async crash(): Promise<void> {
-    await this.shard.log.appender.abandon();
+    await this.shard.log.succession.abandon();
   }
 
   /** What a front would answer. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { WriteBehind } from "../../src/engine/log/write-behind.ts";
+import { WriteBehind } from "../../src/engine/open/write-behind.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 import { Harness, inDirectory } from "./harness.ts";
 

@@ -169,9 +169,9 @@ export class Compactor {
         if (!this.rewriteManifests(victim)) return true;
         if (!log.syncNow()) return false;
         state.slabs.drop(victim.sequence, log.appender.end);
-        log.appender.sealing.forget(victim.sequence);
+        log.succession.sealing.forget(victim.sequence);
         this.failures = 0;
-      } else if (log.appender.unsyncedBytes > UNSYNCED_BYTES_MAX) log.syncNow();
+      } else if (log.appender.file.unsyncedBytes > UNSYNCED_BYTES_MAX) log.syncNow();
       return true;
     } catch (error) {
       this.victim = null;
@@ -187,7 +187,7 @@ export class Compactor {
   private choose(): Victim | null {
     const { state, log } = this;
     const nowMs = this.now();
-    const pressed = log.isPressed;
+    const pressed = log.room.isPressed;
     const wait = this.notBeforeMs - nowMs;
     if (wait > 0 && wait <= RETRY_MS * 2 ** RETRY_DOUBLINGS_MAX) return null;
     const choice = chooseVictim(state.slabs.all(), this.circumstances(pressed));
@@ -207,17 +207,17 @@ export class Compactor {
 
   private circumstances(pressed: boolean): Circumstances<Slab> {
     const { figures, store } = this.state;
-    const { appender, reserve } = this.log;
+    const { room, succession } = this.log;
     const { slabBytes, chunkBytes } = store;
     const absences = figures[FIGURE.tombstones] + figures[FIGURE.forgotten];
     // In a cluster a tombstone goes when all replicas have it: what is then left of it is a forgotten record.
     const tombstones = figures[FIGURE.replicated] === 0 ? absences : figures[FIGURE.forgotten];
     return {
       slabBytes,
-      full: reserve.full,
+      full: room.isFull,
       pressed,
-      roomBytes: appender.allocatedBytes(chunkBytes),
-      spareBytes: appender.spare.room(chunkBytes),
+      roomBytes: room.allocatedBytes(chunkBytes),
+      spareBytes: succession.spare.room(chunkBytes),
       entries: figures[FIGURE.keys] + absences,
       tombstones,
       tombstoneBytes: absences === 0 ? 0 : (figures[FIGURE.absenceBytes] / absences) * tombstones,
@@ -232,7 +232,7 @@ export class Compactor {
     // A copy would look newer than records that damage took, so what is in doubt stays where it is.
     if (uploads > 0 || damaged || sequence <= figures[FIGURE.doubtSequence]) return "kept";
     if (sequence === appender.sequence) return "open";
-    return sealed || appender.sealing.holds(sequence) ? "ready" : "kept";
+    return sealed || this.log.succession.sealing.holds(sequence) ? "ready" : "kept";
   }
 
   /**
@@ -296,7 +296,7 @@ export class Compactor {
   private tableOf(sequence: number, map: SlabMap): Int32Array | null {
     const { appender } = this.log;
     if (sequence === appender.sequence) return Int32Array.from(appender.openSlab().table);
-    const kept = appender.sealing.tableOf(sequence);
+    const kept = this.log.succession.sealing.tableOf(sequence);
     if (kept !== null) return kept;
     const footer = decodeFooter(map.bytes, sequence);
     return footer === null ? null : tableWords(map.bytes, footer);

@@ -9,12 +9,13 @@ import { failed, type Outcome } from "../../rules/write.ts";
 import { DIRECTORY_GONE, DirectoryWatch } from "../list/directory-watch.ts";
 import type { SlabList } from "../list/slab-list.ts";
 import { SlabWatch } from "../list/slab-watch.ts";
-import { DiskPressure, Reserve, spareTarget } from "../reserve/reserve.ts";
+import { Appender } from "../open/appender.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 import type { ShardMemory } from "../state/memory.ts";
 import type { State } from "../state/state.ts";
-import { Appender } from "./appender.ts";
+import { DiskRoom, REFUSED } from "./disk-room.ts";
+import { Succession } from "./succession.ts";
 import { DiskTrouble } from "./trouble.ts";
 
 /** `always`: synced before it is told; `os`: synced about a second later. */
@@ -36,12 +37,12 @@ const SYNC_FAILED =
  */
 export const UNSYNCED_BYTES_MAX = 16 * 1024 * 1024;
 const OS_SYNC_MS = 1000;
-const REFUSED: Error = Object.assign(new Error("the disk is full"), { code: "ENOSPC" });
 
 export class Log {
   readonly appender: Appender;
   readonly list: SlabList;
-  readonly reserve: Reserve;
+  readonly succession: Succession;
+  readonly room: DiskRoom;
   private readonly state: State;
   private readonly trouble: DiskTrouble;
   private readonly sync: SyncMode;
@@ -50,13 +51,8 @@ export class Log {
   private readonly directoryWatch: DirectoryWatch;
   /** What of the data directory is gone, for a person; null: nothing. */
   private gone: string | null = null;
-  /** Of the slabs whose blocks became free, those that the reserve knows of. */
-  private freedSlabs = 0;
   private lastOsSync = 0;
   private osSync: Promise<void> | null = null;
-  /** Whether the spare slab is being made. */
-  private growing = false;
-
   constructor(state: State, list: SlabList, io: FileIo, { memory, sync, now }: LogSetup) {
     const { shard, store, directory, slabs, figures, warn } = state;
     this.state = state;
@@ -65,22 +61,20 @@ export class Log {
     this.now = now;
     this.trouble = new DiskTrouble(state, now);
     this.directoryWatch = new DirectoryWatch(directory);
-    this.appender = new Appender(
-      io,
-      directory,
-      shard,
-      store,
-      new Int32Array(memory.slots),
-      list,
-      (sequence, error) => {
+    const onSyncFailed = (error: unknown): void => this.stopWrites(error);
+    this.appender = new Appender(io, directory, shard, store, onSyncFailed);
+    this.succession = new Succession({ io, directory, shard, store, memory, list }, this.appender, {
+      onSealed: (sequence, error) => {
         if (error !== null)
           warn(`slab ${sequence} of shard ${shard} stays without a table: ${(error as Error).message}`);
         else slabs.sealed(sequence);
       },
-      (error) => this.stopWrites(error),
-      (sequence, error) => this.reportCut(sequence, error),
+      onSyncFailed,
+      onCut: (sequence, error) => this.reportCut(sequence, error),
+    });
+    this.room = new DiskRoom(state, this.appender, this.succession, memory, now, (error) =>
+      this.failure(error),
     );
-    this.reserve = new Reserve(new DiskPressure(memory.pressure));
     const { slabBytes } = store;
     const { missingPages } = memory;
     this.slabWatch = new SlabWatch({ directory, shard, slabBytes, slabs, figures, missingPages, warn });
@@ -129,17 +123,9 @@ export class Log {
     if (this.writesStopped || !this.syncNow()) throw new Error("writes are stopped");
     const { slabs } = this.state;
     const sequence = slabs.nextSequence();
-    this.appender.startSlab(sequence);
+    this.succession.start(sequence);
     this.slabWatch.began(sequence);
     slabs.add(sequence);
-  }
-
-  /**
-   * Throws that the disk is full, unless it gives something now. Only for writes: deletes use the reserve.
-   */
-  requireDisk(): void {
-    if (this.reserve.mayAsk(this.now())) this.refill();
-    if (this.reserve.full) throw REFUSED;
   }
 
   /**
@@ -167,16 +153,12 @@ export class Log {
       return this.failure(error);
     }
     if (this.sync === "always") {
-      if (!isAwaited && appender.unsyncedBytes <= UNSYNCED_BYTES_MAX) appender.writeBehind();
+      if (!isAwaited && appender.file.unsyncedBytes <= UNSYNCED_BYTES_MAX) appender.file.writeBehind();
       else if (!this.syncNow()) return failed("write_stopped", SYNC_FAILED);
     }
-    this.settle();
+    appender.settle();
+    this.succession.note(this.state.clockMillis);
     return null;
-  }
-
-  private settle(): void {
-    this.appender.settle();
-    this.appender.note(this.state.clockMillis);
   }
 
   /** After a commit whose records are published. */
@@ -193,7 +175,7 @@ export class Log {
   /** Syncs the open slab. False: it failed, and writes are stopped from now on. */
   syncNow(): boolean {
     try {
-      this.appender.sync();
+      this.appender.file.sync();
       return true;
     } catch (error) {
       this.stopWrites(error);
@@ -206,7 +188,7 @@ export class Log {
     const now = this.now();
     if (this.osSync !== null || now - this.lastOsSync < OS_SYNC_MS) return;
     this.lastOsSync = now;
-    this.osSync = this.appender
+    this.osSync = this.appender.file
       .syncLater()
       .catch((error) => this.stopWrites(error))
       .finally(() => {
@@ -219,10 +201,10 @@ export class Log {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") this.watch();
     if (this.writesStopped) return this.stoppedOutcome;
     if (isDiskFull(error)) {
-      if (error !== REFUSED) this.refusedByDisk();
+      if (error !== REFUSED) this.room.refused();
       return failed("disk_full");
     }
-    if (this.appender.isCut) {
+    if (this.appender.file.isCut) {
       this.reportCut(this.appender.sequence, error as Error);
       return failed("internal", "a data file was cut by another program; the log has more");
     }
@@ -275,69 +257,16 @@ export class Log {
   /** Looks for slabs that were cut or cannot be read. */
   look(): void {
     try {
-      this.appender.checkSize();
+      this.appender.file.checkSize();
     } catch (error) {
       this.reportCut(this.appender.sequence, error as Error);
     }
     this.slabWatch.look();
   }
 
-  /**
-   * A step of work on the reserve, if it is time for one: freed slabs, blocks ahead, the spare slab.
-   * @returns whether there is more to do at once
-   */
-  idle(): boolean {
-    const { freedSlabs } = this.state.slabs;
-    if (freedSlabs > this.freedSlabs) {
-      this.freedSlabs = freedSlabs;
-      this.reserve.freed();
-    }
-    return this.reserve.mayAsk(this.now()) && this.refill();
-  }
-
-  /**
-   * Works on the reserve. Whether it is whole says whether the disk is full. True: there is more to do now.
-   */
-  private refill(): boolean {
-    const { appender, reserve, state } = this;
-    const { figures, index, store } = state;
-    const before = appender.reservedBytes;
-    try {
-      const progress = appender.allocate(
-        spareTarget(figures[FIGURE.storedBytes], index.entries, store.slabBytes),
-      );
-      if (appender.reservedBytes > before) reserve.gave();
-      if (progress === "whole") this.setDiskFull(false);
-      this.growing = progress === "wait";
-      return progress === "step";
-    } catch (error) {
-      if (isDiskFull(error)) this.refusedByDisk();
-      else this.failure(error);
-      return false;
-    }
-  }
-
-  private refusedByDisk(): void {
-    this.reserve.refused(this.now());
-    this.setDiskFull(true);
-  }
-
-  private setDiskFull(full: boolean): void {
-    if (!full) this.reserve.whole();
-    if (full === this.appender.diskFull) return;
-    this.appender.diskFull = full;
-    this.state.figures[FIGURE.diskFull] = full ? 1 : 0;
-    if (!full) this.appender.sealing.again();
-  }
-
-  /** Whether compaction has to make room, for this shard or another one on the same disk. */
-  get isPressed(): boolean {
-    return this.reserve.isPressed(this.now());
-  }
-
   /** Whether idle work waits for something that happens elsewhere. */
   get waiting(): boolean {
-    return !this.writesStopped && (this.growing || this.state.slabs.waiting || this.appender.diskFull);
+    return !this.writesStopped && (this.room.isGrowing || this.state.slabs.waiting || this.appender.diskFull);
   }
 
   /**
@@ -347,7 +276,7 @@ export class Log {
    */
   mark(): void {
     if (this.writesStopped || this.sync !== "always") return;
-    this.appender.note(this.state.clockMillis, true);
+    this.succession.note(this.state.clockMillis, true);
     this.appender.mark();
     this.refreshFigures();
   }
@@ -364,6 +293,6 @@ export class Log {
   /** Waits for background work and closes the files. */
   async close(): Promise<void> {
     if (this.osSync !== null) await this.osSync;
-    await this.appender.close(!this.writesStopped);
+    await this.succession.close(!this.writesStopped);
   }
 }

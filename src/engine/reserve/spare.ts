@@ -12,6 +12,8 @@ import type { FileIo } from "../slabs/io.ts";
 const STEP_BYTES = 1024 * 1024;
 /** The disk may have less than a step. */
 const STEP_BYTES_MIN = 64 * 1024;
+/** On a full disk a spare slab is only worth starting with so much room. */
+const RECORD_BYTES_MIN = 16 * 1024;
 const ZEROS = new Uint8Array(STEP_BYTES);
 
 /**
@@ -160,9 +162,10 @@ export class SpareSlabs {
     );
   }
 
-  /** Bytes that the slab has which is taken next. */
-  get nextBytes(): number {
-    return this.byFullness[0].allocatedBytes;
+  /** Throws when the slab that is taken next has no room for records. */
+  require(): void {
+    if (this.byFullness[0].allocatedBytes < HEADER_BYTES + RECORD_BYTES_MIN)
+      throw Object.assign(new Error("the disk is full and the spare slab is used up"), { code: "ENOSPC" });
   }
 
   /** Whether the last step is still on its way to the disk. */

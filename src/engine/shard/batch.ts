@@ -91,11 +91,11 @@ export class Batch {
   makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number, isDelete = false): void {
     const { log, compactor } = this;
     const { appender } = log;
-    if (log.reserve.full && !isDelete) log.requireDisk();
-    if (log.reserve.full && isDelete && compactor.neededBytes > 0) {
+    if (log.room.isFull && !isDelete) log.room.require();
+    if (log.room.isFull && isDelete && compactor.neededBytes > 0) {
       // What compaction needs to finish is not for deletes: it would never give them more.
       const bytes = recordUnits(keyBytes, contentTypeBytes, valueBytes) * UNIT_BYTES;
-      if (appender.allocatedBytes(this.state.store.chunkBytes) - bytes < compactor.neededBytes) {
+      if (log.room.allocatedBytes(this.state.store.chunkBytes) - bytes < compactor.neededBytes) {
         this.commit();
         compactor.finish();
       }
@@ -139,7 +139,7 @@ export class Batch {
     // true.
     const unknown =
       this.state.figures[FIGURE.replicated] !== 0 &&
-      this.log.appender.uncertain &&
+      this.log.appender.file.uncertain &&
       (why.error === "disk_full" || why.error === "overloaded");
     for (const outcome of outcomes) Object.assign(outcome, unknown ? failed("internal", "unknown") : why);
     for (const lost of uploads) lost(why);

@@ -75,11 +75,11 @@ export class Shard {
       setup.io.syncDirectory(setup.dataDirectory);
     const shard = new Shard(setup);
     const { state, log } = shard;
-    log.appender.spare.recover();
+    log.succession.spare.recover();
     const { open, listed, doubt } = recoverShard(state, log, setup.io, shard.listRead, progress);
     log.list.begin(setup.store.incarnation, listed, doubt);
     state.figures[FIGURE.clockMillis] = state.clockMillis;
-    if (open !== null) log.appender.resume(open);
+    if (open !== null) log.succession.resume(open);
     else log.startFirstSlab();
     shard.openedAt(log.appender);
     log.refreshFigures();
@@ -135,7 +135,7 @@ export class Shard {
    */
   look(): boolean {
     this.log.look();
-    return this.log.appender.isCut;
+    return this.log.appender.file.isCut;
   }
 
   /**
@@ -148,8 +148,8 @@ export class Shard {
     if (log.writesStopped) return false;
     state.lookup.maps.release();
     state.slabs.reclaim();
-    if (log.appender.isCut) this.leaveCutSlab();
-    if (log.idle()) return true;
+    if (log.appender.file.isCut) this.leaveCutSlab();
+    if (log.room.idle()) return true;
     const compacting = this.compactor.step(bytesMax);
     return state.replication.sumUp() || compacting;
   }
@@ -166,7 +166,7 @@ export class Shard {
 
   /** Whether compaction has to make room, for this shard or another one on the same disk. */
   get isPressed(): boolean {
-    return this.log.isPressed;
+    return this.log.room.isPressed;
   }
 
   /** Whether idle work waits for something that happens elsewhere: call `idle` again a little later. */

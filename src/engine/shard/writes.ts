@@ -107,7 +107,7 @@ function store(batch: Batch, write: ShardWrite, content: Content): Outcome {
     outcome.created = false;
     outcome.deleted = exists || current.state === "damaged";
     // Where a failed write may come back, only a record keeps it away.
-    const certain = !log.appender.uncertain;
+    const certain = !log.appender.file.uncertain;
     if (current.state === "absent" && certain) return outcome;
     if (current.state === "tombstone" && certain) {
       outcome.ballot = { ...batch.headOf(current) };
@@ -162,7 +162,7 @@ function stage(
  */
 function withoutRecord(batch: Batch, write: ShardWrite): Outcome | null {
   if (write.verb !== "delete" || write.ballot !== undefined || isConditional(write)) return null;
-  if (batch.log.writesStopped || batch.log.appender.uncertain || batch.has(write)) return null;
+  if (batch.log.writesStopped || batch.log.appender.file.uncertain || batch.has(write)) return null;
   const current = batch.currentOf(write);
   if (current.state !== "absent" && current.state !== "tombstone") return null;
   const outcome = succeeded();

@@ -16,8 +16,8 @@ import {
 } from "../../format/slab.ts";
 import type { ListedSlab, LogPlace } from "../../format/slab-list.ts";
 import { LIST_NAMES, listedAs, type ReadList } from "../list/slab-list.ts";
-import type { OpenSlab } from "../log/appender.ts";
 import type { Log } from "../log/log.ts";
+import type { OpenSlab } from "../open/appender.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import { isSpare, listSlabs, readSlab, slabName, UNFINISHED } from "../slabs/files.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
@@ -287,7 +287,7 @@ function makeDurable(
       io.pwrite(fd, tail, 0, tail.length, store.slabBytes - tail.length);
     } catch (error) {
       if (!isDiskFull(error)) throw error;
-      log.appender.sealing.start({ fd, sequence, tail });
+      log.succession.sealing.start({ fd, sequence, tail });
       fd = -1;
       return { checksum, written: false };
     }

@@ -25,8 +25,8 @@ import {
 } from "../../format/snapshot.ts";
 import { hash32 } from "../../util/hash.ts";
 import { indexPartBytes } from "../index/memory.ts";
-import type { OpenSlab } from "../log/appender.ts";
 import type { Log } from "../log/log.ts";
+import type { OpenSlab } from "../open/appender.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import { readSlab, slabName, slotOfSequence, UNFINISHED } from "../slabs/files.ts";
 import type { FileIo } from "../slabs/io.ts";
