@@ -1,0 +1,125 @@
+/** What compacting a slab would cost and give, for the choice that choose.ts makes. */
+import { isIndexed, TYPE_CHUNK, TYPE_FORGOTTEN, TYPE_TOMBSTONE, UNIT_BYTES } from "../../format/offsets.ts";
+import { unitsAt } from "../../format/record.ts";
+import { decodeFooter, tableType, tableUnit, tableWords, tailBytes } from "../../format/slab.ts";
+import type { Log } from "../log/log.ts";
+import { FIGURE } from "../slabs/figures.ts";
+import type { SlabMap } from "../slabs/maps.ts";
+import type { Slab } from "../slabs/table.ts";
+import type { State } from "../state/state.ts";
+import type { Circumstances, SlabState } from "./choose.ts";
+import { type Chunks, placeOfManifest } from "./chunks.ts";
+
+/** Records that are looked at to estimate how much of the oldest slab is tombstones. */
+const SAMPLE_RECORDS = 2048;
+
+export class Appraisal {
+  private readonly state: State;
+  private readonly log: Log;
+  private readonly chunks: Chunks;
+
+  constructor(state: State, log: Log, chunks: Chunks) {
+    this.state = state;
+    this.log = log;
+    this.chunks = chunks;
+  }
+
+  /** How things are now. `pressed`: the disk gives nothing more. */
+  circumstances(pressed: boolean): Circumstances<Slab> {
+    const { figures, store } = this.state;
+    const { room, succession } = this.log;
+    const { slabBytes, chunkBytes } = store;
+    const absences = figures[FIGURE.tombstones] + figures[FIGURE.forgotten];
+    // In a cluster a tombstone goes when all replicas have it: what is then left of it is a forgotten record.
+    const tombstones = figures[FIGURE.replicated] === 0 ? absences : figures[FIGURE.forgotten];
+    return {
+      slabBytes,
+      full: room.isFull,
+      pressed,
+      roomBytes: room.allocatedBytes(chunkBytes),
+      spareBytes: succession.spare.room(chunkBytes),
+      entries: figures[FIGURE.keys] + absences,
+      tombstones,
+      tombstoneBytes: absences === 0 ? 0 : (figures[FIGURE.absenceBytes] / absences) * tombstones,
+      stateOf: (slab) => this.stateOf(slab),
+      measure: (slab, oldest) => this.measure(slab, oldest),
+    };
+  }
+
+  private stateOf({ sequence, sealed, uploads, damaged }: Slab): SlabState {
+    const { appender, succession } = this.log;
+    const { figures } = this.state;
+    // A copy would look newer than records that damage took, so what is in doubt stays where it is.
+    if (uploads > 0 || damaged || sequence <= figures[FIGURE.doubtSequence]) return "kept";
+    if (sequence === appender.sequence) return "open";
+    return sealed || succession.sealing.holds(sequence) ? "ready" : "kept";
+  }
+
+  /**
+   * Bytes that compacting a slab would write: what lives in it, new manifests for its chunks, and a place for
+   * each in the next table.
+   */
+  private measure(slab: Slab, oldest: boolean): number {
+    const map = this.state.lookup.maps.bySequence(slab.sequence);
+    const table = map === null ? null : this.tableOf(slab.sequence, map);
+    if (map === null || table === null) return slab.liveBytes;
+    const records = table.length / 3;
+    let bytes = Math.max(0, slab.liveBytes);
+    const manifests = new Set<number>();
+    for (let at = 0; at < table.length; at += 3) {
+      if (tableType(table[at + 2]) !== TYPE_CHUNK) continue;
+      const owner = this.chunks.ownerOf(map, tableUnit(table[at + 2]), table[at], table[at + 1]);
+      if (owner === null || owner === "damaged") continue;
+      const place = placeOfManifest(owner.manifest);
+      if (manifests.has(place)) continue;
+      manifests.add(place);
+      bytes += unitsAt(owner.manifest.map, owner.manifest.unit) * UNIT_BYTES;
+    }
+    this.chunks.forget();
+    if (oldest) bytes -= this.droppableShare(map, table) * bytes;
+    return bytes + tailBytes(Math.ceil((records * bytes) / Math.max(slab.storedBytes, bytes, 1)));
+  }
+
+  /** About what part of the live bytes of the oldest slab are records that need not be copied. */
+  private droppableShare(map: SlabMap, table: Int32Array): number {
+    const { index } = this.state;
+    const records = table.length / 3;
+    const step = Math.max(1, Math.floor(records / SAMPLE_RECORDS));
+    let live = 0;
+    let droppable = 0;
+    for (let record = 0; record + 1 < records; record += step) {
+      const at = record * 3;
+      const unit = tableUnit(table[at + 2]);
+      const type = tableType(table[at + 2]);
+      if (!isIndexed(type) || !index.holds(table[at], table[at + 1], map.slot, unit)) {
+        if (type !== TYPE_CHUNK) continue;
+        if (this.chunks.ownerOf(map, unit, table[at], table[at + 1]) === null) continue;
+      }
+      const units = tableUnit(table[at + 5]) - unit;
+      live += units;
+      if (this.isDroppable(type)) droppable += units;
+    }
+    this.chunks.forget();
+    return live === 0 ? 0 : droppable / live;
+  }
+
+  /** Whether a record of this type need not be copied from the oldest slab. */
+  isDroppable(type: number): boolean {
+    return (
+      type === TYPE_FORGOTTEN || (type === TYPE_TOMBSTONE && this.state.figures[FIGURE.replicated] === 0)
+    );
+  }
+
+  /**
+   * The table of a slab, from its end, or from memory where a full disk has no room for it. Null: it cannot
+   * be read.
+   */
+  tableOf(sequence: number, map: SlabMap): Int32Array | null {
+    const { appender, succession } = this.log;
+    if (sequence === appender.sequence) return Int32Array.from(appender.openSlab().table);
+    const kept = succession.sealing.tableOf(sequence);
+    if (kept !== null) return kept;
+    const footer = decodeFooter(map.bytes, sequence);
+    return footer === null ? null : tableWords(map.bytes, footer);
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * The chunks of large values under compaction: whose they are, and the manifests that name where they are
+ * once they have been moved.
+ */
+import { SLAB_UNIT_BITS, TYPE_MANIFEST } from "../../format/offsets.ts";
+import {
+  type ChunkRef,
+  emptyHead,
+  keyBytesOf,
+  keyOffset,
+  manifestBytes,
+  readHead,
+  readManifest,
+  typeOf,
+  valueOffset,
+  writeManifest,
+} from "../../format/record.ts";
+import type { Log } from "../log/log.ts";
+import type { SlabMap } from "../slabs/maps.ts";
+import type { State } from "../state/state.ts";
+import type { Copies } from "./copies.ts";
+
+/** Chunks of one value that were copied and whose manifest still names the old places. */
+interface MovedChunks {
+  key: Uint8Array;
+  hashA: number;
+  hashB: number;
+  operationLow: number;
+  operationHigh: number;
+  refs: Map<number, ChunkRef>;
+}
+
+/** By key, as latin1 text of its bytes. */
+export type MovedValues = Map<string, MovedChunks>;
+
+interface Manifest {
+  map: SlabMap;
+  unit: number;
+  chunks: ChunkRef[];
+  totalBytes: number;
+}
+
+/** The value that a chunk belongs to. */
+export interface ChunkOwner {
+  key: Uint8Array;
+  /** What the manifest says of the chunk, and its number in it. */
+  ref: ChunkRef;
+  chunk: number;
+  operationLow: number;
+  operationHigh: number;
+  manifest: Manifest;
+}
+
+/** A number that no other manifest of the shard has. */
+export function placeOfManifest({ map, unit }: Manifest): number {
+  return map.slot * 2 ** SLAB_UNIT_BITS + unit;
+}
+
+export class Chunks {
+  private readonly state: State;
+  private readonly log: Log;
+  private readonly head = emptyHead();
+  private cached: Manifest | null = null;
+
+  constructor(state: State, log: Log) {
+    this.state = state;
+    this.log = log;
+  }
+
+  /** Lets go of the manifest that was read last. */
+  forget(): void {
+    this.cached = null;
+  }
+
+  /**
+   * Whose a chunk is, and what the manifest says of it. Null: no value has it any more. Damaged: nobody can
+   * tell.
+   */
+  ownerOf(map: SlabMap, unit: number, hashA: number, hashB: number): ChunkOwner | "damaged" | null {
+    const at = keyOffset(unit);
+    const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
+    readHead(map, unit, this.head);
+    const { chunk, operationLow, operationHigh } = this.head;
+    const manifest = this.manifestOf(key, hashA, hashB, operationLow, operationHigh);
+    if (manifest === "damaged") return manifest;
+    const ref = manifest?.chunks[chunk];
+    if (manifest === null || ref?.sequence !== map.sequence || ref.unit !== unit) return null;
+    return { key, ref, chunk, operationLow, operationHigh, manifest };
+  }
+
+  /**
+   * The manifest that counts for a key, if it is that of the given operation; null: the key holds something
+   * else. Damaged: nobody can tell. Leaves its place in `state.lookup`.
+   */
+  private manifestOf(
+    key: Uint8Array,
+    hashA: number,
+    hashB: number,
+    operationLow: number,
+    operationHigh: number,
+  ): Manifest | "damaged" | null {
+    const { lookup } = this.state;
+    const state = lookup.find(key, key.length, hashA, hashB);
+    if (state !== "found") return state === "absent" ? null : "damaged";
+    const { map, unit } = lookup;
+    const isCached = this.cached?.map === map && this.cached.unit === unit;
+    if (!isCached && !lookup.checkAgain(map, unit)) return "damaged";
+    if (typeOf(map, unit) !== TYPE_MANIFEST) return null;
+    readHead(map, unit, this.head);
+    if (this.head.operationLow !== operationLow || this.head.operationHigh !== operationHigh) return null;
+    if (this.cached === null || !isCached) this.cached = { map, unit, ...readManifest(map, unit) };
+    return this.cached;
+  }
+
+  /** Notes that a chunk was copied: the copy is the last record of the log. */
+  moved(values: MovedValues, hashA: number, hashB: number, owner: ChunkOwner): void {
+    const { key, ref, chunk, operationLow, operationHigh } = owner;
+    const { appender } = this.log;
+    const name = Buffer.from(key).toString("latin1");
+    let value = values.get(name);
+    if (value === undefined || value.operationLow !== operationLow || value.operationHigh !== operationHigh) {
+      value = { key: key.slice(), hashA, hashB, operationLow, operationHigh, refs: new Map() };
+      values.set(name, value);
+    }
+    value.refs.set(chunk, {
+      sequence: appender.sequence,
+      unit: appender.lastUnit,
+      bytes: ref.bytes,
+      checksum: appender.lastChecksum,
+    });
+  }
+
+  /**
+   * Writes new manifests for the values whose chunks were moved, unless they were replaced meanwhile.
+   * @returns false: one is damaged now
+   * @throws what the disk says
+   */
+  rewriteManifests(values: MovedValues, copies: Copies): boolean {
+    const { state, log, head } = this;
+    const { appender } = log;
+    this.forget();
+    for (const { key, hashA, hashB, operationLow, operationHigh, refs } of values.values()) {
+      const old = this.manifestOf(key, hashA, hashB, operationLow, operationHigh);
+      if (old === null) continue;
+      if (old === "damaged") return false;
+      const chunks = old.chunks.map((ref, number) => refs.get(number) ?? ref);
+      const value = new Uint8Array(manifestBytes(chunks.length));
+      writeManifest(value, 0, old.totalBytes, chunks);
+      const typeStart = keyOffset(old.unit) + key.length;
+      const contentType = old.map.bytes.slice(typeStart, valueOffset(old.map, old.unit));
+      readHead(old.map, old.unit, head);
+      head.outranked = state.replication.promiseOf(key, hashA, hashB) !== null;
+      const from = { slot: old.map.slot, unit: old.unit };
+      log.makeRoomToMove(key.length, contentType.length, value.length);
+      appender.append(head, key, contentType, hashA, hashB, value.length, [value]);
+      copies.write();
+      const to = { slot: appender.slot, unit: appender.lastUnit };
+      state.moveManifest(hashA, hashB, from, to, appender.lastUnits, key.length, chunks);
+    }
+    this.forget();
+    return true;
+  }
+}
