@@ -1,7 +1,7 @@
 /**
- * Copying records to the end of the log. A copy keeps its ballot and gets a checksum of its own, so who copies
- * checks the record first: else what has rotted since it was last looked at would pass for good from then on.
- * It is published at once, unsynced: until the source slab is dropped a crash only loses the copy.
+ * Copying records to the end of the log. A copy keeps its ballot and gets a checksum of its own, so who
+ * copies checks the record first: else what has rotted since it was last looked at would pass for good from
+ * then on. It is published at once, unsynced: until the source slab is dropped a crash only loses the copy.
  */
 import { isIndexed, TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
 import { keyBytesOf, keyOffset, typeOf, valueBytesOf, valueOffset } from "../../format/record.ts";
