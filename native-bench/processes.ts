@@ -107,11 +107,28 @@ export function ensureProgram(): void {
   if (status !== 0) throw new Error("dist/minivault.js could not be built");
 }
 
-/** A port that nobody has now, for programs that cannot choose one themselves. */
+/**
+ * Where ports for programs are looked for: below those that systems give away by themselves (Linux from 32,768 on),
+ * or another listener could get the same one before the program has started. Each process begins at a place of its own.
+ */
+const FREE_PORTS = { first: 10_000, count: 22_768, perProcess: 97 };
+let portsTried = 0;
+
+/** A port that nobody has now and that nobody else is given, for programs that cannot choose one themselves. */
 export async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (let attempt = 0; attempt < FREE_PORTS.count; attempt++) {
+    const offset = process.pid * FREE_PORTS.perProcess + portsTried++;
+    const port = FREE_PORTS.first + (offset % FREE_PORTS.count);
+    if (await isFree(port)) return port;
+  }
+  throw new Error(`no port is free from ${FREE_PORTS.first} to ${FREE_PORTS.first + FREE_PORTS.count - 1}`);
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = net.createServer();
+    server.once("error", () => resolve(false));
+    // On every address: what listens on one of them has it.
+    server.listen(port, () => server.close(() => resolve(true)));
+  });
 }

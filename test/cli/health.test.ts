@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { type TestContext, test } from "node:test";
+import { freePort } from "../../native-bench/processes.ts";
 import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
 import { makeCertificates } from "../certificate.ts";
 
@@ -75,11 +76,7 @@ test("health: a port that speaks https is found to do so, whatever its certifica
 });
 
 test("health: nobody there, or nobody who answers, is exit status 1 and one line", async (t) => {
-  const gone = http.createServer();
-  await new Promise<void>((resolve) => gone.listen(0, "127.0.0.1", resolve));
-  const { port } = gone.address() as AddressInfo;
-  await new Promise((resolve) => gone.close(resolve));
-  const refused = await health(["-port", String(port)]);
+  const refused = await health(["-port", String(await freePort())]);
   assert.equal(refused.status, 1);
   assert.match(refused.err, /^minivault health: connect ECONNREFUSED [^\n]*\n$/);
 

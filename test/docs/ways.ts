@@ -10,9 +10,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
-import net from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "../../native-bench/processes.ts";
 import { cleanEnvironment, REPOSITORY, removeFolder, temporaryFolder } from "../rest/server.ts";
 
 const PAGE = path.join(REPOSITORY, "docs/architecture.md");
@@ -115,10 +115,8 @@ async function stop(node: ChildProcess): Promise<void> {
 
 /** Ports that are free now. */
 async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => net.createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
+  const ports: number[] = [];
+  while (ports.length < count) ports.push(await freePort());
   return ports;
 }
 

@@ -4,9 +4,9 @@
  */
 import assert from "node:assert/strict";
 import fs from "node:fs";
-import net from "node:net";
 import path from "node:path";
 import { after, test } from "node:test";
+import { freePort } from "../../native-bench/processes.ts";
 import { launch, type Program, removeFolder, runProgram, temporaryFolder, waitUntil } from "./server.ts";
 
 const folder = temporaryFolder();
@@ -16,14 +16,8 @@ after(() => removeFolder(folder));
 type Document = any;
 
 async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, () => {
-      const server = net.createServer();
-      return new Promise<net.Server>((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  const ports: number[] = [];
+  while (ports.length < count) ports.push(await freePort());
   return ports;
 }
 

@@ -4,10 +4,11 @@ import { spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import http from "node:http";
 import https from "node:https";
-import net, { type AddressInfo } from "node:net";
+import net from "node:net";
 import path from "node:path";
 import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "../../native-bench/processes.ts";
 import { makeCertificates } from "../certificate.ts";
 import {
   builtProgram,
@@ -27,16 +28,6 @@ import {
 const folder = temporaryFolder();
 after(() => removeFolder(folder));
 const isLinux = process.platform === "linux";
-
-/** A port that nobody has now. */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 /** Opens an upload that never ends, and answers its socket once the node has seen it. */
 async function hangingUpload(port: number): Promise<net.Socket> {
