@@ -3,7 +3,8 @@
  */
 import { existsSync, statSync } from "node:fs";
 import { UsageError } from "../config/values.ts";
-import { type Damage, verifyDirectory } from "../engine/check/verify.ts";
+import type { Damage } from "../engine/check/findings.ts";
+import { verifyDirectory } from "../engine/check/verify.ts";
 import { lockDirectory } from "../engine/directory/lock.ts";
 import { loadHash } from "../util/hash.ts";
 import type { Subcommand, Terminal } from "./subcommand.ts";
