@@ -20,6 +20,19 @@ function outputFailed(error: NodeJS.ErrnoException): void {
   process.exit(1);
 }
 
+/** Ctrl-D is an empty line. */
+async function askAtTerminal(question: string): Promise<string> {
+  const { createInterface } = require("node:readline") as typeof import("node:readline");
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  return new Promise((resolve) => {
+    lines.once("close", () => resolve(""));
+    lines.question(question, (line) => {
+      resolve(line);
+      lines.close();
+    });
+  });
+}
+
 async function main(): Promise<void> {
   process.stdout.on("error", outputFailed);
   process.stderr.on("error", () => {});
@@ -35,6 +48,7 @@ async function main(): Promise<void> {
       out: (text) => process.stdout.write(text),
       err: (text) => process.stderr.write(text),
       isTerminal: process.stderr.isTTY === true,
+      ...(process.stdin.isTTY === true ? { ask: askAtTerminal } : {}),
     });
     return;
   }

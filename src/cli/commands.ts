@@ -6,13 +6,23 @@
 
 import { FLAGS, variableOf } from "../config/flags.ts";
 import { UsageError } from "../config/values.ts";
+import { ACCEPT_LOSS } from "./accept-loss-command.ts";
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster-commands.ts";
 import { HEALTH } from "./health-command.ts";
 import { INSPECT } from "./inspect-command.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand.ts";
 import { VERIFY } from "./verify-command.ts";
 
-export const SUBCOMMANDS: readonly Subcommand[] = [HEALTH, VERIFY, INSPECT, NODES, DRAIN, REPLACE, REMOVE];
+export const SUBCOMMANDS: readonly Subcommand[] = [
+  HEALTH,
+  VERIFY,
+  INSPECT,
+  ACCEPT_LOSS,
+  NODES,
+  DRAIN,
+  REPLACE,
+  REMOVE,
+];
 
 /** The command of that name, or null: the words are flags of a node. */
 export function findSubcommand(name: string | undefined): Subcommand | null {

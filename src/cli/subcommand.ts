@@ -11,6 +11,8 @@ export interface Terminal {
   err: (text: string) => void;
   /** Standard error is a terminal: progress may be drawn over. */
   isTerminal: boolean;
+  /** Asks whoever sits there, and answers the line that was typed. Left out: nobody does. */
+  ask?: (question: string) => Promise<string>;
 }
 
 export interface Subcommand {

@@ -10,17 +10,20 @@ import { lockDirectory } from "../engine/directory/lock.ts";
 import { addressText, localUrl } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import type { Logger } from "../platform/log.ts";
+import { reasonOf } from "../platform/system-error.ts";
 import { withOrigins } from "../server/access/origins.ts";
 import { sendError } from "../server/http/reply.ts";
 import { createHttp } from "../server/http/uws.ts";
 import { loadHash } from "../util/hash.ts";
+import { Recurring } from "../util/recurring.ts";
 import { Outreach } from "./outreach.ts";
 import { REGISTRY_TIMES, Registry, type RegistryTimes } from "./registry/registry.ts";
 import { createMasterRoutes } from "./routes.ts";
-import { masterFolder, readState, writeState } from "./state.ts";
+import { masterFolder, NotKept, readState, writeState } from "./state.ts";
 import { SETTLE_MS, STATIC_WAIT_MS, Steward, type StewardTimes } from "./steward.ts";
 
 const TICK_MS = 100;
+const CANNOT_WRITE = "the master cannot write to its disk, so nothing new counts";
 
 /** Starts a master; answers its port and how to stop it. Rejects with a sentence for a person. */
 export async function startMaster(
@@ -35,6 +38,11 @@ export async function startMaster(
   try {
     const state = readState(folder);
     const now = () => performance.now();
+    const disk = new Recurring(
+      (reason) => log.error({ folder, reason }, CANNOT_WRITE),
+      () => log.info("the master writes to its disk again"),
+    );
+    const chores = new Recurring((reason) => log.error({ reason }, "the layout could not be looked after"));
     const lives = new Lives(folder, warn);
     const registry = new Registry(config.volumes, { ...REGISTRY_TIMES, ...times }, (url) =>
       steward.isMember(url),
@@ -42,7 +50,15 @@ export async function startMaster(
     const steward: Steward = new Steward({
       registry,
       state,
-      save: (document) => writeState(folder, document),
+      save: (document) => {
+        try {
+          writeState(folder, document);
+        } catch (error) {
+          disk.failed(reasonOf(error));
+          throw new NotKept(`${CANNOT_WRITE}: ${disk.reason}`);
+        }
+        disk.passed();
+      },
       staticUrls: config.volumes,
       replicas: config.replicas,
       lives,
@@ -50,12 +66,16 @@ export async function startMaster(
       log,
     });
     registry.restore(now(), state?.nodes ?? []);
+    const requests = new Recurring((stack) => log.error({ stack }, "a request failed"));
+    const onFailed = (error: unknown) => requests.failed((error as Error).stack ?? String(error));
     const routes = createMasterRoutes({
       registry,
       steward,
       auth: config.auth,
       version: buildInfo.version,
       now,
+      trouble: () => (disk.reason === null ? null : `${CANNOT_WRITE}: ${disk.reason}`),
+      onFailed,
       onNew: ({ url, region }) => log.info({ url, region }, "a worker is there"),
     });
     let { port } = config;
@@ -69,7 +89,7 @@ export async function startMaster(
     const http = createHttp(
       withOrigins(routes, origins, () => {}),
       (method, res, error) => {
-        log.error({ stack: (error as Error).stack }, "a request failed");
+        onFailed(error);
         sendError(res, "internal", { head: method === "head" });
       },
       { tls: config.tls },
@@ -87,9 +107,10 @@ export async function startMaster(
       try {
         steward.tick(now());
         outreach.tick();
+        chores.passed();
       } catch (error) {
-        // Such as a full disk: nothing has changed, and the next tick tries again.
-        log.error({ reason: (error as Error).message }, "a change of the layout could not be kept");
+        // Nothing has changed, and the next tick tries again.
+        if (!(error instanceof NotKept)) chores.failed((error as Error).message);
       }
     }, TICK_MS);
     const epoch = steward.layout?.epoch ?? 0;

@@ -7,6 +7,7 @@ import type { RequestSigner } from "../auth/signature.ts";
 import { type Invitation, readMember } from "../cluster/membership/messages.ts";
 import { NodeHttp } from "../cluster/peers/node-http.ts";
 import { PEER_LAYOUT_PATH } from "../cluster/peers/peer-handler.ts";
+import { Recurring } from "../util/recurring.ts";
 import type { Steward } from "./steward.ts";
 
 const ASK_MS = 3000;
@@ -43,6 +44,9 @@ export class Outreach {
   private inviting = 0;
   private learning = false;
   private learnMs = 0;
+  private readonly learned = new Recurring((reason) =>
+    this.options.log.warn({ reason }, "a worker knows a newer layout, but it cannot be read"),
+  );
 
   constructor(options: OutreachOptions) {
     this.options = options;
@@ -88,17 +92,15 @@ export class Outreach {
   }
 
   private async learn(url: string): Promise<void> {
-    const { steward, now, log } = this.options;
+    const { steward, now } = this.options;
     this.learning = true;
     try {
       const answer = await this.client(url).request("GET", PEER_LAYOUT_PATH, null, ASK_MS);
       if (answer.status !== 200) throw new Error(sentence(answer.body, answer.status));
       steward.learn(now(), readMember(answer.body.toString()));
+      this.learned.passed();
     } catch (error) {
-      log.warn(
-        { url, reason: (error as Error).message },
-        "a worker knows a newer layout, but it cannot be read",
-      );
+      this.learned.failed(`${url}: ${(error as Error).message}`);
     }
     this.learnMs = now() + LEARN_MS;
     this.learning = false;

@@ -16,6 +16,7 @@ import { Linger, refuse } from "../server/http/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendJson } from "../server/http/reply.ts";
 import { type Registry, WORKERS_MAX } from "./registry/registry.ts";
 import { parseReport } from "./registry/report.ts";
+import { NotKept } from "./state.ts";
 import type { Steward } from "./steward.ts";
 
 /** Largest body of a report. */
@@ -30,6 +31,10 @@ export interface MasterContext {
   version: string;
   /** Milliseconds on a clock that only goes forward. */
   now: () => number;
+  /** What keeps the master from changing anything, for a person; null: nothing. */
+  trouble: () => string | null;
+  /** A request was answered 500. */
+  onFailed: (error: unknown) => void;
   /** A worker is there that was not before. */
   onNew: (report: Heartbeat) => void;
 }
@@ -64,8 +69,11 @@ export function createMasterRoutes(context: MasterContext): Handlers {
   const health = () => {
     const nodes = registry.list(now());
     const { problem } = steward;
+    const reason = context.trouble();
     return {
-      status: "healthy",
+      // 200 all the same: what is known is answered, and a restart would not help.
+      status: reason === null ? "healthy" : "degraded",
+      ...(reason === null ? {} : { reason }),
       role: "master",
       nodes: nodes.length,
       up: nodes.filter((node) => node.state === "up").length,
@@ -145,13 +153,31 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     else if (!isTaken) refuseOther(res, path, bytes, false);
     else if (Number.isFinite(bytes) && bytes > REPORT_BYTES_MAX) refuse(res, "too_large", bytes, TOO_LARGE);
     else
-      receive(res, (body) => {
-        if (admitted !== "open" && !bodyMatches(admitted, body))
-          sendError(res, "unauthorized", { detail: "the body is not the one that was signed" });
-        else if (path === "/layout") command(res, body.toString());
-        else hear(res, body.toString());
-      });
+      receive(
+        res,
+        guarded(res, (body) => {
+          if (admitted !== "open" && !bodyMatches(admitted, body))
+            sendError(res, "unauthorized", { detail: "the body is not the one that was signed" });
+          else if (path === "/layout") command(res, body.toString());
+          else hear(res, body.toString());
+        }),
+      );
   };
+
+  /** Answers what `take` throws: nothing catches it once the body came in pieces. */
+  const guarded =
+    (res: Res, take: (body: Buffer) => void) =>
+    (body: Buffer): void => {
+      try {
+        take(body);
+      } catch (error) {
+        if (error instanceof NotKept) sendError(res, "unavailable", { detail: error.message });
+        else {
+          context.onFailed(error);
+          sendError(res, "internal");
+        }
+      }
+    };
 
   const hear = (res: Res, body: string): void => {
     let report: Heartbeat;

@@ -26,6 +26,9 @@ export interface MasterState {
   nodes: KnownNode[];
 }
 
+/** A change could not be put on disk, and so has not happened. */
+export class NotKept extends Error {}
+
 /** The folder, made when it is not there. Throws a sentence where the data directory is not fit to be one. */
 export function masterFolder(dataDirectory: string, warn: (message: string) => void): string {
   openDataDirectory(dataDirectory, warn);

@@ -10,6 +10,8 @@ const REASONS: Readonly<Record<string, string>> = {
   EEXIST: "it is there already",
   ENOTDIR: "a part of the path is no directory",
   EISDIR: "it is a directory",
+  // What Node.js' own rm says.
+  ERR_FS_EISDIR: "it is a directory",
   ELOOP: "too many symbolic links",
   ENAMETOOLONG: "the name is too long",
   ENOSPC: "the disk has no room, or no inode, left",

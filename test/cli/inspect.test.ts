@@ -2,10 +2,13 @@
  * `minivault verify` and `minivault inspect` on real directories: what they print, and their exit status.
  */
 import assert from "node:assert/strict";
-import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
+import type { Terminal } from "../../src/cli/subcommand.ts";
+import { writeClusterFile } from "../../src/cluster/layout/cluster-file.ts";
+import { firstLayout } from "../../src/cluster/layout/layout.ts";
 import { lockDirectory } from "../../src/engine/directory/lock.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
 
@@ -18,7 +21,13 @@ interface Said {
   err: string;
 }
 
-async function run(...words: string[]): Promise<Said> {
+const run = (...words: string[]): Promise<Said> => runWith({}, ...words);
+
+/** As on a terminal where this is typed. */
+const runAnswering = (typed: string, ...words: string[]): Promise<Said> =>
+  runWith({ ask: async () => typed }, ...words);
+
+async function runWith(terminal: Pick<Terminal, "ask">, ...words: string[]): Promise<Said> {
   const said: Said = { status: -1, out: "", err: "" };
   const command = findSubcommand(words[0]);
   assert.ok(command !== null);
@@ -31,6 +40,7 @@ async function run(...words: string[]): Promise<Said> {
       said.err += text;
     },
     isTerminal: false,
+    ...terminal,
   });
   return said;
 }
@@ -160,6 +170,18 @@ test("inspect: a cut slab, a slab without its store, STORE", () =>
     assert.match(without.out, /key "greeting".*checksum "unknown"/);
     const store = items(await run("inspect", path.join(directory, "STORE"), "-json"));
     assert.deepEqual([store[0].what, store[0].checksum], ["store", "good"]);
+    const { hashSecret } = JSON.parse(readFileSync(path.join(directory, "STORE"), "utf8").split("\n")[0]);
+    assert.match(hashSecret, /^[0-9a-f]{32}$/);
+    writeFileSync(
+      path.join(directory, "STORE.damaged"),
+      readFileSync(path.join(directory, "STORE")).subarray(0, -40),
+    );
+    for (const name of ["STORE", "STORE.damaged"])
+      for (const form of [[], ["-json"]]) {
+        const { out } = await run("inspect", path.join(directory, name), ...form);
+        assert.match(out, /hashSecret/);
+        assert.ok(!out.includes(hashSecret), "the secret of the hash stays in the file");
+      }
     const file = path.join(directory, FIRST_SLAB);
     truncateSync(file, 5000);
     const cut = await run("inspect", file);
@@ -169,6 +191,66 @@ test("inspect: a cut slab, a slab without its store, STORE", () =>
       truncateSync(file, length);
       assert.equal((await run("inspect", file)).status, 1, `${length} bytes`);
     }
+  }));
+
+test("accept-loss: says what is lost, and changes nothing before that is accepted", () =>
+  withGolden(async (directory) => {
+    chmodSync(directory, 0o700);
+    assert.deepEqual(await run("accept-loss", directory), {
+      status: 0,
+      out: "nothing is lost: there is nothing to accept\n",
+      err: "",
+    });
+    rmSync(path.join(directory, FIRST_SLAB));
+    const store = readFileSync(path.join(directory, "STORE"), "utf8");
+    const refused = await run("accept-loss", directory);
+    assert.equal(refused.status, 1);
+    assert.match(refused.out, /slab 1 of shard 0 is damaged: the file is missing/);
+    assert.match(refused.out, /shard 0 \(slabs 1\): nobody knows which keys/);
+    assert.match(refused.err, /not accepted, and nothing has changed; .* -yes accepts it/);
+    for (const typed of ["", "no", "accept it"])
+      assert.deepEqual(await runAnswering(typed, "accept-loss", directory), {
+        ...refused,
+        err: "not accepted, and nothing has changed\n",
+      });
+    assert.equal(readFileSync(path.join(directory, "STORE"), "utf8"), store);
+    const accepted = await runAnswering("accept", "accept-loss", directory);
+    assert.deepEqual([accepted.status, accepted.err], [0, ""], accepted.err);
+    assert.match(accepted.out, /accepted: the next start serves what is left/);
+    assert.equal(
+      (await run("accept-loss", directory, "-yes")).out,
+      "nothing is lost: there is nothing to accept\n",
+    );
+  }));
+
+test("accept-loss: a node of a cluster is refused, and so is a directory that is in use, or none", () =>
+  withGolden(async (directory) => {
+    chmodSync(directory, 0o700);
+    const layout = firstLayout(
+      ["http://a:1", "http://b:1"].map((url) => ({
+        id: url,
+        url,
+        host: "h",
+        region: "default",
+        state: "active" as const,
+      })),
+      2,
+    );
+    writeClusterFile(directory, {
+      ...{ url: "http://a:1", store: "", member: "", number: 1, incarnation: 1, masters: [] },
+      ...{ voting: true, layout, birth: {} },
+    });
+    rmSync(path.join(directory, FIRST_SLAB));
+    const refused = await run("accept-loss", directory, "-yes");
+    assert.equal(refused.status, 1);
+    assert.match(
+      refused.err,
+      /belongs to a cluster of 2 nodes: start this one, it takes what it lost from the others/,
+    );
+    const lock = await lockDirectory(directory);
+    assert.match((await run("accept-loss", directory, "-yes")).err, /is in use/);
+    await lock.release();
+    assert.equal((await run("accept-loss", path.join(directory, "shard-000"))).status, 2);
   }));
 
 test("verify: its lock leaves no file, and keeps a node from starting meanwhile", async () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -12,6 +12,7 @@ import { REPORT_BYTES_MAX } from "../../src/master/routes.ts";
 import { createLog } from "../../src/platform/log.ts";
 
 interface Harness {
+  data: string;
   port: number;
   lines: string[];
   call(method: string, path: string, body?: string, headers?: Record<string, string>): Promise<Response>;
@@ -38,7 +39,7 @@ async function withMaster(flags: string[], body: (harness: Harness) => Promise<v
     });
   const post: Harness["post"] = (path, document) => call("POST", path, JSON.stringify(document));
   try {
-    await body({ port: master.port, lines, call, post });
+    await body({ data, port: master.port, lines, call, post });
   } finally {
     await master.stop();
   }
@@ -170,6 +171,35 @@ describe("master: routes", () => {
       assert.equal((await call("POST", "/register", report, page)).status, 200);
       const nodes = await call("GET", "/nodes", undefined, page);
       assert.equal(nodes.headers.get("access-control-allow-origin"), "http://a.example");
+    });
+  });
+
+  test("a disk that takes nothing: reports and commands are refused in whole sentences, the log says it once, and it heals", async () => {
+    await withMaster(["-volumes", "localhost:3001"], async ({ data, call, post, lines }) => {
+      const told = (message: RegExp) => lines.filter((line) => message.test(JSON.parse(line).msg)).length;
+      // In the way of the file that is to take MASTER's place.
+      const obstacle = path.join(data, "master/MASTER.new");
+      mkdirSync(obstacle);
+      for (let report = 0; report < 5; report++)
+        await refused(
+          await post("/register", { url: "10.0.0.1:3000" }),
+          503,
+          "unavailable",
+          /^the master cannot write to its disk, so nothing new counts: it is a directory/,
+        );
+      await refused(
+        await post("/layout", { remove: "http://localhost:3001" }),
+        503,
+        "unavailable",
+        /cannot write/,
+      );
+      const health = await json(await call("GET", "/health"));
+      assert.match(health.reason, /cannot write to its disk/);
+      assert.equal(told(/cannot write to its disk/), 1);
+      rmdirSync(obstacle);
+      assert.equal((await post("/register", { url: "10.0.0.1:3000" })).status, 200);
+      assert.equal(told(/writes to its disk again/), 1);
+      assert.equal((await json(await call("GET", "/health"))).reason, undefined);
     });
   });
 

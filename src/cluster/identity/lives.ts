@@ -13,6 +13,8 @@
  */
 import { open, rename } from "node:fs/promises";
 import path from "node:path";
+import { reasonOf } from "../../platform/system-error.ts";
+import { Recurring } from "../../util/recurring.ts";
 import { readSealed, sealed, writeSealed } from "../../util/sealed-file.ts";
 import { decodeMarks, encodeMarks, type Life, lacks, type Marks } from "./life.ts";
 
@@ -66,7 +68,7 @@ export function readKnown(value: unknown): Known {
 
 export class Lives {
   private readonly file: string;
-  private readonly warn: (message: string) => void;
+  private readonly trouble: Recurring;
   private readonly entries = new Map<string, Entry>();
   private readonly timer: NodeJS.Timeout;
   private changed = false;
@@ -76,7 +78,7 @@ export class Lives {
 
   constructor(directory: string, warn: (message: string) => void) {
     this.file = path.join(directory, NAME);
-    this.warn = warn;
+    this.trouble = new Recurring((reason) => warn(`${this.file} could not be written: ${reason}`));
     this.read();
     this.timer = setInterval(() => this.flush(), WRITE_MS);
     this.timer.unref();
@@ -166,9 +168,10 @@ export class Lives {
       else this.changed = true;
     };
     this.writing = run()
+      .then(() => this.trouble.passed())
       .catch((error: unknown) => {
         this.changed = true;
-        this.warn(`${this.file} could not be written: ${(error as Error).message}`);
+        this.trouble.failed(reasonOf(error));
       })
       .finally(() => {
         this.writing = null;

@@ -6,6 +6,8 @@
 import { readFileSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import path from "node:path";
+import { reasonOf } from "../../platform/system-error.ts";
+import { Recurring } from "../../util/recurring.ts";
 
 const NAME = "CEILING";
 
@@ -27,6 +29,7 @@ export function createCeilingWriter(
   const file = path.join(directory, NAME);
   let wanted = 0;
   let writing = false;
+  const trouble = new Recurring((reason) => warn(`${file} could not be written: ${reason}`));
   const write = async (): Promise<void> => {
     writing = true;
     try {
@@ -41,9 +44,10 @@ export function createCeilingWriter(
           await handle.close();
         }
         await rename(`${file}.new`, file);
+        trouble.passed();
       }
     } catch (error) {
-      warn(`${file} could not be written: ${(error as Error).message}`);
+      trouble.failed(reasonOf(error));
     }
     writing = false;
   };

@@ -17,9 +17,11 @@ import { appendFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Ballot } from "../../format/record.ts";
 import { compareBallots } from "../../format/version.ts";
+import { reasonOf } from "../../platform/system-error.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { hash32 } from "../../util/hash.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { Recurring } from "../../util/recurring.ts";
 import type { ClusterKey } from "../register/ports.ts";
 
 /** Hints that wait for one node. */
@@ -161,6 +163,9 @@ class Queue {
   private writing: Promise<void> | null = null;
   private pauseUntil = 0;
   private stopped = false;
+  private readonly trouble = new Recurring((reason) =>
+    this.setup.warn(`${this.file} could not be written: ${reason}`),
+  );
 
   constructor(node: string, file: string, setup: HintsSetup) {
     this.node = node;
@@ -255,9 +260,10 @@ class Queue {
     const stale = this.fileEntries + this.unwritten.length - this.ballots.size > STALE_MAX;
     if (this.unwritten.length === 0 && !stale) return;
     this.writing = (this.fresh || stale ? this.rewrite() : this.append())
+      .then(() => this.trouble.passed())
       .catch((error: unknown) => {
         this.fresh = true;
-        this.setup.warn(`${this.file} could not be written: ${(error as Error).message}`);
+        this.trouble.failed(reasonOf(error));
       })
       .finally(() => {
         this.writing = null;

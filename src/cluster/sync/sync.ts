@@ -13,6 +13,7 @@ import type { RegisterState } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { PARTITIONS } from "../../util/hash.ts";
+import { Recurring } from "../../util/recurring.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import { bitOf, type Placement, type ReplicaGroup } from "../layout/layout.ts";
 import type { ClusterKey } from "../register/ports.ts";
@@ -92,6 +93,10 @@ export class Synchroniser {
   private floorless = new Set<number>();
   private gatedEpoch = 0;
 
+  private readonly trouble = new Recurring((reason) =>
+    this.setup.warn({ reason }, "synchronisation begins anew"),
+  );
+
   constructor(setup: SyncSetup) {
     this.setup = setup;
     this.followLayout();
@@ -163,6 +168,7 @@ export class Synchroniser {
     this.running = this.run(kind, placement, partitions)
       .then(() => {
         status.problem = null;
+        this.trouble.passed();
         if (kind === "rejoin") {
           setup.dropper.setClear(epoch);
           setup.membership.setVoting(true);
@@ -176,8 +182,7 @@ export class Synchroniser {
         );
       })
       .catch((error: unknown) => {
-        if (!(error instanceof LayoutChanged))
-          setup.warn({ reason: (error as Error).message }, "synchronisation begins anew");
+        if (!(error instanceof LayoutChanged)) this.trouble.failed((error as Error).message);
       })
       .finally(() => {
         this.running = null;
