@@ -12,8 +12,10 @@ import { buildInfo } from "../platform/build-info.ts";
 import type { Logger } from "../platform/log.ts";
 import { reasonOf } from "../platform/system-error.ts";
 import { withOrigins } from "../server/access/origins.ts";
+import { Connections, connectionsMax } from "../server/http/connections.ts";
 import { sendError } from "../server/http/reply.ts";
 import { createHttp } from "../server/http/uws.ts";
+import { REFUSING_CONNECTIONS } from "../server/status/stats.ts";
 import { loadHash } from "../util/hash.ts";
 import { Recurring } from "../util/recurring.ts";
 import { Outreach } from "./outreach.ts";
@@ -24,6 +26,15 @@ import { SETTLE_MS, STATIC_WAIT_MS, Steward, type StewardTimes } from "./steward
 
 const TICK_MS = 100;
 const CANNOT_WRITE = "the master cannot write to its disk, so nothing new counts";
+
+/** A master is one thread and has no meter. */
+function connectionsOf(log: Logger): Connections {
+  const own = new Float64Array(1);
+  const counts = { own, all: [own], refusedMs: new Float64Array(1) };
+  return new Connections(counts, connectionsMax(), (connections) =>
+    log.error({ connections }, REFUSING_CONNECTIONS),
+  );
+}
 
 /** Starts a master; answers its port and how to stop it. Rejects with a sentence for a person. */
 export async function startMaster(
@@ -92,7 +103,7 @@ export async function startMaster(
         onFailed(error);
         sendError(res, "internal", { head: method === "head" });
       },
-      { tls: config.tls },
+      { tls: config.tls, connections: connectionsOf(log) },
     );
     port = await http.listen(config.host, port);
     const outreach = new Outreach({

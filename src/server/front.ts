@@ -13,8 +13,9 @@ import { ERRORS, VaultError } from "../util/errors.ts";
 import { type AuthSettings, createKeyCheck } from "./access/bearer.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
 import { declaredBytes } from "./http/body-length.ts";
+import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
 import { type FrontContext, type FrontLog, InFlight } from "./http/context.ts";
-import type { Handler, Handlers, Req, Res, TlsFiles } from "./http/http.ts";
+import type { Handler, Handlers, HttpOptions, Req, Res, TlsFiles } from "./http/http.ts";
 import { refuse } from "./http/linger.ts";
 import { Pacer } from "./http/pace.ts";
 import { sendError, sendJson } from "./http/reply.ts";
@@ -45,6 +46,7 @@ import {
   OTHER,
   POST,
   PUT,
+  REFUSING_CONNECTIONS,
   statsDocument,
 } from "./status/stats.ts";
 import { createWrites, type Refusal } from "./writes/writes.ts";
@@ -128,15 +130,6 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   const { peers, tls = null } = options;
   const auth = options.auth === null ? null : { ...options.auth };
   const verifier = peers === undefined || auth === null ? null : new RequestVerifier(auth.key, peers.url);
-  const below =
-    peers === undefined
-      ? {}
-      : {
-          below: {
-            prefix: PEER_PREFIX,
-            handlers: withoutPages(createPeerRoutes(context, { handler: peers.handler, verifier })),
-          },
-        };
   const vigil = options.patient === true ? new Vigil(context.inFlight) : null;
   const onRequest = vigil === null ? () => {} : () => vigil.request();
   let { port } = options;
@@ -151,7 +144,13 @@ export async function createFront(options: FrontOptions): Promise<Front> {
       context.meter.count(VERB_OF[method], status),
     ),
     (method, res, error) => crashed(context, method, res, error),
-    { tls, sharesPort: options.sharesPort === true, ...below, onRequest },
+    {
+      tls,
+      sharesPort: options.sharesPort === true,
+      ...routesBelow(context, peers, verifier),
+      onRequest,
+      connections: connectionsOf(meter, meters, options.log),
+    },
   );
   port = await http.listen(options.host, port);
   let closing: Promise<void> | null = null;
@@ -175,6 +174,25 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   };
 }
 
+/** The routes between nodes, where there are any. */
+function routesBelow(
+  context: FrontContext,
+  peers: PeerFacts | undefined,
+  verifier: RequestVerifier | null,
+): Pick<HttpOptions, "below"> {
+  if (peers === undefined) return {};
+  const routes = createPeerRoutes(context, { handler: peers.handler, verifier });
+  return { below: { prefix: PEER_PREFIX, handlers: withoutPages(routes) } };
+}
+
+function connectionsOf(own: Meter, meters: readonly Meter[], log: FrontLog): Connections {
+  const all = meters.map(({ connections }) => connections);
+  const counts = { own: own.connections, all, refusedMs: own.refusedMs };
+  return new Connections(counts, connectionsMax(), (connections) =>
+    log.error({ connections }, REFUSING_CONNECTIONS),
+  );
+}
+
 /** Waits until no request is under way, or the deadline. */
 async function idle(inFlight: InFlight, deadlineMs: number): Promise<void> {
   if (inFlight.count > 0) {
@@ -196,6 +214,7 @@ function createHandlers(context: FrontContext, options: FrontOptions, meters: re
     version: options.version,
     nodes: options.nodes ?? (() => 1),
     stopping: () => context.stopping,
+    refusesConnections: () => meters.some(({ refusedMs }) => isRecent(refusedMs[0], Date.now())),
     cluster: options.clusterFacts ?? (() => null),
   };
   const answerOther: AnswerOther = (res, target, head) => {

@@ -13,7 +13,7 @@ import { type Server, startServer, waitUntil } from "./server.ts";
 const MIB = 1024 * 1024;
 const IDLE_CONNECTIONS = 10_000;
 /** Files that a process needs beside its connections. */
-const OTHER_FILES = 200;
+const OTHER_FILES = 700;
 /** What a connection that does nothing may cost. */
 const BYTES_PER_IDLE_CONNECTION_MAX = 4096;
 /** For so long others are served, and the memory is watched, while answers are held. */

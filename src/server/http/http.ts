@@ -24,6 +24,7 @@
 
 import { type AddressInfo, createServer } from "node:net";
 import { addressText } from "../../platform/address.ts";
+import type { Connections } from "./connections.ts";
 
 /**
  * What the native code takes as text. Bytes are cheaper than a string, which is converted, and a buffer as a
@@ -106,6 +107,8 @@ export interface HttpOptions {
   below?: { prefix: string; handlers: Handlers };
   /** Called with each request, before its handler. */
   onRequest?: () => void;
+  /** Told of each connection. Left out: all are taken. */
+  connections?: Connections;
 }
 
 export interface HttpServer {

@@ -86,11 +86,19 @@ class UwsServer implements HttpServer {
 
   private createApp(): uWS.TemplatedApp {
     const { tls, native, onError } = this;
-    const { below, onRequest = () => {} } = this.options;
+    const { below, connections, onRequest = () => {} } = this.options;
     const app =
       tls === null
         ? native.App()
         : native.SSLApp({ cert_file_name: tls.certificate, key_file_name: tls.key });
+    if (connections !== undefined) {
+      // 1: one has come, -1: it has gone.
+      const follow = (res: Res, change: number): void => {
+        if (change < 0) connections.closed();
+        else if (!connections.opened()) res.close();
+      };
+      (app as unknown as Filtered).filter(follow);
+    }
     if (below !== undefined) route(app, `${below.prefix}*`, below.handlers, onRequest, onError);
     route(app, "/*", this.handlers, onRequest, onError);
     return app;
@@ -171,6 +179,11 @@ function readCertificate({ certificate, key }: TlsFiles): string {
       `cannot use the certificate ${certificate} with the key ${key}: ${(error as Error).message}`,
     );
   }
+}
+
+/** The package's types lack the method in the older release. */
+interface Filtered {
+  filter(each: (res: Res, change: number) => void): void;
 }
 
 type ListenSocket = uWS.us_listen_socket | false;

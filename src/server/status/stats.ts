@@ -5,6 +5,10 @@ import { DIRECTORY_GONE } from "../../engine/list/directory-watch.ts";
 import type { ShardStats, Vault } from "../../shards/vault/vault.ts";
 import { LATENCY_NUMBERS, Latencies, type LatencySummary } from "./latency.ts";
 
+/** What the log and `/health` say when connections are closed as they come. */
+export const REFUSING_CONNECTIONS =
+  "so many connections are open that new ones are closed, to keep descriptors for files; raise the limit (ulimit -n), or have fewer connections";
+
 /** Verbs in the counters. */
 export const GET = 0;
 export const HEAD = 1;
@@ -20,7 +24,7 @@ const ABORTED = 0;
 
 const COUNTS = VERBS.length * OUTCOMES.length;
 /** Size of a meter's memory. */
-export const METER_BYTES = (COUNTS + 2 * LATENCY_NUMBERS + 2) * 8;
+export const METER_BYTES = (COUNTS + 2 * LATENCY_NUMBERS + 4) * 8;
 
 /** Counters and latencies of the front, and what it has in hand. Constant memory. */
 export class Meter {
@@ -28,6 +32,10 @@ export class Meter {
   readonly requestsInFlight: Float64Array;
   /** One number: memory that bodies have which come in pieces. */
   readonly receivingBytes: Float64Array;
+  /** One number: connections that are open. */
+  readonly connections: Float64Array;
+  /** One number: when a connection was last closed for want of descriptors, in milliseconds since 1970. */
+  readonly refusedMs: Float64Array;
   private readonly counts: Float64Array;
   private readonly reads: Latencies;
   private readonly writes: Latencies;
@@ -40,17 +48,21 @@ export class Meter {
     this.writes = new Latencies(part(COUNTS + LATENCY_NUMBERS, LATENCY_NUMBERS));
     this.requestsInFlight = part(COUNTS + 2 * LATENCY_NUMBERS, 1);
     this.receivingBytes = part(COUNTS + 2 * LATENCY_NUMBERS + 1, 1);
+    this.connections = part(COUNTS + 2 * LATENCY_NUMBERS + 2, 1);
+    this.refusedMs = part(COUNTS + 2 * LATENCY_NUMBERS + 3, 1);
   }
 
   /** All that these have counted, now. */
   static sum(meters: readonly Meter[]): Meter {
     const total = new Meter();
-    for (const { counts, reads, writes, requestsInFlight, receivingBytes } of meters) {
+    for (const { counts, reads, writes, ...meter } of meters) {
       for (let index = 0; index < COUNTS; index++) total.counts[index] += counts[index];
       total.reads.add(reads);
       total.writes.add(writes);
-      total.requestsInFlight[0] += requestsInFlight[0];
-      total.receivingBytes[0] += receivingBytes[0];
+      total.requestsInFlight[0] += meter.requestsInFlight[0];
+      total.receivingBytes[0] += meter.receivingBytes[0];
+      total.connections[0] += meter.connections[0];
+      total.refusedMs[0] = Math.max(total.refusedMs[0], meter.refusedMs[0]);
     }
     return total;
   }
@@ -118,13 +130,15 @@ export interface NodeFacts {
   cluster: () => ClusterFacts | null;
   /** The front is closing. */
   stopping: () => boolean;
+  /** Connections are closed as they come, for want of descriptors. */
+  refusesConnections: () => boolean;
 }
 
 /** The answer of `/health`: 503 while the node does not take every request of a healthy one. */
 export function healthDocument(vault: Vault, facts: NodeFacts): { status: number; document: object } {
   const shards = vault.stats().shards;
   const cluster = facts.cluster();
-  const { word, reason, status } = judge(vault, shards, facts.stopping(), cluster);
+  const { word, reason, status } = judge(vault, shards, facts, cluster);
   const document = {
     status: word,
     ...(reason === null ? {} : { reason }),
@@ -152,10 +166,10 @@ export function healthDocument(vault: Vault, facts: NodeFacts): { status: number
 function judge(
   vault: Vault,
   shards: ShardStats[],
-  stopping: boolean,
+  facts: NodeFacts,
   cluster: ClusterFacts | null,
 ): { word: string; reason: string | null; status: number } {
-  if (stopping) return { word: "stopping", reason: "the node is stopping", status: 503 };
+  if (facts.stopping()) return { word: "stopping", reason: "the node is stopping", status: 503 };
   if (cluster !== null && !cluster.ready) {
     const reason =
       cluster.reason ??
@@ -177,6 +191,9 @@ function judge(
     const reason =
       "too many files are open: a write could not open one, and got 503; raise the limit (ulimit -n), or have fewer connections";
     return { word: "unhealthy", reason, status: 503 };
+  }
+  if (facts.refusesConnections()) {
+    return { word: "unhealthy", reason: REFUSING_CONNECTIONS, status: 503 };
   }
   if (shards.some((shard) => shard.diskFull)) {
     // 200: a restart would not help, and an orchestrator that acts on a 503 would take the reads away too.
@@ -243,6 +260,7 @@ export function statsDocument(vault: Vault, facts: NodeFacts, meters: readonly M
       bytes: stats.queuedBytes,
       requestsInFlight: meter.requestsInFlight[0],
       receivingBytes: meter.receivingBytes[0],
+      connections: meter.connections[0],
     },
     batches: stats.batches,
     batchedWrites: stats.batchedWrites,

@@ -1,0 +1,98 @@
+/**
+ * More clients than a process may have files: those that are there are served, others are closed at once, values can be written all the while, and
+ * once clients have gone others come in. No turn of the event loop is spent on asking in vain.
+ */
+import assert from "node:assert/strict";
+import net from "node:net";
+import { test } from "node:test";
+import { CHUNK_BYTES } from "../../src/util/limits.ts";
+import { content } from "./client.ts";
+import { RawConnection } from "./raw.ts";
+import {
+  commandLine,
+  launch,
+  printedPort,
+  removeFolder,
+  temporaryFolder,
+  waitUntil,
+  withServer,
+} from "./server.ts";
+
+const needsLinux = { skip: process.platform === "linux" ? false : "the limit is read from /proc" };
+const FILES_MAX = 100;
+const CLIENTS = 300;
+const wrapper = ["sh", "-c", `ulimit -n ${FILES_MAX}; exec "$@"`, "sh"];
+
+/** Connects many clients; answers those that were not closed, once the others were. */
+async function crowd(port: number): Promise<net.Socket[]> {
+  const sockets = new Set<net.Socket>();
+  let settled = 0;
+  for (let client = 0; client < CLIENTS; client++) {
+    const socket = net.connect(port, "127.0.0.1");
+    sockets.add(socket);
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      sockets.delete(socket);
+      settled++;
+    });
+  }
+  await waitUntil("those that are too many are closed", () => settled >= CLIENTS - FILES_MAX);
+  return [...sockets];
+}
+
+for (const fronts of [1, 2])
+  test(
+    `descriptors: ${CLIENTS} clients of a node that may open ${FILES_MAX} files, ${fronts} front threads`,
+    needsLinux,
+    () =>
+      withServer({ wrapper, flags: ["-threads", "1", "-fronts", String(fronts)] }, async (server) => {
+        const first = await RawConnection.open(server.port);
+        const held = await crowd(server.port);
+        assert.ok(held.length > 0);
+        const value = content(1, CHUNK_BYTES * 3);
+        const head = `PUT /large HTTP/1.1\r\nHost: x\r\nContent-Length: ${value.length}\r\n\r\n`;
+        first.send(Buffer.concat([Buffer.from(head), value]));
+        assert.equal((await first.answers(1))[0].status, 201, "there is a descriptor for a file");
+        first.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+        const health = (await first.answers(2))[1];
+        assert.equal(health.status, 503);
+        assert.match(
+          JSON.parse(health.body.toString()).reason,
+          /^so many connections are open that new ones are closed/,
+        );
+        assert.match(
+          server.log(),
+          /so many connections are open that new ones are closed, to keep descriptors/,
+        );
+        for (const socket of held) socket.destroy();
+        await waitUntil("others come in", async () =>
+          fetch(`${server.url}/large`).then(
+            async (reply) => reply.status === 200 && Buffer.from(await reply.arrayBuffer()).equals(value),
+            () => false,
+          ),
+        );
+        first.socket.destroy();
+      }),
+  );
+
+test("descriptors: a master, too, closes those that are too many", needsLinux, async () => {
+  const folder = temporaryFolder();
+  try {
+    const words = [...commandLine({}, folder), "-mode", "master"];
+    const program = await launch(words, { wrapper });
+    await waitUntil("it listens", () => printedPort(program.output()) !== null);
+    const port = printedPort(program.output()) as number;
+    const held = await crowd(port);
+    for (const socket of held) socket.destroy();
+    await waitUntil("others come in", async () =>
+      fetch(`http://127.0.0.1:${port}/health`).then(
+        (reply) => reply.ok,
+        () => false,
+      ),
+    );
+    program.child.kill("SIGTERM");
+    assert.equal((await program.ended).status, 0);
+  } finally {
+    removeFolder(folder);
+  }
+});
