@@ -68,6 +68,8 @@ async function main(): Promise<void> {
   // Whatever a node makes is its user's alone, also where a package makes it.
   process.umask(0o077);
   try {
+    // Its threads ask for it, and could not say so.
+    process.cwd();
     const { startMaster } = require("./master/master.ts") as typeof import("./master/master.ts");
     const { startWorker } = require("./app/worker.ts") as typeof import("./app/worker.ts");
     if (config.mode === "worker") started(await startWorker(config, log, fatal));
@@ -91,7 +93,11 @@ if (isShardThread()) {
   require("./app/front-thread.ts");
 } else {
   const problem = platformProblem();
-  if (problem === null) void main();
+  if (problem === null)
+    main().catch((error: Error) => {
+      process.stderr.write(`minivault: ${sentenceOf(error)}\n`);
+      process.exitCode = 1;
+    });
   else {
     process.stderr.write(`${problem}\n`);
     process.exitCode = 2;

@@ -6,6 +6,7 @@
 
 import { FLAGS, variableOf } from "../config/flags.ts";
 import { UsageError } from "../config/values.ts";
+import { sentenceOf } from "../platform/system-error.ts";
 import { ACCEPT_LOSS } from "./accept-loss-command.ts";
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster-commands.ts";
 import { HEALTH } from "./health-command.ts";
@@ -43,7 +44,7 @@ export async function runSubcommand(
     return await command.run(readWords(command, argv, terminal.env), terminal);
   } catch (error) {
     const isUsage = error instanceof UsageError;
-    const line = (error as Error).message.replace(/\p{Cc}+/gu, " ");
+    const line = sentenceOf(error as Error).replace(/\p{Cc}+/gu, " ");
     const hint = isUsage ? `; minivault ${command.name} -help tells more` : "";
     terminal.err(`minivault ${command.name}: ${line}${hint}\n`);
     return isUsage ? 2 : 1;

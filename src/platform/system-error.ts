@@ -62,6 +62,11 @@ export function isReadOnly(error: unknown): boolean {
   return codeOf(error) === "EROFS" || codeOf(error) === "EACCES" || codeOf(error) === "EPERM";
 }
 
+/** Whether memory could not even be set aside, of which nothing is used yet. */
+function isOutOfAddresses(error: Error): boolean {
+  return error instanceof RangeError && /allocation failed|out of memory/i.test(error.message);
+}
+
 /** Why a call failed, without the path, in a few words: safe to be told to a client. */
 export function reasonOf(error: unknown): string {
   const code = codeOf(error);
@@ -73,6 +78,10 @@ export function reasonOf(error: unknown): string {
 /** The error as a sentence, with the path; the message itself where it is no error of the system. */
 export function sentenceOf(error: Error): string {
   const { syscall, path, dest } = error as NodeJS.ErrnoException & { dest?: string };
+  if (syscall === "uv_cwd")
+    return "the working directory is gone: change to one that is there, and try again";
+  if (isOutOfAddresses(error))
+    return `the system gives this process too few addresses (ulimit -v): about 60 GB of them are set aside, and 20 GB more for each further shard, of which only what is used takes memory; lift that limit, and limit the memory itself, as containers and MemoryMax do (${error.message})`;
   if (syscall === undefined || REASONS[codeOf(error)] === undefined) return error.message;
   const what = path === undefined ? "" : ` ${path}${dest === undefined ? "" : ` as ${dest}`}`;
   return `cannot ${ACTIONS[syscall] ?? syscall}${what}: ${reasonOf(error)}`;

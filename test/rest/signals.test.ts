@@ -108,6 +108,35 @@ describe("signals", () => {
     assert.match(output, /a file may not become so large here \(ulimit -f/);
   });
 
+  test("too few addresses (ulimit -v), and a working directory that is gone, fail the start with a sentence", {
+    skip: !isLinux,
+  }, async () => {
+    for (const [script, sentence] of [
+      // Enough for Node.js itself; then for the hash, too.
+      ["ulimit -v 3000000", /too few addresses \(ulimit -v\)/],
+      ["ulimit -v 12000000", /too few addresses \(ulimit -v\)/],
+      [
+        'mkdir "$0/gone"; cd "$0/gone"; rmdir "$0/gone"',
+        /the working directory is gone: change to one that is there/,
+      ],
+    ] as const) {
+      const wrapper = ["sh", "-c", `${script}; exec "$@"`, folder];
+      const words = commandLine({}, path.join(folder, "nowhere"));
+      const { status, output } = await runProgram(words, { wrapper });
+      assert.equal(status, 1, output);
+      assert.match(output, sentence);
+      assert.ok(!output.includes("    at "), output);
+    }
+    const relative = await runProgram(commandLine({}, "data"), {
+      wrapper: ["sh", "-c", 'mkdir "$0/gone"; cd "$0/gone"; rmdir "$0/gone"; exec "$@"', folder],
+    });
+    assert.equal(relative.status, 1);
+    assert.match(
+      relative.output,
+      /^minivault: the working directory is gone: change to one that is there, and try again$/m,
+    );
+  });
+
   test("a command that prints to a pipe that is closed, or to a full disk, ends quietly or with a sentence", async () => {
     const program = await builtProgram();
     const run = (command: string) =>
