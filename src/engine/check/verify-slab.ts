@@ -17,9 +17,9 @@ import {
   tableWords,
 } from "../../format/slab.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
+import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { readSlab } from "../slabs/files.ts";
 import { scanSlab } from "../slabs/scan.ts";
-import type { ExpectedSlabs } from "../start/expected-slabs.ts";
 import { keyText, typeName } from "./describe.ts";
 import type { Findings } from "./findings.ts";
 import type { ReadSlabs } from "./verify-index.ts";

@@ -1,9 +1,9 @@
 /** Verifying the index snapshot, and by it the slabs: it knows how they were at the last stop. */
 import fs from "node:fs";
 import { OTHER_FORM, type SnapshotIdentity, STALE_SNAPSHOT } from "../../format/snapshot.ts";
-import type { ExpectedSlabs } from "../start/expected-slabs.ts";
-import { SNAPSHOT_NAME, snapshotProblem } from "../start/snapshot.ts";
-import { misfitsBySnapshot } from "../start/snapshot-slabs.ts";
+import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
+import { SNAPSHOT_NAME, snapshotProblem } from "../snapshot/snapshot-read.ts";
+import { misfitsBySnapshot } from "../snapshot/snapshot-slabs.ts";
 import type { Findings } from "./findings.ts";
 
 /** Checks the snapshot of a shard, if there is one. */

@@ -8,167 +8,47 @@
 import fs from "node:fs";
 import path from "node:path";
 import {
-  FOOTER_BYTES,
   SNAPSHOT_HEADER_BYTES,
   SNAPSHOT_PIECE_BYTES,
   SNAPSHOT_SLAB_WORDS,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
 import { recordUnits } from "../../format/record.ts";
-import { footerSeal } from "../../format/slab.ts";
 import { LISTED_FULL, LISTED_OPEN, type ListedSlab } from "../../format/slab-list.ts";
-import {
-  decodeSnapshotHeader,
-  encodeSnapshotHeader,
-  type SnapshotHeader,
-  type SnapshotIdentity,
-} from "../../format/snapshot.ts";
+import { decodeSnapshotHeader, type SnapshotHeader, type SnapshotIdentity } from "../../format/snapshot.ts";
 import { hash32 } from "../../util/hash.ts";
+import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { indexPartBytes } from "../index/memory.ts";
-import type { Log } from "../log/log.ts";
 import type { OpenSlab } from "../open/appender.ts";
-import { FIGURE } from "../slabs/figures.ts";
-import { readSlab, slabName, slotOfSequence, UNFINISHED } from "../slabs/files.ts";
+import { slotOfSequence } from "../slabs/files.ts";
 import type { FileIo } from "../slabs/io.ts";
-import type { Slab } from "../slabs/table.ts";
 import type { State } from "../state/state.ts";
-import type { ExpectedSlabs } from "./expected-slabs.ts";
 import { misfitsOf, readFully } from "./snapshot-slabs.ts";
 
 export const SNAPSHOT_NAME = "index.snapshot";
-/** An index of fewer entries is built from the slabs as fast. */
-export const SNAPSHOT_ENTRIES_MIN = 50_000;
-
-function identityOf({ shard, store }: State, incarnation: number): SnapshotIdentity {
+/** Whose snapshot it is: written at the stop of that start. */
+export function identityOf({ shard, store }: State, incarnation: number): SnapshotIdentity {
   return { shard, slabBytes: store.slabBytes, storeId: store.id, incarnation };
 }
 
 /** The bytes of a typed array. */
-function bytesOf(words: Int32Array): Uint8Array {
+export function bytesOf(words: Int32Array): Uint8Array {
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 }
 
 /** Calls back for each piece of a section, with where it lies in it. */
-function forPieces(bytes: number, visit: (from: number, to: number) => void): void {
+export function forPieces(bytes: number, visit: (from: number, to: number) => void): void {
   for (let from = 0; from < bytes; from += SNAPSHOT_PIECE_BYTES)
     visit(from, Math.min(bytes, from + SNAPSHOT_PIECE_BYTES));
 }
 
-/**
- * Writes the snapshot of a shard that is closed: all its records are written and synced. Does nothing for a
- * small one, nor for one with anything unusual about it. Never throws: a failure is a warning, and the next
- * start takes longer.
- */
-export function writeSnapshot(
-  state: State,
-  { appender, list }: Log,
-  io: FileIo,
-  entriesMin = SNAPSHOT_ENTRIES_MIN,
-): void {
-  const { directory, store, index, figures, slabs, clock } = state;
-  if (index.entries < entriesMin) return;
-  const all = [...slabs.all()].sort((a, b) => a.sequence - b.sequence);
-  const last = all.at(-1);
-  if (last?.sequence !== appender.sequence || figures[FIGURE.doubtSequence] !== 0) return;
-  // Of what cannot be read the index knows more than the slabs could tell the next start.
-  const isUnusual = ({ damaged, misfit, uploads, sealed }: Slab, open: boolean): boolean =>
-    (damaged && !misfit) || uploads > 0 || !(open || sealed || misfit);
-  if (all.some((slab) => isUnusual(slab, slab === last))) return;
-  const file = path.join(directory, SNAPSHOT_NAME);
-  const fresh = `${file}${UNFINISHED}`;
-  try {
-    const open = appender.openSlab();
-    const image = index.image();
-    const promises = [...state.replication.places()];
-    const slabWords = new Int32Array(all.length * SNAPSHOT_SLAB_WORDS);
-    all.forEach((slab, i) => {
-      const end = slab === last ? open.endUnit : slab.storedBytes / UNIT_BYTES;
-      const seal =
-        slab === last
-          ? 0
-          : slab.misfit
-            ? (list.of(slab.sequence)?.seal ?? 0)
-            : readSeal(directory, slab.sequence, store.slabBytes);
-      if (seal === null) throw new Error(`slab ${slab.sequence} has lost its footer`);
-      slabWords.set([slab.sequence, end, slab.liveBytes / UNIT_BYTES, seal], i * SNAPSHOT_SLAB_WORDS);
-      for (const { slot, units } of promises)
-        if (slot === slotOfSequence(slab.sequence)) slabWords[i * SNAPSHOT_SLAB_WORDS + 2] -= units;
-    });
-    const promiseWords = promises.flatMap(({ slot, unit }) => [slabs.sequenceIn(slot), unit]);
-    const header: SnapshotHeader = {
-      slabs: all.length,
-      segments: image.segments,
-      blocks: image.blocks,
-      freeBlocks: image.freeBlocks.length,
-      openRecords: open.table.length / 3,
-      promises: promises.length,
-      entries: image.entries,
-      keys: figures[FIGURE.keys],
-      tombstones: figures[FIGURE.tombstones],
-      absenceBytes: figures[FIGURE.absenceBytes],
-      clockLow: clock.low,
-      clockHigh: clock.high,
-      openClockLow: open.clockLow,
-      openClockHigh: open.clockHigh,
-      openPrevious: open.previous,
-      sectionsChecksum: 0,
-    };
-    const [directoryPart, segmentPart, linkPart, ...blockParts] = image.parts;
-    const sections = [
-      bytesOf(slabWords),
-      bytesOf(Int32Array.from(open.table)),
-      directoryPart,
-      segmentPart,
-      linkPart,
-      bytesOf(image.freeBlocks),
-      bytesOf(Int32Array.from(promiseWords)),
-      ...blockParts,
-    ];
-    const fd = io.open(fresh, "wx+");
-    try {
-      header.sectionsChecksum = writeSections(io, fd, sections);
-      const page = encodeSnapshotHeader(identityOf(state, store.incarnation), header);
-      io.pwrite(fd, page, 0, page.length, 0);
-      io.fsync(fd);
-    } finally {
-      io.close(fd);
-    }
-    io.rename(fresh, file);
-    io.syncDirectory(directory);
-  } catch (error) {
-    state.warn(
-      `shard ${state.shard}: no index snapshot was written, the next start reads the slabs: ${(error as Error).message}`,
-    );
-    removeFile(io, fresh);
-  }
-}
-
-function removeFile(io: FileIo, file: string): void {
+/** Takes a snapshot away, if there is one. */
+export function removeFile(io: FileIo, file: string): void {
   try {
     io.unlink(file);
   } catch {
     // Not there; or the next start removes it, and does not use it.
   }
-}
-
-/** Writes the sections after the header; answers their checksum. */
-function writeSections(io: FileIo, fd: number, sections: readonly Uint8Array[]): number {
-  let sum = 0;
-  let position = SNAPSHOT_HEADER_BYTES;
-  for (const section of sections)
-    forPieces(section.length, (from, to) => {
-      const piece = section.subarray(from, to);
-      sum = hash32(piece, sum);
-      io.pwrite(fd, piece, 0, piece.length, position);
-      position += piece.length;
-    });
-  return sum;
-}
-
-function readSeal(directory: string, sequence: number, slabBytes: number): number | null {
-  return footerSeal(
-    readSlab(path.join(directory, slabName(sequence)), slabBytes - FOOTER_BYTES, FOOTER_BYTES),
-  );
 }
 
 /** The result of reading a snapshot. */

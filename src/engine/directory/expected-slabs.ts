@@ -12,7 +12,6 @@ import {
   type ListedSlab,
   type SlabEnd,
 } from "../../format/slab-list.ts";
-import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import {
   checksumBefore,
   type FoundSlab,
@@ -22,6 +21,7 @@ import {
   unknownSlab,
 } from "../list/slab-list.ts";
 import { readSlab, slabName } from "../slabs/files.ts";
+import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 
 export class ExpectedSlabs {
   /** Those that there must be, and newer ones that are there, rising. */
