@@ -17,7 +17,7 @@ import { Shard } from "../shard/shard.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import { listSlabs, slabName, slotOfSequence } from "../slabs/files.ts";
 import { type FileIo, nodeIo } from "../slabs/io.ts";
-import { SNAPSHOT_NAME } from "../start/snapshot.ts";
+import { SNAPSHOT_NAME } from "../snapshot/snapshot-read.ts";
 import { createShardMemory } from "../state/memory.ts";
 
 /** Entries of the index that are looked at in one step. */
