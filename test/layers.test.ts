@@ -72,7 +72,6 @@ const LARGE_FILES: readonly string[] = [
 const LONG_FUNCTIONS: readonly string[] = [
   "app/worker.ts: start",
   "app/worker.ts: startWorker",
-  "engine/directory/lock.ts: lockDirectory",
   "master/master.ts: startMaster",
   "master/routes.ts: createMasterRoutes",
   "server/peers/peer-routes.ts: createPeerRoutes",

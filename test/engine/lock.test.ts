@@ -8,7 +8,8 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { buildSync } from "esbuild";
-import { LOCK_STALE_MS, LOCK_TOUCH_MS, lockDirectory } from "../../src/engine/directory/lock.ts";
+import { LOCK_TOUCH_MS, lockDirectory } from "../../src/engine/directory/lock.ts";
+import { LOCK_STALE_MS } from "../../src/engine/directory/lock-file.ts";
 import { waitUntil } from "../rest/server.ts";
 import { stopwatch } from "../stopwatch.ts";
 

@@ -5,7 +5,7 @@ import net from "node:net";
 import path from "node:path";
 import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { LOCK_STALE_MS } from "../../src/engine/directory/lock.ts";
+import { LOCK_STALE_MS } from "../../src/engine/directory/lock-file.ts";
 import { CHUNK_BYTES, SLAB_BYTES } from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";
 import {
