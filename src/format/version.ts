@@ -30,6 +30,12 @@ export function ballotMillis(ballot: Ballot): number {
   return ballot.clockHigh * 0x10000 + Math.floor(ballot.clockLow / 0x10000);
 }
 
+/** The lowest ballot of a millisecond since 1970. */
+export function ballotOfMillis(millis: number): Ballot {
+  const clockHigh = Math.floor(millis / 0x10000);
+  return { clockLow: (millis % 0x10000) * 0x10000, clockHigh, node: 0, incarnation: 0 };
+}
+
 /**
  * Of a ballot's incarnation, the lower bits are the number of the node's start and the upper 8 tell the
  * clocks of one start apart, so that no two of them give the same ballot.

@@ -22,7 +22,7 @@ import {
   higherBallot,
   isFromSecondClock,
 } from "../format/version.ts";
-import { BALLOT_AHEAD_MS_MAX } from "../util/limits.ts";
+import { BALLOT_AHEAD_MS_MAX, PROMISE_FOLD_MS } from "../util/limits.ts";
 
 /** What a replica keeps for one key. */
 export interface RegisterState {
@@ -129,12 +129,13 @@ export function floorWithout(state: RegisterState, floor: Ballot | null): Ballot
  * Whether a promise for an absent key is old enough to become part of the floor. That needs no agreement with
  * anybody: the floor refuses at least what the promise refused, and by then its own accept comes too late
  * anyway.
+ * @param nowMillis cluster time
  */
 export function canFoldPromise(state: RegisterState, nowMillis: number): boolean {
   return (
     state.ballot === null &&
     state.promised !== null &&
-    ballotMillis(state.promised) + BALLOT_AHEAD_MS_MAX < nowMillis
+    ballotMillis(state.promised) + PROMISE_FOLD_MS < nowMillis
   );
 }
 

@@ -80,6 +80,11 @@ export const REJOIN_WAIT_MS = 3 * OPERATION_MS_MAX;
  * in a store whose hash has such keys.
  */
 export const TAG_ENTRIES_MAX = 4096;
+/**
+ * Age from which a promise for an absent key may become part of the floor: its own accept comes too late by
+ * then.
+ */
+export const PROMISE_FOLD_MS = 2 * OPERATION_MS_MAX;
 /** Age from which a tombstone may be collected. */
 export const TOMBSTONE_AGE_MS = 24 * 3600 * 1000;
 /** Most copies of a key: sets of replicas, old and new together, are bits of one small integer. */

@@ -3,14 +3,15 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dropPartition, dropTombstone, prepare, raiseFloor } from "../../src/engine/shard/replica.ts";
+import { dropPartition, dropTombstone, foldPromises, prepare, raiseFloor } from "../../src/engine/shard/replica.ts";
 import { UploadWriter } from "../../src/engine/shard/uploads.ts";
 import { DIGEST_WORDS, digestOf, leafOf } from "../../src/engine/state/digests.ts";
 import { FloorReader } from "../../src/engine/state/floors.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { compareBallots, compareOptionalBallots, etagText } from "../../src/format/version.ts";
+import { ballotOfMillis, compareBallots, compareOptionalBallots, etagText } from "../../src/format/version.ts";
 import {
   ALREADY,
+  canFoldPromise,
   floorWithout,
   judgeAccept,
   judgePrepare,
@@ -20,6 +21,7 @@ import {
 } from "../../src/rules/register.ts";
 import type { Outcome, RegisterOutcome } from "../../src/rules/write.ts";
 import { partitionOf } from "../../src/util/hash.ts";
+import { PROMISE_FOLD_MS } from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, type HarnessOptions, temporaryDirectory } from "./harness.ts";
 
@@ -135,7 +137,8 @@ class Run {
     else if (kind < 16) this.accept(key);
     else if (kind < 17) this.raiseFloor(key);
     else if (kind < 19) this.dropTombstone(key);
-    else if (this.random.below(6) === 0) this.dropPartition(key);
+    else if (this.random.below(3) > 0) this.foldPromises(key);
+    else if (this.random.below(2) === 0) this.dropPartition(key);
     if (this.random.below(3) === 0) this.commit();
   }
 
@@ -216,6 +219,25 @@ class Run {
       this.model.keys.delete(key);
     }
     this.checks.push(() => assert.equal(register(outcome).verdict, drops ? "yes" : "no"));
+  }
+
+  /** All that are old by a clock that has come so far; the model folds key by key. */
+  private foldPromises(key: string): void {
+    this.commit();
+    const millis = START + PROMISE_FOLD_MS + Math.floor(this.random.below(this.ballots + 8) / 4);
+    for (let next = 0; next >= 0; ) {
+      const outcome = foldPromises(this.vault.shard.batch, this.partition(key), next, ballotOfMillis(millis));
+      this.commit();
+      assert.equal(register(outcome).verdict, "yes");
+      next = register(outcome).next;
+    }
+    for (const name of KEYS) {
+      const state = this.model.state(name);
+      if (this.partition(name) !== this.partition(key) || state === null) continue;
+      if (!canFoldPromise(state, millis)) continue;
+      this.model.floors.set(this.partition(name), floorWithout(state, this.floor(name)) as Ballot);
+      this.model.keys.delete(name);
+    }
   }
 
   private dropPartition(key: string): void {

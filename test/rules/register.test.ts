@@ -22,6 +22,7 @@ import {
   type RegisterState,
   YES,
 } from "../../src/rules/register.ts";
+import { PROMISE_FOLD_MS } from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const ballot = (clockLow: number, node = 1, incarnation = 1, clockHigh = 0): Ballot => ({
@@ -121,8 +122,8 @@ test("register: exists, tombstones and promises that are folded into the floor",
   assert.deepEqual(floorWithout(state(4, 2, true), ballot(1)), ballot(4));
   assert.deepEqual(floorWithout(state(null, 2, true), null), ballot(2));
   assert.deepEqual(floorWithout(state(null, 2, true), ballot(9)), ballot(9));
-  assert.equal(canFoldPromise(state(4, null), 60_000), false);
-  assert.equal(canFoldPromise(state(4, null), 60_001), true);
+  assert.equal(canFoldPromise(state(4, null), PROMISE_FOLD_MS), false);
+  assert.equal(canFoldPromise(state(4, null), PROMISE_FOLD_MS + 1), true);
   assert.equal(canFoldPromise(state(4, 2), 90_000), false, "a promise beside a record stays with it");
 });
 

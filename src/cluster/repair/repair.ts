@@ -16,7 +16,6 @@ import type { Membership, MembershipLog } from "../membership/membership.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
 import type { ClusterKey, Proposal } from "../register/ports.ts";
-import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey, type VaultReplica } from "../replica/local-replica.ts";
 import type { NodePort } from "../replica/node-port.ts";
 import { RepairPort } from "../replica/repair-port.ts";
@@ -24,6 +23,7 @@ import { PartitionDropper } from "../sync/dropper.ts";
 import { RepairPace } from "../sync/pacer.ts";
 import { Synchroniser, type SyncMembership } from "../sync/sync.ts";
 import { AntiEntropy } from "./anti-entropy.ts";
+import { Collection } from "./collection.ts";
 import { type HintOutcome, Hints } from "./hints.ts";
 
 /** How often it is looked whether there is something to do. */
@@ -34,10 +34,6 @@ const TICK_MS = 500;
  */
 const ROUND_MS = 10_000;
 const HURRY_MS = 1000;
-/** Pause between two rounds of collection. */
-const COLLECT_MS = 10 * 60_000;
-/** Tombstones that are being collected at once. */
-const COLLECT_WINDOW = 32;
 /** Damaged keys that wait for repair. */
 const DAMAGED_MAX = 10_000;
 
@@ -80,24 +76,20 @@ export class Repair {
   private readonly damagedKeys = new Map<string, Uint8Array>();
   private readonly up = new Set<string>();
   private readonly work = new Set<Promise<void>>();
-  private readonly tombstoneAgeMs: number;
+  private readonly collection: Collection;
   private nextRoundMs = 0;
-  private nextCollectMs: number;
   private comparing = false;
   private mending = false;
-  private collecting = false;
   private droppedEpoch = 0;
   private dropping = false;
   private mended = 0;
-  private collected = 0;
   private stopped = false;
 
   constructor(setup: RepairSetup) {
     this.setup = setup;
     const { membership, node, vault, log, directory, peerOf } = setup;
     this.self = membership.url;
-    this.tombstoneAgeMs = setup.tombstoneAgeMs ?? TOMBSTONE_AGE_MS;
-    this.nextCollectMs = performance.now() + this.collectPauseMs();
+    const tombstoneAgeMs = setup.tombstoneAgeMs ?? TOMBSTONE_AGE_MS;
     this.pace = new RepairPace(() => node.begun);
     this.port = new RepairPort({
       self: this.self,
@@ -125,7 +117,17 @@ export class Repair {
       ...common,
       placement: () => this.stablePlacement(),
       pace: this.pace,
-      tombstoneAgeMs: this.tombstoneAgeMs,
+      tombstoneAgeMs,
+      now: () => setup.time.now(),
+    });
+    this.collection = new Collection({
+      self: this.self,
+      vault,
+      port: this.port,
+      pace: this.pace,
+      // A stopped node has nothing to collect in.
+      placement: () => (this.stopped ? null : this.stablePlacement()),
+      tombstoneAgeMs,
       now: () => setup.time.now(),
     });
     this.hints = new Hints({
@@ -217,7 +219,7 @@ export class Repair {
       synchronisation: { ...this.synchroniser.status },
       antiEntropy: { ...this.antiEntropy.status },
       damagedKeys: { waiting: this.damagedKeys.size, repaired: this.mended },
-      collectedTombstones: this.collected,
+      collectedTombstones: this.collection.collected,
       droppedPartitions: this.dropper.dropped,
     };
   }
@@ -241,7 +243,7 @@ export class Repair {
     }
     if (!this.comparing && nowMs >= this.nextRoundMs) this.run(this.compare());
     if (!this.mending && this.damagedKeys.size > 0) this.run(this.mend());
-    if (!this.collecting && nowMs >= this.nextCollectMs) this.run(this.collectOld());
+    if (this.collection.isDue(nowMs)) this.run(this.collection.round());
     const placement = this.stablePlacement();
     if (placement !== null && !this.dropping && placement.layout.epoch > this.droppedEpoch)
       this.run(this.dropMoved(placement));
@@ -319,54 +321,6 @@ export class Repair {
     const record = await this.port.record(key, this.holders(group.nodes, this.self), group.epoch, ballot);
     if (record === null || record === "unknown") return false;
     return (await this.port.take(key, group.epoch, record)).kind === "yes";
-  }
-
-  // ---- tombstones ----------------------------------------------------------------------------------------------------------------
-
-  private collectPauseMs(): number {
-    return Math.min(COLLECT_MS, Math.max(1000, this.tombstoneAgeMs / 2));
-  }
-
-  /** The first replica of a partition looks for old tombstones in it. */
-  private async collectOld(): Promise<void> {
-    const { vault } = this.setup;
-    this.collecting = true;
-    try {
-      const placement = this.stablePlacement();
-      const isAny = vault.stats().shards.some((shard) => shard.tombstones > 0);
-      if (placement === null || !isAny) return;
-      for (const group of placement.groups) {
-        if (group.nodes[0] !== this.self) continue;
-        if (this.stopped || this.stablePlacement() !== placement) return;
-        const beganMs = performance.now();
-        const { keys } = await this.port.list(this.self, group.partition, group.epoch);
-        let window: Promise<void>[] = [];
-        for (const { key, ballot, tombstone } of keys.values()) {
-          if (
-            !tombstone ||
-            ballot === null ||
-            !isOldTombstone(ballot, this.setup.time.now(), this.tombstoneAgeMs)
-          )
-            continue;
-          window.push(
-            new Promise((resolve) => {
-              collectTombstone(this.port, group, clusterKey(key), ballot, (done) => {
-                if (done) this.collected++;
-                resolve();
-              });
-            }),
-          );
-          if (window.length < COLLECT_WINDOW) continue;
-          await Promise.all(window);
-          window = [];
-        }
-        await Promise.all(window);
-        await this.pace.rest(performance.now() - beganMs);
-      }
-    } finally {
-      this.collecting = false;
-      this.nextCollectMs = performance.now() + this.collectPauseMs();
-    }
   }
 
   // ---- what has moved away -------------------------------------------------------------------------------------------------------

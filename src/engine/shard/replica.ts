@@ -8,9 +8,10 @@
  */
 import { TYPE_FORGOTTEN, TYPE_PROMISE } from "../../format/offsets.ts";
 import { type Ballot, ballotAt, keyOf, typeOf } from "../../format/record.ts";
-import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
+import { ballotMillis, compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import {
   ALREADY,
+  canFoldPromise,
   floorWithout,
   holdsTombstone,
   judgeAccept,
@@ -35,6 +36,13 @@ import type { Batch, Current } from "./batch.ts";
 /** Keys that one step of dropping a partition forgets. */
 const DROP_STEP_KEYS = 256;
 const NOTHING = new Uint8Array(0);
+const NO_STATE: RegisterState = Object.freeze({
+  promised: null,
+  ballot: null,
+  tombstone: false,
+  operationLow: 0,
+  operationHigh: 0,
+});
 const NO_ENTRIES = { scan: (): IndexPage => ({ slots: [], units: [], tags: [], next: SCAN_END }) };
 
 function answer(verdict: RegisterOutcome["verdict"], ballot: Ballot | null): RegisterOutcome {
@@ -203,6 +211,49 @@ export function dropPartition(batch: Batch, partition: number, from: number): Ou
       return batch.log.failure(error);
     }
     if (!forget(batch, ref, ballotAt(map, unit), batch.currentOf(ref, outcome), outcome)) return outcome;
+  }
+  return outcome;
+}
+
+/**
+ * One step of making old promises for absent keys of a partition part of its floor: the floor first, then
+ * they are forgotten. The caller goes on from `next` until that is -1. Damaged ones are left.
+ * @param now cluster time, as a ballot
+ */
+export function foldPromises(batch: Batch, partition: number, from: number, now: Ballot): Outcome {
+  // What this batch has staged is not in the index yet.
+  batch.commit();
+  const outcome = begin(batch, null);
+  if (outcome.error !== null) return outcome;
+  const page = (batch.state.replication.promises ?? NO_ENTRIES).scan(partition, from, DROP_STEP_KEYS);
+  outcome.register = answer("yes", null);
+  outcome.register.next = page.next === SCAN_END ? -1 : page.next;
+  let floor: Ballot | null = null;
+  const lone: { ref: KeyRef; promised: Ballot }[] = [];
+  for (let i = 0; i < page.slots.length; i++) {
+    const map = batch.state.lookup.mapOf(page.slots[i]);
+    const unit = page.units[i];
+    if (!batch.state.lookup.check(map, unit)) continue;
+    const key = keyOf(map, unit).slice();
+    const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, batch.state.store.keyHash) };
+    const promised = ballotAt(map, unit);
+    const current = batch.currentOf(ref);
+    const isLone = current.state === "absent" && batch.admits(ref, current);
+    if (!isLone || !canFoldPromise({ ...NO_STATE, promised }, ballotMillis(now))) continue;
+    floor = higherBallot(floor, promised);
+    lone.push({ ref, promised });
+  }
+  if (floor === null) return outcome;
+  if (compareOptionalBallots(floor, batch.floorOf(partition, outcome)) > 0)
+    if (!batch.stageFloor(partition, floor, outcome)) return outcome;
+  for (const { ref, promised } of lone) {
+    try {
+      batch.makeRoom(ref.key.length, 0, 0, true);
+    } catch (error) {
+      batch.fail(batch.log.failure(error));
+      return batch.log.failure(error);
+    }
+    if (!forget(batch, ref, promised, batch.currentOf(ref, outcome), outcome)) return outcome;
   }
   return outcome;
 }

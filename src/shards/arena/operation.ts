@@ -17,6 +17,8 @@ export const OP_RAISE_FLOOR = 6;
 export const OP_DROP_TOMBSTONE = 7;
 /** Partition in `operationLow`, where to go on in `operationHigh`. */
 export const OP_DROP_PARTITION = 8;
+/** As the last; cluster time in the ballot's place. */
+export const OP_FOLD_PROMISES = 10;
 /** What was lost is made good from other replicas. */
 export const OP_SETTLE_LOSS = 9;
 

@@ -8,13 +8,14 @@ import { FIGURE } from "../../engine/slabs/figures.ts";
 import { DIGEST_WORDS } from "../../engine/state/digests.ts";
 import { FloorReader } from "../../engine/state/floors.ts";
 import type { Ballot } from "../../format/record.ts";
-import { higherBallot } from "../../format/version.ts";
+import { ballotOfMillis, higherBallot } from "../../format/version.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import {
   emptyOperation,
   OP_DROP_PARTITION,
   OP_DROP_TOMBSTONE,
+  OP_FOLD_PROMISES,
   OP_RAISE_FLOOR,
   OP_SETTLE_LOSS,
   type Operation,
@@ -155,9 +156,28 @@ export class Housekeeping {
    * meanwhile.
    */
   dropPartition(partition: number, done: HousekeepingDone): void {
+    this.stepThrough(OP_DROP_PARTITION, partition, null, done);
+  }
+
+  /** Whether there are promises of a partition that stand above what their keys have. */
+  hasPromises(partition: number): boolean {
+    return this.partitions.hasPromises(partition);
+  }
+
+  /**
+   * Makes old promises for absent keys of a partition part of its floor, so that they take no room any more.
+   * @param now cluster time
+   */
+  foldPromises(partition: number, now: number, done: HousekeepingDone): void {
+    this.stepThrough(OP_FOLD_PROMISES, partition, ballotOfMillis(now), done);
+  }
+
+  /** Sends an operation to one shard after the other, until each says that there is nothing left. */
+  private stepThrough(op: number, partition: number, ballot: Ballot | null, done: HousekeepingDone): void {
     const go = (shard: number, from: number): void => {
       const operation = emptyOperation();
-      operation.op = OP_DROP_PARTITION;
+      operation.op = op;
+      setBallot(operation, ballot);
       operation.operationLow = partition;
       operation.operationHigh = from;
       this.send(shard, operation, ({ error, register }: WriteResult) => {

@@ -94,6 +94,19 @@ export class PartitionScan {
     return step;
   }
 
+  /** Whether there are promises of a partition. */
+  hasPromises(partition: number): boolean {
+    return this.indexes.some((_, shard) => {
+      const promises = this.promisesOf(shard);
+      for (let tag = 0; promises !== null && tag < SCAN_END; ) {
+        const page = promises.scan(partition, tag, 1);
+        if (page.slots.length > 0) return true;
+        tag = page.next;
+      }
+      return false;
+    });
+  }
+
   /** Adds to `step` what one shard has from a tag on; answers the tag to go on with. */
   private scanShard(
     shard: number,

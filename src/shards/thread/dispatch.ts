@@ -2,7 +2,13 @@
  * What each operation of a front means to a shard.
  */
 
-import { dropPartition, dropTombstone, prepare, raiseFloor } from "../../engine/shard/replica.ts";
+import {
+  dropPartition,
+  dropTombstone,
+  foldPromises,
+  prepare,
+  raiseFloor,
+} from "../../engine/shard/replica.ts";
 import type { Shard } from "../../engine/shard/shard.ts";
 import { UploadWriter } from "../../engine/shard/uploads.ts";
 import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
@@ -10,6 +16,7 @@ import { CHUNK_BYTES } from "../../util/limits.ts";
 import {
   OP_DROP_PARTITION,
   OP_DROP_TOMBSTONE,
+  OP_FOLD_PROMISES,
   OP_PREPARE,
   OP_RAISE_FLOOR,
   OP_SETTLE_LOSS,
@@ -75,6 +82,10 @@ export class Dispatch {
         return shard.settleLoss();
       case OP_DROP_PARTITION:
         return dropPartition(shard.batch, o.operationLow, o.operationHigh);
+      case OP_FOLD_PROMISES:
+        return o.ballot === null
+          ? NO_BALLOT
+          : foldPromises(shard.batch, o.operationLow, o.operationHigh, o.ballot);
       default:
         return shard.apply(writeOf(o), o.body);
     }

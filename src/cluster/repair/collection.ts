@@ -1,0 +1,125 @@
+/**
+ * What a replica has to forget in the course of time, while nothing moves: old tombstones, which all replicas
+ * have to confirm (register/tombstones.ts), and old promises for keys that have nothing else, which each makes
+ * part of its own floor (rules/register.ts). Both in rounds, at the pace of what is in the background.
+ */
+import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import type { Placement } from "../layout/layout.ts";
+import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
+import { clusterKey } from "../replica/local-replica.ts";
+import type { RepairPort } from "../replica/repair-port.ts";
+import type { RepairPace } from "../sync/pacer.ts";
+
+/** Longest and shortest pause between two rounds over the tombstones. */
+const COLLECT_MS_MAX = 10 * 60_000;
+const COLLECT_MS_MIN = 1000;
+/** Longest pause between two rounds over the promises. */
+const FOLD_MS_MAX = 60_000;
+/** Tombstones that are being collected at once. */
+const WINDOW = 32;
+
+export interface CollectionSetup {
+  self: string;
+  vault: LocalVault;
+  port: RepairPort;
+  pace: RepairPace;
+  /** The layout, while nothing moves and the own replica is whole; else null. */
+  placement: () => Placement | null;
+  tombstoneAgeMs: number;
+  /** Cluster time. */
+  now: () => number;
+}
+
+export class Collection {
+  /** Tombstones since the start of the process. */
+  collected = 0;
+  private readonly setup: CollectionSetup;
+  private readonly collectPauseMs: number;
+  private readonly foldPauseMs: number;
+  private nextCollectMs: number;
+  private nextFoldMs: number;
+  private running = false;
+
+  constructor(setup: CollectionSetup) {
+    this.setup = setup;
+    this.collectPauseMs = Math.min(COLLECT_MS_MAX, Math.max(COLLECT_MS_MIN, setup.tombstoneAgeMs / 2));
+    this.foldPauseMs = Math.min(FOLD_MS_MAX, this.collectPauseMs);
+    this.nextCollectMs = performance.now() + this.collectPauseMs;
+    this.nextFoldMs = performance.now() + this.foldPauseMs;
+  }
+
+  /** Whether it is time for `round`. */
+  isDue(nowMs: number): boolean {
+    return !this.running && nowMs >= Math.min(this.nextCollectMs, this.nextFoldMs);
+  }
+
+  /** One round over what is due. */
+  async round(): Promise<void> {
+    this.running = true;
+    try {
+      if (performance.now() >= this.nextFoldMs) await this.foldPromises();
+      if (performance.now() >= this.nextCollectMs) await this.collectTombstones();
+    } finally {
+      this.running = false;
+    }
+  }
+
+  /** The first replica of a partition looks for old tombstones in it. */
+  private async collectTombstones(): Promise<void> {
+    const { vault, port, pace, self } = this.setup;
+    try {
+      const placement = this.setup.placement();
+      const isAny = vault.stats().shards.some((shard) => shard.tombstones > 0);
+      if (placement === null || !isAny) return;
+      for (const group of placement.groups) {
+        if (group.nodes[0] !== self) continue;
+        if (this.setup.placement() !== placement) return;
+        const beganMs = performance.now();
+        const { keys } = await port.list(self, group.partition, group.epoch);
+        let window: Promise<void>[] = [];
+        for (const { key, ballot, tombstone } of keys.values()) {
+          if (!tombstone || ballot === null) continue;
+          if (!isOldTombstone(ballot, this.setup.now(), this.setup.tombstoneAgeMs)) continue;
+          window.push(
+            new Promise((resolve) => {
+              collectTombstone(port, group, clusterKey(key), ballot, (done) => {
+                if (done) this.collected++;
+                resolve();
+              });
+            }),
+          );
+          if (window.length < WINDOW) continue;
+          await Promise.all(window);
+          window = [];
+        }
+        await Promise.all(window);
+        await pace.rest(performance.now() - beganMs);
+      }
+    } finally {
+      this.nextCollectMs = performance.now() + this.collectPauseMs;
+    }
+  }
+
+  /** Each replica folds its own. */
+  private async foldPromises(): Promise<void> {
+    const { replica } = this.setup.vault;
+    try {
+      const placement = this.setup.placement();
+      for (const group of placement?.groups ?? []) {
+        if (!group.nodes.includes(this.setup.self) || !replica.hasPromises(group.partition)) continue;
+        if (this.setup.placement() !== placement) return;
+        const beganMs = performance.now();
+        await new Promise<void>((resolve, reject) => {
+          replica.foldPromises(group.partition, this.setup.now(), (error) =>
+            error === null
+              ? resolve()
+              : reject(new Error(`promises of partition ${group.partition} cannot be folded: ${error}`)),
+          );
+        });
+        await this.setup.pace.rest(performance.now() - beganMs);
+      }
+    } finally {
+      this.nextFoldMs = performance.now() + this.foldPauseMs;
+    }
+  }
+}
