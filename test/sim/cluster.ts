@@ -94,6 +94,8 @@ export interface Mutation {
   collectAtMajority?: boolean;
   noFloor?: boolean;
   oneMajorityDuringMove?: boolean;
+  /** A majority of those that are left is enough while the cluster recovers. */
+  recoversByMajority?: boolean;
   rejoinAtOnce?: boolean;
   /** Replicas do not tell which records conditional writes were told of. */
   forgetsWhoWasShown?: boolean;
@@ -110,7 +112,11 @@ export class World {
   readonly mutation: Mutation;
   /** By epoch, from 1 on. */
   readonly groups: readonly ReplicaGroup[];
+  /** The same, whatever a mutation makes of the majorities. */
+  readonly trueGroups: readonly ReplicaGroup[];
   readonly nodes: SimNode[] = [];
+  /** The move under way ends when all have synchronised; else it is going to be given up. */
+  moveEnds = true;
   /** Until when messages from one node to another are dropped: [from * nodes + to]. */
   private readonly cutUntil: Float64Array;
   /** When a version first changed without its value, by operation. */
@@ -142,9 +148,12 @@ export class World {
     this.random = random;
     this.weather = weather;
     this.mutation = mutation;
-    this.groups = mutation.oneMajorityDuringMove
-      ? groups.map((group) => ({ ...group, previous: group.current }))
-      : groups;
+    this.trueGroups = groups;
+    this.groups = groups.map((group) => ({
+      ...group,
+      ...(mutation.oneMajorityDuringMove ? { previous: group.current } : {}),
+      ...(mutation.recoversByMajority && group.recovers ? { recovers: false } : {}),
+    }));
     this.cutUntil = new Float64Array(nodes * nodes);
     for (let index = 0; index < nodes; index++) this.nodes.push(new SimNode(this, index));
   }
@@ -504,6 +513,14 @@ export class SimNode {
     this.orphaned.clear();
   }
 
+  /** Gone for good. */
+  isLost = false;
+
+  lose(): void {
+    this.isLost = true;
+    if (this.alive) this.crash();
+  }
+
   /** A new, empty disk. The layout comes from the master again. */
   wipe(): void {
     this.state = null;
@@ -521,8 +538,9 @@ export class SimNode {
 
   /** As `Placement.mustSynchronise` says for a partition; by the true sets, whatever a mutation made of them. */
   mustSynchronise(): boolean {
-    const group = this.group();
-    const before = this.world.groups[this.epoch - 2];
+    const group = this.world.trueGroups[this.epoch - 1];
+    const before = this.world.trueGroups[this.epoch - 2];
+    if (group.recovers === true) return (group.current & bitOf(group, this.name)) !== 0;
     if (group.nodes.length === countOf(group.current) || before === undefined) return false;
     const bit = bitOf(group, this.name);
     const shrinks = before.nodes.length > countOf(group.current);

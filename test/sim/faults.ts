@@ -32,7 +32,7 @@ export function crash(world: World, node: SimNode, downMs: number, wiped: boolea
 }
 
 export function restart(world: World, node: SimNode): void {
-  if (node.alive) return;
+  if (node.alive || node.isLost) return;
   node.boot();
   const { life } = node;
   // It asks the master, sooner or later, which layout holds.
@@ -118,12 +118,19 @@ function rejoin(world: World, node: SimNode): void {
 /** Who has synchronised in the move under way. */
 const synchronised = new WeakMap<World, Set<string>>();
 
-/** The master begins the move from the layout of epoch 1 to that of epoch 3. */
-export function startMove(world: World): void {
+/** The master begins the move from the layout of epoch 1 to that of epoch 3; `ends`: when all have synchronised. */
+export function startMove(world: World, ends = true): void {
   world.epoch = 2;
+  world.moveEnds = ends;
   synchronised.set(world, new Set());
   announce(world);
   for (const node of world.nodes) later(world, node, SYNC_RETRY_MS, synchronise);
+}
+
+/** The master gives the move up: the layout of epoch 3 is that of epoch 1. */
+export function abandonMove(world: World): void {
+  world.epoch = 3;
+  announce(world);
 }
 
 function announce(world: World): void {
@@ -148,9 +155,10 @@ function synchronise(world: World, node: SimNode): void {
   }
   const group = node.group();
   // By the true sets, whatever a mutation made of the majorities.
-  const previous = world.groups[0].nodes.reduce((set, name) => set | bitOf(group, name), 0);
+  const { previous, recovers } = world.trueGroups[1];
   ask(world, node, group, (told, sources) => {
-    if (node.epoch !== 2 || !areMoveSources({ ...group, previous }, sources)) {
+    const truth = { ...group, previous, ...(recovers === undefined ? {} : { recovers }) };
+    if (node.epoch !== 2 || !areMoveSources(truth, sources)) {
       again();
       return;
     }
@@ -176,7 +184,7 @@ function report(world: World, node: SimNode): void {
   const done = synchronised.get(world) as Set<string>;
   done.add(node.name);
   const { nodes } = world.groups[2];
-  if (world.epoch !== 2 || !nodes.every((name) => done.has(name))) return;
+  if (world.epoch !== 2 || !world.moveEnds || !nodes.every((name) => done.has(name))) return;
   world.epoch = 3;
   announce(world);
 }

@@ -17,7 +17,7 @@ import {
   type Weather,
   World,
 } from "./cluster.ts";
-import { collect, crash, foldPromise, repair, restart, startMove } from "./faults.ts";
+import { abandonMove, collect, crash, foldPromise, repair, restart, startMove } from "./faults.ts";
 import { describe, isLinearizable, type Recorded } from "./linearizability.ts";
 
 /** Layouts of the histories without a move, and moves: nodes, then the groups by epoch. */
@@ -38,6 +38,21 @@ const MOVES: readonly (readonly ReplicaGroup[])[] = [
   const [before, after] = move.split(">");
   return [groupOf(1, before), groupOf(2, after, before), groupOf(3, after)];
 });
+/** Moves that are given up: nothing ends them but that. */
+const ABANDONED: readonly (readonly ReplicaGroup[])[] = ["abc>bcd", "abc>cde", "abcde>abc", "ab>cd"].map(
+  (move) => {
+    const [before, after] = move.split(">");
+    return [groupOf(1, before), groupOf(2, after, before), groupOf(3, before)];
+  },
+);
+/**
+ * Recoveries without two of five: who is left is a majority of those before, so nothing may be lost, though no majority of them alone need have it all.
+ */
+const RECOVERIES: readonly (readonly ReplicaGroup[])[] = ["abc", "abf", "cfg"].map((after) => [
+  groupOf(1, "abcde"),
+  { ...groupOf(2, after, "abc"), recovers: true },
+  groupOf(3, after),
+]);
 const CLIENTS = 3;
 const OPERATIONS_PER_CLIENT = 5;
 const REST_MS = 20_000;
@@ -56,7 +71,9 @@ export type Fault =
   | "pauses"
   | "clocks"
   | "move"
-  | "collect";
+  | "collect"
+  | "abandon"
+  | "recovery";
 const FAULTS: readonly Fault[] = [
   "loss",
   "duplicates",
@@ -68,7 +85,11 @@ const FAULTS: readonly Fault[] = [
   "clocks",
   "move",
   "collect",
+  "abandon",
+  "recovery",
 ];
+/** Of these a history has one at most, and not often. */
+const RARE: readonly Fault[] = ["wipe", "move", "abandon", "recovery"];
 
 export interface Outcome {
   linearizable: boolean;
@@ -147,8 +168,8 @@ export function runHistory(
   const chance = (): number => (random.word() >>> 0) / 0x100000000;
   const faults = new Set<Fault>(always);
   for (const fault of sometimes)
-    if (chance() < (fault === "wipe" || fault === "move" ? 0.12 : 0.3)) faults.add(fault);
-  const groups = faults.has("move") ? MOVES[below(MOVES.length)] : STABLE[below(STABLE.length)];
+    if (chance() < (RARE.includes(fault) ? 0.12 : 0.3)) faults.add(fault);
+  const groups = groupsOf(faults, below);
   const names = new Set(groups.flatMap((group) => group.nodes));
   const latencyMs = 0.5 + chance() * chance() * 40;
   const weather: Weather = {
@@ -202,6 +223,23 @@ export function runHistory(
   return clients.outcome();
 }
 
+/** The layouts of a history, by its rarest fault. */
+function groupsOf(faults: Set<Fault>, below: (bound: number) => number): readonly ReplicaGroup[] {
+  const change = (["recovery", "abandon", "move"] as const).find((fault) => faults.has(fault));
+  for (const fault of ["recovery", "abandon", "move"] as const) if (fault !== change) faults.delete(fault);
+  // An emptied disk beside two that are gone would be a loss, not a fault to live through.
+  if (change === "recovery") faults.delete("wipe");
+  const choice =
+    change === "recovery"
+      ? RECOVERIES
+      : change === "abandon"
+        ? ABANDONED
+        : change === "move"
+          ? MOVES
+          : STABLE;
+  return choice[below(choice.length)];
+}
+
 /** Enters the faults of a history into its queue. */
 function plan(world: World, faults: ReadonlySet<Fault>, spanMs: number): void {
   const { queue, nodes, random } = world;
@@ -247,6 +285,16 @@ function plan(world: World, faults: ReadonlySet<Fault>, spanMs: number): void {
       else for (const node of nodes) node.clockOffsetMs += stepMs;
     });
   if (faults.has("move")) queue.at(world.chance() * spanMs * 0.5, () => startMove(world));
+  if (faults.has("abandon"))
+    queue.at(world.chance() * spanMs * 0.5, () => {
+      startMove(world, false);
+      queue.after(world.chance() * spanMs, () => abandonMove(world));
+    });
+  if (faults.has("recovery"))
+    queue.at(world.chance() * spanMs * 0.5, () => {
+      for (const node of nodes.slice(3, 5)) node.lose();
+      queue.after(world.chance() * spanMs * 0.2, () => startMove(world));
+    });
   if (faults.has("collect")) {
     let tries = 60;
     const again = (): void => {
@@ -290,7 +338,7 @@ class Clients {
   }
 
   finalReads(): void {
-    const serving = this.world.nodes.filter((node) => node.isMember());
+    const serving = this.world.nodes.filter((node) => node.isMember() && !node.isLost);
     for (const node of [serving[0], serving[serving.length - 1]]) {
       this.working++;
       this.tried++;

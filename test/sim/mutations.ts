@@ -74,6 +74,13 @@ export const MUTANTS: readonly Mutant[] = [
     histories: 5000,
   },
   {
+    name: "a majority of those that are left is enough while the cluster recovers",
+    mutation: { recoversByMajority: true },
+    faults: ["recovery"],
+    weather: { loss: 0.2 },
+    histories: 20_000,
+  },
+  {
     name: "a write is taken for never done although another may have built on it",
     mutation: { forgetsWhoWasShown: true },
     faults: [],

@@ -175,12 +175,12 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   {
     file: LAYOUTS,
-    from: "(group.previous === group.current || isMajorityOf(group.previous, set))",
-    to: "group.previous >= 0",
+    from: "isMajorityOf(group.current, set) && hasPreviousMajority(group, set)",
+    to: "isMajorityOf(group.current, set)",
     ...LAYOUT,
   },
   // A smaller set need not read what the larger one decided.
-  { file: LAYOUTS, from: "|| countOf(group.previous) > countOf(group.current);", to: ";", ...LAYOUT },
+  { file: LAYOUTS, from: "return countOf(group.previous) > countOf(group.current);", to: "return false;", ...LAYOUT },
   // A move ends before all have synchronised.
   {
     file: LAYOUTS,

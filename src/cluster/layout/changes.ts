@@ -6,7 +6,8 @@
  *                                    └──────► abandon: back to the layout before
  *
  * Abandoning is safe at any time: whatever was decided during the move has a majority of the old set behind
- * it too, so the old layout under a higher number knows all of it.
+ * it too, so the old layout under a higher number knows all of it. Except where the cluster recovers
+ * (recovery.ts): the old sets know nothing of what those that are left have decided.
  */
 import {
   canFinishMove,
@@ -74,6 +75,8 @@ export function advance(plan: Plan, placement: Placement, synchronised: Readonly
 export function abandon(plan: Plan): Plan {
   const { layout } = plan;
   if (layout?.previous == null) throw new ChangeError("nothing is moving");
+  if (layout.lost !== undefined)
+    throw new ChangeError("the cluster recovers: the layout before it has lost its majorities");
   return { ...plan, layout: { ...layout.previous, epoch: layout.epoch + 1, previous: null } };
 }
 

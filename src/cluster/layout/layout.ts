@@ -52,6 +52,11 @@ export interface Layout {
   nodes: LayoutNode[];
   /** The layout that is being moved away from (its own `previous` is null), or null when nothing moves. */
   previous: Layout | null;
+  /**
+   * Only while a cluster recovers (recovery.ts): the nodes of the previous layout that are given up, with all
+   * that they had. Those that are left, all of them together, stand for the previous sets.
+   */
+  lost?: string[];
 }
 
 /** The replicas of one partition. Sets of them are bits: bit i stands for `nodes[i]`. */
@@ -64,6 +69,11 @@ export interface ReplicaGroup {
   readonly current: number;
   /** The previous set while the layout moves; else the same as `current`. */
   readonly previous: number;
+  /**
+   * The cluster recovers: `previous` is what is left of a set, no majority of it need have all that is known,
+   * and so all of them count together only.
+   */
+  readonly recovers?: boolean;
 }
 
 /** Number of bits set in a small non-negative integer. */
@@ -78,10 +88,7 @@ export function countOf(set: number): number {
  * too.
  */
 export function hasMajority(group: ReplicaGroup, set: number): boolean {
-  return (
-    isMajorityOf(group.current, set) &&
-    (group.previous === group.current || isMajorityOf(group.previous, set))
-  );
+  return isMajorityOf(group.current, set) && hasPreviousMajority(group, set);
 }
 
 /** Whether `set` holds a majority of the current replicas or, during a move, one of the previous replicas. */
@@ -95,9 +102,10 @@ function isMajorityOf(whole: number, set: number): boolean {
 
 /**
  * Whether `set` holds a majority of the replicas from before the move (of the current ones when nothing
- * moves).
+ * moves), or all that are left of them where the cluster recovers.
  */
 export function hasPreviousMajority(group: ReplicaGroup, set: number): boolean {
+  if (group.recovers === true) return (set & group.previous) === group.previous;
   return isMajorityOf(group.previous, set);
 }
 
@@ -120,8 +128,14 @@ export class Placement {
     this.layout = layout;
     const current = replicaNames(layout);
     const previous = layout.previous === null ? null : replicaNames(layout.previous);
+    const { lost } = layout;
     this.groups = current.map((names, partition) => {
-      const before = previous === null ? names : previous[partition];
+      let before = previous === null ? names : previous[partition];
+      if (lost !== undefined) {
+        before = before.filter((name) => !lost.includes(name));
+        // Nobody is left: what any new owner may have by chance is all there is.
+        if (before.length === 0) before = names;
+      }
       const nodes = [...names, ...before.filter((name) => !names.includes(name))];
       return {
         epoch: layout.epoch,
@@ -129,6 +143,7 @@ export class Placement {
         nodes,
         current: setOf(nodes, names),
         previous: setOf(nodes, before),
+        ...(lost === undefined ? {} : { recovers: true }),
       };
     });
   }
@@ -141,7 +156,7 @@ export class Placement {
   /**
    * Partitions that the node must synchronise from a majority of the previous replicas before the move may
    * finish: those it gains, and, where the set gets smaller, also those it keeps (a majority of the smaller
-   * set may know nothing of what a majority of the larger one decided).
+   * set may know nothing of what a majority of the larger one decided). Where the cluster recovers, all.
    */
   mustSynchronise(node: string): number[] {
     if (this.layout.previous === null) return [];
@@ -149,7 +164,8 @@ export class Placement {
       .filter((group) => {
         const bit = bitOf(group, node);
         if ((group.current & bit) === 0) return false;
-        return (group.previous & bit) === 0 || countOf(group.previous) > countOf(group.current);
+        if (group.recovers === true || (group.previous & bit) === 0) return true;
+        return countOf(group.previous) > countOf(group.current);
       })
       .map((group) => group.partition);
   }
@@ -231,7 +247,8 @@ export function canFinishMove(placement: Placement, synchronised: ReadonlySet<st
 /** Ends a move. The caller has made sure of `canFinishMove`. */
 export function finishMove(layout: Layout): Layout {
   if (layout.previous === null) throw new Error(`no move is under way in epoch ${layout.epoch}`);
-  return { ...layout, epoch: layout.epoch + 1, previous: null };
+  const { lost: _, ...finished } = layout;
+  return { ...finished, epoch: layout.epoch + 1, previous: null };
 }
 
 /** A layout as JSON text. */
@@ -255,7 +272,7 @@ export function parseLayout(text: string): Layout {
 
 /** Checks a layout that came from outside as parsed JSON; the result has its known members only. */
 export function checked(value: unknown, isPrevious = false): Layout {
-  const { cluster = null, epoch, partitions, replicas, nodes, previous } = members(value, "a layout");
+  const { cluster = null, epoch, partitions, replicas, nodes, previous, lost } = members(value, "a layout");
   if (cluster !== null && !(typeof cluster === "string" && CLUSTER_SYNTAX.test(cluster)))
     throw new Error("a layout's cluster is 32 hex digits");
   if (!isWhole(epoch, 1, EPOCH_MAX)) throw new Error(`a layout's epoch is a number from 1 to ${EPOCH_MAX}`);
@@ -276,7 +293,17 @@ export function checked(value: unknown, isPrevious = false): Layout {
     if (before.epoch >= epoch) throw new Error("a layout's previous layout has a lower epoch");
     if (before.cluster !== cluster) throw new Error("a layout's previous layout is of the same cluster");
   }
-  return { cluster: cluster as string | null, epoch, partitions, replicas, nodes: list, previous: before };
+  const layout = { cluster: cluster as string | null, epoch, partitions, replicas, nodes: list };
+  if (lost === undefined) return { ...layout, previous: before };
+  return { ...layout, previous: before, lost: checkedLost(lost, before, list) };
+}
+
+function checkedLost(value: unknown, before: Layout | null, nodes: readonly LayoutNode[]): string[] {
+  const isLost = (id: unknown) =>
+    before?.nodes.some((node) => node.id === id) === true && !nodes.some((node) => node.id === id);
+  if (!Array.isArray(value) || new Set(value).size !== value.length || !value.every(isLost))
+    throw new Error("a layout's lost nodes are nodes of its previous layout that it has no more");
+  return value as string[];
 }
 
 const CLUSTER_SYNTAX = /^[0-9a-f]{32}$/;
