@@ -3,17 +3,11 @@
  * change goes on at the master whether anybody watches it or not.
  */
 
-import { setTimeout as sleep } from "node:timers/promises";
 import { nodeUrl, UsageError } from "../config/values.ts";
 import { type LayoutAnswer, type Master, masterOf, type Node } from "./master-client.ts";
 import { tableOf } from "./node-table.ts";
+import { moveText, watch } from "./progress.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand.ts";
-
-const WATCH_MS = 500;
-/** A master that does not answer for so long is given up. */
-const WATCH_SILENCE_MS = 30_000;
-/** Progress is written as lines, where it cannot be drawn over, this often. */
-const LINE_MS = 2000;
 
 const FLAGS = ["master", "auth", "auth-file", "tls-ca"];
 const DETACH = { detach: "ask for the change and do not wait for its end" };
@@ -53,6 +47,7 @@ export const REMOVE: Subcommand = {
   operands: "URL",
   summary: "Takes a dead worker off the layout; others copy what it held.",
   more: `A worker that is not down is refused: drain it. Also gives up the move that waits for a worker that died while it joined.
+Refused where partitions would have no majority of their copies: minivault recover.
 ${WATCHING}${STATUSES}`,
   operandsMin: 1,
   operandsMax: 1,
@@ -109,25 +104,14 @@ async function follow(
   words: Words,
   terminal: Terminal,
 ): Promise<number> {
-  const show = progressLine(terminal);
-  let answer = first;
-  let heardMs = performance.now();
-  while (!isOver(answer, url)) {
-    if (words.switches.has("detach")) {
-      terminal.out(`${url} is leaving; minivault nodes shows when it is gone\n`);
-      return 0;
-    }
-    show(progressText(answer, url), false);
-    await sleep(WATCH_MS);
-    try {
-      answer = await master.ask<LayoutAnswer>("GET", "/layout");
-      heardMs = performance.now();
-    } catch (error) {
-      if (performance.now() - heardMs > WATCH_SILENCE_MS) throw error;
-      show(`${(error as Error).message}; trying again`, false);
-    }
+  if (words.switches.has("detach") && !isOver(first, url)) {
+    terminal.out(`${url} is leaving; minivault nodes shows when it is gone\n`);
+    return 0;
   }
-  show("", true);
+  const answer = await watch(master, first, terminal, {
+    isOver: (now) => isOver(now, url),
+    text: (now) => progressText(now, url),
+  });
   if (answer.layout?.nodes.some((node) => node.url === url))
     throw new Error(`the change was given up: ${url} is still in the layout of epoch ${answer.epoch}`);
   terminal.out(`${url} is not in the layout any more (epoch ${answer.epoch})\n`);
@@ -147,31 +131,10 @@ function isOver(answer: LayoutAnswer, url: string): boolean {
   return isMember ? !isLeaving(answer, url) : answer.move === null && !isLeaving(answer, url);
 }
 
-function progressText({ move, waiting }: LayoutAnswer, url: string): string {
-  const index = waiting.findIndex((change) => change.url === url);
-  if (move === null) return "starting";
-  const percent = move.total === 0 ? 100 : Math.floor((move.done / move.total) * 100);
-  const slow = move.workers.filter((worker) => worker.done < worker.total);
-  const names = slow.length > 3 ? `${slow.length} workers` : slow.map((worker) => worker.url).join(", ");
-  const rest = names === "" ? "" : `; waiting for ${names}`;
+function progressText(answer: LayoutAnswer, url: string): string {
+  const index = answer.waiting.findIndex((change) => change.url === url);
   const before = index >= 0 ? `in the queue behind ${index + 1} other change${index > 0 ? "s" : ""}: ` : "";
-  return `${before}epoch ${move.epoch}: ${move.done} of ${move.total} copies of partitions synchronised (${percent} %)${rest}`;
-}
-
-/** Draws over itself on a terminal; elsewhere a line when something has changed. */
-function progressLine({ err, isTerminal }: Terminal): (text: string, isLast: boolean) => void {
-  let shown = "";
-  let shownMs = Number.NEGATIVE_INFINITY;
-  return (text, isLast) => {
-    if (isTerminal) {
-      err(`\r\u001b[K${text}`);
-      return;
-    }
-    if (isLast || text === shown || performance.now() - shownMs < LINE_MS) return;
-    shown = text;
-    shownMs = performance.now();
-    err(`${text}\n`);
-  };
+  return answer.move === null ? "starting" : `${before}${moveText(answer.move)}`;
 }
 
 function urlOf(text: string): string {

@@ -13,6 +13,7 @@ import { HEALTH } from "./health-command.ts";
 import { INSPECT } from "./inspect-command.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand.ts";
 import { VERIFY } from "./verify-command.ts";
+import { ABANDON_MOVE, RECOVER } from "./ways-out.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [
   HEALTH,
@@ -23,6 +24,8 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   DRAIN,
   REPLACE,
   REMOVE,
+  ABANDON_MOVE,
+  RECOVER,
 ];
 
 /** The command of that name, or null: the words are flags of a node. */

@@ -29,6 +29,13 @@ export interface LayoutAnswer {
     done: number;
     workers: { url: string; total: number; done: number }[];
   } | null;
+  /** Members that are not there or do not vote, and what that means (master/registry/absence.ts). */
+  absence: {
+    missing: string[];
+    idle: string[];
+    losses: { gone: number; doubtful: number };
+    stuck: number;
+  };
   waiting: { kind: string; url?: string; nodes?: { url: string }[]; node?: { url: string } }[];
 }
 

@@ -8,12 +8,12 @@
 import { bodyMatches, type Genuine, RequestVerifier } from "../auth/signature.ts";
 import { ChangeError } from "../cluster/layout/changes.ts";
 import type { Heartbeat } from "../cluster/membership/messages.ts";
-import { nodeUrl } from "../config/values.ts";
 import { type AuthSettings, checkSignature, createKeyCheck } from "../server/access/bearer.ts";
 import { declaredBytes } from "../server/http/body-length.ts";
 import type { Handlers, Req, Res } from "../server/http/http.ts";
 import { Linger, refuse } from "../server/http/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendJson } from "../server/http/reply.ts";
+import { BadCommand, parseCommand } from "./commands.ts";
 import { type Registry, WORKERS_MAX } from "./registry/registry.ts";
 import { parseReport } from "./registry/report.ts";
 import { NotKept } from "./state.ts";
@@ -120,6 +120,7 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     layout: steward.layout,
     move: steward.move(now()),
     waiting: steward.queue,
+    absence: steward.absence(now()),
   });
 
   const root = () => ({
@@ -198,10 +199,7 @@ export function createMasterRoutes(context: MasterContext): Handlers {
 
   const command = (res: Res, body: string): void => {
     try {
-      const { verb, url, by } = parseCommand(body);
-      if (verb === "drain") steward.drain(now(), url);
-      else if (verb === "remove") steward.remove(now(), url);
-      else steward.replace(now(), url, by);
+      parseCommand(body)(steward, now());
       sendJson(res, 200, layout(), false);
     } catch (error) {
       if (error instanceof ChangeError) sendError(res, "conflict", { detail: error.message });
@@ -218,31 +216,6 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     delete: change,
     other: change,
   };
-}
-
-class BadCommand extends Error {}
-
-/** What POST /layout asks for. Throws BadCommand. */
-function parseCommand(text: string): { verb: "drain" | "remove" | "replace"; url: string; by: string } {
-  const form = '{"drain":URL}, {"remove":URL} or {"replace":OLD,"with":NEW}';
-  let body: Record<string, unknown>;
-  try {
-    body = JSON.parse(text);
-  } catch {
-    throw new BadCommand(`the body is not ${form}`);
-  }
-  const verbs = (["drain", "remove", "replace"] as const).filter((verb) => typeof body?.[verb] === "string");
-  if (verbs.length !== 1 || (verbs[0] === "replace" && typeof body.with !== "string"))
-    throw new BadCommand(`the body is not ${form}`);
-  const parse = (value: unknown) => {
-    try {
-      return nodeUrl(String(value));
-    } catch (error) {
-      throw new BadCommand((error as Error).message);
-    }
-  };
-  const verb = verbs[0];
-  return { verb, url: parse(body[verb]), by: verb === "replace" ? parse(body.with) : "" };
 }
 
 /** A method that the path does not have, or a path that the master does not have. */

@@ -23,6 +23,11 @@ export interface MasterState {
   stores: Record<string, string>;
   /** Stores of workers that left, by URL: they do not join again by themselves. */
   left: Record<string, string>;
+  /**
+   * Stores of workers whose move was given up because a worker had died, by URL: they may hold keys of it,
+   * and join again.
+   */
+  returning: Record<string, string>;
   nodes: KnownNode[];
 }
 
@@ -44,14 +49,16 @@ export function readState(folder: string): MasterState | null {
   try {
     members = readSealed(file, FORMAT, VERSION);
     if (members === null) return null;
-    const { layout, queue, stores, left, nodes } = members;
-    if (!Array.isArray(nodes) || !isTable(stores) || !isTable(left))
+    // A state from before there was "returning" has none.
+    const { layout, queue, stores, left, returning = {}, nodes } = members;
+    if (!Array.isArray(nodes) || !isTable(stores) || !isTable(left) || !isTable(returning))
       throw new Error(`${file}: a member is missing`);
     return {
       layout: layout === null ? null : checked(layout),
       queue: checkedChanges(queue),
       stores,
       left,
+      returning,
       nodes: nodes as KnownNode[],
     };
   } catch (error) {

@@ -9,6 +9,8 @@
  *   keys that the cluster does not know of would come into it behind its back.
  * - Dead workers stay in the layout. One that has been silent for `removeMs` is removed if all others are up
  *   and enough for all copies.
+ * - A move that waits for a dead worker is given up after as long, and whoever joined by it may join again.
+ * - While partitions have no majority nothing moves: it could not end. Only `recover` goes on from there.
  * - A layout that a worker knows under a higher number than ours is learned: a master that lost its disk, or
  *   a standby.
  * - A master that is not first in its workers' -master list is a standby: it learns and answers, and changes
@@ -30,7 +32,9 @@ import {
   withdraw,
 } from "../cluster/layout/changes.ts";
 import { firstLayout, isForeign, type Layout, type LayoutNode, Placement } from "../cluster/layout/layout.ts";
+import { startRecovery } from "../cluster/layout/recovery.ts";
 import type { Heartbeat, HeartbeatAnswer, MemberDocument } from "../cluster/membership/messages.ts";
+import { type Absence, AbsenceWatch, NO_ABSENCE, stuckText } from "./registry/absence.ts";
 import type { KnownNode, NodeRow, Registry } from "./registry/registry.ts";
 import type { MasterState } from "./state.ts";
 
@@ -38,6 +42,8 @@ import type { MasterState } from "./state.ts";
 export const SETTLE_MS = 2000;
 /** How long the first layout waits for workers of -volumes that are not there. */
 export const STATIC_WAIT_MS = 10_000;
+/** Silence after which a move is given up where dead workers are never removed. */
+const ABANDON_MS = 10 * 60_000;
 
 /** What all heartbeats of so long a time are told of the others is the same. */
 const LOOK_MS = 200;
@@ -89,6 +95,8 @@ export class Steward {
   private plan: Plan;
   private stores: Record<string, string>;
   private left: Record<string, string>;
+  private returning: Record<string, string>;
+  private readonly absences: AbsenceWatch;
   private placed: Placement | null = null;
   /** Who has reported `synchronised` for the epoch of the move. */
   private readonly synchronised = new Set<string>();
@@ -111,6 +119,8 @@ export class Steward {
     this.plan = { layout: options.state?.layout ?? null, queue: options.state?.queue ?? [] };
     this.stores = { ...options.state?.stores };
     this.left = { ...options.state?.left };
+    this.returning = { ...options.state?.returning };
+    this.absences = new AbsenceWatch((nowMs, url) => this.registry.find(nowMs, url));
   }
 
   get layout(): Layout | null {
@@ -121,7 +131,7 @@ export class Steward {
     return this.plan.queue;
   }
 
-  /** What keeps the first layout from being made, or null. */
+  /** What keeps the first layout, or any other, from being made, or null. */
   get problem(): string | null {
     return this.lastProblem;
   }
@@ -163,6 +173,8 @@ export class Steward {
     this.noteWaiting(nowMs);
     if (this.plan.layout === null) this.form(nowMs);
     else {
+      this.say(stuckText(this.absence(nowMs)));
+      this.abandonHopeless(nowMs);
       this.step(nowMs);
       if (this.plan.layout.previous !== null || this.plan.queue.length > 0) return;
       this.takeIn(nowMs);
@@ -231,6 +243,9 @@ export class Steward {
     if (row !== null && row.state !== "down")
       throw new ChangeError(`${url} is ${row.state}: drain it, or stop it and wait until it is down`);
     const layout = this.plan.layout;
+    const stuck = stuckText(this.absence(nowMs));
+    if (layout !== null && this.isMember(url) && !isJoining(layout, url) && stuck !== null)
+      throw new ChangeError(`${url} cannot be removed: ${stuck}`);
     if (layout !== null && isJoining(layout, url)) this.commitPlan(nowMs, withdraw(abandon(this.plan), url));
     else if (layout !== null && this.isMember(url))
       this.commitPlan(nowMs, propose(withdraw(this.plan, url), { kind: "leave", url }));
@@ -256,6 +271,48 @@ export class Steward {
       this.commitPlan(nowMs, propose(this.plan, { kind: "replace", url, node: nodeOf(row) }));
     } else this.commitPlan(nowMs, propose(this.plan, { kind: "leave", url }));
     this.step(nowMs);
+  }
+
+  /**
+   * Gives the move under way up, as somebody has decided who saw that epoch. What joined by it has left.
+   * Throws ChangeError.
+   */
+  abandon(nowMs: number, epoch: number): void {
+    this.demandWriter(nowMs);
+    const plan = abandon(this.plan);
+    this.demandEpoch(epoch);
+    this.log.warn({ epoch }, "the move is given up, as an operator wants it");
+    this.commitPlan(nowMs, plan);
+    this.step(nowMs);
+  }
+
+  /**
+   * Goes on without the workers that are down, where partitions have no majority left: `missing` are those
+   * that somebody who saw that epoch has given up. Throws ChangeError.
+   */
+  recover(nowMs: number, epoch: number, missing: readonly string[]): void {
+    this.demandWriter(nowMs);
+    const { layout } = this.plan;
+    if (layout === null) throw new ChangeError("the cluster has no layout yet");
+    this.demandEpoch(epoch);
+    const absence = this.absence(nowMs);
+    if (absence.stuck === 0)
+      throw new ChangeError(
+        "every partition has a majority of its copies: nothing has to be given up; remove takes a dead worker off the layout without any loss",
+      );
+    if ([...absence.missing].sort().join() !== [...missing].sort().join())
+      throw new ChangeError(
+        `not the same workers are down any more: ${absence.missing.join(", ") || "none"}; look again`,
+      );
+    const recovering = startRecovery(layout, new Set(missing));
+    this.log.warn({ missing, epoch: recovering.epoch }, "the cluster goes on without these workers");
+    this.commitPlan(nowMs, { layout: recovering, queue: [] });
+  }
+
+  private demandEpoch(epoch: number): void {
+    const own = this.plan.layout?.epoch ?? 0;
+    if (epoch !== own)
+      throw new ChangeError(`the layout has changed meanwhile: it is of epoch ${own}; look again`);
   }
 
   /** Progress of the move under way, or null. */
@@ -306,7 +363,7 @@ export class Steward {
       return `its data directory is a copy of that of ${twin}: start it with an empty one of its own`;
     if (this.left[url] === store)
       return "it has left the cluster; with an empty data directory it can join again";
-    if (this.plan.layout !== null && !empty)
+    if (!this.mayHoldKeys({ url, store, empty }))
       return "its data directory holds keys that are not this cluster's; start it with an empty one";
     return this.plan.layout === null && !empty ? this.tooManyHolders(nowMs) : null;
   }
@@ -372,7 +429,7 @@ export class Steward {
   private noteWaiting(nowMs: number): void {
     const planned = new Set(nodesAtEnd(this.plan).map((node) => node.url));
     const free = this.candidates(nowMs).filter(
-      (row) => !planned.has(row.url) && !this.isMember(row.url) && (row.empty || this.plan.layout === null),
+      (row) => !planned.has(row.url) && !this.isMember(row.url) && this.mayHoldKeys(row),
     );
     const urls = new Set(free.map((row) => row.url));
     for (const url of this.waiting.keys()) if (!urls.has(url)) this.waiting.delete(url);
@@ -391,8 +448,7 @@ export class Steward {
         : nowMs - Math.max(...times) >= this.times.settleMs;
     if (!isComplete && !isOver) return;
     const problem = this.tooFewKnown() ?? this.tooManyHolders(nowMs);
-    if (problem !== null && problem !== this.lastProblem) this.log.warn({}, problem);
-    this.lastProblem = problem;
+    this.say(problem);
     if (problem !== null) return;
     // A worker with keys begins alone; the others then get their copies by a move.
     const holder = found.find((row) => !row.empty);
@@ -400,6 +456,33 @@ export class Steward {
     const layout = firstLayout(first.map(nodeOf), this.replicas);
     this.commit(nowMs, { layout, queue: [] }, storesOf(first), this.left);
     this.log.info({ nodes: first.map((row) => row.url) }, "made the first layout");
+  }
+
+  /** Keys that a cluster does not know of do not come into it behind its back; its own may come back. */
+  private mayHoldKeys({ url, store, empty }: Pick<Heartbeat, "url" | "store" | "empty">): boolean {
+    return empty || this.plan.layout === null || this.returning[url] === store;
+  }
+
+  private say(problem: string | null): void {
+    if (problem !== null && problem !== this.lastProblem) this.log.warn({}, problem);
+    this.lastProblem = problem;
+  }
+
+  /** Members that are not there, or do not vote. */
+  absence(nowMs: number): Absence {
+    const { layout } = this.plan;
+    return layout === null ? NO_ABSENCE : this.absences.look(nowMs, layout);
+  }
+
+  private abandonHopeless(nowMs: number): void {
+    const { layout } = this.plan;
+    if (layout === null || layout.previous === null || layout.lost !== undefined) return;
+    const waitMs = this.times.removeMs === 0 ? ABANDON_MS : this.times.removeMs;
+    const url = this.absences.hopeless(nowMs, this.placement(), this.synchronised, waitMs);
+    if (url === null) return;
+    this.log.warn({ url, epoch: layout.epoch }, "a move waits for a dead worker: it is given up");
+    const joining = layout.nodes.filter((node) => isJoining(layout, node.url)).map((node) => node.url);
+    this.commitPlan(nowMs, abandon(this.plan), new Set(joining));
   }
 
   /** Takes in who has waited long enough, and whoever waits beside it. */
@@ -426,7 +509,7 @@ export class Steward {
     // tell.
     if (silent.length !== 1 || dead == null || dead.silentMs === null || dead.silentMs < this.times.removeMs)
       return;
-    if (rows.length - 1 < layout.replicas) return;
+    if (rows.length - 1 < layout.replicas || this.absence(nowMs).stuck > 0) return;
     this.log.warn({ url: dead.url, silentMs: Math.round(dead.silentMs) }, "a worker is dead: removing it");
     this.commitPlan(nowMs, propose(this.plan, { kind: "leave", url: dead.url }));
   }
@@ -434,6 +517,7 @@ export class Steward {
   /** Ends the move, or starts the next one, as far as that goes now. */
   private step(nowMs: number): void {
     while (this.plan.layout !== null) {
+      if (this.plan.layout.previous === null && this.absence(nowMs).stuck > 0) return;
       let next: Plan | null;
       try {
         next = advance(this.plan, this.placement(), this.synchronised);
@@ -447,10 +531,11 @@ export class Steward {
     }
   }
 
-  private commitPlan(nowMs: number, plan: Plan): void {
+  /** @param mayReturn workers that leave by it and may join again with what they hold */
+  private commitPlan(nowMs: number, plan: Plan, mayReturn: ReadonlySet<string> = new Set()): void {
     const before = this.plan.layout;
     const after = plan.layout;
-    let { stores, left } = this;
+    let { stores, left, returning } = this;
     if (after !== null && after !== before) {
       const urls = new Set(after.nodes.map((node) => node.url));
       stores = Object.fromEntries(Object.entries(stores).filter(([url]) => urls.has(url)));
@@ -460,11 +545,16 @@ export class Steward {
         if (store !== "") stores[url] = store;
       }
       left = { ...left };
+      returning = { ...returning };
       for (const { url } of before?.nodes ?? [])
-        if (!urls.has(url) && this.stores[url] !== undefined) left[url] = this.stores[url];
-      for (const url of urls) delete left[url];
+        if (!urls.has(url) && this.stores[url] !== undefined)
+          (mayReturn.has(url) ? returning : left)[url] = this.stores[url];
+      for (const url of urls) {
+        delete left[url];
+        delete returning[url];
+      }
     }
-    this.commit(nowMs, plan, stores, left);
+    this.commit(nowMs, plan, stores, left, returning);
     if (after !== null && after.epoch !== before?.epoch) {
       const nodes = after.nodes.length;
       this.log.info(
@@ -479,9 +569,10 @@ export class Steward {
     plan: Plan,
     stores: Record<string, string>,
     left: Record<string, string>,
+    returning = this.returning,
   ): void {
     const nodes = this.known(nowMs);
-    this.save({ ...plan, stores, left, nodes });
+    this.save({ ...plan, stores, left, returning, nodes });
     this.kept.clear();
     for (const node of nodes) this.kept.set(node.url, textOf(node));
     if (plan.layout?.epoch !== this.plan.layout?.epoch) this.synchronised.clear();
@@ -489,6 +580,7 @@ export class Steward {
     this.plan = plan;
     this.stores = stores;
     this.left = left;
+    this.returning = returning;
   }
 
   private known(nowMs: number): KnownNode[] {

@@ -17,6 +17,7 @@ import {
   startMove,
 } from "../../src/cluster/layout/layout.ts";
 import { NODES_MAX } from "../../src/cluster/layout/placement.ts";
+import { EPOCH_LEAP, holdersOf, lossesWithout, startRecovery } from "../../src/cluster/layout/recovery.ts";
 import { loadHash, PARTITIONS } from "../../src/util/hash.ts";
 
 before(loadHash);
@@ -166,4 +167,69 @@ test("layout: text and back, and what is not a layout is refused", () => {
     [broken((l) => Object.assign(l.previous as Layout, { previous: { ...l.previous } })), /no previous/],
   ] as [string, RegExp][])
     assert.throws(() => parseLayout(text), reason);
+});
+
+test("layout: where a cluster recovers, all that are left of a set count together, and every owner takes over from them", () => {
+  const stable = firstLayout([...three, node("d"), node("e")], 3);
+  const lost = ["d", "e"].map((name) => node(name).id);
+  const missing = new Set(lost);
+  const recovering = startRecovery(stable, missing);
+  assert.deepEqual(
+    [recovering.epoch, recovering.nodes, recovering.lost, recovering.previous?.epoch],
+    [1 + EPOCH_LEAP, three, lost, 1],
+  );
+  assert.deepEqual(parseLayout(serialiseLayout(recovering)), recovering);
+  assert.equal(recovering.cluster, stable.cluster);
+  const before = new Placement(stable);
+  const placement = new Placement(recovering);
+  for (const [partition, group] of placement.groups.entries()) {
+    const left = before.groups[partition].nodes.filter((id) => !missing.has(id));
+    const previous = group.nodes.filter((id) => (group.previous & bitOf(group, id)) !== 0);
+    assert.deepEqual([...previous].sort(), (left.length === 0 ? [...group.nodes] : left).sort());
+    assert.equal(hasMajority(group, group.previous | group.current), true);
+    if (countOf(group.previous) > 1) {
+      const oneLess = group.previous & (group.previous - 1);
+      assert.equal(
+        hasMajority(group, group.current & ~(group.previous & ~oneLess)),
+        false,
+        "one of them is missing",
+      );
+    }
+  }
+  for (const { id } of three) assert.equal(placement.mustSynchronise(id).length, PARTITIONS);
+  const finished = finishMove(recovering);
+  assert.deepEqual([finished.epoch, finished.previous, "lost" in finished], [2 + EPOCH_LEAP, null, false]);
+});
+
+test("layout: what is lost is told by partitions; a second recovery forgets nobody that the first gave up", () => {
+  const stable = firstLayout(three, 3);
+  const ids = three.map(({ id }) => id);
+  assert.deepEqual(lossesWithout(stable, new Set([ids[0]])), { gone: 0, doubtful: 0 });
+  assert.deepEqual(lossesWithout(stable, new Set(ids.slice(1))), { gone: 0, doubtful: PARTITIONS });
+  assert.deepEqual(lossesWithout(stable, new Set(ids)), { gone: PARTITIONS, doubtful: 0 });
+  assert.throws(() => startRecovery(stable, new Set(ids)), /no node would be left/);
+  const five = firstLayout([...three, node("d"), node("e")], 3);
+  const first = startRecovery(five, new Set([node("e").id, node("d").id]));
+  const second = startRecovery(first, new Set([ids[0]]));
+  assert.deepEqual(
+    [second.lost, second.nodes.map(({ id }) => id)],
+    [[ids[0], node("d").id, node("e").id], ids.slice(1)],
+  );
+  const joining = startMove(stable, [...three, node("d")]);
+  assert.deepEqual(
+    startRecovery(joining, new Set([ids[0], ids[1]])).nodes,
+    [three[2]],
+    "who only joins has nothing yet",
+  );
+  assert.deepEqual(holdersOf(joining), ids);
+});
+
+test("layout: lost nodes of a layout from outside are nodes that it has given up", () => {
+  const recovering = startRecovery(firstLayout(three, 3), new Set([node("c").id]));
+  for (const lost of [["http://x:1"], [node("a").id], [node("c").id, node("c").id], "c", [7]])
+    assert.throws(() => parseLayout(JSON.stringify({ ...recovering, lost })), /lost nodes/);
+  assert.throws(
+    () => parseLayout(JSON.stringify({ ...firstLayout(three, 3), lost: [node("c").id] })),
+    /lost nodes/,
+  );
 });

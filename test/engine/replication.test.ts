@@ -3,12 +3,23 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dropPartition, dropTombstone, foldPromises, prepare, raiseFloor } from "../../src/engine/shard/replica.ts";
+import {
+  dropPartition,
+  dropTombstone,
+  foldPromises,
+  prepare,
+  raiseFloor,
+} from "../../src/engine/shard/replica.ts";
 import { UploadWriter } from "../../src/engine/shard/uploads.ts";
 import { DIGEST_WORDS, digestOf, leafOf } from "../../src/engine/state/digests.ts";
 import { FloorReader } from "../../src/engine/state/floors.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { ballotOfMillis, compareBallots, compareOptionalBallots, etagText } from "../../src/format/version.ts";
+import {
+  ballotOfMillis,
+  compareBallots,
+  compareOptionalBallots,
+  etagText,
+} from "../../src/format/version.ts";
 import {
   ALREADY,
   canFoldPromise,

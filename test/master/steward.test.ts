@@ -259,6 +259,100 @@ describe("steward: moves", () => {
   });
 });
 
+describe("steward: ways out", () => {
+  test("a move whose new owner has died is given up after a time; who joined by it may join again with what it holds", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.pass(4000, ["a", "b", "c", "d", "e"]);
+    assert.deepEqual([stage.epoch, stage.nodes.length], [2, 5]);
+    stage.synchronise("d");
+    const beganMs = stage.nowMs;
+    while (stage.epoch === 2) {
+      stage.pass(1000, ["a", "b", "c", "d"]);
+      assert.ok(stage.nowMs < beganMs + 70_000, "given up by itself");
+    }
+    assert.ok(stage.nowMs > beganMs + 60_000, "not before its time");
+    assert.deepEqual([stage.nodes, stage.steward.layout?.previous], [["a", "b", "c"], null]);
+    assert.equal(stage.hear("d", { empty: false }).refused, undefined);
+    stage.pass(4000, ["a", "b", "c", "d"], { empty: false });
+    assert.deepEqual([stage.epoch, stage.nodes], [4, ["a", "b", "c", "d"]]);
+    // Over a restart, too; and only with the store that it had.
+    const again = new Stage([], JSON.parse(JSON.stringify(stage.disk)));
+    assert.equal(again.hear("e", { empty: false }).refused, undefined);
+    assert.match(again.hear("e", { empty: false, store: storeOf("e", 1) }).refused ?? "", /holds keys/);
+  });
+
+  test("a move goes on while the new owner is there or has synchronised, and while it is the master that is cut off", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.pass(4000, ["a", "b", "c", "d"]);
+    stage.pass(120_000, ["a", "b", "c", "d"]);
+    assert.equal(stage.epoch, 2, "slow is not dead");
+    stage.pass(120_000, ["a"]);
+    assert.equal(stage.epoch, 2, "most others are silent as well");
+    const two = stableStage("a", "b", "c");
+    two.pass(4000, ["a", "b", "c", "d", "e"]);
+    two.synchronise("d");
+    two.pass(50_000, ["a", "b", "c", "e"]);
+    two.synchronise("e");
+    assert.equal(two.epoch, 3, "d had told all that was needed of it");
+  });
+
+  test("any move can be given up by somebody who saw it; what joined by it has left", () => {
+    const stage = stableStage("a", "b", "c");
+    assert.throws(() => stage.steward.abandon(stage.nowMs, 1), /nothing is moving/);
+    stage.pass(4000, ["a", "b", "c", "d"]);
+    assert.throws(() => stage.steward.abandon(stage.nowMs, 1), /changed meanwhile/);
+    stage.steward.abandon(stage.nowMs, 2);
+    assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "c"]]);
+    assert.match(stage.hear("d").refused ?? "", /has left the cluster/);
+    stage.pass(5000, ["a", "b", "c", "d"]);
+    assert.equal(stage.epoch, 3);
+  });
+
+  test("where partitions have no majority nothing moves, and why is said; recover goes on with what is left", () => {
+    const stage = stableStage("a", "b", "c");
+    assert.throws(() => stage.steward.recover(stage.nowMs, 1, []), /nothing has to be given up/);
+    stage.pass(DOWN_MS + 1000, ["a"]);
+    assert.match(
+      stage.steward.problem ?? "",
+      /1024 of 1,024 partitions have no majority.*b:1, http:\/\/c:1.*recover/,
+    );
+    assert.throws(
+      () => stage.steward.remove(stage.nowMs, urlOf("c")),
+      /cannot be removed.*minivault recover/,
+    );
+    stage.steward.drain(stage.nowMs, urlOf("b"));
+    stage.pass(5000, ["a"]);
+    assert.equal(stage.epoch, 1, "a change waits");
+    assert.throws(() => stage.steward.recover(stage.nowMs, 1, [urlOf("c")]), /not the same workers/);
+    assert.throws(() => stage.steward.recover(stage.nowMs, 9, [urlOf("b"), urlOf("c")]), /changed meanwhile/);
+    stage.steward.recover(stage.nowMs, 1, [urlOf("c"), urlOf("b")]);
+    assert.deepEqual([stage.epoch, stage.nodes, stage.steward.queue], [1001, ["a"], []]);
+    assert.throws(() => stage.steward.abandon(stage.nowMs, 1001), /recovers/);
+    stage.synchronise("a");
+    assert.deepEqual([stage.epoch, stage.steward.layout?.lost], [1002, undefined]);
+    assert.match(
+      stage.hear("b").refused ?? "",
+      /has left the cluster/,
+      "a lost one does not come back with its data",
+    );
+    stage.pass(4000, ["a", "d"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [1003, ["a", "d"]]);
+    assert.equal(stage.steward.problem, null);
+  });
+
+  test("members that cannot synchronise because most do not vote count as a majority that is gone; they are what is left", () => {
+    const stage = stableStage("a", "b");
+    stage.pass(30_000, ["a"], { voting: true, epoch: 1 });
+    for (let second = 0; second < 60; second++) {
+      stage.hear("b", { store: storeOf("b", 1), epoch: 1 });
+      stage.pass(1000, ["a"], { voting: true, epoch: 1 });
+    }
+    assert.match(stage.steward.problem ?? "", /http:\/\/b:1 lost data and cannot synchronise/);
+    stage.steward.recover(stage.nowMs, 1, []);
+    assert.deepEqual([stage.epoch, stage.nodes, stage.steward.layout?.lost], [1001, ["a", "b"], []]);
+  });
+});
+
 describe("steward: who is who", () => {
   test("a joiner with keys of its own is refused", () => {
     const stage = stableStage("a", "b", "c");

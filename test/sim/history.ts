@@ -167,8 +167,7 @@ export function runHistory(
   const below = (bound: number): number => random.below(bound);
   const chance = (): number => (random.word() >>> 0) / 0x100000000;
   const faults = new Set<Fault>(always);
-  for (const fault of sometimes)
-    if (chance() < (RARE.includes(fault) ? 0.12 : 0.3)) faults.add(fault);
+  for (const fault of sometimes) if (chance() < (RARE.includes(fault) ? 0.12 : 0.3)) faults.add(fault);
   const groups = groupsOf(faults, below);
   const names = new Set(groups.flatMap((group) => group.nodes));
   const latencyMs = 0.5 + chance() * chance() * 40;

@@ -180,7 +180,12 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     ...LAYOUT,
   },
   // A smaller set need not read what the larger one decided.
-  { file: LAYOUTS, from: "return countOf(group.previous) > countOf(group.current);", to: "return false;", ...LAYOUT },
+  {
+    file: LAYOUTS,
+    from: "return countOf(group.previous) > countOf(group.current);",
+    to: "return false;",
+    ...LAYOUT,
+  },
   // A move ends before all have synchronised.
   {
     file: LAYOUTS,

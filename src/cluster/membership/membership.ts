@@ -461,7 +461,7 @@ export class Membership {
     const layout = checked(value);
     if (this.refusesForeign(layout) || layout.epoch <= (this.state.layout?.epoch ?? 0)) return false;
     if (!this.isMember && layout.nodes.some((node) => node.url === this.url)) return false;
-    this.adopt(layout, this.state.voting, this.state.birth);
+    this.adopt(layout, this.state.voting || this.isLeftIn(layout), this.state.birth);
     return true;
   }
 
@@ -469,13 +469,20 @@ export class Membership {
   takeFromMaker(layout: Layout, store: string | null, birth: Record<string, string>): void {
     if (this.refusesForeign(layout) || layout.epoch <= (this.state.layout?.epoch ?? 0)) return;
     const isNamed = layout.nodes.some((node) => node.url === this.url);
-    const voting = isNamed && (this.isMember ? this.state.voting : store === this.state.member);
+    const isKept = this.isMember ? this.state.voting : store === this.state.member;
+    const voting = this.isLeftIn(layout) || (isNamed && isKept);
     if (isNamed && !voting)
       this.options.log.warn(
         { store: this.state.member, known: store },
         "the cluster knows another store under this URL, so this one has lost its data: it does not vote until it has synchronised",
       );
     this.adopt(layout, voting, birth);
+  }
+
+  /** The cluster recovers, and this node is one of those that are left: what it has is what there is. */
+  private isLeftIn(layout: Layout): boolean {
+    const isLeft = layout.lost !== undefined && this.isMember;
+    return isLeft && layout.nodes.some((node) => node.url === this.url);
   }
 
   private refusesForeign(layout: Layout): boolean {

@@ -1,7 +1,8 @@
 /**
- * What a replica has to forget in the course of time, while nothing moves: old tombstones, which all replicas
- * have to confirm (register/tombstones.ts), and old promises for keys that have nothing else, which each makes
- * part of its own floor (rules/register.ts). Both in rounds, at the pace of what is in the background.
+ * What a replica has to forget in the course of time, while nothing moves: old tombstones, which all
+ * replicas have to confirm (register/tombstones.ts), and old promises for keys that have nothing else, which
+ * each makes part of its own floor (rules/register.ts). Both in rounds, at the pace of what is in the
+ * background.
  */
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import type { Placement } from "../layout/layout.ts";

@@ -1,0 +1,104 @@
+/**
+ * What the master makes of members that are not there: which partitions have no majority left, and when a
+ * move that waits for a dead worker is given up. No timers; the time is passed in.
+ */
+import { PROOF_WAIT_MS } from "../../cluster/identity/standing.ts";
+import type { Layout, Placement } from "../../cluster/layout/layout.ts";
+import { holdersOf, type Losses, lossesWithout } from "../../cluster/layout/recovery.ts";
+import { DOWN_MS } from "../../cluster/membership/messages.ts";
+import type { NodeRow } from "./registry.ts";
+
+/** Holders of data that are not there, or do not vote, and what that means. */
+export interface Absence {
+  /** Down, or never heard of. */
+  missing: string[];
+  /** There, but they have to synchronise first, which they cannot where too few others vote. */
+  idle: string[];
+  /** Partitions that have too few copies left, with those that are missing, and with the idle ones too. */
+  losses: Losses;
+  stuck: number;
+}
+
+/** A member that does not vote counts as one that cannot after so long: it asks the others first. */
+const IDLE_MS = PROOF_WAIT_MS + 15_000;
+
+export const NO_ABSENCE: Absence = Object.freeze({
+  missing: [],
+  idle: [],
+  losses: Object.freeze({ gone: 0, doubtful: 0 }),
+  stuck: 0,
+});
+
+export class AbsenceWatch {
+  private readonly rowOf: (nowMs: number, url: string) => NodeRow | null;
+  /** When this master began to hear of workers. */
+  private startedMs: number | null = null;
+  private known: { layout: Layout; names: string; absence: Absence } | null = null;
+  /** Since when a member does not vote, by URL. */
+  private readonly idleSince = new Map<string, number>();
+  /** Since when a worker that a move waits for is not up, by URL. */
+  private readonly silentSince = new Map<string, number>();
+
+  constructor(rowOf: (nowMs: number, url: string) => NodeRow | null) {
+    this.rowOf = rowOf;
+  }
+
+  /** The members that are not there. Of those never heard of it is known after a while only. */
+  look(nowMs: number, layout: Layout): Absence {
+    this.startedMs ??= nowMs;
+    const isNew = nowMs - this.startedMs < DOWN_MS;
+    const missing: string[] = [];
+    const idle: string[] = [];
+    for (const id of holdersOf(layout)) {
+      const row = this.rowOf(nowMs, id);
+      if (row === null || row.silentMs === null) {
+        if (!isNew) missing.push(id);
+      } else if (row.state === "down") missing.push(id);
+      else if (row.voting || row.epoch === 0) this.idleSince.delete(id);
+      else if (nowMs - this.sinceWhenIdle(nowMs, id) >= IDLE_MS) idle.push(id);
+    }
+    if (missing.length === 0 && idle.length === 0) return NO_ABSENCE;
+    const names = `${missing} ${idle}`;
+    if (this.known?.layout === layout && this.known.names === names) return this.known.absence;
+    const losses = lossesWithout(layout, new Set(missing));
+    const all = idle.length === 0 ? losses : lossesWithout(layout, new Set([...missing, ...idle]));
+    const absence = { missing, idle, losses, stuck: all.gone + all.doubtful };
+    this.known = { layout, names, absence };
+    return absence;
+  }
+
+  private sinceWhenIdle(nowMs: number, id: string): number {
+    const sinceMs = this.idleSince.get(id) ?? nowMs;
+    this.idleSince.set(id, sinceMs);
+    return sinceMs;
+  }
+
+  /**
+   * The worker because of which a move is given up: it has to synchronise, and has not been up for so long.
+   * Null: there is none, or most of the others are not there either, so that it is rather this master who is
+   * cut off.
+   */
+  hopeless(
+    nowMs: number,
+    placement: Placement,
+    synchronised: ReadonlySet<string>,
+    waitMs: number,
+  ): string | null {
+    const { layout } = placement;
+    const isUp = (url: string) => this.rowOf(nowMs, url)?.state === "up";
+    const awaited = placement.awaited().filter((url) => !synchronised.has(url) && !isUp(url));
+    for (const url of this.silentSince.keys()) if (!awaited.includes(url)) this.silentSince.delete(url);
+    for (const url of awaited) if (!this.silentSince.has(url)) this.silentSince.set(url, nowMs);
+    const before = layout.previous?.nodes ?? [];
+    if (2 * before.filter(({ url }) => isUp(url)).length <= before.length) return null;
+    return awaited.find((url) => nowMs - (this.silentSince.get(url) as number) >= waitMs) ?? null;
+  }
+}
+
+/** What an operator is told of it; null: every partition has its majority. */
+export function stuckText({ missing, idle, stuck }: Absence): string | null {
+  if (stuck === 0) return null;
+  const down = missing.length === 0 ? "" : `${missing.join(", ")} cannot be reached; `;
+  const empty = idle.length === 0 ? "" : `${idle.join(", ")} lost data and cannot synchronise; `;
+  return `${stuck} of 1,024 partitions have no majority of their copies: ${down}${empty}bring back what can be; if it is gone for good, minivault recover makes a cluster of what is left`;
+}
