@@ -29,7 +29,7 @@ export interface LayoutAnswer {
     done: number;
     workers: { url: string; total: number; done: number }[];
   } | null;
-  /** Members that are not there or do not vote, and what that means (master/registry/absence.ts). */
+  /** Members that are not there or do not vote, and what that means (master/steward/absence.ts). */
   absence: {
     missing: string[];
     idle: string[];

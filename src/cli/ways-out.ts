@@ -36,7 +36,7 @@ ${STATUSES}`,
   operandsMin: 0,
   operandsMax: 0,
   flags: FLAGS,
-  switches: { "accept-loss": "do not ask: for scripts" },
+  switches: { yes: "accept without being asked, for scripts" },
   run: recover,
 };
 
@@ -62,10 +62,13 @@ async function recover(words: Words, terminal: Terminal): Promise<number> {
     );
   const { nodes } = await master.ask<{ nodes: Node[] }>("GET", "/nodes");
   terminal.out(describe(before, nodes));
-  if (!words.switches.has("accept-loss")) {
-    const wanted = `accept loss ${epoch}`;
-    const typed = (await terminal.ask?.(`Type "${wanted}" to go on: `)) ?? "";
-    if (typed.trim() !== wanted) throw new Error("that was not typed: nothing has changed");
+  if (!words.switches.has("yes")) {
+    const wanted = `recover ${epoch}`;
+    const typed = await terminal.ask?.(`Type ${wanted} to go on: `);
+    if (typed?.trim() !== wanted) {
+      const hint = typed === undefined ? "; there is nobody to ask here, -yes accepts it" : "";
+      throw new Error(`nothing was accepted, and nothing has changed${hint}`);
+    }
   }
   const first = await master.ask<LayoutAnswer>("POST", "/layout", {
     recover: epoch,

@@ -3,7 +3,7 @@
  * it.
  */
 import { nodeUrl } from "../config/values.ts";
-import type { Steward } from "./steward.ts";
+import type { Steward } from "./steward/steward.ts";
 
 /** The body is no command; the message is a sentence for a person. */
 export class BadCommand extends Error {}

@@ -21,8 +21,8 @@ import { Recurring } from "../util/recurring.ts";
 import { Outreach } from "./outreach.ts";
 import { REGISTRY_TIMES, Registry, type RegistryTimes } from "./registry/registry.ts";
 import { createMasterRoutes } from "./routes.ts";
-import { masterFolder, NotKept, readState, writeState } from "./state.ts";
-import { SETTLE_MS, STATIC_WAIT_MS, Steward, type StewardTimes } from "./steward.ts";
+import { masterFolder, NotKept, readState, writeState } from "./steward/state.ts";
+import { SETTLE_MS, STATIC_WAIT_MS, Steward, type StewardTimes } from "./steward/steward.ts";
 
 const TICK_MS = 100;
 const CANNOT_WRITE = "the master cannot write to its disk, so nothing new counts";

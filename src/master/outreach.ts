@@ -8,7 +8,7 @@ import { type Invitation, readMember } from "../cluster/membership/messages.ts";
 import { NodeHttp } from "../cluster/peers/node-http.ts";
 import { PEER_LAYOUT_PATH } from "../cluster/peers/peer-handler.ts";
 import { Recurring } from "../util/recurring.ts";
-import type { Steward } from "./steward.ts";
+import type { Steward } from "./steward/steward.ts";
 
 const ASK_MS = 3000;
 /** Between two invitations of one worker: soon after it has started, and seldom while it is not there. */

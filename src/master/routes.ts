@@ -16,8 +16,8 @@ import { sendError, sendErrorAndStayOpen, sendJson } from "../server/http/reply.
 import { BadCommand, parseCommand } from "./commands.ts";
 import { type Registry, WORKERS_MAX } from "./registry/registry.ts";
 import { parseReport } from "./registry/report.ts";
-import { NotKept } from "./state.ts";
-import type { Steward } from "./steward.ts";
+import { NotKept } from "./steward/state.ts";
+import type { Steward } from "./steward/steward.ts";
 
 /** Largest body of a report. */
 export const REPORT_BYTES_MAX = 64 * 1024;

@@ -10,8 +10,8 @@ import { ChangeError } from "../../src/cluster/layout/changes.ts";
 import { firstLayout } from "../../src/cluster/layout/layout.ts";
 import { DOWN_MS, type Heartbeat } from "../../src/cluster/membership/messages.ts";
 import { REGISTRY_TIMES, Registry } from "../../src/master/registry/registry.ts";
-import type { MasterState } from "../../src/master/state.ts";
-import { SETTLE_MS, STATIC_WAIT_MS, Steward } from "../../src/master/steward.ts";
+import type { MasterState } from "../../src/master/steward/state.ts";
+import { SETTLE_MS, STATIC_WAIT_MS, Steward } from "../../src/master/steward/steward.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { removeFolder, temporaryFolder } from "../rest/server.ts";
 

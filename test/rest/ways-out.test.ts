@@ -143,7 +143,7 @@ test("recover: with a majority gone for good, what is left goes on with what it 
     await waitUntil("the layout", async () => (await stage.members()) === "a b c");
     for (let key = 0; key < KEYS; key++)
       await waitUntil("a write", async () => (await stage.status("a", "PUT", `/k${key}`, `v${key}`)) < 300);
-    const early = await stage.command("recover", "-accept-loss");
+    const early = await stage.command("recover", "-yes");
     assert.deepEqual(
       [early.status, /nothing has to be given up/.test(early.output)],
       [1, true],
@@ -166,10 +166,10 @@ test("recover: with a majority gone for good, what is left goes on with what it 
     assert.equal(asked.status, 1, "nobody has typed anything");
     assert.match(asked.output, /everything in 0 of 1,024 partitions/);
     assert.match(asked.output, /in 1024 of them the newest writes/);
-    assert.match(asked.output, /Type "accept loss 1" to go on/);
+    assert.match(asked.output, /nobody to ask here, -yes accepts it/);
     assert.equal(await stage.status("a", "GET", "/k0"), 503);
 
-    const done = await stage.command("recover", "-accept-loss");
+    const done = await stage.command("recover", "-yes");
     assert.equal(done.status, 0, done.output);
     assert.match(done.output, /goes on as epoch \d+ with http:\/\/localhost:\d+\n$/);
     await waitUntil("it serves", async () => (await stage.status("a", "GET", "/k0")) === 200);

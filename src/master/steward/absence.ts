@@ -6,7 +6,7 @@ import { PROOF_WAIT_MS } from "../../cluster/identity/standing.ts";
 import type { Layout, Placement } from "../../cluster/layout/layout.ts";
 import { holdersOf, type Losses, lossesWithout } from "../../cluster/layout/recovery.ts";
 import { DOWN_MS } from "../../cluster/membership/messages.ts";
-import type { NodeRow } from "./registry.ts";
+import type { NodeRow } from "../registry/registry.ts";
 
 /** Holders of data that are not there, or do not vote, and what that means. */
 export interface Absence {

@@ -17,9 +17,9 @@
  *   nothing.
  */
 
-import { decodeLife } from "../cluster/identity/life.ts";
-import type { Lives } from "../cluster/identity/lives.ts";
-import { witness } from "../cluster/identity/witness.ts";
+import { decodeLife } from "../../cluster/identity/life.ts";
+import type { Lives } from "../../cluster/identity/lives.ts";
+import { witness } from "../../cluster/identity/witness.ts";
 import {
   abandon,
   advance,
@@ -30,12 +30,18 @@ import {
   type Plan,
   propose,
   withdraw,
-} from "../cluster/layout/changes.ts";
-import { firstLayout, isForeign, type Layout, type LayoutNode, Placement } from "../cluster/layout/layout.ts";
-import { startRecovery } from "../cluster/layout/recovery.ts";
-import type { Heartbeat, HeartbeatAnswer, MemberDocument } from "../cluster/membership/messages.ts";
-import { type Absence, AbsenceWatch, NO_ABSENCE, stuckText } from "./registry/absence.ts";
-import type { KnownNode, NodeRow, Registry } from "./registry/registry.ts";
+} from "../../cluster/layout/changes.ts";
+import {
+  firstLayout,
+  isForeign,
+  type Layout,
+  type LayoutNode,
+  Placement,
+} from "../../cluster/layout/layout.ts";
+import { startRecovery } from "../../cluster/layout/recovery.ts";
+import type { Heartbeat, HeartbeatAnswer, MemberDocument } from "../../cluster/membership/messages.ts";
+import type { KnownNode, NodeRow, Registry } from "../registry/registry.ts";
+import { type Absence, AbsenceWatch, NO_ABSENCE, stuckText } from "./absence.ts";
 import type { MasterState } from "./state.ts";
 
 /** Workers that come within this time of each other are taken in by one move. */
