@@ -21,6 +21,7 @@ import { setAddonDirectory } from "../platform/addon.ts";
 import { addressText, localUrl } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import type { Logger } from "../platform/log.ts";
+import { demandForms } from "../platform/private-directory.ts";
 import { createFront } from "../server/front.ts";
 import { reservePort } from "../server/http/http.ts";
 import type { ClusterFacts } from "../server/status/stats.ts";
@@ -49,6 +50,7 @@ export async function startWorker(
   // The CLUSTER file, which is read before the store, has a checksum.
   await loadHash();
   setAddonDirectory(path.join(config.dataDirectory, ".addons"));
+  demandForms(config.dataDirectory);
   const kept = readClusterFile(config.dataDirectory);
   const replicated = config.masters.length > 0 || config.volumes.length > 0 || kept !== null;
   if (config.fronts > 1 && replicated)

@@ -6,6 +6,7 @@ import { UsageError } from "../config/values.ts";
 import type { Damage } from "../engine/check/findings.ts";
 import { verifyDirectory } from "../engine/check/verify.ts";
 import { lockDirectory } from "../engine/directory/lock.ts";
+import { demandForms } from "../platform/private-directory.ts";
 import { loadHash } from "../util/hash.ts";
 import type { Subcommand, Terminal } from "./subcommand.ts";
 
@@ -35,6 +36,7 @@ Exit status: 0 sound; 1 damaged, or the directory is in use; 2 used wrongly, or 
     await loadHash();
     const lock = await lockDirectory(directory, { readOnly: true });
     try {
+      demandForms(directory);
       return await verify(directory, terminal);
     } finally {
       await lock.release();

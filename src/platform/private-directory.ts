@@ -18,8 +18,11 @@ const ROOT = 0;
 /**
  * What a node keeps in its data directory, besides `shard-000` and so on; all else there is somebody else's.
  */
-const OWN_FILES = /^(STORE|LOCK|CLUSTER|MASTER|DROPPED|CEILING)(\..*)?$/;
+const OWN_FILES = /^(STORE|LOCK|CLUSTER|MASTER|DROPPED|CEILING|LIVES)(\..*)?$/;
 const OWN_FOLDERS = /^(shard-\d{3}|hints|master)$/;
+/** And in these folders; what ends in .new is removed, or takes the place of another. */
+const FILES_WITHIN =
+  /^(\d{10}\.slab|slabs\.(list|copy)|index\.snapshot|(MASTER|LIVES|LOCK)(\..*)?|[0-9a-f]{8}|.*\.new)$/;
 
 /**
  * Why programs must not be loaded from a folder; null: they may. Always null where the system knows no users.
@@ -62,12 +65,13 @@ export function openDataDirectory(directory: string, warn: (message: string) => 
     );
   }
   demandTrust(directory, directory);
+  demandForms(directory);
   const open: string[] = [];
   try {
     for (const entry of fs.readdirSync(directory)) {
       const place = path.join(directory, entry);
       if (OWN_FILES.test(entry)) closeToOthers(place, open);
-      else if (OWN_FOLDERS.test(entry) && fs.statSync(place).isDirectory()) {
+      else if (OWN_FOLDERS.test(entry)) {
         demandTrust(place, directory);
         for (const name of fs.readdirSync(place)) closeToOthers(path.join(place, name), open);
       }
@@ -79,6 +83,46 @@ export function openDataDirectory(directory: string, warn: (message: string) => 
     warn(
       `${open.length} file(s) could be read by other users, and this process cannot change that: chmod -R go-rwx ${directory}; the first: ${open[0]}`,
     );
+}
+
+/**
+ * Checks that files are where the node's files have to be, and folders where its folders have to be: what
+ * reads or writes them would meet a directory with an error of its own, and wait for ever at a named pipe.
+ * Symbolic links to such are good.
+ * @throws Error with a sentence that says what to do
+ */
+export function demandForms(directory: string): void {
+  if (!fs.statSync(directory, { throwIfNoEntry: false })?.isDirectory()) return;
+  try {
+    for (const entry of fs.readdirSync(directory)) {
+      const place = path.join(directory, entry);
+      if (OWN_FILES.test(entry)) demandForm(place, "file");
+      if (!OWN_FOLDERS.test(entry)) continue;
+      demandForm(place, "directory");
+      for (const name of fs.readdirSync(place))
+        if (FILES_WITHIN.test(name)) demandForm(path.join(place, name), "file");
+    }
+  } catch (error) {
+    throw new Error(sentenceOf(error as Error));
+  }
+}
+
+function demandForm(place: string, form: "file" | "directory"): void {
+  const status = fs.statSync(place, { throwIfNoEntry: false });
+  if (form === "file" ? status?.isFile() : status?.isDirectory()) return;
+  // It has gone since its folder was read.
+  if (status === undefined && fs.lstatSync(place, { throwIfNoEntry: false }) === undefined) return;
+  const found =
+    status === undefined
+      ? "is a symbolic link to what is not there"
+      : status.isDirectory()
+        ? "is a directory"
+        : status.isFile()
+          ? "is a file"
+          : "is neither a file nor a directory";
+  throw new Error(
+    `${place} ${found}, and a ${form} of the node has to be there: move it away, and put the ${form} back from a copy if there was one`,
+  );
 }
 
 /** Node.js' own recursive form reports a read-only file system as a missing file. */

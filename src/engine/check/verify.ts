@@ -64,7 +64,7 @@ export async function verifyDirectory(
   for (const shard of missing) {
     const file = path.relative(directory, shardDirectory(directory, shard));
     // The first start may have ended before it had made them all.
-    if (store.incarnation <= 1) report.note(`${file} was never made`);
+    if (store.incarnation <= 1 && !store.complete) report.note(`${file} was never made`);
     else counted.damage({ file, offset: null, kind: "shard", key: null, text: "the folder is missing" });
   }
   for (const shard of present)

@@ -5,6 +5,9 @@ import fs from "node:fs";
 import { SLAB_SLOTS } from "../../format/offsets.ts";
 import { PAGE_BYTES } from "./residence.ts";
 
+/** A header has 32 bits for it. */
+const SEQUENCE_MAX = 2 ** 32 - 1;
+
 /** The place of a slab in the arrays that say which slabs there are. */
 export function slotOfSequence(sequence: number): number {
   return sequence % SLAB_SLOTS;
@@ -20,7 +23,7 @@ export function listSlabs(directory: string): number[] {
   return fs
     .readdirSync(directory)
     .map((name) => (/^\d{10}\.slab$/.test(name) ? Number(name.slice(0, 10)) : 0))
-    .filter((sequence) => sequence > 0)
+    .filter((sequence) => sequence > 0 && sequence <= SEQUENCE_MAX)
     .sort((a, b) => a - b);
 }
 

@@ -154,6 +154,7 @@ export class FoundRecord implements Found {
 
   view(start = 0, end: number = this.valueBytes): Uint8Array {
     const bytes = end - start;
+    if (this.valueBytes > this.chunkBytes) return this.gather(start, end);
     if (bytes <= COPIED_BY_WORDS_BYTES_MAX) return this.viewOfWords(this.valueAt + start, bytes);
     const { buffer } = this.scratch;
     const target = bytes <= REPLY_AT_ONCE_BYTES ? new Uint8Array(buffer, 0, bytes) : new Uint8Array(bytes);
@@ -176,7 +177,26 @@ export class FoundRecord implements Found {
     return made;
   }
 
+  /** Of a value in chunks that is short all the same: its store has small chunks. */
+  private gather(start: number, end: number): Uint8Array {
+    const target = new Uint8Array(end - start);
+    const reader = this.open();
+    try {
+      for (let at = start; at < end; ) {
+        const piece = reader.read(at).subarray(0, end - at);
+        target.set(piece, at - start);
+        // What was copied is what was checked.
+        if (reader.holds?.(at, at + piece.length) !== false) at += piece.length;
+        else throw new VaultError("corrupt", "the disk cannot give the value");
+      }
+    } finally {
+      reader.close();
+    }
+    return target;
+  }
+
   copy(): Uint8Array {
+    if (this.valueBytes > this.chunkBytes) return this.gather(0, this.valueBytes);
     return this.copyTo(new Uint8Array(this.valueBytes), 0);
   }
 
