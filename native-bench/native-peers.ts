@@ -3,6 +3,7 @@
  * the work of both ends and of the kernel. The handler answers each frame with as many bytes.
  */
 
+import { KeyRing } from "../src/auth/keys.ts";
 import { RequestSigner } from "../src/auth/signature.ts";
 import { PeerClient } from "../src/cluster/peers/peer-client.ts";
 import type { PeerHandler } from "../src/cluster/peers/peer-handler.ts";
@@ -45,9 +46,12 @@ export async function openBenchPeers(vault: Vault): Promise<BenchPeers> {
     role: "worker",
     version: "bench",
     log: { info: () => {}, error: (fields) => console.error(fields) },
-    peers: { handler, url: () => null },
+    peers: { handler, ring: new KeyRing([KEY]), audience: () => null },
   });
-  const client = new PeerClient({ url: `http://127.0.0.1:${front.port}`, sign: new RequestSigner(KEY) });
+  const client = new PeerClient({
+    url: `http://127.0.0.1:${front.port}`,
+    sign: new RequestSigner(new KeyRing([KEY])),
+  });
   const close = async () => {
     await client.close();
     await front.close(1000);

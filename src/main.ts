@@ -74,11 +74,9 @@ async function main(): Promise<void> {
     const { startWorker } = require("./app/worker.ts") as typeof import("./app/worker.ts");
     if (config.mode === "worker") started(await startWorker(config, log, fatal));
     else {
-      const { reloadFiles } = require("./app/reload.ts") as typeof import("./app/reload.ts");
+      const { createReload } = require("./app/reload.ts") as typeof import("./app/reload.ts");
       const master = await startMaster(config, log);
-      const { renewCertificate, stop } = master;
-      const target = { renewCertificate, renewKey: null };
-      started({ stop, reload: () => void reloadFiles(config, config.auth?.key ?? null, target, log) });
+      started({ stop: () => master.stop(), reload: createReload(config, master, log) });
     }
   } catch (error) {
     log.fatal(sentenceOf(error as Error));

@@ -72,8 +72,11 @@ export interface TestCertificates {
   keyFile: string;
 }
 
-/** Writes an authority, a certificate and its key into `folder`. */
-export function makeCertificates(folder: string): TestCertificates {
+/**
+ * Writes an authority, a certificate and its key into `folder`.
+ * @param usage the only extended key usage of the certificate; left out: any
+ */
+export function makeCertificates(folder: string, usage?: string): TestCertificates {
   const authorityKeys = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const serverKeys = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const authorityName = "minivault test authority";
@@ -93,6 +96,7 @@ export function makeCertificates(folder: string): TestCertificates {
       "2.5.29.17",
       sequence(der(0x82, Buffer.from("localhost")), der(0x87, Buffer.from([127, 0, 0, 1]))),
     ),
+    ...(usage === undefined ? [] : [extension("2.5.29.37", sequence(identifier(usage)))]),
   ]);
   const files = {
     authorityFile: path.join(folder, "authority.pem"),

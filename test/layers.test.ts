@@ -26,6 +26,7 @@ const LAYERS = [
   ...[
     "cluster/coordinator",
     "cluster/peers",
+    "cluster/link",
     "cluster/wire",
     "cluster/register",
     "cluster/clock",

@@ -3,17 +3,20 @@
  */
 import { hostname } from "node:os";
 import path from "node:path";
+import { audienceOf } from "../auth/audience.ts";
+import { KeyRing } from "../auth/keys.ts";
 import { RequestSigner } from "../auth/signature.ts";
 import { BallotSource } from "../cluster/clock/ballots.ts";
 import { watchClock } from "../cluster/clock/clock-watch.ts";
 import { ClusterTime } from "../cluster/clock/cluster-time.ts";
 import { type ClusterState, readClusterFile } from "../cluster/layout/cluster-file.ts";
+import { NodeHttp } from "../cluster/link/node-http.ts";
+import { PeerTls } from "../cluster/link/peer-tls.ts";
 import { createCeilingWriter, readCeiling } from "../cluster/membership/ceiling.ts";
 import { createMemberRoutes } from "../cluster/membership/member-routes.ts";
 import { Membership } from "../cluster/membership/membership.ts";
 import { ClusterNode } from "../cluster/node/cluster-node.ts";
 import { PeerSet } from "../cluster/node/peer-set.ts";
-import { NodeHttp } from "../cluster/peers/node-http.ts";
 import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
 import { Repair } from "../cluster/repair/repair.ts";
 import type { Config } from "../config/config.ts";
@@ -21,6 +24,7 @@ import { setAddonDirectory } from "../platform/addon.ts";
 import { addressText, localUrl } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import type { Logger } from "../platform/log.ts";
+import { OwnNames } from "../platform/own-names.ts";
 import { demandForms } from "../platform/private-directory.ts";
 import { createFront } from "../server/front.ts";
 import { reservePort } from "../server/http/http.ts";
@@ -31,7 +35,7 @@ import { VaultError } from "../util/errors.ts";
 import { loadHash } from "../util/hash.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
 import type { Running } from "./process.ts";
-import { reloadFiles } from "./reload.ts";
+import { createReload } from "./reload.ts";
 
 /** Progress of a long start is reported this often. */
 const PROGRESS_MS = 1000;
@@ -75,6 +79,7 @@ export async function startWorker(
     },
   });
   const cluster = new ClusterPart(config, vault, log);
+  let port = 0;
   try {
     const front = await createFront({
       vault,
@@ -91,13 +96,23 @@ export async function startWorker(
       cluster: () => cluster.node,
       ...(config.fronts > 1
         ? {}
-        : { peers: { handler: cluster.handler, url: () => cluster.membership?.url ?? config.publicUrl } }),
+        : {
+            peers: {
+              handler: cluster.handler,
+              ring: cluster.ring,
+              audience: audienceOf(
+                () => cluster.membership?.url ?? config.publicUrl,
+                new OwnNames(() => port),
+              ),
+            },
+          }),
       meters: { memories: meters, own: 0 },
       sharesPort: config.fronts > 1,
       patient: vault.patient,
       clusterFacts: () => cluster.facts(),
       log,
     });
+    port = front.port;
     const threads = await startFrontThreads(vault, config, meters, front.port, buildInfo.version, log, fatal);
     const keys = vault.stats().shards.reduce((sum, shard) => sum + shard.keys, 0);
     const url = config.publicUrl ?? localUrl(config.tls !== null, front.port);
@@ -117,20 +132,31 @@ export async function startWorker(
       },
       `listening on ${addressText(config.host, front.port)}`,
     );
-    let key = config.auth?.key ?? null;
-    return {
-      reload() {
-        let renewed: string | null = null;
-        const renewKey = (fresh: string) => {
+    let renewed: string | null = null;
+    const reload = createReload(
+      config,
+      {
+        renewCertificate() {
+          const isFresh = front.renewCertificate();
+          cluster.tls.renew();
+          return isFresh;
+        },
+        renewKey(fresh) {
+          const isShared = config.files.clusterKey === null;
+          if (isShared && cluster.node !== null) return false;
           renewed = fresh;
           front.renewKey(fresh);
-          cluster.renewKey(fresh);
-        };
-        const target = {
-          renewCertificate: () => front.renewCertificate(),
-          renewKey: cluster.node === null ? renewKey : null,
-        };
-        key = reloadFiles(config, key, target, log);
+          if (isShared) cluster.ring?.renew([fresh]);
+          return true;
+        },
+        renewClusterKeys: (keys) => cluster.ring?.renew(keys),
+      },
+      log,
+    );
+    return {
+      reload() {
+        renewed = null;
+        reload();
         threads.renew(renewed);
       },
       async stop() {
@@ -161,14 +187,20 @@ class ClusterPart {
   private readonly config: Config;
   private readonly vault: LocalVault;
   private readonly log: Logger;
-  private signer: RequestSigner | null;
+  /** What nodes sign with; null: they do not. */
+  readonly ring: KeyRing | null;
+  readonly tls: PeerTls;
+  private readonly signer: RequestSigner | null;
   private url = "";
 
   constructor(config: Config, vault: LocalVault, log: Logger) {
     this.config = config;
     this.vault = vault;
     this.log = log;
-    this.signer = config.auth === null ? null : new RequestSigner(config.auth.key);
+    this.ring = config.clusterKeys.length === 0 ? null : new KeyRing(config.clusterKeys);
+    this.signer = this.ring === null ? null : new RequestSigner(this.ring);
+    this.tls = new PeerTls(config.tlsCa, config.tls);
+    if (this.tls.problem !== null) log.warn(this.tls.problem);
     const node = (): ClusterNode => {
       if (this.node === null) throw new VaultError("unavailable", "this node is not one of a cluster");
       return this.node;
@@ -178,6 +210,7 @@ class ClusterPart {
         membership: () => this.membership,
         alone: () => this.alone(),
         publicUrl: config.publicUrl,
+        invitable: this.ring !== null || config.allowInvite,
         isEmpty: () => this.isEmpty(),
         join: (master, url) => this.join(master, url),
       }),
@@ -196,11 +229,6 @@ class ClusterPart {
     };
   }
 
-  /** Another shared key, of a worker that is on its own. */
-  renewKey(key: string): void {
-    this.signer = new RequestSigner(key);
-  }
-
   /** Called once the front listens, of a worker that is on its own until a master invites it. */
   standAlone(url: string): void {
     this.url = url;
@@ -217,7 +245,7 @@ class ClusterPart {
   }
 
   private start(masters: readonly string[], url: string): void {
-    const { config, vault, signer, log } = this;
+    const { config, vault, signer, tls, log } = this;
     vault.setReplicated();
     const sum = (figure: "keys" | "liveBytes") =>
       vault.stats().shards.reduce((total, shard) => total + shard[figure], 0);
@@ -238,7 +266,7 @@ class ClusterPart {
       load: () => ({ keys: sum("keys"), bytes: sum("liveBytes") }),
       isEmpty: () => this.isEmpty(),
       signer,
-      ca: config.tlsCa ?? undefined,
+      tls,
       log,
     });
     this.membership = membership;
@@ -252,7 +280,7 @@ class ClusterPart {
       membership,
       time,
       signer,
-      ca: config.tlsCa ?? undefined,
+      tls,
       localAddress: config.peerAddress ?? undefined,
     });
     this.peers = peers;
@@ -331,7 +359,7 @@ class ClusterPart {
     const http = new NodeHttp({
       url: master,
       signer: this.signer,
-      ca: this.config.tlsCa ?? undefined,
+      tls: this.tls,
       connections: 1,
     });
     try {

@@ -5,38 +5,57 @@
  *
  *   piece    4 bytes length (little-endian, 1 to STREAM_PIECE_BYTES) │ bytes │ MAC
  *   end      4 bytes zero │ MAC
- *   MAC      HMAC-SHA256(key, MAC of the piece before ‖ length ‖ bytes); before the first piece: the head's signature
+ *   MAC      HMAC-SHA256(key, MAC of the piece before ‖ length ‖ bytes); before the first piece: the signature of the request's head, or of
+ *            the answer whose body it is
  *
  * So no piece can be changed, left out, repeated, moved, or taken from another request, and the end cannot be
  * cut off.
  */
 import { createHmac, type KeyObject, timingSafeEqual } from "node:crypto";
-import { MAC_BYTES } from "./signature.ts";
+import { MAC_BYTES } from "./keys.ts";
 
 /** Most bytes under one MAC: what the receiver keeps back until it is checked. */
 export const STREAM_PIECE_BYTES = 64 * 1024;
 const LENGTH_BYTES = 4;
 
+/** Makes pieces, each after the one before. */
+export class StreamSealer {
+  private readonly key: KeyObject;
+  private mac: Uint8Array;
+
+  constructor(key: KeyObject, headMac: string) {
+    this.key = key;
+    this.mac = Buffer.from(headMac, "base64url");
+  }
+
+  /** The next piece: at most STREAM_PIECE_BYTES; empty: the end. */
+  seal(bytes: Uint8Array): Buffer {
+    const piece = Buffer.allocUnsafe(sealedBytes(bytes.length));
+    piece.writeUInt32LE(bytes.length, 0);
+    piece.set(bytes, LENGTH_BYTES);
+    this.mac = link(this.key, this.mac, piece.subarray(0, LENGTH_BYTES + bytes.length));
+    piece.set(this.mac, LENGTH_BYTES + bytes.length);
+    return piece;
+  }
+}
+
+/** What so many bytes take as a piece. */
+export function sealedBytes(bytes: number): number {
+  return LENGTH_BYTES + bytes + MAC_BYTES;
+}
+
 /** Cuts `source` into signed pieces. What `source` yields may be reused by it afterwards. */
 export async function* signStream(
   key: KeyObject,
-  headMac: Uint8Array,
+  headMac: string,
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
 ): AsyncGenerator<Buffer> {
-  let mac: Uint8Array = headMac;
-  const seal = (bytes: Uint8Array): Buffer => {
-    const piece = Buffer.allocUnsafe(LENGTH_BYTES + bytes.length + MAC_BYTES);
-    piece.writeUInt32LE(bytes.length, 0);
-    piece.set(bytes, LENGTH_BYTES);
-    mac = link(key, mac, piece.subarray(0, LENGTH_BYTES + bytes.length));
-    piece.set(mac, LENGTH_BYTES + bytes.length);
-    return piece;
-  };
+  const sealer = new StreamSealer(key, headMac);
   for await (const bytes of source) {
     for (let at = 0; at < bytes.length; at += STREAM_PIECE_BYTES)
-      yield seal(bytes.subarray(at, at + STREAM_PIECE_BYTES));
+      yield sealer.seal(bytes.subarray(at, at + STREAM_PIECE_BYTES));
   }
-  yield seal(new Uint8Array(0));
+  yield sealer.seal(new Uint8Array(0));
 }
 
 /** Takes a signed stream apart again. Only checked bytes come out. */
@@ -50,9 +69,9 @@ export class StreamVerifier {
   private kept: Buffer = Buffer.alloc(0);
   private keptBytes = 0;
 
-  constructor(key: KeyObject, headMac: Uint8Array) {
+  constructor(key: KeyObject, headMac: string) {
     this.key = key;
-    this.mac = headMac;
+    this.mac = Buffer.from(headMac, "base64url");
   }
 
   /**

@@ -9,7 +9,7 @@
 import { isIP } from "node:net";
 import path from "node:path";
 import { Command, Option } from "commander";
-import { keyFile, readAuth, readTls, readTlsCa, secretWarnings } from "../config/access.ts";
+import { keyFile, readAuth, readClusterKeys, readTls, readTlsCa, secretWarnings } from "../config/access.ts";
 import type { Config } from "../config/config.ts";
 import { FLAGS, type Flag, variableOf } from "../config/flags.ts";
 import { nodeUrl, oneOf, UsageError } from "../config/values.ts";
@@ -66,7 +66,7 @@ Environment:
 Signals:
   SIGTERM, SIGINT          stop accepting, finish what is in flight, sync and exit with 0; a second one, a second
                            later or more, does not wait: exit with 1
-  SIGHUP                   read the certificate and -auth-file again
+  SIGHUP                   read the certificate, -auth-file and -cluster-key-file again
 
 Exit status: 0 stopped as asked; 1 a failure at start or while running; 2 a bad flag or variable, or the wrong Node.js.`;
 
@@ -106,6 +106,7 @@ function normalise(argv: readonly string[]): string[] | "help" | "version" {
     const name = match[1];
     let value: string | undefined = match[2];
     if (!isFlag(name)) throw new UsageError(unknown(name));
+    if (value === undefined && isSwitch(name)) value = "true";
     if (value === undefined) {
       value = argv[++index];
       // A flag where a value should be is a forgotten value, not a directory of that name.
@@ -120,6 +121,11 @@ function normalise(argv: readonly string[]): string[] | "help" | "version" {
 
 function isFlag(name: string): boolean {
   return FLAGS.some((flag) => flag.name === name);
+}
+
+/** A flag that needs no value. */
+function isSwitch(name: string): boolean {
+  return FLAGS.some((flag) => flag.name === name && flag.value === "");
 }
 
 function unexpected(word: string): string {
@@ -162,7 +168,7 @@ function createCommand(): Command {
     .exitOverride()
     .configureOutput({ writeOut: () => {}, writeErr: () => {}, getOutHelpWidth: () => HELP_COLUMNS })
     .configureHelp({
-      optionTerm: (option) => option.flags.replace(/^--/, "-").replace(/[<>]/g, ""),
+      optionTerm: (option) => option.flags.replace(/^--/, "-").replace(/ ?\[.*\]|[<>]/g, ""),
       optionDescription: ({ description, defaultValue, defaultValueDescription }) => {
         const preset = defaultValueDescription ?? defaultValue;
         return preset === undefined ? description : `${description} (default ${preset})`;
@@ -173,7 +179,8 @@ function createCommand(): Command {
 }
 
 function createOption(flag: Flag): Option {
-  const option = new Option(`--${flag.name} <${flag.value}>`, flag.text)
+  const value = flag.value === "" ? "[true|false]" : `<${flag.value}>`;
+  const option = new Option(`--${flag.name} ${value}`, flag.text)
     .argParser((text: string) => parseValue(flag, text, `-${flag.name}`))
     .helpGroup(HEADINGS[flag.group]);
   if (flag.preset !== undefined || flag.presetText !== undefined)
@@ -213,7 +220,9 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   const warnings = unknownVariables(env).map((name) => `the variable ${name} means nothing to minivault`);
   const isFlagGiven = (name: string) => command.getOptionValueSource(name) === "cli";
   const auth = readAuth(options, isFlagGiven);
-  const files = { auth: keyFile(options, isFlagGiven), tlsCa: options.tlsCa ?? null };
+  const clusterKeys = readClusterKeys(options, auth);
+  const clusterKey: string | null = options.clusterKeyFile ?? null;
+  const files = { auth: keyFile(options, isFlagGiven), clusterKey, tlsCa: options.tlsCa ?? null };
   const tls = readTls(options);
   const tlsCa = readTlsCa(options);
   // Nodes of one cluster are alike: where this one speaks https, or knows whom to trust, the others are
@@ -222,7 +231,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   const urls = (addresses: string[] = []) => [
     ...new Set(addresses.map((address) => nodeUrl(address, scheme))),
   ];
-  warnings.push(...secretWarnings([files.auth, tls?.key]));
+  warnings.push(...secretWarnings([files.auth, files.clusterKey, tls?.key]));
   if (auth === null && !isLoopback(options.host)) {
     warnings.push(
       `no key is set: everybody who can reach ${addressText(options.host, options.port)} can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
@@ -247,6 +256,8 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     maxValueBytes: options.maxValue,
     cors: options.cors ?? [],
     auth,
+    clusterKeys,
+    allowInvite: options.allowInvite,
     tls,
     tlsCa,
     files,

@@ -1,9 +1,10 @@
 /**
- * The flags that say who gets in: the shared key, and certificates. Reads -auth-file and -tls-ca; the files
- * of the server's own certificate are left to the server.
+ * The flags that say who gets in: the keys of clients and of nodes, and certificates. Reads -auth-file,
+ * -cluster-key-file and -tls-ca; the files of the server's own certificate are left to the server.
  */
 import { readFileSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
+import { KEYS_MAX } from "../auth/keys.ts";
 import { reasonOf } from "../platform/system-error.ts";
 import type { Config } from "./config.ts";
 import { authKey, UsageError } from "./values.ts";
@@ -13,6 +14,7 @@ export interface AccessOptions {
   auth?: string;
   authFile?: string;
   authMode?: "all" | "writes";
+  clusterKeyFile?: string;
   tlsCert?: string;
   tlsKey?: string;
   tlsCa?: string;
@@ -66,13 +68,36 @@ export function readKey(file: string): string {
   }
 }
 
+/** A key of the cluster is guessed by machines, from what they have overheard. */
+const CLUSTER_KEY_CHARACTERS_MIN = 16;
+
+/**
+ * What nodes sign with: the lines of -cluster-key-file, else the clients' key; empty: nothing.
+ * @throws UsageError without anything of what is in the file
+ */
+export function readClusterKeys({ clusterKeyFile }: AccessOptions, auth: Config["auth"]): string[] {
+  if (clusterKeyFile === undefined) return auth === null ? [] : [auth.key];
+  try {
+    const lines = readFileSync(clusterKeyFile, "utf8").split("\n");
+    const keys = lines.map((line) => line.trim()).filter((line) => line !== "");
+    if (keys.length === 0 || keys.length > KEYS_MAX)
+      throw new Error(`it has ${keys.length} lines with keys; one signs, and a second one may be accepted`);
+    for (const key of keys)
+      if (authKey(key).length < CLUSTER_KEY_CHARACTERS_MIN)
+        throw new Error(`a key of the cluster has at least ${CLUSTER_KEY_CHARACTERS_MIN} characters`);
+    return keys;
+  } catch (error) {
+    throw new UsageError(`-cluster-key-file: ${clusterKeyFile}: ${reasonOf(error)}`);
+  }
+}
+
 /** Files of the server's own certificate. */
-export function readTls({ tlsCert, tlsKey }: AccessOptions): Config["tls"] {
+export function readTls({ tlsCert, tlsKey, tlsCa }: AccessOptions): Config["tls"] {
   if (tlsCert === undefined && tlsKey === undefined) return null;
   if (tlsCert === undefined || tlsKey === undefined) {
     throw new UsageError("-tls-cert and -tls-key (or their variables): give both or none");
   }
-  return { certificate: tlsCert, key: tlsKey };
+  return { certificate: tlsCert, key: tlsKey, ca: tlsCa ?? null };
 }
 
 /** Text of the authorities' certificates. */

@@ -36,12 +36,21 @@ export interface Config {
   cors: string[];
   /** null: open to everyone. */
   auth: { key: string; mode: "all" | "writes" } | null;
-  /** Files of the server's own certificate, in PEM; null: plain HTTP. */
-  tls: { certificate: string; key: string } | null;
+  /**
+   * What nodes sign with: the first; the second is accepted, too. Empty: the paths between nodes are open.
+   */
+  clusterKeys: string[];
+  /** Without a key: a master that nobody has named here may take this worker into its cluster. */
+  allowInvite: boolean;
+  /**
+   * Files of the server's own certificate, in PEM, and of the authorities whose certificates may be shown to
+   * it; null: plain HTTP.
+   */
+  tls: { certificate: string; key: string; ca: string | null } | null;
   /** Certificates (PEM text) of the authorities to trust for other nodes; null: those that Node.js trusts. */
   tlsCa: string | null;
-  /** Where the key and the authorities were read from, to be looked at again; null: from no file. */
-  files: { auth: string | null; tlsCa: string | null };
+  /** Where the keys and the authorities were read from, to be looked at again; null: from no file. */
+  files: { auth: string | null; clusterKey: string | null; tlsCa: string | null };
   /** What an operator should read at start, one sentence each. */
   warnings: string[];
 }

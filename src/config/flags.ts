@@ -16,6 +16,7 @@ import {
   origins,
   region,
   size,
+  yesOrNo,
 } from "./values.ts";
 
 export const THREADS_MAX = 64;
@@ -26,7 +27,7 @@ export interface Flag {
   /** Without dashes. The table is in the order of the help, group by group. */
   readonly name: string;
   readonly group: "Listening" | "Storing" | "Cluster" | "Access";
-  /** What the help shows for the value. */
+  /** What the help shows for the value; empty: a switch, which needs none. */
   readonly value: string;
   readonly text: string;
   /** Throws an Error whose message completes "-name: …". */
@@ -170,14 +171,14 @@ export const FLAGS: readonly Flag[] = [
     name: "auth",
     group: "Access",
     value: "key",
-    text: "shared key for clients (Authorization: Bearer <key>) and between nodes; the process list shows it, so prefer MINIVAULT_AUTH or -auth-file",
+    text: "key of clients (Authorization: Bearer <key>), and of the nodes, unless -cluster-key-file is given; the process list shows it, so prefer MINIVAULT_AUTH or -auth-file",
     parse: authKey,
   },
   {
     name: "auth-file",
     group: "Access",
     value: "file",
-    text: "file that holds the shared key",
+    text: "file that holds the key",
     parse: nonEmpty,
   },
   {
@@ -187,6 +188,22 @@ export const FLAGS: readonly Flag[] = [
     text: "what needs the key; writes: reads are public",
     parse: oneOf("all", "writes"),
     presetText: "all",
+  },
+  {
+    name: "cluster-key-file",
+    group: "Access",
+    value: "file",
+    text: "file with the key that the nodes sign with, apart from what clients send. Of two lines the first signs and both are accepted: so a key is exchanged without a pause",
+    parse: nonEmpty,
+  },
+  {
+    name: "allow-invite",
+    group: "Access",
+    value: "",
+    text: "without a key: a master that has this worker in its -volumes may take it into its cluster",
+    parse: yesOrNo,
+    preset: false,
+    presetText: "only masters with the same key",
   },
   {
     name: "cors",
@@ -214,7 +231,7 @@ export const FLAGS: readonly Flag[] = [
     name: "tls-ca",
     group: "Access",
     value: "file",
-    text: "authorities (PEM) whose certificates other nodes may show; default: those that Node.js trusts",
+    text: "authorities (PEM) whose certificates other nodes must show; this node shows its own to them; default: those that Node.js trusts",
     parse: nonEmpty,
   },
 ];

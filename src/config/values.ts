@@ -61,6 +61,11 @@ export function oneOf<Choice extends string>(...choices: Choice[]): (text: strin
   };
 }
 
+/** The value of a switch. */
+export function yesOrNo(text: string): boolean {
+  return oneOf("true", "false")(text) === "true";
+}
+
 /** Names of hosts have at most 253; to read a very long one takes milliseconds. */
 const URL_CHARACTERS_MAX = 512;
 

@@ -3,13 +3,17 @@
  * What it knows is on disk before it tells it, so a restart forgets nobody.
  */
 
-import { RequestSigner } from "../auth/signature.ts";
+import { audienceOf } from "../auth/audience.ts";
+import { KeyRing } from "../auth/keys.ts";
+import { RequestSigner, RequestVerifier } from "../auth/signature.ts";
 import { Lives } from "../cluster/identity/lives.ts";
+import { PeerTls } from "../cluster/link/peer-tls.ts";
 import type { Config } from "../config/config.ts";
 import { lockDirectory } from "../engine/directory/lock.ts";
 import { addressText, localUrl } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import type { Logger } from "../platform/log.ts";
+import { OwnNames } from "../platform/own-names.ts";
 import { reasonOf } from "../platform/system-error.ts";
 import { withOrigins } from "../server/access/origins.ts";
 import { Connections, connectionsMax } from "../server/http/connections.ts";
@@ -36,12 +40,21 @@ function connectionsOf(log: Logger): Connections {
   );
 }
 
+export interface RunningMaster {
+  port: number;
+  renewCertificate(): boolean;
+  /** Another key for operators; false: it is what nodes sign with, too. */
+  renewKey(key: string): boolean;
+  renewClusterKeys(keys: string[]): void;
+  stop(): Promise<void>;
+}
+
 /** Starts a master; answers its port and how to stop it. Rejects with a sentence for a person. */
 export async function startMaster(
   config: Config,
   log: Logger,
   times: Partial<RegistryTimes & StewardTimes> = {},
-): Promise<{ port: number; renewCertificate(): boolean; stop(): Promise<void> }> {
+): Promise<RunningMaster> {
   await loadHash();
   const warn = (message: string) => log.warn(message);
   const folder = masterFolder(config.dataDirectory, warn);
@@ -79,23 +92,29 @@ export async function startMaster(
     registry.restore(now(), state?.nodes ?? []);
     const requests = new Recurring((stack) => log.error({ stack }, "a request failed"));
     const onFailed = (error: unknown) => requests.failed((error as Error).stack ?? String(error));
+    let { port } = config;
+    const ring = config.clusterKeys.length === 0 ? null : new KeyRing(config.clusterKeys);
+    const auth = config.auth === null ? null : { ...config.auth };
+    const audience = audienceOf(() => config.publicUrl, new OwnNames(() => port));
+    const tls = new PeerTls(config.tlsCa, config.tls);
+    if (tls.problem !== null) log.warn(tls.problem);
     const routes = createMasterRoutes({
       registry,
       steward,
-      auth: config.auth,
+      auth,
+      verifier: ring === null ? null : new RequestVerifier(ring, { audience }),
       version: buildInfo.version,
       now,
       trouble: () => (disk.reason === null ? null : `${CANNOT_WRITE}: ${disk.reason}`),
       onFailed,
       onNew: ({ url, region }) => log.info({ url, region }, "a worker is there"),
     });
-    let { port } = config;
     const ownUrl = () => config.publicUrl ?? localUrl(config.tls !== null, port);
     const origins = {
       allowed: config.cors,
       ownUrl,
       port: () => port,
-      isOpen: config.auth === null,
+      isOpen: auth === null,
     };
     const http = createHttp(
       withOrigins(routes, origins, () => {}),
@@ -109,8 +128,8 @@ export async function startMaster(
     const outreach = new Outreach({
       steward,
       url: ownUrl(),
-      signer: config.auth === null ? null : new RequestSigner(config.auth.key),
-      ca: config.tlsCa ?? undefined,
+      signer: ring === null ? null : new RequestSigner(ring),
+      tls,
       now,
       log,
     });
@@ -138,7 +157,17 @@ export async function startMaster(
     );
     return {
       port,
-      renewCertificate: () => http.renewCertificate(),
+      renewCertificate() {
+        const isFresh = http.renewCertificate();
+        tls.renew();
+        return isFresh;
+      },
+      renewKey(key) {
+        if (auth === null || config.files.clusterKey === null) return false;
+        auth.key = key;
+        return true;
+      },
+      renewClusterKeys: (keys) => ring?.renew(keys),
       async stop() {
         clearInterval(timer);
         http.stopAccepting();

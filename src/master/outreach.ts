@@ -4,9 +4,10 @@
  */
 
 import type { RequestSigner } from "../auth/signature.ts";
+import { NodeHttp } from "../cluster/link/node-http.ts";
+import { PEER_LAYOUT_PATH } from "../cluster/link/paths.ts";
+import type { PeerTls } from "../cluster/link/peer-tls.ts";
 import { type Invitation, readMember } from "../cluster/membership/messages.ts";
-import { NodeHttp } from "../cluster/peers/node-http.ts";
-import { PEER_LAYOUT_PATH } from "../cluster/peers/peer-handler.ts";
 import { Recurring } from "../util/recurring.ts";
 import type { Steward } from "./steward/steward.ts";
 
@@ -24,8 +25,8 @@ export interface OutreachOptions {
   /** This master's own URL. */
   url: string;
   signer: RequestSigner | null;
-  /** Authorities to trust for https, in PEM. */
-  ca: string | undefined;
+  /** For https. */
+  tls: PeerTls;
   now: () => number;
   log: { info(fields: object, text: string): void; warn(fields: object, text: string): void };
 }
@@ -109,7 +110,7 @@ export class Outreach {
   private client(url: string): NodeHttp {
     let client = this.clients.get(url);
     if (client === undefined) {
-      client = new NodeHttp({ url, signer: this.options.signer, ca: this.options.ca, connections: 1 });
+      client = new NodeHttp({ url, signer: this.options.signer, tls: this.options.tls, connections: 1 });
       this.clients.set(url, client);
     }
     return client;

@@ -2,13 +2,15 @@
  * What the master answers: /register, /heartbeat, /nodes, /layout, /health. Bodies are bounded, and checked
  * before the steward sees them. Keys are never asked for here: the master is not on the path of data.
  *
- * With a key, workers sign what they send, and people carry the key as everywhere; either is taken.
+ * Where nodes have a key, reports are taken only with their signature, and answers to what is signed are
+ * signed, too. People carry the key of -auth, as everywhere.
  */
 
-import { bodyMatches, type Genuine, RequestVerifier } from "../auth/signature.ts";
+import { bodyMatches, type Genuine, type RequestVerifier } from "../auth/signature.ts";
 import { ChangeError } from "../cluster/layout/changes.ts";
 import type { Heartbeat } from "../cluster/membership/messages.ts";
-import { type AuthSettings, checkSignature, createKeyCheck } from "../server/access/bearer.ts";
+import { type AuthSettings, createKeyCheck } from "../server/access/bearer.ts";
+import { checkSignature, isSigned, withSignature } from "../server/access/signed-answers.ts";
 import { declaredBytes } from "../server/http/body-length.ts";
 import type { Handlers, Req, Res } from "../server/http/http.ts";
 import { Linger, refuse } from "../server/http/linger.ts";
@@ -27,7 +29,10 @@ const TOO_LARGE = { detail: `a report is at most ${REPORT_BYTES_MAX} bytes` };
 export interface MasterContext {
   registry: Registry;
   steward: Steward;
+  /** null: everybody may ask and command. */
   auth: AuthSettings | null;
+  /** null: nodes do not sign. */
+  verifier: RequestVerifier | null;
   version: string;
   /** Milliseconds on a clock that only goes forward. */
   now: () => number;
@@ -37,6 +42,20 @@ export interface MasterContext {
   onFailed: (error: unknown) => void;
   /** A worker is there that was not before. */
   onNew: (report: Heartbeat) => void;
+}
+
+/** The sentence of the table says it. */
+const ANY_KEY = "";
+const UNSIGNED = "reports of workers are signed with the cluster's key; this one is not";
+
+interface Admitted {
+  res: Res;
+  /** Signed by a node: its body is still to be checked. null: not signed. */
+  genuine: Genuine | null;
+  /** Why it is refused; null: it passes. */
+  problem: string | null;
+  /** It may say what a worker says. */
+  mayReport: boolean;
 }
 
 /** Every path with the methods that it has. */
@@ -51,19 +70,24 @@ const ALLOW: ReadonlyMap<string, string> = new Map([
 
 /** The handlers of a master. */
 export function createMasterRoutes(context: MasterContext): Handlers {
-  const { registry, steward, auth, now } = context;
+  const { registry, steward, auth, verifier, now } = context;
   const startedMs = now();
   const carriesKey = auth === null ? () => true : createKeyCheck(auth);
-  // Workers know the master by whatever name -master gives it, so the name in a signature is not compared.
-  const verifier = auth === null ? null : new RequestVerifier(auth.key, () => null);
 
-  /**
-   * Operators send the key, workers sign. Null: refused. Of a signed request the body is still to be checked.
-   */
-  const admit = (req: Req, method: string): "open" | Genuine | null => {
-    if (carriesKey(req) || verifier === null) return "open";
-    const verdict = checkSignature(verifier, method, req);
-    return typeof verdict === "string" ? null : verdict;
+  /** Judges a request. What is signed is answered so, by the `res` of this. */
+  const admit = (res: Res, req: Req, method: string): Admitted => {
+    if (verifier === null || !isSigned(req)) {
+      const isPerson = carriesKey(req);
+      return {
+        res,
+        genuine: null,
+        problem: isPerson ? null : ANY_KEY,
+        mayReport: verifier === null && isPerson,
+      };
+    }
+    const { genuine, problem } = checkSignature(verifier, method, req);
+    const answers = genuine === null ? res : withSignature(verifier, genuine, res);
+    return { res: answers, genuine, problem, mayReport: problem === null };
   };
 
   const health = () => {
@@ -135,29 +159,31 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     "/layout": layout,
   };
 
-  const read = (res: Res, req: Req, head: boolean): void => {
+  const read = (given: Res, req: Req, head: boolean): void => {
     const path = req.getUrl();
-    // Health is for probes, which have no key.
-    const isOpen = path === "/health" || path === "/" || auth?.mode === "writes";
-    if (!isOpen && admit(req, head ? "HEAD" : "GET") === null) sendError(res, "unauthorized", { head });
+    const { res, genuine, problem } = admit(given, req, head ? "HEAD" : "GET");
+    // Health is for probes, which have no key. A node, however, signs for this run of the master.
+    const isOpen = genuine === null && (path === "/health" || path === "/" || auth?.mode === "writes");
+    if (problem !== null && !isOpen) sendError(res, "unauthorized", { detail: problem, head });
     else if (ALLOW.get(path)?.startsWith("GET")) sendJson(res, 200, documents[path](), head);
     else refuseOther(res, path, 0, head);
   };
 
-  const change = (res: Res, req: Req): void => {
+  const change = (given: Res, req: Req): void => {
     const path = req.getUrl();
     const method = req.getCaseSensitiveMethod();
     const bytes = declaredBytes(req);
-    const admitted = admit(req, method);
+    const { res, genuine, problem, mayReport } = admit(given, req, method);
     const isTaken = ALLOW.get(path)?.includes("POST") && method === "POST";
-    if (admitted === null) refuse(res, "unauthorized", bytes);
+    const detail = problem ?? (path === "/layout" || mayReport ? "" : UNSIGNED);
+    if (problem !== null || (isTaken && detail !== "")) refuse(res, "unauthorized", bytes, { detail });
     else if (!isTaken) refuseOther(res, path, bytes, false);
     else if (Number.isFinite(bytes) && bytes > REPORT_BYTES_MAX) refuse(res, "too_large", bytes, TOO_LARGE);
     else
       receive(
         res,
         guarded(res, (body) => {
-          if (admitted !== "open" && !bodyMatches(admitted, body))
+          if (genuine !== null && !bodyMatches(genuine, body))
             sendError(res, "unauthorized", { detail: "the body is not the one that was signed" });
           else if (path === "/layout") command(res, body.toString());
           else hear(res, body.toString());

@@ -3,9 +3,11 @@
  * `createFront`.
  */
 
+import type { KeyRing } from "../auth/keys.ts";
 import { RequestVerifier } from "../auth/signature.ts";
+import { PEER_PREFIX } from "../cluster/link/paths.ts";
 import type { ClusterAccess } from "../cluster/node/access.ts";
-import { PEER_PREFIX, type PeerHandler } from "../cluster/peers/peer-handler.ts";
+import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
 import { localUrl } from "../platform/address.ts";
 import { isOutOfDescriptors } from "../platform/system-error.ts";
 import type { Vault } from "../shards/vault/vault.ts";
@@ -89,10 +91,10 @@ export interface FrontOptions {
 
 export interface PeerFacts {
   handler: PeerHandler;
-  /**
-   * URL under which other nodes know this one: requests signed for another are refused. null: not checked.
-   */
-  url: () => string | null;
+  /** What nodes sign with; null: everybody is heard. */
+  ring: KeyRing | null;
+  /** Why a request that is signed for this URL is not for this node, or null. */
+  audience: (url: string) => string | null;
 }
 
 export interface Front {
@@ -129,7 +131,9 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   };
   const { peers, tls = null } = options;
   const auth = options.auth === null ? null : { ...options.auth };
-  const verifier = peers === undefined || auth === null ? null : new RequestVerifier(auth.key, peers.url);
+  const ring = peers?.ring ?? null;
+  const verifier =
+    peers === undefined || ring === null ? null : new RequestVerifier(ring, { audience: peers.audience });
   const vigil = options.patient === true ? new Vigil(context.inFlight) : null;
   const onRequest = vigil === null ? () => {} : () => vigil.request();
   let { port } = options;
@@ -160,7 +164,6 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     renewKey(key) {
       if (auth === null) return;
       auth.key = key;
-      verifier?.renew(key);
     },
     close(deadlineMs = CLOSE_DEADLINE_MS) {
       closing ??= (async () => {

@@ -44,7 +44,7 @@ export const PEER_BATCH_BYTES = 256 * 1024;
 export const PEER_BATCH_BYTES_MAX = PEER_FRAME_BYTES_MAX + 4;
 /** Frames in a batch. */
 export const PEER_BATCH_FRAMES_MAX = 4096;
-/** Longest description of a value that is streamed between nodes; it travels in a URL or a header. */
+/** Longest description of a value that is streamed between nodes. */
 export const PEER_HEAD_BYTES_MAX = 4096;
 /** Answers to one batch together, beyond which values come as streams of their own. */
 export const PEER_ANSWERS_BYTES_MAX = 16 * 1024 * 1024;

@@ -352,16 +352,17 @@ test("scripts: what PORT, MASTER, VOLUMES and DATA say reaches the program, what
     assert.equal(await run.ended, 0);
     return run.output();
   };
-  assert.equal(await words("volume", [], {}), "[-mode][worker]");
+  assert.equal(await words("volume", [], {}), "[-mode][worker][-allow-invite]");
+  assert.equal(await words("volume", [], { MINIVAULT_ALLOW_INVITE: "false" }), "[-mode][worker]");
   assert.equal(
     await words("volume", ["/a b", "-region", "eu"], {}),
-    "[-mode][worker][-data][/a b][-region][eu]",
+    "[-mode][worker][-allow-invite][-data][/a b][-region][eu]",
   );
   assert.equal(
     await words("volume", ["d"], { PORT: "3001", MASTER: "http://m:3000,http://n:3000" }),
     "[-mode][worker][-port][3001][-master][http://m:3000,http://n:3000][-data][d]",
   );
-  assert.equal(await words("volume", ["-region", "eu"], {}), "[-mode][worker][-region][eu]");
+  assert.equal(await words("volume", ["-region", "eu"], {}), "[-mode][worker][-allow-invite][-region][eu]");
   assert.equal(await words("mkv", [], {}), "[-mode][master]");
   assert.equal(
     await words("mkv", ["-replicas", "2"], { PORT: "3000", VOLUMES: "a:1,b:2", DATA: "/x y" }),

@@ -55,10 +55,12 @@ describe("arguments: defaults and forms", () => {
       fronts: 1,
       maxValueBytes: 2 ** 30,
       auth: null,
+      clusterKeys: [],
+      allowInvite: false,
       cors: [],
       tls: null,
       tlsCa: null,
-      files: { auth: null, tlsCa: null },
+      files: { auth: null, clusterKey: null, tlsCa: null },
     });
     assert.equal(warnings.length, 1);
   });
@@ -69,6 +71,7 @@ describe("arguments: defaults and forms", () => {
 
   test("all flags at once, in both styles", () => {
     const key = file("key", "from-file\n");
+    const clusterKeys = file("cluster-keys", "the-cluster's-own-key\n\n  the-one-before-it\n");
     const parsed = config([
       ..."-mode master -port=0 --host ::1 --public-url=https://kv.example.org:8443/".split(" "),
       ..."-master 10.0.0.1:3000,http://m2:3000 -volumes=a:1,b:2 --data /tmp/x/../y -region eu-west.1".split(
@@ -79,6 +82,9 @@ describe("arguments: defaults and forms", () => {
       ),
       "-auth-file",
       key,
+      "-allow-invite",
+      "-cluster-key-file",
+      clusterKeys,
     ]);
     assert.deepEqual(parsed, {
       mode: "master",
@@ -98,17 +104,41 @@ describe("arguments: defaults and forms", () => {
       fronts: 1,
       maxValueBytes: 1.5 * 2 ** 30,
       auth: { key: "from-file", mode: "writes" },
+      clusterKeys: ["the-cluster's-own-key", "the-one-before-it"],
+      allowInvite: true,
       cors: [],
       tls: null,
       tlsCa: null,
-      files: { auth: path.join(scratch, "key"), tlsCa: null },
+      files: { auth: key, clusterKey: clusterKeys, tlsCa: null },
       warnings: [],
     });
   });
 
+  test("the cluster's key: the clients' where it has none of its own; one line or two, and long enough", () => {
+    assert.deepEqual(config([]).clusterKeys, []);
+    assert.deepEqual(config(["-auth", "k"]).clusterKeys, ["k"]);
+    const keys = file("one-key", "a-key-of-the-cluster\n");
+    const parsed = config(["-cluster-key-file", keys]);
+    assert.deepEqual([parsed.auth, parsed.clusterKeys], [null, ["a-key-of-the-cluster"]]);
+    const key = "k".repeat(16);
+    for (const [text, reason] of [
+      ["", "it has 0 lines"],
+      ["\n\n", "it has 0 lines"],
+      [`${key}\n${key}\n${key}\n`, "it has 3 lines"],
+      ["k".repeat(15), "at least 16 characters"],
+      [`${key}\nshort`, "at least 16 characters"],
+      [`${key} and more`, "visible ASCII"],
+    ]) {
+      const printed = parseArguments(["-cluster-key-file", file("bad-keys", text)], {});
+      assert.ok(printed.kind === "print" && printed.status === 2);
+      assert.ok(printed.text.includes("-cluster-key-file: ") && printed.text.includes(reason), printed.text);
+      assert.ok(!printed.text.includes("kkkk"), "what is in the file is not shown");
+    }
+  });
+
   test("certificates: both files or none; with them, nodes without a scheme are reached by https", () => {
     const tls = ["-tls-cert", "c.pem", "-tls-key", "k.pem"];
-    assert.deepEqual(config(tls).tls, { certificate: "c.pem", key: "k.pem" });
+    assert.deepEqual(config(tls).tls, { certificate: "c.pem", key: "k.pem", ca: null });
     const urls = config([...tls, "-public-url", "n:1", "-volumes", "a:1,http://b:2", "-master", "m"]);
     assert.deepEqual(
       [urls.publicUrl, urls.volumes, urls.masters],
@@ -165,6 +195,7 @@ describe("arguments: environment", () => {
       MINIVAULT_REMOVE_AFTER: "0",
       MINIVAULT_PEER_ADDRESS: "127.0.0.2",
       MINIVAULT_REGION: "us",
+      MINIVAULT_ALLOW_INVITE: "true",
       MINIVAULT_REPLICAS: "1",
       MINIVAULT_CONSISTENCY: "one",
       MINIVAULT_SYNC: "os",
@@ -196,13 +227,16 @@ describe("arguments: environment", () => {
       fronts: 3,
       maxValueBytes: 1e8,
       auth: { key: "k", mode: "writes" },
+      clusterKeys: ["k"],
+      allowInvite: true,
       cors: ["https://a"],
-      tls: { certificate: "/c.pem", key: "/k.pem" },
+      tls: { certificate: "/c.pem", key: "/k.pem", ca: null },
       tlsCa: null,
-      files: { auth: null, tlsCa: null },
+      files: { auth: null, clusterKey: null, tlsCa: null },
       warnings: [],
     });
-    const known = new Set([...Object.keys(env), "MINIVAULT_AUTH_FILE", "MINIVAULT_TLS_CA"]);
+    const files = ["MINIVAULT_AUTH_FILE", "MINIVAULT_CLUSTER_KEY_FILE", "MINIVAULT_TLS_CA"];
+    const known = new Set([...Object.keys(env), ...files]);
     for (const flag of FLAGS) assert.ok(known.has(variableOf(flag.name)), `${flag.name} is tested here`);
   });
 
@@ -300,6 +334,7 @@ describe("arguments: refusals", () => {
     [["-consistency", "all"], '-consistency: "all" is not "quorum" or "one"'],
     [["-auth", "k", "-auth-mode", "reads"], '-auth-mode: "reads" is not "all" or "writes"'],
     [["-auth-mode", "writes"], "-auth-mode needs a key: MINIVAULT_AUTH, -auth-file or -auth"],
+    [["-allow-invite=yes"], '-allow-invite: "yes" is not "true" or "false"'],
     [["-auth", ""], "-auth: the key is empty"],
     [["-auth", "two words"], "-auth: the key has other characters than visible ASCII without blanks"],
     [["-auth", "schlüssel"], "-auth: the key has other characters than visible ASCII without blanks"],
@@ -516,7 +551,7 @@ describe("arguments: help and version", () => {
 
   test("the flags are these, and no other", () => {
     const names =
-      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode cors tls-cert tls-key tls-ca";
+      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode cluster-key-file allow-invite cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

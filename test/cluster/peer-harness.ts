@@ -1,6 +1,9 @@
 /** A front with peer routes on a handler that records, and clients for it. */
 
+import { Receiver } from "../../src/auth/answer.ts";
+import { KeyRing } from "../../src/auth/keys.ts";
 import { RequestSigner } from "../../src/auth/signature.ts";
+import { NodeHttp } from "../../src/cluster/link/node-http.ts";
 import { PeerClient, type PeerClientOptions } from "../../src/cluster/peers/peer-client.ts";
 import type { PeerHandler, PeerSink, PeerSource } from "../../src/cluster/peers/peer-handler.ts";
 import { createFront, type Front, type FrontOptions } from "../../src/server/front.ts";
@@ -138,19 +141,38 @@ export interface Node {
   front: Front;
   handler: RecordingHandler;
   url: string;
+  /** What is known of it by whoever has the key. */
+  receiver: Receiver;
   log: string[];
+}
+
+/** The same under another URL, or with a clock that is off. */
+export function receiverLike({ receiver }: Node, { url = receiver.url, offMs = 0 }): Receiver {
+  const like = new Receiver(url);
+  like.learn({ session: receiver.session ?? "", clock: receiver.clock() + offMs, mac: "" });
+  return like;
+}
+
+/** Learns of a node what its answers tell. */
+export async function meet(receiver: Receiver, key = KEY): Promise<Receiver> {
+  const signer = new RequestSigner(new KeyRing([key]));
+  const client = new NodeHttp({ url: receiver.url, signer, receiver, connections: 1 });
+  await client.request("GET", "/_peer/ping", null, 20_000);
+  await client.close();
+  return receiver;
 }
 
 /** Starts a front with peer routes, on a given port where one is given. */
 export async function startNode(options: Partial<FrontOptions> = {}): Promise<Node> {
   const handler = new RecordingHandler();
   const log: string[] = [];
-  let url: string | null = null;
+  let url = "";
+  const auth = options.auth === undefined ? { key: KEY, mode: "all" as const } : options.auth;
   const front = await createFront({
     vault: new FakeVault(),
     host: "127.0.0.1",
     port: 0,
-    auth: { key: KEY, mode: "all" },
+    auth,
     maxValueBytes: 64 * 1024 * 1024,
     role: "worker",
     version: "1.2.3",
@@ -158,14 +180,20 @@ export async function startNode(options: Partial<FrontOptions> = {}): Promise<No
       info: (fields, message) => log.push(`${message} ${JSON.stringify(fields)}`),
       error: (fields, message) => log.push(`${message} ${JSON.stringify(fields)}`),
     },
-    peers: { handler, url: () => url },
+    peers: {
+      handler,
+      ring: auth === null ? null : new KeyRing([auth.key]),
+      audience: (other) => (other === url ? null : `this is ${url}`),
+    },
     ...options,
   });
   url = `${options.tls ? "https" : "http"}://127.0.0.1:${front.port}`;
-  return { front, handler, url, log };
+  const receiver = new Receiver(url);
+  const isKeyed = auth !== null && !options.tls && !("peers" in options);
+  return { front, handler, url, log, receiver: isKeyed ? await meet(receiver, auth.key) : receiver };
 }
 
 /** A client that signs with KEY; closed by its user. */
 export function createClient(url: string, options: Partial<PeerClientOptions> = {}): PeerClient {
-  return new PeerClient({ url, sign: new RequestSigner(KEY), ...options });
+  return new PeerClient({ url, sign: new RequestSigner(new KeyRing([KEY])), ...options });
 }

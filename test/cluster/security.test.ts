@@ -5,9 +5,12 @@
 import assert from "node:assert/strict";
 import http from "node:http";
 import { after, describe, test } from "node:test";
-import { RequestSigner, SIGNATURE_SKEW_MS } from "../../src/auth/signature.ts";
+import { Receiver } from "../../src/auth/answer.ts";
+import { KeyRing } from "../../src/auth/keys.ts";
+import { RequestSigner, SIGNATURE_AGE_MS } from "../../src/auth/signature.ts";
 import { call, content, exchange, sha256 } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
+import { meet } from "./peer-harness.ts";
 import { type Cluster, startCluster, type Worker } from "./workers.ts";
 
 const KEY = "an-elephant-on-a-bicycle";
@@ -135,15 +138,20 @@ for (const mode of ["all", "writes"] as const) {
       const body = accept.bytes.subarray(accept.bytes.indexOf("\r\n\r\n") + 4);
       const peer = (worker: Worker, authorization: string | null) =>
         postOnce(worker.port, path, authorization, body);
-      const late = new RequestSigner(KEY, () => Date.now() - SIGNATURE_SKEW_MS - 60_000);
-      const early = new RequestSigner(KEY, () => Date.now() + SIGNATURE_SKEW_MS + 60_000);
-      const other = new RequestSigner("another key");
+      const signer = new RequestSigner(new KeyRing([KEY]));
+      const other = new RequestSigner(new KeyRing(["another key"]));
       for (const worker of workers) {
         for (const authorization of [null, BEARER.Authorization, "Bearer another"])
           assert.equal(await peer(worker, authorization), 401, String(authorization));
-        for (const signer of [late, early, other])
-          assert.equal(await peer(worker, signer.sign(worker.url, "POST", path, body).header), 401);
-        for (const route of ["/_peer/layout", "/_peer/ping", "/_peer/value?head=AA"])
+        const known = await meet(new Receiver(worker.url), KEY);
+        const elsewhere = await meet(new Receiver(workers[(worker.number + 1) % 3].url), KEY);
+        const early = new Receiver(worker.url);
+        const session = known.session ?? "";
+        early.learn({ session, clock: known.clock() + SIGNATURE_AGE_MS + 60_000, mac: "" });
+        for (const receiver of [early, elsewhere, new Receiver(worker.url)])
+          assert.equal(await peer(worker, signer.sign(receiver, "POST", path, body).header), 401);
+        assert.equal(await peer(worker, other.sign(known, "POST", path, body).header), 401);
+        for (const route of ["/_peer/layout", "/_peer/ping", "/_peer/hello"])
           assert.equal((await call(worker.port, "GET", route, { headers: BEARER })).status, 401, route);
       }
 

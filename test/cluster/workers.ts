@@ -44,6 +44,8 @@ export interface Cluster {
   readonly workers: readonly Worker[];
   readonly masterPort: number;
   killMaster(): Promise<void>;
+  signalMaster(signal: NodeJS.Signals): void;
+  masterLog(): string;
   startMaster(): Promise<void>;
   /** Starts one more worker. */
   add(options?: WorkerOptions): Promise<Worker>;
@@ -131,6 +133,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     workers,
     masterPort,
     startMaster,
+    signalMaster: (signal) => void master?.child.kill(signal),
+    masterLog: () => master?.output() ?? "",
     async killMaster() {
       master?.child.kill("SIGKILL");
       await master?.ended;

@@ -4,7 +4,10 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, test } from "node:test";
+import { KeyRing } from "../../src/auth/keys.ts";
+import { RequestSigner } from "../../src/auth/signature.ts";
 import { parseArguments } from "../../src/cli/arguments.ts";
+import { NodeHttp } from "../../src/cluster/link/node-http.ts";
 import { startMaster } from "../../src/master/master.ts";
 import { WORKERS_MAX } from "../../src/master/registry/registry.ts";
 import { LOAD_BYTES_MAX, parseReport } from "../../src/master/registry/report.ts";
@@ -278,7 +281,7 @@ describe("master: routes", () => {
 describe("master: access", () => {
   const key = { Authorization: "Bearer s3cret" };
   test("with a key: health is open, the rest needs it", async () => {
-    await withMaster(["-auth=s3cret"], async ({ call }) => {
+    await withMaster(["-auth=s3cret"], async ({ call, port }) => {
       const body = '{"url":"a:1"}';
       assert.equal((await call("GET", "/health")).status, 200);
       for (const [method, path] of [
@@ -292,7 +295,13 @@ describe("master: access", () => {
         assert.ok(answer.headers.get("www-authenticate")?.startsWith("Bearer"));
         await refused(answer, 401, "unauthorized", /./);
       }
-      assert.equal((await call("POST", "/register", body, key)).status, 200);
+      // Who has the clients' key commands, but says nothing in a worker's name.
+      assert.equal((await call("POST", "/register", body, key)).status, 401);
+      const signer = new RequestSigner(new KeyRing(["s3cret"]));
+      const worker = new NodeHttp({ url: `http://127.0.0.1:${port}`, signer, connections: 1 });
+      const report = await worker.request("POST", "/register", Buffer.from(body), 20_000);
+      await worker.close();
+      assert.equal(report.status, 200);
       assert.equal((await json(await call("GET", "/nodes", undefined, key))).nodes.length, 1);
     });
   });

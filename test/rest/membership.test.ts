@@ -7,6 +7,10 @@ import fs from "node:fs";
 import path from "node:path";
 import { after, test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
+import { Receiver } from "../../src/auth/answer.ts";
+import { KeyRing } from "../../src/auth/keys.ts";
+import { RequestSigner } from "../../src/auth/signature.ts";
+import { meet } from "../cluster/peer-harness.ts";
 import { launch, type Program, removeFolder, runProgram, temporaryFolder, waitUntil } from "./server.ts";
 
 const folder = temporaryFolder();
@@ -45,7 +49,7 @@ test("cluster: the quick start, kills of master and workers, the stored layout, 
   const [masterPort, ...ports] = await freePorts(4);
   const volumes = ports.map((port) => `localhost:${port}`).join();
   const startMaster = () => start(masterPort, "master", "-mode", "master", "-volumes", volumes);
-  const startWorker = (index: number) => start(ports[index], `v${index}`);
+  const startWorker = (index: number) => start(ports[index], `v${index}`, "-allow-invite");
   const nodes = async (): Promise<Document[]> => (await ask(masterPort, "/nodes"))?.nodes ?? [];
   const states = async () => (await nodes()).map((node) => node.state).join();
 
@@ -208,6 +212,109 @@ test("cluster: a worker whose master has not answered yet says that it does not 
     }
   } finally {
     await kill(worker);
+  }
+});
+
+/** Starts a node and waits until it listens. */
+async function started(port: number, name: string, ...words: string[]): Promise<Program> {
+  const program = await start(port, name, ...words);
+  await waitUntil("the node listens", async () => (await ask(port, "/health")) !== null);
+  return program;
+}
+
+/** POSTs an invitation to a worker. */
+async function invite(port: number, url: string, master: string, headers = {}): Promise<Response> {
+  const body = JSON.stringify({ invitation: { master, url, withKeys: true } });
+  return await fetch(`http://127.0.0.1:${port}/_peer/layout`, { method: "POST", body, headers });
+}
+
+test("cluster: without a key an invitation needs -allow-invite", async () => {
+  const [masterPort, port] = await freePorts(2);
+  const master = await started(masterPort, "im", "-mode", "master");
+  const worker = await started(port, "iw");
+  try {
+    const refused = await invite(port, urlOf(port), urlOf(masterPort));
+    assert.equal(refused.status, 409);
+    assert.match(await refused.text(), /-allow-invite/);
+    await kill(worker);
+    const willing = await started(port, "iw", "-allow-invite");
+    try {
+      assert.equal((await invite(port, urlOf(port), urlOf(masterPort))).status, 200);
+      await waitUntil("it has come", async () => (await ask(masterPort, "/health"))?.epoch === 1);
+    } finally {
+      await kill(willing);
+    }
+  } finally {
+    await kill(master, worker);
+  }
+});
+
+test("cluster: with a key, an invitation is for this run and a name of this worker", async () => {
+  const [port] = await freePorts(1);
+  const worker = await started(port, "signed-invitation", "-auth", "s3cret");
+  try {
+    const signer = new RequestSigner(new KeyRing(["s3cret"]));
+    const post = async (receiver: Receiver): Promise<number> => {
+      const body = JSON.stringify({ invitation: { master: urlOf(9), url: receiver.url, withKeys: true } });
+      const { header } = signer.sign(receiver, "POST", "/_peer/layout", Buffer.from(body));
+      const headers = { authorization: header };
+      const target = `http://127.0.0.1:${port}/_peer/layout`;
+      const first = await fetch(target, { method: "POST", body, headers });
+      const again = await fetch(target, { method: "POST", body, headers });
+      assert.equal(again.status, 401, "a replay");
+      return first.status;
+    };
+    const known = await meet(new Receiver(urlOf(port)), "s3cret");
+    const like = (url: string): Receiver => {
+      const receiver = new Receiver(url);
+      receiver.learn({ session: known.session ?? "", clock: known.clock(), mac: "" });
+      return receiver;
+    };
+    assert.equal(await post(new Receiver(urlOf(port))), 401, "for no run");
+    assert.equal(await post(like("http://10.1.1.1:3000")), 401, "another machine's");
+    assert.equal(await post(like(`http://127.0.0.1:${port + 1}`)), 401, "another port's");
+    assert.ok(!fs.existsSync(path.join(folder, "signed-invitation/CLUSTER")));
+    assert.equal(await post(like(`http://127.0.0.1:${port}`)), 200);
+  } finally {
+    await kill(worker);
+  }
+});
+
+test("cluster: what a master was sent is good for no other master, and for no later run of it", async () => {
+  const ports = await freePorts(2);
+  const key = ["-auth", "s3cret"];
+  const startMaster = (index: number) => started(ports[index], `rm${index}`, "-mode", "master", ...key);
+  let masters = [await startMaster(0), await startMaster(1)];
+  try {
+    const report = {
+      ...{ url: "http://10.9.9.9:1", region: "r", host: "h", store: "00112233445566778899aabbccddeeff" },
+      ...{ epoch: 0, empty: true, voting: false, rank: 1, progress: null, load: null },
+    };
+    const body = JSON.stringify(report);
+    const signer = new RequestSigner(new KeyRing(["s3cret"]));
+    const receiver = await meet(new Receiver(`http://127.0.0.1:${ports[0]}`), "s3cret");
+    const sign = (to: Receiver) => signer.sign(to, "POST", "/heartbeat", Buffer.from(body)).header;
+    const post = async (index: number, authorization: string): Promise<number> =>
+      (
+        await fetch(`http://127.0.0.1:${ports[index]}/heartbeat`, {
+          ...{ method: "POST", body, headers: { authorization } },
+        })
+      ).status;
+    const header = sign(receiver);
+    assert.equal(await post(1, header), 401, "to another master");
+    assert.equal(await post(0, header), 200);
+    assert.equal(await post(0, header), 401, "a replay");
+    const overheard = sign(receiver);
+    const misled = new Receiver(receiver.url);
+    const other = await meet(new Receiver(`http://127.0.0.1:${ports[1]}`), "s3cret");
+    misled.learn({ session: other.session ?? "", clock: other.clock(), mac: "" });
+    assert.equal(await post(1, sign(misled)), 401, "another audience, for this run");
+    await kill(masters[0]);
+    masters = [await startMaster(0), masters[1]];
+    assert.equal(await post(0, overheard), 401, "signed for the run before");
+    assert.equal((await ask(ports[1], "/health")).standby, false);
+  } finally {
+    await kill(...masters);
   }
 });
 

@@ -1,6 +1,7 @@
 /**
  * What a worker answers on /_peer/layout: what it says of itself, and how it takes a newer layout or a
- * master's invitation.
+ * master's invitation. Who may invite: with a key, whoever has it; without one, anybody, where -allow-invite
+ * says so.
  *
  * A worker that was started without -master and -volumes is alone. A master that lists it in its -volumes may
  * invite it: it then registers there and belongs to that cluster for good (the CLUSTER file). It comes only
@@ -18,6 +19,8 @@ export interface MemberRoutesOptions {
   alone: () => MemberDocument;
   /** -public-url, when it was given. */
   publicUrl: string | null;
+  /** Whether anybody at all may invite it. */
+  invitable: boolean;
   isEmpty: () => boolean;
   /** Joins the cluster of that master under that URL. Rejects with a sentence for a person. */
   join: (master: string, url: string) => Promise<void>;
@@ -63,8 +66,10 @@ export function createMemberRoutes(options: MemberRoutesOptions): MemberRoutes {
 
 /** Why a worker does not follow an invitation, or null. */
 export function refuse(invitation: Invitation, options: MemberRoutesOptions): string | null {
-  const { membership, publicUrl, isEmpty } = options;
+  const { membership, publicUrl, invitable, isEmpty } = options;
   const known = membership();
+  if (known === null && !invitable)
+    return "this worker has no key, and follows no invitations of strangers: start it with -allow-invite, or with -master";
   const name = known?.url ?? publicUrl;
   if (name !== null && name !== invitation.url)
     return `this worker is ${name} (-public-url), not ${invitation.url}: use that in -volumes`;

@@ -16,7 +16,8 @@ import { type Known, Lives, readKnown } from "../identity/lives.ts";
 import { PROOF_WAIT_MS, Standing } from "../identity/standing.ts";
 import { type ClusterState, readClusterFile, writeClusterFile } from "../layout/cluster-file.ts";
 import { checked, isForeign, type Layout, layoutDigest, Placement } from "../layout/layout.ts";
-import { NodeHttp } from "../peers/node-http.ts";
+import { NodeHttp } from "../link/node-http.ts";
+import type { PeerTls } from "../link/peer-tls.ts";
 import {
   HEARTBEAT_MS,
   type Heartbeat,
@@ -68,8 +69,8 @@ export interface MembershipOptions {
   /** Whether the store holds nothing at all, not even traces of deleted keys. */
   isEmpty: () => boolean;
   signer: RequestSigner | null;
-  /** Authorities to trust for https, in PEM. */
-  ca: string | undefined;
+  /** For https. */
+  tls: PeerTls;
   log: MembershipLog;
   /** Shorter in tests. */
   heartbeatMs?: number;
@@ -594,11 +595,11 @@ class MasterLink {
     membership: Membership,
     url: string,
     rank: number,
-    { signer, ca, log }: MembershipOptions,
+    { signer, tls, log }: MembershipOptions,
     heartbeatMs: number,
   ) {
     this.membership = membership;
-    this.http = new NodeHttp({ url, signer, ca, connections: 1 });
+    this.http = new NodeHttp({ url, signer, tls, connections: 1 });
     this.rank = rank;
     this.log = log;
     this.heartbeatMs = heartbeatMs;

@@ -11,8 +11,8 @@
  * Afterwards it goes on asking, to see who is there.
  */
 import { firstLayout, type LayoutNode } from "../layout/layout.ts";
-import { NodeHttp } from "../peers/node-http.ts";
-import { PEER_LAYOUT_PATH } from "../peers/peer-handler.ts";
+import { NodeHttp } from "../link/node-http.ts";
+import { PEER_LAYOUT_PATH } from "../link/paths.ts";
 import type { Membership, MembershipOptions } from "./membership.ts";
 import { DOWN_MS, type MemberDocument, readMember, SUSPECT_MS } from "./messages.ts";
 
@@ -37,7 +37,7 @@ export class Peers {
     this.urls = [...new Set([...options.volumes, options.url])].sort();
     const others = this.urls.filter((url) => url !== options.url);
     this.clients = others.map(
-      (url) => new NodeHttp({ url, signer: options.signer, ca: options.ca, connections: 1 }),
+      (url) => new NodeHttp({ url, signer: options.signer, tls: options.tls, connections: 1 }),
     );
   }
 

@@ -6,10 +6,11 @@ import type { RequestSigner } from "../../auth/signature.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import { encodeMarks, targetFrom } from "../identity/life.ts";
 import { type Known, NOTHING_KNOWN, readKnown } from "../identity/lives.ts";
+import { PEER_HELLO_PATH, PEER_LAYOUT_PATH } from "../link/paths.ts";
+import type { PeerTls } from "../link/peer-tls.ts";
 import type { Membership } from "../membership/membership.ts";
 import { readMember } from "../membership/messages.ts";
 import { PeerClient } from "../peers/peer-client.ts";
-import { PEER_HELLO_PATH, PEER_LAYOUT_PATH } from "../peers/peer-handler.ts";
 
 /** How often what was seen of the nodes is told to the membership. */
 const OBSERVE_MS = 500;
@@ -21,7 +22,7 @@ const HELLO_ASK_MS = 2000;
 export interface PeerSetOptions {
   membership: Membership;
   signer: RequestSigner | null;
-  ca: string | undefined;
+  tls: PeerTls;
   /** Is told of the other nodes' clocks. */
   time: ClusterTime;
   /** Own address that connections come from; undefined: the system chooses. */
@@ -55,7 +56,7 @@ export class PeerSet {
   }
 
   private follow(): void {
-    const { membership, signer, ca, localAddress, time } = this.options;
+    const { membership, signer, tls, localAddress, time } = this.options;
     const { layout } = membership;
     if (layout === null || this.closed) return;
     const wanted = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map((node) => node.url));
@@ -74,6 +75,7 @@ export class PeerSet {
           new PeerClient({
             url,
             sign: signer,
+            tls,
             onClock: (millis, roundTripMs) => time.heard(url, millis, roundTripMs),
             identity: {
               life: () => membership.lifeAsText,
@@ -82,7 +84,6 @@ export class PeerSet {
               refused: (life, reason) => membership.wasRefused(life, reason),
             },
             ...(localAddress === undefined ? {} : { localAddress }),
-            ...(ca === undefined ? {} : { tls: { ca } }),
           }),
         );
   }

@@ -16,20 +16,22 @@
  * process is not taken for silence of the node.
  */
 
+import { Receiver } from "../../auth/answer.ts";
 import type { RequestSigner } from "../../auth/signature.ts";
 import {
   OPERATION_MS_MAX,
   PEER_BATCH_BYTES,
   PEER_BATCH_FRAMES_MAX,
   PEER_FRAME_BYTES_MAX,
-  PEER_HEAD_BYTES_MAX,
   PEER_STREAMS_MAX,
 } from "../../util/limits.ts";
 import { FROM_PARAMETER, MARKS_PARAMETER, parameterOf, targetFrom } from "../identity/life.ts";
+import { ExchangeError, type Method, type NodeAnswer, NodeHttp, reasonOf } from "../link/node-http.ts";
+import { PEER_BATCH_PATH, PEER_PING_PATH, PEER_VALUE_PATH } from "../link/paths.ts";
+import type { PeerTls } from "../link/peer-tls.ts";
+import { downloadOf, type PeerDownload, withHead } from "../link/value-stream.ts";
 import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "../wire/frames.ts";
-import { ExchangeError, type Method, type NodeAnswer, NodeHttp, reasonOf } from "./node-http.ts";
 import { closedError, failedError, PeerError, refusedError } from "./peer-error.ts";
-import { PEER_BATCH_PATH, PEER_HEAD_HEADER, PEER_PING_PATH, PEER_VALUE_PATH } from "./peer-handler.ts";
 import { PeerPulse, type PeerState } from "./peer-pulse.ts";
 
 /** Time between two batches that the window allows for. */
@@ -75,7 +77,8 @@ export interface PeerClientOptions {
   localAddress?: string;
   /** null: there is no key. */
   sign: RequestSigner | null;
-  tls?: { ca?: string };
+  /** For https. */
+  tls?: PeerTls;
   limits?: Partial<PeerLimits>;
   /** Milliseconds on a clock that only goes forward. */
   now?: () => number;
@@ -96,17 +99,9 @@ export interface PeerIdentity {
   refused(life: string, reason: string): void;
 }
 
+export type { PeerDownload } from "../link/value-stream.ts";
 export { PeerError, type PeerErrorCode } from "./peer-error.ts";
 export type { PeerState } from "./peer-pulse.ts";
-
-/** A value that streams in from a node. */
-export interface PeerDownload {
-  /** What the node says of it, opaque here. */
-  head: Buffer;
-  valueBytes: number;
-  /** To be read to its end or destroyed. */
-  body: AsyncIterable<Buffer> & { destroy(error?: Error): void };
-}
 
 interface Waiting {
   frame: Uint8Array;
@@ -141,15 +136,13 @@ export class PeerClient {
   /** Target of the last pulse with marks that the node has taken, and whether one is on its way. */
   private toldTarget = "";
   private telling = false;
-  /** An older program takes no stream whose target says who sends it. */
-  private knowsLives = false;
 
   constructor(options: PeerClientOptions) {
     const { url, address, localAddress, sign: signer, tls } = options;
     this.url = url;
     this.identity = options.identity ?? null;
     this.limits = { ...PEER_LIMITS, ...options.limits };
-    const common = { url, address, localAddress, signer, ca: tls?.ca };
+    const common = { url, address, localAddress, signer, tls, receiver: new Receiver(url) };
     this.http = new NodeHttp({ ...common, connections: WINDOW_MAX + CONNECTIONS_SPARE });
     this.streams = new NodeHttp({ ...common, connections: this.limits.streamsMax });
     this.pulse = new PeerPulse(this.http, {
@@ -159,10 +152,7 @@ export class PeerClient {
       onDown: (reason) => this.wentDown(reason),
       onClock: options.onClock,
       told: (target) => this.withMarks(target),
-      counts: (life) => {
-        this.knowsLives = true;
-        return this.identity?.counts(life) ?? true;
-      },
+      counts: (life) => this.identity?.counts(life) ?? true,
       onRefusal: (target, status, body) => this.wasRefused(target, status, body),
     });
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
@@ -250,7 +240,8 @@ export class PeerClient {
     signal: AbortSignal | null = null,
   ): Promise<Buffer> {
     return this.stream(async () => {
-      const answer = await this.streams.upload("PUT", this.streamTarget(head), body, signal);
+      const target = this.from(PEER_VALUE_PATH);
+      const answer = await this.streams.upload("PUT", target, withHead(head, body), signal);
       if (answer.status !== 200) throw refusedError(answer);
       return answer.body;
     });
@@ -262,19 +253,11 @@ export class PeerClient {
    */
   async getStream(head: Uint8Array): Promise<PeerDownload> {
     return this.stream(async () => {
-      const { status, headers, body } = await this.streams.download(this.streamTarget(head));
-      if (status !== 200) {
-        const pieces: Buffer[] = [];
-        for await (const piece of body) pieces.push(piece);
-        throw refusedError({ status, body: Buffer.concat(pieces) });
-      }
+      const answer = await this.streams.download(this.from(PEER_VALUE_PATH), head);
+      if (!("stream" in answer)) throw refusedError(answer);
       this.streamCount++;
-      body.once("close", () => this.streamCount--);
-      return {
-        head: Buffer.from(String(headers[PEER_HEAD_HEADER] ?? ""), "base64url"),
-        valueBytes: Number(headers["content-length"]),
-        body,
-      };
+      answer.stream.once("close", () => this.streamCount--);
+      return downloadOf(answer);
     });
   }
 
@@ -292,11 +275,6 @@ export class PeerClient {
   /** A target with who sends it. */
   private from(target: string): string {
     return targetFrom(target, this.identity?.life() ?? null);
-  }
-
-  private streamTarget(head: Uint8Array): string {
-    const target = valueTarget(head);
-    return this.knowsLives ? this.from(target) : target;
   }
 
   private withMarks(target: string): string {
@@ -493,9 +471,4 @@ export class PeerClient {
   private downError(): PeerError {
     return new PeerError("peer_down", "not_sent", `${this.url} is down: ${this.pulse.failure}`);
   }
-}
-
-function valueTarget(head: Uint8Array): string {
-  if (head.length > PEER_HEAD_BYTES_MAX) throw new Error(`a head of ${head.length} bytes is too long`);
-  return `${PEER_VALUE_PATH}?head=${Buffer.from(head.buffer, head.byteOffset, head.length).toString("base64url")}`;
 }

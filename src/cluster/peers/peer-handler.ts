@@ -1,18 +1,8 @@
 /**
- * What a node does with the requests of other nodes: the paths between nodes, and what stands behind them.
- * Whoever implements this works on its own node's data alone; it never asks a third node.
+ * What a node does with the requests of other nodes: what stands behind the paths between nodes. Whoever
+ * implements this works on its own node's data alone; it never asks a third node.
  */
 import type { ErrorCode } from "../../util/errors.ts";
-
-/** Everything between nodes is below this. */
-export const PEER_PREFIX = "/_peer/";
-export const PEER_BATCH_PATH = "/_peer/batch";
-export const PEER_PING_PATH = "/_peer/ping";
-export const PEER_HELLO_PATH = "/_peer/hello";
-export const PEER_LAYOUT_PATH = "/_peer/layout";
-export const PEER_VALUE_PATH = "/_peer/value";
-/** Header of a value's answer that carries what the node says of it, in base64url. */
-export const PEER_HEAD_HEADER = "minivault-head";
 
 /** A value that streams in from another node. As the vault's Upload, with opaque answers. */
 export interface PeerSink {

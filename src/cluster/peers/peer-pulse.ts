@@ -7,9 +7,10 @@
  * Invariant: time is measured by a patient clock that stands still while this process does: a pause of ours
  * is not its silence.
  */
-import { type NodeHttp, reasonOf } from "./node-http.ts";
+import { type NodeHttp, reasonOf } from "../link/node-http.ts";
+import { PEER_PING_PATH } from "../link/paths.ts";
 import { refusedError } from "./peer-error.ts";
-import { clockOf, lifeOf, PEER_PING_PATH } from "./peer-handler.ts";
+import { clockOf, lifeOf } from "./peer-handler.ts";
 
 /** Share of a new measurement in the mean round trip. */
 const ROUND_TRIP_WEIGHT = 0.25;

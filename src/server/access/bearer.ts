@@ -1,9 +1,8 @@
 /**
- * The shared key of `-auth`: who may read and write. Clients send it (Bearer); nodes sign with it. Compared
- * in constant time, over digests, so that neither the answer's time nor the key's length tells anything.
+ * The key of `-auth`: who may read and write. Clients send it (Bearer). Compared in constant time, over
+ * digests, so that neither the answer's time nor the key's length tells anything.
  */
 import { hash, timingSafeEqual } from "node:crypto";
-import type { Genuine, RequestVerifier } from "../../auth/signature.ts";
 import type { Req } from "../http/http.ts";
 
 export interface AuthSettings {
@@ -33,14 +32,4 @@ export function createKeyCheck(settings: AuthSettings): (req: Req) => boolean {
     const sent = Buffer.from(header.slice(scheme[0].length), "latin1");
     return timingSafeEqual(hash("sha256", sent, "buffer"), expected);
   };
-}
-
-/**
- * Judges the signature of a request between nodes: its head, or why it is refused. The body is then still to
- * be checked.
- */
-export function checkSignature(verifier: RequestVerifier, method: string, req: Req): Genuine | string {
-  const query = req.getQuery();
-  const target = query === undefined ? req.getUrl() : `${req.getUrl()}?${query}`;
-  return verifier.check(method, target, req.getHeader(AUTHORIZATION));
 }

@@ -9,7 +9,8 @@
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { declaredBytes } from "../http/body-length.ts";
-import type { Handler, Handlers, Req, Res, Text } from "../http/http.ts";
+import { HookedRes } from "../http/hooked-res.ts";
+import type { Handler, Handlers, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import { headerLines, headerName } from "../http/read-headers.ts";
 import { statusLine } from "../http/reply.ts";
@@ -113,6 +114,15 @@ function corsLines(allowed: readonly string[], origin: string): readonly (readon
   ];
 }
 
+/** Writes some more headers behind the status, whoever answers, and whenever. */
+function withLines(res: Res, lines: readonly (readonly [string, string])[]): Res {
+  return new HookedRes(res, {
+    afterStatus: () => {
+      for (const [name, value] of lines) res.writeHeader(name, value);
+    },
+  });
+}
+
 /** Wraps a node's handlers. `count` gets the status of what is answered here. */
 export function withOrigins(
   handlers: Handlers,
@@ -121,7 +131,7 @@ export function withOrigins(
 ): Handlers {
   const { allowed } = settings;
   const open = (res: Res, origin: string): Res =>
-    allowed.length === 0 ? res : new OpenRes(res, corsLines(allowed, origin));
+    allowed.length === 0 ? res : withLines(res, corsLines(allowed, origin));
   const guarded = (method: keyof Handlers, handler: Handler): Handler => {
     return (res, req) => {
       const origin = headerLines(req, ORIGIN);
@@ -186,77 +196,4 @@ function preflight(res: Res, req: Req, allowed: readonly string[], origin: strin
   if (asksForNetwork) res.writeHeader("Access-Control-Allow-Private-Network", "true");
   res.endWithoutBody();
   return 204;
-}
-
-/** A response that writes some more headers behind its status, whoever answers, and whenever. */
-class OpenRes implements Res {
-  private readonly res: Res;
-  private readonly lines: readonly (readonly [string, string])[];
-
-  constructor(res: Res, lines: readonly (readonly [string, string])[]) {
-    this.res = res;
-    this.lines = lines;
-  }
-
-  writeStatus(status: Text): Res {
-    this.res.writeStatus(status);
-    for (const [name, value] of this.lines) this.res.writeHeader(name, value);
-    return this;
-  }
-
-  writeHeader(name: Text, value: Text): Res {
-    this.res.writeHeader(name, value);
-    return this;
-  }
-
-  end(body?: Text, closeConnection?: boolean): Res {
-    this.res.end(body, closeConnection);
-    return this;
-  }
-
-  endWithoutBody(): Res {
-    this.res.endWithoutBody();
-    return this;
-  }
-
-  tryEnd(piece: Uint8Array, totalBytes: number): [boolean, boolean] {
-    return this.res.tryEnd(piece, totalBytes);
-  }
-
-  getWriteOffset(): number {
-    return this.res.getWriteOffset();
-  }
-
-  onWritable(handler: (bodyOffset: number) => boolean): Res {
-    this.res.onWritable(handler);
-    return this;
-  }
-
-  onAborted(handler: () => void): Res {
-    this.res.onAborted(handler);
-    return this;
-  }
-
-  onData(handler: (chunk: ArrayBuffer, last: boolean) => void): Res {
-    this.res.onData(handler);
-    return this;
-  }
-
-  cork(write: () => void): Res {
-    this.res.cork(write);
-    return this;
-  }
-
-  pause(): void {
-    this.res.pause();
-  }
-
-  resume(): void {
-    this.res.resume();
-  }
-
-  close(): Res {
-    this.res.close();
-    return this;
-  }
 }

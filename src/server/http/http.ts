@@ -48,6 +48,11 @@ export interface Res {
   /** Also carries headers: the reply templates append "\r\nName: value" lines of their own to the status. */
   writeStatus(status: Text): Res;
   writeHeader(name: Text, value: Text): Res;
+  /**
+   * Not uWS': called, where it is there, by whoever writes a whole body by other means than `end`, before its
+   * first byte (hooked-res.ts).
+   */
+  beforeBody?(body: Text): void;
   /** Completes the answer; copies what the socket does not take at once. */
   end(body?: Text, closeConnection?: boolean): Res;
   /**
@@ -94,6 +99,11 @@ export interface TlsFiles {
   /** The certificate, followed by those between it and its authority. */
   certificate: string;
   key: string;
+  /**
+   * Authorities whose certificates those who connect may show: who shows another one is refused. Who shows
+   * none is not, since clients have none. Left out, or null: nobody is asked.
+   */
+  ca?: string | null;
 }
 
 export interface HttpOptions {

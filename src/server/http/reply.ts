@@ -110,6 +110,7 @@ export function sendErrorAndStayOpen(res: Res, code: ErrorCode, options: ErrorOp
   const contentLength = Buffer.byteLength(body) + 2;
   res.writeStatus(ERROR_TEMPLATES[code].head);
   for (const [name, value] of options.headers ?? []) res.writeHeader(name, value);
+  res.beforeBody?.(`${body}\r\n`);
   res.writeHeader("Connection", "close");
   res.writeHeader("Content-Length", `${contentLength}\r\n\r\n${body}`);
   return ERRORS[code].status;

@@ -90,7 +90,11 @@ class UwsServer implements HttpServer {
     const app =
       tls === null
         ? native.App()
-        : native.SSLApp({ cert_file_name: tls.certificate, key_file_name: tls.key });
+        : native.SSLApp({
+            cert_file_name: tls.certificate,
+            key_file_name: tls.key,
+            ...(tls.ca == null ? {} : { ca_file_name: tls.ca }),
+          });
     if (connections !== undefined) {
       // 1: one has come, -1: it has gone.
       const follow = (res: Res, change: number): void => {

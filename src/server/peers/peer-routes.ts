@@ -3,22 +3,21 @@
  * and never ask another node.
  *
  * With a key only signed requests pass (src/auth/signature.ts), and nothing of a body reaches the handler
- * before it is checked: a batch as a whole, a stream piece by piece. Without a key they are open, as the rest
- * of the node is. A client's Bearer key opens nothing here. Bodies being received are bounded, over all
- * connections, by PEER_RECEIVING_BYTES_MAX.
+ * before it is checked: a batch as a whole, a stream piece by piece. Their answers are signed, too, refusals
+ * included. Without a key they are open, as the rest of the node is. A client's Bearer key opens nothing
+ * here. Bodies being received are bounded, over all connections, by PEER_RECEIVING_BYTES_MAX.
  */
 
 import { bodyMatches, type Genuine, type RequestVerifier, STREAMED_BODY } from "../../auth/signature.ts";
 import { FROM_PARAMETER, MARKS_PARAMETER, parameterOf } from "../../cluster/identity/life.ts";
 import {
   PEER_BATCH_PATH,
-  PEER_HEAD_HEADER,
   PEER_HELLO_PATH,
   PEER_LAYOUT_PATH,
   PEER_PING_PATH,
   PEER_VALUE_PATH,
-  type PeerHandler,
-} from "../../cluster/peers/peer-handler.ts";
+} from "../../cluster/link/paths.ts";
+import type { PeerHandler } from "../../cluster/peers/peer-handler.ts";
 import { joinFrames, splitFrames } from "../../cluster/wire/frames.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import {
@@ -27,10 +26,11 @@ import {
   PEER_ANSWERS_BYTES_MAX,
   PEER_BATCH_BYTES_MAX,
   PEER_BATCH_FRAMES_MAX,
+  PEER_HEAD_BYTES_MAX,
   PEER_RECEIVING_BYTES_MAX,
   REPLY_AT_ONCE_BYTES,
 } from "../../util/limits.ts";
-import { checkSignature } from "../access/bearer.ts";
+import { checkSignature, withSignature } from "../access/signed-answers.ts";
 import { BAD_LENGTH, CHUNKED, declaredBytes } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handlers, Req, Res } from "../http/http.ts";
@@ -40,7 +40,7 @@ import { Download } from "../reads/download.ts";
 import { documentOf } from "./documents.ts";
 import { PeerUpload } from "./peer-upload.ts";
 import { refusalOf } from "./refusal.ts";
-import { headOf } from "./value-target.ts";
+import { sendValue } from "./value-answer.ts";
 
 const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
 const JSON_HEAD = Buffer.from(
@@ -56,7 +56,7 @@ const ALLOW: ReadonlyMap<string, string> = new Map([
   [PEER_PING_PATH, "GET"],
   [PEER_HELLO_PATH, "GET"],
   [PEER_LAYOUT_PATH, "GET, POST"],
-  [PEER_VALUE_PATH, "GET, PUT"],
+  [PEER_VALUE_PATH, "POST, PUT"],
 ]);
 
 export interface PeerRoutes {
@@ -67,6 +67,8 @@ export interface PeerRoutes {
 
 /** A request that may pass, as far as its head tells. */
 interface Admitted {
+  /** Signs what is answered, where the request is signed. */
+  res: Res;
   path: string;
   query: string;
   bodyBytes: number;
@@ -91,25 +93,28 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
   };
 
   /** Judges the head. Null: answered. */
-  const admit = (res: Res, req: Req, method: string): Admitted | null => {
+  const admit = (given: Res, req: Req, method: string): Admitted | null => {
     const head = method === "HEAD";
     const path = req.getUrl();
     const query = req.getQuery();
     const bodyBytes = declaredBytes(req);
     if (bodyBytes === BAD_LENGTH) {
       // uWS notices after this handler; until then nothing may happen.
-      res.onAborted(nothingBegun);
+      given.onAborted(nothingBegun);
       return null;
     }
     let genuine: Genuine | null = null;
+    let res = given;
     if (verifier !== null) {
       const verdict = checkSignature(verifier, method, req);
-      if (typeof verdict === "string") {
-        refused(verdict);
-        refuse(res, "unauthorized", bodyBytes, { detail: verdict, head });
+      genuine = verdict.genuine;
+      if (genuine !== null) res = withSignature(verifier, genuine, given);
+      if (verdict.problem !== null) {
+        // Who has the key finds out by itself for which run of this node to sign.
+        if (genuine === null) refused(verdict.problem);
+        refuse(res, "unauthorized", bodyBytes, { detail: verdict.problem, head });
         return null;
       }
-      genuine = verdict;
     }
     const allow = ALLOW.get(path);
     if (allow === undefined) refuse(res, "not_found", bodyBytes, { detail: `there is no ${path}`, head });
@@ -117,7 +122,7 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
       refuse(res, "method_not_allowed", bodyBytes, { headers: [["Allow", allow]], head });
     else if (context.stopping) refuse(res, "stopping", bodyBytes);
     else if (path !== PEER_HELLO_PATH && !isHeard(res, query ?? "", bodyBytes)) return null;
-    else return { path, query: query ?? "", bodyBytes, genuine };
+    else return { res, path, query: query ?? "", bodyBytes, genuine };
     return null;
   };
 
@@ -139,8 +144,7 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
 
   /** Receives a body of at most `most` bytes and hands it to `take` once it is whole and genuine. */
   const receive = (
-    res: Res,
-    { bodyBytes, genuine }: Admitted,
+    { res, bodyBytes, genuine }: Admitted,
     most: number,
     take: (body: Uint8Array, exchange: Exchange) => void,
   ): void => {
@@ -236,60 +240,48 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
       handler.frame(frames[index], (bytes) => answer(index, bytes), room);
   };
 
-  const read = (res: Res, req: Req): void => {
-    const admitted = admit(res, req, "GET");
+  const read = (given: Res, req: Req): void => {
+    const admitted = admit(given, req, "GET");
     if (admitted === null) return;
-    if (admitted.path === PEER_VALUE_PATH) sendValue(context, handler, res, admitted.query);
-    else
-      try {
-        const document = documentOf(handler, admitted.path, admitted.query);
-        res.writeStatus(JSON_HEAD);
-        res.end(document);
-      } catch (error) {
-        const { code, options } = refusalOf(context, error);
-        sendError(res, code, options);
-      }
+    const { res, path, query } = admitted;
+    try {
+      const document = documentOf(handler, path, query);
+      res.writeStatus(JSON_HEAD);
+      res.end(document);
+    } catch (error) {
+      const { code, options } = refusalOf(context, error);
+      sendError(res, code, options);
+    }
   };
 
   const post = (res: Res, req: Req): void => {
     const admitted = admit(res, req, "POST");
     if (admitted === null) return;
-    if (admitted.path === PEER_BATCH_PATH) receive(res, admitted, PEER_BATCH_BYTES_MAX, batch);
+    const { path, genuine } = admitted;
+    const signed = genuine === null || verifier === null ? null : { verifier, genuine };
+    if (path === PEER_BATCH_PATH) receive(admitted, PEER_BATCH_BYTES_MAX, batch);
+    else if (path === PEER_VALUE_PATH)
+      receive(admitted, PEER_HEAD_BYTES_MAX, (head, exchange) =>
+        exchange.handOver((answer) => sendValue(context, handler, answer, head, BYTES_HEAD, signed)),
+      );
     else
-      receive(res, admitted, LAYOUT_BYTES_MAX, (body, exchange) =>
+      receive(admitted, LAYOUT_BYTES_MAX, (body, exchange) =>
         handler.takeLayout(body, (document) => exchange.answer(JSON_HEAD, document)),
       );
   };
 
-  const put = (res: Res, req: Req): void => {
-    const admitted = admit(res, req, "PUT");
+  const put = (given: Res, req: Req): void => {
+    const admitted = admit(given, req, "PUT");
     if (admitted === null) return;
-    const { query, bodyBytes, genuine } = admitted;
+    const { res, bodyBytes, genuine } = admitted;
     if (genuine !== null && genuine.body !== STREAMED_BODY) {
       refuse(res, "unauthorized", bodyBytes, { detail: "a value is signed piece by piece" });
       return;
     }
-    const head = headOf(query);
-    if (head === null) {
-      refuse(res, "bad_request", bodyBytes, BAD_HEAD);
-      return;
-    }
-    try {
-      const sink = handler.openSink(head);
-      const key = verifier === null ? null : verifier.key;
-      const upload = new PeerUpload(
-        context,
-        res,
-        sink,
-        key === null || genuine === null ? null : { key, mac: genuine.mac },
-      );
-      res.onAborted(() => upload.aborted());
-      if (bodyBytes === 0) upload.data(new ArrayBuffer(0), true);
-      else res.onData((chunk, last) => upload.data(chunk, last));
-    } catch (error) {
-      const { code, options } = refusalOf(context, error);
-      refuse(res, code, bodyBytes, options);
-    }
+    const upload = new PeerUpload(context, res, (head) => handler.openSink(head), genuine);
+    res.onAborted(() => upload.aborted());
+    if (bodyBytes === 0) upload.data(new ArrayBuffer(0), true);
+    else res.onData((chunk, last) => upload.data(chunk, last));
   };
 
   const other = (res: Res, req: Req): void => {
@@ -300,7 +292,6 @@ export function createPeerRoutes(context: FrontContext, { handler, verifier }: P
 }
 
 const EMPTY = new Uint8Array(0);
-const BAD_HEAD = { detail: "the value's head is missing or malformed" };
 
 /** One request whose answer may come later. */
 class Exchange {
@@ -328,6 +319,7 @@ class Exchange {
     this.over = true;
     this.res.cork(() => {
       this.res.writeStatus(head);
+      this.res.beforeBody?.(body);
       if (body.length <= REPLY_AT_ONCE_BYTES) {
         this.res.end(body);
         this.left();
@@ -341,6 +333,14 @@ class Exchange {
       };
       new Download(this.context, this.res, reader, body, 0, body.length, () => this.left()).begin();
     });
+  }
+
+  /** Lets somebody else answer, at once; what becomes of that answer is their matter. */
+  handOver(send: (res: Res) => void): void {
+    if (this.over) return;
+    this.over = true;
+    this.res.cork(() => send(this.res));
+    this.left();
   }
 
   refuse(code: ErrorCode, options: ErrorOptions = {}): void {
@@ -363,33 +363,6 @@ class Exchange {
     this.context.inFlight.leave();
     this.onOver();
   }
-}
-
-function sendValue(context: FrontContext, handler: PeerHandler, res: Res, query: string): void {
-  const head = headOf(query);
-  if (head === null) {
-    sendError(res, "bad_request", BAD_HEAD);
-    return;
-  }
-  let source: ReturnType<PeerHandler["openSource"]> | null = null;
-  let first: Uint8Array;
-  try {
-    source = handler.openSource(head);
-    first = source.valueBytes === 0 ? EMPTY : source.read(0);
-  } catch (error) {
-    source?.close();
-    const { code, options } = refusalOf(context, error);
-    sendError(res, code, options);
-    return;
-  }
-  res.writeStatus(BYTES_HEAD);
-  res.writeHeader(PEER_HEAD_HEADER, Buffer.from(source.head).toString("base64url"));
-  if (source.valueBytes > 0) {
-    new Download(context, res, source, first, 0, source.valueBytes, () => {}).begin();
-    return;
-  }
-  source.close();
-  res.end();
 }
 
 function nothingBegun(): void {

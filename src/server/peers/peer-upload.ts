@@ -1,12 +1,14 @@
 /**
  * A value that another node streams here: checked piece by piece where there is a key, handed to a sink with
- * back-pressure, committed only after the last check.
+ * back-pressure, committed only after the last check. What it is comes first in its body
+ * (cluster/link/value-stream.ts); the sink is opened for that.
  *
  * Invariants: exactly one answer, or none when the other node has gone; a body that breaks off, or is not
  * what was signed, is aborted.
  */
-import type { KeyObject } from "node:crypto";
+import type { Genuine } from "../../auth/signature.ts";
 import { StreamVerifier } from "../../auth/signed-stream.ts";
+import { HeadReader } from "../../cluster/link/value-stream.ts";
 import type { PeerSink } from "../../cluster/peers/peer-handler.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
@@ -14,8 +16,11 @@ import type { Res } from "../http/http.ts";
 import { Linger } from "../http/linger.ts";
 import { sendError, sendErrorAndStayOpen, statusLine } from "../http/reply.ts";
 import { BodyFlow, type BodyTaker } from "../writes/body-flow.ts";
+import { refusalOf } from "./refusal.ts";
 
 const HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
+
+const BAD_HEAD = "the value's head is missing or malformed";
 
 const RECEIVING = 0;
 const COMMITTING = 1;
@@ -25,7 +30,12 @@ const GONE = 3;
 export class PeerUpload implements BodyTaker {
   private readonly context: FrontContext;
   private readonly res: Res;
-  private readonly sink: PeerSink;
+  private readonly open: (head: Uint8Array) => PeerSink;
+  /** null: its head has not come yet. */
+  private sink: PeerSink | null = null;
+  private readonly head = new HeadReader();
+  /** Why it is not taken. */
+  private refusal: { code: ErrorCode; detail: string } | null = null;
   /** null: there is no key. */
   private readonly verifier: StreamVerifier | null;
   private phase = RECEIVING;
@@ -35,24 +45,20 @@ export class PeerUpload implements BodyTaker {
   private wantsMore = true;
   private linger: Linger | null = null;
 
-  /** @param signed the key, and the signature of the request's head */
+  /**
+   * @param open takes the head, valid during the call; throws VaultError to refuse it
+   * @param genuine null: there is no key
+   */
   constructor(
     context: FrontContext,
     res: Res,
-    sink: PeerSink,
-    signed: { key: KeyObject; mac: Buffer } | null,
+    open: (head: Uint8Array) => PeerSink,
+    genuine: Genuine | null,
   ) {
     this.context = context;
     this.res = res;
-    this.sink = sink;
-    this.verifier = signed === null ? null : new StreamVerifier(signed.key, signed.mac);
-    sink.onDrain = () => {
-      this.wantsMore = true;
-      this.flow.setPaused(false);
-    };
-    sink.onFail = (code, detail) => {
-      if (this.phase === RECEIVING) this.fail(code, detail, false);
-    };
+    this.open = open;
+    this.verifier = genuine === null ? null : new StreamVerifier(genuine.key.object, genuine.mac);
     context.inFlight.enter();
     this.flow = new BodyFlow(res, context.pacer, this);
   }
@@ -83,27 +89,67 @@ export class PeerUpload implements BodyTaker {
     const isGenuine = this.verifier === null ? this.write(bytes) : this.verifier.feed(bytes, this.write);
     // The sink may have failed inside `write`.
     if (this.phase !== RECEIVING) return;
-    if (this.valueBytes > this.context.maxValueBytes) {
+    if (this.refusal !== null) {
+      this.fail(this.refusal.code, this.refusal.detail, last);
+    } else if (this.valueBytes > this.context.maxValueBytes) {
       this.fail("too_large", "", last);
     } else if (!isGenuine || (last && this.verifier?.complete === false)) {
       this.context.log.error({}, "a value of another node was not what was signed");
       this.fail("unauthorized", "the body is not the one that was signed", last);
+    } else if (last && this.sink === null) {
+      this.fail("bad_request", BAD_HEAD, last);
     } else if (last) {
       // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
       this.flow.setPaused(false);
       this.phase = COMMITTING;
-      this.sink.commit((answer) => this.done(answer));
+      this.sink?.commit((answer) => this.done(answer));
     } else if (!this.wantsMore) {
       this.flow.setPaused(true);
     }
   }
 
   private readonly write = (bytes: Uint8Array): boolean => {
+    if (this.phase !== RECEIVING || this.refusal !== null) return true;
+    if (this.sink === null) {
+      this.begin(bytes);
+      return true;
+    }
     this.valueBytes += bytes.length;
-    if (bytes.length > 0 && this.phase === RECEIVING && this.valueBytes <= this.context.maxValueBytes)
+    if (bytes.length > 0 && this.valueBytes <= this.context.maxValueBytes)
       this.wantsMore = this.sink.write(bytes);
     return true;
   };
+
+  /** Bytes of the head, and perhaps of the value behind it. */
+  private begin(bytes: Uint8Array): void {
+    let begun: ReturnType<HeadReader["feed"]>;
+    try {
+      begun = this.head.feed(bytes);
+    } catch {
+      this.refusal = { code: "bad_request", detail: BAD_HEAD };
+      return;
+    }
+    if (begun === null) return;
+    try {
+      this.follow(this.open(begun.head));
+    } catch (error) {
+      const { code, options } = refusalOf(this.context, error);
+      this.refusal = { code, detail: options.detail ?? "" };
+      return;
+    }
+    if (begun.rest.length > 0) this.write(begun.rest);
+  }
+
+  private follow(sink: PeerSink): void {
+    this.sink = sink;
+    sink.onDrain = () => {
+      this.wantsMore = true;
+      this.flow.setPaused(false);
+    };
+    sink.onFail = (code, detail) => {
+      if (this.phase === RECEIVING) this.fail(code, detail, false);
+    };
+  }
 
   /** The other node has stopped sending: its own client has. */
   stalled(): void {
@@ -117,7 +163,7 @@ export class PeerUpload implements BodyTaker {
       return;
     }
     // While committing there is nothing to take back: the write happens, and nobody hears of it.
-    if (this.phase === RECEIVING) this.sink.abort();
+    if (this.phase === RECEIVING) this.sink?.abort();
     this.phase = GONE;
     this.flow.end();
     this.context.inFlight.leave();
@@ -138,7 +184,7 @@ export class PeerUpload implements BodyTaker {
     // Reading must go on: what is still coming is dropped.
     this.flow.setPaused(false);
     this.phase = ANSWERED;
-    this.sink.abort();
+    this.sink?.abort();
     this.flow.end();
     this.res.cork(() => {
       if (last) {

@@ -163,7 +163,7 @@ test("origins: no page reaches the routes between nodes", async () => {
     readLayout: () => assert.fail("a page's look"),
     takeLayout: () => assert.fail("a page's layout"),
   };
-  await withFront({ cors: ["*"], peers: { handler, url: () => null } }, async ({ call }) => {
+  await withFront({ cors: ["*"], peers: { handler, ring: null, audience: () => null } }, async ({ call }) => {
     for (const [method, path] of [
       ["POST", "/_peer/batch"],
       ["POST", "/_peer/layout"],

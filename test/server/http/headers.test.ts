@@ -1,6 +1,7 @@
 /** Headers of requests and answers: conditions alike for all verbs and sizes, what keeps values inert, what is refused, and what no header may cost. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { KeyRing } from "../../../src/auth/keys.ts";
 import { RequestVerifier } from "../../../src/auth/signature.ts";
 import { nodeUrl } from "../../../src/config/values.ts";
 import { isModifiedSince, readTags } from "../../../src/rules/conditions.ts";
@@ -301,7 +302,7 @@ const PARSE_MS_MAX = 40;
 test("headers: nothing that a client sends takes more than linear time to read", () => {
   const key = createKeyScratch();
   const settings = { allowed: [], ownUrl: () => "http://localhost:3000", port: () => 3000, isOpen: true };
-  const verifier = new RequestVerifier("key", () => null);
+  const verifier = new RequestVerifier(new KeyRing(["key"]), { audience: () => null });
   const type = () => ({ json: false, contentType: "" });
   const readers: Record<string, (text: string) => unknown> = {
     path: (text) => parseTarget(`/${text}`, key),

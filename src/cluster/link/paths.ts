@@ -1,0 +1,9 @@
+/** The paths between nodes. */
+
+/** Everything between nodes is below this. */
+export const PEER_PREFIX = "/_peer/";
+export const PEER_BATCH_PATH = "/_peer/batch";
+export const PEER_PING_PATH = "/_peer/ping";
+export const PEER_HELLO_PATH = "/_peer/hello";
+export const PEER_LAYOUT_PATH = "/_peer/layout";
+export const PEER_VALUE_PATH = "/_peer/value";

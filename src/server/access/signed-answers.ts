@@ -1,0 +1,43 @@
+/**
+ * Requests between nodes: judged by their signature, and answered with one (src/auth). Whatever writes the
+ * answer to a genuine request, its body is signed before it leaves, refusals included.
+ */
+import { ANSWER_HEADER } from "../../auth/answer.ts";
+import { type Genuine, type RequestVerifier, SIGNATURE_SCHEME, type Verdict } from "../../auth/signature.ts";
+import { HookedRes } from "../http/hooked-res.ts";
+import type { Req, Res, Text } from "../http/http.ts";
+
+const AUTHORIZATION = Buffer.from("authorization");
+
+/** Whether a request says that it is signed by a node. */
+export function isSigned(req: Req): boolean {
+  return req.getHeader(AUTHORIZATION).startsWith(SIGNATURE_SCHEME);
+}
+
+/** Judges a request's head. Its body is then still to be checked. */
+export function checkSignature(verifier: RequestVerifier, method: string, req: Req): Verdict {
+  const query = req.getQuery();
+  const target = query === undefined ? req.getUrl() : `${req.getUrl()}?${query}`;
+  return verifier.check(method, target, req.getHeader(AUTHORIZATION));
+}
+
+/** The response to a genuine request. What answers by pieces calls `beforeBody`, or signs by itself. */
+export function withSignature(verifier: RequestVerifier, genuine: Genuine, res: Res): Res {
+  let status = 0;
+  return new HookedRes(res, {
+    afterStatus: (line) => {
+      status = statusOf(line);
+    },
+    beforeBody: (body) => {
+      const bytes = body instanceof ArrayBuffer ? new Uint8Array(body) : body;
+      res.writeHeader(ANSWER_HEADER, verifier.answer(genuine, status, bytes).header);
+    },
+  });
+}
+
+/** The number at the start of a status line. */
+function statusOf(line: Text): number {
+  if (typeof line === "string") return Number.parseInt(line, 10);
+  const bytes = line instanceof ArrayBuffer ? new Uint8Array(line) : line;
+  return Number.parseInt(String.fromCharCode(bytes[0], bytes[1], bytes[2]), 10);
+}

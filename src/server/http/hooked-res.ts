@@ -1,0 +1,92 @@
+/** A response with more to do at two moments of its answer, whoever answers, and whenever. */
+import type { Res, Text } from "./http.ts";
+
+export interface Hooks {
+  /** The status is written: more headers may follow it. */
+  afterStatus?(status: Text): void;
+  /** The headers are complete but for more of ours; this whole body comes next. */
+  beforeBody?(body: Text): void;
+}
+
+const EMPTY = new Uint8Array(0);
+
+export class HookedRes implements Res {
+  private readonly res: Res;
+  private readonly hooks: Hooks;
+  private isBodyTold = false;
+
+  constructor(res: Res, hooks: Hooks) {
+    this.res = res;
+    this.hooks = hooks;
+  }
+
+  writeStatus(status: Text): Res {
+    this.res.writeStatus(status);
+    this.hooks.afterStatus?.(status);
+    return this;
+  }
+
+  writeHeader(name: Text, value: Text): Res {
+    this.res.writeHeader(name, value);
+    return this;
+  }
+
+  beforeBody(body: Text): void {
+    if (this.isBodyTold) return;
+    this.isBodyTold = true;
+    this.hooks.beforeBody?.(body);
+    this.res.beforeBody?.(body);
+  }
+
+  end(body?: Text, closeConnection?: boolean): Res {
+    this.beforeBody(body ?? EMPTY);
+    this.res.end(body, closeConnection);
+    return this;
+  }
+
+  endWithoutBody(): Res {
+    this.res.endWithoutBody();
+    return this;
+  }
+
+  tryEnd(piece: Uint8Array, totalBytes: number): [boolean, boolean] {
+    return this.res.tryEnd(piece, totalBytes);
+  }
+
+  getWriteOffset(): number {
+    return this.res.getWriteOffset();
+  }
+
+  onWritable(handler: (bodyOffset: number) => boolean): Res {
+    this.res.onWritable(handler);
+    return this;
+  }
+
+  onAborted(handler: () => void): Res {
+    this.res.onAborted(handler);
+    return this;
+  }
+
+  onData(handler: (chunk: ArrayBuffer, last: boolean) => void): Res {
+    this.res.onData(handler);
+    return this;
+  }
+
+  cork(write: () => void): Res {
+    this.res.cork(write);
+    return this;
+  }
+
+  pause(): void {
+    this.res.pause();
+  }
+
+  resume(): void {
+    this.res.resume();
+  }
+
+  close(): Res {
+    this.res.close();
+    return this;
+  }
+}
