@@ -4,7 +4,7 @@ import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:f
 import path from "node:path";
 import { before, test } from "node:test";
 import { HINTS_MAX, type HintOutcome, Hints } from "../../src/cluster/repair/hints.ts";
-import { clusterKey } from "../../src/cluster/replica/local-replica.ts";
+import { clusterKey } from "../../src/cluster/replica/cluster-key.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { removeFolder, temporaryFolder, waitUntil } from "../rest/server.ts";

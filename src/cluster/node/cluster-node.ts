@@ -20,8 +20,10 @@ import {
   type Proposal,
   UNAVAILABLE,
 } from "../register/ports.ts";
-import { clusterKey, rangeBytes, VaultReplica } from "../replica/local-replica.ts";
+import { clusterKey } from "../replica/cluster-key.ts";
+import { LocalReplica } from "../replica/local-replica.ts";
 import { NodePort } from "../replica/node-port.ts";
+import { PeerFrames, rangeBytes } from "../replica/peer-frames.ts";
 import { isHandOn } from "../wire/hand-on.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
 import { inlineValue, type RemoteValue, type StoredValue } from "../wire/values.ts";
@@ -69,7 +71,9 @@ export interface ClusterNodeSetup {
 export class ClusterNode implements ClusterAccess {
   readonly region: string;
   readonly consistency: Consistency;
-  readonly replica: VaultReplica;
+  readonly replica: LocalReplica;
+  /** The own replica as other nodes reach it. */
+  private readonly frames: PeerFrames;
   readonly coordinator: Coordinator;
   readonly port: NodePort;
   private readonly setup: ClusterNodeSetup;
@@ -83,7 +87,7 @@ export class ClusterNode implements ClusterAccess {
     this.region = setup.region;
     this.consistency = setup.consistency;
     const { self, vault, view } = setup;
-    this.replica = new VaultReplica({
+    this.replica = new LocalReplica({
       vault,
       self,
       epoch: () => view.placement?.layout.epoch ?? 0,
@@ -94,6 +98,7 @@ export class ClusterNode implements ClusterAccess {
       behind: setup.newerLayout,
       fetch: (key, value, upload) => this.fetch(key, value, upload),
     });
+    this.frames = new PeerFrames(this.replica, vault);
     this.port = new NodePort({
       self,
       local: this.replica,
@@ -273,7 +278,7 @@ export class ClusterNode implements ClusterAccess {
           : {
               node: setup.self,
               upload,
-              keep: () => this.replica.keepStaged(key.bytes, operationLow, operationHigh, upload),
+              keep: () => this.replica.staged.keep(key.bytes, operationLow, operationHigh, upload),
             },
       send: async (node, body, signal) => {
         const answer = await setup.peerOf(node)?.putStream(description, body, signal);
@@ -286,7 +291,7 @@ export class ClusterNode implements ClusterAccess {
         const terms = { create: verb === "post", ifMatch, ifNoneMatch };
         const write = { key, terms, payload: value, operationLow, operationHigh, staged: true };
         const finish: WriteDone = (result) => {
-          this.replica.dropStaged(key.bytes, operationLow, operationHigh);
+          this.replica.staged.drop(key.bytes, operationLow, operationHigh);
           done(result);
         };
         this.writes.writeLarge(verb, write, finish);
@@ -372,14 +377,14 @@ export class ClusterNode implements ClusterAccess {
   frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void, room: AnswerRoom): void {
     if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply, room);
     else if (isHandOn(bytes)) this.writes.handedOn(bytes, reply);
-    else this.replica.frame(bytes, reply, room);
+    else this.frames.frame(bytes, reply, room);
   }
 
   openSink(head: Uint8Array): PeerSink {
-    return this.replica.openSink(head);
+    return this.frames.openSink(head);
   }
 
   openSource(head: Uint8Array): PeerSource {
-    return this.replica.openSource(head);
+    return this.frames.openSource(head);
   }
 }

@@ -22,7 +22,7 @@ import {
   type WriteRequest,
   type WriteResult as Written,
 } from "../register/requests.ts";
-import { clusterKey } from "../replica/local-replica.ts";
+import { clusterKey } from "../replica/cluster-key.ts";
 import { decodeHandOn, decodeWritten, encodeHandOn, encodeWritten, type Terms } from "../wire/hand-on.ts";
 import { type InlineValue, inlineValue, type StoredValue } from "../wire/values.ts";
 import { ACCEPT, encodeRequest } from "../wire/wire.ts";

@@ -15,7 +15,7 @@ import { PARTITIONS } from "../../util/hash.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
-import { clusterKey } from "../replica/local-replica.ts";
+import { clusterKey } from "../replica/cluster-key.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
 import type { RepairPace } from "../sync/pacer.ts";
 import { DIGEST_PARTITIONS_MAX } from "../wire/repair-wire.ts";

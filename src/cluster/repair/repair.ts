@@ -16,7 +16,8 @@ import type { Membership, MembershipLog } from "../membership/membership.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
 import type { ClusterKey, Proposal } from "../register/ports.ts";
-import { clusterKey, type VaultReplica } from "../replica/local-replica.ts";
+import { clusterKey } from "../replica/cluster-key.ts";
+import type { LocalReplica } from "../replica/local-replica.ts";
 import type { NodePort } from "../replica/node-port.ts";
 import { RepairPort } from "../replica/repair-port.ts";
 import { PartitionDropper } from "../sync/dropper.ts";
@@ -39,7 +40,7 @@ const DAMAGED_MAX = 10_000;
 
 /** What repair needs of the node that it works for. */
 export interface RepairedNode {
-  readonly replica: VaultReplica;
+  readonly replica: LocalReplica;
   readonly port: NodePort;
   readonly coordinator: Coordinator;
   /** Requests of clients begun so far. */

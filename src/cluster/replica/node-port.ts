@@ -35,31 +35,7 @@ import {
   PREPARE,
   READ,
 } from "../wire/wire.ts";
-
-/** This node's own replica. Answers as `ReplicaPort` asks for. */
-export interface LocalReplica {
-  recall(
-    key: ClusterKey,
-    epoch: number,
-    operation: Pick<Proposal, "operationLow" | "operationHigh">,
-    node: number,
-    ageMs: number,
-    reply: (answer: RecallAnswer) => void,
-  ): void;
-  prepare(
-    key: ClusterKey,
-    epoch: number,
-    ballot: Ballot,
-    builds: boolean,
-    reply: (answer: PrepareAnswer) => void,
-  ): void;
-  accept(key: ClusterKey, epoch: number, proposal: Proposal, reply: (answer: AcceptAnswer) => void): void;
-  /**
-   * @param room memory for the value; a large one, or one for which it has no room, comes as a RemoteValue of
-   * this node. null: the payload is not wanted
-   */
-  look(key: ClusterKey, epoch: number, room: AnswerRoom | null, reply: (answer: LookAnswer) => void): void;
-}
+import type { LocalReplica } from "./local-replica.ts";
 
 /** What the port needs of a peer client. */
 export interface FrameSender {

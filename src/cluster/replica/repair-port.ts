@@ -38,13 +38,14 @@ import {
   type RepairRequest,
   SCAN_KEYS_MAX,
 } from "../wire/repair-wire.ts";
-import { clusterKey, keyBytes, type VaultReplica } from "./local-replica.ts";
+import { clusterKey, keyBytes } from "./cluster-key.ts";
+import type { LocalReplica } from "./local-replica.ts";
 import type { FrameSender, NodePort } from "./node-port.ts";
 
 export interface RepairPortSetup {
   self: string;
   vault: LocalVault;
-  replica: VaultReplica;
+  replica: LocalReplica;
   port: NodePort;
   peerOf: (node: string) => FrameSender | null;
   epoch: () => number;

@@ -17,7 +17,7 @@ import { Recurring } from "../../util/recurring.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import { bitOf, type Placement, type ReplicaGroup } from "../layout/layout.ts";
 import type { ClusterKey } from "../register/ports.ts";
-import { clusterKey, keyBytes } from "../replica/local-replica.ts";
+import { clusterKey, keyBytes } from "../replica/cluster-key.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
 import { DIGEST_PARTITIONS_MAX } from "../wire/repair-wire.ts";
 import type { PartitionDropper } from "./dropper.ts";
