@@ -66,7 +66,6 @@ const LARGE_FOLDERS: readonly string[] = [];
 const LARGE_FILES: readonly string[] = [
   "cluster/membership/membership.ts",
   "cluster/peers/peer-client.ts",
-  "cluster/sync/sync.ts",
   "master/steward/steward.ts",
 ];
 const LONG_FUNCTIONS: readonly string[] = [

@@ -7,7 +7,7 @@
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import type { Placement } from "../layout/layout.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
-import { clusterKey } from "../replica/local-replica.ts";
+import { clusterKey } from "../replica/cluster-key.ts";
 import type { RepairPort } from "../replica/repair-port.ts";
 import type { RepairPace } from "../sync/pacer.ts";
 

@@ -1,4 +1,4 @@
-/** What the own replica takes at all, before its shard is asked: the right epoch, a vote, a ballot of this time. */
+/** What the own replica takes at all, before its shard is asked: right epoch, a vote, a ballot of now. */
 import { type Ballot, ballotOf } from "../../format/record.ts";
 import { isAhead } from "../../rules/register.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";

@@ -8,38 +8,17 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ballot } from "../../format/record.ts";
-import { compareOptionalBallots } from "../../format/version.ts";
-import type { RegisterState } from "../../rules/register.ts";
-import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
-import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { PARTITIONS } from "../../util/hash.ts";
 import { Recurring } from "../../util/recurring.ts";
-import type { Coordinator } from "../coordinator/coordinator.ts";
-import { bitOf, type Placement, type ReplicaGroup } from "../layout/layout.ts";
-import type { ClusterKey } from "../register/ports.ts";
-import { clusterKey, keyBytes } from "../replica/cluster-key.ts";
-import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
+import { bitOf, type Placement } from "../layout/layout.ts";
 import { DIGEST_PARTITIONS_MAX } from "../wire/repair-wire.ts";
 import type { PartitionDropper } from "./dropper.ts";
-import type { RepairPace } from "./pacer.ts";
-import {
-  areMoveSources,
-  areRejoinSources,
-  mayRejoin,
-  mergeFloors,
-  mergeForMove,
-  mergeForRejoin,
-  wasCollected,
-} from "./rejoin.ts";
+import { areMoveSources, mayRejoin, mergeFloors } from "./rejoin.ts";
+import { type Kind, TakeOver, type TakeOverSetup } from "./take-over.ts";
 
 /** Partitions at once. */
 const PARTITIONS_AT_ONCE = 8;
-/** Keys of a partition at once, and bytes of their values. */
-const SLICE_KEYS = 128;
-const SLICE_BYTES = 2 * 1024 * 1024;
 const RETRY_MS = 500;
-/** A partition that changes again and again is begun anew so many times before it is reported. */
-const ROUNDS_MAX = 8;
 /** Progress is reported after so many partitions. */
 const REPORT_PARTITIONS = 16;
 
@@ -53,15 +32,9 @@ export interface SyncMembership {
   reportProgress(epoch: number, done: number, total: number): void;
 }
 
-export interface SyncSetup {
-  self: string;
-  vault: LocalVault;
-  port: RepairPort;
-  coordinator: Coordinator;
+export interface SyncSetup extends TakeOverSetup {
   membership: SyncMembership;
   dropper: PartitionDropper;
-  distance: (node: string) => number;
-  pace: RepairPace;
   info: (fields: object, text: string) => void;
   warn: (fields: object, text: string) => void;
 }
@@ -77,14 +50,13 @@ export interface SyncStatus {
   problem: string | null;
 }
 
-type Kind = "rejoin" | "move";
-
 /** The layout has changed: all begins anew. */
 class LayoutChanged extends Error {}
 
 export class Synchroniser {
   readonly status: SyncStatus = { state: "none", done: 0, total: 0, keys: 0, problem: null };
   private readonly setup: SyncSetup;
+  private readonly takeOver: TakeOver;
   private readonly startedMs = performance.now();
   private running: Promise<void> | null = null;
   private finishedEpoch = 0;
@@ -99,6 +71,7 @@ export class Synchroniser {
 
   constructor(setup: SyncSetup) {
     this.setup = setup;
+    this.takeOver = new TakeOver(setup, () => this.status.keys++);
     this.followLayout();
   }
 
@@ -203,7 +176,7 @@ export class Synchroniser {
     const line = async (): Promise<void> => {
       while (next < partitions.length) {
         const group = placement.groups[partitions[next++]];
-        await this.retried(epoch, () => this.partition(kind, group));
+        await this.retried(epoch, () => this.takeOver.partition(kind, group));
         status.done++;
         if (status.done % REPORT_PARTITIONS === 0 && status.done < status.total)
           setup.membership.reportProgress(epoch, status.done, status.total);
@@ -268,177 +241,9 @@ export class Synchroniser {
         const entry = known.get(partition);
         if (entry === undefined || !areMoveSources(placement.groups[partition], entry.set))
           throw new Error(`partition ${partition}: too few of its replicas can be reached`);
-        await this.raiseFloor(partition, mergeFloors(entry.floors));
+        await this.takeOver.raiseFloor(partition, mergeFloors(entry.floors));
         this.floorless.delete(partition);
       }
     }
-  }
-
-  private async raiseFloor(partition: number, floor: Ballot | null): Promise<void> {
-    const { replica } = this.setup.vault;
-    if (floor === null || compareOptionalBallots(floor, replica.floorOf(partition)) <= 0) return;
-    await new Promise<void>((resolve, reject) => {
-      replica.raiseFloor(partition, floor, (error) =>
-        error === null ? resolve() : reject(new Error(`the floor could not be written: ${error}`)),
-      );
-    });
-  }
-
-  private async partition(kind: Kind, group: ReplicaGroup): Promise<void> {
-    for (let round = 0; round < ROUNDS_MAX; round++) if (await this.takeOver(kind, group)) return;
-    throw new Error(`partition ${group.partition} keeps changing`);
-  }
-
-  /** Takes a partition over. False: something has changed under way, or had to be settled first. */
-  private async takeOver(kind: Kind, group: ReplicaGroup): Promise<boolean> {
-    const { setup } = this;
-    const { partition, epoch } = group;
-    const sources = await this.sources(kind, group);
-    const own = await setup.port.list(setup.self, partition, epoch);
-    const floor = mergeFloors([own.floor, ...sources.map((source) => source.floor)]);
-    await this.raiseFloor(partition, floor);
-    const names = new Set(sources.flatMap((source) => [...source.keys.keys()]));
-    if (kind === "rejoin") for (const name of own.keys.keys()) names.add(name);
-    let slice: Promise<boolean>[] = [];
-    let sliceBytes = 0;
-    let sliceMs = performance.now();
-    let whole = true;
-    const busy = sources.some((source) => source.busy);
-    const flush = async (): Promise<void> => {
-      if ((await Promise.all(slice)).includes(false)) whole = false;
-      slice = [];
-      sliceBytes = 0;
-      await setup.pace.rest(performance.now() - sliceMs, busy);
-      sliceMs = performance.now();
-    };
-    for (const name of names) {
-      const work = this.key(kind, group, name, sources, own.keys.get(name) ?? null, floor);
-      if (work === null) continue;
-      await setup.pace.turn(busy);
-      slice.push(work.run());
-      sliceBytes += Math.min(work.bytes, SLICE_BYTES);
-      if (slice.length >= SLICE_KEYS || sliceBytes >= SLICE_BYTES) await flush();
-    }
-    await flush();
-    return whole;
-  }
-
-  /** Lists of enough other replicas. */
-  private async sources(kind: Kind, group: ReplicaGroup): Promise<PartitionList[]> {
-    const { self, distance, port } = this.setup;
-    const selfBit = bitOf(group, self);
-    const enough = (set: number) =>
-      kind === "move" ? areMoveSources(group, set) : areRejoinSources(group, selfBit, set);
-    const candidates = group.nodes
-      .filter((node) => node !== self && distance(node) !== Number.POSITIVE_INFINITY)
-      .filter((node) => kind === "rejoin" || (group.previous & bitOf(group, node)) !== 0)
-      .sort((a, b) => distance(a) - distance(b));
-    let set = kind === "move" ? group.previous & selfBit : 0;
-    const lists: PartitionList[] = [];
-    while (!enough(set)) {
-      let hoped = set;
-      const asked: string[] = [];
-      while (!enough(hoped) && candidates.length > 0) {
-        const node = candidates.shift() as string;
-        asked.push(node);
-        hoped |= bitOf(group, node);
-      }
-      if (!enough(hoped))
-        throw new Error(`partition ${group.partition}: too few of its replicas can be reached`);
-      const answers = await Promise.allSettled(
-        asked.map((node) => port.list(node, group.partition, group.epoch)),
-      );
-      for (const answer of answers)
-        if (answer.status === "fulfilled") {
-          lists.push(answer.value);
-          set |= bitOf(group, answer.value.node);
-        }
-    }
-    return lists;
-  }
-
-  /** What is to be done about a key, or null: nothing. */
-  private key(
-    kind: Kind,
-    group: ReplicaGroup,
-    name: string,
-    sources: readonly PartitionList[],
-    own: ScannedKey | null,
-    floor: Ballot | null,
-  ): { bytes: number; run: () => Promise<boolean> } | null {
-    const states = sources.map((source) => ({ state: source.keys.get(name) ?? null, floor: source.floor }));
-    const key = () => clusterKey(Uint8Array.from(Buffer.from(name, "latin1")));
-    if (kind === "rejoin" && own?.ballot != null && wasCollected(own, states, floor))
-      return { bytes: 0, run: () => this.forget(key(), group.epoch, own, floor as Ballot) };
-    const merge = kind === "move" ? mergeForMove(own, states) : mergeForRejoin(states);
-    if (!("from" in merge))
-      return merge.kind === "settle" ? { bytes: 0, run: () => this.settle(key()) } : null;
-    const promised: Ballot | null = "promised" in merge ? (merge.promised as Ballot | null) : null;
-    const state = merge.from < 0 ? null : (states[merge.from].state as ScannedKey);
-    const isNewer = state !== null && compareOptionalBallots(state.ballot, own?.ballot ?? null) > 0;
-    const held = isNewer ? (state?.ballot ?? null) : (own?.ballot ?? null);
-    const needed =
-      compareOptionalBallots(promised, held ?? floor) > 0 &&
-      compareOptionalBallots(promised, own?.promised ?? null) > 0
-        ? promised
-        : null;
-    if (!isNewer && needed === null) return null;
-    const from = isNewer ? sources[merge.from].node : null;
-    return {
-      bytes: state?.valueBytes ?? 0,
-      run: () => this.take(key(), group, from, held, needed),
-    };
-  }
-
-  private async take(
-    key: ClusterKey,
-    group: ReplicaGroup,
-    from: string | null,
-    ballot: Ballot | null,
-    promised: Ballot | null,
-  ): Promise<boolean> {
-    const { port, self, vault } = this.setup;
-    if (from !== null) {
-      const others = group.nodes.filter((node) => node !== self && node !== from);
-      const record = await port.record(key, [from, ...others], group.epoch, ballot);
-      if (record === "unknown") throw new Error("a record could not be read");
-      // Replaced by nothing: its tombstone was collected meanwhile.
-      if (record === null) return false;
-      const answer = await port.take(key, group.epoch, record);
-      if (answer.kind === "no") return false;
-      if (answer.kind !== "yes")
-        throw new Error(`a record could not be stored: ${answer.kind === "lost" ? "lost" : answer.reason}`);
-      this.status.keys++;
-    }
-    if (promised !== null)
-      await new Promise<void>((resolve, reject) => {
-        const sent = vault.prepare(keyBytes(key), promised, ({ error, register }) => {
-          const verdict = register?.verdict;
-          if (error === null && (verdict === "yes" || verdict === "no")) resolve();
-          else reject(new Error(`a promise could not be stored: ${error ?? verdict}`));
-        });
-        if (!sent) reject(new Error("the queue is full"));
-      });
-    return true;
-  }
-
-  private settle(key: ClusterKey): Promise<boolean> {
-    return new Promise((resolve) => {
-      this.setup.coordinator.settle(key, () => resolve(false));
-    });
-  }
-
-  /** A key that all others have collected: a value from before goes as well. */
-  private async forget(key: ClusterKey, epoch: number, own: RegisterState, floor: Ballot): Promise<boolean> {
-    const { port, vault } = this.setup;
-    if (!own.tombstone) {
-      const { operationLow, operationHigh } = own;
-      const payload = { tombstone: true };
-      await port.take(key, epoch, { ballot: floor, payload, operationLow, operationHigh });
-    }
-    const ballot = own.tombstone ? (own.ballot as Ballot) : floor;
-    return new Promise((resolve) => {
-      vault.replica.dropTombstone(keyBytes(key), ballot, (error) => resolve(error === null));
-    });
   }
 }
