@@ -2,6 +2,7 @@
  * What a front asks of a shard thread, one operation at a time, before it is bytes in a buffer and after.
  */
 import type { Ballot } from "../../format/record.ts";
+import { copyOf } from "../../util/bytes.ts";
 import type { WriteHead, WriteVerb } from "./write.ts";
 
 export const OP_WRITE = 0;
@@ -97,6 +98,18 @@ export function emptyOperation(): Operation {
     upload: 0,
     ballot: null,
     repair: false,
+  };
+}
+
+/** A copy with arrays of its own. */
+export function copyOperation(operation: Operation): Operation {
+  return {
+    ...operation,
+    key: copyOf(operation.key),
+    contentType: copyOf(operation.contentType),
+    ifMatch: copyOf(operation.ifMatch),
+    ifNoneMatch: copyOf(operation.ifNoneMatch),
+    body: copyOf(operation.body),
   };
 }
 

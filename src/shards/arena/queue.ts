@@ -4,36 +4,13 @@
  */
 import type { MessagePort } from "node:worker_threads";
 import { etagScratch } from "../../format/version.ts";
-import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { type Arena, BUFFER_BYTES, BUFFERS, Flag, FRONT_BUSY, FRONT_SLEEPS, THREAD_SLEEPS } from "./arena.ts";
 import { BatchBuffer } from "./buffer.ts";
 import { type Operation, operationBytes } from "./operation.ts";
-import { Patience } from "./patience.ts";
+import { Pace, WaitingList } from "./overload.ts";
+import { Busyness, Patience } from "./patience.ts";
 import type { WriteDone, WriteResult } from "./write.ts";
-
-/** Operations and bytes that may wait while the arena is full; beyond, the front answers 503. */
-const WAITING_MAX = 16_384;
-const WAITING_BYTES_MAX = 64 * 1024 * 1024;
-/**
- * More load than the disk or the thread can take: new writes are refused while the queue holds this much
- * work, by the pace of the last batches, or its oldest write has waited so long. Those under way keep the
- * thread busy, so the throughput stays.
- */
-const QUEUE_MS_MAX = 500;
-/**
- * While the oldest write is younger the pace says nothing: many writes that come at once go faster, in one
- * batch.
- */
-const QUEUE_AGE_MS_MIN = 100;
-/** What is kept of the pace with each batch. */
-const PACE_DECAY = 7 / 8;
-/**
- * A queue below both of these is never refused: one slow sync is no overload. Parts of uploads alone cannot
- * reach the bytes.
- */
-const QUEUE_MIN = 1024;
-const QUEUE_BYTES_MIN = 3 * BUFFER_BYTES;
 
 /**
  * Clients that wait for their answers all come back at once, so that front and thread would work by turns.
@@ -50,31 +27,11 @@ const PEAK_DECAY = 15 / 16;
  * fast disk may take.
  */
 const LOOK_MS_MAX = 0.5;
-/**
- * With one client a turn of the event loop takes 5 to 20 µs, with 16 up to 80 µs. From here on the front is
- * busy.
- */
-const BUSY_TURN_MS = 0.1;
-/** From so many operations under way on, too: between two batches there are others to receive. */
-const BUSY_OPERATIONS = 7;
-/** What is kept of the longest turn with each turn. */
-const TURN_DECAY = 15 / 16;
-
-interface Waiting {
-  operation: Operation;
-  bytes: number;
-  done: WriteDone;
-  sinceMs: number;
-}
 
 export class ShardQueue {
   private readonly threadFlag: Flag;
   private readonly frontFlag: Flag;
-  private readonly busyFlag: Flag;
-  /** Since when the next call of `turn` is awaited, and the longest that it took lately. */
-  private turnSinceMs = 0;
-  private longestTurnMs = 0;
-  private isBusy = false;
+  private readonly busyness: Busyness;
   /** Threads may look for each other's work before they sleep. */
   readonly patient: boolean;
   /** For the next answers. */
@@ -88,21 +45,16 @@ export class ShardQueue {
   /** Operations in the arena that are not answered, and how many there were lately. */
   private inArena = 0;
   private arenaBytes = 0;
+  private readonly pace = new Pace();
   /** Of each buffer, since when its first operation waits. */
   private readonly sinceMs = new Float64Array(BUFFERS);
-  /** The pace: what was done lately, and in how much busy time. And when answers came last. */
-  private paceOperations = 1;
-  private paceBytes = 1;
-  private paceMs = 0;
-  private collectedMs = 0;
   private peak = 0;
   /** Operations at which a buffer is handed over early. */
   private share = SHARE_MIN;
   /** Whether this front is awake: `turn` is called in each turn of the event loop. */
   private turning = false;
   private roomCalls: (() => void)[] = [];
-  private waiting: Waiting[] = [];
-  private waitingBytes = 0;
+  private readonly waiting = new WaitingList();
   private dead = false;
   private drained: (() => void) | null = null;
   private readonly port: MessagePort;
@@ -125,7 +77,7 @@ export class ShardQueue {
   constructor(arena: Arena, port: MessagePort, warn: (message: string) => void) {
     this.threadFlag = new Flag(arena, THREAD_SLEEPS);
     this.frontFlag = new Flag(arena, FRONT_SLEEPS);
-    this.busyFlag = new Flag(arena, FRONT_BUSY);
+    this.busyness = new Busyness(new Flag(arena, FRONT_BUSY));
     this.frontFlag.set();
     this.patient = arena.patient;
     this.patience = new Patience(arena.patient ? LOOK_MS_MAX : 0);
@@ -142,7 +94,7 @@ export class ShardQueue {
   }
 
   get queuedBytes(): number {
-    return this.arenaBytes + this.waitingBytes;
+    return this.arenaBytes + this.waiting.bytes;
   }
 
   /**
@@ -156,45 +108,19 @@ export class ShardQueue {
       this.schedule();
       return true;
     }
-    if (!force && (this.waiting.length >= WAITING_MAX || this.waitingBytes + bytes > WAITING_BYTES_MAX))
-      return false;
-    const { key, contentType, ifMatch, ifNoneMatch, body } = operation;
-    const copy = {
-      ...operation,
-      key: copyOf(key),
-      contentType: copyOf(contentType),
-      ifMatch: copyOf(ifMatch),
-      ifNoneMatch: copyOf(ifNoneMatch),
-      body: copyOf(body),
-    };
-    this.waiting.push({ operation: copy, bytes, done, sinceMs: performance.now() });
-    this.waitingBytes += bytes;
-    return true;
+    return this.waiting.add(operation, bytes, done, force);
   }
 
   /**
    * Whether a write that came now would wait too long. The oldest one is in the buffer that is answered next.
    */
   private get overloaded(): boolean {
-    const operations = this.inArena + this.waiting.length;
-    const bytes = this.queuedBytes;
-    if (this.inArena === 0 || (operations < QUEUE_MIN && bytes < QUEUE_BYTES_MIN)) return false;
-    const ageMs = performance.now() - this.sinceMs[this.reading];
-    if (ageMs < QUEUE_AGE_MS_MIN) return false;
-    // The lower one: after a change from large values to small ones, or back, only one of them is near the
-    // truth.
-    const workMs = Math.min(operations / this.paceOperations, bytes / this.paceBytes) * this.paceMs;
-    return ageMs > QUEUE_MS_MAX || workMs > QUEUE_MS_MAX;
-  }
-
-  /** Learns from batches that have just been answered. */
-  private measurePace(operations: number, bytes: number, sinceMs: number): void {
-    const nowMs = performance.now();
-    const busyMs = nowMs - Math.max(sinceMs, this.collectedMs);
-    this.collectedMs = nowMs;
-    this.paceOperations = this.paceOperations * PACE_DECAY + operations;
-    this.paceBytes = this.paceBytes * PACE_DECAY + bytes;
-    this.paceMs = this.paceMs * PACE_DECAY + busyMs;
+    if (this.inArena === 0) return false;
+    return this.pace.isTooSlow(
+      this.inArena + this.waiting.length,
+      this.queuedBytes,
+      this.sinceMs[this.reading],
+    );
   }
 
   /**
@@ -208,7 +134,7 @@ export class ShardQueue {
         if (buffer.push(operation)) {
           const filled = this.callbacks[this.filling].push(done);
           if (filled === 1) this.sinceMs[this.filling] = sinceMs || performance.now();
-          if (this.inArena++ === 0) this.patience.begin(this.isBusy);
+          if (this.inArena++ === 0) this.patience.begin(this.busyness.isBusy);
           this.arenaBytes += bytes;
           if (filled >= this.share) this.handOver();
           return true;
@@ -260,13 +186,13 @@ export class ShardQueue {
   }
 
   private awaitTurn(): void {
-    this.turnSinceMs = performance.now();
+    this.busyness.awaitTurn();
     setImmediate(this.turn);
   }
 
   /** Comes after every request of this turn of the event loop had its chance to join the batch. */
   private readonly turn = (): void => {
-    this.measureTurn();
+    this.busyness.turned(this.peak);
     this.wake();
     this.collect();
     // Answers may have brought new operations.
@@ -278,17 +204,6 @@ export class ShardQueue {
     this.turning = false;
     this.sleep();
   };
-
-  /** What else the event loop did in this turn tells how busy this front is. */
-  private measureTurn(): void {
-    const tookMs = performance.now() - this.turnSinceMs;
-    this.longestTurnMs = Math.max(tookMs, this.longestTurnMs * TURN_DECAY);
-    const isBusy = this.longestTurnMs > BUSY_TURN_MS || this.peak >= BUSY_OPERATIONS;
-    if (isBusy === this.isBusy) return;
-    this.isBusy = isBusy;
-    if (isBusy) this.busyFlag.set();
-    else this.busyFlag.reset();
-  }
 
   /** Lets the thread send a message with the next answers, but for those that are there already. */
   private sleep(): void {
@@ -331,8 +246,8 @@ export class ShardQueue {
       }
       buffer.clear();
     }
-    this.patience.begin(this.isBusy);
-    this.measurePace(operations, bytes, sinceMs);
+    this.patience.begin(this.busyness.isBusy);
+    this.pace.measure(operations, bytes, sinceMs);
     this.admit();
     const calls = this.roomCalls;
     this.roomCalls = [];
@@ -342,16 +257,10 @@ export class ShardQueue {
 
   /** Moves what waits into the arena. */
   private admit(): void {
-    let taken = 0;
-    while (taken < this.waiting.length) {
-      const { operation, bytes, done, sinceMs } = this.waiting[taken];
-      if (!this.add(operation, bytes, done, sinceMs)) break;
-      this.waitingBytes -= bytes;
-      taken++;
-    }
-    if (taken === 0) return;
-    this.waiting.splice(0, taken);
-    this.schedule();
+    const taken = this.waiting.move(({ operation, bytes, done, sinceMs }) =>
+      this.add(operation, bytes, done, sinceMs),
+    );
+    if (taken > 0) this.schedule();
   }
 
   private checkDrained(): void {
@@ -370,9 +279,8 @@ export class ShardQueue {
   fail(): void {
     this.dead = true;
     const begun = this.callbacks.flat();
-    const waiting = this.waiting.map(({ done }) => done);
+    const waiting = this.waiting.clear();
     for (const callbacks of this.callbacks) callbacks.length = 0;
-    this.waiting = [];
     const tell = (error: ErrorCode, calls: readonly WriteDone[]): void => {
       Object.assign(this.result, { error, detail: "", created: false, deleted: false, etag: null });
       for (const done of calls) done(this.result);
