@@ -127,6 +127,7 @@ export async function openBenchShard(folder: string, sync: "always" | "os"): Pro
     hashB: 0,
     json: false,
     contentType: Uint8Array.from(Buffer.from(CONTENT_TYPE)),
+    trailer: new Uint8Array(0),
     ifMatch: "",
     ifNoneMatch: "",
     operationLow: 0,

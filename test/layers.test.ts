@@ -45,7 +45,7 @@ const LAYERS = [
     "engine/reserve",
   ],
   ...["engine/state", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
-  ...["rules", "value", "format", "auth", "platform", "util"],
+  ...["rules", "value", "format/fields", "format", "auth", "platform", "util"],
 ];
 
 const FOLDER_LINES_MAX = 1300;

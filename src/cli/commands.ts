@@ -12,6 +12,7 @@ import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster-commands.ts";
 import { HEALTH } from "./health-command.ts";
 import { INSPECT } from "./inspect-command.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand.ts";
+import { UPGRADE } from "./upgrade-command.ts";
 import { VERIFY } from "./verify-command.ts";
 import { ABANDON_MOVE, RECOVER } from "./ways-out.ts";
 
@@ -20,6 +21,7 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   VERIFY,
   INSPECT,
   ACCEPT_LOSS,
+  UPGRADE,
   NODES,
   DRAIN,
   REPLACE,

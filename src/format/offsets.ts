@@ -4,9 +4,14 @@
 
 /** Versions of STORE that this program reads, and the one that it makes. */
 export const STORE_VERSION_MIN = 1;
-export const STORE_VERSION = 2;
-/** Version in the header of a slab. */
-export const SLAB_VERSION = 1;
+export const STORE_VERSION = 3;
+/** From this version of STORE on a slab's header names the slab before it. */
+export const CHAINED_VERSION_MIN = 2;
+/** From this version of STORE on records have format 2: they may be extended and fresh. */
+export const EXTENDED_VERSION_MIN = 3;
+/** Versions in the header of a slab: that of the format of its records. */
+export const SLAB_VERSION_MIN = 1;
+export const SLAB_VERSION = 2;
 /** Alignment of records, in bytes. */
 export const UNIT_BYTES = 16;
 export const UNIT_SHIFT = 4;
@@ -97,6 +102,8 @@ export const RECORD = {
   durable: 12,
   previous: 16,
   chunk: 20,
+  /** Of an extended record, which is no chunk. */
+  trailerBytes: 20,
   clockLow: 24,
   clockHigh: 28,
   node: 32,
@@ -116,6 +123,15 @@ export const TYPE_FORGOTTEN = 8;
 export const TYPE_MASK = 0x0f;
 export const FLAG_JSON = 0x10;
 export const FLAG_OUTRANKED = 0x20;
+export const FLAG_EXTENDED = 0x40;
+export const FLAG_FRESH = 0x80;
+
+/** Longest trailer of an extended record. */
+export const TRAILER_BYTES_MAX = 16 * 1024;
+/** Each field of a trailer: type and length, 2 bytes each, then so many bytes. */
+export const FIELD_HEADER_BYTES = 4;
+/** Types of a trailer's fields. */
+export const FIELD_METADATA = 3;
 
 /** Byte offsets in a manifest's value; entries follow its header. */
 export const MANIFEST_HEADER_BYTES = 16;

@@ -7,8 +7,10 @@
  * can be read without a DataView, which keeps the hot path short.
  */
 import { hash32 } from "../util/hash.ts";
-import { CHUNK_BYTES, KEY_BYTES_MAX } from "../util/limits.ts";
+import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, RECORD_KEY_BYTES_MAX } from "../util/limits.ts";
 import {
+  FLAG_EXTENDED,
+  FLAG_FRESH,
   FLAG_JSON,
   FLAG_OUTRANKED,
   MANIFEST_CHUNKS_MAX,
@@ -16,6 +18,8 @@ import {
   MANIFEST_HEADER_BYTES,
   RECORD,
   RECORD_HEADER_BYTES,
+  TRAILER_BYTES_MAX,
+  TYPE_CHUNK,
   TYPE_FORGOTTEN,
   TYPE_MARK,
   TYPE_MASK,
@@ -54,12 +58,14 @@ export function ballotOf({ clockLow, clockHigh, node, incarnation }: Ballot): Ba
   return { clockLow, clockHigh, node, incarnation };
 }
 
-/** What a record says besides its key, content type and value. */
+/** What a record says besides its key, content type, value and trailer. */
 export interface RecordHead extends Ballot {
   type: number;
   json: boolean;
   /** A promise above its ballot stood when it was appended. */
   outranked: boolean;
+  /** The key had no record that a list of keys need know: see FORMAT.md. */
+  fresh: boolean;
   chunk: number;
   operationLow: number;
   operationHigh: number;
@@ -82,7 +88,7 @@ export interface Frame {
 
 /** Bytes of memory that a frame takes for a value of at most `valueBytes`, whatever its key. */
 export function frameBytes(valueBytes: number): number {
-  return recordUnits(KEY_BYTES_MAX, 0, valueBytes) << UNIT_SHIFT;
+  return recordUnits(RECORD_KEY_BYTES_MAX, 0, valueBytes) << UNIT_SHIFT;
 }
 
 /**
@@ -96,9 +102,22 @@ export function createFrame(memory: Uint8Array, keyBytes: number, valueBytes: nu
 }
 
 /** Size of a record in units, for the lengths of its parts in bytes. */
-export function recordUnits(keyBytes: number, contentTypeBytes: number, valueBytes: number): number {
-  return unitsOf(RECORD_HEADER_BYTES + keyBytes + contentTypeBytes + valueBytes);
+export function recordUnits(
+  keyBytes: number,
+  contentTypeBytes: number,
+  valueBytes: number,
+  trailerBytes = 0,
+): number {
+  return unitsOf(RECORD_HEADER_BYTES + keyBytes + contentTypeBytes + valueBytes + trailerBytes);
 }
+
+/** Of a damaged header not even the length can be trusted. */
+export const RECORD_UNITS_MAX = recordUnits(
+  RECORD_KEY_BYTES_MAX,
+  CONTENT_TYPE_BYTES_MAX,
+  RECORD_VALUE_BYTES_MAX,
+  TRAILER_BYTES_MAX,
+);
 
 /** The seed of a record's checksum: where it belongs. */
 export function placeOf(storeSalt: number, shard: number, sequence: number, unit: number): number {
@@ -108,6 +127,7 @@ export function placeOf(storeSalt: number, shard: number, sequence: number, unit
 }
 
 const W = UNIT_SHIFT - 2; // units to words
+const NO_TRAILER = new Uint8Array(0);
 
 export function typeOf(source: RecordSource, unit: number): number {
   return (source.words[(unit << W) + 2] >>> 24) & TYPE_MASK;
@@ -117,6 +137,16 @@ export function isJson(source: RecordSource, unit: number): boolean {
 }
 export function isOutranked(source: RecordSource, unit: number): boolean {
   return ((source.words[(unit << W) + 2] >>> 24) & FLAG_OUTRANKED) !== 0;
+}
+export function isFresh(source: RecordSource, unit: number): boolean {
+  return ((source.words[(unit << W) + 2] >>> 24) & FLAG_FRESH) !== 0;
+}
+export function isExtended(source: RecordSource, unit: number): boolean {
+  return ((source.words[(unit << W) + 2] >>> 24) & FLAG_EXTENDED) !== 0;
+}
+/** 0: it has none. */
+export function trailerBytesOf(source: RecordSource, unit: number): number {
+  return isExtended(source, unit) ? source.words[(unit << W) + 5] >>> 0 : 0;
 }
 export function keyBytesOf(source: RecordSource, unit: number): number {
   return source.words[(unit << W) + 2] & 0xffff;
@@ -146,13 +176,20 @@ export function valueOffset(source: RecordSource, unit: number): number {
 /** Size of the record at `unit` in units, from its own header; only meaningful if `isPlausible`. */
 export function unitsAt(source: RecordSource, unit: number): number {
   const sizes = source.words[(unit << W) + 2];
-  return recordUnits(sizes & 0xffff, (sizes >>> 16) & 0xff, source.words[(unit << W) + 1] >>> 0);
+  const valueBytes = source.words[(unit << W) + 1] >>> 0;
+  return recordUnits(sizes & 0xffff, (sizes >>> 16) & 0xff, valueBytes, trailerBytesOf(source, unit));
 }
 
 /** The key of the record at `unit`: a view. */
 export function keyOf(source: RecordSource, unit: number): Uint8Array {
   const at = keyOffset(unit);
   return source.bytes.subarray(at, at + keyBytesOf(source, unit));
+}
+
+/** The fields of the record at `unit`, as trailer.ts reads them: a view; empty where it has none. */
+export function trailerOf(source: RecordSource, unit: number): Uint8Array {
+  const at = valueOffset(source, unit) + valueBytesOf(source, unit);
+  return source.bytes.subarray(at, at + trailerBytesOf(source, unit));
 }
 
 /** Reads the head of the record at `unit` into `head`. */
@@ -163,7 +200,8 @@ export function readHead(source: RecordSource, unit: number, head: RecordHead): 
   head.type = flags & TYPE_MASK;
   head.json = (flags & FLAG_JSON) !== 0;
   head.outranked = (flags & FLAG_OUTRANKED) !== 0;
-  head.chunk = words[w + 5] >>> 0;
+  head.fresh = (flags & FLAG_FRESH) !== 0;
+  head.chunk = head.type === TYPE_CHUNK ? words[w + 5] >>> 0 : 0;
   head.clockLow = words[w + 6] >>> 0;
   head.clockHigh = words[w + 7] >>> 0;
   head.node = words[w + 8] >>> 0;
@@ -178,6 +216,7 @@ export function emptyHead(): RecordHead {
     type: 0,
     json: false,
     outranked: false,
+    fresh: false,
     chunk: 0,
     clockLow: 0,
     clockHigh: 0,
@@ -194,8 +233,12 @@ export function isPlausible(source: RecordSource, unit: number, endUnit: number)
   const type = typeOf(source, unit);
   if (type < TYPE_VALUE || type > TYPE_FORGOTTEN) return false;
   const keyBytes = keyBytesOf(source, unit);
-  if ((keyBytes === 0) !== (type === TYPE_MARK) || keyBytes > KEY_BYTES_MAX) return false;
+  if ((keyBytes === 0) !== (type === TYPE_MARK) || keyBytes > RECORD_KEY_BYTES_MAX) return false;
   if (valueBytesOf(source, unit) > RECORD_VALUE_BYTES_MAX) return false;
+  if (isExtended(source, unit)) {
+    const trailerBytes = trailerBytesOf(source, unit);
+    if (type === TYPE_CHUNK || trailerBytes === 0 || trailerBytes > TRAILER_BYTES_MAX) return false;
+  }
   return unit + unitsAt(source, unit) <= endUnit;
 }
 
@@ -207,7 +250,7 @@ export function isIntact(source: RecordSource, unit: number, endUnit: number, pl
 
 function checksum(source: RecordSource, unit: number, place: number): number {
   const start = (unit << UNIT_SHIFT) + RECORD.valueBytes;
-  const end = valueOffset(source, unit) + valueBytesOf(source, unit);
+  const end = valueOffset(source, unit) + valueBytesOf(source, unit) + trailerBytesOf(source, unit);
   return hash32(new Uint8Array(source.buffer, source.base + start, end - start), place);
 }
 
@@ -221,8 +264,10 @@ export function keyEquals(source: RecordSource, unit: number, key: Uint8Array, k
 }
 
 /**
- * Writes header, key and content type of a record at `unit` of a staging buffer and zeroes its padding. The
- * value belongs at the returned byte offset, where it may be already; then the caller calls `sealRecord`.
+ * Writes header, key, content type and trailer of a record at `unit` of a staging buffer and zeroes its
+ * padding. The value belongs at the returned byte offset, where it may be already; then the caller calls
+ * `sealRecord`.
+ * @param trailer its fields; empty: it is not extended
  */
 export function beginRecord(
   target: RecordSource,
@@ -231,13 +276,19 @@ export function beginRecord(
   key: Uint8Array,
   contentType: Uint8Array,
   valueBytes: number,
+  trailer: Uint8Array = NO_TRAILER,
 ): number {
   const { words, bytes } = target;
   const w = unit << W;
   words[w + 1] = valueBytes;
-  const flags = head.type | (head.json ? FLAG_JSON : 0) | (head.outranked ? FLAG_OUTRANKED : 0);
+  const flags =
+    head.type |
+    (head.json ? FLAG_JSON : 0) |
+    (head.outranked ? FLAG_OUTRANKED : 0) |
+    (trailer.length > 0 ? FLAG_EXTENDED : 0) |
+    (head.fresh ? FLAG_FRESH : 0);
   words[w + 2] = key.length | (contentType.length << 16) | (flags << 24);
-  words[w + 5] = head.chunk;
+  words[w + 5] = head.type === TYPE_CHUNK ? head.chunk : trailer.length;
   words[w + 6] = head.clockLow;
   words[w + 7] = head.clockHigh;
   words[w + 8] = head.node;
@@ -248,15 +299,21 @@ export function beginRecord(
   bytes.set(key, at);
   if (contentType.length > 0) bytes.set(contentType, at + key.length);
   const valueAt = at + key.length + contentType.length;
-  const end = (unit + recordUnits(key.length, contentType.length, valueBytes)) << UNIT_SHIFT;
-  for (let padding = valueAt + valueBytes; padding < end; padding++) bytes[padding] = 0;
+  const end = (unit + recordUnits(key.length, contentType.length, valueBytes, trailer.length)) << UNIT_SHIFT;
+  let padding = valueAt + valueBytes;
+  if (trailer.length > 0) {
+    bytes.set(trailer, padding);
+    padding += trailer.length;
+  }
+  for (; padding < end; padding++) bytes[padding] = 0;
   return valueAt;
 }
 
-/** Sets or clears the flag of a record that is not sealed yet. */
-export function setOutranked(target: RecordSource, unit: number, outranked: boolean): void {
+/** Sets or clears the flags of a record that is not sealed yet. */
+export function setFlags(target: RecordSource, unit: number, outranked: boolean, fresh: boolean): void {
   const at = (unit << UNIT_SHIFT) + RECORD.type;
-  target.bytes[at] = outranked ? target.bytes[at] | FLAG_OUTRANKED : target.bytes[at] & ~FLAG_OUTRANKED;
+  const flags = (outranked ? FLAG_OUTRANKED : 0) | (fresh ? FLAG_FRESH : 0);
+  target.bytes[at] = (target.bytes[at] & ~(FLAG_OUTRANKED | FLAG_FRESH)) | flags;
 }
 
 /** Reads the ballot of the record at `unit`. */
@@ -285,62 +342,4 @@ export function sealRecord(
   const sum = checksum(target, unit, place);
   target.words[w] = sum;
   return sum;
-}
-
-/** One entry of a manifest. */
-export interface ChunkRef {
-  sequence: number;
-  unit: number;
-  bytes: number;
-  checksum: number;
-}
-
-/** Writes a manifest's value at `offset` of `bytes`. */
-export function writeManifest(
-  bytes: Uint8Array,
-  offset: number,
-  totalBytes: number,
-  chunks: readonly ChunkRef[],
-): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset + offset);
-  view.setUint32(0, totalBytes >>> 0, true);
-  view.setUint32(4, Math.floor(totalBytes / 2 ** 32), true);
-  view.setUint32(8, chunks.length, true);
-  view.setUint32(12, 0, true);
-  let at = MANIFEST_HEADER_BYTES;
-  for (const chunk of chunks) {
-    view.setUint32(at, chunk.sequence, true);
-    view.setUint32(at + 4, chunk.unit, true);
-    view.setUint32(at + 8, chunk.bytes, true);
-    view.setInt32(at + 12, chunk.checksum, true);
-    at += MANIFEST_ENTRY_BYTES;
-  }
-}
-
-/** Size of the value of a manifest of `chunks` chunks. */
-export function manifestBytes(chunks: number): number {
-  return MANIFEST_HEADER_BYTES + chunks * MANIFEST_ENTRY_BYTES;
-}
-
-/** Total bytes of the value whose manifest is at `unit`. */
-export function manifestTotal(source: RecordSource, unit: number): number {
-  const view = new DataView(source.buffer, source.base + valueOffset(source, unit));
-  return view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
-}
-
-/** Reads the chunk list of the manifest at `unit`, which must be intact. */
-export function readManifest(source: RecordSource, unit: number): { totalBytes: number; chunks: ChunkRef[] } {
-  const view = new DataView(source.buffer, source.base + valueOffset(source, unit));
-  const count = view.getUint32(8, true);
-  const chunks: ChunkRef[] = new Array(count);
-  let at = MANIFEST_HEADER_BYTES;
-  for (let i = 0; i < count; i++, at += MANIFEST_ENTRY_BYTES) {
-    chunks[i] = {
-      sequence: view.getUint32(at, true),
-      unit: view.getUint32(at + 4, true),
-      bytes: view.getUint32(at + 8, true),
-      checksum: view.getInt32(at + 12, true),
-    };
-  }
-  return { totalBytes: view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32, chunks };
 }

@@ -12,10 +12,12 @@ import {
   HEADER_BYTES,
   HEADER_MAGIC,
   SLAB_VERSION,
+  SLAB_VERSION_MIN,
   TABLE_ENTRY_BYTES,
   UNIT_BYTES,
   UNIT_SHIFT,
 } from "./offsets.ts";
+import { isFresh, isOutranked, type RecordSource, typeOf } from "./record.ts";
 import type { SlabEnd } from "./slab-list.ts";
 
 const CHECKED_BYTES = 60;
@@ -39,13 +41,18 @@ function hasMagic(bytes: Uint8Array, offset: number, magic: string): boolean {
 
 /**
  * The header page of a slab: 4096 bytes.
+ * @param version of the format of its records
  * @param previous the slab that was full when this one was made; null: not known
  */
-export function encodeHeader(identity: SlabIdentity, previous: SlabEnd | null = null): Uint8Array {
+export function encodeHeader(
+  identity: SlabIdentity,
+  version: number,
+  previous: SlabEnd | null = null,
+): Uint8Array {
   const page = new Uint8Array(HEADER_BYTES);
   const view = new DataView(page.buffer);
   putMagic(page, 0, HEADER_MAGIC);
-  view.setUint32(HEADER.version, SLAB_VERSION, true);
+  view.setUint32(HEADER.version, version, true);
   view.setUint32(HEADER.byteOrder, BYTE_ORDER_MARK, true);
   view.setUint32(HEADER.shard, identity.shard, true);
   view.setUint32(HEADER.sequence, identity.sequence, true);
@@ -81,8 +88,11 @@ export function headerProblem(
   if (view.getInt32(HEADER.checksum, true) !== sum)
     return { foreign: false, text: "the header's checksum does not hold" };
   const version = view.getUint32(HEADER.version, true);
-  if (version !== SLAB_VERSION)
-    return { foreign: true, text: `format version ${version}, this program reads ${SLAB_VERSION}` };
+  if (version < SLAB_VERSION_MIN || version > SLAB_VERSION)
+    return {
+      foreign: true,
+      text: `format version ${version}, this program reads ${SLAB_VERSION_MIN} to ${SLAB_VERSION}`,
+    };
   if (view.getUint32(HEADER.byteOrder, true) !== BYTE_ORDER_MARK)
     return { foreign: true, text: "another byte order" };
   if (view.getUint32(HEADER.unitBytes, true) !== UNIT_BYTES)
@@ -97,6 +107,14 @@ export function headerProblem(
     if (page[HEADER.storeId + i] !== expected.storeId[i])
       return { foreign: true, text: "it belongs to another store" };
   return null;
+}
+
+/**
+ * The format of a slab's records by its header page, 1 or 2. A damaged header counts as 1, of which less is
+ * known.
+ */
+export function recordFormat(slab: RecordSource): 1 | 2 {
+  return slab.words[HEADER.version / 4] === SLAB_VERSION ? 2 : 1;
 }
 
 /**
@@ -148,8 +166,7 @@ export function tailBytes(entries: number): number {
 
 /**
  * The table and footer of a slab as they stand at its end.
- * @param table 3 words an entry: hash A, hash B, unit with the type in bits 28 to 31 and the flag outranked
- * in bit 27
+ * @param table 3 words an entry: hash A, hash B, and a `tableWord`
  */
 export function encodeTail(
   table: Int32Array,
@@ -220,8 +237,9 @@ export function tableWords(slab: Uint8Array, footer: SlabFooter): Int32Array {
   return new Int32Array(slab.buffer, slab.byteOffset + footer.tableOffset, footer.entries * 3);
 }
 
+const TABLE_FRESH = 1 << 26;
 const TABLE_OUTRANKED = 1 << 27;
-const TABLE_UNIT_MASK = TABLE_OUTRANKED - 1;
+const TABLE_UNIT_MASK = (1 << 24) - 1;
 
 export function tableUnit(word: number): number {
   return word & TABLE_UNIT_MASK;
@@ -232,6 +250,14 @@ export function tableType(word: number): number {
 export function tableOutranked(word: number): boolean {
   return (word & TABLE_OUTRANKED) !== 0;
 }
-export function tableWord(unit: number, type: number, outranked = false): number {
-  return unit | (type << 28) | (outranked ? TABLE_OUTRANKED : 0);
+export function tableFresh(word: number): boolean {
+  return (word & TABLE_FRESH) !== 0;
+}
+/** The third word of a table's entry. */
+export function tableWord(unit: number, type: number, outranked: boolean, fresh: boolean): number {
+  return unit | (type << 28) | (outranked ? TABLE_OUTRANKED : 0) | (fresh ? TABLE_FRESH : 0);
+}
+/** The same from the record itself. */
+export function tableWordAt(source: RecordSource, at: number, unit: number): number {
+  return tableWord(unit, typeOf(source, at), isOutranked(source, at), isFresh(source, at));
 }

@@ -39,6 +39,8 @@ export interface ShardWrite {
   hashB: number;
   json: boolean;
   contentType: Uint8Array;
+  /** What is kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. */
+  trailer: Uint8Array;
   /** In the form of conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;

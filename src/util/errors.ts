@@ -50,6 +50,11 @@ export const ERRORS = {
   too_many_requests: { status: 429, retryable: true, message: "too many requests; try again later" },
   corrupt: { status: 500, retryable: false, message: "the stored record is damaged; run minivault verify" },
   internal: { status: 500, retryable: true, message: "an unexpected error; the log has the details" },
+  upgrade_first: {
+    status: 501,
+    retryable: false,
+    message: "what is kept here is of an older format, which has no place for this; upgrade it first",
+  },
   overloaded: { status: 503, retryable: true, message: "too much is waiting; try again" },
   unavailable: { status: 503, retryable: true, message: "this node cannot serve the request now" },
   no_quorum: {

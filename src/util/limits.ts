@@ -4,6 +4,8 @@
 
 /** Longest key, in bytes of UTF-8 after percent-decoding. */
 export const KEY_BYTES_MAX = 1024;
+/** Longest key that a record can have. */
+export const RECORD_KEY_BYTES_MAX = 1088;
 /** Longest Content-Type that is stored with a raw value. */
 export const CONTENT_TYPE_BYTES_MAX = 255;
 /** A value up to this size is one record; a larger one is chunk records of this size and a manifest. */
@@ -91,7 +93,8 @@ export const TOMBSTONE_AGE_MS = 24 * 3600 * 1000;
 export const REPLICAS_MAX = 7;
 
 const ordered =
-  KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX < 65536 &&
+  KEY_BYTES_MAX <= RECORD_KEY_BYTES_MAX &&
+  RECORD_KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX < 65536 &&
   CHUNK_BYTES * 4 < SLAB_BYTES &&
   VALUE_BYTES_DEFAULT <= VALUE_BYTES_MAX &&
   REPLY_AT_ONCE_BYTES <= CHUNK_BYTES &&

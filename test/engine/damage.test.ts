@@ -7,13 +7,15 @@ import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "
 import path from "node:path";
 import { test } from "node:test";
 import { verifyDirectory } from "../../src/engine/check/verify.ts";
+import { NO_TRAILER, writeFields } from "../../src/format/fields/trailer.ts";
 import { loadHash } from "../../src/util/hash.ts";
-import { CONTENT } from "../golden/store.ts";
+import { contentOf, FIELDS } from "../golden/store.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, MEMORY_FOLDER, temporaryDirectory } from "./harness.ts";
 
 /** The golden store of this format version is damaged. */
-const GOLDEN = path.join(__dirname, "../golden", process.env.GOLDEN ?? "v2");
+const GOLDEN = path.join(__dirname, "../golden", process.env.GOLDEN ?? "v3");
+const CONTENT = contentOf(Number(path.basename(GOLDEN).slice(1)));
 const STRIDE = Number(process.env.STRIDE ?? 61);
 /** Set to one of both, the other is left out. */
 const ONLY = process.env.DAMAGE ?? "";
@@ -57,7 +59,7 @@ async function examine(directory: string, what: string, tally: Tally): Promise<v
     if (read.state === "damaged") {
       damaged = true;
       // With a damaged chunk the manifest still says that the key exists.
-      const refusals = key === "big" ? ["corrupt", "exists"] : ["corrupt"];
+      const refusals = key.endsWith("big") ? ["corrupt", "exists"] : ["corrupt"];
       assert.ok(
         refusals.includes(String(vault.put(key, "x", { verb: "post" }).error)),
         `${what}: POST of ${key}`,
@@ -72,6 +74,8 @@ async function examine(directory: string, what: string, tally: Tally): Promise<v
     else {
       assert.ok(read.state === "found", `${what}: ${key} is ${read.state}`);
       assert.ok(read.value.equals(value), `${what}: ${key} has a wrong value`);
+      const fields = key.startsWith("described") ? writeFields(FIELDS) : NO_TRAILER;
+      assert.ok(read.trailer.equals(fields), `${what}: ${key} has other fields`);
     }
   }
   if (vault.reader.find(Buffer.from("never"), 5, ...hashes(vault)) === "damaged") damaged = true;

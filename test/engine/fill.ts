@@ -69,6 +69,7 @@ export class Filler {
       hashB: 0,
       json: false,
       contentType: Buffer.from("application/octet-stream"),
+      trailer: new Uint8Array(0),
       ifMatch: "",
       ifNoneMatch: "",
       operationLow: 0,

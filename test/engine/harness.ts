@@ -16,8 +16,10 @@ import { FIGURE } from "../../src/engine/slabs/figures.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 import { ShardLookup } from "../../src/engine/state/lookup.ts";
 import { createShardMemory, type ShardMemory } from "../../src/engine/state/memory.ts";
+import { NO_TRAILER } from "../../src/format/fields/trailer.ts";
+import { readManifest } from "../../src/format/manifest.ts";
 import { isAbsence, TYPE_MANIFEST } from "../../src/format/offsets.ts";
-import { isJson, readManifest, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
+import { isJson, trailerOf, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
 import { etagScratch, etagText, writeEtagOf } from "../../src/format/version.ts";
 import type { Outcome, ShardWrite } from "../../src/rules/write.ts";
 import { hash32, hashBOf, loadHash } from "../../src/util/hash.ts";
@@ -63,10 +65,11 @@ export interface Condition {
   contentType?: string;
   ifMatch?: string;
   ifNoneMatch?: string;
+  trailer?: Uint8Array;
 }
 
 export type Read =
-  | { state: "found"; value: Buffer; etag: string; json: boolean }
+  | { state: "found"; value: Buffer; etag: string; json: boolean; trailer: Buffer }
   | { state: "absent" | "damaged" };
 
 let operation = 0;
@@ -139,6 +142,7 @@ export class Harness {
       hashB,
       json: condition.json ?? false,
       contentType: Buffer.from(condition.contentType ?? "application/octet-stream"),
+      trailer: condition.trailer ?? NO_TRAILER,
       ifMatch: condition.ifMatch ?? "",
       ifNoneMatch: condition.ifNoneMatch ?? "",
       operationLow: ++operation,
@@ -216,6 +220,7 @@ export class Harness {
     writeEtagOf(scratch, map, unit);
     const etag = Buffer.from(scratch).toString();
     const json = isJson(map, unit);
+    const trailer = Buffer.from(trailerOf(map, unit));
     if (typeOf(map, unit) !== TYPE_MANIFEST) {
       const at = valueOffset(map, unit);
       return {
@@ -223,6 +228,7 @@ export class Harness {
         value: Buffer.from(map.bytes.slice(at, at + valueBytesOf(map, unit))),
         etag,
         json,
+        trailer,
       };
     }
     const parts: Buffer[] = [];
@@ -232,7 +238,7 @@ export class Harness {
       const at = valueOffset(chunkMap, chunkUnit);
       parts.push(Buffer.from(chunkMap.bytes.slice(at, at + chunkBytes)));
     }
-    return { state: "found", value: Buffer.concat(parts), etag, json };
+    return { state: "found", value: Buffer.concat(parts), etag, json, trailer };
   }
 
   etag(outcome: Outcome): string {
@@ -242,6 +248,15 @@ export class Harness {
 
   figure(name: keyof typeof FIGURE): number {
     return new Float64Array(this.memory.figures)[FIGURE[name]];
+  }
+
+  /** Waits until each full slab has its table: until then compaction leaves it alone. */
+  async sealed(): Promise<void> {
+    const { state, log } = this.shard;
+    while (
+      [...state.slabs.all()].some(({ sequence, sealed }) => !sealed && sequence !== log.appender.sequence)
+    )
+      await new Promise((resolve) => setImmediate(resolve));
   }
 
   /** Runs idle work until there is none; answers the steps taken. */

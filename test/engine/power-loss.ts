@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { recordUnits } from "../../src/format/record.ts";
 import { type Diagnostic, Random } from "../random.ts";
 import { Harness, SMALL_CHUNK_BYTES, SMALL_SLAB_BYTES } from "./harness.ts";
 import { type Image, RecordedDisk, writeImage } from "./recorded-disk.ts";
@@ -204,7 +205,7 @@ class Run {
   private fullDisk(vault: Harness): void {
     vault.shard.log.appender.diskFull = true;
     try {
-      vault.shard.batch.makeRoom(1, 1, SMALL_SLAB_BYTES, true);
+      vault.shard.batch.makeRoom(recordUnits(1, 1, SMALL_SLAB_BYTES), true);
       this.spares++;
     } catch (error) {
       assert.match((error as Error).message, /spare slab is used up/);

@@ -47,8 +47,8 @@ function swapHeader(directory: string): void {
 const CASES: { what: string; change: (directory: string) => void; says: RegExp }[] = [
   {
     what: "a later format version in STORE",
-    change: (directory) => changeStore(directory, { version: 3 }),
-    says: /has format version 3; this program reads 1 to 2\. Use the release that wrote it/,
+    change: (directory) => changeStore(directory, { version: 4 }),
+    says: /has format version 4; this program reads 1 to 3\. Use the release that wrote it/,
   },
   {
     what: "STORE of a big-endian machine",
@@ -113,8 +113,8 @@ const CASES: { what: string; change: (directory: string) => void; says: RegExp }
   },
   {
     what: "a slab of a later format version",
-    change: (directory) => changeHeader(directory, (view) => view.setUint32(HEADER.version, 2, true)),
-    says: /0000000001\.slab: format version 2, this program reads 1; move it away or restore/,
+    change: (directory) => changeHeader(directory, (view) => view.setUint32(HEADER.version, 3, true)),
+    says: /0000000001\.slab: format version 3, this program reads 1 to 2; move it away or restore/,
   },
   {
     what: "a slab of a big-endian machine",

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { cpSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { writeFields } from "../../src/format/fields/trailer.ts";
 import {
   FIRST_UNIT,
   TYPE_FLOOR,
@@ -10,12 +11,12 @@ import {
   TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../../src/format/offsets.ts";
-import { isOutranked, isPlausible, recordSource, typeOf, unitsAt } from "../../src/format/record.ts";
+import { isOutranked, isPlausible, keyOf, recordSource, typeOf, unitsAt } from "../../src/format/record.ts";
 import { partitionOf } from "../../src/util/hash.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
-import { CONTENT, goldenBallot, writeGoldenReplica, writeGoldenStore } from "./store.ts";
+import { contentOf, FIELDS, goldenBallot, writeGoldenReplica, writeGoldenStore } from "./store.ts";
 
-const VERSIONS = [1, 2];
+const VERSIONS = [1, 2, 3];
 const isSlab = (name: string): boolean => name.endsWith(".slab");
 
 for (const version of VERSIONS)
@@ -47,12 +48,17 @@ for (const version of VERSIONS) {
     try {
       cpSync(path.join(__dirname, `v${version}`), directory.path, { recursive: true });
       const vault = await Harness.open(directory.path);
-      for (const [key, value] of Object.entries(CONTENT)) {
+      for (const [key, value] of Object.entries(contentOf(version))) {
         const read = vault.read(key);
         if (value === null) assert.equal(read.state, "absent", key);
         else assert.ok(read.state === "found" && read.value.equals(value), key);
       }
-      assert.equal(vault.figure("keys"), 5);
+      const values = Object.values(contentOf(version)).filter((value) => value !== null);
+      assert.equal(vault.figure("keys"), values.length);
+      for (const key of version < 3 ? [] : ["described", "described/big"]) {
+        const read = vault.read(key);
+        assert.ok(read.state === "found" && read.trailer.equals(writeFields(FIELDS)), `fields of ${key}`);
+      }
       assert.deepEqual(vault.warnings, []);
       await vault.shard.close();
       assert.equal(
@@ -122,14 +128,13 @@ for (const version of VERSIONS)
     }
   });
 
-/** The first record of the golden store as FORMAT.md shows it. */
-function firstRecord(): string {
-  const slab = readFileSync(path.join(__dirname, "v1", "shard-000/0000000001.slab"));
+/** The record of a key in the golden store of version 3 as FORMAT.md shows it. */
+function recordOf(key: string, name: string): string {
+  const slab = readFileSync(path.join(__dirname, "v3/shard-000", name));
   const source = recordSource(new Uint8Array(slab));
-  const record = slab.subarray(
-    FIRST_UNIT * UNIT_BYTES,
-    (FIRST_UNIT + unitsAt(source, FIRST_UNIT)) * UNIT_BYTES,
-  );
+  let unit = FIRST_UNIT;
+  while (Buffer.from(keyOf(source, unit)).toString() !== key) unit += unitsAt(source, unit);
+  const record = slab.subarray(unit * UNIT_BYTES, (unit + unitsAt(source, unit)) * UNIT_BYTES);
   const lines: string[] = [];
   for (let at = 0; at < record.length; at += 16) {
     const row = record.subarray(at, at + 16);
@@ -140,7 +145,13 @@ function firstRecord(): string {
   return lines.join("\n");
 }
 
-test("golden: the record in FORMAT.md is the first one of the golden store", () => {
+test("golden: the records in FORMAT.md are those of the golden store", () => {
   const format = readFileSync(path.join(__dirname, "../../src/format/FORMAT.md"), "utf8");
-  assert.ok(format.includes(firstRecord()), `FORMAT.md should show\n${firstRecord()}`);
+  for (const [key, name] of [
+    ["greeting", "0000000001.slab"],
+    ["described", "0000000002.slab"],
+  ]) {
+    const shown = recordOf(key, name);
+    assert.ok(format.includes(shown), `FORMAT.md should show\n${shown}`);
+  }
 });

@@ -5,6 +5,8 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { dropTombstone, prepare } from "../../src/engine/shard/replica.ts";
+import { type Field, writeFields } from "../../src/format/fields/trailer.ts";
+import { FIELD_METADATA } from "../../src/format/offsets.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { hash32, loadHash } from "../../src/util/hash.ts";
 import { Harness, restartOperations } from "../engine/harness.ts";
@@ -12,8 +14,8 @@ import { Harness, restartOperations } from "../engine/harness.ts";
 export const BIG = Buffer.alloc(20_000);
 for (let i = 0; i < BIG.length; i++) BIG[i] = (Math.imul(i, 2654435761) >>> 13) & 0xff;
 
-/** What the golden store holds: key → value as a GET sends it, null for a deleted key. */
-export const CONTENT: Record<string, Buffer | null> = {
+/** What every golden store holds: key → value as a GET sends it, null for a deleted key. */
+const CONTENT: Readonly<Record<string, Buffer | null>> = {
   greeting: Buffer.from('{"value":"hello"}'),
   "raw/ünï": Buffer.from([0, 1, 2, 255]),
   replaced: Buffer.from("second"),
@@ -22,10 +24,25 @@ export const CONTENT: Record<string, Buffer | null> = {
   empty: Buffer.alloc(0),
 };
 
-/** What STORE says of the hash, by version. */
-const HASH: Record<number, object> = {
+/** The fields of "described", a key of version 3: metadata, and one that no program knows. */
+export const FIELDS: readonly Field[] = [
+  { type: FIELD_METADATA, bytes: Buffer.from("cache-control: max-age=60\nx-meta-colour: blue\n") },
+  { type: 0x7fff, bytes: Buffer.from("from the future") },
+];
+
+/** What the golden store of a version holds. */
+export function contentOf(version: number): Readonly<Record<string, Buffer | null>> {
+  return version < 3
+    ? CONTENT
+    : { ...CONTENT, described: Buffer.from("with fields"), "described/big": BIG.subarray(0, 3000) };
+}
+
+const SIPHASH_SETTINGS = { hash: "siphash-1-3", hashSecret: "101112131415161718191a1b1c1d1e1f" };
+/** What STORE says of the hash and of its slabs, by version. The third is as after a restore. */
+const SETTINGS: Record<number, object> = {
   1: { hashSeed: 0x55667788 },
-  2: { hash: "siphash-1-3", hashSecret: "101112131415161718191a1b1c1d1e1f" },
+  2: SIPHASH_SETTINGS,
+  3: { ...SIPHASH_SETTINGS, slabId: "202122232425262728292a2b2c2d2e2f" },
 };
 
 const IDENTITY = {
@@ -47,7 +64,7 @@ export async function writeIdentity(directory: string, version: number): Promise
   await loadHash();
   mkdirSync(directory, { recursive: true });
   const { incarnation, ...identity } = IDENTITY;
-  const line = JSON.stringify({ ...identity, version, ...HASH[version], incarnation });
+  const line = JSON.stringify({ ...identity, version, ...SETTINGS[version], incarnation });
   const sum = (hash32(Buffer.from(line), 0) >>> 0).toString(16).padStart(8, "0");
   writeFileSync(path.join(directory, "STORE"), `${line}\n${sum}\n`);
 }
@@ -119,6 +136,11 @@ export async function writeGoldenStore(directory: string, version: number): Prom
   vault.remove("deleted");
   vault.upload("big", BIG, { contentType: "application/zip" });
   vault.put("empty", "", { contentType: "text/plain" });
+  if (version >= 3) {
+    const trailer = writeFields(FIELDS);
+    vault.put("described", "with fields", { contentType: "text/plain", trailer });
+    vault.upload("described/big", BIG.subarray(0, 3000), { contentType: "text/plain", trailer });
+  }
   await vault.shard.close();
 }
 

@@ -4,7 +4,10 @@
  */
 import fs from "node:fs";
 import path from "node:path";
+import { readFields } from "../../format/fields/trailer.ts";
+import { readManifest } from "../../format/manifest.ts";
 import {
+  FIELD_METADATA,
   FIRST_UNIT,
   FOOTER_BYTES,
   HEADER_BYTES,
@@ -18,6 +21,8 @@ import {
 import {
   contentTypeBytesOf,
   emptyHead,
+  isExtended,
+  isFresh,
   isJson,
   isPlausible,
   keyBytesOf,
@@ -25,8 +30,8 @@ import {
   placeOf,
   type RecordSource,
   readHead,
-  readManifest,
   recordSource,
+  trailerOf,
   typeOf,
   unitsAt,
   valueBytesOf,
@@ -176,7 +181,7 @@ function* slabItems(file: string, fileBytes: number, page: Uint8Array): Generato
         ? Number(said.slabBytes)
         : fileBytes;
   const size = Math.min(slabBytes - (slabBytes % UNIT_BYTES), FILE_BYTES_MAX);
-  const expected = typeof store === "string" ? null : { shard, sequence, slabBytes, storeId: store.id };
+  const expected = typeof store === "string" ? null : { shard, sequence, slabBytes, storeId: store.slabId };
   const problem =
     expected === null
       ? said.checksum === "good"
@@ -263,6 +268,8 @@ function recordItem(map: RecordSource, record: WalkedRecord, isJudged: boolean):
     if (type === TYPE_CHUNK) item.chunk = head.chunk;
     else item.ballot = etagText(head).slice(1, -1);
     item.operation = hex(head.operationHigh) + hex(head.operationLow);
+    if (isFresh(map, unit)) item.fresh = true;
+    if (isExtended(map, unit)) item.fields = fieldsText(trailerOf(map, unit));
   }
   item.checksum = isJudged ? (problem === null ? "good" : "bad") : "unknown";
   if (problem !== null) item.problem = problem;
@@ -274,6 +281,18 @@ function recordItem(map: RecordSource, record: WalkedRecord, isJudged: boolean):
     }
   }
   return item;
+}
+
+/** What a trailer holds: metadata as text, the rest by type as hexadecimal digits. */
+function fieldsText(trailer: Uint8Array): Record<string, string> | string {
+  const fields = readFields(trailer);
+  if (fields === null) return "they cannot be read";
+  return Object.fromEntries(
+    fields.map(({ type, bytes }) => [
+      type === FIELD_METADATA ? "metadata" : `field ${type}`,
+      Buffer.from(bytes).toString(type === FIELD_METADATA ? "latin1" : "hex"),
+    ]),
+  );
 }
 
 function hex(word: number): string {

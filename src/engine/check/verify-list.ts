@@ -7,7 +7,7 @@ import type { Findings } from "./findings.ts";
 /** Checks the two copies of the list of slabs, and names the slabs that are missing. */
 export function checkList(findings: Findings, present: readonly number[]): ExpectedSlabs {
   const { root, directory, store, shard, report } = findings;
-  const read = readSlabList(directory, { shard, storeId: store.id });
+  const read = readSlabList(directory, { shard, storeId: store.slabId });
   const interrupted = store.lists === "interrupted";
   const files = LIST_NAMES.map((name) => findings.file(name));
   if (read.content === null) {

@@ -1,6 +1,8 @@
 /** Verifying one shard: its list, its slabs, the values in them, and the index that a start would build. */
+
+import type { ChunkRef } from "../../format/manifest.ts";
 import { RECORD_HEADER_BYTES, TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
-import { type ChunkRef, checksumOf, recordSource, typeOf, valueBytesOf } from "../../format/record.ts";
+import { checksumOf, recordSource, typeOf, valueBytesOf } from "../../format/record.ts";
 import { listSlabs, readSlab, slabName } from "../slabs/files.ts";
 import { keyText } from "./describe.ts";
 import type { Findings } from "./findings.ts";

@@ -1,13 +1,8 @@
 /** Verifying one slab: its size, header, footer, and every record. */
 import fs from "node:fs";
+import { type ChunkRef, readManifest } from "../../format/manifest.ts";
 import { FOOTER_BYTES, HEADER_BYTES, isIndexed, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
-import {
-  type ChunkRef,
-  placeOf,
-  type RecordSource,
-  readManifest,
-  recordSource,
-} from "../../format/record.ts";
+import { placeOf, type RecordSource, recordSource } from "../../format/record.ts";
 import {
   decodeFooter,
   footerSeal,
@@ -64,7 +59,7 @@ export function checkSlab(
   if (fileBytes < store.slabBytes)
     findings.damage(file, fileBytes, "slab", null, `the file was cut here, it had ${store.slabBytes} bytes`);
   const bytes = readWhole(findings, file);
-  const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
+  const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.slabId };
   const problem = headerProblem(bytes.subarray(0, HEADER_BYTES), identity);
   if (problem !== null) findings.damage(file, 0, "header", null, problem.text);
   // Nothing in it can be judged; the store does not open with it.
@@ -152,6 +147,6 @@ function tableOf(records: readonly WalkedRecord[], keyHash: KeyHash): Int32Array
   const words: number[] = [];
   for (const { unit, type, key, problem } of records)
     if (problem === null && key !== null)
-      words.push(hash32(key, 0), hashBOf(key, key.length, keyHash), tableWord(unit, type));
+      words.push(hash32(key, 0), hashBOf(key, key.length, keyHash), tableWord(unit, type, false, false));
   return Int32Array.from(words);
 }

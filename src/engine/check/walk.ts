@@ -13,7 +13,7 @@ import {
   typeOf,
   unitsAt,
 } from "../../format/record.ts";
-import { type SlabFooter, tableType, tableUnit, tableWords } from "../../format/slab.ts";
+import { type SlabFooter, tableType, tableUnit, tableWordAt, tableWords } from "../../format/slab.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import { scanSlab } from "../slabs/scan.ts";
 
@@ -107,7 +107,7 @@ function walkTable(
     else if (!isIntact(map, unit, endUnit, place(unit))) problem = "the checksum does not hold";
     else if (
       unit + unitsAt(map, unit) !== endUnit ||
-      typeOf(map, unit) !== type ||
+      table[at + 2] !== tableWordAt(map, unit, unit) ||
       !(keyIsCertain || type === TYPE_MARK || type === TYPE_FLOOR)
     )
       problem = "table and record differ";

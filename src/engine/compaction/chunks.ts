@@ -2,18 +2,17 @@
  * The chunks of large values under compaction: whose they are, and the manifests that name where they are
  * once they have been moved.
  */
+import { type ChunkRef, manifestBytes, readManifest, writeManifest } from "../../format/manifest.ts";
 import { SLAB_UNIT_BITS, TYPE_MANIFEST } from "../../format/offsets.ts";
 import {
-  type ChunkRef,
   emptyHead,
   keyBytesOf,
   keyOffset,
-  manifestBytes,
   readHead,
-  readManifest,
+  recordUnits,
+  trailerOf,
   typeOf,
   valueOffset,
-  writeManifest,
 } from "../../format/record.ts";
 import type { Log } from "../log/log.ts";
 import type { SlabMap } from "../slabs/maps.ts";
@@ -151,8 +150,10 @@ export class Chunks {
       readHead(old.map, old.unit, head);
       head.outranked = state.replication.promiseOf(key, hashA, hashB) !== null;
       const from = { slot: old.map.slot, unit: old.unit };
-      log.makeRoomToMove(key.length, contentType.length, value.length);
-      appender.append(head, key, contentType, hashA, hashB, value.length, [value]);
+      head.fresh = state.isFresh(old.map, old.unit, from.slot, from.unit);
+      const trailer = trailerOf(old.map, old.unit).slice();
+      log.makeRoomToMove(recordUnits(key.length, contentType.length, value.length, trailer.length));
+      appender.append(head, key, contentType, hashA, hashB, value.length, [value], trailer);
       copies.write();
       const to = { slot: appender.slot, unit: appender.lastUnit };
       state.moveManifest(hashA, hashB, from, to, appender.lastUnits, key.length, chunks);

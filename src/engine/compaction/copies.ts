@@ -4,7 +4,7 @@
  * then on. It is published at once, unsynced: until the source slab is dropped a crash only loses the copy.
  */
 import { isIndexed, TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
-import { keyBytesOf, keyOffset, typeOf, valueBytesOf, valueOffset } from "../../format/record.ts";
+import { typeOf, unitsAt } from "../../format/record.ts";
 import type { Log } from "../log/log.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { State } from "../state/state.ts";
@@ -33,16 +33,16 @@ export class Copies {
   /** Stages a copy of a record that was checked; answers its size in bytes. */
   copy(map: SlabMap, unit: number, hashA: number, hashB: number): number {
     const { appender } = this.log;
-    const keyBytes = keyBytesOf(map, unit);
     const type = typeOf(map, unit);
-    const contentTypeBytes = valueOffset(map, unit) - keyOffset(unit) - keyBytes;
-    if (!appender.hasRoom(keyBytes, contentTypeBytes, valueBytesOf(map, unit))) {
+    const units = unitsAt(map, unit);
+    if (!appender.hasRoom(units)) {
       this.publish(map);
-      this.log.makeRoomToMove(keyBytes, contentTypeBytes, valueBytesOf(map, unit));
+      this.log.makeRoomToMove(units);
     }
-    const { replication } = this.state;
-    const outranked = isIndexed(type) && replication.promiseAt(map, unit, hashA, hashB) !== null;
-    appender.appendCopy(map, unit, hashA, hashB, outranked);
+    const { state } = this;
+    const outranked = isIndexed(type) && state.replication.promiseAt(map, unit, hashA, hashB) !== null;
+    const fresh = isIndexed(type) && state.isFresh(map, unit, map.slot, unit);
+    appender.appendCopy(map, unit, hashA, hashB, outranked, fresh);
     if (type !== TYPE_CHUNK) this.staged.push({ type, hashA, hashB, from: unit, to: appender.lastUnit });
     return appender.lastUnits * UNIT_BYTES;
   }

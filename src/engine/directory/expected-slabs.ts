@@ -125,7 +125,7 @@ function previousIn(file: string, store: StoreIdentity, shard: number, sequence:
   } catch {
     return null;
   }
-  const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
+  const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.slabId };
   const end = headerProblem(page, identity) === null ? previousSlab(page) : null;
   return end !== null && end.endUnit >= FIRST_UNIT && end.sequence < sequence ? end : null;
 }

@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import {
+  EXTENDED_VERSION_MIN,
   HEADER_BYTES,
   SLAB_UNIT_BITS,
   STORE_VERSION,
@@ -22,9 +23,11 @@ import { type FileIo, isDiskFull } from "../slabs/io.ts";
 export interface StoreIdentity {
   /** Format version of the directory. */
   version: number;
-  /** 16 bytes. */
+  /** 16 bytes: which store this is, to other nodes. */
   id: Uint8Array;
-  /** First word of the id, signed: part of every record's place. */
+  /** 16 bytes: whose its slabs are, by their headers. A restored copy keeps it and has another `id`. */
+  slabId: Uint8Array;
+  /** First word of `slabId`, signed: part of every record's place. */
   salt: number;
   node: number;
   shards: number;
@@ -56,9 +59,11 @@ interface StoreText {
   format: string;
   version: number;
   endian: string;
-  /** Absent: XXH32, and `hashSeed` is there; else `hashSecret` is. */
+  /** Absent: XXH32. With that `hashSeed` is there, else `hashSecret`. */
   hash?: string;
   id: string;
+  /** Absent before version 3: `id`. */
+  slabId?: string;
   node: number;
   shards: number;
   slabBytes: number;
@@ -145,15 +150,22 @@ function read(directory: string): StoreText | null {
   return text;
 }
 
+/** Hashes of keys by version of the directory: an upgraded one keeps its own. */
+const KNOWN_HASHES: Readonly<Record<number, readonly string[]>> = {
+  1: [XXH32],
+  2: [SIPHASH],
+  3: [SIPHASH, XXH32],
+};
+
 const isWord = (value: unknown): boolean =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
 
 /** Which setting of a store this program cannot work with, for a person; null: none. */
 function settingProblem({ slabBytes, chunkBytes, shards, ...text }: StoreText): string | null {
   const { hash = XXH32 } = text;
-  const known = text.version === 1 ? XXH32 : SIPHASH;
-  if (hash !== known)
-    return `uses the hash ${hash}; this program knows ${known} for format version ${text.version}`;
+  const known = KNOWN_HASHES[text.version];
+  if (!known.includes(hash))
+    return `uses the hash ${hash}; this program knows ${known.join(" and ")} for format version ${text.version}`;
   const isSlab = isWord(slabBytes) && slabBytes > HEADER_BYTES && slabBytes % HEADER_BYTES === 0;
   if (!isSlab || slabBytes > SLAB_BYTES_MAX)
     return `has slabs of ${slabBytes} bytes; this program knows multiples of ${HEADER_BYTES} up to ${SLAB_BYTES_MAX}`;
@@ -162,7 +174,11 @@ function settingProblem({ slabBytes, chunkBytes, shards, ...text }: StoreText): 
   if (!isWord(shards) || shards === 0 || shards > SHARDS_MAX)
     return `has ${shards} shards; this program knows 1 to ${SHARDS_MAX}`;
   const words = [text.node, text.incarnation, ...(hash === XXH32 ? [text.hashSeed] : [])];
-  const names = [text.id, ...(hash === XXH32 ? [] : [text.hashSecret])];
+  const names = [
+    text.id,
+    ...(text.version < EXTENDED_VERSION_MIN ? [] : [text.slabId]),
+    ...(hash === XXH32 ? [] : [text.hashSecret]),
+  ];
   if (!names.every((name) => /^[0-9a-f]{32}$/.test(String(name))) || !words.every(isWord))
     return "lacks a setting in its STORE file, or has one that makes no sense";
   return null;
@@ -180,12 +196,14 @@ export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth):
       throw new Error(
         `${directory} has slabs but no ${NAME} file; restore it from a copy, the slabs need it`,
       );
+    const id = randomBytes(16).toString("hex");
     text = {
       format: "minivault",
       version: STORE_VERSION,
       endian: "little",
       hash: SIPHASH,
-      id: randomBytes(16).toString("hex"),
+      id,
+      slabId: id,
       node: randomBytes(4).readUInt32LE(0),
       shards: Math.min(birth.shards, SHARDS_MAX),
       slabBytes: birth.slabBytes ?? SLAB_BYTES,
@@ -205,10 +223,10 @@ export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth):
 }
 
 /** The highest incarnation in the shards' lists of slabs, 0: there is none. */
-function newestListed(directory: string, { shards, id }: StoreIdentity): number {
+function newestListed(directory: string, { shards, slabId }: StoreIdentity): number {
   let newest = 0;
   for (let shard = 0; shard < shards; shard++) {
-    const { content } = readSlabList(shardDirectory(directory, shard), { shard, storeId: id });
+    const { content } = readSlabList(shardDirectory(directory, shard), { shard, storeId: slabId });
     newest = Math.max(newest, content?.incarnation ?? 0);
   }
   return newest;
@@ -222,6 +240,23 @@ export function completeStoreFile(io: FileIo, directory: string): void {
 }
 
 /**
+ * Gives a directory of an older version this program's: from then on older programs refuse it, and what is
+ * written to it may be of format 2. Its slabs stay as they are, and compaction replaces them in time. One
+ * step: it is done, or it is not. The directory must be locked.
+ * @returns the version that it had; null: there is no store
+ */
+export function upgradeStoreFile(io: FileIo, directory: string): number | null {
+  const text = read(directory);
+  if (text === null) return null;
+  const { version, hash = XXH32, slabId = text.id, ...rest } = text;
+  if (version < STORE_VERSION) {
+    const { format, endian, id, ...others } = rest;
+    write(io, directory, { format, version: STORE_VERSION, endian, hash, id, slabId, ...others });
+  }
+  return version;
+}
+
+/**
  * Reads the store's identity and changes nothing. Null: there is no STORE file.
  * @throws Error with a sentence for a person when it cannot be used
  */
@@ -231,11 +266,12 @@ export function readStoreFile(directory: string): StoreIdentity | null {
 }
 
 function identityOf(text: StoreText): StoreIdentity {
-  const id = Buffer.from(text.id, "hex");
+  const slabId = Buffer.from(text.slabId ?? text.id, "hex");
   return {
     version: text.version,
-    id: new Uint8Array(id),
-    salt: id.readInt32LE(0),
+    id: new Uint8Array(Buffer.from(text.id, "hex")),
+    slabId: new Uint8Array(slabId),
+    salt: slabId.readInt32LE(0),
     node: text.node,
     shards: text.shards,
     slabBytes: text.slabBytes,

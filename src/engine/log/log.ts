@@ -133,8 +133,8 @@ export class Log {
    * before must be settled.
    * @throws what the disk says, or that it is full
    */
-  makeRoomToMove(keyBytes: number, contentTypeBytes: number, valueBytes: number): void {
-    if (this.appender.hasRoom(keyBytes, contentTypeBytes, valueBytes)) return;
+  makeRoomToMove(units: number): void {
+    if (this.appender.hasRoom(units)) return;
     this.commit(false);
     this.settled();
     this.startSlab();

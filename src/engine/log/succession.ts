@@ -6,7 +6,13 @@
  * may it hold anything that somebody is told of.
  */
 import path from "node:path";
-import { FOOTER_BYTES } from "../../format/offsets.ts";
+import {
+  CHAINED_VERSION_MIN,
+  EXTENDED_VERSION_MIN,
+  FOOTER_BYTES,
+  SLAB_VERSION,
+  SLAB_VERSION_MIN,
+} from "../../format/offsets.ts";
 import { encodeHeader, footerSeal } from "../../format/slab.ts";
 import { LISTED_FULL, type ListedSlab } from "../../format/slab-list.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
@@ -17,9 +23,6 @@ import { slabName, UNFINISHED } from "../slabs/files.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 import type { ShardMemory } from "../state/memory.ts";
 import { Sealing } from "./sealing.ts";
-
-/** From this format version on a slab's header names the slab before it. */
-const CHAINED_VERSION_MIN = 2;
 
 export interface SuccessionSetup {
   io: FileIo;
@@ -91,15 +94,16 @@ export class Succession {
   /** Makes the file of a slab. `full`: the one before it. */
   private make(sequence: number, full: ListedSlab | null): { fd: number; allocatedBytes: number } {
     const { io, directory, shard, store, list } = this.setup;
-    const { slabBytes, id: storeId } = store;
+    const { version, slabBytes, slabId: storeId } = store;
     const file = this.fileOf(sequence);
     const spare = this.appender.diskFull ? this.spare.take() : null;
     const fresh = spare?.file ?? `${file}${UNFINISHED}`;
     const fd = spare?.fd ?? this.makeFile(fresh);
     try {
       io.ftruncate(fd, slabBytes);
-      const previous = store.version >= CHAINED_VERSION_MIN ? full : null;
-      const header = encodeHeader({ shard, sequence, slabBytes, storeId }, previous);
+      const previous = version >= CHAINED_VERSION_MIN ? full : null;
+      const format = version >= EXTENDED_VERSION_MIN ? SLAB_VERSION : SLAB_VERSION_MIN;
+      const header = encodeHeader({ shard, sequence, slabBytes, storeId }, format, previous);
       io.pwrite(fd, header, 0, header.length, 0);
       io.fsync(fd);
       // Under its own name a slab has always had its full size and its header: one that has not was damaged

@@ -19,11 +19,11 @@ import {
   recordSource,
   recordUnits,
   sealRecord,
-  setOutranked,
+  setFlags,
   typeOf,
   unitsAt,
 } from "../../format/record.ts";
-import { tableWord, tailBytes } from "../../format/slab.ts";
+import { tableWordAt, tailBytes } from "../../format/slab.ts";
 import type { SlabEnd } from "../../format/slab-list.ts";
 import { copyInto } from "../../util/bytes.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
@@ -36,6 +36,7 @@ import { OpenTable } from "./open-table.ts";
  * small one needs less.
  */
 const STAGING_BYTES_MAX = 16 * 1024 * 1024;
+const MARK_UNITS = recordUnits(0, 0, 0);
 const NOTHING = new Uint8Array(0);
 
 /** State of an open slab as recovery found it, so that appending can go on. */
@@ -150,10 +151,10 @@ export class Appender {
     return { sequence, endUnit: settled.endUnit, last: settled.previous };
   }
 
-  /** Whether a record of these lengths (bytes) still fits the open slab together with its table entry. */
-  hasRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number): boolean {
+  /** Whether a record of so many units still fits the open slab together with its table entry. */
+  hasRoom(units: number): boolean {
     if (!this.file.isOpen || this.file.isCut) return false;
-    const endUnit = this.endUnit + recordUnits(keyBytes, contentTypeBytes, valueBytes);
+    const endUnit = this.endUnit + units;
     if (this.diskFull && endUnit > this.file.blocksUnit) return false;
     return endUnit * UNIT_BYTES + tailBytes(this.table.entries + 1) <= this.store.slabBytes;
   }
@@ -168,6 +169,7 @@ export class Appender {
   /**
    * Stages a record whose value is the concatenation of `parts`; the slab must have room. Its place is then
    * in `lastUnit` (of slab `slot`). Throws what the disk says when staging was full and had to be flushed.
+   * @param trailer its fields; empty: it has none
    */
   append(
     head: RecordHead,
@@ -177,15 +179,16 @@ export class Appender {
     hashB: number,
     valueBytes: number,
     parts: readonly Uint8Array[],
+    trailer: Uint8Array = NOTHING,
   ): void {
-    const units = recordUnits(key.length, contentType.length, valueBytes);
+    const units = recordUnits(key.length, contentType.length, valueBytes, trailer.length);
     const stagedUnit = this.stage(units);
-    let at = beginRecord(this.staging, stagedUnit, head, key, contentType, valueBytes);
+    let at = beginRecord(this.staging, stagedUnit, head, key, contentType, valueBytes, trailer);
     for (const part of parts) {
       copyInto(this.staging.bytes, at, part);
       at += part.length;
     }
-    this.add(this.staging, stagedUnit, units, hashA, hashB, head.type, head.outranked);
+    this.add(this.staging, stagedUnit, units, hashA, hashB);
     this.table.observe(head.clockHigh, head.clockLow);
   }
 
@@ -203,12 +206,12 @@ export class Appender {
   ): void {
     this.flush();
     beginRecord(source, 0, head, key, NOTHING, valueBytes);
-    this.add(source, 0, recordUnits(key.length, 0, valueBytes), hashA, hashB, head.type, head.outranked);
+    this.add(source, 0, recordUnits(key.length, 0, valueBytes), hashA, hashB);
     this.file.write(source.bytes, this.endUnit);
   }
 
   /**
-   * Stages a copy of a good record of another slab, for compaction: everything but its place and the flag
+   * Stages a copy of a good record of another slab, for compaction: everything but its place and these flags
    * stays.
    */
   appendCopy(
@@ -217,6 +220,7 @@ export class Appender {
     hashA: number,
     hashB: number,
     outranked: boolean,
+    fresh: boolean,
   ): void {
     const units = unitsAt(source, sourceUnit);
     const stagedUnit = this.stage(units);
@@ -225,8 +229,8 @@ export class Appender {
       source.bytes.subarray(from, from + (units << UNIT_SHIFT)),
       stagedUnit << UNIT_SHIFT,
     );
-    setOutranked(this.staging, stagedUnit, outranked);
-    this.add(this.staging, stagedUnit, units, hashA, hashB, typeOf(source, sourceUnit), outranked);
+    setFlags(this.staging, stagedUnit, outranked, fresh);
+    this.add(this.staging, stagedUnit, units, hashA, hashB);
     if (typeOf(source, sourceUnit) !== TYPE_CHUNK) {
       readHead(source, sourceUnit, this.head);
       this.table.observe(this.head.clockHigh, this.head.clockLow);
@@ -235,7 +239,7 @@ export class Appender {
 
   /** Appends a mark, unsynced, if records were synced since the last one. */
   mark(): void {
-    if (this.file.syncedTo !== this.endUnit || this.markedUnit === this.endUnit || !this.hasRoom(0, 0, 0))
+    if (this.file.syncedTo !== this.endUnit || this.markedUnit === this.endUnit || !this.hasRoom(MARK_UNITS))
       return;
     const { head } = this;
     Object.assign(head, emptyHead(), { type: TYPE_MARK });
@@ -246,19 +250,11 @@ export class Appender {
   }
 
   /** Seals the record of `units` at `at` of `source` as the next one of the slab. */
-  private add(
-    source: RecordSource,
-    at: number,
-    units: number,
-    hashA: number,
-    hashB: number,
-    type: number,
-    outranked: boolean,
-  ): void {
+  private add(source: RecordSource, at: number, units: number, hashA: number, hashB: number): void {
     const unit = this.endUnit;
     const place = placeOf(this.store.salt, this.shard, this.sequence, unit);
     this.previous = sealRecord(source, at, place, this.file.syncedTo, this.previous);
-    this.table.enter(hashA, hashB, tableWord(unit, type, outranked));
+    this.table.enter(hashA, hashB, tableWordAt(source, at, unit));
     this.endUnit += units;
     this.appendedBytes += units * UNIT_BYTES;
     this.lastUnit = unit;

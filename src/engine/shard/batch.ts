@@ -7,7 +7,10 @@
  *
  * A failed write fails the staged operations and leaves the shard as it was.
  */
+
+import type { ChunkRef } from "../../format/manifest.ts";
 import {
+  isIndexed,
   TYPE_CHUNK,
   TYPE_FLOOR,
   TYPE_FORGOTTEN,
@@ -18,7 +21,6 @@ import {
 import {
   type Ballot,
   ballotAt,
-  type ChunkRef,
   emptyHead,
   type Frame,
   keyEquals,
@@ -83,24 +85,24 @@ export class Batch {
   }
 
   /**
-   * Opens the next slab when the open one cannot take a record of these lengths. Commits what is staged
+   * Opens the next slab when the open one cannot take a record of so many units. Commits what is staged
    * first.
    * @param isDelete it may use what is kept for a full disk
    * @throws what the disk says, or that it is full
    */
-  makeRoom(keyBytes: number, contentTypeBytes: number, valueBytes: number, isDelete = false): void {
+  makeRoom(units: number, isDelete = false): void {
     const { log, compactor } = this;
     const { appender } = log;
     if (log.room.isFull && !isDelete) log.room.require();
     if (log.room.isFull && isDelete && compactor.neededBytes > 0) {
       // What compaction needs to finish is not for deletes: it would never give them more.
-      const bytes = recordUnits(keyBytes, contentTypeBytes, valueBytes) * UNIT_BYTES;
-      if (log.room.allocatedBytes(this.state.store.chunkBytes) - bytes < compactor.neededBytes) {
+      const allocatedBytes = log.room.allocatedBytes(this.state.store.chunkBytes);
+      if (allocatedBytes - units * UNIT_BYTES < compactor.neededBytes) {
         this.commit();
         compactor.finish();
       }
     }
-    if (appender.hasRoom(keyBytes, contentTypeBytes, valueBytes)) return;
+    if (appender.hasRoom(units)) return;
     this.commit();
     log.startSlab();
   }
@@ -150,7 +152,7 @@ export class Batch {
     const { head } = this;
     head.type = type;
     head.json = json;
-    head.outranked = false;
+    head.outranked = head.fresh = false;
     head.chunk = 0;
     head.clockLow = ballot.clockLow;
     head.clockHigh = ballot.clockHigh;
@@ -162,6 +164,7 @@ export class Batch {
 
   /**
    * Stages the record that `head` describes, in place of `current`; there must be room.
+   * @param trailer its fields; empty: it has none
    * @param partition of a floor: whose it is
    * @returns false: it failed, as `outcome` then says
    */
@@ -173,10 +176,12 @@ export class Batch {
     chunks: readonly ChunkRef[],
     current: Current,
     outcome: Outcome,
+    trailer: Uint8Array = NOTHING,
     partition = -1,
   ): boolean {
     const { head, log } = this;
     const { type } = head;
+    head.fresh = isIndexed(type) && this.isFreshAfter(current);
     if (!this.hasPlace(type, current)) {
       Object.assign(outcome, failed("key_refused"));
       return false;
@@ -184,7 +189,7 @@ export class Batch {
     const overlay = type === TYPE_PROMISE ? this.promiseOverlay : this.overlay;
     const under = overlay.get(overlayKey(hashA, hashB));
     try {
-      log.appender.append(head, key, contentType, hashA, hashB, valueBytes, parts);
+      log.appender.append(head, key, contentType, hashA, hashB, valueBytes, parts, trailer);
     } catch (error) {
       this.dependents.push(outcome);
       this.fail(log.failure(error));
@@ -307,19 +312,32 @@ export class Batch {
     const key = floorKey(partition);
     const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, this.state.store.keyHash) };
     this.describe(TYPE_FLOOR, false, ballot, 0, 0);
-    if (!this.stage(ref, NOTHING, 0, [], NO_CHUNKS, NO_RECORD, outcome, partition)) return false;
+    if (!this.stage(ref, NOTHING, 0, [], NO_CHUNKS, NO_RECORD, outcome, NOTHING, partition)) return false;
     this.stagedFloors.set(partition, ballot);
     return true;
   }
 
   /** The head of a key's newest record, in `head`. */
   headOf(current: Current): RecordHead {
-    const inOpenSlab = current.slot === this.log.appender.slot;
-    const { source, unit } = inOpenSlab
-      ? this.sourceOf(current.unit)
-      : { source: this.state.lookup.mapOf(current.slot), unit: current.unit };
+    const { source, unit } = this.readable(current.slot, current.unit);
     readHead(source, unit, this.head);
     return this.head;
+  }
+
+  /** Whether the record that takes the place of `current` is fresh. */
+  private isFreshAfter({ state, slot, unit }: Current): boolean {
+    // A damaged one says nothing. What says that there is nothing may have been dropped once, its key with it
+    // from every list, and be back after a crash, as its slab was.
+    if (slot < 0 || state !== "value") return this.state.marksFresh;
+    const { source, unit: at } = this.readable(slot, unit);
+    return this.state.isFresh(source, at, slot, unit);
+  }
+
+  /** Where a record can be read, wherever it is. */
+  private readable(slot: number, unit: number): { source: RecordSource; unit: number } {
+    return slot === this.log.appender.slot
+      ? this.sourceOf(unit)
+      : { source: this.state.lookup.mapOf(slot), unit };
   }
 
   /** Where a record of the open slab can be read: in the staging buffer, or in the map once it is flushed. */
@@ -342,11 +360,11 @@ export class Batch {
     bytes: number,
     lost: (outcome: Outcome) => void,
   ): ChunkRef {
-    this.makeRoom(write.key.length, 0, bytes);
+    this.makeRoom(recordUnits(write.key.length, 0, bytes));
     const { head } = this;
     const { appender } = this.log;
     head.type = TYPE_CHUNK;
-    head.json = head.outranked = false;
+    head.json = head.outranked = head.fresh = false;
     head.chunk = number;
     head.clockLow = head.clockHigh = head.node = head.incarnation = 0;
     head.operationLow = write.operationLow;

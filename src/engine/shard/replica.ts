@@ -7,7 +7,7 @@
  * nobody knows.
  */
 import { TYPE_FORGOTTEN, TYPE_PROMISE } from "../../format/offsets.ts";
-import { type Ballot, ballotAt, keyOf, typeOf } from "../../format/record.ts";
+import { type Ballot, ballotAt, keyOf, recordUnits, typeOf } from "../../format/record.ts";
 import { ballotMillis, compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import {
   ALREADY,
@@ -163,7 +163,7 @@ export function dropTombstone(batch: Batch, ref: KeyRef, ballot: Ballot): Outcom
   if (needed !== null && compareOptionalBallots(needed, floor) > 0) {
     if (!batch.stageFloor(partition, needed, outcome)) return outcome;
     try {
-      batch.makeRoom(ref.key.length, 0, 0, true);
+      batch.makeRoom(recordUnits(ref.key.length, 0, 0), true);
     } catch (error) {
       return batch.log.failure(error);
     }
@@ -205,7 +205,7 @@ export function dropPartition(batch: Batch, partition: number, from: number): Ou
     const key = keyOf(map, unit);
     const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, batch.state.store.keyHash) };
     try {
-      batch.makeRoom(key.length, 0, 0, true);
+      batch.makeRoom(recordUnits(key.length, 0, 0), true);
     } catch (error) {
       batch.fail(batch.log.failure(error));
       return batch.log.failure(error);
@@ -248,7 +248,7 @@ export function foldPromises(batch: Batch, partition: number, from: number, now:
     if (!batch.stageFloor(partition, floor, outcome)) return outcome;
   for (const { ref, promised } of lone) {
     try {
-      batch.makeRoom(ref.key.length, 0, 0, true);
+      batch.makeRoom(recordUnits(ref.key.length, 0, 0), true);
     } catch (error) {
       batch.fail(batch.log.failure(error));
       return batch.log.failure(error);
@@ -262,7 +262,7 @@ export function foldPromises(batch: Batch, partition: number, from: number, now:
 function begin(batch: Batch, ref: KeyRef | null): Outcome {
   if (batch.log.writesStopped) return batch.log.stoppedOutcome;
   try {
-    batch.makeRoom(ref?.key.length ?? 2, 0, 0, ref === null);
+    batch.makeRoom(recordUnits(ref?.key.length ?? 2, 0, 0), ref === null);
   } catch (error) {
     return batch.log.failure(error);
   }

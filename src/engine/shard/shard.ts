@@ -57,7 +57,7 @@ export class Shard {
       },
     };
     this.setup = setup;
-    const identity = { shard, storeId: store.id };
+    const identity = { shard, storeId: store.slabId };
     this.listRead = readSlabList(directory, identity);
     const list = new SlabList(io, directory, identity, this.listRead, (error) => this.log.stopWrites(error));
     this.state = new State(setup, io, list);

@@ -7,16 +7,9 @@
  * is short: a client may take hours.
  */
 
+import { type ChunkRef, manifestBytes, writeManifest } from "../../format/manifest.ts";
 import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
-import {
-  type Ballot,
-  type ChunkRef,
-  createFrame,
-  type Frame,
-  frameBytes,
-  manifestBytes,
-  writeManifest,
-} from "../../format/record.ts";
+import { type Ballot, createFrame, type Frame, frameBytes } from "../../format/record.ts";
 import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
 import { copyInto } from "../../util/bytes.ts";
 import { type Gathering, Gatherings } from "../../util/gatherings.ts";

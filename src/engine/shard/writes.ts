@@ -2,8 +2,17 @@
  * Writes: judges one against the newest state of its key, those of the same batch included, and stages its
  * record. The outcome is final after the batch's `commit`.
  */
-import { JSON_PREFIX, JSON_SUFFIX, TYPE_MANIFEST, TYPE_TOMBSTONE, TYPE_VALUE } from "../../format/offsets.ts";
-import type { ChunkRef } from "../../format/record.ts";
+
+import type { ChunkRef } from "../../format/manifest.ts";
+import {
+  EXTENDED_VERSION_MIN,
+  JSON_PREFIX,
+  JSON_SUFFIX,
+  TYPE_MANIFEST,
+  TYPE_TOMBSTONE,
+  TYPE_VALUE,
+} from "../../format/offsets.ts";
+import { recordUnits } from "../../format/record.ts";
 import { etagText } from "../../format/version.ts";
 import { isPromisedAbove } from "../../rules/register.ts";
 import { failed, isConditional, judge, type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
@@ -14,6 +23,8 @@ import { judgeAcceptOf } from "./replica.ts";
 
 const NOTHING = new Uint8Array(0);
 const NO_CHUNKS: readonly ChunkRef[] = [];
+const UPGRADE_FIRST =
+  "this data directory has an older format, which has no place for it: stop the node and run minivault upgrade on it";
 /** Of the one write that is being judged. */
 const scanner = new ValueScanner();
 
@@ -87,9 +98,13 @@ function applyWhole(
 
 function store(batch: Batch, write: ShardWrite, content: Content): Outcome {
   const { verb } = write;
+  if (write.trailer.length > 0 && batch.state.store.version < EXTENDED_VERSION_MIN)
+    return failed("upgrade_first", UPGRADE_FIRST);
   const { log } = batch;
   try {
-    batch.makeRoom(write.key.length, content.contentType.length, content.valueBytes, verb === "delete");
+    const { contentType, valueBytes } = content;
+    const units = recordUnits(write.key.length, contentType.length, valueBytes, write.trailer.length);
+    batch.makeRoom(units, verb === "delete");
   } catch (error) {
     const failure = log.failure(error);
     return withoutRecord(batch, write) ?? failure;
@@ -153,7 +168,7 @@ function stage(
   outcome: Outcome,
 ): boolean {
   const { contentType, valueBytes, parts, chunks } = content;
-  return batch.stage(write, contentType, valueBytes, parts, chunks, current, outcome);
+  return batch.stage(write, contentType, valueBytes, parts, chunks, current, outcome, write.trailer);
 }
 
 /**

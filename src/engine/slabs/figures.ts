@@ -54,6 +54,8 @@ export const FIGURE = {
    */
   answeredEnd: 27,
   openedEnd: 28,
+  /** Set by who keeps lists of keys: up to where they know every key of this shard, likewise. 0: nowhere. */
+  watermark: 29,
 } as const;
 /** Bytes of the array of figures. */
 export const FIGURES_BYTES = 32 * Float64Array.BYTES_PER_ELEMENT;

@@ -8,7 +8,6 @@ import {
   durableOf,
   emptyHead,
   isIntact,
-  isOutranked,
   keyBytesOf,
   keyOffset,
   previousOf,
@@ -17,7 +16,7 @@ import {
   typeOf,
   unitsAt,
 } from "../../format/record.ts";
-import { tableWord } from "../../format/slab.ts";
+import { tableWordAt } from "../../format/slab.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 
 /** Result of following a slab's records without a table. */
@@ -52,11 +51,7 @@ export function scanSlab(map: RecordSource, place: (unit: number) => number, key
     const at = keyOffset(unit);
     const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
     const type = typeOf(map, unit);
-    scan.table.push(
-      hash32(key, 0),
-      hashBOf(key, key.length, keyHash),
-      tableWord(unit, type, isOutranked(map, unit)),
-    );
+    scan.table.push(hash32(key, 0), hashBOf(key, key.length, keyHash), tableWordAt(map, unit, unit));
     scan.previous = checksumOf(map, unit);
     scan.endUnit = unit + unitsAt(map, unit);
     if (type === TYPE_CHUNK || type === TYPE_MARK) return;

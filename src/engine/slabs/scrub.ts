@@ -13,13 +13,11 @@ import {
   isIntact,
   isPlausible,
   placeOf,
-  RECORD_VALUE_BYTES_MAX,
+  RECORD_UNITS_MAX,
   type RecordSource,
   recordSource,
-  recordUnits,
   unitsAt,
 } from "../../format/record.ts";
-import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
 import { FIGURE } from "./figures.ts";
 import { slabName } from "./files.ts";
 import type { SlabTable } from "./table.ts";
@@ -32,7 +30,7 @@ export const SCRUB_PASS_MS = 7 * 24 * 3600 * 1000;
 const BAD_BLOCK_BYTES = 4096;
 /** So many places are remembered, to be counted and reported once. */
 const PLACES_MAX = 10_000;
-const SCRATCH_BYTES = recordUnits(KEY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, RECORD_VALUE_BYTES_MAX) * UNIT_BYTES;
+const SCRATCH_BYTES = RECORD_UNITS_MAX * UNIT_BYTES;
 
 export interface ScrubSetup {
   directory: string;

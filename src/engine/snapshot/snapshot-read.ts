@@ -28,7 +28,7 @@ import { misfitsOf, readFully } from "./snapshot-slabs.ts";
 export const SNAPSHOT_NAME = "index.snapshot";
 /** Whose snapshot it is: written at the stop of that start. */
 export function identityOf({ shard, store }: State, incarnation: number): SnapshotIdentity {
-  return { shard, slabBytes: store.slabBytes, storeId: store.id, incarnation };
+  return { shard, slabBytes: store.slabBytes, storeId: store.slabId, incarnation };
 }
 
 /** The bytes of a typed array. */

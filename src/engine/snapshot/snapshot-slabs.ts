@@ -98,7 +98,7 @@ function slabProblem(
   const stat = fs.statSync(file, { throwIfNoEntry: false });
   if (stat === undefined) return "the file is missing";
   if (stat.size < store.slabBytes) return "the file is shorter than it was made";
-  const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
+  const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.slabId };
   const problem = headerProblem(readSlab(file, 0, HEADER_BYTES), identity);
   if (problem?.foreign === true) throw new Error(`slab ${sequence} is foreign: ${problem.text}`);
   if (problem !== null) return `its header is damaged (${problem.text})`;

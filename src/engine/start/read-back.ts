@@ -75,7 +75,7 @@ export function readBack(reading: Reading, sequence: number): ReadSlab {
       open: null,
     };
   }
-  const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.id };
+  const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.slabId };
   const problem = headerProblem(map.bytes.subarray(0, HEADER_BYTES), identity);
   if (problem?.foreign === true)
     throw new Error(`${file}: ${problem.text}; move it away or restore the directory`);

@@ -7,6 +7,8 @@
  * left goes into blocks of the right number. Partitions are taken in a few passes over the tables, which
  * bounds the memory this needs to a fraction of the index'.
  */
+
+import { readManifest } from "../../format/manifest.ts";
 import {
   isAbsence,
   isIndexed,
@@ -16,7 +18,7 @@ import {
   TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import { keyBytesOf, keyEquals, keyOf, keyOffset, readManifest } from "../../format/record.ts";
+import { keyBytesOf, keyEquals, keyOf, keyOffset } from "../../format/record.ts";
 import { tableType, tableUnit } from "../../format/slab.ts";
 import { hash32, hashBOf, PARTITIONS, partitionOf } from "../../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "../index/memory.ts";

@@ -1,6 +1,8 @@
 /**
  * The accounts of a shard: how many keys and tombstones it has, and how many bytes of each slab are live.
  */
+
+import { type ChunkRef, readManifest } from "../../format/manifest.ts";
 import {
   isAbsence,
   TYPE_FORGOTTEN,
@@ -8,14 +10,7 @@ import {
   TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import {
-  type ChunkRef,
-  keyBytesOf,
-  readManifest,
-  recordUnits,
-  typeOf,
-  unitsAt,
-} from "../../format/record.ts";
+import { keyBytesOf, recordUnits, typeOf, unitsAt } from "../../format/record.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import type { SlabTable } from "../slabs/table.ts";
 import type { ShardLookup } from "./lookup.ts";

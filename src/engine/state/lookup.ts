@@ -3,16 +3,7 @@
  * shard's own thread.
  */
 import { RECORD_HEADER_BYTES, SLAB_UNIT_BITS, UNIT_BYTES, UNIT_SHIFT } from "../../format/offsets.ts";
-import {
-  checksumOf,
-  isIntact,
-  keyEquals,
-  placeOf,
-  RECORD_VALUE_BYTES_MAX,
-  recordUnits,
-  unitsAt,
-} from "../../format/record.ts";
-import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
+import { checksumOf, isIntact, keyEquals, placeOf, RECORD_UNITS_MAX, unitsAt } from "../../format/record.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { IndexReader, type Matcher } from "../index/reader.ts";
 import { FIGURE, MISSING_IN_ALL } from "../slabs/figures.ts";
@@ -27,8 +18,6 @@ import type { ShardMemory } from "./memory.ts";
  */
 const CHECKED_ENTRIES = 1 << 18;
 
-/** Of a damaged header not even the length can be trusted. */
-const RECORD_UNITS_MAX = recordUnits(KEY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, RECORD_VALUE_BYTES_MAX);
 /** A record's header is read with so much of what follows, most often all of it. */
 const HEAD_READ_BYTES = 4096;
 

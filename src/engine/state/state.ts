@@ -6,12 +6,22 @@
  * Invariants: what the index points to is durable, or a copy of something durable; the live bytes of a slab
  * are those of the records in it that the index, a promise, a floor or a manifest names, and of nothing else.
  */
-import { isIndexed, TYPE_FLOOR, TYPE_MANIFEST, TYPE_PROMISE, UNIT_BYTES } from "../../format/offsets.ts";
-import { type ChunkRef, keyBytesOf, unitsAt } from "../../format/record.ts";
+
+import type { ChunkRef } from "../../format/manifest.ts";
+import {
+  EXTENDED_VERSION_MIN,
+  isIndexed,
+  TYPE_FLOOR,
+  TYPE_MANIFEST,
+  TYPE_PROMISE,
+  UNIT_BYTES,
+} from "../../format/offsets.ts";
+import { isFresh, keyBytesOf, type RecordSource, unitsAt } from "../../format/record.ts";
+import { recordFormat } from "../../format/slab.ts";
 import { HybridClock } from "../../util/clock.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { KeyIndex } from "../index/key-index.ts";
-import { FIGURE } from "../slabs/figures.ts";
+import { FIGURE, logPlace } from "../slabs/figures.ts";
 import type { FileIo } from "../slabs/io.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import { type SlabRegister, SlabTable } from "../slabs/table.ts";
@@ -136,6 +146,24 @@ export class State {
     this.ledger.count(type, 1, units * UNIT_BYTES);
     if (type === TYPE_MANIFEST)
       this.ledger.countChunks(keyBytesOf(this.lookup.mapOf(slot), unit), record.chunks, 1);
+  }
+
+  /** Whether records of this directory say that they are fresh. */
+  get marksFresh(): boolean {
+    return this.store.version >= EXTENDED_VERSION_MIN;
+  }
+
+  /**
+   * Whether a record of a key is fresh and beyond the watermark, so that what takes its place, or a copy of
+   * it, is fresh. Records of format 1 say nothing of that and count as fresh.
+   * @param source where it can be read, at `at`
+   * @param slot where it stands, at `unit`
+   */
+  isFresh(source: RecordSource, at: number, slot: number, unit: number): boolean {
+    if (!this.marksFresh) return false;
+    const place = logPlace({ sequence: this.slabs.sequenceIn(slot), unit });
+    if (place < this.figures[FIGURE.watermark]) return false;
+    return isFresh(source, at) || recordFormat(this.lookup.mapOf(slot)) === 1;
   }
 
   /** Whether a record still counts, so that it must be carried on when its slab goes. */

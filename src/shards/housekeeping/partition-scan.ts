@@ -7,6 +7,7 @@ import { IndexReader, type Matcher, SCAN_END } from "../../engine/index/reader.t
 import type { SlabMap } from "../../engine/slabs/maps.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
+import { manifestTotal } from "../../format/manifest.ts";
 import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import {
   type Ballot,
@@ -14,7 +15,6 @@ import {
   emptyHead,
   keyEquals,
   keyOf,
-  manifestTotal,
   readHead,
   typeOf,
   valueBytesOf,

@@ -11,6 +11,7 @@ import {
 } from "../../engine/shard/replica.ts";
 import type { Shard } from "../../engine/shard/shard.ts";
 import { UploadWriter } from "../../engine/shard/uploads.ts";
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import {
@@ -106,6 +107,7 @@ const write: ShardWrite = {
   hashB: 0,
   json: false,
   contentType: new Uint8Array(0),
+  trailer: NO_TRAILER,
   ifMatch: "",
   ifNoneMatch: "",
   operationLow: 0,

@@ -9,15 +9,13 @@
 import { type SlabMap, touchPages } from "../../engine/slabs/maps.ts";
 import type { Residency } from "../../engine/slabs/residency.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
+import { type ChunkRef, manifestTotal, readManifest } from "../../format/manifest.ts";
 import { RECORD, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
 import {
-  type ChunkRef,
   contentTypeBytesOf,
   isJson,
   keyBytesOf,
   keyOffset,
-  manifestTotal,
-  readManifest,
   recordUnits,
   typeOf,
   valueBytesOf,
@@ -25,7 +23,7 @@ import {
 } from "../../format/record.ts";
 import { clockMillis, etagScratch, writeEtag } from "../../format/version.ts";
 import { VaultError } from "../../util/errors.ts";
-import { KEY_BYTES_MAX, REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
+import { RECORD_KEY_BYTES_MAX, REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
 import type { KeyBytes } from "../arena/write.ts";
 import type { Found, ValueReader } from "./vault.ts";
 
@@ -50,8 +48,9 @@ export class FoundRecord implements Found {
   private incarnation = 0;
   /** Where the value begins in the map. */
   private valueAt = 0;
+  /** The value lies in chunks, and the record only says where. */
+  private isChunked = false;
   private readonly etagBytes = etagScratch();
-  private readonly chunkBytes: number;
   private readonly residency: Residency;
   private lookup!: ShardLookup;
   private map!: SlabMap;
@@ -68,9 +67,7 @@ export class FoundRecord implements Found {
    */
   private readonly views: (Uint8Array | undefined)[] = new Array((COPIED_BY_WORDS_BYTES_MAX + 1) * 4);
 
-  /** @param chunkBytes of the store's large values */
-  constructor(chunkBytes: number, residency: Residency) {
-    this.chunkBytes = chunkBytes;
+  constructor(residency: Residency) {
     this.residency = residency;
   }
 
@@ -95,8 +92,8 @@ export class FoundRecord implements Found {
     this.json = isJson(map, unit);
     this.contentType = this.json ? "application/json" : this.contentTypeOf(map, unit);
     this.valueAt = valueOffset(map, unit);
-    this.valueBytes =
-      typeOf(map, unit) === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit);
+    this.isChunked = typeOf(map, unit) === TYPE_MANIFEST;
+    this.valueBytes = this.isChunked ? manifestTotal(map, unit) : valueBytesOf(map, unit);
     const { words } = map;
     const at = unit * (UNIT_BYTES / 4) + RECORD.clockLow / 4;
     this.clockLow = words[at];
@@ -154,7 +151,7 @@ export class FoundRecord implements Found {
 
   view(start = 0, end: number = this.valueBytes): Uint8Array {
     const bytes = end - start;
-    if (this.valueBytes > this.chunkBytes) return this.gather(start, end);
+    if (this.isChunked) return this.gather(start, end);
     if (bytes <= COPIED_BY_WORDS_BYTES_MAX) return this.viewOfWords(this.valueAt + start, bytes);
     const { buffer } = this.scratch;
     const target = bytes <= REPLY_AT_ONCE_BYTES ? new Uint8Array(buffer, 0, bytes) : new Uint8Array(bytes);
@@ -177,7 +174,7 @@ export class FoundRecord implements Found {
     return made;
   }
 
-  /** Of a value in chunks that is short all the same: its store has small chunks. */
+  /** Of a value in chunks, which may be short all the same. */
   private gather(start: number, end: number): Uint8Array {
     const target = new Uint8Array(end - start);
     const reader = this.open();
@@ -196,7 +193,7 @@ export class FoundRecord implements Found {
   }
 
   copy(): Uint8Array {
-    if (this.valueBytes > this.chunkBytes) return this.gather(0, this.valueBytes);
+    if (this.isChunked) return this.gather(0, this.valueBytes);
     return this.copyTo(new Uint8Array(this.valueBytes), 0);
   }
 
@@ -225,8 +222,7 @@ export class FoundRecord implements Found {
         maps.set(sequence, chunkMap);
       }
       const missing = chunks.find(({ sequence }) => !maps.has(sequence));
-      if (missing === undefined)
-        return new ChunkReader(lookup, this.residency, totalBytes, chunks, maps, this.chunkBytes);
+      if (missing === undefined) return new ChunkReader(lookup, this.residency, totalBytes, chunks, maps);
       // Compaction has moved chunks since the manifest was found: there is a newer one. If not, a slab is
       // lost.
       const state = lookup.find(this.key.bytes, this.key.length, this.hashA, this.hashB);
@@ -309,7 +305,8 @@ class ChunkReader implements ValueReader {
   private readonly residency: Residency;
   private readonly chunks: readonly ChunkRef[];
   private readonly maps: Map<number, SlabMap>;
-  private readonly chunkBytes: number;
+  /** Where each chunk begins in the value; they may have any length. */
+  private readonly starts: Float64Array;
   private readonly steadiness: Steadiness;
   /** Where the value of the chunk that was last read lies in its map. */
   private valueAt = 0;
@@ -321,34 +318,48 @@ class ChunkReader implements ValueReader {
     valueBytes: number,
     chunks: readonly ChunkRef[],
     maps: Map<number, SlabMap>,
-    chunkBytes: number,
   ) {
     this.lookup = lookup;
     this.residency = residency;
     this.valueBytes = valueBytes;
     this.chunks = chunks;
     this.maps = maps;
-    this.chunkBytes = chunkBytes;
+    this.starts = new Float64Array(chunks.length);
+    for (let number = 1; number < chunks.length; number++)
+      this.starts[number] = this.starts[number - 1] + chunks[number - 1].bytes;
     this.steadiness = new Steadiness(lookup);
     for (const map of maps.values()) map.pins++;
   }
 
+  /** Which chunk holds a byte of the value. */
+  private numberAt(offset: number): number {
+    const { starts } = this;
+    let low = 0;
+    let high = starts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (starts[middle] <= offset) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
   read(offset: number): Uint8Array {
-    const number = Math.floor(offset / this.chunkBytes);
+    const number = this.numberAt(offset);
     const { sequence, unit, bytes } = this.chunks[number];
     const map = this.maps.get(sequence) as SlabMap;
     this.steadiness.reset();
     this.valueAt = valueOffset(map, unit);
     if (!this.holds(offset, offset))
       throw new VaultError("corrupt", `chunk ${number} of the value is damaged`);
-    return map.bytes.subarray(this.valueAt + offset - number * this.chunkBytes, this.valueAt + bytes);
+    return map.bytes.subarray(this.valueAt + offset - this.starts[number], this.valueAt + bytes);
   }
 
   holds(from: number, to: number): boolean {
-    const number = Math.floor(from / this.chunkBytes);
+    const number = this.numberAt(from);
     const { sequence, unit, bytes, checksum } = this.chunks[number];
     const map = this.maps.get(sequence) as SlabMap;
-    const at = this.valueAt - number * this.chunkBytes;
+    const at = this.valueAt - this.starts[number];
     return this.steadiness.holds(
       map,
       at + from,
@@ -361,11 +372,11 @@ class ChunkReader implements ValueReader {
   }
 
   ready(offset: number, then: () => void): boolean {
-    const { sequence, unit, bytes } = this.chunks[Math.floor(offset / this.chunkBytes)];
+    const { sequence, unit, bytes } = this.chunks[this.numberAt(offset)];
     const map = this.maps.get(sequence) as SlabMap;
     const from = unit * UNIT_BYTES;
     // Key and content type of a chunk are not known yet: as long as they can be.
-    const to = Math.min(map.bytes.length, from + recordUnits(KEY_BYTES_MAX, 0, bytes) * UNIT_BYTES);
+    const to = Math.min(map.bytes.length, from + recordUnits(RECORD_KEY_BYTES_MAX, 0, bytes) * UNIT_BYTES);
     if (from >= to || this.residency.isResident(map, from, to)) return true;
     this.residency.read(map, from, to, then);
     return false;

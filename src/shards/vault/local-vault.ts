@@ -126,7 +126,7 @@ export class LocalVault implements Vault {
       (memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, memory.held[front]),
     );
     this.coldLookup = this.lookups[0];
-    this.found = new FoundRecord(store.chunkBytes, this.residency);
+    this.found = new FoundRecord(this.residency);
     this.replica = new Housekeeping({ store, memories, lookups: this.lookups, queues });
     this.held = { state: "absent", head: emptyHead(), found: this.found };
     this.releaseTimer = setInterval(() => {
