@@ -12,7 +12,17 @@ const SOURCE = path.join(ROOT, "src");
 
 /** From the top down: a folder may import itself and what stands after it. "" is src itself. */
 const LAYERS = [
-  ...["", "app", "cli", "master", "master/steward", "master/registry", "config"],
+  ...[
+    "",
+    "app",
+    "cli",
+    "cli/directory",
+    "cli/subcommand",
+    "master",
+    "master/steward",
+    "master/registry",
+    "config",
+  ],
   ...[
     "server",
     "server/peers",

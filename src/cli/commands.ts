@@ -7,13 +7,13 @@
 import { FLAGS, variableOf } from "../config/flags.ts";
 import { UsageError } from "../config/values.ts";
 import { sentenceOf } from "../platform/system-error.ts";
-import { ACCEPT_LOSS } from "./accept-loss-command.ts";
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster-commands.ts";
+import { ACCEPT_LOSS } from "./directory/accept-loss-command.ts";
+import { INSPECT } from "./directory/inspect-command.ts";
+import { UPGRADE } from "./directory/upgrade-command.ts";
+import { VERIFY } from "./directory/verify-command.ts";
 import { HEALTH } from "./health-command.ts";
-import { INSPECT } from "./inspect-command.ts";
-import type { Subcommand, Terminal, Words } from "./subcommand.ts";
-import { UPGRADE } from "./upgrade-command.ts";
-import { VERIFY } from "./verify-command.ts";
+import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 import { ABANDON_MOVE, RECOVER } from "./ways-out.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [

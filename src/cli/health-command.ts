@@ -6,7 +6,7 @@
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { FLAGS } from "../config/flags.ts";
-import type { Subcommand } from "./subcommand.ts";
+import type { Subcommand } from "./subcommand/subcommand.ts";
 
 /** For each of the two ways; below the time that a container engine gives its check. */
 const ASK_MS = 1200;

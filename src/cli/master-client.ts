@@ -2,7 +2,7 @@
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { nodeUrl } from "../config/values.ts";
-import { authorityOf, keyOf, type Words } from "./subcommand.ts";
+import { authorityOf, keyOf, type Words } from "./subcommand/subcommand.ts";
 
 const MASTER_DEFAULT = "http://localhost:3000";
 const ASK_MS = 10_000;

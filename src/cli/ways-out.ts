@@ -4,7 +4,7 @@
  */
 import { type LayoutAnswer, masterOf, type Node } from "./master-client.ts";
 import { moveText, watch } from "./progress.ts";
-import type { Subcommand, Terminal, Words } from "./subcommand.ts";
+import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 
 const FLAGS = ["master", "auth", "auth-file", "tls-ca"];
 const STATUSES = "Exit status: 0 done; 1 refused, failed, or the master cannot be reached; 2 used wrongly.";

@@ -6,7 +6,7 @@ import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, truncateSync, wri
 import path from "node:path";
 import { test } from "node:test";
 import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
-import type { Terminal } from "../../src/cli/subcommand.ts";
+import type { Terminal } from "../../src/cli/subcommand/subcommand.ts";
 import { writeClusterFile } from "../../src/cluster/layout/cluster-file.ts";
 import { firstLayout } from "../../src/cluster/layout/layout.ts";
 import { lockDirectory } from "../../src/engine/directory/lock.ts";

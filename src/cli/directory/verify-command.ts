@@ -2,13 +2,13 @@
  * `minivault verify DIR`: reads a data directory that no node runs on, and names what is damaged.
  */
 import { existsSync, statSync } from "node:fs";
-import { UsageError } from "../config/values.ts";
-import type { Damage } from "../engine/check/findings.ts";
-import { verifyDirectory } from "../engine/check/verify.ts";
-import { lockDirectory } from "../engine/directory/lock.ts";
-import { demandForms } from "../platform/private-directory.ts";
-import { loadHash } from "../util/hash.ts";
-import type { Subcommand, Terminal } from "./subcommand.ts";
+import { UsageError } from "../../config/values.ts";
+import type { Damage } from "../../engine/check/findings.ts";
+import { verifyDirectory } from "../../engine/check/verify.ts";
+import { lockDirectory } from "../../engine/directory/lock.ts";
+import { demandForms } from "../../platform/private-directory.ts";
+import { loadHash } from "../../util/hash.ts";
+import type { Subcommand, Terminal } from "../subcommand/subcommand.ts";
 
 /** Progress is written this often: drawn over on a terminal, as lines elsewhere. */
 const DRAW_MS = 200;

@@ -1,12 +1,12 @@
 /** `minivault upgrade DIR`: raises the format of a data directory that no node runs on. */
 import { existsSync } from "node:fs";
-import { UsageError } from "../config/values.ts";
-import { lockDirectory } from "../engine/directory/lock.ts";
-import { upgradeStoreFile } from "../engine/directory/store-file.ts";
-import { nodeIo } from "../engine/slabs/io.ts";
-import { STORE_VERSION } from "../format/offsets.ts";
-import { loadHash } from "../util/hash.ts";
-import type { Subcommand } from "./subcommand.ts";
+import { UsageError } from "../../config/values.ts";
+import { lockDirectory } from "../../engine/directory/lock.ts";
+import { upgradeStoreFile } from "../../engine/directory/store-file.ts";
+import { nodeIo } from "../../engine/slabs/io.ts";
+import { STORE_VERSION } from "../../format/offsets.ts";
+import { loadHash } from "../../util/hash.ts";
+import type { Subcommand } from "../subcommand/subcommand.ts";
 
 export const UPGRADE: Subcommand = {
   name: "upgrade",

@@ -1,7 +1,7 @@
 /**
  * What a subcommand is, and what all of them share. commands.ts has the table.
  */
-import { readAuth, readTlsCa } from "../config/access.ts";
+import { readAuth, readTlsCa } from "../../config/access.ts";
 
 /** Where a command writes, and what it may read. */
 export interface Terminal {

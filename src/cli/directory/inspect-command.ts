@@ -2,11 +2,11 @@
  * `minivault inspect FILE`: prints what is in one file of a data directory, damaged or not.
  */
 import { existsSync, statSync } from "node:fs";
-import { UsageError } from "../config/values.ts";
-import { type Item, inspectFile } from "../engine/check/inspect.ts";
-import { UNIT_BYTES } from "../format/offsets.ts";
-import { loadHash } from "../util/hash.ts";
-import type { Subcommand } from "./subcommand.ts";
+import { UsageError } from "../../config/values.ts";
+import { type Item, inspectFile } from "../../engine/check/inspect.ts";
+import { UNIT_BYTES } from "../../format/offsets.ts";
+import { loadHash } from "../../util/hash.ts";
+import type { Subcommand } from "../subcommand/subcommand.ts";
 
 export const INSPECT: Subcommand = {
   name: "inspect",

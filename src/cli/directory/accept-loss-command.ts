@@ -2,14 +2,14 @@
  * `minivault accept-loss DIR`: lets a node that is alone go on without slabs that are lost for good.
  */
 import { existsSync } from "node:fs";
-import { readClusterFile } from "../cluster/layout/cluster-file.ts";
-import { UsageError } from "../config/values.ts";
-import { acceptLoss, type ShardLoss, surveyLoss } from "../engine/check/accept-loss.ts";
-import { lockDirectory } from "../engine/directory/lock.ts";
-import { openDataDirectory } from "../platform/private-directory.ts";
-import { sentenceOf } from "../platform/system-error.ts";
-import { loadHash } from "../util/hash.ts";
-import type { Subcommand, Terminal } from "./subcommand.ts";
+import { readClusterFile } from "../../cluster/layout/cluster-file.ts";
+import { UsageError } from "../../config/values.ts";
+import { acceptLoss, type ShardLoss, surveyLoss } from "../../engine/check/accept-loss.ts";
+import { lockDirectory } from "../../engine/directory/lock.ts";
+import { openDataDirectory } from "../../platform/private-directory.ts";
+import { sentenceOf } from "../../platform/system-error.ts";
+import { loadHash } from "../../util/hash.ts";
+import type { Subcommand, Terminal } from "../subcommand/subcommand.ts";
 
 const WORD = "accept";
 const CONSEQUENCE =
