@@ -41,7 +41,7 @@ export async function openBenchPeers(vault: Vault): Promise<BenchPeers> {
     vault,
     host: "127.0.0.1",
     port: 0,
-    auth: { key: KEY, mode: "all" },
+    auth: null,
     maxValueBytes: 1,
     role: "worker",
     version: "bench",

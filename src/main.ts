@@ -74,9 +74,10 @@ async function main(): Promise<void> {
     const { startWorker } = require("./app/worker.ts") as typeof import("./app/worker.ts");
     if (config.mode === "worker") started(await startWorker(config, log, fatal));
     else {
-      const { createReload } = require("./app/reload.ts") as typeof import("./app/reload.ts");
+      const { FileReload } = require("./app/reload.ts") as typeof import("./app/reload.ts");
       const master = await startMaster(config, log);
-      started({ stop: () => master.stop(), reload: createReload(config, master, log) });
+      const reload = new FileReload(config, { ...master, reopenAudit: () => {} }, log);
+      started({ stop: () => master.stop(), reload: () => reload.all() });
     }
   } catch (error) {
     log.fatal(sentenceOf(error as Error));

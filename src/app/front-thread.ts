@@ -3,6 +3,7 @@
  * app/fronts.ts starts it.
  */
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
+import { AuditFile } from "../server/access/audit.ts";
 import { createFront } from "../server/front.ts";
 import type { FrontLog } from "../server/http/context.ts";
 import { openFrontVault } from "../shards/vault/open.ts";
@@ -18,7 +19,8 @@ function say(message: FrontMessage): void {
 }
 
 async function run(task: FrontTask): Promise<void> {
-  const { seat, meters, config, port, version } = task;
+  const { seat, shared, config } = task;
+  const { meters, rates, access, port, version } = shared;
   const log: FrontLog = {
     info: (fields, message) => say({ kind: "log", level: "info", fields, message }),
     error: (fields, message) => say({ kind: "log", level: "error", fields, message }),
@@ -26,9 +28,13 @@ async function run(task: FrontTask): Promise<void> {
   const vault = await openFrontVault(seat, (message) =>
     say({ kind: "log", level: "warn", fields: {}, message }),
   );
+  const audit = config.audit === null ? null : new AuditFile(config.audit, log);
   const front = await createFront({
     vault,
     ...config,
+    audit,
+    auth: access,
+    rates,
     publicUrl: () => config.publicUrl,
     port,
     role: "worker",
@@ -38,18 +44,23 @@ async function run(task: FrontTask): Promise<void> {
     patient: vault.patient,
     log,
   });
+  const renewCertificate = (): void => {
+    try {
+      front.renewCertificate();
+    } catch (error) {
+      log.error({ front: seat.front }, (error as Error).message);
+    }
+  };
   parentPort?.on("message", async (message: typeof STOP | Renewal) => {
     if (message !== STOP) {
-      if (message.key !== null) front.renewKey(message.key);
-      try {
-        front.renewCertificate();
-      } catch (error) {
-        log.error({ front: seat.front }, `SIGHUP: ${(error as Error).message}`);
-      }
+      if (message.tokens !== undefined) front.renewTokens(message.tokens);
+      if (message.audit === true) audit?.reopen();
+      if (message.certificate === true) renewCertificate();
       return;
     }
     await front.close();
     await vault.close();
+    audit?.close();
     process.exit(0);
   });
   say({ kind: "listening" });

@@ -5,9 +5,11 @@
  */
 import path from "node:path";
 import { Worker } from "node:worker_threads";
+import type { TokenRecord } from "../auth/token-file.ts";
 import type { Config } from "../config/config.ts";
 import type { Logger } from "../platform/log.ts";
-import { METER_BYTES } from "../server/status/stats.ts";
+import type { ClientAccess } from "../server/access/gate.ts";
+import { METER_BYTES } from "../server/status/meter.ts";
 import { threadOf } from "../shards/thread/spawn.ts";
 import type { FrontSeat, LocalVault } from "../shards/vault/local-vault.ts";
 
@@ -20,8 +22,17 @@ const START_MS_MAX = 20_000;
 export interface FrontTask {
   role: typeof FRONT_THREAD;
   seat: FrontSeat;
+  shared: SharedAmongFronts;
+  config: Pick<Config, "host" | "tls" | "maxValueBytes" | "cors" | "publicUrl" | "audit">;
+}
+
+/** What all fronts of a node have in common. */
+export interface SharedAmongFronts {
+  /** Memory of the meters. */
   meters: SharedArrayBuffer[];
-  config: Pick<Config, "host" | "auth" | "tls" | "maxValueBytes" | "cors" | "publicUrl">;
+  /** Memory in which tokens' rates are counted. */
+  rates: SharedArrayBuffer;
+  access: ClientAccess | null;
   port: number;
   version: string;
 }
@@ -34,9 +45,11 @@ export type FrontMessage =
 
 /** To a front thread: stop in order. It ends when it has. */
 export const STOP = "stop";
-/** To a front thread: read the certificate again, and take this key for clients. */
+/** To a front thread: what is to be taken anew. */
 export interface Renewal {
-  key: string | null;
+  certificate?: true;
+  audit?: true;
+  tokens?: readonly TokenRecord[];
 }
 
 /** Memory for the meters of so many fronts. */
@@ -45,11 +58,8 @@ export function createMeters(fronts: number): SharedArrayBuffer[] {
 }
 
 export interface FrontThreads {
-  /**
-   * Lets them read the certificate again, and take a key for clients (null: the one they have). They log what
-   * becomes of it.
-   */
-  renew(key: string | null): void;
+  /** Lets them take something anew. They log what becomes of it. */
+  renew(renewal: Renewal): void;
   /** Lets them finish what is under way, and ends them. */
   stop(): Promise<void>;
 }
@@ -61,22 +71,18 @@ export interface FrontThreads {
 export async function startFrontThreads(
   vault: LocalVault,
   config: Config,
-  meters: SharedArrayBuffer[],
-  port: number,
-  version: string,
+  shared: SharedAmongFronts,
   log: Logger,
   fatal: (error: Error) => void,
 ): Promise<FrontThreads> {
-  const { host, auth, tls, maxValueBytes, cors, publicUrl } = config;
+  const { host, tls, maxValueBytes, cors, publicUrl, audit } = config;
   let stopping = false;
   const workers = vault.seats.map((seat) => {
     const task: FrontTask = {
       role: FRONT_THREAD,
       seat,
-      meters,
-      config: { host, auth, tls, maxValueBytes, cors, publicUrl },
-      port,
-      version,
+      shared,
+      config: { host, tls, maxValueBytes, cors, publicUrl, audit },
     };
     const { filename, execArgv } = threadOf(path.join(__dirname, "front-thread.ts"));
     const worker = new Worker(filename, {
@@ -108,8 +114,8 @@ export async function startFrontThreads(
     ),
   );
   return {
-    renew(key) {
-      for (const worker of workers) worker.postMessage({ key } satisfies Renewal);
+    renew(renewal) {
+      for (const worker of workers) worker.postMessage(renewal);
     },
     async stop() {
       stopping = true;

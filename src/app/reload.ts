@@ -1,10 +1,13 @@
 /**
- * SIGHUP: the files that the command line names are read again. Each is taken as a whole or not at all: what
- * is wrong with one is logged, and what was in force stays.
+ * Files that the command line names are read again: all at SIGHUP, tokens and certificate also when they
+ * change. Each is taken as a whole or not at all: what is wrong with one is logged, and what was in force
+ * stays.
  */
-import { readClusterKeys, readKey, readTlsCa, secretWarnings } from "../config/access.ts";
+import { keepSlots, type TokenRecord } from "../auth/token-file.ts";
+import { readClusterKeys, readKey, readTlsCa, readTokens, secretWarnings } from "../config/access.ts";
 import type { Config } from "../config/config.ts";
 import type { Logger } from "../platform/log.ts";
+import { watchFiles } from "./file-watch.ts";
 
 export interface Reloadable {
   /** Reads the certificate again; false: it has not changed. Throws a sentence. */
@@ -16,55 +19,106 @@ export interface Reloadable {
   renewKey(key: string): boolean;
   /** Takes other keys to sign with. */
   renewClusterKeys(keys: string[]): void;
+  /** Takes other tokens of clients. */
+  renewTokens(tokens: readonly TokenRecord[]): void;
+  /** Opens the audit file again. */
+  reopenAudit(): void;
 }
 
-const SHARED_KEY =
-  "changed, NOT in force: the nodes of a cluster sign with it, so stop them all, and start them with the new one; with -cluster-key-file each has a key of its own";
+/** Reads files again for as long as a node runs. Nothing here throws. */
+export class FileReload {
+  private readonly config: Config;
+  private readonly target: Reloadable;
+  private readonly log: Logger;
+  private key: string | null;
+  private clusterKeys: string;
+  private tokens: readonly TokenRecord[];
+  private readonly endWatch: () => void;
 
-/**
- * Answers a function that reads the files again, and logs which and what came of it. It never throws.
- */
-export function createReload(config: Config, target: Reloadable, log: Logger): () => void {
-  const { tls, files } = config;
-  let key = config.auth?.key ?? null;
-  let clusterKeys = config.clusterKeys.join("\n");
-  return () => {
+  constructor(config: Config, target: Reloadable, log: Logger) {
+    this.config = config;
+    this.target = target;
+    this.log = log;
+    this.key = config.auth?.key ?? null;
+    this.clusterKeys = config.clusterKeys.join("\n");
+    this.tokens = config.auth?.tokens ?? [];
+    const { tls, files } = config;
+    const watched = [
+      ...(files.tokens === null ? [] : [files.tokens]),
+      ...(tls === null ? [] : [tls.certificate, tls.key]),
+    ];
+    this.endWatch = watchFiles(watched, (file) => this.changed(file));
+  }
+
+  /** SIGHUP: reads all of them, and logs which and what came of it. */
+  all(): void {
+    const { tls, files } = this.config;
     const read: string[] = [];
-    const attempt = (file: string, take: () => string): void => {
+    const attempt = (file: string | null, take: (file: string) => string): void => {
+      if (file === null) return;
       try {
-        read.push(`${file} (${take()})`);
+        read.push(`${file} (${take(file)})`);
       } catch (error) {
-        log.error(`SIGHUP: ${(error as Error).message}; nothing has changed`);
+        this.log.error(`SIGHUP: ${(error as Error).message}; nothing has changed`);
       }
     };
-    const { auth, clusterKey, tlsCa } = files;
-    if (tls !== null)
-      attempt(`${tls.certificate}, ${tls.key}`, () =>
-        target.renewCertificate() ? "in force for new connections" : "unchanged",
-      );
-    if (auth !== null)
-      attempt(auth, () => {
-        const fresh = readKey(auth);
-        if (fresh === key) return "unchanged";
-        if (!target.renewKey(fresh)) return SHARED_KEY;
-        key = fresh;
-        return "in force";
-      });
-    if (clusterKey !== null)
-      attempt(clusterKey, () => {
-        const fresh = readClusterKeys({ clusterKeyFile: clusterKey }, null);
-        if (fresh.join("\n") === clusterKeys) return "unchanged";
-        target.renewClusterKeys(fresh);
-        clusterKeys = fresh.join("\n");
-        return fresh.length === 1 ? "in force" : "in force: the first key signs, both are accepted";
-      });
-    if (tlsCa !== null)
-      attempt(tlsCa, () =>
-        readTlsCa({ tlsCa }) === config.tlsCa ? "unchanged" : "changed, in force after a restart",
-      );
-    for (const warning of secretWarnings([auth, clusterKey, tls?.key])) log.warn(warning);
-    log.info(
+    attempt(tls === null ? null : `${tls.certificate}, ${tls.key}`, () => this.takeCertificate());
+    attempt(files.auth, (file) => this.takeKey(file));
+    attempt(files.clusterKey, (file) => this.takeClusterKeys(file));
+    attempt(files.tokens, (file) => this.takeTokens(file));
+    attempt(files.tlsCa, (tlsCa) =>
+      readTlsCa({ tlsCa }) === this.config.tlsCa ? "unchanged" : "changed, in force after a restart",
+    );
+    this.target.reopenAudit();
+    for (const warning of secretWarnings([tls?.key])) this.log.warn(warning);
+    this.log.info(
       read.length === 0 ? "SIGHUP: there is no file to read again" : `SIGHUP: read again: ${read.join("; ")}`,
     );
-  };
+  }
+
+  close(): void {
+    this.endWatch();
+  }
+
+  private changed(file: string): void {
+    const isTokens = file === this.config.files.tokens;
+    try {
+      const outcome = isTokens ? this.takeTokens(file) : this.takeCertificate();
+      if (outcome !== UNCHANGED) this.log.info(`${file} has changed: ${outcome}`);
+    } catch (error) {
+      this.log.error(`${file} has changed, but ${(error as Error).message}; what was in force stays`);
+    }
+  }
+
+  private takeCertificate(): string {
+    return this.target.renewCertificate() ? "in force for new connections" : UNCHANGED;
+  }
+
+  private takeKey(file: string): string {
+    const fresh = readKey(file);
+    if (fresh === this.key) return UNCHANGED;
+    if (!this.target.renewKey(fresh)) return SHARED_KEY;
+    this.key = fresh;
+    return "in force";
+  }
+
+  private takeClusterKeys(file: string): string {
+    const fresh = readClusterKeys({ clusterKeyFile: file }, null);
+    if (fresh.join("\n") === this.clusterKeys) return UNCHANGED;
+    this.target.renewClusterKeys(fresh);
+    this.clusterKeys = fresh.join("\n");
+    return fresh.length === 1 ? "in force" : "in force: the first key signs, both are accepted";
+  }
+
+  private takeTokens(file: string): string {
+    const fresh = keepSlots(readTokens(file), this.tokens);
+    if (JSON.stringify(fresh) === JSON.stringify(this.tokens)) return UNCHANGED;
+    this.target.renewTokens(fresh);
+    this.tokens = fresh;
+    return `in force, ${fresh.length} tokens`;
+  }
 }
+
+const UNCHANGED = "unchanged";
+const SHARED_KEY =
+  "changed, NOT in force: the nodes of a cluster sign with it, so stop them all, and start them with the new one; with -cluster-key-file each has a key of its own";

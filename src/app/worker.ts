@@ -4,8 +4,9 @@
 import { hostname } from "node:os";
 import path from "node:path";
 import { audienceOf } from "../auth/audience.ts";
-import { KeyRing } from "../auth/keys.ts";
+import type { KeyRing } from "../auth/keys.ts";
 import { RequestSigner } from "../auth/signature.ts";
+import { createRates } from "../auth/tokens.ts";
 import { BallotSource } from "../cluster/clock/ballots.ts";
 import { watchClock } from "../cluster/clock/clock-watch.ts";
 import { ClusterTime } from "../cluster/clock/cluster-time.ts";
@@ -26,6 +27,7 @@ import { buildInfo } from "../platform/build-info.ts";
 import type { Logger } from "../platform/log.ts";
 import { OwnNames } from "../platform/own-names.ts";
 import { demandForms } from "../platform/private-directory.ts";
+import { AuditFile } from "../server/access/audit.ts";
 import { createFront } from "../server/front.ts";
 import { reservePort } from "../server/http/http.ts";
 import type { ClusterFacts } from "../server/status/stats.ts";
@@ -33,9 +35,10 @@ import type { LocalVault } from "../shards/vault/local-vault.ts";
 import { openVault } from "../shards/vault/open.ts";
 import { VaultError } from "../util/errors.ts";
 import { loadHash } from "../util/hash.ts";
+import { clientAccess, reloadable, ringOf } from "./access.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
 import type { Running } from "./process.ts";
-import { createReload } from "./reload.ts";
+import { FileReload } from "./reload.ts";
 
 /** Progress of a long start is reported this often. */
 const PROGRESS_MS = 1000;
@@ -59,6 +62,13 @@ export async function startWorker(
   const replicated = config.masters.length > 0 || config.volumes.length > 0 || kept !== null;
   if (config.fronts > 1 && replicated)
     throw new Error("-fronts is for a single node in this release: leave it out with -master or -volumes");
+  if (replicated && config.auth !== null && config.clusterKeys.length === 0)
+    throw new Error(
+      "this is a node of a cluster: beside -tokens it needs the nodes' key (MINIVAULT_AUTH or -auth-file)",
+    );
+  const access = clientAccess(config.auth);
+  const rates = createRates();
+  const audit = config.audit === null ? null : new AuditFile(config.audit, log);
   const meters = createMeters(config.fronts);
   let reported = started;
   const vault = await openVault({
@@ -85,7 +95,9 @@ export async function startWorker(
       vault,
       host: config.host,
       port: config.fronts > 1 ? await reservePort(config.host, config.port) : config.port,
-      auth: config.auth,
+      auth: access,
+      rates,
+      audit,
       tls: config.tls,
       maxValueBytes: config.maxValueBytes,
       cors: config.cors,
@@ -113,7 +125,8 @@ export async function startWorker(
       log,
     });
     port = front.port;
-    const threads = await startFrontThreads(vault, config, meters, front.port, buildInfo.version, log, fatal);
+    const shared = { meters, rates, access, port, version: buildInfo.version };
+    const threads = await startFrontThreads(vault, config, shared, log, fatal);
     const keys = vault.stats().shards.reduce((sum, shard) => sum + shard.keys, 0);
     const url = config.publicUrl ?? localUrl(config.tls !== null, front.port);
     if (replicated) cluster.begin(url, kept);
@@ -132,37 +145,15 @@ export async function startWorker(
       },
       `listening on ${addressText(config.host, front.port)}`,
     );
-    let renewed: string | null = null;
-    const reload = createReload(
-      config,
-      {
-        renewCertificate() {
-          const isFresh = front.renewCertificate();
-          cluster.tls.renew();
-          return isFresh;
-        },
-        renewKey(fresh) {
-          const isShared = config.files.clusterKey === null;
-          if (isShared && cluster.node !== null) return false;
-          renewed = fresh;
-          front.renewKey(fresh);
-          if (isShared) cluster.ring?.renew([fresh]);
-          return true;
-        },
-        renewClusterKeys: (keys) => cluster.ring?.renew(keys),
-      },
-      log,
-    );
+    const reload = new FileReload(config, reloadable(config, front, threads, cluster, audit), log);
     return {
-      reload() {
-        renewed = null;
-        reload();
-        threads.renew(renewed);
-      },
+      reload: () => reload.all(),
       async stop() {
+        reload.close();
         await Promise.all([front.close(), threads.stop()]);
         await cluster.close();
         await vault.close();
+        audit?.close();
       },
     };
   } catch (error) {
@@ -197,7 +188,7 @@ class ClusterPart {
     this.config = config;
     this.vault = vault;
     this.log = log;
-    this.ring = config.clusterKeys.length === 0 ? null : new KeyRing(config.clusterKeys);
+    this.ring = ringOf(config);
     this.signer = this.ring === null ? null : new RequestSigner(this.ring);
     this.tls = new PeerTls(config.tlsCa, config.tls);
     if (this.tls.problem !== null) log.warn(this.tls.problem);

@@ -26,8 +26,9 @@ export type Parsed =
    */
   | { kind: "print"; text: string; status: 0 | 2 };
 
-/** The variable that is not a flag's. */
+/** The variables that are not a node's flags: the log's level, and what the commands send as clients. */
 const LOG_VARIABLE = "MINIVAULT_LOG";
+const TOKEN_VARIABLE = "MINIVAULT_TOKEN";
 const HELP_COLUMNS = 100;
 
 const HEADINGS: Record<Flag["group"], string> = {
@@ -66,7 +67,7 @@ Environment:
 Signals:
   SIGTERM, SIGINT          stop accepting, finish what is in flight, sync and exit with 0; a second one, a second
                            later or more, does not wait: exit with 1
-  SIGHUP                   read the certificate, -auth-file and -cluster-key-file again
+  SIGHUP                   read the certificate, -auth-file, -tokens and -cluster-key-file again, and open -audit anew
 
 Exit status: 0 stopped as asked; 1 a failure at start or while running; 2 a bad flag or variable, or the wrong Node.js.`;
 
@@ -221,8 +222,12 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   const isFlagGiven = (name: string) => command.getOptionValueSource(name) === "cli";
   const auth = readAuth(options, isFlagGiven);
   const clusterKeys = readClusterKeys(options, auth);
-  const clusterKey: string | null = options.clusterKeyFile ?? null;
-  const files = { auth: keyFile(options, isFlagGiven), clusterKey, tlsCa: options.tlsCa ?? null };
+  const files = {
+    auth: keyFile(options, isFlagGiven),
+    tokens: options.tokens ?? null,
+    clusterKey: options.clusterKeyFile ?? null,
+    tlsCa: options.tlsCa ?? null,
+  };
   const tls = readTls(options);
   const tlsCa = readTlsCa(options);
   // Nodes of one cluster are alike: where this one speaks https, or knows whom to trust, the others are
@@ -231,10 +236,16 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   const urls = (addresses: string[] = []) => [
     ...new Set(addresses.map((address) => nodeUrl(address, scheme))),
   ];
-  warnings.push(...secretWarnings([files.auth, files.clusterKey, tls?.key]));
+  warnings.push(...secretWarnings([tls?.key]));
+  const isOfCluster =
+    options.mode === "master" || options.master !== undefined || options.volumes !== undefined;
+  if (isOfCluster && auth !== null && clusterKeys.length === 0)
+    throw new UsageError(
+      "-tokens are clients' alone: the nodes of a cluster need a key, too: -cluster-key-file, or MINIVAULT_AUTH",
+    );
   if (auth === null && !isLoopback(options.host)) {
     warnings.push(
-      `no key is set: everybody who can reach ${addressText(options.host, options.port)} can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
+      `no key is set: everybody who can reach ${addressText(options.host, options.port)} can read, write and delete; set MINIVAULT_AUTH or -tokens, or listen on -host 127.0.0.1`,
     );
   }
   return {
@@ -256,6 +267,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     maxValueBytes: options.maxValue,
     cors: options.cors ?? [],
     auth,
+    audit: options.audit === undefined ? null : path.resolve(options.audit),
     clusterKeys,
     allowInvite: options.allowInvite,
     tls,
@@ -276,7 +288,7 @@ function checkLogLevel(env: NodeJS.ProcessEnv): void {
 }
 
 function unknownVariables(env: NodeJS.ProcessEnv): string[] {
-  const known = new Set([...FLAGS.map((flag) => variableOf(flag.name)), LOG_VARIABLE]);
+  const known = new Set([...FLAGS.map((flag) => variableOf(flag.name)), LOG_VARIABLE, TOKEN_VARIABLE]);
   return Object.keys(env).filter((name) => name.startsWith("MINIVAULT_") && !known.has(name));
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { nodeUrl, UsageError } from "../config/values.ts";
-import { type LayoutAnswer, type Master, masterOf, type Node } from "./master-client.ts";
+import { type LayoutAnswer, type Master, masterOf, type Node, OPERATOR_OPTIONS } from "./master-client.ts";
 import { tableOf } from "./node-table.ts";
 import { moveText, watch } from "./progress.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
@@ -26,6 +26,7 @@ ${STATUSES}`,
   operandsMin: 0,
   operandsMax: 0,
   flags: FLAGS,
+  options: OPERATOR_OPTIONS,
   switches: { json: "print the master's answer as JSON" },
   run: list,
 };
@@ -38,6 +39,7 @@ export const DRAIN: Subcommand = {
   operandsMin: 1,
   operandsMax: 1,
   flags: FLAGS,
+  options: OPERATOR_OPTIONS,
   switches: DETACH,
   run: (words, terminal) => leave("drain", words, terminal),
 };
@@ -52,6 +54,7 @@ ${WATCHING}${STATUSES}`,
   operandsMin: 1,
   operandsMax: 1,
   flags: FLAGS,
+  options: OPERATOR_OPTIONS,
   switches: DETACH,
   run: (words, terminal) => leave("remove", words, terminal),
 };
@@ -65,6 +68,7 @@ ${WATCHING}${STATUSES}`,
   operandsMin: 2,
   operandsMax: 2,
   flags: FLAGS,
+  options: OPERATOR_OPTIONS,
   switches: DETACH,
   run: replace,
 };

@@ -14,6 +14,7 @@ import { UPGRADE } from "./directory/upgrade-command.ts";
 import { VERIFY } from "./directory/verify-command.ts";
 import { HEALTH } from "./health-command.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
+import { TOKEN } from "./token-command.ts";
 import { ABANDON_MOVE, RECOVER } from "./ways-out.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [
@@ -22,6 +23,7 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   INSPECT,
   ACCEPT_LOSS,
   UPGRADE,
+  TOKEN,
   NODES,
   DRAIN,
   REPLACE,
@@ -61,6 +63,7 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
   const operands: string[] = [];
   const values: Record<string, unknown> = {};
   const switches = new Set<string>();
+  const options: Record<string, string[]> = {};
   for (let index = 0; index < argv.length; index++) {
     const word = argv[index];
     const match = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(word);
@@ -70,10 +73,11 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
     }
     const [, name, inline] = match;
     if (name in command.switches && inline === undefined) switches.add(name);
-    else if (command.flags.includes(name)) {
+    else if (command.flags.includes(name) || Object.hasOwn(command.options ?? {}, name)) {
       const text = inline ?? argv[++index];
       if (text === undefined) throw new UsageError(`-${name} needs a value`);
-      values[name] = parseFlag(name, text, `-${name}`);
+      if (command.flags.includes(name)) values[name] = parseFlag(name, text, `-${name}`);
+      else options[name] = [...(options[name] ?? []), text];
     } else throw new UsageError(`unknown flag "-${name}"`);
   }
   if (operands.length < command.operandsMin || operands.length > command.operandsMax)
@@ -83,7 +87,11 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
     if (values[name] === undefined && text !== undefined && text !== "")
       values[name] = parseFlag(name, text, variableOf(name));
   }
-  return { operands, values, switches };
+  for (const [name, { hasVariable }] of Object.entries(command.options ?? {})) {
+    const text = hasVariable ? env[variableOf(name)] : undefined;
+    if (options[name] === undefined && text !== undefined && text !== "") options[name] = [text];
+  }
+  return { operands, values, options, switches };
 }
 
 function parseFlag(name: string, text: string, from: string): unknown {
@@ -96,9 +104,9 @@ function parseFlag(name: string, text: string, from: string): unknown {
   }
 }
 
-function usageOf({ name, operands, flags, switches }: Subcommand): string {
-  const options = [...Object.keys(switches), ...flags].length > 0 ? " [flags]" : "";
-  return `${name}${operands === "" ? "" : ` ${operands}`}${options}`;
+function usageOf({ name, operands, flags, switches, options = {} }: Subcommand): string {
+  const hasFlags = [...Object.keys(switches), ...Object.keys(options), ...flags].length > 0;
+  return `${name}${operands === "" ? "" : ` ${operands}`}${hasFlags ? " [flags]" : ""}`;
 }
 
 function helpOf(command: Subcommand): string {
@@ -106,7 +114,10 @@ function helpOf(command: Subcommand): string {
     const flag = FLAGS.find((known) => known.name === name);
     return [`-${name} ${flag?.value ?? ""}`, SHARED_TEXTS[name] ?? flag?.text ?? ""];
   });
-  const own = Object.entries(command.switches).map(([name, text]) => [`-${name}`, text]);
+  const own = [
+    ...Object.entries(command.options ?? {}).map(([name, { value, text }]) => [`-${name} ${value}`, text]),
+    ...Object.entries(command.switches).map(([name, text]) => [`-${name}`, text]),
+  ];
   const rows = [...own, ...shared].map(([term, text]) => `  ${term.padEnd(18)} ${text}`);
   const flags = rows.length === 0 ? "" : `\nFlags:\n${rows.join("\n")}\n`;
   return `Usage: minivault ${usageOf(command)}\n\n${command.summary}\n${flags}\n${command.more}\n`;
@@ -118,6 +129,7 @@ const SHARED_TEXTS: Record<string, string> = {
   port: "the node's port (default 3000, or MINIVAULT_PORT)",
   host: "address that the node listens on (default 127.0.0.1, or MINIVAULT_HOST)",
   auth: "shared key of the cluster (better: MINIVAULT_AUTH or -auth-file)",
+  tokens: "file that the line is added to (default: none, or MINIVAULT_TOKENS)",
 };
 
 /** Lines for the program's own help. */

@@ -7,6 +7,11 @@ import { authorityOf, keyOf, type Words } from "./subcommand/subcommand.ts";
 const MASTER_DEFAULT = "http://localhost:3000";
 const ASK_MS = 10_000;
 
+/** An operator's token, where people have tokens: an option of all commands about a cluster. */
+export const OPERATOR_OPTIONS = {
+  token: { value: "token", text: "token that allows admin (better: MINIVAULT_TOKEN)", hasVariable: true },
+} as const;
+
 export interface Node {
   url: string;
   region: string;
@@ -50,7 +55,7 @@ export function masterOf(words: Words): Master {
   const urls = (given.length === 0 ? [MASTER_DEFAULT] : given).map((text) =>
     nodeUrl(text, ca === null ? "http" : "https"),
   );
-  const key = keyOf(words);
+  const key = words.options.token?.at(-1) ?? keyOf(words);
   const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` };
   return {
     async ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer> {
@@ -88,7 +93,9 @@ function readAnswer<Answer>(url: string, { status, text }: { status: number; tex
     throw new Refused(`${url} is no master of minivault`);
   }
   if (status === 401)
-    throw new Refused(`${url} wants the cluster's key: MINIVAULT_AUTH, -auth-file or -auth`);
+    throw new Refused(
+      `${url} wants the cluster's key (MINIVAULT_AUTH, -auth-file or -auth), or, where it has -tokens, one that allows admin (MINIVAULT_TOKEN or -token)`,
+    );
   if (document.success !== true) throw new Refused(document.error ?? `${url} answers with status ${status}`);
   return document as Answer;
 }

@@ -2,7 +2,7 @@
  * `minivault abandon-move` and `minivault recover`: the ways out of a move that cannot end, and of a cluster
  * that has lost a majority for good. The master decides; what is asked for carries the epoch that was seen.
  */
-import { type LayoutAnswer, masterOf, type Node } from "./master-client.ts";
+import { type LayoutAnswer, masterOf, type Node, OPERATOR_OPTIONS } from "./master-client.ts";
 import { moveText, watch } from "./progress.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 
@@ -20,6 +20,7 @@ ${STATUSES}`,
   operandsMin: 0,
   operandsMax: 0,
   flags: FLAGS,
+  options: OPERATOR_OPTIONS,
   switches: {},
   run: abandonMove,
 };
@@ -36,6 +37,7 @@ ${STATUSES}`,
   operandsMin: 0,
   operandsMax: 0,
   flags: FLAGS,
+  options: OPERATOR_OPTIONS,
   switches: { yes: "accept without being asked, for scripts" },
   run: recover,
 };

@@ -1,12 +1,15 @@
 /**
- * The flags that say who gets in: the keys of clients and of nodes, and certificates. Reads -auth-file,
- * -cluster-key-file and -tls-ca; the files of the server's own certificate are left to the server.
+ * The flags that say who gets in: keys and tokens of clients, keys of nodes, and certificates. Reads
+ * -auth-file, -tokens, -cluster-key-file and -tls-ca; the files of the server's own certificate are left to
+ * the server.
  */
-import { readFileSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { KEYS_MAX } from "../auth/keys.ts";
+import { parseTokens, type TokenRecord } from "../auth/token-file.ts";
+import { keyRecord } from "../auth/tokens.ts";
 import { reasonOf } from "../platform/system-error.ts";
-import type { Config } from "./config.ts";
+import type { AuthConfig, Config } from "./config.ts";
 import { authKey, UsageError } from "./values.ts";
 
 /** The parsed flags that matter here. */
@@ -14,6 +17,7 @@ export interface AccessOptions {
   auth?: string;
   authFile?: string;
   authMode?: "all" | "writes";
+  tokens?: string;
   clusterKeyFile?: string;
   tlsCert?: string;
   tlsKey?: string;
@@ -21,18 +25,62 @@ export interface AccessOptions {
 }
 
 /** @param isFlag whether an option was given as a flag, not as a variable */
-export function readAuth(options: AccessOptions, isFlag: (name: string) => boolean): Config["auth"] {
-  const { auth, authFile, authMode } = options;
+export function readAuth(options: AccessOptions, isFlag: (name: string) => boolean): AuthConfig | null {
+  const { auth, authFile, authMode, tokens } = options;
   // The flag wins over the variable, also over the one of the other way to give a key.
   if (auth !== undefined && authFile !== undefined && isFlag("auth") === isFlag("authFile")) {
     throw new UsageError("-auth and -auth-file (or their variables): give only one of them");
   }
   const file = keyFile(options, isFlag);
   const key = file === null ? auth : readKey(file);
-  if (key !== undefined) return { key, mode: authMode ?? "all" };
+  if (key !== undefined || tokens !== undefined) {
+    const records = tokens === undefined ? null : readTokens(tokens);
+    return { key: key ?? null, mode: authMode ?? "all", tokens: records };
+  }
   if (authMode !== undefined)
-    throw new UsageError("-auth-mode needs a key: MINIVAULT_AUTH, -auth-file or -auth");
+    throw new UsageError("-auth-mode needs a key: MINIVAULT_AUTH, -auth-file or -auth; or -tokens");
   return null;
+}
+
+/** What clients can show: tokens where there are some, else the key. */
+export function clientTokens({ key, tokens }: AuthConfig): readonly TokenRecord[] {
+  return tokens ?? (key === null ? [] : [keyRecord(key)]);
+}
+
+/**
+ * The tokens in a file.
+ * @throws UsageError without anything of what is in the file
+ */
+export function readTokens(file: string): TokenRecord[] {
+  try {
+    const { text, mode } = readSecret(file);
+    const records = parseTokens(text);
+    if (records.some(({ s3 }) => s3 !== null) && process.getuid !== undefined && (mode & 0o077) !== 0)
+      throw new Error(`it holds secrets for S3, so only its user may read it: chmod 600 ${file}`);
+    return records;
+  } catch (error) {
+    throw new UsageError(`-tokens: ${file}: ${reasonOf(error)}`);
+  }
+}
+
+/** The text of a file that only its user, and perhaps a group, may read. */
+function readSecret(file: string): { text: string; mode: number } {
+  const fd = openSync(file, "r");
+  try {
+    const { mode } = fstatSync(fd);
+    const mayOthers = othersMay(mode);
+    if (mayOthers !== null)
+      throw new Error(`other users of this machine may ${mayOthers} the secret in it: chmod 600 ${file}`);
+    return { text: readFileSync(fd, "utf8"), mode };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What a file's mode lets others do that they should not; null: nothing. */
+function othersMay(mode: number): "change" | "read" | null {
+  if (process.getuid === undefined) return null;
+  return (mode & 0o022) !== 0 ? "change" : (mode & 0o004) !== 0 ? "read" : null;
 }
 
 /** The file that the key is read from; null: it comes from elsewhere, or there is none. */
@@ -41,14 +89,13 @@ export function keyFile({ auth, authFile }: AccessOptions, isFlag: (name: string
 }
 
 /**
- * What should be mended of files that hold secrets, one sentence each. They are no reason to refuse a start:
- * a container's secrets are often mounted so that all who are in it can read them.
+ * What should be mended of files with private keys of certificates, one sentence each. They are no reason to
+ * refuse a start: a container's secrets are often mounted so that all who are in it can read them.
  */
 export function secretWarnings(files: readonly (string | null | undefined)[]): string[] {
   return files.flatMap((file) => {
-    if (file === null || file === undefined || process.getuid === undefined) return [];
-    const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0;
-    const mayOthers = (mode & 0o022) !== 0 ? "change" : (mode & 0o004) !== 0 ? "read" : null;
+    if (file === null || file === undefined) return [];
+    const mayOthers = othersMay(statSync(file, { throwIfNoEntry: false })?.mode ?? 0);
     return mayOthers === null
       ? []
       : [`other users of this machine may ${mayOthers} the secret in ${file}: chmod 600 ${file}`];
@@ -61,31 +108,25 @@ export function secretWarnings(files: readonly (string | null | undefined)[]): s
  */
 export function readKey(file: string): string {
   try {
-    return authKey(readFileSync(file, "utf8").trim());
+    return authKey(readSecret(file).text.trim());
   } catch (error) {
     // What is in the file stays out of the message: a wrong file may hold other secrets.
     throw new UsageError(`-auth-file: ${file}: ${reasonOf(error)}`);
   }
 }
 
-/** A key of the cluster is guessed by machines, from what they have overheard. */
-const CLUSTER_KEY_CHARACTERS_MIN = 16;
-
 /**
  * What nodes sign with: the lines of -cluster-key-file, else the clients' key; empty: nothing.
  * @throws UsageError without anything of what is in the file
  */
-export function readClusterKeys({ clusterKeyFile }: AccessOptions, auth: Config["auth"]): string[] {
-  if (clusterKeyFile === undefined) return auth === null ? [] : [auth.key];
+export function readClusterKeys({ clusterKeyFile }: AccessOptions, auth: AuthConfig | null): string[] {
+  if (clusterKeyFile === undefined) return auth === null || auth.key === null ? [] : [auth.key];
   try {
-    const lines = readFileSync(clusterKeyFile, "utf8").split("\n");
+    const lines = readSecret(clusterKeyFile).text.split("\n");
     const keys = lines.map((line) => line.trim()).filter((line) => line !== "");
     if (keys.length === 0 || keys.length > KEYS_MAX)
       throw new Error(`it has ${keys.length} lines with keys; one signs, and a second one may be accepted`);
-    for (const key of keys)
-      if (authKey(key).length < CLUSTER_KEY_CHARACTERS_MIN)
-        throw new Error(`a key of the cluster has at least ${CLUSTER_KEY_CHARACTERS_MIN} characters`);
-    return keys;
+    return keys.map(authKey);
   } catch (error) {
     throw new UsageError(`-cluster-key-file: ${clusterKeyFile}: ${reasonOf(error)}`);
   }

@@ -1,6 +1,7 @@
 /**
  * The validated settings of a node, as the flags and the environment give them.
  */
+import type { TokenRecord } from "../auth/token-file.ts";
 
 export type Mode = "worker" | "master";
 
@@ -35,9 +36,12 @@ export interface Config {
   /** Origins whose web pages may call, or "*" for all; empty: none. */
   cors: string[];
   /** null: open to everyone. */
-  auth: { key: string; mode: "all" | "writes" } | null;
+  auth: AuthConfig | null;
+  /** File that writes and refusals are noted in; null: none. */
+  audit: string | null;
   /**
-   * What nodes sign with: the first; the second is accepted, too. Empty: the paths between nodes are open.
+   * What nodes sign with: the first; the second is accepted, too. Empty: the paths between nodes are open, or
+   * closed where clients have tokens.
    */
   clusterKeys: string[];
   /** Without a key: a master that nobody has named here may take this worker into its cluster. */
@@ -49,8 +53,17 @@ export interface Config {
   tls: { certificate: string; key: string; ca: string | null } | null;
   /** Certificates (PEM text) of the authorities to trust for other nodes; null: those that Node.js trusts. */
   tlsCa: string | null;
-  /** Where the keys and the authorities were read from, to be looked at again; null: from no file. */
-  files: { auth: string | null; clusterKey: string | null; tlsCa: string | null };
+  /** Where these were read from, to be looked at again; null: from no file. */
+  files: { auth: string | null; tokens: string | null; clusterKey: string | null; tlsCa: string | null };
   /** What an operator should read at start, one sentence each. */
   warnings: string[];
+}
+
+/** Who gets in. */
+export interface AuthConfig {
+  /** Clients' key, where they have no tokens; null: there are tokens alone. */
+  key: string | null;
+  mode: "all" | "writes";
+  /** Clients' tokens; null: they carry the key. */
+  tokens: readonly TokenRecord[] | null;
 }

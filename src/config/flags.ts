@@ -171,7 +171,7 @@ export const FLAGS: readonly Flag[] = [
     name: "auth",
     group: "Access",
     value: "key",
-    text: "key of clients (Authorization: Bearer <key>), and of the nodes, unless -cluster-key-file is given; the process list shows it, so prefer MINIVAULT_AUTH or -auth-file",
+    text: "key of clients (Authorization: Bearer <key>), of at least 16 characters, and of the nodes, unless -cluster-key-file is given; the process list shows it, so prefer MINIVAULT_AUTH or -auth-file",
     parse: authKey,
   },
   {
@@ -185,9 +185,23 @@ export const FLAGS: readonly Flag[] = [
     name: "auth-mode",
     group: "Access",
     value: "all|writes",
-    text: "what needs the key; writes: reads are public",
+    text: "what needs the key or a token; writes: reads of single keys are public",
     parse: oneOf("all", "writes"),
     presetText: "all",
+  },
+  {
+    name: "tokens",
+    group: "Access",
+    value: "file",
+    text: "clients' tokens and what each may do, a line each as minivault token makes them; the key of -auth then opens nothing to clients. Read again when it changes",
+    parse: nonEmpty,
+  },
+  {
+    name: "audit",
+    group: "Access",
+    value: "file",
+    text: "a JSON line for each write and each refusal is added to it, with the token's name",
+    parse: nonEmpty,
   },
   {
     name: "cluster-key-file",

@@ -147,7 +147,8 @@ export function nonEmpty(text: string): string {
   return text;
 }
 
-/** Longest shared key, in bytes. */
+/** Shortest and longest shared key, in bytes. A shorter one can be guessed from what it signs. */
+export const AUTH_KEY_BYTES_MIN = 16;
 const AUTH_KEY_BYTES_MAX = 1024;
 
 /** A shared key, as a header can carry it. Its text never appears in an error. */
@@ -155,6 +156,10 @@ export function authKey(text: string): string {
   if (text === "") throw new Error("the key is empty");
   if (!/^[\x21-\x7e]+$/.test(text))
     throw new Error("the key has other characters than visible ASCII without blanks");
+  if (text.length < AUTH_KEY_BYTES_MIN)
+    throw new Error(
+      `the key has fewer than ${AUTH_KEY_BYTES_MIN} characters, and could be guessed: openssl rand -hex 32 makes one`,
+    );
   if (text.length > AUTH_KEY_BYTES_MAX) throw new Error(`the key is longer than ${AUTH_KEY_BYTES_MAX} bytes`);
   return text;
 }

@@ -6,15 +6,19 @@
 import { audienceOf } from "../auth/audience.ts";
 import { KeyRing } from "../auth/keys.ts";
 import { RequestSigner, RequestVerifier } from "../auth/signature.ts";
+import type { TokenRecord } from "../auth/token-file.ts";
+import { keyRecord } from "../auth/tokens.ts";
 import { Lives } from "../cluster/identity/lives.ts";
 import { PeerTls } from "../cluster/link/peer-tls.ts";
-import type { Config } from "../config/config.ts";
+import { clientTokens } from "../config/access.ts";
+import type { AuthConfig, Config } from "../config/config.ts";
 import { lockDirectory } from "../engine/directory/lock.ts";
 import { addressText, localUrl } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import type { Logger } from "../platform/log.ts";
 import { OwnNames } from "../platform/own-names.ts";
 import { reasonOf } from "../platform/system-error.ts";
+import { Operators } from "../server/access/operators.ts";
 import { withOrigins } from "../server/access/origins.ts";
 import { Connections, connectionsMax } from "../server/http/connections.ts";
 import { sendError } from "../server/http/reply.ts";
@@ -24,7 +28,7 @@ import { loadHash } from "../util/hash.ts";
 import { Recurring } from "../util/recurring.ts";
 import { Outreach } from "./outreach.ts";
 import { REGISTRY_TIMES, Registry, type RegistryTimes } from "./registry/registry.ts";
-import { createMasterRoutes } from "./routes.ts";
+import { createMasterRoutes, type MasterAccess } from "./routes.ts";
 import { masterFolder, NotKept, readState, writeState } from "./steward/state.ts";
 import { SETTLE_MS, STATIC_WAIT_MS, Steward, type StewardTimes } from "./steward/steward.ts";
 
@@ -40,11 +44,14 @@ function connectionsOf(log: Logger): Connections {
   );
 }
 
+/** A master that runs. */
 export interface RunningMaster {
   port: number;
   renewCertificate(): boolean;
   /** Another key for operators; false: it is what nodes sign with, too. */
   renewKey(key: string): boolean;
+  /** From now on these are people's tokens. */
+  renewTokens(tokens: readonly TokenRecord[]): void;
   renewClusterKeys(keys: string[]): void;
   stop(): Promise<void>;
 }
@@ -94,14 +101,14 @@ export async function startMaster(
     const onFailed = (error: unknown) => requests.failed((error as Error).stack ?? String(error));
     let { port } = config;
     const ring = config.clusterKeys.length === 0 ? null : new KeyRing(config.clusterKeys);
-    const auth = config.auth === null ? null : { ...config.auth };
+    const access = createAccess(config.auth);
     const audience = audienceOf(() => config.publicUrl, new OwnNames(() => port));
     const tls = new PeerTls(config.tlsCa, config.tls);
     if (tls.problem !== null) log.warn(tls.problem);
     const routes = createMasterRoutes({
       registry,
       steward,
-      auth,
+      access,
       verifier: ring === null ? null : new RequestVerifier(ring, { audience }),
       version: buildInfo.version,
       now,
@@ -114,7 +121,7 @@ export async function startMaster(
       allowed: config.cors,
       ownUrl,
       port: () => port,
-      isOpen: auth === null,
+      isOpen: access === null,
     };
     const http = createHttp(
       withOrigins(routes, origins, () => {}),
@@ -163,10 +170,11 @@ export async function startMaster(
         return isFresh;
       },
       renewKey(key) {
-        if (auth === null || config.files.clusterKey === null) return false;
-        auth.key = key;
+        if (access === null || config.files.clusterKey === null) return false;
+        if (config.files.tokens === null) access.operators.renew([keyRecord(key)]);
         return true;
       },
+      renewTokens: (tokens) => access?.operators.renew(tokens),
       renewClusterKeys: (keys) => ring?.renew(keys),
       async stop() {
         clearInterval(timer);
@@ -183,4 +191,11 @@ export async function startMaster(
     await lock.release();
     throw error;
   }
+}
+
+/** What people need; null: nothing. */
+function createAccess(auth: AuthConfig | null): MasterAccess | null {
+  if (auth === null) return null;
+  const operators = new Operators({ mode: auth.mode, tokens: clientTokens(auth) });
+  return { operators, readsArePublic: auth.mode === "writes" };
 }

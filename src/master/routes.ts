@@ -3,13 +3,14 @@
  * before the steward sees them. Keys are never asked for here: the master is not on the path of data.
  *
  * Where nodes have a key, reports are taken only with their signature, and answers to what is signed are
- * signed, too. People carry the key of -auth, as everywhere.
+ * signed, too. People carry the key of -auth, or an operator's token where there are tokens; a client's token
+ * opens nothing here.
  */
 
 import { bodyMatches, type Genuine, type RequestVerifier } from "../auth/signature.ts";
 import { ChangeError } from "../cluster/layout/changes.ts";
 import type { Heartbeat } from "../cluster/membership/messages.ts";
-import { type AuthSettings, createKeyCheck } from "../server/access/bearer.ts";
+import type { Operators } from "../server/access/operators.ts";
 import { checkSignature, isSigned, withSignature } from "../server/access/signed-answers.ts";
 import { declaredBytes } from "../server/http/body-length.ts";
 import type { Handlers, Req, Res } from "../server/http/http.ts";
@@ -26,11 +27,17 @@ export const REPORT_BYTES_MAX = 64 * 1024;
 
 const TOO_LARGE = { detail: `a report is at most ${REPORT_BYTES_MAX} bytes` };
 
+/** Who gets in. */
+export interface MasterAccess {
+  operators: Operators;
+  readsArePublic: boolean;
+}
+
 export interface MasterContext {
   registry: Registry;
   steward: Steward;
-  /** null: everybody may ask and command. */
-  auth: AuthSettings | null;
+  /** What people need; null: everybody may ask and command. */
+  access: MasterAccess | null;
   /** null: nodes do not sign. */
   verifier: RequestVerifier | null;
   version: string;
@@ -70,14 +77,13 @@ const ALLOW: ReadonlyMap<string, string> = new Map([
 
 /** The handlers of a master. */
 export function createMasterRoutes(context: MasterContext): Handlers {
-  const { registry, steward, auth, verifier, now } = context;
+  const { registry, steward, access, verifier, now } = context;
   const startedMs = now();
-  const carriesKey = auth === null ? () => true : createKeyCheck(auth);
 
   /** Judges a request. What is signed is answered so, by the `res` of this. */
   const admit = (res: Res, req: Req, method: string): Admitted => {
     if (verifier === null || !isSigned(req)) {
-      const isPerson = carriesKey(req);
+      const isPerson = access === null || access.operators.sent(req);
       return {
         res,
         genuine: null,
@@ -163,7 +169,8 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     const path = req.getUrl();
     const { res, genuine, problem } = admit(given, req, head ? "HEAD" : "GET");
     // Health is for probes, which have no key. A node, however, signs for this run of the master.
-    const isOpen = genuine === null && (path === "/health" || path === "/" || auth?.mode === "writes");
+    const isPublic = path === "/health" || path === "/" || access?.readsArePublic === true;
+    const isOpen = genuine === null && isPublic;
     if (problem !== null && !isOpen) sendError(res, "unauthorized", { detail: problem, head });
     else if (ALLOW.get(path)?.startsWith("GET")) sendJson(res, 200, documents[path](), head);
     else refuseOther(res, path, 0, head);

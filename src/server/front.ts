@@ -5,6 +5,8 @@
 
 import type { KeyRing } from "../auth/keys.ts";
 import { RequestVerifier } from "../auth/signature.ts";
+import type { TokenRecord } from "../auth/token-file.ts";
+import { EVERYBODY } from "../auth/tokens.ts";
 import { PEER_PREFIX } from "../cluster/link/paths.ts";
 import type { ClusterAccess } from "../cluster/node/access.ts";
 import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
@@ -12,21 +14,29 @@ import { localUrl } from "../platform/address.ts";
 import { isOutOfDescriptors } from "../platform/system-error.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
-import { type AuthSettings, createKeyCheck } from "./access/bearer.ts";
+import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
 import { declaredBytes } from "./http/body-length.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
-import { type FrontContext, type FrontLog, InFlight } from "./http/context.ts";
-import type { Handler, Handlers, HttpOptions, Req, Res, TlsFiles } from "./http/http.ts";
+import {
+  type Audit,
+  type FrontContext,
+  type FrontLog,
+  InFlight,
+  NOT_PARSED,
+  targetOf,
+} from "./http/context.ts";
+import type { Handlers, HttpOptions, Res, TlsFiles } from "./http/http.ts";
 import { refuse } from "./http/linger.ts";
 import { Pacer } from "./http/pace.ts";
 import { sendError, sendJson } from "./http/reply.ts";
 import {
   createKeyScratch,
-  parseTarget,
   TARGET_BAD_KEY,
   TARGET_HEALTH,
   TARGET_KEY,
+  TARGET_LIVE,
+  TARGET_METRICS,
   TARGET_RESERVED,
   TARGET_ROOT,
   TARGET_STATS,
@@ -37,17 +47,11 @@ import { Vigil } from "./http/vigil.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
 import { type AnswerOther, createReads } from "./reads/reads.ts";
+import { DELETE, GET, HEAD, Meter, OTHER, POST, PUT } from "./status/meter.ts";
 import {
   type ClusterFacts,
-  DELETE,
-  GET,
-  HEAD,
   healthDocument,
-  Meter,
   type NodeFacts,
-  OTHER,
-  POST,
-  PUT,
   REFUSING_CONNECTIONS,
   statsDocument,
 } from "./status/stats.ts";
@@ -61,8 +65,14 @@ export interface FrontOptions {
   host: string;
   /** 0: any free port. */
   port: number;
-  /** null: open to everyone. */
-  auth: AuthSettings | null;
+  /** What clients need; null: it is open to everyone. */
+  auth: ClientAccess | null;
+  /** Memory of `createRates` that all front threads have. Left out: there is one. */
+  rates?: ArrayBufferLike;
+  /** Whether `/_metrics` is there, and whether without a token. "on" when left out. */
+  metrics?: "on" | "open" | "off";
+  /** Where writes and refusals are noted. Left out, or null: nowhere. */
+  audit?: Audit | null;
   /** null or left out: plain HTTP. */
   tls?: TlsFiles | null;
   /** What answers clients once the node is one of a cluster; null, or left out: the vault alone. */
@@ -102,8 +112,8 @@ export interface Front {
   readonly port: number;
   /** See HttpServer. */
   renewCertificate(): boolean;
-  /** From now on clients need this key in place of the one before. Nothing, where there was none. */
-  renewKey(key: string): void;
+  /** From now on these are clients' tokens. Nothing, where none were needed. */
+  renewTokens(tokens: readonly TokenRecord[]): void;
   /**
    * Takes no new connections, answers 503 "stopping" to new writes, lets what is under way finish (at most
    * `deadlineMs`), then closes every connection. The vault is left open: its owner closes it afterwards.
@@ -127,10 +137,14 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     inFlight: new InFlight(meter.requestsInFlight),
     maxValueBytes: options.maxValueBytes,
     key: createKeyScratch(),
+    target: NOT_PARSED,
+    caller: EVERYBODY,
+    varies: options.auth !== null,
+    audit: options.audit ?? null,
     stopping: false,
   };
-  const { peers, tls = null } = options;
-  const auth = options.auth === null ? null : { ...options.auth };
+  const { peers, auth, tls = null } = options;
+  const gate = auth === null ? null : createGate(options, auth);
   const ring = peers?.ring ?? null;
   const verifier =
     peers === undefined || ring === null ? null : new RequestVerifier(ring, { audience: peers.audience });
@@ -144,7 +158,7 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     isOpen: auth === null,
   };
   const http = createHttp(
-    withOrigins(createHandlers(context, { ...options, auth }, meters), origins, (method, status) =>
+    withOrigins(createHandlers(context, options, meters, gate), origins, (method, status) =>
       context.meter.count(VERB_OF[method], status),
     ),
     (method, res, error) => crashed(context, method, res, error),
@@ -161,10 +175,7 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   return {
     port,
     renewCertificate: () => http.renewCertificate(),
-    renewKey(key) {
-      if (auth === null) return;
-      auth.key = key;
-    },
+    renewTokens: (tokens) => gate?.renew(tokens),
     close(deadlineMs = CLOSE_DEADLINE_MS) {
       closing ??= (async () => {
         context.stopping = true;
@@ -211,7 +222,16 @@ async function idle(inFlight: InFlight, deadlineMs: number): Promise<void> {
   await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
-function createHandlers(context: FrontContext, options: FrontOptions, meters: readonly Meter[]): Handlers {
+function createGate({ metrics, rates }: FrontOptions, access: ClientAccess): Gate {
+  return new Gate({ access, metricsAreOpen: metrics === "open", ...(rates === undefined ? {} : { rates }) });
+}
+
+function createHandlers(
+  context: FrontContext,
+  options: FrontOptions,
+  meters: readonly Meter[],
+  gate: Gate | null,
+): Handlers {
   const facts: NodeFacts = {
     role: options.role,
     version: options.version,
@@ -225,6 +245,10 @@ function createHandlers(context: FrontContext, options: FrontOptions, meters: re
       const { status, document } = healthDocument(context.vault, facts);
       sendJson(res, status, document, head);
       return status;
+    }
+    if (target === TARGET_LIVE) {
+      sendJson(res, 200, { status: "alive" }, head);
+      return 200;
     }
     if (target === TARGET_ROOT) {
       sendJson(res, 200, rootDocument(facts), head);
@@ -244,11 +268,11 @@ function createHandlers(context: FrontContext, options: FrontOptions, meters: re
     ...reads,
     ...writes,
     other: (res, req) => {
-      const { code, options: errorOptions } = otherTarget(parseTarget(req.getUrl(), context.key));
+      const { code, options: errorOptions } = otherTarget(targetOf(context, req));
       context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
     },
   };
-  return options.auth === null ? handlers : withAuth(context, handlers, options.auth);
+  return gate === null ? handlers : withGate(context, handlers, gate);
 }
 
 /** What GET / says: who is there, and where to go on. */
@@ -267,6 +291,7 @@ function otherTarget(target: number): Refusal {
       return { code: "bad_key" };
     case TARGET_TOO_LONG:
       return { code: "key_too_long" };
+    case TARGET_METRICS:
     case TARGET_RESERVED:
       return {
         code: "not_found",
@@ -280,35 +305,6 @@ function otherTarget(target: number): Refusal {
     default:
       return { code: "method_not_allowed", options: { headers: [["Allow", "GET, HEAD"]] } };
   }
-}
-
-/** Wraps the handlers that need the key. Without auth none of this exists. */
-function withAuth(context: FrontContext, handlers: Handlers, settings: AuthSettings): Handlers {
-  const carriesKey = createKeyCheck(settings);
-  const isOpen = (req: Req) => {
-    const target = parseTarget(req.getUrl(), context.key);
-    return target === TARGET_HEALTH || target === TARGET_ROOT;
-  };
-  const needsKey = (verb: number, handler: Handler, hasOpenPaths: boolean): Handler => {
-    return (res, req) => {
-      if (carriesKey(req) || (hasOpenPaths && isOpen(req))) {
-        handler(res, req);
-        return;
-      }
-      const body = verb === GET || verb === HEAD ? 0 : declaredBytes(req);
-      const errorOptions = { head: verb === HEAD };
-      context.meter.count(verb, refuse(res, "unauthorized", body, errorOptions));
-    };
-  };
-  const readsNeedKey = settings.mode === "all";
-  return {
-    get: readsNeedKey ? needsKey(GET, handlers.get, true) : handlers.get,
-    head: readsNeedKey ? needsKey(HEAD, handlers.head, true) : handlers.head,
-    put: needsKey(PUT, handlers.put, false),
-    post: needsKey(POST, handlers.post, false),
-    delete: needsKey(DELETE, handlers.delete, false),
-    other: needsKey(OTHER, handlers.other, false),
-  };
 }
 
 const VERB_OF: Record<keyof Handlers, number> = {

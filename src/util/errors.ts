@@ -19,6 +19,7 @@ export const ERRORS = {
   no_value: { status: 400, retryable: false, message: 'the body has no member "value"' },
   bad_request: { status: 400, retryable: false, message: "the request cannot be understood" },
   unauthorized: { status: 401, retryable: false, message: "a valid Authorization: Bearer key is needed" },
+  forbidden: { status: 403, retryable: false, message: "this token does not allow that" },
   foreign_origin: {
     status: 403,
     retryable: false,

@@ -55,12 +55,13 @@ describe("arguments: defaults and forms", () => {
       fronts: 1,
       maxValueBytes: 2 ** 30,
       auth: null,
+      audit: null,
       clusterKeys: [],
       allowInvite: false,
       cors: [],
       tls: null,
       tlsCa: null,
-      files: { auth: null, clusterKey: null, tlsCa: null },
+      files: { auth: null, tokens: null, clusterKey: null, tlsCa: null },
     });
     assert.equal(warnings.length, 1);
   });
@@ -70,7 +71,7 @@ describe("arguments: defaults and forms", () => {
   }
 
   test("all flags at once, in both styles", () => {
-    const key = file("key", "from-file\n");
+    const key = file("key", "a-key-from-a-file\n");
     const clusterKeys = file("cluster-keys", "the-cluster's-own-key\n\n  the-one-before-it\n");
     const parsed = config([
       ..."-mode master -port=0 --host ::1 --public-url=https://kv.example.org:8443/".split(" "),
@@ -103,20 +104,21 @@ describe("arguments: defaults and forms", () => {
       threads: 64,
       fronts: 1,
       maxValueBytes: 1.5 * 2 ** 30,
-      auth: { key: "from-file", mode: "writes" },
+      auth: { key: "a-key-from-a-file", mode: "writes", tokens: null },
+      audit: null,
       clusterKeys: ["the-cluster's-own-key", "the-one-before-it"],
       allowInvite: true,
       cors: [],
       tls: null,
       tlsCa: null,
-      files: { auth: key, clusterKey: clusterKeys, tlsCa: null },
+      files: { auth: key, tokens: null, clusterKey: clusterKeys, tlsCa: null },
       warnings: [],
     });
   });
 
   test("the cluster's key: the clients' where it has none of its own; one line or two, and long enough", () => {
     assert.deepEqual(config([]).clusterKeys, []);
-    assert.deepEqual(config(["-auth", "k"]).clusterKeys, ["k"]);
+    assert.deepEqual(config(["-auth", "k".repeat(16)]).clusterKeys, ["k".repeat(16)]);
     const keys = file("one-key", "a-key-of-the-cluster\n");
     const parsed = config(["-cluster-key-file", keys]);
     assert.deepEqual([parsed.auth, parsed.clusterKeys], [null, ["a-key-of-the-cluster"]]);
@@ -125,8 +127,8 @@ describe("arguments: defaults and forms", () => {
       ["", "it has 0 lines"],
       ["\n\n", "it has 0 lines"],
       [`${key}\n${key}\n${key}\n`, "it has 3 lines"],
-      ["k".repeat(15), "at least 16 characters"],
-      [`${key}\nshort`, "at least 16 characters"],
+      ["k".repeat(15), "fewer than 16 characters"],
+      [`${key}\nshort`, "fewer than 16 characters"],
       [`${key} and more`, "visible ASCII"],
     ]) {
       const printed = parseArguments(["-cluster-key-file", file("bad-keys", text)], {});
@@ -164,9 +166,9 @@ describe("arguments: defaults and forms", () => {
   });
 
   test("a value may hold = and begin with a dash", () => {
-    assert.equal(config(["-auth", "a=b=="]).auth?.key, "a=b==");
-    assert.equal(config(["-auth=-x-"]).auth?.key, "-x-");
-    assert.equal(config(["-auth", "-x"]).auth?.key, "-x");
+    assert.equal(config(["-auth", "a=b==0123456789abc"]).auth?.key, "a=b==0123456789abc");
+    assert.equal(config(["-auth=-x-0123456789abcd"]).auth?.key, "-x-0123456789abcd");
+    assert.equal(config(["-auth", "-x0123456789abcdef"]).auth?.key, "-x0123456789abcdef");
   });
 
   test("arguments and environment are not changed, and process.env is not read", () => {
@@ -202,9 +204,10 @@ describe("arguments: environment", () => {
       MINIVAULT_THREADS: "2",
       MINIVAULT_FRONTS: "3",
       MINIVAULT_MAX_VALUE: "100MB",
-      MINIVAULT_AUTH: "k",
+      MINIVAULT_AUTH: "a-key-from-the-environment",
       MINIVAULT_AUTH_MODE: "writes",
       MINIVAULT_CORS: "https://a",
+      MINIVAULT_AUDIT: "/a.log",
       MINIVAULT_TLS_CERT: "/c.pem",
       MINIVAULT_TLS_KEY: "/k.pem",
       MINIVAULT_LOG: "debug",
@@ -226,16 +229,17 @@ describe("arguments: environment", () => {
       threads: 2,
       fronts: 3,
       maxValueBytes: 1e8,
-      auth: { key: "k", mode: "writes" },
-      clusterKeys: ["k"],
+      auth: { key: "a-key-from-the-environment", mode: "writes", tokens: null },
+      audit: "/a.log",
+      clusterKeys: ["a-key-from-the-environment"],
       allowInvite: true,
       cors: ["https://a"],
       tls: { certificate: "/c.pem", key: "/k.pem", ca: null },
       tlsCa: null,
-      files: { auth: null, clusterKey: null, tlsCa: null },
+      files: { auth: null, tokens: null, clusterKey: null, tlsCa: null },
       warnings: [],
     });
-    const files = ["MINIVAULT_AUTH_FILE", "MINIVAULT_CLUSTER_KEY_FILE", "MINIVAULT_TLS_CA"];
+    const files = ["AUTH_FILE", "TOKENS", "CLUSTER_KEY_FILE", "TLS_CA"].map((name) => `MINIVAULT_${name}`);
     const known = new Set([...Object.keys(env), ...files]);
     for (const flag of FLAGS) assert.ok(known.has(variableOf(flag.name)), `${flag.name} is tested here`);
   });
@@ -332,14 +336,21 @@ describe("arguments: refusals", () => {
     [["-mode", "Worker"], '-mode: "Worker" is not "worker" or "master"'],
     [["-sync", "never"], '-sync: "never" is not "always" or "os"'],
     [["-consistency", "all"], '-consistency: "all" is not "quorum" or "one"'],
-    [["-auth", "k", "-auth-mode", "reads"], '-auth-mode: "reads" is not "all" or "writes"'],
-    [["-auth-mode", "writes"], "-auth-mode needs a key: MINIVAULT_AUTH, -auth-file or -auth"],
+    [["-auth", "k".repeat(16), "-auth-mode", "reads"], '-auth-mode: "reads" is not "all" or "writes"'],
+    [["-auth-mode", "writes"], "-auth-mode needs a key: MINIVAULT_AUTH, -auth-file or -auth; or -tokens"],
     [["-allow-invite=yes"], '-allow-invite: "yes" is not "true" or "false"'],
     [["-auth", ""], "-auth: the key is empty"],
     [["-auth", "two words"], "-auth: the key has other characters than visible ASCII without blanks"],
     [["-auth", "schlüssel"], "-auth: the key has other characters than visible ASCII without blanks"],
+    [
+      ["-auth", "k".repeat(15)],
+      "-auth: the key has fewer than 16 characters, and could be guessed: openssl rand -hex 32 makes one",
+    ],
     [["-auth", "k".repeat(1025)], "-auth: the key is longer than 1024 bytes"],
-    [["-auth", "a", "-auth-file", "b"], "-auth and -auth-file (or their variables): give only one of them"],
+    [
+      ["-auth", "k".repeat(16), "-auth-file", "b"],
+      "-auth and -auth-file (or their variables): give only one of them",
+    ],
     ...["-1", "65536", "", "x", "1.5", "1e3", "0x10", " 1", "+1", "99999999999999999999", "١"].map(
       (text): [string[], string] => [
         ["-port", text],
@@ -415,7 +426,11 @@ describe("arguments: values", () => {
   });
 
   test("the key's file: white space around is not part of the key", () => {
-    assert.deepEqual(config(["-auth-file", file("k1", "  s3cret\r\n")]).auth, { key: "s3cret", mode: "all" });
+    assert.deepEqual(config(["-auth-file", file("k1", "  s3cret-0123456789\r\n")]).auth, {
+      key: "s3cret-0123456789",
+      mode: "all",
+      tokens: null,
+    });
   });
 
   test("the key's file: what cannot be used, without a word of what is in it", () => {
@@ -430,30 +445,76 @@ describe("arguments: values", () => {
     assert.match(refusal(["-auth-file", scratch]), /EISDIR/);
   });
 
-  test("files with secrets that others can read or change get a warning, not a refusal", {
+  test("a key or tokens that others can read or change are none; a certificate's key gets a warning", {
     skip: process.getuid === undefined,
   }, () => {
-    const key = file("k5", "file-key");
-    const words = ["-host", "127.0.0.1", "-auth-file", key, "-tls-cert", "c.pem", "-tls-key", key];
-    assert.deepEqual(config(words).warnings, []);
-    fs.chmodSync(key, 0o640);
-    assert.deepEqual(config(words).warnings, []);
+    const key = file("k5", "a-key-from-a-file");
+    const tokens = file("t5", "# nobody yet\n");
+    const tls = ["-host", "127.0.0.1", "-tls-cert", "c.pem", "-tls-key", key];
+    const words = (flag: string, secret: string) => ["-host", "127.0.0.1", flag, secret];
+    const of = (flag: string): string => (flag === "-tokens" ? tokens : key);
+    for (const mode of [0o600, 0o640, 0o400]) {
+      fs.chmodSync(key, mode);
+      fs.chmodSync(tokens, mode);
+      assert.deepEqual(config(tls).warnings, []);
+      for (const flag of ["-auth-file", "-tokens"])
+        assert.deepEqual(config(words(flag, of(flag))).warnings, []);
+    }
     for (const [mode, verb] of [
       [0o644, "read"],
       [0o660, "change"],
       [0o602, "change"],
     ] as const) {
       fs.chmodSync(key, mode);
-      const sentence = `other users of this machine may ${verb} the secret in ${key}: chmod 600 ${key}`;
-      assert.deepEqual(config(words).warnings, [sentence, sentence]);
+      fs.chmodSync(tokens, mode);
+      assert.deepEqual(config(tls).warnings, [
+        `other users of this machine may ${verb} the secret in ${key}: chmod 600 ${key}`,
+      ]);
+      for (const flag of ["-auth-file", "-tokens"])
+        assert.equal(
+          refusal(words(flag, of(flag))),
+          `${flag}: ${of(flag)}: other users of this machine may ${verb} the secret in it: chmod 600 ${of(flag)}`,
+        );
     }
   });
 
+  test("tokens: what is wrong with the file is said by line, without what is in it; secrets for S3 are the user's alone", () => {
+    const line = JSON.stringify({ name: "a", sha256: "0".repeat(64), prefix: ["a/"], allow: ["read"] });
+    const good = config(["-tokens", file("t1", `${line}\n`)]);
+    assert.deepEqual(
+      [good.auth?.key, good.auth?.tokens?.length, good.files.tokens],
+      [null, 1, path.join(scratch, "t1")],
+    );
+    const bad = file("t2", `\n${line}\n{"name":"geheim"`);
+    assert.equal(refusal(["-tokens", bad]), `-tokens: ${bad}: line 3: it is no JSON`);
+    assert.match(
+      refusal(["-tokens", path.join(scratch, "none")]),
+      /^-tokens: .*none: it is not there \(ENOENT\)$/,
+    );
+    const s3 = file("t3", line.replace("}", ',"accessKey":"MVAAAA","secretKey":"0123456789abcdef"}'));
+    assert.equal(config(["-tokens", s3]).auth?.tokens?.[0].s3?.accessKey, "MVAAAA");
+    fs.chmodSync(s3, 0o640);
+    if (process.getuid !== undefined)
+      assert.match(refusal(["-tokens", s3]), /secrets for S3, so only its user/);
+    for (const words of [
+      ["-mode", "master"],
+      ["-master", "m:1"],
+      ["-volumes", "v:1"],
+    ])
+      assert.match(refusal(["-tokens", path.join(scratch, "t1"), ...words]), /nodes of a cluster need a key/);
+  });
+
   test("a key by flag wins over one by variable, whichever kind", () => {
-    const key = file("k4", "file-key");
-    assert.equal(config(["-auth-file", key], { MINIVAULT_AUTH: "env-key" }).auth?.key, "file-key");
-    assert.equal(config(["-auth", "flag-key"], { MINIVAULT_AUTH_FILE: key }).auth?.key, "flag-key");
-    assert.match(refusal([], { MINIVAULT_AUTH: "a", MINIVAULT_AUTH_FILE: key }), /give only one/);
+    const key = file("k4", "a-key-from-a-file");
+    assert.equal(
+      config(["-auth-file", key], { MINIVAULT_AUTH: "a-key-of-the-environment" }).auth?.key,
+      "a-key-from-a-file",
+    );
+    assert.equal(
+      config(["-auth", "a-key-of-a-flag-0"], { MINIVAULT_AUTH_FILE: key }).auth?.key,
+      "a-key-of-a-flag-0",
+    );
+    assert.match(refusal([], { MINIVAULT_AUTH: "k".repeat(16), MINIVAULT_AUTH_FILE: key }), /give only one/);
   });
 });
 
@@ -487,7 +548,7 @@ describe("arguments: warnings", () => {
     for (const host of ["0.0.0.0", "::", "10.0.0.1", "127.example.org", "localhost.example.org"]) {
       const { warnings } = config(["-host", host, "-port", "81"]);
       assert.deepEqual(warnings, [
-        `no key is set: everybody who can reach ${host === "::" ? "[::]" : host}:81 can read, write and delete; set MINIVAULT_AUTH, or listen on -host 127.0.0.1`,
+        `no key is set: everybody who can reach ${host === "::" ? "[::]" : host}:81 can read, write and delete; set MINIVAULT_AUTH or -tokens, or listen on -host 127.0.0.1`,
       ]);
     }
   });
@@ -504,7 +565,7 @@ describe("arguments: warnings", () => {
     ]) {
       assert.deepEqual(config(["-host", host]).warnings, []);
     }
-    assert.deepEqual(config(["-auth", "k"]).warnings, []);
+    assert.deepEqual(config(["-auth", "k".repeat(16)]).warnings, []);
   });
 });
 
@@ -551,7 +612,7 @@ describe("arguments: help and version", () => {
 
   test("the flags are these, and no other", () => {
     const names =
-      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode cluster-key-file allow-invite cors tls-cert tls-key tls-ca";
+      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode tokens audit cluster-key-file allow-invite cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

@@ -3,6 +3,7 @@
 import { Receiver } from "../../src/auth/answer.ts";
 import { KeyRing } from "../../src/auth/keys.ts";
 import { RequestSigner } from "../../src/auth/signature.ts";
+import { keyRecord } from "../../src/auth/tokens.ts";
 import { NodeHttp } from "../../src/cluster/link/node-http.ts";
 import { PeerClient, type PeerClientOptions } from "../../src/cluster/peers/peer-client.ts";
 import type { PeerHandler, PeerSink, PeerSource } from "../../src/cluster/peers/peer-handler.ts";
@@ -163,16 +164,18 @@ export async function meet(receiver: Receiver, key = KEY): Promise<Receiver> {
 }
 
 /** Starts a front with peer routes, on a given port where one is given. */
-export async function startNode(options: Partial<FrontOptions> = {}): Promise<Node> {
+export async function startNode(
+  options: Partial<FrontOptions> & { mode?: "all" | "writes" } = {},
+): Promise<Node> {
   const handler = new RecordingHandler();
   const log: string[] = [];
   let url = "";
-  const auth = options.auth === undefined ? { key: KEY, mode: "all" as const } : options.auth;
   const front = await createFront({
     vault: new FakeVault(),
     host: "127.0.0.1",
     port: 0,
-    auth,
+    auth:
+      options.auth === undefined ? { mode: options.mode ?? "all", tokens: [keyRecord(KEY)] } : options.auth,
     maxValueBytes: 64 * 1024 * 1024,
     role: "worker",
     version: "1.2.3",
@@ -182,15 +185,15 @@ export async function startNode(options: Partial<FrontOptions> = {}): Promise<No
     },
     peers: {
       handler,
-      ring: auth === null ? null : new KeyRing([auth.key]),
+      ring: options.auth === null ? null : new KeyRing([KEY]),
       audience: (other) => (other === url ? null : `this is ${url}`),
     },
     ...options,
   });
   url = `${options.tls ? "https" : "http"}://127.0.0.1:${front.port}`;
   const receiver = new Receiver(url);
-  const isKeyed = auth !== null && !options.tls && !("peers" in options);
-  return { front, handler, url, log, receiver: isKeyed ? await meet(receiver, auth.key) : receiver };
+  const isKeyed = options.auth !== null && !options.tls && !("peers" in options);
+  return { front, handler, url, log, receiver: isKeyed ? await meet(receiver) : receiver };
 }
 
 /** A client that signs with KEY; closed by its user. */

@@ -142,13 +142,13 @@ describe("master: routes", () => {
   });
 
   test("GET / says who is there, without a key", async () => {
-    await withMaster(["-auth", "secret"], async ({ call }) => {
+    await withMaster(["-auth", "a-secret-of-masters"], async ({ call }) => {
       const answer = await call("GET", "/");
       const { name, role, nodes } = await json(answer);
       assert.deepEqual([answer.status, name, role, nodes], [200, "minivault", "master", "/nodes"]);
       assert.equal((await call("HEAD", "/")).status, 200);
       await refused(
-        await call("POST", "/", "x", { authorization: "Bearer secret" }),
+        await call("POST", "/", "x", { authorization: "Bearer a-secret-of-masters" }),
         405,
         "method_not_allowed",
         /./,
@@ -279,9 +279,9 @@ describe("master: routes", () => {
 });
 
 describe("master: access", () => {
-  const key = { Authorization: "Bearer s3cret" };
+  const key = { Authorization: "Bearer s3cret-of-masters" };
   test("with a key: health is open, the rest needs it", async () => {
-    await withMaster(["-auth=s3cret"], async ({ call, port }) => {
+    await withMaster(["-auth=s3cret-of-masters"], async ({ call, port }) => {
       const body = '{"url":"a:1"}';
       assert.equal((await call("GET", "/health")).status, 200);
       for (const [method, path] of [
@@ -297,7 +297,7 @@ describe("master: access", () => {
       }
       // Who has the clients' key commands, but says nothing in a worker's name.
       assert.equal((await call("POST", "/register", body, key)).status, 401);
-      const signer = new RequestSigner(new KeyRing(["s3cret"]));
+      const signer = new RequestSigner(new KeyRing(["s3cret-of-masters"]));
       const worker = new NodeHttp({ url: `http://127.0.0.1:${port}`, signer, connections: 1 });
       const report = await worker.request("POST", "/register", Buffer.from(body), 20_000);
       await worker.close();
@@ -307,7 +307,7 @@ describe("master: access", () => {
   });
 
   test("-auth-mode writes: reads are public", async () => {
-    await withMaster(["-auth=s3cret", "-auth-mode=writes"], async ({ call }) => {
+    await withMaster(["-auth=s3cret-of-masters", "-auth-mode=writes"], async ({ call }) => {
       assert.equal((await call("GET", "/nodes")).status, 200);
       assert.equal((await call("POST", "/register", '{"url":"a:1"}')).status, 401);
     });

@@ -453,8 +453,10 @@ describe("keys", () => {
     }
     await put("/_kv/same", "one");
     assert.equal((await get("/same")).text, "one");
-    assert.equal((await put("/health/x", "below")).status, 201);
-    assert.equal((await get("/health/x")).text, "below");
+    assertError(await put("/health/x", "below"), "not_found");
+    assert.equal((await put("/_kv/health/x", "below")).status, 201);
+    assert.equal((await get("/_kv/health/x")).text, "below");
+    assert.deepEqual((await get("/health/live")).json(), { status: "alive" });
     assert.equal((await get("/health")).json().status, "healthy");
   });
 

@@ -251,9 +251,9 @@ test("cluster: without a key an invitation needs -allow-invite", async () => {
 
 test("cluster: with a key, an invitation is for this run and a name of this worker", async () => {
   const [port] = await freePorts(1);
-  const worker = await started(port, "signed-invitation", "-auth", "s3cret");
+  const worker = await started(port, "signed-invitation", "-auth", "s3cret-of-members");
   try {
-    const signer = new RequestSigner(new KeyRing(["s3cret"]));
+    const signer = new RequestSigner(new KeyRing(["s3cret-of-members"]));
     const post = async (receiver: Receiver): Promise<number> => {
       const body = JSON.stringify({ invitation: { master: urlOf(9), url: receiver.url, withKeys: true } });
       const { header } = signer.sign(receiver, "POST", "/_peer/layout", Buffer.from(body));
@@ -264,7 +264,7 @@ test("cluster: with a key, an invitation is for this run and a name of this work
       assert.equal(again.status, 401, "a replay");
       return first.status;
     };
-    const known = await meet(new Receiver(urlOf(port)), "s3cret");
+    const known = await meet(new Receiver(urlOf(port)), "s3cret-of-members");
     const like = (url: string): Receiver => {
       const receiver = new Receiver(url);
       receiver.learn({ session: known.session ?? "", clock: known.clock(), mac: "" });
@@ -282,7 +282,7 @@ test("cluster: with a key, an invitation is for this run and a name of this work
 
 test("cluster: what a master was sent is good for no other master, and for no later run of it", async () => {
   const ports = await freePorts(2);
-  const key = ["-auth", "s3cret"];
+  const key = ["-auth", "s3cret-of-members"];
   const startMaster = (index: number) => started(ports[index], `rm${index}`, "-mode", "master", ...key);
   let masters = [await startMaster(0), await startMaster(1)];
   try {
@@ -291,8 +291,8 @@ test("cluster: what a master was sent is good for no other master, and for no la
       ...{ epoch: 0, empty: true, voting: false, rank: 1, progress: null, load: null },
     };
     const body = JSON.stringify(report);
-    const signer = new RequestSigner(new KeyRing(["s3cret"]));
-    const receiver = await meet(new Receiver(`http://127.0.0.1:${ports[0]}`), "s3cret");
+    const signer = new RequestSigner(new KeyRing(["s3cret-of-members"]));
+    const receiver = await meet(new Receiver(`http://127.0.0.1:${ports[0]}`), "s3cret-of-members");
     const sign = (to: Receiver) => signer.sign(to, "POST", "/heartbeat", Buffer.from(body)).header;
     const post = async (index: number, authorization: string): Promise<number> =>
       (
@@ -306,7 +306,7 @@ test("cluster: what a master was sent is good for no other master, and for no la
     assert.equal(await post(0, header), 401, "a replay");
     const overheard = sign(receiver);
     const misled = new Receiver(receiver.url);
-    const other = await meet(new Receiver(`http://127.0.0.1:${ports[1]}`), "s3cret");
+    const other = await meet(new Receiver(`http://127.0.0.1:${ports[1]}`), "s3cret-of-members");
     misled.learn({ session: other.session ?? "", clock: other.clock(), mac: "" });
     assert.equal(await post(1, sign(misled)), 401, "another audience, for this run");
     await kill(masters[0]);
@@ -320,14 +320,14 @@ test("cluster: what a master was sent is good for no other master, and for no la
 
 test("cluster: a key is asked for, signed with, and needed for the commands", async () => {
   const [masterPort, port] = await freePorts(2);
-  const key = ["-auth", "s3cret"];
+  const key = ["-auth", "s3cret-of-members"];
   const master = await start(masterPort, "km", "-mode", "master", "-volumes", `localhost:${port}`, ...key);
   const worker = await start(port, "kw", ...key);
   try {
     const health = async () => ask(masterPort, "/health");
     await waitUntil("the worker has come", async () => (await health())?.epoch === 1);
     const open = await fetch(`http://127.0.0.1:${port}/_peer/layout`, {
-      headers: { Authorization: "Bearer s3cret" },
+      headers: { Authorization: "Bearer s3cret-of-members" },
     });
     assert.equal(open.status, 401, "a client's key opens nothing between nodes");
     const without = await runProgram(["nodes", "-master", urlOf(masterPort)]);
@@ -336,7 +336,7 @@ test("cluster: a key is asked for, signed with, and needed for the commands", as
       [1, true],
       without.output,
     );
-    const env = { MINIVAULT_AUTH: "s3cret", MINIVAULT_MASTER: urlOf(masterPort) };
+    const env = { MINIVAULT_AUTH: "s3cret-of-members", MINIVAULT_MASTER: urlOf(masterPort) };
     const listed = await runProgram(["nodes"], { env });
     assert.match(listed.output, /layout: epoch 1\n/);
     const last = await runProgram(["drain", urlOf(port)], { env });

@@ -1,6 +1,8 @@
 /** Starts the real front over loopback, on a fake vault, and talks to it. */
 import http from "node:http";
 import net from "node:net";
+import { keyRecord } from "../../src/auth/tokens.ts";
+import type { ClientAccess } from "../../src/server/access/gate.ts";
 import { createFront, type Front, type FrontOptions } from "../../src/server/front.ts";
 import { FakeVault } from "./fake-vault.ts";
 
@@ -34,6 +36,11 @@ export interface Harness {
   call(method: string, path: string, options?: CallOptions): Promise<Reply>;
   /** A connection for raw bytes. */
   connect(): Promise<RawClient>;
+}
+
+/** What clients need where they all carry one key. */
+export function byKey(key: string, mode: ClientAccess["mode"] = "all"): ClientAccess {
+  return { mode, tokens: [keyRecord(key)] };
 }
 
 /** Runs `body` with a front; closes everything afterwards, and fails when readers or uploads were left open. */

@@ -28,6 +28,8 @@ export interface Subcommand {
   flags: readonly string[];
   /** Flags of its own without a value: name and text for the help. */
   switches: Readonly<Record<string, string>>;
+  /** Flags of its own with a value, by name. Left out: there are none. */
+  options?: Readonly<Record<string, SubcommandOption>>;
   /**
    * Answers the exit status. Throws UsageError for a mistake of the caller, any Error for a failure (status
    * 1).
@@ -35,9 +37,20 @@ export interface Subcommand {
   run(words: Words, terminal: Terminal): Promise<number>;
 }
 
+/** A flag with a value that a command has of its own. */
+export interface SubcommandOption {
+  /** What the help shows for the value. */
+  value: string;
+  text: string;
+  /** It is also read from the variable MINIVAULT_<NAME>. */
+  hasVariable?: true;
+}
+
 /** What stood on the command line, or in the environment. */
 export interface Words {
   operands: string[];
+  /** What the command's own flags were given, in order: a flag may stand more than once. */
+  options: Readonly<Record<string, readonly string[]>>;
   /** Parsed values of flags, by name; absent: neither given nor in the environment. */
   values: Record<string, unknown>;
   switches: ReadonlySet<string>;

@@ -1,10 +1,13 @@
 /** What the parts of one front share. */
 
+import type { Token } from "../../auth/tokens.ts";
 import type { ClusterAccess } from "../../cluster/node/access.ts";
 import type { KeyBytes } from "../../shards/arena/write.ts";
 import type { Vault } from "../../shards/vault/vault.ts";
-import type { Meter } from "../status/stats.ts";
+import type { Meter } from "../status/meter.ts";
+import type { Req } from "./http.ts";
 import type { Pacer } from "./pace.ts";
+import { parseTarget } from "./target.ts";
 
 /** The slice of a pino logger that the front uses. */
 export interface FrontLog {
@@ -37,6 +40,19 @@ export class InFlight {
   }
 }
 
+/** Where writes and refusals are noted (`-audit`). */
+export interface Audit {
+  /**
+   * @param name whose token it was; null: nobody's
+   * @param path as it was sent, without the query
+   * @param status 0: the client had gone before its answer
+   */
+  note(name: string | null, method: string, path: string, status: number): void;
+}
+
+/** A target that nobody has parsed yet. */
+export const NOT_PARSED = -1;
+
 export interface FrontContext {
   readonly vault: Vault;
   /** null: a single node. */
@@ -48,5 +64,18 @@ export interface FrontContext {
   readonly maxValueBytes: number;
   /** Scratch of the request at hand; no one keeps it across an event. */
   readonly key: KeyBytes;
+  /** What the request at hand asks for, where access has parsed it; else NOT_PARSED. See `targetOf`. */
+  target: number;
+  /** Whose token the request at hand carries: who goes on after an event keeps it. */
+  caller: Token;
+  /** Whether a token is needed, so that answers depend on it. */
+  readonly varies: boolean;
+  /** null: nothing is noted. */
+  readonly audit: Audit | null;
   stopping: boolean;
+}
+
+/** What the request at hand asks for; its key is in `context.key` then. */
+export function targetOf(context: FrontContext, req: Req): number {
+  return context.target === NOT_PARSED ? parseTarget(req.getUrl(), context.key) : context.target;
 }

@@ -16,16 +16,23 @@ export const TARGET_BAD_KEY = 4;
 export const TARGET_TOO_LONG = 5;
 /** "/": who is there. */
 export const TARGET_ROOT = 6;
+export const TARGET_METRICS = 7;
+/** Whether the process is alive, whatever it can serve. */
+export const TARGET_LIVE = 8;
 
 const PERCENT = 0x25;
 const UNDERSCORE = 0x5f;
+const SLASH = 0x2f;
 const LOWER_H = 0x68;
 const ASCII_MAX = 0x7f;
 const REPLACEMENT = "\ufffd";
 
 const KEY_PREFIX = ascii("_kv/");
 const HEALTH = ascii("health");
+const HEALTH_BELOW = ascii("health/");
+const LIVE = ascii("health/live");
 const STATS = ascii("_stats");
+const METRICS = ascii("_metrics");
 /** Room for the longest key behind the prefix, and for one more byte, which tells "too long". */
 const SCRATCH_BYTES = KEY_PREFIX.length + KEY_BYTES_MAX + 1;
 
@@ -52,8 +59,13 @@ export function parseTarget(path: string, key: KeyBytes): number {
   }
   key.length = length;
   const first = bytes[0];
-  if (first === UNDERSCORE || (first === LOWER_H && length === HEALTH.length)) return classify(key);
+  if (first === UNDERSCORE || (first === LOWER_H && isHealthLength(bytes, length))) return classify(key);
   return TARGET_KEY;
+}
+
+/** Whether a name that begins with "h" is as long as "health", or has a slash there. */
+function isHealthLength(bytes: Uint8Array, length: number): boolean {
+  return length === HEALTH.length || (length > HEALTH.length && bytes[HEALTH.length] === SLASH);
 }
 
 /** The careful form: percent-encoding, other than ASCII, anything long. May allocate. */
@@ -86,9 +98,12 @@ function classify(key: KeyBytes): number {
     key.length -= KEY_PREFIX.length;
     if (key.length === 0) return TARGET_BAD_KEY;
   } else if (key.bytes[0] === UNDERSCORE) {
-    return key.length === STATS.length && startsWith(key, STATS) ? TARGET_STATS : TARGET_RESERVED;
-  } else if (key.length === HEALTH.length && startsWith(key, HEALTH)) {
+    if (isWhole(key, STATS)) return TARGET_STATS;
+    return isWhole(key, METRICS) ? TARGET_METRICS : TARGET_RESERVED;
+  } else if (isWhole(key, HEALTH)) {
     return TARGET_HEALTH;
+  } else if (startsWith(key, HEALTH_BELOW)) {
+    return isWhole(key, LIVE) ? TARGET_LIVE : TARGET_RESERVED;
   }
   return key.length > KEY_BYTES_MAX ? TARGET_TOO_LONG : TARGET_KEY;
 }
@@ -118,6 +133,10 @@ export function queryProblem(query: string): string | null {
 export function consistencyOf(query: string): "quorum" | "one" | null {
   const value = new URLSearchParams(query).get("consistency");
   return value === "quorum" || value === "one" ? value : null;
+}
+
+function isWhole(key: KeyBytes, name: Uint8Array): boolean {
+  return key.length === name.length && startsWith(key, name);
 }
 
 function startsWith(key: KeyBytes, prefix: Uint8Array): boolean {

@@ -10,12 +10,13 @@ import { ballotMillis, etagScratch, writeEtag } from "../../format/version.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import type { FrontContext } from "../http/context.ts";
+import { VARY } from "../access/gate.ts";
+import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { type ErrorOptions, type Header, sendError } from "../http/reply.ts";
-import { consistencyOf, parseTarget, queryProblem, TARGET_KEY } from "../http/target.ts";
-import { GET, HEAD } from "../status/stats.ts";
+import { consistencyOf, queryProblem, TARGET_KEY } from "../http/target.ts";
+import { GET, HEAD } from "../status/meter.ts";
 import { findPatiently, Waiting } from "./cold-reads.ts";
 import { Download } from "./download.ts";
 import {
@@ -46,7 +47,7 @@ export function createClusterReads(
       return;
     }
     const verb = head ? HEAD : GET;
-    const target = parseTarget(req.getUrl(), key);
+    const target = targetOf(context, req);
     if (target !== TARGET_KEY) {
       answerNoKey(context, res, req, target, head, answerOther);
       return;
@@ -124,7 +125,8 @@ class ClusterRead {
       return this.refuse("no_quorum", { detail });
     }
     const origin = originHeaders(this.cluster, answer.replicas);
-    if (answer.state === "absent") return this.refuse("not_found", { headers: origin });
+    if (answer.state === "absent")
+      return this.refuse("not_found", { headers: this.context.varies ? [...VARY, ...origin] : origin });
     const { value, ballot } = answer;
     const known = new KnownValue(value, ballot);
     if (!isRemote(value)) return this.send(known, origin);
@@ -178,7 +180,7 @@ class ClusterRead {
         if (!this.waiting.isOpen) stream.destroy();
         this.waiting.resume(() => {
           this.took();
-          rangeHead(res, found, part, origin);
+          rangeHead(context, res, found, part, origin);
           const { start, end } = part;
           const reader = new RemoteReader(stream, found.valueBytes, start, end);
           new Download(context, res, reader, NOTHING, start, end, (complete) => {

@@ -7,7 +7,7 @@ import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { sendError } from "../http/reply.ts";
-import { HEAD } from "../status/stats.ts";
+import { HEAD } from "../status/meter.ts";
 
 /** A request that is answered later. */
 export class Waiting {

@@ -12,15 +12,16 @@ import {
 import type { Found } from "../../shards/vault/vault.ts";
 import { VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES, REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
-import type { FrontContext } from "../http/context.ts";
+import { VARY } from "../access/gate.ts";
+import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
-import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "../http/range.ts";
 import { isPlainRead, PLAIN_READ, type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { endHead, type Header, sendError } from "../http/reply.ts";
-import { parseTarget, queryProblem, TARGET_KEY, TARGET_ROOT } from "../http/target.ts";
-import { GET, HEAD } from "../status/stats.ts";
+import { queryProblem, TARGET_KEY, TARGET_ROOT } from "../http/target.ts";
+import { GET, HEAD } from "../status/meter.ts";
 import { ColdRead, Waiting } from "./cold-reads.ts";
 import { Download } from "./download.ts";
+import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "./range.ts";
 import { clock, foundHead, notModifiedHead, partHead, type ValueFacts } from "./value-head.ts";
 
 /** One GET in so many is timed: reading the clock twice costs as much as finding the key. */
@@ -37,7 +38,7 @@ export function createReads(
   let untilTimed = 1;
 
   const answer = (res: Res, req: Req): void => {
-    const target = parseTarget(req.getUrl(), key);
+    const target = targetOf(context, req);
     if (target !== TARGET_KEY) {
       answerNoKey(context, res, req, target, false, answerOther);
       return;
@@ -47,7 +48,7 @@ export function createReads(
     const found = vault.findResident(key);
     if (found.state !== "found") {
       if (found.state === "cold") ColdRead.begin(context, res, req, GET, answerCold);
-      else meter.count(GET, sendError(res, found.state === "absent" ? "not_found" : "corrupt"));
+      else sendMissing(context, res, GET, found.state);
       return;
     }
     const isPlain = isPlainRead(req);
@@ -57,14 +58,13 @@ export function createReads(
     }
     // The view first: it may find the record damaged, and then nothing may have been written.
     const body = found.view();
-    res.writeStatus(foundHead(found));
+    res.writeStatus(foundHead(found, context.varies));
     res.end(body);
     meter.count(GET, 200);
   };
 
   const answerCold = (res: Res, found: Found, headers: ReadHeaders): void => {
-    if (found.state !== "found")
-      meter.count(GET, sendError(res, found.state === "absent" ? "not_found" : "corrupt"));
+    if (found.state !== "found") sendMissing(context, res, GET, found.state);
     else answerFound(context, res, found, headers);
   };
 
@@ -80,7 +80,7 @@ export function createReads(
   };
 
   const head: Handler = (res, req) => {
-    const target = parseTarget(req.getUrl(), key);
+    const target = targetOf(context, req);
     if (target !== TARGET_KEY) {
       answerNoKey(context, res, req, target, true, answerOther);
       return;
@@ -111,6 +111,13 @@ export function answerNoKey(
   context.meter.count(head ? HEAD : GET, answerOther(res, target, head));
 }
 
+/** Answers a GET or HEAD of a key that is absent, or damaged. */
+function sendMissing(context: FrontContext, res: Res, verb: number, state: Found["state"]): void {
+  const code = state === "absent" ? "not_found" : "corrupt";
+  const options = { head: verb === HEAD, ...(context.varies ? { headers: VARY } : {}) };
+  context.meter.count(verb, sendError(res, code, options));
+}
+
 /** Answers a HEAD. */
 export function answerHead(
   context: FrontContext,
@@ -121,12 +128,11 @@ export function answerHead(
 ): void {
   const { meter } = context;
   if (found.state !== "found") {
-    const code = found.state === "absent" ? "not_found" : "corrupt";
-    meter.count(HEAD, sendError(res, code, { head: true }));
+    sendMissing(context, res, HEAD, found.state);
     return;
   }
   if (!meetsConditions(context, res, found, headers, true)) return;
-  res.writeStatus(foundHead(found));
+  res.writeStatus(foundHead(found, context.varies));
   for (const [name, value] of more) res.writeHeader(name, value);
   res.writeHeader("Accept-Ranges", "bytes");
   endHead(res, found.valueBytes);
@@ -167,7 +173,7 @@ export function meetsConditions(
       ? isModifiedSince(ifModifiedSince, lastModifiedSeconds(found.versionMs, nowMs), nowMs)
       : noneMatchHolds(ifNoneMatch, etag);
   if (isNews) return true;
-  res.writeStatus(notModifiedHead(found));
+  res.writeStatus(notModifiedHead(found, context.varies));
   res.endWithoutBody();
   context.meter.count(verb, 304);
   return false;
@@ -207,17 +213,18 @@ type Head = ValueFacts & Pick<Found, "valueBytes">;
 
 /** Writes status and headers for a part of a value. */
 export function rangeHead(
+  { varies }: FrontContext,
   res: Res,
   found: Head,
   { partial, start, end }: Part,
   more: readonly Header[],
 ): void {
   if (partial) {
-    res.writeStatus(partHead(found));
+    res.writeStatus(partHead(found, varies));
     res.writeHeader("Accept-Ranges", "bytes");
     res.writeHeader("Content-Range", `bytes ${start}-${end - 1}/${found.valueBytes}`);
   } else {
-    res.writeStatus(foundHead(found));
+    res.writeStatus(foundHead(found, varies));
     res.writeHeader("Accept-Ranges", "bytes");
   }
   for (const [name, value] of more) res.writeHeader(name, value);
@@ -238,7 +245,7 @@ export function answerFound(
   const status = partial ? 206 : 200;
   if (end - start <= REPLY_AT_ONCE_BYTES && found.valueBytes <= CHUNK_BYTES) {
     const body = found.view(start, end);
-    rangeHead(res, found, part, more);
+    rangeHead(context, res, found, part, more);
     res.end(body);
     context.meter.count(GET, status);
     return;
@@ -254,7 +261,7 @@ export function answerFound(
       context.meter.count(GET, sendError(res, error.code, { detail: error.message }));
       return;
     }
-    rangeHead(res, head, part, more);
+    rangeHead(context, res, head, part, more);
     new Download(context, res, reader, first, start, end, (complete) => {
       if (complete) context.meter.count(GET, status);
       else context.meter.countAborted(GET);

@@ -20,6 +20,8 @@ const CACHE_CONTROL = "Cache-Control: no-cache";
 const NO_SNIFFING = "X-Content-Type-Options: nosniff";
 /** Shown as a document it has no scripts, forms or cookies, and an origin of its own. */
 const SANDBOX = "Content-Security-Policy: sandbox";
+/** Where a token is needed, what is answered depends on it. */
+const VARY = "Vary: Authorization";
 const LAST_MODIFIED = "Last-Modified: ";
 const BETWEEN = "\r\nETag: ";
 /** Where the date begins, from the end. */
@@ -58,12 +60,14 @@ interface Head {
 
 class ValueHeads {
   private readonly status: number;
+  private readonly varies: boolean;
   private readonly heads = new Map<string, Head>();
   private lastType: string | null = null;
   private lastHead!: Head;
 
-  constructor(status: number) {
+  constructor(status: number, varies: boolean) {
     this.status = status;
+    this.varies = varies;
   }
 
   /** Good until the next call. */
@@ -81,16 +85,17 @@ class ValueHeads {
     if (head === undefined) {
       const type = safeType(contentType);
       const sandbox = isInertType(type) ? [] : [SANDBOX];
-      head = versionedHead(this.status, [`Content-Type: ${type}`, NO_SNIFFING, ...sandbox]);
+      head = versionedHead(this.status, [`Content-Type: ${type}`, NO_SNIFFING, ...sandbox], this.varies);
       if (this.heads.size < HEADS_KEPT_MAX) this.heads.set(contentType, head);
     }
     return head;
   }
 }
 
-function versionedHead(status: number, lines: readonly string[]): Head {
+function versionedHead(status: number, lines: readonly string[], varies: boolean): Head {
   const version = `${LAST_MODIFIED}${" ".repeat(HTTP_DATE_BYTES)}${BETWEEN}${" ".repeat(ETAG_BYTES)}`;
-  const text = [statusLine(status), ...lines, CACHE_CONTROL, version].join("\r\n");
+  const vary = varies ? [VARY] : [];
+  const text = [statusLine(status), ...lines, ...vary, CACHE_CONTROL, version].join("\r\n");
   return { bytes: Uint8Array.from(Buffer.from(text, "latin1")), seconds: -1 };
 }
 
@@ -105,21 +110,29 @@ function withVersion(head: Head, { etag, versionMs }: Omit<ValueFacts, "contentT
   return bytes;
 }
 
-const whole = new ValueHeads(200);
-const partial = new ValueHeads(206);
-const NOT_MODIFIED = versionedHead(304, []);
+/** Of nodes that are open to everyone, and of those that are not. */
+const headsOf = (varies: boolean) => ({
+  whole: new ValueHeads(200, varies),
+  partial: new ValueHeads(206, varies),
+  notModified: versionedHead(304, [], varies),
+});
+const OPEN = headsOf(false);
+const VARYING = headsOf(true);
 
-/** Of an answer with the whole value. Good until the next call, as are the others. */
-export function foundHead(value: ValueFacts): Uint8Array {
-  return whole.of(value);
+/**
+ * Of an answer with the whole value. Good until the next call, as are the others.
+ * @param varies whether a token is needed
+ */
+export function foundHead(value: ValueFacts, varies: boolean): Uint8Array {
+  return (varies ? VARYING : OPEN).whole.of(value);
 }
 
 /** Of an answer with a part of the value. */
-export function partHead(value: ValueFacts): Uint8Array {
-  return partial.of(value);
+export function partHead(value: ValueFacts, varies: boolean): Uint8Array {
+  return (varies ? VARYING : OPEN).partial.of(value);
 }
 
 /** Of a 304. */
-export function notModifiedHead(value: Omit<ValueFacts, "contentType">): Uint8Array {
-  return withVersion(NOT_MODIFIED, value);
+export function notModifiedHead(value: Omit<ValueFacts, "contentType">, varies: boolean): Uint8Array {
+  return withVersion((varies ? VARYING : OPEN).notModified, value);
 }

@@ -1,112 +1,13 @@
 /**
- * What the front counts, and the two documents about the node: `/health` and `/_stats`.
+ * The two documents about the node: `/health` and `/_stats`.
  */
 import { DIRECTORY_GONE } from "../../engine/list/directory-watch.ts";
 import type { ShardStats, Vault } from "../../shards/vault/vault.ts";
-import { LATENCY_NUMBERS, Latencies, type LatencySummary } from "./latency.ts";
+import { Meter } from "./meter.ts";
 
 /** What the log and `/health` say when connections are closed as they come. */
 export const REFUSING_CONNECTIONS =
   "so many connections are open that new ones are closed, to keep descriptors for files; raise the limit (ulimit -n), or have fewer connections";
-
-/** Verbs in the counters. */
-export const GET = 0;
-export const HEAD = 1;
-export const PUT = 2;
-export const POST = 3;
-export const DELETE = 4;
-export const OTHER = 5;
-const VERBS = ["get", "head", "put", "post", "delete", "other"] as const;
-
-/** Outcomes in the counters: the status' first digit, and 0 for a client that left before its answer. */
-const OUTCOMES = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
-const ABORTED = 0;
-
-const COUNTS = VERBS.length * OUTCOMES.length;
-/** Size of a meter's memory. */
-export const METER_BYTES = (COUNTS + 2 * LATENCY_NUMBERS + 4) * 8;
-
-/** Counters and latencies of the front, and what it has in hand. Constant memory. */
-export class Meter {
-  /** One number: requests that are not answered yet. */
-  readonly requestsInFlight: Float64Array;
-  /** One number: memory that bodies have which come in pieces. */
-  readonly receivingBytes: Float64Array;
-  /** One number: connections that are open. */
-  readonly connections: Float64Array;
-  /** One number: when a connection was last closed for want of descriptors, in milliseconds since 1970. */
-  readonly refusedMs: Float64Array;
-  private readonly counts: Float64Array;
-  private readonly reads: Latencies;
-  private readonly writes: Latencies;
-
-  /** @param memory METER_BYTES, shared where other threads are to read it */
-  constructor(memory: ArrayBufferLike = new ArrayBuffer(METER_BYTES)) {
-    const part = (number: number, length: number) => new Float64Array(memory, number * 8, length);
-    this.counts = part(0, COUNTS);
-    this.reads = new Latencies(part(COUNTS, LATENCY_NUMBERS));
-    this.writes = new Latencies(part(COUNTS + LATENCY_NUMBERS, LATENCY_NUMBERS));
-    this.requestsInFlight = part(COUNTS + 2 * LATENCY_NUMBERS, 1);
-    this.receivingBytes = part(COUNTS + 2 * LATENCY_NUMBERS + 1, 1);
-    this.connections = part(COUNTS + 2 * LATENCY_NUMBERS + 2, 1);
-    this.refusedMs = part(COUNTS + 2 * LATENCY_NUMBERS + 3, 1);
-  }
-
-  /** All that these have counted, now. */
-  static sum(meters: readonly Meter[]): Meter {
-    const total = new Meter();
-    for (const { counts, reads, writes, ...meter } of meters) {
-      for (let index = 0; index < COUNTS; index++) total.counts[index] += counts[index];
-      total.reads.add(reads);
-      total.writes.add(writes);
-      total.requestsInFlight[0] += meter.requestsInFlight[0];
-      total.receivingBytes[0] += meter.receivingBytes[0];
-      total.connections[0] += meter.connections[0];
-      total.refusedMs[0] = Math.max(total.refusedMs[0], meter.refusedMs[0]);
-    }
-    return total;
-  }
-
-  /** Counts an answer by its status. */
-  count(verb: number, status: number): void {
-    this.counts[verb * OUTCOMES.length + ((status / 100) | 0)]++;
-  }
-
-  countAborted(verb: number): void {
-    this.counts[verb * OUTCOMES.length + ABORTED]++;
-  }
-
-  /** Records a sampled read, in milliseconds. */
-  readTook(ms: number): void {
-    this.reads.record(ms);
-  }
-
-  /** Records a write from its headers to its answer, in milliseconds. */
-  writeTook(ms: number): void {
-    this.writes.record(ms);
-  }
-
-  /** Everything counted. */
-  get total(): number {
-    return this.counts.reduce((sum, count) => sum + count, 0);
-  }
-
-  requests(): Record<string, Record<string, number>> {
-    const byVerb: Record<string, Record<string, number>> = {};
-    VERBS.forEach((verb, verbIndex) => {
-      const byOutcome: Record<string, number> = {};
-      OUTCOMES.forEach((outcome, outcomeIndex) => {
-        if (outcome !== "1xx") byOutcome[outcome] = this.counts[verbIndex * OUTCOMES.length + outcomeIndex];
-      });
-      byVerb[verb] = byOutcome;
-    });
-    return byVerb;
-  }
-
-  latencies(): { read: LatencySummary; write: LatencySummary } {
-    return { read: this.reads.summary(), write: this.writes.summary() };
-  }
-}
 
 /** What a node of a cluster says of it. */
 export interface ClusterFacts {
@@ -266,6 +167,7 @@ export function statsDocument(vault: Vault, facts: NodeFacts, meters: readonly M
     batchedWrites: stats.batchedWrites,
     coldReads: stats.coldReads,
     requests: meter.requests(),
+    refusedRequests: meter.refusedRequests(),
     requestsByFront: meters.map((one) => one.total),
     latencyMicroseconds: meter.latencies(),
     memory: {

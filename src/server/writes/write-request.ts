@@ -22,7 +22,7 @@ import type { Res } from "../http/http.ts";
 import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "../http/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendWriteResult } from "../http/reply.ts";
 import { parseTarget } from "../http/target.ts";
-import { DELETE, POST, PUT } from "../status/stats.ts";
+import { DELETE, POST, PUT } from "../status/meter.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 
 const EMPTY = new Uint8Array(0);
@@ -51,6 +51,8 @@ export class WriteRequest implements BodyTaker {
   private readonly res: Res;
   private readonly headers: WriteHeaders;
   private readonly startMs = performance.now();
+  /** Who it comes from, for the audit. */
+  private readonly caller: string | null;
   private phase = RECEIVING;
   receivedBytes = 0;
   private gathered: Gathering | null = null;
@@ -65,6 +67,7 @@ export class WriteRequest implements BodyTaker {
     this.context = context;
     this.res = res;
     this.headers = headers;
+    this.caller = context.caller.name;
     context.inFlight.enter();
     if (headers.declaredBytes !== Number.POSITIVE_INFINITY) return;
     // Nothing says whether anything of it has come.
@@ -121,6 +124,7 @@ export class WriteRequest implements BodyTaker {
     this.phase = GONE;
     this.release();
     this.context.meter.countAborted(verbIndex(this.headers.verb));
+    this.audit(0);
     this.context.inFlight.leave();
   }
 
@@ -279,7 +283,13 @@ export class WriteRequest implements BodyTaker {
     const { meter, inFlight } = this.context;
     meter.count(verbIndex(this.headers.verb), status);
     meter.writeTook(performance.now() - this.startMs);
+    this.audit(status);
     inFlight.leave();
+  }
+
+  private audit(status: number): void {
+    const { verb, path } = this.headers;
+    this.context.audit?.note(this.caller, verb.toUpperCase(), path, status);
   }
 
   /** The vault's view of the request; made anew, because the key scratch has served others meanwhile. */

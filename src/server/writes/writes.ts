@@ -6,12 +6,12 @@ import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
 import { BAD_LENGTH, CHUNKED, declaredBytes, NO_BODY } from "../http/body-length.ts";
-import type { FrontContext } from "../http/context.ts";
+import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import { headerLines, headerName, readConditions } from "../http/read-headers.ts";
 import type { ErrorOptions } from "../http/reply.ts";
-import { parseTarget, queryProblem, TARGET_KEY } from "../http/target.ts";
+import { queryProblem, TARGET_KEY } from "../http/target.ts";
 import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./write-request.ts";
 
 const CONTENT_TYPE = Buffer.from("content-type");
@@ -59,7 +59,9 @@ export function createWrites(
     };
     const refusal = judge(context, req, headers, refuseOther);
     if (refusal !== null) {
-      context.meter.count(verbIndex(verb), refuse(res, refusal.code, declared, refusal.options));
+      const status = refuse(res, refusal.code, declared, refusal.options);
+      context.meter.count(verbIndex(verb), status);
+      context.audit?.note(context.caller.name, verb.toUpperCase(), headers.path, status);
       return;
     }
     const request = new WriteRequest(context, res, headers);
@@ -83,7 +85,7 @@ function judge(
   headers: WriteHeaders,
   refuseOther: RefuseOther,
 ): Refusal | null {
-  const target = parseTarget(headers.path, context.key);
+  const target = targetOf(context, req);
   if (target !== TARGET_KEY) return refuseOther(target);
   const query = req.getQuery();
   const problem = query ? queryProblem(query) : null;

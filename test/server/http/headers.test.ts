@@ -6,14 +6,14 @@ import { RequestVerifier } from "../../../src/auth/signature.ts";
 import { nodeUrl } from "../../../src/config/values.ts";
 import { isModifiedSince, readTags } from "../../../src/rules/conditions.ts";
 import { originProblem } from "../../../src/server/access/origins.ts";
-import { parseRange } from "../../../src/server/http/range.ts";
 import { createKeyScratch, parseTarget, queryProblem } from "../../../src/server/http/target.ts";
+import { parseRange } from "../../../src/server/reads/range.ts";
 import { isInertType } from "../../../src/server/reads/value-head.ts";
 import { readContentType } from "../../../src/server/writes/writes.ts";
 import { CONDITION_BYTES_MAX } from "../../../src/util/limits.ts";
 import { ValueScanner } from "../../../src/value/scanner.ts";
 import { etagText } from "../fake-vault.ts";
-import { type Harness, sleep, withFront } from "../harness.ts";
+import { byKey, type Harness, sleep, withFront } from "../harness.ts";
 
 const LARGE_BYTES = 2 * 1024 * 1024;
 const ETAG = etagText(1);
@@ -278,7 +278,7 @@ test("DELETE: takes effect once its body is whole; what is refused for its frami
 });
 
 test("GET /: who is there, without a key, also for browsers", async () => {
-  await withFront({ auth: { key: "secret", mode: "all" } }, async ({ call }) => {
+  await withFront({ auth: byKey("secret") }, async ({ call }) => {
     for (const headers of [{}, { accept: "text/html" }]) {
       const reply = await call("GET", "/", { headers });
       assert.equal(reply.status, 200);

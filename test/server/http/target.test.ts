@@ -7,6 +7,8 @@ import {
   TARGET_BAD_KEY,
   TARGET_HEALTH,
   TARGET_KEY,
+  TARGET_LIVE,
+  TARGET_METRICS,
   TARGET_RESERVED,
   TARGET_ROOT,
   TARGET_STATS,
@@ -39,7 +41,6 @@ test("target: what follows the first slash is the key, byte for byte", () => {
     ["/a;b=c", "a;b=c"],
     ["/a#b", "a#b"],
     ["/healthy", "healthy"],
-    ["/health/", "health/"],
     ["/Health", "Health"],
     ["/a/_b", "a/_b"],
   ] as const) {
@@ -129,11 +130,18 @@ test("target: reserved names are recognised however they are written", () => {
   assert.equal(kindOf("/%68ealth"), TARGET_HEALTH);
   assert.equal(kindOf("/_stats"), TARGET_STATS);
   assert.equal(kindOf("/%5Fstats"), TARGET_STATS);
+  assert.equal(kindOf("/_metrics"), TARGET_METRICS);
+  assert.equal(kindOf("/health/live"), TARGET_LIVE);
+  assert.equal(kindOf("/health%2Flive"), TARGET_LIVE);
+  assert.equal(keyOf("/_kv/health/live"), "health/live");
   for (const path of [
     "/_",
     "/_kv",
     "/_stats/",
-    "/_metrics",
+    "/health/",
+    "/%68ealth/x",
+    "/health/live/",
+    "/_metrics/x",
     "/_keys",
     "/_batch",
     "/_watch",

@@ -8,7 +8,6 @@ import { KeyRing } from "../../../src/auth/keys.ts";
 import { RequestSigner, SIGNATURE_AGE_MS, STREAMED_BODY } from "../../../src/auth/signature.ts";
 import { signStream } from "../../../src/auth/signed-stream.ts";
 import { joinFrames, splitFrames } from "../../../src/cluster/wire/frames.ts";
-import type { FrontOptions } from "../../../src/server/front.ts";
 import { LAYOUT_BYTES_MAX, PEER_BATCH_BYTES_MAX } from "../../../src/util/limits.ts";
 import { KEY, type Node, receiverLike, startNode } from "../../cluster/peer-harness.ts";
 import { RawClient, until } from "../harness.ts";
@@ -49,7 +48,7 @@ function call(
   });
 }
 
-async function start(t: TestContext, options: Partial<FrontOptions> = {}): Promise<Node> {
+async function start(t: TestContext, options: Parameters<typeof startNode>[0] = {}): Promise<Node> {
   const node = await startNode(options);
   t.after(() => node.front.close(1000));
   return node;
@@ -94,10 +93,8 @@ const ROUTES: ReadonlyArray<readonly [method: string, path: string, body: Buffer
 
 for (const mode of ["all", "writes"] as const) {
   describe(`peer routes: refusals, auth mode ${mode}`, () => {
-    const auth = { key: KEY, mode };
-
     test("without a signature, with a client's key, with another key", async (t) => {
-      const node = await start(t, { auth });
+      const node = await start(t, { mode });
       const stranger = new RequestSigner(new KeyRing(["another key"]));
       for (const [method, path, body] of ROUTES) {
         const what = `${method} ${path}`;
@@ -115,7 +112,7 @@ for (const mode of ["all", "writes"] as const) {
     });
 
     test("replay", async (t) => {
-      const node = await start(t, { auth });
+      const node = await start(t, { mode });
       const { header } = signer.sign(node.receiver, "POST", "/_peer/batch", BATCH);
       assert.equal((await call(node, "POST", "/_peer/batch", header, BATCH)).status, 200);
       assert.deepEqual(node.handler.frames.splice(0), ["one", "two"]);
@@ -127,7 +124,7 @@ for (const mode of ["all", "writes"] as const) {
     });
 
     test("of another time, and of another run", async (t) => {
-      const node = await start(t, { auth });
+      const node = await start(t, { mode });
       const receiver = receiverLike(node, { offMs: SIGNATURE_AGE_MS + 60_000 });
       const { header } = signer.sign(receiver, "POST", "/_peer/batch", BATCH);
       assertUnauthorized(await call(node, "POST", "/_peer/batch", header, BATCH), "of another time");
@@ -137,7 +134,7 @@ for (const mode of ["all", "writes"] as const) {
     });
 
     test("tampered body, path, query, method; another node's", async (t) => {
-      const node = await start(t, { auth });
+      const node = await start(t, { mode });
       const sign = (method: string, target: string, body: Uint8Array) =>
         signer.sign(node.receiver, method, target, body).header;
       const changed = Buffer.from(BATCH);
@@ -182,7 +179,7 @@ for (const mode of ["all", "writes"] as const) {
     });
 
     test("a stream that is tampered with, cut off or not signed in pieces", async (t) => {
-      const node = await start(t, { auth });
+      const node = await start(t, { mode });
       const path = VALUE;
       const stream = async (change: (pieces: Buffer[]) => Buffer[]) => {
         const { header, mac, key } = signer.sign(node.receiver, "PUT", path, STREAMED_BODY);

@@ -1,0 +1,173 @@
+/**
+ * What each request needs of the token that it comes with: permission by method, path and query, and the keys
+ * that the token has to cover. Deny by default: a reserved path that is not in this table needs an operator.
+ */
+import { bitsOf, type Token } from "../../auth/tokens.ts";
+import type { KeyBytes } from "../../shards/arena/write.ts";
+import type { Req } from "../http/http.ts";
+import {
+  TARGET_HEALTH,
+  TARGET_KEY,
+  TARGET_LIVE,
+  TARGET_METRICS,
+  TARGET_RESERVED,
+  TARGET_ROOT,
+  TARGET_STATS,
+} from "../http/target.ts";
+import { DELETE, GET, HEAD, POST, PUT } from "../status/meter.ts";
+
+const READ = bitsOf(["read"]);
+const LIST = bitsOf(["list"]);
+const WRITE = bitsOf(["write"]);
+const WATCH = bitsOf(["watch"]);
+const REMOVE = bitsOf(["delete"]);
+const METRICS = bitsOf(["metrics"]);
+const ADMIN = bitsOf(["admin"]);
+/** Whatever a GET of a key can be told to be by its query. */
+const ALL_READS = READ | LIST | WATCH;
+/** A change in place answers what became of the value. */
+const CHANGE = READ | WRITE;
+const NOTHING = 0;
+
+/** What a request asks for. */
+export interface Asked {
+  /** GET and others of the counters. */
+  verb: number;
+  target: number;
+  /** The decoded key; of a reserved path, the decoded path. */
+  key: KeyBytes;
+  req: Pick<Req, "getQuery" | "getCaseSensitiveMethod">;
+}
+
+/** How a reserved path is judged. */
+type Rule =
+  /** Anybody: there is nothing of the store in it. */
+  | { kind: "open" }
+  /** Permissions that have nothing to do with keys. */
+  | { kind: "bits"; bits: number }
+  /** What is behind the path is a key, or a prefix, asked for by the method as elsewhere. */
+  | { kind: "key"; skip: number }
+  /** The keys that begin with the parameter `prefix`, all of which the token has to cover. */
+  | { kind: "prefix"; bits: number }
+  /** What comes in the body is judged one by one, by who takes it; any valid token gets so far. */
+  | { kind: "each" };
+
+/** By the first segment of the decoded path. */
+const RULES: ReadonlyMap<string, Rule> = new Map([
+  ["_ui", { kind: "open" }],
+  ["_openapi.json", { kind: "open" }],
+  ["_admin", { kind: "bits", bits: ADMIN }],
+  ["_batch", { kind: "each" }],
+  ["_delete", { kind: "prefix", bits: REMOVE }],
+  ["_export", { kind: "prefix", bits: READ | LIST }],
+  ["_import", { kind: "each" }],
+  ["_raw", { kind: "key", skip: "_raw/".length }],
+  ["_unstorage", { kind: "key", skip: "_unstorage/".length }],
+]);
+
+const OPERATORS: Rule = { kind: "bits", bits: ADMIN };
+
+/**
+ * What a query makes of a GET: bits, and whether it is about all keys that begin with the one in the path.
+ */
+export interface ReadKind {
+  bits: number;
+  ofPrefix: boolean;
+}
+
+const SINGLE: ReadKind = { bits: READ, ofPrefix: false };
+
+/** Of a GET or HEAD. */
+export function readKind(query: string | undefined): ReadKind {
+  if (query === undefined) return SINGLE;
+  const parameters = new URLSearchParams(query);
+  let bits = NOTHING;
+  if (parameters.has("list")) bits |= LIST;
+  if (parameters.has("watch") || parameters.has("changes")) bits |= WATCH;
+  if (bits === NOTHING) return SINGLE;
+  // Values and the first list of a watch are what they are elsewhere.
+  if (parameters.has("values")) bits |= READ;
+  if (parameters.has("initial")) bits |= LIST;
+  return { bits, ofPrefix: true };
+}
+
+/** Whether a request needs no token, whoever sends it. */
+export function isOpen(
+  { verb, target, key, req }: Asked,
+  readsArePublic: boolean,
+  metricsAreOpen: boolean,
+): boolean {
+  if (verb !== GET && verb !== HEAD) return false;
+  switch (target) {
+    case TARGET_HEALTH:
+    case TARGET_LIVE:
+      return true;
+    case TARGET_METRICS:
+      return metricsAreOpen;
+    case TARGET_RESERVED:
+      return ruleOf(key).kind === "open";
+    case TARGET_ROOT:
+      return !readKind(req.getQuery()).ofPrefix;
+    case TARGET_KEY:
+      return readsArePublic && !readKind(req.getQuery()).ofPrefix;
+    default:
+      return false;
+  }
+}
+
+/**
+ * Whether the holder of a token may do what a request asks for. True also for what nobody can do: that is
+ * then refused for what it is.
+ */
+export function may(token: Token, asked: Asked): boolean {
+  const { verb, target, key } = asked;
+  if (target === TARGET_STATS || target === TARGET_METRICS) return token.allows(METRICS);
+  if (target === TARGET_RESERVED) return mayReserved(token, asked, ruleOf(key));
+  const isKey = target === TARGET_KEY;
+  if (verb !== GET && verb !== HEAD)
+    return !isKey || (token.allows(needOf(asked)) && token.covers(key.bytes, key.length));
+  // The common GET: whatever its query makes of it, the token may.
+  if (isKey && token.allows(ALL_READS) && token.covers(key.bytes, key.length)) return true;
+  const { bits, ofPrefix } = readKind(asked.req.getQuery());
+  if (ofPrefix) return token.allows(bits) && token.within(prefixOf(key)).length > 0;
+  return !isKey || (token.allows(bits) && token.covers(key.bytes, key.length));
+}
+
+/** What a method that changes a key needs. */
+function needOf({ verb, req }: Asked): number {
+  if (verb === PUT || verb === POST) return WRITE;
+  if (verb === DELETE) return REMOVE;
+  const name = req.getCaseSensitiveMethod();
+  if (name === "PATCH") return CHANGE;
+  return name === "LOCK" || name === "UNLOCK" ? WRITE : NOTHING;
+}
+
+function mayReserved(token: Token, asked: Asked, rule: Rule): boolean {
+  switch (rule.kind) {
+    case "open":
+    case "each":
+      return true;
+    case "bits":
+      return token.allows(rule.bits);
+    case "prefix": {
+      const prefix = Buffer.from(new URLSearchParams(asked.req.getQuery() ?? "").get("prefix") ?? "", "utf8");
+      return token.allows(rule.bits) && token.covers(prefix, prefix.length);
+    }
+    case "key": {
+      const { bytes, length } = asked.key;
+      const rest = bytes.slice(Math.min(rule.skip, length), length);
+      return may(token, { ...asked, target: TARGET_KEY, key: { bytes: rest, length: rest.length } });
+    }
+  }
+}
+
+/** The rule of a decoded path that begins with "_". */
+function ruleOf({ bytes, length }: KeyBytes): Rule {
+  const end = bytes.subarray(0, length).indexOf(0x2f);
+  const segment = Buffer.from(bytes.subarray(0, end < 0 ? length : end)).toString("latin1");
+  return RULES.get(segment) ?? OPERATORS;
+}
+
+function prefixOf({ bytes, length }: KeyBytes): Uint8Array {
+  return bytes.subarray(0, length);
+}
