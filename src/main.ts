@@ -2,6 +2,7 @@
  * The program's entry: decides what this thread is, reads the command line, and starts a node or runs a
  * command.
  */
+import { Writable } from "node:stream";
 import { isMainThread } from "node:worker_threads";
 import { platformProblem } from "./platform/build-info.ts";
 import { reasonOf, sentenceOf } from "./platform/system-error.ts";
@@ -46,6 +47,9 @@ async function main(): Promise<void> {
     process.exitCode = await runSubcommand(subcommand, process.argv.slice(3), {
       env: process.env,
       out: (text) => process.stdout.write(text),
+      // Standard output stays open for what follows.
+      stdout: () => new Writable({ write: (piece, _encoding, done) => process.stdout.write(piece, done) }),
+      stdin: () => process.stdin,
       err: (text) => process.stderr.write(text),
       isTerminal: process.stderr.isTTY === true,
       ...(process.stdin.isTTY === true ? { ask: askAtTerminal } : {}),

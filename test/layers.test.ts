@@ -16,6 +16,8 @@ const LAYERS = [
     "",
     "app",
     "cli",
+    "cli/client",
+    "cli/cluster",
     "cli/directory",
     "cli/subcommand",
     "master",

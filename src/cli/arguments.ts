@@ -16,7 +16,8 @@ import { nodeUrl, oneOf, UsageError } from "../config/values.ts";
 import { addressText } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import { LOG_LEVELS } from "../platform/log.ts";
-import { subcommandLines } from "./commands.ts";
+import { commandVariables, subcommandLines, subcommandNames } from "./commands.ts";
+import { nearestName } from "./subcommand/nearest.ts";
 
 export type Parsed =
   | { kind: "run"; config: Config }
@@ -26,9 +27,8 @@ export type Parsed =
    */
   | { kind: "print"; text: string; status: 0 | 2 };
 
-/** The variables that are not a node's flags: the log's level, and what the commands send as clients. */
+/** The variable that is not a flag's. */
 const LOG_VARIABLE = "MINIVAULT_LOG";
-const TOKEN_VARIABLE = "MINIVAULT_TOKEN";
 const HELP_COLUMNS = 100;
 
 const HEADINGS: Record<Flag["group"], string> = {
@@ -130,35 +130,15 @@ function isSwitch(name: string): boolean {
 }
 
 function unexpected(word: string): string {
-  const hint = word.startsWith("-") || word === "" ? "" : `: a data directory is given as -data ${word}`;
-  return `unexpected "${word}"${hint}`;
+  if (word.startsWith("-") || word === "") return `unexpected "${word}"`;
+  const command = nearestName(word, subcommandNames());
+  const hint = command === null ? "" : `; did you mean the command ${command}?`;
+  return `unexpected "${word}": a data directory is given as -data ${word}${hint}`;
 }
 
 function unknown(name: string): string {
-  const candidates = [...FLAGS.map((flag) => flag.name), "help", "version"];
-  const distances = candidates.map((candidate) => distance(name.toLowerCase(), candidate));
-  const least = Math.min(...distances);
-  const nearest = candidates[distances.indexOf(least)];
-  const hint = least <= Math.max(1, Math.floor(nearest.length / 2)) ? `, did you mean -${nearest}?` : "";
-  return `unknown flag "-${name}"${hint}`;
-}
-
-/**
- * Number of characters to put in, take out, replace or swap with their neighbour (optimal string alignment).
- */
-function distance(a: string, b: string): number {
-  const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
-  for (let i = 1; i <= a.length; i++) {
-    rows[i] = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const isSame = a[i - 1] === b[j - 1];
-      rows[i][j] = Math.min(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (isSame ? 0 : 1));
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
-        rows[i][j] = Math.min(rows[i][j], rows[i - 2][j - 2] + 1);
-      }
-    }
-  }
-  return rows[a.length][b.length];
+  const nearest = nearestName(name, [...FLAGS.map((flag) => flag.name), "help", "version"]);
+  return `unknown flag "-${name}"${nearest === null ? "" : `, did you mean -${nearest}?`}`;
 }
 
 function createCommand(): Command {
@@ -288,7 +268,7 @@ function checkLogLevel(env: NodeJS.ProcessEnv): void {
 }
 
 function unknownVariables(env: NodeJS.ProcessEnv): string[] {
-  const known = new Set([...FLAGS.map((flag) => variableOf(flag.name)), LOG_VARIABLE, TOKEN_VARIABLE]);
+  const known = new Set([...FLAGS.map((flag) => variableOf(flag.name)), ...commandVariables(), LOG_VARIABLE]);
   return Object.keys(env).filter((name) => name.startsWith("MINIVAULT_") && !known.has(name));
 }
 

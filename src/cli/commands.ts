@@ -7,29 +7,25 @@
 import { FLAGS, variableOf } from "../config/flags.ts";
 import { UsageError } from "../config/values.ts";
 import { sentenceOf } from "../platform/system-error.ts";
-import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster-commands.ts";
+import { CREATE, GET, PUT, RM } from "./client/value-commands.ts";
+import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster/cluster-commands.ts";
+import { ABANDON_MOVE, RECOVER } from "./cluster/ways-out.ts";
+import { completionCommand } from "./completion-command.ts";
 import { ACCEPT_LOSS } from "./directory/accept-loss-command.ts";
 import { INSPECT } from "./directory/inspect-command.ts";
 import { UPGRADE } from "./directory/upgrade-command.ts";
 import { VERIFY } from "./directory/verify-command.ts";
 import { HEALTH } from "./health-command.ts";
+import { nearestName } from "./subcommand/nearest.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 import { TOKEN } from "./token-command.ts";
-import { ABANDON_MOVE, RECOVER } from "./ways-out.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [
-  HEALTH,
-  VERIFY,
-  INSPECT,
-  ACCEPT_LOSS,
-  UPGRADE,
+  ...[GET, PUT, CREATE, RM],
+  ...[NODES, DRAIN, REPLACE, REMOVE, ABANDON_MOVE, RECOVER],
+  ...[HEALTH, VERIFY, INSPECT, ACCEPT_LOSS, UPGRADE],
   TOKEN,
-  NODES,
-  DRAIN,
-  REPLACE,
-  REMOVE,
-  ABANDON_MOVE,
-  RECOVER,
+  completionCommand(() => SUBCOMMANDS),
 ];
 
 /** The command of that name, or null: the words are flags of a node. */
@@ -66,6 +62,10 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
   const options: Record<string, string[]> = {};
   for (let index = 0; index < argv.length; index++) {
     const word = argv[index];
+    if (word === "--") {
+      operands.push(...argv.slice(index + 1));
+      break;
+    }
     const match = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(word);
     if (match === null) {
       operands.push(word);
@@ -78,7 +78,7 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
       if (text === undefined) throw new UsageError(`-${name} needs a value`);
       if (command.flags.includes(name)) values[name] = parseFlag(name, text, `-${name}`);
       else options[name] = [...(options[name] ?? []), text];
-    } else throw new UsageError(`unknown flag "-${name}"`);
+    } else throw new UsageError(unknownFlag(command, name));
   }
   if (operands.length < command.operandsMin || operands.length > command.operandsMax)
     throw new UsageError(`use it as minivault ${usageOf(command)}`);
@@ -92,6 +92,11 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
     if (options[name] === undefined && text !== undefined && text !== "") options[name] = [text];
   }
   return { operands, values, options, switches };
+}
+
+function unknownFlag({ flags, options = {}, switches }: Subcommand, name: string): string {
+  const nearest = nearestName(name, [...flags, ...Object.keys(options), ...Object.keys(switches), "help"]);
+  return `unknown flag "-${name}"${nearest === null ? "" : `, did you mean -${nearest}?`}`;
 }
 
 function parseFlag(name: string, text: string, from: string): unknown {
@@ -131,6 +136,17 @@ const SHARED_TEXTS: Record<string, string> = {
   auth: "shared key of the cluster (better: MINIVAULT_AUTH or -auth-file)",
   tokens: "file that the line is added to (default: none, or MINIVAULT_TOKENS)",
 };
+
+/** Names of variables that only commands read. */
+export function commandVariables(): string[] {
+  return SUBCOMMANDS.flatMap(({ options = {} }) =>
+    Object.keys(options).flatMap((name) => (options[name].hasVariable ? [variableOf(name)] : [])),
+  );
+}
+
+export function subcommandNames(): string[] {
+  return SUBCOMMANDS.map(({ name }) => name);
+}
 
 /** Lines for the program's own help. */
 export function subcommandLines(): string {

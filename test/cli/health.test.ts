@@ -8,25 +8,10 @@ import os from "node:os";
 import path from "node:path";
 import { type TestContext, test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
-import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
 import { makeCertificates } from "../certificate.ts";
+import { runCommand } from "./terminal.ts";
 
-async function health(words: string[], env: NodeJS.ProcessEnv = {}) {
-  const said = { status: -1, out: "", err: "" };
-  const command = findSubcommand("health");
-  assert.ok(command !== null);
-  said.status = await runSubcommand(command, words, {
-    env,
-    out: (text) => {
-      said.out += text;
-    },
-    err: (text) => {
-      said.err += text;
-    },
-    isTerminal: false,
-  });
-  return said;
-}
+const health = (words: string[], env: NodeJS.ProcessEnv = {}) => runCommand(["health", ...words], { env });
 
 async function listen(
   t: TestContext,

@@ -5,45 +5,19 @@ import assert from "node:assert/strict";
 import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
-import type { Terminal } from "../../src/cli/subcommand/subcommand.ts";
 import { writeClusterFile } from "../../src/cluster/layout/cluster-file.ts";
 import { firstLayout } from "../../src/cluster/layout/layout.ts";
 import { lockDirectory } from "../../src/engine/directory/lock.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
+import { runCommand } from "./terminal.ts";
 
 const GOLDEN = path.join(__dirname, "../golden/v2");
 const FIRST_SLAB = "shard-000/0000000001.slab";
 
-interface Said {
-  status: number;
-  out: string;
-  err: string;
-}
-
-const run = (...words: string[]): Promise<Said> => runWith({}, ...words);
+const run = (...words: string[]) => runCommand(words);
 
 /** As on a terminal where this is typed. */
-const runAnswering = (typed: string, ...words: string[]): Promise<Said> =>
-  runWith({ ask: async () => typed }, ...words);
-
-async function runWith(terminal: Pick<Terminal, "ask">, ...words: string[]): Promise<Said> {
-  const said: Said = { status: -1, out: "", err: "" };
-  const command = findSubcommand(words[0]);
-  assert.ok(command !== null);
-  said.status = await runSubcommand(command, words.slice(1), {
-    env: {},
-    out: (text) => {
-      said.out += text;
-    },
-    err: (text) => {
-      said.err += text;
-    },
-    isTerminal: false,
-    ...terminal,
-  });
-  return said;
-}
+const runAnswering = (typed: string, ...words: string[]) => runCommand(words, { ask: async () => typed });
 
 async function withGolden(work: (directory: string) => Promise<void>): Promise<void> {
   const directory = temporaryDirectory();
@@ -61,7 +35,7 @@ function flip(file: string, at: number): void {
   writeFileSync(file, bytes);
 }
 
-function items(said: Said): Record<string, unknown>[] {
+function items(said: Awaited<ReturnType<typeof run>>): Record<string, unknown>[] {
   return said.out
     .trim()
     .split("\n")

@@ -4,7 +4,7 @@ import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
-import { DRAIN, NODES } from "../../src/cli/cluster-commands.ts";
+import { DRAIN, NODES } from "../../src/cli/cluster/cluster-commands.ts";
 import type { Words } from "../../src/cli/subcommand/subcommand.ts";
 
 /** A master that answers all requests with one document, or not at all; answers its URL and what it was asked. */

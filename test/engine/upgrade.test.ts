@@ -6,12 +6,12 @@ import assert from "node:assert/strict";
 import { cpSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { findSubcommand, runSubcommand } from "../../src/cli/commands.ts";
 import { verifyDirectory } from "../../src/engine/check/verify.ts";
 import { upgradeStoreFile } from "../../src/engine/directory/store-file.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 import { writeFields } from "../../src/format/fields/trailer.ts";
 import { loadHash } from "../../src/util/hash.ts";
+import { runCommand } from "../cli/terminal.ts";
 import { contentOf, FIELDS } from "../golden/store.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, inDirectory } from "./harness.ts";
@@ -147,12 +147,6 @@ function failsAt(step: number, work: (io: FileIo) => unknown): boolean {
 }
 
 async function upgrade(directory: string): Promise<{ status: number; text: string }> {
-  const said = { status: -1, text: "" };
-  const say = (text: string): void => {
-    said.text += text;
-  };
-  const command = findSubcommand("upgrade");
-  assert.ok(command !== null);
-  said.status = await runSubcommand(command, [directory], { env: {}, out: say, err: say, isTerminal: false });
-  return said;
+  const { status, out, err } = await runCommand(["upgrade", directory]);
+  return { status, text: out + err };
 }

@@ -1,12 +1,16 @@
 /**
  * What a subcommand is, and what all of them share. commands.ts has the table.
  */
+import type { Readable, Writable } from "node:stream";
 import { readAuth, readTlsCa } from "../../config/access.ts";
 
 /** Where a command writes, and what it may read. */
 export interface Terminal {
   env: NodeJS.ProcessEnv;
   out: (text: string) => void;
+  /** Standard output for bytes, and standard input: only asked for by commands that need them. */
+  stdout: () => Writable;
+  stdin: () => Readable;
   /** Progress and errors. */
   err: (text: string) => void;
   /** Standard error is a terminal: progress may be drawn over. */
@@ -54,6 +58,11 @@ export interface Words {
   /** Parsed values of flags, by name; absent: neither given nor in the environment. */
   values: Record<string, unknown>;
   switches: ReadonlySet<string>;
+}
+
+/** What a flag of the command's own was given last; undefined: nothing. */
+export function optionOf({ options }: Words, name: string): string | undefined {
+  return options[name]?.at(-1);
 }
 
 /** The shared key that `-auth` or `-auth-file` give, or null. */

@@ -2,9 +2,10 @@
  * `minivault abandon-move` and `minivault recover`: the ways out of a move that cannot end, and of a cluster
  * that has lost a majority for good. The master decides; what is asked for carries the epoch that was seen.
  */
+
+import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
 import { type LayoutAnswer, masterOf, type Node, OPERATOR_OPTIONS } from "./master-client.ts";
 import { moveText, watch } from "./progress.ts";
-import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 
 const FLAGS = ["master", "auth", "auth-file", "tls-ca"];
 const STATUSES = "Exit status: 0 done; 1 refused, failed, or the master cannot be reached; 2 used wrongly.";

@@ -1,8 +1,8 @@
 /** What the commands ask a master for, over HTTP, and its answers. */
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import { nodeUrl } from "../config/values.ts";
-import { authorityOf, keyOf, type Words } from "./subcommand/subcommand.ts";
+import { nodeUrl } from "../../config/values.ts";
+import { authorityOf, keyOf, type Words } from "../subcommand/subcommand.ts";
 
 const MASTER_DEFAULT = "http://localhost:3000";
 const ASK_MS = 10_000;

@@ -1,7 +1,7 @@
 /** Watching a change of the layout from the command line: how far it is, until it is over. */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Terminal } from "../subcommand/subcommand.ts";
 import type { LayoutAnswer, Master } from "./master-client.ts";
-import type { Terminal } from "./subcommand/subcommand.ts";
 
 const WATCH_MS = 500;
 /** A master that does not answer for so long is given up. */

@@ -3,11 +3,11 @@
  * change goes on at the master whether anybody watches it or not.
  */
 
-import { nodeUrl, UsageError } from "../config/values.ts";
+import { nodeUrl, UsageError } from "../../config/values.ts";
+import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
 import { type LayoutAnswer, type Master, masterOf, type Node, OPERATOR_OPTIONS } from "./master-client.ts";
 import { tableOf } from "./node-table.ts";
 import { moveText, watch } from "./progress.ts";
-import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 
 const FLAGS = ["master", "auth", "auth-file", "tls-ca"];
 const DETACH = { detach: "ask for the change and do not wait for its end" };

@@ -1,0 +1,287 @@
+/** `minivault get`, `put`, `create` and `rm`: values by their keys, for people and scripts. */
+import { randomBytes } from "node:crypto";
+import { createReadStream, createWriteStream, fstatSync, openSync, renameSync, rmSync } from "node:fs";
+import path from "node:path";
+import { Readable, Transform, type Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { UsageError } from "../../config/values.ts";
+import {
+  optionOf,
+  type Subcommand,
+  type SubcommandOption,
+  type Terminal,
+  type Words,
+} from "../subcommand/subcommand.ts";
+import { counted } from "../subcommand/transfer.ts";
+import {
+  type Answer,
+  bytesOf,
+  CLIENT_FLAGS,
+  CLIENT_OPTIONS,
+  clientOf,
+  pathOf,
+  textOf,
+} from "./node-client.ts";
+
+const STATUSES = "Exit status: 0 done; 1 absent, refused, or no node can be reached; 2 used wrongly.";
+const JSON_SWITCH = { json: "print one line of JSON, for scripts" };
+const JSON_TYPE = "application/json";
+const BYTES_TYPE = "application/octet-stream";
+/** What stands around a JSON value on the wire. */
+const ENVELOPE = { start: '{"value":', end: "}" };
+
+const CONDITIONS: Readonly<Record<string, SubcommandOption>> = {
+  "if-match": { value: "etag", text: "only if the key has this version; *: any" },
+  "if-none-match": { value: "etag", text: "only if the key has another version; *: none" },
+};
+const BODY: Readonly<Record<string, SubcommandOption>> = {
+  value: { value: "json", text: "the value itself, in place of a file" },
+  type: {
+    value: "type",
+    text: `content type of the file (default ${BYTES_TYPE}; ${JSON_TYPE}: it is a JSON value)`,
+  },
+};
+
+export const GET: Subcommand = {
+  name: "get",
+  operands: "KEY",
+  summary: "Prints a value, or saves it as a file.",
+  more: `A JSON value is printed as its text, any other as its bytes. A file appears under its name when it is whole, not before.
+
+  minivault get greeting
+  minivault get photos/1 -o photo.jpg
+  minivault get greeting -json | jq .etag
+
+${STATUSES}`,
+  operandsMin: 1,
+  operandsMax: 1,
+  flags: ["consistency", ...CLIENT_FLAGS],
+  switches: JSON_SWITCH,
+  options: { o: { value: "file", text: "save it there" }, ...CLIENT_OPTIONS },
+  run: get,
+};
+
+export const PUT: Subcommand = {
+  name: "put",
+  operands: "KEY [FILE|-]",
+  summary: "Stores a value: a file, standard input (-), or JSON on the command line.",
+  more: `  minivault put photos/1 photo.jpg -type image/jpeg
+  minivault put greeting -value '"hello"'
+  minivault get config | jq '.limit = 5' | minivault put config - -type application/json
+
+${STATUSES}`,
+  operandsMin: 1,
+  operandsMax: 2,
+  flags: CLIENT_FLAGS,
+  switches: JSON_SWITCH,
+  options: { ...BODY, ...CONDITIONS, ...CLIENT_OPTIONS },
+  run: (words, terminal) => store("PUT", words, terminal),
+};
+
+export const CREATE: Subcommand = {
+  name: "create",
+  operands: "KEY [FILE|-]",
+  summary: "Stores a value under a key that does not exist yet.",
+  more: `Of several who create one key at once, one succeeds; the others get exit status 1.
+
+  minivault create jobs/17 -value '{"by": "worker-3"}' && ./job 17
+
+${STATUSES}`,
+  operandsMin: 1,
+  operandsMax: 2,
+  flags: CLIENT_FLAGS,
+  switches: JSON_SWITCH,
+  options: { ...BODY, ...CLIENT_OPTIONS },
+  run: (words, terminal) => store("POST", words, terminal),
+};
+
+export const RM: Subcommand = {
+  name: "rm",
+  operands: "KEY",
+  summary: "Deletes a key.",
+  more: STATUSES,
+  operandsMin: 1,
+  operandsMax: 1,
+  flags: CLIENT_FLAGS,
+  switches: JSON_SWITCH,
+  options: { ...CONDITIONS, ...CLIENT_OPTIONS },
+  run: remove,
+};
+
+function entityTag(text: string): string {
+  return text === "*" || text.startsWith('"') ? text : `"${text}"`;
+}
+
+function checkJson(text: string): void {
+  try {
+    JSON.parse(text);
+  } catch {
+    throw new UsageError(`-value: ${JSON.stringify(text)} is no JSON; a text is written as -value '"text"'`);
+  }
+}
+
+function conditionsOf(words: Words): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const [option, header] of [
+    ["if-match", "If-Match"],
+    ["if-none-match", "If-None-Match"],
+  ]) {
+    const text = optionOf(words, option);
+    if (text !== undefined) headers[header] = entityTag(text);
+  }
+  return headers;
+}
+
+async function get(words: Words, terminal: Terminal): Promise<number> {
+  const [key] = words.operands;
+  const consistency = words.values.consistency as string | undefined;
+  const query = consistency === undefined ? "" : `?consistency=${consistency}`;
+  const answer = await clientOf(words).ask("GET", `${pathOf(key)}${query}`);
+  const file = optionOf(words, "o");
+  if (file === undefined && words.switches.has("json")) {
+    const facts = JSON.stringify(factsOf(key, answer));
+    terminal.out(`${facts.slice(0, -1)},${await memberOf(answer)}}\n`);
+    return 0;
+  }
+  if (file === undefined || file === "-") await print(key, answer, terminal);
+  else await save(key, answer, file, terminal);
+  if (file !== undefined && file !== "-" && words.switches.has("json"))
+    terminal.out(`${JSON.stringify(factsOf(key, answer))}\n`);
+  return 0;
+}
+
+function isJson({ headers }: Answer): boolean {
+  return /^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "");
+}
+
+function factsOf(key: string, { headers }: Answer): object {
+  return { key, etag: headers.etag?.replace(/^"|"$/g, "") ?? null, type: headers["content-type"] ?? null };
+}
+
+/** The value as a member of a JSON object; a JSON value's own text stays as it is. */
+async function memberOf(answer: Answer): Promise<string> {
+  const bytes = await bytesOf(answer);
+  if (!isJson(answer)) return `"base64":"${bytes.toString("base64")}"`;
+  return `"value":${bytes.subarray(ENVELOPE.start.length, bytes.length - ENVELOPE.end.length)}`;
+}
+
+/** Takes the envelope off a JSON value, whose own text stays as it is. */
+function unwrapped(): Transform {
+  let start = ENVELOPE.start.length;
+  let last = Buffer.alloc(0);
+  return new Transform({
+    transform(piece: Buffer, _encoding, done) {
+      const skipped = Math.min(start, piece.length);
+      start -= skipped;
+      const bytes = Buffer.concat([last, piece.subarray(skipped)]);
+      const end = Math.max(0, bytes.length - ENVELOPE.end.length);
+      last = Buffer.from(bytes.subarray(end));
+      done(null, bytes.subarray(0, end));
+    },
+  });
+}
+
+function receive(key: string, answer: Answer, terminal: Terminal, target: Writable): Promise<void> {
+  const length = answer.headers["content-length"];
+  const totalBytes = length === undefined ? null : Number(length);
+  const passed = counted(terminal, key, totalBytes, (bytes) => {
+    return `the answer was cut: ${bytes} of ${totalBytes} bytes came`;
+  });
+  return isJson(answer)
+    ? pipeline(answer.body, passed, unwrapped(), target)
+    : pipeline(answer.body, passed, target);
+}
+
+async function print(key: string, answer: Answer, terminal: Terminal): Promise<void> {
+  const target = terminal.stdout();
+  await receive(key, answer, terminal, target);
+  if (isJson(answer)) terminal.out("\n");
+}
+
+async function save(key: string, answer: Answer, file: string, terminal: Terminal): Promise<void> {
+  const folder = path.dirname(file);
+  const unfinished = path.join(folder, `.${path.basename(file)}.${randomBytes(4).toString("hex")}`);
+  try {
+    await receive(key, answer, terminal, createWriteStream(unfinished, { flags: "wx" }));
+    renameSync(unfinished, file);
+  } catch (error) {
+    answer.body.destroy();
+    rmSync(unfinished, { force: true });
+    throw error;
+  }
+}
+
+interface Body {
+  stream: Readable;
+  headers: Record<string, string>;
+}
+
+function bodyOf(words: Words, terminal: Terminal): Body {
+  const [key, file] = words.operands;
+  const value = optionOf(words, "value");
+  const type = optionOf(words, "type");
+  if ((value === undefined) === (file === undefined))
+    throw new UsageError("name a file, - for standard input, or give -value: one of them");
+  if (value !== undefined) {
+    if (type !== undefined) throw new UsageError("-value is JSON; -type is for files");
+    checkJson(value);
+    const text = `${ENVELOPE.start}${value}${ENVELOPE.end}`;
+    const headers = { "Content-Type": JSON_TYPE, "Content-Length": String(Buffer.byteLength(text)) };
+    return { stream: Readable.from([text]), headers };
+  }
+  const headers: Record<string, string> = { "Content-Type": type ?? BYTES_TYPE };
+  const wraps = /^application\/json\s*(;|$)/i.test(type ?? "");
+  let totalBytes: number | null = null;
+  let source: Readable;
+  if (file === "-") source = terminal.stdin();
+  else {
+    const fd = openSync(file, "r");
+    const facts = fstatSync(fd);
+    if (facts.isDirectory()) throw new Error(`${file} is a directory`);
+    source = createReadStream(file, { fd });
+    if (facts.isFile()) {
+      totalBytes = facts.size;
+      const around = wraps ? ENVELOPE.start.length + ENVELOPE.end.length : 0;
+      headers["Content-Length"] = String(totalBytes + around);
+    }
+  }
+  const passed = counted(terminal, key, totalBytes, () => `${file} has changed its size while it was sent`);
+  source.on("error", (error) => passed.destroy(error));
+  source.pipe(passed);
+  return { stream: wraps ? Readable.from(wrapped(passed)) : passed, headers };
+}
+
+async function* wrapped(body: Readable): AsyncGenerator<Buffer> {
+  yield Buffer.from(ENVELOPE.start);
+  for await (const piece of body) yield piece as Buffer;
+  yield Buffer.from(ENVELOPE.end);
+}
+
+async function store(method: "PUT" | "POST", words: Words, terminal: Terminal): Promise<number> {
+  const [key] = words.operands;
+  const path = pathOf(key);
+  const client = clientOf(words);
+  const { stream, headers } = bodyOf(words, terminal);
+  try {
+    const question = { headers: { ...conditionsOf(words), ...headers }, body: stream };
+    const answer = await client.ask(method, path, question);
+    const { created } = JSON.parse(await textOf(answer)) as { created?: boolean };
+    const done = created === true ? "created" : "replaced";
+    const etag = answer.headers.etag?.replace(/^"|"$/g, "") ?? null;
+    if (words.switches.has("json")) terminal.out(`${JSON.stringify({ key, created, etag })}\n`);
+    else terminal.out(`${done} ${key} ${etag}\n`);
+    return 0;
+  } finally {
+    stream.destroy();
+  }
+}
+
+async function remove(words: Words, terminal: Terminal): Promise<number> {
+  const [key] = words.operands;
+  const answer = await clientOf(words).ask("DELETE", pathOf(key), { headers: conditionsOf(words) });
+  const { deleted } = JSON.parse(await textOf(answer)) as { deleted: boolean };
+  if (words.switches.has("json")) terminal.out(`${JSON.stringify({ key, deleted })}\n`);
+  else if (deleted) terminal.out(`deleted ${key}\n`);
+  else terminal.err(`there is no key ${key}\n`);
+  return deleted ? 0 : 1;
+}

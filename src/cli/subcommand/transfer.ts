@@ -1,0 +1,86 @@
+/** Bodies on their way: counted, checked against the length that was announced, and shown. */
+import { Transform, type TransformCallback } from "node:stream";
+import type { Terminal } from "./subcommand.ts";
+
+/** What takes less is over before anybody looks. */
+const SHOWN_FROM_BYTES = 8 * 1024 * 1024;
+const DRAWN_PER_SECOND = 10;
+/** Where it cannot be drawn over. */
+const LINE_MS = 2000;
+
+/**
+ * Passes bytes on and shows how many have passed.
+ * @param totalBytes the length that was announced, null where nobody knows it: other lengths are an error
+ * @param cut the error's text when bytes are missing at the end, or too many
+ */
+export function counted(
+  terminal: Terminal,
+  name: string,
+  totalBytes: number | null,
+  cut: (bytes: number) => string,
+): Transform {
+  const progress = progressOf(terminal, name, totalBytes);
+  let bytes = 0;
+  return new Transform({
+    transform(piece: Buffer, _encoding, done: TransformCallback) {
+      bytes += piece.length;
+      progress.at(bytes);
+      if (totalBytes !== null && bytes > totalBytes) done(new Error(cut(bytes)));
+      else done(null, piece);
+    },
+    flush(done: TransformCallback) {
+      done(totalBytes !== null && bytes !== totalBytes ? new Error(cut(bytes)) : null);
+    },
+    destroy(error, done) {
+      progress.stop();
+      done(error);
+    },
+  });
+}
+
+interface Progress {
+  at(bytes: number): void;
+  stop(): void;
+}
+
+function progressOf(terminal: Terminal, name: string, totalBytes: number | null): Progress {
+  if (totalBytes !== null && totalBytes < SHOWN_FROM_BYTES) return { at() {}, stop() {} };
+  if (!terminal.isTerminal) return linesOf(terminal, name, totalBytes);
+  // Only now: most commands, and all nodes, draw nothing.
+  const { SingleBar } = require("cli-progress") as typeof import("cli-progress");
+  const bar = new SingleBar({
+    format: `${name} {bar} {percentage} % of {size}, {speed}, {eta_formatted} left`,
+    fps: DRAWN_PER_SECOND,
+    hideCursor: true,
+    clearOnComplete: true,
+    stopOnComplete: false,
+  });
+  const startMs = performance.now();
+  const rateOf = (bytes: number) => sizeOf(bytes / Math.max(0.001, (performance.now() - startMs) / 1000));
+  bar.start(totalBytes ?? 0, 0, { size: totalBytes === null ? "?" : sizeOf(totalBytes), speed: "" });
+  return {
+    at: (bytes) => bar.update(bytes, { speed: `${rateOf(bytes)}/s` }),
+    stop: () => bar.stop(),
+  };
+}
+
+function linesOf({ err }: Terminal, name: string, totalBytes: number | null): Progress {
+  let shownMs = performance.now();
+  return {
+    at(bytes) {
+      if (performance.now() - shownMs < LINE_MS) return;
+      shownMs = performance.now();
+      const share = totalBytes === null ? "" : ` of ${sizeOf(totalBytes)}`;
+      err(`${name}: ${sizeOf(bytes)}${share}\n`);
+    },
+    stop() {},
+  };
+}
+
+/** Bytes for a person, such as "1.5 MiB". */
+export function sizeOf(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, bytes)) / 10)));
+  const value = bytes / 1024 ** power;
+  return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[power]}`;
+}
