@@ -203,6 +203,22 @@ test("layers: comments stay within the formatter's width and name files that exi
   assert.deepEqual(wide, []);
 });
 
+test("layers: each room has a README, which names files that exist", () => {
+  const rooms = new Set(files.map(folderOf).filter((folder) => folder !== ""));
+  const unknown: string[] = [];
+  for (const room of rooms) {
+    const page = path.join(SOURCE, room, "README.md");
+    assert.ok(existsSync(page), `src/${room} has no README.md`);
+    for (const [, name] of readFileSync(page, "utf8").matchAll(/`([\w./-]+\.ts)`/g)) {
+      const isThere = [path.join(SOURCE, room), SOURCE, ROOT].some((from) =>
+        existsSync(path.join(from, name)),
+      );
+      if (!isThere) unknown.push(`src/${room}/README.md names ${name}`);
+    }
+  }
+  assert.deepEqual(unknown, []);
+});
+
 test("layers: each third-party package has one door", () => {
   const doors: Record<string, string[]> = {};
   // A file may name a package twice: its types, and where it is loaded.
