@@ -4,11 +4,8 @@
  * delivers records at the ballot that they already have; nothing here decides anything by itself.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Ballot } from "../../format/record.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import { nameOf } from "../../util/bytes.ts";
 import { TOMBSTONE_AGE_MS } from "../../util/limits.ts";
-import { clockHealth } from "../clock/clock-watch.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
@@ -16,7 +13,6 @@ import type { Membership, MembershipLog } from "../membership/membership.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
 import type { ClusterKey, Proposal } from "../register/ports.ts";
-import { clusterKey } from "../replica/cluster-key.ts";
 import type { LocalReplica } from "../replica/local-replica.ts";
 import type { NodePort } from "../replica/node-port.ts";
 import { RepairPort } from "../replica/repair-port.ts";
@@ -25,7 +21,9 @@ import { RepairPace } from "../sync/pacer.ts";
 import { Synchroniser, type SyncMembership } from "../sync/sync.ts";
 import { AntiEntropy } from "./anti-entropy.ts";
 import { Collection } from "./collection.ts";
-import { type HintOutcome, Hints } from "./hints.ts";
+import { Hints } from "./hints.ts";
+import { Mending } from "./mend.ts";
+import { repairHealth, repairStats } from "./status.ts";
 
 /** How often it is looked whether there is something to do. */
 const TICK_MS = 500;
@@ -35,9 +33,6 @@ const TICK_MS = 500;
  */
 const ROUND_MS = 10_000;
 const HURRY_MS = 1000;
-/** Damaged keys that wait for repair. */
-const DAMAGED_MAX = 10_000;
-
 /** What repair needs of the node that it works for. */
 export interface RepairedNode {
   readonly replica: LocalReplica;
@@ -72,18 +67,16 @@ export class Repair {
   private readonly setup: RepairSetup;
   private readonly self: string;
   private readonly pace: RepairPace;
-  private readonly dropper: PartitionDropper;
+  readonly dropper: PartitionDropper;
   private readonly timer: NodeJS.Timeout;
-  private readonly damagedKeys = new Map<string, Uint8Array>();
+  readonly mending: Mending;
   private readonly up = new Set<string>();
   private readonly work = new Set<Promise<void>>();
-  private readonly collection: Collection;
+  readonly collection: Collection;
   private nextRoundMs = 0;
   private comparing = false;
-  private mending = false;
   private droppedEpoch = 0;
   private dropping = false;
-  private mended = 0;
   private stopped = false;
 
   constructor(setup: RepairSetup) {
@@ -102,6 +95,12 @@ export class Repair {
       votes: (partition) => node.votes(partition),
       isBusy: () => this.pace.isBusy,
       isSynchronising: () => this.synchroniser.isSynchronising,
+    });
+    this.mending = new Mending({
+      self: this.self,
+      node,
+      port: this.port,
+      placement: () => membership.placement,
     });
     this.dropper = new PartitionDropper(vault, directory);
     const distance = (other: string) => node.distance(other);
@@ -134,7 +133,7 @@ export class Repair {
     this.hints = new Hints({
       directory,
       isUp: (other) => peerOf(other)?.state === "up",
-      send: (other, key, ballot) => this.sendHint(other, key, ballot).catch(() => "later" as const),
+      send: (other, key, ballot) => this.mending.deliver(other, key, ballot).catch(() => "later" as const),
       warn: (message) => log.warn({}, message),
     });
     membership.onLayout((layout) => {
@@ -156,7 +155,7 @@ export class Repair {
 
   /** The own record of a key is damaged: the others have it. */
   damaged({ bytes }: ClusterKey): void {
-    if (this.damagedKeys.size < DAMAGED_MAX) this.damagedKeys.set(nameOf(bytes), Uint8Array.from(bytes));
+    this.mending.add(bytes);
   }
 
   mustWait(partition: number): boolean {
@@ -171,58 +170,18 @@ export class Repair {
     this.stopped = true;
     clearInterval(this.timer);
     this.antiEntropy.stop();
+    this.mending.stop();
     await Promise.all([this.synchroniser.close(), this.hints.close(), ...this.work]);
   }
 
   /** For `/health`. */
   health(): object {
-    const { membership, peerOf } = this.setup;
-    const others = (membership.layout?.nodes ?? []).filter(({ id }) => id !== this.self);
-    const down = others.filter(({ id }) => peerOf(id)?.state !== "up").map(({ id }) => id);
-    return {
-      epoch: membership.layout?.epoch ?? 0,
-      voting: membership.voting,
-      synchronising: this.synchroniser.isSynchronising,
-      converged: this.antiEntropy.status.converged,
-      notUp: down,
-      clock: clockHealth(this.setup.time),
-      ...(membership.alarm === null ? {} : { alarm: membership.alarm }),
-    };
+    return repairHealth(this, this.setup);
   }
 
   /** For `/_stats`. */
   stats(): object {
-    const { membership, peerOf, time } = this.setup;
-    const { layout } = membership;
-    const nodes = new Map(
-      [...(layout?.previous?.nodes ?? []), ...(layout?.nodes ?? [])].map((n) => [n.id, n]),
-    );
-    nodes.delete(this.self);
-    return {
-      epoch: layout?.epoch ?? 0,
-      moving: layout?.previous != null,
-      voting: membership.voting,
-      clock: { skewMs: time.skewMs(), agreed: time.agreed },
-      peers: [...nodes.values()].map(({ id, region }) => {
-        const peer = peerOf(id);
-        return {
-          url: id,
-          region,
-          state: peer?.state ?? "down",
-          roundTripMs: peer === null ? 0 : Math.round(peer.roundTripMs * 100) / 100,
-          queuedFrames: peer?.queuedFrames ?? 0,
-          batchesInFlight: peer?.inFlight ?? 0,
-          hints: this.hints.counts(id),
-          clock: time.skewOf(id),
-          marksTold: peer?.marksTold ?? false,
-        };
-      }),
-      synchronisation: { ...this.synchroniser.status },
-      antiEntropy: { ...this.antiEntropy.status },
-      damagedKeys: { waiting: this.damagedKeys.size, repaired: this.mended },
-      collectedTombstones: this.collection.collected,
-      droppedPartitions: this.dropper.dropped,
-    };
+    return repairStats(this, this.setup);
   }
 
   /** Where replicas can be compared: there is a layout, nothing moves, and the own replica is whole. */
@@ -243,7 +202,7 @@ export class Repair {
       else this.up.delete(id);
     }
     if (!this.comparing && nowMs >= this.nextRoundMs) this.run(this.compare());
-    if (!this.mending && this.damagedKeys.size > 0) this.run(this.mend());
+    if (this.mending.isDue) this.run(this.mending.round());
     if (this.collection.isDue(nowMs)) this.run(this.collection.round());
     const placement = this.stablePlacement();
     if (placement !== null && !this.dropping && placement.layout.epoch > this.droppedEpoch)
@@ -272,60 +231,7 @@ export class Repair {
     }
   }
 
-  // ---- hints ---------------------------------------------------------------------------------------------------------------------
-
-  private async sendHint(node: string, bytes: Uint8Array, ballot: Ballot): Promise<HintOutcome> {
-    const { placement } = this.setup.membership;
-    if (placement === null) return "later";
-    const key = clusterKey(bytes);
-    const group = placement.groups[key.partition];
-    if (!group.nodes.includes(node)) return "done";
-    const record = await this.port.record(key, this.holders(group.nodes, node), group.epoch, ballot);
-    if (record === "unknown") return "later";
-    if (record === null) return "done";
-    const answer = await this.port.deliver(node, key, group.epoch, record);
-    return answer.kind === "yes" || answer.kind === "no" ? "done" : "later";
-  }
-
-  /** Replicas that may have a record, nearest first. */
-  private holders(nodes: readonly string[], except: string): string[] {
-    const { node } = this.setup;
-    return nodes.filter((other) => other !== except).sort((a, b) => node.distance(a) - node.distance(b));
-  }
-
-  // ---- damaged records -----------------------------------------------------------------------------------------------------------
-
-  private async mend(): Promise<void> {
-    this.mending = true;
-    try {
-      for (const [name, bytes] of this.damagedKeys) {
-        if (this.stopped) return;
-        if (await this.mendKey(clusterKey(bytes))) this.mended++;
-        this.damagedKeys.delete(name);
-      }
-    } finally {
-      this.mending = false;
-    }
-  }
-
-  /**
-   * What this replica had promised or taken is lost, so the others settle the key first: after that nothing
-   * older can be decided any more, and what they hold then may take the place of what is damaged.
-   */
-  private async mendKey(key: ClusterKey): Promise<boolean> {
-    const { node } = this.setup;
-    const ballot = await new Promise<Ballot | null>((resolve) => {
-      node.coordinator.settle(key, (result) => resolve(result.ballot));
-    });
-    if (ballot === null) return false;
-    const group = node.groupOf(key.partition);
-    const record = await this.port.record(key, this.holders(group.nodes, this.self), group.epoch, ballot);
-    if (record === null || record === "unknown") return false;
-    return (await this.port.take(key, group.epoch, record)).kind === "yes";
-  }
-
-  // ---- what has moved away -------------------------------------------------------------------------------------------------------
-
+  /** Drops what other nodes have taken over. */
   private async dropMoved(placement: Placement): Promise<void> {
     const { log } = this.setup;
     this.dropping = true;

@@ -1,0 +1,73 @@
+/** What `/health` and `/_stats` say of the cluster and of repair. */
+import { clockHealth } from "../clock/clock-watch.ts";
+import type { ClusterTime } from "../clock/cluster-time.ts";
+import type { Membership } from "../membership/membership.ts";
+import type { PeerClient } from "../peers/peer-client.ts";
+import type { PartitionDropper } from "../sync/dropper.ts";
+import type { Synchroniser } from "../sync/sync.ts";
+import type { AntiEntropy } from "./anti-entropy.ts";
+import type { Collection } from "./collection.ts";
+import type { Hints } from "./hints.ts";
+import type { Mending } from "./mend.ts";
+
+interface Surroundings {
+  membership: Membership;
+  peerOf: (node: string) => PeerClient | null;
+  time: ClusterTime;
+}
+
+interface Parts {
+  readonly hints: Hints;
+  readonly synchroniser: Synchroniser;
+  readonly antiEntropy: AntiEntropy;
+  readonly mending: Mending;
+  readonly collection: Collection;
+  readonly dropper: PartitionDropper;
+}
+
+/** For `/health`. */
+export function repairHealth(repair: Parts, { membership, peerOf, time }: Surroundings): object {
+  const others = (membership.layout?.nodes ?? []).filter(({ id }) => id !== membership.url);
+  const down = others.filter(({ id }) => peerOf(id)?.state !== "up").map(({ id }) => id);
+  return {
+    epoch: membership.layout?.epoch ?? 0,
+    voting: membership.voting,
+    synchronising: repair.synchroniser.isSynchronising,
+    converged: repair.antiEntropy.status.converged,
+    notUp: down,
+    clock: clockHealth(time),
+    ...(membership.alarm === null ? {} : { alarm: membership.alarm }),
+  };
+}
+
+/** For `/_stats`. */
+export function repairStats(repair: Parts, { membership, peerOf, time }: Surroundings): object {
+  const { layout } = membership;
+  const nodes = new Map([...(layout?.previous?.nodes ?? []), ...(layout?.nodes ?? [])].map((n) => [n.id, n]));
+  nodes.delete(membership.url);
+  return {
+    epoch: layout?.epoch ?? 0,
+    moving: layout?.previous != null,
+    voting: membership.voting,
+    clock: { skewMs: time.skewMs(), agreed: time.agreed },
+    peers: [...nodes.values()].map(({ id, region }) => {
+      const peer = peerOf(id);
+      return {
+        url: id,
+        region,
+        state: peer?.state ?? "down",
+        roundTripMs: peer === null ? 0 : Math.round(peer.roundTripMs * 100) / 100,
+        queuedFrames: peer?.queuedFrames ?? 0,
+        batchesInFlight: peer?.inFlight ?? 0,
+        hints: repair.hints.counts(id),
+        clock: time.skewOf(id),
+        marksTold: peer?.marksTold ?? false,
+      };
+    }),
+    synchronisation: { ...repair.synchroniser.status },
+    antiEntropy: { ...repair.antiEntropy.status },
+    damagedKeys: { waiting: repair.mending.waiting, repaired: repair.mending.mended },
+    collectedTombstones: repair.collection.collected,
+    droppedPartitions: repair.dropper.dropped,
+  };
+}
