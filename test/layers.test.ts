@@ -205,10 +205,11 @@ test("layers: comments stay within the formatter's width and name files that exi
 
 test("layers: each room has a README, which names files that exist", () => {
   const rooms = new Set(files.map(folderOf).filter((folder) => folder !== ""));
+  const without = [...rooms].filter((room) => !existsSync(path.join(SOURCE, room, "README.md")));
+  assert.deepEqual(without, []);
   const unknown: string[] = [];
   for (const room of rooms) {
     const page = path.join(SOURCE, room, "README.md");
-    assert.ok(existsSync(page), `src/${room} has no README.md`);
     for (const [, name] of readFileSync(page, "utf8").matchAll(/`([\w./-]+\.ts)`/g)) {
       const isThere = [path.join(SOURCE, room), SOURCE, ROOT].some((from) =>
         existsSync(path.join(from, name)),
