@@ -20,6 +20,7 @@ import { ClusterNode } from "../cluster/node/cluster-node.ts";
 import { PeerSet } from "../cluster/node/peer-set.ts";
 import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
 import { Repair } from "../cluster/repair/repair.ts";
+import { Service } from "../cluster/service/service.ts";
 import type { Config } from "../config/config.ts";
 import { setAddonDirectory } from "../platform/addon.ts";
 import { addressText, localUrl } from "../platform/address.ts";
@@ -174,6 +175,7 @@ class ClusterPart {
   node: ClusterNode | null = null;
   private peers: PeerSet | null = null;
   private repair: Repair | null = null;
+  private service: Service | null = null;
   readonly handler: PeerHandler;
   private readonly config: Config;
   private readonly vault: LocalVault;
@@ -293,10 +295,21 @@ class ClusterPart {
       time,
       peerOf: (other) => peers.get(other),
       newerLayout: (epoch) => peers.seekLayout(epoch),
+      seen: (...outcome) => this.service?.seen(...outcome),
       missed: (key, proposal, nodes) => this.repair?.missed(key, proposal, nodes),
       damaged: (key) => this.repair?.damaged(key),
       mustWait: (partition) => this.repair?.mustWait(partition) ?? true,
       repairFrame: (bytes, reply, room) => this.repair?.frame(bytes, reply, room),
+    });
+    const { coordinator } = this.node;
+    this.service = new Service({
+      self: url,
+      placement: () => membership.placement,
+      votes: () => membership.voting,
+      hindrance: (other) => hindranceOf(other, membership, peers),
+      read: (key, done) => coordinator.read(key, done),
+      settle: (key, done) => coordinator.settle(key, done),
+      now: () => performance.now(),
     });
     const age = process.env[TOMBSTONE_AGE_VARIABLE];
     this.repair = new Repair({
@@ -335,11 +348,14 @@ class ClusterPart {
     const { node, repair } = this;
     if (node === null || repair === null) return null;
     const reason = this.membership?.unready ?? null;
-    return { ready: node.isReady, reason, health: repair.health(), stats: repair.stats() };
+    const ready = node.isReady && reason === null;
+    const unable = this.service?.problem ?? null;
+    return { ready, reason, unable, health: repair.health(), stats: repair.stats() };
   }
 
   async close(): Promise<void> {
     this.endClockWatch();
+    this.service?.close();
     await this.repair?.close();
     await this.membership?.close();
     await this.peers?.close();
@@ -385,4 +401,12 @@ class ClusterPart {
   private isEmpty(): boolean {
     return this.vault.stats().shards.every((shard) => shard.keys === 0 && shard.tombstones === 0);
   }
+}
+
+/** Why another node does not count for what clients ask; null: it does. */
+function hindranceOf(node: string, membership: Membership, peers: PeerSet): string | null {
+  const peer = peers.get(node);
+  if (peer === null) return "no way to it is known";
+  if (peer.state === "down") return peer.lastFailure === "" ? "down" : peer.lastFailure;
+  return membership.saysItVotes(node) ? null : "it does not vote, since its data is not whole";
 }

@@ -160,6 +160,13 @@ test("recover: with a majority gone for good, what is left goes on with what it 
         (await stage.ask("master", "/health")).problem ?? "",
       ),
     );
+    await waitUntil("the one that is left says what it cannot do", async () => {
+      const { status, reason = "" } = (await stage.ask("a", "/health")) ?? {};
+      return (
+        status === "unhealthy" && reason.includes(stage.url("b")) && /neither read nor written/.test(reason)
+      );
+    });
+    assert.equal(await stage.status("a", "GET", "/health"), 503);
     const removed = await stage.command("remove", stage.url("c"));
     assert.deepEqual([removed.status, /minivault recover/.test(removed.output)], [1, true], removed.output);
     const asked = await stage.command("recover");
@@ -176,6 +183,7 @@ test("recover: with a majority gone for good, what is left goes on with what it 
     for (let key = 0; key < KEYS; key++) assert.equal(await stage.status("a", "GET", `/k${key}`), 200);
     assert.equal(await stage.status("a", "PUT", "/k0", "after"), 200);
     assert.equal(await stage.status("a", "GET", "/never"), 404);
+    await waitUntil("it is well", async () => (await stage.status("a", "GET", "/health")) === 200);
 
     // A lost one that comes back has no say any more.
     await stage.startWorker("b");
@@ -185,6 +193,8 @@ test("recover: with a majority gone for good, what is left goes on with what it 
       ),
     );
     assert.equal(await stage.members(), "a");
+    const lost = await stage.ask("b", "/health");
+    assert.deepEqual([lost.status, /has left the cluster/.test(lost.reason)], ["joining", true], lost.reason);
     await stage.startWorker("d");
     await waitUntil("a new one joins", async () => (await stage.members()) === "a d");
     await waitUntil(

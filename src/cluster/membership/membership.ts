@@ -98,6 +98,8 @@ export class Membership {
   private suspect: ReadonlySet<string> = new Set();
   private down: ReadonlySet<string> = new Set();
   private readonly observed = new Map<string, Liveness>();
+  /** What each node said last of its vote. */
+  private readonly voters = new Map<string, boolean>();
   private readonly layoutListeners: LayoutListener[] = [];
   private readonly stateListeners: (() => void)[] = [];
   private refused: string | null = null;
@@ -240,9 +242,15 @@ export class Membership {
   heardBack(from: string): boolean {
     const life = decodeLife(from);
     if (life === null) return true;
+    this.voters.set(life.url, life.votes);
     if (!isForeign(this.state.layout?.cluster, life.cluster)) return !this.lives.isFenced(life);
     this.alert(`${life.url} belongs to another cluster (${life.cluster})`);
     return false;
+  }
+
+  /** Whether a node says that it votes. */
+  saysItVotes(url: string): boolean {
+    return this.voters.get(url) ?? true;
   }
 
   /** This life, as other nodes are told of it. */
@@ -301,7 +309,8 @@ export class Membership {
   /** Why this node serves nobody though it knows its layout, or null. */
   get unready(): string | null {
     if (this.fencedBy !== null) return `another process serves as this node now: ${this.fencedBy}`;
-    if (this.proven || this.layout === null) return null;
+    if (this.layout === null || !this.isMember) return this.problem;
+    if (this.proven) return null;
     return `this node asks the others whether its data directory is the newest; after ${PROOF_WAIT_MS / 1000} s it serves without their answers`;
   }
 
@@ -426,6 +435,7 @@ export class Membership {
     if ((this.observed.get(url) ?? null) === state) return;
     // What it said last is wanted when it comes back.
     if (state !== "up") this.lives.flush();
+    if (state === null) this.voters.delete(url);
     if (state === null) this.observed.delete(url);
     else this.observed.set(url, state);
     this.statesChanged();

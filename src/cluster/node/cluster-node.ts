@@ -20,10 +20,12 @@ import {
   type Proposal,
   UNAVAILABLE,
 } from "../register/ports.ts";
+import type { ReadResult } from "../register/requests.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import { LocalReplica } from "../replica/local-replica.ts";
 import { NodePort } from "../replica/node-port.ts";
 import { PeerFrames, rangeBytes } from "../replica/peer-frames.ts";
+import type { Service } from "../service/service.ts";
 import { isHandOn } from "../wire/hand-on.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
 import { inlineValue, type RemoteValue, type StoredValue } from "../wire/values.ts";
@@ -64,6 +66,8 @@ export interface ClusterNodeSetup {
   damaged: (key: ClusterKey) => void;
   /** Whether this replica, a new owner in a move, must not vote for a partition yet. */
   mustWait: (partition: number) => boolean;
+  /** An operation of a client is over. */
+  seen: Service["seen"];
   /** What other nodes ask for repair. */
   repairFrame: PeerHandler["frame"];
 }
@@ -127,6 +131,7 @@ export class ClusterNode implements ClusterAccess {
       isReady: () => this.isReady,
       groupOf: (partition) => this.group(partition),
       distance: (node) => this.distance(node),
+      seen: setup.seen,
     });
   }
 
@@ -193,13 +198,14 @@ export class ClusterNode implements ClusterAccess {
     this.load.operations++;
     this.load.begun++;
     const answer = (result: {
-      outcome: string;
+      outcome: ReadResult["outcome"];
       ballot: Ballot | null;
       payload: Payload | null;
       replicas: number;
     }) => {
       this.load.operations--;
       const { outcome, ballot, payload, replicas } = result;
+      if (consistency === "quorum") this.setup.seen("read", key, outcome);
       if (outcome === "found") {
         // A look may have told of the value without sending it.
         done({ state: "found", value: payload as StoredValue, ballot: ballot as Ballot, replicas });

@@ -23,6 +23,7 @@ import {
   type WriteResult as Written,
 } from "../register/requests.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
+import type { Service } from "../service/service.ts";
 import { decodeHandOn, decodeWritten, encodeHandOn, encodeWritten, type Terms } from "../wire/hand-on.ts";
 import { type InlineValue, inlineValue, type StoredValue } from "../wire/values.ts";
 import { ACCEPT, encodeRequest } from "../wire/wire.ts";
@@ -47,6 +48,8 @@ export interface ClusterWritesSetup {
   isReady: () => boolean;
   groupOf: (partition: number) => ReplicaGroup;
   distance: (node: string) => number;
+  /** A write is over. */
+  seen: Service["seen"];
 }
 
 /** A write and what it asks of what is there. */
@@ -175,6 +178,7 @@ export class ClusterWrites {
     const request = { key, payload, operationLow, operationHigh, staged, lost, condition };
     this.setup.coordinator.write(request, (result) => {
       if (result.raced) this.hotKeys.raced(key.bytes);
+      this.setup.seen("write", key, result.outcome, result.reason);
       written(result);
     });
   }

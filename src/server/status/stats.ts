@@ -15,6 +15,8 @@ export interface ClusterFacts {
   ready: boolean;
   /** Why it serves nobody, where it is not for want of a layout. */
   reason: string | null;
+  /** What it has been unable to do for clients for some seconds, for a person; null: nothing. */
+  unable: string | null;
   /** In a few words, for `/health`. */
   health: object;
   /** All, for `/_stats`. */
@@ -88,6 +90,8 @@ function judge(
         : `writes are stopped on ${stopped} of ${shards.length} shards, since a disk sync failed or the disk cannot be written; reads go on; the log says more; mend it, then restart`;
     return { word: stopped === shards.length ? "unhealthy" : "degraded", reason, status: 503 };
   }
+  if (cluster !== null && cluster.unable !== null)
+    return { word: "unhealthy", reason: cluster.unable, status: 503 };
   if (shards.some((shard) => shard.outOfDescriptors)) {
     const reason =
       "too many files are open: a write could not open one, and got 503; raise the limit (ulimit -n), or have fewer connections";
