@@ -1,6 +1,7 @@
 /**
  * What a master asks of workers by itself, one request a worker at a time: workers of -volumes that do not
- * report are asked to register, and a worker that knows a newer layout is asked for it.
+ * report are asked to register, a worker that knows a newer layout is asked for it, and one that wants to
+ * join is tried under its public URL.
  */
 
 import type { RequestSigner } from "../auth/signature.ts";
@@ -8,6 +9,7 @@ import { NodeHttp } from "../cluster/link/node-http.ts";
 import { PEER_LAYOUT_PATH } from "../cluster/link/paths.ts";
 import type { PeerTls } from "../cluster/link/peer-tls.ts";
 import { type Invitation, readMember } from "../cluster/membership/messages.ts";
+import { Tries } from "../cluster/membership/reach.ts";
 import { Recurring } from "../util/recurring.ts";
 import type { Steward } from "./steward/steward.ts";
 
@@ -41,6 +43,7 @@ interface Invited {
 export class Outreach {
   private readonly options: OutreachOptions;
   private readonly invited = new Map<string, Invited>();
+  private readonly tries: Tries;
   private readonly clients = new Map<string, NodeHttp>();
   private inviting = 0;
   private learning = false;
@@ -51,6 +54,7 @@ export class Outreach {
 
   constructor(options: OutreachOptions) {
     this.options = options;
+    this.tries = new Tries(options, () => {});
   }
 
   /** Sends what is due; called a few times a second. */
@@ -64,6 +68,8 @@ export class Outreach {
       known.nextMs = Number.POSITIVE_INFINITY;
       void this.invite(url, withKeys, known);
     }
+    this.tries.ask(steward.untried(nowMs));
+    for (const tried of this.tries.results) steward.tried(tried);
     const newer = steward.newerAt(nowMs);
     if (newer !== null && !this.learning && nowMs >= this.learnMs) void this.learn(newer);
   }

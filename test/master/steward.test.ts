@@ -8,8 +8,14 @@ import { after, before, describe, test } from "node:test";
 import { Lives } from "../../src/cluster/identity/lives.ts";
 import { ChangeError } from "../../src/cluster/layout/changes.ts";
 import { firstLayout } from "../../src/cluster/layout/layout.ts";
-import { DOWN_MS, type Heartbeat } from "../../src/cluster/membership/messages.ts";
+import {
+  type Candidate,
+  DOWN_MS,
+  type Heartbeat,
+  type Tried,
+} from "../../src/cluster/membership/messages.ts";
 import { REGISTRY_TIMES, Registry } from "../../src/master/registry/registry.ts";
+import { MASTER } from "../../src/master/steward/admission.ts";
 import type { MasterState } from "../../src/master/steward/state.ts";
 import { SETTLE_MS, STATIC_WAIT_MS, Steward } from "../../src/master/steward/steward.ts";
 import { loadHash } from "../../src/util/hash.ts";
@@ -47,19 +53,44 @@ class Stage {
     this.registry.restore(0, disk?.nodes ?? []);
   }
 
+  /** Who cannot be reached, and by whom: "the master" or a name. */
+  readonly cuts: [to: string, by: string][] = [];
+  private readonly asked = new Map<string, readonly Candidate[]>();
+
+  private isCut(url: string, by: string): boolean {
+    return this.cuts.some(([to, from]) => urlOf(to) === url && from === by);
+  }
+
+  private tried(candidates: readonly Candidate[], by: string): Tried[] {
+    return candidates.map((one) => ({ ...one, problem: this.isCut(one.url, by) ? "ECONNREFUSED" : null }));
+  }
+
   hear(name: string, more: Partial<Heartbeat> = {}) {
+    const voting = this.steward.isMember(urlOf(name)) && more.store === undefined;
     const heard = this.steward.hear(this.nowMs, {
       ...{ url: urlOf(name), region: name, host: name, store: storeOf(name), epoch: 0, empty: true },
-      ...{ voting: false, rank: 0, progress: null, load: null, ...more },
+      ...{ voting, rank: 0, progress: null, load: null, tried: this.tried(this.asked.get(name) ?? [], name) },
+      ...more,
     });
     assert.ok(heard !== "full");
+    const { candidates = [] } = heard.answer;
+    this.asked.set(name, candidates);
+    this.reach();
     return heard.answer;
+  }
+
+  /** The master tries whom it wants to try. */
+  reach(): void {
+    for (const one of this.tried(this.steward.untried(this.nowMs), MASTER)) this.steward.tried(one);
   }
 
   /** Lets time pass, with a heartbeat of these every second. */
   pass(ms: number, names: string[], more: Partial<Heartbeat> = {}): void {
     for (let end = this.nowMs + ms; this.nowMs < end; this.nowMs += 250) {
-      if (this.nowMs % 1000 === 0) for (const name of names) this.hear(name, more);
+      // Without a layout they are eager, and what they are asked to try they tell soon.
+      for (const name of names)
+        if (this.epoch === 0 || this.nowMs % 1000 === 0 || (this.asked.get(name) ?? []).length > 0)
+          this.hear(name, more);
       this.steward.tick(this.nowMs);
     }
   }
@@ -108,7 +139,7 @@ describe("steward: the first layout", () => {
     const stage = new Stage(["a", "b", "c"]);
     stage.pass(STATIC_WAIT_MS + 500, ["a", "b"]);
     assert.deepEqual([stage.epoch, stage.nodes], [1, ["a", "b"]]);
-    stage.pass(SETTLE_MS + 1000, ["a", "b", "c"]);
+    stage.pass(SETTLE_MS + 2000, ["a", "b", "c"]);
     assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "b", "c"]]);
     assert.ok(stage.steward.layout?.previous);
   });
@@ -126,7 +157,7 @@ describe("steward: the first layout", () => {
 
   test("a directory that is a copy of another worker's does not count as one more", () => {
     const stage = stableStage("a");
-    stage.pass(SETTLE_MS + 1000, ["a", "b"]);
+    stage.pass(SETTLE_MS + 2000, ["a", "b"]);
     assert.ok(stage.nodes.includes("b"));
     stage.hear("twin", { store: storeOf("b") });
     const heard = stage.hear("twin", { store: storeOf("b") });
@@ -146,15 +177,17 @@ describe("steward: the first layout", () => {
 
   test("a worker with keys begins alone, the empty ones join; with two of them there is no layout", () => {
     const stage = new Stage(["a", "b"]);
-    stage.hear("a", { empty: false });
-    stage.hear("b");
-    stage.steward.tick(0);
+    for (; stage.epoch === 0 && stage.nowMs < 1000; stage.nowMs += 250) {
+      stage.hear("a", { empty: false });
+      stage.hear("b");
+      stage.steward.tick(stage.nowMs);
+    }
     assert.deepEqual(stage.nodes, ["a"]);
     const two = new Stage(["a", "b"]);
     two.hear("a", { empty: false });
     const { refused } = two.hear("b", { empty: false });
     assert.match(refused ?? "", /keys of one worker, but 2 hold keys: http:\/\/a:1, http:\/\/b:1/);
-    two.steward.tick(0);
+    two.pass(1000, ["a", "b"], { empty: false });
     assert.equal(two.epoch, 0);
     assert.match(two.steward.problem ?? "", /2 hold keys/);
   });
@@ -225,6 +258,8 @@ describe("steward: moves", () => {
     const stage = stableStage("a", "b", "c");
     stage.hear("d");
     stage.steward.replace(stage.nowMs, urlOf("c"), urlOf("d"));
+    assert.equal(stage.epoch, 1, "nobody but the master has reached it");
+    stage.pass(1250, ["a", "b", "c", "d"]);
     assert.deepEqual([stage.epoch, stage.nodes], [2, ["-c", "a", "b", "d"]]);
     stage.synchronise("d");
     assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "d"]]);
@@ -256,6 +291,56 @@ describe("steward: moves", () => {
     const two = stableStage("a", "b", "c", "d", "e");
     two.pass(120_000, ["a", "b", "c"]);
     assert.equal(two.epoch, 1, "two silent at once are rather a cut link");
+  });
+});
+
+describe("steward: admission", () => {
+  test("nobody joins whom the master, or every voter, cannot reach; both say why, and it heals by itself", () => {
+    for (const by of [["the master"], ["a", "b", "c"]]) {
+      const stage = stableStage("a", "b", "c");
+      stage.cuts.push(...by.map((from): [string, string] => ["d", from]));
+      stage.pass(20_000, ["a", "b", "c", "d"]);
+      assert.deepEqual([stage.epoch, stage.nodes], [1, ["a", "b", "c"]]);
+      const { refused = "" } = stage.hear("d");
+      assert.match(refused, /cannot be reached under its public URL \(.*: ECONNREFUSED/);
+      assert.ok(by[0] === MASTER ? refused.includes(MASTER) : refused.includes(urlOf("a")), refused);
+      assert.throws(() => stage.steward.replace(stage.nowMs, urlOf("a"), urlOf("d")), /ECONNREFUSED/);
+      stage.cuts.length = 0;
+      stage.pass(SETTLE_MS + 2000, ["a", "b", "c", "d"]);
+      assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "b", "c", "d"]]);
+    }
+  });
+
+  test("one voter is enough, and one who cannot be reached keeps nobody else from joining", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.cuts.push(["d", "a"], ["d", "b"], ["e", MASTER]);
+    stage.pass(SETTLE_MS + 3000, ["a", "b", "c", "d", "e"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "b", "c", "d"]]);
+  });
+
+  test("another store under the URL is tried anew", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.hear("d");
+    stage.pass(1000, ["a", "b", "c"]);
+    stage.cuts.push(["d", MASTER]);
+    for (let second = 0; second < 6; second++) {
+      stage.hear("d", { store: storeOf("d", 1) });
+      stage.pass(1000, ["a", "b", "c"]);
+    }
+    assert.equal(stage.epoch, 1);
+  });
+
+  test("the first layout is made of those that can be reached; a stranger's word does not count", () => {
+    const stage = new Stage();
+    // b reaches nobody and nobody reaches it.
+    stage.cuts.push(["b", MASTER], ["b", "a"], ["a", "b"]);
+    stage.pass(SETTLE_MS + 2000, ["a", "b"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [1, ["a"]]);
+    const alone = new Stage(["a", "b", "c"]);
+    alone.cuts.push(["c", MASTER]);
+    alone.pass(STATIC_WAIT_MS + 2000, ["a", "b", "c"]);
+    assert.deepEqual([alone.epoch, alone.nodes], [1, ["a", "b"]]);
+    assert.match(alone.hear("c").refused ?? "", /the master: ECONNREFUSED/);
   });
 });
 

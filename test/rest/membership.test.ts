@@ -11,6 +11,7 @@ import { Receiver } from "../../src/auth/answer.ts";
 import { KeyRing } from "../../src/auth/keys.ts";
 import { RequestSigner } from "../../src/auth/signature.ts";
 import { meet } from "../cluster/peer-harness.ts";
+import { FakeWorker } from "./fake-worker.ts";
 import { launch, type Program, removeFolder, runProgram, temporaryFolder, waitUntil } from "./server.ts";
 
 const folder = temporaryFolder();
@@ -166,20 +167,17 @@ test("cluster: workers with -volumes need no master, whatever the order of the l
 test("cluster: drain shows its progress and ends with the move", async () => {
   const [masterPort] = await freePorts(1);
   const master = await start(masterPort, "dm", "-mode", "master");
-  const url = (index: number) => `http://10.0.0.${index}:3000`;
-  /** What a worker would send. */
-  const beat = async (index: number, epoch: number, done: number): Promise<Document> => {
+  const workers = await Promise.all(
+    [1, 2, 3, 4].map((digit) => FakeWorker.start(urlOf(masterPort), String(digit))),
+  );
+  const beatAll = async (epoch: number, done: number) => {
     const progress = { epoch, done, total: 100 };
-    const body = { url: url(index), store: String(index).repeat(32), empty: true, epoch, progress };
-    const options = { method: "POST", body: JSON.stringify(body) };
-    return (await fetch(`http://127.0.0.1:${masterPort}/heartbeat`, options)).json();
+    return (await Promise.all(workers.map((worker) => worker.beat({ epoch, progress }))))[0].epoch;
   };
-  const beatAll = async (epoch: number, done: number) =>
-    (await Promise.all([1, 2, 3, 4].map((index) => beat(index, epoch, done))))[0].epoch;
   try {
     await waitUntil("the master serves", async () => (await ask(masterPort, "/health")) !== null);
     await waitUntil("the first layout", async () => (await beatAll(0, 0)) === 1);
-    const drain = await launch(["drain", url(4), "-master", urlOf(masterPort)]);
+    const drain = await launch(["drain", workers[3].url, "-master", urlOf(masterPort)]);
     await waitUntil("the move begins", async () => (await beatAll(1, 0)) === 2);
     await waitUntil("half is shown", async () => {
       await beatAll(2, 50);
@@ -188,8 +186,9 @@ test("cluster: drain shows its progress and ends with the move", async () => {
     assert.equal(drain.child.exitCode, null);
     await waitUntil("the move ends", async () => (await beatAll(2, 100)) === 3);
     assert.equal((await drain.ended).status, 0, drain.output());
-    assert.match(drain.output(), /http:\/\/10\.0\.0\.4:3000 is not in the layout any more \(epoch 3\)\n$/);
+    assert.match(drain.output(), /is not in the layout any more \(epoch 3\)\n$/);
   } finally {
+    for (const worker of workers) worker.close();
     await kill(master);
   }
 });

@@ -2,11 +2,11 @@
  * Ways out, with real processes: a majority that is gone for good, and a worker that dies while it joins.
  */
 import assert from "node:assert/strict";
-import http from "node:http";
 import path from "node:path";
 import { after, test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
 import { call } from "./client.ts";
+import { FakeWorker } from "./fake-worker.ts";
 import { launch, type Program, removeFolder, runProgram, temporaryFolder, waitUntil } from "./server.ts";
 
 const folder = temporaryFolder();
@@ -89,48 +89,6 @@ class Stage {
 
   command(...words: string[]): ReturnType<typeof runProgram> {
     return runProgram([...words, "-master", this.url("master")]);
-  }
-}
-
-/** A worker that registers and can be reached, and does nothing else. */
-class FakeJoiner {
-  /** It sends no heartbeats and answers nothing. */
-  silent = false;
-  private readonly server: http.Server;
-  private readonly timer: NodeJS.Timeout;
-
-  static async start(master: string): Promise<FakeJoiner> {
-    const port = await freePort();
-    const joiner = new FakeJoiner(master, `http://localhost:${port}`);
-    await new Promise<void>((resolve) => joiner.server.listen(port, "localhost", resolve));
-    return joiner;
-  }
-
-  private constructor(master: string, url: string) {
-    const known = {
-      url,
-      region: "default",
-      host: "fake",
-      store: "f".repeat(32),
-      epoch: 0,
-      empty: true,
-      voting: false,
-    };
-    const document = JSON.stringify({ success: true, ...known, layout: null, birth: {}, volumes: null });
-    this.server = http.createServer((_, response) => {
-      if (this.silent) response.destroy();
-      else response.end(document);
-    });
-    const body = JSON.stringify({ ...known, rank: 0, progress: null, load: null });
-    this.timer = setInterval(() => {
-      if (!this.silent) fetch(`${master}/heartbeat`, { method: "POST", body }).catch(() => {});
-    }, 200);
-  }
-
-  close(): void {
-    clearInterval(this.timer);
-    this.server.closeAllConnections();
-    this.server.close();
   }
 }
 
@@ -219,7 +177,10 @@ test("a worker that dies while it joins: its move is given up by itself; any oth
     const idle = await stage.command("abandon-move");
     assert.deepEqual([idle.status, idle.output], [1, "minivault abandon-move: nothing is moving\n"]);
 
-    const joiner = await FakeJoiner.start(stage.url("master"));
+    const joiner = await FakeWorker.start(stage.url("master"), "f");
+    const heartbeats = setInterval(() => {
+      if (!joiner.silent) joiner.beat().catch(() => {});
+    }, 200);
     try {
       const moves = async () => (await stage.layout())?.previous != null;
       await waitUntil("a move", moves);
@@ -232,6 +193,7 @@ test("a worker that dies while it joins: its move is given up by itself; any oth
       assert.match(given.output, /^the move of epoch 4 is given up; .* in force as epoch 5\n$/);
       assert.equal(await stage.members(), "a b c");
     } finally {
+      clearInterval(heartbeats);
       joiner.close();
     }
     await stage.kill("c");

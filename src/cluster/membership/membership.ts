@@ -26,6 +26,7 @@ import {
   type MemberDocument,
   type Progress,
 } from "./messages.ts";
+import { Tries } from "./reach.ts";
 import { Peers } from "./static-peers.ts";
 
 const ASK_MS = 3000;
@@ -94,6 +95,7 @@ export class Membership {
   private placed: Placement | null = null;
   private readonly masters: MasterLink[];
   private readonly peers: Peers | null;
+  private readonly tries: Tries;
   private progress: Progress | null = null;
   private suspect: ReadonlySet<string> = new Set();
   private down: ReadonlySet<string> = new Set();
@@ -156,6 +158,9 @@ export class Membership {
     this.masters = masters.map(
       (master, rank) => new MasterLink(this, master, rank, options, this.heartbeatMs),
     );
+    this.tries = new Tries(options, () => {
+      for (const link of this.masters) link.hurry();
+    });
     this.peers =
       masters.length > 0 || options.volumes.length === 0 ? null : new Peers(this, options, this.heartbeatMs);
   }
@@ -523,6 +528,7 @@ export class Membership {
       load: load(),
       life: encodeLife(this.life()),
       marks: encodeMarks(this.marks),
+      tried: this.tries.results,
     };
   }
 
@@ -556,6 +562,7 @@ export class Membership {
     if (answer.layout !== undefined)
       this.takeFromMaker(checked(answer.layout), answer.store, this.state.birth);
     if (rank !== 0) return;
+    this.tries.ask(answer.candidates ?? []);
     const refused = answer.refused ?? null;
     if (refused !== null && refused !== this.refused)
       this.options.log.warn({ reason: refused }, "the master does not take this worker in");
@@ -683,6 +690,8 @@ function readAnswer(text: string): HeartbeatAnswer {
   const answer = JSON.parse(text) as HeartbeatAnswer;
   if (!Array.isArray(answer.suspect) || !Array.isArray(answer.down))
     throw new Error("it is no master of minivault, or of another release");
+  if (answer.candidates !== undefined && !Array.isArray(answer.candidates))
+    throw new Error("it names candidates that are none");
   if (answer.known !== undefined) readKnown(answer.known);
   return answer;
 }

@@ -24,6 +24,17 @@ export interface Progress {
   total: number;
 }
 
+/** A worker that wants to join, as the master knows it. */
+export interface Candidate {
+  url: string;
+  store: string;
+}
+
+/** Somebody has tried to reach it under its public URL: what went wrong, or null. */
+export interface Tried extends Candidate {
+  problem: string | null;
+}
+
 /** POST /register and POST /heartbeat. */
 export interface Heartbeat {
   /** How others reach it: its identity. */
@@ -47,6 +58,8 @@ export interface Heartbeat {
   /** Its life and marks (cluster/identity/life.ts), so that a master can be asked for them. */
   life?: string;
   marks?: string;
+  /** What came of those that the master wanted to be tried. */
+  tried?: Tried[];
 }
 
 /** The answer to it. */
@@ -66,6 +79,8 @@ export interface HeartbeatAnswer {
   down: string[];
   /** Why the worker is not taken into the layout. */
   refused?: string;
+  /** Workers that this one is to try to reach. */
+  candidates?: Candidate[];
   /** What is known here of the worker's store, apart from this life. */
   known?: Known;
   /** A later start of the worker is known: this one must not serve. */

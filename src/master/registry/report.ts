@@ -1,10 +1,12 @@
 /** A heartbeat as a body: every field is checked before anybody believes it. */
 import { decodeLife, decodeMarks } from "../../cluster/identity/life.ts";
-import type { Heartbeat, Progress } from "../../cluster/membership/messages.ts";
+import type { Heartbeat, Progress, Tried } from "../../cluster/membership/messages.ts";
 import { nodeUrl, region } from "../../config/values.ts";
 
 /** Largest "load" in a report, as JSON: what the registry keeps for each worker. */
 export const LOAD_BYTES_MAX = 4096;
+/** Most results of tries in a report. */
+const TRIED_MAX = 64;
 
 /** A report from a body; throws an Error with a sentence for a person. */
 export function parseReport(text: string): Heartbeat {
@@ -49,6 +51,7 @@ export function parseReport(text: string): Heartbeat {
     voting: body.voting === true,
     rank,
     progress: parseProgress(body.progress),
+    ...(body.tried === undefined ? {} : { tried: parseTried(body.tried) }),
     load,
     ...(life === undefined ? {} : { life: life as string }),
     ...(marks === undefined ? {} : { marks: marks as string }),
@@ -64,6 +67,17 @@ function parseProgress(value: unknown): Progress | null {
   if (!isCount(epoch) || !isCount(done) || !isCount(total))
     throw new Error('"progress" is not {"epoch":n,"done":n,"total":n}');
   return { epoch, done, total };
+}
+
+function parseTried(value: unknown): Tried[] {
+  if (!Array.isArray(value) || value.length > TRIED_MAX)
+    throw new Error(`"tried" is no list of at most ${TRIED_MAX}`);
+  return value.map(({ url, store, problem }: Record<string, unknown>) => {
+    const isProblem = problem === null || typeof problem === "string";
+    if (typeof url !== "string" || typeof store !== "string" || !STORE_SYNTAX.test(store) || !isProblem)
+      throw new Error('"tried" is not [{"url":URL,"store":"…","problem":null}]');
+    return { url: named("tried", () => nodeUrl(url)), store, problem };
+  });
 }
 
 function isCount(value: unknown): value is number {

@@ -7,6 +7,7 @@
  *   short time of each other.
  * - Later workers join by themselves, those that come together in one move. Only an empty store may join:
  *   keys that the cluster does not know of would come into it behind its back.
+ * - Nobody joins whom the master and another node cannot reach (admission.ts).
  * - Dead workers stay in the layout. One that has been silent for `removeMs` is removed if all others are up
  *   and enough for all copies.
  * - A move that waits for a dead worker is given up after as long, and whoever joined by it may join again.
@@ -39,15 +40,24 @@ import {
   Placement,
 } from "../../cluster/layout/layout.ts";
 import { startRecovery } from "../../cluster/layout/recovery.ts";
-import type { Heartbeat, HeartbeatAnswer, MemberDocument } from "../../cluster/membership/messages.ts";
+import type {
+  Candidate,
+  Heartbeat,
+  HeartbeatAnswer,
+  MemberDocument,
+  Tried,
+} from "../../cluster/membership/messages.ts";
 import type { KnownNode, NodeRow, Registry } from "../registry/registry.ts";
 import { type Absence, AbsenceWatch, NO_ABSENCE, stuckText } from "./absence.ts";
+import { Admission, MASTER } from "./admission.ts";
 import type { MasterState } from "./state.ts";
 
 /** Workers that come within this time of each other are taken in by one move. */
 export const SETTLE_MS = 2000;
 /** How long the first layout waits for workers of -volumes that are not there. */
 export const STATIC_WAIT_MS = 10_000;
+/** Workers that one node is asked to try at a time. */
+const CANDIDATES_MAX = 16;
 /** Silence after which a move is given up where dead workers are never removed. */
 const ABANDON_MS = 10 * 60_000;
 
@@ -103,6 +113,7 @@ export class Steward {
   private left: Record<string, string>;
   private returning: Record<string, string>;
   private readonly absences: AbsenceWatch;
+  private readonly admission: Admission;
   private placed: Placement | null = null;
   /** Who has reported `synchronised` for the epoch of the move. */
   private readonly synchronised = new Set<string>();
@@ -110,6 +121,7 @@ export class Steward {
   private readonly waiting = new Map<string, number>();
   /** What is on disk of each worker, as text. */
   private readonly kept = new Map<string, string>();
+  private wishing: { atMs: number; rows: NodeRow[] } | null = null;
   private silent: { atMs: number; suspect: string[]; down: string[] } | null = null;
   private lastProblem: string | null = null;
   private lastForeign: string | null = null;
@@ -126,6 +138,7 @@ export class Steward {
     this.stores = { ...options.state?.stores };
     this.left = { ...options.state?.left };
     this.returning = { ...options.state?.returning };
+    this.admission = new Admission((fields, text) => this.log.warn(fields, text));
     this.absences = new AbsenceWatch((nowMs, url) => this.registry.find(nowMs, url));
   }
 
@@ -163,6 +176,7 @@ export class Steward {
     const outcome = this.registry.hear(nowMs, report);
     if (outcome === "full") return "full";
     const { url, store, voting, progress } = report;
+    for (const tried of report.tried ?? []) this.admission.note(tried.url, tried.store, url, tried.problem);
     if (this.isMember(url)) {
       if (voting && store !== "" && this.stores[url] !== store)
         this.commit(nowMs, this.plan, { ...this.stores, [url]: store }, this.left);
@@ -371,7 +385,9 @@ export class Steward {
       return "it has left the cluster; with an empty data directory it can join again";
     if (!this.mayHoldKeys({ url, store, empty }))
       return "its data directory holds keys that are not this cluster's; start it with an empty one";
-    return this.plan.layout === null && !empty ? this.tooManyHolders(nowMs) : null;
+    const holders = this.plan.layout === null && !empty ? this.tooManyHolders(nowMs) : null;
+    if (holders !== null || this.isReached(nowMs, { url, store })) return holders;
+    return this.admission.problem(url, store);
   }
 
   /**
@@ -403,6 +419,7 @@ export class Steward {
     const layout = this.plan.layout;
     const refused = this.refusal(nowMs, report);
     const { suspect, down } = this.notUp(nowMs);
+    const candidates = this.untried(nowMs, report.url);
     return {
       success: true,
       epoch: layout?.epoch ?? 0,
@@ -411,7 +428,40 @@ export class Steward {
       suspect,
       down,
       ...(refused === null ? {} : { refused }),
+      ...(candidates.length === 0 ? {} : { candidates }),
     };
+  }
+
+  /** Workers that want to be taken in, and that somebody is to try to reach. */
+  untried(nowMs: number, by: string = MASTER): Candidate[] {
+    // Each heartbeat asks.
+    if (this.wishing === null || nowMs - this.wishing.atMs >= LOOK_MS || by === MASTER)
+      this.wishing = { atMs: nowMs, rows: this.applicants(nowMs) };
+    return this.wishing.rows
+      .filter(({ url, store }) => url !== by && this.admission.lacks(url, store, by))
+      .slice(0, CANDIDATES_MAX)
+      .map(({ url, store }) => ({ url, store }));
+  }
+
+  /** The master has tried to reach a worker. */
+  tried({ url, store, problem }: Tried): void {
+    this.admission.note(url, store, MASTER, problem);
+  }
+
+  /** Whose word counts beside the master's: voters; while there is no layout, others that it has reached. */
+  private trusted(nowMs: number): string[] {
+    const counts =
+      this.plan.layout === null
+        ? ({ url, store }: NodeRow) => !this.admission.lacks(url, store, MASTER)
+        : ({ url, voting }: NodeRow) => voting && this.isMember(url);
+    const rows = this.registry.list(nowMs).filter((row) => row.state === "up" && counts(row));
+    return rows.map(({ url }) => url);
+  }
+
+  private isReached(nowMs: number, { url, store }: Candidate): boolean {
+    const trusted = this.trusted(nowMs);
+    if (this.plan.layout !== null && trusted.length === 0) return false;
+    return this.admission.isReached(url, store, trusted);
   }
 
   /** Members that are not up. Looked up once for many heartbeats. */
@@ -432,11 +482,16 @@ export class Steward {
       .filter((row) => this.isMember(row.url) || this.twinOf(nowMs, row) === null);
   }
 
+  /** Candidates that are no members yet. */
+  private applicants(nowMs: number): NodeRow[] {
+    return this.candidates(nowMs).filter((row) => !this.isMember(row.url) && this.mayHoldKeys(row));
+  }
+
   private noteWaiting(nowMs: number): void {
     const planned = new Set(nodesAtEnd(this.plan).map((node) => node.url));
-    const free = this.candidates(nowMs).filter(
-      (row) => !planned.has(row.url) && !this.isMember(row.url) && this.mayHoldKeys(row),
-    );
+    const applicants = this.applicants(nowMs);
+    this.admission.keepOnly(new Set(applicants.map((row) => row.url)));
+    const free = applicants.filter((row) => !planned.has(row.url) && this.isReached(nowMs, row));
     const urls = new Set(free.map((row) => row.url));
     for (const url of this.waiting.keys()) if (!urls.has(url)) this.waiting.delete(url);
     for (const url of urls) if (!this.waiting.has(url)) this.waiting.set(url, nowMs);
@@ -445,7 +500,14 @@ export class Steward {
   private form(nowMs: number): void {
     const found = this.candidates(nowMs);
     // Somebody knows a layout: that one counts, it only has to be learned.
-    if (found.length === 0 || found.some((row) => row.epoch > 0)) return;
+    const ready = found.filter((row) => this.waiting.has(row.url));
+    if (found.some((row) => row.epoch > 0)) return;
+    if (ready.length === 0) {
+      const problems = found.map((row) => [row.url, this.admission.problem(row.url, row.store)]);
+      const [url, problem] = problems.find(([, text]) => text !== null) ?? [];
+      this.say(url === undefined ? null : `no worker can be taken in: ${url}: ${problem}`);
+      return;
+    }
     const times = [...this.waiting.values()];
     const isComplete = this.staticUrls.length > 0 && this.staticUrls.every((url) => this.waiting.has(url));
     const isOver =
@@ -457,8 +519,8 @@ export class Steward {
     this.say(problem);
     if (problem !== null) return;
     // A worker with keys begins alone; the others then get their copies by a move.
-    const holder = found.find((row) => !row.empty);
-    const first = holder === undefined ? found : [holder];
+    const holder = ready.find((row) => !row.empty);
+    const first = holder === undefined ? ready : [holder];
     const layout = firstLayout(first.map(nodeOf), this.replicas);
     this.commit(nowMs, { layout, queue: [] }, storesOf(first), this.left);
     this.log.info({ nodes: first.map((row) => row.url) }, "made the first layout");
@@ -520,10 +582,18 @@ export class Steward {
     this.commitPlan(nowMs, propose(this.plan, { kind: "leave", url: dead.url }));
   }
 
+  /** Whether the next change cannot begin yet. */
+  private mustWait(nowMs: number): boolean {
+    const [next] = this.plan.queue;
+    if (next?.kind !== "replace") return this.absence(nowMs).stuck > 0;
+    const { store } = this.registry.find(nowMs, next.node.url) ?? { store: "" };
+    return !this.isReached(nowMs, { url: next.node.url, store }) || this.absence(nowMs).stuck > 0;
+  }
+
   /** Ends the move, or starts the next one, as far as that goes now. */
   private step(nowMs: number): void {
     while (this.plan.layout !== null) {
-      if (this.plan.layout.previous === null && this.absence(nowMs).stuck > 0) return;
+      if (this.plan.layout.previous === null && this.mustWait(nowMs)) return;
       let next: Plan | null;
       try {
         next = advance(this.plan, this.placement(), this.synchronised);
