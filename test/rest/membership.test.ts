@@ -314,6 +314,30 @@ test("cluster: what a master was sent is good for no other master, and for no la
     assert.equal((await ask(ports[1], "/health")).standby, false);
   } finally {
     await kill(...masters);
+test("cluster: a worker whose public URL leads nowhere is not taken in; it and the master say why", async () => {
+  const [masterPort, port, lostPort, nowhere] = await freePorts(4);
+  const master = await start(masterPort, "am", "-mode", "master");
+  const first = await start(port, "aw1", "-master", urlOf(masterPort));
+  const words = ["-master", urlOf(masterPort), "-public-url", urlOf(nowhere)];
+  let lost: Program | null = null;
+  try {
+    await waitUntil("the first serves", async () => (await ask(port, "/health"))?.status === "healthy");
+    lost = await start(lostPort, "aw2", ...words);
+    const health = () => ask(lostPort, "/health");
+    await waitUntil("both have tried", async () =>
+      /under its public URL \(the master: .*; http:\/\/localhost:\d+: /.test((await health())?.reason ?? ""),
+    );
+    assert.equal((await health()).status, "joining");
+    const nodes = await runProgram(["nodes", "-master", urlOf(masterPort)]);
+    assert.match(nodes.output, /localhost:\d+: it cannot be reached under its public URL/);
+    assert.match(master.output(), /a worker cannot be reached under its public URL/);
+    assert.match(lost.output(), /the master does not take this worker in/);
+    assert.equal((await ask(masterPort, "/layout")).layout.nodes.length, 1);
+    await kill(lost);
+    lost = await start(lostPort, "aw2", "-master", urlOf(masterPort));
+    await waitUntil("under its own URL it joins", async () => (await health())?.status === "healthy");
+  } finally {
+    await kill(master, first, ...(lost === null ? [] : [lost]));
   }
 });
 
