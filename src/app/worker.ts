@@ -306,7 +306,7 @@ class ClusterPart {
       self: url,
       placement: () => membership.placement,
       votes: () => membership.voting,
-      hindrance: (other) => hindranceOf(other, membership, peers),
+      hindrance: (other) => peers.hindrance(other),
       read: (key, done) => coordinator.read(key, done),
       settle: (key, done) => coordinator.settle(key, done),
       now: () => performance.now(),
@@ -363,12 +363,8 @@ class ClusterPart {
 
   /** Follows an invitation, once the master answers under the URL that it gave. */
   private async join(master: string, url: string): Promise<void> {
-    const http = new NodeHttp({
-      url: master,
-      signer: this.signer,
-      tls: this.tls,
-      connections: 1,
-    });
+    const { signer, tls } = this;
+    const http = new NodeHttp({ url: master, signer, tls, connections: 1 });
     try {
       const answer = await http.request("GET", "/health", null, MASTER_MS);
       if (JSON.parse(answer.body.toString()).role !== "master") throw new Error("it is no master");
@@ -401,12 +397,4 @@ class ClusterPart {
   private isEmpty(): boolean {
     return this.vault.stats().shards.every((shard) => shard.keys === 0 && shard.tombstones === 0);
   }
-}
-
-/** Why another node does not count for what clients ask; null: it does. */
-function hindranceOf(node: string, membership: Membership, peers: PeerSet): string | null {
-  const peer = peers.get(node);
-  if (peer === null) return "no way to it is known";
-  if (peer.state === "down") return peer.lastFailure === "" ? "down" : peer.lastFailure;
-  return membership.saysItVotes(node) ? null : "it does not vote, since its data is not whole";
 }

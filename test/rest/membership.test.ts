@@ -314,6 +314,9 @@ test("cluster: what a master was sent is good for no other master, and for no la
     assert.equal((await ask(ports[1], "/health")).standby, false);
   } finally {
     await kill(...masters);
+  }
+});
+
 test("cluster: a worker whose public URL leads nowhere is not taken in; it and the master say why", async () => {
   const [masterPort, port, lostPort, nowhere] = await freePorts(4);
   const master = await start(masterPort, "am", "-mode", "master");

@@ -50,6 +50,15 @@ export class PeerSet {
     return this.clients.get(node) ?? null;
   }
 
+  /** Why a node does not count for what clients ask, for a person; null: it does. */
+  hindrance(node: string): string | null {
+    const peer = this.clients.get(node);
+    if (peer === undefined) return "no way to it is known";
+    if (peer.state === "down") return peer.lastFailure === "" ? "down" : peer.lastFailure;
+    if (this.options.membership.saysItVotes(node)) return null;
+    return "it does not vote, since its data is not whole";
+  }
+
   /** All of them, by node. */
   all(): ReadonlyMap<string, PeerClient> {
     return this.clients;
