@@ -131,7 +131,8 @@ export class Membership {
       throw new Error(
         `${options.directory}/CLUSTER belongs to another store than the one beside it; remove it, and the worker synchronises anew`,
       );
-    if (kept !== null && kept.layout !== null && kept.url !== options.url)
+    // Who never was a member under that URL, such as one that nobody could reach, may have another.
+    if (kept !== null && kept.url !== options.url && isNamedIn(kept.layout, kept.url))
       throw new Error(
         `this data directory belongs to ${kept.url} in its cluster, not to ${options.url}: start it with -public-url ${kept.url}`,
       );
@@ -364,9 +365,7 @@ export class Membership {
   }
 
   private isKnown(url: string): boolean {
-    const { layout } = this.state;
-    const has = (nodes: Layout["nodes"] | undefined) => nodes?.some((node) => node.url === url) ?? false;
-    return has(layout?.nodes) || has(layout?.previous?.nodes);
+    return isNamedIn(this.state.layout, url);
   }
 
   /** Something that must not be: said once, and shown from then on. */
@@ -694,6 +693,11 @@ function readAnswer(text: string): HeartbeatAnswer {
     throw new Error("it names candidates that are none");
   if (answer.known !== undefined) readKnown(answer.known);
   return answer;
+}
+
+function isNamedIn(layout: Layout | null, url: string): boolean {
+  const nodes = [...(layout?.nodes ?? []), ...(layout?.previous?.nodes ?? [])];
+  return nodes.some((node) => node.url === url);
 }
 
 function sameItems(set: ReadonlySet<string>, list: readonly string[]): boolean {
