@@ -34,7 +34,14 @@ const LAYERS = [
     "server/http",
     "server/status",
   ],
-  ...["cluster/node", "cluster/service", "cluster/repair", "cluster/sync", "cluster/membership", "cluster/replica"],
+  ...[
+    "cluster/node",
+    "cluster/service",
+    "cluster/repair",
+    "cluster/sync",
+    "cluster/membership",
+    "cluster/replica",
+  ],
   ...[
     "cluster/coordinator",
     "cluster/peers",
