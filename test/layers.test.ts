@@ -62,6 +62,7 @@ const LAYERS = [
     "engine/log",
     "engine/open",
     "engine/reserve",
+    "engine/figures",
   ],
   ...["engine/state", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
   ...["rules", "value", "format/fields", "format", "auth", "platform", "util"],

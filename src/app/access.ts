@@ -27,6 +27,14 @@ export function clientAccess(auth: AuthConfig | null): ClientAccess | null {
   return auth === null ? null : { mode: auth.mode, tokens: clientTokens(auth) };
 }
 
+/** @throws Error with a sentence where the nodes of a cluster could not tell each other from clients */
+export function demandClusterKey({ auth, clusterKeys }: Config): void {
+  if (auth !== null && clusterKeys.length === 0)
+    throw new Error(
+      "this is a node of a cluster: beside -tokens it needs the nodes' key (-cluster-key-file, or MINIVAULT_AUTH)",
+    );
+}
+
 /**
  * What a worker signs with; null: nothing, and everybody is heard. With clients' tokens alone it is a key
  * that nobody has, so that the routes between nodes are closed.

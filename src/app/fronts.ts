@@ -23,7 +23,7 @@ export interface FrontTask {
   role: typeof FRONT_THREAD;
   seat: FrontSeat;
   shared: SharedAmongFronts;
-  config: Pick<Config, "host" | "tls" | "maxValueBytes" | "cors" | "publicUrl" | "audit">;
+  config: Pick<Config, "host" | "tls" | "maxValueBytes" | "cors" | "publicUrl" | "metrics" | "audit">;
 }
 
 /** What all fronts of a node have in common. */
@@ -75,14 +75,14 @@ export async function startFrontThreads(
   log: Logger,
   fatal: (error: Error) => void,
 ): Promise<FrontThreads> {
-  const { host, tls, maxValueBytes, cors, publicUrl, audit } = config;
+  const { host, tls, maxValueBytes, cors, publicUrl, metrics, audit } = config;
   let stopping = false;
   const workers = vault.seats.map((seat) => {
     const task: FrontTask = {
       role: FRONT_THREAD,
       seat,
       shared,
-      config: { host, tls, maxValueBytes, cors, publicUrl, audit },
+      config: { host, tls, maxValueBytes, cors, publicUrl, metrics, audit },
     };
     const { filename, execArgv } = threadOf(path.join(__dirname, "front-thread.ts"));
     const worker = new Worker(filename, {

@@ -31,12 +31,12 @@ import { demandForms } from "../platform/private-directory.ts";
 import { AuditFile } from "../server/access/audit.ts";
 import { createFront } from "../server/front.ts";
 import { reservePort } from "../server/http/http.ts";
-import type { ClusterFacts } from "../server/status/stats.ts";
+import type { ClusterFacts } from "../server/status/facts.ts";
 import type { LocalVault } from "../shards/vault/local-vault.ts";
 import { openVault } from "../shards/vault/open.ts";
 import { VaultError } from "../util/errors.ts";
 import { loadHash } from "../util/hash.ts";
-import { clientAccess, reloadable, ringOf } from "./access.ts";
+import { clientAccess, demandClusterKey, reloadable, ringOf } from "./access.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
 import type { Running } from "./process.ts";
 import { FileReload } from "./reload.ts";
@@ -63,10 +63,7 @@ export async function startWorker(
   const replicated = config.masters.length > 0 || config.volumes.length > 0 || kept !== null;
   if (config.fronts > 1 && replicated)
     throw new Error("-fronts is for a single node in this release: leave it out with -master or -volumes");
-  if (replicated && config.auth !== null && config.clusterKeys.length === 0)
-    throw new Error(
-      "this is a node of a cluster: beside -tokens it needs the nodes' key (MINIVAULT_AUTH or -auth-file)",
-    );
+  if (replicated) demandClusterKey(config);
   const access = clientAccess(config.auth);
   const rates = createRates();
   const audit = config.audit === null ? null : new AuditFile(config.audit, log);
@@ -98,6 +95,7 @@ export async function startWorker(
       port: config.fronts > 1 ? await reservePort(config.host, config.port) : config.port,
       auth: access,
       rates,
+      metrics: config.metrics,
       audit,
       tls: config.tls,
       maxValueBytes: config.maxValueBytes,

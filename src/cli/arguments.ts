@@ -247,6 +247,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     maxValueBytes: options.maxValue,
     cors: options.cors ?? [],
     auth,
+    metrics: options.metrics,
     audit: options.audit === undefined ? null : path.resolve(options.audit),
     clusterKeys,
     allowInvite: options.allowInvite,

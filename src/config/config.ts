@@ -37,6 +37,8 @@ export interface Config {
   cors: string[];
   /** null: open to everyone. */
   auth: AuthConfig | null;
+  /** Whether `/_metrics` is there; open: without a token. */
+  metrics: "on" | "open" | "off";
   /** File that writes and refusals are noted in; null: none. */
   audit: string | null;
   /**

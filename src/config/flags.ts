@@ -204,6 +204,14 @@ export const FLAGS: readonly Flag[] = [
     parse: nonEmpty,
   },
   {
+    name: "metrics",
+    group: "Access",
+    value: "on|open|off",
+    text: "/_metrics for Prometheus; on: with a token where one is needed; open: without",
+    parse: oneOf("on", "open", "off"),
+    preset: "on",
+  },
+  {
     name: "cluster-key-file",
     group: "Access",
     value: "file",

@@ -109,6 +109,7 @@ export async function startMaster(
       registry,
       steward,
       access,
+      metrics: config.metrics,
       verifier: ring === null ? null : new RequestVerifier(ring, { audience }),
       version: buildInfo.version,
       now,

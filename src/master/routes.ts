@@ -1,6 +1,7 @@
 /**
- * What the master answers: /register, /heartbeat, /nodes, /layout, /health. Bodies are bounded, and checked
- * before the steward sees them. Keys are never asked for here: the master is not on the path of data.
+ * What the master answers: /register, /heartbeat, /nodes, /layout, /health, /_metrics. Bodies are bounded,
+ * and checked before the steward sees them. Keys are never asked for here: the master is not on the path of
+ * data.
  *
  * Where nodes have a key, reports are taken only with their signature, and answers to what is signed are
  * signed, too. People carry the key of -auth, or an operator's token where there are tokens; a client's token
@@ -15,8 +16,12 @@ import { checkSignature, isSigned, withSignature } from "../server/access/signed
 import { declaredBytes } from "../server/http/body-length.ts";
 import type { Handlers, Req, Res } from "../server/http/http.ts";
 import { Linger, refuse } from "../server/http/linger.ts";
-import { sendError, sendErrorAndStayOpen, sendJson } from "../server/http/reply.ts";
+import { sendError, sendErrorAndStayOpen, sendJson, sendText } from "../server/http/reply.ts";
+import { documentOf, familiesOf } from "../server/status/figure.ts";
+import { readProcess } from "../server/status/process-figures.ts";
+import { PROMETHEUS_TYPE, prometheusText } from "../util/prometheus.ts";
 import { BadCommand, parseCommand } from "./commands.ts";
+import { MASTER_FIGURES, type MasterSource } from "./figures.ts";
 import { type Registry, WORKERS_MAX } from "./registry/registry.ts";
 import { parseReport } from "./registry/report.ts";
 import { NotKept } from "./steward/state.ts";
@@ -38,6 +43,8 @@ export interface MasterContext {
   steward: Steward;
   /** What people need; null: everybody may ask and command. */
   access: MasterAccess | null;
+  /** Whether /_metrics is there; open: for everybody. */
+  metrics: "on" | "open" | "off";
   /** null: nodes do not sign. */
   verifier: RequestVerifier | null;
   version: string;
@@ -65,6 +72,8 @@ interface Admitted {
   mayReport: boolean;
 }
 
+const METRICS = "/_metrics";
+
 /** Every path with the methods that it has. */
 const ALLOW: ReadonlyMap<string, string> = new Map([
   ["/register", "POST"],
@@ -72,6 +81,7 @@ const ALLOW: ReadonlyMap<string, string> = new Map([
   ["/nodes", "GET, HEAD"],
   ["/layout", "GET, HEAD, POST"],
   ["/health", "GET, HEAD"],
+  [METRICS, "GET, HEAD"],
   ["/", "GET, HEAD"],
 ]);
 
@@ -96,25 +106,17 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     return { res: answers, genuine, problem, mayReport: problem === null };
   };
 
-  const health = () => {
-    const nodes = registry.list(now());
-    const { problem } = steward;
-    const reason = context.trouble();
-    return {
-      // 200 all the same: what is known is answered, and a restart would not help.
-      status: reason === null ? "healthy" : "degraded",
-      ...(reason === null ? {} : { reason }),
-      role: "master",
-      nodes: nodes.length,
-      up: nodes.filter((node) => node.state === "up").length,
-      epoch: steward.layout?.epoch ?? 0,
-      moving: steward.layout?.previous != null,
-      standby: steward.isStandby(now()),
-      ...(problem === null ? {} : { problem }),
-      version: context.version,
-      uptimeSeconds: Math.floor((now() - startedMs) / 1000),
-    };
-  };
+  const source = (): MasterSource => ({
+    workers: registry.list(now()),
+    steward,
+    version: context.version,
+    nowMs: now(),
+    startedMs,
+    trouble: context.trouble(),
+    ...readProcess(),
+  });
+
+  const health = () => documentOf(MASTER_FIGURES, source(), "health");
 
   const nodes = () => ({
     success: true,
@@ -165,13 +167,24 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     "/layout": layout,
   };
 
+  /** Health is for probes, which have no key; metrics for whoever may read them. */
+  const isPublic = (path: string, req: Req): boolean => {
+    if (path === METRICS)
+      return (
+        context.metrics === "open" || (context.metrics === "on" && access?.operators.mayRead(req) === true)
+      );
+    return path === "/health" || path === "/" || access?.readsArePublic === true;
+  };
+
   const read = (given: Res, req: Req, head: boolean): void => {
     const path = req.getUrl();
     const { res, genuine, problem } = admit(given, req, head ? "HEAD" : "GET");
-    // Health is for probes, which have no key. A node, however, signs for this run of the master.
-    const isPublic = path === "/health" || path === "/" || access?.readsArePublic === true;
-    const isOpen = genuine === null && isPublic;
+    // A node signs for this run of the master, and is heard only with that.
+    const isOpen = genuine === null && isPublic(path, req);
     if (problem !== null && !isOpen) sendError(res, "unauthorized", { detail: problem, head });
+    else if (path === METRICS && context.metrics === "off") refuseUnknown(res, path, 0, head);
+    else if (path === METRICS)
+      sendText(res, PROMETHEUS_TYPE, prometheusText(familiesOf(MASTER_FIGURES, source())), head);
     else if (ALLOW.get(path)?.startsWith("GET")) sendJson(res, 200, documents[path](), head);
     else refuseOther(res, path, 0, head);
   };
@@ -258,6 +271,10 @@ function refuseOther(res: Res, path: string, bytes: number, head: boolean): void
     refuse(res, "method_not_allowed", bytes, { head, headers: [["Allow", allow]] });
     return;
   }
+  refuseUnknown(res, path, bytes, head);
+}
+
+function refuseUnknown(res: Res, path: string, bytes: number, head: boolean): void {
   const detail = `this is a master: it has no ${path}, only ${[...ALLOW.keys()].join(", ")}; keys live on the workers`;
   refuse(res, "not_found", bytes, { head, detail });
 }

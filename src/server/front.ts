@@ -14,6 +14,7 @@ import { localUrl } from "../platform/address.ts";
 import { isOutOfDescriptors } from "../platform/system-error.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
+import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
 import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
 import { declaredBytes } from "./http/body-length.ts";
@@ -29,7 +30,7 @@ import {
 import type { Handlers, HttpOptions, Res, TlsFiles } from "./http/http.ts";
 import { refuse } from "./http/linger.ts";
 import { Pacer } from "./http/pace.ts";
-import { sendError, sendJson } from "./http/reply.ts";
+import { sendError, sendJson, sendText } from "./http/reply.ts";
 import {
   createKeyScratch,
   TARGET_BAD_KEY,
@@ -47,14 +48,9 @@ import { Vigil } from "./http/vigil.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
 import { type AnswerOther, createReads } from "./reads/reads.ts";
+import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
 import { DELETE, GET, HEAD, Meter, OTHER, POST, PUT } from "./status/meter.ts";
-import {
-  type ClusterFacts,
-  healthDocument,
-  type NodeFacts,
-  REFUSING_CONNECTIONS,
-  statsDocument,
-} from "./status/stats.ts";
+import { healthDocument, metricsText, REFUSING_CONNECTIONS, statsDocument } from "./status/stats.ts";
 import { createWrites, type Refusal } from "./writes/writes.ts";
 
 /** How long `close` waits for requests that are under way. */
@@ -240,9 +236,12 @@ function createHandlers(
     refusesConnections: () => meters.some(({ refusedMs }) => isRecent(refusedMs[0], Date.now())),
     cluster: options.clusterFacts ?? (() => null),
   };
+  const hasMetrics = options.metrics !== "off";
+  const refusalOf = (target: number): Refusal =>
+    otherTarget(target === TARGET_METRICS && !hasMetrics ? TARGET_RESERVED : target);
   const answerOther: AnswerOther = (res, target, head) => {
     if (target === TARGET_HEALTH) {
-      const { status, document } = healthDocument(context.vault, facts);
+      const { status, document } = healthDocument(context.vault, facts, meters);
       sendJson(res, status, document, head);
       return status;
     }
@@ -258,17 +257,21 @@ function createHandlers(
       sendJson(res, 200, statsDocument(context.vault, facts, meters), head);
       return 200;
     }
-    const { code, options: errorOptions } = otherTarget(target);
+    if (target === TARGET_METRICS && hasMetrics) {
+      sendText(res, PROMETHEUS_TYPE, metricsText(context.vault, facts, meters), head);
+      return 200;
+    }
+    const { code, options: errorOptions } = refusalOf(target);
     return sendError(res, code, { ...errorOptions, head });
   };
   const local = createReads(context, answerOther);
   const reads = options.cluster === undefined ? local : createClusterReads(context, local, answerOther);
-  const writes = createWrites(context, otherTarget);
+  const writes = createWrites(context, refusalOf);
   const handlers: Handlers = {
     ...reads,
     ...writes,
     other: (res, req) => {
-      const { code, options: errorOptions } = otherTarget(targetOf(context, req));
+      const { code, options: errorOptions } = refusalOf(targetOf(context, req));
       context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
     },
   };
@@ -291,7 +294,6 @@ function otherTarget(target: number): Refusal {
       return { code: "bad_key" };
     case TARGET_TOO_LONG:
       return { code: "key_too_long" };
-    case TARGET_METRICS:
     case TARGET_RESERVED:
       return {
         code: "not_found",

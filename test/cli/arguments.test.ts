@@ -55,6 +55,7 @@ describe("arguments: defaults and forms", () => {
       fronts: 1,
       maxValueBytes: 2 ** 30,
       auth: null,
+      metrics: "on",
       audit: null,
       clusterKeys: [],
       allowInvite: false,
@@ -105,6 +106,7 @@ describe("arguments: defaults and forms", () => {
       fronts: 1,
       maxValueBytes: 1.5 * 2 ** 30,
       auth: { key: "a-key-from-a-file", mode: "writes", tokens: null },
+      metrics: "on",
       audit: null,
       clusterKeys: ["the-cluster's-own-key", "the-one-before-it"],
       allowInvite: true,
@@ -208,6 +210,7 @@ describe("arguments: environment", () => {
       MINIVAULT_AUTH_MODE: "writes",
       MINIVAULT_CORS: "https://a",
       MINIVAULT_AUDIT: "/a.log",
+      MINIVAULT_METRICS: "open",
       MINIVAULT_TLS_CERT: "/c.pem",
       MINIVAULT_TLS_KEY: "/k.pem",
       MINIVAULT_LOG: "debug",
@@ -230,6 +233,7 @@ describe("arguments: environment", () => {
       fronts: 3,
       maxValueBytes: 1e8,
       auth: { key: "a-key-from-the-environment", mode: "writes", tokens: null },
+      metrics: "open",
       audit: "/a.log",
       clusterKeys: ["a-key-from-the-environment"],
       allowInvite: true,
@@ -612,7 +616,7 @@ describe("arguments: help and version", () => {
 
   test("the flags are these, and no other", () => {
     const names =
-      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode tokens audit cluster-key-file allow-invite cors tls-cert tls-key tls-ca";
+      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file allow-invite cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

@@ -1,9 +1,9 @@
 /** What a failed write or sync leaves behind, case by case. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { readFigures } from "../../src/engine/figures/stats.ts";
 import { UploadWriter } from "../../src/engine/shard/uploads.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
-import { readFigures } from "../../src/engine/state/stats.ts";
 import { Harness, inDirectory, SMALL_CHUNK_BYTES } from "./harness.ts";
 
 const failure = (code: string): Error => Object.assign(new Error(`${code}: injected`), { code });

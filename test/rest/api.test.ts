@@ -430,7 +430,6 @@ describe("keys", () => {
 
   test("reserved paths are not keys; /_kv/ reaches every key", async () => {
     for (const reserved of [
-      "/_metrics",
       "/_keys",
       "/_batch",
       "/_watch",

@@ -88,7 +88,13 @@ test("methods: anything else is 405 with Allow, or 404 on a reserved path", asyn
 
 test("health: a node of a cluster without a layout serves nobody, and says so", async () => {
   let ready = false;
-  const clusterFacts = () => ({ ready, reason: null, unable: null, health: { epoch: 7 }, stats: {} });
+  const clusterFacts = () => ({
+    ready,
+    reason: null,
+    unable: null,
+    health: { epoch: 7 },
+    stats: {} as never,
+  });
   await withFront({ clusterFacts }, async ({ call }) => {
     const joining = await call("GET", "/health");
     assert.deepEqual([joining.status, joining.json().status], [503, "joining"]);

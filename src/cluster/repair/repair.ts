@@ -23,7 +23,7 @@ import { AntiEntropy } from "./anti-entropy.ts";
 import { Collection } from "./collection.ts";
 import { Hints } from "./hints.ts";
 import { Mending } from "./mend.ts";
-import { repairHealth, repairStats } from "./status.ts";
+import { type ClusterStats, repairHealth, repairStats } from "./status.ts";
 
 /** How often it is looked whether there is something to do. */
 const TICK_MS = 500;
@@ -179,8 +179,8 @@ export class Repair {
     return repairHealth(this, this.setup);
   }
 
-  /** For `/_stats`. */
-  stats(): object {
+  /** For `/_stats` and `/_metrics`. */
+  stats(): ClusterStats {
     return repairStats(this, this.setup);
   }
 

@@ -41,7 +41,7 @@ export function repairHealth(repair: Parts, { membership, peerOf, time }: Surrou
 }
 
 /** For `/_stats`. */
-export function repairStats(repair: Parts, { membership, peerOf, time }: Surroundings): object {
+export function repairStats(repair: Parts, { membership, peerOf, time }: Surroundings) {
   const { layout } = membership;
   const nodes = new Map([...(layout?.previous?.nodes ?? []), ...(layout?.nodes ?? [])].map((n) => [n.id, n]));
   nodes.delete(membership.url);
@@ -71,3 +71,6 @@ export function repairStats(repair: Parts, { membership, peerOf, time }: Surroun
     droppedPartitions: repair.dropper.dropped,
   };
 }
+
+/** What a node says of its place in the cluster, for `/_stats` and `/_metrics`. */
+export type ClusterStats = ReturnType<typeof repairStats>;

@@ -124,6 +124,14 @@ export function sendJson(res: Res, status: number, document: unknown, head: bool
   else res.end(body);
 }
 
+/** Answers a text of our own. */
+export function sendText(res: Res, contentType: string, text: string, head: boolean): void {
+  const body = utf8(text);
+  res.writeStatus(`${statusLine(200)}\r\nContent-Type: ${contentType}\r\nCache-Control: no-store`);
+  if (head) endHead(res, body.length);
+  else res.end(body);
+}
+
 const etagHead = (status: number) =>
   ascii(`${statusLine(status)}\r\n${JSON_TYPE}\r\nETag: ${" ".repeat(ETAG_BYTES)}`);
 const CREATED_HEAD = etagHead(201);

@@ -3,6 +3,7 @@
  * memory that all fronts can read. Counting allocates nothing.
  */
 import type { ErrorCode } from "../../util/errors.ts";
+import type { Histogram } from "../../util/prometheus.ts";
 import { LATENCY_NUMBERS, Latencies, type LatencySummary } from "./latency.ts";
 
 /** Verbs in the counters. */
@@ -124,6 +125,14 @@ export class Meter {
       byVerb[verb] = byOutcome;
     });
     return byVerb;
+  }
+
+  readHistogram(): Histogram {
+    return this.reads.histogram();
+  }
+
+  writeHistogram(): Histogram {
+    return this.writes.histogram();
   }
 
   latencies(): { read: LatencySummary; write: LatencySummary } {

@@ -1,69 +1,49 @@
 /**
- * The two documents about the node: `/health` and `/_stats`.
+ * What a node says of itself: `/health` with its judgement, `/_stats` and `/_metrics`. The figures are those
+ * of node-figures.ts.
  */
+
 import { DIRECTORY_GONE } from "../../engine/list/directory-watch.ts";
 import type { ShardStats, Vault } from "../../shards/vault/vault.ts";
+import { prometheusText } from "../../util/prometheus.ts";
+import type { ClusterFacts, NodeFacts } from "./facts.ts";
+import { documentOf, familiesOf } from "./figure.ts";
 import { Meter } from "./meter.ts";
+import { NODE_FIGURES, type NodeSource } from "./node-figures.ts";
+import { readProcess } from "./process-figures.ts";
 
 /** What the log and `/health` say when connections are closed as they come. */
 export const REFUSING_CONNECTIONS =
   "so many connections are open that new ones are closed, to keep descriptors for files; raise the limit (ulimit -n), or have fewer connections";
 
-/** What a node of a cluster says of it. */
-export interface ClusterFacts {
-  /** Whether it has a layout to work by: without one it serves nobody. */
-  ready: boolean;
-  /** Why it serves nobody, where it is not for want of a layout. */
-  reason: string | null;
-  /** What it has been unable to do for clients for some seconds, for a person; null: nothing. */
-  unable: string | null;
-  /** In a few words, for `/health`. */
-  health: object;
-  /** All, for `/_stats`. */
-  stats: object;
-}
-
-/** What the front knows about the node beside the vault. */
-export interface NodeFacts {
-  role: string;
-  version: string;
-  /** Nodes known to serve, this one included. */
-  nodes: () => number;
-  /** Of a node of a cluster; null: it is alone. */
-  cluster: () => ClusterFacts | null;
-  /** The front is closing. */
-  stopping: () => boolean;
-  /** Connections are closed as they come, for want of descriptors. */
-  refusesConnections: () => boolean;
+/** What all documents about a node are made from. */
+export function sourceOf(vault: Vault, facts: NodeFacts, meters: readonly Meter[]): NodeSource {
+  const stats = vault.stats();
+  const cluster = facts.cluster();
+  const healthStatus = judge(vault, stats.shards, facts, cluster).status;
+  return { facts, cluster, vault: stats, meter: Meter.sum(meters), meters, healthStatus, ...readProcess() };
 }
 
 /** The answer of `/health`: 503 while the node does not take every request of a healthy one. */
-export function healthDocument(vault: Vault, facts: NodeFacts): { status: number; document: object } {
-  const shards = vault.stats().shards;
-  const cluster = facts.cluster();
-  const { word, reason, status } = judge(vault, shards, facts, cluster);
-  const document = {
-    status: word,
-    ...(reason === null ? {} : { reason }),
-    role: facts.role,
-    nodes: facts.nodes(),
-    keys: sum(shards, (shard) => shard.keys),
-    bytes: sum(shards, (shard) => shard.liveBytes),
-    diskFull: shards.some((shard) => shard.diskFull),
-    writesStopped: shards.some((shard) => shard.writesStopped),
-    directoryGone: shards.some((shard) => shard.directoryGone),
-    missingSlabs: sum(shards, (shard) => shard.missingSlabs),
-    inDoubt: shards.some((shard) => shard.inDoubt),
-    damagedRecords: sum(shards, (shard) => shard.damagedRecords),
-    scrubbedBytes: sum(shards, (shard) => shard.scrubbedBytes),
-    scrubPasses: Math.min(...shards.map((shard) => shard.scrubPasses)),
-    scrubDamaged: sum(shards, (shard) => shard.scrubDamaged),
-    brokenSlabs: sum(shards, (shard) => shard.brokenSlabs),
-    ...(cluster === null ? {} : { cluster: cluster.health }),
-    version: facts.version,
-    uptimeSeconds: Math.floor(process.uptime()),
-  };
-  return { status, document };
+export function healthDocument(
+  vault: Vault,
+  facts: NodeFacts,
+  meters: readonly Meter[],
+): { status: number; document: object } {
+  const source = sourceOf(vault, facts, meters);
+  const { word, reason, status } = judge(vault, source.vault.shards, facts, source.cluster);
+  const figures = documentOf(NODE_FIGURES, source, "health");
+  return { status, document: { status: word, ...(reason === null ? {} : { reason }), ...figures } };
+}
+
+/** The answer of `/_stats`. */
+export function statsDocument(vault: Vault, facts: NodeFacts, meters: readonly Meter[]): object {
+  return documentOf(NODE_FIGURES, sourceOf(vault, facts, meters), "stats");
+}
+
+/** The answer of `/_metrics`. */
+export function metricsText(vault: Vault, facts: NodeFacts, meters: readonly Meter[]): string {
+  return prometheusText(familiesOf(NODE_FIGURES, sourceOf(vault, facts, meters)));
 }
 
 function judge(
@@ -128,62 +108,6 @@ function judge(
       status: 200,
     };
   return { word: "healthy", reason: null, status: 200 };
-}
-
-/** The answer of `/_stats`. */
-export function statsDocument(vault: Vault, facts: NodeFacts, meters: readonly Meter[]): object {
-  const stats = vault.stats();
-  const meter = Meter.sum(meters);
-  const shards = stats.shards;
-  const keys = sum(shards, (shard) => shard.keys);
-  const indexBytes = sum(shards, (shard) => shard.indexBytes);
-  const memory = process.memoryUsage();
-  const cluster = facts.cluster();
-  return {
-    role: facts.role,
-    version: facts.version,
-    uptimeSeconds: Math.floor(process.uptime()),
-    nodes: facts.nodes(),
-    keys,
-    liveBytes: sum(shards, (shard) => shard.liveBytes),
-    storedBytes: sum(shards, (shard) => shard.storedBytes),
-    slabs: sum(shards, (shard) => shard.slabs),
-    indexBytes,
-    indexGrowths: sum(shards, (shard) => shard.indexGrowths),
-    indexBytesPerKey: keys === 0 ? 0 : Math.round((indexBytes / keys) * 100) / 100,
-    tombstones: sum(shards, (shard) => shard.tombstones),
-    damagedRecords: sum(shards, (shard) => shard.damagedRecords),
-    missingSlabs: sum(shards, (shard) => shard.missingSlabs),
-    scrubbedBytes: sum(shards, (shard) => shard.scrubbedBytes),
-    scrubPasses: Math.min(...shards.map((shard) => shard.scrubPasses)),
-    scrubDamaged: sum(shards, (shard) => shard.scrubDamaged),
-    brokenSlabs: sum(shards, (shard) => shard.brokenSlabs),
-    missingPages: sum(shards, (shard) => shard.missingPages),
-    compactedBytes: sum(shards, (shard) => shard.compactedBytes),
-    queues: {
-      writes: stats.queuedWrites,
-      bytes: stats.queuedBytes,
-      requestsInFlight: meter.requestsInFlight[0],
-      receivingBytes: meter.receivingBytes[0],
-      connections: meter.connections[0],
-    },
-    batches: stats.batches,
-    batchedWrites: stats.batchedWrites,
-    coldReads: stats.coldReads,
-    requests: meter.requests(),
-    refusedRequests: meter.refusedRequests(),
-    requestsByFront: meters.map((one) => one.total),
-    latencyMicroseconds: meter.latencies(),
-    memory: {
-      rss: memory.rss,
-      heapTotal: memory.heapTotal,
-      heapUsed: memory.heapUsed,
-      external: memory.external,
-      arrayBuffers: memory.arrayBuffers,
-    },
-    ...(cluster === null ? {} : { cluster: cluster.stats }),
-    shards,
-  };
 }
 
 function sum(shards: ShardStats[], figure: (shard: ShardStats) => number): number {

@@ -5,11 +5,11 @@
 
 import { randomBytes } from "node:crypto";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
+import { readFigures } from "../../engine/figures/stats.ts";
 import { FIGURE } from "../../engine/slabs/figures.ts";
 import { BEAT_MS, Residency } from "../../engine/slabs/residency.ts";
 import { type LookupState, ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
-import { readFigures } from "../../engine/state/stats.ts";
 import { isAbsence, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import { type Ballot, emptyHead, type RecordHead, readHead, typeOf } from "../../format/record.ts";
 import { copyOf } from "../../util/bytes.ts";

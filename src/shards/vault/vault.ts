@@ -2,7 +2,7 @@
  * What the HTTP front sees of the store: synchronous reads from the maps, and writes that are batched to the
  * thread that owns the key's shard. Front thread only.
  */
-import type { ShardStats } from "../../engine/state/stats.ts";
+import type { ShardStats } from "../../engine/figures/stats.ts";
 import type { Gatherings } from "../../util/gatherings.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
 

@@ -31,3 +31,32 @@ test("latency: nothing recorded, one value, values out of range", () => {
   assert.equal(summary.p50, 0);
   assert.equal(summary.p99, summary.max);
 });
+
+test("latency: the histogram rises, holds every value, and knows their sum", () => {
+  const latencies = new Latencies();
+  let sum = 0;
+  for (let step = 0; step < 20_000; step++) {
+    const ms = 1.0007 ** step / 1000;
+    latencies.record(ms);
+    sum += Math.min(ms, (2 ** 31 - 1) / 10_000) / 1000;
+  }
+  const { bounds, counts, sum: known } = latencies.histogram();
+  assert.equal(counts.length, bounds.length + 1);
+  assert.equal(counts[bounds.length], 20_000);
+  assert.ok(Math.abs(known - sum) < sum * 0.001, `${known} for ${sum}`);
+  for (const [index, bound] of bounds.entries()) {
+    // As many as there are values up to the bound, but for those within one percent of it.
+    const upTo = (seconds: number) =>
+      Math.min(20_000, Math.max(0, Math.floor(Math.log(seconds * 1e6) / Math.log(1.0007)) + 1));
+    assert.ok(
+      counts[index] >= upTo(bound * 0.985) && counts[index] <= upTo(bound * 1.01),
+      `up to ${bound}: ${counts[index]}`,
+    );
+    assert.ok(index === 0 || bounds[index - 1] < bound);
+  }
+  const other = new Latencies();
+  other.add(latencies);
+  other.add(latencies);
+  assert.ok(Math.abs(other.histogram().sum - 2 * known) < known * 1e-9);
+  assert.deepEqual(new Latencies().histogram().counts, bounds.map(() => 0).concat(0));
+});
