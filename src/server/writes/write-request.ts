@@ -81,8 +81,26 @@ export class WriteRequest implements BodyTaker {
       this.linger?.drop(chunk.byteLength, last);
       return;
     }
+    const bytes = new Uint8Array(chunk);
+    if (last && this.chunkEnd !== null) this.endSoon(bytes.slice());
+    else this.takeSafely(bytes, last);
+  }
+
+  /**
+   * The end of a chunked body is believed once uWS has read what came with it: it takes trailers (RFC 9112,
+   * 7.1.2) for another request, answers that with an error and closes, and what was answered with an error
+   * must not be stored.
+   */
+  private endSoon(bytes: Uint8Array): void {
+    this.chunkEnd?.stop();
+    setImmediate(() => {
+      if (this.phase === RECEIVING) this.res.cork(() => this.takeSafely(bytes, true));
+    });
+  }
+
+  private takeSafely(bytes: Uint8Array, last: boolean): void {
     try {
-      this.take(new Uint8Array(chunk), last);
+      this.take(bytes, last);
     } catch (error) {
       this.crashed(error, last);
     }

@@ -119,6 +119,26 @@ test("uploads: too large is refused at once by Content-Length, and while countin
   });
 });
 
+test("uploads: trailers behind a chunked body are refused, and nothing of it is stored", async () => {
+  await withFront({}, async ({ connect, call, vault }) => {
+    for (const body of [
+      "3\r\nabc\r\n",
+      "",
+      `${(CHUNK_BYTES + 1).toString(16)}\r\n${"x".repeat(CHUNK_BYTES + 1)}\r\n`,
+    ])
+      for (const method of ["PUT", "POST", "DELETE"]) {
+        const client = await connect();
+        client.send(`${method} /trailed HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${body}`);
+        // In one piece, as a client sends it.
+        client.send("0\r\nX-Trailer: 1\r\n\r\n");
+        await client.isClosed();
+        assert.ok(!client.text.includes("HTTP/1.1 2"), client.text);
+      }
+    assert.equal((await call("GET", "/trailed")).status, 404);
+    assert.equal(vault.uploadsOpen, 0);
+  });
+});
+
 test("uploads: a small limit holds for a chunked body in one piece", async () => {
   await withFront({ maxValueBytes: 10 }, async ({ connect, call, vault }) => {
     const client = await connect();
