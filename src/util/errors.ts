@@ -39,7 +39,11 @@ export const ERRORS = {
     retryable: false,
     message: "send Content-Length or Transfer-Encoding: chunked",
   },
-  precondition_failed: { status: 412, retryable: false, message: "If-Match or If-None-Match does not hold" },
+  precondition_failed: {
+    status: 412,
+    retryable: false,
+    message: "a condition does not hold: If-Match, If-None-Match or If-Unmodified-Since",
+  },
   too_large: { status: 413, retryable: false, message: "the value is larger than -max-value allows" },
   key_too_long: { status: 414, retryable: false, message: "the key is longer than 1024 bytes" },
   unsupported_encoding: {
