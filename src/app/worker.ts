@@ -254,11 +254,10 @@ class ClusterPart {
       masters,
       volumes: config.volumes,
       replicas: config.replicas,
+      wantedReplicas: config.isReplicasGiven ? config.replicas : null,
       load: () => ({ keys: sum("keys"), bytes: sum("liveBytes") }),
       isEmpty: () => this.isEmpty(),
-      signer,
-      tls,
-      log,
+      ...{ signer, tls, log },
     });
     this.membership = membership;
     const time = new ClusterTime({

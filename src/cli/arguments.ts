@@ -240,6 +240,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     peerAddress: options.peerAddress ?? null,
     region: options.region,
     replicas: options.replicas,
+    isReplicasGiven: command.getOptionValueSource("replicas") !== "default",
     consistency: options.consistency,
     sync: options.sync,
     threads: options.threads,

@@ -26,6 +26,8 @@ export interface Config {
   peerAddress: string | null;
   region: string;
   replicas: number;
+  /** They were asked for, and not only preset. */
+  isReplicasGiven: boolean;
   consistency: "quorum" | "one";
   sync: "always" | "os";
   threads: number;

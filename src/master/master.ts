@@ -92,6 +92,7 @@ export async function startMaster(
       },
       staticUrls: config.volumes,
       replicas: config.replicas,
+      isReplicasGiven: config.isReplicasGiven,
       lives,
       times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs: config.removeAfterMs, ...times },
       log,

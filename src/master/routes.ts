@@ -121,15 +121,17 @@ export function createMasterRoutes(context: MasterContext): Handlers {
   const nodes = () => ({
     success: true,
     epoch: steward.layout?.epoch ?? 0,
+    replicas: steward.layout?.replicas ?? null,
     nodes: registry.list(now()).map((row) => {
       const { url, region, host, store, epoch, voting, load, state, silentMs, static: isStatic } = row;
       const member = steward.memberState(url);
+      const inForce = steward.regionOf(url) ?? region;
       const refused = row.state === "up" ? steward.refusal(now(), row) : null;
       const copies = steward.copies(url);
       return {
         ...{
           url,
-          region,
+          region: inForce,
           host,
           state,
           silentMs,
@@ -141,6 +143,7 @@ export function createMasterRoutes(context: MasterContext): Handlers {
           store,
           load,
         },
+        ...(inForce === region ? {} : { wantedRegion: region }),
         ...(refused === null ? {} : { refused }),
       };
     }),

@@ -6,7 +6,7 @@ import { mkdtempSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Lives } from "../../src/cluster/identity/lives.ts";
-import { ChangeError } from "../../src/cluster/layout/changes.ts";
+import { ChangeError, checkedChanges } from "../../src/cluster/layout/changes.ts";
 import { firstLayout } from "../../src/cluster/layout/layout.ts";
 import {
   type Candidate,
@@ -36,7 +36,11 @@ class Stage {
   readonly registry: Registry;
   readonly steward: Steward;
 
-  constructor(statics: string[] = [], disk: MasterState | null = null, removeMs = 60_000) {
+  constructor(
+    statics: string[] = [],
+    disk: MasterState | null = null,
+    { removeMs = 60_000, replicas = null as number | null } = {},
+  ) {
     this.registry = new Registry(statics.map(urlOf), REGISTRY_TIMES, (url) => this.steward.isMember(url));
     this.steward = new Steward({
       registry: this.registry,
@@ -45,7 +49,8 @@ class Stage {
         this.disk = structuredClone(state);
       },
       staticUrls: statics.map(urlOf),
-      replicas: 3,
+      replicas: replicas ?? 3,
+      isReplicasGiven: replicas !== null,
       times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs },
       lives: new Lives(mkdtempSync(path.join(folder, "master-")), () => {}),
       log: { info() {}, warn() {} },
@@ -341,6 +346,50 @@ describe("steward: admission", () => {
     alone.pass(STATIC_WAIT_MS + 2000, ["a", "b", "c"]);
     assert.deepEqual([alone.epoch, alone.nodes], [1, ["a", "b"]]);
     assert.match(alone.hear("c").refused ?? "", /the master: ECONNREFUSED/);
+  });
+});
+
+describe("steward: settings", () => {
+  test("another region of a worker, and another -replicas of the master, are moves of the layout", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    const others = ["a", "b", "c"];
+    for (let half = 0; half < 8; half++) {
+      stage.hear("d", { region: half < 2 ? "east" : "a" });
+      stage.pass(500, others);
+      if (half < 4) assert.equal(stage.epoch, 1, "not before it has stayed so for a while");
+    }
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "a", "b", "c"]]);
+    assert.ok(stage.steward.layout?.previous);
+    stage.synchronise("a", "b", "c", "d");
+    assert.equal(stage.epoch, 3);
+    const again = new Stage([], JSON.parse(JSON.stringify(stage.disk)), { replicas: 4 });
+    again.hear("d", { region: "a" });
+    again.pass(500, others);
+    assert.deepEqual([again.epoch, again.steward.layout?.replicas], [4, 4]);
+    again.synchronise("a", "b", "c", "d");
+    const same = new Stage([], JSON.parse(JSON.stringify(again.disk)));
+    same.hear("d", { region: "a" });
+    same.pass(3000, others);
+    assert.deepEqual(
+      [same.epoch, same.steward.layout?.replicas],
+      [5, 4],
+      "what is only preset changes nothing",
+    );
+  });
+
+  test("a change that waits survives a restart", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.pass(4000, ["a", "b", "c", "d"]);
+    const plan = {
+      ...(stage.disk as MasterState),
+      queue: [{ kind: "adjust", regions: { [urlOf("a")]: "x" }, replicas: 2 }],
+    };
+    assert.deepEqual(checkedChanges(JSON.parse(JSON.stringify(plan.queue))), plan.queue);
+    for (const wrong of [
+      { regions: { a: 7 }, replicas: null },
+      { regions: { a: "x" }, replicas: 99 },
+    ])
+      assert.throws(() => checkedChanges([{ kind: "adjust", ...wrong }]));
   });
 });
 

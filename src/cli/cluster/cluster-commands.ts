@@ -74,9 +74,12 @@ ${WATCHING}${STATUSES}`,
 };
 
 async function list(words: Words, terminal: Terminal): Promise<number> {
-  const answer = await masterOf(words).ask<{ epoch: number; nodes: Node[] }>("GET", "/nodes");
+  const answer = await masterOf(words).ask<{ epoch: number; replicas: number | null; nodes: Node[] }>(
+    "GET",
+    "/nodes",
+  );
   if (words.switches.has("json")) terminal.out(`${JSON.stringify(answer, null, 2)}\n`);
-  else terminal.out(tableOf(answer.nodes, answer.epoch));
+  else terminal.out(tableOf(answer.nodes, answer.epoch, answer.replicas));
   return 0;
 }
 

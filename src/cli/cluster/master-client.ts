@@ -14,7 +14,10 @@ export const OPERATOR_OPTIONS = {
 
 export interface Node {
   url: string;
+  /** As the layout has it. */
   region: string;
+  /** Which other one the worker was started with. */
+  wantedRegion?: string;
   state: string;
   silentMs: number | null;
   member: string | null;

@@ -1,10 +1,10 @@
 /** The workers of a cluster as a table for a person. */
 import type { Node } from "./master-client.ts";
 
-export function tableOf(nodes: readonly Node[], epoch: number): string {
+export function tableOf(nodes: readonly Node[], epoch: number, replicas: number | null): string {
   const rows = nodes.map((node) => [
     node.url,
-    node.region,
+    node.wantedRegion === undefined ? node.region : `${node.region} (wants ${node.wantedRegion})`,
     node.state,
     node.silentMs === null ? "never" : `${(node.silentMs / 1000).toFixed(1)} s ago`,
     node.member ?? "-",
@@ -35,7 +35,7 @@ export function tableOf(nodes: readonly Node[], epoch: number): string {
   const refused = nodes
     .filter((node) => node.refused !== undefined)
     .map((node) => `${node.url}: ${node.refused}`);
-  const title = epoch === 0 ? "no layout yet" : `layout: epoch ${epoch}`;
+  const title = epoch === 0 ? "no layout yet" : `layout: epoch ${epoch}, ${replicas} copies of each key`;
   return `${[title, line(heads), ...rows.map(line), ...refused].join("\n")}\n`;
 }
 

@@ -28,7 +28,9 @@ export type Change =
    */
   | { kind: "leave"; url: string }
   /** Both in one move. */
-  | { kind: "replace"; url: string; node: LayoutNode };
+  | { kind: "replace"; url: string; node: LayoutNode }
+  /** Other regions of workers, by URL, and another number of copies (null: the same). */
+  | { kind: "adjust"; regions: Record<string, string>; replicas: number | null };
 
 export interface Plan {
   /** Null: there is none yet. */
@@ -68,7 +70,9 @@ export function advance(plan: Plan, placement: Placement, synchronised: Readonly
     return { ...plan, layout: { ...finished, nodes: staying(finished.nodes) } };
   }
   if (queue.length === 0) return null;
-  return { layout: startMove(layout, nodesAfter(layout.nodes, queue[0])), queue: queue.slice(1) };
+  const [next] = queue;
+  const replicas = next.kind === "adjust" ? (next.replicas ?? layout.replicas) : layout.replicas;
+  return { layout: startMove(layout, nodesAfter(layout.nodes, next), replicas), queue: queue.slice(1) };
 }
 
 /** Gives up the move that is under way: the layout before it, under a higher number. */
@@ -85,7 +89,7 @@ export function withdraw(plan: Plan, url: string): Plan {
   const queue: Change[] = [];
   for (const change of plan.queue) {
     if (change.kind !== "join") {
-      if (change.url !== url) queue.push(change);
+      if (change.kind === "adjust" || change.url !== url) queue.push(change);
       continue;
     }
     const nodes = change.nodes.filter((node) => node.url !== url);
@@ -108,6 +112,8 @@ function staying(nodes: readonly LayoutNode[]): LayoutNode[] {
 /** The list for `startMove`: who leaves is still on it, but holds nothing. */
 function nodesAfter(nodes: readonly LayoutNode[], change: Change): LayoutNode[] {
   let list = [...nodes];
+  if (change.kind === "adjust")
+    return list.map((node) => ({ ...node, region: change.regions[node.url] ?? node.region }));
   const added = change.kind === "join" ? change.nodes : change.kind === "replace" ? [change.node] : [];
   if (change.kind !== "join") {
     if (!list.some((node) => node.url === change.url && node.state === "active"))
@@ -131,8 +137,15 @@ export function checkedChanges(value: unknown): Change[] {
     const nodes = change.kind === "join" ? change.nodes : change.kind === "replace" ? [change.node] : [];
     // A layout of just these nodes: checks them all.
     if (nodes.length > 0) firstLayout(nodes, 1);
-    if (change.kind !== "join" && change.kind !== "leave" && change.kind !== "replace")
-      throw new Error("a change is join, leave or replace");
+    if (!["join", "leave", "replace", "adjust"].includes(change.kind))
+      throw new Error("a change is join, leave, replace or adjust");
+    if (change.kind === "adjust") checkAdjustment(change);
     return change;
   });
+}
+
+function checkAdjustment({ regions, replicas }: Change & { kind: "adjust" }): void {
+  const example = { id: "http://a:1", url: "http://a:1", host: "a", state: "active" } as const;
+  // A layout that has them: checks them all.
+  for (const region of Object.values(regions)) firstLayout([{ ...example, region }], replicas ?? 1);
 }

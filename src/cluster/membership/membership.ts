@@ -15,6 +15,7 @@ import { decodeLife, decodeMarks, encodeLife, encodeMarks, type Life, type Marks
 import { type Known, Lives, readKnown } from "../identity/lives.ts";
 import { PROOF_WAIT_MS, Standing } from "../identity/standing.ts";
 import { type ClusterState, readClusterFile, writeClusterFile } from "../layout/cluster-file.ts";
+import { changedMasters, notInForce } from "../layout/in-force.ts";
 import { checked, isForeign, type Layout, layoutDigest, Placement } from "../layout/layout.ts";
 import { NodeHttp } from "../link/node-http.ts";
 import type { PeerTls } from "../link/peer-tls.ts";
@@ -65,6 +66,8 @@ export interface MembershipOptions {
   /** Static workers, when there is no master. */
   volumes: readonly string[];
   replicas: number;
+  /** They were asked for; null: only preset. */
+  wantedReplicas: number | null;
   /** What heartbeats say of the load. */
   load: () => { keys: number; bytes: number };
   /** Whether the store holds nothing at all, not even traces of deleted keys. */
@@ -105,6 +108,8 @@ export class Membership {
   private readonly layoutListeners: LayoutListener[] = [];
   private readonly stateListeners: (() => void)[] = [];
   private refused: string | null = null;
+  /** Of what is not in force. */
+  private said: string[] = [];
   /** What it remembers of the other nodes. */
   readonly lives: Lives;
   private readonly session = randomBytes(8).toString("hex");
@@ -152,6 +157,9 @@ export class Membership {
     const incarnation = Math.max(this.state.incarnation + 1, options.starts);
     const state = { ...this.state, url: options.url, masters, incarnation };
     const isSame = kept !== null && kept.url === options.url && kept.masters.join() === masters.join();
+    const changed = changedMasters(options, kept?.masters ?? null);
+    if (changed !== null) options.log.warn({}, changed);
+    if (state.layout !== null) this.sayWhatIsNotInForce(state.layout);
     // STORE has counted this start durably, and a full disk must not keep a node from starting.
     if (isSame && incarnation === options.starts) this.state = state;
     else this.keep(state);
@@ -580,6 +588,25 @@ export class Membership {
     const placement = this.placement as Placement;
     for (const listener of this.layoutListeners) listener(layout, placement);
     for (const link of this.masters) link.hurry();
+    this.sayWhatIsNotInForce(layout);
+  }
+
+  /** Each thing once, until it changes. */
+  private sayWhatIsNotInForce(layout: Layout): void {
+    const sentences = notInForce(this.options, this.state.masters, layout);
+    for (const sentence of sentences) if (!this.said.includes(sentence)) this.options.log.warn({}, sentence);
+    this.said = sentences;
+  }
+
+  /** What holds, whatever the node was started with. */
+  get inForce(): object {
+    const { layout } = this.state;
+    const own = layout?.nodes.find((node) => node.url === this.url);
+    return {
+      region: own?.region ?? this.options.region,
+      replicas: layout?.replicas ?? null,
+      masters: this.masters.map(({ url, isAnswering }) => ({ url, answers: isAnswering })),
+    };
   }
 
   private keep(state: ClusterState): void {
@@ -620,6 +647,14 @@ class MasterLink {
     this.log = log;
     this.heartbeatMs = heartbeatMs;
     this.pauseMs = heartbeatMs;
+  }
+
+  get url(): string {
+    return this.http.url;
+  }
+
+  get isAnswering(): boolean {
+    return this.answers === true;
   }
 
   start(): void {

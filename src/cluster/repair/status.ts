@@ -31,6 +31,7 @@ export function repairHealth(repair: Parts, { membership, peerOf, time }: Surrou
   const down = others.filter(({ id }) => peerOf(id)?.state !== "up").map(({ id }) => id);
   return {
     epoch: membership.layout?.epoch ?? 0,
+    ...membership.inForce,
     voting: membership.voting,
     synchronising: repair.synchroniser.isSynchronising,
     converged: repair.antiEntropy.status.converged,

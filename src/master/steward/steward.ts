@@ -50,6 +50,7 @@ import type {
 import type { KnownNode, NodeRow, Registry } from "../registry/registry.ts";
 import { type Absence, AbsenceWatch, NO_ABSENCE, stuckText } from "./absence.ts";
 import { Admission, MASTER } from "./admission.ts";
+import { SettingsWatch } from "./settings.ts";
 import type { MasterState } from "./state.ts";
 
 /** Workers that come within this time of each other are taken in by one move. */
@@ -77,7 +78,10 @@ export interface StewardOptions {
   /** Puts the state on disk; throws when that fails, and then nothing has changed. */
   save: (state: MasterState) => void;
   staticUrls: readonly string[];
+  /** Of the first layout. */
   replicas: number;
+  /** Those were asked for: a layout that has another number is changed. */
+  isReplicasGiven: boolean;
   times: StewardTimes;
   /** What is remembered of the workers' lives. */
   lives: Lives;
@@ -114,6 +118,7 @@ export class Steward {
   private returning: Record<string, string>;
   private readonly absences: AbsenceWatch;
   private readonly admission: Admission;
+  private readonly settings: SettingsWatch;
   private placed: Placement | null = null;
   /** Who has reported `synchronised` for the epoch of the move. */
   private readonly synchronised = new Set<string>();
@@ -138,6 +143,7 @@ export class Steward {
     this.stores = { ...options.state?.stores };
     this.left = { ...options.state?.left };
     this.returning = { ...options.state?.returning };
+    this.settings = new SettingsWatch(options.isReplicasGiven ? options.replicas : null);
     this.admission = new Admission((fields, text) => this.log.warn(fields, text));
     this.absences = new AbsenceWatch((nowMs, url) => this.registry.find(nowMs, url));
   }
@@ -198,6 +204,7 @@ export class Steward {
       this.step(nowMs);
       if (this.plan.layout.previous !== null || this.plan.queue.length > 0) return;
       this.takeIn(nowMs);
+      this.adjust(nowMs);
       this.removeDead(nowMs);
       this.step(nowMs);
     }
@@ -367,6 +374,11 @@ export class Steward {
       return nodesAtEnd(this.plan).some((member) => member.url === url) ? "waiting" : null;
     if (node.state === "draining") return "leaving";
     return isJoining(this.plan.layout as Layout, url) ? "joining" : "active";
+  }
+
+  /** The region that the layout has for a worker; null: it has none. */
+  regionOf(url: string): string | null {
+    return this.plan.layout?.nodes.find((member) => member.url === url)?.region ?? null;
   }
 
   /** Partitions of which the worker holds a copy. */
@@ -559,6 +571,17 @@ export class Steward {
     if (nowMs - Math.max(...this.waiting.values()) < this.times.settleMs) return;
     const rows = this.candidates(nowMs).filter((row) => this.waiting.has(row.url));
     this.commitPlan(nowMs, propose(this.plan, { kind: "join", nodes: rows.map(nodeOf) }));
+  }
+
+  /** Makes the layout what the nodes were started with. */
+  private adjust(nowMs: number): void {
+    const { layout, queue } = this.plan;
+    if (layout === null || queue.length > 0) return;
+    const { settleMs } = this.times;
+    const change = this.settings.wanted(nowMs, layout, (url) => this.registry.find(nowMs, url), settleMs);
+    if (change === null) return;
+    this.log.warn(change, "the layout changes, as nodes were started with another -region or -replicas");
+    this.commitPlan(nowMs, propose(this.plan, change));
   }
 
   private removeDead(nowMs: number): void {
