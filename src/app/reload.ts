@@ -6,6 +6,7 @@
 import { keepSlots, type TokenRecord } from "../auth/token-file.ts";
 import { readClusterKeys, readKey, readTlsCa, readTokens, secretWarnings } from "../config/access.ts";
 import type { Config } from "../config/config.ts";
+import { CertificateWatch } from "../platform/certificate-watch.ts";
 import type { Logger } from "../platform/log.ts";
 import { watchFiles } from "./file-watch.ts";
 
@@ -34,6 +35,7 @@ export class FileReload {
   private clusterKeys: string;
   private tokens: readonly TokenRecord[];
   private readonly endWatch: () => void;
+  private readonly certificate: CertificateWatch | null;
 
   constructor(config: Config, target: Reloadable, log: Logger) {
     this.config = config;
@@ -47,6 +49,8 @@ export class FileReload {
       ...(files.tokens === null ? [] : [files.tokens]),
       ...(tls === null ? [] : [tls.certificate, tls.key]),
     ];
+    const certificate = { file: tls?.certificate ?? "", authorities: config.tlsCa, url: config.publicUrl };
+    this.certificate = tls === null ? null : new CertificateWatch(certificate, (text) => log.warn(text));
     this.endWatch = watchFiles(watched, (file) => this.changed(file));
   }
 
@@ -77,6 +81,7 @@ export class FileReload {
   }
 
   close(): void {
+    this.certificate?.close();
     this.endWatch();
   }
 
@@ -91,7 +96,9 @@ export class FileReload {
   }
 
   private takeCertificate(): string {
-    return this.target.renewCertificate() ? "in force for new connections" : UNCHANGED;
+    const isOther = this.target.renewCertificate();
+    this.certificate?.look();
+    return isOther ? "in force for new connections" : UNCHANGED;
   }
 
   private takeKey(file: string): string {

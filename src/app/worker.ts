@@ -268,9 +268,7 @@ class ClusterPart {
     this.endClockWatch = watchClock(time, log);
     const peers = new PeerSet({
       membership,
-      time,
-      signer,
-      tls,
+      ...{ time, signer, tls, log },
       localAddress: config.peerAddress ?? undefined,
     });
     this.peers = peers;

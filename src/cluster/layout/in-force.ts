@@ -1,6 +1,6 @@
 /**
- * What a worker was started with that is not in force, in sentences for its log: the layout has its region and
- * the number of copies, and its data directory the masters.
+ * What a worker was started with that is not in force, in sentences for its log: the layout has its region
+ * and the number of copies, and its data directory the masters.
  */
 import type { Layout } from "./layout.ts";
 

@@ -26,6 +26,8 @@ export class Peers {
   private readonly heartbeatMs: number;
   private readonly clients: NodeHttp[];
   private readonly heardMs = new Map<string, number>();
+  /** Why those that did not answer did not. */
+  private readonly failures = new Map<string, string>();
   private timer: NodeJS.Timeout | undefined;
   private closed = false;
   private said = "";
@@ -66,8 +68,9 @@ export class Peers {
       const answer = await client.request("GET", PEER_LAYOUT_PATH, null, ASK_MS);
       if (answer.status === 200) document = readMember(answer.body.toString());
       else this.say(`${client.url} answers with status ${answer.status}: is the key the same?`);
-    } catch {
-      // Not there: its state says so.
+      this.failures.delete(client.url);
+    } catch (error) {
+      this.failures.set(client.url, (error as Error).message);
     }
     if (this.closed) return null;
     const now = performance.now();
@@ -88,7 +91,9 @@ export class Peers {
       this.membership.takeFromMaker(wise.layout, wise.birth[url] ?? null, wise.birth);
       return;
     }
-    const missing = this.clients.filter((_, index) => answers[index] === null).map((client) => client.url);
+    const missing = this.clients
+      .filter((_, index) => answers[index] === null)
+      .map(({ url: other }) => `${other} (${this.failures.get(other) ?? "it does not say who it is"})`);
     if (missing.length > 0) {
       this.say(`waiting for ${missing.join(", ")}: a cluster begins when all workers of -volumes are there`);
       return;

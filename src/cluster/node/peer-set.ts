@@ -8,7 +8,7 @@ import { encodeMarks, targetFrom } from "../identity/life.ts";
 import { type Known, NOTHING_KNOWN, readKnown } from "../identity/lives.ts";
 import { PEER_HELLO_PATH, PEER_LAYOUT_PATH } from "../link/paths.ts";
 import type { PeerTls } from "../link/peer-tls.ts";
-import type { Membership } from "../membership/membership.ts";
+import type { Membership, MembershipLog } from "../membership/membership.ts";
 import { readMember } from "../membership/messages.ts";
 import { PeerClient } from "../peers/peer-client.ts";
 
@@ -21,6 +21,7 @@ const HELLO_ASK_MS = 2000;
 
 export interface PeerSetOptions {
   membership: Membership;
+  log: MembershipLog;
   signer: RequestSigner | null;
   tls: PeerTls;
   /** Is told of the other nodes' clocks. */
@@ -32,6 +33,8 @@ export interface PeerSetOptions {
 export class PeerSet {
   private readonly options: PeerSetOptions;
   private readonly clients = new Map<string, PeerClient>();
+  /** Why nodes that are down are, as it was logged. */
+  private readonly unreachable = new Map<string, string>();
   private readonly timer: NodeJS.Timeout;
   private askedMs = Number.NEGATIVE_INFINITY;
   private closed = false;
@@ -73,6 +76,7 @@ export class PeerSet {
     for (const [node, client] of this.clients) {
       if (wanted.has(node)) continue;
       this.clients.delete(node);
+      this.unreachable.delete(node);
       time.forget(node);
       membership.observe(node, null);
       void client.close();
@@ -98,7 +102,20 @@ export class PeerSet {
   }
 
   private observe(): void {
-    for (const [node, client] of this.clients) this.options.membership.observe(node, client.state);
+    const { membership, log } = this.options;
+    for (const [node, client] of this.clients) {
+      membership.observe(node, client.state);
+      const reason = client.state === "down" ? client.lastFailure : null;
+      const before = this.unreachable.get(node) ?? null;
+      if (client.state === "suspect" || reason === before) continue;
+      if (reason === null) {
+        this.unreachable.delete(node);
+        log.info({ node }, "another node is reached again");
+      } else {
+        this.unreachable.set(node, reason);
+        log.warn({ node, reason }, "another node cannot be reached");
+      }
+    }
   }
 
   /** Asks a node what it knows of the own store. Rejects when it does not say. */

@@ -57,6 +57,7 @@ export function repairStats(repair: Parts, { membership, peerOf, time }: Surroun
         url: id,
         region,
         state: peer?.state ?? "down",
+        failure: peer?.lastFailure ?? "",
         roundTripMs: peer === null ? 0 : Math.round(peer.roundTripMs * 100) / 100,
         queuedFrames: peer?.queuedFrames ?? 0,
         batchesInFlight: peer?.inFlight ?? 0,
