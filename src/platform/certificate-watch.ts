@@ -16,7 +16,7 @@ const CERTIFICATE_SYNTAX = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE
 export interface CertificateSetup {
   /** The file that the server shows, in PEM, its own certificate first. */
   file: string;
-  /** Authorities that nodes trust, in PEM; null: those that Node.js trusts, of which nothing is judged here. */
+  /** Authorities that nodes trust, in PEM; null: those of Node.js, of which nothing is judged here. */
   authorities: string | null;
   /** The public URL; null: not known. */
   url: string | null;
