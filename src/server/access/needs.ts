@@ -75,12 +75,17 @@ export interface ReadKind {
   ofPrefix: boolean;
 }
 
+/** Parameters of a query. A second question mark belongs to the first name, as it does for the handlers. */
+function parametersOf(query: string): URLSearchParams {
+  return new URLSearchParams(`&${query}`);
+}
+
 const SINGLE: ReadKind = { bits: READ, ofPrefix: false };
 
 /** Of a GET or HEAD. */
 export function readKind(query: string | undefined): ReadKind {
   if (query === undefined) return SINGLE;
-  const parameters = new URLSearchParams(query);
+  const parameters = parametersOf(query);
   let bits = NOTHING;
   if (parameters.has("list")) bits |= LIST;
   if (parameters.has("watch") || parameters.has("changes")) bits |= WATCH;
@@ -150,8 +155,10 @@ function mayReserved(token: Token, asked: Asked, rule: Rule): boolean {
     case "bits":
       return token.allows(rule.bits);
     case "prefix": {
-      const prefix = Buffer.from(new URLSearchParams(asked.req.getQuery() ?? "").get("prefix") ?? "", "utf8");
-      return token.allows(rule.bits) && token.covers(prefix, prefix.length);
+      const given = parametersOf(asked.req.getQuery() ?? "").getAll("prefix");
+      // Whichever of several counts, and without one it is all keys.
+      const prefixes = (given.length === 0 ? [""] : given).map((prefix) => Buffer.from(prefix, "utf8"));
+      return token.allows(rule.bits) && prefixes.every((prefix) => token.covers(prefix, prefix.length));
     }
     case "key": {
       const { bytes, length } = asked.key;

@@ -88,6 +88,11 @@ describe("gate: token by method by path", () => {
     { method: "POST", path: "/_delete?prefix=a/", needs: ["delete"], key: "a/" },
     { method: "POST", path: "/_delete?prefix=", needs: ["delete"], key: "" },
     { method: "POST", path: "/_delete?all=1", needs: ["delete"], key: "" },
+    // What is no parameter to the handler is none here: a name with a question mark, or one of two.
+    { method: "POST", path: "/_delete??prefix=a/&all=1", needs: ["delete"], key: "" },
+    { method: "POST", path: "/_delete?prefix=a/&prefix=", needs: ["delete"], key: "" },
+    { method: "GET", path: "/a/1??list", needs: ["read"], key: "a/1" },
+    { method: "GET", path: "/a/1??watch", needs: ["read"], key: "a/1" },
     { method: "GET", path: "/_export?prefix=a%2F", needs: ["read", "list"], key: "a/" },
     { method: "GET", path: "/_export", needs: ["read", "list"], key: "" },
     { method: "PUT", path: "/_import?mode=create", needs: "any" },
