@@ -89,8 +89,6 @@ const LARGE_FILES: readonly string[] = [
   "master/steward/steward.ts",
 ];
 const LONG_FUNCTIONS: readonly string[] = [
-  "app/worker.ts: start",
-  "app/worker.ts: startWorker",
   "master/master.ts: startMaster",
   "master/routes.ts: createMasterRoutes",
   "server/peers/peer-routes.ts: createPeerRoutes",
