@@ -91,7 +91,6 @@ const LARGE_FILES: readonly string[] = [
 const LONG_FUNCTIONS: readonly string[] = [
   "master/master.ts: startMaster",
   "master/routes.ts: createMasterRoutes",
-  "server/peers/peer-routes.ts: createPeerRoutes",
 ];
 
 const files = readdirSync(SOURCE, { recursive: true })

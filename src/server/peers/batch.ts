@@ -1,0 +1,61 @@
+/** Batches of frames: many operations of another node in one request, and their answers in one. */
+import type { PeerHandler } from "../../cluster/peers/peer-handler.ts";
+import { joinFrames, splitFrames } from "../../cluster/wire/frames.ts";
+import {
+  PEER_ANSWERING_BYTES_MAX,
+  PEER_ANSWERS_BYTES_MAX,
+  PEER_BATCH_FRAMES_MAX,
+} from "../../util/limits.ts";
+import { statusLine } from "../http/reply.ts";
+import { EMPTY, type Exchange } from "./exchange.ts";
+
+export const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
+
+export class Batches {
+  private readonly handler: PeerHandler;
+  /** What answers take that are being made or sent. */
+  private answeringBytes = 0;
+
+  constructor(handler: PeerHandler) {
+    this.handler = handler;
+  }
+
+  /** Hands the frames of a body to the handler, and answers once all are answered. */
+  take(body: Uint8Array, exchange: Exchange): void {
+    const frames = splitFrames(body, PEER_BATCH_FRAMES_MAX);
+    if (frames === null) {
+      exchange.refuse("bad_request", { detail: "the lengths of the frames do not add up" });
+      return;
+    }
+    const answers = new Array<Uint8Array>(frames.length);
+    let missing = frames.length;
+    let answerBytes = 0;
+    let takenBytes = 0;
+    const room = {
+      take: (bytes: number): boolean => {
+        const fits =
+          !exchange.over &&
+          takenBytes + bytes <= PEER_ANSWERS_BYTES_MAX &&
+          this.answeringBytes + bytes <= PEER_ANSWERING_BYTES_MAX;
+        if (fits) {
+          takenBytes += bytes;
+          this.answeringBytes += bytes;
+        }
+        return fits;
+      },
+    };
+    exchange.onOver = () => {
+      this.answeringBytes -= takenBytes;
+      takenBytes = 0;
+    };
+    const answer = (index: number, bytes: Uint8Array) => {
+      if (answers[index] !== undefined) throw new Error("a frame was answered twice");
+      answers[index] = bytes;
+      answerBytes += bytes.length;
+      if (--missing === 0) exchange.answer(BYTES_HEAD, joinFrames(answers, answerBytes));
+    };
+    if (frames.length === 0) exchange.answer(BYTES_HEAD, EMPTY);
+    for (let index = 0; index < frames.length; index++)
+      this.handler.frame(frames[index], (bytes) => answer(index, bytes), room);
+  }
+}
