@@ -44,15 +44,19 @@ export async function startMinivault(
 }
 
 /** Stores a value of that size under every key of the load; answers what minivault says to a GET and to a PUT that replaces. */
-export async function fill(port: number, valueBytes: number): Promise<{ get: RawAnswer; put: RawAnswer }> {
+export async function fill(
+  port: number,
+  valueBytes: number,
+  key?: string,
+): Promise<{ get: RawAnswer; put: RawAnswer }> {
   const value = Buffer.alloc(valueBytes, "v");
   const keys = keysOf(valueBytes);
   let put: RawAnswer | null = null;
   for (let number = 0; number < 2 * keys; number++) {
-    put = await exchange(port, "PUT", keyPath(number % keys), value);
+    put = await exchange(port, "PUT", keyPath(number % keys), value, undefined, key);
     if (put.status !== 200 && put.status !== 201) throw new Error(`PUT answered ${put.status}: ${put.body}`);
   }
-  const get = await exchange(port, "GET", keyPath(0));
+  const get = await exchange(port, "GET", keyPath(0), undefined, undefined, key);
   if (get.status !== 200 || !get.body.equals(value))
     throw new Error("GET did not answer what PUT had stored");
   return { get, put: put as RawAnswer };

@@ -24,6 +24,8 @@ export interface Job {
   valueBytes: number;
   warmMs: number;
   measureMs: number;
+  /** Key of clients that the server asks for, with wrk. */
+  key?: string;
 }
 
 export interface LoadResult {
@@ -72,15 +74,17 @@ export async function runAutocannon(job: Job): Promise<LoadResult> {
 }
 
 /** The Lua program that tells wrk what to send, and prints its result as JSON. */
-export function wrkScript(operation: Operation, valueBytes: number): string {
+export function wrkScript(operation: Operation, valueBytes: number, key?: string): string {
   const puts = requestsOf(operation, valueBytes).map(({ method, path: target }) =>
     method === "GET"
-      ? `requests[#requests + 1] = wrk.format("GET", "${target}")`
+      ? `requests[#requests + 1] = wrk.format("GET", "${target}"${key === undefined ? "" : ", access"})`
       : `requests[#requests + 1] = wrk.format("PUT", "${target}", headers, body)`,
   );
+  const authorization = key === undefined ? "" : `["Authorization"] = "Bearer ${key}"`;
   return `
 local body = string.rep("v", ${valueBytes})
-local headers = { ["Content-Type"] = "application/octet-stream" }
+local access = { ${authorization} }
+local headers = { ["Content-Type"] = "application/octet-stream", ${authorization} }
 local requests = {}
 local next = 0
 function init(args)
@@ -103,7 +107,7 @@ end
 /** Runs a job with wrk, which takes whole seconds and has no warm-up of its own. Its script goes into `folder`. */
 export async function runWrk(job: Job, folder: string): Promise<LoadResult> {
   const script = path.join(folder, `${job.operation}-${job.valueBytes}.lua`);
-  writeFileSync(script, wrkScript(job.operation, job.valueBytes));
+  writeFileSync(script, wrkScript(job.operation, job.valueBytes, job.key));
   const seconds = Math.max(1, Math.round(job.measureMs / 1000));
   const words = ["-t1", `-c${job.connections}`, `-d${seconds}s`, "--timeout", "10s", "-s", script];
   const output = await run("wrk", [...words, `http://127.0.0.1:${job.port}/`]);

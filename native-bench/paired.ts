@@ -6,7 +6,8 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { type Contender, fill, startMinivault } from "./contenders.ts";
+import { fill, startMinivault } from "./contenders.ts";
+import { cpuTimeOf } from "./cpu.ts";
 import { type Operation, runWrk } from "./load.ts";
 import { isInstalled, PROGRAM } from "./machine.ts";
 import { type BenchOptions, parseOptions } from "./options.ts";
@@ -21,15 +22,19 @@ const HELP = `npm run bench:paired -- --base FILE [options]
   --connections N    (64)
   --bytes N          size of the values (100)
   --only A,B         only rows whose name contains one of these texts
-  rows: GET, PUT always, PUT os, cluster GET, cluster PUT`;
+  rows: GET, PUT always, PUT os, cluster GET, cluster PUT, signed GET, signed PUT (a cluster with a key)
+  The last columns are processor time of all nodes for one request, which load beside it disturbs least.`;
 
 const NODES = 3;
+const KEY = "a-key-for-measuring";
 
 interface Row {
   name: string;
   operation: Operation;
   sync: "always" | "os";
   cluster: boolean;
+  /** With a key: what nodes say to each other is signed. */
+  signed?: boolean;
 }
 
 const ROWS: readonly Row[] = [
@@ -38,6 +43,8 @@ const ROWS: readonly Row[] = [
   { name: "PUT os", operation: "PUT", sync: "os", cluster: false },
   { name: "cluster GET", operation: "GET", sync: "always", cluster: true },
   { name: "cluster PUT", operation: "PUT", sync: "always", cluster: true },
+  { name: "signed GET", operation: "GET", sync: "always", cluster: true, signed: true },
+  { name: "signed PUT", operation: "PUT", sync: "always", cluster: true, signed: true },
 ];
 
 interface Options {
@@ -85,11 +92,27 @@ function readOptions(): Options | null {
   };
 }
 
+interface Side {
+  port: number;
+  pids: readonly number[];
+  stop(): Promise<void>;
+}
+
+/** Processor time that all of them have used, in seconds; NaN where the kernel does not say. */
+function cpuSeconds(pids: readonly number[]): number {
+  return pids
+    .map(cpuTimeOf)
+    .reduce((sum, time) => sum + (time === null ? Number.NaN : time.front + time.others), 0);
+}
+
 /** One node, or three that know each other without a master; requests go to the first. */
-async function startSide(program: string, { sync, cluster }: Row): Promise<Contender> {
+async function startSide(program: string, { sync, cluster, signed }: Row): Promise<Side> {
   const folder = temporaryFolder();
   const options = { ...(parseOptions(["--sync", sync]) as BenchOptions), program };
-  if (!cluster) return startMinivault(options, folder);
+  if (!cluster) {
+    const one = await startMinivault(options, folder);
+    return { ...one, pids: [one.pid] };
+  }
   const ports = await Promise.all(Array.from({ length: NODES }, freePort));
   const nodes = ports.map((port, number) => {
     const others = ports.filter((other) => other !== port).map((other) => `http://127.0.0.1:${other}`);
@@ -105,13 +128,14 @@ async function startSide(program: string, { sync, cluster }: Row): Promise<Conte
       sync,
       "-volumes",
       others.join(","),
+      ...(signed === true ? ["-auth", KEY] : []),
     ]);
   });
   for (const node of nodes) await awaitOutput(node, /listening on/);
   await Promise.all(ports.map(healthy));
   return {
     port: ports[0],
-    pid: nodes[0].child.pid as number,
+    pids: nodes.map((node) => node.child.pid as number),
     stop: async () => {
       await Promise.all(nodes.map((node) => node.stop()));
     },
@@ -132,15 +156,21 @@ async function measureRow(row: Row, options: Options): Promise<string> {
   const folder = temporaryFolder();
   const sides = [await startSide(program, row), await startSide(base, row)];
   const rates: number[][] = [[], []];
+  const costs: number[][] = [[], []];
+  const key = row.signed === true ? { key: KEY } : {};
   let failures = 0;
-  for (const { port } of sides) await fill(port, bytes);
+  for (const { port } of sides) await fill(port, bytes, key.key);
   // The first round warms both up and is not counted.
   for (let round = 0; round <= rounds; round++) {
     for (const side of round % 2 === 0 ? [0, 1] : [1, 0]) {
-      const job = { operation: row.operation, connections, valueBytes: bytes, warmMs: 0 };
+      const job = { operation: row.operation, connections, valueBytes: bytes, warmMs: 0, ...key };
+      const before = cpuSeconds(sides[side].pids);
       const result = await runWrk({ ...job, port: sides[side].port, measureMs: seconds * 1000 }, folder);
       failures += result.failures;
-      if (round > 0) rates[side].push(result.perSecond);
+      const cost = ((cpuSeconds(sides[side].pids) - before) / result.requests) * 1e6;
+      if (round === 0) continue;
+      rates[side].push(result.perSecond);
+      costs[side].push(cost);
     }
   }
   for (const side of sides) await side.stop();
@@ -152,7 +182,8 @@ async function measureRow(row: Row, options: Options): Promise<string> {
     `${shortNumber(median(ours))}/s`.padStart(12),
     `${shortNumber(median(theirs))}/s`.padStart(12),
     pairedRatio(ours, theirs).toFixed(3).padStart(8),
-    `  (${span})${failures > 0 ? `  ${failures} FAILED` : ""}`,
+    `  (${span})  ${costs.map((cost) => median(cost).toFixed(1)).join(" and ")} µs, ratio ${pairedRatio(costs[0], costs[1]).toFixed(3)}`,
+    `${failures > 0 ? `  ${failures} FAILED` : ""}`,
   ].join("");
 }
 
@@ -174,7 +205,9 @@ async function main(): Promise<void> {
   console.log(
     `${options.bytes} B, ${options.connections} connections, ${options.rounds} rounds of ${options.seconds} s`,
   );
-  console.log(`${"".padEnd(12)}${"new".padStart(12)}${"base".padStart(12)}${"ratio".padStart(8)}  (spread)`);
+  console.log(
+    `${"".padEnd(12)}${"new".padStart(12)}${"base".padStart(12)}${"ratio".padStart(8)}  (spread)  processor`,
+  );
   for (const row of options.rows) console.log(await measureRow(row, options));
 }
 

@@ -19,6 +19,7 @@ export function exchange(
   path: string,
   body?: Uint8Array,
   contentType = "application/octet-stream",
+  key?: string,
 ): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     const socket = net.connect(port, "127.0.0.1");
@@ -47,6 +48,7 @@ export function exchange(
       socket.destroy();
     });
     const lines = [`${method} ${path} HTTP/1.1`, "Host: localhost"];
+    if (key !== undefined) lines.push(`Authorization: Bearer ${key}`);
     if (body !== undefined) lines.push(`Content-Type: ${contentType}`, `Content-Length: ${body.length}`);
     socket.write(`${lines.join("\r\n")}\r\n\r\n`);
     if (body !== undefined) socket.write(body);
