@@ -5,6 +5,7 @@ import { RequestSigner } from "../auth/signature.ts";
 import { BallotSource } from "../cluster/clock/ballots.ts";
 import { watchClock } from "../cluster/clock/clock-watch.ts";
 import { ClusterTime } from "../cluster/clock/cluster-time.ts";
+import { openRunFile, type RunFile } from "../cluster/identity/run-file.ts";
 import type { ClusterState } from "../cluster/layout/cluster-file.ts";
 import { NodeHttp } from "../cluster/link/node-http.ts";
 import { PeerTls } from "../cluster/link/peer-tls.ts";
@@ -50,6 +51,7 @@ export class ClusterPart {
   readonly ring: KeyRing | null;
   readonly tls: PeerTls;
   private readonly signer: RequestSigner | null;
+  private readonly run: RunFile;
   private url = "";
   /** On which this node listens. */
   port = 0;
@@ -62,6 +64,7 @@ export class ClusterPart {
     this.signer = this.ring === null ? null : new RequestSigner(this.ring);
     this.tls = new PeerTls(config.tlsCa, config.tls);
     if (this.tls.problem !== null) log.warn(this.tls.problem);
+    this.run = openRunFile(config.dataDirectory, config.sync === "always");
     this.handler = this.createHandler();
   }
 
@@ -168,6 +171,7 @@ export class ClusterPart {
       starts: vault.store.incarnation,
       openedEnds: vault.replica.ends("openedEnd"),
       answeredEnds: () => vault.replica.ends("answeredEnd"),
+      run: this.run,
       hello: (other) => this.peers?.hello(other) ?? Promise.reject(new Error("not yet")),
       masters,
       volumes: config.volumes,
@@ -235,7 +239,15 @@ export class ClusterPart {
     return { ready, reason, unable, health: repair.health(), stats: repair.stats() };
   }
 
-  async close(): Promise<void> {
+  /** Ends all of this, then the vault: what was written is on the disk, unless writes had to be stopped. */
+  async stop(): Promise<void> {
+    await this.close();
+    const isWhole = this.vault.stats().shards.every((shard) => !shard.writesStopped);
+    await this.vault.close();
+    if (isWhole && this.membership?.isProven === true) this.run.end();
+  }
+
+  private async close(): Promise<void> {
     this.endClockWatch();
     this.service?.close();
     await this.repair?.close();

@@ -65,14 +65,12 @@ export async function startWorker(
       async stop() {
         reload.close();
         await Promise.all([front.close(), threads.stop()]);
-        await cluster.close();
-        await vault.close();
+        await cluster.stop();
         audit?.close();
       },
     };
   } catch (error) {
-    await cluster.close();
-    await vault.close();
+    await cluster.stop();
     throw error;
   }
 }

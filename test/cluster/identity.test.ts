@@ -2,7 +2,8 @@
  * Who is the newest of a node: lives, marks and what proves a store, each without a network.
  */
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import {
@@ -16,6 +17,7 @@ import {
   targetFrom,
 } from "../../src/cluster/identity/life.ts";
 import { Lives, NOTHING_KNOWN, readKnown } from "../../src/cluster/identity/lives.ts";
+import { bootId, RunFile } from "../../src/cluster/identity/run-file.ts";
 import { isEnough, Standing, whyOld } from "../../src/cluster/identity/standing.ts";
 import { witness } from "../../src/cluster/identity/witness.ts";
 import {
@@ -166,12 +168,17 @@ test("identity: n − m + 1 others prove a store, in each partition and in both 
 interface Trial {
   hello: (node: string) => Promise<typeof NOTHING_KNOWN>;
   master?: typeof NOTHING_KNOWN;
+  /** What the last run may have lost. */
+  doubt?: string;
+  /** How often this run cannot be noted. */
+  failures?: number;
 }
 
 /** What becomes of a store with a log up to 10 in its fifth start. */
-function stand({ hello, master }: Trial): Promise<string[]> {
+function stand({ hello, master, doubt, failures = 0 }: Trial): Promise<string[]> {
   const said: string[] = [];
   let incarnation = 5;
+  let left = failures;
   const placement = new Placement(firstLayout(["a", "b", "c"].map(node), 3));
   // Its own timers keep no process alive.
   const alive = setInterval(() => {}, 1000);
@@ -185,43 +192,107 @@ function stand({ hello, master }: Trial): Promise<string[]> {
         said.push(`raised to ${incarnation}`);
       },
       demote: () => said.push("demoted"),
+      doubt: doubt ?? null,
+      settle: () => {
+        if (left-- > 0) throw new Error("no room");
+        said.push("settled");
+      },
       proven: () => resolve([...said, "proven"]),
       info: () => {},
-      warn: (_, text) => said.push(text.startsWith("too few") ? "warned" : "told"),
+      warn: (_, text) =>
+        said.push(text.startsWith("too few") ? "warned" : text.startsWith("this run") ? "not noted" : "told"),
     });
   }).finally(() => clearInterval(alive));
 }
 
 test("standing: proven by both others; old as soon as one knows more; else after a while, with a warning", async () => {
   const knows = (more: Partial<typeof NOTHING_KNOWN>) => async () => ({ ...NOTHING_KNOWN, ...more });
-  assert.deepEqual(await stand({ hello: knows({ incarnation: 4, marks: "a" }) }), ["proven"]);
-  assert.deepEqual(await stand({ hello: knows({ marks: "b" }) }), ["told", "demoted", "proven"]);
+  assert.deepEqual(await stand({ hello: knows({ incarnation: 4, marks: "a" }) }), ["settled", "proven"]);
+  assert.deepEqual(await stand({ hello: knows({ marks: "b" }) }), ["told", "demoted", "settled", "proven"]);
   assert.deepEqual(await stand({ hello: knows({ incarnation: 7 }) }), [
     "raised to 8",
     "told",
     "demoted",
+    "settled",
     "proven",
   ]);
   const onlyB = async (url: string) => {
     if (url !== "http://b:1") throw new Error("not there");
     return NOTHING_KNOWN;
   };
-  assert.deepEqual(await stand({ hello: onlyB }), ["warned", "proven"]);
+  assert.deepEqual(await stand({ hello: onlyB }), ["warned", "settled", "proven"]);
   assert.deepEqual(
     await stand({ hello: onlyB, master: { ...NOTHING_KNOWN, doubt: true } }),
-    ["told", "demoted", "proven"],
+    ["told", "demoted", "settled", "proven"],
     "the master knows",
   );
   assert.deepEqual(
     await stand({ hello: knows({ forgetful: true }) }),
-    ["warned", "proven"],
+    ["warned", "settled", "proven"],
     "who has lost its own memory proves nothing",
   );
   assert.deepEqual(
     await stand({ hello: knows({ forgetful: true, doubt: true }) }),
-    ["told", "demoted", "proven"],
+    ["told", "demoted", "settled", "proven"],
     "but what it knows counts",
   );
+});
+
+test("standing: what the last run may have lost is taken over from others, where there are enough of them", async () => {
+  const doubt = "the machine went down";
+  const nothing = async () => NOTHING_KNOWN;
+  assert.deepEqual(await stand({ hello: nothing, doubt }), ["told", "demoted", "settled", "proven"]);
+  const onlyB = async (url: string) => {
+    if (url !== "http://b:1") throw new Error("not there");
+    return NOTHING_KNOWN;
+  };
+  const alone = ["warned", "settled", "proven"];
+  assert.deepEqual(await stand({ hello: onlyB, doubt }), alone, "one other is no majority");
+  const forgetful = async () => ({ ...NOTHING_KNOWN, forgetful: true });
+  assert.deepEqual(
+    await stand({ hello: forgetful, doubt }),
+    alone,
+    "nobody can tell after a power loss of all",
+  );
+});
+
+test("standing: nothing is proven before it is noted on the disk", async () => {
+  const hello = async () => NOTHING_KNOWN;
+  assert.deepEqual(await stand({ hello, failures: 2 }), ["not noted", "settled", "proven"]);
+  const doubtful = await stand({ hello, failures: 2, doubt: "the machine went down" });
+  assert.deepEqual([...new Set(doubtful)], ["told", "demoted", "not noted", "settled", "proven"]);
+});
+
+test("run file: a run that did not end in order, under another boot, may have lost something", (t) => {
+  const directory = mkdtempSync(path.join(tmpdir(), "minivault-run-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const run = (boot: string, isSynced = false) => new RunFile(directory, boot, isSynced);
+  assert.equal(run("a").doubt, null, "there was none");
+  run("a").begin();
+  assert.equal(run("a").doubt, null, "the system still has all that a crash of the process left");
+  assert.match(String(run("b").doubt), /went down/);
+  assert.match(String(run("b", true).doubt), /went down/, "whatever this run does");
+  assert.match(String(run("b").doubt), /went down/, "until it is settled");
+  run("b").begin();
+  assert.equal(run("b").doubt, null);
+  run("b").end();
+  assert.equal(run("c").doubt, null, "it ended in order");
+  run("c").begin();
+  run("c", true).begin();
+  assert.equal(run("d").doubt, null, "with -sync always, what is acknowledged is on the disk");
+  run("c", true).end();
+  assert.equal(existsSync(path.join(directory, "RUN")), false);
+  // A system that does not tell its boots apart.
+  run("").begin();
+  assert.match(String(run("").doubt), /went down/);
+  writeFileSync(path.join(directory, "RUN"), "cut o");
+  assert.match(String(run("d").doubt), /damaged/);
+  run("d").begin();
+  assert.equal(run("d").doubt, null);
+  const file = path.join(directory, "boot_id");
+  writeFileSync(file, "a-boot\n");
+  assert.equal(bootId(file), "a-boot");
+  assert.equal(bootId(`${file}-that-is-not-there`), "");
 });
 
 test("identity: a master remembers members, fences the earlier life, and takes nothing of another cluster", () => {

@@ -38,6 +38,8 @@ export interface Worker {
   /** Sets its wall clock so far ahead, or behind; for clusters with `clocks`. It sees that within a moment: wait for what follows. */
   setClock(offMs: number): void;
   readonly isRunning: boolean;
+  /** Its machine goes down and comes up: to be called while it does not run. */
+  reboot(): void;
 }
 
 export interface Cluster {
@@ -193,6 +195,9 @@ class RealWorker implements Worker {
   private readonly env: Record<string, string>;
   /** The file that says how far its clock is off. */
   private readonly clock: string | null;
+  /** The file that names its machine's boot. */
+  private readonly boot: string;
+  private boots = 0;
   private program: Program | null = null;
   private logs = "";
 
@@ -212,6 +217,8 @@ class RealWorker implements Worker {
     this.data = data;
     this.flags = flags;
     this.clock = clockFolder === null ? null : path.join(clockFolder, `clock-${number}`);
+    this.boot = `${data}.boot`;
+    this.reboot();
     if (this.clock === null || clockFolder === null) this.env = env;
     else {
       const script = path.join(clockFolder, "clock.cjs");
@@ -223,6 +230,10 @@ class RealWorker implements Worker {
   setClock(offMs: number): void {
     if (this.clock === null) throw new Error("the clocks of this cluster cannot be set");
     writeFileSync(this.clock, String(offMs));
+  }
+
+  reboot(): void {
+    writeFileSync(this.boot, `boot-${this.boots++}\n`);
   }
 
   get pid(): number {
@@ -258,6 +269,7 @@ class RealWorker implements Worker {
     this.program = await launch([...own, ...this.flags], {
       env: {
         ...(this.proxy === null ? {} : { MINIVAULT_PEER_ADDRESS: addressOf(this.number) }),
+        MINIVAULT_TEST_BOOT_FILE: this.boot,
         ...this.env,
       },
     });

@@ -24,6 +24,13 @@ const REPAIR_RULES = { test: "cluster/repair-rules.test.ts" };
 const CHANGES = { test: "cluster/changes.test.ts" };
 const ACCEPT_LOG = { test: "cluster/accept-log.test.ts" };
 
+const SIGNATURES = { test: "auth/signature.test.ts" };
+const FORGED = { test: "cluster/forged-answers.test.ts" };
+const IDENTITY = { test: "cluster/identity.test.ts" };
+
+const SIGNATURE = "auth/signature.ts";
+const LINK = "cluster/link/node-http.ts";
+const STANDING = "cluster/identity/standing.ts";
 const WRITE = "cluster/coordinator/write.ts";
 const READ = "cluster/coordinator/read.ts";
 const DOUBT = "cluster/coordinator/doubt.ts";
@@ -268,5 +275,79 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     from: "shown ||= words[at + 4] >>> 0 !== node >>> 0;",
     to: "shown ||= false;",
     ...ACCEPT_LOG,
+  },
+
+  // ---- between nodes -------------------------------------------------------------------------------------------------------------
+
+  // What was signed for an earlier run is taken.
+  { file: SIGNATURE, from: "if (session !== this.session)", to: 'if (session === "")', ...SIGNATURES },
+  // However old.
+  {
+    file: SIGNATURE,
+    from: "if (Math.abs(aheadMs) > SIGNATURE_AGE_MS)",
+    to: "if (aheadMs < -Infinity)",
+    ...SIGNATURES,
+  },
+  // A replay's refusal is signed.
+  {
+    file: SIGNATURE,
+    from: 'return stranger("the request was seen before");',
+    to: 'return { genuine, problem: "the request was seen before" };',
+    ...FORGED,
+  },
+  // Another node's requests are taken.
+  { file: SIGNATURE, from: "problem: this.audience(audience)", to: "problem: null", ...SIGNATURES },
+  // An answer needs no signature.
+  { file: LINK, from: 'return "forged";', to: 'return "genuine";', ...FORGED },
+  // What a later run refuses was not done.
+  { file: LINK, from: 'return isStale ? "stale" : "genuine";', to: 'return "genuine";', ...FORGED },
+  // A failed answer means that nothing was sent.
+  {
+    file: LINK,
+    from: "else handler.failed(new Error(refusal(verdict, status, answer)), true);",
+    to: "else handler.failed(new Error(refusal(verdict, status, answer)), false);",
+    ...FORGED,
+  },
+  // A value that breaks off is whole.
+  { file: "cluster/link/value-stream.ts", from: "if (!verifier.complete)", to: "if (false)", ...FORGED },
+  // The second key is not accepted.
+  {
+    file: "auth/keys.ts",
+    from: "this.keys.find((key)",
+    to: "this.keys.slice(0, 1).find((key)",
+    ...SIGNATURES,
+  },
+  // Clients say what workers say.
+  {
+    file: "master/routes.ts",
+    from: "mayReport: verifier === null && isPerson,",
+    to: "mayReport: isPerson,",
+    test: "master/master.test.ts",
+    name: "with a key",
+  },
+  // Anybody may invite.
+  {
+    file: "cluster/membership/member-routes.ts",
+    from: "if (known === null && !invitable)",
+    to: "if (false)",
+    test: "cluster/invitations.test.ts",
+  },
+  // What the last run may have lost does not matter.
+  { file: STANDING, from: "if (doubt === null && isEnough(", to: "if (isEnough(", ...IDENTITY },
+  // Or is taken over from too few.
+  {
+    file: STANDING,
+    from: "if (doubt !== null && canTakeOver(",
+    to: "if (doubt !== null || canTakeOver(",
+    ...IDENTITY,
+  },
+  // It votes before that is noted.
+  { file: STANDING, from: "      settle();\n", to: "", ...IDENTITY },
+  // Every boot is the same.
+  {
+    file: "cluster/identity/run-file.ts",
+    from: 'this.boot !== "" && members.boot === this.boot',
+    to: "true",
+    ...IDENTITY,
   },
 ];

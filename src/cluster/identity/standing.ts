@@ -7,16 +7,25 @@
  *        │                 └► somebody knows a later life, another store, or a longer log ─► old: it synchronises
  *        └► too few for PROOF_WAIT_MS: the master is asked, then it votes and says so
  *
+ * A store whose last run may have lost what it acknowledged (run-file.ts) does not prove itself so: it
+ * synchronises as soon as enough others are there to take everything over from; where there are too few for
+ * PROOF_WAIT_MS, such as after a power loss of all, it votes and says so.
+ *
  * Enough: of n replicas with majorities of m, n − m + 1 others. Every life that voted had been admitted by a
  * majority, itself included, so by m − 1 others; and each set of n − m + 1 others has one of those in it.
  */
-import { bitOf, countOf, type Placement, type ReplicaGroup } from "../layout/layout.ts";
+import { bitOf, countOf, hasMajority, type Placement, type ReplicaGroup } from "../layout/layout.ts";
 import { decodeMarks, type Life, lacks, type Marks } from "./life.ts";
 import type { Known } from "./lives.ts";
 
 /** How long a store waits for those who could know better. */
 export const PROOF_WAIT_MS = 30_000;
 const ASK_AGAIN_MS = 300;
+
+const NOT_NEWEST =
+  "this data directory is not the newest of this node: it does not vote until it has synchronised from the others";
+const MAY_LACK =
+  "this replica may lack what it acknowledged last: it does not vote until it has synchronised from the others";
 
 export interface StandingSetup {
   self: string;
@@ -35,6 +44,10 @@ export interface StandingSetup {
   raise: (above: number) => void;
   /** The store is old: it must synchronise, durably. */
   demote: () => void;
+  /** Why what the last run acknowledged may be lost; null: it is not. */
+  doubt: string | null;
+  /** Notes durably that this is settled. Throws when it cannot be noted; then it is tried again. */
+  settle: () => void;
   /** It may vote now, as far as its data is whole. */
   proven: () => void;
   info: (fields: object, text: string) => void;
@@ -49,6 +62,7 @@ export class Standing {
   private readonly startedMs = performance.now();
   private readonly timer: NodeJS.Timeout;
   private over = false;
+  private said = "";
 
   constructor(setup: StandingSetup) {
     this.setup = setup;
@@ -69,15 +83,22 @@ export class Standing {
     if (placed === null) return;
     const known = master();
     if (known !== null && this.judge("the master", known)) return;
-    if (isEnough(placed, self, this.answered)) {
+    const { doubt } = this.setup;
+    if (doubt === null && isEnough(placed, self, this.answered)) {
       this.end();
+      return;
+    }
+    if (doubt !== null && canTakeOver(placed, self, this.answered)) {
+      this.mustSynchronise({ doubt }, MAY_LACK);
       return;
     }
     const waitMs = this.setup.waitMs ?? PROOF_WAIT_MS;
     if (performance.now() - this.startedMs >= waitMs) {
       this.setup.warn(
         { waitMs, master: known === null ? "has not answered" : "knows nothing newer" },
-        "too few of the other nodes answer to tell whether this data directory is the newest: it counts as that; if it was put back from an old copy, empty it, so that it synchronises",
+        doubt === null
+          ? "too few of the other nodes answer to tell whether this data directory is the newest: it counts as that; if it was put back from an old copy, empty it, so that it synchronises"
+          : `too few of the other nodes can make up for what this one may have lost, so it goes on with what it has: ${doubt}`,
       );
       this.end();
       return;
@@ -105,23 +126,36 @@ export class Standing {
 
   /** Takes in what somebody knows. True: the store is old, and everything is said. */
   private judge(from: string, known: Known): boolean {
-    const { life, ends, raise, demote, warn } = this.setup;
+    const { life, ends, raise } = this.setup;
     const reason = whyOld(life(), ends, known);
     if (reason === null) return false;
     if (known.incarnation >= life().incarnation) raise(known.incarnation);
-    warn(
-      { from, reason },
-      "this data directory is not the newest of this node: it does not vote until it has synchronised from the others",
-    );
+    this.mustSynchronise({ from, reason }, NOT_NEWEST);
+    return true;
+  }
+
+  private mustSynchronise(fields: object, text: string): void {
+    const { demote, warn } = this.setup;
+    if (this.said !== text) warn(fields, text);
+    this.said = text;
     demote();
     this.end();
-    return true;
   }
 
   private end(): void {
     if (this.over) return;
+    const { settle, proven, warn } = this.setup;
+    try {
+      settle();
+    } catch (error) {
+      const reason = (error as Error).message;
+      if (reason !== this.said)
+        warn({ reason }, "this run cannot be noted on the disk: it does not vote yet");
+      this.said = reason;
+      return;
+    }
     this.close();
-    this.setup.proven();
+    proven();
   }
 }
 
@@ -146,6 +180,19 @@ export function isEnough(placement: Placement, self: string, answered: ReadonlyS
       0,
     );
     return provesAmong(group.current, own, set) && provesAmong(group.previous, own, set);
+  });
+}
+
+/** Whether these nodes are enough to take everything over from, for every partition of the node. */
+function canTakeOver(placement: Placement, self: string, answered: ReadonlySet<string>): boolean {
+  return placement.groups.every((group) => {
+    const own = bitOf(group, self);
+    if (own === 0) return true;
+    const others = group.nodes.reduce(
+      (bits, node) => (answered.has(node) ? bits | bitOf(group, node) : bits),
+      0,
+    );
+    return hasMajority(group, others & ~own);
   });
 }
 

@@ -13,6 +13,7 @@ import type { RequestSigner } from "../../auth/signature.ts";
 import { VaultError } from "../../util/errors.ts";
 import { decodeLife, decodeMarks, encodeLife, encodeMarks, type Life, type Marks } from "../identity/life.ts";
 import { type Known, Lives, readKnown } from "../identity/lives.ts";
+import type { RunFile } from "../identity/run-file.ts";
 import { PROOF_WAIT_MS, Standing } from "../identity/standing.ts";
 import { type ClusterState, readClusterFile, writeClusterFile } from "../layout/cluster-file.ts";
 import { changedMasters, notInForce } from "../layout/in-force.ts";
@@ -59,6 +60,8 @@ export interface MembershipOptions {
   /** Where the log of each shard ended when it was opened, and up to where it is answered by now. */
   openedEnds: Marks;
   answeredEnds: () => Marks;
+  /** How the last run ended, and where this one is noted. */
+  run: RunFile;
   /** Asks another node what it knows of this one's store. */
   hello: (node: string) => Promise<Known>;
   /** Empty: those that the data directory knows, if any. */
@@ -177,8 +180,10 @@ export class Membership {
   /** Begins to register, or to look for the others. */
   start(): void {
     // A store that was in no cluster yet has nobody who could know more of it.
-    if (!this.isMember) this.proven = true;
-    else this.prove();
+    if (!this.isMember) {
+      this.options.run.begin();
+      this.proven = true;
+    } else this.prove();
     for (const link of this.masters) link.start();
     this.peers?.start();
   }
@@ -189,7 +194,7 @@ export class Membership {
   }
 
   private prove(): void {
-    const { openedEnds, hello, log, proofWaitMs } = this.options;
+    const { openedEnds, hello, run, log, proofWaitMs } = this.options;
     this.standing = new Standing({
       self: this.url,
       placement: () => this.placement,
@@ -199,6 +204,8 @@ export class Membership {
       master: () => this.masterKnows,
       raise: (above) => this.keep({ ...this.state, incarnation: above + 1 }),
       demote: () => this.setVoting(false),
+      doubt: run.doubt,
+      settle: () => run.begin(),
       proven: () => {
         this.proven = true;
         for (const link of this.masters) link.hurry();
@@ -248,8 +255,10 @@ export class Membership {
     if (life === null) throw new VaultError("bad_request", "a hello says whose it is");
     const refusal = this.hearLife(life);
     if (refusal?.startsWith(FOREIGN)) throw new VaultError("conflict", refusal);
-    // A store that is empty or old has lost what it remembered, too.
-    return { ...this.lives.knownOf(life), forgetful: !this.state.voting };
+    // A store that is empty or old has lost what it remembered, too; and nobody takes anything over from one
+    // that may lack what it acknowledged.
+    const isDoubtful = !this.proven && this.options.run.doubt !== null;
+    return { ...this.lives.knownOf(life), forgetful: !this.state.voting || isDoubtful };
   }
 
   /** A node that answers a pulse says who it is: false when that does not count. */

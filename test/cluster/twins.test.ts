@@ -1,0 +1,70 @@
+/**
+ * Two processes of one identity, with real processes: a copy of a running worker's directory is started under its URL. Whoever was there
+ * first is fenced: it says so, and serves nobody any more.
+ */
+import assert from "node:assert/strict";
+import { cpSync } from "node:fs";
+import { test } from "node:test";
+import { freePort } from "../../native-bench/processes.ts";
+import { call } from "../rest/client.ts";
+import { launch, waitUntil } from "../rest/server.ts";
+import { startCluster, type Worker } from "./workers.ts";
+
+const RAW = { "Content-Type": "text/plain" };
+const HEARTBEAT_MS = 1000;
+
+test("twins: the earlier process of a node is fenced as soon as the others know the later one, and serves nobody", async (t) => {
+  const cluster = await startCluster({ workers: 3 });
+  const [a, b, c] = cluster.workers;
+  const statusOf = async (worker: Worker, method: string): Promise<number> =>
+    (await call(worker.port, method, "/k", method === "PUT" ? { headers: RAW, body: "x" } : { headers: RAW }))
+      .status;
+  const healthOf = async (port: number) => {
+    const reply = await call(port, "GET", "/health").catch(() => null);
+    return reply === null ? null : { status: reply.status, ...JSON.parse(reply.text) };
+  };
+  const fencedMs = (log: string): number => {
+    const line = log.split("\n").find((text) => text.includes("fenced: another process serves as this node"));
+    return line === undefined ? Number.NaN : Date.parse(JSON.parse(line).time);
+  };
+  try {
+    assert.equal(await statusOf(c, "PUT"), 201);
+    const data = `${c.data}.twin`;
+    cpSync(c.data, data, { recursive: true });
+    const port = await freePort();
+    const twin = await launch([
+      ...["-port", String(port), "-host", "127.0.0.1", "-data", data, "-public-url", c.url],
+      ...["-master", `http://127.0.0.1:${cluster.masterPort}`],
+    ]);
+    try {
+      await waitUntil("the earlier one is fenced", () => !Number.isNaN(fencedMs(c.log())), 60_000);
+      // The later one was heard of when it asked the others; the earlier one's next pulse told it.
+      const listening = twin
+        .output()
+        .split("\n")
+        .find((line) => line.includes("listening on"));
+      const tookMs = fencedMs(c.log()) - Date.parse(JSON.parse(String(listening)).time);
+      t.diagnostic(`fenced ${tookMs} ms after the later one listened (a heartbeat is ${HEARTBEAT_MS} ms)`);
+      // It has stopped: for clients, for other nodes, and in what it says of itself.
+      const health = await healthOf(c.port);
+      assert.equal(health?.status === 200, false, JSON.stringify(health));
+      assert.match(JSON.stringify(health), /another process serves as this node/);
+      for (const method of ["PUT", "GET", "DELETE"])
+        assert.ok((await statusOf(c, method)) >= 500, `${method} at the fenced one`);
+      assert.equal((await call(c.port, "GET", "/k?consistency=one")).status >= 500, true);
+      // The two others are a majority, and go on.
+      for (const worker of [a, b])
+        await waitUntil("the others serve", async () => (await statusOf(worker, "PUT")) < 300);
+      assert.equal((await call(b.port, "GET", "/k")).text, "x");
+      // A fenced process stays fenced while it lives, whatever becomes of the later one.
+      twin.child.kill("SIGKILL");
+      await twin.ended;
+      assert.ok((await statusOf(c, "PUT")) >= 500);
+    } finally {
+      twin.child.kill("SIGKILL");
+      await twin.ended;
+    }
+  } finally {
+    await cluster.dispose();
+  }
+});
