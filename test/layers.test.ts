@@ -27,6 +27,7 @@ const LAYERS = [
   ],
   ...[
     "server",
+    "server/batch",
     "server/peers",
     "server/writes",
     "server/reads",

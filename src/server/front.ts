@@ -17,6 +17,7 @@ import { ERRORS, VaultError } from "../util/errors.ts";
 import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
 import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
+import { createBatch } from "./batch/batch.ts";
 import { declaredBytes } from "./http/body-length.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
 import {
@@ -34,6 +35,7 @@ import { sendError, sendJson, sendText } from "./http/reply.ts";
 import {
   createKeyScratch,
   TARGET_BAD_KEY,
+  TARGET_BATCH,
   TARGET_HEALTH,
   TARGET_KEY,
   TARGET_LIVE,
@@ -266,7 +268,7 @@ function createHandlers(
   };
   const local = createReads(context, answerOther);
   const reads = options.cluster === undefined ? local : createClusterReads(context, local, answerOther);
-  const writes = createWrites(context, refusalOf);
+  const writes = createWrites(context, refusalOf, createBatch(context));
   const handlers: Handlers = {
     ...reads,
     ...writes,
@@ -304,6 +306,8 @@ function otherTarget(target: number): Refusal {
         code: "method_not_allowed",
         options: { headers: [["Allow", "GET, HEAD, PUT, POST, DELETE"]] },
       };
+    case TARGET_BATCH:
+      return { code: "method_not_allowed", options: { headers: [["Allow", "POST"]] } };
     default:
       return { code: "method_not_allowed", options: { headers: [["Allow", "GET, HEAD"]] } };
   }

@@ -37,7 +37,11 @@ import { removeFolder, temporaryFolder } from "../rest/server.ts";
 
 before(loadHash);
 const folder = temporaryFolder();
-after(() => removeFolder(folder));
+after(async () => {
+  // They write in the background.
+  for (const lives of opened) await lives.close();
+  removeFolder(folder);
+});
 
 const A = "a".repeat(32);
 const B = "b".repeat(32);
@@ -51,7 +55,14 @@ function life(more: Partial<Life> = {}): Life {
 }
 
 const session = (number: number) => number.toString(16).padStart(16, "0");
-const fresh = () => new Lives(mkdtempSync(path.join(folder, "lives-")), assert.fail);
+const opened: Lives[] = [];
+const fresh = () => open(mkdtempSync(path.join(folder, "lives-")));
+
+function open(directory: string): Lives {
+  const lives = new Lives(directory, assert.fail);
+  opened.push(lives);
+  return lives;
+}
 
 function node(name: string): LayoutNode {
   return { id: `http://${name}:1`, url: `http://${name}:1`, region: "r", host: name, state: "active" };
@@ -86,13 +97,13 @@ test("identity: a later start of a store is admitted, an earlier one, and a copy
 
 test("identity: what is known of lives survives a restart, marks as of the last flush", async () => {
   const directory = mkdtempSync(path.join(folder, "lives-"));
-  const lives = new Lives(directory, assert.fail);
+  const lives = open(directory);
   lives.admit(life({ session: session(1) }));
   lives.hear(life({ session: session(1) }), [10, 20]);
   lives.hear(life({ session: session(1) }), [9, 21]);
   lives.admit(life({ url: "http://two:1" }));
   await lives.close();
-  const again = new Lives(directory, assert.fail);
+  const again = open(directory);
   const known = again.knownOf(life({ incarnation: 2, session: session(2) }));
   assert.deepEqual(known, { incarnation: 1, doubt: false, marks: encodeMarks([10, 21]), forgetful: false });
   assert.deepEqual(readKnown(JSON.parse(JSON.stringify(known))), known);

@@ -183,12 +183,12 @@ export class AntiEntropy {
       return;
     }
     if (answer.kind !== "no") return;
-    const wasCollectedHere = tombstone && compareOptionalBallots(ballot, own.floor) <= 0;
-    if (wasCollectedHere) {
-      // The other one has not heard that all had confirmed.
-      if (isOldTombstone(ballot, now(), tombstoneAgeMs))
-        await new Promise<void>((resolve) => collectTombstone(port, group, key, ballot, () => resolve()));
-    } else if (ballotMillis(ballot) + STUCK_MS < now())
+    const isUnderFloor = tombstone && compareOptionalBallots(ballot, own.floor) <= 0;
+    // The other one has perhaps not heard that all had confirmed. A younger one was never collected: the
+    // floor rose for another key, or for an old promise, before this one came.
+    if (isUnderFloor && isOldTombstone(ballot, now(), tombstoneAgeMs))
+      await new Promise<void>((resolve) => collectTombstone(port, group, key, ballot, () => resolve()));
+    else if (ballotMillis(ballot) + STUCK_MS < now())
       await new Promise<void>((resolve) => coordinator.settle(key, () => resolve()));
   }
 }

@@ -17,6 +17,8 @@ export const TARGET_TOO_LONG = 5;
 /** "/": who is there. */
 export const TARGET_ROOT = 6;
 export const TARGET_METRICS = 7;
+/** Many operations in one request. */
+export const TARGET_BATCH = 9;
 /** Whether the process is alive, whatever it can serve. */
 export const TARGET_LIVE = 8;
 
@@ -33,6 +35,7 @@ const HEALTH_BELOW = ascii("health/");
 const LIVE = ascii("health/live");
 const STATS = ascii("_stats");
 const METRICS = ascii("_metrics");
+const BATCH = ascii("_batch");
 /** Room for the longest key behind the prefix, and for one more byte, which tells "too long". */
 const SCRATCH_BYTES = KEY_PREFIX.length + KEY_BYTES_MAX + 1;
 
@@ -99,6 +102,7 @@ function classify(key: KeyBytes): number {
     if (key.length === 0) return TARGET_BAD_KEY;
   } else if (key.bytes[0] === UNDERSCORE) {
     if (isWhole(key, STATS)) return TARGET_STATS;
+    if (isWhole(key, BATCH)) return TARGET_BATCH;
     return isWhole(key, METRICS) ? TARGET_METRICS : TARGET_RESERVED;
   } else if (isWhole(key, HEALTH)) {
     return TARGET_HEALTH;

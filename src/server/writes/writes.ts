@@ -11,7 +11,7 @@ import type { Handler, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import { headerLines, headerName, readConditions } from "../http/read-headers.ts";
 import type { ErrorOptions } from "../http/reply.ts";
-import { queryProblem, TARGET_KEY } from "../http/target.ts";
+import { queryProblem, TARGET_BATCH, TARGET_KEY } from "../http/target.ts";
 import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./write-request.ts";
 
 const CONTENT_TYPE = Buffer.from("content-type");
@@ -40,8 +40,14 @@ export type RefuseOther = (target: number) => Refusal;
 export function createWrites(
   context: FrontContext,
   refuseOther: RefuseOther,
+  takeBatch: Handler,
 ): { put: Handler; post: Handler; delete: Handler } {
   const receive = (verb: WriteVerb, res: Res, req: Req): void => {
+    const target = targetOf(context, req);
+    if (target === TARGET_BATCH && verb === "post") {
+      takeBatch(res, req);
+      return;
+    }
     const declared = declaredBytes(req);
     if (declared === BAD_LENGTH) {
       // uWS notices after this handler; until then nothing may happen.
@@ -57,7 +63,7 @@ export function createWrites(
       ifNoneMatch: "",
       declaredBytes: declared,
     };
-    const refusal = judge(context, req, headers, refuseOther);
+    const refusal = judge(context, req, target, headers, refuseOther);
     if (refusal !== null) {
       const status = refuse(res, refusal.code, declared, refusal.options);
       context.meter.count(verbIndex(verb), status);
@@ -82,10 +88,10 @@ export function createWrites(
 function judge(
   context: FrontContext,
   req: Req,
+  target: number,
   headers: WriteHeaders,
   refuseOther: RefuseOther,
 ): Refusal | null {
-  const target = targetOf(context, req);
   if (target !== TARGET_KEY) return refuseOther(target);
   const query = req.getQuery();
   const problem = query ? queryProblem(query) : null;

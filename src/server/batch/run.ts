@@ -1,0 +1,275 @@
+/**
+ * Does the operations of a batch: many at once, but those of one key in their order, and a few at a time
+ * between which others are served. Each is done as if it had been sent alone, and its result has its place.
+ */
+import type { Token } from "../../auth/tokens.ts";
+import { bitsOf } from "../../auth/tokens.ts";
+import type { ClusterAccess, ReadAnswer } from "../../cluster/node/access.ts";
+import { isInline } from "../../cluster/wire/values.ts";
+import { etagScratch, writeEtag } from "../../format/version.ts";
+import { matchHolds, noneMatchHolds } from "../../rules/conditions.ts";
+import type { WriteResult } from "../../shards/arena/write.ts";
+import { COLD_READS_MAX, type Found } from "../../shards/vault/vault.ts";
+import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
+import { CHUNK_BYTES } from "../../util/limits.ts";
+import type { FrontContext } from "../http/context.ts";
+import { DELETE, GET, POST, PUT } from "../status/meter.ts";
+import type { Operation, Refused } from "./parse.ts";
+
+/** Operations that are under way at once: more than a commit of every shard takes. */
+const UNDER_WAY_MAX = 1024;
+/** Operations that are begun before others get their turn. */
+const SLICE = 128;
+/** Of all results of a batch: a batch can name one large value ten thousand times. */
+const RESULTS_BYTES_MAX = 32 * 1024 * 1024;
+
+const READ = bitsOf(["read"]);
+const NEEDS = { get: READ, put: bitsOf(["write"]), post: bitsOf(["write"]), delete: bitsOf(["delete"]) };
+const VERBS = { get: GET, put: PUT, post: POST, delete: DELETE };
+const METHODS = { get: "GET", put: "PUT", post: "POST", delete: "DELETE" };
+
+/** What stands around a JSON value's text in what the vault has. */
+const ENVELOPE = { start: '{"value":'.length, end: "}".length };
+
+/** Operations as they are done. Answers the results' texts, in order of the operations. */
+export function runBatch(
+  context: FrontContext,
+  caller: Token,
+  operations: readonly (Operation | Refused)[],
+): Promise<string[]> {
+  return new Promise((resolve) => new BatchRun(context, caller, operations, resolve).go());
+}
+
+class BatchRun {
+  private readonly context: FrontContext;
+  private readonly cluster: ClusterAccess | null;
+  private readonly caller: Token;
+  private readonly operations: readonly (Operation | Refused)[];
+  private readonly resolve: (results: string[]) => void;
+  private readonly results: string[];
+  private resultsBytes = 0;
+  /** The next one that was not looked at yet. */
+  private next = 0;
+  /** Those that can go on: the one before them on their key is done, or the vault has room again. */
+  private readonly ready: number[] = [];
+  /** Keys with an operation under way, and those that wait for it. */
+  private readonly waiting = new Map<string, number[]>();
+  private underWay = 0;
+  private done = 0;
+  private isGoing = false;
+  /** The vault takes no more before something of ours is done. */
+  private isFull = false;
+
+  constructor(
+    context: FrontContext,
+    caller: Token,
+    operations: readonly (Operation | Refused)[],
+    resolve: (results: string[]) => void,
+  ) {
+    this.context = context;
+    this.cluster = context.cluster;
+    this.caller = caller;
+    this.operations = operations;
+    this.resolve = resolve;
+    this.results = new Array<string>(operations.length);
+  }
+
+  /** Begins what can be begun. Operations end while it does so. */
+  readonly go = (): void => {
+    if (this.isGoing) return;
+    this.isGoing = true;
+    for (let begun = 0; begun < SLICE && this.hasRoom; begun++) {
+      const again = this.ready.pop();
+      if (again !== undefined) this.begin(again);
+      else if (this.next < this.operations.length) this.first(this.next++);
+      else break;
+    }
+    this.isGoing = false;
+    if (this.done === this.operations.length) this.resolve(this.results);
+    else if (this.hasRoom && (this.ready.length > 0 || this.next < this.operations.length))
+      setImmediate(this.go);
+  };
+
+  private get hasRoom(): boolean {
+    return !this.isFull && this.underWay < UNDER_WAY_MAX;
+  }
+
+  private first(index: number): void {
+    const operation = this.operations[index];
+    if ("code" in operation) {
+      this.note(index, refusal(operation.code, operation.detail));
+      return;
+    }
+    const key = keyOf(operation);
+    const behind = this.waiting.get(key);
+    if (behind !== undefined) behind.push(index);
+    else {
+      this.waiting.set(key, []);
+      this.begin(index);
+    }
+  }
+
+  private begin(index: number): void {
+    const operation = this.operations[index] as Operation;
+    const { verb, key } = operation;
+    if (!this.caller.allows(NEEDS[verb]) || !this.caller.covers(key, key.length)) {
+      this.end(index, refusal("forbidden"), ERRORS.forbidden.status);
+      return;
+    }
+    this.underWay++;
+    if (verb === "get") this.read(index, operation);
+    else this.write(index, operation, verb);
+  }
+
+  private write(index: number, operation: Operation, verb: "put" | "post" | "delete"): void {
+    const { key, body, json, contentType, ifMatch, ifNoneMatch } = operation;
+    const head = { verb, key: { bytes: key, length: key.length }, json, contentType, ifMatch, ifNoneMatch };
+    const isTaken = (this.cluster ?? this.context.vault).submit(head, body, (result) => {
+      const status = statusOf(verb, result);
+      this.finish(index, written(verb, result, status), status);
+    });
+    if (isTaken) return;
+    // Our own writes that are under way make room.
+    if (this.underWay > 1) {
+      this.underWay--;
+      this.isFull = true;
+      this.ready.push(index);
+    } else this.finish(index, refusal("overloaded"), ERRORS.overloaded.status);
+  }
+
+  private read(index: number, operation: Operation): void {
+    if (this.cluster === null) this.readHere(index, operation, 1);
+    else
+      this.cluster.read(operation.key, this.cluster.consistency, (answer) => {
+        const { text, status } = this.readAnswer(operation, answer);
+        this.finish(index, text, status);
+      });
+  }
+
+  private readHere(index: number, operation: Operation, reads: number): void {
+    const { vault } = this.context;
+    const key = { bytes: operation.key, length: operation.key.length };
+    const found = reads >= COLD_READS_MAX ? vault.find(key) : vault.findResident(key);
+    if (found.state === "cold") {
+      vault.warm(() => this.readHere(index, operation, reads + 1));
+      return;
+    }
+    const { text, status } = this.readFound(operation, found);
+    this.finish(index, text, status);
+  }
+
+  private readFound(operation: Operation, found: Found): Told {
+    if (found.state !== "found") return told(found.state === "absent" ? "not_found" : "corrupt");
+    const etag = Buffer.from(found.etag).toString("latin1");
+    const { json, contentType, valueBytes } = found;
+    return this.value(operation, etag, { json, contentType, valueBytes }, () => found.view());
+  }
+
+  private readAnswer(operation: Operation, answer: ReadAnswer): Told {
+    if (answer.state === "unavailable") return told("no_quorum");
+    if (answer.state === "absent") return told("not_found");
+    const { value, ballot } = answer;
+    const etag = etagScratch();
+    writeEtag(etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
+    const { json, contentType, valueBytes } = value;
+    return this.value(
+      operation,
+      Buffer.from(etag).toString("latin1"),
+      { json, contentType, valueBytes },
+      () => {
+        if (!isInline(value)) throw new VaultError("too_large", TOO_LARGE);
+        return value.bytes;
+      },
+    );
+  }
+
+  private value(
+    { ifMatch, ifNoneMatch }: Operation,
+    etag: string,
+    { json, contentType, valueBytes }: Pick<Found, "json" | "contentType" | "valueBytes">,
+    view: () => Uint8Array,
+  ): Told {
+    if (!matchHolds(ifMatch, etag)) return told("precondition_failed");
+    if (!noneMatchHolds(ifNoneMatch, etag)) return { text: `{"status":304,"etag":${etag}}`, status: 304 };
+    if (valueBytes > CHUNK_BYTES) return told("too_large", TOO_LARGE);
+    if (this.resultsBytes + valueBytes > RESULTS_BYTES_MAX)
+      return told("too_large", "the results of this batch are too large; ask for the rest in another one");
+    let bytes: Uint8Array;
+    try {
+      bytes = view();
+    } catch (error) {
+      if (!(error instanceof VaultError)) throw error;
+      return told(error.code, error.message);
+    }
+    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const text = json
+      ? `"value":${buffer.toString("utf8", ENVELOPE.start, buffer.length - ENVELOPE.end)}`
+      : `"type":${JSON.stringify(contentType)},"base64":"${buffer.toString("base64")}"`;
+    return { text: `{"status":200,"etag":${etag},${text}}`, status: 200 };
+  }
+
+  /** One that was under way is over. */
+  private finish(index: number, text: string, status: number): void {
+    this.underWay--;
+    this.isFull = false;
+    this.end(index, text, status);
+    this.go();
+  }
+
+  private end(index: number, text: string, status: number): void {
+    const operation = this.operations[index] as Operation;
+    const { verb, key } = operation;
+    this.context.meter.count(VERBS[verb], status);
+    if (verb !== "get" || status === ERRORS.forbidden.status) {
+      const path = `/_kv/${encodeURIComponent(Buffer.from(key).toString("utf8"))}`;
+      this.context.audit?.note(this.caller.name, METHODS[verb], path, status);
+    }
+    const behind = this.waiting.get(keyOf(operation)) as number[];
+    const following = behind.shift();
+    if (following === undefined) this.waiting.delete(keyOf(operation));
+    else this.ready.push(following);
+    this.note(index, text);
+  }
+
+  private note(index: number, text: string): void {
+    this.results[index] = text;
+    this.resultsBytes += text.length;
+    this.done++;
+  }
+}
+
+/** A result's text, and its status. */
+interface Told {
+  text: string;
+  status: number;
+}
+
+const TOO_LARGE = `a batch gives values of at most ${CHUNK_BYTES} bytes; GET it alone`;
+
+function keyOf({ key }: Operation): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+}
+
+function told(code: ErrorCode, detail = ""): Told {
+  return { text: refusal(code, detail), status: ERRORS[code].status };
+}
+
+function refusal(code: ErrorCode, detail = "", etag: string | null = null): string {
+  const { status, message } = ERRORS[code];
+  const error = JSON.stringify(detail === "" ? message : detail);
+  const version = etag === null ? "" : `"etag":${etag},`;
+  return `{"status":${status},"success":false,${version}"error":${error},"code":"${code}"}`;
+}
+
+function statusOf(verb: "put" | "post" | "delete", { error, created }: WriteResult): number {
+  if (error !== null) return ERRORS[error].status;
+  return verb !== "delete" && created ? 201 : 200;
+}
+
+function written(verb: "put" | "post" | "delete", result: WriteResult, status: number): string {
+  const etag = result.etag === null ? null : Buffer.from(result.etag).toString("latin1");
+  if (result.error !== null) return refusal(result.error, result.detail, etag);
+  const version = etag === null ? "" : `,"etag":${etag}`;
+  const effect = verb === "delete" ? `"deleted":${result.deleted}` : `"created":${result.created}`;
+  return `{"status":${status},"success":true,${effect}${version}}`;
+}
