@@ -189,7 +189,7 @@ class BatchRun {
     { json, contentType, valueBytes }: Pick<Found, "json" | "contentType" | "valueBytes">,
     view: () => Uint8Array,
   ): Told {
-    if (!matchHolds(ifMatch, etag)) return told("precondition_failed");
+    if (!matchHolds(ifMatch, etag)) return told("precondition_failed", "", etag);
     if (!noneMatchHolds(ifNoneMatch, etag)) return { text: `{"status":304,"etag":${etag}}`, status: 304 };
     if (valueBytes > CHUNK_BYTES) return told("too_large", TOO_LARGE);
     if (this.resultsBytes + valueBytes > RESULTS_BYTES_MAX)
@@ -250,8 +250,8 @@ function keyOf({ key }: Operation): string {
   return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }
 
-function told(code: ErrorCode, detail = ""): Told {
-  return { text: refusal(code, detail), status: ERRORS[code].status };
+function told(code: ErrorCode, detail = "", etag: string | null = null): Told {
+  return { text: refusal(code, detail, etag), status: ERRORS[code].status };
 }
 
 function refusal(code: ErrorCode, detail = "", etag: string | null = null): string {
