@@ -105,6 +105,11 @@ export function clockMillis(clockLow: number, clockHigh: number): number {
   return (clockHigh >>> 0) * 0x10000 + (clockLow >>> 16);
 }
 
+/** The wall-clock part of the ballot that an ETag, with its quotes, is of: milliseconds since 1970. */
+export function etagMillis(etag: string): number {
+  return clockMillis(Number.parseInt(etag.slice(9, 17), 16), Number.parseInt(etag.slice(1, 9), 16));
+}
+
 /** A ballot as ETag text, with quotes. */
 export function etagText(ballot: Ballot): string {
   const scratch = etagScratch();

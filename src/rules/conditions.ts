@@ -11,7 +11,7 @@
  * - in the place of If-Match, "@" and seconds since 1970: a value must not be younger (If-Unmodified-Since,
  *   which counts only without an If-Match).
  */
-import { ETAG_BYTES } from "../format/version.ts";
+import { ETAG_BYTES, etagMillis } from "../format/version.ts";
 import { readHttpDate } from "../util/http-date.ts";
 
 /** Conditions in the form in which they travel. */
@@ -123,13 +123,9 @@ function names(list: string, etag: string | null): boolean {
   return etag !== null && (list === ANY || list.includes(etag));
 }
 
-/**
- * The earliest `Last-Modified` that anybody was told of a version: its clock is the first half of its tag.
- */
+/** The earliest `Last-Modified` that anybody was told of a version. */
 function unsettledSeconds(etag: string): number {
-  const clockHigh = Number.parseInt(etag.slice(1, 9), 16);
-  const clockLow = Number.parseInt(etag.slice(9, 17), 16);
-  return Math.floor((clockHigh * 0x10000 + Math.floor(clockLow / 0x10000)) / 1000) - UNSETTLED_SECONDS;
+  return Math.floor(etagMillis(etag) / 1000) - UNSETTLED_SECONDS;
 }
 
 function skipSpace(text: string, from: number): number {

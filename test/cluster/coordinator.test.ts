@@ -20,7 +20,7 @@ import {
   TOMBSTONE,
   UNAVAILABLE,
 } from "../../src/cluster/register/ports.ts";
-import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/register/requests.ts";
+import type { ReadResult, RegisterResult, RegisterWrite } from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots, isFromSecondClock } from "../../src/format/version.ts";
 import { OPERATION_MS_MAX } from "../../src/util/limits.ts";
@@ -116,8 +116,11 @@ class Bench {
   }
 
   /** Runs a write to its answer; then the rest. */
-  write(condition: WriteRequest["condition"] = null, staged = false): { result: WriteResult; ms: number } {
-    const results: { result: WriteResult; ms: number }[] = [];
+  write(
+    condition: RegisterWrite["condition"] = null,
+    staged = false,
+  ): { result: RegisterResult; ms: number } {
+    const results: { result: RegisterResult; ms: number }[] = [];
     this.coordinator.write(
       { key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, staged, condition },
       (result) => results.push({ result, ms: this.queue.now }),
@@ -158,7 +161,7 @@ test("coordinator: PUT says created or replaced by the newest record that it too
     previous: ballot,
     existed,
   });
-  const bench = (a: AcceptAnswer, b: AcceptAnswer): WriteResult =>
+  const bench = (a: AcceptAnswer, b: AcceptAnswer): RegisterResult =>
     new Bench((_, node) => [1, node === "a" ? a : node === "b" ? b : LOST]).write().result;
   assert.equal(bench(took(at(1), true), took(at(2), false)).existed, false);
   assert.equal(bench(took(at(2), true), took(at(1), false)).existed, true);
@@ -176,7 +179,7 @@ test("coordinator: what a PUT replaced is known too when the layout changes befo
   const replaced = { previous: at(1), existed: true };
   const tooLate: AcceptAnswer = { kind: "refused", reason: "behind_epoch", epoch: 5, replaced };
   /** The first try reaches `reached` but cannot count; all hold it then, or what was there before. */
-  const bench = (answer: AcceptAnswer, reached: string): WriteResult => {
+  const bench = (answer: AcceptAnswer, reached: string): RegisterResult => {
     let own = at(0);
     return new Bench((kind, node, sent, proposal) => {
       if (kind === "prepare") return [1, reached.includes(node) ? holds(own, 1) : holds(at(1))];
@@ -189,7 +192,7 @@ test("coordinator: what a PUT replaced is known too when the layout changes befo
 });
 
 test("coordinator: a write that another overtook had no effect when that one was the first of its key", () => {
-  const overtaken = (operationHigh: number): WriteResult => {
+  const overtaken = (operationHigh: number): RegisterResult => {
     const top = { ...holds(at(0x30000), 78), operationHigh, payload: VALUE };
     const bench = new Bench((kind, node, sent) => {
       if (kind === "prepare") return [1, sent === 1 ? absent : top];
@@ -268,7 +271,7 @@ test("coordinator: its next ballot is above its last one also when the clocks we
 });
 
 test("coordinator: after an ambiguous accept it looks first, and finishes, starts anew, or says unknown_outcome", () => {
-  const resolve = (promise: PrepareAnswer): { result: WriteResult; bench: Bench } => {
+  const resolve = (promise: PrepareAnswer): { result: RegisterResult; bench: Bench } => {
     const bench: Bench = new Bench((kind, node, sent) => {
       if (kind === "prepare") return [1, promise];
       return [1, sent > 1 || node === "a" ? taken : LOST];
@@ -362,7 +365,7 @@ test("coordinator: answers after the deadline are not counted also when this pro
 });
 
 test("coordinator: what refuses for now may still take a late copy, what refuses for good may not", () => {
-  const refused = (reason: RefusalReason): WriteResult["outcome"] =>
+  const refused = (reason: RefusalReason): RegisterResult["outcome"] =>
     new Bench(() => [1, { kind: "refused", reason, epoch: 0 }]).write().result.outcome;
   for (const reason of ["not_voting", "behind_epoch", "ahead"] as const)
     assert.equal(refused(reason), "unknown_outcome", reason);

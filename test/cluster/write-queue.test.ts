@@ -4,7 +4,11 @@ import { test } from "node:test";
 import { WAITING_MAX, WriteQueue } from "../../src/cluster/coordinator/write-queue.ts";
 import type { ClusterKey, Payload } from "../../src/cluster/register/ports.ts";
 import { TOMBSTONE } from "../../src/cluster/register/ports.ts";
-import { NOTHING_DONE, type WriteRequest, type WriteResult } from "../../src/cluster/register/requests.ts";
+import {
+  NOTHING_DONE,
+  type RegisterResult,
+  type RegisterWrite,
+} from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots, compareOptionalBallots } from "../../src/format/version.ts";
 import { OPERATION_MS_MAX } from "../../src/util/limits.ts";
@@ -20,28 +24,29 @@ function at(clockLow: number): Ballot {
   return { clockLow, clockHigh: 1, node: 1, incarnation: 1 };
 }
 
-function done(ballot: Ballot, more: Partial<WriteResult> = {}): WriteResult {
+function done(ballot: Ballot, more: Partial<RegisterResult> = {}): RegisterResult {
   return { ...NOTHING_DONE, outcome: "done", ballot, exists: true, replicas: 3, ...more };
 }
 
 /** A queue whose writes the test answers. */
 class Bench {
   nowMs = 0;
-  readonly running: { request: WriteRequest; weight: number; answer: (result: WriteResult) => void }[] = [];
+  readonly running: { request: RegisterWrite; weight: number; answer: (result: RegisterResult) => void }[] =
+    [];
   readonly queue = new WriteQueue(
     (request, weight, answer) => this.running.push({ request, weight, answer }),
     () => this.nowMs,
   );
 
-  write(more: Partial<WriteRequest> = {}, key = "k"): WriteResult[] {
-    const results: WriteResult[] = [];
+  write(more: Partial<RegisterWrite> = {}, key = "k"): RegisterResult[] {
+    const results: RegisterResult[] = [];
     const request = { payload: VALUE, operationLow: 0, operationHigh: 0, condition: null, ...more };
     this.queue.write({ key: keyOf(key), ...request }, (result) => results.push(result));
     return results;
   }
 
   /** Answers the write that began first. */
-  answer(result: WriteResult): void {
+  answer(result: RegisterResult): void {
     const [first] = this.running.splice(0, 1);
     first.answer(result);
   }
@@ -193,7 +198,7 @@ test("write queue: like a register, whatever is merged and refused", (t) => {
         const results = bench.write({ payload: kind === 3 ? TOMBSTONE : VALUE, condition });
         // Each answer is looked at when it comes.
         Object.defineProperty(results, "push", {
-          value: (result: WriteResult) => {
+          value: (result: RegisterResult) => {
             answered++;
             assert.equal(results.length, 0);
             if (result.outcome === "done") given.push(result.ballot as Ballot);

@@ -4,7 +4,7 @@
 
 import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
 import { TOMBSTONE } from "../../src/cluster/register/ports.ts";
-import type { ReadResult, WriteRequest, WriteResult } from "../../src/cluster/register/requests.ts";
+import type { ReadResult, RegisterResult, RegisterWrite } from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareOptionalBallots } from "../../src/format/version.ts";
 import { Random } from "../random.ts";
@@ -463,7 +463,7 @@ class Clients {
     const { id } = recorded;
     const deletes = kind === "delete" || kind === "deleteIf";
     if (kind === "put" || kind === "delete") this.world.blind.add(id);
-    const request: WriteRequest = {
+    const request: RegisterWrite = {
       key: KEY,
       payload: deletes ? TOMBSTONE : payloadOf(id),
       operationLow: id,
@@ -478,7 +478,7 @@ class Clients {
     };
     node.coordinator.write(
       request,
-      this.once<WriteResult>(node, (result) => {
+      this.once<RegisterResult>(node, (result) => {
         if (result === null || result.outcome === "unknown_outcome") this.unknown++;
         else if (result.outcome === "no_quorum") {
           this.noQuorum++;
@@ -489,7 +489,7 @@ class Clients {
           if (recorded.outcome === "done" && result.certain) recorded.existed = result.existed;
         }
         const written = result?.outcome === "done" && !deletes;
-        const known = written ? { id, ballot: (result as WriteResult).ballot as Ballot } : null;
+        const known = written ? { id, ballot: (result as RegisterResult).ballot as Ballot } : null;
         if (known !== null) this.versions.push(known);
         next(known);
       }),
@@ -510,7 +510,7 @@ export function race(seed: number): { done: number; exists: number; unsure: numb
   let left = world.nodes.length;
   world.nodes.forEach((node, index) => {
     const id = index + 1;
-    const request: WriteRequest = {
+    const request: RegisterWrite = {
       key: KEY,
       payload: payloadOf(id),
       operationLow: id,

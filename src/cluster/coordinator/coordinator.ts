@@ -9,8 +9,8 @@ import {
   type CoordinatorSetup,
   type OperationRules,
   type ReadResult,
-  type WriteRequest,
-  type WriteResult,
+  type RegisterResult,
+  type RegisterWrite,
 } from "../register/requests.ts";
 import { ReadOperation } from "./read.ts";
 import { WriteOperation } from "./write.ts";
@@ -36,7 +36,7 @@ export class Coordinator {
    * Writes: blind when `condition` is null, else judged and written as one step. `done` is called exactly
    * once, possibly before this returns.
    */
-  write(request: WriteRequest, done: (result: WriteResult) => void): void {
+  write(request: RegisterWrite, done: (result: RegisterResult) => void): void {
     this.queue.write(request, done);
   }
 

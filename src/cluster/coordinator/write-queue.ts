@@ -18,7 +18,7 @@ import { compareOptionalBallots } from "../../format/version.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { OPERATION_MS_MAX } from "../../util/limits.ts";
 import { lowerBallot } from "../clock/ballots.ts";
-import { NOTHING_DONE, type WriteRequest, type WriteResult } from "../register/requests.ts";
+import { NOTHING_DONE, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
 
 /** Writes of one key that may wait; the next one is refused. */
 export const WAITING_MAX = 1024;
@@ -29,11 +29,15 @@ const MERGED_MAX = 256;
  * Runs one write to its answer. It draws as many versions as it has weight; the answer's is the highest of
  * them.
  */
-export type RunWrite = (request: WriteRequest, weight: number, done: (result: WriteResult) => void) => void;
+export type RunWrite = (
+  request: RegisterWrite,
+  weight: number,
+  done: (result: RegisterResult) => void,
+) => void;
 
 interface Waiting {
-  request: WriteRequest;
-  done: (result: WriteResult) => void;
+  request: RegisterWrite;
+  done: (result: RegisterResult) => void;
   sinceMs: number;
 }
 
@@ -44,7 +48,7 @@ interface Line {
   /** How many of these were there when the write under way began. */
   before: number;
   /** The answer to the write under way, once it is there. */
-  result: WriteResult | null;
+  result: RegisterResult | null;
   batch: Waiting[];
 }
 
@@ -61,7 +65,7 @@ export class WriteQueue {
   }
 
   /** `done` is called exactly once, possibly before this returns. */
-  write(request: WriteRequest, done: (result: WriteResult) => void): void {
+  write(request: RegisterWrite, done: (result: RegisterResult) => void): void {
     const name = nameOf(request.key.bytes);
     const line = this.lines.get(name);
     const own: Waiting = { request, done, sinceMs: this.now() };
@@ -100,7 +104,7 @@ export class WriteQueue {
 
   /** Answers whom the result of the write under way answers. */
   private settle(line: Line): void {
-    const result = line.result as WriteResult;
+    const result = line.result as RegisterResult;
     line.result = null;
     const again = answer(line.batch, result);
     if (result.outcome === "done" || result.outcome === "exists" || result.outcome === "precondition_failed")
@@ -116,7 +120,7 @@ export class WriteQueue {
 }
 
 /** Answers a batch; gives back those that have to be tried again. */
-function answer(batch: readonly Waiting[], result: WriteResult): Waiting[] {
+function answer(batch: readonly Waiting[], result: RegisterResult): Waiting[] {
   const last = batch.length - 1;
   const again: Waiting[] = [];
   const lowest = result.ballot === null ? null : lowerBallot(result.ballot, last);
@@ -139,7 +143,7 @@ function answer(batch: readonly Waiting[], result: WriteResult): Waiting[] {
  * Refuses those that waited since before the write was sent and whose conditions do not hold in the state
  * that it met or made.
  */
-function refuse(line: Line, result: WriteResult): void {
+function refuse(line: Line, result: RegisterResult): void {
   const { before, waiting } = line;
   let kept = 0;
   for (let index = 0; index < waiting.length; index++) {

@@ -28,8 +28,8 @@ import type {
   CoordinatorSetup,
   OperationRules,
   Refusal,
-  WriteRequest,
-  WriteResult,
+  RegisterResult,
+  RegisterWrite,
 } from "../register/requests.ts";
 import { BACKOFF_MS_MAX, Round } from "../register/round.ts";
 import { Doubt } from "./doubt.ts";
@@ -39,8 +39,8 @@ const ALL_WAIT_MS = 300;
 
 export class WriteOperation {
   private readonly round: Round;
-  private readonly write: WriteRequest;
-  private readonly done: (result: WriteResult) => void;
+  private readonly write: RegisterWrite;
+  private readonly done: (result: RegisterResult) => void;
   private answered = false;
   /** The accept that is under way is the own write's; else a rewrite. */
   private isOwnAccept = true;
@@ -71,9 +71,9 @@ export class WriteOperation {
   constructor(
     setup: CoordinatorSetup,
     rules: OperationRules,
-    write: WriteRequest,
+    write: RegisterWrite,
     weight: number,
-    done: (result: WriteResult) => void,
+    done: (result: RegisterResult) => void,
   ) {
     this.round = new Round(setup, rules, write.key, this, write.condition !== null, weight);
     this.write = write;
@@ -364,7 +364,11 @@ export class WriteOperation {
     this.done(this.result(this.refusal as Refusal, ballot, replicas));
   }
 
-  private result(outcome: WriteResult["outcome"], ballot: Ballot | null, replicas: number): WriteResult {
+  private result(
+    outcome: RegisterResult["outcome"],
+    ballot: Ballot | null,
+    replicas: number,
+  ): RegisterResult {
     const { existed, certain, previous, round } = this;
     const exists = outcome === "done" ? !this.write.payload.tombstone : round.highest.exists;
     const { reason } = round.tally;

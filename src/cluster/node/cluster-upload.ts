@@ -10,12 +10,11 @@
  * and gets the value later, by repair. Nothing that a client could read exists before the accept.
  */
 
-import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import type { Upload, WriteDone, WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { ValueScanner } from "../../value/scanner.ts";
+import { StoredCutter } from "../../value/stored.ts";
 import { hasMajorityOf, type ReplicaGroup } from "../layout/layout.ts";
 
 /** Bytes that may wait for one peer before the client is paused. */
@@ -59,8 +58,7 @@ export class ClusterUpload implements Upload {
   onFail: WriteDone = () => {};
   private readonly setup: ClusterUploadSetup;
   private readonly branches: Branch[] = [];
-  private readonly scanner: ValueScanner | null;
-  private received = 0;
+  private readonly cutter: StoredCutter | null;
   private valueBytes = 0;
   private paused = false;
   private over = false;
@@ -80,14 +78,14 @@ export class ClusterUpload implements Upload {
           ? new LocalBranch(node, local.upload, local.keep, changed)
           : new PeerBranch(node, setup.send, changed),
       );
-    this.scanner = json ? new ValueScanner() : null;
-    if (json) this.spread(JSON_PREFIX);
+    this.cutter = json ? new StoredCutter() : null;
   }
 
   write(bytes: Uint8Array): boolean {
     if (this.over) return true;
-    if (this.scanner === null) this.spread(Uint8Array.from(bytes));
-    else this.takeText(this.scanner, bytes);
+    const problem = this.cutter?.feed(bytes, this.keep) ?? null;
+    if (this.cutter === null) this.keep(bytes);
+    if (problem !== null) this.failLater(problem.error, problem.detail);
     this.paused = !this.over && !this.isReady;
     if (this.paused) {
       this.stall ??= setTimeout(() => this.leaveBehind(), STALL_MS);
@@ -96,19 +94,7 @@ export class ClusterUpload implements Upload {
     return !this.paused;
   }
 
-  /** Of a JSON body only the text of the value is stored. */
-  private takeText(scanner: ValueScanner, bytes: Uint8Array): void {
-    const begin = this.received;
-    this.received += bytes.length;
-    if (!scanner.feed(bytes, 0, bytes.length)) {
-      this.failLater(scanner.error ?? "bad_json", scanner.detail);
-      return;
-    }
-    if (scanner.valueStart < 0) return;
-    const from = Math.max(0, scanner.valueStart - begin);
-    const to = scanner.valueEnd < 0 ? bytes.length : Math.min(bytes.length, scanner.valueEnd - begin);
-    if (to > from) this.spread(copyOf(bytes, from, to));
-  }
+  private readonly keep = (bytes: Uint8Array): void => this.spread(copyOf(bytes));
 
   /** @param bytes must not change any more */
   private spread(bytes: Uint8Array): void {
@@ -183,14 +169,11 @@ export class ClusterUpload implements Upload {
 
   commit(done: WriteDone): void {
     if (this.over) return;
-    const { scanner } = this;
-    if (scanner !== null) {
-      if (!scanner.finish()) {
-        this.abort();
-        setImmediate(() => done(failure(scanner.error ?? "bad_json", scanner.detail)));
-        return;
-      }
-      this.spread(JSON_SUFFIX);
+    const problem = this.cutter?.finish(this.keep) ?? null;
+    if (problem !== null) {
+      this.abort();
+      setImmediate(() => done(failure(problem.error, problem.detail)));
+      return;
     }
     this.over = true;
     this.endWaiting();

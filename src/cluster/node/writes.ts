@@ -3,25 +3,19 @@
  * coordinator, and from its result to the answer.
  */
 import { randomBytes } from "node:crypto";
-import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import type { Ballot } from "../../format/record.ts";
 import { etagScratch, etagText, writeEtag } from "../../format/version.ts";
 import { conditionsHold } from "../../rules/conditions.ts";
 import type { WriteDone, WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { ValueScanner } from "../../value/scanner.ts";
+import { storedBytes, textOf } from "../../value/stored.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { ReplicaGroup } from "../layout/layout.ts";
 import { type PeerClient, PeerError } from "../peers/peer-client.ts";
 import { FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
-import {
-  NOTHING_DONE,
-  type Refusal,
-  type WriteRequest,
-  type WriteResult as Written,
-} from "../register/requests.ts";
+import { NOTHING_DONE, type Refusal, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { Service } from "../service/service.ts";
 import { decodeHandOn, decodeWritten, encodeHandOn, encodeWritten, type Terms } from "../wire/hand-on.ts";
@@ -53,14 +47,13 @@ export interface ClusterWritesSetup {
 }
 
 /** A write and what it asks of what is there. */
-interface TermedWrite extends Omit<WriteRequest, "condition"> {
+interface TermedWrite extends Omit<RegisterWrite, "condition"> {
   readonly terms: Terms;
 }
 
 export class ClusterWrites {
   private readonly setup: ClusterWritesSetup;
   private readonly hotKeys: HotKeys;
-  private readonly scanner = new ValueScanner();
   private readonly etag = etagScratch();
   private readonly operationNode = (randomBytes(4).readUInt32LE(0) & ~FIRST_WRITE) >>> 0;
   private operationNumber = randomBytes(4).readUInt32LE(0);
@@ -101,23 +94,16 @@ export class ClusterWrites {
   /** The value of a body, in stored form; or what is wrong with it. */
   private payloadOf(head: WriteHead, body: Uint8Array): StoredValue | { error: ErrorCode; detail: string } {
     if (!head.json) return inlineValue(false, head.contentType, copyOf(body));
-    const { scanner } = this;
-    scanner.reset();
-    if (!scanner.feed(body, 0, body.length) || !scanner.finish())
-      return { error: scanner.error ?? "bad_json", detail: scanner.detail };
-    const { valueStart, valueEnd } = scanner;
-    const bytes = Buffer.allocUnsafe(JSON_PREFIX.length + valueEnd - valueStart + JSON_SUFFIX.length);
-    bytes.set(JSON_PREFIX, 0);
-    bytes.set(body.subarray(valueStart, valueEnd), JSON_PREFIX.length);
-    bytes.set(JSON_SUFFIX, JSON_PREFIX.length + valueEnd - valueStart);
-    return inlineValue(true, "application/json", bytes);
+    const text = textOf(body);
+    if ("error" in text) return text;
+    return inlineValue(true, "application/json", storedBytes(text));
   }
 
   /** Runs an operation that writes, if there is a layout to work by. */
   private run(
     verb: WriteHead["verb"],
     done: WriteDone,
-    start: (written: (result: Written) => void) => void,
+    start: (written: (result: RegisterResult) => void) => void,
   ): void {
     const { load } = this.setup;
     if (!this.setup.isReady()) {
@@ -137,7 +123,7 @@ export class ClusterWrites {
   }
 
   /** A small write: goes to the coordinator that the key's writes are going to now. */
-  private hotWrite(write: TermedWrite, written: (result: Written) => void): void {
+  private hotWrite(write: TermedWrite, written: (result: RegisterResult) => void): void {
     const { key, terms, payload, operationLow, operationHigh } = write;
     const node = this.hotKeys.coordinatorOf(key.bytes, this.setup.groupOf(key.partition));
     const peer = node === null ? null : this.setup.peerOf(node);
@@ -165,7 +151,7 @@ export class ClusterWrites {
     );
   }
 
-  private write(write: TermedWrite, written: (result: Written) => void): void {
+  private write(write: TermedWrite, written: (result: RegisterResult) => void): void {
     const { key, terms, payload, operationLow, operationHigh, staged = false, lost = false } = write;
     const { create, ifMatch, ifNoneMatch } = terms;
     const isConditional = create || ifMatch !== "" || ifNoneMatch !== "";
@@ -202,7 +188,7 @@ export class ClusterWrites {
     });
   }
 
-  private resultOf(verb: WriteHead["verb"], written: Written): WriteResult {
+  private resultOf(verb: WriteHead["verb"], written: RegisterResult): WriteResult {
     const { outcome, ballot, existed, replicas, reason } = written;
     const result: WriteResult = { ...FAILED, error: null, replicas };
     if (ballot !== null) {

@@ -34,7 +34,7 @@ export interface CoordinatorSetup {
 /** Why a conditional write is refused. */
 export type Refusal = "exists" | "precondition_failed";
 
-export interface WriteRequest {
+export interface RegisterWrite {
   readonly key: ClusterKey;
   /** `TOMBSTONE` for a delete. */
   readonly payload: Payload;
@@ -55,7 +55,7 @@ export interface WriteRequest {
   readonly condition: ((exists: boolean, version: Ballot | null) => Refusal | null) | null;
 }
 
-export interface WriteResult {
+export interface RegisterResult {
   /**
    * done: a majority holds it. no_quorum: no effect, now or later. unknown_outcome: it may have had its
    * effect, or may yet have it. overloaded: too many writes of this key wait; no effect.
@@ -113,7 +113,7 @@ export const ALL_RULES: OperationRules = Object.freeze({
 });
 
 /** The answer to a write that has had no effect. */
-export const NOTHING_DONE: WriteResult = Object.freeze({
+export const NOTHING_DONE: RegisterResult = Object.freeze({
   outcome: "no_quorum",
   ballot: null,
   previous: null,

@@ -9,7 +9,7 @@
  */
 import { hasMajority, type Placement } from "../layout/layout.ts";
 import type { ClusterKey, RefusalReason } from "../register/ports.ts";
-import type { ReadResult, WriteResult } from "../register/requests.ts";
+import type { ReadResult, RegisterResult } from "../register/requests.ts";
 
 /** What lasts for less is no trouble: a node that restarts, a link that is cut for a moment. */
 export const UNABLE_MS = 3000;
@@ -65,7 +65,7 @@ export class Service {
   seen(
     kind: Kind,
     key: ClusterKey,
-    outcome: ReadResult["outcome"] | WriteResult["outcome"],
+    outcome: ReadResult["outcome"] | RegisterResult["outcome"],
     reason: RefusalReason | null = null,
   ): void {
     if (outcome === "no_quorum" || outcome === "unknown_outcome")

@@ -7,7 +7,7 @@
 
 import { CONDITION_BYTES_MAX } from "../../util/limits.ts";
 import type { RefusalReason } from "../register/ports.ts";
-import type { WriteResult } from "../register/requests.ts";
+import type { RegisterResult } from "../register/requests.ts";
 import { ACCEPT, decodeRequest, type PeerRequest, readBallot, writeBallot } from "./wire.ts";
 
 const HAND_ON = 32;
@@ -20,7 +20,7 @@ const EXISTS_FLAG = 2;
 const CERTAIN_FLAG = 4;
 const VERSION_FLAG = 8;
 
-const OUTCOMES: readonly WriteResult["outcome"][] = [
+const OUTCOMES: readonly RegisterResult["outcome"][] = [
   ...(["done", "exists", "precondition_failed"] as const),
   ...(["no_quorum", "unknown_outcome", "overloaded"] as const),
 ];
@@ -70,7 +70,7 @@ export function decodeHandOn(bytes: Uint8Array): { terms: Terms; request: PeerRe
   return { terms: { create: (frame[1] & CREATE_FLAG) !== 0, ifMatch, ifNoneMatch }, request };
 }
 
-export function encodeWritten(result: WriteResult): Buffer {
+export function encodeWritten(result: RegisterResult): Buffer {
   const frame = Buffer.alloc(ANSWER_BYTES);
   frame[0] = OUTCOMES.indexOf(result.outcome);
   frame[1] =
@@ -85,7 +85,7 @@ export function encodeWritten(result: WriteResult): Buffer {
 }
 
 /** Null: it is no answer. */
-export function decodeWritten(bytes: Uint8Array): WriteResult | null {
+export function decodeWritten(bytes: Uint8Array): RegisterResult | null {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (frame.length !== ANSWER_BYTES) return null;
   const [outcome, flags] = [OUTCOMES[frame[0]], frame[1]];

@@ -8,13 +8,13 @@
  */
 
 import { type ChunkRef, manifestBytes, writeManifest } from "../../format/manifest.ts";
-import { JSON_PREFIX, JSON_SUFFIX, MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
+import { MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
 import { type Ballot, createFrame, type Frame, frameBytes } from "../../format/record.ts";
 import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
 import { copyInto } from "../../util/bytes.ts";
 import { type Gathering, Gatherings } from "../../util/gatherings.ts";
 import { LeftMemory } from "../../util/left-memory.ts";
-import { ValueScanner } from "../../value/scanner.ts";
+import { type BodyProblem, StoredCutter } from "../../value/stored.ts";
 import { isDiskFull } from "../slabs/io.ts";
 import type { Batch } from "./batch.ts";
 import { applyManifest, applyStored } from "./writes.ts";
@@ -43,7 +43,8 @@ const NOTHING = new Uint8Array(0);
 export class UploadWriter {
   private readonly batch: Batch;
   private readonly write: ShardWrite;
-  private readonly scanner: ValueScanner | null;
+  private readonly cutter: StoredCutter | null;
+  private readonly keep = (bytes: Uint8Array): void => this.store(bytes);
   /** Of raw bodies: there is more than one chunk. */
   private readonly isLong: boolean;
   /** The chunk that is being filled, and its bytes; null between two pieces. */
@@ -54,7 +55,6 @@ export class UploadWriter {
   private rest: Gathering | null = null;
   private totalBytes = 0;
   private over = false;
-  private received = 0;
   private readonly chunks: ChunkRef[] = [];
   private readonly slabs = new Set<number>();
   private failure: Outcome | null = null;
@@ -70,21 +70,16 @@ export class UploadWriter {
     this.batch = batch;
     this.write = write;
     // What other nodes send is in stored form already.
-    this.scanner = write.json && write.ballot === undefined ? new ValueScanner() : null;
-    this.isLong = this.scanner === null && bodyBytesMin > batch.state.store.chunkBytes;
+    this.cutter = write.json && write.ballot === undefined ? new StoredCutter() : null;
+    this.isLong = this.cutter === null && bodyBytesMin > batch.state.store.chunkBytes;
   }
 
   /** Takes the next bytes of the body. Not null: the upload has failed. */
   part(bytes: Uint8Array): Outcome | null {
     if (this.failure !== null) return this.failure;
     this.takeFrame();
-    const isFirst = this.received === 0 && bytes.length > 0;
-    this.received += bytes.length;
-    if (this.scanner === null) this.store(bytes);
-    else {
-      if (isFirst) this.store(JSON_PREFIX);
-      this.storeValueText(this.scanner, bytes);
-    }
+    if (this.cutter === null) this.store(bytes);
+    else this.refuse(this.cutter.feed(bytes, this.keep));
     this.leaveFrame();
     return this.failure;
   }
@@ -125,17 +120,8 @@ export class UploadWriter {
     this.failure ??= failed(isDiskFull(error) ? "disk_full" : "internal", error.message);
   }
 
-  /** Of a JSON body only the text of the value is stored. */
-  private storeValueText(scanner: ValueScanner, bytes: Uint8Array): void {
-    const begin = this.received - bytes.length;
-    if (!scanner.feed(bytes, 0, bytes.length)) {
-      this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
-      return;
-    }
-    if (scanner.valueStart < 0) return;
-    const from = Math.max(0, scanner.valueStart - begin);
-    const to = scanner.valueEnd < 0 ? bytes.length : Math.min(bytes.length, scanner.valueEnd - begin);
-    if (to > from) this.store(bytes.subarray(from, to));
+  private refuse(problem: BodyProblem | null): void {
+    if (problem !== null) this.failure ??= failed(problem.error, problem.detail);
   }
 
   private store(bytes: Uint8Array): void {
@@ -183,13 +169,10 @@ export class UploadWriter {
    * @param ballot of an accept
    */
   finish(ballot?: Ballot): Outcome {
-    const { scanner, batch, write } = this;
+    const { cutter, batch, write } = this;
     write.ballot = ballot;
     this.takeFrame();
-    if (this.failure === null && scanner !== null) {
-      if (scanner.finish()) this.store(JSON_SUFFIX);
-      else this.failure = failed(scanner.error ?? "bad_json", scanner.detail);
-    }
+    if (this.failure === null && cutter !== null) this.refuse(cutter.finish(this.keep));
     if (this.failure === null && this.chunks.length === 0) {
       const outcome = applyStored(batch, write, this.buffer.subarray(0, this.filled));
       this.end();

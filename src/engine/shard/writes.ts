@@ -4,20 +4,13 @@
  */
 
 import type { ChunkRef } from "../../format/manifest.ts";
-import {
-  EXTENDED_VERSION_MIN,
-  JSON_PREFIX,
-  JSON_SUFFIX,
-  TYPE_MANIFEST,
-  TYPE_TOMBSTONE,
-  TYPE_VALUE,
-} from "../../format/offsets.ts";
+import { EXTENDED_VERSION_MIN, TYPE_MANIFEST, TYPE_TOMBSTONE, TYPE_VALUE } from "../../format/offsets.ts";
 import { recordUnits } from "../../format/record.ts";
 import { etagText } from "../../format/version.ts";
 import { isPromisedAbove } from "../../rules/register.ts";
 import { failed, isConditional, judge, type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { ValueScanner } from "../../value/scanner.ts";
+import { storedParts, textOf } from "../../value/stored.ts";
 import type { Batch, Current } from "./batch.ts";
 import { judgeAcceptOf } from "./replica.ts";
 
@@ -26,7 +19,6 @@ const NO_CHUNKS: readonly ChunkRef[] = [];
 const UPGRADE_FIRST =
   "this data directory has an older format, which has no place for it: stop the node and run minivault upgrade on it";
 /** Of the one write that is being judged. */
-const scanner = new ValueScanner();
 
 /** What a write puts in its record. */
 interface Content {
@@ -54,16 +46,15 @@ export function applyWrite(batch: Batch, write: ShardWrite, body: Uint8Array): O
   if (batch.log.writesStopped) return batch.log.stoppedOutcome;
   if (write.verb === "delete") return store(batch, write, TOMBSTONE);
   if (write.ballot !== undefined || !write.json) return applyStored(batch, write, body);
-  scanner.reset();
-  if (!scanner.feed(body, 0, body.length) || !scanner.finish())
-    return failed(scanner.error ?? "bad_json", scanner.detail);
-  const text = body.subarray(scanner.valueStart, scanner.valueEnd);
+  const text = textOf(body);
+  if ("error" in text) return failed(text.error, text.detail);
+  const { parts, valueBytes } = storedParts(text);
   return store(batch, write, {
     type: TYPE_VALUE,
     json: true,
     contentType: NOTHING,
-    valueBytes: JSON_PREFIX.length + text.length + JSON_SUFFIX.length,
-    parts: [JSON_PREFIX, text, JSON_SUFFIX],
+    valueBytes,
+    parts,
     chunks: NO_CHUNKS,
   });
 }
