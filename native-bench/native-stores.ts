@@ -6,6 +6,7 @@ import { Shard } from "../src/engine/shard/shard.ts";
 import { nodeIo } from "../src/engine/slabs/io.ts";
 import { ShardLookup } from "../src/engine/state/lookup.ts";
 import { createShardMemory } from "../src/engine/state/memory.ts";
+import { NO_TRAILER } from "../src/format/fields/trailer.ts";
 import type { ShardWrite } from "../src/rules/write.ts";
 import type { KeyBytes, WriteHead, WriteResult } from "../src/shards/arena/write.ts";
 import type { LocalVault } from "../src/shards/vault/local-vault.ts";
@@ -38,7 +39,15 @@ export function loadKey(scratch: KeyBytes, keys: Uint8Array, number: number): vo
 }
 
 export function putHead(key: KeyBytes): WriteHead {
-  return { verb: "put", key, json: false, contentType: CONTENT_TYPE, ifMatch: "", ifNoneMatch: "" };
+  return {
+    verb: "put",
+    key,
+    json: false,
+    contentType: CONTENT_TYPE,
+    trailer: NO_TRAILER,
+    ifMatch: "",
+    ifNoneMatch: "",
+  };
 }
 
 function expectSuccess(result: WriteResult): void {

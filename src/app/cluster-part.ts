@@ -7,6 +7,7 @@ import { watchClock } from "../cluster/clock/clock-watch.ts";
 import { ClusterTime } from "../cluster/clock/cluster-time.ts";
 import { openRunFile, type RunFile } from "../cluster/identity/run-file.ts";
 import type { ClusterState } from "../cluster/layout/cluster-file.ts";
+import { featuresWith } from "../cluster/layout/features.ts";
 import { NodeHttp } from "../cluster/link/node-http.ts";
 import { PeerTls } from "../cluster/link/peer-tls.ts";
 import { createCeilingWriter, readCeiling } from "../cluster/membership/ceiling.ts";
@@ -176,6 +177,7 @@ export class ClusterPart {
       masters,
       volumes: config.volumes,
       replicas: config.replicas,
+      features: featuresWith(vault),
       wantedReplicas: config.isReplicasGiven ? config.replicas : null,
       load: () => ({ keys: sum("keys"), bytes: sum("liveBytes") }),
       isEmpty: () => this.isEmpty(),

@@ -9,6 +9,7 @@ import { UsageError } from "../config/values.ts";
 import { sentenceOf } from "../platform/system-error.ts";
 import { CREATE, GET, PUT, RM } from "./client/value-commands.ts";
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster/cluster-commands.ts";
+import { UPGRADE_CLUSTER } from "./cluster/upgrade-cluster-command.ts";
 import { ABANDON_MOVE, RECOVER } from "./cluster/ways-out.ts";
 import { completionCommand } from "./completion-command.ts";
 import { ACCEPT_LOSS } from "./directory/accept-loss-command.ts";
@@ -22,7 +23,7 @@ import { TOKEN } from "./token-command.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [
   ...[GET, PUT, CREATE, RM],
-  ...[NODES, DRAIN, REPLACE, REMOVE, ABANDON_MOVE, RECOVER],
+  ...[NODES, DRAIN, REPLACE, REMOVE, ABANDON_MOVE, RECOVER, UPGRADE_CLUSTER],
   ...[HEALTH, VERIFY, INSPECT, ACCEPT_LOSS, UPGRADE],
   TOKEN,
   completionCommand(() => SUBCOMMANDS),

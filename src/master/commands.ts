@@ -12,7 +12,7 @@ export class BadCommand extends Error {}
 export type Command = (steward: Steward, nowMs: number) => void;
 
 const FORM =
-  '{"drain":URL}, {"remove":URL}, {"replace":OLD,"with":NEW}, {"abandon":EPOCH} or {"recover":EPOCH,"without":[URL]}';
+  '{"drain":URL}, {"remove":URL}, {"replace":OLD,"with":NEW}, {"abandon":EPOCH}, {"recover":EPOCH,"without":[URL]} or {"upgrade":EPOCH}';
 
 const PARSERS: Readonly<Record<string, (body: Record<string, unknown>) => Command>> = {
   drain: (body) => {
@@ -30,6 +30,10 @@ const PARSERS: Readonly<Record<string, (body: Record<string, unknown>) => Comman
   abandon: (body) => {
     const epoch = epochOf(body.abandon);
     return (steward, nowMs) => steward.abandon(nowMs, epoch);
+  },
+  upgrade: (body) => {
+    const epoch = epochOf(body.upgrade);
+    return (steward, nowMs) => steward.upgrade(nowMs, epoch);
   },
   recover: (body) => {
     const epoch = epochOf(body.recover);

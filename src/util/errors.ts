@@ -49,7 +49,7 @@ export const ERRORS = {
   unsupported_encoding: {
     status: 415,
     retryable: false,
-    message: "a Content-Encoding is not kept yet: send the value without one",
+    message: "JSON is stored in a form of its own: send it without a Content-Encoding",
   },
   range_not_satisfiable: { status: 416, retryable: false, message: "the range lies outside the value" },
   too_many_requests: { status: 429, retryable: true, message: "too many requests; try again later" },

@@ -8,6 +8,10 @@ export const KEY_BYTES_MAX = 1024;
 export const RECORD_KEY_BYTES_MAX = 1088;
 /** Longest Content-Type that is stored with a raw value. */
 export const CONTENT_TYPE_BYTES_MAX = 255;
+/** Names and values of a value's `X-Meta-…` headers together, without that beginning of their names. */
+export const META_BYTES_MAX = 2048;
+/** Longest other header that is kept with a value, such as Content-Disposition. */
+export const KEPT_HEADER_BYTES_MAX = 1024;
 /** A value up to this size is one record; a larger one is chunk records of this size and a manifest. */
 export const CHUNK_BYTES = 1024 * 1024;
 /** Default of -max-value. */

@@ -11,9 +11,13 @@ import { joinFrames, splitFrames } from "../../src/cluster/wire/frames.ts";
 import { encodeRepair } from "../../src/cluster/wire/repair-wire.ts";
 import { inlineValue } from "../../src/cluster/wire/values.ts";
 import { ACCEPT, decodeHeld, encodeRequest, READ } from "../../src/cluster/wire/wire.ts";
+import { NO_TRAILER } from "../../src/format/fields/trailer.ts";
 import { CHUNK_BYTES, PEER_ANSWERS_BYTES_MAX } from "../../src/util/limits.ts";
 import { call } from "../rest/client.ts";
 import { type Cluster, startCluster } from "./workers.ts";
+
+const plainValue = (json: boolean, contentType: string, bytes: Uint8Array) =>
+  inlineValue({ json, contentType, trailer: NO_TRAILER }, bytes);
 
 const TEXT = { "Content-Type": "text/plain" };
 const FRAMES = 4000;
@@ -52,11 +56,11 @@ describe("hostile peer: two workers without a key", () => {
   test("hostile peer: a content type that no client may send, and a value longer than a record, are not stored", async () => {
     const key = Buffer.from("hostile");
     const request = { kind: ACCEPT, epoch: layout.epoch, key, ballot: ballot() } as const;
-    const typed = encodeRequest({ ...request, value: inlineValue(false, "x".repeat(90), Buffer.from("1")) });
+    const typed = encodeRequest({ ...request, value: plainValue(false, "x".repeat(90), Buffer.from("1")) });
     typed.fill(0xff, 40 + key.length, 40 + key.length + 90);
     const long = encodeRequest({
       ...request,
-      value: inlineValue(false, "a/b", Buffer.alloc(CHUNK_BYTES + 1)),
+      value: plainValue(false, "a/b", Buffer.alloc(CHUNK_BYTES + 1)),
     });
     for (const frame of [typed, long]) {
       const answer = await batch([frame]);

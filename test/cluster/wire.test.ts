@@ -18,6 +18,8 @@ import {
   LOOK,
   PREPARE,
 } from "../../src/cluster/wire/wire.ts";
+import { NO_TRAILER, writeFields } from "../../src/format/fields/trailer.ts";
+import { TRAILER_BYTES_MAX } from "../../src/format/offsets.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import {
   CHUNK_BYTES,
@@ -28,6 +30,9 @@ import {
 } from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";
 
+const plainValue = (json: boolean, contentType: string, bytes: Uint8Array) =>
+  inlineValue({ json, contentType, trailer: NO_TRAILER }, bytes);
+
 const BALLOT = { clockLow: 0xffff_fffe, clockHigh: 0x8000_0001, node: 0xdead_beef, incarnation: 7 };
 const noLarge = () => null;
 
@@ -37,9 +42,9 @@ describe("wire", () => {
   test("wire: requests of every kind come out as they went in", () => {
     const key = Buffer.alloc(KEY_BYTES_MAX, 0xfe);
     for (const value of [
-      inlineValue(false, "t".repeat(CONTENT_TYPE_BYTES_MAX), Buffer.from("value")),
-      inlineValue(false, "text/x; a=\t~", new Uint8Array(0)),
-      inlineValue(true, "application/json", Buffer.from('{"value":1}')),
+      plainValue(false, "t".repeat(CONTENT_TYPE_BYTES_MAX), Buffer.from("value")),
+      plainValue(false, "text/x; a=\t~", new Uint8Array(0)),
+      plainValue(true, "application/json", Buffer.from('{"value":1}')),
     ]) {
       const request = {
         kind: ACCEPT,
@@ -72,6 +77,32 @@ describe("wire", () => {
     assert.equal(decodeRequest(encodeRequest({ kind: LOOK, epoch: 3, key }))?.kind, LOOK);
   });
 
+  test("wire: fields travel with a value, in requests and answers; what is none is no frame", () => {
+    const key = Buffer.from("key");
+    const trailer = writeFields([
+      { type: 3, bytes: Buffer.from("x-meta-a: b\n") },
+      { type: 0x7fff, bytes: Buffer.alloc(900, 1) },
+    ]);
+    const value = inlineValue({ json: false, contentType: "a/b", trailer }, Buffer.from("bytes"));
+    const request = { kind: ACCEPT, epoch: 1, key, ballot: BALLOT } as const;
+    for (const staged of [false, true]) {
+      const decoded = decodeRequest(encodeRequest({ ...request, staged, value }));
+      assert.ok(decoded !== null);
+      assert.ok(Buffer.from(decoded.trailer).equals(Buffer.from(trailer)));
+      assert.equal(Buffer.from(decoded.value).toString(), "bytes");
+    }
+    const held = { ballot: BALLOT, tombstone: false, operationLow: 5, operationHigh: 6 };
+    const read = decodeHeld(encodeHeld({ ...held, value }), noLarge) as LookAnswer & { kind: "yes" };
+    assert.ok(read.payload !== null && isInline(read.payload));
+    assert.ok(Buffer.from(read.payload.trailer).equals(Buffer.from(trailer)));
+    assert.equal(Buffer.from(read.payload.bytes).toString(), "bytes");
+    for (const bad of [trailer.subarray(1), Buffer.alloc(3), Buffer.alloc(TRAILER_BYTES_MAX + 4)]) {
+      const spoilt = inlineValue({ json: false, contentType: "a/b", trailer: bad }, Buffer.from("bytes"));
+      assert.equal(decodeRequest(encodeRequest({ ...request, value: spoilt })), null);
+      assert.equal(decodeHeld(encodeHeld({ ...held, value: spoilt }), noLarge), null);
+    }
+  });
+
   test("wire: answers of every kind come out as they went in", () => {
     const reasons: RefusalReason[] = [
       "unavailable",
@@ -102,7 +133,7 @@ describe("wire", () => {
             previous,
           });
       }
-    const value = inlineValue(false, "a/b", Buffer.from("bytes"));
+    const value = plainValue(false, "a/b", Buffer.from("bytes"));
     const held = { ballot: BALLOT, tombstone: false, operationLow: 5, operationHigh: 6 };
     const read = decodeHeld(encodeHeld({ ...held, value }), noLarge) as LookAnswer & { kind: "yes" };
     assert.ok(read.payload !== null && isInline(read.payload));
@@ -124,6 +155,7 @@ describe("wire", () => {
       contentType: "video/x",
       valueBytes,
       node: "n",
+      trailer: writeFields([{ type: 3, bytes: Buffer.from("x-meta-a: b\n") }]),
       ballot: BALLOT,
     } as const;
     const frame = encodeHeld({
@@ -138,7 +170,9 @@ describe("wire", () => {
       seen = { ...value, ballot };
       return null;
     });
-    assert.deepEqual(seen, { json: false, contentType: "video/x", valueBytes, ballot: BALLOT });
+    const { trailer, ...rest } = seen as Record<string, unknown>;
+    assert.deepEqual(rest, { json: false, contentType: "video/x", valueBytes, ballot: BALLOT });
+    assert.ok(Buffer.from(trailer as Uint8Array).equals(Buffer.from(large.trailer)));
   });
 
   test("wire: a content type that is none, and a value beyond a chunk, are no request and no answer", () => {
@@ -146,7 +180,7 @@ describe("wire", () => {
     const request = (type: string, bytes: Uint8Array, encoding: BufferEncoding = "latin1") => {
       const frame = encodeRequest({
         ...{ kind: ACCEPT, epoch: 1, key, ballot: BALLOT },
-        value: inlineValue(false, "x".repeat(Buffer.byteLength(type, encoding)), bytes),
+        value: plainValue(false, "x".repeat(Buffer.byteLength(type, encoding)), bytes),
       });
       frame.write(type, 40 + key.length, encoding);
       return decodeRequest(frame);
@@ -165,11 +199,12 @@ describe("wire", () => {
     assert.equal(request("a/b", Buffer.alloc(CHUNK_BYTES + 1)), null);
     const held = { ballot: BALLOT, tombstone: false, operationLow: 5, operationHigh: 6 };
     const answer = (type: string, bytes: Uint8Array) =>
-      decodeHeld(encodeHeld({ ...held, value: inlineValue(false, type, bytes) }), noLarge);
+      decodeHeld(encodeHeld({ ...held, value: plainValue(false, type, bytes) }), noLarge);
     assert.equal(answer("a/b", Buffer.alloc(CHUNK_BYTES))?.kind, "yes");
     assert.equal(answer("a/b", Buffer.alloc(CHUNK_BYTES + 1)), null);
     assert.equal(answer("a\r\nSet-Cookie: b", one), null);
-    const large = { tombstone: false, json: false, contentType: "", node: "n", ballot: BALLOT } as const;
+    const kind = { json: false, contentType: "", trailer: NO_TRAILER };
+    const large = { tombstone: false, ...kind, node: "n", ballot: BALLOT } as const;
     const remote = (valueBytes: number) =>
       decodeHeld(encodeHeld({ ...held, value: { ...large, valueBytes } as StoredValue }), noLarge);
     assert.equal(remote(VALUE_BYTES_MAX)?.kind, "yes");

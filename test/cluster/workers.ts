@@ -19,6 +19,8 @@ const STOP_MS_MAX = 60_000;
 export interface WorkerOptions {
   region?: string;
   flags?: string[];
+  /** Its program file; the one in dist/ when left out. */
+  program?: string;
 }
 
 export interface Worker {
@@ -34,7 +36,8 @@ export interface Worker {
   linkFrom(other: Worker): LinkControls;
   kill(signal?: NodeJS.Signals): Promise<void>;
   signal(signal: NodeJS.Signals): void;
-  start(): Promise<void>;
+  /** With another program file than before, where one is given; null: the one in dist/. */
+  start(program?: string | null): Promise<void>;
   /** Sets its wall clock so far ahead, or behind; for clusters with `clocks`. It sees that within a moment: wait for what follows. */
   setClock(offMs: number): void;
   readonly isRunning: boolean;
@@ -48,7 +51,7 @@ export interface Cluster {
   killMaster(): Promise<void>;
   signalMaster(signal: NodeJS.Signals): void;
   masterLog(): string;
-  startMaster(): Promise<void>;
+  startMaster(program?: string | null): Promise<void>;
   /** Starts one more worker. */
   add(options?: WorkerOptions): Promise<Worker>;
   /** Ends a worker that has left the cluster, and forgets it. */
@@ -60,6 +63,8 @@ export interface Cluster {
 
 export interface ClusterOptions {
   workers: number;
+  /** Program file of all; the one in dist/ when left out. */
+  program?: string;
   /** For all workers. */
   flags?: string[];
   /** Regions in turn. */
@@ -102,9 +107,14 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const headers: Record<string, string> =
     options.key === undefined ? {} : { Authorization: `Bearer ${options.key}` };
   let master: Program | null = null;
-  const startMaster = async (): Promise<void> => {
+  let masterProgram = options.program ?? null;
+  const startMaster = async (program: string | null = masterProgram): Promise<void> => {
+    masterProgram = program;
     const flags = ["-mode", "master", "-port", String(masterPort), "-host", "127.0.0.1"];
-    master = await launch([...flags, "-data", path.join(folder, "master")], { env });
+    master = await launch([...flags, "-data", path.join(folder, "master")], {
+      env,
+      ...(program === null ? {} : { program }),
+    });
   };
   const workers: RealWorker[] = [];
   let started = 0;
@@ -126,6 +136,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       ],
       env,
       options.clocks === true ? folder : null,
+      own.program ?? options.program ?? null,
     );
     workers.push(worker);
     await worker.start();
@@ -198,6 +209,8 @@ class RealWorker implements Worker {
   /** The file that names its machine's boot. */
   private readonly boot: string;
   private boots = 0;
+  /** null: the one in dist/. */
+  private file: string | null;
   private program: Program | null = null;
   private logs = "";
 
@@ -209,7 +222,9 @@ class RealWorker implements Worker {
     flags: string[],
     env: Record<string, string>,
     clockFolder: string | null,
+    file: string | null,
   ) {
+    this.file = file;
     this.number = number;
     this.port = port;
     this.proxy = proxy;
@@ -254,7 +269,8 @@ class RealWorker implements Worker {
     return this.proxy.from(addressOf(other.number));
   }
 
-  async start(): Promise<void> {
+  async start(file: string | null = this.file): Promise<void> {
+    this.file = file;
     if (this.program !== null) this.logs += this.program.output();
     const own = [
       "-port",
@@ -272,6 +288,7 @@ class RealWorker implements Worker {
         MINIVAULT_TEST_BOOT_FILE: this.boot,
         ...this.env,
       },
+      ...(file === null ? {} : { program: file }),
     });
     const deadline = performance.now() + START_MS_MAX;
     while (!this.program.output().includes("listening on")) {

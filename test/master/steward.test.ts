@@ -554,3 +554,56 @@ describe("steward: who is who", () => {
 function nodeOf(name: string) {
   return { id: urlOf(name), url: urlOf(name), region: name, host: name, state: "active" as const };
 }
+
+describe("steward: the feature level", () => {
+  const NAMES = ["a", "b", "c"];
+
+  test("begins with what all of the first can do", () => {
+    for (const [levels, level] of [
+      [[2, 2, 2], 2],
+      [[2, undefined, 2], undefined],
+      [[9, 2, 3], 2],
+    ] as const) {
+      const stage = new Stage(NAMES);
+      for (let round = 0; round < 4; round++) {
+        NAMES.forEach((name, i) => {
+          const features = levels[i];
+          stage.hear(name, features === undefined ? {} : { features });
+        });
+        stage.pass(250, []);
+      }
+      assert.deepEqual([stage.epoch, stage.steward.layout?.features], [1, level]);
+    }
+  });
+
+  test("is raised by word alone, once all members can do it, are there, and nothing moves", () => {
+    const stage = stableStage(...NAMES);
+    const refused = (pattern: RegExp): void =>
+      assert.throws(() => stage.steward.upgrade(stage.nowMs, stage.epoch), pattern);
+    refused(/can do level 1 of 2/);
+    stage.pass(2000, NAMES, { features: 2, epoch: 1 });
+    assert.equal(stage.steward.layout?.features, undefined);
+    stage.pass(DOWN_MS + 1000, ["a", "b"], { features: 2, epoch: 1 });
+    refused(/c.* is not up/);
+    stage.pass(2000, NAMES, { features: 2, epoch: 1 });
+    assert.throws(() => stage.steward.upgrade(stage.nowMs, 7), ChangeError);
+    stage.steward.upgrade(stage.nowMs, 1);
+    assert.deepEqual([stage.epoch, stage.steward.layout?.features, stage.nodes], [2, 2, NAMES]);
+    assert.equal(stage.disk?.layout?.features, 2, "on disk");
+    stage.steward.upgrade(stage.nowMs, 1);
+    assert.equal(stage.epoch, 2, "twice is once");
+  });
+
+  test("keeps those out that cannot do it, and is kept by moves", () => {
+    const stage = stableStage(...NAMES);
+    stage.pass(2000, NAMES, { features: 2, epoch: 1 });
+    stage.steward.upgrade(stage.nowMs, 1);
+    assert.match(stage.hear("d").refused ?? "", /feature level 2, and it can do 1/);
+    stage.pass(SETTLE_MS + 1000, NAMES, { features: 2, epoch: 2 });
+    assert.equal(stage.epoch, 2);
+    assert.equal(stage.hear("e", { features: 2 }).refused, undefined);
+    stage.pass(SETTLE_MS + 1000, [...NAMES, "e"], { features: 2, epoch: 2 });
+    assert.deepEqual([stage.epoch, stage.steward.layout?.features], [3, 2]);
+    assert.throws(() => stage.steward.drain(stage.nowMs, urlOf("zz")), ChangeError);
+  });
+});

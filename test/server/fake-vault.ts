@@ -4,6 +4,7 @@
  * allows, and it records what would leak.
  */
 import os from "node:os";
+import { NO_TRAILER } from "../../src/format/fields/trailer.ts";
 import { conditionsHold } from "../../src/rules/conditions.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../src/shards/arena/write.ts";
 import type { Found, ShardStats, ValueReader, Vault, VaultStats } from "../../src/shards/vault/vault.ts";
@@ -14,6 +15,7 @@ import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../src/util/
 export interface StoredValue {
   json: boolean;
   contentType: string;
+  trailer: Uint8Array;
   /** Bytes that a GET sends. */
   bytes: Uint8Array;
   version: number;
@@ -36,6 +38,7 @@ const PATTERN = Uint8Array.from({ length: CHUNK_BYTES + PIECE_PATTERN }, (_, ind
 const NO_ETAG = new Uint8Array(34);
 
 export class FakeVault implements Vault {
+  keepsFields = true;
   readonly gatherings = new Gatherings(os.tmpdir(), {
     bytesMax: RECEIVING_BYTES_MAX,
     countMax: RECEIVING_MAX,
@@ -112,6 +115,7 @@ export class FakeVault implements Vault {
     const value: StoredValue = {
       json: false,
       contentType: "application/octet-stream",
+      trailer: NO_TRAILER,
       bytes: typeof body === "string" ? Buffer.from(body) : body,
       version: ++this.version,
       damaged: false,
@@ -284,7 +288,11 @@ export class FakeVault implements Vault {
     if (head.verb === "post" && old) return this.fill("exists", "", Buffer.from(oldEtag));
     const failure = head.json ? jsonFailure(body) : null;
     if (failure !== null) return this.fill(failure, "", null);
-    const value = this.put(head.keyText, body, { json: head.json, contentType: head.contentType });
+    const value = this.put(head.keyText, body, {
+      json: head.json,
+      contentType: head.contentType,
+      trailer: head.trailer,
+    });
     const stored = this.fill(null, "", Buffer.from(etagText(value.version)));
     stored.created = old === undefined;
     return stored;
@@ -303,6 +311,7 @@ class FakeFound implements Found {
   state: Found["state"] = "absent";
   json = false;
   contentType = "";
+  trailer = NO_TRAILER;
   valueBytes = 0;
   versionMs = 0;
   readonly etag = Uint8Array.from(NO_ETAG);
@@ -320,6 +329,7 @@ class FakeFound implements Found {
     if (value === undefined) return;
     this.json = value.json;
     this.contentType = value.contentType;
+    this.trailer = value.trailer;
     this.valueBytes = value.virtualBytes ?? value.bytes.length;
     if (this.etagVersion !== value.version) this.etag.set(Buffer.from(etagText(value.version)));
     this.etagVersion = value.version;

@@ -30,7 +30,13 @@ export interface Node {
 
 export interface LayoutAnswer {
   epoch: number;
-  layout: { nodes: { url: string; state: string }[]; replicas: number; previous: unknown } | null;
+  layout: {
+    nodes: { url: string; state: string }[];
+    replicas: number;
+    previous: unknown;
+    epoch: number;
+    features?: number;
+  } | null;
   move: {
     epoch: number;
     total: number;

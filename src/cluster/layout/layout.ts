@@ -20,6 +20,7 @@
 import { randomBytes } from "node:crypto";
 import { hash32, PARTITIONS } from "../../util/hash.ts";
 import { EPOCH_MAX, REPLICAS_MAX } from "../../util/limits.ts";
+import { checkedFeatures, withFeatures } from "./features.ts";
 import { NODES_MAX, placePartitions } from "./placement.ts";
 
 /** Longest URL, region or name of a machine. */
@@ -57,6 +58,8 @@ export interface Layout {
    * that they had. Those that are left, all of them together, stand for the previous sets.
    */
   lost?: string[];
+  /** What all members can do (features.ts); absent: the first level. */
+  features?: number;
 }
 
 /** The replicas of one partition. Sets of them are bits: bit i stands for `nodes[i]`. */
@@ -200,11 +203,15 @@ function replicaNames(layout: Layout): string[][] {
   );
 }
 
-/** The first layout of a cluster: epoch 1. */
-export function firstLayout(nodes: readonly LayoutNode[], replicas: number): Layout {
+/**
+ * The first layout of a cluster: epoch 1.
+ * @param features what all of its nodes can do
+ */
+export function firstLayout(nodes: readonly LayoutNode[], replicas: number, features = 1): Layout {
   return checked({
     cluster: drawCluster(),
     ...{ epoch: 1, partitions: PARTITIONS, replicas, nodes: [...nodes], previous: null },
+    ...withFeatures(features),
   });
 }
 
@@ -251,6 +258,12 @@ export function finishMove(layout: Layout): Layout {
   return { ...finished, epoch: layout.epoch + 1, previous: null };
 }
 
+/** The same nodes at another feature level. */
+export function raiseFeatures(layout: Layout, features: number): Layout {
+  if (layout.previous !== null) throw new Error(`the move of epoch ${layout.epoch} is not finished`);
+  return checked({ ...layout, epoch: layout.epoch + 1, features });
+}
+
 /** A layout as JSON text. */
 export function serialiseLayout(layout: Layout): string {
   return JSON.stringify(layout);
@@ -272,7 +285,8 @@ export function parseLayout(text: string): Layout {
 
 /** Checks a layout that came from outside as parsed JSON; the result has its known members only. */
 export function checked(value: unknown, isPrevious = false): Layout {
-  const { cluster = null, epoch, partitions, replicas, nodes, previous, lost } = members(value, "a layout");
+  const { cluster = null, epoch, partitions, replicas, nodes, ...more } = members(value, "a layout");
+  const { previous, lost, features } = more;
   if (cluster !== null && !(typeof cluster === "string" && CLUSTER_SYNTAX.test(cluster)))
     throw new Error("a layout's cluster is 32 hex digits");
   if (!isWhole(epoch, 1, EPOCH_MAX)) throw new Error(`a layout's epoch is a number from 1 to ${EPOCH_MAX}`);
@@ -294,8 +308,11 @@ export function checked(value: unknown, isPrevious = false): Layout {
     if (before.cluster !== cluster) throw new Error("a layout's previous layout is of the same cluster");
   }
   const layout = { cluster: cluster as string | null, epoch, partitions, replicas, nodes: list };
-  if (lost === undefined) return { ...layout, previous: before };
-  return { ...layout, previous: before, lost: checkedLost(lost, before, list) };
+  return {
+    ...{ ...layout, previous: before },
+    ...(lost === undefined ? {} : { lost: checkedLost(lost, before, list) }),
+    ...checkedFeatures(features),
+  };
 }
 
 function checkedLost(value: unknown, before: Layout | null, nodes: readonly LayoutNode[]): string[] {

@@ -71,6 +71,8 @@ export interface MembershipOptions {
   replicas: number;
   /** They were asked for; null: only preset. */
   wantedReplicas: number | null;
+  /** The highest feature level that this program can do with its data directory. */
+  features: number;
   /** What heartbeats say of the load. */
   load: () => { keys: number; bytes: number };
   /** Whether the store holds nothing at all, not even traces of deleted keys. */
@@ -527,7 +529,7 @@ export class Membership {
 
   /** What this worker says of itself to a master. */
   heartbeat(rank: number): Heartbeat {
-    const { url, region, host, load, isEmpty } = this.options;
+    const { url, region, host, features, load, isEmpty } = this.options;
     const store = this.state.member;
     const epoch = this.state.layout?.epoch ?? 0;
     const progress = this.progress?.epoch === epoch ? this.progress : null;
@@ -541,6 +543,7 @@ export class Membership {
       voting: this.voting,
       rank,
       progress,
+      features,
       load: load(),
       life: encodeLife(this.life()),
       marks: encodeMarks(this.marks),
@@ -550,7 +553,7 @@ export class Membership {
 
   /** And to other nodes. */
   document(): MemberDocument {
-    const { url, region, host, isEmpty } = this.options;
+    const { url, region, host, features, isEmpty } = this.options;
     const { layout, birth, member: store } = this.state;
     const { voting } = this;
     const epoch = layout?.epoch ?? 0;
@@ -564,6 +567,7 @@ export class Membership {
       epoch,
       empty: isEmpty(),
       voting,
+      features,
       layout,
       birth,
       volumes,

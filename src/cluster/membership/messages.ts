@@ -53,6 +53,8 @@ export interface Heartbeat {
   /** Place of this master in the worker's -master list; the first one makes the layouts. */
   rank: number;
   progress: Progress | null;
+  /** The highest feature level that it can do (layout/features.ts). Absent: the first. */
+  features?: number;
   /** Whatever else it says, such as {keys, bytes}. */
   load: unknown;
   /** Its life and marks (cluster/identity/life.ts), so that a master can be asked for them. */
@@ -99,6 +101,8 @@ export interface MemberDocument {
   epoch: number;
   empty: boolean;
   voting: boolean;
+  /** As in a heartbeat. */
+  features?: number;
   layout: Layout | null;
   /**
    * Stores of the nodes at the birth of the layout, by URL; a node that has another one by now has lost its

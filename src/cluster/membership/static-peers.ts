@@ -10,6 +10,7 @@
  *
  * Afterwards it goes on asking, to see who is there.
  */
+import { commonFeatures } from "../layout/features.ts";
 import { firstLayout, type LayoutNode } from "../layout/layout.ts";
 import { NodeHttp } from "../link/node-http.ts";
 import { PEER_LAYOUT_PATH } from "../link/paths.ts";
@@ -121,7 +122,8 @@ export class Peers {
     const all = [own, ...documents].sort((a, b) => (a.url < b.url ? -1 : 1));
     const birth = Object.fromEntries(all.map((document) => [document.url, document.store]));
     log.info({ workers: this.urls }, "all workers are there: making the first layout");
-    this.membership.takeFromMaker(firstLayout(all.map(nodeOf), replicas), own.store, birth);
+    const layout = firstLayout(all.map(nodeOf), replicas, commonFeatures(all));
+    this.membership.takeFromMaker(layout, own.store, birth);
   }
 
   /** Warns once of each thing. */

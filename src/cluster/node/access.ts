@@ -14,6 +14,8 @@ export type ReadAnswer =
 
 /** Where writes go: as `Vault`, with answers that are true for the whole cluster. */
 export interface WriteTarget {
+  /** Whether fields can be kept with a value: then a head's `trailer` need not be empty. */
+  readonly keepsFields: boolean;
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean;
   upload(head: WriteHead): Upload | null;
 }

@@ -1,3 +1,4 @@
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
@@ -10,28 +11,24 @@ import { type PlaceHolder, Places } from "../../util/places.ts";
 import type { BallotSource } from "../clock/ballots.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
+import { FEATURE_FIELDS, featuresOf } from "../layout/features.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
-import type { PeerClient, PeerDownload } from "../peers/peer-client.ts";
+import type { PeerClient } from "../peers/peer-client.ts";
 import type { AnswerRoom, PeerHandler, PeerSink, PeerSource } from "../peers/peer-handler.ts";
-import {
-  type AcceptAnswer,
-  type ClusterKey,
-  type Payload,
-  type Proposal,
-  UNAVAILABLE,
-} from "../register/ports.ts";
+import type { ClusterKey, Payload, Proposal } from "../register/ports.ts";
 import type { ReadResult } from "../register/requests.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import { LocalReplica } from "../replica/local-replica.ts";
 import { NodePort } from "../replica/node-port.ts";
-import { PeerFrames, rangeBytes } from "../replica/peer-frames.ts";
+import { PeerFrames } from "../replica/peer-frames.ts";
 import type { Service } from "../service/service.ts";
 import { isHandOn } from "../wire/hand-on.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
-import { inlineValue, type RemoteValue, type StoredValue } from "../wire/values.ts";
-import { ACCEPT, decodeAccepted, encodeRequest, READ } from "../wire/wire.ts";
+import { kindOnly, type RemoteValue, type StoredValue } from "../wire/values.ts";
+import { ACCEPT, decodeAccepted, encodeRequest } from "../wire/wire.ts";
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "./access.ts";
 import { ClusterUpload } from "./cluster-upload.ts";
+import { LargeValues } from "./large-values.ts";
 import { type ClientLoad, ClusterWrites, OPERATIONS_MAX } from "./writes.ts";
 
 /** A peer's distance until its first round trip is known, in ms. */
@@ -82,6 +79,7 @@ export class ClusterNode implements ClusterAccess {
   readonly port: NodePort;
   private readonly setup: ClusterNodeSetup;
   private readonly writes: ClusterWrites;
+  private readonly large: LargeValues;
   private readonly load: ClientLoad = { operations: 0, begun: 0 };
   /** Of large values that come from clients: each has a stream to every replica. */
   private readonly uploads = new Places(CLUSTER_UPLOADS_MAX);
@@ -100,14 +98,15 @@ export class ClusterNode implements ClusterAccess {
       clusterMillis: () => setup.time.now(),
       observe: (ballot) => setup.ballots.observe(ballot),
       behind: setup.newerLayout,
-      fetch: (key, value, upload) => this.fetch(key, value, upload),
+      fetch: (key, value, upload) => this.large.fetch(key, value, upload),
     });
     this.frames = new PeerFrames(this.replica, vault);
+    this.large = new LargeValues(setup, this.replica);
     this.port = new NodePort({
       self,
       local: this.replica,
       peerOf: setup.peerOf,
-      relay: (node, key, epoch, proposal, reply) => this.relay(node, key, epoch, proposal, reply),
+      relay: (node, key, epoch, proposal, reply) => this.large.relay(node, key, epoch, proposal, reply),
       isOutside: (key) => !this.group(key.partition).nodes.includes(self),
     });
     this.coordinator = new Coordinator({
@@ -138,6 +137,11 @@ export class ClusterNode implements ClusterAccess {
   /** Whether there is a layout to work by. */
   get isReady(): boolean {
     return this.setup.view.placement !== null && this.setup.view.isProven;
+  }
+
+  /** Whether all members know values with fields. */
+  get keepsFields(): boolean {
+    return featuresOf(this.setup.view.placement?.layout ?? null) >= FEATURE_FIELDS;
   }
 
   /** Operations of clients that are under way. */
@@ -221,15 +225,7 @@ export class ClusterNode implements ClusterAccess {
   }
 
   async open(key: Uint8Array, value: RemoteValue, start: number, end: number): Promise<RemoteStream> {
-    return (await this.download(key, value, start, end)).body;
-  }
-
-  private download(key: Uint8Array, value: RemoteValue, start: number, end: number): Promise<PeerDownload> {
-    const peer = this.setup.peerOf(value.node);
-    if (peer === null)
-      return Promise.reject(new Error(`${value.node} is not a node of the cluster any more`));
-    const range = inlineValue(false, "", rangeBytes(start, end));
-    return peer.getStream(encodeRequest({ kind: READ, epoch: 0, key, ballot: value.ballot, value: range }));
+    return (await this.large.download(key, value, start, end)).body;
   }
 
   // ---- writes --------------------------------------------------------------------------------------------------------------------
@@ -244,9 +240,9 @@ export class ClusterNode implements ClusterAccess {
     const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
     const group = this.group(key.partition);
     const { operationLow, operationHigh } = this.writes.nextOperation();
-    const { json } = head;
-    const contentType = json ? "application/json" : head.contentType;
-    const { verb, ifMatch, ifNoneMatch } = head;
+    const { verb, json, contentType, trailer, ifMatch, ifNoneMatch } = head;
+    // What is staged gets its fields with the accept.
+    const kind = { json, contentType, trailer: NO_TRAILER };
     const begun: { upload: ClusterUpload | null } = { upload: null };
     const holder: PlaceHolder = {
       sinceMs: performance.now(),
@@ -258,8 +254,7 @@ export class ClusterNode implements ClusterAccess {
     if (!this.uploads.enter(holder)) return null;
     let local: LocalUpload | null = null;
     if (group.nodes.includes(setup.self)) {
-      const acceptHead = { key: head.key, ballot: NO_BALLOT, operationLow, operationHigh, json, contentType };
-      local = setup.vault.stage(acceptHead);
+      local = setup.vault.stage({ key: head.key, ballot: NO_BALLOT, operationLow, operationHigh, ...kind });
       if (local === null) {
         this.uploads.leave(holder);
         return null;
@@ -272,7 +267,7 @@ export class ClusterNode implements ClusterAccess {
       operationLow,
       operationHigh,
       staged: true,
-      value: inlineValue(json, contentType, new Uint8Array(0)),
+      value: kindOnly(kind),
     });
     const upload = local;
     begun.upload = new ClusterUpload({
@@ -292,7 +287,7 @@ export class ClusterNode implements ClusterAccess {
           throw new Error(`${node} has not taken the value`);
       },
       write: (staged, valueBytes, done) => {
-        const value = { tombstone: false as const, json, contentType, valueBytes, staged };
+        const value = { tombstone: false as const, ...kind, trailer, valueBytes, staged };
         // Prepared first: an accept that met a higher ballot would have used up what was streamed.
         const terms = { create: verb === "post", ifMatch, ifNoneMatch };
         const write = { key, terms, payload: value, operationLow, operationHigh, staged: true };
@@ -305,77 +300,6 @@ export class ClusterNode implements ClusterAccess {
       release: () => this.uploads.leave(holder),
     });
     return begun.upload;
-  }
-
-  // ---- large values between replicas -----------------------------------------------------------------------------------------------
-
-  /** The bytes of a large value, wherever it is. */
-  private async *bytesOf(key: ClusterKey, value: RemoteValue): AsyncGenerator<Uint8Array> {
-    if (value.node !== this.setup.self) {
-      yield* (await this.download(key.bytes, value, 0, value.valueBytes)).body;
-      return;
-    }
-    const found = this.replica.findVersion(key.bytes, value.ballot);
-    if (found === null) throw new Error("this version is not here any more");
-    const reader = found.open();
-    try {
-      for (let offset = 0; offset < value.valueBytes; ) {
-        // A copy: when it is sent, the disk may not be able to give it any more.
-        const piece = copyOf(reader.read(offset));
-        if (reader.holds?.(offset, offset + piece.length) === false) throw new VaultError("corrupt");
-        offset += piece.length;
-        yield piece;
-      }
-    } finally {
-      reader.close();
-    }
-  }
-
-  private async fetch(key: ClusterKey, value: RemoteValue, upload: LocalUpload): Promise<void> {
-    let failed: string | null = null;
-    let drained: () => void = () => {};
-    upload.onDrain = () => drained();
-    upload.onFail = (result) => {
-      failed = result.detail || (result.error ?? "failed");
-      drained();
-    };
-    for await (const piece of this.bytesOf(key, value)) {
-      const ready = new Promise<void>((resolve) => {
-        drained = resolve;
-      });
-      if (!upload.write(piece)) await ready;
-      if (failed !== null) throw new Error(failed);
-    }
-  }
-
-  private relay(
-    node: string,
-    key: ClusterKey,
-    epoch: number,
-    proposal: Proposal,
-    reply: (answer: AcceptAnswer) => void,
-  ): void {
-    const value = proposal.payload as RemoteValue;
-    const { ballot, operationLow, operationHigh } = proposal;
-    const peer = this.setup.peerOf(node);
-    if (peer === null) {
-      reply(UNAVAILABLE);
-      return;
-    }
-    const description = encodeRequest({
-      kind: ACCEPT,
-      epoch,
-      key: key.bytes,
-      ballot,
-      operationLow,
-      operationHigh,
-      held: proposal.held,
-      value: inlineValue(value.json, value.contentType, new Uint8Array(0)),
-    });
-    peer.putStream(description, this.bytesOf(key, value)).then(
-      (answer) => reply(decodeAccepted(answer) ?? { kind: "lost" }),
-      () => reply({ kind: "lost" }),
-    );
   }
 
   // ---- for other nodes -------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import { type InlineValue, inlineValue, type StoredValue } from "../wire/values.
 import { ACCEPT, encodeRequest } from "../wire/wire.ts";
 import { HotKeys } from "./hot-keys.ts";
 
+const JSON_TYPE = "application/json";
 /** Operations of clients under way; beyond, they get 503. */
 export const OPERATIONS_MAX = 16_384;
 
@@ -93,10 +94,10 @@ export class ClusterWrites {
 
   /** The value of a body, in stored form; or what is wrong with it. */
   private payloadOf(head: WriteHead, body: Uint8Array): StoredValue | { error: ErrorCode; detail: string } {
-    if (!head.json) return inlineValue(false, head.contentType, copyOf(body));
+    if (!head.json) return inlineValue(head, copyOf(body));
     const text = textOf(body);
     if ("error" in text) return text;
-    return inlineValue(true, "application/json", storedBytes(text));
+    return inlineValue({ json: true, contentType: JSON_TYPE, trailer: head.trailer }, storedBytes(text));
   }
 
   /** Runs an operation that writes, if there is a layout to work by. */
@@ -179,8 +180,8 @@ export class ClusterWrites {
       return;
     }
     const { terms, request } = handed;
-    const { json, contentType, value, tombstone, operationLow, operationHigh } = request;
-    const payload = tombstone ? TOMBSTONE : inlineValue(json, contentType, value);
+    const { value, tombstone, operationLow, operationHigh } = request;
+    const payload = tombstone ? TOMBSTONE : inlineValue(request, value);
     this.setup.load.operations++;
     this.write({ key: clusterKey(request.key), terms, payload, operationLow, operationHigh }, (result) => {
       this.setup.load.operations--;

@@ -25,7 +25,14 @@ import {
   type Replaced,
   UNAVAILABLE,
 } from "../register/ports.ts";
-import { inlineValue, isInline, isStaged, type RemoteValue, type StoredValue } from "../wire/values.ts";
+import {
+  inlineValue,
+  isInline,
+  isStaged,
+  NO_KIND,
+  type RemoteValue,
+  type StoredValue,
+} from "../wire/values.ts";
 import { AcceptLog } from "./accept-log.ts";
 import { Admission, type AdmissionSetup, AHEAD } from "./admission.ts";
 import { keyBytes } from "./cluster-key.ts";
@@ -135,22 +142,19 @@ export class LocalReplica {
       return;
     }
     observe(ballot);
-    const head = {
-      ...{ key: keyBytes(key), ballot, operationLow, operationHigh, json: false, contentType: "" },
-      repair,
-    };
+    const head = { key: keyBytes(key), ballot, operationLow, operationHigh, repair, ...NO_KIND };
     if (payload.tombstone) {
       if (!vault.accept(head, null, done)) reply(UNAVAILABLE);
       return;
     }
-    const { json, contentType } = payload as StoredValue;
-    const valueHead = { ...head, json, contentType };
+    const { json, contentType, trailer } = payload as StoredValue;
+    const valueHead = { ...head, json, contentType, trailer };
     if (isInline(payload)) {
       if (!vault.accept(valueHead, payload.bytes, done)) reply(UNAVAILABLE);
     } else if (isStaged(payload)) {
       const upload = this.staged.take(key.bytes, operationLow, operationHigh);
       if (upload === null) reply(UNAVAILABLE);
-      else upload.accept(ballot, done);
+      else upload.accept(ballot, trailer, done);
     } else {
       const upload = vault.stage(valueHead);
       if (upload === null) {
@@ -158,7 +162,7 @@ export class LocalReplica {
         return;
       }
       this.setup.fetch(key, payload as RemoteValue, upload).then(
-        () => upload.accept(ballot, done),
+        () => upload.accept(ballot, trailer, done),
         () => {
           upload.abort();
           reply(UNAVAILABLE);
@@ -223,14 +227,14 @@ export class LocalReplica {
    * where it is.
    */
   private valueOf({ found, head }: FoundRegister, room: AnswerRoom): StoredValue {
-    const { json, valueBytes } = found;
-    const contentType = json ? "application/json" : found.contentType;
+    const { json, contentType, trailer, valueBytes } = found;
     if (valueBytes === 0 || (valueBytes <= CHUNK_BYTES && room.take(valueBytes)))
-      return inlineValue(json, contentType, found.copy());
+      return inlineValue(found, found.copy());
     const value: RemoteValue = {
       tombstone: false,
       json,
       contentType,
+      trailer,
       valueBytes,
       node: this.setup.self,
       ballot: ballotOf(head),

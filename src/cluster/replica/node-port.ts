@@ -24,7 +24,7 @@ import {
   UNAVAILABLE,
 } from "../register/ports.ts";
 import { decodeRecalled, encodeRecall } from "../wire/recall.ts";
-import { isInline, isStaged, type StoredValue } from "../wire/values.ts";
+import { isInline, isStaged, kindOnly, type StoredValue } from "../wire/values.ts";
 import {
   ACCEPT,
   decodeAccepted,
@@ -111,7 +111,12 @@ export class NodePort implements ReplicaPort {
       this.send<AcceptYes | No>(node, encodeRequest({ ...request, value: payload }), decodeAccepted, reply);
     else if (!isStaged(payload)) relay(node, key, epoch, proposal, reply);
     else if (payload.staged.has(node))
-      this.send<AcceptYes | No>(node, encodeRequest({ ...request, staged: true }), decodeAccepted, reply);
+      this.send<AcceptYes | No>(
+        node,
+        encodeRequest({ ...request, staged: true, value: kindOnly(payload) }),
+        decodeAccepted,
+        reply,
+      );
     // The stream to it has failed: it gets the value later, as one that missed it.
     else reply(UNAVAILABLE);
   }

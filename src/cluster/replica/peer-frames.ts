@@ -81,6 +81,7 @@ export class PeerFrames {
     const request = decodeRequest(head);
     if (request === null || request.kind !== ACCEPT) throw new VaultError("bad_request", "this is no value");
     const { epoch, ballot, operationLow, operationHigh, json, contentType, staged } = request;
+    const trailer = Uint8Array.from(request.trailer);
     const key = clusterKey(Uint8Array.from(request.key));
     const upload = this.vault.stage({
       key: keyBytes(key),
@@ -89,6 +90,7 @@ export class PeerFrames {
       operationHigh,
       json,
       contentType,
+      trailer,
     });
     if (upload === null) throw new VaultError("overloaded");
     const sink: PeerSink = {
@@ -111,7 +113,7 @@ export class PeerFrames {
           upload.abort();
           setImmediate(done, encodeOther(refusal));
         } else
-          upload.accept(ballot, (result) =>
+          upload.accept(ballot, trailer, (result) =>
             done(encodeAcceptAnswer(this.replica.accepted(result, epoch, key, request))),
           );
       },
@@ -158,12 +160,12 @@ export function rangeBytes(start: number, end: number): Buffer {
 const NOWHERE: ReadonlySet<string> = new Set();
 
 function proposalOf(request: PeerRequest): Proposal {
-  const { ballot, operationLow, operationHigh, json, contentType, held } = request;
+  const { ballot, operationLow, operationHigh, json, contentType, trailer, held } = request;
   const payload = request.tombstone
     ? ({ tombstone: true } as const)
     : request.staged
-      ? { tombstone: false as const, json, contentType, valueBytes: 0, staged: NOWHERE }
-      : inlineValue(json, contentType, request.value);
+      ? { tombstone: false as const, json, contentType, trailer, valueBytes: 0, staged: NOWHERE }
+      : inlineValue(request, request.value);
   return { ballot, payload, operationLow, operationHigh, held };
 }
 

@@ -2,15 +2,25 @@
  * Values on their way through the cluster: what the coordinator calls a payload. Small ones carry their bytes
  * in stored form; of large ones only kind, length and where they can be had.
  */
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { Payload } from "../register/ports.ts";
 
-/** A value, not a tombstone. */
-export interface StoredValue extends Payload {
-  readonly tombstone: false;
+/** What is said of a value beside its bytes. */
+export interface ValueKind {
   readonly json: boolean;
   /** "application/json" where `json`. */
   readonly contentType: string;
+  /** What else is kept with it: fields, as in format/fields/trailer.ts; empty: nothing. */
+  readonly trailer: Uint8Array;
+}
+
+/** Of what is no value. */
+export const NO_KIND: ValueKind = Object.freeze({ json: false, contentType: "", trailer: NO_TRAILER });
+
+/** A value, not a tombstone. */
+export interface StoredValue extends Payload, ValueKind {
+  readonly tombstone: false;
   /** In stored form: of JSON the whole `{"value":…}`. */
   readonly valueBytes: number;
 }
@@ -32,8 +42,15 @@ export interface StagedValue extends StoredValue {
 }
 
 /** @param bytes must not change any more */
-export function inlineValue(json: boolean, contentType: string, bytes: Uint8Array): InlineValue {
-  return { tombstone: false, json, contentType, valueBytes: bytes.length, bytes };
+export function inlineValue({ json, contentType, trailer }: ValueKind, bytes: Uint8Array): InlineValue {
+  return { tombstone: false, json, contentType, trailer, valueBytes: bytes.length, bytes };
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** A value of which only the kind is told: its bytes go another way. */
+export function kindOnly(kind: ValueKind): InlineValue {
+  return inlineValue(kind, NOTHING);
 }
 
 export function isInline(value: Payload): value is InlineValue {

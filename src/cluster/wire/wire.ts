@@ -2,17 +2,19 @@
  * Operations between nodes as bytes: one request is one frame, and so is its answer. All numbers are
  * little-endian.
  *
- *   request   kind 1 · flags 1 · key length 2 · epoch 4 · ballot 16 · operation 8 · type length 2 · 0 2 · value length 4
- *             then key, content type, value
- *   answer    kind 1 · flags 1 · type length 2 · epoch 4 · ballot 16 · operation 8 · value length 8
- *             then content type, value
+ *   request   kind 1 · flags 1 · key length 2 · epoch 4 · ballot 16 · operation 8 · type length 2 · trailer length 2 · value length 4
+ *             then key, content type, trailer, value
+ *   answer    kind 1 · flags 1 · type length 2 · epoch 4 · ballot 16 · operation 8 · value length 6 · trailer length 2
+ *             then content type, trailer, value
  *
  * Values of at most CHUNK_BYTES travel in the frame, in stored form (JSON with its `{"value":` and `}`);
  * larger ones as streams of their own, of which the frame only tells kind and length. Every length is checked
- * against the frame's own and against the bound of what it is, and a content type is header text, in requests
- * as in answers: the other side may be of another version, or not be one of us, and what passes here is
- * stored as it is.
+ * against the frame's own and against the bound of what it is, a content type is header text and a trailer
+ * made of fields, in requests as in answers: the other side may be of another version, or not be one of us,
+ * and what passes here is stored as it is. Programs from before there were trailers take a frame with one for
+ * none of theirs; none is sent before all members of the cluster know them.
  */
+import { isTrailer } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
 import { areHeaderText } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
@@ -92,6 +94,7 @@ export interface PeerRequest {
   builds: boolean;
   json: boolean;
   contentType: string;
+  trailer: Uint8Array;
   value: Uint8Array;
 }
 
@@ -154,8 +157,10 @@ export function encodeRequest(request: {
 }): Buffer {
   const { kind, epoch, key, ballot = NO_BALLOT, value } = request;
   const type = value === undefined || value.json ? NOTHING : bytesOfType(value.contentType);
+  const trailer = value === undefined ? NOTHING : value.trailer;
   const bytes = value === undefined ? NOTHING : value.bytes;
-  const frame = Buffer.allocUnsafe(REQUEST_BYTES + key.length + type.length + bytes.length);
+  const typeEnd = REQUEST_BYTES + key.length + type.length;
+  const frame = Buffer.allocUnsafe(typeEnd + trailer.length + bytes.length);
   frame[0] = kind;
   frame[1] =
     (request.tombstone === true ? TOMBSTONE_FLAG : 0) |
@@ -169,11 +174,12 @@ export function encodeRequest(request: {
   frame.writeUInt32LE((request.operationLow ?? 0) >>> 0, 24);
   frame.writeUInt32LE((request.operationHigh ?? 0) >>> 0, 28);
   frame.writeUInt16LE(type.length, 32);
-  frame.writeUInt16LE(0, 34);
+  frame.writeUInt16LE(trailer.length, 34);
   frame.writeUInt32LE(bytes.length, 36);
   frame.set(key, REQUEST_BYTES);
   frame.set(type, REQUEST_BYTES + key.length);
-  frame.set(bytes, REQUEST_BYTES + key.length + type.length);
+  if (trailer.length > 0) frame.set(trailer, typeEnd);
+  frame.set(bytes, typeEnd + trailer.length);
   return frame;
 }
 
@@ -184,10 +190,13 @@ export function decodeRequest(bytes: Uint8Array): PeerRequest | null {
   const kind = frame[0];
   const keyEnd = REQUEST_BYTES + frame.readUInt16LE(2);
   const typeEnd = keyEnd + frame.readUInt16LE(32);
-  if (kind < PREPARE || kind > READ || typeEnd + frame.readUInt32LE(36) !== frame.length) return null;
+  const trailerEnd = typeEnd + frame.readUInt16LE(34);
+  if (kind < PREPARE || kind > READ || trailerEnd + frame.readUInt32LE(36) !== frame.length) return null;
   if (keyEnd === REQUEST_BYTES || keyEnd - REQUEST_BYTES > KEY_BYTES_MAX) return null;
   const contentType = textOfType(frame, keyEnd, typeEnd);
-  if (contentType === null || frame.length - typeEnd > CHUNK_BYTES) return null;
+  if (contentType === null || frame.length - trailerEnd > CHUNK_BYTES) return null;
+  const trailer = frame.subarray(typeEnd, trailerEnd);
+  if (!isTrailer(trailer)) return null;
   return {
     kind: kind as RequestKind,
     epoch: frame.readUInt32LE(4),
@@ -201,29 +210,38 @@ export function decodeRequest(bytes: Uint8Array): PeerRequest | null {
     builds: (frame[1] & BUILDS_FLAG) !== 0,
     json: (frame[1] & JSON_FLAG) !== 0,
     contentType,
-    value: frame.subarray(typeEnd),
+    trailer,
+    value: frame.subarray(trailerEnd),
   };
 }
 
-function answerFrame(kind: number, flags: number, type: Uint8Array, value: Uint8Array): Buffer {
-  const frame = Buffer.alloc(ANSWER_BYTES + type.length + value.length);
+function answerFrame(
+  kind: number,
+  flags: number,
+  type: Uint8Array = NOTHING,
+  trailer: Uint8Array = NOTHING,
+  value: Uint8Array = NOTHING,
+): Buffer {
+  const trailerEnd = ANSWER_BYTES + type.length + trailer.length;
+  const frame = Buffer.alloc(trailerEnd + value.length);
   frame[0] = kind;
   frame[1] = flags;
   frame.writeUInt16LE(type.length, 2);
   frame.set(type, ANSWER_BYTES);
-  frame.set(value, ANSWER_BYTES + type.length);
+  frame.set(trailer, ANSWER_BYTES + type.length);
+  frame.set(value, trailerEnd);
   return frame;
 }
 
 export function encodeNo(higher: Ballot): Buffer {
-  const frame = answerFrame(NO, BALLOT_FLAG, NOTHING, NOTHING);
+  const frame = answerFrame(NO, BALLOT_FLAG);
   writeBallot(frame, 8, higher);
   return frame;
 }
 
 export function encodeRefused(reason: RefusalReason, epoch: number, replaced?: Replaced): Buffer {
   const done = replaced === undefined ? 0 : DONE_FLAG | replacedFlags(replaced);
-  const frame = answerFrame(REFUSED, REASONS.indexOf(reason) | done, NOTHING, NOTHING);
+  const frame = answerFrame(REFUSED, REASONS.indexOf(reason) | done);
   frame.writeUInt32LE(epoch, 4);
   if (replaced?.previous != null) writeBallot(frame, 8, replaced.previous);
   return frame;
@@ -253,7 +271,8 @@ export function encodeHeld(held: {
     (held.tombstone ? TOMBSTONE_FLAG : 0) |
     (ballot === null ? 0 : BALLOT_FLAG) |
     (value === null ? 0 : VALUE_FLAG | (value.json ? JSON_FLAG : 0) | (inline ? 0 : LARGE_FLAG));
-  const frame = answerFrame(YES, flags, type, inline ? value.bytes : NOTHING);
+  const trailer = value === null ? NOTHING : value.trailer;
+  const frame = answerFrame(YES, flags, type, trailer, inline ? value.bytes : NOTHING);
   if (ballot !== null) writeBallot(frame, 8, ballot);
   else if (floor !== null) {
     frame[1] |= FLOOR_FLAG;
@@ -263,13 +282,14 @@ export function encodeHeld(held: {
   frame.writeUInt32LE(held.operationHigh >>> 0, 28);
   const valueBytes = value === null ? 0 : value.valueBytes;
   frame.writeUInt32LE(valueBytes >>> 0, 32);
-  frame.writeUInt32LE(Math.floor(valueBytes / 2 ** 32), 36);
+  frame.writeUInt16LE(Math.floor(valueBytes / 2 ** 32), 36);
+  frame.writeUInt16LE(trailer.length, 38);
   return frame;
 }
 
 export function encodeAccepted(already: boolean, existed: boolean, previous: Ballot | null): Buffer {
   const flags = (already ? ALREADY_FLAG : 0) | replacedFlags({ previous, existed });
-  const frame = answerFrame(YES, flags, NOTHING, NOTHING);
+  const frame = answerFrame(YES, flags);
   if (previous !== null) writeBallot(frame, 8, previous);
   return frame;
 }
@@ -356,11 +376,14 @@ export function decodeHeld(
   if ((flags & VALUE_FLAG) !== 0 && ballot !== null) {
     const json = (flags & JSON_FLAG) !== 0;
     const contentType = json ? "application/json" : textOfType(frame, ANSWER_BYTES, typeEnd);
-    const valueBytes = frame.readUInt32LE(32) + frame.readUInt32LE(36) * 2 ** 32;
-    if (contentType === null || typeEnd > frame.length || valueBytes > VALUE_BYTES_MAX) return null;
-    if ((flags & LARGE_FLAG) !== 0) payload = large({ json, contentType, valueBytes }, ballot);
-    else if (typeEnd + valueBytes !== frame.length || valueBytes > CHUNK_BYTES) return null;
-    else payload = inlineValue(json, contentType, frame.subarray(typeEnd));
+    const valueBytes = frame.readUInt32LE(32) + frame.readUInt16LE(36) * 2 ** 32;
+    const trailerEnd = typeEnd + frame.readUInt16LE(38);
+    if (contentType === null || trailerEnd > frame.length || valueBytes > VALUE_BYTES_MAX) return null;
+    const trailer = frame.subarray(typeEnd, trailerEnd);
+    if (!isTrailer(trailer)) return null;
+    if ((flags & LARGE_FLAG) !== 0) payload = large({ json, contentType, trailer, valueBytes }, ballot);
+    else if (trailerEnd + valueBytes !== frame.length || valueBytes > CHUNK_BYTES) return null;
+    else payload = inlineValue({ json, contentType, trailer }, frame.subarray(trailerEnd));
   }
   return { kind: "yes", ...heldOf(frame), payload };
 }

@@ -167,10 +167,12 @@ export class UploadWriter {
   /**
    * Ends the body and stages what makes it visible.
    * @param ballot of an accept
+   * @param trailer fields to be kept with the value, where they were not known before
    */
-  finish(ballot?: Ballot): Outcome {
+  finish(ballot?: Ballot, trailer = this.write.trailer): Outcome {
     const { cutter, batch, write } = this;
     write.ballot = ballot;
+    write.trailer = trailer;
     this.takeFrame();
     if (this.failure === null && cutter !== null) this.refuse(cutter.finish(this.keep));
     if (this.failure === null && this.chunks.length === 0) {

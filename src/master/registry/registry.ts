@@ -98,9 +98,9 @@ export class Registry {
     else if (known !== undefined && this.isForgotten(known, nowMs)) known = undefined;
     if (known === undefined && this.workers.size >= WORKERS_MAX && !this.workers.has(report.url))
       return "full";
-    const { url, region, host, store, epoch, empty, voting, rank, progress, load } = report;
+    const { url, region, host, store, epoch, empty, voting, rank, progress, load, features = 1 } = report;
     this.workers.set(url, {
-      ...{ url, region, host, store, epoch, empty, voting, rank, progress, load },
+      ...{ url, region, host, store, epoch, empty, voting, rank, progress, load, features },
       heardMs: nowMs,
       sinceMs: nowMs,
       static: known?.static ?? false,

@@ -29,12 +29,14 @@ export function parseReport(text: string): Heartbeat {
     load = null,
     life,
     marks,
+    features,
   } = body;
   if (typeof regionName !== "string") throw new Error('"region" is no text');
   if (typeof host !== "string" || !HOST_SYNTAX.test(host)) throw new Error('"host" is no name of a machine');
   if (typeof store !== "string" || !STORE_SYNTAX.test(store)) throw new Error('"store" is not 32 hex digits');
   if (!isCount(epoch)) throw new Error('"epoch" is no number');
   if (!isCount(rank)) throw new Error('"rank" is no number');
+  if (features !== undefined && !isCount(features)) throw new Error('"features" is no number');
   if (life !== undefined && (typeof life !== "string" || decodeLife(life) === null))
     throw new Error('"life" is not what this program knows');
   if (marks !== undefined && (typeof marks !== "string" || decodeMarks(marks) === null))
@@ -53,6 +55,7 @@ export function parseReport(text: string): Heartbeat {
     progress: parseProgress(body.progress),
     ...(body.tried === undefined ? {} : { tried: parseTried(body.tried) }),
     load,
+    ...(features === undefined ? {} : { features }),
     ...(life === undefined ? {} : { life: life as string }),
     ...(marks === undefined ? {} : { marks: marks as string }),
   };

@@ -32,12 +32,14 @@ import {
   propose,
   withdraw,
 } from "../../cluster/layout/changes.ts";
+import { commonFeatures, FEATURES, featuresOf } from "../../cluster/layout/features.ts";
 import {
   firstLayout,
   isForeign,
   type Layout,
   type LayoutNode,
   Placement,
+  raiseFeatures,
 } from "../../cluster/layout/layout.ts";
 import { startRecovery } from "../../cluster/layout/recovery.ts";
 import type {
@@ -301,6 +303,30 @@ export class Steward {
   }
 
   /**
+   * Raises the feature level to what this program knows, if every member can do that; there is no way back.
+   * Throws ChangeError.
+   */
+  upgrade(nowMs: number, epoch: number): void {
+    this.demandWriter(nowMs);
+    const { layout, queue } = this.plan;
+    if (layout === null) throw new ChangeError("the cluster has no layout yet");
+    if (featuresOf(layout) >= FEATURES) return;
+    this.demandEpoch(epoch);
+    if (layout.previous !== null || queue.length > 0)
+      throw new ChangeError("a change of the layout is under way: wait until it is finished");
+    for (const { url } of layout.nodes) {
+      const row = this.registry.find(nowMs, url);
+      if (row?.state !== "up") throw new ChangeError(`${url} is not up: nobody knows what it can do`);
+      if ((row.features ?? 1) < FEATURES)
+        throw new ChangeError(
+          `${url} can do level ${row.features ?? 1} of ${FEATURES}: start it with this release, after minivault upgrade on its data directory`,
+        );
+    }
+    this.log.warn({ features: FEATURES }, "the cluster's feature level is raised, as an operator wants it");
+    this.commitPlan(nowMs, { ...this.plan, layout: raiseFeatures(layout, FEATURES) });
+  }
+
+  /**
    * Gives the move under way up, as somebody has decided who saw that epoch. What joined by it has left.
    * Throws ChangeError.
    */
@@ -387,7 +413,7 @@ export class Steward {
   }
 
   /** Why a worker that reports is not taken in, or null. */
-  refusal(nowMs: number, { url, store, empty }: Heartbeat): string | null {
+  refusal(nowMs: number, { url, store, empty, features = 1 }: Heartbeat): string | null {
     if (store === "" || nodesAtEnd(this.plan).some((node) => node.url === url) || this.isMember(url))
       return null;
     const twin = this.twinOf(nowMs, { url, store });
@@ -395,6 +421,8 @@ export class Steward {
       return `its data directory is a copy of that of ${twin}: start it with an empty one of its own`;
     if (this.left[url] === store)
       return "it has left the cluster; with an empty data directory it can join again";
+    if (!this.isAble({ features }))
+      return `the cluster has feature level ${featuresOf(this.plan.layout)}, and it can do ${features}: start it with the release that the others have, after minivault upgrade on its data directory`;
     if (!this.mayHoldKeys({ url, store, empty }))
       return "its data directory holds keys that are not this cluster's; start it with an empty one";
     const holders = this.plan.layout === null && !empty ? this.tooManyHolders(nowMs) : null;
@@ -496,7 +524,9 @@ export class Steward {
 
   /** Candidates that are no members yet. */
   private applicants(nowMs: number): NodeRow[] {
-    return this.candidates(nowMs).filter((row) => !this.isMember(row.url) && this.mayHoldKeys(row));
+    return this.candidates(nowMs).filter(
+      (row) => !this.isMember(row.url) && this.mayHoldKeys(row) && this.isAble(row),
+    );
   }
 
   private noteWaiting(nowMs: number): void {
@@ -533,9 +563,14 @@ export class Steward {
     // A worker with keys begins alone; the others then get their copies by a move.
     const holder = ready.find((row) => !row.empty);
     const first = holder === undefined ? ready : [holder];
-    const layout = firstLayout(first.map(nodeOf), this.replicas);
+    const layout = firstLayout(first.map(nodeOf), this.replicas, commonFeatures(found));
     this.commit(nowMs, { layout, queue: [] }, storesOf(first), this.left);
     this.log.info({ nodes: first.map((row) => row.url) }, "made the first layout");
+  }
+
+  /** Whether it can do what the cluster relies on. */
+  private isAble({ features = 1 }: Pick<Heartbeat, "features">): boolean {
+    return features >= featuresOf(this.plan.layout);
   }
 
   /** Keys that a cluster does not know of do not come into it behind its back; its own may come back. */

@@ -9,13 +9,13 @@
 import type { Token } from "../../auth/tokens.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { BAD_LENGTH, CHUNKED, declaredBytes, NO_BODY } from "../http/body-length.ts";
-import { ChunkEnd } from "../http/chunk-end.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger, refuse } from "../http/linger.ts";
 import { sendError, sendErrorAndStayOpen, statusLine } from "../http/reply.ts";
 import { POST } from "../status/meter.ts";
 import { BodyFlow, type BodyTaker } from "../writes/body-flow.ts";
+import { ChunkEnd } from "../writes/chunk-end.ts";
 import { BatchError, type Operation, operationsOf, type Refused } from "./parse.ts";
 import { runBatch } from "./run.ts";
 

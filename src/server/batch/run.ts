@@ -2,10 +2,12 @@
  * Does the operations of a batch: many at once, but those of one key in their order, and a few at a time
  * between which others are served. Each is done as if it had been sent alone, and its result has its place.
  */
+
 import type { Token } from "../../auth/tokens.ts";
 import { bitsOf } from "../../auth/tokens.ts";
 import type { ClusterAccess, ReadAnswer } from "../../cluster/node/access.ts";
 import { isInline } from "../../cluster/wire/values.ts";
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { etagScratch, writeEtag } from "../../format/version.ts";
 import { matchHolds, noneMatchHolds } from "../../rules/conditions.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
@@ -123,7 +125,8 @@ class BatchRun {
 
   private write(index: number, operation: Operation, verb: "put" | "post" | "delete"): void {
     const { key, body, json, contentType, ifMatch, ifNoneMatch } = operation;
-    const head = { verb, key: { bytes: key, length: key.length }, json, contentType, ifMatch, ifNoneMatch };
+    const about = { json, contentType, trailer: NO_TRAILER, ifMatch, ifNoneMatch };
+    const head = { verb, key: { bytes: key, length: key.length }, ...about };
     const isTaken = (this.cluster ?? this.context.vault).submit(head, body, (result) => {
       const status = statusOf(verb, result);
       this.finish(index, written(verb, result, status), status);

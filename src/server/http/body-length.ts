@@ -17,8 +17,13 @@ export const CHUNKED = Number.POSITIVE_INFINITY;
 /** Length of a request's body as its headers tell it. */
 export function declaredBytes(req: Req): number {
   const length = req.getHeader(CONTENT_LENGTH);
-  if (length !== "") return decimal(length);
-  return req.getHeader(TRANSFER_ENCODING) === "" ? NO_BODY : CHUNKED;
+  return bytesDeclared(length, length === "" ? req.getHeader(TRANSFER_ENCODING) : "");
+}
+
+/** The same by the two headers, which are empty where they are absent. */
+export function bytesDeclared(contentLength: string, transferEncoding: string): number {
+  if (contentLength !== "") return decimal(contentLength);
+  return transferEncoding === "" ? NO_BODY : CHUNKED;
 }
 
 /** uWS refuses longer ones, whatever their value: nothing may be done for them. */

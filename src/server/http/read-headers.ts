@@ -43,11 +43,23 @@ const LISTS_PROBLEM = {
 /** Reads the conditions that reads and writes have in common. Answers what is wrong, or null. */
 export function readConditions(req: Req, into: Conditions): string | null {
   const ifMatch = headerLines(req, IF_MATCH);
-  const ifNoneMatch = headerLines(req, IF_NONE_MATCH);
+  const date = ifMatch === "" ? headerLines(req, IF_UNMODIFIED_SINCE) : "";
+  return judgeConditions(ifMatch, headerLines(req, IF_NONE_MATCH), date, into);
+}
+
+/**
+ * The same by the headers' lines; empty where they are absent.
+ * @param date of If-Unmodified-Since
+ */
+export function judgeConditions(
+  ifMatch: string,
+  ifNoneMatch: string,
+  date: string,
+  into: Conditions,
+): string | null {
   into.ifMatch = "";
   into.ifNoneMatch = "";
   if (ifMatch === "") {
-    const date = headerLines(req, IF_UNMODIFIED_SINCE);
     if (date !== "") into.ifMatch = readUnmodifiedSince(date, Date.now());
     if (ifNoneMatch === "") return null;
   }

@@ -230,6 +230,7 @@ class KnownValue implements Found {
   readonly state = "found";
   readonly json: boolean;
   readonly contentType: string;
+  readonly trailer: Uint8Array;
   readonly valueBytes: number;
   readonly versionMs: number;
   readonly etag = etagScratch();
@@ -241,6 +242,7 @@ class KnownValue implements Found {
     this.versionMs = ballotMillis(ballot);
     this.json = value.json;
     this.contentType = value.json ? "application/json" : value.contentType;
+    this.trailer = value.trailer;
     this.valueBytes = value.valueBytes;
     writeEtag(this.etag, clockLow, clockHigh, node, incarnation);
   }

@@ -22,7 +22,7 @@ import { GET, HEAD } from "../status/meter.ts";
 import { ColdRead, Waiting } from "./cold-reads.ts";
 import { Download } from "./download.ts";
 import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "./range.ts";
-import { clock, foundHead, notModifiedHead, partHead, type ValueFacts } from "./value-head.ts";
+import { beginFound, beginNotModified, beginPart, clock, type ValueFacts } from "./value-head.ts";
 
 /** One GET in so many is timed: reading the clock twice costs as much as finding the key. */
 const TIMED_ONE_IN = 64;
@@ -58,7 +58,7 @@ export function createReads(
     }
     // The view first: it may find the record damaged, and then nothing may have been written.
     const body = found.view();
-    res.writeStatus(foundHead(found, context.varies));
+    beginFound(res, found, context.varies);
     res.end(body);
     meter.count(GET, 200);
   };
@@ -132,7 +132,7 @@ export function answerHead(
     return;
   }
   if (!meetsConditions(context, res, found, headers, true)) return;
-  res.writeStatus(foundHead(found, context.varies));
+  beginFound(res, found, context.varies);
   for (const [name, value] of more) res.writeHeader(name, value);
   res.writeHeader("Accept-Ranges", "bytes");
   endHead(res, found.valueBytes);
@@ -173,7 +173,7 @@ export function meetsConditions(
       ? isModifiedSince(ifModifiedSince, lastModifiedSeconds(found.versionMs, nowMs), nowMs)
       : noneMatchHolds(ifNoneMatch, etag);
   if (isNews) return true;
-  res.writeStatus(notModifiedHead(found, context.varies));
+  beginNotModified(res, found, context.varies);
   res.endWithoutBody();
   context.meter.count(verb, 304);
   return false;
@@ -220,11 +220,11 @@ export function rangeHead(
   more: readonly Header[],
 ): void {
   if (partial) {
-    res.writeStatus(partHead(found, varies));
+    beginPart(res, found, varies);
     res.writeHeader("Accept-Ranges", "bytes");
     res.writeHeader("Content-Range", `bytes ${start}-${end - 1}/${found.valueBytes}`);
   } else {
-    res.writeStatus(foundHead(found, varies));
+    beginFound(res, found, varies);
     res.writeHeader("Accept-Ranges", "bytes");
   }
   for (const [name, value] of more) res.writeHeader(name, value);
@@ -274,7 +274,7 @@ export function answerFound(
     send(found);
     return;
   }
-  const { contentType, valueBytes, versionMs } = found;
-  head = { contentType, valueBytes, versionMs, etag: found.etag.slice() };
+  const { contentType, trailer, valueBytes, versionMs } = found;
+  head = { contentType, trailer, valueBytes, versionMs, etag: found.etag.slice() };
   waiting.begin();
 }

@@ -1,21 +1,35 @@
 /**
  * Status line and headers of answers with a value. One buffer for each status and content type, made once:
  * type and what keeps browsers from running a value as part of a page are constant; date and version are
- * written over its end.
+ * written over its end. What is kept with the value beside its type follows as headers of its own, written
+ * one by one: few values have any.
  */
+import { META_PREFIX, type MetadataLine, metadataOf } from "../../format/fields/metadata.ts";
 import { ETAG_BYTES } from "../../format/version.ts";
 import { lastModifiedSeconds } from "../../rules/conditions.ts";
 import type { Found } from "../../shards/vault/vault.ts";
 import { CoarseClock } from "../../util/clock.ts";
 import { isHeaderText } from "../../util/header-text.ts";
 import { HTTP_DATE_BYTES, writeHttpDate } from "../../util/http-date.ts";
+import type { Res } from "../http/http.ts";
 import { statusLine } from "../http/reply.ts";
 
 /** Content types whose heads are kept; more are built each time. */
 const HEADS_KEPT_MAX = 256;
 
-/** A cache may keep a value, but asks before it shows it: what is gone must not be seen. */
+/**
+ * A cache may keep a value, but asks before it shows it: what is gone must not be seen. Unless its owner has
+ * said otherwise.
+ */
 const CACHE_CONTROL = "Cache-Control: no-cache";
+const CACHING = "cache-control";
+/** Names as they are sent; those of clients keep their small letters. */
+const SENT_NAMES: Readonly<Record<string, string>> = {
+  "content-encoding": "Content-Encoding",
+  "content-language": "Content-Language",
+  "content-disposition": "Content-Disposition",
+  [CACHING]: "Cache-Control",
+};
 /** A value is what its type says, whatever it looks like. */
 const NO_SNIFFING = "X-Content-Type-Options: nosniff";
 /** Shown as a document it has no scripts, forms or cookies, and an origin of its own. */
@@ -46,7 +60,7 @@ function safeType(contentType: string): string {
 }
 
 /** What the headers say of a value. */
-export type ValueFacts = Pick<Found, "contentType" | "etag" | "versionMs">;
+export type ValueFacts = Pick<Found, "contentType" | "trailer" | "etag" | "versionMs">;
 
 /** For `Last-Modified`. */
 export const clock = new CoarseClock();
@@ -60,14 +74,15 @@ interface Head {
 
 class ValueHeads {
   private readonly status: number;
-  private readonly varies: boolean;
+  private readonly fixed: readonly string[];
   private readonly heads = new Map<string, Head>();
   private lastType: string | null = null;
   private lastHead!: Head;
 
-  constructor(status: number, varies: boolean) {
+  /** @param fixed lines that all of them have */
+  constructor(status: number, fixed: readonly string[]) {
     this.status = status;
-    this.varies = varies;
+    this.fixed = fixed;
   }
 
   /** Good until the next call. */
@@ -85,21 +100,21 @@ class ValueHeads {
     if (head === undefined) {
       const type = safeType(contentType);
       const sandbox = isInertType(type) ? [] : [SANDBOX];
-      head = versionedHead(this.status, [`Content-Type: ${type}`, NO_SNIFFING, ...sandbox], this.varies);
+      const lines = [`Content-Type: ${type}`, NO_SNIFFING, ...sandbox, ...this.fixed];
+      head = versionedHead(this.status, lines);
       if (this.heads.size < HEADS_KEPT_MAX) this.heads.set(contentType, head);
     }
     return head;
   }
 }
 
-function versionedHead(status: number, lines: readonly string[], varies: boolean): Head {
+function versionedHead(status: number, lines: readonly string[]): Head {
   const version = `${LAST_MODIFIED}${" ".repeat(HTTP_DATE_BYTES)}${BETWEEN}${" ".repeat(ETAG_BYTES)}`;
-  const vary = varies ? [VARY] : [];
-  const text = [statusLine(status), ...lines, ...vary, CACHE_CONTROL, version].join("\r\n");
+  const text = [statusLine(status), ...lines, version].join("\r\n");
   return { bytes: Uint8Array.from(Buffer.from(text, "latin1")), seconds: -1 };
 }
 
-function withVersion(head: Head, { etag, versionMs }: Omit<ValueFacts, "contentType">): Uint8Array {
+function withVersion(head: Head, { etag, versionMs }: Pick<ValueFacts, "etag" | "versionMs">): Uint8Array {
   const { bytes } = head;
   const seconds = lastModifiedSeconds(versionMs, clock.now());
   if (seconds !== head.seconds) {
@@ -110,29 +125,68 @@ function withVersion(head: Head, { etag, versionMs }: Omit<ValueFacts, "contentT
   return bytes;
 }
 
+/** Heads of answers of one status: with the preset for caches, and without. */
+class Heads {
+  private readonly preset: ValueHeads;
+  private readonly own: ValueHeads;
+
+  constructor(status: number, fixed: readonly string[]) {
+    this.preset = new ValueHeads(status, [...fixed, CACHE_CONTROL]);
+    this.own = new ValueHeads(status, fixed);
+  }
+
+  begin(res: Res, value: ValueFacts): void {
+    if (value.trailer.length === 0) res.writeStatus(this.preset.of(value));
+    else {
+      const lines = metadataOf(value.trailer);
+      res.writeStatus((hasCaching(lines) ? this.own : this.preset).of(value));
+      writeMetadata(res, lines);
+    }
+  }
+}
+
+function hasCaching(lines: readonly MetadataLine[]): boolean {
+  return lines.some(([name]) => name === CACHING);
+}
+
+function writeMetadata(res: Res, lines: readonly MetadataLine[]): void {
+  const own: string[] = [];
+  for (const [name, value] of lines) {
+    if (name.startsWith(META_PREFIX)) own.push(name);
+    res.writeHeader(SENT_NAMES[name] ?? name, value);
+  }
+  // Pages of other origins that may read the answer may read these, too.
+  if (own.length > 0) res.writeHeader("Access-Control-Expose-Headers", own.join(", "));
+}
+
 /** Of nodes that are open to everyone, and of those that are not. */
-const headsOf = (varies: boolean) => ({
-  whole: new ValueHeads(200, varies),
-  partial: new ValueHeads(206, varies),
-  notModified: versionedHead(304, [], varies),
+const headsOf = (fixed: readonly string[]) => ({
+  whole: new Heads(200, fixed),
+  partial: new Heads(206, fixed),
+  notModified: versionedHead(304, [...fixed, CACHE_CONTROL]),
+  notModifiedOwn: versionedHead(304, fixed),
 });
-const OPEN = headsOf(false);
-const VARYING = headsOf(true);
+const OPEN = headsOf([]);
+const VARYING = headsOf([VARY]);
 
 /**
- * Of an answer with the whole value. Good until the next call, as are the others.
+ * Begins an answer with the whole value: status and headers.
  * @param varies whether a token is needed
  */
-export function foundHead(value: ValueFacts, varies: boolean): Uint8Array {
-  return (varies ? VARYING : OPEN).whole.of(value);
+export function beginFound(res: Res, value: ValueFacts, varies: boolean): void {
+  (varies ? VARYING : OPEN).whole.begin(res, value);
 }
 
-/** Of an answer with a part of the value. */
-export function partHead(value: ValueFacts, varies: boolean): Uint8Array {
-  return (varies ? VARYING : OPEN).partial.of(value);
+/** Begins an answer with a part of the value. */
+export function beginPart(res: Res, value: ValueFacts, varies: boolean): void {
+  (varies ? VARYING : OPEN).partial.begin(res, value);
 }
 
-/** Of a 304. */
-export function notModifiedHead(value: Omit<ValueFacts, "contentType">, varies: boolean): Uint8Array {
-  return withVersion((varies ? VARYING : OPEN).notModified, value);
+/** Begins a 304, which only says what a cache needs of the headers that the value would have. */
+export function beginNotModified(res: Res, value: Omit<ValueFacts, "contentType">, varies: boolean): void {
+  const { notModified, notModifiedOwn } = varies ? VARYING : OPEN;
+  const caching =
+    value.trailer.length === 0 ? [] : metadataOf(value.trailer).filter(([name]) => name === CACHING);
+  res.writeStatus(withVersion(caching.length === 0 ? notModified : notModifiedOwn, value));
+  writeMetadata(res, caching);
 }

@@ -16,7 +16,6 @@ import type { Upload, WriteHead, WriteResult, WriteVerb } from "../../shards/are
 import type { ErrorCode } from "../../util/errors.ts";
 import { GAVE_WAY, type Gathering } from "../../util/gatherings.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
-import { ChunkEnd } from "../http/chunk-end.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "../http/linger.ts";
@@ -24,6 +23,7 @@ import { sendError, sendErrorAndStayOpen, sendWriteResult } from "../http/reply.
 import { parseTarget } from "../http/target.ts";
 import { DELETE, POST, PUT } from "../status/meter.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
+import { ChunkEnd } from "./chunk-end.ts";
 
 const EMPTY = new Uint8Array(0);
 
@@ -33,6 +33,8 @@ export interface WriteHeaders extends Conditions {
   path: string;
   json: boolean;
   contentType: string;
+  /** Headers to be kept with the value, as the fields of a record's trailer. */
+  trailer: Uint8Array;
   /** Content-Length, or Infinity for a chunked body. */
   declaredBytes: number;
 }
@@ -312,10 +314,10 @@ export class WriteRequest implements BodyTaker {
 
   /** The vault's view of the request; made anew, because the key scratch has served others meanwhile. */
   private head(): WriteHead {
-    const { verb, path, json, contentType, ifMatch, ifNoneMatch } = this.headers;
+    const { verb, path, json, contentType, trailer, ifMatch, ifNoneMatch } = this.headers;
     const key = this.context.key;
     parseTarget(path, key);
-    return { verb, key, json, contentType, ifMatch, ifNoneMatch };
+    return { verb, key, json, contentType, trailer, ifMatch, ifNoneMatch };
   }
 
   get isReceiving(): boolean {

@@ -1,24 +1,24 @@
 /**
  * PUT, POST and DELETE of keys: what can be judged by the headers alone, before any of the body is taken.
  */
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
-import { BAD_LENGTH, CHUNKED, declaredBytes, NO_BODY } from "../http/body-length.ts";
+import { BAD_LENGTH, bytesDeclared, CHUNKED, NO_BODY } from "../http/body-length.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
-import { headerLines, headerName, readConditions } from "../http/read-headers.ts";
+import { judgeConditions } from "../http/read-headers.ts";
 import type { ErrorOptions } from "../http/reply.ts";
 import { queryProblem, TARGET_BATCH, TARGET_KEY } from "../http/target.ts";
+import { HeadLines } from "./head-lines.ts";
+import { keptHeaders } from "./kept-headers.ts";
 import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./write-request.ts";
 
-const CONTENT_TYPE = Buffer.from("content-type");
-const CONTENT_RANGE = Buffer.from("content-range");
-const CONTENT_ENCODING = headerName("content-encoding");
-/** Any list of codings that change nothing; "" where there is none. */
-const IDENTITY_SYNTAX = /^(?:identity(?=[, \t]|$)|[, \t])*$/i;
+const UPGRADE_FIRST =
+  "Content-Encoding, Content-Language, Content-Disposition, Cache-Control and X-Meta headers cannot be kept before the data directory, or the cluster, has been upgraded (minivault upgrade, minivault upgrade-cluster)";
 
 const DEFAULT_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
@@ -42,13 +42,15 @@ export function createWrites(
   refuseOther: RefuseOther,
   takeBatch: Handler,
 ): { put: Handler; post: Handler; delete: Handler } {
+  const lines = new HeadLines();
   const receive = (verb: WriteVerb, res: Res, req: Req): void => {
     const target = targetOf(context, req);
     if (target === TARGET_BATCH && verb === "post") {
       takeBatch(res, req);
       return;
     }
-    const declared = declaredBytes(req);
+    lines.read(req);
+    const declared = bytesDeclared(lines.contentLength ?? "", lines.transferEncoding ?? "");
     if (declared === BAD_LENGTH) {
       // uWS notices after this handler; until then nothing may happen.
       res.onAborted(nothingBegun);
@@ -59,11 +61,12 @@ export function createWrites(
       path: req.getUrl(),
       json: false,
       contentType: "",
+      trailer: NO_TRAILER,
       ifMatch: "",
       ifNoneMatch: "",
       declaredBytes: declared,
     };
-    const refusal = judge(context, req, target, headers, refuseOther);
+    const refusal = judge(context, req, target, lines, headers, refuseOther);
     if (refusal !== null) {
       const status = refuse(res, refusal.code, declared, refusal.options);
       context.meter.count(verbIndex(verb), status);
@@ -89,6 +92,7 @@ function judge(
   context: FrontContext,
   req: Req,
   target: number,
+  lines: HeadLines,
   headers: WriteHeaders,
   refuseOther: RefuseOther,
 ): Refusal | null {
@@ -97,41 +101,44 @@ function judge(
   const problem = query ? queryProblem(query) : null;
   if (problem !== null) return badRequest(problem);
   if (context.stopping) return { code: "stopping" };
-  const conditionProblem = readConditions(req, headers);
+  const { ifMatch, ifNoneMatch, ifUnmodifiedSince } = lines;
+  const conditionProblem = judgeConditions(ifMatch, ifNoneMatch, ifUnmodifiedSince, headers);
   if (conditionProblem !== null) return badRequest(conditionProblem);
-  return headers.verb === "delete" ? null : judgeBody(context, req, headers);
+  return headers.verb === "delete" ? null : judgeBody(context, lines, headers);
 }
 
-function judgeBody(context: FrontContext, req: Req, headers: WriteHeaders): Refusal | null {
+function judgeBody(context: FrontContext, lines: HeadLines, headers: WriteHeaders): Refusal | null {
   const declared = headers.declaredBytes;
   if (declared === NO_BODY) return { code: "length_required" };
-  if (declared === CHUNKED && !isChunkedOnly(req)) {
+  if (declared === CHUNKED && !isChunkedOnly(lines)) {
     return badRequest("the only Transfer-Encoding understood is chunked");
   }
   if (declared > context.maxValueBytes && declared !== CHUNKED) {
     return { code: "too_large", options: { detail: `values are limited to ${context.maxValueBytes} bytes` } };
   }
-  if (req.getHeader(CONTENT_RANGE) !== "") {
+  if (lines.contentRange !== "") {
     // RFC 9110, section 14.5: a client that resumes an upload must not replace the value by its tail.
     return badRequest("Content-Range is not supported: send the whole value");
   }
-  const encoding = headerLines(req, CONTENT_ENCODING);
-  if (encoding !== "" && !IDENTITY_SYNTAX.test(encoding))
-    return { code: "unsupported_encoding", options: { headers: [["Accept-Encoding", "identity"]] } };
-  const typeProblem = readContentType(req.getHeader(CONTENT_TYPE), headers);
+  const typeProblem = readContentType(lines.contentType, headers);
   if (typeProblem !== null) return badRequest(typeProblem);
+  const kept = keptHeaders(lines, headers.json);
+  if ("code" in kept) {
+    const { code, detail } = kept;
+    const acceptable = code === "unsupported_encoding" ? [["Accept-Encoding", "identity"] as const] : [];
+    return { code, options: { detail, headers: acceptable } };
+  }
+  if (kept.length > 0 && !(context.cluster ?? context.vault).keepsFields)
+    return { code: "upgrade_first", options: { detail: UPGRADE_FIRST } };
+  headers.trailer = kept;
   if (declared <= CHUNK_BYTES || declared === CHUNKED) return null;
   const code = adviseWrite(context, { ...headers, key: context.key });
   return code === null ? null : { code };
 }
 
-/** Whether the body's one coding is "chunked". A second header would be overlooked by `getHeader`. */
-function isChunkedOnly(req: Req): boolean {
-  const codings: string[] = [];
-  req.forEach((name, value) => {
-    if (name === "transfer-encoding") codings.push(value.toLowerCase());
-  });
-  return codings.length === 1 && codings[0] === "chunked";
+/** Whether the body's one coding is "chunked". */
+function isChunkedOnly({ transferEncoding, transferLines }: HeadLines): boolean {
+  return transferLines === 1 && transferEncoding?.toLowerCase() === "chunked";
 }
 
 function badRequest(detail: string): Refusal {

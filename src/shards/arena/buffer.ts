@@ -3,7 +3,7 @@
  * costs the same for one write as for hundreds.
  *
  *   arena  = ring of buffers; the front fills them in turn, the thread takes them in turn and writes its answers into them
- *   buffer = operation | operation | …      each: 16 words of header, then key, content type, If-Match, If-None-Match, body
+ *   buffer = operation | operation | …      each: 16 words of header, then key, content type, If-Match, If-None-Match, trailer, body
  *            and behind them, in its answers: sentence | sentence | …
  *
  * A buffer's state is one word, only changed by compare-and-swap: the number of its operations, and two
@@ -159,6 +159,7 @@ export class BatchBuffer {
     words[w + 10] = o.operationLow;
     words[w + 11] = o.operationHigh;
     words[w + 12] = o.upload;
+    words[w + 13] = o.trailer.length;
     let at = this.used + HEADER_BYTES;
     bytes.set(o.key, at);
     at += o.key.length;
@@ -168,6 +169,8 @@ export class BatchBuffer {
     at += o.ifMatch.length;
     if (o.ifNoneMatch.length > 0) bytes.set(o.ifNoneMatch, at);
     at += o.ifNoneMatch.length;
+    if (o.trailer.length > 0) bytes.set(o.trailer, at);
+    at += o.trailer.length;
     copyInto(bytes, at, o.body);
     if (Atomics.compareExchange(this.states, this.number, state, state + 1) !== state) return false;
     this.used += words[w];
@@ -193,6 +196,8 @@ export class BatchBuffer {
     at += words[w + 5];
     o.ifNoneMatch = words[w + 6] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 6]);
     at += words[w + 6];
+    o.trailer = words[w + 13] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 13]);
+    at += words[w + 13];
     o.body = bytes.subarray(at, at + words[w + 7]);
     o.hashA = words[w + 8];
     o.hashB = words[w + 9];

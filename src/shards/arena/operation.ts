@@ -38,6 +38,8 @@ export interface Operation {
   json: boolean;
   key: Uint8Array;
   contentType: Uint8Array;
+  /** Fields to be kept with the value. Of an upload that of its commit counts. */
+  trailer: Uint8Array;
   ifMatch: Uint8Array;
   ifNoneMatch: Uint8Array;
   body: Uint8Array;
@@ -76,6 +78,7 @@ export function describe(operation: Operation, head: WriteHead): void {
   operation.verb = head.verb;
   operation.json = head.json;
   operation.contentType = head.json ? NOTHING : contentTypeBytes(head.contentType);
+  operation.trailer = head.trailer;
   operation.ifMatch = textBytes(head.ifMatch);
   operation.ifNoneMatch = textBytes(head.ifNoneMatch);
 }
@@ -88,6 +91,7 @@ export function emptyOperation(): Operation {
     json: false,
     key: NOTHING,
     contentType: NOTHING,
+    trailer: NOTHING,
     ifMatch: NOTHING,
     ifNoneMatch: NOTHING,
     body: NOTHING,
@@ -107,6 +111,7 @@ export function copyOperation(operation: Operation): Operation {
     ...operation,
     key: copyOf(operation.key),
     contentType: copyOf(operation.contentType),
+    trailer: copyOf(operation.trailer),
     ifMatch: copyOf(operation.ifMatch),
     ifNoneMatch: copyOf(operation.ifNoneMatch),
     body: copyOf(operation.body),
@@ -134,7 +139,7 @@ export function setBallot(operation: Operation, ballot: Ballot | null): void {
 
 /** Bytes an operation takes in a buffer. */
 export function operationBytes(o: Operation): number {
-  const payload =
-    o.key.length + o.contentType.length + o.ifMatch.length + o.ifNoneMatch.length + o.body.length;
+  const texts = o.contentType.length + o.ifMatch.length + o.ifNoneMatch.length;
+  const payload = o.key.length + texts + o.trailer.length + o.body.length;
   return HEADER_BYTES + ((payload + 7) & ~7);
 }

@@ -23,6 +23,8 @@ export interface WriteHead {
   json: boolean;
   /** Content type to store with raw bytes. */
   contentType: string;
+  /** What else is to be kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. */
+  trailer: Uint8Array;
   /** In the form of src/rules/conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;

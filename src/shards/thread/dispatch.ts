@@ -64,8 +64,8 @@ export class Dispatch {
         if (upload === undefined) return failed("internal", "the upload is not known");
         this.uploads.delete(o.upload);
         const failure = upload.writer.part(o.body);
-        // The ballot of an accept is chosen when all replicas have the value.
-        if (failure === null) return upload.writer.finish(o.ballot ?? undefined);
+        // Ballot and fields of an accept are chosen when all replicas have the value.
+        if (failure === null) return upload.writer.finish(o.ballot ?? undefined, o.trailer);
         upload.writer.end();
         return failure;
       }
@@ -127,6 +127,7 @@ function writeOf(o: Operation): ShardWrite {
   write.hashB = o.hashB;
   write.json = o.json;
   write.contentType = o.contentType;
+  write.trailer = o.trailer;
   write.ifMatch = text(o.ifMatch);
   write.ifNoneMatch = text(o.ifNoneMatch);
   write.operationLow = o.operationLow;
@@ -138,5 +139,5 @@ function writeOf(o: Operation): ShardWrite {
 
 /** A copy that outlives the batch. */
 function kept(o: Operation): ShardWrite {
-  return { ...writeOf(o), key: o.key.slice(), contentType: o.contentType.slice() };
+  return { ...writeOf(o), key: o.key.slice(), contentType: o.contentType.slice(), trailer: NO_TRAILER };
 }

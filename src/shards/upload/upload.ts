@@ -7,6 +7,7 @@
 
 import { isDiskFull } from "../../engine/slabs/io.ts";
 import type { Ballot } from "../../format/record.ts";
+import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { GAVE_WAY, type Gathering, type Gatherings } from "../../util/gatherings.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
@@ -35,6 +36,7 @@ export class LocalUpload implements Upload {
   onFail: WriteDone = ignore;
   private readonly thread: ShardQueue;
   private readonly operation: Operation;
+  private trailer: Uint8Array;
   private readonly backlog: Backlog;
   private readonly gathering: Gathering;
   private inFlight = 0;
@@ -47,6 +49,7 @@ export class LocalUpload implements Upload {
   private constructor(thread: ShardQueue, operation: Operation, directory: string, gathering: Gathering) {
     this.thread = thread;
     this.operation = operation;
+    this.trailer = operation.trailer;
     this.backlog = new Backlog(directory);
     this.gathering = gathering;
   }
@@ -127,6 +130,8 @@ export class LocalUpload implements Upload {
   private send(op: number, body: Uint8Array, done: WriteDone): boolean {
     this.operation.op = op;
     this.operation.body = body;
+    // Only the end of an upload tells of them, whichever that is.
+    this.operation.trailer = op === OP_UPLOAD_COMMIT || op === OP_WRITE ? this.trailer : NOTHING;
     return this.thread.submit(this.operation, done, true);
   }
 
@@ -183,13 +188,17 @@ export class LocalUpload implements Upload {
     written?.();
   }
 
-  /** As `commit`, for a value of replication: the shard judges it as an accept. */
-  accept(ballot: Ballot, done: WriteDone): void {
+  /**
+   * As `commit`, for a value of replication: the shard judges it as an accept.
+   * @param trailer fields to be kept with the value
+   */
+  accept(ballot: Ballot, trailer: Uint8Array, done: WriteDone): void {
     if (this.over) {
       setImmediate(() => done(failure("too_slow", "")));
       return;
     }
     setBallot(this.operation, ballot);
+    this.trailer = copyOf(trailer);
     this.commit(done);
   }
 

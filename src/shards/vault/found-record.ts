@@ -9,13 +9,16 @@
 import type { SlabMap } from "../../engine/slabs/maps.ts";
 import type { Residency } from "../../engine/slabs/residency.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { manifestTotal, readManifest } from "../../format/manifest.ts";
 import { RECORD, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
 import {
   contentTypeBytesOf,
+  isExtended,
   isJson,
   keyBytesOf,
   keyOffset,
+  trailerOf,
   typeOf,
   valueBytesOf,
   valueOffset,
@@ -41,6 +44,7 @@ export class FoundRecord implements Found {
   state: Found["state"] = "absent";
   json = false;
   contentType = "";
+  trailer = NO_TRAILER;
   valueBytes = 0;
   private clockLow = 0;
   private clockHigh = 0;
@@ -91,6 +95,7 @@ export class FoundRecord implements Found {
     const { map, unit } = this;
     this.json = isJson(map, unit);
     this.contentType = this.json ? "application/json" : this.contentTypeOf(map, unit);
+    this.trailer = isExtended(map, unit) ? trailerOf(map, unit).slice() : NO_TRAILER;
     this.valueAt = valueOffset(map, unit);
     this.isChunked = typeOf(map, unit) === TYPE_MANIFEST;
     this.valueBytes = this.isChunked ? manifestTotal(map, unit) : valueBytesOf(map, unit);

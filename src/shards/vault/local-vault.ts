@@ -10,7 +10,7 @@ import { FIGURE } from "../../engine/slabs/figures.ts";
 import { BEAT_MS, Residency } from "../../engine/slabs/residency.ts";
 import { type LookupState, ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
-import { isAbsence, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../../format/offsets.ts";
+import { EXTENDED_VERSION_MIN, isAbsence, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import { type Ballot, emptyHead, type RecordHead, readHead, typeOf } from "../../format/record.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { Gatherings } from "../../util/gatherings.ts";
@@ -50,6 +50,8 @@ export interface AcceptHead {
   operationHigh: number;
   json: boolean;
   contentType: string;
+  /** Fields to be kept with the value; of one that is staged they come with its accept. */
+  trailer: Uint8Array;
   /** It is taken over from the others to make this replica whole: see ShardWrite. */
   repair?: boolean;
 }
@@ -82,6 +84,7 @@ export interface FrontSeat extends FrontView {
 export class LocalVault implements Vault {
   readonly store: StoreIdentity;
   readonly readOnly: string | null;
+  readonly keepsFields: boolean;
   /** For the other front threads. */
   readonly seats: readonly FrontSeat[];
   /** Housekeeping of replication. */
@@ -117,6 +120,7 @@ export class LocalVault implements Vault {
     this.gatherings = new Gatherings(dataDirectory, GATHERINGS);
     this.store = store;
     this.readOnly = readOnly;
+    this.keepsFields = store.version >= EXTENDED_VERSION_MIN;
     this.memories = memories;
     this.queues = queues;
     this.shut = shut;
@@ -267,6 +271,7 @@ export class LocalVault implements Vault {
     operation.repair = head.repair === true;
     operation.json = head.json;
     operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
+    operation.trailer = value === null ? NOTHING : head.trailer;
     operation.body = value ?? NOTHING;
     return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }

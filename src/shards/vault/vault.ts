@@ -25,6 +25,8 @@ export interface Found {
   json: boolean;
   /** Content type to send: "application/json" for JSON. */
   contentType: string;
+  /** What else is kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. Not reused. */
+  trailer: Uint8Array;
   /** Size of what a GET sends, in bytes (for JSON: of the whole `{"value":…}` text). */
   valueBytes: number;
   /** The version with its quotes, 34 ASCII bytes; the same scratch array in every answer. */
@@ -82,6 +84,8 @@ export interface VaultStats {
 export interface Vault {
   /** Why nothing can be written since the start; null, or left out: it can. */
   readonly readOnly?: string | null;
+  /** Whether fields can be kept with a value: then a head's `trailer` need not be empty. */
+  readonly keepsFields: boolean;
   /** Looks a key up, now: waits for the disk where the record is not in memory. */
   find(key: KeyBytes): Found;
   /** Like `find`, but answers "cold" instead of waiting for the disk. */

@@ -56,6 +56,7 @@ const accept = (vault: LocalVault, name: string, at: Ballot, value: Uint8Array |
       operationHigh: 6,
       json: false,
       contentType: "",
+      trailer: new Uint8Array(0),
     };
     return vault.accept(head, value, done);
   });

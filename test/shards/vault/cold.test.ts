@@ -34,6 +34,7 @@ const headOf = (name: string) => ({
   key: keyOf(name),
   json: false,
   contentType: "text/plain",
+  trailer: new Uint8Array(0),
   ifMatch: "",
   ifNoneMatch: "",
 });

@@ -20,6 +20,7 @@ const head = (verb: WriteVerb, name: string): WriteHead => ({
   key: key(name),
   json: false,
   contentType: "text/plain",
+  trailer: new Uint8Array(0),
   ifMatch: "",
   ifNoneMatch: "",
 });

@@ -1,0 +1,51 @@
+/**
+ * The feature level of a cluster: what all of its members can do, so that none of them silently drops what
+ * another has promised. It stands in the layout and only rises, by an operator's word
+ * (`minivault upgrade-cluster`) and once every member knows it: then older programs take no part any more.
+ * Every operation between nodes names the epoch of its layout, and so the level that its form is of.
+ *
+ *   1  values
+ *   2  values with fields: headers that are kept (format 2 of a record)
+ */
+/** The highest level that this program knows. */
+export const FEATURES = 2;
+/** From this level on values may have fields. */
+export const FEATURE_FIELDS = 2;
+
+/** What this program can do with a data directory, which may have no place for fields. */
+export function featuresWith({ keepsFields }: { keepsFields: boolean }): number {
+  return keepsFields ? FEATURES : FEATURE_FIELDS - 1;
+}
+
+/** The level of a cluster. */
+export function featuresOf(layout: { features?: number } | null): number {
+  return layout?.features ?? 1;
+}
+
+/**
+ * The level as a member of a layout. Of the first one nothing is written: programs from before there were
+ * levels compare layouts by their text.
+ */
+export function withFeatures(features: number): { features?: number } {
+  return features > 1 ? { features } : {};
+}
+
+/**
+ * The level in a layout from outside.
+ * @throws Error with a sentence for a person
+ */
+export function checkedFeatures(value: unknown): { features?: number } {
+  if (value === undefined) return {};
+  if (!Number.isSafeInteger(value) || (value as number) < 2)
+    throw new Error("a layout's feature level is a number from 2 on");
+  if ((value as number) > FEATURES)
+    throw new Error(
+      `the cluster has feature level ${value}; this program knows ${FEATURES}: use the release that the others have`,
+    );
+  return { features: value as number };
+}
+
+/** The highest level that all of these can do; what says nothing is of the first. */
+export function commonFeatures(nodes: readonly { features?: number }[]): number {
+  return Math.min(FEATURES, ...nodes.map(({ features }) => features ?? 1));
+}

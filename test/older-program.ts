@@ -1,0 +1,33 @@
+/** The program as it was at an earlier commit, for tests that two releases get on with each other. */
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { REPOSITORY, temporaryFolder } from "./rest/server.ts";
+
+/** The last commit that knows neither format 2 of a record nor feature levels. */
+export const BEFORE_FIELDS = "bc820032c321bf2cb1fed55c34deac0577eff22b";
+
+/** Why it cannot be built here, or null: a copy of the sources has no history. */
+export function withoutHistory(commit: string): string | null {
+  try {
+    execFileSync("git", ["cat-file", "-e", `${commit}^{commit}`], { cwd: REPOSITORY, stdio: "ignore" });
+    return null;
+  } catch {
+    return `commit ${commit.slice(0, 7)} is not here: this is no full clone`;
+  }
+}
+
+/** Builds it in a temporary folder with the packages that are installed; answers the program's file. */
+export function olderProgram(commit: string): string {
+  const folder = temporaryFolder();
+  const sources = execFileSync("git", ["archive", commit], { cwd: REPOSITORY, maxBuffer: 2 ** 28 });
+  execFileSync("tar", ["-x", "-C", folder], { input: sources });
+  fs.symlinkSync(path.join(REPOSITORY, "node_modules"), path.join(folder, "node_modules"));
+  const env = { ...process.env, BUILD_COMMIT: commit.slice(0, 7) };
+  execFileSync(process.execPath, [path.join(folder, "esbuild.config.mjs")], {
+    cwd: folder,
+    env,
+    stdio: "pipe",
+  });
+  return path.join(folder, "dist/minivault.js");
+}
