@@ -141,18 +141,3 @@ export const MANIFEST_CHUNKS_MAX = 65_536;
 /** Stored form of a JSON value: prefix, the client's text, suffix; as bytes. */
 export const JSON_PREFIX: Uint8Array = new TextEncoder().encode('{"value":');
 export const JSON_SUFFIX: Uint8Array = new TextEncoder().encode("}");
-
-/** Rounds bytes up to whole units; the result is in units. */
-export function unitsOf(bytes: number): number {
-  return (bytes + UNIT_BYTES - 1) >>> UNIT_SHIFT;
-}
-
-/** Whether records of this type say what a key holds, so that the index has the last one of each key. */
-export function isIndexed(type: number): boolean {
-  return type === TYPE_VALUE || type === TYPE_MANIFEST || type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN;
-}
-
-/** Whether a record of this type says that the key has no value. */
-export function isAbsence(type: number): boolean {
-  return type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN;
-}

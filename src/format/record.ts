@@ -21,11 +21,13 @@ import {
   TRAILER_BYTES_MAX,
   TYPE_CHUNK,
   TYPE_FORGOTTEN,
+  TYPE_MANIFEST,
   TYPE_MARK,
   TYPE_MASK,
+  TYPE_TOMBSTONE,
   TYPE_VALUE,
+  UNIT_BYTES,
   UNIT_SHIFT,
-  unitsOf,
 } from "./offsets.ts";
 
 export interface RecordSource {
@@ -342,4 +344,19 @@ export function sealRecord(
   const sum = checksum(target, unit, place);
   target.words[w] = sum;
   return sum;
+}
+
+/** Rounds bytes up to whole units; the result is in units. */
+export function unitsOf(bytes: number): number {
+  return (bytes + UNIT_BYTES - 1) >>> UNIT_SHIFT;
+}
+
+/** Whether records of this type say what a key holds, so that the index has the last one of each key. */
+export function isIndexed(type: number): boolean {
+  return type === TYPE_VALUE || type === TYPE_MANIFEST || type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN;
+}
+
+/** Whether a record of this type says that the key has no value. */
+export function isAbsence(type: number): boolean {
+  return type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN;
 }

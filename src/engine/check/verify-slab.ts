@@ -1,8 +1,8 @@
 /** Verifying one slab: its size, header, footer, and every record. */
 import fs from "node:fs";
 import { type ChunkRef, readManifest } from "../../format/manifest.ts";
-import { FOOTER_BYTES, HEADER_BYTES, isIndexed, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
-import { placeOf, type RecordSource, recordSource } from "../../format/record.ts";
+import { FOOTER_BYTES, HEADER_BYTES, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
+import { isIndexed, placeOf, type RecordSource, recordSource } from "../../format/record.ts";
 import {
   decodeFooter,
   footerSeal,

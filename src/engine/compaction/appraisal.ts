@@ -1,6 +1,6 @@
 /** What compacting a slab would cost and give, for the choice that choose.ts makes. */
-import { isIndexed, TYPE_CHUNK, TYPE_FORGOTTEN, TYPE_TOMBSTONE, UNIT_BYTES } from "../../format/offsets.ts";
-import { unitsAt } from "../../format/record.ts";
+import { TYPE_CHUNK, TYPE_FORGOTTEN, TYPE_TOMBSTONE, UNIT_BYTES } from "../../format/offsets.ts";
+import { isIndexed, unitsAt } from "../../format/record.ts";
 import { decodeFooter, tableType, tableUnit, tableWords, tailBytes } from "../../format/slab.ts";
 import type { Log } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";

@@ -3,8 +3,8 @@
  * copies checks the record first: else what has rotted since it was last looked at would pass for good from
  * then on. It is published at once, unsynced: until the source slab is dropped a crash only loses the copy.
  */
-import { isIndexed, TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
-import { typeOf, unitsAt } from "../../format/record.ts";
+import { TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
+import { isIndexed, typeOf, unitsAt } from "../../format/record.ts";
 import type { Log } from "../log/log.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { State } from "../state/state.ts";

@@ -5,8 +5,8 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { FIGURE, missingOfSlot } from "../slabs/figures.ts";
-import { cutError, slabName, slotOfSequence } from "../slabs/files.ts";
+import { FIGURE, missingOfSlot, slotOfSequence } from "../slabs/figures.ts";
+import { cutError, slabName } from "../slabs/files.ts";
 import type { Slab, SlabTable } from "../slabs/table.ts";
 
 /** Slabs whose sizes one look asks for: 3 µs each. */

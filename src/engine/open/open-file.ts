@@ -5,7 +5,8 @@
 import path from "node:path";
 import { UNIT_BYTES, UNIT_SHIFT } from "../../format/offsets.ts";
 import { allocateStep } from "../reserve/spare.ts";
-import { cutError, slabName, slotOfSequence } from "../slabs/files.ts";
+import { slotOfSequence } from "../slabs/figures.ts";
+import { cutError, slabName } from "../slabs/files.ts";
 import type { FileIo } from "../slabs/io.ts";
 import { WriteBehind } from "./write-behind.ts";
 

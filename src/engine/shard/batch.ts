@@ -10,7 +10,6 @@
 
 import type { ChunkRef } from "../../format/manifest.ts";
 import {
-  isIndexed,
   TYPE_CHUNK,
   TYPE_FLOOR,
   TYPE_FORGOTTEN,
@@ -23,6 +22,7 @@ import {
   ballotAt,
   emptyHead,
   type Frame,
+  isIndexed,
   keyEquals,
   type RecordHead,
   type RecordSource,

@@ -75,3 +75,8 @@ export function missingOfSlot(slot: number): number {
 
 /** Bytes of the array of missing pages. */
 export const MISSING_PAGES_BYTES = (missingOfSlot(SLAB_SLOTS - 1) + 1) * Int32Array.BYTES_PER_ELEMENT;
+
+/** The place of a slab in the arrays that say which slabs there are. */
+export function slotOfSequence(sequence: number): number {
+  return sequence % SLAB_SLOTS;
+}

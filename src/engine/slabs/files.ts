@@ -2,16 +2,10 @@
  * The files of a shard's slabs: their names, and reading them without a map.
  */
 import fs from "node:fs";
-import { SLAB_SLOTS } from "../../format/offsets.ts";
 import { PAGE_BYTES } from "./residence.ts";
 
 /** A header has 32 bits for it. */
 const SEQUENCE_MAX = 2 ** 32 - 1;
-
-/** The place of a slab in the arrays that say which slabs there are. */
-export function slotOfSequence(sequence: number): number {
-  return sequence % SLAB_SLOTS;
-}
 
 /** File name of a slab within its shard's directory. */
 export function slabName(sequence: number): string {

@@ -16,8 +16,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { type RecordSource, recordSource } from "../../format/record.ts";
 import { loadAddon } from "../../platform/addon.ts";
-import { MISSING_IN_ALL, missingOfSlot } from "./figures.ts";
-import { slabName, slotOfSequence } from "./files.ts";
+import { MISSING_IN_ALL, missingOfSlot, slotOfSequence } from "./figures.ts";
+import { slabName } from "./files.ts";
 import { PAGE_BYTES, type Residence, unknownResidence } from "./residence.ts";
 
 export interface SlabMap extends RecordSource {

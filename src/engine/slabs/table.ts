@@ -4,8 +4,8 @@
 import path from "node:path";
 import { HEADER_BYTES, SLAB_SLOTS } from "../../format/offsets.ts";
 import type { SlabEnd } from "../../format/slab-list.ts";
-import { FIGURE } from "./figures.ts";
-import { slabName, slotOfSequence } from "./files.ts";
+import { FIGURE, slotOfSequence } from "./figures.ts";
+import { slabName } from "./files.ts";
 import type { FileIo } from "./io.ts";
 
 /**

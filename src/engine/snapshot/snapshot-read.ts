@@ -20,7 +20,7 @@ import { hash32 } from "../../util/hash.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { indexPartBytes } from "../index/memory.ts";
 import type { OpenSlab } from "../open/appender.ts";
-import { slotOfSequence } from "../slabs/files.ts";
+import { slotOfSequence } from "../slabs/figures.ts";
 import type { FileIo } from "../slabs/io.ts";
 import type { State } from "../state/state.ts";
 import { misfitsOf, readFully } from "./snapshot-slabs.ts";

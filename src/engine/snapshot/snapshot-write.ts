@@ -11,8 +11,8 @@ import { encodeSnapshotHeader, type SnapshotHeader } from "../../format/snapshot
 import { hash32 } from "../../util/hash.ts";
 import type { SlabList } from "../list/slab-list.ts";
 import type { Log } from "../log/log.ts";
-import { FIGURE } from "../slabs/figures.ts";
-import { readSlab, slabName, slotOfSequence, UNFINISHED } from "../slabs/files.ts";
+import { FIGURE, slotOfSequence } from "../slabs/figures.ts";
+import { readSlab, slabName, UNFINISHED } from "../slabs/files.ts";
 import type { FileIo } from "../slabs/io.ts";
 import type { Slab } from "../slabs/table.ts";
 import type { State } from "../state/state.ts";

@@ -10,15 +10,13 @@
 
 import { readManifest } from "../../format/manifest.ts";
 import {
-  isAbsence,
-  isIndexed,
   SLAB_SLOTS,
   TYPE_FORGOTTEN,
   TYPE_MANIFEST,
   TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import { keyBytesOf, keyEquals, keyOf, keyOffset } from "../../format/record.ts";
+import { isAbsence, isIndexed, keyBytesOf, keyEquals, keyOf, keyOffset } from "../../format/record.ts";
 import { tableType, tableUnit } from "../../format/slab.ts";
 import { hash32, hashBOf, PARTITIONS, partitionOf } from "../../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "../index/memory.ts";

@@ -1,8 +1,8 @@
 /**
  * Which promises and floors count, told from the records of all slabs, at a start without a snapshot.
  */
-import { isIndexed, TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_PROMISE } from "../../format/offsets.ts";
-import { type Ballot, ballotAt, keyEquals, keyOf, typeOf } from "../../format/record.ts";
+import { TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_PROMISE } from "../../format/offsets.ts";
+import { type Ballot, ballotAt, isIndexed, keyEquals, keyOf, typeOf } from "../../format/record.ts";
 import { tableOutranked, tableType, tableUnit } from "../../format/slab.ts";
 import { compareBallots } from "../../format/version.ts";
 import type { SlabMap } from "../slabs/maps.ts";

@@ -3,14 +3,8 @@
  */
 
 import { type ChunkRef, readManifest } from "../../format/manifest.ts";
-import {
-  isAbsence,
-  TYPE_FORGOTTEN,
-  TYPE_MANIFEST,
-  TYPE_TOMBSTONE,
-  UNIT_BYTES,
-} from "../../format/offsets.ts";
-import { keyBytesOf, recordUnits, typeOf, unitsAt } from "../../format/record.ts";
+import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE, UNIT_BYTES } from "../../format/offsets.ts";
+import { isAbsence, keyBytesOf, recordUnits, typeOf, unitsAt } from "../../format/record.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import type { SlabTable } from "../slabs/table.ts";
 import type { ShardLookup } from "./lookup.ts";

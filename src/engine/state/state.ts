@@ -10,13 +10,12 @@
 import type { ChunkRef } from "../../format/manifest.ts";
 import {
   EXTENDED_VERSION_MIN,
-  isIndexed,
   TYPE_FLOOR,
   TYPE_MANIFEST,
   TYPE_PROMISE,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import { isFresh, keyBytesOf, type RecordSource, unitsAt } from "../../format/record.ts";
+import { isFresh, isIndexed, keyBytesOf, type RecordSource, unitsAt } from "../../format/record.ts";
 import { recordFormat } from "../../format/slab.ts";
 import { HybridClock } from "../../util/clock.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
