@@ -57,6 +57,8 @@ export interface HarnessOptions {
   /** One of several shards of a store that is open already. */
   store?: StoreIdentity;
   shard?: number;
+  /** Threads that read beside `reader`. */
+  readers?: number;
 }
 
 export interface Condition {
@@ -99,7 +101,7 @@ export class Harness {
         slabBytes: options.slabBytes ?? SMALL_SLAB_BYTES,
         chunkBytes: options.chunkBytes ?? SMALL_CHUNK_BYTES,
       });
-    this.memory = createShardMemory(1);
+    this.memory = createShardMemory(1 + (options.readers ?? 0));
     if (options.replicated === true) new Float64Array(this.memory.figures)[FIGURE.replicated] = 1;
     this.shard = Shard.open(
       {

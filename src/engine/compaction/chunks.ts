@@ -157,6 +157,7 @@ export class Chunks {
       copies.write();
       const to = { slot: appender.slot, unit: appender.lastUnit };
       state.moveManifest(hashA, hashB, from, to, appender.lastUnits, key.length, chunks);
+      state.publishedUpTo(appender.sequence, appender.endUnit);
     }
     this.forget();
     return true;

@@ -54,6 +54,7 @@ export class Copies {
     for (const { type, hashA, hashB, from, to } of this.staged)
       this.state.move(type, hashA, hashB, map, from, { slot: appender.slot, unit: to });
     this.staged.length = 0;
+    this.state.publishedUpTo(appender.sequence, appender.endUnit);
   }
 
   /**

@@ -117,7 +117,10 @@ export class Batch {
     }
     const { sequence, slot, endUnit } = log.appender;
     for (const record of staged) state.publish(record, sequence, slot);
-    if (staged.length > 0) state.figures[FIGURE.answeredEnd] = logPlace({ sequence, unit: endUnit });
+    if (staged.length > 0) {
+      state.figures[FIGURE.answeredEnd] = logPlace({ sequence, unit: endUnit });
+      state.publishedUpTo(sequence, endUnit);
+    }
     this.clear();
     log.settled();
   }

@@ -89,6 +89,7 @@ export class Shard {
   private openedAt({ sequence, endUnit }: { sequence: number; endUnit: number }): void {
     const { figures } = this.state;
     figures[FIGURE.openedEnd] = figures[FIGURE.answeredEnd] = logPlace({ sequence, unit: endUnit });
+    this.state.publishedUpTo(sequence, endUnit);
   }
 
   /**

@@ -56,6 +56,8 @@ export const FIGURE = {
   openedEnd: 28,
   /** Set by who keeps lists of keys: up to where they know every key of this shard, likewise. 0: nowhere. */
   watermark: 29,
+  /** Up to where the log is in the index, copies included; readers follow it up to here. A place, too. */
+  publishedEnd: 30,
 } as const;
 /** Bytes of the array of figures. */
 export const FIGURES_BYTES = 32 * Float64Array.BYTES_PER_ELEMENT;

@@ -78,7 +78,7 @@ export function scanSlab(map: RecordSource, place: (unit: number) => number, key
 }
 
 /** The first valid record after `bad` that was written when `bad` had been synced, or -1. */
-function nextDurableRecord(
+export function nextDurableRecord(
   map: RecordSource,
   bad: number,
   endUnit: number,

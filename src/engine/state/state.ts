@@ -165,6 +165,14 @@ export class State {
     return isFresh(source, at) || recordFormat(this.lookup.mapOf(slot)) === 1;
   }
 
+  /**
+   * Tells who follows the log that all before this place is in the index: after `publish` and `move`, and
+   * before a slab goes that something was moved out of.
+   */
+  publishedUpTo(sequence: number, unit: number): void {
+    this.figures[FIGURE.publishedEnd] = logPlace({ sequence, unit });
+  }
+
   /** Whether a record still counts, so that it must be carried on when its slab goes. */
   counts(type: number, hashA: number, hashB: number, map: SlabMap, unit: number): boolean {
     return isIndexed(type)

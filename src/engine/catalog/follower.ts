@@ -1,0 +1,298 @@
+/**
+ * Follows the log of one shard: every record that says what a key holds, and counts, is met once at least, in
+ * the order of the log, as far as it is published.
+ *
+ * Records that count move to the end of the log when their slab goes (compaction), so a slab that is gone may
+ * be passed over, once the end has been asked for again: whatever counted in it lies further on. For the same
+ * reason a record that does not count need not be looked at: what took its place lies further on.
+ */
+import {
+  FIRST_UNIT,
+  HEADER_BYTES,
+  isIndexed,
+  SLAB_UNIT_BITS,
+  TYPE_FORGOTTEN,
+  UNIT_BYTES,
+} from "../../format/offsets.ts";
+import { isIntact, keyOf, placeOf, typeOf, unitsAt } from "../../format/record.ts";
+import {
+  decodeFooter,
+  headerProblem,
+  previousSlab,
+  tableType,
+  tableUnit,
+  tableWords,
+} from "../../format/slab.ts";
+import { hash32, hashBOf } from "../../util/hash.ts";
+import { IndexReader, type Matcher } from "../index/reader.ts";
+import { FIGURE, logPlace } from "../slabs/figures.ts";
+import { slotOfSequence } from "../slabs/files.ts";
+import type { SlabMap } from "../slabs/maps.ts";
+import { nextDurableRecord } from "../slabs/scan.ts";
+import type { ShardLookup } from "../state/lookup.ts";
+import type { ShardMemory } from "../state/memory.ts";
+
+/** A place in a shard's log. */
+export interface LogPosition {
+  sequence: number;
+  unit: number;
+}
+
+/** A record that counts and whose key cannot be read. */
+interface Unread extends LogPosition {
+  hashA: number;
+  hashB: number;
+}
+
+const SLAB_UNITS = 2 ** SLAB_UNIT_BITS;
+
+/** The position that a number of `logPlace` stands for. */
+export function positionOf(place: number): LogPosition {
+  return { sequence: Math.floor(place / SLAB_UNITS), unit: place % SLAB_UNITS };
+}
+
+/** A slab on the way: its table, or, while it has none, up to where its records go. */
+interface Opened {
+  map: SlabMap;
+  table: Int32Array | null;
+  /** Next entry of the table. */
+  next: number;
+  /** Its records end here; of the last one this is asked for anew each time. -1: nothing says so. */
+  endUnit: number;
+  /** What is published ends in it. */
+  isLast: boolean;
+}
+
+export class LogFollower {
+  private readonly lookup: ShardLookup;
+  private readonly index: IndexReader;
+  private readonly figures: Float64Array;
+  private readonly slots: Int32Array;
+  private readonly at: LogPosition;
+  private opened: Opened | null = null;
+  private unread: Unread[] = [];
+  /** Where the log cannot be followed any further, as damage hides how long a record is; null: nowhere. */
+  private stuckAt: LogPosition | null = null;
+
+  /** @param from a place in the log; 0: its beginning */
+  constructor(lookup: ShardLookup, memory: ShardMemory, from: number) {
+    this.lookup = lookup;
+    this.index = new IndexReader(memory.index);
+    this.figures = new Float64Array(memory.figures);
+    this.slots = new Int32Array(memory.slots);
+    this.at = positionOf(from);
+  }
+
+  /** Up to where the log has been followed. */
+  get place(): number {
+    return logPlace(this.at);
+  }
+
+  /** Whether the last `follow` met damage that it cannot get past. */
+  get isStuck(): boolean {
+    return this.stuckAt !== null;
+  }
+
+  /** Up to where it can be followed now. */
+  get end(): number {
+    return this.figures[FIGURE.publishedEnd];
+  }
+
+  /** Slabs before and after the place, for progress. */
+  get slabs(): { done: number; total: number } {
+    let done = 0;
+    let total = 0;
+    for (const sequence of this.slots) {
+      if (sequence === 0) continue;
+      total++;
+      if (sequence < this.at.sequence) done++;
+    }
+    return { done, total };
+  }
+
+  /**
+   * Goes on by about `records` records.
+   * @param take gets the keys; the bytes are only good during the call
+   * @returns whether all that was published when this was called has been met
+   */
+  follow(records: number, take: (key: Uint8Array) => void): boolean {
+    let left = records;
+    this.stuckAt = null;
+    while (left > 0) {
+      const end = this.end;
+      if (this.place >= end) return true;
+      const last = positionOf(end);
+      const slab = this.open(last);
+      if (slab === null) continue;
+      const used = slab.table === null ? this.walk(slab, left, take) : this.read(slab, left, take);
+      if (this.stuckAt !== null) return false;
+      left -= Math.max(1, used);
+    }
+    return this.place >= this.end;
+  }
+
+  /** The slab at the place, or null when the place has moved on to another one. */
+  private open(last: LogPosition): Opened | null {
+    const { at, lookup } = this;
+    const map = at.sequence === 0 ? null : lookup.maps.bySequence(at.sequence);
+    if (map === null) {
+      this.skipTo(last);
+      return null;
+    }
+    if (this.opened?.map !== map) this.opened = { map, table: null, next: 0, endUnit: 0, isLast: true };
+    const { opened } = this;
+    opened.isLast = at.sequence === last.sequence;
+    if (opened.isLast) {
+      opened.endUnit = last.unit;
+      return opened;
+    }
+    if (opened.table !== null) return opened;
+    const footer = decodeFooter(map.bytes, map.sequence);
+    if (footer === null) opened.endUnit = this.endOf(map);
+    else {
+      opened.table = tableWords(map.bytes, footer);
+      opened.endUnit = footer.endUnit;
+      opened.next = firstFrom(opened.table, at.unit);
+    }
+    return opened;
+  }
+
+  /** From a slab that is gone to the next one that is there. */
+  private skipTo(last: LogPosition): void {
+    const { at } = this;
+    this.opened = null;
+    let next = 0;
+    for (const sequence of this.slots)
+      if (sequence > at.sequence && (next === 0 || sequence < next)) next = sequence;
+    // None: what was in the last one is gone, and nothing of it counted.
+    if (next === 0 || next > last.sequence) Object.assign(at, last);
+    else Object.assign(at, { sequence: next, unit: FIRST_UNIT });
+  }
+
+  private leave(): void {
+    const { sequence } = this.at;
+    this.opened = null;
+    // The next look finds no such slab and goes to the one after it.
+    Object.assign(this.at, { sequence: this.following(sequence), unit: FIRST_UNIT });
+  }
+
+  /** The lowest sequence above one; where there is none yet, the number after it. */
+  private following(sequence: number): number {
+    let next = 0;
+    for (const other of this.slots) if (other > sequence && (next === 0 || other < next)) next = other;
+    return next === 0 ? sequence + 1 : next;
+  }
+
+  /**
+   * Where the records of a full slab end that has no table yet, by the next one's header. -1: not said there.
+   */
+  private endOf(map: SlabMap): number {
+    const next = this.lookup.maps.bySequence(this.following(map.sequence));
+    if (next === null) return -1;
+    const { shard, store } = this.lookup;
+    const page = next.bytes.slice(0, HEADER_BYTES);
+    const expected = { shard, sequence: next.sequence, slabBytes: store.slabBytes, storeId: store.id };
+    if (headerProblem(page, expected) !== null) return -1;
+    const previous = previousSlab(page);
+    return previous?.sequence === map.sequence ? previous.endUnit : -1;
+  }
+
+  /** By its table: only what counts is looked at. Answers the entries used. */
+  private read(slab: Opened, records: number, take: (key: Uint8Array) => void): number {
+    const { map } = slab;
+    const table = slab.table as Int32Array;
+    const until = Math.min(table.length, slab.next + records * 3);
+    const from = slab.next;
+    for (; slab.next < until; slab.next += 3) {
+      const word = table[slab.next + 2];
+      const type = tableType(word);
+      if (!isIndexed(type) || type === TYPE_FORGOTTEN) continue;
+      const place = {
+        hashA: table[slab.next],
+        hashB: table[slab.next + 1],
+        sequence: map.sequence,
+        unit: tableUnit(word),
+      };
+      if (!this.counts(place)) continue;
+      const key = this.keyAt(map, place);
+      if (key !== null) take(key);
+      else if (this.counts(place)) this.unread.push(place);
+    }
+    if (slab.next >= table.length) this.leave();
+    else this.at.unit = tableUnit(table[slab.next + 2]);
+    return (until - from) / 3;
+  }
+
+  private wantedSlot = 0;
+  private wantedUnit = 0;
+  private readonly wanted: Matcher = {
+    matches: (slot, unit) => slot === this.wantedSlot && unit === this.wantedUnit,
+  };
+
+  private counts({ hashA, hashB, sequence, unit }: Unread): boolean {
+    const slot = slotOfSequence(sequence);
+    if (this.slots[slot] !== sequence) return false;
+    this.wantedSlot = slot;
+    this.wantedUnit = unit;
+    return this.index.find(hashA, hashB, this.wanted);
+  }
+
+  /** The key of a record, if it is the one with these hashes. */
+  private keyAt(map: SlabMap, { hashA, hashB, unit }: Unread): Uint8Array | null {
+    const key = keyOf(map, unit).slice();
+    const { keyHash } = this.lookup.store;
+    return hash32(key, 0) === hashA && hashBOf(key, key.length, keyHash) === hashB ? key : null;
+  }
+
+  /** Record by record, as there is no table yet. Answers the records met. */
+  private walk(slab: Opened, records: number, take: (key: Uint8Array) => void): number {
+    const { map } = slab;
+    const { at, lookup } = this;
+    const { store, shard } = lookup;
+    const isEndKnown = slab.endUnit >= 0;
+    const endUnit = isEndKnown ? slab.endUnit : map.bytes.length / UNIT_BYTES;
+    const place = (unit: number): number => placeOf(store.salt, shard, map.sequence, unit);
+    let met = 0;
+    for (; met < records && at.unit < endUnit; met++) {
+      const { unit } = at;
+      if (!isIntact(map, unit, endUnit, place(unit))) {
+        if (!isEndKnown && nextDurableRecord(map, unit, endUnit, place) < 0) break;
+        this.stuckAt = { ...at };
+        return met;
+      }
+      const type = typeOf(map, unit);
+      if (isIndexed(type) && type !== TYPE_FORGOTTEN) take(keyOf(map, unit));
+      at.unit = unit + unitsAt(map, unit);
+    }
+    if (met < records && !slab.isLast) this.leave();
+    return met;
+  }
+
+  /**
+   * Whether keys may be missing from what was given, as damage hides them: those in records that still count,
+   * or all after a place in a slab that has no table. Tries again to read them first.
+   */
+  isBlind(take: (key: Uint8Array) => void): boolean {
+    if (this.stuckAt !== null) return true;
+    this.unread = this.unread.filter((place) => {
+      if (!this.counts(place)) return false;
+      const map = this.lookup.maps.bySequence(place.sequence);
+      const key = map === null ? null : this.keyAt(map, place);
+      if (key !== null) take(key);
+      return key === null;
+    });
+    return this.unread.length > 0;
+  }
+}
+
+/** The first entry of a table whose record is at `unit` or after it. */
+function firstFrom(table: Int32Array, unit: number): number {
+  let low = 0;
+  let high = table.length / 3;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (tableUnit(table[middle * 3 + 2]) < unit) low = middle + 1;
+    else high = middle;
+  }
+  return low * 3;
+}

@@ -1,0 +1,309 @@
+/**
+ * The catalog against a model: at each moment a list equals the sorted set of the keys that are there, over
+ * random writes, deletes, compaction, flushes, merges, restarts and kills.
+ */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { Catalog } from "../../src/engine/catalog/catalog.ts";
+import { RunDamage } from "../../src/engine/catalog/run.ts";
+import { Slices } from "../../src/engine/catalog/slices.ts";
+import type { StoreIdentity } from "../../src/engine/directory/store-file.ts";
+import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
+import { shardOf } from "../../src/util/hash.ts";
+import { Random, randomSeed } from "../random.ts";
+import { Harness, inDirectory } from "./harness.ts";
+
+const TAIL_KEYS = 64;
+
+/** A store of some shards with its catalog, as a node has them. */
+class Store {
+  readonly shards: Harness[];
+  readonly catalog: Catalog;
+  readonly warnings: string[] = [];
+
+  private constructor(directory: string, shards: Harness[], io: FileIo) {
+    this.shards = shards;
+    this.catalog = new Catalog({
+      dataDirectory: directory,
+      store: shards[0].store,
+      memories: shards.map(({ memory }) => memory),
+      held: shards.map(({ memory }) => memory.held[1]),
+      io,
+      readOnly: false,
+      warn: (message) => this.warnings.push(message),
+      tailKeysMax: TAIL_KEYS,
+    });
+  }
+
+  static async open(directory: string, count: number, replicated = false, io = nodeIo): Promise<Store> {
+    const options = { readers: 1, slabBytes: 32 * 1024, replicated };
+    const first = await Harness.open(directory, options);
+    const store: StoreIdentity = { ...first.store, shards: count };
+    const others: Harness[] = [];
+    for (let shard = 1; shard < count; shard++)
+      others.push(await Harness.open(directory, { ...options, store: first.store, shard }));
+    const harnesses = [first, ...others];
+    // It was born with one shard.
+    for (const harness of harnesses) Object.assign(harness.store, store);
+    return new Store(directory, harnesses, io);
+  }
+
+  shardOf(key: string): Harness {
+    const { hashA, hashB } = this.shards[0].hashes(key);
+    return this.shards[shardOf(hashA, hashB, this.shards.length)];
+  }
+
+  absorb(): void {
+    const slices = new Slices();
+    for (let i = 0; !this.catalog.absorb(slices); i++) assert.ok(i < 100_000, "the log has no end");
+  }
+
+  /** All keys that are there, by the catalog and the shards' indexes. */
+  list(): string[] {
+    this.absorb();
+    assert.equal(this.catalog.state, "ready");
+    const found: string[] = [];
+    const merged = this.catalog.keys();
+    for (merged.seek(new Uint8Array(0), 0); merged.valid; merged.advance()) {
+      const { bytes, from, to } = merged.current;
+      const key = Buffer.from(bytes.subarray(from, to)).toString();
+      const { state } = this.shardOf(key).read(key);
+      assert.notEqual(state, "damaged");
+      if (state === "found") found.push(key);
+    }
+    return found;
+  }
+
+  async close(): Promise<void> {
+    for (const harness of this.shards) await harness.shard.close();
+    await this.catalog.close();
+  }
+
+  /** As kill -9 would. */
+  async crash(): Promise<void> {
+    for (const harness of this.shards) await harness.crash();
+    this.catalog.abandon();
+  }
+}
+
+const PARTS = ["a", "b", "a/", "a/b/", "/", "\u00e9", "\u{10ffff}", "\uffff", "z".repeat(30)];
+
+function randomKey(random: Random): string {
+  const count = 1 + random.below(3);
+  let key = "";
+  for (let i = 0; i < count; i++) key += PARTS[random.below(PARTS.length)];
+  return key + (random.below(3) === 0 ? String(random.below(100)) : "");
+}
+
+function sorted(keys: Iterable<string>): string[] {
+  return [...keys]
+    .map((key) => Buffer.from(key))
+    .sort(Buffer.compare)
+    .map(String);
+}
+
+/** One random history. */
+async function history(directory: string, random: Random, steps: number, count: number): Promise<void> {
+  const replicated = random.below(2) === 0;
+  let store = await Store.open(directory, count, replicated);
+  const model = new Set<string>();
+  /** Keys that are written once and never again. */
+  const permanent = new Set<string>();
+  for (let step = 0; step < steps; step++) {
+    const choice = random.below(100);
+    if (choice < 50) {
+      const key = randomKey(random);
+      store.shardOf(key).put(key, random.bytes(random.below(600)));
+      model.add(key);
+    } else if (choice < 60) {
+      const key = `permanent/${permanent.size}`;
+      store.shardOf(key).put(key, "p");
+      permanent.add(key);
+      model.add(key);
+    } else if (choice < 80) {
+      const key = randomKey(random);
+      store.shardOf(key).remove(key);
+      model.delete(key);
+    } else if (choice < 84) {
+      const key = randomKey(random);
+      store.shardOf(key).upload(key, random.bytes(9000));
+      model.add(key);
+    } else if (choice < 88) {
+      for (const harness of store.shards) await harness.settle();
+      store.catalog.release();
+    } else if (choice < 90) await store.catalog.work();
+    else if (choice < 93) assert.deepEqual(store.list(), sorted(model));
+    else if (choice < 96) store.catalog.absorb(new Slices());
+    else if (choice < 98) {
+      await (random.below(2) === 0 ? store.close() : store.crash());
+      store = await Store.open(directory, count, replicated);
+      assert.deepEqual(store.warnings, []);
+    } else {
+      // Everything at once: the log grows and moves while files are written.
+      const work = store.catalog.work();
+      for (let i = 0; i < 20; i++) {
+        const key = randomKey(random);
+        if (random.below(2) === 0) {
+          store.shardOf(key).put(key, random.bytes(100));
+          model.add(key);
+        } else {
+          store.shardOf(key).remove(key);
+          model.delete(key);
+        }
+        store.catalog.absorb(new Slices());
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await work;
+    }
+  }
+  assert.deepEqual(store.list(), sorted(model));
+  for (const key of permanent) assert.equal(store.shardOf(key).read(key).state, "found");
+  await store.close();
+}
+
+test("catalog model: a list is the sorted set of live keys, whatever happens", async (t) => {
+  const random = new Random(randomSeed(t));
+  const histories = Number(process.env.HISTORIES ?? 6);
+  for (let i = 0; i < histories; i++)
+    await inDirectory((directory) => history(directory, random, 600, 1 + (i % 3)));
+});
+
+async function filled(directory: string, keys: number): Promise<Store> {
+  const store = await Store.open(directory, 1);
+  for (let i = 0; i < keys; i++) {
+    store.shards[0].stage(`key/${i}`, "v");
+    if (i % 32 === 31) store.shards[0].shard.commit();
+  }
+  store.shards[0].shard.commit();
+  return store;
+}
+
+function keysUpTo(count: number): string[] {
+  return sorted(Array.from({ length: count }, (_, i) => `key/${i}`));
+}
+
+test("catalog: runs are merged, and keys that are gone go with them", async () => {
+  await inDirectory(async (directory) => {
+    const store = await filled(directory, 1000);
+    store.absorb();
+    await store.catalog.work();
+    assert.ok(store.catalog.figures().runs < 1000 / TAIL_KEYS, JSON.stringify(store.catalog.figures()));
+    const [harness] = store.shards;
+    for (let i = 0; i < 1000; i++) harness.remove(`key/${i}`);
+    // Tombstones go when theirs is the oldest slab, if that one is worth it.
+    for (let round = 0; harness.figure("tombstones") > 900; round++) {
+      assert.ok(round < 1000, `${harness.figure("tombstones")} tombstones stay`);
+      for (let i = 0; i < TAIL_KEYS; i++) harness.put(`other/${i}`, Buffer.alloc(300));
+      await harness.settle();
+      store.catalog.release();
+    }
+    const keys = (): number => {
+      let count = 0;
+      const merged = store.catalog.keys();
+      for (merged.seek(new Uint8Array(0), 0); merged.valid; merged.advance()) count++;
+      return count;
+    };
+    const entries = (): number => harness.figure("keys") + harness.figure("tombstones");
+    for (let round = 0; keys() > entries() + TAIL_KEYS; round++) {
+      assert.ok(round < 100, `${keys()} keys for ${entries()} entries`);
+      for (let i = 0; i < TAIL_KEYS; i++) harness.put(`other/${i}`, "v");
+      store.absorb();
+      await store.catalog.work();
+    }
+    assert.deepEqual(store.list(), sorted(Array.from({ length: TAIL_KEYS }, (_, i) => `other/${i}`)));
+    assert.ok(store.catalog.figures().merges > 0);
+    await store.close();
+  });
+});
+
+test("catalog: a damaged run is noticed, and all is built anew", async () => {
+  await inDirectory(async (directory) => {
+    let store = await filled(directory, 300);
+    store.absorb();
+    await store.catalog.work();
+    await store.close();
+    const folder = path.join(directory, "keys");
+    const [file] = readdirSync(folder).filter((name) => name.endsWith(".keys"));
+    const bytes = readFileSync(path.join(folder, file));
+    bytes[100] ^= 1;
+    // In place: the file is the same.
+    rmSync(path.join(folder, file));
+    writeFileSync(path.join(folder, file), bytes);
+    store = await Store.open(directory, 1);
+    assert.throws(() => store.list(), RunDamage);
+    store.catalog.damaged(new RunDamage("test"));
+    assert.equal(store.catalog.state, "building");
+    assert.deepEqual(store.list(), keysUpTo(300));
+    assert.equal(store.catalog.figures().builds, 1);
+    assert.equal(store.warnings.length, 1);
+    await store.close();
+  });
+});
+
+for (const [what, spoil] of [
+  ["the folder is gone", (folder: string) => rmSync(folder, { recursive: true })],
+  ["the manifest is gone", (folder: string) => rmSync(path.join(folder, "CATALOG"))],
+  ["the manifest is damaged", (folder: string) => writeFileSync(path.join(folder, "CATALOG"), "{}\n")],
+] as const)
+  test(`catalog: built anew when ${what}`, async () => {
+    await inDirectory(async (directory) => {
+      let store = await filled(directory, 300);
+      store.absorb();
+      await store.catalog.work();
+      await store.close();
+      spoil(path.join(directory, "keys"));
+      store = await Store.open(directory, 1);
+      assert.deepEqual(store.list(), keysUpTo(300));
+      await store.close();
+    });
+  });
+
+test("catalog: built anew when a start without it came between", async () => {
+  await inDirectory(async (directory) => {
+    const store = await filled(directory, 300);
+    store.absorb();
+    await store.catalog.work();
+    await store.close();
+    const without = await Harness.open(directory, { slabBytes: 32 * 1024 });
+    without.put("new", "v");
+    await without.shard.close();
+    const again = await Store.open(directory, 1);
+    assert.match(again.warnings[0], /built anew/);
+    assert.deepEqual(again.list(), sorted([...keysUpTo(300), "new"]));
+    await again.close();
+    const last = await Store.open(directory, 1);
+    assert.deepEqual(last.warnings, []);
+    assert.deepEqual(last.list(), sorted([...keysUpTo(300), "new"]));
+    await last.close();
+  });
+});
+
+test("catalog: a full disk stops flushing, lists go on, and so does flushing when there is room", async () => {
+  await inDirectory(async (directory) => {
+    let isFull = false;
+    const io: FileIo = {
+      ...nodeIo,
+      pwrite(...call) {
+        if (isFull) throw Object.assign(new Error("no space"), { code: "ENOSPC" });
+        nodeIo.pwrite(...call);
+      },
+    };
+    const store = await Store.open(directory, 1, false, io);
+    isFull = true;
+    for (let i = 0; i < 200; i++) store.shards[0].put(`key/${i}`, "v");
+    store.absorb();
+    await store.catalog.work();
+    assert.equal(store.catalog.figures().diskFull, true);
+    assert.deepEqual(store.list(), keysUpTo(200));
+    isFull = false;
+    store.catalog.retryNow();
+    await store.catalog.work();
+    assert.equal(store.catalog.figures().diskFull, false);
+    assert.ok(store.catalog.figures().flushes > 0);
+    assert.deepEqual(store.list(), keysUpTo(200));
+    await store.close();
+    assert.ok(existsSync(path.join(directory, "keys", "CATALOG")));
+  });
+});
