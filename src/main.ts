@@ -6,7 +6,7 @@ import { Writable } from "node:stream";
 import { isMainThread } from "node:worker_threads";
 import { platformProblem } from "./platform/build-info.ts";
 import { reasonOf, sentenceOf } from "./platform/system-error.ts";
-import handle from "./shards/thread/handler.ts";
+import handle from "./shards/catalog/tasks.ts";
 import { isShardThread } from "./shards/thread/spawn.ts";
 
 // Piscina's worker code, when it runs inside the bundle, asks this module for its task handler.

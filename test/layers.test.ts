@@ -28,6 +28,7 @@ const LAYERS = [
   ...[
     "server",
     "server/batch",
+    "server/list",
     "server/peers",
     "server/writes",
     "server/reads",
@@ -53,9 +54,11 @@ const LAYERS = [
     "cluster/identity",
     "cluster/layout",
   ],
-  ...["shards/vault", "shards/housekeeping", "shards/upload", "shards/thread", "shards/arena"],
+  ...["shards/vault", "shards/housekeeping", "shards/upload", "shards/catalog", "shards/thread", "shards/arena"],
   ...[
     "engine/check",
+    "engine/catalog",
+    "engine/catalog/runs",
     "engine/shard",
     "engine/compaction",
     "engine/start",
@@ -66,7 +69,7 @@ const LAYERS = [
     "engine/figures",
   ],
   ...["engine/state", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
-  ...["rules", "value", "format/fields", "format", "auth", "platform", "util"],
+  ...["rules", "value", "format/keys", "format/fields", "format", "auth", "platform", "util"],
 ];
 
 const FOLDER_LINES_MAX = 1300;

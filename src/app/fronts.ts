@@ -87,7 +87,7 @@ export async function startFrontThreads(
     const { filename, execArgv } = threadOf(path.join(__dirname, "front-thread.ts"));
     const worker = new Worker(filename, {
       workerData: task,
-      transferList: seat.channels.map((channel) => channel.port),
+      transferList: [...seat.channels.map((channel) => channel.port), seat.catalogPort],
       ...(execArgv === undefined ? {} : { execArgv }),
     });
     worker.on("error", fatal);

@@ -36,6 +36,7 @@ import {
   createKeyScratch,
   TARGET_BAD_KEY,
   TARGET_BATCH,
+  TARGET_EMPTY_KEY,
   TARGET_HEALTH,
   TARGET_KEY,
   TARGET_LIVE,
@@ -47,6 +48,8 @@ import {
 } from "./http/target.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
+import { createDeletion, isDeletionPath } from "./list/deletion.ts";
+import { createLists } from "./list/lists.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
 import { type AnswerOther, createReads } from "./reads/reads.ts";
@@ -266,12 +269,16 @@ function createHandlers(
     const { code, options: errorOptions } = refusalOf(target);
     return sendError(res, code, { ...errorOptions, head });
   };
-  const local = createReads(context, answerOther);
-  const reads = options.cluster === undefined ? local : createClusterReads(context, local, answerOther);
+  const lists = createLists(context);
+  const local = createReads(context, answerOther, lists);
+  const reads =
+    options.cluster === undefined ? local : createClusterReads(context, local, answerOther, lists);
   const writes = createWrites(context, refusalOf, createBatch(context));
+  const deletion = createDeletion(context);
   const handlers: Handlers = {
     ...reads,
     ...writes,
+    post: (res, req) => (isDeletionPath(req.getUrl()) ? deletion : writes.post)(res, req),
     other: (res, req) => {
       const { code, options: errorOptions } = refusalOf(targetOf(context, req));
       context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
@@ -283,7 +290,10 @@ function createHandlers(
 /** What GET / says: who is there, and where to go on. */
 function rootDocument({ role, version }: NodeFacts): object {
   const keys = "GET, HEAD, PUT, POST, DELETE /<key>";
-  return { name: "minivault", version, role, keys, health: "/health", stats: "/_stats" };
+  return {
+    ...{ name: "minivault", version, role, keys },
+    ...{ list: "GET /<prefix>?list", health: "/health", stats: "/_stats" },
+  };
 }
 
 /**
@@ -292,6 +302,7 @@ function rootDocument({ role, version }: NodeFacts): object {
 function otherTarget(target: number): Refusal {
   switch (target) {
     case TARGET_BAD_KEY:
+    case TARGET_EMPTY_KEY:
     case TARGET_ROOT:
       return { code: "bad_key" };
     case TARGET_TOO_LONG:

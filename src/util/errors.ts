@@ -60,6 +60,7 @@ export const ERRORS = {
     retryable: false,
     message: "what is kept here is of an older format, which has no place for this; upgrade it first",
   },
+  not_yet: { status: 501, retryable: false, message: "this release cannot do that" },
   overloaded: { status: 503, retryable: true, message: "too much is waiting; try again" },
   unavailable: { status: 503, retryable: true, message: "this node cannot serve the request now" },
   no_quorum: {
@@ -82,6 +83,11 @@ export const ERRORS = {
     retryable: false,
     message:
       "writes are stopped, since a sync failed, or the disk cannot be written or is gone; /health says which; mend it, then restart",
+  },
+  building: {
+    status: 503,
+    retryable: true,
+    message: "the list of all keys is being built; /_stats has the progress, try again",
   },
   stopping: { status: 503, retryable: true, message: "the node is stopping" },
   timeout: { status: 504, retryable: true, message: "the answer took too long" },

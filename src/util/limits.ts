@@ -22,6 +22,11 @@ export const VALUE_BYTES_MAX = 64 * 1024 * 1024 * 1024;
 export const SLAB_BYTES = 64 * 1024 * 1024;
 /** Deepest nesting of arrays and objects in a JSON value (RFC 8259, section 9, allows a limit). */
 export const JSON_DEPTH_MAX = 10_000;
+/** Most keys on a page of a list, and how many there are when nobody says. */
+export const LIST_LIMIT_MAX = 10_000;
+export const LIST_LIMIT_DEFAULT = 1000;
+/** A larger value does not come with a list. */
+export const LISTED_VALUE_BYTES_MAX = 64 * 1024;
 /** Longest If-Match or If-None-Match header. */
 export const CONDITION_BYTES_MAX = 4096;
 /**

@@ -6,18 +6,18 @@ import { rmSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import fc from "fast-check";
-import { afterAll, type KeyRange, rangeOf, walk } from "../../src/engine/catalog/listing.ts";
+import { afterAll, type KeyRange, rangeOf, walk } from "../../src/engine/catalog/runs/listing.ts";
 import {
   type KeyRun,
   MemoryRunBuilder,
   MergedKeys,
   RunCursor,
   RunDamage,
-} from "../../src/engine/catalog/run.ts";
-import { RUN_FILE_BLOCKS_MAX, RunFiles } from "../../src/engine/catalog/run-files.ts";
-import { chooseMerge, TIER_RUNS, tierOf } from "../../src/engine/catalog/tiers.ts";
+} from "../../src/engine/catalog/runs/run.ts";
+import { RUN_FILE_BLOCKS_MAX, RunFiles } from "../../src/engine/catalog/runs/run-files.ts";
+import { chooseMerge, TIER_RUNS, tierOf } from "../../src/engine/catalog/runs/tiers.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
-import { KEY_BLOCK_BYTES } from "../../src/format/key-run.ts";
+import { KEY_BLOCK_BYTES } from "../../src/format/keys/key-run.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 import { inDirectory } from "./harness.ts";

@@ -53,6 +53,10 @@ export class HookedRes implements Res {
     return this.res.tryEnd(piece, totalBytes);
   }
 
+  write(piece: Text): boolean {
+    return this.res.write(piece);
+  }
+
   getWriteOffset(): number {
     return this.res.getWriteOffset();
   }

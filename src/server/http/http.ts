@@ -53,6 +53,11 @@ export interface Res {
    * first byte (hooked-res.ts).
    */
   beforeBody?(body: Text): void;
+  /**
+   * Writes a piece of an answer whose length nobody knows; what the socket does not take is copied. False:
+   * wait for `onWritable`. Never an empty piece: that ends the answer.
+   */
+  write(piece: Text): boolean;
   /** Completes the answer; copies what the socket does not take at once. */
   end(body?: Text, closeConnection?: boolean): Res;
   /**

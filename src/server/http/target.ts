@@ -21,6 +21,8 @@ export const TARGET_METRICS = 7;
 export const TARGET_BATCH = 9;
 /** Whether the process is alive, whatever it can serve. */
 export const TARGET_LIVE = 8;
+/** "/_kv/": no key, but the prefix of all. */
+export const TARGET_EMPTY_KEY = 9;
 
 const PERCENT = 0x25;
 const UNDERSCORE = 0x5f;
@@ -99,7 +101,7 @@ function classify(key: KeyBytes): number {
   if (startsWith(key, KEY_PREFIX)) {
     key.bytes.copyWithin(0, KEY_PREFIX.length, key.length);
     key.length -= KEY_PREFIX.length;
-    if (key.length === 0) return TARGET_BAD_KEY;
+    if (key.length === 0) return TARGET_EMPTY_KEY;
   } else if (key.bytes[0] === UNDERSCORE) {
     if (isWhole(key, STATS)) return TARGET_STATS;
     if (isWhole(key, BATCH)) return TARGET_BATCH;
@@ -115,7 +117,7 @@ function classify(key: KeyBytes): number {
 /** A cursor and a key, percent-encoded, fit. */
 const QUERY_CHARACTERS_MAX = 8192;
 /** What a request with one of these is meant to do must not be left out in silence. */
-const NOT_YET: ReadonlySet<string> = new Set(["list", "watch", "changes", "wait", "ttl", "expires"]);
+const NOT_YET: ReadonlySet<string> = new Set(["watch", "changes", "wait", "ttl", "expires"]);
 
 /**
  * Checks the query's parameters. Answers what is wrong, or null. Names this program does not know mean
@@ -128,6 +130,7 @@ export function queryProblem(query: string): string | null {
     if (name === "consistency" && value !== "quorum" && value !== "one") {
       return "consistency is quorum or one";
     }
+    if (name === "list") return "list is for GET";
     if (NOT_YET.has(name)) return `the parameter ${name} is not supported yet`;
   }
   return null;

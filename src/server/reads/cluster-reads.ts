@@ -21,6 +21,7 @@ import { findPatiently, Waiting } from "./cold-reads.ts";
 import { Download } from "./download.ts";
 import {
   type AnswerOther,
+  type AnswerQuery,
   answerFound,
   answerHead,
   answerNoKey,
@@ -39,6 +40,7 @@ export function createClusterReads(
   context: FrontContext,
   local: { get: Handler; head: Handler },
   answerOther: AnswerOther,
+  answerQuery: AnswerQuery,
 ): { get: Handler; head: Handler } {
   const handle = (res: Res, req: Req, head: boolean): void => {
     const { cluster, key, meter } = context;
@@ -49,10 +51,11 @@ export function createClusterReads(
     const verb = head ? HEAD : GET;
     const target = targetOf(context, req);
     if (target !== TARGET_KEY) {
-      answerNoKey(context, res, req, target, head, answerOther);
+      answerNoKey(context, res, req, target, head, answerOther, answerQuery);
       return;
     }
     const query = req.getQuery() ?? "";
+    if (query !== "" && answerQuery(res, req, query, target, head)) return;
     const problem = query === "" ? null : queryProblem(query);
     if (problem !== null) {
       meter.count(verb, sendError(res, "bad_request", { detail: problem, head }));

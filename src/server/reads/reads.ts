@@ -30,9 +30,13 @@ const TIMED_ONE_IN = 64;
 /** Answers a path that is not a key. */
 export type AnswerOther = (res: Res, target: number, head: boolean) => number;
 
+/** Answers a request whose query makes it another one than that of a value; false: it does not. */
+export type AnswerQuery = (res: Res, req: Req, query: string, target: number, head: boolean) => boolean;
+
 export function createReads(
   context: FrontContext,
   answerOther: AnswerOther,
+  answerQuery: AnswerQuery,
 ): { get: Handler; head: Handler } {
   const { vault, meter, key } = context;
   let untilTimed = 1;
@@ -40,11 +44,12 @@ export function createReads(
   const answer = (res: Res, req: Req): void => {
     const target = targetOf(context, req);
     if (target !== TARGET_KEY) {
-      answerNoKey(context, res, req, target, false, answerOther);
+      answerNoKey(context, res, req, target, false, answerOther, answerQuery);
       return;
     }
     const query = req.getQuery();
-    if (query && rejectQuery(context, res, query, false)) return;
+    if (query && (answerQuery(res, req, query, target, false) || rejectQuery(context, res, query, false)))
+      return;
     const found = vault.findResident(key);
     if (found.state !== "found") {
       if (found.state === "cold") ColdRead.begin(context, res, req, GET, answerCold);
@@ -82,11 +87,12 @@ export function createReads(
   const head: Handler = (res, req) => {
     const target = targetOf(context, req);
     if (target !== TARGET_KEY) {
-      answerNoKey(context, res, req, target, true, answerOther);
+      answerNoKey(context, res, req, target, true, answerOther, answerQuery);
       return;
     }
     const query = req.getQuery();
-    if (query && rejectQuery(context, res, query, true)) return;
+    if (query && (answerQuery(res, req, query, target, true) || rejectQuery(context, res, query, true)))
+      return;
     const found = vault.findResident(key);
     if (found.state === "cold")
       ColdRead.begin(context, res, req, HEAD, (_, warm, headers) => answerHead(context, res, warm, headers));
@@ -104,9 +110,11 @@ export function answerNoKey(
   target: number,
   head: boolean,
   answerOther: AnswerOther,
+  answerQuery: AnswerQuery,
 ): void {
   const query = req.getQuery();
-  // "/" with a query is, or will be, a list.
+  if (query && answerQuery(res, req, query, target, head)) return;
+  // "/" with a query is, or will be, more than a greeting.
   if (target === TARGET_ROOT && query && rejectQuery(context, res, query, head)) return;
   context.meter.count(head ? HEAD : GET, answerOther(res, target, head));
 }

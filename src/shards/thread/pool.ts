@@ -1,14 +1,14 @@
 /**
- * Shard threads. The only importer of Piscina: one pool of exactly one thread for each, since all that is to
- * be done for a shard must reach the thread that owns it. Tasks open and close the shards. In between, a
+ * Shard threads: a pool of one thread for each, since all that is to be done for a shard must reach the
+ * thread that owns it. Tasks open and close the shards. In between, a
  * message of a front wakes the idle thread, which then works through the arenas (buffer.ts) of all fronts
  * until they are empty; while it does, the fronts only add to their arenas and read answers from them. To
  * wake it with a task costs more, and while the front is busy, the next task waits until it has heard that
  * the last one is done.
  */
 
+import path from "node:path";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
-import Piscina from "piscina";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { SyncMode } from "../../engine/log/log.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
@@ -16,7 +16,7 @@ import { addonDirectory } from "../../platform/addon.ts";
 import { type Arena, createArena } from "../arena/arena.ts";
 import { ShardQueue } from "../arena/queue.ts";
 import type { Channel, Task, TaskAnswer } from "./messages.ts";
-import { threadOptions } from "./spawn.ts";
+import { OwnThread } from "./own-thread.ts";
 
 export interface ThreadSetup {
   dataDirectory: string;
@@ -48,7 +48,7 @@ export class ShardThread {
   /** Ends for the other fronts, to be transferred to their threads. */
   readonly others: FrontChannel[] = [];
   private readonly setup: ThreadSetup;
-  private readonly pool: Piscina<Task, TaskAnswer>;
+  private readonly thread: OwnThread<Task, TaskAnswer>;
   private readonly channels: Channel[] = [];
   private dead: Error | null = null;
   private readonly progress = new Float64Array(new SharedArrayBuffer(16));
@@ -64,17 +64,8 @@ export class ShardThread {
     }
     this.queue = new ShardQueue(ends[0].arena, ends[0].port, setup.warn);
     this.others = ends.slice(1);
-    this.pool = new Piscina<Task, TaskAnswer>({
-      ...threadOptions(),
-      minThreads: 1,
-      maxThreads: 1,
-      concurrentTasksPerWorker: 1,
-      // The default parks an idle thread in Atomics.wait, which would freeze compaction and sealing.
-      atomics: "disabled",
-      recordTiming: false,
-    });
     // A thread's uncaught error surfaces in the task that was running, or here when none was.
-    this.pool.on("error", (error: Error) => this.die(error));
+    this.thread = new OwnThread(path.join(__dirname, "handler.ts"), (error) => this.die(error));
   }
 
   /** Starts the thread and reads its shards back. */
@@ -83,7 +74,7 @@ export class ShardThread {
     const progress = this.progress.buffer as SharedArrayBuffer;
     const { channels } = this;
     this.report(
-      await this.pool.run(
+      await this.thread.run(
         {
           kind: "open",
           dataDirectory,
@@ -95,7 +86,7 @@ export class ShardThread {
           shards,
           progress,
         },
-        { transferList: channels.map((channel) => channel.answers) },
+        channels.map((channel) => channel.answers),
       ),
     );
   }
@@ -122,9 +113,9 @@ export class ShardThread {
    */
   async close(): Promise<void> {
     await this.queue.drain();
-    if (this.dead === null) this.report(await this.pool.run({ kind: "close" }));
+    if (this.dead === null) this.report(await this.thread.run({ kind: "close" }));
     this.dead ??= new Error("closed");
     this.queue.close();
-    await this.pool.destroy();
+    await this.thread.destroy();
   }
 }

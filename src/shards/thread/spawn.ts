@@ -5,7 +5,6 @@
  * from node_modules and that loads handler.ts.
  */
 import { createRequire } from "node:module";
-import path from "node:path";
 import { isMainThread, workerData } from "node:worker_threads";
 
 /** Put in by the build; absent when run from source. */
@@ -19,9 +18,9 @@ export interface ThreadOptions {
   execArgv?: string[];
 }
 
-/** Options of Piscina's constructor that say what to run. */
-export function threadOptions(): ThreadOptions {
-  return { ...threadOf(path.join(__dirname, "handler.ts")), workerData: SHARD_THREAD };
+/** Options of Piscina's constructor that say what to run. In the bundle the task says who takes it. */
+export function threadOptions(handler: string): ThreadOptions {
+  return { ...threadOf(handler), workerData: SHARD_THREAD };
 }
 
 /**

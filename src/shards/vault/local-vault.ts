@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from "node:crypto";
+import type { MessagePort } from "node:worker_threads";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { readFigures } from "../../engine/figures/stats.ts";
 import { FIGURE } from "../../engine/slabs/figures.ts";
@@ -26,6 +27,8 @@ import {
 } from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
+import type { CatalogClient } from "../catalog/client.ts";
+import { readCatalogFigures } from "../catalog/thread.ts";
 import { Housekeeping } from "../housekeeping/housekeeping.ts";
 import type { FrontChannel } from "../thread/pool.ts";
 import { LocalUpload } from "../upload/upload.ts";
@@ -73,12 +76,14 @@ interface FrontView {
   readOnly: string | null;
   /** Number of the front: 0 is the one that opened the store. */
   front: number;
+  catalogFigures: SharedArrayBuffer;
 }
 
-/** What another front thread needs to use a store that is open. Its channels' ports are transferred to it. */
+/** What another front thread needs to use a store that is open. The ports are transferred to it. */
 export interface FrontSeat extends FrontView {
   addonDirectory: string | null;
   channels: FrontChannel[];
+  catalogPort: MessagePort;
 }
 
 export class LocalVault implements Vault {
@@ -90,6 +95,9 @@ export class LocalVault implements Vault {
   /** Housekeeping of replication. */
   readonly replica: Housekeeping;
   readonly gatherings: Gatherings;
+  /** All keys in order. */
+  readonly catalog: CatalogClient;
+  private readonly catalogFigures: SharedArrayBuffer;
   private readonly dataDirectory: string;
   private readonly memories: ShardMemory[];
   private readonly queues: ShardQueue[];
@@ -111,8 +119,9 @@ export class LocalVault implements Vault {
   private hashB = 0;
 
   constructor(
-    { dataDirectory, store, memories, readOnly, front }: FrontView,
+    { dataDirectory, store, memories, readOnly, front, catalogFigures }: FrontView,
     queues: ShardQueue[],
+    catalog: CatalogClient,
     shut: () => Promise<void>,
     seats: readonly FrontSeat[],
   ) {
@@ -123,6 +132,8 @@ export class LocalVault implements Vault {
     this.keepsFields = store.version >= EXTENDED_VERSION_MIN;
     this.memories = memories;
     this.queues = queues;
+    this.catalog = catalog;
+    this.catalogFigures = catalogFigures;
     this.shut = shut;
     this.seats = seats;
     this.firstUpload = front * UPLOADS_OF_A_FRONT;
@@ -323,6 +334,7 @@ export class LocalVault implements Vault {
       batches: sum((queue) => queue.batches),
       batchedWrites: sum((queue) => queue.batchedWrites),
       coldReads: this.residency.reads,
+      catalog: readCatalogFigures(this.catalogFigures),
     };
   }
 

@@ -20,6 +20,8 @@ import { openDataDirectory, writeProblem } from "../../platform/private-director
 import { isReadOnly, sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
 import { ShardQueue } from "../arena/queue.ts";
+import { CatalogClient } from "../catalog/client.ts";
+import { CatalogThread } from "../catalog/thread.ts";
 import { ShardThread } from "../thread/pool.ts";
 import { type FrontSeat, LocalVault, markReplicated } from "./local-vault.ts";
 
@@ -59,27 +61,40 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
 
 /** @param release gives the directory's lock back, when the vault is closed */
 async function openLocked(config: VaultConfig, release: () => Promise<void>): Promise<LocalVault> {
-  const { dataDirectory, fronts = 1 } = config;
+  const { dataDirectory, fronts = 1, warn } = config;
   const { store, readOnly } = openStore(config);
   const pressure = createPressureMemory();
-  const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts, pressure));
+  // The catalog's thread reads, too.
+  const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts + 1, pressure));
   if (config.replicated === true) markReplicated(memories);
   const threads = createThreads(config, store, readOnly !== null, memories);
   await readBack(threads, config.progress);
   const areListed = memories.every(({ figures }) => new Float64Array(figures)[FIGURE.listKept] === 1);
   if (areListed && !store.complete && readOnly === null) completeStoreFile(nodeIo, dataDirectory);
-  const view = { dataDirectory, store, memories, readOnly };
+  const catalog = new CatalogThread({
+    dataDirectory,
+    store,
+    memories,
+    fronts,
+    readOnly: readOnly !== null,
+    warn,
+  });
+  await catalog.open();
+  const view = { dataDirectory, store, memories, readOnly, catalogFigures: catalog.figures };
   const seats: FrontSeat[] = Array.from({ length: fronts - 1 }, (_, index) => ({
     ...view,
     addonDirectory: addonDirectory(),
     front: index + 1,
     channels: threads.map((thread) => thread.others[index]),
+    catalogPort: catalog.others[index],
   }));
   return new LocalVault(
     { ...view, front: 0 },
     threads.map((thread) => thread.queue),
+    catalog.client,
     async () => {
       await Promise.all(threads.map((thread) => thread.close()));
+      await catalog.close();
       await release();
     },
     seats,
@@ -164,10 +179,13 @@ export async function openFrontVault(seat: FrontSeat, warn: (message: string) =>
   if (seat.addonDirectory !== null) setAddonDirectory(seat.addonDirectory);
   await loadHash();
   const queues = seat.channels.map(({ arena, port }) => new ShardQueue(arena, port, warn));
+  const catalog = new CatalogClient(seat.catalogPort, warn);
   return new LocalVault(
     seat,
     queues,
+    catalog,
     async () => {
+      catalog.close();
       await Promise.all(queues.map((queue) => queue.drain()));
       for (const queue of queues) queue.close();
     },

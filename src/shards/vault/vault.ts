@@ -5,6 +5,8 @@
 import type { ShardStats } from "../../engine/figures/stats.ts";
 import type { Gatherings } from "../../util/gatherings.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
+import type { CatalogClient } from "../catalog/client.ts";
+import type { CatalogStats } from "../catalog/thread.ts";
 
 export type { ShardStats };
 
@@ -79,6 +81,8 @@ export interface VaultStats {
   batchedWrites: number;
   /** Reads from the disk for what was not in memory. */
   coldReads: number;
+  /** Of all keys in order; left out where there are none. */
+  catalog?: CatalogStats;
 }
 
 export interface Vault {
@@ -103,6 +107,8 @@ export interface Vault {
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean;
   /** Starts a body of any size that arrives in pieces. Null: the queue is full, answer 503. */
   upload(head: WriteHead): Upload | null;
+  /** All keys in order; left out: there are no lists. */
+  readonly catalog?: Pick<CatalogClient, "ask">;
   /** Where bodies of this front are gathered that do not come in one piece. */
   readonly gatherings: Gatherings;
   stats(): VaultStats;

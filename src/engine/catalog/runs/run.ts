@@ -10,7 +10,7 @@ import {
   KeyBlock,
   KeyBlockWriter,
   sharedBytes,
-} from "../../format/key-run.ts";
+} from "../../../format/keys/key-run.ts";
 
 /** A block of a run cannot be read: the catalog must be built anew. */
 export class RunDamage extends Error {}

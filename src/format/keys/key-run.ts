@@ -2,8 +2,8 @@
  * Runs of keys as bytes: front-coded blocks, fences, footer (FORMAT.md, "Keys in order"). Pure: no file is
  * touched here.
  */
-import { hash32 } from "../util/hash.ts";
-import { BYTE_ORDER_MARK } from "./offsets.ts";
+import { hash32 } from "../../util/hash.ts";
+import { BYTE_ORDER_MARK } from "../offsets.ts";
 
 /** A block of keys, always of this size. */
 export const KEY_BLOCK_BYTES = 4096;

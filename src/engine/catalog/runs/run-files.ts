@@ -10,9 +10,9 @@ import {
   type Fences,
   KEY_BLOCK_BYTES,
   RUN_FOOTER_BYTES,
-} from "../../format/key-run.ts";
-import type { FileIo } from "../slabs/io.ts";
-import { mapSlab } from "../slabs/maps.ts";
+} from "../../../format/keys/key-run.ts";
+import type { FileIo } from "../../slabs/io.ts";
+import { mapSlab } from "../../slabs/maps.ts";
 import { runFileName } from "./manifest.ts";
 import { type KeyRun, RunBuilder, RunDamage, type RunPart, runOf } from "./run.ts";
 
@@ -137,6 +137,12 @@ class RunFileWriter {
   }
 }
 
+/** Takes the key `key[from .. to)`. */
+export type AddKey = (key: Uint8Array, from: number, to: number) => void;
+
+/** Gives rising keys to `add`, with pauses; at the end false: the work has become pointless. */
+export type FillRun = (add: AddKey) => AsyncGenerator<void, boolean>;
+
 export interface RunFilesSetup {
   io: FileIo;
   directory: string;
@@ -171,12 +177,10 @@ export class RunFiles {
    * @returns null: it was stopped; or there was no key ("empty")
    * @throws what the disk says; then nothing of it is left
    */
-  async write(
-    fill: (add: (key: Uint8Array, from: number, to: number) => void) => AsyncGenerator<void, boolean>,
-  ): Promise<KeyRun | "empty" | null> {
+  async write(fill: FillRun): Promise<KeyRun | "empty" | null> {
     const files: number[] = [];
     let writer: RunFileWriter | null = null;
-    const add = (key: Uint8Array, from: number, to: number): void => {
+    const add: AddKey = (key, from, to) => {
       writer ??= new RunFileWriter(this.io, this.directory, this.next++, this.salt);
       writer.add(key, from, to);
     };

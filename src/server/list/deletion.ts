@@ -1,0 +1,222 @@
+/**
+ * `POST /_delete?prefix=…`: deletes what a list finds, and tells how far it is, a line now and then.
+ */
+import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
+import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import { ERRORS, type ErrorCode } from "../../util/errors.ts";
+import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { BAD_LENGTH, declaredBytes, NO_BODY } from "../http/body-length.ts";
+import type { FrontContext } from "../http/context.ts";
+import type { Handler, Res } from "../http/http.ts";
+import { refuse } from "../http/linger.ts";
+import type { Paced } from "../http/pace.ts";
+import { sendError } from "../http/reply.ts";
+import { POST } from "../status/stats.ts";
+import { boundedRange, readParameters } from "./list-query.ts";
+import { LINES_TYPE, type ListSource, listHead, sourceOf } from "./list-source.ts";
+
+const DELETION_PATHS: ReadonlySet<string> = new Set(["/_delete", "/%5Fdelete", "/%5fdelete"]);
+/** Keys that are deleted at a time. */
+const UNDER_WAY_MAX = 512;
+/** Keys asked for at a time. */
+const PAGE_KEYS = 2000;
+/** Progress is told so often. */
+const PROGRESS_MS = 1000;
+/** A delete that the queue has no room for is tried again after so long, and so many times. */
+const RETRY_MS = 20;
+const RETRIES_MAX = 500;
+const NOTHING = new Uint8Array(0);
+
+export function isDeletionPath(path: string): boolean {
+  return DELETION_PATHS.has(path);
+}
+
+/** Answers `POST /_delete`. */
+export function createDeletion(context: FrontContext): Handler {
+  const { meter } = context;
+  return (res, req) => {
+    const declared = declaredBytes(req);
+    if (declared === BAD_LENGTH) {
+      // uWS notices after this handler; until then nothing may happen.
+      res.onAborted(() => {});
+      return;
+    }
+    const refused = (code: ErrorCode, detail = ""): void =>
+      meter.count(POST, refuse(res, code, declared, { detail }));
+    const task = readTask(req.getQuery() ?? "");
+    if (typeof task === "string") return refused("bad_request", task);
+    if (context.stopping) return refused("stopping");
+    if (declared > 0 && declared !== NO_BODY)
+      return refused("bad_request", "send no body: what to delete is said by the query");
+    const source = sourceOf(context);
+    if ("code" in source) return refused(source.code, source.detail);
+    void new Deletion(context, res, source, task).run();
+  };
+}
+
+interface Task {
+  range: KeyRange;
+  dryRun: boolean;
+}
+
+/** What is to be deleted; a text says what is wrong with the query. */
+function readTask(query: string): Task | string {
+  const parameters = readParameters(query);
+  if (typeof parameters === "string") return parameters;
+  const { prefix = "", all = false } = parameters;
+  if (prefix === "" && !all) return "an empty prefix means every key: add all=1 if that is what you want";
+  if (prefix !== "" && all) return "all=1 means every key, and prefix means some: give one of them";
+  if (Buffer.byteLength(prefix) > KEY_BYTES_MAX) return `prefix is longer than a key: ${KEY_BYTES_MAX} bytes`;
+  const range = boundedRange(new Uint8Array(Buffer.from(prefix)), parameters, false);
+  return typeof range === "string" ? range : { range, dryRun: parameters["dry-run"] === true };
+}
+
+/** One such request, from its headers to its last line. */
+class Deletion implements Paced {
+  private readonly context: FrontContext;
+  private readonly res: Res;
+  private readonly source: ListSource;
+  private readonly task: Task;
+  private open = true;
+  /** Status and headers are written. */
+  private begun = false;
+  private found = 0;
+  private deleted = 0;
+  private underWay = 0;
+  private failure: { code: ErrorCode; detail: string } | null = null;
+  private toldMs = performance.now();
+  /** Called when a delete is done. */
+  private wake = (): void => {};
+
+  constructor(context: FrontContext, res: Res, source: ListSource, task: Task) {
+    this.context = context;
+    this.res = res;
+    this.source = source;
+    this.task = task;
+  }
+
+  async run(): Promise<void> {
+    const { res, context } = this;
+    context.inFlight.enter();
+    context.pacer.add(this);
+    res.onAborted(() => this.finish(0));
+    let left: KeyRange | null = this.task.range;
+    // Who asks has gone, or the node stops: what is left stays, and a second run goes on.
+    while (left !== null && this.goesOn) left = await this.page(left);
+    while (this.underWay > 0) await this.someDone();
+    if (!this.open) return;
+    if (context.stopping && left !== null) this.failure ??= { code: "stopping", detail: "" };
+    res.cork(() => this.answerLast(left === null && this.failure === null));
+    this.finish(this.failure === null ? 200 : ERRORS[this.failure.code].status);
+  }
+
+  private answerLast(complete: boolean): void {
+    // Where nothing was done, the answer is an error like any other.
+    if (this.failure !== null && !this.begun && this.found === 0)
+      sendError(this.res, this.failure.code, { detail: this.failure.detail });
+    else {
+      this.begin();
+      this.res.end(Buffer.from(this.lastLine(complete)));
+    }
+  }
+
+  private begin(): void {
+    if (!this.begun) this.res.writeStatus(listHead(LINES_TYPE));
+    this.begun = true;
+  }
+
+  private get goesOn(): boolean {
+    return this.open && this.failure === null && !this.context.stopping;
+  }
+
+  /** Deletes a page of keys; answers the range that is left. */
+  private async page(range: KeyRange): Promise<KeyRange | null> {
+    const answer = await this.source.ask({ kind: "names", range, limit: PAGE_KEYS }, null);
+    if (answer.kind === "refused") {
+      this.failure = answer;
+      return range;
+    }
+    for (const key of answer.keys) {
+      this.found++;
+      if (this.task.dryRun) continue;
+      while (this.underWay >= UNDER_WAY_MAX) await this.someDone();
+      if (!this.goesOn) return range;
+      await this.remove(key);
+    }
+    this.tell();
+    return answer.left;
+  }
+
+  private async remove(key: Uint8Array): Promise<void> {
+    const { cluster, vault } = this.context;
+    const head: WriteHead = {
+      verb: "delete",
+      key: { bytes: key, length: key.length },
+      json: false,
+      contentType: "",
+      ifMatch: "",
+      ifNoneMatch: "",
+    };
+    for (let tries = 0; ; tries++) {
+      if ((cluster ?? vault).submit(head, NOTHING, this.done)) break;
+      if (tries === RETRIES_MAX) {
+        this.failure ??= { code: "overloaded", detail: "" };
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+    this.underWay++;
+  }
+
+  private readonly done = ({ error, detail, deleted }: WriteResult): void => {
+    this.underWay--;
+    if (error !== null) this.failure ??= { code: error, detail };
+    else if (deleted) this.deleted++;
+    this.wake();
+  };
+
+  private someDone(): Promise<void> {
+    return new Promise((resolve) => {
+      this.wake = resolve;
+    });
+  }
+
+  private tell(): void {
+    const nowMs = performance.now();
+    if (!this.open || nowMs - this.toldMs < PROGRESS_MS) return;
+    this.toldMs = nowMs;
+    this.res.cork(() => {
+      this.begin();
+      this.res.write(Buffer.from(`${JSON.stringify(this.progress)}\n`));
+    });
+  }
+
+  private get progress(): object {
+    return this.task.dryRun ? { found: this.found } : { deleted: this.deleted };
+  }
+
+  private lastLine(complete: boolean): string {
+    const { failure } = this;
+    const error =
+      failure === null ? {} : { error: failure.detail || ERRORS[failure.code].message, code: failure.code };
+    const line = { success: complete, ...this.progress, ...error, ...(complete ? { complete } : {}) };
+    return `${JSON.stringify(line)}\n`;
+  }
+
+  /** Keeps the connection of a client that waits. */
+  beat(): void {
+    this.toldMs = 0;
+    this.tell();
+  }
+
+  /** @param status 0: the client has gone */
+  private finish(status: number): void {
+    if (!this.open) return;
+    this.open = false;
+    const { meter, pacer, inFlight } = this.context;
+    pacer.delete(this);
+    inFlight.leave();
+    if (status === 0) meter.countAborted(POST);
+    else meter.count(POST, status);
+  }
+}

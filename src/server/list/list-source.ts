@@ -1,0 +1,40 @@
+/**
+ * Where lists come from, and what the answers to them have in common.
+ */
+import type { CatalogAnswer, CatalogQuestion, Refused } from "../../shards/catalog/messages.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import type { FrontContext } from "../http/context.ts";
+import { statusLine } from "../http/reply.ts";
+import type { ListQuery } from "./list-query.ts";
+
+export const LINES_TYPE = "application/x-ndjson";
+
+/** Status and headers of a list. */
+export function listHead(type: string): string {
+  return `${statusLine(200)}\r\nContent-Type: ${type}\r\nCache-Control: no-cache`;
+}
+
+/** What answers the questions of lists: on a single node its catalog. */
+export interface ListSource {
+  ask<Question extends CatalogQuestion>(
+    question: Question,
+    consistency: ListQuery["consistency"],
+  ): Promise<Extract<CatalogAnswer, { kind: Question["kind"] }> | Refused>;
+}
+
+/** Where lists come from now; a text says why there are none. */
+export function sourceOf({ cluster, vault }: FrontContext): ListSource | { code: ErrorCode; detail: string } {
+  if (cluster !== null)
+    return {
+      code: "not_yet",
+      detail: "this release lists keys on a single node only; this node is one of a cluster",
+    };
+  const { catalog } = vault;
+  if (catalog === undefined) return { code: "not_yet", detail: "this node keeps no list of its keys" };
+  return { ask: (question) => catalog.ask(question) };
+}
+
+/** The question for the next page of a list. */
+export function questionOf({ range, limit, values, count }: ListQuery, lines: boolean): CatalogQuestion {
+  return count ? { kind: "count", range } : { kind: "list", range, limit, values, lines };
+}

@@ -1,0 +1,64 @@
+/**
+ * The catalog thread: opens the catalog once the shards are open, answers the fronts, closes it.
+ */
+import type { MessagePort } from "node:worker_threads";
+import { Catalog } from "../../engine/catalog/catalog.ts";
+import { nodeIo } from "../../engine/slabs/io.ts";
+import { loadAddon, setAddonDirectory } from "../../platform/addon.ts";
+import { sentenceOf } from "../../platform/system-error.ts";
+import { loadHash } from "../../util/hash.ts";
+import type { Asked, CatalogAnswer, CatalogOpenTask, CatalogTask, Told } from "./messages.ts";
+import { CatalogService } from "./service.ts";
+
+interface Opened {
+  service: CatalogService;
+  channels: readonly MessagePort[];
+}
+
+/** The thread's only state: what it closes when it is told to. */
+let opened: Opened | null = null;
+
+/** Piscina's task handler. */
+export default async function handle(task: CatalogTask): Promise<null> {
+  try {
+    if (task.kind === "open-catalog") opened = await open(task);
+    else await close();
+  } catch (error) {
+    // On its way to the other thread an error keeps its message and nothing else.
+    throw new Error(sentenceOf(error as Error), { cause: error });
+  }
+  return null;
+}
+
+async function open(task: CatalogOpenTask): Promise<Opened> {
+  const { dataDirectory, addonDirectory, store, memories, reader, readOnly, channels, figures } = task;
+  if (addonDirectory !== null) setAddonDirectory(addonDirectory);
+  loadAddon("mmap");
+  loadAddon("guard");
+  await loadHash();
+  const tell = (port: MessagePort, told: Told, transfer: ArrayBuffer[] = []): void =>
+    port.postMessage(told, transfer);
+  const warn = (warning: string): void => tell(channels[0], { warning });
+  const held = memories.map((memory) => memory.held[reader]);
+  const catalog = new Catalog({ dataDirectory, store, memories, held, io: nodeIo, readOnly, warn });
+  const service = new CatalogService(catalog, store, new Float64Array(figures), warn);
+  for (const port of channels)
+    port.on("message", ({ id, question }: Asked) => {
+      void service.answer(question).then((answer) => tell(port, { id, answer }, memoryOf(answer)));
+    });
+  return { service, channels };
+}
+
+/** What an answer carries, to be handed over rather than copied. */
+function memoryOf(answer: CatalogAnswer): ArrayBuffer[] {
+  if (answer.kind !== "list") return [];
+  return [answer.keys, answer.prefixes].map(({ buffer }) => buffer as ArrayBuffer);
+}
+
+async function close(): Promise<void> {
+  if (opened === null) return;
+  const { service, channels } = opened;
+  opened = null;
+  await service.close();
+  for (const port of channels) port.close();
+}

@@ -1,0 +1,113 @@
+/** What a front asks the catalog thread, and what it is answered. */
+import type { MessagePort } from "node:worker_threads";
+import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
+import type { StoreIdentity } from "../../engine/directory/store-file.ts";
+import type { ShardMemory } from "../../engine/state/memory.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+
+export interface CatalogOpenTask {
+  kind: "open-catalog";
+  dataDirectory: string;
+  addonDirectory: string | null;
+  store: StoreIdentity;
+  memories: ShardMemory[];
+  /** Number of this thread among those that read. */
+  reader: number;
+  readOnly: boolean;
+  /** One for each front. */
+  channels: MessagePort[];
+  /** Float64 per figure of `CATALOG_FIGURE`. */
+  figures: SharedArrayBuffer;
+}
+
+export interface CatalogCloseTask {
+  kind: "close-catalog";
+}
+
+export type CatalogTask = CatalogOpenTask | CatalogCloseTask;
+
+/** Positions in the array of figures. */
+export const CATALOG_FIGURE = {
+  /** 0: building, 1: ready, 2: blind (see CatalogState). */
+  state: 0,
+  progress: 1,
+  runs: 2,
+  runKeys: 3,
+  runBytes: 4,
+  tailKeys: 5,
+  memoryBytes: 6,
+  builds: 7,
+  flushes: 8,
+  merges: 9,
+  diskFull: 10,
+} as const;
+export const CATALOG_FIGURES_BYTES = 16 * Float64Array.BYTES_PER_ELEMENT;
+
+/** Entries of a list. */
+export interface ListQuestion {
+  kind: "list";
+  range: KeyRange;
+  limit: number;
+  values: boolean;
+  /** Each entry as a line, prefixes between the keys as `{"prefix":…}`; else two parts of a document. */
+  lines: boolean;
+}
+
+/** How many keys there are. */
+export interface CountQuestion {
+  kind: "count";
+  range: KeyRange;
+}
+
+/** The keys by themselves. */
+export interface NamesQuestion {
+  kind: "names";
+  range: KeyRange;
+  limit: number;
+}
+
+export type CatalogQuestion = ListQuestion | CountQuestion | NamesQuestion;
+
+export interface ListAnswer {
+  kind: "list";
+  /** JSON objects, one a key: lines, or with commas between them. */
+  keys: Uint8Array;
+  /** JSON texts with commas between them; empty where there are lines. */
+  prefixes: Uint8Array;
+  /** Of both. */
+  count: number;
+  /** What is left; null: nothing. */
+  left: KeyRange | null;
+}
+
+export interface CountAnswer {
+  kind: "count";
+  count: number;
+  left: KeyRange | null;
+}
+
+export interface NamesAnswer {
+  kind: "names";
+  keys: Uint8Array[];
+  left: KeyRange | null;
+}
+
+export interface Refused {
+  kind: "refused";
+  code: ErrorCode;
+  detail: string;
+}
+
+export type CatalogAnswer = ListAnswer | CountAnswer | NamesAnswer | Refused;
+
+/** What an answer to a question is. */
+export type AnswerTo<Question extends CatalogQuestion> = Extract<CatalogAnswer, { kind: Question["kind"] }>;
+
+/** To the thread. */
+export interface Asked {
+  id: number;
+  question: CatalogQuestion;
+}
+
+/** From the thread: an answer, or what an operator should know. */
+export type Told = { id: number; answer: CatalogAnswer } | { warning: string };
