@@ -36,6 +36,8 @@ export class Shelf implements Content {
   private readonly files: RunFiles;
   private notBeforeMs = 0;
   diskFull = false;
+  /** What `read` has found is damage, and not only out of date. */
+  isDamaged = false;
   runs: readonly KeyRun[] = [];
   watermarks: readonly number[] = [];
   complete = false;
@@ -57,7 +59,7 @@ export class Shelf implements Content {
     if (!fs.existsSync(this.directory)) return "";
     const manifest = readManifest(this.directory);
     if (manifest === null) return "";
-    if (typeof manifest === "string") return manifest;
+    if (typeof manifest === "string") return this.damage(manifest);
     if (manifest.store !== this.storeId) return "it belongs to another store";
     if (manifest.watermarks.length !== store.shards) return "it has another number of shards";
     // A start by a program that keeps no catalog came between, or files were put back from a copy.
@@ -67,12 +69,17 @@ export class Shelf implements Content {
     try {
       this.runs = manifest.runs.map((files) => this.files.open(files));
     } catch (error) {
-      if (error instanceof RunDamage) return error.message;
+      if (error instanceof RunDamage) return this.damage(error.message);
       throw error;
     }
     this.complete = manifest.complete;
     this.watermarks = manifest.watermarks;
     return null;
+  }
+
+  private damage(text: string): string {
+    this.isDamaged = true;
+    return text;
   }
 
   /**

@@ -53,14 +53,11 @@ import { readStoreFile, type StoreIdentity } from "../directory/store-file.ts";
 import { LIST_NAMES } from "../list/slab-list.ts";
 import { readSlab } from "../slabs/files.ts";
 import { keyText, typeName } from "./describe.ts";
+import { inspectRun } from "./inspect-run.ts";
+import type { Item } from "./item.ts";
 import { tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
 
-/** One thing in a file. `problem` is there where something is wrong. */
-export interface Item {
-  what: string;
-  problem?: string;
-  [member: string]: unknown;
-}
+export type { Item };
 
 /** A slab is at most 64 MiB; a larger file is none. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
@@ -90,7 +87,8 @@ export function* inspectFile(file: string): Generator<Item, boolean> {
       ...(header.checksum === "good" ? {} : { problem: "the header is damaged" }),
     };
   } else if (magic === LIST_MAGIC || (LIST_NAMES as readonly string[]).includes(name)) yield* listItems(file);
-  else if (name.startsWith("STORE") || name.startsWith("CLUSTER")) yield sealedItem(file, name);
+  else if (/^(?:STORE|CLUSTER|CATALOG)/.test(name)) yield sealedItem(file, name);
+  else if (/^\d{10}\.keys/.test(name)) yield* inspectRun(file);
   else return false;
   return true;
 }
@@ -139,7 +137,7 @@ function* listItems(file: string): Generator<Item> {
     };
 }
 
-/** STORE and CLUSTER: a line of JSON and its checksum. */
+/** STORE, CLUSTER and CATALOG: a line of JSON and its checksum. */
 function sealedItem(file: string, name: string): Item {
   const [line, sum] = fs.readFileSync(file, "utf8").split("\n");
   const isGood = sum === checksumLine(line);
@@ -151,7 +149,7 @@ function sealedItem(file: string, name: string): Item {
     // Shown as it is.
   }
   return {
-    what: name.startsWith("STORE") ? "store" : "cluster",
+    what: /^[A-Z]+/.exec(name)?.[0].toLowerCase() ?? name,
     content,
     checksum: isGood ? "good" : "bad",
     ...(isGood ? {} : { problem: "the checksum does not hold" }),
