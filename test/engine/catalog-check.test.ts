@@ -84,9 +84,7 @@ test("verify: a catalog is sound, or damaged, or one key short, or only not ther
     assert.match(short.damage[0].text, /500 keys and tombstones, and the runs know 499/);
 
     rmSync(path.dirname(file), { recursive: true });
-    const none = await verify(directory);
-    assert.deepEqual(none.damage, []);
-    assert.match(none.notes[0], /there is none yet/);
+    assert.deepEqual(await verify(directory), { damage: [], notes: [] });
   });
 });
 

@@ -165,9 +165,9 @@ async function history(directory: string, random: Random, steps: number, count: 
 
 test("catalog model: a list is the sorted set of live keys, whatever happens", async (t) => {
   const random = new Random(randomSeed(t));
-  const histories = Number(process.env.HISTORIES ?? 6);
+  const histories = Number(process.env.HISTORIES ?? 3);
   for (let i = 0; i < histories; i++)
-    await inDirectory((directory) => history(directory, random, 600, 1 + (i % 3)));
+    await inDirectory((directory) => history(directory, random, 400, 1 + (i % 3)));
 });
 
 async function filled(directory: string, keys: number): Promise<Store> {

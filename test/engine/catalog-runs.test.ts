@@ -2,7 +2,7 @@
  * Runs of keys, their merge, and the walk over them, against sorted arrays.
  */
 import assert from "node:assert/strict";
-import { rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import fc from "fast-check";
@@ -17,7 +17,7 @@ import {
 import { RUN_FILE_BLOCKS_MAX, RunFiles } from "../../src/engine/catalog/runs/run-files.ts";
 import { chooseMerge, TIER_RUNS, tierOf } from "../../src/engine/catalog/runs/tiers.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
-import { KEY_BLOCK_BYTES } from "../../src/format/keys/key-run.ts";
+import { KEY_BLOCK_BYTES, KeyBlock, KeyBlockWriter } from "../../src/format/keys/key-run.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 import { inDirectory } from "./harness.ts";
@@ -83,6 +83,21 @@ test("catalog runs: a cursor goes to any key, forwards and backwards", (t) => {
     }),
     { seed },
   );
+});
+
+test("catalog runs: the block of FORMAT.md", () => {
+  const writer = new KeyBlockWriter();
+  for (const key of ["a/1", "a/2", "b"]) assert.ok(writer.add(Buffer.from(key), 0, key.length));
+  writer.seal(0);
+  const hex = "13 00 03 00  00 03 61 2f 31  02 01 32  00 01 62".replaceAll(" ", "");
+  assert.equal(Buffer.from(writer.bytes.subarray(4, 19)).toString("hex"), hex);
+  assert.ok(
+    readFileSync(path.join(__dirname, "../../src/format/FORMAT.md"), "utf8").includes(
+      "13 00 03 00  00 03 61 2f 31  02 01 32  00 01 62",
+    ),
+  );
+  assert.ok(new KeyBlock().read(writer.bytes, 0));
+  assert.ok(!new KeyBlock().read(writer.bytes, 1));
 });
 
 test("catalog runs: several runs as one have each key once", (t) => {
@@ -258,7 +273,6 @@ test("catalog runs: every damaged byte of a file is found, and never a shorter l
     const files = runFiles(directory);
     await files.write((add) => fill(keys, add));
     const file = path.join(directory, "0000000001.keys");
-    const { readFileSync, writeFileSync, truncateSync } = await import("node:fs");
     const good = readFileSync(file);
     for (let i = 0; i < 200; i++) {
       const bad = Buffer.from(good);
@@ -292,7 +306,6 @@ test("catalog runs: a write that fails leaves nothing behind", async () => {
       runFiles(directory, io).write((add) => fill(keys, add)),
       { code: "ENOSPC" },
     );
-    const { readdirSync } = await import("node:fs");
     assert.deepEqual(readdirSync(directory), []);
   });
 });

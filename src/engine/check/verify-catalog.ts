@@ -35,7 +35,7 @@ export async function verifyCatalog(
   const problem = shelf.read();
   if (problem !== null) {
     if (shelf.isDamaged) report.damage(problem);
-    else report.note(`the next start builds the list of all keys: ${problem || "there is none yet"}`);
+    else if (problem !== "") report.note(`the next start builds the list of all keys anew: ${problem}`);
     return;
   }
   const memories = Array.from({ length: store.shards }, (_, shard) => examine(dataDirectory, store, shard));

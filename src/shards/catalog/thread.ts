@@ -21,8 +21,8 @@ export interface CatalogThreadSetup {
 }
 
 /** What /_stats says of the catalog. */
-export type CatalogStats = { state: "building" | "ready" | "blind" } & Record<
-  Exclude<keyof typeof CATALOG_FIGURE, "state">,
+export type CatalogStats = { state: "building" | "ready" | "blind"; diskFull: boolean } & Record<
+  Exclude<keyof typeof CATALOG_FIGURE, "state" | "diskFull">,
   number
 >;
 
@@ -32,7 +32,11 @@ const STATES = ["building", "ready", "blind"] as const;
 export function readCatalogFigures(memory: SharedArrayBuffer): CatalogStats {
   const figures = new Float64Array(memory);
   const numbers = Object.entries(CATALOG_FIGURE).map(([name, at]) => [name, figures[at]]);
-  return { ...Object.fromEntries(numbers), state: STATES[figures[CATALOG_FIGURE.state]] };
+  return {
+    ...Object.fromEntries(numbers),
+    state: STATES[figures[CATALOG_FIGURE.state]],
+    diskFull: figures[CATALOG_FIGURE.diskFull] !== 0,
+  };
 }
 
 export class CatalogThread {
