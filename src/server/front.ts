@@ -48,7 +48,7 @@ import {
 } from "./http/target.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
-import { createDeletion, isDeletionPath } from "./list/deletion.ts";
+import { createDeletion, isDeletion } from "./list/deletion.ts";
 import { createLists } from "./list/lists.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
@@ -278,7 +278,7 @@ function createHandlers(
   const handlers: Handlers = {
     ...reads,
     ...writes,
-    post: (res, req) => (isDeletionPath(req.getUrl()) ? deletion : writes.post)(res, req),
+    post: (res, req) => (isDeletion(context, req) ? deletion : writes.post)(res, req),
     other: (res, req) => {
       const { code, options: errorOptions } = refusalOf(targetOf(context, req));
       context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));

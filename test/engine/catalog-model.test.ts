@@ -186,13 +186,20 @@ function keysUpTo(count: number): string[] {
 
 test("catalog: runs are merged, and keys that are gone go with them", async () => {
   await inDirectory(async (directory) => {
-    const store = await filled(directory, 1000);
-    store.absorb();
-    await store.catalog.work();
+    const store = await Store.open(directory, 1);
+    for (let i = 0; i < 1000; i++) {
+      store.shards[0].stage(`key/${i}`, "v");
+      if (i % TAIL_KEYS !== TAIL_KEYS - 1) continue;
+      store.shards[0].shard.commit();
+      store.absorb();
+      await store.catalog.work();
+    }
+    store.shards[0].shard.commit();
     assert.ok(store.catalog.figures().runs < 1000 / TAIL_KEYS, JSON.stringify(store.catalog.figures()));
     const [harness] = store.shards;
-    const putOthers = (value: Uint8Array): void => {
-      for (let i = 0; i < TAIL_KEYS; i++) harness.stage(`other/${i}`, value);
+    const others: string[] = [];
+    const putOthers = (name: string, value: Uint8Array): void => {
+      for (let i = 0; i < TAIL_KEYS; i++) harness.stage(`${name}/${i}`, value);
       harness.shard.commit();
     };
     for (let i = 0; i < 1000; i++) harness.stage(`key/${i}`, "", { verb: "delete" });
@@ -200,7 +207,7 @@ test("catalog: runs are merged, and keys that are gone go with them", async () =
     // Tombstones go when theirs is the oldest slab, if that one is worth it.
     for (let round = 0; harness.figure("tombstones") === 1000; round++) {
       assert.ok(round < 200, "all tombstones stay");
-      putOthers(Buffer.alloc(300));
+      putOthers("other", Buffer.alloc(300));
       await harness.settle();
       store.catalog.release();
     }
@@ -210,13 +217,18 @@ test("catalog: runs are merged, and keys that are gone go with them", async () =
       for (merged.seek(new Uint8Array(0), 0); merged.valid; merged.advance()) count++;
       return count;
     };
-    for (let round = 0; keys() >= 1000; round++) {
+    // Merges need new keys.
+    let known = 0;
+    for (let round = 0; known <= keys(); round++) {
       assert.ok(round < 20, `${keys()} keys`);
-      putOthers(Buffer.from("v"));
+      known = keys() + TAIL_KEYS;
+      putOthers(`more/${round}`, Buffer.from("v"));
+      for (let i = 0; i < TAIL_KEYS; i++) others.push(`more/${round}/${i}`);
       store.absorb();
       await store.catalog.work();
     }
-    assert.deepEqual(store.list(), sorted(Array.from({ length: TAIL_KEYS }, (_, i) => `other/${i}`)));
+    for (let i = 0; i < TAIL_KEYS; i++) others.push(`other/${i}`);
+    assert.deepEqual(store.list(), sorted(others));
     assert.ok(store.catalog.figures().merges > 0);
     await store.close();
   });

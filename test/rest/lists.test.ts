@@ -1,11 +1,11 @@
 /** Lists from outside: pages, streams, counts, deletes by prefix, beside churn, over kills. */
 import assert from "node:assert/strict";
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { Random, randomSeed } from "../random.ts";
 import { call, closeConnections, inParallel, type Reply } from "./client.ts";
-import { type Server, startServer, withServer } from "./server.ts";
+import { removeFolder, runProgram, type Server, startServer, temporaryFolder, withServer } from "./server.ts";
 
 let server: Server;
 let port = 0;
@@ -292,6 +292,46 @@ test("lists: with a key, lists need it also where single reads do not", async ()
     assert.equal((await call(own, "GET", "/?list", { headers })).json().keys[0].key, "secret");
     assert.equal((await call(own, "POST", "/_delete?all=1")).status, 401);
   });
+});
+
+test("lists: a token sees the keys that it covers, and no others", async () => {
+  const folder = temporaryFolder();
+  const file = path.join(folder, "tokens");
+  const make = async (...words: string[]): Promise<{ token: string; line: string }> => {
+    const { status, output } = await runProgram(["token", ...words, "-json"]);
+    assert.equal(status, 0, output);
+    return JSON.parse(output);
+  };
+  const all = await make("all", "-prefix", "", "-allow", "read,list,write,delete");
+  const some = await make("some", "-prefix", "a/1/,a/3/,c", "-allow", "list");
+  const blind = await make("blind", "-prefix", "a/", "-allow", "read");
+  writeFileSync(file, `${[all, some, blind].map(({ line }) => line).join("\n")}\n`, { mode: 0o600 });
+  await withServer({ flags: ["-tokens", file] }, async ({ port: own }) => {
+    const as = ({ token }: { token: string }) => ({ headers: { Authorization: `Bearer ${token}` } });
+    const keys = ["a/0", "a/1/x", "a/1/y", "a/2/x", "a/3/x", "b", "c", "c/1", "d"];
+    for (const key of keys) await call(own, "PUT", `/${key}`, { body: "v", ...as(all) });
+    const seen = async (path: string, who: { token: string }): Promise<[string[], string[]]> => {
+      const reply = await call(own, "GET", path, as(who));
+      assert.equal(reply.status, 200, reply.text);
+      assert.match(String(reply.headers.vary), /Authorization/);
+      const { keys: entries, prefixes } = reply.json() as Page;
+      return [entries.map(({ key }) => key), prefixes];
+    };
+    assert.deepEqual((await seen("/?list", all))[0], keys);
+    assert.deepEqual((await seen("/?list", some))[0], ["a/1/x", "a/1/y", "a/3/x", "c", "c/1"]);
+    assert.deepEqual((await seen("/?list&reverse", some))[0], ["c/1", "c", "a/3/x", "a/1/y", "a/1/x"]);
+    assert.deepEqual((await seen("/a/?list", some))[0], ["a/1/x", "a/1/y", "a/3/x"]);
+    assert.deepEqual(await seen("/?list&delimiter=/", some), [["c"], ["a/", "c/"]]);
+    assert.deepEqual(await seen("/?list&delimiter=/&reverse", some), [["c"], ["c/", "a/"]]);
+    assert.equal((await call(own, "GET", "/?list&count", as(some))).json().count, 5);
+    assert.equal((await call(own, "GET", "/b?list", as(some))).status, 403);
+    assert.equal((await call(own, "GET", "/a/?list", as(blind))).status, 403);
+    assert.equal((await call(own, "GET", "/?list&values", as(some))).status, 403);
+    assert.equal((await call(own, "POST", "/_delete?prefix=c", as(some))).status, 403);
+    assert.equal((await call(own, "POST", "/_delete?prefix=c", as(all))).status, 200);
+    assert.equal((await call(own, "GET", "/?list")).status, 401);
+  });
+  removeFolder(folder);
 });
 
 test("deletes by prefix: what a list finds goes, told line by line", async () => {

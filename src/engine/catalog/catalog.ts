@@ -6,7 +6,7 @@
  *
  * Invariants (FORMAT.md, "Keys in order"):
  * I1  Every key with a value, a manifest or a tombstone in the index is in the tail or in a run, or its
- *     record lies beyond the follower's place.
+ *     record lies beyond the follower's place and is fresh, or a first build is under way, which takes all.
  * I2  A watermark that the manifest names never passes what its runs have; a start goes back to the end of
  *     the log where that is shorter, and writes it down before anything is appended.
  * I3  A merge drops a key only when the index has no entry with its tag; its next record then lies beyond
@@ -121,6 +121,18 @@ export class Catalog {
     });
     const { runs } = this.shelf;
     this.shelf.begin({ runs, watermarks: this.places, complete: this.complete });
+    this.publishWatermarks();
+  }
+
+  /**
+   * Tells the shards up to where the runs on the disk know every key: what replaces a record before that is
+   * not fresh. While they do not know all, nowhere: until then records are taken whether they are fresh or
+   * not.
+   */
+  private publishWatermarks(): void {
+    const { complete, watermarks } = this.shelf;
+    for (const [shard, { figures }] of this.setup.memories.entries())
+      new Float64Array(figures)[FIGURE.watermark] = complete ? watermarks[shard] : 0;
   }
 
   private get places(): number[] {
@@ -148,7 +160,7 @@ export class Catalog {
     slices.begin();
     let isStuck = false;
     for (const follower of this.followers)
-      while (!follower.follow(FOLLOW_RECORDS, this.take)) {
+      while (!follower.follow(FOLLOW_RECORDS, !this.complete, this.take)) {
         isStuck ||= follower.isStuck;
         if (follower.isStuck) break;
         if (performance.now() >= slices.endsMs) return false;
@@ -288,6 +300,7 @@ export class Catalog {
     if (written === null || epoch !== this.epoch) return false;
     const all = written === "empty" ? shelf.runs : [...shelf.runs, written];
     shelf.install({ runs: all, watermarks: places, complete });
+    this.publishWatermarks();
     tail.replace(runs, null);
     this.flushes++;
     return true;

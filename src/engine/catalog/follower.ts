@@ -4,9 +4,11 @@
  *
  * Records that count move to the end of the log when their slab goes (compaction), so a slab that is gone may
  * be passed over, once the end has been asked for again: whatever counted in it lies further on. For the same
- * reason a record that does not count need not be looked at: what took its place lies further on.
+ * reason a record that does not count need not be looked at: what took its place lies further on. Nor need
+ * one that is not fresh (FORMAT.md, "Record") where the keys before the place are known.
  */
 import {
+  EXTENDED_VERSION_MIN,
   FIRST_UNIT,
   HEADER_BYTES,
   isIndexed,
@@ -14,11 +16,13 @@ import {
   TYPE_FORGOTTEN,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import { isIntact, keyOf, placeOf, typeOf, unitsAt } from "../../format/record.ts";
+import { isFresh, isIntact, keyOf, placeOf, typeOf, unitsAt } from "../../format/record.ts";
 import {
   decodeFooter,
   headerProblem,
   previousSlab,
+  recordFormat,
+  tableFresh,
   tableType,
   tableUnit,
   tableWords,
@@ -70,6 +74,8 @@ export class LogFollower {
   private readonly slots: Int32Array;
   private readonly at: LogPosition;
   private opened: Opened | null = null;
+  /** Whether records that are not fresh are taken, too. */
+  private all = true;
   private unread: Unread[] = [];
   /** Where the log cannot be followed any further, as damage hides how long a record is; null: nowhere. */
   private stuckAt: LogPosition | null = null;
@@ -112,11 +118,13 @@ export class LogFollower {
 
   /**
    * Goes on by about `records` records.
+   * @param all also those that are not fresh: who takes them does not know the keys before the place
    * @param take gets the keys; the bytes are only good during the call
    * @returns whether all that was published when this was called has been met
    */
-  follow(records: number, take: (key: Uint8Array) => void): boolean {
+  follow(records: number, all: boolean, take: (key: Uint8Array) => void): boolean {
     let left = records;
+    this.all = all || this.lookup.store.version < EXTENDED_VERSION_MIN;
     this.stuckAt = null;
     while (left > 0) {
       const end = this.end;
@@ -191,7 +199,7 @@ export class LogFollower {
     if (next === null) return -1;
     const { shard, store } = this.lookup;
     const page = next.bytes.slice(0, HEADER_BYTES);
-    const expected = { shard, sequence: next.sequence, slabBytes: store.slabBytes, storeId: store.id };
+    const expected = { shard, sequence: next.sequence, slabBytes: store.slabBytes, storeId: store.slabId };
     if (headerProblem(page, expected) !== null) return -1;
     const previous = previousSlab(page);
     return previous?.sequence === map.sequence ? previous.endUnit : -1;
@@ -203,10 +211,11 @@ export class LogFollower {
     const table = slab.table as Int32Array;
     const until = Math.min(table.length, slab.next + records * 3);
     const from = slab.next;
+    const takesAll = this.all || recordFormat(map) === 1;
     for (; slab.next < until; slab.next += 3) {
       const word = table[slab.next + 2];
       const type = tableType(word);
-      if (!isIndexed(type) || type === TYPE_FORGOTTEN) continue;
+      if (!isIndexed(type) || type === TYPE_FORGOTTEN || !(takesAll || tableFresh(word))) continue;
       const place = {
         hashA: table[slab.next],
         hashB: table[slab.next + 1],
@@ -252,6 +261,7 @@ export class LogFollower {
     const isEndKnown = slab.endUnit >= 0;
     const endUnit = isEndKnown ? slab.endUnit : map.bytes.length / UNIT_BYTES;
     const place = (unit: number): number => placeOf(store.salt, shard, map.sequence, unit);
+    const takesAll = this.all || recordFormat(map) === 1;
     let met = 0;
     for (; met < records && at.unit < endUnit; met++) {
       const { unit } = at;
@@ -261,7 +271,8 @@ export class LogFollower {
         return met;
       }
       const type = typeOf(map, unit);
-      if (isIndexed(type) && type !== TYPE_FORGOTTEN) take(keyOf(map, unit));
+      if (isIndexed(type) && type !== TYPE_FORGOTTEN && (takesAll || isFresh(map, unit)))
+        take(keyOf(map, unit));
       at.unit = unit + unitsAt(map, unit);
     }
     if (met < records && !slab.isLast) this.leave();

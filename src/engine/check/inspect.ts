@@ -52,10 +52,10 @@ import { checksumLine } from "../../util/sealed-file.ts";
 import { readStoreFile, type StoreIdentity } from "../directory/store-file.ts";
 import { LIST_NAMES } from "../list/slab-list.ts";
 import { readSlab } from "../slabs/files.ts";
-import { keyText, typeName } from "./describe.ts";
-import { inspectRun } from "./inspect-run.ts";
-import type { Item } from "./item.ts";
+import { inspectRun } from "./catalog/inspect-run.ts";
 import { tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
+import { keyText, typeName } from "./words/describe.ts";
+import type { Item } from "./words/item.ts";
 
 export type { Item };
 

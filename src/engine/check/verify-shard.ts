@@ -4,12 +4,12 @@ import type { ChunkRef } from "../../format/manifest.ts";
 import { RECORD_HEADER_BYTES, TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
 import { checksumOf, recordSource, typeOf, valueBytesOf } from "../../format/record.ts";
 import { listSlabs, readSlab, slabName } from "../slabs/files.ts";
-import { keyText } from "./describe.ts";
 import type { Findings } from "./findings.ts";
 import { verifyIndex } from "./verify-index.ts";
 import { checkList } from "./verify-list.ts";
 import { checkSlab, type LiveManifest, ReadShard } from "./verify-slab.ts";
 import { checkSnapshot } from "./verify-snapshot.ts";
+import { keyText } from "./words/describe.ts";
 
 /** Checks a shard. `totalBytes`: of all slabs of the directory, for the progress. */
 export async function verifyShard(findings: Findings, totalBytes: number): Promise<void> {

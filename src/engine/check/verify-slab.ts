@@ -15,10 +15,10 @@ import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { readSlab } from "../slabs/files.ts";
 import { scanSlab } from "../slabs/scan.ts";
-import { keyText, typeName } from "./describe.ts";
 import type { Findings } from "./findings.ts";
 import type { ReadSlabs } from "./verify-index.ts";
 import { type SlabWalk, tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
+import { keyText, typeName } from "./words/describe.ts";
 
 /** A manifest that counts, and where it is. */
 export interface LiveManifest {

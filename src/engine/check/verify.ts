@@ -10,8 +10,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { readStoreFile, type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { listSlabs } from "../slabs/files.ts";
+import { verifyCatalog } from "./catalog/verify-catalog.ts";
 import { Findings, type VerifyReport, type VerifySummary } from "./findings.ts";
-import { verifyCatalog } from "./verify-catalog.ts";
 import { verifyShard } from "./verify-shard.ts";
 
 /** Checks a data directory. Null: there is none of minivault. `loadHash` must have finished. */
@@ -73,7 +73,8 @@ export async function verifyDirectory(
   // Of slabs that are not sound nobody knows which keys there must be.
   if (summary.damage === 0 && missing.length === 0)
     await verifyCatalog(directory, store, {
-      damage: (text) => counted.damage({ file: "keys", offset: null, kind: "list of all keys", key: null, text }),
+      damage: (text) =>
+        counted.damage({ file: "keys", offset: null, kind: "list of all keys", key: null, text }),
       note: (text) => report.note(text),
       turn: async () => report.progress(summary.bytes, total),
     });

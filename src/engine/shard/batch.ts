@@ -35,7 +35,7 @@ import { hash32, hashBOf } from "../../util/hash.ts";
 import { TAG_ENTRIES_MAX } from "../../util/limits.ts";
 import type { Compactor } from "../compaction/compaction.ts";
 import type { Log } from "../log/log.ts";
-import { FIGURE, logPlace } from "../slabs/figures.ts";
+import { FIGURE } from "../slabs/figures.ts";
 import { floorKey } from "../state/floors.ts";
 import type { Promised } from "../state/replication.ts";
 import type { Published, State } from "../state/state.ts";
@@ -117,10 +117,7 @@ export class Batch {
     }
     const { sequence, slot, endUnit } = log.appender;
     for (const record of staged) state.publish(record, sequence, slot);
-    if (staged.length > 0) {
-      state.figures[FIGURE.answeredEnd] = logPlace({ sequence, unit: endUnit });
-      state.publishedUpTo(sequence, endUnit);
-    }
+    if (staged.length > 0) state.answeredUpTo(sequence, endUnit);
     this.clear();
     log.settled();
   }

@@ -88,8 +88,8 @@ export class Shard {
 
   private openedAt({ sequence, endUnit }: { sequence: number; endUnit: number }): void {
     const { figures } = this.state;
-    figures[FIGURE.openedEnd] = figures[FIGURE.answeredEnd] = logPlace({ sequence, unit: endUnit });
-    this.state.publishedUpTo(sequence, endUnit);
+    figures[FIGURE.openedEnd] = logPlace({ sequence, unit: endUnit });
+    this.state.answeredUpTo(sequence, endUnit);
   }
 
   /**

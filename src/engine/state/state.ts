@@ -165,6 +165,12 @@ export class State {
     return isFresh(source, at) || recordFormat(this.lookup.mapOf(slot)) === 1;
   }
 
+  /** The records before this place are in the index and about to be told of. */
+  answeredUpTo(sequence: number, unit: number): void {
+    this.figures[FIGURE.answeredEnd] = logPlace({ sequence, unit });
+    this.publishedUpTo(sequence, unit);
+  }
+
   /**
    * Tells who follows the log that all before this place is in the index: after `publish` and `move`, and
    * before a slab goes that something was moved out of.

@@ -6,16 +6,19 @@ import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import { BAD_LENGTH, declaredBytes, NO_BODY } from "../http/body-length.ts";
-import type { FrontContext } from "../http/context.ts";
-import type { Handler, Res } from "../http/http.ts";
+import { type FrontContext, targetOf } from "../http/context.ts";
+import type { Handler, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
-import { POST } from "../status/stats.ts";
+import { TARGET_RESERVED } from "../http/target.ts";
+import { POST } from "../status/meter.ts";
 import { boundedRange, readParameters } from "./list-query.ts";
 import { LINES_TYPE, type ListSource, listHead, sourceOf } from "./list-source.ts";
 
-const DELETION_PATHS: ReadonlySet<string> = new Set(["/_delete", "/%5Fdelete", "/%5fdelete"]);
+const UNDERSCORE = 0x5f;
+const PERCENT = 0x25;
+const DELETION_PATH = Buffer.from("_delete");
 /** Keys that are deleted at a time. */
 const UNDER_WAY_MAX = 512;
 /** Keys asked for at a time. */
@@ -27,8 +30,15 @@ const RETRY_MS = 20;
 const RETRIES_MAX = 500;
 const NOTHING = new Uint8Array(0);
 
-export function isDeletionPath(path: string): boolean {
-  return DELETION_PATHS.has(path);
+/** Whether a request is for `/_delete`, however its path is encoded. */
+export function isDeletion(context: FrontContext, req: Req): boolean {
+  const { key } = context;
+  const first = req.getUrl().charCodeAt(1);
+  return (
+    (first === UNDERSCORE || first === PERCENT) &&
+    targetOf(context, req) === TARGET_RESERVED &&
+    DELETION_PATH.equals(key.bytes.subarray(0, key.length))
+  );
 }
 
 /** Answers `POST /_delete`. */
@@ -121,7 +131,7 @@ class Deletion implements Paced {
   }
 
   private begin(): void {
-    if (!this.begun) this.res.writeStatus(listHead(LINES_TYPE));
+    if (!this.begun) this.res.writeStatus(listHead(LINES_TYPE, this.context));
     this.begun = true;
   }
 

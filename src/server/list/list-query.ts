@@ -31,6 +31,8 @@ export type Parameters = Partial<Record<Flag, boolean>> & Partial<Record<Text, s
 
 /** Whether a query asks for a list. */
 export function isListQuery(query: string): boolean {
+  // Percent-encoded it is the same, to access and to us.
+  if (query.includes("%")) return new URLSearchParams(query).has("list");
   return /(?:^|&)list(?:=|&|$)/.test(query);
 }
 

@@ -10,8 +10,9 @@ import type { ListQuery } from "./list-query.ts";
 export const LINES_TYPE = "application/x-ndjson";
 
 /** Status and headers of a list. */
-export function listHead(type: string): string {
-  return `${statusLine(200)}\r\nContent-Type: ${type}\r\nCache-Control: no-cache`;
+export function listHead(type: string, { varies }: FrontContext): string {
+  const head = `${statusLine(200)}\r\nContent-Type: ${type}\r\nCache-Control: no-cache`;
+  return varies ? `${head}\r\nVary: Authorization` : head;
 }
 
 /** What answers the questions of lists: on a single node its catalog. */

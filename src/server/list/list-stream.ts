@@ -8,7 +8,7 @@ import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
-import { GET } from "../status/stats.ts";
+import { GET } from "../status/meter.ts";
 import type { ListQuery } from "./list-query.ts";
 import { LINES_TYPE, type ListSource, listHead, questionOf } from "./list-source.ts";
 
@@ -76,7 +76,7 @@ export class ListStream implements Paced {
       this.refuse(next);
       return;
     }
-    if (!this.begun) this.res.writeStatus(listHead(LINES_TYPE));
+    if (!this.begun) this.res.writeStatus(listHead(LINES_TYPE, this.context));
     this.begun = true;
     if (next.kind === "count") this.count += next.count;
     else if (next.kind === "list") this.count += next.count;

@@ -14,7 +14,7 @@ import {
   TARGET_ROOT,
   TARGET_TOO_LONG,
 } from "../http/target.ts";
-import { GET, HEAD } from "../status/stats.ts";
+import { GET, HEAD } from "../status/meter.ts";
 import { cursorOf, isListQuery, type ListQuery, readListQuery } from "./list-query.ts";
 import { LINES_TYPE, type ListSource, listHead, questionOf, sourceOf } from "./list-source.ts";
 import { ListStream } from "./list-stream.ts";
@@ -45,6 +45,7 @@ export function createLists(context: FrontContext): AnswerList {
     if (!isList) return refused(res, target === TARGET_TOO_LONG ? "key_too_long" : "bad_key", "");
     const list = readListQuery(new Uint8Array(copyOf(key.bytes, 0, key.length)), query);
     if (typeof list === "string") return refused(res, "bad_request", list);
+    if (context.varies) list.range.scopes = scopesOf(context, key.bytes.subarray(0, key.length));
     const source = sourceOf(context);
     if ("code" in source) return refused(res, source.code, source.detail);
     if (req.getHeader(ACCEPT).toLowerCase().includes(LINES_TYPE))
@@ -52,6 +53,13 @@ export function createLists(context: FrontContext): AnswerList {
     else answerPage(context, res, source, list);
     return true;
   };
+}
+
+/** What the caller may see of the keys with a prefix; null: all. */
+function scopesOf({ caller }: FrontContext, prefix: Uint8Array): readonly Uint8Array[] | null {
+  if (caller.covers(prefix, prefix.length)) return null;
+  // In memory of their own: a range is copied to other threads.
+  return caller.within(prefix).map((scope) => new Uint8Array(scope));
 }
 
 function answerPage(context: FrontContext, res: Res, source: ListSource, list: ListQuery): void {
@@ -72,7 +80,7 @@ function answerPage(context: FrontContext, res: Res, source: ListSource, list: L
     res.cork(() => {
       if (answer.kind === "refused") meter.count(GET, sendError(res, answer.code, { detail: answer.detail }));
       else {
-        res.writeStatus(listHead("application/json"));
+        res.writeStatus(listHead("application/json", context));
         res.end(bodyOf(answer, list.tie));
         meter.count(GET, 200);
       }

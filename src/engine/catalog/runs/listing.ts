@@ -15,6 +15,8 @@ export interface KeyRange {
   /** Keys that have it after the first `prefixBytes` bytes are rolled up; null: none are. */
   delimiter: Uint8Array | null;
   prefixBytes: number;
+  /** Only keys that begin with one of these, rising, none of which begins with another; null: all. */
+  scopes: readonly Uint8Array[] | null;
 }
 
 /** Judges keys and takes what is there. */
@@ -84,6 +86,12 @@ function walkUp(keys: MergedKeys, range: KeyRange, visitor: Visitor): KeyRange |
     const key = bytes.subarray(from, to);
     if (!isBelow(key, high)) return null;
     if (visitor.isOver()) return { ...range, low: copyOf(key) };
+    const outside = range.scopes === null ? 0 : scopeFrom(range.scopes, key);
+    if (outside !== 0) {
+      if (outside === null) return null;
+      keys.seek(outside, outside.length);
+      continue;
+    }
     const rolled = rollUpBytes(key, range);
     if (rolled < 0) {
       if (visitor.key(key) && visitor.isFull()) return { ...range, low: justAfter(key) };
@@ -112,6 +120,12 @@ function walkDown(keys: MergedKeys, range: KeyRange, visitor: Visitor): KeyRange
     const key = bytes.subarray(from, to);
     if (isBelow(key, low)) return null;
     if (visitor.isOver()) return { ...range, high: justAfter(key) };
+    const outside = range.scopes === null ? 0 : scopeBefore(range.scopes, key);
+    if (outside !== 0) {
+      if (outside === null) return null;
+      keys.seekBefore(outside, outside.length);
+      continue;
+    }
     const rolled = rollUpBytes(key, range);
     if (rolled < 0) {
       if (visitor.key(key) && visitor.isFull()) return { ...range, high: copyOf(key) };
@@ -130,8 +144,32 @@ function walkDown(keys: MergedKeys, range: KeyRange, visitor: Visitor): KeyRange
   return null;
 }
 
+function begins(key: Uint8Array, prefix: Uint8Array): boolean {
+  if (key.length < prefix.length) return false;
+  for (let i = 0; i < prefix.length; i++) if (key[i] !== prefix[i]) return false;
+  return true;
+}
+
+/** 0: a scope has the key. Else where the next one begins; null: there is none. */
+function scopeFrom(scopes: readonly Uint8Array[], key: Uint8Array): Uint8Array | null | 0 {
+  for (const scope of scopes) {
+    if (begins(key, scope)) return 0;
+    if (isBelow(key, scope)) return scope;
+  }
+  return null;
+}
+
+/** 0: a scope has the key. Else what is above all of the one before it; null: there is none. */
+function scopeBefore(scopes: readonly Uint8Array[], key: Uint8Array): Uint8Array | null | 0 {
+  for (let i = scopes.length - 1; i >= 0; i--) {
+    if (begins(key, scopes[i])) return 0;
+    if (isBelow(scopes[i], key)) return afterAll(scopes[i]);
+  }
+  return null;
+}
+
 /** The range of all keys that begin with a prefix. */
 export function rangeOf(prefix: Uint8Array, reverse = false, delimiter: Uint8Array | null = null): KeyRange {
   const low = prefix.length === 0 ? NOTHING : copyOf(prefix);
-  return { low, high: afterAll(prefix), reverse, delimiter, prefixBytes: prefix.length };
+  return { low, high: afterAll(prefix), reverse, delimiter, prefixBytes: prefix.length, scopes: null };
 }

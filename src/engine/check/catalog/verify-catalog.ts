@@ -2,18 +2,18 @@
  * Compares the catalog of keys with the index that a start would build: every key of the index is in a run,
  * or in the log beyond the watermarks. Changes nothing on the disk.
  */
-import { TYPE_FORGOTTEN } from "../../format/offsets.ts";
-import { typeOf } from "../../format/record.ts";
-import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
-import { Catalog } from "../catalog/catalog.ts";
-import { RunDamage } from "../catalog/runs/run.ts";
-import { Shelf } from "../catalog/shelf.ts";
-import { Slices } from "../catalog/slices.ts";
-import type { StoreIdentity } from "../directory/store-file.ts";
-import { Shard } from "../shard/shard.ts";
-import { FIGURE } from "../slabs/figures.ts";
-import { readOnlyIo } from "../slabs/io.ts";
-import { createShardMemory, type ShardMemory } from "../state/memory.ts";
+import { TYPE_FORGOTTEN } from "../../../format/offsets.ts";
+import { typeOf } from "../../../format/record.ts";
+import { hashBOf, hashKey, shardOf } from "../../../util/hash.ts";
+import { Catalog } from "../../catalog/catalog.ts";
+import { RunDamage } from "../../catalog/runs/run.ts";
+import { Shelf } from "../../catalog/shelf.ts";
+import { Slices } from "../../catalog/slices.ts";
+import type { StoreIdentity } from "../../directory/store-file.ts";
+import { Shard } from "../../shard/shard.ts";
+import { FIGURE } from "../../slabs/figures.ts";
+import { readOnlyIo } from "../../slabs/io.ts";
+import { createShardMemory, type ShardMemory } from "../../state/memory.ts";
 
 export interface CatalogReport {
   /** What is damaged, or missing, in the catalog. */

@@ -2,9 +2,9 @@
  * What is in a file of a run of keys: its end, its blocks, its keys.
  */
 import fs from "node:fs";
-import { blockSeed, decodeRunEnd, KEY_BLOCK_BYTES, KeyBlock } from "../../format/keys/key-run.ts";
-import { keyText } from "./describe.ts";
-import type { Item } from "./item.ts";
+import { blockSeed, decodeRunEnd, KEY_BLOCK_BYTES, KeyBlock } from "../../../format/keys/key-run.ts";
+import { keyText } from "../words/describe.ts";
+import type { Item } from "../words/item.ts";
 
 export function* inspectRun(file: string): Generator<Item> {
   const bytes = new Uint8Array(fs.readFileSync(file));

@@ -10,7 +10,7 @@ import {
   TYPE_PROMISE,
   TYPE_TOMBSTONE,
   TYPE_VALUE,
-} from "../../format/offsets.ts";
+} from "../../../format/offsets.ts";
 
 const NAMES: Readonly<Record<number, string>> = {
   [TYPE_VALUE]: "value",
