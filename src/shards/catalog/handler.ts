@@ -7,7 +7,14 @@ import { nodeIo } from "../../engine/slabs/io.ts";
 import { loadAddon, setAddonDirectory } from "../../platform/addon.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
-import type { Asked, CatalogAnswer, CatalogOpenTask, CatalogTask, Told } from "./messages.ts";
+import type {
+  Asked,
+  CatalogAnswer,
+  CatalogOpenTask,
+  CatalogPrepareTask,
+  CatalogTask,
+  Told,
+} from "./messages.ts";
 import { CatalogService } from "./service.ts";
 
 interface Opened {
@@ -21,7 +28,8 @@ let opened: Opened | null = null;
 /** Piscina's task handler. */
 export default async function handle(task: CatalogTask): Promise<null> {
   try {
-    if (task.kind === "open-catalog") opened = await open(task);
+    if (task.kind === "prepare-catalog") await prepare(task);
+    else if (task.kind === "open-catalog") opened = open(task);
     else await close();
   } catch (error) {
     // On its way to the other thread an error keeps its message and nothing else.
@@ -30,12 +38,15 @@ export default async function handle(task: CatalogTask): Promise<null> {
   return null;
 }
 
-async function open(task: CatalogOpenTask): Promise<Opened> {
-  const { dataDirectory, addonDirectory, store, memories, reader, readOnly, channels, figures } = task;
+async function prepare({ addonDirectory }: CatalogPrepareTask): Promise<void> {
   if (addonDirectory !== null) setAddonDirectory(addonDirectory);
   loadAddon("mmap");
   loadAddon("guard");
   await loadHash();
+}
+
+function open(task: CatalogOpenTask): Opened {
+  const { dataDirectory, store, memories, reader, readOnly, channels, figures } = task;
   const tell = (port: MessagePort, told: Told, transfer: ArrayBuffer[] = []): void =>
     port.postMessage(told, transfer);
   const warn = (warning: string): void => tell(channels[0], { warning });

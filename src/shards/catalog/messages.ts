@@ -5,10 +5,15 @@ import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 
+/** While the shards are read back, so that the start does not wait for it afterwards. */
+export interface CatalogPrepareTask {
+  kind: "prepare-catalog";
+  addonDirectory: string | null;
+}
+
 export interface CatalogOpenTask {
   kind: "open-catalog";
   dataDirectory: string;
-  addonDirectory: string | null;
   store: StoreIdentity;
   memories: ShardMemory[];
   /** Number of this thread among those that read. */
@@ -24,7 +29,7 @@ export interface CatalogCloseTask {
   kind: "close-catalog";
 }
 
-export type CatalogTask = CatalogOpenTask | CatalogCloseTask;
+export type CatalogTask = CatalogPrepareTask | CatalogOpenTask | CatalogCloseTask;
 
 /** Positions in the array of figures. */
 export const CATALOG_FIGURE = {

@@ -5,7 +5,5 @@ import handleCatalog from "./handler.ts";
 import type { CatalogTask } from "./messages.ts";
 
 export default function handle(task: Task | CatalogTask): Promise<unknown> {
-  return task.kind === "open-catalog" || task.kind === "close-catalog"
-    ? handleCatalog(task)
-    : handleShards(task);
+  return task.kind === "open" || task.kind === "close" ? handleShards(task) : handleCatalog(task);
 }

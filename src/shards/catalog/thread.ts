@@ -48,6 +48,7 @@ export class CatalogThread {
   private readonly setup: CatalogThreadSetup;
   private readonly thread: OwnThread<CatalogTask, null>;
   private readonly channels: MessagePort[] = [];
+  private readonly prepared: Promise<unknown>;
   private isDead = false;
 
   constructor(setup: CatalogThreadSetup) {
@@ -61,16 +62,18 @@ export class CatalogThread {
     this.client = new CatalogClient(ends[0], setup.warn);
     this.others = ends.slice(1);
     this.thread = new OwnThread(path.join(__dirname, "handler.ts"), (error) => this.die(error));
+    this.prepared = this.thread
+      .run({ kind: "prepare-catalog", addonDirectory: addonDirectory() })
+      .catch((error: Error) => this.die(error));
   }
 
-  /** Starts it; the shards must be open. Where that fails the node goes on without lists. */
+  /** Begins to work; the shards must be open. Where that fails the node goes on without lists. */
   async open(): Promise<void> {
     const { dataDirectory, store, memories, fronts, readOnly } = this.setup;
     const { channels, figures } = this;
     const task: CatalogTask = {
       kind: "open-catalog",
       dataDirectory,
-      addonDirectory: addonDirectory(),
       store,
       memories,
       reader: fronts,
@@ -78,7 +81,8 @@ export class CatalogThread {
       channels,
       figures,
     };
-    await this.thread.run(task, channels).catch((error: Error) => this.die(error));
+    await this.prepared;
+    if (!this.isDead) await this.thread.run(task, channels).catch((error: Error) => this.die(error));
   }
 
   /** The node goes on without lists. */

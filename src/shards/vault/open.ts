@@ -68,17 +68,18 @@ async function openLocked(config: VaultConfig, release: () => Promise<void>): Pr
   const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts + 1, pressure));
   if (config.replicated === true) markReplicated(memories);
   const threads = createThreads(config, store, readOnly !== null, memories);
-  await readBack(threads, config.progress);
+  const catalog = new CatalogThread({
+    ...{ dataDirectory, store, memories, fronts, warn },
+    readOnly: readOnly !== null,
+  });
+  try {
+    await readBack(threads, config.progress);
+  } catch (error) {
+    await catalog.close();
+    throw error;
+  }
   const areListed = memories.every(({ figures }) => new Float64Array(figures)[FIGURE.listKept] === 1);
   if (areListed && !store.complete && readOnly === null) completeStoreFile(nodeIo, dataDirectory);
-  const catalog = new CatalogThread({
-    dataDirectory,
-    store,
-    memories,
-    fronts,
-    readOnly: readOnly !== null,
-    warn,
-  });
   await catalog.open();
   const view = { dataDirectory, store, memories, readOnly, catalogFigures: catalog.figures };
   const seats: FrontSeat[] = Array.from({ length: fronts - 1 }, (_, index) => ({

@@ -10,7 +10,7 @@ import { temporaryDirectory } from "../../engine/harness.ts";
 const KEYS = 4000;
 /** Small, so that there are sealed ones: a start reads the open slab. */
 const SLAB_BYTES = 8 * CHUNK_BYTES;
-const LARGE_BYTES = 5 * CHUNK_BYTES + 12_345;
+const LARGE_BYTES = 20 * CHUNK_BYTES + 12_345;
 
 const keyOf = (text: string) => {
   const bytes = Buffer.from(text);
