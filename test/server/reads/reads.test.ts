@@ -106,8 +106,8 @@ test("GET, HEAD: bad keys, long keys, reserved paths, bad queries", async () => 
       ["/_kv", 404, "not_found"],
       ["/k?consistency=all", 400, "bad_request"],
       ["/k?ttl=1", 400, "bad_request"],
-      ["/?list", 400, "bad_request"],
-      ["/k?list", 400, "bad_request"],
+      ["/?list&limit=0", 400, "bad_request"],
+      ["/k?list&limit=x", 400, "bad_request"],
     ] as const) {
       const get = await call("GET", path);
       assert.deepEqual([get.status, get.json().code], [status, code], path);
