@@ -9,11 +9,11 @@
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { declaredBytes } from "../http/body-length.ts";
-import { HookedRes } from "../http/hooked-res.ts";
 import type { Handler, Handlers, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import { headerLines, headerName } from "../http/read-headers.ts";
 import { statusLine } from "../http/reply.ts";
+import { HookedRes } from "./hooked-res.ts";
 
 export interface OriginSettings {
   /** Origins as browsers write them, or "*" for all; empty: none. */

@@ -4,8 +4,8 @@
  */
 import { ANSWER_HEADER } from "../../auth/answer.ts";
 import { type Genuine, type RequestVerifier, SIGNATURE_SCHEME, type Verdict } from "../../auth/signature.ts";
-import { HookedRes } from "../http/hooked-res.ts";
 import type { Req, Res, Text } from "../http/http.ts";
+import { HookedRes } from "./hooked-res.ts";
 
 const AUTHORIZATION = Buffer.from("authorization");
 

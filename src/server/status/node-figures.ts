@@ -10,6 +10,7 @@ import {
 } from "../../engine/figures/stats.ts";
 import type { VaultStats } from "../../shards/vault/vault.ts";
 import type { Sample } from "../../util/prometheus.ts";
+import { CATALOG_FIGURES } from "./catalog-figures.ts";
 import { CLUSTER_FIGURES, type ClusterMetric } from "./cluster-figures.ts";
 import type { ClusterFacts, NodeFacts } from "./facts.ts";
 import { type Figure, type Metric, snakeCase } from "./figure.ts";
@@ -135,6 +136,7 @@ export const NODE_FIGURES: readonly Figure<NodeSource>[] = [
     ({ vault }) => vault.coldReads,
     (read) => counter("cold_reads", "Reads from the disk of what was not in memory.", read),
   ),
+  ...CATALOG_FIGURES,
   {
     stats: "requests",
     value: ({ meter }) => meter.requests(),

@@ -1,5 +1,5 @@
 /** A response with more to do at two moments of its answer, whoever answers, and whenever. */
-import type { Res, Text } from "./http.ts";
+import type { Res, Text } from "../http/http.ts";
 
 export interface Hooks {
   /** The status is written: more headers may follow it. */
