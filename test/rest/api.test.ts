@@ -460,10 +460,11 @@ describe("keys", () => {
   });
 
   test("parameters reserved for later are refused, not ignored", async () => {
-    for (const query of ["ttl=5", "list"]) {
+    for (const query of ["ttl=5", "watch"]) {
       assertError(await put(`/keys/later?${query}`, "x"), "bad_request");
       assertError(await get(`/keys/later?${query}`), "bad_request");
     }
+    assertError(await put("/keys/later?list", "x"), "bad_request");
     assertError(await get("/keys/later"), "not_found");
   });
 });

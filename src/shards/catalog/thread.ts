@@ -49,6 +49,8 @@ export class CatalogThread {
   private readonly thread: OwnThread<CatalogTask, null>;
   private readonly channels: MessagePort[] = [];
   private readonly prepared: Promise<unknown>;
+  /** Why it cannot work; what else that stops is said by the shards' threads. */
+  private problem: Error | null = null;
   private isDead = false;
 
   constructor(setup: CatalogThreadSetup) {
@@ -64,7 +66,9 @@ export class CatalogThread {
     this.thread = new OwnThread(path.join(__dirname, "handler.ts"), (error) => this.die(error));
     this.prepared = this.thread
       .run({ kind: "prepare-catalog", addonDirectory: addonDirectory() })
-      .catch((error: Error) => this.die(error));
+      .catch((error: Error) => {
+        this.problem = error;
+      });
   }
 
   /** Begins to work; the shards must be open. Where that fails the node goes on without lists. */
@@ -82,7 +86,8 @@ export class CatalogThread {
       figures,
     };
     await this.prepared;
-    if (!this.isDead) await this.thread.run(task, channels).catch((error: Error) => this.die(error));
+    if (this.problem !== null) this.die(this.problem);
+    else await this.thread.run(task, channels).catch((error: Error) => this.die(error));
   }
 
   /** The node goes on without lists. */
@@ -96,7 +101,8 @@ export class CatalogThread {
   /** The shards must be closed already. */
   async close(): Promise<void> {
     this.client.close();
-    if (!this.isDead) await this.thread.run({ kind: "close-catalog" });
+    await this.prepared;
+    if (!this.isDead && this.problem === null) await this.thread.run({ kind: "close-catalog" });
     this.isDead = true;
     await this.thread.destroy();
   }
