@@ -80,7 +80,7 @@ export class Entries {
     const type = json ? '"application/json"' : this.typeOf(map, unit);
     const value =
       values && !isManifest && bytes <= LISTED_VALUE_BYTES_MAX ? valueMember(map, unit, json) : "";
-    return `{"key":${keyText(key)},"etag":"\\"${etag}\\"","bytes":${bytes},"type":${type}${value}}`;
+    return `{"key":${keyText(key)},"etag":"${etag}","bytes":${bytes},"type":${type}${value}}`;
   }
 
   /** The content type, as JSON. Mostly the same as last time. */
