@@ -11,12 +11,11 @@ import {
   EXTENDED_VERSION_MIN,
   FIRST_UNIT,
   HEADER_BYTES,
-  isIndexed,
   SLAB_UNIT_BITS,
   TYPE_FORGOTTEN,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import { isFresh, isIntact, keyOf, placeOf, typeOf, unitsAt } from "../../format/record.ts";
+import { isFresh, isIndexed, isIntact, keyOf, placeOf, typeOf, unitsAt } from "../../format/record.ts";
 import {
   decodeFooter,
   headerProblem,
@@ -29,8 +28,7 @@ import {
 } from "../../format/slab.ts";
 import { hash32, hashBOf } from "../../util/hash.ts";
 import { IndexReader, type Matcher } from "../index/reader.ts";
-import { FIGURE, logPlace } from "../slabs/figures.ts";
-import { slotOfSequence } from "../slabs/files.ts";
+import { FIGURE, logPlace, slotOfSequence } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import { nextDurableRecord } from "../slabs/scan.ts";
 import type { ShardLookup } from "../state/lookup.ts";

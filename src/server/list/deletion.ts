@@ -2,6 +2,7 @@
  * `POST /_delete?prefix=…`: deletes what a list finds, and tells how far it is, a line now and then.
  */
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
@@ -164,6 +165,7 @@ class Deletion implements Paced {
       key: { bytes: key, length: key.length },
       json: false,
       contentType: "",
+      trailer: NO_TRAILER,
       ifMatch: "",
       ifNoneMatch: "",
     };

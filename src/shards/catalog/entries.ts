@@ -4,9 +4,10 @@
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import { manifestTotal } from "../../format/manifest.ts";
-import { isAbsence, JSON_PREFIX, JSON_SUFFIX, TYPE_MANIFEST } from "../../format/offsets.ts";
+import { JSON_PREFIX, JSON_SUFFIX, TYPE_MANIFEST } from "../../format/offsets.ts";
 import {
   contentTypeBytesOf,
+  isAbsence,
   isJson,
   keyBytesOf,
   keyOffset,
