@@ -81,6 +81,7 @@ export class ClusterPart {
         publicUrl: this.config.publicUrl,
         invitable: this.ring !== null || this.config.allowInvite,
         isEmpty: () => this.isEmpty(),
+        hasOwnMasters: this.config.masters.length > 0,
         join: (master, url) => this.join(master, url),
       }),
       hear: (from, marks) => this.membership?.hear(from, marks) ?? null,
@@ -264,10 +265,10 @@ export class ClusterPart {
     try {
       const answer = await http.request("GET", "/health", null, MASTER_MS);
       if (JSON.parse(answer.body.toString()).role !== "master") throw new Error("it is no master");
-      if (this.membership !== null) return;
       this.log.warn({ master, url }, "a master has this worker in its -volumes: joining its cluster");
       this.url = url;
-      this.start([master], url);
+      if (this.membership === null) this.start([master], url);
+      else void this.membership.addMaster(master);
     } catch (error) {
       this.log.warn(
         { master, reason: (error as Error).message },

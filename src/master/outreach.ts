@@ -81,7 +81,8 @@ export class Outreach {
   private async invite(url: string, withKeys: boolean, known: Invited): Promise<void> {
     const { log, now } = this.options;
     this.inviting++;
-    const invitation: Invitation = { master: this.options.url, url, withKeys };
+    const cluster = this.options.steward.layout?.cluster ?? null;
+    const invitation: Invitation = { master: this.options.url, url, withKeys, cluster };
     try {
       const answer = await this.client(url).request("POST", PEER_LAYOUT_PATH, text({ invitation }), ASK_MS);
       const reason = answer.status === 200 ? "" : sentence(answer.body, answer.status);

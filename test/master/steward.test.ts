@@ -216,8 +216,12 @@ describe("steward: the first layout", () => {
       [7, { [urlOf("a")]: storeOf("a"), [urlOf("b")]: storeOf("b") }],
     );
     assert.equal(stage.steward.learn(0, document), false, "known already");
-    const foreign = { ...layout, epoch: 9, nodes: [nodeOf("x")] };
+    const foreign = { ...layout, cluster: "f".repeat(32), epoch: 9 };
     assert.equal(stage.steward.learn(0, { ...document, layout: foreign }), false, "another cluster");
+    const nameless = { ...layout, cluster: null, epoch: 9, nodes: [nodeOf("x")] };
+    assert.equal(stage.steward.learn(0, { ...document, layout: nameless }), false, "nothing in common");
+    const renewed = { ...layout, epoch: 9, nodes: [nodeOf("x")] };
+    assert.equal(stage.steward.learn(0, { ...document, layout: renewed }), true, "all workers are others by now");
   });
 });
 
@@ -541,6 +545,16 @@ describe("steward: who is who", () => {
     steward.save = save;
     stage.steward.drain(stage.nowMs, urlOf("d"));
     assert.equal(stage.epoch, 2);
+  });
+
+  test("where workers do not agree which master is the first, that is said", () => {
+    const stage = new Stage(["a", "b"]);
+    stage.hear("a");
+    stage.hear("b", { rank: 1 });
+    stage.steward.tick(0);
+    assert.match(stage.steward.problem ?? "", /http:\/\/a:1 says that it is this one, http:\/\/b:1 another/);
+    stage.pass(1000, ["a", "b"]);
+    assert.deepEqual([stage.epoch, stage.steward.problem], [1, null]);
   });
 
   test("a standby changes nothing", () => {

@@ -248,6 +248,42 @@ test("cluster: without a key an invitation needs -allow-invite", async () => {
   }
 });
 
+test("cluster: two masters that invite the same workers at their first start make one cluster, whoever came first", async () => {
+  for (const reversed of [false, true]) {
+    const [masterA, masterB, ...ports] = await freePorts(4);
+    const [early, late] = [masterA, masterB].sort((a, b) => (a - b) * (reversed ? -1 : 1));
+    const volumes = ports.map((port) => `localhost:${port}`).join();
+    const startMaster = (port: number) => start(port, `tm${port}`, "-mode", "master", "-volumes", volumes);
+    const startWorker = (port: number) => start(port, `tw${port}`, "-allow-invite");
+    const isUp = async (port: number) =>
+      ((await ask(port, "/nodes"))?.nodes ?? []).some(
+        (node: Document) => node.url === urlOf(ports[0]) && node.state === "up",
+      );
+    const programs = [await startMaster(early), await startWorker(ports[0])];
+    try {
+      await waitUntil("the early master has the first worker", () => isUp(early));
+      programs.push(await startMaster(late), await startWorker(ports[1]));
+      for (const port of [early, late])
+        await waitUntil("both masters know the cluster", async () => {
+          const layout = (await ask(port, "/layout"))?.layout;
+          return layout?.previous === null && layout.nodes.length === 2;
+        });
+      const clusters = await Promise.all(
+        [early, late].map(async (port) => (await ask(port, "/layout")).layout.cluster),
+      );
+      assert.equal(clusters[0], clusters[1]);
+      for (const port of ports)
+        await waitUntil("it serves", async () => (await ask(port, "/health"))?.status === "healthy");
+      const standbys = await Promise.all(
+        [early, late].map(async (port) => (await ask(port, "/health")).standby),
+      );
+      assert.deepEqual(standbys, early < late ? [false, true] : [true, false]);
+    } finally {
+      await kill(...programs);
+    }
+  }
+});
+
 test("cluster: with a key, an invitation is for this run and a name of this worker", async () => {
   const [port] = await freePorts(1);
   const worker = await started(port, "signed-invitation", "-auth", "s3cret-of-members");

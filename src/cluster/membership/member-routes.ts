@@ -6,9 +6,12 @@
  * A worker that was started without -master and -volumes is alone. A master that lists it in its -volumes may
  * invite it: it then registers there and belongs to that cluster for good (the CLUSTER file). It comes only
  * with an empty store, or when the master says that no other worker holds keys: then they become the
- * cluster's first. It never comes if it has a master already.
+ * cluster's first. Another
+ * master that invites it, too, and is of no other cluster, becomes one more of its masters, in order of their
+ * URLs, so that all workers agree which comes first; unless -master names its masters.
  */
 import { VaultError } from "../../util/errors.ts";
+import { isForeign } from "../layout/layout.ts";
 import type { Membership } from "./membership.ts";
 import type { Invitation, MemberDocument } from "./messages.ts";
 
@@ -22,7 +25,9 @@ export interface MemberRoutesOptions {
   /** Whether anybody at all may invite it. */
   invitable: boolean;
   isEmpty: () => boolean;
-  /** Joins the cluster of that master under that URL. Rejects with a sentence for a person. */
+  /** Its masters are named by -master. */
+  hasOwnMasters: boolean;
+  /** Takes that master, too, and joins its cluster under that URL. Rejects with a sentence for a person. */
   join: (master: string, url: string) => Promise<void>;
 }
 
@@ -51,7 +56,7 @@ export function createMemberRoutes(options: MemberRoutesOptions): MemberRoutes {
       if (invitation !== undefined) {
         const refusal = refuse(invitation, options);
         if (refusal !== null) throw new VaultError("conflict", refusal);
-        if (options.membership() === null) join(invitation);
+        if (options.membership()?.masterUrls.includes(invitation.master) !== true) join(invitation);
       } else {
         try {
           options.membership()?.takeLayout(layout);
@@ -66,7 +71,7 @@ export function createMemberRoutes(options: MemberRoutesOptions): MemberRoutes {
 
 /** Why a worker does not follow an invitation, or null. */
 export function refuse(invitation: Invitation, options: MemberRoutesOptions): string | null {
-  const { membership, publicUrl, invitable, isEmpty } = options;
+  const { membership, publicUrl, invitable, isEmpty, hasOwnMasters } = options;
   const known = membership();
   if (known === null && !invitable)
     return "this worker has no key, and follows no invitations of strangers: start it with -allow-invite, or with -master";
@@ -76,7 +81,10 @@ export function refuse(invitation: Invitation, options: MemberRoutesOptions): st
   if (known !== null) {
     if (known.masterUrls.length === 0)
       return "this worker has a list of workers (-volumes) and needs no master";
-    return known.masterUrls.includes(invitation.master)
+    if (known.masterUrls.includes(invitation.master)) return null;
+    if (isForeign(known.layout?.cluster, invitation.cluster)) return "this worker belongs to another cluster";
+    // One that it does not know yet is not a stranger's: two masters may invite at the same time.
+    return invitable && !hasOwnMasters
       ? null
       : `this worker has another master: ${known.masterUrls.join(", ")}`;
   }

@@ -9,6 +9,7 @@
  */
 
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { RequestSigner } from "../../auth/signature.ts";
 import { VaultError } from "../../util/errors.ts";
 import { decodeLife, decodeMarks, encodeLife, encodeMarks, type Life, type Marks } from "../identity/life.ts";
@@ -34,6 +35,8 @@ import { Peers } from "./static-peers.ts";
 const ASK_MS = 3000;
 /** Longest pause between two tries while a master does not answer. */
 const BACKOFF_MS_MAX = 3000;
+/** A master that does not answer is not waited for longer, before another one takes its place. */
+const HANDOVER_MS_MAX = 20_000;
 /** Pause while there is no layout: until then nothing can be served. */
 const EAGER_MS = 250;
 /** Heartbeats of many workers spread out: each pause is longer or shorter by up to this share. */
@@ -177,6 +180,22 @@ export class Membership {
     });
     this.peers =
       masters.length > 0 || options.volumes.length === 0 ? null : new Peers(this, options, this.heartbeatMs);
+  }
+
+  /**
+   * One more master has invited this worker. In order of names the first one makes the layouts: who is not
+   * first any more has to know that before the new one hears of this worker, or both might begin a cluster.
+   */
+  async addMaster(url: string): Promise<void> {
+    if (this.state.masters.includes(url)) return;
+    const masters = [...this.state.masters, url].sort();
+    this.keep({ ...this.state, masters });
+    const link = new MasterLink(this, url, masters.indexOf(url), this.options, this.heartbeatMs);
+    const told = this.masters.map((other) => other.setRank(masters.indexOf(other.url)));
+    this.masters.push(link);
+    if (masters[0] === url)
+      await Promise.race([Promise.all(told), sleep(HANDOVER_MS_MAX, null, { ref: false })]);
+    link.start();
   }
 
   /** Begins to register, or to look for the others. */
@@ -636,7 +655,8 @@ export class Membership {
 class MasterLink {
   private readonly membership: Membership;
   private readonly http: NodeHttp;
-  private readonly rank: number;
+  private rank: number;
+  private toldRank: (() => void) | null = null;
   private readonly log: MembershipLog;
   private readonly heartbeatMs: number;
   private timer: NodeJS.Timeout | undefined;
@@ -671,7 +691,16 @@ class MasterLink {
   }
 
   start(): void {
-    void this.beat();
+    if (!this.closed) void this.beat();
+  }
+
+  /** Its place among the masters. Resolves once it has been told, and has answered. */
+  setRank(rank: number): Promise<void> {
+    this.rank = rank;
+    this.hurry();
+    return new Promise((resolve) => {
+      this.toldRank = resolve;
+    });
   }
 
   /** Sends the next heartbeat at once. */
@@ -696,7 +725,10 @@ class MasterLink {
     try {
       const answer = await this.http.request("POST", path, body, ASK_MS);
       if (answer.status !== 200) failure = `status ${answer.status}: ${answer.body.toString().trim()}`;
-      else this.membership.hearMaster(readAnswer(answer.body.toString()), this.rank, heartbeat.life ?? "");
+      else {
+        this.membership.hearMaster(readAnswer(answer.body.toString()), heartbeat.rank, heartbeat.life ?? "");
+        if (heartbeat.rank === this.rank) this.toldRank?.();
+      }
     } catch (error) {
       failure = (error as Error).message;
     }

@@ -121,6 +121,8 @@ export interface Invitation {
   url: string;
   /** The worker is asked in spite of its keys: they become the cluster's first. */
   withKeys: boolean;
+  /** Of the master's layout; null: it has none. */
+  cluster: string | null;
 }
 
 /** Reads what a node says of itself. Throws an Error with a sentence for a person. */

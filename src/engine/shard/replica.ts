@@ -216,20 +216,22 @@ export function dropPartition(batch: Batch, partition: number, from: number): Ou
 }
 
 /**
- * One step of making old promises for absent keys of a partition part of its floor: the floor first, then
- * they are forgotten. The caller goes on from `next` until that is -1. Damaged ones are left.
+ * One step of making old promises for absent keys of a partition part of its floor: once that is durable, a
+ * promise at or under it says nothing any more, also after a restart. The caller goes on from `next` until
+ * that is -1. Damaged ones are left.
  * @param now cluster time, as a ballot
  */
 export function foldPromises(batch: Batch, partition: number, from: number, now: Ballot): Outcome {
+  const { replication } = batch.state;
   // What this batch has staged is not in the index yet.
   batch.commit();
   const outcome = begin(batch, null);
   if (outcome.error !== null) return outcome;
-  const page = (batch.state.replication.promises ?? NO_ENTRIES).scan(partition, from, DROP_STEP_KEYS);
+  const page = (replication.promises ?? NO_ENTRIES).scan(partition, from, DROP_STEP_KEYS);
   outcome.register = answer("yes", null);
   outcome.register.next = page.next === SCAN_END ? -1 : page.next;
   let floor: Ballot | null = null;
-  const lone: { ref: KeyRef; promised: Ballot }[] = [];
+  const lone: KeyRef[] = [];
   for (let i = 0; i < page.slots.length; i++) {
     const map = batch.state.lookup.mapOf(page.slots[i]);
     const unit = page.units[i];
@@ -237,24 +239,18 @@ export function foldPromises(batch: Batch, partition: number, from: number, now:
     const key = keyOf(map, unit).slice();
     const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, batch.state.store.keyHash) };
     const promised = ballotAt(map, unit);
-    const current = batch.currentOf(ref);
-    const isLone = current.state === "absent" && batch.admits(ref, current);
+    const isLone = batch.currentOf(ref).state === "absent";
     if (!isLone || !canFoldPromise({ ...NO_STATE, promised }, ballotMillis(now))) continue;
     floor = higherBallot(floor, promised);
-    lone.push({ ref, promised });
+    lone.push(ref);
   }
   if (floor === null) return outcome;
-  if (compareOptionalBallots(floor, batch.floorOf(partition, outcome)) > 0)
+  if (compareOptionalBallots(floor, batch.floorOf(partition, outcome)) > 0) {
     if (!batch.stageFloor(partition, floor, outcome)) return outcome;
-  for (const { ref, promised } of lone) {
-    try {
-      batch.makeRoom(recordUnits(ref.key.length, 0, 0), true);
-    } catch (error) {
-      batch.fail(batch.log.failure(error));
-      return batch.log.failure(error);
-    }
-    if (!forget(batch, ref, promised, batch.currentOf(ref, outcome), outcome)) return outcome;
+    batch.commit();
+    if (outcome.error !== null) return outcome;
   }
+  for (const { key, hashA, hashB } of lone) replication.dropPromise(key, hashA, hashB);
   return outcome;
 }
 

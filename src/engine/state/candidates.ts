@@ -5,6 +5,7 @@ import { TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_PROMISE } from "../../format/offsets.t
 import { type Ballot, ballotAt, isIndexed, keyEquals, keyOf, typeOf } from "../../format/record.ts";
 import { tableOutranked, tableType, tableUnit } from "../../format/slab.ts";
 import { compareBallots } from "../../format/version.ts";
+import { partitionOf } from "../../util/hash.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import { partitionOfFloor } from "./floors.ts";
 import type { ShardLookup } from "./lookup.ts";
@@ -31,9 +32,12 @@ export function recoverPromises(state: State, slabs: readonly SlabRecords[]): vo
   for (const { hashA, hashB, map, unit } of new PromiseCandidates(slabs, lookup).left()) {
     const ballot = replication.ballotOf(map.slot, unit);
     const key = keyOf(map, unit);
-    lookup.find(key, key.length, hashA, hashB);
-    if (ballot !== null && lookup.located && lookup.check(lookup.map, lookup.unit))
+    const isAbsent = lookup.find(key, key.length, hashA, hashB) === "absent";
+    if (ballot !== null && lookup.located && lookup.check(lookup.map, lookup.unit)) {
       if (isFulfilledBy(lookup.map, lookup.unit, ballot)) continue;
+      if (typeOf(lookup.map, lookup.unit) === TYPE_FORGOTTEN && isInFloor(replication, hashA, ballot))
+        continue;
+    } else if (isAbsent && isInFloor(replication, hashA, ballot)) continue;
     replication.load(hashA, hashB, map.slot, unit);
   }
 }
@@ -44,6 +48,12 @@ export function recoverPromises(state: State, slabs: readonly SlabRecords[]): vo
  */
 function isFulfilledBy(map: SlabMap, unit: number, promise: Ballot): boolean {
   return typeOf(map, unit) !== TYPE_FORGOTTEN && compareBallots(promise, ballotAt(map, unit)) <= 0;
+}
+
+/** Whether the floor refuses an absent key all that a promise does: it says nothing more then. */
+function isInFloor({ floors }: State["replication"], hashA: number, promise: Ballot | null): boolean {
+  const floor = floors.of(partitionOf(hashA));
+  return promise !== null && floor !== null && compareBallots(promise, floor) <= 0;
 }
 
 /**

@@ -151,6 +151,14 @@ export class Replication implements Matcher {
     this.promises?.remove(hashA, hashB, promise.slot, promise.unit);
   }
 
+  /** A promise for an absent key is part of the floor by now. */
+  dropPromise(key: Uint8Array, hashA: number, hashB: number): void {
+    const promise = this.promiseOf(key, hashA, hashB);
+    if (promise === null) return;
+    this.live(promise.slot, promise.unit, -1);
+    this.promises?.remove(hashA, hashB, promise.slot, promise.unit);
+  }
+
   private count(hashA: number, slot: number, unit: number): void {
     const map = this.parts.lookup.mapOf(slot);
     if (typeOf(map, unit) !== TYPE_FORGOTTEN) this.digests.toggle(hashA, map, unit);

@@ -197,7 +197,10 @@ export class Steward {
 
   /** Does whatever is due. Called a few times a second. */
   tick(nowMs: number): void {
-    if (this.isStandby(nowMs)) return;
+    if (this.isStandby(nowMs)) {
+      this.say(this.disagreement(nowMs));
+      return;
+    }
     this.noteWaiting(nowMs);
     if (this.plan.layout === null) this.form(nowMs);
     else {
@@ -217,6 +220,16 @@ export class Steward {
     return this.registry.list(nowMs).some((row) => row.state === "up" && row.rank > 0);
   }
 
+  /** Where workers put their masters in different orders, none of those may think that it is the first. */
+  private disagreement(nowMs: number): string | null {
+    const rows = this.registry.list(nowMs).filter((row) => row.state === "up");
+    const first = rows.find((row) => row.rank === 0);
+    const other = rows.find((row) => row.rank > 0);
+    return first === undefined
+      ? null
+      : `workers do not agree which master is the first, so this one changes nothing: ${first.url} says that it is this one, ${other?.url} another; give all of them the same -master list`;
+  }
+
   /** A worker that knows a newer layout, or null. */
   newerAt(nowMs: number): string | null {
     const epoch = this.plan.layout?.epoch ?? 0;
@@ -233,8 +246,9 @@ export class Steward {
     if (layout === null || layout.epoch <= (own?.epoch ?? 0)) return false;
     if (isForeign(own?.cluster, layout.cluster)) return false;
     const urls = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map((node) => node.url));
-    if (own !== null && !own.nodes.some((node) => urls.has(node.url))) return false;
-    if (own === null && !urls.has(document.url)) return false;
+    // Without names of clusters, only that both have a worker in common tells that they are one.
+    const isKnown = own?.cluster != null && layout.cluster !== null;
+    if (own !== null && !isKnown && !own.nodes.some((node) => urls.has(node.url))) return false;
     const stores = Object.fromEntries(Object.entries(this.stores).filter(([url]) => urls.has(url)));
     for (const row of this.registry.list(nowMs))
       if (urls.has(row.url) && row.voting && row.store !== "") stores[row.url] = row.store;
