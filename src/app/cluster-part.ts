@@ -10,7 +10,7 @@ import type { ClusterState } from "../cluster/layout/cluster-file.ts";
 import { featuresWith } from "../cluster/layout/features.ts";
 import { NodeHttp } from "../cluster/link/node-http.ts";
 import { PeerTls } from "../cluster/link/peer-tls.ts";
-import { createCeilingWriter, readCeiling } from "../cluster/membership/ceiling.ts";
+import { createCeilingWriter, readCeiling } from "../cluster/clock/ceiling.ts";
 import { createMemberRoutes } from "../cluster/membership/member-routes.ts";
 import { Membership } from "../cluster/membership/membership.ts";
 import { ClusterNode } from "../cluster/node/cluster-node.ts";
