@@ -221,7 +221,11 @@ describe("steward: the first layout", () => {
     const nameless = { ...layout, cluster: null, epoch: 9, nodes: [nodeOf("x")] };
     assert.equal(stage.steward.learn(0, { ...document, layout: nameless }), false, "nothing in common");
     const renewed = { ...layout, epoch: 9, nodes: [nodeOf("x")] };
-    assert.equal(stage.steward.learn(0, { ...document, layout: renewed }), true, "all workers are others by now");
+    assert.equal(
+      stage.steward.learn(0, { ...document, layout: renewed }),
+      true,
+      "all workers are others by now",
+    );
   });
 });
 
