@@ -18,6 +18,10 @@ const BLOCK_BYTES = 64;
 const TEXT_BYTES_MAX = 4096;
 const PURPOSE = "minivault: requests between nodes";
 
+/** Two MACs that are compared. */
+const EXPECTED = Buffer.alloc(MAC_CHARACTERS);
+const SENT = Buffer.alloc(MAC_CHARACTERS);
+
 /** One key, made of a shared secret, but never that itself: clients may send it as it is. */
 export class SigningKey {
   /** For MACs over pieces of a stream. */
@@ -42,13 +46,17 @@ export class SigningKey {
     if (text.length * 3 > TEXT_BYTES_MAX)
       return createHmac("sha256", this.object).update(text).digest("base64url");
     const end = BLOCK_BYTES + inner.write(text, BLOCK_BYTES);
-    outer.set(hash("sha256", inner.subarray(0, end), "buffer"), BLOCK_BYTES);
+    // As text of one character for each byte: a third cheaper than a buffer.
+    outer.write(hash("sha256", inner.subarray(0, end), "binary"), BLOCK_BYTES, "latin1");
     return hash("sha256", outer, "base64url");
   }
 
   /** Whether `sent` is the text's MAC; takes the same time whatever differs. */
   holds(text: string, sent: string): boolean {
-    return sent.length === MAC_CHARACTERS && timingSafeEqual(Buffer.from(this.mac(text)), Buffer.from(sent));
+    if (sent.length !== MAC_CHARACTERS) return false;
+    EXPECTED.write(this.mac(text), "latin1");
+    SENT.write(sent, "latin1");
+    return timingSafeEqual(EXPECTED, SENT);
   }
 }
 

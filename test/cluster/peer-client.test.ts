@@ -248,6 +248,68 @@ describe("peer client: links", () => {
   });
 });
 
+describe("peer client: how far the own log was answered", () => {
+  test("under load batches tell it, without requests of their own; without batches a pulse does, soon", async (t) => {
+    let mark = 1;
+    const identity = {
+      life: () => "a-life",
+      marks: () => String(mark),
+      counts: () => true,
+      refused: () => {},
+    };
+    const { client, node, link } = await setUp(t, { identity });
+    const heard: { marks: string; frames: number }[] = [];
+    node.handler.hear = (_from, marks) => {
+      if (marks !== null) heard.push({ marks, frames: node.handler.frames.length });
+      return null;
+    };
+    await until(() => client.state === "up" && client.marksTold, "the first mark is told");
+    let pulses = 0;
+    link.listen((_connection, data) => {
+      pulses += data.toString("latin1").split("GET /_peer/ping").length - 1;
+    });
+    // The marks rise with each frame.
+    const begun = performance.now();
+    let sent = 0;
+    while (performance.now() - begun < 2000) {
+      mark++;
+      sent++;
+      await client.send(Buffer.from("x"));
+    }
+    link.listen(null);
+    const told = heard.length;
+    await until(() => client.marksTold, "the last mark is told");
+    assert.equal(heard.at(-1)?.marks, String(mark));
+    t.diagnostic(`${sent} frames in 2 s: told ${told} times, ${pulses} requests for a pulse`);
+    // The probes alone would be two or three; told by pulses of their own it was about twenty.
+    assert.ok(told > pulses, `${told} times told, ${pulses} pulses`);
+    // Nothing is sent any more: it is heard all the same.
+    mark++;
+    const { frames } = node.handler;
+    const before = frames.length;
+    await until(() => heard.at(-1)?.marks === String(mark), "it is told without a batch");
+    assert.equal(frames.length, before);
+  });
+
+  test("what a batch told counts only once the batch is answered", async (t) => {
+    let mark = 1;
+    const identity = {
+      life: () => "a-life",
+      marks: () => String(mark),
+      counts: () => true,
+      refused: () => {},
+    };
+    const { client, node } = await setUp(t, { identity });
+    await until(() => client.state === "up" && client.marksTold, "the first mark is told");
+    mark++;
+    node.handler.hear = (_from, marks) => (marks === "2" ? "not now" : null);
+    await client.send(Buffer.from("x")).catch(() => {});
+    assert.equal(client.marksTold, false);
+    node.handler.hear = () => null;
+    await until(() => client.marksTold, "it is told again");
+  });
+});
+
 describe("peer client: streams", () => {
   async function* pieces(bytes: Buffer, pieceBytes: number): AsyncGenerator<Buffer> {
     for (let at = 0; at < bytes.length; at += pieceBytes) yield bytes.subarray(at, at + pieceBytes);

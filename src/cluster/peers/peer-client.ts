@@ -40,8 +40,10 @@ const WINDOW_MIN = 2;
 const WINDOW_MAX = 96;
 /** Window while the round trip is not known. */
 const WINDOW_FIRST = 8;
-/** Resolution of PeerLimits. */
+/** Resolution of PeerLimits, and how soon a node hears how far the own log was answered. */
 const SWEEP_MS = 100;
+/** Sooner than that batches tell it, so that under load no requests of their own are needed for it. */
+const BATCH_TELL_MS = SWEEP_MS / 2;
 /** Connections beyond the window: for probes and single requests. */
 const CONNECTIONS_SPARE = 4;
 /** For layout and the like. */
@@ -132,14 +134,17 @@ export class PeerClient {
   private streamCount = 0;
   private closed = false;
   private readonly pulse: PeerPulse;
+  private readonly now: () => number;
   private readonly identity: PeerIdentity | null;
-  /** Target of the last pulse with marks that the node has taken, and whether one is on its way. */
-  private toldTarget = "";
+  /** What the node knows of the own life and marks, whether it is being told, and when it was last. */
+  private toldWords = "";
   private telling = false;
+  private tellMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: PeerClientOptions) {
     const { url, address, localAddress, sign: signer, tls } = options;
     this.url = url;
+    this.now = options.now ?? (() => performance.now());
     this.identity = options.identity ?? null;
     this.limits = { ...PEER_LIMITS, ...options.limits };
     const common = { url, address, localAddress, signer, tls, receiver: new Receiver(url) };
@@ -147,7 +152,7 @@ export class PeerClient {
     this.streams = new NodeHttp({ ...common, connections: this.limits.streamsMax });
     this.pulse = new PeerPulse(this.http, {
       silenceMs: this.limits.silenceMs,
-      now: options.now ?? (() => performance.now()),
+      now: this.now,
       isWaiting: () => this.batches.size > 0,
       onDown: (reason) => this.wentDown(reason),
       onClock: options.onClock,
@@ -185,7 +190,7 @@ export class PeerClient {
 
   /** Whether the node knows how far the own log was answered. */
   get marksTold(): boolean {
-    return this.withMarks(PEER_PING_PATH) === this.toldTarget;
+    return this.words() === this.toldWords;
   }
 
   /** What went wrong last, for a person; empty while all is well. */
@@ -277,18 +282,34 @@ export class PeerClient {
     return targetFrom(target, this.identity?.life() ?? null);
   }
 
-  private withMarks(target: string): string {
+  /** What is said of the own life and marks. */
+  private words(): string {
     const marks = this.identity?.marks() ?? "";
-    const full = this.from(target);
-    return marks === "" ? full : `${full}&${MARKS_PARAMETER}=${marks}`;
+    return marks === "" ? "" : `${this.identity?.life()}&${MARKS_PARAMETER}=${marks}`;
   }
 
-  /** Between two probes the node hears soon how far the own log was answered. */
+  private withMarks(target: string): string {
+    const words = this.words();
+    return words === "" ? this.from(target) : targetFrom(target, words);
+  }
+
+  /** A batch tells how far the own log was answered, now and then. */
+  private batchTarget(): { target: string; words: string | null } {
+    const words = this.now() - this.tellMs < BATCH_TELL_MS ? "" : this.words();
+    if (words === "" || words === this.toldWords) return { target: this.from(PEER_BATCH_PATH), words: null };
+    this.tellMs = this.now();
+    return { target: targetFrom(PEER_BATCH_PATH, words), words };
+  }
+
+  /** Where no batch has told it, a pulse of its own does, soon. */
   private tellMarks(): void {
     if (this.identity === null || this.telling || this.pulse.state !== "up") return;
-    const target = this.withMarks(PEER_PING_PATH);
-    if (target === this.toldTarget) return;
+    if (this.now() - this.tellMs < SWEEP_MS) return;
+    const words = this.words();
+    if (words === this.toldWords) return;
     this.telling = true;
+    this.tellMs = this.now();
+    const target = targetFrom(PEER_PING_PATH, words);
     const over = () => {
       this.telling = false;
     };
@@ -296,7 +317,7 @@ export class PeerClient {
       answered: (status, body) => {
         clearTimeout(timer);
         over();
-        if (status === 200) this.toldTarget = target;
+        if (status === 200) this.toldWords = words;
         else this.wasRefused(target, status, body);
       },
       failed: () => {
@@ -381,10 +402,11 @@ export class PeerClient {
     );
     const batch: Batch = { frames, bytes: frameBytes, cancel: () => {} };
     this.batches.add(batch);
-    const target = this.from(PEER_BATCH_PATH);
+    const { target, words } = this.batchTarget();
     batch.cancel = this.http.exchange("POST", target, body, {
       answered: (status, answer) => {
         if (status !== 200) this.wasRefused(target, status, answer);
+        else if (words !== null) this.toldWords = words;
         this.batchAnswered(batch, status, answer);
       },
       failed: (error, sent) => this.batchFailed(batch, error, sent),

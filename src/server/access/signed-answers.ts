@@ -8,6 +8,7 @@ import type { Req, Res, Text } from "../http/http.ts";
 import { HookedRes } from "./hooked-res.ts";
 
 const AUTHORIZATION = Buffer.from("authorization");
+const ANSWER_NAME = Uint8Array.from(Buffer.from(ANSWER_HEADER));
 
 /** Whether a request says that it is signed by a node. */
 export function isSigned(req: Req): boolean {
@@ -30,7 +31,7 @@ export function withSignature(verifier: RequestVerifier, genuine: Genuine, res: 
     },
     beforeBody: (body) => {
       const bytes = body instanceof ArrayBuffer ? new Uint8Array(body) : body;
-      res.writeHeader(ANSWER_HEADER, verifier.answer(genuine, status, bytes).header);
+      res.writeHeader(ANSWER_NAME, verifier.answer(genuine, status, bytes).header);
     },
   });
 }
