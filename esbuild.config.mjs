@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants } from "node:zlib";
 import { build } from "esbuild";
 import { ADDONS, AddonError, prepareAddons } from "./native/prepare.mjs";
+import { buildConsole } from "./src/console/build.mjs";
 
 const root = path.dirname(fileURLToPath(import.meta.url));
 const modules = path.join(root, "node_modules");
@@ -92,6 +93,10 @@ const rewrite = {
       rewritten.add("embedded");
       return { contents: embeddedModule(), loader: "js" };
     });
+    bundle.onLoad({ filter: /src\/platform\/console-page\.ts$/ }, () => ({
+      contents: `export const CONSOLE_PAGE = ${JSON.stringify(page)};`,
+      loader: "js",
+    }));
     // Not among the package's exports, but part of what it publishes.
     bundle.onResolve({ filter: /^piscina\/dist\/worker\.js$/ }, () => ({
       path: path.join(modules, "piscina/dist/worker.js"),
@@ -101,6 +106,7 @@ const rewrite = {
 
 const started = new Date();
 const manifest = prepared();
+const page = await buildConsole();
 const [entry = "src/main.ts", out = "dist/minivault.js"] = process.argv.slice(2);
 const outfile = path.join(root, out);
 const { outputFiles } = await build({

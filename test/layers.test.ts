@@ -29,6 +29,7 @@ const LAYERS = [
     "server",
     "server/batch",
     "server/list",
+    "server/console",
     "server/peers",
     "server/writes",
     "server/reads",
@@ -79,6 +80,7 @@ const LAYERS = [
   ],
   ...["engine/state", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
   ...["rules", "value", "format/keys", "format/fields", "format", "auth", "platform", "util"],
+  ...["console"],
 ];
 
 const FOLDER_LINES_MAX = 1300;

@@ -13,6 +13,13 @@ import { ChangeError } from "../cluster/layout/changes.ts";
 import type { Heartbeat } from "../cluster/membership/messages.ts";
 import type { Operators } from "../server/access/operators.ts";
 import { checkSignature, isSigned, withSignature } from "../server/access/signed-answers.ts";
+import {
+  CONSOLE_PATH,
+  hasConsole,
+  sendConsole,
+  sendToConsole,
+  wantsPage,
+} from "../server/console/console.ts";
 import { declaredBytes } from "../server/http/body-length.ts";
 import type { Handlers, Req, Res } from "../server/http/http.ts";
 import { Linger, refuse } from "../server/http/linger.ts";
@@ -183,6 +190,8 @@ export function createMasterRoutes(context: MasterContext): Handlers {
     const path = req.getUrl();
     const { res, genuine, problem } = admit(given, req, head ? "HEAD" : "GET");
     // A node signs for this run of the master, and is heard only with that.
+    if (hasConsole && (path === CONSOLE_PATH || path === "/_ui")) return void sendConsole(given, head);
+    if (path === "/" && wantsPage(req)) return void sendToConsole(given, head);
     const isOpen = genuine === null && isPublic(path, req);
     if (problem !== null && !isOpen) sendError(res, "unauthorized", { detail: problem, head });
     else if (path === METRICS && context.metrics === "off") refuseUnknown(res, path, 0, head);

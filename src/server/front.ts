@@ -18,6 +18,7 @@ import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
 import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
 import { createBatch } from "./batch/batch.ts";
+import { hasConsole, sendConsole, sendToConsole, wantsPage } from "./console/console.ts";
 import { declaredBytes } from "./http/body-length.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
 import {
@@ -36,6 +37,7 @@ import {
   createKeyScratch,
   TARGET_BAD_KEY,
   TARGET_BATCH,
+  TARGET_CONSOLE,
   TARGET_EMPTY_KEY,
   TARGET_HEALTH,
   TARGET_KEY,
@@ -242,9 +244,10 @@ function createHandlers(
     cluster: options.clusterFacts ?? (() => null),
   };
   const hasMetrics = options.metrics !== "off";
-  const refusalOf = (target: number): Refusal =>
-    otherTarget(target === TARGET_METRICS && !hasMetrics ? TARGET_RESERVED : target);
-  const answerOther: AnswerOther = (res, target, head) => {
+  const isMissing = (target: number): boolean =>
+    (target === TARGET_METRICS && !hasMetrics) || (target === TARGET_CONSOLE && !hasConsole);
+  const refusalOf = (target: number): Refusal => otherTarget(isMissing(target) ? TARGET_RESERVED : target);
+  const answerOther: AnswerOther = (res, req, target, head) => {
     if (target === TARGET_HEALTH) {
       const { status, document } = healthDocument(context.vault, facts, meters);
       sendJson(res, status, document, head);
@@ -254,6 +257,8 @@ function createHandlers(
       sendJson(res, 200, { status: "alive" }, head);
       return 200;
     }
+    if (target === TARGET_CONSOLE && hasConsole) return sendConsole(res, head);
+    if (target === TARGET_ROOT && wantsPage(req)) return sendToConsole(res, head);
     if (target === TARGET_ROOT) {
       sendJson(res, 200, rootDocument(facts), head);
       return 200;

@@ -431,9 +431,9 @@ describe("keys", () => {
   test("reserved paths are not keys; /_kv/ reaches every key", async () => {
     for (const reserved of [
       "/_keys",
-      "/_batch",
+      "/_batch/x",
       "/_watch",
-      "/_ui",
+      "/_ui/x",
       "/_admin",
       "/_other/x",
       "/%5Fkeys",

@@ -6,6 +6,7 @@ import { bitsOf, type Token } from "../../auth/tokens.ts";
 import type { KeyBytes } from "../../shards/arena/write.ts";
 import type { Req } from "../http/http.ts";
 import {
+  TARGET_CONSOLE,
   TARGET_HEALTH,
   TARGET_KEY,
   TARGET_LIVE,
@@ -54,7 +55,6 @@ type Rule =
 
 /** By the first segment of the decoded path. */
 const RULES: ReadonlyMap<string, Rule> = new Map([
-  ["_ui", { kind: "open" }],
   ["_openapi.json", { kind: "open" }],
   ["_admin", { kind: "bits", bits: ADMIN }],
   ["_batch", { kind: "each" }],
@@ -106,6 +106,7 @@ export function isOpen(
   switch (target) {
     case TARGET_HEALTH:
     case TARGET_LIVE:
+    case TARGET_CONSOLE:
       return true;
     case TARGET_METRICS:
       return metricsAreOpen;

@@ -22,7 +22,9 @@ export const TARGET_BATCH = 9;
 /** Whether the process is alive, whatever it can serve. */
 export const TARGET_LIVE = 8;
 /** "/_kv/": no key, but the prefix of all. */
-export const TARGET_EMPTY_KEY = 9;
+export const TARGET_EMPTY_KEY = 10;
+/** The console. */
+export const TARGET_CONSOLE = 11;
 
 const PERCENT = 0x25;
 const UNDERSCORE = 0x5f;
@@ -38,6 +40,8 @@ const LIVE = ascii("health/live");
 const STATS = ascii("_stats");
 const METRICS = ascii("_metrics");
 const BATCH = ascii("_batch");
+const CONSOLE = ascii("_ui");
+const CONSOLE_FOLDER = ascii("_ui/");
 /** Room for the longest key behind the prefix, and for one more byte, which tells "too long". */
 const SCRATCH_BYTES = KEY_PREFIX.length + KEY_BYTES_MAX + 1;
 
@@ -104,8 +108,9 @@ function classify(key: KeyBytes): number {
     if (key.length === 0) return TARGET_EMPTY_KEY;
   } else if (key.bytes[0] === UNDERSCORE) {
     if (isWhole(key, STATS)) return TARGET_STATS;
+    if (isWhole(key, METRICS)) return TARGET_METRICS;
     if (isWhole(key, BATCH)) return TARGET_BATCH;
-    return isWhole(key, METRICS) ? TARGET_METRICS : TARGET_RESERVED;
+    return isWhole(key, CONSOLE) || isWhole(key, CONSOLE_FOLDER) ? TARGET_CONSOLE : TARGET_RESERVED;
   } else if (isWhole(key, HEALTH)) {
     return TARGET_HEALTH;
   } else if (startsWith(key, HEALTH_BELOW)) {

@@ -28,7 +28,7 @@ import { beginFound, beginNotModified, beginPart, clock, type ValueFacts } from 
 const TIMED_ONE_IN = 64;
 
 /** Answers a path that is not a key. */
-export type AnswerOther = (res: Res, target: number, head: boolean) => number;
+export type AnswerOther = (res: Res, req: Req, target: number, head: boolean) => number;
 
 /** Answers a request whose query makes it another one than that of a value; false: it does not. */
 export type AnswerQuery = (res: Res, req: Req, query: string, target: number, head: boolean) => boolean;
@@ -116,7 +116,7 @@ export function answerNoKey(
   if (query && answerQuery(res, req, query, target, head)) return;
   // "/" with a query is, or will be, more than a greeting.
   if (target === TARGET_ROOT && query && rejectQuery(context, res, query, head)) return;
-  context.meter.count(head ? HEAD : GET, answerOther(res, target, head));
+  context.meter.count(head ? HEAD : GET, answerOther(res, req, target, head));
 }
 
 /** Answers a GET or HEAD of a key that is absent, or damaged. */

@@ -107,6 +107,7 @@ describe("gate: token by method by path", () => {
     { method: "GET", path: "/health/live", needs: "none" },
     { method: "GET", path: "/", needs: "none" },
     { method: "GET", path: "/_ui/", needs: "none" },
+    { method: "GET", path: "/_ui/x", needs: ["admin"] },
     { method: "GET", path: "/_openapi.json", needs: "none" },
     { method: "PUT", path: "/health", needs: "any" },
     { method: "GET", path: "/%zz", needs: "any" },

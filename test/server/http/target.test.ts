@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import * as targets from "../../../src/server/http/target.ts";
 import {
   createKeyScratch,
   parseTarget,
   queryProblem,
   TARGET_BAD_KEY,
+  TARGET_CONSOLE,
   TARGET_EMPTY_KEY,
   TARGET_HEALTH,
   TARGET_KEY,
@@ -127,12 +129,19 @@ test("target: the prefix _kv/ reaches every key, and does not count", () => {
   assert.equal(kindOf(`/_kv/${longest}_`), TARGET_TOO_LONG);
 });
 
+test("target: no two are the same number", () => {
+  const numbers = Object.entries(targets).filter(([name]) => name.startsWith("TARGET_"));
+  assert.ok(numbers.length > 10);
+  assert.equal(new Set(numbers.map(([, number]) => number)).size, numbers.length, JSON.stringify(numbers));
+});
+
 test("target: reserved names are recognised however they are written", () => {
   assert.equal(kindOf("/health"), TARGET_HEALTH);
   assert.equal(kindOf("/%68ealth"), TARGET_HEALTH);
   assert.equal(kindOf("/_stats"), TARGET_STATS);
   assert.equal(kindOf("/%5Fstats"), TARGET_STATS);
   assert.equal(kindOf("/_metrics"), TARGET_METRICS);
+  for (const path of ["/_ui", "/_ui/", "/%5Fui%2F"]) assert.equal(kindOf(path), TARGET_CONSOLE, path);
   assert.equal(kindOf("/health/live"), TARGET_LIVE);
   assert.equal(kindOf("/health%2Flive"), TARGET_LIVE);
   assert.equal(keyOf("/_kv/health/live"), "health/live");
@@ -145,7 +154,7 @@ test("target: reserved names are recognised however they are written", () => {
     "/health/live/",
     "/_metrics/x",
     "/_keys",
-    "/_batch",
+    "/_batch/x",
     "/_watch",
     "/_ui/x",
     "/_admin",

@@ -1,0 +1,261 @@
+/**
+ * The console in a real browser: Chromium, driven by playwright-core, without anything from other hosts. Skipped
+ * where there is no Chromium (Debian: apt-get install chromium).
+ */
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { startCluster } from "../cluster/workers.ts";
+import { call, closeConnections } from "./client.ts";
+import { removeFolder, runProgram, temporaryFolder, waitUntil, withServer } from "./server.ts";
+
+const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((file) =>
+  fs.existsSync(file),
+);
+const needsChromium = {
+  skip: CHROMIUM === undefined ? "chromium is not installed" : false,
+  timeout: 600_000,
+};
+/** Longest that the page may take to show something, on a machine that is busy. */
+const SHOWN_MS_MAX = 120_000;
+const PAGE_BYTES_MAX = 200 * 1024;
+
+const folder = temporaryFolder();
+let browser: Browser;
+before(async () => {
+  if (CHROMIUM === undefined) return;
+  browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+    timeout: SHOWN_MS_MAX,
+  });
+});
+after(async () => {
+  await browser?.close();
+  closeConnections();
+  removeFolder(folder);
+});
+
+/** A page that fails the test for what a browser complains of, and for requests to anybody else. */
+async function open(url: string, width = 1200): Promise<{ page: Page; complaints: string[] }> {
+  const page = await browser.newPage({ viewport: { width, height: 900 } });
+  page.setDefaultTimeout(SHOWN_MS_MAX);
+  const complaints: string[] = [];
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => {
+    if (/Content Security Policy|Refused to/.test(message.text())) complaints.push(message.text());
+  });
+  page.on("request", (request) => {
+    const target = new URL(request.url());
+    if (/^https?:$/.test(target.protocol) && target.host !== new URL(url).host)
+      complaints.push(request.url());
+  });
+  await page.goto(url);
+  return { page, complaints };
+}
+
+/** Waits until the value that can be edited is this one. */
+function shows(page: Page, text: string): Promise<void> {
+  return waitUntil(
+    `${text} is shown`,
+    async () => (await page.locator("textarea").inputValue()) === text,
+    SHOWN_MS_MAX,
+  );
+}
+
+/** Waits until so many nodes of a table are well, or not. */
+function counts(page: Page, word: "good" | "bad", count: number): Promise<void> {
+  const cells = page.locator(`td .${word}`);
+  return waitUntil(`${count} ${word}`, async () => (await cells.count()) === count, SHOWN_MS_MAX);
+}
+
+/** What runs in the page itself. */
+interface Inside {
+  document: { documentElement: { scrollWidth: number; clientWidth: number } };
+  getComputedStyle(element: object): { color: string; backgroundColor: string };
+}
+
+/** By how much the page is wider than what shows it. */
+function overhang(): number {
+  const { scrollWidth, clientWidth } = (globalThis as unknown as Inside).document.documentElement;
+  return scrollWidth - clientWidth;
+}
+
+function colours(): string[] {
+  const inside = globalThis as unknown as Inside;
+  const { color, backgroundColor } = inside.getComputedStyle(inside.document.documentElement);
+  return [color, backgroundColor];
+}
+
+describe("console: what is sent", () => {
+  test("one page with a strict policy, without a token; browsers that ask for / are sent there, curl is not", async () => {
+    await withServer({ flags: ["-auth", "a-key-of-this-test"] }, async ({ port }) => {
+      for (const target of ["/_ui/", "/_ui", "/%5Fui/"]) {
+        const { status, headers, body } = await call(port, "GET", target);
+        assert.deepEqual([status, headers["content-type"]], [200, "text/html; charset=utf-8"]);
+        assert.ok(body.length <= PAGE_BYTES_MAX, `${body.length} bytes`);
+        const policy = String(headers["content-security-policy"]);
+        assert.match(
+          policy,
+          /^default-src 'none'; script-src 'sha256-[^ ;]+'; style-src 'sha256-[^ ;]+'; connect-src 'self';/,
+        );
+        assert.match(policy, /frame-ancestors 'none'/);
+        assert.doesNotMatch(body.toString(), /(?:src|href)="(?!data:,)/);
+      }
+      assert.equal((await call(port, "HEAD", "/_ui/")).status, 200);
+      assert.equal((await call(port, "PUT", "/_ui/", { body: "x" })).status, 401);
+      assert.equal((await call(port, "GET", "/_ui/other")).status, 401);
+      const page = await call(port, "GET", "/", { headers: { Accept: "text/html,application/xhtml+xml" } });
+      assert.deepEqual([page.status, page.headers.location], [302, "/_ui/"]);
+      assert.equal((await call(port, "GET", "/", { headers: { Accept: "*/*" } })).json().name, "minivault");
+      assert.equal((await call(port, "GET", "/")).status, 200);
+    });
+  });
+});
+
+describe("console: in Chromium", needsChromium, () => {
+  test("a first visit: /, put, see it, edit it, a conflict, delete it", async () => {
+    await withServer({}, async ({ port, url }) => {
+      await call(port, "PUT", "/photos/1", {
+        body: "x".repeat(3_000_000),
+        headers: { "Content-Type": "video/mp4" },
+      });
+      const { page, complaints } = await open(`${url}/`);
+      assert.equal(new URL(page.url()).pathname, "/_ui/");
+      await page.getByText("worker", { exact: false }).first().waitFor();
+      await page.getByRole("status").filter({ hasText: "healthy" }).waitFor();
+      await page.getByRole("heading", { name: "Figures" }).waitFor();
+
+      const key = page.getByLabel("Key", { exact: true });
+      await key.fill("notes/ü <b>1</b>");
+      await page.getByRole("button", { name: "New" }).click();
+      await page.getByLabel("Value").fill("hello");
+      await page.getByRole("button", { name: "Create" }).click();
+      await page.getByText("version", { exact: false }).waitFor();
+      const stored = `/notes/${encodeURIComponent("ü <b>1</b>")}`;
+      assert.equal((await call(port, "GET", stored)).text, "hello");
+      assert.equal(await page.locator("h3 b").count(), 0);
+
+      await page.getByLabel("Value").fill("hello again");
+      await page.getByRole("button", { name: "Save" }).click();
+      const saved = async () => (await call(port, "GET", stored)).text === "hello again";
+      while (!(await saved())) await page.waitForTimeout(20);
+
+      // Somebody else is faster.
+      await page.getByRole("button", { name: "Load anew" }).click();
+      await shows(page, "hello again");
+      await call(port, "PUT", stored, {
+        body: "of somebody else",
+        headers: { "Content-Type": "text/plain" },
+      });
+      await page.getByLabel("Value").fill("mine");
+      await page.getByRole("button", { name: "Save" }).click();
+      await page.getByText("Somebody has changed it meanwhile").waitFor();
+      assert.equal((await call(port, "GET", stored)).text, "of somebody else");
+
+      await page.getByRole("button", { name: "Load anew" }).click();
+      await shows(page, "of somebody else");
+      await page.getByRole("button", { name: "Delete" }).click();
+      await page.getByRole("button", { name: "Delete it, surely" }).click();
+      await page.getByText("is deleted.", { exact: false }).waitFor();
+      assert.equal((await call(port, "GET", stored)).status, 404);
+
+      // What is large is not fetched.
+      await key.fill("photos/1");
+      await page.getByRole("button", { name: "Open" }).click();
+      await page.getByText("Not shown here").waitFor();
+      await key.fill("none");
+      await page.getByRole("button", { name: "Open" }).click();
+      await page.getByText("There is no such key.").waitFor();
+
+      await page
+        .getByLabel("Upload to")
+        .setInputFiles({ name: "a.txt", mimeType: "text/plain", buffer: Buffer.from("file") });
+      await page.getByText("a.txt is stored.").waitFor();
+      assert.equal((await call(port, "GET", "/a.txt")).text, "file");
+      assert.deepEqual(complaints, []);
+      await page.close();
+    });
+  });
+
+  test("a token that only reads: nothing without it, values with it, no change by it", async () => {
+    const file = path.join(folder, "tokens");
+    const made = await runProgram([
+      ...["token", "reader", "-prefix", "a/", "-allow", "read,metrics", "-tokens", file, "-json"],
+    ]);
+    const writer = await runProgram([
+      "token",
+      "writer",
+      "-prefix",
+      "",
+      "-allow",
+      "write",
+      "-tokens",
+      file,
+      "-json",
+    ]);
+    const { token } = JSON.parse(made.output);
+    await withServer({ flags: ["-tokens", file] }, async ({ port, url }) => {
+      const headers = {
+        Authorization: `Bearer ${JSON.parse(writer.output).token}`,
+        "Content-Type": "text/plain",
+      };
+      await call(port, "PUT", "/a/1", { headers, body: "shown" });
+      await call(port, "PUT", "/b/1", { headers, body: "hidden" });
+      const { page, complaints } = await open(`${url}/_ui/`);
+      await page.getByText("a token that allows", { exact: false }).waitFor();
+      assert.equal(await page.getByRole("heading", { name: "Figures" }).count(), 0);
+      await page.getByLabel("Token").fill(token);
+      await page.getByRole("button", { name: "Use" }).click();
+      await page.getByRole("heading", { name: "Figures" }).waitFor();
+      const show = async (key: string) => {
+        await page.getByLabel("Key", { exact: true }).fill(key);
+        await page.getByRole("button", { name: "Open" }).click();
+      };
+      await show("b/1");
+      await page.getByText("status 403").waitFor();
+      await show("a/1");
+      await shows(page, "shown");
+      await page.getByLabel("Value").fill("changed");
+      await page.getByRole("button", { name: "Save" }).click();
+      await page.getByRole("status").filter({ hasText: "this token does not allow that" }).waitFor();
+      assert.ok(!page.url().includes("mv1") && !(await page.locator("body").innerText()).includes("hidden"));
+      assert.deepEqual(complaints, []);
+      await page.close();
+    });
+  });
+
+  test("a cluster: workers at the master, one that dies turns red; all of it fits a phone, dark and light", async () => {
+    const cluster = await startCluster({ workers: 3, direct: true });
+    try {
+      await cluster.ready();
+      const { page, complaints } = await open(`http://127.0.0.1:${cluster.masterPort}/_ui/`);
+      await page.getByRole("heading", { name: "Workers" }).waitFor();
+      await counts(page, "good", 3);
+      const worker = await open(`${cluster.workers[0].url}/_ui/`, 380);
+      await worker.page.getByRole("heading", { name: "Other nodes" }).waitFor();
+      await counts(worker.page, "good", 2);
+      await cluster.workers[2].kill();
+      await counts(page, "bad", 1);
+      await counts(worker.page, "bad", 1);
+      for (const colorScheme of ["dark", "light"] as const) {
+        await worker.page.emulateMedia({ colorScheme });
+        assert.equal(await worker.page.evaluate(overhang), 0);
+        const [text, ground] = await worker.page.evaluate(colours);
+        assert.notEqual(text, ground);
+      }
+      const folderOfPictures = process.env.SCREENSHOTS;
+      if (folderOfPictures !== undefined) {
+        await page.screenshot({ path: path.join(folderOfPictures, "console-master.png") });
+        await worker.page.screenshot({ path: path.join(folderOfPictures, "console-phone.png") });
+      }
+      assert.deepEqual([...complaints, ...worker.complaints], []);
+      await page.close();
+      await worker.page.close();
+    } finally {
+      await cluster.dispose();
+    }
+  });
+});
