@@ -341,6 +341,12 @@ describe("steward: admission", () => {
       stage.pass(1000, ["a", "b", "c"]);
     }
     assert.equal(stage.epoch, 1);
+    stage.cuts.length = 0;
+    for (let second = 0; second < 6; second++) {
+      stage.hear("d", { store: storeOf("d", 1) });
+      stage.pass(1000, ["a", "b", "c"]);
+    }
+    assert.equal(stage.epoch, 2);
   });
 
   test("the first layout is made of those that can be reached; a stranger's word does not count", () => {
@@ -433,7 +439,7 @@ describe("steward: ways out", () => {
     const two = stableStage("a", "b", "c");
     two.pass(4000, ["a", "b", "c", "d", "e"]);
     two.synchronise("d");
-    two.pass(50_000, ["a", "b", "c", "e"]);
+    two.pass(80_000, ["a", "b", "c", "e"]);
     two.synchronise("e");
     assert.equal(two.epoch, 3, "d had told all that was needed of it");
   });

@@ -22,6 +22,10 @@ const REGISTER = { test: "rules/register.test.ts" };
 const LAYOUT = { test: "cluster/layout.test.ts" };
 const REPAIR_RULES = { test: "cluster/repair-rules.test.ts" };
 const CHANGES = { test: "cluster/changes.test.ts" };
+const STEWARD = { test: "master/steward.test.ts" };
+const REPLICATION = { test: "engine/replication.test.ts" };
+const SERVED = { test: "cluster/service.test.ts" };
+const INVITATIONS = { test: "cluster/invitations.test.ts" };
 const ACCEPT_LOG = { test: "cluster/accept-log.test.ts" };
 
 const SIGNATURES = { test: "auth/signature.test.ts" };
@@ -44,6 +48,15 @@ const RULES = "rules/register.ts";
 const LAYOUTS = "cluster/layout/layout.ts";
 const PLAN = "cluster/layout/changes.ts";
 const REJOIN = "cluster/sync/rejoin.ts";
+const RECOVERY = "cluster/layout/recovery.ts";
+const SERVICE = "cluster/service/service.ts";
+const MEMBER_ROUTES = "cluster/membership/member-routes.ts";
+const REPLICA = "engine/shard/replica.ts";
+const CANDIDATES = "engine/state/candidates.ts";
+const STEWARDS = "master/steward/steward.ts";
+const ABSENCE = "master/steward/absence.ts";
+const ADMISSION = "master/steward/admission.ts";
+const SETTINGS = "master/steward/settings.ts";
 const ACCEPTS = "cluster/replica/accept-log.ts";
 
 export const SOURCE_MUTANTS: readonly SourceMutant[] = [
@@ -349,5 +362,118 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     from: 'this.boot !== "" && members.boot === this.boot',
     to: "true",
     ...IDENTITY,
+  },
+  // Where a cluster recovers, a majority of those that are left is enough.
+  {
+    file: LAYOUTS,
+    from: "if (group.recovers === true) return (set & group.previous) === group.previous;",
+    to: "",
+    ...LAYOUT,
+  },
+  { file: LAYOUTS, from: "if (group.recovers === true || (", to: "if ((", ...LAYOUT },
+  // Who is given up still counts.
+  { file: LAYOUTS, from: "before.filter((name) => !lost.includes(name))", to: "[...before]", ...LAYOUT },
+  {
+    file: LAYOUTS,
+    from: "const { lost: _, ...finished } = layout;",
+    to: "const finished = layout;",
+    ...LAYOUT,
+  },
+  // The lost nodes made no layout that nobody has heard of.
+  { file: RECOVERY, from: "layout.epoch + EPOCH_LEAP", to: "layout.epoch + 1", ...LAYOUT },
+  // A second recovery takes back who was given up.
+  {
+    file: RECOVERY,
+    from: "missing.has(id) || layout.lost?.includes(id));",
+    to: "missing.has(id));",
+    ...LAYOUT,
+  },
+  // Half is a majority.
+  { file: RECOVERY, from: "2 * left <= countOf(", to: "2 * left < countOf(", ...STEWARD },
+  // A recovery is given up like a move.
+  { file: PLAN, from: "if (layout.lost !== undefined)", to: "if (layout.epoch < 0)", ...STEWARD },
+  // A move is given up though it is the master that is cut off, or though nobody waits for who died.
+  {
+    file: ABSENCE,
+    from: "if (2 * before.filter(({ url }) => isUp(url)).length <= before.length) return null;",
+    to: "",
+    ...STEWARD,
+  },
+  { file: ABSENCE, from: "!synchronised.has(url) && !isUp(url)", to: "!isUp(url)", ...STEWARD },
+  // Who joined by a move that was given up has left.
+  {
+    file: STEWARDS,
+    from: "(mayReturn.has(url) ? returning : left)[url]",
+    to: "left[url]",
+    ...STEWARD,
+  },
+  // Changes begin that cannot end.
+  {
+    file: STEWARDS,
+    from: 'if (next?.kind !== "replace") return this.absence(nowMs).stuck > 0;',
+    to: 'if (next?.kind !== "replace") return false;',
+    ...STEWARD,
+  },
+  // Nobody, or anybody, need have reached who joins.
+  {
+    file: ADMISSION,
+    from: "return isAny && !this.lacks(url, store, MASTER);",
+    to: "return isAny;",
+    ...STEWARD,
+  },
+  {
+    file: ADMISSION,
+    from: "wanted.length === 0 || wanted.some(",
+    to: "wanted.length >= 0 || wanted.some(",
+    ...STEWARD,
+  },
+  {
+    file: ADMISSION,
+    from: "if (candidate?.store !== store) {",
+    to: "if (candidate === undefined) {",
+    ...STEWARD,
+  },
+  // Each restart with another region is a move of its own.
+  { file: SETTINGS, from: "if (nowMs - sinceMs < settleMs) isSettled = false;", to: "", ...STEWARD },
+  // Promises that are young, stand beside a record, or are in no floor yet are forgotten.
+  { file: RULES, from: "+ PROMISE_FOLD_MS < nowMillis", to: "< nowMillis", ...REGISTER },
+  {
+    file: REPLICA,
+    from: 'const isLone = batch.currentOf(ref).state === "absent";',
+    to: "const isLone = true;",
+    ...REPLICATION,
+  },
+  {
+    file: REPLICA,
+    from: "if (compareOptionalBallots(floor, batch.floorOf(partition, outcome)) > 0) {",
+    to: "if (partition < 0) {",
+    ...REPLICATION,
+  },
+  {
+    file: CANDIDATES,
+    from: "floor !== null && compareBallots(promise, floor) <= 0",
+    to: "floor !== null",
+    ...REPLICATION,
+  },
+  // Health: one replica is enough, and a moment too much.
+  {
+    file: SERVICE,
+    from: "if (!hasMajority(group, set)) partitions++;",
+    to: "if (set === 0) partitions++;",
+    ...SERVED,
+  },
+  { file: SERVICE, from: "nowMs - this.lacking.sinceMs >= UNABLE_MS", to: "nowMs >= 0", ...SERVED },
+  {
+    file: SERVICE,
+    from: 'if (outcome !== "no_quorum") this.failing[kind] = null;',
+    to: "if (latest === null) return;",
+    ...SERVED,
+  },
+  // Any master's invitation is good.
+  {
+    file: MEMBER_ROUTES,
+    from: "if (isForeign(known.layout?.cluster, invitation.cluster))",
+    to: "if (known.url === undefined)",
+    ...INVITATIONS,
   },
 ];
