@@ -180,6 +180,38 @@ describe("console: in Chromium", needsChromium, () => {
     });
   });
 
+  test("the tree: prefixes are walked, a long list says that it is cut, a name is shown as it is", async () => {
+    await withServer({}, async ({ port, url }) => {
+      const operations = Array.from({ length: 450 }, (_, index) => ({
+        op: "put",
+        key: `many/${String(index).padStart(4, "0")}`,
+        value: index,
+      }));
+      operations.push({ op: "put", key: "pictures/<img src=x onerror=alert(1)>", value: 1 });
+      const headers = { "Content-Type": "application/json" };
+      const sent = await call(port, "POST", "/_batch", { headers, body: JSON.stringify({ operations }) });
+      assert.equal(sent.status, 200, sent.text);
+      const { page, complaints } = await open(`${url}/_ui/`);
+      const rows = page.locator("ul.keys li");
+      await page.getByRole("button", { name: "many/" }).click();
+      await page.getByText("The list is cut here.").waitFor();
+      assert.equal(await rows.count(), 200);
+      await page.getByRole("button", { name: "More" }).click();
+      await waitUntil("a second page", async () => (await rows.count()) === 400, SHOWN_MS_MAX);
+      await page.getByRole("button", { name: "More" }).click();
+      await waitUntil("all", async () => (await rows.count()) === 450, SHOWN_MS_MAX);
+      assert.equal(await page.getByText("The list is cut here.").count(), 0);
+      await page.getByRole("button", { name: "0007", exact: true }).click();
+      await shows(page, '{"value":7}');
+      await page.getByRole("button", { name: "all keys" }).click();
+      await page.getByRole("button", { name: "pictures/" }).click();
+      await page.getByRole("button", { name: "<img src=x" }).waitFor();
+      assert.equal(await page.locator("ul.keys img").count(), 0);
+      assert.deepEqual(complaints, []);
+      await page.close();
+    });
+  });
+
   test("a token that only reads: nothing without it, values with it, no change by it", async () => {
     const file = path.join(folder, "tokens");
     const made = await runProgram([

@@ -223,6 +223,68 @@ describe("tokens of a running node", () => {
     });
   });
 
+  test("lists, counts, streams, deletes of a prefix and batches are held to what the token covers", async () => {
+    const all = await makeToken("all", "-prefix", "", "-allow", "read,list,write,delete");
+    const some = await makeToken("some", "-prefix", "a/,c/x", "-allow", "list,delete,read,write");
+    const lister = await makeToken("lister", "-prefix", "a/", "-allow", "list");
+    const audit = path.join(folder, "audit-lists.log");
+    const lines = [all.line, some.line, lister.line];
+    await withTokens("lists", ["-audit", audit], lines, async (server) => {
+      const ask = (method: string, target: string, token: string, body?: string) =>
+        call(server.port, method, target, { ...bearer(token), ...(body === undefined ? {} : { body }) });
+      const keys = ["a/1", "a/2", "b/1", "c/w", "c/x", "c/xy", "c/y", "d"];
+      for (const key of keys) assert.equal((await ask("PUT", `/${key}`, all.token, `of ${key}`)).status, 201);
+      const listed = async (target: string, token: string): Promise<string[]> => {
+        const { keys: found, prefixes } = (await ask("GET", target, token)).json();
+        return [...found.map(({ key }: { key: string }) => key), ...prefixes];
+      };
+      await waitUntil(
+        "all are listed",
+        async () => (await listed("/?list", all.token)).length === keys.length,
+      );
+      const own = ["a/1", "a/2", "c/x", "c/xy"];
+      assert.deepEqual(await listed("/?list", some.token), own);
+      assert.deepEqual(await listed("/_kv/?list&reverse", some.token), [...own].reverse());
+      assert.deepEqual(await listed("/c/?list", some.token), ["c/x", "c/xy"]);
+      assert.deepEqual(await listed("/?list&start=b", some.token), ["c/x", "c/xy"]);
+      assert.deepEqual(await listed("/?list&delimiter=%2F", some.token), ["a/", "c/"]);
+      assert.deepEqual(await listed("/?list", lister.token), ["a/1", "a/2"]);
+      assert.equal((await ask("GET", "/?list&count", some.token)).json().count, own.length);
+      const stream = await call(server.port, "GET", "/?list", {
+        headers: { ...bearer(some.token).headers, Accept: "application/x-ndjson" },
+      });
+      assert.ok(!/"(?:b\/|d|c\/w|c\/y)/.test(stream.text), stream.text);
+      for (const [method, target, token] of [
+        ["GET", "/b/?list", some.token],
+        ["GET", "/?list&values", lister.token],
+        ["GET", "/a/1", lister.token],
+        ["GET", "/a/1??list", lister.token],
+        ["POST", "/_delete?prefix=c/", some.token],
+        ["POST", "/_delete?all=1", some.token],
+        ["POST", "/_delete??prefix=a/&all=1", some.token],
+        ["POST", "/_delete?prefix=a/", lister.token],
+      ] as const)
+        assert.equal(
+          (await ask(method, target, token, method === "POST" ? "" : undefined)).status,
+          403,
+          target,
+        );
+      const operations = ["a/1", "b/1"].map((key) => ({ op: "get", key }));
+      const batch = await call(server.port, "POST", "/_batch", {
+        headers: { ...bearer(some.token).headers, "Content-Type": "application/json" },
+        body: JSON.stringify({ operations }),
+      });
+      assert.ok(batch.text.includes("forbidden") && !batch.text.includes("of b/1"), batch.text);
+      assert.equal((await ask("POST", "/_delete?prefix=a/", some.token, "")).status, 200);
+      assert.deepEqual(await listed("/?list", all.token), keys.slice(2));
+      const noted = fs.readFileSync(audit, "utf8");
+      assert.ok(
+        noted.includes('"token":"some","method":"POST","path":"/_delete?prefix=a/","status":200'),
+        noted,
+      );
+    });
+  });
+
   test("a start with a file that cannot be used is refused, whoever is asked", async () => {
     const bad = path.join(folder, "bad");
     fs.writeFileSync(bad, "{", { mode: 0o600 });

@@ -66,6 +66,8 @@ export function createDeletion(context: FrontContext): Handler {
 }
 
 interface Task {
+  /** The path with its query, which says what is deleted. */
+  target: string;
   range: KeyRange;
   dryRun: boolean;
 }
@@ -79,7 +81,9 @@ function readTask(query: string): Task | string {
   if (prefix !== "" && all) return "all=1 means every key, and prefix means some: give one of them";
   if (Buffer.byteLength(prefix) > KEY_BYTES_MAX) return `prefix is longer than a key: ${KEY_BYTES_MAX} bytes`;
   const range = boundedRange(new Uint8Array(Buffer.from(prefix)), parameters, false);
-  return typeof range === "string" ? range : { range, dryRun: parameters["dry-run"] === true };
+  return typeof range === "string"
+    ? range
+    : { target: `/_delete?${query}`, range, dryRun: parameters["dry-run"] === true };
 }
 
 /** One such request, from its headers to its last line. */
@@ -88,6 +92,8 @@ class Deletion implements Paced {
   private readonly res: Res;
   private readonly source: ListSource;
   private readonly task: Task;
+  /** Whose token it came with, for the audit. */
+  private readonly caller: string | null;
   private open = true;
   /** Status and headers are written. */
   private begun = false;
@@ -104,6 +110,7 @@ class Deletion implements Paced {
     this.res = res;
     this.source = source;
     this.task = task;
+    this.caller = context.caller.name;
   }
 
   async run(): Promise<void> {
@@ -230,5 +237,6 @@ class Deletion implements Paced {
     inFlight.leave();
     if (status === 0) meter.countAborted(POST);
     else meter.count(POST, status);
+    if (!this.task.dryRun) this.context.audit?.note(this.caller, "POST", this.task.target, status);
   }
 }
