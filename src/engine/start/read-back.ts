@@ -14,7 +14,7 @@ import {
 } from "../../format/slab.ts";
 import type { ListedSlab, LogPlace } from "../../format/slab-list.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
-import { listedAs } from "../list/slab-list.ts";
+import { listedAs } from "../list/found-slab.ts";
 import type { Log } from "../log/log.ts";
 import type { OpenSlab } from "../open/appender.ts";
 import { FIGURE } from "../slabs/figures.ts";
