@@ -117,7 +117,8 @@ export class Outreach {
   private client(url: string): NodeHttp {
     let client = this.clients.get(url);
     if (client === undefined) {
-      client = new NodeHttp({ url, signer: this.options.signer, tls: this.options.tls, connections: 1 });
+      const { signer, tls } = this.options;
+      client = new NodeHttp({ url, signer, tls, connections: 1, repeatable: true });
       this.clients.set(url, client);
     }
     return client;

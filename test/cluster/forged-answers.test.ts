@@ -6,10 +6,14 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
+import { freePort } from "../../native-bench/processes.ts";
+import { KeyRing } from "../../src/auth/keys.ts";
+import { RequestSigner } from "../../src/auth/signature.ts";
+import { type ExchangeError, NodeHttp } from "../../src/cluster/link/node-http.ts";
 import { type PeerClient, PeerError } from "../../src/cluster/peers/peer-client.ts";
 import { ERRORS } from "../../src/util/errors.ts";
 import { until } from "../server/harness.ts";
-import { createClient, type Node, startNode } from "./peer-harness.ts";
+import { createClient, KEY, type Node, startNode } from "./peer-harness.ts";
 
 interface Passing {
   method: string;
@@ -97,7 +101,7 @@ function send(port: number, { method, path, headers, body }: Passing): Promise<R
 }
 
 async function setUp(t: TestContext): Promise<{ node: Node; middle: Middle; client: PeerClient }> {
-  const node = await startNode();
+  const node = await startNode({ port: await freePort() });
   const middle = new Middle(node.front.port);
   await middle.listen();
   const client = createClient(node.url, { address: `http://127.0.0.1:${middle.port}` });
@@ -237,6 +241,38 @@ test("forged answers: nor is that of a later run of the node", async (t) => {
   assert.ok(node.handler.frames.includes("in the first run"));
   middle.meddle = honest;
   assert.equal(await sendAgain(client, "x"), "echo x", "the later run is understood from then on");
+});
+
+test("a node that has been started anew: what may be done twice is signed again, once; the rest has failed", async (t) => {
+  // Asked for by its number, so that it can be had again at once.
+  const port = await freePort();
+  const first = await startNode({ port });
+  const signer = new RequestSigner(new KeyRing([KEY]));
+  const layout = Buffer.from('{"epoch":9}');
+  const clients = [false, true].map((repeatable) => {
+    const client = new NodeHttp({ url: first.url, signer, connections: 1, repeatable });
+    t.after(() => client.close());
+    return client;
+  });
+  const ask = (client: NodeHttp) => client.request("GET", "/_peer/layout", null, 20_000);
+  const tell = (client: NodeHttp) => client.request("POST", "/_peer/layout", layout, 20_000);
+  for (const client of clients) assert.equal((await ask(client)).status, 200);
+  await first.front.close(1000);
+  const second = await startNode({ port });
+  t.after(() => second.front.close(1000));
+  const [careful, repeating] = clients;
+  await assert.rejects(tell(careful), (error: ExchangeError) => {
+    assert.equal(error.sent, true, error.message);
+    return true;
+  });
+  assert.deepEqual(second.handler.layouts, []);
+  assert.equal((await tell(careful)).status, 200, "the failure has told for which run to sign");
+  assert.equal((await tell(repeating)).status, 200);
+  assert.equal(second.handler.layouts.length, 2);
+  await second.front.close(1000);
+  const third = await startNode({ port });
+  t.after(() => third.front.close(1000));
+  for (const client of clients) assert.equal((await ask(client)).status, 200);
 });
 
 test("forged answers: a node without the key is nobody", async (t) => {

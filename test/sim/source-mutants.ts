@@ -314,6 +314,8 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   { file: LINK, from: 'return "forged";', to: 'return "genuine";', ...FORGED },
   // What a later run refuses was not done.
   { file: LINK, from: 'return isStale ? "stale" : "genuine";', to: 'return "genuine";', ...FORGED },
+  // What an earlier run may have done is done again.
+  { file: LINK, from: '(verdict === "stale" && mayRepeat)', to: 'verdict === "stale"', ...FORGED },
   // A failed answer means that nothing was sent.
   {
     file: LINK,

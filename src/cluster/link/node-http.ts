@@ -4,7 +4,9 @@
  *
  * With a key, requests are signed, and an answer counts only with the node's signature (auth/answer.ts): any
  * other is a failure of which nobody knows what was done. A request that was signed before the node had
- * answered for the first time does nothing there; it is signed again, once, with what the answer says.
+ * answered for the first time does nothing there; it is signed again, once, with what the answer says. So is
+ * one for an earlier run of the node, where it does no harm that it may have been done by that one: each GET,
+ * and all that goes to a master.
  *
  * Every failure says whether the request may have been received: `sent` is false only when not one byte of it
  * was written. There are no timers here except for connecting: who asks decides how long it waits, and
@@ -59,6 +61,8 @@ export interface NodeHttpOptions {
   tls?: PeerTls | undefined;
   /** Most connections at once. */
   connections: number;
+  /** All requests may be done twice. Left out: only GET. */
+  repeatable?: boolean;
 }
 
 /** What becomes of an exchange: exactly one of `answered` and `failed` is called, later. */
@@ -98,8 +102,11 @@ export class NodeHttp {
   private readonly pool: Pool;
   private readonly signer: RequestSigner | null;
   private readonly receiver: Receiver;
+  private readonly repeatable: boolean;
 
-  constructor({ url, address, localAddress, signer, receiver, tls, connections }: NodeHttpOptions) {
+  constructor(options: NodeHttpOptions) {
+    const { url, address, localAddress, signer, receiver, tls, connections } = options;
+    this.repeatable = options.repeatable === true;
     this.url = url;
     this.signer = signer;
     this.receiver = receiver ?? new Receiver(url);
@@ -125,6 +132,7 @@ export class NodeHttp {
     handler: ExchangeHandler,
   ): (why: Error) => void {
     let exchange: Exchange;
+    let mayRepeat = method === "GET" || this.repeatable;
     const send = (): void => {
       const signed = this.signer?.sign(this.receiver, method, target, body ?? EMPTY) ?? null;
       exchange = new Exchange({
@@ -134,8 +142,10 @@ export class NodeHttp {
           const verdict =
             signed === null ? "genuine" : this.judge(signed, status, header, bodyDigest(answer));
           if (verdict === "genuine") handler.answered(status, answer);
-          else if (verdict === "again") send();
-          else handler.failed(new Error(refusal(verdict, status, answer)), true);
+          else if (verdict === "again" || (verdict === "stale" && mayRepeat)) {
+            mayRepeat = mayRepeat && verdict !== "stale";
+            send();
+          } else handler.failed(new Error(refusal(verdict, status, answer)), true);
         },
       });
       const headers = signed === null ? [] : ["authorization", signed.header];

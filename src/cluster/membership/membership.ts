@@ -675,7 +675,7 @@ class MasterLink {
     heartbeatMs: number,
   ) {
     this.membership = membership;
-    this.http = new NodeHttp({ url, signer, tls, connections: 1 });
+    this.http = new NodeHttp({ url, signer, tls, connections: 1, repeatable: true });
     this.rank = rank;
     this.log = log;
     this.heartbeatMs = heartbeatMs;
