@@ -77,6 +77,16 @@ const CASES: { what: string; change: (directory: string) => void; says: RegExp }
     says: /lacks a setting in its STORE file/,
   },
   {
+    what: "STORE of version 3 that does not say whose its slabs are",
+    change: (directory) => changeStore(directory, { version: 3, hash: "xxh32" }),
+    says: /lacks a setting in its STORE file/,
+  },
+  {
+    what: "STORE of version 3 with another store's slabs",
+    change: (directory) => changeStore(directory, { version: 3, hash: "xxh32", slabId: "f".repeat(32) }),
+    says: /0000000001\.slab: it belongs to another store; move it away or restore/,
+  },
+  {
     what: "STORE with slabs that an index position cannot reach",
     change: (directory) => changeStore(directory, { slabBytes: 2 ** 27 }),
     says: /has slabs of 134217728 bytes; .* Use the release or build that wrote it/,
