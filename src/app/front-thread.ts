@@ -10,7 +10,7 @@ import { openFrontVault } from "../shards/vault/open.ts";
 import { FRONT_THREAD, type FrontMessage, type FrontTask, type Renewal, STOP } from "./fronts.ts";
 
 /** Whether this is such a thread. */
-export function isFrontThread(): boolean {
+function isFrontThread(): boolean {
   return !isMainThread && (workerData as FrontTask | null)?.role === FRONT_THREAD;
 }
 

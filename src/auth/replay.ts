@@ -12,7 +12,7 @@
 /** How far a sender's sequence may run ahead of a request that is still on its way. */
 export const REPLAY_WINDOW_REQUESTS = 16 * 1024;
 /** Senders known at once: 2 KiB each. */
-export const REPLAY_SENDERS_MAX = 4096;
+const REPLAY_SENDERS_MAX = 4096;
 
 const WORD_BITS = 32;
 /** One word more than the window: the word that is being filled is never the one that is being cleared. */

@@ -15,8 +15,8 @@ export type Permission = (typeof PERMISSIONS)[number];
 
 /** Tokens in one file. */
 export const TOKENS_MAX = 10_000;
-export const TOKEN_PREFIXES_MAX = 100;
-export const TOKEN_FILE_BYTES_MAX = 8 * 1024 * 1024;
+const TOKEN_PREFIXES_MAX = 100;
+const TOKEN_FILE_BYTES_MAX = 8 * 1024 * 1024;
 const NAME_CHARACTERS_MAX = 128;
 const RATE_MAX = 1_000_000;
 const MILLIS_PER_SECOND = 1000;

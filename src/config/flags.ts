@@ -19,9 +19,9 @@ import {
   yesOrNo,
 } from "./values.ts";
 
-export const THREADS_MAX = 64;
+const THREADS_MAX = 64;
 /** Leaves one core to the front. */
-export const THREADS_DEFAULT = Math.min(THREADS_MAX, Math.max(1, availableParallelism() - 1));
+const THREADS_DEFAULT = Math.min(THREADS_MAX, Math.max(1, availableParallelism() - 1));
 
 export interface Flag {
   /** Without dashes. The table is in the order of the help, group by group. */

@@ -148,7 +148,7 @@ export function nonEmpty(text: string): string {
 }
 
 /** Shortest and longest shared key, in bytes. A shorter one can be guessed from what it signs. */
-export const AUTH_KEY_BYTES_MIN = 16;
+const AUTH_KEY_BYTES_MIN = 16;
 const AUTH_KEY_BYTES_MAX = 1024;
 
 /** A shared key, as a header can carry it. Its text never appears in an error. */

@@ -74,7 +74,7 @@ export interface RecordHead extends Ballot {
 }
 
 /** Longest value of one record: a chunk or a full manifest. */
-export const RECORD_VALUE_BYTES_MAX = Math.max(
+const RECORD_VALUE_BYTES_MAX = Math.max(
   CHUNK_BYTES,
   MANIFEST_HEADER_BYTES + MANIFEST_ENTRY_BYTES * MANIFEST_CHUNKS_MAX,
 );
@@ -147,7 +147,7 @@ export function isExtended(source: RecordSource, unit: number): boolean {
   return ((source.words[(unit << W) + 2] >>> 24) & FLAG_EXTENDED) !== 0;
 }
 /** 0: it has none. */
-export function trailerBytesOf(source: RecordSource, unit: number): number {
+function trailerBytesOf(source: RecordSource, unit: number): number {
   return isExtended(source, unit) ? source.words[(unit << W) + 5] >>> 0 : 0;
 }
 export function keyBytesOf(source: RecordSource, unit: number): number {
@@ -347,7 +347,7 @@ export function sealRecord(
 }
 
 /** Rounds bytes up to whole units; the result is in units. */
-export function unitsOf(bytes: number): number {
+function unitsOf(bytes: number): number {
   return (bytes + UNIT_BYTES - 1) >>> UNIT_SHIFT;
 }
 

@@ -63,10 +63,10 @@ const FORM = 1;
 /** The header page; the entries follow it. */
 export const LIST_HEADER_BYTES = 4096;
 /** Of the header page, what the list itself takes. */
-export const LIST_HEAD_BYTES = 80;
+const LIST_HEAD_BYTES = 80;
 /** Where the note stands in the header page: in a sector of its own. */
 export const NOTE_OFFSET = 512;
-export const NOTE_BYTES = 32;
+const NOTE_BYTES = 32;
 export const LIST_ENTRY_BYTES = 16;
 
 const AT = {

@@ -61,7 +61,7 @@ import { healthDocument, metricsText, REFUSING_CONNECTIONS, statsDocument } from
 import { createWrites, type Refusal } from "./writes/writes.ts";
 
 /** How long `close` waits for requests that are under way. */
-export const CLOSE_DEADLINE_MS = 10_000;
+const CLOSE_DEADLINE_MS = 10_000;
 
 export interface FrontOptions {
   vault: Vault;

@@ -6,7 +6,7 @@
 import type { ClusterTime } from "./cluster-time.ts";
 
 /** From here on a clock is called off. */
-export const SKEW_MS_MAX = 1000;
+const SKEW_MS_MAX = 1000;
 /** How often it is looked, and said again while it lasts. */
 const LOOK_MS = 1000;
 const REMIND_MS = 10 * 60_000;

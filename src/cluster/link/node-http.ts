@@ -28,7 +28,7 @@ import { PEER_PING_PATH } from "./paths.ts";
 import type { PeerTls } from "./peer-tls.ts";
 
 /** A node that does not complete the handshake in this time is not there. */
-export const CONNECT_MS = 2000;
+const CONNECT_MS = 2000;
 /** Shorter than the 8 s after which uWS may close an idle connection, or a request could meet that. */
 const KEEP_ALIVE_MS = 6000;
 /** A stream that does not move, or a commit that is not answered, for so long is given up. */
@@ -36,7 +36,7 @@ const STREAM_STALL_MS = 30_000;
 /** Time for the answer that says for which run of the node a stream is to be signed. */
 const GREETING_MS = 5000;
 /** Largest answer that is taken into memory. */
-export const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
+const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
  * Loaded when the first request is to be made: it is a tenth of a second of every start, and a single node

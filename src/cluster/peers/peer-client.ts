@@ -62,7 +62,7 @@ export interface PeerLimits {
   streamsMax: number;
 }
 
-export const PEER_LIMITS: PeerLimits = {
+const PEER_LIMITS: PeerLimits = {
   framesMax: 64 * 1024,
   bytesMax: 64 * 1024 * 1024,
   operationMs: OPERATION_MS_MAX,

@@ -25,7 +25,7 @@ import type { CoordinatorSetup, OperationRules } from "./requests.ts";
 import { Highest, Tally } from "./tally.ts";
 
 /** Rounds with a new ballot that one operation may try. */
-export const ATTEMPTS_MAX = 12;
+const ATTEMPTS_MAX = 12;
 /** First bound of the random pause before another attempt; it doubles each time. */
 const BACKOFF_MS = 4;
 export const BACKOFF_MS_MAX = 250;

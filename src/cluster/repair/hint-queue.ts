@@ -18,7 +18,7 @@ import { Recurring } from "../../util/recurring.ts";
 /** Hints that wait for one node. */
 export const HINTS_MAX = 100_000;
 /** The same in bytes of keys. */
-export const HINT_BYTES_MAX = 16 * 1024 * 1024;
+const HINT_BYTES_MAX = 16 * 1024 * 1024;
 /** Hints on their way to one node. */
 const WINDOW = 64;
 /** Pause after one that could not be delivered, and between looks whether a node is up. */

@@ -21,10 +21,10 @@ import { PARTITIONS } from "../../util/hash.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
 import { readBallot, writeBallot } from "./wire.ts";
 
-export const SCAN = 16;
-export const DIGESTS = 17;
-export const CONFIRM = 18;
-export const COLLECT = 19;
+const SCAN = 16;
+const DIGESTS = 17;
+const CONFIRM = 18;
+const COLLECT = 19;
 
 /** Keys of one answer; with the longest keys it still fits a frame. */
 export const SCAN_KEYS_MAX = 512;

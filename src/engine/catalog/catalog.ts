@@ -28,7 +28,7 @@ import { Slices } from "./slices.ts";
 import { Tail, UNSORTED_KEYS_MAX } from "./tail.ts";
 
 /** Keys in memory from which they are written to a file. */
-export const TAIL_KEYS_MAX = 131_072;
+const TAIL_KEYS_MAX = 131_072;
 /** Bytes of all logs beyond the watermarks from which they are moved on, however few keys are in them. */
 const BEHIND_BYTES_MAX = 1024 * 1024 * 1024;
 /** Records that a follower takes in one step. */

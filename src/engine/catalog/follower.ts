@@ -49,7 +49,7 @@ interface Unread extends LogPosition {
 const SLAB_UNITS = 2 ** SLAB_UNIT_BITS;
 
 /** The position that a number of `logPlace` stands for. */
-export function positionOf(place: number): LogPosition {
+function positionOf(place: number): LogPosition {
   return { sequence: Math.floor(place / SLAB_UNITS), unit: place % SLAB_UNITS };
 }
 

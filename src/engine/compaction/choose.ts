@@ -82,7 +82,7 @@ export type Choice<Slab extends SlabAccount> =
   | null;
 
 /** What compaction on a full disk leaves for deletes, in bytes. */
-export function deletesBytes(slabBytes: number): number {
+function deletesBytes(slabBytes: number): number {
   return Math.min(DELETES_BYTES, slabBytes * DELETES_FRACTION);
 }
 

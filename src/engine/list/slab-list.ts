@@ -38,7 +38,7 @@ export const LIST_NAMES = ["slabs.list", "slabs.copy"] as const;
 const GROW_BYTES = 4096;
 const ENTRIES_AHEAD = 64;
 /** A note of how far the open slab is durable is made at most so often while writes come in. */
-export const NOTE_MS = 100;
+const NOTE_MS = 100;
 
 /** What the copies on the disk say. */
 export interface ReadList {

@@ -16,7 +16,7 @@ export const ASK_AGAIN_MS = 1000;
 /** For so long after a refusal the other shards on the disk compact as if they had been refused. */
 const PRESSURE_MS = 3 * ASK_AGAIN_MS;
 /** The spare slab grows in steps of this size: it is a multiple of it. */
-export const SPARE_BYTES_MIN = 1024 * 1024;
+const SPARE_BYTES_MIN = 1024 * 1024;
 /**
  * Of a small store the spare has so large a share, up to a part of a slab: even the open slab can be
  * compacted then, when half of it is dead. Of short records more, since tombstones and the table of the next

@@ -35,7 +35,7 @@ export interface SlabMap extends RecordSource {
 }
 
 /** A map with missing pages is made anew after so long. */
-export const REMAP_MS = 10_000;
+const REMAP_MS = 10_000;
 
 /**
  * Maps a whole slab file for reading, also a file that somebody cut. The map lives as long as the result. One

@@ -25,7 +25,7 @@ import type { SlabTable } from "./table.ts";
 /** What one step reads; more only for a record that is longer. */
 const STEP_BYTES = 256 * 1024;
 /** One pass begins so long after the one before it began. */
-export const SCRUB_PASS_MS = 7 * 24 * 3600 * 1000;
+const SCRUB_PASS_MS = 7 * 24 * 3600 * 1000;
 /** What a failed read skips. */
 const BAD_BLOCK_BYTES = 4096;
 /** So many places are remembered, to be counted and reported once. */

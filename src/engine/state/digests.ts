@@ -17,7 +17,7 @@ import { PARTITIONS, partitionOf } from "../../util/hash.ts";
 import { tagOfHash } from "../index/memory.ts";
 
 /** Leaves of a partition, chosen by the bits of hash A after the partition's. */
-export const LEAF_BITS = 4;
+const LEAF_BITS = 4;
 export const LEAVES = 1 << LEAF_BITS;
 /** Words of a partition's digest: two a leaf. */
 export const DIGEST_WORDS = LEAVES * 2;

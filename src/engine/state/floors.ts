@@ -11,9 +11,6 @@ const BALLOT_WORDS = 4;
 /** Bytes of shared memory: a counter that is odd while a floor changes, then four words a partition. */
 export const FLOORS_BYTES = (1 + PARTITIONS * BALLOT_WORDS) * 4;
 
-/** Length of a floor record's key. */
-export const FLOOR_KEY_BYTES = 2;
-
 /** The key of a partition's floor record. */
 export function floorKey(partition: number): Uint8Array {
   return Uint8Array.of(partition & 0xff, partition >>> 8);

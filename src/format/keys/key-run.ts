@@ -9,13 +9,13 @@ import { BYTE_ORDER_MARK } from "../offsets.ts";
 export const KEY_BLOCK_BYTES = 4096;
 const BLOCK_HEADER_BYTES = 8;
 /** Keys in one block: bounds what it expands to. */
-export const KEY_BLOCK_KEYS_MAX = 512;
+const KEY_BLOCK_KEYS_MAX = 512;
 /** Longest key that fits a block beside its lengths; longer than any key of a store. */
-export const RUN_KEY_BYTES_MAX = 2048;
+const RUN_KEY_BYTES_MAX = 2048;
 
 const BLOCK = { checksum: 0, used: 4, count: 6 } as const;
 
-export const RUN_MAGIC = "MINIKEYS";
+const RUN_MAGIC = "MINIKEYS";
 const RUN_FORM = 1;
 export const RUN_FOOTER_BYTES = 64;
 const FOOTER = {

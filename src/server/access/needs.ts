@@ -83,7 +83,7 @@ function parametersOf(query: string): URLSearchParams {
 const SINGLE: ReadKind = { bits: READ, ofPrefix: false };
 
 /** Of a GET or HEAD. */
-export function readKind(query: string | undefined): ReadKind {
+function readKind(query: string | undefined): ReadKind {
   if (query === undefined) return SINGLE;
   const parameters = parametersOf(query);
   let bits = NOTHING;

@@ -19,7 +19,7 @@ import { ChunkEnd } from "../writes/chunk-end.ts";
 import { BatchError, type Operation, operationsOf, type Refused } from "./parse.ts";
 import { runBatch } from "./run.ts";
 
-export const BATCH_BYTES_MAX = 16 * 1024 * 1024;
+const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 /** Bodies of all batches of a front. */
 const BATCHES_BYTES_MAX = 64 * 1024 * 1024;
 /** How long operations are read before others get their turn, in milliseconds. */

@@ -213,7 +213,7 @@ class ClusterRead {
 }
 
 /** How many replicas hold what is answered, and where the answer comes from. */
-export function originHeaders(cluster: ClusterAccess, replicas: number): readonly Header[] {
+function originHeaders(cluster: ClusterAccess, replicas: number): readonly Header[] {
   return [
     ["X-Minivault-Replicas", String(replicas)],
     ["X-Minivault-Region", cluster.region],

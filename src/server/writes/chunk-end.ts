@@ -7,7 +7,7 @@
  */
 
 /** How long nothing may follow. */
-export const CHUNK_END_MS = 1500;
+const CHUNK_END_MS = 1500;
 /** As much of the end as is looked at. */
 const TAIL_BYTES = 128;
 /** The last chunk, perhaps with an extension, behind the line end of another one. */

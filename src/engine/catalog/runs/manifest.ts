@@ -6,7 +6,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { readSealed, writeSealed } from "../../../util/sealed-file.ts";
 
-export const CATALOG_NAME = "CATALOG";
+const CATALOG_NAME = "CATALOG";
 const FORMAT = "minivault-catalog";
 const VERSION = 1;
 
