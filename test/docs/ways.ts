@@ -38,16 +38,16 @@ export interface Way {
 }
 
 export const WAYS: readonly Way[] = [
-  { name: "put", nodes: 1, method: "PUT", bytes: SMALL_BYTES, requests: 1000, filesMax: 63, aim: 20 },
+  { name: "put", nodes: 1, method: "PUT", bytes: SMALL_BYTES, requests: 1000, filesMax: 66, aim: 20 },
   { name: "get", nodes: 1, method: "GET", bytes: SMALL_BYTES, requests: 1000, filesMax: 24, aim: 12 },
-  { name: "quorum-get", nodes: 3, method: "GET", bytes: SMALL_BYTES, requests: 1000, filesMax: 66, aim: 30 },
+  { name: "quorum-get", nodes: 3, method: "GET", bytes: SMALL_BYTES, requests: 1000, filesMax: 75, aim: 30 },
   {
     name: "large-upload",
     nodes: 1,
     method: "PUT",
     bytes: LARGE_BYTES,
     requests: 20,
-    filesMax: 82,
+    filesMax: 89,
     aim: null,
   },
 ];
