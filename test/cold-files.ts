@@ -9,7 +9,6 @@ import { isInMemory, mapSlab } from "../src/engine/slabs/maps.ts";
  * file system.
  */
 export function dropCache(folder: string): boolean {
-  let cold = true;
   for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
     const file = path.join(entry.parentPath, entry.name);
@@ -18,8 +17,18 @@ export function dropCache(folder: string): boolean {
     } catch {
       return false; // a dd that is not GNU's
     }
-    const { size } = fs.statSync(file);
-    if (file.endsWith(".slab") && isInMemory(mapSlab(file, size), 0, size)) cold = false;
   }
-  return cold;
+  return !areInMemory(folder);
+}
+
+/** Whether all slabs below a folder are in memory as a whole: the system reads ahead as it likes. */
+export function areInMemory(folder: string): boolean {
+  const slabs = (fs.readdirSync(folder, { recursive: true }) as string[]).filter((name) =>
+    name.endsWith(".slab"),
+  );
+  return slabs.every((name) => {
+    const file = path.join(folder, name);
+    const { size } = fs.statSync(file);
+    return isInMemory(mapSlab(file, size), 0, size);
+  });
 }

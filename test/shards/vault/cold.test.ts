@@ -4,7 +4,7 @@ import { test } from "node:test";
 import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
 import { openVault } from "../../../src/shards/vault/open.ts";
 import { CHUNK_BYTES } from "../../../src/util/limits.ts";
-import { dropCache } from "../../cold-files.ts";
+import { areInMemory, dropCache } from "../../cold-files.ts";
 import { temporaryDirectory } from "../../engine/harness.ts";
 
 const KEYS = 4000;
@@ -94,6 +94,7 @@ test("cold: what is not in memory is read beside the event loop, and right", asy
     if (!dropCache(directory.path)) return t.skip("this file system keeps its files in memory");
 
     const vault = await open(directory.path);
+    const wasReadAhead = areInMemory(directory.path);
     let cold = 0;
     for (let number = 0; number < KEYS; number += 3) {
       const { cold: times, value } = await lookUp(vault, `k${number}`);
@@ -105,7 +106,7 @@ test("cold: what is not in memory is read beside the event loop, and right", asy
     cold += times;
     assert.equal(vault.findResident(keyOf("never")).state, "absent");
     t.diagnostic(`${cold} cold reads`);
-    assert.ok(cold > 0);
+    assert.ok(cold > 0 || wasReadAhead);
     assert.equal(vault.stats().coldReads, cold);
     for (let number = 0; number < KEYS; number += 3) await lookUp(vault, `k${number}`);
     assert.equal(vault.stats().coldReads, cold, "what was read stays in memory");
