@@ -39,6 +39,7 @@ const LAYERS = [
   ],
   ...[
     "cluster/node",
+    "cluster/list",
     "cluster/service",
     "cluster/repair",
     "cluster/sync",

@@ -1,6 +1,7 @@
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/arena/write.ts";
+import type { CatalogAnswer, CatalogQuestion } from "../../shards/catalog/messages.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { copyOf } from "../../util/bytes.ts";
@@ -13,6 +14,8 @@ import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import { FEATURE_FIELDS, featuresOf } from "../layout/features.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
+import { ClusterList } from "../list/cluster-list.ts";
+import { ReplicaList } from "../list/replica-list.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
 import type { AnswerRoom, PeerHandler, PeerSink, PeerSource } from "../peers/peer-handler.ts";
 import type { ClusterKey, Payload, Proposal } from "../register/ports.ts";
@@ -23,6 +26,7 @@ import { NodePort } from "../replica/node-port.ts";
 import { PeerFrames } from "../replica/peer-frames.ts";
 import type { Service } from "../service/service.ts";
 import { isHandOn } from "../wire/hand-on.ts";
+import { isListFrame } from "../wire/list-wire.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
 import { kindOnly, type RemoteValue, type StoredValue } from "../wire/values.ts";
 import { ACCEPT, decodeAccepted, encodeRequest } from "../wire/wire.ts";
@@ -78,6 +82,8 @@ export class ClusterNode implements ClusterAccess {
   readonly coordinator: Coordinator;
   readonly port: NodePort;
   private readonly setup: ClusterNodeSetup;
+  private readonly replicaList: ReplicaList;
+  private readonly lists: ClusterList;
   private readonly writes: ClusterWrites;
   private readonly large: LargeValues;
   private readonly load: ClientLoad = { operations: 0, begun: 0 };
@@ -102,6 +108,12 @@ export class ClusterNode implements ClusterAccess {
     });
     this.frames = new PeerFrames(this.replica, vault);
     this.large = new LargeValues(setup, this.replica);
+    this.replicaList = new ReplicaList({
+      catalog: vault.catalog,
+      epoch: () => view.placement?.layout.epoch ?? 0,
+      votes: (partition) => this.votes(partition),
+    });
+    this.lists = this.createLists();
     this.port = new NodePort({
       self,
       local: this.replica,
@@ -131,6 +143,20 @@ export class ClusterNode implements ClusterAccess {
       groupOf: (partition) => this.group(partition),
       distance: (node) => this.distance(node),
       seen: setup.seen,
+    });
+  }
+
+  private createLists(): ClusterList {
+    const { self, view, peerOf, newerLayout } = this.setup;
+    return new ClusterList({
+      self,
+      replica: this.replicaList,
+      placement: () => (this.isReady ? view.placement : null),
+      send: (node, frame) =>
+        peerOf(node)?.send(frame) ?? Promise.reject(new Error("not a node of the cluster any more")),
+      read: (key, consistency) => new Promise((resolve) => this.read(key, consistency, resolve)),
+      newerLayout,
+      now: () => performance.now(),
     });
   }
 
@@ -220,6 +246,10 @@ export class ClusterNode implements ClusterAccess {
     else this.coordinator.readOne(key, answer);
   }
 
+  list(question: CatalogQuestion, consistency: Consistency): Promise<CatalogAnswer> {
+    return this.lists.ask(question, consistency);
+  }
+
   isHere(value: RemoteValue): boolean {
     return value.node === this.setup.self;
   }
@@ -307,6 +337,7 @@ export class ClusterNode implements ClusterAccess {
   frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void, room: AnswerRoom): void {
     if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply, room);
     else if (isHandOn(bytes)) this.writes.handedOn(bytes, reply);
+    else if (isListFrame(bytes)) this.replicaList.frame(bytes, reply, room);
     else this.frames.frame(bytes, reply, room);
   }
 

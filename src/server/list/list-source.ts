@@ -25,11 +25,12 @@ export interface ListSource {
 
 /** Where lists come from now; a text says why there are none. */
 export function sourceOf({ cluster, vault }: FrontContext): ListSource | { code: ErrorCode; detail: string } {
-  if (cluster !== null)
-    return {
-      code: "not_yet",
-      detail: "this release lists keys on a single node only; this node is one of a cluster",
-    };
+  if (cluster !== null) {
+    type Ask = ListSource["ask"];
+    const ask = (question: CatalogQuestion, consistency: ListQuery["consistency"]) =>
+      cluster.list(question, consistency ?? cluster.consistency);
+    return { ask: ask as Ask };
+  }
   const { catalog } = vault;
   if (catalog === undefined) return { code: "not_yet", detail: "this node keeps no list of its keys" };
   return { ask: (question) => catalog.ask(question) };

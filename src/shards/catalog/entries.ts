@@ -4,8 +4,9 @@
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import { manifestTotal } from "../../format/manifest.ts";
-import { JSON_PREFIX, JSON_SUFFIX, TYPE_MANIFEST } from "../../format/offsets.ts";
+import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import {
+  ballotAt,
   contentTypeBytesOf,
   isAbsence,
   isJson,
@@ -17,9 +18,12 @@ import {
   valueOffset,
 } from "../../format/record.ts";
 import { etagScratch, writeEtagOf } from "../../format/version.ts";
+import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
+import { joined, keyText, valueMember } from "./entry-text.ts";
+import type { HeldKey } from "./held.ts";
 
 /**
  * Records with larger values are listed without reading them: the checksum covers the value, too. Their key
@@ -47,6 +51,12 @@ export class Entries {
    * @throws VaultError("corrupt") when nobody can tell
    */
   find(key: Uint8Array): ShardLookup | null {
+    const lookup = this.record(key);
+    return lookup === null || isAbsence(typeOf(lookup.map, lookup.unit)) ? null : lookup;
+  }
+
+  /** As `find`, tombstones included, and what else says that there is nothing. */
+  private record(key: Uint8Array): ShardLookup | null {
     const { store } = this;
     const hashA = hashKey(key, key.length, 0);
     const hashB = hashBOf(key, key.length, store.keyHash);
@@ -54,7 +64,33 @@ export class Entries {
     const state = lookup.find(key, key.length, hashA, hashB);
     if (state === "absent") return null;
     if (state === "damaged" || !isGood(lookup)) throw damaged(key);
-    return isAbsence(typeOf(lookup.map, lookup.unit)) ? null : lookup;
+    return lookup;
+  }
+
+  /**
+   * What a replica holds of a key, tombstones included; null: nothing is known of it.
+   * @throws as `find`
+   */
+  held(key: Uint8Array): HeldKey | null {
+    for (let tries = 1; ; tries++) {
+      const lookup = this.record(key);
+      if (lookup === null) return null;
+      const { map, unit, missingPages } = lookup;
+      const type = typeOf(map, unit);
+      if (type === TYPE_FORGOTTEN) return null;
+      const tombstone = type === TYPE_TOMBSTONE;
+      const json = isJson(map, unit);
+      const held = {
+        key: copyOf(key),
+        ballot: ballotAt(map, unit),
+        tombstone,
+        json,
+        contentType: tombstone || json ? "" : JSON.parse(this.typeOf(map, unit)),
+        valueBytes: type === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit),
+      };
+      if (lookup.missingPages === missingPages) return held;
+      if (tries === TRIES_MAX) throw damaged(key);
+    }
   }
 
   /**
@@ -79,9 +115,10 @@ export class Entries {
     writeEtagOf(this.etag, map, unit);
     const etag = latin1(this.etag, 1, this.etag.length - 1);
     const type = json ? '"application/json"' : this.typeOf(map, unit);
-    const value =
-      values && !isManifest && bytes <= LISTED_VALUE_BYTES_MAX ? valueMember(map, unit, json) : "";
-    return `{"key":${keyText(key)},"etag":"${etag}","bytes":${bytes},"type":${type}${value}}`;
+    const at = valueOffset(map, unit);
+    const isShown = values && !isManifest && bytes <= LISTED_VALUE_BYTES_MAX;
+    const value = isShown ? valueMember(map.bytes.subarray(at, at + bytes), json) : "";
+    return joined(keyText(key), etag, bytes, type, value);
   }
 
   /** The content type, as JSON. Mostly the same as last time. */
@@ -99,11 +136,6 @@ export class Entries {
   }
 }
 
-/** A key as JSON. */
-export function keyText(key: Uint8Array): string {
-  return JSON.stringify(Buffer.from(key.buffer, key.byteOffset, key.length).toString());
-}
-
 function latin1({ buffer, byteOffset }: Uint8Array, from: number, to: number): string {
   return Buffer.from(buffer, byteOffset + from, to - from).toString("latin1");
 }
@@ -117,15 +149,4 @@ function isGood(lookup: ShardLookup): boolean {
 function damaged(key: Uint8Array): VaultError {
   const name = Buffer.from(key).toString();
   return new VaultError("corrupt", `the record of the key ${name} is damaged; run minivault verify`);
-}
-
-/** A value as a member of its entry. */
-function valueMember(map: RecordSource, unit: number, json: boolean): string {
-  const from = valueOffset(map, unit);
-  const to = from + valueBytesOf(map, unit);
-  const bytes = Buffer.from(map.buffer, map.base + from, to - from);
-  if (!json) return `,"base64":"${bytes.toString("base64")}"`;
-  // Line ends in JSON are white space: a text of its own must stay on one line.
-  const text = bytes.toString("utf8", JSON_PREFIX.length, bytes.length - JSON_SUFFIX.length);
-  return `,"value":${text.replaceAll(/[\r\n]/g, " ")}`;
 }

@@ -62,6 +62,7 @@ function open(task: CatalogOpenTask): Opened {
 
 /** What an answer carries, to be handed over rather than copied. */
 function memoryOf(answer: CatalogAnswer): ArrayBuffer[] {
+  if (answer.kind === "held") return [answer.entries.buffer as ArrayBuffer];
   if (answer.kind !== "list") return [];
   return [answer.keys, answer.prefixes].map(({ buffer }) => buffer as ArrayBuffer);
 }

@@ -71,7 +71,16 @@ export interface NamesQuestion {
   limit: number;
 }
 
-export type CatalogQuestion = ListQuestion | CountQuestion | NamesQuestion;
+/** What this replica holds, tombstones included. */
+export interface HeldQuestion {
+  kind: "held";
+  /** Without a delimiter. */
+  range: KeyRange;
+  /** Of keys that are looked at. */
+  limit: number;
+}
+
+export type CatalogQuestion = ListQuestion | CountQuestion | NamesQuestion | HeldQuestion;
 
 export interface ListAnswer {
   kind: "list";
@@ -97,13 +106,20 @@ export interface NamesAnswer {
   left: KeyRange | null;
 }
 
+export interface HeldAnswer {
+  kind: "held";
+  /** As decodeHeld (held.ts) reads them. */
+  entries: Uint8Array;
+  left: KeyRange | null;
+}
+
 export interface Refused {
   kind: "refused";
   code: ErrorCode;
   detail: string;
 }
 
-export type CatalogAnswer = ListAnswer | CountAnswer | NamesAnswer | Refused;
+export type CatalogAnswer = ListAnswer | CountAnswer | NamesAnswer | HeldAnswer | Refused;
 
 /** What an answer to a question is. */
 export type AnswerTo<Question extends CatalogQuestion> = Extract<CatalogAnswer, { kind: Question["kind"] }>;

@@ -10,12 +10,15 @@ import { Slices } from "../../engine/catalog/slices.ts";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
-import { Entries, keyText } from "./entries.ts";
+import { Entries } from "./entries.ts";
+import { keyText } from "./entry-text.ts";
+import { encodeHeld } from "./held.ts";
 import {
   CATALOG_FIGURE,
   type CatalogAnswer,
   type CatalogQuestion,
   type CountQuestion,
+  type HeldQuestion,
   type ListQuestion,
   type NamesQuestion,
 } from "./messages.ts";
@@ -26,6 +29,8 @@ const FOLLOW_MS = 100;
 const PAGE_KEYS_MAX = 10_000;
 const PAGE_BYTES_MAX = 4 * 1024 * 1024;
 const PAGE_WORK_MS_MAX = 50;
+/** What is told to other nodes at once. */
+const HELD_BYTES_MAX = 128 * 1024;
 /** A count ends after so much work. */
 const COUNT_WORK_MS_MAX = 1000;
 /** How long a question waits until the catalog has followed the logs; then it is "building". */
@@ -123,6 +128,8 @@ export class CatalogService {
           return await this.list(question);
         case "count":
           return await this.count(question);
+        case "held":
+          return await this.held(question);
         default:
           return await this.names(question);
       }
@@ -250,6 +257,22 @@ export class CatalogService {
       prefix: () => ++count && 0,
     });
     return { kind: "count", count, left };
+  }
+
+  private async held({ range, limit }: HeldQuestion): Promise<CatalogAnswer> {
+    const pieces: Uint8Array[] = [];
+    const allowance = { ...PAGE, keys: limit, bytes: HELD_BYTES_MAX };
+    const left = await this.walk(range, Number.POSITIVE_INFINITY, allowance, {
+      key: (key) => {
+        const held = this.entries.held(key);
+        if (held === null) return null;
+        const piece = encodeHeld(held);
+        pieces.push(piece);
+        return piece.length;
+      },
+      prefix: () => 0,
+    });
+    return { kind: "held", entries: new Uint8Array(Buffer.concat(pieces)), left };
   }
 
   private async names({ range, limit }: NamesQuestion): Promise<CatalogAnswer> {

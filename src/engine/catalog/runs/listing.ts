@@ -151,7 +151,7 @@ function begins(key: Uint8Array, prefix: Uint8Array): boolean {
 }
 
 /** 0: a scope has the key. Else where the next one begins; null: there is none. */
-function scopeFrom(scopes: readonly Uint8Array[], key: Uint8Array): Uint8Array | null | 0 {
+export function scopeFrom(scopes: readonly Uint8Array[], key: Uint8Array): Uint8Array | null | 0 {
   for (const scope of scopes) {
     if (begins(key, scope)) return 0;
     if (isBelow(key, scope)) return scope;
@@ -160,7 +160,7 @@ function scopeFrom(scopes: readonly Uint8Array[], key: Uint8Array): Uint8Array |
 }
 
 /** 0: a scope has the key. Else what is above all of the one before it; null: there is none. */
-function scopeBefore(scopes: readonly Uint8Array[], key: Uint8Array): Uint8Array | null | 0 {
+export function scopeBefore(scopes: readonly Uint8Array[], key: Uint8Array): Uint8Array | null | 0 {
   for (let i = scopes.length - 1; i >= 0; i--) {
     if (begins(key, scopes[i])) return 0;
     if (isBelow(scopes[i], key)) return afterAll(scopes[i]);

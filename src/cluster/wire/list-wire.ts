@@ -1,0 +1,123 @@
+/**
+ * What nodes ask each other for lists, as bytes (the first byte tells these frames from the others). All
+ * numbers are little-endian.
+ *
+ *   list    28 1 · flags 1 · low length 2 · epoch 4 · limit 4 · high length 2 · low · high
+ *
+ *   listed  0 1 · flags 1 · place length 2 · partitions that it votes for 128, a bit each · place · entries
+ *           (src/shards/catalog/held.ts)
+ *   refused 2 1 · epoch 4 · code and sentence as text with a blank between
+ */
+import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
+import { decodeHeld, type HeldKey } from "../../shards/catalog/held.ts";
+import { copyOf } from "../../util/bytes.ts";
+import { PARTITIONS } from "../../util/hash.ts";
+import { KEY_BYTES_MAX } from "../../util/limits.ts";
+
+export const LIST = 28;
+/** Keys of one answer, dead ones included. */
+export const LIST_KEYS_MAX = 2000;
+const REQUEST_BYTES = 14;
+const REVERSE_FLAG = 1;
+const HIGH_FLAG = 2;
+const MORE_FLAG = 1;
+export const VOTES_BYTES = PARTITIONS / 8;
+const LISTED_BYTES = 4 + VOTES_BYTES;
+const YES = 0;
+const REFUSED = 2;
+/** A key, and one byte that makes what follows it. */
+const PLACE_BYTES_MAX = KEY_BYTES_MAX + 1;
+
+export interface ListRequest {
+  epoch: number;
+  limit: number;
+  /** Without a delimiter and without scopes. */
+  range: KeyRange;
+}
+
+/** What a replica holds from the beginning of a range on. */
+export interface Listed {
+  /** A bit for each partition that it votes for. */
+  votes: Uint8Array;
+  /** Up to where in the range it has told: the next `low`, or `high`; null: to its end. */
+  place: Uint8Array | null;
+  keys: HeldKey[];
+}
+
+export interface ListRefusal {
+  epoch: number;
+  text: string;
+}
+
+export function isListFrame(bytes: Uint8Array): boolean {
+  return bytes.length > 0 && bytes[0] === LIST;
+}
+
+export function encodeListRequest({ epoch, limit, range }: ListRequest): Buffer {
+  const { low, high, reverse } = range;
+  const frame = Buffer.alloc(REQUEST_BYTES + low.length + (high?.length ?? 0));
+  frame[0] = LIST;
+  frame[1] = (reverse ? REVERSE_FLAG : 0) | (high === null ? 0 : HIGH_FLAG);
+  frame.writeUInt16LE(low.length, 2);
+  frame.writeUInt32LE(epoch, 4);
+  frame.writeUInt32LE(limit, 8);
+  frame.writeUInt16LE(high?.length ?? 0, 12);
+  frame.set(low, REQUEST_BYTES);
+  if (high !== null) frame.set(high, REQUEST_BYTES + low.length);
+  return frame;
+}
+
+/** Reads a request; its range is a copy. Null: it is none. */
+export function decodeListRequest(bytes: Uint8Array): ListRequest | null {
+  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (frame.length < REQUEST_BYTES || frame[0] !== LIST) return null;
+  const lowBytes = frame.readUInt16LE(2);
+  const highBytes = frame.readUInt16LE(12);
+  const limit = frame.readUInt32LE(8);
+  if (lowBytes > PLACE_BYTES_MAX || highBytes > PLACE_BYTES_MAX || limit < 1 || limit > LIST_KEYS_MAX)
+    return null;
+  if (frame.length !== REQUEST_BYTES + lowBytes + highBytes) return null;
+  const hasHigh = (frame[1] & HIGH_FLAG) !== 0;
+  const low = Uint8Array.from(frame.subarray(REQUEST_BYTES, REQUEST_BYTES + lowBytes));
+  const high = hasHigh ? Uint8Array.from(frame.subarray(REQUEST_BYTES + lowBytes)) : null;
+  const reverse = (frame[1] & REVERSE_FLAG) !== 0;
+  return {
+    epoch: frame.readUInt32LE(4),
+    limit,
+    range: { low, high, reverse, delimiter: null, prefixBytes: 0, scopes: null },
+  };
+}
+
+/** @param entries as decodeHeld reads them */
+export function encodeListed(votes: Uint8Array, place: Uint8Array | null, entries: Uint8Array): Buffer {
+  const head = Buffer.alloc(4);
+  head[1] = place === null ? 0 : MORE_FLAG;
+  head.writeUInt16LE(place?.length ?? 0, 2);
+  return Buffer.concat([head, votes, place ?? new Uint8Array(0), entries]);
+}
+
+export function encodeListRefusal({ epoch, text }: ListRefusal): Buffer {
+  const frame = Buffer.alloc(5 + Buffer.byteLength(text));
+  frame[0] = REFUSED;
+  frame.writeUInt32LE(epoch, 1);
+  frame.write(text, 5);
+  return frame;
+}
+
+/** Reads an answer. Null: it is none. */
+export function decodeListed(bytes: Uint8Array): Listed | ListRefusal | null {
+  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (frame.length >= 5 && frame[0] === REFUSED)
+    return { epoch: frame.readUInt32LE(1), text: frame.toString("utf8", 5) };
+  if (frame.length < LISTED_BYTES || frame[0] !== YES) return null;
+  const placeBytes = frame.readUInt16LE(2);
+  if (placeBytes > PLACE_BYTES_MAX || LISTED_BYTES + placeBytes > frame.length) return null;
+  const keys = decodeHeld(frame.subarray(LISTED_BYTES + placeBytes));
+  if (keys === null) return null;
+  const hasMore = (frame[1] & MORE_FLAG) !== 0;
+  return {
+    votes: copyOf(frame, 4, LISTED_BYTES),
+    place: hasMore ? Uint8Array.from(frame.subarray(LISTED_BYTES, LISTED_BYTES + placeBytes)) : null,
+    keys,
+  };
+}

@@ -1,0 +1,37 @@
+/** A key of a list as JSON: one text, for the catalog of a node and for lists over a cluster. */
+import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
+
+export interface EntryFacts {
+  key: Uint8Array;
+  /** Without quotes. */
+  etag: string;
+  bytes: number;
+  type: string;
+  json: boolean;
+  /** In stored form; null: it does not come with the list. */
+  value: Uint8Array | null;
+}
+
+export function entryText({ key, etag, bytes, type, json, value }: EntryFacts): string {
+  const member = value === null ? "" : valueMember(value, json);
+  return joined(keyText(key), etag, bytes, JSON.stringify(type), member);
+}
+
+/** An entry of parts that are JSON already. */
+export function joined(key: string, etag: string, bytes: number, type: string, value: string): string {
+  return `{"key":${key},"etag":"${etag}","bytes":${bytes},"type":${type}${value}}`;
+}
+
+/** A key as JSON. */
+export function keyText(key: Uint8Array): string {
+  return JSON.stringify(Buffer.from(key.buffer, key.byteOffset, key.length).toString());
+}
+
+/** A value in stored form as a member of its entry. */
+export function valueMember(value: Uint8Array, json: boolean): string {
+  const bytes = Buffer.from(value.buffer, value.byteOffset, value.length);
+  if (!json) return `,"base64":"${bytes.toString("base64")}"`;
+  // Line ends in JSON are white space: a text of its own must stay on one line.
+  const text = bytes.toString("utf8", JSON_PREFIX.length, bytes.length - JSON_SUFFIX.length);
+  return `,"value":${text.replaceAll(/[\r\n]/g, " ")}`;
+}
