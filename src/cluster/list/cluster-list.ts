@@ -37,7 +37,7 @@ const PAGE_MS_MAX = 2000;
 /** Quorum reads at once. */
 const READS_MAX = 64;
 /** A node that answers later counts as one that does not. */
-const ANSWER_MS_MAX = 5000;
+export const ANSWER_MS_MAX = 5000;
 
 export type Consistency = "quorum" | "one";
 

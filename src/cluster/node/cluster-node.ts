@@ -14,7 +14,7 @@ import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import { FEATURE_FIELDS, featuresOf } from "../layout/features.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
-import { ClusterList } from "../list/cluster-list.ts";
+import { ANSWER_MS_MAX, ClusterList } from "../list/cluster-list.ts";
 import { ReplicaList } from "../list/replica-list.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
 import type { AnswerRoom, PeerHandler, PeerSink, PeerSource } from "../peers/peer-handler.ts";
@@ -153,7 +153,8 @@ export class ClusterNode implements ClusterAccess {
       replica: this.replicaList,
       placement: () => (this.isReady ? view.placement : null),
       send: (node, frame) =>
-        peerOf(node)?.send(frame) ?? Promise.reject(new Error("not a node of the cluster any more")),
+        peerOf(node)?.sendAlone(frame, ANSWER_MS_MAX) ??
+        Promise.reject(new Error("not a node of the cluster any more")),
       read: (key, consistency) => new Promise((resolve) => this.read(key, consistency, resolve)),
       newerLayout,
       now: () => performance.now(),

@@ -217,6 +217,19 @@ export class PeerClient {
     });
   }
 
+  /**
+   * Sends one operation that may take its time by itself: the others of a batch would wait for its answer.
+   * Rejects with a PeerError.
+   */
+  async sendAlone(frame: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    if (this.pulse.state === "down") throw this.downError();
+    const target = this.from(PEER_BATCH_PATH);
+    const { status, body } = await this.request("POST", target, joinFrames([frame], frame.length), timeoutMs);
+    const answers = status === 200 ? splitFrames(body, 1) : null;
+    if (answers?.length === 1) return answers[0];
+    throw refusedError({ status, body });
+  }
+
   /** A single request, for what is rare. Rejects with a PeerError; any status is an answer. */
   async request(
     method: Method,

@@ -1,0 +1,92 @@
+/** Frames of lists between nodes: what is written is read, and what is none is told so. */
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import fc from "fast-check";
+import {
+  decodeListed,
+  decodeListRequest,
+  encodeListed,
+  encodeListRefusal,
+  encodeListRequest,
+  isListFrame,
+  LIST_KEYS_MAX,
+  VOTES_BYTES,
+} from "../../src/cluster/wire/list-wire.ts";
+import { decodeHeld, encodeHeld } from "../../src/shards/catalog/held.ts";
+import { loadHash } from "../../src/util/hash.ts";
+import { randomSeed } from "../random.ts";
+
+before(loadHash);
+
+const word = fc.nat(2 ** 32 - 1);
+const anyKey = fc.uint8Array({ minLength: 1, maxLength: 40 });
+const place = fc.uint8Array({ maxLength: 40 });
+const held = fc.record({
+  key: anyKey,
+  ballot: fc.record({ clockLow: word, clockHigh: word, node: word, incarnation: word }),
+  tombstone: fc.boolean(),
+  json: fc.boolean(),
+  contentType: fc.constantFrom("", "text/plain", "image/png"),
+  valueBytes: fc.nat(2 ** 40),
+});
+
+const plain = (bytes: Uint8Array | null) => (bytes === null ? null : [...bytes]);
+
+test("list frames: requests and answers come back as they were", (t) => {
+  const seed = randomSeed(t);
+  fc.assert(
+    fc.property(
+      word,
+      fc.integer({ min: 1, max: LIST_KEYS_MAX }),
+      place,
+      fc.option(place),
+      fc.boolean(),
+      (epoch, limit, low, high, reverse) => {
+        const range = { low, high, reverse, delimiter: null, prefixBytes: 0, scopes: null };
+        const frame = encodeListRequest({ epoch, limit, range });
+        assert.ok(isListFrame(frame));
+        const read = decodeListRequest(frame);
+        assert.deepEqual([read?.epoch, read?.limit, read?.range.reverse], [epoch, limit, reverse]);
+        assert.deepEqual(
+          [plain(read?.range.low ?? null), plain(read?.range.high ?? null)],
+          [plain(low), plain(high)],
+        );
+      },
+    ),
+    { seed },
+  );
+  fc.assert(
+    fc.property(fc.array(held), fc.option(place), (keys, upTo) => {
+      const votes = new Uint8Array(VOTES_BYTES).fill(0xa5);
+      const read = decodeListed(encodeListed(votes, upTo, Buffer.concat(keys.map(encodeHeld))));
+      assert.ok(read !== null && "keys" in read);
+      assert.deepEqual([plain(read.votes), plain(read.place)], [plain(votes), plain(upTo)]);
+      assert.deepEqual(
+        read.keys.map((one) => ({ ...one, key: plain(one.key) })),
+        keys.map((one) => ({ ...one, ballot: { ...one.ballot }, key: plain(one.key) })),
+      );
+    }),
+    { seed },
+  );
+  assert.deepEqual(decodeListed(encodeListRefusal({ epoch: 7, text: "building soon" })), {
+    epoch: 7,
+    text: "building soon",
+  });
+});
+
+test("list frames: cut or changed ones are read to an end, and never past it", (t) => {
+  const seed = randomSeed(t);
+  const bytes = fc.uint8Array({ maxLength: 400 });
+  fc.assert(
+    fc.property(bytes, bytes, fc.nat(400), (garbage, more, cut) => {
+      decodeListRequest(garbage);
+      decodeListed(garbage);
+      decodeHeld(garbage);
+      const votes = new Uint8Array(VOTES_BYTES);
+      const frame = encodeListed(votes, more, garbage).subarray(0, cut);
+      const read = decodeListed(frame);
+      if (read !== null && "keys" in read) for (const { key } of read.keys) assert.ok(key.length > 0);
+    }),
+    { seed, numRuns: 500 },
+  );
+});
