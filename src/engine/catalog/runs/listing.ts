@@ -56,7 +56,7 @@ export function justAfter(key: Uint8Array): Uint8Array {
 }
 
 /** The length of the prefix that a key is rolled up into; -1: it is not. */
-function rollUpBytes(key: Uint8Array, { delimiter, prefixBytes }: KeyRange): number {
+export function rollUpBytes(key: Uint8Array, { delimiter, prefixBytes }: KeyRange): number {
   if (delimiter === null) return -1;
   const last = key.length - delimiter.length;
   search: for (let at = prefixBytes; at <= last; at++) {
