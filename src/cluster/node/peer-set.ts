@@ -14,6 +14,8 @@ import { PeerClient } from "../peers/peer-client.ts";
 
 /** How often what was seen of the nodes is told to the membership. */
 const OBSERVE_MS = 500;
+/** While a node is down, another reason for it is logged no sooner than this. */
+const SAY_AGAIN_MS = 60_000;
 /** A newer layout is asked for at most this often. */
 const LAYOUT_MS = 200;
 const LAYOUT_ASK_MS = 2000;
@@ -34,7 +36,7 @@ export class PeerSet {
   private readonly options: PeerSetOptions;
   private readonly clients = new Map<string, PeerClient>();
   /** Why nodes that are down are, as it was logged. */
-  private readonly unreachable = new Map<string, string>();
+  private readonly unreachable = new Map<string, { reason: string; saidMs: number }>();
   private readonly timer: NodeJS.Timeout;
   private askedMs = Number.NEGATIVE_INFINITY;
   private closed = false;
@@ -107,12 +109,14 @@ export class PeerSet {
       membership.observe(node, client.state);
       const reason = client.state === "down" ? client.lastFailure : null;
       const before = this.unreachable.get(node) ?? null;
-      if (client.state === "suspect" || reason === before) continue;
+      if (client.state === "suspect" || reason === (before?.reason ?? null)) continue;
+      const nowMs = performance.now();
+      if (reason !== null && before !== null && nowMs - before.saidMs < SAY_AGAIN_MS) continue;
       if (reason === null) {
         this.unreachable.delete(node);
         log.info({ node }, "another node is reached again");
       } else {
-        this.unreachable.set(node, reason);
+        this.unreachable.set(node, { reason, saidMs: nowMs });
         log.warn({ node, reason }, "another node cannot be reached");
       }
     }
