@@ -492,10 +492,13 @@ describe("steward: ways out", () => {
   test("members that cannot synchronise because most do not vote count as a majority that is gone; they are what is left", () => {
     const stage = stableStage("a", "b");
     stage.pass(30_000, ["a"], { voting: true, epoch: 1 });
+    stage.steward.drain(stage.nowMs, urlOf("a"));
+    assert.equal(stage.epoch, 1, "a move waits");
     for (let second = 0; second < 60; second++) {
       stage.hear("b", { store: storeOf("b", 1), epoch: 1 });
       stage.pass(1000, ["a"], { voting: true, epoch: 1 });
     }
+    assert.equal(stage.epoch, 1);
     assert.match(stage.steward.problem ?? "", /http:\/\/b:1 lost data and cannot synchronise/);
     stage.steward.recover(stage.nowMs, 1, []);
     assert.deepEqual([stage.epoch, stage.nodes, stage.steward.layout?.lost], [1001, ["a", "b"], []]);

@@ -172,7 +172,9 @@ test("cluster: drain shows its progress and ends with the move", async () => {
   );
   const beatAll = async (epoch: number, done: number) => {
     const progress = { epoch, done, total: 100 };
-    return (await Promise.all(workers.map((worker) => worker.beat({ epoch, progress }))))[0].epoch;
+    return (
+      await Promise.all(workers.map((worker) => worker.beat({ epoch, voting: epoch > 0, progress })))
+    )[0].epoch;
   };
   try {
     await waitUntil("the master serves", async () => (await ask(masterPort, "/health")) !== null);

@@ -412,7 +412,7 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // Changes begin that cannot end.
   {
     file: STEWARDS,
-    from: 'if (next?.kind !== "replace") return this.absence(nowMs).stuck > 0;',
+    from: 'if (next?.kind !== "replace") return this.absence(nowMs).shaky > 0;',
     to: 'if (next?.kind !== "replace") return false;',
     ...STEWARD,
   },

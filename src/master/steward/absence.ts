@@ -17,6 +17,8 @@ export interface Absence {
   /** Partitions that have too few copies left, with those that are missing, and with the idle ones too. */
   losses: Losses;
   stuck: number;
+  /** Partitions that have too few that vote just now: a move that began could not end. */
+  shaky: number;
 }
 
 /** A member that does not vote counts as one that cannot after so long: it asks the others first. */
@@ -27,6 +29,7 @@ export const NO_ABSENCE: Absence = Object.freeze({
   idle: [],
   losses: Object.freeze({ gone: 0, doubtful: 0 }),
   stuck: 0,
+  shaky: 0,
 });
 
 export class AbsenceWatch {
@@ -48,21 +51,27 @@ export class AbsenceWatch {
     this.startedMs ??= nowMs;
     const isNew = nowMs - this.startedMs < DOWN_MS;
     const missing: string[] = [];
-    const idle: string[] = [];
+    const mute: string[] = [];
     for (const id of holdersOf(layout)) {
       const row = this.rowOf(nowMs, id);
       if (row === null || row.silentMs === null) {
         if (!isNew) missing.push(id);
       } else if (row.state === "down") missing.push(id);
       else if (row.voting || row.epoch === 0) this.idleSince.delete(id);
-      else if (nowMs - this.sinceWhenIdle(nowMs, id) >= IDLE_MS) idle.push(id);
+      else mute.push(id);
     }
-    if (missing.length === 0 && idle.length === 0) return NO_ABSENCE;
-    const names = `${missing} ${idle}`;
+    const idle = mute.filter((id) => nowMs - this.sinceWhenIdle(nowMs, id) >= IDLE_MS);
+    if (missing.length === 0 && mute.length === 0) return NO_ABSENCE;
+    const names = `${missing} ${idle} ${mute}`;
     if (this.known?.layout === layout && this.known.names === names) return this.known.absence;
     const losses = lossesWithout(layout, new Set(missing));
     const all = idle.length === 0 ? losses : lossesWithout(layout, new Set([...missing, ...idle]));
-    const absence = { missing, idle, losses, stuck: all.gone + all.doubtful };
+    const now = mute.length === idle.length ? all : lossesWithout(layout, new Set([...missing, ...mute]));
+    const absence = {
+      ...{ missing, idle, losses },
+      stuck: all.gone + all.doubtful,
+      shaky: now.gone + now.doubtful,
+    };
     this.known = { layout, names, absence };
     return absence;
   }

@@ -649,7 +649,7 @@ export class Steward {
     // tell.
     if (silent.length !== 1 || dead == null || dead.silentMs === null || dead.silentMs < this.times.removeMs)
       return;
-    if (rows.length - 1 < layout.replicas || this.absence(nowMs).stuck > 0) return;
+    if (rows.length - 1 < layout.replicas || this.absence(nowMs).shaky > 0) return;
     this.log.warn({ url: dead.url, silentMs: Math.round(dead.silentMs) }, "a worker is dead: removing it");
     this.commitPlan(nowMs, propose(this.plan, { kind: "leave", url: dead.url }));
   }
@@ -657,9 +657,9 @@ export class Steward {
   /** Whether the next change cannot begin yet. */
   private mustWait(nowMs: number): boolean {
     const [next] = this.plan.queue;
-    if (next?.kind !== "replace") return this.absence(nowMs).stuck > 0;
+    if (next?.kind !== "replace") return this.absence(nowMs).shaky > 0;
     const { store } = this.registry.find(nowMs, next.node.url) ?? { store: "" };
-    return !this.isReached(nowMs, { url: next.node.url, store }) || this.absence(nowMs).stuck > 0;
+    return !this.isReached(nowMs, { url: next.node.url, store }) || this.absence(nowMs).shaky > 0;
   }
 
   /** Ends the move, or starts the next one, as far as that goes now. */
