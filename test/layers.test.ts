@@ -30,6 +30,7 @@ const LAYERS = [
     "server/batch",
     "server/list",
     "server/console",
+    "server/patch",
     "server/peers",
     "server/writes",
     "server/reads",
@@ -80,7 +81,7 @@ const LAYERS = [
     "engine/figures",
   ],
   ...["engine/state", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
-  ...["rules", "value", "format/keys", "format/fields", "format", "auth", "platform", "util"],
+  ...["rules", "rules/patch", "value", "format/keys", "format/fields", "format", "auth", "platform", "util"],
   ...["console"],
 ];
 

@@ -52,6 +52,7 @@ import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
 import { createDeletion, isDeletion } from "./list/deletion.ts";
 import { createLists } from "./list/lists.ts";
+import { createPatch } from "./patch/patch.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
 import { type AnswerOther, createReads } from "./reads/reads.ts";
@@ -280,11 +281,16 @@ function createHandlers(
     options.cluster === undefined ? local : createClusterReads(context, local, answerOther, lists);
   const writes = createWrites(context, refusalOf, createBatch(context));
   const deletion = createDeletion(context);
+  const patch = createPatch(context);
   const handlers: Handlers = {
     ...reads,
     ...writes,
     post: (res, req) => (isDeletion(context, req) ? deletion : writes.post)(res, req),
     other: (res, req) => {
+      if (targetOf(context, req) === TARGET_KEY && req.getCaseSensitiveMethod() === "PATCH") {
+        patch(res, req);
+        return;
+      }
       const { code, options: errorOptions } = refusalOf(targetOf(context, req));
       context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
     },
@@ -294,7 +300,7 @@ function createHandlers(
 
 /** What GET / says: who is there, and where to go on. */
 function rootDocument({ role, version }: NodeFacts): object {
-  const keys = "GET, HEAD, PUT, POST, DELETE /<key>";
+  const keys = "GET, HEAD, PUT, POST, PATCH, DELETE /<key>";
   return {
     ...{ name: "minivault", version, role, keys },
     ...{ list: "GET /<prefix>?list", health: "/health", stats: "/_stats" },
@@ -320,7 +326,7 @@ function otherTarget(target: number): Refusal {
     case TARGET_KEY:
       return {
         code: "method_not_allowed",
-        options: { headers: [["Allow", "GET, HEAD, PUT, POST, DELETE"]] },
+        options: { headers: [["Allow", "GET, HEAD, PUT, POST, PATCH, DELETE"]] },
       };
     case TARGET_BATCH:
       return { code: "method_not_allowed", options: { headers: [["Allow", "POST"]] } };

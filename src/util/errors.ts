@@ -33,6 +33,11 @@ export const ERRORS = {
     message: "the body came too slowly, or not at all; nothing was stored, send it again",
   },
   exists: { status: 409, retryable: false, message: "the key exists already; PUT replaces it" },
+  patch_conflict: {
+    status: 409,
+    retryable: false,
+    message: "the patch does not fit the value that is there",
+  },
   conflict: { status: 409, retryable: false, message: "the state of the cluster does not allow this now" },
   length_required: {
     status: 411,

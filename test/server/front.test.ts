@@ -75,7 +75,7 @@ test("methods: anything else is 405 with Allow, or 404 on a reserved path", asyn
     for (const method of ["PATCH", "OPTIONS", "TRACE", "PROPFIND"]) {
       const reply = await call(method, "/k");
       assert.deepEqual([reply.status, reply.json().code], [405, "method_not_allowed"], method);
-      assert.equal(reply.headers.allow, "GET, HEAD, PUT, POST, DELETE");
+      assert.equal(reply.headers.allow, "GET, HEAD, PUT, POST, PATCH, DELETE");
       assert.equal((await call(method, "/health")).headers.allow, "GET, HEAD");
       assert.equal((await call(method, "/_ui")).status, 404);
       assert.equal((await call(method, "/%zz")).status, 400);

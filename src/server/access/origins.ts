@@ -35,7 +35,7 @@ const REQUESTED_NETWORK = Buffer.from("access-control-request-private-network");
 
 /** How long a browser may keep a preflight's answer. */
 const PREFLIGHT_SECONDS = 600;
-const METHODS = "GET, HEAD, PUT, POST, DELETE";
+const METHODS = "GET, HEAD, PUT, POST, PATCH, DELETE";
 const REQUEST_HEADERS = [
   ...["Authorization", "Content-Type", "Content-Encoding", "Range", "If-Range"],
   ...["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"],

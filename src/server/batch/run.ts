@@ -5,16 +5,14 @@
 
 import type { Token } from "../../auth/tokens.ts";
 import { bitsOf } from "../../auth/tokens.ts";
-import type { ClusterAccess, ReadAnswer } from "../../cluster/node/access.ts";
-import { isInline } from "../../cluster/wire/values.ts";
+import type { ClusterAccess } from "../../cluster/node/access.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
-import { etagScratch, writeEtag } from "../../format/version.ts";
 import { matchHolds, noneMatchHolds } from "../../rules/conditions.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
-import { COLD_READS_MAX, type Found } from "../../shards/vault/vault.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
+import { type Current, readCurrent } from "../reads/current.ts";
 import { DELETE, GET, POST, PUT } from "../status/meter.ts";
 import type { Operation, Refused } from "./parse.ts";
 
@@ -141,57 +139,19 @@ class BatchRun {
   }
 
   private read(index: number, operation: Operation): void {
-    if (this.cluster === null) this.readHere(index, operation, 1);
-    else
-      this.cluster.read(operation.key, this.cluster.consistency, (answer) => {
-        const { text, status } = this.readAnswer(operation, answer);
-        this.finish(index, text, status);
-      });
+    readCurrent(this.context, operation.key, this.cluster?.consistency ?? "quorum", (current) => {
+      const { text, status } =
+        current.state === "found"
+          ? this.value(operation, current)
+          : current.state === "absent"
+            ? told("not_found")
+            : told(current.code, current.detail);
+      this.finish(index, text, status);
+    });
   }
 
-  private readHere(index: number, operation: Operation, reads: number): void {
-    const { vault } = this.context;
-    const key = { bytes: operation.key, length: operation.key.length };
-    const found = reads >= COLD_READS_MAX ? vault.find(key) : vault.findResident(key);
-    if (found.state === "cold") {
-      vault.warm(() => this.readHere(index, operation, reads + 1));
-      return;
-    }
-    const { text, status } = this.readFound(operation, found);
-    this.finish(index, text, status);
-  }
-
-  private readFound(operation: Operation, found: Found): Told {
-    if (found.state !== "found") return told(found.state === "absent" ? "not_found" : "corrupt");
-    const etag = Buffer.from(found.etag).toString("latin1");
-    const { json, contentType, valueBytes } = found;
-    return this.value(operation, etag, { json, contentType, valueBytes }, () => found.view());
-  }
-
-  private readAnswer(operation: Operation, answer: ReadAnswer): Told {
-    if (answer.state === "unavailable") return told("no_quorum");
-    if (answer.state === "absent") return told("not_found");
-    const { value, ballot } = answer;
-    const etag = etagScratch();
-    writeEtag(etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
-    const { json, contentType, valueBytes } = value;
-    return this.value(
-      operation,
-      Buffer.from(etag).toString("latin1"),
-      { json, contentType, valueBytes },
-      () => {
-        if (!isInline(value)) throw new VaultError("too_large", TOO_LARGE);
-        return value.bytes;
-      },
-    );
-  }
-
-  private value(
-    { ifMatch, ifNoneMatch }: Operation,
-    etag: string,
-    { json, contentType, valueBytes }: Pick<Found, "json" | "contentType" | "valueBytes">,
-    view: () => Uint8Array,
-  ): Told {
+  private value({ ifMatch, ifNoneMatch }: Operation, found: Current & { state: "found" }): Told {
+    const { etag, json, contentType, valueBytes } = found;
     if (!matchHolds(ifMatch, etag)) return told("precondition_failed", "", etag);
     if (!noneMatchHolds(ifNoneMatch, etag)) return { text: `{"status":304,"etag":${etag}}`, status: 304 };
     if (valueBytes > CHUNK_BYTES) return told("too_large", TOO_LARGE);
@@ -199,7 +159,7 @@ class BatchRun {
       return told("too_large", "the results of this batch are too large; ask for the rest in another one");
     let bytes: Uint8Array;
     try {
-      bytes = view();
+      bytes = found.view();
     } catch (error) {
       if (!(error instanceof VaultError)) throw error;
       return told(error.code, error.message);

@@ -1,0 +1,135 @@
+/**
+ * JSON as a tree in which nothing is lost: numbers and strings keep their own text, and so does every array
+ * and object that no change has touched. Pure.
+ */
+
+/** `text`: the own text, as long as nothing in it has changed. */
+export type Tree = Leaf | Branch | List;
+
+/** A number, a string, true, false or null. */
+export interface Leaf {
+  kind: "leaf";
+  text: string;
+}
+
+export interface Branch {
+  kind: "object";
+  /** In their order; of a name that stands twice the last value counts. */
+  members: Map<string, Tree>;
+  text: string | null;
+}
+
+export interface List {
+  kind: "array";
+  items: Tree[];
+  text: string | null;
+}
+
+export const NULL: Leaf = { kind: "leaf", text: "null" };
+
+/** Containers in containers. */
+const DEPTH_MAX = 1000;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const SPACE = /[ \t\r\n]*/y;
+/** A number, true, false or null. */
+const WORD = /[-+.\w]*/y;
+
+/** Reads a text. Throws SyntaxError when it is not JSON, or deeper than 1,000 containers. */
+export function readTree(text: string): Tree {
+  // The engine's own parser knows the grammar; what follows only cuts.
+  JSON.parse(text);
+  const reader = new Reader(text);
+  return reader.value(0);
+}
+
+/** The text of a tree. */
+export function textOf(tree: Tree): string {
+  if (tree.kind === "leaf" || tree.text !== null) return tree.text as string;
+  if (tree.kind === "array") return `[${tree.items.map(textOf).join(",")}]`;
+  const members = [...tree.members].map(([name, value]) => `${JSON.stringify(name)}:${textOf(value)}`);
+  return `{${members.join(",")}}`;
+}
+
+/** A tree of its own, which may be changed without the first one noticing. */
+export function cloneOf(tree: Tree): Tree {
+  if (tree.kind === "leaf") return tree;
+  if (tree.kind === "array") return { ...tree, items: tree.items.map(cloneOf) };
+  return { ...tree, members: new Map([...tree.members].map(([name, value]) => [name, cloneOf(value)])) };
+}
+
+export function isNumber(tree: Tree): tree is Leaf {
+  return tree.kind === "leaf" && /^[-\d]/.test(tree.text);
+}
+
+export function isString(tree: Tree): tree is Leaf {
+  return tree.kind === "leaf" && tree.text.startsWith('"');
+}
+
+/** Cuts a text that is known to be JSON. */
+class Reader {
+  private readonly source: string;
+  private at = 0;
+
+  constructor(source: string) {
+    this.source = source;
+  }
+
+  value(depth: number): Tree {
+    if (depth > DEPTH_MAX) throw new SyntaxError(`it is deeper than ${DEPTH_MAX} arrays and objects`);
+    this.skipSpace();
+    const start = this.at;
+    const first = this.source[start];
+    if (first === "{") return this.object(start, depth);
+    if (first === "[") return this.array(start, depth);
+    if (first === '"') this.skipString();
+    else this.skip(WORD);
+    return { kind: "leaf", text: this.source.slice(start, this.at) };
+  }
+
+  private object(start: number, depth: number): Branch {
+    const members = new Map<string, Tree>();
+    this.at++;
+    for (this.skipSpace(); this.source[this.at] !== "}"; this.skipComma()) {
+      const from = this.at;
+      this.skipString();
+      const name = JSON.parse(this.source.slice(from, this.at)) as string;
+      this.skipSpace();
+      this.at++;
+      members.set(name, this.value(depth + 1));
+    }
+    this.at++;
+    return { kind: "object", members, text: this.source.slice(start, this.at) };
+  }
+
+  private array(start: number, depth: number): List {
+    const items: Tree[] = [];
+    this.at++;
+    for (this.skipSpace(); this.source[this.at] !== "]"; this.skipComma()) items.push(this.value(depth + 1));
+    this.at++;
+    return { kind: "array", items, text: this.source.slice(start, this.at) };
+  }
+
+  private skipComma(): void {
+    this.skipSpace();
+    if (this.source[this.at] === ",") this.at++;
+    this.skipSpace();
+  }
+
+  private skipSpace(): void {
+    this.skip(SPACE);
+  }
+
+  private skip(pattern: RegExp): void {
+    pattern.lastIndex = this.at;
+    pattern.test(this.source);
+    this.at = pattern.lastIndex;
+  }
+
+  private skipString(): void {
+    this.at++;
+    for (let code = this.source.charCodeAt(this.at); code !== QUOTE; code = this.source.charCodeAt(this.at))
+      this.at += code === BACKSLASH ? 2 : 1;
+    this.at++;
+  }
+}

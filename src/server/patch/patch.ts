@@ -1,0 +1,258 @@
+/**
+ * `PATCH /key`: reads what there is, applies the change, and writes the result under the condition that the
+ * value is still the one that was read; when another write came first, again. So it is atomic over all nodes
+ * by what conditional writes promise. Patches of one key that come to this front stand in line, and each
+ * builds on the one before it without reading again.
+ */
+
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
+import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
+import { PatchConflict, PatchError } from "../../rules/patch/errors.ts";
+import { type Change, readPatch } from "../../rules/patch/patch.ts";
+import type { WriteResult } from "../../shards/arena/write.ts";
+import { type ErrorCode, VaultError } from "../../util/errors.ts";
+import { CHUNK_BYTES } from "../../util/limits.ts";
+import { type FrontContext, targetOf } from "../http/context.ts";
+import type { Req, Res } from "../http/http.ts";
+import { readConditions } from "../http/read-headers.ts";
+import { type Header, sendError, statusLine } from "../http/reply.ts";
+import { queryProblem, TARGET_KEY } from "../http/target.ts";
+import { readCurrent } from "../reads/current.ts";
+import { OTHER } from "../status/meter.ts";
+import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
+import { Lines } from "./lines.ts";
+
+/** Bodies of all patches of a front. */
+const PATCHES_BYTES_MAX = 32 * 1024 * 1024;
+/** Others may come first so often. */
+const ATTEMPTS_MAX = 100;
+
+const CONTENT_TYPE = Buffer.from("content-type");
+const TYPES: readonly [RegExp, "merge" | "operations" | "command"][] = [
+  [/^application\/merge-patch\+json[ \t]*(;|$)/i, "merge"],
+  [/^application\/json-patch\+json[ \t]*(;|$)/i, "operations"],
+  [/^application\/json[ \t]*(;|$)/i, "command"],
+];
+const BYTES_SYNTAX = /^application\/octet-stream[ \t]*(;|$)/i;
+const WRONG_TYPE =
+  "a patch is application/merge-patch+json, application/json-patch+json, application/json with increment or append, or, with ?append, application/octet-stream";
+
+/** What stands around a JSON value's text in its stored form. */
+const ENVELOPE = { start: Buffer.from('{"value":'), end: Buffer.from("}") };
+
+/** A key's value. */
+export interface Value {
+  /** With its quotes. */
+  etag: string;
+  json: boolean;
+  contentType: string;
+  /** What else is kept with it; a change leaves it as it is. */
+  trailer: Uint8Array;
+  /** JSON: the value's own text. */
+  bytes: Uint8Array;
+}
+
+/** What is to become of a value; null: there is none, and none begins. */
+type Transform = (value: Value | null) => Omit<Value, "etag"> | null;
+
+interface Patch {
+  readonly key: Uint8Array;
+  readonly conditions: Conditions;
+  readonly transform: Transform;
+  attempts: number;
+}
+
+/** How a patch ended. */
+type Ending =
+  | { error: ErrorCode; detail: string; etag: string | null }
+  | { error: null; created: boolean; value: Value; replicas: number | undefined };
+
+/** Answers PATCH of a key. */
+export function createPatch(context: FrontContext): (res: Res, req: Req) => void {
+  const kind: BodyKind = {
+    ...{ name: "a patch", verb: OTHER, bytesMax: CHUNK_BYTES, allBytesMax: PATCHES_BYTES_MAX, bytes: 0 },
+  };
+  const lines = new Lines<Value>();
+  return (res, req) => {
+    const isKey = targetOf(context, req) === TARGET_KEY;
+    const key = context.key.bytes.slice(0, isKey ? context.key.length : 0);
+    const { name } = context.caller;
+    const path = req.getUrl();
+    const conditions: Conditions = { ifMatch: "", ifNoneMatch: "" };
+    const query = req.getQuery() ?? "";
+    const isAppend = new URLSearchParams(query).has("append");
+    const type = req.getHeader(CONTENT_TYPE);
+    const format = TYPES.find(([syntax]) => syntax.test(type))?.[1] ?? null;
+    const isKnownType = isAppend ? BYTES_SYNTAX.test(type) : format !== null;
+    const detail =
+      queryProblem(query) ?? readConditions(req, conditions) ?? (isKnownType ? null : WRONG_TYPE);
+    const problem = detail === null ? null : ({ code: "bad_request", detail } as const);
+    takeWhole(context, res, req, kind, problem, (body, answer) => {
+      const end = (ending: Ending): void =>
+        answer((to) => {
+          const status = send(to, ending, context.cluster?.region);
+          context.audit?.note(name, "PATCH", path, status);
+          return status;
+        });
+      let transform: Transform;
+      try {
+        transform =
+          format === null || isAppend ? appendBytes(body) : changeText(readPatch(format, utf8(body)));
+      } catch (error) {
+        if (!(error instanceof PatchError)) throw error;
+        end(failed("bad_request", error.message));
+        return;
+      }
+      const isTaken = lines.enter(Buffer.from(key).toString("latin1"), (known, leave) => {
+        attempt(context, { key, conditions, transform, attempts: 0 }, known, (ending) => {
+          leave(ending.error === null ? ending.value : null);
+          end(ending);
+        });
+      });
+      if (!isTaken) end(failed("overloaded", "too many changes of this key are waiting; try again"));
+    });
+  };
+}
+
+function utf8(body: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(body);
+  } catch {
+    throw new PatchError("the patch is not valid UTF-8");
+  }
+}
+
+function changeText(change: Change): Transform {
+  return (value) => {
+    if (value !== null && !value.json) throw new PatchConflict("the value is no JSON");
+    const text = change(value === null ? null : Buffer.from(value.bytes).toString("utf8"));
+    if (text === null) return null;
+    const trailer = value?.trailer ?? NO_TRAILER;
+    return { json: true, contentType: "application/json", trailer, bytes: Buffer.from(text, "utf8") };
+  };
+}
+
+function appendBytes(body: Uint8Array): Transform {
+  return (value) => {
+    if (value === null) return null;
+    if (value.json)
+      throw new PatchConflict('the value is JSON: {"append": …} as application/json adds to it');
+    return { ...value, bytes: Buffer.concat([value.bytes, body]) };
+  };
+}
+
+function failed(error: ErrorCode, detail = "", etag: string | null = null): Ending {
+  return { error, detail, etag };
+}
+
+function attempt(
+  context: FrontContext,
+  patch: Patch,
+  known: Value | null,
+  done: (end: Ending) => void,
+): void {
+  patch.attempts++;
+  if (known !== null) {
+    change(context, patch, known, done);
+    return;
+  }
+  readCurrent(context, patch.key, "quorum", (current) => {
+    if (current.state === "failed") {
+      done(failed(current.code, current.detail));
+      return;
+    }
+    let value: Value | null = null;
+    if (current.state === "found") {
+      const { etag, json, contentType, trailer, valueBytes } = current;
+      if (valueBytes > CHUNK_BYTES) {
+        done(failed("too_large", `a value that is changed in place has at most ${CHUNK_BYTES} bytes`));
+        return;
+      }
+      try {
+        const bytes = current.view().slice();
+        value = { etag, json, contentType, trailer, bytes: json ? innerOf(bytes) : bytes };
+      } catch (error) {
+        if (!(error instanceof VaultError)) throw error;
+        done(failed(error.code, error.message));
+        return;
+      }
+    }
+    change(context, patch, value, done);
+  });
+}
+
+function innerOf(stored: Uint8Array): Uint8Array {
+  return stored.subarray(ENVELOPE.start.length, stored.length - ENVELOPE.end.length);
+}
+
+function change(context: FrontContext, patch: Patch, value: Value | null, done: (end: Ending) => void): void {
+  const { key, conditions, transform } = patch;
+  const etag = value?.etag ?? null;
+  if (!conditionsHold(conditions, etag)) {
+    done(failed("precondition_failed", "", etag));
+    return;
+  }
+  let next: ReturnType<Transform>;
+  try {
+    next = transform(value);
+  } catch (error) {
+    if (!(error instanceof PatchConflict)) throw error;
+    done(failed("patch_conflict", error.message, etag));
+    return;
+  }
+  if (next === null) {
+    done(failed("not_found"));
+    return;
+  }
+  const { json, contentType, trailer, bytes } = next;
+  const body = json ? Buffer.concat([ENVELOPE.start, bytes, ENVELOPE.end]) : bytes;
+  if (body.length > Math.min(CHUNK_BYTES, context.maxValueBytes)) {
+    done(failed("too_large", `the changed value would have more than ${CHUNK_BYTES} bytes`, etag));
+    return;
+  }
+  const head = {
+    ...{ verb: "put" as const, key: { bytes: key, length: key.length }, json, contentType, trailer },
+    ...(etag === null ? { ifMatch: "", ifNoneMatch: "*" } : { ifMatch: etag, ifNoneMatch: "" }),
+  };
+  const isTaken = (context.cluster ?? context.vault).submit(head, body, (result) => {
+    const newer = etagOf(result);
+    if (result.error === null && newer !== null)
+      done({
+        error: null,
+        created: value === null,
+        value: { ...next, etag: newer },
+        replicas: result.replicas,
+      });
+    else if (result.error === "precondition_failed" && patch.attempts < ATTEMPTS_MAX)
+      // Another write came first. Later, or a vault that answers at once would call itself for ever.
+      setImmediate(() => attempt(context, patch, null, done));
+    else if (result.error === "precondition_failed")
+      done(failed("overloaded", "others changed the value each time; nothing was changed, try again"));
+    else done(failed(result.error ?? "internal", result.detail, newer));
+  });
+  if (!isTaken) done(failed("overloaded"));
+}
+
+function etagOf({ etag }: WriteResult): string | null {
+  return etag === null ? null : Buffer.from(etag).toString("latin1");
+}
+
+function send(res: Res, ending: Ending, region: string | undefined): number {
+  if (ending.error !== null) {
+    const { error, detail, etag } = ending;
+    const headers: Header[] = etag === null ? [] : [["ETag", etag]];
+    return sendError(res, error, { detail, headers });
+  }
+  const { created, value, replicas } = ending;
+  const status = created ? 201 : 200;
+  res.writeStatus(`${statusLine(status)}\r\nContent-Type: application/json\r\nETag: ${value.etag}`);
+  if (region !== undefined) {
+    res.writeHeader("X-Minivault-Replicas", String(replicas ?? 0));
+    res.writeHeader("X-Minivault-Region", region);
+  }
+  const text = value.json
+    ? Buffer.concat([Buffer.from(',"value":'), value.bytes])
+    : Buffer.from(`,"bytes":${value.bytes.length}`);
+  res.end(Buffer.concat([Buffer.from(`{"success":true,"created":${created}`), text, Buffer.from("}")]));
+  return status;
+}

@@ -1,0 +1,81 @@
+/**
+ * What a key has now, for those who need it whole and small: from this node's vault, or by a majority of the
+ * cluster.
+ */
+import type { Consistency } from "../../cluster/node/access.ts";
+import { isInline } from "../../cluster/wire/values.ts";
+import { etagScratch, writeEtag } from "../../format/version.ts";
+import { COLD_READS_MAX } from "../../shards/vault/vault.ts";
+import { type ErrorCode, VaultError } from "../../util/errors.ts";
+import type { FrontContext } from "../http/context.ts";
+
+/** `view`: the whole value (for JSON: of its stored form), until something else is read. */
+export type Current =
+  | { state: "absent" }
+  | { state: "failed"; code: ErrorCode; detail: string }
+  | {
+      state: "found";
+      /** With its quotes. */
+      etag: string;
+      json: boolean;
+      contentType: string;
+      /** What else is kept with it. */
+      trailer: Uint8Array;
+      valueBytes: number;
+      /** Throws VaultError when it is damaged, or too large to be here. */
+      view(): Uint8Array;
+    };
+
+/** Reads a key that does not change any more. `done` is called once, perhaps before this returns. */
+export function readCurrent(
+  context: FrontContext,
+  key: Uint8Array,
+  consistency: Consistency,
+  done: (current: Current) => void,
+): void {
+  const { cluster } = context;
+  if (cluster === null) {
+    readHere(context, key, 1, done);
+    return;
+  }
+  cluster.read(key, consistency, (answer) => {
+    if (answer.state === "unavailable") done({ state: "failed", code: "no_quorum", detail: "" });
+    else if (answer.state === "absent") done({ state: "absent" });
+    else {
+      const { value, ballot } = answer;
+      const { json, contentType, trailer, valueBytes } = value;
+      const etag = etagScratch();
+      writeEtag(etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
+      const view = (): Uint8Array => {
+        if (!isInline(value)) throw new VaultError("too_large");
+        return value.bytes;
+      };
+      done({ state: "found", etag: textOf(etag), json, contentType, trailer, valueBytes, view });
+    }
+  });
+}
+
+function readHere(
+  context: FrontContext,
+  key: Uint8Array,
+  reads: number,
+  done: (current: Current) => void,
+): void {
+  const { vault } = context;
+  const name = { bytes: key, length: key.length };
+  const found = reads >= COLD_READS_MAX ? vault.find(name) : vault.findResident(name);
+  if (found.state === "cold") vault.warm(() => readHere(context, key, reads + 1, done));
+  else if (found.state === "absent") done({ state: "absent" });
+  else if (found.state === "damaged") done({ state: "failed", code: "corrupt", detail: "" });
+  else {
+    const { json, contentType, trailer, valueBytes } = found;
+    done({
+      ...{ state: "found", etag: textOf(found.etag), json, contentType, trailer, valueBytes },
+      view: () => found.view(),
+    });
+  }
+}
+
+function textOf(etag: Uint8Array): string {
+  return Buffer.from(etag).toString("latin1");
+}
