@@ -1,6 +1,7 @@
 /** A worker that registers, can be reached, and does nothing else: what it says of itself is the test's. */
 import http from "node:http";
 import { freePort } from "../../native-bench/processes.ts";
+import { FEATURES } from "../../src/cluster/layout/features.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: documents of any form
 type Document = any;
@@ -44,6 +45,7 @@ export class FakeWorker {
       epoch: 0,
       empty: true,
       voting: false,
+      features: FEATURES,
     };
   }
 
