@@ -366,7 +366,9 @@ test("cluster: a worker whose public URL leads nowhere is not taken in; it and t
     lost = await start(lostPort, "aw2", ...words);
     const health = () => ask(lostPort, "/health");
     await waitUntil("both have tried", async () =>
-      /under its public URL \(the master: .*; http:\/\/localhost:\d+: /.test((await health())?.reason ?? ""),
+      /^(?=.*\bthe master: )(?=.*[(;] ?http:\/\/localhost:\d+: ).*under its public URL/.test(
+        (await health())?.reason ?? "",
+      ),
     );
     assert.equal((await health()).status, "joining");
     const nodes = await runProgram(["nodes", "-master", urlOf(masterPort)]);
