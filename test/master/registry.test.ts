@@ -11,6 +11,7 @@ const report = (url: string, region = "eu", load: unknown = null): Heartbeat => 
     host: "h",
     store: "",
     epoch: 0,
+    features: 1,
     empty: true,
     voting: false,
     rank: 0,
