@@ -1,5 +1,5 @@
 /** Keys and values: looked at, edited over the version that was shown, created, deleted, uploaded by drop. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { ask, bytesText, pathOf, Refused, refusalOf } from "./api.ts";
 
 /** More is not shown, but can be fetched. */
@@ -94,9 +94,13 @@ function Browser({
   const [page, setPage] = useState<Page>({ prefixes: [], keys: [], cursor: null });
   const [problem, setProblem] = useState<string | null>(null);
   const [hasLists, setLists] = useState(true);
+  // What was asked for last is shown, whatever comes in last.
+  const asked = useRef(0);
   const load = async (cursor: string | null, before: Page): Promise<void> => {
+    const number = ++asked.current;
     const more = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
     const answer = await ask(`${pathOf(prefix)}?list&delimiter=%2F&limit=${PAGE_KEYS}${more}`);
+    if (number !== asked.current) return;
     if (!answer.ok) {
       // A node that knows no lists takes it for a bad request.
       setLists(answer.status !== 400);
@@ -104,6 +108,7 @@ function Browser({
       return;
     }
     const { prefixes, keys, cursor: next } = await answer.json();
+    if (number !== asked.current) return;
     setProblem(null);
     setPage({ prefixes: [...before.prefixes, ...prefixes], keys: [...before.keys, ...keys], cursor: next });
   };

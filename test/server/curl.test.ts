@@ -94,7 +94,7 @@ test("curl and fetch: refusals of large bodies are seen, with and without Expect
         assert.match(chunked.out, /"too_large"[\s\S]*413$/, expect);
         const long = await curl("-w", "%{http_code}", "-H", expect, "-T", file, `${url}/${"k".repeat(1025)}`);
         assert.match(long.out, /"key_too_long"[\s\S]*414$/, expect);
-        const method = await curl("-w", "%{http_code}", "-H", expect, "-X", "PATCH", "-T", file, `${url}/k`);
+        const method = await curl("-w", "%{http_code}", "-H", expect, "-X", "BREW", "-T", file, `${url}/k`);
         assert.match(method.out, /"method_not_allowed"[\s\S]*405$/, expect);
       }
       vault.failUploadAt = { bytes: 3 * MIB, failure: { error: "disk_full" } };
