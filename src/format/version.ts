@@ -110,6 +110,11 @@ export function etagMillis(etag: string): number {
   return clockMillis(Number.parseInt(etag.slice(9, 17), 16), Number.parseInt(etag.slice(1, 9), 16));
 }
 
+/** The text of an ETag's bytes. */
+export function etagOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+}
+
 /** A ballot as ETag text, with quotes. */
 export function etagText(ballot: Ballot): string {
   const scratch = etagScratch();

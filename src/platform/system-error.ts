@@ -67,6 +67,16 @@ function isOutOfAddresses(error: Error): boolean {
   return error instanceof RangeError && /allocation failed|out of memory/i.test(error.message);
 }
 
+/** Codes of failures before anything of a request was sent. */
+const NOT_CONNECTED: ReadonlySet<string> = new Set([
+  ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"],
+]);
+
+/** Whether an error says that there was no connection, so that nothing of a request was sent. */
+export function isNotConnected(error: unknown): boolean {
+  return NOT_CONNECTED.has(codeOf(error));
+}
+
 /** Why a call failed, without the path, in a few words: safe to be told to a client. */
 export function reasonOf(error: unknown): string {
   const code = codeOf(error);

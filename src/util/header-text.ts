@@ -10,3 +10,10 @@ export function areHeaderText(bytes: Uint8Array): boolean {
   for (const byte of bytes) if ((byte < 0x20 && byte !== 0x09) || byte > 0x7e) return false;
   return true;
 }
+
+const JSON_TYPE = /^application\/json[ \t]*(;|$)/i;
+
+/** Whether a content type is JSON's, with any parameters. */
+export function isJsonType(contentType: string): boolean {
+  return JSON_TYPE.test(contentType);
+}

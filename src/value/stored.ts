@@ -37,6 +37,11 @@ export function storedBytes(text: Uint8Array): Uint8Array {
   return Buffer.concat(storedParts(text).parts);
 }
 
+/** The value's own text in a stored form, as a view of it. */
+export function innerText(stored: Uint8Array): Uint8Array {
+  return stored.subarray(JSON_PREFIX.length, stored.length - JSON_SUFFIX.length);
+}
+
 /** A body that comes in pieces; so does its stored form. */
 export class StoredCutter {
   private readonly scanner = new ValueScanner();

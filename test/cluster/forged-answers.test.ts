@@ -12,6 +12,7 @@ import { RequestSigner } from "../../src/auth/signature.ts";
 import { type ExchangeError, NodeHttp } from "../../src/cluster/link/node-http.ts";
 import { type PeerClient, PeerError } from "../../src/cluster/peers/peer-client.ts";
 import { ERRORS } from "../../src/util/errors.ts";
+import { call } from "../rest/client.ts";
 import { until } from "../server/harness.ts";
 import { createClient, KEY, type Node, startNode } from "./peer-harness.ts";
 
@@ -77,27 +78,8 @@ class Middle {
 }
 
 function send(port: number, { method, path, headers, body }: Passing): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    const { "transfer-encoding": _, ...others } = headers;
-    const sent = { ...others, "content-length": String(body.length) };
-    const request = http.request(
-      { host: "127.0.0.1", port, method, path, headers: sent, agent: false },
-      (response) => {
-        const pieces: Buffer[] = [];
-        response.on("data", (piece) => pieces.push(piece));
-        response.on("error", reject);
-        response.on("end", () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            body: Buffer.concat(pieces),
-          }),
-        );
-      },
-    );
-    request.on("error", reject);
-    request.end(body);
-  });
+  const { "transfer-encoding": _, "content-length": __, ...others } = headers;
+  return call(port, method, path, { headers: others as Record<string, string>, body, agent: false });
 }
 
 async function setUp(t: TestContext): Promise<{ node: Node; middle: Middle; client: PeerClient }> {

@@ -7,7 +7,7 @@ import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage 
 import { request as httpsRequest } from "node:https";
 import type { Readable } from "node:stream";
 import { nodeAddresses, nodeUrl, UsageError } from "../../config/values.ts";
-import { reasonOf } from "../../platform/system-error.ts";
+import { isNotConnected, reasonOf } from "../../platform/system-error.ts";
 import { authorityOf, keyOf, optionOf, type SubcommandOption, type Words } from "../subcommand/subcommand.ts";
 
 const URL_DEFAULT = "http://localhost:3000";
@@ -77,10 +77,9 @@ export function clientOf(words: Words): NodeClient {
       const failures: string[] = [];
       for (const url of urls) {
         const answer = await exchange(url, method, path, question, access, ca).catch((error) => {
-          const { code } = error as NodeJS.ErrnoException;
           failures.push(`${url} cannot be reached: ${reasonOf(error)}`);
           // A body that was begun cannot be sent again, and a write may have happened.
-          if (method !== "GET" && !NOT_CONNECTED.has(code ?? "")) throw new Error(failures.join("; "));
+          if (method !== "GET" && !isNotConnected(error)) throw new Error(failures.join("; "));
           return null;
         });
         if (answer === null) continue;
@@ -91,11 +90,6 @@ export function clientOf(words: Words): NodeClient {
     },
   };
 }
-
-/** Codes of failures before anything of a request was sent. */
-const NOT_CONNECTED: ReadonlySet<string> = new Set([
-  ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"],
-]);
 
 /** A key's path: `/_kv/` reaches every key. Throws UsageError for a text that no key can be. */
 export function pathOf(key: string): string {

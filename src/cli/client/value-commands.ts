@@ -1,10 +1,13 @@
 /** `minivault get`, `put`, `create` and `rm`: values by their keys, for people and scripts. */
+
 import { randomBytes } from "node:crypto";
 import { createReadStream, createWriteStream, fstatSync, openSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import { Readable, Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { UsageError } from "../../config/values.ts";
+import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
+import { innerText, storedBytes } from "../../value/stored.ts";
 import {
   optionOf,
   type Subcommand,
@@ -27,8 +30,6 @@ const STATUSES = "Exit status: 0 done; 1 absent, refused, or no node can be reac
 const JSON_SWITCH = { json: "print one line of JSON, for scripts" };
 const JSON_TYPE = "application/json";
 const BYTES_TYPE = "application/octet-stream";
-/** What stands around a JSON value on the wire. */
-const ENVELOPE = { start: '{"value":', end: "}" };
 
 const CONDITIONS: Readonly<Record<string, SubcommandOption>> = {
   "if-match": { value: "etag", text: "only if the key has this version; *: any" },
@@ -162,19 +163,19 @@ function factsOf(key: string, { headers }: Answer): object {
 async function memberOf(answer: Answer): Promise<string> {
   const bytes = await bytesOf(answer);
   if (!isJson(answer)) return `"base64":"${bytes.toString("base64")}"`;
-  return `"value":${bytes.subarray(ENVELOPE.start.length, bytes.length - ENVELOPE.end.length)}`;
+  return `"value":${Buffer.from(innerText(bytes))}`;
 }
 
 /** Takes the envelope off a JSON value, whose own text stays as it is. */
 function unwrapped(): Transform {
-  let start = ENVELOPE.start.length;
+  let start = JSON_PREFIX.length;
   let last = Buffer.alloc(0);
   return new Transform({
     transform(piece: Buffer, _encoding, done) {
       const skipped = Math.min(start, piece.length);
       start -= skipped;
       const bytes = Buffer.concat([last, piece.subarray(skipped)]);
-      const end = Math.max(0, bytes.length - ENVELOPE.end.length);
+      const end = Math.max(0, bytes.length - JSON_SUFFIX.length);
       last = Buffer.from(bytes.subarray(end));
       done(null, bytes.subarray(0, end));
     },
@@ -225,9 +226,9 @@ function bodyOf(words: Words, terminal: Terminal): Body {
   if (value !== undefined) {
     if (type !== undefined) throw new UsageError("-value is JSON; -type is for files");
     checkJson(value);
-    const text = `${ENVELOPE.start}${value}${ENVELOPE.end}`;
-    const headers = { "Content-Type": JSON_TYPE, "Content-Length": String(Buffer.byteLength(text)) };
-    return { stream: Readable.from([text]), headers };
+    const body = storedBytes(Buffer.from(value));
+    const headers = { "Content-Type": JSON_TYPE, "Content-Length": String(body.length) };
+    return { stream: Readable.from([body]), headers };
   }
   const headers: Record<string, string> = { "Content-Type": type ?? BYTES_TYPE };
   const wraps = /^application\/json\s*(;|$)/i.test(type ?? "");
@@ -241,7 +242,7 @@ function bodyOf(words: Words, terminal: Terminal): Body {
     source = createReadStream(file, { fd });
     if (facts.isFile()) {
       totalBytes = facts.size;
-      const around = wraps ? ENVELOPE.start.length + ENVELOPE.end.length : 0;
+      const around = wraps ? JSON_PREFIX.length + JSON_SUFFIX.length : 0;
       headers["Content-Length"] = String(totalBytes + around);
     }
   }
@@ -252,9 +253,9 @@ function bodyOf(words: Words, terminal: Terminal): Body {
 }
 
 async function* wrapped(body: Readable): AsyncGenerator<Buffer> {
-  yield Buffer.from(ENVELOPE.start);
+  yield Buffer.from(JSON_PREFIX);
   for await (const piece of body) yield piece as Buffer;
-  yield Buffer.from(ENVELOPE.end);
+  yield Buffer.from(JSON_SUFFIX);
 }
 
 async function store(method: "PUT" | "POST", words: Words, terminal: Terminal): Promise<number> {

@@ -1,7 +1,9 @@
 /** What the commands ask a master for, over HTTP, and its answers. */
+
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { nodeUrl } from "../../config/values.ts";
+import { isNotConnected } from "../../platform/system-error.ts";
 import { authorityOf, keyOf, type Words } from "../subcommand/subcommand.ts";
 
 const MASTER_DEFAULT = "http://localhost:3000";
@@ -77,18 +79,13 @@ export function masterOf(words: Words): Master {
           const { code, message } = error as NodeJS.ErrnoException;
           failures.push(`the master ${url} cannot be reached (${code ?? message})`);
           // What may have been done there is not asked for again elsewhere.
-          if (method === "POST" && !NOT_CONNECTED.has(code ?? "")) break;
+          if (method === "POST" && !isNotConnected(error)) break;
         }
       }
       throw new Error(`${failures.join("; ")}; -master names another`);
     },
   };
 }
-
-/** Codes of failures before anything of a request was sent. */
-const NOT_CONNECTED: ReadonlySet<string> = new Set([
-  ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"],
-]);
 
 /** A master has answered, and not as was hoped. */
 class Refused extends Error {}

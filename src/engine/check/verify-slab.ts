@@ -1,4 +1,5 @@
 /** Verifying one slab: its size, header, footer, and every record. */
+
 import fs from "node:fs";
 import { type ChunkRef, readManifest } from "../../format/manifest.ts";
 import { FOOTER_BYTES, HEADER_BYTES, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
@@ -11,6 +12,7 @@ import {
   tableWord,
   tableWords,
 } from "../../format/slab.ts";
+import { nameOf } from "../../util/bytes.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { readSlab } from "../slabs/files.ts";
@@ -118,7 +120,7 @@ function checkRecords(
       const name = key === null ? null : `${keyIsCertain ? "" : "perhaps "}${keyText(key)}`;
       findings.damage(file, unit * UNIT_BYTES, typeName(type), name, `${problem}${extent}`);
     } else if (key !== null && isIndexed(type)) {
-      const name = Buffer.from(key).toString("latin1");
+      const name = nameOf(key);
       if (type === TYPE_MANIFEST)
         read.manifests.set(name, { sequence, unit, chunks: readManifest(map, unit).chunks });
       else read.manifests.delete(name);

@@ -2,6 +2,7 @@
  * The chunks of large values under compaction: whose they are, and the manifests that name where they are
  * once they have been moved.
  */
+
 import { type ChunkRef, manifestBytes, readManifest, writeManifest } from "../../format/manifest.ts";
 import { SLAB_UNIT_BITS, TYPE_MANIFEST } from "../../format/offsets.ts";
 import {
@@ -14,6 +15,7 @@ import {
   typeOf,
   valueOffset,
 } from "../../format/record.ts";
+import { nameOf } from "../../util/bytes.ts";
 import type { Log } from "../log/log.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { State } from "../state/state.ts";
@@ -115,7 +117,7 @@ export class Chunks {
   moved(values: MovedValues, hashA: number, hashB: number, owner: ChunkOwner): void {
     const { key, ref, chunk, operationLow, operationHigh } = owner;
     const { appender } = this.log;
-    const name = Buffer.from(key).toString("latin1");
+    const name = nameOf(key);
     let value = values.get(name);
     if (value === undefined || value.operationLow !== operationLow || value.operationHigh !== operationHigh) {
       value = { key: key.slice(), hashA, hashB, operationLow, operationHigh, refs: new Map() };

@@ -5,7 +5,9 @@
  * Invariants: nothing is done of a batch that is malformed or did not come whole; one that did is done to its
  * end, whether its client waits or not.
  */
+
 import type { Token } from "../../auth/tokens.ts";
+import { isJsonType } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { sendError, statusLine } from "../http/reply.ts";
@@ -21,7 +23,6 @@ const BATCHES_BYTES_MAX = 64 * 1024 * 1024;
 const SLICE_MS = 2;
 
 const CONTENT_TYPE = Buffer.from("content-type");
-const JSON_SYNTAX = /^application\/json[ \t]*(;|$)/i;
 const LINES_SYNTAX = /^application\/(?:x-)?ndjson[ \t]*(;|$)/i;
 const OTHER_TYPE = {
   code: "bad_request",
@@ -36,7 +37,7 @@ export function createBatch(context: FrontContext): (res: Res, req: Req) => void
   return (res, req) => {
     const type = req.getHeader(CONTENT_TYPE);
     const isLines = LINES_SYNTAX.test(type);
-    const problem = isLines || JSON_SYNTAX.test(type) ? null : OTHER_TYPE;
+    const problem = isLines || isJsonType(type) ? null : OTHER_TYPE;
     const { caller } = context;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
       run(context, caller, body, isLines).then(answer, (error: unknown) => {

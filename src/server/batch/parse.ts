@@ -7,12 +7,14 @@
  * alone either becomes a refusal of its own. The texts of values are only skipped here; whoever stores them
  * checks them.
  */
+
 import { isUtf8 } from "node:buffer";
 import { readTags } from "../../rules/conditions.ts";
 import type { WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { isHeaderText } from "../../util/header-text.ts";
+import { isHeaderText, isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
+import { storedBytes } from "../../value/stored.ts";
 
 export const OPERATIONS_MAX = 10_000;
 
@@ -48,8 +50,6 @@ const CLOSE = { brace: 0x7d, bracket: 0x5d };
 const NOTHING = new Uint8Array(0);
 const BYTES_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
-/** What stands around a value's text in a request of its own. */
-const ENVELOPE = { start: Buffer.from('{"value":'), end: Buffer.from("}") };
 const VERBS: ReadonlySet<string> = new Set(["get", "put", "post", "delete"]);
 const MEMBERS: ReadonlySet<string> = new Set([
   ...["op", "key", "value", "base64", "type", "ifMatch", "ifNoneMatch"],
@@ -265,8 +265,7 @@ function problemOf(given: ReadonlyMap<string, unknown>): string | null {
   const type = given.get("type") as string | undefined;
   if (type !== undefined && (type.length > CONTENT_TYPE_BYTES_MAX || !isHeaderText(type)))
     return '"type" is no content type';
-  if (type !== undefined && /^application\/json[ \t]*(;|$)/i.test(type))
-    return 'JSON is given as "value", not as "base64"';
+  if (type !== undefined && isJsonType(type)) return 'JSON is given as "value", not as "base64"';
   return null;
 }
 
@@ -280,5 +279,5 @@ function rawBody(given: ReadonlyMap<string, unknown>): Uint8Array {
 }
 
 function jsonBody(text: Text, [start, end]: Span): Uint8Array {
-  return Buffer.concat([ENVELOPE.start, text.bytes.subarray(start, end), ENVELOPE.end]);
+  return storedBytes(text.bytes.subarray(start, end));
 }

@@ -3,14 +3,16 @@
  * between which others are served. Each is done as if it had been sent alone, and its result has its place.
  */
 
-import type { Token } from "../../auth/tokens.ts";
-import { bitsOf } from "../../auth/tokens.ts";
+import { bitsOf, type Token } from "../../auth/tokens.ts";
 import type { ClusterAccess } from "../../cluster/node/access.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
+import { etagOf } from "../../format/version.ts";
 import { matchHolds, noneMatchHolds } from "../../rules/conditions.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
+import { nameOf } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
+import { innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
 import { type Current, readCurrent } from "../reads/current.ts";
 import { DELETE, GET, POST, PUT } from "../status/meter.ts";
@@ -27,9 +29,6 @@ const READ = bitsOf(["read"]);
 const NEEDS = { get: READ, put: bitsOf(["write"]), post: bitsOf(["write"]), delete: bitsOf(["delete"]) };
 const VERBS = { get: GET, put: PUT, post: POST, delete: DELETE };
 const METHODS = { get: "GET", put: "PUT", post: "POST", delete: "DELETE" };
-
-/** What stands around a JSON value's text in what the vault has. */
-const ENVELOPE = { start: '{"value":'.length, end: "}".length };
 
 /** Operations as they are done. Answers the results' texts, in order of the operations. */
 export function runBatch(
@@ -100,7 +99,7 @@ class BatchRun {
       this.note(index, refusal(operation.code, operation.detail));
       return;
     }
-    const key = keyOf(operation);
+    const key = nameOf(operation.key);
     const behind = this.waiting.get(key);
     if (behind !== undefined) behind.push(index);
     else {
@@ -164,10 +163,11 @@ class BatchRun {
       if (!(error instanceof VaultError)) throw error;
       return told(error.code, error.message);
     }
-    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const { buffer, byteOffset, length } = json ? innerText(bytes) : bytes;
+    const content = Buffer.from(buffer, byteOffset, length);
     const text = json
-      ? `"value":${buffer.toString("utf8", ENVELOPE.start, buffer.length - ENVELOPE.end)}`
-      : `"type":${JSON.stringify(contentType)},"base64":"${buffer.toString("base64")}"`;
+      ? `"value":${content.toString("utf8")}`
+      : `"type":${JSON.stringify(contentType)},"base64":"${content.toString("base64")}"`;
     return { text: `{"status":200,"etag":${etag},${text}}`, status: 200 };
   }
 
@@ -187,9 +187,10 @@ class BatchRun {
       const path = `/_kv/${encodeURIComponent(Buffer.from(key).toString("utf8"))}`;
       this.context.audit?.note(this.caller.name, METHODS[verb], path, status);
     }
-    const behind = this.waiting.get(keyOf(operation)) as number[];
+    const name = nameOf(key);
+    const behind = this.waiting.get(name) as number[];
     const following = behind.shift();
-    if (following === undefined) this.waiting.delete(keyOf(operation));
+    if (following === undefined) this.waiting.delete(name);
     else this.ready.push(following);
     this.note(index, text);
   }
@@ -209,10 +210,6 @@ interface Told {
 
 const TOO_LARGE = `a batch gives values of at most ${CHUNK_BYTES} bytes; GET it alone`;
 
-function keyOf({ key }: Operation): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
-}
-
 function told(code: ErrorCode, detail = "", etag: string | null = null): Told {
   return { text: refusal(code, detail, etag), status: ERRORS[code].status };
 }
@@ -230,7 +227,7 @@ function statusOf(verb: "put" | "post" | "delete", { error, created }: WriteResu
 }
 
 function written(verb: "put" | "post" | "delete", result: WriteResult, status: number): string {
-  const etag = result.etag === null ? null : Buffer.from(result.etag).toString("latin1");
+  const etag = result.etag === null ? null : etagOf(result.etag);
   if (result.error !== null) return refusal(result.error, result.detail, etag);
   const version = etag === null ? "" : `,"etag":${etag}`;
   const effect = verb === "delete" ? `"deleted":${result.deleted}` : `"created":${result.created}`;

@@ -6,12 +6,15 @@
  */
 
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
+import { etagOf } from "../../format/version.ts";
 import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
 import { PatchConflict, PatchError } from "../../rules/patch/errors.ts";
 import { type Change, readPatch } from "../../rules/patch/patch.ts";
-import type { WriteResult } from "../../shards/arena/write.ts";
+import { nameOf } from "../../util/bytes.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
+import { isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
+import { innerText, storedBytes } from "../../value/stored.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { readConditions } from "../http/read-headers.ts";
@@ -28,17 +31,11 @@ const PATCHES_BYTES_MAX = 32 * 1024 * 1024;
 const ATTEMPTS_MAX = 100;
 
 const CONTENT_TYPE = Buffer.from("content-type");
-const TYPES: readonly [RegExp, "merge" | "operations" | "command"][] = [
-  [/^application\/merge-patch\+json[ \t]*(;|$)/i, "merge"],
-  [/^application\/json-patch\+json[ \t]*(;|$)/i, "operations"],
-  [/^application\/json[ \t]*(;|$)/i, "command"],
-];
+const MERGE_SYNTAX = /^application\/merge-patch\+json[ \t]*(;|$)/i;
+const OPERATIONS_SYNTAX = /^application\/json-patch\+json[ \t]*(;|$)/i;
 const BYTES_SYNTAX = /^application\/octet-stream[ \t]*(;|$)/i;
 const WRONG_TYPE =
   "a patch is application/merge-patch+json, application/json-patch+json, application/json with increment or append, or, with ?append, application/octet-stream";
-
-/** What stands around a JSON value's text in its stored form. */
-const ENVELOPE = { start: Buffer.from('{"value":'), end: Buffer.from("}") };
 
 /** A key's value. */
 export interface Value {
@@ -82,7 +79,7 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
     const query = req.getQuery() ?? "";
     const isAppend = new URLSearchParams(query).has("append");
     const type = req.getHeader(CONTENT_TYPE);
-    const format = TYPES.find(([syntax]) => syntax.test(type))?.[1] ?? null;
+    const format = formatOf(type);
     const isKnownType = isAppend ? BYTES_SYNTAX.test(type) : format !== null;
     const detail =
       queryProblem(query) ?? readConditions(req, conditions) ?? (isKnownType ? null : WRONG_TYPE);
@@ -103,7 +100,7 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
         end(failed("bad_request", error.message));
         return;
       }
-      const isTaken = lines.enter(Buffer.from(key).toString("latin1"), (known, leave) => {
+      const isTaken = lines.enter(nameOf(key), (known, leave) => {
         attempt(context, { key, conditions, transform, attempts: 0 }, known, (ending) => {
           leave(ending.error === null ? ending.value : null);
           end(ending);
@@ -112,6 +109,13 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
       if (!isTaken) end(failed("overloaded", "too many changes of this key are waiting; try again"));
     });
   };
+}
+
+/** The form of a patch of JSON; null: it is none. */
+function formatOf(type: string): "merge" | "operations" | "command" | null {
+  if (MERGE_SYNTAX.test(type)) return "merge";
+  if (OPERATIONS_SYNTAX.test(type)) return "operations";
+  return isJsonType(type) ? "command" : null;
 }
 
 function utf8(body: Uint8Array): string {
@@ -170,7 +174,7 @@ function attempt(
       }
       try {
         const bytes = current.view().slice();
-        value = { etag, json, contentType, trailer, bytes: json ? innerOf(bytes) : bytes };
+        value = { etag, json, contentType, trailer, bytes: json ? innerText(bytes) : bytes };
       } catch (error) {
         if (!(error instanceof VaultError)) throw error;
         done(failed(error.code, error.message));
@@ -179,10 +183,6 @@ function attempt(
     }
     change(context, patch, value, done);
   });
-}
-
-function innerOf(stored: Uint8Array): Uint8Array {
-  return stored.subarray(ENVELOPE.start.length, stored.length - ENVELOPE.end.length);
 }
 
 function change(context: FrontContext, patch: Patch, value: Value | null, done: (end: Ending) => void): void {
@@ -205,7 +205,7 @@ function change(context: FrontContext, patch: Patch, value: Value | null, done: 
     return;
   }
   const { json, contentType, trailer, bytes } = next;
-  const body = json ? Buffer.concat([ENVELOPE.start, bytes, ENVELOPE.end]) : bytes;
+  const body = json ? storedBytes(bytes) : bytes;
   if (body.length > Math.min(CHUNK_BYTES, context.maxValueBytes)) {
     done(failed("too_large", `the changed value would have more than ${CHUNK_BYTES} bytes`, etag));
     return;
@@ -215,7 +215,7 @@ function change(context: FrontContext, patch: Patch, value: Value | null, done: 
     ...(etag === null ? { ifMatch: "", ifNoneMatch: "*" } : { ifMatch: etag, ifNoneMatch: "" }),
   };
   const isTaken = (context.cluster ?? context.vault).submit(head, body, (result) => {
-    const newer = etagOf(result);
+    const newer = result.etag === null ? null : etagOf(result.etag);
     if (result.error === null && newer !== null)
       done({
         error: null,
@@ -231,10 +231,6 @@ function change(context: FrontContext, patch: Patch, value: Value | null, done: 
     else done(failed(result.error ?? "internal", result.detail, newer));
   });
   if (!isTaken) done(failed("overloaded"));
-}
-
-function etagOf({ etag }: WriteResult): string | null {
-  return etag === null ? null : Buffer.from(etag).toString("latin1");
 }
 
 function send(res: Res, ending: Ending, region: string | undefined): number {

@@ -4,7 +4,7 @@
  */
 import type { Consistency } from "../../cluster/node/access.ts";
 import { isInline } from "../../cluster/wire/values.ts";
-import { etagScratch, writeEtag } from "../../format/version.ts";
+import { etagOf, etagText } from "../../format/version.ts";
 import { COLD_READS_MAX } from "../../shards/vault/vault.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
@@ -44,13 +44,11 @@ export function readCurrent(
     else {
       const { value, ballot } = answer;
       const { json, contentType, trailer, valueBytes } = value;
-      const etag = etagScratch();
-      writeEtag(etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
       const view = (): Uint8Array => {
         if (!isInline(value)) throw new VaultError("too_large");
         return value.bytes;
       };
-      done({ state: "found", etag: textOf(etag), json, contentType, trailer, valueBytes, view });
+      done({ state: "found", etag: etagText(ballot), json, contentType, trailer, valueBytes, view });
     }
   });
 }
@@ -70,12 +68,8 @@ function readHere(
   else {
     const { json, contentType, trailer, valueBytes } = found;
     done({
-      ...{ state: "found", etag: textOf(found.etag), json, contentType, trailer, valueBytes },
+      ...{ state: "found", etag: etagOf(found.etag), json, contentType, trailer, valueBytes },
       view: () => found.view(),
     });
   }
-}
-
-function textOf(etag: Uint8Array): string {
-  return Buffer.from(etag).toString("latin1");
 }

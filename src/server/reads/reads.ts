@@ -2,6 +2,7 @@
  * GET and HEAD of keys. The common GET (no condition, no range, a value that fits one answer) makes seven
  * calls into uWS and allocates nothing of its own; everything else leaves that path early.
  */
+import { etagOf } from "../../format/version.ts";
 import {
   ifRangeHolds,
   isModifiedSince,
@@ -169,7 +170,7 @@ export function meetsConditions(
     context.meter.count(verb, sendError(res, "bad_request", { detail: problem, head }));
     return false;
   }
-  const etag = Buffer.from(found.etag).toString("latin1");
+  const etag = etagOf(found.etag);
   if (!matchHolds(ifMatch, etag)) {
     const headers = [["ETag", found.etag]] as const;
     context.meter.count(verb, sendError(res, "precondition_failed", { head, headers }));
@@ -213,7 +214,7 @@ export function rangeOf(
 }
 
 function isOfVersion({ etag, versionMs }: Found, ifRange: string): boolean {
-  return ifRangeHolds(ifRange, Buffer.from(etag).toString("latin1"), versionMs, Date.now());
+  return ifRangeHolds(ifRange, etagOf(etag), versionMs, Date.now());
 }
 
 /** What the headers of an answer say of a value. */

@@ -11,6 +11,7 @@
  */
 
 import { isDiskFull } from "../../engine/slabs/io.ts";
+import { etagOf } from "../../format/version.ts";
 import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
 import type { Upload, WriteHead, WriteResult, WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -353,8 +354,7 @@ export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode |
   if (found.state === "cold") vault.warm(() => {});
   if (found.state === "cold" || found.state === "damaged") return null;
   const exists = found.state === "found";
-  if (!conditionsHold(head, exists ? Buffer.from(found.etag).toString("latin1") : null))
-    return "precondition_failed";
+  if (!conditionsHold(head, exists ? etagOf(found.etag) : null)) return "precondition_failed";
   return head.verb === "post" && exists ? "exists" : null;
 }
 

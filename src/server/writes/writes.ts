@@ -4,7 +4,7 @@
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { isHeaderText } from "../../util/header-text.ts";
+import { isHeaderText, isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
 import { BAD_LENGTH, bytesDeclared, CHUNKED, NO_BODY } from "../http/body-length.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
@@ -22,7 +22,6 @@ const UPGRADE_FIRST =
 
 const DEFAULT_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
-const JSON_SYNTAX = /^application\/json[ \t]*(;|$)/i;
 /** What curl's --data sends when nobody chose a type. */
 const FORM_SYNTAX = /^application\/x-www-form-urlencoded[ \t]*(;|$)/i;
 
@@ -161,7 +160,7 @@ export function readContentType(
   headers.json = false;
   headers.contentType = DEFAULT_TYPE;
   if (header === "" || header === DEFAULT_TYPE) return null;
-  if (header === JSON_TYPE || JSON_SYNTAX.test(header)) {
+  if (header === JSON_TYPE || isJsonType(header)) {
     headers.json = true;
     headers.contentType = JSON_TYPE;
     return null;

@@ -10,6 +10,7 @@ import { signStream } from "../../../src/auth/signed-stream.ts";
 import { joinFrames, splitFrames } from "../../../src/cluster/wire/frames.ts";
 import { LAYOUT_BYTES_MAX, PEER_BATCH_BYTES_MAX } from "../../../src/util/limits.ts";
 import { KEY, type Node, receiverLike, startNode } from "../../cluster/peer-harness.ts";
+import { call as callPort } from "../../rest/client.ts";
 import { RawClient, until } from "../harness.ts";
 
 interface Answer {
@@ -25,27 +26,8 @@ function call(
   authorization: string | null,
   body: Uint8Array = Buffer.alloc(0),
 ): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const headers: http.OutgoingHttpHeaders = { "content-length": body.length };
-    if (authorization !== null) headers.authorization = authorization;
-    const request = http.request(
-      { host: "127.0.0.1", port: node.front.port, method, path, headers, agent: false },
-      (response) => {
-        const pieces: Buffer[] = [];
-        response.on("data", (piece) => pieces.push(piece));
-        response.on("error", reject);
-        response.on("end", () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            body: Buffer.concat(pieces),
-          }),
-        );
-      },
-    );
-    request.on("error", reject);
-    request.end(body);
-  });
+  const headers: Record<string, string> = authorization === null ? {} : { authorization };
+  return callPort(node.front.port, method, path, { headers, body, agent: false });
 }
 
 async function start(t: TestContext, options: Parameters<typeof startNode>[0] = {}): Promise<Node> {
