@@ -7,10 +7,12 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "no
 import path from "node:path";
 import { test } from "node:test";
 import { Catalog } from "../../src/engine/catalog/catalog.ts";
+import { LogFollower } from "../../src/engine/catalog/follower.ts";
 import { RunDamage } from "../../src/engine/catalog/runs/run.ts";
 import { Slices } from "../../src/engine/catalog/slices.ts";
 import type { StoreIdentity } from "../../src/engine/directory/store-file.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
+import { ShardLookup } from "../../src/engine/state/lookup.ts";
 import { shardOf } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, inDirectory } from "./harness.ts";
@@ -113,7 +115,23 @@ async function history(directory: string, random: Random, steps: number, count: 
   const permanent = new Set<string>();
   for (let step = 0; step < steps; step++) {
     const choice = random.below(100);
-    if (choice < 50) {
+    if (choice < 10) {
+      // The logs are followed while writes are staged that nobody is told of yet.
+      const isBurst = random.below(4) === 0;
+      for (let i = random.below(isBurst ? 200 : 8); i >= 0; i--) {
+        const key = randomKey(random);
+        const harness = store.shardOf(key);
+        if (random.below(4) === 0) {
+          harness.stage(key, "", { verb: "delete" });
+          model.delete(key);
+        } else {
+          harness.stage(key, random.bytes(random.below(200)));
+          model.add(key);
+        }
+        if (!isBurst && random.below(4) === 0) store.catalog.absorb(new Slices());
+      }
+      for (const harness of store.shards) harness.shard.commit();
+    } else if (choice < 50) {
       const key = randomKey(random);
       store.shardOf(key).put(key, random.bytes(random.below(600)));
       model.add(key);
@@ -321,5 +339,47 @@ test("catalog: a full disk stops flushing, lists go on, and so does flushing whe
     assert.deepEqual(store.list(), keysUpTo(200));
     await store.close();
     assert.ok(existsSync(path.join(directory, "keys", "CATALOG")));
+  });
+});
+
+test("catalog: overwrites of keys that are known are passed over, and news among them is met", async () => {
+  await inDirectory(async (directory) => {
+    const harness = await Harness.open(directory, { readers: 1, slabBytes: 32 * 1024 });
+    const memory = harness.memory;
+    const lookup = new ShardLookup(directory, 0, harness.store, memory, memory.held[1]);
+    const follower = new LogFollower(lookup, memory, 0, true);
+    let taken: string[] = [];
+    const take = (key: Uint8Array): void => {
+      taken.push(Buffer.from(key).toString());
+    };
+    for (const key of ["a", "b", "c"]) harness.put(key, "1");
+    while (!follower.follow(100, false, take));
+    follower.publish();
+    assert.deepEqual(taken, ["a", "b", "c"]);
+    taken = [];
+    for (let i = 0; i < 500; i++) harness.put(["a", "b", "c"][i % 3], `${i}`);
+    // One record's worth of work is enough to be at the end, several slabs on.
+    assert.equal(follower.follow(1, false, take), true);
+    follower.publish();
+    assert.deepEqual(taken, []);
+    for (let i = 0; i < 20; i++) harness.put("a", `${i}`);
+    harness.put("new", "1");
+    for (let i = 0; i < 20; i++) harness.put("a", `${i}`);
+    while (!follower.follow(100, false, take));
+    assert.ok(taken.some((key) => key === "new"));
+    follower.publish();
+    taken = [];
+    for (let i = 0; i < 20; i++) harness.put("new", `${i}`);
+    assert.equal(follower.follow(1, false, take), true);
+    assert.deepEqual(taken, []);
+    // What is written over in another slab before it was met counts there alone.
+    harness.put("later", "1");
+    for (let i = 0; i < 500; i++) harness.put("a", `${i}`.padEnd(200));
+    harness.put("later", "2");
+    for (let i = 0; i < 500; i++) harness.put("a", `${i}`.padEnd(200));
+    await harness.sealed();
+    while (!follower.follow(100, false, take));
+    assert.ok(taken.some((key) => key === "later"));
+    await harness.shard.close();
   });
 });

@@ -83,6 +83,8 @@ export class Catalog {
   private followers: LogFollower[] = [];
   /** The runs, the tail, and the logs beyond the followers' places have all keys. */
   private complete = false;
+  /** All was forgotten once while the shards wrote: what they take as known may not be. */
+  private anew = false;
   private stopped = false;
   /** Rises when the catalog begins anew: work on what was there before is given up. */
   private epoch = 0;
@@ -102,7 +104,7 @@ export class Catalog {
     this.indexes = memories.map((memory) => new IndexReader(memory.index));
     this.shelf = new Shelf(setup);
     const problem = this.shelf.read();
-    if (problem !== null) this.begin(problem);
+    if (problem !== null) this.build(problem);
     else {
       this.complete = this.shelf.complete;
       this.follow(this.shelf.watermarks);
@@ -117,7 +119,7 @@ export class Catalog {
     this.followers = this.lookups.map((lookup, shard) => {
       const memory = this.setup.memories[shard];
       const end = new Float64Array(memory.figures)[FIGURE.openedEnd];
-      return new LogFollower(lookup, memory, Math.min(watermarks[shard], end));
+      return new LogFollower(lookup, memory, Math.min(watermarks[shard], end), !this.anew);
     });
     const { runs } = this.shelf;
     this.shelf.begin({ runs, watermarks: this.places, complete: this.complete });
@@ -140,7 +142,7 @@ export class Catalog {
   }
 
   /** Begins anew, with nothing: all keys come from the logs. */
-  private begin(reason: string): void {
+  private build(reason: string): void {
     if (reason !== "") {
       this.setup.warn(`the catalog of keys is built anew: ${reason}`);
       this.builds++;
@@ -159,12 +161,14 @@ export class Catalog {
   absorb(slices: Slices): boolean {
     slices.begin();
     let isStuck = false;
-    for (const follower of this.followers)
+    for (const follower of this.followers) {
       while (!follower.follow(FOLLOW_RECORDS, !this.complete, this.take)) {
         isStuck ||= follower.isStuck;
         if (follower.isStuck) break;
         if (performance.now() >= slices.endsMs) return false;
       }
+      follower.publish();
+    }
     if (!isStuck) this.complete = true;
     return !isStuck;
   }
@@ -189,7 +193,8 @@ export class Catalog {
 
   /** A run is damaged: all is built anew. */
   damaged(error: RunDamage): void {
-    this.begin(error.message);
+    this.anew = true;
+    this.build(error.message);
   }
 
   /** Whether `work` has something to do. */

@@ -5,7 +5,8 @@
  * Records that count move to the end of the log when their slab goes (compaction), so a slab that is gone may
  * be passed over, once the end has been asked for again: whatever counted in it lies further on. For the same
  * reason a record that does not count need not be looked at: what took its place lies further on. Nor need
- * one that is not fresh (FORMAT.md, "Record") where the keys before the place are known.
+ * one that is not fresh (FORMAT.md, "Record") where the keys before the place are known. And who has met all
+ * keys so far need not look at anything before there is one that may be news (`State.noteFresh`).
  */
 import {
   EXTENDED_VERSION_MIN,
@@ -77,14 +78,20 @@ export class LogFollower {
   private unread: Unread[] = [];
   /** Where the log cannot be followed any further, as damage hides how long a record is; null: nowhere. */
   private stuckAt: LogPosition | null = null;
+  /** What holds no news may be passed over. */
+  private readonly skips: boolean;
 
-  /** @param from a place in the log; 0: its beginning */
-  constructor(lookup: ShardLookup, memory: ShardMemory, from: number) {
+  /**
+   * @param from a place in the log; 0: its beginning
+   * @param skips nothing of the shard was read by another follower: what `publish` said holds for this one
+   */
+  constructor(lookup: ShardLookup, memory: ShardMemory, from: number, skips: boolean) {
     this.lookup = lookup;
     this.index = new IndexReader(memory.index);
     this.figures = new Float64Array(memory.figures);
     this.slots = new Int32Array(memory.slots);
     this.at = positionOf(from);
+    this.skips = skips;
   }
 
   /** Up to where the log has been followed. */
@@ -127,6 +134,11 @@ export class LogFollower {
     while (left > 0) {
       const end = this.end;
       if (this.place >= end) return true;
+      if (this.skips && !this.all && this.place > this.figures[FIGURE.lastNews]) {
+        this.opened = null;
+        Object.assign(this.at, positionOf(end));
+        return true;
+      }
       const last = positionOf(end);
       const slab = this.open(last);
       if (slab === null) continue;
@@ -275,6 +287,14 @@ export class LogFollower {
     }
     if (met < records && !slab.isLast) this.leave();
     return met;
+  }
+
+  /**
+   * Tells the shard that what lies before the place is known, so that it need not be told of it again; not
+   * while damage hides some of it.
+   */
+  publish(): void {
+    if (this.skips && this.unread.length === 0) this.figures[FIGURE.followedEnd] = this.place;
   }
 
   /**

@@ -156,6 +156,7 @@ export class Chunks {
       const trailer = trailerOf(old.map, old.unit).slice();
       log.makeRoomToMove(recordUnits(key.length, contentType.length, value.length, trailer.length));
       appender.append(head, key, contentType, hashA, hashB, value.length, [value], trailer);
+      if (head.fresh) state.noteFresh(from, appender.sequence, appender.lastUnit);
       copies.write();
       const to = { slot: appender.slot, unit: appender.lastUnit };
       state.moveManifest(hashA, hashB, from, to, appender.lastUnits, key.length, chunks);

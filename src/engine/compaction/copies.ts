@@ -43,6 +43,7 @@ export class Copies {
     const outranked = isIndexed(type) && state.replication.promiseAt(map, unit, hashA, hashB) !== null;
     const fresh = isIndexed(type) && state.isFresh(map, unit, map.slot, unit);
     appender.appendCopy(map, unit, hashA, hashB, outranked, fresh);
+    if (fresh) state.noteFresh({ slot: map.slot, unit }, appender.sequence, appender.lastUnit);
     if (type !== TYPE_CHUNK) this.staged.push({ type, hashA, hashB, from: unit, to: appender.lastUnit });
     return appender.lastUnits * UNIT_BYTES;
   }

@@ -196,6 +196,8 @@ export class Batch {
       return false;
     }
     const { lastUnit: unit, lastUnits: units } = log.appender;
+    if (head.fresh)
+      this.state.noteFresh(current.state === "value" ? current : null, log.appender.sequence, unit);
     const { slot: oldSlot, unit: oldUnit } = current;
     const staged: Staged = {
       hashA,

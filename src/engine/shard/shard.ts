@@ -88,7 +88,7 @@ export class Shard {
 
   private openedAt({ sequence, endUnit }: { sequence: number; endUnit: number }): void {
     const { figures } = this.state;
-    figures[FIGURE.openedEnd] = logPlace({ sequence, unit: endUnit });
+    figures[FIGURE.openedEnd] = figures[FIGURE.lastNews] = logPlace({ sequence, unit: endUnit });
     this.state.answeredUpTo(sequence, endUnit);
   }
 

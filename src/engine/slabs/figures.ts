@@ -58,9 +58,16 @@ export const FIGURE = {
   watermark: 29,
   /** Up to where the log is in the index, copies included; readers follow it up to here. A place, too. */
   publishedEnd: 30,
+  /**
+   * Set by who keeps lists of keys: it has met the key of every record before this place that counts. 0:
+   * nowhere.
+   */
+  followedEnd: 31,
+  /** The last record whose key may be news to who keeps lists: none comes after it that is. A place, too. */
+  lastNews: 32,
 } as const;
 /** Bytes of the array of figures. */
-export const FIGURES_BYTES = 32 * Float64Array.BYTES_PER_ELEMENT;
+export const FIGURES_BYTES = 40 * Float64Array.BYTES_PER_ELEMENT;
 
 /** A place in a shard's log as one number, which only grows. */
 export function logPlace({ sequence, unit }: { sequence: number; unit: number }): number {

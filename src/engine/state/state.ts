@@ -165,6 +165,22 @@ export class State {
     return isFresh(source, at) || recordFormat(this.lookup.mapOf(slot)) === 1;
   }
 
+  /**
+   * Notes a fresh record that takes the place of another one, or is a copy of it, and whose key may be news
+   * to who keeps lists: one that it has not met yet, which begins before or at the last news. What came after
+   * them replaced a record that was known, or was to be met.
+   * @param was where the other one stands; null: none was known
+   * @param unit where it stands in the open slab of this sequence
+   */
+  noteFresh(was: { slot: number; unit: number } | null, sequence: number, unit: number): void {
+    const { figures } = this;
+    if (was !== null) {
+      const place = logPlace({ sequence: this.slabs.sequenceIn(was.slot), unit: was.unit });
+      if (place < figures[FIGURE.followedEnd] || place > figures[FIGURE.lastNews]) return;
+    }
+    figures[FIGURE.lastNews] = logPlace({ sequence, unit });
+  }
+
   /** The records before this place are in the index and about to be told of. */
   answeredUpTo(sequence: number, unit: number): void {
     this.figures[FIGURE.answeredEnd] = logPlace({ sequence, unit });
