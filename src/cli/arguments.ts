@@ -12,7 +12,7 @@ import { Command, Option } from "commander";
 import { keyFile, readAuth, readClusterKeys, readTls, readTlsCa, secretWarnings } from "../config/access.ts";
 import type { Config } from "../config/config.ts";
 import { FLAGS, type Flag, variableOf } from "../config/flags.ts";
-import { nodeUrl, oneOf, UsageError } from "../config/values.ts";
+import { AUTH_KEY_BYTES_MIN, nodeUrl, oneOf, SHORT_KEY, UsageError } from "../config/values.ts";
 import { addressText } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import { LOG_LEVELS } from "../platform/log.ts";
@@ -223,6 +223,11 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     throw new UsageError(
       "-tokens are clients' alone: the nodes of a cluster need a key, too: -cluster-key-file, or MINIVAULT_AUTH",
     );
+  if (auth?.key?.length !== undefined && auth.key.length < AUTH_KEY_BYTES_MIN) {
+    if (!isLoopback(options.host))
+      throw new UsageError(`${isFlagGiven("auth") ? "-auth" : "MINIVAULT_AUTH"}: ${SHORT_KEY}`);
+    warnings.push(SHORT_KEY);
+  }
   if (auth === null && !isLoopback(options.host)) {
     warnings.push(
       `no key is set: everybody who can reach ${addressText(options.host, options.port)} can read, write and delete; set MINIVAULT_AUTH or -tokens, or listen on -host 127.0.0.1`,

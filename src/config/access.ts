@@ -126,7 +126,7 @@ export function readClusterKeys({ clusterKeyFile }: AccessOptions, auth: AuthCon
     const keys = lines.map((line) => line.trim()).filter((line) => line !== "");
     if (keys.length === 0 || keys.length > KEYS_MAX)
       throw new Error(`it has ${keys.length} lines with keys; one signs, and a second one may be accepted`);
-    return keys.map(authKey);
+    return keys.map((key) => authKey(key));
   } catch (error) {
     throw new UsageError(`-cluster-key-file: ${clusterKeyFile}: ${reasonOf(error)}`);
   }

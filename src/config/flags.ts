@@ -5,7 +5,6 @@
 import { availableParallelism } from "node:os";
 import { FRONTS_MAX, REPLICAS_MAX, VALUE_BYTES_DEFAULT } from "../util/limits.ts";
 import {
-  authKey,
   duration,
   integer,
   listenHost,
@@ -16,6 +15,7 @@ import {
   origins,
   region,
   size,
+  typedAuthKey,
   yesOrNo,
 } from "./values.ts";
 
@@ -171,8 +171,8 @@ export const FLAGS: readonly Flag[] = [
     name: "auth",
     group: "Access",
     value: "key",
-    text: "key of clients (Authorization: Bearer <key>), of at least 16 characters, and of the nodes, unless -cluster-key-file is given; the process list shows it, so prefer MINIVAULT_AUTH or -auth-file",
-    parse: authKey,
+    text: "key of clients (Authorization: Bearer <key>), of at least 16 characters (8 on a loopback address), and of the nodes, unless -cluster-key-file is given; the process list shows it, so prefer MINIVAULT_AUTH or -auth-file",
+    parse: typedAuthKey,
   },
   {
     name: "auth-file",

@@ -148,18 +148,25 @@ export function nonEmpty(text: string): string {
 }
 
 /** Shortest and longest shared key, in bytes. A shorter one can be guessed from what it signs. */
-const AUTH_KEY_BYTES_MIN = 16;
+export const AUTH_KEY_BYTES_MIN = 16;
 const AUTH_KEY_BYTES_MAX = 1024;
+/** To try something with, where nobody else reaches the port. */
+const LOCAL_AUTH_KEY_BYTES_MIN = 8;
+
+/** What is wrong with a key of fewer than AUTH_KEY_BYTES_MIN bytes. */
+export const SHORT_KEY = `the key has fewer than ${AUTH_KEY_BYTES_MIN} characters, and could be guessed: openssl rand -hex 32 makes one`;
 
 /** A shared key, as a header can carry it. Its text never appears in an error. */
-export function authKey(text: string): string {
+export function authKey(text: string, bytesMin = AUTH_KEY_BYTES_MIN): string {
   if (text === "") throw new Error("the key is empty");
   if (!/^[\x21-\x7e]+$/.test(text))
     throw new Error("the key has other characters than visible ASCII without blanks");
-  if (text.length < AUTH_KEY_BYTES_MIN)
-    throw new Error(
-      `the key has fewer than ${AUTH_KEY_BYTES_MIN} characters, and could be guessed: openssl rand -hex 32 makes one`,
-    );
+  if (text.length < bytesMin) throw new Error(SHORT_KEY);
   if (text.length > AUTH_KEY_BYTES_MAX) throw new Error(`the key is longer than ${AUTH_KEY_BYTES_MAX} bytes`);
   return text;
+}
+
+/** A key that is typed: who judges the whole configuration refuses a short one where others reach the port. */
+export function typedAuthKey(text: string): string {
+  return authKey(text, LOCAL_AUTH_KEY_BYTES_MIN);
 }

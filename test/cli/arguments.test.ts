@@ -353,6 +353,10 @@ describe("arguments: refusals", () => {
       ["-auth", "k".repeat(15)],
       "-auth: the key has fewer than 16 characters, and could be guessed: openssl rand -hex 32 makes one",
     ],
+    [
+      ["-host", "127.0.0.1", "-auth", "k".repeat(7)],
+      "-auth: the key has fewer than 16 characters, and could be guessed: openssl rand -hex 32 makes one",
+    ],
     [["-auth", "k".repeat(1025)], "-auth: the key is longer than 1024 bytes"],
     [
       ["-auth", "k".repeat(16), "-auth-file", "b"],
@@ -558,6 +562,14 @@ describe("arguments: warnings", () => {
         `no key is set: everybody who can reach ${host === "::" ? "[::]" : host}:81 can read, write and delete; set MINIVAULT_AUTH or -tokens, or listen on -host 127.0.0.1`,
       ]);
     }
+  });
+
+  test("a short key on a loopback address", () => {
+    const { auth, warnings } = config(["-host", "127.0.0.1", "-auth", "k".repeat(8)]);
+    assert.equal(auth?.key, "k".repeat(8));
+    assert.deepEqual(warnings, [
+      "the key has fewer than 16 characters, and could be guessed: openssl rand -hex 32 makes one",
+    ]);
   });
 
   test("none on loopback, none with a key", () => {
