@@ -166,7 +166,7 @@ export function authKey(text: string, bytesMin = AUTH_KEY_BYTES_MIN): string {
   return text;
 }
 
-/** A key that is typed: who judges the whole configuration refuses a short one where others reach the port. */
+/** A key that is typed: who judges the whole configuration refuses short ones where others reach the port. */
 export function typedAuthKey(text: string): string {
   return authKey(text, LOCAL_AUTH_KEY_BYTES_MIN);
 }
