@@ -80,7 +80,7 @@ async function main(): Promise<void> {
     else {
       const { FileReload } = require("./app/reload.ts") as typeof import("./app/reload.ts");
       const master = await startMaster(config, log);
-      const reload = new FileReload(config, { ...master, reopenAudit: () => {} }, log);
+      const reload = new FileReload(config, master, log);
       started({ stop: () => master.stop(), reload: () => reload.all() });
     }
   } catch (error) {

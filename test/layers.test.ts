@@ -22,6 +22,7 @@ const LAYERS = [
     "cli/subcommand",
     "master",
     "master/steward",
+    "master/layout",
     "master/registry",
     "config",
   ],
@@ -89,26 +90,16 @@ const FOLDER_LINES_MAX = 1300;
 const FILE_LINES_MAX = 400;
 const LONG_FILE_LINES = 300;
 /** So many may be longer than that. This may only shrink; the aim is 5. */
-const LONG_FILES_MAX = 24;
+const LONG_FILES_MAX = 18;
 const FUNCTION_LINES_MAX = 70;
 const COMMENT_COLUMNS_MAX = 110;
 
 /** What is not as it should be yet. These lists may only shrink: a name that is not needed any more fails, too. */
 const UPWARD_IMPORTS: readonly string[] = [];
-const FILES_IN_CIRCLES: readonly string[] = [
-  "cluster/membership/membership.ts",
-  "cluster/membership/static-peers.ts",
-];
+const FILES_IN_CIRCLES: readonly string[] = [];
 const LARGE_FOLDERS: readonly string[] = [];
-const LARGE_FILES: readonly string[] = [
-  "cluster/membership/membership.ts",
-  "cluster/peers/peer-client.ts",
-  "master/steward/steward.ts",
-];
-const LONG_FUNCTIONS: readonly string[] = [
-  "master/master.ts: startMaster",
-  "master/routes.ts: createMasterRoutes",
-];
+const LARGE_FILES: readonly string[] = [];
+const LONG_FUNCTIONS: readonly string[] = [];
 
 const files = readdirSync(SOURCE, { recursive: true })
   .map(String)

@@ -3,13 +3,13 @@
  * it.
  */
 import { nodeUrl } from "../config/values.ts";
-import type { Steward } from "./steward/steward.ts";
+import type { Orders } from "./steward/orders.ts";
 
 /** The body is no command; the message is a sentence for a person. */
 export class BadCommand extends Error {}
 
 /** A command; it throws ChangeError when the layout cannot be changed like that. */
-export type Command = (steward: Steward, nowMs: number) => void;
+export type Command = (orders: Orders, nowMs: number) => void;
 
 const FORM =
   '{"drain":URL}, {"remove":URL}, {"replace":OLD,"with":NEW}, {"abandon":EPOCH}, {"recover":EPOCH,"without":[URL]} or {"upgrade":EPOCH}';
@@ -17,29 +17,29 @@ const FORM =
 const PARSERS: Readonly<Record<string, (body: Record<string, unknown>) => Command>> = {
   drain: (body) => {
     const url = urlOf(body.drain);
-    return (steward, nowMs) => steward.drain(nowMs, url);
+    return (orders, nowMs) => orders.drain(nowMs, url);
   },
   remove: (body) => {
     const url = urlOf(body.remove);
-    return (steward, nowMs) => steward.remove(nowMs, url);
+    return (orders, nowMs) => orders.remove(nowMs, url);
   },
   replace: (body) => {
     const [url, by] = [urlOf(body.replace), urlOf(body.with)];
-    return (steward, nowMs) => steward.replace(nowMs, url, by);
+    return (orders, nowMs) => orders.replace(nowMs, url, by);
   },
   abandon: (body) => {
     const epoch = epochOf(body.abandon);
-    return (steward, nowMs) => steward.abandon(nowMs, epoch);
+    return (orders, nowMs) => orders.abandon(nowMs, epoch);
   },
   upgrade: (body) => {
     const epoch = epochOf(body.upgrade);
-    return (steward, nowMs) => steward.upgrade(nowMs, epoch);
+    return (orders, nowMs) => orders.upgrade(nowMs, epoch);
   },
   recover: (body) => {
     const epoch = epochOf(body.recover);
     if (!Array.isArray(body.without)) throw new BadCommand(`the body is not ${FORM}`);
     const missing = body.without.map(urlOf);
-    return (steward, nowMs) => steward.recover(nowMs, epoch, missing);
+    return (orders, nowMs) => orders.recover(nowMs, epoch, missing);
   },
 };
 

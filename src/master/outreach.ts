@@ -25,7 +25,7 @@ const LEARN_MS = 500;
 export interface OutreachOptions {
   steward: Steward;
   /** This master's own URL. */
-  url: string;
+  url: () => string;
   signer: RequestSigner | null;
   /** For https. */
   tls: PeerTls;
@@ -82,7 +82,7 @@ export class Outreach {
     const { log, now } = this.options;
     this.inviting++;
     const cluster = this.options.steward.layout?.cluster ?? null;
-    const invitation: Invitation = { master: this.options.url, url, withKeys, cluster };
+    const invitation: Invitation = { master: this.options.url(), url, withKeys, cluster };
     try {
       const answer = await this.client(url).request("POST", PEER_LAYOUT_PATH, text({ invitation }), ASK_MS);
       const reason = answer.status === 200 ? "" : sentence(answer.body, answer.status);

@@ -24,15 +24,12 @@ import { declaredBytes } from "../server/http/body-length.ts";
 import type { Handlers, Req, Res } from "../server/http/http.ts";
 import { Linger, refuse } from "../server/http/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendJson, sendText } from "../server/http/reply.ts";
-import { documentOf, familiesOf } from "../server/status/figure.ts";
-import { readProcess } from "../server/status/process-figures.ts";
-import { PROMETHEUS_TYPE, prometheusText } from "../util/prometheus.ts";
+import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
 import { BadCommand, parseCommand } from "./commands.ts";
-import { MASTER_FIGURES, type MasterSource } from "./figures.ts";
-import { type Registry, WORKERS_MAX } from "./registry/registry.ts";
+import { type DocumentsSource, MasterDocuments } from "./documents.ts";
+import { NotKept } from "./layout/state.ts";
+import { WORKERS_MAX } from "./registry/registry.ts";
 import { parseReport } from "./registry/report.ts";
-import { NotKept } from "./steward/state.ts";
-import type { Steward } from "./steward/steward.ts";
 
 /** Largest body of a report. */
 export const REPORT_BYTES_MAX = 64 * 1024;
@@ -45,20 +42,13 @@ export interface MasterAccess {
   readsArePublic: boolean;
 }
 
-export interface MasterContext {
-  registry: Registry;
-  steward: Steward;
+export interface MasterContext extends DocumentsSource {
   /** What people need; null: everybody may ask and command. */
   access: MasterAccess | null;
   /** Whether /_metrics is there; open: for everybody. */
   metrics: "on" | "open" | "off";
   /** null: nodes do not sign. */
   verifier: RequestVerifier | null;
-  version: string;
-  /** Milliseconds on a clock that only goes forward. */
-  now: () => number;
-  /** What keeps the master from changing anything, for a person; null: nothing. */
-  trouble: () => string | null;
   /** A request was answered 500. */
   onFailed: (error: unknown) => void;
   /** A worker is there that was not before. */
@@ -94,151 +84,93 @@ const ALLOW: ReadonlyMap<string, string> = new Map([
 
 /** The handlers of a master. */
 export function createMasterRoutes(context: MasterContext): Handlers {
-  const { registry, steward, access, verifier, now } = context;
-  const startedMs = now();
-
-  /** Judges a request. What is signed is answered so, by the `res` of this. */
-  const admit = (res: Res, req: Req, method: string): Admitted => {
-    if (verifier === null || !isSigned(req)) {
-      const isPerson = access === null || access.operators.sent(req);
-      return {
-        res,
-        genuine: null,
-        problem: isPerson ? null : ANY_KEY,
-        mayReport: verifier === null && isPerson,
-      };
-    }
-    const { genuine, problem } = checkSignature(verifier, method, req);
-    const answers = genuine === null ? res : withSignature(verifier, genuine, res);
-    return { res: answers, genuine, problem, mayReport: problem === null };
+  const routes = new MasterRoutes(context);
+  const change = (res: Res, req: Req) => routes.change(res, req);
+  return {
+    get: (res, req) => routes.read(res, req, false),
+    head: (res, req) => routes.read(res, req, true),
+    ...{ post: change, put: change, delete: change, other: change },
   };
+}
 
-  const source = (): MasterSource => ({
-    workers: registry.list(now()),
-    steward,
-    version: context.version,
-    nowMs: now(),
-    startedMs,
-    trouble: context.trouble(),
-    ...readProcess(),
-  });
+class MasterRoutes {
+  private readonly context: MasterContext;
+  private readonly documents: MasterDocuments;
 
-  const health = () => documentOf(MASTER_FIGURES, source(), "health");
+  constructor(context: MasterContext) {
+    this.context = context;
+    this.documents = new MasterDocuments(context);
+  }
 
-  const nodes = () => ({
-    success: true,
-    epoch: steward.layout?.epoch ?? 0,
-    replicas: steward.layout?.replicas ?? null,
-    nodes: registry.list(now()).map((row) => {
-      const { url, region, host, store, epoch, voting, load, state, silentMs, static: isStatic } = row;
-      const member = steward.memberState(url);
-      const inForce = steward.regionOf(url) ?? region;
-      const refused = row.state === "up" ? steward.refusal(now(), row) : null;
-      const copies = steward.copies(url);
-      return {
-        ...{
-          url,
-          region: inForce,
-          host,
-          state,
-          silentMs,
-          static: isStatic,
-          member,
-          copies,
-          epoch,
-          voting,
-          store,
-          load,
-        },
-        ...(inForce === region ? {} : { wantedRegion: region }),
-        ...(refused === null ? {} : { refused }),
-      };
-    }),
-  });
-
-  const layout = () => ({
-    success: true,
-    epoch: steward.layout?.epoch ?? 0,
-    layout: steward.layout,
-    move: steward.move(now()),
-    waiting: steward.queue,
-    absence: steward.absence(now()),
-  });
-
-  const root = () => ({
-    ...{ name: "minivault", version: context.version, role: "master" },
-    ...{ nodes: "/nodes", layout: "/layout", health: "/health" },
-  });
-
-  const documents: Record<string, () => object> = {
-    "/": root,
-    "/health": health,
-    "/nodes": nodes,
-    "/layout": layout,
-  };
-
-  /** Health is for probes, which have no key; metrics for whoever may read them. */
-  const isPublic = (path: string, req: Req): boolean => {
-    if (path === METRICS)
-      return (
-        context.metrics === "open" || (context.metrics === "on" && access?.operators.mayRead(req) === true)
-      );
-    return path === "/health" || path === "/" || access?.readsArePublic === true;
-  };
-
-  const read = (given: Res, req: Req, head: boolean): void => {
+  read(given: Res, req: Req, head: boolean): void {
     const path = req.getUrl();
-    const { res, genuine, problem } = admit(given, req, head ? "HEAD" : "GET");
+    const { res, genuine, problem } = this.admit(given, req, head ? "HEAD" : "GET");
     // A node signs for this run of the master, and is heard only with that.
     if (hasConsole && (path === CONSOLE_PATH || path === "/_ui")) return void sendConsole(given, head);
     if (path === "/" && wantsPage(req)) return void sendToConsole(given, head);
-    const isOpen = genuine === null && isPublic(path, req);
+    const isOpen = genuine === null && this.isPublic(path, req);
     if (problem !== null && !isOpen) sendError(res, "unauthorized", { detail: problem, head });
-    else if (path === METRICS && context.metrics === "off") refuseUnknown(res, path, 0, head);
-    else if (path === METRICS)
-      sendText(res, PROMETHEUS_TYPE, prometheusText(familiesOf(MASTER_FIGURES, source())), head);
-    else if (ALLOW.get(path)?.startsWith("GET")) sendJson(res, 200, documents[path](), head);
+    else if (path === METRICS && this.context.metrics === "off") refuseUnknown(res, path, 0, head);
+    else if (path === METRICS) sendText(res, PROMETHEUS_TYPE, this.documents.metrics(), head);
+    else if (ALLOW.get(path)?.startsWith("GET")) sendJson(res, 200, this.documents.paths[path](), head);
     else refuseOther(res, path, 0, head);
-  };
+  }
 
-  const change = (given: Res, req: Req): void => {
+  change(given: Res, req: Req): void {
     const path = req.getUrl();
     const method = req.getCaseSensitiveMethod();
     const bytes = declaredBytes(req);
-    const { res, genuine, problem, mayReport } = admit(given, req, method);
+    const { res, genuine, problem, mayReport } = this.admit(given, req, method);
     const isTaken = ALLOW.get(path)?.includes("POST") && method === "POST";
     const detail = problem ?? (path === "/layout" || mayReport ? "" : UNSIGNED);
     if (problem !== null || (isTaken && detail !== "")) refuse(res, "unauthorized", bytes, { detail });
     else if (!isTaken) refuseOther(res, path, bytes, false);
     else if (Number.isFinite(bytes) && bytes > REPORT_BYTES_MAX) refuse(res, "too_large", bytes, TOO_LARGE);
     else
-      receive(
-        res,
-        guarded(res, (body) => {
+      receive(res, (body) => {
+        // Nothing catches what is thrown once the body came in pieces.
+        try {
           if (genuine !== null && !bodyMatches(genuine, body))
             sendError(res, "unauthorized", { detail: "the body is not the one that was signed" });
-          else if (path === "/layout") command(res, body.toString());
-          else hear(res, body.toString());
-        }),
-      );
-  };
-
-  /** Answers what `take` throws: nothing catches it once the body came in pieces. */
-  const guarded =
-    (res: Res, take: (body: Buffer) => void) =>
-    (body: Buffer): void => {
-      try {
-        take(body);
-      } catch (error) {
-        if (error instanceof NotKept) sendError(res, "unavailable", { detail: error.message });
-        else {
-          context.onFailed(error);
-          sendError(res, "internal");
+          else if (path === "/layout") this.command(res, body.toString());
+          else this.hear(res, body.toString());
+        } catch (error) {
+          this.failed(res, error);
         }
-      }
-    };
+      });
+  }
 
-  const hear = (res: Res, body: string): void => {
+  private failed(res: Res, error: unknown): void {
+    if (error instanceof NotKept) sendError(res, "unavailable", { detail: error.message });
+    else {
+      this.context.onFailed(error);
+      sendError(res, "internal");
+    }
+  }
+
+  /** Judges a request. What is signed is answered so, by the `res` of this. */
+  private admit(res: Res, req: Req, method: string): Admitted {
+    const { verifier, access } = this.context;
+    if (verifier === null || !isSigned(req)) {
+      const isPerson = access === null || access.operators.sent(req);
+      const problem = isPerson ? null : ANY_KEY;
+      return { res, genuine: null, problem, mayReport: verifier === null && isPerson };
+    }
+    const { genuine, problem } = checkSignature(verifier, method, req);
+    const answers = genuine === null ? res : withSignature(verifier, genuine, res);
+    return { res: answers, genuine, problem, mayReport: problem === null };
+  }
+
+  /** Health is for probes, which have no key; metrics for whoever may read them. */
+  private isPublic(path: string, req: Req): boolean {
+    const { metrics, access } = this.context;
+    if (path === METRICS)
+      return metrics === "open" || (metrics === "on" && access?.operators.mayRead(req) === true);
+    return path === "/health" || path === "/" || access?.readsArePublic === true;
+  }
+
+  private hear(res: Res, body: string): void {
+    const { steward, now, onNew } = this.context;
     let report: Heartbeat;
     try {
       report = parseReport(body);
@@ -251,29 +183,21 @@ export function createMasterRoutes(context: MasterContext): Handlers {
       sendError(res, "overloaded", { detail: `the master knows ${WORKERS_MAX} workers already` });
       return;
     }
-    if (heard.isNew) context.onNew(report);
+    if (heard.isNew) onNew(report);
     sendJson(res, 200, heard.answer, false);
-  };
+  }
 
-  const command = (res: Res, body: string): void => {
+  private command(res: Res, body: string): void {
+    const { steward, now } = this.context;
     try {
-      parseCommand(body)(steward, now());
-      sendJson(res, 200, layout(), false);
+      parseCommand(body)(steward.orders, now());
+      sendJson(res, 200, this.documents.layout(), false);
     } catch (error) {
       if (error instanceof ChangeError) sendError(res, "conflict", { detail: error.message });
       else if (error instanceof BadCommand) sendError(res, "bad_request", { detail: error.message });
       else throw error;
     }
-  };
-
-  return {
-    get: (res, req) => read(res, req, false),
-    head: (res, req) => read(res, req, true),
-    post: change,
-    put: change,
-    delete: change,
-    other: change,
-  };
+  }
 }
 
 /** A method that the path does not have, or a path that the master does not have. */

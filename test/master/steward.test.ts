@@ -14,9 +14,9 @@ import {
   type Heartbeat,
   type Tried,
 } from "../../src/cluster/membership/messages.ts";
+import type { MasterState } from "../../src/master/layout/state.ts";
 import { REGISTRY_TIMES, Registry } from "../../src/master/registry/registry.ts";
 import { MASTER } from "../../src/master/steward/admission.ts";
-import type { MasterState } from "../../src/master/steward/state.ts";
 import { SETTLE_MS, STATIC_WAIT_MS, Steward } from "../../src/master/steward/steward.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { removeFolder, temporaryFolder } from "../rest/server.ts";
@@ -252,9 +252,9 @@ describe("steward: moves", () => {
 
   test("drain moves away and takes off; the same store does not come back by itself, an empty new one does", () => {
     const stage = stableStage("a", "b", "c", "d");
-    stage.steward.drain(stage.nowMs, urlOf("d"));
+    stage.steward.orders.drain(stage.nowMs, urlOf("d"));
     assert.deepEqual(stage.nodes, ["-d", "a", "b", "c"]);
-    assert.throws(() => stage.steward.drain(stage.nowMs, urlOf("d")), ChangeError);
+    assert.throws(() => stage.steward.orders.drain(stage.nowMs, urlOf("d")), ChangeError);
     stage.synchronise("a", "b", "c");
     assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "c"]]);
     stage.pass(5000, ["a", "b", "c", "d"]);
@@ -270,25 +270,25 @@ describe("steward: moves", () => {
   test("replace is one move", () => {
     const stage = stableStage("a", "b", "c");
     stage.hear("d");
-    stage.steward.replace(stage.nowMs, urlOf("c"), urlOf("d"));
+    stage.steward.orders.replace(stage.nowMs, urlOf("c"), urlOf("d"));
     assert.equal(stage.epoch, 1, "nobody but the master has reached it");
     stage.pass(1250, ["a", "b", "c", "d"]);
     assert.deepEqual([stage.epoch, stage.nodes], [2, ["-c", "a", "b", "d"]]);
     stage.synchronise("d");
     assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "d"]]);
-    assert.throws(() => stage.steward.replace(stage.nowMs, urlOf("a"), urlOf("x")), /is not up/);
+    assert.throws(() => stage.steward.orders.replace(stage.nowMs, urlOf("a"), urlOf("x")), /is not up/);
   });
 
   test("remove is for the dead; one that dies while it joins gives its move up", () => {
     const stage = stableStage("a", "b", "c", "d");
-    assert.throws(() => stage.steward.remove(stage.nowMs, urlOf("d")), /is up: drain it/);
-    assert.throws(() => stage.steward.remove(stage.nowMs, urlOf("x")), /is not known/);
+    assert.throws(() => stage.steward.orders.remove(stage.nowMs, urlOf("d")), /is up: drain it/);
+    assert.throws(() => stage.steward.orders.remove(stage.nowMs, urlOf("x")), /is not known/);
     stage.pass(4000, ["a", "b", "c", "d", "e"]);
     assert.deepEqual([stage.epoch, stage.nodes.length], [2, 5]);
     stage.pass(DOWN_MS + 1000, ["a", "b", "c"]);
-    stage.steward.remove(stage.nowMs, urlOf("e"));
+    stage.steward.orders.remove(stage.nowMs, urlOf("e"));
     assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "c", "d"]]);
-    stage.steward.remove(stage.nowMs, urlOf("d"));
+    stage.steward.orders.remove(stage.nowMs, urlOf("d"));
     assert.deepEqual([stage.epoch, stage.nodes], [4, ["-d", "a", "b", "c"]]);
   });
 
@@ -317,7 +317,7 @@ describe("steward: admission", () => {
       const { refused = "" } = stage.hear("d");
       assert.match(refused, /cannot be reached under its public URL \(.*: ECONNREFUSED/);
       assert.ok(by[0] === MASTER ? refused.includes(MASTER) : refused.includes(urlOf("a")), refused);
-      assert.throws(() => stage.steward.replace(stage.nowMs, urlOf("a"), urlOf("d")), /ECONNREFUSED/);
+      assert.throws(() => stage.steward.orders.replace(stage.nowMs, urlOf("a"), urlOf("d")), /ECONNREFUSED/);
       stage.cuts.length = 0;
       stage.pass(SETTLE_MS + 2000, ["a", "b", "c", "d"]);
       assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "b", "c", "d"]]);
@@ -447,10 +447,10 @@ describe("steward: ways out", () => {
 
   test("any move can be given up by somebody who saw it; what joined by it has left", () => {
     const stage = stableStage("a", "b", "c");
-    assert.throws(() => stage.steward.abandon(stage.nowMs, 1), /nothing is moving/);
+    assert.throws(() => stage.steward.orders.abandon(stage.nowMs, 1), /nothing is moving/);
     stage.pass(4000, ["a", "b", "c", "d"]);
-    assert.throws(() => stage.steward.abandon(stage.nowMs, 1), /changed meanwhile/);
-    stage.steward.abandon(stage.nowMs, 2);
+    assert.throws(() => stage.steward.orders.abandon(stage.nowMs, 1), /changed meanwhile/);
+    stage.steward.orders.abandon(stage.nowMs, 2);
     assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "c"]]);
     assert.match(stage.hear("d").refused ?? "", /has left the cluster/);
     stage.pass(5000, ["a", "b", "c", "d"]);
@@ -459,24 +459,27 @@ describe("steward: ways out", () => {
 
   test("where partitions have no majority nothing moves, and why is said; recover goes on with what is left", () => {
     const stage = stableStage("a", "b", "c");
-    assert.throws(() => stage.steward.recover(stage.nowMs, 1, []), /nothing has to be given up/);
+    assert.throws(() => stage.steward.orders.recover(stage.nowMs, 1, []), /nothing has to be given up/);
     stage.pass(DOWN_MS + 1000, ["a"]);
     assert.match(
       stage.steward.problem ?? "",
       /1024 of 1,024 partitions have no majority.*b:1, http:\/\/c:1.*recover/,
     );
     assert.throws(
-      () => stage.steward.remove(stage.nowMs, urlOf("c")),
+      () => stage.steward.orders.remove(stage.nowMs, urlOf("c")),
       /cannot be removed.*minivault recover/,
     );
-    stage.steward.drain(stage.nowMs, urlOf("b"));
+    stage.steward.orders.drain(stage.nowMs, urlOf("b"));
     stage.pass(5000, ["a"]);
     assert.equal(stage.epoch, 1, "a change waits");
-    assert.throws(() => stage.steward.recover(stage.nowMs, 1, [urlOf("c")]), /not the same workers/);
-    assert.throws(() => stage.steward.recover(stage.nowMs, 9, [urlOf("b"), urlOf("c")]), /changed meanwhile/);
-    stage.steward.recover(stage.nowMs, 1, [urlOf("c"), urlOf("b")]);
+    assert.throws(() => stage.steward.orders.recover(stage.nowMs, 1, [urlOf("c")]), /not the same workers/);
+    assert.throws(
+      () => stage.steward.orders.recover(stage.nowMs, 9, [urlOf("b"), urlOf("c")]),
+      /changed meanwhile/,
+    );
+    stage.steward.orders.recover(stage.nowMs, 1, [urlOf("c"), urlOf("b")]);
     assert.deepEqual([stage.epoch, stage.nodes, stage.steward.queue], [1001, ["a"], []]);
-    assert.throws(() => stage.steward.abandon(stage.nowMs, 1001), /recovers/);
+    assert.throws(() => stage.steward.orders.abandon(stage.nowMs, 1001), /recovers/);
     stage.synchronise("a");
     assert.deepEqual([stage.epoch, stage.steward.layout?.lost], [1002, undefined]);
     assert.match(
@@ -492,7 +495,7 @@ describe("steward: ways out", () => {
   test("members that cannot synchronise because most do not vote count as a majority that is gone; they are what is left", () => {
     const stage = stableStage("a", "b");
     stage.pass(30_000, ["a"], { voting: true, epoch: 1 });
-    stage.steward.drain(stage.nowMs, urlOf("a"));
+    stage.steward.orders.drain(stage.nowMs, urlOf("a"));
     assert.equal(stage.epoch, 1, "a move waits");
     for (let second = 0; second < 60; second++) {
       stage.hear("b", { store: storeOf("b", 1), epoch: 1 });
@@ -500,7 +503,7 @@ describe("steward: ways out", () => {
     }
     assert.equal(stage.epoch, 1);
     assert.match(stage.steward.problem ?? "", /http:\/\/b:1 lost data and cannot synchronise/);
-    stage.steward.recover(stage.nowMs, 1, []);
+    stage.steward.orders.recover(stage.nowMs, 1, []);
     assert.deepEqual([stage.epoch, stage.nodes, stage.steward.layout?.lost], [1001, ["a", "b"], []]);
   });
 });
@@ -535,7 +538,7 @@ describe("steward: who is who", () => {
   test("a restart forgets nobody: layout, queue, stores and workers", () => {
     const stage = stableStage("a", "b", "c");
     stage.pass(4000, ["a", "b", "c", "d"]);
-    stage.steward.drain(stage.nowMs, urlOf("a"));
+    stage.steward.orders.drain(stage.nowMs, urlOf("a"));
     const again = new Stage([], JSON.parse(JSON.stringify(stage.disk)));
     assert.deepEqual([again.epoch, again.nodes], [2, ["a", "b", "c", "d"]]);
     assert.equal(again.steward.queue.length, 1);
@@ -554,10 +557,10 @@ describe("steward: who is who", () => {
     steward.save = () => {
       throw new Error("no space");
     };
-    assert.throws(() => stage.steward.drain(stage.nowMs, urlOf("d")), /no space/);
+    assert.throws(() => stage.steward.orders.drain(stage.nowMs, urlOf("d")), /no space/);
     assert.deepEqual([stage.epoch, stage.steward.queue.length], [1, 0]);
     steward.save = save;
-    stage.steward.drain(stage.nowMs, urlOf("d"));
+    stage.steward.orders.drain(stage.nowMs, urlOf("d"));
     assert.equal(stage.epoch, 2);
   });
 
@@ -575,7 +578,7 @@ describe("steward: who is who", () => {
     const stage = new Stage(["a", "b"]);
     stage.pass(15_000, ["a", "b"], { rank: 1 });
     assert.equal(stage.epoch, 0);
-    assert.throws(() => stage.steward.drain(stage.nowMs, urlOf("a")), /is a standby/);
+    assert.throws(() => stage.steward.orders.drain(stage.nowMs, urlOf("a")), /is a standby/);
   });
 });
 
@@ -607,31 +610,31 @@ describe("steward: the feature level", () => {
   test("is raised by word alone, once all members can do it, are there, and nothing moves", () => {
     const stage = stableStage(...NAMES);
     const refused = (pattern: RegExp): void =>
-      assert.throws(() => stage.steward.upgrade(stage.nowMs, stage.epoch), pattern);
+      assert.throws(() => stage.steward.orders.upgrade(stage.nowMs, stage.epoch), pattern);
     refused(/can do level 1 of 2/);
     stage.pass(2000, NAMES, { features: 2, epoch: 1 });
     assert.equal(stage.steward.layout?.features, undefined);
     stage.pass(DOWN_MS + 1000, ["a", "b"], { features: 2, epoch: 1 });
     refused(/c.* is not up/);
     stage.pass(2000, NAMES, { features: 2, epoch: 1 });
-    assert.throws(() => stage.steward.upgrade(stage.nowMs, 7), ChangeError);
-    stage.steward.upgrade(stage.nowMs, 1);
+    assert.throws(() => stage.steward.orders.upgrade(stage.nowMs, 7), ChangeError);
+    stage.steward.orders.upgrade(stage.nowMs, 1);
     assert.deepEqual([stage.epoch, stage.steward.layout?.features, stage.nodes], [2, 2, NAMES]);
     assert.equal(stage.disk?.layout?.features, 2, "on disk");
-    stage.steward.upgrade(stage.nowMs, 1);
+    stage.steward.orders.upgrade(stage.nowMs, 1);
     assert.equal(stage.epoch, 2, "twice is once");
   });
 
   test("keeps those out that cannot do it, and is kept by moves", () => {
     const stage = stableStage(...NAMES);
     stage.pass(2000, NAMES, { features: 2, epoch: 1 });
-    stage.steward.upgrade(stage.nowMs, 1);
+    stage.steward.orders.upgrade(stage.nowMs, 1);
     assert.match(stage.hear("d").refused ?? "", /feature level 2, and it can do 1/);
     stage.pass(SETTLE_MS + 1000, NAMES, { features: 2, epoch: 2 });
     assert.equal(stage.epoch, 2);
     assert.equal(stage.hear("e", { features: 2 }).refused, undefined);
     stage.pass(SETTLE_MS + 1000, [...NAMES, "e"], { features: 2, epoch: 2 });
     assert.deepEqual([stage.epoch, stage.steward.layout?.features], [3, 2]);
-    assert.throws(() => stage.steward.drain(stage.nowMs, urlOf("zz")), ChangeError);
+    assert.throws(() => stage.steward.orders.drain(stage.nowMs, urlOf("zz")), ChangeError);
   });
 });

@@ -121,6 +121,12 @@ export function hasMajorityOf(group: ReplicaGroup, nodes: ReadonlySet<string>): 
   return hasMajority(group, set);
 }
 
+/** Whether a node is one of the layout, or of the one that it moves away from. */
+export function isNamedIn(layout: Layout | null, url: string): boolean {
+  const nodes = [...(layout?.nodes ?? []), ...(layout?.previous?.nodes ?? [])];
+  return nodes.some((node) => node.url === url);
+}
+
 /** A layout with what is computed from it: the replicas of each partition. */
 export class Placement {
   readonly layout: Layout;

@@ -11,18 +11,34 @@
  * Afterwards it goes on asking, to see who is there.
  */
 import { commonFeatures } from "../layout/features.ts";
-import { firstLayout, type LayoutNode } from "../layout/layout.ts";
+import { firstLayout, type Layout, type LayoutNode } from "../layout/layout.ts";
 import { NodeHttp } from "../link/node-http.ts";
 import { PEER_LAYOUT_PATH } from "../link/paths.ts";
-import type { Membership, MembershipOptions } from "./membership.ts";
-import { DOWN_MS, type MemberDocument, readMember, SUSPECT_MS } from "./messages.ts";
+import {
+  DOWN_MS,
+  HEARTBEAT_MS,
+  type Liveness,
+  type MemberDocument,
+  readMember,
+  SUSPECT_MS,
+} from "./messages.ts";
+import type { MembershipOptions } from "./options.ts";
 
 const ASK_MS = 2000;
 
-export class Peers {
+/** The worker whose peers these are. */
+export interface StaticMember {
+  readonly layout: Layout | null;
+  document(): MemberDocument;
+  takeFromMaker(layout: Layout, store: string | null, birth: Record<string, string>): void;
+  /** What it has seen of another. */
+  observe(url: string, state: Liveness): void;
+}
+
+export class StaticPeers {
   /** All workers, this one included, in order. */
   readonly urls: string[];
-  private readonly membership: Membership;
+  private readonly member: StaticMember;
   private readonly options: MembershipOptions;
   private readonly heartbeatMs: number;
   private readonly clients: NodeHttp[];
@@ -33,10 +49,10 @@ export class Peers {
   private closed = false;
   private said = "";
 
-  constructor(membership: Membership, options: MembershipOptions, heartbeatMs: number) {
-    this.membership = membership;
+  constructor(member: StaticMember, options: MembershipOptions) {
+    this.member = member;
     this.options = options;
-    this.heartbeatMs = heartbeatMs;
+    this.heartbeatMs = options.heartbeatMs ?? HEARTBEAT_MS;
     this.urls = [...new Set([...options.volumes, options.url])].sort();
     const others = this.urls.filter((url) => url !== options.url);
     this.clients = others.map(
@@ -59,7 +75,7 @@ export class Peers {
   private async round(): Promise<void> {
     const documents = await Promise.all(this.clients.map((client) => this.ask(client)));
     if (this.closed) return;
-    if (this.membership.layout === null) this.beBorn(documents);
+    if (this.member.layout === null) this.beBorn(documents);
     this.timer = setTimeout(() => void this.round(), this.heartbeatMs);
   }
 
@@ -78,7 +94,7 @@ export class Peers {
     if (document !== null) this.heardMs.set(client.url, now);
     const silentMs = now - (this.heardMs.get(client.url) ?? now);
     const state = silentMs >= DOWN_MS ? "down" : silentMs >= SUSPECT_MS ? "suspect" : "up";
-    this.membership.observe(client.url, state);
+    this.member.observe(client.url, state);
     return document;
   }
 
@@ -89,7 +105,7 @@ export class Peers {
       .filter(({ layout }) => layout?.nodes.some((node) => node.url === url))
       .sort((a, b) => b.epoch - a.epoch)[0];
     if (wise?.layout) {
-      this.membership.takeFromMaker(wise.layout, wise.birth[url] ?? null, wise.birth);
+      this.member.takeFromMaker(wise.layout, wise.birth[url] ?? null, wise.birth);
       return;
     }
     const missing = this.clients
@@ -105,7 +121,7 @@ export class Peers {
       this.say(`${stranger.url} has another list of workers: ${theirs}; here it is ${this.urls.join(", ")}`);
       return;
     }
-    const own = this.membership.document();
+    const own = this.member.document();
     const holder = [own, ...documents].find((document) => !document.empty);
     if (holder !== undefined || !isEmpty()) {
       this.say(`${holder?.url} holds keys already: a cluster of -volumes begins with empty data directories`);
@@ -123,7 +139,7 @@ export class Peers {
     const birth = Object.fromEntries(all.map((document) => [document.url, document.store]));
     log.info({ workers: this.urls }, "all workers are there: making the first layout");
     const layout = firstLayout(all.map(nodeOf), replicas, commonFeatures(all));
-    this.membership.takeFromMaker(layout, own.store, birth);
+    this.member.takeFromMaker(layout, own.store, birth);
   }
 
   /** Warns once of each thing. */

@@ -1,0 +1,145 @@
+/**
+ * Who else speaks: what each request between nodes, and each answer to a pulse, says of its sender is judged
+ * here, and remembered (lives.ts). What is of another cluster, of another layout under the own number, or of
+ * an earlier life does not count.
+ */
+import { VaultError } from "../../util/errors.ts";
+import { isForeign, isNamedIn, type Layout } from "../layout/layout.ts";
+import { decodeLife, decodeMarks, type Life } from "./life.ts";
+import type { Known, Lives } from "./lives.ts";
+import type { OwnLife } from "./own-life.ts";
+
+/** How a refusal begins: of a process that a later one has replaced, and of another cluster. */
+const FENCED = "fenced:";
+const FOREIGN = "foreign:";
+/** Senders whose words are remembered as judged. */
+const HEARD_MAX = 4096;
+
+export interface SendersSetup {
+  url: string;
+  layout: () => Layout | null;
+  incarnation: () => number;
+  own: OwnLife;
+  lives: Lives;
+  log: { error(fields: object, text: string): void };
+}
+
+export class Senders {
+  private readonly setup: SendersSetup;
+  private heard = { generation: -1, layout: null as Layout | null, lives: new Map<string, Life>() };
+  /** What each node said last of its vote. */
+  private readonly voters = new Map<string, boolean>();
+  private alarm: string | null = null;
+
+  constructor(setup: SendersSetup) {
+    this.setup = setup;
+  }
+
+  /**
+   * Takes what every request between nodes carries: who sends it and, with a pulse, how far its log was
+   * answered. Answers why the request is not taken, or null.
+   * @throws VaultError when a new life cannot be put on disk
+   */
+  hear(from: string, marks: string | null): string | null {
+    const { lives } = this.setup;
+    const layout = this.setup.layout();
+    if (this.heard.generation !== lives.generation || this.heard.layout !== layout)
+      this.heard = { generation: lives.generation, layout, lives: new Map() };
+    let life = this.heard.lives.get(from) ?? null;
+    if (life === null) {
+      life = decodeLife(from);
+      if (life === null) return "the sender does not say who it is in a form that this node knows";
+      const refusal = this.judge(life);
+      if (refusal !== null) return refusal;
+      if (this.heard.lives.size < HEARD_MAX) this.heard.lives.set(from, life);
+    }
+    const places = marks === null ? null : decodeMarks(marks);
+    if (places !== null) lives.hear(life, places);
+    return null;
+  }
+
+  /**
+   * A node that starts asks what is known of its store. Its life is admitted, where it is a later one.
+   * @throws VaultError when it is of another cluster
+   */
+  answerHello(from: string): Known {
+    const life = decodeLife(from);
+    if (life === null) throw new VaultError("bad_request", "a hello says whose it is");
+    const refusal = this.judge(life);
+    if (refusal?.startsWith(FOREIGN)) throw new VaultError("conflict", refusal);
+    return { ...this.setup.lives.knownOf(life), forgetful: this.setup.own.isForgetful };
+  }
+
+  /** A node that answers a pulse says who it is: false when that does not count. */
+  heardBack(from: string): boolean {
+    const life = decodeLife(from);
+    if (life === null) return true;
+    this.voters.set(life.url, life.votes);
+    if (!isForeign(this.setup.layout()?.cluster, life.cluster)) return !this.setup.lives.isFenced(life);
+    this.alert(`${life.url} belongs to another cluster (${life.cluster})`);
+    return false;
+  }
+
+  /** Whoever refuses requests of this node says why; `life` is what the request carried. */
+  wasRefused(life: string, reason: string): void {
+    if (reason.startsWith(FOREIGN)) this.alert(reason);
+    const { own, incarnation } = this.setup;
+    // While it finds out who it is, and right after, requests are on their way that carry what it was before.
+    const isOwn = decodeLife(life)?.incarnation === incarnation();
+    if (reason.startsWith(FENCED) && isOwn && own.isProven) own.fence(reason);
+  }
+
+  /** Whether a node says that it votes. */
+  saysItVotes(url: string): boolean {
+    return this.voters.get(url) ?? true;
+  }
+
+  /** What the node said of its vote does not count any more. */
+  forget(url: string): void {
+    this.voters.delete(url);
+  }
+
+  /** Something that must not be: said once, and shown from then on. */
+  alert(reason: string): void {
+    if (this.alarm === reason) return;
+    this.alarm = reason;
+    this.setup.log.error({ reason }, "what a node says does not count here");
+  }
+
+  /** What must not be and is, for a person; null: nothing. */
+  get problem(): string | null {
+    return this.alarm;
+  }
+
+  /**
+   * Judges who sends a request between nodes, and remembers it. Answers why nothing of it is taken, or null.
+   * @throws VaultError when a new life cannot be put on disk
+   */
+  private judge(life: Life): string | null {
+    const { url, own } = this.setup;
+    const layout = this.setup.layout();
+    if (isForeign(layout?.cluster, life.cluster)) {
+      this.alert(`${life.url} belongs to another cluster (${life.cluster}; this one is ${layout?.cluster})`);
+      return `${FOREIGN} ${url} belongs to another cluster`;
+    }
+    if (layout !== null && life.epoch === layout.epoch && life.layout !== null)
+      if (life.layout !== own.digestOf(layout)) {
+        this.alert(`${life.url} has another layout under the number ${layout.epoch}`);
+        return `${FOREIGN} ${url} has another layout under the number ${layout.epoch}`;
+      }
+    if (!isNamedIn(layout, life.url)) return null;
+    return this.admitted(life) ? null : `${FENCED} a later start of ${life.url} is known at ${url}`;
+  }
+
+  private admitted(life: Life): boolean {
+    try {
+      return this.setup.lives.admit(life);
+    } catch (error) {
+      // Nothing of the request was done.
+      throw new VaultError(
+        "unavailable",
+        `a start of ${life.url} cannot be noted: ${(error as Error).message}`,
+      );
+    }
+  }
+}

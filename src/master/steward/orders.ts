@@ -1,0 +1,151 @@
+/**
+ * What an operator may ask of the layout (POST /layout). Every order throws a ChangeError, with a sentence
+ * for a person, where it cannot be followed; a standby follows none.
+ */
+import { abandon, ChangeError, propose, withdraw } from "../../cluster/layout/changes.ts";
+import { FEATURES, featuresOf } from "../../cluster/layout/features.ts";
+import { raiseFeatures } from "../../cluster/layout/layout.ts";
+import { startRecovery } from "../../cluster/layout/recovery.ts";
+import { type Decisions, nodeOf } from "../layout/decisions.ts";
+import type { Registry } from "../registry/registry.ts";
+import { type Absence, stuckText } from "./absence.ts";
+import type { Applicants } from "./applicants.ts";
+
+export interface OrdersSetup {
+  registry: Registry;
+  decisions: Decisions;
+  applicants: Applicants;
+  isStandby: (nowMs: number) => boolean;
+  absence: (nowMs: number) => Absence;
+  /** Ends the move, or starts the next one, as far as that goes now. */
+  step: (nowMs: number) => void;
+  log: { warn(fields: object, text: string): void };
+}
+
+export class Orders {
+  private readonly setup: OrdersSetup;
+
+  constructor(setup: OrdersSetup) {
+    this.setup = setup;
+  }
+
+  /** Takes the worker's partitions away from it, then the worker off the layout. */
+  drain(nowMs: number, url: string): void {
+    this.demandWriter(nowMs);
+    const { decisions, step } = this.setup;
+    decisions.decide(nowMs, propose(decisions.plan, { kind: "leave", url }));
+    step(nowMs);
+  }
+
+  /** The same for a worker that is gone; also gives a move up that waits for it. */
+  remove(nowMs: number, url: string): void {
+    this.demandWriter(nowMs);
+    const { registry, decisions, absence, step } = this.setup;
+    const { plan } = decisions;
+    const row = registry.find(nowMs, url);
+    if (row === null && !decisions.isPlanned(url)) throw new ChangeError(`${url} is not known here`);
+    if (row !== null && row.state !== "down")
+      throw new ChangeError(`${url} is ${row.state}: drain it, or stop it and wait until it is down`);
+    const stuck = stuckText(absence(nowMs));
+    const isIn = decisions.isMember(url);
+    if (isIn && !decisions.isJoining(url) && stuck !== null)
+      throw new ChangeError(`${url} cannot be removed: ${stuck}`);
+    if (decisions.isJoining(url)) decisions.decide(nowMs, withdraw(abandon(plan), url));
+    else if (isIn) decisions.decide(nowMs, propose(withdraw(plan, url), { kind: "leave", url }));
+    else {
+      registry.drop(url);
+      decisions.decide(nowMs, withdraw(plan, url));
+    }
+    step(nowMs);
+  }
+
+  /** One worker for another in one move. */
+  replace(nowMs: number, url: string, by: string): void {
+    this.demandWriter(nowMs);
+    const { registry, decisions, applicants, step } = this.setup;
+    const { plan } = decisions;
+    if (url === by) throw new ChangeError("a worker cannot replace itself");
+    // It has joined by itself already, or will: then the old one only has to leave.
+    if (!decisions.isPlanned(by)) {
+      const row = registry.find(nowMs, by);
+      if (row === null || row.state !== "up" || row.store === "")
+        throw new ChangeError(`${by} is not up: start it with -master and this master's URL first`);
+      const refusal = applicants.refusal(nowMs, row);
+      if (refusal !== null) throw new ChangeError(`${by}: ${refusal}`);
+      decisions.decide(nowMs, propose(plan, { kind: "replace", url, node: nodeOf(row) }));
+    } else decisions.decide(nowMs, propose(plan, { kind: "leave", url }));
+    step(nowMs);
+  }
+
+  /**
+   * Raises the feature level to what this program knows, if every member can do that; there is no way back.
+   */
+  upgrade(nowMs: number, epoch: number): void {
+    this.demandWriter(nowMs);
+    const { registry, decisions, log } = this.setup;
+    const { layout, queue } = decisions.plan;
+    if (layout === null) throw new ChangeError("the cluster has no layout yet");
+    if (featuresOf(layout) >= FEATURES) return;
+    this.demandEpoch(epoch);
+    if (layout.previous !== null || queue.length > 0)
+      throw new ChangeError("a change of the layout is under way: wait until it is finished");
+    for (const { url } of layout.nodes) {
+      const row = registry.find(nowMs, url);
+      if (row?.state !== "up") throw new ChangeError(`${url} is not up: nobody knows what it can do`);
+      if ((row.features ?? 1) < FEATURES)
+        throw new ChangeError(
+          `${url} can do level ${row.features ?? 1} of ${FEATURES}: start it with this release, after minivault upgrade on its data directory`,
+        );
+    }
+    log.warn({ features: FEATURES }, "the cluster's feature level is raised, as an operator wants it");
+    decisions.decide(nowMs, { ...decisions.plan, layout: raiseFeatures(layout, FEATURES) });
+  }
+
+  /** Gives the move under way up, as somebody has decided who saw that epoch. What joined by it has left. */
+  abandon(nowMs: number, epoch: number): void {
+    this.demandWriter(nowMs);
+    const { decisions, step, log } = this.setup;
+    const plan = abandon(decisions.plan);
+    this.demandEpoch(epoch);
+    log.warn({ epoch }, "the move is given up, as an operator wants it");
+    decisions.decide(nowMs, plan);
+    step(nowMs);
+  }
+
+  /**
+   * Goes on without the workers that are down, where partitions have no majority left: `missing` are those
+   * that somebody who saw that epoch has given up.
+   */
+  recover(nowMs: number, epoch: number, missing: readonly string[]): void {
+    this.demandWriter(nowMs);
+    const { decisions, log } = this.setup;
+    const { layout } = decisions;
+    if (layout === null) throw new ChangeError("the cluster has no layout yet");
+    this.demandEpoch(epoch);
+    const absence = this.setup.absence(nowMs);
+    if (absence.stuck === 0)
+      throw new ChangeError(
+        "every partition has a majority of its copies: nothing has to be given up; remove takes a dead worker off the layout without any loss",
+      );
+    if ([...absence.missing].sort().join() !== [...missing].sort().join())
+      throw new ChangeError(
+        `not the same workers are down any more: ${absence.missing.join(", ") || "none"}; look again`,
+      );
+    const recovering = startRecovery(layout, new Set(missing));
+    log.warn({ missing, epoch: recovering.epoch }, "the cluster goes on without these workers");
+    decisions.decide(nowMs, { layout: recovering, queue: [] });
+  }
+
+  private demandEpoch(epoch: number): void {
+    const own = this.setup.decisions.layout?.epoch ?? 0;
+    if (epoch !== own)
+      throw new ChangeError(`the layout has changed meanwhile: it is of epoch ${own}; look again`);
+  }
+
+  private demandWriter(nowMs: number): void {
+    if (this.setup.isStandby(nowMs))
+      throw new ChangeError(
+        "this master is a standby: the first one of the workers' -master list makes changes",
+      );
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * What the layout needs without anybody's asking. Workers that wait are taken in, those that come together in
+ * one move. Dead workers stay in the layout; one that has been silent for `removeMs` is removed if all others
+ * are up and enough for all copies. A move that waits for a dead worker is given up after as long, and
+ * whoever joined by it may join again. While partitions have no majority nothing moves: it could not end.
+ */
+import {
+  abandon,
+  advance,
+  type Change,
+  ChangeError,
+  type Plan,
+  propose,
+} from "../../cluster/layout/changes.ts";
+import { type Decisions, nodeOf } from "../layout/decisions.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { Absence, AbsenceWatch } from "./absence.ts";
+import type { Applicants } from "./applicants.ts";
+import { SettingsWatch } from "./settings.ts";
+
+/** Silence after which a move is given up where dead workers are never removed. */
+const ABANDON_MS = 10 * 60_000;
+
+export interface UpkeepSetup {
+  registry: Registry;
+  decisions: Decisions;
+  applicants: Applicants;
+  absences: AbsenceWatch;
+  absence: (nowMs: number) => Absence;
+  times: { settleMs: number; removeMs: number };
+  /** Copies that were asked for; null: those of the layout are right. */
+  replicas: number | null;
+  log: { warn(fields: object, text: string): void };
+}
+
+export class Upkeep {
+  private readonly setup: UpkeepSetup;
+  private readonly settings: SettingsWatch;
+
+  constructor(setup: UpkeepSetup) {
+    this.setup = setup;
+    this.settings = new SettingsWatch(setup.replicas);
+  }
+
+  /** Does what is due; there is a layout. */
+  tick(nowMs: number): void {
+    const { decisions } = this.setup;
+    this.abandonHopeless(nowMs);
+    this.step(nowMs);
+    if (decisions.layout?.previous !== null || decisions.plan.queue.length > 0) return;
+    this.takeIn(nowMs);
+    this.adjust(nowMs);
+    this.removeDead(nowMs);
+    this.step(nowMs);
+  }
+
+  private abandonHopeless(nowMs: number): void {
+    const { decisions } = this.setup;
+    const { layout } = decisions;
+    if (layout === null || layout.previous === null || layout.lost !== undefined) return;
+    const { removeMs } = this.setup.times;
+    const waitMs = removeMs === 0 ? ABANDON_MS : removeMs;
+    const url = this.setup.absences.hopeless(nowMs, decisions.placement, decisions.synchronised, waitMs);
+    if (url === null) return;
+    this.setup.log.warn({ url, epoch: layout.epoch }, "a move waits for a dead worker: it is given up");
+    const joining = layout.nodes.filter((node) => decisions.isJoining(node.url)).map((node) => node.url);
+    decisions.decide(nowMs, abandon(decisions.plan), new Set(joining));
+  }
+
+  /** Takes in who has waited long enough, and whoever waits beside it. */
+  private takeIn(nowMs: number): void {
+    const since = this.setup.applicants.waitingSince;
+    if (since === null || nowMs - since.lastMs < this.setup.times.settleMs) return;
+    this.propose(nowMs, { kind: "join", nodes: this.setup.applicants.ready(nowMs).map(nodeOf) });
+  }
+
+  /** Makes the layout what the nodes were started with. */
+  private adjust(nowMs: number): void {
+    const { layout, queue } = this.setup.decisions.plan;
+    if (layout === null || queue.length > 0) return;
+    const { settleMs } = this.setup.times;
+    const change = this.settings.wanted(
+      nowMs,
+      layout,
+      (url) => this.setup.registry.find(nowMs, url),
+      settleMs,
+    );
+    if (change === null) return;
+    this.setup.log.warn(
+      change,
+      "the layout changes, as nodes were started with another -region or -replicas",
+    );
+    this.propose(nowMs, change);
+  }
+
+  private removeDead(nowMs: number): void {
+    const { layout, queue } = this.setup.decisions.plan;
+    const { removeMs } = this.setup.times;
+    if (removeMs === 0 || layout === null || layout.previous !== null || queue.length > 0) return;
+    const rows = layout.nodes.map((node) => this.setup.registry.find(nowMs, node.url));
+    const silent = rows.filter((row) => row?.state !== "up");
+    const dead = silent[0];
+    // More than one: that is more likely a cut link than two deaths. Not heard since our start: too early to
+    // tell.
+    if (silent.length !== 1 || dead == null || dead.silentMs === null || dead.silentMs < removeMs) return;
+    if (rows.length - 1 < layout.replicas || this.setup.absence(nowMs).shaky > 0) return;
+    this.setup.log.warn(
+      { url: dead.url, silentMs: Math.round(dead.silentMs) },
+      "a worker is dead: removing it",
+    );
+    this.propose(nowMs, { kind: "leave", url: dead.url });
+  }
+
+  private propose(nowMs: number, change: Change): void {
+    const { decisions } = this.setup;
+    decisions.decide(nowMs, propose(decisions.plan, change));
+  }
+
+  /** Whether the next change cannot begin yet. */
+  private mustWait(nowMs: number): boolean {
+    const [next] = this.setup.decisions.plan.queue;
+    if (next?.kind !== "replace") return this.setup.absence(nowMs).shaky > 0;
+    const { store } = this.setup.registry.find(nowMs, next.node.url) ?? { store: "" };
+    const isReached = this.setup.applicants.isReached(nowMs, { url: next.node.url, store });
+    return !isReached || this.setup.absence(nowMs).shaky > 0;
+  }
+
+  /** Ends the move, or starts the next one, as far as that goes now. */
+  step(nowMs: number): void {
+    const { decisions } = this.setup;
+    while (decisions.layout !== null) {
+      if (decisions.layout.previous === null && this.mustWait(nowMs)) return;
+      let next: Plan | null;
+      try {
+        next = advance(decisions.plan, decisions.placement, decisions.synchronised);
+      } catch (error) {
+        if (!(error instanceof ChangeError)) throw error;
+        this.setup.log.warn({ reason: error.message }, "a change that waited is not possible any more");
+        next = { ...decisions.plan, queue: decisions.plan.queue.slice(1) };
+      }
+      if (next === null) return;
+      decisions.decide(nowMs, next);
+    }
+  }
+}
