@@ -53,7 +53,8 @@ const SERVICE = "cluster/service/service.ts";
 const MEMBER_ROUTES = "cluster/membership/member-routes.ts";
 const REPLICA = "engine/shard/replica.ts";
 const CANDIDATES = "engine/state/candidates.ts";
-const STEWARDS = "master/steward/steward.ts";
+const DECISIONS = "master/layout/decisions.ts";
+const UPKEEP = "master/steward/upkeep.ts";
 const ABSENCE = "master/steward/absence.ts";
 const ADMISSION = "master/steward/admission.ts";
 const SETTINGS = "master/steward/settings.ts";
@@ -335,8 +336,8 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // Clients say what workers say.
   {
     file: "master/routes.ts",
-    from: "mayReport: verifier === null && isPerson,",
-    to: "mayReport: isPerson,",
+    from: "mayReport: verifier === null && isPerson",
+    to: "mayReport: isPerson",
     test: "master/master.test.ts",
     name: "with a key",
   },
@@ -404,15 +405,15 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   { file: ABSENCE, from: "!synchronised.has(url) && !isUp(url)", to: "!isUp(url)", ...STEWARD },
   // Who joined by a move that was given up has left.
   {
-    file: STEWARDS,
+    file: DECISIONS,
     from: "(mayReturn.has(url) ? returning : left)[url]",
     to: "left[url]",
     ...STEWARD,
   },
   // Changes begin that cannot end.
   {
-    file: STEWARDS,
-    from: 'if (next?.kind !== "replace") return this.absence(nowMs).shaky > 0;',
+    file: UPKEEP,
+    from: 'if (next?.kind !== "replace") return this.setup.absence(nowMs).shaky > 0;',
     to: 'if (next?.kind !== "replace") return false;',
     ...STEWARD,
   },
