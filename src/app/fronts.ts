@@ -23,7 +23,10 @@ export interface FrontTask {
   role: typeof FRONT_THREAD;
   seat: FrontSeat;
   shared: SharedAmongFronts;
-  config: Pick<Config, "host" | "tls" | "maxValueBytes" | "cors" | "publicUrl" | "metrics" | "audit">;
+  config: Pick<
+    Config,
+    "host" | "tls" | "maxValueBytes" | "cors" | "publicUrl" | "metrics" | "compat" | "audit"
+  >;
 }
 
 /** What all fronts of a node have in common. */
@@ -75,14 +78,14 @@ export async function startFrontThreads(
   log: Logger,
   fatal: (error: Error) => void,
 ): Promise<FrontThreads> {
-  const { host, tls, maxValueBytes, cors, publicUrl, metrics, audit } = config;
+  const { host, tls, maxValueBytes, cors, publicUrl, metrics, compat, audit } = config;
   let stopping = false;
   const workers = vault.seats.map((seat) => {
     const task: FrontTask = {
       role: FRONT_THREAD,
       seat,
       shared,
-      config: { host, tls, maxValueBytes, cors, publicUrl, metrics, audit },
+      config: { host, tls, maxValueBytes, cors, publicUrl, metrics, compat, audit },
     };
     const { filename, execArgv } = threadOf(path.join(__dirname, "front-thread.ts"));
     const worker = new Worker(filename, {

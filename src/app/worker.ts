@@ -118,6 +118,7 @@ async function frontOptions(
     auth: shared.access,
     rates: shared.rates,
     metrics: config.metrics,
+    compat: config.compat,
     audit: shared.audit,
     tls: config.tls,
     maxValueBytes: config.maxValueBytes,

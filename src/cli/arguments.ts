@@ -254,6 +254,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     cors: options.cors ?? [],
     auth,
     metrics: options.metrics,
+    compat: options.compat,
     audit: options.audit === undefined ? null : path.resolve(options.audit),
     clusterKeys,
     allowInvite: options.allowInvite,

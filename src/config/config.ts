@@ -41,6 +41,8 @@ export interface Config {
   auth: AuthConfig | null;
   /** Whether `/_metrics` is there; open: without a token. */
   metrics: "on" | "open" | "off";
+  /** Whose clients are answered as they are used to. */
+  compat: "none" | "mkv";
   /** File that writes and refusals are noted in; null: none. */
   audit: string | null;
   /**

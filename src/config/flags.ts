@@ -212,6 +212,14 @@ export const FLAGS: readonly Flag[] = [
     preset: "on",
   },
   {
+    name: "compat",
+    group: "Access",
+    value: "none|mkv",
+    text: "mkv: minikeyvalue's form of ?list, and its statuses of PUT and DELETE",
+    parse: oneOf("none", "mkv"),
+    preset: "none",
+  },
+  {
     name: "cluster-key-file",
     group: "Access",
     value: "file",

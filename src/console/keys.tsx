@@ -99,7 +99,7 @@ function Browser({
   const load = async (cursor: string | null, before: Page): Promise<void> => {
     const number = ++asked.current;
     const more = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
-    const answer = await ask(`${pathOf(prefix)}?list&delimiter=%2F&limit=${PAGE_KEYS}${more}`);
+    const answer = await ask(`${pathOf(prefix)}?delimiter=%2F&limit=${PAGE_KEYS}${more}&list`);
     if (number !== asked.current) return;
     if (!answer.ok) {
       // A node that knows no lists takes it for a bad request.

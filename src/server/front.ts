@@ -32,7 +32,7 @@ import {
 import type { Handlers, HttpOptions, Res, TlsFiles } from "./http/http.ts";
 import { refuse } from "./http/linger.ts";
 import { Pacer } from "./http/pace.ts";
-import { sendError, sendJson, sendText } from "./http/reply.ts";
+import { sendError, sendJson, sendText, sendWriteResult } from "./http/reply.ts";
 import {
   createKeyScratch,
   TARGET_BAD_KEY,
@@ -52,6 +52,7 @@ import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
 import { createDeletion, isDeletion } from "./list/deletion.ts";
 import { createLists } from "./list/lists.ts";
+import { createMkvLists } from "./list/mkv-lists.ts";
 import { createPatch } from "./patch/patch.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
@@ -59,6 +60,7 @@ import { type AnswerOther, createReads } from "./reads/reads.ts";
 import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
 import { DELETE, GET, HEAD, Meter, OTHER, POST, PUT } from "./status/meter.ts";
 import { healthDocument, metricsText, REFUSING_CONNECTIONS, statsDocument } from "./status/stats.ts";
+import { sendMkvResult } from "./writes/mkv-answer.ts";
 import { createWrites, type Refusal } from "./writes/writes.ts";
 
 /** How long `close` waits for requests that are under way. */
@@ -75,6 +77,8 @@ export interface FrontOptions {
   rates?: ArrayBufferLike;
   /** Whether `/_metrics` is there, and whether without a token. "on" when left out. */
   metrics?: "on" | "open" | "off";
+  /** Whose clients are answered as they are used to. "none" when left out. */
+  compat?: "none" | "mkv";
   /** Where writes and refusals are noted. Left out, or null: nowhere. */
   audit?: Audit | null;
   /** null or left out: plain HTTP. */
@@ -144,6 +148,8 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     target: NOT_PARSED,
     caller: EVERYBODY,
     varies: options.auth !== null,
+    writesOnce: options.compat === "mkv",
+    answerWrite: options.compat === "mkv" ? sendMkvResult : sendWriteResult,
     audit: options.audit ?? null,
     stopping: false,
   };
@@ -275,7 +281,8 @@ function createHandlers(
     const { code, options: errorOptions } = refusalOf(target);
     return sendError(res, code, { ...errorOptions, head });
   };
-  const lists = createLists(context);
+  const ownLists = createLists(context);
+  const lists = options.compat === "mkv" ? createMkvLists(context, ownLists) : ownLists;
   const local = createReads(context, answerOther, lists);
   const reads =
     options.cluster === undefined ? local : createClusterReads(context, local, answerOther, lists);

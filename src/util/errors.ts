@@ -25,6 +25,11 @@ export const ERRORS = {
     retryable: false,
     message: "pages of this origin may not write here; -cors allows it, -public-url names the node's own",
   },
+  write_once: {
+    status: 403,
+    retryable: false,
+    message: "the key exists already, and with -compat mkv a PUT replaces nothing; delete it first",
+  },
   not_found: { status: 404, retryable: false, message: "no such key" },
   method_not_allowed: { status: 405, retryable: false, message: "this method is not allowed here" },
   too_slow: {

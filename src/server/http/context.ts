@@ -7,6 +7,7 @@ import type { Vault } from "../../shards/vault/vault.ts";
 import type { Meter } from "../status/meter.ts";
 import type { Req } from "./http.ts";
 import type { Pacer } from "./pace.ts";
+import type { sendWriteResult } from "./reply.ts";
 import { parseTarget } from "./target.ts";
 
 /** The slice of a pino logger that the front uses. */
@@ -70,6 +71,10 @@ export interface FrontContext {
   caller: Token;
   /** Whether a token is needed, so that answers depend on it. */
   readonly varies: boolean;
+  /** A PUT replaces nothing (`-compat mkv`). */
+  readonly writesOnce: boolean;
+  /** Answers a write, and its status. */
+  readonly answerWrite: typeof sendWriteResult;
   /** null: nothing is noted. */
   readonly audit: Audit | null;
   stopping: boolean;

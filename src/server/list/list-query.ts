@@ -114,7 +114,7 @@ function bytesOf(text: string): Uint8Array {
   return new Uint8Array(Buffer.from(text));
 }
 
-function higher(a: Uint8Array, b: Uint8Array): Uint8Array {
+export function higher(a: Uint8Array, b: Uint8Array): Uint8Array {
   return compareKeys(a, 0, a.length, b, 0, b.length) < 0 ? b : a;
 }
 

@@ -9,6 +9,9 @@ import type { ListQuery } from "./list-query.ts";
 
 export const LINES_TYPE = "application/x-ndjson";
 
+/** A client that takes nothing of a list for so long is closed. */
+export const STALL_MS = 60_000;
+
 /** Status and headers of a list. */
 export function listHead(type: string, { varies }: FrontContext): string {
   const head = `${statusLine(200)}\r\nContent-Type: ${type}\r\nCache-Control: no-cache`;

@@ -10,12 +10,10 @@ import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
 import { GET } from "../status/meter.ts";
 import type { ListQuery } from "./list-query.ts";
-import { LINES_TYPE, type ListSource, listHead, questionOf } from "./list-source.ts";
+import { LINES_TYPE, type ListSource, listHead, questionOf, STALL_MS } from "./list-source.ts";
 
 /** Entries of one piece: some 200 KB. */
 const PIECE_ENTRIES = Math.min(2000, LIST_LIMIT_MAX);
-/** A client that takes nothing for so long is closed. */
-const STALL_MS = 60_000;
 /** White space between two lines means nothing, and keeps a connection that waits. */
 const BLANK = Buffer.from("\n");
 

@@ -56,7 +56,7 @@ export function createLists(context: FrontContext): AnswerList {
 }
 
 /** What the caller may see of the keys with a prefix; null: all. */
-function scopesOf({ caller }: FrontContext, prefix: Uint8Array): readonly Uint8Array[] | null {
+export function scopesOf({ caller }: FrontContext, prefix: Uint8Array): readonly Uint8Array[] | null {
   if (caller.covers(prefix, prefix.length)) return null;
   // In memory of their own: a range is copied to other threads.
   return caller.within(prefix).map((scope) => new Uint8Array(scope));

@@ -20,7 +20,7 @@ import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "../http/linger.ts";
-import { sendError, sendErrorAndStayOpen, sendWriteResult } from "../http/reply.ts";
+import { sendError, sendErrorAndStayOpen } from "../http/reply.ts";
 import { parseTarget } from "../http/target.ts";
 import { DELETE, POST, PUT } from "../status/meter.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
@@ -229,7 +229,8 @@ export class WriteRequest implements BodyTaker {
 
   /** Sends the answer of `corked`; runs inside its cork. */
   answer(result: WriteResult): void {
-    this.settle(sendWriteResult(this.res, this.headers.verb, result, this.context.cluster?.region));
+    const { answerWrite, cluster } = this.context;
+    this.settle(answerWrite(this.res, this.headers.verb, result, cluster?.region));
   }
 
   /** The vault's answer to the whole write. */
@@ -354,7 +355,8 @@ export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode |
   if (found.state === "cold") vault.warm(() => {});
   if (found.state === "cold" || found.state === "damaged") return null;
   const exists = found.state === "found";
-  if (!conditionsHold(head, exists ? etagOf(found.etag) : null)) return "precondition_failed";
+  if (!conditionsHold(head, exists ? etagOf(found.etag) : null))
+    return context.writesOnce && head.verb === "put" ? "write_once" : "precondition_failed";
   return head.verb === "post" && exists ? "exists" : null;
 }
 

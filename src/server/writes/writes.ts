@@ -22,6 +22,8 @@ const UPGRADE_FIRST =
 
 const DEFAULT_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
+const EMPTY_VALUE = "with -compat mkv there are no empty values; send a body";
+
 /** What curl's --data sends when nobody chose a type. */
 const FORM_SYNTAX = /^application\/x-www-form-urlencoded[ \t]*(;|$)/i;
 
@@ -103,6 +105,11 @@ function judge(
   const { ifMatch, ifNoneMatch, ifUnmodifiedSince } = lines;
   const conditionProblem = judgeConditions(ifMatch, ifNoneMatch, ifUnmodifiedSince, headers);
   if (conditionProblem !== null) return badRequest(conditionProblem);
+  if (context.writesOnce && headers.verb === "put") {
+    if (headers.declaredBytes === 0) return { code: "length_required", options: { detail: EMPTY_VALUE } };
+    headers.ifMatch = "";
+    headers.ifNoneMatch = "*";
+  }
   return headers.verb === "delete" ? null : judgeBody(context, lines, headers);
 }
 
