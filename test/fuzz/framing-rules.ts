@@ -15,8 +15,6 @@ export interface ParserRules {
   malformedHead: Malformed;
   /** An empty line in front of a request line; a carriage return alone in a header. */
   strayLineEnd: Malformed;
-  /** Of two lengths that differ the first counts; else they are refused. */
-  takesFirstLength: boolean;
   /** Answers that are not sent yet when it refuses a request behind theirs, on the same connection, are lost: the refusal comes in place of them. */
   losesAnswersBeforeRefusal: boolean;
   /** Chunk sizes that are empty or have wrong digits, and a missing line end behind a chunk, may pass. */
@@ -28,7 +26,6 @@ const OLDER: ParserRules = {
   refusesRequestLineInPieces: true,
   malformedHead: "silent",
   strayLineEnd: "silent",
-  takesFirstLength: true,
   losesAnswersBeforeRefusal: true,
   laxChunks: true,
 };

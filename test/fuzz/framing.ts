@@ -191,7 +191,6 @@ function wrong(random: Random, key: string, rules: ParserRules): Message {
     () => ({
       ...refused,
       what: "two lengths",
-      ...(rules.takesFirstLength ? { statuses: [201], value: Buffer.from("1"), closes: false } : {}),
       bytes: request([put, HOST, "Content-Length: 1", "Content-Length: 2"], "1"),
     }),
     () => ({

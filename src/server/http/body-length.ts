@@ -26,6 +26,24 @@ export function bytesDeclared(contentLength: string, transferEncoding: string): 
   return transferEncoding === "" ? NO_BODY : CHUNKED;
 }
 
+/**
+ * Why a request that gives two lengths is refused, and its connection closed (RFC 9112, section 6.3): uWS
+ * believes the first one, and what stands between it and the client may believe the other.
+ */
+export const LENGTHS_DIFFER = "the Content-Length headers differ";
+
+/** Whether a request gives two lengths. */
+export function lengthsDiffer(req: Req): boolean {
+  let first: string | null = null;
+  let differs = false;
+  req.forEach((name, value) => {
+    if (name !== "content-length") return;
+    differs ||= first !== null && first !== value;
+    first = value;
+  });
+  return differs;
+}
+
 /** uWS refuses longer ones, whatever their value: nothing may be done for them. */
 const LENGTH_DIGITS_MAX = 18;
 

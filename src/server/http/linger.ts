@@ -64,3 +64,14 @@ export function refuse(res: Res, code: ErrorCode, declaredBytes: number, options
   res.onData((chunk, last) => linger.drop(chunk.byteLength, last));
   return sendErrorAndStayOpen(res, code, options);
 }
+
+/** The same, and the connection closes: nobody can be sure where the body ends. */
+export function refuseAndClose(res: Res, code: ErrorCode, bodyBytes: number, options: ErrorOptions): number {
+  const linger = new Linger(res, LINGER_SILENT_MS_MAX);
+  res.onAborted(() => linger.aborted());
+  const status = sendErrorAndStayOpen(res, code, options);
+  // uWS says nothing of an empty body.
+  if (bodyBytes <= 0) linger.drop(0, true);
+  else res.onData((chunk, last) => linger.drop(chunk.byteLength, last));
+  return status;
+}

@@ -6,10 +6,10 @@ import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
-import { BAD_LENGTH, declaredBytes, NO_BODY } from "../http/body-length.ts";
+import { BAD_LENGTH, declaredBytes, LENGTHS_DIFFER, lengthsDiffer, NO_BODY } from "../http/body-length.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
-import { refuse } from "../http/linger.ts";
+import { refuse, refuseAndClose } from "../http/linger.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
 import { TARGET_RESERVED } from "../http/target.ts";
@@ -50,6 +50,10 @@ export function createDeletion(context: FrontContext): Handler {
     if (declared === BAD_LENGTH) {
       // uWS notices after this handler; until then nothing may happen.
       res.onAborted(() => {});
+      return;
+    }
+    if (lengthsDiffer(req)) {
+      meter.count(POST, refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER }));
       return;
     }
     const refused = (code: ErrorCode, detail = ""): void =>

@@ -16,6 +16,7 @@ const LETTER_X = 0x78;
 export class HeadLines {
   /** null: there is no line. */
   contentLength: string | null = null;
+  lengthsDiffer = false;
   transferEncoding: string | null = null;
   transferLines = 0;
   contentType = "";
@@ -34,6 +35,7 @@ export class HeadLines {
   read(req: Req): void {
     this.contentLength = this.transferEncoding = null;
     this.transferLines = 0;
+    this.lengthsDiffer = false;
     this.contentType = this.contentRange = "";
     this.contentEncoding = this.ifMatch = this.ifNoneMatch = this.ifUnmodifiedSince = "";
     this.contentLanguage = this.cacheControl = "";
@@ -66,7 +68,8 @@ export class HeadLines {
   private takeContent(name: string, value: string): void {
     switch (name) {
       case "content-length":
-        this.contentLength ??= value;
+        if (this.contentLength === null) this.contentLength = value;
+        else if (this.contentLength !== value) this.lengthsDiffer = true;
         break;
       case "content-type":
         if (this.contentType === "") this.contentType = value;

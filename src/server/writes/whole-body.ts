@@ -6,10 +6,17 @@
  * client waits or not.
  */
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
-import { BAD_LENGTH, CHUNKED, declaredBytes, NO_BODY } from "../http/body-length.ts";
+import {
+  BAD_LENGTH,
+  CHUNKED,
+  declaredBytes,
+  LENGTHS_DIFFER,
+  lengthsDiffer,
+  NO_BODY,
+} from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
-import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger, refuse } from "../http/linger.ts";
+import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger, refuse, refuseAndClose } from "../http/linger.ts";
 import { sendError, sendErrorAndStayOpen } from "../http/reply.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 import { ChunkEnd } from "./chunk-end.ts";
@@ -52,6 +59,10 @@ export function takeWhole(
   if (declared === BAD_LENGTH) {
     // uWS notices after this handler; until then nothing may happen.
     res.onAborted(() => {});
+    return;
+  }
+  if (lengthsDiffer(req)) {
+    context.meter.count(kind.verb, refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER }));
     return;
   }
   const refusal = problem ?? judge(context, kind, declared);

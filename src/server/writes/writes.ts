@@ -6,10 +6,10 @@ import type { WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText, isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
-import { BAD_LENGTH, bytesDeclared, CHUNKED, NO_BODY } from "../http/body-length.ts";
+import { BAD_LENGTH, bytesDeclared, CHUNKED, LENGTHS_DIFFER, NO_BODY } from "../http/body-length.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
-import { refuse } from "../http/linger.ts";
+import { refuse, refuseAndClose } from "../http/linger.ts";
 import { judgeConditions } from "../http/read-headers.ts";
 import type { ErrorOptions } from "../http/reply.ts";
 import { queryProblem, TARGET_BATCH, TARGET_KEY } from "../http/target.ts";
@@ -55,6 +55,12 @@ export function createWrites(
     if (declared === BAD_LENGTH) {
       // uWS notices after this handler; until then nothing may happen.
       res.onAborted(nothingBegun);
+      return;
+    }
+    if (lines.lengthsDiffer) {
+      const status = refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER });
+      context.meter.count(verbIndex(verb), status);
+      context.audit?.note(context.caller.name, verb.toUpperCase(), req.getUrl(), status);
       return;
     }
     const headers: WriteHeaders = {
