@@ -510,6 +510,31 @@ describe("steward: ways out", () => {
   });
 });
 
+describe("steward: moves that could not end", () => {
+  test("one does not begin while those who would be left do not vote; what can go on goes first", () => {
+    const stage = stableStage("a", "b", "c");
+    for (let second = 0; second < 3; second++) {
+      stage.hear("b", { store: storeOf("b", 1), epoch: 1 });
+      stage.pass(1000, ["a", "c"], { voting: true, epoch: 1 });
+    }
+    stage.steward.orders.drain(stage.nowMs, urlOf("c"));
+    assert.deepEqual([stage.epoch, stage.steward.queue.length], [1, 1], "a and b alone: b could not rejoin");
+    stage.steward.orders.drain(stage.nowMs, urlOf("b"));
+    assert.deepEqual([stage.epoch, stage.nodes, stage.steward.queue.length], [2, ["-b", "a", "c"], 1]);
+    stage.synchronise("a", "c");
+    assert.deepEqual([stage.epoch, stage.nodes], [4, ["-c", "a"]]);
+  });
+
+  test("removing a dead worker gives up the move that waits for it, and not one that does not", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    stage.pass(DOWN_MS + 1000, ["b", "c", "d"], { voting: true, epoch: 1 });
+    stage.steward.orders.drain(stage.nowMs, urlOf("b"));
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["-b", "a", "c", "d"]]);
+    stage.steward.orders.remove(stage.nowMs, urlOf("a"));
+    assert.deepEqual([stage.epoch, stage.nodes, stage.steward.queue], [4, ["-a", "b", "c", "d"], []]);
+  });
+});
+
 describe("steward: who is who", () => {
   test("a joiner with keys of its own is refused", () => {
     const stage = stableStage("a", "b", "c");

@@ -37,6 +37,9 @@ export class AbsenceWatch {
   /** When this master began to hear of workers. */
   private startedMs: number | null = null;
   private known: { layout: Layout; names: string; absence: Absence } | null = null;
+  /** Who is missing or does not vote, as it was looked at last. */
+  private unable: readonly string[] = [];
+  private foreseen: { change: object; names: string; shaky: number } | null = null;
   /** Since when a member does not vote, by URL. */
   private readonly idleSince = new Map<string, number>();
   /** Since when a worker that a move waits for is not up, by URL. */
@@ -61,6 +64,7 @@ export class AbsenceWatch {
       else mute.push(id);
     }
     const idle = mute.filter((id) => nowMs - this.sinceWhenIdle(nowMs, id) >= IDLE_MS);
+    this.unable = [...missing, ...mute];
     if (missing.length === 0 && mute.length === 0) return NO_ABSENCE;
     const names = `${missing} ${idle} ${mute}`;
     if (this.known?.layout === layout && this.known.names === names) return this.known.absence;
@@ -74,6 +78,22 @@ export class AbsenceWatch {
     };
     this.known = { layout, names, absence };
     return absence;
+  }
+
+  /**
+   * Partitions that would have too few of those that vote just now if the layout became that of `next`: a move
+   * there could not end.
+   * @param change what `next` is made of, to know it again
+   */
+  shakyAfter(nowMs: number, layout: Layout, change: object, next: () => Layout): number {
+    this.look(nowMs, layout);
+    const { unable } = this;
+    if (unable.length === 0) return 0;
+    const names = `${layout.epoch} ${unable}`;
+    if (this.foreseen?.change === change && this.foreseen.names === names) return this.foreseen.shaky;
+    const { gone, doubtful } = lossesWithout({ ...next(), previous: null }, new Set(unable));
+    this.foreseen = { change, names, shaky: gone + doubtful };
+    return this.foreseen.shaky;
   }
 
   private sinceWhenIdle(nowMs: number, id: string): number {

@@ -40,7 +40,7 @@ export class Orders {
   /** The same for a worker that is gone; also gives a move up that waits for it. */
   remove(nowMs: number, url: string): void {
     this.demandWriter(nowMs);
-    const { registry, decisions, absence, step } = this.setup;
+    const { registry, decisions, absence, step, log } = this.setup;
     const { plan } = decisions;
     const row = registry.find(nowMs, url);
     if (row === null && !decisions.isPlanned(url)) throw new ChangeError(`${url} is not known here`);
@@ -51,8 +51,11 @@ export class Orders {
     if (isIn && !decisions.isJoining(url) && stuck !== null)
       throw new ChangeError(`${url} cannot be removed: ${stuck}`);
     if (decisions.isJoining(url)) decisions.decide(nowMs, withdraw(abandon(plan), url));
-    else if (isIn) decisions.decide(nowMs, propose(withdraw(plan, url), { kind: "leave", url }));
-    else {
+    else if (isIn) {
+      const free = this.waitsFor(url) ? abandon(plan) : plan;
+      if (free !== plan) log.warn({ url }, "the move that waits for it is given up");
+      decisions.decide(nowMs, propose(withdraw(free, url), { kind: "leave", url }));
+    } else {
       registry.drop(url);
       decisions.decide(nowMs, withdraw(plan, url));
     }
@@ -134,6 +137,13 @@ export class Orders {
     const recovering = startRecovery(layout, new Set(missing));
     log.warn({ missing, epoch: recovering.epoch }, "the cluster goes on without these workers");
     decisions.decide(nowMs, { layout: recovering, queue: [] });
+  }
+
+  /** Whether the move under way cannot end without a worker, and can be given up. */
+  private waitsFor(url: string): boolean {
+    const { layout, placement, synchronised } = this.setup.decisions;
+    if (layout?.previous == null || layout.lost !== undefined) return false;
+    return placement.awaited().includes(url) && !synchronised.has(url);
   }
 
   private demandEpoch(epoch: number): void {

@@ -12,6 +12,7 @@ import {
   type Plan,
   propose,
 } from "../../cluster/layout/changes.ts";
+import type { Layout } from "../../cluster/layout/layout.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Absence, AbsenceWatch } from "./absence.ts";
@@ -125,18 +126,41 @@ export class Upkeep {
     return !isReached || this.setup.absence(nowMs).shaky > 0;
   }
 
+  /**
+   * The plan with the change at its front that is to be next: the first one whose move could end, as those
+   * vote who do now. Null: none could.
+   */
+  private inOrder(nowMs: number, layout: Layout, plan: Plan): Plan | null {
+    if (layout.previous !== null || plan.queue.length === 0) return plan;
+    for (const change of plan.queue) {
+      const others = plan.queue.filter((other) => other !== change);
+      const moved = { layout, queue: [change, ...others] };
+      const { absences, decisions } = this.setup;
+      try {
+        const next = () => advance(moved, decisions.placement, decisions.synchronised)?.layout ?? layout;
+        if (absences.shakyAfter(nowMs, layout, change, next) === 0) return moved;
+      } catch (error) {
+        if (!(error instanceof ChangeError)) throw error;
+        return moved;
+      }
+    }
+    return null;
+  }
+
   /** Ends the move, or starts the next one, as far as that goes now. */
   step(nowMs: number): void {
     const { decisions } = this.setup;
     while (decisions.layout !== null) {
       if (decisions.layout.previous === null && this.mustWait(nowMs)) return;
+      const plan = this.inOrder(nowMs, decisions.layout, decisions.plan);
+      if (plan === null) return;
       let next: Plan | null;
       try {
-        next = advance(decisions.plan, decisions.placement, decisions.synchronised);
+        next = advance(plan, decisions.placement, decisions.synchronised);
       } catch (error) {
         if (!(error instanceof ChangeError)) throw error;
         this.setup.log.warn({ reason: error.message }, "a change that waited is not possible any more");
-        next = { ...decisions.plan, queue: decisions.plan.queue.slice(1) };
+        next = { ...plan, queue: plan.queue.slice(1) };
       }
       if (next === null) return;
       decisions.decide(nowMs, next);

@@ -1,0 +1,46 @@
+/**
+ * The whole shipped node in simulation: workers and a master over a simulated network, simulated disks and clocks. Each history is judged
+ * for what clients were told, and for whether all is well again some time after the last fault. The long form is test/storm/node.test.ts.
+ */
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { loadHash } from "../../src/util/hash.ts";
+import { randomSeed } from "../random.ts";
+import { FAULTS, MAJORITY_DEAD } from "./node/faults.ts";
+import { runHistory } from "./node/history.ts";
+
+const HISTORIES = Number(process.env.NODE_HISTORIES ?? 12);
+
+before(loadHash);
+
+test("simulated nodes: what clients are told is true, and all is well again after the faults", async (t) => {
+  const first = randomSeed(t);
+  const total = { operations: 0, unknown: 0, refused: 0, healedMs: 0 };
+  for (let seed = first; seed < first + HISTORIES; seed++) {
+    // Each fault has its history, whatever chance has.
+    const outcome = await runHistory(seed, [FAULTS[(seed - first) % FAULTS.length]]);
+    assert.equal(outcome.problem, null, `seed ${seed}, faults ${outcome.faults}`);
+    total.operations += outcome.operations;
+    total.unknown += outcome.unknown;
+    total.refused += outcome.refused;
+    total.healedMs = Math.max(total.healedMs, outcome.healedMs);
+  }
+  t.diagnostic(
+    `${HISTORIES} histories, ${total.operations} operations, ${total.unknown} of unknown outcome, ${total.refused} without effect, well again after ${total.healedMs} ms at the latest`,
+  );
+  // Not empty.
+  assert.ok(total.operations > HISTORIES * 20);
+});
+
+test("simulated nodes: where a majority is dead for good, recover makes a cluster of what is left", async (t) => {
+  for (const seed of [randomSeed(t), randomSeed(t) + 1]) {
+    const { problem, faults } = await runHistory(seed, [MAJORITY_DEAD]);
+    assert.equal(problem, null, `seed ${seed}, faults ${faults}`);
+  }
+});
+
+test("simulated nodes: a seed gives the same history again", async (t) => {
+  const seed = randomSeed(t);
+  const [once, again] = [await runHistory(seed), await runHistory(seed)];
+  assert.deepEqual(again, once);
+});

@@ -1,0 +1,213 @@
+/** The clients of one history: they write and read a few keys through any node, and note what they were told. */
+
+import type { ClusterNode } from "../../../src/cluster/node/cluster-node.ts";
+import { NO_TRAILER } from "../../../src/format/fields/trailer.ts";
+import type { Ballot } from "../../../src/format/record.ts";
+import { etagOf, etagText } from "../../../src/format/version.ts";
+import type { WriteResult } from "../../../src/shards/arena/write.ts";
+import type { Recorded } from "../linearizability.ts";
+import type { SimCluster, SimWorker } from "./cluster.ts";
+
+/** A client that has no answer by then goes on; nobody knows what became of its request. */
+const PATIENCE_MS = 12_000;
+/** The judge takes no more operations of one key; some are kept for the end. */
+const OPERATIONS_PER_KEY = 16;
+
+const KINDS: readonly Recorded["kind"][] = [
+  "put",
+  "put",
+  "get",
+  "get",
+  "delete",
+  "post",
+  "replaceIf",
+  "deleteIf",
+];
+
+interface Known {
+  etag: string;
+  value: number;
+}
+
+export class Clients {
+  /** What was told of each key. */
+  readonly histories = new Map<string, Recorded[]>();
+  operations = 0;
+  unknown = 0;
+  /** Operations that surely had no effect. */
+  refused = 0;
+  working = 0;
+  private readonly cluster: SimCluster;
+  private readonly keys: readonly string[];
+  private readonly known = new Map<string, Known>();
+  /** Of each value: its first version, and when it got another. */
+  private readonly versions = new Map<number, { first: string; rewrittenMs: number }>();
+  private readonly owners = new Map<string, string>();
+  private nextId = 1;
+
+  constructor(cluster: SimCluster, keys: readonly string[]) {
+    this.cluster = cluster;
+    this.keys = keys;
+    for (const key of keys) this.histories.set(key, []);
+    cluster.onAccepted = (name, ballot, value) => this.accepted(name, ballot, value);
+  }
+
+  /** Begins a client that works until `isOver`. */
+  begin(thinkMs: number, isOver: () => boolean): void {
+    const { simulation } = this.cluster;
+    this.working++;
+    const next = (): void => {
+      const open = this.keys.filter((key) => this.history(key).length < OPERATIONS_PER_KEY);
+      if (isOver() || open.length === 0) {
+        this.working--;
+        return;
+      }
+      const key = open[simulation.below(open.length)];
+      const kind = KINDS[simulation.below(KINDS.length)];
+      const again = () => simulation.after(simulation.observer, simulation.chance() * thinkMs, next);
+      const ready = this.cluster.workers.filter(({ isReady }) => isReady);
+      if (ready.length === 0) again();
+      else this.operate(ready[simulation.below(ready.length)], key, kind, again);
+    };
+    simulation.after(simulation.observer, simulation.chance() * thinkMs, next);
+  }
+
+  /** One operation; `over` is called once it is answered, or not waited for any more. */
+  operate(worker: SimWorker, key: string, kind: Recorded["kind"], over: (isDone: boolean) => void): void {
+    const { simulation } = this.cluster;
+    const known = this.known.get(key);
+    const isIf = kind === "replaceIf" || kind === "deleteIf";
+    if (isIf && known === undefined) return void over(false);
+    const process = worker.process;
+    const node = worker.part?.node;
+    if (process === null || node == null) return void over(false);
+    const operation: Recorded = {
+      ...{
+        id: this.nextId++,
+        kind,
+        called: simulation.now,
+        answered: Number.POSITIVE_INFINITY,
+        outcome: "unknown",
+      },
+      ...{
+        value: 0,
+        expected: isIf ? (known as Known).value : 0,
+        rewritten: Number.POSITIVE_INFINITY,
+        existed: null,
+      },
+    };
+    this.operations++;
+    let isOver = false;
+    const end = (isDone: boolean): void => {
+      if (isOver) return;
+      isOver = true;
+      simulation.after(simulation.observer, 0, () => over(isDone));
+    };
+    if (kind !== "get") this.history(key).push(operation);
+    simulation.after(process, 0, () => {
+      if (kind === "get") this.read(node, key, operation, end);
+      else this.write(node, key, operation, known?.etag ?? "", end);
+    });
+    simulation.after(simulation.observer, PATIENCE_MS, () => {
+      if (!isOver && kind !== "get") this.unknown++;
+      end(false);
+    });
+  }
+
+  private read(node: ClusterNode, key: string, operation: Recorded, end: (isDone: boolean) => void): void {
+    node.read(Buffer.from(key), "quorum", (answer) => {
+      if (answer.state === "unavailable") {
+        this.refused++;
+        end(false);
+        return;
+      }
+      operation.answered = this.cluster.simulation.now;
+      operation.outcome = "done";
+      if (answer.state === "found") {
+        operation.value = Number(
+          Buffer.from((answer.value as unknown as { bytes: Uint8Array }).bytes).toString(),
+        );
+        this.known.set(key, { etag: etagText(answer.ballot), value: operation.value });
+      }
+      // What comes after the client has gone on is as true, and tells as much.
+      this.history(key).push(operation);
+      end(true);
+    });
+  }
+
+  private write(
+    node: ClusterNode,
+    key: string,
+    operation: Recorded,
+    etag: string,
+    end: (isDone: boolean) => void,
+  ): void {
+    const { kind, id } = operation;
+    const bytes = Buffer.from(key);
+    const verb = kind === "post" ? "post" : kind.startsWith("delete") ? "delete" : "put";
+    const ifMatch = kind.endsWith("If") ? etag : "";
+    const sent = node.submit(
+      {
+        ...{ verb, key: { bytes, length: bytes.length }, json: false, contentType: "text/plain" },
+        ...{ trailer: NO_TRAILER, ifMatch, ifNoneMatch: "" },
+      },
+      Buffer.from(verb === "delete" ? "" : String(id)),
+      (result) => end(this.answered(key, operation, result)),
+    );
+    if (sent) return;
+    this.drop(key, operation);
+    end(false);
+  }
+
+  private answered(key: string, operation: Recorded, { error, etag }: WriteResult): boolean {
+    const isRefusal = error === "exists" || error === "precondition_failed";
+    if (error === "unknown_outcome") {
+      this.unknown++;
+      return false;
+    }
+    if (error !== null && !isRefusal) {
+      this.drop(key, operation);
+      return false;
+    }
+    operation.answered = this.cluster.simulation.now;
+    operation.outcome = isRefusal ? "refused" : "done";
+    if (!isRefusal && etag !== null && !operation.kind.startsWith("delete"))
+      this.known.set(key, { etag: etagOf(etag), value: operation.id });
+    return true;
+  }
+
+  /** It had no effect. */
+  private drop(key: string, operation: Recorded): void {
+    this.refused++;
+    const history = this.history(key);
+    history.splice(history.indexOf(operation), 1);
+  }
+
+  /** What is told of a key, in order of call, with what became of the versions. */
+  judged(key: string): Recorded[] {
+    const history = [...this.history(key)].sort((a, b) => a.called - b.called);
+    return history.map((operation) => ({
+      ...operation,
+      rewritten: this.versions.get(operation.expected)?.rewrittenMs ?? Number.POSITIVE_INFINITY,
+    }));
+  }
+
+  /** A replica has taken a record: a version is of one value ever, and a value may get a second version. */
+  private accepted(name: string, ballot: Ballot, value: string | null): void {
+    const etag = `${name} ${etagText(ballot)}`;
+    const owner = this.owners.get(etag);
+    if (owner !== undefined && owner !== String(value))
+      throw new Error(`one version of ${name} is given to ${owner} and ${value}`);
+    this.owners.set(etag, String(value));
+    if (value === null) return;
+    const version = this.versions.get(Number(value));
+    if (version === undefined)
+      this.versions.set(Number(value), { first: etag, rewrittenMs: Number.POSITIVE_INFINITY });
+    else if (version.first !== etag)
+      version.rewrittenMs = Math.min(version.rewrittenMs, this.cluster.simulation.now);
+  }
+
+  private history(key: string): Recorded[] {
+    return this.histories.get(key) as Recorded[];
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * What happens to a cluster in one history: each fault is an episode that begins at some time, goes on for a while and is over by itself.
+ * What no system survives is not asked for: at most one replica at a time has lost its data, wholly or in part.
+ */
+import type { SimCluster, SimWorker, WorkerCopy } from "./cluster.ts";
+
+export type Fault =
+  | "crash"
+  | "power"
+  | "wipe"
+  | "oldDisk"
+  | "cut"
+  | "pause"
+  | "slowDisk"
+  | "clocks"
+  | "master"
+  | "masterWiped"
+  | "move"
+  | "abandon"
+  | "twin"
+  | "dead"
+  | "majorityDead";
+
+export const FAULTS: readonly Fault[] = [
+  "crash",
+  "power",
+  "wipe",
+  "oldDisk",
+  "cut",
+  "pause",
+  "slowDisk",
+  "clocks",
+  "master",
+  "masterWiped",
+  "move",
+  "abandon",
+  "twin",
+  "dead",
+];
+/** After it what was acknowledged may be lost: a history has it only where it is asked for. */
+export const MAJORITY_DEAD: Fault = "majorityDead";
+
+const CLOCK_STEPS_MS = [1500, 20_000, 70_000, 3_600_000, 8 * 3_600_000];
+
+/** The faults of one history. */
+export class Faults {
+  private readonly cluster: SimCluster;
+  private readonly spanMs: number;
+  /** Whose data is not whole just now, as far as this has seen to it. */
+  private damaged: SimWorker | null = null;
+  private readonly copies = new Map<SimWorker, WorkerCopy>();
+  over = false;
+
+  constructor(cluster: SimCluster, spanMs: number) {
+    this.cluster = cluster;
+    this.spanMs = spanMs;
+  }
+
+  /** Plans an episode. */
+  plan(fault: Fault): void {
+    this.later(this.within(0, this.spanMs * 0.8), () => this.begin(fault));
+  }
+
+  /** Everything that stands still goes on, and an operator gives up what is dead. */
+  end(): void {
+    this.over = true;
+    const { cluster } = this;
+    cluster.network.heal();
+    for (const zombie of cluster.zombies) cluster.crash(zombie);
+    for (const worker of cluster.workers) {
+      worker.disk.syncMs = 2;
+      cluster.start(worker);
+    }
+    cluster.startMaster();
+    this.giveUpTheDead();
+  }
+
+  /** As an operator would, again and again until it is done. */
+  private giveUpTheDead(): void {
+    const { cluster } = this;
+    const { simulation } = cluster;
+    const dead = cluster.workers.filter(({ isGone }) => isGone).map(({ url }) => url);
+    if (dead.length === 0) return;
+    cluster.order(({ steward }) => {
+      const nowMs = performance.now();
+      const { missing, stuck } = steward.absence(nowMs);
+      if (stuck > 0 && missing.every((url) => dead.includes(url)))
+        steward.orders.recover(nowMs, steward.layout?.epoch ?? 0, missing);
+      else for (const url of dead) if (steward.isMember(url)) steward.orders.remove(nowMs, url);
+    });
+    simulation.after(simulation.observer, 3000, () => this.giveUpTheDead());
+  }
+
+  private begin(fault: Fault): void {
+    const { cluster } = this;
+    const running = cluster.workers.filter(({ process }) => process !== null);
+    if (running.length === 0) return;
+    const worker = running[cluster.simulation.below(running.length)];
+    switch (fault) {
+      case "crash":
+      case "power":
+        this.crash(worker, fault === "power", () => {});
+        break;
+      case "wipe":
+        this.damage(worker, () => cluster.wipe(worker));
+        break;
+      case "oldDisk": {
+        const copy = this.copies.get(worker);
+        if (copy === undefined) {
+          this.copies.set(worker, cluster.copyOf(worker));
+          this.later(this.within(1000, this.spanMs / 2), () => this.begin("oldDisk"));
+        } else this.damage(worker, () => cluster.putBack(worker, copy));
+        break;
+      }
+      case "cut":
+        this.cut(worker);
+        break;
+      case "pause":
+        if (worker.process !== null)
+          worker.process.pausedUntilMs = cluster.simulation.now + this.within(100, 9000);
+        break;
+      case "slowDisk":
+        worker.disk.syncMs = this.within(100, 4000);
+        this.later(this.within(1000, 15_000), () => {
+          worker.disk.syncMs = 2;
+        });
+        break;
+      case "clocks":
+        this.step(worker);
+        break;
+      case "master":
+      case "masterWiped":
+        cluster.crashMaster(fault === "masterWiped");
+        this.later(this.within(100, 20_000), () => cluster.startMaster());
+        break;
+      case "twin":
+        this.twin(worker);
+        break;
+      case "dead":
+        this.die(1);
+        break;
+      case "majorityDead":
+        this.die(2);
+        break;
+      case "move":
+        this.move();
+        break;
+      case "abandon":
+        this.move();
+        this.later(this.within(2000, 12_000), () =>
+          cluster.order(({ steward }) =>
+            steward.orders.abandon(performance.now(), steward.layout?.epoch ?? 0),
+          ),
+        );
+    }
+  }
+
+  private crash(worker: SimWorker, isPowerLoss: boolean, between: () => void): void {
+    this.cluster.crash(worker, isPowerLoss);
+    between();
+    this.later(this.within(100, 15_000), () => this.cluster.start(worker));
+  }
+
+  /** What a replica has is lost, in part or wholly, unless another's is. */
+  private damage(worker: SimWorker, harm: () => void): void {
+    if (this.damaged !== null || !isWhole(worker)) return;
+    this.damaged = worker;
+    this.crash(worker, false, harm);
+    this.watch(worker);
+  }
+
+  private watch(worker: SimWorker): void {
+    this.later(500, () => {
+      // A start that proves itself in vain is whole for a moment only by its own word.
+      if (isWhole(worker)) this.damaged = null;
+      else this.watch(worker);
+    });
+  }
+
+  private twin(worker: SimWorker): void {
+    const { cluster } = this;
+    // A copy of a copy that is not whole is none that anybody knows of.
+    if (this.damaged !== null || !isWhole(worker)) return;
+    const standsStillMs = this.within(100, 8000);
+    const twin = cluster.takePlace(worker, standsStillMs);
+    this.damaged = twin;
+    cluster.start(twin);
+    this.watch(twin);
+    this.later(standsStillMs + this.within(1000, 20_000), () => cluster.crash(worker));
+  }
+
+  /** Workers that never come back, and others in their place. Only one history in all has room for that. */
+  private die(count: number): void {
+    const { cluster } = this;
+    if (this.damaged !== null || cluster.workers.some(({ isGone }) => isGone)) return;
+    const dying = cluster.workers.filter(isWhole).slice(0, count);
+    if (dying.length < count) return;
+    // From now on no other may lose anything.
+    this.damaged = dying[0];
+    for (const worker of dying) {
+      cluster.crash(worker);
+      worker.isGone = true;
+    }
+    for (let joining = 0; joining < count; joining++) this.join();
+  }
+
+  private join(): void {
+    const { cluster } = this;
+    if (cluster.workers.length < 6) cluster.start(cluster.addWorker("abcdef"[cluster.workers.length]));
+  }
+
+  private cut(worker: SimWorker): void {
+    const { cluster } = this;
+    const { network, simulation } = cluster;
+    const others = [
+      ...cluster.workers.filter((other) => other !== worker).map(({ url }) => url),
+      cluster.masterUrl,
+    ];
+    const ms = this.within(500, 20_000);
+    const [isIn, isOut] = [simulation.chance() < 0.75, simulation.chance() < 0.75];
+    for (const other of others) {
+      if (simulation.chance() < 0.3) continue;
+      if (isIn) network.cut(other, worker.url, ms);
+      if (isOut || !isIn) network.cut(worker.url, other, ms);
+    }
+  }
+
+  /** The clock of one machine, or of all, is put forward or back; sometimes right again later. */
+  private step(worker: SimWorker): void {
+    const { cluster } = this;
+    const { simulation } = cluster;
+    const stepMs =
+      CLOCK_STEPS_MS[simulation.below(CLOCK_STEPS_MS.length)] * (simulation.chance() < 0.5 ? -1 : 1);
+    const stepped = simulation.chance() < 0.25 ? [...cluster.workers] : [worker];
+    for (const each of stepped) each.clockOffsetMs += stepMs;
+    if (simulation.chance() < 0.5)
+      this.later(this.within(1000, 20_000), () => {
+        for (const each of stepped) each.clockOffsetMs -= stepMs;
+      });
+  }
+
+  /** A new worker joins, and one of the others leaves. */
+  private move(): void {
+    const { cluster } = this;
+    const { simulation } = cluster;
+    this.join();
+    if (simulation.chance() < 0.7)
+      this.later(this.within(3000, 15_000), () => {
+        const { url } = cluster.workers[simulation.below(3)];
+        cluster.order(({ steward }) => steward.orders.drain(performance.now(), url));
+      });
+  }
+
+  private within(leastMs: number, mostMs: number): number {
+    return leastMs + this.cluster.simulation.chance() * Math.max(0, mostMs - leastMs);
+  }
+
+  private later(ms: number, run: () => void): void {
+    const { simulation } = this.cluster;
+    simulation.after(simulation.observer, ms, () => {
+      if (!this.over) run();
+    });
+  }
+}
+
+/** Whether a replica votes, and no move is under way here that it would still have to take part in. */
+export function isWhole(worker: SimWorker): boolean {
+  const membership = worker.part?.membership;
+  return (
+    worker.process?.alive === true && membership?.voting === true && membership.layout?.previous === null
+  );
+}
