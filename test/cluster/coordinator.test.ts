@@ -154,6 +154,17 @@ test("coordinator: PUT is answered at the majority; who stays silent or is down 
   assert.deepEqual(outvoted.missed, [], "who holds something newer misses nothing");
 });
 
+test("coordinator: a replica that is down does not hurry a conditional write, or what settles, past those that are far away", () => {
+  const far = (kind: Kind, node: string): [number, Answer] =>
+    node === "c" ? [0, UNAVAILABLE] : [300, kind === "accept" ? taken : { ...holds(at(1)), payload: VALUE }];
+  const written = new Bench(far);
+  assert.equal(written.write(() => null).result.outcome, "done");
+  assert.equal(written.sent.filter((request) => request === "prepare a").length, 1);
+  const settled = new Bench(far);
+  assert.equal(settled.read("settle").result.outcome, "found");
+  assert.equal(settled.sent.filter((request) => request === "prepare a").length, 1);
+});
+
 test("coordinator: PUT says created or replaced by the newest record that it took the place of", () => {
   const took = (ballot: Ballot, existed: boolean): AcceptAnswer => ({
     kind: "yes",

@@ -300,11 +300,14 @@ export class Round {
 
   // ---- time --------------------------------------------------------------------------------------------------
 
-  /** A prepare without a majority so far: after a no it need not wait for long, as it has had no effect. */
+  /**
+   * A prepare without a majority so far: where a higher ballot is in the way it need not wait for long, as it
+   * has had no effect. A replica that is not there is no reason: the others may be far away.
+   */
   waitForPromises(): void {
     const { tally } = this;
     if (!tally.open) this.again();
-    else if (tally.no !== 0) this.later(NO_WAIT_MS, () => this.again());
+    else if (tally.outvoted !== 0) this.later(NO_WAIT_MS, () => this.again());
   }
 
   /**

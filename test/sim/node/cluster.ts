@@ -4,6 +4,7 @@
  */
 
 import { ClusterPart } from "../../../src/app/cluster-part.ts";
+import { ChangeError } from "../../../src/cluster/layout/changes.ts";
 import { readClusterFile } from "../../../src/cluster/layout/cluster-file.ts";
 import { PeerTls } from "../../../src/cluster/link/peer-tls.ts";
 import type { Config } from "../../../src/config/config.ts";
@@ -205,7 +206,7 @@ export class SimCluster {
     if (isWiped) this.files.remove(`${ROOT}/m`);
   }
 
-  /** Gives an order to the master, as an operator would. Answers why it is refused, or null. */
+  /** Gives an order to the master, as an operator would; what it refuses is the operator's matter. */
   order(give: (keeper: Keeper) => void): void {
     const { keeper, masterProcess } = this;
     if (keeper === null || masterProcess === null) return;
@@ -213,7 +214,9 @@ export class SimCluster {
       try {
         give(keeper);
       } catch (error) {
-        this.log(MASTER_URL).info({}, `refused: ${(error as Error).message}`);
+        if (!(error instanceof ChangeError)) throw error;
+        const text = `refused: ${error.message}`;
+        if (this.said.at(-1)?.text !== `info ${text}`) this.log(MASTER_URL).info(text);
       }
     });
   }

@@ -84,8 +84,7 @@ class History {
     for (const fault of drawn)
       for (let times = 1 + simulation.below(2); times > 0; times--) faults.plan(fault);
     const endMs = simulation.now + spanMs;
-    for (let client = 0; client < CLIENTS; client++)
-      clients.begin(spanMs / 9, () => simulation.now >= endMs);
+    for (let client = 0; client < CLIENTS; client++) clients.begin(spanMs / 9, () => simulation.now >= endMs);
     await this.until(() => simulation.now >= endMs && clients.working === 0, 10 * spanMs);
     faults.end();
     const beganMs = simulation.now;
