@@ -9,7 +9,7 @@ import { randomSeed } from "../random.ts";
 import { FAULTS, MAJORITY_DEAD } from "./node/faults.ts";
 import { runHistory } from "./node/history.ts";
 
-const HISTORIES = Number(process.env.NODE_HISTORIES ?? 12);
+const HISTORIES = Number(process.env.NODE_HISTORIES ?? 8);
 
 before(loadHash);
 
@@ -17,8 +17,8 @@ test("simulated nodes: what clients are told is true, and all is well again afte
   const first = randomSeed(t);
   const total = { operations: 0, unknown: 0, refused: 0, healedMs: 0 };
   for (let seed = first; seed < first + HISTORIES; seed++) {
-    // Each fault has its history, whatever chance has.
-    const outcome = await runHistory(seed, [FAULTS[(seed - first) % FAULTS.length]]);
+    // Each fault has its turn, whatever chance has.
+    const outcome = await runHistory(seed, [FAULTS[seed % FAULTS.length]]);
     assert.equal(outcome.problem, null, `seed ${seed}, faults ${outcome.faults}`);
     total.operations += outcome.operations;
     total.unknown += outcome.unknown;
@@ -33,10 +33,9 @@ test("simulated nodes: what clients are told is true, and all is well again afte
 });
 
 test("simulated nodes: where a majority is dead for good, recover makes a cluster of what is left", async (t) => {
-  for (const seed of [randomSeed(t), randomSeed(t) + 1]) {
-    const { problem, faults } = await runHistory(seed, [MAJORITY_DEAD]);
-    assert.equal(problem, null, `seed ${seed}, faults ${faults}`);
-  }
+  const seed = randomSeed(t);
+  const { problem, faults } = await runHistory(seed, [MAJORITY_DEAD]);
+  assert.equal(problem, null, `seed ${seed}, faults ${faults}`);
 });
 
 test("simulated nodes: a seed gives the same history again", async (t) => {
