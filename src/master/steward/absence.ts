@@ -81,8 +81,8 @@ export class AbsenceWatch {
   }
 
   /**
-   * Partitions that would have too few of those that vote just now if the layout became that of `next`: a move
-   * there could not end.
+   * Partitions that would have too few of those that vote just now if the layout became that of `next`: a
+   * move there could not end.
    * @param change what `next` is made of, to know it again
    */
   shakyAfter(nowMs: number, layout: Layout, change: object, next: () => Layout): number {
