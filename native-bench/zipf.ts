@@ -105,13 +105,20 @@ function request()
 end
 function done(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format('\\n{"all":%d,"status":%d,"errors":%d,"duration":%d}\\n', summary.requests, e.status, e.connect + e.read + e.write + e.timeout, summary.duration))
+  io.write(string.format('\\n{"all":%d,"status":%d,"errors":%d,"duration":%d,"p99":%d}\\n', summary.requests, e.status, e.connect + e.read + e.write + e.timeout, summary.duration, latency:percentile(99)))
 end
 `;
 }
 
+export interface ZipfResult {
+  perSecond: number;
+  failures: number;
+  /** In microseconds. */
+  p99: number;
+}
+
 /** Runs the load. */
-export async function runZipf(port: number, job: ZipfJob): Promise<{ perSecond: number; failures: number }> {
+export async function runZipf(port: number, job: ZipfJob): Promise<ZipfResult> {
   const file = path.join(job.folder, "zipf.lua");
   writeFileSync(file, script(job));
   const seconds = Math.max(1, Math.round(job.seconds));
@@ -119,9 +126,9 @@ export async function runZipf(port: number, job: ZipfJob): Promise<{ perSecond: 
   const output = await run("wrk", [...words, `http://127.0.0.1:${port}/`]);
   const line = output.split("\n").find((text) => text.startsWith("{"));
   if (line === undefined) throw new Error(`wrk printed no result:\n${output}`);
-  const { all, status, errors, duration } = JSON.parse(line) as Record<string, number>;
+  const { all, status, errors, duration, p99 } = JSON.parse(line) as Record<string, number>;
   const refused = job.path === undefined ? status : all - status;
-  return { perSecond: (all / duration) * 1e6, failures: errors + refused };
+  return { perSecond: (all / duration) * 1e6, failures: errors + refused, p99 };
 }
 
 /** Stores a value under each of the keys, by wrk in slices of time (it knows no other end), and makes sure that all are there. */

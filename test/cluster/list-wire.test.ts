@@ -41,8 +41,11 @@ test("list frames: requests and answers come back as they were", (t) => {
       place,
       fc.option(place),
       fc.boolean(),
-      (epoch, limit, low, high, reverse) => {
-        const range = { low, high, reverse, delimiter: null, prefixBytes: 0, scopes: null };
+      fc.option(fc.uint8Array({ minLength: 1, maxLength: 40 })),
+      fc.nat(40),
+      (epoch, limit, low, high, reverse, delimiter, prefixLength) => {
+        const prefixBytes = delimiter === null ? 0 : prefixLength;
+        const range = { low, high, reverse, delimiter, prefixBytes, scopes: null };
         const frame = encodeListRequest({ epoch, limit, range });
         assert.ok(isListFrame(frame));
         const read = decodeListRequest(frame);
@@ -51,6 +54,8 @@ test("list frames: requests and answers come back as they were", (t) => {
           [plain(read?.range.low ?? null), plain(read?.range.high ?? null)],
           [plain(low), plain(high)],
         );
+        assert.deepEqual(plain(read?.range.delimiter ?? null), plain(delimiter));
+        assert.equal(read?.range.prefixBytes, prefixBytes);
       },
     ),
     { seed },

@@ -17,6 +17,8 @@ const BATCHES_A_TURN = 64;
 export interface FillOptions {
   valueBytes: number;
   slabBytes?: number;
+  /** Name of a key by its number; `keyName` when left out. */
+  nameOf?: (number: number) => string;
 }
 
 /** Name of a key by its number. */
@@ -35,6 +37,7 @@ export class Filler {
   readonly memory: ShardMemory;
   private readonly store: StoreIdentity;
   private readonly valueBytes: number;
+  private readonly nameOf: (number: number) => string;
   private readonly write: ShardWrite;
   /** Of the idle work after each batch, as `Shard.idle` takes it; 0: none. */
   idleBytes = 0;
@@ -44,6 +47,7 @@ export class Filler {
   private constructor(directory: string, options: FillOptions) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.valueBytes = options.valueBytes;
+    this.nameOf = options.nameOf ?? keyName;
     this.memory = createShardMemory(1);
     this.store = openStoreFile(nodeIo, directory, {
       shards: 1,
@@ -86,7 +90,7 @@ export class Filler {
   /** `PUT`s one key. Every so many writes are a batch, and after some batches the event loop has its turn. */
   put(number: number): Promise<void> | null {
     const { write } = this;
-    const key = Buffer.from(keyName(number), "latin1");
+    const key = Buffer.from(this.nameOf(number), "latin1");
     write.key = key;
     write.hashA = hashKey(key, key.length, 0);
     write.hashB = hashBOf(key, key.length, this.store.keyHash);

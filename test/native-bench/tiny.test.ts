@@ -175,3 +175,16 @@ test("bench:size: its tiny form measures each number of keys", async (t) => {
   const { status: refused } = await runBenchmark("size.ts", "--keys", "1000,many");
   assert.equal(refused, 2);
 });
+
+test("bench:lists: its tiny form measures one node, three, and what stands beside them", async () => {
+  const { text, status } = await runBenchmark("lists.ts", "--tiny");
+  assert.equal(status, 0, text);
+  assertRows(text, [
+    /^page of 1,000 at a random place, p50 /m,
+    /^stream of all keys +[\d,]+\/s/m,
+    /^memory of the order, a key +[\d.]+ B/m,
+    /^three nodes: stream of all keys +[\d,]+\/s/m,
+    /^one prefix of 1,000 keys among [\d,]+: minivault/m,
+  ]);
+  assert.equal((await runBenchmark("lists.ts", "--keys", "many")).status, 2);
+});

@@ -5,39 +5,31 @@
  *   a majority of a key's replicas holds the same, which is the highest  ► so it is
  *   else                                                                 ► a quorum read of that key
  *
+ * With a delimiter each node tells of one key for each prefix, the first with a value. If one of those is
+ * there, so is the prefix, and all of it is skipped. If they all turn out to be gone, the keys below the
+ * prefix are asked for one by one.
+ *
  * Invariants: nothing is said of a range before a majority of the replicas of every partition has answered
  * for it, so a list is never shorter for want of one; what is told of a key is as true as a GET of it.
  */
-import {
-  afterAll,
-  justAfter,
-  type KeyRange,
-  rollUpBytes,
-  scopeBefore,
-  scopeFrom,
-} from "../../engine/catalog/runs/listing.ts";
-import { compareKeys } from "../../format/keys/key-run.ts";
+import { type KeyRange, scopeBefore, scopeFrom } from "../../engine/catalog/runs/listing.ts";
 import type { Ballot } from "../../format/record.ts";
-import { compareBallots, etagText } from "../../format/version.ts";
+import { etagText } from "../../format/version.ts";
 import { entryText, keyText } from "../../shards/catalog/entry-text.ts";
-import type { HeldKey } from "../../shards/catalog/held.ts";
 import type { CatalogAnswer, CatalogQuestion, Refused } from "../../shards/catalog/messages.ts";
-import { nameOf } from "../../util/bytes.ts";
-import type { ErrorCode } from "../../util/errors.ts";
-import { hashKey, PARTITIONS, partitionOf } from "../../util/hash.ts";
+import { copyOf } from "../../util/bytes.ts";
 import { LIST_LIMIT_MAX, LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
-import { hasMajority, type Placement, type ReplicaGroup } from "../layout/layout.ts";
-import { decodeListed, encodeListRequest, LIST_KEYS_MAX, type Listed } from "../wire/list-wire.ts";
+import { hasMajority, type Placement } from "../layout/layout.ts";
 import { isInline, type StoredValue } from "../wire/values.ts";
-import type { ReplicaList } from "./replica-list.ts";
+import { type AskingSetup, askAll, ListFailure, requireMajorities } from "./asking.ts";
+import { behind, endOf, type Item, isRolled, itemsOf, within } from "./items.ts";
+import { type Candidate, compare, isBefore, mergeHeld } from "./merge.ts";
 
 /** A page is made of at most so many rounds of questions, and ends after so long. */
 const ROUNDS_MAX = 8;
 const PAGE_MS_MAX = 2000;
 /** Quorum reads at once. */
 const READS_MAX = 64;
-/** A node that answers later counts as one that does not. */
-export const ANSWER_MS_MAX = 5000;
 
 export type Consistency = "quorum" | "one";
 
@@ -47,13 +39,9 @@ export type KeyRead =
   | { state: "absent" }
   | { state: "unavailable" };
 
-export interface ClusterListSetup {
-  self: string;
-  replica: ReplicaList;
+export interface ClusterListSetup extends AskingSetup {
   placement: () => Placement | null;
-  send: (node: string, frame: Uint8Array) => Promise<Uint8Array>;
   read: (key: Uint8Array, consistency: Consistency) => Promise<KeyRead>;
-  newerLayout: (epoch: number) => void;
   now: () => number;
 }
 
@@ -65,22 +53,6 @@ interface Entry {
   json: boolean;
   contentType: string;
   value: StoredValue | null;
-}
-
-/** What is known of a key, by the bits of its group. */
-interface Candidate {
-  key: Uint8Array;
-  group: ReplicaGroup;
-  highest: HeldKey | null;
-  holders: number;
-}
-
-class ListFailure extends Error {
-  readonly code: ErrorCode;
-  constructor(code: ErrorCode, detail: string) {
-    super(detail);
-    this.code = code;
-  }
 }
 
 export class ClusterList {
@@ -111,6 +83,8 @@ class Page {
   private readonly entries: Entry[] = [];
   /** With their places among the entries. */
   private readonly prefixes: { prefix: Uint8Array; before: number }[] = [];
+  /** A prefix below which keys are asked for one by one. */
+  private searched: Uint8Array | null = null;
 
   constructor(setup: ClusterListSetup, question: CatalogQuestion, consistency: Consistency) {
     this.setup = setup;
@@ -137,7 +111,7 @@ class Page {
   /** Moves the beginning of a range to the next scope. Null: nothing is left. */
   private inScope(range: KeyRange): KeyRange | null {
     const { scopes, reverse, low, high } = range;
-    if (high !== null && compareKeys(low, 0, low.length, high, 0, high.length) >= 0) return null;
+    if (high !== null && compare(low, high) >= 0) return null;
     if (scopes === null) return range;
     if (!reverse) {
       const from = scopeFrom(scopes, low);
@@ -153,127 +127,60 @@ class Page {
     const placement = this.setup.placement();
     if (placement === null)
       throw new ListFailure("unavailable", "this node has no layout of its cluster yet");
-    const { answers, refusals } = await this.collect(placement, range);
-    this.requireMajorities(placement, answers, refusals);
+    const rolls = range.delimiter !== null && range.scopes === null && !this.isSearching(range);
+    const asked = rolls ? range : { ...range, delimiter: null, prefixBytes: 0, scopes: null };
+    const { answers, refusals } = await askAll(this.setup, placement, asked, this.limit - this.taken);
+    requireMajorities(placement, answers, refusals, this.consistency === "one");
     const { reverse } = range;
     let place: Uint8Array | null = null;
     for (const listed of answers.values())
       if (listed.place !== null && (place === null || isBefore(listed.place, place, reverse)))
         place = listed.place;
-    const candidates = this.merge(placement, answers, place, reverse);
+    const candidates = mergeHeld(placement.groups, answers, place, reverse);
     const rest = place === null ? null : reverse ? { ...range, high: place } : { ...range, low: place };
-    return this.take(candidates, range, rest);
+    return this.take(itemsOf(candidates, range), range, rest, rolls);
   }
 
-  private async collect(
-    placement: Placement,
-    range: KeyRange,
-  ): Promise<{ answers: Map<string, Listed>; refusals: string[] }> {
-    const { layout } = placement;
-    const plain = { ...range, delimiter: null, prefixBytes: 0, scopes: null };
-    const limit = Math.min(LIST_KEYS_MAX, Math.max(16, this.limit - this.taken));
-    const request = { epoch: layout.epoch, limit, range: plain };
-    const nodes = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map(({ url }) => url));
-    const answers = new Map<string, Listed>();
-    const refusals: string[] = [];
-    await Promise.all(
-      [...nodes].map(async (node) => {
-        try {
-          const bytes = await inTime(
-            node === this.setup.self
-              ? this.setup.replica.answer(request)
-              : this.setup.send(node, encodeListRequest(request)),
-          );
-          const listed = decodeListed(bytes);
-          if (listed === null) refusals.push(`${node} does not know lists`);
-          else if ("keys" in listed) answers.set(node, listed);
-          else {
-            if (listed.epoch > layout.epoch) this.setup.newerLayout(listed.epoch);
-            refusals.push(`${node}: ${listed.text}`);
-          }
-        } catch (error) {
-          refusals.push(`${node}: ${(error as Error).message}`);
-        }
-      }),
-    );
-    return { answers, refusals };
+  /** Whether a range begins below the prefix that is searched. */
+  private isSearching({ low, high, reverse }: KeyRange): boolean {
+    const { searched } = this;
+    if (searched === null) return false;
+    if (!reverse) return isRolled(low, searched);
+    return high !== null && compare(high, searched) > 0 && compare(high, endOf(searched)) <= 0;
   }
 
-  /** Throws unless enough replicas of every partition have answered for it. */
-  private requireMajorities(
-    placement: Placement,
-    answers: ReadonlyMap<string, Listed>,
-    refusals: readonly string[],
-  ): void {
-    for (let partition = 0; partition < PARTITIONS; partition++) {
-      const group = placement.groups[partition];
-      let voters = 0;
-      for (const [index, node] of group.nodes.entries())
-        if (votesFor(answers.get(node), partition)) voters |= 1 << index;
-      if (this.consistency === "one" ? voters !== 0 : hasMajority(group, voters)) continue;
-      const building = refusals.every((text) => / building /.test(text)) && refusals.length > 0;
-      const why = refusals.length === 0 ? "" : `: ${refusals.slice(0, 3).join("; ")}`;
-      throw new ListFailure(
-        building ? "building" : "no_quorum",
-        `too few replicas tell of partition ${partition}, so a list would not be whole${why}`,
-      );
-    }
-  }
-
-  /** All keys that some voter has told of, up to `place`, in order. */
-  private merge(
-    placement: Placement,
-    answers: ReadonlyMap<string, Listed>,
-    place: Uint8Array | null,
-    reverse: boolean,
-  ): Candidate[] {
-    const candidates = new Map<string, Candidate>();
-    for (const [node, { keys, votes }] of answers)
-      for (const held of keys) {
-        const { key } = held;
-        if (place !== null && !isBefore(key, place, reverse)) continue;
-        const partition = partitionOf(hashKey(key, key.length, 0));
-        const group = placement.groups[partition];
-        const index = group.nodes.indexOf(node);
-        if (index < 0 || (votes[partition >>> 3] & (1 << (partition & 7))) === 0) continue;
-        const name = nameOf(key);
-        let candidate = candidates.get(name);
-        if (candidate === undefined) {
-          candidate = { key, group, highest: null, holders: 0 };
-          candidates.set(name, candidate);
-        }
-        const order = candidate.highest === null ? 1 : compareBallots(held.ballot, candidate.highest.ballot);
-        if (order > 0) {
-          candidate.highest = held;
-          candidate.holders = 0;
-        }
-        if (order >= 0) candidate.holders |= 1 << index;
-      }
-    const sorted = [...candidates.values()].sort((a, b) =>
-      compareKeys(a.key, 0, a.key.length, b.key, 0, b.key.length),
-    );
-    return reverse ? sorted.reverse() : sorted;
-  }
-
-  /** Takes candidates in order until the page is full. */
+  /**
+   * Takes items in order until the page is full.
+   * @param rolls of what is rolled up, each node has told of one key
+   */
   private async take(
-    candidates: readonly Candidate[],
+    items: readonly Item[],
     range: KeyRange,
     rest: KeyRange | null,
+    rolls: boolean,
   ): Promise<KeyRange | null> {
-    const { reverse, scopes } = range;
-    const covered = (key: Uint8Array): boolean => scopes === null || scopeFrom(scopes, key) === 0;
+    const { reverse } = range;
     let skipped: Uint8Array | null = null;
-    for (let from = 0; from < candidates.length; from += READS_MAX) {
-      const some = candidates.slice(from, from + READS_MAX).filter(({ key }) => covered(key));
-      const judged = await Promise.all(some.map((candidate) => this.judge(candidate)));
-      for (const [index, entry] of judged.entries()) {
-        const { key } = some[index];
-        if (entry === null || (skipped !== null && isRolled(key, skipped))) continue;
-        const rolled = rollUpBytes(key, range);
-        if (rolled < 0) this.entries.push(entry);
+    for (let from = 0; from < items.length; from += READS_MAX) {
+      const some = items.slice(from, from + READS_MAX);
+      const judged = some.map((item) => this.certain(item));
+      if (judged.includes(undefined))
+        await Promise.all(
+          some.map(async (item, index) => {
+            if (judged[index] === undefined) judged[index] = await this.judgeItem(item);
+          }),
+        );
+      for (const [index, { rolled, candidates }] of some.entries()) {
+        const entry = judged[index] as Entry | null;
+        const { key } = candidates[0];
+        if (entry === null && !(rolls && rolled >= 0)) continue;
+        if (rolled < 0) this.entries.push(entry as Entry);
         else {
-          skipped = key.slice(0, rolled);
+          skipped = copyOf(key, 0, rolled);
+          if (entry === null) {
+            this.searched = skipped;
+            return within(range, skipped);
+          }
           this.prefixes.push({ prefix: skipped, before: this.entries.length });
         }
         if (this.taken < this.limit) continue;
@@ -290,14 +197,41 @@ class Page {
       : rest;
   }
 
-  /** What a key is; null: it is absent. */
-  private async judge({ key, group, highest, holders }: Candidate): Promise<Entry | null> {
-    const held = highest as HeldKey;
-    const wantsValue = this.question.kind === "list" && this.question.values;
-    const isSettled = this.consistency === "one" || hasMajority(group, holders);
-    if (isSettled && held.tombstone) return null;
-    const isSmall = held.valueBytes <= LISTED_VALUE_BYTES_MAX;
-    if (isSettled && !(wantsValue && isSmall)) return { ...held, bytes: held.valueBytes, value: null };
+  /** What an item is, where its replicas agree; undefined: a read has to tell. */
+  private certain({ rolled, candidates }: Item): Entry | null | undefined {
+    let isGone = true;
+    for (const candidate of candidates) {
+      if (!this.isSettled(candidate)) isGone = false;
+      else if (!candidate.highest.tombstone) {
+        const held = candidate.highest;
+        if (rolled < 0 && this.wantsValueOf(held.valueBytes)) return undefined;
+        return { ...held, bytes: held.valueBytes, value: null };
+      }
+    }
+    return isGone ? null : undefined;
+  }
+
+  /** What an item is by one of its keys that is there; null: none is. */
+  private async judgeItem({ candidates }: Item): Promise<Entry | null> {
+    for (const candidate of candidates) {
+      const isGone = this.isSettled(candidate) && candidate.highest.tombstone;
+      const entry = isGone ? null : await this.read(candidate.key);
+      if (entry !== null) return entry;
+    }
+    return null;
+  }
+
+  private wantsValueOf(valueBytes: number): boolean {
+    const { question } = this;
+    return question.kind === "list" && question.values && valueBytes <= LISTED_VALUE_BYTES_MAX;
+  }
+
+  private isSettled({ group, holders }: Candidate): boolean {
+    return this.consistency === "one" || hasMajority(group, holders);
+  }
+
+  /** What a read tells of a key; null: it is absent. */
+  private async read(key: Uint8Array): Promise<Entry | null> {
     const answer = await this.setup.read(key, this.consistency);
     if (answer.state === "unavailable")
       throw new ListFailure(
@@ -340,42 +274,4 @@ function factsOf({ key, ballot, bytes, json, contentType, value }: Entry, values
     json,
     value: inline ? value.bytes : null,
   };
-}
-
-/** Where a list goes on behind a key, or behind all that begin with a prefix. */
-function behind(
-  key: Uint8Array,
-  isPrefix: boolean,
-  reverse: boolean,
-): { low: Uint8Array } | { high: Uint8Array } {
-  if (reverse) return { high: key };
-  // Keys are UTF-8: there is always a text above all that begin with one.
-  return { low: isPrefix ? (afterAll(key) as Uint8Array) : justAfter(key) };
-}
-
-function isRolled(key: Uint8Array, prefix: Uint8Array): boolean {
-  return key.length >= prefix.length && prefix.every((byte, at) => key[at] === byte);
-}
-
-/** Whether a list meets `a` before it meets `b`. */
-function isBefore(a: Uint8Array, b: Uint8Array, reverse: boolean): boolean {
-  const order = compareKeys(a, 0, a.length, b, 0, b.length);
-  // From above, the place itself is not part of what is left.
-  return reverse ? order >= 0 : order < 0;
-}
-
-function votesFor(listed: Listed | undefined, partition: number): boolean {
-  return listed !== undefined && (listed.votes[partition >>> 3] & (1 << (partition & 7))) !== 0;
-}
-
-async function inTime<Result>(answer: Promise<Result>): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("no answer in time")), ANSWER_MS_MAX);
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -2,7 +2,8 @@
  * What nodes ask each other for lists, as bytes (the first byte tells these frames from the others). All
  * numbers are little-endian.
  *
- *   list    28 1 · flags 1 · low length 2 · epoch 4 · limit 4 · high length 2 · low · high
+ *   list    28 1 · flags 1 · low length 2 · epoch 4 · limit 4 · high length 2 · bytes of the prefix 2 ·
+ *           delimiter length 2 (0: none) · low · high · delimiter
  *
  *   listed  0 1 · flags 1 · place length 2 · partitions that it votes for 128, a bit each · place · entries
  *           (src/shards/catalog/held.ts)
@@ -17,7 +18,7 @@ import { KEY_BYTES_MAX } from "../../util/limits.ts";
 export const LIST = 28;
 /** Keys of one answer, dead ones included. */
 export const LIST_KEYS_MAX = 2000;
-const REQUEST_BYTES = 14;
+const REQUEST_BYTES = 18;
 const REVERSE_FLAG = 1;
 const HIGH_FLAG = 2;
 const MORE_FLAG = 1;
@@ -31,7 +32,10 @@ const PLACE_BYTES_MAX = KEY_BYTES_MAX + 1;
 export interface ListRequest {
   epoch: number;
   limit: number;
-  /** Without a delimiter and without scopes. */
+  /**
+   * Without scopes. With a delimiter, of the keys that are rolled up into one prefix only the first is told
+   * that has a value.
+   */
   range: KeyRange;
 }
 
@@ -54,16 +58,21 @@ export function isListFrame(bytes: Uint8Array): boolean {
 }
 
 export function encodeListRequest({ epoch, limit, range }: ListRequest): Buffer {
-  const { low, high, reverse } = range;
-  const frame = Buffer.alloc(REQUEST_BYTES + low.length + (high?.length ?? 0));
+  const { low, high, reverse, delimiter, prefixBytes } = range;
+  const highBytes = high?.length ?? 0;
+  const delimiterBytes = delimiter?.length ?? 0;
+  const frame = Buffer.alloc(REQUEST_BYTES + low.length + highBytes + delimiterBytes);
   frame[0] = LIST;
   frame[1] = (reverse ? REVERSE_FLAG : 0) | (high === null ? 0 : HIGH_FLAG);
   frame.writeUInt16LE(low.length, 2);
   frame.writeUInt32LE(epoch, 4);
   frame.writeUInt32LE(limit, 8);
-  frame.writeUInt16LE(high?.length ?? 0, 12);
+  frame.writeUInt16LE(highBytes, 12);
+  frame.writeUInt16LE(delimiter === null ? 0 : prefixBytes, 14);
+  frame.writeUInt16LE(delimiterBytes, 16);
   frame.set(low, REQUEST_BYTES);
   if (high !== null) frame.set(high, REQUEST_BYTES + low.length);
+  if (delimiter !== null) frame.set(delimiter, REQUEST_BYTES + low.length + highBytes);
   return frame;
 }
 
@@ -71,21 +80,25 @@ export function encodeListRequest({ epoch, limit, range }: ListRequest): Buffer 
 export function decodeListRequest(bytes: Uint8Array): ListRequest | null {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (frame.length < REQUEST_BYTES || frame[0] !== LIST) return null;
-  const lowBytes = frame.readUInt16LE(2);
-  const highBytes = frame.readUInt16LE(12);
   const limit = frame.readUInt32LE(8);
-  if (lowBytes > PLACE_BYTES_MAX || highBytes > PLACE_BYTES_MAX || limit < 1 || limit > LIST_KEYS_MAX)
-    return null;
-  if (frame.length !== REQUEST_BYTES + lowBytes + highBytes) return null;
+  const prefixBytes = frame.readUInt16LE(14);
+  const lengths = [frame.readUInt16LE(2), frame.readUInt16LE(12), frame.readUInt16LE(16)];
+  if (lengths.some((length) => length > PLACE_BYTES_MAX) || prefixBytes > KEY_BYTES_MAX) return null;
+  if (limit < 1 || limit > LIST_KEYS_MAX) return null;
+  const [lowEnd, highEnd, end] = lengths.map((_, i) =>
+    lengths.slice(0, i + 1).reduce((sum, length) => sum + length, REQUEST_BYTES),
+  );
+  if (frame.length !== end) return null;
   const hasHigh = (frame[1] & HIGH_FLAG) !== 0;
-  const low = Uint8Array.from(frame.subarray(REQUEST_BYTES, REQUEST_BYTES + lowBytes));
-  const high = hasHigh ? Uint8Array.from(frame.subarray(REQUEST_BYTES + lowBytes)) : null;
-  const reverse = (frame[1] & REVERSE_FLAG) !== 0;
-  return {
-    epoch: frame.readUInt32LE(4),
-    limit,
-    range: { low, high, reverse, delimiter: null, prefixBytes: 0, scopes: null },
+  const range: KeyRange = {
+    low: copyOf(frame, REQUEST_BYTES, lowEnd),
+    high: hasHigh ? copyOf(frame, lowEnd, highEnd) : null,
+    reverse: (frame[1] & REVERSE_FLAG) !== 0,
+    delimiter: highEnd === end ? null : copyOf(frame, highEnd, end),
+    prefixBytes,
+    scopes: null,
   };
+  return { epoch: frame.readUInt32LE(4), limit, range };
 }
 
 /** @param entries as decodeHeld reads them */

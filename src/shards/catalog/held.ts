@@ -24,7 +24,8 @@ export interface HeldKey {
 
 export function encodeHeld({ key, ballot, tombstone, json, contentType, valueBytes }: HeldKey): Buffer {
   const type = Buffer.from(contentType);
-  const entry = Buffer.alloc(HEAD_BYTES + key.length + type.length);
+  // All of it is written below.
+  const entry = Buffer.allocUnsafe(HEAD_BYTES + key.length + type.length);
   entry.writeUInt16LE(key.length, 0);
   entry[2] = type.length;
   entry[3] = (tombstone ? TOMBSTONE_FLAG : 0) | (json ? JSON_FLAG : 0);
@@ -38,7 +39,7 @@ export function encodeHeld({ key, ballot, tombstone, json, contentType, valueByt
   return entry;
 }
 
-/** Reads all entries; keys are copies. Null: they are none. */
+/** Reads all entries; keys are views. Null: they are none. */
 export function decodeHeld(bytes: Uint8Array): HeldKey[] | null {
   const entries = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const keys: HeldKey[] = [];
@@ -52,7 +53,7 @@ export function decodeHeld(bytes: Uint8Array): HeldKey[] | null {
     if (!Number.isSafeInteger(valueBytes) || valueBytes < 0) return null;
     const flags = entries[at + 3];
     keys.push({
-      key: Uint8Array.from(entries.subarray(at + HEAD_BYTES, typeAt)),
+      key: bytes.subarray(at + HEAD_BYTES, typeAt),
       ballot: {
         clockLow: entries.readUInt32LE(at + 12),
         clockHigh: entries.readUInt32LE(at + 16),

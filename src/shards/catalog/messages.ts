@@ -74,7 +74,7 @@ export interface NamesQuestion {
 /** What this replica holds, tombstones included. */
 export interface HeldQuestion {
   kind: "held";
-  /** Without a delimiter. */
+  /** With a delimiter, of the keys that are rolled up into one prefix only the first that has a value. */
   range: KeyRange;
   /** Of keys that are looked at. */
   limit: number;

@@ -12,7 +12,7 @@ import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { Entries } from "./entries.ts";
 import { keyText } from "./entry-text.ts";
-import { encodeHeld } from "./held.ts";
+import { encodeHeld, type HeldKey } from "./held.ts";
 import {
   CATALOG_FIGURE,
   type CatalogAnswer,
@@ -30,7 +30,7 @@ const PAGE_KEYS_MAX = 10_000;
 const PAGE_BYTES_MAX = 4 * 1024 * 1024;
 const PAGE_WORK_MS_MAX = 50;
 /** What is told to other nodes at once. */
-const HELD_BYTES_MAX = 128 * 1024;
+const HELD_BYTES_MAX = 192 * 1024;
 /** A count ends after so much work. */
 const COUNT_WORK_MS_MAX = 1000;
 /** How long a question waits until the catalog has followed the logs; then it is "building". */
@@ -57,6 +57,8 @@ interface Taker {
   /** Null where the key is not there, else the length of what was taken. */
   key(key: Uint8Array): number | null;
   prefix(prefix: Uint8Array): number;
+  /** Whether a key is there that would be rolled up; left out: whoever is there. */
+  isThere?(key: Uint8Array): boolean;
 }
 
 export class CatalogService {
@@ -206,7 +208,7 @@ export class CatalogService {
         bytes += length;
         return true;
       },
-      isThere: (key) => entries.find(key) !== null,
+      isThere: (key) => taker.isThere?.(key) ?? entries.find(key) !== null,
       prefix(prefix) {
         taken++;
         bytes += taker.prefix(prefix);
@@ -262,15 +264,20 @@ export class CatalogService {
   private async held({ range, limit }: HeldQuestion): Promise<CatalogAnswer> {
     const pieces: Uint8Array[] = [];
     const allowance = { ...PAGE, keys: limit, bytes: HELD_BYTES_MAX };
+    const take = (held: HeldKey | null): number | null => {
+      if (held === null) return null;
+      const piece = encodeHeld(held);
+      pieces.push(piece);
+      return piece.length;
+    };
     const left = await this.walk(range, Number.POSITIVE_INFINITY, allowance, {
-      key: (key) => {
+      key: (key) => take(this.entries.held(key)),
+      // Of what is rolled up, the first that has a value.
+      isThere: (key) => {
         const held = this.entries.held(key);
-        if (held === null) return null;
-        const piece = encodeHeld(held);
-        pieces.push(piece);
-        return piece.length;
+        return held !== null && !held.tombstone && take(held) !== null;
       },
-      prefix: () => 0,
+      prefix: () => pieces[pieces.length - 1].length,
     });
     return { kind: "held", entries: new Uint8Array(Buffer.concat(pieces)), left };
   }
