@@ -29,6 +29,7 @@ const LAYERS = [
   ...[
     "server",
     "server/batch",
+    "server/feed",
     "server/list",
     "server/console",
     "server/patch",
@@ -63,6 +64,7 @@ const LAYERS = [
     "shards/housekeeping",
     "shards/upload",
     "shards/catalog",
+    "shards/feed",
     "shards/thread",
     "shards/arena",
   ],
@@ -70,6 +72,7 @@ const LAYERS = [
     "engine/check",
     "engine/check/catalog",
     "engine/check/words",
+    "engine/feed",
     "engine/catalog",
     "engine/catalog/runs",
     "engine/shard",
@@ -82,7 +85,18 @@ const LAYERS = [
     "engine/figures",
   ],
   ...["engine/state", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
-  ...["rules", "rules/patch", "value", "format/keys", "format/fields", "format", "auth", "platform", "util"],
+  ...[
+    "rules",
+    "rules/patch",
+    "value",
+    "format/keys",
+    "format/fields",
+    "format/snapshot",
+    "format",
+    "auth",
+    "platform",
+    "util",
+  ],
   ...["console"],
 ];
 

@@ -77,14 +77,14 @@ export async function startWorker(
 
 /** Opens the store; a start that takes long says how far it is. */
 function openStore(
-  { dataDirectory, sync, threads, fronts }: Config,
+  { dataDirectory, sync, historyMs, threads, fronts }: Config,
   replicated: boolean,
   log: Logger,
   fatal: (error: Error) => void,
 ): Promise<LocalVault> {
   let reported = performance.now();
   return openVault({
-    ...{ dataDirectory, sync, threads, fronts, replicated, fatal },
+    ...{ dataDirectory, sync, historyMs, threads, fronts, replicated, fatal },
     warn: (message) => log.warn(message),
     progress(doneBytes, totalBytes) {
       if (totalBytes === 0 || performance.now() - reported < PROGRESS_MS) return;

@@ -32,6 +32,8 @@ export const EVERYTHING = bitsOf(PERMISSIONS);
 export class Token {
   /** null: nobody's in particular. */
   readonly name: string | null;
+  /** Of its text, in hexadecimal. */
+  readonly sha256: string;
   /** What it may do, as bits. */
   readonly bits: number;
   /** None of them begins with another one, in order of their bytes. */
@@ -47,6 +49,7 @@ export class Token {
   constructor(record: TokenRecord, name: string | null = record.name) {
     const { allow, prefix, expiresMs, requestsPerSecond, slot } = record;
     this.name = name;
+    this.sha256 = record.sha256;
     this.bits = bitsOf(allow);
     this.prefixes = outermost(prefix.map((text) => Buffer.from(text, "utf8")));
     this.coversAll = this.prefixes.length > 0 && this.prefixes[0].length === 0;
@@ -122,6 +125,16 @@ export class TokenSet {
     let places = 16;
     while (places < records.length * 2) places *= 2;
     this.table = new Array(places).fill(null);
+  }
+
+  /** Whether there is such a token that allows the same. */
+  has({ sha256, bits, prefixes }: Token): boolean {
+    const found = this.byDigest.get(sha256);
+    return (
+      found?.bits === bits &&
+      found.prefixes.length === prefixes.length &&
+      found.prefixes.every((prefix, index) => Buffer.compare(prefix, prefixes[index]) === 0)
+    );
   }
 
   /** Texts that are kept. */

@@ -248,6 +248,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     isReplicasGiven: command.getOptionValueSource("replicas") !== "default",
     consistency: options.consistency,
     sync: options.sync,
+    historyMs: options.history,
     threads: options.threads,
     fronts: options.fronts,
     maxValueBytes: options.maxValue,

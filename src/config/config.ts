@@ -30,6 +30,8 @@ export interface Config {
   isReplicasGiven: boolean;
   consistency: "quorum" | "one";
   sync: "always" | "os";
+  /** How long places in the feed of changes stay good, in milliseconds. */
+  historyMs: number;
   threads: number;
   /** Threads that answer clients. */
   fronts: number;

@@ -80,6 +80,15 @@ export const FLAGS: readonly Flag[] = [
     preset: "always",
   },
   {
+    name: "history",
+    group: "Storing",
+    value: "time",
+    text: "how long a client that follows changes can come back and go on, such as 1h; deletes take their place on the disk so long",
+    parse: duration,
+    preset: 3_600_000,
+    presetText: "1h",
+  },
+  {
     name: "max-value",
     group: "Storing",
     value: "size",

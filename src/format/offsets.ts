@@ -131,7 +131,10 @@ export const TRAILER_BYTES_MAX = 16 * 1024;
 /** Each field of a trailer: type and length, 2 bytes each, then so many bytes. */
 export const FIELD_HEADER_BYTES = 4;
 /** Types of a trailer's fields. */
+export const FIELD_ORIGIN = 2;
 export const FIELD_METADATA = 3;
+/** The field that says where a copy was first appended: its head and a sequence. */
+export const ORIGIN_FIELD_BYTES = FIELD_HEADER_BYTES + 4;
 
 /** Byte offsets in a manifest's value; entries follow its header. */
 export const MANIFEST_HEADER_BYTES = 16;

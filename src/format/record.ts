@@ -9,6 +9,7 @@
 import { hash32 } from "../util/hash.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, RECORD_KEY_BYTES_MAX } from "../util/limits.ts";
 import {
+  FIELD_ORIGIN,
   FLAG_EXTENDED,
   FLAG_FRESH,
   FLAG_JSON,
@@ -16,6 +17,7 @@ import {
   MANIFEST_CHUNKS_MAX,
   MANIFEST_ENTRY_BYTES,
   MANIFEST_HEADER_BYTES,
+  ORIGIN_FIELD_BYTES,
   RECORD,
   RECORD_HEADER_BYTES,
   TRAILER_BYTES_MAX,
@@ -118,7 +120,7 @@ export const RECORD_UNITS_MAX = recordUnits(
   RECORD_KEY_BYTES_MAX,
   CONTENT_TYPE_BYTES_MAX,
   RECORD_VALUE_BYTES_MAX,
-  TRAILER_BYTES_MAX,
+  TRAILER_BYTES_MAX + ORIGIN_FIELD_BYTES,
 );
 
 /** The seed of a record's checksum: where it belongs. */
@@ -147,7 +149,7 @@ export function isExtended(source: RecordSource, unit: number): boolean {
   return ((source.words[(unit << W) + 2] >>> 24) & FLAG_EXTENDED) !== 0;
 }
 /** 0: it has none. */
-function trailerBytesOf(source: RecordSource, unit: number): number {
+export function trailerBytesOf(source: RecordSource, unit: number): number {
   return isExtended(source, unit) ? source.words[(unit << W) + 5] >>> 0 : 0;
 }
 export function keyBytesOf(source: RecordSource, unit: number): number {
@@ -188,10 +190,24 @@ export function keyOf(source: RecordSource, unit: number): Uint8Array {
   return source.bytes.subarray(at, at + keyBytesOf(source, unit));
 }
 
-/** The fields of the record at `unit`, as trailer.ts reads them: a view; empty where it has none. */
+/**
+ * The fields that are kept with the value of the record at `unit`, as trailer.ts reads them: a view; empty
+ * where it has none. The origin is not among them: it is about where the record stands.
+ */
 export function trailerOf(source: RecordSource, unit: number): Uint8Array {
   const at = valueOffset(source, unit) + valueBytesOf(source, unit);
-  return source.bytes.subarray(at, at + trailerBytesOf(source, unit));
+  const from = originOf(source, unit) === 0 ? at : at + ORIGIN_FIELD_BYTES;
+  return source.bytes.subarray(from, at + trailerBytesOf(source, unit));
+}
+
+/** The sequence in which the record at `unit` was first appended, if it is a copy that says so; else 0. */
+export function originOf(source: RecordSource, unit: number): number {
+  if (trailerBytesOf(source, unit) < ORIGIN_FIELD_BYTES) return 0;
+  const at = valueOffset(source, unit) + valueBytesOf(source, unit);
+  const { bytes } = source;
+  if ((bytes[at] | (bytes[at + 1] << 8)) !== FIELD_ORIGIN || (bytes[at + 2] | (bytes[at + 3] << 8)) !== 4)
+    return 0;
+  return (bytes[at + 4] | (bytes[at + 5] << 8) | (bytes[at + 6] << 16) | (bytes[at + 7] << 24)) >>> 0;
 }
 
 /** Reads the head of the record at `unit` into `head`. */
@@ -239,7 +255,8 @@ export function isPlausible(source: RecordSource, unit: number, endUnit: number)
   if (valueBytesOf(source, unit) > RECORD_VALUE_BYTES_MAX) return false;
   if (isExtended(source, unit)) {
     const trailerBytes = trailerBytesOf(source, unit);
-    if (type === TYPE_CHUNK || trailerBytes === 0 || trailerBytes > TRAILER_BYTES_MAX) return false;
+    if (type === TYPE_CHUNK || trailerBytes === 0) return false;
+    if (trailerBytes > TRAILER_BYTES_MAX + ORIGIN_FIELD_BYTES) return false;
   }
   return unit + unitsAt(source, unit) <= endUnit;
 }
@@ -311,6 +328,13 @@ export function beginRecord(
   return valueAt;
 }
 
+/** Makes a record that is not sealed yet one with a trailer of so many bytes, which its caller writes. */
+export function setTrailerBytes(target: RecordSource, unit: number, trailerBytes: number): void {
+  const w = unit << W;
+  target.words[w + 2] |= FLAG_EXTENDED << 24;
+  target.words[w + 5] = trailerBytes;
+}
+
 /** Sets or clears the flags of a record that is not sealed yet. */
 export function setFlags(target: RecordSource, unit: number, outranked: boolean, fresh: boolean): void {
   const at = (unit << UNIT_SHIFT) + RECORD.type;
@@ -354,6 +378,11 @@ function unitsOf(bytes: number): number {
 /** Whether records of this type say what a key holds, so that the index has the last one of each key. */
 export function isIndexed(type: number): boolean {
   return type === TYPE_VALUE || type === TYPE_MANIFEST || type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN;
+}
+
+/** Whether who follows changes is told of a record of this type. */
+export function isTold(type: number): boolean {
+  return isIndexed(type) && type !== TYPE_FORGOTTEN;
 }
 
 /** Whether a record of this type says that the key has no value. */

@@ -40,6 +40,8 @@ export interface SlabListContent {
   settled: LogPlace;
   /** Up to here slabs may have been lost that nobody can name. */
   doubt: LogPlace;
+  /** Before here the log does not tell all deletes any more. */
+  horizon: LogPlace;
   /** In order of sequence. */
   slabs: readonly ListedSlab[];
 }
@@ -81,6 +83,8 @@ const AT = {
   settledUnit: 52,
   doubtSequence: 56,
   doubtUnit: 60,
+  horizonSequence: 64,
+  horizonUnit: 68,
   checksum: 76,
 } as const;
 const NOTE = { sequence: 0, endUnit: 4, last: 8, shard: 12, checksum: 28 } as const;
@@ -116,6 +120,8 @@ export function encodeSlabList(
   view.setUint32(AT.settledUnit, content.settled.unit, true);
   view.setUint32(AT.doubtSequence, content.doubt.sequence, true);
   view.setUint32(AT.doubtUnit, content.doubt.unit, true);
+  view.setUint32(AT.horizonSequence, content.horizon.sequence, true);
+  view.setUint32(AT.horizonUnit, content.horizon.unit, true);
   view.setInt32(AT.checksum, checksumOf(head, entries), true);
   return { head, entries };
 }
@@ -159,6 +165,10 @@ export function decodeSlabList(bytes: Uint8Array, identity: ListIdentity): SlabL
       unit: view.getUint32(AT.settledUnit, true),
     },
     doubt: { sequence: view.getUint32(AT.doubtSequence, true), unit: view.getUint32(AT.doubtUnit, true) },
+    horizon: {
+      sequence: view.getUint32(AT.horizonSequence, true),
+      unit: view.getUint32(AT.horizonUnit, true),
+    },
     slabs: Array.from({ length: count }, (_, i) => {
       const at = LIST_HEADER_BYTES + i * LIST_ENTRY_BYTES;
       const word = view.getUint32(at + 4, true);

@@ -19,6 +19,7 @@ import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
 import { createBatch } from "./batch/batch.ts";
 import { hasConsole, sendConsole, sendToConsole, wantsPage } from "./console/console.ts";
+import { Feeds } from "./feed/feeds.ts";
 import { declaredBytes } from "./http/body-length.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
 import {
@@ -56,7 +57,7 @@ import { createMkvLists } from "./list/mkv-lists.ts";
 import { createPatch } from "./patch/patch.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
-import { type AnswerOther, createReads } from "./reads/reads.ts";
+import { type AnswerOther, type AnswerQuery, createReads } from "./reads/reads.ts";
 import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
 import { DELETE, GET, HEAD, Meter, OTHER, POST, PUT } from "./status/meter.ts";
 import { healthDocument, metricsText, REFUSING_CONNECTIONS, statsDocument } from "./status/stats.ts";
@@ -134,7 +135,60 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   const meters = options.meters?.memories.map((memory) => new Meter(memory)) ?? [new Meter()];
   const meter = meters[options.meters?.own ?? 0];
   options.vault.gatherings.showIn(meter.receivingBytes);
-  const context: FrontContext = {
+  const context = createContext(options, meter);
+  const { peers, auth, tls = null } = options;
+  const gate = auth === null ? null : createGate(options, auth);
+  const feeds = new Feeds(context);
+  const ring = peers?.ring ?? null;
+  const verifier =
+    peers === undefined || ring === null ? null : new RequestVerifier(ring, { audience: peers.audience });
+  const vigil = options.patient === true ? new Vigil(context.inFlight) : null;
+  const onRequest = vigil === null ? () => {} : () => vigil.request();
+  let { port } = options;
+  const origins: OriginSettings = {
+    allowed: options.cors ?? [],
+    ownUrl: () => options.publicUrl?.() ?? localUrl(tls !== null, port),
+    port: () => port,
+    isOpen: auth === null,
+  };
+  const http = createHttp(
+    withOrigins(createHandlers(context, options, meters, gate, feeds), origins, (method, status) =>
+      context.meter.count(VERB_OF[method], status),
+    ),
+    (method, res, error) => crashed(context, method, res, error),
+    {
+      tls,
+      sharesPort: options.sharesPort === true,
+      ...routesBelow(context, peers, verifier),
+      onRequest,
+      connections: connectionsOf(meter, meters, options.log),
+    },
+  );
+  port = await http.listen(options.host, port);
+  let closing: Promise<void> | null = null;
+  return {
+    port,
+    renewCertificate: () => http.renewCertificate(),
+    renewTokens(tokens) {
+      if (gate === null) return;
+      gate.renew(tokens);
+      feeds.recheck((token) => gate.isGood(token));
+    },
+    close(deadlineMs = CLOSE_DEADLINE_MS) {
+      closing ??= (async () => {
+        context.stopping = true;
+        feeds.stop();
+        http.stopAccepting();
+        await idle(context.inFlight, deadlineMs);
+        http.closeConnections();
+      })();
+      return closing;
+    },
+  };
+}
+
+function createContext(options: FrontOptions, meter: Meter): FrontContext {
+  return {
     vault: options.vault,
     get cluster() {
       return options.cluster?.() ?? null;
@@ -152,49 +206,6 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     answerWrite: options.compat === "mkv" ? sendMkvResult : sendWriteResult,
     audit: options.audit ?? null,
     stopping: false,
-  };
-  const { peers, auth, tls = null } = options;
-  const gate = auth === null ? null : createGate(options, auth);
-  const ring = peers?.ring ?? null;
-  const verifier =
-    peers === undefined || ring === null ? null : new RequestVerifier(ring, { audience: peers.audience });
-  const vigil = options.patient === true ? new Vigil(context.inFlight) : null;
-  const onRequest = vigil === null ? () => {} : () => vigil.request();
-  let { port } = options;
-  const origins: OriginSettings = {
-    allowed: options.cors ?? [],
-    ownUrl: () => options.publicUrl?.() ?? localUrl(tls !== null, port),
-    port: () => port,
-    isOpen: auth === null,
-  };
-  const http = createHttp(
-    withOrigins(createHandlers(context, options, meters, gate), origins, (method, status) =>
-      context.meter.count(VERB_OF[method], status),
-    ),
-    (method, res, error) => crashed(context, method, res, error),
-    {
-      tls,
-      sharesPort: options.sharesPort === true,
-      ...routesBelow(context, peers, verifier),
-      onRequest,
-      connections: connectionsOf(meter, meters, options.log),
-    },
-  );
-  port = await http.listen(options.host, port);
-  let closing: Promise<void> | null = null;
-  return {
-    port,
-    renewCertificate: () => http.renewCertificate(),
-    renewTokens: (tokens) => gate?.renew(tokens),
-    close(deadlineMs = CLOSE_DEADLINE_MS) {
-      closing ??= (async () => {
-        context.stopping = true;
-        http.stopAccepting();
-        await idle(context.inFlight, deadlineMs);
-        http.closeConnections();
-      })();
-      return closing;
-    },
   };
 }
 
@@ -241,6 +252,7 @@ function createHandlers(
   options: FrontOptions,
   meters: readonly Meter[],
   gate: Gate | null,
+  feeds: Feeds,
 ): Handlers {
   const facts: NodeFacts = {
     role: options.role,
@@ -283,9 +295,10 @@ function createHandlers(
   };
   const ownLists = createLists(context);
   const lists = options.compat === "mkv" ? createMkvLists(context, ownLists) : ownLists;
-  const local = createReads(context, answerOther, lists);
+  const answerQuery: AnswerQuery = (...asked) => lists(...asked) || feeds.answer(...asked);
+  const local = createReads(context, answerOther, answerQuery);
   const reads =
-    options.cluster === undefined ? local : createClusterReads(context, local, answerOther, lists);
+    options.cluster === undefined ? local : createClusterReads(context, local, answerOther, answerQuery);
   const writes = createWrites(context, refusalOf, createBatch(context));
   const deletion = createDeletion(context);
   const patch = createPatch(context);
@@ -310,7 +323,7 @@ function rootDocument({ role, version }: NodeFacts): object {
   const keys = "GET, HEAD, PUT, POST, PATCH, DELETE /<key>";
   return {
     ...{ name: "minivault", version, role, keys },
-    ...{ list: "GET /<prefix>?list", health: "/health", stats: "/_stats" },
+    ...{ list: "GET /<prefix>?list", watch: "GET /<prefix>?watch", health: "/health", stats: "/_stats" },
   };
 }
 

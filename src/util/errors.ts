@@ -44,6 +44,11 @@ export const ERRORS = {
     message: "the patch does not fit the value that is there",
   },
   conflict: { status: 409, retryable: false, message: "the state of the cluster does not allow this now" },
+  place_too_old: {
+    status: 410,
+    retryable: false,
+    message: "the place is too old, or not one of this store: read everything again, then go on from now",
+  },
   length_required: {
     status: 411,
     retryable: false,

@@ -27,6 +27,12 @@ export const LIST_LIMIT_MAX = 10_000;
 export const LIST_LIMIT_DEFAULT = 1000;
 /** A larger value does not come with a list. */
 export const LISTED_VALUE_BYTES_MAX = 64 * 1024;
+/** Clients that wait for changes, on one front. */
+export const WATCHERS_MAX = 10_000;
+/** What is on its way to one of them, in bytes. */
+export const WATCHER_BYTES_MAX = 64 * 1024;
+/** Longest that a request waits for a change. */
+export const FEED_WAIT_MS_MAX = 300_000;
 /** Longest If-Match or If-None-Match header. */
 export const CONDITION_BYTES_MAX = 4096;
 /**

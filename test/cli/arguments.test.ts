@@ -52,6 +52,7 @@ describe("arguments: defaults and forms", () => {
       isReplicasGiven: false,
       consistency: "quorum",
       sync: "always",
+      historyMs: 3_600_000,
       threads: Math.min(64, Math.max(1, availableParallelism() - 1)),
       fronts: 1,
       maxValueBytes: 2 ** 30,
@@ -80,9 +81,8 @@ describe("arguments: defaults and forms", () => {
       ..."-master 10.0.0.1:3000,http://m2:3000 -volumes=a:1,b:2 --data /tmp/x/../y -region eu-west.1".split(
         " ",
       ),
-      ..."-replicas 7 -remove-after 90s -consistency one -sync=os --threads 64 -max-value 1.5GiB -auth-mode writes".split(
-        " ",
-      ),
+      ..."-replicas 7 -remove-after 90s -consistency one -sync=os -history 2h --threads 64".split(" "),
+      ..."-max-value 1.5GiB -auth-mode writes".split(" "),
       "-auth-file",
       key,
       "-allow-invite",
@@ -104,6 +104,7 @@ describe("arguments: defaults and forms", () => {
       isReplicasGiven: true,
       consistency: "one",
       sync: "os",
+      historyMs: 7_200_000,
       threads: 64,
       fronts: 1,
       maxValueBytes: 1.5 * 2 ** 30,
@@ -205,6 +206,7 @@ describe("arguments: environment", () => {
       MINIVAULT_REPLICAS: "1",
       MINIVAULT_CONSISTENCY: "one",
       MINIVAULT_SYNC: "os",
+      MINIVAULT_HISTORY: "2h",
       MINIVAULT_THREADS: "2",
       MINIVAULT_FRONTS: "3",
       MINIVAULT_MAX_VALUE: "100MB",
@@ -232,6 +234,7 @@ describe("arguments: environment", () => {
       isReplicasGiven: true,
       consistency: "one",
       sync: "os",
+      historyMs: 7_200_000,
       threads: 2,
       fronts: 3,
       maxValueBytes: 1e8,
@@ -631,7 +634,7 @@ describe("arguments: help and version", () => {
 
   test("the flags are these, and no other", () => {
     const names =
-      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file allow-invite cors tls-cert tls-key tls-ca";
+      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync history threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file allow-invite cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

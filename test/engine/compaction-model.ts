@@ -233,6 +233,7 @@ export class ModelShard {
       tombstones: this.tombstones,
       tombstoneBytes: this.tombstones * TOMBSTONE_BYTES,
       stateOf: (slab) => (slab.isOpen ? "open" : "ready"),
+      isOutlived: () => true,
       measure: (slab, oldest) => this.measure(slab, oldest),
     };
   }

@@ -41,6 +41,9 @@ export interface LogPosition {
   unit: number;
 }
 
+/** Gets a record that was met: its key, whose bytes are only good during the call, and where it stands. */
+export type TakeRecord = (key: Uint8Array, map: SlabMap, unit: number) => void;
+
 /** A record that counts and whose key cannot be read. */
 interface Unread extends LogPosition {
   hashA: number;
@@ -99,6 +102,10 @@ export class LogFollower {
     return logPlace(this.at);
   }
 
+  get position(): LogPosition {
+    return { ...this.at };
+  }
+
   /** Whether the last `follow` met damage that it cannot get past. */
   get isStuck(): boolean {
     return this.stuckAt !== null;
@@ -124,10 +131,10 @@ export class LogFollower {
   /**
    * Goes on by about `records` records.
    * @param all also those that are not fresh: who takes them does not know the keys before the place
-   * @param take gets the keys; the bytes are only good during the call
+   * @param take gets the records
    * @returns whether all that was published when this was called has been met
    */
-  follow(records: number, all: boolean, take: (key: Uint8Array) => void): boolean {
+  follow(records: number, all: boolean, take: TakeRecord): boolean {
     let left = records;
     this.all = all || this.lookup.store.version < EXTENDED_VERSION_MIN;
     this.stuckAt = null;
@@ -216,7 +223,7 @@ export class LogFollower {
   }
 
   /** By its table: only what counts is looked at. Answers the entries used. */
-  private read(slab: Opened, records: number, take: (key: Uint8Array) => void): number {
+  private read(slab: Opened, records: number, take: TakeRecord): number {
     const { map } = slab;
     const table = slab.table as Int32Array;
     const until = Math.min(table.length, slab.next + records * 3);
@@ -234,7 +241,7 @@ export class LogFollower {
       };
       if (!this.counts(place)) continue;
       const key = this.keyAt(map, place);
-      if (key !== null) take(key);
+      if (key !== null) take(key, map, place.unit);
       else if (this.counts(place)) this.unread.push(place);
     }
     if (slab.next >= table.length) this.leave();
@@ -264,7 +271,7 @@ export class LogFollower {
   }
 
   /** Record by record, as there is no table yet. Answers the records met. */
-  private walk(slab: Opened, records: number, take: (key: Uint8Array) => void): number {
+  private walk(slab: Opened, records: number, take: TakeRecord): number {
     const { map } = slab;
     const { at, lookup } = this;
     const { store, shard } = lookup;
@@ -282,7 +289,7 @@ export class LogFollower {
       }
       const type = typeOf(map, unit);
       if (isIndexed(type) && type !== TYPE_FORGOTTEN && (takesAll || isFresh(map, unit)))
-        take(keyOf(map, unit));
+        take(keyOf(map, unit), map, unit);
       at.unit = unit + unitsAt(map, unit);
     }
     if (met < records && !slab.isLast) this.leave();
@@ -301,13 +308,13 @@ export class LogFollower {
    * Whether keys may be missing from what was given, as damage hides them: those in records that still count,
    * or all after a place in a slab that has no table. Tries again to read them first.
    */
-  isBlind(take: (key: Uint8Array) => void): boolean {
+  isBlind(take: TakeRecord): boolean {
     if (this.stuckAt !== null) return true;
     this.unread = this.unread.filter((place) => {
       if (!this.counts(place)) return false;
       const map = this.lookup.maps.bySequence(place.sequence);
       const key = map === null ? null : this.keyAt(map, place);
-      if (key !== null) take(key);
+      if (key !== null) take(key, map as SlabMap, place.unit);
       return key === null;
     });
     return this.unread.length > 0;

@@ -46,7 +46,7 @@ import {
   LISTED_UNKNOWN,
   listIdentity,
 } from "../../format/slab-list.ts";
-import { describeSnapshotHeader } from "../../format/snapshot.ts";
+import { describeSnapshotHeader } from "../../format/snapshot/index-snapshot.ts";
 import { etagText } from "../../format/version.ts";
 import { checksumLine } from "../../util/sealed-file.ts";
 import { readStoreFile, type StoreIdentity } from "../directory/store-file.ts";

@@ -1,6 +1,6 @@
 /** Verifying the index snapshot, and by it the slabs: it knows how they were at the last stop. */
 import fs from "node:fs";
-import { OTHER_FORM, type SnapshotIdentity, STALE_SNAPSHOT } from "../../format/snapshot.ts";
+import { OTHER_FORM, type SnapshotIdentity, STALE_SNAPSHOT } from "../../format/snapshot/index-snapshot.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { SNAPSHOT_NAME, snapshotProblem } from "../snapshot/snapshot-read.ts";
 import { misfitsBySnapshot } from "../snapshot/snapshot-slabs.ts";

@@ -1,6 +1,6 @@
 /** What compacting a slab would cost and give, for the choice that choose.ts makes. */
 import { TYPE_CHUNK, TYPE_FORGOTTEN, TYPE_TOMBSTONE, UNIT_BYTES } from "../../format/offsets.ts";
-import { isIndexed, unitsAt } from "../../format/record.ts";
+import { ballotAt, isIndexed, unitsAt } from "../../format/record.ts";
 import { decodeFooter, tableType, tableUnit, tableWords, tailBytes } from "../../format/slab.ts";
 import type { Log } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";
@@ -17,11 +17,19 @@ export class Appraisal {
   private readonly state: State;
   private readonly log: Log;
   private readonly chunks: Chunks;
+  private readonly now: () => number;
+  private readonly historyMs: number;
 
-  constructor(state: State, log: Log, chunks: Chunks) {
+  /**
+   * @param now wall clock in milliseconds since 1970
+   * @param historyMs how long deletes are told to who follows the log
+   */
+  constructor(state: State, log: Log, chunks: Chunks, now: () => number, historyMs: number) {
     this.state = state;
     this.log = log;
     this.chunks = chunks;
+    this.now = now;
+    this.historyMs = historyMs;
   }
 
   /** How things are now. `pressed`: the disk gives nothing more. */
@@ -42,6 +50,7 @@ export class Appraisal {
       tombstones,
       tombstoneBytes: absences === 0 ? 0 : (figures[FIGURE.absenceBytes] / absences) * tombstones,
       stateOf: (slab) => this.stateOf(slab),
+      isOutlived: (slab) => this.isOutlived(slab),
       measure: (slab, oldest) => this.measure(slab, oldest),
     };
   }
@@ -97,17 +106,34 @@ export class Appraisal {
       }
       const units = tableUnit(table[at + 5]) - unit;
       live += units;
-      if (this.isDroppable(type)) droppable += units;
+      if (this.isDroppable(type, map, unit)) droppable += units;
     }
     this.chunks.forget();
     return live === 0 ? 0 : droppable / live;
   }
 
-  /** Whether a record of this type need not be copied from the oldest slab. */
-  isDroppable(type: number): boolean {
-    return (
-      type === TYPE_FORGOTTEN || (type === TYPE_TOMBSTONE && this.state.figures[FIGURE.replicated] === 0)
-    );
+  /** Whether a record need not be copied from the oldest slab. */
+  isDroppable(type: number, map: SlabMap, unit: number): boolean {
+    if (type === TYPE_FORGOTTEN) return true;
+    const isTombstone = type === TYPE_TOMBSTONE && this.state.figures[FIGURE.replicated] === 0;
+    return isTombstone && (this.historyMs === 0 || this.log.room.isPressed || this.isPast(map, unit));
+  }
+
+  /** Whether a delete need not be told any more. One from the future was made by a clock that was wrong. */
+  private isPast(map: SlabMap, unit: number): boolean {
+    const { clockHigh, clockLow } = ballotAt(map, unit);
+    return Math.abs(this.now() - clockMs(clockHigh, clockLow)) > this.historyMs;
+  }
+
+  /** Whether all deletes of a slab are so old that they need not be told any more. */
+  private isOutlived({ sequence }: Slab): boolean {
+    if (this.historyMs === 0) return true;
+    const map = this.state.lookup.maps.bySequence(sequence);
+    const footer = map === null ? null : decodeFooter(map.bytes, sequence);
+    if (map === null || footer === null) return false;
+    const ageMs = this.now() - clockMs(footer.clockHigh, footer.clockLow);
+    if (ageMs > this.historyMs) return true;
+    return ageMs < -this.historyMs && this.droppableShare(map, tableWords(map.bytes, footer)) > 0;
   }
 
   /**
@@ -122,4 +148,9 @@ export class Appraisal {
     const footer = decodeFooter(map.bytes, sequence);
     return footer === null ? null : tableWords(map.bytes, footer);
   }
+}
+
+/** The time in a ballot's clock, in milliseconds since 1970. */
+function clockMs(high: number, low: number): number {
+  return high * 0x10000 + (low >>> 16);
 }

@@ -65,6 +65,8 @@ export interface Circumstances<Slab extends SlabAccount> {
   tombstones: number;
   tombstoneBytes: number;
   stateOf: (slab: Slab) => SlabState;
+  /** Whether all deletes of a slab are so old that nobody who follows the log needs them. */
+  isOutlived: (slab: Slab) => boolean;
   /**
    * Bytes that compacting a slab would write, to be asked for few: what is said of its chunks elsewhere
    * included, what can be dropped left out.
@@ -112,7 +114,8 @@ export function chooseVictim<Slab extends SlabAccount>(
   if (cheapest !== null && cheapest.liveBytes <= 0) return compact(cheapest, 0);
   // The disk gives: the reserve comes first.
   if (now.full && !now.pressed) return null;
-  if (first !== null && now.stateOf(first) === "ready" && areTooManyTombstones(now, live)) {
+  const isDue = first !== null && now.stateOf(first) === "ready" && areTooManyTombstones(now, live);
+  if (first !== null && isDue && (now.pressed || now.isOutlived(first))) {
     const copyBytes = now.measure(first, true);
     if (!now.pressed || fits(copyBytes, now.roomBytes, now)) return compact(first, copyBytes);
   }

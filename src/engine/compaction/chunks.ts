@@ -3,12 +3,14 @@
  * once they have been moved.
  */
 
+import { withOrigin } from "../../format/fields/origin.ts";
 import { type ChunkRef, manifestBytes, readManifest, writeManifest } from "../../format/manifest.ts";
 import { SLAB_UNIT_BITS, TYPE_MANIFEST } from "../../format/offsets.ts";
 import {
   emptyHead,
   keyBytesOf,
   keyOffset,
+  originOf,
   readHead,
   recordUnits,
   trailerOf,
@@ -153,7 +155,9 @@ export class Chunks {
       head.outranked = state.replication.promiseOf(key, hashA, hashB) !== null;
       const from = { slot: old.map.slot, unit: old.unit };
       head.fresh = state.isFresh(old.map, old.unit, from.slot, from.unit);
-      const trailer = trailerOf(old.map, old.unit).slice();
+      const origin = originOf(old.map, old.unit) || copies.originFor(old.map, old.unit, TYPE_MANIFEST);
+      const kept = trailerOf(old.map, old.unit);
+      const trailer = origin === 0 ? kept.slice() : withOrigin(kept, origin);
       log.makeRoomToMove(recordUnits(key.length, contentType.length, value.length, trailer.length));
       appender.append(head, key, contentType, hashA, hashB, value.length, [value], trailer);
       if (head.fresh) state.noteFresh(from, appender.sequence, appender.lastUnit);

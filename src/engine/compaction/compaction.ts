@@ -6,6 +6,7 @@
  * What a copy is says copies.ts. The slab is dropped after what was copied is synced.
  */
 import { TYPE_CHUNK, TYPE_MARK } from "../../format/offsets.ts";
+import { isTold } from "../../format/record.ts";
 import { tableType, tableUnit } from "../../format/slab.ts";
 import { type Log, UNSYNCED_BYTES_MAX } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";
@@ -64,14 +65,17 @@ export class Compactor {
   private readonly copies: Copies;
   private readonly appraisal: Appraisal;
 
-  /** @param now wall clock in milliseconds since 1970 */
-  constructor(state: State, log: Log, now: () => number) {
+  /**
+   * @param now wall clock in milliseconds since 1970
+   * @param historyMs how long deletes are told to who follows the log
+   */
+  constructor(state: State, log: Log, now: () => number, historyMs: number) {
     this.state = state;
     this.log = log;
     this.now = now;
     this.chunks = new Chunks(state, log);
     this.copies = new Copies(state, log);
-    this.appraisal = new Appraisal(state, log, this.chunks);
+    this.appraisal = new Appraisal(state, log, this.chunks, now, historyMs);
   }
 
   /**
@@ -200,8 +204,9 @@ export class Compactor {
       this.leave(victim.sequence, `the record at unit ${unit} is damaged`);
       return 0;
     }
-    if (victim.oldest && this.appraisal.isDroppable(type)) {
+    if (victim.oldest && this.appraisal.isDroppable(type, map, unit)) {
       // Nothing older of this key can exist: it would be in an older slab, or before it in this one.
+      if (isTold(type)) state.forgetDelete(map, unit);
       state.remove(type, hashA, hashB, map, unit);
       return 0;
     }

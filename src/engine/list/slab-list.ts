@@ -118,6 +118,7 @@ export class SlabList {
       generation: 0,
       settled: nowhere,
       doubt: nowhere,
+      horizon: nowhere,
       slabs: [],
     };
   }
@@ -157,6 +158,16 @@ export class SlabList {
       ...this.content,
       slabs: this.endingAt(open).filter((slab) => slab.sequence !== sequence),
     });
+  }
+
+  /** Before here the log does not tell all deletes any more: the next list that is written says so. */
+  forgetBefore(horizon: LogPlace): void {
+    this.content = { ...this.content, horizon };
+  }
+
+  /** See `forgetBefore`. Where there was no list, nobody knows: null. */
+  get horizon(): LogPlace | null {
+    return this.isKept ? this.content.horizon : null;
   }
 
   /** Nothing is written any more, and the open slab ends here. Throws like `add`. */

@@ -7,7 +7,8 @@
  * `settle`, after a failed write. What a failed write left beyond the end is overwritten later, and the chain
  * of checksums (`previous`) keeps it from ever being read as a record.
  */
-import { FIRST_UNIT, TYPE_CHUNK, TYPE_MARK, UNIT_BYTES, UNIT_SHIFT } from "../../format/offsets.ts";
+import { copyUnits, layCopy } from "../../format/fields/origin.ts";
+import { FIRST_UNIT, TYPE_CHUNK, TYPE_MARK, UNIT_BYTES } from "../../format/offsets.ts";
 import {
   beginRecord,
   emptyHead,
@@ -21,7 +22,6 @@ import {
   sealRecord,
   setFlags,
   typeOf,
-  unitsAt,
 } from "../../format/record.ts";
 import { tableWordAt, tailBytes } from "../../format/slab.ts";
 import type { SlabEnd } from "../../format/slab-list.ts";
@@ -211,8 +211,9 @@ export class Appender {
   }
 
   /**
-   * Stages a copy of a good record of another slab, for compaction: everything but its place and these flags
-   * stays.
+   * Stages a copy of a good record of another slab, for compaction: everything but its place, its origin and
+   * these flags stays.
+   * @param origin the sequence that it is to name as its origin; 0: it stays as long as it is
    */
   appendCopy(
     source: RecordSource,
@@ -221,14 +222,11 @@ export class Appender {
     hashB: number,
     outranked: boolean,
     fresh: boolean,
+    origin: number,
   ): void {
-    const units = unitsAt(source, sourceUnit);
+    const units = copyUnits(source, sourceUnit, origin);
     const stagedUnit = this.stage(units);
-    const from = sourceUnit << UNIT_SHIFT;
-    this.staging.bytes.set(
-      source.bytes.subarray(from, from + (units << UNIT_SHIFT)),
-      stagedUnit << UNIT_SHIFT,
-    );
+    layCopy(this.staging, stagedUnit, source, sourceUnit, origin);
     setFlags(this.staging, stagedUnit, outranked, fresh);
     this.add(this.staging, stagedUnit, units, hashA, hashB);
     if (typeOf(source, sourceUnit) !== TYPE_CHUNK) {

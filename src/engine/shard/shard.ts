@@ -8,6 +8,7 @@
  * number of `apply` and upload calls and of replication's operations, then `commit`.
  */
 import { mkdirSync } from "node:fs";
+import type { LogPlace } from "../../format/slab-list.ts";
 import { isOutOfDescriptors } from "../../platform/system-error.ts";
 import { type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
 import { Compactor } from "../compaction/compaction.ts";
@@ -27,6 +28,8 @@ export interface ShardSetup extends StateSetup, LogSetup {
   io: FileIo;
   /** An index of fewer entries gets no snapshot when the shard is closed; left out: SNAPSHOT_ENTRIES_MIN. */
   snapshotEntriesMin?: number;
+  /** How long deletes are told to who follows the log; left out: no longer than the space is wanted. */
+  historyMs?: number;
 }
 
 export class Shard {
@@ -62,7 +65,7 @@ export class Shard {
     const list = new SlabList(io, directory, identity, this.listRead, (error) => this.log.stopWrites(error));
     this.state = new State(setup, io, list);
     this.log = new Log(this.state, list, io, setup);
-    this.compactor = new Compactor(this.state, this.log, now);
+    this.compactor = new Compactor(this.state, this.log, now, setup.historyMs ?? 0);
     this.batch = new Batch(this.state, this.log, this.compactor);
     const { slabs, figures } = this.state;
     this.scrub = new Scrub({ directory, shard, salt: store.salt, slabs, figures, now, warn });
@@ -77,11 +80,13 @@ export class Shard {
     const { state, log } = shard;
     log.succession.spare.recover();
     const { open, listed, doubt } = recoverShard(state, log, setup.io, shard.listRead, progress);
+    const { horizon } = log.list;
     log.list.begin(setup.store.incarnation, listed, doubt);
     state.figures[FIGURE.clockMillis] = state.clockMillis;
     if (open !== null) log.succession.resume(open);
     else log.startFirstSlab();
     shard.openedAt(log.appender);
+    shard.tellsFrom(horizon);
     log.refreshFigures();
     return shard;
   }
@@ -92,6 +97,17 @@ export class Shard {
     this.state.answeredUpTo(sequence, endUnit);
   }
 
+  /** The log tells all deletes from here on; null: nobody knows, so from its end on. */
+  private tellsFrom(horizon: LogPlace | null): void {
+    const { figures } = this.state;
+    if (horizon !== null) figures[FIGURE.horizon] = logPlace(horizon);
+    else {
+      const { sequence, endUnit: unit } = this.log.appender;
+      figures[FIGURE.horizon] = logPlace({ sequence, unit });
+      this.log.list.forgetBefore({ sequence, unit });
+    }
+  }
+
   /**
    * Reads a shard's slabs into an index as a start would and writes nothing: for `minivault verify`. Its
    * state can be used, and nothing else.
@@ -100,6 +116,7 @@ export class Shard {
     const shard = new Shard({ ...setup, io: readOnlyIo });
     const { open } = recoverShard(shard.state, shard.log, readOnlyIo, shard.listRead, progress);
     if (open !== null) shard.openedAt(open);
+    // Nobody can follow what nobody can write.
     return shard;
   }
 

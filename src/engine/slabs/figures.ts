@@ -65,6 +65,8 @@ export const FIGURE = {
   followedEnd: 31,
   /** The last record whose key may be news to who keeps lists: none comes after it that is. A place, too. */
   lastNews: 32,
+  /** Before this place the log does not tell all deletes any more. */
+  horizon: 33,
 } as const;
 /** Bytes of the array of figures. */
 export const FIGURES_BYTES = 40 * Float64Array.BYTES_PER_ELEMENT;

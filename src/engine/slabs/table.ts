@@ -3,7 +3,7 @@
  */
 import path from "node:path";
 import { HEADER_BYTES, SLAB_SLOTS } from "../../format/offsets.ts";
-import type { SlabEnd } from "../../format/slab-list.ts";
+import type { LogPlace, SlabEnd } from "../../format/slab-list.ts";
 import { FIGURE, slotOfSequence } from "./figures.ts";
 import { slabName } from "./files.ts";
 import type { FileIo } from "./io.ts";
@@ -36,6 +36,8 @@ export interface Slab {
 /** Told of a slab that is about to go, as SlabList is; while it throws, the slab stays. */
 export interface SlabRegister {
   drop(sequence: number, open: SlabEnd): void;
+  /** Told that deletes before a place will not be told any more, before the slab that told them goes. */
+  forgetBefore(horizon: LogPlace): void;
 }
 
 export class SlabTable {

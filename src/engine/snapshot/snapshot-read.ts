@@ -15,7 +15,11 @@ import {
 } from "../../format/offsets.ts";
 import { recordUnits } from "../../format/record.ts";
 import { LISTED_FULL, LISTED_OPEN, type ListedSlab } from "../../format/slab-list.ts";
-import { decodeSnapshotHeader, type SnapshotHeader, type SnapshotIdentity } from "../../format/snapshot.ts";
+import {
+  decodeSnapshotHeader,
+  type SnapshotHeader,
+  type SnapshotIdentity,
+} from "../../format/snapshot/index-snapshot.ts";
 import { hash32 } from "../../util/hash.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { indexPartBytes } from "../index/memory.ts";

@@ -13,7 +13,7 @@ import {
 } from "../../format/offsets.ts";
 import { checksumOf, isIntact, placeOf, recordSource } from "../../format/record.ts";
 import { footerSeal, headerProblem, looksSealed, tableUnit } from "../../format/slab.ts";
-import { decodeSnapshotHeader, type SnapshotIdentity } from "../../format/snapshot.ts";
+import { decodeSnapshotHeader, type SnapshotIdentity } from "../../format/snapshot/index-snapshot.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import { readSlab, slabName } from "../slabs/files.ts";
 

@@ -7,7 +7,7 @@ import {
   UNIT_BYTES,
 } from "../../format/offsets.ts";
 import { footerSeal } from "../../format/slab.ts";
-import { encodeSnapshotHeader, type SnapshotHeader } from "../../format/snapshot.ts";
+import { encodeSnapshotHeader, type SnapshotHeader } from "../../format/snapshot/index-snapshot.ts";
 import { hash32 } from "../../util/hash.ts";
 import type { SlabList } from "../list/slab-list.ts";
 import type { Log } from "../log/log.ts";

@@ -15,7 +15,15 @@ import {
   TYPE_PROMISE,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import { isFresh, isIndexed, keyBytesOf, type RecordSource, unitsAt } from "../../format/record.ts";
+import {
+  isAbsence,
+  isFresh,
+  isIndexed,
+  keyBytesOf,
+  originOf,
+  type RecordSource,
+  unitsAt,
+} from "../../format/record.ts";
 import { recordFormat } from "../../format/slab.ts";
 import { HybridClock } from "../../util/clock.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
@@ -81,6 +89,7 @@ export class State {
   readonly clock: HybridClock;
   readonly warn: (message: string) => void;
   private readonly ledger: Ledger;
+  private readonly list: SlabRegister;
 
   /** @param list told of a slab that is about to go */
   constructor(setup: StateSetup, io: FileIo, list: SlabRegister) {
@@ -90,6 +99,7 @@ export class State {
     this.dataDirectory = dataDirectory;
     this.directory = shardDirectory(dataDirectory, shard);
     this.warn = setup.warn;
+    this.list = list;
     this.clock = new HybridClock(setup.now);
     this.figures = new Float64Array(memory.figures);
     this.index = new KeyIndex(memory.index);
@@ -147,6 +157,11 @@ export class State {
       this.ledger.countChunks(keyBytesOf(this.lookup.mapOf(slot), unit), record.chunks, 1);
   }
 
+  /** Whether copies can say where they were first appended. */
+  get keepsOrigins(): boolean {
+    return this.store.version >= EXTENDED_VERSION_MIN;
+  }
+
   /** Whether records of this directory say that they are fresh. */
   get marksFresh(): boolean {
     return this.store.version >= EXTENDED_VERSION_MIN;
@@ -202,13 +217,23 @@ export class State {
       : this.replication.holds(type, hashA, hashB, map, unit);
   }
 
-  /** A copy of a record that counts takes its place. */
-  move(type: number, hashA: number, hashB: number, map: SlabMap, unit: number, to: Place): void {
+  /** A copy of a record that counts, `toUnits` long, takes its place. */
+  move(
+    type: number,
+    hashA: number,
+    hashB: number,
+    map: SlabMap,
+    unit: number,
+    to: Place,
+    toUnits: number,
+  ): void {
     const bytes = unitsAt(map, unit) * UNIT_BYTES;
+    const toBytes = toUnits * UNIT_BYTES;
     if (isIndexed(type)) this.index.replace(hashA, hashB, map.slot, unit, to.slot, to.unit);
     else this.replication.moved(type, hashA, hashB, { slot: map.slot, unit }, to);
     this.slabs.live(map.slot, -bytes);
-    this.slabs.live(to.slot, bytes);
+    this.slabs.live(to.slot, toBytes);
+    if (isAbsence(type)) this.figures[FIGURE.absenceBytes] += toBytes - bytes;
   }
 
   /**
@@ -236,6 +261,17 @@ export class State {
     const bytes = unitsAt(map, unit) * UNIT_BYTES;
     this.slabs.live(map.slot, -bytes);
     this.ledger.count(type, -1, bytes);
+  }
+
+  /**
+   * A tombstone goes: who follows the log from a place before it was first appended will not learn of it any
+   * more.
+   */
+  forgetDelete(map: SlabMap, unit: number): void {
+    const horizon = { sequence: (originOf(map, unit) || map.sequence) + 1, unit: 0 };
+    if (logPlace(horizon) <= this.figures[FIGURE.horizon]) return;
+    this.figures[FIGURE.horizon] = logPlace(horizon);
+    this.list.forgetBefore(horizon);
   }
 
   /** Notes that there is damage in a slab: it stays where it is. */

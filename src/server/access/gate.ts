@@ -65,6 +65,11 @@ export class Gate {
     this.tokens = new TokenSet(tokens);
   }
 
+  /** Whether a token is still what it was when a request came with it. */
+  isGood(token: Token): boolean {
+    return token.name === null || this.tokens.has(token);
+  }
+
   /** Why a request may not pass; null: it may, and `caller` says who it comes from. */
   judge(asked: Asked, authorization: string): ErrorCode | null {
     const token = holderOf(this.tokens, authorization);

@@ -39,7 +39,7 @@ const METHODS = "GET, HEAD, PUT, POST, PATCH, DELETE";
 const REQUEST_HEADERS = [
   ...["Authorization", "Content-Type", "Content-Encoding", "Range", "If-Range"],
   ...["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"],
-  ...["Content-Language", "Content-Disposition", "Cache-Control"],
+  ...["Content-Language", "Content-Disposition", "Cache-Control", "Last-Event-ID"],
 ].join(", ");
 const ANSWER_HEADERS = [
   ...["ETag", "Last-Modified", "Content-Length", "Content-Range", "Accept-Ranges", "Retry-After", "Allow"],

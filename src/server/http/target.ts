@@ -121,8 +121,10 @@ function classify(key: KeyBytes): number {
 
 /** A cursor and a key, percent-encoded, fit. */
 const QUERY_CHARACTERS_MAX = 8192;
+/** Questions, which nothing else than a GET can be. */
+const FOR_GET: ReadonlySet<string> = new Set(["list", "watch", "changes", "wait"]);
 /** What a request with one of these is meant to do must not be left out in silence. */
-const NOT_YET: ReadonlySet<string> = new Set(["watch", "changes", "wait", "ttl", "expires"]);
+const NOT_YET: ReadonlySet<string> = new Set(["ttl", "expires"]);
 
 /**
  * Checks the query's parameters. Answers what is wrong, or null. Names this program does not know mean
@@ -135,7 +137,7 @@ export function queryProblem(query: string): string | null {
     if (name === "consistency" && value !== "quorum" && value !== "one") {
       return "consistency is quorum or one";
     }
-    if (name === "list") return "list is for GET";
+    if (FOR_GET.has(name)) return `${name} is for GET`;
     if (NOT_YET.has(name)) return `the parameter ${name} is not supported yet`;
   }
   return null;

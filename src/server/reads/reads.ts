@@ -121,7 +121,7 @@ export function answerNoKey(
 }
 
 /** Answers a GET or HEAD of a key that is absent, or damaged. */
-function sendMissing(context: FrontContext, res: Res, verb: number, state: Found["state"]): void {
+export function sendMissing(context: FrontContext, res: Res, verb: number, state: Found["state"]): void {
   const code = state === "absent" ? "not_found" : "corrupt";
   const options = { head: verb === HEAD, ...(context.varies ? { headers: VARY } : {}) };
   context.meter.count(verb, sendError(res, code, options));

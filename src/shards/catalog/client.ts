@@ -2,6 +2,7 @@
  * A front's end of the way to the catalog thread.
  */
 import type { MessagePort } from "node:worker_threads";
+import { FeedClient } from "../feed/client.ts";
 import type { AnswerTo, Asked, CatalogAnswer, CatalogQuestion, Refused, Told } from "./messages.ts";
 
 /** Questions of one front that wait for their answers; more are refused. */
@@ -16,6 +17,8 @@ const GONE: Refused = {
 const STOPPING: Refused = { kind: "refused", code: "stopping", detail: "" };
 
 export class CatalogClient {
+  /** What has changed. Who waits for it does not hold the process. */
+  readonly feed = new FeedClient((feed) => this.port.postMessage({ feed } satisfies Asked));
   private readonly port: MessagePort;
   private readonly waiting = new Map<number, (answer: CatalogAnswer) => void>();
   private next = 0;
@@ -26,6 +29,10 @@ export class CatalogClient {
     port.on("message", (told: Told) => {
       if ("warning" in told) {
         warn(told.warning);
+        return;
+      }
+      if ("feed" in told) {
+        this.feed.take(told.feed);
         return;
       }
       const answered = this.waiting.get(told.id);
@@ -65,6 +72,7 @@ export class CatalogClient {
 
   private end(refusal: Refused): void {
     this.refusal ??= refusal;
+    this.feed.end(refusal);
     const waiting = [...this.waiting.values()];
     this.waiting.clear();
     for (const answered of waiting) answered(this.refusal);

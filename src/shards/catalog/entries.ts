@@ -6,6 +6,7 @@ import type { ShardLookup } from "../../engine/state/lookup.ts";
 import { manifestTotal } from "../../format/manifest.ts";
 import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import {
+  type Ballot,
   ballotAt,
   contentTypeBytesOf,
   isAbsence,
@@ -17,11 +18,12 @@ import {
   valueBytesOf,
   valueOffset,
 } from "../../format/record.ts";
-import { etagScratch, writeEtagOf } from "../../format/version.ts";
+import { compareBallots, etagScratch, writeEtagOf } from "../../format/version.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
+import type { Change, ChangeEvent, ChangeTeller } from "../feed/change.ts";
 import { joined, keyText, valueMember } from "./entry-text.ts";
 import type { HeldKey } from "./held.ts";
 
@@ -33,7 +35,12 @@ const CHECKED_VALUE_BYTES_MAX = 64 * 1024;
 /** How often a record is read again whose pages went missing meanwhile. */
 const TRIES_MAX = 3;
 
-export class Entries {
+/** The one place that names the event of a record that is told. */
+function eventOf(type: number): ChangeEvent {
+  return isAbsence(type) ? "delete" : "put";
+}
+
+export class Entries implements ChangeTeller {
   private readonly lookups: readonly ShardLookup[];
   private readonly store: StoreIdentity;
   private readonly etag = etagScratch();
@@ -106,6 +113,31 @@ export class Entries {
       if (lookup.missingPages === missingPages) return text;
       if (tries === TRIES_MAX) throw damaged(key);
     }
+  }
+
+  /**
+   * What is told of a change that was met, by what the key holds now; null: something later says that, and is
+   * met later.
+   * @param met its version
+   * @throws as `find`
+   */
+  change(key: Uint8Array, met: Ballot, values: boolean): Change | null {
+    for (let tries = 1; ; tries++) {
+      const lookup = this.record(key);
+      if (lookup === null) return null;
+      const { map, unit, missingPages } = lookup;
+      if (compareBallots(ballotAt(map, unit), met) !== 0) return null;
+      const type = typeOf(map, unit);
+      if (type === TYPE_FORGOTTEN) return null;
+      const text = isAbsence(type) ? this.absence(key, map, unit) : this.describe(key, map, unit, values);
+      if (lookup.missingPages === missingPages) return { event: eventOf(type), text };
+      if (tries === TRIES_MAX) throw damaged(key);
+    }
+  }
+
+  private absence(key: Uint8Array, map: RecordSource, unit: number): string {
+    writeEtagOf(this.etag, map, unit);
+    return `{"key":${keyText(key)},"etag":"${latin1(this.etag, 1, this.etag.length - 1)}"}`;
   }
 
   private describe(key: Uint8Array, map: RecordSource, unit: number, values: boolean): string {

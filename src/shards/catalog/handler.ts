@@ -7,6 +7,8 @@ import { nodeIo } from "../../engine/slabs/io.ts";
 import { loadAddon, setAddonDirectory } from "../../platform/addon.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
+import { FeedService } from "../feed/service.ts";
+import { Entries } from "./entries.ts";
 import type {
   Asked,
   CatalogAnswer,
@@ -19,6 +21,7 @@ import { CatalogService } from "./service.ts";
 
 interface Opened {
   service: CatalogService;
+  feed: FeedService;
   channels: readonly MessagePort[];
 }
 
@@ -53,11 +56,21 @@ function open(task: CatalogOpenTask): Opened {
   const held = memories.map((memory) => memory.held[reader]);
   const catalog = new Catalog({ dataDirectory, store, memories, held, io: nodeIo, readOnly, warn });
   const service = new CatalogService(catalog, store, new Float64Array(figures), warn);
-  for (const port of channels)
-    port.on("message", ({ id, question }: Asked) => {
-      void service.answer(question).then((answer) => tell(port, { id, answer }, memoryOf(answer)));
+  const feed = new FeedService({
+    ...{ dataDirectory, store, memories, readOnly, warn },
+    lookups: catalog.lookups,
+    entries: new Entries(catalog.lookups, store),
+    tell: (front, told) => tell(channels[front], { feed: told }),
+  });
+  for (const [front, port] of channels.entries())
+    port.on("message", (asked: Asked) => {
+      if ("feed" in asked) feed.take(front, asked.feed);
+      else
+        void service
+          .answer(asked.question)
+          .then((answer) => tell(port, { id: asked.id, answer }, memoryOf(answer)));
     });
-  return { service, channels };
+  return { service, feed, channels };
 }
 
 /** What an answer carries, to be handed over rather than copied. */
@@ -69,8 +82,9 @@ function memoryOf(answer: CatalogAnswer): ArrayBuffer[] {
 
 async function close(): Promise<void> {
   if (opened === null) return;
-  const { service, channels } = opened;
+  const { service, feed, channels } = opened;
   opened = null;
+  feed.close();
   await service.close();
   for (const port of channels) port.close();
 }

@@ -4,6 +4,7 @@ import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import type { ErrorCode } from "../../util/errors.ts";
+import type { FeedAsked, FeedTold } from "../feed/messages.ts";
 
 /** While the shards are read back, so that the start does not wait for it afterwards. */
 export interface CatalogPrepareTask {
@@ -124,11 +125,8 @@ export type CatalogAnswer = ListAnswer | CountAnswer | NamesAnswer | HeldAnswer 
 /** What an answer to a question is. */
 export type AnswerTo<Question extends CatalogQuestion> = Extract<CatalogAnswer, { kind: Question["kind"] }>;
 
-/** To the thread. */
-export interface Asked {
-  id: number;
-  question: CatalogQuestion;
-}
+/** To the thread. The feed of changes (../feed) goes the same way. */
+export type Asked = { id: number; question: CatalogQuestion } | { feed: FeedAsked[] };
 
 /** From the thread: an answer, or what an operator should know. */
-export type Told = { id: number; answer: CatalogAnswer } | { warning: string };
+export type Told = { id: number; answer: CatalogAnswer } | { feed: FeedTold[] } | { warning: string };

@@ -74,7 +74,7 @@ class ShardThreadPart {
   }
 
   private openShard(
-    { dataDirectory, store, sync, readOnly }: OpenTask,
+    { dataDirectory, store, sync, historyMs, readOnly }: OpenTask,
     shard: number,
     memory: OpenTask["shards"][number]["memory"],
     progress: Float64Array,
@@ -85,6 +85,7 @@ class ShardThreadPart {
       shard,
       store,
       sync,
+      historyMs,
       memory,
       now: Date.now,
       warn: (message: string) => void this.warnings.push(message),

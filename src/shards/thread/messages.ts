@@ -19,6 +19,8 @@ export interface OpenTask {
   addonDirectory: string | null;
   store: StoreIdentity;
   sync: SyncMode;
+  /** How long deletes are told to who follows the log. */
+  historyMs: number;
   /** Nothing can be written. */
   readOnly: boolean;
   /** One for each front. */

@@ -22,6 +22,8 @@ export interface ThreadSetup {
   dataDirectory: string;
   store: StoreIdentity;
   sync: SyncMode;
+  /** How long deletes are told to who follows the log; left out: no longer than the space is wanted. */
+  historyMs?: number;
   /** Nothing can be written. */
   readOnly: boolean;
   shards: { shard: number; memory: ShardMemory }[];
@@ -70,7 +72,7 @@ export class ShardThread {
 
   /** Starts the thread and reads its shards back. */
   async open(): Promise<void> {
-    const { dataDirectory, store, sync, readOnly, shards } = this.setup;
+    const { dataDirectory, store, sync, historyMs = 0, readOnly, shards } = this.setup;
     const progress = this.progress.buffer as SharedArrayBuffer;
     const { channels } = this;
     this.report(
@@ -81,6 +83,7 @@ export class ShardThread {
           addonDirectory: addonDirectory(),
           store,
           sync,
+          historyMs,
           readOnly,
           channels,
           shards,

@@ -29,6 +29,7 @@ import type { ShardQueue } from "../arena/queue.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
 import type { CatalogClient } from "../catalog/client.ts";
 import { readCatalogFigures } from "../catalog/thread.ts";
+import type { FeedClient } from "../feed/client.ts";
 import { Housekeeping } from "../housekeeping/housekeeping.ts";
 import type { FrontChannel } from "../thread/pool.ts";
 import { LocalUpload } from "../upload/upload.ts";
@@ -97,6 +98,8 @@ export class LocalVault implements Vault {
   readonly gatherings: Gatherings;
   /** All keys in order. */
   readonly catalog: CatalogClient;
+  /** What has changed. */
+  readonly feed: FeedClient;
   private readonly catalogFigures: SharedArrayBuffer;
   private readonly dataDirectory: string;
   private readonly memories: ShardMemory[];
@@ -133,6 +136,7 @@ export class LocalVault implements Vault {
     this.memories = memories;
     this.queues = queues;
     this.catalog = catalog;
+    this.feed = catalog.feed;
     this.catalogFigures = catalogFigures;
     this.shut = shut;
     this.seats = seats;

@@ -31,6 +31,8 @@ const PROGRESS_MS = 250;
 export interface VaultConfig extends Omit<StoreBirth, "shards"> {
   dataDirectory: string;
   sync: SyncMode;
+  /** How long deletes are told to who follows the changes; left out: no longer than the space is wanted. */
+  historyMs?: number;
   threads: number;
   /** Front threads, this one included; 1 when left out. The others open theirs with `openFrontVault`. */
   fronts?: number;

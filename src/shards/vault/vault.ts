@@ -7,6 +7,7 @@ import type { Gatherings } from "../../util/gatherings.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
 import type { CatalogClient } from "../catalog/client.ts";
 import type { CatalogStats } from "../catalog/thread.ts";
+import type { FeedClient } from "../feed/client.ts";
 
 export type { ShardStats };
 
@@ -109,6 +110,8 @@ export interface Vault {
   upload(head: WriteHead): Upload | null;
   /** All keys in order; left out: there are no lists. */
   readonly catalog?: Pick<CatalogClient, "ask">;
+  /** What has changed; left out: nobody can follow it. */
+  readonly feed?: Pick<FeedClient, "ask" | "cancel">;
   /** Where bodies of this front are gathered that do not come in one piece. */
   readonly gatherings: Gatherings;
   stats(): VaultStats;

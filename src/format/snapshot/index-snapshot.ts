@@ -1,15 +1,15 @@
 /**
  * The header of an index snapshot, as bytes. Pure: no file is touched here. FORMAT.md has the table.
  */
-import { hash32 } from "../util/hash.ts";
+import { hash32 } from "../../util/hash.ts";
 import {
   BYTE_ORDER_MARK,
   SNAPSHOT,
   SNAPSHOT_FORM,
   SNAPSHOT_HEADER_BYTES,
   SNAPSHOT_MAGIC,
-} from "./offsets.ts";
-import type { SlabIdentity } from "./slab.ts";
+} from "../offsets.ts";
+import type { SlabIdentity } from "../slab.ts";
 
 /** Which shard of which store, and by which start of it. */
 export interface SnapshotIdentity extends Omit<SlabIdentity, "sequence"> {

@@ -1,0 +1,115 @@
+/**
+ * Changes, read from the logs of a store from a place on: every record of a key that is told, originals once
+ * at least, and copies of those that were first appended at the place or later. Of what counts in the end
+ * nothing is left out: a record that moves to the end of the log is met there (follower.ts).
+ */
+import { originOf } from "../../format/record.ts";
+import { LogFollower } from "../catalog/follower.ts";
+import { FIGURE, logPlace } from "../slabs/figures.ts";
+import type { SlabMap } from "../slabs/maps.ts";
+import type { ShardLookup } from "../state/lookup.ts";
+import type { ShardMemory } from "../state/memory.ts";
+import type { ShardPlace } from "./place.ts";
+
+/** Gets a record that may be news; the bytes are only good during the call. */
+export type TakeChange = (key: Uint8Array, map: SlabMap, unit: number) => void;
+
+interface Followed {
+  readonly follower: LogFollower;
+  readonly figures: Float64Array;
+  base: number;
+}
+
+export class LogChanges {
+  private readonly shards: readonly Followed[];
+
+  /** @param places one for each shard */
+  constructor(
+    lookups: readonly ShardLookup[],
+    memories: readonly ShardMemory[],
+    places: readonly ShardPlace[],
+  ) {
+    this.shards = lookups.map((lookup, shard) => ({
+      follower: new LogFollower(lookup, memories[shard], logPlace(places[shard]), false),
+      figures: new Float64Array(memories[shard].figures),
+      base: places[shard].base,
+    }));
+  }
+
+  /** Whether something is published that was not met. */
+  get isBehind(): boolean {
+    for (const { follower } of this.shards) if (follower.place < follower.end) return true;
+    return false;
+  }
+
+  /** Up to where all has been met. */
+  get places(): ShardPlace[] {
+    return this.shards.map(({ follower, base }) => {
+      const { sequence, unit } = follower.position;
+      return { sequence, unit, base: Math.min(base, sequence) };
+    });
+  }
+
+  /**
+   * Whether deletes that were to be told may be gone. To be asked after reading, and before anything is told
+   * of it.
+   */
+  get isTooOld(): boolean {
+    return this.shards.some(({ follower, figures, base }) => {
+      const { sequence, unit } = follower.position;
+      return isBeforeHorizon({ sequence, unit, base }, figures);
+    });
+  }
+
+  /** Whether damage hides what has changed. */
+  isBlind(take: TakeChange): boolean {
+    return this.shards.some(({ follower }) => follower.isStuck || follower.isBlind(take));
+  }
+
+  /**
+   * Goes on by about `records` records of each shard.
+   * @returns whether all that was published when this was called has been met
+   */
+  read(records: number, take: TakeChange): boolean {
+    let isDone = true;
+    for (const shard of this.shards) {
+      const { follower } = shard;
+      const tell: TakeChange = (key, map, unit) => {
+        const origin = originOf(map, unit);
+        if (origin === 0 || origin >= shard.base) take(key, map, unit);
+      };
+      if (follower.follow(records, true, tell)) shard.base = follower.position.sequence;
+      else isDone = false;
+    }
+    return isDone;
+  }
+}
+
+/** Where all logs end now: what comes later is news from there on. */
+export function endsOf(memories: readonly ShardMemory[]): ShardPlace[] {
+  return memories.map(({ figures }) => placeAt(new Float64Array(figures)[FIGURE.publishedEnd]));
+}
+
+/** Whether a place lies within the logs, and all deletes after it can still be told. */
+export function isTold(places: readonly ShardPlace[], memories: readonly ShardMemory[]): boolean {
+  return places.every((place, shard) => {
+    const figures = new Float64Array(memories[shard].figures);
+    return logPlace(place) <= figures[FIGURE.publishedEnd] && !isBeforeHorizon(place, figures);
+  });
+}
+
+function isBeforeHorizon({ sequence, unit, base }: ShardPlace, figures: Float64Array): boolean {
+  const horizon = figures[FIGURE.horizon];
+  // Of what was first appended from `base` on copies are still to come, deletes among them.
+  return base < sequence
+    ? logPlace({ sequence: base + 1, unit: 0 }) <= horizon
+    : logPlace({ sequence, unit }) < horizon;
+}
+
+function placeAt(place: number): ShardPlace {
+  const unit = place % SLAB_UNITS;
+  const sequence = Math.floor(place / SLAB_UNITS);
+  return { sequence, unit, base: sequence };
+}
+
+const SLAB_UNITS = logPlace({ sequence: 1, unit: 0 });

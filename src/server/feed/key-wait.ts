@@ -1,0 +1,130 @@
+/**
+ * `GET /key?wait=30s`: answers as a GET does, once the key holds something else than the client knows (by
+ * If-None-Match: a version, `*` for any, none for nothing); 304 when the time is over.
+ *
+ *   place ► look ► differs: answer; else wait for a change of the key from that place on ► look ► …
+ */
+import type { Token } from "../../auth/tokens.ts";
+import { etagOf } from "../../format/version.ts";
+import { noneMatchHolds } from "../../rules/conditions.ts";
+import type { FeedAnswer, FeedRefusal } from "../../shards/feed/messages.ts";
+import type { Found } from "../../shards/vault/vault.ts";
+import type { Req, Res } from "../http/http.ts";
+import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
+import { sendError, statusLine } from "../http/reply.ts";
+import { findPatiently, Waiting } from "../reads/cold-reads.ts";
+import { answerFound, sendMissing } from "../reads/reads.ts";
+import { beginNotModified } from "../reads/value-head.ts";
+import { GET } from "../status/meter.ts";
+import { latin1Of, QUESTION, type Watcher, type WatcherSetup } from "./source.ts";
+
+/** One change is enough to look again. */
+const BYTES_MAX = 1;
+
+export class KeyWait implements Watcher {
+  readonly caller: Token;
+  private readonly setup: WatcherSetup;
+  private readonly res: Res;
+  private readonly key: { bytes: Uint8Array; length: number };
+  private readonly headers: ReadHeaders;
+  private readonly waiting: Waiting;
+  private readonly untilMs: number;
+  private place: string | null = null;
+  private cursor = -1;
+  private reads = 0;
+  private asked = -1;
+
+  constructor(setup: WatcherSetup, res: Res, req: Req, key: Uint8Array, waitMs: number) {
+    const { context } = setup;
+    this.caller = context.caller;
+    this.setup = setup;
+    this.res = res;
+    this.key = { bytes: key, length: key.length };
+    this.headers = readHeaders(req, false);
+    this.untilMs = performance.now() + waitMs;
+    this.waiting = new Waiting(context, res, GET, () => this.finish());
+    this.waiting.begin();
+    this.ask(0);
+  }
+
+  private ask(waitMs: number): void {
+    const { place: since, cursor } = this;
+    const prefixes = [latin1Of(this.key.bytes)];
+    this.asked = this.setup.source.ask(
+      { ...QUESTION, ...{ prefixes, since, cursor, waitMs }, exact: true, bytesMax: BYTES_MAX, countMax: 1 },
+      this.told,
+    );
+  }
+
+  private readonly told = (answer: FeedAnswer | FeedRefusal): void => {
+    this.asked = -1;
+    if (!this.waiting.isOpen) return;
+    if (answer.kind === "refused") {
+      this.resume(() => this.count(sendError(this.res, answer.code, { detail: answer.detail })));
+      return;
+    }
+    this.place = answer.place;
+    this.cursor = answer.cursor;
+    this.reads = 0;
+    this.look();
+  };
+
+  private readonly look = (): void => {
+    if (!this.waiting.isOpen) return;
+    const { context } = this.setup;
+    const found = findPatiently(context.vault, this.key, this.reads++);
+    if (found.state === "cold") {
+      context.vault.warm(this.look);
+      return;
+    }
+    if (this.differs(found)) {
+      this.resume(() => {
+        if (found.state === "found") answerFound(context, this.res, found, this.headers);
+        else sendMissing(context, this.res, GET, found.state);
+      });
+      return;
+    }
+    const leftMs = this.untilMs - performance.now();
+    if (leftMs > 0) this.ask(leftMs);
+    else this.resume(() => this.unchanged(found));
+  };
+
+  /** Whether the key holds something else than the client knows. */
+  private differs(found: Found): boolean {
+    const { ifNoneMatch, problem } = this.headers;
+    if (problem !== null || found.state === "damaged") return true;
+    if (found.state !== "found") return ifNoneMatch !== "";
+    return ifNoneMatch === "" || noneMatchHolds(ifNoneMatch, etagOf(found.etag));
+  }
+
+  /** The time is over. */
+  private unchanged(found: Found): void {
+    const { varies } = this.setup.context;
+    if (found.state === "found") beginNotModified(this.res, found, varies);
+    else
+      this.res.writeStatus(
+        `${statusLine(304)}\r\nCache-Control: no-cache${varies ? "\r\nVary: Authorization" : ""}`,
+      );
+    this.res.endWithoutBody();
+    this.count(304);
+  }
+
+  private count(status: number): void {
+    this.setup.context.meter.count(GET, status);
+  }
+
+  private resume(answer: () => void): void {
+    this.waiting.resume(answer);
+    this.finish();
+  }
+
+  stop(): void {
+    if (this.waiting.isOpen) this.resume(() => this.count(sendError(this.res, "stopping")));
+  }
+
+  private finish(): void {
+    if (this.asked >= 0) this.setup.source.cancel(this.asked);
+    this.asked = -1;
+    this.setup.done(this);
+  }
+}

@@ -1,0 +1,46 @@
+/** What those who wait for changes are given. */
+import type { Token } from "../../auth/tokens.ts";
+import type { FeedClient } from "../../shards/feed/client.ts";
+import type { FeedQuestion } from "../../shards/feed/messages.ts";
+import type { FrontContext } from "../http/context.ts";
+
+/** Somebody who waits for changes. */
+export interface Watcher {
+  /** Whose token it came with. */
+  readonly caller: Token;
+  /** Ends it in order: the node stops, or its token is not good any more. */
+  stop(): void;
+}
+
+/** Where changes come from. */
+export type FeedSource = Pick<FeedClient, "ask" | "cancel">;
+
+export interface WatcherSetup {
+  readonly context: FrontContext;
+  readonly source: FeedSource;
+  /** Called once, when it is over. */
+  readonly done: (watcher: Watcher) => void;
+}
+
+/** The keys that are asked for. */
+export interface Scoped {
+  readonly prefix: Uint8Array;
+  /** What the caller may see of them, as prefixes; the prefix itself: all. */
+  readonly scopes: readonly Uint8Array[];
+}
+
+/** As questions have prefixes. */
+export function latin1Of(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+}
+
+/** What a question is where nobody says more. */
+export const QUESTION: Omit<FeedQuestion, "prefixes" | "bytesMax" | "countMax"> = {
+  exact: false,
+  values: false,
+  form: "events",
+  since: null,
+  cursor: -1,
+  catchesUp: false,
+  waitMs: 0,
+};

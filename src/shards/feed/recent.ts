@@ -1,0 +1,98 @@
+/**
+ * The latest changes of all shards in memory, for those who are close behind: turns of following the logs,
+ * each with the places that it has led to. The oldest go when they take too much.
+ *
+ *   tail                                   head
+ *    | turn | turn |        …       | turn |
+ *    each change has a number, and is told by those who are before it
+ */
+import type { ShardPlace } from "../../engine/feed/place.ts";
+import type { Ballot } from "../../format/record.ts";
+import type { Change } from "./change.ts";
+
+/** What the changes in memory may take, in bytes. */
+export const RECENT_BYTES_MAX = 4 * 1024 * 1024;
+/** What one takes beside its texts, about. */
+const CHANGE_BYTES = 160;
+
+export interface RecentChange extends Change {
+  /** Its key's bytes as latin1 text. */
+  readonly key: string;
+  readonly ballot: Ballot;
+}
+
+interface Turn {
+  readonly from: number;
+  readonly changes: readonly RecentChange[];
+  /** Where the logs had been followed to before it. */
+  readonly before: readonly ShardPlace[];
+  readonly bytes: number;
+}
+
+export class Recent {
+  private turns: Turn[] = [];
+  private bytes = 0;
+  private readonly bytesMax: number;
+  /** Number of the change that comes next. */
+  head: number;
+  /** Up to where the logs have been followed. */
+  places: readonly ShardPlace[];
+
+  /** @param first number of the first change: above all that were given before */
+  constructor(places: readonly ShardPlace[], first: number, bytesMax = RECENT_BYTES_MAX) {
+    this.places = places;
+    this.head = first;
+    this.bytesMax = bytesMax;
+  }
+
+  /** Number of the oldest change that is there. */
+  get tail(): number {
+    return this.turns[0]?.from ?? this.head;
+  }
+
+  get count(): number {
+    return this.head - this.tail;
+  }
+
+  /** The logs have been followed to `places`, and that was found. */
+  add(changes: readonly RecentChange[], places: readonly ShardPlace[]): void {
+    const before = this.places;
+    this.places = places;
+    if (changes.length === 0) return;
+    const bytes = changes.reduce((sum, { key, text }) => sum + key.length + text.length + CHANGE_BYTES, 0);
+    this.turns.push({ from: this.head, changes, before, bytes });
+    this.head += changes.length;
+    this.bytes += bytes;
+    let gone = 0;
+    // The latest turn stays: its changes are about to be told.
+    while (this.bytes > this.bytesMax && gone < this.turns.length - 1) this.bytes -= this.turns[gone++].bytes;
+    if (gone > 0) this.turns = this.turns.slice(gone);
+  }
+
+  /** Whether all changes from this number on are there. */
+  holds(cursor: number): boolean {
+    return cursor >= this.tail && cursor <= this.head;
+  }
+
+  /** The change with a number that is there. */
+  at(cursor: number): RecentChange {
+    const turn = this.turns[this.turnOf(cursor)];
+    return turn.changes[cursor - turn.from];
+  }
+
+  /** A place before the change with this number, as close to it as there is one. */
+  placesAt(cursor: number): readonly ShardPlace[] {
+    return cursor >= this.head ? this.places : this.turns[this.turnOf(cursor)].before;
+  }
+
+  private turnOf(cursor: number): number {
+    let low = 0;
+    let high = this.turns.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (this.turns[middle].from <= cursor) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}

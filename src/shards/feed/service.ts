@@ -1,0 +1,376 @@
+/**
+ * Tells what has changed: follows the logs while somebody asks, keeps the latest changes in memory, and
+ * answers questions. It is pulled: who asks gets what there is beyond a place, and asks again; nobody has a
+ * queue here. Whoever is further behind than memory goes reads slabs again (slow-reads.ts).
+ *
+ * The shards' threads know nothing of it. It looks at their published ends, every millisecond while somebody
+ * waits, so a write costs the same whether anybody watches or not.
+ */
+
+import type { StoreIdentity } from "../../engine/directory/store-file.ts";
+import { endsOf, isTold, LogChanges } from "../../engine/feed/log-changes.ts";
+import { decodePlace, encodePlace, type FeedPlace, type ShardPlace } from "../../engine/feed/place.ts";
+import { Starts } from "../../engine/feed/starts.ts";
+import { FIGURE } from "../../engine/slabs/figures.ts";
+import type { ShardLookup } from "../../engine/state/lookup.ts";
+import type { ShardMemory } from "../../engine/state/memory.ts";
+import { ballotAt } from "../../format/record.ts";
+import { VaultError } from "../../util/errors.ts";
+import { AnswerText } from "./answer-text.ts";
+import type { ChangeTeller } from "./change.ts";
+import type { FeedAnswer, FeedAsked, FeedQuestion, FeedRefusal, FeedTold } from "./messages.ts";
+import { Recent, type RecentChange } from "./recent.ts";
+import { type SlowAnswer, SlowReads } from "./slow-reads.ts";
+import { type Pending, WaitingQuestions } from "./waiting.ts";
+
+/** How often the logs are looked at while somebody waits. */
+const TURN_MS = 1;
+/** So long each answer keeps the next turn away, since the fronts have to send it: at most so long in all. */
+const TURN_MS_PER_ANSWER = 0.2;
+const TURN_MS_MAX = 100;
+/** Longest that a turn keeps the thread. */
+const TURN_WORK_MS = 2;
+/** Records of each shard that are read in one step. */
+const STEP_RECORDS = 128;
+/** How long the logs are followed after the last question. */
+const IDLE_MS = 60_000;
+/** Places that were told of and can be found in memory again. */
+const KNOWN_PLACES_MAX = 1024;
+
+export interface FeedSetup {
+  dataDirectory: string;
+  store: StoreIdentity;
+  memories: readonly ShardMemory[];
+  lookups: readonly ShardLookup[];
+  entries: ChangeTeller;
+  readOnly: boolean;
+  warn: (message: string) => void;
+  /** Sends answers to a front. */
+  tell: (front: number, told: FeedTold[]) => void;
+}
+
+const TOO_OLD: FeedRefusal = {
+  kind: "refused",
+  code: "place_too_old",
+  detail: "",
+};
+
+export class FeedService {
+  private readonly setup: FeedSetup;
+  private readonly id0: number;
+  private readonly starts: Starts;
+  private readonly slow: SlowReads;
+  private readonly waiting = new WaitingQuestions();
+  /** Null: nobody asks, and the logs are not followed. */
+  private recent: Recent | null = null;
+  private changes: LogChanges | null = null;
+  private nextNumber = 0;
+  private timer: NodeJS.Timeout | null = null;
+  private turnAfterMs = 0;
+  private askedMs = 0;
+  private readonly known = new Map<string, number>();
+  private headText: { places: readonly ShardPlace[]; text: string } | null = null;
+  private outbox = new Map<number, FeedTold[]>();
+  private closed = false;
+
+  constructor(setup: FeedSetup) {
+    const { dataDirectory, store, memories, readOnly, warn } = setup;
+    this.setup = setup;
+    this.id0 = new DataView(store.id.buffer, store.id.byteOffset, 4).getInt32(0, true);
+    const ends = memories.map(({ figures }) => new Float64Array(figures)[FIGURE.openedEnd]);
+    this.starts = new Starts(dataDirectory, store, ends, readOnly, warn);
+    this.slow = new SlowReads(setup, {
+      textOf: (places) => this.placeText(places),
+      cursorAt: (changes) => this.cursorAt(changes),
+      done: (pending, answer) => this.slowDone(pending, answer),
+    });
+  }
+
+  /** Questions of a front, in their order. */
+  take(front: number, asked: readonly FeedAsked[]): void {
+    this.askedMs = performance.now();
+    for (const { id, question } of asked) {
+      if (question === null) this.cancel(front, id);
+      else {
+        const pending = { front, id, question, dueMs: this.askedMs + question.waitMs };
+        this.guard(pending, () => this.ask(pending));
+      }
+    }
+    this.flush();
+    this.schedule();
+  }
+
+  private cancel(front: number, id: number): void {
+    const pending = this.waiting.find(front, id);
+    if (pending !== undefined) this.waiting.delete(pending);
+    this.slow.cancel(front, id);
+  }
+
+  private guard(pending: Pending, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.refuse(pending, refusalOf(error as Error, this.setup.warn));
+    }
+  }
+
+  private ask(pending: Pending): void {
+    const { question } = pending;
+    if (this.closed) throw new VaultError("stopping");
+    const recent = this.follow();
+    if (question.since === null) {
+      // Nothing from before this moment.
+      this.turn();
+      const { recent: now } = this;
+      if (now === null) throw new VaultError("unavailable", "the changes cannot be followed now");
+      this.answerFrom(pending, now, now.head);
+      return;
+    }
+    if (!question.catchesUp) {
+      const cursor = question.cursor >= 0 ? question.cursor : (this.known.get(question.since) ?? -1);
+      if (cursor >= 0 && recent.holds(cursor)) {
+        this.answerFrom(pending, recent, cursor);
+        return;
+      }
+    }
+    this.slow.begin(pending, this.placesOf(question.since));
+  }
+
+  /** The place in a text, if changes can be told from there on. */
+  private placesOf(text: string): readonly ShardPlace[] {
+    const { memories, store } = this.setup;
+    const place = decodePlace(text, this.id0, store.shards);
+    if (place === null) throw new VaultError("bad_request", "this is no place that a feed of changes gave");
+    if (place === "foreign" || !this.starts.isGood(place) || !isTold(place.shards, memories))
+      throw new VaultError("place_too_old");
+    return place.shards;
+  }
+
+  /** The latest changes; from now on the logs are followed. */
+  private follow(): Recent {
+    if (this.recent !== null) return this.recent;
+    const { lookups, memories } = this.setup;
+    const places = endsOf(memories);
+    this.changes = new LogChanges(lookups, memories, places);
+    this.recent = new Recent(places, this.nextNumber);
+    return this.recent;
+  }
+
+  /** Nobody asks any more, or nobody can tell: what was in memory is forgotten. */
+  private forget(): void {
+    this.nextNumber = (this.recent?.head ?? 0) + 1;
+    this.recent = null;
+    this.changes = null;
+    this.known.clear();
+    this.headText = null;
+  }
+
+  private schedule(): void {
+    if (this.timer !== null || this.recent === null || this.closed) return;
+    this.timer = setTimeout(this.beat, Math.max(TURN_MS, this.turnAfterMs - performance.now()));
+  }
+
+  private readonly beat = (): void => {
+    this.timer = null;
+    const nowMs = performance.now();
+    if (this.changes?.isBehind === true) this.turn();
+    for (const pending of this.waiting.overdue(nowMs)) this.time(pending);
+    this.flush();
+    if (this.waiting.count === 0 && this.slow.count === 0 && nowMs - this.askedMs > IDLE_MS) this.forget();
+    this.schedule();
+  };
+
+  /** The time of a question that waits is over. */
+  private time(pending: Pending): void {
+    const { recent } = this;
+    this.waiting.delete(pending);
+    if (recent === null) this.refuse(pending, TOO_OLD);
+    else this.reply(pending, this.nothing(recent));
+  }
+
+  /** Follows the logs for a moment, and answers those that wait for what is met. */
+  private turn(): void {
+    const { changes, recent } = this;
+    if (changes === null || recent === null) return;
+    const endsMs = performance.now() + TURN_WORK_MS;
+    const met: RecentChange[] = [];
+    try {
+      const take = this.collect(met);
+      while (!changes.read(STEP_RECORDS, take) && !changes.isBlind(take) && performance.now() < endsMs);
+      if (changes.isBlind(take)) throw blind();
+      if (changes.isTooOld) throw new VaultError("place_too_old");
+    } catch (error) {
+      this.failAll(refusalOf(error as Error, this.setup.warn));
+      return;
+    }
+    const from = recent.head;
+    recent.add(met, changes.places);
+    if (met.length > 0) this.answerWaiting(recent, met, from);
+  }
+
+  private collect(into: RecentChange[]): (key: Uint8Array, map: MapOf, unit: number) => void {
+    const { entries } = this.setup;
+    return (key, map, unit) => {
+      const ballot = ballotAt(map, unit);
+      const change = entries.change(key, ballot, false);
+      if (change !== null) into.push({ ...change, key: latin1(key), ballot });
+    };
+  }
+
+  private answerWaiting(recent: Recent, met: readonly RecentChange[], from: number): void {
+    const sets = new Set<ReadonlySet<Pending>>();
+    for (const { key } of met) this.waiting.match(key, sets);
+    const concerned = new Set<Pending>();
+    for (const set of sets) for (const pending of set) concerned.add(pending);
+    const made = new Map<string, FeedAnswer | null>();
+    for (const pending of concerned)
+      this.guard(pending, () => {
+        const name = textName(pending.question);
+        let answer = made.get(name);
+        if (answer === undefined) {
+          answer = this.read(pending.question, recent, from);
+          made.set(name, answer);
+        }
+        if (answer === null) return;
+        this.waiting.delete(pending);
+        this.reply(pending, answer);
+      });
+    const busyMs = Math.min(TURN_MS_MAX, concerned.size * TURN_MS_PER_ANSWER);
+    this.turnAfterMs = performance.now() + busyMs;
+  }
+
+  /** Answers from memory, now or when there is something. */
+  private answerFrom(pending: Pending, recent: Recent, cursor: number): void {
+    const answer = this.read(pending.question, recent, cursor);
+    if (answer !== null) this.reply(pending, answer);
+    else if (pending.question.waitMs > 0) this.waiting.add(pending);
+    else this.reply(pending, this.nothing(recent));
+  }
+
+  /** What there is for a question in memory from a number on; null: nothing. */
+  private read(question: FeedQuestion, recent: Recent, from: number): FeedAnswer | null {
+    const { entries } = this.setup;
+    const text = new AnswerText(question);
+    let cursor = from;
+    for (; cursor < recent.head && !text.isFull; cursor++) {
+      const change = recent.at(cursor);
+      if (!text.wants(change.key)) continue;
+      if (!question.values || change.event !== "put") text.add(change);
+      else {
+        // By now something newer may be known, which follows.
+        const valued = entries.change(Buffer.from(change.key, "latin1"), change.ballot, true);
+        if (valued !== null) text.add(valued);
+      }
+    }
+    if (text.count === 0) return null;
+    const more = cursor < recent.head;
+    const place = more ? this.placeText(recent.placesAt(cursor)) : this.headPlace(recent);
+    return { kind: "changes", ...text.end(), place, cursor, more };
+  }
+
+  private nothing(recent: Recent): FeedAnswer {
+    const place = this.headPlace(recent);
+    return { kind: "changes", text: NOTHING, count: 0, place, cursor: recent.head, more: false };
+  }
+
+  private slowDone(pending: Pending, answer: SlowAnswer): void {
+    const { recent } = this;
+    if (answer.kind === "refused") this.refuse(pending, answer);
+    // Caught up, with nothing to tell: it waits like others.
+    else if (answer.count === 0 && answer.cursor >= 0 && recent?.holds(answer.cursor) === true)
+      this.guard(pending, () => this.answerFrom(pending, recent, answer.cursor));
+    else this.reply(pending, answer);
+    this.flush();
+    this.schedule();
+  }
+
+  /** Number in memory from which to go on for who has met all that `changes` has; -1: it is behind. */
+  private cursorAt(changes: LogChanges): number {
+    const { recent } = this;
+    if (recent === null) return -1;
+    const isThere = changes.places.every((place, shard) => isAtOrAfter(place, recent.places[shard]));
+    return isThere ? recent.head : -1;
+  }
+
+  private placeText(shards: readonly ShardPlace[]): string {
+    const place: FeedPlace = { incarnation: this.setup.store.incarnation, ms: Date.now(), shards };
+    return encodePlace(this.id0, place);
+  }
+
+  /** The place of the head, the same text as long as it is the same place. */
+  private headPlace({ places, head }: Recent): string {
+    if (this.headText?.places !== places) {
+      this.headText = { places, text: this.placeText(places) };
+      this.known.set(this.headText.text, head);
+      if (this.known.size > KNOWN_PLACES_MAX) this.known.delete(this.known.keys().next().value as string);
+    }
+    return this.headText.text;
+  }
+
+  private reply({ front, id }: Pending, answer: FeedAnswer | FeedRefusal): void {
+    const told = this.outbox.get(front);
+    if (told === undefined) this.outbox.set(front, [{ id, answer }]);
+    else told.push({ id, answer });
+  }
+
+  private refuse(pending: Pending, refusal: FeedRefusal): void {
+    this.waiting.delete(pending);
+    this.reply(pending, refusal);
+  }
+
+  private flush(): void {
+    if (this.outbox.size === 0) return;
+    const { outbox } = this;
+    this.outbox = new Map();
+    for (const [front, told] of outbox) this.setup.tell(front, told);
+  }
+
+  /** What was told so far cannot be gone on from. */
+  private failAll(refusal: FeedRefusal): void {
+    for (const pending of this.waiting.all()) this.refuse(pending, refusal);
+    this.forget();
+  }
+
+  /** What is under way; for /_stats. */
+  get figures(): { waiting: number; slow: number; recent: number } {
+    return { waiting: this.waiting.count, slow: this.slow.count, recent: this.recent?.count ?? 0 };
+  }
+
+  close(): void {
+    this.closed = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.slow.close();
+    this.failAll({ kind: "refused", code: "stopping", detail: "" });
+    this.flush();
+  }
+}
+
+type MapOf = Parameters<typeof ballotAt>[0];
+
+const NOTHING = new Uint8Array(0);
+
+/** Questions with the same name have the same answer in one turn. */
+function textName({ prefixes, exact, values, form, bytesMax, countMax }: FeedQuestion): string {
+  return JSON.stringify([prefixes, exact, values, form, bytesMax, countMax]);
+}
+
+function isAtOrAfter(a: ShardPlace, b: ShardPlace): boolean {
+  return a.sequence > b.sequence || (a.sequence === b.sequence && a.unit >= b.unit);
+}
+
+function latin1({ buffer, byteOffset, length }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, length).toString("latin1");
+}
+
+function blind(): VaultError {
+  return new VaultError(
+    "corrupt",
+    "records are damaged whose keys nobody knows, so changes may be missing; run minivault verify",
+  );
+}
+
+function refusalOf(error: Error, warn: (message: string) => void): FeedRefusal {
+  if (error instanceof VaultError) return { kind: "refused", code: error.code, detail: error.message };
+  warn(`the feed of changes: ${error.stack ?? error.message}`);
+  return { kind: "refused", code: "internal", detail: "" };
+}
