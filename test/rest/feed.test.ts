@@ -340,7 +340,8 @@ test("feed: a node that stops ends its streams in order, and they go on after it
     const stream = new EventStream(own.port, "/?watch");
     await stream.begun();
     const waiting = call(own.port, "GET", "/key?wait=60s", { agent: false });
-    const page = call(own.port, "GET", "/?changes&wait=60s", { agent: false });
+    const { place } = (await call(own.port, "GET", "/?changes")).json();
+    const page = call(own.port, "GET", `/?changes&wait=60s&since=${place}`, { agent: false });
     await put(own.port, "k/1");
     await stream.until(has("put", "k/1"));
     assert.equal((await page).status, 200);

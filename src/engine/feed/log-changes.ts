@@ -4,7 +4,7 @@
  * nothing is left out: a record that moves to the end of the log is met there (follower.ts).
  */
 import { originOf } from "../../format/record.ts";
-import { LogFollower } from "../catalog/follower.ts";
+import { LogFollower, type TakeRecord } from "../catalog/follower.ts";
 import { FIGURE, logPlace } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { ShardLookup } from "../state/lookup.ts";
@@ -12,7 +12,7 @@ import type { ShardMemory } from "../state/memory.ts";
 import type { ShardPlace } from "./place.ts";
 
 /** Gets a record that may be news; the bytes are only good during the call. */
-export type TakeChange = (key: Uint8Array, map: SlabMap, unit: number) => void;
+export type TakeChange = (key: Uint8Array, map: SlabMap, unit: number, shard: number) => void;
 
 interface Followed {
   readonly follower: LogFollower;
@@ -63,7 +63,9 @@ export class LogChanges {
 
   /** Whether damage hides what has changed. */
   isBlind(take: TakeChange): boolean {
-    return this.shards.some(({ follower }) => follower.isStuck || follower.isBlind(take));
+    return this.shards.some(({ follower }, shard) => {
+      return follower.isStuck || follower.isBlind((key, map, unit) => take(key, map, unit, shard));
+    });
   }
 
   /**
@@ -72,17 +74,22 @@ export class LogChanges {
    */
   read(records: number, take: TakeChange): boolean {
     let isDone = true;
-    for (const shard of this.shards) {
+    for (const [index, shard] of this.shards.entries()) {
       const { follower } = shard;
-      const tell: TakeChange = (key, map, unit) => {
+      const tell: TakeRecord = (key, map, unit) => {
         const origin = originOf(map, unit);
-        if (origin === 0 || origin >= shard.base) take(key, map, unit);
+        if (origin === 0 || origin >= shard.base) take(key, map, unit, index);
       };
       if (follower.follow(records, true, tell)) shard.base = follower.position.sequence;
       else isDone = false;
     }
     return isDone;
   }
+}
+
+/** Whether one place of a shard is not before another. */
+export function isAtOrAfter(a: ShardPlace, b: ShardPlace): boolean {
+  return a.sequence > b.sequence || (a.sequence === b.sequence && a.unit >= b.unit);
 }
 
 /** Where all logs end now: what comes later is news from there on. */

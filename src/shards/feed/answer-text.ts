@@ -39,3 +39,8 @@ export class AnswerText {
     return { text: new Uint8Array(Buffer.from(text)), count: this.count };
   }
 }
+
+/** Questions with the same name have the same answer in one turn. */
+export function textName({ prefixes, exact, values, form, bytesMax, countMax }: FeedQuestion): string {
+  return JSON.stringify([prefixes, exact, values, form, bytesMax, countMax]);
+}

@@ -3,10 +3,9 @@
  * travels as one message.
  */
 import type { FeedAnswer, FeedAsked, FeedQuestion, FeedRefusal, FeedTold } from "./messages.ts";
+import { STOPPING } from "./refusals.ts";
 
 export type FeedReply = (answer: FeedAnswer | FeedRefusal) => void;
-
-const STOPPING: FeedRefusal = { kind: "refused", code: "stopping", detail: "" };
 
 export class FeedClient {
   private readonly send: (asked: FeedAsked[]) => void;

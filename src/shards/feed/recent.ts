@@ -19,6 +19,10 @@ export interface RecentChange extends Change {
   /** Its key's bytes as latin1 text. */
   readonly key: string;
   readonly ballot: Ballot;
+  /** Where its record ends. */
+  readonly shard: number;
+  readonly sequence: number;
+  readonly endUnit: number;
 }
 
 interface Turn {
@@ -80,9 +84,14 @@ export class Recent {
     return turn.changes[cursor - turn.from];
   }
 
-  /** A place before the change with this number, as close to it as there is one. */
+  /** The place before the change with this number, and after the one before it. */
   placesAt(cursor: number): readonly ShardPlace[] {
-    return cursor >= this.head ? this.places : this.turns[this.turnOf(cursor)].before;
+    if (cursor >= this.head) return this.places;
+    const { from, changes, before } = this.turns[this.turnOf(cursor)];
+    const places = [...before];
+    for (const { shard, sequence, endUnit: unit } of changes.slice(0, cursor - from))
+      places[shard] = { sequence, unit, base: places[shard].base };
+    return places;
   }
 
   private turnOf(cursor: number): number {

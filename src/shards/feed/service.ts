@@ -8,18 +8,18 @@
  */
 
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
-import { endsOf, isTold, LogChanges } from "../../engine/feed/log-changes.ts";
-import { decodePlace, encodePlace, type FeedPlace, type ShardPlace } from "../../engine/feed/place.ts";
-import { Starts } from "../../engine/feed/starts.ts";
-import { FIGURE } from "../../engine/slabs/figures.ts";
+import { endsOf, isAtOrAfter, LogChanges, type TakeChange } from "../../engine/feed/log-changes.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
-import { ballotAt } from "../../format/record.ts";
+import { ballotAt, unitsAt } from "../../format/record.ts";
 import { VaultError } from "../../util/errors.ts";
-import { AnswerText } from "./answer-text.ts";
+import { AnswerText, textName } from "./answer-text.ts";
 import type { ChangeTeller } from "./change.ts";
 import type { FeedAnswer, FeedAsked, FeedQuestion, FeedRefusal, FeedTold } from "./messages.ts";
+import { Outbox } from "./outbox.ts";
+import { Places } from "./places.ts";
 import { Recent, type RecentChange } from "./recent.ts";
+import { blind, PLACE_TOO_OLD, refusalOf, STOPPING } from "./refusals.ts";
 import { type SlowAnswer, SlowReads } from "./slow-reads.ts";
 import { type Pending, WaitingQuestions } from "./waiting.ts";
 
@@ -34,9 +34,6 @@ const TURN_WORK_MS = 2;
 const STEP_RECORDS = 128;
 /** How long the logs are followed after the last question. */
 const IDLE_MS = 60_000;
-/** Places that were told of and can be found in memory again. */
-const KNOWN_PLACES_MAX = 1024;
-
 export interface FeedSetup {
   dataDirectory: string;
   store: StoreIdentity;
@@ -49,16 +46,9 @@ export interface FeedSetup {
   tell: (front: number, told: FeedTold[]) => void;
 }
 
-const TOO_OLD: FeedRefusal = {
-  kind: "refused",
-  code: "place_too_old",
-  detail: "",
-};
-
 export class FeedService {
   private readonly setup: FeedSetup;
-  private readonly id0: number;
-  private readonly starts: Starts;
+  private readonly places: Places;
   private readonly slow: SlowReads;
   private readonly waiting = new WaitingQuestions();
   /** Null: nobody asks, and the logs are not followed. */
@@ -68,19 +58,15 @@ export class FeedService {
   private timer: NodeJS.Timeout | null = null;
   private turnAfterMs = 0;
   private askedMs = 0;
-  private readonly known = new Map<string, number>();
-  private headText: { places: readonly ShardPlace[]; text: string } | null = null;
-  private outbox = new Map<number, FeedTold[]>();
+  private readonly outbox: Outbox;
   private closed = false;
 
   constructor(setup: FeedSetup) {
-    const { dataDirectory, store, memories, readOnly, warn } = setup;
     this.setup = setup;
-    this.id0 = new DataView(store.id.buffer, store.id.byteOffset, 4).getInt32(0, true);
-    const ends = memories.map(({ figures }) => new Float64Array(figures)[FIGURE.openedEnd]);
-    this.starts = new Starts(dataDirectory, store, ends, readOnly, warn);
+    this.places = new Places(setup);
+    this.outbox = new Outbox(setup.tell);
     this.slow = new SlowReads(setup, {
-      textOf: (places) => this.placeText(places),
+      textOf: (places) => this.places.textOf(places),
       cursorAt: (changes) => this.cursorAt(changes),
       done: (pending, answer) => this.slowDone(pending, answer),
     });
@@ -96,7 +82,7 @@ export class FeedService {
         this.guard(pending, () => this.ask(pending));
       }
     }
-    this.flush();
+    this.outbox.flush();
     this.schedule();
   }
 
@@ -127,23 +113,13 @@ export class FeedService {
       return;
     }
     if (!question.catchesUp) {
-      const cursor = question.cursor >= 0 ? question.cursor : (this.known.get(question.since) ?? -1);
+      const cursor = question.cursor >= 0 ? question.cursor : this.places.numberAt(question.since);
       if (cursor >= 0 && recent.holds(cursor)) {
         this.answerFrom(pending, recent, cursor);
         return;
       }
     }
-    this.slow.begin(pending, this.placesOf(question.since));
-  }
-
-  /** The place in a text, if changes can be told from there on. */
-  private placesOf(text: string): readonly ShardPlace[] {
-    const { memories, store } = this.setup;
-    const place = decodePlace(text, this.id0, store.shards);
-    if (place === null) throw new VaultError("bad_request", "this is no place that a feed of changes gave");
-    if (place === "foreign" || !this.starts.isGood(place) || !isTold(place.shards, memories))
-      throw new VaultError("place_too_old");
-    return place.shards;
+    this.slow.begin(pending, this.places.read(question.since));
   }
 
   /** The latest changes; from now on the logs are followed. */
@@ -161,8 +137,7 @@ export class FeedService {
     this.nextNumber = (this.recent?.head ?? 0) + 1;
     this.recent = null;
     this.changes = null;
-    this.known.clear();
-    this.headText = null;
+    this.places.forget();
   }
 
   private schedule(): void {
@@ -175,7 +150,7 @@ export class FeedService {
     const nowMs = performance.now();
     if (this.changes?.isBehind === true) this.turn();
     for (const pending of this.waiting.overdue(nowMs)) this.time(pending);
-    this.flush();
+    this.outbox.flush();
     if (this.waiting.count === 0 && this.slow.count === 0 && nowMs - this.askedMs > IDLE_MS) this.forget();
     this.schedule();
   };
@@ -184,8 +159,8 @@ export class FeedService {
   private time(pending: Pending): void {
     const { recent } = this;
     this.waiting.delete(pending);
-    if (recent === null) this.refuse(pending, TOO_OLD);
-    else this.reply(pending, this.nothing(recent));
+    if (recent === null) this.refuse(pending, PLACE_TOO_OLD);
+    else this.outbox.add(pending, this.nothing(recent));
   }
 
   /** Follows the logs for a moment, and answers those that wait for what is met. */
@@ -208,12 +183,14 @@ export class FeedService {
     if (met.length > 0) this.answerWaiting(recent, met, from);
   }
 
-  private collect(into: RecentChange[]): (key: Uint8Array, map: MapOf, unit: number) => void {
+  private collect(into: RecentChange[]): TakeChange {
     const { entries } = this.setup;
-    return (key, map, unit) => {
+    return (key, map, unit, shard) => {
       const ballot = ballotAt(map, unit);
       const change = entries.change(key, ballot, false);
-      if (change !== null) into.push({ ...change, key: latin1(key), ballot });
+      if (change === null) return;
+      const place = { shard, sequence: map.sequence, endUnit: unit + unitsAt(map, unit) };
+      into.push({ ...change, ...place, key: latin1(key), ballot });
     };
   }
 
@@ -233,7 +210,7 @@ export class FeedService {
         }
         if (answer === null) return;
         this.waiting.delete(pending);
-        this.reply(pending, answer);
+        this.outbox.add(pending, answer);
       });
     const busyMs = Math.min(TURN_MS_MAX, concerned.size * TURN_MS_PER_ANSWER);
     this.turnAfterMs = performance.now() + busyMs;
@@ -242,9 +219,9 @@ export class FeedService {
   /** Answers from memory, now or when there is something. */
   private answerFrom(pending: Pending, recent: Recent, cursor: number): void {
     const answer = this.read(pending.question, recent, cursor);
-    if (answer !== null) this.reply(pending, answer);
+    if (answer !== null) this.outbox.add(pending, answer);
     else if (pending.question.waitMs > 0) this.waiting.add(pending);
-    else this.reply(pending, this.nothing(recent));
+    else this.outbox.add(pending, this.nothing(recent));
   }
 
   /** What there is for a question in memory from a number on; null: nothing. */
@@ -264,12 +241,12 @@ export class FeedService {
     }
     if (text.count === 0) return null;
     const more = cursor < recent.head;
-    const place = more ? this.placeText(recent.placesAt(cursor)) : this.headPlace(recent);
+    const place = more ? this.places.textOf(recent.placesAt(cursor)) : this.places.ofHead(recent);
     return { kind: "changes", ...text.end(), place, cursor, more };
   }
 
   private nothing(recent: Recent): FeedAnswer {
-    const place = this.headPlace(recent);
+    const place = this.places.ofHead(recent);
     return { kind: "changes", text: NOTHING, count: 0, place, cursor: recent.head, more: false };
   }
 
@@ -279,8 +256,8 @@ export class FeedService {
     // Caught up, with nothing to tell: it waits like others.
     else if (answer.count === 0 && answer.cursor >= 0 && recent?.holds(answer.cursor) === true)
       this.guard(pending, () => this.answerFrom(pending, recent, answer.cursor));
-    else this.reply(pending, answer);
-    this.flush();
+    else this.outbox.add(pending, answer);
+    this.outbox.flush();
     this.schedule();
   }
 
@@ -292,37 +269,9 @@ export class FeedService {
     return isThere ? recent.head : -1;
   }
 
-  private placeText(shards: readonly ShardPlace[]): string {
-    const place: FeedPlace = { incarnation: this.setup.store.incarnation, ms: Date.now(), shards };
-    return encodePlace(this.id0, place);
-  }
-
-  /** The place of the head, the same text as long as it is the same place. */
-  private headPlace({ places, head }: Recent): string {
-    if (this.headText?.places !== places) {
-      this.headText = { places, text: this.placeText(places) };
-      this.known.set(this.headText.text, head);
-      if (this.known.size > KNOWN_PLACES_MAX) this.known.delete(this.known.keys().next().value as string);
-    }
-    return this.headText.text;
-  }
-
-  private reply({ front, id }: Pending, answer: FeedAnswer | FeedRefusal): void {
-    const told = this.outbox.get(front);
-    if (told === undefined) this.outbox.set(front, [{ id, answer }]);
-    else told.push({ id, answer });
-  }
-
   private refuse(pending: Pending, refusal: FeedRefusal): void {
     this.waiting.delete(pending);
-    this.reply(pending, refusal);
-  }
-
-  private flush(): void {
-    if (this.outbox.size === 0) return;
-    const { outbox } = this;
-    this.outbox = new Map();
-    for (const [front, told] of outbox) this.setup.tell(front, told);
+    this.outbox.add(pending, refusal);
   }
 
   /** What was told so far cannot be gone on from. */
@@ -331,46 +280,17 @@ export class FeedService {
     this.forget();
   }
 
-  /** What is under way; for /_stats. */
-  get figures(): { waiting: number; slow: number; recent: number } {
-    return { waiting: this.waiting.count, slow: this.slow.count, recent: this.recent?.count ?? 0 };
-  }
-
   close(): void {
     this.closed = true;
     if (this.timer !== null) clearTimeout(this.timer);
     this.slow.close();
-    this.failAll({ kind: "refused", code: "stopping", detail: "" });
-    this.flush();
+    this.failAll(STOPPING);
+    this.outbox.flush();
   }
 }
 
-type MapOf = Parameters<typeof ballotAt>[0];
-
 const NOTHING = new Uint8Array(0);
-
-/** Questions with the same name have the same answer in one turn. */
-function textName({ prefixes, exact, values, form, bytesMax, countMax }: FeedQuestion): string {
-  return JSON.stringify([prefixes, exact, values, form, bytesMax, countMax]);
-}
-
-function isAtOrAfter(a: ShardPlace, b: ShardPlace): boolean {
-  return a.sequence > b.sequence || (a.sequence === b.sequence && a.unit >= b.unit);
-}
 
 function latin1({ buffer, byteOffset, length }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, length).toString("latin1");
-}
-
-function blind(): VaultError {
-  return new VaultError(
-    "corrupt",
-    "records are damaged whose keys nobody knows, so changes may be missing; run minivault verify",
-  );
-}
-
-function refusalOf(error: Error, warn: (message: string) => void): FeedRefusal {
-  if (error instanceof VaultError) return { kind: "refused", code: error.code, detail: error.message };
-  warn(`the feed of changes: ${error.stack ?? error.message}`);
-  return { kind: "refused", code: "internal", detail: "" };
 }

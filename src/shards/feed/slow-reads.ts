@@ -3,7 +3,7 @@
  * another, a slice at a time, and only for a part of the thread's time, so that many who are far behind cost
  * the others little. Between two slices a question is a place.
  */
-import { LogChanges } from "../../engine/feed/log-changes.ts";
+import { LogChanges, type TakeChange } from "../../engine/feed/log-changes.ts";
 import type { ShardPlace } from "../../engine/feed/place.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
@@ -12,6 +12,7 @@ import { VaultError } from "../../util/errors.ts";
 import { AnswerText } from "./answer-text.ts";
 import type { ChangeTeller } from "./change.ts";
 import type { FeedAnswer, FeedRefusal } from "./messages.ts";
+import { blind, refusalOf, STOPPING } from "./refusals.ts";
 import type { Pending } from "./waiting.ts";
 
 /** Longest that one slice keeps the thread. */
@@ -79,7 +80,7 @@ export class SlowReads {
     try {
       answer = this.slice(reading, startMs);
     } catch (error) {
-      answer = this.refusalOf(error as Error);
+      answer = refusalOf(error as Error, this.setup.warn);
     }
     if (answer === null) this.queue.push(reading);
     const tookMs = performance.now() - startMs;
@@ -93,7 +94,7 @@ export class SlowReads {
     const { question } = reading.pending;
     const changes = new LogChanges(lookups, memories, reading.places);
     const text = new AnswerText(question);
-    const take = (key: Uint8Array, map: Parameters<typeof ballotAt>[0], unit: number): void => {
+    const take: TakeChange = (key, map, unit) => {
       if (!text.wants(Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1"))) return;
       const change = entries.change(key, ballotAt(map, unit), question.values);
       if (change !== null) text.add(change);
@@ -103,11 +104,7 @@ export class SlowReads {
       isDone = changes.read(STEP_RECORDS, take);
       if (!isDone && changes.isBlind(take)) break;
     }
-    if (changes.isBlind(take))
-      throw new VaultError(
-        "corrupt",
-        "records are damaged whose keys nobody knows, so changes may be missing; run minivault verify",
-      );
+    if (changes.isBlind(take)) throw blind();
     if (changes.isTooOld) throw new VaultError("place_too_old");
     reading.places = changes.places;
     const cursor = this.ends.cursorAt(changes);
@@ -117,15 +114,8 @@ export class SlowReads {
     return { kind: "changes", ...text.end(), place, cursor, more: cursor < 0 };
   }
 
-  private refusalOf(error: Error): FeedRefusal {
-    if (error instanceof VaultError) return { kind: "refused", code: error.code, detail: error.message };
-    this.setup.warn(`the feed of changes: ${error.stack ?? error.message}`);
-    return { kind: "refused", code: "internal", detail: "" };
-  }
-
   close(): void {
     if (this.timer !== null) clearTimeout(this.timer);
-    for (const { pending } of this.queue.splice(0))
-      this.ends.done(pending, { kind: "refused", code: "stopping", detail: "" });
+    for (const { pending } of this.queue.splice(0)) this.ends.done(pending, STOPPING);
   }
 }

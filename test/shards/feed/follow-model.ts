@@ -212,6 +212,7 @@ export async function follow(random: Random, operations: number): Promise<RunRes
           result.compacted += compactedOf(vault);
           await vault.close();
           vault = await open();
+          for (const each of clients) each.reconnect();
           break;
         case 3: {
           if (random.below(3) !== 0) break;
@@ -227,6 +228,7 @@ export async function follow(random: Random, operations: number): Promise<RunRes
           rmSync(folder, { recursive: true });
           folder = next;
           vault = await open();
+          for (const each of clients) each.reconnect();
           break;
         }
         case 4:
