@@ -8,6 +8,7 @@ import { createFront } from "../server/front.ts";
 import type { FrontLog } from "../server/http/context.ts";
 import { openFrontVault } from "../shards/vault/open.ts";
 import { FRONT_THREAD, type FrontMessage, type FrontTask, type Renewal, STOP } from "./fronts.ts";
+import { type BackupNews, RemoteBackups } from "./remote-backup.ts";
 
 /** Whether this is such a thread. */
 function isFrontThread(): boolean {
@@ -29,6 +30,7 @@ async function run(task: FrontTask): Promise<void> {
     say({ kind: "log", level: "warn", fields: {}, message }),
   );
   const audit = config.audit === null ? null : new AuditFile(config.audit, log);
+  const backups = new RemoteBackups(say);
   const front = await createFront({
     vault,
     ...config,
@@ -42,6 +44,7 @@ async function run(task: FrontTask): Promise<void> {
     meters: { memories: meters, own: seat.front },
     sharesPort: true,
     patient: vault.patient,
+    backup: backups.run,
     log,
   });
   const renewCertificate = (): void => {
@@ -51,8 +54,12 @@ async function run(task: FrontTask): Promise<void> {
       log.error({ front: seat.front }, (error as Error).message);
     }
   };
-  parentPort?.on("message", async (message: typeof STOP | Renewal) => {
+  parentPort?.on("message", async (message: typeof STOP | Renewal | BackupNews) => {
     if (message !== STOP) {
+      if ("backup" in message) {
+        backups.hear(message);
+        return;
+      }
       if (message.tokens !== undefined) front.renewTokens(message.tokens);
       if (message.audit === true) audit?.reopen();
       if (message.certificate === true) renewCertificate();

@@ -12,6 +12,7 @@ import type { ClientAccess } from "../server/access/gate.ts";
 import { METER_BYTES } from "../server/status/meter.ts";
 import { threadOf } from "../shards/thread/spawn.ts";
 import type { FrontSeat, LocalVault } from "../shards/vault/local-vault.ts";
+import { type BackupRequest, makeFor } from "./remote-backup.ts";
 
 /** In `workerData`: what this thread is. */
 export const FRONT_THREAD = "minivault front thread";
@@ -44,6 +45,7 @@ export interface SharedAmongFronts {
 export type FrontMessage =
   | { kind: "listening" }
   | { kind: "failed"; reason: string }
+  | BackupRequest
   | { kind: "log"; level: "info" | "warn" | "error"; fields: object; message: string };
 
 /** To a front thread: stop in order. It ends when it has. */
@@ -109,9 +111,11 @@ export async function startFrontThreads(
           );
           worker.on("message", (message: FrontMessage) => {
             if (message.kind === "log") log[message.level](message.fields, message.message);
+            else if (message.kind === "backup")
+              void makeFor(vault.backups, message, (news) => worker.postMessage(news));
             else if (message.kind === "listening") resolve();
             else reject(new Error(message.reason));
-            if (message.kind !== "log") clearTimeout(timer);
+            if (message.kind === "listening" || message.kind === "failed") clearTimeout(timer);
           });
         }),
     ),

@@ -134,8 +134,14 @@ async function frontOptions(
     sharesPort,
     patient: vault.patient,
     clusterFacts: () => cluster.facts(),
+    ...backupOf(vault),
     log,
   };
+}
+
+/** What makes copies of the store. */
+export function backupOf({ backups }: LocalVault): Pick<FrontOptions, "backup"> {
+  return backups === null ? {} : { backup: (directory, report) => backups.run(directory, report) };
 }
 
 /** Says that the node serves, and what. */

@@ -7,6 +7,7 @@
 import { FLAGS, variableOf } from "../config/flags.ts";
 import { UsageError } from "../config/values.ts";
 import { sentenceOf } from "../platform/system-error.ts";
+import { EXPORT, IMPORT } from "./client/transfer-commands.ts";
 import { CREATE, GET, PUT, RM } from "./client/value-commands.ts";
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster/cluster-commands.ts";
 import { UPGRADE_CLUSTER } from "./cluster/upgrade-cluster-command.ts";
@@ -14,6 +15,7 @@ import { ABANDON_MOVE, RECOVER } from "./cluster/ways-out.ts";
 import { completionCommand } from "./completion-command.ts";
 import { ACCEPT_LOSS } from "./directory/accept-loss-command.ts";
 import { INSPECT } from "./directory/inspect-command.ts";
+import { RESTORE } from "./directory/restore-command.ts";
 import { UPGRADE } from "./directory/upgrade-command.ts";
 import { VERIFY } from "./directory/verify-command.ts";
 import { HEALTH } from "./health-command.ts";
@@ -22,9 +24,9 @@ import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 import { TOKEN } from "./token-command.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [
-  ...[GET, PUT, CREATE, RM],
+  ...[GET, PUT, CREATE, RM, EXPORT, IMPORT],
   ...[NODES, DRAIN, REPLACE, REMOVE, ABANDON_MOVE, RECOVER, UPGRADE_CLUSTER],
-  ...[HEALTH, VERIFY, INSPECT, ACCEPT_LOSS, UPGRADE],
+  ...[HEALTH, VERIFY, INSPECT, RESTORE, ACCEPT_LOSS, UPGRADE],
   TOKEN,
   completionCommand(() => SUBCOMMANDS),
 ];

@@ -12,26 +12,18 @@ import type { ClusterAccess } from "../cluster/node/access.ts";
 import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
 import { localUrl } from "../platform/address.ts";
 import { isOutOfDescriptors } from "../platform/system-error.ts";
+import type { RunBackup } from "../shards/backup/backups.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
 import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
 import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
-import { createBatch } from "./batch/batch.ts";
 import { hasConsole, sendConsole, sendToConsole, wantsPage } from "./console/console.ts";
 import { Feeds } from "./feed/feeds.ts";
-import { declaredBytes } from "./http/body-length.ts";
+import { handlersOf } from "./handlers.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
-import {
-  type Audit,
-  type FrontContext,
-  type FrontLog,
-  InFlight,
-  NOT_PARSED,
-  targetOf,
-} from "./http/context.ts";
+import { type Audit, type FrontContext, type FrontLog, InFlight, NOT_PARSED } from "./http/context.ts";
 import type { Handlers, HttpOptions, Res, TlsFiles } from "./http/http.ts";
-import { refuse } from "./http/linger.ts";
 import { Pacer } from "./http/pace.ts";
 import { sendError, sendJson, sendText, sendWriteResult } from "./http/reply.ts";
 import {
@@ -51,18 +43,13 @@ import {
 } from "./http/target.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
-import { createDeletion, isDeletion } from "./list/deletion.ts";
-import { createLists } from "./list/lists.ts";
-import { createMkvLists } from "./list/mkv-lists.ts";
-import { createPatch } from "./patch/patch.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
-import { createClusterReads } from "./reads/cluster-reads.ts";
-import { type AnswerOther, type AnswerQuery, createReads } from "./reads/reads.ts";
+import type { AnswerOther } from "./reads/reads.ts";
 import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
 import { DELETE, GET, HEAD, Meter, OTHER, POST, PUT } from "./status/meter.ts";
 import { healthDocument, metricsText, REFUSING_CONNECTIONS, statsDocument } from "./status/stats.ts";
 import { sendMkvResult } from "./writes/mkv-answer.ts";
-import { createWrites, type Refusal } from "./writes/writes.ts";
+import type { Refusal } from "./writes/writes.ts";
 
 /** How long `close` waits for requests that are under way. */
 const CLOSE_DEADLINE_MS = 10_000;
@@ -86,6 +73,8 @@ export interface FrontOptions {
   tls?: TlsFiles | null;
   /** What answers clients once the node is one of a cluster; null, or left out: the vault alone. */
   cluster?: () => ClusterAccess | null;
+  /** Makes copies of the store while it serves. Left out: nobody does. */
+  backup?: RunBackup;
   /** A node of a cluster: what stands behind the routes between nodes. Left out: they do not exist. */
   peers?: PeerFacts;
   maxValueBytes: number;
@@ -293,28 +282,7 @@ function createHandlers(
     const { code, options: errorOptions } = refusalOf(target);
     return sendError(res, code, { ...errorOptions, head });
   };
-  const ownLists = createLists(context);
-  const lists = options.compat === "mkv" ? createMkvLists(context, ownLists) : ownLists;
-  const answerQuery: AnswerQuery = (...asked) => lists(...asked) || feeds.answer(...asked);
-  const local = createReads(context, answerOther, answerQuery);
-  const reads =
-    options.cluster === undefined ? local : createClusterReads(context, local, answerOther, answerQuery);
-  const writes = createWrites(context, refusalOf, createBatch(context));
-  const deletion = createDeletion(context);
-  const patch = createPatch(context);
-  const handlers: Handlers = {
-    ...reads,
-    ...writes,
-    post: (res, req) => (isDeletion(context, req) ? deletion : writes.post)(res, req),
-    other: (res, req) => {
-      if (targetOf(context, req) === TARGET_KEY && req.getCaseSensitiveMethod() === "PATCH") {
-        patch(res, req);
-        return;
-      }
-      const { code, options: errorOptions } = refusalOf(targetOf(context, req));
-      context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
-    },
-  };
+  const handlers = handlersOf(context, options, refusalOf, answerOther, feeds);
   return gate === null ? handlers : withGate(context, handlers, gate);
 }
 

@@ -37,6 +37,7 @@ class FaultyIo {
       fsync: (fd) => this.run("sync", () => nodeIo.fsync(fd)),
       ftruncate: (fd, bytes) => this.run("size", () => nodeIo.ftruncate(fd, bytes)),
       size: nodeIo.size,
+      links: nodeIo.links,
       rename: (from, to) => this.run("rename", () => nodeIo.rename(from, to)),
       unlink: (path) => this.run("unlink", () => nodeIo.unlink(path)),
       syncDirectory: (path) => this.run("sync", () => nodeIo.syncDirectory(path)),

@@ -90,6 +90,7 @@ export class RecordedDisk {
       fdatasync: (fd) => synced(fileOf(fd), "", this.now),
       fsync: (fd) => synced(fileOf(fd), "", this.now),
       size: nodeIo.size,
+      links: nodeIo.links,
       ftruncate: (fd, size) => {
         resized(fd, size);
         nodeIo.ftruncate(fd, size);

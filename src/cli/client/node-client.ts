@@ -13,6 +13,7 @@ import { authorityOf, keyOf, optionOf, type SubcommandOption, type Words } from 
 const URL_DEFAULT = "http://localhost:3000";
 /** Neither side has sent anything for so long. */
 const SILENCE_MS = 60_000;
+const LINES_TYPE = "application/x-ndjson";
 /** Of the text of an error. */
 const ERROR_BYTES_MAX = 64 * 1024;
 
@@ -43,6 +44,8 @@ export interface Question {
   headers?: Record<string, string>;
   /** Sent chunked unless the headers have a Content-Length. */
   body?: Readable;
+  /** An answer in lines is no refusal, whatever its status: its last line says what became of it. */
+  takesLines?: boolean;
 }
 
 /** What a node answered that is no success. */
@@ -84,6 +87,7 @@ export function clientOf(words: Words): NodeClient {
         });
         if (answer === null) continue;
         if (answer.status >= 200 && answer.status < 300) return answer;
+        if (question.takesLines === true && answer.headers["content-type"] === LINES_TYPE) return answer;
         throw await refusalOf(url, answer, token !== null);
       }
       throw new Error(`${failures.join("; ")}; -url names another node`);

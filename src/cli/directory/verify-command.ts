@@ -20,6 +20,7 @@ export const VERIFY: Subcommand = {
   summary: "Reads a data directory and names what is damaged.",
   more: `No node may run on the directory, and none can start meanwhile. Nothing is written to it. Every record is read, those that count no more included; a line for each damage says
 file, byte, what is there, its key where that is known, and what is wrong. A torn tail that the next start cuts off is no damage.
+A backup is read like a data directory.
 
 Exit status: 0 sound; 1 damaged, or the directory is in use; 2 used wrongly, or no directory of minivault.`,
   operandsMin: 1,

@@ -5,6 +5,7 @@ import type { Terminal } from "./subcommand.ts";
 /** What takes less is over before anybody looks. */
 const SHOWN_FROM_BYTES = 8 * 1024 * 1024;
 const DRAWN_PER_SECOND = 10;
+const BAR_FROM_MS = 500;
 /** Where it cannot be drawn over. */
 const LINE_MS = 2000;
 
@@ -74,6 +75,39 @@ function linesOf({ err }: Terminal, name: string, totalBytes: number | null): Pr
       err(`${name}: ${sizeOf(bytes)}${share}\n`);
     },
     stop() {},
+  };
+}
+
+export interface Counting {
+  at(done: number, total: number): void;
+  stop(): void;
+}
+
+/** Shows how many of something are done: a bar on a terminal, else a line now and then. */
+export function counting(terminal: Terminal, name: string, unit: string): Counting {
+  let shownMs = performance.now();
+  let bar: import("cli-progress").SingleBar | null = null;
+  const begin = (total: number): import("cli-progress").SingleBar => {
+    const { SingleBar } = require("cli-progress") as typeof import("cli-progress");
+    const begun = new SingleBar({
+      format: `${name} {bar} {value} of {total} ${unit}, {eta_formatted} left`,
+      fps: DRAWN_PER_SECOND,
+      hideCursor: true,
+      clearOnComplete: true,
+    });
+    begun.start(total, 0);
+    return begun;
+  };
+  return {
+    at(done, total) {
+      if (bar !== null) bar.update(done);
+      else if (performance.now() - shownMs >= (terminal.isTerminal ? BAR_FROM_MS : LINE_MS)) {
+        shownMs = performance.now();
+        if (terminal.isTerminal) bar = begin(total);
+        else terminal.err(`${name}: ${done} of ${total} ${unit}\n`);
+      }
+    },
+    stop: () => bar?.stop(),
   };
 }
 

@@ -49,7 +49,8 @@ import {
 import { describeSnapshotHeader } from "../../format/snapshot/index-snapshot.ts";
 import { etagText } from "../../format/version.ts";
 import { checksumLine } from "../../util/sealed-file.ts";
-import { readStoreFile, type StoreIdentity } from "../directory/store-file.ts";
+import { readStoreOrBackup } from "../directory/backup-file.ts";
+import type { StoreIdentity } from "../directory/store-file.ts";
 import { LIST_NAMES } from "../list/slab-list.ts";
 import { readSlab } from "../slabs/files.ts";
 import { inspectRun } from "./catalog/inspect-run.ts";
@@ -87,7 +88,7 @@ export function* inspectFile(file: string): Generator<Item, boolean> {
       ...(header.checksum === "good" ? {} : { problem: "the header is damaged" }),
     };
   } else if (magic === LIST_MAGIC || (LIST_NAMES as readonly string[]).includes(name)) yield* listItems(file);
-  else if (/^(?:STORE|CLUSTER|CATALOG)/.test(name)) yield sealedItem(file, name);
+  else if (/^(?:STORE|BACKUP|CLUSTER|CATALOG)/.test(name)) yield sealedItem(file, name);
   else if (/^\d{10}\.keys/.test(name)) yield* inspectRun(file);
   else return false;
   return true;
@@ -137,7 +138,7 @@ function* listItems(file: string): Generator<Item> {
     };
 }
 
-/** STORE, CLUSTER and CATALOG: a line of JSON and its checksum. */
+/** STORE, BACKUP, CLUSTER and CATALOG: a line of JSON and its checksum. */
 function sealedItem(file: string, name: string): Item {
   const [line, sum] = fs.readFileSync(file, "utf8").split("\n");
   const isGood = sum === checksumLine(line);
@@ -160,7 +161,7 @@ function sealedItem(file: string, name: string): Item {
 function storeOf(file: string): StoreIdentity | string {
   const directory = path.dirname(path.dirname(path.resolve(file)));
   try {
-    return readStoreFile(directory) ?? `there is no ${path.join(directory, "STORE")}`;
+    return readStoreOrBackup(directory) ?? `there is no ${path.join(directory, "STORE")}`;
   } catch (error) {
     return (error as Error).message;
   }

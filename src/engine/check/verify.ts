@@ -8,7 +8,8 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { readStoreFile, type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
+import { readStoreOrBackup } from "../directory/backup-file.ts";
+import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { listSlabs } from "../slabs/files.ts";
 import { verifyCatalog } from "./catalog/verify-catalog.ts";
 import { Findings, type VerifyReport, type VerifySummary } from "./findings.ts";
@@ -44,7 +45,7 @@ export async function verifyDirectory(
   };
   let store: StoreIdentity | null;
   try {
-    store = readStoreFile(directory);
+    store = readStoreOrBackup(directory);
   } catch (error) {
     return wholeStore((error as Error).message);
   }

@@ -61,6 +61,8 @@ export class Compactor {
    */
   private notBeforeMs = Number.NEGATIVE_INFINITY;
   private failures = 0;
+  /** How many want every slab to stay for now. */
+  private holds = 0;
   private readonly chunks: Chunks;
   private readonly copies: Copies;
   private readonly appraisal: Appraisal;
@@ -104,7 +106,20 @@ export class Compactor {
     while (this.victim !== null && this.move(STEP_BYTES_MAX));
   }
 
+  /**
+   * No slab is dropped until `release`: for who takes the names of all. A full disk goes before: then one may
+   * go all the same.
+   */
+  hold(): void {
+    this.holds++;
+  }
+
+  release(): void {
+    this.holds--;
+  }
+
   private move(bytesMax: number): boolean {
+    if (this.holds > 0 && !this.log.room.isPressed) return false;
     if (this.victim === null) this.victim = this.choose();
     const { victim, state, log } = this;
     if (victim === null) return false;

@@ -5,20 +5,14 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import {
-  EXTENDED_VERSION_MIN,
-  HEADER_BYTES,
-  SLAB_UNIT_BITS,
-  STORE_VERSION,
-  STORE_VERSION_MIN,
-  UNIT_BYTES,
-} from "../../format/offsets.ts";
+import { STORE_VERSION } from "../../format/offsets.ts";
 import { type KeyHash, SIPHASH, XXH32 } from "../../util/hash.ts";
 import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../../util/limits.ts";
 import { readIfAny, sealed, unsealed } from "../../util/sealed-file.ts";
 import { readSlabList } from "../list/slab-list.ts";
 import { isSpare } from "../slabs/files.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
+import { demandKnown, type StoreText } from "./store-text.ts";
 
 export interface StoreIdentity {
   /** Format version of the directory. */
@@ -55,33 +49,8 @@ export interface StoreBirth {
   chunkBytes?: number;
 }
 
-interface StoreText {
-  format: string;
-  version: number;
-  endian: string;
-  /** Absent: XXH32. With that `hashSeed` is there, else `hashSecret`. */
-  hash?: string;
-  id: string;
-  /** Absent before version 3: `id`. */
-  slabId?: string;
-  node: number;
-  shards: number;
-  slabBytes: number;
-  chunkBytes: number;
-  hashSeed?: number;
-  hashSecret?: string;
-  incarnation: number;
-  /** The incarnation of the last start by a program that keeps lists of slabs. */
-  listed?: number;
-  /** Each shard has had its list of slabs. */
-  complete?: boolean;
-}
-
 const NAME = "STORE";
 const SHARD_PREFIX = "shard-";
-/** What a position in the index can reach. */
-const SLAB_BYTES_MAX = 2 ** SLAB_UNIT_BITS * UNIT_BYTES;
-
 function write(io: FileIo, directory: string, text: StoreText): void {
   const bytes = Buffer.from(sealed(text));
   const fresh = path.join(directory, `${NAME}.new`);
@@ -137,51 +106,8 @@ function read(directory: string): StoreText | null {
     );
   }
   if (text.format !== "minivault") throw new Error(`${file} is not a minivault store`);
-  if (!Number.isInteger(text.version) || text.version < STORE_VERSION_MIN || text.version > STORE_VERSION)
-    throw new Error(
-      `${directory} has format version ${text.version}; this program reads ${STORE_VERSION_MIN} to ${STORE_VERSION}. Use the release that wrote it`,
-    );
-  if (text.endian !== "little")
-    throw new Error(
-      `${directory} was written on a machine of another byte order (${text.endian} endian); this program reads little endian. Open it on such a machine, and copy the keys over HTTP`,
-    );
-  const problem = settingProblem(text);
-  if (problem !== null) throw new Error(`${directory} ${problem}. Use the release or build that wrote it`);
+  demandKnown(text, directory);
   return text;
-}
-
-/** Hashes of keys by version of the directory: an upgraded one keeps its own. */
-const KNOWN_HASHES: Readonly<Record<number, readonly string[]>> = {
-  1: [XXH32],
-  2: [SIPHASH],
-  3: [SIPHASH, XXH32],
-};
-
-const isWord = (value: unknown): boolean =>
-  Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
-
-/** Which setting of a store this program cannot work with, for a person; null: none. */
-function settingProblem({ slabBytes, chunkBytes, shards, ...text }: StoreText): string | null {
-  const { hash = XXH32 } = text;
-  const known = KNOWN_HASHES[text.version];
-  if (!known.includes(hash))
-    return `uses the hash ${hash}; this program knows ${known.join(" and ")} for format version ${text.version}`;
-  const isSlab = isWord(slabBytes) && slabBytes > HEADER_BYTES && slabBytes % HEADER_BYTES === 0;
-  if (!isSlab || slabBytes > SLAB_BYTES_MAX)
-    return `has slabs of ${slabBytes} bytes; this program knows multiples of ${HEADER_BYTES} up to ${SLAB_BYTES_MAX}`;
-  if (!isWord(chunkBytes) || chunkBytes === 0 || chunkBytes > CHUNK_BYTES || chunkBytes * 2 > slabBytes)
-    return `has chunks of ${chunkBytes} bytes; this program knows up to ${CHUNK_BYTES}, and half a slab at most`;
-  if (!isWord(shards) || shards === 0 || shards > SHARDS_MAX)
-    return `has ${shards} shards; this program knows 1 to ${SHARDS_MAX}`;
-  const words = [text.node, text.incarnation, ...(hash === XXH32 ? [text.hashSeed] : [])];
-  const names = [
-    text.id,
-    ...(text.version < EXTENDED_VERSION_MIN ? [] : [text.slabId]),
-    ...(hash === XXH32 ? [] : [text.hashSecret]),
-  ];
-  if (!names.every((name) => /^[0-9a-f]{32}$/.test(String(name))) || !words.every(isWord))
-    return "lacks a setting in its STORE file, or has one that makes no sense";
-  return null;
 }
 
 /**
@@ -192,10 +118,7 @@ function settingProblem({ slabBytes, chunkBytes, shards, ...text }: StoreText): 
 export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth): StoreIdentity {
   let text = read(directory);
   if (text === null) {
-    if (fs.existsSync(path.join(directory, "shard-000")))
-      throw new Error(
-        `${directory} has slabs but no ${NAME} file; restore it from a copy, the slabs need it`,
-      );
+    demandNoSlabs(directory);
     const id = randomBytes(16).toString("hex");
     text = {
       format: "minivault",
@@ -220,6 +143,11 @@ export function openStoreFile(io: FileIo, directory: string, birth: StoreBirth):
   text.listed = text.incarnation;
   write(io, directory, text);
   return { ...identity, incarnation: text.incarnation };
+}
+
+function demandNoSlabs(directory: string): void {
+  if (fs.existsSync(path.join(directory, "shard-000")))
+    throw new Error(`${directory} has slabs but no ${NAME} file; restore it from a copy, the slabs need it`);
 }
 
 /** The highest incarnation in the shards' lists of slabs, 0: there is none. */
@@ -256,6 +184,20 @@ export function upgradeStoreFile(io: FileIo, directory: string): number | null {
   return version;
 }
 
+/** The members of STORE as they are, for a copy of the directory. Null: there is no STORE file. */
+export function readStoreText(directory: string): StoreText | null {
+  return read(directory);
+}
+
+/**
+ * Makes a copied directory one of its own: it gets another id than the one that it is a copy of, and another
+ * number in ballots, so that no version is given twice. What it holds must be durable.
+ */
+export function writeRestoredStore(io: FileIo, directory: string, text: StoreText): void {
+  const id = randomBytes(16).toString("hex");
+  write(io, directory, { ...text, id, node: randomBytes(4).readUInt32LE(0) });
+}
+
 /**
  * Reads the store's identity and changes nothing. Null: there is no STORE file.
  * @throws Error with a sentence for a person when it cannot be used
@@ -265,7 +207,7 @@ export function readStoreFile(directory: string): StoreIdentity | null {
   return text === null ? null : identityOf(text);
 }
 
-function identityOf(text: StoreText): StoreIdentity {
+export function identityOf(text: StoreText): StoreIdentity {
   const slabId = Buffer.from(text.slabId ?? text.id, "hex");
   return {
     version: text.version,

@@ -52,6 +52,16 @@ export interface ReadList {
   newest: boolean[];
 }
 
+/** Both copies of a list, as files of another directory. */
+export function slabListFile(identity: ListIdentity, content: SlabListContent): Uint8Array {
+  const { head, entries } = encodeSlabList(identity, content);
+  const end = LIST_HEADER_BYTES + entries.length;
+  const file = new Uint8Array(Math.ceil(end / GROW_BYTES) * GROW_BYTES);
+  file.set(head, 0);
+  file.set(entries, LIST_HEADER_BYTES);
+  return file;
+}
+
 /** Reads the list of a shard and changes nothing. */
 export function readSlabList(directory: string, identity: ListIdentity): ReadList {
   const read: ReadList = { content: null, note: null, problems: [], newest: [] };
@@ -173,6 +183,11 @@ export class SlabList {
   /** Nothing is written any more, and the open slab ends here. Throws like `add`. */
   end(open: SlabEnd): void {
     this.write({ ...this.content, slabs: this.endingAt(open) });
+  }
+
+  /** What it says, with the open slab ending here: for a copy of the shard as it is now. */
+  asOf(open: SlabEnd): SlabListContent {
+    return { ...this.content, slabs: this.endingAt(open) };
   }
 
   private endingAt({ sequence, endUnit, last }: SlabEnd): ListedSlab[] {

@@ -182,6 +182,15 @@ export class Shard {
     }
   }
 
+  /** No slab is dropped until `releaseSlabs`, unless the disk gets full. */
+  holdSlabs(): void {
+    this.compactor.hold();
+  }
+
+  releaseSlabs(): void {
+    this.compactor.release();
+  }
+
   /** Whether compaction has to make room, for this shard or another one on the same disk. */
   get isPressed(): boolean {
     return this.log.room.isPressed;

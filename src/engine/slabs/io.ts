@@ -15,6 +15,8 @@ export interface FileIo {
   ftruncate(fd: number, bytes: number): void;
   /** Size of an open file in bytes. */
   size(fd: number): number;
+  /** Names that an open file has; 0: it was unlinked. */
+  links(fd: number): number;
   rename(from: string, to: string): void;
   unlink(path: string): void;
   /** fsync of a directory, so that creations, renames and unlinks in it last. */
@@ -35,6 +37,7 @@ export const nodeIo: FileIo = {
   fsync: (fd) => fs.fsyncSync(fd),
   ftruncate: (fd, bytes) => fs.ftruncateSync(fd, bytes),
   size: (fd) => fs.fstatSync(fd).size,
+  links: (fd) => fs.fstatSync(fd).nlink,
   rename: (from, to) => fs.renameSync(from, to),
   unlink: (path) => fs.unlinkSync(path),
   syncDirectory(path) {
@@ -62,6 +65,7 @@ export const readOnlyIo: FileIo = {
   fsync: nothing,
   ftruncate: nothing,
   size: (fd) => fs.fstatSync(fd).size,
+  links: (fd) => fs.fstatSync(fd).nlink,
   rename: nothing,
   unlink: nothing,
   syncDirectory: nothing,

@@ -185,7 +185,8 @@ export class SlabTable {
 
   private async free(fd: number): Promise<void> {
     try {
-      for (let bytes = this.slabBytes; bytes > 0; ) {
+      // Under another name, such as a backup's, it is somebody else's now, and has to stay as it is.
+      for (let bytes = this.io.links(fd) > 0 ? 0 : this.slabBytes; bytes > 0; ) {
         bytes = Math.max(0, bytes - FREE_STEP_BYTES);
         await this.io.ftruncateAsync(fd, bytes);
       }

@@ -7,19 +7,15 @@ import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import { BAD_LENGTH, declaredBytes, LENGTHS_DIFFER, lengthsDiffer, NO_BODY } from "../http/body-length.ts";
-import { type FrontContext, targetOf } from "../http/context.ts";
-import type { Handler, Req, Res } from "../http/http.ts";
+import type { FrontContext } from "../http/context.ts";
+import type { Handler, Res } from "../http/http.ts";
 import { refuse, refuseAndClose } from "../http/linger.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
-import { TARGET_RESERVED } from "../http/target.ts";
 import { POST } from "../status/meter.ts";
 import { boundedRange, readParameters } from "./list-query.ts";
 import { LINES_TYPE, type ListSource, listHead, sourceOf } from "./list-source.ts";
 
-const UNDERSCORE = 0x5f;
-const PERCENT = 0x25;
-const DELETION_PATH = Buffer.from("_delete");
 /** Keys that are deleted at a time. */
 const UNDER_WAY_MAX = 512;
 /** Keys asked for at a time. */
@@ -30,17 +26,6 @@ const PROGRESS_MS = 1000;
 const RETRY_MS = 20;
 const RETRIES_MAX = 500;
 const NOTHING = new Uint8Array(0);
-
-/** Whether a request is for `/_delete`, however its path is encoded. */
-export function isDeletion(context: FrontContext, req: Req): boolean {
-  const { key } = context;
-  const first = req.getUrl().charCodeAt(1);
-  return (
-    (first === UNDERSCORE || first === PERCENT) &&
-    targetOf(context, req) === TARGET_RESERVED &&
-    DELETION_PATH.equals(key.bytes.subarray(0, key.length))
-  );
-}
 
 /** Answers `POST /_delete`. */
 export function createDeletion(context: FrontContext): Handler {

@@ -18,7 +18,7 @@ import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
 import { isPlainRead, PLAIN_READ, type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { endHead, type Header, sendError } from "../http/reply.ts";
-import { queryProblem, TARGET_KEY, TARGET_ROOT } from "../http/target.ts";
+import { queryProblem, TARGET_KEY, TARGET_RESERVED, TARGET_ROOT } from "../http/target.ts";
 import { GET, HEAD } from "../status/meter.ts";
 import { ColdRead, Waiting } from "./cold-reads.ts";
 import { Download } from "./download.ts";
@@ -114,7 +114,8 @@ export function answerNoKey(
   answerQuery: AnswerQuery,
 ): void {
   const query = req.getQuery();
-  if (query && answerQuery(res, req, query, target, head)) return;
+  const isAsked = query || target === TARGET_RESERVED;
+  if (isAsked && answerQuery(res, req, query ?? "", target, head)) return;
   // "/" with a query is, or will be, more than a greeting.
   if (target === TARGET_ROOT && query && rejectQuery(context, res, query, head)) return;
   context.meter.count(head ? HEAD : GET, answerOther(res, req, target, head));

@@ -12,7 +12,7 @@ import type { Handler, Req, Res } from "../http/http.ts";
 import { refuse, refuseAndClose } from "../http/linger.ts";
 import { judgeConditions } from "../http/read-headers.ts";
 import type { ErrorOptions } from "../http/reply.ts";
-import { queryProblem, TARGET_BATCH, TARGET_KEY } from "../http/target.ts";
+import { queryProblem, TARGET_BATCH, TARGET_KEY, TARGET_RESERVED } from "../http/target.ts";
 import { HeadLines } from "./head-lines.ts";
 import { keptHeaders } from "./kept-headers.ts";
 import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./write-request.ts";
@@ -38,10 +38,12 @@ export interface Refusal {
 /** What is wrong with a path that is not a key, for a write. */
 export type RefuseOther = (target: number) => Refusal;
 
+/** @param takeReserved takes PUTs of reserved paths; false: it is none of those that it knows */
 export function createWrites(
   context: FrontContext,
   refuseOther: RefuseOther,
   takeBatch: Handler,
+  takeReserved: (res: Res, req: Req) => boolean,
 ): { put: Handler; post: Handler; delete: Handler } {
   const lines = new HeadLines();
   const receive = (verb: WriteVerb, res: Res, req: Req): void => {
@@ -50,6 +52,7 @@ export function createWrites(
       takeBatch(res, req);
       return;
     }
+    if (target === TARGET_RESERVED && verb === "put" && takeReserved(res, req)) return;
     lines.read(req);
     const declared = bytesDeclared(lines.contentLength ?? "", lines.transferEncoding ?? "");
     if (declared === BAD_LENGTH) {

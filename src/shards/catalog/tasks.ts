@@ -1,9 +1,15 @@
 /** The task handler of the bundle, where all threads are one file: who takes a task is said by the task. */
 import handleShards from "../thread/handler.ts";
-import type { Task } from "../thread/messages.ts";
+import { SHARD_TASK_KINDS, type Task } from "../thread/messages.ts";
 import handleCatalog from "./handler.ts";
 import type { CatalogTask } from "./messages.ts";
 
 export default function handle(task: Task | CatalogTask): Promise<unknown> {
-  return task.kind === "open" || task.kind === "close" ? handleShards(task) : handleCatalog(task);
+  return isShardTask(task) ? handleShards(task) : handleCatalog(task);
+}
+
+const SHARD_TASKS: ReadonlySet<string> = new Set(SHARD_TASK_KINDS);
+
+function isShardTask(task: Task | CatalogTask): task is Task {
+  return SHARD_TASKS.has(task.kind);
 }

@@ -3,6 +3,7 @@
  * shards' idle work in small steps (chores.ts). Here they are opened and closed.
  */
 import { existsSync } from "node:fs";
+import { cutShard, type ShardCut } from "../../engine/backup/cut.ts";
 import { shardDirectory } from "../../engine/directory/store-file.ts";
 import { Shard } from "../../engine/shard/shard.ts";
 import { nodeIo } from "../../engine/slabs/io.ts";
@@ -15,23 +16,28 @@ import { systemClock } from "./clock.ts";
 import { ShardLoop } from "./loop.ts";
 import type { OpenTask, Task, TaskAnswer } from "./messages.ts";
 
+/** Longest that a backup may keep writes waiting, if another thread's disk is slow. */
+const HOLD_MS_MAX = 5000;
+
 /** The thread's only state: what it closes when it is told to. */
 let opened: ShardThreadPart | null = null;
 
 /** Piscina's task handler: opens the thread's shards, or closes them. */
 export default async function handle(task: Task): Promise<TaskAnswer> {
+  let more: Partial<TaskAnswer> = {};
   try {
     if (task.kind === "open") {
       if (opened !== null) throw new Error("the shards of this thread are open already");
       await prepareThread(task);
       opened = new ShardThreadPart();
       opened.open(task);
-    } else await opened?.close();
+    } else if (task.kind === "close") await opened?.close();
+    else more = opened?.forBackup(task.kind) ?? {};
   } catch (error) {
     // On its way to the other thread an error keeps its message and nothing else.
     throw new Error(sentenceOf(error as Error), { cause: error });
   }
-  return { warnings: opened?.warnings.splice(0) ?? [] };
+  return { warnings: opened?.warnings.splice(0) ?? [], ...more };
 }
 
 async function prepareThread({ addonDirectory }: OpenTask): Promise<void> {
@@ -110,6 +116,32 @@ class ShardThreadPart {
     const problem = existsSync(directory) ? writeProblem(directory) : null;
     if (problem !== null) this.warnings.push(`shard ${shard} serves reads only until a restart: ${problem}`);
     return problem;
+  }
+
+  /** What a backup needs of the thread: see messages.ts. */
+  forBackup(kind: "cut" | "resume" | "release"): Partial<TaskAnswer> {
+    const { loop } = this;
+    if (loop === null) throw new Error("the shards of this thread are not open yet");
+    if (kind === "resume") return { held: loop.resume() };
+    if (kind === "cut") return this.cut(loop);
+    for (const shard of this.shards.values()) shard.releaseSlabs();
+    return {};
+  }
+
+  private cut(loop: ShardLoop): Partial<TaskAnswer> {
+    loop.hold(HOLD_MS_MAX);
+    const cuts: ShardCut[] = [];
+    for (const shard of this.shards.values()) {
+      const cut = cutShard(shard);
+      if ("shard" in cut) {
+        cuts.push(cut);
+        continue;
+      }
+      for (const { shard: number } of cuts) this.shards.get(number)?.releaseSlabs();
+      loop.resume();
+      return { refused: { code: cut.error ?? "internal", detail: cut.detail } };
+    }
+    return { cuts };
   }
 
   async close(): Promise<void> {

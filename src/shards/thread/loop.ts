@@ -9,7 +9,7 @@ import { BUFFERS, Flag, FRONT_BUSY, FRONT_SLEEPS, THREAD_SLEEPS } from "../arena
 import { BatchBuffer } from "../arena/buffer.ts";
 import { emptyOperation, OP_WRITE } from "../arena/operation.ts";
 import { Patience } from "../arena/patience.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock, Timer } from "./clock.ts";
 import { Dispatch } from "./dispatch.ts";
 import type { Channel } from "./messages.ts";
 
@@ -77,6 +77,8 @@ export class ShardLoop {
   /** For the next batch. */
   private readonly patience: Patience;
   private serving = false;
+  /** While no batch may be begun. */
+  private pause: { over: Promise<void>; end: () => void; timer: Timer } | null = null;
 
   /** From now on it wakes up when a front wants it to. */
   constructor({ shards, channels, clock, onBatches, tell }: LoopSetup) {
@@ -90,8 +92,29 @@ export class ShardLoop {
     for (const { answers } of channels) answers.on("message", () => void this.serve().then(tell));
   }
 
+  /** Begins no batch until `resume`, or for so long. Nothing of a batch is staged when this is called. */
+  hold(msMax: number): void {
+    this.resume();
+    let end = (): void => {};
+    const over = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    this.pause = { over, end, timer: this.clock.after(msMax, () => void this.resume()) };
+  }
+
+  /** Goes on. False: it has already. */
+  resume(): boolean {
+    const { pause } = this;
+    if (pause === null) return false;
+    this.pause = null;
+    pause.timer.stop();
+    pause.end();
+    return true;
+  }
+
   /** Hears no front any more. */
   close(): void {
+    this.resume();
     for (const { answers } of this.inlets) answers.close();
     this.dispatch.close();
   }
@@ -103,6 +126,7 @@ export class ShardLoop {
     this.serving = true;
     try {
       for (;;) {
+        if (this.pause !== null) await this.pause.over;
         const until = this.clock.now() + SERVE_MS;
         while (this.clock.now() < until) if (!this.serveOnce()) return;
         // Sealing, compaction and timers need their turn of the event loop.

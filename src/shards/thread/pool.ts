@@ -9,10 +9,12 @@
 
 import path from "node:path";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
+import type { ShardCut } from "../../engine/backup/cut.ts";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { SyncMode } from "../../engine/log/log.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { addonDirectory } from "../../platform/addon.ts";
+import { ERRORS, VaultError } from "../../util/errors.ts";
 import { type Arena, createArena } from "../arena/arena.ts";
 import { ShardQueue } from "../arena/queue.ts";
 import type { Channel, Task, TaskAnswer } from "./messages.ts";
@@ -97,6 +99,30 @@ export class ShardThread {
   /** Bytes read back so far and in all, while `open` runs. */
   get recovered(): { doneBytes: number; totalBytes: number } {
     return { doneBytes: this.progress[0], totalBytes: this.progress[1] };
+  }
+
+  /**
+   * What the thread's shards consist of; from then on no batch is begun until `resume`, and no slab dropped
+   * until `releaseSlabs`.
+   * @throws VaultError why that cannot be told: then nothing is held
+   */
+  async cut(): Promise<ShardCut[]> {
+    const answer = await this.thread.run({ kind: "cut" });
+    this.report(answer);
+    const { cuts, refused } = answer;
+    if (cuts !== undefined) return cuts;
+    const { code = "internal", detail = "" } = refused ?? {};
+    throw new VaultError(code, detail === "" ? ERRORS[code].message : detail);
+  }
+
+  /** Batches go on. False: they did by themselves before. */
+  async resume(): Promise<boolean> {
+    return (await this.thread.run({ kind: "resume" })).held === true;
+  }
+
+  /** Slabs may be dropped again. */
+  async releaseSlabs(): Promise<void> {
+    if (this.dead === null) await this.thread.run({ kind: "release" });
   }
 
   private report(answer: TaskAnswer): void {

@@ -27,6 +27,7 @@ import {
 } from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
+import type { Backups } from "../backup/backups.ts";
 import type { CatalogClient } from "../catalog/client.ts";
 import { readCatalogFigures } from "../catalog/thread.ts";
 import type { FeedClient } from "../feed/client.ts";
@@ -93,6 +94,8 @@ export class LocalVault implements Vault {
   readonly keepsFields: boolean;
   /** For the other front threads. */
   readonly seats: readonly FrontSeat[];
+  /** Copies of the store while it serves; null: another front thread makes them. */
+  readonly backups: Backups | null;
   /** Housekeeping of replication. */
   readonly replica: Housekeeping;
   readonly gatherings: Gatherings;
@@ -127,7 +130,9 @@ export class LocalVault implements Vault {
     catalog: CatalogClient,
     shut: () => Promise<void>,
     seats: readonly FrontSeat[],
+    backups: Backups | null = null,
   ) {
+    this.backups = backups;
     this.dataDirectory = dataDirectory;
     this.gatherings = new Gatherings(dataDirectory, GATHERINGS);
     this.store = store;

@@ -3,6 +3,8 @@
  * threads need.
  */
 import { availableParallelism } from "node:os";
+import { clearStaging } from "../../engine/backup/write-backup.ts";
+import { demandNoBackup } from "../../engine/directory/backup-file.ts";
 import { lockDirectory } from "../../engine/directory/lock.ts";
 import {
   completeStoreFile,
@@ -20,6 +22,7 @@ import { openDataDirectory, writeProblem } from "../../platform/private-director
 import { isReadOnly, sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
 import { ShardQueue } from "../arena/queue.ts";
+import { Backups } from "../backup/backups.ts";
 import { CatalogClient } from "../catalog/client.ts";
 import { CatalogThread } from "../catalog/thread.ts";
 import { ShardThread } from "../thread/pool.ts";
@@ -51,6 +54,7 @@ export interface VaultConfig extends Omit<StoreBirth, "shards"> {
 export async function openVault(config: VaultConfig): Promise<LocalVault> {
   await loadHash();
   const { dataDirectory, warn } = config;
+  demandNoBackup(dataDirectory);
   openDataDirectory(dataDirectory, warn);
   const lock = await lockDirectory(dataDirectory, { onLost: config.fatal, warn });
   try {
@@ -65,6 +69,7 @@ export async function openVault(config: VaultConfig): Promise<LocalVault> {
 async function openLocked(config: VaultConfig, release: () => Promise<void>): Promise<LocalVault> {
   const { dataDirectory, fronts = 1, warn } = config;
   const { store, readOnly } = openStore(config);
+  if (readOnly === null) clearStaging(dataDirectory);
   const pressure = createPressureMemory();
   // The catalog's thread reads, too.
   const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts + 1, pressure));
@@ -91,16 +96,19 @@ async function openLocked(config: VaultConfig, release: () => Promise<void>): Pr
     channels: threads.map((thread) => thread.others[index]),
     catalogPort: catalog.others[index],
   }));
+  const backups = new Backups({ dataDirectory, store, threads, readOnly });
   return new LocalVault(
     { ...view, front: 0 },
     threads.map((thread) => thread.queue),
     catalog.client,
     async () => {
+      await backups.close();
       await Promise.all(threads.map((thread) => thread.close()));
       await catalog.close();
       await release();
     },
     seats,
+    backups,
   );
 }
 

@@ -1,0 +1,112 @@
+/**
+ * What a member of an archive says of its value. Pure.
+ *
+ * All that tar has no place for stands in pax records of the form that GNU tar and libarchive have for
+ * extended attributes, so that both read such an archive without a word, and unpack it with the attributes
+ * where that is wished for:
+ *
+ *   user.minivault.etag      the version, 32 hex digits
+ *   user.mime_type           the type; application/json: the file is the value's JSON text
+ *   user.minivault.key       the key, where the member's name is another one
+ *   user.minivault.metadata  headers that are kept with the value, as in its record
+ */
+import { isUtf8 } from "node:buffer";
+
+const ATTRIBUTE = "SCHILY.xattr.user.";
+const ETAG = `${ATTRIBUTE}minivault.etag`;
+const TYPE = `${ATTRIBUTE}mime_type`;
+const KEY = `${ATTRIBUTE}minivault.key`;
+const METADATA = `${ATTRIBUTE}minivault.metadata`;
+
+/** A value's type where its member says none. */
+const TYPE_DEFAULT = "application/octet-stream";
+export const JSON_TYPE = "application/json";
+
+/** A value on its way into an archive. */
+export interface ArchivedValue {
+  key: Uint8Array;
+  /** Without quotes. */
+  etag: string;
+  versionMs: number;
+  contentType: string;
+  /** Lines of metadata, as in a record; empty: none. */
+  metadata: string;
+  /** Of the file. */
+  bytes: number;
+}
+
+/** What is put before a member's bytes. */
+export interface MemberHead {
+  name: string;
+  size: number;
+  mtime: Date;
+  mode: number;
+  pax: Record<string, string>;
+}
+
+/** What a member that was read says. */
+export interface ReadMember {
+  key: Buffer;
+  /** Null: it does not say. */
+  etag: string | null;
+  contentType: string;
+  metadata: string;
+  bytes: number;
+}
+
+/** Only its user may read what is unpacked: so it is in the store. */
+const MODE = 0o600;
+
+export function headOf({ key, etag, versionMs, contentType, metadata, bytes }: ArchivedValue): MemberHead {
+  const text = Buffer.from(key.buffer, key.byteOffset, key.length).toString("utf8");
+  const name = memberName(text);
+  const pax: Record<string, string> = { [ETAG]: etag, [TYPE]: contentType };
+  if (name !== text) pax[KEY] = text;
+  if (metadata !== "") pax[METADATA] = metadata;
+  return { name, size: bytes, mtime: new Date(versionMs), mode: MODE, pax };
+}
+
+/**
+ * A relative path for a key, another one for each: what would lead elsewhere, or be no name of a file, is
+ * percent-encoded.
+ */
+export function memberName(key: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  const text = key.replace(/[%\\\u0000-\u001f\u007f]/g, (character) => encoded(character));
+  // A slash that nothing stands before, or after, makes no folder.
+  return text
+    .replace(/^\/+|(?<=\/)\/+|\/+$/g, (slashes) => "%2F".repeat(slashes.length))
+    .split("/")
+    .map((segment) => (/^\.\.?$/.test(segment) ? segment.replaceAll(".", "%2E") : segment))
+    .join("/");
+}
+
+function encoded(character: string): string {
+  return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
+}
+
+/** What a member is; a text says why it is no value. */
+export function readMember({
+  name,
+  size,
+  pax,
+}: {
+  name: string;
+  size: number;
+  pax?: Record<string, string> | null;
+}): ReadMember | string {
+  const etag = pax?.[ETAG] ?? null;
+  if (etag !== null && !/^[0-9a-f]{32}$/.test(etag)) return "its version is none";
+  // Other programs write what paths begin with.
+  const text = pax?.[KEY] ?? (etag === null ? name.replace(/^(?:\.?\/)+/, "") : name);
+  const key = Buffer.from(text, "utf8");
+  // A name that is no UTF-8 was read with replacements.
+  if (!isUtf8(key) || (etag === null && text.includes("\ufffd"))) return "its name is not valid UTF-8";
+  return {
+    key,
+    etag,
+    contentType: pax?.[TYPE] ?? TYPE_DEFAULT,
+    metadata: pax?.[METADATA] ?? "",
+    bytes: size,
+  };
+}

@@ -1,0 +1,125 @@
+/** `minivault export` and `import`: all keys with a prefix as an archive, out of a node and into one. */
+import { createReadStream, fstatSync, openSync } from "node:fs";
+import type { Readable } from "node:stream";
+import { UsageError } from "../../config/values.ts";
+import { optionOf, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
+import { counted, sizeOf } from "../subcommand/transfer.ts";
+import { exportTo } from "./export-file.ts";
+import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf } from "./node-client.ts";
+import { lastLine } from "./node-lines.ts";
+
+const STATUSES = "Exit status: 0 done; 1 refused, broken off, or no node can be reached; 2 used wrongly.";
+const JSON_SWITCH = { json: "print one line of JSON, for scripts" };
+
+export const EXPORT: Subcommand = {
+  name: "export",
+  operands: "FILE|-",
+  summary: "Saves all keys with a prefix, and their values, as a tar.",
+  more: `Each value is a file, with its key, version, type and metadata beside it; tar -t reads it. It is no snapshot: each value is as it was when its turn came.
+An export that was broken off goes on where it was when it is run again with the same FILE, which has the name FILE.part until it is whole.
+
+  minivault export all.tar
+  minivault export -prefix photos/ - | ssh elsewhere 'cat > photos.tar'
+
+${STATUSES}`,
+  operandsMin: 1,
+  operandsMax: 1,
+  flags: ["consistency", ...CLIENT_FLAGS],
+  switches: JSON_SWITCH,
+  options: {
+    prefix: { value: "prefix", text: "only keys that begin with it (default: all)" },
+    ...CLIENT_OPTIONS,
+  },
+  run: exportAll,
+};
+
+export const IMPORT: Subcommand = {
+  name: "import",
+  operands: "FILE|-",
+  summary: "Stores what an archive holds: of export, or any tar of files.",
+  more: `What is there already stays (-mode create), is replaced (replace), or is replaced where the archive has a newer version (newer). An import that was
+broken off is run again: with create and newer it passes over what it has stored before.
+
+  minivault import all.tar
+  tar -c photos | minivault import - -mode replace
+
+${STATUSES}`,
+  operandsMin: 1,
+  operandsMax: 1,
+  flags: CLIENT_FLAGS,
+  switches: JSON_SWITCH,
+  options: {
+    mode: { value: "mode", text: "create, replace or newer (default create)" },
+    ...CLIENT_OPTIONS,
+  },
+  run: importAll,
+};
+
+async function exportAll(words: Words, terminal: Terminal): Promise<number> {
+  const [file] = words.operands;
+  const query = new URLSearchParams({ prefix: optionOf(words, "prefix") ?? "" });
+  const consistency = words.values.consistency as string | undefined;
+  if (consistency !== undefined) query.set("consistency", consistency);
+  const { keys, bytes, resumed } = await exportTo(clientOf(words), query, file, terminal);
+  if (words.switches.has("json")) terminal.out(`${JSON.stringify({ file, keys, bytes, resumed })}\n`);
+  else if (file !== "-") terminal.out(`saved ${keys} keys, ${sizeOf(bytes)}, in ${file}\n`);
+  return 0;
+}
+
+/** What the last line of an import says. */
+interface Imported {
+  success: boolean;
+  entries: number;
+  stored: number;
+  kept: number;
+  refused: number;
+  error?: string;
+  refusals?: { key: string; error: string }[];
+}
+
+async function importAll(words: Words, terminal: Terminal): Promise<number> {
+  const [file] = words.operands;
+  const mode = optionOf(words, "mode") ?? "create";
+  if (!["create", "replace", "newer"].includes(mode))
+    throw new UsageError(`-mode is create, replace or newer, not ${mode}`);
+  const { stream, headers } = archiveOf(file, terminal);
+  try {
+    const answer = await clientOf(words).ask("PUT", `/_import?mode=${mode}`, {
+      headers,
+      body: stream,
+      takesLines: true,
+    });
+    const last = await lastLine<Imported>(answer);
+    if (words.switches.has("json")) terminal.out(`${JSON.stringify(last)}\n`);
+    else {
+      const { stored, kept, refused } = last;
+      terminal.out(`stored ${stored} keys, kept ${kept} as they were, refused ${refused}\n`);
+    }
+    for (const { key, error } of last.refusals ?? []) terminal.err(`${key}: ${error}\n`);
+    if (!last.success) terminal.err(`minivault import: ${last.error}\n`);
+    return last.success ? 0 : 1;
+  } finally {
+    stream.destroy();
+  }
+}
+
+function archiveOf(file: string, terminal: Terminal): { stream: Readable; headers: Record<string, string> } {
+  const headers: Record<string, string> = { "Content-Type": "application/x-tar" };
+  let totalBytes: number | null = null;
+  let source: Readable;
+  if (file === "-") source = terminal.stdin();
+  else {
+    const fd = openSync(file, "r");
+    const facts = fstatSync(fd);
+    if (facts.isDirectory()) throw new Error(`${file} is a directory; tar -c ${file} makes an archive of it`);
+    source = createReadStream(file, { fd });
+    if (facts.isFile()) {
+      totalBytes = facts.size;
+      headers["Content-Length"] = String(totalBytes);
+    }
+  }
+  const passed = counted(terminal, file, totalBytes, () => `${file} has changed its size while it was sent`);
+  source.on("error", (error) => passed.destroy(error));
+  source.pipe(passed);
+  return { stream: passed, headers };
+}

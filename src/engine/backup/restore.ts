@@ -1,0 +1,91 @@
+/**
+ * Making a data directory of a backup: a store of its own, with the same keys and another identity, so that
+ * it never stands in for the one that it was copied from. FORMAT.md, "BACKUP".
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { VaultError } from "../../util/errors.ts";
+import { readBackupFile } from "../directory/backup-file.ts";
+import { identityOf, shardDirectory, writeRestoredStore } from "../directory/store-file.ts";
+import { LIST_NAMES, readSlabList } from "../list/slab-list.ts";
+import { slabName } from "../slabs/files.ts";
+import { nodeIo } from "../slabs/io.ts";
+import { copyWhole, syncFolder } from "./file-copy.ts";
+import { clearTarget, prepareTarget } from "./target.ts";
+
+export interface RestoreOptions {
+  /** Also of a backup that lacks slabs: what was in them answers 500. */
+  incomplete: boolean;
+  report: (doneFiles: number, files: number) => void;
+}
+
+export interface RestoreSummary {
+  directory: string;
+  /** When the backup was begun, in milliseconds since 1970. */
+  began: number;
+  slabs: number;
+  missing: string[];
+}
+
+/**
+ * Copies a backup into a new or empty directory. `loadHash` must have finished.
+ * @throws Error with a sentence for a person; nothing is left in the directory then
+ */
+export async function restoreBackup(
+  copy: string,
+  directory: string,
+  { incomplete, report }: RestoreOptions,
+): Promise<RestoreSummary> {
+  const facts = readBackupFile(copy);
+  if (facts === null)
+    throw new VaultError("bad_request", `${copy} is no backup of minivault: there is no file BACKUP in it`);
+  const store = identityOf(facts.store);
+  const files: [from: string, to: string][] = [];
+  const missing: string[] = [];
+  let slabs = 0;
+  const target = prepareTarget(path.resolve(directory), copy);
+  try {
+    for (let shard = 0; shard < store.shards; shard++) {
+      const from = shardDirectory(copy, shard);
+      const to = shardDirectory(target.directory, shard);
+      const { content } = readSlabList(from, { shard, storeId: store.slabId });
+      if (content === null)
+        throw new Error(`${from} has no whole list of slabs: minivault verify tells more`);
+      for (const { sequence } of content.slabs) {
+        const name = slabName(sequence);
+        if (!fs.existsSync(path.join(from, name))) missing.push(path.join(path.basename(from), name));
+        else {
+          files.push([path.join(from, name), path.join(to, name)]);
+          slabs++;
+        }
+      }
+      for (const name of LIST_NAMES)
+        if (fs.existsSync(path.join(from, name))) files.push([path.join(from, name), path.join(to, name)]);
+    }
+    if (missing.length > 0 && !incomplete)
+      throw new Error(
+        `${missing.length} slabs are missing in ${copy}, the first: ${missing[0]}; -incomplete restores the rest, and what was in them answers 500`,
+      );
+    await copyFiles(files, report);
+    await syncFolder(target.directory);
+    writeRestoredStore(nodeIo, target.directory, facts.store);
+    await syncFolder(path.dirname(target.directory));
+  } catch (error) {
+    await clearTarget(target);
+    throw error;
+  }
+  return { directory: target.directory, began: facts.began, slabs, missing };
+}
+
+async function copyFiles(
+  files: readonly (readonly [string, string])[],
+  report: RestoreOptions["report"],
+): Promise<void> {
+  const folders = new Set(files.map(([, to]) => path.dirname(to)));
+  for (const folder of folders) await fs.promises.mkdir(folder, { mode: 0o700 });
+  for (const [done, [from, to]] of files.entries()) {
+    await copyWhole(from, to);
+    report(done + 1, files.length);
+  }
+  for (const folder of folders) await syncFolder(folder);
+}

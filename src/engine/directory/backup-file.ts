@@ -1,0 +1,77 @@
+/**
+ * The file BACKUP: what a copy of a data directory is, in place of STORE, so that nothing starts on it.
+ * FORMAT.md has its members.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { readSealed, writeSealed } from "../../util/sealed-file.ts";
+import { identityOf, readStoreFile, type StoreIdentity } from "./store-file.ts";
+import { demandKnown, type StoreText } from "./store-text.ts";
+
+const NAME = "BACKUP";
+const UNFINISHED = `${NAME}.new`;
+const FORMAT = "minivault-backup";
+const VERSION = 1;
+
+/** What a copy says of itself. */
+export interface BackupFacts {
+  store: StoreText;
+  /** Milliseconds since 1970. */
+  began: number;
+  ended: number;
+}
+
+/** Says that a directory is being filled; `writeBackupFile` takes that away. */
+export function beginBackupFile(directory: string): void {
+  fs.writeFileSync(path.join(directory, UNFINISHED), "", { mode: 0o600, flag: "wx" });
+}
+
+/** Names in a copy that is not finished, beside its shards. */
+export const UNFINISHED_BACKUP: string = UNFINISHED;
+
+/** Declares a copy finished; all else in it must be durable. */
+export function writeBackupFile(directory: string, { store, began, ended }: BackupFacts): void {
+  writeSealed(path.join(directory, NAME), { format: FORMAT, version: VERSION, store, began, ended } as {
+    format: string;
+    version: number;
+  });
+}
+
+/**
+ * What a copy is of. Null: it is none.
+ * @throws Error with a sentence for a person: it is not finished, damaged, or another release's
+ */
+export function readBackupFile(directory: string): BackupFacts | null {
+  const file = path.join(directory, NAME);
+  const members = readSealed(file, FORMAT, VERSION);
+  if (members === null) {
+    if (!fs.existsSync(path.join(directory, UNFINISHED))) return null;
+    throw new Error(
+      `${directory} is a backup that was not finished: remove it, or see that the one that is under way ends`,
+    );
+  }
+  const { store, began, ended } = members as unknown as BackupFacts;
+  if (typeof store !== "object" || store === null) throw new Error(`${file} does not say what it is of`);
+  demandKnown(store, directory);
+  return { store, began, ended };
+}
+
+/** What slabs in a directory are read with: of a store, or of a copy of one. Null: it is neither. */
+export function readStoreOrBackup(directory: string): StoreIdentity | null {
+  const own = readStoreFile(directory);
+  if (own !== null) return own;
+  const copy = readBackupFile(directory);
+  return copy === null ? null : identityOf(copy.store);
+}
+
+/**
+ * Nothing may start on a copy: the store that it is of may be running.
+ * @throws Error that says how to go on
+ */
+export function demandNoBackup(directory: string): void {
+  const isThere = (name: string): boolean => fs.existsSync(path.join(directory, name));
+  if (isThere("STORE") || (!isThere(NAME) && !isThere(UNFINISHED))) return;
+  throw new Error(
+    `${directory} is a backup, and nothing starts on one: minivault restore ${directory} DIR makes a data directory of it`,
+  );
+}

@@ -1,0 +1,59 @@
+/**
+ * `POST /_admin/backup?directory=…`: a copy of the node's data at one moment, in a folder on the node. Lines
+ * tell how far it is. It goes on when its client has gone: the folder's file BACKUP says that it is whole.
+ */
+import type { RunBackup } from "../../shards/backup/backups.ts";
+import { type ErrorCode, VaultError } from "../../util/errors.ts";
+import { BAD_LENGTH, declaredBytes, LENGTHS_DIFFER, lengthsDiffer, NO_BODY } from "../http/body-length.ts";
+import type { FrontContext } from "../http/context.ts";
+import type { Handler } from "../http/http.ts";
+import { refuse, refuseAndClose } from "../http/linger.ts";
+import { LineAnswer } from "../lines/line-answer.ts";
+import { POST } from "../status/meter.ts";
+
+/** Answers `POST /_admin/backup`. */
+export function createBackup(context: FrontContext, run: RunBackup): Handler {
+  const { meter, audit } = context;
+  return (res, req) => {
+    const declared = declaredBytes(req);
+    if (declared === BAD_LENGTH) {
+      // uWS notices after this handler; until then nothing may happen.
+      res.onAborted(() => {});
+      return;
+    }
+    if (lengthsDiffer(req)) {
+      meter.count(POST, refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER }));
+      return;
+    }
+    const query = req.getQuery() ?? "";
+    const caller = context.caller.name;
+    const note = (status: number): void => audit?.note(caller, "POST", `/_admin/backup?${query}`, status);
+    const refused = (code: ErrorCode, detail = ""): void => {
+      const status = refuse(res, code, declared, { detail });
+      meter.count(POST, status);
+      note(status);
+    };
+    const directories = new URLSearchParams(query).getAll("directory");
+    if (directories.length !== 1 || directories[0] === "")
+      return refused("bad_request", "directory=… names the folder for the backup, once");
+    if (declared > 0 && declared !== NO_BODY)
+      return refused("bad_request", "send no body: the query says all");
+    if (context.stopping) return refused("stopping");
+    let progress = { doneSlabs: 0, slabs: 0 };
+    const answer = new LineAnswer(context, res, POST, () => progress);
+    run(directories[0], (doneSlabs, slabs) => {
+      progress = { doneSlabs, slabs };
+      answer.tell();
+    }).then(
+      (summary) => {
+        context.log.info(summary, "a backup was made");
+        note(answer.succeed({ ...summary }));
+      },
+      (error: Error) => {
+        const code = error instanceof VaultError ? error.code : "internal";
+        context.log.error({ directory: directories[0] }, `a backup failed: ${error.message}`);
+        note(answer.fail({ code, detail: error.message }));
+      },
+    );
+  };
+}

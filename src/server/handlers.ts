@@ -1,0 +1,68 @@
+/**
+ * Which part of the front takes which request of a client.
+ */
+import type { RunBackup } from "../shards/backup/backups.ts";
+import { createBackup } from "./admin/backup.ts";
+import { createBatch } from "./batch/batch.ts";
+import type { Feeds } from "./feed/feeds.ts";
+import { declaredBytes } from "./http/body-length.ts";
+import { type FrontContext, targetOf } from "./http/context.ts";
+import type { Handlers } from "./http/http.ts";
+import { refuse } from "./http/linger.ts";
+import { type ReservedPosts, reservedPost } from "./http/reserved.ts";
+import { TARGET_KEY, TARGET_RESERVED } from "./http/target.ts";
+import { createDeletion } from "./list/deletion.ts";
+import { createLists } from "./list/lists.ts";
+import { createMkvLists } from "./list/mkv-lists.ts";
+import { createPatch } from "./patch/patch.ts";
+import { createClusterReads } from "./reads/cluster-reads.ts";
+import { type AnswerOther, type AnswerQuery, createReads } from "./reads/reads.ts";
+import { OTHER } from "./status/meter.ts";
+import { createExport } from "./transfer/export.ts";
+import { createImport } from "./transfer/import.ts";
+import { createWrites, type RefuseOther } from "./writes/writes.ts";
+
+/** What of a front's options they depend on. */
+export interface HandlerOptions {
+  compat?: "none" | "mkv";
+  /** There, where the node may be one of a cluster. */
+  cluster?: unknown;
+  backup?: RunBackup;
+}
+
+/** @param answerOther what answers GET and HEAD of what is no key, and `refusalOf` the other methods */
+export function handlersOf(
+  context: FrontContext,
+  options: HandlerOptions,
+  refusalOf: RefuseOther,
+  answerOther: AnswerOther,
+  feeds: Feeds,
+): Handlers {
+  const ownLists = createLists(context);
+  const lists = options.compat === "mkv" ? createMkvLists(context, ownLists) : ownLists;
+  const exporting = createExport(context);
+  const answerQuery: AnswerQuery = (res, req, query, target, head) =>
+    target === TARGET_RESERVED
+      ? exporting(res, query, head)
+      : lists(res, req, query, target, head) || feeds.answer(res, req, query, target, head);
+  const local = createReads(context, answerOther, answerQuery);
+  const reads =
+    options.cluster === undefined ? local : createClusterReads(context, local, answerOther, answerQuery);
+  const writes = createWrites(context, refusalOf, createBatch(context), createImport(context));
+  const posts: ReservedPosts = new Map([["_delete", createDeletion(context)]]);
+  if (options.backup !== undefined) posts.set("_admin/backup", createBackup(context, options.backup));
+  const patch = createPatch(context);
+  return {
+    ...reads,
+    ...writes,
+    post: (res, req) => (reservedPost(context, req, posts) ?? writes.post)(res, req),
+    other: (res, req) => {
+      if (targetOf(context, req) === TARGET_KEY && req.getCaseSensitiveMethod() === "PATCH") {
+        patch(res, req);
+        return;
+      }
+      const { code, options: errorOptions } = refusalOf(targetOf(context, req));
+      context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
+    },
+  };
+}

@@ -1,0 +1,175 @@
+/**
+ * Values on their way into an archive: read as a GET reads them, small ones a few ahead of their turn, large
+ * ones in pieces at it.
+ */
+import { type ArchivedValue, JSON_TYPE } from "../../archive/member.ts";
+import type { ClusterAccess, Consistency, ReadAnswer } from "../../cluster/node/access.ts";
+import { isInline, isRemote, type RemoteValue } from "../../cluster/wire/values.ts";
+import { metadataOf } from "../../format/fields/metadata.ts";
+import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
+import { etagMillis, etagOf, etagText } from "../../format/version.ts";
+import type { Found, ValueReader } from "../../shards/vault/vault.ts";
+import { copyOf } from "../../util/bytes.ts";
+import { VaultError } from "../../util/errors.ts";
+import { CHUNK_BYTES } from "../../util/limits.ts";
+import { innerText } from "../../value/stored.ts";
+import type { FrontContext } from "../http/context.ts";
+import { findPatiently } from "../reads/cold-reads.ts";
+
+/** A value as it goes into an archive. */
+export interface Outgoing {
+  value: ArchivedValue;
+  /** Its bytes, where they are at hand. Else `pieces` reads them: to be called once, and at once. */
+  bytes: Uint8Array | null;
+  pieces: (() => AsyncIterable<Uint8Array>) | null;
+}
+
+/** What is said of a value, wherever it is. */
+type Described = Pick<Found, "json" | "contentType" | "trailer" | "valueBytes">;
+
+const FRAME_BYTES = JSON_PREFIX.length + JSON_SUFFIX.length;
+/** A large value that is replaced just when it is read is looked up again so many times. */
+const REPLACED_MAX = 5;
+
+export class OutgoingValues {
+  private readonly context: FrontContext;
+  private readonly cluster: ClusterAccess | null;
+  private readonly consistency: Consistency;
+
+  constructor(context: FrontContext, consistency: Consistency | null) {
+    this.context = context;
+    this.cluster = context.cluster;
+    this.consistency = consistency ?? this.cluster?.consistency ?? "quorum";
+  }
+
+  /**
+   * Reads a key.
+   * @returns null: it is absent. "large": its turn is to be awaited, then `readLarge`
+   * @throws VaultError why that cannot be known, or that it is damaged
+   */
+  async read(key: Uint8Array): Promise<Outgoing | "large" | null> {
+    if (this.cluster === null)
+      return this.find(key, (found) => {
+        if (found.state === "absent") return null;
+        demandSound(found);
+        if (found.valueBytes > CHUNK_BYTES) return "large";
+        return atHand(key, etagOf(found.etag), found, found.copy());
+      });
+    const answer = await this.ask(this.cluster, key);
+    if (answer.state !== "found") return null;
+    const { value, ballot } = answer;
+    return isInline(value) ? atHand(key, etagText(ballot), value, copyOf(value.bytes)) : "large";
+  }
+
+  /** Reads a key whose value is to be sent now, whatever its size. */
+  async readLarge(key: Uint8Array): Promise<Outgoing | null> {
+    const { cluster } = this;
+    if (cluster === null) return this.find(key, (found) => opened(key, found));
+    for (let tries = 0; tries < REPLACED_MAX; tries++) {
+      const answer = await this.ask(cluster, key);
+      if (answer.state !== "found") return null;
+      const { value, ballot } = answer;
+      const etag = etagText(ballot);
+      if (isInline(value)) return atHand(key, etag, value, copyOf(value.bytes));
+      if (isRemote(value) && !cluster.isHere(value)) return remote(cluster, key, etag, value);
+      const here = await this.find(key, (found) =>
+        found.state === "found" && etagOf(found.etag) === etag ? opened(key, found) : null,
+      );
+      if (here !== null) return here;
+    }
+    throw new VaultError("unavailable", "a large value was replaced again and again while it was read");
+  }
+
+  private async ask(
+    cluster: ClusterAccess,
+    key: Uint8Array,
+  ): Promise<Exclude<ReadAnswer, { state: "unavailable" }>> {
+    const answer = await new Promise<ReadAnswer>((resolve) => cluster.read(key, this.consistency, resolve));
+    if (answer.state === "unavailable") throw new VaultError("no_quorum");
+    return answer;
+  }
+
+  /** Lets `use` see what the vault has, once it is in memory: it is valid during that call. */
+  private async find<Result>(key: Uint8Array, use: (found: Found) => Result): Promise<Result> {
+    const { vault } = this.context;
+    const name = { bytes: key, length: key.length };
+    for (let reads = 1; ; reads++) {
+      const found = findPatiently(vault, name, reads);
+      if (found.state !== "cold") return use(found);
+      await new Promise<void>((resolve) => vault.warm(resolve));
+    }
+  }
+}
+
+function demandSound(found: Found): void {
+  if (found.state !== "found") throw new VaultError("corrupt");
+}
+
+function opened(key: Uint8Array, found: Found): Outgoing | null {
+  if (found.state === "absent") return null;
+  demandSound(found);
+  const { json } = found;
+  // From now on it stays mapped, whatever becomes of the key.
+  const reader = found.open();
+  return {
+    value: archivedOf(key, etagOf(found.etag), found),
+    bytes: null,
+    pieces: () => piecesOf(reader, json),
+  };
+}
+
+function remote(cluster: ClusterAccess, key: Uint8Array, etag: string, value: RemoteValue): Outgoing {
+  const { json, valueBytes } = value;
+  const start = json ? JSON_PREFIX.length : 0;
+  const end = json ? valueBytes - JSON_SUFFIX.length : valueBytes;
+  return {
+    value: archivedOf(key, etag, value),
+    bytes: null,
+    async *pieces() {
+      yield* await cluster.open(key, value, start, end);
+    },
+  };
+}
+
+function atHand(key: Uint8Array, etag: string, described: Described, stored: Uint8Array): Outgoing {
+  const bytes = described.json ? innerText(stored) : stored;
+  return { value: archivedOf(key, etag, described), bytes, pieces: null };
+}
+
+function archivedOf(key: Uint8Array, etag: string, described: Described): ArchivedValue {
+  const { json, contentType, trailer, valueBytes } = described;
+  return {
+    key,
+    etag: etag.slice(1, -1),
+    versionMs: etagMillis(etag),
+    contentType: json ? JSON_TYPE : contentType,
+    metadata: metadataOf(trailer)
+      .map(([name, value]) => `${name}: ${value}\n`)
+      .join(""),
+    bytes: json ? valueBytes - FRAME_BYTES : valueBytes,
+  };
+}
+
+/** Copies of what a reader has, each known to be whole. */
+async function* piecesOf(reader: ValueReader, json: boolean): AsyncGenerator<Uint8Array> {
+  try {
+    const end = json ? reader.valueBytes - JSON_SUFFIX.length : reader.valueBytes;
+    for (let offset = json ? JSON_PREFIX.length : 0; offset < end; ) {
+      while (reader.ready !== undefined) {
+        let isReady = true;
+        await new Promise<void>((resolve) => {
+          isReady = reader.ready?.(offset, resolve) !== false;
+          if (isReady) resolve();
+        });
+        if (isReady) break;
+      }
+      const piece = reader.read(offset);
+      const copy = copyOf(piece, 0, Math.min(piece.length, end - offset));
+      if (reader.holds?.(offset, offset + copy.length) === false) throw new VaultError("corrupt");
+      yield copy;
+      offset += copy.length;
+    }
+  } finally {
+    reader.close();
+  }
+}

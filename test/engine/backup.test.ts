@@ -1,0 +1,307 @@
+/**
+ * Backups of a shard in this thread: the moment that they show, whatever is written, compacted and dropped
+ * meanwhile and afterwards; what is restored; what fails leaves nothing.
+ */
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { cutShard, type ShardCut } from "../../src/engine/backup/cut.ts";
+import { restoreBackup } from "../../src/engine/backup/restore.ts";
+import { prepareTarget } from "../../src/engine/backup/target.ts";
+import { type BackupSummary, STAGING, writeBackup } from "../../src/engine/backup/write-backup.ts";
+import { verifyDirectory } from "../../src/engine/check/verify.ts";
+import { demandNoBackup, readBackupFile } from "../../src/engine/directory/backup-file.ts";
+import { readStoreFile, readStoreText } from "../../src/engine/directory/store-file.ts";
+import type { StoreText } from "../../src/engine/directory/store-text.ts";
+import { listSlabs } from "../../src/engine/slabs/files.ts";
+import { Random, randomSeed } from "../random.ts";
+import { Harness, inDirectory } from "./harness.ts";
+
+type Model = Map<string, string>;
+
+function cutOf({ shard }: Harness): ShardCut {
+  const cut = cutShard(shard);
+  if (!("shard" in cut)) throw new Error(`no cut: ${cut.error} ${cut.detail}`);
+  return cut;
+}
+
+/** Writes down a moment that was taken before. */
+function write(harness: Harness, data: string, cut: ShardCut, to: string): Promise<BackupSummary> {
+  return writeBackup({
+    dataDirectory: data,
+    store: harness.store,
+    text: readStoreText(data) as StoreText,
+    cuts: [cut],
+    target: prepareTarget(to, data),
+    began: Date.now(),
+    release: () => harness.shard.releaseSlabs(),
+    report: () => {},
+    isGivenUp: () => false,
+  });
+}
+
+async function damageIn(directory: string): Promise<string[]> {
+  const found: string[] = [];
+  await verifyDirectory(directory, {
+    damage: ({ file, text }) => found.push(`${file}: ${text}`),
+    note: () => {},
+    progress: () => {},
+  });
+  return found;
+}
+
+const restore = (copy: string, to: string, incomplete = false) =>
+  restoreBackup(copy, to, { incomplete, report: () => {} });
+
+function slabsOf(data: string): number[] {
+  return listSlabs(path.join(data, "shard-000"));
+}
+
+function compare(harness: Harness, model: Model, keys: number): void {
+  for (let key = 0; key < keys; key++) {
+    const read = harness.read(`key-${key}`);
+    const expected = model.get(`key-${key}`);
+    assert.equal(
+      read.state === "found" ? String(read.value) : read.state,
+      expected ?? "absent",
+      `key-${key}`,
+    );
+  }
+}
+
+/** Writes, replaces and deletes at random. */
+function change(harness: Harness, model: Model, random: Random, keys: number, count: number): void {
+  for (let i = 0; i < count; i++) {
+    const key = `key-${random.below(keys)}`;
+    if (random.below(5) === 0) {
+      harness.remove(key);
+      model.delete(key);
+      continue;
+    }
+    const value = `${i} `.padEnd(random.below(3000) + 1, "v");
+    const outcome = random.below(8) === 0 ? harness.upload(key, Buffer.from(value)) : harness.put(key, value);
+    assert.equal(outcome.error, null);
+    model.set(key, value);
+  }
+}
+
+test("backup: each shows its own moment, beside writes and compaction, and restores to it", async (t) => {
+  const random = new Random(randomSeed(t));
+  await inDirectory(async (folder) => {
+    const data = path.join(folder, "data");
+    fs.mkdirSync(data, { mode: 0o700 });
+    const harness = await Harness.open(data);
+    const model: Model = new Map();
+    const kept: { to: string; model: Model; slabs: number[] }[] = [];
+    for (let round = 0; round < 6; round++) {
+      change(harness, model, random, 40, 120);
+      if (random.below(2) === 0) await harness.settle();
+      const cut = cutOf(harness);
+      const then = new Map(model);
+      // What comes between the moment and its writing is not in it.
+      change(harness, model, random, 40, 20);
+      const to = path.join(folder, `copy-${round}`);
+      const { problems, slabs } = await write(harness, data, cut, to);
+      assert.deepEqual(problems, []);
+      assert.equal(slabs, cut.list.slabs.length);
+      kept.push({ to, model: then, slabs: slabsOf(to) });
+    }
+    change(harness, model, random, 40, 400);
+    await harness.sealed();
+    await harness.settle();
+    await harness.shard.close();
+    assert.ok(!fs.existsSync(path.join(data, STAGING)));
+    for (const [index, { to, model: then, slabs }] of kept.entries()) {
+      assert.deepEqual(slabsOf(to), slabs);
+      assert.deepEqual(await damageIn(to), []);
+      const again = path.join(folder, `again-${index}`);
+      await restore(to, again);
+      assert.deepEqual(await damageIn(again), []);
+      const restored = await Harness.open(again);
+      assert.deepEqual(restored.warnings, []);
+      compare(restored, then, 40);
+      // It lives on as its own, and the copy stays as it was.
+      change(restored, then, random, 40, 200);
+      await restored.settle();
+      compare(restored, then, 40);
+      await restored.shard.close();
+      assert.deepEqual(await damageIn(to), []);
+    }
+  });
+});
+
+test("backup: no slab goes before it has a second name, and its blocks stay when it goes", async () => {
+  await inDirectory(async (folder) => {
+    const data = path.join(folder, "data");
+    fs.mkdirSync(data, { mode: 0o700 });
+    const harness = await Harness.open(data);
+    const model: Model = new Map();
+    const fill = (text: string): void => {
+      for (let i = 0; i < 400; i++) {
+        harness.put(`key-${i % 40}`, text.padEnd(2000, "."));
+        model.set(`key-${i % 40}`, text.padEnd(2000, "."));
+      }
+    };
+    fill("first");
+    await harness.sealed();
+    const cut = cutOf(harness);
+    const then = new Map(model);
+    const listed = cut.list.slabs.map(({ sequence }) => sequence);
+    fill("second");
+    await harness.sealed();
+    await harness.settle();
+    assert.ok(listed.every((sequence) => slabsOf(data).includes(sequence)));
+    const to = path.join(folder, "copy");
+    const { linked } = await write(harness, data, cut, to);
+    assert.ok(linked > 0);
+    await harness.settle();
+    assert.ok(listed.some((sequence) => !slabsOf(data).includes(sequence)));
+    await harness.shard.close();
+    assert.deepEqual(await damageIn(to), []);
+    await restore(to, path.join(folder, "again"));
+    const restored = await Harness.open(path.join(folder, "again"));
+    compare(restored, then, 40);
+    await restored.shard.close();
+  });
+});
+
+test("backup: a copy has no identity to start with; what is restored has one of its own", async () => {
+  await inDirectory(async (folder) => {
+    const data = path.join(folder, "data");
+    fs.mkdirSync(data, { mode: 0o700 });
+    const harness = await Harness.open(data);
+    const { ballot } = harness.put("k", "v");
+    const to = path.join(folder, "copy");
+    await write(harness, data, cutOf(harness), to);
+    assert.deepEqual(fs.readdirSync(to).sort(), ["BACKUP", "shard-000"]);
+    assert.throws(() => demandNoBackup(to), /is a backup.*minivault restore/);
+    assert.throws(() => prepareTarget(to, data), { code: "conflict" });
+    const own = readStoreFile(data);
+    const stores = [];
+    for (const name of ["one", "two"]) {
+      await restore(to, path.join(folder, name));
+      stores.push(readStoreFile(path.join(folder, name)));
+    }
+    await harness.shard.close();
+    for (const store of stores) {
+      assert.deepEqual(store?.slabId, own?.slabId);
+      assert.notDeepEqual(store?.id, own?.id);
+      assert.notEqual(store?.node, own?.node);
+      assert.deepEqual(store?.keyHash, own?.keyHash);
+    }
+    assert.notDeepEqual(stores[0]?.id, stores[1]?.id);
+    const restored = await Harness.open(path.join(folder, "one"));
+    const again = restored.put("k", "w").ballot;
+    assert.ok(again !== null && ballot !== null && again.node !== ballot.node);
+    await restored.shard.close();
+  });
+});
+
+test("backup: what is missing or damaged in the store is so in the copy, and said", async () => {
+  await inDirectory(async (folder) => {
+    const data = path.join(folder, "data");
+    fs.mkdirSync(data, { mode: 0o700 });
+    const first = await Harness.open(data);
+    for (let i = 0; i < 100; i++) first.put(`key-${i}`, "x".repeat(2000));
+    await first.shard.close();
+    const [gone] = slabsOf(data);
+    fs.rmSync(path.join(data, "shard-000", `${String(gone).padStart(10, "0")}.slab`));
+    const harness = await Harness.open(data);
+    const to = path.join(folder, "copy");
+    const { problems } = await write(harness, data, cutOf(harness), to);
+    await harness.shard.close();
+    assert.equal(problems.length, 1);
+    assert.match(problems[0], new RegExp(`slab ${gone} of shard 0 is missing`));
+    assert.ok((await damageIn(to)).length > 0);
+    await assert.rejects(restore(to, path.join(folder, "again")), /1 slabs are missing.*-incomplete/);
+    assert.ok(!fs.existsSync(path.join(folder, "again")));
+    assert.equal((await restore(to, path.join(folder, "again"), true)).missing.length, 1);
+    const restored = await Harness.open(path.join(folder, "again"));
+    assert.ok(restored.warnings.length > 0);
+    for (let i = 0; i < 100; i++) assert.notEqual(restored.read(`key-${i}`).state, "absent");
+    await restored.shard.close();
+  });
+});
+
+test("backup: a folder that cannot be used is refused before anything is done, and stays as it is", async () => {
+  await inDirectory(async (folder) => {
+    const data = path.join(folder, "data");
+    fs.mkdirSync(path.join(data, "inner"), { recursive: true, mode: 0o700 });
+    fs.symlinkSync(data, path.join(folder, "link"));
+    fs.mkdirSync(path.join(folder, "full"));
+    fs.writeFileSync(path.join(folder, "full", "file"), "");
+    fs.writeFileSync(path.join(folder, "file"), "");
+    fs.mkdirSync(path.join(folder, "open"));
+    fs.chmodSync(path.join(folder, "open"), 0o777);
+    const wrong: [string, RegExp][] = [
+      ["relative/path", /absolute path/],
+      [`${folder}/a\0b`, /none that a system takes/],
+      [`/${"x/".repeat(3000)}`, /none that a system takes/],
+      [data, /lie in each other/],
+      [folder, /lie in each other/],
+      ["/", /lie in each other/],
+      [path.join(data, "inner", "copy"), /lie in each other/],
+      [path.join(folder, "link", "copy"), /lie in each other/],
+      [path.join(folder, "none", "copy"), /is not there/],
+      [path.join(folder, "full"), /not empty/],
+      [path.join(folder, "file"), /is no folder/],
+      [path.join(folder, "open"), /other users may write/],
+      [path.join(folder, "file", "below"), /cannot be used/],
+    ];
+    const before = fs.readdirSync(folder, { recursive: true }).sort();
+    for (const [target, pattern] of wrong) assert.throws(() => prepareTarget(target, data), pattern, target);
+    assert.deepEqual(fs.readdirSync(folder, { recursive: true }).sort(), before);
+    const good = prepareTarget(path.join(folder, "new"), data);
+    assert.deepEqual(good, { directory: path.join(folder, "new"), made: true });
+    assert.equal(prepareTarget(path.join(folder, "new"), data).made, false);
+  });
+});
+
+test("backup: given up in the middle, it leaves nothing, and slabs may go again", async () => {
+  await inDirectory(async (folder) => {
+    const data = path.join(folder, "data");
+    fs.mkdirSync(data, { mode: 0o700 });
+    const harness = await Harness.open(data);
+    for (let i = 0; i < 400; i++) harness.put(`key-${i % 40}`, "x".repeat(2000));
+    for (const made of [true, false]) {
+      const to = path.join(folder, `copy-${made}`);
+      if (!made) fs.mkdirSync(to, { mode: 0o700 });
+      const cut = cutOf(harness);
+      let asked = 0;
+      let released = 0;
+      await assert.rejects(
+        writeBackup({
+          dataDirectory: data,
+          store: harness.store,
+          text: readStoreText(data) as StoreText,
+          cuts: [cut],
+          target: prepareTarget(to, data),
+          began: 0,
+          release: () => {
+            released++;
+            harness.shard.releaseSlabs();
+          },
+          report: () => {},
+          isGivenUp: () => ++asked > 3,
+        }),
+        { code: "stopping" },
+      );
+      assert.equal(released, 1);
+      assert.equal(fs.existsSync(to), !made);
+      if (!made) assert.deepEqual(fs.readdirSync(to), []);
+    }
+    assert.ok(!fs.existsSync(path.join(data, STAGING)));
+    await harness.shard.close();
+  });
+});
+
+test("backup: one that was not finished is none", async () => {
+  await inDirectory(async (folder) => {
+    fs.writeFileSync(path.join(folder, "BACKUP.new"), "");
+    assert.throws(() => readBackupFile(folder), /was not finished/);
+    assert.throws(() => demandNoBackup(folder), /is a backup/);
+    fs.writeFileSync(path.join(folder, "BACKUP"), "{}\n00000000\n");
+    assert.throws(() => readBackupFile(folder), /is damaged/);
+  });
+});
