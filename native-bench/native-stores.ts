@@ -7,6 +7,7 @@ import { nodeIo } from "../src/engine/slabs/io.ts";
 import { ShardLookup } from "../src/engine/state/lookup.ts";
 import { createShardMemory } from "../src/engine/state/memory.ts";
 import { NO_TRAILER } from "../src/format/fields/trailer.ts";
+import { NO_LIFE } from "../src/rules/expiry.ts";
 import type { ShardWrite } from "../src/rules/write.ts";
 import type { KeyBytes, WriteHead, WriteResult } from "../src/shards/arena/write.ts";
 import type { LocalVault } from "../src/shards/vault/local-vault.ts";
@@ -45,6 +46,7 @@ export function putHead(key: KeyBytes): WriteHead {
     json: false,
     contentType: CONTENT_TYPE,
     trailer: NO_TRAILER,
+    life: NO_LIFE,
     ifMatch: "",
     ifNoneMatch: "",
   };

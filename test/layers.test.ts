@@ -81,6 +81,7 @@ const LAYERS = [
     "engine/catalog/runs",
     "engine/backup",
     "engine/shard",
+    "engine/batch",
     "engine/compaction",
     "engine/start",
     "engine/snapshot",
@@ -89,7 +90,7 @@ const LAYERS = [
     "engine/reserve",
     "engine/figures",
   ],
-  ...["engine/state", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
+  ...["engine/state", "engine/ends", "engine/index", "engine/directory", "engine/list", "engine/slabs"],
   ...[
     "rules",
     "rules/patch",

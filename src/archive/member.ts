@@ -9,6 +9,7 @@
  *   user.mime_type           the type; application/json: the file is the value's JSON text
  *   user.minivault.key       the key, where the member's name is another one
  *   user.minivault.metadata  headers that are kept with the value, as in its record
+ *   user.minivault.expires   the end of its life, in milliseconds since 1970
  */
 import { isUtf8 } from "node:buffer";
 
@@ -17,6 +18,7 @@ const ETAG = `${ATTRIBUTE}minivault.etag`;
 const TYPE = `${ATTRIBUTE}mime_type`;
 const KEY = `${ATTRIBUTE}minivault.key`;
 const METADATA = `${ATTRIBUTE}minivault.metadata`;
+const EXPIRES = `${ATTRIBUTE}minivault.expires`;
 
 /** A value's type where its member says none. */
 const TYPE_DEFAULT = "application/octet-stream";
@@ -31,6 +33,8 @@ export interface ArchivedValue {
   contentType: string;
   /** Lines of metadata, as in a record; empty: none. */
   metadata: string;
+  /** End of its life, in milliseconds since 1970; 0: none. */
+  end: number;
   /** Of the file. */
   bytes: number;
 }
@@ -51,18 +55,22 @@ export interface ReadMember {
   etag: string | null;
   contentType: string;
   metadata: string;
+  /** End of its life, in milliseconds since 1970; 0: none. */
+  end: number;
   bytes: number;
 }
 
 /** Only its user may read what is unpacked: so it is in the store. */
 const MODE = 0o600;
 
-export function headOf({ key, etag, versionMs, contentType, metadata, bytes }: ArchivedValue): MemberHead {
+export function headOf(value: ArchivedValue): MemberHead {
+  const { key, etag, versionMs, contentType, metadata, end, bytes } = value;
   const text = Buffer.from(key.buffer, key.byteOffset, key.length).toString("utf8");
   const name = memberName(text);
   const pax: Record<string, string> = { [ETAG]: etag, [TYPE]: contentType };
   if (name !== text) pax[KEY] = text;
   if (metadata !== "") pax[METADATA] = metadata;
+  if (end !== 0) pax[EXPIRES] = String(end);
   return { name, size: bytes, mtime: new Date(versionMs), mode: MODE, pax };
 }
 
@@ -97,6 +105,8 @@ export function readMember({
 }): ReadMember | string {
   const etag = pax?.[ETAG] ?? null;
   if (etag !== null && !/^[0-9a-f]{32}$/.test(etag)) return "its version is none";
+  const expires = pax?.[EXPIRES] ?? "0";
+  if (!/^\d{1,15}$/.test(expires)) return "the end of its life is none";
   // Other programs write what paths begin with.
   const text = pax?.[KEY] ?? (etag === null ? name.replace(/^(?:\.?\/)+/, "") : name);
   const key = Buffer.from(text, "utf8");
@@ -107,6 +117,7 @@ export function readMember({
     etag,
     contentType: pax?.[TYPE] ?? TYPE_DEFAULT,
     metadata: pax?.[METADATA] ?? "",
+    end: Number(expires),
     bytes: size,
   };
 }

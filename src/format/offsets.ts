@@ -4,11 +4,13 @@
 
 /** Versions of STORE that this program reads, and the one that it makes. */
 export const STORE_VERSION_MIN = 1;
-export const STORE_VERSION = 3;
+export const STORE_VERSION = 4;
 /** From this version of STORE on a slab's header names the slab before it. */
 export const CHAINED_VERSION_MIN = 2;
 /** From this version of STORE on records have format 2: they may be extended and fresh. */
 export const EXTENDED_VERSION_MIN = 3;
+/** From this version of STORE on values may end, and records say that they have. */
+export const ENDING_VERSION_MIN = 4;
 /** Versions in the header of a slab: that of the format of its records. */
 export const SLAB_VERSION_MIN = 1;
 export const SLAB_VERSION = 2;
@@ -120,6 +122,7 @@ export const TYPE_PROMISE = 5;
 export const TYPE_MARK = 6;
 export const TYPE_FLOOR = 7;
 export const TYPE_FORGOTTEN = 8;
+export const TYPE_ENDED = 9;
 export const TYPE_MASK = 0x0f;
 export const FLAG_JSON = 0x10;
 export const FLAG_OUTRANKED = 0x20;
@@ -131,10 +134,15 @@ export const TRAILER_BYTES_MAX = 16 * 1024;
 /** Each field of a trailer: type and length, 2 bytes each, then so many bytes. */
 export const FIELD_HEADER_BYTES = 4;
 /** Types of a trailer's fields. */
+export const FIELD_END = 1;
 export const FIELD_ORIGIN = 2;
 export const FIELD_METADATA = 3;
+export const FIELD_MD5 = 4;
+
 /** The field that says where a copy was first appended: its head and a sequence. */
 export const ORIGIN_FIELD_BYTES = FIELD_HEADER_BYTES + 4;
+/** The field of an end of life, the first of those that are kept with a value: its head, and two words. */
+export const END_BYTES = FIELD_HEADER_BYTES + 8;
 
 /** Byte offsets in a manifest's value; entries follow its header. */
 export const MANIFEST_HEADER_BYTES = 16;

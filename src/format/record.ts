@@ -22,6 +22,7 @@ import {
   RECORD_HEADER_BYTES,
   TRAILER_BYTES_MAX,
   TYPE_CHUNK,
+  TYPE_ENDED,
   TYPE_FORGOTTEN,
   TYPE_MANIFEST,
   TYPE_MARK,
@@ -249,7 +250,7 @@ export function emptyHead(): RecordHead {
 export function isPlausible(source: RecordSource, unit: number, endUnit: number): boolean {
   if (unit + 3 > endUnit) return false;
   const type = typeOf(source, unit);
-  if (type < TYPE_VALUE || type > TYPE_FORGOTTEN) return false;
+  if (type < TYPE_VALUE || type > TYPE_ENDED) return false;
   const keyBytes = keyBytesOf(source, unit);
   if ((keyBytes === 0) !== (type === TYPE_MARK) || keyBytes > RECORD_KEY_BYTES_MAX) return false;
   if (valueBytesOf(source, unit) > RECORD_VALUE_BYTES_MAX) return false;
@@ -377,7 +378,12 @@ function unitsOf(bytes: number): number {
 
 /** Whether records of this type say what a key holds, so that the index has the last one of each key. */
 export function isIndexed(type: number): boolean {
-  return type === TYPE_VALUE || type === TYPE_MANIFEST || type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN;
+  return isValue(type) || isAbsence(type);
+}
+
+/** Whether a record of this type is what a key holds. */
+export function isValue(type: number): boolean {
+  return type === TYPE_VALUE || type === TYPE_MANIFEST;
 }
 
 /** Whether who follows changes is told of a record of this type. */
@@ -387,5 +393,5 @@ export function isTold(type: number): boolean {
 
 /** Whether a record of this type says that the key has no value. */
 export function isAbsence(type: number): boolean {
-  return type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN;
+  return type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN || type === TYPE_ENDED;
 }

@@ -2,6 +2,7 @@
  * Header page, table and footer of a slab, as bytes. Pure: no file is touched here.
  */
 import { hash32 } from "../util/hash.ts";
+import { endAt } from "./end.ts";
 import {
   BYTE_ORDER_MARK,
   FIRST_UNIT,
@@ -17,7 +18,7 @@ import {
   UNIT_BYTES,
   UNIT_SHIFT,
 } from "./offsets.ts";
-import { isFresh, isOutranked, type RecordSource, typeOf } from "./record.ts";
+import { isExtended, isFresh, isOutranked, isValue, type RecordSource, typeOf } from "./record.ts";
 import type { SlabEnd } from "./slab-list.ts";
 
 const CHECKED_BYTES = 60;
@@ -237,6 +238,7 @@ export function tableWords(slab: Uint8Array, footer: SlabFooter): Int32Array {
   return new Int32Array(slab.buffer, slab.byteOffset + footer.tableOffset, footer.entries * 3);
 }
 
+const TABLE_ENDING = 1 << 25;
 const TABLE_FRESH = 1 << 26;
 const TABLE_OUTRANKED = 1 << 27;
 const TABLE_UNIT_MASK = (1 << 24) - 1;
@@ -253,11 +255,24 @@ export function tableOutranked(word: number): boolean {
 export function tableFresh(word: number): boolean {
   return (word & TABLE_FRESH) !== 0;
 }
+/** Whether the entry is of a value with an end of life. */
+export function tableEnding(word: number): boolean {
+  return (word & TABLE_ENDING) !== 0;
+}
 /** The third word of a table's entry. */
-export function tableWord(unit: number, type: number, outranked: boolean, fresh: boolean): number {
-  return unit | (type << 28) | (outranked ? TABLE_OUTRANKED : 0) | (fresh ? TABLE_FRESH : 0);
+export function tableWord(
+  unit: number,
+  type: number,
+  outranked: boolean,
+  fresh: boolean,
+  ending = false,
+): number {
+  const flags = (outranked ? TABLE_OUTRANKED : 0) | (fresh ? TABLE_FRESH : 0) | (ending ? TABLE_ENDING : 0);
+  return unit | (type << 28) | flags;
 }
 /** The same from the record itself. */
 export function tableWordAt(source: RecordSource, at: number, unit: number): number {
-  return tableWord(unit, typeOf(source, at), isOutranked(source, at), isFresh(source, at));
+  const type = typeOf(source, at);
+  const ending = isExtended(source, at) && isValue(type) && endAt(source, at) !== 0;
+  return tableWord(unit, type, isOutranked(source, at), isFresh(source, at), ending);
 }

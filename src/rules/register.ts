@@ -8,6 +8,7 @@
  *
  *   prepare(p)  yes only if p is above `promised` and above `ballot`
  *   accept(b)   yes if b is `ballot` (it is held already); otherwise only if b ≥ `promised` and b > `ballot`
+ *   accept(b⁺)  the value of b has ended: a tombstone that ranks above b and below every other ballot
  *   absent key  has the partition's floor for both: nothing at or under it
  *
  * Invariants: `promised` and `ballot` of a key never fall, and a key that loses them (tombstone collected,
@@ -32,6 +33,10 @@ export interface RegisterState {
   ballot: Ballot | null;
   /** The record at `ballot` is a tombstone. */
   tombstone: boolean;
+  /** It is one that says that the value of `ballot` has ended. */
+  ended: boolean;
+  /** End of life of the value, or of the one that has ended, in milliseconds since 1970; 0: none. */
+  end: number;
   /** Operation that made the record at `ballot`; kept when it is written again at a higher ballot. */
   operationLow: number;
   operationHigh: number;
@@ -75,13 +80,19 @@ export function judgePrepare(
 /**
  * Judges accept(b). After YES the caller persists the record with ballot b; a promise at or below b is then
  * void.
+ * @param ended it says that the value of b has ended; a value that arrives after that is held already
  */
-export function judgeAccept(state: RegisterState | null, floor: Ballot | null, b: Ballot): Verdict {
+export function judgeAccept(
+  state: RegisterState | null,
+  floor: Ballot | null,
+  b: Ballot,
+  ended = false,
+): Verdict {
   if (state === null || state.ballot === null) {
     if (floor !== null && compareBallots(b, floor) <= 0) return NO;
   } else {
     const order = compareBallots(b, state.ballot);
-    if (order === 0) return ALREADY;
+    if (order === 0 && (!ended || state.ended)) return ALREADY;
     if (order < 0) return NO;
   }
   return state === null || state.promised === null || compareBallots(b, state.promised) >= 0 ? YES : NO;
@@ -98,9 +109,13 @@ export function existsIn(state: RegisterState | null): boolean {
   return state !== null && state.ballot !== null && !state.tombstone;
 }
 
-/** Whether the replica holds exactly this tombstone, so that it may be collected here. */
-export function holdsTombstone(state: RegisterState | null, ballot: Ballot): boolean {
-  return state?.ballot != null && state.tombstone && compareBallots(state.ballot, ballot) === 0;
+/**
+ * Whether the replica holds exactly this tombstone, so that it may be collected here.
+ * @param ended the one that says that the value of this ballot has ended
+ */
+export function holdsTombstone(state: RegisterState | null, ballot: Ballot, ended = false): boolean {
+  if (state?.ballot == null || !state.tombstone || state.ended !== ended) return false;
+  return compareBallots(state.ballot, ballot) === 0;
 }
 
 /**
@@ -111,9 +126,10 @@ export function confirmsTombstone(
   state: RegisterState | null,
   floor: Ballot | null,
   ballot: Ballot,
+  ended = false,
 ): boolean {
   if (state === null || state.ballot === null) return floor !== null && compareBallots(floor, ballot) >= 0;
-  return holdsTombstone(state, ballot);
+  return holdsTombstone(state, ballot, ended);
 }
 
 /**

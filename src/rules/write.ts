@@ -23,6 +23,13 @@ export interface RegisterOutcome {
   ballot: Ballot | null;
   /** What is held, or was replaced, is a tombstone. */
   tombstone: boolean;
+  /** It is one that says that the value of that ballot has ended. */
+  ended: boolean;
+  /**
+   * prepare and accept, yes: the end of life of what is held, or was replaced, in milliseconds since 1970; 0:
+   * none.
+   */
+  end: number;
   operationLow: number;
   operationHigh: number;
   /** prepare, yes, of a key without a record: the floor of its partition. Else null. */
@@ -33,7 +40,8 @@ export interface RegisterOutcome {
 
 /** A write as the shard sees it. The arrays are only read during the call. */
 export interface ShardWrite {
-  verb: "put" | "post" | "delete";
+  /** touch: the value that there is gets the end of life of the trailer, or none; nothing else changes. */
+  verb: "put" | "post" | "delete" | "touch";
   key: Uint8Array;
   hashA: number;
   hashB: number;
@@ -41,6 +49,8 @@ export interface ShardWrite {
   contentType: Uint8Array;
   /** What is kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. */
   trailer: Uint8Array;
+  /** The end of life is that of the value whose place it takes, if that has one. */
+  keepsEnd?: boolean;
   /** In the form of conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;
@@ -51,6 +61,10 @@ export interface ShardWrite {
    * in stored form.
    */
   ballot?: Ballot | undefined;
+  /** With `ballot` and touch: the version that is touched; where another one is held nothing happens. */
+  base?: Ballot | undefined;
+  /** With `ballot` and delete: the value of that ballot has ended; not a tombstone of its own. */
+  ended?: boolean;
   /**
    * With `ballot`: where the key's record is damaged, take this in its place, whatever it was; and an absent
    * key's floor does not count. For a replica that synchronises, and knows from a majority of the others that
@@ -95,11 +109,13 @@ export type KeyState = "value" | "tombstone" | "absent" | "damaged";
 export function judge(write: ShardWrite, state: KeyState, etag: string | null): ErrorCode | null {
   if (!isConditional(write)) return null;
   if (state === "damaged") return "corrupt";
+  if (write.verb === "touch" && state !== "value") return "not_found";
   if (!conditionsHold(write, etag)) return "precondition_failed";
   return write.verb === "post" && state === "value" ? "exists" : null;
 }
 
 /** Whether the outcome of a write depends on what is there. */
 export function isConditional(write: ShardWrite): boolean {
-  return write.verb === "post" || write.ifMatch !== "" || write.ifNoneMatch !== "";
+  const { verb, ifMatch, ifNoneMatch } = write;
+  return verb === "post" || verb === "touch" || ifMatch !== "" || ifNoneMatch !== "";
 }

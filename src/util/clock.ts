@@ -20,6 +20,56 @@ export class CoarseClock {
 }
 
 /**
+ * A wall clock that never goes back: where the one that it follows is set back, it goes on from the highest
+ * that it has shown, by the monotonic clock.
+ */
+export class SteadyClock {
+  private readonly wall: () => number;
+  private readonly monotonic: () => number;
+  private highest = 0;
+  /**
+   * What the monotonic clock said when the wall clock was found behind, and what this one said then; null: it
+   * is not.
+   */
+  private behind: { monotonicMs: number; ms: number } | null = null;
+
+  /**
+   * @param wall milliseconds since 1970
+   * @param monotonic milliseconds that only go forward, from anywhere
+   */
+  constructor(wall: () => number = Date.now, monotonic: () => number = () => performance.now()) {
+    this.wall = wall;
+    this.monotonic = monotonic;
+  }
+
+  /** Milliseconds since 1970, never less than before. */
+  now(): number {
+    const wall = this.wall();
+    if (wall >= this.highest && this.behind === null) {
+      this.highest = wall;
+      return wall;
+    }
+    return this.goOn(wall);
+  }
+
+  /** It is at least so late: somebody has seen that time. */
+  observe(ms: number): void {
+    if (ms <= this.highest) return;
+    this.highest = ms;
+    this.behind = null;
+  }
+
+  private goOn(wall: number): number {
+    const monotonicMs = this.monotonic();
+    this.behind ??= { monotonicMs, ms: this.highest };
+    const ms = Math.floor(this.behind.ms + monotonicMs - this.behind.monotonicMs);
+    this.highest = Math.max(this.highest, ms, wall);
+    if (wall === this.highest) this.behind = null;
+    return this.highest;
+  }
+}
+
+/**
  * Hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014): wall-clock milliseconds and a
  * 16-bit counter in one 64-bit number that never repeats and never runs backwards, as two unsigned 32-bit
  * words.

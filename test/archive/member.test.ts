@@ -42,10 +42,18 @@ test("archive: each key has a name of its own, a safe one, and is read back", (t
       !name.split("/").some((segment) => segment === "" || segment === "." || segment === ".."),
       name,
     );
-    const value = { etag: "0".repeat(32), versionMs: 0, contentType: "x/y", metadata: "", bytes: 3 };
+    const value = {
+      etag: "0".repeat(32),
+      versionMs: 0,
+      contentType: "x/y",
+      metadata: "",
+      end: 5e12,
+      bytes: 3,
+    };
     const head = headOf({ key: Buffer.from(key), ...value });
     const read = readMember(head);
     assert.ok(typeof read !== "string" && read.key.equals(Buffer.from(key)), JSON.stringify(key));
+    assert.equal(read.end, 5e12);
   }
 });
 

@@ -37,7 +37,10 @@ const sorted = (keys: Iterable<string>): string[] =>
 
 function held(key: string, version: number, tombstone: boolean): HeldKey {
   const ballot = { clockLow: version, clockHigh: 0, node: 1, incarnation: 1 };
-  return { key: bytesOf(key), ballot, tombstone, json: false, contentType: "text/plain", valueBytes: 3 };
+  return {
+    ...{ key: bytesOf(key), ballot, tombstone, ended: false, end: 0 },
+    ...{ json: false, contentType: "text/plain", valueBytes: 3 },
+  };
 }
 
 /** What one replica holds, asked as its catalog is. */

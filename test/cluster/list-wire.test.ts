@@ -25,6 +25,8 @@ const held = fc.record({
   key: anyKey,
   ballot: fc.record({ clockLow: word, clockHigh: word, node: word, incarnation: word }),
   tombstone: fc.boolean(),
+  ended: fc.boolean(),
+  end: fc.nat(2 ** 42),
   json: fc.boolean(),
   contentType: fc.constantFrom("", "text/plain", "image/png"),
   valueBytes: fc.nat(2 ** 40),

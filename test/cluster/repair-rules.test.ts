@@ -26,6 +26,8 @@ const state = (held: number | null, promised: number | null = null): RegisterSta
   promised: promised === null ? null : at(promised),
   ballot: held === null ? null : at(held),
   tombstone: false,
+  ended: false,
+  end: 0,
   operationLow: 1,
   operationHigh: 0,
 });

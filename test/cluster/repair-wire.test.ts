@@ -45,13 +45,15 @@ test("repair frames: answers there and back", () => {
   const keys = [
     {
       ...{ key, ballot: ballot(1), tombstone: true, operationLow: 5, operationHigh: 2 ** 32 - 6 },
-      ...{ valueBytes: 0, promised: ballot(9) },
+      ...{ ended: false, end: 0, valueBytes: 0, promised: ballot(9) },
     },
     {
       ...{
         key: Uint8Array.from([0, 255]),
         ballot: null,
         tombstone: false,
+        ended: false,
+        end: 0,
         operationLow: 0,
         operationHigh: 0,
       },
@@ -62,6 +64,8 @@ test("repair frames: answers there and back", () => {
         key: new Uint8Array(1024),
         ballot: ballot(2),
         tombstone: false,
+        ended: false,
+        end: 0,
         operationLow: 1,
         operationHigh: 2,
       },

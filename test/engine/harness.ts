@@ -4,6 +4,7 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { endValue } from "../../src/engine/batch/ended.ts";
 import {
   completeStoreFile,
   openStoreFile,
@@ -16,6 +17,7 @@ import { FIGURE } from "../../src/engine/slabs/figures.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 import { ShardLookup } from "../../src/engine/state/lookup.ts";
 import { createShardMemory, type ShardMemory } from "../../src/engine/state/memory.ts";
+import { withEnd } from "../../src/format/fields/end.ts";
 import { NO_TRAILER } from "../../src/format/fields/trailer.ts";
 import { readManifest } from "../../src/format/manifest.ts";
 import { TYPE_MANIFEST } from "../../src/format/offsets.ts";
@@ -51,6 +53,7 @@ export interface HarnessOptions {
   slabBytes?: number;
   chunkBytes?: number;
   now?: () => number;
+  monotonic?: () => number;
   snapshotEntriesMin?: number;
   /** As on a node of a cluster. */
   replicated?: boolean;
@@ -62,12 +65,15 @@ export interface HarnessOptions {
 }
 
 export interface Condition {
-  verb?: "put" | "post" | "delete";
+  verb?: "put" | "post" | "delete" | "touch";
   json?: boolean;
   contentType?: string;
   ifMatch?: string;
   ifNoneMatch?: string;
   trailer?: Uint8Array;
+  /** End of life, before the trailer's other fields. */
+  end?: number;
+  keepsEnd?: boolean;
 }
 
 export type Read =
@@ -112,6 +118,7 @@ export class Harness {
         memory: this.memory,
         io,
         now: options.now ?? Date.now,
+        ...(options.monotonic === undefined ? {} : { monotonic: options.monotonic }),
         warn: (message) => this.warnings.push(message),
         ...(options.snapshotEntriesMin === undefined
           ? {}
@@ -144,7 +151,11 @@ export class Harness {
       hashB,
       json: condition.json ?? false,
       contentType: Buffer.from(condition.contentType ?? "application/octet-stream"),
-      trailer: condition.trailer ?? NO_TRAILER,
+      trailer:
+        condition.end === undefined
+          ? (condition.trailer ?? NO_TRAILER)
+          : withEnd(condition.trailer ?? NO_TRAILER, condition.end),
+      keepsEnd: condition.keepsEnd ?? false,
       ifMatch: condition.ifMatch ?? "",
       ifNoneMatch: condition.ifNoneMatch ?? "",
       operationLow: ++operation,
@@ -169,6 +180,19 @@ export class Harness {
 
   remove(key: string, condition: Condition = {}): Outcome {
     return this.put(key, "", { ...condition, verb: "delete" });
+  }
+
+  /** Gives what is there another end; 0: none. */
+  touch(key: string, end: number, condition: Condition = {}): Outcome {
+    return this.put(key, "", { ...condition, verb: "touch", end });
+  }
+
+  /** What a front does that has found a value past its end. */
+  end(key: string, nowMs: number): Outcome {
+    const { bytes, hashA, hashB } = this.hashes(key);
+    const outcome = endValue(this.shard.batch, { key: bytes, hashA, hashB }, nowMs);
+    this.shard.commit();
+    return outcome;
   }
 
   /** A value in pieces of `pieceBytes`. */

@@ -90,12 +90,18 @@ interface Tally {
   /** Of the recorded runs. */
   slabs: number;
   spares: number;
+  ended: number;
   compactedBytes: number;
 }
 
 const same = (a: Value, b: Value): boolean => (a === null || b === null ? a === b : a.equals(b));
 const keyName = (number: number): string => `key ${number}${" long".repeat(number * 3)}`;
 const ALL_KEYS = Array.from({ length: KEYS }, (_, number) => keyName(number));
+
+/** Ends of life are far away and come one after the other, when the run says so: nothing is marked that the history does not know. */
+const FIRST_END = Date.UTC(2100, 0, 1);
+/** From one to the next it is longer than a run takes: a shard's clock goes on from the last one that it has seen. */
+const BETWEEN_ENDS_MS = 86_400_000;
 
 /** Images lie in memory where the machine has such a folder: nothing of theirs needs a disk. */
 function imageDirectory(): string {
@@ -110,7 +116,11 @@ class Run {
   private readonly sync: SyncMode;
   private readonly directory: string;
   private counter: number;
+  /** Of the values that have one. */
+  private readonly ends = new Map<string, number>();
+  private lastEnd = FIRST_END;
   spares = 0;
+  ended = 0;
 
   /** @param counter numbers of values begin here, so that two runs share none */
   constructor(directory: string, random: Random, sync: SyncMode, counter = 0) {
@@ -136,15 +146,21 @@ class Run {
     });
   }
 
-  /** What `work` accepts enters the history: certain at its end under `-sync always`, else when it is synced. */
-  private note(writes: Write[], work: () => (string | null)[], sync = this.sync): void {
+  /**
+   * What `work` accepts enters the history: certain at its end under `-sync always`, else when it is synced.
+   * Answers whether that is all of it.
+   */
+  private note(writes: Write[], work: () => (string | null)[], sync = this.sync): boolean {
     const begun = this.disk.now;
     const errors = work();
     const certain = sync === "always" ? this.disk.now : Number.POSITIVE_INFINITY;
     for (const [i, write] of writes.entries()) {
-      if (errors[i] === null) this.history.add(write, begun, certain);
-      else assert.match(errors[i] as string, /exists|precondition_failed|disk_full/);
+      if (errors[i] === null) {
+        this.history.add(write, begun, certain);
+        this.ends.delete(write.key);
+      } else assert.match(errors[i] as string, /exists|precondition_failed|disk_full/);
     }
+    return errors.every((error) => error === null);
   }
 
   /** A value that no other write has: its number is all over it. */
@@ -161,9 +177,10 @@ class Run {
   /** One random step of a writer. */
   async step(vault: Harness): Promise<void> {
     const { random } = this;
-    const choice = random.below(20);
+    const choice = random.below(24);
     const key = keyName(random.below(KEYS));
-    if (choice < 4) {
+    if (choice >= 20) this.stepOfEnds(vault, key, choice);
+    else if (choice < 4) {
       this.note([{ key, value: null }], () => [vault.remove(key).error]);
     } else if (choice < 6) {
       const value = this.value(key);
@@ -199,6 +216,29 @@ class Run {
     if (random.below(3) > 0) vault.shard.idle(4096);
     if (random.below(4) === 0) await new Promise((resolve) => setImmediate(resolve));
     if (random.below(9) === 0) vault.shard.mark();
+  }
+
+  /** A value that ends, another end for what is there, or the end of the one whose turn it is: somebody is told then. */
+  private stepOfEnds(vault: Harness, key: string, choice: number): void {
+    this.lastEnd += BETWEEN_ENDS_MS;
+    const end = this.lastEnd;
+    if (choice === 20) {
+      const value = this.value(key);
+      if (this.note([{ key, value }], () => [vault.put(key, value, { end }).error])) this.ends.set(key, end);
+    } else if (choice === 21) {
+      const value = Buffer.alloc(5000 + this.random.below(20_000), `${++this.counter};${key} `);
+      if (this.note([{ key, value }], () => [vault.upload(key, value, { end }).error]))
+        this.ends.set(key, end);
+    } else if (choice === 22) {
+      const value = this.history.current(key);
+      if (value === null) return;
+      if (this.note([{ key, value }], () => [vault.touch(key, end).error])) this.ends.set(key, end);
+    } else {
+      const [first] = [...this.ends].sort(([, a], [, b]) => a - b);
+      if (first === undefined) return;
+      this.note([{ key: first[0], value: null }], () => [vault.end(...first).error]);
+      this.ended++;
+    }
   }
 
   /** The disk is full and the open slab too: the spare slab takes its place, if it is there already. */
@@ -247,6 +287,7 @@ class Run {
       }
     }
     tally.spares += this.spares;
+    tally.ended += this.ended;
     tally.slabs += Math.max(
       ...fs.readdirSync(path.join(this.directory, "shard-000")).map((name) => Number.parseInt(name, 10) || 0),
     );
@@ -368,6 +409,7 @@ export async function powerLosses(t: Diagnostic, options: PowerLossOptions): Pro
     wrong: 0,
     slabs: 0,
     spares: 0,
+    ended: 0,
     compactedBytes: 0,
   };
   while (tally.images < options.images) {

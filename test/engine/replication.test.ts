@@ -103,7 +103,10 @@ class Model {
 
   entry(key: string): Entry {
     const entry = this.keys.get(key) ?? {
-      state: { promised: null, ballot: null, tombstone: false, operationLow: 0, operationHigh: 0 },
+      state: {
+        ...{ promised: null, ballot: null, tombstone: false, ended: false, end: 0 },
+        ...{ operationLow: 0, operationHigh: 0 },
+      },
       value: null,
     };
     this.keys.set(key, entry);

@@ -10,6 +10,7 @@ import { verifyDirectory } from "../../src/engine/check/verify.ts";
 import { upgradeStoreFile } from "../../src/engine/directory/store-file.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
 import { writeFields } from "../../src/format/fields/trailer.ts";
+import { STORE_VERSION } from "../../src/format/offsets.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { runCommand } from "../cli/terminal.ts";
 import { contentOf, FIELDS } from "../golden/store.ts";
@@ -17,7 +18,7 @@ import { Random, randomSeed } from "../random.ts";
 import { Harness, inDirectory } from "./harness.ts";
 import { RecordedDisk, writeImage } from "./recorded-disk.ts";
 
-const OLD_VERSIONS = [1, 2];
+const OLD_VERSIONS = [1, 2, 3];
 const golden = (version: number): string => path.join(__dirname, `../golden/v${version}`);
 
 function versionOf(directory: string): number {
@@ -67,12 +68,15 @@ for (const born of OLD_VERSIONS) {
           writeImage(image, copy);
           const found = versionOf(copy);
           seen.add(found);
-          assert.ok(found === born || found === 3, `moment ${moment}, ${survival}: version ${found}`);
+          assert.ok(
+            found === born || found === STORE_VERSION,
+            `moment ${moment}, ${survival}: version ${found}`,
+          );
           assert.equal(await examine(copy, born), found);
           assert.equal(upgradeStoreFile(nodeIo, copy), found);
-          assert.equal(versionOf(copy), 3);
+          assert.equal(versionOf(copy), STORE_VERSION);
         });
-      assert.deepEqual([...seen].sort(), [born, 3]);
+      assert.deepEqual([...seen].sort(), [born, STORE_VERSION]);
     });
   });
 
@@ -83,21 +87,24 @@ for (const born of OLD_VERSIONS) {
         cpSync(golden(born), directory, { recursive: true });
         isOver = !failsAt(step, (io) => upgradeStoreFile(io, directory));
         const found = versionOf(directory);
-        assert.ok(found === born || found === 3);
+        assert.ok(found === born || found === STORE_VERSION);
         await examine(directory, born);
         upgradeStoreFile(nodeIo, directory);
-        assert.equal(versionOf(directory), 3);
+        assert.equal(versionOf(directory), STORE_VERSION);
         await examine(directory, born);
       });
   });
 
-  test(`upgrade: the command turns version ${born} into 3, once, and compaction its slabs`, () =>
+  test(`upgrade: the command turns version ${born} into ${STORE_VERSION}, once, and compaction its slabs`, () =>
     inDirectory(async (directory) => {
       cpSync(golden(born), directory, { recursive: true });
       const first = await upgrade(directory);
       assert.equal(first.status, 0, first.text);
-      assert.match(first.text, new RegExp(`has format version 3 now, it had ${born}\n$`));
-      assert.match((await upgrade(directory)).text, /has format version 3 already\n$/);
+      assert.match(first.text, new RegExp(`has format version ${STORE_VERSION} now, it had ${born}\n$`));
+      assert.match(
+        (await upgrade(directory)).text,
+        new RegExp(`has format version ${STORE_VERSION} already\n$`),
+      );
       const vault = await Harness.open(directory);
       const busy = await upgrade(directory);
       // In this process the lock is the command's own; a node holds it as long as it runs.

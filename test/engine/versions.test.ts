@@ -47,8 +47,8 @@ function swapHeader(directory: string): void {
 const CASES: { what: string; change: (directory: string) => void; says: RegExp }[] = [
   {
     what: "a later format version in STORE",
-    change: (directory) => changeStore(directory, { version: 4 }),
-    says: /has format version 4; this program reads 1 to 3\. Use the release that wrote it/,
+    change: (directory) => changeStore(directory, { version: 5 }),
+    says: /has format version 5; this program reads 1 to 4\. Use the release that wrote it/,
   },
   {
     what: "STORE of a big-endian machine",

@@ -5,9 +5,11 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { dropTombstone, prepare } from "../../src/engine/shard/replica.ts";
-import { type Field, writeFields } from "../../src/format/fields/trailer.ts";
+import { withEnd } from "../../src/format/fields/end.ts";
+import { type Field, NO_TRAILER, writeFields } from "../../src/format/fields/trailer.ts";
 import { FIELD_METADATA } from "../../src/format/offsets.ts";
 import type { Ballot } from "../../src/format/record.ts";
+import type { ShardWrite } from "../../src/rules/write.ts";
 import { hash32, loadHash } from "../../src/util/hash.ts";
 import { Harness, restartOperations } from "../engine/harness.ts";
 
@@ -32,10 +34,17 @@ export const FIELDS: readonly Field[] = [
 
 /** What the golden store of a version holds. */
 export function contentOf(version: number): Readonly<Record<string, Buffer | null>> {
-  return version < 3
-    ? CONTENT
-    : { ...CONTENT, described: Buffer.from("with fields"), "described/big": BIG.subarray(0, 3000) };
+  if (version < 3) return CONTENT;
+  const content = {
+    ...{ ...CONTENT, described: Buffer.from("with fields") },
+    "described/big": BIG.subarray(0, 3000),
+  };
+  if (version < 4) return content;
+  return { ...content, ending: Buffer.from("for a while"), touched: BIG.subarray(0, 2000), ended: null };
 }
+
+/** The end of life of what ends in a golden store of version 4, long after all tests. */
+export const GOLDEN_END = Date.UTC(2126, 0, 1);
 
 const SIPHASH_SETTINGS = { hash: "siphash-1-3", hashSecret: "101112131415161718191a1b1c1d1e1f" };
 /** What STORE says of the hash and of its slabs, by version. The third is as after a restore. */
@@ -43,6 +52,7 @@ const SETTINGS: Record<number, object> = {
   1: { hashSeed: 0x55667788 },
   2: SIPHASH_SETTINGS,
   3: { ...SIPHASH_SETTINGS, slabId: "202122232425262728292a2b2c2d2e2f" },
+  4: { ...SIPHASH_SETTINGS, slabId: "303132333435363738393a3b3c3d3e3f" },
 };
 
 const IDENTITY = {
@@ -100,8 +110,22 @@ export async function writeGoldenReplica(directory: string, version: number): Pr
   shard.commit();
   prepare(shard.batch, ref("promised only"), goldenBallot(8));
   shard.commit();
-  accept("replicated", 2, "value");
   accept("tombstone", 5, null);
+  if (version >= 4) {
+    const ending = (key: string, verb: "put" | "delete" | "touch", number: number, end: number) => ({
+      ...vault.write(key, { verb, contentType: "text/plain", trailer: withEnd(NO_TRAILER, end) }),
+      ...{ operationLow: number, ballot: goldenBallot(number) },
+    });
+    const done = (write: ShardWrite, value = ""): void => {
+      shard.apply(write, Buffer.from(value));
+      shard.commit();
+    };
+    done(ending("ended", "put", 6, START + 100), "it has ended");
+    done({ ...ending("ended", "delete", 6, START + 100), ended: true });
+    done(ending("touched", "put", 7, START + 100), "for longer");
+    done({ ...ending("touched", "touch", 8, GOLDEN_END), base: goldenBallot(7) });
+  }
+  accept("replicated", 2, "value");
   // Enough dead bytes for compaction, which moves the record of "outranked" behind its promise.
   for (let i = 0; i < 200; i++)
     accept(i > 30 && i % 10 === 0 ? `kept ${i}` : "replicated", 10 + i, `value ${i} ${"v".repeat(500)}`);
@@ -140,6 +164,18 @@ export async function writeGoldenStore(directory: string, version: number): Prom
     const trailer = writeFields(FIELDS);
     vault.put("described", "with fields", { contentType: "text/plain", trailer });
     vault.upload("described/big", BIG.subarray(0, 3000), { contentType: "text/plain", trailer });
+  }
+  if (version >= 4) {
+    const described = writeFields(FIELDS);
+    vault.put("ending", "for a while", {
+      contentType: "text/plain",
+      trailer: withEnd(described, GOLDEN_END),
+    });
+    vault.upload("touched", BIG.subarray(0, 2000), { contentType: "text/plain", trailer: described });
+    vault.touch("touched", GOLDEN_END);
+    vault.put("ended", "for a moment", { trailer: withEnd(described, START + 100) });
+    now += 1000;
+    vault.end("ended", now);
   }
   await vault.shard.close();
 }

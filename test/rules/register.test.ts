@@ -37,6 +37,8 @@ function state(promised: number | null, held: number | null, tombstone = false):
     promised: promised === null ? null : ballot(promised),
     ballot: held === null ? null : ballot(held),
     tombstone,
+    ended: false,
+    end: 0,
     operationLow: 7,
     operationHigh: 0,
   };

@@ -4,8 +4,12 @@
  * allows, and it records what would leak.
  */
 import os from "node:os";
+import { endOf } from "../../src/format/end.ts";
+import { withEnd } from "../../src/format/fields/end.ts";
 import { NO_TRAILER } from "../../src/format/fields/trailer.ts";
+import { END_BYTES } from "../../src/format/offsets.ts";
 import { conditionsHold } from "../../src/rules/conditions.ts";
+import { endOfLife } from "../../src/rules/expiry.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../src/shards/arena/write.ts";
 import type { Found, ShardStats, ValueReader, Vault, VaultStats } from "../../src/shards/vault/vault.ts";
 import { type ErrorCode, VaultError } from "../../src/util/errors.ts";
@@ -39,6 +43,7 @@ const NO_ETAG = new Uint8Array(34);
 
 export class FakeVault implements Vault {
   keepsFields = true;
+  keepsEnds = true;
   readonly gatherings = new Gatherings(os.tmpdir(), {
     bytesMax: RECEIVING_BYTES_MAX,
     countMax: RECEIVING_MAX,
@@ -94,6 +99,9 @@ export class FakeVault implements Vault {
       indexBytes: 64,
       indexGrowths: 0,
       tombstones: 0,
+      endingKeys: 0,
+      endedValues: 0,
+      calendarEntries: 0,
       damagedRecords: 0,
       scrubbedBytes: 0,
       scrubPasses: 0,
@@ -145,6 +153,15 @@ export class FakeVault implements Vault {
       found.state = "cold";
     }
     return found;
+  }
+
+  now(): number {
+    return Date.now();
+  }
+
+  end(_key: KeyBytes, done: WriteDone): boolean {
+    setImmediate(() => done(this.fill(null, "", null)));
+    return true;
   }
 
   warm(done: () => void): void {
@@ -291,7 +308,7 @@ export class FakeVault implements Vault {
     const value = this.put(head.keyText, body, {
       json: head.json,
       contentType: head.contentType,
-      trailer: head.trailer,
+      trailer: withEnd(head.trailer, endOfLife(head.life, this.now())),
     });
     const stored = this.fill(null, "", Buffer.from(etagText(value.version)));
     stored.created = old === undefined;
@@ -312,6 +329,8 @@ class FakeFound implements Found {
   json = false;
   contentType = "";
   trailer = NO_TRAILER;
+  isBare = true;
+  end = 0;
   valueBytes = 0;
   versionMs = 0;
   readonly etag = Uint8Array.from(NO_ETAG);
@@ -330,6 +349,8 @@ class FakeFound implements Found {
     this.json = value.json;
     this.contentType = value.contentType;
     this.trailer = value.trailer;
+    this.end = endOf(value.trailer);
+    this.isBare = value.trailer.length === (this.end === 0 ? 0 : END_BYTES);
     this.valueBytes = value.virtualBytes ?? value.bytes.length;
     if (this.etagVersion !== value.version) this.etag.set(Buffer.from(etagText(value.version)));
     this.etagVersion = value.version;

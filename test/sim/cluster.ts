@@ -654,7 +654,7 @@ export class SimNode {
     if (known === undefined) this.taken.set(proposal.operationLow, [proposal.ballot]);
     else known.push(proposal.ballot);
     const { ballot, payload, operationLow, operationHigh } = proposal;
-    this.state = { promised, ballot, tombstone: payload.tombstone, operationLow, operationHigh };
+    this.state = { ...EMPTY, promised, ballot, tombstone: payload.tombstone, operationLow, operationHigh };
     this.value = payload.tombstone ? 0 : (payload as SimPayload).value;
   }
 
@@ -769,6 +769,8 @@ export const EMPTY: RegisterState = {
   promised: null,
   ballot: null,
   tombstone: false,
+  ended: false,
+  end: 0,
   operationLow: 0,
   operationHigh: 0,
 };

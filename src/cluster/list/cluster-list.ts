@@ -246,8 +246,9 @@ class Page {
 
   private answer(left: KeyRange | null): CatalogAnswer {
     const { question, entries, prefixes } = this;
-    if (question.kind === "count") return { kind: "count", count: this.taken, left };
-    if (question.kind !== "list") return { kind: "names", keys: entries.map(({ key }) => key), left };
+    const ended = { keys: [], nowMs: 0 };
+    if (question.kind === "count") return { kind: "count", ended, count: this.taken, left };
+    if (question.kind !== "list") return { kind: "names", ended, keys: entries.map(({ key }) => key), left };
     const { lines, values } = question;
     const keys = entries.map((entry) => entryText(factsOf(entry, values)));
     const texts = prefixes.map(({ prefix }) => keyText(prefix));
@@ -256,6 +257,7 @@ class Page {
         keys.splice(prefixes[i].before, 0, `{"prefix":${texts[i]}}`);
     return {
       kind: "list",
+      ended,
       keys: Buffer.from(lines ? keys.map((key) => `${key}\n`).join("") : keys.join(",\n")),
       prefixes: Buffer.from(lines ? "" : texts.join(",\n")),
       count: this.taken,
@@ -272,6 +274,7 @@ function factsOf({ key, ballot, bytes, json, contentType, value }: Entry, values
     bytes,
     type: json ? "application/json" : contentType,
     json,
+    ttlMs: null,
     value: inline ? value.bytes : null,
   };
 }

@@ -17,6 +17,9 @@ export type ReadAnswer =
 export interface WriteTarget {
   /** Whether fields can be kept with a value: then a head's `trailer` need not be empty. */
   readonly keepsFields: boolean;
+  /** Whether values may end: then a head's `life` may say so. */
+  readonly keepsEnds: boolean;
+  now(): number; // for ends, in milliseconds since 1970
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean;
   upload(head: WriteHead): Upload | null;
 }

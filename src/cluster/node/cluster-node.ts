@@ -172,6 +172,9 @@ export class ClusterNode implements ClusterAccess {
     return featuresOf(this.setup.view.placement?.layout ?? null) >= FEATURE_FIELDS;
   }
 
+  readonly keepsEnds = false;
+  readonly now = Date.now;
+
   /** Operations of clients that are under way. */
   get pending(): number {
     return this.load.operations;

@@ -11,7 +11,7 @@ import { type Ballot, ballotOf } from "../../format/record.ts";
 import { compareBallots } from "../../format/version.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
-import type { FoundRegister } from "../../shards/vault/local-vault.ts";
+import type { FoundRegister } from "../../shards/vault/register.ts";
 import { COLD_READS_MAX, type Found } from "../../shards/vault/vault.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";

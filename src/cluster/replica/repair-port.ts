@@ -241,6 +241,8 @@ export class RepairPort implements CollectPort {
             promised: null,
             ballot: ballotOf(held.head),
             tombstone: held.state === "tombstone",
+            ended: held.ended,
+            end: held.end,
             operationLow: 0,
             operationHigh: 0,
           };
@@ -248,6 +250,7 @@ export class RepairPort implements CollectPort {
   }
 
   private collectHere(key: ClusterKey, epoch: number, ballot: Ballot): void {
-    if (epoch === this.setup.epoch()) this.setup.vault.replica.dropTombstone(keyBytes(key), ballot, () => {});
+    if (epoch === this.setup.epoch())
+      this.setup.vault.replica.dropTombstone(keyBytes(key), ballot, false, () => {});
   }
 }

@@ -217,7 +217,7 @@ export class TakeOver {
     }
     const ballot = own.tombstone ? (own.ballot as Ballot) : floor;
     return new Promise((resolve) => {
-      vault.replica.dropTombstone(keyBytes(key), ballot, (error) => resolve(error === null));
+      vault.replica.dropTombstone(keyBytes(key), ballot, false, (error) => resolve(error === null));
     });
   }
 }

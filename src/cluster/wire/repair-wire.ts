@@ -197,6 +197,8 @@ export function decodeScanned(bytes: Uint8Array): ScanAnswer | null {
       key: Uint8Array.from(frame.subarray(at + SCANNED_KEY_BYTES, end)),
       ballot: (flags & RECORD_FLAG) === 0 ? null : readBallot(frame, at + 12),
       tombstone: (flags & TOMBSTONE_FLAG) !== 0,
+      ended: false,
+      end: 0,
       operationLow: frame.readUInt32LE(at + 4),
       operationHigh: frame.readUInt32LE(at + 8),
       valueBytes,

@@ -4,9 +4,11 @@
  */
 import fs from "node:fs";
 import path from "node:path";
+import { endOf } from "../../format/end.ts";
 import { readFields } from "../../format/fields/trailer.ts";
 import { readManifest } from "../../format/manifest.ts";
 import {
+  FIELD_END,
   FIELD_METADATA,
   FIRST_UNIT,
   FOOTER_BYTES,
@@ -282,16 +284,15 @@ function recordItem(map: RecordSource, record: WalkedRecord, isJudged: boolean):
   return item;
 }
 
-/** What a trailer holds: metadata as text, the rest by type as hexadecimal digits. */
+/** What a trailer holds: the end of life, metadata as text, the rest by type as hexadecimal digits. */
 function fieldsText(trailer: Uint8Array): Record<string, string> | string {
-  const fields = readFields(trailer);
-  if (fields === null) return "they cannot be read";
-  return Object.fromEntries(
-    fields.map(({ type, bytes }) => [
-      type === FIELD_METADATA ? "metadata" : `field ${type}`,
-      Buffer.from(bytes).toString(type === FIELD_METADATA ? "latin1" : "hex"),
-    ]),
-  );
+  const end = endOf(trailer);
+  const entries = readFields(trailer)?.map(({ type, bytes }) => {
+    if (type === FIELD_END && end !== 0) return ["end", new Date(end).toISOString()];
+    const isText = type === FIELD_METADATA;
+    return [isText ? "metadata" : `field ${type}`, Buffer.from(bytes).toString(isText ? "latin1" : "hex")];
+  });
+  return entries === undefined ? "they cannot be read" : Object.fromEntries(entries);
 }
 
 function hex(word: number): string {

@@ -1,6 +1,7 @@
 /** What compacting a slab would cost and give, for the choice that choose.ts makes. */
-import { TYPE_CHUNK, TYPE_FORGOTTEN, TYPE_TOMBSTONE, UNIT_BYTES } from "../../format/offsets.ts";
-import { ballotAt, isIndexed, unitsAt } from "../../format/record.ts";
+import { endAt } from "../../format/end.ts";
+import { TYPE_CHUNK, TYPE_ENDED, TYPE_FORGOTTEN, UNIT_BYTES } from "../../format/offsets.ts";
+import { ballotAt, isAbsence, isIndexed, unitsAt } from "../../format/record.ts";
 import { decodeFooter, tableType, tableUnit, tableWords, tailBytes } from "../../format/slab.ts";
 import type { Log } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";
@@ -115,14 +116,18 @@ export class Appraisal {
   /** Whether a record need not be copied from the oldest slab. */
   isDroppable(type: number, map: SlabMap, unit: number): boolean {
     if (type === TYPE_FORGOTTEN) return true;
-    const isTombstone = type === TYPE_TOMBSTONE && this.state.figures[FIGURE.replicated] === 0;
-    return isTombstone && (this.historyMs === 0 || this.log.room.isPressed || this.isPast(map, unit));
+    const isMark = isAbsence(type) && this.state.figures[FIGURE.replicated] === 0;
+    return isMark && (this.historyMs === 0 || this.log.room.isPressed || this.isPast(map, unit, type));
   }
 
-  /** Whether a delete need not be told any more. One from the future was made by a clock that was wrong. */
-  private isPast(map: SlabMap, unit: number): boolean {
+  /**
+   * Whether a delete, or an end, need not be told any more. One from the future was made by a clock that was
+   * wrong.
+   */
+  private isPast(map: SlabMap, unit: number, type: number): boolean {
     const { clockHigh, clockLow } = ballotAt(map, unit);
-    return Math.abs(this.now() - clockMs(clockHigh, clockLow)) > this.historyMs;
+    const atMs = Math.max(clockMs(clockHigh, clockLow), type === TYPE_ENDED ? endAt(map, unit) : 0);
+    return Math.abs(this.now() - atMs) > this.historyMs;
   }
 
   /** Whether all deletes of a slab are so old that they need not be told any more. */
@@ -136,21 +141,24 @@ export class Appraisal {
     return ageMs < -this.historyMs && this.droppableShare(map, tableWords(map.bytes, footer)) > 0;
   }
 
-  /**
-   * The table of a slab, from its end, or from memory where a full disk has no room for it. Null: it cannot
-   * be read.
-   */
   tableOf(sequence: number, map: SlabMap): Int32Array | null {
-    const { appender, succession } = this.log;
-    if (sequence === appender.sequence) return Int32Array.from(appender.openSlab().table);
-    const kept = succession.sealing.tableOf(sequence);
-    if (kept !== null) return kept;
-    const footer = decodeFooter(map.bytes, sequence);
-    return footer === null ? null : tableWords(map.bytes, footer);
+    return tableOf(this.log, sequence, map);
   }
 }
 
 /** The time in a ballot's clock, in milliseconds since 1970. */
 function clockMs(high: number, low: number): number {
   return high * 0x10000 + (low >>> 16);
+}
+
+/**
+ * The table of a slab, from its end, or from memory where a full disk has no room for it. Null: it cannot be
+ * read. What is staged must have been flushed.
+ */
+export function tableOf({ appender, succession }: Log, sequence: number, map: SlabMap): Int32Array | null {
+  if (sequence === appender.sequence) return Int32Array.from(appender.openSlab().table);
+  const kept = succession.sealing.tableOf(sequence);
+  if (kept !== null) return kept;
+  const footer = decodeFooter(map.bytes, sequence);
+  return footer === null ? null : tableWords(map.bytes, footer);
 }

@@ -19,6 +19,7 @@ import {
 } from "../../format/record.ts";
 import { nameOf } from "../../util/bytes.ts";
 import type { Log } from "../log/log.ts";
+import { logPlace } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { State } from "../state/state.ts";
 import type { Copies } from "./copies.ts";
@@ -28,8 +29,7 @@ interface MovedChunks {
   key: Uint8Array;
   hashA: number;
   hashB: number;
-  operationLow: number;
-  operationHigh: number;
+  /** By the place that the chunk had (`logPlace`): another manifest may have come to name the same ones. */
   refs: Map<number, ChunkRef>;
 }
 
@@ -48,9 +48,6 @@ export interface ChunkOwner {
   key: Uint8Array;
   /** What the manifest says of the chunk, and its number in it. */
   ref: ChunkRef;
-  chunk: number;
-  operationLow: number;
-  operationHigh: number;
   manifest: Manifest;
 }
 
@@ -83,25 +80,19 @@ export class Chunks {
     const at = keyOffset(unit);
     const key = map.bytes.subarray(at, at + keyBytesOf(map, unit));
     readHead(map, unit, this.head);
-    const { chunk, operationLow, operationHigh } = this.head;
-    const manifest = this.manifestOf(key, hashA, hashB, operationLow, operationHigh);
+    const { chunk } = this.head;
+    const manifest = this.manifestOf(key, hashA, hashB);
     if (manifest === "damaged") return manifest;
     const ref = manifest?.chunks[chunk];
     if (manifest === null || ref?.sequence !== map.sequence || ref.unit !== unit) return null;
-    return { key, ref, chunk, operationLow, operationHigh, manifest };
+    return { key, ref, manifest };
   }
 
   /**
-   * The manifest that counts for a key, if it is that of the given operation; null: the key holds something
-   * else. Damaged: nobody can tell. Leaves its place in `state.lookup`.
+   * The manifest that counts for a key; null: the key holds something else. Damaged: nobody can tell. Leaves
+   * its place in `state.lookup`.
    */
-  private manifestOf(
-    key: Uint8Array,
-    hashA: number,
-    hashB: number,
-    operationLow: number,
-    operationHigh: number,
-  ): Manifest | "damaged" | null {
+  private manifestOf(key: Uint8Array, hashA: number, hashB: number): Manifest | "damaged" | null {
     const { lookup } = this.state;
     const state = lookup.find(key, key.length, hashA, hashB);
     if (state !== "found") return state === "absent" ? null : "damaged";
@@ -109,23 +100,21 @@ export class Chunks {
     const isCached = this.cached?.map === map && this.cached.unit === unit;
     if (!isCached && !lookup.checkAgain(map, unit)) return "damaged";
     if (typeOf(map, unit) !== TYPE_MANIFEST) return null;
-    readHead(map, unit, this.head);
-    if (this.head.operationLow !== operationLow || this.head.operationHigh !== operationHigh) return null;
     if (this.cached === null || !isCached) this.cached = { map, unit, ...readManifest(map, unit) };
     return this.cached;
   }
 
   /** Notes that a chunk was copied: the copy is the last record of the log. */
   moved(values: MovedValues, hashA: number, hashB: number, owner: ChunkOwner): void {
-    const { key, ref, chunk, operationLow, operationHigh } = owner;
+    const { key, ref } = owner;
     const { appender } = this.log;
     const name = nameOf(key);
     let value = values.get(name);
-    if (value === undefined || value.operationLow !== operationLow || value.operationHigh !== operationHigh) {
-      value = { key: key.slice(), hashA, hashB, operationLow, operationHigh, refs: new Map() };
+    if (value === undefined) {
+      value = { key: key.slice(), hashA, hashB, refs: new Map() };
       values.set(name, value);
     }
-    value.refs.set(chunk, {
+    value.refs.set(logPlace(ref), {
       sequence: appender.sequence,
       unit: appender.lastUnit,
       bytes: ref.bytes,
@@ -142,11 +131,12 @@ export class Chunks {
     const { state, log, head } = this;
     const { appender } = log;
     this.forget();
-    for (const { key, hashA, hashB, operationLow, operationHigh, refs } of values.values()) {
-      const old = this.manifestOf(key, hashA, hashB, operationLow, operationHigh);
+    for (const { key, hashA, hashB, refs } of values.values()) {
+      const old = this.manifestOf(key, hashA, hashB);
       if (old === null) continue;
       if (old === "damaged") return false;
-      const chunks = old.chunks.map((ref, number) => refs.get(number) ?? ref);
+      if (!old.chunks.some((ref) => refs.has(logPlace(ref)))) continue;
+      const chunks = old.chunks.map((ref) => refs.get(logPlace(ref)) ?? ref);
       const value = new Uint8Array(manifestBytes(chunks.length));
       writeManifest(value, 0, old.totalBytes, chunks);
       const typeStart = keyOffset(old.unit) + key.length;

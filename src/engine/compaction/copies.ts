@@ -1,15 +1,43 @@
 /**
- * Copying records to the end of the log. A copy keeps its ballot and gets a checksum of its own, so who
+ * Copying records to the end of the log. Of a value whose life is over only that is copied; it is synced
+ * before it counts, since nothing undoes it. A copy keeps its ballot and gets a checksum of its own, so who
  * copies checks the record first: else what has rotted since it was last looked at would pass for good from
  * then on. It is published at once, unsynced: until the source slab is dropped a crash only loses the copy.
  */
-
+import { endAt } from "../../format/end.ts";
+import { endedTrailer } from "../../format/fields/end.ts";
 import { copyUnits } from "../../format/fields/origin.ts";
-import { TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
-import { isIndexed, isTold, originOf, typeOf } from "../../format/record.ts";
+import { TYPE_CHUNK, TYPE_ENDED, UNIT_BYTES } from "../../format/offsets.ts";
+import {
+  emptyHead,
+  isExtended,
+  isIndexed,
+  isTold,
+  isValue,
+  keyOf,
+  originOf,
+  readHead,
+  recordUnits,
+  trailerOf,
+  typeOf,
+} from "../../format/record.ts";
+import { hasEnded } from "../../rules/expiry.ts";
 import type { Log } from "../log/log.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { State } from "../state/state.ts";
+
+const NOTHING = new Uint8Array(0);
+
+/** A copy that is staged, in units. `ended`: it says that its value has ended. */
+interface StagedCopy {
+  type: number;
+  hashA: number;
+  hashB: number;
+  from: number;
+  to: number;
+  units: number;
+  ended: boolean;
+}
 
 export class Copies {
   private readonly state: State;
@@ -20,14 +48,8 @@ export class Copies {
    */
   private missing = 0;
   /** Staged, and not published yet; all from one slab. */
-  private readonly staged: {
-    type: number;
-    hashA: number;
-    hashB: number;
-    from: number;
-    to: number;
-    units: number;
-  }[] = [];
+  private readonly staged: StagedCopy[] = [];
+  private readonly head = emptyHead();
 
   constructor(state: State, log: Log) {
     this.state = state;
@@ -42,21 +64,46 @@ export class Copies {
   /** Stages a copy of a record that was checked; answers its size in bytes. */
   copy(map: SlabMap, unit: number, hashA: number, hashB: number): number {
     const { appender } = this.log;
-    const type = typeOf(map, unit);
-    const origin = this.originFor(map, unit, type);
-    const units = copyUnits(map, unit, origin);
-    if (!appender.hasRoom(units)) {
-      this.publish(map);
-      this.log.makeRoomToMove(units);
-    }
     const { state } = this;
+    const type = typeOf(map, unit);
     const outranked = isIndexed(type) && state.replication.promiseAt(map, unit, hashA, hashB) !== null;
     const fresh = isIndexed(type) && state.isFresh(map, unit, map.slot, unit);
-    appender.appendCopy(map, unit, hashA, hashB, outranked, fresh, origin);
-    if (fresh) state.noteFresh({ slot: map.slot, unit }, appender.sequence, appender.lastUnit);
-    if (type !== TYPE_CHUNK)
-      this.staged.push({ type, hashA, hashB, from: unit, to: appender.lastUnit, units: appender.lastUnits });
-    return appender.lastUnits * UNIT_BYTES;
+    const ended = !outranked && this.isOver(map, unit, type);
+    if (ended) this.appendEnded(map, unit, hashA, hashB, fresh);
+    else {
+      const origin = this.originFor(map, unit, type);
+      this.makeRoom(map, copyUnits(map, unit, origin));
+      appender.appendCopy(map, unit, hashA, hashB, outranked, fresh, origin);
+    }
+    const { lastUnit: to, lastUnits: units } = appender;
+    if (fresh) state.noteFresh({ slot: map.slot, unit }, appender.sequence, to);
+    if (type !== TYPE_CHUNK) this.staged.push({ type, hashA, hashB, from: unit, to, units, ended });
+    return units * UNIT_BYTES;
+  }
+
+  private makeRoom(map: SlabMap, units: number): void {
+    if (this.log.appender.hasRoom(units)) return;
+    this.publish(map);
+    this.log.makeRoomToMove(units);
+  }
+
+  private isOver(map: SlabMap, unit: number, type: number): boolean {
+    if (!isExtended(map, unit) || !isValue(type)) return false;
+    const end = endAt(map, unit);
+    return end !== 0 && hasEnded(end, this.state.ends.markable);
+  }
+
+  /** It is news, not a copy: so it has no origin. */
+  private appendEnded(map: SlabMap, unit: number, hashA: number, hashB: number, fresh: boolean): void {
+    const { head } = this;
+    const key = keyOf(map, unit);
+    const trailer = endedTrailer(trailerOf(map, unit));
+    this.makeRoom(map, recordUnits(key.length, 0, 0, trailer.length));
+    readHead(map, unit, head);
+    head.type = TYPE_ENDED;
+    head.json = head.outranked = false;
+    head.fresh = fresh;
+    this.log.appender.append(head, key, NOTHING, hashA, hashB, 0, [], trailer);
   }
 
   /**
@@ -73,8 +120,14 @@ export class Copies {
   publish(map: SlabMap): void {
     const { appender } = this.log;
     this.write();
-    for (const { type, hashA, hashB, from, to, units } of this.staged)
-      this.state.move(type, hashA, hashB, map, from, { slot: appender.slot, unit: to }, units);
+    if (this.staged.some(({ ended }) => ended) && !this.log.syncNow())
+      throw new Error("what has ended cannot be written");
+    const { slot } = appender;
+    for (const { type, hashA, hashB, from, to, units, ended } of this.staged) {
+      const place = { slot, unit: to };
+      if (ended) this.state.moveEnded(hashA, hashB, { slot: map.slot, unit: from }, place, units);
+      else this.state.move(type, hashA, hashB, map, from, place, units);
+    }
     this.staged.length = 0;
     this.state.publishedUpTo(appender.sequence, appender.endUnit);
   }

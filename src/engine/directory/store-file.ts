@@ -169,8 +169,8 @@ export function completeStoreFile(io: FileIo, directory: string): void {
 
 /**
  * Gives a directory of an older version this program's: from then on older programs refuse it, and what is
- * written to it may be of format 2. Its slabs stay as they are, and compaction replaces them in time. One
- * step: it is done, or it is not. The directory must be locked.
+ * written to it may be of format 2 and end. Its slabs stay as they are, and compaction replaces them in time.
+ * One step: it is done, or it is not. The directory must be locked.
  * @returns the version that it had; null: there is no store
  */
 export function upgradeStoreFile(io: FileIo, directory: string): number | null {

@@ -62,6 +62,7 @@ const KNOWN_HASHES: Readonly<Record<number, readonly string[]>> = {
   1: [XXH32],
   2: [SIPHASH],
   3: [SIPHASH, XXH32],
+  4: [SIPHASH, XXH32],
 };
 
 const isWord = (value: unknown): boolean =>

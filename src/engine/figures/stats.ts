@@ -48,7 +48,10 @@ export const SHARD_FIGURES = {
   slabs: gauge(FIGURE.slabs, "Slab files."),
   indexBytes: gauge(FIGURE.indexBytes, "Memory of the index."),
   indexGrowths: counter(FIGURE.indexGrowths, "How often a part of the index has grown."),
-  tombstones: gauge(FIGURE.tombstones, "Marks of deleted keys."),
+  tombstones: gauge(FIGURE.tombstones, "Marks of deleted keys, and of values that have ended."),
+  endingKeys: gauge(FIGURE.ending, "Keys whose values will end."),
+  endedValues: counter(FIGURE.marked, "Values that were marked as ended."),
+  calendarEntries: gauge(FIGURE.calendar, "Ends in the calendar, those of replaced values included."),
   damagedRecords: gauge(FIGURE.damaged, "Records that are damaged.", "damagedRecords"),
   missingSlabs: gauge(
     FIGURE.missingSlabs,

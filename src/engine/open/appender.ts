@@ -7,8 +7,10 @@
  * `settle`, after a failed write. What a failed write left beyond the end is overwritten later, and the chain
  * of checksums (`previous`) keeps it from ever being read as a record.
  */
+
+import { endAt, endOf } from "../../format/end.ts";
 import { copyUnits, layCopy } from "../../format/fields/origin.ts";
-import { FIRST_UNIT, TYPE_CHUNK, TYPE_MARK, UNIT_BYTES } from "../../format/offsets.ts";
+import { FIRST_UNIT, TYPE_CHUNK, TYPE_ENDED, TYPE_MARK, UNIT_BYTES } from "../../format/offsets.ts";
 import {
   beginRecord,
   emptyHead,
@@ -190,6 +192,7 @@ export class Appender {
     }
     this.add(this.staging, stagedUnit, units, hashA, hashB);
     this.table.observe(head.clockHigh, head.clockLow);
+    if (head.type === TYPE_ENDED) this.table.observeEnd(endOf(trailer));
   }
 
   /**
@@ -232,6 +235,7 @@ export class Appender {
     if (typeOf(source, sourceUnit) !== TYPE_CHUNK) {
       readHead(source, sourceUnit, this.head);
       this.table.observe(this.head.clockHigh, this.head.clockLow);
+      if (this.head.type === TYPE_ENDED) this.table.observeEnd(endAt(source, sourceUnit));
     }
   }
 

@@ -1,5 +1,6 @@
 /** The table and the clock that the open slab will end with, as its records come in. */
 import { encodeTail } from "../../format/slab.ts";
+import { ballotOfMillis } from "../../format/version.ts";
 
 /** Words of an entry: hash A, hash B, and the word of `tableWord`. */
 const ENTRY_WORDS = 3;
@@ -44,6 +45,15 @@ export class OpenTable {
     if (high < this.clockHigh || (high === this.clockHigh && low <= this.clockLow)) return;
     this.clockHigh = high;
     this.clockLow = low;
+  }
+
+  /**
+   * Takes note of an end that has come, in milliseconds since 1970: it is told to who follows the log as long
+   * as a delete of that time.
+   */
+  observeEnd(end: number): void {
+    const { clockHigh, clockLow } = ballotOfMillis(end);
+    this.observe(clockHigh, clockLow);
   }
 
   /** Three words an entry. Valid until the next one is entered. */

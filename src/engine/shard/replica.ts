@@ -30,8 +30,9 @@ import {
   succeeded,
 } from "../../rules/write.ts";
 import { hash32, hashBOf, partitionOf } from "../../util/hash.ts";
+import type { Batch } from "../batch/batch.ts";
+import type { Current } from "../batch/current.ts";
 import { type IndexPage, SCAN_END } from "../index/reader.ts";
-import type { Batch, Current } from "./batch.ts";
 
 /** Keys that one step of dropping a partition forgets. */
 const DROP_STEP_KEYS = 256;
@@ -40,13 +41,19 @@ const NO_STATE: RegisterState = Object.freeze({
   promised: null,
   ballot: null,
   tombstone: false,
+  ended: false,
+  end: 0,
   operationLow: 0,
   operationHigh: 0,
 });
+const NOTHING_HELD = {
+  ...{ tombstone: false, ended: false, end: 0 },
+  ...{ operationLow: 0, operationHigh: 0, floor: null, next: -1 },
+};
 const NO_ENTRIES = { scan: (): IndexPage => ({ slots: [], units: [], tags: [], next: SCAN_END }) };
 
 function answer(verdict: RegisterOutcome["verdict"], ballot: Ballot | null): RegisterOutcome {
-  return { verdict, ballot, tombstone: false, operationLow: 0, operationHigh: 0, floor: null, next: -1 };
+  return { verdict, ballot, ...NOTHING_HELD };
 }
 
 /** What the shard holds of a key, or null where it cannot tell; then `outcome` says so. */
@@ -67,6 +74,8 @@ function registerOf(
     promised: promised?.ballot ?? null,
     ballot: null,
     tombstone: false,
+    ended: current.ended,
+    end: current.end,
     operationLow: 0,
     operationHigh: 0,
   };
@@ -94,7 +103,9 @@ export function judgeAcceptOf(
   const floor = batch.floorOf(partitionOf(write.hashA), outcome);
   // What takes the place of a damaged record was decided before: a promise above it goes on standing.
   const verdict =
-    current.state === "damaged" ? YES : judgeAccept(state, write.repair === true ? null : floor, ballot);
+    current.state === "damaged"
+      ? YES
+      : judgeAccept(state, write.repair === true ? null : floor, ballot, write.ended === true);
   outcome.created = state.ballot === null || state.tombstone;
   outcome.deleted = write.verb === "delete" && !outcome.created;
   if (verdict === NO) {
@@ -103,6 +114,8 @@ export function judgeAcceptOf(
   }
   outcome.register = answer(verdict === ALREADY ? "already" : "yes", state.ballot);
   outcome.register.tombstone = state.tombstone;
+  outcome.register.ended = state.ended;
+  outcome.register.end = state.end;
   outcome.ballot = ballot;
   return verdict !== ALREADY;
 }
@@ -124,6 +137,8 @@ export function prepare(batch: Batch, ref: KeyRef, ballot: Ballot, repair = fals
   outcome.register = {
     ...answer("yes", state.ballot),
     tombstone: state.tombstone,
+    ended: state.ended,
+    end: state.end,
     operationLow: state.operationLow,
     operationHigh: state.operationHigh,
     floor: state.ballot === null ? floor : null,
@@ -145,14 +160,15 @@ export function raiseFloor(batch: Batch, partition: number, ballot: Ballot): Out
 
 /**
  * Forgets a key whose record is exactly this tombstone, floor first. "no": it is not; then nothing changes.
+ * @param ended the one that says that the value of this ballot has ended
  */
-export function dropTombstone(batch: Batch, ref: KeyRef, ballot: Ballot): Outcome {
+export function dropTombstone(batch: Batch, ref: KeyRef, ballot: Ballot, ended = false): Outcome {
   const outcome = begin(batch, ref);
   if (outcome.error !== null) return outcome;
   const current = batch.currentOf(ref, outcome);
   const state = registerOf(batch, ref, current, false, outcome);
   if (state === null) return outcome;
-  if (!holdsTombstone(state, ballot)) {
+  if (!holdsTombstone(state, ballot, ended)) {
     outcome.register = answer("no", state.ballot);
     return outcome;
   }

@@ -8,9 +8,12 @@
  * number of `apply` and upload calls and of replication's operations, then `commit`.
  */
 import { mkdirSync } from "node:fs";
+import { ENDING_VERSION_MIN } from "../../format/offsets.ts";
 import type { LogPlace } from "../../format/slab-list.ts";
 import { isOutOfDescriptors } from "../../platform/system-error.ts";
 import { type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
+import { Batch } from "../batch/batch.ts";
+import { Sweep } from "../batch/sweep.ts";
 import { Compactor } from "../compaction/compaction.ts";
 import { shardDirectory } from "../directory/store-file.ts";
 import { type ReadList, readSlabList, SlabList } from "../list/slab-list.ts";
@@ -21,7 +24,6 @@ import { Scrub } from "../slabs/scrub.ts";
 import { writeSnapshot } from "../snapshot/snapshot-write.ts";
 import { type Progress, recoverShard } from "../start/recovery.ts";
 import { State, type StateSetup } from "../state/state.ts";
-import { Batch } from "./batch.ts";
 import { applyWrite } from "./writes.ts";
 
 export interface ShardSetup extends StateSetup, LogSetup {
@@ -37,6 +39,7 @@ export class Shard {
   readonly log: Log;
   readonly batch: Batch;
   readonly scrub: Scrub;
+  readonly sweep: Sweep;
   private readonly setup: ShardSetup;
   private readonly compactor: Compactor;
   private readonly listRead: ReadList;
@@ -67,6 +70,7 @@ export class Shard {
     this.log = new Log(this.state, list, io, setup);
     this.compactor = new Compactor(this.state, this.log, now, setup.historyMs ?? 0);
     this.batch = new Batch(this.state, this.log, this.compactor);
+    this.sweep = new Sweep(this.batch);
     const { slabs, figures } = this.state;
     this.scrub = new Scrub({ directory, shard, salt: store.salt, slabs, figures, now, warn });
   }
@@ -87,8 +91,18 @@ export class Shard {
     else log.startFirstSlab();
     shard.openedAt(log.appender);
     shard.tellsFrom(horizon);
+    shard.beginSweep();
     log.refreshFigures();
     return shard;
+  }
+
+  /** What ends is judged from here on by a clock that is not behind what the log has seen. */
+  private beginSweep(): void {
+    const { ends, clockMillis, figures, slabs, store } = this.state;
+    ends.clock.observe(clockMillis);
+    const sequences = [...slabs.all()].map(({ sequence }) => sequence).sort((a, b) => a - b);
+    const hasEnds = store.version >= ENDING_VERSION_MIN;
+    this.sweep.begin(hasEnds ? sequences : [], figures[FIGURE.openedEnd]);
   }
 
   private openedAt({ sequence, endUnit }: { sequence: number; endUnit: number }): void {
@@ -148,17 +162,18 @@ export class Shard {
   }
 
   /**
-   * Looks for slabs that were cut or cannot be read. To be called about once a second. True: `idle` has
+   * Looks for slabs that were cut or cannot be read, and for values whose end has come. To be called about
+   * once a second. True: `idle` has
    * something to do.
    */
   look(): boolean {
     this.log.look();
-    return this.log.appender.file.isCut;
+    return this.log.appender.file.isCut || this.sweep.isDue;
   }
 
   /**
-   * A step of work that nobody waits for: blocks ahead, freed slabs, compaction. At most about `bytesMax` are
-   * moved.
+   * A step of work that nobody waits for: blocks ahead, freed slabs, compaction, ends. At most about
+   * `bytesMax` are moved.
    * @returns whether there is more to do at once
    */
   idle(bytesMax: number): boolean {
@@ -169,7 +184,8 @@ export class Shard {
     if (log.appender.file.isCut) this.leaveCutSlab();
     if (log.room.idle()) return true;
     const compacting = this.compactor.step(bytesMax);
-    return state.replication.sumUp() || compacting;
+    const sweeping = this.sweep.isDue && this.sweep.step();
+    return state.replication.sumUp() || compacting || sweeping;
   }
 
   /** Where that is not possible now, the next write tries again. */

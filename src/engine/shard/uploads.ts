@@ -15,8 +15,8 @@ import { copyInto } from "../../util/bytes.ts";
 import { type Gathering, Gatherings } from "../../util/gatherings.ts";
 import { LeftMemory } from "../../util/left-memory.ts";
 import { type BodyProblem, StoredCutter } from "../../value/stored.ts";
+import type { Batch } from "../batch/batch.ts";
 import { isDiskFull } from "../slabs/io.ts";
-import type { Batch } from "./batch.ts";
 import { applyManifest, applyStored } from "./writes.ts";
 
 /** Of the frame that a piece is cut in; no two uploads have one at a time. */

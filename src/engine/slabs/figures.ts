@@ -67,6 +67,17 @@ export const FIGURE = {
   lastNews: 32,
   /** Before this place the log does not tell all deletes any more. */
   horizon: 33,
+  /**
+   * Set by the front, on a node of a cluster: values that end up to this time may be marked as ended; 0:
+   * none.
+   */
+  endTime: 34,
+  /** Values with an end of life. */
+  ending: 35,
+  /** Values that were marked as ended, in all. */
+  marked: 36,
+  /** Ends that the calendar has, those of values that are gone included. */
+  calendar: 37,
 } as const;
 /** Bytes of the array of figures. */
 export const FIGURES_BYTES = 40 * Float64Array.BYTES_PER_ELEMENT;

@@ -2,7 +2,8 @@
  * Following the records of a slab that has no table. FORMAT.md, "Reading it back", has the rules. Nothing
  * here writes.
  */
-import { FIRST_UNIT, TYPE_CHUNK, TYPE_MARK, UNIT_BYTES } from "../../format/offsets.ts";
+import { endAt } from "../../format/end.ts";
+import { FIRST_UNIT, TYPE_CHUNK, TYPE_ENDED, TYPE_MARK, UNIT_BYTES } from "../../format/offsets.ts";
 import {
   checksumOf,
   durableOf,
@@ -17,6 +18,7 @@ import {
   unitsAt,
 } from "../../format/record.ts";
 import { tableWordAt } from "../../format/slab.ts";
+import { ballotOfMillis } from "../../format/version.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 
 /** Result of following a slab's records without a table. */
@@ -56,13 +58,10 @@ export function scanSlab(map: RecordSource, place: (unit: number) => number, key
     scan.endUnit = unit + unitsAt(map, unit);
     if (type === TYPE_CHUNK || type === TYPE_MARK) return;
     readHead(map, unit, head);
-    if (
-      head.clockHigh > scan.clockHigh ||
-      (head.clockHigh === scan.clockHigh && head.clockLow > scan.clockLow)
-    ) {
-      scan.clockHigh = head.clockHigh;
-      scan.clockLow = head.clockLow;
-    }
+    observe(scan, head.clockHigh, head.clockLow);
+    if (type !== TYPE_ENDED) return;
+    const { clockHigh, clockLow } = ballotOfMillis(endAt(map, unit));
+    observe(scan, clockHigh, clockLow);
   };
   for (;;) {
     const unit = scan.endUnit;
@@ -75,6 +74,12 @@ export function scanSlab(map: RecordSource, place: (unit: number) => number, key
     scan.damage.push([unit, later]);
     take(later);
   }
+}
+
+function observe(scan: SlabScan, high: number, low: number): void {
+  if (high < scan.clockHigh || (high === scan.clockHigh && low <= scan.clockLow)) return;
+  scan.clockHigh = high;
+  scan.clockLow = low;
 }
 
 /** The first valid record after `bad` that was written when `bad` had been synced, or -1. */

@@ -11,6 +11,7 @@
 import { readManifest } from "../../format/manifest.ts";
 import {
   SLAB_SLOTS,
+  TYPE_ENDED,
   TYPE_FORGOTTEN,
   TYPE_MANIFEST,
   TYPE_TOMBSTONE,
@@ -233,7 +234,7 @@ class Builder {
       const type = tableType(sizes[entry]);
       liveUnits[slot] += tableUnit(sizes[entry]);
       if (isAbsence(type)) this.absenceUnits += tableUnit(sizes[entry]);
-      if (type === TYPE_TOMBSTONE) this.tombstones++;
+      if (type === TYPE_TOMBSTONE || type === TYPE_ENDED) this.tombstones++;
       else if (type === TYPE_FORGOTTEN) this.forgotten++;
       else this.keys++;
       if (type !== TYPE_MANIFEST) continue;

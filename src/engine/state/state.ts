@@ -7,9 +7,11 @@
  * are those of the records in it that the index, a promise, a floor or a manifest names, and of nothing else.
  */
 
+import { endAt } from "../../format/end.ts";
 import type { ChunkRef } from "../../format/manifest.ts";
 import {
   EXTENDED_VERSION_MIN,
+  TYPE_ENDED,
   TYPE_FLOOR,
   TYPE_MANIFEST,
   TYPE_PROMISE,
@@ -17,23 +19,26 @@ import {
 } from "../../format/offsets.ts";
 import {
   isAbsence,
+  isExtended,
   isFresh,
   isIndexed,
+  isValue,
   keyBytesOf,
   originOf,
   type RecordSource,
   unitsAt,
 } from "../../format/record.ts";
 import { recordFormat } from "../../format/slab.ts";
-import { HybridClock } from "../../util/clock.ts";
+import { HybridClock, SteadyClock } from "../../util/clock.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
+import { Ends } from "../ends/ends.ts";
 import { KeyIndex } from "../index/key-index.ts";
 import { FIGURE, logPlace } from "../slabs/figures.ts";
 import type { FileIo } from "../slabs/io.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import { type SlabRegister, SlabTable } from "../slabs/table.ts";
 import type { Place } from "./floors.ts";
-import { Ledger } from "./ledger.ts";
+import { Ledger, type Published, type Totals } from "./ledger.ts";
 import { ShardLookup } from "./lookup.ts";
 import type { ShardMemory } from "./memory.ts";
 import { Replication } from "./replication.ts";
@@ -45,34 +50,10 @@ export interface StateSetup {
   memory: ShardMemory;
   /** Wall clock in milliseconds since 1970. */
   now: () => number;
+  /** Milliseconds that only go forward; left out: those of this process. */
+  monotonic?: () => number;
   /** Something an operator should know. */
   warn: (message: string) => void;
-}
-
-/** A record that is durable and about to be the one that counts. */
-export interface Published {
-  readonly hashA: number;
-  readonly hashB: number;
-  readonly type: number;
-  /** Where it stands in the open slab, and how long it is. */
-  readonly unit: number;
-  readonly units: number;
-  /** The record it takes the place of; slot -1: none. */
-  readonly oldSlot: number;
-  readonly oldUnit: number;
-  /** Of a manifest. */
-  readonly chunks: readonly ChunkRef[];
-  /** Of a floor: whose it is. */
-  readonly partition: number;
-}
-
-/** What a start has counted, to be entered at once. */
-export interface Totals {
-  keys: number;
-  tombstones: number;
-  forgotten: number;
-  /** Bytes of tombstones and forgotten records. */
-  absenceBytes: number;
 }
 
 export class State {
@@ -87,6 +68,7 @@ export class State {
   readonly slabs: SlabTable;
   readonly replication: Replication;
   readonly clock: HybridClock;
+  readonly ends: Ends;
   readonly warn: (message: string) => void;
   private readonly ledger: Ledger;
   private readonly list: SlabRegister;
@@ -107,7 +89,8 @@ export class State {
     const ownHeld = new SharedArrayBuffer(memory.slots.byteLength);
     this.lookup = new ShardLookup(dataDirectory, shard, store, memory, ownHeld, this.index);
     this.slabs = new SlabTable(io, this.directory, list, store.slabBytes, slots, memory.held, this.figures);
-    this.ledger = new Ledger(this.slabs, this.lookup, this.figures);
+    this.ends = new Ends(this.figures, new SteadyClock(setup.now, setup.monotonic));
+    this.ledger = new Ledger(this.slabs, this.lookup, this.figures, this.ends);
     this.replication = new Replication(
       { index: this.index, lookup: this.lookup, slabs: this.slabs, figures: this.figures, store },
       memory.replication,
@@ -153,6 +136,8 @@ export class State {
       this.index.replace(hashA, hashB, oldSlot, oldUnit, slot, unit);
     }
     this.ledger.count(type, 1, units * UNIT_BYTES);
+    if (record.end !== 0) this.ends.entered(record.end, sequence, unit);
+    else if (type === TYPE_ENDED) this.figures[FIGURE.marked]++;
     if (type === TYPE_MANIFEST)
       this.ledger.countChunks(keyBytesOf(this.lookup.mapOf(slot), unit), record.chunks, 1);
   }
@@ -234,6 +219,17 @@ export class State {
     this.slabs.live(map.slot, -bytes);
     this.slabs.live(to.slot, toBytes);
     if (isAbsence(type)) this.figures[FIGURE.absenceBytes] += toBytes - bytes;
+    if (isExtended(map, unit) && isValue(type))
+      this.ends.moved(endAt(map, unit), map.sequence, unit, this.slabs.sequenceIn(to.slot), to.unit);
+  }
+
+  /** What says that a value has ended, `units` long, takes the place of it. It must be durable. */
+  moveEnded(hashA: number, hashB: number, from: Place, to: Place, units: number): void {
+    this.ledger.forget(from.slot, from.unit);
+    this.index.replace(hashA, hashB, from.slot, from.unit, to.slot, to.unit);
+    this.slabs.live(to.slot, units * UNIT_BYTES);
+    this.ledger.count(TYPE_ENDED, 1, units * UNIT_BYTES);
+    this.figures[FIGURE.marked]++;
   }
 
   /**
@@ -248,9 +244,11 @@ export class State {
     keyBytes: number,
     chunks: readonly ChunkRef[],
   ): void {
+    const end = endAt(this.lookup.mapOf(from.slot), from.unit);
     this.ledger.forget(from.slot, from.unit);
     this.index.replace(hashA, hashB, from.slot, from.unit, to.slot, to.unit);
     this.slabs.live(to.slot, units * UNIT_BYTES);
+    if (end !== 0) this.ends.entered(end, this.slabs.sequenceIn(to.slot), to.unit);
     this.ledger.count(TYPE_MANIFEST, 1, 0);
     this.ledger.countChunks(keyBytes, chunks, 1);
   }

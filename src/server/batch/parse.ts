@@ -10,7 +10,8 @@
 
 import { isUtf8 } from "node:buffer";
 import { readTags } from "../../rules/conditions.ts";
-import type { WriteVerb } from "../../shards/arena/write.ts";
+import { type Life, NO_LIFE } from "../../rules/expiry.ts";
+import { type Allowed, lifeOfTtl } from "../../rules/life.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText, isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
@@ -20,12 +21,13 @@ export const OPERATIONS_MAX = 10_000;
 
 /** An operation that can be done. */
 export interface Operation {
-  verb: "get" | WriteVerb;
+  verb: "get" | "put" | "post" | "delete";
   key: Uint8Array;
   /** Of put and post: what a request of its own would have sent. */
   body: Uint8Array;
   json: boolean;
   contentType: string;
+  life: Life;
   ifMatch: string;
   ifNoneMatch: string;
 }
@@ -52,8 +54,12 @@ const BYTES_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
 const VERBS: ReadonlySet<string> = new Set(["get", "put", "post", "delete"]);
 const MEMBERS: ReadonlySet<string> = new Set([
-  ...["op", "key", "value", "base64", "type", "ifMatch", "ifNoneMatch"],
+  ...["op", "key", "value", "base64", "type", "ttl", "ifMatch", "ifNoneMatch"],
 ]);
+const WITH_KEEP: readonly Allowed[] = [
+  { keep: false, none: false },
+  { keep: true, none: false },
+];
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 /**
@@ -228,6 +234,10 @@ function readOperation(text: Text, start: number, end: number, what: string): Op
   const ifNoneMatch = readTags((given.get("ifNoneMatch") as string | undefined) ?? "", true);
   if (ifMatch === null || ifNoneMatch === null)
     return { code: "bad_request", detail: 'ifMatch and ifNoneMatch are "*" or entity tags' };
+  const life = given.has("ttl")
+    ? lifeOfTtl(String(given.get("ttl")), WITH_KEEP[verb === "put" ? 1 : 0])
+    : NO_LIFE;
+  if (typeof life === "string") return { code: "bad_request", detail: life };
   const body = value === null ? rawBody(given) : jsonBody(text, value);
   if (body.length > CHUNK_BYTES)
     return {
@@ -241,6 +251,7 @@ function readOperation(text: Text, start: number, end: number, what: string): Op
     body,
     json: value !== null,
     contentType: value === null ? contentType : JSON_TYPE,
+    life,
     ifMatch,
     ifNoneMatch,
   };
@@ -252,6 +263,7 @@ function problemOf(given: ReadonlyMap<string, unknown>): string | null {
   if (typeof op !== "string" || !VERBS.has(op)) return '"op" is get, put, post or delete';
   for (const [name, value] of given) {
     if (!MEMBERS.has(name)) return `the member ${JSON.stringify(name)} is not supported`;
+    if (name === "ttl" && typeof value === "number") continue;
     if (name !== "value" && typeof value !== "string") return `"${name}" is not a text`;
   }
   if (!given.has("key")) return 'there is no "key"';
@@ -260,6 +272,7 @@ function problemOf(given: ReadonlyMap<string, unknown>): string | null {
   const stores = op === "put" || op === "post";
   if (stores && hasValue === hasBytes) return 'give "value", or "base64" and "type": one of them';
   if (!stores && (hasValue || hasBytes)) return `${op} takes no value`;
+  if (given.has("ttl") && !stores) return `${op} takes no ttl`;
   if (given.has("type") && !hasBytes) return '"type" belongs to "base64"';
   if (hasBytes && !BASE64.test(given.get("base64") as string)) return '"base64" is not base64';
   const type = given.get("type") as string | undefined;

@@ -8,6 +8,7 @@ import type { ClusterAccess } from "../../cluster/node/access.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { etagOf } from "../../format/version.ts";
 import { matchHolds, noneMatchHolds } from "../../rules/conditions.ts";
+import { NO_LIFE } from "../../rules/expiry.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
@@ -16,6 +17,7 @@ import { innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
 import { type Current, readCurrent } from "../reads/current.ts";
 import { DELETE, GET, POST, PUT } from "../status/meter.ts";
+import { NO_ENDS } from "../writes/writes.ts";
 import type { Operation, Refused } from "./parse.ts";
 
 /** Operations that are under way at once: more than a commit of every shard takes. */
@@ -121,8 +123,12 @@ class BatchRun {
   }
 
   private write(index: number, operation: Operation, verb: "put" | "post" | "delete"): void {
-    const { key, body, json, contentType, ifMatch, ifNoneMatch } = operation;
-    const about = { json, contentType, trailer: NO_TRAILER, ifMatch, ifNoneMatch };
+    const { key, body, json, contentType, life, ifMatch, ifNoneMatch } = operation;
+    if (life !== NO_LIFE && !(this.cluster ?? this.context.vault).keepsEnds) {
+      this.finish(index, refusal("upgrade_first", NO_ENDS), ERRORS.upgrade_first.status);
+      return;
+    }
+    const about = { json, contentType, trailer: NO_TRAILER, life, ifMatch, ifNoneMatch };
     const head = { verb, key: { bytes: key, length: key.length }, ...about };
     const isTaken = (this.cluster ?? this.context.vault).submit(head, body, (result) => {
       const status = statusOf(verb, result);

@@ -7,8 +7,10 @@
 import type { Token } from "../../auth/tokens.ts";
 import { etagOf } from "../../format/version.ts";
 import { noneMatchHolds } from "../../rules/conditions.ts";
+import type { WriteDone } from "../../shards/arena/write.ts";
 import type { FeedAnswer, FeedRefusal } from "../../shards/feed/messages.ts";
 import type { Found } from "../../shards/vault/vault.ts";
+import type { ErrorCode } from "../../util/errors.ts";
 import type { Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { sendError, statusLine } from "../http/reply.ts";
@@ -60,7 +62,7 @@ export class KeyWait implements Watcher {
     this.asked = -1;
     if (!this.waiting.isOpen) return;
     if (answer.kind === "refused") {
-      this.resume(() => this.count(sendError(this.res, answer.code, { detail: answer.detail })));
+      this.refuse(answer.code, answer.detail);
       return;
     }
     this.place = answer.place;
@@ -77,6 +79,10 @@ export class KeyWait implements Watcher {
       context.vault.warm(this.look);
       return;
     }
+    if (found.state === "ended") {
+      if (!context.vault.end(this.key, this.ended)) this.refuse("overloaded", "");
+      return;
+    }
     if (this.differs(found)) {
       this.resume(() => {
         if (found.state === "found") answerFound(context, this.res, found, this.headers);
@@ -89,6 +95,16 @@ export class KeyWait implements Watcher {
     else this.resume(() => this.unchanged(found));
   };
 
+  /** It is written down that the value has ended, or cannot be. */
+  private readonly ended: WriteDone = ({ error, detail }) => {
+    if (error === null) this.look();
+    else if (this.waiting.isOpen) this.refuse(error, detail);
+  };
+
+  private refuse(code: ErrorCode, detail: string): void {
+    this.resume(() => this.count(sendError(this.res, code, { detail })));
+  }
+
   /** Whether the key holds something else than the client knows. */
   private differs(found: Found): boolean {
     const { ifNoneMatch, problem } = this.headers;
@@ -99,8 +115,9 @@ export class KeyWait implements Watcher {
 
   /** The time is over. */
   private unchanged(found: Found): void {
-    const { varies } = this.setup.context;
-    if (found.state === "found") beginNotModified(this.res, found, varies);
+    const { context } = this.setup;
+    const { varies } = context;
+    if (found.state === "found") beginNotModified(this.res, found, context);
     else
       this.res.writeStatus(
         `${statusLine(304)}\r\nCache-Control: no-cache${varies ? "\r\nVary: Authorization" : ""}`,

@@ -124,13 +124,15 @@ const QUERY_CHARACTERS_MAX = 8192;
 /** Questions, which nothing else than a GET can be. */
 const FOR_GET: ReadonlySet<string> = new Set(["list", "watch", "changes", "wait"]);
 /** What a request with one of these is meant to do must not be left out in silence. */
-const NOT_YET: ReadonlySet<string> = new Set(["ttl", "expires"]);
+/** Whoever writes a value reads these himself. */
+const OF_WRITES: ReadonlySet<string> = new Set(["ttl", "expires"]);
 
 /**
  * Checks the query's parameters. Answers what is wrong, or null. Names this program does not know mean
  * nothing: clients add them to get past caches.
+ * @param writes the request writes a value, so that it may say how long that is to live
  */
-export function queryProblem(query: string): string | null {
+export function queryProblem(query: string, writes = false): string | null {
   if (query.length > QUERY_CHARACTERS_MAX)
     return `the query is limited to ${QUERY_CHARACTERS_MAX} characters`;
   for (const [name, value] of new URLSearchParams(query)) {
@@ -138,7 +140,7 @@ export function queryProblem(query: string): string | null {
       return "consistency is quorum or one";
     }
     if (FOR_GET.has(name)) return `${name} is for GET`;
-    if (NOT_YET.has(name)) return `the parameter ${name} is not supported yet`;
+    if (!writes && OF_WRITES.has(name)) return `${name} is for PUT, POST and PATCH`;
   }
   return null;
 }

@@ -3,6 +3,7 @@
  */
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
+import { NO_LIFE } from "../../rules/expiry.ts";
 import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
@@ -162,6 +163,7 @@ class Deletion implements Paced {
       json: false,
       contentType: "",
       trailer: NO_TRAILER,
+      life: NO_LIFE,
       ifMatch: "",
       ifNoneMatch: "",
     };

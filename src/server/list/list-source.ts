@@ -6,6 +6,7 @@ import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import { statusLine } from "../http/reply.ts";
 import type { ListQuery } from "./list-query.ts";
+import { settleEnded } from "./settle-ended.ts";
 
 export const LINES_TYPE = "application/x-ndjson";
 
@@ -36,7 +37,12 @@ export function sourceOf({ cluster, vault }: FrontContext): ListSource | { code:
   }
   const { catalog } = vault;
   if (catalog === undefined) return { code: "not_yet", detail: "this node keeps no list of its keys" };
-  return { ask: (question) => catalog.ask(question) };
+  return {
+    async ask(question) {
+      const answer = await catalog.ask(question);
+      return ("ended" in answer ? await settleEnded(vault, answer.ended) : null) ?? answer;
+    },
+  };
 }
 
 /** The question for the next page of a list. */

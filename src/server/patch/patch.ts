@@ -8,6 +8,7 @@
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { etagOf } from "../../format/version.ts";
 import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
+import { type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { PatchConflict, PatchError } from "../../rules/patch/errors.ts";
 import { type Change, readPatch } from "../../rules/patch/patch.ts";
 import { nameOf } from "../../util/bytes.ts";
@@ -24,6 +25,7 @@ import { readCurrent } from "../reads/current.ts";
 import { OTHER } from "../status/meter.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
 import { Lines } from "./lines.ts";
+import { createTouch, readLife, WITHOUT_NONE } from "./touch.ts";
 
 /** Bodies of all patches of a front. */
 const PATCHES_BYTES_MAX = 32 * 1024 * 1024;
@@ -55,6 +57,8 @@ type Transform = (value: Value | null) => Omit<Value, "etag"> | null;
 interface Patch {
   readonly key: Uint8Array;
   readonly conditions: Conditions;
+  /** Of a value that begins with it. */
+  readonly life: Life;
   readonly transform: Transform;
   attempts: number;
 }
@@ -66,11 +70,13 @@ type Ending =
 
 /** Answers PATCH of a key. */
 export function createPatch(context: FrontContext): (res: Res, req: Req) => void {
+  const touch = createTouch(context);
   const kind: BodyKind = {
     ...{ name: "a patch", verb: OTHER, bytesMax: CHUNK_BYTES, allBytesMax: PATCHES_BYTES_MAX, bytes: 0 },
   };
   const lines = new Lines<Value>();
   return (res, req) => {
+    if (touch(res, req)) return;
     const isKey = targetOf(context, req) === TARGET_KEY;
     const key = context.key.bytes.slice(0, isKey ? context.key.length : 0);
     const { name } = context.caller;
@@ -81,9 +87,11 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
     const type = req.getHeader(CONTENT_TYPE);
     const format = formatOf(type);
     const isKnownType = isAppend ? BYTES_SYNTAX.test(type) : format !== null;
+    const life = readLife(context, query, WITHOUT_NONE);
     const detail =
-      queryProblem(query) ?? readConditions(req, conditions) ?? (isKnownType ? null : WRONG_TYPE);
-    const problem = detail === null ? null : ({ code: "bad_request", detail } as const);
+      queryProblem(query, true) ?? readConditions(req, conditions) ?? (isKnownType ? null : WRONG_TYPE);
+    const problem =
+      detail !== null ? ({ code: "bad_request", detail } as const) : "code" in life ? life : null;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
       const end = (ending: Ending): void =>
         answer((to) => {
@@ -101,8 +109,11 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
         return;
       }
       const isTaken = lines.enter(nameOf(key), (known, leave) => {
-        attempt(context, { key, conditions, transform, attempts: 0 }, known, (ending) => {
-          leave(ending.error === null ? ending.value : null);
+        const begun = "code" in life ? NO_LIFE : life;
+        attempt(context, { key, conditions, life: begun, transform, attempts: 0 }, known, (ending) => {
+          // What a new value's end is, is not known here.
+          const isKnown = ending.error === null && !(ending.created && begun !== NO_LIFE);
+          leave(isKnown ? ending.value : null);
           end(ending);
         });
       });
@@ -212,6 +223,7 @@ function change(context: FrontContext, patch: Patch, value: Value | null, done: 
   }
   const head = {
     ...{ verb: "put" as const, key: { bytes: key, length: key.length }, json, contentType, trailer },
+    life: value === null ? patch.life : NO_LIFE,
     ...(etag === null ? { ifMatch: "", ifNoneMatch: "*" } : { ifMatch: etag, ifNoneMatch: "" }),
   };
   const isTaken = (context.cluster ?? context.vault).submit(head, body, (result) => {

@@ -5,6 +5,8 @@
  */
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "../../cluster/node/access.ts";
 import { isInline, isRemote, type RemoteValue, type StoredValue } from "../../cluster/wire/values.ts";
+import { endOf } from "../../format/end.ts";
+import { END_BYTES } from "../../format/offsets.ts";
 import type { Ballot } from "../../format/record.ts";
 import { ballotMillis, etagScratch, writeEtag } from "../../format/version.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
@@ -152,6 +154,8 @@ class ClusterRead {
       vault.warm(() => this.waiting.attempt(() => this.answerHere(known, origin, consistency, reads + 1)));
       return false;
     }
+    // Whether it has ended says the cluster.
+    if (found.state === "ended") found.state = "found";
     if (found.state === "found" && sameBytes(found.etag, known.etag)) return this.send(found, origin);
     // Replaced since the cluster answered.
     if (++this.replaced > REPLACED_MAX) return this.refuse("unavailable", {});
@@ -234,6 +238,8 @@ class KnownValue implements Found {
   readonly json: boolean;
   readonly contentType: string;
   readonly trailer: Uint8Array;
+  readonly isBare: boolean;
+  readonly end: number;
   readonly valueBytes: number;
   readonly versionMs: number;
   readonly etag = etagScratch();
@@ -246,6 +252,8 @@ class KnownValue implements Found {
     this.json = value.json;
     this.contentType = value.json ? "application/json" : value.contentType;
     this.trailer = value.trailer;
+    this.end = endOf(value.trailer);
+    this.isBare = value.trailer.length === (this.end === 0 ? 0 : END_BYTES);
     this.valueBytes = value.valueBytes;
     writeEtag(this.etag, clockLow, clockHigh, node, incarnation);
   }

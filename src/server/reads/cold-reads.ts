@@ -1,8 +1,10 @@
 /**
- * Reads that must wait for the disk: the front goes on with other requests meanwhile.
+ * Reads that must wait for the disk: for a record that is not in memory, or until it is written down that a
+ * value has ended. The front goes on with other requests meanwhile.
  */
-import type { KeyBytes } from "../../shards/arena/write.ts";
+import type { KeyBytes, WriteDone } from "../../shards/arena/write.ts";
 import { COLD_READS_MAX, type Found, type Vault } from "../../shards/vault/vault.ts";
+import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
@@ -83,7 +85,7 @@ export function findPatiently(vault: Vault, key: KeyBytes, reads: number): Found
 /** Answers a read whose record is in memory. */
 export type AnswerRead = (res: Res, found: Found, headers: ReadHeaders) => void;
 
-/** A GET or HEAD of a key whose record is not in memory. */
+/** A GET or HEAD of a key whose record is not in memory, or whose value has just ended. */
 export class ColdRead {
   private readonly context: FrontContext;
   private readonly res: Res;
@@ -92,31 +94,61 @@ export class ColdRead {
   private readonly answer: AnswerRead;
   private readonly waiting: Waiting;
   private readonly startMs = performance.now();
+  private readonly verb: number;
   private reads = 0;
 
   private constructor(context: FrontContext, res: Res, req: Req, verb: number, answer: AnswerRead) {
     const { bytes, length } = context.key;
     this.context = context;
     this.res = res;
+    this.verb = verb;
     this.key = { bytes: bytes.slice(0, length), length };
     this.headers = readHeaders(req, verb === HEAD);
     this.answer = answer;
     this.waiting = new Waiting(context, res, verb, () => {});
   }
 
-  /** Takes over a request whose key (in `context.key`) the vault has just called "cold". */
-  static begin(context: FrontContext, res: Res, req: Req, verb: number, answer: AnswerRead): void {
+  /** Takes over a request whose key (in `context.key`) the vault has just called "cold" or "ended". */
+  static begin(
+    context: FrontContext,
+    res: Res,
+    req: Req,
+    verb: number,
+    state: Found["state"],
+    answer: AnswerRead,
+  ): void {
     const read = new ColdRead(context, res, req, verb, answer);
     read.waiting.begin();
-    context.vault.warm(read.again);
+    read.wait(state);
+  }
+
+  private wait(state: Found["state"]): void {
+    const { vault } = this.context;
+    if (state === "cold") vault.warm(this.again);
+    else if (this.context.cluster !== null) setImmediate(this.again);
+    else if (!vault.end(this.key, this.ended)) this.refuse("overloaded", "");
+  }
+
+  private readonly ended: WriteDone = ({ error, detail }) => {
+    if (error === null) this.again();
+    else this.refuse(error, detail);
+  };
+
+  private refuse(code: ErrorCode, detail: string): void {
+    const { context, res, verb } = this;
+    this.waiting.resume(() =>
+      context.meter.count(verb, sendError(res, code, { detail, head: verb === HEAD })),
+    );
   }
 
   private readonly again = (): void => {
     if (!this.waiting.isOpen) return;
     const { vault, meter } = this.context;
     const found = findPatiently(vault, this.key, ++this.reads);
-    if (found.state === "cold") {
-      vault.warm(this.again);
+    // On a node of a cluster one replica is asked: by its clock.
+    if (found.state === "ended" && this.context.cluster !== null) found.state = "absent";
+    if (found.state === "cold" || found.state === "ended") {
+      this.wait(found.state);
       return;
     }
     meter.readTook(performance.now() - this.startMs);

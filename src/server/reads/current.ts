@@ -5,6 +5,7 @@
 import type { Consistency } from "../../cluster/node/access.ts";
 import { isInline } from "../../cluster/wire/values.ts";
 import { etagOf, etagText } from "../../format/version.ts";
+import type { KeyBytes } from "../../shards/arena/write.ts";
 import { COLD_READS_MAX } from "../../shards/vault/vault.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
@@ -53,6 +54,18 @@ export function readCurrent(
   });
 }
 
+/** Has it written down that a value has ended; then it can be told. */
+function endHere(
+  { vault }: FrontContext,
+  key: KeyBytes,
+  then: (failure: Extract<Current, { state: "failed" }> | null) => void,
+): void {
+  const isTaken = vault.end(key, ({ error, detail }) =>
+    then(error === null ? null : { state: "failed", code: error, detail }),
+  );
+  if (!isTaken) then({ state: "failed", code: "overloaded", detail: "" });
+}
+
 function readHere(
   context: FrontContext,
   key: Uint8Array,
@@ -63,6 +76,11 @@ function readHere(
   const name = { bytes: key, length: key.length };
   const found = reads >= COLD_READS_MAX ? vault.find(name) : vault.findResident(name);
   if (found.state === "cold") vault.warm(() => readHere(context, key, reads + 1, done));
+  else if (found.state === "ended")
+    endHere(context, name, (failure) => {
+      if (failure === null) readHere(context, key, reads, done);
+      else done(failure);
+    });
   else if (found.state === "absent") done({ state: "absent" });
   else if (found.state === "damaged") done({ state: "failed", code: "corrupt", detail: "" });
   else {

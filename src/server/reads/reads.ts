@@ -10,6 +10,7 @@ import {
   matchHolds,
   noneMatchHolds,
 } from "../../rules/conditions.ts";
+import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "../../rules/range.ts";
 import type { Found } from "../../shards/vault/vault.ts";
 import { VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES, REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
@@ -22,7 +23,6 @@ import { queryProblem, TARGET_KEY, TARGET_RESERVED, TARGET_ROOT } from "../http/
 import { GET, HEAD } from "../status/meter.ts";
 import { ColdRead, Waiting } from "./cold-reads.ts";
 import { Download } from "./download.ts";
-import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "./range.ts";
 import { beginFound, beginNotModified, beginPart, clock, type ValueFacts } from "./value-head.ts";
 
 /** One GET in so many is timed: reading the clock twice costs as much as finding the key. */
@@ -53,8 +53,9 @@ export function createReads(
       return;
     const found = vault.findResident(key);
     if (found.state !== "found") {
-      if (found.state === "cold") ColdRead.begin(context, res, req, GET, answerCold);
-      else sendMissing(context, res, GET, found.state);
+      const { state } = found;
+      if (state === "cold" || state === "ended") ColdRead.begin(context, res, req, GET, state, answerCold);
+      else sendMissing(context, res, GET, state);
       return;
     }
     const isPlain = isPlainRead(req);
@@ -64,7 +65,7 @@ export function createReads(
     }
     // The view first: it may find the record damaged, and then nothing may have been written.
     const body = found.view();
-    beginFound(res, found, context.varies);
+    beginFound(res, found, context);
     res.end(body);
     meter.count(GET, 200);
   };
@@ -85,7 +86,13 @@ export function createReads(
     meter.readTook(performance.now() - startMs);
   };
 
-  const head: Handler = (res, req) => {
+  return { get, head: headOf(context, answerOther, answerQuery) };
+}
+
+/** HEAD of keys. */
+function headOf(context: FrontContext, answerOther: AnswerOther, answerQuery: AnswerQuery): Handler {
+  const { vault, key } = context;
+  return (res, req) => {
     const target = targetOf(context, req);
     if (target !== TARGET_KEY) {
       answerNoKey(context, res, req, target, true, answerOther, answerQuery);
@@ -95,12 +102,13 @@ export function createReads(
     if (query && (answerQuery(res, req, query, target, true) || rejectQuery(context, res, query, true)))
       return;
     const found = vault.findResident(key);
-    if (found.state === "cold")
-      ColdRead.begin(context, res, req, HEAD, (_, warm, headers) => answerHead(context, res, warm, headers));
+    const { state } = found;
+    if (state === "cold" || state === "ended")
+      ColdRead.begin(context, res, req, HEAD, state, (_, warm, headers) =>
+        answerHead(context, res, warm, headers),
+      );
     else answerHead(context, res, found, readHeaders(req, true));
   };
-
-  return { get, head };
 }
 
 /** Answers a GET or HEAD of a path that is not a key. */
@@ -142,7 +150,7 @@ export function answerHead(
     return;
   }
   if (!meetsConditions(context, res, found, headers, true)) return;
-  beginFound(res, found, context.varies);
+  beginFound(res, found, context);
   for (const [name, value] of more) res.writeHeader(name, value);
   res.writeHeader("Accept-Ranges", "bytes");
   endHead(res, found.valueBytes);
@@ -183,7 +191,7 @@ export function meetsConditions(
       ? isModifiedSince(ifModifiedSince, lastModifiedSeconds(found.versionMs, nowMs), nowMs)
       : noneMatchHolds(ifNoneMatch, etag);
   if (isNews) return true;
-  beginNotModified(res, found, context.varies);
+  beginNotModified(res, found, context);
   res.endWithoutBody();
   context.meter.count(verb, 304);
   return false;
@@ -223,18 +231,18 @@ type Head = ValueFacts & Pick<Found, "valueBytes">;
 
 /** Writes status and headers for a part of a value. */
 export function rangeHead(
-  { varies }: FrontContext,
+  context: FrontContext,
   res: Res,
   found: Head,
   { partial, start, end }: Part,
   more: readonly Header[],
 ): void {
   if (partial) {
-    beginPart(res, found, varies);
+    beginPart(res, found, context);
     res.writeHeader("Accept-Ranges", "bytes");
     res.writeHeader("Content-Range", `bytes ${start}-${end - 1}/${found.valueBytes}`);
   } else {
-    beginFound(res, found, varies);
+    beginFound(res, found, context);
     res.writeHeader("Accept-Ranges", "bytes");
   }
   for (const [name, value] of more) res.writeHeader(name, value);
@@ -284,7 +292,7 @@ export function answerFound(
     send(found);
     return;
   }
-  const { contentType, trailer, valueBytes, versionMs } = found;
-  head = { contentType, trailer, valueBytes, versionMs, etag: found.etag.slice() };
+  const { contentType, trailer, isBare, end: endOfLife, valueBytes, versionMs } = found;
+  head = { contentType, trailer, isBare, end: endOfLife, valueBytes, versionMs, etag: found.etag.slice() };
   waiting.begin();
 }

@@ -6,11 +6,13 @@
  */
 import { META_PREFIX, type MetadataLine, metadataOf } from "../../format/fields/metadata.ts";
 import { ETAG_BYTES } from "../../format/version.ts";
+import { cappedCaching } from "../../rules/caching.ts";
 import { lastModifiedSeconds } from "../../rules/conditions.ts";
 import type { Found } from "../../shards/vault/vault.ts";
 import { CoarseClock } from "../../util/clock.ts";
 import { isHeaderText } from "../../util/header-text.ts";
 import { HTTP_DATE_BYTES, writeHttpDate } from "../../util/http-date.ts";
+import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { statusLine } from "../http/reply.ts";
 
@@ -60,7 +62,10 @@ function safeType(contentType: string): string {
 }
 
 /** What the headers say of a value. */
-export type ValueFacts = Pick<Found, "contentType" | "trailer" | "etag" | "versionMs">;
+export type ValueFacts = Pick<Found, "contentType" | "trailer" | "isBare" | "end" | "etag" | "versionMs">;
+
+/** What answers depend on beside the value. */
+export type HeadContext = Pick<FrontContext, "varies" | "cluster" | "vault">;
 
 /** For `Last-Modified`. */
 export const clock = new CoarseClock();
@@ -135,25 +140,39 @@ class Heads {
     this.own = new ValueHeads(status, fixed);
   }
 
-  begin(res: Res, value: ValueFacts): void {
-    if (value.trailer.length === 0) res.writeStatus(this.preset.of(value));
+  begin(res: Res, value: ValueFacts, context: HeadContext): void {
+    const leftMs = value.end === 0 ? 0 : leftOf(value.end, context);
+    if (value.isBare) res.writeStatus(this.preset.of(value));
     else {
       const lines = metadataOf(value.trailer);
       res.writeStatus((hasCaching(lines) ? this.own : this.preset).of(value));
-      writeMetadata(res, lines);
+      writeMetadata(res, lines, leftMs);
     }
+    if (leftMs > 0) res.writeHeader("X-TTL", secondsOf(leftMs));
   }
+}
+
+/** What is left of a life, in milliseconds; at least one, since what is over is not shown. */
+function leftOf(end: number, { cluster, vault }: HeadContext): number {
+  return Math.max(1, Math.floor(end - (cluster ?? vault).now()));
+}
+
+/** To the millisecond. */
+function secondsOf(ms: number): string {
+  return `${Math.floor(ms / 1000)}.${String(ms % 1000).padStart(3, "0")}`;
 }
 
 function hasCaching(lines: readonly MetadataLine[]): boolean {
   return lines.some(([name]) => name === CACHING);
 }
 
-function writeMetadata(res: Res, lines: readonly MetadataLine[]): void {
+/** @param leftMs of the value's life, 0: it does not end */
+function writeMetadata(res: Res, lines: readonly MetadataLine[], leftMs: number): void {
   const own: string[] = [];
   for (const [name, value] of lines) {
     if (name.startsWith(META_PREFIX)) own.push(name);
-    res.writeHeader(SENT_NAMES[name] ?? name, value);
+    const isCapped = leftMs > 0 && name === CACHING;
+    res.writeHeader(SENT_NAMES[name] ?? name, isCapped ? cappedCaching(value, leftMs) : value);
   }
   // Pages of other origins that may read the answer may read these, too.
   if (own.length > 0) res.writeHeader("Access-Control-Expose-Headers", own.join(", "));
@@ -169,24 +188,26 @@ const headsOf = (fixed: readonly string[]) => ({
 const OPEN = headsOf([]);
 const VARYING = headsOf([VARY]);
 
-/**
- * Begins an answer with the whole value: status and headers.
- * @param varies whether a token is needed
- */
-export function beginFound(res: Res, value: ValueFacts, varies: boolean): void {
-  (varies ? VARYING : OPEN).whole.begin(res, value);
+/** Begins an answer with the whole value: status and headers. */
+export function beginFound(res: Res, value: ValueFacts, context: HeadContext): void {
+  (context.varies ? VARYING : OPEN).whole.begin(res, value, context);
 }
 
 /** Begins an answer with a part of the value. */
-export function beginPart(res: Res, value: ValueFacts, varies: boolean): void {
-  (varies ? VARYING : OPEN).partial.begin(res, value);
+export function beginPart(res: Res, value: ValueFacts, context: HeadContext): void {
+  (context.varies ? VARYING : OPEN).partial.begin(res, value, context);
 }
 
 /** Begins a 304, which only says what a cache needs of the headers that the value would have. */
-export function beginNotModified(res: Res, value: Omit<ValueFacts, "contentType">, varies: boolean): void {
-  const { notModified, notModifiedOwn } = varies ? VARYING : OPEN;
-  const caching =
-    value.trailer.length === 0 ? [] : metadataOf(value.trailer).filter(([name]) => name === CACHING);
+export function beginNotModified(
+  res: Res,
+  value: Omit<ValueFacts, "contentType">,
+  context: HeadContext,
+): void {
+  const { notModified, notModifiedOwn } = context.varies ? VARYING : OPEN;
+  const caching = value.isBare ? [] : metadataOf(value.trailer).filter(([name]) => name === CACHING);
+  const leftMs = value.end === 0 ? 0 : leftOf(value.end, context);
   res.writeStatus(withVersion(caching.length === 0 ? notModified : notModifiedOwn, value));
-  writeMetadata(res, caching);
+  writeMetadata(res, caching, leftMs);
+  if (leftMs > 0) res.writeHeader("X-TTL", secondsOf(leftMs));
 }

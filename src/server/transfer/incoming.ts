@@ -11,6 +11,7 @@ import {
   metadataTrailer,
 } from "../../format/fields/metadata.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
+import { hasEnded, NO_LIFE } from "../../rules/expiry.ts";
 import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { isHeaderText } from "../../util/header-text.ts";
@@ -24,6 +25,7 @@ import {
 import { storedBytes } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
 import { readCurrent } from "../reads/current.ts";
+import { NO_ENDS } from "../writes/writes.ts";
 
 /**
  * create: only keys that are not there. replace: all. newer: keys that are not there, or have an older
@@ -62,7 +64,7 @@ export class IncomingValues {
   }
 
   /** Why a value cannot be taken, whatever its bytes; null: it can. */
-  refusal({ key, etag, contentType, metadata, bytes }: ReadMember): Stored | null {
+  refusal({ key, etag, contentType, metadata, end, bytes }: ReadMember): Stored | null {
     const refused = (code: ErrorCode, detail = ""): Stored => ({ kind: "refused", code, detail });
     if (key.length === 0 || key.length > KEY_BYTES_MAX) return refused("bad_key");
     if (!this.caller.allows(WRITE) || !this.caller.covers(key, key.length)) return refused("forbidden");
@@ -72,6 +74,9 @@ export class IncomingValues {
       return refused("bad_request", "its type is none that a header can have");
     if (this.mode === "newer" && etag === null)
       return refused("bad_request", "it has no version, which the mode newer needs");
+    // What has ended since then is not there.
+    if (hasEnded(end, this.target.now())) return KEPT;
+    if (end !== 0 && !this.target.keepsEnds) return refused("upgrade_first", NO_ENDS);
     if (metadata === "") return null;
     if (metadataLines(metadata) === null)
       return refused("bad_request", "its metadata is none that a value can have");
@@ -101,7 +106,7 @@ export class IncomingValues {
   }
 
   private async store(
-    { key, etag, contentType, metadata }: ReadMember,
+    { key, etag, contentType, metadata, end }: ReadMember,
     write: (head: WriteHead) => Promise<Pick<WriteResult, "error" | "detail">>,
   ): Promise<Stored> {
     const json = contentType === JSON_TYPE;
@@ -111,6 +116,7 @@ export class IncomingValues {
       json,
       contentType: json ? "" : contentType,
       trailer: metadataTrailer(metadataLines(metadata) ?? []),
+      life: end === 0 ? NO_LIFE : { ...NO_LIFE, expiresMs: end },
       ifMatch: "",
       ifNoneMatch: "",
     };

@@ -5,9 +5,11 @@
 import { type ArchivedValue, JSON_TYPE } from "../../archive/member.ts";
 import type { ClusterAccess, Consistency, ReadAnswer } from "../../cluster/node/access.ts";
 import { isInline, isRemote, type RemoteValue } from "../../cluster/wire/values.ts";
+import { endOf } from "../../format/end.ts";
 import { metadataOf } from "../../format/fields/metadata.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import { etagMillis, etagOf, etagText } from "../../format/version.ts";
+import type { KeyBytes, WriteResult } from "../../shards/arena/write.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
@@ -89,14 +91,26 @@ export class OutgoingValues {
     return answer;
   }
 
+  /** Has it written down that a value has ended. */
+  private async end(key: KeyBytes): Promise<void> {
+    const { error, detail } = await new Promise<Pick<WriteResult, "error" | "detail">>((resolve) => {
+      const isTaken = this.context.vault.end(key, ({ error, detail }) => resolve({ error, detail }));
+      if (!isTaken) resolve({ error: "overloaded", detail: "" });
+    });
+    if (error !== null) throw new VaultError(error, detail);
+  }
+
   /** Lets `use` see what the vault has, once it is in memory: it is valid during that call. */
   private async find<Result>(key: Uint8Array, use: (found: Found) => Result): Promise<Result> {
     const { vault } = this.context;
     const name = { bytes: key, length: key.length };
     for (let reads = 1; ; reads++) {
       const found = findPatiently(vault, name, reads);
-      if (found.state !== "cold") return use(found);
-      await new Promise<void>((resolve) => vault.warm(resolve));
+      // Whether it has ended says the cluster, where there is one.
+      if (found.state === "ended" && this.cluster !== null) found.state = "found";
+      if (found.state === "ended") await this.end(name);
+      else if (found.state !== "cold") return use(found);
+      else await new Promise<void>((resolve) => vault.warm(resolve));
     }
   }
 }
@@ -146,6 +160,7 @@ function archivedOf(key: Uint8Array, etag: string, described: Described): Archiv
     metadata: metadataOf(trailer)
       .map(([name, value]) => `${name}: ${value}\n`)
       .join(""),
+    end: endOf(trailer),
     bytes: json ? valueBytes - FRAME_BYTES : valueBytes,
   };
 }

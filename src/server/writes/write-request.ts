@@ -13,6 +13,7 @@
 import { isDiskFull } from "../../engine/slabs/io.ts";
 import { etagOf } from "../../format/version.ts";
 import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
+import type { Life } from "../../rules/expiry.ts";
 import type { Upload, WriteHead, WriteResult, WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { GAVE_WAY, type Gathering } from "../../util/gatherings.ts";
@@ -22,7 +23,7 @@ import type { Res } from "../http/http.ts";
 import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "../http/linger.ts";
 import { sendError, sendErrorAndStayOpen } from "../http/reply.ts";
 import { parseTarget } from "../http/target.ts";
-import { DELETE, POST, PUT } from "../status/meter.ts";
+import { DELETE, OTHER, POST, PUT } from "../status/meter.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 import { ChunkEnd } from "./chunk-end.ts";
 
@@ -36,6 +37,8 @@ export interface WriteHeaders extends Conditions {
   contentType: string;
   /** Headers to be kept with the value, as the fields of a record's trailer. */
   trailer: Uint8Array;
+  /** How long the value is to live. */
+  life: Life;
   /** Content-Length, or Infinity for a chunked body. */
   declaredBytes: number;
 }
@@ -316,10 +319,10 @@ export class WriteRequest implements BodyTaker {
 
   /** The vault's view of the request; made anew, because the key scratch has served others meanwhile. */
   private head(): WriteHead {
-    const { verb, path, json, contentType, trailer, ifMatch, ifNoneMatch } = this.headers;
+    const { verb, path, json, contentType, trailer, life, ifMatch, ifNoneMatch } = this.headers;
     const key = this.context.key;
     parseTarget(path, key);
-    return { verb, key, json, contentType, trailer, ifMatch, ifNoneMatch };
+    return { verb, key, json, contentType, trailer, life, ifMatch, ifNoneMatch };
   }
 
   get isReceiving(): boolean {
@@ -353,7 +356,8 @@ export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode |
   const found = vault.findResident(head.key);
   // It is not worth waiting for the disk; perhaps the answer is here when the rest of the body comes.
   if (found.state === "cold") vault.warm(() => {});
-  if (found.state === "cold" || found.state === "damaged") return null;
+  // Of what has ended is told once that is on the disk.
+  if (found.state === "cold" || found.state === "damaged" || found.state === "ended") return null;
   const exists = found.state === "found";
   if (!conditionsHold(head, exists ? etagOf(found.etag) : null))
     return context.writesOnce && head.verb === "put" ? "write_once" : "precondition_failed";
@@ -361,7 +365,7 @@ export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode |
 }
 
 export function verbIndex(verb: WriteVerb): number {
-  return verb === "put" ? PUT : verb === "post" ? POST : DELETE;
+  return verb === "put" ? PUT : verb === "post" ? POST : verb === "delete" ? DELETE : OTHER;
 }
 
 /**

@@ -2,6 +2,8 @@
  * PUT, POST and DELETE of keys: what can be judged by the headers alone, before any of the body is taken.
  */
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
+import { NO_LIFE } from "../../rules/expiry.ts";
+import { type Allowed, lifeOf } from "../../rules/life.ts";
 import type { WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText, isJsonType } from "../../util/header-text.ts";
@@ -19,6 +21,13 @@ import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./write
 
 const UPGRADE_FIRST =
   "Content-Encoding, Content-Language, Content-Disposition, Cache-Control and X-Meta headers cannot be kept before the data directory, or the cluster, has been upgraded (minivault upgrade, minivault upgrade-cluster)";
+
+/** Why there is no place for an end of life. */
+export const NO_ENDS =
+  "values cannot have an end of life (ttl, expires) before the data directory, or the cluster, has been upgraded (minivault upgrade, minivault upgrade-cluster); clusters of this release cannot be yet";
+
+const WITH_KEEP: Allowed = { keep: true, none: false };
+const WITHOUT_KEEP: Allowed = { keep: false, none: false };
 
 const DEFAULT_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
@@ -72,6 +81,7 @@ export function createWrites(
       json: false,
       contentType: "",
       trailer: NO_TRAILER,
+      life: NO_LIFE,
       ifMatch: "",
       ifNoneMatch: "",
       declaredBytes: declared,
@@ -108,8 +118,8 @@ function judge(
 ): Refusal | null {
   if (target !== TARGET_KEY) return refuseOther(target);
   const query = req.getQuery();
-  const problem = query ? queryProblem(query) : null;
-  if (problem !== null) return badRequest(problem);
+  const problem = query ? readQuery(context, query, headers) : null;
+  if (problem !== null) return problem;
   if (context.stopping) return { code: "stopping" };
   const { ifMatch, ifNoneMatch, ifUnmodifiedSince } = lines;
   const conditionProblem = judgeConditions(ifMatch, ifNoneMatch, ifUnmodifiedSince, headers);
@@ -120,6 +130,20 @@ function judge(
     headers.ifNoneMatch = "*";
   }
   return headers.verb === "delete" ? null : judgeBody(context, lines, headers);
+}
+
+/** What is wrong with a query, or null; fills in how long the value is to live. */
+function readQuery(context: FrontContext, query: string, headers: WriteHeaders): Refusal | null {
+  const { verb } = headers;
+  const problem = queryProblem(query, verb !== "delete");
+  if (problem !== null) return badRequest(problem);
+  if (verb === "delete") return null;
+  const target = context.cluster ?? context.vault;
+  const life = lifeOf(query, verb === "put" ? WITH_KEEP : WITHOUT_KEEP, target.now());
+  if (life === null) return null;
+  if (typeof life === "string") return badRequest(life);
+  headers.life = life;
+  return target.keepsEnds ? null : { code: "upgrade_first", options: { detail: NO_ENDS } };
 }
 
 function judgeBody(context: FrontContext, lines: HeadLines, headers: WriteHeaders): Refusal | null {

@@ -18,12 +18,12 @@
  * The last word is set while the front has so much to do that a thread should leave it the processor.
  */
 
-import type { Ballot } from "../../format/record.ts";
 import { writeEtag } from "../../format/version.ts";
 import type { Outcome, RegisterOutcome } from "../../rules/write.ts";
 import { copyInto } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { type Arena, BUFFER_BYTES, BUFFERS, DETAILS_BYTES } from "./arena.ts";
+import { readBallot, writeBallot } from "./ballot-words.ts";
 import { ballotAt, HEADER_BYTES, NOTHING, type Operation, operationBytes } from "./operation.ts";
 import type { WriteResult, WriteVerb } from "./write.ts";
 
@@ -31,7 +31,7 @@ const CLOSED = 1 << 24;
 const DONE = 1 << 25;
 const COUNT_MASK = CLOSED - 1;
 
-const VERBS: readonly WriteVerb[] = ["put", "post", "delete"];
+const VERBS: readonly WriteVerb[] = ["put", "post", "delete", "touch"];
 const CODES = Object.keys(ERRORS) as ErrorCode[];
 const CREATED = 1;
 const DELETED = 2;
@@ -40,29 +40,19 @@ const VERSIONED = 4;
 const REGISTER = 8;
 const TOMBSTONE = 16;
 const FLOORED = 32;
+const ENDED = 64;
+/** An end of life is told, in the place of a floor: who holds something has none. */
+const ENDING = 128;
 const VERDICT_SHIFT = 8;
 const VERDICTS: readonly RegisterOutcome["verdict"][] = ["no", "yes", "already", "damaged"];
 const JSON_BIT = 1 << 16;
 const BALLOT_BIT = 1 << 17;
 const REPAIR_BIT = 1 << 18;
+const KEEP_BIT = 1 << 19;
+const ENDED_BIT = 1 << 20;
+const BASE_BIT = 1 << 21;
 
 const encoder = new TextEncoder();
-
-function writeBallot(words: Int32Array, at: number, ballot: Ballot): void {
-  words[at] = ballot.clockLow;
-  words[at + 1] = ballot.clockHigh;
-  words[at + 2] = ballot.node;
-  words[at + 3] = ballot.incarnation;
-}
-
-function readBallot(words: Int32Array, at: number): Ballot {
-  return {
-    clockLow: words[at] >>> 0,
-    clockHigh: words[at + 1] >>> 0,
-    node: words[at + 2] >>> 0,
-    incarnation: words[at + 3] >>> 0,
-  };
-}
 
 /** One buffer of an arena, as seen by either side. */
 export class BatchBuffer {
@@ -147,7 +137,10 @@ export class BatchBuffer {
       (VERBS.indexOf(o.verb) << 8) |
       (o.json ? JSON_BIT : 0) |
       (o.ballot === null ? 0 : BALLOT_BIT) |
-      (o.repair ? REPAIR_BIT : 0);
+      (o.repair ? REPAIR_BIT : 0) |
+      (o.keepsEnd ? KEEP_BIT : 0) |
+      (o.ended ? ENDED_BIT : 0) |
+      (o.base === null ? 0 : BASE_BIT);
     words[w + 2] = o.shard;
     words[w + 3] = o.key.length;
     words[w + 4] = o.contentType.length;
@@ -186,6 +179,8 @@ export class BatchBuffer {
     o.verb = VERBS[(flags >>> 8) & 0xff];
     o.json = (flags & JSON_BIT) !== 0;
     o.repair = (flags & REPAIR_BIT) !== 0;
+    o.keepsEnd = (flags & KEEP_BIT) !== 0;
+    o.ended = (flags & ENDED_BIT) !== 0;
     o.shard = words[w + 2];
     let at = position + HEADER_BYTES;
     o.key = bytes.subarray(at, at + words[w + 3]);
@@ -204,7 +199,11 @@ export class BatchBuffer {
     o.operationLow = words[w + 10];
     o.operationHigh = words[w + 11];
     o.upload = words[w + 12];
-    o.ballot = null;
+    o.ballot = o.base = null;
+    if ((flags & BASE_BIT) !== 0) {
+      o.base = ballotAt(o.ifNoneMatch);
+      o.ifNoneMatch = NOTHING;
+    }
     if ((flags & BALLOT_BIT) !== 0) {
       o.ballot = ballotAt(o.ifMatch);
       o.ifMatch = NOTHING;
@@ -225,6 +224,7 @@ export class BatchBuffer {
       words[w + 2] |=
         REGISTER |
         (register.tombstone ? TOMBSTONE : 0) |
+        (register.ended ? ENDED : 0) |
         (VERDICTS.indexOf(register.verdict) << VERDICT_SHIFT);
       words[w + 8] = register.operationLow;
       words[w + 9] = register.operationHigh;
@@ -233,6 +233,10 @@ export class BatchBuffer {
       if (floor !== null) {
         words[w + 2] |= FLOORED;
         writeBallot(words, w + 10, floor);
+      } else if (register.end !== 0) {
+        words[w + 2] |= ENDING;
+        words[w + 10] = register.end % 2 ** 32;
+        words[w + 11] = Math.floor(register.end / 2 ** 32);
       }
     }
     if (ballot !== null) writeBallot(words, w + 3, ballot);
@@ -263,6 +267,8 @@ export class BatchBuffer {
         verdict: VERDICTS[(flags >>> VERDICT_SHIFT) & 0xff],
         ballot: (flags & VERSIONED) === 0 ? null : readBallot(words, w + 3),
         tombstone: (flags & TOMBSTONE) !== 0,
+        ended: (flags & ENDED) !== 0,
+        end: (flags & ENDING) === 0 ? 0 : (words[w + 10] >>> 0) + words[w + 11] * 2 ** 32,
         operationLow: words[w + 8] >>> 0,
         operationHigh: words[w + 9] >>> 0,
         floor: (flags & FLOORED) === 0 ? null : readBallot(words, w + 10),

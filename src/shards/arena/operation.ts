@@ -20,6 +20,10 @@ export const OP_DROP_TOMBSTONE = 7;
 export const OP_DROP_PARTITION = 8;
 /** As the last; cluster time in the ballot's place. */
 export const OP_FOLD_PROMISES = 10;
+/** Key; the time of who asks, in milliseconds, in the two words of `operation`. */
+export const OP_END = 11;
+/** At most so many keys as `operationLow` says. */
+export const OP_OVERDUE = 12;
 /** What was lost is made good from other replicas. */
 export const OP_SETTLE_LOSS = 9;
 
@@ -40,6 +44,8 @@ export interface Operation {
   contentType: Uint8Array;
   /** Fields to be kept with the value. Of an upload that of its commit counts. */
   trailer: Uint8Array;
+  /** The end of life stays that of what is replaced. */
+  keepsEnd: boolean;
   ifMatch: Uint8Array;
   ifNoneMatch: Uint8Array;
   body: Uint8Array;
@@ -53,8 +59,11 @@ export interface Operation {
    * If-Match.
    */
   ballot: Ballot | null;
+  /** Replication: the version that is touched. It travels in the place of If-None-Match. */
+  base: Ballot | null;
   /** Replication: see ShardWrite. */
   repair: boolean;
+  ended: boolean;
 }
 
 function textBytes(text: string): Uint8Array {
@@ -79,6 +88,7 @@ export function describe(operation: Operation, head: WriteHead): void {
   operation.json = head.json;
   operation.contentType = head.json ? NOTHING : contentTypeBytes(head.contentType);
   operation.trailer = head.trailer;
+  operation.keepsEnd = head.life.keep;
   operation.ifMatch = textBytes(head.ifMatch);
   operation.ifNoneMatch = textBytes(head.ifNoneMatch);
 }
@@ -92,6 +102,7 @@ export function emptyOperation(): Operation {
     key: NOTHING,
     contentType: NOTHING,
     trailer: NOTHING,
+    keepsEnd: false,
     ifMatch: NOTHING,
     ifNoneMatch: NOTHING,
     body: NOTHING,
@@ -101,7 +112,9 @@ export function emptyOperation(): Operation {
     operationHigh: 0,
     upload: 0,
     ballot: null,
+    base: null,
     repair: false,
+    ended: false,
   };
 }
 
@@ -135,6 +148,12 @@ export function ballotAt(bytes: Uint8Array): Ballot {
 export function setBallot(operation: Operation, ballot: Ballot | null): void {
   operation.ballot = ballot;
   operation.ifMatch = ballot === null ? NOTHING : ballotBytes(ballot);
+}
+
+/** Makes an operation of replication one that touches this version. */
+export function setBase(operation: Operation, base: Ballot): void {
+  operation.base = base;
+  operation.ifNoneMatch = ballotBytes(base);
 }
 
 /** Bytes an operation takes in a buffer. */

@@ -1,6 +1,7 @@
 /**
  * A write as the front knows it: its head, its outcome, and a body that arrives in pieces.
  */
+import type { Life } from "../../rules/expiry.ts";
 import type { RegisterOutcome } from "../../rules/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 
@@ -13,7 +14,8 @@ export interface KeyBytes {
   length: number;
 }
 
-export type WriteVerb = "put" | "post" | "delete";
+/** touch: the value that there is gets another end of life, or none. */
+export type WriteVerb = "put" | "post" | "delete" | "touch";
 
 /** A write without its body. */
 export interface WriteHead {
@@ -25,6 +27,10 @@ export interface WriteHead {
   contentType: string;
   /** What else is to be kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. */
   trailer: Uint8Array;
+  /**
+   * How long it is to live. Its end is computed by who takes the write, once, when the whole body is there.
+   */
+  life: Life;
   /** In the form of src/rules/conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;

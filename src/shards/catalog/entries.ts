@@ -3,8 +3,9 @@
  */
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
+import { endAt } from "../../format/end.ts";
 import { manifestTotal } from "../../format/manifest.ts";
-import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
+import { TYPE_ENDED, TYPE_FORGOTTEN, TYPE_MANIFEST } from "../../format/offsets.ts";
 import {
   type Ballot,
   ballotAt,
@@ -19,13 +20,16 @@ import {
   valueOffset,
 } from "../../format/record.ts";
 import { compareBallots, etagScratch, writeEtagOf } from "../../format/version.ts";
+import { hasEnded } from "../../rules/expiry.ts";
 import { copyOf } from "../../util/bytes.ts";
+import type { SteadyClock } from "../../util/clock.ts";
 import { VaultError } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
 import type { Change, ChangeEvent, ChangeTeller } from "../feed/change.ts";
-import { joined, keyText, valueMember } from "./entry-text.ts";
+import { joined, keyText, ttlMember, valueMember } from "./entry-text.ts";
 import type { HeldKey } from "./held.ts";
+import type { Ended } from "./messages.ts";
 
 /**
  * Records with larger values are listed without reading them: the checksum covers the value, too. Their key
@@ -37,6 +41,7 @@ const TRIES_MAX = 3;
 
 /** The one place that names the event of a record that is told. */
 function eventOf(type: number): ChangeEvent {
+  if (type === TYPE_ENDED) return "expire";
   return isAbsence(type) ? "delete" : "put";
 }
 
@@ -46,20 +51,32 @@ export class Entries implements ChangeTeller {
   private readonly etag = etagScratch();
   private typeBytes: Uint8Array = new Uint8Array(0);
   private typeText = '""';
+  private readonly clock: SteadyClock;
 
-  constructor(lookups: readonly ShardLookup[], store: StoreIdentity) {
+  /** @param clock what time it is, for ends */
+  constructor(lookups: readonly ShardLookup[], store: StoreIdentity, clock: SteadyClock) {
+    this.clock = clock;
     this.lookups = lookups;
     this.store = store;
   }
 
   /**
    * Looks a key up.
+   * @param ended gets the key if its end has come and that is not on the disk yet: then it is absent once
+   * somebody has seen to that
    * @returns where it can be read until the caller returns to its event loop; null: it is absent
    * @throws VaultError("corrupt") when nobody can tell
    */
-  find(key: Uint8Array): ShardLookup | null {
+  find(key: Uint8Array, ended: Ended): ShardLookup | null {
     const lookup = this.record(key);
-    return lookup === null || isAbsence(typeOf(lookup.map, lookup.unit)) ? null : lookup;
+    if (lookup === null || isAbsence(typeOf(lookup.map, lookup.unit))) return null;
+    const end = endAt(lookup.map, lookup.unit);
+    if (end === 0) return lookup;
+    const nowMs = this.clock.now();
+    if (!hasEnded(end, nowMs)) return lookup;
+    ended.keys.push(copyOf(key));
+    ended.nowMs = nowMs;
+    return null;
   }
 
   /** As `find`, tombstones included, and what else says that there is nothing. */
@@ -85,12 +102,14 @@ export class Entries implements ChangeTeller {
       const { map, unit, missingPages } = lookup;
       const type = typeOf(map, unit);
       if (type === TYPE_FORGOTTEN) return null;
-      const tombstone = type === TYPE_TOMBSTONE;
+      const tombstone = isAbsence(type);
       const json = isJson(map, unit);
       const held = {
         key: copyOf(key),
         ballot: ballotAt(map, unit),
         tombstone,
+        ended: type === TYPE_ENDED,
+        end: endAt(map, unit),
         json,
         contentType: tombstone || json ? "" : JSON.parse(this.typeOf(map, unit)),
         valueBytes: type === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit),
@@ -103,10 +122,11 @@ export class Entries implements ChangeTeller {
   /**
    * What a list says of a key, as JSON; null: it is absent.
    * @param values with the value, if it is small
+   * @param ended as of `find`
    */
-  entry(key: Uint8Array, values: boolean): string | null {
+  entry(key: Uint8Array, values: boolean, ended: Ended): string | null {
     for (let tries = 1; ; tries++) {
-      const lookup = this.find(key);
+      const lookup = this.find(key, ended);
       if (lookup === null) return null;
       const { missingPages } = lookup;
       const text = this.describe(key, lookup.map, lookup.unit, values);
@@ -150,7 +170,9 @@ export class Entries implements ChangeTeller {
     const at = valueOffset(map, unit);
     const isShown = values && !isManifest && bytes <= LISTED_VALUE_BYTES_MAX;
     const value = isShown ? valueMember(map.bytes.subarray(at, at + bytes), json) : "";
-    return joined(keyText(key), etag, bytes, type, value);
+    const end = endAt(map, unit);
+    const ttl = end === 0 ? "" : ttlMember(end - this.clock.now());
+    return joined(keyText(key), etag, bytes, type, ttl + value);
   }
 
   /** The content type, as JSON. Mostly the same as last time. */

@@ -8,18 +8,25 @@ export interface EntryFacts {
   bytes: number;
   type: string;
   json: boolean;
+  /** Left of its life, in milliseconds; null: it does not end. */
+  ttlMs: number | null;
   /** In stored form; null: it does not come with the list. */
   value: Uint8Array | null;
 }
 
-export function entryText({ key, etag, bytes, type, json, value }: EntryFacts): string {
+export function entryText({ key, etag, bytes, type, json, ttlMs, value }: EntryFacts): string {
   const member = value === null ? "" : valueMember(value, json);
-  return joined(keyText(key), etag, bytes, JSON.stringify(type), member);
+  return joined(keyText(key), etag, bytes, JSON.stringify(type), ttlMember(ttlMs) + member);
 }
 
-/** An entry of parts that are JSON already. */
-export function joined(key: string, etag: string, bytes: number, type: string, value: string): string {
-  return `{"key":${key},"etag":"${etag}","bytes":${bytes},"type":${type}${value}}`;
+/** An entry of parts that are JSON already. `more`: further members, each behind a comma. */
+export function joined(key: string, etag: string, bytes: number, type: string, more: string): string {
+  return `{"key":${key},"etag":"${etag}","bytes":${bytes},"type":${type}${more}}`;
+}
+
+/** What is left of a life as a member of its entry, in seconds. */
+export function ttlMember(ttlMs: number | null): string {
+  return ttlMs === null ? "" : `,"ttl":${Math.max(1, Math.floor(ttlMs)) / 1000}`;
 }
 
 /** A key as JSON. */

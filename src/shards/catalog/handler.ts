@@ -3,9 +3,11 @@
  */
 import type { MessagePort } from "node:worker_threads";
 import { Catalog } from "../../engine/catalog/catalog.ts";
+import { FIGURE } from "../../engine/slabs/figures.ts";
 import { nodeIo } from "../../engine/slabs/io.ts";
 import { loadAddon, setAddonDirectory } from "../../platform/addon.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
+import { SteadyClock } from "../../util/clock.ts";
 import { loadHash } from "../../util/hash.ts";
 import { FeedService } from "../feed/service.ts";
 import { Entries } from "./entries.ts";
@@ -55,11 +57,13 @@ function open(task: CatalogOpenTask): Opened {
   const warn = (warning: string): void => tell(channels[0], { warning });
   const held = memories.map((memory) => memory.held[reader]);
   const catalog = new Catalog({ dataDirectory, store, memories, held, io: nodeIo, readOnly, warn });
-  const service = new CatalogService(catalog, store, new Float64Array(figures), warn);
+  const clock = new SteadyClock();
+  for (const memory of memories) clock.observe(new Float64Array(memory.figures)[FIGURE.clockMillis]);
+  const service = new CatalogService(catalog, store, new Float64Array(figures), clock, warn);
   const feed = new FeedService({
     ...{ dataDirectory, store, memories, readOnly, warn },
     lookups: catalog.lookups,
-    entries: new Entries(catalog.lookups, store),
+    entries: new Entries(catalog.lookups, store, clock),
     tell: (front, told) => tell(channels[front], { feed: told }),
   });
   for (const [front, port] of channels.entries())

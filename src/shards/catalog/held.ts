@@ -1,6 +1,7 @@
 /**
  * What a replica holds of keys in order, tombstones included, as bytes: for other nodes. For each key, all
- * little-endian: key length 2 · type length 1 · flags 1 · value bytes 8 · ballot 16 · key · content type.
+ * little-endian: key length 2 · type length 1 · flags 1 · value bytes 8 · ballot 16 · key · content type ·
+ * end 8 (of what ends, or has ended).
  */
 import type { Ballot } from "../../format/record.ts";
 import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
@@ -8,27 +9,40 @@ import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
 const HEAD_BYTES = 28;
 const TOMBSTONE_FLAG = 1;
 const JSON_FLAG = 2;
+const ENDED_FLAG = 4;
+const ENDING_FLAG = 8;
+const END_BYTES = 8;
 
 /** Longest such entry. */
-export const HELD_BYTES_MAX = HEAD_BYTES + KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX;
+export const HELD_BYTES_MAX = HEAD_BYTES + KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX + END_BYTES;
 
 export interface HeldKey {
   key: Uint8Array;
   ballot: Ballot;
   tombstone: boolean;
+  /** It is one that says that the value of that ballot has ended. */
+  ended: boolean;
+  /** End of life of the value, or of the one that has ended, in milliseconds since 1970; 0: none. */
+  end: number;
   json: boolean;
   /** Empty of JSON and of a tombstone. */
   contentType: string;
   valueBytes: number;
 }
 
-export function encodeHeld({ key, ballot, tombstone, json, contentType, valueBytes }: HeldKey): Buffer {
+export function encodeHeld(held: HeldKey): Buffer {
+  const { key, ballot, tombstone, ended, end, json, contentType, valueBytes } = held;
   const type = Buffer.from(contentType);
+  const endBytes = end === 0 ? 0 : END_BYTES;
   // All of it is written below.
-  const entry = Buffer.allocUnsafe(HEAD_BYTES + key.length + type.length);
+  const entry = Buffer.allocUnsafe(HEAD_BYTES + key.length + type.length + endBytes);
   entry.writeUInt16LE(key.length, 0);
   entry[2] = type.length;
-  entry[3] = (tombstone ? TOMBSTONE_FLAG : 0) | (json ? JSON_FLAG : 0);
+  entry[3] =
+    (tombstone ? TOMBSTONE_FLAG : 0) |
+    (json ? JSON_FLAG : 0) |
+    (ended ? ENDED_FLAG : 0) |
+    (end === 0 ? 0 : ENDING_FLAG);
   entry.writeDoubleLE(valueBytes, 4);
   entry.writeUInt32LE(ballot.clockLow, 12);
   entry.writeUInt32LE(ballot.clockHigh, 16);
@@ -36,6 +50,7 @@ export function encodeHeld({ key, ballot, tombstone, json, contentType, valueByt
   entry.writeUInt32LE(ballot.incarnation, 24);
   entry.set(key, HEAD_BYTES);
   entry.set(type, HEAD_BYTES + key.length);
+  if (end !== 0) entry.writeDoubleLE(end, entry.length - END_BYTES);
   return entry;
 }
 
@@ -47,11 +62,14 @@ export function decodeHeld(bytes: Uint8Array): HeldKey[] | null {
     if (at + HEAD_BYTES > entries.length) return null;
     const keyBytes = entries.readUInt16LE(at);
     const typeAt = at + HEAD_BYTES + keyBytes;
-    const end = typeAt + entries[at + 2];
-    const valueBytes = entries.readDoubleLE(at + 4);
-    if (keyBytes < 1 || keyBytes > KEY_BYTES_MAX || end > entries.length) return null;
-    if (!Number.isSafeInteger(valueBytes) || valueBytes < 0) return null;
+    const typeEnd = typeAt + entries[at + 2];
     const flags = entries[at + 3];
+    const next = typeEnd + ((flags & ENDING_FLAG) === 0 ? 0 : END_BYTES);
+    const valueBytes = entries.readDoubleLE(at + 4);
+    if (keyBytes < 1 || keyBytes > KEY_BYTES_MAX || next > entries.length) return null;
+    if (!Number.isSafeInteger(valueBytes) || valueBytes < 0) return null;
+    const end = next === typeEnd ? 0 : entries.readDoubleLE(typeEnd);
+    if (!Number.isSafeInteger(end) || end < 0) return null;
     keys.push({
       key: bytes.subarray(at + HEAD_BYTES, typeAt),
       ballot: {
@@ -61,11 +79,13 @@ export function decodeHeld(bytes: Uint8Array): HeldKey[] | null {
         incarnation: entries.readUInt32LE(at + 24),
       },
       tombstone: (flags & TOMBSTONE_FLAG) !== 0,
+      ended: (flags & ENDED_FLAG) !== 0,
+      end,
       json: (flags & JSON_FLAG) !== 0,
-      contentType: entries.toString("utf8", typeAt, end),
+      contentType: entries.toString("utf8", typeAt, typeEnd),
       valueBytes,
     });
-    at = end;
+    at = next;
   }
   return keys;
 }

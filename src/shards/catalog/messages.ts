@@ -83,8 +83,18 @@ export interface HeldQuestion {
 
 export type CatalogQuestion = ListQuestion | CountQuestion | NamesQuestion | HeldQuestion;
 
+/**
+ * Keys that an answer leaves out since their end has come, by a clock at that moment: who passes the answer
+ * on has that written down first (`Vault.end`).
+ */
+export interface Ended {
+  keys: Uint8Array[];
+  nowMs: number;
+}
+
 export interface ListAnswer {
   kind: "list";
+  ended: Ended;
   /** JSON objects, one a key: lines, or with commas between them. */
   keys: Uint8Array;
   /** JSON texts with commas between them; empty where there are lines. */
@@ -97,12 +107,14 @@ export interface ListAnswer {
 
 export interface CountAnswer {
   kind: "count";
+  ended: Ended;
   count: number;
   left: KeyRange | null;
 }
 
 export interface NamesAnswer {
   kind: "names";
+  ended: Ended;
   keys: Uint8Array[];
   left: KeyRange | null;
 }

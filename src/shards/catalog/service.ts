@@ -9,6 +9,7 @@ import { RunDamage } from "../../engine/catalog/runs/run.ts";
 import { Slices } from "../../engine/catalog/slices.ts";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { copyOf } from "../../util/bytes.ts";
+import type { SteadyClock } from "../../util/clock.ts";
 import { VaultError } from "../../util/errors.ts";
 import { Entries } from "./entries.ts";
 import { keyText } from "./entry-text.ts";
@@ -18,6 +19,7 @@ import {
   type CatalogAnswer,
   type CatalogQuestion,
   type CountQuestion,
+  type Ended,
   type HeldQuestion,
   type ListQuestion,
   type NamesQuestion,
@@ -74,10 +76,11 @@ export class CatalogService {
     catalog: Catalog,
     store: StoreIdentity,
     figures: Float64Array,
+    clock: SteadyClock,
     warn: (message: string) => void,
   ) {
     this.catalog = catalog;
-    this.entries = new Entries(catalog.lookups, store);
+    this.entries = new Entries(catalog.lookups, store, clock);
     this.figures = figures;
     this.warn = warn;
     this.timer = setInterval(() => this.tend(), FOLLOW_MS);
@@ -194,6 +197,7 @@ export class CatalogService {
     limit: number,
     allowance: Allowance,
     taker: Taker,
+    ended: Ended = noneEnded(),
   ): Promise<KeyRange | null> {
     const { entries, catalog } = this;
     const slices = new Slices(() => this.closed);
@@ -208,7 +212,7 @@ export class CatalogService {
         bytes += length;
         return true;
       },
-      isThere: (key) => taker.isThere?.(key) ?? entries.find(key) !== null,
+      isThere: (key) => taker.isThere?.(key) ?? entries.find(key, ended) !== null,
       prefix(prefix) {
         taken++;
         bytes += taker.prefix(prefix);
@@ -232,33 +236,35 @@ export class CatalogService {
   private async list({ range, limit, values, lines }: ListQuestion): Promise<CatalogAnswer> {
     const keys: string[] = [];
     const prefixes: string[] = [];
+    const ended = noneEnded();
     let count = 0;
-    const left = await this.walk(range, limit, PAGE, {
-      key: (key) => {
-        const entry = this.entries.entry(key, values);
-        if (entry === null) return null;
-        count++;
-        keys.push(entry);
-        return entry.length;
-      },
-      prefix: (prefix) => {
-        count++;
-        if (lines) keys.push(`{"prefix":${keyText(prefix)}}`);
-        else prefixes.push(keyText(prefix));
-        return prefix.length;
-      },
-    });
+    const key = (name: Uint8Array): number | null => {
+      const entry = this.entries.entry(name, values, ended);
+      if (entry === null) return null;
+      count++;
+      keys.push(entry);
+      return entry.length;
+    };
+    const prefix = (name: Uint8Array): number => {
+      count++;
+      if (lines) keys.push(`{"prefix":${keyText(name)}}`);
+      else prefixes.push(keyText(name));
+      return name.length;
+    };
+    const left = await this.walk(range, limit, PAGE, { key, prefix }, ended);
     const text = lines ? keys.map((entry) => `${entry}\n`).join("") : keys.join(",\n");
-    return { kind: "list", keys: bytesOf(text), prefixes: bytesOf(prefixes.join(",\n")), count, left };
+    return { kind: "list", ended, keys: bytesOf(text), prefixes: bytesOf(prefixes.join(",\n")), count, left };
   }
 
   private async count({ range }: CountQuestion): Promise<CatalogAnswer> {
+    const ended = noneEnded();
     let count = 0;
-    const left = await this.walk(range, Number.POSITIVE_INFINITY, COUNTING, {
-      key: (key) => (this.entries.find(key) === null ? null : ++count && 0),
+    const taker: Taker = {
+      key: (key) => (this.entries.find(key, ended) === null ? null : ++count && 0),
       prefix: () => ++count && 0,
-    });
-    return { kind: "count", count, left };
+    };
+    const left = await this.walk(range, Number.POSITIVE_INFINITY, COUNTING, taker, ended);
+    return { kind: "count", ended, count, left };
   }
 
   private async held({ range, limit }: HeldQuestion): Promise<CatalogAnswer> {
@@ -283,12 +289,14 @@ export class CatalogService {
   }
 
   private async names({ range, limit }: NamesQuestion): Promise<CatalogAnswer> {
+    const ended = noneEnded();
     const keys: Uint8Array[] = [];
-    const left = await this.walk(range, limit, PAGE, {
-      key: (key) => (this.entries.find(key) === null ? null : keys.push(copyOf(key)) && key.length),
+    const taker: Taker = {
+      key: (key) => (this.entries.find(key, ended) === null ? null : keys.push(copyOf(key)) && key.length),
       prefix: () => 0,
-    });
-    return { kind: "names", keys, left };
+    };
+    const left = await this.walk(range, limit, PAGE, taker, ended);
+    return { kind: "names", ended, keys, left };
   }
 
   /** The shards must be closed already. */
@@ -298,6 +306,10 @@ export class CatalogService {
     await this.following;
     await this.catalog.close();
   }
+}
+
+function noneEnded(): Ended {
+  return { keys: [], nowMs: 0 };
 }
 
 /** In memory of their own, so that it can be handed over. */

@@ -2,7 +2,7 @@
 import type { Ballot } from "../../format/record.ts";
 
 /** What happened to a key. */
-export type ChangeEvent = "put" | "delete";
+export type ChangeEvent = "put" | "delete" | "expire";
 
 export interface Change {
   event: ChangeEvent;

@@ -16,6 +16,7 @@ import {
   OP_DROP_PARTITION,
   OP_DROP_TOMBSTONE,
   OP_FOLD_PROMISES,
+  OP_OVERDUE,
   OP_RAISE_FLOOR,
   OP_SETTLE_LOSS,
   type Operation,
@@ -133,10 +134,12 @@ export class Housekeeping {
   /**
    * Forgets a key whose record is exactly this tombstone, after it has put the floor on disk that this needs.
    * `dropped` false: it holds something else and nothing has changed.
+   * @param ended the one that says that the value of this ballot has ended
    */
   dropTombstone(
     key: KeyBytes,
     ballot: Ballot,
+    ended: boolean,
     done: (error: ErrorCode | null, dropped: boolean) => void,
   ): void {
     const { shards, keyHash } = this.setup.store;
@@ -145,9 +148,38 @@ export class Housekeeping {
     operation.key = key.bytes.subarray(0, key.length);
     operation.hashA = hashKey(key.bytes, key.length, 0);
     operation.hashB = hashBOf(key.bytes, key.length, keyHash);
+    operation.ended = ended;
     setBallot(operation, ballot);
     const shard = shards === 1 ? 0 : shardOf(operation.hashA, operation.hashB, shards);
     this.send(shard, operation, (result) => done(result.error, result.register?.verdict === "yes"));
+  }
+
+  /**
+   * Some keys of values whose end has come and that the own shards could not mark, since somebody was
+   * promised something above them. Each is told once; if it is still so a second later, again. Of a full
+   * queue none.
+   */
+  overdue(limit: number, done: (keys: Uint8Array[]) => void): void {
+    const keys: Uint8Array[] = [];
+    let waiting = this.setup.store.shards;
+    for (let shard = 0; shard < this.setup.store.shards; shard++) {
+      const operation = emptyOperation();
+      operation.op = OP_OVERDUE;
+      operation.operationLow = limit;
+      this.send(shard, operation, ({ error, detail }) => {
+        if (error === null && detail !== "")
+          for (const key of detail.split(",")) keys.push(new Uint8Array(Buffer.from(key, "hex")));
+        if (--waiting === 0) done(keys);
+      });
+    }
+  }
+
+  /**
+   * Values that end up to this moment may be marked as ended by the own shards, in milliseconds since 1970;
+   * 0: none. On a node of a cluster nothing is marked before this was called.
+   */
+  setEndTime(ms: number): void {
+    for (const figures of this.figures) figures[FIGURE.endTime] = ms;
   }
 
   /**

@@ -7,8 +7,9 @@ import { IndexReader, type Matcher, SCAN_END } from "../../engine/index/reader.t
 import type { SlabMap } from "../../engine/slabs/maps.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
+import { endAt } from "../../format/end.ts";
 import { manifestTotal } from "../../format/manifest.ts";
-import { TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
+import { TYPE_ENDED, TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import {
   type Ballot,
   ballotAt,
@@ -33,6 +34,10 @@ export interface ScannedKey {
   /** Of its record; null: there is only a promise. */
   ballot: Ballot | null;
   tombstone: boolean;
+  /** It is one that says that the value of that ballot has ended. */
+  ended: boolean;
+  /** End of life of the value, or of the one that has ended, in milliseconds since 1970; 0: none. */
+  end: number;
   operationLow: number;
   operationHigh: number;
   /** Size of the value that a GET sends. */
@@ -149,7 +154,9 @@ export class PartitionScan {
     step.keys.push({
       key,
       ballot: ballotAt(map, unit),
-      tombstone: type === TYPE_TOMBSTONE,
+      tombstone: type === TYPE_TOMBSTONE || type === TYPE_ENDED,
+      ended: type === TYPE_ENDED,
+      end: endAt(map, unit),
       operationLow,
       operationHigh,
       valueBytes: type === TYPE_MANIFEST ? manifestTotal(map, unit) : valueBytesOf(map, unit),
@@ -172,6 +179,8 @@ export class PartitionScan {
       key,
       ballot: null,
       tombstone: false,
+      ended: false,
+      end: 0,
       operationLow: 0,
       operationHigh: 0,
       valueBytes: 0,

@@ -2,6 +2,7 @@
  * What each operation of a front means to a shard.
  */
 
+import { endValue } from "../../engine/batch/ended.ts";
 import {
   dropPartition,
   dropTombstone,
@@ -12,12 +13,14 @@ import {
 import type { Shard } from "../../engine/shard/shard.ts";
 import { UploadWriter } from "../../engine/shard/uploads.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
-import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
+import { failed, type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import {
   OP_DROP_PARTITION,
   OP_DROP_TOMBSTONE,
+  OP_END,
   OP_FOLD_PROMISES,
+  OP_OVERDUE,
   OP_PREPARE,
   OP_RAISE_FLOOR,
   OP_SETTLE_LOSS,
@@ -27,6 +30,9 @@ import {
   OP_UPLOAD_PART,
   type Operation,
 } from "../arena/operation.ts";
+
+/** Keys told at once: with the longest ones they are less than the room for sentences. */
+const OVERDUE_MAX = 16;
 
 interface Upload {
   shard: Shard;
@@ -78,7 +84,11 @@ export class Dispatch {
       case OP_RAISE_FLOOR:
         return o.ballot === null ? NO_BALLOT : raiseFloor(shard.batch, o.operationLow, o.ballot);
       case OP_DROP_TOMBSTONE:
-        return o.ballot === null ? NO_BALLOT : dropTombstone(shard.batch, o, o.ballot);
+        return o.ballot === null ? NO_BALLOT : dropTombstone(shard.batch, o, o.ballot, o.ended);
+      case OP_END:
+        return endValue(shard.batch, o, o.operationLow + o.operationHigh * 2 ** 32);
+      case OP_OVERDUE:
+        return overdue(shard, o.operationLow);
       case OP_SETTLE_LOSS:
         return shard.settleLoss();
       case OP_DROP_PARTITION:
@@ -99,6 +109,14 @@ export class Dispatch {
   }
 }
 
+/** Keys in hexadecimal, with commas, in the place of a sentence: that is bounded. */
+function overdue(shard: Shard, limit: number): Outcome {
+  const outcome = succeeded();
+  const keys = shard.sweep.takeOverdue(Math.min(limit, OVERDUE_MAX));
+  outcome.detail = keys.map((key) => Buffer.from(key, "latin1").toString("hex")).join(",");
+  return outcome;
+}
+
 /** Reused: a shard reads it before it returns. */
 const write: ShardWrite = {
   verb: "put",
@@ -108,11 +126,14 @@ const write: ShardWrite = {
   json: false,
   contentType: new Uint8Array(0),
   trailer: NO_TRAILER,
+  keepsEnd: false,
   ifMatch: "",
   ifNoneMatch: "",
   operationLow: 0,
   operationHigh: 0,
   ballot: undefined,
+  base: undefined,
+  ended: false,
   repair: false,
 };
 
@@ -128,11 +149,14 @@ function writeOf(o: Operation): ShardWrite {
   write.json = o.json;
   write.contentType = o.contentType;
   write.trailer = o.trailer;
+  write.keepsEnd = o.keepsEnd;
   write.ifMatch = text(o.ifMatch);
   write.ifNoneMatch = text(o.ifNoneMatch);
   write.operationLow = o.operationLow;
   write.operationHigh = o.operationHigh;
   write.ballot = o.ballot ?? undefined;
+  write.base = o.base ?? undefined;
+  write.ended = o.ended;
   write.repair = o.repair;
   return write;
 }

@@ -34,6 +34,8 @@ const NO_MEMORY = new Error("there is no memory for the next bytes");
 export class LocalUpload implements Upload {
   onDrain: () => void = () => {};
   onFail: WriteDone = ignore;
+  /** Where the fields depend on the moment at which the whole body is there: what they are then. */
+  trailerAtEnd: (() => Uint8Array) | null = null;
   private readonly thread: ShardQueue;
   private readonly operation: Operation;
   private trailer: Uint8Array;
@@ -168,6 +170,7 @@ export class LocalUpload implements Upload {
 
   commit(done: WriteDone): void {
     if (this.over || this.committing !== null) return;
+    if (this.trailerAtEnd !== null) this.trailer = this.trailerAtEnd();
     this.committing = done;
     this.pump();
   }

@@ -9,15 +9,18 @@
 import type { SlabMap } from "../../engine/slabs/maps.ts";
 import type { Residency } from "../../engine/slabs/residency.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
+import { endAt } from "../../format/end.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { manifestTotal, readManifest } from "../../format/manifest.ts";
-import { RECORD, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
+import { END_BYTES, ORIGIN_FIELD_BYTES, RECORD, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
 import {
   contentTypeBytesOf,
   isExtended,
   isJson,
   keyBytesOf,
   keyOffset,
+  originOf,
+  trailerBytesOf,
   trailerOf,
   typeOf,
   valueBytesOf,
@@ -44,7 +47,8 @@ export class FoundRecord implements Found {
   state: Found["state"] = "absent";
   json = false;
   contentType = "";
-  trailer = NO_TRAILER;
+  isBare = true;
+  end = 0;
   valueBytes = 0;
   private clockLow = 0;
   private clockHigh = 0;
@@ -54,6 +58,7 @@ export class FoundRecord implements Found {
   private valueAt = 0;
   /** The value lies in chunks, and the record only says where. */
   private isChunked = false;
+  private isExtended = false;
   private readonly etagBytes = etagScratch();
   private readonly residency: Residency;
   private lookup!: ShardLookup;
@@ -95,7 +100,12 @@ export class FoundRecord implements Found {
     const { map, unit } = this;
     this.json = isJson(map, unit);
     this.contentType = this.json ? "application/json" : this.contentTypeOf(map, unit);
-    this.trailer = isExtended(map, unit) ? trailerOf(map, unit).slice() : NO_TRAILER;
+    this.isExtended = isExtended(map, unit);
+    if (this.isExtended) this.readFields(map, unit);
+    else {
+      this.isBare = true;
+      this.end = 0;
+    }
     this.valueAt = valueOffset(map, unit);
     this.isChunked = typeOf(map, unit) === TYPE_MANIFEST;
     this.valueBytes = this.isChunked ? manifestTotal(map, unit) : valueBytesOf(map, unit);
@@ -105,6 +115,21 @@ export class FoundRecord implements Found {
     this.clockHigh = words[at + 1];
     this.node = words[at + 2];
     this.incarnation = words[at + 3];
+  }
+
+  private readFields(map: SlabMap, unit: number): void {
+    this.end = endAt(map, unit);
+    const bytes = trailerBytesOf(map, unit) - (this.end === 0 ? 0 : END_BYTES);
+    this.isBare = bytes === 0 || (bytes === ORIGIN_FIELD_BYTES && originOf(map, unit) !== 0);
+  }
+
+  /** Read when it is asked for: most do not need it. */
+  get trailer(): Uint8Array {
+    if (!this.isExtended) return NO_TRAILER;
+    let trailer: Uint8Array;
+    do trailer = trailerOf(this.map, this.unit).slice();
+    while (!this.isStillSteady());
+    return trailer;
   }
 
   /**

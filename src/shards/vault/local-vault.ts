@@ -11,19 +11,30 @@ import { FIGURE } from "../../engine/slabs/figures.ts";
 import { BEAT_MS, Residency } from "../../engine/slabs/residency.ts";
 import { type LookupState, ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
-import { EXTENDED_VERSION_MIN, TYPE_FORGOTTEN, TYPE_TOMBSTONE } from "../../format/offsets.ts";
-import { type Ballot, emptyHead, isAbsence, type RecordHead, readHead, typeOf } from "../../format/record.ts";
+import { endAt } from "../../format/end.ts";
+import { withEnd } from "../../format/fields/end.ts";
+import {
+  ENDING_VERSION_MIN,
+  EXTENDED_VERSION_MIN,
+  TYPE_ENDED,
+  TYPE_FORGOTTEN,
+} from "../../format/offsets.ts";
+import { type Ballot, emptyHead, isAbsence, readHead, typeOf } from "../../format/record.ts";
+import { endOfLife, hasEnded, type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { copyOf } from "../../util/bytes.ts";
+import { SteadyClock } from "../../util/clock.ts";
 import { Gatherings } from "../../util/gatherings.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../util/limits.ts";
 import {
   describe,
   emptyOperation,
+  OP_END,
   OP_PREPARE,
   OP_WRITE,
   type Operation,
   setBallot,
+  setBase,
 } from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
@@ -35,31 +46,11 @@ import { Housekeeping } from "../housekeeping/housekeeping.ts";
 import type { FrontChannel } from "../thread/pool.ts";
 import { LocalUpload } from "../upload/upload.ts";
 import { FoundRecord } from "./found-record.ts";
+import type { AcceptHead, FoundRegister } from "./register.ts";
 import type { Found, Vault, VaultStats } from "./vault.ts";
 
 /** Numbers of uploads that each front has for itself. */
 const UPLOADS_OF_A_FRONT = 2 ** 24;
-
-/** What is held of a key. `head`: of a value or a tombstone. `found`: of a value. */
-export interface FoundRegister {
-  state: "found" | "tombstone" | "absent" | "damaged";
-  readonly head: RecordHead;
-  found: Found;
-}
-
-/** What another node, or this one as its own replica, asks to be held. */
-export interface AcceptHead {
-  key: KeyBytes;
-  ballot: Ballot;
-  operationLow: number;
-  operationHigh: number;
-  json: boolean;
-  contentType: string;
-  /** Fields to be kept with the value; of one that is staged they come with its accept. */
-  trailer: Uint8Array;
-  /** It is taken over from the others to make this replica whole: see ShardWrite. */
-  repair?: boolean;
-}
 
 const NOTHING = new Uint8Array(0);
 const GATHERINGS = { bytesMax: RECEIVING_BYTES_MAX, countMax: RECEIVING_MAX };
@@ -92,6 +83,7 @@ export class LocalVault implements Vault {
   readonly store: StoreIdentity;
   readonly readOnly: string | null;
   readonly keepsFields: boolean;
+  readonly keepsEnds: boolean;
   /** For the other front threads. */
   readonly seats: readonly FrontSeat[];
   /** Copies of the store while it serves; null: another front thread makes them. */
@@ -123,6 +115,7 @@ export class LocalVault implements Vault {
   private closing: Promise<void> | null = null;
   private hashA = 0;
   private hashB = 0;
+  private readonly clock = new SteadyClock();
 
   constructor(
     { dataDirectory, store, memories, readOnly, front, catalogFigures }: FrontView,
@@ -138,6 +131,7 @@ export class LocalVault implements Vault {
     this.store = store;
     this.readOnly = readOnly;
     this.keepsFields = store.version >= EXTENDED_VERSION_MIN;
+    this.keepsEnds = store.version >= ENDING_VERSION_MIN;
     this.memories = memories;
     this.queues = queues;
     this.catalog = catalog;
@@ -152,7 +146,9 @@ export class LocalVault implements Vault {
     this.coldLookup = this.lookups[0];
     this.found = new FoundRecord(this.residency);
     this.replica = new Housekeeping({ store, memories, lookups: this.lookups, queues });
-    this.held = { state: "absent", head: emptyHead(), found: this.found };
+    this.held = { state: "absent", head: emptyHead(), found: this.found, ended: false, end: 0 };
+    // As the shards do: what has ended by their logs has ended.
+    this.clock.observe(this.replica.clockMillis);
     this.releaseTimer = setInterval(() => {
       for (const lookup of this.lookups) lookup.maps.release();
       this.residency.beat((map) => this.lookups.some((lookup) => lookup.maps.isLive(map)));
@@ -169,28 +165,45 @@ export class LocalVault implements Vault {
 
   find(key: KeyBytes): Found {
     const lookup = this.lookups[this.route(key)];
-    return this.found.set(
-      lookup,
-      key,
-      this.hashA,
-      this.hashB,
-      this.lookupState(lookup, key.bytes, key.length),
-    );
+    const state = lookup.find(key.bytes, key.length, this.hashA, this.hashB);
+    return this.judged(lookup, key, this.valueState(lookup, state));
   }
 
   findResident(key: KeyBytes): Found {
     const lookup = this.lookups[this.route(key)];
     this.coldLookup = lookup;
     const state = lookup.findResident(this.residency, key.bytes, key.length, this.hashA, this.hashB);
-    return this.found.set(lookup, key, this.hashA, this.hashB, this.valueState(lookup, state));
+    return this.judged(lookup, key, this.valueState(lookup, state));
+  }
+
+  /** What was found, at this moment. */
+  private judged(lookup: ShardLookup, key: KeyBytes, state: Found["state"]): Found {
+    const found = this.found.set(lookup, key, this.hashA, this.hashB, state);
+    if (found.state === "found" && found.end !== 0 && hasEnded(found.end, this.clock.now()))
+      // Where nothing can be written only the clock can tell.
+      found.state = this.readOnly === null ? "ended" : "absent";
+    return found;
+  }
+
+  now(): number {
+    return this.clock.now();
+  }
+
+  end(key: KeyBytes, done: WriteDone, nowMs = this.clock.now()): boolean {
+    if (this.closing !== null) return false;
+    const operation = emptyOperation();
+    operation.op = OP_END;
+    operation.shard = this.route(key);
+    operation.key = key.bytes.subarray(0, key.length);
+    operation.hashA = this.hashA;
+    operation.hashB = this.hashB;
+    operation.operationLow = nowMs % 2 ** 32;
+    operation.operationHigh = Math.floor(nowMs / 2 ** 32);
+    return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 
   warm(done: () => void): void {
     this.coldLookup.warm(this.residency, done);
-  }
-
-  private lookupState(lookup: ShardLookup, key: Uint8Array, keyBytes: number): Found["state"] {
-    return this.valueState(lookup, lookup.find(key, keyBytes, this.hashA, this.hashB));
   }
 
   /** What a search has found, seen as a value. */
@@ -215,7 +228,12 @@ export class LocalVault implements Vault {
     operation.operationHigh = this.operationNode;
     operation.op = OP_WRITE;
     describe(operation, head);
+    if (head.life !== NO_LIFE) operation.trailer = this.withLife(head.trailer, head.life);
     return operation;
+  }
+
+  private withLife(trailer: Uint8Array, life: Life): Uint8Array {
+    return withEnd(trailer, endOfLife(life, this.clock.now()));
   }
 
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
@@ -228,7 +246,10 @@ export class LocalVault implements Vault {
 
   upload(head: WriteHead): Upload | null {
     if (this.closing !== null) return null;
-    return this.beginUpload(this.address(head));
+    const upload = this.beginUpload(this.address(head));
+    const { life, trailer } = head;
+    if (upload !== null && life.ttlMs > 0) upload.trailerAtEnd = () => this.withLife(trailer, life);
+    return upload;
   }
 
   /** The node is one of a cluster from now on: tombstones stay until its replicas agree that they may go. */
@@ -255,14 +276,18 @@ export class LocalVault implements Vault {
   private heldOf(lookup: ShardLookup, key: KeyBytes, state: LookupState): FoundRegister {
     const { held } = this;
     held.state = state;
+    held.ended = false;
+    held.end = 0;
     if (state !== "found") return held;
     const { map, unit } = lookup;
     if (!lookup.check(map, unit)) held.state = "damaged";
     else {
       readHead(map, unit, held.head);
+      held.ended = held.head.type === TYPE_ENDED;
+      held.end = endAt(map, unit);
       if (lookup.missingPages !== lookup.missingAtCheck) held.state = "damaged";
       else if (held.head.type === TYPE_FORGOTTEN) held.state = "absent";
-      else if (held.head.type === TYPE_TOMBSTONE) held.state = "tombstone";
+      else if (isAbsence(held.head.type)) held.state = "tombstone";
       else {
         held.found = this.found.set(lookup, key, this.hashA, this.hashB, "found");
         held.state = held.found.state === "found" ? "found" : "damaged";
@@ -291,8 +316,23 @@ export class LocalVault implements Vault {
     operation.repair = head.repair === true;
     operation.json = head.json;
     operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
-    operation.trailer = value === null ? NOTHING : head.trailer;
+    operation.ended = head.ended === true;
+    operation.trailer = value === null && !operation.ended ? NOTHING : head.trailer;
     operation.body = value ?? NOTHING;
+    return this.queues[operation.shard % this.queues.length].submit(operation, done);
+  }
+
+  /**
+   * Asks the shard to hold the value that it holds at the version `base` at another one, with these fields.
+   * `not_found`: it holds another version, and nothing has changed. False: the queue is full.
+   */
+  touch(head: AcceptHead & { base: Ballot }, done: WriteDone): boolean {
+    if (this.closing !== null) return false;
+    const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
+    operation.verb = "touch";
+    operation.repair = head.repair === true;
+    operation.trailer = head.trailer;
+    setBase(operation, head.base);
     return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 

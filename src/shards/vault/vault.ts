@@ -20,16 +20,21 @@ export const COLD_READS_MAX = 8;
 /**
  * The answer of `Vault.find`. One object that the vault reuses: valid until the next call of `find`; what is
  * not `state`, only if that is "found". "absent" is only said when it is known. "cold", only said by
- * `findResident`: the disk must be asked first.
+ * `findResident`: the disk must be asked first. "ended": the value's end has come, and that is not on the
+ * disk yet: call `end`, and look again.
  */
 export interface Found {
-  state: "found" | "absent" | "damaged" | "cold";
+  state: "found" | "absent" | "damaged" | "cold" | "ended";
   /** The stored kind: a JSON answer `{"value":…}` ready to send, or raw bytes. */
   json: boolean;
   /** Content type to send: "application/json" for JSON. */
   contentType: string;
   /** What else is kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. Not reused. */
-  trailer: Uint8Array;
+  readonly trailer: Uint8Array;
+  /** Nothing is kept with it but its end of life, if it has one. */
+  readonly isBare: boolean;
+  /** When it ends, in milliseconds since 1970; 0: never. */
+  readonly end: number;
   /** Size of what a GET sends, in bytes (for JSON: of the whole `{"value":…}` text). */
   valueBytes: number;
   /** The version with its quotes, 34 ASCII bytes; the same scratch array in every answer. */
@@ -91,6 +96,10 @@ export interface Vault {
   readonly readOnly?: string | null;
   /** Whether fields can be kept with a value: then a head's `trailer` need not be empty. */
   readonly keepsFields: boolean;
+  /** Whether values may end: then a head's `life` may say so. */
+  readonly keepsEnds: boolean;
+  /** What time it is, for ends: milliseconds since 1970, never less than before. */
+  now(): number;
   /** Looks a key up, now: waits for the disk where the record is not in memory. */
   find(key: KeyBytes): Found;
   /** Like `find`, but answers "cold" instead of waiting for the disk. */
@@ -100,6 +109,12 @@ export interface Vault {
    * look again then.
    */
   warm(done: () => void): void;
+  /**
+   * To be called when `find` has answered "ended": makes that known for good. `done` is called later, with an
+   * error where that is not possible; without one, look again. False: the queue is full.
+   * @param nowMs when somebody has found that it has ended; left out: now
+   */
+  end(key: KeyBytes, done: WriteDone, nowMs?: number): boolean;
   /**
    * Queues a write whose whole body (at most CHUNK_BYTES; ignored for delete) is at hand; head and body are
    * copied before it returns. `done` is called later, never from inside this call. False: the queue is full,

@@ -21,9 +21,10 @@ function catalogOf(count: number, breaksAt = Number.POSITIVE_INFINITY) {
     const to = Math.min(count, from + most);
     if (from >= breaksAt) return { kind: "refused", code: "no_quorum", detail: "" };
     const left = to === count ? null : { ...question.range, low: justAfter(keyOf(to - 1)) };
-    if (question.kind === "count") return { kind: "count", count: to - from, left };
+    const ended = { keys: [], nowMs: 0 };
+    if (question.kind === "count") return { kind: "count", ended, count: to - from, left };
     const keys = Array.from({ length: to - from }, (_, i) => keyOf(from + i));
-    return { kind: "names", keys, left };
+    return { kind: "names", ended, keys, left };
   };
   return { ask, asked };
 }

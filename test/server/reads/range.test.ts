@@ -5,7 +5,7 @@ import {
   RANGE_IGNORED,
   RANGE_PART,
   RANGE_UNSATISFIABLE,
-} from "../../../src/server/reads/range.ts";
+} from "../../../src/rules/range.ts";
 
 test("range: one range of bytes, clamped to the value", () => {
   for (const [header, total, start, end] of [

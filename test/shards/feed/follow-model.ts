@@ -2,10 +2,12 @@
  * A store that is written, compacted, closed, killed and opened again, and clients that keep a copy of its keys by the feed of changes, which
  * are killed at any moment and go on from the place that they had written down. At rest each copy is the list.
  */
+
 import assert from "node:assert/strict";
 import { cpSync, rmSync } from "node:fs";
 import path from "node:path";
 import { rangeOf } from "../../../src/engine/catalog/runs/listing.ts";
+import { NO_LIFE } from "../../../src/rules/expiry.ts";
 import type { WriteHead, WriteVerb } from "../../../src/shards/arena/write.ts";
 import type { AnswerTo, ListQuestion, Refused } from "../../../src/shards/catalog/messages.ts";
 import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../../src/shards/feed/messages.ts";
@@ -26,7 +28,7 @@ export function write(
   const bytes = Buffer.from(name);
   const head: WriteHead = {
     ...{ verb, key: { bytes, length: bytes.length }, json: false, contentType: "text/plain" },
-    ...{ trailer: new Uint8Array(0), ifMatch: "", ifNoneMatch: "" },
+    ...{ trailer: new Uint8Array(0), life: NO_LIFE, ifMatch: "", ifNoneMatch: "" },
   };
   return new Promise((resolve) => {
     const attempt = (): void => {

@@ -172,7 +172,7 @@ test("replica: promises, floors, a collected tombstone and a dropped partition s
     await accept(vault, "deleted", ballot(12), null);
     const drop = (name: string, at: Ballot) =>
       new Promise<boolean>((resolve) =>
-        vault.replica.dropTombstone(keyOf(name), at, (error, dropped) => {
+        vault.replica.dropTombstone(keyOf(name), at, false, (error, dropped) => {
           assert.equal(error, null);
           resolve(dropped);
         }),

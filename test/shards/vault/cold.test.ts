@@ -1,6 +1,7 @@
 /** Values that are not in memory, in the real vault: they are announced as cold, read beside the event loop, and then right. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { NO_LIFE } from "../../../src/rules/expiry.ts";
 import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
 import { openVault } from "../../../src/shards/vault/open.ts";
 import { CHUNK_BYTES } from "../../../src/util/limits.ts";
@@ -35,6 +36,7 @@ const headOf = (name: string) => ({
   json: false,
   contentType: "text/plain",
   trailer: new Uint8Array(0),
+  life: NO_LIFE,
   ifMatch: "",
   ifNoneMatch: "",
 });

@@ -3,6 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { NO_LIFE } from "../../../src/rules/expiry.ts";
 import type { WriteDone, WriteHead, WriteVerb } from "../../../src/shards/arena/write.ts";
 import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
 import { openVault } from "../../../src/shards/vault/open.ts";
@@ -21,6 +22,7 @@ const head = (verb: WriteVerb, name: string): WriteHead => ({
   json: false,
   contentType: "text/plain",
   trailer: new Uint8Array(0),
+  life: NO_LIFE,
   ifMatch: "",
   ifNoneMatch: "",
 });

@@ -4,6 +4,7 @@ import type { ClusterNode } from "../../../src/cluster/node/cluster-node.ts";
 import { NO_TRAILER } from "../../../src/format/fields/trailer.ts";
 import type { Ballot } from "../../../src/format/record.ts";
 import { etagOf, etagText } from "../../../src/format/version.ts";
+import { NO_LIFE } from "../../../src/rules/expiry.ts";
 import type { WriteResult } from "../../../src/shards/arena/write.ts";
 import type { Recorded } from "../linearizability.ts";
 import type { SimCluster, SimWorker } from "./cluster.ts";
@@ -149,7 +150,7 @@ export class Clients {
     const sent = node.submit(
       {
         ...{ verb, key: { bytes, length: bytes.length }, json: false, contentType: "text/plain" },
-        ...{ trailer: NO_TRAILER, ifMatch, ifNoneMatch: "" },
+        ...{ trailer: NO_TRAILER, life: NO_LIFE, ifMatch, ifNoneMatch: "" },
       },
       Buffer.from(verb === "delete" ? "" : String(id)),
       (result) => end(this.answered(key, operation, result)),

@@ -3,6 +3,7 @@
  * disk; of what was being written when the node ended, a part may be. As the engine does: src/engine/shard/replica.ts.
  */
 import { DIGEST_WORDS, digestOf, leafOf } from "../../../src/engine/state/digests.ts";
+import { endOf } from "../../../src/format/end.ts";
 import { type Ballot, ballotOf, emptyHead, type RecordHead } from "../../../src/format/record.ts";
 import { ballotMillis, compareOptionalBallots, higherBallot } from "../../../src/format/version.ts";
 import {
@@ -19,7 +20,8 @@ import {
 import type { RegisterOutcome } from "../../../src/rules/write.ts";
 import type { KeyBytes, WriteDone, WriteResult } from "../../../src/shards/arena/write.ts";
 import type { ScannedKey, ScanStep } from "../../../src/shards/housekeeping/partition-scan.ts";
-import type { AcceptHead, FoundRegister, LocalVault } from "../../../src/shards/vault/local-vault.ts";
+import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
+import type { AcceptHead, FoundRegister } from "../../../src/shards/vault/register.ts";
 import type { Found } from "../../../src/shards/vault/vault.ts";
 import type { ErrorCode } from "../../../src/util/errors.ts";
 import { hashKey, partitionOf } from "../../../src/util/hash.ts";
@@ -86,6 +88,8 @@ const NOTHING: Held = {
   promised: null,
   ballot: null,
   tombstone: false,
+  ended: false,
+  end: 0,
   operationLow: 0,
   operationHigh: 0,
   value: null,
@@ -206,7 +210,7 @@ export class SimVault {
     head.operationLow = held.operationLow;
     head.operationHigh = held.operationHigh;
     const state = held.ballot === null ? "absent" : held.tombstone ? "tombstone" : "found";
-    return { state, head, found: foundOf(held) };
+    return { state, head, found: foundOf(held), ended: held.ended, end: held.end };
   }
 
   findRegisterResident(key: KeyBytes): FoundRegister {
@@ -219,26 +223,29 @@ export class SimVault {
       const held = batch.heldOf(name);
       const floor = batch.floorOf(partitionOfName(name));
       if (judgePrepare(held, floor, ballot) === NO) return answer("no", obstacleOf(held, floor));
-      const { tombstone, operationLow, operationHigh, ballot: known } = held ?? NOTHING;
+      const { tombstone, ended, end, operationLow, operationHigh, ballot: known } = held ?? NOTHING;
       batch.put(name, { ...(held ?? NOTHING), promised: ballotOf(ballot) });
-      const isBare = known === null;
-      return answer("yes", known, { tombstone, operationLow, operationHigh, floor: isBare ? floor : null });
+      const told = { tombstone, ended, end, operationLow, operationHigh };
+      return answer("yes", known, { ...told, floor: known === null ? floor : null });
     });
   }
 
   accept(head: AcceptHead, value: Uint8Array | null, done: WriteDone): boolean {
     const name = nameOf(head.key);
     const ballot = ballotOf(head.ballot);
-    const { repair = false, operationLow, operationHigh, json, contentType, trailer } = head;
+    const { repair = false, ended = false, operationLow, operationHigh } = head;
+    const { json, contentType, trailer } = head;
     const kept = value === null ? null : { json, contentType, trailer, bytes: Buffer.from(value) };
     return this.submit(done, (batch) => {
       const held = batch.heldOf(name);
       const floor = batch.floorOf(partitionOfName(name));
-      const verdict = judgeAccept(held, repair ? null : floor, ballot);
+      const verdict = judgeAccept(held, repair ? null : floor, ballot, ended);
       if (verdict === NO) return answer("no", obstacleOf(held, floor));
       const before = held ?? NOTHING;
       const told = answer(verdict === ALREADY ? "already" : "yes", before.ballot, {
         tombstone: before.tombstone,
+        ended: before.ended,
+        end: before.end,
       });
       if (verdict === ALREADY) return told;
       this.onAccepted(name, ballot, kept === null ? null : kept.bytes.toString());
@@ -247,6 +254,8 @@ export class SimVault {
         promised,
         ballot,
         tombstone: value === null,
+        ended,
+        end: endOf(trailer),
         operationLow,
         operationHigh,
         value: kept,
@@ -338,10 +347,10 @@ class SimHousekeeping {
   scan(partition: number): ScanStep {
     const { byPartition, keys: all } = this.vault.state;
     const keys = [...(byPartition.get(partition) ?? [])].map((name): ScannedKey => {
-      const { ballot, tombstone, operationLow, operationHigh, value, promised } = all.get(name) as Held;
+      const { value, ...held } = all.get(name) as Held;
       const key = Buffer.from(name, "latin1");
       const valueBytes = value?.bytes.length ?? 0;
-      return { key, ballot, tombstone, operationLow, operationHigh, valueBytes, promised };
+      return { ...held, key, valueBytes };
     });
     return { keys, next: -1, damaged: 0 };
   }
@@ -364,6 +373,7 @@ class SimHousekeeping {
   dropTombstone(
     key: KeyBytes,
     ballot: Ballot,
+    ended: boolean,
     done: (error: ErrorCode | null, dropped: boolean) => void,
   ): void {
     const name = nameOf(key);
@@ -372,7 +382,7 @@ class SimHousekeeping {
       ({ register }) => done(null, register?.verdict === "yes"),
       (batch) => {
         const held = batch.heldOf(name);
-        if (held === null || !holdsTombstone(held, ballot)) return answer("no", held?.ballot ?? null);
+        if (held === null || !holdsTombstone(held, ballot, ended)) return answer("no", held?.ballot ?? null);
         batch.raiseFloor(partition, floorWithout(held, batch.floorOf(partition)));
         batch.put(name, null);
         return answer("yes", ballot);
@@ -412,7 +422,8 @@ function answer(
   more: Partial<RegisterOutcome> = {},
 ): WriteResult {
   const register = {
-    ...{ verdict, ballot, tombstone: false, operationLow: 0, operationHigh: 0, floor: null, next: -1 },
+    ...{ verdict, ballot, tombstone: false, ended: false, end: 0 },
+    ...{ operationLow: 0, operationHigh: 0, floor: null, next: -1 },
     ...more,
   };
   return { error: null, detail: "", created: false, deleted: false, etag: null, register };

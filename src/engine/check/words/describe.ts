@@ -3,6 +3,7 @@
  */
 import {
   TYPE_CHUNK,
+  TYPE_ENDED,
   TYPE_FLOOR,
   TYPE_FORGOTTEN,
   TYPE_MANIFEST,
@@ -21,6 +22,7 @@ const NAMES: Readonly<Record<number, string>> = {
   [TYPE_MARK]: "mark",
   [TYPE_FLOOR]: "floor",
   [TYPE_FORGOTTEN]: "forgotten",
+  [TYPE_ENDED]: "ended",
 };
 
 /** Name of a record's type. */

@@ -8,20 +8,15 @@
  * A failed write fails the staged operations and leaves the shard as it was.
  */
 
+import { endAt, endOf } from "../../format/end.ts";
 import type { ChunkRef } from "../../format/manifest.ts";
-import {
-  TYPE_CHUNK,
-  TYPE_FLOOR,
-  TYPE_FORGOTTEN,
-  TYPE_PROMISE,
-  TYPE_TOMBSTONE,
-  UNIT_BYTES,
-} from "../../format/offsets.ts";
+import { TYPE_CHUNK, TYPE_ENDED, TYPE_FLOOR, TYPE_PROMISE, UNIT_BYTES } from "../../format/offsets.ts";
 import {
   type Ballot,
   ballotAt,
   emptyHead,
   type Frame,
+  isExtended,
   isIndexed,
   keyEquals,
   type RecordHead,
@@ -30,15 +25,17 @@ import {
   recordUnits,
   typeOf,
 } from "../../format/record.ts";
-import { failed, type KeyRef, type KeyState, type Outcome, type ShardWrite } from "../../rules/write.ts";
+import { failed, type KeyRef, type Outcome, type ShardWrite } from "../../rules/write.ts";
 import { hash32, hashBOf } from "../../util/hash.ts";
 import { TAG_ENTRIES_MAX } from "../../util/limits.ts";
 import type { Compactor } from "../compaction/compaction.ts";
 import type { Log } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import { floorKey } from "../state/floors.ts";
+import type { Published } from "../state/ledger.ts";
 import type { Promised } from "../state/replication.ts";
-import type { Published, State } from "../state/state.ts";
+import type { State } from "../state/state.ts";
+import { type Current, nothing, stateOf } from "./current.ts";
 
 /** A record that is staged and not yet in the index. */
 interface Staged extends Published {
@@ -47,19 +44,10 @@ interface Staged extends Published {
   readonly under: Staged | undefined;
 }
 
-/** The newest state of a key, as judges need it. `slot` -1: the index has nothing of it. */
-export interface Current {
-  state: KeyState;
-  slot: number;
-  unit: number;
-  /** With slot -1: entries of the index that have the key's tag. */
-  crowd: number;
-}
-
 const NOTHING = new Uint8Array(0);
 const NO_CHUNKS: readonly ChunkRef[] = [];
 /** What a floor takes the place of. */
-const NO_RECORD: Current = { state: "absent", slot: -1, unit: 0, crowd: 0 };
+const NO_RECORD = nothing("absent", 0);
 
 export class Batch {
   readonly state: State;
@@ -207,6 +195,7 @@ export class Batch {
       units,
       oldSlot,
       oldUnit,
+      end: type === TYPE_ENDED ? 0 : endOf(trailer),
       chunks,
       partition,
       outcome,
@@ -283,15 +272,21 @@ export class Batch {
     const before = this.stagedIn(this.overlay, ref);
     if (before !== undefined) {
       if (outcome !== undefined) this.dependents.push(outcome);
-      return { state: stateOf(before.type), slot: this.log.appender.slot, unit: before.unit, crowd: 0 };
+      const { source, unit: at } = this.sourceOf(before.unit);
+      return this.recordAt(before.type, source, at, this.log.appender.slot, before.unit);
     }
     const { lookup } = this.state;
     const state = lookup.find(ref.key, ref.key.length, ref.hashA, ref.hashB);
-    if (!lookup.located)
-      return { state: state === "absent" ? "absent" : "damaged", slot: -1, unit: 0, crowd: lookup.met };
+    if (!lookup.located) return nothing(state === "absent" ? "absent" : "damaged", lookup.met);
     const { map, unit } = lookup;
-    const isDamaged = state === "damaged" || !lookup.check(map, unit);
-    return { state: isDamaged ? "damaged" : stateOf(typeOf(map, unit)), slot: map.slot, unit, crowd: 0 };
+    if (state === "damaged" || !lookup.check(map, unit))
+      return { ...nothing("damaged", 0), slot: map.slot, unit };
+    return this.recordAt(typeOf(map, unit), map, unit, map.slot, unit);
+  }
+
+  private recordAt(type: number, source: RecordSource, at: number, slot: number, unit: number): Current {
+    const end = isExtended(source, at) ? endAt(source, at) : 0;
+    return { state: stateOf(type), ended: type === TYPE_ENDED, end, slot, unit, crowd: 0 };
   }
 
   /** The promise that stands for a key, staged or durable. */
@@ -336,7 +331,7 @@ export class Batch {
   }
 
   /** Where a record can be read, wherever it is. */
-  private readable(slot: number, unit: number): { source: RecordSource; unit: number } {
+  readable(slot: number, unit: number): { source: RecordSource; unit: number } {
     return slot === this.log.appender.slot
       ? this.sourceOf(unit)
       : { source: this.state.lookup.mapOf(slot), unit };
@@ -384,9 +379,4 @@ export class Batch {
 
 function overlayKey(hashA: number, hashB: number): number {
   return (hashA >>> 0) * 0x200000 + (hashB >>> 11);
-}
-
-function stateOf(type: number): KeyState {
-  if (type === TYPE_TOMBSTONE) return "tombstone";
-  return type === TYPE_FORGOTTEN ? "absent" : "value";
 }

@@ -1,0 +1,106 @@
+/**
+ * `PATCH /key?ttl=…` without a body: the value that there is gets another end of life, or none, and with it a
+ * version of its own. Judged where the value lies, so nothing is read here.
+ */
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
+import type { Conditions } from "../../rules/conditions.ts";
+import { type Life, NO_LIFE } from "../../rules/expiry.ts";
+import { type Allowed, lifeOf, speaksOfLife } from "../../rules/life.ts";
+import type { WriteHead } from "../../shards/arena/write.ts";
+import type { ErrorCode } from "../../util/errors.ts";
+import { declaredBytes, NO_BODY } from "../http/body-length.ts";
+import { type FrontContext, targetOf } from "../http/context.ts";
+import type { Req, Res } from "../http/http.ts";
+import { refuse } from "../http/linger.ts";
+import { readConditions } from "../http/read-headers.ts";
+import { sendError, sendWriteResult } from "../http/reply.ts";
+import { queryProblem, TARGET_KEY } from "../http/target.ts";
+import { OTHER } from "../status/meter.ts";
+import { NO_ENDS } from "../writes/writes.ts";
+
+/** With a body: only what begins with it gets an end. */
+export const WITHOUT_NONE: Allowed = { keep: false, none: false };
+const WITH_NONE: Allowed = { keep: false, none: true };
+const NOTHING = new Uint8Array(0);
+
+interface Problem {
+  code: ErrorCode;
+  detail: string;
+}
+
+/** The life that a query asks for; nothing said: for ever. */
+export function readLife(context: FrontContext, query: string, allowed: Allowed): Life | Problem {
+  const target = context.cluster ?? context.vault;
+  const life = lifeOf(query, allowed, target.now());
+  if (life === null) return NO_LIFE;
+  if (typeof life === "string") return { code: "bad_request", detail: life };
+  return target.keepsEnds ? life : { code: "upgrade_first", detail: NO_ENDS };
+}
+
+/**
+ * Takes a request that only gives a value another end. The function answers false where it is another one.
+ */
+export function createTouch(context: FrontContext): (res: Res, req: Req) => boolean {
+  return (res, req) => {
+    const query = req.getQuery() ?? "";
+    if (!speaksOfLife(query)) return false;
+    const declared = declaredBytes(req);
+    if (declared !== NO_BODY && declared !== 0) return false;
+    const isSaid = ["ttl", "expires"].some((name) => new URLSearchParams(query).has(name));
+    if (!isSaid || targetOf(context, req) !== TARGET_KEY) return false;
+    const conditions: Conditions = { ifMatch: "", ifNoneMatch: "" };
+    const detail = queryProblem(query, true) ?? readConditions(req, conditions);
+    const life = readLife(context, query, WITH_NONE);
+    const problem: Problem | null =
+      detail !== null
+        ? { code: "bad_request", detail }
+        : "code" in life
+          ? life
+          : context.stopping
+            ? { code: "stopping", detail: "" }
+            : null;
+    if (problem !== null || "code" in life) {
+      const { code, detail: sentence } = problem ?? (life as Problem);
+      context.meter.count(OTHER, refuse(res, code, declared, { detail: sentence }));
+      return true;
+    }
+    // uWS says nothing more of a request without a body.
+    send(context, res, req.getUrl(), { ...conditions, life });
+    return true;
+  };
+}
+
+function send(
+  context: FrontContext,
+  res: Res,
+  path: string,
+  { ifMatch, ifNoneMatch, life }: Conditions & { life: Life },
+): void {
+  const { inFlight, meter, cluster, vault, audit } = context;
+  const { name } = context.caller;
+  const key = { bytes: context.key.bytes.slice(0, context.key.length), length: context.key.length };
+  const head: WriteHead = {
+    ...{ verb: "touch", key, json: false, contentType: "", trailer: NO_TRAILER, life },
+    ...{ ifMatch, ifNoneMatch },
+  };
+  let isOpen = true;
+  const over = (status: number): void => {
+    if (status === 0) meter.countAborted(OTHER);
+    else meter.count(OTHER, status);
+    audit?.note(name, "PATCH", path, status);
+    inFlight.leave();
+  };
+  inFlight.enter();
+  res.onAborted(() => {
+    if (isOpen) over(0);
+    isOpen = false;
+  });
+  const isTaken = (cluster ?? vault).submit(head, NOTHING, (result) => {
+    if (!isOpen) return;
+    isOpen = false;
+    res.cork(() => over(sendWriteResult(res, "touch", result, cluster?.region)));
+  });
+  if (isTaken) return;
+  isOpen = false;
+  over(sendError(res, "overloaded"));
+}
