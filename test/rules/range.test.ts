@@ -1,11 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  parseRange,
-  RANGE_IGNORED,
-  RANGE_PART,
-  RANGE_UNSATISFIABLE,
-} from "../../../src/rules/range.ts";
+import { parseRange, RANGE_IGNORED, RANGE_PART, RANGE_UNSATISFIABLE } from "../../src/rules/range.ts";
 
 test("range: one range of bytes, clamped to the value", () => {
   for (const [header, total, start, end] of [
