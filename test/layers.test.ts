@@ -45,6 +45,7 @@ const LAYERS = [
   ],
   ...[
     "cluster/node",
+    "cluster/upload",
     "cluster/list",
     "cluster/service",
     "cluster/repair",

@@ -8,8 +8,12 @@
  *
  *   prepare(p)  yes only if p is above `promised` and above `ballot`
  *   accept(b)   yes if b is `ballot` (it is held already); otherwise only if b ≥ `promised` and b > `ballot`
- *   accept(b⁺)  the value of b has ended: a tombstone that ranks above b and below every other ballot
+ *   accept(b⁺)  the same for the mark that the value at b has ended, which ranks just above b
  *   absent key  has the partition's floor for both: nothing at or under it
+ *
+ * A value may have an end of life. That it has come is not a matter of anybody's clock: it is the record b⁺,
+ * of the same ballot, a tombstone that ranks above b and below every other ballot. So b that comes late at a
+ * holder of b⁺ is held already, and b⁺ takes the place of b as any accept does: not under a promise above it.
  *
  * Invariants: `promised` and `ballot` of a key never fall, and a key that loses them (tombstone collected,
  * promise folded) leaves a floor that is at least as high. So a no to a ballot is a no for ever, which is
@@ -31,11 +35,11 @@ export interface RegisterState {
   promised: Ballot | null;
   /** Ballot of the value or tombstone, or null: the key is absent (it may carry a promise all the same). */
   ballot: Ballot | null;
-  /** The record at `ballot` is a tombstone. */
+  /** The record at `ballot` is a tombstone, or says that the value has ended. */
   tombstone: boolean;
-  /** It is one that says that the value of `ballot` has ended. */
+  /** It says that the value at `ballot` has ended. */
   ended: boolean;
-  /** End of life of the value, or of the one that has ended, in milliseconds since 1970; 0: none. */
+  /** End of life of the value at `ballot`, in ms since 1970; 0: none. */
   end: number;
   /** Operation that made the record at `ballot`; kept when it is written again at a higher ballot. */
   operationLow: number;
@@ -48,6 +52,19 @@ export const YES = 1;
 export const ALREADY = 2;
 export const NO = 0;
 export type Verdict = typeof YES | typeof ALREADY | typeof NO;
+
+/** Where a record stands in the order of all records of its key. */
+export interface Rank {
+  readonly ballot: Ballot | null;
+  readonly ended: boolean;
+}
+
+/** Less than 0: `a` ranks below `b`; 0: the same rank; an absent record is below every other. */
+export function compareRanks(a: Rank, b: Rank): number {
+  const order = compareOptionalBallots(a.ballot, b.ballot);
+  if (order !== 0 || a.ballot === null) return order;
+  return Number(a.ended) - Number(b.ended);
+}
 
 /**
  * Whether a ballot is too far in the future to be taken: the answer is its own kind of no. This bounds what
@@ -78,9 +95,9 @@ export function judgePrepare(
 }
 
 /**
- * Judges accept(b). After YES the caller persists the record with ballot b; a promise at or below b is then
- * void.
- * @param ended it says that the value of b has ended; a value that arrives after that is held already
+ * Judges accept(b), or accept(b⁺). After YES the caller persists the record with ballot b; a promise at or
+ * below b is then void.
+ * @param ended it is b⁺
  */
 export function judgeAccept(
   state: RegisterState | null,
@@ -92,7 +109,7 @@ export function judgeAccept(
     if (floor !== null && compareBallots(b, floor) <= 0) return NO;
   } else {
     const order = compareBallots(b, state.ballot);
-    if (order === 0 && (!ended || state.ended)) return ALREADY;
+    if (order === 0 && (!ended || state.tombstone)) return ALREADY;
     if (order < 0) return NO;
   }
   return state === null || state.promised === null || compareBallots(b, state.promised) >= 0 ? YES : NO;
@@ -111,11 +128,15 @@ export function existsIn(state: RegisterState | null): boolean {
 
 /**
  * Whether the replica holds exactly this tombstone, so that it may be collected here.
- * @param ended the one that says that the value of this ballot has ended
+ * @param ended it is b⁺; the value itself, whose end is not marked yet, is something else
  */
 export function holdsTombstone(state: RegisterState | null, ballot: Ballot, ended = false): boolean {
-  if (state?.ballot == null || !state.tombstone || state.ended !== ended) return false;
-  return compareBallots(state.ballot, ballot) === 0;
+  return (
+    state?.ballot != null &&
+    state.tombstone &&
+    state.ended === ended &&
+    compareBallots(state.ballot, ballot) === 0
+  );
 }
 
 /**

@@ -104,6 +104,8 @@ export const TAG_ENTRIES_MAX = 4096;
 export const PROMISE_FOLD_MS = 2 * OPERATION_MS_MAX;
 /** Age from which a tombstone may be collected. */
 export const TOMBSTONE_AGE_MS = 24 * 3600 * 1000;
+/** The same of the mark that a value has ended, counted from its end. */
+export const ENDED_AGE_MS = 3600 * 1000;
 /** Most copies of a key: sets of replicas, old and new together, are bits of one small integer. */
 export const REPLICAS_MAX = 7;
 
@@ -117,7 +119,8 @@ const ordered =
   // A node takes the uploads of all others.
   (REPLICAS_MAX - 1) * CLUSTER_UPLOADS_MAX < RECEIVING_MAX &&
   RECEIVING_BYTES_MAX >= CHUNK_BYTES &&
-  BALLOT_AHEAD_MS_MAX < TOMBSTONE_AGE_MS &&
+  BALLOT_AHEAD_MS_MAX < ENDED_AGE_MS &&
+  ENDED_AGE_MS <= TOMBSTONE_AGE_MS &&
   2 * REPLICAS_MAX < 31 &&
   PEER_BATCH_BYTES <= PEER_BATCH_BYTES_MAX &&
   CHUNK_BYTES < PEER_ANSWERS_BYTES_MAX &&

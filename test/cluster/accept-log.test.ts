@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FIRST_WRITE } from "../../src/cluster/register/ports.ts";
 import { AcceptLog } from "../../src/cluster/replica/accept-log.ts";
+import { encodeRefused } from "../../src/cluster/wire/answer-frame.ts";
 import {
   decodeRecall,
   decodeRecalled,
@@ -10,7 +11,6 @@ import {
   encodeRecalled,
   isRecall,
 } from "../../src/cluster/wire/recall.ts";
-import { encodeRefused } from "../../src/cluster/wire/wire.ts";
 import type { Ballot } from "../../src/format/record.ts";
 
 function at(clockLow: number, node = 1): Ballot {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
-import { ClusterUpload } from "../../src/cluster/node/cluster-upload.ts";
+import { ClusterUpload } from "../../src/cluster/upload/cluster-upload.ts";
 import type { WriteResult } from "../../src/shards/arena/write.ts";
 
 const PIECE = Buffer.alloc(256 * 1024, "p");

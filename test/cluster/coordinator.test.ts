@@ -37,6 +37,8 @@ const absent: PrepareAnswer = {
   kind: "yes",
   ballot: null,
   tombstone: false,
+  ended: false,
+  end: 0,
   operationLow: 0,
   operationHigh: 0,
   floor: null,
@@ -46,6 +48,8 @@ const holds = (ballot: Ballot, operationLow = 77, tombstone = false): PrepareAns
   kind: "yes",
   ballot,
   tombstone,
+  ended: false,
+  end: 0,
   operationLow,
   operationHigh: 0,
   floor: null,
@@ -66,6 +70,8 @@ class Bench {
   readonly unreachable = new Set<string>();
   readonly coordinator: Coordinator;
   clockMs: number;
+  /** Whether the time of the cluster is known. */
+  knowsTime = true;
   /** How late the timers of operations are. */
   lateMs = 0;
 
@@ -107,6 +113,8 @@ class Bench {
       groupOf: () => GROUP,
       distance: (node) => (this.unreachable.has(node) ? Infinity : node.charCodeAt(0) - 97),
       now: () => this.queue.now,
+      clusterMillis: () => this.clockMs + this.queue.now,
+      knowsTime: () => this.knowsTime,
       random: () => 0.5,
       after: (ms, callback) => this.queue.after(ms + (ms === OPERATION_MS_MAX ? this.lateMs : 0), callback),
       cancel: (timer) => this.queue.cancel(timer as never),
@@ -119,10 +127,11 @@ class Bench {
   write(
     condition: RegisterWrite["condition"] = null,
     staged = false,
+    change: RegisterWrite["change"] = null,
   ): { result: RegisterResult; ms: number } {
     const results: { result: RegisterResult; ms: number }[] = [];
     this.coordinator.write(
-      { key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, staged, condition },
+      { key: KEY, payload: VALUE, change, operationLow: 1, operationHigh: 0, staged, condition },
       (result) => results.push({ result, ms: this.queue.now }),
     );
     while (this.queue.step());
@@ -415,4 +424,124 @@ test("coordinator: settle writes what is there again, at a new ballot", () => {
   const nothing = new Bench(() => [1, absent]);
   assert.equal(nothing.read("settle").result.outcome, "absent");
   assert.deepEqual(nothing.proposals, []);
+});
+
+/** What the clock of a bench shows at first. */
+const CLOCK_MS = 0x20000;
+/** A value that ends. */
+const ending = (end: number, operationLow = 77) => ({ ...holds(at(1), operationLow), end });
+const marked = { ...ending(CLOCK_MS - 1), tombstone: true, ended: true };
+
+test("coordinator: a value past its end is absent once a majority holds its mark, at its own ballot", () => {
+  const bench = new Bench((kind) => [1, kind === "accept" ? taken : ending(CLOCK_MS + 1)]);
+  const { result } = bench.read();
+  assert.equal(result.outcome, "absent");
+  assert.equal(bench.proposals.length, 1);
+  const { payload, ballot, operationLow, held } = bench.proposals[0];
+  assert.deepEqual(payload, { tombstone: true, ended: true, end: CLOCK_MS + 1 });
+  assert.deepEqual([ballot, operationLow, held], [at(1), 77, true]);
+  assert.equal(
+    bench.sent.filter((sent) => sent.startsWith("accept")).length,
+    3,
+    "also to who holds the value",
+  );
+  const later = new Bench((kind, node) =>
+    node === "a" || kind !== "accept" ? [1, ending(CLOCK_MS + 500)] : null,
+  );
+  assert.equal(later.read().result.outcome, "no_quorum", "nobody else could be told: the payload is missing");
+});
+
+test("coordinator: a mark that one replica holds is finished, whatever the clock says", () => {
+  const mark = { ...marked, end: CLOCK_MS + 999_999 };
+  const bench = new Bench((kind, node) => [
+    1,
+    kind === "accept" ? taken : node === "a" ? mark : ending(mark.end),
+  ]);
+  assert.equal(bench.read().result.outcome, "absent");
+  assert.equal(bench.proposals[0].payload.ended, true);
+});
+
+test("coordinator: where somebody was promised more, an end is decided by a tombstone at a ballot above that", () => {
+  const bench = new Bench((kind, _, __, proposal) => {
+    if (kind === "accept") return [1, proposal?.payload.ended ? no(at(9)) : taken];
+    return [1, ending(CLOCK_MS)];
+  });
+  assert.equal(bench.read().result.outcome, "absent");
+  const last = bench.proposals.at(-1) as Proposal;
+  assert.deepEqual([last.payload, last.operationLow], [TOMBSTONE, 77]);
+  assert.ok(compareBallots(last.ballot, at(9)) > 0);
+});
+
+test("coordinator: before it knows the time a node tells nobody that a value has ended", () => {
+  const bench = new Bench((kind) => [1, kind === "accept" ? taken : ending(CLOCK_MS)]);
+  bench.knowsTime = false;
+  assert.equal(bench.read().result.outcome, "no_quorum");
+  assert.equal(bench.write((exists) => (exists ? "exists" : null)).result.outcome, "no_quorum");
+  assert.deepEqual(bench.proposals, []);
+});
+
+test("coordinator: a conditional write counts what has ended as absent, and confirms a refusal that rests on that", () => {
+  const script: Script = (kind) => [1, kind === "accept" ? taken : ending(CLOCK_MS)];
+  const created = new Bench(script).write((exists) => (exists ? "exists" : null)).result;
+  assert.deepEqual([created.outcome, created.existed], ["done", false]);
+  const refusing = new Bench(script);
+  const refused = refusing.write((exists) => (exists ? null : "precondition_failed")).result;
+  assert.deepEqual([refused.outcome, refused.exists], ["precondition_failed", false]);
+  assert.deepEqual(refusing.proposals[0].payload, TOMBSTONE);
+  assert.ok(compareBallots(refusing.proposals[0].ballot, at(1)) > 0);
+});
+
+test("coordinator: a write in doubt that finds its own number confirms what is there, not its value", () => {
+  const own = { ...ending(CLOCK_MS - 1, 1) };
+  for (const [there, expected] of [
+    [own, VALUE],
+    [{ ...own, tombstone: true, ended: true }, TOMBSTONE],
+    [{ ...own, tombstone: true }, TOMBSTONE],
+  ] as const) {
+    const bench = new Bench((kind, _, sent) => {
+      if (kind === "accept") return [1, sent === 1 ? LOST : taken];
+      return [1, there];
+    });
+    const { result } = bench.write();
+    assert.equal(result.outcome, "done");
+    assert.equal(result.exists, expected === VALUE);
+    assert.deepEqual(bench.proposals.at(-1)?.payload, expected);
+  }
+});
+
+test("coordinator: a value keeps the end of the one that it takes the place of, or is touched, at a prepared ballot", () => {
+  const script =
+    (end: number): Script =>
+    (kind) => [1, kind === "accept" ? taken : { ...ending(end), payload: kind === "read" ? VALUE : null }];
+  const keep = { kind: "keep", make: (end: number) => ({ ...VALUE, end }) } as const;
+  const kept = new Bench(script(CLOCK_MS + 900));
+  assert.equal(kept.write(() => null, false, keep).result.outcome, "done");
+  assert.equal(kept.proposals[0].payload.end, CLOCK_MS + 900);
+  const over = new Bench(script(CLOCK_MS));
+  assert.equal(over.write(() => null, false, keep).result.outcome, "done");
+  assert.equal(over.proposals[0].payload.end, 0, "what has ended has no end to keep");
+  const touch = {
+    kind: "touch",
+    make: (payload: object) => ({ ...payload, tombstone: false, end: 5 }),
+  } as const;
+  const exists = (there: boolean) => (there ? null : ("not_found" as const));
+  const touched = new Bench(script(CLOCK_MS + 900));
+  assert.equal(touched.write(exists, false, touch).result.outcome, "done");
+  assert.deepEqual(touched.proposals[0].payload, { ...VALUE, end: 5 });
+  assert.equal(new Bench(script(CLOCK_MS)).write(exists, false, touch).result.outcome, "not_found");
+});
+
+test("coordinator: whether a PUT has created is judged by one time, which all replicas get", () => {
+  const bench = new Bench(() => [1, taken]);
+  bench.write();
+  assert.equal(bench.proposals[0].atMillis, CLOCK_MS);
+  const unknown = new Bench(() => [1, taken]);
+  unknown.knowsTime = false;
+  unknown.write();
+  assert.equal(unknown.proposals[0].atMillis, 0);
+  // Two replaced the value by that time, the third its mark: it had ended.
+  const replaced = (existed: boolean): AcceptAnswer =>
+    ({ ...taken, previous: at(1), existed }) as AcceptAnswer;
+  const mixed = new Bench((_, node) => [1, replaced(node !== "b")]);
+  assert.equal(mixed.write().result.existed, false);
 });

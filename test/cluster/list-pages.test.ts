@@ -122,6 +122,7 @@ class World {
       read: async (key) => this.read(Buffer.from(key).toString()),
       newerLayout: () => {},
       now: () => 0,
+      clusterMillis: () => 1_700_000_000_000,
     });
   }
 
@@ -129,7 +130,7 @@ class World {
     this.reads++;
     if (!this.live.has(key)) return { state: "absent" };
     const { ballot } = held(key, 2, false);
-    const value = { json: false, contentType: "text/plain", valueBytes: 3, bytes: bytesOf("v v") };
+    const value = { json: false, contentType: "text/plain", end: 0, valueBytes: 3, bytes: bytesOf("v v") };
     return { state: "found", ballot, value } as unknown as KeyRead;
   }
 

@@ -1,6 +1,7 @@
 /** What a value carries beside its bytes reaches every replica of a cluster, on every way. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FEATURES } from "../../src/cluster/layout/features.ts";
 import { call } from "../rest/client.ts";
 import { isWhole, layoutOf, put, SIZES, untilHeld, untilMoved } from "./kept-values.ts";
 import { startCluster } from "./workers.ts";
@@ -9,7 +10,11 @@ test("metadata of a cluster: written through any node, read from each, repaired,
   const cluster = await startCluster({ workers: 3 });
   try {
     const [first, second, third] = cluster.workers;
-    assert.equal((await layoutOf(cluster)).features, 2, "a cluster of new programs begins at their level");
+    assert.equal(
+      (await layoutOf(cluster)).features,
+      FEATURES,
+      "a cluster of new programs begins at their level",
+    );
     const names: [string, number][] = [];
     for (const worker of cluster.workers)
       for (const [size, bytes] of Object.entries(SIZES)) {

@@ -94,8 +94,8 @@ test("tombstones: go only when all replicas confirm, of both sets during a move"
     const group = groupOf(2, "bcd", "abc");
     collectTombstone(
       {
-        confirm: (node, _, epoch, tombstone, reply) => {
-          assert.deepEqual([epoch, tombstone], [2, at(1)]);
+        confirm: (node, _, epoch, tombstone, ended, reply) => {
+          assert.deepEqual([epoch, tombstone, ended], [2, at(1), true]);
           asked += node;
           reply(confirming.includes(node));
         },
@@ -105,7 +105,7 @@ test("tombstones: go only when all replicas confirm, of both sets during a move"
       },
       group,
       { bytes: new Uint8Array(1), hashA: 0, partition: 0 },
-      at(1),
+      { ballot: at(1), ended: true, end: 5 },
       (done) => assert.equal(done, collected !== ""),
     );
     return { asked, collected };
@@ -113,8 +113,26 @@ test("tombstones: go only when all replicas confirm, of both sets during a move"
   assert.deepEqual(run("abcd"), { asked: "bcda", collected: "bcda" });
   assert.deepEqual(run("bcd"), { asked: "bcda", collected: "" });
   const millis = ballotMillis(at(30));
-  assert.equal(isOldTombstone(at(30), millis + TOMBSTONE_AGE_MS - 1, TOMBSTONE_AGE_MS), false);
-  assert.equal(isOldTombstone(at(30), millis + TOMBSTONE_AGE_MS, TOMBSTONE_AGE_MS), true);
+  const isOld = (end: number, nowMillis: number) =>
+    isOldTombstone({ ballot: at(30), ended: end !== 0, end }, nowMillis, TOMBSTONE_AGE_MS);
+  assert.equal(isOld(0, millis + TOMBSTONE_AGE_MS - 1), false);
+  assert.equal(isOld(0, millis + TOMBSTONE_AGE_MS), true);
+  assert.equal(isOld(millis + 5000, millis + TOMBSTONE_AGE_MS), false, "of a mark the end counts");
+  assert.equal(isOld(millis + 5000, millis + TOMBSTONE_AGE_MS + 5000), true);
+  assert.equal(isOld(millis - 5000, millis + TOMBSTONE_AGE_MS - 1), false, "unless the ballot is later");
+});
+
+test("rejoin: the mark that a value has ended is above that value, and one that some promise may not know is settled", () => {
+  const held = (ended: boolean, promised: number | null = null): SourceState => ({
+    state: { ...state(5, promised), tombstone: ended, ended, end: 7 },
+    floor: null,
+  });
+  assert.deepEqual(mergeForRejoin([held(false), held(true)]), { kind: "take", from: 1, promised: null });
+  assert.deepEqual(mergeForRejoin([held(false, 9), held(true)]), { kind: "settle" });
+  assert.deepEqual(mergeForRejoin([held(true, 9), held(true)]), { kind: "take", from: 0, promised: at(9) });
+  assert.deepEqual(mergeForMove(held(false).state, [held(true)]), { kind: "take", from: 0 });
+  assert.deepEqual(mergeForMove(held(true).state, [held(false)]), { kind: "nothing" });
+  assert.deepEqual(mergeForMove(held(false, 9).state, [held(true)]), { kind: "settle" });
 });
 
 test("ballots: rise over a restart with a clock that was set back, by the ceiling on disk", () => {

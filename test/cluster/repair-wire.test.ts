@@ -14,7 +14,7 @@ import {
   isYes,
   type RepairRequest,
 } from "../../src/cluster/wire/repair-wire.ts";
-import { encodeRequest, READ } from "../../src/cluster/wire/wire.ts";
+import { encodeRequest, READ } from "../../src/cluster/wire/request-frame.ts";
 import { DIGEST_WORDS } from "../../src/engine/state/digests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { Random, randomSeed } from "../random.ts";
@@ -26,8 +26,9 @@ test("repair frames: requests there and back", () => {
   const requests: RepairRequest[] = [
     { kind: "scan", epoch: 7, partition: 1023, cursor: 2 ** 40, limit: 512, leaves: 0xffff },
     { kind: "digests", epoch: 7, partition: 960, count: 64 },
-    { kind: "confirm", epoch: 7, ballot: ballot(1), key },
-    { kind: "collect", epoch: 2 ** 32 - 1, ballot: ballot(2), key },
+    { kind: "confirm", epoch: 7, ballot: ballot(1), ended: false, key },
+    { kind: "confirm", epoch: 7, ballot: ballot(1), ended: true, key },
+    { kind: "collect", epoch: 2 ** 32 - 1, ballot: ballot(2), ended: true, key },
   ];
   for (const request of requests) {
     const frame = encodeRepair(request);
@@ -46,6 +47,10 @@ test("repair frames: answers there and back", () => {
     {
       ...{ key, ballot: ballot(1), tombstone: true, operationLow: 5, operationHigh: 2 ** 32 - 6 },
       ...{ ended: false, end: 0, valueBytes: 0, promised: ballot(9) },
+    },
+    {
+      ...{ key: Uint8Array.of(1), ballot: ballot(7), tombstone: true, operationLow: 5, operationHigh: 6 },
+      ...{ ended: true, end: 1_700_000_000_123, valueBytes: 0, promised: null },
     },
     {
       ...{
@@ -92,7 +97,7 @@ test("repair frames: bytes that are none throw nothing", (t) => {
   const random = new Random(randomSeed(t));
   const frames = [
     encodeRepair({ kind: "scan", epoch: 7, partition: 5, cursor: 0, limit: 10, leaves: 1 }),
-    encodeRepair({ kind: "confirm", epoch: 7, ballot: ballot(1), key }),
+    encodeRepair({ kind: "confirm", epoch: 7, ballot: ballot(1), ended: false, key }),
     encodeScanned({ keys: [], next: -1, damaged: 0, floor: null, busy: false }),
   ];
   let decoded = 0;

@@ -2,24 +2,23 @@
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import type { LookAnswer, RefusalReason } from "../../src/cluster/register/ports.ts";
-import { decodeHandOn, encodeHandOn } from "../../src/cluster/wire/hand-on.ts";
-import { inlineValue, isInline, type StoredValue } from "../../src/cluster/wire/values.ts";
 import {
-  ACCEPT,
   decodeAccepted,
   decodeHeld,
   decodePromise,
-  decodeRequest,
   encodeAccepted,
   encodeHeld,
   encodeNo,
   encodeRefused,
-  encodeRequest,
-  LOOK,
-  PREPARE,
-} from "../../src/cluster/wire/wire.ts";
+} from "../../src/cluster/wire/answer-frame.ts";
+import { decodeHandOn, encodeHandOn } from "../../src/cluster/wire/hand-on.ts";
+import { ACCEPT, decodeRequest, encodeRequest, LOOK, PREPARE } from "../../src/cluster/wire/request-frame.ts";
+import { inlineValue, isInline, type StoredValue } from "../../src/cluster/wire/values.ts";
+import { endOf } from "../../src/format/end.ts";
+import { withEnd } from "../../src/format/fields/end.ts";
 import { NO_TRAILER, writeFields } from "../../src/format/fields/trailer.ts";
 import { TRAILER_BYTES_MAX } from "../../src/format/offsets.ts";
+import type { Ballot } from "../../src/format/record.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import {
   CHUNK_BYTES,
@@ -91,7 +90,14 @@ describe("wire", () => {
       assert.ok(Buffer.from(decoded.trailer).equals(Buffer.from(trailer)));
       assert.equal(Buffer.from(decoded.value).toString(), "bytes");
     }
-    const held = { ballot: BALLOT, tombstone: false, operationLow: 5, operationHigh: 6 };
+    const held = {
+      ballot: BALLOT,
+      tombstone: false,
+      ended: false,
+      end: 0,
+      operationLow: 5,
+      operationHigh: 6,
+    };
     const read = decodeHeld(encodeHeld({ ...held, value }), noLarge) as LookAnswer & { kind: "yes" };
     assert.ok(read.payload !== null && isInline(read.payload));
     assert.ok(Buffer.from(read.payload.trailer).equals(Buffer.from(trailer)));
@@ -100,6 +106,58 @@ describe("wire", () => {
       const spoilt = inlineValue({ json: false, contentType: "a/b", trailer: bad }, Buffer.from("bytes"));
       assert.equal(decodeRequest(encodeRequest({ ...request, value: spoilt })), null);
       assert.equal(decodeHeld(encodeHeld({ ...held, value: spoilt }), noLarge), null);
+    }
+  });
+
+  test("wire: marks of ends, times to judge by and touches travel; what only looks like one is none", () => {
+    const key = Buffer.from("key");
+    const end = 1_700_000_000_123;
+    const request = { kind: ACCEPT, epoch: 1, key, ballot: BALLOT } as const;
+    const mark = encodeRequest({ ...request, endMark: end });
+    const decoded = decodeRequest(mark);
+    assert.ok(decoded?.ended && decoded.tombstone);
+    assert.deepEqual([endOf(decoded.trailer), decoded.atMillis, decoded.base], [end, 0, null]);
+    const plain = decodeRequest(encodeRequest({ ...request, tombstone: true }));
+    assert.deepEqual([plain?.tombstone, plain?.ended], [true, false]);
+    assert.equal(decodeRequest(encodeRequest({ ...request, endMark: 0 })), null, "a mark without an end");
+    const value = inlineValue(
+      { json: false, contentType: "a/b", trailer: withEnd(NO_TRAILER, end) },
+      Buffer.from("bytes"),
+    );
+    const base: Ballot = { clockLow: 9, clockHigh: 8, node: 7, incarnation: 6 };
+    for (const atMillis of [0, end])
+      for (const touched of [undefined, base]) {
+        const frame = encodeRequest({ ...request, value, atMillis, ...(touched ? { base: touched } : {}) });
+        const read = decodeRequest(frame);
+        assert.ok(read !== null);
+        assert.equal(Buffer.from(read.value).toString(), "bytes");
+        assert.deepEqual([endOf(read.trailer), read.atMillis, read.base], [end, atMillis, touched ?? null]);
+        for (let length = 0; length < frame.length; length++)
+          assert.equal(decodeRequest(frame.subarray(0, length)), null, `cut at ${length}`);
+      }
+    const operation = { operationLow: 5, operationHigh: 6 };
+    const held = { ballot: BALLOT, tombstone: false, ended: false, end, ...operation };
+    for (const gone of [false, true]) {
+      const told = { ...held, tombstone: gone, ended: gone };
+      const look = decodeHeld(encodeHeld({ ...told, value: null }), noLarge);
+      assert.deepEqual(look, { kind: "yes", ...told, payload: null });
+      assert.deepEqual(decodePromise(encodeHeld({ ...told, value: null })), {
+        kind: "yes",
+        ...told,
+        floor: null,
+      });
+    }
+    const read = decodeHeld(encodeHeld({ ...held, value }), noLarge) as LookAnswer & { kind: "yes" };
+    assert.deepEqual([read.end, read.payload?.end], [end, end]);
+    for (const life of ["own", "keep", "touch"] as const) {
+      const handed = decodeHandOn(
+        encodeHandOn(
+          { create: false, life, ifMatch: "", ifNoneMatch: "" },
+          encodeRequest({ ...request, value }),
+        ),
+      );
+      assert.equal(handed?.terms.life, life);
+      assert.equal(endOf(handed?.request.trailer ?? NO_TRAILER), end);
     }
   });
 
@@ -134,12 +192,19 @@ describe("wire", () => {
           });
       }
     const value = plainValue(false, "a/b", Buffer.from("bytes"));
-    const held = { ballot: BALLOT, tombstone: false, operationLow: 5, operationHigh: 6 };
+    const held = {
+      ballot: BALLOT,
+      tombstone: false,
+      ended: false,
+      end: 0,
+      operationLow: 5,
+      operationHigh: 6,
+    };
     const read = decodeHeld(encodeHeld({ ...held, value }), noLarge) as LookAnswer & { kind: "yes" };
     assert.ok(read.payload !== null && isInline(read.payload));
     assert.equal(Buffer.from(read.payload.bytes).toString(), "bytes");
     assert.deepEqual({ ...read, payload: null }, { kind: "yes", ...held, payload: null });
-    const none = { ballot: null, tombstone: false, operationLow: 0, operationHigh: 0 };
+    const none = { ballot: null, tombstone: false, ended: false, end: 0, operationLow: 0, operationHigh: 0 };
     assert.deepEqual(decodeHeld(encodeHeld({ ...none, value: null }), noLarge), {
       kind: "yes",
       ...none,
@@ -153,6 +218,7 @@ describe("wire", () => {
       tombstone: false,
       json: false,
       contentType: "video/x",
+      end: 0,
       valueBytes,
       node: "n",
       trailer: writeFields([{ type: 3, bytes: Buffer.from("x-meta-a: b\n") }]),
@@ -161,6 +227,8 @@ describe("wire", () => {
     const frame = encodeHeld({
       ballot: BALLOT,
       tombstone: false,
+      ended: false,
+      end: 0,
       operationLow: 1,
       operationHigh: 2,
       value: large,
@@ -171,7 +239,7 @@ describe("wire", () => {
       return null;
     });
     const { trailer, ...rest } = seen as Record<string, unknown>;
-    assert.deepEqual(rest, { json: false, contentType: "video/x", valueBytes, ballot: BALLOT });
+    assert.deepEqual(rest, { json: false, contentType: "video/x", end: 0, valueBytes, ballot: BALLOT });
     assert.ok(Buffer.from(trailer as Uint8Array).equals(Buffer.from(large.trailer)));
   });
 
@@ -197,14 +265,21 @@ describe("wire", () => {
     for (const type of ["a\nb", "a\rb", "a\0b", "\x7f"]) assert.equal(request(type, one), null);
     assert.equal(request("a/b", Buffer.alloc(CHUNK_BYTES))?.value.length, CHUNK_BYTES);
     assert.equal(request("a/b", Buffer.alloc(CHUNK_BYTES + 1)), null);
-    const held = { ballot: BALLOT, tombstone: false, operationLow: 5, operationHigh: 6 };
+    const held = {
+      ballot: BALLOT,
+      tombstone: false,
+      ended: false,
+      end: 0,
+      operationLow: 5,
+      operationHigh: 6,
+    };
     const answer = (type: string, bytes: Uint8Array) =>
       decodeHeld(encodeHeld({ ...held, value: plainValue(false, type, bytes) }), noLarge);
     assert.equal(answer("a/b", Buffer.alloc(CHUNK_BYTES))?.kind, "yes");
     assert.equal(answer("a/b", Buffer.alloc(CHUNK_BYTES + 1)), null);
     assert.equal(answer("a\r\nSet-Cookie: b", one), null);
     const kind = { json: false, contentType: "", trailer: NO_TRAILER };
-    const large = { tombstone: false, ...kind, node: "n", ballot: BALLOT } as const;
+    const large = { tombstone: false, end: 0, ...kind, node: "n", ballot: BALLOT } as const;
     const remote = (valueBytes: number) =>
       decodeHeld(encodeHeld({ ...held, value: { ...large, valueBytes } as StoredValue }), noLarge);
     assert.equal(remote(VALUE_BYTES_MAX)?.kind, "yes");
@@ -213,7 +288,12 @@ describe("wire", () => {
 
   test("wire: a handed-on write with conditions longer than a client may send is none", () => {
     const accept = encodeRequest({ kind: ACCEPT, epoch: 0, key: Buffer.from("key"), tombstone: true });
-    const terms = (length: number) => ({ create: false, ifMatch: "m".repeat(length), ifNoneMatch: "" });
+    const terms = (length: number) => ({
+      create: false,
+      life: "own" as const,
+      ifMatch: "m".repeat(length),
+      ifNoneMatch: "",
+    });
     assert.ok(decodeHandOn(encodeHandOn(terms(CONDITION_BYTES_MAX), accept)) !== null);
     assert.equal(decodeHandOn(encodeHandOn(terms(CONDITION_BYTES_MAX + 1), accept)), null);
   });

@@ -28,6 +28,9 @@ function done(ballot: Ballot, more: Partial<RegisterResult> = {}): RegisterResul
   return { ...NOTHING_DONE, outcome: "done", ballot, exists: true, replicas: 3, ...more };
 }
 
+/** What the clocks of the cluster show at first. */
+const CLUSTER_MS = 1_700_000_000_000;
+
 /** A queue whose writes the test answers. */
 class Bench {
   nowMs = 0;
@@ -36,6 +39,7 @@ class Bench {
   readonly queue = new WriteQueue(
     (request, weight, answer) => this.running.push({ request, weight, answer }),
     () => this.nowMs,
+    () => CLUSTER_MS + this.nowMs,
   );
 
   write(more: Partial<RegisterWrite> = {}, key = "k"): RegisterResult[] {
@@ -62,6 +66,33 @@ test("write queue: one write of a key at a time, other keys beside it", () => {
   bench.answer(done(at(1)));
   assert.equal(first.length, 1);
   assert.deepEqual([second.length, other.length, bench.running.length], [0, 0, 2]);
+});
+
+test("write queue: PUTs of values that end are not made one with others", () => {
+  const bench = new Bench();
+  bench.write();
+  for (const operationLow of [1, 2, 3])
+    bench.write({ operationLow, payload: { ...VALUE, end: operationLow === 2 ? CLUSTER_MS + 5 : 0 } });
+  bench.answer(done(at(10)));
+  assert.deepEqual([bench.running[0].weight, bench.running[0].request.operationLow], [2, 3]);
+  bench.answer(done(at(12)));
+  assert.deepEqual([bench.running[0].weight, bench.running[0].request.operationLow], [1, 2]);
+});
+
+test("write queue: nobody is refused by a value whose end has come", () => {
+  for (const [end, refused] of [
+    [0, true],
+    [CLUSTER_MS + 5, true],
+    [CLUSTER_MS, false],
+  ] as const) {
+    const bench = new Bench();
+    bench.write();
+    bench.write({ staged: true });
+    const posts = bench.write({ condition: (exists) => (exists ? "exists" : null) });
+    bench.answer(done(at(1)));
+    bench.answer(done(at(2), { end }));
+    assert.deepEqual([posts.length === 1, bench.running.length === 0], [refused, refused]);
+  }
 });
 
 test("write queue: plain PUTs that wait are one write of the last value, with versions of their own that rise", () => {
@@ -163,6 +194,7 @@ test("write queue: writes that are answered at once do not go deeper and deeper"
   const queue = new WriteQueue(
     (_, __, answer) => (held.length === 0 ? held.push(() => answer(done(at(1)))) : answer(done(at(++clock)))),
     () => 0,
+    () => CLUSTER_MS,
   );
   let answered = 0;
   for (let round = 0; round < WAITING_MAX; round++)

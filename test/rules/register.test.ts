@@ -10,6 +10,7 @@ import {
 import {
   ALREADY,
   canFoldPromise,
+  compareRanks,
   confirmsTombstone,
   existsIn,
   floorWithout,
@@ -43,6 +44,39 @@ function state(promised: number | null, held: number | null, tombstone = false):
     operationHigh: 0,
   };
 }
+
+test("register: the mark that a value has ended ranks above that value and below every other ballot", () => {
+  const value = { ...state(null, 5), end: 9 };
+  const mark = { ...value, tombstone: true, ended: true };
+  const rising = [null, value, mark, { ...value, ballot: ballot(6) }].map(
+    (held) => held ?? state(null, null),
+  );
+  for (let i = 0; i < rising.length; i++)
+    for (let j = 0; j < rising.length; j++)
+      assert.equal(Math.sign(compareRanks(rising[i], rising[j])), Math.sign(i - j), `${i} and ${j}`);
+  assert.equal(judgeAccept(value, null, ballot(5), true), YES, "in the place of the value");
+  assert.equal(judgeAccept(mark, null, ballot(5)), ALREADY, "the value comes late");
+  assert.equal(judgeAccept(mark, null, ballot(5), true), ALREADY);
+  assert.equal(judgeAccept(mark, null, ballot(6)), YES);
+  assert.equal(judgeAccept(state(null, 6), null, ballot(5), true), NO);
+  assert.equal(judgeAccept(null, null, ballot(5), true), YES);
+  assert.equal(judgeAccept(null, ballot(5), ballot(5), true), NO, "collected");
+  assert.equal(judgeAccept({ ...value, promised: ballot(7) }, null, ballot(5), true), NO, "a higher promise");
+  assert.equal(judgeAccept({ ...mark, promised: ballot(7) }, null, ballot(5)), ALREADY);
+  assert.equal(existsIn(mark), false);
+});
+
+test("register: what is collected is exactly the mark, or exactly the tombstone", () => {
+  const value = { ...state(null, 5), end: 9 };
+  const mark = { ...value, tombstone: true, ended: true };
+  assert.deepEqual(
+    [value, mark, state(null, 5, true)].map((held) => holdsTombstone(held, ballot(5), true)),
+    [false, true, false],
+  );
+  assert.equal(holdsTombstone(mark, ballot(5)), false);
+  assert.equal(confirmsTombstone(value, ballot(9), ballot(5), true), false);
+  assert.equal(confirmsTombstone(null, ballot(5), ballot(5), true), true, "collected here already");
+});
 
 test("register: ballots are ordered by clock, then node, then incarnation, all unsigned", () => {
   const rising = [

@@ -12,6 +12,8 @@ import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluste
 import {
   type AcceptAnswer,
   type ClusterKey,
+  endMark,
+  type Held,
   LOST,
   type LookAnswer,
   type Lost,
@@ -29,9 +31,11 @@ import {
   type CoordinatorSetup,
   type OperationRules,
 } from "../../src/cluster/register/requests.ts";
+import { isOldTombstone } from "../../src/cluster/register/tombstones.ts";
 import type { SourceState } from "../../src/cluster/sync/rejoin.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { ballotMillis, compareBallots, isFromSecondClock } from "../../src/format/version.ts";
+import { compareBallots, isFromSecondClock } from "../../src/format/version.ts";
+import { hasEnded } from "../../src/rules/expiry.ts";
 import {
   ALREADY,
   confirmsTombstone,
@@ -49,6 +53,7 @@ import {
 } from "../../src/rules/register.ts";
 import type { Random } from "../random.ts";
 import { EventQueue, type SimEvent } from "./events.ts";
+import type { End, Recorded } from "./linearizability.ts";
 
 export const KEY: ClusterKey = { bytes: new Uint8Array([107]), hashA: 0, partition: 0 };
 /** What the clocks show at the start of a history. */
@@ -60,6 +65,10 @@ const REQUEST_MS = 1000;
 /** A value is the number of the operation that wrote it. */
 export interface SimPayload extends Payload {
   readonly value: number;
+  /** The operation that gave it its version; another one where it was only touched. */
+  readonly version: number;
+  /** When its life ends, in ms since 1970; 0: never. */
+  readonly end: number;
 }
 
 /** How bad the network is, and what else may happen, in one history. */
@@ -78,6 +87,12 @@ export interface Weather {
   fragile: number;
   /** All clocks are hours ahead when the first records are written, and right soon after. */
   startsAhead?: boolean;
+  /** Each node takes its own clock for the time of the cluster. */
+  ownClocks?: boolean;
+  /** The clocks for ends are up to a minute apart, not only 400 ms. */
+  farClocks?: boolean;
+  /** Replicas mark what has ended by themselves at most so often, in all; else sometimes. */
+  sweeps?: number;
 }
 
 /** Parts that a test takes out to see that the checker notices. Production has none of these. */
@@ -103,6 +118,16 @@ export interface Mutation {
   recallsAlways?: boolean;
   /** In place of the second clock: one more than what is there. */
   oneMoreThanHighest?: boolean;
+  /** Whoever asks is told "absent" by the clock of the node that was asked. */
+  endsByOwnClock?: boolean;
+  /** An end is marked by a tombstone with a new ballot. */
+  endsAtHigherBallot?: boolean;
+  /** A mark is taken whatever was promised. */
+  marksUnderPromises?: boolean;
+  /** A replica that holds the value without the mark confirms the mark. */
+  collectsUnmarked?: boolean;
+  /** A node that has not heard the others takes its own clock for the time. */
+  marksAtOnce?: boolean;
 }
 
 export class World {
@@ -218,6 +243,33 @@ export class World {
     new Call(this, from, to, handle, reply).send();
   }
 
+  /** The latest time by which any node has judged. */
+  private judgedMillis = 0;
+  /** All ends that were asked for. */
+  private readonly ends = new Map<number, End>();
+
+  /** An operation asks for an end, at a moment or soon after that: no two of them are the same. */
+  end(owner: number, millis: number): End {
+    let own = Math.ceil(millis);
+    while (this.ends.has(own)) own++;
+    // Somebody's clock may be beyond it already.
+    const end = { millis: own, owner, reachedAt: own <= this.judgedMillis ? this.queue.now : Infinity };
+    this.ends.set(own, end);
+    return end;
+  }
+
+  /** Who has asked for an end; 0: it is none. */
+  ownerOf(end: number): number {
+    return this.ends.get(end)?.owner ?? 0;
+  }
+
+  /** A node that knows the time judges by it. */
+  noteTime(millis: number): void {
+    this.judgedMillis = Math.max(this.judgedMillis, millis);
+    for (const end of this.ends.values())
+      if (end.reachedAt === Infinity && end.millis <= millis) end.reachedAt = this.queue.now;
+  }
+
   /** Notes an accepted record: a ballot is used for one value ever, and a value may get a second version. */
   noteAccepted(operation: number, ballot: Ballot): void {
     for (const { ballot: known, operation: owner } of this.accepted)
@@ -297,7 +349,21 @@ class SimPort implements ReplicaPort {
   ): void {
     const { node } = this;
     const to = node.world.node(name);
-    node.world.request<AcceptAnswer>(node, to, () => to.accept(epoch, proposal), reply);
+    const asked = node.world.mutation.endsAtHigherBallot ? this.asTombstone(proposal) : proposal;
+    node.world.request<AcceptAnswer>(node, to, () => to.accept(epoch, asked), reply);
+  }
+
+  private readonly tombstones = new Map<Proposal, Proposal>();
+
+  /** A mutation: in place of a mark a tombstone that is above all that this node has seen. */
+  private asTombstone(proposal: Proposal): Proposal {
+    if (proposal.payload.ended !== true) return proposal;
+    const known = this.tombstones.get(proposal);
+    if (known !== undefined) return known;
+    const ballot = this.node.ballots.next(proposal.ballot);
+    const instead = { ...proposal, ballot, payload: TOMBSTONE };
+    this.tombstones.set(proposal, instead);
+    return instead;
   }
 
   look(name: string, _: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void {
@@ -358,6 +424,14 @@ class SimSetup implements CoordinatorSetup {
     return this.node.world.queue.now;
   }
 
+  clusterMillis(): number {
+    return this.node.endMillis();
+  }
+
+  knowsTime(): boolean {
+    return this.node.knowsTime();
+  }
+
   random(): number {
     return this.node.world.chance();
   }
@@ -399,6 +473,7 @@ export class SimNode {
   // On disk:
   state: RegisterState | null = null;
   value = 0;
+  version = 0;
   floor: Ballot | null = null;
   epoch = 1;
   voting = true;
@@ -501,11 +576,47 @@ export class SimNode {
     });
   }
 
+  /** Operations of clients under way: each is told what the clock shows them. */
+  readonly judged = new Set<Recorded>();
+  /** How far its clock for ends is off, where each node has its own. */
+  endOffsetMs = 0;
+
+  /** Cluster time as this node has it, for ends. */
+  clock(): number {
+    return this.world.weather.ownClocks ? this.wall() + this.endOffsetMs : this.time.now();
+  }
+
+  /** Judges by that: the world notes it, and who is judged. */
+  endMillis(): number {
+    const { world } = this;
+    const millis = world.mutation.endsByOwnClock ? 0 : this.clock();
+    if (this.isTimeKnown()) world.noteTime(millis);
+    this.tellJudged(millis);
+    return millis;
+  }
+
+  private tellJudged(millis: number): void {
+    for (const operation of this.judged)
+      operation.clockMillis = Math.min(operation.clockMillis ?? Infinity, millis);
+  }
+
+  private isTimeKnown(): boolean {
+    return this.world.weather.ownClocks === true || this.time.wasAgreed;
+  }
+
+  knowsTime(): boolean {
+    const known = this.isTimeKnown() || this.world.mutation.marksAtOnce === true;
+    // To who does not know the time nothing has ended.
+    if (!known) this.tellJudged(0);
+    return known;
+  }
+
   crash(): void {
     this.alive = false;
     this.life++;
     this.taken.clear();
     this.shown.length = 0;
+    this.judged.clear();
     this.pausedUntil = 0;
     if (this.world.mutation.promisesNotPersisted && this.state !== null)
       this.state = this.state.ballot === null ? null : { ...this.state, promised: null };
@@ -524,7 +635,7 @@ export class SimNode {
   /** A new, empty disk. The layout comes from the master again. */
   wipe(): void {
     this.state = null;
-    this.value = 0;
+    this.value = this.version = 0;
     this.floor = null;
     this.voting = false;
     this.needsFloor = false;
@@ -568,7 +679,7 @@ export class SimNode {
     if (!isMember) {
       this.state = null;
       this.floor = null;
-      this.value = 0;
+      this.value = this.version = 0;
     }
   }
 
@@ -620,16 +731,18 @@ export class SimNode {
   /** The rule of accept, for a replica that need not vote. */
   hold(proposal: Proposal): AcceptAnswer {
     const { world, state } = this;
+    const ended = proposal.payload.ended === true;
+    const bound = ended && world.mutation.marksUnderPromises && state ? { ...state, promised: null } : state;
     const verdict =
       world.mutation.judgeAccept?.(world, state, this.floor, proposal) ??
-      judgeAccept(state, this.floor, proposal.ballot);
+      judgeAccept(bound, this.floor, proposal.ballot, ended);
     if (verdict === NO) return this.no();
     const already = verdict === ALREADY;
     const answer: AcceptAnswer = {
       kind: "yes",
       already,
       previous: already ? null : (state?.ballot ?? null),
-      existed: !already && existsIn(state),
+      existed: !already && existsIn(state) && !hasEnded(state?.end ?? 0, proposal.atMillis ?? 0),
     };
     if (verdict === YES) {
       world.noteAccepted(proposal.operationLow, proposal.ballot);
@@ -654,17 +767,31 @@ export class SimNode {
     if (known === undefined) this.taken.set(proposal.operationLow, [proposal.ballot]);
     else known.push(proposal.ballot);
     const { ballot, payload, operationLow, operationHigh } = proposal;
-    this.state = { ...EMPTY, promised, ballot, tombstone: payload.tombstone, operationLow, operationHigh };
-    this.value = payload.tombstone ? 0 : (payload as SimPayload).value;
+    const { tombstone, ended = false, end = 0 } = payload;
+    this.state = { promised, ballot, tombstone, ended, end, operationLow, operationHigh };
+    const isValue = !payload.tombstone;
+    this.value = isValue ? (payload as SimPayload).value : 0;
+    this.version = isValue ? (payload as SimPayload).version : 0;
   }
 
-  private held(): { ballot: Ballot | null; tombstone: boolean; operationLow: number; operationHigh: number } {
-    const { ballot, tombstone, operationLow, operationHigh } = this.state ?? EMPTY;
-    return { ballot, tombstone, operationLow, operationHigh };
+  private held(): Held {
+    const { ballot, tombstone, ended, end, operationLow, operationHigh } = this.state ?? EMPTY;
+    return { ballot, tombstone, ended, end, operationLow, operationHigh };
   }
 
   private payload(): SimPayload | null {
-    return existsIn(this.state) ? { tombstone: false, value: this.value } : null;
+    if (!existsIn(this.state)) return null;
+    const { value, version } = this;
+    return { tombstone: false, value, version, end: (this.state as RegisterState).end };
+  }
+
+  /** Marks its own value if that has ended, as each replica does by itself. */
+  sweep(): void {
+    const { state } = this;
+    if (!this.alive || !this.voting || !this.isMember() || !existsIn(state) || !this.knowsTime()) return;
+    const { ballot, end, operationLow, operationHigh } = state as RegisterState;
+    if (ballot === null || !hasEnded(end, this.endMillis())) return;
+    this.hold({ ballot, payload: endMark(end), operationLow, operationHigh });
   }
 
   look(epoch: number, withPayload: boolean): LookAnswer {
@@ -678,7 +805,8 @@ export class SimNode {
     const { state } = this;
     if (state === null || state.ballot === null) return null;
     const { ballot, operationLow, operationHigh } = state;
-    return { ballot, payload: this.payload() ?? TOMBSTONE, operationLow, operationHigh };
+    const payload = state.ended ? endMark(state.end) : (this.payload() ?? TOMBSTONE);
+    return { ballot, payload, operationLow, operationHigh };
   }
 
   /** What a replica that synchronises is told; null: ask another time. */
@@ -687,16 +815,15 @@ export class SimNode {
     return { state: this.state, floor: this.floor, record: this.record() };
   }
 
-  private confirm(epoch: number, tombstone: Ballot): boolean {
-    return (
-      this.refusal(epoch) === null &&
-      !this.synchronising &&
-      confirmsTombstone(this.state, this.floor, tombstone)
-    );
+  private confirm(epoch: number, tombstone: Ballot, ended: boolean): boolean {
+    if (this.refusal(epoch) !== null || this.synchronising) return false;
+    if (this.world.mutation.collectsUnmarked && this.state?.ballot != null)
+      return compareBallots(this.state.ballot, tombstone) === 0;
+    return confirmsTombstone(this.state, this.floor, tombstone, ended);
   }
 
-  private collect(epoch: number, tombstone: Ballot): void {
-    if (this.refusal(epoch) === null && holdsTombstone(this.state, tombstone)) this.forget();
+  private collect(epoch: number, tombstone: Ballot, ended: boolean): void {
+    if (this.refusal(epoch) === null && holdsTombstone(this.state, tombstone, ended)) this.forget();
   }
 
   /** Forgets a tombstone or a lone promise; the floor first. */
@@ -715,6 +842,7 @@ export class SimNode {
         _: ClusterKey,
         epoch: number,
         tombstone: Ballot,
+        ended: boolean,
         reply: (confirmed: boolean) => void,
       ): void => {
         const to = world.node(name);
@@ -724,14 +852,14 @@ export class SimNode {
           world.request(
             this,
             to,
-            () => to.confirm(epoch, tombstone),
+            () => to.confirm(epoch, tombstone, ended),
             (answer) => reply(answer === true),
           );
       },
-      collect: (name: string, _: ClusterKey, epoch: number, tombstone: Ballot): void => {
+      collect: (name: string, _: ClusterKey, epoch: number, tombstone: Ballot, ended: boolean): void => {
         const to = world.node(name);
-        if (to === this) this.collect(epoch, tombstone);
-        else world.send(this, to, () => to.collect(epoch, tombstone));
+        if (to === this) this.collect(epoch, tombstone, ended);
+        else world.send(this, to, () => to.collect(epoch, tombstone, ended));
       },
     };
   }
@@ -756,8 +884,8 @@ export class SimNode {
 
   /** Whether the tombstone held has this age, by the node's own clock. */
   holdsOldTombstone(ageMs: number): boolean {
-    const ballot = this.state?.ballot ?? null;
-    return ballot !== null && !existsIn(this.state) && ballotMillis(ballot) + ageMs <= this.wall();
+    const { state } = this;
+    return state?.ballot != null && !existsIn(state) && isOldTombstone(state, this.wall(), ageMs);
   }
 
   isMember(): boolean {

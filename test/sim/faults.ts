@@ -14,6 +14,7 @@ import {
   mergeForRejoin,
   type SourceState,
 } from "../../src/cluster/sync/rejoin.ts";
+import type { RegisterState } from "../../src/rules/register.ts";
 import { REJOIN_WAIT_MS } from "../../src/util/limits.ts";
 import { EMPTY, KEY, type SimNode, type World } from "./cluster.ts";
 
@@ -192,7 +193,7 @@ function report(world: World, node: SimNode): void {
 /** A node that holds an old tombstone tries to collect it. */
 export function collect(node: SimNode): void {
   if (node.alive && node.voting && node.isMember() && node.holdsOldTombstone(AGE_MS))
-    collectTombstone(node.collectPort(), node.group(), KEY, node.state?.ballot as never, () => {});
+    collectTombstone(node.collectPort(), node.group(), KEY, node.state as RegisterState, () => {});
 }
 
 /** A lone promise becomes part of the floor; at any age, as only progress may suffer from that. */

@@ -4,9 +4,15 @@
 
 import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
 import { TOMBSTONE } from "../../src/cluster/register/ports.ts";
-import type { ReadResult, RegisterResult, RegisterWrite } from "../../src/cluster/register/requests.ts";
+import type {
+  Change,
+  ReadResult,
+  RegisterResult,
+  RegisterWrite,
+} from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareOptionalBallots } from "../../src/format/version.ts";
+import { hasEnded } from "../../src/rules/expiry.ts";
 import { Random } from "../random.ts";
 import {
   groupOf,
@@ -18,7 +24,7 @@ import {
   World,
 } from "./cluster.ts";
 import { abandonMove, collect, crash, foldPromise, repair, restart, startMove } from "./faults.ts";
-import { describe, isLinearizable, type Recorded } from "./linearizability.ts";
+import { describe, type End, isLinearizable, type Recorded } from "./linearizability.ts";
 
 /** Layouts of the histories without a move, and moves: nodes, then the groups by epoch. */
 const STABLE: readonly (readonly ReplicaGroup[])[] = [
@@ -57,6 +63,10 @@ const CLIENTS = 3;
 const OPERATIONS_PER_CLIENT = 5;
 const REST_MS = 20_000;
 const AHEAD_MS = 3_600_000;
+/** How far clocks are off: a little, or in some histories with ends by this. */
+const SKEW_MS = 200;
+const SKEW_MS_MAX = 60_000;
+const SWEEPS_MAX = 12;
 /** Far more than any history needs: beyond it something runs in circles. */
 const EVENTS_MAX = 200_000;
 
@@ -73,7 +83,8 @@ export type Fault =
   | "move"
   | "collect"
   | "abandon"
-  | "recovery";
+  | "recovery"
+  | "ends";
 const FAULTS: readonly Fault[] = [
   "loss",
   "duplicates",
@@ -87,6 +98,7 @@ const FAULTS: readonly Fault[] = [
   "collect",
   "abandon",
   "recovery",
+  "ends",
 ];
 /** Of these a history has one at most, and not often. */
 const RARE: readonly Fault[] = ["wipe", "move", "abandon", "recovery"];
@@ -119,8 +131,8 @@ export interface Summary {
   firstBad: string;
 }
 
-/** Runs the histories of the seeds from `first` on. */
-export function runHistories(first: number, count: number): Summary {
+/** Runs the histories of the seeds from `first` on, each of them with these faults. */
+export function runHistories(first: number, count: number, always: readonly Fault[] = []): Summary {
   const summary: Summary = {
     histories: 0,
     bad: 0,
@@ -134,7 +146,7 @@ export function runHistories(first: number, count: number): Summary {
     firstBad: "",
   };
   for (let seed = first; seed < first + count; seed++) {
-    const outcome = runHistory(seed);
+    const outcome = runHistory(seed, {}, always);
     summary.histories++;
     summary.operations += outcome.operations;
     summary.unknown += outcome.unknown;
@@ -168,6 +180,9 @@ export function runHistory(
   const chance = (): number => (random.word() >>> 0) / 0x100000000;
   const faults = new Set<Fault>(always);
   for (const fault of sometimes) if (chance() < (RARE.includes(fault) ? 0.12 : 0.3)) faults.add(fault);
+  const ends = faults.has("ends");
+  // Most of what can go wrong with an end is met by who was away for long.
+  if (ends && chance() < 0.5) faults.add("pauses");
   const groups = groupsOf(faults, below);
   const names = new Set(groups.flatMap((group) => group.nodes));
   const latencyMs = 0.5 + chance() * chance() * 40;
@@ -181,11 +196,20 @@ export function runHistory(
     detectsCrashes: chance() < 0.5,
     fragile: (faults.has("crashes") || faults.has("wipe")) && chance() < 0.5 ? 0.15 : 0,
     startsAhead: faults.has("clocks") && chance() < 0.4,
+    ownClocks: ends && chance() < 0.5,
+    farClocks: ends && chance() < 0.3,
     ...fixed,
   };
-  const world = new World(random, weather, groups, names.size, mutation, faults.has("clocks"));
+  const pulses = faults.has("clocks") || (ends && !weather.ownClocks);
+  const world = new World(random, weather, groups, names.size, mutation, pulses);
   const { queue, nodes } = world;
-  for (const node of nodes) node.clockOffsetMs = below(401) - 200;
+  for (const node of nodes) node.clockOffsetMs = below(2 * SKEW_MS + 1) - SKEW_MS;
+  if (weather.farClocks)
+    for (const node of nodes) {
+      const offMs = (chance() * 2 - 1) * SKEW_MS_MAX;
+      if (weather.ownClocks) node.endOffsetMs = offMs;
+      else node.clockOffsetMs += offMs;
+    }
   if (weather.startsAhead) {
     for (const node of nodes) node.clockOffsetMs += AHEAD_MS;
     queue.after(chance() * 200, () => {
@@ -197,7 +221,7 @@ export function runHistory(
   const spanMs = OPERATIONS_PER_CLIENT * (thinkMs / 2 + 4 * latencyMs);
   plan(world, faults, spanMs);
 
-  const clients = new Clients(world, thinkMs, faults.has("wipe"));
+  const clients = new Clients(world, thinkMs, faults.has("wipe"), ends ? spanMs : 0);
   clients.start();
   let events = 0;
   const run = (until: () => boolean): void => {
@@ -304,6 +328,8 @@ function plan(world: World, faults: ReadonlySet<Fault>, spanMs: number): void {
     queue.after(0, again);
     sometimes(3, () => foldPromise(any()));
   }
+  const sweeps = world.weather.sweeps ?? (world.chance() < 0.7 ? SWEEPS_MAX : 0);
+  if (faults.has("ends") && sweeps > 0) sometimes(sweeps, () => any().sweep());
   if (world.chance() < 0.4) sometimes(8, () => repair(any(), any()));
 }
 
@@ -314,6 +340,8 @@ class Clients {
   private readonly thinkMs: number;
   /** Sometimes rests for long: a replica that rejoins waits, and the clients must still be at work then. */
   private readonly rests: boolean;
+  /** Values live no longer than about this; 0: for ever. */
+  private readonly lifeMs: number;
   private readonly history: Recorded[] = [];
   /** Versions that clients have seen lately. */
   private readonly versions: Version[] = [];
@@ -323,9 +351,10 @@ class Clients {
   private tried = 0;
   private answeredReads = 0;
 
-  constructor(world: World, thinkMs: number, rests: boolean) {
+  constructor(world: World, thinkMs: number, rests: boolean, lifeMs: number) {
     this.world = world;
     this.rests = rests;
+    this.lifeMs = lifeMs;
     this.thinkMs = thinkMs;
   }
 
@@ -389,12 +418,20 @@ class Clients {
     const seen =
       own !== null && world.chance() < 0.6 ? own : versions[world.random.below(versions.length || 1)];
     this.operations++;
-    if (draw < 28) this.read(node, next);
+    if (this.lifeMs > 0 && world.chance() < 0.2) this.write(node, draw < 40 ? "keep" : "touch", null, next);
+    else if (draw < 28) this.read(node, next);
     else if (draw < 56) this.write(node, "put", null, next);
     else if (draw < 68) this.write(node, "post", null, next);
     else if (draw < 80) this.write(node, "delete", null, next);
     else if (seen === undefined) this.write(node, "post", null, next);
     else this.write(node, draw < 94 ? "replaceIf" : "deleteIf", seen, next);
+  }
+
+  /** Most values end, soon or late, by the clock of the node that is asked to write them. */
+  private endFor(node: SimNode, id: number): End | null {
+    const { world, lifeMs } = this;
+    if (lifeMs === 0 || world.chance() < 0.3) return null;
+    return world.end(id, node.clock() + 1 + world.chance() * world.chance() * lifeMs);
   }
 
   private record(kind: Recorded["kind"], expected: number): Recorded {
@@ -429,24 +466,32 @@ class Clients {
 
   private read(node: SimNode, next: (version: Version | null) => void): void {
     const recorded = this.record("get", 0);
+    const { world } = this;
+    node.judged.add(recorded);
     node.coordinator.read(
       KEY,
       this.once<ReadResult>(node, (result) => {
         const { outcome, payload, ballot } = result ?? { outcome: "no_quorum", payload: null, ballot: null };
+        node.judged.delete(recorded);
         if (outcome === "no_quorum") {
           this.noQuorum++;
           next(null);
           return;
         }
-        recorded.answered = this.world.queue.now;
+        recorded.answered = world.queue.now;
         recorded.outcome = "done";
         this.answeredReads += this.tried > 0 ? 1 : 0;
-        if (outcome === "absent") {
+        const end = (payload as SimPayload | null)?.end ?? 0;
+        const isGone = world.mutation.endsByOwnClock === true && hasEnded(end, node.clock());
+        if (isGone) world.noteTime(node.clock());
+        if (outcome === "absent" || isGone) {
           next(null);
           return;
         }
         recorded.value = (payload as SimPayload).value;
-        const version = { id: recorded.value, ballot: ballot as Ballot };
+        recorded.version = (payload as SimPayload).version;
+        recorded.endOwner = world.ownerOf(end);
+        const version = { id: recorded.version, ballot: ballot as Ballot };
         this.versions.push(version);
         next(version);
       }),
@@ -455,7 +500,7 @@ class Clients {
 
   private write(
     node: SimNode,
-    kind: "put" | "post" | "delete" | "replaceIf" | "deleteIf",
+    kind: Exclude<Recorded["kind"], "get">,
     version: Version | null,
     next: (version: Version | null) => void,
   ): void {
@@ -463,22 +508,21 @@ class Clients {
     const { id } = recorded;
     const deletes = kind === "delete" || kind === "deleteIf";
     if (kind === "put" || kind === "delete") this.world.blind.add(id);
+    if (!deletes && kind !== "keep") recorded.end = this.endFor(node, id);
+    const end = recorded.end?.millis ?? 0;
     const request: RegisterWrite = {
       key: KEY,
-      payload: deletes ? TOMBSTONE : payloadOf(id),
+      payload: deletes ? TOMBSTONE : payloadOf(id, end),
       operationLow: id,
       operationHigh: 0,
-      condition:
-        kind === "post"
-          ? (exists) => (exists ? "exists" : null)
-          : version === null
-            ? null
-            : (exists, there) =>
-                exists && compareOptionalBallots(there, version.ballot) === 0 ? null : "precondition_failed",
+      change: changeOf(kind, id, end),
+      condition: conditionOf(kind, version),
     };
+    node.judged.add(recorded);
     node.coordinator.write(
       request,
       this.once<RegisterResult>(node, (result) => {
+        node.judged.delete(recorded);
         if (result === null || result.outcome === "unknown_outcome") this.unknown++;
         else if (result.outcome === "no_quorum") {
           this.noQuorum++;
@@ -497,8 +541,23 @@ class Clients {
   }
 }
 
-function payloadOf(id: number): SimPayload {
-  return { tombstone: false, value: id };
+function payloadOf(id: number, end = 0): SimPayload {
+  return { tombstone: false, value: id, version: id, end };
+}
+
+function changeOf(kind: Recorded["kind"], id: number, end: number): Change | null {
+  if (kind === "keep") return { kind, make: (kept) => payloadOf(id, kept) };
+  if (kind !== "touch") return null;
+  return { kind, make: (payload) => ({ ...(payload as SimPayload), version: id, end }) };
+}
+
+function conditionOf(kind: Recorded["kind"], version: Version | null): RegisterWrite["condition"] {
+  if (kind === "post") return (exists) => (exists ? "exists" : null);
+  if (kind === "keep") return () => null;
+  if (kind === "touch") return (exists) => (exists ? null : "not_found");
+  if (version === null) return null;
+  return (exists, there) =>
+    exists && compareOptionalBallots(there, version.ballot) === 0 ? null : "precondition_failed";
 }
 
 /** Three nodes create one key at nearly the same time, on a network without faults. */

@@ -105,3 +105,61 @@ test("linearizability: an unknown outcome takes effect at any later time, or nev
     "its condition must hold when it takes effect",
   );
 });
+
+test("linearizability: a value ends once, not before some clock has reached its end, and stays gone", () => {
+  const end = (millis: number, reachedAt: number) => ({ end: { millis, owner: 1, reachedAt } });
+  const ending = (reachedAt: number, ...reads: [number, number, boolean][]) =>
+    history(
+      ["put", 0, 1, end(500, reachedAt)],
+      ...reads.map(
+        ([called, answered, found]) =>
+          ["get", called, answered, found ? { value: 1, endOwner: 1 } : {}] as [
+            "get",
+            number,
+            number,
+            object,
+          ],
+      ),
+    );
+  assert.ok(isLinearizable(ending(2, [3, 4, false])));
+  assert.ok(isLinearizable(ending(2, [3, 4, true], [5, 6, false])));
+  assert.ok(!isLinearizable(ending(2, [3, 4, false], [5, 6, true])), "it does not come back");
+  assert.ok(isLinearizable(ending(2, [3, 6, false], [5, 7, true])), "at the same time both may be");
+  assert.ok(!isLinearizable(ending(5, [3, 4, false])), "no clock had reached it");
+  assert.ok(isLinearizable(ending(5, [3, 6, false])));
+  assert.ok(!isLinearizable(ending(Infinity, [3, 4, false])));
+  const judged = (clockMillis: number) =>
+    history(["put", 0, 1, end(500, 2)], ["get", 3, 4, { value: 1, endOwner: 1, clockMillis }]);
+  assert.ok(isLinearizable(judged(499)));
+  assert.ok(!isLinearizable(judged(500)), "it had ended by the clock that judged");
+  const over = history(
+    ["put", 0, 1, end(500, 2)],
+    ["post", 3, 4],
+    ["get", 5, 6, { value: 2 }],
+    ["put", 7, 8, { existed: true }],
+  );
+  assert.ok(isLinearizable(over), "what comes after it has no end");
+  assert.ok(
+    !isLinearizable(history(["put", 0, 1], ["post", 2, 3])),
+    "without an end there is nothing to create",
+  );
+});
+
+test("linearizability: a touch gives a value another version and another end, and who keeps an end has it", () => {
+  const first = { end: { millis: 500, owner: 1, reachedAt: 2 } };
+  const touched = { end: { millis: 900, owner: 2, reachedAt: 8 } };
+  const read = (version: number, endOwner: number) => ({ value: 1, version, endOwner });
+  const after = (called: number, answered: number, details: Partial<Recorded>) =>
+    history(["put", 0, 1, first], ["touch", 1.2, 1.5, touched], ["get", called, answered, details]);
+  assert.ok(isLinearizable(after(3, 4, read(2, 2))));
+  assert.ok(!isLinearizable(after(3, 4, read(1, 1))), "the old version");
+  assert.ok(!isLinearizable(after(3, 4, {})), "gone by the old end");
+  assert.ok(isLinearizable(after(9, 10, {})));
+  assert.ok(!isLinearizable(history(["touch", 0, 1, touched])), "there is nothing");
+  assert.ok(isLinearizable(history(["touch", 0, 1, { ...touched, outcome: "refused" }])));
+  const kept = (details: Partial<Recorded>) =>
+    history(["put", 0, 1, first], ["keep", 1.2, 1.5, { existed: true }], ["get", 3, 4, details]);
+  assert.ok(isLinearizable(kept({ value: 2, endOwner: 1 })));
+  assert.ok(isLinearizable(kept({})));
+  assert.ok(!isLinearizable(kept({ value: 2 })), "without an end");
+});

@@ -23,6 +23,17 @@ test("simulator: histories are linearizable", (t) => {
   assert.ok(moves > histories * 0.05);
 });
 
+test("simulator: histories in which values end are linearizable, and each value ends once", (t) => {
+  const summary = runHistories(randomSeed(t), HISTORIES / 4, ["ends"]);
+  const { histories, bad, operations, unknown, noQuorum } = summary;
+  t.diagnostic(
+    `${histories} histories, ${operations} operations, ${unknown} of unknown outcome, ${noQuorum} without quorum, ${bad} bad`,
+  );
+  assert.equal(bad, 0, summary.firstBad);
+  assert.ok(unknown + noQuorum < operations * 0.3);
+  assert.ok(summary.finalReadsAnswered > summary.finalReads * 0.9);
+});
+
 test("simulator: a seed gives the same history again", () => {
   for (let seed = 1; seed < 200; seed++) assert.deepEqual(runHistory(seed).history, runHistory(seed).history);
 });

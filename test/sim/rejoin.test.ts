@@ -23,7 +23,7 @@ const STILL = {
 };
 
 function proposal(value: number, ballot: Ballot): Proposal {
-  const payload: SimPayload = { tombstone: false, value };
+  const payload: SimPayload = { tombstone: false, value, version: value, end: 0 };
   return { ballot, payload, operationLow: value, operationHigh: 0 };
 }
 

@@ -38,6 +38,7 @@ const STANDING = "cluster/identity/standing.ts";
 const WRITE = "cluster/coordinator/write.ts";
 const READ = "cluster/coordinator/read.ts";
 const DOUBT = "cluster/coordinator/doubt.ts";
+const REPLACEMENT = "cluster/coordinator/replacement.ts";
 const WRITE_QUEUE = "cluster/coordinator/write-queue.ts";
 const ROUND = "cluster/register/round.ts";
 const TALLY = "cluster/register/tally.ts";
@@ -62,7 +63,12 @@ const ACCEPTS = "cluster/replica/accept-log.ts";
 
 export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // The own write is never found again.
-  { file: WRITE, from: "else if (this.isOwn(highest)) {", to: "else if (this.answered) {", ...COORDINATOR },
+  {
+    file: WRITE,
+    from: "else if (isSameOperation(highest, this.write)) {",
+    to: "else if (this.answered) {",
+    ...COORDINATOR,
+  },
   // A refusal rests on what a minority has.
   {
     file: WRITE,
@@ -90,7 +96,7 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   { file: WRITE, from: "this.certain = this.isConditional;", to: "this.certain = true;", ...HISTORIES },
   {
     file: WRITE,
-    from: "this.certain = hasMajority(round.group, this.replaced) && !this.doubt.exists;",
+    from: "this.certain = this.replaced.isCertain(round.group) && !this.doubt.exists;",
     to: "this.certain = true;",
     ...COORDINATOR,
   },
@@ -108,7 +114,7 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // A read answers what it saw.
   {
     file: READ,
-    from: "hasMajority(group, highest.holders) || !round.rules.confirmReads",
+    from: "this.isDecided || !round.rules.confirmReads",
     to: "tally.won",
     ...COORDINATOR,
   },
@@ -122,8 +128,8 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // Everybody counts as a holder.
   {
     file: READ,
-    from: "confirming ? round.highest.holders : 0",
-    to: "confirming ? round.all : 0",
+    from: "confirming && !round.highest.lapsed ? round.highest.holders : 0",
+    to: "confirming && !round.highest.lapsed ? round.all : 0",
     ...COORDINATOR,
   },
   // The next ballot may be below the last one.
@@ -231,7 +237,7 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   { file: REJOIN, from: "nowMs - startedMs >= REJOIN_WAIT_MS", to: "nowMs >= startedMs", ...REPAIR_RULES },
   {
     file: REJOIN,
-    from: 'if (!same && compareOptionalBallots(promised, highest) > 0) return { kind: "settle" };',
+    from: 'if (!same && compareOptionalBallots(promised, highest.ballot) > 0) return { kind: "settle" };',
     to: "",
     ...REPAIR_RULES,
   },
@@ -250,12 +256,67 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   {
     file: TOMBSTONES,
-    from: "ballotMillis(tombstone) + ageMs <= nowMillis",
-    to: "ballotMillis(tombstone) <= nowMillis",
+    from: "Math.max(ballotMillis(ballot), end) + ageMs <= nowMillis",
+    to: "Math.max(ballotMillis(ballot), end) <= nowMillis",
     ...REPAIR_RULES,
   },
   // The rules of a replica.
-  { file: RULES, from: "if (order === 0) return ALREADY;", to: "", ...REGISTER },
+  {
+    file: RULES,
+    from: "if (order === 0 && (!ended || state.tombstone)) return ALREADY;",
+    to: "",
+    ...REGISTER,
+  },
+  // Ends of life.
+  {
+    file: RULES,
+    from: "if (order === 0 && (!ended || state.tombstone)) return ALREADY;",
+    to: "if (order === 0) return ALREADY;",
+    ...REGISTER,
+  },
+  { file: RULES, from: "Number(a.ended) - Number(b.ended)", to: "0", ...REGISTER },
+  { file: RULES, from: "state.ended === ended &&", to: "", ...REGISTER },
+  {
+    file: TOMBSTONES,
+    from: "Math.max(ballotMillis(ballot), end)",
+    to: "ballotMillis(ballot)",
+    ...REPAIR_RULES,
+  },
+  { file: ROUND, from: "return !highest.lapsed || setup.knowsTime();", to: "return true;", ...COORDINATOR },
+  {
+    file: ROUND,
+    from: 'how === "confirm" && (highest.ended || highest.lapsed)',
+    to: "false",
+    ...COORDINATOR,
+  },
+  {
+    file: READ,
+    from: "hasMajority(group, highest.holders) && !highest.lapsed",
+    to: "hasMajority(group, highest.holders)",
+    ...COORDINATOR,
+  },
+  {
+    file: READ,
+    from: "confirming && !round.highest.lapsed ? round.highest.holders : 0",
+    to: "confirming ? round.highest.holders : 0",
+    ...COORDINATOR,
+  },
+  { file: WRITE, from: "if ((confirmed && !byClock) ||", to: "if (confirmed ||", ...COORDINATOR },
+  {
+    file: WRITE,
+    from: "if (isGone) this.propose(TOMBSTONE);",
+    to: "if (this.answered) this.propose(TOMBSTONE);",
+    ...COORDINATOR,
+  },
+  {
+    file: WRITE,
+    from: "round.highest.exists ? round.highest.end : 0",
+    to: "round.highest.end",
+    ...COORDINATOR,
+  },
+  { file: REPLACEMENT, from: "|| Number(this.existed) - Number(existed)", to: "", ...COORDINATOR },
+  { file: WRITE_QUEUE, from: "&& !this.hasEnded(result)", to: "", ...QUEUE },
+  { file: WRITE_QUEUE, from: "!tombstone && end === 0", to: "!tombstone", ...QUEUE },
   { file: RULES, from: "if (order < 0) return NO;", to: "", ...REGISTER },
   {
     file: RULES,

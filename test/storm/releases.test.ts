@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FEATURES } from "../../src/cluster/layout/features.ts";
 import { bodyOf, isWhole, layoutOf, META, SIZES, until } from "../cluster/kept-values.ts";
 import { startCluster } from "../cluster/workers.ts";
 import { BEFORE_FIELDS, olderProgram, withoutHistory } from "../older-program.ts";
@@ -48,6 +49,8 @@ test("two releases: each step of an upgrade serves reads and writes of both, and
       await served();
       const early = await call(worker.port, "PUT", "/early", { headers: META, body: "x" });
       assert.deepEqual([early.status, early.json().code], [501, "upgrade_first"]);
+      const ending = await call(worker.port, "PUT", "/early?ttl=5m", { body: "x" });
+      assert.deepEqual([ending.status, ending.json().code], [501, "upgrade_first"]);
     }
     // And back: a worker of the release before takes its place again.
     const [first] = cluster.workers;
@@ -60,7 +63,7 @@ test("two releases: each step of an upgrade serves reads and writes of both, and
     await until("the new master knows the layout", async () => (await layoutOf(cluster))?.nodes.length === 3);
     await until("the workers report", async () => {
       const refused = await command("upgrade-cluster");
-      return refused.status === 1 && refused.output.includes("can do level 1 of 2");
+      return refused.status === 1 && refused.output.includes(`can do level 1 of ${FEATURES}`);
     });
     for (const worker of cluster.workers) {
       await worker.kill("SIGTERM");
@@ -73,7 +76,7 @@ test("two releases: each step of an upgrade serves reads and writes of both, and
     const { epoch } = await layoutOf(cluster);
     await until("the level is raised", async () => (await command("upgrade-cluster")).status === 0);
     assert.deepEqual(await layoutOf(cluster).then(({ features, epoch: now }) => [features, now]), [
-      2,
+      FEATURES,
       epoch + 1,
     ]);
     await served();
@@ -87,6 +90,13 @@ test("two releases: each step of an upgrade serves reads and writes of both, and
       });
     for (const worker of cluster.workers)
       assert.ok(isWhole(await call(worker.port, "GET", "/late"), "late", 50));
+    for (const worker of cluster.workers)
+      await until("values may end", async () => {
+        const ending = await call(worker.port, "PUT", `/ending/${worker.number}?ttl=1h`, { body: "x" });
+        return ending.status < 300;
+      });
+    for (const worker of cluster.workers)
+      assert.ok(Number((await call(worker.port, "GET", "/ending/0")).headers["x-ttl"]) > 0);
     // Twice is once, and an older release takes no part any more.
     assert.equal((await command("upgrade-cluster")).status, 0);
     assert.equal((await layoutOf(cluster)).epoch, epoch + 1);
@@ -94,7 +104,7 @@ test("two releases: each step of an upgrade serves reads and writes of both, and
     await until("an older worker is refused", async () => {
       const { nodes } = (await call(cluster.masterPort, "GET", "/nodes")).json();
       const row = nodes.find((node: { url: string }) => node.url === stranger.url);
-      return row?.refused?.includes("feature level 2") === true;
+      return row?.refused?.includes(`feature level ${FEATURES}`) === true;
     });
     assert.equal((await layoutOf(cluster)).nodes.length, 3);
   } finally {

@@ -87,6 +87,12 @@ export class ClusterTime {
     return this.isAgreed;
   }
 
+  /** Whether a majority's clocks were heard since the start of the process. */
+  get wasAgreed(): boolean {
+    this.offset();
+    return this.known;
+  }
+
   /** Cluster time minus the steady clock. */
   private offset(): number {
     const { wall, steady } = this.setup;

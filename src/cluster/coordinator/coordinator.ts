@@ -3,6 +3,7 @@
  * clock, timers and random numbers come from outside, so that the simulator (test/sim) runs this very code.
  * read.ts and write.ts have the steps.
  */
+import { hasEnded } from "../../rules/expiry.ts";
 import type { ClusterKey } from "../register/ports.ts";
 import {
   ALL_RULES,
@@ -29,6 +30,7 @@ export class Coordinator {
         new WriteOperation(this.setup, this.rules, request, weight, done).start();
       },
       () => setup.now(),
+      () => setup.clusterMillis(),
     );
   }
 
@@ -73,7 +75,8 @@ export class Coordinator {
           ask(at + 1);
           return;
         }
-        const found = answer.ballot !== null && !answer.tombstone;
+        const found =
+          answer.ballot !== null && !answer.tombstone && !hasEnded(answer.end, setup.clusterMillis());
         done({
           outcome: found ? "found" : "absent",
           ballot: answer.ballot,

@@ -4,11 +4,15 @@
  *   GET      look ──equal at a majority──► answer
  *             └──► accept(highest, at its own ballot) ──majority──► answer
  *                    └──a no──► prepare ► rewrite ► answer
+ *            look ──a value past its end──► accept(its mark, at its own ballot) ► as above
  *   settle   prepare ► rewrite ► answer
  *
  * `rewrite` accepts the highest value seen at the prepared ballot, with the operation it came from (the
  * identity function of CASPaxos). A version can therefore change once without its value changing, when
  * something that failed half-way is settled.
+ *
+ * That a value has ended is told only once a majority holds the mark of it: clocks do not agree, and what one
+ * has told gone the next would find again.
  */
 import type { Ballot } from "../../format/record.ts";
 import { countOf, hasMajority } from "../layout/layout.ts";
@@ -111,14 +115,24 @@ export class ReadOperation {
 
   private judgeLooks(number: number): void {
     const { round } = this;
-    const { tally, highest, group } = round;
+    const { tally } = round;
     if (round.phase !== "look" || round.number !== number) return;
-    const confirmed = hasMajority(group, highest.holders) || !round.rules.confirmReads;
+    if (tally.won && !round.knowsEnd()) {
+      round.again();
+      return;
+    }
+    const confirmed = this.isDecided || !round.rules.confirmReads;
     if (tally.won && confirmed) this.answer();
     else if (tally.won) round.proposeHighest("confirm", (proposal) => this.accept(proposal, true));
     else if (tally.open) return;
     else if (this.asked !== round.all) this.askNearest(number);
     else if (tally.pending === 0) round.again();
+  }
+
+  /** Whether a majority holds what is told; of a value that has just ended only the value. */
+  private get isDecided(): boolean {
+    const { highest, group } = this.round;
+    return hasMajority(group, highest.holders) && !highest.lapsed;
   }
 
   private prepare(): void {
@@ -127,10 +141,11 @@ export class ReadOperation {
 
   private judgePromises(): void {
     const { round } = this;
-    const { tally, highest, group } = round;
+    const { tally, highest } = round;
     if (round.phase !== "prepare") return;
     if (!tally.won) round.waitForPromises();
-    else if (highest.ballot === null || (hasMajority(group, highest.holders) && !this.settles)) this.answer();
+    else if (!round.knowsEnd()) round.again();
+    else if (highest.ballot === null || (this.isDecided && !this.settles)) this.answer();
     else round.proposeHighest("rewrite", (proposal) => this.accept(proposal, false));
   }
 
@@ -138,7 +153,7 @@ export class ReadOperation {
   private accept(proposal: Proposal, confirming: boolean): void {
     const { round } = this;
     this.confirming = confirming;
-    const settled = confirming ? round.highest.holders : 0;
+    const settled = confirming && !round.highest.lapsed ? round.highest.holders : 0;
     round.accept(proposal, settled, 0, ignore, () => this.judgeAccepts());
   }
 

@@ -5,16 +5,17 @@
  *
  * - Plain PUTs that wait together become one write, of the last one's value: each of the others was replaced
  *   by the next one before anybody could see it. They have versions of their own, which the write draws
- *   together.
+ *   together. Not values that end: that of one might have ended before the next one came.
  * - When a write is decided, or refused by what is there, the conditions of those that waited since before it
  *   was sent are judged by that: the key was in this state at a moment when they were already under way.
- *   Those that do not hold are refused at once.
+ *   Those that do not hold are refused at once. (Not by a value whose end has come meanwhile.)
  *
  * Pure: time comes from outside. A write that waits has had no effect, so one that waits too long is answered
  * "no_quorum", truly.
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
+import { hasEnded } from "../../rules/expiry.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { OPERATION_MS_MAX } from "../../util/limits.ts";
 import { lowerBallot } from "../clock/ballots.ts";
@@ -24,6 +25,10 @@ import { NOTHING_DONE, type RegisterResult, type RegisterWrite } from "../regist
 export const WAITING_MAX = 1024;
 /** Writes that become one. */
 const MERGED_MAX = 256;
+/** Outcomes that tell what is there. */
+const DECIDED: ReadonlySet<RegisterResult["outcome"]> = new Set([
+  ...(["done", "exists", "precondition_failed", "not_found"] as const),
+]);
 
 /**
  * Runs one write to its answer. It draws as many versions as it has weight; the answer's is the highest of
@@ -56,12 +61,15 @@ export class WriteQueue {
   private readonly run: RunWrite;
   /** Monotonic milliseconds. */
   private readonly now: () => number;
+  /** Cluster time, in ms since 1970. */
+  private readonly clusterMillis: () => number;
   /** By key, as latin1. */
   private readonly lines = new Map<string, Line>();
 
-  constructor(run: RunWrite, now: () => number) {
+  constructor(run: RunWrite, now: () => number, clusterMillis: () => number) {
     this.run = run;
     this.now = now;
+    this.clusterMillis = clusterMillis;
   }
 
   /** `done` is called exactly once, possibly before this returns. */
@@ -102,13 +110,16 @@ export class WriteQueue {
     } while (this.begin(name, line, takeBatch(line)));
   }
 
+  private hasEnded({ exists, end }: RegisterResult): boolean {
+    return exists && end !== 0 && hasEnded(end, this.clusterMillis());
+  }
+
   /** Answers whom the result of the write under way answers. */
   private settle(line: Line): void {
     const result = line.result as RegisterResult;
     line.result = null;
     const again = answer(line.batch, result);
-    if (result.outcome === "done" || result.outcome === "exists" || result.outcome === "precondition_failed")
-      refuse(line, result);
+    if (DECIDED.has(result.outcome) && !this.hasEnded(result)) refuse(line, result);
     line.waiting.unshift(...again);
     const late = this.now() - OPERATION_MS_MAX;
     const isLate = ({ sinceMs }: Waiting): boolean => sinceMs < late;
@@ -174,5 +185,6 @@ function takeBatch(line: Line): Waiting[] {
 
 function canMerge({ request }: Waiting): boolean {
   const { condition, staged, lost, payload } = request;
-  return condition === null && staged !== true && lost !== true && !payload.tombstone;
+  const { tombstone, end = 0 } = payload;
+  return condition === null && staged !== true && lost !== true && !tombstone && end === 0;
 }

@@ -6,23 +6,27 @@
  *                                     └──yes──► accept(own) ──majority──► done
  *   accept(own) failed  every replica said no ──► again, with a new ballot
  *                       otherwise ──► prepare, and look for it:
- *                         on top ──► accept(own) at the new ballot
+ *                         on top ──► accept(what is there) at the new ballot
  *                         a first write on top, or only what is older ──► it had no effect: judged anew
  *                         else ──► recall ──no majority can have taken it──► judged anew
  *                                    └──else──► unknown_outcome
  *
  * `rewrite` accepts the highest value seen at the prepared ballot (see read.ts), so that a refusal rests on
- * something decided.
+ * something decided. Of a value that has ended, or of the mark of its end, that is a tombstone. So a write
+ * that finds its own number on top is done, but what is there need not be its value any more: that may have
+ * ended, and somebody may know. It confirms what is there.
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
+import { hasEnded } from "../../rules/expiry.ts";
 import { countOf, hasMajority } from "../layout/layout.ts";
 import {
   type AcceptAnswer,
   FIRST_WRITE,
-  type Held,
+  isSameOperation,
+  type Payload,
   type PrepareAnswer,
-  type Replaced,
+  TOMBSTONE,
 } from "../register/ports.ts";
 import type {
   CoordinatorSetup,
@@ -33,6 +37,7 @@ import type {
 } from "../register/requests.ts";
 import { BACKOFF_MS_MAX, Round } from "../register/round.ts";
 import { Doubt } from "./doubt.ts";
+import { Replacement } from "./replacement.ts";
 
 /** With a majority of promises, how long a write in doubt still waits for the others. */
 const ALL_WAIT_MS = 300;
@@ -54,13 +59,12 @@ export class WriteOperation {
   private awaitsAll = true;
   /** The upper half of the operation's number, with or without `FIRST_WRITE`. */
   private operationHigh: number;
+  /** The time by which is judged whether what the own write takes the place of had ended; 0: not known. */
+  private atMillis = 0;
   /** What the own write took the place of, as far as known. */
-  private previous: Ballot | null = null;
-  private existed = false;
-  /** Replicas where a plain write replaced `previous`. */
-  private replaced = 0;
+  private readonly replaced: Replacement;
   private certain = true;
-  /** `existed` comes from a majority of promises. */
+  /** What is replaced is known from a majority of promises. */
   private prepared = false;
   /** The refusal to answer once what it rests on is confirmed. */
   private refusal: Refusal | null = null;
@@ -80,6 +84,7 @@ export class WriteOperation {
     this.done = done;
     this.operationHigh = write.operationHigh;
     this.doubt = new Doubt(write.lost === true);
+    this.replaced = new Replacement(write.condition === null);
   }
 
   private get isConditional(): boolean {
@@ -133,12 +138,12 @@ export class WriteOperation {
 
   private takePromise(bit: number, answer: PrepareAnswer): void {
     if (answer.kind !== "yes") return;
-    if (this.isOwn(answer)) this.stillHeld |= bit;
+    if (isSameOperation(answer, this.write)) this.stillHeld |= bit;
     // Where an earlier try has not arrived, what it replaced elsewhere is still there.
     else if (this.doubt.exists)
-      this.learnPrevious(bit, {
+      this.replaced.learn(bit, {
         previous: answer.ballot,
-        existed: answer.ballot !== null && !answer.tombstone,
+        existed: answer.ballot !== null && !answer.tombstone && !hasEnded(answer.end, this.atMillis),
       });
     this.collected = higherBallot(this.collected, answer.floor);
   }
@@ -149,9 +154,9 @@ export class WriteOperation {
     if (round.phase !== "prepare") return;
     if (!tally.won) round.waitForPromises();
     else if (!doubt.exists) this.judgeCondition();
-    else if (this.isOwn(highest)) {
+    else if (isSameOperation(highest, this.write)) {
       this.operationHigh = highest.operationHigh;
-      this.acceptOwn();
+      this.confirmOwn();
     } else if (this.mayHaveTakenEffect()) this.recall();
     // No majority has held the own value, and below the ballot that is promised now none will.
     else this.judgeCondition();
@@ -218,10 +223,13 @@ export class WriteOperation {
   private judgeCondition(): void {
     const { round, write } = this;
     const { highest } = round;
+    if (!round.knowsEnd()) {
+      round.again();
+      return;
+    }
     this.refusal = write.condition === null ? null : write.condition(highest.exists, highest.ballot);
     if (this.refusal === null) {
-      this.previous = highest.ballot;
-      this.existed = highest.exists;
+      this.replaced.know(highest.ballot, highest.exists);
       // A plain write does not build on what it was told of, which may be undecided: its answer must not rest
       // on that either. (In doubt it is not known anyway.)
       this.certain = this.isConditional;
@@ -232,7 +240,8 @@ export class WriteOperation {
     }
     // What is left of an earlier try of this write must be buried before "refused" is true.
     const confirmed = hasMajority(round.group, highest.holders) && !this.doubt.exists;
-    if (confirmed || !round.rules.confirmRefusals) {
+    const byClock = highest.lapsed && round.rules.confirmEndedRefusals;
+    if ((confirmed && !byClock) || !round.rules.confirmRefusals) {
       this.answerRefusal(highest.ballot, countOf(highest.holders));
       round.end();
     } else this.rewrite();
@@ -248,26 +257,47 @@ export class WriteOperation {
     return marked ? (write.operationHigh | FIRST_WRITE) >>> 0 : write.operationHigh;
   }
 
-  private isOwn({ operationLow, operationHigh }: Pick<Held, "operationLow" | "operationHigh">): boolean {
-    const { write } = this;
-    return (
-      operationLow === write.operationLow &&
-      (operationHigh & ~FIRST_WRITE) === (write.operationHigh & ~FIRST_WRITE)
-    );
-  }
-
   // ---- accept ------------------------------------------------------------------------------------------------
 
   private readonly take = (bit: number, answer: AcceptAnswer): void => this.takeAccepted(bit, answer);
   private readonly judge = (): void => this.judgeAccepts();
 
+  /** Writes what was asked for, which may depend on what is there. */
   private acceptOwn(): void {
+    const { round, write } = this;
+    const { change } = write;
+    if (change == null) this.propose(write.payload);
+    else if (change.kind === "keep") this.propose(change.make(round.highest.exists ? round.highest.end : 0));
+    else {
+      const { ballot, holders } = round.highest;
+      const isHeld = hasMajority(round.group, holders);
+      round.withPayload((payload) => this.propose(change.make(payload, ballot as Ballot, isHeld)));
+    }
+  }
+
+  /**
+   * The own write is on top, or what has become of it: that it has ended (`ended`), or that somebody was
+   * refused because of that and has left a tombstone under the same number.
+   */
+  private confirmOwn(): void {
+    const { round, write } = this;
+    const { highest, rules } = round;
+    const isGone = highest.ended ? rules.keepOwnMark : highest.tombstone && rules.keepOwnTombstone;
+    if (isGone) this.propose(TOMBSTONE);
+    else if (write.change == null) this.propose(write.payload);
+    // An earlier try may have found something else to keep or to touch.
+    else round.withPayload((payload) => this.propose(payload));
+  }
+
+  private propose(payload: Payload): void {
     const { round, operationHigh } = this;
-    const { payload, operationLow } = this.write;
+    const { operationLow } = this.write;
     this.isOwnAccept = true;
     this.withheld = this.isConditional ? this.ownReplica() : 0;
     const ballot = round.ballot as Ballot;
-    round.accept({ ballot, payload, operationLow, operationHigh }, 0, this.withheld, this.take, this.judge);
+    this.atMillis = round.setup.knowsTime() ? round.setup.clusterMillis() : 0;
+    const proposal = { ballot, payload, operationLow, operationHigh, atMillis: this.atMillis };
+    round.accept(proposal, 0, this.withheld, this.take, this.judge);
   }
 
   private rewrite(): void {
@@ -293,24 +323,9 @@ export class WriteOperation {
   private takeAccepted(bit: number, answer: AcceptAnswer): void {
     // Where an earlier try may have had an effect, what is replaced may be the own value.
     if (!this.isOwnAccept || this.answered || this.doubt.exists) return;
-    if (answer.kind === "yes" && !answer.already) this.learnPrevious(bit, answer);
+    if (answer.kind === "yes" && !answer.already) this.replaced.learn(bit, answer);
     else if (answer.kind === "refused" && answer.replaced !== undefined)
-      this.learnPrevious(bit, answer.replaced);
-  }
-
-  /**
-   * Whether the key had a value: by the highest record that was replaced. Certain only when a majority
-   * replaced that same one, so that it was decided: a record that only one replica had may be of a write that
-   * began after a later one than this had ended.
-   */
-  private learnPrevious(bit: number, { previous, existed }: Replaced): void {
-    if (this.isConditional) return;
-    const order = this.replaced === 0 ? 1 : compareOptionalBallots(previous, this.previous);
-    if (order === 0) this.replaced |= bit;
-    if (order <= 0) return;
-    this.previous = previous;
-    this.existed = existed;
-    this.replaced = bit;
+      this.replaced.learn(bit, answer.replaced);
   }
 
   private judgeAccepts(): void {
@@ -354,7 +369,7 @@ export class WriteOperation {
       return;
     }
     if (!this.isConditional && !this.prepared)
-      this.certain = hasMajority(round.group, this.replaced) && !this.doubt.exists;
+      this.certain = this.replaced.isCertain(round.group) && !this.doubt.exists;
     this.answered = true;
     this.done(this.result("done", ballot, replicas));
   }
@@ -369,9 +384,13 @@ export class WriteOperation {
     ballot: Ballot | null,
     replicas: number,
   ): RegisterResult {
-    const { existed, certain, previous, round } = this;
-    const exists = outcome === "done" ? !this.write.payload.tombstone : round.highest.exists;
+    const { certain, round } = this;
+    const { previous, existed } = this.replaced;
+    const { highest, proposal } = round;
+    const isDone = outcome === "done" && proposal !== null;
+    const exists = isDone ? !proposal.payload.tombstone : highest.exists;
+    const end = isDone ? (proposal.payload.end ?? 0) : highest.end;
     const { reason } = round.tally;
-    return { outcome, ballot, previous, exists, existed, certain, replicas, reason, raced: round.raced };
+    return { outcome, ballot, previous, exists, end, existed, certain, replicas, reason, raced: round.raced };
   }
 }

@@ -6,15 +6,19 @@
  *
  *   1  values
  *   2  values with fields: headers that are kept (format 2 of a record)
+ *   3  values that end (format 4 of a directory)
  */
 /** The highest level that this program knows. */
-export const FEATURES = 2;
+export const FEATURES = 3;
 /** From this level on values may have fields. */
 export const FEATURE_FIELDS = 2;
+/** From this level on values may end. */
+export const FEATURE_ENDS = 3;
 
-/** What this program can do with a data directory, which may have no place for fields. */
-export function featuresWith({ keepsFields }: { keepsFields: boolean }): number {
-  return keepsFields ? FEATURES : FEATURE_FIELDS - 1;
+/** What this program can do with a data directory, which may have no place for fields, or for ends. */
+export function featuresWith(directory: { keepsFields: boolean; keepsEnds: boolean }): number {
+  if (!directory.keepsFields) return FEATURE_FIELDS - 1;
+  return directory.keepsEnds ? FEATURES : FEATURE_ENDS - 1;
 }
 
 /** The level of a cluster. */

@@ -15,7 +15,9 @@
 import { type KeyRange, scopeBefore, scopeFrom } from "../../engine/catalog/runs/listing.ts";
 import type { Ballot } from "../../format/record.ts";
 import { etagText } from "../../format/version.ts";
+import { hasEnded } from "../../rules/expiry.ts";
 import { entryText, keyText } from "../../shards/catalog/entry-text.ts";
+import type { HeldKey } from "../../shards/catalog/held.ts";
 import type { CatalogAnswer, CatalogQuestion, Refused } from "../../shards/catalog/messages.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { LIST_LIMIT_MAX, LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
@@ -43,6 +45,8 @@ export interface ClusterListSetup extends AskingSetup {
   placement: () => Placement | null;
   read: (key: Uint8Array, consistency: Consistency) => Promise<KeyRead>;
   now: () => number;
+  /** Cluster time, in ms since 1970. */
+  clusterMillis: () => number;
 }
 
 /** A key of a list, as it is told. */
@@ -52,6 +56,8 @@ interface Entry {
   bytes: number;
   json: boolean;
   contentType: string;
+  /** End of life, in ms since 1970; 0: none. */
+  end: number;
   value: StoredValue | null;
 }
 
@@ -202,7 +208,7 @@ class Page {
     let isGone = true;
     for (const candidate of candidates) {
       if (!this.isSettled(candidate)) isGone = false;
-      else if (!candidate.highest.tombstone) {
+      else if (!this.isAbsence(candidate.highest)) {
         const held = candidate.highest;
         if (rolled < 0 && this.wantsValueOf(held.valueBytes)) return undefined;
         return { ...held, bytes: held.valueBytes, value: null };
@@ -214,7 +220,7 @@ class Page {
   /** What an item is by one of its keys that is there; null: none is. */
   private async judgeItem({ candidates }: Item): Promise<Entry | null> {
     for (const candidate of candidates) {
-      const isGone = this.isSettled(candidate) && candidate.highest.tombstone;
+      const isGone = this.isSettled(candidate) && this.isAbsence(candidate.highest);
       const entry = isGone ? null : await this.read(candidate.key);
       if (entry !== null) return entry;
     }
@@ -226,8 +232,18 @@ class Page {
     return question.kind === "list" && question.values && valueBytes <= LISTED_VALUE_BYTES_MAX;
   }
 
-  private isSettled({ group, holders }: Candidate): boolean {
-    return this.consistency === "one" || hasMajority(group, holders);
+  /** That an end has come has to be decided before it is told, as for a GET. */
+  private isSettled({ group, holders, highest }: Candidate): boolean {
+    return this.consistency === "one" || (hasMajority(group, holders) && !this.hasLapsed(highest));
+  }
+
+  private isAbsence(held: HeldKey): boolean {
+    return held.tombstone || this.hasLapsed(held);
+  }
+
+  /** Whether it is a value that has ended by the clock. */
+  private hasLapsed({ tombstone, end }: HeldKey): boolean {
+    return !tombstone && hasEnded(end, this.setup.clusterMillis());
   }
 
   /** What a read tells of a key; null: it is absent. */
@@ -240,8 +256,8 @@ class Page {
       );
     if (answer.state === "absent") return null;
     const { value, ballot } = answer;
-    const { json, contentType, valueBytes } = value;
-    return { key, ballot, bytes: valueBytes, json, contentType, value };
+    const { json, contentType, valueBytes, end } = value;
+    return { key, ballot, bytes: valueBytes, json, contentType, end, value };
   }
 
   private answer(left: KeyRange | null): CatalogAnswer {
@@ -250,7 +266,8 @@ class Page {
     if (question.kind === "count") return { kind: "count", ended, count: this.taken, left };
     if (question.kind !== "list") return { kind: "names", ended, keys: entries.map(({ key }) => key), left };
     const { lines, values } = question;
-    const keys = entries.map((entry) => entryText(factsOf(entry, values)));
+    const nowMs = this.setup.clusterMillis();
+    const keys = entries.map((entry) => entryText(factsOf(entry, values, nowMs)));
     const texts = prefixes.map(({ prefix }) => keyText(prefix));
     if (lines)
       for (let i = prefixes.length - 1; i >= 0; i--)
@@ -266,7 +283,8 @@ class Page {
   }
 }
 
-function factsOf({ key, ballot, bytes, json, contentType, value }: Entry, values: boolean) {
+function factsOf(entry: Entry, values: boolean, nowMs: number) {
+  const { key, ballot, bytes, json, contentType, end, value } = entry;
   const inline = values && value !== null && isInline(value) && bytes <= LISTED_VALUE_BYTES_MAX;
   return {
     key,
@@ -274,7 +292,7 @@ function factsOf({ key, ballot, bytes, json, contentType, value }: Entry, values
     bytes,
     type: json ? "application/json" : contentType,
     json,
-    ttlMs: null,
+    ttlMs: end === 0 ? null : end - nowMs,
     value: inline ? value.bytes : null,
   };
 }

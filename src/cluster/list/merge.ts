@@ -3,7 +3,7 @@
  * and who holds that. Pure.
  */
 import { compareKeys } from "../../format/keys/key-run.ts";
-import { compareBallots } from "../../format/version.ts";
+import { compareRanks } from "../../rules/register.ts";
 import type { HeldKey } from "../../shards/catalog/held.ts";
 import { hashKey, partitionOf } from "../../util/hash.ts";
 import type { ReplicaGroup } from "../layout/layout.ts";
@@ -97,7 +97,7 @@ function takeKey(sources: readonly Source[], key: Uint8Array, group: ReplicaGrou
     source.next++;
     const index = group.nodes.indexOf(source.node);
     if (index < 0 || !hasVote(source.votes, group.partition)) continue;
-    const order = highest === null ? 1 : compareBallots(held.ballot, highest.ballot);
+    const order = highest === null ? 1 : compareRanks(held, highest);
     if (order > 0) {
       highest = held;
       holders = 0;

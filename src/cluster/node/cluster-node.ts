@@ -12,7 +12,7 @@ import { type PlaceHolder, Places } from "../../util/places.ts";
 import type { BallotSource } from "../clock/ballots.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
-import { FEATURE_FIELDS, featuresOf } from "../layout/features.ts";
+import { FEATURE_ENDS, FEATURE_FIELDS, featuresOf } from "../layout/features.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
 import { ANSWER_MS_MAX } from "../list/asking.ts";
 import { ClusterList } from "../list/cluster-list.ts";
@@ -26,15 +26,16 @@ import { LocalReplica } from "../replica/local-replica.ts";
 import { NodePort } from "../replica/node-port.ts";
 import { PeerFrames } from "../replica/peer-frames.ts";
 import type { Service } from "../service/service.ts";
+import { ClusterUpload } from "../upload/cluster-upload.ts";
+import { decodeAccepted } from "../wire/answer-frame.ts";
 import { isHandOn } from "../wire/hand-on.ts";
 import { isListFrame } from "../wire/list-wire.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
+import { ACCEPT, encodeRequest } from "../wire/request-frame.ts";
 import { kindOnly, type RemoteValue, type StoredValue } from "../wire/values.ts";
-import { ACCEPT, decodeAccepted, encodeRequest } from "../wire/wire.ts";
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "./access.ts";
-import { ClusterUpload } from "./cluster-upload.ts";
 import { LargeValues } from "./large-values.ts";
-import { type ClientLoad, ClusterWrites, OPERATIONS_MAX } from "./writes.ts";
+import { type ClientLoad, ClusterWrites, OPERATIONS_MAX, termsOf } from "./writes.ts";
 
 /** A peer's distance until its first round trip is known, in ms. */
 const DISTANCE_UNKNOWN_MS = 1000;
@@ -128,6 +129,9 @@ export class ClusterNode implements ClusterAccess {
       groupOf: (partition) => this.group(partition),
       distance: (node) => this.distance(node),
       now: () => performance.now(),
+      clusterMillis: () => setup.time.now(),
+      // Where nothing ends, frames carry no times either, which older programs would not know.
+      knowsTime: () => this.keepsEnds && setup.time.wasAgreed,
       random: Math.random,
       after: (ms, callback) => setTimeout(callback, ms),
       cancel: (timer) => clearTimeout(timer as NodeJS.Timeout | undefined),
@@ -159,6 +163,7 @@ export class ClusterNode implements ClusterAccess {
       read: (key, consistency) => new Promise((resolve) => this.read(key, consistency, resolve)),
       newerLayout,
       now: () => performance.now(),
+      clusterMillis: () => this.setup.time.now(),
     });
   }
 
@@ -172,8 +177,15 @@ export class ClusterNode implements ClusterAccess {
     return featuresOf(this.setup.view.placement?.layout ?? null) >= FEATURE_FIELDS;
   }
 
-  readonly keepsEnds = false;
-  readonly now = Date.now;
+  /** Whether all members know values that end. */
+  get keepsEnds(): boolean {
+    return featuresOf(this.setup.view.placement?.layout ?? null) >= FEATURE_ENDS;
+  }
+
+  /** Cluster time, in ms since 1970. */
+  now(): number {
+    return this.setup.time.now();
+  }
 
   /** Operations of clients that are under way. */
   get pending(): number {
@@ -275,7 +287,8 @@ export class ClusterNode implements ClusterAccess {
     const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
     const group = this.group(key.partition);
     const { operationLow, operationHigh } = this.writes.nextOperation();
-    const { verb, json, contentType, trailer, ifMatch, ifNoneMatch } = head;
+    const { verb, json, contentType, trailer, life } = head;
+    const terms = termsOf(head);
     // What is staged gets its fields with the accept.
     const kind = { json, contentType, trailer: NO_TRAILER };
     const begun: { upload: ClusterUpload | null } = { upload: null };
@@ -322,15 +335,11 @@ export class ClusterNode implements ClusterAccess {
           throw new Error(`${node} has not taken the value`);
       },
       write: (staged, valueBytes, done) => {
-        const value = { tombstone: false as const, ...kind, trailer, valueBytes, staged };
-        // Prepared first: an accept that met a higher ballot would have used up what was streamed.
-        const terms = { create: verb === "post", ifMatch, ifNoneMatch };
-        const write = { key, terms, payload: value, operationLow, operationHigh, staged: true };
-        const finish: WriteDone = (result) => {
+        const value = { ...kind, trailer, life, valueBytes, staged };
+        this.writes.writeLarge(verb, { key, terms, value, operationLow, operationHigh }, (result) => {
           this.replica.staged.drop(key.bytes, operationLow, operationHigh);
           done(result);
-        };
-        this.writes.writeLarge(verb, write, finish);
+        });
       },
       release: () => this.uploads.leave(holder),
     });

@@ -7,8 +7,9 @@ import type { PeerClient, PeerDownload } from "../peers/peer-client.ts";
 import { type AcceptAnswer, type ClusterKey, type Proposal, UNAVAILABLE } from "../register/ports.ts";
 import type { LocalReplica } from "../replica/local-replica.ts";
 import { rangeBytes } from "../replica/peer-frames.ts";
+import { decodeAccepted } from "../wire/answer-frame.ts";
+import { ACCEPT, encodeRequest, READ } from "../wire/request-frame.ts";
 import { inlineValue, kindOnly, NO_KIND, type RemoteValue } from "../wire/values.ts";
-import { ACCEPT, decodeAccepted, encodeRequest, READ } from "../wire/wire.ts";
 
 export interface LargeValuesSetup {
   /** This node's id. */

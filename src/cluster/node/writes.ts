@@ -3,9 +3,12 @@
  * coordinator, and from its result to the answer.
  */
 import { randomBytes } from "node:crypto";
+import { endOf } from "../../format/end.ts";
+import { withEnd } from "../../format/fields/end.ts";
 import type { Ballot } from "../../format/record.ts";
 import { etagScratch, etagText, writeEtag } from "../../format/version.ts";
 import { conditionsHold } from "../../rules/conditions.ts";
+import { endOfLife, type Life, NO_LIFE } from "../../rules/expiry.ts";
 import type { WriteDone, WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -15,15 +18,31 @@ import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { ReplicaGroup } from "../layout/layout.ts";
 import { type PeerClient, PeerError } from "../peers/peer-client.ts";
 import { FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
-import { NOTHING_DONE, type Refusal, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
+import {
+  type Change,
+  NOTHING_DONE,
+  type Refusal,
+  type RegisterResult,
+  type RegisterWrite,
+} from "../register/requests.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { Service } from "../service/service.ts";
 import { decodeHandOn, decodeWritten, encodeHandOn, encodeWritten, type Terms } from "../wire/hand-on.ts";
-import { type InlineValue, inlineValue, type StoredValue } from "../wire/values.ts";
-import { ACCEPT, encodeRequest } from "../wire/wire.ts";
+import { ACCEPT, encodeRequest } from "../wire/request-frame.ts";
+import {
+  type InlineValue,
+  inlineValue,
+  NO_KIND,
+  type StagedValue,
+  type StoredValue,
+  touchedValue,
+  type ValueKind,
+  withLife,
+} from "../wire/values.ts";
 import { HotKeys } from "./hot-keys.ts";
 
 const JSON_TYPE = "application/json";
+const NOTHING = new Uint8Array(0);
 /** Operations of clients under way; beyond, they get 503. */
 export const OPERATIONS_MAX = 16_384;
 
@@ -48,8 +67,13 @@ export interface ClusterWritesSetup {
 }
 
 /** A write and what it asks of what is there. */
-interface TermedWrite extends Omit<RegisterWrite, "condition"> {
+interface TermedWrite extends Omit<RegisterWrite, "condition" | "change"> {
   readonly terms: Terms;
+}
+
+/** A large value that some replicas have, and how long it is to live. */
+interface LargeWrite extends Omit<TermedWrite, "payload" | "staged"> {
+  readonly value: ValueKind & Pick<StagedValue, "valueBytes" | "staged"> & { readonly life: Life };
 }
 
 export class ClusterWrites {
@@ -70,20 +94,34 @@ export class ClusterWrites {
     return { operationLow: this.operationNumber, operationHigh: this.operationNode };
   }
 
-  /** A large value that the replicas have already: written from here, prepared first. */
-  writeLarge(verb: WriteHead["verb"], write: TermedWrite, done: WriteDone): void {
-    this.run(verb, done, (written) => this.write(write, written));
+  /**
+   * A large value that the replicas have already: written from here. Prepared first, since an accept that met
+   * a higher ballot would have used up what was streamed.
+   */
+  writeLarge(verb: WriteHead["verb"], { value, ...write }: LargeWrite, done: WriteDone): void {
+    const { json, contentType, life, valueBytes, staged } = value;
+    const problem = this.lifeProblem(life);
+    if (problem !== null) {
+      setImmediate(done, { ...FAILED, ...problem });
+      return;
+    }
+    const trailer = this.trailerOf(value.trailer, life);
+    const end = endOf(trailer);
+    const payload: StagedValue = { tombstone: false, json, contentType, trailer, end, valueBytes, staged };
+    this.run(verb, done, (written) => this.write({ ...write, payload, staged: true }, written));
   }
 
   /** A small write. False: too much is under way. */
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
     if (this.setup.load.operations >= OPERATIONS_MAX) return false;
     const payload = head.verb === "delete" ? TOMBSTONE : this.payloadOf(head, body);
+    const problem = this.lifeProblem(head.life);
     if ("error" in payload) setImmediate(done, { ...FAILED, ...payload });
+    else if (problem !== null) setImmediate(done, { ...FAILED, ...problem });
     else {
       const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
-      const { verb, ifMatch, ifNoneMatch } = head;
-      const terms = { create: verb === "post", ifMatch, ifNoneMatch };
+      const { verb } = head;
+      const terms = termsOf(head);
       const { operationLow, operationHigh } = this.nextOperation();
       this.run(verb, done, (written) =>
         this.hotWrite({ key, terms, payload, operationLow, operationHigh }, written),
@@ -92,12 +130,28 @@ export class ClusterWrites {
     return true;
   }
 
-  /** The value of a body, in stored form; or what is wrong with it. */
+  /** The value of a body, in stored form, and when it ends; or what is wrong with it. */
   private payloadOf(head: WriteHead, body: Uint8Array): StoredValue | { error: ErrorCode; detail: string } {
-    if (!head.json) return inlineValue(head, copyOf(body));
+    const trailer = this.trailerOf(head.trailer, head.life);
+    const { json, contentType } = head;
+    if (head.verb === "touch") return inlineValue({ ...NO_KIND, trailer }, NOTHING);
+    if (!json) return inlineValue({ json, contentType, trailer }, copyOf(body));
     const text = textOf(body);
     if ("error" in text) return text;
-    return inlineValue({ json: true, contentType: JSON_TYPE, trailer: head.trailer }, storedBytes(text));
+    return inlineValue({ json, contentType: JSON_TYPE, trailer }, storedBytes(text));
+  }
+
+  /** The trailer with the end of a life, which is computed here and never again. */
+  private trailerOf(trailer: Uint8Array, life: Life): Uint8Array {
+    const end = life === NO_LIFE ? 0 : endOfLife(life, this.setup.time.now());
+    return end === 0 ? trailer : withEnd(trailer, end);
+  }
+
+  /** Why a life cannot be given now: a clock that nobody has checked must not say when a lease ends. */
+  private lifeProblem({ ttlMs }: Life): { error: ErrorCode; detail: string } | null {
+    if (ttlMs === 0 || this.setup.time.wasAgreed) return null;
+    const detail = "this node does not know the time of its cluster yet, so it cannot tell when a value ends";
+    return { error: "unavailable", detail };
   }
 
   /** Runs an operation that writes, if there is a layout to work by. */
@@ -154,15 +208,17 @@ export class ClusterWrites {
 
   private write(write: TermedWrite, written: (result: RegisterResult) => void): void {
     const { key, terms, payload, operationLow, operationHigh, staged = false, lost = false } = write;
-    const { create, ifMatch, ifNoneMatch } = terms;
-    const isConditional = create || ifMatch !== "" || ifNoneMatch !== "";
+    const { create, life, ifMatch, ifNoneMatch } = terms;
+    const isConditional = create || life !== "own" || ifMatch !== "" || ifNoneMatch !== "";
     const judge = (exists: boolean, version: Ballot | null): Refusal | null => {
+      if (life === "touch" && !exists) return "not_found";
       const etag = exists && version !== null ? etagText(version) : null;
       if (!conditionsHold({ ifMatch, ifNoneMatch }, etag)) return "precondition_failed";
       return create && exists ? "exists" : null;
     };
     const condition = isConditional || staged ? judge : null;
-    const request = { key, payload, operationLow, operationHigh, staged, lost, condition };
+    const change = life === "own" ? null : changeOf(life, payload as StoredValue);
+    const request = { key, payload, change, operationLow, operationHigh, staged, lost, condition };
     this.setup.coordinator.write(request, (result) => {
       if (result.raced) this.hotKeys.raced(key.bytes);
       this.setup.seen("write", key, result.outcome, result.reason);
@@ -212,6 +268,22 @@ export class ClusterWrites {
     const { time, self } = this.setup;
     return `other nodes refuse the write's version, which is too far ahead of their time; the clock of ${self} is ${(time.skewMs() / 1000).toFixed(1)} s ahead of what ${time.agreed ? "the nodes agree on" : "it last knew of the others"}: set it right, or try again when it has heard of them`;
   }
+}
+
+/** What a write asks of what is there. */
+export function termsOf({ verb, life, ifMatch, ifNoneMatch }: WriteHead): Terms {
+  const how = verb === "touch" ? "touch" : life.keep ? "keep" : "own";
+  return { create: verb === "post", life: how, ifMatch, ifNoneMatch };
+}
+
+/** @param payload its value, or, of a touch, one that only has the new end */
+function changeOf(life: "keep" | "touch", payload: StoredValue): Change {
+  if (life === "keep") return { kind: life, make: (end) => withLife(payload, end) };
+  const { end } = payload;
+  return {
+    kind: life,
+    make: (value, base, isHeld) => touchedValue(value as StoredValue, end, base, isHeld),
+  };
 }
 
 const FAILED: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };

@@ -19,10 +19,19 @@ export interface ClusterKey {
  */
 export interface Payload {
   readonly tombstone: boolean;
+  /** The mark that the value at the proposal's ballot has ended (b⁺ of rules/register.ts), a tombstone. */
+  readonly ended?: boolean;
+  /** End of life of the value, or of the one that is marked, in ms since 1970; 0 or absent: none. */
+  readonly end?: number;
 }
 
 /** The payload of every delete. */
 export const TOMBSTONE: Payload = Object.freeze({ tombstone: true });
+
+/** The payload that marks a value as ended. */
+export function endMark(end: number): Payload {
+  return { tombstone: true, ended: true, end };
+}
 
 /**
  * The bit of a number's upper half that marks a conditional write whose majority of promises held nothing of
@@ -30,6 +39,18 @@ export const TOMBSTONE: Payload = Object.freeze({ tombstone: true });
  * an accept below it may have done (doubt.ts, write.ts).
  */
 export const FIRST_WRITE = 0x80000000;
+
+interface Operation {
+  readonly operationLow: number;
+  readonly operationHigh: number;
+}
+
+/** Whether two numbers are of one operation, whatever is marked. */
+export function isSameOperation(a: Operation, b: Operation): boolean {
+  return (
+    a.operationLow === b.operationLow && (a.operationHigh & ~FIRST_WRITE) === (b.operationHigh & ~FIRST_WRITE)
+  );
+}
 
 /**
  * What an accept asks a replica to hold. The operation stays with a value when it is written again at a
@@ -45,12 +66,22 @@ export interface Proposal {
    * clock.
    */
   readonly held?: boolean;
+  /**
+   * A time by which all replicas judge alike whether what they replace had ended: cluster time in ms since
+   * 1970, where the coordinator knows it; 0 or absent: nothing has ended that is not marked.
+   */
+  readonly atMillis?: number;
 }
 
 /** A record that a replica holds, without its value. `ballot` null: the key is absent there. */
 export interface Held {
   readonly ballot: Ballot | null;
+  /** A tombstone, or a mark that the value has ended. */
   readonly tombstone: boolean;
+  /** A mark that the value at this ballot has ended. */
+  readonly ended: boolean;
+  /** End of life of the value, also of one that has ended, in ms since 1970; 0: none. */
+  readonly end: number;
   readonly operationLow: number;
   readonly operationHigh: number;
 }
@@ -62,7 +93,9 @@ export interface PrepareYes extends Held {
   readonly floor: Ballot | null;
 }
 
-/** What an accepted record took the place of. */
+/**
+ * What an accepted record took the place of. `existed`: a value, which had not ended by the proposal's time.
+ */
 export interface Replaced {
   readonly previous: Ballot | null;
   readonly existed: boolean;

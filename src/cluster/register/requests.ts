@@ -17,6 +17,13 @@ export interface CoordinatorSetup {
   distance: (node: string) => number;
   /** Monotonic milliseconds. */
   now: () => number;
+  /** Cluster time, in ms since 1970: what ends are judged by. */
+  clusterMillis: () => number;
+  /**
+   * Whether a majority's clocks were heard in this session. Before that nobody is told that a value has
+   * ended: one node with a fast clock must not end everybody's leases.
+   */
+  knowsTime: () => boolean;
   /** 0 ≤ x < 1. */
   random: () => number;
   /** Calls back once after `ms`, unless cancelled; never before it returns. */
@@ -32,12 +39,24 @@ export interface CoordinatorSetup {
 }
 
 /** Why a conditional write is refused. */
-export type Refusal = "exists" | "precondition_failed";
+export type Refusal = "exists" | "precondition_failed" | "not_found";
+
+/**
+ * A payload that is made from what is there; only of a conditional write. May be called several times.
+ *
+ *   keep    from the end of life of the value that is there; 0: it has none, or there is no value
+ *   touch   from that value itself, its ballot, and whether a majority holds it; the condition must refuse
+ *           where there is none
+ */
+export type Change =
+  | { readonly kind: "keep"; readonly make: (end: number) => Payload }
+  | { readonly kind: "touch"; readonly make: (payload: Payload, base: Ballot, isHeld: boolean) => Payload };
 
 export interface RegisterWrite {
   readonly key: ClusterKey;
-  /** `TOMBSTONE` for a delete. */
+  /** `TOMBSTONE` for a delete. What is written instead is made by `change`, where there is one. */
   readonly payload: Payload;
+  readonly change?: Change | null;
   /** Random, new for each operation of a client; without `FIRST_WRITE`. */
   readonly operationLow: number;
   readonly operationHigh: number;
@@ -67,6 +86,8 @@ export interface RegisterResult {
   previous: Ballot | null;
   /** done, refused: whether the key has a value at `ballot`. */
   exists: boolean;
+  /** End of life of that value, in ms since 1970; 0: none. */
+  end: number;
   /** done: whether the key had a value before. */
   existed: boolean;
   /** Whether `existed` is known exactly; after lost or repeated messages it is the best guess. */
@@ -103,6 +124,14 @@ export interface OperationRules {
   readonly confirmReads: boolean;
   /** A write is marked as the first only when it is. */
   readonly markFirstOnly: boolean;
+  /** The mark that a value has ended ranks above that value. */
+  readonly ranksEnds: boolean;
+  /** A refusal that rests on an end is given only when a majority holds that. */
+  readonly confirmEndedRefusals: boolean;
+  /** A write in doubt whose value was marked as ended is not written again. */
+  readonly keepOwnMark: boolean;
+  /** Nor is one that somebody's refusal has buried under a tombstone. */
+  readonly keepOwnTombstone: boolean;
 }
 
 export const ALL_RULES: OperationRules = Object.freeze({
@@ -110,6 +139,10 @@ export const ALL_RULES: OperationRules = Object.freeze({
   resolveAmbiguous: true,
   confirmReads: true,
   markFirstOnly: true,
+  ranksEnds: true,
+  confirmEndedRefusals: true,
+  keepOwnMark: true,
+  keepOwnTombstone: true,
 });
 
 /** The answer to a write that has had no effect. */
@@ -118,6 +151,7 @@ export const NOTHING_DONE: RegisterResult = Object.freeze({
   ballot: null,
   previous: null,
   exists: false,
+  end: 0,
   existed: false,
   certain: true,
   replicas: 0,

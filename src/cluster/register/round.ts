@@ -14,6 +14,7 @@ import { hasMajority, type ReplicaGroup } from "../layout/layout.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
+  endMark,
   type LookAnswer,
   type Payload,
   type PrepareAnswer,
@@ -49,7 +50,7 @@ export class Round {
   group: ReplicaGroup;
   readonly tally: Tally;
   /** The highest record among the answers, and who holds it. */
-  readonly highest = new Highest();
+  readonly highest: Highest;
   /** The value of `highest`, where it is at hand. */
   payload: Payload | null = null;
   phase: Phase = "pause";
@@ -85,6 +86,7 @@ export class Round {
   ) {
     this.setup = setup;
     this.rules = rules;
+    this.highest = new Highest(rules.ranksEnds);
     this.key = key;
     this.owner = owner;
     this.races = races;
@@ -247,15 +249,30 @@ export class Round {
   // ---- values ------------------------------------------------------------------------------------------------
 
   /**
+   * Judges by the clock whether the highest record is a value that has ended; then it counts as absent.
+   * False: it may have, and this node cannot tell yet.
+   */
+  knowsEnd(): boolean {
+    const { highest, setup } = this;
+    if (highest.end === 0) return true;
+    highest.lapse(setup.clusterMillis());
+    return !highest.lapsed || setup.knowsTime();
+  }
+
+  /**
    * Makes the highest record the decided one, at the prepared ballot (`rewrite`), or at its own (`confirm`).
+   * A value that has ended is marked at its own ballot, or gives way to a tombstone at the prepared one:
+   * never at a ballot that is only higher, since a minority that has missed a later write would then beat it.
    */
   proposeHighest(how: "rewrite" | "confirm", then: (proposal: Proposal) => void): void {
     const { highest } = this;
-    this.withPayload((payload) => {
+    const propose = (payload: Payload): void => {
       const { operationLow, operationHigh } = highest;
       const ballot = (how === "rewrite" ? this.ballot : highest.ballot) as Ballot;
       then({ ballot, payload, operationLow, operationHigh, held: how === "confirm" });
-    });
+    };
+    if (how === "confirm" && (highest.ended || highest.lapsed)) propose(endMark(highest.end));
+    else this.withPayload(propose);
   }
 
   /** Calls `then` with the value of `highest`; fetched from a replica that holds it, unless it is at hand. */

@@ -4,6 +4,8 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
+import { hasEnded } from "../../rules/expiry.ts";
+import { compareRanks } from "../../rules/register.ts";
 import { hasMajority, type ReplicaGroup } from "../layout/layout.ts";
 import type { AcceptAnswer, Held, LookAnswer, PrepareAnswer, RecallAnswer, RefusalReason } from "./ports.ts";
 
@@ -77,20 +79,31 @@ function isFinal(reason: RefusalReason): boolean {
 export class Highest {
   ballot: Ballot | null = null;
   tombstone = false;
+  /** It is a mark that the value has ended. */
+  ended = false;
+  /** End of life of the value, in ms since 1970; 0: none. */
+  end = 0;
   operationLow = 0;
   operationHigh = 0;
   /** Replicas that hold it (with ballot null: that hold nothing). */
   holders = 0;
+  /** A value that has ended by the clock, though no mark says so yet. */
+  lapsed = false;
+  private readonly ranksEnds: boolean;
+
+  constructor(ranksEnds: boolean) {
+    this.ranksEnds = ranksEnds;
+  }
 
   start(): void {
     this.ballot = null;
-    this.tombstone = false;
-    this.operationLow = this.operationHigh = 0;
+    this.tombstone = this.ended = this.lapsed = false;
+    this.end = this.operationLow = this.operationHigh = 0;
     this.holders = 0;
   }
 
   take(bit: number, held: Held): void {
-    const order = this.holders === 0 ? 1 : compareOptionalBallots(held.ballot, this.ballot);
+    const order = this.holders === 0 ? 1 : this.order(held);
     if (order < 0) return;
     if (order === 0) {
       this.holders |= bit;
@@ -98,12 +111,24 @@ export class Highest {
     }
     this.ballot = held.ballot;
     this.tombstone = held.tombstone;
+    this.ended = held.ended;
+    this.end = held.end;
     this.operationLow = held.operationLow;
     this.operationHigh = held.operationHigh;
     this.holders = bit;
+    this.lapsed = false;
+  }
+
+  private order(held: Held): number {
+    return this.ranksEnds ? compareRanks(held, this) : compareOptionalBallots(held.ballot, this.ballot);
+  }
+
+  /** Judges a value by the clock; a value that has lapsed counts as absent from then on. */
+  lapse(nowMillis: number): void {
+    this.lapsed = this.ballot !== null && !this.tombstone && hasEnded(this.end, nowMillis);
   }
 
   get exists(): boolean {
-    return this.ballot !== null && !this.tombstone;
+    return this.ballot !== null && !this.tombstone && !this.lapsed;
   }
 }

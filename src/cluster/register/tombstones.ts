@@ -1,6 +1,7 @@
 /**
  * Collection of tombstones. A tombstone that is gone too early brings a deleted value back: from a replica
- * that missed the delete, or from a message that was long under way. So it goes only when
+ * that missed the delete, or from a message that was long under way. The mark that a value has ended is one
+ * of them, but not the value itself, whose end some replica has not marked yet. So it goes only when
  *
  *   1. it is old enough (that alone proves nothing; it keeps collection away from keys in use),
  *   2. every replica, of the old set too while the layout moves, confirms that very tombstone, and
@@ -26,15 +27,24 @@ export interface CollectPort {
     key: ClusterKey,
     epoch: number,
     tombstone: Ballot,
+    ended: boolean,
     reply: (confirmed: boolean) => void,
   ): void;
   /** Tells a replica to forget exactly this tombstone (`holdsTombstone`), floor first. Not answered. */
-  collect(node: string, key: ClusterKey, epoch: number, tombstone: Ballot): void;
+  collect(node: string, key: ClusterKey, epoch: number, tombstone: Ballot, ended: boolean): void;
 }
 
-/** Whether a tombstone's age allows its collection. */
-export function isOldTombstone(tombstone: Ballot, nowMillis: number, ageMs: number): boolean {
-  return ballotMillis(tombstone) + ageMs <= nowMillis;
+/** A tombstone, or the mark that a value has ended, as a replica holds it. */
+export interface HeldTombstone {
+  readonly ballot: Ballot | null;
+  readonly ended: boolean;
+  /** Of a mark: the end of life, in ms since 1970. */
+  readonly end: number;
+}
+
+/** Whether a tombstone's age allows its collection; that of a mark counts from the end. */
+export function isOldTombstone({ ballot, end }: HeldTombstone, nowMillis: number, ageMs: number): boolean {
+  return ballot !== null && Math.max(ballotMillis(ballot), end) + ageMs <= nowMillis;
 }
 
 /** Collects one tombstone if all replicas confirm it. `done` says whether they did. */
@@ -42,17 +52,21 @@ export function collectTombstone(
   port: CollectPort,
   group: ReplicaGroup,
   key: ClusterKey,
-  tombstone: Ballot,
+  { ballot, ended }: HeldTombstone,
   done: (collected: boolean) => void,
 ): void {
+  if (ballot === null) {
+    done(false);
+    return;
+  }
   let waiting = group.nodes.length;
   let confirmed = 0;
   for (const node of group.nodes)
-    port.confirm(node, key, group.epoch, tombstone, (yes) => {
+    port.confirm(node, key, group.epoch, ballot, ended, (yes) => {
       if (yes) confirmed++;
       if (--waiting > 0) return;
       const all = confirmed === group.nodes.length;
-      if (all) for (const member of group.nodes) port.collect(member, key, group.epoch, tombstone);
+      if (all) for (const member of group.nodes) port.collect(member, key, group.epoch, ballot, ended);
       done(all);
     });
 }

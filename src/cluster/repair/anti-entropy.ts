@@ -1,7 +1,8 @@
 /**
  * Anti-entropy: compares the digests of each partition with those of every other replica, in rounds in the
  * background, reads the leaves that differ, and takes over what the other one has newer, at its same ballot.
- * Every node does so for itself, so both directions are covered.
+ * Every node does so for itself, so both directions are covered. Whether a value is marked as ended makes no
+ * difference here: each replica marks its own by itself.
  *
  * What is younger than SETTLE_MS is left alone: it is probably still on its way. A record that the own
  * replica refuses for long, because of a promise whose write never came, is settled by a full round.
@@ -19,6 +20,7 @@ import { clusterKey } from "../replica/cluster-key.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
 import type { RepairPace } from "../sync/pacer.ts";
 import { DIGEST_PARTITIONS_MAX } from "../wire/repair-wire.ts";
+import { endedAgeMs } from "./collection.ts";
 
 /** Records younger than this are not compared. */
 const SETTLE_MS = 1500;
@@ -168,13 +170,14 @@ export class AntiEntropy {
   private async take(
     group: ReplicaGroup,
     theirs: PartitionList,
-    { key: bytes, ballot, tombstone }: ScannedKey,
+    held: ScannedKey,
     own: PartitionList,
     round: Round,
   ): Promise<void> {
     const { port, self, coordinator, now, tombstoneAgeMs } = this.setup;
-    const key = clusterKey(bytes);
-    const record = await port.record(key, [theirs.node], group.epoch, ballot);
+    const { ballot, tombstone, ended } = held;
+    const key = clusterKey(held.key);
+    const record = await port.record(key, [theirs.node], group.epoch, held);
     if (record === null || record === "unknown" || ballot === null) return;
     const answer = await port.deliver(self, key, group.epoch, record);
     if (answer.kind === "yes") {
@@ -186,8 +189,9 @@ export class AntiEntropy {
     const isUnderFloor = tombstone && compareOptionalBallots(ballot, own.floor) <= 0;
     // The other one has perhaps not heard that all had confirmed. A younger one was never collected: the
     // floor rose for another key, or for an old promise, before this one came.
-    if (isUnderFloor && isOldTombstone(ballot, now(), tombstoneAgeMs))
-      await new Promise<void>((resolve) => collectTombstone(port, group, key, ballot, () => resolve()));
+    const ageMs = ended ? endedAgeMs(tombstoneAgeMs) : tombstoneAgeMs;
+    if (isUnderFloor && isOldTombstone(held, now(), ageMs))
+      await new Promise<void>((resolve) => collectTombstone(port, group, key, held, () => resolve()));
     else if (ballotMillis(ballot) + STUCK_MS < now())
       await new Promise<void>((resolve) => coordinator.settle(key, () => resolve()));
   }

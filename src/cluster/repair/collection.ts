@@ -5,6 +5,7 @@
  * background.
  */
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import { ENDED_AGE_MS } from "../../util/limits.ts";
 import type { Placement } from "../layout/layout.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
@@ -19,6 +20,14 @@ const FOLD_MS_MAX = 60_000;
 /** Tombstones that are being collected at once. */
 const WINDOW = 32;
 
+/**
+ * The age from which the mark that a value has ended is collected: there are more of them than of deletes,
+ * and nothing waits for them.
+ */
+export function endedAgeMs(tombstoneAgeMs: number): number {
+  return Math.min(tombstoneAgeMs, ENDED_AGE_MS);
+}
+
 export interface CollectionSetup {
   self: string;
   vault: LocalVault;
@@ -32,9 +41,12 @@ export interface CollectionSetup {
 }
 
 export class Collection {
-  /** Tombstones since the start of the process. */
+  /** Tombstones, and marks of ended values, since the start of the process. */
   collected = 0;
+  /** Marks of ended values that were old enough in the last round, and that not all replicas confirmed. */
+  keptMarks = 0;
   private readonly setup: CollectionSetup;
+  private readonly endedAgeMs: number;
   private readonly collectPauseMs: number;
   private readonly foldPauseMs: number;
   private nextCollectMs: number;
@@ -43,6 +55,7 @@ export class Collection {
 
   constructor(setup: CollectionSetup) {
     this.setup = setup;
+    this.endedAgeMs = endedAgeMs(setup.tombstoneAgeMs);
     this.collectPauseMs = Math.min(COLLECT_MS_MAX, Math.max(COLLECT_MS_MIN, setup.tombstoneAgeMs / 2));
     this.foldPauseMs = Math.min(FOLD_MS_MAX, this.collectPauseMs);
     this.nextCollectMs = performance.now() + this.collectPauseMs;
@@ -72,19 +85,22 @@ export class Collection {
       const placement = this.setup.placement();
       const isAny = vault.stats().shards.some((shard) => shard.tombstones > 0);
       if (placement === null || !isAny) return;
+      let kept = 0;
       for (const group of placement.groups) {
         if (group.nodes[0] !== self) continue;
         if (this.setup.placement() !== placement) return;
         const beganMs = performance.now();
         const { keys } = await port.list(self, group.partition, group.epoch);
         let window: Promise<void>[] = [];
-        for (const { key, ballot, tombstone } of keys.values()) {
-          if (!tombstone || ballot === null) continue;
-          if (!isOldTombstone(ballot, this.setup.now(), this.setup.tombstoneAgeMs)) continue;
+        for (const held of keys.values()) {
+          if (!held.tombstone) continue;
+          const ageMs = held.ended ? this.endedAgeMs : this.setup.tombstoneAgeMs;
+          if (!isOldTombstone(held, this.setup.now(), ageMs)) continue;
           window.push(
             new Promise((resolve) => {
-              collectTombstone(port, group, clusterKey(key), ballot, (done) => {
+              collectTombstone(port, group, clusterKey(held.key), held, (done) => {
                 if (done) this.collected++;
+                else if (held.ended) kept++;
                 resolve();
               });
             }),
@@ -96,6 +112,7 @@ export class Collection {
         await Promise.all(window);
         await pace.rest(performance.now() - beganMs);
       }
+      this.keptMarks = kept;
     } finally {
       this.nextCollectMs = performance.now() + this.collectPauseMs;
     }

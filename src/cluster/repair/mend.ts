@@ -82,7 +82,8 @@ export class Mending {
     });
     if (ballot === null) return false;
     const group = node.groupOf(key.partition);
-    const record = await port.record(key, this.holders(group.nodes, self), group.epoch, ballot);
+    const rank = { ballot, ended: false };
+    const record = await port.record(key, this.holders(group.nodes, self), group.epoch, rank);
     if (record === null || record === "unknown") return false;
     return (await port.take(key, group.epoch, record)).kind === "yes";
   }
@@ -95,7 +96,8 @@ export class Mending {
     const key = clusterKey(bytes);
     const group = placement.groups[key.partition];
     if (!group.nodes.includes(node)) return "done";
-    const record = await port.record(key, this.holders(group.nodes, node), group.epoch, ballot);
+    const rank = { ballot, ended: false };
+    const record = await port.record(key, this.holders(group.nodes, node), group.epoch, rank);
     if (record === "unknown") return "later";
     if (record === null) return "done";
     const answer = await port.deliver(node, key, group.epoch, record);

@@ -1,7 +1,8 @@
 /**
  * Everything that makes replicas whole again, for one node: hints, synchronisation, anti-entropy, damaged
- * records, collection of tombstones, and dropping what has moved away. All of it works on the own replica, or
- * delivers records at the ballot that they already have; nothing here decides anything by itself.
+ * records, ends that cannot be marked, collection of tombstones, and dropping what has moved away. All of it
+ * works on the own replica, or delivers records at the ballot that they already have; nothing here decides
+ * anything by itself.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
@@ -21,6 +22,7 @@ import { RepairPace } from "../sync/pacer.ts";
 import { Synchroniser, type SyncMembership } from "../sync/sync.ts";
 import { AntiEntropy } from "./anti-entropy.ts";
 import { Collection } from "./collection.ts";
+import { Ends } from "./ends.ts";
 import { Hints } from "./hints.ts";
 import { Mending } from "./mend.ts";
 import { type ClusterStats, repairHealth, repairStats } from "./status.ts";
@@ -73,6 +75,7 @@ export class Repair {
   private readonly up = new Set<string>();
   private readonly work = new Set<Promise<void>>();
   readonly collection: Collection;
+  readonly ends: Ends;
   private nextRoundMs = 0;
   private comparing = false;
   private droppedEpoch = 0;
@@ -130,6 +133,7 @@ export class Repair {
       tombstoneAgeMs,
       now: () => setup.time.now(),
     });
+    this.ends = this.createEnds();
     this.hints = new Hints({
       directory,
       isUp: (other) => peerOf(other)?.state === "up",
@@ -144,6 +148,17 @@ export class Repair {
     });
     this.timer = setInterval(() => this.tick(), TICK_MS);
     this.timer.unref();
+  }
+
+  private createEnds(): Ends {
+    const { vault, node, membership, time } = this.setup;
+    return new Ends({
+      vault,
+      coordinator: node.coordinator,
+      // A replica that has lost promises may not act as if it had given none.
+      endMillis: () => (membership.voting && time.wasAgreed ? time.now() : 0),
+      now: () => performance.now(),
+    });
   }
 
   /** A record is decided and these replicas, as far as known, do not hold it. */
@@ -169,6 +184,7 @@ export class Repair {
   async close(): Promise<void> {
     this.stopped = true;
     clearInterval(this.timer);
+    this.ends.stop();
     this.antiEntropy.stop();
     this.mending.stop();
     await Promise.all([this.synchroniser.close(), this.hints.close(), ...this.work]);
@@ -204,6 +220,7 @@ export class Repair {
     if (!this.comparing && nowMs >= this.nextRoundMs) this.run(this.compare());
     if (this.mending.isDue) this.run(this.mending.round());
     if (this.collection.isDue(nowMs)) this.run(this.collection.round());
+    this.ends.tick();
     const placement = this.stablePlacement();
     if (placement !== null && !this.dropping && placement.layout.epoch > this.droppedEpoch)
       this.run(this.dropMoved(placement));

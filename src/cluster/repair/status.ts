@@ -7,6 +7,7 @@ import type { PartitionDropper } from "../sync/dropper.ts";
 import type { Synchroniser } from "../sync/sync.ts";
 import type { AntiEntropy } from "./anti-entropy.ts";
 import type { Collection } from "./collection.ts";
+import type { Ends } from "./ends.ts";
 import type { Hints } from "./hints.ts";
 import type { Mending } from "./mend.ts";
 
@@ -22,6 +23,7 @@ interface Parts {
   readonly antiEntropy: AntiEntropy;
   readonly mending: Mending;
   readonly collection: Collection;
+  readonly ends: Ends;
   readonly dropper: PartitionDropper;
 }
 
@@ -70,6 +72,7 @@ export function repairStats(repair: Parts, { membership, peerOf, time }: Surroun
     antiEntropy: { ...repair.antiEntropy.status },
     damagedKeys: { waiting: repair.mending.waiting, repaired: repair.mending.mended },
     collectedTombstones: repair.collection.collected,
+    ends: { keptMarks: repair.collection.keptMarks, settled: repair.ends.settled },
     droppedPartitions: repair.dropper.dropped,
   };
 }

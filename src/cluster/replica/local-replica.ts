@@ -7,8 +7,13 @@
  * synchronises under the new one has then read this replica without the record, so the yes must not count.
  */
 
+import { endOf } from "../../format/end.ts";
+import { withEnd } from "../../format/fields/end.ts";
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { type Ballot, ballotOf } from "../../format/record.ts";
 import { compareBallots } from "../../format/version.ts";
+import { hasEnded } from "../../rules/expiry.ts";
+import type { RegisterOutcome } from "../../rules/write.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { FoundRegister } from "../../shards/vault/register.ts";
@@ -29,6 +34,7 @@ import {
   inlineValue,
   isInline,
   isStaged,
+  isTouched,
   NO_KIND,
   type RemoteValue,
   type StoredValue,
@@ -102,6 +108,8 @@ export class LocalReplica {
         kind: "yes",
         ballot: register.ballot,
         tombstone: register.tombstone,
+        ended: register.ended,
+        end: register.end,
         operationLow: register.operationLow,
         operationHigh: register.operationHigh,
         floor: register.floor,
@@ -144,12 +152,23 @@ export class LocalReplica {
     observe(ballot);
     const head = { key: keyBytes(key), ballot, operationLow, operationHigh, repair, ...NO_KIND };
     if (payload.tombstone) {
-      if (!vault.accept(head, null, done)) reply(UNAVAILABLE);
+      const { ended = false, end = 0 } = payload;
+      const trailer = ended ? withEnd(NO_TRAILER, end) : NO_TRAILER;
+      if (!vault.accept({ ...head, ended, trailer }, null, done)) reply(UNAVAILABLE);
       return;
     }
     const { json, contentType, trailer } = payload as StoredValue;
     const valueHead = { ...head, json, contentType, trailer };
-    if (isInline(payload)) {
+    if (isTouched(payload)) {
+      const { base, whole } = payload;
+      const touched = (result: WriteResult): void => {
+        // It holds something else, and has done nothing.
+        if (result.error === "not_found" && whole !== null)
+          this.hold(key, epoch, { ...proposal, payload: whole }, repair, reply);
+        else done(result);
+      };
+      if (!vault.touch({ ...valueHead, base }, touched)) reply(UNAVAILABLE);
+    } else if (isInline(payload)) {
       if (!vault.accept(valueHead, payload.bytes, done)) reply(UNAVAILABLE);
     } else if (isStaged(payload)) {
       const upload = this.staged.take(key.bytes, operationLow, operationHigh);
@@ -211,11 +230,13 @@ export class LocalReplica {
       reply({ kind: "refused", reason: "damaged", epoch: 0 });
       return;
     }
-    const { state, head } = held;
+    const { state, head, ended, end } = held;
     reply({
       kind: "yes",
       ballot: state === "absent" ? null : ballotOf(head),
       tombstone: state === "tombstone",
+      ended,
+      end,
       operationLow: state === "absent" ? 0 : head.operationLow,
       operationHigh: state === "absent" ? 0 : head.operationHigh,
       payload: room !== null && state === "found" ? this.valueOf(held, room) : null,
@@ -232,6 +253,7 @@ export class LocalReplica {
       return inlineValue(found, found.copy());
     const value: RemoteValue = {
       tombstone: false,
+      end: endOf(trailer),
       json,
       contentType,
       trailer,
@@ -257,6 +279,7 @@ export class LocalReplica {
     if (own !== epoch) return { kind: "refused", reason: "behind_epoch", epoch: own } as const;
     if (result.error === "disk_full") return { kind: "refused", reason: "full", epoch: 0 } as const;
     if (result.error === "key_refused") return { kind: "refused", reason: result.error, epoch: 0 } as const;
+    if (result.error === "not_found") return UNAVAILABLE;
     if (result.error !== null || register === undefined || register === null)
       return { kind: "refused", reason: "not_voting", epoch: 0 } as const;
     switch (register.verdict) {
@@ -275,20 +298,28 @@ export class LocalReplica {
     result: WriteResult,
     epoch: number,
     key: ClusterKey,
-    { ballot, operationLow, operationHigh }: Omit<Proposal, "payload">,
+    { ballot, operationLow, operationHigh, atMillis = 0 }: Omit<Proposal, "payload">,
   ): AcceptAnswer {
     const { error, register } = result;
     // After an error that does not say so, nobody knows whether it had an effect.
-    const surelyNot = error === "disk_full" || error === "key_refused" || register?.verdict === "no";
-    if (!surelyNot) this.accepts.taken(ballot, operationLow, operationHigh);
+    if (!hadNoEffect(error) && register?.verdict !== "no")
+      this.accepts.taken(ballot, operationLow, operationHigh);
     const answer = this.verdict(result, epoch, key);
     if (!("kind" in answer))
-      return { kind: "yes", already: answer.verdict === "already", ...replacedBy(answer) };
+      return { kind: "yes", already: answer.verdict === "already", ...replacedBy(answer, atMillis) };
     const done = result.error === null && result.register?.verdict === "yes" ? result.register : null;
-    return answer.kind === "refused" && done !== null ? { ...answer, replaced: replacedBy(done) } : answer;
+    return answer.kind === "refused" && done !== null
+      ? { ...answer, replaced: replacedBy(done, atMillis) }
+      : answer;
   }
 }
 
-function replacedBy({ ballot, tombstone }: { ballot: Ballot | null; tombstone: boolean }): Replaced {
-  return { previous: ballot, existed: ballot !== null && !tombstone };
+/** What it took the place of, judged by the proposal's time, and no clock of this replica. */
+function replacedBy({ ballot, tombstone, end }: RegisterOutcome, atMillis: number): Replaced {
+  return { previous: ballot, existed: ballot !== null && !tombstone && !hasEnded(end, atMillis) };
+}
+
+/** Whether an error of the shard says that it has done nothing, and will not. */
+function hadNoEffect(error: WriteResult["error"]): boolean {
+  return error === "disk_full" || error === "key_refused" || error === "not_found";
 }

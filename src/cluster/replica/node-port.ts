@@ -23,18 +23,17 @@ import {
   type ReplicaPort,
   UNAVAILABLE,
 } from "../register/ports.ts";
+import { decodeAccepted, decodeHeld, decodePromise } from "../wire/answer-frame.ts";
 import { decodeRecalled, encodeRecall } from "../wire/recall.ts";
-import { isInline, isStaged, kindOnly, type StoredValue } from "../wire/values.ts";
+import { ACCEPT, encodeRequest, LOOK, PREPARE, READ } from "../wire/request-frame.ts";
 import {
-  ACCEPT,
-  decodeAccepted,
-  decodeHeld,
-  decodePromise,
-  encodeRequest,
-  LOOK,
-  PREPARE,
-  READ,
-} from "../wire/wire.ts";
+  isInline,
+  isStaged,
+  isTouched,
+  kindOnly,
+  type StoredValue,
+  type TouchedValue,
+} from "../wire/values.ts";
 import type { LocalReplica } from "./local-replica.ts";
 
 /** What the port needs of a peer client. */
@@ -100,13 +99,21 @@ export class NodePort implements ReplicaPort {
       local.accept(key, epoch, proposal, reply);
       return;
     }
-    const { payload, ballot, operationLow, operationHigh, held } = proposal;
+    const { payload, ballot, operationLow, operationHigh, held, atMillis } = proposal;
     const request = {
       ...({ kind: ACCEPT, epoch, key: key.bytes } as const),
-      ...{ ballot, operationLow, operationHigh, held },
+      ...{ ballot, operationLow, operationHigh, held, atMillis },
     };
-    if (payload.tombstone)
+    if (payload.ended === true)
+      this.send<AcceptYes | No>(
+        node,
+        encodeRequest({ ...request, endMark: payload.end ?? 0 }),
+        decodeAccepted,
+        reply,
+      );
+    else if (payload.tombstone)
       this.send<AcceptYes | No>(node, encodeRequest({ ...request, tombstone: true }), decodeAccepted, reply);
+    else if (isTouched(payload)) this.touch(node, key, epoch, proposal, payload, reply);
     else if (isInline(payload))
       this.send<AcceptYes | No>(node, encodeRequest({ ...request, value: payload }), decodeAccepted, reply);
     else if (!isStaged(payload)) relay(node, key, epoch, proposal, reply);
@@ -119,6 +126,29 @@ export class NodePort implements ReplicaPort {
       );
     // The stream to it has failed: it gets the value later, as one that missed it.
     else reply(UNAVAILABLE);
+  }
+
+  /** A replica that does not hold what is touched has not done anything, and gets the value itself. */
+  private touch(
+    node: string,
+    key: ClusterKey,
+    epoch: number,
+    proposal: Proposal,
+    payload: TouchedValue,
+    reply: (answer: AcceptAnswer) => void,
+  ): void {
+    const { ballot, operationLow, operationHigh, held, atMillis } = proposal;
+    const { base, whole } = payload;
+    const request = {
+      ...({ kind: ACCEPT, epoch, key: key.bytes } as const),
+      ...{ ballot, operationLow, operationHigh, held, atMillis, base },
+    };
+    const frame = encodeRequest({ ...request, value: kindOnly(payload) });
+    this.send<AcceptYes | No>(node, frame, decodeAccepted, (answer) => {
+      const isMissing = answer.kind === "refused" && answer.reason === "unavailable";
+      if (isMissing && whole !== null) this.accept(node, key, epoch, { ...proposal, payload: whole }, reply);
+      else reply(answer);
+    });
   }
 
   look(node: string, key: ClusterKey, epoch: number, reply: (answer: LookAnswer) => void): void {

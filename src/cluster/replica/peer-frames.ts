@@ -1,29 +1,22 @@
 /** The own replica as other nodes reach it: frames and streams in, frames and streams out. */
+import { endOf } from "../../format/end.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { AnswerRoom, PeerSink, PeerSource } from "../peers/peer-handler.ts";
 import {
   type AcceptAnswer,
+  endMark,
   type LookAnswer,
   type PrepareAnswer,
   type Proposal,
   type RecallAnswer,
+  TOMBSTONE,
   UNAVAILABLE,
 } from "../register/ports.ts";
+import { encodeAccepted, encodeHeld, encodeNo, encodeRefused } from "../wire/answer-frame.ts";
 import { decodeRecall, encodeRecalled, isRecall } from "../wire/recall.ts";
-import { inlineValue, type StoredValue } from "../wire/values.ts";
-import {
-  ACCEPT,
-  decodeRequest,
-  encodeAccepted,
-  encodeHeld,
-  encodeNo,
-  encodeRefused,
-  LOOK,
-  type PeerRequest,
-  PREPARE,
-  READ,
-} from "../wire/wire.ts";
+import { ACCEPT, decodeRequest, LOOK, type PeerRequest, PREPARE, READ } from "../wire/request-frame.ts";
+import { baseOnly, inlineValue, type StagedValue, type StoredValue } from "../wire/values.ts";
 import { AHEAD } from "./admission.ts";
 import { clusterKey, keyBytes } from "./cluster-key.ts";
 import type { LocalReplica } from "./local-replica.ts";
@@ -160,13 +153,15 @@ export function rangeBytes(start: number, end: number): Buffer {
 const NOWHERE: ReadonlySet<string> = new Set();
 
 function proposalOf(request: PeerRequest): Proposal {
-  const { ballot, operationLow, operationHigh, json, contentType, trailer, held } = request;
-  const payload = request.tombstone
-    ? ({ tombstone: true } as const)
-    : request.staged
-      ? { tombstone: false as const, json, contentType, trailer, valueBytes: 0, staged: NOWHERE }
-      : inlineValue(request, request.value);
-  return { ballot, payload, operationLow, operationHigh, held };
+  const { ballot, operationLow, operationHigh, json, contentType, trailer, held, atMillis } = request;
+  const proposal = { ballot, operationLow, operationHigh, held, atMillis };
+  if (request.ended) return { ...proposal, payload: endMark(endOf(trailer)) };
+  if (request.tombstone) return { ...proposal, payload: TOMBSTONE };
+  if (request.base !== null) return { ...proposal, payload: baseOnly(request, request.base) };
+  if (!request.staged) return { ...proposal, payload: inlineValue(request, request.value) };
+  const kind = { tombstone: false, json, contentType, trailer, end: endOf(trailer) } as const;
+  const payload: StagedValue = { ...kind, valueBytes: 0, staged: NOWHERE };
+  return { ...proposal, payload };
 }
 
 function encodeOther(answer: PrepareAnswer | AcceptAnswer | LookAnswer | RecallAnswer): Buffer {

@@ -6,8 +6,7 @@
 
 import { leafOf } from "../../engine/state/digests.ts";
 import { type Ballot, ballotOf } from "../../format/record.ts";
-import { compareOptionalBallots } from "../../format/version.ts";
-import { confirmsTombstone } from "../../rules/register.ts";
+import { compareRanks, confirmsTombstone, type Rank } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { nameOf } from "../../util/bytes.ts";
@@ -17,6 +16,7 @@ import type { AnswerRoom } from "../peers/peer-handler.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
+  endMark,
   type LookAnswer,
   type Proposal,
   TOMBSTONE,
@@ -115,31 +115,32 @@ export class RepairPort implements CollectPort {
     key: ClusterKey,
     epoch: number,
     ballot: Ballot,
+    ended: boolean,
     reply: (confirmed: boolean) => void,
   ): void {
-    if (node === this.setup.self) reply(this.confirmsHere(key, epoch, ballot));
+    if (node === this.setup.self) reply(this.confirmsHere(key, epoch, ballot, ended));
     else
-      this.ask(node, { kind: "confirm", epoch, ballot, key: key.bytes }).then(
+      this.ask(node, { kind: "confirm", epoch, ballot, ended, key: key.bytes }).then(
         (answer) => reply(isYes(answer)),
         () => reply(false),
       );
   }
 
-  collect(node: string, key: ClusterKey, epoch: number, ballot: Ballot): void {
-    if (node === this.setup.self) this.collectHere(key, epoch, ballot);
+  collect(node: string, key: ClusterKey, epoch: number, ballot: Ballot, ended: boolean): void {
+    if (node === this.setup.self) this.collectHere(key, epoch, ballot, ended);
     // A replica that does not hear of it keeps its tombstone until the next time.
-    else this.ask(node, { kind: "collect", epoch, ballot, key: key.bytes }).catch(() => {});
+    else this.ask(node, { kind: "collect", epoch, ballot, ended, key: key.bytes }).catch(() => {});
   }
 
   /**
-   * The record of a key, at least as new as `ballot`, from the first of these nodes that has it.
+   * The record of a key, of at least this rank, from the first of these nodes that has it.
    * @returns null: none of those that answered has it; "unknown": one did not answer
    */
   async record(
     key: ClusterKey,
     nodes: readonly string[],
     epoch: number,
-    ballot: Ballot | null,
+    rank: Rank,
   ): Promise<Proposal | null | "unknown"> {
     let unknown = false;
     for (const node of nodes) {
@@ -147,9 +148,9 @@ export class RepairPort implements CollectPort {
         this.setup.port.read(node, key, epoch, resolve);
       });
       if (answer.kind !== "yes") unknown = true;
-      else if (answer.ballot !== null && compareOptionalBallots(answer.ballot, ballot) >= 0) {
-        const { operationLow, operationHigh } = answer;
-        const payload = answer.tombstone ? TOMBSTONE : answer.payload;
+      else if (answer.ballot !== null && compareRanks(answer, rank) >= 0) {
+        const { operationLow, operationHigh, ended, end } = answer;
+        const payload = ended ? endMark(end) : answer.tombstone ? TOMBSTONE : answer.payload;
         if (payload !== null) return { ballot: answer.ballot, payload, operationLow, operationHigh };
       }
     }
@@ -192,13 +193,18 @@ export class RepairPort implements CollectPort {
         break;
       case "confirm":
         reply(
-          this.confirmsHere(clusterKey(request.key), request.epoch, request.ballot)
+          this.confirmsHere(clusterKey(request.key), request.epoch, request.ballot, request.ended)
             ? encodeYes()
             : encodeNotNow(),
         );
         break;
       case "collect":
-        this.collectHere(clusterKey(Uint8Array.from(request.key)), request.epoch, request.ballot);
+        this.collectHere(
+          clusterKey(Uint8Array.from(request.key)),
+          request.epoch,
+          request.ballot,
+          request.ended,
+        );
         reply(encodeYes());
     }
   }
@@ -229,7 +235,7 @@ export class RepairPort implements CollectPort {
     }));
   }
 
-  private confirmsHere(key: ClusterKey, epoch: number, ballot: Ballot): boolean {
+  private confirmsHere(key: ClusterKey, epoch: number, ballot: Ballot, ended: boolean): boolean {
     const { setup } = this;
     if (epoch !== setup.epoch() || !setup.votes(key.partition) || setup.isSynchronising()) return false;
     const held = setup.vault.findRegister(keyBytes(key));
@@ -246,11 +252,11 @@ export class RepairPort implements CollectPort {
             operationLow: 0,
             operationHigh: 0,
           };
-    return confirmsTombstone(state, setup.vault.replica.floorOf(key.partition), ballot);
+    return confirmsTombstone(state, setup.vault.replica.floorOf(key.partition), ballot, ended);
   }
 
-  private collectHere(key: ClusterKey, epoch: number, ballot: Ballot): void {
+  private collectHere(key: ClusterKey, epoch: number, ballot: Ballot, ended: boolean): void {
     if (epoch === this.setup.epoch())
-      this.setup.vault.replica.dropTombstone(keyBytes(key), ballot, false, () => {});
+      this.setup.vault.replica.dropTombstone(keyBytes(key), ballot, ended, () => {});
   }
 }

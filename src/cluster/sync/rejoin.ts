@@ -31,13 +31,16 @@
  * majority of the previous set, and then takes the highest record of each key from a majority of that set
  * (`mergeForMove`), also one below its floor: the floor may come from other keys.
  *
+ * "Highest" and "the same" go by rank: the mark that a value has ended is above that value. Whoever holds a
+ * promise above both may have judged by the value.
+ *
  * Until it is done, a replica that synchronises confirms no tombstone (tombstones.ts): what it has been told
  * of a key may be older than the tombstone.
  */
 
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
-import type { RegisterState } from "../../rules/register.ts";
+import { compareRanks, type Rank, type RegisterState } from "../../rules/register.ts";
 import { REJOIN_WAIT_MS } from "../../util/limits.ts";
 import { hasMajority, hasPreviousMajority, type ReplicaGroup } from "../layout/layout.ts";
 
@@ -81,6 +84,9 @@ export interface SourceState {
   readonly floor: Ballot | null;
 }
 
+/** The rank of a key without a record. */
+const NOTHING: Rank = Object.freeze({ ballot: null, ended: false });
+
 /**
  * A promise that says more than the record beside it. One for an absent key may have become part of the
  * floor.
@@ -93,20 +99,20 @@ function openPromise({ state, floor }: SourceState): Ballot | null {
 /** What a replica that rejoins makes of a key, from what its sources say of it. */
 export function mergeForRejoin(sources: readonly SourceState[]): Merge {
   let from = -1;
-  let highest: Ballot | null = null;
+  let highest: Rank = NOTHING;
   let promised: Ballot | null = null;
   let same = true;
   for (let index = 0; index < sources.length; index++) {
-    const ballot = sources[index].state?.ballot ?? null;
-    const order = compareOptionalBallots(ballot, highest);
+    const held = sources[index].state ?? NOTHING;
+    const order = compareRanks(held, highest);
     if (index > 0 && order !== 0) same = false;
     if (order > 0) {
-      highest = ballot;
+      highest = held;
       from = index;
     }
     promised = higherBallot(promised, openPromise(sources[index]));
   }
-  if (!same && compareOptionalBallots(promised, highest) > 0) return { kind: "settle" };
+  if (!same && compareOptionalBallots(promised, highest.ballot) > 0) return { kind: "settle" };
   return { kind: "take", from, promised };
 }
 
@@ -119,17 +125,17 @@ export function mergeForMove(
   sources: readonly SourceState[],
 ): { kind: "take"; from: number } | { kind: "settle" | "nothing" } {
   let from = -1;
-  let highest = own?.ballot ?? null;
+  let highest: Rank = own ?? NOTHING;
   for (let index = 0; index < sources.length; index++) {
-    const ballot = sources[index].state?.ballot ?? null;
-    if (compareOptionalBallots(ballot, highest) > 0) {
-      highest = ballot;
+    const held = sources[index].state ?? NOTHING;
+    if (compareRanks(held, highest) > 0) {
+      highest = held;
       from = index;
     }
   }
   if (from < 0) return { kind: "nothing" };
   // An own promise above the record must be kept: somebody is about to write there, or was.
-  return compareOptionalBallots(own?.promised ?? null, highest) > 0
+  return compareOptionalBallots(own?.promised ?? null, highest.ballot) > 0
     ? { kind: "settle" }
     : { kind: "take", from };
 }

@@ -4,7 +4,7 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
-import type { RegisterState } from "../../rules/register.ts";
+import { compareRanks, type Rank, type RegisterState } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
@@ -154,7 +154,7 @@ export class TakeOver {
       return merge.kind === "settle" ? { bytes: 0, run: () => this.settle(key()) } : null;
     const promised: Ballot | null = "promised" in merge ? (merge.promised as Ballot | null) : null;
     const state = merge.from < 0 ? null : (states[merge.from].state as ScannedKey);
-    const isNewer = state !== null && compareOptionalBallots(state.ballot, own?.ballot ?? null) > 0;
+    const isNewer = state !== null && (own === null || compareRanks(state, own) > 0);
     const held = isNewer ? (state?.ballot ?? null) : (own?.ballot ?? null);
     const needed =
       compareOptionalBallots(promised, held ?? floor) > 0 &&
@@ -165,7 +165,7 @@ export class TakeOver {
     const from = isNewer ? sources[merge.from].node : null;
     return {
       bytes: state?.valueBytes ?? 0,
-      run: () => this.take(key(), group, from, held, needed),
+      run: () => this.take(key(), group, from, state, needed),
     };
   }
 
@@ -173,13 +173,13 @@ export class TakeOver {
     key: ClusterKey,
     group: ReplicaGroup,
     from: string | null,
-    ballot: Ballot | null,
+    rank: Rank | null,
     promised: Ballot | null,
   ): Promise<boolean> {
     const { port, self, vault } = this.setup;
-    if (from !== null) {
+    if (from !== null && rank !== null) {
       const others = group.nodes.filter((node) => node !== self && node !== from);
-      const record = await port.record(key, [from, ...others], group.epoch, ballot);
+      const record = await port.record(key, [from, ...others], group.epoch, rank);
       if (record === "unknown") throw new Error("a record could not be read");
       // Replaced by nothing: its tombstone was collected meanwhile.
       if (record === null) return false;
@@ -217,7 +217,7 @@ export class TakeOver {
     }
     const ballot = own.tombstone ? (own.ballot as Ballot) : floor;
     return new Promise((resolve) => {
-      vault.replica.dropTombstone(keyBytes(key), ballot, false, (error) => resolve(error === null));
+      vault.replica.dropTombstone(keyBytes(key), ballot, own.ended, (error) => resolve(error === null));
     });
   }
 }

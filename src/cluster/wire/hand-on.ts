@@ -1,19 +1,22 @@
 /**
  * A client's write that one coordinator hands on to another, as bytes. All numbers are little-endian.
  *
- *   hand-on   32 1 · flags 1 · If-Match length 2 · If-None-Match length 2 · 0 2, then both texts and an accept of wire.ts without a ballot
+ *   hand-on   32 1 · flags 1 · If-Match length 2 · If-None-Match length 2 · 0 2, then both texts and an accept of request-frame.ts without a ballot
  *   answer    outcome 1 · flags 1 · replicas 1 · reason 1 · version 16
  */
 
 import { CONDITION_BYTES_MAX } from "../../util/limits.ts";
 import type { RefusalReason } from "../register/ports.ts";
 import type { RegisterResult } from "../register/requests.ts";
-import { ACCEPT, decodeRequest, type PeerRequest, readBallot, writeBallot } from "./wire.ts";
+import { readBallot, writeBallot } from "./frame-parts.ts";
+import { ACCEPT, decodeRequest, type PeerRequest } from "./request-frame.ts";
 
 const HAND_ON = 32;
 const HEAD_BYTES = 8;
 const ANSWER_BYTES = 20;
 const CREATE_FLAG = 1;
+const KEEP_FLAG = 2;
+const TOUCH_FLAG = 4;
 
 const EXISTED_FLAG = 1;
 const EXISTS_FLAG = 2;
@@ -22,7 +25,7 @@ const VERSION_FLAG = 8;
 
 const OUTCOMES: readonly RegisterResult["outcome"][] = [
   ...(["done", "exists", "precondition_failed"] as const),
-  ...(["no_quorum", "unknown_outcome", "overloaded"] as const),
+  ...(["no_quorum", "unknown_outcome", "overloaded", "not_found"] as const),
 ];
 const REASONS: readonly (RefusalReason | null)[] = [
   ...([null, "unavailable", "not_voting", "stale_epoch"] as const),
@@ -33,6 +36,8 @@ const REASONS: readonly (RefusalReason | null)[] = [
 export interface Terms {
   /** It only creates. */
   readonly create: boolean;
+  /** The end of life is that of the value that is there (keep); or: only the end of that value changes. */
+  readonly life: "own" | "keep" | "touch";
   /** The headers' texts; empty: none. */
   readonly ifMatch: string;
   readonly ifNoneMatch: string;
@@ -43,12 +48,12 @@ export function isHandOn(bytes: Uint8Array): boolean {
 }
 
 /** @param accept the write as an accept frame without a ballot */
-export function encodeHandOn({ create, ifMatch, ifNoneMatch }: Terms, accept: Uint8Array): Buffer {
+export function encodeHandOn({ create, life, ifMatch, ifNoneMatch }: Terms, accept: Uint8Array): Buffer {
   const match = Buffer.from(ifMatch);
   const noneMatch = Buffer.from(ifNoneMatch);
   const head = Buffer.alloc(HEAD_BYTES);
   head[0] = HAND_ON;
-  head[1] = create ? CREATE_FLAG : 0;
+  head[1] = (create ? CREATE_FLAG : 0) | (life === "keep" ? KEEP_FLAG : life === "touch" ? TOUCH_FLAG : 0);
   head.writeUInt16LE(match.length, 2);
   head.writeUInt16LE(noneMatch.length, 4);
   return Buffer.concat([head, match, noneMatch, accept]);
@@ -67,7 +72,9 @@ export function decodeHandOn(bytes: Uint8Array): { terms: Terms; request: PeerRe
   if (request === null || request.kind !== ACCEPT || request.staged) return null;
   const ifMatch = frame.toString("utf8", HEAD_BYTES, matchEnd);
   const ifNoneMatch = frame.toString("utf8", matchEnd, textsEnd);
-  return { terms: { create: (frame[1] & CREATE_FLAG) !== 0, ifMatch, ifNoneMatch }, request };
+  const create = (frame[1] & CREATE_FLAG) !== 0;
+  const life = (frame[1] & TOUCH_FLAG) !== 0 ? "touch" : (frame[1] & KEEP_FLAG) !== 0 ? "keep" : "own";
+  return { terms: { create, life, ifMatch, ifNoneMatch }, request };
 }
 
 export function encodeWritten(result: RegisterResult): Buffer {
@@ -95,6 +102,7 @@ export function decodeWritten(bytes: Uint8Array): RegisterResult | null {
     ballot: (flags & VERSION_FLAG) === 0 ? null : readBallot(frame, 4),
     previous: null,
     exists: (flags & EXISTS_FLAG) !== 0,
+    end: 0,
     existed: (flags & EXISTED_FLAG) !== 0,
     certain: (flags & CERTAIN_FLAG) !== 0,
     replicas: frame[2],

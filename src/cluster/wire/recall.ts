@@ -2,12 +2,13 @@
  * At which ballots a replica has taken an operation, as bytes. All numbers are little-endian.
  *
  *   recall   34 1 · 0 3 · epoch 4 · operation 8 · age in ms 4 · node 4 · key
- *   answer   0 1 · flags 1 (known, shown) · count 2, then the ballots; or a refusal of wire.ts
+ *   answer   0 1 · flags 1 (known, shown) · count 2, then the ballots; or a refusal of answer-frame.ts
  */
 
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { RecallAnswer, RecallYes } from "../register/ports.ts";
-import { decodeRefused, readBallot, writeBallot } from "./wire.ts";
+import { decodeRefused } from "./answer-frame.ts";
+import { readBallot, writeBallot } from "./frame-parts.ts";
 
 const RECALL = 34;
 const REQUEST_BYTES = 24;

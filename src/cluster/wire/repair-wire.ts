@@ -1,14 +1,15 @@
 /**
- * What nodes ask each other for repair, as bytes (the first byte tells these frames from those of wire.ts).
- * All numbers are little-endian.
+ * What nodes ask each other for repair, as bytes (the first byte tells these frames from those of
+ * request-frame.ts). All numbers are little-endian.
  *
  *   scan     16 1 · 0 1 · partition 2 · epoch 4 · cursor 8 · limit 4 · leaves 4
  *   digests  17 1 · 0 1 · first partition 2 · epoch 4 · count 2 · 0 2
- *   confirm  18 1 · 0 1 · 0 2 · epoch 4 · ballot 16 · key
+ *   confirm  18 1 · flags 1 (ended) · 0 2 · epoch 4 · ballot 16 · key
  *   collect  19 1 · as confirm
  *
  *   scanned  0 1 · flags 1 · count 2 · damaged 4 · next cursor 8 (-1: the end) · floor 16, then for each key:
  *            key length 2 · flags 1 · 0 1 · operation 8 · ballot 16 · promise 16 · value bytes 8 · key
+ *            (of a mark that a value has ended its end of life in the place of the value's bytes)
  *   digests  0 1 · 0 1 · count 2, then for each partition: flags 1 · 0 3 · floor 16 · digest
  *   yes      0 1
  *   refused  2 1
@@ -19,7 +20,7 @@ import type { Ballot } from "../../format/record.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import { PARTITIONS } from "../../util/hash.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
-import { readBallot, writeBallot } from "./wire.ts";
+import { readBallot, writeBallot } from "./frame-parts.ts";
 
 const SCAN = 16;
 const DIGESTS = 17;
@@ -46,6 +47,9 @@ const BUSY_FLAG = 8;
 const RECORD_FLAG = 1;
 const TOMBSTONE_FLAG = 2;
 const PROMISED_FLAG = 4;
+const ENDED_FLAG = 8;
+/** Of confirm and collect. */
+const MARK_FLAG = 1;
 
 const YES = 0;
 const REFUSED = 2;
@@ -53,7 +57,7 @@ const REFUSED = 2;
 export type RepairRequest =
   | { kind: "scan"; epoch: number; partition: number; cursor: number; limit: number; leaves: number }
   | { kind: "digests"; epoch: number; partition: number; count: number }
-  | { kind: "confirm" | "collect"; epoch: number; ballot: Ballot; key: Uint8Array };
+  | { kind: "confirm" | "collect"; epoch: number; ballot: Ballot; ended: boolean; key: Uint8Array };
 
 /** A step of reading a partition of another node through. */
 export interface ScanAnswer {
@@ -101,6 +105,7 @@ export function encodeRepair(request: RepairRequest): Buffer {
       break;
     default:
       frame[0] = request.kind === "confirm" ? CONFIRM : COLLECT;
+      frame[1] = request.ended ? MARK_FLAG : 0;
       writeBallot(frame, 8, request.ballot);
       frame.set(request.key, CONFIRM_BYTES);
   }
@@ -131,7 +136,8 @@ export function decodeRepair(bytes: Uint8Array): RepairRequest | null {
       const keyBytes = frame.length - CONFIRM_BYTES;
       if (keyBytes < 1 || keyBytes > KEY_BYTES_MAX) return null;
       const kind = frame[0] === CONFIRM ? "confirm" : "collect";
-      return { kind, epoch, ballot: readBallot(frame, 8), key: frame.subarray(CONFIRM_BYTES) };
+      const ended = (frame[1] & MARK_FLAG) !== 0;
+      return { kind, epoch, ballot: readBallot(frame, 8), ended, key: frame.subarray(CONFIRM_BYTES) };
     }
     default:
       return null;
@@ -159,17 +165,19 @@ export function encodeScanned({ keys, next, damaged, floor, busy }: ScanAnswer):
   frame.writeDoubleLE(next, 8);
   if (floor !== null) writeBallot(frame, 16, floor);
   let at = SCANNED_BYTES;
-  for (const { key, ballot, tombstone, operationLow, operationHigh, valueBytes, promised } of keys) {
+  for (const scanned of keys) {
+    const { key, ballot, tombstone, ended, end, operationLow, operationHigh, valueBytes, promised } = scanned;
     frame.writeUInt16LE(key.length, at);
     frame[at + 2] =
       (ballot === null ? 0 : RECORD_FLAG) |
       (tombstone ? TOMBSTONE_FLAG : 0) |
+      (ended ? ENDED_FLAG : 0) |
       (promised === null ? 0 : PROMISED_FLAG);
     frame.writeUInt32LE(operationLow >>> 0, at + 4);
     frame.writeUInt32LE(operationHigh >>> 0, at + 8);
     if (ballot !== null) writeBallot(frame, at + 12, ballot);
     if (promised !== null) writeBallot(frame, at + 28, promised);
-    frame.writeDoubleLE(valueBytes, at + 44);
+    frame.writeDoubleLE(ended ? end : valueBytes, at + 44);
     frame.set(key, at + SCANNED_KEY_BYTES);
     at += SCANNED_KEY_BYTES + key.length;
   }
@@ -189,19 +197,21 @@ export function decodeScanned(bytes: Uint8Array): ScanAnswer | null {
     if (at + SCANNED_KEY_BYTES > frame.length) return null;
     const keyBytes = frame.readUInt16LE(at);
     const end = at + SCANNED_KEY_BYTES + keyBytes;
-    const valueBytes = frame.readDoubleLE(at + 44);
+    const bytesOrEnd = frame.readDoubleLE(at + 44);
     if (end > frame.length || keyBytes < 1 || keyBytes > KEY_BYTES_MAX) return null;
-    if (!Number.isSafeInteger(valueBytes) || valueBytes < 0 || valueBytes > VALUE_BYTES_MAX) return null;
     const flags = frame[at + 2];
+    const ended = (flags & ENDED_FLAG) !== 0;
+    if (!Number.isSafeInteger(bytesOrEnd) || bytesOrEnd < 0) return null;
+    if (!ended && bytesOrEnd > VALUE_BYTES_MAX) return null;
     keys.push({
       key: Uint8Array.from(frame.subarray(at + SCANNED_KEY_BYTES, end)),
       ballot: (flags & RECORD_FLAG) === 0 ? null : readBallot(frame, at + 12),
       tombstone: (flags & TOMBSTONE_FLAG) !== 0,
-      ended: false,
-      end: 0,
+      ended,
+      end: ended ? bytesOrEnd : 0,
       operationLow: frame.readUInt32LE(at + 4),
       operationHigh: frame.readUInt32LE(at + 8),
-      valueBytes,
+      valueBytes: ended ? 0 : bytesOrEnd,
       promised: (flags & PROMISED_FLAG) === 0 ? null : readBallot(frame, at + 28),
     });
     at = end;

@@ -2,6 +2,8 @@
  * Values on their way through the cluster: what the coordinator calls a payload. Small ones carry their bytes
  * in stored form; of large ones only kind, length and where they can be had.
  */
+import { endOf } from "../../format/end.ts";
+import { withEnd } from "../../format/fields/end.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { Payload } from "../register/ports.ts";
@@ -21,6 +23,8 @@ export const NO_KIND: ValueKind = Object.freeze({ json: false, contentType: "", 
 /** A value, not a tombstone. */
 export interface StoredValue extends Payload, ValueKind {
   readonly tombstone: false;
+  /** End of life, as the trailer says it; 0: none. */
+  readonly end: number;
   /** In stored form: of JSON the whole `{"value":…}`. */
   readonly valueBytes: number;
 }
@@ -41,9 +45,50 @@ export interface StagedValue extends StoredValue {
   readonly staged: ReadonlySet<string>;
 }
 
+/**
+ * A value that replicas hold at the ballot `base`, and are to hold from now on with this trailer: its bytes
+ * stay where they are.
+ */
+export interface TouchedValue extends StoredValue {
+  readonly base: Ballot;
+  /**
+   * What a replica gets that does not hold it; null: nothing, it gets the value later, as one that missed it.
+   */
+  readonly whole: InlineValue | null;
+}
+
 /** @param bytes must not change any more */
 export function inlineValue({ json, contentType, trailer }: ValueKind, bytes: Uint8Array): InlineValue {
-  return { tombstone: false, json, contentType, trailer, valueBytes: bytes.length, bytes };
+  const end = endOf(trailer);
+  return { tombstone: false, json, contentType, trailer, end, valueBytes: bytes.length, bytes };
+}
+
+/** The same value with another end of life; 0: none. */
+export function withLife<Value extends StoredValue>(value: Value, end: number): Value {
+  return { ...value, trailer: withEnd(value.trailer, end), end };
+}
+
+/**
+ * The same value with another end of life, written over the bytes that are there.
+ * @param base where it is held
+ * @param isHeld by a majority; otherwise a large one has to travel
+ */
+export function touchedValue(
+  value: StoredValue,
+  end: number,
+  base: Ballot,
+  isHeld: boolean,
+): StoredValue | TouchedValue {
+  const { tombstone, json, contentType, trailer, valueBytes } = withLife(value, end);
+  const whole = isInline(value) ? withLife(value, end) : null;
+  if (whole === null && !isHeld) return withLife(value, end);
+  return { tombstone, json, contentType, trailer, end, valueBytes, base, whole };
+}
+
+/** A touched value as another node tells of it, without what a replica gets that does not hold it. */
+export function baseOnly({ json, contentType, trailer }: ValueKind, base: Ballot): TouchedValue {
+  const end = endOf(trailer);
+  return { tombstone: false, json, contentType, trailer, end, valueBytes: 0, base, whole: null };
 }
 
 const NOTHING = new Uint8Array(0);
@@ -59,6 +104,10 @@ export function isInline(value: Payload): value is InlineValue {
 
 export function isStaged(value: Payload): value is StagedValue {
   return "staged" in value;
+}
+
+export function isTouched(value: Payload): value is TouchedValue {
+  return "base" in value;
 }
 
 export function isRemote(value: Payload): value is RemoteValue {

@@ -93,6 +93,12 @@ export const CLUSTER_FIGURES: readonly ClusterFigure[] = [
     "Marks of deleted keys that all replicas have forgotten.",
     (from) => from.collectedTombstones,
   ),
+  gauge(
+    "kept_end_marks",
+    "Marks of ended values that some replica has not confirmed, so that they stay.",
+    ({ ends }) => ends.keptMarks,
+  ),
+  counter("settled_ends", "Ends that had to be decided by a round.", ({ ends }) => ends.settled),
   counter(
     "dropped_partitions",
     "Partitions removed here, since others have them now.",

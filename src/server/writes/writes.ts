@@ -24,7 +24,7 @@ const UPGRADE_FIRST =
 
 /** Why there is no place for an end of life. */
 export const NO_ENDS =
-  "values cannot have an end of life (ttl, expires) before the data directory, or the cluster, has been upgraded (minivault upgrade, minivault upgrade-cluster); clusters of this release cannot be yet";
+  "values cannot have an end of life (ttl, expires) before the data directory, or the cluster, has been upgraded (minivault upgrade, minivault upgrade-cluster)";
 
 const WITH_KEEP: Allowed = { keep: true, none: false };
 const WITHOUT_KEEP: Allowed = { keep: false, none: false };

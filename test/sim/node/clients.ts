@@ -6,11 +6,15 @@ import type { Ballot } from "../../../src/format/record.ts";
 import { etagOf, etagText } from "../../../src/format/version.ts";
 import { NO_LIFE } from "../../../src/rules/expiry.ts";
 import type { WriteResult } from "../../../src/shards/arena/write.ts";
-import type { Recorded } from "../linearizability.ts";
+import type { End, Recorded } from "../linearizability.ts";
 import type { SimCluster, SimWorker } from "./cluster.ts";
+import { BIRTH_MS } from "./simulation.ts";
 
 /** A client that has no answer by then goes on; nobody knows what became of its request. */
 const PATIENCE_MS = 12_000;
+/** One of so many values ends, this long after its write at most. */
+const ENDING_ONE_IN = 3;
+const LIFE_MS_MAX = 6000;
 /** The judge takes no more operations of one key; some are kept for the end. */
 const OPERATIONS_PER_KEY = 16;
 
@@ -45,6 +49,8 @@ export class Clients {
   private readonly versions = new Map<number, { first: string; rewrittenMs: number }>();
   private readonly owners = new Map<string, string>();
   private nextId = 1;
+  /** The operation that has asked for an end. */
+  private readonly endOwners = new Map<number, number>();
 
   constructor(cluster: SimCluster, keys: readonly string[]) {
     this.cluster = cluster;
@@ -97,6 +103,7 @@ export class Clients {
         existed: null,
       },
     };
+    if (kind === "put" || kind === "post" || kind === "replaceIf") operation.end = this.endFor(operation.id);
     this.operations++;
     let isOver = false;
     const end = (isDone: boolean): void => {
@@ -128,12 +135,23 @@ export class Clients {
         operation.value = Number(
           Buffer.from((answer.value as unknown as { bytes: Uint8Array }).bytes).toString(),
         );
+        operation.endOwner = this.endOwners.get(answer.value.end) ?? 0;
         this.known.set(key, { etag: etagText(answer.ballot), value: operation.value });
       }
       // What comes after the client has gone on is as true, and tells as much.
       this.history(key).push(operation);
       end(true);
     });
+  }
+
+  /** Some values end. By which clock is not judged here, with clocks that are hours off: only that it is for good. */
+  private endFor(owner: number): End | null {
+    const { simulation } = this.cluster;
+    if (simulation.below(ENDING_ONE_IN) !== 0) return null;
+    let millis = BIRTH_MS + Math.floor(simulation.now + simulation.chance() * LIFE_MS_MAX);
+    while (this.endOwners.has(millis)) millis++;
+    this.endOwners.set(millis, owner);
+    return { millis, owner, reachedAt: 0 };
   }
 
   private write(
@@ -144,13 +162,14 @@ export class Clients {
     end: (isDone: boolean) => void,
   ): void {
     const { kind, id } = operation;
+    const life = operation.end == null ? NO_LIFE : { ...NO_LIFE, expiresMs: operation.end.millis };
     const bytes = Buffer.from(key);
     const verb = kind === "post" ? "post" : kind.startsWith("delete") ? "delete" : "put";
     const ifMatch = kind.endsWith("If") ? etag : "";
     const sent = node.submit(
       {
         ...{ verb, key: { bytes, length: bytes.length }, json: false, contentType: "text/plain" },
-        ...{ trailer: NO_TRAILER, life: NO_LIFE, ifMatch, ifNoneMatch: "" },
+        ...{ trailer: NO_TRAILER, life, ifMatch, ifNoneMatch: "" },
       },
       Buffer.from(verb === "delete" ? "" : String(id)),
       (result) => end(this.answered(key, operation, result)),

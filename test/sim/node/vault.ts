@@ -4,8 +4,10 @@
  */
 import { DIGEST_WORDS, digestOf, leafOf } from "../../../src/engine/state/digests.ts";
 import { endOf } from "../../../src/format/end.ts";
+import { endedTrailer } from "../../../src/format/fields/end.ts";
 import { type Ballot, ballotOf, emptyHead, type RecordHead } from "../../../src/format/record.ts";
 import { ballotMillis, compareOptionalBallots, higherBallot } from "../../../src/format/version.ts";
+import { hasEnded } from "../../../src/rules/expiry.ts";
 import {
   ALREADY,
   canFoldPromise,
@@ -162,6 +164,7 @@ class Batch {
 export class SimVault {
   readonly store: { id: Buffer; node: number; incarnation: number; shards: number };
   readonly keepsFields = true;
+  readonly keepsEnds = true;
   readonly readOnly = null;
   readonly catalog = { ask: () => Promise.reject(new Error("a simulated node lists nothing")) };
   readonly replica = new SimHousekeeping(this);
@@ -210,7 +213,8 @@ export class SimVault {
     head.operationLow = held.operationLow;
     head.operationHigh = held.operationHigh;
     const state = held.ballot === null ? "absent" : held.tombstone ? "tombstone" : "found";
-    return { state, head, found: foundOf(held), ended: held.ended, end: held.end };
+    const { ended, end } = held;
+    return { state, head, found: foundOf(held), ended, end };
   }
 
   findRegisterResident(key: KeyBytes): FoundRegister {
@@ -225,17 +229,18 @@ export class SimVault {
       if (judgePrepare(held, floor, ballot) === NO) return answer("no", obstacleOf(held, floor));
       const { tombstone, ended, end, operationLow, operationHigh, ballot: known } = held ?? NOTHING;
       batch.put(name, { ...(held ?? NOTHING), promised: ballotOf(ballot) });
-      const told = { tombstone, ended, end, operationLow, operationHigh };
-      return answer("yes", known, { ...told, floor: known === null ? floor : null });
+      const isBare = known === null;
+      const record = { tombstone, ended, end, operationLow, operationHigh };
+      return answer("yes", known, { ...record, floor: isBare ? floor : null });
     });
   }
 
   accept(head: AcceptHead, value: Uint8Array | null, done: WriteDone): boolean {
     const name = nameOf(head.key);
     const ballot = ballotOf(head.ballot);
-    const { repair = false, ended = false, operationLow, operationHigh } = head;
-    const { json, contentType, trailer } = head;
+    const { repair = false, ended = false, operationLow, operationHigh, json, contentType, trailer } = head;
     const kept = value === null ? null : { json, contentType, trailer, bytes: Buffer.from(value) };
+    const end = endOf(trailer);
     return this.submit(done, (batch) => {
       const held = batch.heldOf(name);
       const floor = batch.floorOf(partitionOfName(name));
@@ -243,25 +248,46 @@ export class SimVault {
       if (verdict === NO) return answer("no", obstacleOf(held, floor));
       const before = held ?? NOTHING;
       const told = answer(verdict === ALREADY ? "already" : "yes", before.ballot, {
-        tombstone: before.tombstone,
-        ended: before.ended,
-        end: before.end,
+        ...{ tombstone: before.tombstone, ended: before.ended, end: before.end },
       });
       if (verdict === ALREADY) return told;
-      this.onAccepted(name, ballot, kept === null ? null : kept.bytes.toString());
+      if (!ended) this.onAccepted(name, ballot, kept === null ? null : kept.bytes.toString());
       const promised = compareOptionalBallots(before.promised, ballot) > 0 ? before.promised : null;
       batch.put(name, {
         promised,
         ballot,
         tombstone: value === null,
         ended,
-        end: endOf(trailer),
+        end,
         operationLow,
         operationHigh,
         value: kept,
       });
       return told;
     });
+  }
+
+  /** The same value under another ballot and with another end, where it is held. */
+  touch(head: AcceptHead & { base: Ballot }, done: WriteDone): boolean {
+    const { value, ballot } = this.state.keys.get(nameOf(head.key)) ?? NOTHING;
+    if (value !== null && compareOptionalBallots(ballot, head.base) === 0)
+      return this.accept({ ...head, json: value.json, contentType: value.contentType }, value.bytes, done);
+    this.simulation.after(this.process, 0, () => done({ ...answer("no", null), error: "not_found" }));
+    return true;
+  }
+
+  /** Marks what has ended, as far as nobody was promised more; answers what it could not mark. */
+  sweep(endMillis: number): string[] {
+    const overdue: string[] = [];
+    for (const [name, { value, ballot, end, promised, operationLow, operationHigh }] of this.state.keys) {
+      if (value === null || ballot === null || !hasEnded(end, endMillis)) continue;
+      if (compareOptionalBallots(promised, ballot) > 0) overdue.push(name);
+      const bytes = Buffer.from(name, "latin1");
+      const kept = { json: false, contentType: "", trailer: endedTrailer(value.trailer), ended: true };
+      const head = { key: { bytes, length: bytes.length }, ballot, operationLow, operationHigh, ...kept };
+      this.accept(head, null, () => {});
+    }
+    return overdue;
   }
 
   /** Large values are none of its matter. */
@@ -305,6 +331,7 @@ export class SimVault {
 class SimHousekeeping {
   readonly hasLost = false;
   private readonly vault: SimVault;
+  private endMillis = 0;
 
   constructor(vault: SimVault) {
     this.vault = vault;
@@ -316,6 +343,15 @@ class SimHousekeeping {
 
   settleLoss(done: (error: ErrorCode | null) => void): void {
     done(null);
+  }
+
+  setEndTime(millis: number): void {
+    this.endMillis = millis;
+  }
+
+  /** The shipped shards sweep by themselves, now and then; these when they are asked. */
+  overdue(_: number, done: (keys: Uint8Array[]) => void): void {
+    done(this.vault.sweep(this.endMillis).map((name) => Buffer.from(name, "latin1")));
   }
 
   floorOf(partition: number): Ballot | null {
@@ -348,9 +384,7 @@ class SimHousekeeping {
     const { byPartition, keys: all } = this.vault.state;
     const keys = [...(byPartition.get(partition) ?? [])].map((name): ScannedKey => {
       const { value, ...held } = all.get(name) as Held;
-      const key = Buffer.from(name, "latin1");
-      const valueBytes = value?.bytes.length ?? 0;
-      return { ...held, key, valueBytes };
+      return { ...held, key: Buffer.from(name, "latin1"), valueBytes: value?.bytes.length ?? 0 };
     });
     return { keys, next: -1, damaged: 0 };
   }
@@ -422,8 +456,8 @@ function answer(
   more: Partial<RegisterOutcome> = {},
 ): WriteResult {
   const register = {
-    ...{ verdict, ballot, tombstone: false, ended: false, end: 0 },
-    ...{ operationLow: 0, operationHigh: 0, floor: null, next: -1 },
+    ...{ verdict, ballot, tombstone: false, ended: false, end: 0, operationLow: 0, operationHigh: 0 },
+    ...{ floor: null, next: -1 },
     ...more,
   };
   return { error: null, detail: "", created: false, deleted: false, etag: null, register };
