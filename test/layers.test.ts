@@ -16,6 +16,7 @@ const LAYERS = [
     "",
     "app",
     "cli",
+    "cli/archives",
     "cli/client",
     "cli/cluster",
     "cli/directory",

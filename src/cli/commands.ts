@@ -7,8 +7,13 @@
 import { FLAGS, variableOf } from "../config/flags.ts";
 import { UsageError } from "../config/values.ts";
 import { sentenceOf } from "../platform/system-error.ts";
-import { EXPORT, IMPORT } from "./client/transfer-commands.ts";
-import { CREATE, GET, PUT, RM } from "./client/value-commands.ts";
+import { BACKUP } from "./archives/backup-command.ts";
+import { EXPORT, IMPORT } from "./archives/transfer-commands.ts";
+import { INCR } from "./client/incr-command.ts";
+import { LS } from "./client/list-commands.ts";
+import { RM } from "./client/remove-command.ts";
+import { TOP } from "./client/top-command.ts";
+import { CREATE, GET, PUT } from "./client/value-commands.ts";
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster/cluster-commands.ts";
 import { UPGRADE_CLUSTER } from "./cluster/upgrade-cluster-command.ts";
 import { ABANDON_MOVE, RECOVER } from "./cluster/ways-out.ts";
@@ -24,7 +29,7 @@ import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 import { TOKEN } from "./token-command.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [
-  ...[GET, PUT, CREATE, RM, EXPORT, IMPORT],
+  ...[GET, PUT, CREATE, RM, LS, INCR, EXPORT, IMPORT, BACKUP, TOP],
   ...[NODES, DRAIN, REPLACE, REMOVE, ABANDON_MOVE, RECOVER, UPGRADE_CLUSTER],
   ...[HEALTH, VERIFY, INSPECT, RESTORE, ACCEPT_LOSS, UPGRADE],
   TOKEN,

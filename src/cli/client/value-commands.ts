@@ -1,4 +1,4 @@
-/** `minivault get`, `put`, `create` and `rm`: values by their keys, for people and scripts. */
+/** `minivault get`, `put` and `create`: values by their keys, for people and scripts. */
 
 import { randomBytes } from "node:crypto";
 import { createReadStream, createWriteStream, fstatSync, openSync, renameSync, rmSync } from "node:fs";
@@ -31,7 +31,7 @@ const JSON_SWITCH = { json: "print one line of JSON, for scripts" };
 const JSON_TYPE = "application/json";
 const BYTES_TYPE = "application/octet-stream";
 
-const CONDITIONS: Readonly<Record<string, SubcommandOption>> = {
+export const CONDITIONS: Readonly<Record<string, SubcommandOption>> = {
   "if-match": { value: "etag", text: "only if the key has this version; *: any" },
   "if-none-match": { value: "etag", text: "only if the key has another version; *: none" },
 };
@@ -96,19 +96,6 @@ ${STATUSES}`,
   run: (words, terminal) => store("POST", words, terminal),
 };
 
-export const RM: Subcommand = {
-  name: "rm",
-  operands: "KEY",
-  summary: "Deletes a key.",
-  more: STATUSES,
-  operandsMin: 1,
-  operandsMax: 1,
-  flags: CLIENT_FLAGS,
-  switches: JSON_SWITCH,
-  options: { ...CONDITIONS, ...CLIENT_OPTIONS },
-  run: remove,
-};
-
 function entityTag(text: string): string {
   return text === "*" || text.startsWith('"') ? text : `"${text}"`;
 }
@@ -121,7 +108,8 @@ function checkJson(text: string): void {
   }
 }
 
-function conditionsOf(words: Words): Record<string, string> {
+/** What a write is to hold to, as headers. */
+export function conditionsOf(words: Words): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const [option, header] of [
     ["if-match", "If-Match"],
@@ -275,14 +263,4 @@ async function store(method: "PUT" | "POST", words: Words, terminal: Terminal): 
   } finally {
     stream.destroy();
   }
-}
-
-async function remove(words: Words, terminal: Terminal): Promise<number> {
-  const [key] = words.operands;
-  const answer = await clientOf(words).ask("DELETE", pathOf(key), { headers: conditionsOf(words) });
-  const { deleted } = JSON.parse(await textOf(answer)) as { deleted: boolean };
-  if (words.switches.has("json")) terminal.out(`${JSON.stringify({ key, deleted })}\n`);
-  else if (deleted) terminal.out(`deleted ${key}\n`);
-  else terminal.err(`there is no key ${key}\n`);
-  return deleted ? 0 : 1;
 }

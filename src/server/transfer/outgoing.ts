@@ -150,7 +150,7 @@ function atHand(key: Uint8Array, etag: string, described: Described, stored: Uin
   return { value: archivedOf(key, etag, described), bytes, pieces: null };
 }
 
-function archivedOf(key: Uint8Array, etag: string, described: Described): ArchivedValue {
+export function archivedOf(key: Uint8Array, etag: string, described: Described): ArchivedValue {
   const { json, contentType, trailer, valueBytes } = described;
   return {
     key,
@@ -165,8 +165,8 @@ function archivedOf(key: Uint8Array, etag: string, described: Described): Archiv
   };
 }
 
-/** Copies of what a reader has, each known to be whole. */
-async function* piecesOf(reader: ValueReader, json: boolean): AsyncGenerator<Uint8Array> {
+/** The bytes of a value's file, in copies that are known to be whole. Closes the reader. */
+export async function* piecesOf(reader: ValueReader, json: boolean): AsyncGenerator<Uint8Array> {
   try {
     const end = json ? reader.valueBytes - JSON_SUFFIX.length : reader.valueBytes;
     for (let offset = json ? JSON_PREFIX.length : 0; offset < end; ) {

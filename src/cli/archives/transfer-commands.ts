@@ -2,11 +2,13 @@
 import { createReadStream, fstatSync, openSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { UsageError } from "../../config/values.ts";
+import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf } from "../client/node-client.ts";
+import { lastLine } from "../client/node-lines.ts";
+import { archiveCopies } from "../directory/merge-copies.ts";
 import { optionOf, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
 import { counted, sizeOf } from "../subcommand/transfer.ts";
 import { exportTo } from "./export-file.ts";
-import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf } from "./node-client.ts";
-import { lastLine } from "./node-lines.ts";
+import { copiesIn } from "./manifest.ts";
 
 const STATUSES = "Exit status: 0 done; 1 refused, broken off, or no node can be reached; 2 used wrongly.";
 const JSON_SWITCH = { json: "print one line of JSON, for scripts" };
@@ -20,6 +22,9 @@ An export that was broken off goes on where it was when it is run again with the
 
   minivault export all.tar
   minivault export -prefix photos/ - | ssh elsewhere 'cat > photos.tar'
+  minivault export -copy /backup/monday all.tar
+
+With -copy no node is asked: it is what backups hold together, of each key the newest version.
 
 ${STATUSES}`,
   operandsMin: 1,
@@ -28,6 +33,10 @@ ${STATUSES}`,
   switches: JSON_SWITCH,
   options: {
     prefix: { value: "prefix", text: "only keys that begin with it (default: all)" },
+    copy: {
+      value: "dir",
+      text: "a backup, or a cluster's with its manifest, in place of a node; may be repeated",
+    },
     ...CLIENT_OPTIONS,
   },
   run: exportAll,
@@ -57,6 +66,8 @@ ${STATUSES}`,
 
 async function exportAll(words: Words, terminal: Terminal): Promise<number> {
   const [file] = words.operands;
+  const copies = (words.options.copy ?? []).flatMap(copiesIn);
+  if (copies.length > 0) return exportCopies(copies, file, words, terminal);
   const query = new URLSearchParams({ prefix: optionOf(words, "prefix") ?? "" });
   const consistency = words.values.consistency as string | undefined;
   if (consistency !== undefined) query.set("consistency", consistency);
@@ -64,6 +75,22 @@ async function exportAll(words: Words, terminal: Terminal): Promise<number> {
   if (words.switches.has("json")) terminal.out(`${JSON.stringify({ file, keys, bytes, resumed })}\n`);
   else if (file !== "-") terminal.out(`saved ${keys} keys, ${sizeOf(bytes)}, in ${file}\n`);
   return 0;
+}
+
+async function exportCopies(
+  copies: readonly string[],
+  file: string,
+  words: Words,
+  terminal: Terminal,
+): Promise<number> {
+  const { keys, damaged } = await archiveCopies(copies, optionOf(words, "prefix") ?? "", file, terminal);
+  if (words.switches.has("json")) terminal.out(`${JSON.stringify({ file, keys, damaged })}\n`);
+  else if (file !== "-") terminal.out(`saved ${keys} keys of ${copies.length} copies in ${file}\n`);
+  if (damaged > 0)
+    terminal.err(
+      `${damaged} records could not be read: other copies' versions are taken, if there are any\n`,
+    );
+  return damaged === 0 ? 0 : 1;
 }
 
 /** What the last line of an import says. */

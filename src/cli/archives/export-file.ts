@@ -5,9 +5,9 @@
 import fs from "node:fs";
 import { readMember } from "../../archive/member.ts";
 import { ArchiveReader } from "../../archive/tar.ts";
+import { type NodeClient, textOf } from "../client/node-client.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
 import { counting } from "../subcommand/transfer.ts";
-import { type NodeClient, textOf } from "./node-client.ts";
 
 const PIECE_BYTES = 1024 * 1024;
 
