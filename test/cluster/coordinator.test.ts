@@ -545,3 +545,18 @@ test("coordinator: whether a PUT has created is judged by one time, which all re
   const mixed = new Bench((_, node) => [1, replaced(node !== "b")]);
   assert.equal(mixed.write().result.existed, false);
 });
+
+test("coordinator: of a write in doubt that is judged anew, and then finds an earlier try of it on top, nobody knows what it replaced", () => {
+  let prepared = 0;
+  const bench = new Bench((kind, node, sent) => {
+    if (kind === "accept")
+      return [1, sent === 1 && node === "b" ? LOST : sent === 1 || sent === 2 ? no(at(0)) : taken];
+    if (kind === "recall") return null;
+    prepared++;
+    // First nothing; then, of two replicas, something older than the own try; and at last that.
+    return [1, prepared <= 3 ? absent : prepared <= 6 ? holds(at(0)) : holds(at(2), 1)];
+  });
+  const { result } = bench.write(() => null);
+  assert.equal(result.outcome, "done");
+  assert.equal(result.certain, false);
+});

@@ -282,6 +282,8 @@ export class WriteOperation {
   private confirmOwn(): void {
     const { round, write } = this;
     const { highest, rules } = round;
+    // By which of its tries it got there nobody knows, nor what that one took the place of.
+    this.certain = false;
     const isGone = highest.ended ? rules.keepOwnMark : highest.tombstone && rules.keepOwnTombstone;
     if (isGone) this.propose(TOMBSTONE);
     else if (write.change == null) this.propose(write.payload);
