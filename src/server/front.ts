@@ -16,13 +16,15 @@ import type { RunBackup } from "../shards/backup/backups.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
 import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
+import type { Audit } from "./access/audit.ts";
+import { withAudit } from "./access/audited.ts";
 import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
 import { hasConsole, sendConsole, sendToConsole, wantsPage } from "./console/console.ts";
 import { Feeds } from "./feed/feeds.ts";
 import { handlersOf } from "./handlers.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
-import { type Audit, type FrontContext, type FrontLog, InFlight, NOT_PARSED } from "./http/context.ts";
+import { type FrontContext, type FrontLog, InFlight, NOT_PARSED } from "./http/context.ts";
 import type { Handlers, HttpOptions, Res, TlsFiles } from "./http/http.ts";
 import { Pacer } from "./http/pace.ts";
 import { sendError, sendJson, sendText, sendWriteResult } from "./http/reply.ts";
@@ -140,10 +142,13 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     port: () => port,
     isOpen: auth === null,
   };
+  const guarded = withOrigins(
+    createHandlers(context, options, meters, gate, feeds),
+    origins,
+    (method, status) => context.meter.count(VERB_OF[method], status),
+  );
   const http = createHttp(
-    withOrigins(createHandlers(context, options, meters, gate, feeds), origins, (method, status) =>
-      context.meter.count(VERB_OF[method], status),
-    ),
+    options.audit ? withAudit(context, guarded, options.audit) : guarded,
     (method, res, error) => crashed(context, method, res, error),
     {
       tls,
@@ -190,10 +195,10 @@ function createContext(options: FrontOptions, meter: Meter): FrontContext {
     key: createKeyScratch(),
     target: NOT_PARSED,
     caller: EVERYBODY,
+    notes: null,
     varies: options.auth !== null,
     writesOnce: options.compat === "mkv",
     answerWrite: options.compat === "mkv" ? sendMkvResult : sendWriteResult,
-    audit: options.audit ?? null,
     stopping: false,
   };
 }

@@ -279,7 +279,9 @@ describe("tokens of a running node", () => {
       assert.deepEqual(await listed("/?list", all.token), keys.slice(2));
       const noted = fs.readFileSync(audit, "utf8");
       assert.ok(
-        noted.includes('"token":"some","method":"POST","path":"/_delete?prefix=a/","status":200'),
+        noted.includes(
+          '"token":"some","client":"127.0.0.1","method":"POST","path":"/_delete?prefix=a/","status":200',
+        ),
         noted,
       );
     });

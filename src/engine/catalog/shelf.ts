@@ -106,7 +106,7 @@ export class Shelf implements Content {
   }
 
   private note({ runs, watermarks, complete }: Content): void {
-    writeManifest(this.directory, {
+    writeManifest(this.setup.io, this.directory, {
       store: this.storeId,
       incarnation: this.setup.store.incarnation,
       complete,

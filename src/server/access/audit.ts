@@ -2,7 +2,9 @@
  * The audit file (`-audit`): a line of JSON for each write and each refusal, in the order in which they were
  * answered.
  *
- *   {"time":"…","token":"name"|null,"method":"PUT","path":"/a/b","status":201}
+ *   {"time":"…","token":"name"|null,"client":"10.0.0.7","method":"PUT","path":"/a/b","status":201}
+ *
+ * and `forwardedFor` where X-Forwarded-For was sent.
  *
  * What happens in one turn of the event loop is written at its end, with one call: a process that is killed
  * loses that much. Every write appends whole lines, so several threads, and what rotates logs, share the
@@ -11,13 +13,30 @@
  */
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { sentenceOf } from "../../platform/system-error.ts";
-import type { Audit, FrontLog } from "../http/context.ts";
+import type { FrontLog } from "../http/context.ts";
 
 /** What is gathered before it is written at once. */
 const GATHERED_CHARACTERS_MAX = 1024 * 1024;
 /** Between two complaints in the log. */
 const COMPLAINT_MS = 1000;
 const { O_APPEND, O_CREAT, O_WRONLY, O_NONBLOCK } = constants;
+
+/** Where a request comes from. */
+export interface Sender {
+  /** Address of the other end of the connection. */
+  client: string;
+  /** What X-Forwarded-For says: as true as whoever has sent it; empty: nothing. */
+  forwardedFor: string;
+}
+
+export interface Audit {
+  /**
+   * @param token whose it was; null: nobody's
+   * @param path as it was sent
+   * @param status 0: the client had gone before its answer
+   */
+  note(token: string | null, sender: Sender, method: string, path: string, status: number): void;
+}
 
 export class AuditFile implements Audit {
   private readonly file: string;
@@ -38,8 +57,16 @@ export class AuditFile implements Audit {
     this.fd = openAudit(file);
   }
 
-  note(name: string | null, method: string, path: string, status: number): void {
-    this.text += `${JSON.stringify({ time: new Date().toISOString(), token: name, method, path, status })}\n`;
+  note(
+    token: string | null,
+    { client, forwardedFor }: Sender,
+    method: string,
+    path: string,
+    status: number,
+  ): void {
+    const forwarded = forwardedFor === "" ? {} : { forwardedFor };
+    const time = new Date().toISOString();
+    this.text += `${JSON.stringify({ time, token, client, ...forwarded, method, path, status })}\n`;
     this.lines++;
     if (this.text.length > GATHERED_CHARACTERS_MAX) this.flush();
     if (this.isDue) return;

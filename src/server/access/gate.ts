@@ -84,7 +84,7 @@ export class Gate {
 
 /** Stands before the handlers of clients. */
 export function withGate(context: FrontContext, handlers: Handlers, gate: Gate): Handlers {
-  const { key, meter, audit } = context;
+  const { key, meter } = context;
   const log = new RefusalLog(context.log);
   const guarded = (verb: number, handler: Handler): Handler => {
     const asked: Asked = { verb, target: 0, key, req: NO_REQUEST };
@@ -104,11 +104,8 @@ export function withGate(context: FrontContext, handlers: Handlers, gate: Gate):
       const method = req.getCaseSensitiveMethod().toUpperCase();
       log.note(code, name ?? idForLog(authorization), method);
       meter.refused(code);
-      const path = audit === null ? "" : req.getUrl();
       const body = verb === GET || verb === HEAD ? 0 : declaredBytes(req);
-      const status = refuse(res, code, body, { head: verb === HEAD, headers: VARY });
-      meter.count(verb, status);
-      audit?.note(name, method, path, status);
+      meter.count(verb, refuse(res, code, body, { head: verb === HEAD, headers: VARY }));
     };
   };
   return {

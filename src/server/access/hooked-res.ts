@@ -6,6 +6,15 @@ export interface Hooks {
   afterStatus?(status: Text): void;
   /** The headers are complete but for more of ours; this whole body comes next. */
   beforeBody?(body: Text): void;
+  /** The client has gone before the answer was complete. */
+  aborted?(): void;
+}
+
+/** The number at the start of a status line. */
+export function statusOf(line: Text): number {
+  if (typeof line === "string") return Number.parseInt(line, 10);
+  const bytes = line instanceof ArrayBuffer ? new Uint8Array(line) : line;
+  return Number.parseInt(String.fromCharCode(bytes[0], bytes[1], bytes[2]), 10);
 }
 
 const EMPTY = new Uint8Array(0);
@@ -67,7 +76,12 @@ export class HookedRes implements Res {
   }
 
   onAborted(handler: () => void): Res {
-    this.res.onAborted(handler);
+    const { aborted } = this.hooks;
+    const both = (): void => {
+      aborted?.();
+      handler();
+    };
+    this.res.onAborted(aborted === undefined ? handler : both);
     return this;
   }
 
@@ -87,6 +101,10 @@ export class HookedRes implements Res {
 
   resume(): void {
     this.res.resume();
+  }
+
+  getRemoteAddressAsText(): ArrayBuffer {
+    return this.res.getRemoteAddressAsText();
   }
 
   close(): Res {

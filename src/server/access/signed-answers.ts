@@ -4,8 +4,8 @@
  */
 import { ANSWER_HEADER } from "../../auth/answer.ts";
 import { type Genuine, type RequestVerifier, SIGNATURE_SCHEME, type Verdict } from "../../auth/signature.ts";
-import type { Req, Res, Text } from "../http/http.ts";
-import { HookedRes } from "./hooked-res.ts";
+import type { Req, Res } from "../http/http.ts";
+import { HookedRes, statusOf } from "./hooked-res.ts";
 
 const AUTHORIZATION = Buffer.from("authorization");
 const ANSWER_NAME = Uint8Array.from(Buffer.from(ANSWER_HEADER));
@@ -34,11 +34,4 @@ export function withSignature(verifier: RequestVerifier, genuine: Genuine, res: 
       res.writeHeader(ANSWER_NAME, verifier.answer(genuine, status, bytes).header);
     },
   });
-}
-
-/** The number at the start of a status line. */
-function statusOf(line: Text): number {
-  if (typeof line === "string") return Number.parseInt(line, 10);
-  const bytes = line instanceof ArrayBuffer ? new Uint8Array(line) : line;
-  return Number.parseInt(String.fromCharCode(bytes[0], bytes[1], bytes[2]), 10);
 }

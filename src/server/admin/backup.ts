@@ -13,7 +13,7 @@ import { POST } from "../status/meter.ts";
 
 /** Answers `POST /_admin/backup`. */
 export function createBackup(context: FrontContext, run: RunBackup): Handler {
-  const { meter, audit } = context;
+  const { meter } = context;
   return (res, req) => {
     const declared = declaredBytes(req);
     if (declared === BAD_LENGTH) {
@@ -26,8 +26,8 @@ export function createBackup(context: FrontContext, run: RunBackup): Handler {
       return;
     }
     const query = req.getQuery() ?? "";
-    const caller = context.caller.name;
-    const note = (status: number): void => audit?.note(caller, "POST", `/_admin/backup?${query}`, status);
+    const ended = context.notes?.own() ?? null;
+    const note = (status: number): void => ended?.(`/_admin/backup?${query}`, status);
     const refused = (code: ErrorCode, detail = ""): void => {
       const status = refuse(res, code, declared, { detail });
       meter.count(POST, status);

@@ -6,7 +6,6 @@
  * end, whether its client waits or not.
  */
 
-import type { Token } from "../../auth/tokens.ts";
 import { isJsonType } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
@@ -14,7 +13,7 @@ import { sendError, statusLine } from "../http/reply.ts";
 import { POST } from "../status/meter.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
 import { BatchError, type Operation, operationsOf, type Refused } from "./parse.ts";
-import { runBatch } from "./run.ts";
+import { type Asker, runBatch } from "./run.ts";
 
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 /** Bodies of all batches of a front. */
@@ -38,9 +37,9 @@ export function createBatch(context: FrontContext): (res: Res, req: Req) => void
     const type = req.getHeader(CONTENT_TYPE);
     const isLines = LINES_SYNTAX.test(type);
     const problem = isLines || isJsonType(type) ? null : OTHER_TYPE;
-    const { caller } = context;
+    const { caller, notes } = context;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
-      run(context, caller, body, isLines).then(answer, (error: unknown) => {
+      run(context, { caller, notes }, body, isLines).then(answer, (error: unknown) => {
         if (error instanceof BatchError) {
           answer((to) => sendError(to, "bad_request", { detail: error.message }));
           return;
@@ -55,11 +54,14 @@ export function createBatch(context: FrontContext): (res: Res, req: Req) => void
 
 async function run(
   context: FrontContext,
-  caller: Token,
+  asker: Asker,
   body: Uint8Array,
   isLines: boolean,
 ): Promise<(res: Res) => number> {
-  const results = await runBatch(context, caller, await read(body, isLines));
+  const operations = await read(body, isLines);
+  // From here on each write is noted, and not the batch.
+  asker.notes?.own();
+  const results = await runBatch(context, asker, operations);
   return (res) => send(res, results, isLines);
 }
 

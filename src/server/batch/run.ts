@@ -14,7 +14,7 @@ import { nameOf } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { innerText } from "../../value/stored.ts";
-import type { FrontContext } from "../http/context.ts";
+import type { FrontContext, RequestNotes } from "../http/context.ts";
 import { type Current, readCurrent } from "../reads/current.ts";
 import { DELETE, GET, POST, PUT } from "../status/meter.ts";
 import { NO_ENDS } from "../writes/writes.ts";
@@ -32,19 +32,23 @@ const NEEDS = { get: READ, put: bitsOf(["write"]), post: bitsOf(["write"]), dele
 const VERBS = { get: GET, put: PUT, post: POST, delete: DELETE };
 const METHODS = { get: "GET", put: "PUT", post: "POST", delete: "DELETE" };
 
+/** Who asks for a batch. */
+export type Asker = Pick<FrontContext, "caller" | "notes">;
+
 /** Operations as they are done. Answers the results' texts, in order of the operations. */
 export function runBatch(
   context: FrontContext,
-  caller: Token,
+  { caller, notes }: Asker,
   operations: readonly (Operation | Refused)[],
 ): Promise<string[]> {
-  return new Promise((resolve) => new BatchRun(context, caller, operations, resolve).go());
+  return new Promise((resolve) => new BatchRun(context, caller, notes, operations, resolve).go());
 }
 
 class BatchRun {
   private readonly context: FrontContext;
   private readonly cluster: ClusterAccess | null;
   private readonly caller: Token;
+  private readonly notes: RequestNotes | null;
   private readonly operations: readonly (Operation | Refused)[];
   private readonly resolve: (results: string[]) => void;
   private readonly results: string[];
@@ -64,12 +68,14 @@ class BatchRun {
   constructor(
     context: FrontContext,
     caller: Token,
+    notes: RequestNotes | null,
     operations: readonly (Operation | Refused)[],
     resolve: (results: string[]) => void,
   ) {
     this.context = context;
     this.cluster = context.cluster;
     this.caller = caller;
+    this.notes = notes;
     this.operations = operations;
     this.resolve = resolve;
     this.results = new Array<string>(operations.length);
@@ -191,7 +197,7 @@ class BatchRun {
     this.context.meter.count(VERBS[verb], status);
     if (verb !== "get" || status === ERRORS.forbidden.status) {
       const path = `/_kv/${encodeURIComponent(Buffer.from(key).toString("utf8"))}`;
-      this.context.audit?.note(this.caller.name, METHODS[verb], path, status);
+      this.notes?.also(METHODS[verb], path, status);
     }
     const name = nameOf(key);
     const behind = this.waiting.get(name) as number[];

@@ -41,14 +41,15 @@ export class InFlight {
   }
 }
 
-/** Where writes and refusals are noted (`-audit`). */
-export interface Audit {
+/** What the audit (`-audit`) says of one request; by itself, the status that it is answered with. */
+export interface RequestNotes {
+  /** Something that is done for it. */
+  also(method: string, path: string, status: number): void;
   /**
-   * @param name whose token it was; null: nobody's
-   * @param path as it was sent, without the query
-   * @param status 0: the client had gone before its answer
+   * To be called in the request's handler by who will say himself how it ended, once: the status of a long
+   * answer is written before that is known. 0: the client has gone before.
    */
-  note(name: string | null, method: string, path: string, status: number): void;
+  own(): (target: string, status: number) => void;
 }
 
 /** A target that nobody has parsed yet. */
@@ -69,14 +70,14 @@ export interface FrontContext {
   target: number;
   /** Whose token the request at hand carries: who goes on after an event keeps it. */
   caller: Token;
+  /** Of the request at hand, as `caller`; null: nothing is noted. */
+  notes: RequestNotes | null;
   /** Whether a token is needed, so that answers depend on it. */
   readonly varies: boolean;
   /** A PUT replaces nothing (`-compat mkv`). */
   readonly writesOnce: boolean;
   /** Answers a write, and its status. */
   readonly answerWrite: typeof sendWriteResult;
-  /** null: nothing is noted. */
-  readonly audit: Audit | null;
   stopping: boolean;
 }
 

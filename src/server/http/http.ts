@@ -82,6 +82,8 @@ export interface Res {
    * ONE variable for all sockets, and a `resume` too many leaves this socket deaf for good.
    */
   resume(): void;
+  /** Of the other end of the connection; only before the answer is complete. */
+  getRemoteAddressAsText(): ArrayBuffer;
   /** Closes the connection at once; `onAborted` runs. */
   close(): Res;
 }

@@ -82,8 +82,8 @@ class Deletion implements Paced {
   private readonly res: Res;
   private readonly source: ListSource;
   private readonly task: Task;
-  /** Whose token it came with, for the audit. */
-  private readonly caller: string | null;
+  /** For the audit. */
+  private readonly ended: ((target: string, status: number) => void) | null;
   private open = true;
   /** Status and headers are written. */
   private begun = false;
@@ -100,7 +100,7 @@ class Deletion implements Paced {
     this.res = res;
     this.source = source;
     this.task = task;
-    this.caller = context.caller.name;
+    this.ended = context.notes?.own() ?? null;
   }
 
   async run(): Promise<void> {
@@ -228,6 +228,6 @@ class Deletion implements Paced {
     inFlight.leave();
     if (status === 0) meter.countAborted(POST);
     else meter.count(POST, status);
-    if (!this.task.dryRun) this.context.audit?.note(this.caller, "POST", this.task.target, status);
+    if (!this.task.dryRun) this.ended?.(this.task.target, status);
   }
 }

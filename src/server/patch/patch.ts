@@ -79,8 +79,6 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
     if (touch(res, req)) return;
     const isKey = targetOf(context, req) === TARGET_KEY;
     const key = context.key.bytes.slice(0, isKey ? context.key.length : 0);
-    const { name } = context.caller;
-    const path = req.getUrl();
     const conditions: Conditions = { ifMatch: "", ifNoneMatch: "" };
     const query = req.getQuery() ?? "";
     const isAppend = new URLSearchParams(query).has("append");
@@ -93,12 +91,7 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
     const problem =
       detail !== null ? ({ code: "bad_request", detail } as const) : "code" in life ? life : null;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
-      const end = (ending: Ending): void =>
-        answer((to) => {
-          const status = send(to, ending, context.cluster?.region);
-          context.audit?.note(name, "PATCH", path, status);
-          return status;
-        });
+      const end = (ending: Ending): void => answer((to) => send(to, ending, context.cluster?.region));
       let transform: Transform;
       try {
         transform =

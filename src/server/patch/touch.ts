@@ -65,7 +65,7 @@ export function createTouch(context: FrontContext): (res: Res, req: Req) => bool
       return true;
     }
     // uWS says nothing more of a request without a body.
-    send(context, res, req.getUrl(), { ...conditions, life });
+    send(context, res, { ...conditions, life });
     return true;
   };
 }
@@ -73,11 +73,9 @@ export function createTouch(context: FrontContext): (res: Res, req: Req) => bool
 function send(
   context: FrontContext,
   res: Res,
-  path: string,
   { ifMatch, ifNoneMatch, life }: Conditions & { life: Life },
 ): void {
-  const { inFlight, meter, cluster, vault, audit } = context;
-  const { name } = context.caller;
+  const { inFlight, meter, cluster, vault } = context;
   const key = { bytes: context.key.bytes.slice(0, context.key.length), length: context.key.length };
   const head: WriteHead = {
     ...{ verb: "touch", key, json: false, contentType: "", trailer: NO_TRAILER, life },
@@ -87,7 +85,6 @@ function send(
   const over = (status: number): void => {
     if (status === 0) meter.countAborted(OTHER);
     else meter.count(OTHER, status);
-    audit?.note(name, "PATCH", path, status);
     inFlight.leave();
   };
   inFlight.enter();

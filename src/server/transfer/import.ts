@@ -70,7 +70,8 @@ class Import implements BodyTaker {
   private readonly context: FrontContext;
   private readonly res: Res;
   private readonly target: string;
-  private readonly caller: string | null;
+  /** For the audit. */
+  private readonly ended: ((target: string, status: number) => void) | null;
   private readonly archive = new ArchiveReader();
   private readonly values: IncomingValues;
   private readonly answer: LineAnswer;
@@ -93,7 +94,7 @@ class Import implements BodyTaker {
     this.context = context;
     this.res = res;
     this.target = target;
-    this.caller = context.caller.name;
+    this.ended = context.notes?.own() ?? null;
     this.values = new IncomingValues(context, context.caller, mode);
     this.answer = new LineAnswer(
       context,
@@ -150,7 +151,7 @@ class Import implements BodyTaker {
         : this.counts.refused > 0
           ? this.answer.fail({ code: "bad_request", detail: "not all values could be stored" }, document)
           : this.answer.succeed({ ...document, complete: true });
-    this.context.audit?.note(this.caller, "PUT", this.target, status);
+    this.ended?.(this.target, status);
   }
 
   /** What comes behind a failure is thrown away, so that the client hears of it. */
@@ -255,7 +256,7 @@ class Import implements BodyTaker {
     this.flow.end();
     this.archive.destroy();
     this.onEnd();
-    this.context.audit?.note(this.caller, "PUT", this.target, 0);
+    this.ended?.(this.target, 0);
   }
 }
 

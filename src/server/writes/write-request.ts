@@ -57,8 +57,6 @@ export class WriteRequest implements BodyTaker {
   private readonly res: Res;
   private readonly headers: WriteHeaders;
   private readonly startMs = performance.now();
-  /** Who it comes from, for the audit. */
-  private readonly caller: string | null;
   private phase = RECEIVING;
   receivedBytes = 0;
   private gathered: Gathering | null = null;
@@ -73,7 +71,6 @@ export class WriteRequest implements BodyTaker {
     this.context = context;
     this.res = res;
     this.headers = headers;
-    this.caller = context.caller.name;
     context.inFlight.enter();
     if (headers.declaredBytes !== Number.POSITIVE_INFINITY) return;
     // Nothing says whether anything of it has come.
@@ -148,7 +145,6 @@ export class WriteRequest implements BodyTaker {
     this.phase = GONE;
     this.release();
     this.context.meter.countAborted(verbIndex(this.headers.verb));
-    this.audit(0);
     this.context.inFlight.leave();
   }
 
@@ -308,13 +304,7 @@ export class WriteRequest implements BodyTaker {
     const { meter, inFlight } = this.context;
     meter.count(verbIndex(this.headers.verb), status);
     meter.writeTook(performance.now() - this.startMs);
-    this.audit(status);
     inFlight.leave();
-  }
-
-  private audit(status: number): void {
-    const { verb, path } = this.headers;
-    this.context.audit?.note(this.caller, verb.toUpperCase(), path, status);
   }
 
   /** The vault's view of the request; made anew, because the key scratch has served others meanwhile. */

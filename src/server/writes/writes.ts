@@ -72,7 +72,6 @@ export function createWrites(
     if (lines.lengthsDiffer) {
       const status = refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER });
       context.meter.count(verbIndex(verb), status);
-      context.audit?.note(context.caller.name, verb.toUpperCase(), req.getUrl(), status);
       return;
     }
     const headers: WriteHeaders = {
@@ -90,7 +89,6 @@ export function createWrites(
     if (refusal !== null) {
       const status = refuse(res, refusal.code, declared, refusal.options);
       context.meter.count(verbIndex(verb), status);
-      context.audit?.note(context.caller.name, verb.toUpperCase(), headers.path, status);
       return;
     }
     const request = new WriteRequest(context, res, headers);

@@ -4,7 +4,8 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { readSealed, writeSealed } from "../../../util/sealed-file.ts";
+import { readSealed, sealed } from "../../../util/sealed-file.ts";
+import type { FileIo } from "../../slabs/io.ts";
 
 const CATALOG_NAME = "CATALOG";
 const FORMAT = "minivault-catalog";
@@ -36,14 +37,21 @@ export function runFileName(file: number): string {
 }
 
 /** Replaces the manifest; it is on the disk when this returns. */
-export function writeManifest(directory: string, manifest: Manifest): void {
+export function writeManifest(io: FileIo, directory: string, manifest: Manifest): void {
   const watermarks = manifest.watermarks.map((place) => place.toString(16)).join();
-  writeSealed(path.join(directory, CATALOG_NAME), {
-    format: FORMAT,
-    version: VERSION,
-    ...manifest,
-    watermarks,
-  } as { format: string; version: number });
+  const bytes = Buffer.from(sealed({ format: FORMAT, version: VERSION, ...manifest, watermarks }));
+  const file = path.join(directory, CATALOG_NAME);
+  const unfinished = `${file}.new`;
+  fs.rmSync(unfinished, { force: true });
+  const fd = io.open(unfinished, "wx+");
+  try {
+    io.pwrite(fd, bytes, 0, bytes.length, 0);
+    io.fsync(fd);
+  } finally {
+    io.close(fd);
+  }
+  io.rename(unfinished, file);
+  io.syncDirectory(directory);
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
