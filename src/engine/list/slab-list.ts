@@ -175,9 +175,10 @@ export class SlabList {
     this.content = { ...this.content, horizon };
   }
 
-  /** See `forgetBefore`. Where there was no list, nobody knows: null. */
+  /** See `forgetBefore`. Where there was no list, or one that does not say it, nobody knows: null. */
   get horizon(): LogPlace | null {
-    return this.isKept ? this.content.horizon : null;
+    const { horizon } = this.content;
+    return this.isKept && horizon.sequence !== 0 ? horizon : null;
   }
 
   /** Nothing is written any more, and the open slab ends here. Throws like `add`. */

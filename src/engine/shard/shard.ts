@@ -9,7 +9,6 @@
  */
 import { mkdirSync } from "node:fs";
 import { ENDING_VERSION_MIN } from "../../format/offsets.ts";
-import type { LogPlace } from "../../format/slab-list.ts";
 import { isOutOfDescriptors } from "../../platform/system-error.ts";
 import { type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
 import { Batch } from "../batch/batch.ts";
@@ -84,13 +83,14 @@ export class Shard {
     const { state, log } = shard;
     log.succession.spare.recover();
     const { open, listed, doubt } = recoverShard(state, log, setup.io, shard.listRead, progress);
-    const { horizon } = log.list;
+    shard.tellsFrom(
+      open ?? { sequence: 1 + Math.max(0, ...listed.map((slab) => slab.sequence)), endUnit: 0 },
+    );
     log.list.begin(setup.store.incarnation, listed, doubt);
     state.figures[FIGURE.clockMillis] = state.clockMillis;
     if (open !== null) log.succession.resume(open);
     else log.startFirstSlab();
     shard.openedAt(log.appender);
-    shard.tellsFrom(horizon);
     shard.beginSweep();
     log.refreshFigures();
     return shard;
@@ -111,15 +111,16 @@ export class Shard {
     this.state.answeredUpTo(sequence, endUnit);
   }
 
-  /** The log tells all deletes from here on; null: nobody knows, so from its end on. */
-  private tellsFrom(horizon: LogPlace | null): void {
-    const { figures } = this.state;
-    if (horizon !== null) figures[FIGURE.horizon] = logPlace(horizon);
-    else {
-      const { sequence, endUnit: unit } = this.log.appender;
-      figures[FIGURE.horizon] = logPlace({ sequence, unit });
-      this.log.list.forgetBefore({ sequence, unit });
-    }
+  /**
+   * Finds the place from which on the log tells all deletes: the one that the list says, else the end of the
+   * log. The list of this start says it, too.
+   */
+  private tellsFrom({ sequence, endUnit }: { sequence: number; endUnit: number }): void {
+    const { figures, keepsOrigins } = this.state;
+    const { list } = this.log;
+    const horizon = (keepsOrigins ? list.horizon : null) ?? { sequence, unit: endUnit };
+    figures[FIGURE.horizon] = logPlace(horizon);
+    if (keepsOrigins) list.forgetBefore(horizon);
   }
 
   /**

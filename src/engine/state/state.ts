@@ -10,6 +10,7 @@
 import { endAt } from "../../format/end.ts";
 import type { ChunkRef } from "../../format/manifest.ts";
 import {
+  ENDING_VERSION_MIN,
   EXTENDED_VERSION_MIN,
   TYPE_ENDED,
   TYPE_FLOOR,
@@ -142,9 +143,12 @@ export class State {
       this.ledger.countChunks(keyBytesOf(this.lookup.mapOf(slot), unit), record.chunks, 1);
   }
 
-  /** Whether copies can say where they were first appended. */
+  /**
+   * Whether copies say where they were first appended, and the list of slabs from where on all deletes are
+   * told.
+   */
   get keepsOrigins(): boolean {
-    return this.store.version >= EXTENDED_VERSION_MIN;
+    return this.store.version >= ENDING_VERSION_MIN;
   }
 
   /** Whether records of this directory say that they are fresh. */
@@ -269,7 +273,7 @@ export class State {
     const horizon = { sequence: (originOf(map, unit) || map.sequence) + 1, unit: 0 };
     if (logPlace(horizon) <= this.figures[FIGURE.horizon]) return;
     this.figures[FIGURE.horizon] = logPlace(horizon);
-    this.list.forgetBefore(horizon);
+    if (this.keepsOrigins) this.list.forgetBefore(horizon);
   }
 
   /** Notes that there is damage in a slab: it stays where it is. */

@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { cpSync, rmSync } from "node:fs";
+import { cpSync, readdirSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { rangeOf } from "../../../src/engine/catalog/runs/listing.ts";
 import { NO_LIFE } from "../../../src/rules/expiry.ts";
@@ -56,6 +56,30 @@ interface Told {
 
 export function changesOf({ text }: FeedAnswer): Told[] {
   return JSON.parse(`[${Buffer.from(text)}]`) as Told[];
+}
+
+/** Names, sizes and times of all that is in a folder. */
+function contentOf(folder: string): string {
+  return readdirSync(folder, { recursive: true })
+    .map((name) => {
+      const { size, mtimeMs } = statSync(path.join(folder, String(name)), { throwIfNoEntry: false }) ?? {};
+      return `${name} ${size} ${mtimeMs}`;
+    })
+    .join();
+}
+
+/** Copies a store while its threads compact it: again, until nothing has changed meanwhile. */
+function copyAtOnce(from: string, to: string): void {
+  for (let before = ""; before === "" || before !== contentOf(from); ) {
+    before = contentOf(from);
+    rmSync(to, { recursive: true, force: true });
+    try {
+      cpSync(from, to, { recursive: true, filter: (file) => !path.basename(file).startsWith("LOCK") });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      before = "";
+    }
+  }
 }
 
 /** Keys and versions, as the list has them. */
@@ -222,10 +246,7 @@ export async function follow(random: Random, operations: number): Promise<RunRes
           result.restarts++;
           result.compacted += compactedOf(vault);
           const next = path.join(scratch.path, String(i + 1));
-          cpSync(folder, next, {
-            recursive: true,
-            filter: (file) => !path.basename(file).startsWith("LOCK"),
-          });
+          copyAtOnce(folder, next);
           await vault.close();
           rmSync(folder, { recursive: true });
           folder = next;
