@@ -143,10 +143,7 @@ export class State {
       this.ledger.countChunks(keyBytesOf(this.lookup.mapOf(slot), unit), record.chunks, 1);
   }
 
-  /**
-   * Whether copies say where they were first appended, and the list of slabs from where on all deletes are
-   * told.
-   */
+  /** Whether copies say where they were first appended, and the list from where on all deletes are told. */
   get keepsOrigins(): boolean {
     return this.store.version >= ENDING_VERSION_MIN;
   }
