@@ -15,18 +15,19 @@ before(loadHash);
 
 test("simulated nodes: what clients are told is true, and all is well again after the faults", async (t) => {
   const first = randomSeed(t);
-  const total = { operations: 0, unknown: 0, refused: 0, healedMs: 0 };
+  const total = { operations: 0, unknown: 0, silent: 0, refused: 0, healedMs: 0 };
   for (let seed = first; seed < first + HISTORIES; seed++) {
     // Each fault has its turn, whatever chance has.
     const outcome = await runHistory(seed, [FAULTS[seed % FAULTS.length]]);
     assert.equal(outcome.problem, null, `seed ${seed}, faults ${outcome.faults}`);
     total.operations += outcome.operations;
     total.unknown += outcome.unknown;
+    total.silent += outcome.silent;
     total.refused += outcome.refused;
     total.healedMs = Math.max(total.healedMs, outcome.healedMs);
   }
   t.diagnostic(
-    `${HISTORIES} histories, ${total.operations} operations, ${total.unknown} of unknown outcome, ${total.refused} without effect, well again after ${total.healedMs} ms at the latest`,
+    `${HISTORIES} histories, ${total.operations} operations, ${total.unknown} of unknown outcome and ${total.silent} without an answer, ${total.refused} without effect, well again after ${total.healedMs} ms at the latest`,
   );
   // Not empty.
   assert.ok(total.operations > HISTORIES * 20);

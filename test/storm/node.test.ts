@@ -32,7 +32,7 @@ test("simulated nodes: many histories hold, and all of them end well", {
   timeout: TIME_MS + 300_000,
 }, async (t) => {
   const first = randomSeed(t);
-  const total = { histories: 0, operations: 0, unknown: 0, refused: 0, healedMs: 0, events: 0 };
+  const total = { histories: 0, operations: 0, unknown: 0, silent: 0, refused: 0, healedMs: 0, events: 0 };
   const bad: Outcome[] = [];
   const endMs = performance.now() + TIME_MS;
   let started = 0;
@@ -44,6 +44,7 @@ test("simulated nodes: many histories hold, and all of them end well", {
         total.histories++;
         total.operations += outcome.operations;
         total.unknown += outcome.unknown;
+        total.silent += outcome.silent;
         total.refused += outcome.refused;
         total.events += outcome.events;
         total.healedMs = Math.max(total.healedMs, outcome.healedMs);

@@ -16,7 +16,7 @@ const PATIENCE_MS = 12_000;
 const ENDING_ONE_IN = 3;
 const LIFE_MS_MAX = 6000;
 /** The judge takes no more operations of one key; some are kept for the end. */
-const OPERATIONS_PER_KEY = 16;
+const OPERATIONS_PER_KEY = 20;
 
 const KINDS: readonly Recorded["kind"][] = [
   "put",
@@ -38,7 +38,9 @@ export class Clients {
   /** What was told of each key. */
   readonly histories = new Map<string, Recorded[]>();
   operations = 0;
+  /** Of these nobody knows whether they had an effect: the node said so, or said nothing. */
   unknown = 0;
+  silent = 0;
   /** Operations that surely had no effect. */
   refused = 0;
   working = 0;
@@ -117,7 +119,7 @@ export class Clients {
       else this.write(node, key, operation, known?.etag ?? "", end);
     });
     simulation.after(simulation.observer, PATIENCE_MS, () => {
-      if (!isOver && kind !== "get") this.unknown++;
+      if (!isOver && kind !== "get") this.silent++;
       end(false);
     });
   }

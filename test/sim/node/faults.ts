@@ -40,6 +40,10 @@ export const FAULTS: readonly Fault[] = [
 /** After it what was acknowledged may be lost: a history has it only where it is asked for. */
 export const MAJORITY_DEAD: Fault = "majorityDead";
 
+/** How often an operator looks after the cluster in the end, and how long a move may take. */
+const OPERATOR_MS = 3000;
+const MOVE_MS_MAX = 60_000;
+
 const CLOCK_STEPS_MS = [1500, 20_000, 70_000, 3_600_000, 8 * 3_600_000];
 
 /** The faults of one history. */
@@ -50,6 +54,8 @@ export class Faults {
   private damaged: SimWorker | null = null;
   private readonly copies = new Map<SimWorker, WorkerCopy>();
   over = false;
+  /** The move that the operator has seen, and since when. */
+  private moving: { epoch: number; sinceMs: number } | null = null;
 
   constructor(cluster: SimCluster, spanMs: number) {
     this.cluster = cluster;
@@ -61,7 +67,7 @@ export class Faults {
     this.later(this.within(0, this.spanMs * 0.8), () => this.begin(fault));
   }
 
-  /** Everything that stands still goes on, and an operator gives up what is dead. */
+  /** Everything that stands still goes on, and an operator does what is left to do. */
   end(): void {
     this.over = true;
     const { cluster } = this;
@@ -72,23 +78,29 @@ export class Faults {
       cluster.start(worker);
     }
     cluster.startMaster();
-    this.giveUpTheDead();
+    this.operate();
   }
 
-  /** As an operator would, again and again until it is done. */
-  private giveUpTheDead(): void {
+  /**
+   * What the docs tell an operator to do: recover where no majority is left, or none that can synchronise; remove what is dead; give a move
+   * up that does not end.
+   */
+  private operate(): void {
     const { cluster } = this;
     const { simulation } = cluster;
     const dead = cluster.workers.filter(({ isGone }) => isGone).map(({ url }) => url);
-    if (dead.length === 0) return;
     cluster.order(({ steward }) => {
       const nowMs = performance.now();
+      const epoch = steward.layout?.epoch ?? 0;
       const { missing, stuck } = steward.absence(nowMs);
+      if (steward.layout?.previous == null || this.moving?.epoch !== epoch)
+        this.moving = { epoch, sinceMs: nowMs };
       if (stuck > 0 && missing.every((url) => dead.includes(url)))
-        steward.orders.recover(nowMs, steward.layout?.epoch ?? 0, missing);
+        steward.orders.recover(nowMs, epoch, missing);
+      else if (nowMs - this.moving.sinceMs > MOVE_MS_MAX) steward.orders.abandon(nowMs, epoch);
       else for (const url of dead) if (steward.isMember(url)) steward.orders.remove(nowMs, url);
     });
-    simulation.after(simulation.observer, 3000, () => this.giveUpTheDead());
+    simulation.after(simulation.observer, OPERATOR_MS, () => this.operate());
   }
 
   private begin(fault: Fault): void {

@@ -8,8 +8,10 @@ import { SimCluster, type SimWorker } from "./cluster.ts";
 import { FAULTS, type Fault, Faults, isWhole, MAJORITY_DEAD } from "./faults.ts";
 import { Simulation } from "./simulation.ts";
 
-const CLIENTS = 4;
-const KEYS = ["apple", "pear", "plum", "fig"];
+const CLIENTS = 6;
+const KEYS = Array.from({ length: 20 }, (_, index) => `key ${index}`);
+/** Pauses of a client between two operations are that part of the time at most. */
+const THINK_SHARE = 1 / 60;
 /** A cluster without faults is there within this time. */
 const BIRTH_MS_MAX = 60_000;
 /** Everything is well again within this time after the last fault. */
@@ -24,6 +26,7 @@ export interface Outcome {
   problem: string | null;
   operations: number;
   unknown: number;
+  silent: number;
   refused: number;
   /** How long it took until all was well. */
   healedMs: number;
@@ -84,14 +87,20 @@ class History {
     for (const fault of drawn)
       for (let times = 1 + simulation.below(2); times > 0; times--) faults.plan(fault);
     const endMs = simulation.now + spanMs;
-    for (let client = 0; client < CLIENTS; client++) clients.begin(spanMs / 9, () => simulation.now >= endMs);
+    for (let client = 0; client < CLIENTS; client++)
+      clients.begin(spanMs * THINK_SHARE, () => simulation.now >= endMs);
     await this.until(() => simulation.now >= endMs && clients.working === 0, 10 * spanMs);
     faults.end();
     const beganMs = simulation.now;
     const stuck = isBorn ? await this.heal() : "the cluster was never born";
     return {
       ...{ seed, faults: drawn, problem: stuck ?? this.judge(drawn.includes(MAJORITY_DEAD)) },
-      ...{ operations: clients.operations, unknown: clients.unknown, refused: clients.refused },
+      ...{
+        operations: clients.operations,
+        unknown: clients.unknown,
+        silent: clients.silent,
+        refused: clients.refused,
+      },
       ...{
         healedMs: Math.round(simulation.now - beganMs),
         events: simulation.events,
@@ -106,12 +115,15 @@ class History {
     const untilMs = simulation.now + HEALED_MS_MAX;
     if (!(await this.until(() => this.isSettled(), untilMs - simulation.now)))
       return `not settled: ${this.describeNodes()}`;
-    for (const key of KEYS)
-      for (const worker of this.members())
-        for (const kind of ["get", "put"] as const) {
-          const isDone = await this.operated(worker, key, kind, untilMs);
-          if (!isDone) return `${kind} ${key} at ${worker.url} does not succeed: ${this.describeNodes()}`;
-        }
+    const members = this.members();
+    for (const [index, key] of KEYS.entries()) {
+      // Read through each node, then written through one after the other.
+      const writer = members[index % members.length];
+      const steps = [...members.map((worker) => ["get", worker] as const), ["put", writer] as const];
+      for (const [kind, worker] of steps)
+        if (!(await this.operated(worker, key, kind, untilMs)))
+          return `${kind} ${key} at ${worker.url} does not succeed: ${this.describeNodes()}`;
+    }
     if (!(await this.until(() => this.hasConverged(), untilMs - simulation.now)))
       return `replicas differ: ${this.describeNodes()}`;
     return null;
@@ -148,13 +160,14 @@ class History {
     return this.cluster.workers.filter(({ url }) => urls.has(url));
   }
 
-  /** Everybody has the same layout, nothing moves, and all of its nodes vote. */
+  /** Everybody has the same layout, the master too, nothing moves, and all of its nodes vote. */
   private isSettled(): boolean {
     const members = this.members();
     const epochs = new Set(members.map(({ part }) => part?.membership?.layout?.epoch));
     const { steward } = this.cluster.keeper ?? {};
     if (members.length === 0 || epochs.size !== 1 || !members.every(isWhole)) return false;
-    return members.every(({ isReady }) => isReady) && (steward?.queue.length ?? 0) === 0;
+    const isKept = steward?.queue.length === 0 && epochs.has(steward.layout?.epoch);
+    return isKept && members.every(({ isReady }) => isReady);
   }
 
   /** All replicas of each key hold the same record. */
