@@ -12,6 +12,8 @@ export interface SourceMutant {
   /** The test file, below test/, and the tests in it; left out: all. */
   test: string;
   name?: string;
+  /** What else that test is told. */
+  env?: Readonly<Record<string, string>>;
 }
 
 const HISTORIES = { test: "sim/protocol.test.ts", name: "histories are linearizable" };
@@ -27,6 +29,13 @@ const REPLICATION = { test: "engine/replication.test.ts" };
 const SERVED = { test: "cluster/service.test.ts" };
 const INVITATIONS = { test: "cluster/invitations.test.ts" };
 const ACCEPT_LOG = { test: "cluster/accept-log.test.ts" };
+
+/** Histories of whole nodes that have these faults at least. */
+const nodesWith = (faults: string, histories = 12) => ({
+  test: "sim/node.test.ts",
+  name: "what clients are told is true",
+  env: { NODE_FAULTS: faults, NODE_HISTORIES: String(histories), SEED: "5000" },
+});
 
 const SIGNATURES = { test: "auth/signature.test.ts" };
 const FORGED = { test: "cluster/forged-answers.test.ts" };
@@ -532,6 +541,60 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     from: 'if (outcome !== "no_quorum") this.failing[kind] = null;',
     to: "if (latest === null) return;",
     ...SERVED,
+  },
+  // Whole nodes: a disk that was lost votes, or a replica that is not whole.
+  {
+    file: "cluster/membership/member-state.ts",
+    from: "store === this.state.member",
+    to: 'store !== ""',
+    ...nodesWith("wipe"),
+  },
+  {
+    file: "cluster/node/cluster-node.ts",
+    from: "return view.voting && group?.nodes",
+    to: "return group?.nodes",
+    ...nodesWith("wipe"),
+  },
+  // One that lost its data takes it over from any one other.
+  {
+    file: REJOIN,
+    from: "return hasMajority(group, sources & ~self);",
+    to: "return (sources & ~self) !== 0;",
+    ...nodesWith("wipe"),
+  },
+  // A move ends before all have synchronised.
+  {
+    file: LAYOUTS,
+    from: "placement.awaited().every((node) => synchronised.has(node))",
+    to: "synchronised.size >= 0",
+    ...nodesWith("move"),
+  },
+  // What the master says is not heard.
+  {
+    file: "cluster/membership/master-link.ts",
+    from: "this.setup.heard(readAnswer(body.toString()), heartbeat);",
+    to: "",
+    ...nodesWith("crash"),
+  },
+  // A replica that is down hurries a prepare past those that are far away.
+  {
+    file: ROUND,
+    from: "else if (tally.outvoted !== 0) this.later",
+    to: "else if (tally.no !== 0) this.later",
+    ...COORDINATOR,
+  },
+  // Moves begin that those who would be left cannot end; who is dead keeps one from ending.
+  {
+    file: UPKEEP,
+    from: "shakyAfter(nowMs, layout, change, next) === 0",
+    to: "shakyAfter(nowMs, layout, change, next) >= 0",
+    ...STEWARD,
+  },
+  {
+    file: "master/steward/orders.ts",
+    from: "const free = this.waitsFor(url) ? abandon(plan) : plan;",
+    to: "const free = plan;",
+    ...STEWARD,
   },
   // Any master's invitation is good.
   {

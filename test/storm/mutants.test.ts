@@ -26,7 +26,7 @@ describe("mutants of the source", () => {
   after(() => rmSync(copy, { recursive: true, force: true }));
 
   /** Runs a part of the suite on the copy. Ended by the clock counts as noticed: it hangs. */
-  const passes = ({ test: file, name }: SourceMutant): Promise<boolean> =>
+  const passes = ({ test: file, name, env: told = {} }: SourceMutant): Promise<boolean> =>
     new Promise((resolve, reject) => {
       const words = [
         "--import",
@@ -37,7 +37,7 @@ describe("mutants of the source", () => {
       const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^NODE_TEST_/.test(key)));
       const child = spawn(process.execPath, [...words, path.join("test", file)], {
         cwd: copy,
-        env: { ...env, HISTORIES: "40000" },
+        env: { ...env, HISTORIES: "40000", ...told },
         stdio: "ignore",
         timeout: NOTICED_MS_MAX,
         killSignal: "SIGKILL",
@@ -46,7 +46,9 @@ describe("mutants of the source", () => {
       child.once("close", (status) => resolve(status === 0));
     });
 
-  const parts = new Map(SOURCE_MUTANTS.map((mutant) => [`${mutant.test} ${mutant.name ?? ""}`, mutant]));
+  const partOf = ({ test, name = "", env = {} }: SourceMutant) =>
+    [test, name, ...Object.values(env)].join(" ");
+  const parts = new Map(SOURCE_MUTANTS.map((mutant) => [partOf(mutant), mutant]));
   for (const [part, mutant] of parts)
     test(`mutants: without one, ${part} passes`, async () => {
       assert.equal(await passes(mutant), true);

@@ -93,7 +93,8 @@ export class WriteOperation {
 
   start(): void {
     const { round } = this;
-    const next = round.nextAttempt();
+    // What may have had an effect is looked for as long as there is time: nobody else can tell.
+    const next = round.nextAttempt(this.doubt.exists);
     if (next === "spent") this.giveUp();
     else if (next === "unreachable") {
       if (this.doubt.exists) round.pause(BACKOFF_MS_MAX);

@@ -110,12 +110,13 @@ export class Round {
   /**
    * Whether another attempt may begin: by the newest layout, if there are any left, and a majority can be
    * reached.
+   * @param isPatient there are some left until the deadline
    */
-  nextAttempt(): "go" | "spent" | "unreachable" {
+  nextAttempt(isPatient = false): "go" | "spent" | "unreachable" {
     const { setup } = this;
     this.stopWaiting();
     this.group = setup.groupOf(this.key.partition);
-    if (++this.attempts > ATTEMPTS_MAX) return "spent";
+    if (++this.attempts > ATTEMPTS_MAX && !isPatient) return "spent";
     let reachable = 0;
     this.group.nodes.forEach((node, index) => {
       if (setup.distance(node) !== Infinity) reachable |= 1 << index;

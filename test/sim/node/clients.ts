@@ -74,7 +74,9 @@ export class Clients {
       const key = open[simulation.below(open.length)];
       const kind = KINDS[simulation.below(KINDS.length)];
       const again = () => simulation.after(simulation.observer, simulation.chance() * thinkMs, next);
-      const ready = this.cluster.workers.filter(({ isReady }) => isReady);
+      // Who was replaced and does not know it is asked, too.
+      const { workers, zombies } = this.cluster;
+      const ready = [...workers, ...zombies].filter(({ isReady }) => isReady);
       if (ready.length === 0) again();
       else this.operate(ready[simulation.below(ready.length)], key, kind, again);
     };

@@ -2,7 +2,7 @@
  * What happens to a cluster in one history: each fault is an episode that begins at some time, goes on for a while and is over by itself.
  * What no system survives is not asked for: at most one replica at a time has lost its data, wholly or in part.
  */
-import type { SimCluster, SimWorker, WorkerCopy } from "./cluster.ts";
+import type { SimCluster, SimWorker } from "./cluster.ts";
 
 export type Fault =
   | "crash"
@@ -52,7 +52,6 @@ export class Faults {
   private readonly spanMs: number;
   /** Whose data is not whole just now, as far as this has seen to it. */
   private damaged: SimWorker | null = null;
-  private readonly copies = new Map<SimWorker, WorkerCopy>();
   over = false;
   /** The move that the operator has seen, and since when. */
   private moving: { epoch: number; sinceMs: number } | null = null;
@@ -117,19 +116,17 @@ export class Faults {
         this.damage(worker, () => cluster.wipe(worker));
         break;
       case "oldDisk": {
-        const copy = this.copies.get(worker);
-        if (copy === undefined) {
-          this.copies.set(worker, cluster.copyOf(worker));
-          this.later(this.within(1000, this.spanMs / 2), () => this.begin("oldDisk"));
-        } else this.damage(worker, () => cluster.putBack(worker, copy));
+        const copy = cluster.copyOf(worker);
+        this.later(this.within(1000, this.spanMs / 3), () => {
+          if (cluster.workers.includes(worker)) this.damage(worker, () => cluster.putBack(worker, copy));
+        });
         break;
       }
       case "cut":
         this.cut(worker);
         break;
       case "pause":
-        if (worker.process !== null)
-          worker.process.pausedUntilMs = cluster.simulation.now + this.within(100, 9000);
+        this.pause(worker, this.within(100, 9000));
         break;
       case "slowDisk":
         worker.disk.syncMs = this.within(100, 4000);
@@ -173,12 +170,41 @@ export class Faults {
     this.later(this.within(100, 15_000), () => this.cluster.start(worker));
   }
 
-  /** What a replica has is lost, in part or wholly, unless another's is. */
+  /**
+   * What a replica has is lost, in part or wholly, unless another's is. Often when it matters most: one of the others has just missed what
+   * was written, and the rest stands still, so that these two would be a majority.
+   */
   private damage(worker: SimWorker, harm: () => void): void {
     if (this.damaged !== null || !isWhole(worker)) return;
+    const { cluster } = this;
+    const { simulation } = cluster;
     this.damaged = worker;
-    this.crash(worker, false, harm);
-    this.watch(worker);
+    const others = cluster.workers.filter((other) => other !== worker && isWhole(other));
+    const behind = others[simulation.below(Math.max(1, others.length))];
+    const missingMs = behind === undefined || simulation.chance() < 0.3 ? 0 : this.within(500, 4000);
+    if (missingMs > 0) this.isolate(behind, missingMs);
+    this.later(missingMs, () => {
+      for (const other of others)
+        if (missingMs > 0 && other !== behind) this.pause(other, this.within(1000, 6000));
+      cluster.crash(worker);
+      harm();
+      this.later(this.within(50, missingMs > 0 ? 600 : 15_000), () => cluster.start(worker));
+      this.watch(worker);
+    });
+  }
+
+  /** Nothing passes to a worker, or from it. */
+  private isolate(worker: SimWorker, ms: number): void {
+    const { network } = this.cluster;
+    for (const url of this.othersOf(worker)) {
+      network.cut(url, worker.url, ms);
+      network.cut(worker.url, url, ms);
+    }
+  }
+
+  private othersOf(worker: SimWorker): string[] {
+    const { workers, masterUrl } = this.cluster;
+    return [...workers.filter((other) => other !== worker).map(({ url }) => url), masterUrl];
   }
 
   private watch(worker: SimWorker): void {
@@ -198,7 +224,17 @@ export class Faults {
     this.damaged = twin;
     cluster.start(twin);
     this.watch(twin);
-    this.later(standsStillMs + this.within(1000, 20_000), () => cluster.crash(worker));
+    this.later(standsStillMs + this.within(5000, 20_000), () => cluster.crash(worker));
+    // When the first one goes on, one of the others does not see what it does; then that one, and not the other, is there.
+    const [one, other] = cluster.workers.filter((each) => each !== twin && isWhole(each));
+    const halfMs = this.within(500, 3000);
+    this.later(standsStillMs, () => this.pause(one, halfMs));
+    this.later(standsStillMs + halfMs, () => this.pause(other, this.within(1000, 5000)));
+  }
+
+  private pause(worker: SimWorker | undefined, ms: number): void {
+    const process = worker?.process;
+    if (process != null) process.pausedUntilMs = this.cluster.simulation.now + ms;
   }
 
   /** Workers that never come back, and others in their place. Only one history in all has room for that. */
@@ -224,10 +260,7 @@ export class Faults {
   private cut(worker: SimWorker): void {
     const { cluster } = this;
     const { network, simulation } = cluster;
-    const others = [
-      ...cluster.workers.filter((other) => other !== worker).map(({ url }) => url),
-      cluster.masterUrl,
-    ];
+    const others = this.othersOf(worker);
     const ms = this.within(500, 20_000);
     const [isIn, isOut] = [simulation.chance() < 0.75, simulation.chance() < 0.75];
     for (const other of others) {
