@@ -156,12 +156,15 @@ export class Copies {
   /** Which copy has the newest version of a key, the first of several. */
   private newestOf(key: Uint8Array): number {
     let newest = -1;
-    let highest: Ballot | null = null;
+    let highest: Held | null = null;
     for (const [index, copy] of this.copies.entries()) {
-      const ballot = copy.held(key)?.ballot ?? null;
-      if (ballot === null || (highest !== null && compareBallots(ballot, highest) <= 0)) continue;
+      const held = copy.held(key);
+      if (held === null) continue;
+      const order = highest === null ? 1 : compareBallots(held.ballot, highest.ballot);
+      // Of one version, that it has ended ranks above that it has not.
+      if (order < 0 || (order === 0 && (held.isValue || highest?.isValue === false))) continue;
       newest = index;
-      highest = ballot;
+      highest = held;
     }
     return newest;
   }
