@@ -47,6 +47,7 @@ const LAYERS = [
   ...[
     "cluster/node",
     "cluster/upload",
+    "cluster/feed",
     "cluster/list",
     "cluster/service",
     "cluster/repair",

@@ -14,6 +14,7 @@ import { LS } from "./client/list-commands.ts";
 import { RM } from "./client/remove-command.ts";
 import { TOP } from "./client/top-command.ts";
 import { CREATE, GET, PUT } from "./client/value-commands.ts";
+import { WATCH } from "./client/watch-command.ts";
 import { DRAIN, NODES, REMOVE, REPLACE } from "./cluster/cluster-commands.ts";
 import { UPGRADE_CLUSTER } from "./cluster/upgrade-cluster-command.ts";
 import { ABANDON_MOVE, RECOVER } from "./cluster/ways-out.ts";
@@ -29,7 +30,7 @@ import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 import { TOKEN } from "./token-command.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [
-  ...[GET, PUT, CREATE, RM, LS, INCR, EXPORT, IMPORT, BACKUP, TOP],
+  ...[GET, PUT, CREATE, RM, LS, WATCH, INCR, EXPORT, IMPORT, BACKUP, TOP],
   ...[NODES, DRAIN, REPLACE, REMOVE, ABANDON_MOVE, RECOVER, UPGRADE_CLUSTER],
   ...[HEALTH, VERIFY, INSPECT, RESTORE, ACCEPT_LOSS, UPGRADE],
   TOKEN,

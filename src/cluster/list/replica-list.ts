@@ -2,14 +2,13 @@
  * What the own replica holds of keys in order, for this node and for others.
  */
 import type { CatalogClient } from "../../shards/catalog/client.ts";
-import { PARTITIONS } from "../../util/hash.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
 import {
   decodeListRequest,
   encodeListed,
   encodeListRefusal,
   type ListRequest,
-  VOTES_BYTES,
+  votesOf,
 } from "../wire/list-wire.ts";
 
 /** An answer ends after so many bytes of entries. */
@@ -32,12 +31,12 @@ export class ReplicaList {
   async answer({ epoch, limit, range }: ListRequest): Promise<Buffer> {
     const { catalog } = this.setup;
     if (epoch !== this.setup.epoch()) return this.refusal("stale_epoch");
-    const before = this.votes();
+    const before = votesOf(this.setup.votes);
     const answer = await catalog.ask({ kind: "held", range, limit });
     if (answer.kind === "refused") return this.refusal(`${answer.code} ${answer.detail}`);
     // Under one epoch, or not at all; and what it votes for, it voted for all the time.
     if (epoch !== this.setup.epoch()) return this.refusal("stale_epoch");
-    const votes = this.votes().map((bits, at) => bits & before[at]);
+    const votes = votesOf(this.setup.votes).map((bits, at) => bits & before[at]);
     const { left } = answer;
     const place = left === null ? null : range.reverse ? left.high : left.low;
     return encodeListed(votes, place, answer.entries);
@@ -45,13 +44,6 @@ export class ReplicaList {
 
   private refusal(text: string): Buffer {
     return encodeListRefusal({ epoch: this.setup.epoch(), text });
-  }
-
-  private votes(): Uint8Array {
-    const bits = new Uint8Array(VOTES_BYTES);
-    for (let partition = 0; partition < PARTITIONS; partition++)
-      if (this.setup.votes(partition)) bits[partition >>> 3] |= 1 << (partition & 7);
-    return bits;
   }
 
   /** Answers another node. */

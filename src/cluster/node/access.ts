@@ -3,6 +3,7 @@
 import type { Ballot } from "../../format/record.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/arena/write.ts";
 import type { CatalogAnswer, CatalogQuestion } from "../../shards/catalog/messages.ts";
+import type { FeedClient } from "../../shards/feed/client.ts";
 import type { RemoteValue, StoredValue } from "../wire/values.ts";
 
 export type Consistency = "quorum" | "one";
@@ -40,6 +41,8 @@ export interface ClusterAccess extends WriteTarget {
   open(key: Uint8Array, value: RemoteValue, start: number, end: number): Promise<RemoteStream>;
   /** Answers questions of lists, as true for the whole cluster as a read is. */
   list(question: CatalogQuestion, consistency: Consistency): Promise<CatalogAnswer>;
+  /** What has changed in the whole cluster. */
+  readonly feeds: Pick<FeedClient, "ask" | "cancel"> & { close(): void };
   /** Whether a large value lies here: then the vault has it. */
   isHere(value: RemoteValue): boolean;
 }

@@ -12,10 +12,11 @@ import { type PlaceHolder, Places } from "../../util/places.ts";
 import type { BallotSource } from "../clock/ballots.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
+import { NodeFeeds } from "../feed/node-feeds.ts";
 import { FEATURE_ENDS, FEATURE_FIELDS, featuresOf } from "../layout/features.ts";
 import type { Placement, ReplicaGroup } from "../layout/layout.ts";
-import { ANSWER_MS_MAX } from "../list/asking.ts";
-import { ClusterList } from "../list/cluster-list.ts";
+import type { ClusterList } from "../list/cluster-list.ts";
+import { createClusterList } from "../list/create.ts";
 import { ReplicaList } from "../list/replica-list.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
 import type { AnswerRoom, PeerHandler, PeerSink, PeerSource } from "../peers/peer-handler.ts";
@@ -28,6 +29,7 @@ import { PeerFrames } from "../replica/peer-frames.ts";
 import type { Service } from "../service/service.ts";
 import { ClusterUpload } from "../upload/cluster-upload.ts";
 import { decodeAccepted } from "../wire/answer-frame.ts";
+import { isChangesFrame } from "../wire/feed-wire.ts";
 import { isHandOn } from "../wire/hand-on.ts";
 import { isListFrame } from "../wire/list-wire.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
@@ -86,6 +88,7 @@ export class ClusterNode implements ClusterAccess {
   private readonly setup: ClusterNodeSetup;
   private readonly replicaList: ReplicaList;
   private readonly lists: ClusterList;
+  readonly feeds: NodeFeeds;
   private readonly writes: ClusterWrites;
   private readonly large: LargeValues;
   private readonly load: ClientLoad = { operations: 0, begun: 0 };
@@ -110,12 +113,21 @@ export class ClusterNode implements ClusterAccess {
     });
     this.frames = new PeerFrames(this.replica, vault);
     this.large = new LargeValues(setup, this.replica);
-    this.replicaList = new ReplicaList({
-      catalog: vault.catalog,
-      epoch: () => view.placement?.layout.epoch ?? 0,
-      votes: (partition) => this.votes(partition),
+    const { peerOf, newerLayout } = setup;
+    const epoch = (): number => view.placement?.layout.epoch ?? 0;
+    const votes = (partition: number): boolean => this.votes(partition);
+    const clusterMillis = (): number => setup.time.now();
+    const placement = (): Placement | null => (this.isReady ? view.placement : null);
+    this.replicaList = new ReplicaList({ catalog: vault.catalog, epoch, votes });
+    this.lists = createClusterList({
+      ...{ self, peerOf, newerLayout, placement, replica: this.replicaList },
+      clusterMillis,
+      read: (key, consistency, done) => this.read(key, consistency, done),
     });
-    this.lists = this.createLists();
+    this.feeds = new NodeFeeds({
+      ...{ self, vault, peerOf, newerLayout, placement, epoch, votes, clusterMillis },
+      read: (key, done) => this.read(key, "quorum", done),
+    });
     this.port = new NodePort({
       self,
       local: this.replica,
@@ -148,22 +160,6 @@ export class ClusterNode implements ClusterAccess {
       groupOf: (partition) => this.group(partition),
       distance: (node) => this.distance(node),
       seen: setup.seen,
-    });
-  }
-
-  private createLists(): ClusterList {
-    const { self, view, peerOf, newerLayout } = this.setup;
-    return new ClusterList({
-      self,
-      replica: this.replicaList,
-      placement: () => (this.isReady ? view.placement : null),
-      send: (node, frame) =>
-        peerOf(node)?.sendAlone(frame, ANSWER_MS_MAX) ??
-        Promise.reject(new Error("not a node of the cluster any more")),
-      read: (key, consistency) => new Promise((resolve) => this.read(key, consistency, resolve)),
-      newerLayout,
-      now: () => performance.now(),
-      clusterMillis: () => this.setup.time.now(),
     });
   }
 
@@ -352,6 +348,7 @@ export class ClusterNode implements ClusterAccess {
     if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply, room);
     else if (isHandOn(bytes)) this.writes.handedOn(bytes, reply);
     else if (isListFrame(bytes)) this.replicaList.frame(bytes, reply, room);
+    else if (isChangesFrame(bytes)) this.feeds.frame(bytes, reply, room);
     else this.frames.frame(bytes, reply, room);
   }
 

@@ -53,6 +53,19 @@ export interface ListRefusal {
   text: string;
 }
 
+/** The partitions that a node votes for, a bit each. */
+export function votesOf(votes: (partition: number) => boolean): Uint8Array {
+  const bits = new Uint8Array(VOTES_BYTES);
+  for (let partition = 0; partition < PARTITIONS; partition++)
+    if (votes(partition)) bits[partition >>> 3] |= 1 << (partition & 7);
+  return bits;
+}
+
+/** Whether it votes for a partition. */
+export function hasVote(votes: Uint8Array, partition: number): boolean {
+  return (votes[partition >>> 3] & (1 << (partition & 7))) !== 0;
+}
+
 export function isListFrame(bytes: Uint8Array): boolean {
   return bytes.length > 0 && bytes[0] === LIST;
 }

@@ -14,6 +14,7 @@ import {
   EXTENDED_VERSION_MIN,
   TYPE_ENDED,
   TYPE_FLOOR,
+  TYPE_FORGOTTEN,
   TYPE_MANIFEST,
   TYPE_PROMISE,
   UNIT_BYTES,
@@ -23,10 +24,12 @@ import {
   isExtended,
   isFresh,
   isIndexed,
+  isTold,
   isValue,
   keyBytesOf,
   originOf,
   type RecordSource,
+  typeOf,
   unitsAt,
 } from "../../format/record.ts";
 import { recordFormat } from "../../format/slab.ts";
@@ -130,6 +133,7 @@ export class State {
       return;
     }
     replication.publishRecord(hashA, hashB, slot, unit, oldSlot, oldUnit);
+    if (type === TYPE_FORGOTTEN && oldSlot >= 0) this.forgetDelete(this.lookup.mapOf(oldSlot), oldUnit);
     this.slabs.live(slot, units * UNIT_BYTES);
     if (oldSlot < 0) this.index.insert(hashA, hashB, slot, unit);
     else {
@@ -263,10 +267,12 @@ export class State {
   }
 
   /**
-   * A tombstone goes: who follows the log from a place before it was first appended will not learn of it any
-   * more.
+   * A record goes that may be a delete: who follows the log from a place before it was first appended will
+   * not learn of it any more.
    */
   forgetDelete(map: SlabMap, unit: number): void {
+    const type = typeOf(map, unit);
+    if (!isAbsence(type) || !isTold(type)) return;
     const horizon = { sequence: (originOf(map, unit) || map.sequence) + 1, unit: 0 };
     if (logPlace(horizon) <= this.figures[FIGURE.horizon]) return;
     this.figures[FIGURE.horizon] = logPlace(horizon);

@@ -63,16 +63,11 @@ export class Feeds {
   private source(): FeedSource | { code: ErrorCode; detail: string } {
     const { cluster, vault, stopping } = this.context;
     if (stopping) return { code: "stopping", detail: "" };
-    if (cluster !== null)
-      return {
-        code: "not_yet",
-        detail:
-          "this release follows changes on a single node only, not over a cluster; list, and compare the ETags",
-      };
-    if (vault.feed === undefined) return { code: "not_yet", detail: "this node keeps no feed of changes" };
+    const source = cluster === null ? vault.feed : cluster.feeds;
+    if (source === undefined) return { code: "not_yet", detail: "this node keeps no feed of changes" };
     if (this.watchers.size >= WATCHERS_MAX)
       return { code: "overloaded", detail: `${WATCHERS_MAX} clients wait for changes already` };
-    return vault.feed;
+    return source;
   }
 
   private begin(res: Res, req: Req, query: FeedQuery, source: FeedSource): void {
@@ -96,6 +91,7 @@ export class Feeds {
   /** Ends all in order. */
   stop(): void {
     for (const watcher of [...this.watchers]) watcher.stop();
+    this.context.cluster?.feeds.close();
   }
 
   /** Ends those whose tokens are not what they were. */

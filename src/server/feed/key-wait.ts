@@ -5,6 +5,7 @@
  *   place ► look ► differs: answer; else wait for a change of the key from that place on ► look ► …
  */
 import type { Token } from "../../auth/tokens.ts";
+import type { ClusterAccess } from "../../cluster/node/access.ts";
 import { etagOf } from "../../format/version.ts";
 import { noneMatchHolds } from "../../rules/conditions.ts";
 import type { WriteDone } from "../../shards/arena/write.ts";
@@ -14,12 +15,15 @@ import type { ErrorCode } from "../../util/errors.ts";
 import type { Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { sendError, statusLine } from "../http/reply.ts";
+import { ClusterRead, KnownValue } from "../reads/cluster-reads.ts";
 import { findPatiently, Waiting } from "../reads/cold-reads.ts";
 import { answerFound, sendMissing } from "../reads/reads.ts";
 import { beginNotModified } from "../reads/value-head.ts";
 import { GET } from "../status/meter.ts";
 import { latin1Of, QUESTION, type Watcher, type WatcherSetup } from "./source.ts";
 
+/** What a cluster says of a key that it does not have. */
+const ABSENT = { state: "absent" } as Found;
 /** One change is enough to look again. */
 const BYTES_MAX = 1;
 
@@ -46,10 +50,10 @@ export class KeyWait implements Watcher {
     this.untilMs = performance.now() + waitMs;
     this.waiting = new Waiting(context, res, GET, () => this.finish());
     this.waiting.begin();
-    this.ask(0);
+    this.wait(0);
   }
 
-  private ask(waitMs: number): void {
+  private wait(waitMs: number): void {
     const { place: since, cursor } = this;
     const prefixes = [latin1Of(this.key.bytes)];
     this.asked = this.setup.source.ask(
@@ -74,6 +78,10 @@ export class KeyWait implements Watcher {
   private readonly look = (): void => {
     if (!this.waiting.isOpen) return;
     const { context } = this.setup;
+    if (context.cluster !== null) {
+      this.ask(context.cluster);
+      return;
+    }
     const found = findPatiently(context.vault, this.key, this.reads++);
     if (found.state === "cold") {
       context.vault.warm(this.look);
@@ -90,9 +98,7 @@ export class KeyWait implements Watcher {
       });
       return;
     }
-    const leftMs = this.untilMs - performance.now();
-    if (leftMs > 0) this.ask(leftMs);
-    else this.resume(() => this.unchanged(found));
+    this.goOn(found);
   };
 
   /** It is written down that the value has ended, or cannot be. */
@@ -103,6 +109,27 @@ export class KeyWait implements Watcher {
 
   private refuse(code: ErrorCode, detail: string): void {
     this.resume(() => this.count(sendError(this.res, code, { detail })));
+  }
+
+  /** The key is as it was. */
+  private goOn(found: Found): void {
+    const leftMs = this.untilMs - performance.now();
+    if (leftMs > 0) this.wait(leftMs);
+    else this.resume(() => this.unchanged(found));
+  }
+
+  /** Looks in a cluster; what differs is answered as by any read. */
+  private ask(cluster: ClusterAccess): void {
+    cluster.read(this.key.bytes, "quorum", (answer) => {
+      if (!this.waiting.isOpen) return;
+      const found = answer.state === "found" ? new KnownValue(answer.value, answer.ballot) : ABSENT;
+      if (answer.state !== "unavailable" && !this.differs(found)) this.goOn(found);
+      else
+        this.resume(() => {
+          const { context } = this.setup;
+          new ClusterRead(context, cluster, this.res, this.key.bytes, this.headers, false).begin("quorum");
+        });
+    });
   }
 
   /** Whether the key holds something else than the client knows. */

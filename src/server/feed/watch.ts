@@ -14,6 +14,7 @@ import { WATCHER_BYTES_MAX } from "../../util/limits.ts";
 import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError, statusLine } from "../http/reply.ts";
+import { sourceOf } from "../list/list-source.ts";
 import { GET } from "../status/meter.ts";
 import type { FeedQuery } from "./feed-query.ts";
 import { latin1Of, QUESTION, type Scoped, type Watcher, type WatcherSetup } from "./source.ts";
@@ -125,12 +126,16 @@ export class Watch implements Watcher, Paced {
   };
 
   private readonly list = (): void => {
-    const { catalog } = this.setup.context.vault;
     const { initial, query } = this;
-    if (catalog === undefined || initial === null) return;
+    const source = sourceOf(this.setup.context);
+    if (initial === null) return;
+    if ("code" in source) {
+      this.reset(source);
+      return;
+    }
     const { values } = query;
     const question: ListQuestion = { kind: "list", range: initial, limit: INITIAL_KEYS, values, lines: true };
-    void catalog.ask(question).then((answer) => {
+    void source.ask(question, "quorum").then((answer) => {
       if (!this.open) return;
       this.res.cork(() => {
         if (answer.kind === "refused") this.reset(answer);

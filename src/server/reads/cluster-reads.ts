@@ -83,7 +83,7 @@ export function createClusterReads(
 }
 
 /** One read, from its headers to its answer. */
-class ClusterRead {
+export class ClusterRead {
   private readonly context: FrontContext;
   private readonly cluster: ClusterAccess;
   private readonly res: Res;
@@ -233,7 +233,7 @@ function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
  * A value whose bytes came with the answer (or, of a large one, everything but its bytes), in the form of
  * what the vault finds.
  */
-class KnownValue implements Found {
+export class KnownValue implements Found {
   readonly state = "found";
   readonly json: boolean;
   readonly contentType: string;

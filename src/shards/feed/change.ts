@@ -3,6 +3,7 @@ import type { Ballot } from "../../format/record.ts";
 
 /** What happened to a key. */
 export type ChangeEvent = "put" | "delete" | "expire";
+export const CHANGE_EVENTS: readonly ChangeEvent[] = ["put", "delete", "expire"];
 
 export interface Change {
   event: ChangeEvent;

@@ -1,0 +1,132 @@
+/**
+ * What has changed since a place that memory does not reach: all replicas are asked from there on, and every
+ * key that one of them names is read, so that only what is decided is told.
+ */
+import { AnswerText } from "../../shards/feed/answer-text.ts";
+import type { FeedQuestion } from "../../shards/feed/messages.ts";
+import { VaultError } from "../../util/errors.ts";
+import type { ReplicaChange } from "../wire/feed-wire.ts";
+import { type Change, rankOf } from "./decisions.ts";
+import type { Hub } from "./hub.ts";
+import { missingPartition, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
+
+/** Keys of each replica in one round, and reads at once. */
+const ROUND_COUNT = 500;
+const READS_MAX = 64;
+/** Who has met nothing for so long is told how far it is. */
+const SILENT_MS = 1000;
+
+export interface CatchUpSetup {
+  replicas: Replicas;
+  hub: Hub;
+  read: (key: string, values: boolean) => Promise<Change | "absent" | null>;
+  question: FeedQuestion;
+  /** Somebody still waits for the answer. */
+  wanted: () => boolean;
+}
+
+export interface CaughtUp {
+  text: Uint8Array;
+  count: number;
+  places: Places;
+  /** Number of the event to go on with in memory; -1: there is more to catch up with. */
+  cursor: number;
+  more: boolean;
+}
+
+export class CatchUp {
+  private readonly setup: CatchUpSetup;
+
+  constructor(setup: CatchUpSetup) {
+    this.setup = setup;
+  }
+
+  /** Null: nobody wants it any more. */
+  async run(from: Places): Promise<CaughtUp | null> {
+    const { hub, question, wanted } = this.setup;
+    const startMs = performance.now();
+    const text = new AnswerText(question);
+    let places = from;
+    for (;;) {
+      // What is told before the replicas have answered is in their answers, too.
+      const { head } = hub;
+      const round = await this.ask(places);
+      if (!wanted()) return null;
+      for (const change of await this.judge(round.changes)) {
+        text.add(change);
+        hub.learn({ ...change, text: withoutValue(change.text) });
+      }
+      places = round.places;
+      if (!round.more) return { ...text.end(), places, cursor: head, more: false };
+      if (text.count > 0 || performance.now() - startMs > SILENT_MS)
+        return { ...text.end(), places, cursor: -1, more: true };
+    }
+  }
+
+  /** Of each key what some replica has that is highest. */
+  private async ask(places: Places): Promise<{
+    changes: Map<string, ReplicaChange>;
+    places: Places;
+    more: boolean;
+  }> {
+    const { replicas, hub, question } = this.setup;
+    const { epoch } = hub.placement.layout;
+    const { prefixes, exact, countMax } = question;
+    try {
+      const answers = await replicas.askAll(hub.placement, (node) => ({
+        ...{ epoch, prefixes, exact, cursor: -1, catchesUp: true, waitMs: 0 },
+        since: places[node] ?? null,
+        countMax: Math.min(ROUND_COUNT, countMax),
+      }));
+      if (missingPartition(hub.placement, answers) >= 0)
+        throw new VaultError(
+          "no_quorum",
+          "too few replicas tell what has changed, so changes might be missed; try again",
+        );
+      const changes = new Map<string, ReplicaChange>();
+      const next: Record<string, string> = { ...places };
+      let more = false;
+      for (const [node, answer] of answers) {
+        next[node] = answer.place;
+        more ||= answer.more;
+        for (const change of answer.changes) {
+          const before = changes.get(change.key);
+          if (before === undefined || rankOf(before) < rankOf(change)) changes.set(change.key, change);
+        }
+      }
+      return { changes, places: next, more };
+    } catch (error) {
+      if (error instanceof ReplicaSilence) throw new VaultError("place_too_old");
+      throw error;
+    }
+  }
+
+  /** What these keys hold now. */
+  private async judge(changes: ReadonlyMap<string, ReplicaChange>): Promise<Change[]> {
+    const { read, question } = this.setup;
+    const told: Change[] = [];
+    const all = [...changes.values()];
+    for (let from = 0; from < all.length; from += READS_MAX) {
+      const some = all.slice(from, from + READS_MAX);
+      const found = await Promise.all(some.map(({ key }) => read(key, question.values)));
+      for (const [index, change] of found.entries()) {
+        const { event, ...facts } = some[index];
+        if (change === null)
+          throw new VaultError(
+            "no_quorum",
+            "too few replicas of a key can be reached, so changes might be missed; try again",
+          );
+        if (change !== "absent") told.push(change);
+        // Which version deleted it a replica says that has it.
+        else if (event !== "put") told.push({ event, ...facts, text: JSON.stringify(facts) });
+      }
+    }
+    return told;
+  }
+}
+
+/** For others, who have not asked for it. */
+function withoutValue(text: string): string {
+  const { value: _value, base64: _base64, ...facts } = JSON.parse(text) as Record<string, unknown>;
+  return JSON.stringify(facts);
+}

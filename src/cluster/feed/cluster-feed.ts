@@ -1,0 +1,250 @@
+/**
+ * The feed of changes of a node in a cluster: as that of a single node (shards/feed), with what is decided in
+ * the whole cluster (hub.ts). From a place that memory does not reach, the replicas are asked anew and every
+ * key that they name is read (catch-up.ts).
+ */
+import { AnswerText } from "../../shards/feed/answer-text.ts";
+import type { FeedReply } from "../../shards/feed/client.ts";
+import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
+import { type Pending, WaitingQuestions } from "../../shards/feed/waiting.ts";
+import { VaultError } from "../../util/errors.ts";
+import type { Placement } from "../layout/layout.ts";
+import { CatchUp } from "./catch-up.ts";
+import { latin1OfKey } from "./cluster-keys.ts";
+import { decodeClusterPlace, encodeClusterPlace } from "./cluster-place.ts";
+import type { Change } from "./decisions.ts";
+import { Hub } from "./hub.ts";
+import type { Places, Replicas } from "./replicas.ts";
+
+/** How long the replicas are followed after the last question. */
+const IDLE_MS = 60_000;
+const BEAT_MS = 25;
+const NOTHING = new Uint8Array(0);
+
+export interface ClusterFeedSetup {
+  replicas: Replicas;
+  placement: () => Placement | null;
+  /** What a quorum read finds of a key, with its value if that is small; null: nobody can know now. */
+  read: (key: string, values: boolean) => Promise<Change | "absent" | null>;
+}
+
+export class ClusterFeed {
+  private readonly setup: ClusterFeedSetup;
+  private readonly waiting = new WaitingQuestions();
+  private readonly replies = new Map<number, FeedReply>();
+  private next = 0;
+  private hub: Hub | null = null;
+  private beginning: Promise<Hub> | null = null;
+  private timer: NodeJS.Timeout | null = null;
+  private askedMs = 0;
+  private nextNumber = 0;
+  /** Events from here on were not looked at for those who wait. */
+  private freshFrom = 0;
+  private flushing = false;
+  private closed = false;
+
+  constructor(setup: ClusterFeedSetup) {
+    this.setup = setup;
+  }
+
+  /** As FeedClient's. */
+  ask(question: FeedQuestion, reply: FeedReply): number {
+    const id = this.next++;
+    this.askedMs = performance.now();
+    this.replies.set(id, reply);
+    const pending = { front: 0, id, question, dueMs: this.askedMs + question.waitMs };
+    this.answer(pending).catch((error: Error) => this.reply(pending, refusalOf(error)));
+    return id;
+  }
+
+  cancel(id: number): void {
+    this.replies.delete(id);
+    const pending = this.waiting.find(0, id);
+    if (pending !== undefined) this.waiting.delete(pending);
+  }
+
+  private reply(pending: Pending, answer: FeedAnswer | FeedRefusal): void {
+    this.waiting.delete(pending);
+    const reply = this.replies.get(pending.id);
+    this.replies.delete(pending.id);
+    reply?.(answer);
+  }
+
+  private async answer(pending: Pending): Promise<void> {
+    const hub = await this.follow();
+    const { since, cursor, catchesUp } = pending.question;
+    if (since === null) return this.answerFrom(pending, hub, hub.head);
+    if (cursor >= 0 && !catchesUp && hub.holds(cursor)) return this.answerFrom(pending, hub, cursor);
+    await this.catchUp(pending, hub, this.placesOf(since, hub));
+  }
+
+  private placesOf(text: string, hub: Hub): Places {
+    const place = decodeClusterPlace(text);
+    const { epoch, cluster } = hub.placement.layout;
+    if (place === null) {
+      if (/^[\w-]{20,}$/.test(text)) throw new VaultError("place_too_old");
+      throw new VaultError("bad_request", "this is no place that a feed of changes gave");
+    }
+    if (place.epoch !== epoch || place.cluster !== (cluster ?? "")) throw new VaultError("place_too_old");
+    return place.places;
+  }
+
+  private async catchUp(pending: Pending, hub: Hub, places: Places): Promise<void> {
+    const { replicas, read } = this.setup;
+    const { question } = pending;
+    const work = new CatchUp({ replicas, hub, read, question, wanted: () => this.replies.has(pending.id) });
+    const found = await work.run(places);
+    if (found === null || !this.replies.has(pending.id)) return;
+    if (found.count === 0 && found.cursor >= 0 && hub === this.hub)
+      return this.answerFrom(pending, hub, found.cursor);
+    const { text, count, cursor, more } = found;
+    this.reply(pending, {
+      kind: "changes",
+      text,
+      count,
+      cursor,
+      more,
+      place: this.textOf(hub, found.places),
+    });
+  }
+
+  private textOf({ placement }: Hub, places: Places): string {
+    const { epoch, cluster } = placement.layout;
+    return encodeClusterPlace({ cluster: cluster ?? "", epoch, places });
+  }
+
+  /** The hub, which follows from now on. */
+  private async follow(): Promise<Hub> {
+    if (this.closed) throw new VaultError("stopping");
+    const placement = this.setup.placement();
+    if (placement === null) throw new VaultError("unavailable", "this node has no layout of its cluster yet");
+    if (this.hub !== null && this.hub.placement.layout.epoch !== placement.layout.epoch)
+      this.broken(this.hub);
+    if (this.hub !== null) return this.hub;
+    this.beginning ??= this.begin(placement).finally(() => {
+      this.beginning = null;
+    });
+    return this.beginning;
+  }
+
+  private async begin(placement: Placement): Promise<Hub> {
+    const { replicas, read } = this.setup;
+    const hub: Hub | null = await Hub.begin(
+      {
+        ...{ replicas, placement },
+        read: (key) => read(key, false),
+        onEvents: () => this.wake(),
+        onBroken: () => this.broken(this.hub),
+      },
+      this.nextNumber,
+    );
+    if (hub === null)
+      throw new VaultError(
+        "no_quorum",
+        "too few replicas tell what has changed, so changes might be missed; try again",
+      );
+    this.hub = hub;
+    this.freshFrom = hub.head;
+    this.timer ??= setInterval(() => this.beat(), BEAT_MS);
+    this.timer.unref();
+    return hub;
+  }
+
+  /** All who wait must begin anew. */
+  private broken(hub: Hub | null): void {
+    if (hub === null || hub !== this.hub) return;
+    this.stop();
+    for (const pending of this.waiting.all()) this.reply(pending, refusalOf(new VaultError("place_too_old")));
+  }
+
+  private stop(): void {
+    const { hub } = this;
+    if (hub === null) return;
+    hub.stop();
+    this.nextNumber = hub.head + 1;
+    this.hub = null;
+    if (this.timer !== null) clearInterval(this.timer);
+    this.timer = null;
+  }
+
+  private beat(): void {
+    const { hub } = this;
+    if (hub === null) return;
+    const placement = this.setup.placement();
+    if (placement !== null && placement.layout.epoch !== hub.placement.layout.epoch) {
+      this.broken(hub);
+      return;
+    }
+    const nowMs = performance.now();
+    for (const pending of this.waiting.overdue(nowMs)) this.reply(pending, this.nothing(hub));
+    if (this.replies.size === 0 && nowMs - this.askedMs > IDLE_MS) this.stop();
+  }
+
+  /** Events have come: those who wait for them are answered when all that came together is there. */
+  private wake(): void {
+    if (this.flushing) return;
+    this.flushing = true;
+    setImmediate(() => {
+      this.flushing = false;
+      this.flush();
+    });
+  }
+
+  private flush(): void {
+    const { hub } = this;
+    if (hub === null) return;
+    const from = Math.max(this.freshFrom, hub.tail);
+    this.freshFrom = hub.head;
+    const sets = new Set<ReadonlySet<Pending>>();
+    for (let at = from; at < hub.head; at++) this.waiting.match(latin1OfKey(hub.at(at).key), sets);
+    const concerned = new Set<Pending>();
+    for (const set of sets) for (const pending of set) concerned.add(pending);
+    for (const pending of concerned) {
+      this.waiting.delete(pending);
+      void this.answerFrom(pending, hub, from);
+    }
+  }
+
+  /** Answers from memory, now or when there is something. */
+  private async answerFrom(pending: Pending, hub: Hub, from: number): Promise<void> {
+    const { question } = pending;
+    const text = new AnswerText(question);
+    let cursor = from;
+    for (; cursor < hub.head && !text.isFull; cursor++) {
+      const event = hub.at(cursor);
+      if (text.wants(latin1OfKey(event.key))) text.add(await this.valued(event, question.values));
+      if (!hub.holds(cursor)) throw new VaultError("place_too_old");
+    }
+    if (!this.replies.has(pending.id)) return;
+    if (text.count > 0) {
+      const place = this.textOf(hub, hub.placesAt(cursor));
+      this.reply(pending, { kind: "changes", ...text.end(), place, cursor, more: cursor < hub.head });
+    } else if (hub !== this.hub) this.reply(pending, refusalOf(new VaultError("place_too_old")));
+    else if (pending.dueMs > performance.now()) this.waiting.add(pending);
+    else this.reply(pending, this.nothing(hub));
+  }
+
+  /** With its value, where that is asked for; what is newer by now comes in its place. */
+  private async valued(event: Change, values: boolean): Promise<Change> {
+    if (!values || event.event !== "put") return event;
+    const found = await this.setup.read(event.key, true);
+    return found === null || found === "absent" || found.etag < event.etag ? event : found;
+  }
+
+  private nothing(hub: Hub): FeedAnswer {
+    const place = this.textOf(hub, hub.places);
+    return { kind: "changes", text: NOTHING, count: 0, place, cursor: hub.head, more: false };
+  }
+
+  /** The node stops. */
+  close(): void {
+    this.closed = true;
+    this.stop();
+    for (const pending of this.waiting.all()) this.reply(pending, refusalOf(new VaultError("stopping")));
+  }
+}
+
+function refusalOf(error: Error): FeedRefusal {
+  const code = error instanceof VaultError ? error.code : "internal";
+  return { kind: "refused", code, detail: code === "internal" ? "" : error.message };
+}

@@ -1,0 +1,16 @@
+/** Keys of changes are texts: what else they are called by. */
+import { hashKey, partitionOf } from "../../util/hash.ts";
+
+export function bytesOfKey(key: string): Buffer {
+  return Buffer.from(key);
+}
+
+export function partitionOfKey(key: string): number {
+  const bytes = bytesOfKey(key);
+  return partitionOf(hashKey(bytes, bytes.length, 0));
+}
+
+/** As prefixes of questions are. */
+export function latin1OfKey(key: string): string {
+  return bytesOfKey(key).toString("latin1");
+}

@@ -1,0 +1,38 @@
+/** What a quorum read finds of a key, as a change. */
+import { etagText } from "../../format/version.ts";
+import { entryText } from "../../shards/catalog/entry-text.ts";
+import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
+import type { KeyRead } from "../list/cluster-list.ts";
+import { isInline } from "../wire/values.ts";
+import { bytesOfKey } from "./cluster-keys.ts";
+import type { Change } from "./decisions.ts";
+
+/**
+ * Null: nobody can know now.
+ * @param nowMs cluster time
+ */
+export function changeOf(
+  key: string,
+  answer: KeyRead,
+  values: boolean,
+  nowMs: number,
+): Change | "absent" | null {
+  if (answer.state === "unavailable") return null;
+  if (answer.state === "absent") return "absent";
+  const { value, ballot } = answer;
+  const { json, contentType, valueBytes: bytes, end } = value;
+  const etag = etagText(ballot).slice(1, -1);
+  const inline = values && isInline(value) && bytes <= LISTED_VALUE_BYTES_MAX;
+  const ttlMs = end === 0 ? null : end - nowMs;
+  const type = json ? "application/json" : contentType;
+  const facts = {
+    key: bytesOfKey(key),
+    etag,
+    bytes,
+    type,
+    json,
+    value: inline ? value.bytes : null,
+    ttlMs: null,
+  };
+  return { event: "put", key, etag, text: entryText(facts) };
+}

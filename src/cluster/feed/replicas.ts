@@ -1,0 +1,103 @@
+/**
+ * Following the replicas of a cluster: each node is asked for what has changed there, again and again, from a
+ * place on. What they say is only what one replica holds; decisions.ts makes more of it.
+ */
+import { PARTITIONS } from "../../util/hash.ts";
+import { hasMajority, type Placement } from "../layout/layout.ts";
+import {
+  type ChangesRequest,
+  decodeChanges,
+  encodeChangesRequest,
+  type ReplicaChanges,
+} from "../wire/feed-wire.ts";
+import { hasVote } from "../wire/list-wire.ts";
+import type { ReplicaFeed } from "./replica-feed.ts";
+
+/** How long an answer may take beyond what the request waits. */
+const ANSWER_MS_MAX = 5000;
+
+/** By node, the place up to which its changes are known. */
+export type Places = Readonly<Record<string, string>>;
+
+export interface ReplicasSetup {
+  self: string;
+  replica: ReplicaFeed;
+  send: (node: string, frame: Uint8Array, timeoutMs: number) => Promise<Uint8Array>;
+  newerLayout: (epoch: number) => void;
+}
+
+/** Why a node says nothing. */
+export class ReplicaSilence extends Error {
+  /** Its place is too old. */
+  readonly isTooOld: boolean;
+
+  constructor(message: string) {
+    super(message);
+    this.isTooOld = message.startsWith("place_too_old");
+  }
+}
+
+export class Replicas {
+  private readonly setup: ReplicasSetup;
+
+  constructor(setup: ReplicasSetup) {
+    this.setup = setup;
+  }
+
+  /** Asks one. Rejects with ReplicaSilence. */
+  async ask(node: string, request: ChangesRequest): Promise<ReplicaChanges> {
+    const { self, replica, send, newerLayout } = this.setup;
+    let bytes: Uint8Array;
+    try {
+      bytes =
+        node === self
+          ? await replica.answer(request)
+          : await send(node, encodeChangesRequest(request), request.waitMs + ANSWER_MS_MAX);
+    } catch (error) {
+      throw new ReplicaSilence((error as Error).message);
+    }
+    const told = decodeChanges(bytes);
+    if (told === null) throw new ReplicaSilence("it does not know feeds of changes");
+    if ("changes" in told) return told;
+    if (told.epoch > request.epoch) newerLayout(told.epoch);
+    throw new ReplicaSilence(told.text);
+  }
+
+  /** Asks all of a layout; who says nothing is left out, unless its place is too old. */
+  async askAll(
+    placement: Placement,
+    requestFor: (node: string) => ChangesRequest,
+  ): Promise<Map<string, ReplicaChanges>> {
+    const answers = new Map<string, ReplicaChanges>();
+    await Promise.all(
+      nodesOf(placement).map(async (node) => {
+        try {
+          answers.set(node, await this.ask(node, requestFor(node)));
+        } catch (error) {
+          if (error instanceof ReplicaSilence && error.isTooOld) throw error;
+        }
+      }),
+    );
+    return answers;
+  }
+}
+
+export function nodesOf({ layout }: Placement): string[] {
+  return [...new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map(({ url }) => url))];
+}
+
+/** A partition of which too few replicas that vote have answered; -1: there is none. */
+export function missingPartition(
+  { groups }: Placement,
+  answers: ReadonlyMap<string, ReplicaChanges>,
+): number {
+  for (let partition = 0; partition < PARTITIONS; partition++) {
+    let voters = 0;
+    for (const [index, node] of groups[partition].nodes.entries()) {
+      const answer = answers.get(node);
+      if (answer !== undefined && hasVote(answer.votes, partition)) voters |= 1 << index;
+    }
+    if (!hasMajority(groups[partition], voters)) return partition;
+  }
+  return -1;
+}

@@ -1,0 +1,186 @@
+/**
+ * Clients that keep a copy of a cluster's keys by its feed of changes, each at some node, while nodes are killed and links cut; they are killed
+ * themselves, and go on at another node from the place that they had written down. At rest each copy is the list.
+ */
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Random } from "../random.ts";
+import { call } from "../rest/client.ts";
+import { startCluster, type Worker } from "./workers.ts";
+
+interface Told {
+  event: string;
+  key: string;
+  etag: string;
+}
+
+type Reply = Awaited<ReturnType<typeof call>>;
+
+/** Null: nobody answers, or it says "try again". */
+async function ask(port: number, path: string): Promise<Reply | null> {
+  const reply = await call(port, "GET", path, { agent: false }).catch(() => null);
+  return reply === null || reply.status >= 500 ? null : reply;
+}
+
+class Follower {
+  map = new Map<string, string>();
+  private place: string | null = null;
+  private kept: { map: Map<string, string>; place: string } | null = null;
+  worker: Worker;
+  resets = 0;
+  told = 0;
+  private readonly random: Random;
+  private readonly workers: readonly Worker[];
+
+  constructor(random: Random, workers: readonly Worker[]) {
+    this.random = random;
+    this.workers = workers;
+    this.worker = workers[random.below(workers.length)];
+  }
+
+  /** True: there was nothing more. */
+  async step(wait = ""): Promise<boolean> {
+    const { port } = this.worker;
+    if (this.place === null) {
+      const now = await ask(port, "/f/?changes");
+      const list = now === null ? null : await listOf(port);
+      if (now === null || list === null) this.move();
+      else {
+        this.map = list;
+        this.place = now.json().place;
+      }
+      return false;
+    }
+    const reply = await ask(
+      port,
+      `/f/?changes&limit=${1 + this.random.below(50)}${wait}&since=${this.place}`,
+    );
+    if (reply === null) {
+      this.move();
+      return false;
+    }
+    if (reply.status === 410) {
+      this.place = null;
+      this.resets++;
+      return false;
+    }
+    assert.equal(reply.status, 200, reply.text);
+    const { changes, place, more } = reply.json() as { changes: Told[]; place: string; more: boolean };
+    for (const { event, key, etag } of changes) {
+      this.told++;
+      if (event === "put") this.map.set(key, etag);
+      else this.map.delete(key);
+    }
+    this.place = place;
+    if (this.random.below(3) === 0) this.kept = { map: new Map(this.map), place };
+    return changes.length === 0 && !more;
+  }
+
+  move(): void {
+    this.worker = this.workers[this.random.below(this.workers.length)];
+  }
+
+  kill(): void {
+    this.map = new Map(this.kept?.map ?? []);
+    this.place = this.kept?.place ?? null;
+    this.move();
+  }
+}
+
+/** Null: nobody can tell now. */
+export async function listOf(port: number): Promise<Map<string, string> | null> {
+  const found = new Map<string, string>();
+  for (let cursor: string | null = ""; cursor !== null; ) {
+    const reply = await ask(port, `/f/?list${cursor === "" ? "" : `&cursor=${cursor}`}`);
+    if (reply === null) return null;
+    assert.equal(reply.status, 200, reply.text);
+    const page = reply.json() as { keys: { key: string; etag: string }[]; cursor: string | null };
+    for (const { key, etag } of page.keys) found.set(key, etag);
+    ({ cursor } = page);
+  }
+  return found;
+}
+
+export interface FollowResult {
+  told: number;
+  resets: number;
+  kills: number;
+}
+
+/** One cluster, `rounds` rounds of trouble. Throws what is wrong. */
+export async function followCluster(random: Random, rounds: number): Promise<FollowResult> {
+  const cluster = await startCluster({ workers: 3 });
+  const { workers } = cluster;
+  let over = false;
+  let kills = 0;
+  const followers = workers.map(() => new Follower(random, workers));
+  const writing = Promise.all(
+    [0, 1, 2, 3].map(async () => {
+      while (!over) {
+        const { port } = workers[random.below(3)];
+        const key = `/f/${random.below(60)}`;
+        const isDelete = random.below(4) === 0;
+        await call(port, isDelete ? "DELETE" : "PUT", key, {
+          agent: false,
+          ...(isDelete ? {} : { body: `${random.below(1e6)}` }),
+        }).catch(() => null);
+        await sleep(random.below(10));
+      }
+    }),
+  );
+  const following = Promise.all(
+    followers.map(async (follower) => {
+      while (!over) {
+        await follower.step(random.below(2) === 0 ? "&wait=200ms" : "");
+        if (random.below(12) === 0) follower.kill();
+      }
+    }),
+  );
+  try {
+    for (let round = 0; round < rounds; round++) {
+      const worker = workers[random.below(3)];
+      await sleep(200 + random.below(800));
+      if (random.below(2) === 0) {
+        kills++;
+        await worker.kill(random.below(2) === 0 ? "SIGKILL" : "SIGTERM");
+        await sleep(random.below(1500));
+        await worker.start();
+      } else {
+        const links = workers.filter((other) => other !== worker).map((other) => worker.linkFrom(other));
+        for (const link of links) link.stall();
+        await sleep(random.below(1500));
+        for (const link of links) link.heal();
+      }
+    }
+    over = true;
+    await Promise.all([writing, following]);
+    await cluster.ready();
+    for (const follower of followers) while (!(await follower.step())) await sleep(10);
+    const untilMs = performance.now() + 60_000;
+    let list = await listOf(workers[0].port);
+    for (; list === null; list = await listOf(workers[0].port)) {
+      assert.ok(performance.now() < untilMs, "no list comes");
+      await sleep(100);
+    }
+    // What was under way may be decided late: then it is told, and listed.
+    const expected = list;
+    for (const follower of followers) {
+      for (;;) {
+        const isSame =
+          follower.map.size === expected.size &&
+          [...expected].every(([key, etag]) => follower.map.get(key) === etag);
+        if (isSame) break;
+        if (performance.now() > untilMs)
+          assert.deepEqual(new Map([...follower.map].sort()), new Map([...expected].sort()));
+        await follower.step("&wait=500ms");
+      }
+    }
+    const sum = (figure: (follower: Follower) => number): number =>
+      followers.reduce((total, follower) => total + figure(follower), 0);
+    return { told: sum(({ told }) => told), resets: sum(({ resets }) => resets), kills };
+  } finally {
+    over = true;
+    await Promise.all([writing, following]).catch(() => {});
+    await cluster.dispose();
+  }
+}

@@ -1,0 +1,22 @@
+/** Clients that keep a copy by the feed of a cluster whose nodes are killed and cut off: RUNS and SEED change how often, and with what. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { followCluster } from "../cluster/feed-follow.ts";
+import { Random, randomSeed } from "../random.ts";
+
+const RUNS = Number(process.env.RUNS ?? 20);
+const ROUNDS = Number(process.env.ROUNDS ?? 8);
+
+test(`feed over a cluster: ${RUNS} runs of clients that keep a copy by it, beside kills and cut links`, async (t) => {
+  const seed = randomSeed(t);
+  const total = { told: 0, resets: 0, kills: 0 };
+  for (let run = 0; run < RUNS; run++) {
+    const { told, resets, kills } = await followCluster(new Random(seed + run), ROUNDS).catch(
+      (error: Error) => assert.fail(`run ${run} (SEED=${seed + run} RUNS=1): ${error.stack}`),
+    );
+    total.told += told;
+    total.resets += resets;
+    total.kills += kills;
+  }
+  t.diagnostic(JSON.stringify(total));
+});
