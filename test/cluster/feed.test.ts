@@ -46,7 +46,7 @@ async function watch(port: number, path: string, headers: Record<string, string>
 }
 
 function keyed(events: readonly StreamEvent[]): StreamEvent[] {
-  return events.filter(({ event }) => event === "put" || event === "delete");
+  return events.filter(({ event }) => ["put", "delete", "expire"].includes(event));
 }
 
 /** What a client has that keeps a copy by the events, and whether versions fell. */
@@ -112,6 +112,16 @@ test("feed over a cluster: every node tells what is decided, also with one down,
       [...expected.keys(), ...later.keys(), "c/live", "c/back"].sort(),
     );
     initial.close();
+
+    const ending = await watch(two.port, "/e/?watch");
+    const lease = await patiently(one.port, "PUT", "/e/lease?ttl=300ms", "v");
+    assert.equal(lease.status, 201, lease.text);
+    await ending.until(({ events }) => events.some(({ event }) => event === "expire"));
+    assert.deepEqual(
+      [...new Set(keyed(ending.events).map(({ event, data }) => `${event} ${data.key}`))],
+      ["put e/lease", "expire e/lease"],
+    );
+    ending.close();
 
     const page = (await patiently(one.port, "GET", "/p/?changes")).json();
     const waiting = patiently(two.port, "GET", `/p/?changes&wait=60s&since=${page.place}`);

@@ -5,8 +5,8 @@
 import { AnswerText } from "../../shards/feed/answer-text.ts";
 import type { FeedQuestion } from "../../shards/feed/messages.ts";
 import { VaultError } from "../../util/errors.ts";
-import type { ReplicaChange } from "../wire/feed-wire.ts";
 import { type Change, rankOf } from "./decisions.ts";
+import type { ReplicaChange } from "./feed-wire.ts";
 import type { Hub } from "./hub.ts";
 import { missingPartition, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
 

@@ -12,10 +12,10 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Placement } from "../layout/layout.ts";
-import type { ReplicaChanges } from "../wire/feed-wire.ts";
 import { hasVote } from "../wire/list-wire.ts";
 import { partitionOfKey } from "./cluster-keys.ts";
 import { type Batch, type Change, Decisions } from "./decisions.ts";
+import type { ReplicaChanges } from "./feed-wire.ts";
 import { missingPartition, nodesOf, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
 
 /** How long a replica is asked to wait for its next change. */

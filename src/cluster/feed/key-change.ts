@@ -32,7 +32,7 @@ export function changeOf(
     type,
     json,
     value: inline ? value.bytes : null,
-    ttlMs: null,
+    ttlMs,
   };
   return { event: "put", key, etag, text: entryText(facts) };
 }

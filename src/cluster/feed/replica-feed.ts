@@ -5,8 +5,8 @@ import type { FeedClient } from "../../shards/feed/client.ts";
 import type { FeedAnswer, FeedRefusal } from "../../shards/feed/messages.ts";
 import { STOPPING } from "../../shards/feed/refusals.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
-import { type ChangesRequest, decodeChangesRequest, encodeChanges } from "../wire/feed-wire.ts";
 import { encodeListRefusal, votesOf } from "../wire/list-wire.ts";
+import { type ChangesRequest, decodeChangesRequest, encodeChanges } from "./feed-wire.ts";
 
 /** An answer ends with the change that passes this. */
 const CHANGES_BYTES_MAX = 128 * 1024;

@@ -4,13 +4,13 @@
  */
 import { PARTITIONS } from "../../util/hash.ts";
 import { hasMajority, type Placement } from "../layout/layout.ts";
+import { hasVote } from "../wire/list-wire.ts";
 import {
   type ChangesRequest,
   decodeChanges,
   encodeChangesRequest,
   type ReplicaChanges,
-} from "../wire/feed-wire.ts";
-import { hasVote } from "../wire/list-wire.ts";
+} from "./feed-wire.ts";
 import type { ReplicaFeed } from "./replica-feed.ts";
 
 /** How long an answer may take beyond what the request waits. */

@@ -4,11 +4,11 @@
  *   changes 29 1 · the request as JSON
  *
  *   told    0 1 · partitions that it votes for 128, a bit each · the answer as JSON
- *   refused as in list-wire.ts
+ *   refused as in ../wire/list-wire.ts
  */
 import { CHANGE_EVENTS, type ChangeEvent } from "../../shards/feed/change.ts";
 import { WATCHERS_MAX } from "../../util/limits.ts";
-import { type ListRefusal, VOTES_BYTES } from "./list-wire.ts";
+import { type ListRefusal, VOTES_BYTES } from "../wire/list-wire.ts";
 
 const CHANGES = 29;
 const YES = 0;
