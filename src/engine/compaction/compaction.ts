@@ -6,6 +6,7 @@
  * What a copy is says copies.ts. The slab is dropped after what was copied is synced.
  */
 import { TYPE_CHUNK, TYPE_MARK } from "../../format/offsets.ts";
+import { isTold } from "../../format/record.ts";
 import { tableType, tableUnit } from "../../format/slab.ts";
 import { type Log, UNSYNCED_BYTES_MAX } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";
@@ -220,7 +221,7 @@ export class Compactor {
     }
     if (victim.oldest && this.appraisal.isDroppable(type, map, unit)) {
       // Nothing older of this key can exist: it would be in an older slab, or before it in this one.
-      state.forgetDelete(map, unit);
+      if (isTold(type)) state.forgetDelete(map, unit);
       state.remove(type, hashA, hashB, map, unit);
       return 0;
     }

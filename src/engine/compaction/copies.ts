@@ -112,13 +112,7 @@ export class Copies {
    */
   originFor(map: SlabMap, unit: number, type: number): number {
     const { state, log } = this;
-    if (
-      !isTold(type) ||
-      !state.keepsOrigins ||
-      log.room.isFull ||
-      originOf(map, unit) !== 0
-    )
-      return 0;
+    if (!isTold(type) || !state.keepsOrigins || log.room.isFull || originOf(map, unit) !== 0) return 0;
     return map.sequence;
   }
 

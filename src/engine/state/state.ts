@@ -24,12 +24,10 @@ import {
   isExtended,
   isFresh,
   isIndexed,
-  isTold,
   isValue,
   keyBytesOf,
   originOf,
   type RecordSource,
-  typeOf,
   unitsAt,
 } from "../../format/record.ts";
 import { recordFormat } from "../../format/slab.ts";
@@ -266,13 +264,8 @@ export class State {
     this.ledger.count(type, -1, bytes);
   }
 
-  /**
-   * A record goes that may be a delete: who follows the log from a place before it was first appended will
-   * not learn of it any more.
-   */
+  /** A record goes that may be a delete: from before where it was first appended nobody learns of it. */
   forgetDelete(map: SlabMap, unit: number): void {
-    const type = typeOf(map, unit);
-    if (!isAbsence(type) || !isTold(type)) return;
     const horizon = { sequence: (originOf(map, unit) || map.sequence) + 1, unit: 0 };
     if (logPlace(horizon) <= this.figures[FIGURE.horizon]) return;
     this.figures[FIGURE.horizon] = logPlace(horizon);
