@@ -51,6 +51,25 @@ describe("values: a node", () => {
     assert.equal(reply.text, `{"value":${text}}`);
   });
 
+  test("values: an end of life", async () => {
+    const left = async () => Number((await call(server.port, "HEAD", "/ending")).headers["x-ttl"] ?? 0);
+    assert.equal((await run(["create", "ending", "-value", "1", "-ttl", "1h"])).status, 0);
+    assert.ok((await left()) > 3000);
+    assert.equal((await run(["put", "ending", "-value", "2", "-ttl", "keep"])).status, 0);
+    assert.ok((await left()) > 3000);
+    assert.equal((await run(["put", "ending", "-value", "3"])).status, 0);
+    assert.equal(await left(), 0);
+    for (const words of [
+      ["put", "-ttl", "soon"],
+      ["create", "-ttl", "keep"],
+      ["put", "-ttl", "none"],
+    ]) {
+      const { status, err } = await run([words[0], "ending", "-value", "4", ...words.slice(1)]);
+      assert.equal(status, 2);
+      assert.match(err, /-ttl: ttl/);
+    }
+  });
+
   test("values: files of any bytes, by name and by standard input", async () => {
     for (const bytes of [0, 1, 100_000, 3_000_000, 20_000_000]) {
       const body = content(bytes, bytes);

@@ -7,6 +7,7 @@ import { Readable, Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { UsageError } from "../../config/values.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
+import { lifeOfTtl } from "../../rules/life.ts";
 import { innerText, storedBytes } from "../../value/stored.ts";
 import {
   optionOf,
@@ -42,6 +43,11 @@ const BODY: Readonly<Record<string, SubcommandOption>> = {
     text: `content type of the file (default ${BYTES_TYPE}; ${JSON_TYPE}: it is a JSON value)`,
   },
 };
+const TTL: SubcommandOption = {
+  value: "time",
+  text: "how long it is to live: 90 (seconds), 500ms, 5m, 12h, 30d",
+};
+const KEEPING_TTL: SubcommandOption = { value: "time", text: `${TTL.text}; keep: as long as before` };
 
 export const GET: Subcommand = {
   name: "get",
@@ -69,13 +75,14 @@ export const PUT: Subcommand = {
   more: `  minivault put photos/1 photo.jpg -type image/jpeg
   minivault put greeting -value '"hello"'
   minivault get config | jq '.limit = 5' | minivault put config - -type application/json
+  minivault put session -value '{"user": "ada"}' -ttl 30m
 
 ${STATUSES}`,
   operandsMin: 1,
   operandsMax: 2,
   flags: CLIENT_FLAGS,
   switches: JSON_SWITCH,
-  options: { ...BODY, ...CONDITIONS, ...CLIENT_OPTIONS },
+  options: { ...BODY, ttl: KEEPING_TTL, ...CONDITIONS, ...CLIENT_OPTIONS },
   run: (words, terminal) => store("PUT", words, terminal),
 };
 
@@ -92,7 +99,7 @@ ${STATUSES}`,
   operandsMax: 2,
   flags: CLIENT_FLAGS,
   switches: JSON_SWITCH,
-  options: { ...BODY, ...CLIENT_OPTIONS },
+  options: { ...BODY, ttl: TTL, ...CLIENT_OPTIONS },
   run: (words, terminal) => store("POST", words, terminal),
 };
 
@@ -246,9 +253,18 @@ async function* wrapped(body: Readable): AsyncGenerator<Buffer> {
   yield Buffer.from(JSON_SUFFIX);
 }
 
+/** The query that says how long a value is to live. */
+function lifeOf(words: Words, keep: boolean): string {
+  const ttl = optionOf(words, "ttl");
+  if (ttl === undefined) return "";
+  const life = lifeOfTtl(ttl, { keep, none: false });
+  if (typeof life === "string") throw new UsageError(`-ttl: ${life}`);
+  return `?ttl=${encodeURIComponent(ttl)}`;
+}
+
 async function store(method: "PUT" | "POST", words: Words, terminal: Terminal): Promise<number> {
   const [key] = words.operands;
-  const path = pathOf(key);
+  const path = `${pathOf(key)}${lifeOf(words, method === "PUT")}`;
   const client = clientOf(words);
   const { stream, headers } = bodyOf(words, terminal);
   try {
