@@ -4,7 +4,7 @@
  *
  * Keys have 40 bytes: 1,000 of them below each prefix of 24 bytes, ending in 16 hexadecimal digits that look random, stored in an order of their own.
  */
-import { mkdirSync, readdirSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { fillStore } from "../test/engine/fill.ts";
@@ -24,6 +24,7 @@ const HELP = `npm run bench:lists -- [options]
   --cluster-keys N   keys of the three nodes (1000000)
   --peer-keys N      keys of Redis and etcd, and of the node beside them (1000000)
   --only A,B         parts: node, cluster, peers (all)
+  --data DIR         a directory of the keys that an earlier run has filled
   --pages N          pages of each kind (300)
   --program FILE     another build
   --write            write docs/bench/lists.json and .md
@@ -45,6 +46,7 @@ interface Options {
   write: boolean;
   tiny: boolean;
   program?: string;
+  data?: string;
 }
 
 interface Row {
@@ -58,7 +60,15 @@ function readOptions(): Options | null {
   const flag = { type: "boolean", default: false } as const;
   const { values } = parseArgs({
     options: {
-      ...{ keys: text, "cluster-keys": text, "peer-keys": text, only: text, pages: text, program: text },
+      ...{
+        keys: text,
+        "cluster-keys": text,
+        "peer-keys": text,
+        only: text,
+        pages: text,
+        program: text,
+        data: text,
+      },
       ...{ write: flag, tiny: flag, help: flag },
     },
   });
@@ -77,6 +87,7 @@ function readOptions(): Options | null {
     pages: number(values.pages, 300, 5),
     write: values.write === true,
     tiny,
+    ...(values.data === undefined ? {} : { data: values.data }),
     ...(values.program === undefined ? {} : { program: values.program }),
   };
 }
@@ -182,6 +193,13 @@ async function filled(keys: number, options: Options): Promise<{ server: Contend
   return { server: await startNode(folder, options), folder };
 }
 
+/** What is there already; all but the values is made anew. */
+async function opened(data: string, options: Options): Promise<{ server: Contender; folder: string }> {
+  rmSync(path.join(data, "keys"), { recursive: true, force: true });
+  const folder = path.dirname(data);
+  return { server: await startNode(folder, options), folder };
+}
+
 function startNode(folder: string, { program }: Options): Promise<Contender> {
   const base = parseOptions([]) as BenchOptions;
   return startMinivault({ ...base, sync: "os", ...(program === undefined ? {} : { program }) }, folder);
@@ -190,7 +208,8 @@ function startNode(folder: string, { program }: Options): Promise<Contender> {
 async function measureNode(options: Options): Promise<Row[]> {
   const { keys, pages } = options;
   const building = performance.now();
-  const first = await filled(keys, options);
+  const first =
+    options.data === undefined ? await filled(keys, options) : await opened(options.data, options);
   const fillMs = performance.now() - building;
   const built = performance.now();
   await catalogOf(first.server.port);

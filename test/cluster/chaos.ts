@@ -95,7 +95,7 @@ export async function chaosRun(cluster: Cluster, options: RunOptions): Promise<R
 }
 
 /** Begins a change of the layout; answers what waits for its end. */
-async function move(cluster: Cluster, kind: "add" | "drain"): Promise<() => Promise<void>> {
+export async function move(cluster: Cluster, kind: "add" | "drain"): Promise<() => Promise<void>> {
   await sleep(MOVE_AFTER_MS);
   const { workers, masterPort } = cluster;
   if (kind === "add") await cluster.add();

@@ -29,6 +29,8 @@ import { Tail, UNSORTED_KEYS_MAX } from "./tail.ts";
 
 /** Keys in memory from which they are written to a file. */
 const TAIL_KEYS_MAX = 131_072;
+/** A build waits from so many times as many keys on. */
+const TAILS_MAX = 8;
 /** Bytes of all logs beyond the watermarks from which they are moved on, however few keys are in them. */
 const BEHIND_BYTES_MAX = 1024 * 1024 * 1024;
 /** Records that a follower takes in one step. */
@@ -200,6 +202,12 @@ export class Catalog {
   /** Whether `work` has something to do. */
   get isDue(): boolean {
     return this.working === null && !this.stopped && this.choose() !== null;
+  }
+
+  /** Of a build, there are more keys in memory than should be: it must wait until they are written. */
+  get isBehind(): boolean {
+    const { shelf, tail, tailKeysMax } = this;
+    return !this.complete && !this.stopped && shelf.mayWrite && tail.keys >= TAILS_MAX * tailKeysMax;
   }
 
   /** Writes and merges until nothing is due. */

@@ -113,6 +113,10 @@ export class CatalogService {
     const slices = new Slices(() => this.closed);
     while (!this.catalog.absorb(slices)) {
       this.show();
+      // A first build is long: what it has goes to the disk meanwhile, so that it needs little memory, and a
+      // stop in the middle loses little.
+      if (this.catalog.isDue) void this.catalog.work();
+      if (this.catalog.isBehind) await this.catalog.work();
       if (this.catalog.state === "blind" || !(await slices.turn())) return;
     }
   }
