@@ -51,6 +51,7 @@ describe("arguments: defaults and forms", () => {
       replicas: 3,
       isReplicasGiven: false,
       consistency: "quorum",
+      compat: "none",
       sync: "always",
       historyMs: 3_600_000,
       threads: Math.min(64, Math.max(1, availableParallelism() - 1)),
@@ -82,7 +83,7 @@ describe("arguments: defaults and forms", () => {
         " ",
       ),
       ..."-replicas 7 -remove-after 90s -consistency one -sync=os -history 2h --threads 64".split(" "),
-      ..."-max-value 1.5GiB -auth-mode writes".split(" "),
+      ..."-max-value 1.5GiB -auth-mode writes -compat mkv".split(" "),
       "-auth-file",
       key,
       "-allow-invite",
@@ -103,6 +104,7 @@ describe("arguments: defaults and forms", () => {
       replicas: 7,
       isReplicasGiven: true,
       consistency: "one",
+      compat: "mkv",
       sync: "os",
       historyMs: 7_200_000,
       threads: 64,
@@ -205,6 +207,7 @@ describe("arguments: environment", () => {
       MINIVAULT_ALLOW_INVITE: "true",
       MINIVAULT_REPLICAS: "1",
       MINIVAULT_CONSISTENCY: "one",
+      MINIVAULT_COMPAT: "mkv",
       MINIVAULT_SYNC: "os",
       MINIVAULT_HISTORY: "2h",
       MINIVAULT_THREADS: "2",
@@ -233,6 +236,7 @@ describe("arguments: environment", () => {
       replicas: 1,
       isReplicasGiven: true,
       consistency: "one",
+      compat: "mkv",
       sync: "os",
       historyMs: 7_200_000,
       threads: 2,
@@ -634,7 +638,7 @@ describe("arguments: help and version", () => {
 
   test("the flags are these, and no other", () => {
     const names =
-      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync history threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file allow-invite cors tls-cert tls-key tls-ca";
+      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync history threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file compat allow-invite cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

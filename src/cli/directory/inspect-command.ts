@@ -11,7 +11,7 @@ import type { Subcommand } from "../subcommand/subcommand.ts";
 export const INSPECT: Subcommand = {
   name: "inspect",
   operands: "FILE",
-  summary: "Prints what is in a slab, a run of keys, an index snapshot, STORE, BACKUP, CLUSTER or CATALOG.",
+  summary: "Prints what is in a slab, a run of keys, a snapshot, STORE, BACKUP, CLUSTER or CATALOG.",
   more: `Of a slab: its header, each record (byte, type, key, lengths, ballot, operation, checksum good or bad, a manifest's chunks), table and footer.
 Checksums of records are judged with the STORE file two folders up. Nothing is changed and no lock is taken: a slab that a node is writing may end in
 half a record.
