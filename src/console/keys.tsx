@@ -1,6 +1,7 @@
 /** Keys and values: looked at, edited over the version that was shown, created, deleted, uploaded by drop. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ask, bytesText, pathOf, Refused, refusalOf } from "./api.ts";
+import { Changes } from "./changes.tsx";
 
 /** More is not shown, but can be fetched. */
 const TEXT_BYTES_MAX = 1024 * 1024;
@@ -83,11 +84,14 @@ interface Page {
 function Browser({
   prefix,
   turn,
+  news,
   onPrefix,
   onOpen,
 }: {
   prefix: string;
   turn: number;
+  /** Rises when something below the prefix has changed. */
+  news: number;
   onPrefix: (prefix: string) => void;
   onOpen: (key: string) => void;
 }) {
@@ -115,6 +119,11 @@ function Browser({
   useEffect(() => {
     void load(null, { prefixes: [], keys: [], cursor: null });
   }, [prefix, turn]);
+  useEffect(() => {
+    // Who has gone on to more is not thrown back.
+    if (news > 0 && page.keys.length + page.prefixes.length <= PAGE_KEYS)
+      void load(null, { prefixes: [], keys: [], cursor: null });
+  }, [news]);
   if (!hasLists) return null;
   const parts = prefix.split("/").slice(0, -1);
   const inside = (name: string) => name.slice(prefix.length);
@@ -271,6 +280,7 @@ function Editor({
 export function Keys() {
   const [prefix, setPrefix] = useState("");
   const [turn, setTurn] = useState(0);
+  const [news, setNews] = useState(0);
   const [value, setValue] = useState<Value | null>(null);
   const [said, setSaid] = useState<string | null>(null);
   const [shown, setShown] = useState(0);
@@ -328,7 +338,16 @@ export function Keys() {
       />
       <p role="status">{said}</p>
       <div class="columns">
-        <Browser prefix={prefix} turn={turn} onPrefix={setPrefix} onOpen={(key) => void open(key)} />
+        <div>
+          <Browser
+            prefix={prefix}
+            turn={turn}
+            news={news}
+            onPrefix={setPrefix}
+            onOpen={(key) => void open(key)}
+          />
+          <Changes prefix={prefix} onChange={() => setNews(news + 1)} />
+        </div>
         {value !== null && (
           <Editor
             key={shown}

@@ -216,6 +216,34 @@ describe("console: in Chromium", needsChromium, () => {
     });
   });
 
+  test("changes below the prefix that is shown appear as they happen, in the tree and in words", async () => {
+    await withServer({}, async ({ port, url }) => {
+      const put = (key: string) =>
+        call(port, "PUT", key, { body: "x", headers: { "Content-Type": "text/plain" }, agent: false });
+      await put("/live/0");
+      const { page, complaints } = await open(`${url}/_ui/`);
+      await page.getByRole("button", { name: "live/" }).click();
+      await page.getByRole("button", { name: "0", exact: true }).waitFor();
+      // The page begins to follow when it has been drawn: until it does, another change is another chance.
+      const words = page.locator("ul.changes li");
+      let number = 0;
+      await waitUntil(
+        "a change",
+        async () => {
+          await put(`/live/new-${number++}`);
+          return (await words.count()) > 0;
+        },
+        SHOWN_MS_MAX,
+      );
+      await page.getByRole("button", { name: "new-0", exact: true }).waitFor();
+      assert.equal((await call(port, "DELETE", "/live/new-0", { agent: false })).status, 200);
+      await page.getByText(/^delete live\/new-0/).waitFor();
+      await page.getByRole("button", { name: "new-0", exact: true }).waitFor({ state: "detached" });
+      assert.deepEqual(complaints, []);
+      await page.close();
+    });
+  });
+
   test("a token that only reads: nothing without it, values with it, no change by it", async () => {
     const file = path.join(folder, "tokens");
     const made = await runProgram([

@@ -66,9 +66,9 @@ async function main(): Promise<void> {
     console.log("event latency", await eventLatency(port, events));
     const rates: Record<string, number[]> = { without: [], with: [] };
     await putRate(port, 5000, 32);
-    const before = residentMiB(pid);
     for (let round = 0; round < 3; round++) {
       rates.without.push(await putRate(port, 20_000, 32));
+      const before = residentMiB(pid);
       const streams = Array.from({ length: watchers }, (_, i) => new EventStream(port, `/own/${i}/?watch`));
       await Promise.all(streams.map((stream) => stream.begun()));
       if (round === 0)
