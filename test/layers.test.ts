@@ -17,6 +17,7 @@ const LAYERS = [
     "app",
     "cli",
     "cli/archives",
+    "cli/lock",
     "cli/client",
     "cli/cluster",
     "cli/directory",

@@ -25,12 +25,13 @@ import { RESTORE } from "./directory/restore-command.ts";
 import { UPGRADE } from "./directory/upgrade-command.ts";
 import { VERIFY } from "./directory/verify-command.ts";
 import { HEALTH } from "./health-command.ts";
+import { LOCK } from "./lock/lock-command.ts";
 import { nearestName } from "./subcommand/nearest.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 import { TOKEN } from "./token-command.ts";
 
 export const SUBCOMMANDS: readonly Subcommand[] = [
-  ...[GET, PUT, CREATE, RM, LS, WATCH, INCR, EXPORT, IMPORT, BACKUP, TOP],
+  ...[GET, PUT, CREATE, RM, LS, WATCH, INCR, LOCK, EXPORT, IMPORT, BACKUP, TOP],
   ...[NODES, DRAIN, REPLACE, REMOVE, ABANDON_MOVE, RECOVER, UPGRADE_CLUSTER],
   ...[HEALTH, VERIFY, INSPECT, RESTORE, ACCEPT_LOSS, UPGRADE],
   TOKEN,
@@ -49,7 +50,10 @@ export async function runSubcommand(
   terminal: Terminal,
 ): Promise<number> {
   try {
-    if (argv.some((word) => /^--?(h|help)$/.test(word))) {
+    // What stands behind -- is for others.
+    const end = argv.indexOf("--");
+    const own = end < 0 ? argv : argv.slice(0, end);
+    if (own.some((word) => /^--?(h|help)$/.test(word))) {
       terminal.out(helpOf(command));
       return 0;
     }
