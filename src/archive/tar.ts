@@ -8,13 +8,58 @@ const BLOCK_BYTES = 512;
 /** Bytes that come before their reader takes them. */
 const AHEAD_BYTES = 256 * 1024;
 
+/** Pieces that are handed on are about so large: tar-stream gives a header, or a padding, at a time. */
+const PIECE_BYTES = 128 * 1024;
+
 /** An archive being written. What is put in comes out of `pieces`, which somebody must read. */
 export class ArchiveWriter {
   private readonly pack: Pack = pack({ highWaterMark: AHEAD_BYTES });
+  private queue: Uint8Array[] = [];
+  private queuedBytes = 0;
+  private isOver = false;
+  private failure: Error | null = null;
+  private wake = (): void => {};
 
-  /** The archive's bytes. */
-  get pieces(): AsyncIterable<Uint8Array> {
-    return this.pack as unknown as AsyncIterable<Uint8Array>;
+  constructor() {
+    this.pack.on("data", (piece) => {
+      const bytes = piece as Uint8Array;
+      this.queue.push(bytes);
+      this.queuedBytes += bytes.length;
+      if (this.queuedBytes >= PIECE_BYTES) {
+        this.pack.pause();
+        this.wake();
+      }
+      // What comes within this turn makes a larger piece.
+      else if (this.queue.length === 1) setImmediate(() => this.wake());
+    });
+    this.pack.on("error", (error) => {
+      this.failure = error;
+    });
+    this.pack.on("close", () => {
+      this.isOver = true;
+      this.wake();
+    });
+  }
+
+  /**
+   * The archive's bytes.
+   * @throws what `destroy` was given
+   */
+  async *pieces(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      if (this.failure !== null) throw this.failure;
+      if (this.queuedBytes > 0) {
+        const piece = Buffer.concat(this.queue);
+        this.queue = [];
+        this.queuedBytes = 0;
+        this.pack.resume();
+        yield piece;
+      } else if (this.isOver) return;
+      else
+        await new Promise<void>((resolve) => {
+          this.wake = resolve;
+        });
+    }
   }
 
   /** Puts a value in that is at hand. Its bytes must not change any more. */

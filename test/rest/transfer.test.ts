@@ -22,7 +22,15 @@ import {
   type Reply,
 } from "./client.ts";
 import { watchMemory } from "./process-memory.ts";
-import { removeFolder, runProgram, type Server, startServer, temporaryFolder, withServer } from "./server.ts";
+import {
+  removeFolder,
+  runProgram,
+  type Server,
+  startServer,
+  temporaryFolder,
+  waitUntil,
+  withServer,
+} from "./server.ts";
 
 const folder = temporaryFolder();
 after(() => {
@@ -296,6 +304,28 @@ describe("transfer: one node", () => {
       assert.equal((await call(to.port, "GET", "/large")).status, 404);
       assert.equal(lastOf(await imported(to, body)).success, true);
       assert.ok((await call(to.port, "GET", "/large")).body.equals(content(1, 20_000_000)));
+    });
+  });
+
+  test("a client that stops sending is told so, and nothing of a value that is not whole is stored", async () => {
+    await withTwo(async (from, to) => {
+      await call(from.port, "PUT", "/a", { body: "small" });
+      await call(from.port, "PUT", "/large", { body: content(1, 5_000_000) });
+      const { body } = await exported(from);
+      const socket = net.connect({ host: "127.0.0.1", port: to.port });
+      socket.write(`PUT /_import HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`);
+      socket.write(body.subarray(0, 3_000_000));
+      let answer = "";
+      socket.on("data", (piece) => {
+        answer += piece;
+      });
+      socket.on("error", () => {});
+      await waitUntil("the client is told", () => answer.includes('"success":false'), 120_000);
+      socket.destroy();
+      assert.match(answer, /"code":"too_slow"/);
+      assert.equal((await call(to.port, "GET", "/a")).text, "small");
+      assert.equal((await call(to.port, "GET", "/large")).status, 404);
+      assert.equal(lastOf(await imported(to, body, "?mode=newer")).success, true);
     });
   });
 

@@ -46,7 +46,7 @@ export async function archiveCopies(
         archive.destroy(error);
         throw error;
       }),
-      pipeline(Readable.from(archive.pieces), target),
+      pipeline(Readable.from(archive.pieces()), target),
     ]);
     if (file !== "-") renameSync(part, file);
     return { keys, damaged: copies.damaged };

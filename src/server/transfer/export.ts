@@ -198,7 +198,7 @@ class Export implements Paced {
     let pieces: Uint8Array[] = [];
     let bytes = 0;
     let untilMs = performance.now() + SLICE_MS;
-    for await (const piece of this.archive.pieces) {
+    for await (const piece of this.archive.pieces()) {
       pieces.push(piece);
       bytes += piece.length;
       if (bytes >= PIECE_BYTES) {
