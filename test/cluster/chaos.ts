@@ -23,7 +23,8 @@ const STRICT_STEPS_MAX = 50_000;
 const STEPS_MAX = 2_000_000;
 const MOVE_AFTER_MS = 300;
 const MOVE_MS_MAX = 120_000;
-const FINAL_READ_MS_MAX = 30_000;
+/** A node that starts while another is not whole yet waits half a minute for proof that its disk is the newest. */
+const FINAL_READ_MS_MAX = 120_000;
 
 export interface RunOptions {
   seed: number;

@@ -555,6 +555,19 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     to: "return group?.nodes",
     ...nodesWith("wipe"),
   },
+  // An old disk votes; a process that another has replaced goes on.
+  {
+    file: STANDING,
+    from: "if (reason === null) return false;",
+    to: 'if (reason !== "") return false;',
+    ...nodesWith("oldDisk"),
+  },
+  {
+    file: "cluster/identity/senders.ts",
+    from: "return this.admitted(life) ? null :",
+    to: "return this.admitted(life) || life.epoch >= 0 ? null :",
+    ...nodesWith("twin"),
+  },
   // One that lost its data takes it over from any one other.
   {
     file: REJOIN,
