@@ -31,7 +31,7 @@ const INVITATIONS = { test: "cluster/invitations.test.ts" };
 const ACCEPT_LOG = { test: "cluster/accept-log.test.ts" };
 
 /** Histories of whole nodes that have these faults at least. */
-const nodesWith = (faults: string, histories = 12) => ({
+const nodesWith = (faults: string, histories = 8) => ({
   test: "sim/node.test.ts",
   name: "what clients are told is true",
   env: { NODE_FAULTS: faults, NODE_HISTORIES: String(histories), SEED: "5000" },
