@@ -1,23 +1,83 @@
-/** Values that end, the long forms. */
+/**
+ * Ends of life with real processes, the long form of test/cluster/ends.test.ts: clocks that are set again and again, and a nemesis at work.
+ * RUNS and TAKEOVERS say how much.
+ */
+import assert from "node:assert/strict";
 import { test } from "node:test";
-import { EndsModel } from "../engine/ends-model.ts";
-import { MEMORY_FOLDER, temporaryDirectory } from "../engine/harness.ts";
+import { goneStaysGone, lockHolders } from "../cluster/ends.ts";
+import { Nemesis } from "../cluster/nemesis.ts";
+import { type Cluster, startCluster } from "../cluster/workers.ts";
 import { Random, randomSeed } from "../random.ts";
-import { endsStorm } from "../rest/ends-storm.ts";
 
-test("ends: 1,000,000 values that end within a minute, beside 64 clients", (t) =>
-  endsStorm(t, { values: 1_000_000, spreadSeconds: 60, clients: 64, slowdownMax: 2, backSecondsMax: 120 }));
+const RUNS = Number(process.env.RUNS ?? 100);
+const TAKEOVERS = Number(process.env.TAKEOVERS ?? 10_000);
+const KEYS_PER_RUN = 40;
+const RUNS_PER_CLUSTER = 20;
+const TAKEOVERS_PER_RUN = 500;
+const TEST_MS_MAX = 3_000_000;
 
-for (const sync of ["always", "os"] as const)
-  test(`ends, model: 100 runs of writes, reads, clocks and kills, -sync ${sync}`, async (t) => {
-    const random = new Random(randomSeed(t));
-    for (let run = 0; run < 100; run++) {
-      const directory = temporaryDirectory(MEMORY_FOLDER);
-      try {
-        const snapshotEntriesMin = run % 2 === 0 ? 1 : 1e9;
-        await new EndsModel(directory.path, random, { sync, snapshotEntriesMin }).run(2000);
-      } finally {
-        directory.remove();
+/** Does some work while things go wrong, and then waits until the cluster is whole. */
+async function besideNemesis<Result>(
+  cluster: Cluster,
+  random: Random,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const nemesis = new Nemesis(cluster, random, false);
+  let working = true;
+  const lane = async (): Promise<void> => {
+    while (working) await nemesis.run(performance.now() + 500);
+  };
+  const lanes = [lane(), lane()];
+  try {
+    return await work();
+  } finally {
+    working = false;
+    await Promise.all(lanes);
+    await nemesis.heal();
+    await cluster.ready();
+  }
+}
+
+test("ends: what was told gone is never read again, under chaos", { timeout: TEST_MS_MAX }, async (t) => {
+  const random = new Random(randomSeed(t));
+  const total = { keys: 0, reads: 0, gone: 0 };
+  let cluster: Cluster | null = null;
+  try {
+    for (let run = 0; run < RUNS; run++) {
+      if (run % RUNS_PER_CLUSTER === 0) {
+        await cluster?.dispose();
+        cluster = await startCluster({ workers: 3, clocks: true });
       }
+      const own = cluster as Cluster;
+      const result = await besideNemesis(own, random, () => goneStaysGone(own, random, KEYS_PER_RUN));
+      for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += result[name];
+      console.log(
+        `# run ${run + 1}: ${result.keys} keys, ${result.reads} reads, ${result.back.length} came back`,
+      );
+      assert.deepEqual(result.back, []);
+      assert.equal(result.gone, result.keys);
     }
-  });
+  } finally {
+    await cluster?.dispose();
+  }
+  console.log(`# ${total.keys} keys, ${total.reads} reads, ${total.gone} told as gone by all`);
+});
+
+test("ends: a lock has one holder at a time, under chaos", { timeout: TEST_MS_MAX }, async (t) => {
+  const random = new Random(randomSeed(t));
+  const cluster = await startCluster({ workers: 3 });
+  let takeovers = 0;
+  try {
+    while (takeovers < TAKEOVERS) {
+      const most = Math.min(TAKEOVERS_PER_RUN, TAKEOVERS - takeovers);
+      const result = await besideNemesis(cluster, random, () => lockHolders(cluster, random, most));
+      takeovers += result.takeovers;
+      console.log(
+        `# ${takeovers} takeovers, of the last ${result.takeovers} ${result.abandoned} left to their end`,
+      );
+      assert.deepEqual([result.together, result.falling], [[], []]);
+    }
+  } finally {
+    await cluster.dispose();
+  }
+});
