@@ -31,7 +31,7 @@ const INVITATIONS = { test: "cluster/invitations.test.ts" };
 const ACCEPT_LOG = { test: "cluster/accept-log.test.ts" };
 
 /** Histories of whole nodes that have these faults at least. */
-const nodesWith = (faults: string, histories = 8) => ({
+const nodesWith = (faults: string, histories = 30) => ({
   test: "sim/node.test.ts",
   name: "what clients are told is true",
   env: { NODE_FAULTS: faults, NODE_HISTORIES: String(histories), SEED: "5000" },
@@ -554,19 +554,6 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     from: "return view.voting && group?.nodes",
     to: "return group?.nodes",
     ...nodesWith("wipe"),
-  },
-  // An old disk votes; a process that another has replaced goes on.
-  {
-    file: STANDING,
-    from: "if (reason === null) return false;",
-    to: 'if (reason !== "") return false;',
-    ...nodesWith("oldDisk"),
-  },
-  {
-    file: "cluster/identity/senders.ts",
-    from: "return this.admitted(life) ? null :",
-    to: "return this.admitted(life) || life.epoch >= 0 ? null :",
-    ...nodesWith("twin"),
   },
   // One that lost its data takes it over from any one other.
   {
