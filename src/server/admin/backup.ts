@@ -4,10 +4,10 @@
  */
 import type { RunBackup } from "../../shards/backup/backups.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
-import { BAD_LENGTH, declaredBytes, LENGTHS_DIFFER, lengthsDiffer, NO_BODY } from "../http/body-length.ts";
+import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handler } from "../http/http.ts";
-import { refuse, refuseAndClose } from "../http/linger.ts";
+import { lengthToTake, refuse } from "../http/linger.ts";
 import { LineAnswer } from "../lines/line-answer.ts";
 import { POST } from "../status/meter.ts";
 
@@ -15,16 +15,8 @@ import { POST } from "../status/meter.ts";
 export function createBackup(context: FrontContext, run: RunBackup): Handler {
   const { meter } = context;
   return (res, req) => {
-    const declared = declaredBytes(req);
-    if (declared === BAD_LENGTH) {
-      // uWS notices after this handler; until then nothing may happen.
-      res.onAborted(() => {});
-      return;
-    }
-    if (lengthsDiffer(req)) {
-      meter.count(POST, refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER }));
-      return;
-    }
+    const declared = lengthToTake(meter, POST, res, req);
+    if (declared === null) return;
     const query = req.getQuery() ?? "";
     const ended = context.notes?.own() ?? null;
     const note = (status: number): void => ended?.(`/_admin/backup?${query}`, status);

@@ -6,7 +6,9 @@
  * by themselves.
  */
 import type { ErrorCode } from "../../util/errors.ts";
-import type { Res } from "./http.ts";
+import type { Meter } from "../status/meter.ts";
+import { BAD_LENGTH, declaredBytes, LENGTHS_DIFFER, lengthsDiffer } from "./body-length.ts";
+import type { Req, Res } from "./http.ts";
 import { type ErrorOptions, sendError, sendErrorAndStayOpen } from "./reply.ts";
 
 /** Thrown-away bytes after which the connection is closed hard. */
@@ -66,7 +68,7 @@ export function refuse(res: Res, code: ErrorCode, declaredBytes: number, options
 }
 
 /** The same, and the connection closes: nobody can be sure where the body ends. */
-export function refuseAndClose(res: Res, code: ErrorCode, bodyBytes: number, options: ErrorOptions): number {
+function refuseAndClose(res: Res, code: ErrorCode, bodyBytes: number, options: ErrorOptions): number {
   const linger = new Linger(res, LINGER_SILENT_MS_MAX);
   res.onAborted(() => linger.aborted());
   const status = sendErrorAndStayOpen(res, code, options);
@@ -74,4 +76,37 @@ export function refuseAndClose(res: Res, code: ErrorCode, bodyBytes: number, opt
   if (bodyBytes <= 0) linger.drop(0, true);
   else res.onData((chunk, last) => linger.drop(chunk.byteLength, last));
   return status;
+}
+
+/**
+ * Whether a request ends here for the length of its body, to be asked in its handler before anything is done.
+ * @param verb as the meter counts it
+ * @param declared by the first header
+ * @param differ it gives two lengths
+ */
+export function endsByLength(
+  meter: Meter,
+  verb: number,
+  res: Res,
+  declared: number,
+  differ: boolean,
+): boolean {
+  if (declared === BAD_LENGTH) {
+    // uWS notices after this handler; until then nothing may happen.
+    res.onAborted(nothingBegun);
+    return true;
+  }
+  if (!differ) return false;
+  meter.count(verb, refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER }));
+  return true;
+}
+
+/** The length of a request's body as its headers tell it; null: the request ends here for it. */
+export function lengthToTake(meter: Meter, verb: number, res: Res, req: Req): number | null {
+  const declared = declaredBytes(req);
+  return endsByLength(meter, verb, res, declared, lengthsDiffer(req)) ? null : declared;
+}
+
+function nothingBegun(): void {
+  // The client of a request that nothing was done for has gone.
 }

@@ -7,10 +7,10 @@ import { NO_LIFE } from "../../rules/expiry.ts";
 import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
-import { BAD_LENGTH, declaredBytes, LENGTHS_DIFFER, lengthsDiffer, NO_BODY } from "../http/body-length.ts";
+import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handler, Res } from "../http/http.ts";
-import { refuse, refuseAndClose } from "../http/linger.ts";
+import { lengthToTake, refuse } from "../http/linger.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
 import { POST } from "../status/meter.ts";
@@ -32,16 +32,8 @@ const NOTHING = new Uint8Array(0);
 export function createDeletion(context: FrontContext): Handler {
   const { meter } = context;
   return (res, req) => {
-    const declared = declaredBytes(req);
-    if (declared === BAD_LENGTH) {
-      // uWS notices after this handler; until then nothing may happen.
-      res.onAborted(() => {});
-      return;
-    }
-    if (lengthsDiffer(req)) {
-      meter.count(POST, refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER }));
-      return;
-    }
+    const declared = lengthToTake(meter, POST, res, req);
+    if (declared === null) return;
     const refused = (code: ErrorCode, detail = ""): void =>
       meter.count(POST, refuse(res, code, declared, { detail }));
     const task = readTask(req.getQuery() ?? "");

@@ -9,10 +9,10 @@ import { ArchiveReader, END_BYTES, type Member } from "../../archive/tar.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
-import { BAD_LENGTH, declaredBytes, LENGTHS_DIFFER, lengthsDiffer, NO_BODY } from "../http/body-length.ts";
+import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
-import { LINGER_BYTES_MAX, LINGER_MS_MAX, refuse, refuseAndClose } from "../http/linger.ts";
+import { LINGER_BYTES_MAX, LINGER_MS_MAX, lengthToTake, refuse } from "../http/linger.ts";
 import { LineAnswer } from "../lines/line-answer.ts";
 import { PUT } from "../status/meter.ts";
 import { BodyFlow, type BodyTaker } from "../writes/body-flow.ts";
@@ -37,16 +37,8 @@ export function createImport(context: FrontContext): (res: Res, req: Req) => boo
   const { meter } = context;
   return (res, req) => {
     if (nameOf(context.key.bytes.subarray(0, context.key.length)) !== IMPORT_PATH) return false;
-    const declared = declaredBytes(req);
-    if (declared === BAD_LENGTH) {
-      // uWS notices after this handler; until then nothing may happen.
-      res.onAborted(() => {});
-      return true;
-    }
-    if (lengthsDiffer(req)) {
-      meter.count(PUT, refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER }));
-      return true;
-    }
+    const declared = lengthToTake(meter, PUT, res, req);
+    if (declared === null) return true;
     const refused = (code: ErrorCode, detail = ""): true => {
       meter.count(PUT, refuse(res, code, declared, { detail }));
       return true;

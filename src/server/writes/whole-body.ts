@@ -6,17 +6,10 @@
  * client waits or not.
  */
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
-import {
-  BAD_LENGTH,
-  CHUNKED,
-  declaredBytes,
-  LENGTHS_DIFFER,
-  lengthsDiffer,
-  NO_BODY,
-} from "../http/body-length.ts";
+import { CHUNKED, NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
-import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger, refuse, refuseAndClose } from "../http/linger.ts";
+import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger, lengthToTake, refuse } from "../http/linger.ts";
 import { sendError, sendErrorAndStayOpen } from "../http/reply.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 import { ChunkEnd } from "./chunk-end.ts";
@@ -55,16 +48,8 @@ export function takeWhole(
   problem: { code: ErrorCode; detail: string } | null,
   whole: Whole,
 ): void {
-  const declared = declaredBytes(req);
-  if (declared === BAD_LENGTH) {
-    // uWS notices after this handler; until then nothing may happen.
-    res.onAborted(() => {});
-    return;
-  }
-  if (lengthsDiffer(req)) {
-    context.meter.count(kind.verb, refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER }));
-    return;
-  }
+  const declared = lengthToTake(context.meter, kind.verb, res, req);
+  if (declared === null) return;
   const refusal = problem ?? judge(context, kind, declared);
   if (refusal !== null) {
     context.meter.count(kind.verb, refuse(res, refusal.code, declared, { detail: refusal.detail }));

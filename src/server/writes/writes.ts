@@ -8,10 +8,10 @@ import type { WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText, isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
-import { BAD_LENGTH, bytesDeclared, CHUNKED, LENGTHS_DIFFER, NO_BODY } from "../http/body-length.ts";
+import { bytesDeclared, CHUNKED, NO_BODY } from "../http/body-length.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
-import { refuse, refuseAndClose } from "../http/linger.ts";
+import { endsByLength, refuse } from "../http/linger.ts";
 import { judgeConditions } from "../http/read-headers.ts";
 import type { ErrorOptions } from "../http/reply.ts";
 import { queryProblem, TARGET_BATCH, TARGET_KEY, TARGET_RESERVED } from "../http/target.ts";
@@ -64,16 +64,7 @@ export function createWrites(
     if (target === TARGET_RESERVED && verb === "put" && takeReserved(res, req)) return;
     lines.read(req);
     const declared = bytesDeclared(lines.contentLength ?? "", lines.transferEncoding ?? "");
-    if (declared === BAD_LENGTH) {
-      // uWS notices after this handler; until then nothing may happen.
-      res.onAborted(nothingBegun);
-      return;
-    }
-    if (lines.lengthsDiffer) {
-      const status = refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER });
-      context.meter.count(verbIndex(verb), status);
-      return;
-    }
+    if (endsByLength(context.meter, verbIndex(verb), res, declared, lines.lengthsDiffer)) return;
     const headers: WriteHeaders = {
       verb,
       path: req.getUrl(),
@@ -210,8 +201,4 @@ export function readContentType(
   headers.contentType = header;
   lastPlainType = header;
   return null;
-}
-
-function nothingBegun(): void {
-  // The client of a request that nothing was done for has gone.
 }
