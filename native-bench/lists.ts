@@ -12,7 +12,7 @@ import { type Contender, startMinivault } from "./contenders.ts";
 import { cpuTimeOf } from "./cpu.ts";
 import { count, getJson, type Listed, type Page, page, stream } from "./list-client.ts";
 import { describeMachine, isInstalled, PROGRAM } from "./machine.ts";
-import { type BenchOptions, parseOptions } from "./options.ts";
+import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
 import { loadEtcd, loadRedis, type OrderedPeer } from "./ordered-peers.ts";
 import { ensureProgram, freePort, start, temporaryFolder } from "./processes.ts";
 import { printReport, type Report, writeReport } from "./report.ts";
@@ -429,17 +429,7 @@ async function bench(options: Options): Promise<Report> {
 }
 
 async function main(): Promise<void> {
-  let options: Options | null;
-  try {
-    options = readOptions();
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${HELP}`);
-    process.exit(2);
-  }
-  if (options === null) {
-    console.log(HELP);
-    return;
-  }
+  const options = readOrExit(readOptions, HELP);
   const report = await bench(options);
   printReport(report);
   if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);

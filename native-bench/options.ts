@@ -137,3 +137,16 @@ export function generatorsOf(options: BenchOptions, row: Row): Generator[] {
   if (!options.tiny) return options.generators;
   return options.generators.filter((generator) => generator !== "wrk" || row.operation === "mixed");
 }
+
+/** The options of a program. Ends the process where they only ask for help, or are none. */
+export function readOrExit<Options>(read: () => Options | null, help: string): Options {
+  try {
+    const options = read();
+    if (options !== null) return options;
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${help}`);
+    process.exit(2);
+  }
+  console.log(help);
+  process.exit(0);
+}

@@ -15,7 +15,7 @@ import { measureDisk } from "./disk.ts";
 import { type Job, keyPath, runWrk } from "./load.ts";
 import { describeMachine, isInstalled } from "./machine.ts";
 import { startNginx } from "./nginx.ts";
-import { type BenchOptions, parseOptions } from "./options.ts";
+import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
 import { fillPage } from "./page.ts";
 import { ensureProgram, run, temporaryFolder } from "./processes.ts";
 import { type Redis, runRedis, startRedis } from "./redis.ts";
@@ -560,17 +560,7 @@ async function bench(options: Options): Promise<Report> {
 }
 
 async function main(): Promise<void> {
-  let options: Options | null;
-  try {
-    options = readOptions();
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${HELP}`);
-    process.exit(2);
-  }
-  if (options === null) {
-    console.log(HELP);
-    return;
-  }
+  const options = readOrExit(readOptions, HELP);
   const report = await bench(options);
   printReport(report);
   if (options.write) {

@@ -18,7 +18,7 @@ import {
 } from "./load.ts";
 import { describeMachine, isInstalled } from "./machine.ts";
 import { PERCENTILES, runOffered } from "./offered.ts";
-import { type BenchOptions, generatorsOf, HELP, parseOptions, type Row } from "./options.ts";
+import { type BenchOptions, generatorsOf, HELP, parseOptions, type Row, readOrExit } from "./options.ts";
 import { fillPage } from "./page.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
 import { type Redis, runRedis, startRedis } from "./redis.ts";
@@ -347,17 +347,7 @@ async function bench(options: BenchOptions): Promise<Report & { failures: number
 }
 
 async function main(): Promise<void> {
-  let options: BenchOptions | null;
-  try {
-    options = parseOptions(process.argv.slice(2));
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${HELP}`);
-    process.exit(2);
-  }
-  if (options === null) {
-    console.log(HELP);
-    return;
-  }
+  const options = readOrExit(() => parseOptions(process.argv.slice(2)), HELP);
   const { failures, ...report } = await bench(options);
   printReport(report);
   if (options.write) {

@@ -13,7 +13,7 @@ import { fillStore, keyName } from "../test/engine/fill.ts";
 import { hasProc, processMemory } from "../test/rest/process-memory.ts";
 import { type Contender, fileSystemOf, startMinivault } from "./contenders.ts";
 import { describeMachine, isInstalled } from "./machine.ts";
-import { type BenchOptions, parseOptions } from "./options.ts";
+import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
 import { printReport, type Report, writeReport } from "./report.ts";
 import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
@@ -171,17 +171,7 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
 }
 
 async function main(): Promise<void> {
-  let options: Options | null;
-  try {
-    options = readOptions();
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${HELP}`);
-    process.exit(2);
-  }
-  if (options === null) {
-    console.log(HELP);
-    return;
-  }
+  const options = readOrExit(readOptions, HELP);
   const { failures, ...report } = await bench(options);
   printReport(report);
   if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);

@@ -1,33 +1,15 @@
 /** Changes over a cluster of real processes: at every node, with one down, resumed at another node, values, pages, waits. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { call, closeConnections } from "../rest/client.ts";
+import { closeConnections } from "../rest/client.ts";
 import { EventStream, type StreamEvent } from "../rest/event-stream.ts";
+import { patiently } from "./patience.ts";
 import { startCluster } from "./workers.ts";
 
-/** Answers that say "try again" are tried again, as clients do. */
-async function patiently(
-  port: number,
-  method: string,
-  path: string,
-  body?: string,
-): Promise<Awaited<ReturnType<typeof call>>> {
-  for (let tries = 0; ; tries++) {
-    try {
-      const reply = await call(port, method, path, {
-        agent: false,
-        ...(body === undefined ? {} : { body, headers: { "Content-Type": "text/plain" } }),
-      });
-      if (reply.status !== 503 || tries === 100) return reply;
-    } catch (error) {
-      if (tries === 100) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
+const TEXT = { "Content-Type": "text/plain" };
 
 async function put(port: number, key: string, body = "v"): Promise<string> {
-  const reply = await patiently(port, "PUT", `/_kv/${encodeURIComponent(key)}`, body);
+  const reply = await patiently(port, "PUT", `/_kv/${encodeURIComponent(key)}`, body, TEXT);
   assert.ok(reply.status === 200 || reply.status === 201, reply.text);
   return String(reply.headers.etag).slice(1, -1);
 }
@@ -114,7 +96,7 @@ test("feed over a cluster: every node tells what is decided, also with one down,
     initial.close();
 
     const ending = await watch(two.port, "/e/?watch");
-    const lease = await patiently(one.port, "PUT", "/e/lease?ttl=300ms", "v");
+    const lease = await patiently(one.port, "PUT", "/e/lease?ttl=300ms", "v", TEXT);
     assert.equal(lease.status, 201, lease.text);
     await ending.until(({ events }) => events.some(({ event }) => event === "expire"));
     assert.deepEqual(

@@ -3,30 +3,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Random, randomSeed } from "../random.ts";
 import { call, closeConnections } from "../rest/client.ts";
+import { patiently } from "./patience.ts";
 import { type Cluster, startCluster } from "./workers.ts";
 
 interface Page {
   keys: { key: string; etag: string; bytes: number; base64?: string }[];
   prefixes: string[];
   cursor: string | null;
-}
-
-/** Answers that say "try again" are tried again, as clients do. */
-async function patiently(
-  port: number,
-  method: string,
-  path: string,
-  body?: string,
-): Promise<Awaited<ReturnType<typeof call>>> {
-  for (let tries = 0; ; tries++) {
-    try {
-      const reply = await call(port, method, path, { agent: false, ...(body === undefined ? {} : { body }) });
-      if (reply.status !== 503 || tries === 100) return reply;
-    } catch (error) {
-      if (tries === 100) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
 }
 
 async function put(port: number, key: string, body = "v"): Promise<void> {

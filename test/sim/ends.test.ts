@@ -3,10 +3,11 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ReadResult, RegisterResult, RegisterWrite } from "../../src/cluster/register/requests.ts";
+import type { RegisterResult, RegisterWrite } from "../../src/cluster/register/requests.ts";
 import { Random } from "../random.ts";
 import { groupOf, KEY, type Mutation, type SimNode, type SimPayload, World } from "./cluster.ts";
 import { collect } from "./faults.ts";
+import { readThrough, runFor } from "./steps.ts";
 
 const STILL = {
   ...{ latencyMs: 1, jitterMs: 0, loss: 0, duplicate: 0, slow: 0, slowMs: 0 },
@@ -25,22 +26,9 @@ function worldOf(mutation: Mutation, ...offsMs: number[]): World {
   return world;
 }
 
-function run(world: World, ms: number): void {
-  let over = false;
-  world.queue.after(ms, () => {
-    over = true;
-  });
-  while (!over) world.queue.step();
-}
-
 /** Reads through a node; the number of the value, 0: it is absent. */
 function read(world: World, node: SimNode): number {
-  let result: ReadResult | null = null;
-  node.coordinator.read(KEY, (answer) => {
-    result = answer;
-  });
-  run(world, 1000);
-  const { outcome, payload } = result as unknown as ReadResult;
+  const { outcome, payload } = readThrough(world, node);
   assert.notEqual(outcome, "no_quorum");
   return outcome === "absent" ? 0 : (payload as SimPayload).value;
 }
@@ -61,7 +49,7 @@ function write(
       result = answer;
     },
   );
-  run(world, 20);
+  runFor(world, 20);
   return result as unknown as RegisterResult;
 }
 
@@ -80,7 +68,7 @@ test("ends: told by clocks alone it would be found again", () => {
   const world = worldOf({ endsByOwnClock: true }, OFF_MS, 0, -OFF_MS);
   const [, b, c] = world.nodes;
   assert.equal(write(world, b, 1).outcome, "done");
-  run(world, LIFE_MS);
+  runFor(world, LIFE_MS);
   assert.equal(read(world, c), 1);
 });
 
@@ -89,11 +77,11 @@ function collecting(mutation: Mutation): number[] {
   const world = worldOf(mutation, 0, 0, -OFF_MS);
   const [a, b, c] = world.nodes;
   assert.equal(write(world, a, 1).outcome, "done");
-  run(world, 2 * LIFE_MS);
+  runFor(world, 2 * LIFE_MS);
   for (const node of [a, b, c]) node.sweep();
   assert.deepEqual([a.state?.ended, b.state?.ended, c.state?.ended], [true, true, false]);
   collect(a);
-  run(world, 50);
+  runFor(world, 50);
   return [a, c].map((node) => read(world, node));
 }
 
@@ -107,10 +95,10 @@ test("ends: a mark that all hold is collected, and the floor keeps out what come
   const [a, b, c] = world.nodes;
   assert.equal(write(world, a, 1).outcome, "done");
   const late = b.record();
-  run(world, 2 * LIFE_MS);
+  runFor(world, 2 * LIFE_MS);
   for (const node of [a, b, c]) node.sweep();
   collect(a);
-  run(world, 50);
+  runFor(world, 50);
   assert.ok(world.nodes.every(({ state }) => state === null));
   assert.ok(late !== null && b.accept(1, late).kind === "no");
   for (const node of world.nodes) assert.equal(read(world, node), 0);

@@ -10,6 +10,7 @@ import { REJOIN_WAIT_MS } from "../../src/util/limits.ts";
 import { Random } from "../random.ts";
 import { groupOf, KEY, type SimNode, type SimPayload, World } from "./cluster.ts";
 import { crash } from "./faults.ts";
+import { readThrough, runFor } from "./steps.ts";
 
 const STILL = {
   latencyMs: 1,
@@ -27,22 +28,9 @@ function proposal(value: number, ballot: Ballot): Proposal {
   return { ballot, payload, operationLow: value, operationHigh: 0 };
 }
 
-function run(world: World, ms: number): void {
-  let over = false;
-  world.queue.after(ms, () => {
-    over = true;
-  });
-  while (!over) world.queue.step();
-}
-
 /** Reads through a node; the number of the value. */
 function read(world: World, node: SimNode): number {
-  let result: ReadResult | null = null;
-  node.coordinator.read(KEY, (answer) => {
-    result = answer;
-  });
-  run(world, 1000);
-  const { outcome, payload } = result as unknown as ReadResult;
+  const { outcome, payload } = readThrough(world, node);
   assert.equal(outcome, "found");
   return (payload as SimPayload).value;
 }
@@ -60,10 +48,10 @@ test("rejoin: a lost promise still keeps its word when its accept comes after th
   assert.equal(a.prepare(1, conditional.ballot).kind, "yes");
   assert.equal(b.prepare(1, conditional.ballot).kind, "yes");
   crash(world, a, 10, true);
-  run(world, REJOIN_WAIT_MS - 1000);
+  runFor(world, REJOIN_WAIT_MS - 1000);
   assert.equal(a.voting, false);
   assert.equal(a.prepare(1, a.ballots.next()).kind, "refused");
-  run(world, 3000);
+  runFor(world, 3000);
   assert.equal(a.voting, true);
   const seen = read(world, a);
   // The accepts of the conditional write were under way all the time.
@@ -78,12 +66,12 @@ test("rejoin: without a majority of others that vote, a replica without data nev
   for (const node of [a, b]) node.accept(1, first);
   crash(world, a, 10, true);
   crash(world, b, 10, true);
-  run(world, 10 * REJOIN_WAIT_MS);
+  runFor(world, 10 * REJOIN_WAIT_MS);
   assert.deepEqual([a.voting, b.voting, c.voting], [false, false, true]);
   let result: ReadResult | null = null;
   c.coordinator.read(KEY, (answer) => {
     result = answer;
   });
-  run(world, 10_000);
+  runFor(world, 10_000);
   assert.equal((result as unknown as ReadResult).outcome, "no_quorum", "503, never 404");
 });

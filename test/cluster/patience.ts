@@ -1,0 +1,28 @@
+/** Requests to nodes that may be busy with each other. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { call, type Reply } from "../rest/client.ts";
+
+const TRIES_MAX = 100;
+const PAUSE_MS = 100;
+
+/** A request that is sent again while it is answered with 503, or not at all. */
+export async function patiently(
+  port: number,
+  method: string,
+  path: string,
+  body?: string,
+  headers: Record<string, string> = {},
+): Promise<Reply> {
+  for (let tries = 0; ; tries++) {
+    try {
+      const reply = await call(port, method, path, {
+        agent: false,
+        ...(body === undefined ? {} : { body, headers }),
+      });
+      if (reply.status !== 503 || tries === TRIES_MAX) return reply;
+    } catch (error) {
+      if (tries === TRIES_MAX) throw error;
+    }
+    await sleep(PAUSE_MS);
+  }
+}
