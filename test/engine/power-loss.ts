@@ -35,7 +35,19 @@ const SECOND_LOSS_EVERY = 12;
 const SECOND_LOSS_IMAGES = 12;
 const SECOND_LOSS_STEPS = 12;
 const CLOCK_STEP_MS = 50;
-const SECOND_RUN_NUMBER = 500_000;
+
+/** What tells a run from the one before it on the same files: its numbers of values and its ends of life begin where no other's are. */
+interface RunStart {
+  counter: number;
+  /** Milliseconds since 1970. */
+  end: number;
+}
+/** Ends of life are far away and come one after the other, when the run says so: nothing is marked that the history does not know. */
+const FIRST_RUN: RunStart = { counter: 0, end: Date.UTC(2100, 0, 1) };
+/** Its ends come after all of the first run's: a shard's clock goes on from the last end that its log has seen. */
+const SECOND_RUN: RunStart = { counter: 500_000, end: Date.UTC(2200, 0, 1) };
+/** From one end to the next it is longer than a run takes. */
+const BETWEEN_ENDS_MS = 86_400_000;
 
 interface Write {
   key: string;
@@ -98,11 +110,6 @@ const same = (a: Value, b: Value): boolean => (a === null || b === null ? a === 
 const keyName = (number: number): string => `key ${number}${" long".repeat(number * 3)}`;
 const ALL_KEYS = Array.from({ length: KEYS }, (_, number) => keyName(number));
 
-/** Ends of life are far away and come one after the other, when the run says so: nothing is marked that the history does not know. */
-const FIRST_END = Date.UTC(2100, 0, 1);
-/** From one to the next it is longer than a run takes: a shard's clock goes on from the last one that it has seen. */
-const BETWEEN_ENDS_MS = 86_400_000;
-
 /** Images lie in memory where the machine has such a folder: nothing of theirs needs a disk. */
 function imageDirectory(): string {
   const folder = fs.existsSync("/dev/shm") ? "/dev/shm" : os.tmpdir();
@@ -118,17 +125,17 @@ class Run {
   private counter: number;
   /** Of the values that have one. */
   private readonly ends = new Map<string, number>();
-  private lastEnd = FIRST_END;
+  private lastEnd: number;
   spares = 0;
   ended = 0;
 
-  /** @param counter numbers of values begin here, so that two runs share none */
-  constructor(directory: string, random: Random, sync: SyncMode, counter = 0) {
+  constructor(directory: string, random: Random, sync: SyncMode, start: RunStart) {
     this.directory = directory;
     this.disk = new RecordedDisk(directory);
     this.random = random;
     this.sync = sync;
-    this.counter = counter;
+    this.counter = start.counter;
+    this.lastEnd = start.end;
   }
 
   get recorded(): RecordedDisk {
@@ -349,7 +356,7 @@ async function tryImage(
   try {
     writeImage(image, directory);
     const again = depth === 0 && random.below(SECOND_LOSS_EVERY) === 0;
-    const run = again ? new Run(directory, random, options.sync, SECOND_RUN_NUMBER) : null;
+    const run = again ? new Run(directory, random, options.sync, SECOND_RUN) : null;
     const vault = await (run?.open() ?? Harness.open(directory, { sync: options.sync }));
     const found = judge(vault, history, moment, tally);
     if (typeof found === "string") assert.fail(`${what}: ${found}`);
@@ -417,7 +424,7 @@ export async function powerLosses(t: Diagnostic, options: PowerLossOptions): Pro
     const random = new Random(seed);
     const directory = imageDirectory();
     try {
-      const run = new Run(directory, random, options.sync);
+      const run = new Run(directory, random, options.sync, FIRST_RUN);
       await run.work(tally);
       for (const { moment, survival, image } of run.recorded.images(random, EVERY)) {
         if (tally.images >= options.images) break;
