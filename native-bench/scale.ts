@@ -5,15 +5,10 @@
  *   node --import tsx native-bench/scale.ts [--tiny] [--nodes N] [--regions N]
  */
 import { gzipSync } from "node:zlib";
-import {
-  firstLayout,
-  type Layout,
-  type LayoutNode,
-  Placement,
-  serialiseLayout,
-  startMove,
-} from "../src/cluster/layout/layout.ts";
+import { Placement } from "../src/cluster/layout/groups.ts";
+import { type Layout, type LayoutNode, serialiseLayout } from "../src/cluster/layout/layout.ts";
 import { type PlacedNode, placePartitions } from "../src/cluster/layout/placement.ts";
+import { firstLayout, startMove } from "../src/cluster/layout/steps.ts";
 import { HEARTBEAT_MS, type Heartbeat } from "../src/cluster/membership/messages.ts";
 import { loadHash, PARTITIONS } from "../src/util/hash.ts";
 import { byteSize, duration, percent, shortNumber } from "./statistics.ts";

@@ -6,7 +6,7 @@ import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, truncateSync, wri
 import path from "node:path";
 import { test } from "node:test";
 import { writeClusterFile } from "../../src/cluster/layout/cluster-file.ts";
-import { firstLayout } from "../../src/cluster/layout/layout.ts";
+import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import { lockDirectory } from "../../src/engine/directory/lock.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
 import { runCommand } from "./terminal.ts";

@@ -12,7 +12,9 @@ import {
   propose,
   withdraw,
 } from "../../src/cluster/layout/changes.ts";
-import { firstLayout, type LayoutNode, Placement } from "../../src/cluster/layout/layout.ts";
+import { Placement } from "../../src/cluster/layout/groups.ts";
+import type { LayoutNode } from "../../src/cluster/layout/layout.ts";
+import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import { loadHash } from "../../src/util/hash.ts";
 
 before(loadHash);

@@ -1,7 +1,7 @@
 /** A large value on its way to several replicas: a majority is enough, and sets the pace. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import type { ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import { ClusterUpload } from "../../src/cluster/upload/cluster-upload.ts";
 import type { WriteResult } from "../../src/shards/arena/write.ts";
 

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { BallotSource } from "../../src/cluster/clock/ballots.ts";
 import { Coordinator } from "../../src/cluster/coordinator/coordinator.ts";
 import { HEDGE_MS } from "../../src/cluster/coordinator/read.ts";
-import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import type { ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { type Batch, type Change, Decisions, UNDECIDED_MS } from "../../src/cluster/feed/decisions.ts";
-import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import type { ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 

@@ -20,18 +20,15 @@ import { Lives, NOTHING_KNOWN, readKnown } from "../../src/cluster/identity/live
 import { bootId, RunFile } from "../../src/cluster/identity/run-file.ts";
 import { isEnough, Standing, whyOld } from "../../src/cluster/identity/standing.ts";
 import { witness } from "../../src/cluster/identity/witness.ts";
+import { checked, parseLayout } from "../../src/cluster/layout/check.ts";
+import { Placement } from "../../src/cluster/layout/groups.ts";
 import {
-  checked,
-  finishMove,
-  firstLayout,
   isForeign,
   type LayoutNode,
   layoutDigest,
-  Placement,
-  parseLayout,
   serialiseLayout,
-  startMove,
 } from "../../src/cluster/layout/layout.ts";
+import { finishMove, firstLayout, startMove } from "../../src/cluster/layout/steps.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { removeFolder, temporaryFolder } from "../rest/server.ts";
 

@@ -1,23 +1,18 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
+import { parseLayout } from "../../src/cluster/layout/check.ts";
 import {
   bitOf,
-  canFinishMove,
   countOf,
-  finishMove,
-  firstLayout,
   hasMajority,
   hasMajorityOf,
-  type Layout,
-  type LayoutNode,
   Placement,
-  parseLayout,
   type ReplicaGroup,
-  serialiseLayout,
-  startMove,
-} from "../../src/cluster/layout/layout.ts";
+} from "../../src/cluster/layout/groups.ts";
+import { type Layout, type LayoutNode, serialiseLayout } from "../../src/cluster/layout/layout.ts";
 import { NODES_MAX } from "../../src/cluster/layout/placement.ts";
 import { EPOCH_LEAP, holdersOf, lossesWithout, startRecovery } from "../../src/cluster/layout/recovery.ts";
+import { canFinishMove, finishMove, firstLayout, startMove } from "../../src/cluster/layout/steps.ts";
 import { loadHash, PARTITIONS } from "../../src/util/hash.ts";
 
 before(loadHash);

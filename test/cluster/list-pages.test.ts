@@ -4,13 +4,16 @@
  */
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { firstLayout, type LayoutNode, Placement } from "../../src/cluster/layout/layout.ts";
+import { Placement } from "../../src/cluster/layout/groups.ts";
+import type { LayoutNode } from "../../src/cluster/layout/layout.ts";
+import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import { shareOf } from "../../src/cluster/list/asking.ts";
 import { ClusterList, type KeyRead } from "../../src/cluster/list/cluster-list.ts";
 import { ReplicaList } from "../../src/cluster/list/replica-list.ts";
 import { decodeListRequest } from "../../src/cluster/wire/list-wire.ts";
+import { MemoryRunBuilder } from "../../src/engine/catalog/runs/builder.ts";
 import { type KeyRange, rangeOf, rollUpBytes, walk } from "../../src/engine/catalog/runs/listing.ts";
-import { MemoryRunBuilder, MergedKeys } from "../../src/engine/catalog/runs/run.ts";
+import { MergedKeys } from "../../src/engine/catalog/runs/merged-keys.ts";
 import { encodeHeld, type HeldKey } from "../../src/shards/catalog/held.ts";
 import type { CatalogAnswer, CatalogQuestion, HeldQuestion } from "../../src/shards/catalog/messages.ts";
 import { hashKey, loadHash, partitionOf } from "../../src/util/hash.ts";

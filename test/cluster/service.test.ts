@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { firstLayout, type LayoutNode, Placement } from "../../src/cluster/layout/layout.ts";
+import { Placement } from "../../src/cluster/layout/groups.ts";
+import type { LayoutNode } from "../../src/cluster/layout/layout.ts";
+import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import { Service, UNABLE_MS } from "../../src/cluster/service/service.ts";
 import { loadHash } from "../../src/util/hash.ts";
 

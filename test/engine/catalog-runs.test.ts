@@ -6,18 +6,15 @@ import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import path from "node:path";
 import { before, test } from "node:test";
 import fc from "fast-check";
+import { MemoryRunBuilder } from "../../src/engine/catalog/runs/builder.ts";
+import { RunCursor } from "../../src/engine/catalog/runs/cursor.ts";
 import { afterAll, type KeyRange, rangeOf, walk } from "../../src/engine/catalog/runs/listing.ts";
-import {
-  type KeyRun,
-  MemoryRunBuilder,
-  MergedKeys,
-  RunCursor,
-  RunDamage,
-} from "../../src/engine/catalog/runs/run.ts";
+import { MergedKeys } from "../../src/engine/catalog/runs/merged-keys.ts";
+import { type KeyRun, RunDamage } from "../../src/engine/catalog/runs/run.ts";
 import { RUN_FILE_BLOCKS_MAX, RunFiles } from "../../src/engine/catalog/runs/run-files.ts";
 import { chooseMerge, TIER_RUNS, tierOf } from "../../src/engine/catalog/runs/tiers.ts";
 import { type FileIo, nodeIo } from "../../src/engine/slabs/io.ts";
-import { KEY_BLOCK_BYTES, KeyBlock, KeyBlockWriter } from "../../src/format/keys/key-run.ts";
+import { KEY_BLOCK_BYTES, KeyBlock, KeyBlockWriter } from "../../src/format/keys/key-block.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 import { inDirectory } from "./harness.ts";

@@ -7,7 +7,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Lives } from "../../src/cluster/identity/lives.ts";
 import { ChangeError, checkedChanges } from "../../src/cluster/layout/changes.ts";
-import { firstLayout } from "../../src/cluster/layout/layout.ts";
+import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import {
   type Candidate,
   DOWN_MS,

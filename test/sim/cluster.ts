@@ -8,7 +8,7 @@
 import { BallotSource } from "../../src/cluster/clock/ballots.ts";
 import { ClusterTime } from "../../src/cluster/clock/cluster-time.ts";
 import { Coordinator } from "../../src/cluster/coordinator/coordinator.ts";
-import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,

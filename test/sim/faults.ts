@@ -2,7 +2,7 @@
  * What the cluster does in a history besides its clients' operations: crashes and restarts, synchronisation of replicas that do not vote and of new owners,
  * the steps of a move, collection of tombstones. The decisions are the shipped functions of src/cluster.
  */
-import { bitOf, type ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import { bitOf, type ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import type { Proposal } from "../../src/cluster/register/ports.ts";
 import { collectTombstone } from "../../src/cluster/register/tombstones.ts";
 import {

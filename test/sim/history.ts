@@ -2,7 +2,7 @@
  * One history: a few clients work on one key of a cluster in bad weather, everything they see is recorded, and the checker judges it.
  */
 
-import type { ReplicaGroup } from "../../src/cluster/layout/layout.ts";
+import type { ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import { TOMBSTONE } from "../../src/cluster/register/ports.ts";
 import type {
   Change,

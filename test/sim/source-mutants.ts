@@ -55,7 +55,8 @@ const TOMBSTONES = "cluster/register/tombstones.ts";
 const BALLOTS = "cluster/clock/ballots.ts";
 const CLUSTER_TIME = "cluster/clock/cluster-time.ts";
 const RULES = "rules/register.ts";
-const LAYOUTS = "cluster/layout/layout.ts";
+const GROUPS = "cluster/layout/groups.ts";
+const STEPS = "cluster/layout/steps.ts";
 const PLAN = "cluster/layout/changes.ts";
 const REJOIN = "cluster/sync/rejoin.ts";
 const RECOVERY = "cluster/layout/recovery.ts";
@@ -204,27 +205,27 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   { file: CLUSTER_TIME, from: "offsets.length > this.setup.nodes() / 2", to: "offsets.length > 0", ...CLOCK },
   // Majorities.
   {
-    file: LAYOUTS,
+    file: GROUPS,
     from: "return 2 * countOf(set & whole) > countOf(whole);",
     to: "return 2 * countOf(set & whole) >= countOf(whole);",
     ...LAYOUT,
   },
   {
-    file: LAYOUTS,
+    file: GROUPS,
     from: "isMajorityOf(group.current, set) && hasPreviousMajority(group, set)",
     to: "isMajorityOf(group.current, set)",
     ...LAYOUT,
   },
   // A smaller set need not read what the larger one decided.
   {
-    file: LAYOUTS,
+    file: GROUPS,
     from: "return countOf(group.previous) > countOf(group.current);",
     to: "return false;",
     ...LAYOUT,
   },
   // A move ends before all have synchronised.
   {
-    file: LAYOUTS,
+    file: STEPS,
     from: "placement.awaited().every((node) => synchronised.has(node))",
     to: "synchronised.size >= 0",
     ...LAYOUT,
@@ -438,16 +439,16 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   // Where a cluster recovers, a majority of those that are left is enough.
   {
-    file: LAYOUTS,
+    file: GROUPS,
     from: "if (group.recovers === true) return (set & group.previous) === group.previous;",
     to: "",
     ...LAYOUT,
   },
-  { file: LAYOUTS, from: "if (group.recovers === true || (", to: "if ((", ...LAYOUT },
+  { file: GROUPS, from: "if (group.recovers === true || (", to: "if ((", ...LAYOUT },
   // Who is given up still counts.
-  { file: LAYOUTS, from: "before.filter((name) => !lost.includes(name))", to: "[...before]", ...LAYOUT },
+  { file: GROUPS, from: "before.filter((name) => !lost.includes(name))", to: "[...before]", ...LAYOUT },
   {
-    file: LAYOUTS,
+    file: STEPS,
     from: "const { lost: _, ...finished } = layout;",
     to: "const finished = layout;",
     ...LAYOUT,

@@ -11,7 +11,7 @@
  * It takes the word of all replicas: one that is away, or was started since, may have shown it to somebody.
  */
 import type { Ballot } from "../../format/record.ts";
-import { hasAnyMajority, type ReplicaGroup } from "../layout/layout.ts";
+import { hasAnyMajority, type ReplicaGroup } from "../layout/groups.ts";
 import type { RecallAnswer } from "../register/ports.ts";
 
 export class Doubt {

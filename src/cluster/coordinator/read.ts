@@ -15,7 +15,7 @@
  * has told gone the next would find again.
  */
 import type { Ballot } from "../../format/record.ts";
-import { countOf, hasMajority } from "../layout/layout.ts";
+import { countOf, hasMajority } from "../layout/groups.ts";
 import type { ClusterKey, LookAnswer, Payload, Proposal } from "../register/ports.ts";
 import type { CoordinatorSetup, OperationRules, ReadResult } from "../register/requests.ts";
 import { Round } from "../register/round.ts";

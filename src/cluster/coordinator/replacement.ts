@@ -4,7 +4,7 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
-import { hasMajority, type ReplicaGroup } from "../layout/layout.ts";
+import { hasMajority, type ReplicaGroup } from "../layout/groups.ts";
 import type { Replaced } from "../register/ports.ts";
 
 export class Replacement {

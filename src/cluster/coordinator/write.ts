@@ -19,7 +19,7 @@
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
-import { countOf, hasMajority } from "../layout/layout.ts";
+import { countOf, hasMajority } from "../layout/groups.ts";
 import {
   type AcceptAnswer,
   FIRST_WRITE,

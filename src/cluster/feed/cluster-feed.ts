@@ -8,7 +8,7 @@ import type { FeedReply } from "../../shards/feed/client.ts";
 import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
 import { type Pending, WaitingQuestions } from "../../shards/feed/waiting.ts";
 import { VaultError } from "../../util/errors.ts";
-import type { Placement } from "../layout/layout.ts";
+import type { Placement } from "../layout/groups.ts";
 import { CatchUp } from "./catch-up.ts";
 import { latin1OfKey } from "./cluster-keys.ts";
 import { decodeClusterPlace, encodeClusterPlace } from "./cluster-place.ts";

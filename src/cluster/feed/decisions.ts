@@ -7,8 +7,8 @@
  * order of its log; and what a read says while something newer was told is left out.
  */
 import type { ChangeEvent } from "../../shards/feed/change.ts";
-import type { ReplicaGroup } from "../layout/layout.ts";
-import { hasMajority } from "../layout/layout.ts";
+import type { ReplicaGroup } from "../layout/groups.ts";
+import { hasMajority } from "../layout/groups.ts";
 
 /** A change of a replica that is not known to be decided for so long is read. */
 export const UNDECIDED_MS = 100;

@@ -11,7 +11,7 @@
  * Places are of one layout: when that changes all begin anew.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Placement } from "../layout/layout.ts";
+import type { Placement } from "../layout/groups.ts";
 import { hasVote } from "../wire/list-wire.ts";
 import { partitionOfKey } from "./cluster-keys.ts";
 import { type Batch, type Change, Decisions } from "./decisions.ts";

@@ -2,7 +2,7 @@
 import type { FeedReply } from "../../shards/feed/client.ts";
 import type { FeedQuestion } from "../../shards/feed/messages.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import type { Placement } from "../layout/layout.ts";
+import type { Placement } from "../layout/groups.ts";
 import type { KeyRead } from "../list/cluster-list.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";

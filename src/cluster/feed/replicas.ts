@@ -3,7 +3,7 @@
  * place on. What they say is only what one replica holds; decisions.ts makes more of it.
  */
 import { PARTITIONS } from "../../util/hash.ts";
-import { hasMajority, type Placement } from "../layout/layout.ts";
+import { hasMajority, type Placement } from "../layout/groups.ts";
 import { hasVote } from "../wire/list-wire.ts";
 import {
   type ChangesRequest,

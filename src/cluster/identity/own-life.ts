@@ -4,7 +4,8 @@
  * that a later one has replaced is fenced for good.
  */
 import { randomBytes } from "node:crypto";
-import { type Layout, layoutDigest, type Placement } from "../layout/layout.ts";
+import type { Placement } from "../layout/groups.ts";
+import { type Layout, layoutDigest } from "../layout/layout.ts";
 import { encodeLife, type Life, type Marks } from "./life.ts";
 import type { Known } from "./lives.ts";
 import type { RunFile } from "./run-file.ts";

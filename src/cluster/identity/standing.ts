@@ -14,7 +14,7 @@
  * Enough: of n replicas with majorities of m, n − m + 1 others. Every life that voted had been admitted by a
  * majority, itself included, so by m − 1 others; and each set of n − m + 1 others has one of those in it.
  */
-import { bitOf, countOf, hasMajority, type Placement, type ReplicaGroup } from "../layout/layout.ts";
+import { bitOf, countOf, hasMajority, type Placement, type ReplicaGroup } from "../layout/groups.ts";
 import { decodeMarks, type Life, lacks, type Marks } from "./life.ts";
 import type { Known } from "./lives.ts";
 

@@ -9,15 +9,10 @@
  * it too, so the old layout under a higher number knows all of it. Except where the cluster recovers
  * (recovery.ts): the old sets know nothing of what those that are left have decided.
  */
-import {
-  canFinishMove,
-  finishMove,
-  firstLayout,
-  type Layout,
-  type LayoutNode,
-  type Placement,
-  startMove,
-} from "./layout.ts";
+
+import type { Placement } from "./groups.ts";
+import type { Layout, LayoutNode } from "./layout.ts";
+import { canFinishMove, finishMove, firstLayout, startMove } from "./steps.ts";
 
 export type Change =
   /** New workers, all in one move. */

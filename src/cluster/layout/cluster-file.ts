@@ -4,7 +4,8 @@
  */
 import path from "node:path";
 import { readSealed, writeSealed } from "../../util/sealed-file.ts";
-import { checked, type Layout } from "./layout.ts";
+import { checked } from "./check.ts";
+import type { Layout } from "./layout.ts";
 
 const NAME = "CLUSTER";
 const FORMAT = "minivault-cluster";

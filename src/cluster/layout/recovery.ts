@@ -3,7 +3,7 @@
  *
  * While a majority of each partition's replicas is left, nothing is lost and nothing here is needed: a dead
  * node is removed by a move. Without one nobody can know what was decided, and only a human can say that the
- * others will not come back. The layout that follows is a move (layout.ts) away from the old sets with the
+ * others will not come back. The layout that follows is a move (steps.ts) away from the old sets with the
  * lost nodes taken out, with one difference: what is left of a set has no majorities that overlap with those
  * before, so all of it counts together. Every owner takes over, of each key, the highest record that any of
  * those has, and until it has done so nothing is decided without all of them. So what a single node that is
@@ -15,7 +15,8 @@
  * The epoch leaps: the lost ones may have made layouts that nobody here has heard of. The cluster's id stays,
  * so that a lost node that is started again learns that it is one.
  */
-import { countOf, type Layout, Placement } from "./layout.ts";
+import { countOf, Placement } from "./groups.ts";
+import type { Layout } from "./layout.ts";
 
 /** More layouts than the lost nodes can have made without those that are left. */
 export const EPOCH_LEAP = 1000;

@@ -5,7 +5,7 @@
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { PARTITIONS } from "../../util/hash.ts";
-import { hasMajority, type Placement } from "../layout/layout.ts";
+import { hasMajority, type Placement } from "../layout/groups.ts";
 import { decodeListed, encodeListRequest, LIST_KEYS_MAX, type Listed } from "../wire/list-wire.ts";
 import { hasVote, isInOrder } from "./merge.ts";
 import type { ReplicaList } from "./replica-list.ts";

@@ -21,7 +21,7 @@ import type { HeldKey } from "../../shards/catalog/held.ts";
 import type { CatalogAnswer, CatalogQuestion, Refused } from "../../shards/catalog/messages.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { LIST_LIMIT_MAX, LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
-import { hasMajority, type Placement } from "../layout/layout.ts";
+import { hasMajority, type Placement } from "../layout/groups.ts";
 import { isInline, type StoredValue } from "../wire/values.ts";
 import { type AskingSetup, askAll, ListFailure, requireMajorities } from "./asking.ts";
 import { behind, endOf, type Item, isRolled, itemsOf, within } from "./items.ts";

@@ -1,5 +1,5 @@
 /** Puts the lists of a cluster together. */
-import type { Placement } from "../layout/layout.ts";
+import type { Placement } from "../layout/groups.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
 import { ANSWER_MS_MAX } from "./asking.ts";
 import { ClusterList, type Consistency, type KeyRead } from "./cluster-list.ts";

@@ -2,11 +2,11 @@
  * What several replicas have told of a range, as one row of keys: each with the highest that is known of it,
  * and who holds that. Pure.
  */
-import { compareKeys } from "../../format/keys/key-run.ts";
+import { compareKeys } from "../../format/keys/order.ts";
 import { compareRanks } from "../../rules/register.ts";
 import type { HeldKey } from "../../shards/catalog/held.ts";
 import { hashKey, partitionOf } from "../../util/hash.ts";
-import type { ReplicaGroup } from "../layout/layout.ts";
+import type { ReplicaGroup } from "../layout/groups.ts";
 import type { Listed } from "../wire/list-wire.ts";
 
 /** A key, and the replicas that hold the highest that is known of it, by the bits of its group. */

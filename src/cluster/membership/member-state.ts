@@ -7,9 +7,11 @@
  * the owner of the data says that it has synchronised.
  */
 import { randomBytes } from "node:crypto";
+import { checked } from "../layout/check.ts";
 import { type ClusterState, readClusterFile, writeClusterFile } from "../layout/cluster-file.ts";
+import { Placement } from "../layout/groups.ts";
 import { changedMasters, notInForce } from "../layout/in-force.ts";
-import { checked, isForeign, isNamedIn, type Layout, Placement } from "../layout/layout.ts";
+import { isForeign, isNamedIn, type Layout } from "../layout/layout.ts";
 import type { LayoutListener, MembershipOptions } from "./options.ts";
 
 export class MemberState {

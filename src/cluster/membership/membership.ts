@@ -8,7 +8,9 @@ import { encodeLife, encodeMarks, type Marks } from "../identity/life.ts";
 import { type Known, Lives } from "../identity/lives.ts";
 import { OwnLife } from "../identity/own-life.ts";
 import { Senders } from "../identity/senders.ts";
-import { checked, type Layout, type Placement } from "../layout/layout.ts";
+import { checked } from "../layout/check.ts";
+import type { Placement } from "../layout/groups.ts";
+import type { Layout } from "../layout/layout.ts";
 import { Masters } from "./masters.ts";
 import { MemberState } from "./member-state.ts";
 import {

@@ -3,7 +3,8 @@
  * (src/master/registry/report.ts), the worker an answer (membership.ts).
  */
 import type { Known } from "../identity/lives.ts";
-import { checked, type Layout } from "../layout/layout.ts";
+import { checked } from "../layout/check.ts";
+import type { Layout } from "../layout/layout.ts";
 
 /** Heartbeats come this often; a node that has been silent for longer is suspect, then down. */
 export const HEARTBEAT_MS = 1000;

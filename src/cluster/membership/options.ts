@@ -3,7 +3,8 @@ import type { RequestSigner } from "../../auth/signature.ts";
 import type { Marks } from "../identity/life.ts";
 import type { Known } from "../identity/lives.ts";
 import type { RunFile } from "../identity/run-file.ts";
-import type { Layout, Placement } from "../layout/layout.ts";
+import type { Placement } from "../layout/groups.ts";
+import type { Layout } from "../layout/layout.ts";
 import type { PeerTls } from "../link/peer-tls.ts";
 
 export interface MembershipLog {

@@ -11,7 +11,8 @@
  * Afterwards it goes on asking, to see who is there.
  */
 import { commonFeatures } from "../layout/features.ts";
-import { firstLayout, type Layout, type LayoutNode } from "../layout/layout.ts";
+import type { Layout, LayoutNode } from "../layout/layout.ts";
+import { firstLayout } from "../layout/steps.ts";
 import { NodeHttp } from "../link/node-http.ts";
 import { PEER_LAYOUT_PATH } from "../link/paths.ts";
 import {

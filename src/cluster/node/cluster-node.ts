@@ -15,7 +15,7 @@ import { Coordinator } from "../coordinator/coordinator.ts";
 import { isChangesFrame } from "../feed/feed-wire.ts";
 import { NodeFeeds } from "../feed/node-feeds.ts";
 import { FEATURE_ENDS, FEATURE_FIELDS, featuresOf } from "../layout/features.ts";
-import type { Placement, ReplicaGroup } from "../layout/layout.ts";
+import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import type { ClusterList } from "../list/cluster-list.ts";
 import { createClusterList } from "../list/create.ts";
 import { ReplicaList } from "../list/replica-list.ts";

@@ -5,7 +5,7 @@
  * protocol decides.
  */
 import { nameOf } from "../../util/bytes.ts";
-import type { ReplicaGroup } from "../layout/layout.ts";
+import type { ReplicaGroup } from "../layout/groups.ts";
 
 /** How long a key counts as contested after a race. */
 const CONTESTED_MS = 5000;

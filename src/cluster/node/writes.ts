@@ -15,7 +15,7 @@ import type { ErrorCode } from "../../util/errors.ts";
 import { storedBytes, textOf } from "../../value/stored.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
-import type { ReplicaGroup } from "../layout/layout.ts";
+import type { ReplicaGroup } from "../layout/groups.ts";
 import { type PeerClient, PeerError } from "../peers/peer-client.ts";
 import { FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
 import {

@@ -3,7 +3,7 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import type { BallotSource } from "../clock/ballots.ts";
-import type { ReplicaGroup } from "../layout/layout.ts";
+import type { ReplicaGroup } from "../layout/groups.ts";
 import type { ClusterKey, Payload, Proposal, RefusalReason, ReplicaPort } from "./ports.ts";
 
 export interface CoordinatorSetup {

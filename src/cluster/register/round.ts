@@ -10,7 +10,7 @@
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import { OPERATION_MS_MAX } from "../../util/limits.ts";
-import { hasMajority, type ReplicaGroup } from "../layout/layout.ts";
+import { hasMajority, type ReplicaGroup } from "../layout/groups.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,

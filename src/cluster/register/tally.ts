@@ -6,7 +6,7 @@ import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { compareRanks } from "../../rules/register.ts";
-import { hasMajority, type ReplicaGroup } from "../layout/layout.ts";
+import { hasMajority, type ReplicaGroup } from "../layout/groups.ts";
 import type { AcceptAnswer, Held, LookAnswer, PrepareAnswer, RecallAnswer, RefusalReason } from "./ports.ts";
 
 /** Sets of replicas are bits, as in `ReplicaGroup`. Every asked replica is in exactly one of these. */

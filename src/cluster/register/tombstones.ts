@@ -14,7 +14,7 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { ballotMillis } from "../../format/version.ts";
-import type { ReplicaGroup } from "../layout/layout.ts";
+import type { ReplicaGroup } from "../layout/groups.ts";
 import type { ClusterKey } from "./ports.ts";
 
 export interface CollectPort {

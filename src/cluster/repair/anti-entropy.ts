@@ -14,7 +14,7 @@ import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { PARTITIONS } from "../../util/hash.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
-import type { Placement, ReplicaGroup } from "../layout/layout.ts";
+import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";

@@ -6,7 +6,7 @@
  */
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { ENDED_AGE_MS } from "../../util/limits.ts";
-import type { Placement } from "../layout/layout.ts";
+import type { Placement } from "../layout/groups.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { RepairPort } from "../replica/repair-port.ts";

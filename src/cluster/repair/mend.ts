@@ -5,7 +5,7 @@
 import type { Ballot } from "../../format/record.ts";
 import { nameOf } from "../../util/bytes.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
-import type { Placement, ReplicaGroup } from "../layout/layout.ts";
+import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import type { ClusterKey } from "../register/ports.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { RepairPort } from "../replica/repair-port.ts";

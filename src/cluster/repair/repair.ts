@@ -9,7 +9,7 @@ import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { TOMBSTONE_AGE_MS } from "../../util/limits.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
-import type { Placement, ReplicaGroup } from "../layout/layout.ts";
+import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import type { Membership, MembershipLog } from "../membership/membership.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";

@@ -7,7 +7,7 @@
  * seconds. Then the last one's key is tried again and again, by an operation that changes nothing, so that it
  * is known when it works again although no client comes any more.
  */
-import { hasMajority, type Placement } from "../layout/layout.ts";
+import { hasMajority, type Placement } from "../layout/groups.ts";
 import type { ClusterKey, RefusalReason } from "../register/ports.ts";
 import type { ReadResult, RegisterResult } from "../register/requests.ts";
 

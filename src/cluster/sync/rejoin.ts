@@ -42,7 +42,7 @@ import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import { compareRanks, type Rank, type RegisterState } from "../../rules/register.ts";
 import { REJOIN_WAIT_MS } from "../../util/limits.ts";
-import { hasMajority, hasPreviousMajority, type ReplicaGroup } from "../layout/layout.ts";
+import { hasMajority, hasPreviousMajority, type ReplicaGroup } from "../layout/groups.ts";
 
 /**
  * Whether a replica that does not vote has waited long enough to begin to synchronise. Both in monotonic ms

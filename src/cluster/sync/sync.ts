@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Ballot } from "../../format/record.ts";
 import { PARTITIONS } from "../../util/hash.ts";
 import { Recurring } from "../../util/recurring.ts";
-import { bitOf, type Placement } from "../layout/layout.ts";
+import { bitOf, type Placement } from "../layout/groups.ts";
 import { DIGEST_PARTITIONS_MAX } from "../wire/repair-wire.ts";
 import type { PartitionDropper } from "./dropper.ts";
 import { areMoveSources, mayRejoin, mergeFloors } from "./rejoin.ts";

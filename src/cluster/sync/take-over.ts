@@ -8,7 +8,7 @@ import { compareRanks, type Rank, type RegisterState } from "../../rules/registe
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
-import { bitOf, type ReplicaGroup } from "../layout/layout.ts";
+import { bitOf, type ReplicaGroup } from "../layout/groups.ts";
 import type { ClusterKey } from "../register/ports.ts";
 import { clusterKey, keyBytes } from "../replica/cluster-key.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";

@@ -15,7 +15,7 @@ import type { LocalUpload } from "../../shards/upload/upload.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { StoredCutter } from "../../value/stored.ts";
-import { hasMajorityOf, type ReplicaGroup } from "../layout/layout.ts";
+import { hasMajorityOf, type ReplicaGroup } from "../layout/groups.ts";
 import { type Branch, LocalBranch, PeerBranch } from "./upload-branches.ts";
 
 /** Without a majority that can go on, a replica that takes nothing for so long is left behind. */

@@ -20,7 +20,9 @@ import type { FileIo } from "../slabs/io.ts";
 import { ShardLookup } from "../state/lookup.ts";
 import type { ShardMemory } from "../state/memory.ts";
 import { LogFollower } from "./follower.ts";
-import { type KeyRun, MemoryRunBuilder, MergedKeys, RunDamage } from "./runs/run.ts";
+import { MemoryRunBuilder } from "./runs/builder.ts";
+import { MergedKeys } from "./runs/merged-keys.ts";
+import { type KeyRun, RunDamage } from "./runs/run.ts";
 import type { AddKey } from "./runs/run-files.ts";
 import { chooseMerge } from "./runs/tiers.ts";
 import { Shelf } from "./shelf.ts";
@@ -290,11 +292,7 @@ export class Catalog {
   private async mergeInMemory(runs: readonly KeyRun[]): Promise<boolean> {
     const { epoch } = this;
     const builder = new MemoryRunBuilder();
-    const steps = this.keysOf(
-      runs,
-      (key, from, to) => builder.add(key, from, to),
-      () => true,
-    );
+    const steps = this.keysOf(runs, (key, from, to) => builder.add(key, from, to), EVERY);
     for (;;) {
       const { done, value } = await steps.next();
       if (done !== true) continue;
@@ -309,7 +307,7 @@ export class Catalog {
     const { epoch, complete, shelf, tail, places } = this;
     tail.sort();
     const { runs } = tail;
-    const written = runs.length === 0 ? "empty" : await this.write(runs, () => true);
+    const written = runs.length === 0 ? "empty" : await this.write(runs, EVERY);
     if (written === null || epoch !== this.epoch) return false;
     const all = written === "empty" ? shelf.runs : [...shelf.runs, written];
     shelf.install({ runs: all, watermarks: places, complete });
@@ -397,3 +395,4 @@ export class Catalog {
 }
 
 const ANY = { matches: () => true };
+const EVERY = (): boolean => true;

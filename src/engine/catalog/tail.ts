@@ -2,7 +2,8 @@
  * The keys that are in no file yet: the latest as a set without order, the rest as runs in memory.
  */
 import { nameOf } from "../../util/bytes.ts";
-import { type KeyRun, MemoryRunBuilder } from "./runs/run.ts";
+import { MemoryRunBuilder } from "./runs/builder.ts";
+import type { KeyRun } from "./runs/run.ts";
 
 /** Keys that wait without order; they are sorted when a list wants them, or when there are so many. */
 export const UNSORTED_KEYS_MAX = 4096;

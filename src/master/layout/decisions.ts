@@ -3,7 +3,8 @@
  * there. It is on disk (`save`) before anybody hears of it, and with it all workers that are known.
  */
 import { isJoining, nodesAtEnd, type Plan } from "../../cluster/layout/changes.ts";
-import { type Layout, type LayoutNode, Placement } from "../../cluster/layout/layout.ts";
+import { Placement } from "../../cluster/layout/groups.ts";
+import type { Layout, LayoutNode } from "../../cluster/layout/layout.ts";
 import type { KnownNode, NodeRow, Registry } from "../registry/registry.ts";
 import type { MasterState } from "./state.ts";
 

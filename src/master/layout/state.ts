@@ -6,7 +6,8 @@
 import fs from "node:fs";
 import path from "node:path";
 import { type Change, checkedChanges } from "../../cluster/layout/changes.ts";
-import { checked, type Layout } from "../../cluster/layout/layout.ts";
+import { checked } from "../../cluster/layout/check.ts";
+import type { Layout } from "../../cluster/layout/layout.ts";
 import { openDataDirectory } from "../../platform/private-directory.ts";
 import { readSealed, writeSealed } from "../../util/sealed-file.ts";
 import type { KnownNode } from "../registry/registry.ts";

@@ -3,7 +3,8 @@
  * move that waits for a dead worker is given up. No timers; the time is passed in.
  */
 import { PROOF_WAIT_MS } from "../../cluster/identity/standing.ts";
-import type { Layout, Placement } from "../../cluster/layout/layout.ts";
+import type { Placement } from "../../cluster/layout/groups.ts";
+import type { Layout } from "../../cluster/layout/layout.ts";
 import { holdersOf, type Losses, lossesWithout } from "../../cluster/layout/recovery.ts";
 import { DOWN_MS } from "../../cluster/membership/messages.ts";
 import type { NodeRow } from "../registry/registry.ts";

@@ -3,7 +3,7 @@
  * short time of each other. A worker with keys begins alone; the others then get their copies by a move.
  */
 import { commonFeatures } from "../../cluster/layout/features.ts";
-import { firstLayout } from "../../cluster/layout/layout.ts";
+import { firstLayout } from "../../cluster/layout/steps.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
 import type { NodeRow } from "../registry/registry.ts";
 import type { Applicants } from "./applicants.ts";

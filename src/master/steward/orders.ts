@@ -4,8 +4,8 @@
  */
 import { abandon, ChangeError, propose, withdraw } from "../../cluster/layout/changes.ts";
 import { FEATURES, featuresOf } from "../../cluster/layout/features.ts";
-import { raiseFeatures } from "../../cluster/layout/layout.ts";
 import { startRecovery } from "../../cluster/layout/recovery.ts";
+import { raiseFeatures } from "../../cluster/layout/steps.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
 import type { Registry } from "../registry/registry.ts";
 import { type Absence, stuckText } from "./absence.ts";

@@ -3,7 +3,7 @@
  * Pure.
  */
 import { justAfter, type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
-import { compareKeys } from "../../format/keys/key-run.ts";
+import { compareKeys } from "../../format/keys/order.ts";
 import { hash32 } from "../../util/hash.ts";
 import { KEY_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from "../../util/limits.ts";
 

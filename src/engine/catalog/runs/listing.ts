@@ -2,9 +2,9 @@
  * Walking the keys of a range: which are there, and which are rolled up into prefixes. Pure: whether a key is
  * there says somebody else, and nothing is kept between two calls but a place.
  */
-import { compareKeys } from "../../../format/keys/key-run.ts";
+import { compareKeys } from "../../../format/keys/order.ts";
 import { copyOf } from "../../../util/bytes.ts";
-import type { MergedKeys } from "./run.ts";
+import type { MergedKeys } from "./merged-keys.ts";
 
 /** What is walked: keys that are not before `low` and are before `high`, from either end. */
 export interface KeyRange {

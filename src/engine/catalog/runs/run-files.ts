@@ -3,18 +3,14 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import {
-  blockSeed,
-  decodeRunEnd,
-  encodeRunEnd,
-  type Fences,
-  KEY_BLOCK_BYTES,
-  RUN_FOOTER_BYTES,
-} from "../../../format/keys/key-run.ts";
+import type { Fences } from "../../../format/keys/fences.ts";
+import { blockSeed, KEY_BLOCK_BYTES } from "../../../format/keys/key-block.ts";
+import { decodeRunEnd, encodeRunEnd, RUN_FOOTER_BYTES } from "../../../format/keys/run-end.ts";
 import type { FileIo } from "../../slabs/io.ts";
 import { mapSlab } from "../../slabs/maps.ts";
+import { RunBuilder } from "./builder.ts";
 import { runFileName } from "./manifest.ts";
-import { type KeyRun, RunBuilder, RunDamage, type RunPart, runOf } from "./run.ts";
+import { type KeyRun, RunDamage, type RunPart, runOf } from "./run.ts";
 
 /** A run continues in another file from so many blocks on. */
 export const RUN_FILE_BLOCKS_MAX = 16_000;

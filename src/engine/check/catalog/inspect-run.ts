@@ -2,7 +2,8 @@
  * What is in a file of a run of keys: its end, its blocks, its keys.
  */
 import fs from "node:fs";
-import { blockSeed, decodeRunEnd, KEY_BLOCK_BYTES, KeyBlock } from "../../../format/keys/key-run.ts";
+import { blockSeed, KEY_BLOCK_BYTES, KeyBlock } from "../../../format/keys/key-block.ts";
+import { decodeRunEnd } from "../../../format/keys/run-end.ts";
 import { keyText } from "../words/describe.ts";
 import type { Item } from "../words/item.ts";
 
