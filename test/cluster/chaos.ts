@@ -9,7 +9,7 @@ import { call } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
 import { describe, type Recorded } from "../sim/linearizability.ts";
 import { judgeLong } from "../sim/long-history.ts";
-import { FAULTS, Nemesis } from "./nemesis.ts";
+import { type FaultName, Nemesis } from "./nemesis.ts";
 import { type HotKey, hotKey, Recorder, type Told } from "./recorder.ts";
 import type { Cluster } from "./workers.ts";
 
@@ -34,8 +34,8 @@ export interface RunOptions {
   lanes?: number;
   /** The master is dead for the whole of the run. */
   withoutMaster?: boolean;
-  /** A node may lose its disk. */
-  wipes?: boolean;
+  /** What the nemesis draws from; without disks and clocks when left out. */
+  faults?: readonly FaultName[];
   /** A worker joins meanwhile, or the last one is drained and ended. */
   move?: "add" | "drain";
   /** What reads ask for; quorum when left out. */
@@ -66,7 +66,7 @@ export async function chaosRun(cluster: Cluster, options: RunOptions): Promise<R
   const recorder = new Recorder(options.consistency);
   const keys = Array.from({ length: HOT_KEYS }, (_, index) => hotKey(`hot-${seed}-${index}`, false));
   keys.push(hotKey(`large-${seed}`, true));
-  const nemesis = new Nemesis(cluster, new Random(seed ^ 0x5bd1e995), options.wipes === true);
+  const nemesis = new Nemesis(cluster, new Random(seed ^ 0x5bd1e995), options.faults);
   const begunMs = performance.now();
   const untilMs = begunMs + ms;
   if (options.withoutMaster === true) await cluster.killMaster();
@@ -161,7 +161,7 @@ function judge(
   const result: RunResult = {
     ...recorder.told,
     seed,
-    faults: FAULTS.map((name) => `${name} ${nemesis.count[name]}`).join(", "),
+    faults: [...nemesis.count].map(([name, count]) => `${name} ${count}`).join(", "),
     keys: keys.length,
     ...{ notLinearizable: 0, undecided: 0, lost: 0, deletedBack: 0, guessed: 0, rewritten: 0 },
     unexpected: recorder.unexpected,

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Random } from "../random.ts";
 import { call, inParallel } from "../rest/client.ts";
 import { move } from "./chaos.ts";
-import { Nemesis } from "./nemesis.ts";
+import { type FaultName, Nemesis } from "./nemesis.ts";
 import type { Cluster } from "./workers.ts";
 
 const PERMANENT = 60;
@@ -20,7 +20,8 @@ export interface ListChaosOptions {
   /** How long the nemesis works. */
   ms: number;
   lanes?: number;
-  wipes?: boolean;
+  /** What the nemesis draws from; without disks and clocks when left out. */
+  faults?: readonly FaultName[];
   withoutMaster?: boolean;
   move?: "add" | "drain";
 }
@@ -119,7 +120,7 @@ export async function listChaos(cluster: Cluster, options: ListChaosOptions): Pr
       });
     }
   };
-  const nemesis = new Nemesis(cluster, new Random(seed ^ 0x5bd1e995), options.wipes === true);
+  const nemesis = new Nemesis(cluster, new Random(seed ^ 0x5bd1e995), options.faults);
   if (options.withoutMaster === true) await cluster.killMaster();
   try {
     const workers = cluster.workers.map((_, node) => node);
@@ -144,6 +145,6 @@ export async function listChaos(cluster: Cluster, options: ListChaosOptions): Pr
     await nemesis.heal();
     if (options.withoutMaster === true) await cluster.startMaster();
   }
-  result.faults = Object.values(nemesis.count).reduce((sum, count) => sum + count, 0);
+  result.faults = [...nemesis.count.values()].reduce((sum, count) => sum + count, 0);
   return result;
 }

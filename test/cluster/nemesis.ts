@@ -2,26 +2,21 @@
  * What goes wrong in a cluster of real processes, drawn from a seed: each fault begins, lasts a while, and is undone.
  * Faults of several lanes overlap; one node is in the hands of one lane at a time, and rarely is a majority dead or paused.
  *
- * A disk is only lost while all nodes vote: a second one before the first is filled again would be a loss, not a fault to live through.
+ * A disk is only lost, put back from an old copy, or served by a twin while all nodes vote, and once a run: a second one before the first is
+ * filled again would be a loss, not a fault to live through.
  */
-import { rmSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../random.ts";
 import { call } from "../rest/client.ts";
 import type { Cluster, Worker } from "./workers.ts";
 
-export const FAULTS = [
-  "kill",
-  "wipe",
-  "pause",
-  "cut",
-  "one way",
-  "partition",
-  "delay",
-  "stall",
-  "reset",
-] as const;
-export type FaultName = (typeof FAULTS)[number];
+export const FAULTS = ["kill", "pause", "cut", "one way", "partition", "delay", "stall", "reset"] as const;
+/** A disk that is lost, put back from an old copy, or copied and served twice. */
+export const DISK_FAULTS = ["wipe", "old disk", "twin"] as const;
+/** The clock of one node, or of all, is stepped; for clusters whose workers' clocks can be set. */
+export const CLOCK_FAULTS = ["clock", "clocks"] as const;
+export type FaultName = (typeof FAULTS | typeof DISK_FAULTS | typeof CLOCK_FAULTS)[number];
 
 const HOLD_MS_MIN = 60;
 const HOLD_MS_MAX = 900;
@@ -30,35 +25,42 @@ const VOTING_MS_MAX = 500;
 /** In one of so many cases a majority is taken after all. */
 const MAJORITY_ONE_IN = 8;
 const DELAY_MS_MAX = 80;
+/** By what a clock is stepped, ahead or back. */
+const CLOCK_STEPS_MS = [700, 2500, 120_000, 3_600_000, 8 * 3_600_000];
+/** A twin starts like any worker; then the others hear of it. */
+const TWIN_MS_MAX = 10_000;
+
+/** Ends a fault. */
+type Undo = () => Promise<void>;
 
 export class Nemesis {
-  readonly count: Record<FaultName, number> = Object.fromEntries(FAULTS.map((name) => [name, 0])) as Record<
-    FaultName,
-    number
-  >;
+  /** How often each was done. */
+  readonly count = new Map<FaultName, number>();
   private readonly cluster: Cluster;
   private readonly random: Random;
   private readonly held = new Set<Worker>();
   /** Those that were there at the start. */
   private readonly members: readonly Worker[];
-  private readonly wipes: boolean;
-  private wiping = false;
+  private readonly faults: readonly FaultName[];
+  private usedDisk = false;
+  private clocksAreHeld = false;
 
-  constructor(cluster: Cluster, random: Random, wipes: boolean) {
+  constructor(cluster: Cluster, random: Random, faults: readonly FaultName[] = FAULTS) {
     this.cluster = cluster;
     this.members = [...cluster.workers];
-    this.wipes = wipes;
+    this.faults = faults;
+    for (const name of faults) this.count.set(name, 0);
     this.random = random;
   }
 
   /** One fault after the other until then. */
   async run(untilMs: number): Promise<void> {
     while (performance.now() < untilMs) {
-      const name = FAULTS[this.random.below(FAULTS.length)];
+      const name = this.faults[this.random.below(this.faults.length)];
       const holdMs = HOLD_MS_MIN + this.random.below(HOLD_MS_MAX - HOLD_MS_MIN);
       const undo = await this.begin(name);
       if (undo !== null) {
-        this.count[name]++;
+        this.count.set(name, (this.count.get(name) ?? 0) + 1);
         await sleep(Math.max(0, Math.min(holdMs, untilMs - performance.now())));
         await undo();
       }
@@ -67,66 +69,154 @@ export class Nemesis {
   }
 
   /** Begins a fault; answers what ends it, or null when nothing can be done now. */
-  private async begin(name: FaultName): Promise<(() => Promise<void>) | null> {
-    const { random, members: workers } = this;
-    const index = random.below(workers.length);
-    const node = workers[index];
-    const other = workers[(index + 1 + random.below(workers.length - 1)) % workers.length];
-    const link = node.linkFrom(other);
-    if (name === "kill" || name === "pause" || name === "wipe") {
-      const isMinority = 2 * (this.held.size + 1) < workers.length;
-      if (this.held.has(node) || !(isMinority || random.below(MAJORITY_ONE_IN) === 0)) return null;
-      this.held.add(node);
-      if (name === "wipe" && !(await this.mayWipe())) {
-        this.held.delete(node);
-        return null;
+  private async begin(name: FaultName): Promise<Undo | null> {
+    const { random, members } = this;
+    const index = random.below(members.length);
+    const node = members[index];
+    const other = members[(index + 1 + random.below(members.length - 1)) % members.length];
+    switch (name) {
+      case "kill":
+      case "pause":
+      case "wipe":
+      case "old disk":
+      case "twin":
+        return this.beginAtNode(name, node);
+      case "clock":
+        return this.stepClocks([node]);
+      case "clocks":
+        return this.stepClocks(members);
+      default:
+        return this.beginAtLink(name, node, other);
+    }
+  }
+
+  private async beginAtNode(
+    name: "kill" | "pause" | "wipe" | "old disk" | "twin",
+    node: Worker,
+  ): Promise<Undo | null> {
+    const isMinority = 2 * (this.held.size + 1) < this.members.length;
+    const mayBe = isMinority || this.random.below(MAJORITY_ONE_IN) === 0;
+    const takesDisk = name === "wipe" || name === "old disk" || name === "twin";
+    // With a disk that counts for nothing, only a minority may be down, whatever else.
+    if (this.held.has(node) || !mayBe || (takesDisk && !isMinority)) return null;
+    this.held.add(node);
+    if (takesDisk && !(await this.mayUseDisk())) {
+      this.held.delete(node);
+      return null;
+    }
+    const undo = await this.doToNode(name, node);
+    return async () => {
+      await undo();
+      this.held.delete(node);
+    };
+  }
+
+  private async doToNode(name: "kill" | "pause" | "wipe" | "old disk" | "twin", node: Worker): Promise<Undo> {
+    const other = `${node.data}.${name.replace(" ", "-")}`;
+    switch (name) {
+      case "pause":
+        node.signal("SIGSTOP");
+        return async () => node.signal("SIGCONT");
+      case "kill":
+        await node.kill();
+        return () => node.start();
+      case "wipe":
+        await node.kill();
+        rmSync(node.data, { recursive: true, force: true });
+        return () => node.start();
+      case "old disk":
+        await copyAtOneMoment(node, other);
+        return async () => {
+          await node.kill();
+          rmSync(node.data, { recursive: true });
+          renameSync(other, node.data);
+          await node.start();
+        };
+      case "twin": {
+        await copyAtOneMoment(node, other);
+        const twin = await node.startTwin(other);
+        return async () => {
+          // It serves, or has refused to.
+          const deadline = performance.now() + TWIN_MS_MAX;
+          while (twin.child.exitCode === null && !twin.output().includes("listening on")) {
+            if (performance.now() > deadline) break;
+            await sleep(20);
+          }
+          twin.child.kill("SIGKILL");
+          await twin.ended;
+          // The one that was there first is fenced for as long as it lives.
+          await node.kill();
+          await node.start();
+          rmSync(other, { recursive: true, force: true });
+        };
       }
-      if (name === "pause") node.signal("SIGSTOP");
-      else await node.kill("SIGKILL");
-      if (name === "wipe") rmSync(node.data, { recursive: true, force: true });
-      return async () => {
-        if (name === "pause") node.signal("SIGCONT");
-        else await node.start();
-        this.held.delete(node);
-      };
     }
-    if (name === "cut" || name === "one way") {
-      const back = other.linkFrom(node);
-      link.cut(name === "cut" ? "both" : random.below(2) === 0 ? "to" : "from");
-      if (name === "cut") back.cut("both");
-      return async () => {
-        link.heal();
-        back.heal();
-      };
+  }
+
+  private stepClocks(nodes: readonly Worker[]): Undo | null {
+    if (this.clocksAreHeld) return null;
+    this.clocksAreHeld = true;
+    const { random } = this;
+    const step = CLOCK_STEPS_MS[random.below(CLOCK_STEPS_MS.length)] * (random.below(2) === 0 ? 1 : -1);
+    for (const node of nodes) node.setClock(step);
+    return async () => {
+      for (const node of nodes) node.setClock(0);
+      this.clocksAreHeld = false;
+    };
+  }
+
+  private beginAtLink(
+    name: "cut" | "one way" | "partition" | "delay" | "stall" | "reset",
+    node: Worker,
+    other: Worker,
+  ): Undo {
+    const { random } = this;
+    const link = node.linkFrom(other);
+    const back = other.linkFrom(node);
+    switch (name) {
+      case "cut":
+      case "one way":
+        link.cut(name === "cut" ? "both" : random.below(2) === 0 ? "to" : "from");
+        if (name === "cut") back.cut("both");
+        return async () => {
+          link.heal();
+          back.heal();
+        };
+      case "partition":
+        return this.partition(node);
+      case "delay":
+        link.delay(1 + random.below(DELAY_MS_MAX));
+        return async () => link.delay(0);
+      case "stall":
+        link.stall();
+        return async () => link.heal();
+      case "reset":
+        link.reset();
+        return async () => {};
     }
-    if (name === "partition") {
-      const side = new Set(workers.filter(() => random.below(2) === 0));
-      if (side.size === 0 || side.size === workers.length) side.clear();
-      if (side.size === 0) side.add(node);
-      const links = workers.flatMap((a) =>
-        workers.filter((b) => side.has(a) !== side.has(b)).map((b) => a.linkFrom(b)),
-      );
-      for (const each of links) each.cut("both");
-      return async () => {
-        for (const each of links) each.heal();
-      };
+  }
+
+  /** @param node is alone on its side, where no other draw makes two */
+  private partition(node: Worker): Undo {
+    const { members, random } = this;
+    const side = new Set(members.filter(() => random.below(2) === 0));
+    if (side.size === 0 || side.size === members.length) {
+      side.clear();
+      side.add(node);
     }
-    if (name === "delay") {
-      link.delay(1 + random.below(DELAY_MS_MAX));
-      return async () => link.delay(0);
-    }
-    if (name === "stall") {
-      link.stall();
-      return async () => link.heal();
-    }
-    link.reset();
-    return async () => {};
+    const links = members.flatMap((a) =>
+      members.filter((b) => side.has(a) !== side.has(b)).map((b) => a.linkFrom(b)),
+    );
+    for (const each of links) each.cut("both");
+    return async () => {
+      for (const each of links) each.heal();
+    };
   }
 
   /** Once a run, and only when every node says that it votes. */
-  private async mayWipe(): Promise<boolean> {
-    if (!this.wipes || this.wiping) return false;
-    this.wiping = true;
+  private async mayUseDisk(): Promise<boolean> {
+    if (this.usedDisk) return false;
+    this.usedDisk = true;
     const answers = await Promise.all(
       this.members.map(async ({ port }) => {
         const signal = sleep(VOTING_MS_MAX).then(() => false);
@@ -137,8 +227,8 @@ export class Nemesis {
         return Promise.race([vote, signal]);
       }),
     );
-    this.wiping = answers.every((votes) => votes);
-    return this.wiping;
+    this.usedDisk = answers.every((votes) => votes);
+    return this.usedDisk;
   }
 
   /** Ends everything that may still be wrong. */
@@ -151,7 +241,31 @@ export class Nemesis {
         worker.linkFrom(other).delay(0);
       }
       worker.signal("SIGCONT");
+      if (CLOCK_FAULTS.some((name) => this.faults.includes(name))) worker.setClock(0);
     }
     await Promise.all(workers.filter((worker) => !worker.isRunning).map((worker) => worker.start()));
+  }
+}
+
+/** Copies the directory of a node that stands still meanwhile: as kill -9 would leave it. */
+async function copyAtOneMoment(node: Worker, directory: string): Promise<void> {
+  node.signal("SIGSTOP");
+  try {
+    // A thread ends its call of the system first.
+    while (!isStopped(node.pid)) await sleep(1);
+    cpSync(node.data, directory, { recursive: true });
+  } finally {
+    node.signal("SIGCONT");
+  }
+}
+
+/** Whether all threads of a process stand still, or it is gone. */
+function isStopped(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).every((thread) =>
+      /\) [TZX] /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1")),
+    );
+  } catch {
+    return true;
   }
 }

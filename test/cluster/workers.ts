@@ -41,6 +41,8 @@ export interface Worker {
   /** Sets its wall clock so far ahead, or behind; for clusters with `clocks`. It sees that within a moment: wait for what follows. */
   setClock(offMs: number): void;
   readonly isRunning: boolean;
+  /** Starts another process of this node, with its name and flags, on a copy of its directory; clients go to the earlier one. */
+  startTwin(data: string): Promise<Program>;
   /** Its machine goes down and comes up: to be called while it does not run. */
   reboot(): void;
 }
@@ -272,30 +274,29 @@ class RealWorker implements Worker {
   async start(file: string | null = this.file): Promise<void> {
     this.file = file;
     if (this.program !== null) this.logs += this.program.output();
-    const own = [
-      "-port",
-      String(this.port),
-      "-host",
-      "127.0.0.1",
-      "-public-url",
-      this.url,
-      "-data",
-      this.data,
-    ];
-    this.program = await launch([...own, ...this.flags], {
-      env: {
-        ...(this.proxy === null ? {} : { MINIVAULT_PEER_ADDRESS: addressOf(this.number) }),
-        MINIVAULT_TEST_BOOT_FILE: this.boot,
-        ...this.env,
-      },
-      ...(file === null ? {} : { program: file }),
-    });
+    this.program = await this.launch(this.port, this.data);
     const deadline = performance.now() + START_MS_MAX;
     while (!this.program.output().includes("listening on")) {
       if (!this.isRunning || performance.now() > deadline)
         throw new Error(`worker ${this.number} did not start:\n${this.log()}`);
       await sleep(20);
     }
+  }
+
+  async startTwin(data: string): Promise<Program> {
+    return this.launch(await freePort(), data);
+  }
+
+  private launch(port: number, data: string): Promise<Program> {
+    const address = ["-port", String(port), "-host", "127.0.0.1", "-public-url", this.url];
+    return launch([...address, "-data", data, ...this.flags], {
+      env: {
+        ...(this.proxy === null ? {} : { MINIVAULT_PEER_ADDRESS: addressOf(this.number) }),
+        MINIVAULT_TEST_BOOT_FILE: this.boot,
+        ...this.env,
+      },
+      ...(this.file === null ? {} : { program: this.file }),
+    });
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -1,13 +1,16 @@
 /**
- * Chaos with real processes, the long form: many runs on clusters of three to five workers. RUNS and RUN_MS say how many and how long.
+ * Chaos with real processes, the long form: many runs on clusters of three to five workers. RUNS and RUN_MS say how many and how long, FAULTS with which.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ChaosTotal, chaosRun, emptyTotal, lineOf, summaryOf } from "../cluster/chaos.ts";
+import { CLOCK_FAULTS, DISK_FAULTS, FAULTS, type FaultName } from "../cluster/nemesis.ts";
 import { type Cluster, startCluster } from "../cluster/workers.ts";
 import { randomSeed } from "../random.ts";
 
 const RUNS = Number(process.env.RUNS ?? 200);
+/** Of all faults only these, by commas. */
+const ONLY = process.env.FAULTS?.split(",") as FaultName[] | undefined;
 const RUN_MS = Number(process.env.RUN_MS ?? 3000);
 const RUNS_PER_CLUSTER = 20;
 const SIZES = [3, 4, 3, 5];
@@ -27,7 +30,10 @@ test("chaos: 200 runs with real processes", { timeout: TEST_MS_MAX }, async (t) 
     for (let run = 0; run < RUNS; run++) {
       if (run % RUNS_PER_CLUSTER === 0) {
         await cluster?.dispose();
-        cluster = await startCluster({ workers: SIZES[(run / RUNS_PER_CLUSTER) % SIZES.length] });
+        cluster = await startCluster({
+          workers: SIZES[(run / RUNS_PER_CLUSTER) % SIZES.length],
+          clocks: true,
+        });
       }
       const isWithoutMaster = run % WITHOUT_MASTER === WITHOUT_MASTER - 1;
       const result = await chaosRun(cluster as Cluster, {
@@ -36,7 +42,9 @@ test("chaos: 200 runs with real processes", { timeout: TEST_MS_MAX }, async (t) 
         lanes: 1 + (run % 3),
         withoutMaster: isWithoutMaster,
         // A worker without its disk asks the master for its place.
-        wipes: !isWithoutMaster,
+        faults:
+          ONLY ??
+          (isWithoutMaster ? [...FAULTS, ...CLOCK_FAULTS] : [...FAULTS, ...CLOCK_FAULTS, ...DISK_FAULTS]),
         ...(run % 10 === ADD_AT ? { move: "add" } : run % 10 === DRAIN_AT ? { move: "drain" } : {}),
       });
       console.log(`# run ${run + 1}, ${cluster?.workers.length} workers, ${lineOf(result)}`);

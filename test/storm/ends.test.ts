@@ -22,7 +22,7 @@ async function besideNemesis<Result>(
   random: Random,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const nemesis = new Nemesis(cluster, random, false);
+  const nemesis = new Nemesis(cluster, random);
   let working = true;
   const lane = async (): Promise<void> => {
     while (working) await nemesis.run(performance.now() + 500);

@@ -1,6 +1,7 @@
 /** Lists under chaos, the long form: three to five workers, moves, lost disks, runs without a master. RUNS and RUN_MS say how many and how long. */
 import { test } from "node:test";
 import { type ListChaosResult, listChaos } from "../cluster/list-chaos.ts";
+import { DISK_FAULTS, FAULTS } from "../cluster/nemesis.ts";
 import { type Cluster, startCluster } from "../cluster/workers.ts";
 import { randomSeed } from "../random.ts";
 
@@ -28,7 +29,7 @@ test(`cluster lists: keys that stay are in every list once: ${RUNS} runs under c
         ms: RUN_MS,
         lanes: 1 + (run % 3),
         withoutMaster,
-        wipes: !withoutMaster,
+        faults: withoutMaster ? FAULTS : [...FAULTS, ...DISK_FAULTS],
         ...(run % 10 === 5 ? { move: "add" } : run % 10 === 8 ? { move: "drain" } : {}),
       });
       for (const name of ["lists", "pages", "refused", "faults"] as const) total[name] += result[name];
