@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { acceptLoss, surveyLoss } from "../../src/engine/check/accept-loss.ts";
 import { verifyDirectory } from "../../src/engine/check/verify.ts";
 import { shardDirectory } from "../../src/engine/directory/store-file.ts";
-import { LIST_NAMES } from "../../src/engine/list/slab-list.ts";
+import { LIST_NAMES } from "../../src/engine/list/copies.ts";
 import { slabName } from "../../src/engine/slabs/files.ts";
 import { nodeIo } from "../../src/engine/slabs/io.ts";
 import { Harness, type HarnessOptions, inDirectory, SMALL_SLAB_BYTES } from "./harness.ts";

@@ -4,7 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { verifyDirectory } from "../../src/engine/check/verify.ts";
-import { readSlabList } from "../../src/engine/list/slab-list.ts";
+import { readSlabList } from "../../src/engine/list/copies.ts";
 import { Harness, inDirectory } from "./harness.ts";
 
 /** What `verify` names, in a line each. */

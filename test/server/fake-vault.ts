@@ -13,7 +13,7 @@ import { endOfLife } from "../../src/rules/expiry.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../src/shards/arena/write.ts";
 import type { Found, ShardStats, ValueReader, Vault, VaultStats } from "../../src/shards/vault/vault.ts";
 import { type ErrorCode, VaultError } from "../../src/util/errors.ts";
-import { Gatherings } from "../../src/util/gatherings.ts";
+import { Gatherings } from "../../src/util/gathering/gatherings.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../src/util/limits.ts";
 
 export interface StoredValue {

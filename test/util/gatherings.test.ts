@@ -3,7 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
-import { GAVE_WAY, type Gathering, Gatherings } from "../../src/util/gatherings.ts";
+import { GAVE_WAY, type Gathering, Gatherings } from "../../src/util/gathering/gatherings.ts";
 import { CHUNK_BYTES } from "../../src/util/limits.ts";
 import { Places } from "../../src/util/places.ts";
 import { Random, randomSeed } from "../random.ts";

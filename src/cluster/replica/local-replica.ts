@@ -12,8 +12,6 @@ import { withEnd } from "../../format/fields/end.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { type Ballot, ballotOf } from "../../format/record.ts";
 import { compareBallots } from "../../format/version.ts";
-import { hasEnded } from "../../rules/expiry.ts";
-import type { RegisterOutcome } from "../../rules/write.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { FoundRegister } from "../../shards/vault/register.ts";
@@ -27,7 +25,6 @@ import {
   type PrepareAnswer,
   type Proposal,
   type RecallAnswer,
-  type Replaced,
   UNAVAILABLE,
 } from "../register/ports.ts";
 import {
@@ -43,8 +40,9 @@ import { AcceptLog } from "./accept-log.ts";
 import { Admission, type AdmissionSetup, AHEAD } from "./admission.ts";
 import { keyBytes } from "./cluster-key.ts";
 import { StagedValues } from "./staged-values.ts";
+import { type VerdictSetup, Verdicts } from "./verdicts.ts";
 
-export interface LocalReplicaSetup extends AdmissionSetup {
+export interface LocalReplicaSetup extends AdmissionSetup, VerdictSetup {
   /** This node's id. */
   self: string;
   /**
@@ -52,11 +50,6 @@ export interface LocalReplicaSetup extends AdmissionSetup {
    * of nodes whose clocks are ahead.
    */
   observe: (ballot: Ballot) => void;
-  /**
-   * The record of a key that this replica holds was found damaged; the key's bytes are only valid during the
-   * call.
-   */
-  damaged: (key: ClusterKey) => void;
   /** Streams a large value of this or another node into an upload. */
   fetch: (key: ClusterKey, value: RemoteValue, upload: LocalUpload) => Promise<void>;
 }
@@ -67,11 +60,13 @@ export class LocalReplica {
   readonly staged = new StagedValues();
   /** What is taken at all. */
   readonly admission: Admission;
+  readonly verdicts: Verdicts;
   private readonly accepts = new AcceptLog(() => performance.now());
 
   constructor(setup: LocalReplicaSetup) {
     this.setup = setup;
     this.admission = new Admission(setup);
+    this.verdicts = new Verdicts(setup, this.accepts);
   }
 
   /** Epoch of the layout that this node has; 0: none. */
@@ -97,7 +92,7 @@ export class LocalReplica {
     }
     this.setup.observe(ballot);
     const sent = this.setup.vault.prepare(keyBytes(key), ballot, (result) => {
-      const register = this.verdict(result, epoch, key);
+      const register = this.verdicts.of(result, epoch, key);
       if ("kind" in register) {
         reply(register);
         return;
@@ -143,7 +138,7 @@ export class LocalReplica {
       return;
     }
     const { payload, ballot, operationLow, operationHigh } = proposal;
-    const done = (result: WriteResult) => reply(this.accepted(result, epoch, key, proposal));
+    const done = (result: WriteResult) => reply(this.verdicts.accepted(result, epoch, key, proposal));
     const { vault, observe } = this.setup;
     if (!repair && proposal.held !== true && this.admission.isTooFarAhead(key, ballot)) {
       reply(AHEAD);
@@ -270,56 +265,4 @@ export class LocalReplica {
     if (held.state !== "found" || compareBallots(held.head, ballot) !== 0) return null;
     return held.found;
   }
-
-  /** What the shard said: a verdict of yes, or what else is to be answered. */
-  private verdict(result: WriteResult, epoch: number, key: ClusterKey) {
-    const { register } = result;
-    const own = this.setup.epoch();
-    // It may be on disk now, but must not count any more: "refused" without saying that it had no effect.
-    if (own !== epoch) return { kind: "refused", reason: "behind_epoch", epoch: own } as const;
-    if (result.error === "disk_full") return { kind: "refused", reason: "full", epoch: 0 } as const;
-    if (result.error === "key_refused") return { kind: "refused", reason: result.error, epoch: 0 } as const;
-    if (result.error === "not_found") return UNAVAILABLE;
-    if (result.error !== null || register === undefined || register === null)
-      return { kind: "refused", reason: "not_voting", epoch: 0 } as const;
-    switch (register.verdict) {
-      case "no":
-        return { kind: "no", higher: register.ballot as Ballot } as const;
-      case "damaged":
-        this.setup.damaged(key);
-        return { kind: "refused", reason: "damaged", epoch: 0 } as const;
-      default:
-        return register;
-    }
-  }
-
-  /** What to answer to an accept that the shard has judged. */
-  accepted(
-    result: WriteResult,
-    epoch: number,
-    key: ClusterKey,
-    { ballot, operationLow, operationHigh, atMillis = 0 }: Omit<Proposal, "payload">,
-  ): AcceptAnswer {
-    const { error, register } = result;
-    // After an error that does not say so, nobody knows whether it had an effect.
-    if (!hadNoEffect(error) && register?.verdict !== "no")
-      this.accepts.taken(ballot, operationLow, operationHigh);
-    const answer = this.verdict(result, epoch, key);
-    if (!("kind" in answer))
-      return { kind: "yes", already: answer.verdict === "already", ...replacedBy(answer, atMillis) };
-    const done = result.error === null && result.register?.verdict === "yes" ? result.register : null;
-    return answer.kind === "refused" && done !== null
-      ? { ...answer, replaced: replacedBy(done, atMillis) }
-      : answer;
-  }
-}
-
-/** What it took the place of, judged by the proposal's time, and no clock of this replica. */
-function replacedBy({ ballot, tombstone, end }: RegisterOutcome, atMillis: number): Replaced {
-  return { previous: ballot, existed: ballot !== null && !tombstone && !hasEnded(end, atMillis) };
-}
-
-/** Whether an error of the shard says that it has done nothing, and will not. */
-function hadNoEffect(error: WriteResult["error"]): boolean {
-  return error === "disk_full" || error === "key_refused" || error === "not_found";
 }

@@ -107,7 +107,7 @@ export class PeerFrames {
           setImmediate(done, encodeOther(refusal));
         } else
           upload.accept(ballot, trailer, (result) =>
-            done(encodeAcceptAnswer(this.replica.accepted(result, epoch, key, request))),
+            done(encodeAcceptAnswer(this.replica.verdicts.accepted(result, epoch, key, request))),
           );
       },
       abort: () => upload.abort(),

@@ -7,7 +7,7 @@ import path from "node:path";
 import { VaultError } from "../../util/errors.ts";
 import { readBackupFile } from "../directory/backup-file.ts";
 import { identityOf, shardDirectory, writeRestoredStore } from "../directory/store-file.ts";
-import { LIST_NAMES, readSlabList } from "../list/slab-list.ts";
+import { LIST_NAMES, readSlabList } from "../list/copies.ts";
 import { slabName } from "../slabs/files.ts";
 import { nodeIo } from "../slabs/io.ts";
 import { copyWhole, syncFolder } from "./file-copy.ts";

@@ -15,7 +15,7 @@ import { VaultError } from "../../util/errors.ts";
 import { beginBackupFile, writeBackupFile } from "../directory/backup-file.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import type { StoreText } from "../directory/store-text.ts";
-import { LIST_NAMES, slabListFile } from "../list/slab-list.ts";
+import { LIST_NAMES, slabListFile } from "../list/copies.ts";
 import { slabName } from "../slabs/files.ts";
 import { isDiskFull } from "../slabs/io.ts";
 import type { ShardCut } from "./cut.ts";

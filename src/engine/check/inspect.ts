@@ -53,7 +53,7 @@ import { etagText } from "../../format/version.ts";
 import { checksumLine } from "../../util/sealed-file.ts";
 import { readStoreOrBackup } from "../directory/backup-file.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
-import { LIST_NAMES } from "../list/slab-list.ts";
+import { LIST_NAMES } from "../list/copies.ts";
 import { readSlab } from "../slabs/files.ts";
 import { inspectRun } from "./catalog/inspect-run.ts";
 import { tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";

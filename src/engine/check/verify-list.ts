@@ -1,7 +1,7 @@
 /** Verifying the list of a shard's slabs, and by it which slabs there are. */
 import path from "node:path";
 import { ExpectedSlabs } from "../directory/expected-slabs.ts";
-import { LIST_NAMES, readSlabList } from "../list/slab-list.ts";
+import { LIST_NAMES, readSlabList } from "../list/copies.ts";
 import type { Findings } from "./findings.ts";
 
 /** Checks the two copies of the list of slabs, and names the slabs that are missing. */

@@ -12,8 +12,8 @@ import {
   type ListedSlab,
   type SlabEnd,
 } from "../../format/slab-list.ts";
+import type { ReadList } from "../list/copies.ts";
 import { checksumBefore, type FoundSlab, misfitOf, shortfallOf, unknownSlab } from "../list/found-slab.ts";
-import type { ReadList } from "../list/slab-list.ts";
 import { readSlab, slabName } from "../slabs/files.ts";
 import { type StoreIdentity, shardDirectory } from "./store-file.ts";
 

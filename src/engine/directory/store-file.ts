@@ -9,7 +9,7 @@ import { STORE_VERSION } from "../../format/offsets.ts";
 import { type KeyHash, SIPHASH, XXH32 } from "../../util/hash.ts";
 import { CHUNK_BYTES, SHARDS_MAX, SLAB_BYTES } from "../../util/limits.ts";
 import { readIfAny, sealed, unsealed } from "../../util/sealed-file.ts";
-import { readSlabList } from "../list/slab-list.ts";
+import { readSlabList } from "../list/copies.ts";
 import { isSpare } from "../slabs/files.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 import { demandKnown, type StoreText } from "./store-text.ts";

@@ -12,7 +12,7 @@ import { MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
 import { type Ballot, createFrame, type Frame, frameBytes } from "../../format/record.ts";
 import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
 import { copyInto } from "../../util/bytes.ts";
-import { type Gathering, Gatherings } from "../../util/gatherings.ts";
+import { type Gathering, Gatherings } from "../../util/gathering/gatherings.ts";
 import { LeftMemory } from "../../util/left-memory.ts";
 import { type BodyProblem, StoredCutter } from "../../value/stored.ts";
 import type { Batch } from "../batch/batch.ts";

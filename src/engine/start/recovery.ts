@@ -6,7 +6,7 @@ import path from "node:path";
 import { FIRST_UNIT } from "../../format/offsets.ts";
 import type { ListedSlab, LogPlace } from "../../format/slab-list.ts";
 import { ExpectedSlabs } from "../directory/expected-slabs.ts";
-import { LIST_NAMES, type ReadList } from "../list/slab-list.ts";
+import { LIST_NAMES, type ReadList } from "../list/copies.ts";
 import type { Log } from "../log/log.ts";
 import type { OpenSlab } from "../open/appender.ts";
 import { FIGURE } from "../slabs/figures.ts";

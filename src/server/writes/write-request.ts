@@ -7,7 +7,7 @@
  *
  * Invariants: exactly one answer, or none when the client has gone; a body that is not committed leaves
  * nothing in the vault; what is gathered over all connections holds at most RECEIVING_BYTES_MAX of memory
- * (util/gatherings.ts).
+ * (gatherings.ts).
  */
 
 import { isDiskFull } from "../../engine/slabs/io.ts";
@@ -16,7 +16,7 @@ import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
 import type { Life } from "../../rules/expiry.ts";
 import type { Upload, WriteHead, WriteResult, WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { GAVE_WAY, type Gathering } from "../../util/gatherings.ts";
+import { GAVE_WAY, type Gathering } from "../../util/gathering/gatherings.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";

@@ -1,71 +1,25 @@
-/**
- * Answers the fronts' questions from the catalog, a slice at a time, and keeps the catalog up with the logs.
- * A question holds nothing here between two slices but a place.
- */
+/** Keeps the catalog up with the logs, and answers the fronts' questions once it is. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Catalog, CatalogState } from "../../engine/catalog/catalog.ts";
-import { type KeyRange, type Visitor, walk } from "../../engine/catalog/runs/listing.ts";
 import { RunDamage } from "../../engine/catalog/runs/run.ts";
 import { Slices } from "../../engine/catalog/slices.ts";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
-import { copyOf } from "../../util/bytes.ts";
 import type { SteadyClock } from "../../util/clock.ts";
 import { VaultError } from "../../util/errors.ts";
+import { CatalogAnswers } from "./answers.ts";
 import { Entries } from "./entries.ts";
-import { keyText } from "./entry-text.ts";
-import { encodeHeld, type HeldKey } from "./held.ts";
-import {
-  CATALOG_FIGURE,
-  type CatalogAnswer,
-  type CatalogQuestion,
-  type CountQuestion,
-  type Ended,
-  type HeldQuestion,
-  type ListQuestion,
-  type NamesQuestion,
-} from "./messages.ts";
+import { CATALOG_FIGURE, type CatalogAnswer, type CatalogQuestion } from "./messages.ts";
 
 /** How often the logs are looked at when nobody asks. */
 const FOLLOW_MS = 100;
-/** A page ends after so many keys, dead ones included, so much text, or so much work. */
-const PAGE_KEYS_MAX = 10_000;
-const PAGE_BYTES_MAX = 4 * 1024 * 1024;
-const PAGE_WORK_MS_MAX = 50;
-/** What is told to other nodes at once. */
-const HELD_BYTES_MAX = 192 * 1024;
-/** A count ends after so much work. */
-const COUNT_WORK_MS_MAX = 1000;
 /** How long a question waits until the catalog has followed the logs; then it is "building". */
 const CATCH_UP_MS_MAX = 5000;
 
 const STATES: readonly CatalogState[] = ["building", "ready", "blind"];
 
-/** What one page may cost. */
-interface Allowance {
-  keys: number;
-  bytes: number;
-  workMs: number;
-}
-
-const PAGE: Allowance = { keys: PAGE_KEYS_MAX, bytes: PAGE_BYTES_MAX, workMs: PAGE_WORK_MS_MAX };
-const COUNTING: Allowance = {
-  keys: Number.POSITIVE_INFINITY,
-  bytes: Number.POSITIVE_INFINITY,
-  workMs: COUNT_WORK_MS_MAX,
-};
-
-/** What becomes of the keys that are there. */
-interface Taker {
-  /** Null where the key is not there, else the length of what was taken. */
-  key(key: Uint8Array): number | null;
-  prefix(prefix: Uint8Array): number;
-  /** Whether a key is there that would be rolled up; left out: whoever is there. */
-  isThere?(key: Uint8Array): boolean;
-}
-
 export class CatalogService {
   private readonly catalog: Catalog;
-  private readonly entries: Entries;
+  private readonly answers: CatalogAnswers;
   private readonly figures: Float64Array;
   private readonly warn: (message: string) => void;
   private readonly timer: NodeJS.Timeout;
@@ -80,7 +34,8 @@ export class CatalogService {
     warn: (message: string) => void,
   ) {
     this.catalog = catalog;
-    this.entries = new Entries(catalog.lookups, store, clock);
+    const entries = new Entries(catalog.lookups, store, clock);
+    this.answers = new CatalogAnswers(catalog, entries, this.slices, () => this.requireWhole());
     this.figures = figures;
     this.warn = warn;
     this.timer = setInterval(() => this.tend(), FOLLOW_MS);
@@ -97,6 +52,8 @@ export class CatalogService {
     }, this.failed);
   }
 
+  private readonly slices = (): Slices => new Slices(() => this.closed);
+
   private readonly failed = (error: Error): void => {
     this.warn(`the catalog of keys: ${error.stack ?? error.message}`);
   };
@@ -110,7 +67,7 @@ export class CatalogService {
   }
 
   private async followOn(): Promise<void> {
-    const slices = new Slices(() => this.closed);
+    const slices = this.slices();
     while (!this.catalog.absorb(slices)) {
       this.show();
       // A first build is long: what it has goes to the disk meanwhile, so that it needs little memory, and a
@@ -132,16 +89,7 @@ export class CatalogService {
   async answer(question: CatalogQuestion): Promise<CatalogAnswer> {
     try {
       await this.catchUp();
-      switch (question.kind) {
-        case "list":
-          return await this.list(question);
-        case "count":
-          return await this.count(question);
-        case "held":
-          return await this.held(question);
-        default:
-          return await this.names(question);
-      }
+      return await this.answers.of(question);
     } catch (error) {
       return this.refusal(error as Error);
     }
@@ -160,7 +108,7 @@ export class CatalogService {
 
   /** All that was published before this was called is in the catalog when it returns. */
   private async catchUp(): Promise<void> {
-    const slices = new Slices(() => this.closed);
+    const slices = this.slices();
     if (this.catalog.absorb(slices)) return this.requireWhole();
     this.requireWhole();
     let isOver = false;
@@ -192,117 +140,6 @@ export class CatalogService {
     );
   }
 
-  /**
-   * Walks a range in slices.
-   * @returns what is left of it
-   */
-  private async walk(
-    range: KeyRange,
-    limit: number,
-    allowance: Allowance,
-    taker: Taker,
-    ended: Ended = noneEnded(),
-  ): Promise<KeyRange | null> {
-    const { entries, catalog } = this;
-    const slices = new Slices(() => this.closed);
-    let left: KeyRange | null = range;
-    let [taken, seen, bytes, workMs] = [0, 0, 0, 0];
-    let isEnough = false;
-    const visitor: Visitor = {
-      key(key) {
-        const length = taker.key(key);
-        if (length === null) return false;
-        taken++;
-        bytes += length;
-        return true;
-      },
-      isThere: (key) => taker.isThere?.(key) ?? entries.find(key, ended) !== null,
-      prefix(prefix) {
-        taken++;
-        bytes += taker.prefix(prefix);
-      },
-      isOver: () => seen++ >= allowance.keys || slices.isOver,
-      isFull() {
-        isEnough = taken >= limit || bytes >= allowance.bytes;
-        return isEnough || slices.isOver;
-      },
-    };
-    for (;;) {
-      const startMs = performance.now();
-      left = walk(catalog.keys(), left, visitor);
-      workMs += performance.now() - startMs;
-      if (left === null || isEnough || seen > allowance.keys || workMs >= allowance.workMs) return left;
-      if (!(await slices.turn())) throw new VaultError("stopping");
-      this.requireWhole();
-    }
-  }
-
-  private async list({ range, limit, values, lines }: ListQuestion): Promise<CatalogAnswer> {
-    const keys: string[] = [];
-    const prefixes: string[] = [];
-    const ended = noneEnded();
-    let count = 0;
-    const key = (name: Uint8Array): number | null => {
-      const entry = this.entries.entry(name, values, ended);
-      if (entry === null) return null;
-      count++;
-      keys.push(entry);
-      return entry.length;
-    };
-    const prefix = (name: Uint8Array): number => {
-      count++;
-      if (lines) keys.push(`{"prefix":${keyText(name)}}`);
-      else prefixes.push(keyText(name));
-      return name.length;
-    };
-    const left = await this.walk(range, limit, PAGE, { key, prefix }, ended);
-    const text = lines ? keys.map((entry) => `${entry}\n`).join("") : keys.join(",\n");
-    return { kind: "list", ended, keys: bytesOf(text), prefixes: bytesOf(prefixes.join(",\n")), count, left };
-  }
-
-  private async count({ range }: CountQuestion): Promise<CatalogAnswer> {
-    const ended = noneEnded();
-    let count = 0;
-    const taker: Taker = {
-      key: (key) => (this.entries.find(key, ended) === null ? null : ++count && 0),
-      prefix: () => ++count && 0,
-    };
-    const left = await this.walk(range, Number.POSITIVE_INFINITY, COUNTING, taker, ended);
-    return { kind: "count", ended, count, left };
-  }
-
-  private async held({ range, limit }: HeldQuestion): Promise<CatalogAnswer> {
-    const pieces: Uint8Array[] = [];
-    const allowance = { ...PAGE, keys: limit, bytes: HELD_BYTES_MAX };
-    const take = (held: HeldKey | null): number | null => {
-      if (held === null) return null;
-      const piece = encodeHeld(held);
-      pieces.push(piece);
-      return piece.length;
-    };
-    const left = await this.walk(range, Number.POSITIVE_INFINITY, allowance, {
-      key: (key) => take(this.entries.held(key)),
-      // Of what is rolled up, the first that has a value.
-      isThere: (key) => {
-        const held = this.entries.held(key);
-        return held !== null && !held.tombstone && take(held) !== null;
-      },
-      prefix: () => pieces[pieces.length - 1].length,
-    });
-    return { kind: "held", entries: new Uint8Array(Buffer.concat(pieces)), left };
-  }
-
-  private async names({ range, limit }: NamesQuestion): Promise<CatalogAnswer> {
-    const ended = noneEnded();
-    const keys: Uint8Array[] = [];
-    const taker: Taker = {
-      key: (key) => (this.entries.find(key, ended) === null ? null : keys.push(copyOf(key)) && key.length),
-      prefix: () => 0,
-    };
-    const left = await this.walk(range, limit, PAGE, taker, ended);
-    return { kind: "names", ended, keys, left };
-  }
-
   /** The shards must be closed already. */
   async close(): Promise<void> {
     clearInterval(this.timer);
@@ -310,15 +147,4 @@ export class CatalogService {
     await this.following;
     await this.catalog.close();
   }
-}
-
-function noneEnded(): Ended {
-  return { keys: [], nowMs: 0 };
-}
-
-/** In memory of their own, so that it can be handed over. */
-function bytesOf(text: string): Uint8Array {
-  const bytes = new Uint8Array(Buffer.byteLength(text));
-  Buffer.from(bytes.buffer).write(text);
-  return bytes;
 }

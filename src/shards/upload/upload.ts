@@ -9,7 +9,7 @@ import { isDiskFull } from "../../engine/slabs/io.ts";
 import type { Ballot } from "../../format/record.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { GAVE_WAY, type Gathering, type Gatherings } from "../../util/gatherings.ts";
+import { GAVE_WAY, type Gathering, type Gatherings } from "../../util/gathering/gatherings.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import {
   OP_UPLOAD_ABORT,

@@ -23,7 +23,7 @@ import { type Ballot, emptyHead, isAbsence, readHead, typeOf } from "../../forma
 import { endOfLife, hasEnded, type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { SteadyClock } from "../../util/clock.ts";
-import { Gatherings } from "../../util/gatherings.ts";
+import { Gatherings } from "../../util/gathering/gatherings.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../util/limits.ts";
 import {

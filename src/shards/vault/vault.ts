@@ -3,7 +3,7 @@
  * thread that owns the key's shard. Front thread only.
  */
 import type { ShardStats } from "../../engine/figures/stats.ts";
-import type { Gatherings } from "../../util/gatherings.ts";
+import type { Gatherings } from "../../util/gathering/gatherings.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
 import type { CatalogClient } from "../catalog/client.ts";
 import type { CatalogStats } from "../catalog/thread.ts";

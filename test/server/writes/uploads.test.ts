@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import os from "node:os";
 import { test } from "node:test";
 import { LINGER_BYTES_MAX } from "../../../src/server/http/linger.ts";
-import { Gatherings } from "../../../src/util/gatherings.ts";
+import { Gatherings } from "../../../src/util/gathering/gatherings.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX } from "../../../src/util/limits.ts";
 import { etagText } from "../fake-vault.ts";
 import { type RawClient, sleep, until, withFront } from "../harness.ts";

@@ -11,11 +11,9 @@
  * Invariants: all buffers together stay under `bytesMax`; the file has at most `countMax` places of
  * CHUNK_BYTES.
  */
-import { randomBytes } from "node:crypto";
-import fs from "node:fs";
-import path from "node:path";
-import { CHUNK_BYTES } from "./limits.ts";
-import { type PlaceHolder, Places } from "./places.ts";
+import { CHUNK_BYTES } from "../limits.ts";
+import { type PlaceHolder, Places } from "../places.ts";
+import { AsideFile } from "./aside-file.ts";
 
 /** First size of a buffer; it doubles with what really arrives, up to a chunk. */
 const BUFFER_BYTES_MIN = 16 * 1024;
@@ -40,29 +38,30 @@ export interface GatheringLimits {
 
 export class Gatherings {
   private held: Float64Array = new Float64Array(1);
-  /** Places in the file that are in use. */
-  asideCount = 0;
-  private readonly directory: string;
+  /** What is put aside. */
+  readonly aside: AsideFile;
   private readonly bytesMax: number;
   private readonly places: Places;
   /** Those with a buffer, the one that has not moved for the longest first. */
   private readonly moving = new Set<Gathering>();
-  private fd = -1;
-  private readonly freePlaces: number[] = [];
-  private placeCount = 0;
   /** A whole chunk's buffer that the last one left to the next. */
   private left: Uint8Array | null = null;
 
   /** @param directory on a disk: a temporary folder may lie in memory */
   constructor(directory: string, { bytesMax, countMax }: GatheringLimits) {
     if (bytesMax < CHUNK_BYTES) throw new Error("not even one chunk would find room");
-    this.directory = directory;
+    this.aside = new AsideFile(directory);
     this.bytesMax = bytesMax;
     this.places = new Places(countMax);
   }
 
   get count(): number {
     return this.places.count;
+  }
+
+  /** Gatherings that are put aside. */
+  get asideCount(): number {
+    return this.aside.count;
   }
 
   /** Memory that buffers have now. */
@@ -126,41 +125,6 @@ export class Gatherings {
   leave(gathering: Gathering): void {
     this.places.leave(gathering);
   }
-
-  takePlace(): number {
-    const place = this.freePlaces.pop() ?? this.placeCount++;
-    this.asideCount++;
-    return place;
-  }
-
-  /** Gives the disk back what no place needs. */
-  freePlace(place: number): void {
-    this.freePlaces.push(place);
-    if (--this.asideCount > 0) return;
-    this.freePlaces.length = 0;
-    this.placeCount = 0;
-    if (this.fd >= 0) fs.closeSync(this.fd);
-    this.fd = -1;
-  }
-
-  /** Throws what the disk says. */
-  write(place: number, at: number, bytes: Uint8Array): void {
-    if (this.fd < 0) {
-      const name = path.join(this.directory, `.aside-${randomBytes(8).toString("hex")}`);
-      this.fd = fs.openSync(name, "wx+", 0o600);
-      fs.unlinkSync(name);
-    }
-    for (let done = 0; done < bytes.length; )
-      done += fs.writeSync(this.fd, bytes, done, bytes.length - done, place * CHUNK_BYTES + at + done);
-  }
-
-  read(place: number, target: Uint8Array, bytes: number): void {
-    for (let done = 0; done < bytes; ) {
-      const read = fs.readSync(this.fd, target, done, bytes - done, place * CHUNK_BYTES + done);
-      if (read === 0) throw new Error("bytes that were put aside are gone");
-      done += read;
-    }
-  }
 }
 
 /** At most CHUNK_BYTES. Every call throws once the gathering was lost, until `close`. */
@@ -190,7 +154,7 @@ export class Gathering implements PlaceHolder {
   append(bytes: Uint8Array): boolean {
     this.assertOpen(this.bytes + bytes.length);
     this.movedBytes += bytes.length;
-    if (this.place >= 0) this.all.write(this.place, this.bytes, bytes);
+    if (this.place >= 0) this.all.aside.write(this.place, this.bytes, bytes);
     else {
       if (!this.reserve(this.bytes + bytes.length)) return false;
       this.buffer.set(bytes, this.bytes);
@@ -249,7 +213,7 @@ export class Gathering implements PlaceHolder {
     if (this.place < 0) return true;
     const { place, bytes } = this;
     if (!this.reserve(bytes)) return false;
-    this.all.read(place, this.buffer, bytes);
+    this.all.aside.read(place, this.buffer, bytes);
     this.leavePlace();
     this.all.touch(this);
     return true;
@@ -259,9 +223,9 @@ export class Gathering implements PlaceHolder {
   putAside(): void {
     const { buffer, bytes } = this;
     if (bytes > 0) {
-      this.place = this.all.takePlace();
+      this.place = this.all.aside.takePlace();
       try {
-        this.all.write(this.place, 0, buffer.subarray(0, bytes));
+        this.all.aside.write(this.place, 0, buffer.subarray(0, bytes));
       } catch (error) {
         this.lose(error as Error);
         return;
@@ -305,7 +269,7 @@ export class Gathering implements PlaceHolder {
   private leavePlace(): void {
     const { place } = this;
     this.place = -1;
-    this.all.freePlace(place);
+    this.all.aside.freePlace(place);
   }
 
   private assertOpen(bytes: number): void {
