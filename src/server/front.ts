@@ -15,43 +15,26 @@ import { isOutOfDescriptors } from "../platform/system-error.ts";
 import type { RunBackup } from "../shards/backup/backups.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
-import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
 import type { Audit } from "./access/audit.ts";
 import { withAudit } from "./access/audited.ts";
 import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
-import { hasConsole, sendConsole, sendToConsole, wantsPage } from "./console/console.ts";
 import { Feeds } from "./feed/feeds.ts";
 import { handlersOf } from "./handlers.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
 import { type FrontContext, type FrontLog, InFlight, NOT_PARSED } from "./http/context.ts";
 import type { Handlers, HttpOptions, Res, TlsFiles } from "./http/http.ts";
 import { Pacer } from "./http/pace.ts";
-import { sendError, sendJson, sendText, sendWriteResult } from "./http/reply.ts";
-import {
-  createKeyScratch,
-  TARGET_BAD_KEY,
-  TARGET_BATCH,
-  TARGET_CONSOLE,
-  TARGET_EMPTY_KEY,
-  TARGET_HEALTH,
-  TARGET_KEY,
-  TARGET_LIVE,
-  TARGET_METRICS,
-  TARGET_RESERVED,
-  TARGET_ROOT,
-  TARGET_STATS,
-  TARGET_TOO_LONG,
-} from "./http/target.ts";
+import { sendError, sendWriteResult } from "./http/reply.ts";
+import { createKeyScratch } from "./http/target.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
+import { createOtherTargets } from "./other-targets.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
-import type { AnswerOther } from "./reads/reads.ts";
 import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
 import { DELETE, GET, HEAD, Meter, OTHER, POST, PUT } from "./status/meter.ts";
-import { healthDocument, metricsText, REFUSING_CONNECTIONS, statsDocument } from "./status/stats.ts";
+import { REFUSING_CONNECTIONS } from "./status/stats.ts";
 import { sendMkvResult } from "./writes/mkv-answer.ts";
-import type { Refusal } from "./writes/writes.ts";
 
 /** How long `close` waits for requests that are under way. */
 const CLOSE_DEADLINE_MS = 10_000;
@@ -256,76 +239,9 @@ function createHandlers(
     refusesConnections: () => meters.some(({ refusedMs }) => isRecent(refusedMs[0], Date.now())),
     cluster: options.clusterFacts ?? (() => null),
   };
-  const hasMetrics = options.metrics !== "off";
-  const isMissing = (target: number): boolean =>
-    (target === TARGET_METRICS && !hasMetrics) || (target === TARGET_CONSOLE && !hasConsole);
-  const refusalOf = (target: number): Refusal => otherTarget(isMissing(target) ? TARGET_RESERVED : target);
-  const answerOther: AnswerOther = (res, req, target, head) => {
-    if (target === TARGET_HEALTH) {
-      const { status, document } = healthDocument(context.vault, facts, meters);
-      sendJson(res, status, document, head);
-      return status;
-    }
-    if (target === TARGET_LIVE) {
-      sendJson(res, 200, { status: "alive" }, head);
-      return 200;
-    }
-    if (target === TARGET_CONSOLE && hasConsole) return sendConsole(res, head);
-    if (target === TARGET_ROOT && wantsPage(req)) return sendToConsole(res, head);
-    if (target === TARGET_ROOT) {
-      sendJson(res, 200, rootDocument(facts), head);
-      return 200;
-    }
-    if (target === TARGET_STATS) {
-      sendJson(res, 200, statsDocument(context.vault, facts, meters), head);
-      return 200;
-    }
-    if (target === TARGET_METRICS && hasMetrics) {
-      sendText(res, PROMETHEUS_TYPE, metricsText(context.vault, facts, meters), head);
-      return 200;
-    }
-    const { code, options: errorOptions } = refusalOf(target);
-    return sendError(res, code, { ...errorOptions, head });
-  };
-  const handlers = handlersOf(context, options, refusalOf, answerOther, feeds);
+  const others = createOtherTargets(context, facts, meters, options.metrics !== "off");
+  const handlers = handlersOf(context, options, others, feeds);
   return gate === null ? handlers : withGate(context, handlers, gate);
-}
-
-/** What GET / says: who is there, and where to go on. */
-function rootDocument({ role, version }: NodeFacts): object {
-  const keys = "GET, HEAD, PUT, POST, PATCH, DELETE /<key>";
-  return {
-    ...{ name: "minivault", version, role, keys },
-    ...{ list: "GET /<prefix>?list", watch: "GET /<prefix>?watch", health: "/health", stats: "/_stats" },
-  };
-}
-
-/**
- * The refusal of a request that no handler takes: a path that is not a key, or a method that is none of ours.
- */
-function otherTarget(target: number): Refusal {
-  switch (target) {
-    case TARGET_BAD_KEY:
-    case TARGET_EMPTY_KEY:
-    case TARGET_ROOT:
-      return { code: "bad_key" };
-    case TARGET_TOO_LONG:
-      return { code: "key_too_long" };
-    case TARGET_RESERVED:
-      return {
-        code: "not_found",
-        options: { detail: "this path is reserved; /_kv/<key> reaches every key" },
-      };
-    case TARGET_KEY:
-      return {
-        code: "method_not_allowed",
-        options: { headers: [["Allow", "GET, HEAD, PUT, POST, PATCH, DELETE"]] },
-      };
-    case TARGET_BATCH:
-      return { code: "method_not_allowed", options: { headers: [["Allow", "POST"]] } };
-    default:
-      return { code: "method_not_allowed", options: { headers: [["Allow", "GET, HEAD"]] } };
-  }
 }
 
 const VERB_OF: Record<keyof Handlers, number> = {

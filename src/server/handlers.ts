@@ -14,13 +14,14 @@ import { TARGET_KEY, TARGET_RESERVED } from "./http/target.ts";
 import { createDeletion } from "./list/deletion.ts";
 import { createLists } from "./list/lists.ts";
 import { createMkvLists } from "./list/mkv-lists.ts";
+import type { OtherTargets } from "./other-targets.ts";
 import { createPatch } from "./patch/patch.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
-import { type AnswerOther, type AnswerQuery, createReads } from "./reads/reads.ts";
+import { type AnswerQuery, createReads } from "./reads/reads.ts";
 import { OTHER } from "./status/meter.ts";
 import { createExport } from "./transfer/export.ts";
 import { createImport } from "./transfer/import.ts";
-import { createWrites, type RefuseOther } from "./writes/writes.ts";
+import { createWrites } from "./writes/writes.ts";
 
 /** What of a front's options they depend on. */
 export interface HandlerOptions {
@@ -30,12 +31,10 @@ export interface HandlerOptions {
   backup?: RunBackup;
 }
 
-/** @param answerOther what answers GET and HEAD of what is no key, and `refusalOf` the other methods */
 export function handlersOf(
   context: FrontContext,
   options: HandlerOptions,
-  refusalOf: RefuseOther,
-  answerOther: AnswerOther,
+  others: OtherTargets,
   feeds: Feeds,
 ): Handlers {
   const ownLists = createLists(context);
@@ -45,10 +44,10 @@ export function handlersOf(
     target === TARGET_RESERVED
       ? exporting(res, query, head)
       : lists(res, req, query, target, head) || feeds.answer(res, req, query, target, head);
-  const local = createReads(context, answerOther, answerQuery);
+  const local = createReads(context, others.answer, answerQuery);
   const reads =
-    options.cluster === undefined ? local : createClusterReads(context, local, answerOther, answerQuery);
-  const writes = createWrites(context, refusalOf, createBatch(context), createImport(context));
+    options.cluster === undefined ? local : createClusterReads(context, local, others.answer, answerQuery);
+  const writes = createWrites(context, others.refusalOf, createBatch(context), createImport(context));
   const posts: ReservedPosts = new Map([["_delete", createDeletion(context)]]);
   if (options.backup !== undefined) posts.set("_admin/backup", createBackup(context, options.backup));
   const patch = createPatch(context);
@@ -61,7 +60,7 @@ export function handlersOf(
         patch(res, req);
         return;
       }
-      const { code, options: errorOptions } = refusalOf(targetOf(context, req));
+      const { code, options: errorOptions } = others.refusalOf(targetOf(context, req));
       context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
     },
   };

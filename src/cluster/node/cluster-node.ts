@@ -1,14 +1,9 @@
-import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/arena/write.ts";
 import type { CatalogAnswer, CatalogQuestion } from "../../shards/catalog/messages.ts";
-import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { hashKey, partitionOf } from "../../util/hash.ts";
-import { CLUSTER_UPLOADS_MAX } from "../../util/limits.ts";
-import { type PlaceHolder, Places } from "../../util/places.ts";
 import type { BallotSource } from "../clock/ballots.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
@@ -28,21 +23,17 @@ import { LocalReplica } from "../replica/local-replica.ts";
 import { NodePort } from "../replica/node-port.ts";
 import { PeerFrames } from "../replica/peer-frames.ts";
 import type { Service } from "../service/service.ts";
-import { ClusterUpload } from "../upload/cluster-upload.ts";
-import { decodeAccepted } from "../wire/answer-frame.ts";
 import { isHandOn } from "../wire/hand-on.ts";
 import { isListFrame } from "../wire/list-wire.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
-import { ACCEPT, encodeRequest } from "../wire/request-frame.ts";
-import { kindOnly, type RemoteValue, type StoredValue } from "../wire/values.ts";
+import type { RemoteValue, StoredValue } from "../wire/values.ts";
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "./access.ts";
 import { LargeValues } from "./large-values.ts";
-import { type ClientLoad, ClusterWrites, OPERATIONS_MAX, termsOf } from "./writes.ts";
+import { ClusterUploads } from "./uploads.ts";
+import { type ClientLoad, ClusterWrites, OPERATIONS_MAX } from "./writes.ts";
 
 /** A peer's distance until its first round trip is known, in ms. */
 const DISTANCE_UNKNOWN_MS = 1000;
-/** Ballot in the head of a stream whose accept comes later. */
-const NO_BALLOT: Ballot = Object.freeze({ clockLow: 0, clockHigh: 0, node: 0, incarnation: 0 });
 
 /** What a node needs to know of its cluster. */
 export interface ClusterView {
@@ -92,36 +83,31 @@ export class ClusterNode implements ClusterAccess {
   private readonly writes: ClusterWrites;
   private readonly large: LargeValues;
   private readonly load: ClientLoad = { operations: 0, begun: 0 };
-  /** Of large values that come from clients: each has a stream to every replica. */
-  private readonly uploads = new Places(CLUSTER_UPLOADS_MAX);
+  private readonly uploads: ClusterUploads;
 
   constructor(setup: ClusterNodeSetup) {
     this.setup = setup;
     this.region = setup.region;
     this.consistency = setup.consistency;
-    const { self, vault, view } = setup;
-    this.replica = new LocalReplica({
-      vault,
-      self,
-      epoch: () => view.placement?.layout.epoch ?? 0,
-      votes: (partition) => this.votes(partition),
-      damaged: setup.damaged,
-      clusterMillis: () => setup.time.now(),
-      observe: (ballot) => setup.ballots.observe(ballot),
-      behind: setup.newerLayout,
-      fetch: (key, value, upload) => this.large.fetch(key, value, upload),
-    });
-    this.frames = new PeerFrames(this.replica, vault);
-    this.large = new LargeValues(setup, this.replica);
-    const { peerOf, newerLayout } = setup;
+    const { self, vault, view, ballots, time, peerOf, newerLayout, seen } = setup;
     const epoch = (): number => view.placement?.layout.epoch ?? 0;
     const votes = (partition: number): boolean => this.votes(partition);
-    const clusterMillis = (): number => setup.time.now();
+    const clusterMillis = (): number => time.now();
+    const isReady = (): boolean => this.isReady;
     const placement = (): Placement | null => (this.isReady ? view.placement : null);
+    const groupOf = (partition: number): ReplicaGroup => this.group(partition);
+    const distance = (node: string): number => this.distance(node);
+    this.replica = new LocalReplica({
+      ...{ self, vault, epoch, votes, clusterMillis, damaged: setup.damaged, behind: newerLayout },
+      observe: (ballot) => ballots.observe(ballot),
+      fetch: (key, value, upload) => this.large.fetch(key, value, upload),
+    });
+    const { replica } = this;
+    this.frames = new PeerFrames(replica, vault);
+    this.large = new LargeValues(setup, replica);
     this.replicaList = new ReplicaList({ catalog: vault.catalog, epoch, votes });
     this.lists = createClusterList({
-      ...{ self, peerOf, newerLayout, placement, replica: this.replicaList },
-      clusterMillis,
+      ...{ self, peerOf, newerLayout, placement, replica: this.replicaList, clusterMillis },
       read: (key, consistency, done) => this.read(key, consistency, done),
     });
     this.feeds = new NodeFeeds({
@@ -129,38 +115,34 @@ export class ClusterNode implements ClusterAccess {
       read: (key, done) => this.read(key, "quorum", done),
     });
     this.port = new NodePort({
-      self,
-      local: this.replica,
-      peerOf: setup.peerOf,
+      ...{ self, local: replica, peerOf },
       relay: (node, key, epoch, proposal, reply) => this.large.relay(node, key, epoch, proposal, reply),
       isOutside: (key) => !this.group(key.partition).nodes.includes(self),
     });
     this.coordinator = new Coordinator({
-      port: this.port,
-      ballots: setup.ballots,
-      groupOf: (partition) => this.group(partition),
-      distance: (node) => this.distance(node),
+      ...{ port: this.port, ballots, groupOf, distance, clusterMillis, missed: setup.missed },
       now: () => performance.now(),
-      clusterMillis: () => setup.time.now(),
       // Where nothing ends, frames carry no times either, which older programs would not know.
-      knowsTime: () => this.keepsEnds && setup.time.wasAgreed,
+      knowsTime: () => this.keepsEnds && time.wasAgreed,
       random: Math.random,
       after: (ms, callback) => setTimeout(callback, ms),
       cancel: (timer) => clearTimeout(timer as NodeJS.Timeout | undefined),
-      staleEpoch: setup.newerLayout,
-      missed: setup.missed,
+      staleEpoch: newerLayout,
     });
+    const { coordinator, load } = this;
     this.writes = new ClusterWrites({
       self,
-      time: setup.time,
-      peerOf: setup.peerOf,
-      coordinator: this.coordinator,
-      load: this.load,
-      isReady: () => this.isReady,
-      groupOf: (partition) => this.group(partition),
-      distance: (node) => this.distance(node),
-      seen: setup.seen,
+      time,
+      peerOf,
+      coordinator,
+      load,
+      isReady,
+      groupOf,
+      distance,
+      seen,
     });
+    const { writes } = this;
+    this.uploads = new ClusterUploads({ self, vault, replica, writes, peerOf, isReady, groupOf });
   }
 
   /** Whether there is a layout to work by. */
@@ -278,68 +260,7 @@ export class ClusterNode implements ClusterAccess {
   }
 
   upload(head: WriteHead): Upload | null {
-    if (!this.isReady) return null;
-    const { setup } = this;
-    const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
-    const group = this.group(key.partition);
-    const { operationLow, operationHigh } = this.writes.nextOperation();
-    const { verb, json, contentType, trailer, life } = head;
-    const terms = termsOf(head);
-    // What is staged gets its fields with the accept.
-    const kind = { json, contentType, trailer: NO_TRAILER };
-    const begun: { upload: ClusterUpload | null } = { upload: null };
-    const holder: PlaceHolder = {
-      sinceMs: performance.now(),
-      get movedBytes() {
-        return begun.upload?.movedBytes ?? 0;
-      },
-      giveWay: () => begun.upload?.giveWay(),
-    };
-    if (!this.uploads.enter(holder)) return null;
-    let local: LocalUpload | null = null;
-    if (group.nodes.includes(setup.self)) {
-      local = setup.vault.stage({ key: head.key, ballot: NO_BALLOT, operationLow, operationHigh, ...kind });
-      if (local === null) {
-        this.uploads.leave(holder);
-        return null;
-      }
-    }
-    const description = encodeRequest({
-      kind: ACCEPT,
-      epoch: group.epoch,
-      key: key.bytes,
-      operationLow,
-      operationHigh,
-      staged: true,
-      value: kindOnly(kind),
-    });
-    const upload = local;
-    begun.upload = new ClusterUpload({
-      group,
-      json,
-      local:
-        upload === null
-          ? null
-          : {
-              node: setup.self,
-              upload,
-              keep: () => this.replica.staged.keep(key.bytes, operationLow, operationHigh, upload),
-            },
-      send: async (node, body, signal) => {
-        const answer = await setup.peerOf(node)?.putStream(description, body, signal);
-        if (answer === undefined || decodeAccepted(answer)?.kind !== "yes")
-          throw new Error(`${node} has not taken the value`);
-      },
-      write: (staged, valueBytes, done) => {
-        const value = { ...kind, trailer, life, valueBytes, staged };
-        this.writes.writeLarge(verb, { key, terms, value, operationLow, operationHigh }, (result) => {
-          this.replica.staged.drop(key.bytes, operationLow, operationHigh);
-          done(result);
-        });
-      },
-      release: () => this.uploads.leave(holder),
-    });
-    return begun.upload;
+    return this.uploads.begin(head);
   }
 
   // ---- for other nodes -------------------------------------------------------------------------------------------------------------

@@ -27,27 +27,17 @@ import {
   tableUnit,
   tableWords,
 } from "../../format/slab.ts";
-import { hash32, hashBOf } from "../../util/hash.ts";
-import { IndexReader, type Matcher } from "../index/reader.ts";
-import { FIGURE, logPlace, slotOfSequence } from "../slabs/figures.ts";
+import { FIGURE, logPlace } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import { nextDurableRecord } from "../slabs/scan.ts";
 import type { ShardLookup } from "../state/lookup.ts";
 import type { ShardMemory } from "../state/memory.ts";
+import { Counted, type TakeRecord } from "./counted.ts";
 
 /** A place in a shard's log. */
 export interface LogPosition {
   sequence: number;
   unit: number;
-}
-
-/** Gets a record that was met: its key, whose bytes are only good during the call, and where it stands. */
-export type TakeRecord = (key: Uint8Array, map: SlabMap, unit: number) => void;
-
-/** A record that counts and whose key cannot be read. */
-interface Unread extends LogPosition {
-  hashA: number;
-  hashB: number;
 }
 
 const SLAB_UNITS = 2 ** SLAB_UNIT_BITS;
@@ -71,14 +61,13 @@ interface Opened {
 
 export class LogFollower {
   private readonly lookup: ShardLookup;
-  private readonly index: IndexReader;
+  private readonly counted: Counted;
   private readonly figures: Float64Array;
   private readonly slots: Int32Array;
   private readonly at: LogPosition;
   private opened: Opened | null = null;
   /** Whether records that are not fresh are taken, too. */
   private all = true;
-  private unread: Unread[] = [];
   /** Where the log cannot be followed any further, as damage hides how long a record is; null: nowhere. */
   private stuckAt: LogPosition | null = null;
   /** What holds no news may be passed over. */
@@ -90,7 +79,7 @@ export class LogFollower {
    */
   constructor(lookup: ShardLookup, memory: ShardMemory, from: number, skips: boolean) {
     this.lookup = lookup;
-    this.index = new IndexReader(memory.index);
+    this.counted = new Counted(lookup, memory);
     this.figures = new Float64Array(memory.figures);
     this.slots = new Int32Array(memory.slots);
     this.at = positionOf(from);
@@ -186,9 +175,7 @@ export class LogFollower {
   private skipTo(last: LogPosition): void {
     const { at } = this;
     this.opened = null;
-    let next = 0;
-    for (const sequence of this.slots)
-      if (sequence > at.sequence && (next === 0 || sequence < next)) next = sequence;
+    const next = this.sequenceAfter(at.sequence);
     // None: what was in the last one is gone, and nothing of it counted.
     if (next === 0 || next > last.sequence) Object.assign(at, last);
     else Object.assign(at, { sequence: next, unit: FIRST_UNIT });
@@ -198,21 +185,21 @@ export class LogFollower {
     const { sequence } = this.at;
     this.opened = null;
     // The next look finds no such slab and goes to the one after it.
-    Object.assign(this.at, { sequence: this.following(sequence), unit: FIRST_UNIT });
+    Object.assign(this.at, { sequence: this.sequenceAfter(sequence) || sequence + 1, unit: FIRST_UNIT });
   }
 
-  /** The lowest sequence above one; where there is none yet, the number after it. */
-  private following(sequence: number): number {
+  /** The lowest sequence above one; 0: there is none yet. */
+  private sequenceAfter(sequence: number): number {
     let next = 0;
     for (const other of this.slots) if (other > sequence && (next === 0 || other < next)) next = other;
-    return next === 0 ? sequence + 1 : next;
+    return next;
   }
 
   /**
    * Where the records of a full slab end that has no table yet, by the next one's header. -1: not said there.
    */
   private endOf(map: SlabMap): number {
-    const next = this.lookup.maps.bySequence(this.following(map.sequence));
+    const next = this.lookup.maps.bySequence(this.sequenceAfter(map.sequence) || map.sequence + 1);
     if (next === null) return -1;
     const { shard, store } = this.lookup;
     const page = next.bytes.slice(0, HEADER_BYTES);
@@ -233,41 +220,12 @@ export class LogFollower {
       const word = table[slab.next + 2];
       const type = tableType(word);
       if (!isIndexed(type) || type === TYPE_FORGOTTEN || !(takesAll || tableFresh(word))) continue;
-      const place = {
-        hashA: table[slab.next],
-        hashB: table[slab.next + 1],
-        sequence: map.sequence,
-        unit: tableUnit(word),
-      };
-      if (!this.counts(place)) continue;
-      const key = this.keyAt(map, place);
-      if (key !== null) take(key, map, place.unit);
-      else if (this.counts(place)) this.unread.push(place);
+      const [hashA, hashB] = [table[slab.next], table[slab.next + 1]];
+      this.counted.meet(map, { hashA, hashB, sequence: map.sequence, unit: tableUnit(word) }, take);
     }
     if (slab.next >= table.length) this.leave();
     else this.at.unit = tableUnit(table[slab.next + 2]);
     return (until - from) / 3;
-  }
-
-  private wantedSlot = 0;
-  private wantedUnit = 0;
-  private readonly wanted: Matcher = {
-    matches: (slot, unit) => slot === this.wantedSlot && unit === this.wantedUnit,
-  };
-
-  private counts({ hashA, hashB, sequence, unit }: Unread): boolean {
-    const slot = slotOfSequence(sequence);
-    if (this.slots[slot] !== sequence) return false;
-    this.wantedSlot = slot;
-    this.wantedUnit = unit;
-    return this.index.find(hashA, hashB, this.wanted);
-  }
-
-  /** The key of a record, if it is the one with these hashes. */
-  private keyAt(map: SlabMap, { hashA, hashB, unit }: Unread): Uint8Array | null {
-    const key = keyOf(map, unit).slice();
-    const { keyHash } = this.lookup.store;
-    return hash32(key, 0) === hashA && hashBOf(key, key.length, keyHash) === hashB ? key : null;
   }
 
   /** Record by record, as there is no table yet. Answers the records met. */
@@ -301,7 +259,7 @@ export class LogFollower {
    * while damage hides some of it.
    */
   publish(): void {
-    if (this.skips && this.unread.length === 0) this.figures[FIGURE.followedEnd] = this.place;
+    if (this.skips && !this.counted.hasUnread) this.figures[FIGURE.followedEnd] = this.place;
   }
 
   /**
@@ -310,14 +268,8 @@ export class LogFollower {
    */
   isBlind(take: TakeRecord): boolean {
     if (this.stuckAt !== null) return true;
-    this.unread = this.unread.filter((place) => {
-      if (!this.counts(place)) return false;
-      const map = this.lookup.maps.bySequence(place.sequence);
-      const key = map === null ? null : this.keyAt(map, place);
-      if (key !== null) take(key, map as SlabMap, place.unit);
-      return key === null;
-    });
-    return this.unread.length > 0;
+    this.counted.meetUnread(take);
+    return this.counted.hasUnread;
   }
 }
 

@@ -4,7 +4,8 @@
  * nothing is left out: a record that moves to the end of the log is met there (follower.ts).
  */
 import { originOf } from "../../format/record.ts";
-import { LogFollower, type TakeRecord } from "../catalog/follower.ts";
+import type { TakeRecord } from "../catalog/counted.ts";
+import { LogFollower } from "../catalog/follower.ts";
 import { FIGURE, logPlace } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { ShardLookup } from "../state/lookup.ts";
