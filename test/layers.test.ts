@@ -116,7 +116,7 @@ const FOLDER_LINES_MAX = 1300;
 const FILE_LINES_MAX = 400;
 const LONG_FILE_LINES = 300;
 /** So many may be longer than that. This may only shrink; the aim is 5. */
-const LONG_FILES_MAX = 8;
+const LONG_FILES_MAX = 7;
 const FUNCTION_LINES_MAX = 70;
 const COMMENT_COLUMNS_MAX = 110;
 

@@ -14,7 +14,7 @@
  */
 import type { Readable } from "node:stream";
 import type { buildConnector, Dispatcher, Pool } from "undici";
-import { ANSWER_HEADER, Receiver, readTold } from "../../auth/answer.ts";
+import { Receiver, readTold } from "../../auth/answer.ts";
 import {
   bodyDigest,
   NO_SESSION,
@@ -24,6 +24,14 @@ import {
   STREAMED_BODY,
 } from "../../auth/signature.ts";
 import { StreamVerifier, signStream } from "../../auth/signed-stream.ts";
+import {
+  Exchange,
+  ExchangeError,
+  type ExchangeHandler,
+  type Method,
+  type NodeAnswer,
+  signatureOf,
+} from "./exchange.ts";
 import { PEER_PING_PATH } from "./paths.ts";
 import type { PeerTls } from "./peer-tls.ts";
 
@@ -35,8 +43,6 @@ const KEEP_ALIVE_MS = 6000;
 const STREAM_STALL_MS = 30_000;
 /** Time for the answer that says for which run of the node a stream is to be signed. */
 const GREETING_MS = 5000;
-/** Largest answer that is taken into memory. */
-const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
  * Loaded when the first request is to be made: it is a tenth of a second of every start, and a single node
@@ -63,29 +69,6 @@ export interface NodeHttpOptions {
   connections: number;
   /** All requests may be done twice. Left out: only GET. */
   repeatable?: boolean;
-}
-
-/** What becomes of an exchange: exactly one of `answered` and `failed` is called, later. */
-export interface ExchangeHandler {
-  /** It is being written to a connection now. */
-  sent?(): void;
-  answered(status: number, body: Buffer): void;
-  failed(error: Error, sent: boolean): void;
-}
-
-/** A request that failed before its answer was complete. */
-export class ExchangeError extends Error {
-  /** false: the node surely saw nothing of it. */
-  readonly sent: boolean;
-  constructor(cause: Error, sent: boolean) {
-    super(reasonOf(cause), { cause });
-    this.sent = sent;
-  }
-}
-
-export interface NodeAnswer {
-  status: number;
-  body: Buffer;
 }
 
 /** An answer of 200 whose body is still coming. */
@@ -227,7 +210,7 @@ export class NodeHttp {
       });
       if (answer.statusCode !== 200) return await this.whole(signed, answer);
       if (signed === null) return { status: 200, verifier: null, stream: answer.body };
-      const told = readTold(signed, 200, textOf(answer.headers), STREAMED_BODY);
+      const told = readTold(signed, 200, signatureOf(answer.headers), STREAMED_BODY);
       if (told === null) {
         answer.body.destroy();
         throw new ExchangeError(new Error(refusal("forged", 200, EMPTY)), true);
@@ -257,7 +240,7 @@ export class NodeHttp {
     const { statusCode: status, headers } = answer;
     const body = Buffer.from(await answer.body.arrayBuffer());
     const verdict =
-      signed === null ? "genuine" : this.judge(signed, status, textOf(headers), bodyDigest(body));
+      signed === null ? "genuine" : this.judge(signed, status, signatureOf(headers), bodyDigest(body));
     if (verdict !== "genuine") throw new ExchangeError(new Error(refusal(verdict, status, body)), true);
     return { status, body };
   }
@@ -284,10 +267,6 @@ function refusal(verdict: Judgement, status: number, body: Uint8Array): string {
   return `an answer without a valid signature (another key on one of the two, or somebody in between): ${status} ${text}`;
 }
 
-function textOf(headers: Record<string, string | string[] | undefined>): string {
-  return String(headers[ANSWER_HEADER] ?? "");
-}
-
 /** Connects with the certificate that counts then. */
 function connectorOf(tls: PeerTls | undefined, localAddress: string | undefined): buildConnector.connector {
   const { buildConnector } = loadUndici();
@@ -309,83 +288,4 @@ function connectorOf(tls: PeerTls | undefined, localAddress: string | undefined)
   };
 }
 
-export type Method = "GET" | "POST" | "PUT";
-
 const EMPTY = new Uint8Array(0);
-
-/** What Exchange tells: as ExchangeHandler, with the header that signs the answer. */
-interface RawHandler {
-  sent: (() => void) | undefined;
-  answered(status: number, body: Buffer, header: string): void;
-  failed(error: Error, sent: boolean): void;
-}
-
-/** One exchange, as undici calls it back. */
-class Exchange implements Dispatcher.DispatchHandler {
-  private readonly handler: RawHandler;
-  private controller: Dispatcher.DispatchController | null = null;
-  private status = 0;
-  private header = "";
-  private pieces: Buffer[] = [];
-  private bytes = 0;
-  private over = false;
-
-  constructor(handler: RawHandler) {
-    this.handler = handler;
-  }
-
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    if (this.over) {
-      controller.abort(new Error("cancelled"));
-      return;
-    }
-    this.controller = controller;
-    this.handler.sent?.();
-  }
-
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Record<string, string | string[] | undefined>,
-  ): void {
-    this.status = status;
-    this.header = textOf(headers);
-  }
-
-  onResponseData(controller: Dispatcher.DispatchController, piece: Buffer): void {
-    this.pieces.push(piece);
-    this.bytes += piece.length;
-    if (this.bytes > ANSWER_BYTES_MAX) controller.abort(new Error("the answer is too long"));
-  }
-
-  onResponseEnd(): void {
-    if (this.over) return;
-    this.over = true;
-    const body = this.pieces.length === 1 ? this.pieces[0] : Buffer.concat(this.pieces, this.bytes);
-    this.handler.answered(this.status, body, this.header);
-  }
-
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.fail(error);
-  }
-
-  /** Waits for a connection, or is on its way: it is over in any case. */
-  cancel(why: Error): void {
-    if (this.over) return;
-    this.fail(why);
-    this.controller?.abort(why);
-  }
-
-  private fail(error: Error): void {
-    if (this.over) return;
-    this.over = true;
-    this.handler.failed(error, this.controller !== null);
-  }
-}
-
-/** What went wrong, in a few words: connecting to several addresses fails with an error that has none. */
-export function reasonOf(error: Error): string {
-  if (error.message !== "") return error.message;
-  const first = (error as AggregateError).errors?.[0] as Error | undefined;
-  return first?.message ?? (error as NodeJS.ErrnoException).code ?? error.name;
-}

@@ -8,7 +8,8 @@
  * are opaque here, and at most PEER_HEAD_BYTES_MAX.
  */
 import { PEER_HEAD_BYTES_MAX } from "../../util/limits.ts";
-import { ExchangeError, type NodeStream } from "./node-http.ts";
+import { ExchangeError } from "./exchange.ts";
+import type { NodeStream } from "./node-http.ts";
 
 const HEAD_LENGTH_BYTES = 4;
 const VALUE_LENGTH_BYTES = 8;

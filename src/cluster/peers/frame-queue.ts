@@ -13,7 +13,8 @@
  * node may have seen the frame ("unknown") or surely has not ("not_sent").
  */
 import { PEER_BATCH_BYTES, PEER_BATCH_FRAMES_MAX } from "../../util/limits.ts";
-import { type NodeHttp, reasonOf } from "../link/node-http.ts";
+import { reasonOf } from "../link/exchange.ts";
+import type { NodeHttp } from "../link/node-http.ts";
 import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "../wire/frames.ts";
 import { PeerError, refusedError } from "./peer-error.ts";
 import type { PeerPulse } from "./peer-pulse.ts";

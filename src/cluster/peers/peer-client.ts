@@ -11,7 +11,8 @@
 import { Receiver } from "../../auth/answer.ts";
 import type { RequestSigner } from "../../auth/signature.ts";
 import { OPERATION_MS_MAX, PEER_FRAME_BYTES_MAX, PEER_STREAMS_MAX } from "../../util/limits.ts";
-import { type ExchangeError, type Method, type NodeAnswer, NodeHttp } from "../link/node-http.ts";
+import type { ExchangeError, Method, NodeAnswer } from "../link/exchange.ts";
+import { NodeHttp } from "../link/node-http.ts";
 import { PEER_BATCH_PATH } from "../link/paths.ts";
 import type { PeerTls } from "../link/peer-tls.ts";
 import type { PeerDownload } from "../link/value-stream.ts";

@@ -2,7 +2,7 @@
  * What can go wrong on the way to another node, and the one thing that matters then: whether it may have been
  * done all the same.
  */
-import type { ExchangeError, NodeAnswer } from "../link/node-http.ts";
+import type { ExchangeError, NodeAnswer } from "../link/exchange.ts";
 
 /**
  * overloaded: too much waits already; down: known to be; timeout, failed: it did not answer; refused: it said

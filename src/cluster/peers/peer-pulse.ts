@@ -7,7 +7,9 @@
  * Invariant: time is measured by a patient clock that stands still while this process does: a pause of ours
  * is not its silence.
  */
-import { type NodeHttp, reasonOf } from "../link/node-http.ts";
+
+import { reasonOf } from "../link/exchange.ts";
+import type { NodeHttp } from "../link/node-http.ts";
 import { PEER_PING_PATH } from "../link/paths.ts";
 import { refusedError } from "./peer-error.ts";
 import { clockOf, lifeOf } from "./peer-handler.ts";

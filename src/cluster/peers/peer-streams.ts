@@ -1,5 +1,6 @@
 /** Large values to and from one other node, each as a stream of its own; as many at once as it bears. */
-import { ExchangeError, type NodeHttp } from "../link/node-http.ts";
+import { ExchangeError } from "../link/exchange.ts";
+import type { NodeHttp } from "../link/node-http.ts";
 import { PEER_VALUE_PATH } from "../link/paths.ts";
 import { downloadOf, type PeerDownload, withHead } from "../link/value-stream.ts";
 import { failedError, PeerError, refusedError } from "./peer-error.ts";
