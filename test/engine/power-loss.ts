@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { endOf } from "../../src/format/end.ts";
 import { recordUnits } from "../../src/format/record.ts";
 import { type Diagnostic, Random } from "../random.ts";
 import { Harness, SMALL_CHUNK_BYTES, SMALL_SLAB_BYTES } from "./harness.ts";
@@ -136,6 +137,16 @@ class Run {
     this.sync = sync;
     this.counter = start.counter;
     this.lastEnd = start.end;
+  }
+
+  /** Takes over what an earlier run has left, with its ends of life, whose turn comes first. */
+  goOn(vault: Harness, found: History): void {
+    for (const write of found.writes) {
+      this.history.add(write, 0, 0);
+      const read = vault.read(write.key);
+      const end = read.state === "found" ? endOf(read.trailer) : 0;
+      if (end > 0) this.ends.set(write.key, end);
+    }
   }
 
   get recorded(): RecordedDisk {
@@ -393,7 +404,7 @@ async function secondLoss(
   place: Place,
   tally: Tally,
 ): Promise<void> {
-  for (const write of found.writes) run.history.add(write, 0, 0);
+  run.goOn(vault, found);
   for (let i = 0; i < SECOND_LOSS_STEPS; i++) await run.step(vault);
   await vault.crash();
   tally.secondLosses++;
