@@ -29,8 +29,8 @@ export class EndsModel {
   private clock!: SteadyClock;
   private wall = Date.UTC(2026, 0, 1);
   private monotonic = 0;
-  /** The highest time that any clock here has shown. */
-  private highest = 0;
+  /** The highest time that any clock here can show; never behind the wall clock. */
+  private highest = this.wall;
   private values = 0;
   marked = 0;
   told = 0;
@@ -71,11 +71,11 @@ export class EndsModel {
     return now;
   }
 
-  /** Time goes by, on all clocks. */
+  /** Time goes by, on all clocks: also where the wall clock was set back, for who has seen the time before. */
   private pass(ms: number): void {
     this.wall += ms;
     this.monotonic += ms;
-    this.highest = Math.max(this.highest, this.wall);
+    this.highest += ms;
   }
 
   private async step(): Promise<void> {
