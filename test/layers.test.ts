@@ -30,6 +30,8 @@ const LAYERS = [
   ],
   ...[
     "server",
+    "server/unstorage",
+    "server/raw",
     "server/batch",
     "server/feed",
     "server/admin",

@@ -7,6 +7,7 @@
  *
  *   user.minivault.etag      the version, 32 hex digits
  *   user.mime_type           the type; application/json: the file is the value's JSON text
+ *   user.minivault.form      raw: the value is the file's bytes, though the type is application/json
  *   user.minivault.key       the key, where the member's name is another one
  *   user.minivault.metadata  headers that are kept with the value, as in its record
  *   user.minivault.expires   the end of its life, in milliseconds since 1970
@@ -16,6 +17,7 @@ import { isUtf8 } from "node:buffer";
 const ATTRIBUTE = "SCHILY.xattr.user.";
 const ETAG = `${ATTRIBUTE}minivault.etag`;
 const TYPE = `${ATTRIBUTE}mime_type`;
+const FORM = `${ATTRIBUTE}minivault.form`;
 const KEY = `${ATTRIBUTE}minivault.key`;
 const METADATA = `${ATTRIBUTE}minivault.metadata`;
 const EXPIRES = `${ATTRIBUTE}minivault.expires`;
@@ -23,6 +25,7 @@ const EXPIRES = `${ATTRIBUTE}minivault.expires`;
 /** A value's type where its member says none. */
 const TYPE_DEFAULT = "application/octet-stream";
 export const JSON_TYPE = "application/json";
+const RAW_FORM = "raw";
 
 /** A value on its way into an archive. */
 export interface ArchivedValue {
@@ -30,6 +33,8 @@ export interface ArchivedValue {
   /** Without quotes. */
   etag: string;
   versionMs: number;
+  /** The file is the text of a JSON value; then so is the type. */
+  json: boolean;
   contentType: string;
   /** Lines of metadata, as in a record; empty: none. */
   metadata: string;
@@ -53,6 +58,7 @@ export interface ReadMember {
   key: Buffer;
   /** Null: it does not say. */
   etag: string | null;
+  json: boolean;
   contentType: string;
   metadata: string;
   /** End of its life, in milliseconds since 1970; 0: none. */
@@ -64,10 +70,11 @@ export interface ReadMember {
 const MODE = 0o600;
 
 export function headOf(value: ArchivedValue): MemberHead {
-  const { key, etag, versionMs, contentType, metadata, end, bytes } = value;
+  const { key, etag, versionMs, json, contentType, metadata, end, bytes } = value;
   const text = Buffer.from(key.buffer, key.byteOffset, key.length).toString("utf8");
   const name = memberName(text);
   const pax: Record<string, string> = { [ETAG]: etag, [TYPE]: contentType };
+  if (contentType === JSON_TYPE && !json) pax[FORM] = RAW_FORM;
   if (name !== text) pax[KEY] = text;
   if (metadata !== "") pax[METADATA] = metadata;
   if (end !== 0) pax[EXPIRES] = String(end);
@@ -112,10 +119,12 @@ export function readMember({
   const key = Buffer.from(text, "utf8");
   // A name that is no UTF-8 was read with replacements.
   if (!isUtf8(key) || (etag === null && text.includes("\ufffd"))) return "its name is not valid UTF-8";
+  const contentType = pax?.[TYPE] ?? TYPE_DEFAULT;
   return {
     key,
     etag,
-    contentType: pax?.[TYPE] ?? TYPE_DEFAULT,
+    json: contentType === JSON_TYPE && pax?.[FORM] !== RAW_FORM,
+    contentType,
     metadata: pax?.[METADATA] ?? "",
     end: Number(expires),
     bytes: size,

@@ -10,18 +10,20 @@ import { type FrontContext, targetOf } from "./http/context.ts";
 import type { Handlers } from "./http/http.ts";
 import { refuse } from "./http/linger.ts";
 import { type ReservedPosts, reservedPost } from "./http/reserved.ts";
-import { TARGET_KEY, TARGET_RESERVED } from "./http/target.ts";
+import { TARGET_BATCH, TARGET_KEY, TARGET_RAW, TARGET_RESERVED } from "./http/target.ts";
 import { createDeletion } from "./list/deletion.ts";
 import { createLists } from "./list/lists.ts";
 import { createMkvLists } from "./list/mkv-lists.ts";
 import type { OtherTargets } from "./other-targets.ts";
 import { createPatch } from "./patch/patch.ts";
+import { createRaw } from "./raw/raw.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
 import { type AnswerQuery, createReads } from "./reads/reads.ts";
 import { OTHER } from "./status/meter.ts";
 import { createExport } from "./transfer/export.ts";
 import { createImport } from "./transfer/import.ts";
-import { createWrites } from "./writes/writes.ts";
+import { createUnstorage } from "./unstorage/unstorage.ts";
+import { createReceive, createWrites, type TakeOther } from "./writes/writes.ts";
 
 /** What of a front's options they depend on. */
 export interface HandlerOptions {
@@ -40,14 +42,31 @@ export function handlersOf(
   const ownLists = createLists(context);
   const lists = options.compat === "mkv" ? createMkvLists(context, ownLists) : ownLists;
   const exporting = createExport(context);
-  const answerQuery: AnswerQuery = (res, req, query, target, head) =>
-    target === TARGET_RESERVED
-      ? exporting(res, query, head)
-      : lists(res, req, query, target, head) || feeds.answer(res, req, query, target, head);
+  const receive = createReceive(context);
+  const raw = createRaw(context, receive);
+  const unstorage = createUnstorage(context, receive);
+  const answerQuery: AnswerQuery = (res, req, query, target, head) => {
+    if (target === TARGET_RESERVED) return exporting(res, query, head);
+    if (target < TARGET_RAW)
+      return lists(res, req, query, target, head) || feeds.answer(res, req, query, target, head);
+    if (target === TARGET_RAW) raw.read(res, req, head);
+    else unstorage.read(res, req, target, head);
+    return true;
+  };
   const local = createReads(context, others.answer, answerQuery);
   const reads =
     options.cluster === undefined ? local : createClusterReads(context, local, others.answer, answerQuery);
-  const writes = createWrites(context, others.refusalOf, createBatch(context), createImport(context));
+  const batch = createBatch(context);
+  const importing = createImport(context);
+  const takeOther: TakeOther = (verb, res, req, target) => {
+    if (target === TARGET_RESERVED) return verb === "put" && importing(res, req);
+    if (target > TARGET_RAW) return unstorage.write(verb, res, req, target);
+    if (target === TARGET_RAW) raw.write(verb, res, req, target);
+    else if (target === TARGET_BATCH && verb === "post") batch(res, req);
+    else return false;
+    return true;
+  };
+  const writes = createWrites(context, receive, others.refusalOf, takeOther);
   const posts: ReservedPosts = new Map([["_delete", createDeletion(context)]]);
   if (options.backup !== undefined) posts.set("_admin/backup", createBackup(context, options.backup));
   const patch = createPatch(context);
@@ -60,6 +79,7 @@ export function handlersOf(
         patch(res, req);
         return;
       }
+      if (raw.lock(res, req)) return;
       const { code, options: errorOptions } = others.refusalOf(targetOf(context, req));
       context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
     },

@@ -12,9 +12,12 @@ import {
   TARGET_KEY,
   TARGET_LIVE,
   TARGET_METRICS,
+  TARGET_RAW,
   TARGET_RESERVED,
   TARGET_ROOT,
   TARGET_STATS,
+  TARGET_STORAGE,
+  TARGET_STORAGE_BASE,
   TARGET_TOO_LONG,
 } from "./http/target.ts";
 import type { AnswerOther } from "./reads/reads.ts";
@@ -96,13 +99,20 @@ function otherTarget(target: number): Refusal {
         options: { detail: "this path is reserved; /_kv/<key> reaches every key" },
       };
     case TARGET_KEY:
-      return {
-        code: "method_not_allowed",
-        options: { headers: [["Allow", "GET, HEAD, PUT, POST, PATCH, DELETE"]] },
-      };
+      return notAllowed("GET, HEAD, PUT, POST, PATCH, DELETE");
+    case TARGET_RAW:
+      return notAllowed("GET, HEAD, PUT, POST, DELETE, LOCK, UNLOCK");
+    case TARGET_STORAGE:
+      return notAllowed("GET, HEAD, PUT, DELETE");
+    case TARGET_STORAGE_BASE:
+      return notAllowed("GET, DELETE");
     case TARGET_BATCH:
-      return { code: "method_not_allowed", options: { headers: [["Allow", "POST"]] } };
+      return notAllowed("POST");
     default:
-      return { code: "method_not_allowed", options: { headers: [["Allow", "GET, HEAD"]] } };
+      return notAllowed("GET, HEAD");
   }
+}
+
+function notAllowed(allow: string): Refusal {
+  return { code: "method_not_allowed", options: { headers: [["Allow", allow]] } };
 }

@@ -25,3 +25,9 @@ export function copyOf(bytes: Uint8Array, start = 0, end: number = bytes.length)
 export function nameOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 }
+
+/** Whether two arrays of one length hold the same. */
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
+}

@@ -67,6 +67,11 @@ export const ERRORS = {
     message: "JSON is stored in a form of its own: send it without a Content-Encoding",
   },
   range_not_satisfiable: { status: 416, retryable: false, message: "the range lies outside the value" },
+  locked: {
+    status: 423,
+    retryable: false,
+    message: "somebody holds the lock of this key; wait, or name it by ?ID=",
+  },
   too_many_requests: { status: 429, retryable: true, message: "too many requests; try again later" },
   corrupt: { status: 500, retryable: false, message: "the stored record is damaged; run minivault verify" },
   internal: { status: 500, retryable: true, message: "an unexpected error; the log has the details" },

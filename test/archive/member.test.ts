@@ -45,6 +45,7 @@ test("archive: each key has a name of its own, a safe one, and is read back", (t
     const value = {
       etag: "0".repeat(32),
       versionMs: 0,
+      json: false,
       contentType: "x/y",
       metadata: "",
       end: 5e12,

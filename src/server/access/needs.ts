@@ -11,9 +11,12 @@ import {
   TARGET_KEY,
   TARGET_LIVE,
   TARGET_METRICS,
+  TARGET_RAW,
   TARGET_RESERVED,
   TARGET_ROOT,
   TARGET_STATS,
+  TARGET_STORAGE,
+  TARGET_STORAGE_BASE,
 } from "../http/target.ts";
 import { DELETE, GET, HEAD, POST, PUT } from "../status/meter.ts";
 
@@ -46,8 +49,6 @@ type Rule =
   | { kind: "open" }
   /** Permissions that have nothing to do with keys. */
   | { kind: "bits"; bits: number }
-  /** What is behind the path is a key, or a prefix, asked for by the method as elsewhere. */
-  | { kind: "key"; skip: number }
   /** The keys that begin with the parameter `prefix`, all of which the token has to cover. */
   | { kind: "prefix"; bits: number }
   /** What comes in the body is judged one by one, by who takes it; any valid token gets so far. */
@@ -61,8 +62,6 @@ const RULES: ReadonlyMap<string, Rule> = new Map([
   ["_delete", { kind: "prefix", bits: REMOVE }],
   ["_export", { kind: "prefix", bits: READ | LIST }],
   ["_import", { kind: "each" }],
-  ["_raw", { kind: "key", skip: "_raw/".length }],
-  ["_unstorage", { kind: "key", skip: "_unstorage/".length }],
 ]);
 
 const OPERATORS: Rule = { kind: "bits", bits: ADMIN };
@@ -115,6 +114,8 @@ export function isOpen(
     case TARGET_ROOT:
       return !readKind(req.getQuery()).ofPrefix;
     case TARGET_KEY:
+    case TARGET_RAW:
+    case TARGET_STORAGE:
       return readsArePublic && !readKind(req.getQuery()).ofPrefix;
     default:
       return false;
@@ -129,7 +130,8 @@ export function may(token: Token, asked: Asked): boolean {
   const { verb, target, key } = asked;
   if (target === TARGET_STATS || target === TARGET_METRICS) return token.allows(METRICS);
   if (target === TARGET_RESERVED) return mayReserved(token, asked, ruleOf(key));
-  const isKey = target === TARGET_KEY;
+  if (target === TARGET_STORAGE_BASE) return mayBelow(token, asked);
+  const isKey = target === TARGET_KEY || target === TARGET_RAW || target === TARGET_STORAGE;
   if (verb !== GET && verb !== HEAD)
     return !isKey || (token.allows(needOf(asked)) && token.covers(key.bytes, key.length));
   // The common GET: whatever its query makes of it, the token may.
@@ -161,12 +163,13 @@ function mayReserved(token: Token, asked: Asked, rule: Rule): boolean {
       const prefixes = (given.length === 0 ? [""] : given).map((prefix) => Buffer.from(prefix, "utf8"));
       return token.allows(rule.bits) && prefixes.every((prefix) => token.covers(prefix, prefix.length));
     }
-    case "key": {
-      const { bytes, length } = asked.key;
-      const rest = bytes.slice(Math.min(rule.skip, length), length);
-      return may(token, { ...asked, target: TARGET_KEY, key: { bytes: rest, length: rest.length } });
-    }
   }
+}
+
+/** A list, or a removal of all of it, asked for by the method alone. */
+function mayBelow(token: Token, { verb, key }: Asked): boolean {
+  if (verb === GET) return token.allows(LIST) && token.within(prefixOf(key)).length > 0;
+  return verb !== DELETE || (token.allows(REMOVE) && token.covers(key.bytes, key.length));
 }
 
 /** The rule of a decoded path that begins with "_". */

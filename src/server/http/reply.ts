@@ -33,6 +33,7 @@ const REASONS: Record<number, string> = {
   414: "URI Too Long",
   415: "Unsupported Media Type",
   416: "Range Not Satisfiable",
+  423: "Locked",
   429: "Too Many Requests",
   500: "Internal Server Error",
   501: "Not Implemented",

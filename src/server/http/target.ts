@@ -1,8 +1,8 @@
 /**
- * What a request asks for: URL path to key, and the query parameters that mean something. Pure; no allocation
- * on the common path (a key of plain ASCII).
+ * What a request asks for: URL path to key. Pure; no allocation on the common path (a key of plain ASCII).
  */
 import { isUtf8 } from "node:buffer";
+import { normalizeStorageKey, STORAGE_BASE, STORAGE_ITEM } from "../../rules/storage-key.ts";
 import type { KeyBytes } from "../../shards/arena/write.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 
@@ -25,6 +25,12 @@ export const TARGET_LIVE = 8;
 export const TARGET_EMPTY_KEY = 10;
 /** The console. */
 export const TARGET_CONSOLE = 11;
+/** A key by another protocol than ours: from here on. */
+export const TARGET_RAW = 12;
+/** A key as unstorage asks for it. */
+export const TARGET_STORAGE = 13;
+/** All keys with a prefix, as unstorage asks for them. */
+export const TARGET_STORAGE_BASE = 14;
 
 const PERCENT = 0x25;
 const UNDERSCORE = 0x5f;
@@ -34,6 +40,8 @@ const ASCII_MAX = 0x7f;
 const REPLACEMENT = "\ufffd";
 
 const KEY_PREFIX = ascii("_kv/");
+const RAW_PREFIX = ascii("_raw/");
+const STORAGE_PREFIX = ascii("_unstorage/");
 const HEALTH = ascii("health");
 const HEALTH_BELOW = ascii("health/");
 const LIVE = ascii("health/live");
@@ -42,8 +50,8 @@ const METRICS = ascii("_metrics");
 const BATCH = ascii("_batch");
 const CONSOLE = ascii("_ui");
 const CONSOLE_FOLDER = ascii("_ui/");
-/** Room for the longest key behind the prefix, and for one more byte, which tells "too long". */
-const SCRATCH_BYTES = KEY_PREFIX.length + KEY_BYTES_MAX + 1;
+/** Room for the longest key behind the longest prefix, and for one more byte, which tells "too long". */
+const SCRATCH_BYTES = STORAGE_PREFIX.length + KEY_BYTES_MAX + 1;
 
 /** A scratch that `parseTarget` can fill. */
 export function createKeyScratch(): KeyBytes {
@@ -100,12 +108,19 @@ function decodeTarget(path: string, key: KeyBytes): number {
   return classify(key);
 }
 
-/** Sorts out the reserved names, and takes `_kv/` off. */
+/** Sorts out the reserved names, and takes `_kv/` and its like off. */
 function classify(key: KeyBytes): number {
+  let target = TARGET_KEY;
   if (startsWith(key, KEY_PREFIX)) {
-    key.bytes.copyWithin(0, KEY_PREFIX.length, key.length);
-    key.length -= KEY_PREFIX.length;
-    if (key.length === 0) return TARGET_EMPTY_KEY;
+    if (takeOff(key, KEY_PREFIX)) return TARGET_EMPTY_KEY;
+  } else if (startsWith(key, RAW_PREFIX)) {
+    if (takeOff(key, RAW_PREFIX)) return TARGET_EMPTY_KEY;
+    target = TARGET_RAW;
+  } else if (startsWith(key, STORAGE_PREFIX)) {
+    const kind = normalizeStorageKey(key, STORAGE_PREFIX.length);
+    if (kind === STORAGE_BASE) target = TARGET_STORAGE_BASE;
+    else if (kind === STORAGE_ITEM) target = TARGET_STORAGE;
+    else return TARGET_BAD_KEY;
   } else if (key.bytes[0] === UNDERSCORE) {
     if (isWhole(key, STATS)) return TARGET_STATS;
     if (isWhole(key, METRICS)) return TARGET_METRICS;
@@ -116,39 +131,14 @@ function classify(key: KeyBytes): number {
   } else if (startsWith(key, HEALTH_BELOW)) {
     return isWhole(key, LIVE) ? TARGET_LIVE : TARGET_RESERVED;
   }
-  return key.length > KEY_BYTES_MAX ? TARGET_TOO_LONG : TARGET_KEY;
+  return key.length > KEY_BYTES_MAX ? TARGET_TOO_LONG : target;
 }
 
-/** A cursor and a key, percent-encoded, fit. */
-const QUERY_CHARACTERS_MAX = 8192;
-/** Questions, which nothing else than a GET can be. */
-const FOR_GET: ReadonlySet<string> = new Set(["list", "watch", "changes", "wait"]);
-/** What a request with one of these is meant to do must not be left out in silence. */
-/** Whoever writes a value reads these himself. */
-const OF_WRITES: ReadonlySet<string> = new Set(["ttl", "expires"]);
-
-/**
- * Checks the query's parameters. Answers what is wrong, or null. Names this program does not know mean
- * nothing: clients add them to get past caches.
- * @param writes the request writes a value, so that it may say how long that is to live
- */
-export function queryProblem(query: string, writes = false): string | null {
-  if (query.length > QUERY_CHARACTERS_MAX)
-    return `the query is limited to ${QUERY_CHARACTERS_MAX} characters`;
-  for (const [name, value] of new URLSearchParams(query)) {
-    if (name === "consistency" && value !== "quorum" && value !== "one") {
-      return "consistency is quorum or one";
-    }
-    if (FOR_GET.has(name)) return `${name} is for GET`;
-    if (!writes && OF_WRITES.has(name)) return `${name} is for PUT, POST and PATCH`;
-  }
-  return null;
-}
-
-/** What the query says of consistency; null: nothing. */
-export function consistencyOf(query: string): "quorum" | "one" | null {
-  const value = new URLSearchParams(query).get("consistency");
-  return value === "quorum" || value === "one" ? value : null;
+/** Leaves of a key what stands behind a prefix. True: that is nothing. */
+function takeOff(key: KeyBytes, prefix: Uint8Array): boolean {
+  key.bytes.copyWithin(0, prefix.length, key.length);
+  key.length -= prefix.length;
+  return key.length === 0;
 }
 
 function isWhole(key: KeyBytes, name: Uint8Array): boolean {

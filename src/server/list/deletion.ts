@@ -12,7 +12,7 @@ import type { FrontContext } from "../http/context.ts";
 import type { Handler, Res } from "../http/http.ts";
 import { lengthToTake, refuse } from "../http/linger.ts";
 import type { Paced } from "../http/pace.ts";
-import { sendError } from "../http/reply.ts";
+import { sendError, sendJson } from "../http/reply.ts";
 import { POST } from "../status/meter.ts";
 import { boundedRange, readParameters } from "./list-query.ts";
 import { LINES_TYPE, type ListSource, listHead, sourceOf } from "./list-source.ts";
@@ -47,11 +47,17 @@ export function createDeletion(context: FrontContext): Handler {
   };
 }
 
-interface Task {
+export interface Task {
   /** The path with its query, which says what is deleted. */
   target: string;
   range: KeyRange;
   dryRun: boolean;
+  /** How it counts. */
+  verb: number;
+  /** It is answered at its end, by one status that goes for all of it, instead of by lines. */
+  isPlain: boolean;
+  /** Which of the keys in the range are meant; left out: all. */
+  isMeant?: (key: Uint8Array) => boolean;
 }
 
 /** What is to be deleted; a text says what is wrong with the query. */
@@ -65,11 +71,14 @@ function readTask(query: string): Task | string {
   const range = boundedRange(new Uint8Array(Buffer.from(prefix)), parameters, false);
   return typeof range === "string"
     ? range
-    : { target: `/_delete?${query}`, range, dryRun: parameters["dry-run"] === true };
+    : {
+        ...{ target: `/_delete?${query}`, range, dryRun: parameters["dry-run"] === true },
+        ...{ verb: POST, isPlain: false },
+      };
 }
 
 /** One such request, from its headers to its last line. */
-class Deletion implements Paced {
+export class Deletion implements Paced {
   private readonly context: FrontContext;
   private readonly res: Res;
   private readonly source: ListSource;
@@ -92,7 +101,7 @@ class Deletion implements Paced {
     this.res = res;
     this.source = source;
     this.task = task;
-    this.ended = context.notes?.own() ?? null;
+    this.ended = task.isPlain ? null : (context.notes?.own() ?? null);
   }
 
   async run(): Promise<void> {
@@ -111,9 +120,11 @@ class Deletion implements Paced {
   }
 
   private answerLast(complete: boolean): void {
+    const { failure, task, res } = this;
     // Where nothing was done, the answer is an error like any other.
-    if (this.failure !== null && !this.begun && this.found === 0)
-      sendError(this.res, this.failure.code, { detail: this.failure.detail });
+    if (failure !== null && !this.begun && (this.found === 0 || task.isPlain))
+      sendError(res, failure.code, { detail: failure.detail });
+    else if (task.isPlain) sendJson(res, 200, { success: true, deleted: this.deleted }, false);
     else {
       this.begin();
       this.res.end(Buffer.from(this.lastLine(complete)));
@@ -137,6 +148,7 @@ class Deletion implements Paced {
       return range;
     }
     for (const key of answer.keys) {
+      if (this.task.isMeant?.(key) === false) continue;
       this.found++;
       if (this.task.dryRun) continue;
       while (this.underWay >= UNDER_WAY_MAX) await this.someDone();
@@ -185,7 +197,7 @@ class Deletion implements Paced {
 
   private tell(): void {
     const nowMs = performance.now();
-    if (!this.open || nowMs - this.toldMs < PROGRESS_MS) return;
+    if (!this.open || this.task.isPlain || nowMs - this.toldMs < PROGRESS_MS) return;
     this.toldMs = nowMs;
     this.res.cork(() => {
       this.begin();
@@ -209,6 +221,10 @@ class Deletion implements Paced {
   beat(): void {
     this.toldMs = 0;
     this.tell();
+    if (!this.task.isPlain) return;
+    // Nothing can be said yet, and this arms uWS' timer anew.
+    this.res.pause();
+    this.res.resume();
   }
 
   /** @param status 0: the client has gone */
@@ -218,8 +234,8 @@ class Deletion implements Paced {
     const { meter, pacer, inFlight } = this.context;
     pacer.delete(this);
     inFlight.leave();
-    if (status === 0) meter.countAborted(POST);
-    else meter.count(POST, status);
+    if (status === 0) meter.countAborted(this.task.verb);
+    else meter.count(this.task.verb, status);
     if (!this.task.dryRun) this.ended?.(this.task.target, status);
   }
 }

@@ -2,10 +2,12 @@
  * `PATCH /key?ttl=…` without a body: the value that there is gets another end of life, or none, and with it a
  * version of its own. Judged where the value lies, so nothing is read here.
  */
+
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Conditions } from "../../rules/conditions.ts";
 import { type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { type Allowed, lifeOf, speaksOfLife } from "../../rules/life.ts";
+import { queryProblem } from "../../rules/query.ts";
 import type { WriteHead } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { declaredBytes, NO_BODY } from "../http/body-length.ts";
@@ -14,7 +16,7 @@ import type { Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import { readConditions } from "../http/read-headers.ts";
 import { sendError, sendWriteResult } from "../http/reply.ts";
-import { queryProblem, TARGET_KEY } from "../http/target.ts";
+import { TARGET_KEY } from "../http/target.ts";
 import { OTHER } from "../status/meter.ts";
 import { NO_ENDS } from "../writes/writes.ts";
 

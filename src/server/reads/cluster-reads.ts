@@ -3,21 +3,24 @@
  * one, by the same code as on a single node (which this one may still be); everything else asks the cluster
  * first and answers when it knows.
  */
+
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "../../cluster/node/access.ts";
 import { isInline, isRemote, type RemoteValue, type StoredValue } from "../../cluster/wire/values.ts";
 import { endOf } from "../../format/end.ts";
 import { END_BYTES } from "../../format/offsets.ts";
 import type { Ballot } from "../../format/record.ts";
 import { ballotMillis, etagScratch, writeEtag } from "../../format/version.ts";
+import { consistencyOf, queryProblem } from "../../rules/query.ts";
+import { hiddenBytes, itself, type Shape } from "../../shards/vault/as-it-came.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
-import { copyOf } from "../../util/bytes.ts";
+import { copyOf, sameBytes } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { VARY } from "../access/gate.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { type ErrorOptions, type Header, sendError } from "../http/reply.ts";
-import { consistencyOf, queryProblem, TARGET_KEY } from "../http/target.ts";
+import { TARGET_KEY } from "../http/target.ts";
 import { GET, HEAD } from "../status/meter.ts";
 import { findPatiently, Waiting } from "./cold-reads.ts";
 import { Download } from "./download.ts";
@@ -35,7 +38,6 @@ import { RemoteReader } from "./remote-reader.ts";
 
 /** A large value that is replaced just when it is to be sent is looked up again so many times. */
 const REPLACED_MAX = 3;
-
 const NOTHING = new Uint8Array(0);
 
 export function createClusterReads(
@@ -90,6 +92,7 @@ export class ClusterRead {
   private readonly key: Uint8Array;
   private readonly headers: ReadHeaders;
   private readonly head: boolean;
+  private readonly shape: Shape;
   private readonly startMs = performance.now();
   private readonly waiting: Waiting;
   private replaced = 0;
@@ -101,6 +104,7 @@ export class ClusterRead {
     key: Uint8Array,
     headers: ReadHeaders,
     head: boolean,
+    shape = itself,
   ) {
     this.context = context;
     this.cluster = cluster;
@@ -108,6 +112,7 @@ export class ClusterRead {
     this.key = key;
     this.headers = headers;
     this.head = head;
+    this.shape = shape;
     this.waiting = new Waiting(context, res, head ? HEAD : GET, () => {});
   }
 
@@ -133,7 +138,7 @@ export class ClusterRead {
     if (answer.state === "absent")
       return this.refuse("not_found", { headers: this.context.varies ? [...VARY, ...origin] : origin });
     const { value, ballot } = answer;
-    const known = new KnownValue(value, ballot);
+    const known = this.shape(new KnownValue(value, ballot));
     if (!isRemote(value)) return this.send(known, origin);
     if (!this.cluster.isHere(value)) return this.answerRemote(known, value, origin);
     return this.answerHere(known, origin, consistency, 1);
@@ -143,7 +148,7 @@ export class ClusterRead {
    * A large value that lies here, but for its bytes. The disk may have to be asked for what is said of it.
    */
   private answerHere(
-    known: KnownValue,
+    known: Found,
     origin: readonly Header[],
     consistency: Consistency,
     reads: number,
@@ -156,7 +161,8 @@ export class ClusterRead {
     }
     // Whether it has ended says the cluster.
     if (found.state === "ended") found.state = "found";
-    if (found.state === "found" && sameBytes(found.etag, known.etag)) return this.send(found, origin);
+    const isIt = found.state === "found" && sameBytes(found.etag, known.etag);
+    if (isIt) return this.send(this.shape(found), origin);
     // Replaced since the cluster answered.
     if (++this.replaced > REPLACED_MAX) return this.refuse("unavailable", {});
     setImmediate(() => this.ask(consistency));
@@ -182,7 +188,8 @@ export class ClusterRead {
       this.took();
       return true;
     }
-    this.cluster.open(this.key, value, part.start, part.end).then(
+    const hidden = hiddenBytes(found);
+    this.cluster.open(this.key, value, part.start + hidden, part.end + hidden).then(
       (stream: RemoteStream) => {
         if (!this.waiting.isOpen) stream.destroy();
         this.waiting.resume(() => {
@@ -222,11 +229,6 @@ function originHeaders(cluster: ClusterAccess, replicas: number): readonly Heade
     ["X-Minivault-Replicas", String(replicas)],
     ["X-Minivault-Region", cluster.region],
   ];
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
-  return true;
 }
 
 /**

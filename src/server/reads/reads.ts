@@ -2,6 +2,7 @@
  * GET and HEAD of keys. The common GET (no condition, no range, a value that fits one answer) makes seven
  * calls into uWS and allocates nothing of its own; everything else leaves that path early.
  */
+
 import { etagOf } from "../../format/version.ts";
 import {
   ifRangeHolds,
@@ -10,6 +11,7 @@ import {
   matchHolds,
   noneMatchHolds,
 } from "../../rules/conditions.ts";
+import { queryProblem } from "../../rules/query.ts";
 import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "../../rules/range.ts";
 import type { Found } from "../../shards/vault/vault.ts";
 import { VaultError } from "../../util/errors.ts";
@@ -19,7 +21,7 @@ import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Handler, Req, Res } from "../http/http.ts";
 import { isPlainRead, PLAIN_READ, type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { endHead, type Header, sendError } from "../http/reply.ts";
-import { queryProblem, TARGET_KEY, TARGET_RESERVED, TARGET_ROOT } from "../http/target.ts";
+import { TARGET_KEY, TARGET_RAW, TARGET_RESERVED, TARGET_ROOT } from "../http/target.ts";
 import { GET, HEAD } from "../status/meter.ts";
 import { ColdRead, Waiting } from "./cold-reads.ts";
 import { Download } from "./download.ts";
@@ -122,7 +124,7 @@ export function answerNoKey(
   answerQuery: AnswerQuery,
 ): void {
   const query = req.getQuery();
-  const isAsked = query || target === TARGET_RESERVED;
+  const isAsked = query || target === TARGET_RESERVED || target >= TARGET_RAW;
   if (isAsked && answerQuery(res, req, query ?? "", target, head)) return;
   // "/" with a query is, or will be, more than a greeting.
   if (target === TARGET_ROOT && query && rejectQuery(context, res, query, head)) return;

@@ -2,7 +2,7 @@
  * Storing what an archive brings: each value as if it had been sent alone, in one of three modes. What passes
  * by itself (a full queue, too few replicas for a moment) is tried again.
  */
-import { JSON_TYPE, type ReadMember } from "../../archive/member.ts";
+import type { ReadMember } from "../../archive/member.ts";
 import { bitsOf, type Token } from "../../auth/tokens.ts";
 import {
   isMetadataName,
@@ -89,8 +89,7 @@ export class IncomingValues {
 
   /** Stores a value whose bytes are at hand (at most CHUNK_BYTES). */
   storeWhole(member: ReadMember, bytes: Uint8Array): Promise<Stored> {
-    const json = member.contentType === JSON_TYPE;
-    const body = json ? storedBytes(bytes) : bytes;
+    const body = member.json ? storedBytes(bytes) : bytes;
     if (body.length > CHUNK_BYTES) return this.storeStream(member, once(bytes));
     return this.store(member, (head) => this.submit(head, body));
   }
@@ -106,10 +105,9 @@ export class IncomingValues {
   }
 
   private async store(
-    { key, etag, contentType, metadata, end }: ReadMember,
+    { key, etag, json, contentType, metadata, end }: ReadMember,
     write: (head: WriteHead) => Promise<Pick<WriteResult, "error" | "detail">>,
   ): Promise<Stored> {
-    const json = contentType === JSON_TYPE;
     const head: WriteHead = {
       verb: this.mode === "create" ? "post" : "put",
       key: { bytes: key, length: key.length },

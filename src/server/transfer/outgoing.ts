@@ -156,6 +156,7 @@ export function archivedOf(key: Uint8Array, etag: string, described: Described):
     key,
     etag: etag.slice(1, -1),
     versionMs: etagMillis(etag),
+    json,
     contentType: json ? JSON_TYPE : contentType,
     metadata: metadataOf(trailer)
       .map(([name, value]) => `${name}: ${value}\n`)

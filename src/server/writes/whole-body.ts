@@ -31,6 +31,8 @@ export interface BodyKind {
   readonly allBytesMax: number;
   /** What they hold now. */
   bytes: number;
+  /** A request without a body has an empty one. */
+  readonly mayLack?: boolean;
 }
 
 /** Does what the body asks for, and calls `answer` once. */
@@ -57,17 +59,17 @@ export function takeWhole(
   }
   const body = new WholeBody(context, kind, res, declared === CHUNKED, whole);
   res.onAborted(() => body.aborted());
-  if (declared === 0) body.data(NO_BYTES, true);
+  if (declared === 0 || declared === NO_BODY) body.data(NO_BYTES, true);
   else res.onData((chunk, last) => body.data(chunk, last));
 }
 
 function judge(
   context: FrontContext,
-  { name, bytesMax }: BodyKind,
+  { name, bytesMax, mayLack = false }: BodyKind,
   declared: number,
 ): { code: ErrorCode; detail: string } | null {
   if (context.stopping) return { code: "stopping", detail: "" };
-  if (declared === NO_BODY) return { code: "length_required", detail: "" };
+  if (declared === NO_BODY && !mayLack) return { code: "length_required", detail: "" };
   if (declared > bytesMax && declared !== CHUNKED)
     return { code: "too_large", detail: `${name} has at most ${bytesMax} bytes` };
   return null;

@@ -11,8 +11,7 @@
  */
 
 import { isDiskFull } from "../../engine/slabs/io.ts";
-import { etagOf } from "../../format/version.ts";
-import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
+import type { Conditions } from "../../rules/conditions.ts";
 import type { Life } from "../../rules/expiry.ts";
 import type { Upload, WriteHead, WriteResult, WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -21,11 +20,12 @@ import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "../http/linger.ts";
-import { sendError, sendErrorAndStayOpen } from "../http/reply.ts";
+import { sendError, sendErrorAndStayOpen, sendWriteResult } from "../http/reply.ts";
 import { parseTarget } from "../http/target.ts";
-import { DELETE, OTHER, POST, PUT } from "../status/meter.ts";
+import { adviseWrite, verbIndex } from "./advice.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 import { ChunkEnd } from "./chunk-end.ts";
+import type { Manner } from "./manner.ts";
 
 const EMPTY = new Uint8Array(0);
 
@@ -41,6 +41,8 @@ export interface WriteHeaders extends Conditions {
   life: Life;
   /** Content-Length, or Infinity for a chunked body. */
   declaredBytes: number;
+  /** null: it is a write of ours. */
+  manner: Manner | null;
 }
 
 /** The body is coming. */
@@ -51,6 +53,8 @@ const COMMITTING = 1;
 const ANSWERED = 2;
 /** The client has gone. */
 const GONE = 3;
+/** The whole body is here; whether the write may be done is being asked. */
+const ASKING = 4;
 
 export class WriteRequest implements BodyTaker {
   private readonly context: FrontContext;
@@ -141,7 +145,7 @@ export class WriteRequest implements BodyTaker {
       return;
     }
     // While committing there is nothing to take back: the write happens, and nobody hears of it.
-    if (this.phase === RECEIVING) this.upload?.abort();
+    if (this.phase === RECEIVING || this.phase === ASKING) this.upload?.abort();
     this.phase = GONE;
     this.release();
     this.context.meter.countAborted(verbIndex(this.headers.verb));
@@ -176,7 +180,8 @@ export class WriteRequest implements BodyTaker {
   private openUpload(last: boolean): boolean {
     this.keepAlive();
     const head = this.head();
-    const refusal = adviseWrite(this.context, head);
+    const isOurs = this.headers.manner === null;
+    const refusal = adviseWrite(this.context, head, isOurs && this.context.writesOnce);
     if (refusal !== null) {
       this.fail(refusal, "", last);
       return false;
@@ -206,17 +211,58 @@ export class WriteRequest implements BodyTaker {
       // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
       this.flow?.setPaused(false);
       this.chunkEnd?.stop();
-      this.phase = COMMITTING;
       // The pacer keeps the connection: what a fast client sent ahead of the disk may take longer than uWS'
       // timer.
       this.releaseGathered();
-      upload.commit((result) => this.done(result));
+      const { manner } = this.headers;
+      if (manner === null) this.commit(upload);
+      else this.ask(manner, () => this.commit(upload));
     } else if (!more) {
       this.flow?.setPaused(true);
     }
   }
 
+  private commit(upload: Upload): void {
+    this.phase = COMMITTING;
+    upload.commit((result) => this.done(result));
+  }
+
+  /** Goes on when the write may be done, and is answered otherwise. */
+  private ask(manner: Manner, goOn: () => void): void {
+    this.phase = ASKING;
+    this.keepAlive();
+    manner.ask((refusal) => {
+      if (this.phase !== ASKING) return;
+      this.res.cork(() => {
+        try {
+          if (refusal === null) goOn();
+          else this.refused(refusal);
+        } catch (error) {
+          this.crashed(error, true);
+        }
+      });
+    });
+  }
+
+  private refused(send: (res: Res) => number): void {
+    this.phase = ANSWERED;
+    this.upload?.abort();
+    this.release();
+    this.settle(send(this.res));
+  }
+
   private submit(body: Uint8Array): void {
+    const { manner } = this.headers;
+    if (manner === null) {
+      this.submitNow(body);
+      return;
+    }
+    // What has come is only there during the call.
+    const kept = body.slice();
+    this.ask(manner, () => this.submitNow(kept));
+  }
+
+  private submitNow(body: Uint8Array): void {
     this.phase = COMMITTING;
     const target = this.context.cluster ?? this.context.vault;
     const accepted = target.submit(this.head(), body, (result) => this.done(result));
@@ -229,7 +275,9 @@ export class WriteRequest implements BodyTaker {
   /** Sends the answer of `corked`; runs inside its cork. */
   answer(result: WriteResult): void {
     const { answerWrite, cluster } = this.context;
-    this.settle(answerWrite(this.res, this.headers.verb, result, cluster?.region));
+    const { verb, manner } = this.headers;
+    const send = manner === null ? answerWrite : sendWriteResult;
+    this.settle(send(this.res, verb, result, cluster?.region));
   }
 
   /** The vault's answer to the whole write. */
@@ -273,8 +321,8 @@ export class WriteRequest implements BodyTaker {
 
   /** The vault gave up on an upload before its end. */
   private uploadFailed(result: WriteResult): void {
-    if (this.phase !== RECEIVING) return;
-    this.fail(result.error ?? "internal", result.detail, false);
+    if (this.phase !== RECEIVING && this.phase !== ASKING) return;
+    this.fail(result.error ?? "internal", result.detail, this.phase === ASKING);
   }
 
   /** Refuses the request with its body half received. */
@@ -333,29 +381,6 @@ export class WriteRequest implements BodyTaker {
     this.gathered?.close();
     this.gathered = null;
   }
-}
-
-/**
- * Early advice for a large body: what the write would be refused for if it were complete now, or null. The
- * judgement that counts is the vault's, at commit.
- */
-export function adviseWrite(context: FrontContext, head: WriteHead): ErrorCode | null {
-  // What this node holds is no proof of what the cluster holds.
-  if (context.cluster !== null) return null;
-  const { vault } = context;
-  const found = vault.findResident(head.key);
-  // It is not worth waiting for the disk; perhaps the answer is here when the rest of the body comes.
-  if (found.state === "cold") vault.warm(() => {});
-  // Of what has ended is told once that is on the disk.
-  if (found.state === "cold" || found.state === "damaged" || found.state === "ended") return null;
-  const exists = found.state === "found";
-  if (!conditionsHold(head, exists ? etagOf(found.etag) : null))
-    return context.writesOnce && head.verb === "put" ? "write_once" : "precondition_failed";
-  return head.verb === "post" && exists ? "exists" : null;
-}
-
-export function verbIndex(verb: WriteVerb): number {
-  return verb === "put" ? PUT : verb === "post" ? POST : verb === "delete" ? DELETE : OTHER;
 }
 
 /**

@@ -1,9 +1,11 @@
 /**
  * PUT, POST and DELETE of keys: what can be judged by the headers alone, before any of the body is taken.
  */
+
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { NO_LIFE } from "../../rules/expiry.ts";
 import { type Allowed, lifeOf } from "../../rules/life.ts";
+import { queryProblem } from "../../rules/query.ts";
 import type { WriteVerb } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText, isJsonType } from "../../util/header-text.ts";
@@ -14,10 +16,11 @@ import type { Handler, Req, Res } from "../http/http.ts";
 import { endsByLength, refuse } from "../http/linger.ts";
 import { judgeConditions } from "../http/read-headers.ts";
 import type { ErrorOptions } from "../http/reply.ts";
-import { queryProblem, TARGET_BATCH, TARGET_KEY, TARGET_RESERVED } from "../http/target.ts";
+import { TARGET_KEY } from "../http/target.ts";
+import { adviseWrite, verbIndex } from "./advice.ts";
 import { HeadLines } from "./head-lines.ts";
 import { keptHeaders } from "./kept-headers.ts";
-import { adviseWrite, verbIndex, type WriteHeaders, WriteRequest } from "./write-request.ts";
+import { type WriteHeaders, WriteRequest } from "./write-request.ts";
 
 const UPGRADE_FIRST =
   "Content-Encoding, Content-Language, Content-Disposition, Cache-Control and X-Meta headers cannot be kept before the data directory, or the cluster, has been upgraded (minivault upgrade, minivault upgrade-cluster)";
@@ -47,21 +50,16 @@ export interface Refusal {
 /** What is wrong with a path that is not a key, for a write. */
 export type RefuseOther = (target: number) => Refusal;
 
-/** @param takeReserved takes PUTs of reserved paths; false: it is none of those that it knows */
-export function createWrites(
-  context: FrontContext,
-  refuseOther: RefuseOther,
-  takeBatch: Handler,
-  takeReserved: (res: Res, req: Req) => boolean,
-): { put: Handler; post: Handler; delete: Handler } {
+/** What the headers already rule out, or null; fills in kind and type of the value. */
+export type Judge = (req: Req, target: number, lines: HeadLines, headers: WriteHeaders) => Refusal | null;
+
+/** Takes a write whose path was parsed just now. */
+export type Receive = (verb: WriteVerb, res: Res, req: Req, target: number, judge: Judge) => void;
+
+/** Takes writes from their headers on. */
+export function createReceive(context: FrontContext): Receive {
   const lines = new HeadLines();
-  const receive = (verb: WriteVerb, res: Res, req: Req): void => {
-    const target = targetOf(context, req);
-    if (target === TARGET_BATCH && verb === "post") {
-      takeBatch(res, req);
-      return;
-    }
-    if (target === TARGET_RESERVED && verb === "put" && takeReserved(res, req)) return;
+  return (verb, res, req, target, judge) => {
     lines.read(req);
     const declared = bytesDeclared(lines.contentLength ?? "", lines.transferEncoding ?? "");
     if (endsByLength(context.meter, verbIndex(verb), res, declared, lines.lengthsDiffer)) return;
@@ -75,8 +73,9 @@ export function createWrites(
       ifMatch: "",
       ifNoneMatch: "",
       declaredBytes: declared,
+      manner: null,
     };
-    const refusal = judge(context, req, target, lines, headers, refuseOther);
+    const refusal = judge(req, target, lines, headers);
     if (refusal !== null) {
       const status = refuse(res, refusal.code, declared, refusal.options);
       context.meter.count(verbIndex(verb), status);
@@ -88,37 +87,52 @@ export function createWrites(
     if (declared === 0 || declared === NO_BODY) request.data(NO_BYTES, true);
     else res.onData((chunk, last) => request.data(chunk, last));
   };
+}
 
+/** Takes what is not a write of a key; false: it is none of those that it knows. */
+export type TakeOther = (verb: "put" | "post" | "delete", res: Res, req: Req, target: number) => boolean;
+
+export function createWrites(
+  context: FrontContext,
+  receive: Receive,
+  refuseOther: RefuseOther,
+  takeOther: TakeOther,
+): { put: Handler; post: Handler; delete: Handler } {
+  const judge: Judge = (req, target, lines, headers) => {
+    if (target !== TARGET_KEY) return refuseOther(target);
+    const problem = judgeHead(context, req, lines, headers);
+    if (problem !== null) return problem;
+    if (context.writesOnce && headers.verb === "put") {
+      if (headers.declaredBytes === 0) return { code: "length_required", options: { detail: EMPTY_VALUE } };
+      headers.ifMatch = "";
+      headers.ifNoneMatch = "*";
+    }
+    return headers.verb === "delete" ? null : judgeBody(context, lines, headers, readContentType);
+  };
+  const take = (verb: "put" | "post" | "delete", res: Res, req: Req): void => {
+    const target = targetOf(context, req);
+    if (target === TARGET_KEY || !takeOther(verb, res, req, target)) receive(verb, res, req, target, judge);
+  };
   return {
-    put: (res, req) => receive("put", res, req),
-    post: (res, req) => receive("post", res, req),
-    delete: (res, req) => receive("delete", res, req),
+    put: (res, req) => take("put", res, req),
+    post: (res, req) => take("post", res, req),
+    delete: (res, req) => take("delete", res, req),
   };
 }
 
-/** What the headers already rule out, or null; fills in kind and type of the value. */
-function judge(
+/** What query and conditions rule out; fills them in. */
+export function judgeHead(
   context: FrontContext,
   req: Req,
-  target: number,
-  lines: HeadLines,
+  { ifMatch, ifNoneMatch, ifUnmodifiedSince }: HeadLines,
   headers: WriteHeaders,
-  refuseOther: RefuseOther,
 ): Refusal | null {
-  if (target !== TARGET_KEY) return refuseOther(target);
   const query = req.getQuery();
   const problem = query ? readQuery(context, query, headers) : null;
   if (problem !== null) return problem;
   if (context.stopping) return { code: "stopping" };
-  const { ifMatch, ifNoneMatch, ifUnmodifiedSince } = lines;
   const conditionProblem = judgeConditions(ifMatch, ifNoneMatch, ifUnmodifiedSince, headers);
-  if (conditionProblem !== null) return badRequest(conditionProblem);
-  if (context.writesOnce && headers.verb === "put") {
-    if (headers.declaredBytes === 0) return { code: "length_required", options: { detail: EMPTY_VALUE } };
-    headers.ifMatch = "";
-    headers.ifNoneMatch = "*";
-  }
-  return headers.verb === "delete" ? null : judgeBody(context, lines, headers);
+  return conditionProblem === null ? null : badRequest(conditionProblem);
 }
 
 /** What is wrong with a query, or null; fills in how long the value is to live. */
@@ -135,7 +149,16 @@ function readQuery(context: FrontContext, query: string, headers: WriteHeaders):
   return target.keepsEnds ? null : { code: "upgrade_first", options: { detail: NO_ENDS } };
 }
 
-function judgeBody(context: FrontContext, lines: HeadLines, headers: WriteHeaders): Refusal | null {
+/**
+ * What the headers of a body rule out; fills in what is to be kept of them.
+ * @param readType decides kind and stored type of the body, and answers what is wrong, or null
+ */
+export function judgeBody(
+  context: FrontContext,
+  lines: HeadLines,
+  headers: WriteHeaders,
+  readType: typeof readContentType,
+): Refusal | null {
   const declared = headers.declaredBytes;
   if (declared === NO_BODY) return { code: "length_required" };
   if (declared === CHUNKED && !isChunkedOnly(lines)) {
@@ -148,7 +171,7 @@ function judgeBody(context: FrontContext, lines: HeadLines, headers: WriteHeader
     // RFC 9110, section 14.5: a client that resumes an upload must not replace the value by its tail.
     return badRequest("Content-Range is not supported: send the whole value");
   }
-  const typeProblem = readContentType(lines.contentType, headers);
+  const typeProblem = readType(lines.contentType, headers);
   if (typeProblem !== null) return badRequest(typeProblem);
   const kept = keptHeaders(lines, headers.json);
   if ("code" in kept) {
@@ -160,7 +183,8 @@ function judgeBody(context: FrontContext, lines: HeadLines, headers: WriteHeader
     return { code: "upgrade_first", options: { detail: UPGRADE_FIRST } };
   headers.trailer = kept;
   if (declared <= CHUNK_BYTES || declared === CHUNKED) return null;
-  const code = adviseWrite(context, { ...headers, key: context.key });
+  const writesOnce = headers.manner === null && context.writesOnce;
+  const code = adviseWrite(context, { ...headers, key: context.key }, writesOnce);
   return code === null ? null : { code };
 }
 
@@ -169,7 +193,7 @@ function isChunkedOnly({ transferEncoding, transferLines }: HeadLines): boolean 
   return transferLines === 1 && transferEncoding?.toLowerCase() === "chunked";
 }
 
-function badRequest(detail: string): Refusal {
+export function badRequest(detail: string): Refusal {
   return { code: "bad_request", options: { detail } };
 }
 
@@ -194,11 +218,19 @@ export function readContentType(
     headers.contentType = JSON_TYPE;
     return null;
   }
-  if (FORM_SYNTAX.test(header)) return null;
+  const problem = readRawType(header, headers);
+  if (problem === null && headers.contentType === header) lastPlainType = header;
+  return problem;
+}
+
+/** The same for a body that is kept as it is, also where it is JSON. */
+export function readRawType(header: string, headers: { json: boolean; contentType: string }): string | null {
+  headers.json = false;
+  headers.contentType = DEFAULT_TYPE;
+  if (header === "" || FORM_SYNTAX.test(header)) return null;
   if (header.length > CONTENT_TYPE_BYTES_MAX)
     return `Content-Type is limited to ${CONTENT_TYPE_BYTES_MAX} bytes`;
   if (!isHeaderText(header)) return "Content-Type holds characters that a header must not have";
   headers.contentType = header;
-  lastPlainType = header;
   return null;
 }

@@ -1,13 +1,15 @@
 /** Headers of requests and answers: conditions alike for all verbs and sizes, what keeps values inert, what is refused, and what no header may cost. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { KeyRing } from "../../../src/auth/keys.ts";
 import { RequestVerifier } from "../../../src/auth/signature.ts";
 import { nodeUrl } from "../../../src/config/values.ts";
 import { isModifiedSince, readTags } from "../../../src/rules/conditions.ts";
+import { queryProblem } from "../../../src/rules/query.ts";
 import { parseRange } from "../../../src/rules/range.ts";
 import { originProblem } from "../../../src/server/access/origins.ts";
-import { createKeyScratch, parseTarget, queryProblem } from "../../../src/server/http/target.ts";
+import { createKeyScratch, parseTarget } from "../../../src/server/http/target.ts";
 import { isInertType } from "../../../src/server/reads/value-head.ts";
 import { readContentType } from "../../../src/server/writes/writes.ts";
 import { CONDITION_BYTES_MAX } from "../../../src/util/limits.ts";

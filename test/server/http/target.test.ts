@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { queryProblem } from "../../../src/rules/query.ts";
 import * as targets from "../../../src/server/http/target.ts";
 import {
   createKeyScratch,
   parseTarget,
-  queryProblem,
   TARGET_BAD_KEY,
   TARGET_CONSOLE,
   TARGET_EMPTY_KEY,
