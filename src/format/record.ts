@@ -1,7 +1,6 @@
 /**
- * Records: encoding into a staging buffer, and reading fields from any buffer that holds a slab's bytes (the
- * map of a slab, or a staging buffer). All positions here are units within that buffer; FORMAT.md has the
- * table.
+ * Records: reading fields from any buffer that holds a slab's bytes (the map of a slab, or a staging buffer).
+ * All positions here are units within that buffer; FORMAT.md has the table.
  *
  * A `RecordSource` is one buffer seen as bytes and as 32-bit words; records are 16-byte aligned, so words
  * can be read without a DataView, which keeps the hot path short.
@@ -23,11 +22,8 @@ import {
   TRAILER_BYTES_MAX,
   TYPE_CHUNK,
   TYPE_ENDED,
-  TYPE_FORGOTTEN,
-  TYPE_MANIFEST,
   TYPE_MARK,
   TYPE_MASK,
-  TYPE_TOMBSTONE,
   TYPE_VALUE,
   UNIT_BYTES,
   UNIT_SHIFT,
@@ -82,30 +78,6 @@ const RECORD_VALUE_BYTES_MAX = Math.max(
   MANIFEST_HEADER_BYTES + MANIFEST_ENTRY_BYTES * MANIFEST_CHUNKS_MAX,
 );
 
-/**
- * Memory for one record: its value is put into `value`, and the rest of the record then around it, so that
- * nothing has to be moved.
- */
-export interface Frame {
-  readonly source: RecordSource;
-  readonly value: Uint8Array;
-}
-
-/** Bytes of memory that a frame takes for a value of at most `valueBytes`, whatever its key. */
-export function frameBytes(valueBytes: number): number {
-  return recordUnits(RECORD_KEY_BYTES_MAX, 0, valueBytes) << UNIT_SHIFT;
-}
-
-/**
- * A frame for a record with a key of `keyBytes` and a value of at most `valueBytes`, without a content type,
- * in memory of `frameBytes`.
- */
-export function createFrame(memory: Uint8Array, keyBytes: number, valueBytes: number): Frame {
-  const source = recordSource(memory);
-  const at = keyOffset(0) + keyBytes;
-  return { source, value: source.bytes.subarray(at, at + valueBytes) };
-}
-
 /** Size of a record in units, for the lengths of its parts in bytes. */
 export function recordUnits(
   keyBytes: number,
@@ -113,7 +85,8 @@ export function recordUnits(
   valueBytes: number,
   trailerBytes = 0,
 ): number {
-  return unitsOf(RECORD_HEADER_BYTES + keyBytes + contentTypeBytes + valueBytes + trailerBytes);
+  const bytes = RECORD_HEADER_BYTES + keyBytes + contentTypeBytes + valueBytes + trailerBytes;
+  return (bytes + UNIT_BYTES - 1) >>> UNIT_SHIFT;
 }
 
 /** Of a damaged header not even the length can be trusted. */
@@ -132,7 +105,6 @@ export function placeOf(storeSalt: number, shard: number, sequence: number, unit
 }
 
 const W = UNIT_SHIFT - 2; // units to words
-const NO_TRAILER = new Uint8Array(0);
 
 export function typeOf(source: RecordSource, unit: number): number {
   return (source.words[(unit << W) + 2] >>> 24) & TYPE_MASK;
@@ -268,7 +240,8 @@ export function isIntact(source: RecordSource, unit: number, endUnit: number, pl
   return checksumOf(source, unit) === checksum(source, unit, place);
 }
 
-function checksum(source: RecordSource, unit: number, place: number): number {
+/** What the checksum of the record at `unit` is to be there. */
+export function checksum(source: RecordSource, unit: number, place: number): number {
   const start = (unit << UNIT_SHIFT) + RECORD.valueBytes;
   const end = valueOffset(source, unit) + valueBytesOf(source, unit) + trailerBytesOf(source, unit);
   return hash32(new Uint8Array(source.buffer, source.base + start, end - start), place);
@@ -283,66 +256,6 @@ export function keyEquals(source: RecordSource, unit: number, key: Uint8Array, k
   return true;
 }
 
-/**
- * Writes header, key, content type and trailer of a record at `unit` of a staging buffer and zeroes its
- * padding. The value belongs at the returned byte offset, where it may be already; then the caller calls
- * `sealRecord`.
- * @param trailer its fields; empty: it is not extended
- */
-export function beginRecord(
-  target: RecordSource,
-  unit: number,
-  head: RecordHead,
-  key: Uint8Array,
-  contentType: Uint8Array,
-  valueBytes: number,
-  trailer: Uint8Array = NO_TRAILER,
-): number {
-  const { words, bytes } = target;
-  const w = unit << W;
-  words[w + 1] = valueBytes;
-  const flags =
-    head.type |
-    (head.json ? FLAG_JSON : 0) |
-    (head.outranked ? FLAG_OUTRANKED : 0) |
-    (trailer.length > 0 ? FLAG_EXTENDED : 0) |
-    (head.fresh ? FLAG_FRESH : 0);
-  words[w + 2] = key.length | (contentType.length << 16) | (flags << 24);
-  words[w + 5] = head.type === TYPE_CHUNK ? head.chunk : trailer.length;
-  words[w + 6] = head.clockLow;
-  words[w + 7] = head.clockHigh;
-  words[w + 8] = head.node;
-  words[w + 9] = head.incarnation;
-  words[w + 10] = head.operationLow;
-  words[w + 11] = head.operationHigh;
-  const at = keyOffset(unit);
-  bytes.set(key, at);
-  if (contentType.length > 0) bytes.set(contentType, at + key.length);
-  const valueAt = at + key.length + contentType.length;
-  const end = (unit + recordUnits(key.length, contentType.length, valueBytes, trailer.length)) << UNIT_SHIFT;
-  let padding = valueAt + valueBytes;
-  if (trailer.length > 0) {
-    bytes.set(trailer, padding);
-    padding += trailer.length;
-  }
-  for (; padding < end; padding++) bytes[padding] = 0;
-  return valueAt;
-}
-
-/** Makes a record that is not sealed yet one with a trailer of so many bytes, which its caller writes. */
-export function setTrailerBytes(target: RecordSource, unit: number, trailerBytes: number): void {
-  const w = unit << W;
-  target.words[w + 2] |= FLAG_EXTENDED << 24;
-  target.words[w + 5] = trailerBytes;
-}
-
-/** Sets or clears the flags of a record that is not sealed yet. */
-export function setFlags(target: RecordSource, unit: number, outranked: boolean, fresh: boolean): void {
-  const at = (unit << UNIT_SHIFT) + RECORD.type;
-  const flags = (outranked ? FLAG_OUTRANKED : 0) | (fresh ? FLAG_FRESH : 0);
-  target.bytes[at] = (target.bytes[at] & ~(FLAG_OUTRANKED | FLAG_FRESH)) | flags;
-}
-
 /** Reads the ballot of the record at `unit`. */
 export function ballotAt(source: RecordSource, unit: number): Ballot {
   const { words } = source;
@@ -353,45 +266,4 @@ export function ballotAt(source: RecordSource, unit: number): Ballot {
     node: words[w + 8] >>> 0,
     incarnation: words[w + 9] >>> 0,
   };
-}
-
-/** Ties a record to its place and its predecessor; answers its checksum. */
-export function sealRecord(
-  target: RecordSource,
-  unit: number,
-  place: number,
-  durable: number,
-  previous: number,
-): number {
-  const w = unit << W;
-  target.words[w + 3] = durable;
-  target.words[w + 4] = previous;
-  const sum = checksum(target, unit, place);
-  target.words[w] = sum;
-  return sum;
-}
-
-/** Rounds bytes up to whole units; the result is in units. */
-function unitsOf(bytes: number): number {
-  return (bytes + UNIT_BYTES - 1) >>> UNIT_SHIFT;
-}
-
-/** Whether records of this type say what a key holds, so that the index has the last one of each key. */
-export function isIndexed(type: number): boolean {
-  return isValue(type) || isAbsence(type);
-}
-
-/** Whether a record of this type is what a key holds. */
-export function isValue(type: number): boolean {
-  return type === TYPE_VALUE || type === TYPE_MANIFEST;
-}
-
-/** Whether who follows changes is told of a record of this type. */
-export function isTold(type: number): boolean {
-  return isIndexed(type) && type !== TYPE_FORGOTTEN;
-}
-
-/** Whether a record of this type says that the key has no value. */
-export function isAbsence(type: number): boolean {
-  return type === TYPE_TOMBSTONE || type === TYPE_FORGOTTEN || type === TYPE_ENDED;
 }

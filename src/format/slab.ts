@@ -18,7 +18,8 @@ import {
   UNIT_BYTES,
   UNIT_SHIFT,
 } from "./offsets.ts";
-import { isExtended, isFresh, isOutranked, isValue, type RecordSource, typeOf } from "./record.ts";
+import { isExtended, isFresh, isOutranked, type RecordSource, typeOf } from "./record.ts";
+import { isValue } from "./record-types.ts";
 import type { SlabEnd } from "./slab-list.ts";
 
 const CHECKED_BYTES = 60;

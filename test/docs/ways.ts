@@ -38,9 +38,9 @@ export interface Way {
 }
 
 export const WAYS: readonly Way[] = [
-  { name: "put", nodes: 1, method: "PUT", bytes: SMALL_BYTES, requests: 1000, filesMax: 70, aim: 20 },
-  { name: "get", nodes: 1, method: "GET", bytes: SMALL_BYTES, requests: 1000, filesMax: 24, aim: 12 },
-  { name: "quorum-get", nodes: 3, method: "GET", bytes: SMALL_BYTES, requests: 1000, filesMax: 79, aim: 30 },
+  { name: "put", nodes: 1, method: "PUT", bytes: SMALL_BYTES, requests: 1000, filesMax: 71, aim: 20 },
+  { name: "get", nodes: 1, method: "GET", bytes: SMALL_BYTES, requests: 1000, filesMax: 25, aim: 12 },
+  { name: "quorum-get", nodes: 3, method: "GET", bytes: SMALL_BYTES, requests: 1000, filesMax: 80, aim: 30 },
   {
     name: "large-upload",
     nodes: 1,

@@ -139,7 +139,7 @@ export async function churnRun(directory: string, random: Random): Promise<void>
     const what = random.below(12);
     if (what === 0) {
       for (const harness of store.shards) await harness.settle();
-      store.catalog.release();
+      store.catalog.logs.release();
     } else if (what < 4) await store.catalog.work();
     // Runs are merged under a list, too.
     else if (what < 6) void store.catalog.work();

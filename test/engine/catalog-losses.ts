@@ -76,7 +76,7 @@ async function life(store: Store, random: Random, keys: Set<string>): Promise<vo
     }
     if (step % 25 === 24) {
       for (const harness of store.shards) await harness.settle();
-      store.catalog.release();
+      store.catalog.logs.release();
     }
   }
 }

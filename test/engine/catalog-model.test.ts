@@ -59,7 +59,7 @@ async function history(directory: string, random: Random, steps: number, count: 
       model.add(key);
     } else if (choice < 88) {
       for (const harness of store.shards) await harness.settle();
-      store.catalog.release();
+      store.catalog.logs.release();
     } else if (choice < 90) await store.catalog.work();
     else if (choice < 93) assert.deepEqual(store.list(), sorted(model));
     else if (choice < 96) store.catalog.absorb(new Slices());
@@ -136,7 +136,7 @@ test("catalog: runs are merged, and keys that are gone go with them", async () =
       assert.ok(round < 200, "all tombstones stay");
       putOthers("other", Buffer.alloc(300));
       await harness.settle();
-      store.catalog.release();
+      store.catalog.logs.release();
     }
     const keys = (): number => {
       let count = 0;

@@ -12,15 +12,8 @@ import { FIGURE, logPlace } from "../../src/engine/slabs/figures.ts";
 import { nodeIo } from "../../src/engine/slabs/io.ts";
 import type { SlabMap } from "../../src/engine/slabs/maps.ts";
 import { scanSlab } from "../../src/engine/slabs/scan.ts";
-import {
-  type Ballot,
-  isAbsence,
-  isFresh,
-  isIndexed,
-  keyOf,
-  placeOf,
-  typeOf,
-} from "../../src/format/record.ts";
+import { type Ballot, isFresh, keyOf, placeOf, typeOf } from "../../src/format/record.ts";
+import { isAbsence, isIndexed } from "../../src/format/record-types.ts";
 import { decodeFooter, tableFresh, tableType, tableUnit, tableWords } from "../../src/format/slab.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, inDirectory } from "./harness.ts";

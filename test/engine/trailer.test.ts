@@ -7,7 +7,7 @@ import { applyManifest } from "../../src/engine/shard/writes.ts";
 import { type Field, fieldOf, isTrailer, readFields, writeFields } from "../../src/format/fields/trailer.ts";
 import { type ChunkRef, writeManifest } from "../../src/format/manifest.ts";
 import { MANIFEST_ENTRY_BYTES, MANIFEST_HEADER_BYTES, TRAILER_BYTES_MAX } from "../../src/format/offsets.ts";
-import { createFrame, frameBytes } from "../../src/format/record.ts";
+import { createFrame, frameBytes } from "../../src/format/write-record.ts";
 import { RECORD_KEY_BYTES_MAX } from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, inDirectory, SMALL_CHUNK_BYTES } from "./harness.ts";

@@ -15,9 +15,7 @@ import {
   type Ballot,
   ballotAt,
   emptyHead,
-  type Frame,
   isExtended,
-  isIndexed,
   keyEquals,
   type RecordHead,
   type RecordSource,
@@ -25,6 +23,8 @@ import {
   recordUnits,
   typeOf,
 } from "../../format/record.ts";
+import { isIndexed } from "../../format/record-types.ts";
+import type { Frame } from "../../format/write-record.ts";
 import { failed, type KeyRef, type Outcome, type ShardWrite } from "../../rules/write.ts";
 import { hash32, hashBOf } from "../../util/hash.ts";
 import { TAG_ENTRIES_MAX } from "../../util/limits.ts";

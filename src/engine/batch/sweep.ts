@@ -5,7 +5,8 @@
  */
 import { endAt } from "../../format/end.ts";
 import { SLAB_UNIT_BITS, UNIT_BYTES } from "../../format/offsets.ts";
-import { ballotAt, isValue, keyOf, unitsAt } from "../../format/record.ts";
+import { ballotAt, keyOf, unitsAt } from "../../format/record.ts";
+import { isValue } from "../../format/record-types.ts";
 import { tableEnding, tableType, tableUnit } from "../../format/slab.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { type KeyRef, succeeded } from "../../rules/write.ts";

@@ -12,20 +12,15 @@
  * I3  A merge drops a key only when the index has no entry with its tag; its next record then lies beyond
  *     the follower's place.
  */
-import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
-import type { StoreIdentity } from "../directory/store-file.ts";
-import { IndexReader } from "../index/reader.ts";
-import { FIGURE } from "../slabs/figures.ts";
-import type { FileIo } from "../slabs/io.ts";
-import { ShardLookup } from "../state/lookup.ts";
-import type { ShardMemory } from "../state/memory.ts";
-import { LogFollower } from "./follower.ts";
+import { UNIT_BYTES } from "../../format/offsets.ts";
+import { type CatalogFigures, type CatalogState, figuresOf } from "./figures.ts";
+import { Logs, type LogsSetup } from "./logs.ts";
 import { MemoryRunBuilder } from "./runs/builder.ts";
 import { MergedKeys } from "./runs/merged-keys.ts";
 import { type KeyRun, RunDamage } from "./runs/run.ts";
 import type { AddKey } from "./runs/run-files.ts";
 import { chooseMerge } from "./runs/tiers.ts";
-import { Shelf } from "./shelf.ts";
+import { Shelf, type ShelfSetup } from "./shelf.ts";
 import { Slices } from "./slices.ts";
 import { Tail, UNSORTED_KEYS_MAX } from "./tail.ts";
 
@@ -35,56 +30,20 @@ const TAIL_KEYS_MAX = 131_072;
 const TAILS_MAX = 8;
 /** Bytes of all logs beyond the watermarks from which they are moved on, however few keys are in them. */
 const BEHIND_BYTES_MAX = 1024 * 1024 * 1024;
-/** Records that a follower takes in one step. */
-const FOLLOW_RECORDS = 256;
 /** Keys between two turns of a writer of files. */
 const MERGED_KEYS = 128;
 
-export interface CatalogSetup {
-  dataDirectory: string;
-  store: StoreIdentity;
-  memories: readonly ShardMemory[];
-  /** Of each shard, this thread's own array of held slabs. */
-  held: readonly SharedArrayBuffer[];
-  io: FileIo;
-  /** Nothing can be written: what is needed is kept in memory. */
-  readOnly: boolean;
-  warn: (message: string) => void;
+export interface CatalogSetup extends LogsSetup, ShelfSetup {
   /** Smaller in tests. */
   tailKeysMax?: number;
 }
 
-/**
- * `building`: keys may be missing yet. `blind`: damage in a slab hides the keys of records that count, so
- * nobody knows all keys.
- */
-export type CatalogState = "ready" | "building" | "blind";
-
-export interface CatalogFigures {
-  state: CatalogState;
-  /** Of a build, 0 to 1. */
-  progress: number;
-  runs: number;
-  runKeys: number;
-  runBytes: number;
-  tailKeys: number;
-  memoryBytes: number;
-  /** Builds from nothing since the start, and their reasons are in the log. */
-  builds: number;
-  flushes: number;
-  merges: number;
-  diskFull: boolean;
-}
-
 export class Catalog {
-  /** Shards as any reader sees them. */
-  readonly lookups: readonly ShardLookup[];
+  readonly logs: Logs;
   private readonly setup: CatalogSetup;
   private readonly tailKeysMax: number;
-  private readonly indexes: readonly IndexReader[];
   private readonly shelf: Shelf;
   private readonly tail = new Tail();
-  private followers: LogFollower[] = [];
   /** The runs, the tail, and the logs beyond the followers' places have all keys. */
   private complete = false;
   /** All was forgotten once while the shards wrote: what they take as known may not be. */
@@ -99,13 +58,9 @@ export class Catalog {
 
   /** Opens the catalog of a store whose shards are open. Reads little: the rest is done by `absorb`. */
   constructor(setup: CatalogSetup) {
-    const { dataDirectory, store, memories, held } = setup;
     this.setup = setup;
     this.tailKeysMax = setup.tailKeysMax ?? TAIL_KEYS_MAX;
-    this.lookups = memories.map(
-      (memory, shard) => new ShardLookup(dataDirectory, shard, store, memory, held[shard]),
-    );
-    this.indexes = memories.map((memory) => new IndexReader(memory.index));
+    this.logs = new Logs(setup);
     this.shelf = new Shelf(setup);
     const problem = this.shelf.read();
     if (problem !== null) this.build(problem);
@@ -120,13 +75,9 @@ export class Catalog {
    * manifest says so before anything is appended.
    */
   private follow(watermarks: readonly number[]): void {
-    this.followers = this.lookups.map((lookup, shard) => {
-      const memory = this.setup.memories[shard];
-      const end = new Float64Array(memory.figures)[FIGURE.openedEnd];
-      return new LogFollower(lookup, memory, Math.min(watermarks[shard], end), !this.anew);
-    });
+    this.logs.begin(watermarks, !this.anew);
     const { runs } = this.shelf;
-    this.shelf.begin({ runs, watermarks: this.places, complete: this.complete });
+    this.shelf.begin({ runs, watermarks: this.logs.places, complete: this.complete });
     this.publishWatermarks();
   }
 
@@ -137,12 +88,7 @@ export class Catalog {
    */
   private publishWatermarks(): void {
     const { complete, watermarks } = this.shelf;
-    for (const [shard, { figures }] of this.setup.memories.entries())
-      new Float64Array(figures)[FIGURE.watermark] = complete ? watermarks[shard] : 0;
-  }
-
-  private get places(): number[] {
-    return this.followers.map(({ place }) => place);
+    this.logs.tellKnown(complete ? watermarks : null);
   }
 
   /** Begins anew, with nothing: all keys come from the logs. */
@@ -155,7 +101,7 @@ export class Catalog {
     this.shelf.runs = [];
     this.tail.clear();
     this.complete = false;
-    this.follow(this.lookups.map(() => 0));
+    this.follow(this.logs.lookups.map(() => 0));
   }
 
   /**
@@ -163,29 +109,15 @@ export class Catalog {
    * @returns whether all that was published when this was called is in
    */
   absorb(slices: Slices): boolean {
-    slices.begin();
-    let isStuck = false;
-    for (const follower of this.followers) {
-      while (!follower.follow(FOLLOW_RECORDS, !this.complete, this.take)) {
-        isStuck ||= follower.isStuck;
-        if (follower.isStuck) break;
-        if (performance.now() >= slices.endsMs) return false;
-      }
-      follower.publish();
-    }
-    if (!isStuck) this.complete = true;
-    return !isStuck;
+    const met = this.logs.follow(slices, !this.complete, this.take);
+    if (met === "all") this.complete = true;
+    return met === "all";
   }
 
   private readonly take = (key: Uint8Array): void => this.tail.add(key);
 
-  /** Lets go of maps that nobody needs. To be called now and then. */
-  release(): void {
-    for (const lookup of this.lookups) lookup.maps.release();
-  }
-
   get state(): CatalogState {
-    if (this.followers.some((follower) => follower.isBlind(this.take))) return "blind";
+    if (this.logs.isBlind(this.take)) return "blind";
     return this.complete ? "ready" : "building";
   }
 
@@ -247,26 +179,14 @@ export class Catalog {
     const merge = chooseMerge(
       runs.map(({ keys }) => keys),
       this.tailKeysMax,
-      this.entries,
+      this.logs.entries,
     );
     return merge === null ? null : () => this.merge(merge.map((run) => runs[run]));
   }
 
   private get isFlushDue(): boolean {
     if (this.tail.keys >= this.tailKeysMax) return true;
-    let units = 0;
-    for (const [shard, { place }] of this.followers.entries()) units += place - this.shelf.watermarks[shard];
-    return units * 16 > BEHIND_BYTES_MAX;
-  }
-
-  /** Entries of the index that must be in the runs. */
-  private get entries(): number {
-    let entries = 0;
-    for (const { figures } of this.setup.memories) {
-      const counted = new Float64Array(figures);
-      entries += counted[FIGURE.keys] + counted[FIGURE.tombstones] + counted[FIGURE.forgotten];
-    }
-    return entries;
+    return this.logs.unitsSince(this.shelf.watermarks) * UNIT_BYTES > BEHIND_BYTES_MAX;
   }
 
   /** Gives the keys of runs to `add`, in slices. Ends with false when the work has become pointless. */
@@ -304,7 +224,8 @@ export class Catalog {
 
   /** Writes the tail to a file, and moves the watermarks to where it was then. */
   private async flush(): Promise<boolean> {
-    const { epoch, complete, shelf, tail, places } = this;
+    const { epoch, complete, shelf, tail } = this;
+    const { places } = this.logs;
     tail.sort();
     const { runs } = tail;
     const written = runs.length === 0 ? "empty" : await this.write(runs, EVERY);
@@ -320,7 +241,7 @@ export class Catalog {
   /** Makes one run of some. */
   private async merge(runs: readonly KeyRun[]): Promise<boolean> {
     const { epoch, shelf } = this;
-    const written = await this.write(runs, this.mayBeThere);
+    const written = await this.write(runs, (key) => this.logs.mayHave(key));
     if (written === null || epoch !== this.epoch) return false;
     const rest = shelf.runs.filter((run) => !runs.includes(run));
     const { watermarks, complete } = shelf;
@@ -337,34 +258,11 @@ export class Catalog {
     return this.shelf.write((add) => this.keysOf(runs, add, keep));
   }
 
-  /** Whether the index has an entry with the tag of a key. */
-  private readonly mayBeThere = (key: Uint8Array): boolean => {
-    const { store } = this.setup;
-    const hashA = hashKey(key, key.length, 0);
-    const hashB = hashBOf(key, key.length, store.keyHash);
-    return this.indexes[shardOf(hashA, hashB, store.shards)].find(hashA, hashB, ANY);
-  };
-
   figures(): CatalogFigures {
-    const { tail, followers } = this;
-    const { runs, diskFull } = this.shelf;
-    const slabs = followers.map((follower) => follower.slabs);
-    const total = slabs.reduce((sum, slab) => sum + slab.total, 0);
-    const done = slabs.reduce((sum, slab) => sum + slab.done, 0);
-    const parts = runs.flatMap((run) => run.parts);
-    return {
-      state: this.state,
-      progress: this.complete ? 1 : total === 0 ? 0 : done / total,
-      runs: runs.length,
-      runKeys: runs.reduce((sum, { keys }) => sum + keys, 0),
-      runBytes: parts.reduce((sum, { bytes }) => sum + bytes, 0),
-      tailKeys: tail.keys,
-      memoryBytes: parts.reduce((sum, { fences }) => sum + fences.memoryBytes, tail.memoryBytes),
-      builds: this.builds,
-      flushes: this.flushes,
-      merges: this.merges,
-      diskFull,
-    };
+    const { state, builds, flushes, merges, shelf } = this;
+    const progress = this.complete ? 1 : this.logs.progress;
+    const { diskFull } = shelf;
+    return { state, progress, ...figuresOf(shelf.runs, this.tail), builds, flushes, merges, diskFull };
   }
 
   /** There may be room on the disk again. */
@@ -394,5 +292,4 @@ export class Catalog {
   }
 }
 
-const ANY = { matches: () => true };
 const EVERY = (): boolean => true;

@@ -16,7 +16,8 @@ import {
   TYPE_FORGOTTEN,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import { isFresh, isIndexed, isIntact, keyOf, placeOf, typeOf, unitsAt } from "../../format/record.ts";
+import { isFresh, isIntact, keyOf, placeOf, typeOf, unitsAt } from "../../format/record.ts";
+import { isIndexed } from "../../format/record-types.ts";
 import {
   decodeFooter,
   headerProblem,

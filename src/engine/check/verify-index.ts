@@ -3,7 +3,9 @@
  * record that says what a key holds is in it, or a newer record of the key is; and it has no other entries.
  * Changes nothing on the disk.
  */
-import { isIndexed, keyOf } from "../../format/record.ts";
+
+import { keyOf } from "../../format/record.ts";
+import { isIndexed } from "../../format/record-types.ts";
 import { decodeFooter, tableType, tableUnit, tableWords } from "../../format/slab.ts";
 import { hash32, hashBOf } from "../../util/hash.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";

@@ -3,7 +3,8 @@
 import fs from "node:fs";
 import { type ChunkRef, readManifest } from "../../format/manifest.ts";
 import { FOOTER_BYTES, HEADER_BYTES, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
-import { isIndexed, placeOf, type RecordSource, recordSource } from "../../format/record.ts";
+import { placeOf, type RecordSource, recordSource } from "../../format/record.ts";
+import { isIndexed } from "../../format/record-types.ts";
 import {
   decodeFooter,
   footerSeal,

@@ -1,7 +1,8 @@
 /** What compacting a slab would cost and give, for the choice that choose.ts makes. */
 import { endAt } from "../../format/end.ts";
 import { TYPE_CHUNK, TYPE_ENDED, TYPE_FORGOTTEN, UNIT_BYTES } from "../../format/offsets.ts";
-import { ballotAt, isAbsence, isIndexed, unitsAt } from "../../format/record.ts";
+import { ballotAt, unitsAt } from "../../format/record.ts";
+import { isAbsence, isIndexed } from "../../format/record-types.ts";
 import { decodeFooter, tableType, tableUnit, tableWords, tailBytes } from "../../format/slab.ts";
 import type { Log } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";

@@ -6,7 +6,7 @@
  * What a copy is says copies.ts. The slab is dropped after what was copied is synced.
  */
 import { TYPE_CHUNK, TYPE_MARK } from "../../format/offsets.ts";
-import { isTold } from "../../format/record.ts";
+import { isTold } from "../../format/record-types.ts";
 import { tableType, tableUnit } from "../../format/slab.ts";
 import { type Log, UNSYNCED_BYTES_MAX } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";

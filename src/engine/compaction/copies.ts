@@ -11,9 +11,6 @@ import { TYPE_CHUNK, TYPE_ENDED, UNIT_BYTES } from "../../format/offsets.ts";
 import {
   emptyHead,
   isExtended,
-  isIndexed,
-  isTold,
-  isValue,
   keyOf,
   originOf,
   readHead,
@@ -21,6 +18,7 @@ import {
   trailerOf,
   typeOf,
 } from "../../format/record.ts";
+import { isIndexed, isTold, isValue } from "../../format/record-types.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import type { Log } from "../log/log.ts";
 import type { SlabMap } from "../slabs/maps.ts";

@@ -12,21 +12,18 @@ import { endAt, endOf } from "../../format/end.ts";
 import { copyUnits, layCopy } from "../../format/fields/origin.ts";
 import { FIRST_UNIT, TYPE_CHUNK, TYPE_ENDED, TYPE_MARK, UNIT_BYTES } from "../../format/offsets.ts";
 import {
-  beginRecord,
   emptyHead,
-  type Frame,
   placeOf,
   type RecordHead,
   type RecordSource,
   readHead,
   recordSource,
   recordUnits,
-  sealRecord,
-  setFlags,
   typeOf,
 } from "../../format/record.ts";
 import { tableWordAt, tailBytes } from "../../format/slab.ts";
 import type { SlabEnd } from "../../format/slab-list.ts";
+import { beginRecord, type Frame, sealRecord, setFlags } from "../../format/write-record.ts";
 import { copyInto } from "../../util/bytes.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import type { FileIo } from "../slabs/io.ts";

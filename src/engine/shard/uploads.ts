@@ -9,7 +9,8 @@
 
 import { type ChunkRef, manifestBytes, writeManifest } from "../../format/manifest.ts";
 import { MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
-import { type Ballot, createFrame, type Frame, frameBytes } from "../../format/record.ts";
+import type { Ballot } from "../../format/record.ts";
+import { createFrame, type Frame, frameBytes } from "../../format/write-record.ts";
 import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
 import { copyInto } from "../../util/bytes.ts";
 import { type Gathering, Gatherings } from "../../util/gathering/gatherings.ts";

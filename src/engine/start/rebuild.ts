@@ -17,7 +17,8 @@ import {
   TYPE_TOMBSTONE,
   UNIT_BYTES,
 } from "../../format/offsets.ts";
-import { isAbsence, isIndexed, keyBytesOf, keyEquals, keyOf, keyOffset } from "../../format/record.ts";
+import { keyBytesOf, keyEquals, keyOf, keyOffset } from "../../format/record.ts";
+import { isAbsence, isIndexed } from "../../format/record-types.ts";
 import { tableType, tableUnit } from "../../format/slab.ts";
 import { hash32, hashBOf, PARTITIONS, partitionOf } from "../../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "../index/memory.ts";

@@ -2,7 +2,8 @@
  * Which promises and floors count, told from the records of all slabs, at a start without a snapshot.
  */
 import { TYPE_FLOOR, TYPE_FORGOTTEN, TYPE_PROMISE } from "../../format/offsets.ts";
-import { type Ballot, ballotAt, isIndexed, keyEquals, keyOf, typeOf } from "../../format/record.ts";
+import { type Ballot, ballotAt, keyEquals, keyOf, typeOf } from "../../format/record.ts";
+import { isIndexed } from "../../format/record-types.ts";
 import { tableOutranked, tableType, tableUnit } from "../../format/slab.ts";
 import { compareBallots } from "../../format/version.ts";
 import { partitionOf } from "../../util/hash.ts";

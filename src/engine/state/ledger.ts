@@ -12,15 +12,14 @@ import {
   UNIT_BYTES,
 } from "../../format/offsets.ts";
 import {
-  isAbsence,
   isExtended,
-  isValue,
   keyBytesOf,
   type RecordSource,
   recordUnits,
   typeOf,
   unitsAt,
 } from "../../format/record.ts";
+import { isAbsence, isValue } from "../../format/record-types.ts";
 import type { Ends } from "../ends/ends.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import type { SlabTable } from "../slabs/table.ts";

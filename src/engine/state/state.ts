@@ -20,16 +20,14 @@ import {
   UNIT_BYTES,
 } from "../../format/offsets.ts";
 import {
-  isAbsence,
   isExtended,
   isFresh,
-  isIndexed,
-  isValue,
   keyBytesOf,
   originOf,
   type RecordSource,
   unitsAt,
 } from "../../format/record.ts";
+import { isAbsence, isIndexed, isValue } from "../../format/record-types.ts";
 import { recordFormat } from "../../format/slab.ts";
 import { HybridClock, SteadyClock } from "../../util/clock.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";

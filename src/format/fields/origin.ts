@@ -8,12 +8,12 @@ import {
   keyBytesOf,
   type RecordSource,
   recordUnits,
-  setTrailerBytes,
   trailerBytesOf,
   unitsAt,
   valueBytesOf,
   valueOffset,
 } from "../record.ts";
+import { setTrailerBytes } from "../write-record.ts";
 
 /** A trailer with an origin before the fields that are kept with the value. */
 export function withOrigin(trailer: Uint8Array, sequence: number): Uint8Array {

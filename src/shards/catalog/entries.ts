@@ -10,7 +10,6 @@ import {
   type Ballot,
   ballotAt,
   contentTypeBytesOf,
-  isAbsence,
   isJson,
   keyBytesOf,
   keyOffset,
@@ -19,6 +18,7 @@ import {
   valueBytesOf,
   valueOffset,
 } from "../../format/record.ts";
+import { isAbsence } from "../../format/record-types.ts";
 import { compareBallots, etagScratch, writeEtagOf } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { copyOf } from "../../util/bytes.ts";

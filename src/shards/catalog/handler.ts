@@ -62,8 +62,8 @@ function open(task: CatalogOpenTask): Opened {
   const service = new CatalogService(catalog, store, new Float64Array(figures), clock, warn);
   const feed = new FeedService({
     ...{ dataDirectory, store, memories, readOnly, warn },
-    lookups: catalog.lookups,
-    entries: new Entries(catalog.lookups, store, clock),
+    lookups: catalog.logs.lookups,
+    entries: new Entries(catalog.logs.lookups, store, clock),
     tell: (front, told) => tell(channels[front], { feed: told }),
   });
   for (const [front, port] of channels.entries())

@@ -1,6 +1,7 @@
 /** Keeps the catalog up with the logs, and answers the fronts' questions once it is. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Catalog, CatalogState } from "../../engine/catalog/catalog.ts";
+import type { Catalog } from "../../engine/catalog/catalog.ts";
+import type { CatalogState } from "../../engine/catalog/figures.ts";
 import { RunDamage } from "../../engine/catalog/runs/run.ts";
 import { Slices } from "../../engine/catalog/slices.ts";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
@@ -34,7 +35,7 @@ export class CatalogService {
     warn: (message: string) => void,
   ) {
     this.catalog = catalog;
-    const entries = new Entries(catalog.lookups, store, clock);
+    const entries = new Entries(catalog.logs.lookups, store, clock);
     this.answers = new CatalogAnswers(catalog, entries, this.slices, () => this.requireWhole());
     this.figures = figures;
     this.warn = warn;
@@ -46,7 +47,7 @@ export class CatalogService {
   /** Follows the logs, and has written what is due. */
   private tend(): void {
     void this.follow().then(() => {
-      this.catalog.release();
+      this.catalog.logs.release();
       this.show();
       if (this.catalog.isDue) void this.catalog.work();
     }, this.failed);

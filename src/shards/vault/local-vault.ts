@@ -19,7 +19,8 @@ import {
   TYPE_ENDED,
   TYPE_FORGOTTEN,
 } from "../../format/offsets.ts";
-import { type Ballot, emptyHead, isAbsence, readHead, typeOf } from "../../format/record.ts";
+import { type Ballot, emptyHead, readHead, typeOf } from "../../format/record.ts";
+import { isAbsence } from "../../format/record-types.ts";
 import { endOfLife, hasEnded, type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { SteadyClock } from "../../util/clock.ts";

@@ -77,7 +77,7 @@ async function compare(
     const hashA = hashKey(key, key.length, 0);
     const hashB = hashBOf(key, key.length, store.keyHash);
     const shard = shardOf(hashA, hashB, store.shards);
-    const lookup = catalog.lookups[shard];
+    const lookup = catalog.logs.lookups[shard];
     lookup.find(key, key.length, hashA, hashB);
     if (lookup.located && typeOf(lookup.map, lookup.unit) !== TYPE_FORGOTTEN) found[shard]++;
     if (slices.isOver) {
