@@ -21,6 +21,7 @@ import { ClusterPart } from "./cluster-part.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
 import type { Running } from "./process.ts";
 import { FileReload } from "./reload.ts";
+import { s3Meters, withS3Front } from "./s3-front.ts";
 
 /** Progress of a long start is reported this often. */
 const PROGRESS_MS = 1000;
@@ -44,12 +45,20 @@ export async function startWorker(
   const access = clientAccess(config.auth);
   const rates = createRates();
   const audit = config.audit === null ? null : new AuditFile(config.audit, log);
-  const meters = createMeters(config.fronts);
+  const meters = createMeters(config.fronts + s3Meters(config));
   const vault = await openStore(config, replicated, log, fatal);
   const cluster = new ClusterPart(config, vault, log);
   try {
-    const front = await createFront(
+    const ownFront = await createFront(
       await frontOptions(config, vault, cluster, { access, rates, audit, meters }, log),
+    );
+    const ofNode = { cluster: () => cluster.node, publicUrl: () => cluster.publicUrl };
+    const front = await withS3Front(
+      ownFront,
+      config,
+      vault,
+      { access, rates, audit, meters, ...ofNode },
+      log,
     );
     const { port } = front;
     cluster.port = port;

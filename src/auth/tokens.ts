@@ -234,6 +234,9 @@ export function createRates(): SharedArrayBuffer {
   return new SharedArrayBuffer(TOKENS_MAX * Float64Array.BYTES_PER_ELEMENT);
 }
 
+/** The access key of S3 whose secret is the key of `-auth`. */
+const KEY_ACCESS_KEY = "minivault";
+
 /** A key that opens everything, such as that of `-auth`, as a token. */
 export function keyRecord(key: string): TokenRecord {
   if (key === "") throw new Error("the auth key is empty");
@@ -244,7 +247,7 @@ export function keyRecord(key: string): TokenRecord {
     allow: PERMISSIONS,
     requestsPerSecond: null,
     expiresMs: null,
-    s3: null,
+    s3: { accessKey: KEY_ACCESS_KEY, secretKey: key },
     slot: 0,
   };
 }

@@ -9,7 +9,15 @@
 import { isIP } from "node:net";
 import path from "node:path";
 import { Command, Option } from "commander";
-import { keyFile, readAuth, readClusterKeys, readTls, readTlsCa, secretWarnings } from "../config/access.ts";
+import {
+  keyFile,
+  readAuth,
+  readClusterKeys,
+  readS3Port,
+  readTls,
+  readTlsCa,
+  secretWarnings,
+} from "../config/access.ts";
 import type { Config } from "../config/config.ts";
 import { FLAGS, type Flag, variableOf } from "../config/flags.ts";
 import { AUTH_KEY_BYTES_MIN, nodeUrl, oneOf, SHORT_KEY, UsageError } from "../config/values.ts";
@@ -237,6 +245,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     mode: options.mode,
     port: options.port,
     host: options.host,
+    s3Port: readS3Port({ s3Port: options.s3Port, mode: options.mode }, auth, (text) => warnings.push(text)),
     publicUrl: options.publicUrl === undefined ? null : nodeUrl(options.publicUrl, scheme),
     masters: urls(options.master),
     volumes: urls(options.volumes),

@@ -42,6 +42,28 @@ export function readAuth(options: AccessOptions, isFlag: (name: string) => boole
   return null;
 }
 
+/**
+ * Port of the S3 interface; null: there is none. Nobody is let in there without a signature.
+ * @param warn gets what an operator should know
+ */
+export function readS3Port(
+  { s3Port, mode }: { s3Port?: number; mode: Config["mode"] },
+  auth: AuthConfig | null,
+  warn: (sentence: string) => void,
+): number | null {
+  if (s3Port === undefined) return null;
+  if (mode === "master") throw new UsageError("-s3-port is for workers: a master stores no objects");
+  if (auth === null)
+    throw new UsageError(
+      "-s3-port needs a secret to sign with: -tokens with a line of minivault token -s3, or a key (MINIVAULT_AUTH, -auth-file)",
+    );
+  if (!clientTokens(auth).some(({ s3 }) => s3 !== null))
+    warn(
+      "no token has an access key yet, so the S3 interface lets nobody in: minivault token NAME -s3 makes one",
+    );
+  return s3Port;
+}
+
 /** What clients can show: tokens where there are some, else the key. */
 export function clientTokens({ key, tokens }: AuthConfig): readonly TokenRecord[] {
   return tokens ?? (key === null ? [] : [keyRecord(key)]);

@@ -10,6 +10,8 @@ export interface Config {
   /** 0: any free port. */
   port: number;
   host: string;
+  /** Port of the S3 interface; 0: any free port; null: there is none. */
+  s3Port: number | null;
   /**
    * How other nodes reach this one, without a trailing slash; null: http://localhost:<port>, with tls https.
    */

@@ -64,6 +64,14 @@ export const FLAGS: readonly Flag[] = [
     presetText: "http(s)://localhost:<port>",
   },
   {
+    name: "s3-port",
+    group: "Listening",
+    value: "number",
+    text: "port of the S3 interface, for clients with an access key (minivault token -s3; with -auth alone the access key is minivault, and the key the secret); 0: any free port",
+    parse: integer(0, 65_535),
+    presetText: "none",
+  },
+  {
     name: "data",
     group: "Storing",
     value: "directory",

@@ -138,6 +138,7 @@ export const FIELD_END = 1;
 export const FIELD_ORIGIN = 2;
 export const FIELD_METADATA = 3;
 export const FIELD_MD5 = 4;
+export const FIELD_CHECKSUM = 6;
 
 /** The field that says where a copy was first appended: its head and a sequence. */
 export const ORIGIN_FIELD_BYTES = FIELD_HEADER_BYTES + 4;

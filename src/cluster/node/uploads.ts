@@ -51,7 +51,7 @@ export class ClusterUploads {
     const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
     const group = groupOf(key.partition);
     const { operationLow, operationHigh } = writes.nextOperation();
-    const { verb, json, contentType, trailer, life } = head;
+    const { verb, json, contentType, trailer, trailerAtEnd, life } = head;
     const terms = termsOf(head);
     // What is staged gets its fields with the accept.
     const kind = { json, contentType, trailer: NO_TRAILER };
@@ -99,7 +99,7 @@ export class ClusterUploads {
           throw new Error(`${node} has not taken the value`);
       },
       write: (staged, valueBytes, done) => {
-        const value = { ...kind, trailer, life, valueBytes, staged };
+        const value = { ...kind, trailer: trailerAtEnd?.() ?? trailer, life, valueBytes, staged };
         writes.writeLarge(verb, { key, terms, value, operationLow, operationHigh }, (result) => {
           replica.staged.drop(key.bytes, operationLow, operationHigh);
           done(result);

@@ -3,8 +3,18 @@
  * without a search.
  */
 import { endOf } from "../end.ts";
-import { END_BYTES, FIELD_END, FIELD_HEADER_BYTES, FIELD_MD5, FIELD_METADATA } from "../offsets.ts";
+import {
+  END_BYTES,
+  FIELD_CHECKSUM,
+  FIELD_END,
+  FIELD_HEADER_BYTES,
+  FIELD_MD5,
+  FIELD_METADATA,
+} from "../offsets.ts";
 import { NO_TRAILER, readFields, writeFields } from "./trailer.ts";
+
+/** Fields that only describe a value. */
+const DESCRIBING: ReadonlySet<number> = new Set([FIELD_METADATA, FIELD_MD5, FIELD_CHECKSUM]);
 
 /** A trailer that says this end beside all else; `end` 0: none. The given one is left as it is. */
 export function withEnd(trailer: Uint8Array, end: number): Uint8Array {
@@ -28,5 +38,5 @@ export function endedTrailer(trailer: Uint8Array): Uint8Array {
   if (trailer.length === END_BYTES) return trailer;
   const fields = readFields(trailer);
   if (fields === null) return NO_TRAILER;
-  return writeFields(fields.filter(({ type }) => type !== FIELD_METADATA && type !== FIELD_MD5));
+  return writeFields(fields.filter(({ type }) => !DESCRIBING.has(type)));
 }

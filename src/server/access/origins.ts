@@ -24,6 +24,8 @@ export interface OriginSettings {
   port: () => number;
   /** Nobody needs a key here: then it matters by which name a browser has found this node. */
   isOpen: boolean;
+  /** What a page may send, and what it may see of an answer; left out: our own headers. */
+  headers?: { request: string; answer: string };
 }
 
 /** A longer one is none. */
@@ -103,14 +105,17 @@ export function originProblem(settings: OriginSettings, origin: string, host: st
 }
 
 /** What the answers to an origin say beside all else; null: nothing. */
-function corsLines(allowed: readonly string[], origin: string): readonly (readonly [string, string])[] {
+function corsLines(
+  { allowed, headers }: OriginSettings,
+  origin: string,
+): readonly (readonly [string, string])[] {
   const isAny = allowed.includes("*");
   // Answers differ by the origin, also for whoever sends none.
   const vary = isAny ? [] : ([["Vary", "Origin"]] as const);
   if (origin === "" || !(isAny || allowed.includes(origin.toLowerCase()))) return vary;
   return [
     ["Access-Control-Allow-Origin", isAny ? "*" : origin],
-    ["Access-Control-Expose-Headers", ANSWER_HEADERS],
+    ["Access-Control-Expose-Headers", headers?.answer ?? ANSWER_HEADERS],
     ...vary,
   ];
 }
@@ -132,14 +137,14 @@ export function withOrigins(
 ): Handlers {
   const { allowed } = settings;
   const open = (res: Res, origin: string): Res =>
-    allowed.length === 0 ? res : withLines(res, corsLines(allowed, origin));
+    allowed.length === 0 ? res : withLines(res, corsLines(settings, origin));
   const guarded = (method: keyof Handlers, handler: Handler): Handler => {
     return (res, req) => {
       const origin = headerLines(req, ORIGIN);
       const answers = open(res, origin);
       const isOptions = method === "other" && req.getCaseSensitiveMethod() === "OPTIONS";
       if (origin !== "" && isOptions && isPreflight(req) && allowed.length > 0) {
-        count(method, preflight(answers, req, allowed, origin));
+        count(method, preflight(answers, req, settings, origin));
         return;
       }
       const problem =
@@ -185,13 +190,13 @@ function isPreflight(req: Req): boolean {
 }
 
 /** Answers a browser that asks before it sends a page's request. Answers the status. */
-function preflight(res: Res, req: Req, allowed: readonly string[], origin: string): number {
+function preflight(res: Res, req: Req, { allowed, headers }: OriginSettings, origin: string): number {
   if (!allowed.includes("*") && !allowed.includes(origin.toLowerCase()))
     return refuse(res, "foreign_origin", declaredBytes(req));
   const asksForNetwork = req.getHeader(REQUESTED_NETWORK) === "true";
   res.writeStatus(statusLine(204));
   res.writeHeader("Access-Control-Allow-Methods", METHODS);
-  res.writeHeader("Access-Control-Allow-Headers", REQUEST_HEADERS);
+  res.writeHeader("Access-Control-Allow-Headers", headers?.request ?? REQUEST_HEADERS);
   res.writeHeader("Access-Control-Max-Age", String(PREFLIGHT_SECONDS));
   // A page of the internet may reach a private address only if that address says so.
   if (asksForNetwork) res.writeHeader("Access-Control-Allow-Private-Network", "true");

@@ -9,14 +9,13 @@ import { endOf } from "../../format/end.ts";
 import { metadataOf } from "../../format/fields/metadata.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import { etagMillis, etagOf, etagText } from "../../format/version.ts";
-import type { KeyBytes, WriteResult } from "../../shards/arena/write.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
-import { findPatiently } from "../reads/cold-reads.ts";
+import { findInVault, pieceReady } from "../reads/find.ts";
 
 /** A value as it goes into an archive. */
 export interface Outgoing {
@@ -51,7 +50,7 @@ export class OutgoingValues {
    */
   async read(key: Uint8Array): Promise<Outgoing | "large" | null> {
     if (this.cluster === null)
-      return this.find(key, (found) => {
+      return findInVault(this.context, key, (found) => {
         if (found.state === "absent") return null;
         demandSound(found);
         if (found.valueBytes > CHUNK_BYTES) return "large";
@@ -66,7 +65,7 @@ export class OutgoingValues {
   /** Reads a key whose value is to be sent now, whatever its size. */
   async readLarge(key: Uint8Array): Promise<Outgoing | null> {
     const { cluster } = this;
-    if (cluster === null) return this.find(key, (found) => opened(key, found));
+    if (cluster === null) return findInVault(this.context, key, (found) => opened(key, found));
     for (let tries = 0; tries < REPLACED_MAX; tries++) {
       const answer = await this.ask(cluster, key);
       if (answer.state !== "found") return null;
@@ -74,7 +73,7 @@ export class OutgoingValues {
       const etag = etagText(ballot);
       if (isInline(value)) return atHand(key, etag, value, copyOf(value.bytes));
       if (isRemote(value) && !cluster.isHere(value)) return remote(cluster, key, etag, value);
-      const here = await this.find(key, (found) =>
+      const here = await findInVault(this.context, key, (found) =>
         found.state === "found" && etagOf(found.etag) === etag ? opened(key, found) : null,
       );
       if (here !== null) return here;
@@ -89,29 +88,6 @@ export class OutgoingValues {
     const answer = await new Promise<ReadAnswer>((resolve) => cluster.read(key, this.consistency, resolve));
     if (answer.state === "unavailable") throw new VaultError("no_quorum");
     return answer;
-  }
-
-  /** Has it written down that a value has ended. */
-  private async end(key: KeyBytes): Promise<void> {
-    const { error, detail } = await new Promise<Pick<WriteResult, "error" | "detail">>((resolve) => {
-      const isTaken = this.context.vault.end(key, ({ error, detail }) => resolve({ error, detail }));
-      if (!isTaken) resolve({ error: "overloaded", detail: "" });
-    });
-    if (error !== null) throw new VaultError(error, detail);
-  }
-
-  /** Lets `use` see what the vault has, once it is in memory: it is valid during that call. */
-  private async find<Result>(key: Uint8Array, use: (found: Found) => Result): Promise<Result> {
-    const { vault } = this.context;
-    const name = { bytes: key, length: key.length };
-    for (let reads = 1; ; reads++) {
-      const found = findPatiently(vault, name, reads);
-      // Whether it has ended says the cluster, where there is one.
-      if (found.state === "ended" && this.cluster !== null) found.state = "found";
-      if (found.state === "ended") await this.end(name);
-      else if (found.state !== "cold") return use(found);
-      else await new Promise<void>((resolve) => vault.warm(resolve));
-    }
   }
 }
 
@@ -171,14 +147,7 @@ export async function* piecesOf(reader: ValueReader, json: boolean): AsyncGenera
   try {
     const end = json ? reader.valueBytes - JSON_SUFFIX.length : reader.valueBytes;
     for (let offset = json ? JSON_PREFIX.length : 0; offset < end; ) {
-      while (reader.ready !== undefined) {
-        let isReady = true;
-        await new Promise<void>((resolve) => {
-          isReady = reader.ready?.(offset, resolve) !== false;
-          if (isReady) resolve();
-        });
-        if (isReady) break;
-      }
+      await pieceReady(reader, offset);
       const piece = reader.read(offset);
       const copy = copyOf(piece, 0, Math.min(piece.length, end - offset));
       if (reader.holds?.(offset, offset + copy.length) === false) throw new VaultError("corrupt");

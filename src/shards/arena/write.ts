@@ -27,6 +27,8 @@ export interface WriteHead {
   contentType: string;
   /** What else is to be kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. */
   trailer: Uint8Array;
+  /** Of an upload: where what is kept follows from the whole body, what that is; then it counts. */
+  trailerAtEnd?: () => Uint8Array;
   /**
    * How long it is to live. Its end is computed by who takes the write, once, when the whole body is there.
    */

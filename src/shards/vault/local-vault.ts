@@ -248,8 +248,9 @@ export class LocalVault implements Vault {
   upload(head: WriteHead): Upload | null {
     if (this.closing !== null) return null;
     const upload = this.beginUpload(this.address(head));
-    const { life, trailer } = head;
-    if (upload !== null && life.ttlMs > 0) upload.trailerAtEnd = () => this.withLife(trailer, life);
+    const { life, trailer, trailerAtEnd } = head;
+    if (upload !== null && (life.ttlMs > 0 || trailerAtEnd !== undefined))
+      upload.trailerAtEnd = () => this.withLife(trailerAtEnd?.() ?? trailer, life);
     return upload;
   }
 

@@ -1,0 +1,19 @@
+/** DeleteBucket: only one that is empty. */
+import type { Exchange } from "../exchange/exchange.ts";
+import { REMOVE } from "../exchange/needs.ts";
+import { removeKey } from "../objects/delete-object.ts";
+import { S3Error } from "../protocol/errors.ts";
+import { markerOf } from "../protocol/names.ts";
+
+export async function deleteBucket(exchange: Exchange): Promise<void> {
+  const { asked, front, context } = exchange;
+  const { bucket } = asked;
+  const key = markerOf(bucket);
+  exchange.demand(REMOVE, key);
+  if (!(await context.buckets.isEmpty(bucket))) throw new S3Error("BucketNotEmpty");
+  // An object that comes at this moment keeps the bucket: it is there as long as a key is in it.
+  const wasThere = await removeKey(front, key);
+  context.buckets.forget(bucket);
+  if (!wasThere) throw new S3Error("NoSuchBucket");
+  exchange.sendEmpty(204);
+}

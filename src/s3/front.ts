@@ -1,0 +1,275 @@
+/**
+ * The front of S3: a server of its own, on a port of its own, over the same store as the others. Who asks is
+ * known by the signature; routes.ts says who answers.
+ */
+import { randomBytes } from "node:crypto";
+import { hostname } from "node:os";
+import type { TokenRecord } from "../auth/token-file.ts";
+import { EVERYBODY } from "../auth/tokens.ts";
+import type { ClusterAccess } from "../cluster/node/access.ts";
+import type { Audit } from "../server/access/audit.ts";
+import { withAudit } from "../server/access/audited.ts";
+import type { ClientAccess } from "../server/access/gate.ts";
+import { withOrigins } from "../server/access/origins.ts";
+import { RefusalLog } from "../server/access/refusal-log.ts";
+import { declaredBytes, lengthsDiffer, NO_BODY } from "../server/http/body-length.ts";
+import type { Connections } from "../server/http/connections.ts";
+import { type FrontContext, type FrontLog, InFlight, NOT_PARSED } from "../server/http/context.ts";
+import type { Handler, Handlers, Req, Res, TlsFiles } from "../server/http/http.ts";
+import { endsByLength } from "../server/http/linger.ts";
+import { Pacer } from "../server/http/pace.ts";
+import { sendWriteResult } from "../server/http/reply.ts";
+import { createKeyScratch } from "../server/http/target.ts";
+import { createHttp } from "../server/http/uws.ts";
+import { DELETE, GET, HEAD, type Meter, OTHER, POST, PUT } from "../server/status/meter.ts";
+import type { Vault } from "../shards/vault/vault.ts";
+import { Access } from "./exchange/access.ts";
+import { Body } from "./exchange/body.ts";
+import { type Asked, Exchange, type S3Context } from "./exchange/exchange.ts";
+import { Payload } from "./exchange/payload.ts";
+import { S3Error } from "./protocol/errors.ts";
+import { placeOf } from "./protocol/names.ts";
+import { verbOf } from "./routes.ts";
+import { parametersOf } from "./signature/canonical.ts";
+import { Buckets } from "./store/buckets.ts";
+
+/** How long `close` waits for requests that are under way. */
+const CLOSE_DEADLINE_MS = 10_000;
+const REQUEST_ID_BYTES = 8;
+/** Parameters of a presigned URL that stand for headers begin so. */
+const HOISTED = "x-amz-";
+/** Made by programs that sign a URL before they know the body. */
+const NOT_HOISTED = /^x-amz-(?:sdk-)?checksum-/;
+/** What a page may send and see. */
+const PAGE_HEADERS = { request: "Authorization, *", answer: "*" };
+
+export interface S3FrontOptions {
+  vault: Vault;
+  host: string;
+  /** 0: any free port. */
+  port: number;
+  auth: ClientAccess;
+  rates?: ArrayBufferLike;
+  audit?: Audit | null;
+  tls?: TlsFiles | null;
+  cluster?: () => ClusterAccess | null;
+  maxValueBytes: number;
+  cors?: readonly string[];
+  publicUrl?: () => string | null;
+  meter: Meter;
+  connections?: Connections;
+  log: FrontLog;
+  /** Milliseconds since 1970; left out: the system's clock. */
+  now?: () => number;
+}
+
+export interface S3Front {
+  /** The actual port. */
+  readonly port: number;
+  renewCertificate(): boolean;
+  renewTokens(tokens: readonly TokenRecord[]): void;
+  close(deadlineMs?: number): Promise<void>;
+}
+
+const VERB_OF: Record<keyof Handlers, number> = {
+  get: GET,
+  head: HEAD,
+  put: PUT,
+  post: POST,
+  delete: DELETE,
+  other: OTHER,
+};
+
+/** Listens and serves. Rejects when it cannot listen. */
+export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
+  const { tls = null, log } = options;
+  const front = createContext(options);
+  const access = new Access(options.auth, options.meter, options.rates, options.now);
+  const context: S3Context = { front, buckets: new Buckets(front) };
+  const server = new S3Server(context, access, options.publicUrl ?? (() => null));
+  let { port } = options;
+  const origins = {
+    ...{ allowed: options.cors ?? [], ownUrl: () => null, port: () => port, isOpen: false },
+    headers: PAGE_HEADERS,
+  };
+  const guarded = withOrigins(server.handlers, origins, (method, status) =>
+    options.meter.count(VERB_OF[method], status),
+  );
+  const http = createHttp(
+    options.audit ? withAudit(front, guarded, options.audit) : guarded,
+    (_, res, error) => {
+      log.error({ error: error instanceof Error ? error.stack : String(error) }, "a request failed");
+      res.close();
+    },
+    { tls, ...(options.connections === undefined ? {} : { connections: options.connections }) },
+  );
+  port = await http.listen(options.host, port);
+  let closing: Promise<void> | null = null;
+  return {
+    port,
+    renewCertificate: () => http.renewCertificate(),
+    renewTokens: (tokens) => access.renew(tokens),
+    close(deadlineMs = CLOSE_DEADLINE_MS) {
+      closing ??= (async () => {
+        front.stopping = true;
+        http.stopAccepting();
+        await idle(front.inFlight, deadlineMs);
+        http.closeConnections();
+      })();
+      return closing;
+    },
+  };
+}
+
+function createContext(options: S3FrontOptions): FrontContext {
+  return {
+    vault: options.vault,
+    get cluster() {
+      return options.cluster?.() ?? null;
+    },
+    log: options.log,
+    meter: options.meter,
+    pacer: new Pacer(),
+    inFlight: new InFlight(options.meter.requestsInFlight),
+    maxValueBytes: options.maxValueBytes,
+    key: createKeyScratch(),
+    target: NOT_PARSED,
+    caller: EVERYBODY,
+    notes: null,
+    varies: false,
+    writesOnce: false,
+    answerWrite: sendWriteResult,
+    stopping: false,
+  };
+}
+
+/** Waits until no request is under way, or the deadline. */
+async function idle(inFlight: InFlight, deadlineMs: number): Promise<void> {
+  if (inFlight.count > 0)
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, deadlineMs);
+      inFlight.onIdle.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+class S3Server {
+  private readonly context: S3Context;
+  private readonly access: Access;
+  private readonly publicUrl: () => string | null;
+  private readonly refusals: RefusalLog;
+  private readonly idPrefix = randomBytes(REQUEST_ID_BYTES / 2)
+    .toString("hex")
+    .toUpperCase();
+  private requests = 0;
+
+  constructor(context: S3Context, access: Access, publicUrl: () => string | null) {
+    this.context = context;
+    this.access = access;
+    this.publicUrl = publicUrl;
+    this.refusals = new RefusalLog(context.front.log);
+  }
+
+  readonly handlers: Handlers = {
+    get: this.handler(GET),
+    head: this.handler(HEAD),
+    put: this.handler(PUT),
+    post: this.handler(POST),
+    delete: this.handler(DELETE),
+    other: this.handler(OTHER),
+  };
+
+  private handler(verb: number): Handler {
+    return (res, req) => this.handle(res, req, verb);
+  }
+
+  private handle(res: Res, req: Req, verb: number): void {
+    const { front } = this.context;
+    const sentBytes = verb === GET || verb === HEAD ? NO_BODY : declaredBytes(req);
+    if (sentBytes !== NO_BODY && endsByLength(front.meter, verb, res, sentBytes, lengthsDiffer(req))) return;
+    const asked = askedBy(req, verb, sentBytes);
+    const exchange = new Exchange(this.context, res, asked, this.nextRequestId());
+    try {
+      this.begin(exchange, asked);
+    } catch (error) {
+      exchange.failed(error);
+    }
+    exchange.handled();
+  }
+
+  /** Finds out whose the request is and what it is about, and has it answered. */
+  private begin(exchange: Exchange, asked: AskedQuery): void {
+    const { front } = this.context;
+    const { headers, method, path, rawQuery, sentBytes } = asked;
+    try {
+      const { caller, genuine } = this.access.judge({
+        ...{ method, path, query: rawQuery, header: (name) => headers.get(name) ?? null },
+        headerNames: () => headers.keys(),
+      });
+      asked.caller = caller;
+      front.caller = caller;
+      Object.assign(asked, placeOf(path, headers.get("host") ?? "", this.ownHosts()));
+      const meant = genuine?.isPresigned ? hoisted(asked) : headers;
+      asked.headers = meant;
+      if (front.stopping) throw new S3Error("ServiceUnavailable", "The node is stopping.");
+      const verb = verbOf(asked);
+      const mode = genuine?.payload ?? "UNSIGNED-PAYLOAD";
+      const payload = new Payload({ mode, seed: genuine?.seed ?? null, headers: meant, sentBytes });
+      exchange.body = new Body(front, exchange.response, payload, sentBytes);
+      verb(exchange).catch((error: unknown) => this.refuse(exchange, error));
+    } catch (error) {
+      this.refuse(exchange, error);
+    }
+  }
+
+  private refuse(exchange: Exchange, error: unknown): void {
+    const { caller, method } = exchange.asked;
+    if (error instanceof S3Error && error.status === 403)
+      this.refusals.note("forbidden", caller.name ?? error.code, method);
+    exchange.failed(error);
+  }
+
+  /** Names of this node, in front of which a bucket may stand. */
+  private ownHosts(): readonly string[] {
+    const url = this.publicUrl();
+    const names = ["localhost", hostname().toLowerCase(), ...(url === null ? [] : [new URL(url).hostname])];
+    return names.flatMap((name) => [name, `s3.${name}`]);
+  }
+
+  private nextRequestId(): string {
+    this.requests = (this.requests + 1) >>> 0;
+    return this.idPrefix + this.requests.toString(16).toUpperCase().padStart(8, "0");
+  }
+}
+
+interface AskedQuery extends Asked {
+  rawQuery: string;
+}
+
+/** What the request line and the headers say. */
+function askedBy(req: Req, verb: number, sentBytes: number): AskedQuery {
+  const headers = new Map<string, string>();
+  req.forEach((name, value) => {
+    const before = headers.get(name);
+    headers.set(name, before === undefined ? value : `${before},${value}`);
+  });
+  const rawQuery = req.getQuery() ?? "";
+  return {
+    ...{ method: req.getCaseSensitiveMethod().toUpperCase(), path: req.getUrl(), rawQuery, headers, verb },
+    ...{ query: new Map(parametersOf(rawQuery)), caller: EVERYBODY, bucket: "", key: "", sentBytes },
+  };
+}
+
+/** Headers, with those that a presigned URL has in its query. */
+function hoisted({ headers, query }: Asked): ReadonlyMap<string, string> {
+  const all = new Map(headers);
+  for (const [name, value] of query) {
+    const lower = name.toLowerCase();
+    const isHeader = lower.startsWith(HOISTED) && name === lower && !NOT_HOISTED.test(lower);
+    if (isHeader && !all.has(lower)) all.set(lower, value);
+  }
+  return all;
+}

@@ -1,0 +1,100 @@
+/** Reading an object into another value: for CopyObject and UploadPartCopy. */
+import { createHash } from "node:crypto";
+import { piecesOf } from "../../server/transfer/outgoing.ts";
+import type { ValueReader } from "../../shards/vault/vault.ts";
+import type { Exchange } from "../exchange/exchange.ts";
+import { READ } from "../exchange/needs.ts";
+import { S3Error } from "../protocol/errors.ts";
+import { demandConditions } from "../protocol/etag.ts";
+import { placeOf, storeKey } from "../protocol/names.ts";
+import { type OpenObject, openObject } from "../store/objects.ts";
+import type { ValueSink } from "../store/value-sink.ts";
+
+/**
+ * Opens what x-amz-copy-source names, under its conditions. Whoever has it reads it or closes it.
+ * @throws S3Error
+ */
+export async function openSource(exchange: Exchange): Promise<OpenObject & { storeKey: Uint8Array }> {
+  const { bucket, key } = sourceOf(exchange.header("x-amz-copy-source"));
+  const name = storeKey(bucket, key);
+  exchange.demand(READ, name);
+  const object = await openObject(exchange.front, name);
+  if (object === null) {
+    await exchange.context.buckets.demand(bucket);
+    throw new S3Error("NoSuchKey");
+  }
+  try {
+    const [ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince] = [
+      ...["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"],
+    ].map((condition) => exchange.header(`x-amz-copy-source-${condition}`));
+    const conditions = { ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince };
+    demandConditions(conditions, object.etag, Math.floor(object.versionMs / 1000));
+  } catch (error) {
+    object.close();
+    // A copy has no answer of its own for what has not changed.
+    if (error instanceof S3Error && error.code === "NotModified") throw new S3Error("PreconditionFailed");
+    throw error;
+  }
+  return Object.assign(object, { storeKey: name });
+}
+
+/** Bucket and key in the text of x-amz-copy-source. */
+function sourceOf(header: string): { bucket: string; key: string } {
+  const [path, query] = header.split("?");
+  if (query !== undefined && query !== "versionId=null")
+    throw new S3Error("NotImplemented", "There are no versions here.");
+  const place = placeOf(`/${path.replace(/^\//, "")}`, "", []);
+  if (place.bucket === "" || place.key === "")
+    throw new S3Error("InvalidArgument", "x-amz-copy-source is /bucket/key, percent-encoded.");
+  return place;
+}
+
+/** Reads the bytes `start` to `end` into a value, as fast as that takes them. Answers their MD5. */
+export async function copyInto(
+  source: OpenObject,
+  start: number,
+  end: number,
+  sink: ValueSink,
+  each: (piece: Uint8Array) => void = () => {},
+): Promise<Buffer> {
+  const md5 = createHash("md5");
+  let drained = (): void => {};
+  sink.onDrain = () => drained();
+  for await (const piece of bytesOf(source, start, end)) {
+    md5.update(piece);
+    each(piece);
+    const room = new Promise<void>((resolve) => {
+      drained = resolve;
+    });
+    if (!sink.take(piece)) await room;
+  }
+  return md5.digest();
+}
+
+/** Bytes of an object, in copies. */
+export async function* bytesOf(source: OpenObject, start: number, end: number): AsyncGenerator<Uint8Array> {
+  const reader = await source.open(start, end);
+  if (start === 0 && end === source.valueBytes) {
+    yield* piecesOf(reader, false);
+    return;
+  }
+  yield* partOf(reader, start, end);
+}
+
+async function* partOf(reader: ValueReader, start: number, end: number): AsyncGenerator<Uint8Array> {
+  const from: ValueReader = {
+    valueBytes: end - start,
+    read: (offset) => {
+      const piece = reader.read(start + offset);
+      return piece.length > end - start - offset ? piece.subarray(0, end - start - offset) : piece;
+    },
+    close: () => reader.close(),
+    ...(reader.ready === undefined
+      ? {}
+      : { ready: (offset: number, then: () => void) => reader.ready?.(start + offset, then) !== false }),
+    ...(reader.holds === undefined
+      ? {}
+      : { holds: (a: number, b: number) => reader.holds?.(start + a, start + b) !== false }),
+  };
+  yield* piecesOf(from, false);
+}

@@ -1,0 +1,64 @@
+/** DeleteObjects: up to a thousand at once, each with its own outcome. */
+import type { Exchange } from "../exchange/exchange.ts";
+import { REMOVE } from "../exchange/needs.ts";
+import { knownError, S3Error } from "../protocol/errors.ts";
+import { storeKey } from "../protocol/names.ts";
+import { allOf, type Elements, readDocument, textOf } from "../protocol/xml.ts";
+import { removeKey } from "./delete-object.ts";
+
+const KEYS_MAX = 1000;
+const BODY_BYTES_MAX = 2 * 1024 * 1024;
+/** Deletes that are under way at once. */
+const UNDER_WAY_MAX = 64;
+
+export async function deleteObjects(exchange: Exchange): Promise<void> {
+  const { asked, context, body } = exchange;
+  const document = readDocument(await body.whole(BODY_BYTES_MAX), "Delete");
+  const objects = allOf(document, "Object");
+  if (objects.length === 0 || objects.length > KEYS_MAX)
+    throw new S3Error("MalformedXML", `One request deletes 1 to ${KEYS_MAX} objects.`);
+  const isQuiet = textOf(document, "Quiet")?.trim().toLowerCase() === "true";
+  const keys = objects.map((object) => {
+    const key = textOf(object, "Key");
+    if (key === null || key === "") throw new S3Error("MalformedXML", "Each Object has a Key.");
+    if (textOf(object, "ETag") !== null)
+      throw new S3Error("NotImplemented", "Deletes by ETag are one by one.");
+    const version = textOf(object, "VersionId");
+    if (version !== null && version !== "null")
+      throw new S3Error("NotImplemented", "There are no versions here.");
+    return key;
+  });
+  await context.buckets.demand(asked.bucket);
+  // From here on each delete is noted, and not the request.
+  exchange.notes?.own();
+  const results: Elements[] = new Array(keys.length);
+  let next = 0;
+  const work = async (): Promise<void> => {
+    while (next < keys.length) {
+      const index = next++;
+      results[index] = await remove(exchange, keys[index]);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(UNDER_WAY_MAX, keys.length) }, work));
+  exchange.sendXml("DeleteResult", {
+    Deleted: isQuiet ? [] : results.filter((result) => !("Code" in result)),
+    Error: results.filter((result) => "Code" in result),
+  });
+}
+
+async function remove(exchange: Exchange, key: string): Promise<Elements> {
+  const { bucket } = exchange.asked;
+  let status = 204;
+  try {
+    const name = storeKey(bucket, key);
+    exchange.demand(REMOVE, name);
+    await removeKey(exchange.front, name);
+    return { Key: key };
+  } catch (error) {
+    const { code, message, status: refused } = knownError(error) ?? new S3Error("InternalError");
+    status = refused;
+    return { Key: key, Code: code, Message: message };
+  } finally {
+    exchange.notes?.also("DELETE", `/${bucket}/${encodeURIComponent(key)}`, status);
+  }
+}

@@ -1,0 +1,127 @@
+/** GetObject and HeadObject: an object, or a range of it, if its conditions hold. */
+
+import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "../../rules/range.ts";
+import type { Res } from "../../server/http/http.ts";
+import { Download } from "../../server/reads/download.ts";
+import { pieceReady } from "../../server/reads/find.ts";
+import type { ValueReader } from "../../shards/vault/vault.ts";
+import { copyOf } from "../../util/bytes.ts";
+import { isHeaderText } from "../../util/header-text.ts";
+import { REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
+import { begin, type Lines } from "../exchange/answer.ts";
+import type { Exchange } from "../exchange/exchange.ts";
+import { READ } from "../exchange/needs.ts";
+import { S3Error } from "../protocol/errors.ts";
+import { demandConditions } from "../protocol/etag.ts";
+import { factsAt, type ObjectFacts, openObject } from "../store/objects.ts";
+import { headersOf, OVERRIDES } from "./kept.ts";
+
+/** What is sent of an object. */
+interface Part {
+  status: 200 | 206;
+  start: number;
+  end: number;
+}
+
+export async function getObject(exchange: Exchange): Promise<void> {
+  const { front, isHead } = exchange;
+  const key = exchange.storeKey;
+  exchange.demand(READ, key);
+  if (isHead) {
+    const facts = (await factsAt(front, key)) ?? (await missing(exchange));
+    const part = judge(exchange, facts);
+    exchange.send((res) => {
+      begin(res, part.status, exchange.requestId, linesOf(exchange, facts, part));
+      res.writeHeader("Content-Length", String(part.end - part.start));
+      res.endWithoutBody();
+      return part.status;
+    });
+    return;
+  }
+  const object = (await openObject(front, key)) ?? (await missing(exchange));
+  let reader: ValueReader | null = null;
+  try {
+    const part = judge(exchange, object);
+    reader = await object.open(part.start, part.end);
+    if (part.end > part.start) await pieceReady(reader, part.start);
+    sendPart(exchange, object, part, reader);
+  } catch (error) {
+    if (reader === null) object.close();
+    else reader.close();
+    throw error;
+  }
+}
+
+/** @throws S3Error which of both is missing */
+async function missing({ asked, context, isHead }: Exchange): Promise<never> {
+  if (!isHead) await context.buckets.demand(asked.bucket);
+  throw new S3Error("NoSuchKey");
+}
+
+/** Judges conditions and range. */
+function judge(exchange: Exchange, { etag, versionMs, valueBytes }: ObjectFacts): Part {
+  const [ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince] = [
+    ...["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"],
+  ].map((name) => exchange.header(name));
+  const modifiedSeconds = Math.floor(versionMs / 1000);
+  try {
+    demandConditions({ ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince }, etag, modifiedSeconds);
+  } catch (error) {
+    if (error instanceof S3Error && error.code === "NotModified")
+      throw new S3Error("NotModified", "", [
+        ["ETag", `"${etag}"`],
+        ["Last-Modified", new Date(versionMs).toUTCString()],
+      ]);
+    throw error;
+  }
+  const { kind, start, end } = parseRange(exchange.header("range"), valueBytes);
+  if (kind === RANGE_UNSATISFIABLE)
+    throw new S3Error("InvalidRange", "", [["Content-Range", `bytes */${valueBytes}`]]);
+  return { status: kind === RANGE_PART ? 206 : 200, start, end };
+}
+
+function linesOf(exchange: Exchange, facts: ObjectFacts, { status, start, end }: Part): Lines {
+  const showsChecksum = exchange.header("x-amz-checksum-mode").toUpperCase() === "ENABLED" && status === 200;
+  const lines = new Map<string, string>([["content-type", facts.contentType]]);
+  for (const [name, value] of headersOf(facts, showsChecksum)) lines.set(name, value);
+  for (const [parameter, header] of Object.entries(OVERRIDES)) {
+    const value = exchange.parameter(parameter);
+    if (value === null) continue;
+    if (exchange.asked.caller.name === null)
+      throw new S3Error("InvalidRequest", "Only a signed request may say what the answer's headers are.");
+    if (!isHeaderText(value)) throw new S3Error("InvalidArgument", `${parameter} is no header's text.`);
+    lines.set(header, value);
+  }
+  if (status === 206) lines.set("Content-Range", `bytes ${start}-${end - 1}/${facts.valueBytes}`);
+  return [...lines];
+}
+
+function sendPart(exchange: Exchange, facts: ObjectFacts, part: Part, reader: ValueReader): void {
+  const { front, requestId, asked } = exchange;
+  const { status, start, end } = part;
+  const lines = linesOf(exchange, facts, part);
+  // Read before the status is written: it may turn out to be damaged.
+  const first = end > start ? reader.read(start) : new Uint8Array(0);
+  const sendHead = (res: Res): void => begin(res, status, requestId, lines);
+  if (!exchange.isWaiting) {
+    reader.close();
+    return;
+  }
+  if (end - start <= REPLY_AT_ONCE_BYTES && first.length >= end - start) {
+    const bytes = copyOf(first, 0, end - start);
+    reader.close();
+    exchange.send((res) => {
+      sendHead(res);
+      res.end(bytes);
+      return status;
+    });
+    return;
+  }
+  exchange.handOver((res) => {
+    sendHead(res);
+    new Download(front, res, reader, first, start, end, (complete) => {
+      if (complete) exchange.count(status);
+      else front.meter.countAborted(asked.verb);
+    }).begin();
+  });
+}

@@ -1,0 +1,93 @@
+/**
+ * Buckets and keys of S3 as keys of the store: a bucket is the first segment of a key, and what follows its
+ * slash is the key in it. The key `bucket/`, which no object can have, says that a bucket was made. Pure.
+ */
+import { isUtf8 } from "node:buffer";
+import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { S3Error } from "./errors.ts";
+
+/** Names that a bucket can be made with, as S3 has them. */
+const NEW_BUCKET = /^(?!.*\.\.)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
+/** Names that a bucket can have: some were made before there were rules, or by other ways. */
+const BUCKET = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+/** What a request is about. Empty: no bucket, or no key. */
+export interface Place {
+  bucket: string;
+  key: string;
+}
+
+export function isBucketName(name: string): boolean {
+  return BUCKET.test(name);
+}
+
+export function isNewBucketName(name: string): boolean {
+  return NEW_BUCKET.test(name);
+}
+
+/**
+ * What a path and a Host name.
+ * @param path as it was sent, without the query
+ * @param host as it was sent
+ * @param ownHosts names of this node, in small letters: `bucket.name` is that bucket
+ * @throws S3Error
+ */
+export function placeOf(path: string, host: string, ownHosts: readonly string[]): Place {
+  const bucketOfHost = bucketIn(host, ownHosts);
+  const rest = path.slice(1);
+  const slash = rest.indexOf("/");
+  const [bucket, key] =
+    bucketOfHost !== null
+      ? [bucketOfHost, decoded(rest)]
+      : slash < 0
+        ? [decoded(rest), ""]
+        : [decoded(rest.slice(0, slash)), decoded(rest.slice(slash + 1))];
+  if (bucket !== "" && !isBucketName(bucket)) throw new S3Error("InvalidBucketName");
+  if (bucket === "" && key !== "")
+    throw new S3Error("InvalidBucketName", "The path begins with two slashes.");
+  return { bucket, key };
+}
+
+/** The bucket that a Host begins with; null: it is this node's own name, or one that nobody knows. */
+function bucketIn(host: string, ownHosts: readonly string[]): string | null {
+  const name = host.replace(/:\d+$/, "").toLowerCase();
+  let bucket: string | null = null;
+  for (const own of ownHosts) {
+    if (name === own) return null;
+    // Of two names of which one ends with the other, the longer one leaves the shorter bucket.
+    if (!name.endsWith(`.${own}`)) continue;
+    const first = name.slice(0, -own.length - 1);
+    if (bucket === null || first.length < bucket.length) bucket = first;
+  }
+  return bucket;
+}
+
+function decoded(text: string): string {
+  if (text.includes("\ufffd")) throw new S3Error("InvalidURI", "The path is not valid UTF-8.");
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new S3Error("InvalidURI", "The path is not percent-encoded UTF-8.");
+  }
+}
+
+/** The key of the store for a key in a bucket. */
+export function storeKey(bucket: string, key: string): Uint8Array {
+  const bytes = new Uint8Array(Buffer.from(`${bucket}/${key}`, "utf8"));
+  if (bytes.length > KEY_BYTES_MAX)
+    throw new S3Error("KeyTooLongError", `Bucket and key are limited to ${KEY_BYTES_MAX} bytes together.`);
+  return bytes;
+}
+
+/** The key that says that a bucket was made; all keys in it begin with that. */
+export function markerOf(bucket: string): Uint8Array {
+  return storeKey(bucket, "");
+}
+
+/** The key in its bucket, of a key of the store. */
+export function keyInBucket(storeKey: Uint8Array, bucket: string): string {
+  if (!isUtf8(storeKey)) throw new S3Error("InternalError");
+  return Buffer.from(storeKey)
+    .toString("utf8")
+    .slice(bucket.length + 1);
+}

@@ -1,0 +1,85 @@
+/** The XML of S3, built and read: the door to fast-xml-parser. */
+import { XMLBuilder, XMLParser, XMLValidator } from "fast-xml-parser";
+import { S3Error } from "./errors.ts";
+
+/** Elements by name; a list is an element for each; undefined is none. */
+export type Elements = { readonly [name: string]: Content };
+export type Content = string | number | boolean | undefined | Elements | readonly Content[];
+
+export const XML_TYPE = "application/xml";
+export const XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n';
+const NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/";
+
+const builder = new XMLBuilder({
+  ignoreAttributes: false,
+  attributeNamePrefix: "@",
+  processEntities: true,
+  suppressEmptyNode: false,
+});
+const parser = new XMLParser({
+  ignoreAttributes: true,
+  parseTagValue: false,
+  trimValues: false,
+  removeNSPrefix: true,
+  processEntities: true,
+  htmlEntities: true,
+});
+
+/** What XML has no character for, or would not give back as it was. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f\ufffe\uffff]/g;
+
+/** A document without its head. */
+export function elementText(root: string, content: Elements, namespace = true): string {
+  const attributes = namespace ? { "@xmlns": NAMESPACE } : {};
+  const text: string = builder.build({ [root]: { ...attributes, ...content } });
+  return text.replace(CONTROLS, (character) => `&#x${character.charCodeAt(0).toString(16)};`);
+}
+
+/** A whole document. */
+export function documentText(root: string, content: Elements, namespace = true): string {
+  return XML_HEAD + elementText(root, content, namespace);
+}
+
+/** An element that was read. */
+export type Read = { readonly [name: string]: unknown };
+
+/**
+ * Reads a document.
+ * @param root what its element must be
+ * @throws S3Error MalformedXML
+ */
+export function readDocument(bytes: Uint8Array, root: string): Read {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
+  // Entities of a document's own are none of S3's, and a way to make much of little.
+  if (text.includes("<!") || XMLValidator.validate(text) !== true) throw new S3Error("MalformedXML");
+  let read: unknown;
+  try {
+    read = parser.parse(text);
+  } catch {
+    throw new S3Error("MalformedXML");
+  }
+  const element = (read as Record<string, unknown>)[root];
+  if (element === "") return {};
+  if (typeof element !== "object" || element === null || Array.isArray(element))
+    throw new S3Error("MalformedXML", `a document with the element ${root} is expected here`);
+  return element as Read;
+}
+
+/** The elements of a name: as many as there are. */
+export function allOf(read: Read, name: string): Read[] {
+  const value = read[name];
+  if (value === undefined) return [];
+  const list = Array.isArray(value) ? value : [value];
+  if (list.some((one) => typeof one !== "object" || one === null))
+    throw new S3Error("MalformedXML", `${name} holds elements`);
+  return list as Read[];
+}
+
+/** The text of the one element of a name; null: there is none. */
+export function textOf(read: Read, name: string): string | null {
+  const value = read[name];
+  if (value === undefined) return null;
+  if (typeof value !== "string") throw new S3Error("MalformedXML", `${name} is one element with a text`);
+  return value;
+}

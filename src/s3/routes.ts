@@ -1,0 +1,100 @@
+/** Which verb of S3 a request is: by its method, what it is about, and the parameters of its query. */
+
+import { createBucket } from "./buckets/create-bucket.ts";
+import { deleteBucket } from "./buckets/delete-bucket.ts";
+import { getBucketLocation } from "./buckets/get-bucket-location.ts";
+import { headBucket } from "./buckets/head-bucket.ts";
+import { listBuckets } from "./buckets/list-buckets.ts";
+import { listObjects } from "./buckets/list-objects.ts";
+import type { Asked, Exchange } from "./exchange/exchange.ts";
+import { copyObject } from "./objects/copy-object.ts";
+import { deleteObject } from "./objects/delete-object.ts";
+import { deleteObjects } from "./objects/delete-objects.ts";
+import { getObject } from "./objects/get-object.ts";
+import { putObject } from "./objects/put-object.ts";
+import { S3Error } from "./protocol/errors.ts";
+
+export type Verb = (exchange: Exchange) => Promise<void>;
+
+/** Parameters that make a request one about something else than an object, a bucket or a list. */
+const SUBRESOURCES = [
+  ...["acl", "accelerate", "analytics", "attributes", "cors", "encryption", "intelligent-tiering"],
+  ...["inventory", "legal-hold", "lifecycle", "logging", "metrics", "notification", "object-lock"],
+  ...["ownershipControls", "policy", "policyStatus", "publicAccessBlock", "replication", "requestPayment"],
+  ...["restore", "retention", "select", "tagging", "torrent", "versioning", "versions", "website", "append"],
+  ...["renameObject", "session", "metadataConfiguration", "uploads", "uploadId", "partNumber"],
+];
+/** Headers that ask for what is not there. */
+const HEADERS = [
+  ...["x-amz-server-side-encryption", "x-amz-tagging", "x-amz-website-redirect-location"],
+  ...["x-amz-object-lock-mode", "x-amz-object-lock-legal-hold", "x-amz-object-lock-retain-until-date"],
+  ...["x-amz-server-side-encryption-customer-algorithm", "x-amz-write-offset-bytes", "x-amz-mfa"],
+  ...["x-amz-grant-read", "x-amz-grant-write", "x-amz-grant-full-control", "x-amz-grant-read-acp"],
+];
+/** What an object or a bucket has anyway. */
+const ACLS: ReadonlySet<string> = new Set(["private", "bucket-owner-full-control", "bucket-owner-read"]);
+const STANDARD = "STANDARD";
+
+/**
+ * The verb of a request.
+ * @throws S3Error NotImplemented, MethodNotAllowed
+ */
+export function verbOf(asked: Asked): Verb {
+  demandKnown(asked);
+  const { bucket, key, method } = asked;
+  const verb = bucket === "" ? ofService(method) : key === "" ? ofBucket(asked) : ofObject(asked);
+  if (verb !== null) return verb;
+  throw new S3Error("MethodNotAllowed");
+}
+
+function demandKnown({ query, headers }: Asked): void {
+  const unknown = SUBRESOURCES.find((name) => query.has(name));
+  if (unknown !== undefined) throw new S3Error("NotImplemented", `There is no ?${unknown} here.`);
+  const version = query.get("versionId");
+  if (version !== undefined && version !== "null" && version !== "")
+    throw new S3Error("NotImplemented", "There are no versions here.");
+  const header = HEADERS.find((name) => headers.has(name));
+  if (header !== undefined) throw new S3Error("NotImplemented", `What ${header} asks for is not there.`);
+  const acl = headers.get("x-amz-acl");
+  if (acl !== undefined && !ACLS.has(acl))
+    throw new S3Error("NotImplemented", "There are no public ACLs here.");
+  const storage = headers.get("x-amz-storage-class");
+  if (storage !== undefined && storage !== STANDARD)
+    throw new S3Error("NotImplemented", `The one storage class is ${STANDARD}.`);
+}
+
+function ofService(method: string): Verb | null {
+  return method === "GET" ? listBuckets : null;
+}
+
+function ofBucket({ method, query }: Asked): Verb | null {
+  switch (method) {
+    case "GET":
+      return query.has("location") ? getBucketLocation : listObjects;
+    case "HEAD":
+      return headBucket;
+    case "PUT":
+      return createBucket;
+    case "DELETE":
+      return deleteBucket;
+    case "POST":
+      if (query.has("delete")) return deleteObjects;
+      throw new S3Error("NotImplemented", "Uploads by a form are not there: use a presigned URL.");
+    default:
+      return null;
+  }
+}
+
+function ofObject({ method, headers }: Asked): Verb | null {
+  switch (method) {
+    case "GET":
+    case "HEAD":
+      return getObject;
+    case "PUT":
+      return headers.has("x-amz-copy-source") ? copyObject : putObject;
+    case "DELETE":
+      return deleteObject;
+    default:
+      return null;
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * Which buckets there are: those that were made, which have their marker, and those that a key is in. That a
+ * bucket is there is remembered for a moment, so that not every write has to ask.
+ */
+import { rangeOf } from "../../engine/catalog/runs/listing.ts";
+import { compareKeys } from "../../format/keys/key-run.ts";
+import type { FrontContext } from "../../server/http/context.ts";
+import { sourceOf } from "../../server/list/list-source.ts";
+import { S3Error, s3ErrorOf } from "../protocol/errors.ts";
+import { markerOf } from "../protocol/names.ts";
+import { factsAt } from "./objects.ts";
+
+/** How long it is believed that a bucket is there. */
+const KNOWN_MS = 5000;
+const KNOWN_MAX = 10_000;
+
+export class Buckets {
+  private readonly context: FrontContext;
+  private readonly now: () => number;
+  private readonly known = new Map<string, number>();
+
+  constructor(context: FrontContext, now = () => performance.now()) {
+    this.context = context;
+    this.now = now;
+  }
+
+  /** Whether it is there, as far as that is remembered. */
+  isKnown(bucket: string): boolean {
+    const untilMs = this.known.get(bucket);
+    return untilMs !== undefined && this.now() < untilMs;
+  }
+
+  /** It is there. */
+  note(bucket: string): void {
+    if (this.known.size >= KNOWN_MAX) this.known.clear();
+    this.known.set(bucket, this.now() + KNOWN_MS);
+  }
+
+  forget(bucket: string): void {
+    this.known.delete(bucket);
+  }
+
+  /** @throws S3Error NoSuchBucket */
+  async demand(bucket: string): Promise<void> {
+    if (this.isKnown(bucket) || (await this.exists(bucket))) return;
+    throw new S3Error("NoSuchBucket");
+  }
+
+  async exists(bucket: string): Promise<boolean> {
+    const isThere = (await factsAt(this.context, markerOf(bucket))) !== null || !(await this.isEmpty(bucket));
+    if (isThere) this.note(bucket);
+    else this.forget(bucket);
+    return isThere;
+  }
+
+  /** Whether no object is in it. */
+  async isEmpty(bucket: string): Promise<boolean> {
+    const source = sourceOf(this.context);
+    if ("code" in source) throw s3ErrorOf(source.code, source.detail);
+    const marker = markerOf(bucket);
+    for (let range = rangeOf(marker); ; ) {
+      const answer = await source.ask({ kind: "names", range, limit: 2 }, null);
+      if (answer.kind === "refused") throw s3ErrorOf(answer.code, answer.detail);
+      if (answer.keys.some((key) => compareKeys(key, 0, key.length, marker, 0, marker.length) !== 0))
+        return false;
+      if (answer.left === null) return true;
+      range = answer.left;
+    }
+  }
+}
