@@ -3,7 +3,7 @@
  * which mostly lies on this node.
  */
 import { afterAll, justAfter, type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
-import { compareKeys } from "../../format/keys/key-run.ts";
+import { compareKeys } from "../../format/keys/order.ts";
 import { etagMillis, etagOf } from "../../format/version.ts";
 import type { FrontContext } from "../../server/http/context.ts";
 import { sourceOf } from "../../server/list/list-source.ts";

@@ -3,7 +3,7 @@
  * bucket is there is remembered for a moment, so that not every write has to ask.
  */
 import { rangeOf } from "../../engine/catalog/runs/listing.ts";
-import { compareKeys } from "../../format/keys/key-run.ts";
+import { compareKeys } from "../../format/keys/order.ts";
 import type { FrontContext } from "../../server/http/context.ts";
 import { sourceOf } from "../../server/list/list-source.ts";
 import { S3Error, s3ErrorOf } from "../protocol/errors.ts";

@@ -8,7 +8,7 @@ import { etagOf } from "../../format/version.ts";
 import { type Life, NO_LIFE } from "../../rules/expiry.ts";
 import type { FrontContext } from "../../server/http/context.ts";
 import type { Upload, WriteHead, WriteResult } from "../../shards/arena/write.ts";
-import { GAVE_WAY, type Gathering } from "../../util/gatherings.ts";
+import { GAVE_WAY, type Gathering } from "../../util/gathering/gatherings.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { type S3Error, s3ErrorOf } from "../protocol/errors.ts";
 
