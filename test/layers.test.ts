@@ -29,6 +29,16 @@ const LAYERS = [
     "config",
   ],
   ...[
+    "s3",
+    "s3/buckets",
+    "s3/objects",
+    "s3/exchange",
+    "s3/store",
+    "s3/checksum",
+    "s3/signature",
+    "s3/protocol",
+  ],
+  ...[
     "server",
     "server/unstorage",
     "server/raw",

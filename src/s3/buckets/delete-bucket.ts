@@ -1,9 +1,9 @@
 /** DeleteBucket: only one that is empty. */
 import type { Exchange } from "../exchange/exchange.ts";
 import { REMOVE } from "../exchange/needs.ts";
-import { removeKey } from "../objects/delete-object.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { markerOf } from "../protocol/names.ts";
+import { removeKey } from "../store/remove.ts";
 
 export async function deleteBucket(exchange: Exchange): Promise<void> {
   const { asked, front, context } = exchange;

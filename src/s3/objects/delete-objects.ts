@@ -4,7 +4,7 @@ import { REMOVE } from "../exchange/needs.ts";
 import { knownError, S3Error } from "../protocol/errors.ts";
 import { storeKey } from "../protocol/names.ts";
 import { allOf, type Elements, readDocument, textOf } from "../protocol/xml.ts";
-import { removeKey } from "./delete-object.ts";
+import { removeKey } from "../store/remove.ts";
 
 const KEYS_MAX = 1000;
 const BODY_BYTES_MAX = 2 * 1024 * 1024;
