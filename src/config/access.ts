@@ -51,8 +51,8 @@ export function readS3Port(
   auth: AuthConfig | null,
   warn: (sentence: string) => void,
 ): number | null {
-  if (s3Port === undefined) return null;
-  if (mode === "master") throw new UsageError("-s3-port is for workers: a master stores no objects");
+  // A master stores no objects, and may well share its environment with workers.
+  if (s3Port === undefined || mode === "master") return s3Port ?? null;
   if (auth === null)
     throw new UsageError(
       "-s3-port needs a secret to sign with: -tokens with a line of minivault token -s3, or a key (MINIVAULT_AUTH, -auth-file)",

@@ -50,6 +50,7 @@ describe("arguments: defaults and forms", () => {
       region: "default",
       replicas: 3,
       isReplicasGiven: false,
+      s3Port: null,
       consistency: "quorum",
       compat: "none",
       sync: "always",
@@ -83,7 +84,7 @@ describe("arguments: defaults and forms", () => {
         " ",
       ),
       ..."-replicas 7 -remove-after 90s -consistency one -sync=os -history 2h --threads 64".split(" "),
-      ..."-max-value 1.5GiB -auth-mode writes -compat mkv".split(" "),
+      ..."-max-value 1.5GiB -auth-mode writes -compat mkv -s3-port 9000".split(" "),
       "-auth-file",
       key,
       "-allow-invite",
@@ -104,6 +105,7 @@ describe("arguments: defaults and forms", () => {
       replicas: 7,
       isReplicasGiven: true,
       consistency: "one",
+      s3Port: 9000,
       compat: "mkv",
       sync: "os",
       historyMs: 7_200_000,
@@ -196,6 +198,7 @@ describe("arguments: environment", () => {
     const env = {
       MINIVAULT_MODE: "master",
       MINIVAULT_PORT: "1",
+      MINIVAULT_S3_PORT: "9000",
       MINIVAULT_HOST: "127.0.0.1",
       MINIVAULT_PUBLIC_URL: "http://n1:3000",
       MINIVAULT_MASTER: "m:1",
@@ -236,6 +239,7 @@ describe("arguments: environment", () => {
       replicas: 1,
       isReplicasGiven: true,
       consistency: "one",
+      s3Port: 9000,
       compat: "mkv",
       sync: "os",
       historyMs: 7_200_000,
@@ -638,7 +642,7 @@ describe("arguments: help and version", () => {
 
   test("the flags are these, and no other", () => {
     const names =
-      "mode port host public-url master volumes remove-after data peer-address region replicas consistency sync history threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file compat allow-invite cors tls-cert tls-key tls-ca";
+      "mode port s3-port host public-url master volumes remove-after data peer-address region replicas consistency sync history threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file compat allow-invite cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

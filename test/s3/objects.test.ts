@@ -443,9 +443,7 @@ describe("what is not there, and what is not allowed", () => {
   });
 });
 
-test("a node without a key or tokens, and a master, have no S3 interface", async () => {
+test("a node without a key or tokens has no S3 interface", async () => {
   const open = await runProgram(["-s3-port", "0", "-port", "0", "-host", "127.0.0.1"]);
   assert.deepEqual([open.status, /-s3-port needs a secret/.test(open.output)], [2, true], open.output);
-  const master = await runProgram(["-s3-port", "0", "-mode", "master"], { env: { MINIVAULT_AUTH: KEY } });
-  assert.deepEqual([master.status, /for workers/.test(master.output)], [2, true], master.output);
 });

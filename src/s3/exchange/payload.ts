@@ -56,7 +56,7 @@ export class Payload {
   /** @throws S3Error */
   constructor({ mode, seed, headers, sentBytes }: PayloadOptions) {
     this.chunked = chunkedOf(mode, seed);
-    this.expectedBytes = this.chunked === null ? sentBytes : decodedBytes(headers);
+    this.expectedBytes = this.chunked === null ? Math.max(0, sentBytes) : decodedBytes(headers);
     const isHash = this.chunked === null && mode !== UNSIGNED;
     if (isHash && !/^[0-9a-f]{64}$/i.test(mode))
       throw new S3Error(

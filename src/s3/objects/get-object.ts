@@ -3,7 +3,7 @@
 import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "../../rules/range.ts";
 import type { Res } from "../../server/http/http.ts";
 import { Download } from "../../server/reads/download.ts";
-import { pieceReady } from "../../server/reads/find.ts";
+import { pieceReady } from "../../server/transfer/find.ts";
 import type { ValueReader } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { isHeaderText } from "../../util/header-text.ts";

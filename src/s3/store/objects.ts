@@ -6,7 +6,7 @@ import type { Ballot } from "../../format/record.ts";
 import { etagOf } from "../../format/version.ts";
 import type { FrontContext } from "../../server/http/context.ts";
 import { KnownValue } from "../../server/reads/cluster-reads.ts";
-import { findInVault } from "../../server/reads/find.ts";
+import { findInVault } from "../../server/transfer/find.ts";
 import { RemoteReader } from "../../server/reads/remote-reader.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
 import { VaultError } from "../../util/errors.ts";

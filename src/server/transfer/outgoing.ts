@@ -15,7 +15,7 @@ import { VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
-import { findInVault, pieceReady } from "../reads/find.ts";
+import { findInVault, pieceReady } from "./find.ts";
 
 /** A value as it goes into an archive. */
 export interface Outgoing {

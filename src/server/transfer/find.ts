@@ -3,7 +3,7 @@ import type { KeyBytes, WriteResult } from "../../shards/arena/write.ts";
 import type { Found } from "../../shards/vault/vault.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
-import { findPatiently } from "./cold-reads.ts";
+import { findPatiently } from "../reads/cold-reads.ts";
 
 /**
  * Lets `use` see what the vault has, once it is in memory: it is valid during that call. In a cluster a value
