@@ -10,7 +10,7 @@ import { isIP } from "node:net";
 import path from "node:path";
 import { Command, Option } from "commander";
 import {
-  keyFile,
+  filesOf,
   readAuth,
   readClusterKeys,
   readS3Port,
@@ -210,14 +210,8 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
   const isFlagGiven = (name: string) => command.getOptionValueSource(name) === "cli";
   const auth = readAuth(options, isFlagGiven);
   const clusterKeys = readClusterKeys(options, auth);
-  const files = {
-    auth: keyFile(options, isFlagGiven),
-    tokens: options.tokens ?? null,
-    clusterKey: options.clusterKeyFile ?? null,
-    tlsCa: options.tlsCa ?? null,
-  };
-  const tls = readTls(options);
-  const tlsCa = readTlsCa(options);
+  const files = filesOf(options, isFlagGiven);
+  const [tls, tlsCa] = [readTls(options), readTlsCa(options)];
   // Nodes of one cluster are alike: where this one speaks https, or knows whom to trust, the others are
   // reached by it.
   const scheme = tls === null && tlsCa === null ? "http" : "https";
@@ -245,7 +239,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     mode: options.mode,
     port: options.port,
     host: options.host,
-    s3Port: readS3Port({ s3Port: options.s3Port, mode: options.mode }, auth, (text) => warnings.push(text)),
+    s3Port: readS3Port(options, auth, warnings),
     publicUrl: options.publicUrl === undefined ? null : nodeUrl(options.publicUrl, scheme),
     masters: urls(options.master),
     volumes: urls(options.volumes),

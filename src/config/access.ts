@@ -14,6 +14,8 @@ import { authKey, UsageError } from "./values.ts";
 
 /** The parsed flags that matter here. */
 export interface AccessOptions {
+  mode?: Config["mode"];
+  s3Port?: number;
   auth?: string;
   authFile?: string;
   authMode?: "all" | "writes";
@@ -44,12 +46,12 @@ export function readAuth(options: AccessOptions, isFlag: (name: string) => boole
 
 /**
  * Port of the S3 interface; null: there is none. Nobody is let in there without a signature.
- * @param warn gets what an operator should know
+ * @param warnings gets what an operator should know
  */
 export function readS3Port(
-  { s3Port, mode }: { s3Port?: number; mode: Config["mode"] },
+  { s3Port, mode }: Pick<AccessOptions, "s3Port" | "mode">,
   auth: AuthConfig | null,
-  warn: (sentence: string) => void,
+  warnings: string[],
 ): number | null {
   // A master stores no objects, and may well share its environment with workers.
   if (s3Port === undefined || mode === "master") return s3Port ?? null;
@@ -58,7 +60,7 @@ export function readS3Port(
       "-s3-port needs a secret to sign with: -tokens with a line of minivault token -s3, or a key (MINIVAULT_AUTH, -auth-file)",
     );
   if (!clientTokens(auth).some(({ s3 }) => s3 !== null))
-    warn(
+    warnings.push(
       "no token has an access key yet, so the S3 interface lets nobody in: minivault token NAME -s3 makes one",
     );
   return s3Port;
@@ -105,8 +107,14 @@ function othersMay(mode: number): "change" | "read" | null {
   return (mode & 0o022) !== 0 ? "change" : (mode & 0o004) !== 0 ? "read" : null;
 }
 
+/** The files that these were read from; null: from no file. */
+export function filesOf(options: AccessOptions, isFlag: (name: string) => boolean): Config["files"] {
+  const { tokens = null, clusterKeyFile = null, tlsCa = null } = options;
+  return { auth: keyFile(options, isFlag), tokens, clusterKey: clusterKeyFile, tlsCa };
+}
+
 /** The file that the key is read from; null: it comes from elsewhere, or there is none. */
-export function keyFile({ auth, authFile }: AccessOptions, isFlag: (name: string) => boolean): string | null {
+function keyFile({ auth, authFile }: AccessOptions, isFlag: (name: string) => boolean): string | null {
   return authFile !== undefined && (auth === undefined || isFlag("authFile")) ? authFile : null;
 }
 
