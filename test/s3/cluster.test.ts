@@ -1,0 +1,115 @@
+/** S3 over a cluster of three: what one node has stored the others have, also when one of them is killed. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import {
+  CreateBucketCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  type S3Client,
+} from "@aws-sdk/client-s3";
+import { type Cluster, startCluster } from "../cluster/workers.ts";
+import { closeConnections } from "../rest/client.ts";
+import { waitUntil } from "../rest/server.ts";
+import { client, KEY, printedS3Port } from "./harness.ts";
+
+const Bucket = "shared";
+let cluster: Cluster;
+let clients: S3Client[] = [];
+before(async () => {
+  cluster = await startCluster({ workers: 3, key: KEY, flags: ["-s3-port", "0", "-sync", "os"] });
+  await cluster.ready();
+  clients = await Promise.all(
+    cluster.workers.map(async (worker) => {
+      await waitUntil("S3 listens", () => printedS3Port(worker.log()) !== null);
+      return client(printedS3Port(worker.log()) as number);
+    }),
+  );
+  await clients[0].send(new CreateBucketCommand({ Bucket }));
+});
+after(async () => {
+  for (const one of clients) one.destroy();
+  closeConnections();
+  await cluster?.dispose();
+});
+
+async function read(s3: S3Client, Key: string): Promise<Buffer> {
+  const { Body } = await s3.send(new GetObjectCommand({ Bucket, Key }));
+  return Buffer.from((await Body?.transformToByteArray()) ?? []);
+}
+
+const keysAt = async (s3: S3Client) =>
+  ((await s3.send(new ListObjectsV2Command({ Bucket }))).Contents ?? []).map(
+    ({ Key, Size }) => `${Key} ${Size}`,
+  );
+
+test("objects of any size are at all nodes, with what is kept with them", async () => {
+  for (const [index, bytes] of [0, 10, 1_000_000, 3_000_001].entries()) {
+    const value = Buffer.alloc(bytes, `${bytes} `);
+    const Key = `of ${bytes}`;
+    const put = { Bucket, Key, Body: value, ContentType: "text/x", Metadata: { n: String(bytes) } };
+    const { ETag } = await clients[index % 3].send(new PutObjectCommand(put));
+    for (const s3 of clients) {
+      assert.deepEqual(await read(s3, Key), value);
+      const head = await s3.send(new HeadObjectCommand({ Bucket, Key }));
+      assert.deepEqual([head.ETag, head.ContentType, head.Metadata], [ETag, "text/x", { n: String(bytes) }]);
+    }
+  }
+  const all = ["of 0 0", "of 10 10", "of 1000000 1000000", "of 3000001 3000001"];
+  for (const s3 of clients) assert.deepEqual((await keysAt(s3)).sort(), all.sort());
+});
+
+test("three that put at three nodes what must be new: one has put it", async () => {
+  for (const [round, bytes] of [5, 1_500_000, 5].entries()) {
+    const Key = `new ${round}`;
+    const all = await Promise.allSettled(
+      clients.map((s3, i) =>
+        s3.send(
+          new PutObjectCommand({ Bucket, Key, Body: Buffer.alloc(bytes, String(i)), IfNoneMatch: "*" }),
+        ),
+      ),
+    );
+    const winners = all.flatMap(({ status }, i) => (status === "fulfilled" ? [i] : []));
+    // Who was neither told yes nor no may have been the one.
+    const unclear = all.flatMap((one, i) =>
+      one.status === "rejected" && one.reason.$metadata?.httpStatusCode !== 412 ? [i] : [],
+    );
+    assert.ok(winners.length === 1 || (winners.length === 0 && unclear.length > 0), JSON.stringify(all));
+    const values = await Promise.all(clients.map((s3) => read(s3, Key)));
+    const stored = Number(String(values[0].subarray(0, 1)));
+    assert.ok([...winners, ...unclear].includes(stored));
+    for (const value of values) assert.deepEqual(value, Buffer.alloc(bytes, String(stored)));
+  }
+});
+
+test("with one node killed the others go on, and it catches up", async () => {
+  const [first, second, third] = cluster.workers;
+  await third.kill("SIGKILL");
+  const value = Buffer.alloc(2_000_000, "while it was away");
+  await waitUntil("the others store", async () => {
+    try {
+      await clients[0].send(new PutObjectCommand({ Bucket, Key: "meanwhile", Body: value }));
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  assert.deepEqual(await read(clients[1], "meanwhile"), value);
+  assert.ok((await keysAt(clients[1])).includes("meanwhile 2000000"));
+  await third.start();
+  await cluster.ready([first, second, third]);
+  await waitUntil("it reads by S3 what it has missed", async () => {
+    const again = client(printedS3Port(third.log()) ?? 0);
+    try {
+      assert.deepEqual(await read(again, "meanwhile"), value);
+      return true;
+    } catch (error) {
+      // Its port is another one, and is in the log a moment later.
+      if (error instanceof assert.AssertionError) throw error;
+      return false;
+    } finally {
+      again.destroy();
+    }
+  });
+});
