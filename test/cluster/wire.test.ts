@@ -33,6 +33,15 @@ const plainValue = (json: boolean, contentType: string, bytes: Uint8Array) =>
   inlineValue({ json, contentType, trailer: NO_TRAILER }, bytes);
 
 const BALLOT = { clockLow: 0xffff_fffe, clockHigh: 0x8000_0001, node: 0xdead_beef, incarnation: 7 };
+/** What a replica holds, a value beside it. */
+const HELD = {
+  ballot: BALLOT,
+  tombstone: false,
+  ended: false,
+  end: 0,
+  operationLow: 5,
+  operationHigh: 6,
+} as const;
 const noLarge = () => null;
 
 describe("wire", () => {
@@ -90,22 +99,14 @@ describe("wire", () => {
       assert.ok(Buffer.from(decoded.trailer).equals(Buffer.from(trailer)));
       assert.equal(Buffer.from(decoded.value).toString(), "bytes");
     }
-    const held = {
-      ballot: BALLOT,
-      tombstone: false,
-      ended: false,
-      end: 0,
-      operationLow: 5,
-      operationHigh: 6,
-    };
-    const read = decodeHeld(encodeHeld({ ...held, value }), noLarge) as LookAnswer & { kind: "yes" };
+    const read = decodeHeld(encodeHeld({ ...HELD, value }), noLarge) as LookAnswer & { kind: "yes" };
     assert.ok(read.payload !== null && isInline(read.payload));
     assert.ok(Buffer.from(read.payload.trailer).equals(Buffer.from(trailer)));
     assert.equal(Buffer.from(read.payload.bytes).toString(), "bytes");
     for (const bad of [trailer.subarray(1), Buffer.alloc(3), Buffer.alloc(TRAILER_BYTES_MAX + 4)]) {
       const spoilt = inlineValue({ json: false, contentType: "a/b", trailer: bad }, Buffer.from("bytes"));
       assert.equal(decodeRequest(encodeRequest({ ...request, value: spoilt })), null);
-      assert.equal(decodeHeld(encodeHeld({ ...held, value: spoilt }), noLarge), null);
+      assert.equal(decodeHeld(encodeHeld({ ...HELD, value: spoilt }), noLarge), null);
     }
   });
 
@@ -135,8 +136,7 @@ describe("wire", () => {
         for (let length = 0; length < frame.length; length++)
           assert.equal(decodeRequest(frame.subarray(0, length)), null, `cut at ${length}`);
       }
-    const operation = { operationLow: 5, operationHigh: 6 };
-    const held = { ballot: BALLOT, tombstone: false, ended: false, end, ...operation };
+    const held = { ...HELD, end };
     for (const gone of [false, true]) {
       const told = { ...held, tombstone: gone, ended: gone };
       const look = decodeHeld(encodeHeld({ ...told, value: null }), noLarge);
@@ -192,19 +192,11 @@ describe("wire", () => {
           });
       }
     const value = plainValue(false, "a/b", Buffer.from("bytes"));
-    const held = {
-      ballot: BALLOT,
-      tombstone: false,
-      ended: false,
-      end: 0,
-      operationLow: 5,
-      operationHigh: 6,
-    };
-    const read = decodeHeld(encodeHeld({ ...held, value }), noLarge) as LookAnswer & { kind: "yes" };
+    const read = decodeHeld(encodeHeld({ ...HELD, value }), noLarge) as LookAnswer & { kind: "yes" };
     assert.ok(read.payload !== null && isInline(read.payload));
     assert.equal(Buffer.from(read.payload.bytes).toString(), "bytes");
-    assert.deepEqual({ ...read, payload: null }, { kind: "yes", ...held, payload: null });
-    const none = { ballot: null, tombstone: false, ended: false, end: 0, operationLow: 0, operationHigh: 0 };
+    assert.deepEqual({ ...read, payload: null }, { kind: "yes", ...HELD, payload: null });
+    const none = { ...HELD, ballot: null, operationLow: 0, operationHigh: 0 };
     assert.deepEqual(decodeHeld(encodeHeld({ ...none, value: null }), noLarge), {
       kind: "yes",
       ...none,
@@ -224,15 +216,7 @@ describe("wire", () => {
       trailer: writeFields([{ type: 3, bytes: Buffer.from("x-meta-a: b\n") }]),
       ballot: BALLOT,
     } as const;
-    const frame = encodeHeld({
-      ballot: BALLOT,
-      tombstone: false,
-      ended: false,
-      end: 0,
-      operationLow: 1,
-      operationHigh: 2,
-      value: large,
-    });
+    const frame = encodeHeld({ ...HELD, value: large });
     let seen: unknown = null;
     decodeHeld(frame, (value, ballot) => {
       seen = { ...value, ballot };
@@ -265,23 +249,15 @@ describe("wire", () => {
     for (const type of ["a\nb", "a\rb", "a\0b", "\x7f"]) assert.equal(request(type, one), null);
     assert.equal(request("a/b", Buffer.alloc(CHUNK_BYTES))?.value.length, CHUNK_BYTES);
     assert.equal(request("a/b", Buffer.alloc(CHUNK_BYTES + 1)), null);
-    const held = {
-      ballot: BALLOT,
-      tombstone: false,
-      ended: false,
-      end: 0,
-      operationLow: 5,
-      operationHigh: 6,
-    };
     const answer = (type: string, bytes: Uint8Array) =>
-      decodeHeld(encodeHeld({ ...held, value: plainValue(false, type, bytes) }), noLarge);
+      decodeHeld(encodeHeld({ ...HELD, value: plainValue(false, type, bytes) }), noLarge);
     assert.equal(answer("a/b", Buffer.alloc(CHUNK_BYTES))?.kind, "yes");
     assert.equal(answer("a/b", Buffer.alloc(CHUNK_BYTES + 1)), null);
     assert.equal(answer("a\r\nSet-Cookie: b", one), null);
     const kind = { json: false, contentType: "", trailer: NO_TRAILER };
     const large = { tombstone: false, end: 0, ...kind, node: "n", ballot: BALLOT } as const;
     const remote = (valueBytes: number) =>
-      decodeHeld(encodeHeld({ ...held, value: { ...large, valueBytes } as StoredValue }), noLarge);
+      decodeHeld(encodeHeld({ ...HELD, value: { ...large, valueBytes } as StoredValue }), noLarge);
     assert.equal(remote(VALUE_BYTES_MAX)?.kind, "yes");
     assert.equal(remote(VALUE_BYTES_MAX + 1), null);
   });

@@ -7,11 +7,17 @@ import { ERRORS } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
-import { sendError, statusLine } from "../http/reply.ts";
+import { sendError, sendJson, statusLine } from "../http/reply.ts";
 
 export const LINES_TYPE = "application/x-ndjson";
 /** Progress is told so often. */
 const PROGRESS_MS = 1000;
+
+/** Status and headers of an answer whose body comes bit by bit. */
+export function streamHead(type: string, { varies }: FrontContext, status = 200): string {
+  const head = `${statusLine(status)}\r\nContent-Type: ${type}\r\nCache-Control: no-cache`;
+  return varies ? `${head}\r\nVary: Authorization` : head;
+}
 
 /** Why something was not done, or not all of it. */
 export interface Failure {
@@ -23,21 +29,22 @@ export class LineAnswer implements Paced {
   private readonly context: FrontContext;
   private readonly res: Res;
   private readonly verb: number;
-  private readonly progress: () => object;
+  private readonly progress: (() => object) | null;
   private isOpen = true;
-  private begun = false;
+  /** Something was said. */
+  begun = false;
   private toldMs = performance.now();
 
   /**
    * To be made in the request's handler.
-   * @param progress what a line says
+   * @param progress what a line says; null: nothing is said before the end, which is an answer like any other
    * @param onGone the client has gone; nothing is to be said any more
    */
   constructor(
     context: FrontContext,
     res: Res,
     verb: number,
-    progress: () => object,
+    progress: (() => object) | null,
     onGone: () => void = () => {},
   ) {
     this.context = context;
@@ -59,11 +66,12 @@ export class LineAnswer implements Paced {
   /** Says how far it is, if it is time for that. */
   tell(): void {
     const nowMs = performance.now();
-    if (!this.isOpen || nowMs - this.toldMs < PROGRESS_MS) return;
+    const { progress, res } = this;
+    if (!this.isOpen || progress === null || nowMs - this.toldMs < PROGRESS_MS) return;
     this.toldMs = nowMs;
-    this.res.cork(() => {
+    res.cork(() => {
       this.begin();
-      this.res.write(Buffer.from(`${JSON.stringify(this.progress())}\n`));
+      res.write(Buffer.from(`${JSON.stringify(progress())}\n`));
     });
   }
 
@@ -71,6 +79,10 @@ export class LineAnswer implements Paced {
   beat(): void {
     this.toldMs = 0;
     this.tell();
+    if (this.progress !== null) return;
+    // Nothing can be said yet, and this arms uWS' timer anew.
+    this.res.pause();
+    this.res.resume();
   }
 
   /** The last line. */
@@ -81,22 +93,32 @@ export class LineAnswer implements Paced {
   /**
    * Tells why it was not done.
    * @param document what was done all the same; null: nothing
+   * @param head the status that is sent, as long as nothing was said and something was done
    */
-  fail({ code, detail }: Failure, document: object | null = null): number {
+  fail(
+    { code, detail }: Failure,
+    document: object | null = null,
+    head: number = ERRORS[code].status,
+  ): number {
     const { status, message } = ERRORS[code];
     if (!this.isOpen) return status;
-    if (document !== null || this.begun)
-      return this.end(status, { success: false, ...document, error: detail || message, code });
+    if (this.progress !== null && (document !== null || this.begun))
+      return this.end(status, { success: false, ...document, error: detail || message, code }, head);
     this.res.cork(() => sendError(this.res, code, { detail }));
     this.leave(status);
     return status;
   }
 
-  private end(status: number, document: object): number {
+  private end(status: number, document: object, head = status): number {
+    const { res, progress } = this;
     if (!this.isOpen) return status;
-    this.res.cork(() => {
-      this.begin(status);
-      this.res.end(Buffer.from(`${JSON.stringify(document)}\n`));
+    res.cork(() => {
+      if (progress === null) {
+        sendJson(res, status, document, false);
+        return;
+      }
+      this.begin(head);
+      res.end(Buffer.from(`${JSON.stringify(document)}\n`));
     });
     this.leave(status);
     return status;
@@ -104,10 +126,8 @@ export class LineAnswer implements Paced {
 
   /** @param status as long as nothing was said */
   private begin(status = 200): void {
-    if (this.begun) return;
+    if (!this.begun) this.res.writeStatus(streamHead(LINES_TYPE, this.context, status));
     this.begun = true;
-    const head = `${statusLine(status)}\r\nContent-Type: ${LINES_TYPE}\r\nCache-Control: no-cache`;
-    this.res.writeStatus(this.context.varies ? `${head}\r\nVary: Authorization` : head);
   }
 
   /** @param status 0: the client has gone */

@@ -5,24 +5,21 @@ import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { NO_LIFE } from "../../rules/expiry.ts";
 import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
-import { ERRORS, type ErrorCode } from "../../util/errors.ts";
+import type { ErrorCode } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handler, Res } from "../http/http.ts";
 import { lengthToTake, refuse } from "../http/linger.ts";
-import type { Paced } from "../http/pace.ts";
-import { sendError, sendJson } from "../http/reply.ts";
+import { type Failure, LineAnswer } from "../lines/line-answer.ts";
 import { POST } from "../status/meter.ts";
 import { boundedRange, readParameters } from "./list-query.ts";
-import { LINES_TYPE, type ListSource, listHead, sourceOf } from "./list-source.ts";
+import { type ListSource, sourceOf } from "./list-source.ts";
 
 /** Keys that are deleted at a time. */
 const UNDER_WAY_MAX = 512;
 /** Keys asked for at a time. */
 const PAGE_KEYS = 2000;
-/** Progress is told so often. */
-const PROGRESS_MS = 1000;
 /** A delete that the queue has no room for is tried again after so long, and so many times. */
 const RETRY_MS = 20;
 const RETRIES_MAX = 500;
@@ -78,66 +75,49 @@ function readTask(query: string): Task | string {
 }
 
 /** One such request, from its headers to its last line. */
-export class Deletion implements Paced {
+export class Deletion {
   private readonly context: FrontContext;
-  private readonly res: Res;
   private readonly source: ListSource;
   private readonly task: Task;
   /** For the audit. */
   private readonly ended: ((target: string, status: number) => void) | null;
-  private open = true;
-  /** Status and headers are written. */
-  private begun = false;
+  private readonly answer: LineAnswer;
   private found = 0;
   private deleted = 0;
   private underWay = 0;
-  private failure: { code: ErrorCode; detail: string } | null = null;
-  private toldMs = performance.now();
+  private failure: Failure | null = null;
   /** Called when a delete is done. */
   private wake = (): void => {};
 
   constructor(context: FrontContext, res: Res, source: ListSource, task: Task) {
     this.context = context;
-    this.res = res;
     this.source = source;
     this.task = task;
     this.ended = task.isPlain ? null : (context.notes?.own() ?? null);
+    const progress = task.isPlain ? null : (): object => this.progress;
+    this.answer = new LineAnswer(context, res, task.verb, progress, () => this.note(0));
   }
 
   async run(): Promise<void> {
-    const { res, context } = this;
-    context.inFlight.enter();
-    context.pacer.add(this);
-    res.onAborted(() => this.finish(0));
+    const { answer, context } = this;
     let left: KeyRange | null = this.task.range;
     // Who asks has gone, or the node stops: what is left stays, and a second run goes on.
     while (left !== null && this.goesOn) left = await this.page(left);
     while (this.underWay > 0) await this.someDone();
-    if (!this.open) return;
+    if (!answer.isListened) return;
     if (context.stopping && left !== null) this.failure ??= { code: "stopping", detail: "" };
-    res.cork(() => this.answerLast(left === null && this.failure === null));
-    this.finish(this.failure === null ? 200 : ERRORS[this.failure.code].status);
+    this.note(this.answerLast());
   }
 
-  private answerLast(complete: boolean): void {
-    const { failure, task, res } = this;
+  private answerLast(): number {
+    const { failure, task, answer, progress } = this;
+    if (failure === null) return answer.succeed(task.isPlain ? progress : { ...progress, complete: true });
     // Where nothing was done, the answer is an error like any other.
-    if (failure !== null && !this.begun && (this.found === 0 || task.isPlain))
-      sendError(res, failure.code, { detail: failure.detail });
-    else if (task.isPlain) sendJson(res, 200, { success: true, deleted: this.deleted }, false);
-    else {
-      this.begin();
-      this.res.end(Buffer.from(this.lastLine(complete)));
-    }
-  }
-
-  private begin(): void {
-    if (!this.begun) this.res.writeStatus(listHead(LINES_TYPE, this.context));
-    this.begun = true;
+    return answer.fail(failure, this.found > 0 || answer.begun ? progress : null, 200);
   }
 
   private get goesOn(): boolean {
-    return this.open && this.failure === null && !this.context.stopping;
+    return this.answer.isListened && this.failure === null && !this.context.stopping;
   }
 
   /** Deletes a page of keys; answers the range that is left. */
@@ -155,7 +135,7 @@ export class Deletion implements Paced {
       if (!this.goesOn) return range;
       await this.remove(key);
     }
-    this.tell();
+    this.answer.tell();
     return answer.left;
   }
 
@@ -195,47 +175,12 @@ export class Deletion implements Paced {
     });
   }
 
-  private tell(): void {
-    const nowMs = performance.now();
-    if (!this.open || this.task.isPlain || nowMs - this.toldMs < PROGRESS_MS) return;
-    this.toldMs = nowMs;
-    this.res.cork(() => {
-      this.begin();
-      this.res.write(Buffer.from(`${JSON.stringify(this.progress)}\n`));
-    });
-  }
-
   private get progress(): object {
     return this.task.dryRun ? { found: this.found } : { deleted: this.deleted };
   }
 
-  private lastLine(complete: boolean): string {
-    const { failure } = this;
-    const error =
-      failure === null ? {} : { error: failure.detail || ERRORS[failure.code].message, code: failure.code };
-    const line = { success: complete, ...this.progress, ...error, ...(complete ? { complete } : {}) };
-    return `${JSON.stringify(line)}\n`;
-  }
-
-  /** Keeps the connection of a client that waits. */
-  beat(): void {
-    this.toldMs = 0;
-    this.tell();
-    if (!this.task.isPlain) return;
-    // Nothing can be said yet, and this arms uWS' timer anew.
-    this.res.pause();
-    this.res.resume();
-  }
-
   /** @param status 0: the client has gone */
-  private finish(status: number): void {
-    if (!this.open) return;
-    this.open = false;
-    const { meter, pacer, inFlight } = this.context;
-    pacer.delete(this);
-    inFlight.leave();
-    if (status === 0) meter.countAborted(this.task.verb);
-    else meter.count(this.task.verb, status);
+  private note(status: number): void {
     if (!this.task.dryRun) this.ended?.(this.task.target, status);
   }
 }

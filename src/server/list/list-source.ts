@@ -4,20 +4,11 @@
 import type { CatalogAnswer, CatalogQuestion, Refused } from "../../shards/catalog/messages.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
-import { statusLine } from "../http/reply.ts";
 import type { ListQuery } from "./list-query.ts";
 import { settleEnded } from "./settle-ended.ts";
 
-export const LINES_TYPE = "application/x-ndjson";
-
 /** A client that takes nothing of a list for so long is closed. */
 export const STALL_MS = 60_000;
-
-/** Status and headers of a list. */
-export function listHead(type: string, { varies }: FrontContext): string {
-  const head = `${statusLine(200)}\r\nContent-Type: ${type}\r\nCache-Control: no-cache`;
-  return varies ? `${head}\r\nVary: Authorization` : head;
-}
 
 /** What answers the questions of lists: on a single node its catalog. */
 export interface ListSource {

@@ -8,9 +8,10 @@ import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
+import { LINES_TYPE, streamHead } from "../lines/line-answer.ts";
 import { GET } from "../status/meter.ts";
 import type { ListQuery } from "./list-query.ts";
-import { LINES_TYPE, type ListSource, listHead, questionOf, STALL_MS } from "./list-source.ts";
+import { type ListSource, questionOf, STALL_MS } from "./list-source.ts";
 
 /** Entries of one piece: some 200 KB. */
 const PIECE_ENTRIES = Math.min(2000, LIST_LIMIT_MAX);
@@ -74,7 +75,7 @@ export class ListStream implements Paced {
       this.refuse(next);
       return;
     }
-    if (!this.begun) this.res.writeStatus(listHead(LINES_TYPE, this.context));
+    if (!this.begun) this.res.writeStatus(streamHead(LINES_TYPE, this.context));
     this.begun = true;
     if (next.kind === "count") this.count += next.count;
     else if (next.kind === "list") this.count += next.count;

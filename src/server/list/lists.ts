@@ -14,9 +14,10 @@ import {
   TARGET_ROOT,
   TARGET_TOO_LONG,
 } from "../http/target.ts";
+import { LINES_TYPE, streamHead } from "../lines/line-answer.ts";
 import { GET, HEAD } from "../status/meter.ts";
 import { cursorOf, isListQuery, type ListQuery, readListQuery } from "./list-query.ts";
-import { LINES_TYPE, type ListSource, listHead, questionOf, sourceOf } from "./list-source.ts";
+import { type ListSource, questionOf, sourceOf } from "./list-source.ts";
 import { ListStream } from "./list-stream.ts";
 
 const ACCEPT = Buffer.from("accept");
@@ -80,7 +81,7 @@ function answerPage(context: FrontContext, res: Res, source: ListSource, list: L
     res.cork(() => {
       if (answer.kind === "refused") meter.count(GET, sendError(res, answer.code, { detail: answer.detail }));
       else {
-        res.writeStatus(listHead("application/json", context));
+        res.writeStatus(streamHead("application/json", context));
         res.end(bodyOf(answer, list.tie));
         meter.count(GET, 200);
       }

@@ -18,9 +18,10 @@ import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
 import { TARGET_EMPTY_KEY, TARGET_KEY, TARGET_ROOT } from "../http/target.ts";
+import { LINES_TYPE, streamHead } from "../lines/line-answer.ts";
 import { GET } from "../status/meter.ts";
 import { higher } from "./list-query.ts";
-import { LINES_TYPE, type ListSource, listHead, STALL_MS, sourceOf } from "./list-source.ts";
+import { type ListSource, STALL_MS, sourceOf } from "./list-source.ts";
 import { type AnswerList, scopesOf } from "./lists.ts";
 
 /** It lists so many keys at once. */
@@ -49,7 +50,7 @@ export function createMkvLists(context: FrontContext, lists: AnswerList): Answer
     const limit = parameters.get("limit") || "0";
     if (!/^[+-]?\d{1,18}$/.test(limit)) return refused("bad_request", "limit is a number");
     if (operation === "unlinked") {
-      res.writeStatus(listHead("application/json", context));
+      res.writeStatus(streamHead("application/json", context));
       res.end(NOTHING_UNLINKED);
       meter.count(GET, 200);
       return true;
@@ -155,7 +156,7 @@ class MkvList implements Paced {
   private begin(): void {
     if (this.begun) return;
     this.begun = true;
-    this.res.writeStatus(listHead("application/json", this.context));
+    this.res.writeStatus(streamHead("application/json", this.context));
     this.res.write(Buffer.from('{"keys":['));
   }
 

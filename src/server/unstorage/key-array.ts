@@ -9,7 +9,8 @@ import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
-import { type ListSource, listHead, STALL_MS } from "../list/list-source.ts";
+import { streamHead } from "../lines/line-answer.ts";
+import { type ListSource, STALL_MS } from "../list/list-source.ts";
 import { GET } from "../status/meter.ts";
 
 /** Keys asked for at a time. */
@@ -72,7 +73,7 @@ export class KeyArray implements Paced {
     }
     const isLast = next.left === null;
     const text = `${this.begun ? "" : "["}${this.elements(next.keys)}${isLast ? "]" : ""}`;
-    if (!this.begun) res.writeStatus(listHead("application/json", this.context));
+    if (!this.begun) res.writeStatus(streamHead("application/json", this.context));
     this.begun = true;
     if (next.left === null) {
       res.end(Buffer.from(text));
