@@ -42,6 +42,8 @@ const LAYERS = [
     "server",
     "server/unstorage",
     "server/raw",
+    "server/openapi",
+    "server/operations",
     "server/batch",
     "server/feed",
     "server/admin",
@@ -56,6 +58,7 @@ const LAYERS = [
     "server/access",
     "server/http",
     "server/status",
+    "server/describe",
   ],
   ...[
     "cluster/node",

@@ -69,6 +69,9 @@ function Page() {
         <Overview seen={seen} />
         {health?.role === "master" ? <Workers token={token} /> : <Peers stats={stats} />}
         {health !== null && health.role !== "master" && <Keys key={token} />}
+        <p class="faint">
+          <a href="/_openapi.json">The API, as OpenAPI</a>
+        </p>
       </main>
     </>
   );

@@ -1,4 +1,5 @@
 /** What a master says of itself and of the cluster: the documents of its GETs. */
+import { OPENAPI_PATH } from "../server/operations/worker.ts";
 import { documentOf, familiesOf } from "../server/status/figure.ts";
 import { readProcess } from "../server/status/process-figures.ts";
 import { prometheusText } from "../util/prometheus.ts";
@@ -52,7 +53,7 @@ export class MasterDocuments {
   private root(): object {
     return {
       ...{ name: "minivault", version: this.from.version, role: "master" },
-      ...{ nodes: "/nodes", layout: "/layout", health: "/health" },
+      ...{ nodes: "/nodes", layout: "/layout", health: "/health", openapi: OPENAPI_PATH },
     };
   }
 

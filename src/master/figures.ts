@@ -2,6 +2,7 @@
  * The table of a master's figures: /health and /_metrics are made from it. Workers are told apart by their
  * URL.
  */
+import { FLAG, TEXT } from "../server/describe/shapes.ts";
 import type { Figure, Metric } from "../server/status/figure.ts";
 import { PROCESS_FIGURES, type ProcessFigures } from "../server/status/process-figures.ts";
 import type { Sample } from "../util/prometheus.ts";
@@ -49,9 +50,9 @@ function countOf(workers: readonly NodeRow[], state: NodeRow["state"]): number {
 
 export const MASTER_FIGURES: readonly Figure<MasterSource>[] = [
   // 200 all the same: what is known is answered, and a restart would not help.
-  { health: "status", value: ({ trouble }) => (trouble === null ? "healthy" : "degraded") },
-  { health: "reason", value: ({ trouble }) => trouble ?? undefined },
-  { health: "role", value: () => "master" },
+  { health: "status", value: ({ trouble }) => (trouble === null ? "healthy" : "degraded"), schema: TEXT },
+  { health: "reason", value: ({ trouble }) => trouble ?? undefined, schema: TEXT },
+  { health: "role", value: () => "master", schema: TEXT },
   { health: "nodes", value: ({ workers }) => workers.length },
   {
     health: "up",
@@ -68,6 +69,7 @@ export const MASTER_FIGURES: readonly Figure<MasterSource>[] = [
   {
     health: "moving",
     value: ({ steward }) => steward.layout?.previous != null,
+    schema: FLAG,
     ...gauge("layout_moving", "Whether data moves to a new layout.", ({ steward }) =>
       Number(steward.layout?.previous != null),
     ),
@@ -75,14 +77,16 @@ export const MASTER_FIGURES: readonly Figure<MasterSource>[] = [
   {
     health: "standby",
     value: ({ steward, nowMs }) => steward.isStandby(nowMs),
+    schema: FLAG,
     ...gauge("standby", "Whether another master keeps the layout.", ({ steward, nowMs }) =>
       Number(steward.isStandby(nowMs)),
     ),
   },
-  { health: "problem", value: ({ steward }) => steward.problem ?? undefined },
+  { health: "problem", value: ({ steward }) => steward.problem ?? undefined, schema: TEXT },
   {
     health: "version",
     value: ({ version }) => version,
+    schema: TEXT,
     ...gauge("build_info", "Always 1; what runs is in the labels.", ({ version }) => [
       { labels: { version, role: "master" }, value: 1 },
     ]),

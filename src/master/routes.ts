@@ -24,10 +24,13 @@ import { declaredBytes } from "../server/http/body-length.ts";
 import type { Handlers, Req, Res } from "../server/http/http.ts";
 import { Linger, refuse } from "../server/http/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendJson, sendText } from "../server/http/reply.ts";
+import { createOpenApi, type SendOpenApi } from "../server/openapi/serve.ts";
+import { methodsByPath, OPENAPI_PATH } from "../server/operations/worker.ts";
 import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
 import { BadCommand, parseCommand } from "./commands.ts";
 import { type DocumentsSource, MasterDocuments } from "./documents.ts";
 import { NotKept } from "./layout/state.ts";
+import { masterOperations } from "./operations.ts";
 import { WORKERS_MAX } from "./registry/registry.ts";
 import { parseReport } from "./registry/report.ts";
 
@@ -71,17 +74,6 @@ interface Admitted {
 
 const METRICS = "/_metrics";
 
-/** Every path with the methods that it has. */
-const ALLOW: ReadonlyMap<string, string> = new Map([
-  ["/register", "POST"],
-  ["/heartbeat", "POST"],
-  ["/nodes", "GET, HEAD"],
-  ["/layout", "GET, HEAD, POST"],
-  ["/health", "GET, HEAD"],
-  [METRICS, "GET, HEAD"],
-  ["/", "GET, HEAD"],
-]);
-
 /** The handlers of a master. */
 export function createMasterRoutes(context: MasterContext): Handlers {
   const routes = new MasterRoutes(context);
@@ -96,10 +88,16 @@ export function createMasterRoutes(context: MasterContext): Handlers {
 class MasterRoutes {
   private readonly context: MasterContext;
   private readonly documents: MasterDocuments;
+  /** The methods of each path. */
+  private readonly methods: ReadonlyMap<string, string>;
+  private readonly sendOpenApi: SendOpenApi;
 
   constructor(context: MasterContext) {
+    const operations = masterOperations({ metrics: context.metrics !== "off", console: hasConsole });
     this.context = context;
     this.documents = new MasterDocuments(context);
+    this.methods = methodsByPath(operations);
+    this.sendOpenApi = createOpenApi(operations, context.version);
   }
 
   read(given: Res, req: Req, head: boolean): void {
@@ -108,12 +106,12 @@ class MasterRoutes {
     // A node signs for this run of the master, and is heard only with that.
     if (hasConsole && (path === CONSOLE_PATH || path === "/_ui")) return void sendConsole(given, head);
     if (path === "/" && wantsPage(req)) return void sendToConsole(given, head);
+    if (path === OPENAPI_PATH) return void this.sendOpenApi(given, req, head);
     const isOpen = genuine === null && this.isPublic(path, req);
     if (problem !== null && !isOpen) sendError(res, "unauthorized", { detail: problem, head });
-    else if (path === METRICS && this.context.metrics === "off") refuseUnknown(res, path, 0, head);
+    else if (!this.methods.get(path)?.startsWith("GET")) this.refuseOther(res, path, 0, head);
     else if (path === METRICS) sendText(res, PROMETHEUS_TYPE, this.documents.metrics(), head);
-    else if (ALLOW.get(path)?.startsWith("GET")) sendJson(res, 200, this.documents.paths[path](), head);
-    else refuseOther(res, path, 0, head);
+    else sendJson(res, 200, this.documents.paths[path](), head);
   }
 
   change(given: Res, req: Req): void {
@@ -121,10 +119,10 @@ class MasterRoutes {
     const method = req.getCaseSensitiveMethod();
     const bytes = declaredBytes(req);
     const { res, genuine, problem, mayReport } = this.admit(given, req, method);
-    const isTaken = ALLOW.get(path)?.includes("POST") && method === "POST";
+    const isTaken = this.methods.get(path)?.includes("POST") && method === "POST";
     const detail = problem ?? (path === "/layout" || mayReport ? "" : UNSIGNED);
     if (problem !== null || (isTaken && detail !== "")) refuse(res, "unauthorized", bytes, { detail });
-    else if (!isTaken) refuseOther(res, path, bytes, false);
+    else if (!isTaken) this.refuseOther(res, path, bytes, false);
     else if (Number.isFinite(bytes) && bytes > REPORT_BYTES_MAX) refuse(res, "too_large", bytes, TOO_LARGE);
     else
       receive(res, (body) => {
@@ -138,6 +136,17 @@ class MasterRoutes {
           this.failed(res, error);
         }
       });
+  }
+
+  /** A method that the path does not have, or a path that the master does not have. */
+  private refuseOther(res: Res, path: string, bytes: number, head: boolean): void {
+    const allow = this.methods.get(path);
+    if (allow !== undefined) {
+      refuse(res, "method_not_allowed", bytes, { head, headers: [["Allow", allow]] });
+      return;
+    }
+    const detail = `this is a master: it has no ${path}, only ${[...this.methods.keys()].join(", ")}; keys live on the workers`;
+    refuse(res, "not_found", bytes, { head, detail });
   }
 
   private failed(res: Res, error: unknown): void {
@@ -198,21 +207,6 @@ class MasterRoutes {
       else throw error;
     }
   }
-}
-
-/** A method that the path does not have, or a path that the master does not have. */
-function refuseOther(res: Res, path: string, bytes: number, head: boolean): void {
-  const allow = ALLOW.get(path);
-  if (allow !== undefined) {
-    refuse(res, "method_not_allowed", bytes, { head, headers: [["Allow", allow]] });
-    return;
-  }
-  refuseUnknown(res, path, bytes, head);
-}
-
-function refuseUnknown(res: Res, path: string, bytes: number, head: boolean): void {
-  const detail = `this is a master: it has no ${path}, only ${[...ALLOW.keys()].join(", ")}; keys live on the workers`;
-  refuse(res, "not_found", bytes, { head, detail });
 }
 
 /**

@@ -19,6 +19,7 @@ import type { Audit } from "./access/audit.ts";
 import { withAudit } from "./access/audited.ts";
 import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
+import { hasConsole } from "./console/console.ts";
 import { Feeds } from "./feed/feeds.ts";
 import { handlersOf } from "./handlers.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
@@ -29,6 +30,7 @@ import { sendError, sendWriteResult } from "./http/reply.ts";
 import { createKeyScratch } from "./http/target.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
+import { workerOperations } from "./operations/worker.ts";
 import { createOtherTargets } from "./other-targets.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
@@ -239,7 +241,11 @@ function createHandlers(
     refusesConnections: () => meters.some(({ refusedMs }) => isRecent(refusedMs[0], Date.now())),
     cluster: options.clusterFacts ?? (() => null),
   };
-  const others = createOtherTargets(context, facts, meters, options.metrics !== "off");
+  const operations = workerOperations({
+    compat: options.compat ?? "none",
+    ...{ metrics: options.metrics !== "off", console: hasConsole, backup: options.backup !== undefined },
+  });
+  const others = createOtherTargets(context, facts, meters, operations);
   const handlers = handlersOf(context, options, others, feeds);
   return gate === null ? handlers : withGate(context, handlers, gate);
 }

@@ -1,30 +1,33 @@
 /** What is no key: `/health` and its like, and what nobody takes. */
+import type { KeyBytes } from "../shards/arena/write.ts";
 import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
 import { hasConsole, sendConsole, sendToConsole, wantsPage } from "./console/console.ts";
+import type { Operation } from "./describe/operation.ts";
 import type { FrontContext } from "./http/context.ts";
 import { sendError, sendJson, sendText } from "./http/reply.ts";
 import {
   TARGET_BAD_KEY,
-  TARGET_BATCH,
   TARGET_CONSOLE,
   TARGET_EMPTY_KEY,
   TARGET_HEALTH,
   TARGET_KEY,
   TARGET_LIVE,
   TARGET_METRICS,
+  TARGET_OPENAPI,
   TARGET_RAW,
-  TARGET_RESERVED,
   TARGET_ROOT,
   TARGET_STATS,
   TARGET_STORAGE,
   TARGET_STORAGE_BASE,
   TARGET_TOO_LONG,
 } from "./http/target.ts";
+import { createOpenApi } from "./openapi/serve.ts";
+import { methodsByPath, OPENAPI_PATH } from "./operations/worker.ts";
 import type { AnswerOther } from "./reads/reads.ts";
 import type { NodeFacts } from "./status/facts.ts";
 import type { Meter } from "./status/meter.ts";
 import { healthDocument, metricsText, statsDocument } from "./status/stats.ts";
-import type { Refusal, RefuseOther } from "./writes/writes.ts";
+import type { RefuseOther } from "./writes/writes.ts";
 
 export interface OtherTargets {
   /** To GET and HEAD. */
@@ -33,16 +36,17 @@ export interface OtherTargets {
   refusalOf: RefuseOther;
 }
 
-/** @param hasMetrics `/_metrics` is there */
+/** @param operations all that can be asked of this node */
 export function createOtherTargets(
   context: FrontContext,
   facts: NodeFacts,
   meters: readonly Meter[],
-  hasMetrics: boolean,
+  operations: readonly Operation[],
 ): OtherTargets {
-  const isMissing = (target: number): boolean =>
-    (target === TARGET_METRICS && !hasMetrics) || (target === TARGET_CONSOLE && !hasConsole);
-  const refusalOf: RefuseOther = (target) => otherTarget(isMissing(target) ? TARGET_RESERVED : target);
+  const methods = methodsByPath(operations);
+  const hasMetrics = methods.has("/_metrics");
+  const refusalOf = createRefusals(context.key, methods);
+  const sendOpenApi = createOpenApi(operations, facts.version);
   const answer: AnswerOther = (res, req, target, head) => {
     if (target === TARGET_HEALTH) {
       const { status, document } = healthDocument(context.vault, facts, meters);
@@ -53,6 +57,7 @@ export function createOtherTargets(
       sendJson(res, 200, { status: "alive" }, head);
       return 200;
     }
+    if (target === TARGET_OPENAPI) return sendOpenApi(res, req, head);
     if (target === TARGET_CONSOLE && hasConsole) return sendConsole(res, head);
     if (target === TARGET_ROOT && wantsPage(req)) return sendToConsole(res, head);
     if (target === TARGET_ROOT) {
@@ -79,40 +84,46 @@ function rootDocument({ role, version }: NodeFacts): object {
   return {
     ...{ name: "minivault", version, role, keys },
     ...{ list: "GET /<prefix>?list", watch: "GET /<prefix>?watch", health: "/health", stats: "/_stats" },
+    openapi: OPENAPI_PATH,
   };
 }
 
+/** The path of each target that is not a path of its own. */
+const TEMPLATES: Readonly<Record<number, string>> = {
+  [TARGET_KEY]: "/{key}",
+  [TARGET_RAW]: "/_raw/{key}",
+  [TARGET_STORAGE]: "/_unstorage/{key}",
+  [TARGET_STORAGE_BASE]: "/_unstorage/{base}:",
+};
+
 /**
- * The refusal of a request that no handler takes: a path that is not a key, or a method that is none of ours.
+ * The refusals of requests that no handler takes: of a path that is not a key, or of a method that its path
+ * has not.
+ * @param key the scratch of the request at hand, with the decoded path
+ * @param methods those of each path
  */
-function otherTarget(target: number): Refusal {
-  switch (target) {
-    case TARGET_BAD_KEY:
-    case TARGET_EMPTY_KEY:
-    case TARGET_ROOT:
-      return { code: "bad_key" };
-    case TARGET_TOO_LONG:
-      return { code: "key_too_long" };
-    case TARGET_RESERVED:
-      return {
-        code: "not_found",
-        options: { detail: "this path is reserved; /_kv/<key> reaches every key" },
-      };
-    case TARGET_KEY:
-      return notAllowed("GET, HEAD, PUT, POST, PATCH, DELETE");
-    case TARGET_RAW:
-      return notAllowed("GET, HEAD, PUT, POST, DELETE, LOCK, UNLOCK");
-    case TARGET_STORAGE:
-      return notAllowed("GET, HEAD, PUT, DELETE");
-    case TARGET_STORAGE_BASE:
-      return notAllowed("GET, DELETE");
-    case TARGET_BATCH:
-      return notAllowed("POST");
-    default:
-      return notAllowed("GET, HEAD");
-  }
+function createRefusals(key: KeyBytes, methods: ReadonlyMap<string, string>): RefuseOther {
+  return (target) => {
+    switch (target) {
+      case TARGET_BAD_KEY:
+      case TARGET_EMPTY_KEY:
+      case TARGET_ROOT:
+        return { code: "bad_key" };
+      case TARGET_TOO_LONG:
+        return { code: "key_too_long" };
+      default: {
+        const allow = methods.get(TEMPLATES[target] ?? pathOf(key));
+        if (allow !== undefined)
+          return { code: "method_not_allowed", options: { headers: [["Allow", allow]] } };
+        return {
+          code: "not_found",
+          options: { detail: "this path is reserved; /_kv/<key> reaches every key" },
+        };
+      }
+    }
+  };
 }
 
-function notAllowed(allow: string): Refusal {
-  return { code: "method_not_allowed", options: { headers: [["Allow", allow]] } };
+function pathOf({ bytes, length }: KeyBytes): string {
+  return `/${Buffer.from(bytes.buffer, bytes.byteOffset, length).toString("utf8")}`;
 }

@@ -5,6 +5,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { FLAGS } from "../../src/config/flags.ts";
 import { REPOSITORY, withServer } from "../rest/server.ts";
+import { REFERENCE, referencePage } from "./reference.ts";
 import { listedFiles, WAYS } from "./ways.ts";
 
 const README_LINES_MAX = 200;
@@ -77,4 +78,16 @@ test("docs/architecture.md lists the files of each way", () => {
       assert.ok(fs.existsSync(path.join(REPOSITORY, "src", file)), `${way.name}: ${file} is not there`);
     assert.ok(files.length <= way.filesMax, `${way.name}: ${files.length} files, more than ${way.filesMax}`);
   }
+});
+
+test("docs/api-reference.html is what the tables of the API make (npm run docs:api), without anything from other hosts", () => {
+  const page = fs.readFileSync(REFERENCE, "utf8");
+  assert.equal(page, referencePage());
+  assert.doesNotMatch(page, /<script|<link|<img|@import|url\(|https?:\/\//);
+  const ids = new Set([...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id));
+  for (const [, target] of page.matchAll(/href="([^"]+)"/g))
+    assert.ok(
+      target.startsWith("#") ? ids.has(target.slice(1)) : fs.existsSync(path.join(REFERENCE, "..", target)),
+      target,
+    );
 });

@@ -247,10 +247,10 @@ describe("transfer: one node", () => {
         assert.deepEqual([reply.status, reply.json().code], [400, "bad_request"], query);
       }
       assert.equal((await call(server.port, "HEAD", "/_export")).status, 405);
-      assert.equal((await call(server.port, "POST", "/_export", { body: "" })).status, 404);
+      assert.equal((await call(server.port, "POST", "/_export", { body: "" })).status, 405);
       assert.equal((await imported(server, Buffer.alloc(1024), "?mode=all")).status, 400);
       assert.equal((await imported(server, Buffer.alloc(1024), "?mode=create&mode=create")).status, 400);
-      assert.equal((await call(server.port, "GET", "/_import")).status, 404);
+      assert.equal((await call(server.port, "GET", "/_import")).status, 405);
       const zipped = await call(server.port, "PUT", "/_import", {
         body: "x",
         headers: { "Content-Encoding": "gzip" },

@@ -11,6 +11,7 @@ import {
   TARGET_KEY,
   TARGET_LIVE,
   TARGET_METRICS,
+  TARGET_OPENAPI,
   TARGET_RAW,
   TARGET_RESERVED,
   TARGET_ROOT,
@@ -45,8 +46,6 @@ export interface Asked {
 
 /** How a reserved path is judged. */
 type Rule =
-  /** Anybody: there is nothing of the store in it. */
-  | { kind: "open" }
   /** Permissions that have nothing to do with keys. */
   | { kind: "bits"; bits: number }
   /** The keys that begin with the parameter `prefix`, all of which the token has to cover. */
@@ -56,7 +55,6 @@ type Rule =
 
 /** By the first segment of the decoded path. */
 const RULES: ReadonlyMap<string, Rule> = new Map([
-  ["_openapi.json", { kind: "open" }],
   ["_admin", { kind: "bits", bits: ADMIN }],
   ["_batch", { kind: "each" }],
   ["_delete", { kind: "prefix", bits: REMOVE }],
@@ -97,7 +95,7 @@ function readKind(query: string | undefined): ReadKind {
 
 /** Whether a request needs no token, whoever sends it. */
 export function isOpen(
-  { verb, target, key, req }: Asked,
+  { verb, target, req }: Asked,
   readsArePublic: boolean,
   metricsAreOpen: boolean,
 ): boolean {
@@ -106,11 +104,10 @@ export function isOpen(
     case TARGET_HEALTH:
     case TARGET_LIVE:
     case TARGET_CONSOLE:
+    case TARGET_OPENAPI:
       return true;
     case TARGET_METRICS:
       return metricsAreOpen;
-    case TARGET_RESERVED:
-      return ruleOf(key).kind === "open";
     case TARGET_ROOT:
       return !readKind(req.getQuery()).ofPrefix;
     case TARGET_KEY:
@@ -152,7 +149,6 @@ function needOf({ verb, req }: Asked): number {
 
 function mayReserved(token: Token, asked: Asked, rule: Rule): boolean {
   switch (rule.kind) {
-    case "open":
     case "each":
       return true;
     case "bits":

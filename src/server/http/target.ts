@@ -25,12 +25,14 @@ export const TARGET_LIVE = 8;
 export const TARGET_EMPTY_KEY = 10;
 /** The console. */
 export const TARGET_CONSOLE = 11;
+/** What can be asked for. */
+export const TARGET_OPENAPI = 12;
 /** A key by another protocol than ours: from here on. */
-export const TARGET_RAW = 12;
+export const TARGET_RAW = 13;
 /** A key as unstorage asks for it. */
-export const TARGET_STORAGE = 13;
+export const TARGET_STORAGE = 14;
 /** All keys with a prefix, as unstorage asks for them. */
-export const TARGET_STORAGE_BASE = 14;
+export const TARGET_STORAGE_BASE = 15;
 
 const PERCENT = 0x25;
 const UNDERSCORE = 0x5f;
@@ -48,6 +50,7 @@ const LIVE = ascii("health/live");
 const STATS = ascii("_stats");
 const METRICS = ascii("_metrics");
 const BATCH = ascii("_batch");
+const OPENAPI = ascii("_openapi.json");
 const CONSOLE = ascii("_ui");
 const CONSOLE_FOLDER = ascii("_ui/");
 /** Room for the longest key behind the longest prefix, and for one more byte, which tells "too long". */
@@ -125,6 +128,7 @@ function classify(key: KeyBytes): number {
     if (isWhole(key, STATS)) return TARGET_STATS;
     if (isWhole(key, METRICS)) return TARGET_METRICS;
     if (isWhole(key, BATCH)) return TARGET_BATCH;
+    if (isWhole(key, OPENAPI)) return TARGET_OPENAPI;
     return isWhole(key, CONSOLE) || isWhole(key, CONSOLE_FOLDER) ? TARGET_CONSOLE : TARGET_RESERVED;
   } else if (isWhole(key, HEALTH)) {
     return TARGET_HEALTH;

@@ -20,7 +20,7 @@ const metric = (
 });
 
 export const CATALOG_FIGURES: readonly Figure<CatalogSource>[] = [
-  { stats: "catalog", value: ({ vault }) => vault.catalog },
+  { stats: "catalog", value: ({ vault }) => vault.catalog, schema: { type: "object" } },
   metric("gauge", "ready", "Whether lists are answered.", ({ state }) => Number(state === "ready")),
   metric("gauge", "progress", "Of a build of the order of keys, 0 to 1.", ({ progress }) => progress),
   metric(

@@ -3,6 +3,8 @@
  * figure is named once, in its table; nothing here knows any of them.
  */
 import type { Family, Histogram, Sample } from "../../util/prometheus.ts";
+import type { Schema } from "../describe/schema.ts";
+import { NUMBER } from "../describe/shapes.ts";
 
 /** One row of a table. `From` is what its figures are read from. */
 export interface Figure<From> {
@@ -12,6 +14,8 @@ export interface Figure<From> {
   health?: string;
   /** What these say; undefined: nothing is said now. */
   value?: (from: From) => unknown;
+  /** Of that; left out: it is a number. */
+  schema?: Schema;
   /** Left out: it is not in /_metrics. */
   metric?: Metric<From>;
 }
@@ -46,6 +50,31 @@ export function documentOf<From>(
     inside[names[names.length - 1]] = value;
   }
   return document;
+}
+
+/**
+ * What such a document looks like.
+ * @param more members that are no figures
+ */
+export function schemaOf<From>(
+  figures: readonly Figure<From>[],
+  of: "stats" | "health",
+  more: Readonly<Record<string, Schema>> = {},
+): Schema {
+  const members: Record<string, Schema> = { ...more };
+  const groups: Record<string, Figure<From>[]> = {};
+  for (const figure of figures) {
+    const [name, rest] = (figure[of] ?? "").split(".");
+    if (rest !== undefined) {
+      groups[name] ??= [];
+      groups[name].push({ ...figure, [of]: rest });
+    } else if (name !== "") {
+      const description = figure.metric?.help;
+      members[name] = { ...(figure.schema ?? NUMBER), ...(description === undefined ? {} : { description }) };
+    }
+  }
+  for (const [name, rows] of Object.entries(groups)) members[name] = schemaOf(rows, of);
+  return { type: "object", properties: members, additionalProperties: false };
 }
 
 /** The metrics of a table. */

@@ -10,6 +10,7 @@ import {
 } from "../../engine/figures/stats.ts";
 import type { VaultStats } from "../../shards/vault/vault.ts";
 import type { Sample } from "../../util/prometheus.ts";
+import { FLAG, NUMBER, TEXT } from "../describe/shapes.ts";
 import { CATALOG_FIGURES } from "./catalog-figures.ts";
 import { CLUSTER_FIGURES, type ClusterMetric } from "./cluster-figures.ts";
 import type { ClusterFacts, NodeFacts } from "./facts.ts";
@@ -56,6 +57,7 @@ function shardFigure(name: ShardFigureName): Figure<NodeSource> {
     ...(kind === "flag" ? {} : { stats: name }),
     ...(health === null ? {} : { health }),
     value: ({ vault }) => overShards(vault.shards, name),
+    schema: kind === "flag" ? FLAG : NUMBER,
     metric: metric(snakeCase(name), help, samples),
   };
 }
@@ -64,6 +66,8 @@ function bytesPerKey({ vault }: NodeSource): number {
   const keys = overShards(vault.shards, "keys") as number;
   return keys === 0 ? 0 : Math.round(((overShards(vault.shards, "indexBytes") as number) / keys) * 100) / 100;
 }
+
+const OBJECT = { type: "object" } as const;
 
 const uptimeSeconds = (): number => Math.floor(process.uptime());
 
@@ -74,10 +78,11 @@ function requestSamples({ meter }: NodeSource): Sample[] {
 }
 
 export const NODE_FIGURES: readonly Figure<NodeSource>[] = [
-  { stats: "role", health: "role", value: ({ facts }) => facts.role },
+  { stats: "role", health: "role", value: ({ facts }) => facts.role, schema: TEXT },
   {
     stats: "version",
     value: ({ facts }) => facts.version,
+    schema: TEXT,
     metric: gauge("build_info", "Always 1; what runs is in the labels.", ({ facts }) => [
       { labels: { version: facts.version, role: facts.role }, value: 1 },
     ]),
@@ -140,17 +145,23 @@ export const NODE_FIGURES: readonly Figure<NodeSource>[] = [
   {
     stats: "requests",
     value: ({ meter }) => meter.requests(),
+    schema: OBJECT,
     metric: counter("requests", "Answers, by method and the first digit of their status.", requestSamples),
   },
   {
     stats: "refusedRequests",
     value: ({ meter }) => meter.refusedRequests(),
+    schema: OBJECT,
     metric: counter("refused_requests", "Requests that a client's token was not enough for.", ({ meter }) =>
       Object.entries(meter.refusedRequests()).map(([code, value]) => ({ labels: { code }, value })),
     ),
   },
-  { stats: "requestsByFront", value: ({ meters }) => meters.map((one) => one.total) },
-  { stats: "latencyMicroseconds", value: ({ meter }) => meter.latencies() },
+  {
+    stats: "requestsByFront",
+    value: ({ meters }) => meters.map((one) => one.total),
+    schema: { type: "array", items: NUMBER },
+  },
+  { stats: "latencyMicroseconds", value: ({ meter }) => meter.latencies(), schema: OBJECT },
   {
     metric: {
       name: "minivault_read_duration_seconds",
@@ -168,12 +179,12 @@ export const NODE_FIGURES: readonly Figure<NodeSource>[] = [
     },
   },
   ...PROCESS_FIGURES,
-  { stats: "cluster", value: ({ cluster }) => cluster?.stats },
-  { health: "cluster", value: ({ cluster }) => cluster?.health },
-  { health: "version", value: ({ facts }) => facts.version },
+  { stats: "cluster", value: ({ cluster }) => cluster?.stats, schema: OBJECT },
+  { health: "cluster", value: ({ cluster }) => cluster?.health, schema: OBJECT },
+  { health: "version", value: ({ facts }) => facts.version, schema: TEXT },
   { health: "uptimeSeconds", value: uptimeSeconds },
   ...CLUSTER_FIGURES.map(({ metric }) => ({ metric: ofCluster(metric) })),
-  { stats: "shards", value: ({ vault }) => vault.shards },
+  { stats: "shards", value: ({ vault }) => vault.shards, schema: { type: "array", items: OBJECT } },
 ];
 
 /** A figure of the cluster, where there is one. */
