@@ -90,6 +90,10 @@ export const PATCH_OPERATIONS: readonly Operation[] = [
       ...WRITE_ERRORS,
       ...(["not_found", "patch_conflict", "length_required", "upgrade_first", "bad_json"] as const),
     ],
-    errorHeaders: { precondition_failed: ["ETag"], patch_conflict: ["ETag"], too_large: ["ETag"] },
+    errorHeaders: {
+      ...{ precondition_failed: ["ETag"], patch_conflict: ["ETag"], too_large: ["ETag"] },
+      // In a cluster: the version of the mark that it is gone.
+      not_found: ["ETag"],
+    },
   },
 ];
