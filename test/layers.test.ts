@@ -30,6 +30,7 @@ const LAYERS = [
   ],
   ...[
     "s3",
+    "s3/multipart",
     "s3/buckets",
     "s3/objects",
     "s3/exchange",

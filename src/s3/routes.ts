@@ -7,6 +7,13 @@ import { headBucket } from "./buckets/head-bucket.ts";
 import { listBuckets } from "./buckets/list-buckets.ts";
 import { listObjects } from "./buckets/list-objects.ts";
 import type { Asked, Exchange } from "./exchange/exchange.ts";
+import { abortMultipartUpload } from "./multipart/abort-multipart-upload.ts";
+import { completeMultipartUpload } from "./multipart/complete-multipart-upload.ts";
+import { createMultipartUpload } from "./multipart/create-multipart-upload.ts";
+import { listMultipartUploads } from "./multipart/list-multipart-uploads.ts";
+import { listParts } from "./multipart/list-parts.ts";
+import { uploadPart } from "./multipart/upload-part.ts";
+import { uploadPartCopy } from "./multipart/upload-part-copy.ts";
 import { copyObject } from "./objects/copy-object.ts";
 import { deleteObject } from "./objects/delete-object.ts";
 import { deleteObjects } from "./objects/delete-objects.ts";
@@ -22,7 +29,7 @@ const SUBRESOURCES = [
   ...["inventory", "legal-hold", "lifecycle", "logging", "metrics", "notification", "object-lock"],
   ...["ownershipControls", "policy", "policyStatus", "publicAccessBlock", "replication", "requestPayment"],
   ...["restore", "retention", "select", "tagging", "torrent", "versioning", "versions", "website", "append"],
-  ...["renameObject", "session", "metadataConfiguration", "uploads", "uploadId", "partNumber"],
+  ...["renameObject", "session", "metadataConfiguration"],
 ];
 /** Headers that ask for what is not there. */
 const HEADERS = [
@@ -70,6 +77,7 @@ function ofService(method: string): Verb | null {
 function ofBucket({ method, query }: Asked): Verb | null {
   switch (method) {
     case "GET":
+      if (query.has("uploads")) return listMultipartUploads;
       return query.has("location") ? getBucketLocation : listObjects;
     case "HEAD":
       return headBucket;
@@ -85,15 +93,23 @@ function ofBucket({ method, query }: Asked): Verb | null {
   }
 }
 
-function ofObject({ method, headers }: Asked): Verb | null {
+function ofObject({ method, headers, query }: Asked): Verb | null {
+  const isUpload = query.has("uploadId");
+  const isCopy = headers.has("x-amz-copy-source");
   switch (method) {
     case "GET":
     case "HEAD":
-      return getObject;
+      if (query.has("partNumber"))
+        throw new S3Error("NotImplemented", "Parts of an object are not kept apart.");
+      return isUpload && method === "GET" ? listParts : getObject;
     case "PUT":
-      return headers.has("x-amz-copy-source") ? copyObject : putObject;
+      if (isUpload) return isCopy ? uploadPartCopy : uploadPart;
+      return isCopy ? copyObject : putObject;
+    case "POST":
+      if (query.has("uploads")) return createMultipartUpload;
+      return isUpload ? completeMultipartUpload : null;
     case "DELETE":
-      return deleteObject;
+      return isUpload ? abortMultipartUpload : deleteObject;
     default:
       return null;
   }

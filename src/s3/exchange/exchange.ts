@@ -8,13 +8,16 @@ import type { Res } from "../../server/http/http.ts";
 import { Linger } from "../../server/http/linger.ts";
 import { knownError, S3Error } from "../protocol/errors.ts";
 import { type Place, storeKey } from "../protocol/names.ts";
-import { documentText, type Elements, XML_TYPE } from "../protocol/xml.ts";
+import { documentText, type Elements, XML_HEAD, XML_TYPE } from "../protocol/xml.ts";
 import type { Buckets } from "../store/buckets.ts";
-import { begin, type Lines, sendError } from "./answer.ts";
+import { begin, errorText, type Lines, sendError } from "./answer.ts";
 import type { Body } from "./body.ts";
 
 /** Of a body that nobody has asked for, so much is left to uWS, which swallows it. */
 const SWALLOW_BYTES_MAX = 64 * 1024;
+
+/** How often a client that waits is sent a blank. */
+const BEAT_MS = 5000;
 
 /** What all requests share. */
 export interface S3Context {
@@ -187,6 +190,55 @@ export class Exchange {
     });
   }
 
+  /** Answers with an element, as `elementText` makes it. */
+  sendElement(element: string): void {
+    this.sendText(XML_HEAD + element);
+  }
+
+  /**
+   * Answers with the element that `work` makes. Where that takes long the answer begins before it is known,
+   * and blanks keep the connection; what fails then is an error in a 200, as S3 has it.
+   */
+  async sendWhenDone(work: () => Promise<string>): Promise<void> {
+    let isBegun = false;
+    const beat = (): void => {
+      if (!this.isOpen) return;
+      this.res.cork(() => {
+        if (!isBegun) begin(this.res, 200, this.requestId, [["Content-Type", XML_TYPE]]);
+        this.res.write(isBegun ? "\n" : XML_HEAD);
+      });
+      isBegun = true;
+    };
+    const timer = setInterval(beat, BEAT_MS);
+    let element: string;
+    try {
+      element = await work();
+    } catch (error) {
+      if (!isBegun) throw error;
+      element = this.errorElement(error);
+    } finally {
+      clearInterval(timer);
+    }
+    if (!isBegun) this.sendElement(element);
+    else
+      this.send((res) => {
+        res.end(element);
+        return 200;
+      });
+  }
+
+  private errorElement(error: unknown): string {
+    const known = this.known(error);
+    return errorText(known, this.asked.path, this.requestId).slice(XML_HEAD.length);
+  }
+
+  private known(error: unknown): S3Error {
+    const known = knownError(error);
+    if (known !== null) return known;
+    this.front.log.error({ error: error instanceof Error ? error.stack : String(error) }, "a request failed");
+    return new S3Error("InternalError");
+  }
+
   /** Answers without a body. */
   sendEmpty(status: number, lines: Lines = []): void {
     this.send((res) => {
@@ -199,15 +251,10 @@ export class Exchange {
 
   /** Answers what went wrong. */
   failed(error: unknown): void {
-    const known = knownError(error);
-    if (known === null)
-      this.front.log.error(
-        { error: error instanceof Error ? error.stack : String(error) },
-        "a request failed",
-      );
+    const known = this.known(error);
     this.send((res) => {
       const isOpen = this.dropBody(res);
-      return sendError(res, known ?? new S3Error("InternalError"), {
+      return sendError(res, known, {
         ...{ resource: this.asked.path, requestId: this.requestId, head: this.isHead, isOpen },
       });
     });

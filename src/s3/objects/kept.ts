@@ -12,7 +12,7 @@ import {
   metadataOf,
   metadataTrailer,
 } from "../../format/fields/metadata.ts";
-import { checksumField, type KeptChecksum, type Md5Sum, md5Field } from "../../format/fields/sums.ts";
+import { checksumField, type KeptChecksum, type Md5Sum, md5Field, md5In } from "../../format/fields/sums.ts";
 import { type Field, readFields, writeFields } from "../../format/fields/trailer.ts";
 import type { FrontContext } from "../../server/http/context.ts";
 import { isHeaderText } from "../../util/header-text.ts";
@@ -98,12 +98,16 @@ export function describedAs({ contentType, trailer }: ObjectFacts): Described {
   return { contentType, lines: metadataOf(trailer) };
 }
 
-/** The header of a checksum. */
-export function checksumLines(checksum: KeptChecksum | null): Lines {
+/**
+ * The headers of a checksum.
+ * @param parts of which the object was put together; one of their checksums names their number
+ */
+export function checksumLines(checksum: KeptChecksum | null, parts = 0): Lines {
   if (checksum === null) return [];
   const { name, sum, isComposite } = checksum;
+  const text = Buffer.from(sum).toString("base64");
   return [
-    [headerOf(name), Buffer.from(sum).toString("base64")],
+    [headerOf(name), isComposite ? `${text}-${parts}` : text],
     ["x-amz-checksum-type", isComposite ? "COMPOSITE" : "FULL_OBJECT"],
   ];
 }
@@ -127,7 +131,8 @@ export function headersOf(facts: ObjectFacts, showsChecksum: boolean): [string, 
   if (end !== 0)
     lines.push(["x-amz-expiration", `expiry-date="${new Date(end).toUTCString()}", rule-id="ttl"`]);
   if (showsChecksum)
-    for (const [name, value] of checksumLines(s3Checksum(facts.trailer))) lines.push([name, String(value)]);
+    for (const [name, value] of checksumLines(s3Checksum(facts.trailer), md5In(facts.trailer)?.parts))
+      lines.push([name, String(value)]);
   return lines;
 }
 

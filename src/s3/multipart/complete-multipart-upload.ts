@@ -1,0 +1,178 @@
+/**
+ * CompleteMultipartUpload: reads the parts, one after the other, into the object, which is there from the
+ * moment at which all of it is written. A client that waits for long is sent blanks, as S3 does.
+ */
+import { createHash } from "node:crypto";
+import type { KeptChecksum } from "../../format/fields/sums.ts";
+import { type Checksum, createChecksum, headerOf, readSum, sumBytes } from "../checksum/checksum.ts";
+import type { Exchange } from "../exchange/exchange.ts";
+import { WRITE } from "../exchange/needs.ts";
+import { bytesOf } from "../objects/copying.ts";
+import { trailerOf } from "../objects/kept.ts";
+import { commitUnder, conditionsOf, termsNow } from "../objects/terms.ts";
+import { S3Error } from "../protocol/errors.ts";
+import { etagText, s3Checksum } from "../protocol/etag.ts";
+import { allOf, elementText, type Read, readDocument, textOf } from "../protocol/xml.ts";
+import { factsAt, type ObjectFacts, openObject } from "../store/objects.ts";
+import { ValueSink } from "../store/value-sink.ts";
+import {
+  demandUpload,
+  PART_NUMBER_MAX,
+  partKey,
+  removeParts,
+  type UploadRecord,
+  uploadIdOf,
+  writeRecord,
+} from "./uploads.ts";
+
+const BODY_BYTES_MAX = 4 * 1024 * 1024;
+const PART_BYTES_MIN = 5 * 1024 * 1024;
+/** Parts that are looked up at once. */
+const LOOKUPS_MAX = 100;
+
+interface Part {
+  number: number;
+  etag: string;
+  facts: ObjectFacts;
+}
+
+export async function completeMultipartUpload(exchange: Exchange): Promise<void> {
+  const { asked, body } = exchange;
+  exchange.demand(WRITE, exchange.storeKey);
+  const id = uploadIdOf(exchange);
+  const conditions = conditionsOf(exchange);
+  const document = readDocument(await body.whole(BODY_BYTES_MAX), "CompleteMultipartUpload");
+  const record = await demandUpload(exchange, id, true);
+  const resultOf = (etag: string): string =>
+    elementText("CompleteMultipartUploadResult", {
+      ...{ Location: asked.path, Bucket: asked.bucket, Key: asked.key, ETag: `"${etag}"` },
+    });
+  // The answer was lost.
+  if (record.etag !== undefined) {
+    exchange.sendElement(resultOf(record.etag));
+    return;
+  }
+  const parts = await partsOf(exchange, id, document);
+  const terms = await termsNow(exchange, conditions);
+  await exchange.sendWhenDone(async () =>
+    resultOf(await assemble(exchange, id, record, parts, conditions, terms)),
+  );
+}
+
+/** Writes the object; answers its ETag. */
+async function assemble(
+  exchange: Exchange,
+  id: string,
+  record: UploadRecord,
+  parts: readonly Part[],
+  conditions: ReturnType<typeof conditionsOf>,
+  terms: Awaited<ReturnType<typeof termsNow>>,
+): Promise<string> {
+  const { asked, front } = exchange;
+  const { contentType, lines, algorithm, isFullObject } = record;
+  const bytes = parts.reduce((sum, { facts }) => sum + facts.valueBytes, 0);
+  const sink = new ValueSink(front, { key: exchange.storeKey, contentType }, bytes, terms);
+  try {
+    const whole = isFullObject && algorithm !== null ? createChecksum(algorithm) : null;
+    await readInto(exchange, id, parts, sink, whole);
+    const md5 = createHash("md5");
+    for (const { etag } of parts) md5.update(Buffer.from(etag, "hex"));
+    const sum = { md5: md5.digest(), parts: parts.length };
+    const checksum = checksumOf(exchange, record, parts, whole);
+    await commitUnder(exchange, sink, trailerOf(lines, sum, checksum), conditions, terms);
+    const etag = etagText(sum.md5, sum.parts);
+    await forget(exchange, asked.bucket, id, { ...record, etag });
+    return etag;
+  } finally {
+    sink.close();
+  }
+}
+
+/** What is left of the upload. The object is there: nothing of this may make its answer an error. */
+async function forget(exchange: Exchange, bucket: string, id: string, record: UploadRecord): Promise<void> {
+  try {
+    await writeRecord(exchange.front, bucket, id, record);
+    await removeParts(exchange.front, id);
+  } catch (error) {
+    exchange.front.log.info({ error: String(error) }, "parts of an upload stay until its end");
+  }
+}
+
+/** Reads the parts into the value, as fast as that takes them. */
+async function readInto(
+  { front }: Exchange,
+  id: string,
+  parts: readonly Part[],
+  sink: ValueSink,
+  whole: Checksum | null,
+): Promise<void> {
+  let drained = (): void => {};
+  sink.onDrain = () => drained();
+  for (const { number, facts } of parts) {
+    const part = await openObject(front, partKey(id, number));
+    if (part?.version !== facts.version) {
+      part?.close();
+      throw new S3Error("InvalidPart", `Part ${number} was sent again meanwhile.`);
+    }
+    for await (const piece of bytesOf(part, 0, part.valueBytes)) {
+      whole?.update(piece);
+      const room = new Promise<void>((resolve) => {
+        drained = resolve;
+      });
+      if (!sink.take(piece)) await room;
+    }
+  }
+}
+
+/** The parts that a client names, as they are here. */
+async function partsOf({ front }: Exchange, id: string, document: Read): Promise<Part[]> {
+  const named = allOf(document, "Part").map((part) => {
+    const number = Number(textOf(part, "PartNumber") ?? "");
+    const etag = (textOf(part, "ETag") ?? "").trim().replace(/^"|"$/g, "");
+    if (!Number.isInteger(number) || number < 1 || number > PART_NUMBER_MAX) throw new S3Error("InvalidPart");
+    return { number, etag: etag.toLowerCase() };
+  });
+  if (named.length === 0)
+    throw new S3Error("MalformedXML", "An upload is completed with the parts that it has.");
+  if (named.some(({ number }, index) => index > 0 && number <= named[index - 1].number))
+    throw new S3Error("InvalidPartOrder");
+  const parts: Part[] = [];
+  for (let from = 0; from < named.length; from += LOOKUPS_MAX) {
+    const some = named.slice(from, from + LOOKUPS_MAX);
+    const facts = await Promise.all(some.map(({ number }) => factsAt(front, partKey(id, number))));
+    for (const [index, { number, etag }] of some.entries()) {
+      const found = facts[index];
+      if (found === null || found.etag !== etag)
+        throw new S3Error("InvalidPart", `Part ${number} was not found, or its ETag is another one.`);
+      parts.push({ number, etag, facts: found });
+    }
+  }
+  if (parts.slice(0, -1).some(({ facts }) => facts.valueBytes < PART_BYTES_MIN))
+    throw new S3Error("EntityTooSmall");
+  if (parts.reduce((sum, { facts }) => sum + facts.valueBytes, 0) > front.maxValueBytes)
+    throw new S3Error("EntityTooLarge", `Objects are limited to ${front.maxValueBytes} bytes.`);
+  return parts;
+}
+
+/** The checksum of the object, as the upload was begun; null: none can be told. */
+function checksumOf(
+  exchange: Exchange,
+  { algorithm }: UploadRecord,
+  parts: readonly Part[],
+  whole: Checksum | null,
+): KeptChecksum | null {
+  if (algorithm === null) return null;
+  const sent = exchange.header(headerOf(algorithm));
+  if (whole !== null) {
+    const sum = whole.digest();
+    if (sent !== "" && !readSum(sent, sumBytes(algorithm)).equals(sum)) throw new S3Error("BadDigest");
+    return { name: algorithm, sum, isComposite: false };
+  }
+  const composite = createChecksum(algorithm);
+  for (const { facts } of parts) {
+    const kept = s3Checksum(facts.trailer);
+    if (kept?.name !== algorithm) return null;
+    composite.update(kept.sum);
+  }
+  return { name: algorithm, sum: composite.digest(), isComposite: true };
+}

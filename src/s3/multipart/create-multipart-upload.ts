@@ -1,0 +1,40 @@
+/** CreateMultipartUpload: notes what the object is to be. */
+
+import { algorithmOf } from "../checksum/checksum.ts";
+import type { Exchange } from "../exchange/exchange.ts";
+import { WRITE } from "../exchange/needs.ts";
+import { describedBy } from "../objects/kept.ts";
+import { S3Error } from "../protocol/errors.ts";
+import { newUploadId, writeRecord } from "./uploads.ts";
+
+const BODY_BYTES_MAX = 64 * 1024;
+
+export async function createMultipartUpload(exchange: Exchange): Promise<void> {
+  const { asked, front, context, body } = exchange;
+  exchange.demand(WRITE, exchange.storeKey);
+  const { contentType, lines } = describedBy(asked.headers);
+  const algorithm = algorithmOf(exchange.header("x-amz-checksum-algorithm"));
+  const type = exchange.header("x-amz-checksum-type").toUpperCase();
+  if (type !== "" && type !== "COMPOSITE" && type !== "FULL_OBJECT")
+    throw new S3Error("InvalidArgument", "x-amz-checksum-type is COMPOSITE or FULL_OBJECT.");
+  const isFullObject = type === "FULL_OBJECT" || algorithm === "crc64nvme";
+  if (isFullObject && algorithm?.startsWith("sha"))
+    throw new S3Error("InvalidRequest", "A SHA of the whole object cannot be put together from its parts.");
+  await body.whole(BODY_BYTES_MAX);
+  await context.buckets.demand(asked.bucket);
+  const id = newUploadId(front);
+  const record = { key: asked.key, contentType, lines, algorithm, isFullObject, begunMs: Date.now() };
+  await writeRecord(front, asked.bucket, id, record);
+  const told =
+    algorithm === null
+      ? []
+      : ([
+          ["x-amz-checksum-algorithm", algorithm.toUpperCase()],
+          ["x-amz-checksum-type", isFullObject ? "FULL_OBJECT" : "COMPOSITE"],
+        ] as const);
+  exchange.sendXml(
+    "InitiateMultipartUploadResult",
+    { Bucket: asked.bucket, Key: asked.key, UploadId: id },
+    told,
+  );
+}
