@@ -3,6 +3,7 @@
 import { createBucket } from "./buckets/create-bucket.ts";
 import { deleteBucket } from "./buckets/delete-bucket.ts";
 import { getBucketLocation } from "./buckets/get-bucket-location.ts";
+import { getBucketVersioning } from "./buckets/get-bucket-versioning.ts";
 import { headBucket } from "./buckets/head-bucket.ts";
 import { listBuckets } from "./buckets/list-buckets.ts";
 import { listObjects } from "./buckets/list-objects.ts";
@@ -28,7 +29,7 @@ const SUBRESOURCES = [
   ...["acl", "accelerate", "analytics", "attributes", "cors", "encryption", "intelligent-tiering"],
   ...["inventory", "legal-hold", "lifecycle", "logging", "metrics", "notification", "object-lock"],
   ...["ownershipControls", "policy", "policyStatus", "publicAccessBlock", "replication", "requestPayment"],
-  ...["restore", "retention", "select", "tagging", "torrent", "versioning", "versions", "website", "append"],
+  ...["restore", "retention", "select", "tagging", "torrent", "versions", "website", "append"],
   ...["renameObject", "session", "metadataConfiguration"],
 ];
 /** Headers that ask for what is not there. */
@@ -78,6 +79,7 @@ function ofBucket({ method, query }: Asked): Verb | null {
   switch (method) {
     case "GET":
       if (query.has("uploads")) return listMultipartUploads;
+      if (query.has("versioning")) return getBucketVersioning;
       return query.has("location") ? getBucketLocation : listObjects;
     case "HEAD":
       return headBucket;

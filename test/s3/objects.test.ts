@@ -365,7 +365,7 @@ describe("what is not there, and what is not allowed", () => {
   test("is said in S3's XML", async () => {
     const Bucket = await makeBucket("refusals");
     for (const [method, target] of [
-      ...["acl", "versioning", "policy", "lifecycle", "tagging", "cors"].map((name) => [
+      ...["acl", "versions", "policy", "lifecycle", "tagging", "cors"].map((name) => [
         "GET",
         `/${Bucket}?${name}=`,
       ]),
