@@ -125,6 +125,7 @@ const LAYERS = [
     "util/gathering",
     "util",
   ],
+  ...["client/keyv", "client/unstorage", "client", "client/transport"],
   ...["console"],
 ];
 

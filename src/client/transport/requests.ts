@@ -1,0 +1,290 @@
+/**
+ * Requests until one is answered: failover to other nodes, and again after a while, as far as that is safe.
+ *
+ * What is asked again after an answer was lost: reads, and writes under an `Idempotency-Key`, if the node
+ * says that it knows such keys (`features` of `GET /`): then they take effect once. Any other write only
+ * where it is sure that nothing was done: no connection came about, or a node has refused it with a word that
+ * says so.
+ */
+import { errorOf, errorOfAnswer, MinivaultError, NetworkError, UnknownOutcomeError } from "./errors.ts";
+import type { Fetch, Node, Nodes } from "./nodes.ts";
+import type { Body } from "./values.ts";
+
+/** How often a request that failed is sent again, at most. */
+export const RETRIES_DEFAULT = 5;
+/** How long a node may take until its answer begins. */
+export const ATTEMPT_MS_DEFAULT = 10_000;
+/** A larger body takes as long as it takes. */
+const TIMED_BODY_BYTES_MAX = 1024 * 1024;
+const PAUSE_MS_MIN = 50;
+const PAUSE_MS_MAX = 2000;
+
+const IDEMPOTENCY_KEY = "Idempotency-Key";
+const FEATURE = "idempotency-key";
+
+/** Words of refusals after which nothing was done. */
+const NOT_DONE: ReadonlySet<string> = new Set([
+  ...["overloaded", "no_quorum", "clock_ahead", "stopping", "building", "too_many_requests", "too_slow"],
+]);
+/** Statuses that may be others in a moment. */
+const PASSING: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+/** Words of failures that stay what they are. */
+const LASTING: ReadonlySet<string> = new Set(["corrupt", "write_stopped", "upgrade_first"]);
+/** Why no connection came about, in the words of Node.js. */
+const NOT_SENT: ReadonlySet<string> = new Set([
+  ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"],
+]);
+
+export interface Call {
+  method: string;
+  /** With its query. */
+  path: string;
+  headers?: Readonly<Record<string, string>>;
+  body?: Body | null;
+  /** It changes something. */
+  writes?: boolean;
+  /** What the write is known by; null: nothing. */
+  once?: string | null;
+  signal?: AbortSignal | undefined;
+  /** Statuses beside 2xx that are answers. */
+  expected?: readonly number[];
+  /** The answer's body is read by the caller, as it comes. */
+  streams?: boolean;
+}
+
+export interface Answer {
+  status: number;
+  headers: Headers;
+  /** Empty where it streams. */
+  bytes: Uint8Array;
+  stream: ReadableStream<Uint8Array> | null;
+}
+
+export interface RequestSettings {
+  headers: Readonly<Record<string, string>>;
+  retries: number;
+  attemptMs: number;
+}
+
+const NOTHING = new Uint8Array(0);
+
+export class Requests {
+  readonly nodes: Nodes;
+  private readonly fetch: Fetch;
+  private readonly settings: RequestSettings;
+  /** URLs of nodes, and whether they know idempotency keys. */
+  private readonly knowing = new Map<string, boolean>();
+  /** A cluster, or a directory, of an earlier format keeps none. */
+  private keepsKeys = true;
+
+  constructor(nodes: Nodes, fetch: Fetch, settings: RequestSettings) {
+    this.nodes = nodes;
+    this.fetch = fetch;
+    this.settings = settings;
+  }
+
+  /** Sends a request until it is answered. Throws a MinivaultError, or the reason of the signal. */
+  async send(given: Call): Promise<Answer> {
+    const call = this.keepsKeys ? given : { ...given, once: null };
+    const tried = new Set<Node>();
+    for (let attempt = 0; ; attempt++) {
+      call.signal?.throwIfAborted();
+      const node = this.nodes.choose(tried);
+      const isAgain = tried.has(node);
+      if (isAgain) await pause(attempt, call.signal);
+      tried.add(node);
+      try {
+        const answer = await this.attempt(node, call);
+        this.nodes.answered(node);
+        return answer;
+      } catch (error) {
+        call.signal?.throwIfAborted();
+        if (!(error instanceof MinivaultError)) throw error;
+        if (this.forgetsKeys(call, error)) continue;
+        if (isNodes(error)) this.nodes.failed(node);
+        if (attempt >= this.settings.retries || !(await this.maySendAgain(node, call, error))) throw error;
+      }
+    }
+  }
+
+  /** Goes on without a key where the node cannot keep it: it has done nothing. */
+  private forgetsKeys(call: Call, error: MinivaultError): boolean {
+    if (!call.once || error.code !== "upgrade_first") return false;
+    call.once = null;
+    this.keepsKeys = false;
+    return true;
+  }
+
+  private async maySendAgain(node: Node, call: Call, error: MinivaultError): Promise<boolean> {
+    if (call.body?.bytes === null) return false;
+    if (error instanceof NetworkError || NOT_DONE.has(error.code)) return true;
+    if (!(error instanceof UnknownOutcomeError) && (!PASSING.has(error.status) || LASTING.has(error.code)))
+      return false;
+    if (call.writes !== true) return true;
+    return typeof call.once === "string" && (await this.knowsKeys(node));
+  }
+
+  /** Whether a node knows idempotency keys; asked once. What does not say so does not. */
+  private async knowsKeys(node: Node): Promise<boolean> {
+    const known = this.knowing.get(node.url);
+    if (known !== undefined) return known;
+    try {
+      const answer = await this.fetch(`${node.url}/`, {
+        headers: { ...this.settings.headers, Accept: "application/json" },
+        signal: AbortSignal.timeout(this.settings.attemptMs),
+      });
+      const { features = [] } = (await answer.json()) as { features?: unknown[] };
+      const knows = Array.isArray(features) && features.includes(FEATURE);
+      this.knowing.set(node.url, knows);
+      return knows;
+    } catch {
+      // The others of its cluster answer for it.
+      return [...this.knowing.values()].some((knows) => knows);
+    }
+  }
+
+  /** One request to one node. Throws a MinivaultError for every answer that is not expected. */
+  private async attempt(node: Node, call: Call): Promise<Answer> {
+    const clock = new AttemptClock(call, this.settings.attemptMs);
+    try {
+      const answer = await this.fetch(node.url + call.path, this.optionsOf(call, clock.signal));
+      clock.begun();
+      const { status, headers } = answer;
+      const isExpected = answer.ok || call.expected?.includes(status) === true;
+      if (isExpected && call.streams === true)
+        return { status, headers, bytes: NOTHING, stream: answer.body ?? new Blob([]).stream() };
+      const bytes = await bodyOf(answer, call);
+      if (isExpected) return { status, headers, bytes, stream: null };
+      throw errorOfAnswer(status, headers.get("etag"), new TextDecoder().decode(bytes));
+    } catch (cause) {
+      if (cause instanceof MinivaultError) throw cause;
+      throw lost(node, call, cause, clock.isOver);
+    } finally {
+      clock.end();
+    }
+  }
+
+  private optionsOf(call: Call, signal: AbortSignal): RequestInit {
+    const { method, body = null, once } = call;
+    const headers: Record<string, string> = { ...this.settings.headers, ...call.headers };
+    if (body !== null) headers["Content-Type"] = body.type;
+    if (typeof once === "string") headers[IDEMPOTENCY_KEY] = once;
+    return {
+      ...{ method, headers, signal },
+      ...(body === null ? {} : { body: body.content as RequestInit["body"] }),
+      // A stream can only be sent so.
+      ...(body?.bytes === null ? { duplex: "half" } : {}),
+    } as RequestInit;
+  }
+}
+
+/** Reads an answer's body. Where a write was done, its status says so without it. */
+async function bodyOf(answer: Response, call: Call): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await answer.arrayBuffer());
+  } catch (error) {
+    if (call.writes === true && answer.ok) return NOTHING;
+    throw error;
+  }
+}
+
+/** Ends an attempt that takes too long, or whose caller does not want it any more. */
+class AttemptClock {
+  isOver = false;
+  private readonly controller = new AbortController();
+  private readonly timer: ReturnType<typeof setTimeout> | null = null;
+  private readonly call: Call;
+
+  constructor(call: Call, attemptMs: number) {
+    this.call = call;
+    if (call.signal?.aborted) this.abort();
+    call.signal?.addEventListener("abort", this.abort);
+    const bytes = call.body?.bytes ?? (call.body == null ? 0 : Number.POSITIVE_INFINITY);
+    if (bytes > TIMED_BODY_BYTES_MAX) return;
+    this.timer = setTimeout(() => {
+      this.isOver = true;
+      this.controller.abort();
+    }, attemptMs);
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  private readonly abort = (): void => this.controller.abort(this.call.signal?.reason);
+
+  /** The answer has begun: from now on its body takes as long as it takes. */
+  begun(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+  }
+
+  end(): void {
+    this.begun();
+    // The signal goes on to end an answer that streams.
+    if (this.call.streams !== true) this.call.signal?.removeEventListener("abort", this.abort);
+  }
+}
+
+/** No answer came, or not all of it. */
+function lost(node: Node, call: Call, cause: unknown, isOver: boolean): MinivaultError {
+  const code = isOver ? "timeout" : "network";
+  const detail = isOver ? "has not answered in time" : reasonOf(cause);
+  const facts = { status: 0, code, cause };
+  if (call.writes !== true || (!isOver && wasNotSent(cause)))
+    return new NetworkError(`${node.url}: ${detail}`, facts);
+  const message = `${node.url}: ${detail}; ${call.method} ${call.path} may have been done`;
+  return new UnknownOutcomeError(message, facts);
+}
+
+function wasNotSent(error: unknown): boolean {
+  const { cause, code } = (error ?? {}) as { cause?: unknown; code?: unknown };
+  if (typeof code === "string" && NOT_SENT.has(code)) return true;
+  return cause !== undefined && cause !== error && wasNotSent(cause);
+}
+
+function reasonOf(error: unknown): string {
+  const { cause, message } = (error ?? {}) as {
+    cause?: { message?: string; code?: string };
+    message?: string;
+  };
+  return cause?.code ?? (cause?.message || message || String(error));
+}
+
+/** Whether another node may do better. */
+function isNodes(error: MinivaultError): boolean {
+  return error.status === 0 || error.status === 502 || error.status === 503 || error.status === 504;
+}
+
+/** Waits before a node is asked again: longer each time, and never as long as others. */
+async function pause(attempt: number, signal: AbortSignal | undefined): Promise<void> {
+  const longest = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** attempt);
+  await sleep(longest * (0.5 + Math.random() / 2), signal);
+}
+
+/** A name that nobody else draws; pages without https have this much of crypto, too. */
+export function randomName(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Rejects with the signal's reason. */
+export function sleep(ms: number, signal?: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(done, ms);
+    function done(): void {
+      signal?.removeEventListener("abort", aborted);
+      resolve();
+    }
+    function aborted(): void {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    }
+    if (signal?.aborted) aborted();
+    else signal?.addEventListener("abort", aborted, { once: true });
+  });
+}
+
+/** An error of the client's own. */
+export function badAnswer(message: string): MinivaultError {
+  return errorOf(message, { status: 200, code: "bad_answer" });
+}
