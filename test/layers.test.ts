@@ -55,6 +55,7 @@ const LAYERS = [
     "server/lines",
     "server/peers",
     "server/writes",
+    "server/once",
     "server/reads",
     "server/access",
     "server/http",

@@ -138,10 +138,15 @@ export const FIELD_END = 1;
 export const FIELD_ORIGIN = 2;
 export const FIELD_METADATA = 3;
 export const FIELD_MD5 = 4;
+export const FIELD_RECENT = 5;
 export const FIELD_CHECKSUM = 6;
+/** What a write is known by when it comes again; only on its way, never stored. */
+export const FIELD_ONCE = 0xff05;
 
 /** The field that says where a copy was first appended: its head and a sequence. */
 export const ORIGIN_FIELD_BYTES = FIELD_HEADER_BYTES + 4;
+/** Longest field of recent operations. Metadata, an end and an origin fit beside it. */
+export const RECENT_BYTES_MAX = 8 * 1024;
 /** The field of an end of life, the first of those that are kept with a value: its head, and two words. */
 export const END_BYTES = FIELD_HEADER_BYTES + 8;
 

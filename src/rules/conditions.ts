@@ -21,7 +21,7 @@ export interface Conditions {
 }
 
 /** Names no version. */
-const NO_TAG = '""';
+export const NO_TAG = '""';
 const ANY = "*";
 const SINCE = "@";
 

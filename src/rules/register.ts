@@ -41,6 +41,8 @@ export interface RegisterState {
   ended: boolean;
   /** End of life of the value at `ballot`, in ms since 1970; 0: none. */
   end: number;
+  /** The record remembers recent operations. */
+  remembers?: boolean;
   /** Operation that made the record at `ballot`; kept when it is written again at a higher ballot. */
   operationLow: number;
   operationHigh: number;

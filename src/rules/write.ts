@@ -16,9 +16,10 @@ export interface KeyRef {
 export interface RegisterOutcome {
   /**
    * already: this very ballot is held. ahead: the ballot is too far in the future to be taken. damaged: what
-   * is held, or was promised, cannot be told. The last two had no effect.
+   * is held, or was promised, cannot be told. unprepared: it does not remember what the record does that is
+   * held, so it has to be written by who has asked. The last three had no effect.
    */
-  verdict: "yes" | "already" | "no" | "damaged";
+  verdict: "yes" | "already" | "no" | "damaged" | "unprepared";
   /** prepare, yes: what is held. accept, yes: what it took the place of. no: what was in the way. */
   ballot: Ballot | null;
   /** What is held, or was replaced, is a tombstone. */
@@ -30,6 +31,8 @@ export interface RegisterOutcome {
    * none.
    */
   end: number;
+  /** prepare, yes: what is held has recent operations. */
+  remembers: boolean;
   operationLow: number;
   operationHigh: number;
   /** prepare, yes, of a key without a record: the floor of its partition. Else null. */
@@ -81,6 +84,11 @@ export interface Outcome {
   deleted: boolean;
   /** The version written, or null where none was. */
   ballot: Ballot | null;
+  /**
+   * The write was known by its `Idempotency-Key`, and all of this is what became of it then; `detail` is what
+   * a change in place was answered.
+   */
+  replayed?: boolean;
   /**
    * The answer to an operation of replication; null for all others, and meaningless where `error` is not
    * null.

@@ -67,6 +67,11 @@ export const ERRORS = {
     message: "JSON is stored in a form of its own: send it without a Content-Encoding",
   },
   range_not_satisfiable: { status: 416, retryable: false, message: "the range lies outside the value" },
+  key_reused: {
+    status: 422,
+    retryable: false,
+    message: "another write of this key came with the same Idempotency-Key; give each write one of its own",
+  },
   locked: {
     status: 423,
     retryable: false,

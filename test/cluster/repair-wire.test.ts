@@ -45,11 +45,25 @@ test("repair frames: requests there and back", () => {
 test("repair frames: answers there and back", () => {
   const keys = [
     {
-      ...{ key, ballot: ballot(1), tombstone: true, operationLow: 5, operationHigh: 2 ** 32 - 6 },
+      ...{
+        key,
+        ballot: ballot(1),
+        tombstone: true,
+        remembers: true,
+        operationLow: 5,
+        operationHigh: 2 ** 32 - 6,
+      },
       ...{ ended: false, end: 0, valueBytes: 0, promised: ballot(9) },
     },
     {
-      ...{ key: Uint8Array.of(1), ballot: ballot(7), tombstone: true, operationLow: 5, operationHigh: 6 },
+      ...{
+        key: Uint8Array.of(1),
+        ballot: ballot(7),
+        tombstone: true,
+        remembers: false,
+        operationLow: 5,
+        operationHigh: 6,
+      },
       ...{ ended: true, end: 1_700_000_000_123, valueBytes: 0, promised: null },
     },
     {
@@ -57,6 +71,7 @@ test("repair frames: answers there and back", () => {
         key: Uint8Array.from([0, 255]),
         ballot: null,
         tombstone: false,
+        remembers: false,
         ended: false,
         end: 0,
         operationLow: 0,
@@ -69,6 +84,7 @@ test("repair frames: answers there and back", () => {
         key: new Uint8Array(1024),
         ballot: ballot(2),
         tombstone: false,
+        remembers: false,
         ended: false,
         end: 0,
         operationLow: 1,

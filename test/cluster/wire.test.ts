@@ -41,6 +41,7 @@ const HELD = {
   end: 0,
   operationLow: 5,
   operationHigh: 6,
+  recent: null,
 } as const;
 const noLarge = () => null;
 
@@ -114,13 +115,14 @@ describe("wire", () => {
     const key = Buffer.from("key");
     const end = 1_700_000_000_123;
     const request = { kind: ACCEPT, epoch: 1, key, ballot: BALLOT } as const;
-    const mark = encodeRequest({ ...request, endMark: end });
+    const markOf = (millis: number) => ({ ended: true, trailer: withEnd(NO_TRAILER, millis) });
+    const mark = encodeRequest({ ...request, ...markOf(end) });
     const decoded = decodeRequest(mark);
     assert.ok(decoded?.ended && decoded.tombstone);
     assert.deepEqual([endOf(decoded.trailer), decoded.atMillis, decoded.base], [end, 0, null]);
     const plain = decodeRequest(encodeRequest({ ...request, tombstone: true }));
     assert.deepEqual([plain?.tombstone, plain?.ended], [true, false]);
-    assert.equal(decodeRequest(encodeRequest({ ...request, endMark: 0 })), null, "a mark without an end");
+    assert.equal(decodeRequest(encodeRequest({ ...request, ...markOf(0) })), null, "a mark without an end");
     const value = inlineValue(
       { json: false, contentType: "a/b", trailer: withEnd(NO_TRAILER, end) },
       Buffer.from("bytes"),
@@ -170,6 +172,8 @@ describe("wire", () => {
       "ahead",
       "full",
       "damaged",
+      "key_refused",
+      "unprepared",
     ];
     for (const reason of reasons) {
       const expected = { kind: "refused", reason, epoch: 9 };

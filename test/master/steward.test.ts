@@ -7,6 +7,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Lives } from "../../src/cluster/identity/lives.ts";
 import { ChangeError, checkedChanges } from "../../src/cluster/layout/changes.ts";
+import { FEATURES } from "../../src/cluster/layout/features.ts";
 import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import {
   type Candidate,
@@ -634,30 +635,30 @@ describe("steward: the feature level", () => {
     const stage = stableStage(...NAMES);
     const refused = (pattern: RegExp): void =>
       assert.throws(() => stage.steward.orders.upgrade(stage.nowMs, stage.epoch), pattern);
-    refused(/can do level 1 of 3/);
-    stage.pass(2000, NAMES, { features: 3, epoch: 1 });
+    refused(new RegExp(`can do level 1 of ${FEATURES}`));
+    stage.pass(2000, NAMES, { features: FEATURES, epoch: 1 });
     assert.equal(stage.steward.layout?.features, undefined);
-    stage.pass(DOWN_MS + 1000, ["a", "b"], { features: 3, epoch: 1 });
+    stage.pass(DOWN_MS + 1000, ["a", "b"], { features: FEATURES, epoch: 1 });
     refused(/c.* is not up/);
-    stage.pass(2000, NAMES, { features: 3, epoch: 1 });
+    stage.pass(2000, NAMES, { features: FEATURES, epoch: 1 });
     assert.throws(() => stage.steward.orders.upgrade(stage.nowMs, 7), ChangeError);
     stage.steward.orders.upgrade(stage.nowMs, 1);
-    assert.deepEqual([stage.epoch, stage.steward.layout?.features, stage.nodes], [2, 3, NAMES]);
-    assert.equal(stage.disk?.layout?.features, 3, "on disk");
+    assert.deepEqual([stage.epoch, stage.steward.layout?.features, stage.nodes], [2, FEATURES, NAMES]);
+    assert.equal(stage.disk?.layout?.features, FEATURES, "on disk");
     stage.steward.orders.upgrade(stage.nowMs, 1);
     assert.equal(stage.epoch, 2, "twice is once");
   });
 
   test("keeps those out that cannot do it, and is kept by moves", () => {
     const stage = stableStage(...NAMES);
-    stage.pass(2000, NAMES, { features: 3, epoch: 1 });
+    stage.pass(2000, NAMES, { features: FEATURES, epoch: 1 });
     stage.steward.orders.upgrade(stage.nowMs, 1);
-    assert.match(stage.hear("d").refused ?? "", /feature level 3, and it can do 1/);
-    stage.pass(SETTLE_MS + 1000, NAMES, { features: 3, epoch: 2 });
+    assert.match(stage.hear("d").refused ?? "", new RegExp(`feature level ${FEATURES}, and it can do 1`));
+    stage.pass(SETTLE_MS + 1000, NAMES, { features: FEATURES, epoch: 2 });
     assert.equal(stage.epoch, 2);
-    assert.equal(stage.hear("e", { features: 3 }).refused, undefined);
-    stage.pass(SETTLE_MS + 1000, [...NAMES, "e"], { features: 3, epoch: 2 });
-    assert.deepEqual([stage.epoch, stage.steward.layout?.features], [3, 3]);
+    assert.equal(stage.hear("e", { features: FEATURES }).refused, undefined);
+    stage.pass(SETTLE_MS + 1000, [...NAMES, "e"], { features: FEATURES, epoch: 2 });
+    assert.deepEqual([stage.epoch, stage.steward.layout?.features], [3, FEATURES]);
     assert.throws(() => stage.steward.orders.drain(stage.nowMs, urlOf("zz")), ChangeError);
   });
 });

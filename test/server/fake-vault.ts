@@ -44,6 +44,7 @@ const NO_ETAG = new Uint8Array(34);
 export class FakeVault implements Vault {
   keepsFields = true;
   keepsEnds = true;
+  remembers = true;
   readonly gatherings = new Gatherings(os.tmpdir(), {
     bytesMax: RECEIVING_BYTES_MAX,
     countMax: RECEIVING_MAX,

@@ -69,6 +69,8 @@ export interface SimPayload extends Payload {
   readonly version: number;
   /** When its life ends, in ms since 1970; 0: never. */
   readonly end: number;
+  /** Recent operations that its record remembers. */
+  readonly recent?: Uint8Array | null;
 }
 
 /** How bad the network is, and what else may happen, in one history. */
@@ -128,6 +130,10 @@ export interface Mutation {
   collectsUnmarked?: boolean;
   /** A node that has not heard the others takes its own clock for the time. */
   marksAtOnce?: boolean;
+  /** Replicas take records of who has not asked, though they forget what is remembered. */
+  takesUnprepared?: boolean;
+  /** A replica that synchronises takes the highest record, whatever others remember. */
+  mergesWithoutMemory?: boolean;
 }
 
 export class World {
@@ -455,6 +461,11 @@ class SimSetup implements CoordinatorSetup {
   }
 }
 
+/** What the record of a proposal remembers. */
+function recentIn({ payload, recent }: Proposal): Uint8Array | null {
+  return recent === undefined ? (payload.recent ?? null) : recent;
+}
+
 function isYes(answer: unknown): boolean {
   return (answer as { kind?: string } | null)?.kind === "yes";
 }
@@ -474,6 +485,7 @@ export class SimNode {
   state: RegisterState | null = null;
   value = 0;
   version = 0;
+  recent: Uint8Array | null = null;
   floor: Ballot | null = null;
   epoch = 1;
   voting = true;
@@ -636,6 +648,7 @@ export class SimNode {
   wipe(): void {
     this.state = null;
     this.value = this.version = 0;
+    this.recent = null;
     this.floor = null;
     this.voting = false;
     this.needsFloor = false;
@@ -680,6 +693,7 @@ export class SimNode {
       this.state = null;
       this.floor = null;
       this.value = this.version = 0;
+      this.recent = null;
     }
   }
 
@@ -737,6 +751,13 @@ export class SimNode {
       world.mutation.judgeAccept?.(world, state, this.floor, proposal) ??
       judgeAccept(bound, this.floor, proposal.ballot, ended);
     if (verdict === NO) return this.no();
+    if (
+      verdict === YES &&
+      this.recent !== null &&
+      recentIn(proposal) === null &&
+      !world.mutation.takesUnprepared
+    )
+      return { kind: "refused", reason: "unprepared", epoch: 0 };
     const already = verdict === ALREADY;
     const answer: AcceptAnswer = {
       kind: "yes",
@@ -768,7 +789,9 @@ export class SimNode {
     else known.push(proposal.ballot);
     const { ballot, payload, operationLow, operationHigh } = proposal;
     const { tombstone, ended = false, end = 0 } = payload;
-    this.state = { promised, ballot, tombstone, ended, end, operationLow, operationHigh };
+    this.recent = recentIn(proposal);
+    const remembers = this.recent !== null && this.world.mutation.mergesWithoutMemory !== true;
+    this.state = { promised, ballot, tombstone, ended, end, remembers, operationLow, operationHigh };
     const isValue = !payload.tombstone;
     this.value = isValue ? (payload as SimPayload).value : 0;
     this.version = isValue ? (payload as SimPayload).version : 0;
@@ -776,13 +799,13 @@ export class SimNode {
 
   private held(): Held {
     const { ballot, tombstone, ended, end, operationLow, operationHigh } = this.state ?? EMPTY;
-    return { ballot, tombstone, ended, end, operationLow, operationHigh };
+    return { ballot, tombstone, ended, end, operationLow, operationHigh, recent: this.recent };
   }
 
   private payload(): SimPayload | null {
     if (!existsIn(this.state)) return null;
-    const { value, version } = this;
-    return { tombstone: false, value, version, end: (this.state as RegisterState).end };
+    const { value, version, recent } = this;
+    return { tombstone: false, value, version, end: (this.state as RegisterState).end, recent };
   }
 
   /** Marks its own value if that has ended, as each replica does by itself. */
@@ -791,7 +814,7 @@ export class SimNode {
     if (!this.alive || !this.voting || !this.isMember() || !existsIn(state) || !this.knowsTime()) return;
     const { ballot, end, operationLow, operationHigh } = state as RegisterState;
     if (ballot === null || !hasEnded(end, this.endMillis())) return;
-    this.hold({ ballot, payload: endMark(end), operationLow, operationHigh });
+    this.hold({ ballot, payload: endMark(end, this.recent), operationLow, operationHigh });
   }
 
   look(epoch: number, withPayload: boolean): LookAnswer {
@@ -805,7 +828,8 @@ export class SimNode {
     const { state } = this;
     if (state === null || state.ballot === null) return null;
     const { ballot, operationLow, operationHigh } = state;
-    const payload = state.ended ? endMark(state.end) : (this.payload() ?? TOMBSTONE);
+    const { recent } = this;
+    const payload = state.ended ? endMark(state.end, recent) : (this.payload() ?? { ...TOMBSTONE, recent });
     return { ballot, payload, operationLow, operationHigh };
   }
 
@@ -830,6 +854,7 @@ export class SimNode {
   forget(): void {
     if (!this.world.mutation.noFloor) this.floor = floorWithout(this.state as RegisterState, this.floor);
     this.state = null;
+    this.recent = null;
   }
 
   /** The port of tombstone collection. */

@@ -192,6 +192,8 @@ function report(world: World, node: SimNode): void {
 
 /** A node that holds an old tombstone tries to collect it. */
 export function collect(node: SimNode): void {
+  // What remembers recent operations is kept for longer than any history lasts.
+  if (node.recent !== null) return;
   if (node.alive && node.voting && node.isMember() && node.holdsOldTombstone(AGE_MS))
     collectTombstone(node.collectPort(), node.group(), KEY, node.state as RegisterState, () => {});
 }

@@ -10,6 +10,7 @@ import type {
   RegisterResult,
   RegisterWrite,
 } from "../../src/cluster/register/requests.ts";
+import { NAME_BYTES, REQUEST_BYTES } from "../../src/format/fields/recent.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareOptionalBallots } from "../../src/format/version.ts";
 import { hasEnded } from "../../src/rules/expiry.ts";
@@ -67,6 +68,8 @@ const AHEAD_MS = 3_600_000;
 const SKEW_MS = 200;
 const SKEW_MS_MAX = 60_000;
 const SWEEPS_MAX = 12;
+/** How often a write is sent again that nobody knows anything of. */
+const RETRIES_MAX = 4;
 /** Far more than any history needs: beyond it something runs in circles. */
 const EVENTS_MAX = 200_000;
 
@@ -84,7 +87,8 @@ export type Fault =
   | "collect"
   | "abandon"
   | "recovery"
-  | "ends";
+  | "ends"
+  | "once";
 const FAULTS: readonly Fault[] = [
   "loss",
   "duplicates",
@@ -99,6 +103,7 @@ const FAULTS: readonly Fault[] = [
   "abandon",
   "recovery",
   "ends",
+  "once",
 ];
 /** Of these a history has one at most, and not often. */
 const RARE: readonly Fault[] = ["wipe", "move", "abandon", "recovery"];
@@ -180,6 +185,8 @@ export function runHistory(
   const chance = (): number => (random.word() >>> 0) / 0x100000000;
   const faults = new Set<Fault>(always);
   for (const fault of sometimes) if (chance() < (RARE.includes(fault) ? 0.12 : 0.3)) faults.add(fault);
+  // What is remembered is so for minutes: no clock may jump by hours.
+  if (faults.has("once")) faults.delete("clocks");
   const ends = faults.has("ends");
   // Most of what can go wrong with an end is met by who was away for long.
   if (ends && chance() < 0.5) faults.add("pauses");
@@ -200,7 +207,7 @@ export function runHistory(
     farClocks: ends && chance() < 0.3,
     ...fixed,
   };
-  const pulses = faults.has("clocks") || (ends && !weather.ownClocks);
+  const pulses = faults.has("clocks") || ((ends || faults.has("once")) && !weather.ownClocks);
   const world = new World(random, weather, groups, names.size, mutation, pulses);
   const { queue, nodes } = world;
   for (const node of nodes) node.clockOffsetMs = below(2 * SKEW_MS + 1) - SKEW_MS;
@@ -221,7 +228,8 @@ export function runHistory(
   const spanMs = OPERATIONS_PER_CLIENT * (thinkMs / 2 + 4 * latencyMs);
   plan(world, faults, spanMs);
 
-  const clients = new Clients(world, thinkMs, faults.has("wipe"), ends ? spanMs : 0);
+  const about = { thinkMs, rests: faults.has("wipe"), lifeMs: ends ? spanMs : 0, once: faults.has("once") };
+  const clients = new Clients(world, about);
   clients.start();
   let events = 0;
   const run = (until: () => boolean): void => {
@@ -342,6 +350,8 @@ class Clients {
   private readonly rests: boolean;
   /** Values live no longer than about this; 0: for ever. */
   private readonly lifeMs: number;
+  /** Some writes are sent again until somebody tells what became of them. */
+  private readonly once: boolean;
   private readonly history: Recorded[] = [];
   /** Versions that clients have seen lately. */
   private readonly versions: Version[] = [];
@@ -351,11 +361,12 @@ class Clients {
   private tried = 0;
   private answeredReads = 0;
 
-  constructor(world: World, thinkMs: number, rests: boolean, lifeMs: number) {
+  constructor(world: World, about: { thinkMs: number; rests: boolean; lifeMs: number; once: boolean }) {
     this.world = world;
-    this.rests = rests;
-    this.lifeMs = lifeMs;
-    this.thinkMs = thinkMs;
+    this.rests = about.rests;
+    this.lifeMs = about.lifeMs;
+    this.thinkMs = about.thinkMs;
+    this.once = about.once;
   }
 
   start(): void {
@@ -451,7 +462,7 @@ class Clients {
   }
 
   /** Takes an answer, once: from the coordinator, or null when its node crashes first. */
-  private once<Result>(node: SimNode, take: (result: Result | null) => void): (result: Result) => void {
+  private first<Result>(node: SimNode, take: (result: Result | null) => void): (result: Result) => void {
     let over = false;
     const finish = (result: Result | null): void => {
       if (over) return;
@@ -470,7 +481,7 @@ class Clients {
     node.judged.add(recorded);
     node.coordinator.read(
       KEY,
-      this.once<ReadResult>(node, (result) => {
+      this.first<ReadResult>(node, (result) => {
         const { outcome, payload, ballot } = result ?? { outcome: "no_quorum", payload: null, ballot: null };
         node.judged.delete(recorded);
         if (outcome === "no_quorum") {
@@ -517,16 +528,45 @@ class Clients {
       operationHigh: 0,
       change: changeOf(kind, id, end),
       condition: conditionOf(kind, version),
+      only: this.once && this.world.chance() < 0.6 ? { once: onceOf(id), again: (there) => there } : null,
     };
+    this.send(node, request, request.only == null ? 0 : RETRIES_MAX, false, recorded, next);
+  }
+
+  /** @param maybe an earlier try may have had its effect */
+  private send(
+    node: SimNode,
+    request: RegisterWrite,
+    retries: number,
+    maybe: boolean,
+    recorded: Recorded,
+    next: (version: Version | null) => void,
+  ): void {
+    const { world } = this;
+    const { id } = recorded;
+    const deletes = recorded.kind === "delete" || recorded.kind === "deleteIf";
     node.judged.add(recorded);
     node.coordinator.write(
       request,
-      this.once<RegisterResult>(node, (result) => {
+      this.first<RegisterResult>(node, (result) => {
         node.judged.delete(recorded);
-        if (result === null || result.outcome === "unknown_outcome") this.unknown++;
+        const isUnknown = result === null || result.outcome === "unknown_outcome";
+        if (retries > 0 && (isUnknown || result.outcome === "no_quorum")) {
+          const again = (): void => {
+            const alive = world.nodes.filter((each) => each.alive && each.pausedUntil <= world.queue.now);
+            if (alive.length === 0) world.queue.after(100, again);
+            else {
+              const other = alive[world.random.below(alive.length)];
+              this.send(other, request, retries - 1, maybe || isUnknown, recorded, next);
+            }
+          };
+          world.queue.after(world.chance() * (this.thinkMs + 20), again);
+          return;
+        }
+        if (isUnknown) this.unknown++;
         else if (result.outcome === "no_quorum") {
           this.noQuorum++;
-          this.history.splice(this.history.indexOf(recorded), 1);
+          if (!maybe) this.history.splice(this.history.indexOf(recorded), 1);
         } else {
           recorded.answered = this.world.queue.now;
           recorded.outcome = result.outcome === "done" ? "done" : "refused";
@@ -539,6 +579,13 @@ class Clients {
       }),
     );
   }
+}
+
+/** What a write is known by: its number. */
+function onceOf(id: number): Uint8Array {
+  const once = new Uint8Array(NAME_BYTES + REQUEST_BYTES);
+  new DataView(once.buffer).setUint32(0, id);
+  return once;
 }
 
 function payloadOf(id: number, end = 0): SimPayload {

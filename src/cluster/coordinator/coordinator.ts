@@ -13,6 +13,7 @@ import {
   type RegisterResult,
   type RegisterWrite,
 } from "../register/requests.ts";
+import { OnceOperation } from "./once.ts";
 import { ReadOperation } from "./read.ts";
 import { WriteOperation } from "./write.ts";
 import { WriteQueue } from "./write-queue.ts";
@@ -27,7 +28,8 @@ export class Coordinator {
     this.rules = rules;
     this.queue = new WriteQueue(
       (request, weight, done) => {
-        new WriteOperation(this.setup, this.rules, request, weight, done).start();
+        if (request.only == null) new WriteOperation(this.setup, this.rules, request, weight, done).start();
+        else new OnceOperation(this.setup, this.rules, request, request.only, done).start();
       },
       () => setup.now(),
       () => setup.clusterMillis(),

@@ -11,8 +11,9 @@
  * It takes the word of all replicas: one that is away, or was started since, may have shown it to somebody.
  */
 import type { Ballot } from "../../format/record.ts";
+import { compareOptionalBallots } from "../../format/version.ts";
 import { hasAnyMajority, type ReplicaGroup } from "../layout/groups.ts";
-import type { RecallAnswer } from "../register/ports.ts";
+import { FIRST_WRITE, type RecallAnswer } from "../register/ports.ts";
 
 export class Doubt {
   exists: boolean;
@@ -36,6 +37,20 @@ export class Doubt {
       this.epoch = epoch;
     } else if (this.epoch !== epoch) this.epoch = -1;
     this.exists = true;
+  }
+
+  /**
+   * Something on top that is newer than the doubtful accept may have replaced the own value after that took
+   * effect. Not a first write: its majority held nothing when it promised, so it would have met the own
+   * value, had that ever been decided below it.
+   * @param collected records up to this ballot may have been there and collected since
+   */
+  mayBeReplaced(
+    { ballot, operationHigh }: { readonly ballot: Ballot | null; readonly operationHigh: number },
+    collected: Ballot | null,
+  ): boolean {
+    if (compareOptionalBallots(collected, this.since) >= 0) return true;
+    return compareOptionalBallots(ballot, this.since) >= 0 && (operationHigh & FIRST_WRITE) === 0;
   }
 
   forgetAnswers(): void {

@@ -8,7 +8,8 @@
  *   together. Not values that end: that of one might have ended before the next one came.
  * - When a write is decided, or refused by what is there, the conditions of those that waited since before it
  *   was sent are judged by that: the key was in this state at a moment when they were already under way.
- *   Those that do not hold are refused at once. (Not by a value whose end has come meanwhile.)
+ *   Those that do not hold are refused at once. (Not by a value whose end has come meanwhile, and not what has
+ *   an `Idempotency-Key`, which may be known.)
  *
  * Pure: time comes from outside. A write that waits has had no effect, so one that waits too long is answered
  * "no_quorum", truly.
@@ -119,7 +120,8 @@ export class WriteQueue {
     const result = line.result as RegisterResult;
     line.result = null;
     const again = answer(line.batch, result);
-    if (DECIDED.has(result.outcome) && !this.hasEnded(result)) refuse(line, result);
+    if (DECIDED.has(result.outcome) && result.replayed == null && !this.hasEnded(result))
+      refuse(line, result);
     line.waiting.unshift(...again);
     const late = this.now() - OPERATION_MS_MAX;
     const isLate = ({ sinceMs }: Waiting): boolean => sinceMs < late;
@@ -160,7 +162,7 @@ function refuse(line: Line, result: RegisterResult): void {
   for (let index = 0; index < waiting.length; index++) {
     const { request, done } = waiting[index];
     const refusal =
-      index < before && request.condition !== null && request.lost !== true
+      index < before && request.condition !== null && request.lost !== true && request.only == null
         ? request.condition(result.exists, result.ballot)
         : null;
     if (refusal === null) waiting[kept++] = waiting[index];
@@ -184,7 +186,8 @@ function takeBatch(line: Line): Waiting[] {
 }
 
 function canMerge({ request }: Waiting): boolean {
-  const { condition, staged, lost, payload } = request;
+  const { condition, staged, lost, payload, only } = request;
+  if (only != null) return false;
   const { tombstone, end = 0 } = payload;
   return condition === null && staged !== true && lost !== true && !tombstone && end === 0;
 }

@@ -1,7 +1,7 @@
 /**
  * A write of one key:
  *
- *   PUT, DELETE         accept(own) ──majority──► done
+ *   PUT, DELETE         accept(own) ──majority──► done; ──unprepared──► prepare ► accept(own) ► done
  *   POST, conditions    prepare ──► judge ──no──► confirmed? answer : rewrite ► answer
  *                                     └──yes──► accept(own) ──majority──► done
  *   accept(own) failed  every replica said no ──► again, with a new ballot
@@ -17,7 +17,7 @@
  * ended, and somebody may know. It confirms what is there.
  */
 import type { Ballot } from "../../format/record.ts";
-import { compareOptionalBallots, higherBallot } from "../../format/version.ts";
+import { higherBallot } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { countOf, hasMajority } from "../layout/groups.ts";
 import {
@@ -70,6 +70,8 @@ export class WriteOperation {
   private refusal: Refusal | null = null;
   /** The own replica's bit while a conditional write is not sent to it yet. */
   private withheld = 0;
+  /** The key remembers recent operations, which only who has asked can pass on. */
+  private mustAsk = false;
 
   /** @param weight how many versions it draws with each ballot */
   constructor(
@@ -99,9 +101,9 @@ export class WriteOperation {
     else if (next === "unreachable") {
       if (this.doubt.exists) round.pause(BACKOFF_MS_MAX);
       else this.giveUp();
-    } else if (!this.isConditional && !this.doubt.exists) {
+    } else if (!this.isConditional && !this.doubt.exists && !this.mustAsk) {
       round.drawBallot();
-      this.acceptOwn();
+      this.propose(this.write.payload, null);
     } else this.prepare();
   }
 
@@ -158,21 +160,9 @@ export class WriteOperation {
     else if (isSameOperation(highest, this.write)) {
       this.operationHigh = highest.operationHigh;
       this.confirmOwn();
-    } else if (this.mayHaveTakenEffect()) this.recall();
+    } else if (this.write.lost === true || doubt.mayBeReplaced(highest, this.collected)) this.recall();
     // No majority has held the own value, and below the ballot that is promised now none will.
     else this.judgeCondition();
-  }
-
-  /**
-   * Something on top that is newer than the doubtful accept may have replaced the own value after that took
-   * effect. Not a first write: its majority held nothing when it promised, so it would have met the own
-   * value, had that ever been decided below it.
-   */
-  private mayHaveTakenEffect(): boolean {
-    const { highest } = this.round;
-    const { since } = this.doubt;
-    if (this.write.lost === true || compareOptionalBallots(this.collected, since) >= 0) return true;
-    return compareOptionalBallots(highest.ballot, since) >= 0 && (highest.operationHigh & FIRST_WRITE) === 0;
   }
 
   /** Asks the replicas what they remember of this write (doubt.ts says what that proves). */
@@ -292,7 +282,8 @@ export class WriteOperation {
     else round.withPayload((payload) => this.propose(payload));
   }
 
-  private propose(payload: Payload): void {
+  /** @param recent what the record has to remember; null: nothing, or it has not asked */
+  private propose(payload: Payload, recent = this.round.carried()): void {
     const { round, operationHigh } = this;
     const { operationLow } = this.write;
     this.isOwnAccept = true;
@@ -300,7 +291,8 @@ export class WriteOperation {
     const ballot = round.ballot as Ballot;
     this.atMillis = round.setup.knowsTime() ? round.setup.clusterMillis() : 0;
     const proposal = { ballot, payload, operationLow, operationHigh, atMillis: this.atMillis };
-    round.accept(proposal, 0, this.withheld, this.take, this.judge);
+    const asked = recent === null ? proposal : { ...proposal, recent };
+    round.accept(asked, 0, this.withheld, this.take, this.judge);
   }
 
   private rewrite(): void {
@@ -324,6 +316,7 @@ export class WriteOperation {
   }
 
   private takeAccepted(bit: number, answer: AcceptAnswer): void {
+    if (answer.kind === "refused" && answer.reason === "unprepared") this.mustAsk = true;
     // Where an earlier try may have had an effect, what is replaced may be the own value.
     if (!this.isOwnAccept || this.answered || this.doubt.exists) return;
     if (answer.kind === "yes" && !answer.already) this.replaced.learn(bit, answer);

@@ -7,13 +7,16 @@
  *   1  values
  *   2  values with fields: headers that are kept (format 2 of a record)
  *   3  values that end (format 4 of a directory)
+ *   4  keys that remember recent operations, for Idempotency-Key (FORMAT.md)
  */
 /** The highest level that this program knows. */
-export const FEATURES = 3;
+export const FEATURES = 4;
 /** From this level on values may have fields. */
 export const FEATURE_FIELDS = 2;
 /** From this level on values may end. */
 export const FEATURE_ENDS = 3;
+/** From this level on keys may remember operations. */
+export const FEATURE_RECENT = 4;
 
 /** What this program can do with a data directory, which may have no place for fields, or for ends. */
 export function featuresWith(directory: { keepsFields: boolean; keepsEnds: boolean }): number {

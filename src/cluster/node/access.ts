@@ -20,6 +20,8 @@ export interface WriteTarget {
   readonly keepsFields: boolean;
   /** Whether values may end: then a head's `life` may say so. */
   readonly keepsEnds: boolean;
+  /** Whether writes with an `Idempotency-Key` are known when they come again. */
+  readonly remembers: boolean;
   now(): number; // for ends, in milliseconds since 1970
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean;
   upload(head: WriteHead): Upload | null;

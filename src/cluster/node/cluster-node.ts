@@ -9,7 +9,7 @@ import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import { isChangesFrame } from "../feed/feed-wire.ts";
 import { NodeFeeds } from "../feed/node-feeds.ts";
-import { FEATURE_ENDS, FEATURE_FIELDS, featuresOf } from "../layout/features.ts";
+import { FEATURE_ENDS, FEATURE_FIELDS, FEATURE_RECENT, featuresOf } from "../layout/features.ts";
 import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import type { ClusterList } from "../list/cluster-list.ts";
 import { createClusterList } from "../list/create.ts";
@@ -158,6 +158,11 @@ export class ClusterNode implements ClusterAccess {
   /** Whether all members know values that end. */
   get keepsEnds(): boolean {
     return featuresOf(this.setup.view.placement?.layout ?? null) >= FEATURE_ENDS;
+  }
+
+  /** Whether all members know keys that remember operations. */
+  get remembers(): boolean {
+    return featuresOf(this.setup.view.placement?.layout ?? null) >= FEATURE_RECENT;
   }
 
   /** Cluster time, in ms since 1970. */

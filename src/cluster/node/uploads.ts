@@ -18,7 +18,8 @@ import { ClusterUpload } from "../upload/cluster-upload.ts";
 import { decodeAccepted } from "../wire/answer-frame.ts";
 import { ACCEPT, encodeRequest } from "../wire/request-frame.ts";
 import { kindOnly } from "../wire/values.ts";
-import { type ClusterWrites, termsOf } from "./writes.ts";
+import { termsOf } from "./terms.ts";
+import type { ClusterWrites } from "./writes.ts";
 
 /** Ballot in the head of a stream whose accept comes later. */
 const NO_BALLOT: Ballot = Object.freeze({ clockLow: 0, clockHigh: 0, node: 0, incarnation: 0 });

@@ -5,10 +5,10 @@
 import { randomBytes } from "node:crypto";
 import { endOf } from "../../format/end.ts";
 import { withEnd } from "../../format/fields/end.ts";
-import type { Ballot } from "../../format/record.ts";
-import { etagScratch, etagText, writeEtag } from "../../format/version.ts";
-import { conditionsHold } from "../../rules/conditions.ts";
+import { type Once, onceOf, withOnce } from "../../format/fields/recent.ts";
+import { etagScratch, writeEtag } from "../../format/version.ts";
 import { endOfLife, type Life, NO_LIFE } from "../../rules/expiry.ts";
+import { NO_ROOM_TO_REMEMBER } from "../../rules/recent.ts";
 import type { WriteDone, WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -18,13 +18,7 @@ import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
 import { type PeerClient, PeerError } from "../peers/peer-client.ts";
 import { FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
-import {
-  type Change,
-  NOTHING_DONE,
-  type Refusal,
-  type RegisterResult,
-  type RegisterWrite,
-} from "../register/requests.ts";
+import { NOTHING_DONE, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { Service } from "../service/service.ts";
 import { decodeHandOn, decodeWritten, encodeHandOn, encodeWritten, type Terms } from "../wire/hand-on.ts";
@@ -35,11 +29,11 @@ import {
   NO_KIND,
   type StagedValue,
   type StoredValue,
-  touchedValue,
+  trailerOf,
   type ValueKind,
-  withLife,
 } from "../wire/values.ts";
 import { HotKeys } from "./hot-keys.ts";
+import { again, changeOf, judgeOf, termsOf } from "./terms.ts";
 
 const JSON_TYPE = "application/json";
 const NOTHING = new Uint8Array(0);
@@ -67,12 +61,14 @@ export interface ClusterWritesSetup {
 }
 
 /** A write and what it asks of what is there. */
-interface TermedWrite extends Omit<RegisterWrite, "condition" | "change"> {
+interface TermedWrite extends Omit<RegisterWrite, "condition" | "change" | "only"> {
   readonly terms: Terms;
+  /** What it is known by when it comes again; null: it has no `Idempotency-Key`. */
+  readonly once: Once | null;
 }
 
 /** A large value that some replicas have, and how long it is to live. */
-interface LargeWrite extends Omit<TermedWrite, "payload" | "staged"> {
+interface LargeWrite extends Omit<TermedWrite, "payload" | "staged" | "once"> {
   readonly value: ValueKind & Pick<StagedValue, "valueBytes" | "staged"> & { readonly life: Life };
 }
 
@@ -108,12 +104,13 @@ export class ClusterWrites {
     const trailer = this.trailerOf(value.trailer, life);
     const end = endOf(trailer);
     const payload: StagedValue = { tombstone: false, json, contentType, trailer, end, valueBytes, staged };
-    this.run(verb, done, (written) => this.write({ ...write, payload, staged: true }, written));
+    this.run(verb, done, (written) => this.write({ ...write, payload, staged: true, once: null }, written));
   }
 
   /** A small write. False: too much is under way. */
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
     if (this.setup.load.operations >= OPERATIONS_MAX) return false;
+    const once = onceOf(head.trailer)?.slice() ?? null;
     const payload = head.verb === "delete" ? TOMBSTONE : this.payloadOf(head, body);
     const problem = this.lifeProblem(head.life);
     if ("error" in payload) setImmediate(done, { ...FAILED, ...payload });
@@ -124,7 +121,7 @@ export class ClusterWrites {
       const terms = termsOf(head);
       const { operationLow, operationHigh } = this.nextOperation();
       this.run(verb, done, (written) =>
-        this.hotWrite({ key, terms, payload, operationLow, operationHigh }, written),
+        this.hotWrite({ key, terms, payload, once, operationLow, operationHigh }, written),
       );
     }
     return true;
@@ -132,7 +129,7 @@ export class ClusterWrites {
 
   /** The value of a body, in stored form, and when it ends; or what is wrong with it. */
   private payloadOf(head: WriteHead, body: Uint8Array): StoredValue | { error: ErrorCode; detail: string } {
-    const trailer = this.trailerOf(head.trailer, head.life);
+    const trailer = this.trailerOf(withOnce(head.trailer, null), head.life);
     const { json, contentType } = head;
     if (head.verb === "touch") return inlineValue({ ...NO_KIND, trailer }, NOTHING);
     if (!json) return inlineValue({ json, contentType, trailer }, copyOf(body));
@@ -179,7 +176,7 @@ export class ClusterWrites {
 
   /** A small write: goes to the coordinator that the key's writes are going to now. */
   private hotWrite(write: TermedWrite, written: (result: RegisterResult) => void): void {
-    const { key, terms, payload, operationLow, operationHigh } = write;
+    const { key, terms, payload, once, operationLow, operationHigh } = write;
     const node = this.hotKeys.coordinatorOf(key.bytes, this.setup.groupOf(key.partition));
     const peer = node === null ? null : this.setup.peerOf(node);
     if (peer === null) {
@@ -187,9 +184,10 @@ export class ClusterWrites {
       return;
     }
     const request = { kind: ACCEPT, epoch: 0, key: key.bytes, operationLow, operationHigh } as const;
+    const trailer = withOnce(trailerOf(payload), once);
     const accept = payload.tombstone
-      ? encodeRequest({ ...request, tombstone: true })
-      : encodeRequest({ ...request, value: payload as InlineValue });
+      ? encodeRequest({ ...request, tombstone: true, trailer })
+      : encodeRequest({ ...request, value: { ...(payload as InlineValue), trailer } });
     peer.send(encodeHandOn(terms, accept)).then(
       (answer) => {
         const result = decodeWritten(answer);
@@ -207,18 +205,14 @@ export class ClusterWrites {
   }
 
   private write(write: TermedWrite, written: (result: RegisterResult) => void): void {
-    const { key, terms, payload, operationLow, operationHigh, staged = false, lost = false } = write;
-    const { create, life, ifMatch, ifNoneMatch } = terms;
-    const isConditional = create || life !== "own" || ifMatch !== "" || ifNoneMatch !== "";
-    const judge = (exists: boolean, version: Ballot | null): Refusal | null => {
-      if (life === "touch" && !exists) return "not_found";
-      const etag = exists && version !== null ? etagText(version) : null;
-      if (!conditionsHold({ ifMatch, ifNoneMatch }, etag)) return "precondition_failed";
-      return create && exists ? "exists" : null;
-    };
-    const condition = isConditional || staged ? judge : null;
-    const change = life === "own" ? null : changeOf(life, payload as StoredValue);
-    const request = { key, payload, change, operationLow, operationHigh, staged, lost, condition };
+    const { key, terms, payload, once, operationLow, operationHigh, staged = false } = write;
+    const judge = judgeOf(terms);
+    const condition = staged ? (judge ?? NO_REFUSAL) : judge;
+    const change = changeOf(terms, payload);
+    // What is known when it comes again need not be looked for.
+    const lost = write.lost === true && once === null;
+    const only = once === null ? null : { once, again };
+    const request = { key, payload, change, operationLow, operationHigh, staged, lost, condition, only };
     this.setup.coordinator.write(request, (result) => {
       if (result.raced) this.hotKeys.raced(key.bytes);
       this.setup.seen("write", key, result.outcome, result.reason);
@@ -237,9 +231,12 @@ export class ClusterWrites {
     }
     const { terms, request } = handed;
     const { value, tombstone, operationLow, operationHigh } = request;
-    const payload = tombstone ? TOMBSTONE : inlineValue(request, value);
+    const once = onceOf(request.trailer);
+    const kind = { ...request, trailer: withOnce(request.trailer, null) };
+    const payload = tombstone ? TOMBSTONE : inlineValue(kind, value);
+    const write = { key: clusterKey(request.key), terms, payload, once, operationLow, operationHigh };
     this.setup.load.operations++;
-    this.write({ key: clusterKey(request.key), terms, payload, operationLow, operationHigh }, (result) => {
+    this.write(write, (result) => {
       this.setup.load.operations--;
       reply(encodeWritten(result));
     });
@@ -247,7 +244,7 @@ export class ClusterWrites {
 
   private resultOf(verb: WriteHead["verb"], written: RegisterResult): WriteResult {
     const { outcome, ballot, existed, replicas, reason } = written;
-    const result: WriteResult = { ...FAILED, error: null, replicas };
+    const result: WriteResult = { ...FAILED, error: null, replicas, replayed: written.replayed != null };
     if (ballot !== null) {
       writeEtag(this.etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
       result.etag = this.etag;
@@ -255,6 +252,10 @@ export class ClusterWrites {
     if (outcome === "done") {
       result.created = verb !== "delete" && !existed;
       result.deleted = verb === "delete" && existed;
+      result.detail = Buffer.from(written.replayed ?? NOTHING).toString("latin1");
+    } else if (outcome === "unremembered") {
+      result.error = "overloaded";
+      result.detail = NO_ROOM_TO_REMEMBER;
     } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
     else if (outcome === "no_quorum" && reason === "key_refused") result.error = reason;
     else if (outcome === "no_quorum" && reason === "ahead") {
@@ -270,20 +271,7 @@ export class ClusterWrites {
   }
 }
 
-/** What a write asks of what is there. */
-export function termsOf({ verb, life, ifMatch, ifNoneMatch }: WriteHead): Terms {
-  const how = verb === "touch" ? "touch" : life.keep ? "keep" : "own";
-  return { create: verb === "post", life: how, ifMatch, ifNoneMatch };
-}
-
-/** @param payload its value, or, of a touch, one that only has the new end */
-function changeOf(life: "keep" | "touch", payload: StoredValue): Change {
-  if (life === "keep") return { kind: life, make: (end) => withLife(payload, end) };
-  const { end } = payload;
-  return {
-    kind: life,
-    make: (value, base, isHeld) => touchedValue(value as StoredValue, end, base, isHeld),
-  };
-}
+/** Of a write that asks nothing of what is there, and has to be prepared. */
+const NO_REFUSAL = (): null => null;
 
 const FAILED: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };

@@ -23,14 +23,17 @@ export interface Payload {
   readonly ended?: boolean;
   /** End of life of the value, or of the one that is marked, in ms since 1970; 0 or absent: none. */
   readonly end?: number;
+  /** Of a tombstone or a mark: what its record remembers of recent operations; of a value a field says it. */
+  readonly recent?: Uint8Array | null;
 }
 
 /** The payload of every delete. */
 export const TOMBSTONE: Payload = Object.freeze({ tombstone: true });
 
 /** The payload that marks a value as ended. */
-export function endMark(end: number): Payload {
-  return { tombstone: true, ended: true, end };
+export function endMark(end: number, recent: Uint8Array | null = null): Payload {
+  const mark = { tombstone: true, ended: true, end };
+  return recent === null ? mark : { ...mark, recent };
 }
 
 /**
@@ -71,6 +74,11 @@ export interface Proposal {
    * 1970, where the coordinator knows it; 0 or absent: nothing has ended that is not marked.
    */
   readonly atMillis?: number;
+  /**
+   * What the record is to remember of recent operations, whatever its payload says (rules/recent.ts); null:
+   * nothing; absent: what the payload says.
+   */
+  readonly recent?: Uint8Array | null;
 }
 
 /** A record that a replica holds, without its value. `ballot` null: the key is absent there. */
@@ -84,6 +92,8 @@ export interface Held {
   readonly end: number;
   readonly operationLow: number;
   readonly operationHigh: number;
+  /** What it remembers of recent operations: the field's bytes; null or absent: it has none. */
+  readonly recent?: Uint8Array | null;
 }
 
 /** Promised; persisted before it was sent. */
@@ -123,7 +133,8 @@ export interface No {
 /**
  * unavailable: certainly not delivered (peer known to be down, queue full). stale_epoch: the replica knows a
  * newer layout; behind_epoch: an older one. ahead: the ballot is too far ahead of the replica's cluster time.
- * full: no room on the disk. key_refused: no place in the index.
+ * full: no room on the disk. key_refused: no place in the index. unprepared: the record does not remember the
+ * recent operations that the one here does, so whoever wrote it has to ask first.
  */
 export type RefusalReason =
   | "unavailable"
@@ -133,7 +144,8 @@ export type RefusalReason =
   | "ahead"
   | "full"
   | "damaged"
-  | "key_refused";
+  | "key_refused"
+  | "unprepared";
 
 /** Not done, for another reason than a ballot. */
 export interface Refused {

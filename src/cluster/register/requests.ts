@@ -1,6 +1,7 @@
 /**
  * What is asked of the coordinator, what it answers, and what it works with: shapes only.
  */
+import type { Once } from "../../format/fields/recent.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { BallotSource } from "../clock/ballots.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
@@ -52,6 +53,14 @@ export type Change =
   | { readonly kind: "keep"; readonly make: (end: number) => Payload }
   | { readonly kind: "touch"; readonly make: (payload: Payload, base: Ballot, isHeld: boolean) => Payload };
 
+/** A write that is known when it comes again. */
+export interface OnceWrite {
+  /** What it is known by. */
+  readonly once: Once;
+  /** The value that is there, to be written again as it is: see Change, touch. */
+  readonly again: (payload: Payload, base: Ballot, isHeld: boolean) => Payload;
+}
+
 export interface RegisterWrite {
   readonly key: ClusterKey;
   /** `TOMBSTONE` for a delete. What is written instead is made by `change`, where there is one. */
@@ -65,6 +74,8 @@ export interface RegisterWrite {
    * It is only looked for.
    */
   readonly lost?: boolean;
+  /** It came with an `Idempotency-Key`; null or absent: it did not. */
+  readonly only?: OnceWrite | null;
   /** The replicas have the value already, under this very number, so that it must stay as it is. */
   readonly staged?: boolean;
   /**
@@ -77,9 +88,12 @@ export interface RegisterWrite {
 export interface RegisterResult {
   /**
    * done: a majority holds it. no_quorum: no effect, now or later. unknown_outcome: it may have had its
-   * effect, or may yet have it. overloaded: too many writes of this key wait; no effect.
+   * effect, or may yet have it. overloaded: too many writes of this key wait; no effect. key_reused: another
+   * write had its `Idempotency-Key`; no effect. unremembered: the key remembers too many others; no effect.
    */
-  outcome: "done" | Refusal | "no_quorum" | "unknown_outcome" | "overloaded";
+  outcome:
+    | ("done" | Refusal | "no_quorum" | "unknown_outcome" | "overloaded")
+    | ("key_reused" | "unremembered");
   /** done: the version written; refused: the version that is there, or null. */
   ballot: Ballot | null;
   /** done: the version that it took the place of, as far as known; null: none. */
@@ -98,6 +112,8 @@ export interface RegisterResult {
   reason: RefusalReason | null;
   /** It has met writes of another coordinator. */
   raced: boolean;
+  /** done: it was known, and this is what it was answered then beside its version. Else null or absent. */
+  replayed?: Uint8Array | null;
 }
 
 export interface ReadResult {
@@ -132,6 +148,8 @@ export interface OperationRules {
   readonly keepOwnMark: boolean;
   /** Nor is one that somebody's refusal has buried under a tombstone. */
   readonly keepOwnTombstone: boolean;
+  /** A write is only remembered once a majority refuses those who have not asked. */
+  readonly guardsOnce: boolean;
 }
 
 export const ALL_RULES: OperationRules = Object.freeze({
@@ -143,6 +161,7 @@ export const ALL_RULES: OperationRules = Object.freeze({
   confirmEndedRefusals: true,
   keepOwnMark: true,
   keepOwnTombstone: true,
+  guardsOnce: true,
 });
 
 /** The answer to a write that has had no effect. */

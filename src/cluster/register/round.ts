@@ -268,12 +268,25 @@ export class Round {
   proposeHighest(how: "rewrite" | "confirm", then: (proposal: Proposal) => void): void {
     const { highest } = this;
     const propose = (payload: Payload): void => {
-      const { operationLow, operationHigh } = highest;
-      const ballot = (how === "rewrite" ? this.ballot : highest.ballot) as Ballot;
-      then({ ballot, payload, operationLow, operationHigh, held: how === "confirm" });
+      const { operationLow, operationHigh, recent } = highest;
+      const about = { payload, operationLow, operationHigh };
+      if (how === "confirm") then({ ...about, ballot: highest.ballot as Ballot, held: true, recent });
+      else then({ ...about, ballot: this.ballot as Ballot, held: false, recent: this.carried(this.ballot) });
     };
     if (how === "confirm" && (highest.ended || highest.lapsed)) propose(endMark(highest.end));
     else this.withPayload(propose);
+  }
+
+  /**
+   * What a record at the ballot that is promised has to remember of recent operations; null: nothing.
+   * @param to that ballot, where only the version changes
+   */
+  carried(to: Ballot | null = null): Uint8Array | null {
+    if (!this.highest.remembers) return null;
+    const { remembered, ballot } = this.highest;
+    // Else it is not the record that remembers which gets another version.
+    const isSame = compareOptionalBallots(remembered.rank.ballot, ballot) === 0;
+    return remembered.carried(this.setup.clusterMillis(), isSame ? to : null);
   }
 
   /** Calls `then` with the value of `highest`; fetched from a replica that holds it, unless it is at hand. */

@@ -8,6 +8,7 @@ import { hasEnded } from "../../rules/expiry.ts";
 import { compareRanks } from "../../rules/register.ts";
 import { hasMajority, type ReplicaGroup } from "../layout/groups.ts";
 import type { AcceptAnswer, Held, LookAnswer, PrepareAnswer, RecallAnswer, RefusalReason } from "./ports.ts";
+import { Remembered } from "./remembered.ts";
 
 /** Sets of replicas are bits, as in `ReplicaGroup`. Every asked replica is in exactly one of these. */
 export class Tally {
@@ -89,6 +90,10 @@ export class Highest {
   holders = 0;
   /** A value that has ended by the clock, though no mark says so yet. */
   lapsed = false;
+  /** What it remembers of recent operations; null: nothing. */
+  recent: Uint8Array | null = null;
+  /** What the next record has to remember. */
+  private memory: Remembered | null = null;
   private readonly ranksEnds: boolean;
 
   constructor(ranksEnds: boolean) {
@@ -100,9 +105,13 @@ export class Highest {
     this.tombstone = this.ended = this.lapsed = false;
     this.end = this.operationLow = this.operationHigh = 0;
     this.holders = 0;
+    this.recent = null;
+    this.memory?.start();
   }
 
   take(bit: number, held: Held): void {
+    // Mostly there is none.
+    if (held.recent != null) this.remembered.take(bit, held);
     const order = this.holders === 0 ? 1 : this.order(held);
     if (order < 0) return;
     if (order === 0) {
@@ -117,6 +126,18 @@ export class Highest {
     this.operationHigh = held.operationHigh;
     this.holders = bit;
     this.lapsed = false;
+    this.recent = held.recent ?? null;
+  }
+
+  /** What the answers tell of recent operations. */
+  get remembered(): Remembered {
+    this.memory ??= new Remembered();
+    return this.memory;
+  }
+
+  /** Whether they tell of any. */
+  get remembers(): boolean {
+    return this.memory !== null && this.memory.recent !== null;
   }
 
   private order(held: Held): number {

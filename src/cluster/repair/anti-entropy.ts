@@ -185,7 +185,9 @@ export class AntiEntropy {
       this.status.repaired++;
       return;
     }
-    if (answer.kind !== "no") return;
+    // The own record remembers what this one does not: whoever writes it again asks first.
+    const isUnprepared = answer.kind === "refused" && answer.reason === "unprepared";
+    if (answer.kind !== "no" && !isUnprepared) return;
     const isUnderFloor = tombstone && compareOptionalBallots(ballot, own.floor) <= 0;
     // The other one has perhaps not heard that all had confirmed. A younger one was never collected: the
     // floor rose for another key, or for an old promise, before this one came.

@@ -4,6 +4,7 @@
  * each makes part of its own floor (rules/register.ts). Both in rounds, at the pace of what is in the
  * background.
  */
+import { GUARDED_MS } from "../../rules/recent.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { ENDED_AGE_MS } from "../../util/limits.ts";
 import type { Placement } from "../layout/groups.ts";
@@ -95,7 +96,8 @@ export class Collection {
         for (const held of keys.values()) {
           if (!held.tombstone) continue;
           const ageMs = held.ended ? this.endedAgeMs : this.setup.tombstoneAgeMs;
-          if (!isOldTombstone(held, this.setup.now(), ageMs)) continue;
+          const leastMs = held.remembers ? Math.max(ageMs, GUARDED_MS) : ageMs;
+          if (!isOldTombstone(held, this.setup.now(), leastMs)) continue;
           window.push(
             new Promise((resolve) => {
               collectTombstone(port, group, clusterKey(held.key), held, (done) => {

@@ -101,7 +101,8 @@ export class Mending {
     if (record === "unknown") return "later";
     if (record === null) return "done";
     const answer = await port.deliver(node, key, group.epoch, record);
-    return answer.kind === "yes" || answer.kind === "no" ? "done" : "later";
+    const isUnprepared = answer.kind === "refused" && answer.reason === "unprepared";
+    return answer.kind === "yes" || answer.kind === "no" || isUnprepared ? "done" : "later";
   }
 
   /** Replicas that may have a record, nearest first. */

@@ -8,10 +8,8 @@
  */
 
 import { endOf } from "../../format/end.ts";
-import { withEnd } from "../../format/fields/end.ts";
-import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { type Ballot, ballotOf } from "../../format/record.ts";
-import { compareBallots } from "../../format/version.ts";
+import { compareBallots, compareOptionalBallots } from "../../format/version.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { FoundRegister } from "../../shards/vault/register.ts";
@@ -33,8 +31,10 @@ import {
   isStaged,
   isTouched,
   NO_KIND,
+  payloadOf,
   type RemoteValue,
   type StoredValue,
+  trailerOf,
 } from "../wire/values.ts";
 import { AcceptLog } from "./accept-log.ts";
 import { Admission, type AdmissionSetup, AHEAD } from "./admission.ts";
@@ -97,6 +97,12 @@ export class LocalReplica {
         reply(register);
         return;
       }
+      const recent = register.remembers ? this.recentOf(key, register.ballot) : null;
+      if (recent === undefined) {
+        // Another record has come to be there meanwhile: the next question meets it.
+        reply(UNAVAILABLE);
+        return;
+      }
       if (builds && register.ballot !== null)
         this.accepts.shown(ballot, register.operationLow, register.operationHigh);
       reply({
@@ -107,10 +113,18 @@ export class LocalReplica {
         end: register.end,
         operationLow: register.operationLow,
         operationHigh: register.operationHigh,
+        recent,
         floor: register.floor,
       });
     });
     if (!sent) reply(UNAVAILABLE);
+  }
+
+  /** What the record at this ballot remembers; undefined: it is not the one that is held any more. */
+  private recentOf(key: ClusterKey, ballot: Ballot | null): Uint8Array | null | undefined {
+    const { state, head, recent } = this.setup.vault.findRegister(keyBytes(key));
+    const isThis = (state === "found" || state === "tombstone") && compareOptionalBallots(head, ballot) === 0;
+    return isThis ? recent : undefined;
   }
 
   accept(key: ClusterKey, epoch: number, proposal: Proposal, reply: (answer: AcceptAnswer) => void): void {
@@ -137,7 +151,8 @@ export class LocalReplica {
       reply(refusal);
       return;
     }
-    const { payload, ballot, operationLow, operationHigh } = proposal;
+    const { ballot, operationLow, operationHigh } = proposal;
+    const payload = payloadOf(proposal);
     const done = (result: WriteResult) => reply(this.verdicts.accepted(result, epoch, key, proposal));
     const { vault, observe } = this.setup;
     if (!repair && proposal.held !== true && this.admission.isTooFarAhead(key, ballot)) {
@@ -147,8 +162,8 @@ export class LocalReplica {
     observe(ballot);
     const head = { key: keyBytes(key), ballot, operationLow, operationHigh, repair, ...NO_KIND };
     if (payload.tombstone) {
-      const { ended = false, end = 0 } = payload;
-      const trailer = ended ? withEnd(NO_TRAILER, end) : NO_TRAILER;
+      const { ended = false } = payload;
+      const trailer = trailerOf(payload);
       if (!vault.accept({ ...head, ended, trailer }, null, done)) reply(UNAVAILABLE);
       return;
     }
@@ -225,7 +240,7 @@ export class LocalReplica {
       reply({ kind: "refused", reason: "damaged", epoch: 0 });
       return;
     }
-    const { state, head, ended, end } = held;
+    const { state, head, ended, end, recent } = held;
     reply({
       kind: "yes",
       ballot: state === "absent" ? null : ballotOf(head),
@@ -234,6 +249,7 @@ export class LocalReplica {
       end,
       operationLow: state === "absent" ? 0 : head.operationLow,
       operationHigh: state === "absent" ? 0 : head.operationHigh,
+      recent,
       payload: room !== null && state === "found" ? this.valueOf(held, room) : null,
     });
   }

@@ -31,8 +31,10 @@ import {
   isStaged,
   isTouched,
   kindOnly,
+  payloadOf,
   type StoredValue,
   type TouchedValue,
+  trailerOf,
 } from "../wire/values.ts";
 import type { LocalReplica } from "./local-replica.ts";
 
@@ -99,24 +101,19 @@ export class NodePort implements ReplicaPort {
       local.accept(key, epoch, proposal, reply);
       return;
     }
-    const { payload, ballot, operationLow, operationHigh, held, atMillis } = proposal;
+    const { ballot, operationLow, operationHigh, held, atMillis } = proposal;
+    const payload = payloadOf(proposal);
     const request = {
       ...({ kind: ACCEPT, epoch, key: key.bytes } as const),
       ...{ ballot, operationLow, operationHigh, held, atMillis },
     };
-    if (payload.ended === true)
-      this.send<AcceptYes | No>(
-        node,
-        encodeRequest({ ...request, endMark: payload.end ?? 0 }),
-        decodeAccepted,
-        reply,
-      );
-    else if (payload.tombstone)
-      this.send<AcceptYes | No>(node, encodeRequest({ ...request, tombstone: true }), decodeAccepted, reply);
-    else if (isTouched(payload)) this.touch(node, key, epoch, proposal, payload, reply);
+    if (payload.tombstone) {
+      const absence = { tombstone: true, ended: payload.ended === true, trailer: trailerOf(payload) };
+      this.send<AcceptYes | No>(node, encodeRequest({ ...request, ...absence }), decodeAccepted, reply);
+    } else if (isTouched(payload)) this.touch(node, key, epoch, proposal, payload, reply);
     else if (isInline(payload))
       this.send<AcceptYes | No>(node, encodeRequest({ ...request, value: payload }), decodeAccepted, reply);
-    else if (!isStaged(payload)) relay(node, key, epoch, proposal, reply);
+    else if (!isStaged(payload)) relay(node, key, epoch, { ...proposal, payload }, reply);
     else if (payload.staged.has(node))
       this.send<AcceptYes | No>(
         node,

@@ -1,5 +1,6 @@
 /** The own replica as other nodes reach it: frames and streams in, frames and streams out. */
 import { endOf } from "../../format/end.ts";
+import { recentOf } from "../../format/fields/recent.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { AnswerRoom, PeerSink, PeerSource } from "../peers/peer-handler.ts";
@@ -155,8 +156,9 @@ const NOWHERE: ReadonlySet<string> = new Set();
 function proposalOf(request: PeerRequest): Proposal {
   const { ballot, operationLow, operationHigh, json, contentType, trailer, held, atMillis } = request;
   const proposal = { ballot, operationLow, operationHigh, held, atMillis };
-  if (request.ended) return { ...proposal, payload: endMark(endOf(trailer)) };
-  if (request.tombstone) return { ...proposal, payload: TOMBSTONE };
+  const recent = recentOf(trailer);
+  if (request.ended) return { ...proposal, payload: endMark(endOf(trailer), recent) };
+  if (request.tombstone) return { ...proposal, payload: { ...TOMBSTONE, recent } };
   if (request.base !== null) return { ...proposal, payload: baseOnly(request, request.base) };
   if (!request.staged) return { ...proposal, payload: inlineValue(request, request.value) };
   const kind = { tombstone: false, json, contentType, trailer, end: endOf(trailer) } as const;

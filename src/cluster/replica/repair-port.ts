@@ -149,8 +149,9 @@ export class RepairPort implements CollectPort {
       });
       if (answer.kind !== "yes") unknown = true;
       else if (answer.ballot !== null && compareRanks(answer, rank) >= 0) {
-        const { operationLow, operationHigh, ended, end } = answer;
-        const payload = ended ? endMark(end) : answer.tombstone ? TOMBSTONE : answer.payload;
+        const { operationLow, operationHigh, ended, end, recent = null } = answer;
+        const absence = ended ? endMark(end, recent) : { ...TOMBSTONE, recent };
+        const payload = answer.tombstone ? absence : answer.payload;
         if (payload !== null) return { ballot: answer.ballot, payload, operationLow, operationHigh };
       }
     }

@@ -42,6 +42,8 @@ export class Verdicts {
     if (result.error !== null || register === undefined || register === null)
       return { kind: "refused", reason: "not_voting", epoch: 0 } as const;
     switch (register.verdict) {
+      case "unprepared":
+        return { kind: "refused", reason: "unprepared", epoch: 0 } as const;
       case "no":
         return { kind: "no", higher: register.ballot as Ballot } as const;
       case "damaged":
@@ -61,7 +63,8 @@ export class Verdicts {
   ): AcceptAnswer {
     const { error, register } = result;
     // After an error that does not say so, nobody knows whether it had an effect.
-    if (!hadNoEffect(error) && register?.verdict !== "no")
+    const verdict = register?.verdict;
+    if (!hadNoEffect(error) && verdict !== "no" && verdict !== "unprepared")
       this.accepts.taken(ballot, operationLow, operationHigh);
     const answer = this.of(result, epoch, key);
     if (!("kind" in answer))

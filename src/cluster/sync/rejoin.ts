@@ -31,6 +31,10 @@
  * majority of the previous set, and then takes the highest record of each key from a majority of that set
  * (`mergeForMove`), also one below its floor: the floor may come from other keys.
  *
+ * A key that remembers recent operations, though its highest record does not, is settled first as well: that
+ * record is of a write that had not asked, and would become the decided one without what it has to remember
+ * (register/remembered.ts).
+ *
  * "Highest" and "the same" go by rank: the mark that a value has ended is above that value. Whoever holds a
  * promise above both may have judged by the value.
  *
@@ -102,9 +106,11 @@ export function mergeForRejoin(sources: readonly SourceState[]): Merge {
   let highest: Rank = NOTHING;
   let promised: Ballot | null = null;
   let same = true;
+  let remembers = false;
   for (let index = 0; index < sources.length; index++) {
     const held = sources[index].state ?? NOTHING;
     const order = compareRanks(held, highest);
+    remembers ||= sources[index].state?.remembers === true;
     if (index > 0 && order !== 0) same = false;
     if (order > 0) {
       highest = held;
@@ -113,6 +119,7 @@ export function mergeForRejoin(sources: readonly SourceState[]): Merge {
     promised = higherBallot(promised, openPromise(sources[index]));
   }
   if (!same && compareOptionalBallots(promised, highest.ballot) > 0) return { kind: "settle" };
+  if (remembers && from >= 0 && sources[from].state?.remembers !== true) return { kind: "settle" };
   return { kind: "take", from, promised };
 }
 
@@ -125,14 +132,17 @@ export function mergeForMove(
   sources: readonly SourceState[],
 ): { kind: "take"; from: number } | { kind: "settle" | "nothing" } {
   let from = -1;
-  let highest: Rank = own ?? NOTHING;
+  let highest: Rank & Pick<RegisterState, "remembers"> = own ?? NOTHING;
+  let remembers = own?.remembers === true;
   for (let index = 0; index < sources.length; index++) {
-    const held = sources[index].state ?? NOTHING;
+    const held: typeof highest = sources[index].state ?? NOTHING;
+    remembers ||= held.remembers === true;
     if (compareRanks(held, highest) > 0) {
       highest = held;
       from = index;
     }
   }
+  if (remembers && highest.remembers !== true) return { kind: "settle" };
   if (from < 0) return { kind: "nothing" };
   // An own promise above the record must be kept: somebody is about to write there, or was.
   return compareOptionalBallots(own?.promised ?? null, highest.ballot) > 0

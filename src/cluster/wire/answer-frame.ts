@@ -6,9 +6,11 @@
  *   content type · trailer · value
  *
  * Where something is held that ends, and no value is sent, its end stands in the place of the value's length.
+ * Where it has recent operations, they are the trailer.
  */
 import { endOf } from "../../format/end.ts";
-import { isTrailer } from "../../format/fields/trailer.ts";
+import { recentOf, withRecent } from "../../format/fields/recent.ts";
+import { isTrailer, NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
 import { CHUNK_BYTES, VALUE_BYTES_MAX } from "../../util/limits.ts";
 import type {
@@ -45,6 +47,9 @@ const LARGE_FLAG = 64;
  */
 const DONE_FLAG = 32;
 const REASON_MASK = 7;
+/** Of a refusal: the reason is one of those that came later. */
+const LATER_FLAG = 64;
+const LATER_REASON = 8;
 /** A promise for an absent key: the ballot is the floor of its partition. */
 const FLOOR_FLAG = 128;
 
@@ -60,6 +65,7 @@ const REASONS: readonly RefusalReason[] = [
   "full",
   "damaged",
   "key_refused",
+  "unprepared",
 ];
 
 function answerFrame(
@@ -88,7 +94,9 @@ export function encodeNo(higher: Ballot): Buffer {
 
 export function encodeRefused(reason: RefusalReason, epoch: number, replaced?: Replaced): Buffer {
   const done = replaced === undefined ? 0 : DONE_FLAG | replacedFlags(replaced);
-  const frame = answerFrame(REFUSED, REASONS.indexOf(reason) | done);
+  const number = REASONS.indexOf(reason);
+  const flags = number < LATER_REASON ? number : (number - LATER_REASON) | LATER_FLAG;
+  const frame = answerFrame(REFUSED, flags | done);
   frame.writeUInt32LE(epoch, 4);
   if (replaced?.previous != null) writeBallot(frame, 8, replaced.previous);
   return frame;
@@ -111,9 +119,10 @@ export function encodeHeld(held: {
   operationLow: number;
   operationHigh: number;
   value: StoredValue | null;
+  recent?: Uint8Array | null;
   floor?: Ballot | null;
 }): Buffer {
-  const { ballot, value, floor = null } = held;
+  const { ballot, value, recent = null, floor = null } = held;
   const inline = value !== null && isInline(value);
   const type = value === null || value.json ? NOTHING : bytesOfType(value.contentType);
   const flags =
@@ -122,7 +131,8 @@ export function encodeHeld(held: {
     (held.end === 0 ? 0 : END_FLAG) |
     (ballot === null ? 0 : BALLOT_FLAG) |
     (value === null ? 0 : VALUE_FLAG | (value.json ? JSON_FLAG : 0) | (inline ? 0 : LARGE_FLAG));
-  const trailer = value === null ? NOTHING : value.trailer;
+  const memory = recent === null ? NO_TRAILER : withRecent(NO_TRAILER, recent);
+  const trailer = value === null ? memory : value.trailer;
   const frame = answerFrame(YES, flags, type, trailer, inline ? value.bytes : NOTHING);
   if (ballot !== null) writeBallot(frame, 8, ballot);
   else if (floor !== null) {
@@ -154,7 +164,8 @@ function decodeRefusal(frame: Buffer): No | Refused | null | undefined {
     case NO:
       return { kind: "no", higher: readBallot(frame, 8) };
     case REFUSED: {
-      const reason = REASONS[frame[1] & REASON_MASK];
+      const later = (frame[1] & LATER_FLAG) === 0 ? 0 : LATER_REASON;
+      const reason = REASONS[(frame[1] & REASON_MASK) + later];
       if (reason === undefined) return undefined;
       const refused: Refused = { kind: "refused", reason, epoch: frame.readUInt32LE(4) };
       return (frame[1] & DONE_FLAG) === 0 ? refused : { ...refused, replaced: replacedOf(frame) };
@@ -204,6 +215,8 @@ const bytesOrEndOf = (frame: Buffer) => frame.readUInt32LE(32) + frame.readUInt1
 
 /** @param value what the frame has of it, with its end */
 function heldOf(frame: Buffer, value: StoredValue | null): Held {
+  const typeEnd = ANSWER_BYTES + frame.readUInt16LE(2);
+  const trailer = value?.trailer ?? frame.subarray(typeEnd, typeEnd + frame.readUInt16LE(38));
   const hasEnd = (frame[1] & END_FLAG) !== 0;
   return {
     ballot: ballotOf(frame),
@@ -212,6 +225,7 @@ function heldOf(frame: Buffer, value: StoredValue | null): Held {
     end: !hasEnd ? 0 : value === null ? bytesOrEndOf(frame) : endOf(value.trailer),
     operationLow: frame.readUInt32LE(24),
     operationHigh: frame.readUInt32LE(28),
+    recent: trailer.length === 0 ? null : recentOf(trailer),
   };
 }
 

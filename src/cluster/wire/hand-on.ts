@@ -2,9 +2,10 @@
  * A client's write that one coordinator hands on to another, as bytes. All numbers are little-endian.
  *
  *   hand-on   32 1 · flags 1 · If-Match length 2 · If-None-Match length 2 · 0 2, then both texts and an accept of request-frame.ts without a ballot
- *   answer    outcome 1 · flags 1 · replicas 1 · reason 1 · version 16
+ *   answer    outcome 1 · flags 1 · replicas 1 · reason 1 · version 16, then, of one that was known by its Idempotency-Key, what it was answered
  */
 
+import { TOLD_BYTES_MAX } from "../../format/fields/recent.ts";
 import { CONDITION_BYTES_MAX } from "../../util/limits.ts";
 import type { RefusalReason } from "../register/ports.ts";
 import type { RegisterResult } from "../register/requests.ts";
@@ -22,14 +23,16 @@ const EXISTED_FLAG = 1;
 const EXISTS_FLAG = 2;
 const CERTAIN_FLAG = 4;
 const VERSION_FLAG = 8;
+const REPLAYED_FLAG = 16;
 
 const OUTCOMES: readonly RegisterResult["outcome"][] = [
   ...(["done", "exists", "precondition_failed"] as const),
   ...(["no_quorum", "unknown_outcome", "overloaded", "not_found"] as const),
+  ...(["key_reused", "unremembered"] as const),
 ];
 const REASONS: readonly (RefusalReason | null)[] = [
   ...([null, "unavailable", "not_voting", "stale_epoch"] as const),
-  ...(["behind_epoch", "ahead", "full", "damaged", "key_refused"] as const),
+  ...(["behind_epoch", "ahead", "full", "damaged", "key_refused", "unprepared"] as const),
 ];
 
 /** What a write asks of what is there. */
@@ -78,13 +81,16 @@ export function decodeHandOn(bytes: Uint8Array): { terms: Terms; request: PeerRe
 }
 
 export function encodeWritten(result: RegisterResult): Buffer {
-  const frame = Buffer.alloc(ANSWER_BYTES);
+  const { replayed = null } = result;
+  const frame = Buffer.alloc(ANSWER_BYTES + (replayed?.length ?? 0));
+  if (replayed !== null) frame.set(replayed, ANSWER_BYTES);
   frame[0] = OUTCOMES.indexOf(result.outcome);
   frame[1] =
     (result.existed ? EXISTED_FLAG : 0) |
     (result.exists ? EXISTS_FLAG : 0) |
     (result.certain ? CERTAIN_FLAG : 0) |
-    (result.ballot === null ? 0 : VERSION_FLAG);
+    (result.ballot === null ? 0 : VERSION_FLAG) |
+    (replayed === null ? 0 : REPLAYED_FLAG);
   frame[2] = result.replicas;
   frame[3] = REASONS.indexOf(result.reason);
   if (result.ballot !== null) writeBallot(frame, 4, result.ballot);
@@ -94,9 +100,10 @@ export function encodeWritten(result: RegisterResult): Buffer {
 /** Null: it is no answer. */
 export function decodeWritten(bytes: Uint8Array): RegisterResult | null {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (frame.length !== ANSWER_BYTES) return null;
+  if (frame.length < ANSWER_BYTES) return null;
   const [outcome, flags] = [OUTCOMES[frame[0]], frame[1]];
-  if (outcome === undefined) return null;
+  const isReplayed = (flags & REPLAYED_FLAG) !== 0;
+  if (outcome === undefined || frame.length > ANSWER_BYTES + (isReplayed ? TOLD_BYTES_MAX : 0)) return null;
   return {
     outcome,
     ballot: (flags & VERSION_FLAG) === 0 ? null : readBallot(frame, 4),
@@ -108,5 +115,6 @@ export function decodeWritten(bytes: Uint8Array): RegisterResult | null {
     replicas: frame[2],
     reason: REASONS[frame[3]] ?? null,
     raced: true,
+    replayed: isReplayed ? Uint8Array.from(frame.subarray(ANSWER_BYTES)) : null,
   };
 }

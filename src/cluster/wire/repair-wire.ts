@@ -48,6 +48,7 @@ const RECORD_FLAG = 1;
 const TOMBSTONE_FLAG = 2;
 const PROMISED_FLAG = 4;
 const ENDED_FLAG = 8;
+const REMEMBERS_FLAG = 16;
 /** Of confirm and collect. */
 const MARK_FLAG = 1;
 
@@ -172,6 +173,7 @@ export function encodeScanned({ keys, next, damaged, floor, busy }: ScanAnswer):
       (ballot === null ? 0 : RECORD_FLAG) |
       (tombstone ? TOMBSTONE_FLAG : 0) |
       (ended ? ENDED_FLAG : 0) |
+      (scanned.remembers ? REMEMBERS_FLAG : 0) |
       (promised === null ? 0 : PROMISED_FLAG);
     frame.writeUInt32LE(operationLow >>> 0, at + 4);
     frame.writeUInt32LE(operationHigh >>> 0, at + 8);
@@ -207,6 +209,7 @@ export function decodeScanned(bytes: Uint8Array): ScanAnswer | null {
       key: Uint8Array.from(frame.subarray(at + SCANNED_KEY_BYTES, end)),
       ballot: (flags & RECORD_FLAG) === 0 ? null : readBallot(frame, at + 12),
       tombstone: (flags & TOMBSTONE_FLAG) !== 0,
+      remembers: (flags & REMEMBERS_FLAG) !== 0,
       ended,
       end: ended ? bytesOrEnd : 0,
       operationLow: frame.readUInt32LE(at + 4),

@@ -7,7 +7,8 @@
  *
  * The time is what replicas judge by whether what they replace had ended (Proposal). The base is the ballot
  * of a value that the replica is to hold from now on under the request's ballot and with its trailer, if it
- * holds that very one. Of the mark that a value has ended the trailer has the end.
+ * holds that very one. Of the mark that a value has ended the trailer has the end. Marks and tombstones have
+ * fields, too: what they remember of recent operations.
  *
  * Values of at most CHUNK_BYTES travel in the frame, in stored form (JSON with its `{"value":` and `}`);
  * larger ones as streams of their own, of which the frame only tells kind and length. Every length is checked
@@ -17,7 +18,6 @@
  * none of theirs; none is sent before all members of the cluster know them. The same goes for all of ends.
  */
 import { endOf } from "../../format/end.ts";
-import { withEnd } from "../../format/fields/end.ts";
 import { isTrailer, NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
 import { CHUNK_BYTES, KEY_BYTES_MAX } from "../../util/limits.ts";
@@ -92,15 +92,16 @@ export function encodeRequest(request: {
   held?: boolean | undefined;
   builds?: boolean;
   value?: InlineValue;
-  /** The mark that a value has ended: its end, in ms since 1970. */
-  endMark?: number;
+  /** The mark that a value has ended; its end stands in the trailer. */
+  ended?: boolean;
+  /** Of what is no value: fields of its record. */
+  trailer?: Uint8Array;
   atMillis?: number | undefined;
   base?: Ballot;
 }): Buffer {
-  const { kind, epoch, key, ballot = NO_BALLOT, value, endMark, atMillis = 0, base } = request;
+  const { kind, epoch, key, ballot = NO_BALLOT, value, ended = false, atMillis = 0, base } = request;
   const type = value === undefined || value.json ? NOTHING : bytesOfType(value.contentType);
-  const isMark = endMark !== undefined;
-  const trailer = value !== undefined ? value.trailer : isMark ? withEnd(NO_TRAILER, endMark) : NOTHING;
+  const trailer = value !== undefined ? value.trailer : (request.trailer ?? NO_TRAILER);
   const bytes = value === undefined ? NOTHING : value.bytes;
   const typeEnd = REQUEST_BYTES + key.length + type.length;
   const valueEnd = typeEnd + trailer.length + bytes.length;
@@ -114,7 +115,7 @@ export function encodeRequest(request: {
     (request.staged === true ? STAGED_FLAG : 0) |
     (request.held === true ? HELD_FLAG : 0) |
     (request.builds === true ? BUILDS_FLAG : 0) |
-    (isMark ? TOMBSTONE_FLAG | MARK_FLAG : 0) |
+    (ended ? TOMBSTONE_FLAG | MARK_FLAG : 0) |
     (atMillis === 0 ? 0 : TIME_FLAG) |
     (base === undefined ? 0 : BASE_FLAG);
   frame.writeUInt16LE(key.length, 2);

@@ -4,9 +4,10 @@
  */
 import { endOf } from "../../format/end.ts";
 import { withEnd } from "../../format/fields/end.ts";
+import { withRecent } from "../../format/fields/recent.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
-import type { Payload } from "../register/ports.ts";
+import type { Payload, Proposal } from "../register/ports.ts";
 
 /** What is said of a value beside its bytes. */
 export interface ValueKind {
@@ -89,6 +90,29 @@ export function touchedValue(
 export function baseOnly({ json, contentType, trailer }: ValueKind, base: Ballot): TouchedValue {
   const end = endOf(trailer);
   return { tombstone: false, json, contentType, trailer, end, valueBytes: 0, base, whole: null };
+}
+
+/** The same payload, whose record is to remember these recent operations; null: none. */
+export function remembering(payload: Payload, recent: Uint8Array | null): Payload {
+  if (payload.tombstone) return { ...payload, recent };
+  const value = payload as StoredValue;
+  const trailer = withRecent(value.trailer, recent);
+  if (!isTouched(value)) return { ...value, trailer } as StoredValue;
+  const { whole } = value;
+  return { ...value, trailer, whole: whole === null ? null : { ...whole, trailer } } as TouchedValue;
+}
+
+/** The payload of a proposal, with what its record is to remember. */
+export function payloadOf({ payload, recent }: Proposal): Payload {
+  return recent === undefined ? payload : remembering(payload, recent);
+}
+
+/** The fields of the record of a payload. */
+export function trailerOf(payload: Payload): Uint8Array {
+  if (!payload.tombstone) return (payload as StoredValue).trailer;
+  const { ended = false, end = 0, recent = null } = payload;
+  const trailer = recent === null ? NO_TRAILER : withRecent(NO_TRAILER, recent);
+  return ended ? withEnd(trailer, end) : trailer;
 }
 
 const NOTHING = new Uint8Array(0);

@@ -285,8 +285,10 @@ export class Batch {
   }
 
   private recordAt(type: number, source: RecordSource, at: number, slot: number, unit: number): Current {
-    const end = isExtended(source, at) ? endAt(source, at) : 0;
-    return { state: stateOf(type), ended: type === TYPE_ENDED, end, slot, unit, crowd: 0 };
+    const extended = isExtended(source, at);
+    const end = extended ? endAt(source, at) : 0;
+    const ended = type === TYPE_ENDED;
+    return { state: stateOf(type), ended, end, slot, unit, isExtended: extended, crowd: 0 };
   }
 
   /** The promise that stands for a key, staged or durable. */

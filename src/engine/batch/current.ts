@@ -11,13 +11,15 @@ export interface Current {
   end: number;
   slot: number;
   unit: number;
+  /** Its record has fields. */
+  isExtended: boolean;
   /** With slot -1: entries of the index that have the key's tag. */
   crowd: number;
 }
 
 /** What there is of a key that the index has nothing of. */
 export function nothing(state: "absent" | "damaged", crowd: number): Current {
-  return { state, ended: false, end: 0, slot: -1, unit: 0, crowd };
+  return { state, ended: false, end: 0, slot: -1, unit: 0, isExtended: false, crowd };
 }
 
 /** What a record of this type says of its key. */

@@ -1,9 +1,11 @@
 /** What compacting a slab would cost and give, for the choice that choose.ts makes. */
 import { endAt } from "../../format/end.ts";
+import { recentAt } from "../../format/fields/recent.ts";
 import { TYPE_CHUNK, TYPE_ENDED, TYPE_FORGOTTEN, UNIT_BYTES } from "../../format/offsets.ts";
 import { ballotAt, unitsAt } from "../../format/record.ts";
 import { isAbsence, isIndexed } from "../../format/record-types.ts";
 import { decodeFooter, tableType, tableUnit, tableWords, tailBytes } from "../../format/slab.ts";
+import { isLive } from "../../rules/recent.ts";
 import type { Log } from "../log/log.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
@@ -118,7 +120,14 @@ export class Appraisal {
   isDroppable(type: number, map: SlabMap, unit: number): boolean {
     if (type === TYPE_FORGOTTEN) return true;
     const isMark = isAbsence(type) && this.state.figures[FIGURE.replicated] === 0;
-    return isMark && (this.historyMs === 0 || this.log.room.isPressed || this.isPast(map, unit, type));
+    if (!isMark || this.remembers(map, unit)) return false;
+    return this.historyMs === 0 || this.log.room.isPressed || this.isPast(map, unit, type);
+  }
+
+  /** Whether a write that comes again may be known by this record only. */
+  private remembers(map: SlabMap, unit: number): boolean {
+    const recent = recentAt(map, unit);
+    return recent !== null && isLive(recent, this.now());
   }
 
   /**

@@ -4,9 +4,10 @@
  */
 import { endOf } from "../../format/end.ts";
 import { withEnd } from "../../format/fields/end.ts";
+import { onceOf } from "../../format/fields/recent.ts";
 import type { ChunkRef } from "../../format/manifest.ts";
 import { END_BYTES, ENDING_VERSION_MIN, EXTENDED_VERSION_MIN } from "../../format/offsets.ts";
-import { recordUnits } from "../../format/record.ts";
+import { type Ballot, recordUnits } from "../../format/record.ts";
 import { etagText } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { isPromisedAbove } from "../../rules/register.ts";
@@ -15,6 +16,7 @@ import type { ErrorCode } from "../../util/errors.ts";
 import type { Batch } from "../batch/batch.ts";
 import type { Current } from "../batch/current.ts";
 import { markEnded } from "../batch/ended.ts";
+import { answerOnce, makeRoomToRemember, recentOfKey, remembering, type ToRemember } from "./once.ts";
 import { judgeAcceptOf } from "./replica.ts";
 
 const UPGRADE_FIRST =
@@ -77,6 +79,9 @@ export function decide(
   outcome: Outcome,
 ): Outcome {
   const { ends } = batch.state;
+  const once = write.trailer.length === 0 ? null : onceOf(write.trailer);
+  const recent = current.isExtended ? recentOfKey(batch, current) : null;
+  if (once !== null && answerOnce(outcome, recent, once, ends.clock.now())) return outcome;
   const isOver = current.end !== 0 && current.state === "value" && hasEnded(current.end, ends.clock.now());
   const state = isOver ? "tombstone" : current.state;
   const exists = state === "value";
@@ -89,12 +94,12 @@ export function decide(
   if (write.verb === "delete") {
     outcome.created = false;
     outcome.deleted = exists || state === "damaged";
-    if (isOver) {
+    if (isOver && once === null) {
       if (markEnded(batch, write, outcome)) outcome.ballot = { ...batch.headOf(batch.currentOf(write)) };
       return outcome;
     }
-    // Where a failed write may come back, only a record keeps it away.
-    const certain = !batch.log.appender.file.uncertain;
+    // Where a failed write may come back, only a record keeps it away; and only a record remembers.
+    const certain = once === null && !batch.log.appender.file.uncertain;
     if (state === "absent" && certain) return outcome;
     if (state === "tombstone" && certain) {
       outcome.ballot = { ...batch.headOf(current) };
@@ -104,19 +109,45 @@ export function decide(
   if (!batch.admits(write, current)) return refuse(outcome, "key_refused");
   const keptEnd = write.keepsEnd === true && exists ? current.end : 0;
   const kept = keptEnd === 0 ? content : { ...content, trailer: withEnd(content.trailer, keptEnd) };
-  return put(batch, write, kept, current, outcome);
+  if (once === null && recent === null) return put(batch, write, kept, current, outcome);
+  const memory = { once, recent, existed: exists || state === "damaged", nowMs: ends.clock.now() };
+  return putRemembering(batch, write, kept, memory, outcome);
 }
 
 /** Stages the record of a write that goes ahead, at a version of its own. */
 function put(batch: Batch, write: ShardWrite, content: Content, current: Current, outcome: Outcome): Outcome {
-  const { clock, store: identity } = batch.state;
+  return putAt(nextBallot(batch), batch, write, content, current, outcome);
+}
+
+/** The same of a write that is to be remembered, or that comes after such ones. */
+function putRemembering(
+  batch: Batch,
+  write: ShardWrite,
+  content: Content,
+  memory: ToRemember,
+  outcome: Outcome,
+): Outcome {
+  const ballot = nextBallot(batch);
+  const trailer = remembering(content.trailer, ballot, memory);
+  if (!makeRoomToRemember(batch, write, content, trailer, outcome)) return refused(outcome);
+  const current = batch.currentOf(write, outcome);
+  return putAt(ballot, batch, write, { ...content, trailer }, current, outcome);
+}
+
+function nextBallot({ state: { clock, store } }: Batch): Ballot {
   clock.tick();
-  const ballot = {
-    clockLow: clock.low,
-    clockHigh: clock.high,
-    node: identity.node,
-    incarnation: identity.incarnation,
-  };
+  const { node, incarnation } = store;
+  return { clockLow: clock.low, clockHigh: clock.high, node, incarnation };
+}
+
+function putAt(
+  ballot: Ballot,
+  batch: Batch,
+  write: ShardWrite,
+  content: Content,
+  current: Current,
+  outcome: Outcome,
+): Outcome {
   batch.describe(content.type, content.json, ballot, write.operationLow, write.operationHigh);
   if (stage(batch, write, content, current, outcome)) outcome.ballot = ballot;
   return outcome;
@@ -156,6 +187,7 @@ function stage(
  */
 function withoutRecord(batch: Batch, write: ShardWrite): Outcome | null {
   if (write.verb !== "delete" || write.ballot !== undefined || isConditional(write)) return null;
+  if (write.trailer.length > 0) return null;
   if (batch.log.writesStopped || batch.log.appender.file.uncertain || batch.has(write)) return null;
   const current = batch.currentOf(write);
   if (current.state !== "absent" && current.state !== "tombstone") return null;
@@ -166,6 +198,10 @@ function withoutRecord(batch: Batch, write: ShardWrite): Outcome | null {
 
 function refuse(outcome: Outcome, error: ErrorCode): Outcome {
   outcome.error = error;
-  outcome.created = false;
+  return refused(outcome);
+}
+
+function refused(outcome: Outcome): Outcome {
+  outcome.created = outcome.deleted = false;
   return outcome;
 }

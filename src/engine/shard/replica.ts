@@ -33,6 +33,7 @@ import { hash32, hashBOf, partitionOf } from "../../util/hash.ts";
 import type { Batch } from "../batch/batch.ts";
 import type { Current } from "../batch/current.ts";
 import { type IndexPage, SCAN_END } from "../index/reader.ts";
+import { isUnprepared, recentOfKey } from "./once.ts";
 
 /** Keys that one step of dropping a partition forgets. */
 const DROP_STEP_KEYS = 256;
@@ -47,7 +48,7 @@ const NO_STATE: RegisterState = Object.freeze({
   operationHigh: 0,
 });
 const NOTHING_HELD = {
-  ...{ tombstone: false, ended: false, end: 0 },
+  ...{ tombstone: false, ended: false, end: 0, remembers: false },
   ...{ operationLow: 0, operationHigh: 0, floor: null, next: -1 },
 };
 const NO_ENTRIES = { scan: (): IndexPage => ({ slots: [], units: [], tags: [], next: SCAN_END }) };
@@ -112,6 +113,11 @@ export function judgeAcceptOf(
     outcome.register = answer("no", obstacleOf(state, floor));
     return false;
   }
+  const mayForget = verdict === YES && current.isExtended && write.repair !== true;
+  if (mayForget && isUnprepared(batch, write, current)) {
+    outcome.register = answer("unprepared", state.ballot);
+    return false;
+  }
   outcome.register = answer(verdict === ALREADY ? "already" : "yes", state.ballot);
   outcome.register.tombstone = state.tombstone;
   outcome.register.ended = state.ended;
@@ -139,6 +145,7 @@ export function prepare(batch: Batch, ref: KeyRef, ballot: Ballot, repair = fals
     tombstone: state.tombstone,
     ended: state.ended,
     end: state.end,
+    remembers: current.isExtended && recentOfKey(batch, current) !== null,
     operationLow: state.operationLow,
     operationHigh: state.operationHigh,
     floor: state.ballot === null ? floor : null,

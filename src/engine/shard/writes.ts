@@ -45,7 +45,8 @@ export function applyWrite(batch: Batch, write: ShardWrite, body: Uint8Array): O
 
 /** What says that there is nothing: of a delete, or of a value of replication that has ended. */
 function absenceOf({ ended, trailer }: ShardWrite): Content {
-  return ended === true ? { ...TOMBSTONE, type: TYPE_ENDED, trailer } : TOMBSTONE;
+  if (ended === true) return { ...TOMBSTONE, type: TYPE_ENDED, trailer };
+  return trailer.length === 0 ? TOMBSTONE : { ...TOMBSTONE, trailer };
 }
 
 /** Judges a write whose value is `bytes` in stored form already (JSON with prefix and suffix). */

@@ -42,10 +42,11 @@ const REQUEST_HEADERS = [
   ...["Authorization", "Content-Type", "Content-Encoding", "Range", "If-Range"],
   ...["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"],
   ...["Content-Language", "Content-Disposition", "Cache-Control", "Last-Event-ID", "X-TTL"],
+  "Idempotency-Key",
 ].join(", ");
 const ANSWER_HEADERS = [
   ...["ETag", "Last-Modified", "Content-Length", "Content-Range", "Accept-Ranges", "Retry-After", "Allow"],
-  ...["WWW-Authenticate", "X-TTL", "X-Minivault-Replicas", "X-Minivault-Region"],
+  ...["WWW-Authenticate", "X-TTL", "X-Minivault-Replicas", "X-Minivault-Region", "Idempotency-Replayed"],
 ].join(", ");
 
 /** Top-level names that nobody can register, so that no page of a stranger is found under one. */

@@ -16,6 +16,7 @@ import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText, isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
 import { storedBytes } from "../../value/stored.ts";
+import { onceProblem } from "../once/once.ts";
 
 export const OPERATIONS_MAX = 10_000;
 
@@ -30,6 +31,8 @@ export interface Operation {
   life: Life;
   ifMatch: string;
   ifNoneMatch: string;
+  /** What it is known by when it comes again; empty: it has no key. */
+  once: string;
 }
 
 /** One that is refused before it is tried. */
@@ -54,7 +57,7 @@ const BYTES_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
 const VERBS: ReadonlySet<string> = new Set(["get", "put", "post", "delete"]);
 const MEMBERS: ReadonlySet<string> = new Set([
-  ...["op", "key", "value", "base64", "type", "ttl", "ifMatch", "ifNoneMatch"],
+  ...["op", "key", "value", "base64", "type", "ttl", "ifMatch", "ifNoneMatch", "idempotencyKey"],
 ]);
 const WITH_KEEP: readonly Allowed[] = [
   { keep: false, none: false },
@@ -246,14 +249,10 @@ function readOperation(text: Text, start: number, end: number, what: string): Op
     };
   const contentType = (given.get("type") as string | undefined) ?? BYTES_TYPE;
   return {
-    verb,
-    key,
-    body,
+    ...{ verb, key, body, life, ifMatch, ifNoneMatch },
     json: value !== null,
     contentType: value === null ? contentType : JSON_TYPE,
-    life,
-    ifMatch,
-    ifNoneMatch,
+    once: (given.get("idempotencyKey") as string | undefined) ?? "",
   };
 }
 
@@ -279,7 +278,9 @@ function problemOf(given: ReadonlyMap<string, unknown>): string | null {
   if (type !== undefined && (type.length > CONTENT_TYPE_BYTES_MAX || !isHeaderText(type)))
     return '"type" is no content type';
   if (type !== undefined && isJsonType(type)) return 'JSON is given as "value", not as "base64"';
-  return null;
+  const once = given.get("idempotencyKey") as string | undefined;
+  if (once === undefined) return null;
+  return op === "get" ? "get takes no idempotencyKey" : onceProblem(once, "idempotencyKey");
 }
 
 function isWellFormed(text: string): boolean {

@@ -15,6 +15,7 @@ import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { innerText } from "../../value/stored.ts";
 import type { FrontContext, RequestNotes } from "../http/context.ts";
+import { OnceKey, problemOf } from "../once/once.ts";
 import { type Current, readCurrent } from "../reads/current.ts";
 import { DELETE, GET, POST, PUT } from "../status/meter.ts";
 import { NO_ENDS } from "../writes/writes.ts";
@@ -135,6 +136,14 @@ class BatchRun {
       return;
     }
     const about = { json, contentType, trailer: NO_TRAILER, life, ifMatch, ifNoneMatch };
+    if (operation.once !== "") {
+      const problem = problemOf(this.context, [operation.once]);
+      if (problem !== null) {
+        this.finish(index, refusal(problem.code, problem.detail), ERRORS[problem.code].status);
+        return;
+      }
+      about.trailer = new OnceKey(operation.once, { ...about, verb, body }).in(NO_TRAILER);
+    }
     const head = { verb, key: { bytes: key, length: key.length }, ...about };
     const isTaken = (this.cluster ?? this.context.vault).submit(head, body, (result) => {
       const status = statusOf(verb, result);
@@ -242,6 +251,7 @@ function written(verb: "put" | "post" | "delete", result: WriteResult, status: n
   const etag = result.etag === null ? null : etagOf(result.etag);
   if (result.error !== null) return refusal(result.error, result.detail, etag);
   const version = etag === null ? "" : `,"etag":${etag}`;
+  const replayed = result.replayed === true ? ',"replayed":true' : "";
   const effect = verb === "delete" ? `"deleted":${result.deleted}` : `"created":${result.created}`;
-  return `{"status":${status},"success":true,${effect}${version}}`;
+  return `{"status":${status},"success":true,${effect}${version}${replayed}}`;
 }

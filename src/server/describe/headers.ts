@@ -43,6 +43,10 @@ export const HEADERS = {
     schema: { type: "string", pattern: "^\\d+$" },
   },
   "X-Minivault-Region": { text: "On a node of a cluster: the region that answers.", schema: text },
+  "Idempotency-Replayed": {
+    text: "The write was done before, under the same `Idempotency-Key`; absent: it was not.",
+    schema: { const: "true" },
+  },
   "Retry-After": {
     text: "Seconds to wait before the next try.",
     schema: { type: "string", pattern: "^\\d+$" },

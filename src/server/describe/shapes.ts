@@ -85,6 +85,11 @@ export const CONSISTENCY = query(
 const TAGS_TEXT = `\`*\` or a list of versions such as \`"a1", "b2"\`, with or without quotes, up to ${CONDITION_BYTES_MAX} bytes`;
 export const IF_MATCH = header("If-Match", `Only if the key has one of these versions: ${TAGS_TEXT}.`);
 export const IF_NONE_MATCH = header("If-None-Match", `Only if it has none of these: ${TAGS_TEXT}.`);
+export const IDEMPOTENCY_KEY = header(
+  "Idempotency-Key",
+  "Sent again under the same key, to any node and within ten minutes, the write takes effect once and is answered as the first time; with another request under it 422. Not with bodies above 1 MiB.",
+  { type: "string", minLength: 1, maxLength: 64, pattern: "^[ -~]+$" },
+);
 export const IF_MODIFIED_SINCE = header(
   "If-Modified-Since",
   "304 where the version is not newer than this date.",

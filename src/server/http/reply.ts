@@ -33,6 +33,7 @@ const REASONS: Record<number, string> = {
   414: "URI Too Long",
   415: "Unsupported Media Type",
   416: "Range Not Satisfiable",
+  422: "Unprocessable Content",
   423: "Locked",
   429: "Too Many Requests",
   500: "Internal Server Error",
@@ -41,6 +42,9 @@ const REASONS: Record<number, string> = {
   504: "Gateway Timeout",
   507: "Insufficient Storage",
 };
+
+/** Says that the write was done before, under the same `Idempotency-Key`. */
+export const REPLAYED = "Idempotency-Replayed";
 
 const JSON_TYPE = "Content-Type: application/json";
 
@@ -165,6 +169,7 @@ export function sendWriteResult(res: Res, verb: WriteVerb, result: WriteResult, 
     res.writeHeader("X-Minivault-Replicas", String(result.replicas ?? 0));
     res.writeHeader("X-Minivault-Region", region);
   }
+  if (result.replayed === true) res.writeHeader(REPLAYED, "true");
   if (verb === "delete") res.end(result.deleted ? DELETED_BODY : NOT_DELETED_BODY);
   else res.end(created ? CREATED_BODY : REPLACED_BODY);
   return created ? 201 : 200;

@@ -29,8 +29,9 @@ const ASKED = new Shape("BatchOperation", {
       ttl: { type: ["number", "string"] },
       ifMatch: TEXT,
       ifNoneMatch: TEXT,
+      idempotencyKey: { type: "string", minLength: 1, maxLength: 64 },
     },
-    ["value", "base64", "type", "ttl", "ifMatch", "ifNoneMatch"],
+    ["value", "base64", "type", "ttl", "ifMatch", "ifNoneMatch", "idempotencyKey"],
   ),
   description:
     "`value` is any JSON; other bytes are `base64` with their `type`. `key` is not percent-encoded.",
@@ -39,9 +40,9 @@ const RESULT = new Shape("BatchResult", {
   ...object(
     {
       ...{ status: { type: "integer" }, success: FLAG, etag: VERSION, created: FLAG, deleted: FLAG },
-      ...{ value: ANY, type: TEXT, base64: BASE64, error: TEXT, code: TEXT },
+      ...{ value: ANY, type: TEXT, base64: BASE64, error: TEXT, code: TEXT, replayed: FLAG },
     },
-    ["success", "etag", "created", "deleted", "value", "type", "base64", "error", "code"],
+    ["success", "etag", "created", "deleted", "value", "type", "base64", "error", "code", "replayed"],
   ),
   description: "What the operation would have been answered alone.",
 });

@@ -88,7 +88,7 @@ export const PATCH_OPERATIONS: readonly Operation[] = [
     },
     errors: [
       ...WRITE_ERRORS,
-      ...(["not_found", "patch_conflict", "length_required", "upgrade_first", "bad_json"] as const),
+      ...(["not_found", "patch_conflict", "length_required", "bad_json"] as const),
     ],
     errorHeaders: {
       ...{ precondition_failed: ["ETag"], patch_conflict: ["ETag"], too_large: ["ETag"] },

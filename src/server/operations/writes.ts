@@ -10,6 +10,7 @@ import {
   EXPIRES,
   FLAG,
   header,
+  IDEMPOTENCY_KEY,
   IF_MATCH,
   IF_NONE_MATCH,
   IF_UNMODIFIED_SINCE,
@@ -22,13 +23,15 @@ import {
   TTL_SCHEMA,
 } from "../describe/shapes.ts";
 
-export const WRITE_HEADERS = ["ETag", "X-Minivault-Replicas", "X-Minivault-Region"] as const;
-export const CONDITIONS = [IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE];
+export const WRITE_HEADERS = [
+  ...(["ETag", "X-Minivault-Replicas", "X-Minivault-Region", "Idempotency-Replayed"] as const),
+] as const;
+export const CONDITIONS = [IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, IDEMPOTENCY_KEY];
 export const WRITE_ERRORS = [
   ...KEY_ERRORS,
   ...BODY_ERRORS,
   ...STORE_ERRORS,
-  ...(["precondition_failed", "too_large"] as const),
+  ...(["precondition_failed", "too_large", "key_reused", "upgrade_first"] as const),
 ];
 
 const WRITTEN = new Shape("Written", object({ success: oneOf(true), created: FLAG }));
@@ -55,7 +58,7 @@ const BODY: Body = {
 };
 const STORING_ERRORS = [
   ...WRITE_ERRORS,
-  ...(["bad_json", "no_value", "length_required", "unsupported_encoding", "upgrade_first"] as const),
+  ...(["bad_json", "no_value", "length_required", "unsupported_encoding"] as const),
 ];
 const STORING_TEXT = `Also kept: up to ${META_BYTES_MAX} bytes of \`X-Meta-<name>\` headers. \`ttl\` and \`expires\` do not go together.`;
 const CREATED = {

@@ -5,6 +5,7 @@
  * builds on the one before it without reading again.
  */
 
+import { withRecent } from "../../format/fields/recent.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { etagOf } from "../../format/version.ts";
 import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
@@ -13,18 +14,20 @@ import { PatchConflict, PatchError } from "../../rules/patch/errors.ts";
 import { type Change, readPatch } from "../../rules/patch/patch.ts";
 import { queryProblem } from "../../rules/query.ts";
 import { nameOf } from "../../util/bytes.ts";
-import { type ErrorCode, VaultError } from "../../util/errors.ts";
+import { VaultError } from "../../util/errors.ts";
 import { isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { innerText, storedBytes } from "../../value/stored.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { readConditions } from "../http/read-headers.ts";
-import { type Header, sendError, statusLine } from "../http/reply.ts";
+import { type Header, REPLAYED, sendError, statusLine } from "../http/reply.ts";
 import { TARGET_KEY } from "../http/target.ts";
+import { OnceKey, onceLines, problemOf } from "../once/once.ts";
 import { readCurrent } from "../reads/current.ts";
 import { OTHER } from "../status/meter.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
+import { type Ending, failed, refuse, replay, toldOf, type Value } from "./ending.ts";
 import { Lines } from "./lines.ts";
 import { createTouch, readLife, WITHOUT_NONE } from "./touch.ts";
 
@@ -40,18 +43,6 @@ const BYTES_SYNTAX = /^application\/octet-stream[ \t]*(;|$)/i;
 const WRONG_TYPE =
   "a patch is application/merge-patch+json, application/json-patch+json, application/json with increment or append, or, with ?append, application/octet-stream";
 
-/** A key's value. */
-export interface Value {
-  /** With its quotes. */
-  etag: string;
-  json: boolean;
-  contentType: string;
-  /** What else is kept with it; a change leaves it as it is. */
-  trailer: Uint8Array;
-  /** JSON: the value's own text. */
-  bytes: Uint8Array;
-}
-
 /** What is to become of a value; null: there is none, and none begins. */
 type Transform = (value: Value | null) => Omit<Value, "etag"> | null;
 
@@ -61,13 +52,12 @@ interface Patch {
   /** Of a value that begins with it. */
   readonly life: Life;
   readonly transform: Transform;
+  /** The value is bytes, and no JSON. */
+  readonly isRaw: boolean;
+  /** Its `Idempotency-Key`; null: it has none. */
+  readonly once: OnceKey | null;
   attempts: number;
 }
-
-/** How a patch ended. */
-type Ending =
-  | { error: ErrorCode; detail: string; etag: string | null }
-  | { error: null; created: boolean; value: Value; replicas: number | undefined };
 
 /** Answers PATCH of a key. */
 export function createPatch(context: FrontContext): (res: Res, req: Req) => void {
@@ -75,7 +65,7 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
   const kind: BodyKind = {
     ...{ name: "a patch", verb: OTHER, bytesMax: CHUNK_BYTES, allBytesMax: PATCHES_BYTES_MAX, bytes: 0 },
   };
-  const lines = new Lines<Value>();
+  const waiting = new Lines<Value>();
   return (res, req) => {
     if (touch(res, req)) return;
     const isKey = targetOf(context, req) === TARGET_KEY;
@@ -89,8 +79,9 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
     const life = readLife(context, query, WITHOUT_NONE);
     const detail =
       queryProblem(query, true) ?? readConditions(req, conditions) ?? (isKnownType ? null : WRONG_TYPE);
-    const problem =
-      detail !== null ? ({ code: "bad_request", detail } as const) : "code" in life ? life : null;
+    const lines = onceLines(req);
+    const lifeProblem = "code" in life ? life : problemOf(context, lines);
+    const problem = detail !== null ? ({ code: "bad_request", detail } as const) : lifeProblem;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
       const end = (ending: Ending): void => answer((to) => send(to, ending, context.cluster?.region));
       let transform: Transform;
@@ -102,9 +93,15 @@ export function createPatch(context: FrontContext): (res: Res, req: Req) => void
         end(failed("bad_request", error.message));
         return;
       }
-      const isTaken = lines.enter(nameOf(key), (known, leave) => {
-        const begun = "code" in life ? NO_LIFE : life;
-        attempt(context, { key, conditions, life: begun, transform, attempts: 0 }, known, (ending) => {
+      const begun = "code" in life ? NO_LIFE : life;
+      const asked = { verb: `patch ${isAppend ? "append" : format}`, contentType: type, life: begun };
+      const once =
+        lines.length === 0
+          ? null
+          : new OnceKey(lines[0], { ...asked, trailer: NO_TRAILER, ...conditions, body });
+      const patch: Patch = { key, conditions, life: begun, transform, isRaw: isAppend, once, attempts: 0 };
+      const isTaken = waiting.enter(nameOf(key), (known, leave) => {
+        attempt(context, patch, known, (ending) => {
           // What a new value's end is, is not known here.
           const isKnown = ending.error === null && !(ending.created && begun !== NO_LIFE);
           leave(isKnown ? ending.value : null);
@@ -150,10 +147,6 @@ function appendBytes(body: Uint8Array): Transform {
   };
 }
 
-function failed(error: ErrorCode, detail = "", etag: string | null = null): Ending {
-  return { error, detail, etag };
-}
-
 function attempt(
   context: FrontContext,
   patch: Patch,
@@ -172,9 +165,12 @@ function attempt(
     }
     let value: Value | null = null;
     if (current.state === "found") {
-      const { etag, json, contentType, trailer, valueBytes } = current;
+      const { etag, json, contentType, valueBytes } = current;
+      // What the key remembers is its own affair.
+      const trailer = withRecent(current.trailer, null);
       if (valueBytes > CHUNK_BYTES) {
-        done(failed("too_large", `a value that is changed in place has at most ${CHUNK_BYTES} bytes`));
+        const detail = `a value that is changed in place has at most ${CHUNK_BYTES} bytes`;
+        refuse(context, patch, failed("too_large", detail), done);
         return;
       }
       try {
@@ -194,7 +190,7 @@ function change(context: FrontContext, patch: Patch, value: Value | null, done: 
   const { key, conditions, transform } = patch;
   const etag = value?.etag ?? null;
   if (!conditionsHold(conditions, etag)) {
-    done(failed("precondition_failed", "", etag));
+    refuse(context, patch, failed("precondition_failed", "", etag), done);
     return;
   }
   let next: ReturnType<Transform>;
@@ -202,31 +198,37 @@ function change(context: FrontContext, patch: Patch, value: Value | null, done: 
     next = transform(value);
   } catch (error) {
     if (!(error instanceof PatchConflict)) throw error;
-    done(failed("patch_conflict", error.message, etag));
+    refuse(context, patch, failed("patch_conflict", error.message, etag), done);
     return;
   }
   if (next === null) {
-    done(failed("not_found"));
+    refuse(context, patch, failed("not_found"), done);
     return;
   }
   const { json, contentType, trailer, bytes } = next;
   const body = json ? storedBytes(bytes) : bytes;
   if (body.length > Math.min(CHUNK_BYTES, context.maxValueBytes)) {
-    done(failed("too_large", `the changed value would have more than ${CHUNK_BYTES} bytes`, etag));
+    const detail = `the changed value would have more than ${CHUNK_BYTES} bytes`;
+    refuse(context, patch, failed("too_large", detail, etag), done);
     return;
   }
+  const known = json ? bytes : Buffer.from(String(bytes.length));
+  const fields = patch.once === null ? trailer : patch.once.in(trailer, known);
   const head = {
-    ...{ verb: "put" as const, key: { bytes: key, length: key.length }, json, contentType, trailer },
+    ...{ verb: "put" as const, key: { bytes: key, length: key.length }, json, contentType, trailer: fields },
     life: value === null ? patch.life : NO_LIFE,
     ...(etag === null ? { ifMatch: "", ifNoneMatch: "*" } : { ifMatch: etag, ifNoneMatch: "" }),
   };
   const isTaken = (context.cluster ?? context.vault).submit(head, body, (result) => {
     const newer = result.etag === null ? null : etagOf(result.etag);
-    if (result.error === null && newer !== null)
+    if (result.replayed === true) replay(context, patch, result, done);
+    else if (result.error === null && newer !== null)
       done({
         error: null,
         created: value === null,
+        etag: newer,
         value: { ...next, etag: newer },
+        told: toldOf(json, known),
         replicas: result.replicas,
       });
     else if (result.error === "precondition_failed" && patch.attempts < ATTEMPTS_MAX)
@@ -245,16 +247,15 @@ function send(res: Res, ending: Ending, region: string | undefined): number {
     const headers: Header[] = etag === null ? [] : [["ETag", etag]];
     return sendError(res, error, { detail, headers });
   }
-  const { created, value, replicas } = ending;
+  const { created, etag, value, told, replicas } = ending;
   const status = created ? 201 : 200;
-  res.writeStatus(`${statusLine(status)}\r\nContent-Type: application/json\r\nETag: ${value.etag}`);
+  res.writeStatus(`${statusLine(status)}\r\nContent-Type: application/json\r\nETag: ${etag}`);
+  if (value === null) res.writeHeader(REPLAYED, "true");
   if (region !== undefined) {
     res.writeHeader("X-Minivault-Replicas", String(replicas ?? 0));
     res.writeHeader("X-Minivault-Region", region);
   }
-  const text = value.json
-    ? Buffer.concat([Buffer.from(',"value":'), value.bytes])
-    : Buffer.from(`,"bytes":${value.bytes.length}`);
-  res.end(Buffer.concat([Buffer.from(`{"success":true,"created":${created}`), text, Buffer.from("}")]));
+  const head = `{"success":true,"created":${created}${told.length === 0 ? "" : ","}`;
+  res.end(Buffer.concat([Buffer.from(head), told, Buffer.from("}")]));
   return status;
 }

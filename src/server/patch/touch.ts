@@ -17,6 +17,7 @@ import { refuse } from "../http/linger.ts";
 import { readConditions } from "../http/read-headers.ts";
 import { sendError, sendWriteResult } from "../http/reply.ts";
 import { TARGET_KEY } from "../http/target.ts";
+import { OnceKey, onceLines, problemOf } from "../once/once.ts";
 import { OTHER } from "../status/meter.ts";
 import { NO_ENDS } from "../writes/writes.ts";
 
@@ -53,6 +54,7 @@ export function createTouch(context: FrontContext): (res: Res, req: Req) => bool
     const conditions: Conditions = { ifMatch: "", ifNoneMatch: "" };
     const detail = queryProblem(query, true) ?? readConditions(req, conditions);
     const life = readLife(context, query, WITH_NONE);
+    const lines = onceLines(req);
     const problem: Problem | null =
       detail !== null
         ? { code: "bad_request", detail }
@@ -60,14 +62,14 @@ export function createTouch(context: FrontContext): (res: Res, req: Req) => bool
           ? life
           : context.stopping
             ? { code: "stopping", detail: "" }
-            : null;
+            : problemOf(context, lines);
     if (problem !== null || "code" in life) {
       const { code, detail: sentence } = problem ?? (life as Problem);
       context.meter.count(OTHER, refuse(res, code, declared, { detail: sentence }));
       return true;
     }
     // uWS says nothing more of a request without a body.
-    send(context, res, { ...conditions, life });
+    send(context, res, { ...conditions, life }, lines);
     return true;
   };
 }
@@ -76,6 +78,7 @@ function send(
   context: FrontContext,
   res: Res,
   { ifMatch, ifNoneMatch, life }: Conditions & { life: Life },
+  [once]: readonly string[],
 ): void {
   const { inFlight, meter, cluster, vault } = context;
   const key = { bytes: context.key.bytes.slice(0, context.key.length), length: context.key.length };
@@ -83,6 +86,7 @@ function send(
     ...{ verb: "touch", key, json: false, contentType: "", trailer: NO_TRAILER, life },
     ...{ ifMatch, ifNoneMatch },
   };
+  if (once !== undefined) head.trailer = new OnceKey(once, { ...head, body: NOTHING }).in(NO_TRAILER);
   let isOpen = true;
   const over = (status: number): void => {
     if (status === 0) meter.countAborted(OTHER);

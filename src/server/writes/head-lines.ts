@@ -6,6 +6,7 @@
  */
 import { META_PREFIX, type MetadataLine } from "../../format/fields/metadata.ts";
 import type { Req } from "../http/http.ts";
+import { IDEMPOTENCY_KEY } from "../once/once.ts";
 
 const LETTER_C = 0x63;
 const LETTER_I = 0x69;
@@ -25,6 +26,8 @@ export class HeadLines {
   ifMatch = "";
   ifNoneMatch = "";
   ifUnmodifiedSince = "";
+  /** All its lines: there should be one. */
+  idempotencyKey: string[] = [];
   contentLanguage = "";
   /** All its lines: there should be one. */
   contentDisposition: string[] = [];
@@ -41,6 +44,7 @@ export class HeadLines {
     this.contentLanguage = this.cacheControl = "";
     if (this.contentDisposition.length > 0) this.contentDisposition = [];
     if (this.meta.length > 0) this.meta = [];
+    if (this.idempotencyKey.length > 0) this.idempotencyKey = [];
     req.forEach(this.take);
   }
 
@@ -54,6 +58,7 @@ export class HeadLines {
         else if (name === "if-none-match") this.ifNoneMatch = joined(this.ifNoneMatch, value);
         else if (name === "if-unmodified-since")
           this.ifUnmodifiedSince = joined(this.ifUnmodifiedSince, value);
+        else if (name === IDEMPOTENCY_KEY) this.idempotencyKey.push(value);
         break;
       case LETTER_T:
         if (name !== "transfer-encoding") break;

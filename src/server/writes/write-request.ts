@@ -22,6 +22,7 @@ import type { Res } from "../http/http.ts";
 import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "../http/linger.ts";
 import { sendError, sendErrorAndStayOpen, sendWriteResult } from "../http/reply.ts";
 import { parseTarget } from "../http/target.ts";
+import { knownBy, TOO_LARGE_TO_REMEMBER } from "../once/once.ts";
 import { adviseWrite, verbIndex } from "./advice.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 import { ChunkEnd } from "./chunk-end.ts";
@@ -39,6 +40,8 @@ export interface WriteHeaders extends Conditions {
   trailer: Uint8Array;
   /** How long the value is to live. */
   life: Life;
+  /** Its `Idempotency-Key`; empty: it has none. */
+  once: string;
   /** Content-Length, or Infinity for a chunked body. */
   declaredBytes: number;
   /** null: it is a write of ours. */
@@ -180,10 +183,12 @@ export class WriteRequest implements BodyTaker {
   private openUpload(last: boolean): boolean {
     this.keepAlive();
     const head = this.head();
-    const isOurs = this.headers.manner === null;
-    const refusal = adviseWrite(this.context, head, isOurs && this.context.writesOnce);
+    const { manner, once } = this.headers;
+    const isOurs = manner === null;
+    const refusal =
+      once === "" ? adviseWrite(this.context, head, isOurs && this.context.writesOnce) : "bad_request";
     if (refusal !== null) {
-      this.fail(refusal, "", last);
+      this.fail(refusal, once === "" ? "" : TOO_LARGE_TO_REMEMBER, last);
       return false;
     }
     const upload = (this.context.cluster ?? this.context.vault).upload(head);
@@ -265,7 +270,9 @@ export class WriteRequest implements BodyTaker {
   private submitNow(body: Uint8Array): void {
     this.phase = COMMITTING;
     const target = this.context.cluster ?? this.context.vault;
-    const accepted = target.submit(this.head(), body, (result) => this.done(result));
+    const { once } = this.headers;
+    const head = once === "" ? this.head() : knownBy(once, this.head(), body);
+    const accepted = target.submit(head, body, (result) => this.done(result));
     this.release();
     if (accepted) return;
     this.phase = ANSWERED;
@@ -383,10 +390,7 @@ export class WriteRequest implements BodyTaker {
   }
 }
 
-/**
- * `cork` runs its callback at once, so one function serves all requests; a closure for each showed in
- * profiles.
- */
+/** `cork` runs its callback at once, so one function serves all: a closure for each showed in profiles. */
 const corked: { request: WriteRequest | null; result: WriteResult | null } = { request: null, result: null };
 
 function answerCorked(): void {

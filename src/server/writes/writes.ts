@@ -17,6 +17,7 @@ import { endsByLength, refuse } from "../http/linger.ts";
 import { judgeConditions } from "../http/read-headers.ts";
 import type { ErrorOptions } from "../http/reply.ts";
 import { TARGET_KEY } from "../http/target.ts";
+import { problemOf, TOO_LARGE_TO_REMEMBER } from "../once/once.ts";
 import { adviseWrite, verbIndex } from "./advice.ts";
 import { HeadLines } from "./head-lines.ts";
 import { keptHeaders } from "./kept-headers.ts";
@@ -72,6 +73,7 @@ export function createReceive(context: FrontContext): Receive {
       life: NO_LIFE,
       ifMatch: "",
       ifNoneMatch: "",
+      once: "",
       declaredBytes: declared,
       manner: null,
     };
@@ -124,15 +126,32 @@ export function createWrites(
 export function judgeHead(
   context: FrontContext,
   req: Req,
-  { ifMatch, ifNoneMatch, ifUnmodifiedSince }: HeadLines,
+  lines: HeadLines,
   headers: WriteHeaders,
 ): Refusal | null {
+  const { ifMatch, ifNoneMatch, ifUnmodifiedSince } = lines;
   const query = req.getQuery();
   const problem = query ? readQuery(context, query, headers) : null;
   if (problem !== null) return problem;
   if (context.stopping) return { code: "stopping" };
   const conditionProblem = judgeConditions(ifMatch, ifNoneMatch, ifUnmodifiedSince, headers);
-  return conditionProblem === null ? null : badRequest(conditionProblem);
+  if (conditionProblem !== null) return badRequest(conditionProblem);
+  return lines.idempotencyKey.length === 0 ? null : readOnce(context, lines, headers);
+}
+
+/** What is wrong with an `Idempotency-Key`, or null; fills it in. */
+function readOnce(
+  context: FrontContext,
+  { idempotencyKey }: HeadLines,
+  headers: WriteHeaders,
+): Refusal | null {
+  const problem = problemOf(context, idempotencyKey);
+  if (problem !== null) return { code: problem.code, options: { detail: problem.detail } };
+  const { declaredBytes } = headers;
+  const isLarge = declaredBytes > CHUNK_BYTES && declaredBytes !== CHUNKED;
+  if (isLarge) return badRequest(TOO_LARGE_TO_REMEMBER);
+  headers.once = idempotencyKey[0];
+  return null;
 }
 
 /** What is wrong with a query, or null; fills in how long the value is to live. */

@@ -44,7 +44,9 @@ const ENDED = 64;
 /** An end of life is told, in the place of a floor: who holds something has none. */
 const ENDING = 128;
 const VERDICT_SHIFT = 8;
-const VERDICTS: readonly RegisterOutcome["verdict"][] = ["no", "yes", "already", "damaged"];
+const VERDICTS: readonly RegisterOutcome["verdict"][] = ["no", "yes", "already", "damaged", "unprepared"];
+const REMEMBERS = 1 << 16;
+const REPLAYED = 1 << 17;
 const JSON_BIT = 1 << 16;
 const BALLOT_BIT = 1 << 17;
 const REPAIR_BIT = 1 << 18;
@@ -219,12 +221,16 @@ export class BatchBuffer {
     const { register } = outcome;
     const ballot = register === null ? outcome.ballot : register.ballot;
     words[w + 2] =
-      (outcome.created ? CREATED : 0) | (outcome.deleted ? DELETED : 0) | (ballot === null ? 0 : VERSIONED);
+      (outcome.created ? CREATED : 0) |
+      (outcome.deleted ? DELETED : 0) |
+      (ballot === null ? 0 : VERSIONED) |
+      (outcome.replayed === true ? REPLAYED : 0);
     if (register !== null) {
       words[w + 2] |=
         REGISTER |
         (register.tombstone ? TOMBSTONE : 0) |
         (register.ended ? ENDED : 0) |
+        (register.remembers ? REMEMBERS : 0) |
         (VERDICTS.indexOf(register.verdict) << VERDICT_SHIFT);
       words[w + 8] = register.operationLow;
       words[w + 9] = register.operationHigh;
@@ -260,6 +266,7 @@ export class BatchBuffer {
     const flags = words[w + 2];
     result.created = (flags & CREATED) !== 0;
     result.deleted = (flags & DELETED) !== 0;
+    result.replayed = (flags & REPLAYED) !== 0;
     result.etag = null;
     result.register = null;
     if ((flags & REGISTER) !== 0) {
@@ -268,6 +275,7 @@ export class BatchBuffer {
         ballot: (flags & VERSIONED) === 0 ? null : readBallot(words, w + 3),
         tombstone: (flags & TOMBSTONE) !== 0,
         ended: (flags & ENDED) !== 0,
+        remembers: (flags & REMEMBERS) !== 0,
         end: (flags & ENDING) === 0 ? 0 : (words[w + 10] >>> 0) + words[w + 11] * 2 ** 32,
         operationLow: words[w + 8] >>> 0,
         operationHigh: words[w + 9] >>> 0,

@@ -25,7 +25,10 @@ export interface WriteHead {
   json: boolean;
   /** Content type to store with raw bytes. */
   contentType: string;
-  /** What else is to be kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. */
+  /**
+   * What else is to be kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. And what
+   * the write is known by when it comes again (format/fields/recent.ts).
+   */
   trailer: Uint8Array;
   /** Of an upload: where what is kept follows from the whole body, what that is; then it counts. */
   trailerAtEnd?: () => Uint8Array;
@@ -50,6 +53,11 @@ export interface WriteResult {
   deleted: boolean;
   /** Version written, with quotes (34 ASCII bytes), or null where none was. */
   etag: Uint8Array | null;
+  /**
+   * It was known by its `Idempotency-Key`, and all of this is what became of it then; `detail` is what a
+   * change in place was answered: the value's JSON text, or the length of a raw one, or nothing.
+   */
+  replayed?: boolean;
   /** Of a prepare or an accept, where `error` is null. */
   register?: RegisterOutcome | null;
   /** On a node of a cluster: replicas known to hold it. */

@@ -8,6 +8,7 @@ import type { SlabMap } from "../../engine/slabs/maps.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { endAt } from "../../format/end.ts";
+import { recentAt } from "../../format/fields/recent.ts";
 import { manifestTotal } from "../../format/manifest.ts";
 import { TYPE_ENDED, TYPE_FORGOTTEN, TYPE_MANIFEST, TYPE_TOMBSTONE } from "../../format/offsets.ts";
 import {
@@ -34,6 +35,8 @@ export interface ScannedKey {
   /** Of its record; null: there is only a promise. */
   ballot: Ballot | null;
   tombstone: boolean;
+  /** It remembers recent operations. */
+  remembers: boolean;
   /** It is one that says that the value of that ballot has ended. */
   ended: boolean;
   /** End of life of the value, or of the one that has ended, in milliseconds since 1970; 0: none. */
@@ -155,6 +158,7 @@ export class PartitionScan {
       key,
       ballot: ballotAt(map, unit),
       tombstone: type === TYPE_TOMBSTONE || type === TYPE_ENDED,
+      remembers: recentAt(map, unit) !== null,
       ended: type === TYPE_ENDED,
       end: endAt(map, unit),
       operationLow,
@@ -179,6 +183,7 @@ export class PartitionScan {
       key,
       ballot: null,
       tombstone: false,
+      remembers: false,
       ended: false,
       end: 0,
       operationLow: 0,

@@ -13,13 +13,14 @@ import { type LookupState, ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { endAt } from "../../format/end.ts";
 import { withEnd } from "../../format/fields/end.ts";
+import { recentAt } from "../../format/fields/recent.ts";
 import {
   ENDING_VERSION_MIN,
   EXTENDED_VERSION_MIN,
   TYPE_ENDED,
   TYPE_FORGOTTEN,
 } from "../../format/offsets.ts";
-import { type Ballot, emptyHead, readHead, typeOf } from "../../format/record.ts";
+import { type Ballot, emptyHead, isExtended, readHead, typeOf } from "../../format/record.ts";
 import { isAbsence } from "../../format/record-types.ts";
 import { endOfLife, hasEnded, type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { copyOf } from "../../util/bytes.ts";
@@ -85,6 +86,7 @@ export class LocalVault implements Vault {
   readonly readOnly: string | null;
   readonly keepsFields: boolean;
   readonly keepsEnds: boolean;
+  readonly remembers: boolean;
   /** For the other front threads. */
   readonly seats: readonly FrontSeat[];
   /** Copies of the store while it serves; null: another front thread makes them. */
@@ -132,7 +134,7 @@ export class LocalVault implements Vault {
     this.store = store;
     this.readOnly = readOnly;
     this.keepsFields = store.version >= EXTENDED_VERSION_MIN;
-    this.keepsEnds = store.version >= ENDING_VERSION_MIN;
+    this.keepsEnds = this.remembers = store.version >= ENDING_VERSION_MIN;
     this.memories = memories;
     this.queues = queues;
     this.catalog = catalog;
@@ -147,7 +149,7 @@ export class LocalVault implements Vault {
     this.coldLookup = this.lookups[0];
     this.found = new FoundRecord(this.residency);
     this.replica = new Housekeeping({ store, memories, lookups: this.lookups, queues });
-    this.held = { state: "absent", head: emptyHead(), found: this.found, ended: false, end: 0 };
+    this.held = { state: "absent", head: emptyHead(), found: this.found, ended: false, end: 0, recent: null };
     // As the shards do: what has ended by their logs has ended.
     this.clock.observe(this.replica.clockMillis);
     this.releaseTimer = setInterval(() => {
@@ -280,6 +282,7 @@ export class LocalVault implements Vault {
     held.state = state;
     held.ended = false;
     held.end = 0;
+    held.recent = null;
     if (state !== "found") return held;
     const { map, unit } = lookup;
     if (!lookup.check(map, unit)) held.state = "damaged";
@@ -287,6 +290,7 @@ export class LocalVault implements Vault {
       readHead(map, unit, held.head);
       held.ended = held.head.type === TYPE_ENDED;
       held.end = endAt(map, unit);
+      if (isExtended(map, unit)) held.recent = recentAt(map, unit)?.slice() ?? null;
       if (lookup.missingPages !== lookup.missingAtCheck) held.state = "damaged";
       else if (held.head.type === TYPE_FORGOTTEN) held.state = "absent";
       else if (isAbsence(held.head.type)) held.state = "tombstone";
@@ -307,10 +311,7 @@ export class LocalVault implements Vault {
     return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 
-  /**
-   * Asks the shard to hold a value in stored form (at most CHUNK_BYTES), or a tombstone (null). False: the
-   * queue is full.
-   */
+  /** Asks the shard to hold a small value in stored form, or a tombstone (null). False: the queue is full. */
   accept(head: AcceptHead, value: Uint8Array | null, done: WriteDone): boolean {
     if (this.closing !== null) return false;
     const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);
@@ -319,7 +320,7 @@ export class LocalVault implements Vault {
     operation.json = head.json;
     operation.contentType = head.json ? NOTHING : Buffer.from(head.contentType);
     operation.ended = head.ended === true;
-    operation.trailer = value === null && !operation.ended ? NOTHING : head.trailer;
+    operation.trailer = head.trailer;
     operation.body = value ?? NOTHING;
     return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
@@ -338,10 +339,7 @@ export class LocalVault implements Vault {
     return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 
-  /**
-   * Begins a value of any size, in stored form, that is to be accepted once its ballot is known. Null: there
-   * are too many.
-   */
+  /** Begins a value in stored form, to be accepted once its ballot is known. Null: there are too many. */
   stage(head: AcceptHead): LocalUpload | null {
     if (this.closing !== null) return null;
     const operation = this.register(head.key, head.ballot, head.operationLow, head.operationHigh);

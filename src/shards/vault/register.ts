@@ -12,6 +12,8 @@ export interface FoundRegister {
   ended: boolean;
   /** End of life of the value, or of the one that has ended, in milliseconds since 1970; 0: none. */
   end: number;
+  /** Its recent operations, the field's bytes; null: it has none. */
+  recent: Uint8Array | null;
 }
 
 /** What another node, or this one as its own replica, asks to be held. */

@@ -98,6 +98,8 @@ export interface Vault {
   readonly keepsFields: boolean;
   /** Whether values may end: then a head's `life` may say so. */
   readonly keepsEnds: boolean;
+  /** Whether writes with an `Idempotency-Key` are known when they come again. */
+  readonly remembers: boolean;
   /** What time it is, for ends: milliseconds since 1970, never less than before. */
   now(): number;
   /** Looks a key up, now: waits for the disk where the record is not in memory. */

@@ -5,6 +5,7 @@
 import { DIGEST_WORDS, digestOf, leafOf } from "../../../src/engine/state/digests.ts";
 import { endOf } from "../../../src/format/end.ts";
 import { endedTrailer } from "../../../src/format/fields/end.ts";
+import { recentOf } from "../../../src/format/fields/recent.ts";
 import { type Ballot, ballotOf, emptyHead, type RecordHead } from "../../../src/format/record.ts";
 import { ballotMillis, compareOptionalBallots, higherBallot } from "../../../src/format/version.ts";
 import { hasEnded } from "../../../src/rules/expiry.ts";
@@ -39,6 +40,8 @@ interface SimValue {
 /** What is held of a key. */
 interface Held extends RegisterState {
   value: SimValue | null;
+  /** What it remembers of recent operations. */
+  recent: Uint8Array | null;
 }
 
 /** One change of what is held: of a key (null: it is forgotten), or of a floor. */
@@ -95,6 +98,7 @@ const NOTHING: Held = {
   operationLow: 0,
   operationHigh: 0,
   value: null,
+  recent: null,
 };
 const NO_DIGEST = new Int32Array(DIGEST_WORDS);
 
@@ -213,8 +217,8 @@ export class SimVault {
     head.operationLow = held.operationLow;
     head.operationHigh = held.operationHigh;
     const state = held.ballot === null ? "absent" : held.tombstone ? "tombstone" : "found";
-    const { ended, end } = held;
-    return { state, head, found: foundOf(held), ended, end };
+    const { ended, end, recent } = held;
+    return { state, head, found: foundOf(held), ended, end, recent };
   }
 
   findRegisterResident(key: KeyBytes): FoundRegister {
@@ -230,7 +234,8 @@ export class SimVault {
       const { tombstone, ended, end, operationLow, operationHigh, ballot: known } = held ?? NOTHING;
       batch.put(name, { ...(held ?? NOTHING), promised: ballotOf(ballot) });
       const isBare = known === null;
-      const record = { tombstone, ended, end, operationLow, operationHigh };
+      const remembers = held !== null && held.recent !== null;
+      const record = { tombstone, ended, end, remembers, operationLow, operationHigh };
       return answer("yes", known, { ...record, floor: isBare ? floor : null });
     });
   }
@@ -251,6 +256,8 @@ export class SimVault {
         ...{ tombstone: before.tombstone, ended: before.ended, end: before.end },
       });
       if (verdict === ALREADY) return told;
+      const recent = recentOf(trailer);
+      if (before.recent !== null && recent === null && !repair) return answer("unprepared", before.ballot);
       if (!ended) this.onAccepted(name, ballot, kept === null ? null : kept.bytes.toString());
       const promised = compareOptionalBallots(before.promised, ballot) > 0 ? before.promised : null;
       batch.put(name, {
@@ -262,6 +269,7 @@ export class SimVault {
         operationLow,
         operationHigh,
         value: kept,
+        recent,
       });
       return told;
     });
@@ -383,8 +391,9 @@ class SimHousekeeping {
   scan(partition: number): ScanStep {
     const { byPartition, keys: all } = this.vault.state;
     const keys = [...(byPartition.get(partition) ?? [])].map((name): ScannedKey => {
-      const { value, ...held } = all.get(name) as Held;
-      return { ...held, key: Buffer.from(name, "latin1"), valueBytes: value?.bytes.length ?? 0 };
+      const { value, recent, ...held } = all.get(name) as Held;
+      const about = { remembers: recent !== null, valueBytes: value?.bytes.length ?? 0 };
+      return { ...held, key: Buffer.from(name, "latin1"), ...about };
     });
     return { keys, next: -1, damaged: 0 };
   }
@@ -457,7 +466,7 @@ function answer(
 ): WriteResult {
   const register = {
     ...{ verdict, ballot, tombstone: false, ended: false, end: 0, operationLow: 0, operationHigh: 0 },
-    ...{ floor: null, next: -1 },
+    ...{ floor: null, next: -1, remembers: false },
     ...more,
   };
   return { error: null, detail: "", created: false, deleted: false, etag: null, register };
