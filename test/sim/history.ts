@@ -186,7 +186,7 @@ export function runHistory(
   const faults = new Set<Fault>(always);
   for (const fault of sometimes) if (chance() < (RARE.includes(fault) ? 0.12 : 0.3)) faults.add(fault);
   // What is remembered is so for minutes: no clock may jump by hours.
-  if (faults.has("once")) faults.delete("clocks");
+  if (faults.has("once")) faults.delete(always.includes("clocks") ? "once" : "clocks");
   const ends = faults.has("ends");
   // Most of what can go wrong with an end is met by who was away for long.
   if (ends && chance() < 0.5) faults.add("pauses");

@@ -158,4 +158,16 @@ export const MUTANTS: readonly Mutant[] = [
     weather: { ownClocks: false, farClocks: true },
     histories: 20_000,
   },
+  {
+    name: "a write is remembered before a majority refuses those who have not asked",
+    mutation: { rules: { guardsOnce: false } },
+    faults: ["once"],
+    histories: 20_000,
+  },
+  {
+    name: "a replica takes the record of who has not asked in place of one that remembers",
+    mutation: { takesUnprepared: true },
+    faults: ["once"],
+    histories: 20_000,
+  },
 ];

@@ -34,6 +34,17 @@ test("simulator: histories in which values end are linearizable, and each value 
   assert.ok(summary.finalReadsAnswered > summary.finalReads * 0.9);
 });
 
+test("simulator: histories in which writes are sent again, by their Idempotency-Key, are linearizable", (t) => {
+  const summary = runHistories(randomSeed(t), HISTORIES / 4, ["once"]);
+  const { histories, bad, operations, unknown, noQuorum } = summary;
+  t.diagnostic(
+    `${histories} histories, ${operations} operations, ${unknown} of unknown outcome, ${noQuorum} without quorum, ${bad} bad`,
+  );
+  assert.equal(bad, 0, summary.firstBad);
+  assert.ok(unknown + noQuorum < operations * 0.3);
+  assert.ok(summary.finalReadsAnswered > summary.finalReads * 0.9);
+});
+
 test("simulator: a seed gives the same history again", () => {
   for (let seed = 1; seed < 200; seed++) assert.deepEqual(runHistory(seed).history, runHistory(seed).history);
 });
