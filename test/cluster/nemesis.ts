@@ -5,11 +5,11 @@
  * A disk is only lost, put back from an old copy, or served by a twin while all nodes vote, and once a run: a second one before the first is
  * filled again would be a loss, not a fault to live through.
  */
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../random.ts";
 import { call } from "../rest/client.ts";
-import type { Cluster, Worker } from "./workers.ts";
+import { type Cluster, copyAtOneMoment, type Worker } from "./workers.ts";
 
 export const FAULTS = ["kill", "pause", "cut", "one way", "partition", "delay", "stall", "reset"] as const;
 /** A disk that is lost, put back from an old copy, or copied and served twice. */
@@ -244,28 +244,5 @@ export class Nemesis {
       if (CLOCK_FAULTS.some((name) => this.faults.includes(name))) worker.setClock(0);
     }
     await Promise.all(workers.filter((worker) => !worker.isRunning).map((worker) => worker.start()));
-  }
-}
-
-/** Copies the directory of a node that stands still meanwhile: as kill -9 would leave it. */
-async function copyAtOneMoment(node: Worker, directory: string): Promise<void> {
-  node.signal("SIGSTOP");
-  try {
-    // A thread ends its call of the system first.
-    while (!isStopped(node.pid)) await sleep(1);
-    cpSync(node.data, directory, { recursive: true });
-  } finally {
-    node.signal("SIGCONT");
-  }
-}
-
-/** Whether all threads of a process stand still, or it is gone. */
-function isStopped(pid: number): boolean {
-  try {
-    return readdirSync(`/proc/${pid}/task`).every((thread) =>
-      /\) [TZX] /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1")),
-    );
-  } catch {
-    return true;
   }
 }

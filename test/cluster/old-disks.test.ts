@@ -7,7 +7,7 @@ import { cpSync, renameSync, rmSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { call } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
-import { type Cluster, startCluster, type Worker } from "./workers.ts";
+import { type Cluster, copyAtOneMoment, startCluster, type Worker } from "./workers.ts";
 
 const RAW = { "Content-Type": "text/plain" };
 
@@ -76,7 +76,7 @@ describe("old disks: three workers", () => {
     await waitUntil("all vote", async () =>
       (await Promise.all(workers.map((w) => votes(w)()))).every(Boolean),
     );
-    cpSync(c.data, `${c.data}.copy`, { recursive: true });
+    await copyAtOneMoment(c, `${c.data}.copy`);
     for (let number = 0; number < 50; number++) assert.ok((await put(c, `/short-${number}`, "x")) < 300);
     // Both others have been told how far its log was answered, or they have the writes alone.
     await waitUntil("the last mark is told", async () => {

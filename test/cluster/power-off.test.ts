@@ -8,7 +8,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { call } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
-import { type Cluster, startCluster, type Worker } from "./workers.ts";
+import { type Cluster, copyAtOneMoment, startCluster, type Worker } from "./workers.ts";
 
 const RAW = { "Content-Type": "text/plain" };
 const MAY_LACK = "may lack what it acknowledged last";
@@ -41,7 +41,7 @@ describe("power off: three workers with -sync os", () => {
   test("power off: after one of the machine it takes over what it may lack, then votes", async () => {
     const [a, b, c] = cluster.workers;
     const copy = `${c.data}.copy`;
-    fs.cpSync(c.data, copy, { recursive: true });
+    await copyAtOneMoment(c, copy);
     // Acknowledged by the third and one other; the first never has it.
     await a.kill("SIGKILL");
     const put = async () =>

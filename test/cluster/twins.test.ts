@@ -3,12 +3,11 @@
  * first is fenced: it says so, and serves nobody any more.
  */
 import assert from "node:assert/strict";
-import { cpSync } from "node:fs";
 import { test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
 import { call } from "../rest/client.ts";
 import { launch, waitUntil } from "../rest/server.ts";
-import { startCluster, type Worker } from "./workers.ts";
+import { copyAtOneMoment, startCluster, type Worker } from "./workers.ts";
 
 const RAW = { "Content-Type": "text/plain" };
 const HEARTBEAT_MS = 1000;
@@ -30,7 +29,7 @@ test("twins: the earlier process of a node is fenced as soon as the others know 
   try {
     assert.equal(await statusOf(c, "PUT"), 201);
     const data = `${c.data}.twin`;
-    cpSync(c.data, data, { recursive: true });
+    await copyAtOneMoment(c, data);
     const port = await freePort();
     const twin = await launch([
       ...["-port", String(port), "-host", "127.0.0.1", "-data", data, "-public-url", c.url],

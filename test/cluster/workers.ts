@@ -5,7 +5,7 @@
  * The workers' public URLs are their proxies; each node connects from an address of its own (127.0.0.11, …), by which the proxies tell
  * them apart. Clients go to the workers directly.
  */
-import { writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "../../native-bench/processes.ts";
@@ -196,6 +196,29 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     throw error;
   }
   return cluster;
+}
+
+/** Copies the directory of a running worker, which stands still meanwhile: as kill -9 would leave it. */
+export async function copyAtOneMoment(worker: Worker, directory: string): Promise<void> {
+  worker.signal("SIGSTOP");
+  try {
+    // A thread ends its call of the system first.
+    while (!isStopped(worker.pid)) await sleep(1);
+    cpSync(worker.data, directory, { recursive: true });
+  } finally {
+    worker.signal("SIGCONT");
+  }
+}
+
+/** Whether all threads of a process stand still, or it is gone. */
+function isStopped(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).every((thread) =>
+      /\) [TZX] /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1")),
+    );
+  } catch {
+    return true;
+  }
 }
 
 class RealWorker implements Worker {
