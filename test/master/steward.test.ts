@@ -495,6 +495,17 @@ describe("steward: ways out", () => {
     assert.equal(stage.steward.problem, null);
   });
 
+  test("a change waits for the majority of every partition, also where its new layout would have one", () => {
+    const stage = stableStage("a", "b", "c", "d", "e");
+    stage.pass(DOWN_MS + 1000, ["a", "b", "c"]);
+    // Without the fourth, no partition lacks more than the fifth; but its move needs those that have both.
+    stage.steward.orders.drain(stage.nowMs, urlOf("d"));
+    stage.pass(5000, ["a", "b", "c"]);
+    assert.equal(stage.epoch, 1);
+    stage.pass(5000, ["a", "b", "c", "e"]);
+    assert.equal(stage.epoch, 2);
+  });
+
   test("members that cannot synchronise because most do not vote count as a majority that is gone; they are what is left", () => {
     const stage = stableStage("a", "b");
     stage.pass(30_000, ["a"], { voting: true, epoch: 1 });
