@@ -48,6 +48,7 @@ import { momentText, pathOf, queryOf, ttlText } from "./transport/paths.ts";
 import {
   type Answer,
   ATTEMPT_MS_DEFAULT,
+  type Call,
   RETRIES_DEFAULT,
   Requests,
   randomName,
@@ -129,7 +130,7 @@ export class MinivaultClient {
     const { signal, once } = options;
     const headers = conditionsOf(options);
     const call = { method: "DELETE", path: pathOf("_kv", key), headers, writes: true, signal };
-    const answer = await this.requests.send({ ...call, once: this.onceOf(once, 0) });
+    const answer = await this.requests.send({ ...call, ...this.onceOf(once, 0) });
     const { deleted = true } = documentOf(answer);
     return { deleted: deleted === true, etag: answer.headers.get("etag") };
   }
@@ -139,7 +140,7 @@ export class MinivaultClient {
     const { signal, once } = options;
     const path = `${pathOf("_kv", key)}${queryOf({ ttl: ttlText(ttl) })}`;
     const call = { method: "PATCH", path, headers: conditionsOf(options), writes: true, signal };
-    const answer = await this.requests.send({ ...call, once: this.onceOf(once, 0) });
+    const answer = await this.requests.send({ ...call, ...this.onceOf(once, 0) });
     return { etag: answer.headers.get("etag") ?? "" };
   }
 
@@ -237,11 +238,9 @@ export class MinivaultClient {
     const query = queryOf({ ttl: ttlText(ttl), expires: momentText(expires) });
     const path = `${pathOf(isRaw ? "_raw" : "_kv", key)}${query}`;
     const call = { method: isRaw ? "PUT" : method, path, headers, body, writes: true, signal };
-    const answer = await this.requests
-      .send({ ...call, once: this.onceOf(once, body.bytes) })
-      .catch((error) => {
-        throw isCreate ? existsOf(error) : error;
-      });
+    const answer = await this.requests.send({ ...call, ...this.onceOf(once, body.bytes) }).catch((error) => {
+      throw isCreate ? existsOf(error) : error;
+    });
     return writtenOf(answer);
   }
 
@@ -254,14 +253,17 @@ export class MinivaultClient {
     const { ttl, once, signal } = options;
     const path = `${pathOf("_kv", key)}${queryOf({ ttl: ttlText(ttl), append })}`;
     const call = { method: "PATCH", path, headers: conditionsOf(options), body, writes: true, signal };
-    const answer = await this.requests.send({ ...call, once: this.onceOf(once, body.bytes) });
+    const answer = await this.requests.send({ ...call, ...this.onceOf(once, body.bytes) });
     return { ...writtenOf(answer), value: documentOf(answer).value as T };
   }
 
   /** What a write is to be known by. */
-  private onceOf(given: boolean | string | undefined, bytes: number | null): string | null {
+  private onceOf(
+    given: boolean | string | undefined,
+    bytes: number | null,
+  ): Pick<Call, "once" | "needsOnce"> {
     const wanted = given ?? this.once;
-    if (wanted === false || bytes === null || bytes > ONCE_BYTES_MAX) return null;
-    return wanted === true ? randomName() : wanted;
+    if (wanted === false || bytes === null || bytes > ONCE_BYTES_MAX) return { once: null };
+    return wanted === true ? { once: randomName() } : { once: wanted, needsOnce: true };
   }
 }

@@ -24,9 +24,6 @@ export const GUARDED_MS = 2 * RECENT_MS;
 /** How much of that must be left when a write is added: as long as it is known, and clocks may differ. */
 export const GUARD_MS_MIN = RECENT_MS + 60_000;
 
-export const NO_ROOM_TO_REMEMBER =
-  "this key has had too many writes with an Idempotency-Key within ten minutes; nothing was changed, try again later";
-
 /** What a key's record says of a write. */
 export type Known =
   /** It was done: answer the same. */

@@ -21,6 +21,7 @@ import {
   TARGET_STORAGE_BASE,
   TARGET_TOO_LONG,
 } from "./http/target.ts";
+import { IDEMPOTENCY_KEY, remembers } from "./once/once.ts";
 import { createOpenApi } from "./openapi/serve.ts";
 import { methodsByPath, OPENAPI_PATH } from "./operations/worker.ts";
 import type { AnswerOther } from "./reads/reads.ts";
@@ -61,7 +62,7 @@ export function createOtherTargets(
     if (target === TARGET_CONSOLE && hasConsole) return sendConsole(res, head);
     if (target === TARGET_ROOT && wantsPage(req)) return sendToConsole(res, head);
     if (target === TARGET_ROOT) {
-      sendJson(res, 200, rootDocument(facts), head);
+      sendJson(res, 200, rootDocument(facts, remembers(context)), head);
       return 200;
     }
     if (target === TARGET_STATS) {
@@ -79,12 +80,14 @@ export function createOtherTargets(
 }
 
 /** What GET / says: who is there, and where to go on. */
-function rootDocument({ role, version }: NodeFacts): object {
+function rootDocument({ role, version }: NodeFacts, remembers: boolean): object {
   const keys = "GET, HEAD, PUT, POST, PATCH, DELETE /<key>";
   return {
     ...{ name: "minivault", version, role, keys },
     ...{ list: "GET /<prefix>?list", watch: "GET /<prefix>?watch", health: "/health", stats: "/_stats" },
     openapi: OPENAPI_PATH,
+    // What a program asks for before it relies on it.
+    features: remembers ? [IDEMPOTENCY_KEY] : [],
   };
 }
 

@@ -87,6 +87,12 @@ export const ERRORS = {
   },
   not_yet: { status: 501, retryable: false, message: "this release cannot do that" },
   overloaded: { status: 503, retryable: true, message: "too much is waiting; try again" },
+  unremembered: {
+    status: 503,
+    retryable: true,
+    message:
+      "this key has had too many writes with an Idempotency-Key within ten minutes; nothing was changed, try again later, or without one",
+  },
   unavailable: { status: 503, retryable: true, message: "this node cannot serve the request now" },
   no_quorum: {
     status: 503,

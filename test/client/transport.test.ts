@@ -124,6 +124,23 @@ test("client: what the server remembers nothing of goes without a key", async ()
     old.sent.map(({ once }) => once === null),
     [false, true, true],
   );
+  const full = storeOf([[503, "unremembered"], [200], [200]], {}, KNOWN);
+  await full.store.put("k", 1);
+  await full.store.put("k", 2);
+  assert.deepEqual(
+    full.sent.map(({ once }) => once === null),
+    [false, true, false],
+    "a key that has had too many takes this one without",
+  );
+  for (const code of ["unremembered", "upgrade_first"]) {
+    const own = storeOf([[503, code], [201]], { retries: 0 }, KNOWN);
+    await assert.rejects(own.store.put("k", 1, { once: "my own" }), client.MinivaultError);
+    assert.deepEqual(
+      own.sent.map(({ once }) => once),
+      ["my own"],
+      "who has chosen a key wants it",
+    );
+  }
 });
 
 test("client: a stream is sent once", async () => {

@@ -197,7 +197,7 @@ export class OnceModel {
     }
     assert.notEqual(outcome.replayed, true, what);
     if (name !== 0 && memory.size * ENTRY_BYTES > FULL_BYTES) {
-      assert.equal(outcome.error, "overloaded", what);
+      assert.equal(outcome.error, "unremembered", what);
       return;
     }
     const there = this.there(key);

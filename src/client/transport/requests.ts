@@ -26,6 +26,8 @@ const FEATURE = "idempotency-key";
 const NOT_DONE: ReadonlySet<string> = new Set([
   ...["overloaded", "no_quorum", "clock_ahead", "stopping", "building", "too_many_requests", "too_slow"],
 ]);
+/** Words of refusals of a write for its idempotency key. */
+const FORGETTING: ReadonlySet<string> = new Set(["upgrade_first", "unremembered"]);
 /** Statuses that may be others in a moment. */
 const PASSING: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 /** Words of failures that stay what they are. */
@@ -45,6 +47,8 @@ export interface Call {
   writes?: boolean;
   /** What the write is known by; null: nothing. */
   once?: string | null;
+  /** The key is the caller's own: the write is not done without it. */
+  needsOnce?: boolean;
   signal?: AbortSignal | undefined;
   /** Statuses beside 2xx that are answers. */
   expected?: readonly number[];
@@ -85,7 +89,7 @@ export class Requests {
 
   /** Sends a request until it is answered. Throws a MinivaultError, or the reason of the signal. */
   async send(given: Call): Promise<Answer> {
-    const call = this.keepsKeys ? given : { ...given, once: null };
+    const call = this.keepsKeys || given.needsOnce === true ? given : { ...given, once: null };
     const tried = new Set<Node>();
     for (let attempt = 0; ; attempt++) {
       call.signal?.throwIfAborted();
@@ -109,9 +113,10 @@ export class Requests {
 
   /** Goes on without a key where the node cannot keep it: it has done nothing. */
   private forgetsKeys(call: Call, error: MinivaultError): boolean {
-    if (!call.once || error.code !== "upgrade_first") return false;
+    // A key that has had too many of them takes writes without.
+    if (!call.once || call.needsOnce === true || !FORGETTING.has(error.code)) return false;
     call.once = null;
-    this.keepsKeys = false;
+    if (error.code === "upgrade_first") this.keepsKeys = false;
     return true;
   }
 

@@ -8,7 +8,6 @@ import { withEnd } from "../../format/fields/end.ts";
 import { type Once, onceOf, withOnce } from "../../format/fields/recent.ts";
 import { etagScratch, writeEtag } from "../../format/version.ts";
 import { endOfLife, type Life, NO_LIFE } from "../../rules/expiry.ts";
-import { NO_ROOM_TO_REMEMBER } from "../../rules/recent.ts";
 import type { WriteDone, WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -253,9 +252,6 @@ export class ClusterWrites {
       result.created = verb !== "delete" && !existed;
       result.deleted = verb === "delete" && existed;
       result.detail = Buffer.from(written.replayed ?? NOTHING).toString("latin1");
-    } else if (outcome === "unremembered") {
-      result.error = "overloaded";
-      result.detail = NO_ROOM_TO_REMEMBER;
     } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
     else if (outcome === "no_quorum" && reason === "key_refused") result.error = reason;
     else if (outcome === "no_quorum" && reason === "ahead") {

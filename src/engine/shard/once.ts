@@ -6,7 +6,7 @@
 import { type Once, recentAt, recentOf, untilOf, withOnce, withRecent } from "../../format/fields/recent.ts";
 import { TRAILER_BYTES_MAX } from "../../format/offsets.ts";
 import { type Ballot, recordUnits } from "../../format/record.ts";
-import { carried, judgeOnce, NO_ROOM_TO_REMEMBER, remember } from "../../rules/recent.ts";
+import { carried, judgeOnce, remember } from "../../rules/recent.ts";
 import type { Outcome, ShardWrite } from "../../rules/write.ts";
 import type { Batch } from "../batch/batch.ts";
 import type { Current } from "../batch/current.ts";
@@ -23,10 +23,8 @@ export function answerOnce(outcome: Outcome, recent: Uint8Array | null, once: On
   if (known === "new") return false;
   outcome.created = false;
   if (known === "reused") outcome.error = "key_reused";
-  else if (known === "full") {
-    outcome.error = "overloaded";
-    outcome.detail = NO_ROOM_TO_REMEMBER;
-  } else {
+  else if (known === "full") outcome.error = "unremembered";
+  else {
     outcome.replayed = true;
     outcome.created = !known.existed;
     outcome.deleted = known.existed;
@@ -65,8 +63,7 @@ export function makeRoomToRemember(
   outcome: Outcome,
 ): boolean {
   if (trailer.length > TRAILER_BYTES_MAX) {
-    outcome.error = "overloaded";
-    outcome.detail = NO_ROOM_TO_REMEMBER;
+    outcome.error = "unremembered";
     return false;
   }
   try {

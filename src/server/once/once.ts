@@ -57,7 +57,7 @@ export function problemOf(
 }
 
 /** Whether such writes are known at all where this one goes. */
-function remembers({ cluster, vault }: FrontContext): boolean {
+export function remembers({ cluster, vault }: FrontContext): boolean {
   return (cluster ?? vault).remembers;
 }
 

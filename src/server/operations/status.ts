@@ -1,7 +1,7 @@
 /** What a node says of itself. */
 import type { Operation } from "../describe/operation.ts";
 import { Shape } from "../describe/schema.ts";
-import { header, JSON_TYPE, object, oneOf, TEXT } from "../describe/shapes.ts";
+import { arrayOf, header, JSON_TYPE, object, oneOf, TEXT } from "../describe/shapes.ts";
 import { schemaOf } from "../status/figure.ts";
 import { NODE_FIGURES } from "../status/node-figures.ts";
 
@@ -17,7 +17,7 @@ const ROOT = new Shape(
   "Root",
   object({
     ...{ name: oneOf("minivault"), version: TEXT, role: oneOf("worker"), keys: TEXT, list: TEXT },
-    ...{ watch: TEXT, health: TEXT, stats: TEXT, openapi: TEXT },
+    ...{ watch: TEXT, health: TEXT, stats: TEXT, openapi: TEXT, features: arrayOf(TEXT) },
   }),
 );
 

@@ -31,7 +31,7 @@ export const WRITE_ERRORS = [
   ...KEY_ERRORS,
   ...BODY_ERRORS,
   ...STORE_ERRORS,
-  ...(["precondition_failed", "too_large", "key_reused", "upgrade_first"] as const),
+  ...(["precondition_failed", "too_large", "key_reused", "unremembered", "upgrade_first"] as const),
 ];
 
 const WRITTEN = new Shape("Written", object({ success: oneOf(true), created: FLAG }));
