@@ -13,6 +13,8 @@ const UNDER_WAY_MAX = 64;
 
 export async function deleteObjects(exchange: Exchange): Promise<void> {
   const { asked, context, body } = exchange;
+  // Whoever has a token is told of each object whether it may.
+  if (asked.caller.name === null) exchange.denied();
   const document = readDocument(await body.whole(BODY_BYTES_MAX), "Delete");
   const objects = allOf(document, "Object");
   if (objects.length === 0 || objects.length > KEYS_MAX)
