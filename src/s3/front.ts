@@ -27,6 +27,7 @@ import { Access } from "./exchange/access.ts";
 import { Body } from "./exchange/body.ts";
 import { type Asked, Exchange, type S3Context } from "./exchange/exchange.ts";
 import { Payload } from "./exchange/payload.ts";
+import { completeMultipartUpload } from "./multipart/complete-multipart-upload.ts";
 import { S3Error } from "./protocol/errors.ts";
 import { placeOf } from "./protocol/names.ts";
 import { verbOf } from "./routes.ts";
@@ -217,7 +218,10 @@ class S3Server {
       if (front.stopping) throw new S3Error("ServiceUnavailable", "The node is stopping.");
       const verb = verbOf(asked);
       const mode = genuine?.payload ?? "UNSIGNED-PAYLOAD";
-      const payload = new Payload({ mode, seed: genuine?.seed ?? null, headers: meant, sentBytes });
+      // Who completes an upload tells the checksum of the object.
+      const hasChecksum = verb !== completeMultipartUpload;
+      const seed = genuine?.seed ?? null;
+      const payload = new Payload({ mode, seed, headers: meant, sentBytes, hasChecksum });
       exchange.body = new Body(front, exchange.response, payload, sentBytes);
       verb(exchange).catch((error: unknown) => this.refuse(exchange, error));
     } catch (error) {

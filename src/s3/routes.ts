@@ -30,13 +30,22 @@ const SUBRESOURCES = [
   ...["inventory", "legal-hold", "lifecycle", "logging", "metrics", "notification", "object-lock"],
   ...["ownershipControls", "policy", "policyStatus", "publicAccessBlock", "replication", "requestPayment"],
   ...["restore", "retention", "select", "tagging", "torrent", "versions", "website", "append"],
-  ...["renameObject", "session", "metadataConfiguration"],
+  ...["renameObject", "session", "metadataConfiguration", "metadataTable"],
 ];
+/** Parameters that only some methods have. */
+const OF_METHOD: Readonly<Record<string, readonly string[]>> = {
+  versioning: ["GET"],
+  location: ["GET"],
+  uploads: ["GET", "POST"],
+  uploadId: ["GET", "PUT", "POST", "DELETE"],
+  delete: ["POST"],
+};
 /** Headers that ask for what is not there. */
 const HEADERS = [
   ...["x-amz-server-side-encryption", "x-amz-tagging", "x-amz-website-redirect-location"],
   ...["x-amz-object-lock-mode", "x-amz-object-lock-legal-hold", "x-amz-object-lock-retain-until-date"],
   ...["x-amz-server-side-encryption-customer-algorithm", "x-amz-write-offset-bytes", "x-amz-mfa"],
+  ...["x-amz-if-match-last-modified-time", "x-amz-if-match-size", "x-amz-bypass-governance-retention"],
   ...["x-amz-grant-read", "x-amz-grant-write", "x-amz-grant-full-control", "x-amz-grant-read-acp"],
 ];
 /** What an object or a bucket has anyway. */
@@ -55,8 +64,10 @@ export function verbOf(asked: Asked): Verb {
   throw new S3Error("MethodNotAllowed");
 }
 
-function demandKnown({ query, headers }: Asked): void {
-  const unknown = SUBRESOURCES.find((name) => query.has(name));
+function demandKnown({ query, headers, method }: Asked): void {
+  const unknown =
+    SUBRESOURCES.find((name) => query.has(name)) ??
+    Object.keys(OF_METHOD).find((name) => query.has(name) && !OF_METHOD[name].includes(method));
   if (unknown !== undefined) throw new S3Error("NotImplemented", `There is no ?${unknown} here.`);
   const version = query.get("versionId");
   if (version !== undefined && version !== "null" && version !== "")

@@ -168,7 +168,7 @@ test("signature: a request's time is now, give or take 15 minutes; a URL's is un
   for (const wrong of ["0", "604801", "-1", "1e3", ""])
     assert.equal(
       refusal({ ...PRESIGNED, query: PRESIGNED.query?.replace("86400", wrong) ?? "" }),
-      "AuthorizationQueryParametersError",
+      "AccessDenied",
     );
 });
 

@@ -16,6 +16,7 @@ const NAMES: ReadonlySet<string> = new Set([
   "content-language",
   "content-disposition",
   "cache-control",
+  "expires",
 ]);
 const TOKEN = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
 
@@ -47,7 +48,8 @@ export function metadataOf(trailer: Uint8Array): MetadataLine[] {
     const colon = line.indexOf(": ");
     const name = line.slice(0, Math.max(0, colon));
     const value = line.slice(colon + 2);
-    if (colon > 0 && isMetadataName(name) && isHeaderText(value)) lines.push([name, value]);
+    const isEmpty = value === "" && name.startsWith(META_PREFIX);
+    if (colon > 0 && isMetadataName(name) && (isEmpty || isHeaderText(value))) lines.push([name, value]);
   }
   return lines;
 }

@@ -30,7 +30,8 @@ export async function listObjects(exchange: Exchange): Promise<void> {
       : await pageOf(front, { bucket, prefix, delimiter, from, limit, scopes });
   const common = {
     Name: bucket,
-    Prefix: encode(prefix),
+    // The older list tells it as it is: clients decode the rest.
+    Prefix: type === "2" ? encode(prefix) : prefix,
     Delimiter: delimiter === "" ? undefined : encode(delimiter),
     MaxKeys: limit,
     EncodingType: exchange.parameter("encoding-type") === null ? undefined : "url",
@@ -111,7 +112,7 @@ function encodingOf(text: string | null): (text: string) => string {
 function tokenOrStart(exchange: Exchange, prefix: string, delimiter: string): Uint8Array | null {
   const { bucket } = exchange.asked;
   const token = exchange.parameter("continuation-token");
-  if (token !== null) {
+  if (token !== null && token !== "") {
     const from = new Uint8Array(Buffer.from(token, "base64url"));
     const isOurs =
       Buffer.from(from).toString("base64url") === token &&

@@ -93,9 +93,13 @@ export function algorithmOf(text: string | null): ChecksumName | null {
  * A sum as it was sent, in base64.
  * @throws S3Error where it is none
  */
-export function readSum(text: string, bytes: number): Buffer {
+export function readSum(
+  text: string,
+  bytes: number,
+  code: "BadDigest" | "InvalidDigest" = "BadDigest",
+): Buffer {
   const sum = Buffer.from(text, "base64");
-  if (sum.length !== bytes || sum.toString("base64") !== text) throw new S3Error("InvalidDigest");
+  if (sum.length !== bytes || sum.toString("base64") !== text) throw new S3Error(code);
   return sum;
 }
 

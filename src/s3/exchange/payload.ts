@@ -37,6 +37,8 @@ export interface PayloadOptions {
   headers: ReadonlyMap<string, string>;
   /** Of the body as it travels; Infinity: nobody knows. */
   sentBytes: number;
+  /** A checksum in the headers is that of the body. */
+  hasChecksum: boolean;
 }
 
 export class Payload {
@@ -54,7 +56,7 @@ export class Payload {
   private readonly checksum: Checksum | null;
 
   /** @throws S3Error */
-  constructor({ mode, seed, headers, sentBytes }: PayloadOptions) {
+  constructor({ mode, seed, headers, sentBytes, hasChecksum }: PayloadOptions) {
     this.chunked = chunkedOf(mode, seed);
     this.expectedBytes = this.chunked === null ? Math.max(0, sentBytes) : decodedBytes(headers);
     const isHash = this.chunked === null && mode !== UNSIGNED;
@@ -66,8 +68,8 @@ export class Payload {
     this.sha256 = isHash ? createHash("sha256") : null;
     this.expectedSha256 = mode.toLowerCase();
     const md5 = headers.get("content-md5");
-    this.md5Sent = md5 === undefined ? null : readSum(md5, MD5_BYTES);
-    this.announced = announcedIn(headers);
+    this.md5Sent = md5 === undefined ? null : readSum(md5, MD5_BYTES, "InvalidDigest");
+    this.announced = hasChecksum ? announcedIn(headers) : null;
     if (this.announced?.value != null) readSum(this.announced.value, sumBytes(this.announced.name));
     const algorithm =
       this.announced?.name ??

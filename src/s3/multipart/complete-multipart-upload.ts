@@ -174,5 +174,8 @@ function checksumOf(
     if (kept?.name !== algorithm) return null;
     composite.update(kept.sum);
   }
-  return { name: algorithm, sum: composite.digest(), isComposite: true };
+  const sum = composite.digest();
+  const told = `${sum.toString("base64")}-${parts.length}`;
+  if (sent !== "" && sent !== told) throw new S3Error("BadDigest");
+  return { name: algorithm, sum, isComposite: true };
 }

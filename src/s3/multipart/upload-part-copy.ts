@@ -43,7 +43,8 @@ function rangeOf(header: string, bytes: number): [number, number] {
   if (header === "") return [0, bytes];
   const match = /^bytes=(\d{1,15})-(\d{1,15})$/.exec(header.trim());
   const [start, last] = [Number(match?.[1]), Number(match?.[2])];
-  if (match === null || start > last || last >= bytes)
-    throw new S3Error("InvalidArgument", "x-amz-copy-source-range is bytes=first-last, within the object.");
+  if (match === null || start > last)
+    throw new S3Error("InvalidArgument", "x-amz-copy-source-range is bytes=first-last.");
+  if (last >= bytes) throw new S3Error("InvalidRange");
   return [start, last + 1];
 }

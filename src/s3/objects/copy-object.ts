@@ -6,7 +6,7 @@ import type { Exchange } from "../exchange/exchange.ts";
 import { WRITE } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { s3Checksum } from "../protocol/etag.ts";
-import { NO_TERMS, type Terms, ValueSink } from "../store/value-sink.ts";
+import { ValueSink } from "../store/value-sink.ts";
 import { copyInto, openSource } from "./copying.ts";
 import { demandFields, describedAs, describedBy, trailerOf } from "./kept.ts";
 import { commitUnder, conditionsOf, termsNow } from "./terms.ts";
@@ -27,8 +27,7 @@ export async function copyObject(exchange: Exchange): Promise<void> {
   try {
     if (own === null && Buffer.compare(source.storeKey, key) === 0)
       throw new S3Error("InvalidRequest", "A copy to itself has to change the metadata (REPLACE).");
-    const terms: Terms =
-      conditions.ifMatch === "" && !conditions.isNew ? NO_TERMS : await termsNow(exchange, conditions);
+    const terms = await termsNow(exchange, conditions);
     const { contentType, lines } = own ?? describedAs(source);
     sink = new ValueSink(front, { key, contentType }, source.valueBytes, terms);
     const algorithm =

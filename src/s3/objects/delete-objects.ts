@@ -4,7 +4,7 @@ import { REMOVE } from "../exchange/needs.ts";
 import { knownError, S3Error } from "../protocol/errors.ts";
 import { storeKey } from "../protocol/names.ts";
 import { allOf, type Elements, readDocument, textOf } from "../protocol/xml.ts";
-import { removeKey } from "../store/remove.ts";
+import { removeUnder } from "./delete-object.ts";
 
 const KEYS_MAX = 1000;
 const BODY_BYTES_MAX = 2 * 1024 * 1024;
@@ -23,12 +23,12 @@ export async function deleteObjects(exchange: Exchange): Promise<void> {
   const keys = objects.map((object) => {
     const key = textOf(object, "Key");
     if (key === null || key === "") throw new S3Error("MalformedXML", "Each Object has a Key.");
-    if (textOf(object, "ETag") !== null)
-      throw new S3Error("NotImplemented", "Deletes by ETag are one by one.");
+    if (textOf(object, "LastModifiedTime") !== null || textOf(object, "Size") !== null)
+      throw new S3Error("NotImplemented", "The one condition of a delete is an ETag.");
     const version = textOf(object, "VersionId");
     if (version !== null && version !== "null")
       throw new S3Error("NotImplemented", "There are no versions here.");
-    return key;
+    return { key, ifMatch: textOf(object, "ETag") ?? "" };
   });
   await context.buckets.demand(asked.bucket);
   // From here on each delete is noted, and not the request.
@@ -38,7 +38,7 @@ export async function deleteObjects(exchange: Exchange): Promise<void> {
   const work = async (): Promise<void> => {
     while (next < keys.length) {
       const index = next++;
-      results[index] = await remove(exchange, keys[index]);
+      results[index] = await remove(exchange, keys[index].key, keys[index].ifMatch);
     }
   };
   await Promise.all(Array.from({ length: Math.min(UNDER_WAY_MAX, keys.length) }, work));
@@ -48,13 +48,13 @@ export async function deleteObjects(exchange: Exchange): Promise<void> {
   });
 }
 
-async function remove(exchange: Exchange, key: string): Promise<Elements> {
+async function remove(exchange: Exchange, key: string, ifMatch: string): Promise<Elements> {
   const { bucket } = exchange.asked;
   let status = 204;
   try {
     const name = storeKey(bucket, key);
     exchange.demand(REMOVE, name);
-    await removeKey(exchange.front, name);
+    await removeUnder(exchange, name, { ifMatch, ifNoneMatch: "" });
     return { Key: key };
   } catch (error) {
     const { code, message, status: refused } = knownError(error) ?? new S3Error("InternalError");

@@ -25,7 +25,13 @@ import type { ObjectFacts } from "../store/objects.ts";
 
 export const DEFAULT_TYPE = "binary/octet-stream";
 const S3_META_PREFIX = "x-amz-meta-";
-const NAMES = ["cache-control", "content-disposition", "content-encoding", "content-language"] as const;
+const NAMES = [
+  "cache-control",
+  "content-disposition",
+  "content-encoding",
+  "content-language",
+  "expires",
+] as const;
 /** How a body travels, and not what it is. */
 const CHUNKED_CODING = "aws-chunked";
 const UPGRADE =
@@ -58,9 +64,9 @@ export function describedBy(headers: ReadonlyMap<string, string>): Described {
   }
   let bytes = 0;
   for (const [name, value] of headers) {
-    if (!name.startsWith(S3_META_PREFIX) || value === "") continue;
+    if (!name.startsWith(S3_META_PREFIX)) continue;
     const own = META_PREFIX + name.slice(S3_META_PREFIX.length);
-    if (!isMetadataName(own) || !isHeaderText(value))
+    if (!isMetadataName(own) || !(value === "" || isHeaderText(value)))
       throw new S3Error("InvalidArgument", `${name.slice(0, 80)}: user metadata is visible ASCII.`);
     bytes += own.length - META_PREFIX.length + value.length;
     lines.push([own, value]);

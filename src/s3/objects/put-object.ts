@@ -6,7 +6,7 @@ import { WRITE } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { NO_TERMS, ValueSink } from "../store/value-sink.ts";
 import { checksumLines, demandFields, describedBy, trailerOf } from "./kept.ts";
-import { commitUnder, conditionsOf, termsNow } from "./terms.ts";
+import { commitUnder, conditionsOf, nameEtags, termsNow } from "./terms.ts";
 
 export async function putObject(exchange: Exchange): Promise<void> {
   const { asked, front, body, context } = exchange;
@@ -18,8 +18,8 @@ export async function putObject(exchange: Exchange): Promise<void> {
   demandLength(exchange);
   const { expectedBytes } = body.payload;
   body.payload.wantsMd5 = true;
-  const isLargeWithTag = conditions.ifMatch !== "" && expectedBytes > CHUNK_BYTES;
-  const terms = conditions.isNew ? { ...NO_TERMS, ifNoneMatch: "*" } : NO_TERMS;
+  const isLargeWithTag = nameEtags(conditions) && expectedBytes > CHUNK_BYTES;
+  const terms = { ...NO_TERMS, ifNoneMatch: conditions.ifNoneMatch };
   if (isLargeWithTag) {
     await putUnderTag(exchange);
     return;

@@ -14,28 +14,40 @@ const TRIES_MAX = 20;
 /** Conditions as they were sent. */
 export interface WriteConditions {
   ifMatch: string;
-  isNew: boolean;
+  ifNoneMatch: string;
 }
 
-/** @throws S3Error NotImplemented */
+const ANY = "*";
+
 export function conditionsOf(exchange: Exchange): WriteConditions {
-  const ifNoneMatch = exchange.header("if-none-match").trim();
-  if (ifNoneMatch !== "" && ifNoneMatch !== "*")
-    throw new S3Error("NotImplemented", "If-None-Match of a write is *.");
-  return { ifMatch: exchange.header("if-match").trim(), isNew: ifNoneMatch === "*" };
+  const [ifMatch, ifNoneMatch] = ["if-match", "if-none-match"].map((name) => exchange.header(name).trim());
+  return { ifMatch, ifNoneMatch };
+}
+
+/** Whether they name ETags, so that what is there has to be looked at before the write. */
+export function nameEtags({ ifMatch, ifNoneMatch }: WriteConditions): boolean {
+  return ifMatch !== "" || (ifNoneMatch !== "" && ifNoneMatch !== ANY);
 }
 
 /**
  * What the store has to hold to now.
  * @throws S3Error where they do not hold
  */
-export async function termsNow(exchange: Exchange, { ifMatch, isNew }: WriteConditions): Promise<Terms> {
-  const ifNoneMatch = isNew ? "*" : "";
-  if (ifMatch === "") return isNew ? { ...NO_TERMS, ifNoneMatch } : NO_TERMS;
-  const facts = await factsAt(exchange.front, exchange.storeKey);
-  if (facts === null) throw new S3Error("NoSuchKey");
-  if (!namesEtag(ifMatch, facts.etag)) throw new S3Error("PreconditionFailed");
-  return { ifMatch: facts.version, ifNoneMatch };
+export async function termsNow(
+  exchange: Exchange,
+  conditions: WriteConditions,
+  key = exchange.storeKey,
+): Promise<Terms> {
+  const { ifMatch, ifNoneMatch } = conditions;
+  if (!nameEtags(conditions)) return ifNoneMatch === "" ? NO_TERMS : { ...NO_TERMS, ifNoneMatch };
+  const facts = await factsAt(exchange.front, key);
+  if (facts === null) {
+    if (ifMatch !== "") throw new S3Error("NoSuchKey");
+    return { ...NO_TERMS, ifNoneMatch: ANY };
+  }
+  if (ifMatch !== "" && !namesEtag(ifMatch, facts.etag)) throw new S3Error("PreconditionFailed");
+  if (ifNoneMatch !== "" && namesEtag(ifNoneMatch, facts.etag)) throw new S3Error("PreconditionFailed");
+  return { ...NO_TERMS, ifMatch: facts.version };
 }
 
 /**
@@ -54,7 +66,7 @@ export async function commitUnder(
       return await sink.commit(trailer, sink.isSmall ? await termsNow(exchange, conditions) : terms);
     } catch (error) {
       const isOutrun =
-        error instanceof S3Error && error.code === "PreconditionFailed" && conditions.ifMatch !== "";
+        error instanceof S3Error && error.code === "PreconditionFailed" && nameEtags(conditions);
       if (!isOutrun) throw error;
       // What is there now decides: another version with the ETag that is asked for is no reason to refuse.
       await termsNow(exchange, conditions);

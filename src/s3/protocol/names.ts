@@ -7,7 +7,7 @@ import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import { S3Error } from "./errors.ts";
 
 /** Names that a bucket can be made with, as S3 has them. */
-const NEW_BUCKET = /^(?!.*\.\.)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
+const NEW_BUCKET = /^(?!.*(?:\.\.|\.-|-\.))(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 /** Names that a bucket can have: some were made before there were rules, or by other ways. */
 const BUCKET = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 

@@ -167,7 +167,10 @@ function presignedClaim(request: SignedRequest, parameters: ReadonlyMap<string, 
     throw malformed("X-Amz-Credential, -Date, -Expires, -SignedHeaders and -Signature come together.");
   const expiresSeconds = /^\d{1,7}$/.test(expires) ? Number(expires) : Number.NaN;
   if (!(expiresSeconds >= 1 && expiresSeconds <= EXPIRES_SECONDS_MAX))
-    throw malformed(`X-Amz-Expires is a number of seconds from 1 to ${EXPIRES_SECONDS_MAX}.`);
+    throw new S3Error(
+      "AccessDenied",
+      `X-Amz-Expires is a number of seconds from 1 to ${EXPIRES_SECONDS_MAX}.`,
+    );
   return {
     ...credentialOf(credential, "AuthorizationQueryParametersError"),
     signedHeaders: signedHeaders.split(";"),
