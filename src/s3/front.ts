@@ -86,7 +86,7 @@ export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
   const { tls = null, log } = options;
   const front = createContext(options);
   const access = new Access(options.auth, options.meter, options.rates, options.now);
-  const context: S3Context = { front, buckets: new Buckets(front) };
+  const context: S3Context = { front, buckets: new Buckets(front), wholeBodies: { bytes: 0 } };
   const server = new S3Server(context, access, options.publicUrl ?? (() => null));
   let { port } = options;
   const origins = {
@@ -222,7 +222,7 @@ class S3Server {
       const hasChecksum = verb !== completeMultipartUpload;
       const seed = genuine?.seed ?? null;
       const payload = new Payload({ mode, seed, headers: meant, sentBytes, hasChecksum });
-      exchange.body = new Body(front, exchange.response, payload, sentBytes);
+      exchange.body = new Body(front, exchange.response, payload, sentBytes, this.context.wholeBodies);
       verb(exchange).catch((error: unknown) => this.refuse(exchange, error));
     } catch (error) {
       this.refuse(exchange, error);

@@ -15,6 +15,14 @@ import type { Payload, Sums } from "./payload.ts";
 
 const NO_BYTES = new ArrayBuffer(0);
 
+/** Bodies that are gathered whole, of all requests of a front. */
+const WHOLE_BYTES_MAX = 64 * 1024 * 1024;
+
+/** What bodies that are gathered whole hold now. */
+export interface WholeBodies {
+  bytes: number;
+}
+
 /** Nobody has asked for it yet. */
 const UNTOUCHED = 0;
 const RECEIVING = 1;
@@ -32,6 +40,7 @@ export class Body implements BodyTaker {
   private readonly context: FrontContext;
   private readonly res: Res;
   private readonly sentBytes: number;
+  private readonly wholeBodies: WholeBodies;
   private phase = UNTOUCHED;
   private isSilent = false;
   private flow: BodyFlow | null = null;
@@ -43,7 +52,14 @@ export class Body implements BodyTaker {
   private reject: (error: unknown) => void = () => {};
 
   /** @param sentBytes as declared; at most 0: there is none; Infinity: nobody knows */
-  constructor(context: FrontContext, res: Res, payload: Payload, sentBytes: number) {
+  constructor(
+    context: FrontContext,
+    res: Res,
+    payload: Payload,
+    sentBytes: number,
+    wholeBodies: WholeBodies,
+  ) {
+    this.wholeBodies = wholeBodies;
     this.context = context;
     this.res = res;
     this.payload = payload;
@@ -88,12 +104,19 @@ export class Body implements BodyTaker {
   async whole(bytesMax: number): Promise<Uint8Array> {
     const pieces: Uint8Array[] = [];
     let bytes = 0;
-    await this.receive((piece) => {
-      bytes += piece.length;
-      if (bytes > bytesMax) throw new S3Error("MalformedXML", `The body is longer than ${bytesMax} bytes.`);
-      pieces.push(piece.slice());
-      return true;
-    });
+    const { wholeBodies } = this;
+    try {
+      await this.receive((piece) => {
+        bytes += piece.length;
+        wholeBodies.bytes += piece.length;
+        if (bytes > bytesMax) throw new S3Error("MalformedXML", `The body is longer than ${bytesMax} bytes.`);
+        if (wholeBodies.bytes > WHOLE_BYTES_MAX) throw new S3Error("SlowDown");
+        pieces.push(piece.slice());
+        return true;
+      });
+    } finally {
+      wholeBodies.bytes -= bytes;
+    }
     return Buffer.concat(pieces);
   }
 

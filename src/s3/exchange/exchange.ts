@@ -11,7 +11,7 @@ import { type Place, storeKey } from "../protocol/names.ts";
 import { documentText, type Elements, XML_HEAD, XML_TYPE } from "../protocol/xml.ts";
 import type { Buckets } from "../store/buckets.ts";
 import { begin, errorText, type Lines, sendError } from "./answer.ts";
-import type { Body } from "./body.ts";
+import type { Body, WholeBodies } from "./body.ts";
 
 /** Of a body that nobody has asked for, so much is left to uWS, which swallows it. */
 const SWALLOW_BYTES_MAX = 64 * 1024;
@@ -23,6 +23,7 @@ const BEAT_MS = 5000;
 export interface S3Context {
   readonly front: FrontContext;
   readonly buckets: Buckets;
+  readonly wholeBodies: WholeBodies;
 }
 
 /** What its headers say. */
