@@ -17,6 +17,7 @@ const LAYERS = [
     "app",
     "cli",
     "cli/archives",
+    "cli/migrate",
     "cli/lock",
     "cli/client",
     "cli/cluster",
@@ -42,6 +43,7 @@ const LAYERS = [
   ...[
     "server",
     "server/unstorage",
+    "server/mkv",
     "server/raw",
     "server/openapi",
     "server/operations",

@@ -14,6 +14,7 @@ import { TARGET_BATCH, TARGET_KEY, TARGET_RAW, TARGET_RESERVED } from "./http/ta
 import { createDeletion } from "./list/deletion.ts";
 import { createLists } from "./list/lists.ts";
 import { createMkvLists } from "./list/mkv-lists.ts";
+import { createMkvHead } from "./mkv/head.ts";
 import type { OtherTargets } from "./other-targets.ts";
 import { createPatch } from "./patch/patch.ts";
 import { createRaw } from "./raw/raw.ts";
@@ -72,6 +73,7 @@ export function handlersOf(
   const patch = createPatch(context);
   return {
     ...reads,
+    ...(options.compat === "mkv" ? { head: createMkvHead(context, reads.head) } : {}),
     ...writes,
     post: (res, req) => (reservedPost(context, req, posts) ?? writes.post)(res, req),
     other: (res, req) => {

@@ -76,7 +76,13 @@ test("mkv: bodies of any size, ranges, HEAD, and no empty ones", async () => {
   assert.deepEqual([part.status, part.text], [206, "you"]);
   const head = await ask("HEAD", key);
   assert.deepEqual([head.status, head.headers["content-length"]], [200, "5"]);
-  assert.equal((await ask("HEAD", freshKey())).status, 404);
+  assert.equal(head.headers["content-md5"], createHash("md5").update("onyou").digest("hex"));
+  const none = await ask("HEAD", freshKey());
+  assert.deepEqual([none.status, none.headers["content-length"]], [404, "0"]);
+  const known = await call(server.port, "HEAD", key, {
+    headers: { "If-None-Match": String(head.headers.etag) },
+  });
+  assert.deepEqual([known.status, known.headers["content-md5"]], [304, undefined]);
   assert.equal((await ask("UNLINK", key)).status, 405);
 });
 

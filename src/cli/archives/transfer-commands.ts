@@ -1,12 +1,14 @@
 /** `minivault export` and `import`: all keys with a prefix as an archive, out of a node and into one. */
 import { createReadStream, fstatSync, openSync } from "node:fs";
 import type { Readable } from "node:stream";
-import { UsageError } from "../../config/values.ts";
+import { nodeUrl, UsageError } from "../../config/values.ts";
 import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf } from "../client/node-client.ts";
 import { lastLine } from "../client/node-lines.ts";
 import { archiveCopies } from "../directory/merge-copies.ts";
+import { Migration, type Moved } from "../migrate/migration.ts";
+import { MiniKeyValue } from "../migrate/minikeyvalue.ts";
 import { optionOf, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
-import { counted, sizeOf } from "../subcommand/transfer.ts";
+import { counted, counting, sizeOf } from "../subcommand/transfer.ts";
 import { exportTo } from "./export-file.ts";
 import { copiesIn } from "./manifest.ts";
 
@@ -44,21 +46,28 @@ ${STATUSES}`,
 
 export const IMPORT: Subcommand = {
   name: "import",
-  operands: "FILE|-",
-  summary: "Stores what an archive holds: of export, or any tar of files.",
+  operands: "[FILE|-]",
+  summary: "Stores what an archive holds, of export or any tar of files, or another program's store.",
   more: `What is there already stays (-mode create), is replaced (replace), or is replaced where the archive has a newer version (newer). An import that was
 broken off is run again: with create and newer it passes over what it has stored before.
 
   minivault import all.tar
   tar -c photos | minivault import - -mode replace
 
+With -from-minikeyvalue there is no archive: all that a minikeyvalue master lists is copied, many values at once, and checked by their Content-Md5. The volumes must be reachable
+under the names that the master sends its clients to. Run again, it goes on with what is not there yet.
+
+  minivault import -from-minikeyvalue http://mkv:3000 -prefix photos/
+
 ${STATUSES}`,
-  operandsMin: 1,
+  operandsMin: 0,
   operandsMax: 1,
   flags: CLIENT_FLAGS,
   switches: JSON_SWITCH,
   options: {
     mode: { value: "mode", text: "create, replace or newer (default create)" },
+    "from-minikeyvalue": { value: "url", text: "a minikeyvalue master, in place of an archive" },
+    prefix: { value: "prefix", text: "of its keys only those that begin with it (default: all)" },
     ...CLIENT_OPTIONS,
   },
   run: importAll,
@@ -109,6 +118,10 @@ async function importAll(words: Words, terminal: Terminal): Promise<number> {
   const mode = optionOf(words, "mode") ?? "create";
   if (!["create", "replace", "newer"].includes(mode))
     throw new UsageError(`-mode is create, replace or newer, not ${mode}`);
+  if (optionOf(words, "from-minikeyvalue") !== undefined) return migrate(words, mode, terminal);
+  if (file === undefined) throw new UsageError("name the archive, or - for standard input");
+  if (optionOf(words, "prefix") !== undefined)
+    throw new UsageError("-prefix is for -from-minikeyvalue; of an archive all is stored");
   const { stream, headers } = archiveOf(file, terminal);
   try {
     const answer = await clientOf(words).ask("PUT", `/_import?mode=${mode}`, {
@@ -127,6 +140,38 @@ async function importAll(words: Words, terminal: Terminal): Promise<number> {
     return last.success ? 0 : 1;
   } finally {
     stream.destroy();
+  }
+}
+
+/** Copies another program's store. */
+async function migrate(words: Words, mode: string, terminal: Terminal): Promise<number> {
+  if (words.operands.length > 0) throw new UsageError("-from-minikeyvalue takes the place of an archive");
+  if (mode === "newer") throw new UsageError("minikeyvalue knows no versions: -mode is create or replace");
+  const source = new MiniKeyValue(sourceUrl(optionOf(words, "from-minikeyvalue") as string));
+  const shown = counting(terminal, "copying", "keys");
+  let moved: Moved;
+  try {
+    const migration = new Migration(source, clientOf(words), mode === "replace", shown);
+    moved = await migration.run(optionOf(words, "prefix") ?? "");
+  } finally {
+    shown.stop();
+    source.close();
+  }
+  const { stored, bytes, kept, gone, refused, refusals } = moved;
+  if (words.switches.has("json")) terminal.out(`${JSON.stringify(moved)}\n`);
+  else
+    terminal.out(
+      `stored ${stored} keys, ${sizeOf(bytes)}, kept ${kept} as they were, refused ${refused}; ${gone} were deleted meanwhile\n`,
+    );
+  for (const { key, error } of refusals) terminal.err(`${key}: ${error}\n`);
+  return refused === 0 ? 0 : 1;
+}
+
+function sourceUrl(text: string): string {
+  try {
+    return nodeUrl(text, "http");
+  } catch (error) {
+    throw new UsageError(`-from-minikeyvalue: ${(error as Error).message}`);
   }
 }
 

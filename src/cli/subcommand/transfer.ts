@@ -100,8 +100,10 @@ export function counting(terminal: Terminal, name: string, unit: string): Counti
   };
   return {
     at(done, total) {
-      if (bar !== null) bar.update(done);
-      else if (performance.now() - shownMs >= (terminal.isTerminal ? BAR_FROM_MS : LINE_MS)) {
+      if (bar !== null) {
+        bar.setTotal(total);
+        bar.update(done);
+      } else if (performance.now() - shownMs >= (terminal.isTerminal ? BAR_FROM_MS : LINE_MS)) {
         shownMs = performance.now();
         if (terminal.isTerminal) bar = begin(total);
         else terminal.err(`${name}: ${done} of ${total} ${unit}\n`);

@@ -4,6 +4,8 @@ import type { Res, Text } from "../http/http.ts";
 export interface Hooks {
   /** The status is written: more headers may follow it. */
   afterStatus?(status: Text): void;
+  /** What is written as a header's value. */
+  header?(name: Text, value: Text): Text;
   /** The headers are complete but for more of ours; this whole body comes next. */
   beforeBody?(body: Text): void;
   /** The client has gone before the answer was complete. */
@@ -36,7 +38,7 @@ export class HookedRes implements Res {
   }
 
   writeHeader(name: Text, value: Text): Res {
-    this.res.writeHeader(name, value);
+    this.res.writeHeader(name, this.hooks.header?.(name, value) ?? value);
     return this;
   }
 

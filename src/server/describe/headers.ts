@@ -55,6 +55,10 @@ export const HEADERS = {
   Allow: { text: "The methods that the path has.", schema: text },
   "Accept-Encoding": { text: "Which encodings are taken.", schema: { const: "identity" } },
   Location: { text: "Where it is.", schema: text },
+  "Content-Md5": {
+    text: "With `-compat mkv`, of a HEAD: MD5 of the value, in hex, where it has at most 1 MiB.",
+    schema: { type: "string", pattern: "^[0-9a-f]{32}$" },
+  },
   "Referrer-Policy": { text: "Links from the console do not say where they are.", schema: text },
   "Cross-Origin-Opener-Policy": { text: "Other pages do not reach into the console.", schema: text },
 } as const satisfies Record<string, HeaderFacts>;

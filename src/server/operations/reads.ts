@@ -83,3 +83,16 @@ export const READ_OPERATIONS: readonly Operation[] = [
     errorHeaders: VALUE_ERROR_HEADERS,
   },
 ];
+
+/** The same with `-compat mkv`. */
+export const MKV_READ_OPERATIONS: readonly Operation[] = READ_OPERATIONS.map((one) =>
+  one.id !== "head"
+    ? one
+    : {
+        ...one,
+        answers: {
+          ...one.answers,
+          200: { text: "The headers that a GET has.", headers: [...VALUE_HEADERS, "Content-Md5"] },
+        },
+      },
+);

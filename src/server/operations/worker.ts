@@ -9,7 +9,7 @@ import { FEED_OPERATIONS } from "./feed.ts";
 import { LIST_OPERATIONS, MKV_LIST_OPERATIONS } from "./list.ts";
 import { PATCH_OPERATIONS } from "./patch.ts";
 import { RAW_OPERATIONS } from "./raw.ts";
-import { READ_OPERATIONS } from "./reads.ts";
+import { MKV_READ_OPERATIONS, READ_OPERATIONS } from "./reads.ts";
 import { METRICS_OPERATION, STATUS_OPERATIONS, workerRoot } from "./status.ts";
 import { TRANSFER_OPERATIONS } from "./transfer.ts";
 import { UNSTORAGE_OPERATIONS } from "./unstorage.ts";
@@ -44,7 +44,7 @@ export const OPENAPI_OPERATION: Operation = {
 export function workerOperations({ compat = "none", metrics, console, backup }: OfferedBy): Operation[] {
   const isMkv = compat === "mkv";
   return [
-    ...READ_OPERATIONS,
+    ...(isMkv ? MKV_READ_OPERATIONS : READ_OPERATIONS),
     ...(isMkv ? MKV_WRITE_OPERATIONS : WRITE_OPERATIONS),
     ...PATCH_OPERATIONS,
     ...RAW_OPERATIONS,

@@ -12,10 +12,19 @@ import { GET, HEAD } from "../status/meter.ts";
 
 const QUESTIONS = ["list", "watch", "changes", "wait"];
 
+function questionIn(query: string): string | undefined {
+  const parameters = new URLSearchParams(query);
+  return QUESTIONS.find((one) => parameters.has(one));
+}
+
+/** Whether a query asks for more than a value. */
+export function isQuestion(query: string): boolean {
+  return questionIn(query) !== undefined;
+}
+
 /** What is wrong with the query of such a read, or null. */
 function problemOf(query: string): string | null {
-  const parameters = new URLSearchParams(query);
-  const name = QUESTIONS.find((one) => parameters.has(one));
+  const name = questionIn(query);
   return name === undefined ? queryProblem(query) : `${name} is asked for at /_kv/<key>`;
 }
 
