@@ -35,11 +35,14 @@ const listen = (server: http.Server): Promise<number> =>
     server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port));
   });
 
+/** Fewer than it is asked for, so that few keys are several pages. */
+const PAGE_KEYS_MAX = 50;
+
 function listText(keys: readonly string[], query: URLSearchParams): string {
   const limit = Number(query.get("limit") ?? 0);
   const start = Buffer.from(query.get("start") ?? "");
   const from = keys.filter((key) => Buffer.compare(Buffer.from(key), start) >= 0);
-  const shown = limit > 0 ? from.slice(0, limit) : from;
+  const shown = from.slice(0, limit > 0 ? Math.min(limit, PAGE_KEYS_MAX) : PAGE_KEYS_MAX);
   return JSON.stringify({ next: from[shown.length] ?? "", keys: shown });
 }
 

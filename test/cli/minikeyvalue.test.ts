@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { call, closeConnections, content } from "../rest/client.ts";
-import { runProgram, type Server, startServer } from "../rest/server.ts";
+import { launch, type Server, startServer } from "../rest/server.ts";
 import { type FakeMiniKeyValue, startMiniKeyValue } from "./fake-minikeyvalue.ts";
 
 const MIB = 1024 * 1024;
@@ -30,11 +30,18 @@ interface Outcome {
   refusals: { key: string; error: string }[];
 }
 
+/** To its end, however long that takes. */
+async function run(...words: string[]): Promise<{ status: number | null; output: string }> {
+  const program = await launch(words);
+  const { status } = await program.ended;
+  return { status, output: program.output() };
+}
+
 const migrate = (...words: string[]): Promise<Outcome> => migrateTo(server.url, ...words);
 
 async function migrateTo(url: string, ...words: string[]): Promise<Outcome> {
   const command = ["import", "-from-minikeyvalue", source.url, "-url", url, "-json", ...words];
-  const { status, output } = await runProgram(command);
+  const { status, output } = await run(...command);
   const line = output.split("\n").find((one) => one.startsWith("{"));
   assert.ok(line !== undefined, output);
   return { status, ...JSON.parse(line) };
@@ -48,17 +55,13 @@ const fill = (prefix: string, count: number): void => {
 
 describe("minivault import -from-minikeyvalue", { concurrency: 1 }, () => {
   test("copies every key of several pages, with any name and of any size, and says how many", async () => {
-    fill("all/", 2300);
+    fill("all/", 130);
     const names = ["all/ü/\u{1f600}", "all/a b?c#d%2f", "all/./..//x", "all/\ufffe", "all/health", "all/_x"];
     for (const name of names) source.values.set(`/${name}`, Buffer.from(name));
     source.values.set("/all/large", content(7, 5 * MIB + 1));
     source.values.set("/all/one-record", content(8, MIB));
     const outcome = await migrate("-prefix", "all/");
-    assert.deepEqual(
-      [outcome.status, outcome.stored, outcome.refused],
-      [0, 2308, 0],
-      JSON.stringify(outcome),
-    );
+    assert.deepEqual([outcome.status, outcome.stored, outcome.refused], [0, 138, 0], JSON.stringify(outcome));
     for (const [key, value] of source.values) {
       const { status, body, headers } = await read(key.slice(1));
       assert.equal(status, 200, key);
@@ -88,14 +91,14 @@ describe("minivault import -from-minikeyvalue", { concurrency: 1 }, () => {
   });
 
   test("broken off by a source that dies, the same command goes on", async () => {
-    fill("broken/", 1500);
-    let left = 700;
+    fill("broken/", 150);
+    let left = 70;
     source.onValue = () => {
       if (--left === 0) void source.close();
     };
-    const { status, output } = await runProgram([
+    const { status, output } = await run(
       ...["import", "-from-minikeyvalue", source.url, "-url", server.url, "-prefix", "broken/"],
-    ]);
+    );
     assert.equal(status, 1, output);
     assert.match(output, /cannot be reached/);
     const { values } = source;
@@ -104,7 +107,7 @@ describe("minivault import -from-minikeyvalue", { concurrency: 1 }, () => {
     const outcome = await migrate("-prefix", "broken/");
     assert.deepEqual([outcome.status, outcome.refused], [0, 0], JSON.stringify(outcome));
     assert.ok(outcome.kept > 0, `${outcome.kept} were there`);
-    assert.equal(outcome.stored + outcome.kept, 1500);
+    assert.equal(outcome.stored + outcome.kept, 150);
     for (const [key, value] of values) assert.ok((await read(key.slice(1))).body.equals(value), key);
     await source.close();
   });
@@ -150,20 +153,14 @@ describe("minivault import -from-minikeyvalue", { concurrency: 1 }, () => {
   });
 
   test("what is used wrongly, and a source that is none", async () => {
-    const wrong = async (...words: string[]) => (await runProgram(["import", ...words])).status;
+    const wrong = async (...words: string[]) => (await run("import", ...words)).status;
     assert.equal(await wrong(), 2);
     assert.equal(await wrong("-from-minikeyvalue", source.url, "all.tar"), 2);
     assert.equal(await wrong("-from-minikeyvalue", source.url, "-mode", "newer"), 2);
     assert.equal(await wrong("-from-minikeyvalue", "ftp://x"), 2);
     assert.equal(await wrong("-prefix", "a", "all.tar"), 2);
     // A node of ours lists in another form.
-    const { status, output } = await runProgram([
-      "import",
-      "-from-minikeyvalue",
-      server.url,
-      "-url",
-      server.url,
-    ]);
+    const { status, output } = await run("import", "-from-minikeyvalue", server.url, "-url", server.url);
     assert.equal(status, 1);
     assert.match(output, /minikeyvalue/);
     await source.close();
