@@ -1,7 +1,7 @@
 /**
- * `minivault import -from-minikeyvalue URL`: copies what a minikeyvalue master lists into a node. Small values
- * go many in a request (`/_batch`), large ones stream. What the node has already is not fetched again, so a
- * migration that was broken off is run again.
+ * `minivault import -from-minikeyvalue URL`: copies what a minikeyvalue master lists into a node. Small
+ * values go many in a request (`/_batch`), large ones stream. What the node has already is not fetched again,
+ * so a migration that was broken off is run again.
  */
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -25,7 +25,7 @@ const MD5 = /^[0-9a-f]{32}$/i;
 /** What became of a value that the list has. */
 export type SourceValue =
   | { kind: "small"; bytes: Buffer }
-  /** To be streamed; it breaks off, with an error, where it is not whole or not what the master knows of it. */
+  /** To be streamed; it breaks off where it is not whole, or not what the master knows of it. */
   | { kind: "large"; size: number | null; body: Readable }
   /** Deleted since it was listed. */
   | { kind: "gone" }

@@ -1,6 +1,6 @@
 /**
- * HEAD of keys as minikeyvalue's clients are used to (`-compat mkv`): `Content-Md5`, in hex, of what there is,
- * and a length of 0 where there is nothing. The hash is made when it is asked for, so values in several
+ * HEAD of keys as minikeyvalue's clients are used to (`-compat mkv`): `Content-Md5`, in hex, of what there
+ * is, and a length of 0 where there is nothing. The hash is made when it is asked for, so values in several
  * records go without.
  */
 import { createHash } from "node:crypto";
