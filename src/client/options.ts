@@ -16,7 +16,7 @@ export interface ClientOptions {
   /**
    * Whether writes of up to 1 MiB carry an `Idempotency-Key` of their own, so that they can be sent again
    * after an answer was lost and take effect once; true when left out. In a cluster such a write takes two
-   * round trips.
+   * round trips, the first one of a key four.
    */
   once?: boolean;
   /** In place of the global one. */

@@ -1,6 +1,6 @@
 /**
  * The rules for writes with an `Idempotency-Key`: whether such a write is known, and what its key's next
- * record remembers. Pure; FORMAT.md says what the field holds, docs/architecture.md why it is enough.
+ * record remembers. Pure; FORMAT.md says what the field holds, docs/decisions why it is enough.
  */
 import {
   ENTRY_BYTES,
