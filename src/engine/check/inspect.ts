@@ -4,12 +4,8 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { endOf } from "../../format/end.ts";
-import { readFields } from "../../format/fields/trailer.ts";
 import { readManifest } from "../../format/manifest.ts";
 import {
-  FIELD_END,
-  FIELD_METADATA,
   FIRST_UNIT,
   FOOTER_BYTES,
   HEADER_BYTES,
@@ -58,6 +54,7 @@ import { readSlab } from "../slabs/files.ts";
 import { inspectRun } from "./catalog/inspect-run.ts";
 import { tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
 import { keyText, typeName } from "./words/describe.ts";
+import { fieldsText } from "./words/fields.ts";
 import type { Item } from "./words/item.ts";
 
 export type { Item };
@@ -282,17 +279,6 @@ function recordItem(map: RecordSource, record: WalkedRecord, isJudged: boolean):
     }
   }
   return item;
-}
-
-/** What a trailer holds: the end of life, metadata as text, the rest by type as hexadecimal digits. */
-function fieldsText(trailer: Uint8Array): Record<string, string> | string {
-  const end = endOf(trailer);
-  const entries = readFields(trailer)?.map(({ type, bytes }) => {
-    if (type === FIELD_END && end !== 0) return ["end", new Date(end).toISOString()];
-    const isText = type === FIELD_METADATA;
-    return [isText ? "metadata" : `field ${type}`, Buffer.from(bytes).toString(isText ? "latin1" : "hex")];
-  });
-  return entries === undefined ? "they cannot be read" : Object.fromEntries(entries);
 }
 
 function hex(word: number): string {
