@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
   CreateBucketCommand,
+  DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
@@ -81,6 +82,17 @@ test("three that put at three nodes what must be new: one has put it", async () 
     assert.ok([...winners, ...unclear].includes(stored));
     for (const value of values) assert.deepEqual(value, Buffer.alloc(bytes, String(stored)));
   }
+});
+
+test("the longest key of S3 is at all nodes, and in their lists", async () => {
+  const Key = "k".repeat(1024);
+  await clients[1].send(new PutObjectCommand({ Bucket, Key, Body: "long" }));
+  for (const s3 of clients) {
+    assert.equal(String(await read(s3, Key)), "long");
+    assert.ok((await keysAt(s3)).includes(`${Key} 4`));
+  }
+  await clients[2].send(new DeleteObjectCommand({ Bucket, Key }));
+  for (const s3 of clients) assert.ok(!(await keysAt(s3)).includes(`${Key} 4`));
 });
 
 test("with one node killed the others go on, and it catches up", async () => {

@@ -156,7 +156,16 @@ describe("objects", () => {
     await put(Bucket, "json", '{"a":1}', { ContentType: "application/json" });
     assert.equal(String(await bytesOf(Bucket, "json")), '{"a":1}');
     await refused(s3.send(new GetObjectCommand({ Bucket, Key: "gone" })), 404, "NoSuchKey");
-    await refused(put(Bucket, "k".repeat(1024), "1"), 400, "KeyTooLongError");
+    const longest = "é".repeat(512);
+    await put(Bucket, longest, "of the longest key");
+    assert.equal(String(await bytesOf(Bucket, longest)), "of the longest key");
+    const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket, Prefix: longest }));
+    assert.deepEqual(
+      Contents.map(({ Key }) => Key),
+      [longest],
+    );
+    await s3.send(new DeleteObjectCommand({ Bucket, Key: longest }));
+    await refused(put(Bucket, "k".repeat(1025), "1"), 400, "KeyTooLongError");
   });
 
   test("are of any size, sent whole or as a stream, and read in parts", async () => {

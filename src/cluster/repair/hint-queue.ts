@@ -12,7 +12,7 @@ import { compareBallots } from "../../format/version.ts";
 import { reasonOf } from "../../platform/system-error.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { hash32 } from "../../util/hash.ts";
-import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import { Recurring } from "../../util/recurring.ts";
 
 /** Hints that wait for one node. */
@@ -118,7 +118,7 @@ export class HintQueue {
     while (at + ENTRY_BYTES <= bytes.length) {
       const end = at + ENTRY_BYTES + bytes.readUInt16LE(at + 4);
       const length = end - at - ENTRY_BYTES;
-      if (length === 0 || length > KEY_BYTES_MAX || end > bytes.length) break;
+      if (length === 0 || length > RECORD_KEY_BYTES_MAX || end > bytes.length) break;
       if (hash32(bytes.subarray(at + 4, end), 0) >>> 0 !== bytes.readUInt32LE(at)) break;
       const ballot = {
         clockLow: bytes.readUInt32LE(at + 8),

@@ -11,7 +11,7 @@ import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { hashKey, PARTITIONS } from "../../util/hash.ts";
-import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
 import {
   type AcceptAnswer,
@@ -68,7 +68,7 @@ export interface PartitionList {
 }
 
 /** What a scan or digests may take: about as much as the longest keys do. */
-const REPAIR_ANSWER_BYTES = SCAN_KEYS_MAX * KEY_BYTES_MAX;
+const REPAIR_ANSWER_BYTES = SCAN_KEYS_MAX * RECORD_KEY_BYTES_MAX;
 
 export class RepairPort implements CollectPort {
   private readonly setup: RepairPortSetup;

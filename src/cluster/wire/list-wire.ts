@@ -13,7 +13,7 @@ import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { decodeHeld, type HeldKey } from "../../shards/catalog/held.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { PARTITIONS } from "../../util/hash.ts";
-import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 
 export const LIST = 28;
 /** Keys of one answer, dead ones included. */
@@ -27,7 +27,7 @@ const LISTED_BYTES = 4 + VOTES_BYTES;
 const YES = 0;
 const REFUSED = 2;
 /** A key, and one byte that makes what follows it. */
-const PLACE_BYTES_MAX = KEY_BYTES_MAX + 1;
+const PLACE_BYTES_MAX = RECORD_KEY_BYTES_MAX + 1;
 
 export interface ListRequest {
   epoch: number;
@@ -96,7 +96,7 @@ export function decodeListRequest(bytes: Uint8Array): ListRequest | null {
   const limit = frame.readUInt32LE(8);
   const prefixBytes = frame.readUInt16LE(14);
   const lengths = [frame.readUInt16LE(2), frame.readUInt16LE(12), frame.readUInt16LE(16)];
-  if (lengths.some((length) => length > PLACE_BYTES_MAX) || prefixBytes > KEY_BYTES_MAX) return null;
+  if (lengths.some((length) => length > PLACE_BYTES_MAX) || prefixBytes > RECORD_KEY_BYTES_MAX) return null;
   if (limit < 1 || limit > LIST_KEYS_MAX) return null;
   const [lowEnd, highEnd, end] = lengths.map((_, i) =>
     lengths.slice(0, i + 1).reduce((sum, length) => sum + length, REQUEST_BYTES),

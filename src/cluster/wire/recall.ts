@@ -5,7 +5,7 @@
  *   answer   0 1 · flags 1 (known, shown) · count 2, then the ballots; or a refusal of answer-frame.ts
  */
 
-import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { RecallAnswer, RecallYes } from "../register/ports.ts";
 import { decodeRefused } from "./answer-frame.ts";
 import { readBallot, writeBallot } from "./frame-parts.ts";
@@ -56,7 +56,7 @@ export function encodeRecall({
 export function decodeRecall(bytes: Uint8Array): RecallRequest | null {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const keyBytes = frame.length - REQUEST_BYTES;
-  if (keyBytes < 1 || keyBytes > KEY_BYTES_MAX || frame[0] !== RECALL) return null;
+  if (keyBytes < 1 || keyBytes > RECORD_KEY_BYTES_MAX || frame[0] !== RECALL) return null;
   return {
     epoch: frame.readUInt32LE(4),
     key: frame.subarray(REQUEST_BYTES),

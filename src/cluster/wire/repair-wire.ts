@@ -19,7 +19,7 @@ import { DIGEST_WORDS } from "../../engine/state/digests.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import { PARTITIONS } from "../../util/hash.ts";
-import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
+import { RECORD_KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
 import { readBallot, writeBallot } from "./frame-parts.ts";
 
 const SCAN = 16;
@@ -135,7 +135,7 @@ export function decodeRepair(bytes: Uint8Array): RepairRequest | null {
     case CONFIRM:
     case COLLECT: {
       const keyBytes = frame.length - CONFIRM_BYTES;
-      if (keyBytes < 1 || keyBytes > KEY_BYTES_MAX) return null;
+      if (keyBytes < 1 || keyBytes > RECORD_KEY_BYTES_MAX) return null;
       const kind = frame[0] === CONFIRM ? "confirm" : "collect";
       const ended = (frame[1] & MARK_FLAG) !== 0;
       return { kind, epoch, ballot: readBallot(frame, 8), ended, key: frame.subarray(CONFIRM_BYTES) };
@@ -200,7 +200,7 @@ export function decodeScanned(bytes: Uint8Array): ScanAnswer | null {
     const keyBytes = frame.readUInt16LE(at);
     const end = at + SCANNED_KEY_BYTES + keyBytes;
     const bytesOrEnd = frame.readDoubleLE(at + 44);
-    if (end > frame.length || keyBytes < 1 || keyBytes > KEY_BYTES_MAX) return null;
+    if (end > frame.length || keyBytes < 1 || keyBytes > RECORD_KEY_BYTES_MAX) return null;
     const flags = frame[at + 2];
     const ended = (flags & ENDED_FLAG) !== 0;
     if (!Number.isSafeInteger(bytesOrEnd) || bytesOrEnd < 0) return null;

@@ -20,7 +20,7 @@
 import { endOf } from "../../format/end.ts";
 import { isTrailer, NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
-import { CHUNK_BYTES, KEY_BYTES_MAX } from "../../util/limits.ts";
+import { CHUNK_BYTES, RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import { bytesOfType, NOTHING, readBallot, textOfType, writeBallot } from "./frame-parts.ts";
 import type { InlineValue } from "./values.ts";
 
@@ -147,7 +147,7 @@ export function decodeRequest(bytes: Uint8Array): PeerRequest | null {
   const baseBytes = (frame[1] & BASE_FLAG) === 0 ? 0 : BASE_BYTES;
   const timeBytes = (frame[1] & TIME_FLAG) === 0 ? 0 : TIME_BYTES;
   if (kind < PREPARE || kind > READ || valueEnd + baseBytes + timeBytes !== frame.length) return null;
-  if (keyEnd === REQUEST_BYTES || keyEnd - REQUEST_BYTES > KEY_BYTES_MAX) return null;
+  if (keyEnd === REQUEST_BYTES || keyEnd - REQUEST_BYTES > RECORD_KEY_BYTES_MAX) return null;
   const contentType = textOfType(frame, keyEnd, typeEnd);
   if (contentType === null || valueEnd - trailerEnd > CHUNK_BYTES) return null;
   const trailer = frame.subarray(typeEnd, trailerEnd);

@@ -1,5 +1,5 @@
 /** ListObjectsV2 and ListObjects: a bucket's objects in order, a page at a time. */
-import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { LIST } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
@@ -92,7 +92,7 @@ function isBelow(a: string, b: string): boolean {
 
 function textParameter(exchange: Exchange, name: string): string {
   const text = exchange.parameter(name) ?? "";
-  if (Buffer.byteLength(text) > KEY_BYTES_MAX)
+  if (Buffer.byteLength(text) > RECORD_KEY_BYTES_MAX)
     throw new S3Error("InvalidArgument", `${name} is longer than a key.`);
   return text;
 }
@@ -117,7 +117,7 @@ function tokenOrStart(exchange: Exchange, prefix: string, delimiter: string): Ui
     const isOurs =
       Buffer.from(from).toString("base64url") === token &&
       from.length > 0 &&
-      from.length <= KEY_BYTES_MAX + 1;
+      from.length <= RECORD_KEY_BYTES_MAX + 1;
     if (!isOurs) throw new S3Error("InvalidArgument", "The continuation token is none of this list.");
     return from;
   }

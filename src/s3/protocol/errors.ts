@@ -37,7 +37,7 @@ export const S3_ERRORS = {
   InvalidRange: { status: 416, message: "The range lies outside the object." },
   InvalidRequest: { status: 400, message: "The request is not valid." },
   InvalidURI: { status: 400, message: "The path cannot be understood." },
-  KeyTooLongError: { status: 400, message: "Bucket and key together are too long." },
+  KeyTooLongError: { status: 400, message: "The key is too long." },
   MalformedXML: { status: 400, message: "The XML is not well-formed, or not what is expected here." },
   MetadataTooLarge: { status: 400, message: "The metadata headers are larger than 2 KiB." },
   MethodNotAllowed: { status: 405, message: "This method is not allowed here." },

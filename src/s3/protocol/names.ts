@@ -3,9 +3,14 @@
  * slash is the key in it. The key `bucket/`, which no object can have, says that a bucket was made. Pure.
  */
 import { isUtf8 } from "node:buffer";
-import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import { S3Error } from "./errors.ts";
 
+/** Longest key in a bucket. */
+const S3_KEY_BYTES_MAX = 1024;
+const BUCKET_BYTES_MAX = 63;
+if (BUCKET_BYTES_MAX + 1 + S3_KEY_BYTES_MAX > RECORD_KEY_BYTES_MAX)
+  throw new Error("names.ts: records have no room for the longest key of S3");
 /** Names that a bucket can be made with, as S3 has them. */
 const NEW_BUCKET = /^(?!.*(?:\.\.|\.-|-\.))(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 /** Names that a bucket can have: some were made before there were rules, or by other ways. */
@@ -74,8 +79,8 @@ function decoded(text: string): string {
 /** The key of the store for a key in a bucket. */
 export function storeKey(bucket: string, key: string): Uint8Array {
   const bytes = new Uint8Array(Buffer.from(`${bucket}/${key}`, "utf8"));
-  if (bytes.length > KEY_BYTES_MAX)
-    throw new S3Error("KeyTooLongError", `Bucket and key are limited to ${KEY_BYTES_MAX} bytes together.`);
+  if (bytes.length - bucket.length - 1 > S3_KEY_BYTES_MAX)
+    throw new S3Error("KeyTooLongError", `A key is limited to ${S3_KEY_BYTES_MAX} bytes.`);
   return bytes;
 }
 

@@ -9,8 +9,10 @@ import { type Life, NO_LIFE } from "../../rules/expiry.ts";
 import type { FrontContext } from "../../server/http/context.ts";
 import type { Upload, WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import { GAVE_WAY, type Gathering } from "../../util/gathering/gatherings.ts";
-import { CHUNK_BYTES } from "../../util/limits.ts";
+import { CHUNK_BYTES, KEY_BYTES_MAX } from "../../util/limits.ts";
 import { type S3Error, s3ErrorOf } from "../protocol/errors.ts";
+
+const OLDER = `Bucket and key are limited to ${KEY_BYTES_MAX} bytes together, before the data directory, or the cluster, is upgraded.`;
 
 /** Where it goes, and what it is. */
 export interface Destination {
@@ -56,6 +58,8 @@ export class ValueSink {
   constructor(context: FrontContext, destination: Destination, expectedBytes: number, terms = NO_TERMS) {
     this.context = context;
     this.destination = destination;
+    if (destination.key.length > KEY_BYTES_MAX && !this.target.keepsEnds)
+      throw s3ErrorOf("key_too_long", OLDER);
     this.expectedBytes = expectedBytes;
     this.terms = terms;
   }

@@ -21,6 +21,7 @@ import {
   KEPT_HEADER_BYTES_MAX,
   KEY_BYTES_MAX,
   META_BYTES_MAX,
+  RECORD_KEY_BYTES_MAX,
 } from "../../util/limits.ts";
 import { storedBytes } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
@@ -66,7 +67,9 @@ export class IncomingValues {
   /** Why a value cannot be taken, whatever its bytes; null: it can. */
   refusal({ key, etag, contentType, metadata, end, bytes }: ReadMember): Stored | null {
     const refused = (code: ErrorCode, detail = ""): Stored => ({ kind: "refused", code, detail });
-    if (key.length === 0 || key.length > KEY_BYTES_MAX) return refused("bad_key");
+    // Longer ones have come by S3, where there is a place for them.
+    const longest = this.target.keepsEnds ? RECORD_KEY_BYTES_MAX : KEY_BYTES_MAX;
+    if (key.length === 0 || key.length > longest) return refused("bad_key");
     if (!this.caller.allows(WRITE) || !this.caller.covers(key, key.length)) return refused("forbidden");
     if (bytes > this.context.maxValueBytes)
       return refused("too_large", `values are limited to ${this.context.maxValueBytes} bytes`);

@@ -4,7 +4,7 @@
  * end 8 (of what ends, or has ended).
  */
 import type { Ballot } from "../../format/record.ts";
-import { CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
+import { CONTENT_TYPE_BYTES_MAX, RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 
 const HEAD_BYTES = 28;
 const TOMBSTONE_FLAG = 1;
@@ -14,7 +14,7 @@ const ENDING_FLAG = 8;
 const END_BYTES = 8;
 
 /** Longest such entry. */
-export const HELD_BYTES_MAX = HEAD_BYTES + KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX + END_BYTES;
+export const HELD_BYTES_MAX = HEAD_BYTES + RECORD_KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX + END_BYTES;
 
 export interface HeldKey {
   key: Uint8Array;
@@ -66,7 +66,7 @@ export function decodeHeld(bytes: Uint8Array): HeldKey[] | null {
     const flags = entries[at + 3];
     const next = typeEnd + ((flags & ENDING_FLAG) === 0 ? 0 : END_BYTES);
     const valueBytes = entries.readDoubleLE(at + 4);
-    if (keyBytes < 1 || keyBytes > KEY_BYTES_MAX || next > entries.length) return null;
+    if (keyBytes < 1 || keyBytes > RECORD_KEY_BYTES_MAX || next > entries.length) return null;
     if (!Number.isSafeInteger(valueBytes) || valueBytes < 0) return null;
     const end = next === typeEnd ? 0 : entries.readDoubleLE(typeEnd);
     if (!Number.isSafeInteger(end) || end < 0) return null;
