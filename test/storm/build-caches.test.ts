@@ -1,0 +1,92 @@
+/**
+ * Turborepo and Nx with a node as their remote cache, as docs/build-caches.md has it: with no local cache the second build comes from the
+ * node. The tools are installed for it, into a folder of its own; BUILD_TOOLS names one that has them.
+ */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { blockOf, type CacheNode, runBlock, startCacheNode } from "../rest/build-caches.ts";
+import { closeConnections } from "../rest/client.ts";
+import { removeFolder, temporaryFolder } from "../rest/server.ts";
+
+const TOOLS = ["turbo@2.11.11", "nx@24.0.6"];
+/** Each build makes another one: the same again is not built. */
+const BUILD = "mkdir -p dist && date +%s%N > dist/out.txt";
+
+let node: CacheNode;
+let modules = "";
+const folder = temporaryFolder();
+before(async () => {
+  const tools = process.env.BUILD_TOOLS ?? path.join(folder, "tools");
+  modules = path.join(tools, "node_modules");
+  if (process.env.BUILD_TOOLS === undefined) {
+    fs.mkdirSync(tools);
+    fs.writeFileSync(path.join(tools, "package.json"), '{"private":true}');
+    const { status } = spawnSync(
+      "npm",
+      ["install", "--no-audit", "--no-fund", "--ignore-scripts", ...TOOLS],
+      { cwd: tools },
+    );
+    assert.equal(status, 0, "turbo and nx can be installed");
+  }
+  node = await startCacheNode(folder);
+});
+after(async () => {
+  closeConnections();
+  await node?.server.dispose();
+  removeFolder(folder);
+});
+
+/** Builds twice, and forgets in between all that is not on the node. Answers what the second build has made, and the first. */
+async function buildTwice(
+  name: string,
+  files: Record<string, object>,
+  env: Record<string, string>,
+): Promise<[string, string]> {
+  const cwd = path.join(folder, name);
+  const project = path.join(cwd, "packages/a");
+  fs.mkdirSync(project, { recursive: true });
+  const all = {
+    ...{
+      "package.json": { name: "ws", private: true, packageManager: "npm@10.8.2", workspaces: ["packages/*"] },
+    },
+    ...{ "packages/a/package.json": { name: "a", version: "1.0.0", scripts: { build: BUILD } } },
+    ...files,
+  };
+  for (const [file, content] of Object.entries(all))
+    fs.writeFileSync(path.join(cwd, file), JSON.stringify(content));
+  fs.symlinkSync(modules, path.join(cwd, "node_modules"));
+  const made = async (): Promise<string> => {
+    const path_ = `${path.join(modules, ".bin")}:${process.env.PATH}`;
+    await runBlock(blockOf(name), node, cwd, { ...env, PATH: path_, HOME: cwd, CI: "true" });
+    return fs.readFileSync(path.join(project, "dist/out.txt"), "utf8");
+  };
+  const first = await made();
+  for (const left of [".turbo", ".nx", "packages/a/dist", "packages/a/.turbo"])
+    fs.rmSync(path.join(cwd, left), { recursive: true, force: true });
+  return [await made(), first];
+}
+
+test("Turborepo: the second build comes from the node", async () => {
+  const lock = {
+    name: "ws",
+    lockfileVersion: 3,
+    packages: { "": { name: "ws", workspaces: ["packages/*"] } },
+  };
+  const files = { "turbo.json": { tasks: { build: { outputs: ["dist/**"] } } }, "package-lock.json": lock };
+  const [second, first] = await buildTwice("turbo", files, { TURBO_TELEMETRY_DISABLED: "1" });
+  assert.equal(second, first);
+});
+
+test("Nx: the second build comes from the node", async () => {
+  const defaults = { build: { cache: true, outputs: ["{projectRoot}/dist"] } };
+  const files = { "nx.json": { targetDefaults: defaults, analytics: false } };
+  const [second, first] = await buildTwice("nx", files, {
+    NX_DAEMON: "false",
+    NX_TUI: "false",
+    NX_NO_CLOUD: "true",
+  });
+  assert.equal(second, first);
+});
