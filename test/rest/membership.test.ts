@@ -12,7 +12,15 @@ import { KeyRing } from "../../src/auth/keys.ts";
 import { RequestSigner } from "../../src/auth/signature.ts";
 import { meet } from "../cluster/peer-harness.ts";
 import { FakeWorker } from "./fake-worker.ts";
-import { launch, type Program, removeFolder, runProgram, temporaryFolder, waitUntil } from "./server.ts";
+import {
+  launch,
+  type Program,
+  removeFolder,
+  runProgram,
+  temporaryFolder,
+  untilLogged,
+  waitUntil,
+} from "./server.ts";
 
 const folder = temporaryFolder();
 after(() => removeFolder(folder));
@@ -373,8 +381,8 @@ test("cluster: a worker whose public URL leads nowhere is not taken in; it and t
     assert.equal((await health()).status, "joining");
     const nodes = await runProgram(["nodes", "-master", urlOf(masterPort)]);
     assert.match(nodes.output, /localhost:\d+: it cannot be reached under its public URL/);
-    assert.match(master.output(), /a worker cannot be reached under its public URL/);
-    assert.match(lost.output(), /the master does not take this worker in/);
+    await untilLogged(master, /a worker cannot be reached under its public URL/);
+    await untilLogged(lost, /the master does not take this worker in/);
     assert.equal((await ask(masterPort, "/layout")).layout.nodes.length, 1);
     await kill(lost);
     lost = await start(lostPort, "aw2", "-master", urlOf(masterPort));

@@ -5,7 +5,7 @@ import path from "node:path";
 import { after, test } from "node:test";
 import { SLAB_BYTES } from "../../src/util/limits.ts";
 import { call, closeConnections, content } from "./client.ts";
-import { type Server, waitUntil, withServer } from "./server.ts";
+import { type Server, untilLogged, waitUntil, withServer } from "./server.ts";
 
 const VALUE_BYTES = 900_000;
 /** Comes in as a stream, in several chunks. */
@@ -77,8 +77,8 @@ for (const [what, leave] of [
         const document = await health(server);
         assert.deepEqual([document.status, document.writesStopped], ["unhealthy", true]);
         assert.equal(document.reason, error);
-        assert.match(server.log(), /there is another \w+ in the place of|shard-000\S* is gone/);
-        assert.ok(server.log().includes(error));
+        await untilLogged(server, /there is another \w+ in the place of|shard-000\S* is gone/);
+        await waitUntil("the log has the sentence", () => server.log().includes(error));
         await server.kill("SIGKILL");
       } finally {
         fs.rmSync(`${server.data}-elsewhere`, { recursive: true, force: true });
@@ -92,7 +92,7 @@ test("missing files: a slab that is gone at the start answers 500 and never 404,
     await server.stop();
     fs.rmSync(slab(server, 2));
     await server.restart();
-    assert.match(server.log(), /slab 2 of shard 0 is damaged: the file is missing/);
+    await untilLogged(server, /slab 2 of shard 0 is damaged: the file is missing/);
     const document = await health(server);
     assert.deepEqual([document.status, document.missingSlabs, document.inDoubt], ["degraded", 1, true]);
     assert.match(document.reason, /1 slab files are missing/);
@@ -114,7 +114,7 @@ test("missing files: a slab that is removed under a running node is named, and r
     assert.equal((await call(server.port, "GET", "/k0")).status, 200);
     fs.rmSync(slab(server, 1));
     await waitUntil("it is noticed", async () => (await health(server)).missingSlabs === 1);
-    assert.match(server.log(), /slab 1 of shard 0: its file was removed while the node runs/);
+    await untilLogged(server, /slab 1 of shard 0: its file was removed while the node runs/);
     assert.deepEqual(await read(server), { right: KEYS, damaged: 0 });
     assert.equal((await call(server.port, "PUT", "/new", { body: "new" })).status, 201);
     await server.restart();

@@ -5,7 +5,7 @@ import path from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { call, closeConnections, content } from "./client.ts";
-import { withServer } from "./server.ts";
+import { untilLogged, withServer } from "./server.ts";
 
 /** At 4 MiB/s the scrub needs 3 s and more for so much, so that the last value can be read and damaged before it gets there. */
 const VALUES = 12;
@@ -43,8 +43,9 @@ test("scrub: damage under a running server is found, logged, counted, and answer
     assert.equal(answer.status, 500, answer.text);
     assert.match(answer.text, /"code":"corrupt"/);
     assert.equal((await get("v0")).status, 200);
-    const place = /0000000001\.slab, byte (\d+): a record is damaged/.exec(server.log());
-    assert.ok(place !== null, server.log());
+    const line = /0000000001\.slab, byte (\d+): a record is damaged/;
+    await untilLogged(server, line);
+    const place = line.exec(server.log()) as RegExpExecArray;
     // The record's header and key stand before the value.
     assert.ok(Number(place[1]) < at && Number(place[1]) > at - 200, `${place[0]}, the value begins at ${at}`);
   }));

@@ -299,3 +299,9 @@ export async function waitUntil(
     await sleep(20);
   }
 }
+
+/** Waits for a line of a program's log: it comes through a pipe, and may be later than what it tells of. */
+export function untilLogged(program: { log(): string } | { output(): string }, line: RegExp): Promise<void> {
+  const text = () => ("log" in program ? program.log() : program.output());
+  return waitUntil(`the log says ${line}`, () => line.test(text()));
+}

@@ -21,6 +21,7 @@ import {
   runProgram,
   startServer,
   temporaryFolder,
+  untilLogged,
   waitUntil,
   withServer,
 } from "./server.ts";
@@ -332,7 +333,7 @@ describe("SIGHUP reads files again", () => {
           }
           return true;
         });
-        assert.match(server.log(), /read again: [^"]*key-\d \(in force\)/);
+        await untilLogged(server, /read again: [^"]*key-\d \(in force\)/);
         assert.doesNotMatch(server.log(), /first-key|second-key/);
       } finally {
         await server.dispose();

@@ -14,6 +14,7 @@ import {
   runProgram,
   type ServerOptions,
   temporaryFolder,
+  untilLogged,
   waitUntil,
   withServer,
 } from "./server.ts";
@@ -198,7 +199,7 @@ async function assertReadsOnly(node: { url: string; log(): string }, why: RegExp
   const document = (await health.json()) as { status: string; reason: string };
   assert.equal(document.status, "unhealthy");
   assert.match(document.reason, why);
-  assert.match(node.log(), why);
+  await untilLogged(node, why);
 }
 
 describe("a start where nothing can be written serves reads", () => {
@@ -274,7 +275,7 @@ describe("a start where nothing can be written serves reads", () => {
     assert.equal(await get(node, "k"), "200 value of k");
     assert.equal(await put(node, "k"), 503);
     assert.equal((await fetch(`${node.url}/health`)).status, 503);
-    assert.match(node.log(), /shard 0 serves reads only until a restart: .*permission denied \(EACCES\)/);
+    await untilLogged(node, /shard 0 serves reads only until a restart: .*permission denied \(EACCES\)/);
   }
 
   test("no inode left: a restart after a clean stop, and one after kill -9, reads and writes", async (t) => {
@@ -322,7 +323,7 @@ describe("a start where nothing can be written serves reads", () => {
       ((await (await fetch(`${node.url}/health`)).json()) as { status: string }).status,
       "healthy",
     );
-    assert.match(node.log(), /LOCK cannot be written/);
+    await untilLogged(node, /LOCK cannot be written/);
     assert.equal(await node.stop(), 0);
   });
 });
