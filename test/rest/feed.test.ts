@@ -6,7 +6,7 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import { call, closeConnections, inParallel } from "./client.ts";
 import { EventStream, type StreamEvent } from "./event-stream.ts";
-import { removeFolder, type Server, startServer, temporaryFolder, withServer } from "./server.ts";
+import { removeFolder, type Server, startServer, temporaryFolder, waitUntil, withServer } from "./server.ts";
 
 let server: Server;
 let port = 0;
@@ -225,6 +225,10 @@ test("feed: what makes no sense is refused", async () => {
   assert.equal((await call(port, "GET", `/${"x".repeat(1025)}?watch`)).status, 414);
 });
 
+async function watchers(): Promise<number> {
+  return (await call(port, "GET", "/_stats")).json().queues.watchers;
+}
+
 test("feed: who reads slowly gets everything, who never reads holds up nobody", async () => {
   const deaf = await Promise.all(
     Array.from({ length: 20 }, async () => {
@@ -239,6 +243,7 @@ test("feed: who reads slowly gets everything, who never reads holds up nobody", 
   );
   const stream = new EventStream(port, "/slow/?watch&values");
   await stream.begun();
+  assert.ok((await watchers()) > deaf.length, "all of them are counted");
   stream.pause();
   // More than memory keeps, and more than sockets hold.
   const keys = Array.from({ length: 400 }, (_, i) => `slow/${i}`);
@@ -259,6 +264,7 @@ test("feed: who reads slowly gets everything, who never reads holds up nobody", 
   }
   stream.close();
   for (const socket of deaf) socket.destroy();
+  await waitUntil("nobody follows any more", async () => (await watchers()) === 0);
 });
 
 test("feed: tokens see what they may, and one that is withdrawn sees nothing more", async () => {

@@ -74,9 +74,13 @@ export class Feeds {
     const { context } = this;
     const { caller, key } = context;
     const prefix = new Uint8Array(copyOf(key.bytes, 0, key.length));
-    const done = (watcher: Watcher): void => void this.watchers.delete(watcher);
+    const done = (watcher: Watcher): void => {
+      this.watchers.delete(watcher);
+      this.tell();
+    };
     if (query.kind === "wait") {
       this.watchers.add(new KeyWait({ context, source, done }, res, req, prefix, query.waitMs));
+      this.tell();
       return;
     }
     const scopes = caller.covers(prefix, prefix.length) ? [prefix] : caller.within(prefix);
@@ -86,6 +90,12 @@ export class Feeds {
     const asked = { ...query, since };
     const Kind = query.kind === "watch" ? Watch : ChangesPage;
     this.watchers.add(new Kind({ context, source, done }, res, asked, scoped));
+    this.tell();
+  }
+
+  /** How many there are, for the figures. */
+  private tell(): void {
+    this.context.meter.watchers[0] = this.watchers.size;
   }
 
   /** Ends all in order. */

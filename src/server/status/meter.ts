@@ -30,7 +30,8 @@ const WRITES = READS + LATENCY_NUMBERS;
 const IN_FLIGHT = WRITES + LATENCY_NUMBERS;
 const RECEIVING = IN_FLIGHT + 1;
 const CONNECTIONS = RECEIVING + 1;
-const CLOSED_MS = CONNECTIONS + 1;
+const WATCHERS = CONNECTIONS + 1;
+const CLOSED_MS = WATCHERS + 1;
 const REFUSED = CLOSED_MS + 1;
 const NUMBERS = REFUSED + REFUSALS.length;
 /** Size of a meter's memory. */
@@ -44,6 +45,8 @@ export class Meter {
   readonly receivingBytes: Float64Array;
   /** One number: connections that are open. */
   readonly connections: Float64Array;
+  /** One number: clients that follow changes, or wait for one. */
+  readonly watchers: Float64Array;
   /** One number: when a connection was last closed for want of descriptors, in milliseconds since 1970. */
   readonly refusedMs: Float64Array;
   private readonly counts: Float64Array;
@@ -60,6 +63,7 @@ export class Meter {
     this.requestsInFlight = part(IN_FLIGHT, 1);
     this.receivingBytes = part(RECEIVING, 1);
     this.connections = part(CONNECTIONS, 1);
+    this.watchers = part(WATCHERS, 1);
     this.refusedMs = part(CLOSED_MS, 1);
     this.refusals = part(REFUSED, REFUSALS.length);
   }
@@ -75,6 +79,7 @@ export class Meter {
       total.requestsInFlight[0] += meter.requestsInFlight[0];
       total.receivingBytes[0] += meter.receivingBytes[0];
       total.connections[0] += meter.connections[0];
+      total.watchers[0] += meter.watchers[0];
       total.refusedMs[0] = Math.max(total.refusedMs[0], meter.refusedMs[0]);
     }
     return total;

@@ -127,6 +127,11 @@ export const NODE_FIGURES: readonly Figure<NodeSource>[] = [
     (read) => gauge("connections", "Connections that are open.", read),
   ),
   both(
+    "queues.watchers",
+    ({ meter }) => meter.watchers[0],
+    (read) => gauge("watchers", "Clients that follow changes, or wait for one.", read),
+  ),
+  both(
     "batches",
     ({ vault }) => vault.batches,
     (read) => counter("batches", "Batches of writes; each shares a sync.", read),
