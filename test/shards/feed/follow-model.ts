@@ -91,7 +91,12 @@ export async function listOf(vault: LocalVault, prefix = ""): Promise<Map<string
   ) {
     const question: ListQuestion = { kind: "list", range, limit: 300, values: false, lines: true };
     const answer: AnswerTo<ListQuestion> | Refused = await vault.catalog.ask(question);
-    if (answer.kind === "refused") throw new Error(answer.detail);
+    if (answer.kind === "refused") {
+      // After a start the list may have to be built first.
+      if (!answer.detail.includes("is being built")) throw new Error(answer.detail);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      continue;
+    }
     for (const line of Buffer.from(answer.keys).toString().split("\n")) {
       if (line === "") continue;
       const { key, etag } = JSON.parse(line) as Told;

@@ -9,6 +9,7 @@ import { areInMemory, dropCache } from "../../cold-files.ts";
 import { temporaryDirectory } from "../../engine/harness.ts";
 
 const KEYS = 4000;
+const ATTEMPTS = 5;
 /** Small, so that there are sealed ones: a start reads the open slab. */
 const SLAB_BYTES = 8 * CHUNK_BYTES;
 const LARGE_BYTES = 20 * CHUNK_BYTES + 12_345;
@@ -85,6 +86,20 @@ async function lookUp(vault: LocalVault, name: string): Promise<{ cold: number; 
   }
 }
 
+/** Reads the large value and every third small one; how many of these reads were cold. */
+async function readAll(vault: LocalVault): Promise<number> {
+  let cold = 0;
+  for (let number = 0; number < KEYS; number += 3) {
+    const { cold: times, value } = await lookUp(vault, `k${number}`);
+    assert.equal(value.toString(), textOf(number));
+    cold += times;
+  }
+  const { cold: times, value } = await lookUp(vault, "large");
+  assert.ok(value.equals(large));
+  assert.equal(vault.findResident(keyOf("never")).state, "absent");
+  return cold + times;
+}
+
 test("cold: what is not in memory is read beside the event loop, and right", async (t) => {
   const directory = temporaryDirectory();
   try {
@@ -93,26 +108,20 @@ test("cold: what is not in memory is read beside the event loop, and right", asy
     assert.equal((await lookUp(first, "k1")).value.toString(), textOf(1));
     assert.equal(first.stats().coldReads, 0, "what was just written is in memory");
     await first.close();
-    if (!dropCache(directory.path)) return t.skip("this file system keeps its files in memory");
-
-    const vault = await open(directory.path);
-    const wasReadAhead = areInMemory(directory.path);
-    let cold = 0;
-    for (let number = 0; number < KEYS; number += 3) {
-      const { cold: times, value } = await lookUp(vault, `k${number}`);
-      assert.equal(value.toString(), textOf(number));
-      cold += times;
+    // The system reads ahead as it likes: while this process had to wait, all of it.
+    for (let attempt = 1, isCold = false; !isCold; attempt++) {
+      if (!dropCache(directory.path)) return t.skip("this file system keeps its files in memory");
+      const vault = await open(directory.path);
+      const wasReadAhead = areInMemory(directory.path);
+      const cold = await readAll(vault);
+      isCold = cold > 0 || wasReadAhead;
+      t.diagnostic(`${cold} cold reads`);
+      assert.ok(isCold || attempt < ATTEMPTS);
+      assert.equal(vault.stats().coldReads, cold);
+      for (let number = 0; number < KEYS; number += 3) await lookUp(vault, `k${number}`);
+      assert.equal(vault.stats().coldReads, cold, "what was read stays in memory");
+      await vault.close();
     }
-    const { cold: times, value } = await lookUp(vault, "large");
-    assert.ok(value.equals(large));
-    cold += times;
-    assert.equal(vault.findResident(keyOf("never")).state, "absent");
-    t.diagnostic(`${cold} cold reads`);
-    assert.ok(cold > 0 || wasReadAhead);
-    assert.equal(vault.stats().coldReads, cold);
-    for (let number = 0; number < KEYS; number += 3) await lookUp(vault, `k${number}`);
-    assert.equal(vault.stats().coldReads, cold, "what was read stays in memory");
-    await vault.close();
   } finally {
     directory.remove();
   }
