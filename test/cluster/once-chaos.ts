@@ -130,8 +130,9 @@ async function judge(cluster: Cluster, { path, told }: Counter, { wrong }: OnceR
     if (value !== index + 1) wrong.push(`${path}: ${value} in place of ${index + 1}`);
   });
   for (const { port, number } of cluster.workers) {
-    let reply = await call(port, "GET", path);
-    while (reply.status === 503) reply = await call(port, "GET", path);
+    let reply: Reply | null = null;
+    while (reply === null || reply.status === 503)
+      reply = await call(port, "GET", path, { agent: false }).catch(() => null);
     const counted = reply.status === 404 ? 0 : reply.json().value;
     if (counted !== told.length) wrong.push(`${path} at ${number}: ${counted} of ${told.length}`);
   }
