@@ -98,6 +98,14 @@ describe("buckets", () => {
     const { status, headers, body } = await call(server.port, "GET", "/shared/of%20s3", bearer);
     assert.deepEqual([status, String(body)], [200, "bytes"]);
     assert.deepEqual([headers["content-type"], headers["x-meta-colour"]], ["text/plain", "blue"]);
+    const patched = await call(server.port, "PATCH", "/shared/of%20s3?append", {
+      headers: { ...bearer.headers, "Content-Type": "application/octet-stream" },
+      body: " and more",
+    });
+    assert.equal(patched.status, 200, patched.text);
+    const changed = await s3.send(new HeadObjectCommand({ Bucket: "shared", Key: "of s3" }));
+    assert.match(changed.ETag ?? "", /^"[0-9a-f]{32}-1"$/, "sums of what it was are gone");
+    assert.equal(String(await bytesOf("shared", "of s3")), "bytes and more");
     const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: "shared" }));
     assert.deepEqual(
       Contents.map(({ Key }) => Key),

@@ -4,7 +4,7 @@
  * own checksum; these say that it is what its sender meant.
  */
 import { FIELD_CHECKSUM, FIELD_MD5 } from "../offsets.ts";
-import { type Field, fieldOf } from "./trailer.ts";
+import { type Field, fieldOf, readFields, writeFields } from "./trailer.ts";
 
 const MD5_BYTES = 16;
 const PARTS_BYTES = 4;
@@ -48,6 +48,13 @@ export function md5In(trailer: Uint8Array): Md5Sum | null {
   if (field.length === MD5_BYTES) return { md5, parts: 0 };
   if (field.length !== MD5_BYTES + PARTS_BYTES) return null;
   return { md5, parts: new DataView(field.buffer, field.byteOffset).getUint32(MD5_BYTES, true) };
+}
+
+/** A trailer without any of them: they are of other bytes than those that the value has now. */
+export function withoutSums(trailer: Uint8Array): Uint8Array {
+  if (fieldOf(trailer, FIELD_MD5) === null && fieldOf(trailer, FIELD_CHECKSUM) === null) return trailer;
+  const fields = readFields(trailer) ?? [];
+  return writeFields(fields.filter(({ type }) => type !== FIELD_MD5 && type !== FIELD_CHECKSUM));
 }
 
 export function checksumField({ name, sum, isComposite }: KeptChecksum): Field {

@@ -6,6 +6,7 @@
  */
 
 import { withRecent } from "../../format/fields/recent.ts";
+import { withoutSums } from "../../format/fields/sums.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { etagOf } from "../../format/version.ts";
 import { type Conditions, conditionsHold } from "../../rules/conditions.ts";
@@ -166,8 +167,8 @@ function attempt(
     let value: Value | null = null;
     if (current.state === "found") {
       const { etag, json, contentType, valueBytes } = current;
-      // What the key remembers is its own affair.
-      const trailer = withRecent(current.trailer, null);
+      // What the key remembers is its own affair, and sums over the value are of what it was.
+      const trailer = withoutSums(withRecent(current.trailer, null));
       if (valueBytes > CHUNK_BYTES) {
         const detail = `a value that is changed in place has at most ${CHUNK_BYTES} bytes`;
         refuse(context, patch, failed("too_large", detail), done);
