@@ -231,10 +231,11 @@ describe("lib-storage", () => {
       const Key = `stream ${ChecksumAlgorithm}`;
       const pieces = Array.from({ length: 12 }, (_, i) => Buffer.alloc(MIB + i, i));
       const params = { Bucket, Key, Body: Readable.from(pieces), ChecksumAlgorithm };
-      await new Upload({ client: s3, params }).done();
+      const told = await new Upload({ client: s3, params }).done();
       assert.deepEqual(await read(Key), Buffer.concat(pieces));
       const head = await s3.send(new HeadObjectCommand({ Bucket, Key, ChecksumMode: "ENABLED" }));
       assert.match(head.ETag ?? "", /^"[0-9a-f]{32}-3"$/);
       assert.ok(head[`Checksum${ChecksumAlgorithm}`], "the checksum is kept");
+      assert.equal(told[`Checksum${ChecksumAlgorithm}`], head[`Checksum${ChecksumAlgorithm}`]);
     });
 });

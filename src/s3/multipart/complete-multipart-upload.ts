@@ -30,6 +30,9 @@ const PART_BYTES_MIN = 5 * 1024 * 1024;
 /** Parts that are looked up at once. */
 const LOOKUPS_MAX = 100;
 
+/** What an upload has become. */
+type Completed = Pick<UploadRecord, "etag" | "checksum">;
+
 interface Part {
   number: number;
   etag: string;
@@ -43,13 +46,13 @@ export async function completeMultipartUpload(exchange: Exchange): Promise<void>
   const conditions = conditionsOf(exchange);
   const document = readDocument(await body.whole(BODY_BYTES_MAX), "CompleteMultipartUpload");
   const record = await demandUpload(exchange, id, true);
-  const resultOf = (etag: string): string =>
+  const resultOf = ({ etag = "", checksum = {} }: Completed): string =>
     elementText("CompleteMultipartUploadResult", {
-      ...{ Location: asked.path, Bucket: asked.bucket, Key: asked.key, ETag: `"${etag}"` },
+      ...{ Location: asked.path, Bucket: asked.bucket, Key: asked.key, ETag: `"${etag}"`, ...checksum },
     });
   // The answer was lost.
   if (record.etag !== undefined) {
-    exchange.sendElement(resultOf(record.etag));
+    exchange.sendElement(resultOf(record));
     return;
   }
   const parts = await partsOf(exchange, id, document);
@@ -59,7 +62,7 @@ export async function completeMultipartUpload(exchange: Exchange): Promise<void>
   );
 }
 
-/** Writes the object; answers its ETag. */
+/** Writes the object; answers what it is. */
 async function assemble(
   exchange: Exchange,
   id: string,
@@ -67,7 +70,7 @@ async function assemble(
   parts: readonly Part[],
   conditions: ReturnType<typeof conditionsOf>,
   terms: Awaited<ReturnType<typeof termsNow>>,
-): Promise<string> {
+): Promise<Completed> {
   const { asked, front } = exchange;
   const { contentType, lines, algorithm, isFullObject } = record;
   const bytes = parts.reduce((sum, { facts }) => sum + facts.valueBytes, 0);
@@ -80,12 +83,23 @@ async function assemble(
     const sum = { md5: md5.digest(), parts: parts.length };
     const checksum = checksumOf(exchange, record, parts, whole);
     await commitUnder(exchange, sink, trailerOf(lines, sum, checksum), conditions, terms);
-    const etag = etagText(sum.md5, sum.parts);
-    await forget(exchange, asked.bucket, id, { ...record, etag });
-    return etag;
+    const completed = { etag: etagText(sum.md5, sum.parts), checksum: toldOf(checksum, parts.length) };
+    await forget(exchange, asked.bucket, id, { ...record, ...completed });
+    return completed;
   } finally {
     sink.close();
   }
+}
+
+/** Elements that tell a checksum. */
+function toldOf(checksum: KeptChecksum | null, parts: number): Record<string, string> {
+  if (checksum === null) return {};
+  const { name, sum, isComposite } = checksum;
+  const text = Buffer.from(sum).toString("base64");
+  return {
+    [`Checksum${name.toUpperCase()}`]: isComposite ? `${text}-${parts}` : text,
+    ChecksumType: isComposite ? "COMPOSITE" : "FULL_OBJECT",
+  };
 }
 
 /** What is left of the upload. The object is there: nothing of this may make its answer an error. */

@@ -49,6 +49,8 @@ export interface UploadRecord {
   begunMs: number;
   /** It was completed, and this is the object's ETag. */
   etag?: string;
+  /** And these elements tell its checksum. */
+  checksum?: Record<string, string>;
 }
 
 /** An id for an upload that begins now. */
