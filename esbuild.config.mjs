@@ -1,5 +1,6 @@
 /**
- * Builds dist/minivault.js: the whole program in one file, with its threads, WebAssembly and native addons inside.
+ * Builds dist/minivault.js: the whole program in one file, with its threads, WebAssembly and native addons inside; and
+ * dist/client, what programs import.
  *
  *   node esbuild.config.mjs [ENTRY OUTFILE]     ENTRY: another one of this repository, such as that of the benchmarks in process
  *
@@ -7,17 +8,20 @@
  * a dependency cannot silently produce a program that only breaks when it runs.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants } from "node:zlib";
 import { build } from "esbuild";
 import { ADDONS, AddonError, prepareAddons } from "./native/prepare.mjs";
+import { buildClients } from "./src/client/build.mjs";
 import { buildConsole } from "./src/console/build.mjs";
 
 const root = path.dirname(fileURLToPath(import.meta.url));
 const modules = path.join(root, "node_modules");
-const { version, devDependencies } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
+const { version, devDependencies, bundled } = JSON.parse(
+  readFileSync(path.join(root, "package.json"), "utf8"),
+);
 const { platform, arch, versions } = process;
 
 /** File below node_modules → [text that must be there, what to put instead]. */
@@ -52,6 +56,8 @@ function compressed(name) {
 /** The commit being built. An image is built without .git, so it can be told in the environment. */
 function commit() {
   if (process.env.BUILD_COMMIT) return process.env.BUILD_COMMIT;
+  // A package that was installed lies in the repository of somebody else.
+  if (!existsSync(path.join(root, ".git"))) return "unknown";
   try {
     return execFileSync("git", ["rev-parse", "--short", "HEAD"], {
       cwd: root,
@@ -106,9 +112,12 @@ const rewrite = {
 
 const started = new Date();
 const manifest = prepared();
-const page = await buildConsole();
 const [entry = "src/main.ts", out = "dist/minivault.js"] = process.argv.slice(2);
 const outfile = path.join(root, out);
+// Meanwhile.
+const clients = entry === "src/main.ts" ? buildClients() : null;
+clients?.catch(() => {});
+const page = await buildConsole();
 const { outputFiles } = await build({
   entryPoints: [path.join(root, entry)],
   outfile,
@@ -132,7 +141,7 @@ const { outputFiles } = await build({
   },
   plugins: [rewrite],
   // Development tools are where the repository is.
-  external: Object.keys(devDependencies),
+  external: Object.keys(devDependencies).filter((name) => !bundled.includes(name)),
   logLevel: "warning",
 });
 for (const file of ["embedded", ...Object.keys(REWRITES)])
@@ -143,7 +152,8 @@ mkdirSync(path.dirname(outfile), { recursive: true });
 const fresh = `${outfile}.${process.pid}`;
 writeFileSync(fresh, outputFiles[0].contents, { mode: 0o755 });
 renameSync(fresh, outfile);
-if (entry === "src/main.ts") {
+if (clients !== null) {
+  await clients.catch((error) => fail(error.message));
   // Tells ./minivault what this build is for and, by its time, which sources it cannot contain.
   const stamp = path.join(root, "dist/.built");
   writeFileSync(stamp, `${manifest.machine}\n`);

@@ -5,6 +5,7 @@
  */
 
 import type { Entry, LockOptions, Signalled } from "./options.ts";
+import { sleep } from "./transport/attempt-clock.ts";
 import {
   ExistsError,
   LockedError,
@@ -13,7 +14,7 @@ import {
   PreconditionFailedError,
 } from "./transport/errors.ts";
 import { pathOf, queryOf } from "./transport/paths.ts";
-import { type Requests, randomName, sleep } from "./transport/requests.ts";
+import { type Requests, randomName } from "./transport/requests.ts";
 
 const TTL_SECONDS_DEFAULT = 10;
 /** Shorter ones would end between two renewals on a busy machine. */

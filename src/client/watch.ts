@@ -6,9 +6,10 @@
 import { eventsOf, type ServerEvent } from "./events.ts";
 import { itemOf, type RawItem } from "./items.ts";
 import type { WatchEvent, WatchOptions } from "./options.ts";
+import { sleep } from "./transport/attempt-clock.ts";
 import { NetworkError, PlaceTooOldError, UnavailableError } from "./transport/errors.ts";
 import { pathOf, queryOf } from "./transport/paths.ts";
-import { type Answer, type Requests, sleep } from "./transport/requests.ts";
+import type { Answer, Requests } from "./transport/requests.ts";
 
 /** A node says something every 5 s: when nothing comes for so long, it is gone. */
 const SILENCE_MS = 20_000;

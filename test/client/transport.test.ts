@@ -36,8 +36,8 @@ function network(replies: Reply[], features: string[] = []) {
         options.signal?.addEventListener("abort", () => reject(options.signal?.reason));
       });
     const [status, code] = reply;
-    const body =
-      code === undefined ? { success: true, created: true } : { success: false, error: "so it is", code };
+    const error = "so it is";
+    const body = code === undefined ? { success: true, created: true } : { success: false, error, code };
     return Response.json(body, { status, headers: { etag: '"e"' } });
   };
   return { fetch, sent };

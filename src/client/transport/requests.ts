@@ -6,7 +6,9 @@
  * where it is sure that nothing was done: no connection came about, or a node has refused it with a word that
  * says so.
  */
-import { errorOf, errorOfAnswer, MinivaultError, NetworkError, UnknownOutcomeError } from "./errors.ts";
+
+import { AttemptClock, pause } from "./attempt-clock.ts";
+import { errorOfAnswer, MinivaultError, NetworkError, UnknownOutcomeError } from "./errors.ts";
 import type { Fetch, Node, Nodes } from "./nodes.ts";
 import type { Body } from "./values.ts";
 
@@ -14,10 +16,6 @@ import type { Body } from "./values.ts";
 export const RETRIES_DEFAULT = 5;
 /** How long a node may take until its answer begins. */
 export const ATTEMPT_MS_DEFAULT = 10_000;
-/** A larger body takes as long as it takes. */
-const TIMED_BODY_BYTES_MAX = 1024 * 1024;
-const PAUSE_MS_MIN = 50;
-const PAUSE_MS_MAX = 2000;
 
 const IDEMPOTENCY_KEY = "Idempotency-Key";
 const FEATURE = "idempotency-key";
@@ -76,8 +74,8 @@ export class Requests {
   readonly nodes: Nodes;
   private readonly fetch: Fetch;
   private readonly settings: RequestSettings;
-  /** URLs of nodes, and whether they know idempotency keys. */
-  private readonly knowing = new Map<string, boolean>();
+  /** The nodes know idempotency keys. */
+  private knows = false;
   /** A cluster, or a directory, of an earlier format keeps none. */
   private keepsKeys = true;
 
@@ -106,7 +104,7 @@ export class Requests {
         if (!(error instanceof MinivaultError)) throw error;
         if (this.forgetsKeys(call, error)) continue;
         if (isNodes(error)) this.nodes.failed(node);
-        if (attempt >= this.settings.retries || !(await this.maySendAgain(node, call, error))) throw error;
+        if (attempt >= this.settings.retries || !(await this.maySendAgain(call, error))) throw error;
       }
     }
   }
@@ -120,32 +118,34 @@ export class Requests {
     return true;
   }
 
-  private async maySendAgain(node: Node, call: Call, error: MinivaultError): Promise<boolean> {
+  private async maySendAgain(call: Call, error: MinivaultError): Promise<boolean> {
     if (call.body?.bytes === null) return false;
     if (error instanceof NetworkError || NOT_DONE.has(error.code)) return true;
     if (!(error instanceof UnknownOutcomeError) && (!PASSING.has(error.status) || LASTING.has(error.code)))
       return false;
     if (call.writes !== true) return true;
-    return typeof call.once === "string" && (await this.knowsKeys(node));
+    return typeof call.once === "string" && (await this.knowsKeys(call.signal));
   }
 
-  /** Whether a node knows idempotency keys; asked once. What does not say so does not. */
-  private async knowsKeys(node: Node): Promise<boolean> {
-    const known = this.knowing.get(node.url);
-    if (known !== undefined) return known;
+  /**
+   * Whether the nodes, which are of one cluster, know idempotency keys: that is asked once where it is so.
+   * What does not say so does not.
+   */
+  private async knowsKeys(signal: AbortSignal | undefined): Promise<boolean> {
+    if (this.knows) return true;
     try {
-      const answer = await this.fetch(`${node.url}/`, {
-        headers: { ...this.settings.headers, Accept: "application/json" },
-        signal: AbortSignal.timeout(this.settings.attemptMs),
+      const { bytes } = await this.send({
+        method: "GET",
+        path: "/",
+        headers: { Accept: "application/json" },
+        signal,
       });
-      const { features = [] } = (await answer.json()) as { features?: unknown[] };
-      const knows = Array.isArray(features) && features.includes(FEATURE);
-      this.knowing.set(node.url, knows);
-      return knows;
+      const { features } = JSON.parse(new TextDecoder().decode(bytes)) as { features?: unknown };
+      this.knows = Array.isArray(features) && features.includes(FEATURE);
     } catch {
-      // The others of its cluster answer for it.
-      return [...this.knowing.values()].some((knows) => knows);
+      // Then nobody knows.
     }
+    return this.knows;
   }
 
   /** One request to one node. Throws a MinivaultError for every answer that is not expected. */
@@ -193,43 +193,6 @@ async function bodyOf(answer: Response, call: Call): Promise<Uint8Array> {
   }
 }
 
-/** Ends an attempt that takes too long, or whose caller does not want it any more. */
-class AttemptClock {
-  isOver = false;
-  private readonly controller = new AbortController();
-  private readonly timer: ReturnType<typeof setTimeout> | null = null;
-  private readonly call: Call;
-
-  constructor(call: Call, attemptMs: number) {
-    this.call = call;
-    if (call.signal?.aborted) this.abort();
-    call.signal?.addEventListener("abort", this.abort);
-    const bytes = call.body?.bytes ?? (call.body == null ? 0 : Number.POSITIVE_INFINITY);
-    if (bytes > TIMED_BODY_BYTES_MAX) return;
-    this.timer = setTimeout(() => {
-      this.isOver = true;
-      this.controller.abort();
-    }, attemptMs);
-  }
-
-  get signal(): AbortSignal {
-    return this.controller.signal;
-  }
-
-  private readonly abort = (): void => this.controller.abort(this.call.signal?.reason);
-
-  /** The answer has begun: from now on its body takes as long as it takes. */
-  begun(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
-  }
-
-  end(): void {
-    this.begun();
-    // The signal goes on to end an answer that streams.
-    if (this.call.streams !== true) this.call.signal?.removeEventListener("abort", this.abort);
-  }
-}
-
 /** No answer came, or not all of it. */
 function lost(node: Node, call: Call, cause: unknown, isOver: boolean): MinivaultError {
   const code = isOver ? "timeout" : "network";
@@ -260,36 +223,8 @@ function isNodes(error: MinivaultError): boolean {
   return error.status === 0 || error.status === 502 || error.status === 503 || error.status === 504;
 }
 
-/** Waits before a node is asked again: longer each time, and never as long as others. */
-async function pause(attempt: number, signal: AbortSignal | undefined): Promise<void> {
-  const longest = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** attempt);
-  await sleep(longest * (0.5 + Math.random() / 2), signal);
-}
-
 /** A name that nobody else draws; pages without https have this much of crypto, too. */
 export function randomName(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** Rejects with the signal's reason. */
-export function sleep(ms: number, signal?: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      signal?.removeEventListener("abort", aborted);
-      resolve();
-    }
-    function aborted(): void {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    }
-    if (signal?.aborted) aborted();
-    else signal?.addEventListener("abort", aborted, { once: true });
-  });
-}
-
-/** An error of the client's own. */
-export function badAnswer(message: string): MinivaultError {
-  return errorOf(message, { status: 200, code: "bad_answer" });
 }
