@@ -90,10 +90,18 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   { file: WRITE, from: "if (round.rules.resolveAmbiguous) this.beginDoubt();", to: "", ...HISTORIES },
   // What is newer on top is taken for older.
   {
-    file: WRITE,
-    from: "compareOptionalBallots(highest.ballot, since) >= 0 &&",
-    to: "compareOptionalBallots(highest.ballot, since) >= 2 &&",
+    file: DOUBT,
+    from: "compareOptionalBallots(ballot, this.since) >= 0 &&",
+    to: "compareOptionalBallots(ballot, this.since) >= 2 &&",
     ...COORDINATOR,
+  },
+  // A write is remembered though nobody refuses those who have not asked.
+  {
+    file: "cluster/coordinator/once.ts",
+    from: "return hasMajority(group, guarded);",
+    to: "return true;",
+    test: "sim/protocol.test.ts",
+    name: "sent again, by their Idempotency-Key, are linearizable",
   },
   // Every conditional write is the first.
   {
