@@ -146,7 +146,7 @@ export class ApiFuzz {
         const sent = this.chance(2) ? key.replaceAll("%2F", "/") : key;
         const spoilt = isWrong && this.chance(8) ? this.spoil(sent) : sent;
         // Some would be another path.
-        const isAnother = spoilt === "" || !new RegExp(schema.pattern ?? "").test(spoilt);
+        const isAnother = spoilt === "" || !fits(schema.pattern ?? "", spoilt);
         target = target.replace(`{${name}}`, () => (isAnother ? "%" : spoilt));
       } else if (!this.chance(isWrong ? 5 : 7)) continue;
       else if (place === "header")
@@ -252,6 +252,15 @@ export class ApiFuzz {
       if (this.versions.length > VERSIONS_MAX) this.versions.shift();
       if (operation.operationId === "export" && answer.status === 200) this.archive = answer.body;
     }
+  }
+}
+
+/** Whether what is sent of a path is, once decoded, of a pattern; or cannot be decoded, and is refused for that. */
+function fits(pattern: string, sent: string): boolean {
+  try {
+    return new RegExp(pattern).test(decodeURIComponent(sent));
+  } catch {
+    return true;
   }
 }
 

@@ -156,7 +156,8 @@ describe("workers", () => {
 describe("answers that are not named", () => {
   test("a document is a judge: a status, a header, a type, a shape, a code that it does not have", async () => {
     const document = new ApiDocument(await documentOf(server.port));
-    const { put, get } = document.root.paths["/{key}"];
+    const { put } = document.root.paths["/{key}"];
+    const { get } = document.root.paths["/"];
     const json = { "content-type": "application/json" };
     const answer = (status: number, text: string, headers: Record<string, string> = json) =>
       document.problem("PUT", put, { status, headers, body: Buffer.from(text) });

@@ -118,3 +118,14 @@ export const ERROR = new Shape("Error", {
 
 /** A value that is JSON, as a key has it. */
 export const JSON_VALUE = new Shape("Value", object({ value: ANY }));
+
+/** A value whose type is that of our own documents, and which was stored as it came. */
+export const KEPT_VALUE = {
+  description: "A value that was stored as it came (`/_raw/`), with that type.",
+} as const;
+/** What a read of a key can answer. */
+export const VALUE_CONTENT = {
+  [JSON_TYPE]: anyOf(JSON_VALUE, KEPT_VALUE),
+  [LINES_TYPE]: KEPT_VALUE,
+  [ANY_TYPE]: BYTES,
+};

@@ -4,20 +4,18 @@ import { KEY_ERRORS, LIST_ERRORS } from "../describe/errors.ts";
 import { KEY_PATHS, type Operation, PREFIX_PATHS } from "../describe/operation.ts";
 import { Shape } from "../describe/schema.ts";
 import {
-  ANY_TYPE,
   arrayOf,
-  BYTES,
   FLAG,
   flag,
   header,
   IF_NONE_MATCH,
   JSON_TYPE,
-  JSON_VALUE,
   KEY,
   object,
   oneOf,
   query,
   TEXT,
+  VALUE_CONTENT,
 } from "../describe/shapes.ts";
 import { ENTRY_MEMBERS, ENTRY_OPTIONAL } from "./list.ts";
 import { VALUE_ERROR_HEADERS, VALUE_ERRORS, VALUE_HEADERS } from "./reads.ts";
@@ -97,7 +95,7 @@ export const FEED_OPERATIONS: readonly Operation[] = [
       200: {
         text: "The value.",
         headers: VALUE_HEADERS,
-        content: { [JSON_TYPE]: JSON_VALUE, [ANY_TYPE]: BYTES },
+        content: VALUE_CONTENT,
       },
       304: {
         text: "The time is over, and the key is as it was.",

@@ -11,9 +11,8 @@ import {
   IF_MODIFIED_SINCE,
   IF_NONE_MATCH,
   IF_UNMODIFIED_SINCE,
-  JSON_TYPE,
-  JSON_VALUE,
   KEY,
+  VALUE_CONTENT,
 } from "../describe/shapes.ts";
 
 const ORIGIN_HEADERS = ["X-Minivault-Replicas", "X-Minivault-Region"] as const;
@@ -62,7 +61,7 @@ export const READ_OPERATIONS: readonly Operation[] = [
       200: {
         text: "The value.",
         headers: VALUE_HEADERS,
-        content: { [JSON_TYPE]: JSON_VALUE, [ANY_TYPE]: BYTES },
+        content: VALUE_CONTENT,
       },
       206: {
         text: "A part of it.",
