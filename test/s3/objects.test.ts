@@ -1,6 +1,7 @@
 /** Objects and buckets of one node, as AWS' own client for JavaScript asks for them, and as raw requests do. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import net from "node:net";
 import { Readable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import {
@@ -20,8 +21,8 @@ import {
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { call, closeConnections } from "../rest/client.ts";
-import { runProgram } from "../rest/server.ts";
-import { ask, client, codeOf, KEY, presign, type S3Server, send, startS3 } from "./harness.ts";
+import { runProgram, waitUntil } from "../rest/server.ts";
+import { ask, client, codeOf, KEY, presign, type S3Server, send, sign, startS3 } from "./harness.ts";
 
 let server: S3Server;
 let s3: S3Client;
@@ -441,6 +442,39 @@ describe("what is not there, and what is not allowed", () => {
     assert.equal(codeOf(large), "SignatureDoesNotMatch");
     const { status } = await ask(s3Port, { method: "HEAD", target });
     assert.equal(status, 404);
+  });
+
+  test("a client that goes in the middle of its body leaves nothing", async () => {
+    const Bucket = await makeBucket("cuts");
+    const { s3Port, port } = server;
+    const figures = async () => JSON.parse(String((await call(port, "GET", "/_stats", bearer)).body));
+    const before = (await figures()).requests.put.aborted;
+    const cuts = [
+      [3_000_000, 1_600_000],
+      [500_000, 100_000],
+      [3_000_000, 0],
+      [100, 99],
+    ];
+    for (const [bytes, sent] of cuts) {
+      const { headers } = sign(s3Port, {
+        method: "PUT",
+        target: `/${Bucket}/k`,
+        payload: "UNSIGNED-PAYLOAD",
+      });
+      const lines = Object.entries({ ...headers, "content-length": bytes }).map(
+        ([name, text]) => `${name}: ${text}`,
+      );
+      const socket = net.connect(s3Port, "127.0.0.1");
+      socket.on("error", () => {});
+      socket.write(`PUT /${Bucket}/k HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`);
+      await new Promise<void>((resolve) => socket.write(Buffer.alloc(sent), () => resolve()));
+      socket.end();
+    }
+    await waitUntil(
+      "all are noticed",
+      async () => (await figures()).requests.put.aborted === before + cuts.length,
+    );
+    await refused(s3.send(new HeadObjectCommand({ Bucket, Key: "k" })), 404);
   });
 
   test("presigned URLs read and write until they expire", async () => {
