@@ -80,6 +80,8 @@ describe("package", () => {
   before(async () => {
     await builtProgram();
     fs.mkdirSync(app);
+    // Or npm would look further up for the project.
+    fs.writeFileSync(path.join(app, "package.json"), "{}\n");
     [packed] = JSON.parse(run("npm", ["pack", "--json", "--pack-destination", folder], REPOSITORY));
     // Without a network: there is nothing to get.
     run("npm", ["install", "--offline", "--no-audit", "--no-fund", path.join(folder, packed.filename)]);
