@@ -231,8 +231,11 @@ class S3Server {
 
   private refuse(exchange: Exchange, error: unknown): void {
     const { caller, method } = exchange.asked;
-    if (error instanceof S3Error && error.status === 403)
-      this.refusals.note("forbidden", caller.name ?? error.code, method);
+    if (error instanceof S3Error && error.status === 403) {
+      // Whose signature is wrong is not known; what is wrong with it is.
+      const id = caller.name ?? (error.code === "AccessDenied" ? "none" : error.code);
+      this.refusals.note("forbidden", id, method);
+    }
     exchange.failed(error);
   }
 
