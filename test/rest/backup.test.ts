@@ -238,7 +238,7 @@ describe("backup: of a node that serves", () => {
       const asked = await call(server.port, "GET", `/_admin/backup?directory=${copy}`, {
         headers: as(operator),
       });
-      assert.equal(asked.status, 404);
+      assert.equal(asked.status, 405);
       assert.ok(!fs.existsSync(copy));
       assert.equal((await backup(server, copy, as(operator))).status, 200);
     });
