@@ -169,7 +169,7 @@ test("stats: counts by verb and outcome, latencies, shards, memory", async () =>
     assert.ok(stats.batches > 0 && stats.batchedWrites === 72);
     assert.deepEqual(
       Object.keys(stats.queues).join(" "),
-      "writes bytes requestsInFlight receivingBytes connections",
+      "writes bytes requestsInFlight receivingBytes connections watchers",
     );
     const head = await call("HEAD", "/_stats");
     assert.deepEqual([head.status, head.body.length], [200, 0]);
