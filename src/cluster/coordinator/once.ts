@@ -194,7 +194,8 @@ export class OnceOperation {
       if (!this.answered) this.decided();
       if (round.phase === "accept" && tally.pending === 0) round.end();
     } else if (!tally.open) {
-      if (this.purpose === "own" && tally.touched !== 0) this.mayBeDone = true;
+      // Who has not answered may yet take it.
+      if (this.purpose === "own" && (tally.touched | tally.pending) !== 0) this.mayBeDone = true;
       round.again();
     }
   }
