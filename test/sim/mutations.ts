@@ -98,7 +98,7 @@ export const MUTANTS: readonly Mutant[] = [
     mutation: { oneMoreThanHighest: true },
     faults: ["clocks"],
     weather: { startsAhead: true },
-    histories: 20_000,
+    histories: 100_000,
   },
   {
     name: "a replica that lost its data votes again without waiting",
