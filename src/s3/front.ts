@@ -21,6 +21,7 @@ import { Pacer } from "../server/http/pace.ts";
 import { sendWriteResult } from "../server/http/reply.ts";
 import { createKeyScratch } from "../server/http/target.ts";
 import { createHttp } from "../server/http/uws.ts";
+import { idle } from "../server/idle.ts";
 import { DELETE, GET, HEAD, type Meter, OTHER, POST, PUT } from "../server/status/meter.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { Access } from "./exchange/access.ts";
@@ -142,19 +143,6 @@ function createContext(options: S3FrontOptions): FrontContext {
     answerWrite: sendWriteResult,
     stopping: false,
   };
-}
-
-/** Waits until no request is under way, or the deadline. */
-async function idle(inFlight: InFlight, deadlineMs: number): Promise<void> {
-  if (inFlight.count > 0)
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, deadlineMs);
-      inFlight.onIdle.push(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
-  await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
 class S3Server {

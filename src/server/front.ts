@@ -30,6 +30,7 @@ import { sendError, sendWriteResult } from "./http/reply.ts";
 import { createKeyScratch } from "./http/target.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
+import { idle } from "./idle.ts";
 import { workerOperations } from "./operations/worker.ts";
 import { createOtherTargets } from "./other-targets.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
@@ -205,21 +206,6 @@ function connectionsOf(own: Meter, meters: readonly Meter[], log: FrontLog): Con
   return new Connections(counts, connectionsMax(), (connections) =>
     log.error({ connections }, REFUSING_CONNECTIONS),
   );
-}
-
-/** Waits until no request is under way, or the deadline. */
-async function idle(inFlight: InFlight, deadlineMs: number): Promise<void> {
-  if (inFlight.count > 0) {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, deadlineMs);
-      inFlight.onIdle.push(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
-  }
-  // The last answer is written when its cork ends, which may be after the request was counted as answered.
-  await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
 function createGate({ metrics, rates }: FrontOptions, access: ClientAccess): Gate {
