@@ -92,7 +92,8 @@ async function main(): Promise<void> {
 if (isShardThread()) {
   require("piscina/dist/worker.js");
 } else if (!isMainThread) {
-  // Runs by itself when it finds that this is its thread.
+  // Each runs by itself when it finds that this is its thread; the first one never returns then.
+  require("./s3/hashing/hash-thread.ts");
   require("./app/front-thread.ts");
 } else {
   const problem = platformProblem();

@@ -36,6 +36,7 @@ const LAYERS = [
     "s3/objects",
     "s3/exchange",
     "s3/store",
+    "s3/hashing",
     "s3/checksum",
     "s3/signature",
     "s3/protocol",

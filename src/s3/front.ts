@@ -28,6 +28,7 @@ import { Access } from "./exchange/access.ts";
 import { Body } from "./exchange/body.ts";
 import { type Asked, Exchange, type S3Context } from "./exchange/exchange.ts";
 import { Payload } from "./exchange/payload.ts";
+import { HashPool } from "./hashing/hash-pool.ts";
 import { completeMultipartUpload } from "./multipart/complete-multipart-upload.ts";
 import { S3Error } from "./protocol/errors.ts";
 import { placeOf } from "./protocol/names.ts";
@@ -87,7 +88,8 @@ export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
   const { tls = null, log } = options;
   const front = createContext(options);
   const access = new Access(options.auth, options.meter, options.rates, options.now);
-  const context: S3Context = { front, buckets: new Buckets(front), wholeBodies: { bytes: 0 } };
+  const hashing = new HashPool(log);
+  const context: S3Context = { front, buckets: new Buckets(front), wholeBodies: { bytes: 0 }, hashing };
   const server = new S3Server(context, access, options.publicUrl ?? (() => null));
   let { port } = options;
   const origins = {
@@ -105,7 +107,12 @@ export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
     },
     { tls, ...(options.connections === undefined ? {} : { connections: options.connections }) },
   );
-  port = await http.listen(options.host, port);
+  try {
+    port = await http.listen(options.host, port);
+  } catch (error) {
+    await hashing.close();
+    throw error;
+  }
   let closing: Promise<void> | null = null;
   return {
     port,
@@ -117,6 +124,7 @@ export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
         http.stopAccepting();
         await idle(front.inFlight, deadlineMs);
         http.closeConnections();
+        await hashing.close();
       })();
       return closing;
     },

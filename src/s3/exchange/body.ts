@@ -80,7 +80,10 @@ export class Body implements BodyTaker {
     return this.phase === FAILED || this.phase === RECEIVING;
   }
 
-  /** Begins to take it. To be called in the request's handler. Resolves when all of it is there and right. */
+  /**
+   * Begins to take it. To be called in the request's handler. Resolves when all of it is there and right;
+   * what `held` then has was not given to `take`.
+   */
   receive(take: TakePiece): Promise<Sums> {
     this.take = take;
     this.phase = RECEIVING;
@@ -167,12 +170,13 @@ export class Body implements BodyTaker {
     }
   }
 
-  private complete(sums: Sums): void {
+  private complete(sums: Sums | Promise<Sums>): void {
     // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
     this.flow?.setPaused(false);
     this.chunkEnd?.stop();
     this.phase = OVER;
-    this.resolve(sums);
+    if (sums instanceof Promise) sums.then(this.resolve, this.reject);
+    else this.resolve(sums);
   }
 
   /** Gives it up. */
@@ -180,8 +184,7 @@ export class Body implements BodyTaker {
     if (this.phase !== RECEIVING) return;
     // Reading must go on: what is still coming is dropped.
     this.flow?.setPaused(false);
-    this.chunkEnd?.stop();
-    this.flow?.end();
+    this.end();
     this.phase = last ? OVER : FAILED;
     this.reject(error);
   }
@@ -214,5 +217,6 @@ export class Body implements BodyTaker {
   end(): void {
     this.flow?.end();
     this.chunkEnd?.stop();
+    this.payload.close();
   }
 }

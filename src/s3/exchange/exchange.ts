@@ -6,6 +6,7 @@ import type { Token } from "../../auth/tokens.ts";
 import type { FrontContext, RequestNotes } from "../../server/http/context.ts";
 import type { Res } from "../../server/http/http.ts";
 import { Linger } from "../../server/http/linger.ts";
+import type { HashPool } from "../hashing/hash-pool.ts";
 import { knownError, S3Error } from "../protocol/errors.ts";
 import { type Place, storeKey } from "../protocol/names.ts";
 import { documentText, type Elements, XML_HEAD, XML_TYPE } from "../protocol/xml.ts";
@@ -24,6 +25,7 @@ export interface S3Context {
   readonly front: FrontContext;
   readonly buckets: Buckets;
   readonly wholeBodies: WholeBodies;
+  readonly hashing: HashPool;
 }
 
 /** What its headers say. */

@@ -14,9 +14,12 @@ import {
   readSum,
   sumBytes,
 } from "../checksum/checksum.ts";
+import type { HashedBody, HashPool } from "../hashing/hash-pool.ts";
+import type { FoundSums } from "../hashing/slots.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { ChunkedBody } from "../signature/chunks.ts";
 import type { Seed } from "../signature/verify.ts";
+import type { LentBody } from "../store/value-sink.ts";
 
 const MD5_BYTES = 16;
 const STREAMING = "STREAMING-";
@@ -28,6 +31,8 @@ export interface Sums {
   /** Null: nobody asked for it. */
   md5: Buffer | null;
   checksum: KeptChecksum | null;
+  /** Where it was summed up elsewhere: all of it, which its taker has not seen. Whoever has it closes it. */
+  held: LentBody | null;
 }
 
 export interface PayloadOptions {
@@ -48,12 +53,13 @@ export class Payload {
   wantsMd5 = false;
   private bytes = 0;
   private readonly chunked: ChunkedBody | null;
-  private readonly sha256: Hash | null;
+  private sha256: Hash | null = null;
   private readonly expectedSha256: string;
   private readonly md5Sent: Buffer | null;
   private md5: Hash | null = null;
+  private elsewhere: HashedBody | null = null;
   private readonly announced: Announced | null;
-  private readonly checksum: Checksum | null;
+  private checksum: Checksum | null = null;
 
   /** @throws S3Error */
   constructor({ mode, seed, headers, sentBytes, hasChecksum }: PayloadOptions) {
@@ -65,8 +71,7 @@ export class Payload {
         "InvalidArgument",
         "x-amz-content-sha256 is a SHA-256 in hexadecimal, or a word for none.",
       );
-    this.sha256 = isHash ? createHash("sha256") : null;
-    this.expectedSha256 = mode.toLowerCase();
+    this.expectedSha256 = isHash ? mode.toLowerCase() : "";
     const md5 = headers.get("content-md5");
     this.md5Sent = md5 === undefined ? null : readSum(md5, MD5_BYTES, "InvalidDigest");
     this.announced = hasChecksum ? announcedIn(headers) : null;
@@ -76,11 +81,21 @@ export class Payload {
       algorithmOf(
         headers.get("x-amz-sdk-checksum-algorithm") ?? headers.get("x-amz-checksum-algorithm") ?? null,
       );
-    this.checksum = algorithm === null ? null : createChecksum(algorithm);
     this.algorithm = algorithm;
   }
 
   private readonly algorithm: KeptChecksum["name"] | null;
+
+  /** Has other threads sum it up, if they have room. Before any of it has come. */
+  sumElsewhere(pool: HashPool): void {
+    const wanted = { md5: this.isMd5Due, sha256: this.expectedSha256 !== "", checksum: this.algorithm };
+    if (wanted.md5 || wanted.sha256 || wanted.checksum !== null)
+      this.elsewhere = pool.open(wanted, this.expectedBytes);
+  }
+
+  private get isMd5Due(): boolean {
+    return this.wantsMd5 || this.md5Sent !== null;
+  }
 
   /** Takes the next bytes as they travel. @throws S3Error */
   feed(bytes: Uint8Array, take: (piece: Uint8Array) => void): void {
@@ -93,32 +108,73 @@ export class Payload {
     this.bytes += piece.length;
     if (this.bytes > this.expectedBytes)
       throw new S3Error("IncompleteBody", "The body is longer than announced.");
-    if (this.wantsMd5 || this.md5Sent !== null) {
-      this.md5 ??= createHash("md5");
-      this.md5.update(piece);
+    if (this.elsewhere !== null) {
+      this.elsewhere.append(piece);
+      return;
     }
+    this.begin();
+    this.md5?.update(piece);
     this.sha256?.update(piece);
     this.checksum?.update(piece);
     take(piece);
   }
 
-  /** The body has ended. @throws S3Error where it is not what was announced, or signed */
-  finish(): Sums {
+  private begin(): void {
+    if (this.isMd5Due) this.md5 ??= createHash("md5");
+    if (this.expectedSha256 !== "") this.sha256 ??= createHash("sha256");
+    if (this.algorithm !== null) this.checksum ??= createChecksum(this.algorithm);
+  }
+
+  /**
+   * The body has ended. A promise where it was summed up elsewhere.
+   * @throws S3Error where it is not what was announced, or signed
+   */
+  finish(): Sums | Promise<Sums> {
     this.chunked?.finish();
     if (Number.isFinite(this.expectedBytes) && this.bytes !== this.expectedBytes)
       throw new S3Error("IncompleteBody");
-    if (this.sha256 !== null && this.sha256.digest("hex") !== this.expectedSha256)
-      throw new S3Error("XAmzContentSHA256Mismatch");
-    const isMd5Due = this.wantsMd5 || this.md5Sent !== null;
-    const md5 = isMd5Due ? (this.md5 ?? createHash("md5")).digest() : null;
-    if (this.md5Sent !== null && md5 !== null && !this.md5Sent.equals(md5)) throw new S3Error("BadDigest");
-    return { bytes: this.bytes, md5, checksum: this.judgeChecksum() };
+    const { elsewhere } = this;
+    if (elsewhere !== null) {
+      // From now on it is theirs who are told of it.
+      this.elsewhere = null;
+      return this.judgeLater(elsewhere);
+    }
+    this.begin();
+    const [md5, sha256, checksum] = [this.md5, this.sha256, this.checksum].map(
+      (hash) => hash?.digest() ?? null,
+    );
+    return { ...this.judge({ md5, sha256, checksum }), held: null };
   }
 
-  private judgeChecksum(): KeptChecksum | null {
-    const { checksum, algorithm, announced } = this;
-    if (checksum === null || algorithm === null) return null;
-    const sum = checksum.digest();
+  private async judgeLater(elsewhere: HashedBody): Promise<Sums> {
+    try {
+      return { ...this.judge(await elsewhere.end()), held: elsewhere };
+    } catch (error) {
+      elsewhere.close();
+      throw error;
+    }
+  }
+
+  private judge({ md5, sha256, checksum }: FoundSums): Omit<Sums, "held"> {
+    if (sha256 !== null && Buffer.from(sha256).toString("hex") !== this.expectedSha256)
+      throw new S3Error("XAmzContentSHA256Mismatch");
+    if (this.md5Sent !== null && md5 !== null && !this.md5Sent.equals(md5)) throw new S3Error("BadDigest");
+    return {
+      bytes: this.bytes,
+      md5: md5 === null ? null : Buffer.from(md5),
+      checksum: this.judgeChecksum(checksum),
+    };
+  }
+
+  /** Nobody will ask for its end. Idempotent. */
+  close(): void {
+    this.elsewhere?.close();
+    this.elsewhere = null;
+  }
+
+  private judgeChecksum(sum: Uint8Array | null): KeptChecksum | null {
+    const { algorithm, announced } = this;
+    if (sum === null || algorithm === null) return null;
     if (announced !== null) {
       const sent = announced.value ?? this.chunked?.trailers.get(headerOf(announced.name));
       if (sent === undefined)

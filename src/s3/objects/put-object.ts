@@ -3,6 +3,7 @@
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { WRITE } from "../exchange/needs.ts";
+import type { Sums } from "../exchange/payload.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { NO_TERMS, ValueSink } from "../store/value-sink.ts";
 import { checksumLines, demandFields, describedBy, trailerOf } from "./kept.ts";
@@ -73,9 +74,19 @@ function follow({ body }: Exchange, sink: ValueSink): void {
 }
 
 /** Begins to receive the body into a value. */
-export function receiveInto(exchange: Exchange, sink: ValueSink): ReturnType<Exchange["body"]["receive"]> {
+export function receiveInto(exchange: Exchange, sink: ValueSink): Promise<Sums> {
   follow(exchange, sink);
-  return exchange.body.receive((piece) => sink.take(piece));
+  const { body, context } = exchange;
+  body.payload.sumElsewhere(context.hashing);
+  const received = body
+    .receive((piece) => sink.take(piece))
+    .then((sums) => {
+      if (sums.held !== null) sink.lend(sums.held);
+      return sums;
+    });
+  // It may fail before anybody waits for it.
+  received.catch(() => {});
+  return received;
 }
 
 /** @throws S3Error */

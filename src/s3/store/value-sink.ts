@@ -35,6 +35,13 @@ export interface Stored {
   version: string;
 }
 
+/** A whole value that is in memory of somebody else. */
+export interface LentBody {
+  /** Valid until `close`. */
+  whole(): Uint8Array;
+  close(): void;
+}
+
 export class ValueSink {
   /** Called when more may come after `take` said false. */
   onDrain: () => void = () => {};
@@ -46,6 +53,7 @@ export class ValueSink {
   private readonly terms: Terms;
   private readonly expectedBytes: number;
   private gathered: Gathering | null = null;
+  private lent: LentBody | null = null;
   private upload: Upload | null = null;
   private trailer: Uint8Array = new Uint8Array(0);
   private failure: S3Error | null = null;
@@ -98,6 +106,12 @@ export class ValueSink {
       this.gathered = null;
     }
     return upload.write(bytes) && more;
+  }
+
+  /** Takes all bytes of a small value at once, without a copy; closes them when they are not needed. */
+  lend(body: LentBody): void {
+    if (this.isOver) body.close();
+    else this.lent = body;
   }
 
   private gather(bytes: Uint8Array): void {
@@ -154,7 +168,7 @@ export class ValueSink {
           this.isOver = true;
           this.upload.commit(done);
         } else {
-          const body = this.gathered?.whole() ?? new Uint8Array(0);
+          const body = (this.lent ?? this.gathered)?.whole() ?? new Uint8Array(0);
           if (!this.target.submit(this.head(terms), body, done))
             resolve({ error: "overloaded", detail: "", version: "" });
         }
@@ -170,5 +184,7 @@ export class ValueSink {
     this.isOver = true;
     this.gathered?.close();
     this.gathered = null;
+    this.lent?.close();
+    this.lent = null;
   }
 }
