@@ -10,6 +10,7 @@
  *   user.minivault.form      raw: the value is the file's bytes, though the type is application/json
  *   user.minivault.key       the key, where the member's name is another one
  *   user.minivault.metadata  headers that are kept with the value, as in its record
+ *   user.minivault.sums      MD5 and checksum that are kept with the value, as format/fields/sums.ts writes them
  *   user.minivault.expires   the end of its life, in milliseconds since 1970
  */
 import { isUtf8 } from "node:buffer";
@@ -20,6 +21,7 @@ const TYPE = `${ATTRIBUTE}mime_type`;
 const FORM = `${ATTRIBUTE}minivault.form`;
 const KEY = `${ATTRIBUTE}minivault.key`;
 const METADATA = `${ATTRIBUTE}minivault.metadata`;
+const SUMS = `${ATTRIBUTE}minivault.sums`;
 const EXPIRES = `${ATTRIBUTE}minivault.expires`;
 
 /** A value's type where its member says none. */
@@ -38,6 +40,8 @@ export interface ArchivedValue {
   contentType: string;
   /** Lines of metadata, as in a record; empty: none. */
   metadata: string;
+  /** Lines of sums; empty: none. */
+  sums: string;
   /** End of its life, in milliseconds since 1970; 0: none. */
   end: number;
   /** Of the file. */
@@ -61,6 +65,7 @@ export interface ReadMember {
   json: boolean;
   contentType: string;
   metadata: string;
+  sums: string;
   /** End of its life, in milliseconds since 1970; 0: none. */
   end: number;
   bytes: number;
@@ -70,13 +75,14 @@ export interface ReadMember {
 const MODE = 0o600;
 
 export function headOf(value: ArchivedValue): MemberHead {
-  const { key, etag, versionMs, json, contentType, metadata, end, bytes } = value;
+  const { key, etag, versionMs, json, contentType, metadata, sums, end, bytes } = value;
   const text = Buffer.from(key.buffer, key.byteOffset, key.length).toString("utf8");
   const name = memberName(text);
   const pax: Record<string, string> = { [ETAG]: etag, [TYPE]: contentType };
   if (contentType === JSON_TYPE && !json) pax[FORM] = RAW_FORM;
   if (name !== text) pax[KEY] = text;
   if (metadata !== "") pax[METADATA] = metadata;
+  if (sums !== "") pax[SUMS] = sums;
   if (end !== 0) pax[EXPIRES] = String(end);
   return { name, size: bytes, mtime: new Date(versionMs), mode: MODE, pax };
 }
@@ -126,6 +132,7 @@ export function readMember({
     json: contentType === JSON_TYPE && pax?.[FORM] !== RAW_FORM,
     contentType,
     metadata: pax?.[METADATA] ?? "",
+    sums: pax?.[SUMS] ?? "",
     end: Number(expires),
     bytes: size,
   };

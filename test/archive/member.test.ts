@@ -48,6 +48,7 @@ test("archive: each key has a name of its own, a safe one, and is read back", (t
       json: false,
       contentType: "x/y",
       metadata: "",
+      sums: "",
       end: 5e12,
       bytes: 3,
     };

@@ -9,6 +9,9 @@ import { type Field, fieldOf, readFields, writeFields } from "./trailer.ts";
 const MD5_BYTES = 16;
 const PARTS_BYTES = 4;
 const CHECKSUM_HEAD_BYTES = 2;
+/** As text. */
+const MD5_NAME = "md5";
+const COMPOSITE = " composite";
 
 /** Algorithms by their number in the field, and the bytes of their sums. */
 export const CHECKSUMS = [
@@ -68,4 +71,40 @@ export function checksumIn(trailer: Uint8Array): KeptChecksum | null {
   if (field === null || known === undefined || field.length !== CHECKSUM_HEAD_BYTES + known.bytes)
     return null;
   return { name: known.name, sum: field.subarray(CHECKSUM_HEAD_BYTES), isComposite: field[1] === 1 };
+}
+
+/** The sums in a trailer as text, for where there are no fields: a line each; empty: there are none. */
+export function sumsText(trailer: Uint8Array): string {
+  const lines: string[] = [];
+  const md5 = md5In(trailer);
+  if (md5 !== null) lines.push(`${MD5_NAME}: ${hexOf(md5.md5)}${md5.parts === 0 ? "" : `-${md5.parts}`}\n`);
+  const checksum = checksumIn(trailer);
+  if (checksum !== null)
+    lines.push(`${checksum.name}: ${hexOf(checksum.sum)}${checksum.isComposite ? COMPOSITE : ""}\n`);
+  return lines.join("");
+}
+
+/** What `sumsText` has written; null: it did not write this. */
+export function readSums(text: string): { md5: Md5Sum | null; checksum: KeptChecksum | null } | null {
+  const sums: { md5: Md5Sum | null; checksum: KeptChecksum | null } = { md5: null, checksum: null };
+  for (const line of text === "" ? [] : text.replace(/\n$/, "").split("\n")) {
+    const [name, value = ""] = line.split(": ");
+    if (name === MD5_NAME && sums.md5 === null) {
+      const match = /^([0-9a-f]{32})(?:-([1-9]\d{0,8}))?$/.exec(value);
+      if (match === null) return null;
+      sums.md5 = { md5: Buffer.from(match[1], "hex"), parts: Number(match[2] ?? 0) };
+      continue;
+    }
+    const known = CHECKSUMS.find((one) => one.name === name);
+    const isComposite = value.endsWith(COMPOSITE);
+    const hex = isComposite ? value.slice(0, -COMPOSITE.length) : value;
+    const isSum = /^[0-9a-f]+$/.test(hex) && hex.length === 2 * (known?.bytes ?? 0);
+    if (known === undefined || !isSum || sums.checksum !== null) return null;
+    sums.checksum = { name: known.name, sum: Buffer.from(hex, "hex"), isComposite };
+  }
+  return sums;
+}
+
+function hexOf(sum: Uint8Array): string {
+  return Buffer.from(sum.buffer, sum.byteOffset, sum.length).toString("hex");
 }

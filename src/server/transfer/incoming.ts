@@ -2,6 +2,7 @@
  * Storing what an archive brings: each value as if it had been sent alone, in one of three modes. What passes
  * by itself (a full queue, too few replicas for a moment) is tried again.
  */
+import { createHash, type Hash } from "node:crypto";
 import type { ReadMember } from "../../archive/member.ts";
 import { bitsOf, type Token } from "../../auth/tokens.ts";
 import {
@@ -10,6 +11,8 @@ import {
   type MetadataLine,
   metadataTrailer,
 } from "../../format/fields/metadata.ts";
+import { checksumField, md5Field, readSums } from "../../format/fields/sums.ts";
+import { readFields, writeFields } from "../../format/fields/trailer.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import { hasEnded, NO_LIFE } from "../../rules/expiry.ts";
 import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
@@ -65,7 +68,7 @@ export class IncomingValues {
   }
 
   /** Why a value cannot be taken, whatever its bytes; null: it can. */
-  refusal({ key, etag, contentType, metadata, end, bytes }: ReadMember): Stored | null {
+  refusal({ key, etag, contentType, metadata, sums, end, bytes }: ReadMember): Stored | null {
     const refused = (code: ErrorCode, detail = ""): Stored => ({ kind: "refused", code, detail });
     // Longer ones have come by S3, where there is a place for them.
     const longest = this.target.keepsEnds ? RECORD_KEY_BYTES_MAX : KEY_BYTES_MAX;
@@ -80,9 +83,10 @@ export class IncomingValues {
     // What has ended since then is not there.
     if (hasEnded(end, this.target.now())) return KEPT;
     if (end !== 0 && !this.target.keepsEnds) return refused("upgrade_first", NO_ENDS);
-    if (metadata === "") return null;
+    if (metadata === "" && sums === "") return null;
     if (metadataLines(metadata) === null)
       return refused("bad_request", "its metadata is none that a value can have");
+    if (readSums(sums) === null) return refused("bad_request", "its sums are none that a value can have");
     return this.target.keepsFields ? null : refused("upgrade_first");
   }
 
@@ -93,6 +97,11 @@ export class IncomingValues {
   /** Stores a value whose bytes are at hand (at most CHUNK_BYTES). */
   storeWhole(member: ReadMember, bytes: Uint8Array): Promise<Stored> {
     const body = member.json ? storedBytes(bytes) : bytes;
+    if (body.length <= CHUNK_BYTES) {
+      const md5 = md5Of(member);
+      md5?.hash.update(bytes);
+      if (md5?.isWrong() === true) return Promise.resolve(WRONG_MD5);
+    }
     if (body.length > CHUNK_BYTES) return this.storeStream(member, once(bytes));
     return this.store(member, (head) => this.submit(head, body));
   }
@@ -103,20 +112,21 @@ export class IncomingValues {
     return this.store(member, (head) => {
       if (begun) return Promise.resolve({ error: "unavailable", detail: AGAIN });
       begun = true;
-      return this.upload(head, pieces, member.bytes);
+      return this.upload(head, pieces, member);
     });
   }
 
   private async store(
-    { key, etag, json, contentType, metadata, end }: ReadMember,
+    member: ReadMember,
     write: (head: WriteHead) => Promise<Pick<WriteResult, "error" | "detail">>,
   ): Promise<Stored> {
+    const { key, etag, json, contentType, end } = member;
     const head: WriteHead = {
       verb: this.mode === "create" ? "post" : "put",
       key: { bytes: key, length: key.length },
       json,
       contentType: json ? "" : contentType,
-      trailer: metadataTrailer(metadataLines(metadata) ?? []),
+      trailer: trailerOf(member),
       life: end === 0 ? NO_LIFE : { ...NO_LIFE, expiresMs: end },
       ifMatch: "",
       ifNoneMatch: "",
@@ -166,7 +176,7 @@ export class IncomingValues {
   private async upload(
     head: WriteHead,
     pieces: AsyncIterable<Uint8Array>,
-    bytes: number,
+    member: ReadMember,
   ): Promise<Pick<WriteResult, "error" | "detail">> {
     let upload = this.target.upload(head);
     for (
@@ -190,11 +200,13 @@ export class IncomingValues {
           drained = resolve;
         });
     };
+    const md5 = md5Of(member);
     try {
       if (head.json) await write(JSON_PREFIX);
       // To its end, whatever becomes of it: the next member stands behind it.
-      let left = bytes;
+      let left = member.bytes;
       for await (const piece of pieces) {
+        md5?.hash.update(piece);
         await write(piece);
         left -= piece.length;
       }
@@ -206,9 +218,39 @@ export class IncomingValues {
       throw error;
     }
     if (failure !== null) return failure;
+    if (md5?.isWrong() === true) {
+      upload.abort();
+      return WRONG_MD5_ERROR;
+    }
     const done = upload;
     return new Promise((resolve) => done.commit(({ error, detail }) => resolve({ error, detail })));
   }
+}
+
+const WRONG_MD5_ERROR = {
+  error: "bad_request",
+  detail: "its bytes are not those that its MD5 is of",
+} as const;
+const WRONG_MD5: Stored = { kind: "refused", code: WRONG_MD5_ERROR.error, detail: WRONG_MD5_ERROR.detail };
+
+/** For a member that says the MD5 of its bytes: judges them. Null: it does not. */
+function md5Of({ sums, json }: ReadMember): { hash: Hash; isWrong(): boolean } | null {
+  const md5 = json ? null : (readSums(sums)?.md5 ?? null);
+  // Where the parts of an upload have ended is not known any more.
+  if (md5 === null || md5.parts !== 0) return null;
+  const hash = createHash("md5");
+  return { hash, isWrong: () => !hash.digest().equals(md5.md5) };
+}
+
+/** What is kept with a member's value. The sums of a JSON value would be of other bytes than those stored. */
+function trailerOf({ metadata, sums, json }: ReadMember): Uint8Array {
+  const lines = metadataTrailer(metadataLines(metadata) ?? []);
+  const { md5, checksum } = (json ? null : readSums(sums)) ?? { md5: null, checksum: null };
+  if (md5 === null && checksum === null) return lines;
+  const fields = [...(readFields(lines) ?? [])];
+  if (md5 !== null) fields.push(md5Field(md5));
+  if (checksum !== null) fields.push(checksumField(checksum));
+  return writeFields(fields);
 }
 
 const AGAIN = "its bytes have gone by; import the archive again";

@@ -7,6 +7,7 @@ import type { ClusterAccess, Consistency, ReadAnswer } from "../../cluster/node/
 import { isInline, isRemote, type RemoteValue } from "../../cluster/wire/values.ts";
 import { endOf } from "../../format/end.ts";
 import { metadataOf } from "../../format/fields/metadata.ts";
+import { sumsText } from "../../format/fields/sums.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import { etagMillis, etagOf, etagText } from "../../format/version.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
@@ -137,6 +138,7 @@ export function archivedOf(key: Uint8Array, etag: string, described: Described):
     metadata: metadataOf(trailer)
       .map(([name, value]) => `${name}: ${value}\n`)
       .join(""),
+    sums: sumsText(trailer),
     end: endOf(trailer),
     bytes: json ? valueBytes - FRAME_BYTES : valueBytes,
   };
