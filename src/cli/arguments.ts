@@ -242,7 +242,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     s3Port: readS3Port(options, auth, warnings),
     publicUrl: options.publicUrl === undefined ? null : nodeUrl(options.publicUrl, scheme),
     masters: urls(options.master),
-    volumes: urls(options.volumes),
+    ...{ volumes: urls(options.volumes), registry: options.registry ?? null },
     dataDirectory: path.resolve(options.data),
     removeAfterMs: options.removeAfter,
     peerAddress: options.peerAddress ?? null,

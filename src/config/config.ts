@@ -2,6 +2,7 @@
  * The validated settings of a node, as the flags and the environment give them.
  */
 import type { TokenRecord } from "../auth/token-file.ts";
+import type { RegistryAddress } from "./registry-address.ts";
 
 export type Mode = "worker" | "master";
 
@@ -18,6 +19,8 @@ export interface Config {
   publicUrl: string | null;
   /** Master URLs; empty: none. */
   masters: string[];
+  /** Master: where it keeps its state together with others; null: in its own data directory. */
+  registry: RegistryAddress | null;
   /** URLs of static workers (master) or peers (worker). */
   volumes: string[];
   /** Data directory, absolute. */

@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from "node:os";
 import { FRONTS_MAX, REPLICAS_MAX, VALUE_BYTES_DEFAULT } from "../util/limits.ts";
+import { registryAddress } from "./registry-address.ts";
 import {
   duration,
   integer,
@@ -143,6 +144,14 @@ export const FLAGS: readonly Flag[] = [
     value: "urls",
     text: "comma-separated. master: static workers; worker: static peers, no master needed",
     parse: nodeAddresses,
+  },
+  {
+    name: "registry",
+    group: "Cluster",
+    value: "url",
+    text: "master: its state lives in etcd, etcd://host:port[,host:port]/prefix (etcds: with TLS), and any number of masters with the same one stand in for each other",
+    parse: registryAddress,
+    presetText: "the data directory",
   },
   {
     name: "remove-after",

@@ -16,6 +16,16 @@ export interface DocumentsSource {
   now: () => number;
   /** What keeps the master from changing anything, for a person; null: nothing. */
   trouble: () => string | null;
+  /** The registry that it shares with other masters, and its own URL; null: its state is its own. */
+  shared: () => { registry: string; url: string } | null;
+}
+
+/** The document of "/". */
+export function rootDocument(version: string): object {
+  return {
+    ...{ name: "minivault", version, role: "master" },
+    ...{ nodes: "/nodes", layout: "/layout", health: "/health", openapi: OPENAPI_PATH },
+  };
 }
 
 export class MasterDocuments {
@@ -23,7 +33,7 @@ export class MasterDocuments {
   private readonly startedMs: number;
   /** By path. */
   readonly paths: Readonly<Record<string, () => object>> = {
-    "/": () => this.root(),
+    "/": () => rootDocument(this.from.version),
     "/health": () => documentOf(MASTER_FIGURES, this.source(), "health"),
     "/nodes": () => this.nodes(),
     "/layout": () => this.layout(),
@@ -47,13 +57,6 @@ export class MasterDocuments {
       move: steward.move(now()),
       waiting: steward.queue,
       absence: steward.absence(now()),
-    };
-  }
-
-  private root(): object {
-    return {
-      ...{ name: "minivault", version: this.from.version, role: "master" },
-      ...{ nodes: "/nodes", layout: "/layout", health: "/health", openapi: OPENAPI_PATH },
     };
   }
 
@@ -83,11 +86,11 @@ export class MasterDocuments {
   }
 
   private source(): MasterSource {
-    const { registry, steward, version, now, trouble } = this.from;
+    const { registry, steward, version, now, trouble, shared } = this.from;
     const nowMs = now();
     return {
       workers: registry.list(nowMs),
-      ...{ steward, version, nowMs, startedMs: this.startedMs, trouble: trouble() },
+      ...{ steward, version, nowMs, startedMs: this.startedMs, trouble: trouble(), shared: shared() },
       ...readProcess(),
     };
   }

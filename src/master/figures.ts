@@ -2,7 +2,7 @@
  * The table of a master's figures: /health and /_metrics are made from it. Workers are told apart by their
  * URL.
  */
-import { FLAG, TEXT } from "../server/describe/shapes.ts";
+import { FLAG, orNull, TEXT } from "../server/describe/shapes.ts";
 import type { Figure, Metric } from "../server/status/figure.ts";
 import { PROCESS_FIGURES, type ProcessFigures } from "../server/status/process-figures.ts";
 import type { Sample } from "../util/prometheus.ts";
@@ -16,8 +16,10 @@ export interface MasterSource extends ProcessFigures {
   version: string;
   nowMs: number;
   startedMs: number;
-  /** Why its disk takes nothing; null: it does. */
+  /** Why it can keep nothing; null: it can. */
   trouble: string | null;
+  /** What it shares with other masters, of which it leads; null: nothing. */
+  shared: { registry: string; url: string } | null;
 }
 
 type Read = (from: MasterSource) => number | readonly Sample[];
@@ -82,6 +84,8 @@ export const MASTER_FIGURES: readonly Figure<MasterSource>[] = [
       Number(steward.isStandby(nowMs)),
     ),
   },
+  { health: "leader", value: ({ shared }) => shared?.url, schema: orNull(TEXT) },
+  { health: "registry", value: ({ shared }) => shared?.registry, schema: TEXT },
   { health: "problem", value: ({ steward }) => steward.problem ?? undefined, schema: TEXT },
   {
     health: "version",

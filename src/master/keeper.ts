@@ -1,17 +1,19 @@
 /**
- * A master without its sockets: what it knows, on disk before it tells it, what it answers, and what it does
- * by itself. The time is passed in; whoever has a network to give it calls `tick`.
+ * A master that leads, without its sockets: what it knows, what it answers (its office), and what it does
+ * by itself. Where it keeps that is passed in, and the time; whoever has a network to give it calls `tick`.
  */
-import type { RequestSigner, RequestVerifier } from "../auth/signature.ts";
+import type { RequestSigner } from "../auth/signature.ts";
 import { Lives } from "../cluster/identity/lives.ts";
 import type { PeerTls } from "../cluster/link/peer-tls.ts";
 import { reasonOf } from "../platform/system-error.ts";
-import type { Handlers } from "../server/http/http.ts";
 import { Recurring } from "../util/recurring.ts";
-import { type MasterState, NotKept, readState, writeState } from "./layout/state.ts";
+import { parseCommand } from "./commands.ts";
+import { MasterDocuments } from "./documents.ts";
+import { type MasterState, NotKept } from "./layout/state.ts";
+import type { MasterStore } from "./layout/store.ts";
 import { Outreach } from "./outreach.ts";
+import type { Office } from "./registry/office.ts";
 import { REGISTRY_TIMES, Registry, type RegistryTimes } from "./registry/registry.ts";
-import { createMasterRoutes, type MasterContext } from "./routes.ts";
 import { SETTLE_MS, STATIC_WAIT_MS, Steward, type StewardTimes } from "./steward/steward.ts";
 
 const CANNOT_WRITE = "the master cannot write to its disk, so nothing new counts";
@@ -24,9 +26,14 @@ export interface KeeperLog {
   error(fields: object | string, text?: string): void;
 }
 
-export interface KeeperSetup extends Pick<MasterContext, "access" | "metrics" | "version"> {
-  /** Where its files are; it is locked by who calls. */
-  folder: string;
+export interface KeeperSetup {
+  store: MasterStore;
+  /**
+   * Where it shares its registry with others, which have elected it: the registry, and the cluster that it is
+   * known to belong to, or null; left out: its state is its own.
+   */
+  elected?: { registry: string; cluster: string | null };
+  version: string;
   /** Workers of -volumes. */
   volumes: readonly string[];
   /** Of the first layout. */
@@ -34,7 +41,6 @@ export interface KeeperSetup extends Pick<MasterContext, "access" | "metrics" | 
   isReplicasGiven: boolean;
   removeAfterMs: number;
   times: Partial<MasterTimes>;
-  verifier: RequestVerifier | null;
   signer: RequestSigner | null;
   tls: PeerTls;
   /** This master's own URL, once it is known. */
@@ -46,8 +52,8 @@ export interface KeeperSetup extends Pick<MasterContext, "access" | "metrics" | 
 
 export class Keeper {
   readonly steward: Steward;
-  readonly routes: Handlers;
-  /** How many workers its disk knew. */
+  readonly office: Office;
+  /** How many workers it knew already. */
   readonly known: number;
   private readonly setup: KeeperSetup;
   private readonly registry: Registry;
@@ -55,61 +61,70 @@ export class Keeper {
   private readonly outreach: Outreach;
   private readonly disk: Recurring;
   private readonly chores: Recurring;
-  private readonly requests: Recurring;
 
-  /** Reads what is on disk. Throws an Error with a sentence for a person. */
+  /** Reads what is kept. Throws an Error with a sentence for a person. */
   constructor(setup: KeeperSetup) {
-    const { folder, volumes, times, log, now } = setup;
+    const { store, volumes, times, log, now } = setup;
     this.setup = setup;
-    const state = readState(folder);
+    const state = store.read();
     this.known = state?.nodes.length ?? 0;
     this.disk = new Recurring(
-      (reason) => log.error({ folder, reason }, CANNOT_WRITE),
+      (reason) => log.error({ folder: store.name, reason }, CANNOT_WRITE),
       () => log.info("the master writes to its disk again"),
     );
     this.chores = new Recurring((reason) => log.error({ reason }, "the layout could not be looked after"));
-    this.requests = new Recurring((stack) => log.error({ stack }, "a request failed"));
-    this.lives = new Lives(folder, (message) => log.warn(message));
+    this.lives = new Lives(store.lives, (message) => log.warn(message));
     const isMember = (url: string): boolean => this.steward.isMember(url);
     this.registry = new Registry(volumes, { ...REGISTRY_TIMES, ...times }, isMember);
     this.steward = this.createSteward(state);
     this.registry.restore(now(), state?.nodes ?? []);
-    this.routes = this.createRoutes();
+    this.office = this.createOffice();
     const { signer, tls } = setup;
     this.outreach = new Outreach({ steward: this.steward, url: setup.url, signer, tls, now, log });
   }
 
   private createSteward(state: MasterState | null): Steward {
-    const { volumes, replicas, isReplicasGiven, removeAfterMs: removeMs, times, log } = this.setup;
+    const { volumes, replicas, isReplicasGiven, removeAfterMs: removeMs, times, elected, log } = this.setup;
     return new Steward({
       ...{ registry: this.registry, state, lives: this.lives, log },
       ...{ staticUrls: volumes, replicas, isReplicasGiven },
+      ...{ isElected: elected !== undefined, cluster: elected?.cluster ?? null },
       save: (document) => this.save(document),
       times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs, ...times },
     });
   }
 
-  private createRoutes(): Handlers {
-    const { access, metrics, version, verifier, now, log } = this.setup;
-    return createMasterRoutes({
-      ...{ registry: this.registry, steward: this.steward },
-      ...{ access, metrics, version, verifier, now },
+  private createOffice(): Office {
+    const { registry, steward } = this;
+    const { version, now, store, elected, url, log } = this.setup;
+    const documents = new MasterDocuments({
+      ...{ registry, steward, version, now },
       trouble: () => (this.disk.reason === null ? null : `${CANNOT_WRITE}: ${this.disk.reason}`),
-      onFailed: (error) => this.failed(error),
-      onNew: ({ url, region }) => log.info({ url, region }, "a worker is there"),
+      shared: () => (elected === undefined ? null : { registry: elected.registry, url: url() }),
     });
-  }
-
-  /** A request was answered 500. */
-  failed(error: unknown): void {
-    this.requests.failed((error as Error).stack ?? String(error));
+    return {
+      document: (path) => documents.paths[path](),
+      metrics: () => documents.metrics(),
+      hear: (report) => {
+        const heard = steward.hear(now(), report);
+        if (heard === "full") return heard;
+        if (heard.isNew) log.info({ url: report.url, region: report.region }, "a worker is there");
+        return heard.answer;
+      },
+      command: (body) => {
+        parseCommand(body)(steward.orders, now());
+        return documents.layout();
+      },
+      settled: () => store.settled(),
+    };
   }
 
   /** Does whatever is due. To be called a few times a second. */
   tick(): void {
     try {
       this.steward.tick(this.setup.now());
-      this.outreach.tick();
+      // It says what is decided, too.
+      if (this.setup.store.settled() === null) this.outreach.tick();
       this.chores.passed();
     } catch (error) {
       // Nothing has changed, and the next tick tries again.
@@ -124,8 +139,9 @@ export class Keeper {
 
   private save(document: MasterState): void {
     try {
-      writeState(this.setup.folder, document);
+      this.setup.store.save(document);
     } catch (error) {
+      if (error instanceof NotKept) throw error;
       this.disk.failed(reasonOf(error));
       throw new NotKept(`${CANNOT_WRITE}: ${this.disk.reason}`);
     }

@@ -1,6 +1,7 @@
 /**
  * The master: a registry of workers over HTTP, and the keeper of the layout. It is never on the path of data.
- * What it knows is on disk before it tells it, so a restart forgets nobody.
+ * What it knows is kept before it tells it, so a restart forgets nobody: on its disk, or with -registry in
+ * etcd, where any number of masters stand in for each other.
  */
 
 import { audienceOf } from "../auth/audience.ts";
@@ -11,6 +12,7 @@ import { keyRecord } from "../auth/tokens.ts";
 import { PeerTls } from "../cluster/link/peer-tls.ts";
 import { clientTokens } from "../config/access.ts";
 import type { AuthConfig, Config } from "../config/config.ts";
+import { type RegistryAddress, registryText } from "../config/registry-address.ts";
 import { type DirectoryLock, lockDirectory } from "../engine/directory/lock.ts";
 import { addressText, localUrl } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
@@ -24,9 +26,18 @@ import { sendError } from "../server/http/reply.ts";
 import { createHttp } from "../server/http/uws.ts";
 import { REFUSING_CONNECTIONS } from "../server/status/stats.ts";
 import { loadHash } from "../util/hash.ts";
-import { Keeper, type MasterTimes } from "./keeper.ts";
+import { Recurring } from "../util/recurring.ts";
+import { rootDocument } from "./documents.ts";
+import { Gateway } from "./etcd/gateway.ts";
+import { keysUnder } from "./etcd/keys.ts";
+import { RegistryMemory } from "./etcd/memory.ts";
+import { Seat } from "./etcd/seat.ts";
+import { Standby } from "./etcd/standby.ts";
+import { Keeper, type KeeperSetup, type MasterTimes } from "./keeper.ts";
 import { masterFolder } from "./layout/state.ts";
-import type { MasterAccess } from "./routes.ts";
+import { FileStore, type MasterStore } from "./layout/store.ts";
+import type { Office } from "./registry/office.ts";
+import { createMasterRoutes, type MasterAccess } from "./routes.ts";
 
 const TICK_MS = 100;
 
@@ -73,6 +84,13 @@ export async function startMaster(
   }
 }
 
+/** Whoever does a master's work: alone (Keeper), or in its turn (Seat). */
+interface Post {
+  readonly office: Office;
+  tick(): void;
+  close(): Promise<void>;
+}
+
 class MasterServer implements RunningMaster {
   port: number;
   private readonly config: Config;
@@ -83,7 +101,8 @@ class MasterServer implements RunningMaster {
   private readonly ring: KeyRing | null;
   private readonly access: MasterAccess | null;
   private readonly tls: PeerTls;
-  private readonly keeper: Keeper;
+  private readonly post: Post;
+  private readonly requests: Recurring;
   private readonly http: HttpServer;
   private timer: NodeJS.Timeout | undefined;
 
@@ -97,39 +116,60 @@ class MasterServer implements RunningMaster {
     this.access = createAccess(config.auth);
     this.tls = new PeerTls(config.tlsCa, config.tls);
     if (this.tls.problem !== null) log.warn(this.tls.problem);
-    this.keeper = this.createKeeper(times);
+    this.requests = new Recurring((stack) => log.error({ stack }, "a request failed"));
+    const { registry } = config;
+    this.post =
+      registry === null
+        ? new Keeper(this.keeperSetup(new FileStore(folder), times))
+        : this.createSeat(registry, times);
     this.http = this.createHttp();
   }
 
-  private createKeeper(times: Partial<MasterTimes>): Keeper {
-    const { config, folder, access, tls, log, ring } = this;
-    const { volumes, replicas, isReplicasGiven, removeAfterMs, metrics } = config;
-    const audience = audienceOf(() => config.publicUrl, new OwnNames(() => this.port));
-    return new Keeper({
-      ...{ folder, access, tls, log, times, version: buildInfo.version },
-      ...{ volumes, replicas, isReplicasGiven, removeAfterMs, metrics },
-      verifier: ring === null ? null : new RequestVerifier(ring, { audience }),
+  private keeperSetup(store: MasterStore, times: Partial<MasterTimes>): KeeperSetup {
+    const { config, tls, log, ring } = this;
+    const { volumes, replicas, isReplicasGiven, removeAfterMs } = config;
+    return {
+      ...{ store, tls, log, times, version: buildInfo.version },
+      ...{ volumes, replicas, isReplicasGiven, removeAfterMs },
       signer: ring === null ? null : new RequestSigner(ring),
       url: () => this.ownUrl(),
       now: () => performance.now(),
+    };
+  }
+
+  private createSeat(address: RegistryAddress, times: Partial<MasterTimes>): Seat {
+    const { folder, tls, log } = this;
+    const { version } = buildInfo;
+    const name = registryText(address);
+    const now = () => performance.now();
+    return new Seat({
+      ...{ name, log, keys: keysUnder(address.prefix), gateway: new Gateway(address, tls) },
+      url: () => this.ownUrl(),
+      memory: new RegistryMemory(folder, name),
+      standby: new Standby({ ...{ version, now, registry: name }, root: rootDocument(version) }),
+      lead: (store, cluster) =>
+        new Keeper({ ...this.keeperSetup(store, times), elected: { registry: name, cluster } }),
     });
   }
 
   private createHttp(): HttpServer {
-    const { config, access, keeper, log } = this;
-    const origins = {
-      allowed: config.cors,
-      ownUrl: () => this.ownUrl(),
-      port: () => this.port,
-      isOpen: access === null,
-    };
+    const { config, access, ring, log, requests } = this;
+    const { metrics, cors: allowed, tls } = config;
+    const ownUrl = () => this.ownUrl();
+    const audience = audienceOf(() => config.publicUrl, new OwnNames(() => this.port));
+    const failed = (error: unknown) => requests.failed((error as Error).stack ?? String(error));
+    const routes = createMasterRoutes({
+      ...{ access, metrics, version: buildInfo.version, onFailed: failed },
+      office: () => this.post.office,
+      verifier: ring === null ? null : new RequestVerifier(ring, { audience }),
+    });
     return createHttp(
-      withOrigins(keeper.routes, origins, () => {}),
+      withOrigins(routes, { allowed, ownUrl, port: () => this.port, isOpen: access === null }, () => {}),
       (method, res, error) => {
-        keeper.failed(error);
+        failed(error);
         sendError(res, "internal", { head: method === "head" });
       },
-      { tls: config.tls, connections: connectionsOf(log) },
+      { tls, connections: connectionsOf(log) },
     );
   }
 
@@ -138,13 +178,19 @@ class MasterServer implements RunningMaster {
   }
 
   async listen(): Promise<void> {
-    const { keeper, log, folder } = this;
+    const { post, log, folder } = this;
     const { host, volumes } = this.config;
     this.port = await this.http.listen(host, this.port);
-    this.timer = setInterval(() => keeper.tick(), TICK_MS);
-    const epoch = keeper.steward.layout?.epoch ?? 0;
+    this.timer = setInterval(() => post.tick(), TICK_MS);
+    try {
+      if (post instanceof Seat) await post.start();
+    } catch (error) {
+      await this.end();
+      throw error;
+    }
+    const kept = post instanceof Keeper ? { epoch: post.steward.layout?.epoch ?? 0, known: post.known } : {};
     log.info(
-      { port: this.port, host, data: folder, volumes, epoch, known: keeper.known },
+      { port: this.port, host, data: folder, volumes, ...kept },
       `listening on ${addressText(host, this.port)} as master`,
     );
   }
@@ -173,13 +219,18 @@ class MasterServer implements RunningMaster {
   reopenAudit(): void {}
 
   async stop(): Promise<void> {
+    await this.end();
+    await this.lock.release();
+  }
+
+  private async end(): Promise<void> {
     clearInterval(this.timer);
     this.http.stopAccepting();
-    // Requests are answered within one turn of the event loop once they are complete.
+    // Requests are answered within one turn of the event loop once they are complete, or when what they say
+    // is kept: whoever waits for that asks the next leader.
     await new Promise((resolve) => setImmediate(resolve));
     this.http.closeConnections();
-    await this.keeper.close();
-    await this.lock.release();
+    await this.post.close();
   }
 }
 

@@ -93,7 +93,7 @@ const COMMAND = new Shape("LayoutCommand", {
 });
 
 /** A request with a body, which is a report or a command. */
-const BODY_ERRORS = ["bad_request", "foreign_origin", "too_large", "unavailable"] as const;
+const BODY_ERRORS = ["bad_request", "foreign_origin", "too_large", "unavailable", "not_leading"] as const;
 
 const report = (id: "register" | "heartbeat", summary: string): Operation => ({
   ...{ id, group: "Cluster", methods: ["POST"], paths: [`/${id}`], needs: ["admin"] },
@@ -136,14 +136,14 @@ export function masterOperations(offers: { metrics: boolean; console: boolean })
           },
         },
       },
-      errors: [],
+      errors: ["unavailable", "not_leading"],
     },
     {
       ...ofCluster("layout", ["/layout"]),
       methods: READS,
       summary: "The layout, and the move under way",
       answers: { 200: { text: "The layout.", headers: NO_STORE, content: { [JSON_TYPE]: LAYOUT_ANSWER } } },
-      errors: [],
+      errors: ["unavailable", "not_leading"],
     },
     {
       ...ofCluster("changeLayout", ["/layout"]),

@@ -1,7 +1,7 @@
 /**
  * What the master answers: /register, /heartbeat, /nodes, /layout, /health, /_metrics. Bodies are bounded,
- * and checked before the steward sees them. Keys are never asked for here: the master is not on the path of
- * data.
+ * and checked before anybody sees them; nothing is told before it is kept. Keys are never asked for here: the
+ * master is not on the path of data.
  *
  * Where nodes have a key, reports are taken only with their signature, and answers to what is signed are
  * signed, too. People carry the key of -auth, or an operator's token where there are tokens; a client's token
@@ -27,10 +27,10 @@ import { sendError, sendErrorAndStayOpen, sendJson, sendText } from "../server/h
 import { createOpenApi, type SendOpenApi } from "../server/openapi/serve.ts";
 import { methodsByPath, OPENAPI_PATH } from "../server/operations/worker.ts";
 import { PROMETHEUS_TYPE } from "../util/prometheus.ts";
-import { BadCommand, parseCommand } from "./commands.ts";
-import { type DocumentsSource, MasterDocuments } from "./documents.ts";
+import { BadCommand } from "./commands.ts";
 import { NotKept } from "./layout/state.ts";
 import { masterOperations } from "./operations.ts";
+import { NotLeading, type Office } from "./registry/office.ts";
 import { WORKERS_MAX } from "./registry/registry.ts";
 import { parseReport } from "./registry/report.ts";
 
@@ -45,7 +45,10 @@ export interface MasterAccess {
   readsArePublic: boolean;
 }
 
-export interface MasterContext extends DocumentsSource {
+export interface MasterContext {
+  /** What this master does now, and what it says of itself. */
+  office: () => Office;
+  version: string;
   /** What people need; null: everybody may ask and command. */
   access: MasterAccess | null;
   /** Whether /_metrics is there; open: for everybody. */
@@ -54,8 +57,6 @@ export interface MasterContext extends DocumentsSource {
   verifier: RequestVerifier | null;
   /** A request was answered 500. */
   onFailed: (error: unknown) => void;
-  /** A worker is there that was not before. */
-  onNew: (report: Heartbeat) => void;
 }
 
 /** The sentence of the table says it. */
@@ -87,7 +88,6 @@ export function createMasterRoutes(context: MasterContext): Handlers {
 
 class MasterRoutes {
   private readonly context: MasterContext;
-  private readonly documents: MasterDocuments;
   /** The methods of each path. */
   private readonly methods: ReadonlyMap<string, string>;
   private readonly sendOpenApi: SendOpenApi;
@@ -95,7 +95,6 @@ class MasterRoutes {
   constructor(context: MasterContext) {
     const operations = masterOperations({ metrics: context.metrics !== "off", console: hasConsole });
     this.context = context;
-    this.documents = new MasterDocuments(context);
     this.methods = methodsByPath(operations);
     this.sendOpenApi = createOpenApi(operations, context.version);
   }
@@ -110,8 +109,44 @@ class MasterRoutes {
     const isOpen = genuine === null && this.isPublic(path, req);
     if (problem !== null && !isOpen) sendError(res, "unauthorized", { detail: problem, head });
     else if (!this.methods.get(path)?.startsWith("GET")) this.refuseOther(res, path, 0, head);
-    else if (path === METRICS) sendText(res, PROMETHEUS_TYPE, this.documents.metrics(), head);
-    else sendJson(res, 200, this.documents.paths[path](), head);
+    else this.tell(res, path, head);
+  }
+
+  private tell(res: Res, path: string, head: boolean): void {
+    const office = this.context.office();
+    // Probes are answered whatever a registry does; nobody acts on it.
+    if (path === METRICS) sendText(res, PROMETHEUS_TYPE, office.metrics(), head);
+    else if (path === "/health") sendJson(res, 200, office.document(path), head);
+    else {
+      let gone = false;
+      const isGone = () => gone;
+      if (office.settled() !== null)
+        res.onAborted(() => {
+          gone = true;
+        });
+      this.tellKept(res, office, isGone, head, () => office.document(path));
+    }
+  }
+
+  /** Answers a document once all that it says is kept. */
+  private tellKept(res: Res, office: Office, isGone: () => boolean, head: boolean, make: () => object): void {
+    let document: object;
+    try {
+      document = make();
+    } catch (error) {
+      this.failed(res, error, head);
+      return;
+    }
+    const kept = office.settled();
+    if (kept === null) {
+      sendJson(res, 200, document, head);
+      return;
+    }
+    const answer = (send: () => void) => () => {
+      if (!isGone()) res.cork(send);
+    };
+    const lost = (error: unknown) => answer(() => this.failed(res, error, head))();
+    kept.then(answer(() => sendJson(res, 200, document, head))).catch(lost);
   }
 
   change(given: Res, req: Req): void {
@@ -125,15 +160,15 @@ class MasterRoutes {
     else if (!isTaken) this.refuseOther(res, path, bytes, false);
     else if (Number.isFinite(bytes) && bytes > REPORT_BYTES_MAX) refuse(res, "too_large", bytes, TOO_LARGE);
     else
-      receive(res, (body) => {
+      receive(res, (body, isGone) => {
         // Nothing catches what is thrown once the body came in pieces.
         try {
           if (genuine !== null && !bodyMatches(genuine, body))
             sendError(res, "unauthorized", { detail: "the body is not the one that was signed" });
-          else if (path === "/layout") this.command(res, body.toString());
-          else this.hear(res, body.toString());
+          else if (path === "/layout") this.command(res, body.toString(), isGone);
+          else this.hear(res, body.toString(), isGone);
         } catch (error) {
-          this.failed(res, error);
+          this.failed(res, error, false);
         }
       });
   }
@@ -149,11 +184,15 @@ class MasterRoutes {
     refuse(res, "not_found", bytes, { head, detail });
   }
 
-  private failed(res: Res, error: unknown): void {
-    if (error instanceof NotKept) sendError(res, "unavailable", { detail: error.message });
+  private failed(res: Res, error: unknown, head: boolean): void {
+    const { message: detail } = error as Error;
+    if (error instanceof NotKept) sendError(res, "unavailable", { detail, head });
+    else if (error instanceof NotLeading) sendError(res, "not_leading", { detail, head });
+    else if (error instanceof ChangeError) sendError(res, "conflict", { detail });
+    else if (error instanceof BadCommand) sendError(res, "bad_request", { detail });
     else {
       this.context.onFailed(error);
-      sendError(res, "internal");
+      sendError(res, "internal", { head });
     }
   }
 
@@ -178,8 +217,8 @@ class MasterRoutes {
     return path === "/health" || path === "/" || access?.readsArePublic === true;
   }
 
-  private hear(res: Res, body: string): void {
-    const { steward, now, onNew } = this.context;
+  private hear(res: Res, body: string, isGone: () => boolean): void {
+    const office = this.context.office();
     let report: Heartbeat;
     try {
       report = parseReport(body);
@@ -187,32 +226,23 @@ class MasterRoutes {
       sendError(res, "bad_request", { detail: (error as Error).message });
       return;
     }
-    const heard = steward.hear(now(), report);
-    if (heard === "full") {
+    const answer = office.hear(report);
+    if (answer === "full")
       sendError(res, "overloaded", { detail: `the master knows ${WORKERS_MAX} workers already` });
-      return;
-    }
-    if (heard.isNew) onNew(report);
-    sendJson(res, 200, heard.answer, false);
+    else this.tellKept(res, office, isGone, false, () => answer);
   }
 
-  private command(res: Res, body: string): void {
-    const { steward, now } = this.context;
-    try {
-      parseCommand(body)(steward.orders, now());
-      sendJson(res, 200, this.documents.layout(), false);
-    } catch (error) {
-      if (error instanceof ChangeError) sendError(res, "conflict", { detail: error.message });
-      else if (error instanceof BadCommand) sendError(res, "bad_request", { detail: error.message });
-      else throw error;
-    }
+  private command(res: Res, body: string, isGone: () => boolean): void {
+    const office = this.context.office();
+    this.tellKept(res, office, isGone, false, () => office.command(body));
   }
 }
 
 /**
- * Receives a body of at most REPORT_BYTES_MAX and hands it to `take`, which answers. Refuses a larger one.
+ * Receives a body of at most REPORT_BYTES_MAX and hands it to `take`, which answers, at once or while the
+ * client is still there. Refuses a larger one.
  */
-function receive(res: Res, take: (body: Buffer) => void): void {
+function receive(res: Res, take: (body: Buffer, isGone: () => boolean) => void): void {
   const pieces: Buffer[] = [];
   let bytes = 0;
   let gone = false;
@@ -237,6 +267,6 @@ function receive(res: Res, take: (body: Buffer) => void): void {
     pieces.push(Buffer.from(new Uint8Array(chunk)));
     if (!last) return;
     // Complete: uWS calls neither onAborted nor onData again once it is answered.
-    res.cork(() => take(Buffer.concat(pieces)));
+    res.cork(() => take(Buffer.concat(pieces), () => gone));
   });
 }

@@ -93,6 +93,11 @@ export const ERRORS = {
     message:
       "this key has had too many writes with an Idempotency-Key within ten minutes; nothing was changed, try again later, or without one",
   },
+  not_leading: {
+    status: 503,
+    retryable: true,
+    message: "this master stands by: another one leads, which can be asked",
+  },
   unavailable: { status: 503, retryable: true, message: "this node cannot serve the request now" },
   no_quorum: {
     status: 503,

@@ -2,12 +2,16 @@
 
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
+import { setTimeout as sleep } from "node:timers/promises";
 import { nodeUrl } from "../../config/values.ts";
 import { isNotConnected } from "../../platform/system-error.ts";
 import { authorityOf, keyOf, type Words } from "../subcommand/subcommand.ts";
 
 const MASTER_DEFAULT = "http://localhost:3000";
 const ASK_MS = 10_000;
+/** Where masters share a registry, another one leads after so long. */
+const HANDOVER_MS_MAX = 15_000;
+const HANDOVER_PAUSE_MS = 500;
 
 /** An operator's token, where people have tokens: an option of all commands about a cluster. */
 export const OPERATOR_OPTIONS = {
@@ -70,29 +74,46 @@ export function masterOf(words: Words): Master {
   const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` };
   return {
     async ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer> {
-      const failures: string[] = [];
-      for (const url of urls) {
-        try {
-          return readAnswer(url, await exchange(`${url}${path}`, method, headers, body, ca));
-        } catch (error) {
-          if (error instanceof Refused) throw error;
-          const { code, message } = error as NodeJS.ErrnoException;
-          failures.push(`the master ${url} cannot be reached (${code ?? message})`);
-          // What may have been done there is not asked for again elsewhere.
-          if (method === "POST" && !isNotConnected(error)) break;
+      const startedMs = performance.now();
+      for (;;) {
+        const failures: string[] = [];
+        let mayLeadSoon = false;
+        for (const url of urls) {
+          try {
+            return readAnswer(url, await exchange(`${url}${path}`, method, headers, body, ca));
+          } catch (error) {
+            if (error instanceof Refused) throw error;
+            mayLeadSoon ||= error instanceof StandsBy;
+            const { code, message } = error as NodeJS.ErrnoException;
+            failures.push(
+              error instanceof StandsBy
+                ? `${url}: ${message}`
+                : `the master ${url} cannot be reached (${code ?? message})`,
+            );
+            // What may have been done there is not asked for again elsewhere.
+            if (method === "POST" && !(error instanceof StandsBy) && !isNotConnected(error)) {
+              mayLeadSoon = false;
+              break;
+            }
+          }
         }
+        if (!mayLeadSoon || performance.now() - startedMs > HANDOVER_MS_MAX)
+          throw new Error(`${failures.join("; ")}; -master names another`);
+        await sleep(HANDOVER_PAUSE_MS);
       }
-      throw new Error(`${failures.join("; ")}; -master names another`);
     },
   };
 }
 
+/** A master has answered that it does not lead, so that nothing was done. */
+class StandsBy extends Error {}
+
 /** A master has answered, and not as was hoped. */
 class Refused extends Error {}
 
-/** The document of an answer. Throws Refused. */
+/** The document of an answer. Throws Refused, or StandsBy. */
 function readAnswer<Answer>(url: string, { status, text }: { status: number; text: string }): Answer {
-  let document: { success?: boolean; error?: string };
+  let document: { success?: boolean; error?: string; code?: string };
   try {
     document = JSON.parse(text);
   } catch {
@@ -102,6 +123,7 @@ function readAnswer<Answer>(url: string, { status, text }: { status: number; tex
     throw new Refused(
       `${url} wants the cluster's key (MINIVAULT_AUTH, -auth-file or -auth), or, where it has -tokens, one that allows admin (MINIVAULT_TOKEN or -token)`,
     );
+  if (document.code === "not_leading") throw new StandsBy(document.error);
   if (document.success !== true) throw new Refused(document.error ?? `${url} answers with status ${status}`);
   return document as Answer;
 }

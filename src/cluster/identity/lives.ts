@@ -1,6 +1,6 @@
 /**
- * What a node (or a master) remembers of the lives of others, durably, so that it can tell a store that comes
- * back from an old copy of it. The file LIVES; FORMAT.md has the members.
+ * What a node (or a master) remembers of the lives of others, durably (lives-place.ts), so that it can tell a
+ * store that comes back from an old copy of it. FORMAT.md has the members.
  *
  * Of each URL: the newest life that was admitted, and the marks of the last life that voted.
  *
@@ -9,19 +9,13 @@
  *   earlier ones of that URL: "fenced".
  * - A life is *in doubt* from its admission on when it came with another store than the one before. That
  *   lasts, over restarts, until it votes: then it has synchronised.
- * - Marks are written soon: every second while they rise, and when the node goes.
+ * - Marks are written soon: at the pace of where they are kept while they rise, and when the node goes.
  */
-import { open, rename } from "node:fs/promises";
-import path from "node:path";
 import { reasonOf } from "../../platform/system-error.ts";
 import { Recurring } from "../../util/recurring.ts";
-import { readSealed, sealed, writeSealed } from "../../util/sealed-file.ts";
 import { decodeMarks, encodeMarks, type Life, lacks, type Marks } from "./life.ts";
+import { LIVES_FORMAT, LIVES_VERSION, LivesFile, type LivesPlace } from "./lives-place.ts";
 
-const NAME = "LIVES";
-const FORMAT = "minivault-lives";
-const VERSION = 1;
-const WRITE_MS = 1000;
 /** URLs and, of each, former stores that are remembered. */
 const URLS_MAX = 2048;
 const FORMER_MAX = 8;
@@ -67,7 +61,7 @@ export function readKnown(value: unknown): Known {
 }
 
 export class Lives {
-  private readonly file: string;
+  private readonly place: LivesPlace;
   private readonly trouble: Recurring;
   private readonly entries = new Map<string, Entry>();
   private readonly timer: NodeJS.Timeout;
@@ -76,11 +70,13 @@ export class Lives {
   /** Rises with each new life; a slower write of marks must not replace that. */
   generation = 0;
 
-  constructor(directory: string, warn: (message: string) => void) {
-    this.file = path.join(directory, NAME);
-    this.trouble = new Recurring((reason) => warn(`${this.file} could not be written: ${reason}`));
+  /** @param place or the directory of the file */
+  constructor(place: LivesPlace | string, warn: (message: string) => void) {
+    this.place = typeof place === "string" ? new LivesFile(place) : place;
+    const { name, paceMs } = this.place;
+    this.trouble = new Recurring((reason) => warn(`${name} could not be written: ${reason}`));
     this.read();
-    this.timer = setInterval(() => this.flush(), WRITE_MS);
+    this.timer = setInterval(() => this.flush(), paceMs);
     this.timer.unref();
   }
 
@@ -155,20 +151,12 @@ export class Lives {
     if (!this.changed || this.writing !== null) return;
     this.changed = false;
     const { generation } = this;
-    const fresh = `${this.file}.marks`;
-    const run = async (): Promise<void> => {
-      const handle = await open(fresh, "w", 0o600);
-      try {
-        await handle.writeFile(sealed(this.document()));
-        await handle.datasync();
-      } finally {
-        await handle.close();
-      }
-      if (generation === this.generation) await rename(fresh, this.file);
-      else this.changed = true;
-    };
-    this.writing = run()
-      .then(() => this.trouble.passed())
+    this.writing = this.place
+      .writeSoon(this.document(), () => generation === this.generation)
+      .then((isThere) => {
+        if (!isThere) this.changed = true;
+        this.trouble.passed();
+      })
       .catch((error: unknown) => {
         this.changed = true;
         this.trouble.failed(reasonOf(error));
@@ -188,7 +176,7 @@ export class Lives {
 
   private write(): void {
     this.generation++;
-    writeSealed(this.file, this.document());
+    this.place.write(this.document());
   }
 
   private document(): { format: string; version: number } {
@@ -197,13 +185,13 @@ export class Lives {
       ...entry,
       voter: voter === null ? null : { ...voter, marks: encodeMarks(voter.marks) },
     }));
-    return { format: FORMAT, version: VERSION, ...{ urls } };
+    return { format: LIVES_FORMAT, version: LIVES_VERSION, ...{ urls } };
   }
 
   private read(): void {
-    const members = readSealed(this.file, FORMAT, VERSION);
+    const members = this.place.read();
     if (members === null) return;
-    if (!Array.isArray(members.urls)) throw new Error(`${this.file}: urls is no list`);
+    if (!Array.isArray(members.urls)) throw new Error(`${this.place.name}: urls is no list`);
     for (const { url, voter, ...entry } of members.urls)
       this.entries.set(url, {
         ...entry,

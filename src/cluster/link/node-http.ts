@@ -69,6 +69,8 @@ export interface NodeHttpOptions {
   connections: number;
   /** All requests may be done twice. Left out: only GET. */
   repeatable?: boolean;
+  /** The header of that name of requests that are not signed, to who is no node; null: none. */
+  authorization?: () => string | null;
 }
 
 /** An answer of 200 whose body is still coming. */
@@ -86,10 +88,12 @@ export class NodeHttp {
   private readonly signer: RequestSigner | null;
   private readonly receiver: Receiver;
   private readonly repeatable: boolean;
+  private readonly authorization: (() => string | null) | undefined;
 
   constructor(options: NodeHttpOptions) {
     const { url, address, localAddress, signer, receiver, tls, connections } = options;
     this.repeatable = options.repeatable === true;
+    this.authorization = options.authorization;
     this.url = url;
     this.signer = signer;
     this.receiver = receiver ?? new Receiver(url);
@@ -131,7 +135,8 @@ export class NodeHttp {
           } else handler.failed(new Error(refusal(verdict, status, answer)), true);
         },
       });
-      const headers = signed === null ? [] : ["authorization", signed.header];
+      const shown = signed === null ? (this.authorization?.() ?? null) : signed.header;
+      const headers = shown === null ? [] : ["authorization", shown];
       this.pool.dispatch({ path: target, method, headers, body }, exchange);
     };
     send();

@@ -136,6 +136,8 @@ function readAnswer(text: string): HeartbeatAnswer {
   const answer = JSON.parse(text) as HeartbeatAnswer;
   if (!Array.isArray(answer.suspect) || !Array.isArray(answer.down))
     throw new Error("it is no master of minivault, or of another release");
+  if (answer.leads !== undefined && typeof answer.leads !== "boolean")
+    throw new Error("it does not say whether it leads");
   if (answer.candidates !== undefined && !Array.isArray(answer.candidates))
     throw new Error("it names candidates that are none");
   if (answer.known !== undefined) readKnown(answer.known);

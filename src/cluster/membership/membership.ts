@@ -283,7 +283,7 @@ export class Membership {
     if (answer.fenced !== undefined) this.senders.wasRefused(life, answer.fenced);
     if (answer.layout !== undefined)
       this.state.takeFromMaker(checked(answer.layout), answer.store, this.state.birth);
-    if (rank !== 0) return;
+    if (!(answer.leads ?? rank === 0)) return;
     this.tries.ask(answer.candidates ?? []);
     const refused = answer.refused ?? null;
     if (refused !== null && refused !== this.refused)

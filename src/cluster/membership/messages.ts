@@ -68,6 +68,8 @@ export interface Heartbeat {
 /** The answer to it. */
 export interface HeartbeatAnswer {
   success: true;
+  /** Whether this master leads. Absent: the first of the -master list does. */
+  leads?: boolean;
   /** Of the master's layout; 0: none. */
   epoch: number;
   /** Present where the worker's own is older. */

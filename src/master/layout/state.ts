@@ -1,5 +1,5 @@
 /**
- * What a master keeps on disk: the file MASTER in the folder `master` of its data directory (a worker may
+ * What a master keeps: the file MASTER in the folder `master` of its data directory (a worker may
  * have the same data directory). FORMAT.md has the members. Written as a sealed file at every change of the
  * layout, the queue, or who is known; never for a heartbeat as such.
  */
@@ -13,7 +13,7 @@ import { readSealed, writeSealed } from "../../util/sealed-file.ts";
 import type { KnownNode } from "../registry/registry.ts";
 
 const FOLDER = "master";
-const NAME = "MASTER";
+export const STATE_NAME = "MASTER";
 const FORMAT = "minivault-master";
 const VERSION = 1;
 
@@ -45,23 +45,10 @@ export function masterFolder(dataDirectory: string, warn: (message: string) => v
 
 /** Reads the state. Null: none yet. Throws an Error with a sentence for a person. */
 export function readState(folder: string): MasterState | null {
-  const file = path.join(folder, NAME);
-  let members: Record<string, unknown> | null;
+  const file = path.join(folder, STATE_NAME);
   try {
-    members = readSealed(file, FORMAT, VERSION);
-    if (members === null) return null;
-    // A state from before there was "returning" has none.
-    const { layout, queue, stores, left, returning = {}, nodes } = members;
-    if (!Array.isArray(nodes) || !isTable(stores) || !isTable(left) || !isTable(returning))
-      throw new Error(`${file}: a member is missing`);
-    return {
-      layout: layout === null ? null : checked(layout),
-      queue: checkedChanges(queue),
-      stores,
-      left,
-      returning,
-      nodes: nodes as KnownNode[],
-    };
+    const members = readSealed(file, FORMAT, VERSION);
+    return members === null ? null : stateFrom(file, members);
   } catch (error) {
     throw new Error(
       `${(error as Error).message}; restore it from a copy, or move it away: a master without it learns the layout from its workers`,
@@ -71,7 +58,35 @@ export function readState(folder: string): MasterState | null {
 
 /** Replaces the state; when it returns, it survives power loss. */
 export function writeState(folder: string, state: MasterState): void {
-  writeSealed(path.join(folder, NAME), { format: FORMAT, version: VERSION, ...state });
+  writeSealed(path.join(folder, STATE_NAME), stateDocument(state));
+}
+
+/** The state as it is kept. */
+export function stateDocument(state: MasterState): { format: string; version: number } {
+  return { format: FORMAT, version: VERSION, ...state };
+}
+
+/**
+ * A state out of what is kept.
+ * @throws Error with a sentence for a person
+ */
+export function stateFrom(name: string, members: Record<string, unknown>): MasterState {
+  const { format, version } = members;
+  if (format !== FORMAT) throw new Error(`${name} is no ${FORMAT}`);
+  if (version !== VERSION)
+    throw new Error(
+      `${name} has version ${version}; this program reads ${VERSION}. Use the release that wrote it`,
+    );
+  // A state from before there was "returning" has none.
+  const { layout, queue, stores, left, returning = {}, nodes } = members;
+  if (!Array.isArray(nodes) || !isTable(stores) || !isTable(left) || !isTable(returning))
+    throw new Error(`${name}: a member is missing`);
+  return {
+    layout: layout === null ? null : checked(layout),
+    queue: checkedChanges(queue),
+    ...{ stores, left, returning },
+    nodes: nodes as KnownNode[],
+  };
 }
 
 function isTable(value: unknown): value is Record<string, string> {

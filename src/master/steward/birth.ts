@@ -12,6 +12,8 @@ export interface BirthSetup {
   decisions: Decisions;
   applicants: Applicants;
   staticUrls: readonly string[];
+  /** This master belongs to a cluster already, whose layout is lost here; null: to none. */
+  cluster: string | null;
   replicas: number;
   times: { settleMs: number; staticWaitMs: number };
   log: { info(fields: object, text: string): void };
@@ -24,6 +26,8 @@ export function form(nowMs: number, setup: BirthSetup): string | null | undefine
   // Somebody knows a layout: that one counts, it only has to be learned.
   const ready = applicants.ready(nowMs);
   if (found.some((row) => row.epoch > 0)) return undefined;
+  if (setup.cluster !== null)
+    return `nothing is known here of the layout of the cluster ${setup.cluster}, to which this master belongs, and it makes no second one: start one of its workers, from which the layout is learned`;
   if (ready.length === 0) {
     const problem = applicants.unreached(nowMs);
     return problem === null ? null : `no worker can be taken in: ${problem}`;

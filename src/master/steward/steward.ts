@@ -50,8 +50,12 @@ export interface StewardTimes {
 export interface StewardOptions {
   registry: Registry;
   state: MasterState | null;
-  /** Puts the state on disk; throws when that fails, and then nothing has changed. */
+  /** Keeps the state; throws when that fails, and then nothing has changed. */
   save: (state: MasterState) => void;
+  /** This master was elected; left out: the first of the workers' -master list decides. */
+  isElected?: boolean;
+  /** The cluster that this master is known to belong to, whether it knows a layout or not; null: none. */
+  cluster?: string | null;
   staticUrls: readonly string[];
   /** Of the first layout. */
   replicas: number;
@@ -154,6 +158,7 @@ export class Steward {
     if (this.layout === null) {
       const problem = form(nowMs, {
         ...this.options,
+        cluster: this.options.cluster ?? null,
         decisions: this.decisions,
         applicants: this.applicants,
       });
@@ -166,6 +171,7 @@ export class Steward {
 
   /** A master that is not the first in the -master list of its workers. */
   isStandby(nowMs: number): boolean {
+    if (this.options.isElected === true) return false;
     return this.registry.list(nowMs).some((row) => row.state === "up" && row.rank > 0);
   }
 
@@ -193,7 +199,7 @@ export class Steward {
     const { layout } = document;
     const own = this.layout;
     if (layout === null || layout.epoch <= (own?.epoch ?? 0)) return false;
-    if (isForeign(own?.cluster, layout.cluster)) return false;
+    if (isForeign(own?.cluster ?? this.options.cluster, layout.cluster)) return false;
     const urls = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map((node) => node.url));
     // Without names of clusters, only that both have a worker in common tells that they are one.
     const isKnown = own?.cluster != null && layout.cluster !== null;
@@ -251,6 +257,7 @@ export class Steward {
     return {
       success: true,
       epoch: layout?.epoch ?? 0,
+      ...(this.options.isElected === true ? { leads: true } : {}),
       ...(layout !== null && report.epoch < layout.epoch ? { layout } : {}),
       store: this.decisions.storeOf(report.url),
       ...this.notUp(nowMs),

@@ -9,6 +9,8 @@ import { readClusterFile } from "../../../src/cluster/layout/cluster-file.ts";
 import { PeerTls } from "../../../src/cluster/link/peer-tls.ts";
 import type { Config } from "../../../src/config/config.ts";
 import { Keeper } from "../../../src/master/keeper.ts";
+import { FileStore } from "../../../src/master/layout/store.ts";
+import { createMasterRoutes } from "../../../src/master/routes.ts";
 import type { Logger } from "../../../src/platform/log.ts";
 import { type FrontContext, InFlight } from "../../../src/server/http/context.ts";
 import { createPeerRoutes } from "../../../src/server/peers/peer-routes.ts";
@@ -175,7 +177,7 @@ export class SimCluster {
     simulation.after(process, 0, () => {
       const keeper = new Keeper({
         ...{
-          folder: `${ROOT}/m`,
+          store: new FileStore(`${ROOT}/m`),
           volumes: this.workers.slice(0, 3).map(({ url }) => url),
           replicas: this.replicas,
         },
@@ -183,16 +185,21 @@ export class SimCluster {
           isReplicasGiven: false,
           removeAfterMs: 0,
           times: {},
-          access: null,
-          metrics: "off",
           version: "simulated",
         },
-        ...{ verifier: null, signer: null, tls: new PeerTls(null, null) },
+        ...{ signer: null, tls: new PeerTls(null, null) },
         url: () => MASTER_URL,
         now: () => performance.now(),
         log: this.log(MASTER_URL),
       });
-      this.network.hosts.set(MASTER_URL, { process, handlers: keeper.routes });
+      const handlers = createMasterRoutes({
+        ...{ access: null, metrics: "off", version: "simulated", verifier: null },
+        office: () => keeper.office,
+        onFailed: (error) => {
+          throw error;
+        },
+      });
+      this.network.hosts.set(MASTER_URL, { process, handlers });
       this.keeper = keeper;
       setInterval(() => keeper.tick(), TICK_MS);
     });
