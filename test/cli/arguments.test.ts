@@ -43,6 +43,7 @@ describe("arguments: defaults and forms", () => {
       host: "0.0.0.0",
       publicUrl: null,
       masters: [],
+      registry: null,
       volumes: [],
       dataDirectory: path.resolve("data"),
       removeAfterMs: 600_000,
@@ -80,7 +81,7 @@ describe("arguments: defaults and forms", () => {
     const clusterKeys = file("cluster-keys", "the-cluster's-own-key\n\n  the-one-before-it\n");
     const parsed = config([
       ..."-mode master -port=0 --host ::1 --public-url=https://kv.example.org:8443/".split(" "),
-      ..."-master 10.0.0.1:3000,http://m2:3000 -volumes=a:1,b:2 --data /tmp/x/../y -region eu-west.1".split(
+      ..."-master 10.0.0.1:3000,http://m2:3000 -volumes=a:1,b:2 -registry etcd://e1,e2:2380/mv/eu --data /tmp/x/../y -region eu-west.1".split(
         " ",
       ),
       ..."-replicas 7 -remove-after 90s -consistency one -sync=os -history 2h --threads 64".split(" "),
@@ -97,6 +98,7 @@ describe("arguments: defaults and forms", () => {
       host: "::1",
       publicUrl: "https://kv.example.org:8443",
       masters: ["http://10.0.0.1:3000", "http://m2:3000"],
+      registry: { endpoints: ["http://e1:2379", "http://e2:2380"], prefix: "mv/eu", user: null },
       volumes: ["http://a:1", "http://b:2"],
       dataDirectory: "/tmp/y",
       removeAfterMs: 90_000,
@@ -205,6 +207,7 @@ describe("arguments: environment", () => {
       MINIVAULT_VOLUMES: "v:1",
       MINIVAULT_DATA: "/d",
       MINIVAULT_REMOVE_AFTER: "0",
+      MINIVAULT_REGISTRY: "etcds://mv:p%40ss@[::1]:2379/one/",
       MINIVAULT_PEER_ADDRESS: "127.0.0.2",
       MINIVAULT_REGION: "us",
       MINIVAULT_ALLOW_INVITE: "true",
@@ -231,6 +234,7 @@ describe("arguments: environment", () => {
       host: "127.0.0.1",
       publicUrl: "http://n1:3000",
       masters: ["https://m:1"],
+      registry: { endpoints: ["https://[::1]:2379"], prefix: "one", user: { name: "mv", password: "p@ss" } },
       volumes: ["https://v:1"],
       dataDirectory: "/d",
       removeAfterMs: 0,
@@ -642,7 +646,7 @@ describe("arguments: help and version", () => {
 
   test("the flags are these, and no other", () => {
     const names =
-      "mode port s3-port host public-url master volumes remove-after data peer-address region replicas consistency sync history threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file compat allow-invite cors tls-cert tls-key tls-ca";
+      "mode port s3-port host public-url master volumes registry remove-after data peer-address region replicas consistency sync history threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file compat allow-invite cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 
