@@ -188,3 +188,34 @@ test("bench:lists: its tiny form measures one node, three, and what stands besid
   ]);
   assert.equal((await runBenchmark("lists.ts", "--keys", "many")).status, 2);
 });
+
+test("bench:three: its tiny form measures three nodes beside what is installed, and names what is not", async (t) => {
+  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
+    t.skip("wrk is not installed");
+    return;
+  }
+  const { text, status } = await runBenchmark(
+    "three.ts",
+    "--tiny",
+    "--only",
+    "PUT 100 B, 6 connections to all",
+  );
+  // A machine that is busy enough lets requests end in a timeout; the rows are there all the same.
+  assert.ok(status === 0 || /FAILED: \d+ request/.test(text), text);
+  for (const [program, peer] of [
+    ["etcd", "etcd"],
+    ["nats-server", "NATS"],
+  ]) {
+    const isThere = spawnSync("sh", ["-c", `command -v ${program}`]).status === 0;
+    const row = new RegExp(`^PUT 100 B, 6 connections to all three, beside ${peer}.* [\\d.,]+/s .*≥`, "m");
+    assert.match(text, isThere ? row : new RegExp(`${program} is not installed`));
+  }
+  assert.equal((await runBenchmark("three.ts", "--rounds", "many")).status, 2);
+});
+
+test("bench:restart: its tiny form gets right answers after kill -9", async () => {
+  const { text, status } = await runBenchmark("restart.ts", "--tiny");
+  assert.equal(status, 0, text);
+  assertRows(text, [/^5,000 +[\d.]+ m?s +0 % +≤ 2 s/m]);
+  assert.equal((await runBenchmark("restart.ts", "--keys", "many")).status, 2);
+});
