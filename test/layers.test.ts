@@ -67,6 +67,7 @@ const LAYERS = [
     "server/describe",
   ],
   ...[
+    "cluster/fronts",
     "cluster/node",
     "cluster/upload",
     "cluster/feed",

@@ -71,7 +71,10 @@ export function reloadable(
       if (isShared) cluster.ring?.renew([key]);
       return true;
     },
-    renewClusterKeys: (keys) => cluster.ring?.renew(keys),
+    renewClusterKeys(keys) {
+      cluster.ring?.renew(keys);
+      threads.renew({ clusterKeys: keys });
+    },
     reopenAudit() {
       audit?.reopen();
       threads.renew({ audit: true });

@@ -6,6 +6,7 @@ import { BallotSource } from "../cluster/clock/ballots.ts";
 import { createCeilingWriter, readCeiling } from "../cluster/clock/ceiling.ts";
 import { watchClock } from "../cluster/clock/clock-watch.ts";
 import { ClusterTime } from "../cluster/clock/cluster-time.ts";
+import { FrontDesk } from "../cluster/fronts/front-desk.ts";
 import { openRunFile, type RunFile } from "../cluster/identity/run-file.ts";
 import type { ClusterState } from "../cluster/layout/cluster-file.ts";
 import { featuresWith } from "../cluster/layout/features.ts";
@@ -26,6 +27,7 @@ import type { ClusterFacts } from "../server/status/facts.ts";
 import type { LocalVault } from "../shards/vault/local-vault.ts";
 import { VaultError } from "../util/errors.ts";
 import { ringOf } from "./access.ts";
+import { admitLoss } from "./admit-loss.ts";
 
 /** A master that invites a worker has to answer in this time. */
 const MASTER_MS = 3000;
@@ -44,6 +46,8 @@ export class ClusterPart {
   private peers: PeerSet | null = null;
   private repair: Repair | null = null;
   private service: Service | null = null;
+  /** For the other front threads. */
+  desk: FrontDesk | null = null;
   readonly handler: PeerHandler;
   private readonly config: Config;
   private readonly vault: LocalVault;
@@ -155,7 +159,11 @@ export class ClusterPart {
       peerOf: (other) => peers.get(other),
       ...(age === undefined ? {} : { tombstoneAgeMs: Number(age) }),
     });
-    this.admitLoss(membership);
+    admitLoss(vault, membership, log);
+    if (config.frontPort !== null) {
+      const seekLayout = (epoch: number): void => peers.seekLayout(epoch);
+      this.desk = new FrontDesk({ membership, repair: this.repair, seekLayout });
+    }
     membership.start();
   }
 
@@ -213,23 +221,6 @@ export class ClusterPart {
     });
   }
 
-  /**
-   * Where slabs were lost, so were promises and records that this replica was counted for: it does not vote
-   * before it has taken everything over from the others (cluster/sync/rejoin.ts). What is absent here is then
-   * no doubt any more, but one of the things that it has to ask for.
-   */
-  private admitLoss(membership: Membership): void {
-    const { vault, log } = this;
-    if (!vault.replica.hasLost || !membership.isMember) return;
-    if (membership.voting)
-      log.warn("slabs of this replica were lost: it does not vote until it has synchronised from the others");
-    membership.setVoting(false);
-    vault.replica.settleLoss((error) => {
-      if (error !== null)
-        log.warn({ reason: error }, "the loss could not be noted: synchronisation waits for the next start");
-    });
-  }
-
   /** What `/health` and `/_stats` say of the cluster; null: this node is alone. */
   facts(): ClusterFacts | null {
     const { node, repair } = this;
@@ -251,6 +242,7 @@ export class ClusterPart {
   private async close(): Promise<void> {
     this.endClockWatch();
     this.service?.close();
+    this.desk?.close();
     await this.repair?.close();
     await this.membership?.close();
     await this.peers?.close();

@@ -3,11 +3,24 @@
  * app/fronts.ts starts it.
  */
 import { isMainThread, parentPort, workerData } from "node:worker_threads";
+import { KeyRing } from "../auth/keys.ts";
+import { RequestSigner } from "../auth/signature.ts";
+import { FrontNode } from "../cluster/fronts/front-node.ts";
+import { PeerTls } from "../cluster/link/peer-tls.ts";
 import { AuditFile } from "../server/access/audit.ts";
-import { createFront } from "../server/front.ts";
+import { createFront, type FrontOptions } from "../server/front.ts";
 import type { FrontLog } from "../server/http/context.ts";
+import type { LocalVault } from "../shards/vault/local-vault.ts";
 import { openFrontVault } from "../shards/vault/open.ts";
-import { FRONT_THREAD, type FrontMessage, type FrontTask, type Renewal, STOP } from "./fronts.ts";
+import {
+  type ClusterNews,
+  FRONT_THREAD,
+  type FrontCluster,
+  type FrontMessage,
+  type FrontTask,
+  type Renewal,
+  STOP,
+} from "./fronts.ts";
 import { type BackupNews, RemoteBackups } from "./remote-backup.ts";
 
 /** Whether this is such a thread. */
@@ -17,6 +30,32 @@ function isFrontThread(): boolean {
 
 function say(message: FrontMessage): void {
   parentPort?.postMessage(message);
+}
+
+/** What makes the thread a coordinator of its node's cluster. */
+class ThreadCluster {
+  readonly ring: KeyRing | null;
+  readonly tls: PeerTls;
+  readonly front: FrontNode;
+
+  constructor({ home, homeAddress, settings }: FrontCluster, front: number, vault: LocalVault) {
+    const { region, consistency, clusterKeys, tlsCa, tls, peerAddress } = settings;
+    this.ring = clusterKeys.length === 0 ? null : new KeyRing(clusterKeys);
+    this.tls = new PeerTls(tlsCa, tls);
+    this.front = new FrontNode({
+      ...{ home, homeAddress, front, region, consistency, vault },
+      signer: this.ring === null ? null : new RequestSigner(this.ring),
+      tls: this.tls,
+      localAddress: peerAddress ?? undefined,
+      say: (word) => say({ kind: "cluster", word }),
+    });
+  }
+
+  /** What its HTTP front is made of. */
+  get options(): Pick<FrontOptions, "cluster" | "nodes" | "clusterFacts"> {
+    const { front } = this;
+    return { cluster: () => front.node, nodes: () => front.nodesUp, clusterFacts: () => front.facts() };
+  }
 }
 
 async function run(task: FrontTask): Promise<void> {
@@ -29,6 +68,7 @@ async function run(task: FrontTask): Promise<void> {
   const vault = await openFrontVault(seat, (message) =>
     say({ kind: "log", level: "warn", fields: {}, message }),
   );
+  const cluster = task.cluster === null ? null : new ThreadCluster(task.cluster, seat.front, vault);
   const audit = config.audit === null ? null : new AuditFile(config.audit, log);
   const backups = new RemoteBackups(say);
   const front = await createFront({
@@ -37,7 +77,8 @@ async function run(task: FrontTask): Promise<void> {
     audit,
     auth: access,
     rates,
-    publicUrl: () => config.publicUrl,
+    publicUrl: () => cluster?.front.url ?? config.publicUrl,
+    ...(cluster === null ? {} : cluster.options),
     port,
     role: "worker",
     version,
@@ -49,23 +90,30 @@ async function run(task: FrontTask): Promise<void> {
   });
   const renewCertificate = (): void => {
     try {
+      cluster?.tls.renew();
       front.renewCertificate();
     } catch (error) {
       log.error({ front: seat.front }, (error as Error).message);
     }
   };
-  parentPort?.on("message", async (message: typeof STOP | Renewal | BackupNews) => {
+  parentPort?.on("message", async (message: typeof STOP | Renewal | BackupNews | ClusterNews) => {
     if (message !== STOP) {
       if ("backup" in message) {
         backups.hear(message);
         return;
       }
+      if ("home" in message) {
+        cluster?.front.hear(message.home);
+        return;
+      }
+      if (message.clusterKeys !== undefined) cluster?.ring?.renew(message.clusterKeys);
       if (message.tokens !== undefined) front.renewTokens(message.tokens);
       if (message.audit === true) audit?.reopen();
       if (message.certificate === true) renewCertificate();
       return;
     }
     await front.close();
+    await cluster?.front.close();
     await vault.close();
     audit?.close();
     process.exit(0);

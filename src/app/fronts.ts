@@ -1,11 +1,15 @@
 /**
  * More front threads (`-fronts`): threads beside the main one that listen on the same port, read the same
  * index and maps, and have a way of their own to each shard thread. The kernel deals connections out among
- * them. This file starts and ends them; app/front-thread.ts is what runs in them.
+ * them. On a node of a cluster they have a port of their own, since other nodes must reach the main thread,
+ * and are coordinators of their own (cluster/fronts). This file starts and ends them; app/front-thread.ts is
+ * what runs in them.
  */
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import type { TokenRecord } from "../auth/token-file.ts";
+import type { FrontDesk } from "../cluster/fronts/front-desk.ts";
+import type { FrontWord, Home, HomeNews } from "../cluster/fronts/messages.ts";
 import type { Config } from "../config/config.ts";
 import type { Logger } from "../platform/log.ts";
 import type { ClientAccess } from "../server/access/gate.ts";
@@ -28,6 +32,15 @@ export interface FrontTask {
     Config,
     "host" | "tls" | "maxValueBytes" | "cors" | "publicUrl" | "metrics" | "compat" | "audit"
   >;
+  /** On a node of a cluster: what its coordinator is made of; null: the node is alone. */
+  cluster: FrontCluster | null;
+}
+
+/** What a front needs of a node of a cluster. */
+export interface FrontCluster {
+  home: Home;
+  homeAddress: string | undefined;
+  settings: Pick<Config, "region" | "consistency" | "clusterKeys" | "tlsCa" | "tls" | "peerAddress">;
 }
 
 /** What all fronts of a node have in common. */
@@ -46,6 +59,7 @@ export type FrontMessage =
   | { kind: "listening" }
   | { kind: "failed"; reason: string }
   | BackupRequest
+  | { kind: "cluster"; word: FrontWord }
   | { kind: "log"; level: "info" | "warn" | "error"; fields: object; message: string };
 
 /** To a front thread: stop in order. It ends when it has. */
@@ -55,6 +69,11 @@ export interface Renewal {
   certificate?: true;
   audit?: true;
   tokens?: readonly TokenRecord[];
+  clusterKeys?: readonly string[];
+}
+/** To a front thread of a node of a cluster. */
+export interface ClusterNews {
+  home: HomeNews;
 }
 
 /** Memory for the meters of so many fronts. */
@@ -77,6 +96,7 @@ export async function startFrontThreads(
   vault: LocalVault,
   config: Config,
   shared: SharedAmongFronts,
+  cluster: { desk: FrontDesk; front: FrontCluster } | null,
   log: Logger,
   fatal: (error: Error) => void,
 ): Promise<FrontThreads> {
@@ -88,6 +108,7 @@ export async function startFrontThreads(
       seat,
       shared,
       config: { host, tls, maxValueBytes, cors, publicUrl, metrics, compat, audit },
+      cluster: cluster?.front ?? null,
     };
     const { filename, execArgv } = threadOf(path.join(__dirname, "front-thread.ts"));
     const worker = new Worker(filename, {
@@ -113,6 +134,8 @@ export async function startFrontThreads(
             if (message.kind === "log") log[message.level](message.fields, message.message);
             else if (message.kind === "backup")
               void makeFor(vault.backups, message, (news) => worker.postMessage(news));
+            else if (message.kind === "cluster")
+              cluster?.desk.hear(message.word, (home) => worker.postMessage({ home } satisfies ClusterNews));
             else if (message.kind === "listening") resolve();
             else reject(new Error(message.reason));
             if (message.kind === "listening" || message.kind === "failed") clearTimeout(timer);
@@ -120,6 +143,8 @@ export async function startFrontThreads(
         }),
     ),
   );
+  for (const worker of workers)
+    cluster?.desk.join((home) => worker.postMessage({ home } satisfies ClusterNews));
   return {
     renew(renewal) {
       for (const worker of workers) worker.postMessage(renewal);

@@ -23,6 +23,8 @@ import type { Running } from "./process.ts";
 import { FileReload } from "./reload.ts";
 import { s3Meters, withS3Front } from "./s3-front.ts";
 
+/** Hosts that stand for all addresses of the machine. */
+const ALL_ADDRESSES: readonly string[] = ["0.0.0.0", "::"];
 /** Progress of a long start is reported this often. */
 const PROGRESS_MS = 1000;
 
@@ -39,8 +41,7 @@ export async function startWorker(
   demandForms(config.dataDirectory);
   const kept = readClusterFile(config.dataDirectory);
   const replicated = config.masters.length > 0 || config.volumes.length > 0 || kept !== null;
-  if (config.fronts > 1 && replicated)
-    throw new Error("-fronts is for a single node in this release: leave it out with -master or -volumes");
+  demandFrontPort(config, replicated);
   if (replicated) demandClusterKey(config);
   const access = clientAccess(config.auth);
   const rates = createRates();
@@ -62,18 +63,23 @@ export async function startWorker(
     );
     const { port } = front;
     cluster.port = port;
-    const shared = { meters, rates, access, port, version: buildInfo.version };
-    const threads = await startFrontThreads(vault, config, shared, log, fatal);
     const url = config.publicUrl ?? localUrl(config.tls !== null, port);
     if (replicated) cluster.begin(url, kept);
     else cluster.standAlone(url);
+    const frontPort = config.frontPort === null ? port : await reservePort(config.host, config.frontPort);
+    const shared = { meters, rates, access, port: frontPort, version: buildInfo.version };
+    const threads = await startFrontThreads(vault, config, shared, forFronts(cluster, config), log, fatal);
+    if (frontPort !== port) log.info({ port: frontPort, host: config.host }, `fronts on port ${frontPort}`);
     announce(config, vault, { url, port, startMs: Math.round(performance.now() - started) }, log);
     const reload = new FileReload(config, reloadable(config, front, threads, cluster, audit), log);
     return {
       reload: () => reload.all(),
       async stop() {
         reload.close();
-        await Promise.all([front.close(), threads.stop()]);
+        const stopped = threads.stop();
+        // What is under way in the others of a cluster needs the main thread's port.
+        if (frontPort !== port) await stopped;
+        await Promise.all([front.close(), stopped]);
         await cluster.stop();
         audit?.close();
       },
@@ -82,6 +88,27 @@ export async function startWorker(
     await cluster.stop();
     throw error;
   }
+}
+
+/** @throws Error with a sentence where -fronts and -front-port do not go together */
+function demandFrontPort({ fronts, frontPort }: Config, replicated: boolean): void {
+  if (fronts > 1 && replicated && frontPort === null)
+    throw new Error(
+      "on a node of a cluster -fronts needs -front-port, a port for clients where the other threads listen: other nodes must reach the main thread, at -port",
+    );
+  if (frontPort !== null && (fronts === 1 || !replicated))
+    throw new Error("-front-port is for a node of a cluster (-master or -volumes) with -fronts above 1");
+}
+
+/** What the other front threads need of a cluster; null: the node is alone. */
+function forFronts({ desk, port }: ClusterPart, config: Config): Parameters<typeof startFrontThreads>[3] {
+  if (desk === null) return null;
+  const { host, tls, region, consistency, clusterKeys, tlsCa, peerAddress } = config;
+  const address = addressText(ALL_ADDRESSES.includes(host) ? "127.0.0.1" : host, port);
+  // A certificate names the URL.
+  const homeAddress = tls === null ? `http://${address}` : undefined;
+  const settings = { region, consistency, clusterKeys, tlsCa, tls, peerAddress };
+  return { desk, front: { home: desk.home(), homeAddress, settings } };
 }
 
 /** Opens the store; a start that takes long says how far it is. */
@@ -119,7 +146,7 @@ async function frontOptions(
   },
   log: Logger,
 ): Promise<FrontOptions> {
-  const sharesPort = config.fronts > 1;
+  const sharesPort = config.fronts > 1 && config.frontPort === null;
   return {
     vault,
     host: config.host,

@@ -253,7 +253,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     sync: options.sync,
     historyMs: options.history,
     threads: options.threads,
-    fronts: options.fronts,
+    ...{ fronts: options.fronts, frontPort: options.frontPort ?? null },
     maxValueBytes: options.maxValue,
     cors: options.cors ?? [],
     auth,

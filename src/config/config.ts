@@ -40,6 +40,8 @@ export interface Config {
   threads: number;
   /** Threads that answer clients. */
   fronts: number;
+  /** Port of the other ones, on a node of a cluster; 0: any free port; null: none is given. */
+  frontPort: number | null;
   /** In bytes. */
   maxValueBytes: number;
   /** Origins whose web pages may call, or "*" for all; empty: none. */

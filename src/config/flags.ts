@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from "node:os";
 import { FRONTS_MAX, REPLICAS_MAX, VALUE_BYTES_DEFAULT } from "../util/limits.ts";
+import type { Flag } from "./flag.ts";
 import { registryAddress } from "./registry-address.ts";
 import {
   duration,
@@ -24,20 +25,7 @@ const THREADS_MAX = 64;
 /** Leaves one core to the front. */
 const THREADS_DEFAULT = Math.min(THREADS_MAX, Math.max(1, availableParallelism() - 1));
 
-export interface Flag {
-  /** Without dashes. The table is in the order of the help, group by group. */
-  readonly name: string;
-  readonly group: "Listening" | "Storing" | "Cluster" | "Access";
-  /** What the help shows for the value; empty: a switch, which needs none. */
-  readonly value: string;
-  readonly text: string;
-  /** Throws an Error whose message completes "-name: …". */
-  readonly parse: (text: string) => unknown;
-  /** Value when neither flag nor variable is given; absent: undefined. */
-  readonly preset?: unknown;
-  /** How the help shows the default where that is not the preset itself. */
-  readonly presetText?: string;
-}
+export type { Flag } from "./flag.ts";
 
 export const FLAGS: readonly Flag[] = [
   {
@@ -110,9 +98,17 @@ export const FLAGS: readonly Flag[] = [
     name: "fronts",
     group: "Listening",
     value: "number",
-    text: "threads that answer clients, on a single node; more than 1 help where cores are left",
+    text: "threads that answer clients; more than 1 help where cores are left. On a node of a cluster they need -front-port",
     parse: integer(1, FRONTS_MAX),
     preset: 1,
+  },
+  {
+    name: "front-port",
+    group: "Listening",
+    value: "number",
+    text: "with -fronts above 1 on a node of a cluster: port for clients, where the other threads listen; -port stays the main thread's, for other nodes and for clients that know no better; 0: any free port",
+    parse: integer(0, 65_535),
+    presetText: "none",
   },
   {
     name: "threads",

@@ -58,6 +58,7 @@ describe("arguments: defaults and forms", () => {
       historyMs: 3_600_000,
       threads: Math.min(64, Math.max(1, availableParallelism() - 1)),
       fronts: 1,
+      frontPort: null,
       maxValueBytes: 2 ** 30,
       auth: null,
       metrics: "on",
@@ -113,6 +114,7 @@ describe("arguments: defaults and forms", () => {
       historyMs: 7_200_000,
       threads: 64,
       fronts: 1,
+      frontPort: null,
       maxValueBytes: 1.5 * 2 ** 30,
       auth: { key: "a-key-from-a-file", mode: "writes", tokens: null },
       metrics: "on",
@@ -218,6 +220,7 @@ describe("arguments: environment", () => {
       MINIVAULT_HISTORY: "2h",
       MINIVAULT_THREADS: "2",
       MINIVAULT_FRONTS: "3",
+      MINIVAULT_FRONT_PORT: "5001",
       MINIVAULT_MAX_VALUE: "100MB",
       MINIVAULT_AUTH: "a-key-from-the-environment",
       MINIVAULT_AUTH_MODE: "writes",
@@ -249,6 +252,7 @@ describe("arguments: environment", () => {
       historyMs: 7_200_000,
       threads: 2,
       fronts: 3,
+      frontPort: 5001,
       maxValueBytes: 1e8,
       auth: { key: "a-key-from-the-environment", mode: "writes", tokens: null },
       metrics: "open",
@@ -646,7 +650,7 @@ describe("arguments: help and version", () => {
 
   test("the flags are these, and no other", () => {
     const names =
-      "mode port s3-port host public-url master volumes registry remove-after data peer-address region replicas consistency sync history threads fronts max-value auth auth-file auth-mode tokens audit metrics cluster-key-file compat allow-invite cors tls-cert tls-key tls-ca";
+      "mode port s3-port host public-url master volumes registry remove-after data peer-address region replicas consistency sync history threads fronts front-port max-value auth auth-file auth-mode tokens audit metrics cluster-key-file compat allow-invite cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

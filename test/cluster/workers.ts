@@ -27,6 +27,8 @@ export interface Worker {
   readonly number: number;
   /** Where clients reach it. */
   readonly port: number;
+  /** All ports where clients reach it: that one, and with `fronts` that of its other threads. */
+  readonly doors: readonly number[];
   /** Its name in the cluster. */
   readonly url: string;
   readonly data: string;
@@ -76,6 +78,8 @@ export interface ClusterOptions {
   key?: string;
   /** Workers whose wall clocks can be set. */
   clocks?: boolean;
+  /** Front threads of each worker; 1 when left out. */
+  fronts?: number;
   /** Without proxies between the nodes: for measurements. */
   direct?: boolean;
 }
@@ -123,6 +127,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const add = async (own: WorkerOptions = {}): Promise<Worker> => {
     const number = started++;
     const port = await freePort();
+    const frontPort = (options.fronts ?? 1) > 1 ? await freePort() : null;
     const proxy =
       options.direct === true ? null : await createNodeProxy({ target: { host: "127.0.0.1", port } });
     const region = own.region ?? options.regions?.[number % options.regions.length] ?? `region-${number}`;
@@ -133,12 +138,14 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       path.join(folder, `worker-${number}`),
       [
         ...["-master", `http://127.0.0.1:${masterPort}`, "-region", region],
+        ...(frontPort === null ? [] : ["-fronts", String(options.fronts), "-front-port", String(frontPort)]),
         ...(options.flags ?? []),
         ...(own.flags ?? []),
       ],
       env,
       options.clocks === true ? folder : null,
       own.program ?? options.program ?? null,
+      frontPort,
     );
     workers.push(worker);
     await worker.start();
@@ -161,9 +168,11 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     },
     async ready(some = workers) {
       const deadline = performance.now() + START_MS_MAX;
-      for (const worker of some)
+      for (const [worker, port] of some.flatMap((worker) =>
+        worker.doors.map((door) => [worker, door] as const),
+      ))
         for (;;) {
-          const status = await call(worker.port, "GET", "/_kv/is-it-ready", { headers }).then(
+          const status = await call(port, "GET", "/_kv/is-it-ready", { headers }).then(
             (reply) => reply.status,
             () => 0,
           );
@@ -224,6 +233,7 @@ function isStopped(pid: number): boolean {
 class RealWorker implements Worker {
   readonly number: number;
   readonly port: number;
+  readonly doors: readonly number[];
   readonly url: string;
   readonly data: string;
   private readonly proxy: NodeProxy | null;
@@ -248,10 +258,12 @@ class RealWorker implements Worker {
     env: Record<string, string>,
     clockFolder: string | null,
     file: string | null,
+    frontPort: number | null,
   ) {
     this.file = file;
     this.number = number;
     this.port = port;
+    this.doors = frontPort === null ? [port] : [port, frontPort];
     this.proxy = proxy;
     this.url = `http://127.0.0.1:${proxy?.port ?? port}`;
     this.data = data;
@@ -307,12 +319,13 @@ class RealWorker implements Worker {
   }
 
   async startTwin(data: string): Promise<Program> {
-    return this.launch(await freePort(), data);
+    // The other one has the port of the fronts.
+    return this.launch(await freePort(), data, this.doors.length > 1 ? ["-front-port", "0"] : []);
   }
 
-  private launch(port: number, data: string): Promise<Program> {
+  private launch(port: number, data: string, flags: readonly string[] = []): Promise<Program> {
     const address = ["-port", String(port), "-host", "127.0.0.1", "-public-url", this.url];
-    return launch([...address, "-data", data, ...this.flags], {
+    return launch([...address, "-data", data, ...this.flags, ...flags], {
       env: {
         ...(this.proxy === null ? {} : { MINIVAULT_PEER_ADDRESS: addressOf(this.number) }),
         MINIVAULT_TEST_BOOT_FILE: this.boot,

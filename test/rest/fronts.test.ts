@@ -111,7 +111,7 @@ test("fronts: a stop waits for what is under way in every thread", async () => {
   }
 });
 
-test("fronts: with a cluster, or a port that is taken, the start is refused in one line", async () => {
+test("fronts: in a cluster without a port of their own, or at a port that is taken, the start is refused in one line", async () => {
   await withServer({}, async ({ port }) => {
     const words = ["-fronts", "2", "-host", "127.0.0.1"];
     const taken = await runProgram([...words, "-port", String(port), "-data", "/tmp/minivault-never-made"]);
@@ -127,6 +127,6 @@ test("fronts: with a cluster, or a port that is taken, the start is refused in o
       "/tmp/minivault-never-made",
     ]);
     assert.equal(clustered.status, 1);
-    assert.match(clustered.output, /-fronts is for a single node/);
+    assert.match(clustered.output, /on a node of a cluster -fronts needs -front-port/);
   });
 });

@@ -1,5 +1,6 @@
 /**
- * Chaos with real processes, the long form: many runs on clusters of three to five workers. RUNS and RUN_MS say how many and how long, FAULTS with which.
+ * Chaos with real processes, the long form: many runs on clusters of three to five workers. RUNS and RUN_MS say how many and how long, FAULTS with which,
+ * FRONTS how many front threads each worker has.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,6 +13,7 @@ const RUNS = Number(process.env.RUNS ?? 200);
 /** Of all faults only these, by commas. */
 const ONLY = process.env.FAULTS?.split(",") as FaultName[] | undefined;
 const RUN_MS = Number(process.env.RUN_MS ?? 3000);
+const FRONTS = Number(process.env.FRONTS ?? 1);
 const RUNS_PER_CLUSTER = 20;
 const SIZES = [3, 4, 3, 5];
 /** The master is dead in every so manieth run. */
@@ -33,6 +35,7 @@ test("chaos: 200 runs with real processes", { timeout: TEST_MS_MAX }, async (t) 
         cluster = await startCluster({
           workers: SIZES[(run / RUNS_PER_CLUSTER) % SIZES.length],
           clocks: true,
+          fronts: FRONTS,
         });
       }
       const isWithoutMaster = run % WITHOUT_MASTER === WITHOUT_MASTER - 1;

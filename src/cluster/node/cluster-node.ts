@@ -46,6 +46,8 @@ export interface ClusterView {
 export interface ClusterNodeSetup {
   /** This node's id: its public URL. */
   self: string;
+  /** The node whose store the vault is, when that is not this one: see cluster/fronts/front-node.ts. */
+  home?: string;
   region: string;
   consistency: Consistency;
   vault: LocalVault;
@@ -77,6 +79,7 @@ export class ClusterNode implements ClusterAccess {
   readonly coordinator: Coordinator;
   readonly port: NodePort;
   private readonly setup: ClusterNodeSetup;
+  private readonly home: string;
   private readonly replicaList: ReplicaList;
   private readonly lists: ClusterList;
   readonly feeds: NodeFeeds;
@@ -87,6 +90,7 @@ export class ClusterNode implements ClusterAccess {
 
   constructor(setup: ClusterNodeSetup) {
     this.setup = setup;
+    this.home = setup.home ?? setup.self;
     this.region = setup.region;
     this.consistency = setup.consistency;
     const { self, vault, view, ballots, time, peerOf, newerLayout, seen } = setup;
@@ -210,12 +214,12 @@ export class ClusterNode implements ClusterAccess {
   // ---- reads ---------------------------------------------------------------------------------------------------------------------
 
   mayAnswer(key: KeyBytes): boolean {
-    const { view, self } = this.setup;
+    const { view } = this.setup;
     if (!view.voting || view.placement === null) return false;
     const partition = partitionOf(hashKey(key.bytes, key.length, 0));
     const group = view.placement.groups[partition];
     // A new owner may not have the key yet.
-    const index = group.nodes.indexOf(self);
+    const index = group.nodes.indexOf(this.home);
     return index >= 0 && (group.previous & (1 << index)) !== 0;
   }
 
@@ -251,7 +255,7 @@ export class ClusterNode implements ClusterAccess {
   }
 
   isHere(value: RemoteValue): boolean {
-    return value.node === this.setup.self;
+    return value.node === this.home;
   }
 
   async open(key: Uint8Array, value: RemoteValue, start: number, end: number): Promise<RemoteStream> {

@@ -21,8 +21,23 @@ const LAYOUT_MS = 200;
 const LAYOUT_ASK_MS = 2000;
 const HELLO_ASK_MS = 2000;
 
+/** Who the clients are of, and what they tell of the nodes. */
+export type PeerMembership = Pick<
+  Membership,
+  | "url"
+  | "layout"
+  | "lifeAsText"
+  | "marks"
+  | "onLayout"
+  | "observe"
+  | "heardBack"
+  | "wasRefused"
+  | "saysItVotes"
+  | "takeLayout"
+>;
+
 export interface PeerSetOptions {
-  membership: Membership;
+  membership: PeerMembership;
   log: MembershipLog;
   signer: RequestSigner | null;
   tls: PeerTls;
@@ -30,6 +45,12 @@ export interface PeerSetOptions {
   time: ClusterTime;
   /** Own address that connections come from; undefined: the system chooses. */
   localAddress: string | undefined;
+  /**
+   * Of a front thread beside the main one: the node that it belongs to, and where that is reached when it is
+   * not by its URL. It is asked as the others are, but is told nothing of itself, and its clock is the own
+   * one. Left out: of the node itself.
+   */
+  home?: { readonly url: string; readonly address: string | undefined };
 }
 
 export class PeerSet {
@@ -70,7 +91,7 @@ export class PeerSet {
   }
 
   private follow(): void {
-    const { membership, signer, tls, localAddress, time } = this.options;
+    const { membership, time } = this.options;
     const { layout } = membership;
     if (layout === null || this.closed) return;
     const wanted = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map((node) => node.url));
@@ -83,24 +104,28 @@ export class PeerSet {
       membership.observe(node, null);
       void client.close();
     }
-    for (const url of wanted)
-      if (!this.clients.has(url))
-        this.clients.set(
-          url,
-          new PeerClient({
-            url,
-            sign: signer,
-            tls,
-            onClock: (millis, roundTripMs) => time.heard(url, millis, roundTripMs),
-            identity: {
-              life: () => membership.lifeAsText,
-              marks: () => encodeMarks(membership.marks),
-              counts: (life) => membership.heardBack(life),
-              refused: (life, reason) => membership.wasRefused(life, reason),
-            },
-            ...(localAddress === undefined ? {} : { localAddress }),
-          }),
-        );
+    for (const url of wanted) if (!this.clients.has(url)) this.clients.set(url, this.clientTo(url));
+  }
+
+  private clientTo(url: string): PeerClient {
+    const { membership, signer, tls, localAddress, time, home } = this.options;
+    if (url === home?.url) {
+      const { address } = home;
+      return new PeerClient({ url, sign: signer, tls, ...(address === undefined ? {} : { address }) });
+    }
+    return new PeerClient({
+      url,
+      sign: signer,
+      tls,
+      onClock: (millis, roundTripMs) => time.heard(url, millis, roundTripMs),
+      identity: {
+        life: () => membership.lifeAsText,
+        marks: () => encodeMarks(membership.marks),
+        counts: (life) => membership.heardBack(life),
+        refused: (life, reason) => membership.wasRefused(life, reason),
+      },
+      ...(localAddress === undefined ? {} : { localAddress }),
+    });
   }
 
   private observe(): void {
