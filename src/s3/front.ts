@@ -12,19 +12,18 @@ import { withAudit } from "../server/access/audited.ts";
 import type { ClientAccess } from "../server/access/gate.ts";
 import { withOrigins } from "../server/access/origins.ts";
 import { RefusalLog } from "../server/access/refusal-log.ts";
+import { createContext } from "../server/front-context.ts";
 import { declaredBytes, lengthsDiffer, NO_BODY } from "../server/http/body-length.ts";
 import type { Connections } from "../server/http/connections.ts";
-import { type FrontContext, type FrontLog, InFlight, NOT_PARSED } from "../server/http/context.ts";
+import type { FrontLog } from "../server/http/context.ts";
 import type { Handler, Handlers, Req, Res, TlsFiles } from "../server/http/http.ts";
-import { endsByLength } from "../server/http/linger.ts";
-import { Pacer } from "../server/http/pace.ts";
-import { sendWriteResult } from "../server/http/reply.ts";
-import { createKeyScratch } from "../server/http/target.ts";
+import { endsByLength, lingerOn, SWALLOW_BYTES_MAX } from "../server/http/linger.ts";
 import { createHttp } from "../server/http/uws.ts";
 import { idle } from "../server/idle.ts";
 import { DELETE, GET, HEAD, type Meter, OTHER, POST, PUT } from "../server/status/meter.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { Access } from "./exchange/access.ts";
+import { sendError } from "./exchange/answer.ts";
 import { Body } from "./exchange/body.ts";
 import { type Asked, Exchange, type S3Context } from "./exchange/exchange.ts";
 import { Payload } from "./exchange/payload.ts";
@@ -86,7 +85,7 @@ const VERB_OF: Record<keyof Handlers, number> = {
 /** Listens and serves. Rejects when it cannot listen. */
 export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
   const { tls = null, log } = options;
-  const front = createContext(options);
+  const front = createContext({ ...options, varies: false });
   const access = new Access(options.auth, options.meter, options.rates, options.now);
   const hashing = new HashPool(log);
   const context: S3Context = { front, buckets: new Buckets(front), wholeBodies: { bytes: 0 }, hashing };
@@ -95,6 +94,7 @@ export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
   const origins = {
     ...{ allowed: options.cors ?? [], ownUrl: () => null, port: () => port, isOpen: false },
     headers: PAGE_HEADERS,
+    refuse: (res: Res, req: Req, detail: string) => server.refuseOrigin(res, req, detail),
   };
   const guarded = withOrigins(server.handlers, origins, (method, status) =>
     options.meter.count(VERB_OF[method], status),
@@ -131,28 +131,6 @@ export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
   };
 }
 
-function createContext(options: S3FrontOptions): FrontContext {
-  return {
-    vault: options.vault,
-    get cluster() {
-      return options.cluster?.() ?? null;
-    },
-    log: options.log,
-    meter: options.meter,
-    pacer: new Pacer(),
-    inFlight: new InFlight(options.meter.requestsInFlight),
-    maxValueBytes: options.maxValueBytes,
-    key: createKeyScratch(),
-    target: NOT_PARSED,
-    caller: EVERYBODY,
-    notes: null,
-    varies: false,
-    writesOnce: false,
-    answerWrite: sendWriteResult,
-    stopping: false,
-  };
-}
-
 class S3Server {
   private readonly context: S3Context;
   private readonly access: Access;
@@ -181,6 +159,16 @@ class S3Server {
 
   private handler(verb: number): Handler {
     return (res, req) => this.handle(res, req, verb);
+  }
+
+  /** Refuses a page of another origin, as S3 does. Answers the status. */
+  refuseOrigin(res: Res, req: Req, detail: string): number {
+    const error = new S3Error("AccessDenied", detail === "" ? "-cors does not allow this origin." : detail);
+    const sentBytes = declaredBytes(req);
+    const isOpen = sentBytes > SWALLOW_BYTES_MAX;
+    if (isOpen) lingerOn(res);
+    const about = { resource: req.getUrl(), requestId: this.nextRequestId(), head: false, isOpen };
+    return sendError(res, error, about);
   }
 
   private handle(res: Res, req: Req, verb: number): void {

@@ -6,7 +6,6 @@
 import type { KeyRing } from "../auth/keys.ts";
 import { RequestVerifier } from "../auth/signature.ts";
 import type { TokenRecord } from "../auth/token-file.ts";
-import { EVERYBODY } from "../auth/tokens.ts";
 import { PEER_PREFIX } from "../cluster/link/paths.ts";
 import type { ClusterAccess } from "../cluster/node/access.ts";
 import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
@@ -21,13 +20,12 @@ import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
 import { hasConsole } from "./console/console.ts";
 import { Feeds } from "./feed/feeds.ts";
+import { createContext } from "./front-context.ts";
 import { handlersOf } from "./handlers.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
-import { type FrontContext, type FrontLog, InFlight, NOT_PARSED } from "./http/context.ts";
+import type { FrontContext, FrontLog } from "./http/context.ts";
 import type { Handlers, HttpOptions, Res, TlsFiles } from "./http/http.ts";
-import { Pacer } from "./http/pace.ts";
-import { sendError, sendWriteResult } from "./http/reply.ts";
-import { createKeyScratch } from "./http/target.ts";
+import { sendError } from "./http/reply.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
 import { idle } from "./idle.ts";
@@ -112,7 +110,11 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   const meters = options.meters?.memories.map((memory) => new Meter(memory)) ?? [new Meter()];
   const meter = meters[options.meters?.own ?? 0];
   options.vault.gatherings.showIn(meter.receivingBytes);
-  const context = createContext(options, meter);
+  const context = createContext({
+    ...{ vault: options.vault, cluster: options.cluster, log: options.log, meter },
+    ...{ maxValueBytes: options.maxValueBytes, varies: options.auth !== null },
+    ...(options.compat === "mkv" ? { writesOnce: true, answerWrite: sendMkvResult } : {}),
+  });
   const { peers, auth, tls = null } = options;
   const gate = auth === null ? null : createGate(options, auth);
   const feeds = new Feeds(context);
@@ -164,28 +166,6 @@ export async function createFront(options: FrontOptions): Promise<Front> {
       })();
       return closing;
     },
-  };
-}
-
-function createContext(options: FrontOptions, meter: Meter): FrontContext {
-  return {
-    vault: options.vault,
-    get cluster() {
-      return options.cluster?.() ?? null;
-    },
-    log: options.log,
-    meter,
-    pacer: new Pacer(),
-    inFlight: new InFlight(meter.requestsInFlight),
-    maxValueBytes: options.maxValueBytes,
-    key: createKeyScratch(),
-    target: NOT_PARSED,
-    caller: EVERYBODY,
-    notes: null,
-    varies: options.auth !== null,
-    writesOnce: options.compat === "mkv",
-    answerWrite: options.compat === "mkv" ? sendMkvResult : sendWriteResult,
-    stopping: false,
   };
 }
 

@@ -219,6 +219,21 @@ describe("what else sees S3's requests", () => {
         body: "2",
         headers: { origin: "https://evil.example" },
       });
-      assert.equal(foreign.status, 403);
+      assert.deepEqual([foreign.status, codeOf(foreign)], [403, "AccessDenied"]);
+      assert.match(
+        foreign.text,
+        /<Message>the page&apos;s origin &quot;https:\/\/evil\.example&quot;|<Message>the page's origin/,
+      );
+      const large = await send(s3Port, {
+        ...{ method: "PUT", target: presign(s3Port, "PUT", "/pages/large"), body: Buffer.alloc(300_000) },
+        headers: { origin: "https://evil.example" },
+      });
+      assert.deepEqual([large.status, codeOf(large)], [403, "AccessDenied"]);
+      const asked = await send(s3Port, {
+        ...{ method: "OPTIONS", target: "/pages/a" },
+        headers: { origin: "https://evil.example", "access-control-request-method": "PUT" },
+      });
+      assert.deepEqual([asked.status, codeOf(asked)], [403, "AccessDenied"]);
+      assert.equal((await ask(s3Port, { method: "GET", target: "/pages/large" })).status, 404);
     }));
 });

@@ -5,7 +5,7 @@
 import type { Token } from "../../auth/tokens.ts";
 import type { FrontContext, RequestNotes } from "../../server/http/context.ts";
 import type { Res } from "../../server/http/http.ts";
-import { Linger } from "../../server/http/linger.ts";
+import { Linger, SWALLOW_BYTES_MAX } from "../../server/http/linger.ts";
 import type { HashPool } from "../hashing/hash-pool.ts";
 import { knownError, S3Error } from "../protocol/errors.ts";
 import { type Place, storeKey } from "../protocol/names.ts";
@@ -13,9 +13,6 @@ import { documentText, type Elements, XML_HEAD, XML_TYPE } from "../protocol/xml
 import type { Buckets } from "../store/buckets.ts";
 import { begin, errorText, type Lines, sendError } from "./answer.ts";
 import type { Body, WholeBodies } from "./body.ts";
-
-/** Of a body that nobody has asked for, so much is left to uWS, which swallows it. */
-const SWALLOW_BYTES_MAX = 64 * 1024;
 
 /** How often a client that waits is sent a blank. */
 const BEAT_MS = 5000;

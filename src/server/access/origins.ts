@@ -26,7 +26,12 @@ export interface OriginSettings {
   isOpen: boolean;
   /** What a page may send, and what it may see of an answer; left out: our own headers. */
   headers?: { request: string; answer: string };
+  /** Refuses a page, and answers the status; left out: as all is refused here. */
+  refuse?: Refuse;
 }
+
+/** In the request's handler. */
+export type Refuse = (res: Res, req: Req, detail: string) => number;
 
 /** A longer one is none. */
 const ORIGIN_CHARACTERS_MAX = 512;
@@ -136,7 +141,7 @@ export function withOrigins(
   settings: OriginSettings,
   count: (method: keyof Handlers, status: number) => void,
 ): Handlers {
-  const { allowed } = settings;
+  const { allowed, refuse: refusePage = refuseForeign } = settings;
   const open = (res: Res, origin: string): Res =>
     allowed.length === 0 ? res : withLines(res, corsLines(settings, origin));
   const guarded = (method: keyof Handlers, handler: Handler): Handler => {
@@ -151,7 +156,7 @@ export function withOrigins(
       const problem =
         origin === "" || isOptions ? null : originProblem(settings, origin, req.getHeader(HOST));
       if (problem === null) handler(answers, req);
-      else count(method, refuse(answers, "foreign_origin", declaredBytes(req), { detail: problem }));
+      else count(method, refusePage(answers, req, problem));
     };
   };
   const read = (handler: Handler): Handler =>
@@ -186,14 +191,22 @@ export function withoutPages(handlers: Handlers): Handlers {
   };
 }
 
+function refuseForeign(res: Res, req: Req, detail: string): number {
+  return refuse(res, "foreign_origin", declaredBytes(req), { detail });
+}
+
 function isPreflight(req: Req): boolean {
   return req.getHeader(REQUESTED_METHOD) !== "";
 }
 
 /** Answers a browser that asks before it sends a page's request. Answers the status. */
-function preflight(res: Res, req: Req, { allowed, headers }: OriginSettings, origin: string): number {
-  if (!allowed.includes("*") && !allowed.includes(origin.toLowerCase()))
-    return refuse(res, "foreign_origin", declaredBytes(req));
+function preflight(
+  res: Res,
+  req: Req,
+  { allowed, headers, refuse: refusePage = refuseForeign }: OriginSettings,
+  origin: string,
+): number {
+  if (!allowed.includes("*") && !allowed.includes(origin.toLowerCase())) return refusePage(res, req, "");
   const asksForNetwork = req.getHeader(REQUESTED_NETWORK) === "true";
   res.writeStatus(statusLine(204));
   res.writeHeader("Access-Control-Allow-Methods", METHODS);

@@ -18,7 +18,7 @@ export const LINGER_MS_MAX = 30_000;
 /** The same for a client that sends nothing any more: it only has to read the answer. */
 export const LINGER_SILENT_MS_MAX = 2000;
 /** A declared body up to this size is left to uWS, which swallows it; the connection stays usable. */
-const SWALLOW_BYTES_MAX = 64 * 1024;
+export const SWALLOW_BYTES_MAX = 64 * 1024;
 
 /** An answered request whose body still comes. */
 export class Linger {
@@ -61,10 +61,15 @@ export class Linger {
  */
 export function refuse(res: Res, code: ErrorCode, declaredBytes: number, options: ErrorOptions = {}): number {
   if (declaredBytes <= SWALLOW_BYTES_MAX) return sendError(res, code, options);
+  lingerOn(res);
+  return sendErrorAndStayOpen(res, code, options);
+}
+
+/** Lets a body that is still to come go by; in its request's handler, which answers and stays open. */
+export function lingerOn(res: Res): void {
   const linger = new Linger(res);
   res.onAborted(() => linger.aborted());
   res.onData((chunk, last) => linger.drop(chunk.byteLength, last));
-  return sendErrorAndStayOpen(res, code, options);
 }
 
 /** The same, and the connection closes: nobody can be sure where the body ends. */
