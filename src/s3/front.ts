@@ -12,7 +12,7 @@ import { withAudit } from "../server/access/audited.ts";
 import type { ClientAccess } from "../server/access/gate.ts";
 import { withOrigins } from "../server/access/origins.ts";
 import { RefusalLog } from "../server/access/refusal-log.ts";
-import { createContext } from "../server/front-context.ts";
+import { createContext } from "../server/front.ts";
 import { declaredBytes, lengthsDiffer, NO_BODY } from "../server/http/body-length.ts";
 import type { Connections } from "../server/http/connections.ts";
 import type { FrontLog } from "../server/http/context.ts";

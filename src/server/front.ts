@@ -6,6 +6,7 @@
 import type { KeyRing } from "../auth/keys.ts";
 import { RequestVerifier } from "../auth/signature.ts";
 import type { TokenRecord } from "../auth/token-file.ts";
+import { EVERYBODY } from "../auth/tokens.ts";
 import { PEER_PREFIX } from "../cluster/link/paths.ts";
 import type { ClusterAccess } from "../cluster/node/access.ts";
 import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
@@ -20,12 +21,13 @@ import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
 import { type OriginSettings, withOrigins, withoutPages } from "./access/origins.ts";
 import { hasConsole } from "./console/console.ts";
 import { Feeds } from "./feed/feeds.ts";
-import { createContext } from "./front-context.ts";
 import { handlersOf } from "./handlers.ts";
 import { Connections, connectionsMax, isRecent } from "./http/connections.ts";
-import type { FrontContext, FrontLog } from "./http/context.ts";
+import { type FrontContext, type FrontLog, InFlight, NOT_PARSED } from "./http/context.ts";
 import type { Handlers, HttpOptions, Res, TlsFiles } from "./http/http.ts";
-import { sendError } from "./http/reply.ts";
+import { Pacer } from "./http/pace.ts";
+import { sendError, sendWriteResult } from "./http/reply.ts";
+import { createKeyScratch } from "./http/target.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
 import { idle } from "./idle.ts";
@@ -166,6 +168,37 @@ export async function createFront(options: FrontOptions): Promise<Front> {
       })();
       return closing;
     },
+  };
+}
+
+/** In what the contexts of fronts differ. */
+export interface ContextOptions
+  extends Pick<FrontContext, "vault" | "log" | "meter" | "maxValueBytes" | "varies">,
+    Partial<Pick<FrontContext, "writesOnce" | "answerWrite">> {
+  /** What answers clients once the node is one of a cluster. Left out: it never is. */
+  cluster?: (() => ClusterAccess | null) | undefined;
+}
+
+export function createContext(options: ContextOptions): FrontContext {
+  const { vault, cluster = () => null, log, meter, maxValueBytes, varies } = options;
+  return {
+    vault,
+    get cluster() {
+      return cluster();
+    },
+    log,
+    meter,
+    pacer: new Pacer(),
+    inFlight: new InFlight(meter.requestsInFlight),
+    maxValueBytes,
+    key: createKeyScratch(),
+    target: NOT_PARSED,
+    caller: EVERYBODY,
+    notes: null,
+    varies,
+    writesOnce: options.writesOnce ?? false,
+    answerWrite: options.answerWrite ?? sendWriteResult,
+    stopping: false,
   };
 }
 

@@ -1,7 +1,6 @@
 /** Sums of bodies in threads of their own: the pool by itself, and behind the interface. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import net from "node:net";
 import { after, before, test } from "node:test";
 import { CHECKSUMS, type ChecksumName } from "../../src/format/fields/sums.ts";
 import { createChecksum } from "../../src/s3/checksum/checksum.ts";
@@ -9,7 +8,8 @@ import { HASHED_BYTES_MIN, HashPool, hashThreads } from "../../src/s3/hashing/ha
 import { CHUNK_BYTES } from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";
 import { call, closeConnections } from "../rest/client.ts";
-import { ask, codeOf, KEY, type S3Server, sign, startS3 } from "./harness.ts";
+import { ask, codeOf, KEY, type S3Server, startS3 } from "./harness.ts";
+import { cut } from "./upload-storm.ts";
 
 const log = { info: () => {}, error: () => {} };
 const MD5 = { md5: true, sha256: false, checksum: null };
@@ -174,19 +174,3 @@ test("s3: large bodies that are cut leave nothing, and their places go to others
   });
   assert.deepEqual(list.json().keys, []);
 });
-
-/** Sends half of a body and goes. */
-function cut(port: number, target: string, body: Buffer): Promise<void> {
-  const { headers } = sign(port, { method: "PUT", target, body });
-  const lines = Object.entries({ ...headers, "content-length": String(body.length) });
-  return new Promise((resolve, reject) => {
-    const socket = net.connect(port, "127.0.0.1", () => {
-      socket.write(
-        `PUT ${target} HTTP/1.1\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n`,
-      );
-      socket.write(body.subarray(0, body.length / 2), () => socket.destroy());
-    });
-    socket.once("error", reject);
-    socket.once("close", () => resolve());
-  });
-}

@@ -21,6 +21,7 @@ import {
 import { Upload } from "@aws-sdk/lib-storage";
 import { call, closeConnections } from "../rest/client.ts";
 import { client, KEY, type S3Server, startS3 } from "./harness.ts";
+import { uploadStorm } from "./upload-storm.ts";
 
 const Bucket = "parts";
 const MIB = 2 ** 20;
@@ -239,3 +240,5 @@ describe("lib-storage", () => {
       assert.equal(told[`Checksum${ChecksumAlgorithm}`], head[`Checksum${ChecksumAlgorithm}`]);
     });
 });
+
+test("s3: uploads that are given up at every stage leave nothing without an end", (t) => uploadStorm(t, 60));
