@@ -1,17 +1,18 @@
 /**
- * `npm run bench:size`: what a node costs by the number of its keys: random GETs over all keys, and memory. The stores are filled in this process through
+ * `npm run bench:size`: what a node costs by the number of its keys: random GETs over all keys, memory and disk, then PUTs, and pages of lists. The stores are filled in this process through
  * the engine. They are measured in turns, all servers up at once, so that what disturbs the machine disturbs all sizes; each server's files are read once before,
  * so that none is measured from the disk.
  *
  * 65,536 different keys are drawn uniformly for each store and asked for in turn: of a large store they touch as many cache lines and pages as draws without end would,
  * up to what the processor's caches hold of them from one turn to the next.
  */
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { fillStore, keyName } from "../test/engine/fill.ts";
 import { hasProc, processMemory } from "../test/rest/process-memory.ts";
 import { type Contender, fileSystemOf, startMinivault } from "./contenders.ts";
+import { getJson, page } from "./list-client.ts";
 import { describeMachine, isInstalled } from "./machine.ts";
 import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
@@ -28,6 +29,10 @@ const HELP = `npm run bench:size -- [options]
 
 const VALUE_BYTES = 100;
 const CONNECTIONS = 64;
+const PAGES = 20;
+const PAGE_KEYS = 1000;
+/** What `stat` counts blocks in. */
+const BLOCK_BYTES = 512;
 /** For the estimate of the time it takes, filling and reading back. */
 const KEY_S = 12e-6;
 
@@ -45,6 +50,10 @@ interface Sized {
   server: Contender;
   startSeconds: number;
   rates: number[];
+  putRates: number[];
+  /** Seconds for a page, a median each round. */
+  pages: number[];
+  diskBytes: number;
   /** Bytes; NaN where there is no /proc. */
   memory: number;
   indexBytesPerKey: number;
@@ -77,6 +86,30 @@ function readThrough(folder: string): void {
     if (entry.isFile() && entry.name.endsWith(".slab")) readFileSync(path.join(entry.parentPath, entry.name));
 }
 
+/** What the files take on the disk, not how long they are: slabs are made longer than what is in them. */
+function diskBytes(folder: string): number {
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .reduce((sum, entry) => sum + statSync(path.join(entry.parentPath, entry.name)).blocks * BLOCK_BYTES, 0);
+}
+
+/** Waits until keys can be listed. */
+async function listable(port: number): Promise<void> {
+  while ((await getJson(port, "/_stats")).catalog.state !== "ready")
+    await new Promise((resolve) => setTimeout(resolve, 100));
+}
+
+/** Seconds for a page at a random place, the median of some. */
+async function pageSeconds(port: number, keys: number): Promise<number> {
+  const taken: number[] = [];
+  for (let number = 0; number < PAGES; number++) {
+    const begun = performance.now();
+    await page(port, `/?list&limit=${PAGE_KEYS}&after=${keyName(Math.floor(Math.random() * keys))}`);
+    taken.push((performance.now() - begun) / 1000);
+  }
+  return median(taken);
+}
+
 async function prepare(keys: number): Promise<Sized> {
   const folder = temporaryFolder();
   const data = path.join(folder, "data");
@@ -88,7 +121,10 @@ async function prepare(keys: number): Promise<Sized> {
   const starting = performance.now();
   const server = await startMinivault(parseOptions([]) as BenchOptions, folder);
   const startSeconds = (performance.now() - starting) / 1000;
-  return { keys, folder, server, startSeconds, rates: [], memory: Number.NaN, indexBytesPerKey: Number.NaN };
+  return {
+    ...{ keys, folder, server, startSeconds, rates: [], putRates: [], pages: [] },
+    ...{ diskBytes: Number.NaN, memory: Number.NaN, indexBytesPerKey: Number.NaN },
+  };
 }
 
 async function bench(options: Options): Promise<Report & { failures: number }> {
@@ -97,16 +133,16 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
     throw new Error("wrk drives this suite and is not installed (Debian: apt-get install wrk)");
   const machine = describeMachine();
   const all = options.keys.reduce((sum, keys) => sum + keys, 0);
-  const loads = options.keys.length * (options.rounds + 1) * (options.seconds + 1);
+  const loads = options.keys.length * (2 * options.rounds + 1) * (options.seconds + 1);
   if (!options.tiny) console.error(`about ${Math.ceil((all * KEY_S + loads) / 60)} minutes`);
   const sizes: Sized[] = [];
   for (const keys of options.keys) sizes.push(await prepare(keys));
   let failures = 0;
-  const load = async ({ server, keys, folder }: Sized): Promise<number> => {
+  const load = async ({ server, keys, folder }: Sized, putShare: number): Promise<number> => {
     const result = await runZipf(server.port, {
       keys,
       connections: CONNECTIONS,
-      putShare: 0,
+      putShare,
       seconds: options.seconds,
       folder,
       uniform: true,
@@ -118,7 +154,7 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
   // The first round is not counted: maps and compiled code come with it.
   for (let round = options.tiny ? 0 : -1; round < options.rounds; round++) {
     for (const size of round % 2 === 0 ? sizes : [...sizes].reverse()) {
-      const rate = await load(size);
+      const rate = await load(size, 0);
       if (round >= 0) size.rates.push(rate);
       console.error(`${shortNumber(size.keys)} keys: ${shortNumber(rate)}/s`);
     }
@@ -131,8 +167,19 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
     if (stats.keys !== size.keys) throw new Error(`${stats.keys} keys are there, ${size.keys} were filled`);
     size.indexBytesPerKey = stats.indexBytesPerKey;
     if (hasProc) size.memory = processMemory(size.server.pid).own;
-    await size.server.stop();
   }
+  // Only now: what is written over is garbage that the rounds before would have had beside them.
+  for (const size of sizes) {
+    await listable(size.server.port);
+    size.diskBytes = diskBytes(size.folder);
+  }
+  for (let round = 0; round < options.rounds; round++)
+    for (const size of round % 2 === 0 ? sizes : [...sizes].reverse()) {
+      size.putRates.push(await load(size, 1));
+      size.pages.push(await pageSeconds(size.server.port, size.keys));
+      console.error(`${shortNumber(size.keys)} keys: ${shortNumber(size.putRates[round])} PUT/s`);
+    }
+  for (const size of sizes) await size.server.stop();
   const [first] = sizes;
   return {
     name: "size",
@@ -141,31 +188,37 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
     notes: [
       `random GET of ${VALUE_BYTES} bytes by wrk over ${CONNECTIONS} connections, 65,536 keys drawn uniformly; data on ${fileSystemOf(first.folder)}, in the page cache`,
       `${options.rounds} round(s) of ${options.seconds} s, the sizes in turns; medians; ± is (highest − lowest) / median; ratio: median of each round's ratio to the first row`,
-      "memory: resident, without mapped files, which are page cache",
+      `PUT: the same keys, values of the same size, -sync always; list: a page of ${shortNumber(PAGE_KEYS)} keys at a random place, right after a round of PUTs, one at a time`,
+      "disk: what the files take before the PUTs, the order for lists among them; memory: resident, without mapped files, which are page cache",
       ...(options.tiny ? ["TINY RUN: shows that the benchmark works; its figures mean nothing"] : []),
     ],
     tables: [
       {
-        title: "Random GET and memory by number of keys",
-        columns: ["keys", "GET /s", "±", "ratio", "memory", "index bytes a key", "start"],
-        rows: sizes.map(({ keys, rates, memory, indexBytesPerKey, startSeconds }) => [
-          shortNumber(keys),
-          shortNumber(median(rates)),
-          percent(spread(rates)),
-          pairedRatio(rates, first.rates).toFixed(2),
-          Number.isFinite(memory) ? byteSize(memory) : "–",
-          shortNumber(indexBytesPerKey),
-          duration(startSeconds),
-        ]),
+        title: "Cost by number of keys",
+        columns: [
+          ...["keys", "GET /s", "±", "ratio", "PUT /s", "±", "ratio", "list", "memory", "index bytes a key"],
+          ...["disk", "disk bytes a key", "start"],
+        ],
+        rows: sizes.map(
+          ({ keys, rates, putRates, pages, memory, indexBytesPerKey, diskBytes, startSeconds }) => [
+            shortNumber(keys),
+            shortNumber(median(rates)),
+            percent(spread(rates)),
+            pairedRatio(rates, first.rates).toFixed(2),
+            shortNumber(median(putRates)),
+            percent(spread(putRates)),
+            pairedRatio(putRates, first.putRates).toFixed(2),
+            duration(median(pages)),
+            Number.isFinite(memory) ? byteSize(memory) : "–",
+            shortNumber(indexBytesPerKey),
+            byteSize(diskBytes),
+            shortNumber(diskBytes / keys),
+            duration(startSeconds),
+          ],
+        ),
       },
     ],
-    data: sizes.map(({ keys, rates, memory, indexBytesPerKey, startSeconds }) => ({
-      keys,
-      rates,
-      memory,
-      indexBytesPerKey,
-      startSeconds,
-    })),
+    data: sizes.map(({ folder: _folder, server: _server, ...size }) => size),
     failures,
   };
 }
