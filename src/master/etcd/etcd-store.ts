@@ -44,6 +44,8 @@ export interface EtcdStoreSetup {
   won: Won;
   /** A state is there now, with that cluster; null: it has none yet. */
   onKept: (cluster: string | null) => void;
+  /** In tests; left out: AGAIN_MS. */
+  againMs?: number;
 }
 
 export class EtcdStore implements MasterStore {
@@ -165,7 +167,7 @@ export class EtcdStore implements MasterStore {
         return;
       } catch (error) {
         if (!(error instanceof Unreached)) throw error;
-        await sleep(AGAIN_MS, null, { ref: false });
+        await sleep(this.setup.againMs ?? AGAIN_MS);
       }
     }
     throw new Error(won.term.reason ?? "");
