@@ -16,6 +16,7 @@ import { createLists } from "./list/lists.ts";
 import { createMkvLists } from "./list/mkv-lists.ts";
 import { createMkvHead } from "./mkv/head.ts";
 import type { OtherTargets } from "./other-targets.ts";
+import { createChanges } from "./patch/change.ts";
 import { createPatch } from "./patch/patch.ts";
 import { createRaw } from "./raw/raw.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
@@ -57,7 +58,8 @@ export function handlersOf(
   const local = createReads(context, others.answer, answerQuery);
   const reads =
     options.cluster === undefined ? local : createClusterReads(context, local, others.answer, answerQuery);
-  const batch = createBatch(context);
+  const change = createChanges(context);
+  const batch = createBatch(context, change);
   const importing = createImport(context);
   const takeOther: TakeOther = (verb, res, req, target) => {
     if (target === TARGET_RESERVED) return verb === "put" && importing(res, req);
@@ -70,7 +72,7 @@ export function handlersOf(
   const writes = createWrites(context, receive, others.refusalOf, takeOther);
   const posts: ReservedPosts = new Map([["_delete", createDeletion(context)]]);
   if (options.backup !== undefined) posts.set("_admin/backup", createBackup(context, options.backup));
-  const patch = createPatch(context);
+  const patch = createPatch(context, change);
   return {
     ...reads,
     ...(options.compat === "mkv" ? { head: createMkvHead(context, reads.head) } : {}),

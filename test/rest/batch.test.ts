@@ -25,26 +25,66 @@ async function batch(port: number, operations: Document[], headers = {}): Promis
 
 /** The same operation, as a request of its own; the answer in the form of a batch's result. */
 async function alone(port: number, operation: Document): Promise<Document> {
-  const { op, key, value, base64, type, ifMatch, ifNoneMatch } = operation;
+  const { op, key, value, base64, type, ttl, ifMatch, ifNoneMatch, idempotencyKey } = operation;
   const headers: Record<string, string> = {};
   if (ifMatch !== undefined) headers["If-Match"] = ifMatch;
   if (ifNoneMatch !== undefined) headers["If-None-Match"] = ifNoneMatch;
-  let body: string | Uint8Array = "";
-  if (value !== undefined) {
+  if (idempotencyKey !== undefined) headers["Idempotency-Key"] = idempotencyKey;
+  const query = new URLSearchParams(ttl === undefined ? {} : { ttl: String(ttl) });
+  let body: string | Uint8Array | undefined = op === "patch" ? undefined : "";
+  if (op === "patch" && value !== undefined) {
+    headers["Content-Type"] = type ?? "application/json";
+    body = JSON.stringify(value);
+  } else if (value !== undefined) {
     headers["Content-Type"] = "application/json";
     body = JSON.stringify({ value });
   } else if (base64 !== undefined) {
-    headers["Content-Type"] = type;
+    headers["Content-Type"] = type ?? "application/octet-stream";
+    if (op === "patch") query.set("append", "");
     body = Buffer.from(base64, "base64");
   }
-  const options = op === "get" || op === "delete" ? { headers } : { headers, body };
-  const reply = await call(port, op.toUpperCase(), `/_kv/${encodeURIComponent(key)}`, options);
+  const options = op === "get" || op === "delete" || body === undefined ? { headers } : { headers, body };
+  const reply = await call(port, op.toUpperCase(), `/_kv/${encodeURIComponent(key)}?${query}`, options);
   const etag = reply.headers.etag === undefined ? {} : { etag: "a version" };
   if (reply.status === 304) return { status: 304, ...etag };
-  if (op !== "get" || reply.status !== 200) return { status: reply.status, ...etag, ...reply.json() };
+  const replayed = reply.headers["idempotency-replayed"] === undefined ? {} : { replayed: true };
+  if (op !== "get" || reply.status !== 200)
+    return { status: reply.status, ...etag, ...reply.json(), ...replayed };
   return reply.headers["content-type"] === "application/json"
     ? { status: 200, ...etag, value: reply.json().value }
     : { status: 200, ...etag, type: reply.headers["content-type"], base64: reply.body.toString("base64") };
+}
+
+const MERGE = "application/merge-patch+json";
+const STEPS = "application/json-patch+json";
+
+/** A change in place of any form, that often does not fit. */
+function randomPatch(random: Random): Document {
+  const n = random.below(100);
+  const changes: Document[] = [
+    { value: { increment: n } },
+    { value: { increment: n, initial: 5, max: 90 } },
+    { value: { increment: 1, initial: 0 }, ttl: "1h" },
+    { value: { append: [n] } },
+    { value: { append: "é" }, type: "application/json; charset=utf-8" },
+    { value: { append: n, increment: n } },
+    { value: { n, text: null, more: { n } }, type: MERGE },
+    { value: n, type: MERGE },
+    { value: [n], type: MERGE },
+    { value: "text", type: MERGE },
+    { value: [{ op: "test", path: "/n", value: n % 2 }], type: STEPS },
+    { value: [{ op: "replace", path: "/n", value: n % 2 }], type: STEPS },
+    { value: [{ op: "add", path: "/more", value: [n] }], type: STEPS },
+    { value: [{ op: "no", path: "/n" }], type: STEPS },
+    { base64: random.bytes(random.below(20)).toString("base64"), type: "application/octet-stream" },
+    { base64: "" },
+    { ttl: "2h" },
+    { ttl: 7200 },
+    { ttl: "none" },
+    { ttl: "keep" },
+    { ttl: "1h", value: { increment: n } },
+  ];
+  return changes[random.below(changes.length)];
 }
 
 const plain = (result: Document): Document =>
@@ -63,7 +103,7 @@ describe("batch: one node", () => {
     for (let round = 0; round < 40; round++) {
       const operations: Document[] = [];
       for (let count = random.below(60); count > 0; count--) {
-        const op = ["get", "put", "post", "delete"][random.below(4)];
+        const op = ["get", "put", "post", "delete", "patch", "patch", "patch"][random.below(7)];
         const operation: Document = { op, key: `key ${random.below(8)}/ä` };
         if (op === "put" || op === "post") {
           if (random.below(2) === 0) operation.value = { n: random.below(100), text: "ö" };
@@ -73,9 +113,11 @@ describe("batch: one node", () => {
               type: "image/png",
             });
         }
+        if (op === "patch") Object.assign(operation, randomPatch(random));
+        if (op !== "get" && random.below(3) === 0) operation.idempotencyKey = `once ${random.below(40)}`;
         if (random.below(4) === 0) operation[random.below(2) === 0 ? "ifMatch" : "ifNoneMatch"] = "*";
         else if (random.below(6) === 0 && etags.length > 0)
-          operation.ifMatch = etags[random.below(etags.length)];
+          Object.assign(operation, { ifMatch: etags[random.below(etags.length)], idempotencyKey: undefined });
         operations.push(operation);
       }
       // The other node's keys are the same, under another name.
@@ -92,6 +134,85 @@ describe("batch: one node", () => {
         assert.deepEqual(plain(results[index]), await alone(server.port, twin), JSON.stringify(twin));
       }
     }
+  });
+
+  test("batch: changes in place: what each form makes, and its end of life", async () => {
+    const counter = { op: "patch", key: "p/n", value: { increment: 2, initial: 38 } };
+    const results = await batch(server.port, [
+      { ...counter, ttl: "1h" },
+      counter,
+      { op: "put", key: "p/o", value: { a: 1, b: 2 } },
+      { op: "patch", key: "p/o", value: { b: null }, type: MERGE },
+      { op: "patch", key: "p/o", value: [{ op: "add", path: "/c", value: [] }], type: STEPS },
+      { op: "put", key: "p/b", base64: "AAE=", type: "image/png" },
+      { op: "patch", key: "p/b", base64: "Ag==" },
+      { op: "get", key: "p/b" },
+      { op: "patch", key: "p/b", ttl: 3600 },
+      { op: "patch", key: "p/absent", value: { increment: 1 } },
+      { op: "patch", key: "p/n", ttl: "none", ifMatch: '"another"' },
+    ]);
+    assert.deepEqual(
+      results.map(({ status, value, bytes, base64 }) => [status, value ?? bytes ?? base64]),
+      [
+        ...[
+          [201, 40],
+          [200, 42],
+          [201, undefined],
+        ],
+        ...[
+          [200, { a: 1 }],
+          [200, { a: 1, c: [] }],
+        ],
+        ...[
+          [201, undefined],
+          [200, 3],
+          [200, "AAEC"],
+          [200, undefined],
+        ],
+        ...[
+          [404, undefined],
+          [412, undefined],
+        ],
+      ],
+    );
+    for (const [key, ends] of [
+      ["p/n", true],
+      ["p/b", true],
+      ["p/o", false],
+    ] as const)
+      assert.equal("x-ttl" in (await call(server.port, "GET", `/${key}`)).headers, ends, key);
+    await batch(server.port, [{ op: "patch", key: "p/n", ttl: "none" }]);
+    assert.equal((await call(server.port, "GET", "/p/n")).headers["x-ttl"], undefined);
+  });
+
+  test("batch: thousands of increments of a few keys, with others' in between, are all there", async () => {
+    const operations = Array.from({ length: 1500 }, (_, index) => ({
+      ...{ op: "patch", key: `sum/${index % 3}`, value: { increment: 1, initial: 0 } },
+    }));
+    const alone = Array.from({ length: 30 }, (_, index) =>
+      call(server.port, "PATCH", `/sum/${index % 3}`, {
+        headers: JSON_TYPE,
+        body: '{"increment":1,"initial":0}',
+      }),
+    );
+    const results = await batch(server.port, operations);
+    for (const { status, text } of await Promise.all(alone)) assert.ok(status < 300, text);
+    assert.ok(results.every(({ status }) => status < 300));
+    for (let key = 0; key < 3; key++)
+      assert.equal((await call(server.port, "GET", `/sum/${key}`)).json().value, 510);
+  });
+
+  test("batch: changed values that are too much for one answer are left out, and were changed", async () => {
+    const text = "x".repeat(1_000_000);
+    await call(server.port, "PUT", "/long", { headers: JSON_TYPE, body: JSON.stringify({ value: text }) });
+    const results = await batch(
+      server.port,
+      Array.from({ length: 40 }, () => ({ op: "patch", key: "long", value: { append: "y" } })),
+    );
+    assert.ok(results.every(({ status, success }) => status === 200 && success));
+    const told = results.filter(({ value }) => value !== undefined);
+    assert.ok(told.length > 20 && told.length < 34, `${told.length} of them`);
+    assert.equal((await call(server.port, "GET", "/long")).json().value, text + "y".repeat(40));
   });
 
   test("batch: ten thousand, over all shards, and what was stored is there", async () => {
@@ -129,7 +250,10 @@ describe("batch: one node", () => {
   });
 
   test("batch: lines in, lines out", async () => {
-    const body = '{"op":"put","key":"l","value":1}\n{"op":"get","key":"l"}\n{"op":"get","key":"absent"}\n';
+    const spread = { headers: JSON_TYPE, body: '{"value":{\n"n":\r\n1}}' };
+    assert.equal((await call(server.port, "PUT", "/spread", spread)).status, 201);
+    const body =
+      '{"op":"put","key":"l","value":1}\n{"op":"get","key":"l"}\n{"op":"get","key":"absent"}\n{"op":"get","key":"spread"}\n';
     const reply = await call(server.port, "POST", "/_batch", { headers: LINES_TYPE, body });
     assert.equal(reply.headers["content-type"], "application/x-ndjson");
     const results = reply.text
@@ -138,7 +262,7 @@ describe("batch: one node", () => {
       .map((line) => JSON.parse(line));
     assert.deepEqual(
       results.map(({ status }) => status),
-      [201, 200, 404],
+      [201, 200, 404, 200],
     );
   });
 
@@ -227,6 +351,26 @@ test("batch: three nodes: written by one, read by another", async () => {
       if (!isKnown(created[i]) || status === 503) continue;
       assert.ok(again[i].status === 409 || !isKnown(again[i]), JSON.stringify(again[i]));
       assert.deepEqual([status, value, etag], [200, i, created[i].etag]);
+    }
+    // Batches of all nodes at once change the same few values: each is counted once, whoever asks again.
+    const perNode = 60;
+    await Promise.all(
+      cluster.workers.map(async ({ port }, node) => {
+        let rest = Array.from({ length: perNode }, (_, i) => ({
+          ...{ op: "patch", key: `n${i % 4}`, value: { increment: 1, initial: 0 } },
+          idempotencyKey: `${node} ${i}`,
+        }));
+        while (rest.length > 0) {
+          const results = await batch(port, rest);
+          for (const { status } of results) assert.ok(status < 300 || status === 503, String(status));
+          rest = rest.filter((_, i) => results[i].status === 503);
+        }
+      }),
+    );
+    for (let i = 0; i < 4; i++) {
+      let reply = await call(b.port, "GET", `/n${i}`);
+      while (reply.status === 503) reply = await call(b.port, "GET", `/n${i}`);
+      assert.equal(reply.json().value, (3 * perNode) / 4);
     }
   } finally {
     await cluster.dispose();

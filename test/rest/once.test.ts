@@ -215,21 +215,29 @@ function oncePasses(target: () => Target): void {
       { op: "post", key: "m/2", value: 2, idempotencyKey: "x" },
       { op: "delete", key: "m/1", idempotencyKey: "y" },
       { op: "put", key: "m/1", value: 3, idempotencyKey: "x" },
+      { op: "patch", key: "m/n", value: { increment: 2, initial: 0 }, idempotencyKey: "x" },
+      { op: "patch", key: "m/n", value: { increment: 2, initial: 0 }, idempotencyKey: "y" },
+      { op: "patch", key: "m/n", value: { increment: 3, initial: 0 }, idempotencyKey: "y" },
+      { op: "patch", key: "m/n", ttl: "1h", idempotencyKey: "z" },
     ];
     const first = await batch(operations);
     assert.deepEqual(
       first.map(({ status, code }: { status: number; code?: string }) => code ?? status),
-      [201, 201, 200, "key_reused"],
+      [201, 201, 200, "key_reused", 201, 200, "key_reused", 200],
     );
     const again = await batch(operations);
     assert.deepEqual(without(again), without(first));
     assert.deepEqual(
       again.map(({ replayed }: { replayed?: boolean }) => replayed),
-      [true, true, true, undefined],
+      [true, true, true, undefined, true, true, undefined, true],
     );
     const [alone] = await batch([{ op: "get", key: "m/1", idempotencyKey: "x" }]);
     const [empty] = await batch([{ op: "put", key: "m/1", value: 1, idempotencyKey: "" }]);
     assert.deepEqual([alone.status, empty.status], [400, 400]);
+    assert.equal((await read("/m/n")).json().value, 4);
+    // Alone it is the same request.
+    const same = await send("PATCH", "/m/n", "y", '{"increment":2,"initial":0}');
+    assert.deepEqual([same.status, same.headers["idempotency-replayed"]], [200, "true"]);
     assert.equal((await read("/m/1")).status, 404);
   });
 

@@ -275,6 +275,12 @@ describe("tokens of a running node", () => {
         body: JSON.stringify({ operations }),
       });
       assert.ok(batch.text.includes("forbidden") && !batch.text.includes("of b/1"), batch.text);
+      // A change in place tells what became of the value: who may not read cannot, in a batch neither.
+      const changes = await call(server.port, "POST", "/_batch", {
+        headers: { ...bearer(lister.token).headers, "Content-Type": "application/json" },
+        body: JSON.stringify({ operations: [{ op: "patch", key: "a/1", value: { append: "x" } }] }),
+      });
+      assert.equal(changes.json().results[0].code, "forbidden");
       assert.equal((await ask("POST", "/_delete?prefix=a/", some.token, "")).status, 200);
       assert.deepEqual(await listed("/?list", all.token), keys.slice(2));
       const noted = fs.readFileSync(audit, "utf8");

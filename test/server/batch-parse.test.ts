@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { BatchError, OPERATIONS_MAX, type Operation, operationsOf } from "../../src/server/batch/parse.ts";
+import { OPERATIONS_MAX, type Operation, operationsOf } from "../../src/server/batch/parse.ts";
+import { BatchError } from "../../src/server/batch/text.ts";
 import { randomSeed } from "../random.ts";
 
 const read = (text: string | Uint8Array, isLines = false) => [

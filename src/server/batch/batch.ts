@@ -10,10 +10,13 @@ import { isJsonType } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { sendError, statusLine } from "../http/reply.ts";
+import type { MakeChange } from "../patch/change.ts";
 import { POST } from "../status/meter.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
-import { BatchError, type Operation, operationsOf, type Refused } from "./parse.ts";
+import { Changes } from "./changes.ts";
+import { type Operation, operationsOf, type Refused } from "./parse.ts";
 import { type Asker, runBatch } from "./run.ts";
+import { BatchError } from "./text.ts";
 
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 /** Bodies of all batches of a front. */
@@ -23,13 +26,15 @@ const SLICE_MS = 2;
 
 const CONTENT_TYPE = Buffer.from("content-type");
 const LINES_SYNTAX = /^application\/(?:x-)?ndjson[ \t]*(;|$)/i;
+/** JSON has them between its parts only, where a blank does as well. */
+const LINE_ENDS = /[\r\n]/g;
 const OTHER_TYPE = {
   code: "bad_request",
   detail: "a batch is application/json, or application/x-ndjson with an operation a line",
 } as const;
 
 /** Answers POST /_batch. */
-export function createBatch(context: FrontContext): (res: Res, req: Req) => void {
+export function createBatch(context: FrontContext, change: MakeChange): (res: Res, req: Req) => void {
   const kind: BodyKind = {
     ...{ name: "a batch", verb: POST, bytesMax: BATCH_BYTES_MAX, allBytesMax: BATCHES_BYTES_MAX, bytes: 0 },
   };
@@ -39,7 +44,7 @@ export function createBatch(context: FrontContext): (res: Res, req: Req) => void
     const problem = isLines || isJsonType(type) ? null : OTHER_TYPE;
     const { caller, notes } = context;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
-      run(context, { caller, notes }, body, isLines).then(answer, (error: unknown) => {
+      run(context, change, { caller, notes }, body, isLines).then(answer, (error: unknown) => {
         if (error instanceof BatchError) {
           answer((to) => sendError(to, "bad_request", { detail: error.message }));
           return;
@@ -54,6 +59,7 @@ export function createBatch(context: FrontContext): (res: Res, req: Req) => void
 
 async function run(
   context: FrontContext,
+  change: MakeChange,
   asker: Asker,
   body: Uint8Array,
   isLines: boolean,
@@ -61,7 +67,7 @@ async function run(
   const operations = await read(body, isLines);
   // From here on each write is noted, and not the batch.
   asker.notes?.own();
-  const results = await runBatch(context, asker, operations);
+  const results = await runBatch(context, new Changes(change), asker, operations);
   return (res) => send(res, results, isLines);
 }
 
@@ -83,7 +89,7 @@ function send(res: Res, results: readonly string[], isLines: boolean): number {
   const lines = [statusLine(200), `Content-Type: ${type}`, "Cache-Control: no-store"];
   res.writeStatus(lines.join("\r\n"));
   const body = isLines
-    ? results.map((result) => `${result}\n`).join("")
+    ? results.map((result) => `${result.replaceAll(LINE_ENDS, " ")}\n`).join("")
     : `{"success":true,"results":[${results.join(",")}]}\n`;
   res.end(Buffer.from(body, "utf8"));
   return 200;

@@ -17,15 +17,20 @@ import { isHeaderText, isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
 import { storedBytes } from "../../value/stored.ts";
 import { onceProblem } from "../once/once.ts";
+import { type Form, formOfBytes, formOfJson } from "../patch/form.ts";
+import { BatchError, elements, lines, members, type Span, Text } from "./text.ts";
 
 export const OPERATIONS_MAX = 10_000;
 
 /** An operation that can be done. */
 export interface Operation {
-  verb: "get" | "put" | "post" | "delete";
+  /** A patch that only gives the value another end is a "touch". */
+  verb: "get" | "put" | "post" | "delete" | "patch" | "touch";
   key: Uint8Array;
-  /** Of put and post: what a request of its own would have sent. */
+  /** Of put and post: what is to be stored. Of a patch: what a request of its own would have sent. */
   body: Uint8Array;
+  /** Of a patch; otherwise null. */
+  form: Form | null;
   json: boolean;
   contentType: string;
   life: Life;
@@ -41,28 +46,20 @@ export interface Refused {
   detail: string;
 }
 
-/** The whole batch is malformed. The message is a sentence for its sender. */
-export class BatchError extends Error {}
-
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const COMMA = 0x2c;
-const COLON = 0x3a;
-const LINE_FEED = 0x0a;
-const OPEN = { brace: 0x7b, bracket: 0x5b };
-const CLOSE = { brace: 0x7d, bracket: 0x5d };
-
 const NOTHING = new Uint8Array(0);
 const BYTES_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
-const VERBS: ReadonlySet<string> = new Set(["get", "put", "post", "delete"]);
+const OPS: ReadonlySet<string> = new Set(["get", "put", "post", "patch", "delete"]);
 const MEMBERS: ReadonlySet<string> = new Set([
   ...["op", "key", "value", "base64", "type", "ttl", "ifMatch", "ifNoneMatch", "idempotencyKey"],
 ]);
-const WITH_KEEP: readonly Allowed[] = [
-  { keep: false, none: false },
-  { keep: true, none: false },
-];
+/** What a ttl may be beside a time. */
+const LIVES: Readonly<Record<string, Allowed>> = {
+  put: { keep: true, none: false },
+  post: { keep: false, none: false },
+  patch: { keep: false, none: false },
+  touch: { keep: false, none: true },
+};
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 /**
@@ -79,144 +76,6 @@ export function* operationsOf(bytes: Uint8Array, isLines: boolean): Generator<Op
   }
 }
 
-type Span = readonly [start: number, end: number];
-
-/** Bytes of JSON, and how to step over what is in them. */
-class Text {
-  readonly bytes: Uint8Array;
-
-  constructor(bytes: Uint8Array) {
-    this.bytes = bytes;
-  }
-
-  slice(start: number, end: number): string {
-    return Buffer.from(this.bytes.buffer, this.bytes.byteOffset + start, end - start).toString("utf8");
-  }
-
-  /** Parses what is between two places. */
-  parse(start: number, end: number, what: string): unknown {
-    try {
-      return JSON.parse(this.slice(start, end));
-    } catch {
-      throw new BatchError(`${what} is not JSON`);
-    }
-  }
-
-  skipSpace(at: number): number {
-    let next = at;
-    while (isSpace(this.bytes[next])) next++;
-    return next;
-  }
-
-  /** The place behind the value that begins here, as far as its brackets and quotes tell. */
-  skipValue(at: number): number {
-    const { bytes } = this;
-    let depth = 0;
-    let next = at;
-    while (next < bytes.length) {
-      const byte = bytes[next];
-      if (byte === QUOTE) next = this.skipString(next);
-      else if (byte === OPEN.brace || byte === OPEN.bracket) {
-        depth++;
-        next++;
-      } else if (byte === CLOSE.brace || byte === CLOSE.bracket) {
-        if (depth === 0) return next;
-        depth--;
-        next++;
-      } else if (depth === 0 && (byte === COMMA || isSpace(byte))) return next;
-      else {
-        next++;
-        continue;
-      }
-      if (depth === 0) return next;
-    }
-    return next;
-  }
-
-  private skipString(at: number): number {
-    const { bytes } = this;
-    for (let next = at + 1; next < bytes.length; next++) {
-      if (bytes[next] === BACKSLASH) next++;
-      else if (bytes[next] === QUOTE) return next + 1;
-    }
-    return bytes.length;
-  }
-}
-
-function isSpace(byte: number): boolean {
-  return byte === 0x20 || byte === LINE_FEED || byte === 0x0d || byte === 0x09;
-}
-
-function* lines(text: Text): Generator<Span> {
-  const { bytes } = text;
-  for (let at = 0; at < bytes.length; ) {
-    const found = bytes.indexOf(LINE_FEED, at);
-    const end = found < 0 ? bytes.length : found;
-    const start = text.skipSpace(at);
-    if (start < end) yield [start, end];
-    at = end + 1;
-  }
-}
-
-/** The elements of "operations" in the object that the whole text is. */
-function* elements(text: Text): Generator<Span> {
-  const all = text.skipSpace(0);
-  let operations: Span | null = null;
-  for (const [name, span] of members(text, all, text.bytes.length, "the batch")) {
-    if (name === "operations" && operations === null) operations = span;
-    else if (name !== "atomic") throw new BatchError(`the batch has a member ${JSON.stringify(name)}`);
-    else if (text.parse(span[0], span[1], '"atomic"') !== false)
-      throw new BatchError("a batch is not atomic: each operation is done as if it were sent alone");
-  }
-  if (operations === null || text.bytes[operations[0]] !== OPEN.bracket)
-    throw new BatchError('the body is {"operations": […]}, or, as application/x-ndjson, an operation a line');
-  yield* items(text, operations);
-}
-
-function* items(text: Text, [start, end]: Span): Generator<Span> {
-  const bad = new BatchError('"operations" is not a JSON array');
-  let at = text.skipSpace(start + 1);
-  if (text.bytes[at] === CLOSE.bracket && at + 1 === end) return;
-  for (;;) {
-    const to = text.skipValue(at);
-    if (to === at) throw bad;
-    yield [at, to];
-    at = text.skipSpace(to);
-    if (text.bytes[at] === CLOSE.bracket && at + 1 === end) return;
-    if (text.bytes[at] !== COMMA) throw bad;
-    at = text.skipSpace(at + 1);
-  }
-}
-
-/** The members of the object between two places, where nothing but it may be. */
-function* members(text: Text, start: number, end: number, what: string): Generator<[string, Span]> {
-  const bad = new BatchError(`${what} is not a JSON object`);
-  const { bytes } = text;
-  if (bytes[start] !== OPEN.brace) throw bad;
-  let at = text.skipSpace(start + 1);
-  if (bytes[at] === CLOSE.brace) at++;
-  else
-    for (;;) {
-      if (bytes[at] !== QUOTE) throw bad;
-      const nameEnd = text.skipValue(at);
-      const name = text.parse(at, nameEnd, `a name in ${what}`) as string;
-      at = text.skipSpace(nameEnd);
-      if (bytes[at] !== COLON) throw bad;
-      at = text.skipSpace(at + 1);
-      const valueEnd = text.skipValue(at);
-      if (valueEnd === at) throw bad;
-      yield [name, [at, valueEnd]];
-      at = text.skipSpace(valueEnd);
-      if (bytes[at] === CLOSE.brace) {
-        at++;
-        break;
-      }
-      if (bytes[at] !== COMMA) throw bad;
-      at = text.skipSpace(at + 1);
-    }
-  if (text.skipSpace(at) < end) throw bad;
-}
-
 function readOperation(text: Text, start: number, end: number, what: string): Operation | Refused {
   let value: Span | null = null;
   const given = new Map<string, unknown>();
@@ -228,7 +87,7 @@ function readOperation(text: Text, start: number, end: number, what: string): Op
   }
   const problem = problemOf(given);
   if (problem !== null) return { code: "bad_request", detail: problem };
-  const verb = given.get("op") as Operation["verb"];
+  const verb = verbOf(given);
   const name = given.get("key") as string;
   const key = Buffer.from(name, "utf8");
   if (name === "" || !isWellFormed(name)) return { code: "bad_key", detail: "" };
@@ -237,29 +96,43 @@ function readOperation(text: Text, start: number, end: number, what: string): Op
   const ifNoneMatch = readTags((given.get("ifNoneMatch") as string | undefined) ?? "", true);
   if (ifMatch === null || ifNoneMatch === null)
     return { code: "bad_request", detail: 'ifMatch and ifNoneMatch are "*" or entity tags' };
-  const life = given.has("ttl")
-    ? lifeOfTtl(String(given.get("ttl")), WITH_KEEP[verb === "put" ? 1 : 0])
-    : NO_LIFE;
+  const life = given.has("ttl") ? lifeOfTtl(String(given.get("ttl")), LIVES[verb]) : NO_LIFE;
   if (typeof life === "string") return { code: "bad_request", detail: life };
-  const body = value === null ? rawBody(given) : jsonBody(text, value);
+  const body = value === null ? rawBody(given) : textOf(text, value, verb);
   if (body.length > CHUNK_BYTES)
     return {
       code: "too_large",
       detail: `a value in a batch has at most ${CHUNK_BYTES} bytes; send it alone`,
     };
-  const contentType = (given.get("type") as string | undefined) ?? BYTES_TYPE;
+  const about = { verb, key, body, life, ifMatch, ifNoneMatch, json: value !== null };
   return {
-    ...{ verb, key, body, life, ifMatch, ifNoneMatch },
-    json: value !== null,
-    contentType: value === null ? contentType : JSON_TYPE,
+    ...about,
+    ...typeOf(verb, value !== null, given.get("type") as string | undefined),
     once: (given.get("idempotencyKey") as string | undefined) ?? "",
   };
+}
+
+function verbOf(given: ReadonlyMap<string, unknown>): Operation["verb"] {
+  const op = given.get("op") as Exclude<Operation["verb"], "touch">;
+  return op === "patch" && !given.has("value") && !given.has("base64") ? "touch" : op;
+}
+
+function typeOf(
+  verb: Operation["verb"],
+  json: boolean,
+  given: string | undefined,
+): Pick<Operation, "contentType" | "form"> {
+  // As a request without a body has none.
+  if (verb === "touch") return { contentType: "", form: null };
+  if (verb !== "patch") return { contentType: json ? JSON_TYPE : (given ?? BYTES_TYPE), form: null };
+  const contentType = given ?? (json ? JSON_TYPE : BYTES_TYPE);
+  return { contentType, form: json ? formOfJson(contentType) : formOfBytes(contentType) };
 }
 
 /** What is wrong with an operation's members, or null. */
 function problemOf(given: ReadonlyMap<string, unknown>): string | null {
   const op = given.get("op");
-  if (typeof op !== "string" || !VERBS.has(op)) return '"op" is get, put, post or delete';
+  if (typeof op !== "string" || !OPS.has(op)) return '"op" is get, put, post, patch or delete';
   for (const [name, value] of given) {
     if (!MEMBERS.has(name)) return `the member ${JSON.stringify(name)} is not supported`;
     if (name === "ttl" && typeof value === "number") continue;
@@ -268,19 +141,32 @@ function problemOf(given: ReadonlyMap<string, unknown>): string | null {
   if (!given.has("key")) return 'there is no "key"';
   const hasValue = given.has("value");
   const hasBytes = given.has("base64");
+  const isPatch = op === "patch";
   const stores = op === "put" || op === "post";
-  if (stores && hasValue === hasBytes) return 'give "value", or "base64" and "type": one of them';
-  if (!stores && (hasValue || hasBytes)) return `${op} takes no value`;
-  if (given.has("ttl") && !stores) return `${op} takes no ttl`;
-  if (given.has("type") && !hasBytes) return '"type" belongs to "base64"';
+  if (isPatch ? hasValue && hasBytes : stores && hasValue === hasBytes)
+    return 'give "value", or "base64" and "type": one of them';
+  if (!isPatch && !stores && (hasValue || hasBytes)) return `${op} takes no value`;
+  if (isPatch && !hasValue && !hasBytes && !given.has("ttl"))
+    return 'a patch has "value" (a change of JSON), or "base64" (to be put behind bytes), or only a "ttl"';
+  if (given.has("ttl") && !stores && !isPatch) return `${op} takes no ttl`;
+  if (given.has("type") && !hasBytes && !(isPatch && hasValue)) return '"type" belongs to "base64"';
   if (hasBytes && !BASE64.test(given.get("base64") as string)) return '"base64" is not base64';
   const type = given.get("type") as string | undefined;
   if (type !== undefined && (type.length > CONTENT_TYPE_BYTES_MAX || !isHeaderText(type)))
     return '"type" is no content type';
-  if (type !== undefined && isJsonType(type)) return 'JSON is given as "value", not as "base64"';
+  const typeProblem = isPatch ? patchTypeProblem(type, hasValue) : null;
+  if (typeProblem !== null) return typeProblem;
+  if (!isPatch && type !== undefined && isJsonType(type)) return 'JSON is given as "value", not as "base64"';
   const once = given.get("idempotencyKey") as string | undefined;
   if (once === undefined) return null;
   return op === "get" ? "get takes no idempotencyKey" : onceProblem(once, "idempotencyKey");
+}
+
+function patchTypeProblem(type: string | undefined, isJson: boolean): string | null {
+  if (type === undefined || (isJson ? formOfJson(type) : formOfBytes(type)) !== null) return null;
+  return isJson
+    ? '"type" of a patch is application/merge-patch+json, application/json-patch+json, or application/json with increment or append'
+    : '"base64" of a patch is put behind bytes: its "type" is application/octet-stream';
 }
 
 function isWellFormed(text: string): boolean {
@@ -292,6 +178,8 @@ function rawBody(given: ReadonlyMap<string, unknown>): Uint8Array {
   return text === undefined ? NOTHING : Buffer.from(text, "base64");
 }
 
-function jsonBody(text: Text, [start, end]: Span): Uint8Array {
-  return storedBytes(text.bytes.subarray(start, end));
+/** A patch is its own text; a value has its stored form. */
+function textOf(text: Text, [start, end]: Span, verb: Operation["verb"]): Uint8Array {
+  const own = text.bytes.subarray(start, end);
+  return verb === "patch" ? own : storedBytes(own);
 }

@@ -6,20 +6,21 @@
 import { bitsOf, type Token } from "../../auth/tokens.ts";
 import type { ClusterAccess } from "../../cluster/node/access.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
-import { etagOf } from "../../format/version.ts";
 import { matchHolds, noneMatchHolds } from "../../rules/conditions.ts";
 import { NO_LIFE } from "../../rules/expiry.ts";
-import type { WriteResult } from "../../shards/arena/write.ts";
 import { nameOf } from "../../util/bytes.ts";
-import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
+import { ERRORS, VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { innerText } from "../../value/stored.ts";
 import type { FrontContext, RequestNotes } from "../http/context.ts";
 import { OnceKey, problemOf } from "../once/once.ts";
+import type { Form } from "../patch/form.ts";
 import { type Current, readCurrent } from "../reads/current.ts";
-import { DELETE, GET, POST, PUT } from "../status/meter.ts";
+import { DELETE, GET, OTHER, POST, PUT } from "../status/meter.ts";
 import { NO_ENDS } from "../writes/writes.ts";
+import type { Changes } from "./changes.ts";
 import type { Operation, Refused } from "./parse.ts";
+import { changed, refusal, statusOf, TOO_LARGE, type Told, told, written } from "./results.ts";
 
 /** Operations that are under way at once: more than a commit of every shard takes. */
 const UNDER_WAY_MAX = 1024;
@@ -29,9 +30,17 @@ const SLICE = 128;
 const RESULTS_BYTES_MAX = 32 * 1024 * 1024;
 
 const READ = bitsOf(["read"]);
-const NEEDS = { get: READ, put: bitsOf(["write"]), post: bitsOf(["write"]), delete: bitsOf(["delete"]) };
-const VERBS = { get: GET, put: PUT, post: POST, delete: DELETE };
-const METHODS = { get: "GET", put: "PUT", post: "POST", delete: "DELETE" };
+const WRITE = bitsOf(["write"]);
+const CHANGE = READ | WRITE;
+const NEEDS = {
+  ...{ get: READ, put: WRITE, post: WRITE, delete: bitsOf(["delete"]), patch: CHANGE, touch: CHANGE },
+};
+const VERBS = { get: GET, put: PUT, post: POST, delete: DELETE, patch: OTHER, touch: OTHER };
+const METHODS = {
+  ...{ get: "GET", put: "PUT", post: "POST", delete: "DELETE", patch: "PATCH", touch: "PATCH" },
+};
+
+type WriteVerb = "put" | "post" | "delete" | "touch";
 
 /** Who asks for a batch. */
 export type Asker = Pick<FrontContext, "caller" | "notes">;
@@ -39,14 +48,16 @@ export type Asker = Pick<FrontContext, "caller" | "notes">;
 /** Operations as they are done. Answers the results' texts, in order of the operations. */
 export function runBatch(
   context: FrontContext,
+  changes: Changes,
   { caller, notes }: Asker,
   operations: readonly (Operation | Refused)[],
 ): Promise<string[]> {
-  return new Promise((resolve) => new BatchRun(context, caller, notes, operations, resolve).go());
+  return new Promise((resolve) => new BatchRun(context, changes, caller, notes, operations, resolve).go());
 }
 
 class BatchRun {
   private readonly context: FrontContext;
+  private readonly changes: Changes;
   private readonly cluster: ClusterAccess | null;
   private readonly caller: Token;
   private readonly notes: RequestNotes | null;
@@ -68,12 +79,14 @@ class BatchRun {
 
   constructor(
     context: FrontContext,
+    changes: Changes,
     caller: Token,
     notes: RequestNotes | null,
     operations: readonly (Operation | Refused)[],
     resolve: (results: string[]) => void,
   ) {
     this.context = context;
+    this.changes = changes;
     this.cluster = context.cluster;
     this.caller = caller;
     this.notes = notes;
@@ -125,23 +138,38 @@ class BatchRun {
       return;
     }
     this.underWay++;
-    if (verb === "get") this.read(index, operation);
+    if (verb === "get") {
+      this.read(index, operation);
+      return;
+    }
+    const why = this.refusalOf(operation);
+    if (why !== null) this.finish(index, why.text, why.status);
+    else if (verb === "patch") this.patch(index, operation);
     else this.write(index, operation, verb);
   }
 
-  private write(index: number, operation: Operation, verb: "put" | "post" | "delete"): void {
+  /** Why a write cannot be done here at all, or null. */
+  private refusalOf({ verb, life, once }: Operation): Told | null {
+    const speaksOfLife = life !== NO_LIFE || verb === "touch";
+    if (speaksOfLife && !(this.cluster ?? this.context.vault).keepsEnds)
+      return told("upgrade_first", NO_ENDS);
+    const problem = once === "" ? null : problemOf(this.context, [once]);
+    return problem === null ? null : told(problem.code, problem.detail);
+  }
+
+  private patch(index: number, operation: Operation): void {
+    const { key, form, contentType, body, life, ifMatch, ifNoneMatch, once } = operation;
+    const asked = { key, form: form as Form, contentType, body, life, ifMatch, ifNoneMatch, once };
+    this.changes.add(asked, (ending) => {
+      const { text, status } = changed(ending, RESULTS_BYTES_MAX - this.resultsBytes);
+      this.finish(index, text, status);
+    });
+  }
+
+  private write(index: number, operation: Operation, verb: WriteVerb): void {
     const { key, body, json, contentType, life, ifMatch, ifNoneMatch } = operation;
-    if (life !== NO_LIFE && !(this.cluster ?? this.context.vault).keepsEnds) {
-      this.finish(index, refusal("upgrade_first", NO_ENDS), ERRORS.upgrade_first.status);
-      return;
-    }
     const about = { json, contentType, trailer: NO_TRAILER, life, ifMatch, ifNoneMatch };
     if (operation.once !== "") {
-      const problem = problemOf(this.context, [operation.once]);
-      if (problem !== null) {
-        this.finish(index, refusal(problem.code, problem.detail), ERRORS[problem.code].status);
-        return;
-      }
       about.trailer = new OnceKey(operation.once, { ...about, verb, body }).in(NO_TRAILER);
     }
     const head = { verb, key: { bytes: key, length: key.length }, ...about };
@@ -221,37 +249,4 @@ class BatchRun {
     this.resultsBytes += text.length;
     this.done++;
   }
-}
-
-/** A result's text, and its status. */
-interface Told {
-  text: string;
-  status: number;
-}
-
-const TOO_LARGE = `a batch gives values of at most ${CHUNK_BYTES} bytes; GET it alone`;
-
-function told(code: ErrorCode, detail = "", etag: string | null = null): Told {
-  return { text: refusal(code, detail, etag), status: ERRORS[code].status };
-}
-
-function refusal(code: ErrorCode, detail = "", etag: string | null = null): string {
-  const { status, message } = ERRORS[code];
-  const error = JSON.stringify(detail === "" ? message : detail);
-  const version = etag === null ? "" : `"etag":${etag},`;
-  return `{"status":${status},"success":false,${version}"error":${error},"code":"${code}"}`;
-}
-
-function statusOf(verb: "put" | "post" | "delete", { error, created }: WriteResult): number {
-  if (error !== null) return ERRORS[error].status;
-  return verb !== "delete" && created ? 201 : 200;
-}
-
-function written(verb: "put" | "post" | "delete", result: WriteResult, status: number): string {
-  const etag = result.etag === null ? null : etagOf(result.etag);
-  if (result.error !== null) return refusal(result.error, result.detail, etag);
-  const version = etag === null ? "" : `,"etag":${etag}`;
-  const replayed = result.replayed === true ? ',"replayed":true' : "";
-  const effect = verb === "delete" ? `"deleted":${result.deleted}` : `"created":${result.created}`;
-  return `{"status":${status},"success":true,${effect}${version}${replayed}}`;
 }

@@ -7,6 +7,7 @@ import { Shape } from "../describe/schema.ts";
 import {
   ANY,
   arrayOf,
+  COUNT,
   FLAG,
   JSON_TYPE,
   LINES_TYPE,
@@ -21,7 +22,7 @@ const BASE64 = { type: "string", contentEncoding: "base64" };
 const ASKED = new Shape("BatchOperation", {
   ...object(
     {
-      op: oneOf("get", "put", "post", "delete"),
+      op: oneOf("get", "put", "post", "patch", "delete"),
       key: TEXT,
       value: ANY,
       base64: BASE64,
@@ -34,15 +35,28 @@ const ASKED = new Shape("BatchOperation", {
     ["value", "base64", "type", "ttl", "ifMatch", "ifNoneMatch", "idempotencyKey"],
   ),
   description:
-    "`value` is any JSON; other bytes are `base64` with their `type`. `key` is not percent-encoded.",
+    "`value` is any JSON; other bytes are `base64` with their `type`. `key` is not percent-encoded. A patch has a change of JSON as `value`, whose `type` says which form it has (`application/json` with `increment` or `append` where there is none); or `base64`, to be put behind bytes; or only a `ttl`, another end (`none`: none).",
 });
 const RESULT = new Shape("BatchResult", {
   ...object(
     {
       ...{ status: { type: "integer" }, success: FLAG, etag: VERSION, created: FLAG, deleted: FLAG },
       ...{ value: ANY, type: TEXT, base64: BASE64, error: TEXT, code: TEXT, replayed: FLAG },
+      bytes: COUNT,
     },
-    ["success", "etag", "created", "deleted", "value", "type", "base64", "error", "code", "replayed"],
+    [
+      "success",
+      "bytes",
+      "etag",
+      "created",
+      "deleted",
+      "value",
+      "type",
+      "base64",
+      "error",
+      "code",
+      "replayed",
+    ],
   ),
   description: "What the operation would have been answered alone.",
 });
