@@ -16,6 +16,8 @@ export interface SmallDisk {
   /** Takes all inodes that are left, and gives them back. */
   fillInodes(): void;
   releaseInodes(): void;
+  /** Mounts it anew with other options: `ro`, `nr_inodes=60`. */
+  remount(options: string): void;
   remove(): Promise<void>;
 }
 
@@ -105,6 +107,17 @@ export async function smallDisk(
     },
     releaseInodes() {
       for (const name of fs.readdirSync(files)) fs.rmSync(path.join(files, name));
+    },
+    remount(options) {
+      // With the child's own root: below a changed one (chroot) the folder has no such name for others.
+      const inside = [
+        "-t",
+        String(child.pid),
+        "-m",
+        "--root",
+        ...(root ? [] : ["-U", "--preserve-credentials"]),
+      ];
+      execFileSync("nsenter", [...inside, "mount", "-o", `remount,${options}`, folder]);
     },
     remove,
   };

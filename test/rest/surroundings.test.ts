@@ -1,6 +1,5 @@
 /** What a node finds around it: rights, owners, file systems that take nothing. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { after, describe, test } from "node:test";
@@ -208,25 +207,13 @@ describe("a start where nothing can be written serves reads", () => {
     if (typeof disk === "string") return t.skip(disk);
     t.after(() => disk.remove());
     const data = path.join(disk.path, "data");
-    const [, , pid] = disk.path.split("/");
-    const remount = (how: string) =>
-      execFileSync("nsenter", [
-        "-t",
-        pid,
-        "-m",
-        ...(isRoot ? [] : ["-U", "--preserve-credentials"]),
-        "mount",
-        "-o",
-        `remount,${how}`,
-        disk.path.replace(/^\/proc\/\d+\/root/, ""),
-      ]);
     for (const signal of ["SIGTERM", "SIGKILL"] as const) {
       await withServer({ data }, async (server) => {
         assert.ok((await put(server, "k")) < 300);
         await server.kill(signal);
       });
       const before = fs.readdirSync(data, { recursive: true }).sort();
-      remount("ro");
+      disk.remount("ro");
       try {
         const node = await startAnyhow({ data, flags: ["-fronts", signal === "SIGTERM" ? "1" : "2"] });
         await assertReadsOnly(node, /the file system is read-only \(EROFS\)/);
@@ -237,13 +224,13 @@ describe("a start where nothing can be written serves reads", () => {
           /a node of a cluster must be able to write to its data directory; .*\(EROFS\)/,
         );
       } finally {
-        remount("rw");
+        disk.remount("rw");
       }
       assert.deepEqual(fs.readdirSync(data, { recursive: true }).sort(), before);
     }
     await withServer({ data }, async (server) => assert.equal(await put(server, "k"), 200));
     fs.rmSync(data, { recursive: true });
-    remount("ro");
+    disk.remount("ro");
     assert.match(
       await refusal(commandLine({}, data)),
       /cannot make the directory .*: the file system is read-only \(EROFS\)/,
@@ -282,17 +269,7 @@ describe("a start where nothing can be written serves reads", () => {
     const disk = await smallDisk(200 * 1024 * 1024);
     if (typeof disk === "string") return t.skip(disk);
     t.after(() => disk.remove());
-    const [, , pid] = disk.path.split("/");
-    execFileSync("nsenter", [
-      "-t",
-      pid,
-      "-m",
-      ...(isRoot ? [] : ["-U", "--preserve-credentials"]),
-      "mount",
-      "-o",
-      "remount,nr_inodes=60",
-      disk.path.replace(/^\/proc\/\d+\/root/, ""),
-    ]);
+    disk.remount("nr_inodes=60");
     const data = path.join(disk.path, "data");
     let fillers = 0;
     const fill = (): void => {
