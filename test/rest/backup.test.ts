@@ -10,7 +10,15 @@ import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { smallDisk } from "../small-disk.ts";
 import { call, closeConnections, content, type Reply, sha256 } from "./client.ts";
-import { removeFolder, runProgram, type Server, startServer, temporaryFolder, withServer } from "./server.ts";
+import {
+  removeFolder,
+  runProgram,
+  type Server,
+  startServer,
+  temporaryFolder,
+  waitUntil,
+  withServer,
+} from "./server.ts";
 
 const folder = temporaryFolder();
 const later: (() => void)[] = [];
@@ -241,9 +249,11 @@ describe("backup: of a node that serves", () => {
       assert.equal(asked.status, 405);
       assert.ok(!fs.existsSync(copy));
       assert.equal((await backup(server, copy, as(operator))).status, 200);
+      // It is written behind the answers.
+      await waitUntil("the audit has it", () =>
+        /"operator".*_admin\/backup.*200/.test(fs.readFileSync(path.join(folder, "audit"), "utf8")),
+      );
     });
-    // It is written behind the answers.
-    assert.match(fs.readFileSync(path.join(folder, "audit"), "utf8"), /"operator".*_admin\/backup.*200/);
   });
 
   test("any front thread takes it", async () => {

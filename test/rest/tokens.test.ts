@@ -283,12 +283,12 @@ describe("tokens of a running node", () => {
       assert.equal(changes.json().results[0].code, "forbidden");
       assert.equal((await ask("POST", "/_delete?prefix=a/", some.token, "")).status, 200);
       assert.deepEqual(await listed("/?list", all.token), keys.slice(2));
-      const noted = fs.readFileSync(audit, "utf8");
-      assert.ok(
-        noted.includes(
-          '"token":"some","client":"127.0.0.1","method":"POST","path":"/_delete?prefix=a/","status":200',
-        ),
-        noted,
+      await waitUntil("the audit has it", () =>
+        fs
+          .readFileSync(audit, "utf8")
+          .includes(
+            '"token":"some","client":"127.0.0.1","method":"POST","path":"/_delete?prefix=a/","status":200',
+          ),
       );
     });
   });
