@@ -23,7 +23,7 @@ COMP_WORDS=(minivault "$@"); COMP_CWORD=$#; _minivault; printf '%s\\n' "\${COMPR
   assert.deepEqual(complete("-publ"), ["-public-url"]);
   assert.deepEqual(complete("put", "-if"), ["-if-match", "-if-none-match"]);
   assert.deepEqual(complete("put", "k"), []);
-  assert.deepEqual(complete("-data", "-reg"), ["-region"]);
+  assert.deepEqual(complete("-data", "-regio"), ["-region"]);
   for (const { name } of SUBCOMMANDS) assert.ok(complete(name.slice(0, -1)).includes(name), name);
 });
 

@@ -275,6 +275,8 @@ export class WriteOperation {
     const { highest, rules } = round;
     // By which of its tries it got there nobody knows, nor what that one took the place of.
     this.certain = false;
+    // But a condition that only a value can meet was met by one, also if another node has judged it.
+    if (write.condition?.(false, null) != null) this.replaced.know(this.replaced.previous, true);
     const isGone = highest.ended ? rules.keepOwnMark : highest.tombstone && rules.keepOwnTombstone;
     if (isGone) this.propose(TOMBSTONE);
     else if (write.change == null) this.propose(write.payload);

@@ -3,13 +3,13 @@
  * memory (the lists of the partition and the values of a few keys). The rules are those of rejoin.ts.
  */
 import type { Ballot } from "../../format/record.ts";
-import { compareOptionalBallots } from "../../format/version.ts";
+import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";
 import { compareRanks, type Rank, type RegisterState } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import { bitOf, type ReplicaGroup } from "../layout/groups.ts";
-import type { ClusterKey } from "../register/ports.ts";
+import { type ClusterKey, endMark, TOMBSTONE } from "../register/ports.ts";
 import { clusterKey, keyBytes } from "../replica/cluster-key.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
 import type { RepairPace } from "./pacer.ts";
@@ -212,12 +212,16 @@ export class TakeOver {
     const { port, vault } = this.setup;
     if (!own.tombstone) {
       const { operationLow, operationHigh } = own;
-      const payload = { tombstone: true };
+      // The floor may be of a mark (b⁺), whose ballot is that of a value: a tombstone would be a second record
+      // of that ballot. A mark ranks above all that the floor keeps out. (A directory that has none is of a
+      // cluster without.)
+      const payload = vault.keepsEnds ? endMark(ballotMillis(floor)) : TOMBSTONE;
       await port.take(key, epoch, { ballot: floor, payload, operationLow, operationHigh });
     }
     const ballot = own.tombstone ? (own.ballot as Ballot) : floor;
+    const ended = own.tombstone ? own.ended : vault.keepsEnds;
     return new Promise((resolve) => {
-      vault.replica.dropTombstone(keyBytes(key), ballot, own.ended, (error) => resolve(error === null));
+      vault.replica.dropTombstone(keyBytes(key), ballot, ended, (error) => resolve(error === null));
     });
   }
 }
