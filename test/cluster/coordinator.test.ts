@@ -509,6 +509,24 @@ test("coordinator: a write in doubt that finds its own number confirms what is t
   }
 });
 
+test("coordinator: of a write that another node has tried, and whose answer was lost, what its condition asks for is known", () => {
+  const conditions: [RegisterWrite["condition"], boolean][] = [
+    [(exists) => (exists ? null : "precondition_failed"), true],
+    [(exists) => (exists ? "exists" : null), false],
+  ];
+  for (const [condition, existed] of conditions) {
+    const bench = new Bench((kind) => [1, kind === "accept" ? taken : ending(CLOCK_MS + 60_000, 1)]);
+    const results: RegisterResult[] = [];
+    const write = { key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, staged: false, lost: true };
+    bench.coordinator.write({ ...write, condition }, (result) => results.push(result));
+    while (bench.queue.step());
+    assert.deepEqual(
+      results.map((result) => [result.outcome, result.existed]),
+      [["done", existed]],
+    );
+  }
+});
+
 test("coordinator: a value keeps the end of the one that it takes the place of, or is touched, at a prepared ballot", () => {
   const script =
     (end: number): Script =>
