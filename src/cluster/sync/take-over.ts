@@ -212,9 +212,9 @@ export class TakeOver {
     const { port, vault } = this.setup;
     if (!own.tombstone) {
       const { operationLow, operationHigh } = own;
-      // The floor may be of a mark (b⁺), whose ballot is that of a value: a tombstone would be a second record
-      // of that ballot. A mark ranks above all that the floor keeps out. (A directory that has none is of a
-      // cluster without.)
+      // The floor may be of a mark (b⁺), whose ballot is that of a value: a tombstone would be a second
+      // record of that ballot. A mark ranks above all that the floor keeps out. (A directory that has none
+      // is of a cluster without.)
       const payload = vault.keepsEnds ? endMark(ballotMillis(floor)) : TOMBSTONE;
       await port.take(key, epoch, { ballot: floor, payload, operationLow, operationHigh });
     }
