@@ -198,8 +198,12 @@ test("a worker that dies while it joins: its move is given up by itself; any oth
     }
     await stage.kill("c");
     for (const target of ["/k", "/other"]) {
-      assert.ok((await stage.status("a", "PUT", target, "w")) < 300, "two of three are a majority again");
-      assert.equal(await stage.status("b", "GET", target), 200);
+      // Each has the new layout from the master, or from the other, a moment later.
+      await waitUntil(
+        "two of three are a majority again",
+        async () => (await stage.status("a", "PUT", target, "w")) < 300,
+      );
+      await waitUntil("at each", async () => (await stage.status("b", "GET", target)) === 200);
     }
   } finally {
     await stage.kill(...stage.programs.keys());
