@@ -3,6 +3,7 @@
  * clock, timers and random numbers come from outside, so that the simulator (test/sim) runs this very code.
  * read.ts and write.ts have the steps.
  */
+import type { Ballot } from "../../format/record.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import type { ClusterKey } from "../register/ports.ts";
 import {
@@ -50,12 +51,14 @@ export class Coordinator {
   }
 
   /**
-   * Writes the value that is there again, at a new ballot above all promises: afterwards a majority holds one
-   * record and nothing older can get in its way. For repair (rejoin.ts); a key that is absent everywhere
-   * stays so.
+   * Writes the value that is there again, at a new ballot above the promises of a majority: afterwards a
+   * majority holds one record and nothing older can get in its way. For repair; a key that is absent
+   * everywhere stays so.
+   * @param above what the new ballot must be above, too: a promise that only a minority has given is no
+   * obstacle to the others, and would go on keeping the record out where it stands
    */
-  settle(key: ClusterKey, done: (result: ReadResult) => void): void {
-    new ReadOperation(this.setup, this.rules, key, true, done).start();
+  settle(key: ClusterKey, done: (result: ReadResult) => void, above: Ballot | null = null): void {
+    new ReadOperation(this.setup, this.rules, key, true, done, above).start();
   }
 
   /**

@@ -39,8 +39,10 @@ export class ReadOperation {
     key: ClusterKey,
     settles: boolean,
     done: (result: ReadResult) => void,
+    above: Ballot | null = null,
   ) {
     this.round = new Round(setup, rules, key, this);
+    this.round.meet(above);
     this.settles = settles;
     this.done = done;
   }

@@ -9,6 +9,7 @@
  */
 
 import { DIGEST_WORDS, LEAVES } from "../../engine/state/digests.ts";
+import type { Ballot } from "../../format/record.ts";
 import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
@@ -137,7 +138,7 @@ export class AntiEntropy {
     let sliceMs = performance.now();
     const theirs = await port.list(node, partition, epoch, leaves);
     const own = await port.list(self, partition, epoch, leaves);
-    const isYoung = (key: ScannedKey) => key.ballot === null || ballotMillis(key.ballot) + SETTLE_MS > now();
+    const isYoung = (key: ScannedKey) => key.ballot === null || isWithin(key.ballot, SETTLE_MS, now());
     for (const [name, { ballot }] of own.keys) {
       const other = theirs.keys.get(name);
       // The other one takes it over itself.
@@ -194,9 +195,20 @@ export class AntiEntropy {
     const ageMs = ended ? endedAgeMs(tombstoneAgeMs) : tombstoneAgeMs;
     if (isUnderFloor && isOldTombstone(held, now(), ageMs))
       await new Promise<void>((resolve) => collectTombstone(port, group, key, held, () => resolve()));
-    else if (ballotMillis(ballot) + STUCK_MS < now())
-      await new Promise<void>((resolve) => coordinator.settle(key, () => resolve()));
+    else if (!isWithin(ballot, STUCK_MS, now()))
+      await new Promise<void>((resolve) => {
+        // The promise may be far above what the others would draw.
+        coordinator.settle(key, () => resolve(), answer.kind === "no" ? answer.higher : null);
+      });
   }
+}
+
+/**
+ * Whether a ballot was drawn so shortly ago. One from the future was not: its clock was wrong, or it follows
+ * one whose clock was (src/cluster/clock/ballots.ts), and waiting for its time would leave the key unrepaired.
+ */
+function isWithin(ballot: Ballot, ms: number, nowMs: number): boolean {
+  return Math.abs(nowMs - ballotMillis(ballot)) < ms;
 }
 
 /** Leaves, as bits, in which two digests differ. */

@@ -150,8 +150,11 @@ export class TakeOver {
     if (kind === "rejoin" && own?.ballot != null && wasCollected(own, states, floor))
       return { bytes: 0, run: () => this.forget(key(), group.epoch, own, floor as Ballot) };
     const merge = kind === "move" ? mergeForMove(own, states) : mergeForRejoin(states);
-    if (!("from" in merge))
-      return merge.kind === "settle" ? { bytes: 0, run: () => this.settle(key()) } : null;
+    if (!("from" in merge)) {
+      if (merge.kind !== "settle") return null;
+      const promises = [own, ...states.map(({ state }) => state)].map((state) => state?.promised ?? null);
+      return { bytes: 0, run: () => this.settle(key(), mergeFloors([floor, ...promises])) };
+    }
     const promised: Ballot | null = "promised" in merge ? (merge.promised as Ballot | null) : null;
     const state = merge.from < 0 ? null : (states[merge.from].state as ScannedKey);
     const isNewer = state !== null && (own === null || compareRanks(state, own) > 0);
@@ -201,9 +204,10 @@ export class TakeOver {
     return true;
   }
 
-  private settle(key: ClusterKey): Promise<boolean> {
+  /** @param above all promises that are known: below one of them the key would have to be settled again */
+  private settle(key: ClusterKey, above: Ballot | null): Promise<boolean> {
     return new Promise((resolve) => {
-      this.setup.coordinator.settle(key, () => resolve(false));
+      this.setup.coordinator.settle(key, () => resolve(false), above);
     });
   }
 

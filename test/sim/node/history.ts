@@ -125,7 +125,7 @@ class History {
           return `${kind} ${key} at ${worker.url} does not succeed: ${this.describeNodes()}`;
     }
     if (!(await this.until(() => this.hasConverged(), untilMs - simulation.now)))
-      return `replicas differ: ${this.describeNodes()}`;
+      return `replicas differ: ${this.describeDifferences()} ${this.describeNodes()}`;
     return null;
   }
 
@@ -206,6 +206,28 @@ class History {
       return is || simulation.now >= untilMs;
     });
     return is;
+  }
+
+  /** Which keys are not the same everywhere, for people. */
+  private describeDifferences(): string {
+    const members = this.members();
+    const { groups } = members[0]?.part?.membership?.placement ?? {};
+    const lines = [];
+    for (const { partition, nodes } of groups ?? []) {
+      const replicas = members.filter(({ url }) => nodes.includes(url));
+      const names = new Set(
+        replicas.flatMap(({ vault }) => [...(vault?.state.byPartition.get(partition) ?? [])]),
+      );
+      for (const name of names) {
+        const held = replicas.map(({ url, vault }) => {
+          const { ballot, promised, tombstone } = vault?.state.keys.get(name) ?? {};
+          const floor = vault?.state.floors.get(partition);
+          return `${url} ${JSON.stringify({ ballot, promised, tombstone, floor })}`;
+        });
+        lines.push(`${name} at ${Math.round(this.cluster.simulation.now)}: ${held.join("; ")}`);
+      }
+    }
+    return lines.join("\n");
   }
 
   /** For people. */

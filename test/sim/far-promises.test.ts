@@ -1,0 +1,131 @@
+/**
+ * One replica has promised far more than the others would ever draw: its clock, or that of whoever asked it, was ahead for a while. What the
+ * others hold must reach it all the same.
+ */
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import type { Ballot } from "../../src/format/record.ts";
+import { compareBallots } from "../../src/format/version.ts";
+import { hashKey, loadHash, partitionOf } from "../../src/util/hash.ts";
+import { randomSeed } from "../random.ts";
+import { Clients } from "./node/clients.ts";
+import { SimCluster, type SimWorker } from "./node/cluster.ts";
+import { isWhole } from "./node/faults.ts";
+import { BIRTH_MS, Simulation } from "./node/simulation.ts";
+
+const KEY = "key";
+const NONE = Buffer.alloc(0);
+const AHEAD_MS = 3600 * 1000;
+const LONGEST_MS = 60_000;
+
+class Scenario {
+  readonly simulation: Simulation;
+  readonly cluster: SimCluster;
+  readonly clients: Clients;
+
+  constructor(seed: number) {
+    this.simulation = new Simulation(seed);
+    const weather = { latencyMs: 1, jitterMs: 1, loss: 0, duplicate: 0, slow: 0, slowMs: 0 };
+    this.cluster = new SimCluster(this.simulation, weather, 3);
+    this.cluster.install();
+    this.clients = new Clients(this.cluster, [KEY]);
+  }
+
+  /** Starts a master and workers, and waits until all vote. */
+  async born(names: string): Promise<SimWorker[]> {
+    const { cluster } = this;
+    const workers = [...names].map((name) => cluster.addWorker(name));
+    for (const worker of workers) cluster.start(worker);
+    cluster.startMaster();
+    await this.until("the cluster is born", () => workers.every(({ isReady }) => isReady));
+    return workers;
+  }
+
+  async until(what: string, isSo: () => boolean): Promise<void> {
+    const endMs = this.simulation.now + LONGEST_MS;
+    await this.simulation.run(() => isSo() || this.simulation.now > endMs);
+    assert.ok(isSo(), `${what}\n${this.cluster.said.map(({ text }) => text).join("\n")}`);
+  }
+
+  async put(worker: SimWorker): Promise<void> {
+    let isDone = false;
+    this.clients.operate(worker, KEY, "put", (done) => {
+      isDone = done;
+    });
+    await this.until("a value is written", () => isDone);
+  }
+
+  /** A worker promises a ballot that only a clock far ahead gives. */
+  async promiseAhead({ process, vault }: SimWorker): Promise<Ballot> {
+    const millis = BIRTH_MS + this.simulation.now + AHEAD_MS;
+    const clockHigh = Math.floor(millis / 0x10000);
+    const ballot = { clockHigh, clockLow: (millis % 0x10000) * 0x10000, node: 7, incarnation: 1 };
+    const bytes = Buffer.from(KEY);
+    let verdict: string | undefined;
+    assert.ok(process);
+    this.simulation.after(process, 0, () =>
+      vault?.prepare({ bytes, length: bytes.length }, ballot, ({ register }) => {
+        verdict = register?.verdict;
+      }),
+    );
+    await this.until("the promise is given", () => verdict === "yes");
+    return ballot;
+  }
+
+  /** Waits until workers hold the same record, above a ballot. */
+  async agreed(workers: readonly SimWorker[], above: Ballot): Promise<void> {
+    await this.until("all hold the same record, above the promise", () => {
+      const held = workers.map(({ vault }) => vault?.state.keys.get(KEY));
+      const [first] = held;
+      return held.every(
+        (state) =>
+          state?.ballot != null &&
+          first?.ballot != null &&
+          compareBallots(state.ballot, first.ballot) === 0 &&
+          Buffer.compare(state.value?.bytes ?? NONE, first.value?.bytes ?? NONE) === 0 &&
+          compareBallots(state.ballot, above) > 0,
+      );
+    });
+  }
+}
+
+before(loadHash);
+
+for (const hasValue of [true, false])
+  test(`simulated nodes: a replica that has promised far more gets what the others hold${hasValue ? "" : " of a key that it has nothing of"}`, async (t) => {
+    const scenario = new Scenario(randomSeed(t));
+    try {
+      const workers = await scenario.born("abc");
+      if (hasValue) await scenario.put(workers[0]);
+      const ballot = await scenario.promiseAhead(workers[1]);
+      await scenario.put(workers[0]);
+      await scenario.agreed(workers, ballot);
+    } finally {
+      scenario.simulation.uninstall();
+    }
+  });
+
+test("simulated nodes: a new owner that has promised far more takes a partition over", async (t) => {
+  const scenario = new Scenario(randomSeed(t));
+  const { cluster } = scenario;
+  try {
+    const [a] = await scenario.born("abc");
+    await scenario.put(a);
+    const d = cluster.addWorker("d");
+    cluster.start(d);
+    // What it had promised before, it forgets.
+    await scenario.until(
+      "the new node takes partitions over",
+      () => d.part?.membership?.layout?.previous != null,
+    );
+    const ballot = await scenario.promiseAhead(d);
+    await scenario.until("the new node is taken in", () => isWhole(d) && d.isReady);
+    const group =
+      d.part?.membership?.placement?.groups[partitionOf(hashKey(Buffer.from(KEY), KEY.length, 0))];
+    const owners = cluster.workers.filter(({ url }) => group?.nodes.includes(url));
+    assert.ok(owners.includes(d));
+    await scenario.agreed(owners, ballot);
+  } finally {
+    scenario.simulation.uninstall();
+  }
+});
