@@ -248,21 +248,24 @@ test("lists: permanent keys beside churn appear exactly once, in every list", as
         await write.catch(() => {});
       }
     });
-    const isPermanent = new Set(permanent);
-    for (let round = 0; round < 30; round++) {
-      const reverse = random.below(2) === 0;
-      const query = `&limit=${1 + random.below(200)}${reverse ? "&reverse" : ""}`;
-      const all =
-        round % 3 === 0
-          ? (await lines(own, "p/", reverse ? "&reverse" : "")).flatMap(({ key }) =>
-              key === undefined ? [] : [String(key)],
-            )
-          : (await list(own, "p/", query)).keys;
-      const found = all.filter((key) => isPermanent.has(key));
-      assert.deepEqual(reverse ? found.reverse() : found, permanent);
-      assert.equal(new Set(all).size, all.length, "a key came twice");
+    try {
+      const isPermanent = new Set(permanent);
+      for (let round = 0; round < 30; round++) {
+        const reverse = random.below(2) === 0;
+        const query = `&limit=${1 + random.below(200)}${reverse ? "&reverse" : ""}`;
+        const all =
+          round % 3 === 0
+            ? (await lines(own, "p/", reverse ? "&reverse" : "")).flatMap(({ key }) =>
+                key === undefined ? [] : [String(key)],
+              )
+            : (await list(own, "p/", query)).keys;
+        const found = all.filter((key) => isPermanent.has(key));
+        assert.deepEqual(reverse ? found.reverse() : found, permanent);
+        assert.equal(new Set(all).size, all.length, "a key came twice");
+      }
+    } finally {
+      stopped = true;
     }
-    stopped = true;
     await churn;
   });
 });
