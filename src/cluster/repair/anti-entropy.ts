@@ -204,8 +204,8 @@ export class AntiEntropy {
 }
 
 /**
- * Whether a ballot was drawn so shortly ago. One from the future was not: its clock was wrong, or it follows
- * one whose clock was (src/cluster/clock/ballots.ts), and waiting for its time would leave the key unrepaired.
+ * Whether a ballot was drawn so shortly ago. One from the future was not: it comes from a wrong clock, or
+ * follows one that did (src/cluster/clock/ballots.ts). Waiting for its time would leave the key unrepaired.
  */
 function isWithin(ballot: Ballot, ms: number, nowMs: number): boolean {
   return Math.abs(nowMs - ballotMillis(ballot)) < ms;
