@@ -10,7 +10,8 @@ import { type Layout, type LayoutNode, serialiseLayout } from "../src/cluster/la
 import { type PlacedNode, placePartitions } from "../src/cluster/layout/placement.ts";
 import { firstLayout, startMove } from "../src/cluster/layout/steps.ts";
 import { HEARTBEAT_MS, type Heartbeat } from "../src/cluster/membership/messages.ts";
-import { loadHash, PARTITIONS } from "../src/util/hash.ts";
+import { loadHash } from "../src/util/hash.ts";
+import { PARTITIONS_MIN as PARTITIONS } from "../src/util/hash-prefix.ts";
 import { byteSize, duration, percent, shortNumber } from "./statistics.ts";
 
 const REPLICAS = 3;

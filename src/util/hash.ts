@@ -89,12 +89,16 @@ export function hashBOf(bytes: Uint8Array, length: number, { secret }: KeyHash):
     : hashKey(bytes, length, secret[0]);
 }
 
-/** Partitions of the key space; a setting of the cluster's layout, so fixed in format version 1. */
-export const PARTITIONS = 1024;
+/**
+ * Partitions by which the index of a store is arranged, and its floors: the same in every store. Those of a
+ * layout are as large or smaller (hash-prefix.ts).
+ */
+export const INDEX_PARTITION_BITS = 10;
+export const INDEX_PARTITIONS = 1 << INDEX_PARTITION_BITS;
 
-/** Partition of a key from its hash A. */
-export function partitionOf(hashA: number): number {
-  return hashA >>> 22;
+/** Partition of the index that a key belongs to, from its hash A. */
+export function indexPartitionOf(hashA: number): number {
+  return hashA >>> (32 - INDEX_PARTITION_BITS);
 }
 
 /** Shard of a key from its hashes. */

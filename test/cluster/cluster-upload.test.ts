@@ -4,13 +4,14 @@ import { test } from "node:test";
 import type { ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import { ClusterUpload } from "../../src/cluster/upload/cluster-upload.ts";
 import type { WriteResult } from "../../src/shards/arena/write.ts";
+import { prefixOf } from "../../src/util/hash-prefix.ts";
 
 const PIECE = Buffer.alloc(256 * 1024, "p");
 const PIECES = 24;
 const DONE: WriteResult = { error: null, detail: "", created: true, deleted: false, etag: null };
 
 const group = (nodes: string[]): ReplicaGroup => ({
-  ...{ epoch: 1, partition: 0, nodes },
+  ...{ epoch: 1, partition: 0, prefix: prefixOf(0, 1024), nodes },
   ...{ current: (1 << nodes.length) - 1, previous: (1 << nodes.length) - 1 },
 });
 

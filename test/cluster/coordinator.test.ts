@@ -23,11 +23,15 @@ import {
 import type { ReadResult, RegisterResult, RegisterWrite } from "../../src/cluster/register/requests.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots, isFromSecondClock } from "../../src/format/version.ts";
+import { prefixOf } from "../../src/util/hash-prefix.ts";
 import { OPERATION_MS_MAX } from "../../src/util/limits.ts";
 import { EventQueue } from "../sim/events.ts";
 
-const KEY: ClusterKey = { bytes: new Uint8Array([107]), hashA: 0, partition: 0 };
-const GROUP: ReplicaGroup = { epoch: 4, partition: 0, nodes: ["a", "b", "c"], current: 7, previous: 7 };
+const KEY: ClusterKey = { bytes: new Uint8Array([107]), hashA: 0 };
+const GROUP: ReplicaGroup = {
+  ...{ epoch: 4, partition: 0, prefix: prefixOf(0, 1024) },
+  ...{ nodes: ["a", "b", "c"], current: 7, previous: 7 },
+};
 const VALUE = { tombstone: false, text: "value" };
 const NOT_VOTING: Refused = { kind: "refused", reason: "not_voting", epoch: 0 };
 

@@ -13,7 +13,8 @@ import { type Layout, type LayoutNode, serialiseLayout } from "../../src/cluster
 import { NODES_MAX } from "../../src/cluster/layout/placement.ts";
 import { EPOCH_LEAP, holdersOf, lossesWithout, startRecovery } from "../../src/cluster/layout/recovery.ts";
 import { canFinishMove, finishMove, firstLayout, startMove } from "../../src/cluster/layout/steps.ts";
-import { loadHash, PARTITIONS } from "../../src/util/hash.ts";
+import { INDEX_PARTITIONS, loadHash } from "../../src/util/hash.ts";
+import { prefixOf } from "../../src/util/hash-prefix.ts";
 
 before(loadHash);
 
@@ -30,7 +31,14 @@ function group(current: string, previous: string): ReplicaGroup {
   const nodes = [...new Set(current + previous)];
   const set = (members: string): number =>
     [...members].reduce((sum, member) => sum | (1 << nodes.indexOf(member)), 0);
-  return { epoch: 2, partition: 0, nodes, current: set(current), previous: set(previous) };
+  return {
+    epoch: 2,
+    partition: 0,
+    prefix: prefixOf(0, 1024),
+    nodes,
+    current: set(current),
+    previous: set(previous),
+  };
 }
 
 test("layout: a majority during a move is one of the old and one of the new set", () => {
@@ -75,7 +83,7 @@ test("layout: one move at a time, in epochs, with the old layout beside the new 
   assert.throws(() => finishMove(last), /no move/);
   assert.equal(canFinishMove(new Placement(last), new Set()), false);
   const gained = placement.mustSynchronise("http://d:3000");
-  assert.ok(gained.length > PARTITIONS / 2 && gained.length < PARTITIONS);
+  assert.ok(gained.length > INDEX_PARTITIONS / 2 && gained.length < INDEX_PARTITIONS);
   for (const partition of gained) {
     const { nodes, current, previous } = placement.groups[partition];
     assert.equal(nodes.length, 4);
@@ -191,7 +199,7 @@ test("layout: where a cluster recovers, all that are left of a set count togethe
       );
     }
   }
-  for (const { id } of three) assert.equal(placement.mustSynchronise(id).length, PARTITIONS);
+  for (const { id } of three) assert.equal(placement.mustSynchronise(id).length, INDEX_PARTITIONS);
   const finished = finishMove(recovering);
   assert.deepEqual([finished.epoch, finished.previous, "lost" in finished], [2 + EPOCH_LEAP, null, false]);
 });
@@ -200,8 +208,8 @@ test("layout: what is lost is told by partitions; a second recovery forgets nobo
   const stable = firstLayout(three, 3);
   const ids = three.map(({ id }) => id);
   assert.deepEqual(lossesWithout(stable, new Set([ids[0]])), { gone: 0, doubtful: 0 });
-  assert.deepEqual(lossesWithout(stable, new Set(ids.slice(1))), { gone: 0, doubtful: PARTITIONS });
-  assert.deepEqual(lossesWithout(stable, new Set(ids)), { gone: PARTITIONS, doubtful: 0 });
+  assert.deepEqual(lossesWithout(stable, new Set(ids.slice(1))), { gone: 0, doubtful: INDEX_PARTITIONS });
+  assert.deepEqual(lossesWithout(stable, new Set(ids)), { gone: INDEX_PARTITIONS, doubtful: 0 });
   assert.throws(() => startRecovery(stable, new Set(ids)), /no node would be left/);
   const five = firstLayout([...three, node("d"), node("e")], 3);
   const first = startRecovery(five, new Set([node("e").id, node("d").id]));

@@ -10,13 +10,13 @@ import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import { shareOf } from "../../src/cluster/list/asking.ts";
 import { ClusterList, type KeyRead } from "../../src/cluster/list/cluster-list.ts";
 import { ReplicaList } from "../../src/cluster/list/replica-list.ts";
-import { decodeListRequest } from "../../src/cluster/wire/list-wire.ts";
+import { decodeListRequest, votesOf } from "../../src/cluster/wire/list-wire.ts";
 import { MemoryRunBuilder } from "../../src/engine/catalog/runs/builder.ts";
 import { type KeyRange, rangeOf, rollUpBytes, walk } from "../../src/engine/catalog/runs/listing.ts";
 import { MergedKeys } from "../../src/engine/catalog/runs/merged-keys.ts";
 import { encodeHeld, type HeldKey } from "../../src/shards/catalog/held.ts";
 import type { CatalogAnswer, CatalogQuestion, HeldQuestion } from "../../src/shards/catalog/messages.ts";
-import { hashKey, loadHash, partitionOf } from "../../src/util/hash.ts";
+import { hashKey, loadHash } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 
 before(loadHash);
@@ -90,7 +90,7 @@ class World {
     for (const { url } of names) this.replicas.set(url, new Replica());
     for (const key of keys) {
       const bytes = bytesOf(key);
-      const group = placement.groups[partitionOf(hashKey(bytes, bytes.length, 0))];
+      const group = placement.groupOf(hashKey(bytes, bytes.length, 0));
       const isThere = random.below(3) > 0;
       if (isThere) this.live.add(key);
       // One of them may have missed the newest, or all that ever was.
@@ -109,7 +109,7 @@ class World {
             (this.replicas.get(url) as Replica).ask(question as HeldQuestion),
         } as never,
         epoch: () => placement.layout.epoch,
-        votes: (partition) => placement.groups[partition].nodes.includes(url),
+        votes: () => votesOf(placement.layout.partitions, placement.partitionsOf(url)),
       });
     const ends = new Map(names.map(({ url }) => [url, setup(url)]));
     this.lists = new ClusterList({

@@ -10,7 +10,7 @@ import {
   encodeListRequest,
   isListFrame,
   LIST_KEYS_MAX,
-  VOTES_BYTES,
+  votesBytes,
 } from "../../src/cluster/wire/list-wire.ts";
 import { decodeHeld, encodeHeld } from "../../src/shards/catalog/held.ts";
 import { loadHash } from "../../src/util/hash.ts";
@@ -20,6 +20,7 @@ before(loadHash);
 
 const word = fc.nat(2 ** 32 - 1);
 const anyKey = fc.uint8Array({ minLength: 1, maxLength: 40 });
+const partitions = fc.integer({ min: 10, max: 16 }).map((bits) => 2 ** bits);
 const place = fc.uint8Array({ maxLength: 40 });
 const held = fc.record({
   key: anyKey,
@@ -63,9 +64,9 @@ test("list frames: requests and answers come back as they were", (t) => {
     { seed },
   );
   fc.assert(
-    fc.property(fc.array(held), fc.option(place), (keys, upTo) => {
-      const votes = new Uint8Array(VOTES_BYTES).fill(0xa5);
-      const read = decodeListed(encodeListed(votes, upTo, Buffer.concat(keys.map(encodeHeld))));
+    fc.property(fc.array(held), fc.option(place), partitions, (keys, upTo, count) => {
+      const votes = new Uint8Array(votesBytes(count)).fill(0xa5);
+      const read = decodeListed(encodeListed(votes, upTo, Buffer.concat(keys.map(encodeHeld))), count);
       assert.ok(read !== null && "keys" in read);
       assert.deepEqual([plain(read.votes), plain(read.place)], [plain(votes), plain(upTo)]);
       assert.deepEqual(
@@ -75,7 +76,7 @@ test("list frames: requests and answers come back as they were", (t) => {
     }),
     { seed },
   );
-  assert.deepEqual(decodeListed(encodeListRefusal({ epoch: 7, text: "building soon" })), {
+  assert.deepEqual(decodeListed(encodeListRefusal({ epoch: 7, text: "building soon" }), 1024), {
     epoch: 7,
     text: "building soon",
   });
@@ -87,11 +88,11 @@ test("list frames: cut or changed ones are read to an end, and never past it", (
   fc.assert(
     fc.property(bytes, bytes, fc.nat(400), (garbage, more, cut) => {
       decodeListRequest(garbage);
-      decodeListed(garbage);
+      decodeListed(garbage, 1024);
       decodeHeld(garbage);
-      const votes = new Uint8Array(VOTES_BYTES);
+      const votes = new Uint8Array(votesBytes(1024));
       const frame = encodeListed(votes, more, garbage).subarray(0, cut);
-      const read = decodeListed(frame);
+      const read = decodeListed(frame, 1024);
       if (read !== null && "keys" in read) for (const { key } of read.keys) assert.ok(key.length > 0);
     }),
     { seed, numRuns: 500 },

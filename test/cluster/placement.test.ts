@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { type PlacedNode, placePartitions } from "../../src/cluster/layout/placement.ts";
-import { loadHash, PARTITIONS } from "../../src/util/hash.ts";
+import { INDEX_PARTITIONS, loadHash } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 
 before(loadHash);
@@ -16,7 +16,7 @@ function nodes(count: number, regions = 1, hosts = count, salt = ""): PlacedNode
 }
 
 function names(list: readonly PlacedNode[], replicas: number): string[][] {
-  return placePartitions(list, PARTITIONS, replicas).map((set) => set.map((index) => list[index].id));
+  return placePartitions(list, INDEX_PARTITIONS, replicas).map((set) => set.map((index) => list[index].id));
 }
 
 function copies(sets: string[][]): Map<string, number> {
@@ -33,13 +33,13 @@ test("placement: literal results stay where they are", () => {
     { id: "http://d:3000", region: "asia", host: "d" },
     { id: "http://a:3001", region: "eu", host: "a" },
   ];
-  const sets = placePartitions(list, PARTITIONS, 3);
+  const sets = placePartitions(list, INDEX_PARTITIONS, 3);
   assert.deepEqual(
     [0, 1, 2, 511, 1022, 1023].map((partition) => sets[partition].join("")),
     PINNED,
   );
   const long = nodes(7, 2, 4, "-with-a-name-that-is-longer-than-forty-eight-bytes-");
-  const longSets = placePartitions(long, PARTITIONS, 5);
+  const longSets = placePartitions(long, INDEX_PARTITIONS, 5);
   assert.deepEqual(
     [0, 1, 2, 511, 1022, 1023].map((partition) => longSets[partition].join("")),
     PINNED_LONG,
@@ -63,7 +63,7 @@ test("placement: the copies are spread evenly over nodes of one region", (t) => 
   const seed = randomSeed(t);
   for (const count of [4, 5, 8, 16, 50]) {
     const counts = copies(names(nodes(count, 1, count, `-${seed}-`), 3));
-    const mean = (PARTITIONS * 3) / count;
+    const mean = (INDEX_PARTITIONS * 3) / count;
     const deviation = Math.sqrt(mean);
     assert.equal(counts.size, count);
     for (const [id, held] of counts)
@@ -80,7 +80,7 @@ test("placement: each region gets a copy before any gets two, then each host", (
     const count = 1 + random.below(12);
     const list = nodes(count, 1 + random.below(5), 1 + random.below(count), `-${round}-`);
     const replicas = 1 + random.below(7);
-    for (const set of placePartitions(list, PARTITIONS, replicas)) {
+    for (const set of placePartitions(list, INDEX_PARTITIONS, replicas)) {
       assert.equal(set.length, Math.min(replicas, count));
       assert.equal(new Set(set).size, set.length);
       const wanted = set.length;
@@ -115,6 +115,6 @@ test("placement: a node that comes or goes moves little more than its own share"
     // node decides which region is used next.
     if (regions === 1) assert.equal(moved, joined);
     assert.ok(moved >= joined && moved <= 2 * joined, `${moved} copies moved, ${joined} to the new node`);
-    assert.ok(joined < 2 * ((PARTITIONS * 3) / (count + 1)), `the new node got ${joined}`);
+    assert.ok(joined < 2 * ((INDEX_PARTITIONS * 3) / (count + 1)), `the new node got ${joined}`);
   }
 });

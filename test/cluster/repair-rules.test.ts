@@ -104,7 +104,7 @@ test("tombstones: go only when all replicas confirm, of both sets during a move"
         },
       },
       group,
-      { bytes: new Uint8Array(1), hashA: 0, partition: 0 },
+      { bytes: new Uint8Array(1), hashA: 0 },
       { ballot: at(1), ended: true, end: 5 },
       (done) => assert.equal(done, collected !== ""),
     );

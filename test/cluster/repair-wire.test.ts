@@ -15,8 +15,8 @@ import {
   type RepairRequest,
 } from "../../src/cluster/wire/repair-wire.ts";
 import { encodeRequest, READ } from "../../src/cluster/wire/request-frame.ts";
-import { DIGEST_WORDS } from "../../src/engine/state/digests.ts";
 import type { Ballot } from "../../src/format/record.ts";
+import { DIGEST_WORDS } from "../../src/rules/digest.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const ballot = (clockLow: number): Ballot => ({ clockLow, clockHigh: 2 ** 32 - 1, node: 3, incarnation: 4 });

@@ -13,7 +13,7 @@ const nodes = ["a", "b", "c"].map((name): LayoutNode => {
   return { id: url, url, region: name, host: name, state: "active" };
 });
 const [a, b, c] = nodes.map(({ id }) => id);
-const KEY = { bytes: Buffer.from("key"), hashA: 0, partition: 0 };
+const KEY = { bytes: Buffer.from("key"), hashA: 0 };
 
 /** A node a whose clock and others are the test's. */
 class Bench {

@@ -17,7 +17,7 @@ import { Random, randomSeed } from "../random.ts";
 const VALUE: Payload = { tombstone: false };
 
 function keyOf(text: string): ClusterKey {
-  return { bytes: Buffer.from(text), hashA: 0, partition: 0 };
+  return { bytes: Buffer.from(text), hashA: 0 };
 }
 
 function at(clockLow: number): Ballot {

@@ -8,7 +8,7 @@ import { tagOfHash } from "../../src/engine/index/memory.ts";
 import { prepare } from "../../src/engine/shard/replica.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots } from "../../src/format/version.ts";
-import { hashKey, loadHash, partitionOf } from "../../src/util/hash.ts";
+import { hashKey, indexPartitionOf, loadHash } from "../../src/util/hash.ts";
 import { TAG_ENTRIES_MAX } from "../../src/util/limits.ts";
 import { keysForAnySeed, keysOfHashA, take } from "../colliding-keys.ts";
 import { writeIdentity } from "../golden/store.ts";
@@ -39,7 +39,7 @@ test("colliding keys: the attacks do what they say", async (t) => {
   }
   for (const key of ATTACKS["one hash A"](random))
     assert.equal(hashKey(Buffer.from(key), key.length, 0), HASH_A);
-  assert.equal(partitionOf(HASH_A), 0);
+  assert.equal(indexPartitionOf(HASH_A), 0);
 });
 
 for (const [attack, keysOf] of Object.entries(ATTACKS))
@@ -89,7 +89,7 @@ function crowdOf(vault: Harness, keys: readonly string[]): string[] {
   const byTag = new Map<string, string[]>();
   for (const key of keys) {
     const { hashA, hashB } = vault.hashes(key);
-    const name = `${partitionOf(hashA)} ${tagOfHash(hashB)}`;
+    const name = `${indexPartitionOf(hashA)} ${tagOfHash(hashB)}`;
     byTag.set(name, [...(byTag.get(name) ?? []), key]);
   }
   return [...byTag.values()].sort((a, b) => b.length - a.length)[0];

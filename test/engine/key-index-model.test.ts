@@ -14,7 +14,7 @@ import {
   tagOfHash,
 } from "../../src/engine/index/memory.ts";
 import { IndexReader, SCAN_END } from "../../src/engine/index/reader.ts";
-import { partitionOf } from "../../src/util/hash.ts";
+import { indexPartitionOf } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 
 interface Entry {
@@ -130,7 +130,7 @@ class Model {
     this.fresh();
     const all = this.all();
     for (const partition of [0, 1, 1023]) {
-      const entries = all.filter(({ hashA }) => partitionOf(hashA) === partition);
+      const entries = all.filter(({ hashA }) => indexPartitionOf(hashA) === partition);
       const word0s = Int32Array.from(entries, ({ hashB, slot }) => entryWord0(hashB, slot));
       const word1s = Int32Array.from(entries, ({ slot, unit }) => entryWord1(slot, unit));
       this.index.build(partition, word0s, word1s, 0, entries.length);
@@ -158,7 +158,7 @@ class Model {
   private checkScan(partition: number): void {
     const expected = new Map<string, number>();
     for (const { hashA, hashB, slot, unit } of this.all())
-      if (partitionOf(hashA) === partition) expected.set(`${slot} ${unit}`, tagOfHash(hashB));
+      if (indexPartitionOf(hashA) === partition) expected.set(`${slot} ${unit}`, tagOfHash(hashB));
     let last = -1;
     for (let tag = 0; tag < SCAN_END; ) {
       const page = this.reader.scan(partition, tag, 100);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { KeyIndex } from "../../src/engine/index/key-index.ts";
 import { createIndexMemory, entryWord0, entryWord1 } from "../../src/engine/index/memory.ts";
 import { IndexReader } from "../../src/engine/index/reader.ts";
-import { PARTITIONS } from "../../src/util/hash.ts";
+import { INDEX_PARTITIONS } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 
 /** Finds by exact location, as if every location were one key. */
@@ -78,7 +78,7 @@ test("index: partitions built at once hold every entry, and go on growing, in 16
   const half = count / 2;
   const word0 = new Int32Array(half);
   const word1 = new Int32Array(half);
-  for (let partition = 0; partition < PARTITIONS; partition++) {
+  for (let partition = 0; partition < INDEX_PARTITIONS; partition++) {
     let entries = 0;
     for (let i = 0; i < half; i++) {
       if (hashA[i] >>> 22 !== partition) continue;

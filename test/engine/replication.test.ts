@@ -11,7 +11,6 @@ import {
   raiseFloor,
 } from "../../src/engine/shard/replica.ts";
 import { UploadWriter } from "../../src/engine/shard/uploads.ts";
-import { DIGEST_WORDS, digestOf, leafOf } from "../../src/engine/state/digests.ts";
 import { FloorReader } from "../../src/engine/state/floors.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import {
@@ -20,6 +19,7 @@ import {
   compareOptionalBallots,
   etagText,
 } from "../../src/format/version.ts";
+import { cellAt, DIGEST_BYTES, digestOf } from "../../src/rules/digest.ts";
 import {
   ALREADY,
   canFoldPromise,
@@ -31,7 +31,8 @@ import {
   type RegisterState,
 } from "../../src/rules/register.ts";
 import type { Outcome, RegisterOutcome } from "../../src/rules/write.ts";
-import { partitionOf } from "../../src/util/hash.ts";
+import { indexPartitionOf } from "../../src/util/hash.ts";
+import { prefixOf, startsWith } from "../../src/util/hash-prefix.ts";
 import { PROMISE_FOLD_MS } from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";
 import { Harness, type HarnessOptions, temporaryDirectory } from "./harness.ts";
@@ -131,7 +132,7 @@ class Run {
   }
 
   partition(key: string): number {
-    return partitionOf(this.vault.hashes(key).hashA);
+    return indexPartitionOf(this.vault.hashes(key).hashA);
   }
 
   floor(key: string): Ballot | null {
@@ -256,14 +257,18 @@ class Run {
     }
   }
 
+  /** Of a layout of any number of partitions. */
   private dropPartition(key: string): void {
     this.commit();
+    const bits = 10 + this.random.below(7);
+    const prefix = prefixOf(this.vault.hashes(key).hashA >>> (32 - bits), 2 ** bits);
     for (let next = 0; next >= 0; ) {
-      const outcome = dropPartition(this.vault.shard.batch, this.partition(key), next);
+      const outcome = dropPartition(this.vault.shard.batch, prefix, next);
       this.commit();
       next = register(outcome).next;
     }
-    for (const name of KEYS) if (this.partition(name) === this.partition(key)) this.model.keys.delete(name);
+    for (const name of KEYS)
+      if (startsWith(this.vault.hashes(name).hashA, prefix)) this.model.keys.delete(name);
   }
 
   /** Everything that can be read is what the model says; also that of two records of a key the later one counts. */
@@ -300,15 +305,14 @@ class Run {
   /** The digests, once complete, are those of the model. */
   checkDigests(): void {
     assert.equal(this.vault.figure("digestsReady"), 1);
-    const expected = new Int32Array(1024 * DIGEST_WORDS);
+    const expected = new Int32Array(DIGEST_BYTES / 4);
     for (const [key, { state }] of this.model.keys) {
       if (state.ballot === null) continue;
       const { hashA } = this.vault.hashes(key);
       const { clockLow, clockHigh, node, incarnation } = state.ballot;
       const [low, high] = digestOf(hashA, [clockLow, clockHigh, node, incarnation], 0);
-      const leaf = partitionOf(hashA) * DIGEST_WORDS + leafOf(hashA) * 2;
-      expected[leaf] ^= low;
-      expected[leaf + 1] ^= high;
+      expected[cellAt(hashA)] ^= low;
+      expected[cellAt(hashA) + 1] ^= high;
     }
     assert.deepEqual(new Int32Array(this.vault.memory.replication.digests), expected);
   }
@@ -369,7 +373,7 @@ test("replication: what is promised after its partition was dropped stands after
       accept(vault, key, ballot(9), Buffer.from("value"), { operation: 1 });
       vault.shard.commit();
       for (let next = 0; next >= 0; ) {
-        const outcome = dropPartition(vault.shard.batch, partitionOf(hashA), next);
+        const outcome = dropPartition(vault.shard.batch, prefixOf(indexPartitionOf(hashA), 1024), next);
         vault.shard.commit();
         next = register(outcome).next;
       }

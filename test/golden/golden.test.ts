@@ -14,7 +14,7 @@ import {
   UNIT_BYTES,
 } from "../../src/format/offsets.ts";
 import { isOutranked, isPlausible, keyOf, recordSource, typeOf, unitsAt } from "../../src/format/record.ts";
-import { partitionOf } from "../../src/util/hash.ts";
+import { indexPartitionOf } from "../../src/util/hash.ts";
 import { Harness, temporaryDirectory } from "../engine/harness.ts";
 import { contentOf, FIELDS, goldenBallot, writeGoldenReplica, writeGoldenStore } from "./store.ts";
 
@@ -115,7 +115,7 @@ for (const version of VERSIONS)
       assert.deepEqual(promised("promised only"), goldenBallot(8));
       assert.equal(promised("replicated"), null);
       assert.deepEqual(
-        replication.floors.of(partitionOf(vault.hashes("collected").hashA)),
+        replication.floors.of(indexPartitionOf(vault.hashes("collected").hashA)),
         goldenBallot(301),
       );
       assert.equal(vault.figure("forgotten"), 1);

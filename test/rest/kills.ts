@@ -14,7 +14,7 @@ import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FOOTER_BYTES } from "../../src/format/offsets.ts";
 import { looksSealed } from "../../src/format/slab.ts";
-import { hashKey, loadHash, PARTITIONS, partitionOf } from "../../src/util/hash.ts";
+import { hashKey, INDEX_PARTITIONS, indexPartitionOf, loadHash } from "../../src/util/hash.ts";
 import { type Diagnostic, Random } from "../random.ts";
 import { call, content, inParallel } from "./client.ts";
 import { printedPort, type Server, startServer } from "./server.ts";
@@ -259,7 +259,7 @@ class Inserter {
 function keyIn(partition: number, beginning: string): string {
   for (let salt = 0; ; salt++) {
     const key = Buffer.from(beginning + salt);
-    if (partitionOf(hashKey(key, key.length, 0)) === partition) return key.toString();
+    if (indexPartitionOf(hashKey(key, key.length, 0)) === partition) return key.toString();
   }
 }
 
@@ -316,7 +316,7 @@ class Storm {
     if (moment === "sealing" || moment === "compaction")
       for (const writer of this.bulk) steps.push(() => writer.step(port, tally));
     if (moment === "upload") steps.push(() => this.uploader.step(port, tally));
-    this.inserter.aim(random.below(PARTITIONS));
+    this.inserter.aim(random.below(INDEX_PARTITIONS));
     if (moment === "indexGrowth")
       for (let lane = 0; lane < INSERT_LANES; lane++) steps.push(() => this.inserter.step(port, tally));
     const load = Promise.all(

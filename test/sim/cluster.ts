@@ -51,11 +51,12 @@ import {
   type Verdict,
   YES,
 } from "../../src/rules/register.ts";
+import { prefixOf } from "../../src/util/hash-prefix.ts";
 import type { Random } from "../random.ts";
 import { EventQueue, type SimEvent } from "./events.ts";
 import type { End, Recorded } from "./linearizability.ts";
 
-export const KEY: ClusterKey = { bytes: new Uint8Array([107]), hashA: 0, partition: 0 };
+export const KEY: ClusterKey = { bytes: new Uint8Array([107]), hashA: 0 };
 /** What the clocks show at the start of a history. */
 const BIRTH_MS = 1_700_000_000_000;
 const PULSE_MS = 1000;
@@ -933,7 +934,8 @@ export function groupOf(epoch: number, current: string, previous: string = curre
   const nodes = [...new Set([...current, ...previous])];
   const set = (members: string): number =>
     [...members].reduce((sum, member) => sum | (1 << nodes.indexOf(member)), 0);
-  return { epoch, partition: 0, nodes, current: set(current), previous: set(previous) };
+  const sets = { current: set(current), previous: set(previous) };
+  return { epoch, partition: 0, prefix: prefixOf(0, 1024), nodes, ...sets };
 }
 
 /** Whether these nodes are enough to serve the key. */

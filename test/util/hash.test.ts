@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { hash32, hashKey, loadHash, partitionOf, shardOf } from "../../src/util/hash.ts";
+import { hash32, hashKey, indexPartitionOf, loadHash, shardOf } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
 
 before(loadHash);
@@ -27,7 +27,7 @@ test("hash: partitions and shards of literal keys stay where they are", () => {
   const place = (key: string): number[] => {
     const bytes = Buffer.from(key);
     const hashA = hashKey(bytes, bytes.length, 0);
-    return [partitionOf(hashA), shardOf(hashA, hashKey(bytes, bytes.length, 0x55667788), 7)];
+    return [indexPartitionOf(hashA), shardOf(hashA, hashKey(bytes, bytes.length, 0x55667788), 7)];
   };
   assert.deepEqual(["greeting", "photos/1.jpg", "ünï", "a"].map(place), [
     [28, 4],

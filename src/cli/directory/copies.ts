@@ -18,7 +18,7 @@ import { isAbsence } from "../../format/record-types.ts";
 import { compareBallots, etagOf } from "../../format/version.ts";
 import { archivedOf, piecesOf } from "../../server/transfer/outgoing.ts";
 import { FoundRecord } from "../../shards/vault/found-record.ts";
-import { hashBOf, hashKey, PARTITIONS, partitionOf, shardOf } from "../../util/hash.ts";
+import { hashBOf, hashKey, INDEX_PARTITIONS, indexPartitionOf, shardOf } from "../../util/hash.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { innerText } from "../../value/stored.ts";
 
@@ -106,7 +106,7 @@ class Copy {
   /** All keys that it knows something of. */
   *keys(): Generator<Uint8Array> {
     for (let shard = 0; shard < this.store.shards; shard++)
-      for (let partition = 0; partition < PARTITIONS; partition++) yield* this.keysOf(shard, partition);
+      for (let partition = 0; partition < INDEX_PARTITIONS; partition++) yield* this.keysOf(shard, partition);
   }
 
   private *keysOf(shard: number, partition: number): Generator<Uint8Array> {
@@ -117,7 +117,7 @@ class Copy {
         const map = maps.get(slot);
         const key = map === null ? null : keyOf(map, page.units[i]).slice();
         // That the key leads here is proof enough; who reads the value checks all of it.
-        const isKey = key !== null && partitionOf(hashKey(key, key.length, 0)) === partition;
+        const isKey = key !== null && indexPartitionOf(hashKey(key, key.length, 0)) === partition;
         if (isKey && this.held(key) !== null) yield key;
         else if (!isKey || typeOf(map as NonNullable<typeof map>, page.units[i]) !== TYPE_FORGOTTEN)
           this.damaged++;

@@ -67,7 +67,7 @@ export class Coordinator {
    */
   readOne(key: ClusterKey, done: (result: ReadResult) => void): void {
     const { setup } = this;
-    const group = setup.groupOf(key.partition);
+    const group = setup.groupOf(key);
     const nodes = group.nodes.filter((_, index) => (group.previous & (1 << index)) !== 0);
     nodes.sort((a, b) => setup.distance(a) - setup.distance(b));
     const ask = (at: number): void => {

@@ -1,13 +1,14 @@
 /** Keys of changes are texts: what else they are called by. */
-import { hashKey, partitionOf } from "../../util/hash.ts";
+import { hashKey } from "../../util/hash.ts";
 
 export function bytesOfKey(key: string): Buffer {
   return Buffer.from(key);
 }
 
-export function partitionOfKey(key: string): number {
+/** Hash A of a key, which tells its partition in a layout. */
+export function hashOfKey(key: string): number {
   const bytes = bytesOfKey(key);
-  return partitionOf(hashKey(bytes, bytes.length, 0));
+  return hashKey(bytes, bytes.length, 0);
 }
 
 /** As prefixes of questions are. */

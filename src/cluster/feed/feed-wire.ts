@@ -3,12 +3,12 @@
  *
  *   changes 29 1 · the request as JSON
  *
- *   told    0 1 · partitions that it votes for 128, a bit each · the answer as JSON
+ *   told    0 1 · partitions that it votes for, a bit each · the answer as JSON
  *   refused as in ../wire/list-wire.ts
  */
 import { CHANGE_EVENTS, type ChangeEvent } from "../../shards/feed/change.ts";
 import { WATCHERS_MAX } from "../../util/limits.ts";
-import { type ListRefusal, VOTES_BYTES } from "../wire/list-wire.ts";
+import { type ListRefusal, votesBytes } from "../wire/list-wire.ts";
 
 const CHANGES = 29;
 const YES = 0;
@@ -86,13 +86,14 @@ export function encodeChanges(
   return Buffer.concat([Buffer.from([YES]), votes, Buffer.from(head), text, Buffer.from("]}")]);
 }
 
-/** Null: it is none. */
-export function decodeChanges(bytes: Uint8Array): ReplicaChanges | ListRefusal | null {
+/** By a layout of so many partitions. Null: it is none. */
+export function decodeChanges(bytes: Uint8Array, partitions: number): ReplicaChanges | ListRefusal | null {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (frame.length >= 5 && frame[0] === REFUSED)
     return { epoch: frame.readUInt32LE(1), text: frame.toString("utf8", 5) };
-  if (frame.length < 1 + VOTES_BYTES || frame[0] !== YES) return null;
-  const told = objectOf(frame.subarray(1 + VOTES_BYTES)) as unknown as ReplicaChanges | null;
+  const votesEnd = 1 + votesBytes(partitions);
+  if (frame.length < votesEnd || frame[0] !== YES) return null;
+  const told = objectOf(frame.subarray(votesEnd)) as unknown as ReplicaChanges | null;
   if (told === null) return null;
   const { place, cursor, more, changes } = told;
   const good =
@@ -108,7 +109,7 @@ export function decodeChanges(bytes: Uint8Array): ReplicaChanges | ListRefusal |
         CHANGE_EVENTS.includes(change.event) &&
         /^[0-9a-f]{32}$/.test(change.etag),
     );
-  const votes = Uint8Array.from(frame.subarray(1, 1 + VOTES_BYTES));
+  const votes = Uint8Array.from(frame.subarray(1, votesEnd));
   return good ? { votes, place, cursor, more, changes } : null;
 }
 

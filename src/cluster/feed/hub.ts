@@ -13,7 +13,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Placement } from "../layout/groups.ts";
 import { hasVote } from "../wire/list-wire.ts";
-import { partitionOfKey } from "./cluster-keys.ts";
+import { hashOfKey } from "./cluster-keys.ts";
 import { type Batch, type Change, Decisions } from "./decisions.ts";
 import type { ReplicaChanges } from "./feed-wire.ts";
 import { missingPartition, nodesOf, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
@@ -72,7 +72,7 @@ export class Hub {
     this.tail = first;
     this.followed = nodesOf(placement).map((node) => ({ node, place: null, cursor: -1, batches: [] }));
     this.decisions = new Decisions({
-      groupOf: (key) => placement.groups[partitionOfKey(key)],
+      groupOf: (key) => placement.groupOf(hashOfKey(key)),
       read,
       tell: (change) => this.tell(change),
       now: () => performance.now(),
@@ -144,8 +144,9 @@ export class Hub {
     let retryMs = RETRY_MS;
     while (!this.stopped) {
       try {
-        const answer = await this.setup.replicas.ask(followed.node, {
-          ...{ epoch: this.placement.layout.epoch, prefixes: [""], exact: false },
+        const { epoch, partitions } = this.placement.layout;
+        const answer = await this.setup.replicas.ask(followed.node, partitions, {
+          ...{ epoch, prefixes: [""], exact: false },
           ...{ since: followed.place, cursor: followed.cursor, catchesUp: false },
           ...{ waitMs: WAIT_MS, countMax: COUNT_MAX },
         });
@@ -181,7 +182,8 @@ export class Hub {
         etag: change.etag,
         text: JSON.stringify(facts),
       };
-      this.decisions.report(followed.node, hasVote(votes, partitionOfKey(change.key)), told, batch);
+      const { partition } = this.setup.placement.groupOf(hashOfKey(change.key));
+      this.decisions.report(followed.node, hasVote(votes, partition), told, batch);
     }
     batch.open--;
     this.snapshot = null;

@@ -18,7 +18,7 @@ export interface NodeFeedsSetup {
   peerOf: (node: string) => PeerClient | null;
   newerLayout: (epoch: number) => void;
   epoch: () => number;
-  votes: (partition: number) => boolean;
+  votes: () => Uint8Array;
   /** Null: there is none to work by. */
   placement: () => Placement | null;
   clusterMillis: () => number;

@@ -5,7 +5,7 @@ import type { FeedClient } from "../../shards/feed/client.ts";
 import type { FeedAnswer, FeedRefusal } from "../../shards/feed/messages.ts";
 import { STOPPING } from "../../shards/feed/refusals.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
-import { encodeListRefusal, votesOf } from "../wire/list-wire.ts";
+import { encodeListRefusal } from "../wire/list-wire.ts";
 import { type ChangesRequest, decodeChangesRequest, encodeChanges } from "./feed-wire.ts";
 
 /** An answer ends with the change that passes this. */
@@ -14,7 +14,8 @@ const CHANGES_BYTES_MAX = 128 * 1024;
 export interface ReplicaFeedSetup {
   feed: Pick<FeedClient, "ask">;
   epoch: () => number;
-  votes: (partition: number) => boolean;
+  /** For which partitions the replica votes now, a bit each. */
+  votes: () => Uint8Array;
 }
 
 export class ReplicaFeed {
@@ -30,7 +31,7 @@ export class ReplicaFeed {
   async answer({ epoch, ...asked }: ChangesRequest): Promise<Buffer> {
     const { feed, votes } = this.setup;
     if (epoch !== this.setup.epoch()) return this.refusal("stale_epoch");
-    const before = votesOf(votes);
+    const before = votes();
     const question = { ...asked, values: false, form: "objects", bytesMax: CHANGES_BYTES_MAX } as const;
     const answer = await new Promise<FeedAnswer | FeedRefusal>((resolve) => {
       this.waiting.add(resolve);
@@ -44,7 +45,7 @@ export class ReplicaFeed {
     // Under one epoch, or not at all; and what it votes for, it voted for all the time.
     if (epoch !== this.setup.epoch()) return this.refusal("stale_epoch");
     return encodeChanges(
-      votesOf(votes).map((bits, at) => bits & before[at]),
+      votes().map((bits, at) => bits & before[at]),
       answer,
     );
   }

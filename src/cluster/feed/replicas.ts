@@ -2,7 +2,6 @@
  * Following the replicas of a cluster: each node is asked for what has changed there, again and again, from a
  * place on. What they say is only what one replica holds; decisions.ts makes more of it.
  */
-import { PARTITIONS } from "../../util/hash.ts";
 import { hasMajority, type Placement } from "../layout/groups.ts";
 import { hasVote } from "../wire/list-wire.ts";
 import {
@@ -44,8 +43,11 @@ export class Replicas {
     this.setup = setup;
   }
 
-  /** Asks one. Rejects with ReplicaSilence. */
-  async ask(node: string, request: ChangesRequest): Promise<ReplicaChanges> {
+  /**
+   * Asks one.
+   * @param partitions of the layout of the request's epoch
+   * Rejects with ReplicaSilence. */
+  async ask(node: string, partitions: number, request: ChangesRequest): Promise<ReplicaChanges> {
     const { self, replica, send, newerLayout } = this.setup;
     let bytes: Uint8Array;
     try {
@@ -56,7 +58,7 @@ export class Replicas {
     } catch (error) {
       throw new ReplicaSilence((error as Error).message);
     }
-    const told = decodeChanges(bytes);
+    const told = decodeChanges(bytes, partitions);
     if (told === null) throw new ReplicaSilence("it does not know feeds of changes");
     if ("changes" in told) return told;
     if (told.epoch > request.epoch) newerLayout(told.epoch);
@@ -72,7 +74,7 @@ export class Replicas {
     await Promise.all(
       nodesOf(placement).map(async (node) => {
         try {
-          answers.set(node, await this.ask(node, requestFor(node)));
+          answers.set(node, await this.ask(node, placement.layout.partitions, requestFor(node)));
         } catch (error) {
           if (error instanceof ReplicaSilence && error.isTooOld) throw error;
         }
@@ -91,13 +93,13 @@ export function missingPartition(
   { groups }: Placement,
   answers: ReadonlyMap<string, ReplicaChanges>,
 ): number {
-  for (let partition = 0; partition < PARTITIONS; partition++) {
+  for (const group of groups) {
     let voters = 0;
-    for (const [index, node] of groups[partition].nodes.entries()) {
-      const answer = answers.get(node);
-      if (answer !== undefined && hasVote(answer.votes, partition)) voters |= 1 << index;
+    for (let index = 0; index < group.nodes.length; index++) {
+      const answer = answers.get(group.nodes[index]);
+      if (answer !== undefined && hasVote(answer.votes, group.partition)) voters |= 1 << index;
     }
-    if (!hasMajority(groups[partition], voters)) return partition;
+    if (!hasMajority(group, voters)) return group.partition;
   }
   return -1;
 }

@@ -2,7 +2,7 @@
  * A layout that comes from outside is checked as a whole before anybody keeps it: one that no node can use,
  * once kept and handed on, would stop all of them, and for good.
  */
-import { PARTITIONS } from "../../util/hash.ts";
+import { PARTITIONS_MIN } from "../../util/hash-prefix.ts";
 import { EPOCH_MAX, REPLICAS_MAX } from "../../util/limits.ts";
 import { checkedFeatures } from "./features.ts";
 import type { Layout, LayoutNode } from "./layout.ts";
@@ -32,7 +32,7 @@ export function checked(value: unknown, isPrevious = false): Layout {
   if (cluster !== null && !(typeof cluster === "string" && CLUSTER_SYNTAX.test(cluster)))
     throw new Error("a layout's cluster is 32 hex digits");
   if (!isWhole(epoch, 1, EPOCH_MAX)) throw new Error(`a layout's epoch is a number from 1 to ${EPOCH_MAX}`);
-  if (partitions !== PARTITIONS) throw new Error(`a layout has ${PARTITIONS} partitions`);
+  if (partitions !== PARTITIONS_MIN) throw new Error(`a layout has ${PARTITIONS_MIN} partitions`);
   if (!isWhole(replicas, 1, REPLICAS_MAX))
     throw new Error(`a layout's replicas are a number from 1 to ${REPLICAS_MAX}`);
   if (!Array.isArray(nodes) || nodes.length > NODES_MAX)

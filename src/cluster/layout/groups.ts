@@ -2,6 +2,7 @@
  * The replicas of each partition, by a layout, and which sets of them are enough: a majority, and while the
  * layout moves one of the old set and one of the new.
  */
+import { type HashPrefix, prefixOf } from "../../util/hash-prefix.ts";
 import type { Layout } from "./layout.ts";
 import { placePartitions } from "./placement.ts";
 
@@ -9,6 +10,8 @@ import { placePartitions } from "./placement.ts";
 export interface ReplicaGroup {
   readonly epoch: number;
   readonly partition: number;
+  /** The keys that belong to it. */
+  readonly prefix: HashPrefix;
   /** Current replicas in order of rank, then those that only the previous layout has. */
   readonly nodes: readonly string[];
   /** The current set. */
@@ -64,14 +67,22 @@ export function hasMajorityOf(group: ReplicaGroup, nodes: ReadonlySet<string>): 
   return hasMajority(group, set);
 }
 
+const NO_PARTITIONS: readonly number[] = Object.freeze([]);
+
 /** A layout with what is computed from it: the replicas of each partition. */
 export class Placement {
   readonly layout: Layout;
   /** By partition. */
   readonly groups: readonly ReplicaGroup[];
+  /** Bits of hash A behind those that tell the partition. */
+  private readonly restBits: number;
+  /** By node, made when somebody asks: partitions that it holds, and those that it must synchronise. */
+  private held: Map<string, number[]> | null = null;
+  private gained: Map<string, number[]> | null = null;
 
   constructor(layout: Layout) {
     this.layout = layout;
+    this.restBits = Math.clz32(layout.partitions) + 1;
     const current = replicaNames(layout);
     const previous = layout.previous === null ? null : replicaNames(layout.previous);
     const { lost } = layout;
@@ -86,6 +97,7 @@ export class Placement {
       return {
         epoch: layout.epoch,
         partition,
+        prefix: prefixOf(partition, layout.partitions),
         nodes,
         current: setOf(nodes, names),
         previous: setOf(nodes, before),
@@ -94,9 +106,27 @@ export class Placement {
     });
   }
 
+  /** The replicas of a key. */
+  groupOf(hashA: number): ReplicaGroup {
+    return this.groups[hashA >>> this.restBits];
+  }
+
   /** Partitions of which the node holds a copy, or will once the move is over. */
-  partitionsOf(node: string): number[] {
-    return this.groups.filter((group) => group.nodes.includes(node)).map((group) => group.partition);
+  partitionsOf(node: string): readonly number[] {
+    this.held ??= this.byNode(() => true);
+    return this.held.get(node) ?? NO_PARTITIONS;
+  }
+
+  private byNode(counts: (group: ReplicaGroup, bit: number) => boolean): Map<string, number[]> {
+    const partitions = new Map<string, number[]>();
+    for (const group of this.groups)
+      group.nodes.forEach((node, index) => {
+        if (!counts(group, 1 << index)) return;
+        const list = partitions.get(node);
+        if (list === undefined) partitions.set(node, [group.partition]);
+        else list.push(group.partition);
+      });
+    return partitions;
   }
 
   /**
@@ -104,21 +134,19 @@ export class Placement {
    * finish: those it gains, and, where the set gets smaller, also those it keeps (a majority of the smaller
    * set may know nothing of what a majority of the larger one decided). Where the cluster recovers, all.
    */
-  mustSynchronise(node: string): number[] {
-    if (this.layout.previous === null) return [];
-    return this.groups
-      .filter((group) => {
-        const bit = bitOf(group, node);
-        if ((group.current & bit) === 0) return false;
-        if (group.recovers === true || (group.previous & bit) === 0) return true;
-        return countOf(group.previous) > countOf(group.current);
-      })
-      .map((group) => group.partition);
+  mustSynchronise(node: string): readonly number[] {
+    if (this.layout.previous === null) return NO_PARTITIONS;
+    this.gained ??= this.byNode((group, bit) => {
+      if ((group.current & bit) === 0) return false;
+      if (group.recovers === true || (group.previous & bit) === 0) return true;
+      return countOf(group.previous) > countOf(group.current);
+    });
+    return this.gained.get(node) ?? NO_PARTITIONS;
   }
 
   /** Partitions whose data the node may drop: it holds no copy, neither now nor before the move. */
-  holdsNo(node: string): number[] {
-    return this.groups.filter((group) => !group.nodes.includes(node)).map((group) => group.partition);
+  holdsNo(node: string): HashPrefix[] {
+    return this.groups.filter((group) => !group.nodes.includes(node)).map((group) => group.prefix);
   }
 
   /** Nodes that must report that they have synchronised before `finishMove`. */

@@ -1,6 +1,6 @@
 /** The steps by which a layout changes; each makes a new one. */
 import { randomBytes } from "node:crypto";
-import { PARTITIONS } from "../../util/hash.ts";
+import { PARTITIONS_MIN } from "../../util/hash-prefix.ts";
 import { checked } from "./check.ts";
 import { withFeatures } from "./features.ts";
 import type { Placement } from "./groups.ts";
@@ -13,7 +13,7 @@ import type { Layout, LayoutNode } from "./layout.ts";
 export function firstLayout(nodes: readonly LayoutNode[], replicas: number, features = 1): Layout {
   return checked({
     cluster: drawCluster(),
-    ...{ epoch: 1, partitions: PARTITIONS, replicas, nodes: [...nodes], previous: null },
+    ...{ epoch: 1, partitions: PARTITIONS_MIN, replicas, nodes: [...nodes], previous: null },
     ...withFeatures(features),
   });
 }

@@ -4,10 +4,9 @@
  */
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { PARTITIONS } from "../../util/hash.ts";
 import { hasMajority, type Placement } from "../layout/groups.ts";
-import { decodeListed, encodeListRequest, LIST_KEYS_MAX, type Listed } from "../wire/list-wire.ts";
-import { hasVote, isInOrder } from "./merge.ts";
+import { decodeListed, encodeListRequest, hasVote, LIST_KEYS_MAX, type Listed } from "../wire/list-wire.ts";
+import { isInOrder } from "./merge.ts";
 import type { ReplicaList } from "./replica-list.ts";
 
 /** A node that answers later counts as one that does not. */
@@ -67,7 +66,8 @@ export async function askAll(
   const refusals: string[] = [];
   const ask = async (node: string): Promise<void> => {
     try {
-      const listed = decodeListed(await inTime(node === self ? replica.answer(request) : send(node, frame)));
+      const answer = await inTime(node === self ? replica.answer(request) : send(node, frame));
+      const listed = decodeListed(answer, layout.partitions);
       if (listed === null) refusals.push(`${node} does not know lists`);
       else if (!("keys" in listed)) {
         if (listed.epoch > layout.epoch) newerLayout(listed.epoch);
@@ -93,19 +93,18 @@ export function requireMajorities(
   refusals: readonly string[],
   one: boolean,
 ): void {
-  for (let partition = 0; partition < PARTITIONS; partition++) {
-    const group = groups[partition];
+  for (const group of groups) {
     let voters = 0;
     for (let index = 0; index < group.nodes.length; index++) {
       const listed = answers.get(group.nodes[index]);
-      if (listed !== undefined && hasVote(listed.votes, partition)) voters |= 1 << index;
+      if (listed !== undefined && hasVote(listed.votes, group.partition)) voters |= 1 << index;
     }
     if (one ? voters !== 0 : hasMajority(group, voters)) continue;
     const building = refusals.every((text) => / building /.test(text)) && refusals.length > 0;
     const why = refusals.length === 0 ? "" : `: ${refusals.slice(0, 3).join("; ")}`;
     throw new ListFailure(
       building ? "building" : "no_quorum",
-      `too few replicas tell of partition ${partition}, so a list would not be whole${why}`,
+      `too few replicas tell of partition ${group.partition}, so a list would not be whole${why}`,
     );
   }
 }

@@ -142,7 +142,7 @@ class Page {
     for (const listed of answers.values())
       if (listed.place !== null && (place === null || isBefore(listed.place, place, reverse)))
         place = listed.place;
-    const candidates = mergeHeld(placement.groups, answers, place, reverse);
+    const candidates = mergeHeld(placement, answers, place, reverse);
     const rest = place === null ? null : reverse ? { ...range, high: place } : { ...range, low: place };
     return this.take(itemsOf(candidates, range), range, rest, rolls);
   }

@@ -5,9 +5,9 @@
 import { compareKeys } from "../../format/keys/order.ts";
 import { compareRanks } from "../../rules/register.ts";
 import type { HeldKey } from "../../shards/catalog/held.ts";
-import { hashKey, partitionOf } from "../../util/hash.ts";
-import type { ReplicaGroup } from "../layout/groups.ts";
-import type { Listed } from "../wire/list-wire.ts";
+import { hashKey } from "../../util/hash.ts";
+import type { Placement, ReplicaGroup } from "../layout/groups.ts";
+import { hasVote, type Listed } from "../wire/list-wire.ts";
 
 /** A key, and the replicas that hold the highest that is known of it, by the bits of its group. */
 export interface Candidate {
@@ -45,18 +45,13 @@ export function isInOrder(keys: readonly HeldKey[], reverse: boolean): boolean {
   return true;
 }
 
-/** Whether a replica votes for a partition. */
-export function hasVote(votes: Uint8Array, partition: number): boolean {
-  return (votes[partition >>> 3] & (1 << (partition & 7))) !== 0;
-}
-
 /**
  * All keys that some voter has told of, in order.
  * @param answers by node, each in order
  * @param place up to where all have told; null: to the end
  */
 export function mergeHeld(
-  groups: readonly ReplicaGroup[],
+  placement: Placement,
   answers: ReadonlyMap<string, Listed>,
   place: Uint8Array | null,
   reverse: boolean,
@@ -66,7 +61,7 @@ export function mergeHeld(
   for (;;) {
     const key = nextKey(sources, reverse);
     if (key === null || (place !== null && !isBefore(key, place, reverse))) return candidates;
-    const group = groups[partitionOf(hashKey(key, key.length, 0))];
+    const group = placement.groupOf(hashKey(key, key.length, 0));
     const candidate = takeKey(sources, key, group);
     if (candidate !== null) candidates.push(candidate);
   }

@@ -3,13 +3,7 @@
  */
 import type { CatalogClient } from "../../shards/catalog/client.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
-import {
-  decodeListRequest,
-  encodeListed,
-  encodeListRefusal,
-  type ListRequest,
-  votesOf,
-} from "../wire/list-wire.ts";
+import { decodeListRequest, encodeListed, encodeListRefusal, type ListRequest } from "../wire/list-wire.ts";
 
 /** An answer ends after so many bytes of entries. */
 export const LISTED_BYTES_MAX = 256 * 1024;
@@ -17,7 +11,8 @@ export const LISTED_BYTES_MAX = 256 * 1024;
 export interface ReplicaListSetup {
   catalog: Pick<CatalogClient, "ask">;
   epoch: () => number;
-  votes: (partition: number) => boolean;
+  /** For which partitions the replica votes now, a bit each. */
+  votes: () => Uint8Array;
 }
 
 export class ReplicaList {
@@ -31,12 +26,12 @@ export class ReplicaList {
   async answer({ epoch, limit, range }: ListRequest): Promise<Buffer> {
     const { catalog } = this.setup;
     if (epoch !== this.setup.epoch()) return this.refusal("stale_epoch");
-    const before = votesOf(this.setup.votes);
+    const before = this.setup.votes();
     const answer = await catalog.ask({ kind: "held", range, limit });
     if (answer.kind === "refused") return this.refusal(`${answer.code} ${answer.detail}`);
     // Under one epoch, or not at all; and what it votes for, it voted for all the time.
     if (epoch !== this.setup.epoch()) return this.refusal("stale_epoch");
-    const votes = votesOf(this.setup.votes).map((bits, at) => bits & before[at]);
+    const votes = this.setup.votes().map((bits, at) => bits & before[at]);
     const { left } = answer;
     const place = left === null ? null : range.reverse ? left.high : left.low;
     return encodeListed(votes, place, answer.entries);

@@ -3,7 +3,7 @@ import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/arena/
 import type { CatalogAnswer, CatalogQuestion } from "../../shards/catalog/messages.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { VaultError } from "../../util/errors.ts";
-import { hashKey, partitionOf } from "../../util/hash.ts";
+import { hashKey } from "../../util/hash.ts";
 import type { BallotSource } from "../clock/ballots.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
@@ -24,7 +24,7 @@ import { NodePort } from "../replica/node-port.ts";
 import { PeerFrames } from "../replica/peer-frames.ts";
 import type { Service } from "../service/service.ts";
 import { isHandOn } from "../wire/hand-on.ts";
-import { isListFrame } from "../wire/list-wire.ts";
+import { isListFrame, votesOf } from "../wire/list-wire.ts";
 import { isRepairFrame } from "../wire/repair-wire.ts";
 import type { RemoteValue, StoredValue } from "../wire/values.ts";
 import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "./access.ts";
@@ -95,14 +95,15 @@ export class ClusterNode implements ClusterAccess {
     this.consistency = setup.consistency;
     const { self, vault, view, ballots, time, peerOf, newerLayout, seen } = setup;
     const epoch = (): number => view.placement?.layout.epoch ?? 0;
-    const votes = (partition: number): boolean => this.votes(partition);
+    const votes = (): Uint8Array => this.votesNow();
+    const votesFor = (key: ClusterKey): boolean => this.votesFor(key);
     const clusterMillis = (): number => time.now();
     const isReady = (): boolean => this.isReady;
     const placement = (): Placement | null => (this.isReady ? view.placement : null);
-    const groupOf = (partition: number): ReplicaGroup => this.group(partition);
+    const groupOf = (key: ClusterKey): ReplicaGroup => this.groupOf(key);
     const distance = (node: string): number => this.distance(node);
     this.replica = new LocalReplica({
-      ...{ self, vault, epoch, votes, clusterMillis, damaged: setup.damaged, behind: newerLayout },
+      ...{ self, vault, epoch, votesFor, clusterMillis, damaged: setup.damaged, behind: newerLayout },
       observe: (ballot) => ballots.observe(ballot),
       fetch: (key, value, upload) => this.large.fetch(key, value, upload),
     });
@@ -121,7 +122,7 @@ export class ClusterNode implements ClusterAccess {
     this.port = new NodePort({
       ...{ self, local: replica, peerOf },
       relay: (node, key, epoch, proposal, reply) => this.large.relay(node, key, epoch, proposal, reply),
-      isOutside: (key) => !this.group(key.partition).nodes.includes(self),
+      isOutside: (key) => !this.groupOf(key).nodes.includes(self),
     });
     this.coordinator = new Coordinator({
       ...{ port: this.port, ballots, groupOf, distance, clusterMillis, missed: setup.missed },
@@ -184,22 +185,35 @@ export class ClusterNode implements ClusterAccess {
     return this.load.begun;
   }
 
-  /** Whether the own replica may vote for a partition. */
-  votes(partition: number): boolean {
+  /** Whether the own replica may vote for the partition of these replicas. */
+  votes(group: ReplicaGroup): boolean {
     const { view, self, mustWait } = this.setup;
-    const group = view.placement?.groups[partition];
-    return view.voting && group?.nodes.includes(self) === true && !mustWait(partition);
+    return view.voting && group.nodes.includes(self) && !mustWait(group.partition);
   }
 
-  /** The replicas of a partition, by the newest layout that this node knows. */
-  groupOf(partition: number): ReplicaGroup {
-    return this.group(partition);
+  /** Whether it may vote for a key. */
+  votesFor({ hashA }: ClusterKey): boolean {
+    const { placement } = this.setup.view;
+    return placement !== null && this.votes(placement.groupOf(hashA));
   }
 
-  private group(partition: number): ReplicaGroup {
+  /** For which partitions it may vote, a bit each. */
+  private votesNow(): Uint8Array {
+    const { placement } = this.setup.view;
+    if (placement === null) return votesOf(0, []);
+    const { groups, layout } = placement;
+    const own = placement.partitionsOf(this.setup.self);
+    return votesOf(
+      layout.partitions,
+      own.filter((partition) => this.votes(groups[partition])),
+    );
+  }
+
+  /** The replicas of a key, by the newest layout that this node knows. */
+  groupOf({ hashA }: ClusterKey): ReplicaGroup {
     const { placement } = this.setup.view;
     if (placement === null) throw new VaultError("unavailable", "this node has no layout of its cluster yet");
-    return placement.groups[partition];
+    return placement.groupOf(hashA);
   }
 
   /** Round trip to a node in ms; Infinity: it cannot be reached now. */
@@ -216,8 +230,7 @@ export class ClusterNode implements ClusterAccess {
   mayAnswer(key: KeyBytes): boolean {
     const { view } = this.setup;
     if (!view.voting || view.placement === null) return false;
-    const partition = partitionOf(hashKey(key.bytes, key.length, 0));
-    const group = view.placement.groups[partition];
+    const group = view.placement.groupOf(hashKey(key.bytes, key.length, 0));
     // A new owner may not have the key yet.
     const index = group.nodes.indexOf(this.home);
     return index >= 0 && (group.previous & (1 << index)) !== 0;

@@ -12,6 +12,7 @@ import { CLUSTER_UPLOADS_MAX } from "../../util/limits.ts";
 import { type PlaceHolder, Places } from "../../util/places.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
 import type { PeerClient } from "../peers/peer-client.ts";
+import type { ClusterKey } from "../register/ports.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { LocalReplica } from "../replica/local-replica.ts";
 import { ClusterUpload } from "../upload/cluster-upload.ts";
@@ -33,7 +34,7 @@ export interface ClusterUploadsSetup {
   peerOf: (node: string) => PeerClient | null;
   /** Whether there is a layout to work by. */
   isReady: () => boolean;
-  groupOf: (partition: number) => ReplicaGroup;
+  groupOf: (key: ClusterKey) => ReplicaGroup;
 }
 
 export class ClusterUploads {
@@ -50,7 +51,7 @@ export class ClusterUploads {
     const { self, vault, replica, writes, peerOf, isReady, groupOf } = this.setup;
     if (!isReady()) return null;
     const key = clusterKey(copyOf(head.key.bytes, 0, head.key.length));
-    const group = groupOf(key.partition);
+    const group = groupOf(key);
     const { operationLow, operationHigh } = writes.nextOperation();
     const { verb, json, contentType, trailer, trailerAtEnd, life } = head;
     const terms = termsOf(head);

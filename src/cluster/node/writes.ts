@@ -16,7 +16,7 @@ import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
 import { type PeerClient, PeerError } from "../peers/peer-client.ts";
-import { FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
+import { type ClusterKey, FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
 import { NOTHING_DONE, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { Service } from "../service/service.ts";
@@ -53,7 +53,7 @@ export interface ClusterWritesSetup {
   load: ClientLoad;
   /** Whether there is a layout to work by. */
   isReady: () => boolean;
-  groupOf: (partition: number) => ReplicaGroup;
+  groupOf: (key: ClusterKey) => ReplicaGroup;
   distance: (node: string) => number;
   /** A write is over. */
   seen: Service["seen"];
@@ -176,7 +176,7 @@ export class ClusterWrites {
   /** A small write: goes to the coordinator that the key's writes are going to now. */
   private hotWrite(write: TermedWrite, written: (result: RegisterResult) => void): void {
     const { key, terms, payload, once, operationLow, operationHigh } = write;
-    const node = this.hotKeys.coordinatorOf(key.bytes, this.setup.groupOf(key.partition));
+    const node = this.hotKeys.coordinatorOf(key.bytes, this.setup.groupOf(key));
     const peer = node === null ? null : this.setup.peerOf(node);
     if (peer === null) {
       this.write(write, written);

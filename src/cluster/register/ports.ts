@@ -9,8 +9,8 @@ import type { Ballot } from "../../format/record.ts";
 /** A key as it goes through the cluster. */
 export interface ClusterKey {
   readonly bytes: Uint8Array;
+  /** Tells its partition in any layout. */
   readonly hashA: number;
-  readonly partition: number;
 }
 
 /**

@@ -11,7 +11,7 @@ export interface CoordinatorSetup {
   port: ReplicaPort;
   ballots: BallotSource;
   /** The replicas of a partition by the newest layout that this node knows. */
-  groupOf: (partition: number) => ReplicaGroup;
+  groupOf: (key: ClusterKey) => ReplicaGroup;
   /**
    * Round-trip time to a node in ms: 0 for this one, Infinity for one that certainly cannot be reached now.
    */

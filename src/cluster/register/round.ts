@@ -91,7 +91,7 @@ export class Round {
     this.owner = owner;
     this.races = races;
     this.weight = weight;
-    this.group = setup.groupOf(key.partition);
+    this.group = setup.groupOf(key);
     this.tally = new Tally(this.group);
     this.deadline = setup.now() + OPERATION_MS_MAX;
     this.timer = setup.after(OPERATION_MS_MAX, () => owner.expire());
@@ -115,7 +115,7 @@ export class Round {
   nextAttempt(isPatient = false): "go" | "spent" | "unreachable" {
     const { setup } = this;
     this.stopWaiting();
-    this.group = setup.groupOf(this.key.partition);
+    this.group = setup.groupOf(this.key);
     if (++this.attempts > ATTEMPTS_MAX && !isPatient) return "spent";
     let reachable = 0;
     this.group.nodes.forEach((node, index) => {

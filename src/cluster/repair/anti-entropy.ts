@@ -8,19 +8,18 @@
  * replica refuses for long, because of a promise whose write never came, is settled by a full round.
  */
 
-import { DIGEST_WORDS, LEAVES } from "../../engine/state/digests.ts";
 import type { Ballot } from "../../format/record.ts";
 import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";
+import { DIGEST_WORDS, LEAVES } from "../../rules/digest.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import { PARTITIONS } from "../../util/hash.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
+import { digestWindows } from "../replica/digest-windows.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
 import type { RepairPace } from "../sync/pacer.ts";
-import { DIGEST_PARTITIONS_MAX } from "../wire/repair-wire.ts";
 import { endedAgeMs } from "./collection.ts";
 
 /** Records younger than this are not compared. */
@@ -115,14 +114,16 @@ export class AntiEntropy {
   private async compare(placement: Placement, node: string, round: Round): Promise<void> {
     const { setup } = this;
     const shared = ({ nodes }: ReplicaGroup) => nodes.includes(node) && nodes.includes(setup.self);
-    for (let first = 0; first < PARTITIONS; first += DIGEST_PARTITIONS_MAX) {
+    const both = placement
+      .partitionsOf(setup.self)
+      .filter((partition) => placement.groups[partition].nodes.includes(node));
+    for (const [first] of digestWindows(both)) {
       if (this.stopped) return;
-      if (!placement.groups.slice(first, first + DIGEST_PARTITIONS_MAX).some(shared)) continue;
-      const theirs = await setup.port.digests(node, first, placement.layout.epoch);
+      const theirs = await setup.port.digests(node, first, placement);
       for (const [index, { votes, digest }] of theirs.entries()) {
         const group = placement.groups[first + index];
         if (!shared(group)) continue;
-        const own = setup.vault.replica.digests(group.partition);
+        const own = setup.vault.replica.digests(group.prefix);
         if (!votes || own === null || digest === null)
           throw new Error(`${node} or this node has no digests yet`);
         const leaves = differingLeaves(own, digest);
@@ -134,10 +135,10 @@ export class AntiEntropy {
 
   private async reconcile(group: ReplicaGroup, node: string, leaves: number, round: Round): Promise<void> {
     const { port, self, pace, now } = this.setup;
-    const { partition, epoch } = group;
+    const { partition } = group;
     let sliceMs = performance.now();
-    const theirs = await port.list(node, partition, epoch, leaves);
-    const own = await port.list(self, partition, epoch, leaves);
+    const theirs = await port.list(node, group, leaves);
+    const own = await port.list(self, group, leaves);
     const isYoung = (key: ScannedKey) => key.ballot === null || isWithin(key.ballot, SETTLE_MS, now());
     for (const [name, { ballot }] of own.keys) {
       const other = theirs.keys.get(name);

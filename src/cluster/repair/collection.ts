@@ -6,8 +6,10 @@
  */
 import { GUARDED_MS } from "../../rules/recent.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import { INDEX_PARTITIONS } from "../../util/hash.ts";
+import { indexPartitionOfPrefix, prefixOf } from "../../util/hash-prefix.ts";
 import { ENDED_AGE_MS } from "../../util/limits.ts";
-import type { Placement } from "../layout/groups.ts";
+import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { RepairPort } from "../replica/repair-port.ts";
@@ -79,7 +81,10 @@ export class Collection {
     }
   }
 
-  /** The first replica of a partition looks for old tombstones in it. */
+  /**
+   * The first replica of a partition looks for old tombstones in it: all that are parts of one partition of
+   * the index at once.
+   */
   private async collectTombstones(): Promise<void> {
     const { vault, port, pace, self } = this.setup;
     try {
@@ -87,20 +92,23 @@ export class Collection {
       const isAny = vault.stats().shards.some((shard) => shard.tombstones > 0);
       if (placement === null || !isAny) return;
       let kept = 0;
-      for (const group of placement.groups) {
-        if (group.nodes[0] !== self) continue;
+      const isFirst = ({ nodes }: ReplicaGroup) => nodes[0] === self;
+      for (const partition of indexPartitionsOf(placement, self, isFirst)) {
         if (this.setup.placement() !== placement) return;
         const beganMs = performance.now();
-        const { keys } = await port.list(self, group.partition, group.epoch);
+        const { keys } = await port.listHere(prefixOf(partition, INDEX_PARTITIONS));
         let window: Promise<void>[] = [];
         for (const held of keys.values()) {
           if (!held.tombstone) continue;
           const ageMs = held.ended ? this.endedAgeMs : this.setup.tombstoneAgeMs;
           const leastMs = held.remembers ? Math.max(ageMs, GUARDED_MS) : ageMs;
           if (!isOldTombstone(held, this.setup.now(), leastMs)) continue;
+          const key = clusterKey(held.key);
+          const group = placement.groupOf(key.hashA);
+          if (!isFirst(group)) continue;
           window.push(
             new Promise((resolve) => {
-              collectTombstone(port, group, clusterKey(held.key), held, (done) => {
+              collectTombstone(port, group, key, held, (done) => {
                 if (done) this.collected++;
                 else if (held.ended) kept++;
                 resolve();
@@ -125,15 +133,16 @@ export class Collection {
     const { replica } = this.setup.vault;
     try {
       const placement = this.setup.placement();
-      for (const group of placement?.groups ?? []) {
-        if (!group.nodes.includes(this.setup.self) || !replica.hasPromises(group.partition)) continue;
+      const own = placement === null ? [] : indexPartitionsOf(placement, this.setup.self);
+      for (const partition of own) {
+        if (!replica.hasPromises(partition)) continue;
         if (this.setup.placement() !== placement) return;
         const beganMs = performance.now();
         await new Promise<void>((resolve, reject) => {
-          replica.foldPromises(group.partition, this.setup.now(), (error) =>
+          replica.foldPromises(partition, this.setup.now(), (error) =>
             error === null
               ? resolve()
-              : reject(new Error(`promises of partition ${group.partition} cannot be folded: ${error}`)),
+              : reject(new Error(`promises of absent keys cannot be folded: ${error}`)),
           );
         });
         await this.setup.pace.rest(performance.now() - beganMs);
@@ -142,4 +151,14 @@ export class Collection {
       this.nextFoldMs = performance.now() + this.foldPauseMs;
     }
   }
+}
+
+/** Partitions of the index that some of the node's partitions of the layout are, or are parts of. */
+function indexPartitionsOf(
+  placement: Placement,
+  node: string,
+  counts: (group: ReplicaGroup) => boolean = () => true,
+): Set<number> {
+  const groups = placement.partitionsOf(node).map((partition) => placement.groups[partition]);
+  return new Set(groups.filter(counts).map(({ prefix }) => indexPartitionOfPrefix(prefix)));
 }

@@ -19,7 +19,7 @@ export interface MendingSetup {
   port: RepairPort;
   node: {
     readonly coordinator: Coordinator;
-    groupOf(partition: number): ReplicaGroup;
+    groupOf(key: ClusterKey): ReplicaGroup;
     /** Round-trip time to a node in ms; Infinity: not to be reached. */
     distance(node: string): number;
   };
@@ -81,7 +81,7 @@ export class Mending {
       node.coordinator.settle(key, (result) => resolve(result.ballot));
     });
     if (ballot === null) return false;
-    const group = node.groupOf(key.partition);
+    const group = node.groupOf(key);
     const rank = { ballot, ended: false };
     const record = await port.record(key, this.holders(group.nodes, self), group.epoch, rank);
     if (record === null || record === "unknown") return false;
@@ -94,7 +94,7 @@ export class Mending {
     const placement = this.setup.placement();
     if (placement === null) return "later";
     const key = clusterKey(bytes);
-    const group = placement.groups[key.partition];
+    const group = placement.groupOf(key.hashA);
     if (!group.nodes.includes(node)) return "done";
     const rank = { ballot, ended: false };
     const record = await port.record(key, this.holders(group.nodes, node), group.epoch, rank);

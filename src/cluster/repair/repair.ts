@@ -17,7 +17,7 @@ import type { ClusterKey, Proposal } from "../register/ports.ts";
 import type { LocalReplica } from "../replica/local-replica.ts";
 import type { NodePort } from "../replica/node-port.ts";
 import { RepairPort } from "../replica/repair-port.ts";
-import { PartitionDropper } from "../sync/dropper.ts";
+import { neighbours, PartitionDropper } from "../sync/dropper.ts";
 import { RepairPace } from "../sync/pacer.ts";
 import { Synchroniser, type SyncMembership } from "../sync/sync.ts";
 import { AntiEntropy } from "./anti-entropy.ts";
@@ -42,9 +42,9 @@ export interface RepairedNode {
   readonly coordinator: Coordinator;
   /** Requests of clients begun so far. */
   readonly begun: number;
-  /** Whether the own replica may vote for a partition. */
-  votes(partition: number): boolean;
-  groupOf(partition: number): ReplicaGroup;
+  /** Whether the own replica may vote for the partition of these replicas. */
+  votes(group: ReplicaGroup): boolean;
+  groupOf(key: ClusterKey): ReplicaGroup;
   /** Round-trip time to a node in ms; Infinity: not to be reached. */
   distance(node: string): number;
 }
@@ -95,7 +95,8 @@ export class Repair {
       port: node.port,
       peerOf,
       epoch: () => membership.layout?.epoch ?? 0,
-      votes: (partition) => node.votes(partition),
+      placement: () => membership.placement,
+      votes: (group) => node.votes(group),
       isBusy: () => this.pace.isBusy,
       isSynchronising: () => this.synchroniser.isSynchronising,
     });
@@ -255,10 +256,10 @@ export class Repair {
     try {
       let dropped = 0;
       const may = () => !this.stopped && this.stablePlacement() === placement;
-      for (const partition of placement.holdsNo(this.self)) {
+      for (const prefixes of neighbours(placement.holdsNo(this.self))) {
         if (!may()) return;
         const beganMs = performance.now();
-        if (await this.dropper.drop(partition, may)) dropped++;
+        dropped += await this.dropper.drop(prefixes, may);
         await this.pace.rest(performance.now() - beganMs);
       }
       this.droppedEpoch = placement.layout.epoch;

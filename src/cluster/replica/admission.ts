@@ -2,6 +2,7 @@
 import { type Ballot, ballotOf } from "../../format/record.ts";
 import { isAhead } from "../../rules/register.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import { indexPartitionOf } from "../../util/hash.ts";
 import type { ClusterKey, Refused } from "../register/ports.ts";
 import { keyBytes } from "./cluster-key.ts";
 
@@ -9,8 +10,8 @@ export interface AdmissionSetup {
   vault: LocalVault;
   /** Epoch of the layout that this node has; 0: none. */
   epoch: () => number;
-  /** Whether this replica may vote for a partition. */
-  votes: (partition: number) => boolean;
+  /** Whether this replica may vote for a key. */
+  votesFor: (key: ClusterKey) => boolean;
   /** Cluster time, milliseconds since 1970. */
   clusterMillis: () => number;
   /** Somebody has a newer layout. */
@@ -36,7 +37,7 @@ export class Admission {
     const millis = clusterMillis();
     if (!isAhead(ballot, null, millis)) return false;
     const { state, head } = vault.findRegister(keyBytes(key));
-    const floor = vault.replica.floorOf(key.partition);
+    const floor = vault.replica.floorOf(indexPartitionOf(key.hashA));
     const record = state === "found" || state === "tombstone" ? ballotOf(head) : null;
     return isAhead(ballot, record ?? floor, millis);
   }
@@ -50,8 +51,6 @@ export class Admission {
       setup.behind(epoch);
       return { kind: "refused", reason: "behind_epoch", epoch: own };
     }
-    return repair || setup.votes(key.partition)
-      ? null
-      : { kind: "refused", reason: "not_voting", epoch: own };
+    return repair || setup.votesFor(key) ? null : { kind: "refused", reason: "not_voting", epoch: own };
   }
 }

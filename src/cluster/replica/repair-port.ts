@@ -4,14 +4,16 @@
  * answered by a replica that votes for the partition.
  */
 
-import { leafOf } from "../../engine/state/digests.ts";
 import { type Ballot, ballotOf } from "../../format/record.ts";
+import { leafOf } from "../../rules/digest.ts";
 import { compareRanks, confirmsTombstone, type Rank } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { nameOf } from "../../util/bytes.ts";
-import { hashKey, PARTITIONS } from "../../util/hash.ts";
+import { hashKey, indexPartitionOf } from "../../util/hash.ts";
+import { type HashPrefix, indexPartitionOfPrefix } from "../../util/hash-prefix.ts";
 import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
+import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
 import {
   type AcceptAnswer,
@@ -37,6 +39,7 @@ import {
   type PartitionDigest,
   type RepairRequest,
   SCAN_KEYS_MAX,
+  type ScanAnswer,
 } from "../wire/repair-wire.ts";
 import { clusterKey, keyBytes } from "./cluster-key.ts";
 import type { LocalReplica } from "./local-replica.ts";
@@ -49,7 +52,9 @@ export interface RepairPortSetup {
   port: NodePort;
   peerOf: (node: string) => FrameSender | null;
   epoch: () => number;
-  votes: (partition: number) => boolean;
+  placement: () => Placement | null;
+  /** Whether the own replica may vote for the partition of these replicas. */
+  votes: (group: ReplicaGroup) => boolean;
   /** Whether this node serves clients now. */
   isBusy: () => boolean;
   /** Whether the own replica is not whole yet: then it confirms no tombstone. */
@@ -81,15 +86,35 @@ export class RepairPort implements CollectPort {
    * Reads a partition of a node through, or some leaves of it. Rejects when the node cannot or may not
    * answer.
    */
-  async list(node: string, partition: number, epoch: number, leaves = ALL_LEAVES): Promise<PartitionList> {
+  list(
+    node: string,
+    { partition, prefix, epoch }: ReplicaGroup,
+    leaves = ALL_LEAVES,
+  ): Promise<PartitionList> {
+    const rest = { limit: SCAN_KEYS_MAX, leaves };
+    if (node === this.setup.self) return this.listHere(prefix, leaves);
+    return this.stepped(node, partition, async (cursor) =>
+      decodeScanned(await this.ask(node, { kind: "scan", epoch, partition, cursor, ...rest })),
+    );
+  }
+
+  /** Reads keys of the own replica through: those whose hash A begins so. */
+  listHere(prefix: HashPrefix, leaves = ALL_LEAVES): Promise<PartitionList> {
+    return this.stepped(this.setup.self, prefix, async (cursor) => {
+      const step = this.scanHere(prefix, { cursor, limit: SCAN_KEYS_MAX, leaves });
+      await new Promise((resolve) => setImmediate(resolve));
+      return step;
+    });
+  }
+
+  private async stepped(
+    node: string,
+    partition: number,
+    stepAt: (cursor: number) => Promise<ScanAnswer | null>,
+  ): Promise<PartitionList> {
     const list: PartitionList = { node, keys: new Map(), floor: null, damaged: 0, busy: false };
     for (let cursor = 0; cursor >= 0; ) {
-      const request = { kind: "scan", epoch, partition, cursor, limit: SCAN_KEYS_MAX, leaves } as const;
-      let step: ReturnType<typeof decodeScanned>;
-      if (node === this.setup.self) {
-        step = this.scanHere(request);
-        await new Promise((resolve) => setImmediate(resolve));
-      } else step = decodeScanned(await this.ask(node, request));
+      const step = await stepAt(cursor);
       if (step === null || (step.next >= 0 && step.next <= cursor && step.keys.length > 0))
         throw new Error(`${node} does not tell what it holds of partition ${partition}`);
       for (const key of step.keys) list.keys.set(nameOf(key.key), key);
@@ -101,9 +126,10 @@ export class RepairPort implements CollectPort {
     return list;
   }
 
-  /** Floors and digests of partitions of another node. Rejects when it cannot answer. */
-  async digests(node: string, partition: number, epoch: number): Promise<PartitionDigest[]> {
-    const count = Math.min(DIGEST_PARTITIONS_MAX, PARTITIONS - partition);
+  /** Floors and digests of partitions of another node, from one on. Rejects when it cannot answer. */
+  async digests(node: string, partition: number, { layout }: Placement): Promise<PartitionDigest[]> {
+    const { epoch, partitions } = layout;
+    const count = Math.min(DIGEST_PARTITIONS_MAX, partitions - partition);
     const answer = await this.ask(node, { kind: "digests", epoch, partition, count });
     const digests = decodeDigests(answer, count);
     if (digests === null) throw new Error(`${node} does not tell its digests`);
@@ -186,9 +212,11 @@ export class RepairPort implements CollectPort {
       return;
     }
     switch (request.kind) {
-      case "scan":
-        reply(this.setup.votes(request.partition) ? encodeScanned(this.scanHere(request)) : encodeNotNow());
+      case "scan": {
+        const group = this.votedAt(request.partition);
+        reply(group === null ? encodeNotNow() : encodeScanned(this.scanHere(group.prefix, request)));
         break;
+      }
       case "digests":
         reply(encodeDigests(this.digestsHere(request.partition, request.count)));
         break;
@@ -217,28 +245,45 @@ export class RepairPort implements CollectPort {
       : peer.send(encodeRepair(request));
   }
 
-  private scanHere({ partition, cursor, limit, leaves }: RepairRequest & { kind: "scan" }) {
+  private scanHere(
+    prefix: HashPrefix,
+    { cursor, limit, leaves }: { cursor: number; limit: number; leaves: number },
+  ): ScanAnswer {
     const { replica } = this.setup.vault;
-    const step = replica.scan(partition, cursor, limit);
+    const step = replica.scan(prefix, cursor, limit);
     const keys =
       leaves === ALL_LEAVES
         ? step.keys
-        : step.keys.filter(({ key }) => (leaves & (1 << leafOf(hashKey(key, key.length, 0)))) !== 0);
-    return { ...step, keys, floor: replica.floorOf(partition), busy: this.setup.isBusy() };
+        : step.keys.filter(({ key }) => (leaves & (1 << leafOf(hashKey(key, key.length, 0), prefix))) !== 0);
+    return {
+      ...step,
+      keys,
+      floor: replica.floorOf(indexPartitionOfPrefix(prefix)),
+      busy: this.setup.isBusy(),
+    };
   }
 
   private digestsHere(partition: number, count: number): PartitionDigest[] {
-    const { vault, votes } = this.setup;
-    return Array.from({ length: count }, (_, index) => ({
-      votes: votes(partition + index),
-      floor: vault.replica.floorOf(partition + index),
-      digest: vault.replica.digests(partition + index),
-    }));
+    const { replica } = this.setup.vault;
+    return Array.from({ length: count }, (_, index) => {
+      const group = this.votedAt(partition + index);
+      if (group === null) return { votes: false, floor: null, digest: null };
+      const floor = replica.floorOf(indexPartitionOfPrefix(group.prefix));
+      return { votes: true, floor, digest: replica.digests(group.prefix) };
+    });
+  }
+
+  /** The replicas of a partition, if the own one votes for it; null: it does not, or there is none. */
+  private votedAt(partition: number): ReplicaGroup | null {
+    const group = this.setup.placement()?.groups[partition];
+    return group !== undefined && this.setup.votes(group) ? group : null;
   }
 
   private confirmsHere(key: ClusterKey, epoch: number, ballot: Ballot, ended: boolean): boolean {
     const { setup } = this;
-    if (epoch !== setup.epoch() || !setup.votes(key.partition) || setup.isSynchronising()) return false;
+    const group = setup.placement()?.groupOf(key.hashA);
+    if (epoch !== setup.epoch() || group === undefined || !setup.votes(group)) return false;
+    if (setup.isSynchronising()) return false;
     const held = setup.vault.findRegister(keyBytes(key));
     if (held.state === "damaged") return false;
     const state =
@@ -253,7 +298,7 @@ export class RepairPort implements CollectPort {
             operationLow: 0,
             operationHigh: 0,
           };
-    return confirmsTombstone(state, setup.vault.replica.floorOf(key.partition), ballot, ended);
+    return confirmsTombstone(state, setup.vault.replica.floorOf(indexPartitionOf(key.hashA)), ballot, ended);
   }
 
   private collectHere(key: ClusterKey, epoch: number, ballot: Ballot, ended: boolean): void {

@@ -6,11 +6,15 @@
  */
 import path from "node:path";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import { hashKey, INDEX_PARTITIONS } from "../../util/hash.ts";
+import { type HashPrefix, indexPartitionOfPrefix, prefixOf, startsWith } from "../../util/hash-prefix.ts";
 import { readSealed, writeSealed } from "../../util/sealed-file.ts";
 
 const NAME = "DROPPED";
 const FORMAT = "minivault-dropped";
 const VERSION = 1;
+/** Keys read together when it is looked which partitions have any. */
+const STEP_KEYS = 256;
 
 export class PartitionDropper {
   /** Partitions dropped since the start of the process. */
@@ -40,21 +44,29 @@ export class PartitionDropper {
   }
 
   /**
-   * Forgets a partition, if `may` still says so when it is its turn. Answers whether there was something. The
-   * replica must not take anything for it until this has resolved.
+   * Forgets partitions of one partition of the index (`neighbours`), if `may` still says so when it is their
+   * turn. Answers of how many there was something. The replica must not take anything for them until this has
+   * resolved.
    */
-  drop(partition: number, may: () => boolean): Promise<boolean> {
+  drop(prefixes: readonly HashPrefix[], may: () => boolean): Promise<number> {
     const work = this.tail.then(async () => {
-      if (!may() || (await this.isEmpty(partition))) return false;
-      await new Promise<void>((resolve, reject) => {
-        this.vault.replica.dropPartition(partition, (error) =>
-          error === null
-            ? resolve()
-            : reject(new Error(`partition ${partition} cannot be dropped: ${error}`)),
-        );
-      });
-      this.dropped++;
-      return true;
+      if (!may()) return 0;
+      const full = await this.withKeys(prefixes);
+      let dropped = 0;
+      for (const prefix of full) {
+        // Reading them through took its time.
+        if (!may()) break;
+        await new Promise<void>((resolve, reject) => {
+          this.vault.replica.dropPartition(prefix, (error) =>
+            error === null
+              ? resolve()
+              : reject(new Error(`a partition that has moved away cannot be dropped: ${error}`)),
+          );
+        });
+        this.dropped++;
+        dropped++;
+      }
+      return dropped;
     });
     this.tail = work.then(
       () => {},
@@ -68,13 +80,33 @@ export class PartitionDropper {
     return this.tail;
   }
 
-  private async isEmpty(partition: number): Promise<boolean> {
-    for (let cursor = 0; cursor >= 0; ) {
-      const step = this.vault.replica.scan(partition, cursor, 1);
-      if (step.keys.length > 0) return false;
+  /** Those that have keys: what they are a part of is read through once for all of them. */
+  private async withKeys(prefixes: readonly HashPrefix[]): Promise<Set<HashPrefix>> {
+    const full = new Set<HashPrefix>();
+    const whole = prefixOf(indexPartitionOfPrefix(prefixes[0]), INDEX_PARTITIONS);
+    for (let cursor = 0; cursor >= 0 && full.size < prefixes.length; ) {
+      const step = this.vault.replica.scan(whole, cursor, STEP_KEYS);
+      for (const { key } of step.keys) {
+        const hashA = hashKey(key, key.length, 0);
+        const prefix = prefixes.find((one) => startsWith(hashA, one));
+        if (prefix !== undefined) full.add(prefix);
+      }
       cursor = step.next;
       if (cursor >= 0) await new Promise((resolve) => setImmediate(resolve));
     }
-    return true;
+    return full;
   }
+}
+
+/** The same partitions, those together that are parts of one partition of the index; in order. */
+export function neighbours(prefixes: readonly HashPrefix[]): HashPrefix[][] {
+  const lists: HashPrefix[][] = [];
+  let last = -1;
+  for (const prefix of prefixes) {
+    const whole = indexPartitionOfPrefix(prefix);
+    if (whole === last) lists[lists.length - 1].push(prefix);
+    else lists.push([prefix]);
+    last = whole;
+  }
+  return lists;
 }

@@ -8,11 +8,10 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ballot } from "../../format/record.ts";
-import { PARTITIONS } from "../../util/hash.ts";
 import { Recurring } from "../../util/recurring.ts";
 import { bitOf, type Placement } from "../layout/groups.ts";
-import { DIGEST_PARTITIONS_MAX } from "../wire/repair-wire.ts";
-import type { PartitionDropper } from "./dropper.ts";
+import { digestWindows } from "../replica/digest-windows.ts";
+import { neighbours, type PartitionDropper } from "./dropper.ts";
 import { areMoveSources, mayRejoin, mergeFloors } from "./rejoin.ts";
 import { type Kind, TakeOver, type TakeOverSetup } from "./take-over.ts";
 
@@ -129,7 +128,7 @@ export class Synchroniser {
     await this.running;
   }
 
-  private begin(kind: Kind, placement: Placement, partitions: number[]): void {
+  private begin(kind: Kind, placement: Placement, partitions: readonly number[]): void {
     const { status, setup } = this;
     const { epoch } = placement.layout;
     const beganMs = performance.now();
@@ -164,7 +163,7 @@ export class Synchroniser {
       });
   }
 
-  private async run(kind: Kind, placement: Placement, partitions: number[]): Promise<void> {
+  private async run(kind: Kind, placement: Placement, partitions: readonly number[]): Promise<void> {
     const { status, setup } = this;
     const { epoch } = placement.layout;
     await setup.dropper.idle();
@@ -205,7 +204,8 @@ export class Synchroniser {
     const { dropper } = this.setup;
     const { epoch } = placement.layout;
     if (dropper.isClear(epoch)) return;
-    for (const partition of this.gained(placement)) await dropper.drop(partition, () => true);
+    const gained = this.gained(placement).map((partition) => placement.groups[partition].prefix);
+    for (const prefixes of neighbours(gained)) await dropper.drop(prefixes, () => true);
     dropper.setClear(epoch);
   }
 
@@ -215,17 +215,14 @@ export class Synchroniser {
   private async takeFloors(placement: Placement): Promise<void> {
     const { self, port, distance } = this.setup;
     const gained = new Set(this.gained(placement).filter((partition) => this.floorless.has(partition)));
-    for (let first = 0; first < PARTITIONS; first += DIGEST_PARTITIONS_MAX) {
-      const wanted = [...gained].filter(
-        (partition) => partition >= first && partition < first + DIGEST_PARTITIONS_MAX,
-      );
-      if (wanted.length === 0) continue;
+    for (const wanted of digestWindows([...gained])) {
+      const [first] = wanted;
       const nodes = new Set(wanted.flatMap((partition) => placement.groups[partition].nodes));
       const known = new Map<number, { set: number; floors: (Ballot | null)[] }>();
       await Promise.all(
         [...nodes].map(async (node) => {
           if (node === self || distance(node) === Number.POSITIVE_INFINITY) return;
-          const answers = await port.digests(node, first, placement.layout.epoch).catch(() => []);
+          const answers = await port.digests(node, first, placement).catch(() => []);
           answers.forEach(({ votes, floor }, index) => {
             const partition = first + index;
             const bit = bitOf(placement.groups[partition], node);
@@ -241,7 +238,7 @@ export class Synchroniser {
         const entry = known.get(partition);
         if (entry === undefined || !areMoveSources(placement.groups[partition], entry.set))
           throw new Error(`partition ${partition}: too few of its replicas can be reached`);
-        await this.takeOver.raiseFloor(partition, mergeFloors(entry.floors));
+        await this.takeOver.raiseFloor(placement.groups[partition], mergeFloors(entry.floors));
         this.floorless.delete(partition);
       }
     }

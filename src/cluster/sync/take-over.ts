@@ -7,6 +7,7 @@ import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";
 import { compareRanks, type Rank, type RegisterState } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
+import { indexPartitionOfPrefix } from "../../util/hash-prefix.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import { bitOf, type ReplicaGroup } from "../layout/groups.ts";
 import { type ClusterKey, endMark, TOMBSTONE } from "../register/ports.ts";
@@ -52,8 +53,9 @@ export class TakeOver {
   }
 
   /** Raises the floor of a partition in the own replica, unless it is that high already. */
-  async raiseFloor(partition: number, floor: Ballot | null): Promise<void> {
+  async raiseFloor({ prefix }: ReplicaGroup, floor: Ballot | null): Promise<void> {
     const { replica } = this.setup.vault;
+    const partition = indexPartitionOfPrefix(prefix);
     if (floor === null || compareOptionalBallots(floor, replica.floorOf(partition)) <= 0) return;
     await new Promise<void>((resolve, reject) => {
       replica.raiseFloor(partition, floor, (error) =>
@@ -71,11 +73,10 @@ export class TakeOver {
   /** False: something has changed under way, or had to be settled first. */
   private async attempt(kind: Kind, group: ReplicaGroup): Promise<boolean> {
     const { setup } = this;
-    const { partition, epoch } = group;
     const sources = await this.sources(kind, group);
-    const own = await setup.port.list(setup.self, partition, epoch);
+    const own = await setup.port.listHere(group.prefix);
     const floor = mergeFloors([own.floor, ...sources.map((source) => source.floor)]);
-    await this.raiseFloor(partition, floor);
+    await this.raiseFloor(group, floor);
     const names = new Set(sources.flatMap((source) => [...source.keys.keys()]));
     if (kind === "rejoin") for (const name of own.keys.keys()) names.add(name);
     let slice: Promise<boolean>[] = [];
@@ -124,9 +125,7 @@ export class TakeOver {
       }
       if (!enough(hoped))
         throw new Error(`partition ${group.partition}: too few of its replicas can be reached`);
-      const answers = await Promise.allSettled(
-        asked.map((node) => port.list(node, group.partition, group.epoch)),
-      );
+      const answers = await Promise.allSettled(asked.map((node) => port.list(node, group)));
       for (const answer of answers)
         if (answer.status === "fulfilled") {
           lists.push(answer.value);

@@ -5,14 +5,14 @@
  *   list    28 1 · flags 1 · low length 2 · epoch 4 · limit 4 · high length 2 · bytes of the prefix 2 ·
  *           delimiter length 2 (0: none) · low · high · delimiter
  *
- *   listed  0 1 · flags 1 · place length 2 · partitions that it votes for 128, a bit each · place · entries
+ *   listed  0 1 · flags 1 · place length 2 · partitions that it votes for, a bit each · place · entries
+ *           (as many bits as the layout of that epoch has partitions: 128 bytes of 1,024)
  *           (src/shards/catalog/held.ts)
  *   refused 2 1 · epoch 4 · code and sentence as text with a blank between
  */
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { decodeHeld, type HeldKey } from "../../shards/catalog/held.ts";
 import { copyOf } from "../../util/bytes.ts";
-import { PARTITIONS } from "../../util/hash.ts";
 import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 
 export const LIST = 28;
@@ -22,8 +22,7 @@ const REQUEST_BYTES = 18;
 const REVERSE_FLAG = 1;
 const HIGH_FLAG = 2;
 const MORE_FLAG = 1;
-export const VOTES_BYTES = PARTITIONS / 8;
-const LISTED_BYTES = 4 + VOTES_BYTES;
+const HEAD_BYTES = 4;
 const YES = 0;
 const REFUSED = 2;
 /** A key, and one byte that makes what follows it. */
@@ -53,11 +52,15 @@ export interface ListRefusal {
   text: string;
 }
 
-/** The partitions that a node votes for, a bit each. */
-export function votesOf(votes: (partition: number) => boolean): Uint8Array {
-  const bits = new Uint8Array(VOTES_BYTES);
-  for (let partition = 0; partition < PARTITIONS; partition++)
-    if (votes(partition)) bits[partition >>> 3] |= 1 << (partition & 7);
+/** Bytes of the map of votes in a layout of so many partitions. */
+export function votesBytes(partitions: number): number {
+  return partitions / 8;
+}
+
+/** The partitions that a node votes for, a bit each of so many. */
+export function votesOf(partitions: number, voted: Iterable<number>): Uint8Array {
+  const bits = new Uint8Array(votesBytes(partitions));
+  for (const partition of voted) bits[partition >>> 3] |= 1 << (partition & 7);
   return bits;
 }
 
@@ -116,7 +119,7 @@ export function decodeListRequest(bytes: Uint8Array): ListRequest | null {
 
 /** @param entries as decodeHeld reads them */
 export function encodeListed(votes: Uint8Array, place: Uint8Array | null, entries: Uint8Array): Buffer {
-  const head = Buffer.alloc(4);
+  const head = Buffer.alloc(HEAD_BYTES);
   head[1] = place === null ? 0 : MORE_FLAG;
   head.writeUInt16LE(place?.length ?? 0, 2);
   return Buffer.concat([head, votes, place ?? new Uint8Array(0), entries]);
@@ -130,20 +133,21 @@ export function encodeListRefusal({ epoch, text }: ListRefusal): Buffer {
   return frame;
 }
 
-/** Reads an answer. Null: it is none. */
-export function decodeListed(bytes: Uint8Array): Listed | ListRefusal | null {
+/** Reads an answer by a layout of so many partitions. Null: it is none. */
+export function decodeListed(bytes: Uint8Array, partitions: number): Listed | ListRefusal | null {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (frame.length >= 5 && frame[0] === REFUSED)
     return { epoch: frame.readUInt32LE(1), text: frame.toString("utf8", 5) };
-  if (frame.length < LISTED_BYTES || frame[0] !== YES) return null;
+  const listedBytes = HEAD_BYTES + votesBytes(partitions);
+  if (frame.length < listedBytes || frame[0] !== YES) return null;
   const placeBytes = frame.readUInt16LE(2);
-  if (placeBytes > PLACE_BYTES_MAX || LISTED_BYTES + placeBytes > frame.length) return null;
-  const keys = decodeHeld(frame.subarray(LISTED_BYTES + placeBytes));
+  if (placeBytes > PLACE_BYTES_MAX || listedBytes + placeBytes > frame.length) return null;
+  const keys = decodeHeld(frame.subarray(listedBytes + placeBytes));
   if (keys === null) return null;
   const hasMore = (frame[1] & MORE_FLAG) !== 0;
   return {
-    votes: copyOf(frame, 4, LISTED_BYTES),
-    place: hasMore ? Uint8Array.from(frame.subarray(LISTED_BYTES, LISTED_BYTES + placeBytes)) : null,
+    votes: copyOf(frame, HEAD_BYTES, listedBytes),
+    place: hasMore ? Uint8Array.from(frame.subarray(listedBytes, listedBytes + placeBytes)) : null,
     keys,
   };
 }

@@ -15,10 +15,10 @@
  *   refused  2 1
  */
 
-import { DIGEST_WORDS } from "../../engine/state/digests.ts";
 import type { Ballot } from "../../format/record.ts";
+import { DIGEST_WORDS } from "../../rules/digest.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
-import { PARTITIONS } from "../../util/hash.ts";
+import { PARTITIONS_MAX } from "../../util/hash-prefix.ts";
 import { RECORD_KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
 import { readBallot, writeBallot } from "./frame-parts.ts";
 
@@ -121,7 +121,7 @@ export function decodeRepair(bytes: Uint8Array): RepairRequest | null {
   const partition = frame.readUInt16LE(2);
   switch (frame[0]) {
     case SCAN: {
-      if (frame.length !== SCAN_BYTES || partition >= PARTITIONS) return null;
+      if (frame.length !== SCAN_BYTES) return null;
       const cursor = frame.readDoubleLE(8);
       const limit = frame.readUInt32LE(16);
       if (!Number.isSafeInteger(cursor) || cursor < 0 || limit < 1 || limit > SCAN_KEYS_MAX) return null;
@@ -129,7 +129,7 @@ export function decodeRepair(bytes: Uint8Array): RepairRequest | null {
     }
     case DIGESTS: {
       const count = frame.readUInt16LE(8);
-      if (count < 1 || count > DIGEST_PARTITIONS_MAX || partition + count > PARTITIONS) return null;
+      if (count < 1 || count > DIGEST_PARTITIONS_MAX || partition + count > PARTITIONS_MAX) return null;
       return { kind: "digests", epoch, partition, count };
     }
     case CONFIRM:

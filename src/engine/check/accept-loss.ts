@@ -10,7 +10,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { ERRORS } from "../../util/errors.ts";
-import { PARTITIONS } from "../../util/hash.ts";
+import { INDEX_PARTITIONS } from "../../util/hash.ts";
 import { openStoreFile, readStoreFile, type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { SCAN_END } from "../index/reader.ts";
 import { Shard } from "../shard/shard.ts";
@@ -69,7 +69,7 @@ function surveyShard(directory: string, store: StoreIdentity, shard: number): Sh
   const lost = [...slabs.all()].filter((slab) => slab.damaged).map((slab) => slab.sequence);
   const slots = new Set(lost.map(slotOfSequence));
   let keys = 0;
-  for (let partition = 0; partition < PARTITIONS && !isInDoubt; partition++)
+  for (let partition = 0; partition < INDEX_PARTITIONS && !isInDoubt; partition++)
     for (let from = 0; from < SCAN_END; ) {
       const page = index.scan(partition, from, SCAN_ENTRIES);
       for (const slot of page.slots) if (slots.has(slot)) keys++;

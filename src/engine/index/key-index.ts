@@ -21,7 +21,7 @@
  * starts over. A reader acts on a location only after it has seen the counter unchanged.
  */
 
-import { PARTITIONS } from "../../util/hash.ts";
+import { INDEX_PARTITIONS } from "../../util/hash.ts";
 import { grow } from "./blocks.ts";
 import {
   ARENA_STEP_BYTES,
@@ -74,7 +74,7 @@ export class KeyIndex extends IndexSegments {
 
   /** Gives each partition a segment of one block. */
   private makeEmpty(): void {
-    for (let partition = 0; partition < PARTITIONS; partition++) {
+    for (let partition = 0; partition < INDEX_PARTITIONS; partition++) {
       const segment = this.newSegment(0, { blocks: [this.newBlock()], entries: 0, chained: 0 });
       this.directory.fill(segment, partition << DEPTH_MAX, (partition + 1) << DEPTH_MAX);
     }

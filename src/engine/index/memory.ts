@@ -2,7 +2,7 @@
  * Where the index of a shard (key-index.ts) has what in shared memory, and what an entry is.
  */
 import { SLAB_UNIT_BITS } from "../../format/offsets.ts";
-import { PARTITIONS, partitionOf } from "../../util/hash.ts";
+import { INDEX_PARTITIONS, indexPartitionOf } from "../../util/hash.ts";
 
 export const TAG_BITS = 26;
 export const TAG_SHIFT = 32 - TAG_BITS;
@@ -14,7 +14,7 @@ export const BLOCK_ENTRIES = 256;
 export const BLOCK_WORDS = BLOCK_ENTRIES * 2;
 export const BLOCK_BYTES = BLOCK_WORDS * 4;
 export const DEPTH_MAX = 8;
-const DIRECTORY_ENTRIES = PARTITIONS << DEPTH_MAX;
+const DIRECTORY_ENTRIES = INDEX_PARTITIONS << DEPTH_MAX;
 export const BLOCKS_MAX = 32;
 /** An entry stands at most this many places after its home, or in another block of the chain. */
 export const PROBES_MAX = 128;
@@ -129,7 +129,7 @@ export function firstTagOf(tag: number, blockIndex: number, count: number): numb
 
 /** Cell of the directory for a key. */
 export function cellOf(hashA: number, tag: number): number {
-  return (partitionOf(hashA) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
+  return (indexPartitionOf(hashA) << DEPTH_MAX) | (tag >>> (TAG_BITS - DEPTH_MAX));
 }
 
 /** Where a block begins in the words of its arena. */

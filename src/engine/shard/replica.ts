@@ -29,7 +29,8 @@ import {
   type ShardWrite,
   succeeded,
 } from "../../rules/write.ts";
-import { hash32, hashBOf, partitionOf } from "../../util/hash.ts";
+import { hash32, hashBOf, indexPartitionOf } from "../../util/hash.ts";
+import { type HashPrefix, indexPartitionOfPrefix, startsWith } from "../../util/hash-prefix.ts";
 import type { Batch } from "../batch/batch.ts";
 import type { Current } from "../batch/current.ts";
 import { type IndexPage, SCAN_END } from "../index/reader.ts";
@@ -101,7 +102,7 @@ export function judgeAcceptOf(
   batch.state.clock.observe(ballot.clockHigh, ballot.clockLow);
   const state = registerOf(batch, write, current, write.repair === true, outcome);
   if (state === null) return false;
-  const floor = batch.floorOf(partitionOf(write.hashA), outcome);
+  const floor = batch.floorOf(indexPartitionOf(write.hashA), outcome);
   // What takes the place of a damaged record was decided before: a promise above it goes on standing.
   const verdict =
     current.state === "damaged"
@@ -134,7 +135,7 @@ export function prepare(batch: Batch, ref: KeyRef, ballot: Ballot, repair = fals
   const current = batch.currentOf(ref, outcome);
   const state = registerOf(batch, ref, current, repair, outcome);
   if (state === null) return outcome;
-  const floor = batch.floorOf(partitionOf(ref.hashA), outcome);
+  const floor = batch.floorOf(indexPartitionOf(ref.hashA), outcome);
   if (judgePrepare(state, floor, ballot) === NO) {
     outcome.register = answer("no", obstacleOf(state, floor));
     return outcome;
@@ -155,7 +156,7 @@ export function prepare(batch: Batch, ref: KeyRef, ballot: Ballot, repair = fals
   return outcome;
 }
 
-/** Raises the floor of this shard's part of a partition; a lower one than there is changes nothing. */
+/** Raises this shard's floor of a partition of the index; a lower one than there is changes nothing. */
 export function raiseFloor(batch: Batch, partition: number, ballot: Ballot): Outcome {
   const outcome = begin(batch, null);
   if (outcome.error !== null) return outcome;
@@ -180,7 +181,7 @@ export function dropTombstone(batch: Batch, ref: KeyRef, ballot: Ballot, ended =
     return outcome;
   }
   outcome.register = answer("yes", ballot);
-  const partition = partitionOf(ref.hashA);
+  const partition = indexPartitionOf(ref.hashA);
   const floor = batch.floorOf(partition, outcome);
   const needed = floorWithout(state, floor);
   if (needed !== null && compareOptionalBallots(needed, floor) > 0) {
@@ -205,7 +206,7 @@ function forget(batch: Batch, ref: KeyRef, ballot: Ballot, current: Current, out
  * `next` until that is -1; after a restart in between from 0. Damaged records are left: nobody knows whose
  * they are.
  */
-export function dropPartition(batch: Batch, partition: number, from: number): Outcome {
+export function dropPartition(batch: Batch, prefix: HashPrefix, from: number): Outcome {
   const { promises } = batch.state.replication;
   // What this batch has staged is not in the index yet.
   batch.commit();
@@ -214,7 +215,7 @@ export function dropPartition(batch: Batch, partition: number, from: number): Ou
   // First the keys with records, then those with a promise only.
   const lone = from >= SCAN_END;
   const page = (lone ? (promises ?? NO_ENTRIES) : batch.state.index).scan(
-    partition,
+    indexPartitionOfPrefix(prefix),
     lone ? from - SCAN_END : from,
     DROP_STEP_KEYS,
   );
@@ -226,7 +227,9 @@ export function dropPartition(batch: Batch, partition: number, from: number): Ou
     const unit = page.units[i];
     if (typeOf(map, unit) === TYPE_FORGOTTEN || !batch.state.lookup.check(map, unit)) continue;
     const key = keyOf(map, unit);
-    const ref = { key, hashA: hash32(key, 0), hashB: hashBOf(key, key.length, batch.state.store.keyHash) };
+    const hashA = hash32(key, 0);
+    if (!startsWith(hashA, prefix)) continue;
+    const ref = { key, hashA, hashB: hashBOf(key, key.length, batch.state.store.keyHash) };
     try {
       batch.makeRoom(recordUnits(key.length, 0, 0), true);
     } catch (error) {
@@ -239,9 +242,9 @@ export function dropPartition(batch: Batch, partition: number, from: number): Ou
 }
 
 /**
- * One step of making old promises for absent keys of a partition part of its floor: once that is durable, a
- * promise at or under it says nothing any more, also after a restart. The caller goes on from `next` until
- * that is -1. Damaged ones are left.
+ * One step of making old promises for absent keys of a partition of the index part of its floor: once that
+ * is durable, a promise at or under it says nothing any more, also after a restart. The caller goes on from
+ * `next` until that is -1. Damaged ones are left.
  * @param now cluster time, as a ballot
  */
 export function foldPromises(batch: Batch, partition: number, from: number, now: Ballot): Outcome {

@@ -20,7 +20,7 @@ import {
 import { keyBytesOf, keyEquals, keyOf, keyOffset } from "../../format/record.ts";
 import { isAbsence, isIndexed } from "../../format/record-types.ts";
 import { tableType, tableUnit } from "../../format/slab.ts";
-import { hash32, hashBOf, PARTITIONS, partitionOf } from "../../util/hash.ts";
+import { hash32, hashBOf, INDEX_PARTITIONS, indexPartitionOf } from "../../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "../index/memory.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { SlabRecords } from "../state/candidates.ts";
@@ -52,23 +52,23 @@ export function rebuildIndex(
   const counts = countByPartition(slabs);
   const total = counts.reduce((sum, count) => sum + count, 0);
   const entriesMax = Math.max(PASS_ENTRIES_MIN, Math.ceil(total * PASS_SHARE));
-  for (let first = 0; first < PARTITIONS; ) {
+  for (let first = 0; first < INDEX_PARTITIONS; ) {
     let end = first;
     let entries = 0;
     do entries += counts[end++];
-    while (end < PARTITIONS && entries + counts[end] <= entriesMax);
+    while (end < INDEX_PARTITIONS && entries + counts[end] <= entriesMax);
     builder.pass(counts, first, end, entries);
     first = end;
-    progress(first / PARTITIONS);
+    progress(first / INDEX_PARTITIONS);
   }
   builder.finish();
 }
 
 function countByPartition(slabs: readonly SlabRecords[]): Int32Array {
-  const counts = new Int32Array(PARTITIONS);
+  const counts = new Int32Array(INDEX_PARTITIONS);
   for (const { table } of slabs)
     for (let at = 0; at < table.length; at += 3)
-      if (isIndexed(tableType(table[at + 2]))) counts[partitionOf(table[at])]++;
+      if (isIndexed(tableType(table[at + 2]))) counts[indexPartitionOf(table[at])]++;
   return counts;
 }
 
@@ -104,7 +104,7 @@ class Builder {
       this.word1 = new Int32Array(entries);
       this.sizes = new Int32Array(entries);
     }
-    const next = new Int32Array(PARTITIONS);
+    const next = new Int32Array(INDEX_PARTITIONS);
     for (let partition = first + 1; partition < end; partition++)
       next[partition] = next[partition - 1] + counts[partition - 1];
     for (let i = this.slabs.length - 1; i >= 0; i--) this.deal(this.slabs[i], first, end, next);
@@ -128,7 +128,7 @@ class Builder {
       const unit = tableUnit(word);
       const units = after - unit;
       after = unit;
-      const partition = partitionOf(table[at]);
+      const partition = indexPartitionOf(table[at]);
       if (partition < first || partition >= end) continue;
       const type = tableType(word);
       if (!isIndexed(type)) continue;

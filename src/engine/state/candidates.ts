@@ -6,7 +6,7 @@ import { type Ballot, ballotAt, keyEquals, keyOf, typeOf } from "../../format/re
 import { isIndexed } from "../../format/record-types.ts";
 import { tableOutranked, tableType, tableUnit } from "../../format/slab.ts";
 import { compareBallots } from "../../format/version.ts";
-import { partitionOf } from "../../util/hash.ts";
+import { indexPartitionOf } from "../../util/hash.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import { partitionOfFloor } from "./floors.ts";
 import type { ShardLookup } from "./lookup.ts";
@@ -53,7 +53,7 @@ function isFulfilledBy(map: SlabMap, unit: number, promise: Ballot): boolean {
 
 /** Whether the floor refuses an absent key all that a promise does: it says nothing more then. */
 function isInFloor({ floors }: State["replication"], hashA: number, promise: Ballot | null): boolean {
-  const floor = floors.of(partitionOf(hashA));
+  const floor = floors.of(indexPartitionOf(hashA));
   return promise !== null && floor !== null && compareBallots(promise, floor) <= 0;
 }
 

@@ -1,15 +1,17 @@
 /**
- * Floors: of each partition, the ballot up to which a key without a record takes nothing (register.ts says
- * why). In shared memory: written by the shard's thread, read by the fronts. Each floor is one small record
- * in the log; where it stands is kept here, so that compaction carries it on.
+ * Floors: of each partition of the index, the ballot up to which a key without a record takes nothing
+ * (register.ts says why). Several partitions of a layout may share one: it may be higher than one of them
+ * needs, as it may be for one of its keys, and is never lower. In shared memory: written by the shard's
+ * thread, read by the fronts. Each floor is one small record in the log; where it stands is kept here, so that
+ * compaction carries it on.
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
-import { hash32, PARTITIONS } from "../../util/hash.ts";
+import { hash32, INDEX_PARTITIONS } from "../../util/hash.ts";
 
 const BALLOT_WORDS = 4;
 /** Bytes of shared memory: a counter that is odd while a floor changes, then four words a partition. */
-export const FLOORS_BYTES = (1 + PARTITIONS * BALLOT_WORDS) * 4;
+export const FLOORS_BYTES = (1 + INDEX_PARTITIONS * BALLOT_WORDS) * 4;
 
 /** The key of a partition's floor record. */
 export function floorKey(partition: number): Uint8Array {
@@ -96,7 +98,7 @@ let partitionsByHash: Map<number, number> | null = null;
 export function partitionOfFloor(hashA: number): number {
   if (partitionsByHash === null) {
     partitionsByHash = new Map();
-    for (let partition = 0; partition < PARTITIONS; partition++)
+    for (let partition = 0; partition < INDEX_PARTITIONS; partition++)
       partitionsByHash.set(hash32(floorKey(partition), 0), partition);
   }
   return partitionsByHash.get(hashA) ?? -1;

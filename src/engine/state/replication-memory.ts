@@ -2,8 +2,8 @@
  * The memory that a shard of a cluster's node shares with the fronts beside what every shard has.
  */
 
+import { DIGEST_BYTES } from "../../rules/digest.ts";
 import { createIndexMemory, type IndexMemory } from "../index/memory.ts";
-import { DIGEST_BYTES } from "./digests.ts";
 import { FLOORS_BYTES } from "./floors.ts";
 
 export interface ReplicationMemory {

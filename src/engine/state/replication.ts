@@ -18,7 +18,7 @@ import {
 } from "../../format/record.ts";
 import { decodeFooter } from "../../format/slab.ts";
 import { isPromisedAbove } from "../../rules/register.ts";
-import { hash32, hashBOf, PARTITIONS, partitionOf } from "../../util/hash.ts";
+import { hash32, hashBOf, INDEX_PARTITIONS, indexPartitionOf } from "../../util/hash.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import { KeyIndex } from "../index/key-index.ts";
 import { type IndexPage, type Matcher, SCAN_END } from "../index/reader.ts";
@@ -212,7 +212,7 @@ export class Replication implements Matcher {
       const unit = page.units[i];
       if (typeOf(map, unit) === TYPE_FORGOTTEN) continue;
       const hashA = hash32(keyOf(map, unit), 0);
-      if (partitionOf(hashA) === partition) digests.toggle(hashA, map, unit);
+      if (indexPartitionOf(hashA) === partition) digests.toggle(hashA, map, unit);
     }
     if (page.next === SCAN_END) digests.advance(partition + 1, 0);
     else digests.advance(partition, page.next);
@@ -223,7 +223,7 @@ export class Replication implements Matcher {
   /** Where the records of promises and floors lie that count, with their sizes. */
   *places(): Iterable<Place & { units: number }> {
     for (const place of this.floors.all()) yield this.sized(place);
-    for (let partition = 0; this.promises !== null && partition < PARTITIONS; partition++)
+    for (let partition = 0; this.promises !== null && partition < INDEX_PARTITIONS; partition++)
       for (let tag = 0; tag < SCAN_END; ) {
         const page: IndexPage = this.promises.scan(partition, tag, PLACES_STEP);
         for (let i = 0; i < page.slots.length; i++)

@@ -16,7 +16,7 @@ export const OP_PREPARE = 5;
 export const OP_RAISE_FLOOR = 6;
 /** Key, ballot. */
 export const OP_DROP_TOMBSTONE = 7;
-/** Partition in `operationLow`, where to go on in `operationHigh`. */
+/** Prefix of hash A in `operationLow`, where to go on in `operationHigh`. */
 export const OP_DROP_PARTITION = 8;
 /** As the last; cluster time in the ballot's place. */
 export const OP_FOLD_PROMISES = 10;

@@ -5,12 +5,13 @@
  */
 
 import { FIGURE } from "../../engine/slabs/figures.ts";
-import { DIGEST_WORDS } from "../../engine/state/digests.ts";
 import { FloorReader } from "../../engine/state/floors.ts";
 import type { Ballot } from "../../format/record.ts";
 import { ballotOfMillis, higherBallot } from "../../format/version.ts";
+import { addDigest, DIGEST_WORDS } from "../../rules/digest.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
+import type { HashPrefix } from "../../util/hash-prefix.ts";
 import {
   emptyOperation,
   OP_DROP_PARTITION,
@@ -50,20 +51,19 @@ export class Housekeeping {
   }
 
   /** A step of reading a partition through: see PartitionScan. */
-  scan(partition: number, cursor: number, limit: number): ScanStep {
-    return this.partitions.step(partition, cursor, limit);
+  scan(prefix: HashPrefix, cursor: number, limit: number): ScanStep {
+    return this.partitions.step(prefix, cursor, limit);
   }
 
   /** Digest of a partition over all shards, `DIGEST_WORDS` words; null: not complete yet. */
-  digests(partition: number): Int32Array | null {
+  digests(prefix: HashPrefix): Int32Array | null {
     if (this.figures.some((figures) => figures[FIGURE.digestsReady] === 0)) return null;
     const sum = new Int32Array(DIGEST_WORDS);
-    const start = partition * DIGEST_WORDS;
-    for (const words of this.digestWords) for (let i = 0; i < DIGEST_WORDS; i++) sum[i] ^= words[start + i];
+    for (const words of this.digestWords) addDigest(sum, words, prefix);
     return sum;
   }
 
-  /** The highest floor that a shard has for a partition, or null. */
+  /** The highest floor that a shard has for a partition of the index, or null. */
   floorOf(partition: number): Ballot | null {
     return this.floors.map((floors) => floors.of(partition)).reduce(higherBallot, null);
   }
@@ -107,7 +107,7 @@ export class Housekeeping {
     }
   }
 
-  /** Puts a floor on disk in every shard; a lower one than there is changes nothing. */
+  /** Puts a floor of a partition of the index on disk in every shard, where it is higher than there is. */
   raiseFloor(partition: number, ballot: Ballot, done: HousekeepingDone): void {
     this.sendAll((operation) => {
       operation.op = OP_RAISE_FLOOR;
@@ -187,17 +187,18 @@ export class Housekeeping {
    * stays. If the program ends before `done`, it has to be called again. The partition must not be written to
    * meanwhile.
    */
-  dropPartition(partition: number, done: HousekeepingDone): void {
-    this.stepThrough(OP_DROP_PARTITION, partition, null, done);
+  dropPartition(prefix: HashPrefix, done: HousekeepingDone): void {
+    this.stepThrough(OP_DROP_PARTITION, prefix, null, done);
   }
 
-  /** Whether there are promises of a partition that stand above what their keys have. */
+  /** Whether there are promises of a partition of the index that stand above what their keys have. */
   hasPromises(partition: number): boolean {
     return this.partitions.hasPromises(partition);
   }
 
   /**
-   * Makes old promises for absent keys of a partition part of its floor, so that they take no room any more.
+   * Makes old promises for absent keys of a partition of the index part of its floor, so that they take no
+   * room any more.
    * @param now cluster time
    */
   foldPromises(partition: number, now: number, done: HousekeepingDone): void {
@@ -205,12 +206,12 @@ export class Housekeeping {
   }
 
   /** Sends an operation to one shard after the other, until each says that there is nothing left. */
-  private stepThrough(op: number, partition: number, ballot: Ballot | null, done: HousekeepingDone): void {
+  private stepThrough(op: number, low: number, ballot: Ballot | null, done: HousekeepingDone): void {
     const go = (shard: number, from: number): void => {
       const operation = emptyOperation();
       operation.op = op;
       setBallot(operation, ballot);
-      operation.operationLow = partition;
+      operation.operationLow = low;
       operation.operationHigh = from;
       this.send(shard, operation, ({ error, register }: WriteResult) => {
         if (error !== null) done(error);

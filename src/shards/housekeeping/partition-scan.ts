@@ -21,12 +21,15 @@ import {
   typeOf,
   valueBytesOf,
 } from "../../format/record.ts";
-import { hashBOf, hashKey, partitionOf, shardOf } from "../../util/hash.ts";
+import { hashBOf, hashKey, indexPartitionOf, shardOf } from "../../util/hash.ts";
+import { type HashPrefix, indexPartitionOfPrefix, startsWith } from "../../util/hash-prefix.ts";
 
 /**
  * A step of reading a partition through ends after this time: records that are not in memory block the front.
  */
 const SCAN_MS_MAX = 2;
+/** Entries of the index looked at together, at least: of a small partition few of them belong to it. */
+const PAGE_ENTRIES_MIN = 128;
 
 /** A key of a partition as `scan` reports it. */
 export interface ScannedKey {
@@ -79,22 +82,14 @@ export class PartitionScan {
    * `next` is -1. A key that is there all the time is met at least once; what changes meanwhile may be met as
    * it was or as it is. Keys that only have a promise come too.
    */
-  step(partition: number, cursor: number, limit: number): ScanStep {
+  step(prefix: HashPrefix, cursor: number, limit: number): ScanStep {
     const step: ScanStep = { keys: [], next: cursor, damaged: 0 };
     const until = performance.now() + SCAN_MS_MAX;
     // The cursor: tag, then whether it is the promises' turn, then the shard.
     while (step.next >= 0 && step.keys.length < limit) {
       const tag = step.next % SCAN_END;
       const stage = Math.floor(step.next / SCAN_END);
-      const next = this.scanShard(
-        stage >>> 1,
-        (stage & 1) === 1,
-        partition,
-        tag,
-        limit - step.keys.length,
-        until,
-        step,
-      );
+      const next = this.scanShard(stage >>> 1, (stage & 1) === 1, prefix, tag, limit, until, step);
       if (next < SCAN_END) step.next = stage * SCAN_END + next;
       else step.next = stage + 1 < 2 * this.setup.store.shards ? (stage + 1) * SCAN_END : -1;
       if (performance.now() > until) break;
@@ -102,7 +97,7 @@ export class PartitionScan {
     return step;
   }
 
-  /** Whether there are promises of a partition. */
+  /** Whether there are promises of a partition of the index. */
   hasPromises(partition: number): boolean {
     return this.indexes.some((_, shard) => {
       const promises = this.promisesOf(shard);
@@ -119,7 +114,7 @@ export class PartitionScan {
   private scanShard(
     shard: number,
     lone: boolean,
-    partition: number,
+    prefix: HashPrefix,
     fromTag: number,
     limit: number,
     until: number,
@@ -128,27 +123,36 @@ export class PartitionScan {
     const index = lone ? this.promisesOf(shard) : this.indexes[shard];
     if (index === null) return SCAN_END;
     const lookup = this.setup.lookups[shard];
-    const page = index.scan(partition, fromTag, limit);
+    const entries = Math.max(PAGE_ENTRIES_MIN, limit - step.keys.length);
+    const page = index.scan(indexPartitionOfPrefix(prefix), fromTag, entries);
     for (let i = 0; i < page.slots.length; i++) {
       const tag = page.tags[i];
       // Keys of one tag stay together, and each step goes on by one tag at least.
-      if (tag !== fromTag && tag !== page.tags[i - 1] && performance.now() > until) return tag;
+      if (
+        tag !== fromTag &&
+        tag !== page.tags[i - 1] &&
+        (step.keys.length >= limit || performance.now() > until)
+      )
+        return tag;
       const map = lookup.maps.get(page.slots[i]);
       // The slab went away meanwhile: its records have moved.
       if (map === null) return tag;
-      if (lone) this.addPromised(lookup, map, page.units[i], step);
-      else this.addRecord(shard, map, page.units[i], partition, step);
+      if (lone) this.addPromised(lookup, map, page.units[i], prefix, step);
+      else this.addRecord(shard, map, page.units[i], prefix, step);
     }
     return page.next;
   }
 
-  private addRecord(shard: number, map: SlabMap, unit: number, partition: number, step: ScanStep): void {
+  private addRecord(shard: number, map: SlabMap, unit: number, prefix: HashPrefix, step: ScanStep): void {
     if (typeOf(map, unit) === TYPE_FORGOTTEN) return;
-    const key = keyOf(map, unit).slice();
-    const hashA = hashKey(key, key.length, 0);
+    const view = keyOf(map, unit);
+    const hashA = hashKey(view, view.length, 0);
+    const isIndexed = indexPartitionOf(hashA) === indexPartitionOfPrefix(prefix);
+    if (isIndexed && !startsWith(hashA, prefix)) return;
+    const key = view.slice();
     const hashB = hashBOf(key, key.length, this.setup.store.keyHash);
     // That the key leads here is proof enough for a list; who reads the value checks all of it.
-    if (partitionOf(hashA) !== partition || this.shardOf(hashA, hashB) !== shard) {
+    if (!isIndexed || this.shardOf(hashA, hashB) !== shard) {
       step.damaged++;
       return;
     }
@@ -169,15 +173,23 @@ export class PartitionScan {
   }
 
   /** A promise is listed by itself only where there is no record. */
-  private addPromised(lookup: ShardLookup, map: SlabMap, unit: number, step: ScanStep): void {
+  private addPromised(
+    lookup: ShardLookup,
+    map: SlabMap,
+    unit: number,
+    prefix: HashPrefix,
+    step: ScanStep,
+  ): void {
     if (!lookup.check(map, unit)) {
       step.damaged++;
       return;
     }
     const key = keyOf(map, unit).slice();
+    const hashA = hashKey(key, key.length, 0);
+    if (!startsWith(hashA, prefix)) return;
     const promised = ballotAt(map, unit);
     const hashB = hashBOf(key, key.length, this.setup.store.keyHash);
-    lookup.find(key, key.length, hashKey(key, key.length, 0), hashB);
+    lookup.find(key, key.length, hashA, hashB);
     if (lookup.located && typeOf(lookup.map, lookup.unit) !== TYPE_FORGOTTEN) return;
     step.keys.push({
       key,

@@ -14,6 +14,7 @@ import type { Shard } from "../../engine/shard/shard.ts";
 import { UploadWriter } from "../../engine/shard/uploads.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { failed, type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
+import type { HashPrefix } from "../../util/hash-prefix.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import {
   OP_DROP_PARTITION,
@@ -92,7 +93,7 @@ export class Dispatch {
       case OP_SETTLE_LOSS:
         return shard.settleLoss();
       case OP_DROP_PARTITION:
-        return dropPartition(shard.batch, o.operationLow, o.operationHigh);
+        return dropPartition(shard.batch, o.operationLow as HashPrefix, o.operationHigh);
       case OP_FOLD_PROMISES:
         return o.ballot === null
           ? NO_BALLOT

@@ -4,12 +4,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Ballot } from "../../../src/format/record.ts";
+import { leafOf } from "../../../src/rules/digest.ts";
 import type { RegisterOutcome } from "../../../src/rules/write.ts";
 import type { WriteDone } from "../../../src/shards/arena/write.ts";
 import type { ScannedKey } from "../../../src/shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
 import { openVault } from "../../../src/shards/vault/open.ts";
-import { hashKey, PARTITIONS, partitionOf } from "../../../src/util/hash.ts";
+import { hashKey, INDEX_PARTITIONS, indexPartitionOf } from "../../../src/util/hash.ts";
+import { type HashPrefix, prefixOf } from "../../../src/util/hash-prefix.ts";
 import { temporaryDirectory } from "../../engine/harness.ts";
 import { Random, randomSeed } from "../../random.ts";
 
@@ -32,7 +34,13 @@ const keyOf = (name: string) => {
 
 function partition(name: string): number {
   const { bytes, length } = keyOf(name);
-  return partitionOf(hashKey(bytes, length, 0));
+  return indexPartitionOf(hashKey(bytes, length, 0));
+}
+
+/** The partition of a key in a layout of so many. */
+function prefix(name: string, count = INDEX_PARTITIONS): HashPrefix {
+  const { bytes, length } = keyOf(name);
+  return prefixOf(hashKey(bytes, length, 0) >>> (Math.clz32(count) + 1), count);
 }
 
 function ask(send: (done: WriteDone) => boolean): Promise<RegisterOutcome> {
@@ -64,10 +72,10 @@ const accept = (vault: LocalVault, name: string, at: Ballot, value: Uint8Array |
 const prepare = (vault: LocalVault, name: string, at: Ballot) =>
   ask((done) => vault.prepare(keyOf(name), at, done));
 
-function scan(vault: LocalVault, number: number, limit: number): ScannedKey[] {
+function scan(vault: LocalVault, part: HashPrefix, limit: number): ScannedKey[] {
   const keys: ScannedKey[] = [];
   for (let cursor = 0; cursor >= 0; ) {
-    const step = vault.replica.scan(number, cursor, limit);
+    const step = vault.replica.scan(part, cursor, limit);
     assert.equal(step.damaged, 0);
     assert.ok(step.next < 0 || step.next >= cursor, "the cursor goes on");
     keys.push(...step.keys);
@@ -78,8 +86,8 @@ function scan(vault: LocalVault, number: number, limit: number): ScannedKey[] {
 
 const scanAll = (vault: LocalVault, limit: number): Map<string, ScannedKey> => {
   const all = new Map<string, ScannedKey>();
-  for (let number = 0; number < PARTITIONS; number++)
-    for (const scanned of scan(vault, number, limit)) {
+  for (let number = 0; number < INDEX_PARTITIONS; number++)
+    for (const scanned of scan(vault, prefixOf(number, INDEX_PARTITIONS), limit)) {
       const name = Buffer.from(scanned.key).toString();
       assert.ok(!all.has(name), `${name} is met twice`);
       assert.equal(partition(name), number);
@@ -101,10 +109,11 @@ const open = (dataDirectory: string, threads: number) =>
   });
 
 async function digests(vault: LocalVault): Promise<string> {
-  while (vault.replica.digests(0) === null) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (vault.replica.digests(prefixOf(0, 1024)) === null)
+    await new Promise((resolve) => setTimeout(resolve, 10));
   const all: number[] = [];
-  for (let number = 0; number < PARTITIONS; number++)
-    all.push(...(vault.replica.digests(number) as Int32Array));
+  for (let number = 0; number < INDEX_PARTITIONS; number++)
+    all.push(...(vault.replica.digests(prefixOf(number, INDEX_PARTITIONS)) as Int32Array));
   return all.join();
 }
 
@@ -145,9 +154,12 @@ test("replica: scans and digests are the same on nodes of different shards, over
     }
     // A write that only one has: exactly the leaf of its key differs.
     await accept(vaults[0], "key 1", ballot(5000), Buffer.from("more"));
-    const number = partition("key 1");
-    const [one, other] = vaults.map((vault) => vault.replica.digests(number) as Int32Array);
-    assert.equal([...one].filter((word, i) => word !== other[i]).length > 0, true);
+    for (let count = 1024; count <= 65536; count *= 2) {
+      const [one, other] = vaults.map((vault) => vault.replica.digests(prefix("key 1", count)) as Int32Array);
+      const leaves = new Set([...one.keys()].filter((i) => one[i] !== other[i]).map((i) => i >> 1));
+      const { bytes, length } = keyOf("key 1");
+      assert.deepEqual([...leaves], [leafOf(hashKey(bytes, length, 0), prefix("key 1", count))]);
+    }
     const changed = await digests(vaults[0]);
     await vaults[0].close();
     vaults[0] = await open(places[0].path, 1);
@@ -187,11 +199,11 @@ test("replica: promises, floors, a collected tombstone and a dropped partition s
       const late = await accept(vault, "deleted", ballot(11), Buffer.from("late"));
       assert.equal(late.verdict, "no");
       assert.deepEqual(late.ballot, ballot(12));
-      assert.deepEqual(scan(vault, partition("deleted"), 10), []);
-      const [promised] = scan(vault, partition("promised"), 10);
+      assert.deepEqual(scan(vault, prefix("deleted"), 10), []);
+      const [promised] = scan(vault, prefix("promised"), 10);
       assert.equal(promised.ballot, null);
       assert.deepEqual(promised.promised, ballot(10));
-      const [both] = scan(vault, partition("both"), 10);
+      const [both] = scan(vault, prefix("both"), 10);
       assert.deepEqual(both.ballot, ballot(10));
       assert.deepEqual(both.promised, ballot(20));
       assert.equal((await accept(vault, "both", ballot(19), null)).verdict, "no");
@@ -210,14 +222,14 @@ test("replica: promises, floors, a collected tombstone and a dropped partition s
       }),
     );
     await new Promise<void>((resolve) =>
-      vault.replica.dropPartition(number, (error) => {
+      vault.replica.dropPartition(prefix("both"), (error) => {
         assert.equal(error, null);
         resolve();
       }),
     );
     const gone = async (): Promise<void> => {
       assert.equal(vault.find(keyOf("both")).state, "absent");
-      assert.deepEqual(scan(vault, number, 10), []);
+      assert.deepEqual(scan(vault, prefix("both"), 10), []);
       assert.deepEqual((await prepare(vault, "both", ballot(29))).ballot, ballot(30));
     };
     await gone();
@@ -257,7 +269,7 @@ test("replica: a scan meets every key that stays, whatever is written and compac
       const met = new Set<string>();
       for (let p = 0; p < 40; p++)
         for (let cursor = 0; cursor >= 0; ) {
-          const step = vault.replica.scan(p, cursor, 3);
+          const step = vault.replica.scan(prefixOf(p, 1024), cursor, 3);
           for (const { key } of step.keys) met.add(Buffer.from(key).toString());
           cursor = step.next;
           await new Promise((resolve) => setImmediate(resolve));

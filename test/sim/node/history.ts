@@ -175,9 +175,9 @@ class History {
     const members = this.members();
     const { placement } = members[0]?.part?.membership ?? {};
     if (placement == null || !this.isSettled()) return false;
-    return placement.groups.every(({ partition, nodes }) => {
+    return placement.groups.every(({ prefix, nodes }) => {
       const replicas = members.filter(({ url }) => nodes.includes(url));
-      const digests = new Set(replicas.map(({ vault }) => vault?.replica.digests(partition).join()));
+      const digests = new Set(replicas.map(({ vault }) => vault?.replica.digests(prefix).join()));
       return replicas.length === nodes.length && digests.size === 1;
     });
   }

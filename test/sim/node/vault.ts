@@ -2,12 +2,13 @@
  * The store of a simulated node: the rules of a replica (src/rules/register.ts) over a log on a simulated disk. What is answered is on the
  * disk; of what was being written when the node ended, a part may be. As the engine does: src/engine/shard/replica.ts.
  */
-import { DIGEST_WORDS, digestOf, leafOf } from "../../../src/engine/state/digests.ts";
+
 import { endOf } from "../../../src/format/end.ts";
 import { endedTrailer } from "../../../src/format/fields/end.ts";
 import { recentOf } from "../../../src/format/fields/recent.ts";
 import { type Ballot, ballotOf, emptyHead, type RecordHead } from "../../../src/format/record.ts";
 import { ballotMillis, compareOptionalBallots, higherBallot } from "../../../src/format/version.ts";
+import { DIGEST_WORDS, digestOf, leafOf } from "../../../src/rules/digest.ts";
 import { hasEnded } from "../../../src/rules/expiry.ts";
 import {
   ALREADY,
@@ -27,7 +28,8 @@ import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
 import type { AcceptHead, FoundRegister } from "../../../src/shards/vault/register.ts";
 import type { Found } from "../../../src/shards/vault/vault.ts";
 import type { ErrorCode } from "../../../src/util/errors.ts";
-import { hashKey, partitionOf } from "../../../src/util/hash.ts";
+import { hashKey, indexPartitionOf } from "../../../src/util/hash.ts";
+import { type HashPrefix, indexPartitionOfPrefix, startsWith } from "../../../src/util/hash-prefix.ts";
 import type { SimProcess, Simulation } from "./simulation.ts";
 
 interface SimValue {
@@ -108,6 +110,12 @@ class State {
   readonly byPartition = new Map<number, Set<string>>();
   readonly floors = new Map<number, Ballot>();
 
+  /** Keys of a partition of the layout. */
+  namesIn(prefix: HashPrefix): string[] {
+    const names = this.byPartition.get(indexPartitionOfPrefix(prefix)) ?? [];
+    return [...names].filter((name) => startsWith(hashOfName(name), prefix));
+  }
+
   apply(entry: Entry): void {
     if ("partition" in entry) {
       this.floors.set(entry.partition, entry.floor);
@@ -151,8 +159,14 @@ class Batch {
     return (staged as { floor: Ballot } | undefined)?.floor ?? this.state.floors.get(partition) ?? null;
   }
 
+  /** Of a partition of the index. */
   namesOf(partition: number): string[] {
     return [...(this.state.byPartition.get(partition) ?? [])];
+  }
+
+  /** Of a partition of the layout. */
+  namesIn(prefix: HashPrefix): string[] {
+    return this.state.namesIn(prefix);
   }
 
   raiseFloor(partition: number, floor: Ballot | null): void {
@@ -366,10 +380,10 @@ class SimHousekeeping {
     return this.vault.state.floors.get(partition) ?? null;
   }
 
-  digests(partition: number): Int32Array {
-    const { byPartition, keys } = this.vault.state;
-    const names = byPartition.get(partition);
-    if (names === undefined || names.size === 0) return NO_DIGEST;
+  digests(prefix: HashPrefix): Int32Array {
+    const { keys } = this.vault.state;
+    const names = this.vault.state.namesIn(prefix);
+    if (names.length === 0) return NO_DIGEST;
     const sum = new Int32Array(DIGEST_WORDS);
     for (const name of names) {
       const ballot = keys.get(name)?.ballot ?? null;
@@ -381,16 +395,16 @@ class SimHousekeeping {
         words.map((word) => word | 0),
         0,
       );
-      const leaf = leafOf(hashA) * 2;
+      const leaf = leafOf(hashA, prefix) * 2;
       sum[leaf] ^= low;
       sum[leaf + 1] ^= high;
     }
     return sum;
   }
 
-  scan(partition: number): ScanStep {
-    const { byPartition, keys: all } = this.vault.state;
-    const keys = [...(byPartition.get(partition) ?? [])].map((name): ScannedKey => {
+  scan(prefix: HashPrefix): ScanStep {
+    const { keys: all } = this.vault.state;
+    const keys = this.vault.state.namesIn(prefix).map((name): ScannedKey => {
       const { value, recent, ...held } = all.get(name) as Held;
       const about = { remembers: recent !== null, valueBytes: value?.bytes.length ?? 0 };
       return { ...held, key: Buffer.from(name, "latin1"), ...about };
@@ -433,11 +447,11 @@ class SimHousekeeping {
     );
   }
 
-  dropPartition(partition: number, done: (error: ErrorCode | null) => void): void {
+  dropPartition(prefix: HashPrefix, done: (error: ErrorCode | null) => void): void {
     this.vault.submit(
       () => done(null),
       (batch) => {
-        for (const name of batch.namesOf(partition)) batch.put(name, null);
+        for (const name of batch.namesIn(prefix)) batch.put(name, null);
         return answer("yes", null);
       },
     );
@@ -503,5 +517,5 @@ function hashOfName(name: string): number {
 }
 
 function partitionOfName(name: string): number {
-  return partitionOf(hashOfName(name));
+  return indexPartitionOf(hashOfName(name));
 }
