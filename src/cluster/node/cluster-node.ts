@@ -203,10 +203,8 @@ export class ClusterNode implements ClusterAccess {
     if (placement === null) return votesOf(0, []);
     const { groups, layout } = placement;
     const own = placement.partitionsOf(this.setup.self);
-    return votesOf(
-      layout.partitions,
-      own.filter((partition) => this.votes(groups[partition])),
-    );
+    const voted = own.filter((partition) => this.votes(groups[partition]));
+    return votesOf(layout.partitions, voted);
   }
 
   /** The replicas of a key, by the newest layout that this node knows. */

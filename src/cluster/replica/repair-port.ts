@@ -82,25 +82,17 @@ export class RepairPort implements CollectPort {
     this.setup = setup;
   }
 
-  /**
-   * Reads a partition of a node through, or some leaves of it. Rejects when the node cannot or may not
-   * answer.
-   */
-  list(
-    node: string,
-    { partition, prefix, epoch }: ReplicaGroup,
-    leaves = ALL_LEAVES,
-  ): Promise<PartitionList> {
-    const rest = { limit: SCAN_KEYS_MAX, leaves };
+  /** Reads a partition of a node through, or some leaves of it. Rejects when it cannot or may not answer. */
+  list(node: string, group: ReplicaGroup, leaves = ALL_LEAVES): Promise<PartitionList> {
+    const { partition, prefix, epoch } = group;
     if (node === this.setup.self) return this.listHere(prefix, leaves);
-    return this.stepped(node, partition, async (cursor) =>
-      decodeScanned(await this.ask(node, { kind: "scan", epoch, partition, cursor, ...rest })),
-    );
+    const request = { kind: "scan", epoch, partition, limit: SCAN_KEYS_MAX, leaves } as const;
+    return this.stepped(node, async (cursor) => decodeScanned(await this.ask(node, { ...request, cursor })));
   }
 
   /** Reads keys of the own replica through: those whose hash A begins so. */
   listHere(prefix: HashPrefix, leaves = ALL_LEAVES): Promise<PartitionList> {
-    return this.stepped(this.setup.self, prefix, async (cursor) => {
+    return this.stepped(this.setup.self, async (cursor) => {
       const step = this.scanHere(prefix, { cursor, limit: SCAN_KEYS_MAX, leaves });
       await new Promise((resolve) => setImmediate(resolve));
       return step;
@@ -109,14 +101,13 @@ export class RepairPort implements CollectPort {
 
   private async stepped(
     node: string,
-    partition: number,
     stepAt: (cursor: number) => Promise<ScanAnswer | null>,
   ): Promise<PartitionList> {
     const list: PartitionList = { node, keys: new Map(), floor: null, damaged: 0, busy: false };
     for (let cursor = 0; cursor >= 0; ) {
       const step = await stepAt(cursor);
       if (step === null || (step.next >= 0 && step.next <= cursor && step.keys.length > 0))
-        throw new Error(`${node} does not tell what it holds of partition ${partition}`);
+        throw new Error(`${node} does not tell what it holds of a partition`);
       for (const key of step.keys) list.keys.set(nameOf(key.key), key);
       list.floor = step.floor;
       list.busy = step.busy;
@@ -282,8 +273,8 @@ export class RepairPort implements CollectPort {
   private confirmsHere(key: ClusterKey, epoch: number, ballot: Ballot, ended: boolean): boolean {
     const { setup } = this;
     const group = setup.placement()?.groupOf(key.hashA);
-    if (epoch !== setup.epoch() || group === undefined || !setup.votes(group)) return false;
-    if (setup.isSynchronising()) return false;
+    if (group === undefined || epoch !== setup.epoch() || setup.isSynchronising()) return false;
+    if (!setup.votes(group)) return false;
     const held = setup.vault.findRegister(keyBytes(key));
     if (held.state === "damaged") return false;
     const state =

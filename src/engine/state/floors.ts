@@ -2,8 +2,8 @@
  * Floors: of each partition of the index, the ballot up to which a key without a record takes nothing
  * (register.ts says why). Several partitions of a layout may share one: it may be higher than one of them
  * needs, as it may be for one of its keys, and is never lower. In shared memory: written by the shard's
- * thread, read by the fronts. Each floor is one small record in the log; where it stands is kept here, so that
- * compaction carries it on.
+ * thread, read by the fronts. Each floor is one small record in the log; where it stands is kept here, so
+ * that compaction carries it on.
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
