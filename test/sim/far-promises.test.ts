@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots } from "../../src/format/version.ts";
-import { hashKey, loadHash, partitionOf } from "../../src/util/hash.ts";
+import { hashKey, loadHash } from "../../src/util/hash.ts";
 import { randomSeed } from "../random.ts";
 import { Clients } from "./node/clients.ts";
 import { SimCluster, type SimWorker } from "./node/cluster.ts";
@@ -120,8 +120,7 @@ test("simulated nodes: a new owner that has promised far more takes a partition 
     );
     const ballot = await scenario.promiseAhead(d);
     await scenario.until("the new node is taken in", () => isWhole(d) && d.isReady);
-    const group =
-      d.part?.membership?.placement?.groups[partitionOf(hashKey(Buffer.from(KEY), KEY.length, 0))];
+    const group = d.part?.membership?.placement?.groupOf(hashKey(Buffer.from(KEY), KEY.length, 0));
     const owners = cluster.workers.filter(({ url }) => group?.nodes.includes(url));
     assert.ok(owners.includes(d));
     await scenario.agreed(owners, ballot);
