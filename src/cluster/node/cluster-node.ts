@@ -10,7 +10,7 @@ import { Coordinator } from "../coordinator/coordinator.ts";
 import { isChangesFrame } from "../feed/feed-wire.ts";
 import { NodeFeeds } from "../feed/node-feeds.ts";
 import { FEATURE_ENDS, FEATURE_FIELDS, FEATURE_RECENT, featuresOf } from "../layout/features.ts";
-import type { Placement, ReplicaGroup } from "../layout/groups.ts";
+import { bitOf, type Placement, type ReplicaGroup } from "../layout/groups.ts";
 import type { ClusterList } from "../list/cluster-list.ts";
 import { createClusterList } from "../list/create.ts";
 import { ReplicaList } from "../list/replica-list.ts";
@@ -192,9 +192,8 @@ export class ClusterNode implements ClusterAccess {
   }
 
   /** Whether it may vote for a key. */
-  votesFor({ hashA }: ClusterKey): boolean {
-    const { placement } = this.setup.view;
-    return placement !== null && this.votes(placement.groupOf(hashA));
+  votesFor(key: ClusterKey): boolean {
+    return this.setup.view.placement !== null && this.votes(this.groupOf(key));
   }
 
   /** For which partitions it may vote, a bit each. */
@@ -202,8 +201,7 @@ export class ClusterNode implements ClusterAccess {
     const { placement } = this.setup.view;
     if (placement === null) return votesOf(0, []);
     const { groups, layout } = placement;
-    const own = placement.partitionsOf(this.setup.self);
-    const voted = own.filter((partition) => this.votes(groups[partition]));
+    const voted = placement.partitionsOf(this.setup.self).filter((one) => this.votes(groups[one]));
     return votesOf(layout.partitions, voted);
   }
 
@@ -230,8 +228,7 @@ export class ClusterNode implements ClusterAccess {
     if (!view.voting || view.placement === null) return false;
     const group = view.placement.groupOf(hashKey(key.bytes, key.length, 0));
     // A new owner may not have the key yet.
-    const index = group.nodes.indexOf(this.home);
-    return index >= 0 && (group.previous & (1 << index)) !== 0;
+    return (group.previous & bitOf(group, this.home)) !== 0;
   }
 
   read(bytes: Uint8Array, consistency: Consistency, done: (answer: ReadAnswer) => void): void {
