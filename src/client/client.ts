@@ -53,7 +53,7 @@ import {
   Requests,
   randomName,
 } from "./transport/requests.ts";
-import { type Body, bodyOf, isJsonType, jsonOf } from "./transport/values.ts";
+import { type Body, bodyOf, isJsonType, jsonOf, sendableOf } from "./transport/values.ts";
 import { watch } from "./watch.ts";
 
 /** A larger body carries no key: the server does not remember it. */
@@ -115,7 +115,8 @@ export class MinivaultClient {
 
   /**
    * Stores a value: bytes (Uint8Array, ArrayBuffer, Blob, ReadableStream) as they are, a text with a `type`
-   * as that text, anything else as JSON. A stream is sent once, whatever becomes of it.
+   * as that text, anything else as JSON. A stream is sent once, whatever becomes of it; a browser collects it
+   * first.
    */
   put(key: string, value: unknown, options: WriteOptions = {}): Promise<Written> {
     return this.store("PUT", key, value, options);
@@ -228,7 +229,7 @@ export class MinivaultClient {
     options: WriteOptions,
   ): Promise<Written> {
     const { type, ttl, expires, meta = {}, once, signal } = options;
-    const body = bodyOf(value, type);
+    const body = await sendableOf(bodyOf(value, type), signal);
     // What calls itself JSON and is to be kept as it is; there POST replaces.
     const isGiven = type !== undefined || typeof body.content !== "string";
     const isRaw = isGiven && isJsonType(body.type);

@@ -1,6 +1,6 @@
 /** What the client sends again, and to whom: against a network that does as it is told. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { eventsOf } from "../../src/client/events.ts";
 import * as client from "../../src/client/index.ts";
 import { Nodes } from "../../src/client/transport/nodes.ts";
@@ -149,6 +149,75 @@ test("client: a stream is sent once", async () => {
   await assert.rejects(store.put("k", stream), client.UnavailableError);
   assert.equal(sent.length, 1);
 });
+
+/** A global that is another one for the time of a test. */
+function withGlobal(t: TestContext, name: "navigator" | "Request", value: unknown): void {
+  const before = Object.getOwnPropertyDescriptor(globalThis, name);
+  Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+  t.after(() => {
+    if (before === undefined) Reflect.deleteProperty(globalThis, name);
+    else Object.defineProperty(globalThis, name, before);
+  });
+}
+
+/** Takes a stream for words, as browsers that cannot send one do. */
+class WordyRequest extends Request {
+  constructor(url: string, { method, body }: { method: string; body: unknown }) {
+    super(url, { method, body: String(body) });
+  }
+}
+
+for (const [where, name, value] of [
+  ["in a browser", "navigator", { userAgent: "Mozilla/5.0 (X11; Linux x86_64)" }],
+  ["where requests know no streams", "Request", WordyRequest],
+] as const)
+  test(`client: a stream is collected ${where}, and sent again like any bytes`, async (t) => {
+    withGlobal(t, name, value);
+    const bodies: Buffer[] = [];
+    const fetch = async (url: string, { body }: RequestInit): Promise<Response> => {
+      if (url === "http://a/") return Response.json({ features: KNOWN });
+      assert.ok(body instanceof Blob);
+      bodies.push(Buffer.from(await body.arrayBuffer()));
+      // The first time in vain; of a small one nobody knows whether it came.
+      const code = body.size > 1000 ? "ECONNREFUSED" : "ECONNRESET";
+      if (bodies.length % 2 === 1) throw Object.assign(new TypeError("fetch failed"), { code });
+      return Response.json({ success: true, created: true }, { status: 201, headers: { etag: '"e"' } });
+    };
+    const store = new client.MinivaultClient({ url: "http://a", fetch });
+    const bytes = Buffer.alloc(10_000_000, "some bytes that are not all the same ");
+    const pieces = bytes.subarray(0, 9_000_000);
+    let at = 0;
+    const stream = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (at === pieces.length) return controller.close();
+        controller.enqueue(pieces.subarray(at, at + 1_000_000));
+        at += 1_000_000;
+      },
+    });
+    await store.put("k", stream);
+    await store.put("k", new Blob([bytes.subarray(0, 1000)]).stream());
+    assert.deepEqual(
+      bodies.map((body) => body.length),
+      [9_000_000, 9_000_000, 1000, 1000],
+    );
+    for (const body of bodies) assert.ok(body.equals(bytes.subarray(0, body.length)));
+    const broken = new ReadableStream({ start: (controller) => controller.error(new Error("it broke off")) });
+    await assert.rejects(store.put("k", broken), /^Error: it broke off$/);
+    const stop = new AbortController();
+    let cancelled: unknown = null;
+    const endless = new ReadableStream<Uint8Array>({
+      pull() {
+        stop.abort(new Error("no longer"));
+        return new Promise(() => {});
+      },
+      cancel(reason) {
+        cancelled = reason;
+      },
+    });
+    await assert.rejects(store.put("k", endless, { signal: stop.signal }), /^Error: no longer$/);
+    assert.equal(cancelled, stop.signal.reason);
+    assert.equal(bodies.length, 4);
+  });
 
 test("client: retries end, and the last failure is told", async () => {
   const { store, sent } = storeOf([[503, "no_quorum"]], { retries: 2 });

@@ -3,34 +3,20 @@
  * where there is no Chromium (Debian: apt-get install chromium).
  */
 import assert from "node:assert/strict";
-import fs from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { startCluster } from "../cluster/workers.ts";
+import { launchChromium, needsChromium, SHOWN_MS_MAX } from "./chromium.ts";
 import { call, closeConnections } from "./client.ts";
 import { removeFolder, runProgram, temporaryFolder, waitUntil, withServer } from "./server.ts";
 
-const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((file) =>
-  fs.existsSync(file),
-);
-const needsChromium = {
-  skip: CHROMIUM === undefined ? "chromium is not installed" : false,
-  timeout: 600_000,
-};
-/** Longest that the page may take to show something, on a machine that is busy. */
-const SHOWN_MS_MAX = 120_000;
 const PAGE_BYTES_MAX = 200 * 1024;
 
 const folder = temporaryFolder();
-let browser: Browser;
+let browser: Browser | null;
 before(async () => {
-  if (CHROMIUM === undefined) return;
-  browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-    timeout: SHOWN_MS_MAX,
-  });
+  browser = await launchChromium();
 });
 after(async () => {
   await browser?.close();
@@ -40,7 +26,7 @@ after(async () => {
 
 /** A page that fails the test for what a browser complains of, and for requests to anybody else. */
 async function open(url: string, width = 1200): Promise<{ page: Page; complaints: string[] }> {
-  const page = await browser.newPage({ viewport: { width, height: 900 } });
+  const page = await (browser as Browser).newPage({ viewport: { width, height: 900 } });
   page.setDefaultTimeout(SHOWN_MS_MAX);
   const complaints: string[] = [];
   page.on("pageerror", (error) => complaints.push(error.message));

@@ -8,12 +8,14 @@ export type Bytes = Uint8Array | ArrayBuffer | Blob | ReadableStream<Uint8Array>
 export interface Body {
   content: string | Bytes;
   type: string;
-  /** Of the content; null: it is a stream, which can be sent once. */
+  /** Of the content; null: it is a stream, which is sent once. */
   bytes: number | null;
 }
 
 const BYTES_TYPE = "application/octet-stream";
 const JSON_TYPE = "application/json";
+/** So many bytes of a stream that is collected are held outside of its Blob. */
+const COLLECTED_BYTES = 4 * 1024 * 1024;
 
 function isBytes(value: unknown): value is Bytes {
   return (
@@ -40,6 +42,59 @@ export function bodyOf(value: unknown, type: string | undefined): Body {
   const content = `{"value":${text}}`;
   // In UTF-8 a unit of the text has three bytes at most.
   return { content, type: JSON_TYPE, bytes: content.length * 3 };
+}
+
+/**
+ * The body as it can be sent from here: where streams cannot be, what one brings is collected first.
+ * Browsers keep large Blobs on their disk.
+ */
+export async function sendableOf(body: Body, signal: AbortSignal | undefined): Promise<Body> {
+  if (body.bytes !== null || sendsStreams()) return body;
+  const content = await collected(body.content as ReadableStream<Uint8Array>, signal);
+  return { ...body, content, bytes: content.size };
+}
+
+/** Whether a request's body can be a stream. Some send the words "[object ReadableStream]" instead. */
+function sendsStreams(): boolean {
+  // Browsers are called so. Chromium says that it does, and means HTTP/2, which nodes do not speak.
+  const { navigator } = globalThis as { navigator?: { userAgent?: string } };
+  if (navigator?.userAgent?.startsWith("Mozilla/")) return false;
+  let isKnown = false;
+  const options = {
+    ...{ method: "POST", body: new ReadableStream() },
+    get duplex() {
+      isKnown = true;
+      return "half" as const;
+    },
+  };
+  // As words it has a type.
+  const isText = new Request("http://localhost/", options).headers.has("Content-Type");
+  return isKnown && !isText;
+}
+
+async function collected(stream: ReadableStream<Uint8Array>, signal: AbortSignal | undefined): Promise<Blob> {
+  const reader = stream.getReader();
+  const stop = (): void => void reader.cancel(signal?.reason).catch(() => {});
+  signal?.addEventListener("abort", stop);
+  try {
+    let all = new Blob([]);
+    let pieces: Uint8Array<ArrayBuffer>[] = [];
+    let bytes = 0;
+    for (;;) {
+      signal?.throwIfAborted();
+      const { done, value } = await reader.read();
+      signal?.throwIfAborted();
+      if (done) return new Blob([all, ...pieces]);
+      pieces.push(value as Uint8Array<ArrayBuffer>);
+      bytes += value.byteLength;
+      if (bytes < COLLECTED_BYTES) continue;
+      all = new Blob([all, ...pieces]);
+      pieces = [];
+      bytes = 0;
+    }
+  } finally {
+    signal?.removeEventListener("abort", stop);
+  }
 }
 
 /** The JSON text of a value. */

@@ -47,7 +47,8 @@ const REQUEST_HEADERS = [
   ...["Authorization", "Content-Type", "Content-Encoding", "Range", "If-Range"],
   ...["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"],
   ...["Content-Language", "Content-Disposition", "Cache-Control", "Last-Event-ID", "X-TTL"],
-  "Idempotency-Key",
+  // And what a page has named itself: X-Meta-…
+  ...["Idempotency-Key", "*"],
 ].join(", ");
 const ANSWER_HEADERS = [
   ...["ETag", "Last-Modified", "Content-Length", "Content-Range", "Accept-Ranges", "Retry-After", "Allow"],
