@@ -7,9 +7,6 @@ import type { FrontContext } from "../http/context.ts";
 import type { ListQuery } from "./list-query.ts";
 import { settleEnded } from "./settle-ended.ts";
 
-/** A client that takes nothing of a list for so long is closed. */
-export const STALL_MS = 60_000;
-
 /** What answers the questions of lists: on a single node its catalog. */
 export interface ListSource {
   ask<Question extends CatalogQuestion>(

@@ -15,13 +15,13 @@ import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
-import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
 import { TARGET_EMPTY_KEY, TARGET_KEY, TARGET_ROOT } from "../http/target.ts";
 import { LINES_TYPE, streamHead } from "../lines/line-answer.ts";
+import { StreamedAnswer } from "../lines/streamed-answer.ts";
 import { GET } from "../status/meter.ts";
 import { higher } from "./list-query.ts";
-import { type ListSource, STALL_MS, sourceOf } from "./list-source.ts";
+import { type ListSource, sourceOf } from "./list-source.ts";
 import { type AnswerList, scopesOf } from "./lists.ts";
 
 /** It lists so many keys at once. */
@@ -30,7 +30,6 @@ const PAGE_KEYS = 2000;
 const TOO_MANY = `there are more than ${KEYS_MAX} keys: list them in pages, by limit and start`;
 const ACCEPT = Buffer.from("accept");
 const SLASH = 0x2f;
-const BLANK = Buffer.from("\n");
 const NOTHING_UNLINKED = Buffer.from('{"keys":[],"next":""}');
 
 /** @param lists what answers all other lists */
@@ -74,68 +73,50 @@ function startOf(start: string): Uint8Array {
 }
 
 /** One list on its way, a page at a time. */
-class MkvList implements Paced {
-  private readonly context: FrontContext;
-  private readonly res: Res;
+class MkvList {
+  private readonly answer: StreamedAnswer;
   private readonly source: ListSource;
   private readonly limit: number;
   private left: KeyRange | null;
-  private open = true;
-  private begun = false;
-  private writable = true;
-  private waitsSinceMs = 0;
   private keys = 0;
   private wake = (): void => {};
 
+  /** To be made in the request's handler. */
   constructor(context: FrontContext, res: Res, source: ListSource, range: KeyRange, limit: number) {
-    this.context = context;
-    this.res = res;
     this.source = source;
     this.left = range;
     this.limit = limit > 0 ? limit : Number.POSITIVE_INFINITY;
+    const wake = () => this.wake();
+    const head = streamHead("application/json", context);
+    this.answer = new StreamedAnswer(context, res, head, { onRoom: wake, onOver: wake });
   }
 
   async run(): Promise<void> {
-    const { res, context } = this;
-    context.inFlight.enter();
-    context.pacer.add(this);
-    res.onAborted(() => this.finish(0));
-    res.onWritable(() => {
-      this.writable = true;
-      this.wake();
-      return true;
-    });
-    const refusal = await this.answer();
-    if (!this.open || refusal === null) return;
+    const { answer } = this;
+    const refusal = await this.list();
+    if (refusal === null) return;
     // What has begun cannot be refused any more; cut, it is no JSON.
-    if (this.begun) res.close();
-    else
-      res.cork(() => {
-        this.finish(sendError(res, refusal.code, { detail: refusal.detail }));
-      });
+    if (answer.begun) answer.cut();
+    else answer.refuse(refusal);
   }
 
   /** @returns why there is no list */
-  private async answer(): Promise<Refused | null> {
+  private async list(): Promise<Refused | null> {
+    const { answer } = this;
     let next: string | null = null;
-    while (this.open && next === null && this.left !== null) {
+    while (answer.isOpen && next === null && this.left !== null) {
       const limit = Math.min(PAGE_KEYS, this.limit - this.keys + 1);
       const page = await this.source.ask({ kind: "names", range: this.left, limit }, null);
       if (page.kind === "refused") return page;
       this.left = page.left;
-      const refusal = this.begun ? null : await this.refusal(page.keys.length);
+      const refusal = answer.begun ? null : await this.refusal(page.keys.length);
       if (refusal !== null) return refusal;
       const shown = page.keys.slice(0, this.limit - this.keys).map(textOf);
       if (shown.length < page.keys.length) next = textOf(page.keys[shown.length]);
-      if (this.open) this.res.cork(() => this.write(shown));
+      answer.cork(() => answer.send(this.piece(shown)));
       await this.room();
     }
-    if (!this.open) return null;
-    this.res.cork(() => {
-      this.begin();
-      this.res.end(Buffer.from(`],"next":${next ?? '""'}}`));
-      this.finish(200);
-    });
+    answer.cork(() => answer.end(Buffer.from(`${this.start}],"next":${next ?? '""'}}`)));
     return null;
   }
 
@@ -143,7 +124,7 @@ class MkvList implements Paced {
   private async refusal(first: number): Promise<Refused | null> {
     if (this.limit <= KEYS_MAX) return null;
     let { left } = this;
-    for (let keys = first; left !== null && this.open; ) {
+    for (let keys = first; left !== null && this.answer.isOpen; ) {
       const part = await this.source.ask({ kind: "count", range: left }, null);
       if (part.kind === "refused") return part;
       keys += part.count;
@@ -153,50 +134,22 @@ class MkvList implements Paced {
     return null;
   }
 
-  private begin(): void {
-    if (this.begun) return;
-    this.begun = true;
-    this.res.writeStatus(streamHead("application/json", this.context));
-    this.res.write(Buffer.from('{"keys":['));
+  private get start(): string {
+    return this.answer.begun ? "" : '{"keys":[';
   }
 
-  private write(keys: readonly string[]): void {
-    this.begin();
-    if (keys.length === 0) return;
-    const text = `${this.keys === 0 ? "" : ","}${keys.join(",")}`;
+  private piece(keys: readonly string[]): Uint8Array {
+    const text = `${this.start}${this.keys > 0 && keys.length > 0 ? "," : ""}${keys.join(",")}`;
     this.keys += keys.length;
-    this.send(Buffer.from(text));
-  }
-
-  private send(bytes: Uint8Array): void {
-    if (this.res.write(bytes)) return;
-    this.writable = false;
-    this.waitsSinceMs = performance.now();
+    return Buffer.from(text);
   }
 
   /** Waits until the client has taken what was sent. */
   private async room(): Promise<void> {
-    while (this.open && !this.writable)
+    while (this.answer.isOpen && !this.answer.hasRoom)
       await new Promise<void>((resolve) => {
         this.wake = resolve;
       });
-  }
-
-  beat(nowMs: number): void {
-    if (!this.writable && nowMs - this.waitsSinceMs > STALL_MS) this.res.close();
-    else if (this.begun && this.writable) this.res.cork(() => this.send(BLANK));
-  }
-
-  /** @param status 0: the client has gone */
-  private finish(status: number): void {
-    if (!this.open) return;
-    this.open = false;
-    this.wake();
-    const { meter, pacer, inFlight } = this.context;
-    pacer.delete(this);
-    inFlight.leave();
-    if (status === 0) meter.countAborted(GET);
-    else meter.count(GET, status);
   }
 }
 

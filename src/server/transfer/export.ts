@@ -15,8 +15,8 @@ import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
-import type { Paced } from "../http/pace.ts";
 import { sendError, statusLine } from "../http/reply.ts";
+import { StreamedAnswer } from "../lines/streamed-answer.ts";
 import { boundedRange, readParameters } from "../list/list-query.ts";
 import { type ListSource, sourceOf } from "../list/list-source.ts";
 import { GET, HEAD } from "../status/meter.ts";
@@ -30,8 +30,6 @@ const AHEAD = 32;
 const PIECE_BYTES = 128 * 1024;
 /** Others get their turn after so long. */
 const SLICE_MS = 2;
-/** A client that takes nothing for so long is closed. */
-const STALL_MS = 60_000;
 /** Kept back, for so many beats. */
 const HELD_BYTES = 32;
 const EXPORT_PATH = "_export";
@@ -69,22 +67,20 @@ export function createExport(context: FrontContext): (res: Res, query: string, h
   };
 }
 
-class Export implements Paced {
+class Export {
   private readonly context: FrontContext;
-  private readonly res: Res;
+  private readonly answer: StreamedAnswer;
   private readonly source: ListSource;
   private readonly consistency: "quorum" | "one" | null;
   private readonly values: OutgoingValues;
   private readonly archive = new ArchiveWriter();
   private left: KeyRange | null;
-  private open = true;
-  /** The socket has room; who waits for that. */
-  private writable = true;
-  private onWritable = (): void => {};
-  private waitsSinceMs = 0;
-  /** What comes next, of which each beat sends a byte: that arms uWS' timer anew. */
+  /** Goes on when there is room again, or nobody to write to. */
+  private wake = (): void => {};
+  /** What comes next, of which a byte at a time is sent where something has to be. */
   private held: Uint8Array = new Uint8Array(0);
 
+  /** To be made in the request's handler. */
   constructor(
     context: FrontContext,
     res: Res,
@@ -93,63 +89,47 @@ class Export implements Paced {
     consistency: "quorum" | "one" | null,
   ) {
     this.context = context;
-    this.res = res;
     this.source = source;
     this.left = range;
     this.consistency = consistency;
     this.values = new OutgoingValues(context, consistency);
+    this.answer = new StreamedAnswer(context, res, headOfExport(context), {
+      onRoom: () => this.wake(),
+      onOver: () => {
+        this.archive.destroy();
+        this.wake();
+      },
+      blank: () => this.nextByte(),
+    });
   }
 
-  /** To be called in the request's handler. */
   async run(): Promise<void> {
-    const { res, context, archive } = this;
-    context.inFlight.enter();
-    context.pacer.add(this);
-    res.onAborted(() => this.finish(0));
-    res.onWritable(() => {
-      this.writable = true;
-      this.onWritable();
-      return true;
-    });
+    const { answer, archive } = this;
     // Before the first byte a failure is an answer like any other.
     const first = await this.page().catch((error: VaultError) => error);
-    if (!this.open) return;
+    if (!answer.isOpen) return;
     if (first instanceof Error) {
-      const { code, message } = first;
-      res.cork(() => sendError(res, code, { detail: message }));
-      this.finish(first.status);
+      answer.refuse({ code: first.code, detail: first.message });
       return;
     }
-    res.cork(() => this.begin());
+    answer.cork(() => answer.send(new Uint8Array(0)));
     const filled = this.fill(first).then(
       () => archive.end(),
       (error: Error) => archive.destroy(error),
     );
     try {
       await this.send();
-      res.cork(() => this.open && res.end(this.held));
-      this.finish(200);
+      answer.cork(() => answer.end(this.held));
     } catch (error) {
-      if (this.open) this.breakOff(error as Error);
+      if (answer.isOpen) this.breakOff(error as Error);
     }
     await filled;
-  }
-
-  private begin(): void {
-    const lines = [
-      statusLine(200),
-      "Content-Type: application/x-tar",
-      'Content-Disposition: attachment; filename="minivault.tar"',
-      "Cache-Control: no-store",
-    ];
-    if (this.context.varies) lines.push("Vary: Authorization");
-    this.res.writeStatus(lines.join("\r\n"));
   }
 
   private breakOff(error: Error): void {
     this.context.log.error({ error: error.message }, "an export broke off");
     // No end: what came before is not all.
-    this.res.close();
+    this.answer.cut();
   }
 
   /** The next keys. Throws VaultError. */
@@ -178,7 +158,7 @@ class Export implements Paced {
         const value = await ahead[index];
         delete ahead[index];
         read(index + AHEAD);
-        if (!this.open) return;
+        if (!this.answer.isOpen) return;
         if (this.context.stopping) throw new VaultError("stopping");
         await this.put(value === "large" ? await this.values.readLarge(keys[index]) : value);
       }
@@ -214,43 +194,32 @@ class Export implements Paced {
   }
 
   private async write(bytes: Uint8Array): Promise<void> {
-    if (!this.open) throw new Error("the client has gone");
+    const { answer } = this;
     const all = Buffer.concat([this.held, bytes]);
     const end = Math.max(0, all.length - HELD_BYTES);
     this.held = all.subarray(end);
-    if (end === 0) return;
-    this.res.cork(() => {
-      this.writable = this.res.write(all.subarray(0, end));
-    });
-    if (this.writable) return;
-    this.waitsSinceMs = performance.now();
-    await new Promise<void>((resolve) => {
-      this.onWritable = resolve;
-    });
-    this.onWritable = () => {};
+    answer.cork(() => answer.send(all.subarray(0, end)));
+    while (answer.isOpen && !answer.hasRoom)
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    if (!answer.isOpen) throw new Error("the client has gone");
   }
 
-  beat(nowMs: number): void {
-    if (!this.writable && nowMs - this.waitsSinceMs > STALL_MS) {
-      this.res.close();
-      return;
-    }
-    if (this.held.length === 0) return;
-    const one = this.held.subarray(0, 1);
+  private nextByte(): Uint8Array {
+    const byte = this.held.subarray(0, 1);
     this.held = this.held.subarray(1);
-    this.res.cork(() => this.res.write(one));
+    return byte;
   }
+}
 
-  /** @param status 0: the client has gone */
-  private finish(status: number): void {
-    if (!this.open) return;
-    this.open = false;
-    this.archive.destroy();
-    this.onWritable();
-    const { meter, pacer, inFlight } = this.context;
-    pacer.delete(this);
-    inFlight.leave();
-    if (status === 0) meter.countAborted(GET);
-    else meter.count(GET, status);
-  }
+function headOfExport({ varies }: FrontContext): string {
+  const lines = [
+    statusLine(200),
+    "Content-Type: application/x-tar",
+    'Content-Disposition: attachment; filename="minivault.tar"',
+    "Cache-Control: no-store",
+  ];
+  if (varies) lines.push("Vary: Authorization");
+  return lines.join("\r\n");
 }
