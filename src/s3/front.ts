@@ -17,7 +17,7 @@ import { declaredBytes, lengthsDiffer, NO_BODY } from "../server/http/body-lengt
 import type { Connections } from "../server/http/connections.ts";
 import type { FrontLog } from "../server/http/context.ts";
 import type { Handler, Handlers, Req, Res, TlsFiles } from "../server/http/http.ts";
-import { endsByLength, lingerOn, SWALLOW_BYTES_MAX } from "../server/http/linger.ts";
+import { endsByLength, lingerAndClose, lingerOn, SWALLOW_BYTES_MAX } from "../server/http/linger.ts";
 import { createHttp } from "../server/http/uws.ts";
 import { idle } from "../server/idle.ts";
 import { DELETE, GET, HEAD, type Meter, OTHER, POST, PUT } from "../server/status/meter.ts";
@@ -171,10 +171,24 @@ class S3Server {
     return sendError(res, error, about);
   }
 
+  /** Refuses a request of which nobody can be sure where its body ends, and closes its connection. */
+  private refuseLength(res: Res, req: Req, verb: number, sentBytes: number): void {
+    const about = { resource: req.getUrl(), requestId: this.nextRequestId(), head: false, isOpen: true };
+    lingerAndClose(res, sentBytes);
+    const error = new S3Error("InvalidRequest", "The Content-Length headers differ, or one is empty.");
+    const status = sendError(res, error, about);
+    this.context.front.meter.count(verb, status);
+  }
+
   private handle(res: Res, req: Req, verb: number): void {
     const { front } = this.context;
-    const sentBytes = verb === GET || verb === HEAD ? NO_BODY : declaredBytes(req);
-    if (sentBytes !== NO_BODY && endsByLength(front.meter, verb, res, sentBytes, lengthsDiffer(req))) return;
+    const isRead = verb === GET || verb === HEAD;
+    const sentBytes = isRead ? NO_BODY : declaredBytes(req);
+    if (endsByLength(front.meter, verb, res, sentBytes, false)) return;
+    if (!isRead && lengthsDiffer(req)) {
+      this.refuseLength(res, req, verb, sentBytes);
+      return;
+    }
     const asked = askedBy(req, verb, sentBytes);
     const exchange = new Exchange(this.context, res, asked, this.nextRequestId());
     try {

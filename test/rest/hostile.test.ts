@@ -82,10 +82,10 @@ describe("framing", () => {
     await settled();
   });
 
-  test("Content-Length twice: alike it is one, else 400, closed, nothing stored, whatever the path", async () => {
+  test("Content-Length twice: alike it is one, else 400, and when it is empty, closed, nothing stored, whatever the path", async () => {
     const { answer } = await answerTo(put("twice", "Content-Length: 1\r\nContent-Length: 1", "a"));
     assert.equal(answer.status, 201);
-    const request = (line: string, lengths: number[], body: string) =>
+    const request = (line: string, lengths: (number | "")[], body: string) =>
       `${line} HTTP/1.1\r\nHost: x\r\n${lengths.map((bytes) => `Content-Length: ${bytes}\r\n`).join("")}\r\n${body}`;
     for (const line of [
       "PUT /lengths",
@@ -95,15 +95,12 @@ describe("framing", () => {
       "POST /_batch",
       "POST /_delete?prefix=twice",
     ])
-      for (const lengths of [
-        [1, 2],
-        [2, 1],
-        [0, 1],
-        [1, 0],
-        [1, 1, 2],
-      ]) {
+      for (const lengths of [[1, 2], [2, 1], [0, 1], [1, 0], [1, 1, 2], [""], ["", 2], [2, ""]] as (
+        | number
+        | ""
+      )[][]) {
         const client = await RawConnection.open(port);
-        client.send(request(line, lengths, "ab".slice(0, lengths[0])));
+        client.send(request(line, lengths, "ab".slice(0, lengths[0] || 0)));
         const [answer] = await client.answers();
         assert.equal(answer.status, 400, `${line} ${lengths}`);
         assert.match(answer.body.toString(), /Content-Length headers differ/);

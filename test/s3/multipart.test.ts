@@ -115,6 +115,21 @@ describe("an upload in parts", () => {
     await refused(s3.send(new ListPartsCommand({ Bucket, Key, UploadId: id })), 404, "NoSuchUpload");
   });
 
+  test("whose parts are named twice takes the last word, if that is what is there", async () => {
+    const Key = "named twice";
+    const id = await begin(Key);
+    const early = await part(Key, id, 1, Buffer.alloc(5 * MIB, "a"));
+    const late = await part(Key, id, 1, Buffer.alloc(5 * MIB, "b"));
+    const last = await part(Key, id, 2, Buffer.from("c"));
+    const named = (first: string, second: string, ...more: [number, string][]) =>
+      complete(Key, id, [[1, first], [1, second], [2, last], ...more]);
+    await refused(named(late, early), 400, "InvalidPart");
+    await refused(named(early, late, [1, late]), 400, "InvalidPartOrder");
+    const { ETag } = await named(early, late, [2, last]);
+    assert.equal(ETag, md5OfParts(Buffer.alloc(5 * MIB, "b"), Buffer.from("c")));
+    assert.deepEqual(await read(Key), Buffer.concat([Buffer.alloc(5 * MIB, "b"), Buffer.from("c")]));
+  });
+
   test("may be one part of any size, under a condition", async () => {
     const Key = "one";
     for (const bytes of [0, 1, 2 * MIB]) {

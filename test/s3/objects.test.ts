@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import net from "node:net";
 import { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import {
+  type BucketLocationConstraint,
   CopyObjectCommand,
   CreateBucketCommand,
   DeleteBucketCommand,
@@ -71,6 +73,7 @@ describe("buckets", () => {
     await s3.send(new HeadBucketCommand({ Bucket: "first" }));
     const { LocationConstraint } = await s3.send(new GetBucketLocationCommand({ Bucket: "first" }));
     assert.equal(LocationConstraint ?? "", "");
+    assert.equal((await s3.send(new HeadBucketCommand({ Bucket: "first" }))).BucketRegion, "us-east-1");
     const { Buckets = [] } = await s3.send(new ListBucketsCommand({}));
     assert.ok(
       Buckets.some(({ Name, CreationDate }) => Name === "first" && (CreationDate?.getTime() ?? 0) > 0),
@@ -84,6 +87,27 @@ describe("buckets", () => {
     await refused(put("first", "a", "1"), 404, "NoSuchBucket");
     await refused(s3.send(new GetObjectCommand({ Bucket: "first", Key: "a" })), 404, "NoSuchBucket");
     await refused(s3.send(new ListObjectsV2Command({ Bucket: "first" })), 404, "NoSuchBucket");
+  });
+
+  test("are where their makers say, and stay there", async () => {
+    const Bucket = "located";
+    const wanted = (name: string) => ({
+      ...{ Bucket, CreateBucketConfiguration: { LocationConstraint: name as BucketLocationConstraint } },
+    });
+    await refused(s3.send(new CreateBucketCommand(wanted("a b"))), 400, "InvalidLocationConstraint");
+    await refused(s3.send(new HeadBucketCommand({ Bucket })), 404);
+    await s3.send(new CreateBucketCommand(wanted("eu-central-1")));
+    await s3.send(new CreateBucketCommand(wanted("ap-south-1")));
+    const { LocationConstraint } = await s3.send(new GetBucketLocationCommand({ Bucket }));
+    assert.equal(LocationConstraint, "eu-central-1");
+    assert.equal((await s3.send(new HeadBucketCommand({ Bucket }))).BucketRegion, "eu-central-1");
+    assert.equal((await s3.send(new ListObjectsV2Command({ Bucket }))).KeyCount, 0);
+    // What another client stores in that place is no location.
+    for (const body of ["<x>&", "elsewhere", Buffer.alloc(1_500_000, "a")]) {
+      assert.ok((await call(server.port, "PUT", `/${Bucket}/`, { ...bearer, body })).status < 300);
+      const { LocationConstraint } = await s3.send(new GetBucketLocationCommand({ Bucket }));
+      assert.equal(LocationConstraint ?? "", "");
+    }
   });
 
   test("are first segments of keys: what other clients store is there, and the other way round", async () => {
@@ -258,6 +282,14 @@ describe("objects", () => {
     await refused(s3.send(new DeleteObjectCommand({ Bucket, Key: "k", IfMatch: first })), 412);
     await s3.send(new DeleteObjectCommand({ Bucket, Key: "k", IfMatch: etag }));
     await refused(s3.send(new HeadObjectCommand({ Bucket, Key: "k" })), 404);
+    // Nothing is there that another ETag could have: S3 calls that deleted.
+    for (const IfMatch of [etag, first, "*"])
+      await s3.send(new DeleteObjectCommand({ Bucket, Key: "k", IfMatch }));
+    const Delete = { Objects: [{ Key: "k", ETag: first }] };
+    const { Deleted = [], Errors = [] } = await s3.send(new DeleteObjectsCommand({ Bucket, Delete }));
+    assert.deepEqual([Deleted.map(({ Key }) => Key), Errors], [["k"], []]);
+    const nowhere = { Bucket: "nowhere", Key: "k", IfMatch: first };
+    await refused(s3.send(new DeleteObjectCommand(nowhere)), 404, "NoSuchBucket");
   });
 
   test("of many writers that must find nothing, or one ETag, one wins", async () => {
@@ -442,6 +474,24 @@ describe("what is not there, and what is not allowed", () => {
     assert.equal(codeOf(large), "SignatureDoesNotMatch");
     const { status } = await ask(s3Port, { method: "HEAD", target });
     assert.equal(status, 404);
+  });
+
+  test("a length that is empty, or two that differ: 400, closed, and nothing is stored", async () => {
+    const Bucket = await makeBucket("lengths");
+    for (const lengths of ["Content-Length: ", "Content-Length: 1\r\nContent-Length: 2", "content-length:"])
+      for (const line of [`PUT /${Bucket}/k`, `PUT /${Bucket}-new`, `DELETE /${Bucket}`]) {
+        const { s3Port } = server;
+        const [method, target] = line.split(" ");
+        const { headers } = sign(s3Port, { method, target, payload: "UNSIGNED-PAYLOAD" });
+        const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+        const connection = net.connect(s3Port, "127.0.0.1");
+        connection.write(`${line} HTTP/1.1\r\n${lines.join("")}${lengths}\r\n\r\nab`);
+        const answer = await text(connection);
+        assert.match(answer, /^HTTP\/1.1 400 .*<Code>InvalidRequest<.*differ, or one is empty/s, line);
+        assert.equal(answer.match(/HTTP\/1.1/g)?.length, 1, "what follows is no request");
+      }
+    assert.equal((await s3.send(new ListObjectsV2Command({ Bucket }))).KeyCount, 0);
+    await refused(s3.send(new HeadBucketCommand({ Bucket: `${Bucket}-new` })), 404);
   });
 
   test("a client that goes in the middle of its body leaves nothing", async () => {

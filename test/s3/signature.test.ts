@@ -2,7 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { S3Error } from "../../src/s3/protocol/errors.ts";
-import { canonicalRequest, SigningKeys, sha256, signingKey } from "../../src/s3/signature/canonical.ts";
+import {
+  ALGORITHM,
+  canonicalRequest,
+  hmac,
+  SigningKeys,
+  scopeText,
+  sha256,
+  signingKey,
+  stringToSign,
+} from "../../src/s3/signature/canonical.ts";
 import { ChunkedBody } from "../../src/s3/signature/chunks.ts";
 import { REPEAT_MS_MAX, Repeats } from "../../src/s3/signature/repeats.ts";
 import { type Seed, SKEW_MS_MAX, verify } from "../../src/s3/signature/verify.ts";
@@ -170,6 +179,31 @@ test("signature: a request's time is now, give or take 15 minutes; a URL's is un
       refusal({ ...PRESIGNED, query: PRESIGNED.query?.replace("86400", wrong) ?? "" }),
       "AccessDenied",
     );
+});
+
+test("signature: the time may be a Date alone, in HTTP's forms or with a zone in digits", () => {
+  const at = (date: string) => {
+    const headers: Record<string, string> = { host: "x", date, "x-amz-content-sha256": EMPTY };
+    const names = Object.keys(headers).sort();
+    const request = { method: "GET", path: "/", query: "", header: (name: string) => headers[name] ?? null };
+    const text = stringToSign(TIME, SCOPE, canonicalRequest(request, names, EMPTY, false));
+    const signature = hmac(signingKey(SECRET, SCOPE), text).toString("hex");
+    const authorization = `${ALGORITHM} Credential=${ACCESS_KEY}/${scopeText(SCOPE)}, SignedHeaders=${names.join(";")}, Signature=${signature}`;
+    return refusal({ method: "GET", path: "/", headers: { ...headers, authorization } });
+  };
+  for (const date of [
+    "Fri, 24 May 2013 00:00:00 GMT",
+    "Fri, 24 May 2013 00:00:00 -0000",
+    "Fri, 24 May 2013 00:00:00 +0000",
+    "Fri, 24 May 2013 01:30:00 +0130",
+    "Thu, 23 May 2013 16:00:00 -0800",
+    "Friday, 24-May-13 00:00:00 GMT",
+  ])
+    assert.equal(at(date), "genuine", date);
+  assert.equal(at("Fri, 24 May 2013 00:00:01 -0000"), "SignatureDoesNotMatch");
+  assert.equal(at("Fri, 24 May 2013 00:00:00 +0100"), "SignatureDoesNotMatch");
+  for (const date of ["", "-0000", " +0000", "Fri, 24 May 2013 00:00:00 +2460", "Fri, 24 May 2013 00:00:00"])
+    assert.equal(at(date), "AccessDenied", date);
 });
 
 test("signature: malformed and older forms are told apart", () => {

@@ -1,13 +1,12 @@
-/** CreateBucket: writes the key that says that it was made. */
+/** CreateBucket: writes the key that says that it was made, and where its maker wants it. */
 import type { Exchange } from "../exchange/exchange.ts";
 import { WRITE } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { isNewBucketName, markerOf } from "../protocol/names.ts";
-import { readDocument } from "../protocol/xml.ts";
 import { ValueSink } from "../store/value-sink.ts";
+import { locationIn, MARKER_TYPE } from "./location.ts";
 
 const BODY_BYTES_MAX = 64 * 1024;
-const MARKER_TYPE = "application/x-directory";
 
 export async function createBucket(exchange: Exchange): Promise<void> {
   const { asked, front, context, body } = exchange;
@@ -17,11 +16,10 @@ export async function createBucket(exchange: Exchange): Promise<void> {
   exchange.demand(WRITE, key);
   if (asked.headers.get("x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true")
     throw new S3Error("NotImplemented", "There is no object lock here.");
-  const text = await body.whole(BODY_BYTES_MAX);
-  // Any region will do: there is one.
-  if (text.length > 0) readDocument(text, "CreateBucketConfiguration");
-  const sink = new ValueSink(front, { key, contentType: MARKER_TYPE }, 0);
+  const location = Buffer.from(locationIn(await body.whole(BODY_BYTES_MAX)));
+  const sink = new ValueSink(front, { key, contentType: MARKER_TYPE }, location.length);
   try {
+    if (location.length > 0) sink.take(location);
     await sink.commit(new Uint8Array(0), { ifMatch: "", ifNoneMatch: "*" });
   } catch (error) {
     // Whoever makes it twice has it; as in the oldest region of S3.

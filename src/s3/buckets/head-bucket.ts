@@ -3,15 +3,13 @@ import type { Exchange } from "../exchange/exchange.ts";
 import { LIST, READ } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { markerOf } from "../protocol/names.ts";
-
-/** The one region that there is. */
-export const REGION = "us-east-1";
+import { locationOf, REGION } from "./location.ts";
 
 export async function headBucket(exchange: Exchange): Promise<void> {
-  const { asked, context } = exchange;
+  const { asked, context, front } = exchange;
   demandSight(exchange);
   if (!(await context.buckets.exists(asked.bucket))) throw new S3Error("NoSuchBucket");
-  exchange.sendEmpty(200, [["x-amz-bucket-region", REGION]]);
+  exchange.sendEmpty(200, [["x-amz-bucket-region", (await locationOf(front, asked.bucket)) || REGION]]);
 }
 
 /** The caller may see something of the bucket. */

@@ -6,7 +6,6 @@ import { S3Error } from "../protocol/errors.ts";
 import type { Elements } from "../protocol/xml.ts";
 import { encodeUri } from "../signature/canonical.ts";
 import { behind, type ObjectPage, pageOf } from "./entries.ts";
-import { REGION } from "./head-bucket.ts";
 
 const KEYS_MAX = 1000;
 const OWNER = { ID: "minivault", DisplayName: "minivault" };
@@ -39,9 +38,7 @@ export async function listObjects(exchange: Exchange): Promise<void> {
   };
   const own = type === "2" ? ofV2(exchange, page, encode) : ofV1(exchange, page, encode, delimiter);
   const showsOwner = type !== "2" || exchange.parameter("fetch-owner") === "true";
-  exchange.sendXml("ListBucketResult", { ...common, ...own, ...contentsOf(page, encode, showsOwner) }, [
-    ["x-amz-bucket-region", REGION],
-  ]);
+  exchange.sendXml("ListBucketResult", { ...common, ...own, ...contentsOf(page, encode, showsOwner) });
 }
 
 function contentsOf(page: ObjectPage, encode: (text: string) => string, showsOwner: boolean): Elements {

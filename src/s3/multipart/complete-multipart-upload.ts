@@ -138,18 +138,29 @@ async function readInto(
   }
 }
 
-/** The parts that a client names, as they are here. */
-async function partsOf({ front }: Exchange, id: string, document: Read): Promise<Part[]> {
-  const named = allOf(document, "Part").map((part) => {
+/**
+ * The parts that a client names. Where it names one again right behind itself the last word counts, as with
+ * parts themselves: it was sent twice, and both answers are in its list.
+ */
+function namedParts(document: Read): Pick<Part, "number" | "etag">[] {
+  const named: Pick<Part, "number" | "etag">[] = [];
+  for (const part of allOf(document, "Part")) {
     const number = Number(textOf(part, "PartNumber") ?? "");
-    const etag = (textOf(part, "ETag") ?? "").trim().replace(/^"|"$/g, "");
+    const etag = (textOf(part, "ETag") ?? "").trim().replace(/^"|"$/g, "").toLowerCase();
     if (!Number.isInteger(number) || number < 1 || number > PART_NUMBER_MAX) throw new S3Error("InvalidPart");
-    return { number, etag: etag.toLowerCase() };
-  });
+    const before = named.at(-1)?.number ?? 0;
+    if (number < before) throw new S3Error("InvalidPartOrder");
+    if (number === before) named.pop();
+    named.push({ number, etag });
+  }
   if (named.length === 0)
     throw new S3Error("MalformedXML", "An upload is completed with the parts that it has.");
-  if (named.some(({ number }, index) => index > 0 && number <= named[index - 1].number))
-    throw new S3Error("InvalidPartOrder");
+  return named;
+}
+
+/** The parts that a client names, as they are here. */
+async function partsOf({ front }: Exchange, id: string, document: Read): Promise<Part[]> {
+  const named = namedParts(document);
   const parts: Part[] = [];
   for (let from = 0; from < named.length; from += LOOKUPS_MAX) {
     const some = named.slice(from, from + LOOKUPS_MAX);

@@ -3,6 +3,7 @@ import type { Exchange } from "../exchange/exchange.ts";
 import { REMOVE } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { removeKey } from "../store/remove.ts";
+import type { Terms } from "../store/value-sink.ts";
 import { conditionsOf, termsNow, type WriteConditions } from "./terms.ts";
 
 const TRIES_MAX = 20;
@@ -17,16 +18,26 @@ export async function deleteObject(exchange: Exchange): Promise<void> {
   exchange.sendEmpty(204);
 }
 
-/** Removes a key under these conditions; answers whether it was there. */
+/**
+ * Removes a key under these conditions; answers whether it was there. Where nothing is, there is nothing
+ * that a condition could protect: S3 calls that a success.
+ */
 export async function removeUnder(
   exchange: Exchange,
   key: Uint8Array,
   conditions: WriteConditions,
 ): Promise<boolean> {
   for (let tries = 1; ; tries++) {
-    const { ifMatch } = await termsNow(exchange, conditions, key);
+    let terms: Terms;
     try {
-      return await removeKey(exchange.front, key, ifMatch);
+      terms = await termsNow(exchange, conditions, key);
+    } catch (error) {
+      // It is not deleted without a term: what comes between has not been looked at.
+      if (error instanceof S3Error && error.code === "NoSuchKey") return false;
+      throw error;
+    }
+    try {
+      return await removeKey(exchange.front, key, terms.ifMatch);
     } catch (error) {
       const isOutrun = error instanceof S3Error && error.code === "PreconditionFailed" && tries < TRIES_MAX;
       if (!isOutrun) throw error;

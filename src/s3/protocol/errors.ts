@@ -32,6 +32,7 @@ export const S3_ERRORS = {
   InvalidArgument: { status: 400, message: "An argument is not valid." },
   InvalidBucketName: { status: 400, message: "The bucket's name is not valid." },
   InvalidDigest: { status: 400, message: "The Content-MD5 or checksum is none." },
+  InvalidLocationConstraint: { status: 400, message: "The location is none that a region's name can be." },
   InvalidPart: { status: 400, message: "A part was not found, or its ETag is another one." },
   InvalidPartOrder: { status: 400, message: "The parts are not in rising order." },
   InvalidRange: { status: 416, message: "The range lies outside the object." },

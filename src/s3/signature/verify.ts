@@ -23,6 +23,8 @@ export const SKEW_MS_MAX = 15 * 60 * 1000;
 /** Longest that a presigned URL holds, in seconds: a week. */
 const EXPIRES_SECONDS_MAX = 604_800;
 const UNSIGNED = "UNSIGNED-PAYLOAD";
+/** RFC 5322, section 3.3 */
+const ZONE = / ([+-])([01]\d|2[0-3])([0-5]\d)$/;
 const TIME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/;
 
 /** What holds of a request that is genuine. */
@@ -151,10 +153,20 @@ function headerClaim(request: SignedRequest, authorization: string): Claim {
 function timeOf(request: SignedRequest): string {
   const time = request.header("x-amz-date");
   if (time !== null) return time;
-  const date = readHttpDate(request.header("date") ?? "", Date.now());
-  if (date === null)
+  const seconds = dateSeconds(request.header("date") ?? "");
+  if (seconds === null)
     throw new S3Error("AccessDenied", "A signed request needs the header x-amz-date, or Date.");
-  return new Date(date * 1000).toISOString().replace(/[-:]|\.\d+/g, "");
+  return new Date(seconds * 1000).toISOString().replace(/[-:]|\.\d+/g, "");
+}
+
+/** Seconds since 1970 of a Date of HTTP, or of one with a zone in digits, as botocore sends it. */
+function dateSeconds(text: string): number | null {
+  const zone = ZONE.exec(text);
+  if (zone === null) return readHttpDate(text, Date.now());
+  const [found, sign, hours, minutes] = zone;
+  const seconds = readHttpDate(`${text.slice(0, -found.length)} GMT`, Date.now());
+  const aheadSeconds = Number(`${sign}1`) * (Number(hours) * 3600 + Number(minutes) * 60);
+  return seconds === null ? null : seconds - aheadSeconds;
 }
 
 function presignedClaim(request: SignedRequest, parameters: ReadonlyMap<string, string>): Claim {

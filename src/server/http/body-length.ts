@@ -28,17 +28,17 @@ export function bytesDeclared(contentLength: string, transferEncoding: string): 
 
 /**
  * Why a request that gives two lengths is refused, and its connection closed (RFC 9112, section 6.3): uWS
- * believes the first one, and what stands between it and the client may believe the other.
+ * believes the first one, none where that is empty, and what stands before it may believe something else.
  */
-export const LENGTHS_DIFFER = "the Content-Length headers differ";
+export const LENGTHS_DIFFER = "the Content-Length headers differ, or one is empty";
 
-/** Whether a request gives two lengths. */
+/** Whether a request gives two lengths, or one that is empty. */
 export function lengthsDiffer(req: Req): boolean {
   let first: string | null = null;
   let differs = false;
   req.forEach((name, value) => {
     if (name !== "content-length") return;
-    differs ||= first !== null && first !== value;
+    differs ||= value === "" || (first !== null && first !== value);
     first = value;
   });
   return differs;

@@ -73,21 +73,19 @@ export function lingerOn(res: Res): void {
 }
 
 /** The same, and the connection closes: nobody can be sure where the body ends. */
-function refuseAndClose(res: Res, code: ErrorCode, bodyBytes: number, options: ErrorOptions): number {
+export function lingerAndClose(res: Res, bodyBytes: number): void {
   const linger = new Linger(res, LINGER_SILENT_MS_MAX);
   res.onAborted(() => linger.aborted());
-  const status = sendErrorAndStayOpen(res, code, options);
   // uWS says nothing of an empty body.
   if (bodyBytes <= 0) linger.drop(0, true);
   else res.onData((chunk, last) => linger.drop(chunk.byteLength, last));
-  return status;
 }
 
 /**
  * Whether a request ends here for the length of its body, to be asked in its handler before anything is done.
  * @param verb as the meter counts it
  * @param declared by the first header
- * @param differ it gives two lengths
+ * @param differ it gives two lengths, or an empty one
  */
 export function endsByLength(
   meter: Meter,
@@ -102,7 +100,8 @@ export function endsByLength(
     return true;
   }
   if (!differ) return false;
-  meter.count(verb, refuseAndClose(res, "bad_request", declared, { detail: LENGTHS_DIFFER }));
+  lingerAndClose(res, declared);
+  meter.count(verb, sendErrorAndStayOpen(res, "bad_request", { detail: LENGTHS_DIFFER }));
   return true;
 }
 

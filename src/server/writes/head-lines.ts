@@ -17,6 +17,7 @@ const LETTER_X = 0x78;
 export class HeadLines {
   /** null: there is no line. */
   contentLength: string | null = null;
+  /** Or one is empty. */
   lengthsDiffer = false;
   transferEncoding: string | null = null;
   transferLines = 0;
@@ -73,8 +74,8 @@ export class HeadLines {
   private takeContent(name: string, value: string): void {
     switch (name) {
       case "content-length":
-        if (this.contentLength === null) this.contentLength = value;
-        else if (this.contentLength !== value) this.lengthsDiffer = true;
+        this.contentLength ??= value;
+        if (this.contentLength !== value || value === "") this.lengthsDiffer = true;
         break;
       case "content-type":
         if (this.contentType === "") this.contentType = value;
