@@ -3,7 +3,7 @@
  * One that is not here is left out, and says so. What they keep in files of their own is in a folder of this test.
  */
 import assert from "node:assert/strict";
-import { execFile, spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
@@ -11,6 +11,7 @@ import { after, before, test } from "node:test";
 import { Client } from "minio";
 import { closeConnections } from "../rest/client.ts";
 import { removeFolder, temporaryFolder } from "../rest/server.ts";
+import { environmentOf, missing } from "./foreign.ts";
 import { ACCESS_KEY, KEY, type S3Server, startS3 } from "./harness.ts";
 
 /** Longest that a program may take for one command. */
@@ -36,37 +37,15 @@ after(async () => {
   removeFolder(folder);
 });
 
-const environment = (): NodeJS.ProcessEnv => ({
-  ...process.env,
-  HOME: folder,
-  XDG_CACHE_HOME: folder,
-  AWS_ACCESS_KEY_ID: ACCESS_KEY,
-  AWS_SECRET_ACCESS_KEY: KEY,
-  AWS_DEFAULT_REGION: "us-east-1",
-  AWS_EC2_METADATA_DISABLED: "true",
-  AWS_CONFIG_FILE: path.join(folder, "none"),
-  AWS_SHARED_CREDENTIALS_FILE: path.join(folder, "none"),
-  // One that is set here is none of these programs' business, and keeps some from starting.
-  AWS_CA_BUNDLE: undefined,
-  RESTIC_PASSWORD: "of a test",
-  PYTHONWARNINGS: "ignore",
-});
-
 /** Runs a program to its end; answers what it has written. */
 function run(program: string, ...words: string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const options = { env: environment(), timeout: COMMAND_MS_MAX, maxBuffer: 64 * MIB };
+    const options = { env: environmentOf(folder), timeout: COMMAND_MS_MAX, maxBuffer: 64 * MIB };
     execFile(program, words, options, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else reject(new Error(`${program} ${words.join(" ")}: ${error.message}\n${stdout}\n${stderr}`));
     });
   });
-}
-
-/** Why a test of a program is left out; false: it is here. */
-function missing(program: string, ...words: string[]): string | false {
-  const { status } = spawnSync(program, words, { env: environment() });
-  return status === 0 ? false : `${program} is not here`;
 }
 
 /** Two folders have the same files with the same bytes. */
@@ -85,7 +64,7 @@ function assertSame(a: string, b: string): void {
 const endpoint = (): string => `http://127.0.0.1:${server.s3Port}`;
 
 test("rclone: copy, check, sync by checksum, in parts, and back", {
-  skip: missing("rclone", "version"),
+  skip: missing(folder, "rclone", "version"),
 }, async () => {
   const config = path.join(folder, "rclone.conf");
   fs.writeFileSync(
@@ -112,7 +91,9 @@ test("rclone: copy, check, sync by checksum, in parts, and back", {
   assert.ok(!(await rclone("lsd", "node:")).includes("rclone"));
 });
 
-test("s3cmd: put, sync, in parts, get, copy, delete", { skip: missing("s3cmd", "--version") }, async () => {
+test("s3cmd: put, sync, in parts, get, copy, delete", {
+  skip: missing(folder, "s3cmd", "--version"),
+}, async () => {
   const config = path.join(folder, "s3cfg");
   const host = `127.0.0.1:${server.s3Port}`;
   fs.writeFileSync(
@@ -136,7 +117,7 @@ test("s3cmd: put, sync, in parts, get, copy, delete", { skip: missing("s3cmd", "
 });
 
 test("restic: init, backup, check of all data, restore, prune", {
-  skip: missing("restic", "version"),
+  skip: missing(folder, "restic", "version"),
 }, async () => {
   const restic = (...words: string[]) => run("restic", "-r", `s3:${endpoint()}/restic/backups`, ...words);
   await restic("init");
@@ -150,7 +131,7 @@ test("restic: init, backup, check of all data, restore, prune", {
   await restic("check");
 });
 
-test("aws: cp in parts, sync, ls, presign, rm", { skip: missing("aws", "--version") }, async () => {
+test("aws: cp in parts, sync, ls, presign, rm", { skip: missing(folder, "aws", "--version") }, async () => {
   const aws = (...words: string[]) => run("aws", "--endpoint-url", endpoint(), ...words);
   await aws("s3", "mb", "s3://awscli");
   await aws("s3", "sync", "--no-progress", files, "s3://awscli/sync");
@@ -181,7 +162,7 @@ s3.delete_bucket(Bucket="boto")
 `;
 
 test("boto3: files in parts, metadata, presigned URLs, pages", {
-  skip: missing("python3", "-c", "import boto3"),
+  skip: missing(folder, "python3", "-c", "import boto3"),
 }, async () => {
   const [large, copy] = [path.join(files, "large"), path.join(folder, "large of boto3")];
   await run("python3", "-c", BOTO, endpoint(), large, copy);
