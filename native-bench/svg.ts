@@ -23,6 +23,8 @@ export interface Chart {
   x: Axis;
   y: Axis;
   series: readonly Series[];
+  /** false: lines without a mark at each value, for many of them. */
+  marks?: boolean;
 }
 
 const WIDTH = 760;
@@ -74,7 +76,7 @@ function scaleOf(
 }
 
 /** Draws a chart. Throws when there is nothing to draw. */
-export function drawChart({ title, subtitle, x, y, series }: Chart): string {
+export function drawChart({ title, subtitle, x, y, series, marks = true }: Chart): string {
   const usable = (axis: Axis, value: number) => Number.isFinite(value) && (!axis.logarithmic || value > 0);
   const lines = series
     .map(({ name, points }) => ({ name, points: points.filter(([a, b]) => usable(x, a) && usable(y, b)) }))
@@ -119,7 +121,7 @@ export function drawChart({ title, subtitle, x, y, series }: Chart): string {
     const places = points.map(([a, b]) => [px(a), py(b)]);
     parts.push(
       `<polyline fill="none" ${stroke} points="${places.map((place) => place.join(",")).join(" ")}"/>`,
-      ...places.map(([a, b]) => `<circle cx="${a}" cy="${b}" r="3" fill="${colour}"/>`),
+      ...(marks ? places : []).map(([a, b]) => `<circle cx="${a}" cy="${b}" r="3" fill="${colour}"/>`),
     );
     const row = TOP + 8 + index * 22;
     parts.push(

@@ -76,6 +76,8 @@ export interface ClusterOptions {
   env?: Record<string, string>;
   /** The shared key of all. */
   key?: string;
+  /** What clients send; the key, when left out. */
+  token?: string;
   /** Workers whose wall clocks can be set. */
   clocks?: boolean;
   /** Front threads of each worker; 1 when left out. */
@@ -110,8 +112,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const folder = temporaryFolder();
   const masterPort = await freePort();
   const env = { ...options.env, ...(options.key === undefined ? {} : { MINIVAULT_AUTH: options.key }) };
-  const headers: Record<string, string> =
-    options.key === undefined ? {} : { Authorization: `Bearer ${options.key}` };
+  const secret = options.token ?? options.key;
+  const headers: Record<string, string> = secret === undefined ? {} : { Authorization: `Bearer ${secret}` };
   let master: Program | null = null;
   let masterProgram = options.program ?? null;
   const startMaster = async (program: string | null = masterProgram): Promise<void> => {
