@@ -12,7 +12,7 @@ import { fillStore } from "../engine/fill.ts";
 import { type Diagnostic, Random, randomSeed } from "../random.ts";
 import { call, closeConnections } from "../rest/client.ts";
 import { hasProc, memoryLine, watchMemory } from "../rest/process-memory.ts";
-import { removeFolder, temporaryFolder } from "../rest/server.ts";
+import { removeFolder, temporaryFolder, waitUntil } from "../rest/server.ts";
 import { environmentOf, missing } from "../s3/foreign.ts";
 import { ask, client, KEY, type S3Server, startS3 } from "../s3/harness.ts";
 
@@ -21,6 +21,8 @@ const KEYS_A_FOLDER = 1000;
 const WRITERS = 8;
 /** Keys that come and go behind one that stays: few enough that every list ends. */
 const CHURN_KEYS = 20_000;
+/** Longest that a slow machine may take for the list that a node makes of what it finds. */
+const BUILD_MS_MAX = 600_000;
 const BUCKET = "many";
 const CHURN = "-churn";
 
@@ -119,6 +121,10 @@ test(`s3: a bucket of ${KEYS} objects is listed beside churn`, async (t) => {
   const server = await startS3({ data });
   const s3 = client(server.s3Port);
   try {
+    // What was filled without a node has no list yet.
+    const isBuilt = async (): Promise<boolean> =>
+      (await ask(server.s3Port, { method: "GET", target: `/${BUCKET}?list-type=2` })).status === 200;
+    await waitUntil("the list of all keys is built", isBuilt, BUILD_MS_MAX);
     await t.test("by ListObjectsV2, page by page", (t) =>
       listed(t, "ListObjectsV2", server, random, async (judge) => {
         for (let ContinuationToken: string | undefined; ; ) {
