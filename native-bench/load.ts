@@ -26,6 +26,8 @@ export interface Job {
   measureMs: number;
   /** Key of clients that the server asks for, with wrk. */
   key?: string;
+  /** With wrk: sent in turn in place of the keys' paths. */
+  paths?: readonly string[];
 }
 
 export interface LoadResult {
@@ -74,8 +76,15 @@ export async function runAutocannon(job: Job): Promise<LoadResult> {
 }
 
 /** The Lua program that tells wrk what to send, and prints its result as JSON. */
-export function wrkScript(operation: Operation, valueBytes: number, key?: string): string {
-  const puts = requestsOf(operation, valueBytes).map(({ method, path: target }) =>
+export function wrkScript(
+  operation: Operation,
+  valueBytes: number,
+  key?: string,
+  paths?: readonly string[],
+): string {
+  const sent =
+    paths?.map((target) => ({ method: operation, path: target })) ?? requestsOf(operation, valueBytes);
+  const puts = sent.map(({ method, path: target }) =>
     method === "GET"
       ? `requests[#requests + 1] = wrk.format("GET", "${target}"${key === undefined ? "" : ", access"})`
       : `requests[#requests + 1] = wrk.format("PUT", "${target}", headers, body)`,
@@ -107,7 +116,7 @@ end
 /** Runs a job with wrk, which takes whole seconds and has no warm-up of its own. Its script goes into `folder`. */
 export async function runWrk(job: Job, folder: string): Promise<LoadResult> {
   const script = path.join(folder, `${job.operation}-${job.valueBytes}.lua`);
-  writeFileSync(script, wrkScript(job.operation, job.valueBytes, job.key));
+  writeFileSync(script, wrkScript(job.operation, job.valueBytes, job.key, job.paths));
   const seconds = Math.max(1, Math.round(job.measureMs / 1000));
   const words = ["-t1", `-c${job.connections}`, `-d${seconds}s`, "--timeout", "10s", "-s", script];
   const output = await run("wrk", [...words, `http://127.0.0.1:${job.port}/`]);

@@ -1,4 +1,4 @@
-/** A peer for large reads: nginx that sends files with sendfile, one worker process, as it comes but for its access log. */
+/** A peer for large reads and writes: nginx that sends files with sendfile and takes PUTs (WebDAV), one worker process, as it comes but for its access log. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { freePort, type Running, start, temporaryFolder } from "./processes.ts";
@@ -30,7 +30,8 @@ http {
   fastcgi_temp_path ${folder}/fastcgi;
   uwsgi_temp_path ${folder}/uwsgi;
   scgi_temp_path ${folder}/scgi;
-  server { listen 127.0.0.1:${port}; root ${folder}/files; }
+  client_max_body_size 0;
+  server { listen 127.0.0.1:${port}; root ${folder}/files; dav_methods PUT; }
 }
 `;
 }

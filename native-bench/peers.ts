@@ -15,12 +15,15 @@ import { measureDisk } from "./disk.ts";
 import { type Job, keyPath, runWrk } from "./load.ts";
 import { describeMachine, isInstalled } from "./machine.ts";
 import { startNginx } from "./nginx.ts";
+import { objectStage } from "./object-peers.ts";
 import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
 import { fillPage } from "./page.ts";
 import { ensureProgram, run, temporaryFolder } from "./processes.ts";
 import { type Redis, runRedis, startRedis } from "./redis.ts";
 import { printReport, type Report, writeReport } from "./report.ts";
+import type { Row, Stage } from "./rows.ts";
 import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
+import { watchStage } from "./watch-peers.ts";
 import { ABSENT_KEY, fillZipf, runZipf } from "./zipf.ts";
 
 const HELP = `npm run bench:peers -- [options]
@@ -41,7 +44,7 @@ const REDIS_PROBE_REQUESTS = 2000;
 const LARGE_CONNECTIONS = 16;
 
 /** For the estimate of the time it takes: rows that measure so long, and the rest (filling, large files, starts). */
-const MEASURED_ROWS = 16;
+const MEASURED_ROWS = 20;
 const AROUND_S = 150;
 
 interface Options {
@@ -53,20 +56,6 @@ interface Options {
   tiny: boolean;
   program: string | null;
   builds: Build[];
-}
-
-/** How two figures are compared: ratio of rates (higher is better), or difference of latencies in seconds (lower is better). */
-type Comparison = "ratio" | "difference" | "faster";
-
-interface Row {
-  work: string;
-  against: string;
-  unit: "/s" | "B/s" | "s";
-  compare: Comparison;
-  /** Ratio at least; difference at most, in seconds; time at most, in seconds. */
-  goal: number;
-  ours: () => Promise<number>;
-  theirs: () => Promise<number>;
 }
 
 interface Result {
@@ -122,7 +111,7 @@ async function measureRow(row: Row, rounds: number): Promise<Result> {
     for (const side of sides) await side();
   }
   const figure =
-    row.compare === "ratio"
+    row.compare === "ratio" || row.compare === "latencies"
       ? pairedRatio(ours, theirs)
       : row.compare === "difference"
         ? median(ours.map((value, round) => value - theirs[round]))
@@ -145,13 +134,13 @@ function cellsOf(result: Result): string[] {
     percent(spread(ours)),
     inUnit(unit, median(theirs)),
     percent(spread(theirs)),
-    compare === "ratio"
+    compare === "ratio" || compare === "latencies"
       ? figure.toFixed(2)
       : compare === "difference"
         ? `${figure < 0 ? "−" : "+"} ${duration(Math.abs(figure))}`
         : duration(figure),
-    compare === "ratio"
-      ? `≥ ${goal}`
+    compare === "ratio" || compare === "latencies"
+      ? `${compare === "ratio" ? "≥" : "≤"} ${goal}`
       : compare === "difference"
         ? `≤ + ${duration(goal)}`
         : `≤ ${duration(goal)}`,
@@ -253,8 +242,6 @@ async function readsInProcess(options: Options, folder: string): Promise<Map<str
     found.set(size, figures.find((figure) => figure.name === name)?.median ?? Number.NaN);
   return found;
 }
-
-type Stage = (results: (row: Row) => Promise<void>, wanted: (work: string) => boolean) => Promise<void>;
 
 /** All rows, in stages that share servers. */
 function stagesOf(
@@ -502,7 +489,17 @@ function stagesOf(
       }
     for (const { server } of [base, ...others]) await server.stop();
   };
-  return options.builds.length > 0 ? [builds] : [small, os, mixed, large, uploads, inProcess];
+  if (options.builds.length > 0) return [builds];
+  const watches = watchStage({ tiny, has, start: () => start("watches", "os") });
+  const objects = objectStage({
+    tiny,
+    seconds: options.seconds,
+    program: options.program,
+    folder,
+    has,
+    failed: (count) => (failures += count),
+  });
+  return [small, os, mixed, large, uploads, inProcess, watches, objects];
 }
 
 async function bench(options: Options): Promise<Report> {
@@ -544,7 +541,7 @@ async function bench(options: Options): Promise<Report> {
     machine,
     notes: [
       `data on ${fileSystemOf(folder)}; ${options.rounds} round(s) of ${options.seconds} s, the two sides in turns, generator (wrk, redis-benchmark, curl) on the same machine`,
-      "result: median over the rounds of ours / theirs, or of ours − theirs for latencies; ± is (highest − lowest) / median",
+      "result: median over the rounds of ours / theirs, or of ours − theirs for latencies (ratios of latencies where the goal is one: lower is better); ± is (highest − lowest) / median",
       ...(options.tiny ? ["TINY RUN: shows that the benchmark works; its figures mean nothing"] : []),
       ...notes,
     ],

@@ -10,7 +10,10 @@ export interface Redis {
 }
 
 /** Starts redis-server with the durability that `sync` has in minivault. */
-export async function startRedis(sync: "always" | "os"): Promise<Redis> {
+export async function startRedis(
+  sync: "always" | "os",
+  more: Readonly<Record<string, string>> = {},
+): Promise<Redis> {
   const folder = temporaryFolder();
   const port = await freePort();
   const fsync = sync === "always" ? "always" : "everysec";
@@ -21,6 +24,7 @@ export async function startRedis(sync: "always" | "os"): Promise<Redis> {
     save: "",
     appendonly: "yes",
     appendfsync: fsync,
+    ...more,
   };
   const program: Running = start(
     "redis-server",
