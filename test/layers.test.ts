@@ -131,7 +131,7 @@ const LAYERS = [
     "util/gathering",
     "util",
   ],
-  ...["client/keyv", "client/unstorage", "client", "client/transport"],
+  ...["client/keyv", "client/unstorage", "client", "client/batch", "client/options", "client/transport"],
   ...["console"],
 ];
 

@@ -5,7 +5,7 @@
  *   await store.put("greeting", { text: "hello" }, { ttl: "5m" });
  *   await store.get("greeting");  // { text: "hello" }
  */
-import { type BatchOptions, batch } from "./batch.ts";
+import { batch } from "./batch/batch.ts";
 import {
   conditionsOf,
   deletedIn,
@@ -19,6 +19,7 @@ import {
 } from "./entries.ts";
 import { count, list } from "./items.ts";
 import { Lock } from "./lock.ts";
+import type { BatchOptions, Operation, OperationResult } from "./options/operations.ts";
 import type {
   ClientOptions,
   Deleted,
@@ -30,8 +31,6 @@ import type {
   ListOptions,
   ListPrefix,
   LockOptions,
-  Operation,
-  OperationResult,
   Patched,
   PatchOptions,
   ReadOptions,
@@ -42,7 +41,8 @@ import type {
   WatchOptions,
   WriteOptions,
   Written,
-} from "./options.ts";
+} from "./options/options.ts";
+import { appendOf, type Change, incrementOf, patchOf } from "./transport/changes.ts";
 import { type Fetch, Nodes } from "./transport/nodes.ts";
 import { momentText, pathOf, queryOf, ttlText } from "./transport/paths.ts";
 import {
@@ -53,14 +53,11 @@ import {
   Requests,
   randomName,
 } from "./transport/requests.ts";
-import { type Body, bodyOf, isJsonType, jsonOf, sendableOf } from "./transport/values.ts";
+import { type Body, bodyOf, isBytes, isJsonType, sendableOf } from "./transport/values.ts";
 import { watch } from "./watch.ts";
 
 /** A larger body carries no key: the server does not remember it. */
 const ONCE_BYTES_MAX = 1024 * 1024;
-const MERGE_TYPE = "application/merge-patch+json";
-const OPERATIONS_TYPE = "application/json-patch+json";
-const COMMAND_TYPE = "application/json";
 
 export class MinivaultClient {
   private readonly requests: Requests;
@@ -150,23 +147,18 @@ export class MinivaultClient {
    * 6902), an object is merged into it (RFC 7396).
    */
   patch<T = unknown>(key: string, change: object, options: PatchOptions = {}): Promise<Patched<T>> {
-    const type = Array.isArray(change) ? OPERATIONS_TYPE : MERGE_TYPE;
-    return this.change<T>(key, bodyOf(jsonOf(change), type), options);
+    return this.change<T>(key, textOf(patchOf(change)), options);
   }
 
   /** Adds an element to an array, or a text to a text; with bytes: to bytes. */
   append<T = unknown>(key: string, value: unknown, options: PatchOptions = {}): Promise<Patched<T>> {
-    if (value instanceof Uint8Array)
-      return this.change<T>(key, bodyOf(value, "application/octet-stream"), options, true);
-    return this.change<T>(key, bodyOf(`{"append":${jsonOf(value)}}`, COMMAND_TYPE), options);
+    if (isBytes(value)) return this.change<T>(key, bodyOf(value, "application/octet-stream"), options, true);
+    return this.change<T>(key, textOf(appendOf(value)), options);
   }
 
   /** Adds to a number, which begins as `initial` where there is none; answers the sum. */
   async increment(key: string, by: number | bigint = 1, options: IncrementOptions = {}): Promise<number> {
-    const { initial = 0, min, max } = options;
-    const bounds = Object.entries({ initial, min, max }).filter(([, bound]) => bound != null);
-    const members = [["increment", by], ...bounds].map(([name, number]) => `"${name}":${number}`);
-    const body = bodyOf(`{${members.join(",")}}`, COMMAND_TYPE);
+    const body = textOf(incrementOf(by, options));
     return (await this.change<number>(key, body, options)).value;
   }
 
@@ -188,9 +180,12 @@ export class MinivaultClient {
     return watch(this.requests, prefix, options);
   }
 
-  /** Many operations in one request, each as if it were sent alone; their results, in their order. */
+  /**
+   * Many operations in one request, each as if it were sent alone; their results, in their order. It comes
+   * again as single writes do, where each key is named once, or only in increments, or only in gets.
+   */
   batch(operations: readonly Operation[], options: BatchOptions = {}): Promise<OperationResult[]> {
-    return batch(this.requests, operations, options);
+    return batch(this.requests, operations, { ...options, once: options.once ?? this.once });
   }
 
   /** Deletes all keys that begin with a prefix; answers how many. The empty prefix means all keys. */
@@ -254,7 +249,8 @@ export class MinivaultClient {
     const { ttl, once, signal } = options;
     const path = `${pathOf("_kv", key)}${queryOf({ ttl: ttlText(ttl), append })}`;
     const call = { method: "PATCH", path, headers: conditionsOf(options), body, writes: true, signal };
-    const answer = await this.requests.send({ ...call, ...this.onceOf(once, body.bytes) });
+    const about = { ...this.onceOf(once, body.bytes), needsBody: true };
+    const answer = await this.requests.send({ ...call, ...about });
     return { ...writtenOf(answer), value: documentOf(answer).value as T };
   }
 
@@ -267,4 +263,8 @@ export class MinivaultClient {
     if (wanted === false || bytes === null || bytes > ONCE_BYTES_MAX) return { once: null };
     return wanted === true ? { once: randomName() } : { once: wanted, needsOnce: true };
   }
+}
+
+function textOf({ text, type }: Change): Body {
+  return bodyOf(text, type);
 }

@@ -1,6 +1,6 @@
 /** Answers, as what they say. */
 
-import type { Conditions, Entry, Info, StreamEntry, StreamOptions, Written } from "./options.ts";
+import type { Conditions, Entry, Info, StreamEntry, StreamOptions, Written } from "./options/options.ts";
 import {
   ExistsError,
   MinivaultError,

@@ -1,8 +1,8 @@
 /** What `minivault/client` gives. */
-export type { BatchOptions } from "./batch.ts";
 export { MinivaultClient } from "./client.ts";
 export type { Lock } from "./lock.ts";
-export type * from "./options.ts";
+export type * from "./options/operations.ts";
+export type * from "./options/options.ts";
 export {
   AccessError,
   ConflictError,

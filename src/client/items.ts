@@ -1,5 +1,5 @@
 /** What lists and watches say of a key. */
-import type { ListItem, ListOptions, ListPrefix } from "./options.ts";
+import type { ListItem, ListOptions, ListPrefix } from "./options/options.ts";
 import { pathOf, queryOf } from "./transport/paths.ts";
 import type { Requests } from "./transport/requests.ts";
 import { bytesOfBase64, decoded } from "./transport/values.ts";

@@ -4,7 +4,7 @@
  * meanwhile can be told apart by `token`, which rises from holder to holder.
  */
 
-import type { Entry, LockOptions, Signalled } from "./options.ts";
+import type { Entry, LockOptions, Signalled } from "./options/options.ts";
 import { sleep } from "./transport/attempt-clock.ts";
 import {
   ExistsError,

@@ -5,7 +5,7 @@
 
 import { eventsOf, type ServerEvent } from "./events.ts";
 import { itemOf, type RawItem } from "./items.ts";
-import type { WatchEvent, WatchOptions } from "./options.ts";
+import type { WatchEvent, WatchOptions } from "./options/options.ts";
 import { sleep } from "./transport/attempt-clock.ts";
 import { NetworkError, PlaceTooOldError, UnavailableError } from "./transport/errors.ts";
 import { pathOf, queryOf } from "./transport/paths.ts";

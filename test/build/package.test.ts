@@ -21,7 +21,10 @@ const PROGRAM = `
 async function main([url]) {
   const store = new MinivaultClient({ url });
   await store.put("greeting", { text: "hello" });
+  await store.delete("n");
   console.log(JSON.stringify(await store.get("greeting")));
+  const results = await store.batch([{ op: "increment", key: "n", by: 2 }, { op: "patch", key: "greeting", change: { to: "all" } }]);
+  console.log(JSON.stringify(results.map(({ value }) => value)));
   const keyv = new KeyvMinivault({ url });
   await keyv.set("a", "one");
   console.log(await keyv.get("a"), keyv.client instanceof MinivaultClient);
@@ -33,6 +36,7 @@ async function main([url]) {
 main(process.argv.slice(2));
 `;
 const PRINTED = `{"text":"hello"}
+[2,{"text":"hello","to":"all"}]
 one true
 two x:y
 ExistsError true 409
@@ -52,6 +56,23 @@ export const store = new MinivaultClient({ url: ["http://a:1", "http://b:1"], to
 export const text: Promise<string | undefined> = store.get<string>("k");
 export const keyv: Promise<boolean> = new KeyvMinivault("http://a:1").has("k");
 export const keys: Promise<string[]> = minivault("http://a:1").getKeys("a");
+export const results: Promise<{ status: number; value?: unknown }[]> = store.batch([
+  { op: "get", key: "k", ifNoneMatch: "*" },
+  { op: "put", key: "k", value: 1, ttl: "5m", once: "mine" },
+  { op: "patch", key: "k", change: { a: null }, ttl: 5 },
+  { op: "patch", key: "k", change: [{ op: "remove", path: "/a" }] },
+  { op: "append", key: "k", value: new Uint8Array(1) },
+  { op: "increment", key: "k", by: 2n, initial: null, min: 0, max: 9n, once: false },
+  { op: "touch", key: "k", ttl: "none", ifMatch: "*" },
+], { once: true });
+// @ts-expect-error: a change is an object
+store.batch([{ op: "patch", key: "k", change: 1 }]);
+// @ts-expect-error: a number is added
+store.batch([{ op: "increment", key: "k", by: "1" }]);
+// @ts-expect-error: another end has to be said
+store.batch([{ op: "touch", key: "k" }]);
+// @ts-expect-error: a read has no key
+store.batch([{ op: "get", key: "k", once: true }]);
 // @ts-expect-error: there is no such option
 store.put("k", 1, { tll: 5 });
 `;

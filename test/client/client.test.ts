@@ -5,10 +5,12 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import * as client from "../../src/client/index.ts";
-import type { WatchEvent } from "../../src/client/options.ts";
+import type { WatchEvent } from "../../src/client/options/options.ts";
 import { type Cluster, startCluster } from "../cluster/workers.ts";
+import { Random, randomSeed } from "../random.ts";
 import { call, content } from "../rest/client.ts";
 import { type Server, startServer, temporaryFolder, waitUntil, withServer } from "../rest/server.ts";
+import { type Fate, lossyProxy } from "./lossy-proxy.ts";
 
 const { MinivaultClient } = client;
 
@@ -226,7 +228,49 @@ describe("client: one node", () => {
       [{ n: 1 }, new Uint8Array([1, 2, 255]), "text"],
     );
     assert.deepEqual(await store.batch([]), []);
+    for (const value of [new Blob(["x"]), new ReadableStream()])
+      await assert.rejects(store.batch([{ op: "put", key: "x", value }]), TypeError);
     await assert.rejects(store.batch([{ op: "put", key: "x", value: undefined }]), TypeError);
+  });
+
+  test("client: batches change values in place, as the methods do", async () => {
+    const large = 2n ** 70n;
+    const results = await store.batch([
+      { op: "put", key: "p/doc", value: { a: 1, b: 2 } },
+      { op: "patch", key: "p/doc", change: { b: null, increment: 1 } },
+      { op: "patch", key: "p/doc", change: [{ op: "replace", path: "/a", value: 3 }] },
+      { op: "put", key: "p/list", value: [1] },
+      { op: "append", key: "p/list", value: { 2: 2 }, ttl: 60 },
+      { op: "append", key: "p/list", value: 3 },
+      { op: "put", key: "p/bytes", value: new Uint8Array([1]).buffer },
+      { op: "append", key: "p/bytes", value: new Uint8Array([2]) },
+      { op: "increment", key: "p/n" },
+      { op: "increment", key: "p/n", by: large, ttl: "1h" },
+      { op: "increment", key: "p/m", by: 5, initial: 10, max: 12 },
+      { op: "increment", key: "p/o", initial: null },
+      { op: "touch", key: "p/doc", ttl: 100 },
+      { op: "touch", key: "p/n", ttl: "none" },
+      { op: "append", key: "p/list", value: 4, ifMatch: '"0"' },
+      { op: "patch", key: "p/absent", change: { a: 1 }, ifMatch: "*" },
+    ]);
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      [201, 200, 200, 201, 200, 200, 201, 200, 201, 200, 409, 404, 200, 200, 412, 412],
+    );
+    assert.deepEqual(
+      [2, 5, 8].map((index) => results[index].value),
+      [{ a: 3, increment: 1 }, [1, { 2: 2 }, 3], 1],
+    );
+    assert.deepEqual(await store.get("p/bytes"), new Uint8Array([1, 2]));
+    assert.equal(Buffer.from((await store.getBytes("p/n")) ?? []).toString(), String(large + 1n));
+    assert.ok(((await store.head("p/doc"))?.ttl ?? 0) > 0);
+    assert.equal((await store.head("p/n"))?.ttl, null);
+    for (const by of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      await assert.rejects(store.batch([{ op: "increment", key: "p/n", by }]), TypeError);
+      await assert.rejects(store.increment("p/n", by), TypeError);
+    }
+    await store.append("p/bytes", new Uint8Array([3]).buffer);
+    assert.deepEqual(await store.get("p/bytes"), new Uint8Array([1, 2, 3]));
   });
 
   test("client: a watch tells what changes, goes on at its place after a restart, and ends when it is left", async () => {
@@ -337,6 +381,42 @@ describe("client: a cluster of three", () => {
     cluster = await startCluster({ workers: 3 });
   });
   after(() => cluster.dispose());
+
+  test("client: batches over three nodes whose answers are lost count once", async (t) => {
+    const seed = randomSeed(t);
+    const random = new Random(seed);
+    const fate = (): Fate => (["lost", "cut", "comes", "comes"] as const)[random.below(4)];
+    const proxies = await Promise.all(cluster.workers.map(({ port }) => lossyProxy(port, fate)));
+    try {
+      const names = ["b/0", "b/1", "b/2"];
+      const sums = names.map(() => 0);
+      const many = async (): Promise<void> => {
+        const store = new MinivaultClient({ url: proxies.map(({ url }) => url), retries: 100 });
+        for (let round = 0; round < 4; round++) {
+          const bys = names.map(() => 1 + random.below(9));
+          const results = await store.batch(
+            names.flatMap((key, index) => [
+              { op: "increment", key, by: bys[index] },
+              { op: "increment", key, by: 100 },
+            ]),
+          );
+          assert.deepEqual(
+            results.filter(({ status }) => status >= 300),
+            [],
+            `seed ${seed}`,
+          );
+          for (const [index, by] of bys.entries()) sums[index] += by + 100;
+        }
+      };
+      await Promise.all([many(), many(), many()]);
+      const plain = new MinivaultClient({ url: `http://127.0.0.1:${cluster.workers[0].port}` });
+      for (const [index, key] of names.entries())
+        assert.equal(await plain.get(key), sums[index], `seed ${seed}`);
+      t.diagnostic(`${proxies.reduce((sum, { lost }) => sum + lost(), 0)} answers were lost`);
+    } finally {
+      for (const proxy of proxies) proxy.close();
+    }
+  });
 
   test("client: reads, writes and a watch go on when a node is killed", async () => {
     const urls = cluster.workers.map(({ port }) => `http://127.0.0.1:${port}`);

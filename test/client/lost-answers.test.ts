@@ -1,50 +1,16 @@
 /** Answers that are lost on the way: what the client then sends again takes effect once. */
 import assert from "node:assert/strict";
-import http from "node:http";
-import type { AddressInfo } from "node:net";
 import { describe, test } from "node:test";
 import * as client from "../../src/client/index.ts";
 import { Random, randomSeed } from "../random.ts";
 import { withServer } from "../rest/server.ts";
+import { type Fate, lossyProxy } from "./lossy-proxy.ts";
 
 const ROUNDS = 15;
 
-/** Hands requests on, and loses some of their answers: the connection closes instead. */
-async function lossyProxy(
-  port: number,
-  loses: () => boolean,
-): Promise<{ url: string; lost(): number; close(): void }> {
-  let lost = 0;
-  const proxy = http.createServer((request, response) => {
-    const { method, url, headers } = request;
-    const onward = http.request(
-      { host: "127.0.0.1", port, method, path: url, headers, agent: false },
-      (answer) => {
-        const pieces: Buffer[] = [];
-        answer.on("data", (piece) => pieces.push(piece));
-        answer.on("end", () => {
-          if (loses()) {
-            lost++;
-            request.socket.destroy();
-            return;
-          }
-          response.writeHead(answer.statusCode ?? 500, answer.headers);
-          response.end(Buffer.concat(pieces));
-        });
-      },
-    );
-    onward.on("error", () => request.socket.destroy());
-    request.pipe(onward);
-  });
-  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
-  return {
-    url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
-    lost: () => lost,
-    close: () => {
-      proxy.closeAllConnections();
-      proxy.close();
-    },
-  };
+/** A third of the answers does not come whole. */
+function fates(random: Random): () => Fate {
+  return () => (["lost", "cut", "comes", "comes", "comes", "comes"] as const)[random.below(6)];
 }
 
 describe("client: lost answers", () => {
@@ -52,7 +18,7 @@ describe("client: lost answers", () => {
     withServer({}, async ({ port }) => {
       const seed = randomSeed(t);
       const random = new Random(seed);
-      const proxy = await lossyProxy(port, () => random.below(3) === 0);
+      const proxy = await lossyProxy(port, fates(random));
       try {
         const store = new client.MinivaultClient({ url: proxy.url, retries: 50 });
         let sum = 0;
@@ -89,9 +55,75 @@ describe("client: lost answers", () => {
       }
     }));
 
+  test("client: each write of a batch takes effect once, and is answered as the first time", (t) =>
+    withServer({}, async ({ port, url }) => {
+      const seed = randomSeed(t);
+      const random = new Random(seed);
+      const proxy = await lossyProxy(port, fates(random));
+      try {
+        const store = new client.MinivaultClient({ url: proxy.url, retries: 50 });
+        const sums = [0, 0, 0, 0];
+        for (let round = 0; round < ROUNDS; round++) {
+          const operations: client.Operation[] = [
+            { op: "post", key: `new/${round}`, value: round },
+            { op: "delete", key: `new/${round - 1}` },
+            round === 0
+              ? { op: "put", key: "list", value: [0] }
+              : { op: "append", key: "list", value: round },
+          ];
+          for (let count = 0; count < 8; count++) {
+            const name = random.below(sums.length);
+            const by = 1 + random.below(9);
+            sums[name] += by;
+            operations.push({ op: "increment", key: `n${name}`, by });
+          }
+          const results = await store.batch(operations);
+          assert.deepEqual(
+            [results[0].created, results[1].status, results[2].status],
+            [true, 200, round === 0 ? 201 : 200],
+            `seed ${seed}`,
+          );
+          for (const { status, value } of results.slice(3))
+            assert.ok(status < 300 && typeof value === "number", `seed ${seed}`);
+        }
+        const plain = new client.MinivaultClient({ url });
+        for (const [name, sum] of sums.entries())
+          assert.equal((await plain.get(`n${name}`)) ?? 0, sum, `seed ${seed}`);
+        const rounds = Array.from({ length: ROUNDS }, (_, round) => round);
+        assert.deepEqual(await plain.get("list"), rounds, `seed ${seed}`);
+        assert.equal(await plain.count("new/"), 1, `seed ${seed}`);
+        t.diagnostic(`${proxy.lost()} answers were lost`);
+      } finally {
+        proxy.close();
+      }
+    }));
+
+  test("client: a batch whose order counts is not sent again, and none without keys", () =>
+    withServer({}, async ({ port, url }) => {
+      const proxy = await lossyProxy(port, () => "cut");
+      try {
+        const lossy = new client.MinivaultClient({ url: proxy.url });
+        const plain = new client.MinivaultClient({ url });
+        // Sent again, the first one would find what the second has put.
+        const ordered: client.Operation[] = [
+          { op: "patch", key: "o", change: { late: true } },
+          { op: "put", key: "o", value: {} },
+        ];
+        await assert.rejects(lossy.batch(ordered), client.UnknownOutcomeError);
+        assert.deepEqual(await plain.get("o"), {});
+        await assert.rejects(
+          lossy.batch([{ op: "increment", key: "n" }], { once: false }),
+          client.UnknownOutcomeError,
+        );
+        assert.equal(await plain.get("n"), 1);
+      } finally {
+        proxy.close();
+      }
+    }));
+
   test("client: without a key nobody knows, and the client says so", () =>
     withServer({}, async ({ port, url }) => {
-      const proxy = await lossyProxy(port, () => true);
+      const proxy = await lossyProxy(port, () => "lost");
       try {
         const store = new client.MinivaultClient({ url: proxy.url, once: false });
         await assert.rejects(store.increment("n"), client.UnknownOutcomeError);

@@ -143,6 +143,39 @@ test("client: what the server remembers nothing of goes without a key", async ()
   }
 });
 
+test("client: what may have been done is never told to be undone, and never done without its key", async () => {
+  for (const reply of ["refused", [503, "no_quorum"], [503, "unremembered"], [403, "forbidden"]] as Reply[]) {
+    const { store, sent } = storeOf(["lost", reply], { retries: 2 }, KNOWN);
+    await assert.rejects(
+      store.increment("k"),
+      (error: client.MinivaultError) => error instanceof client.UnknownOutcomeError,
+      String(reply),
+    );
+    assert.equal(new Set(sent.map(({ once }) => once)).size, 1);
+    // A read changes nothing.
+    const read = storeOf(["lost", reply], { retries: 2 }, KNOWN);
+    await assert.rejects(
+      read.store.get("k"),
+      (error) => error instanceof client.MinivaultError && !(error instanceof client.UnknownOutcomeError),
+    );
+  }
+  // Judged by what is there, it has had no effect.
+  const { store } = storeOf(["lost", [412, "precondition_failed"]], {}, KNOWN);
+  await assert.rejects(store.put("k", 1, { ifMatch: '"e"' }), client.PreconditionFailedError);
+});
+
+test("client: a write that is older than nodes remember is not sent again", async (t) => {
+  t.mock.timers.enable({ apis: ["Date"] });
+  const { fetch, sent } = network(["lost", [200]], KNOWN);
+  const late: typeof fetch = (url, options) => {
+    t.mock.timers.setTime(Date.now() + 6 * 60_000);
+    return fetch(url, options);
+  };
+  const store = new client.MinivaultClient({ url: "http://a", fetch: late });
+  await assert.rejects(store.increment("k"), client.UnknownOutcomeError);
+  assert.equal(sent.length, 1);
+});
+
 test("client: a stream is sent once", async () => {
   const { store, sent } = storeOf([[503, "no_quorum"], [201]], {}, KNOWN);
   const stream = new ReadableStream({ start: (controller) => controller.close() });

@@ -5,7 +5,8 @@
  * ends by itself when its time is over.
  */
 import { MinivaultClient } from "../client.ts";
-import type { ClientOptions, OperationResult } from "../options.ts";
+import type { OperationResult } from "../options/operations.ts";
+import type { ClientOptions } from "../options/options.ts";
 
 export interface KeyvMinivaultOptions extends Partial<ClientOptions> {
   /** In place of `url` and its like. */

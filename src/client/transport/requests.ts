@@ -11,6 +11,7 @@ import { AttemptClock, pause } from "./attempt-clock.ts";
 import { errorOfAnswer, MinivaultError, NetworkError, UnknownOutcomeError } from "./errors.ts";
 import type { Fetch, Node, Nodes } from "./nodes.ts";
 import type { Body } from "./values.ts";
+import { afterUnclear, isForgetting, isNodes, verdictOf } from "./verdicts.ts";
 
 /** How often a request that failed is sent again, at most. */
 export const RETRIES_DEFAULT = 5;
@@ -20,16 +21,12 @@ export const ATTEMPT_MS_DEFAULT = 10_000;
 const IDEMPOTENCY_KEY = "Idempotency-Key";
 const FEATURE = "idempotency-key";
 
-/** Words of refusals after which nothing was done. */
-const NOT_DONE: ReadonlySet<string> = new Set([
-  ...["overloaded", "no_quorum", "clock_ahead", "stopping", "building", "too_many_requests", "too_slow"],
-]);
-/** Words of refusals of a write for its idempotency key. */
-const FORGETTING: ReadonlySet<string> = new Set(["upgrade_first", "unremembered"]);
-/** Statuses that may be others in a moment. */
-const PASSING: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
-/** Words of failures that stay what they are. */
-const LASTING: ReadonlySet<string> = new Set(["corrupt", "write_stopped", "upgrade_first"]);
+/**
+ * How long after its first attempt a write is sent again: nodes know its key for twice as long, and what is
+ * sent may be late.
+ */
+const KNOWN_MS = 5 * 60_000;
+
 /** Why no connection came about, in the words of Node.js. */
 const NOT_SENT: ReadonlySet<string> = new Set([
   ...["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"],
@@ -45,8 +42,14 @@ export interface Call {
   writes?: boolean;
   /** What the write is known by; null: nothing. */
   once?: string | null;
+  /** Each write in its body has a key of its own, and their order is nothing to anyone. */
+  isKeyed?: boolean;
   /** The key is the caller's own: the write is not done without it. */
   needsOnce?: boolean;
+  /** When the first attempt at it began (Date.now), where that was in an earlier call. */
+  sinceMs?: number;
+  /** The answer's body says what its status does not. */
+  needsBody?: boolean;
   signal?: AbortSignal | undefined;
   /** Statuses beside 2xx that are answers. */
   expected?: readonly number[];
@@ -60,7 +63,13 @@ export interface Answer {
   /** Empty where it streams. */
   bytes: Uint8Array;
   stream: ReadableStream<Uint8Array> | null;
+  /** Who has answered. */
+  node: Node;
+  /** An earlier attempt at the write may have been done. */
+  isAgain: boolean;
 }
+
+type Reply = Omit<Answer, "node" | "isAgain">;
 
 export interface RequestSettings {
   headers: Readonly<Record<string, string>>;
@@ -85,26 +94,46 @@ export class Requests {
     this.settings = settings;
   }
 
+  /** How often a request that failed is sent again. */
+  get retries(): number {
+    return this.settings.retries;
+  }
+
+  /** Whether writes are to have keys: what is kept here may have no place for them. */
+  get takesKeys(): boolean {
+    return this.keepsKeys;
+  }
+
+  /** What is kept here has no place for keys. */
+  keepsNoKeys(): void {
+    this.keepsKeys = false;
+  }
+
   /** Sends a request until it is answered. Throws a MinivaultError, or the reason of the signal. */
   async send(given: Call): Promise<Answer> {
     const call = this.keepsKeys || given.needsOnce === true ? given : { ...given, once: null };
+    const sinceMs = call.sinceMs ?? Date.now();
     const tried = new Set<Node>();
+    let isAgain = false;
     for (let attempt = 0; ; attempt++) {
       call.signal?.throwIfAborted();
       const node = this.nodes.choose(tried);
-      const isAgain = tried.has(node);
-      if (isAgain) await pause(attempt, call.signal);
+      if (tried.has(node)) await pause(attempt, call.signal);
       tried.add(node);
       try {
         const answer = await this.attempt(node, call);
         this.nodes.answered(node);
-        return answer;
+        return { ...answer, node, isAgain };
       } catch (error) {
         call.signal?.throwIfAborted();
         if (!(error instanceof MinivaultError)) throw error;
-        if (this.forgetsKeys(call, error)) continue;
+        if (!isAgain && this.forgetsKeys(call, error)) continue;
         if (isNodes(error)) this.nodes.failed(node);
-        if (attempt >= this.settings.retries || !(await this.maySendAgain(call, error))) throw error;
+        const verdict = verdictOf(error);
+        const last = isAgain ? afterUnclear(error) : error;
+        isAgain ||= call.writes === true && verdict === "unclear";
+        if (attempt >= this.retries || call.body?.bytes === null || verdict === "lasting") throw last;
+        if (isAgain && !(await this.isKnown(call, sinceMs))) throw last;
       }
     }
   }
@@ -112,26 +141,22 @@ export class Requests {
   /** Goes on without a key where the node cannot keep it: it has done nothing. */
   private forgetsKeys(call: Call, error: MinivaultError): boolean {
     // A key that has had too many of them takes writes without.
-    if (!call.once || call.needsOnce === true || !FORGETTING.has(error.code)) return false;
+    if (!call.once || call.needsOnce === true || !isForgetting(error)) return false;
     call.once = null;
     if (error.code === "upgrade_first") this.keepsKeys = false;
     return true;
   }
 
-  private async maySendAgain(call: Call, error: MinivaultError): Promise<boolean> {
-    if (call.body?.bytes === null) return false;
-    if (error instanceof NetworkError || NOT_DONE.has(error.code)) return true;
-    if (!(error instanceof UnknownOutcomeError) && (!PASSING.has(error.status) || LASTING.has(error.code)))
-      return false;
-    if (call.writes !== true) return true;
-    return typeof call.once === "string" && (await this.knowsKeys(call.signal));
+  /** Whether a write of which an attempt may have been done is known when it comes again. */
+  private async isKnown({ once, isKeyed, signal }: Call, sinceMs: number): Promise<boolean> {
+    return (typeof once === "string" || isKeyed === true) && isRecent(sinceMs) && this.knowsKeys(signal);
   }
 
   /**
    * Whether the nodes, which are of one cluster, know idempotency keys: that is asked once where it is so.
    * What does not say so does not.
    */
-  private async knowsKeys(signal: AbortSignal | undefined): Promise<boolean> {
+  async knowsKeys(signal: AbortSignal | undefined): Promise<boolean> {
     if (this.knows) return true;
     try {
       const { bytes } = await this.send({
@@ -149,7 +174,7 @@ export class Requests {
   }
 
   /** One request to one node. Throws a MinivaultError for every answer that is not expected. */
-  private async attempt(node: Node, call: Call): Promise<Answer> {
+  private async attempt(node: Node, call: Call): Promise<Reply> {
     const clock = new AttemptClock(call, this.settings.attemptMs);
     try {
       const answer = await this.fetch(node.url + call.path, this.optionsOf(call, clock.signal));
@@ -188,7 +213,7 @@ async function bodyOf(answer: Response, call: Call): Promise<Uint8Array> {
   try {
     return new Uint8Array(await answer.arrayBuffer());
   } catch (error) {
-    if (call.writes === true && answer.ok) return NOTHING;
+    if (call.writes === true && answer.ok && call.needsBody !== true) return NOTHING;
     throw error;
   }
 }
@@ -218,9 +243,11 @@ function reasonOf(error: unknown): string {
   return cause?.code ?? (cause?.message || message || String(error));
 }
 
-/** Whether another node may do better. */
-function isNodes(error: MinivaultError): boolean {
-  return error.status === 0 || error.status === 502 || error.status === 503 || error.status === 504;
+/** Whether nodes know what was sent first at that time, and still will when it comes again. */
+export function isRecent(sinceMs: number): boolean {
+  const ageMs = Date.now() - sinceMs;
+  // A clock that was set back says nothing.
+  return ageMs >= 0 && ageMs < KNOWN_MS;
 }
 
 /** A name that nobody else draws; pages without https have this much of crypto, too. */

@@ -17,7 +17,7 @@ const JSON_TYPE = "application/json";
 /** So many bytes of a stream that is collected are held outside of its Blob. */
 const COLLECTED_BYTES = 4 * 1024 * 1024;
 
-function isBytes(value: unknown): value is Bytes {
+export function isBytes(value: unknown): value is Bytes {
   return (
     value instanceof Uint8Array ||
     value instanceof ArrayBuffer ||

@@ -4,7 +4,7 @@
  * The key `a:b` is `a/b` here, below the base if there is one: as the server's own `/_unstorage/` has it.
  */
 import { MinivaultClient } from "../client.ts";
-import type { ClientOptions, ListItem, ListPrefix, WatchEvent } from "../options.ts";
+import type { ClientOptions, ListItem, ListPrefix, WatchEvent } from "../options/options.ts";
 import type { Bytes } from "../transport/values.ts";
 
 export interface MinivaultDriverOptions extends Partial<ClientOptions> {

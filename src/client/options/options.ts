@@ -1,6 +1,6 @@
 /** What the client is told, and what it answers. */
-import type { Fetch } from "./transport/nodes.ts";
-import type { Bytes } from "./transport/values.ts";
+import type { Fetch } from "../transport/nodes.ts";
+import type { Bytes } from "../transport/values.ts";
 
 export interface ClientOptions {
   /** Of a node, or of several nodes of one cluster: the nearest that works is asked. */
@@ -184,26 +184,6 @@ export type WatchEvent =
   | { event: "progress"; place: string }
   /** Changes may have been missed: list again. With `initial` that follows by itself. */
   | { event: "reset"; place: null };
-
-export type Operation = { op: "get"; key: string; ifMatch?: string; ifNoneMatch?: string } | WriteOperation;
-
-export type WriteOperation =
-  | ({ op: "put" | "post"; key: string; value: unknown; type?: string; ttl?: number | string } & Conditions)
-  | ({ op: "delete"; key: string } & Conditions);
-
-/** What became of an operation. */
-export interface OperationResult {
-  status: number;
-  etag: string | null;
-  /** Of a get that has found something. */
-  value?: unknown;
-  type?: string;
-  created?: boolean;
-  deleted?: boolean;
-  /** Why it was not done. */
-  error?: string;
-  code?: string;
-}
 
 export interface LockOptions extends Signalled {
   /** How long the lock outlives a holder that dies, in seconds; 10 when left out. */
