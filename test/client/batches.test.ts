@@ -29,9 +29,13 @@ function nodes(
 ) {
   const sent: Sent[][] = [];
   const hosts: string[] = [];
+  const asked = { count: 0 };
   const fetch = async (url: string, { body }: RequestInit): Promise<Response> => {
     const { pathname, host } = new URL(url);
-    if (pathname === "/") return Response.json({ features });
+    if (pathname === "/") {
+      asked.count++;
+      return Response.json({ features });
+    }
     if (pathname !== "/_batch") return Response.json({});
     const { operations } = JSON.parse(body as string) as { operations: Sent[] };
     const reply = replies.length > 1 ? (replies.shift() as Reply) : replies[0];
@@ -49,7 +53,7 @@ function nodes(
     return Response.json({ success: true, results: operations.map(reply) });
   };
   const store = new client.MinivaultClient({ url: "http://a", fetch, ...options });
-  return { store, sent, hosts };
+  return { store, sent, hosts, asked };
 }
 
 function keysOf(operations: readonly Sent[]): (string | null)[] {
@@ -213,9 +217,10 @@ test("client: batch: a key that cannot be remembered is left out, unless the wri
   assert.deepEqual(old.sent.flatMap(haveKeys), [true, false, false]);
   // Before keys were known they were a member that is refused.
   const older = nodes([refuse("bad_request", 400), DONE], { features: [] });
+  await older.store.batch([...one, ...one]);
   await older.store.batch(one);
-  await older.store.batch(one);
-  assert.deepEqual(older.sent.flatMap(haveKeys), [true, false, false]);
+  assert.deepEqual(older.sent.flatMap(haveKeys), [true, true, false, false, false]);
+  assert.equal(older.asked.count, 1);
   const bad = nodes([refuse("bad_request", 400), DONE]);
   assert.equal((await bad.store.batch(one))[0].status, 400);
   const own = nodes([refuse("unremembered")], { retries: 0 });

@@ -63,8 +63,11 @@ async function settle(
   const again = new Set<Item>();
   const keyless = new Set<Item>();
   const results = resultsIn(bytes, items.length);
+  let known: Promise<boolean> | null = null;
+  // Once for all of them, where it is asked at all.
+  const knowsKeys = (): Promise<boolean> => (known ??= requests.knowsKeys(signal));
   for (const [index, item] of items.entries()) {
-    const next = await item.take(results[index], isAgain, () => requests.knowsKeys(signal));
+    const next = await item.take(results[index], isAgain, knowsKeys);
     if (next === "again") again.add(item);
     if (next !== "keyless") continue;
     keyless.add(item);
