@@ -242,11 +242,12 @@ export class MinivaultClient {
 
   private async change<T>(
     key: string,
-    body: Body,
+    given: Body,
     options: PatchOptions,
     append = false,
   ): Promise<Patched<T>> {
     const { ttl, once, signal } = options;
+    const body = await sendableOf(given, signal);
     const path = `${pathOf("_kv", key)}${queryOf({ ttl: ttlText(ttl), append })}`;
     const call = { method: "PATCH", path, headers: conditionsOf(options), body, writes: true, signal };
     const about = { ...this.onceOf(once, body.bytes), needsBody: true };

@@ -270,7 +270,8 @@ describe("client: one node", () => {
       await assert.rejects(store.increment("p/n", by), TypeError);
     }
     await store.append("p/bytes", new Uint8Array([3]).buffer);
-    assert.deepEqual(await store.get("p/bytes"), new Uint8Array([1, 2, 3]));
+    await store.append("p/bytes", new Blob([new Uint8Array([4])]));
+    assert.deepEqual(await store.get("p/bytes"), new Uint8Array([1, 2, 3, 4]));
   });
 
   test("client: a watch tells what changes, goes on at its place after a restart, and ends when it is left", async () => {
