@@ -1,17 +1,18 @@
 /**
- * Turborepo and Nx with a node as their remote cache, as docs/build-caches.md has it: with no local cache the second build comes from the
- * node. The tools are installed for it, into a folder of its own; BUILD_TOOLS names one that has them.
+ * Turborepo, Nx, Bazel and Gradle with a node as their remote cache, as docs/build-caches.md has it: with no local cache the second build
+ * comes from the node. The tools from npm are installed for it, into a folder of its own; BUILD_TOOLS names one that has them.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { blockOf, type CacheNode, runBlock, startCacheNode } from "../rest/build-caches.ts";
+import { blockOf, type CacheNode, has, runBlock, startCacheNode } from "../rest/build-caches.ts";
 import { closeConnections } from "../rest/client.ts";
 import { removeFolder, temporaryFolder } from "../rest/server.ts";
 
-const TOOLS = ["turbo@2.11.11", "nx@24.0.6"];
+const TOOLS = ["turbo@2.11.11", "nx@24.0.6", "@bazel/bazel-linux_x64@2.1.0"];
+const BAZEL = "@bazel/bazel-linux_x64/bazel-2.1.0-linux-x86_64";
 /** Each build makes another one: the same again is not built. */
 const BUILD = "mkdir -p dist && date +%s%N > dist/out.txt";
 
@@ -29,7 +30,7 @@ before(async () => {
       ["install", "--no-audit", "--no-fund", "--ignore-scripts", ...TOOLS],
       { cwd: tools },
     );
-    assert.equal(status, 0, "turbo and nx can be installed");
+    assert.equal(status, 0, `${TOOLS.join(", ")} can be installed`);
   }
   node = await startCacheNode(folder);
 });
@@ -89,4 +90,64 @@ test("Nx: the second build comes from the node", async () => {
     NX_NO_CLOUD: "true",
   });
   assert.equal(second, first);
+});
+
+test("Bazel: the second build comes from the node", {
+  skip: has("java") ? false : "java is not installed",
+}, async () => {
+  const cwd = path.join(folder, "bazel");
+  const program = path.join(folder, "bazel-program");
+  fs.mkdirSync(cwd);
+  // A package of npm need not keep it executable.
+  fs.copyFileSync(path.join(modules, BAZEL), program);
+  fs.chmodSync(program, 0o755);
+  const settings = blockOf("bazel")
+    .replaceAll("localhost:3000", `localhost:${node.server.port}`)
+    .replaceAll("TOKEN", node.token);
+  const rule = `genrule(name = "out", srcs = ["in.txt"], outs = ["out.txt"], cmd = "cat $< > $@; date +%s%N >> $@")\n`;
+  for (const [file, text] of [
+    ["WORKSPACE", ""],
+    ["BUILD", rule],
+    ["in.txt", String(Date.now())],
+    [".bazelrc", settings],
+  ])
+    fs.writeFileSync(path.join(cwd, file), text);
+  const build = async (name: string): Promise<string> => {
+    const own = path.join(folder, name);
+    // Without a server that stays; what it makes cannot be written by anybody, which only root could remove.
+    const command = `"${program}" --batch --output_user_root="${own}" build //:out && cat bazel-bin/out.txt > "${own}.txt"; status=$?; chmod -R u+w "${own}"; exit $status`;
+    const output = await runBlock(command, node, cwd, { HOME: folder });
+    assert.match(output, name === "second" ? /1 remote cache hit/ : /1 (?!remote cache hit)/);
+    return fs.readFileSync(`${own}.txt`, "utf8");
+  };
+  const first = await build("first");
+  assert.equal(await build("second"), first);
+});
+
+test("Gradle: the second build comes from the node", {
+  skip: has("gradle") ? false : "gradle is not installed",
+}, async () => {
+  const cwd = path.join(folder, "gradle");
+  fs.mkdirSync(path.join(cwd, "src/main/java"), { recursive: true });
+  const settings = blockOf("gradle").replaceAll("localhost:3000", `localhost:${node.server.port}`);
+  const source = `public class Hello { public static long number() { return ${Date.now()}L; } }\n`;
+  for (const [file, text] of [
+    ["settings.gradle", `${settings}\nbuildCache { local { enabled = false } }\n`],
+    ["build.gradle", "apply plugin: 'java'\n"],
+    ["gradle.properties", "org.gradle.caching=true\n"],
+    ["src/main/java/Hello.java", source],
+  ])
+    fs.writeFileSync(path.join(cwd, file), text);
+  const build = async (): Promise<[output: string, made: Buffer]> => {
+    for (const left of ["build", ".gradle"])
+      fs.rmSync(path.join(cwd, left), { recursive: true, force: true });
+    const command = `gradle --no-daemon --console=plain -g "${folder}/gradle-home" compileJava`;
+    const output = await runBlock(command, node, cwd, { HOME: folder, CI: "true" });
+    return [output, fs.readFileSync(path.join(cwd, "build/classes/java/main/Hello.class"))];
+  };
+  const [output, first] = await build();
+  assert.doesNotMatch(output, /FROM-CACHE/);
+  const [again, second] = await build();
+  assert.match(again, /^:compileJava FROM-CACHE$/m);
+  assert.ok(second.equals(first));
 });
