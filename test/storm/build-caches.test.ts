@@ -1,5 +1,5 @@
 /**
- * Turborepo, Nx, Bazel and Gradle with a node as their remote cache, as docs/build-caches.md has it: with no local cache the second build
+ * Turborepo, Nx, Bazel, Gradle and the library of sccache with a node as their remote cache, as docs/build-caches.md has it: with no local cache the second build
  * comes from the node. The tools from npm are installed for it, into a folder of its own; BUILD_TOOLS names one that has them.
  */
 import assert from "node:assert/strict";
@@ -8,10 +8,11 @@ import fs from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { blockOf, type CacheNode, has, runBlock, startCacheNode } from "../rest/build-caches.ts";
-import { closeConnections } from "../rest/client.ts";
-import { removeFolder, temporaryFolder } from "../rest/server.ts";
+import { call, closeConnections } from "../rest/client.ts";
+import { REPOSITORY, removeFolder, runProgram, temporaryFolder } from "../rest/server.ts";
+import { startS3 } from "../s3/harness.ts";
 
-const TOOLS = ["turbo@2.11.11", "nx@24.0.6", "@bazel/bazel-linux_x64@2.1.0"];
+const TOOLS = ["turbo@2.11.11", "nx@24.0.6", "@bazel/bazel-linux_x64@2.1.0", "opendal@0.47.7"];
 const BAZEL = "@bazel/bazel-linux_x64/bazel-2.1.0-linux-x86_64";
 /** Each build makes another one: the same again is not built. */
 const BUILD = "mkdir -p dist && date +%s%N > dist/out.txt";
@@ -150,4 +151,54 @@ test("Gradle: the second build comes from the node", {
   const [again, second] = await build();
   assert.match(again, /^:compileJava FROM-CACHE$/m);
   assert.ok(second.equals(first));
+});
+
+/** As sccache does: it asks whether it may write, and has its results under their hashes. */
+const SCCACHE = `
+const [dir, word] = process.argv.slice(1);
+const { Operator } = require(dir + "/opendal");
+const { SCCACHE_BUCKET, SCCACHE_ENDPOINT, SCCACHE_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = process.env;
+const store = new Operator("s3", {
+  ...{ bucket: SCCACHE_BUCKET, endpoint: "http://" + SCCACHE_ENDPOINT, region: SCCACHE_REGION },
+  ...{ access_key_id: AWS_ACCESS_KEY_ID, secret_access_key: AWS_SECRET_ACCESS_KEY, disable_config_load: "true" },
+});
+async function main() {
+  await store.write(".sccache_check", Buffer.from("Hello, World!"));
+  if (String(await store.read(".sccache_check")) !== "Hello, World!") throw new Error("the check");
+  const found = await store.read("a/b/c/abc").then(String, (error) => String(error).match(/NotFound/)[0]);
+  console.log(found.length > 100_000 ? "hit" : found);
+  await store.write("a/b/c/abc", Buffer.from(word.repeat(100_000)));
+}
+main();
+`;
+
+test("sccache's library: what it has written by S3 is there for the next one", async () => {
+  const file = path.join(folder, "s3-tokens");
+  const words = ["token", "sccache", "-s3", "-prefix", "sccache/", "-allow", "read,write,list,delete"];
+  const { output } = await runProgram([...words, "-tokens", file, "-json"]);
+  const { token, accessKey, secretKey } = JSON.parse(output) as Record<string, string>;
+  const server = await startS3({ flags: ["-tokens", file] });
+  try {
+    const block = blockOf("sccache").replaceAll("localhost:9000", `127.0.0.1:${server.s3Port}`);
+    assert.ok(
+      fs.readFileSync(path.join(REPOSITORY, "docs/build-caches.md"), "utf8").includes(words.join(" ")),
+    );
+    const build = () =>
+      runBlock(
+        `${block}\n"${process.execPath}" -e '${SCCACHE}' "${modules}" result`,
+        { server, token },
+        folder,
+        {
+          ...{ ACCESS_KEY: accessKey, SECRET_KEY: secretKey },
+        },
+      );
+    assert.match(await build(), /NotFound$/m);
+    assert.match(await build(), /hit$/m);
+    // What it has written is a key like any other.
+    const headers = { Authorization: `Bearer ${token}` };
+    const kept = await call(server.port, "GET", "/sccache/a/b/c/abc", { headers, agent: false });
+    assert.equal(kept.text, "result".repeat(100_000));
+  } finally {
+    await server.dispose();
+  }
 });
