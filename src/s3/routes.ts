@@ -48,6 +48,15 @@ const HEADERS = [
   ...["x-amz-if-match-last-modified-time", "x-amz-if-match-size", "x-amz-bypass-governance-retention"],
   ...["x-amz-grant-read", "x-amz-grant-write", "x-amz-grant-full-control", "x-amz-grant-read-acp"],
 ];
+const CONDITIONS = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+/** Conditions that writes have. Whoever sends another one relies on it; of reads they save only time. */
+const OF_WRITE: ReadonlyMap<Verb, readonly string[]> = new Map([
+  [putObject, ["if-match", "if-none-match"]],
+  [copyObject, ["if-match", "if-none-match"]],
+  [createMultipartUpload, ["if-match", "if-none-match"]],
+  [completeMultipartUpload, ["if-match", "if-none-match"]],
+  [deleteObject, ["if-match"]],
+]);
 /** What an object or a bucket has anyway. */
 const ACLS: ReadonlySet<string> = new Set(["private", "bucket-owner-full-control", "bucket-owner-read"]);
 const STANDARD = "STANDARD";
@@ -60,8 +69,14 @@ export function verbOf(asked: Asked): Verb {
   demandKnown(asked);
   const { bucket, key, method } = asked;
   const verb = bucket === "" ? ofService(method) : key === "" ? ofBucket(asked) : ofObject(asked);
-  if (verb !== null) return verb;
-  throw new S3Error("MethodNotAllowed");
+  if (verb === null) throw new S3Error("MethodNotAllowed");
+  if (method !== "GET" && method !== "HEAD") demandConditions(asked.headers, OF_WRITE.get(verb) ?? []);
+  return verb;
+}
+
+function demandConditions(headers: Asked["headers"], known: readonly string[]): void {
+  const unknown = CONDITIONS.find((name) => headers.has(name) && !known.includes(name));
+  if (unknown !== undefined) throw new S3Error("NotImplemented", `${unknown} is no condition of this here.`);
 }
 
 function demandKnown({ query, headers, method }: Asked): void {

@@ -20,7 +20,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { call, closeConnections } from "../rest/client.ts";
-import { client, KEY, type S3Server, startS3 } from "./harness.ts";
+import { ask, client, codeOf, KEY, type S3Server, startS3 } from "./harness.ts";
 import { uploadStorm } from "./upload-storm.ts";
 
 const Bucket = "parts";
@@ -113,6 +113,26 @@ describe("an upload in parts", () => {
     assert.equal((await complete(Key, id, etags)).ETag, ETag);
     assert.ok((await left()).every(({ key }) => !key.startsWith("_s3/parts/")));
     await refused(s3.send(new ListPartsCommand({ Bucket, Key, UploadId: id })), 404, "NoSuchUpload");
+  });
+
+  test("keeps the condition that it was begun with until it is completed", async () => {
+    const target = `/${Bucket}/begun`;
+    const start = async (name: string, value: string) => {
+      const sent = { method: "POST", target: `${target}?uploads=`, headers: { [name]: value } };
+      return ask(server.s3Port, sent);
+    };
+    assert.equal(codeOf(await start("if-match", '"0"')), "NoSuchKey");
+    const begun = await start("if-none-match", "*");
+    const id = /<UploadId>(\w+)</.exec(begun.text)?.[1] ?? "";
+    const etag = await part("begun", id, 1, Buffer.from("late"));
+    await s3.send(new PutObjectCommand({ Bucket, Key: "begun", Body: "first" }));
+    await refused(complete("begun", id, [[1, etag]]), 412, "PreconditionFailed");
+    assert.equal(String(await read("begun")), "first");
+    await refused(complete("begun", id, [[1, etag]], { IfMatch: etag }), 412, "PreconditionFailed");
+    const first = `"${md5(Buffer.from("first")).toString("hex")}"`;
+    await complete("begun", id, [[1, etag]], { IfMatch: first });
+    assert.equal(String(await read("begun")), "late");
+    assert.equal(codeOf(await start("if-match", first)), "PreconditionFailed");
   });
 
   test("whose parts are named twice takes the last word, if that is what is there", async () => {

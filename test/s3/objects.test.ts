@@ -288,6 +288,22 @@ describe("objects", () => {
     const Delete = { Objects: [{ Key: "k", ETag: first }] };
     const { Deleted = [], Errors = [] } = await s3.send(new DeleteObjectsCommand({ Bucket, Delete }));
     assert.deepEqual([Deleted.map(({ Key }) => Key), Errors], [["k"], []]);
+    // A condition that is not judged is not passed over.
+    await put(Bucket, "k", "kept");
+    for (const [method, target, name] of [
+      ["DELETE", "/k", "if-none-match"],
+      ["DELETE", "/k", "if-unmodified-since"],
+      ["PUT", "/k", "if-unmodified-since"],
+      ["POST", "?delete=", "if-match"],
+      ["DELETE", "", "if-match"],
+      ["PUT", "-other", "if-none-match"],
+    ]) {
+      const headers = { [name]: name.endsWith("since") ? past.toUTCString() : "*" };
+      const sent = { method, target: `/${Bucket}${target}`, headers, body: "" };
+      assert.equal(codeOf(await ask(server.s3Port, sent)), "NotImplemented", `${method} ${target} ${name}`);
+    }
+    assert.equal(String(await bytesOf(Bucket, "k")), "kept");
+    await refused(s3.send(new HeadBucketCommand({ Bucket: `${Bucket}-other` })), 404);
     const nowhere = { Bucket: "nowhere", Key: "k", IfMatch: first };
     await refused(s3.send(new DeleteObjectCommand(nowhere)), 404, "NoSuchBucket");
   });

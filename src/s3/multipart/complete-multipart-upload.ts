@@ -43,7 +43,7 @@ export async function completeMultipartUpload(exchange: Exchange): Promise<void>
   const { asked, body } = exchange;
   exchange.demand(WRITE, exchange.storeKey);
   const id = uploadIdOf(exchange);
-  const conditions = conditionsOf(exchange);
+  const own = conditionsOf(exchange);
   const document = readDocument(await body.whole(BODY_BYTES_MAX), "CompleteMultipartUpload");
   const record = await demandUpload(exchange, id, true);
   const resultOf = ({ etag = "", checksum = {} }: Completed): string =>
@@ -55,6 +55,8 @@ export async function completeMultipartUpload(exchange: Exchange): Promise<void>
     exchange.sendElement(resultOf(record));
     return;
   }
+  const isFree = own.ifMatch === "" && own.ifNoneMatch === "";
+  const conditions = (isFree ? record.conditions : null) ?? own;
   const parts = await partsOf(exchange, id, document);
   const terms = await termsNow(exchange, conditions);
   await exchange.sendWhenDone(async () =>

@@ -1,9 +1,10 @@
-/** CreateMultipartUpload: notes what the object is to be. */
+/** CreateMultipartUpload: notes what the object is to be, and under which conditions. */
 
 import { algorithmOf } from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { WRITE } from "../exchange/needs.ts";
 import { describedBy } from "../objects/kept.ts";
+import { conditionsOf, termsNow } from "../objects/terms.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { newUploadId, writeRecord } from "./uploads.ts";
 
@@ -22,9 +23,12 @@ export async function createMultipartUpload(exchange: Exchange): Promise<void> {
     throw new S3Error("InvalidRequest", "A SHA of the whole object cannot be put together from its parts.");
   await body.whole(BODY_BYTES_MAX);
   await context.buckets.demand(asked.bucket);
+  // They count at the end; what does not hold now need not be sent.
+  const conditions = conditionsOf(exchange);
+  await termsNow(exchange, conditions);
   const id = newUploadId(front);
-  const record = { key: asked.key, contentType, lines, algorithm, isFullObject, begunMs: Date.now() };
-  await writeRecord(front, asked.bucket, id, record);
+  const what = { key: asked.key, contentType, lines, algorithm, isFullObject, conditions };
+  await writeRecord(front, asked.bucket, id, { ...what, begunMs: Date.now() });
   const told =
     algorithm === null
       ? []

@@ -17,6 +17,7 @@ import { sourceOf } from "../../server/list/list-source.ts";
 import { piecesOf } from "../../server/transfer/outgoing.ts";
 import type { NamesAnswer, NamesQuestion, Refused } from "../../shards/catalog/messages.ts";
 import type { Exchange } from "../exchange/exchange.ts";
+import type { WriteConditions } from "../objects/terms.ts";
 import { S3Error, s3ErrorOf } from "../protocol/errors.ts";
 import { openObject } from "../store/objects.ts";
 import { removeKey } from "../store/remove.ts";
@@ -47,6 +48,8 @@ export interface UploadRecord {
   /** The checksum is one of the whole object, and not of its parts' checksums. */
   isFullObject: boolean;
   begunMs: number;
+  /** Of the object's write, where its completion names none; left out: an older release has begun it. */
+  conditions?: WriteConditions;
   /** It was completed, and this is the object's ETag. */
   etag?: string;
   /** And these elements tell its checksum. */
