@@ -1,9 +1,11 @@
 /** S3 over a cluster of three: what one node has stored the others have, also when one of them is killed. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 import {
   CreateBucketCommand,
   DeleteObjectCommand,
+  GetBucketLocationCommand,
   GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
@@ -81,6 +83,34 @@ test("three that put at three nodes what must be new: one has put it", async () 
     const stored = Number(String(values[0].subarray(0, 1)));
     assert.ok([...winners, ...unclear].includes(stored));
     for (const value of values) assert.deepEqual(value, Buffer.alloc(bytes, String(stored)));
+  }
+});
+
+test("a delete with an ETag never takes another object, whoever writes or deletes beside it", async () => {
+  const ifMatch = createHash("md5").update("old").digest("hex");
+  for (let round = 0; round < 6; round++) {
+    const Key = `gone ${round % 2}`;
+    // Every other time nothing is there: then it deletes nothing, and that is well.
+    if (round % 2 === 0) await clients[round % 3].send(new PutObjectCommand({ Bucket, Key, Body: "old" }));
+    const remove = (s3: S3Client) => s3.send(new DeleteObjectCommand({ Bucket, Key, IfMatch: ifMatch }));
+    const [put, ...deletes] = await Promise.allSettled([
+      clients[(round + 2) % 3].send(new PutObjectCommand({ Bucket, Key, Body: "new" })),
+      ...clients.map(remove),
+    ]);
+    for (const one of deletes)
+      if (one.status === "rejected") assert.notEqual(one.reason.$metadata?.httpStatusCode, 404, Key);
+    if (put.status === "fulfilled")
+      for (const s3 of clients) assert.equal(String(await read(s3, Key)), "new", Key);
+    await clients[0].send(new DeleteObjectCommand({ Bucket, Key }));
+  }
+});
+
+test("where a bucket is all nodes say as its maker", async () => {
+  const made = { Bucket: "located", CreateBucketConfiguration: { LocationConstraint: "eu-west-3" } } as const;
+  await clients[1].send(new CreateBucketCommand(made));
+  for (const s3 of clients) {
+    const { LocationConstraint } = await s3.send(new GetBucketLocationCommand({ Bucket: "located" }));
+    assert.equal(LocationConstraint, "eu-west-3");
   }
 });
 
