@@ -132,9 +132,9 @@ export class EtcdStore implements MasterStore {
         batch.kept();
       } catch (error) {
         this.setup.won.term.end(`a change could not be put in etcd: ${(error as Error).message}`);
-        const lost = new NotKept(notLeading(this.setup.won.term.reason ?? ""));
-        batch.lost(lost);
-        (this.next as Batch | null)?.lost(lost);
+        const { reason } = this.setup.won.term;
+        batch.lost(new NotKept(inDoubt(reason ?? "")));
+        (this.next as Batch | null)?.lost(new NotKept(notLeading(reason ?? "")));
         this.next = null;
       }
       this.current = null;
@@ -181,6 +181,10 @@ export function readKept({ state: key }: Keys, kept: Kept | null): MasterState |
 
 function notLeading(reason: string): string {
   return `this master does not lead any more, so nothing of this has happened: ${reason}`;
+}
+
+function inDoubt(reason: string): string {
+  return `this master does not lead any more, and whether this has happened is to be asked of the one that does: ${reason}`;
 }
 
 function createBatch(): Batch {
