@@ -2,7 +2,8 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { isInMemory, mapSlab } from "../src/engine/slabs/maps.ts";
+import { mapSlab } from "../src/engine/slabs/maps.ts";
+import { loadAddon } from "../src/platform/addon.ts";
 
 /**
  * Drops the page cache of all files below a folder; none may be mapped by a process. False: the system does not do that, or not for this
@@ -23,12 +24,17 @@ export function dropCache(folder: string): boolean {
 
 /** Whether all slabs below a folder are in memory as a whole: the system reads ahead as it likes. */
 export function areInMemory(folder: string): boolean {
+  return missingPages(folder) === 0;
+}
+
+/** How many pages of the slabs below a folder are not in memory. */
+export function missingPages(folder: string): number {
   const slabs = (fs.readdirSync(folder, { recursive: true }) as string[]).filter((name) =>
     name.endsWith(".slab"),
   );
-  return slabs.every((name) => {
+  return slabs.reduce((missing, name) => {
     const file = path.join(folder, name);
-    const { size } = fs.statSync(file);
-    return isInMemory(mapSlab(file, size), 0, size);
-  });
+    const { bytes } = mapSlab(file, fs.statSync(file).size);
+    return missing + loadAddon("mmap").incore(bytes as Buffer)[0];
+  }, 0);
 }
