@@ -38,8 +38,9 @@ export class Flag {
   private readonly states: Int32Array;
   private readonly place: number;
 
-  constructor(arena: Arena, place: typeof THREAD_SLEEPS | typeof FRONT_SLEEPS | typeof FRONT_BUSY) {
-    this.states = new Int32Array(arena.states);
+  /** @param words Int32s, of an arena or a bell */
+  constructor(words: SharedArrayBuffer, place: number) {
+    this.states = new Int32Array(words);
     this.place = place;
   }
 

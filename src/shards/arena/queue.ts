@@ -75,9 +75,9 @@ export class ShardQueue {
    * carries warnings. To the thread: look at the arena
    */
   constructor(arena: Arena, port: MessagePort, warn: (message: string) => void) {
-    this.threadFlag = new Flag(arena, THREAD_SLEEPS);
-    this.frontFlag = new Flag(arena, FRONT_SLEEPS);
-    this.busyness = new Busyness(new Flag(arena, FRONT_BUSY));
+    this.threadFlag = new Flag(arena.states, THREAD_SLEEPS);
+    this.frontFlag = new Flag(arena.states, FRONT_SLEEPS);
+    this.busyness = new Busyness(new Flag(arena.states, FRONT_BUSY));
     this.frontFlag.set();
     this.patient = arena.patient;
     this.patience = new Patience(arena.patient ? LOOK_MS_MAX : 0);

@@ -9,6 +9,7 @@ import { loadAddon, setAddonDirectory } from "../../platform/addon.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { SteadyClock } from "../../util/clock.ts";
 import { loadHash } from "../../util/hash.ts";
+import { Bell } from "../arena/bell.ts";
 import { FeedService } from "../feed/service.ts";
 import { Entries } from "./entries.ts";
 import type {
@@ -24,6 +25,7 @@ import { CatalogService } from "./service.ts";
 interface Opened {
   service: CatalogService;
   feed: FeedService;
+  bell: Bell;
   channels: readonly MessagePort[];
 }
 
@@ -52,6 +54,7 @@ async function prepare({ addonDirectory }: CatalogPrepareTask): Promise<void> {
 
 function open(task: CatalogOpenTask): Opened {
   const { dataDirectory, store, memories, reader, readOnly, channels, figures } = task;
+  const bell = new Bell(task.bell, () => feed.rung());
   const tell = (port: MessagePort, told: Told, transfer: ArrayBuffer[] = []): void =>
     port.postMessage(told, transfer);
   const warn = (warning: string): void => tell(channels[0], { warning });
@@ -63,6 +66,7 @@ function open(task: CatalogOpenTask): Opened {
   const feed = new FeedService({
     ...{ dataDirectory, store, memories, readOnly, warn },
     lookups: catalog.logs.lookups,
+    bell,
     entries: new Entries(catalog.logs.lookups, store, clock),
     tell: (front, told) => tell(channels[front], { feed: told }),
   });
@@ -74,7 +78,7 @@ function open(task: CatalogOpenTask): Opened {
           .answer(asked.question)
           .then((answer) => tell(port, { id: asked.id, answer }, memoryOf(answer)));
     });
-  return { service, feed, channels };
+  return { service, feed, bell, channels };
 }
 
 /** What an answer carries, to be handed over rather than copied. */
@@ -86,9 +90,10 @@ function memoryOf(answer: CatalogAnswer): ArrayBuffer[] {
 
 async function close(): Promise<void> {
   if (opened === null) return;
-  const { service, feed, channels } = opened;
+  const { service, feed, bell, channels } = opened;
   opened = null;
   feed.close();
+  bell.close();
   await service.close();
   for (const port of channels) port.close();
 }

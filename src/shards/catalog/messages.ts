@@ -4,6 +4,7 @@ import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import type { ErrorCode } from "../../util/errors.ts";
+import type { BellEnd } from "../arena/bell.ts";
 import type { FeedAsked, FeedTold } from "../feed/messages.ts";
 
 /** While the shards are read back, so that the start does not wait for it afterwards. */
@@ -22,6 +23,8 @@ export interface CatalogOpenTask {
   readOnly: boolean;
   /** One for each front. */
   channels: MessagePort[];
+  /** By which the shards' threads wake this one. */
+  bell: BellEnd[];
   /** Float64 per figure of `CATALOG_FIGURE`. */
   figures: SharedArrayBuffer;
 }

@@ -6,6 +6,7 @@ import { MessageChannel, type MessagePort } from "node:worker_threads";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { addonDirectory } from "../../platform/addon.ts";
+import type { BellEnd } from "../arena/bell.ts";
 import { OwnThread } from "../thread/own-thread.ts";
 import { CatalogClient } from "./client.ts";
 import { CATALOG_FIGURE, CATALOG_FIGURES_BYTES, type CatalogTask } from "./messages.ts";
@@ -16,6 +17,8 @@ export interface CatalogThreadSetup {
   memories: ShardMemory[];
   /** Fronts; this thread reads with the number after theirs. */
   fronts: number;
+  /** By which the shards' threads wake it. */
+  bell: BellEnd[];
   readOnly: boolean;
   warn: (message: string) => void;
 }
@@ -73,7 +76,7 @@ export class CatalogThread {
 
   /** Begins to work; the shards must be open. Where that fails the node goes on without lists. */
   async open(): Promise<void> {
-    const { dataDirectory, store, memories, fronts, readOnly } = this.setup;
+    const { dataDirectory, store, memories, fronts, readOnly, bell } = this.setup;
     const { channels, figures } = this;
     const task: CatalogTask = {
       kind: "open-catalog",
@@ -83,11 +86,15 @@ export class CatalogThread {
       reader: fronts,
       readOnly,
       channels,
+      bell,
       figures,
     };
     await this.prepared;
     if (this.problem !== null) this.die(this.problem);
-    else await this.thread.run(task, channels).catch((error: Error) => this.die(error));
+    else
+      await this.thread
+        .run(task, [...channels, ...bell.map(({ port }) => port)])
+        .catch((error: Error) => this.die(error));
   }
 
   /** The node goes on without lists. */

@@ -3,8 +3,9 @@
  * answers questions. It is pulled: who asks gets what there is beyond a place, and asks again; nobody has a
  * queue here. Whoever is further behind than memory goes reads slabs again (slow-reads.ts).
  *
- * The shards' threads know nothing of it. It looks at their published ends, every millisecond while somebody
- * waits, so a write costs the same whether anybody watches or not.
+ * The shards' threads ring (arena/bell.ts) after a batch, if somebody waits and nothing has come for a
+ * moment; then it looks at their published ends, at most every millisecond. So a write costs the same whether
+ * anybody watches or not.
  */
 
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
@@ -13,6 +14,7 @@ import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { ballotAt, unitsAt } from "../../format/record.ts";
 import { VaultError } from "../../util/errors.ts";
+import type { Bell } from "../arena/bell.ts";
 import { AnswerText, textName } from "./answer-text.ts";
 import type { ChangeTeller } from "./change.ts";
 import type { FeedAnswer, FeedAsked, FeedQuestion, FeedRefusal, FeedTold } from "./messages.ts";
@@ -23,8 +25,10 @@ import { blind, PLACE_TOO_OLD, refusalOf, STOPPING } from "./refusals.ts";
 import { type SlowAnswer, SlowReads } from "./slow-reads.ts";
 import { type Pending, WaitingQuestions } from "./waiting.ts";
 
-/** How often the logs are looked at while somebody waits. */
+/** At least so long is between two turns that have met something. */
 const TURN_MS = 1;
+/** How often the logs are looked at when nobody rings: what is written beside batches, and who waits too long. */
+const LOOK_MS = 10;
 /** So long each answer keeps the next turn away, since the fronts have to send it: at most so long in all. */
 const TURN_MS_PER_ANSWER = 0.2;
 const TURN_MS_MAX = 100;
@@ -42,6 +46,8 @@ export interface FeedSetup {
   entries: ChangeTeller;
   readOnly: boolean;
   warn: (message: string) => void;
+  /** Rings after a batch, once it is told to listen: `rung` is called then. */
+  bell: Pick<Bell, "listen" | "ignore">;
   /** Sends answers to a front. */
   tell: (front: number, told: FeedTold[]) => void;
 }
@@ -56,6 +62,7 @@ export class FeedService {
   private changes: LogChanges | null = null;
   private nextNumber = 0;
   private timer: NodeJS.Timeout | null = null;
+  private beatMs = 0;
   private turnAfterMs = 0;
   private askedMs = 0;
   private readonly outbox: Outbox;
@@ -141,12 +148,34 @@ export class FeedService {
   }
 
   private schedule(): void {
-    if (this.timer !== null || this.recent === null || this.closed) return;
-    this.timer = setTimeout(this.beat, Math.max(TURN_MS, this.turnAfterMs - performance.now()));
+    const { changes, setup } = this;
+    if (changes === null || this.closed) return;
+    const nowMs = performance.now();
+    const listens = nowMs >= this.turnAfterMs && this.waiting.count > 0;
+    if (listens) setup.bell.listen();
+    // What came before that was not rung for.
+    const isMissed = listens && changes.isBehind;
+    this.beatAt(isMissed ? nowMs : nowMs < this.turnAfterMs ? this.turnAfterMs : nowMs + LOOK_MS);
+  }
+
+  /** The next beat, unless there is one before. */
+  private beatAt(ms: number): void {
+    if (this.timer !== null && this.beatMs <= ms) return;
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.beatMs = ms;
+    this.timer = setTimeout(this.beat, ms - performance.now());
+  }
+
+  /** A batch has been written since somebody began to wait. */
+  rung(): void {
+    if (this.timer === null || performance.now() < this.turnAfterMs) return;
+    clearTimeout(this.timer);
+    this.beat();
   }
 
   private readonly beat = (): void => {
     this.timer = null;
+    this.setup.bell.ignore();
     const nowMs = performance.now();
     if (this.changes?.isBehind === true) this.turn();
     for (const pending of this.waiting.overdue(nowMs)) this.time(pending);
@@ -212,7 +241,7 @@ export class FeedService {
         this.waiting.delete(pending);
         this.outbox.add(pending, answer);
       });
-    const busyMs = Math.min(TURN_MS_MAX, concerned.size * TURN_MS_PER_ANSWER);
+    const busyMs = Math.max(TURN_MS, Math.min(TURN_MS_MAX, concerned.size * TURN_MS_PER_ANSWER));
     this.turnAfterMs = performance.now() + busyMs;
   }
 

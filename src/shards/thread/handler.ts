@@ -11,6 +11,7 @@ import { loadAddon, setAddonDirectory } from "../../platform/addon.ts";
 import { writeProblem } from "../../platform/private-directory.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
+import { Rope } from "../arena/bell.ts";
 import { Chores } from "./chores.ts";
 import { systemClock } from "./clock.ts";
 import { ShardLoop } from "./loop.ts";
@@ -57,7 +58,7 @@ class ShardThreadPart {
   private chores: Chores | null = null;
 
   open(task: OpenTask): void {
-    const { channels, shards } = task;
+    const { channels, shards, follower } = task;
     const tell = (): void => {
       if (this.warnings.length > 0) channels[0].answers.postMessage(this.warnings.splice(0));
     };
@@ -66,6 +67,7 @@ class ShardThreadPart {
       channels,
       clock: systemClock,
       onBatches: () => this.chores?.worked(),
+      follower: new Rope(follower),
       tell,
     });
     this.loop = loop;

@@ -6,6 +6,7 @@ import type { MessagePort } from "node:worker_threads";
 import type { Shard } from "../../engine/shard/shard.ts";
 import type { Outcome } from "../../rules/write.ts";
 import { BUFFERS, Flag, FRONT_BUSY, FRONT_SLEEPS, THREAD_SLEEPS } from "../arena/arena.ts";
+import type { Rope } from "../arena/bell.ts";
 import { BatchBuffer } from "../arena/buffer.ts";
 import { emptyOperation, OP_WRITE } from "../arena/operation.ts";
 import { Patience } from "../arena/patience.ts";
@@ -44,14 +45,14 @@ interface Batch {
 }
 
 function openInlet({ arena, answers }: Channel): Inlet {
-  const threadFlag = new Flag(arena, THREAD_SLEEPS);
+  const threadFlag = new Flag(arena.states, THREAD_SLEEPS);
   threadFlag.set();
   return {
     buffers: Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number)),
     next: 0,
     threadFlag,
-    frontFlag: new Flag(arena, FRONT_SLEEPS),
-    busyFlag: new Flag(arena, FRONT_BUSY),
+    frontFlag: new Flag(arena.states, FRONT_SLEEPS),
+    busyFlag: new Flag(arena.states, FRONT_BUSY),
     answers,
   };
 }
@@ -63,6 +64,8 @@ export interface LoopSetup {
   clock: Clock;
   /** Called after each batch. */
   onBatches: () => void;
+  /** Wakes who follows the logs. */
+  follower: Rope;
   /** Passes on what an operator should know by now. */
   tell: () => void;
 }
@@ -72,6 +75,7 @@ export class ShardLoop {
   private readonly inlets: readonly Inlet[];
   private readonly clock: Clock;
   private readonly onBatches: () => void;
+  private readonly follower: Rope;
   private readonly dispatch = new Dispatch();
   private readonly operation = emptyOperation();
   /** For the next batch. */
@@ -81,8 +85,9 @@ export class ShardLoop {
   private pause: { over: Promise<void>; end: () => void; timer: Timer } | null = null;
 
   /** From now on it wakes up when a front wants it to. */
-  constructor({ shards, channels, clock, onBatches, tell }: LoopSetup) {
+  constructor({ shards, channels, clock, onBatches, follower, tell }: LoopSetup) {
     this.shards = shards;
+    this.follower = follower;
     this.clock = clock;
     this.onBatches = onBatches;
     this.patience = new Patience(channels.every(({ arena }) => arena.patient) ? LOOK_MS_MAX : 0, clock.now);
@@ -116,6 +121,7 @@ export class ShardLoop {
   close(): void {
     this.resume();
     for (const { answers } of this.inlets) answers.close();
+    this.follower.close();
     this.dispatch.close();
   }
 
@@ -192,6 +198,7 @@ export class ShardLoop {
       buffer.finish();
       if (inlet.frontFlag.reset()) inlet.answers.postMessage(null);
     }
+    this.follower.ring();
     this.onBatches();
   }
 

@@ -6,6 +6,7 @@ import type { SyncMode } from "../../engine/log/log.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { Arena } from "../arena/arena.ts";
+import type { BellEnd } from "../arena/bell.ts";
 
 /** The shard thread's end of the way to one front. */
 export interface Channel {
@@ -27,6 +28,8 @@ export interface OpenTask {
   readOnly: boolean;
   /** One for each front. */
   channels: Channel[];
+  /** Wakes the thread that follows the logs. */
+  follower: BellEnd;
   shards: { shard: number; memory: ShardMemory }[];
   /** Float64: bytes read back, bytes to read back. */
   progress: SharedArrayBuffer;

@@ -16,6 +16,7 @@ import type { ShardMemory } from "../../engine/state/memory.ts";
 import { addonDirectory } from "../../platform/addon.ts";
 import { ERRORS, VaultError } from "../../util/errors.ts";
 import { type Arena, createArena } from "../arena/arena.ts";
+import type { BellEnd } from "../arena/bell.ts";
 import { ShardQueue } from "../arena/queue.ts";
 import type { Channel, Task, TaskAnswer } from "./messages.ts";
 import { OwnThread } from "./own-thread.ts";
@@ -29,6 +30,8 @@ export interface ThreadSetup {
   /** Nothing can be written. */
   readOnly: boolean;
   shards: { shard: number; memory: ShardMemory }[];
+  /** Wakes the thread that follows the logs. */
+  follower: BellEnd;
   /** Fronts that write to it, this one included. */
   fronts: number;
   /** Whether front and thread may look for each other's work for a while before they sleep. */
@@ -74,7 +77,7 @@ export class ShardThread {
 
   /** Starts the thread and reads its shards back. */
   async open(): Promise<void> {
-    const { dataDirectory, store, sync, historyMs = 0, readOnly, shards } = this.setup;
+    const { dataDirectory, store, sync, historyMs = 0, readOnly, shards, follower } = this.setup;
     const progress = this.progress.buffer as SharedArrayBuffer;
     const { channels } = this;
     this.report(
@@ -88,10 +91,11 @@ export class ShardThread {
           historyMs,
           readOnly,
           channels,
+          follower,
           shards,
           progress,
         },
-        channels.map((channel) => channel.answers),
+        [...channels.map((channel) => channel.answers), follower.port],
       ),
     );
   }

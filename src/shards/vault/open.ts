@@ -21,6 +21,7 @@ import { addonDirectory, setAddonDirectory } from "../../platform/addon.ts";
 import { openDataDirectory, writeProblem } from "../../platform/private-directory.ts";
 import { isReadOnly, sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
+import { type BellEnd, createBell } from "../arena/bell.ts";
 import { ShardQueue } from "../arena/queue.ts";
 import { Backups } from "../backup/backups.ts";
 import { CatalogClient } from "../catalog/client.ts";
@@ -74,9 +75,11 @@ async function openLocked(config: VaultConfig, release: () => Promise<void>): Pr
   // The catalog's thread reads, too.
   const memories = Array.from({ length: store.shards }, () => createShardMemory(fronts + 1, pressure));
   if (config.replicated === true) markReplicated(memories);
-  const threads = createThreads(config, store, readOnly !== null, memories);
+  const bell = createBell(Math.min(config.threads, store.shards));
+  const threads = createThreads(config, store, readOnly !== null, memories, bell.ropes);
   const catalog = new CatalogThread({
     ...{ dataDirectory, store, memories, fronts, warn },
+    bell: bell.heard,
     readOnly: readOnly !== null,
   });
   try {
@@ -118,19 +121,20 @@ function createThreads(
   store: StoreIdentity,
   readOnly: boolean,
   memories: readonly ShardMemory[],
+  ropes: readonly BellEnd[],
 ): ShardThread[] {
   const { fronts = 1 } = config;
-  const threadCount = Math.min(config.threads, store.shards);
+  const threadCount = ropes.length;
   if (store.shards !== config.threads)
     config.warn(
       `this data directory has ${store.shards} shard(s), fixed when it was made: using ${threadCount} shard thread(s)`,
     );
   const patient = availableParallelism() >= fronts + threadCount;
-  return Array.from({ length: threadCount }, (_, thread) => {
+  return ropes.map((follower, thread) => {
     const shards = memories
       .map((memory, shard) => ({ shard, memory }))
       .filter(({ shard }) => shard % threadCount === thread);
-    return new ShardThread({ ...config, store, readOnly, shards, fronts, patient });
+    return new ShardThread({ ...config, store, readOnly, shards, follower, fronts, patient });
   });
 }
 

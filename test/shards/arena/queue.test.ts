@@ -36,8 +36,8 @@ function play(
   arena = createArena(patient),
 ): ShardQueue {
   const { port1, port2 } = new MessageChannel();
-  const threadFlag = new Flag(arena, THREAD_SLEEPS);
-  const frontFlag = new Flag(arena, FRONT_SLEEPS);
+  const threadFlag = new Flag(arena.states, THREAD_SLEEPS);
+  const frontFlag = new Flag(arena.states, FRONT_SLEEPS);
   const buffers = Array.from({ length: BUFFERS }, (_, number) => new BatchBuffer(arena, number));
   const operation = emptyOperation();
   let next = 0;
@@ -178,7 +178,7 @@ test("queue: when the thread dies, only what it never saw is called undone", asy
 test("queue: a front with many writes under way is busy, and no longer so with one", async (t) => {
   const arena = createArena(true);
   const queue = play(t, true, () => 0, arena);
-  const busy = new Flag(arena, FRONT_BUSY);
+  const busy = new Flag(arena.states, FRONT_BUSY);
   /** Each of so many clients writes again when it has its answer, until `isOver`. */
   const run = (clients: number, isOver: () => boolean): Promise<void> =>
     new Promise((resolve, reject) => {
