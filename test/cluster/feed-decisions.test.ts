@@ -59,7 +59,8 @@ test("decisions: what was never decided is not told, what is told never goes bac
               }
             decided.add(highest);
             const found = change(highest);
-            resolve(highest === 0 || found.event === "delete" ? "absent" : found);
+            if (highest === 0) resolve({ event: "absent", etag: null });
+            else resolve(found.event === "delete" ? { event: "absent", etag: found.etag } : found);
           });
         }),
       tell: ({ etag }) => told.push(Number.parseInt(etag, 16)),
@@ -107,4 +108,26 @@ test("decisions: what was never decided is not told, what is told never goes bac
     if (last > 0 && majority) assert.equal(told.at(-1), last, `${held} ${told}`);
     assert.ok(batches.every(({ open }) => open === 0) || !majority, "reports stay open");
   }
+});
+
+test("decisions: a deletion of which a read finds nothing is told once all would have heard of it", async () => {
+  let nowMs = 0;
+  const told: string[] = [];
+  const decisions = new Decisions({
+    groupOf: () => GROUP,
+    read: async () => ({ event: "absent", etag: null }),
+    tell: ({ etag }) => told.push(etag),
+    now: () => nowMs,
+  });
+  const batch = { open: 0 };
+  decisions.report("a", true, change(5), batch);
+  for (; nowMs < 30_000; nowMs += UNDECIDED_MS) {
+    decisions.sweep();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.deepEqual([told, batch.open], [[], 1]);
+  nowMs += UNDECIDED_MS;
+  decisions.sweep();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual([told, batch.open], [[change(5).etag], 0]);
 });

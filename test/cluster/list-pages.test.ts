@@ -131,7 +131,7 @@ class World {
 
   private read(key: string): KeyRead {
     this.reads++;
-    if (!this.live.has(key)) return { state: "absent" };
+    if (!this.live.has(key)) return { state: "absent", ballot: null };
     const { ballot } = held(key, 2, false);
     const value = { json: false, contentType: "text/plain", end: 0, valueBytes: 3, bytes: bytesOf("v v") };
     return { state: "found", ballot, value } as unknown as KeyRead;

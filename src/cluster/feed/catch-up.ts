@@ -5,7 +5,7 @@
 import { AnswerText } from "../../shards/feed/answer-text.ts";
 import type { FeedQuestion } from "../../shards/feed/messages.ts";
 import { VaultError } from "../../util/errors.ts";
-import { type Change, rankOf } from "./decisions.ts";
+import { type Absence, type Change, rankOf } from "./decisions.ts";
 import type { ReplicaChange } from "./feed-wire.ts";
 import type { Hub } from "./hub.ts";
 import { missingPartition, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
@@ -19,7 +19,7 @@ const SILENT_MS = 1000;
 export interface CatchUpSetup {
   replicas: Replicas;
   hub: Hub;
-  read: (key: string, values: boolean) => Promise<Change | "absent" | null>;
+  read: (key: string, values: boolean) => Promise<Change | Absence | null>;
   question: FeedQuestion;
   /** Somebody still waits for the answer. */
   wanted: () => boolean;
@@ -116,13 +116,20 @@ export class CatchUp {
             "no_quorum",
             "too few replicas of a key can be reached, so changes might be missed; try again",
           );
-        if (change !== "absent") told.push(change);
-        // Which version deleted it a replica says that has it.
-        else if (event !== "put") told.push({ event, ...facts, text: JSON.stringify(facts) });
+        if (change.event !== "absent") told.push(change);
+        // A replica says what it was, if its version is what the read has found; of a deletion that all have
+        // forgotten only a replica's log knows.
+        else if (event !== "put" && (change.etag === null || change.etag === facts.etag))
+          told.push({ event, ...facts, text: JSON.stringify(facts) });
+        else if (change.etag !== null) told.push(deletion(facts.key, change.etag));
       }
     }
     return told;
   }
+}
+
+function deletion(key: string, etag: string): Change {
+  return { event: "delete", key, etag, text: JSON.stringify({ key, etag }) };
 }
 
 /** For others, who have not asked for it. */

@@ -12,7 +12,7 @@ import type { Placement } from "../layout/groups.ts";
 import { CatchUp } from "./catch-up.ts";
 import { latin1OfKey } from "./cluster-keys.ts";
 import { decodeClusterPlace, encodeClusterPlace } from "./cluster-place.ts";
-import type { Change } from "./decisions.ts";
+import type { Absence, Change } from "./decisions.ts";
 import { Hub } from "./hub.ts";
 import type { Places, Replicas } from "./replicas.ts";
 
@@ -25,7 +25,7 @@ export interface ClusterFeedSetup {
   replicas: Replicas;
   placement: () => Placement | null;
   /** What a quorum read finds of a key, with its value if that is small; null: nobody can know now. */
-  read: (key: string, values: boolean) => Promise<Change | "absent" | null>;
+  read: (key: string, values: boolean) => Promise<Change | Absence | null>;
 }
 
 export class ClusterFeed {
@@ -228,7 +228,7 @@ export class ClusterFeed {
   private async valued(event: Change, values: boolean): Promise<Change> {
     if (!values || event.event !== "put") return event;
     const found = await this.setup.read(event.key, true);
-    return found === null || found === "absent" || found.etag < event.etag ? event : found;
+    return found === null || found.event === "absent" || found.etag < event.etag ? event : found;
   }
 
   private nothing(hub: Hub): FeedAnswer {

@@ -14,6 +14,11 @@ import { hasMajority } from "../layout/groups.ts";
 export const UNDECIDED_MS = 100;
 /** Reads at once. */
 const READS_MAX = 64;
+/**
+ * How long a deletion of which a read finds nothing may be one that only a minority has heard of: such a one
+ * gets around meanwhile. After that it is one that all have heard of, and forgotten.
+ */
+const FORGOTTEN_MS = 30_000;
 /** Keys whose latest told version is kept, so that a slow replica's report of it costs no read. */
 const TOLD_MAX = 100_000;
 
@@ -24,6 +29,16 @@ export interface Change {
   etag: string;
   /** Its JSON. */
   text: string;
+}
+
+/** What a quorum read finds where there is no value. */
+export interface Absence {
+  event: "absent";
+  /**
+   * Version of the deletion, or of the value that has ended; null: those that were asked have heard of none,
+   * or all have forgotten it.
+   */
+  etag: string | null;
 }
 
 /** Orders the changes of one key: a value's end comes after the value, under the same version. */
@@ -38,8 +53,8 @@ export interface Batch {
 
 export interface DecisionsSetup {
   groupOf: (key: string) => ReplicaGroup;
-  /** What a quorum read finds; null: nobody can know now; "absent". */
-  read: (key: string) => Promise<Change | "absent" | null>;
+  /** What a quorum read finds; null: nobody can know now. */
+  read: (key: string) => Promise<Change | Absence | null>;
   tell: (change: Change) => void;
   now: () => number;
 }
@@ -49,6 +64,8 @@ interface PendingKey {
   /** Replicas that hold it, by the bits of the key's group. */
   holders: number;
   sinceMs: number;
+  /** When `highest` was first reported. */
+  reportedMs: number;
   /** A read is under way, which began when `highest` had this rank. */
   reading: string | null;
   /** Told meanwhile. */
@@ -81,12 +98,16 @@ export class Decisions {
     let pending = this.pending.get(key);
     if (pending === undefined) {
       const sinceMs = this.setup.now();
-      pending = { highest: change, holders: 0, sinceMs, reading: null, told: "", batches: new Set() };
+      const batches = new Set<Batch>();
+      pending = {
+        ...{ highest: change, holders: 0, sinceMs, reportedMs: sinceMs, reading: null, told: "", batches },
+      };
       this.pending.set(key, pending);
     }
     if (rank > rankOf(pending.highest)) {
       pending.highest = change;
       pending.holders = 0;
+      pending.reportedMs = this.setup.now();
     }
     if (!pending.batches.has(batch)) {
       pending.batches.add(batch);
@@ -144,9 +165,12 @@ export class Decisions {
     pending.sinceMs = this.setup.now();
     if (found === null || this.pending.get(key) !== pending) return;
     const { highest } = pending;
-    if (found !== "absent") this.tell(found);
-    // Which version deleted it the read does not say; a report does.
-    else if (highest.event !== "put" && rankOf(highest) === rank) this.tell(highest);
+    if (found.event !== "absent") this.tell(found);
+    else if (highest.event !== "put" && rankOf(highest) === rank) {
+      const isForgotten = found.etag === null && this.setup.now() - pending.reportedMs >= FORGOTTEN_MS;
+      if (found.etag === highest.etag || isForgotten) this.tell(highest);
+      else if (found.etag === null) return;
+    }
     // What was reported meanwhile the read may not have seen.
     if (rankOf(highest) === rank || pending.told >= rankOf(highest)) this.settle(pending);
   }

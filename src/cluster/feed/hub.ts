@@ -14,7 +14,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Placement } from "../layout/groups.ts";
 import { hasVote } from "../wire/list-wire.ts";
 import { hashOfKey } from "./cluster-keys.ts";
-import { type Batch, type Change, Decisions } from "./decisions.ts";
+import { type Absence, type Batch, type Change, Decisions } from "./decisions.ts";
 import type { ReplicaChanges } from "./feed-wire.ts";
 import { missingPartition, nodesOf, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
 
@@ -39,7 +39,7 @@ export interface HubEvent extends Change {
 export interface HubSetup {
   replicas: Replicas;
   placement: Placement;
-  read: (key: string) => Promise<Change | "absent" | null>;
+  read: (key: string) => Promise<Change | Absence | null>;
   /** Events were told: those from this number on are new. */
   onEvents: () => void;
   /** It cannot go on: whoever follows must begin anew. */

@@ -1,11 +1,12 @@
 /** What a quorum read finds of a key, as a change. */
+import type { Ballot } from "../../format/record.ts";
 import { etagText } from "../../format/version.ts";
 import { entryText } from "../../shards/catalog/entry-text.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
 import type { KeyRead } from "../list/cluster-list.ts";
 import { isInline } from "../wire/values.ts";
 import { bytesOfKey } from "./cluster-keys.ts";
-import type { Change } from "./decisions.ts";
+import type { Absence, Change } from "./decisions.ts";
 
 /**
  * Null: nobody can know now.
@@ -16,12 +17,15 @@ export function changeOf(
   answer: KeyRead,
   values: boolean,
   nowMs: number,
-): Change | "absent" | null {
+): Change | Absence | null {
   if (answer.state === "unavailable") return null;
-  if (answer.state === "absent") return "absent";
+  if (answer.state === "absent") {
+    const etag = answer.ballot === null ? null : versionOf(answer.ballot);
+    return { event: "absent", etag };
+  }
   const { value, ballot } = answer;
   const { json, contentType, valueBytes: bytes, end } = value;
-  const etag = etagText(ballot).slice(1, -1);
+  const etag = versionOf(ballot);
   const inline = values && isInline(value) && bytes <= LISTED_VALUE_BYTES_MAX;
   const ttlMs = end === 0 ? null : end - nowMs;
   const type = json ? "application/json" : contentType;
@@ -35,4 +39,8 @@ export function changeOf(
     ttlMs,
   };
   return { event: "put", key, etag, text: entryText(facts) };
+}
+
+function versionOf(ballot: Ballot): string {
+  return etagText(ballot).slice(1, -1);
 }

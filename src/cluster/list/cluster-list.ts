@@ -38,7 +38,8 @@ export type Consistency = "quorum" | "one";
 /** What a quorum read tells of a key. */
 export type KeyRead =
   | { state: "found"; value: StoredValue; ballot: Ballot }
-  | { state: "absent" }
+  /** `ballot`: of its tombstone, or of the value that has ended; null: there is neither, or none any more. */
+  | { state: "absent"; ballot: Ballot | null }
   | { state: "unavailable" };
 
 export interface ClusterListSetup extends AskingSetup {

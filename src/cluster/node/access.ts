@@ -11,7 +11,7 @@ export type Consistency = "quorum" | "one";
 /** found: `value` with its version. absent: known to be. unavailable: nobody can know now. */
 export type ReadAnswer =
   | { state: "found"; value: StoredValue; ballot: Ballot; replicas: number }
-  | { state: "absent"; replicas: number }
+  | { state: "absent"; ballot: Ballot | null; replicas: number }
   | { state: "unavailable" };
 
 /** Where writes go: as `Vault`, with answers that are true for the whole cluster. */

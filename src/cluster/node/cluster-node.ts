@@ -251,7 +251,7 @@ export class ClusterNode implements ClusterAccess {
       if (outcome === "found") {
         // A look may have told of the value without sending it.
         done({ state: "found", value: payload as StoredValue, ballot: ballot as Ballot, replicas });
-      } else done(outcome === "absent" ? { state: "absent", replicas } : { state: "unavailable" });
+      } else done(outcome === "absent" ? { state: "absent", ballot, replicas } : { state: "unavailable" });
     };
     if (consistency === "quorum") this.coordinator.read(key, answer);
     // What that replica does not have is absent there: it may be behind, as with what it does have.

@@ -16,6 +16,7 @@ import { ballotAt, unitsAt } from "../../format/record.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { Bell } from "../arena/bell.ts";
 import { AnswerText, textName } from "./answer-text.ts";
+import { Beats } from "./beats.ts";
 import type { ChangeTeller } from "./change.ts";
 import type { FeedAnswer, FeedAsked, FeedQuestion, FeedRefusal, FeedTold } from "./messages.ts";
 import { Outbox } from "./outbox.ts";
@@ -25,13 +26,6 @@ import { blind, PLACE_TOO_OLD, refusalOf, STOPPING } from "./refusals.ts";
 import { type SlowAnswer, SlowReads } from "./slow-reads.ts";
 import { type Pending, WaitingQuestions } from "./waiting.ts";
 
-/** At least so long is between two turns that have met something. */
-const TURN_MS = 1;
-/** How often the logs are looked at when nobody rings: what is written beside batches, and who waits too long. */
-const LOOK_MS = 10;
-/** So long each answer keeps the next turn away, since the fronts have to send it: at most so long in all. */
-const TURN_MS_PER_ANSWER = 0.2;
-const TURN_MS_MAX = 100;
 /** Longest that a turn keeps the thread. */
 const TURN_WORK_MS = 2;
 /** Records of each shard that are read in one step. */
@@ -61,9 +55,7 @@ export class FeedService {
   private recent: Recent | null = null;
   private changes: LogChanges | null = null;
   private nextNumber = 0;
-  private timer: NodeJS.Timeout | null = null;
-  private beatMs = 0;
-  private turnAfterMs = 0;
+  private readonly beats: Beats;
   private askedMs = 0;
   private readonly outbox: Outbox;
   private closed = false;
@@ -72,6 +64,7 @@ export class FeedService {
     this.setup = setup;
     this.places = new Places(setup);
     this.outbox = new Outbox(setup.tell);
+    this.beats = new Beats(setup.bell, () => this.beat());
     this.slow = new SlowReads(setup, {
       textOf: (places) => this.places.textOf(places),
       cursorAt: (changes) => this.cursorAt(changes),
@@ -148,41 +141,23 @@ export class FeedService {
   }
 
   private schedule(): void {
-    const { changes, setup } = this;
-    if (changes === null || this.closed) return;
-    const nowMs = performance.now();
-    const listens = nowMs >= this.turnAfterMs && this.waiting.count > 0;
-    if (listens) setup.bell.listen();
-    // What came before that was not rung for.
-    const isMissed = listens && changes.isBehind;
-    this.beatAt(isMissed ? nowMs : nowMs < this.turnAfterMs ? this.turnAfterMs : nowMs + LOOK_MS);
-  }
-
-  /** The next beat, unless there is one before. */
-  private beatAt(ms: number): void {
-    if (this.timer !== null && this.beatMs <= ms) return;
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.beatMs = ms;
-    this.timer = setTimeout(this.beat, ms - performance.now());
+    const { changes } = this;
+    if (changes !== null && !this.closed) this.beats.plan(this.waiting.count > 0, () => changes.isBehind);
   }
 
   /** A batch has been written since somebody began to wait. */
   rung(): void {
-    if (this.timer === null || performance.now() < this.turnAfterMs) return;
-    clearTimeout(this.timer);
-    this.beat();
+    this.beats.rung();
   }
 
-  private readonly beat = (): void => {
-    this.timer = null;
-    this.setup.bell.ignore();
+  private beat(): void {
     const nowMs = performance.now();
     if (this.changes?.isBehind === true) this.turn();
     for (const pending of this.waiting.overdue(nowMs)) this.time(pending);
     this.outbox.flush();
     if (this.waiting.count === 0 && this.slow.count === 0 && nowMs - this.askedMs > IDLE_MS) this.forget();
     this.schedule();
-  };
+  }
 
   /** The time of a question that waits is over. */
   private time(pending: Pending): void {
@@ -241,8 +216,7 @@ export class FeedService {
         this.waiting.delete(pending);
         this.outbox.add(pending, answer);
       });
-    const busyMs = Math.max(TURN_MS, Math.min(TURN_MS_MAX, concerned.size * TURN_MS_PER_ANSWER));
-    this.turnAfterMs = performance.now() + busyMs;
+    this.beats.answered(concerned.size);
   }
 
   /** Answers from memory, now or when there is something. */
@@ -311,7 +285,7 @@ export class FeedService {
 
   close(): void {
     this.closed = true;
-    if (this.timer !== null) clearTimeout(this.timer);
+    this.beats.stop();
     this.slow.close();
     this.failAll(STOPPING);
     this.outbox.flush();
