@@ -103,13 +103,13 @@ export class FeedService {
   private ask(pending: Pending): void {
     const { question } = pending;
     if (this.closed) throw new VaultError("stopping");
-    const recent = this.follow();
+    this.follow();
+    // Nothing from before this moment; and who does not wait is told what is there by now.
+    if (question.since === null || question.waitMs === 0) this.turn();
+    const { recent } = this;
+    if (recent === null) throw new VaultError("unavailable", "the changes cannot be followed now");
     if (question.since === null) {
-      // Nothing from before this moment.
-      this.turn();
-      const { recent: now } = this;
-      if (now === null) throw new VaultError("unavailable", "the changes cannot be followed now");
-      this.answerFrom(pending, now, now.head);
+      this.answerFrom(pending, recent, recent.head);
       return;
     }
     if (!question.catchesUp) {
@@ -123,13 +123,12 @@ export class FeedService {
   }
 
   /** The latest changes; from now on the logs are followed. */
-  private follow(): Recent {
-    if (this.recent !== null) return this.recent;
+  private follow(): void {
+    if (this.recent !== null) return;
     const { lookups, memories } = this.setup;
     const places = endsOf(memories);
     this.changes = new LogChanges(lookups, memories, places);
     this.recent = new Recent(places, this.nextNumber);
-    return this.recent;
   }
 
   /** Nobody asks any more, or nobody can tell: what was in memory is forgotten. */
@@ -243,14 +242,16 @@ export class FeedService {
       }
     }
     if (text.count === 0) return null;
-    const more = cursor < recent.head;
-    const place = more ? this.places.textOf(recent.placesAt(cursor)) : this.places.ofHead(recent);
+    const isLeft = cursor < recent.head;
+    const place = isLeft ? this.places.textOf(recent.placesAt(cursor)) : this.places.ofHead(recent);
+    const more = isLeft || (question.waitMs === 0 && this.changes?.isBehind === true);
     return { kind: "changes", ...text.end(), place, cursor, more };
   }
 
   private nothing(recent: Recent): FeedAnswer {
     const place = this.places.ofHead(recent);
-    return { kind: "changes", text: NOTHING, count: 0, place, cursor: recent.head, more: false };
+    const more = this.changes?.isBehind === true;
+    return { kind: "changes", text: NOTHING, count: 0, place, cursor: recent.head, more };
   }
 
   private slowDone(pending: Pending, answer: SlowAnswer): void {
