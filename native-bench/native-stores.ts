@@ -8,7 +8,7 @@ import { ShardLookup } from "../src/engine/state/lookup.ts";
 import { createShardMemory } from "../src/engine/state/memory.ts";
 import { NO_TRAILER } from "../src/format/fields/trailer.ts";
 import { NO_LIFE } from "../src/rules/expiry.ts";
-import type { ShardWrite } from "../src/rules/write.ts";
+import { emptyWrite, type Write } from "../src/rules/write.ts";
 import type { KeyBytes, WriteHead, WriteResult } from "../src/shards/arena/write.ts";
 import type { LocalVault } from "../src/shards/vault/local-vault.ts";
 import { openVault } from "../src/shards/vault/open.ts";
@@ -113,7 +113,7 @@ export interface BenchShard {
   /** Sees the shard as a front thread does. */
   reader: ShardLookup;
   /** A write of a key, to be filled with the key by `aim`. */
-  write: ShardWrite;
+  write: Write;
   /** Points `write` to the n-th key. */
   aim(keys: Uint8Array, number: number): void;
 }
@@ -131,18 +131,10 @@ export async function openBenchShard(folder: string, sync: "always" | "os"): Pro
     () => {},
   );
   const reader = new ShardLookup(dataDirectory, 0, store, memory, memory.held[0]);
-  const write: ShardWrite = {
-    verb: "put",
+  const write: Write = {
+    ...emptyWrite(),
     key: new Uint8Array(KEY_BYTES),
-    hashA: 0,
-    hashB: 0,
-    json: false,
     contentType: Uint8Array.from(Buffer.from(CONTENT_TYPE)),
-    trailer: new Uint8Array(0),
-    ifMatch: "",
-    ifNoneMatch: "",
-    operationLow: 0,
-    operationHigh: 0,
   };
   return {
     store,

@@ -5,6 +5,11 @@ import type { Ballot } from "../format/record.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { conditionsHold } from "./conditions.ts";
 
+/** touch: the value that there is gets another end of life, or none. */
+export type WriteVerb = "put" | "post" | "delete" | "touch";
+
+const NOTHING = new Uint8Array(0);
+
 /** A key with its hashes. The array is only read during the call. */
 export interface KeyRef {
   key: Uint8Array;
@@ -41,19 +46,20 @@ export interface RegisterOutcome {
   next: number;
 }
 
-/** A write as the shard sees it. The arrays are only read during the call. */
-export interface ShardWrite {
-  /** touch: the value that there is gets the end of life of the trailer, or none; nothing else changes. */
-  verb: "put" | "post" | "delete" | "touch";
-  key: Uint8Array;
-  hashA: number;
-  hashB: number;
+/**
+ * A write: as a front describes it, as it travels to the thread that owns its key, and as that one judges it.
+ * The arrays are only read during the call.
+ */
+export interface Write extends KeyRef {
+  /** touch: its end of life is in the trailer, or it gets none. */
+  verb: WriteVerb;
   json: boolean;
+  /** Empty where `json` says it. */
   contentType: Uint8Array;
   /** What is kept with the value: fields, as in format/fields/trailer.ts; empty: nothing. */
   trailer: Uint8Array;
   /** The end of life is that of the value whose place it takes, if that has one. */
-  keepsEnd?: boolean;
+  keepsEnd: boolean;
   /** In the form of conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;
@@ -63,17 +69,39 @@ export interface ShardWrite {
    * Replication: the write is an accept at this ballot (register.ts), whatever its conditions; its value is
    * in stored form.
    */
-  ballot?: Ballot | undefined;
+  ballot: Ballot | null;
   /** With `ballot` and touch: the version that is touched; where another one is held nothing happens. */
-  base?: Ballot | undefined;
+  base: Ballot | null;
   /** With `ballot` and delete: the value of that ballot has ended; not a tombstone of its own. */
-  ended?: boolean;
+  ended: boolean;
   /**
    * With `ballot`: where the key's record is damaged, take this in its place, whatever it was; and an absent
    * key's floor does not count. For a replica that synchronises, and knows from a majority of the others that
    * this is the key's record.
    */
-  repair?: boolean;
+  repair: boolean;
+}
+
+/** A write of which nothing is said yet: a PUT of no key, without conditions. */
+export function emptyWrite(): Write {
+  return {
+    verb: "put",
+    key: NOTHING,
+    hashA: 0,
+    hashB: 0,
+    json: false,
+    contentType: NOTHING,
+    trailer: NOTHING,
+    keepsEnd: false,
+    ifMatch: "",
+    ifNoneMatch: "",
+    operationLow: 0,
+    operationHigh: 0,
+    ballot: null,
+    base: null,
+    ended: false,
+    repair: false,
+  };
 }
 
 /** What became of a write; final after the `commit` that follows it. */
@@ -114,7 +142,7 @@ export type KeyState = "value" | "tombstone" | "absent" | "damaged";
  * @param etag version of the value that is there, or null
  * @returns why not, or null
  */
-export function judge(write: ShardWrite, state: KeyState, etag: string | null): ErrorCode | null {
+export function judge(write: Write, state: KeyState, etag: string | null): ErrorCode | null {
   if (!isConditional(write)) return null;
   if (state === "damaged") return "corrupt";
   if (write.verb === "touch" && state !== "value") return "not_found";
@@ -123,7 +151,7 @@ export function judge(write: ShardWrite, state: KeyState, etag: string | null): 
 }
 
 /** Whether the outcome of a write depends on what is there. */
-export function isConditional(write: ShardWrite): boolean {
+export function isConditional(write: Write): boolean {
   const { verb, ifMatch, ifNoneMatch } = write;
   return verb === "post" || verb === "touch" || ifMatch !== "" || ifNoneMatch !== "";
 }

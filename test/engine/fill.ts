@@ -7,7 +7,7 @@ import { openStoreFile, type StoreIdentity } from "../../src/engine/directory/st
 import { Shard } from "../../src/engine/shard/shard.ts";
 import { nodeIo } from "../../src/engine/slabs/io.ts";
 import { createShardMemory, type ShardMemory } from "../../src/engine/state/memory.ts";
-import type { ShardWrite } from "../../src/rules/write.ts";
+import { emptyWrite, type Write } from "../../src/rules/write.ts";
 import { hashBOf, hashKey, loadHash } from "../../src/util/hash.ts";
 
 /** Writes between commits, and commits between turns of the event loop. */
@@ -38,7 +38,7 @@ export class Filler {
   private readonly store: StoreIdentity;
   private readonly valueBytes: number;
   private readonly nameOf: (number: number) => string;
-  private readonly write: ShardWrite;
+  private readonly write: Write;
   /** Of the idle work after each batch, as `Shard.idle` takes it; 0: none. */
   idleBytes = 0;
   private staged = 0;
@@ -66,19 +66,7 @@ export class Filler {
       },
       () => {},
     );
-    this.write = {
-      verb: "put",
-      key: new Uint8Array(0),
-      hashA: 0,
-      hashB: 0,
-      json: false,
-      contentType: Buffer.from("application/octet-stream"),
-      trailer: new Uint8Array(0),
-      ifMatch: "",
-      ifNoneMatch: "",
-      operationLow: 0,
-      operationHigh: 0,
-    };
+    this.write = { ...emptyWrite(), contentType: Buffer.from("application/octet-stream") };
   }
 
   /** Opens the store in `directory`, or makes one of one shard there. */

@@ -24,7 +24,7 @@ import { TYPE_MANIFEST } from "../../src/format/offsets.ts";
 import { isJson, trailerOf, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
 import { isAbsence } from "../../src/format/record-types.ts";
 import { etagScratch, etagText, writeEtagOf } from "../../src/format/version.ts";
-import type { Outcome, ShardWrite } from "../../src/rules/write.ts";
+import { emptyWrite, type Outcome, type Write } from "../../src/rules/write.ts";
 import { hash32, hashBOf, loadHash } from "../../src/util/hash.ts";
 
 export const SMALL_SLAB_BYTES = 64 * 1024;
@@ -143,9 +143,10 @@ export class Harness {
     return { bytes, hashA: hash32(bytes, 0), hashB: hashBOf(bytes, bytes.length, this.store.keyHash) };
   }
 
-  write(key: string, condition: Condition): ShardWrite {
+  write(key: string, condition: Condition): Write {
     const { bytes, hashA, hashB } = this.hashes(key);
     return {
+      ...emptyWrite(),
       verb: condition.verb ?? "put",
       key: bytes,
       hashA,
@@ -160,7 +161,6 @@ export class Harness {
       ifMatch: condition.ifMatch ?? "",
       ifNoneMatch: condition.ifNoneMatch ?? "",
       operationLow: ++operation,
-      operationHigh: 0,
     };
   }
 

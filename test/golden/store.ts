@@ -9,7 +9,7 @@ import { withEnd } from "../../src/format/fields/end.ts";
 import { type Field, NO_TRAILER, writeFields } from "../../src/format/fields/trailer.ts";
 import { FIELD_METADATA } from "../../src/format/offsets.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import type { ShardWrite } from "../../src/rules/write.ts";
+import type { Write } from "../../src/rules/write.ts";
 import { hash32, loadHash } from "../../src/util/hash.ts";
 import { Harness, restartOperations } from "../engine/harness.ts";
 
@@ -116,7 +116,7 @@ export async function writeGoldenReplica(directory: string, version: number): Pr
       ...vault.write(key, { verb, contentType: "text/plain", trailer: withEnd(NO_TRAILER, end) }),
       ...{ operationLow: number, ballot: goldenBallot(number) },
     });
-    const done = (write: ShardWrite, value = ""): void => {
+    const done = (write: Write, value = ""): void => {
       shard.apply(write, Buffer.from(value));
       shard.commit();
     };

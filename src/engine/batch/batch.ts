@@ -25,7 +25,7 @@ import {
 } from "../../format/record.ts";
 import { isIndexed } from "../../format/record-types.ts";
 import type { Frame } from "../../format/write-record.ts";
-import { failed, type KeyRef, type Outcome, type ShardWrite } from "../../rules/write.ts";
+import { failed, type KeyRef, type Outcome, type Write } from "../../rules/write.ts";
 import { hash32, hashBOf } from "../../util/hash.ts";
 import { TAG_ENTRIES_MAX } from "../../util/limits.ts";
 import type { Compactor } from "../compaction/compaction.ts";
@@ -353,7 +353,7 @@ export class Batch {
    * chunk back.
    */
   appendChunk(
-    write: ShardWrite,
+    write: Write,
     number: number,
     frame: Frame,
     bytes: number,

@@ -11,7 +11,7 @@ import { type Ballot, recordUnits } from "../../format/record.ts";
 import { etagText } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { isPromisedAbove } from "../../rules/register.ts";
-import { failed, isConditional, judge, type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
+import { failed, isConditional, judge, type Outcome, succeeded, type Write } from "../../rules/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { Batch } from "../batch/batch.ts";
 import type { Current } from "../batch/current.ts";
@@ -37,12 +37,12 @@ export interface Content {
 }
 
 /** Judges a write and stages its record. */
-export function store(batch: Batch, write: ShardWrite, content: Content): Outcome {
+export function store(batch: Batch, write: Write, content: Content): Outcome {
   if (needsUpgrade(batch, write)) return upgradeFirst();
   const { log } = batch;
   try {
     const { contentType, valueBytes, trailer } = content;
-    const trailerBytes = trailer.length + (write.keepsEnd === true ? END_BYTES : 0);
+    const trailerBytes = trailer.length + (write.keepsEnd ? END_BYTES : 0);
     batch.makeRoom(
       recordUnits(write.key.length, contentType.length, valueBytes, trailerBytes),
       write.verb === "delete",
@@ -53,7 +53,7 @@ export function store(batch: Batch, write: ShardWrite, content: Content): Outcom
   }
   const outcome = succeeded();
   const current = batch.currentOf(write, outcome);
-  if (write.ballot !== undefined) return accept(batch, write, content, current, outcome);
+  if (write.ballot !== null) return accept(batch, write, content, current, outcome);
   return decide(batch, write, content, current, outcome);
 }
 
@@ -61,8 +61,8 @@ export function upgradeFirst(): Outcome {
   return failed("upgrade_first", UPGRADE_FIRST);
 }
 
-function needsUpgrade({ state: { store } }: Batch, { trailer, keepsEnd }: ShardWrite): boolean {
-  if (keepsEnd === true && store.version < ENDING_VERSION_MIN) return true;
+function needsUpgrade({ state: { store } }: Batch, { trailer, keepsEnd }: Write): boolean {
+  if (keepsEnd && store.version < ENDING_VERSION_MIN) return true;
   if (trailer.length === 0) return false;
   return store.version < (endOf(trailer) === 0 ? EXTENDED_VERSION_MIN : ENDING_VERSION_MIN);
 }
@@ -73,7 +73,7 @@ function needsUpgrade({ state: { store } }: Batch, { trailer, keepsEnd }: ShardW
  */
 export function decide(
   batch: Batch,
-  write: ShardWrite,
+  write: Write,
   content: Content,
   current: Current,
   outcome: Outcome,
@@ -107,7 +107,7 @@ export function decide(
     }
   }
   if (!batch.admits(write, current)) return refuse(outcome, "key_refused");
-  const keptEnd = write.keepsEnd === true && exists ? current.end : 0;
+  const keptEnd = write.keepsEnd && exists ? current.end : 0;
   const kept = keptEnd === 0 ? content : { ...content, trailer: withEnd(content.trailer, keptEnd) };
   if (once === null && recent === null) return put(batch, write, kept, current, outcome);
   const memory = { once, recent, existed: exists || state === "damaged", nowMs: ends.clock.now() };
@@ -115,14 +115,14 @@ export function decide(
 }
 
 /** Stages the record of a write that goes ahead, at a version of its own. */
-function put(batch: Batch, write: ShardWrite, content: Content, current: Current, outcome: Outcome): Outcome {
+function put(batch: Batch, write: Write, content: Content, current: Current, outcome: Outcome): Outcome {
   return putAt(nextBallot(batch), batch, write, content, current, outcome);
 }
 
 /** The same of a write that is to be remembered, or that comes after such ones. */
 function putRemembering(
   batch: Batch,
-  write: ShardWrite,
+  write: Write,
   content: Content,
   memory: ToRemember,
   outcome: Outcome,
@@ -143,7 +143,7 @@ function nextBallot({ state: { clock, store } }: Batch): Ballot {
 function putAt(
   ballot: Ballot,
   batch: Batch,
-  write: ShardWrite,
+  write: Write,
   content: Content,
   current: Current,
   outcome: Outcome,
@@ -156,13 +156,13 @@ function putAt(
 /** A write of replication: its conditions were judged where its ballot was drawn. */
 export function accept(
   batch: Batch,
-  write: ShardWrite,
+  write: Write,
   content: Content,
   current: Current,
   outcome: Outcome,
 ): Outcome {
   const { ballot } = write;
-  if (ballot === undefined || !judgeAcceptOf(batch, write, ballot, current, outcome)) return outcome;
+  if (ballot === null || !judgeAcceptOf(batch, write, ballot, current, outcome)) return outcome;
   if (!batch.admits(write, current)) return Object.assign(outcome, failed("key_refused"));
   batch.describe(content.type, content.json, ballot, write.operationLow, write.operationHigh);
   batch.head.outranked = isPromisedAbove(batch.promisedOf(write)?.ballot ?? null, ballot);
@@ -170,13 +170,7 @@ export function accept(
   return outcome;
 }
 
-function stage(
-  batch: Batch,
-  write: ShardWrite,
-  content: Content,
-  current: Current,
-  outcome: Outcome,
-): boolean {
+function stage(batch: Batch, write: Write, content: Content, current: Current, outcome: Outcome): boolean {
   const { contentType, valueBytes, parts, chunks, trailer } = content;
   return batch.stage(write, contentType, valueBytes, parts, chunks, current, outcome, trailer);
 }
@@ -185,8 +179,8 @@ function stage(
  * The outcome of a delete that needs no record, where there is no room for one: the key is not there. Null:
  * it needs one.
  */
-function withoutRecord(batch: Batch, write: ShardWrite): Outcome | null {
-  if (write.verb !== "delete" || write.ballot !== undefined || isConditional(write)) return null;
+function withoutRecord(batch: Batch, write: Write): Outcome | null {
+  if (write.verb !== "delete" || write.ballot !== null || isConditional(write)) return null;
   if (write.trailer.length > 0) return null;
   if (batch.log.writesStopped || batch.log.appender.file.uncertain || batch.has(write)) return null;
   const current = batch.currentOf(write);

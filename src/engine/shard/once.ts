@@ -7,7 +7,7 @@ import { type Once, recentAt, recentOf, untilOf, withOnce, withRecent } from "..
 import { TRAILER_BYTES_MAX } from "../../format/offsets.ts";
 import { type Ballot, recordUnits } from "../../format/record.ts";
 import { carried, judgeOnce, remember } from "../../rules/recent.ts";
-import type { Outcome, ShardWrite } from "../../rules/write.ts";
+import type { Outcome, Write } from "../../rules/write.ts";
 import type { Batch } from "../batch/batch.ts";
 import type { Current } from "../batch/current.ts";
 
@@ -57,7 +57,7 @@ export function remembering(trailer: Uint8Array, ballot: Ballot, memory: ToRemem
  */
 export function makeRoomToRemember(
   batch: Batch,
-  write: ShardWrite,
+  write: Write,
   { contentType, valueBytes }: { contentType: Uint8Array; valueBytes: number },
   trailer: Uint8Array,
   outcome: Outcome,
@@ -80,7 +80,7 @@ export function makeRoomToRemember(
  * Whether a replica refuses this record in the place of one with fields, as it does not remember what that
  * one does: it was written by who has not asked.
  */
-export function isUnprepared(batch: Batch, { trailer }: ShardWrite, current: Current): boolean {
+export function isUnprepared(batch: Batch, { trailer }: Write, current: Current): boolean {
   const recent = recentOfKey(batch, current);
   return recent !== null && recentOf(trailer) === null && untilOf(recent) > batch.state.ends.markable;
 }

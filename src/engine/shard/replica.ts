@@ -26,8 +26,8 @@ import {
   type KeyRef,
   type Outcome,
   type RegisterOutcome,
-  type ShardWrite,
   succeeded,
+  type Write,
 } from "../../rules/write.ts";
 import { hash32, hashBOf, indexPartitionOf } from "../../util/hash.ts";
 import { type HashPrefix, indexPartitionOfPrefix, startsWith } from "../../util/hash-prefix.ts";
@@ -94,27 +94,25 @@ function registerOf(
 /** Judges an accept. True: the record is to be staged, and `outcome` says what it takes the place of. */
 export function judgeAcceptOf(
   batch: Batch,
-  write: ShardWrite,
+  write: Write,
   ballot: Ballot,
   current: Current,
   outcome: Outcome,
 ): boolean {
   batch.state.clock.observe(ballot.clockHigh, ballot.clockLow);
-  const state = registerOf(batch, write, current, write.repair === true, outcome);
+  const state = registerOf(batch, write, current, write.repair, outcome);
   if (state === null) return false;
   const floor = batch.floorOf(indexPartitionOf(write.hashA), outcome);
   // What takes the place of a damaged record was decided before: a promise above it goes on standing.
   const verdict =
-    current.state === "damaged"
-      ? YES
-      : judgeAccept(state, write.repair === true ? null : floor, ballot, write.ended === true);
+    current.state === "damaged" ? YES : judgeAccept(state, write.repair ? null : floor, ballot, write.ended);
   outcome.created = state.ballot === null || state.tombstone;
   outcome.deleted = write.verb === "delete" && !outcome.created;
   if (verdict === NO) {
     outcome.register = answer("no", obstacleOf(state, floor));
     return false;
   }
-  const mayForget = verdict === YES && current.isExtended && write.repair !== true;
+  const mayForget = verdict === YES && current.isExtended && !write.repair;
   if (mayForget && isUnprepared(batch, write, current)) {
     outcome.register = answer("unprepared", state.ballot);
     return false;

@@ -10,7 +10,7 @@
 import { mkdirSync } from "node:fs";
 import { ENDING_VERSION_MIN } from "../../format/offsets.ts";
 import { isOutOfDescriptors } from "../../platform/system-error.ts";
-import { type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
+import { type Outcome, succeeded, type Write } from "../../rules/write.ts";
 import { Batch } from "../batch/batch.ts";
 import { Sweep } from "../batch/sweep.ts";
 import { Compactor } from "../compaction/compaction.ts";
@@ -146,7 +146,7 @@ export class Shard {
   }
 
   /** Judges one write and stages its record. `body`: as the client sent it; ignored for delete. */
-  apply(write: ShardWrite, body: Uint8Array): Outcome {
+  apply(write: Write, body: Uint8Array): Outcome {
     return applyWrite(this.batch, write, body);
   }
 

@@ -17,7 +17,7 @@ import {
   valueOffset,
 } from "../../format/record.ts";
 import { compareBallots } from "../../format/version.ts";
-import { failed, type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
+import { failed, type Outcome, succeeded, type Write } from "../../rules/write.ts";
 import type { Batch } from "../batch/batch.ts";
 import type { Current } from "../batch/current.ts";
 import { accept, type Content, decide, upgradeFirst } from "./decide.ts";
@@ -34,7 +34,7 @@ const NO_CONTENT: Content = {
 };
 
 /** Judges a touch and stages its record. */
-export function applyTouch(batch: Batch, write: ShardWrite): Outcome {
+export function applyTouch(batch: Batch, write: Write): Outcome {
   if (batch.state.store.version < ENDING_VERSION_MIN) return upgradeFirst();
   const before = batch.currentOf(write);
   if (before.state === "value") {
@@ -51,24 +51,24 @@ export function applyTouch(batch: Batch, write: ShardWrite): Outcome {
   const current = batch.currentOf(write, outcome);
   const { base, ballot } = write;
   // The same touch once more is held already.
-  if (ballot !== undefined && ![base, ballot].some((version) => isVersion(batch, current, version)))
+  if (ballot !== null && ![base, ballot].some((version) => isVersion(batch, current, version)))
     return Object.assign(outcome, failed("not_found"));
   const content = current.state === "value" ? copyOf(batch, current, write) : NO_CONTENT;
   if (content === null) return Object.assign(outcome, failed("corrupt"));
-  return ballot === undefined
+  return ballot === null
     ? decide(batch, write, content, current, outcome)
     : accept(batch, write, content, current, outcome);
 }
 
-function isVersion(batch: Batch, current: Current, version: Ballot | undefined): boolean {
-  if (version === undefined) return false;
+function isVersion(batch: Batch, current: Current, version: Ballot | null): boolean {
+  if (version === null) return false;
   return current.state === "value" && compareBallots(batch.headOf(current), version) === 0;
 }
 
 /**
  * What there is, in memory of its own, with the trailer of a touch. Null: the disk cannot give it any more.
  */
-function copyOf(batch: Batch, current: Current, write: ShardWrite): Content | null {
+function copyOf(batch: Batch, current: Current, write: Write): Content | null {
   const { lookup } = batch.state;
   const { missingPages } = lookup;
   const { source, unit } = batch.readable(current.slot, current.unit);
@@ -84,7 +84,7 @@ function copyOf(batch: Batch, current: Current, write: ShardWrite): Content | nu
     parts: [source.bytes.slice(at, at + valueBytes)],
     chunks: type === TYPE_MANIFEST ? readManifest(source, unit).chunks : [],
     // A replica is told all of it; else only the end changes.
-    trailer: write.ballot === undefined ? withEnd(trailer, endOf(write.trailer)) : write.trailer,
+    trailer: write.ballot === null ? withEnd(trailer, endOf(write.trailer)) : write.trailer,
   };
   return lookup.missingPages === missingPages ? content : null;
 }

@@ -11,7 +11,7 @@ import { type ChunkRef, manifestBytes, writeManifest } from "../../format/manife
 import { MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
 import type { Ballot } from "../../format/record.ts";
 import { createFrame, type Frame, frameBytes } from "../../format/write-record.ts";
-import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
+import { failed, type Outcome, type Write } from "../../rules/write.ts";
 import { copyInto } from "../../util/bytes.ts";
 import { type Gathering, Gatherings } from "../../util/gathering/gatherings.ts";
 import { LeftMemory } from "../../util/left-memory.ts";
@@ -43,7 +43,7 @@ const NOTHING = new Uint8Array(0);
 
 export class UploadWriter {
   private readonly batch: Batch;
-  private readonly write: ShardWrite;
+  private readonly write: Write;
   private readonly cutter: StoredCutter | null;
   private readonly keep = (bytes: Uint8Array): void => this.store(bytes);
   /** Of raw bodies: there is more than one chunk. */
@@ -67,11 +67,11 @@ export class UploadWriter {
    * @param write kept until the upload ends: its arrays must not be reused
    * @param bodyBytesMin what is known of the body's length already
    */
-  constructor(batch: Batch, write: ShardWrite, bodyBytesMin = 0) {
+  constructor(batch: Batch, write: Write, bodyBytesMin = 0) {
     this.batch = batch;
     this.write = write;
     // What other nodes send is in stored form already.
-    this.cutter = write.json && write.ballot === undefined ? new StoredCutter() : null;
+    this.cutter = write.json && write.ballot === null ? new StoredCutter() : null;
     this.isLong = this.cutter === null && bodyBytesMin > batch.state.store.chunkBytes;
   }
 
@@ -170,7 +170,7 @@ export class UploadWriter {
    * @param ballot of an accept
    * @param trailer fields to be kept with the value, where they were not known before
    */
-  finish(ballot?: Ballot, trailer = this.write.trailer): Outcome {
+  finish(ballot: Ballot | null = null, trailer = this.write.trailer): Outcome {
     const { cutter, batch, write } = this;
     write.ballot = ballot;
     write.trailer = trailer;

@@ -4,7 +4,7 @@
  */
 import type { ChunkRef } from "../../format/manifest.ts";
 import { TYPE_ENDED, TYPE_MANIFEST, TYPE_TOMBSTONE, TYPE_VALUE } from "../../format/offsets.ts";
-import { failed, type Outcome, type ShardWrite } from "../../rules/write.ts";
+import { failed, type Outcome, type Write } from "../../rules/write.ts";
 import { storedParts, textOf } from "../../value/stored.ts";
 import type { Batch } from "../batch/batch.ts";
 import { type Content, store } from "./decide.ts";
@@ -24,11 +24,11 @@ const TOMBSTONE: Content = {
 };
 
 /** Judges one write and stages its record. `body`: as the client sent it; ignored for delete. */
-export function applyWrite(batch: Batch, write: ShardWrite, body: Uint8Array): Outcome {
+export function applyWrite(batch: Batch, write: Write, body: Uint8Array): Outcome {
   if (batch.log.writesStopped) return batch.log.stoppedOutcome;
   if (write.verb === "touch") return applyTouch(batch, write);
   if (write.verb === "delete") return store(batch, write, absenceOf(write));
-  if (write.ballot !== undefined || !write.json) return applyStored(batch, write, body);
+  if (write.ballot !== null || !write.json) return applyStored(batch, write, body);
   const text = textOf(body);
   if ("error" in text) return failed(text.error, text.detail);
   const { parts, valueBytes } = storedParts(text);
@@ -44,20 +44,20 @@ export function applyWrite(batch: Batch, write: ShardWrite, body: Uint8Array): O
 }
 
 /** What says that there is nothing: of a delete, or of a value of replication that has ended. */
-function absenceOf({ ended, trailer }: ShardWrite): Content {
-  if (ended === true) return { ...TOMBSTONE, type: TYPE_ENDED, trailer };
+function absenceOf({ ended, trailer }: Write): Content {
+  if (ended) return { ...TOMBSTONE, type: TYPE_ENDED, trailer };
   return trailer.length === 0 ? TOMBSTONE : { ...TOMBSTONE, trailer };
 }
 
 /** Judges a write whose value is `bytes` in stored form already (JSON with prefix and suffix). */
-export function applyStored(batch: Batch, write: ShardWrite, bytes: Uint8Array): Outcome {
+export function applyStored(batch: Batch, write: Write, bytes: Uint8Array): Outcome {
   return applyWhole(batch, write, TYPE_VALUE, bytes, NO_CHUNKS);
 }
 
 /** Judges a large value whose chunks are written and stages its manifest. */
 export function applyManifest(
   batch: Batch,
-  write: ShardWrite,
+  write: Write,
   manifest: Uint8Array,
   chunks: readonly ChunkRef[],
 ): Outcome {
@@ -66,7 +66,7 @@ export function applyManifest(
 
 function applyWhole(
   batch: Batch,
-  write: ShardWrite,
+  write: Write,
   type: number,
   bytes: Uint8Array,
   chunks: readonly ChunkRef[],

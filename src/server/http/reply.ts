@@ -8,7 +8,8 @@
  */
 
 import { ETAG_BYTES } from "../../format/version.ts";
-import type { WriteResult, WriteVerb } from "../../shards/arena/write.ts";
+import type { WriteVerb } from "../../rules/write.ts";
+import type { WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import type { Res, Text } from "./http.ts";
 

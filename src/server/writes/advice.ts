@@ -1,7 +1,8 @@
 /** What can be said of a write before it is done. */
 import { etagOf } from "../../format/version.ts";
 import { conditionsHold } from "../../rules/conditions.ts";
-import type { WriteHead, WriteVerb } from "../../shards/arena/write.ts";
+import type { WriteVerb } from "../../rules/write.ts";
+import type { WriteHead } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import { DELETE, OTHER, POST, PUT } from "../status/meter.ts";

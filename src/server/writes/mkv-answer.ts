@@ -1,5 +1,7 @@
 /** Answers to writes as minikeyvalue's clients are used to (`-compat mkv`). */
-import type { WriteResult, WriteVerb } from "../../shards/arena/write.ts";
+
+import type { WriteVerb } from "../../rules/write.ts";
+import type { WriteResult } from "../../shards/arena/write.ts";
 import type { Res } from "../http/http.ts";
 import { sendError, sendWriteResult, statusLine } from "../http/reply.ts";
 

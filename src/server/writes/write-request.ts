@@ -13,7 +13,8 @@
 import { isDiskFull } from "../../engine/slabs/io.ts";
 import type { Conditions } from "../../rules/conditions.ts";
 import type { Life } from "../../rules/expiry.ts";
-import type { Upload, WriteHead, WriteResult, WriteVerb } from "../../shards/arena/write.ts";
+import type { WriteVerb } from "../../rules/write.ts";
+import type { Upload, WriteHead, WriteResult } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { GAVE_WAY, type Gathering } from "../../util/gathering/gatherings.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";

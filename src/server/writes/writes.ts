@@ -6,7 +6,7 @@ import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { NO_LIFE } from "../../rules/expiry.ts";
 import { type Allowed, lifeOf } from "../../rules/life.ts";
 import { queryProblem } from "../../rules/query.ts";
-import type { WriteVerb } from "../../shards/arena/write.ts";
+import type { WriteVerb } from "../../rules/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText, isJsonType } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";

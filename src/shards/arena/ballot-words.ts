@@ -1,6 +1,9 @@
 /** Ballots as words in shared memory. */
 import type { Ballot } from "../../format/record.ts";
 
+export const BALLOT_WORDS = 4;
+export const BALLOT_BYTES = BALLOT_WORDS * 4;
+
 /** Puts a ballot into four words. */
 export function writeBallot(words: Int32Array, at: number, ballot: Ballot): void {
   words[at] = ballot.clockLow;

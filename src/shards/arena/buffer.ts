@@ -3,7 +3,7 @@
  * costs the same for one write as for hundreds.
  *
  *   arena  = ring of buffers; the front fills them in turn, the thread takes them in turn and writes its answers into them
- *   buffer = operation | operation | …      each: 16 words of header, then key, content type, If-Match, If-None-Match, trailer, body
+ *   buffer = operation | operation | …      as in operation-bytes.ts
  *            and behind them, in its answers: sentence | sentence | …
  *
  * A buffer's state is one word, only changed by compare-and-swap: the number of its operations, and two
@@ -20,18 +20,17 @@
 
 import { writeEtag } from "../../format/version.ts";
 import type { Outcome, RegisterOutcome } from "../../rules/write.ts";
-import { copyInto } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { type Arena, BUFFER_BYTES, BUFFERS, DETAILS_BYTES } from "./arena.ts";
 import { readBallot, writeBallot } from "./ballot-words.ts";
-import { ballotAt, HEADER_BYTES, NOTHING, type Operation, operationBytes } from "./operation.ts";
-import type { WriteResult, WriteVerb } from "./write.ts";
+import type { Operation } from "./operation.ts";
+import { readOperation, writeOperation } from "./operation-bytes.ts";
+import type { WriteResult } from "./write.ts";
 
 const CLOSED = 1 << 24;
 const DONE = 1 << 25;
 const COUNT_MASK = CLOSED - 1;
 
-const VERBS: readonly WriteVerb[] = ["put", "post", "delete", "touch"];
 const CODES = Object.keys(ERRORS) as ErrorCode[];
 const CREATED = 1;
 const DELETED = 2;
@@ -47,12 +46,6 @@ const VERDICT_SHIFT = 8;
 const VERDICTS: readonly RegisterOutcome["verdict"][] = ["no", "yes", "already", "damaged", "unprepared"];
 const REMEMBERS = 1 << 16;
 const REPLAYED = 1 << 17;
-const JSON_BIT = 1 << 16;
-const BALLOT_BIT = 1 << 17;
-const REPAIR_BIT = 1 << 18;
-const KEEP_BIT = 1 << 19;
-const ENDED_BIT = 1 << 20;
-const BASE_BIT = 1 << 21;
 
 const encoder = new TextEncoder();
 
@@ -127,90 +120,22 @@ export class BatchBuffer {
     return this.used + bytes <= BUFFER_BYTES;
   }
 
-  /** Front: adds an operation; there must be room. False: the thread has closed the buffer meanwhile. */
-  push(o: Operation): boolean {
+  /**
+   * Front: adds an operation of so many `operationBytes`; there must be room. False: the thread has closed
+   * the buffer meanwhile.
+   */
+  push(o: Operation, operationBytes: number): boolean {
     const { state } = this;
     if ((state & CLOSED) !== 0) return false;
-    const { words, bytes } = this;
-    const w = this.used >>> 2;
-    words[w] = operationBytes(o);
-    words[w + 1] =
-      o.op |
-      (VERBS.indexOf(o.verb) << 8) |
-      (o.json ? JSON_BIT : 0) |
-      (o.ballot === null ? 0 : BALLOT_BIT) |
-      (o.repair ? REPAIR_BIT : 0) |
-      (o.keepsEnd ? KEEP_BIT : 0) |
-      (o.ended ? ENDED_BIT : 0) |
-      (o.base === null ? 0 : BASE_BIT);
-    words[w + 2] = o.shard;
-    words[w + 3] = o.key.length;
-    words[w + 4] = o.contentType.length;
-    words[w + 5] = o.ifMatch.length;
-    words[w + 6] = o.ifNoneMatch.length;
-    words[w + 7] = o.body.length;
-    words[w + 8] = o.hashA;
-    words[w + 9] = o.hashB;
-    words[w + 10] = o.operationLow;
-    words[w + 11] = o.operationHigh;
-    words[w + 12] = o.upload;
-    words[w + 13] = o.trailer.length;
-    let at = this.used + HEADER_BYTES;
-    bytes.set(o.key, at);
-    at += o.key.length;
-    if (o.contentType.length > 0) bytes.set(o.contentType, at);
-    at += o.contentType.length;
-    if (o.ifMatch.length > 0) bytes.set(o.ifMatch, at);
-    at += o.ifMatch.length;
-    if (o.ifNoneMatch.length > 0) bytes.set(o.ifNoneMatch, at);
-    at += o.ifNoneMatch.length;
-    if (o.trailer.length > 0) bytes.set(o.trailer, at);
-    at += o.trailer.length;
-    copyInto(bytes, at, o.body);
+    writeOperation(this.words, this.bytes, this.used, o, operationBytes);
     if (Atomics.compareExchange(this.states, this.number, state, state + 1) !== state) return false;
-    this.used += words[w];
+    this.used += operationBytes;
     return true;
   }
 
   /** Thread: reads the operation at `position` into `o` (views of the arena); answers the next position. */
   read(position: number, o: Operation): number {
-    const { words, bytes } = this;
-    const w = position >>> 2;
-    const flags = words[w + 1];
-    o.op = flags & 0xff;
-    o.verb = VERBS[(flags >>> 8) & 0xff];
-    o.json = (flags & JSON_BIT) !== 0;
-    o.repair = (flags & REPAIR_BIT) !== 0;
-    o.keepsEnd = (flags & KEEP_BIT) !== 0;
-    o.ended = (flags & ENDED_BIT) !== 0;
-    o.shard = words[w + 2];
-    let at = position + HEADER_BYTES;
-    o.key = bytes.subarray(at, at + words[w + 3]);
-    at += words[w + 3];
-    o.contentType = words[w + 4] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 4]);
-    at += words[w + 4];
-    o.ifMatch = words[w + 5] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 5]);
-    at += words[w + 5];
-    o.ifNoneMatch = words[w + 6] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 6]);
-    at += words[w + 6];
-    o.trailer = words[w + 13] === 0 ? NOTHING : bytes.subarray(at, at + words[w + 13]);
-    at += words[w + 13];
-    o.body = bytes.subarray(at, at + words[w + 7]);
-    o.hashA = words[w + 8];
-    o.hashB = words[w + 9];
-    o.operationLow = words[w + 10];
-    o.operationHigh = words[w + 11];
-    o.upload = words[w + 12];
-    o.ballot = o.base = null;
-    if ((flags & BASE_BIT) !== 0) {
-      o.base = ballotAt(o.ifNoneMatch);
-      o.ifNoneMatch = NOTHING;
-    }
-    if ((flags & BALLOT_BIT) !== 0) {
-      o.ballot = ballotAt(o.ifMatch);
-      o.ifMatch = NOTHING;
-    }
-    return position + words[w];
+    return readOperation(this.words, this.bytes, position, o);
   }
 
   /** Thread: answers the operation at `position`. */

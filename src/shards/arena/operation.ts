@@ -1,9 +1,11 @@
 /**
  * What a front asks of a shard thread, one operation at a time, before it is bytes in a buffer and after.
  */
-import type { Ballot } from "../../format/record.ts";
+import { ballotOf } from "../../format/record.ts";
+import { emptyWrite, type Write } from "../../rules/write.ts";
 import { copyOf } from "../../util/bytes.ts";
-import type { WriteHead, WriteVerb } from "./write.ts";
+import { BALLOT_BYTES } from "./ballot-words.ts";
+import type { WriteHead } from "./write.ts";
 
 export const OP_WRITE = 0;
 export const OP_UPLOAD_BEGIN = 1;
@@ -28,46 +30,18 @@ export const OP_OVERDUE = 12;
 export const OP_SETTLE_LOSS = 9;
 
 /** Words in front of each operation in a buffer. */
-const HEADER_WORDS = 16;
+export const HEADER_WORDS = 16;
 export const HEADER_BYTES = HEADER_WORDS * 4;
 
 export const NOTHING: Uint8Array = new Uint8Array(0);
 const encoder = new TextEncoder();
 
-/** One operation on its way to a thread; everything that is not inline in its batch yet. */
-export interface Operation {
+/** One operation on its way to a thread: mostly a write. What else it may be says what it uses of one. */
+export interface Operation extends Write {
   op: number;
-  verb: WriteVerb;
   shard: number;
-  json: boolean;
-  key: Uint8Array;
-  contentType: Uint8Array;
-  /** Fields to be kept with the value. Of an upload that of its commit counts. */
-  trailer: Uint8Array;
-  /** The end of life stays that of what is replaced. */
-  keepsEnd: boolean;
-  ifMatch: Uint8Array;
-  ifNoneMatch: Uint8Array;
-  body: Uint8Array;
-  hashA: number;
-  hashB: number;
-  operationLow: number;
-  operationHigh: number;
   upload: number;
-  /**
-   * Replication: the ballot of a prepare, or of a write that is an accept. It travels in the place of
-   * If-Match.
-   */
-  ballot: Ballot | null;
-  /** Replication: the version that is touched. It travels in the place of If-None-Match. */
-  base: Ballot | null;
-  /** Replication: see ShardWrite. */
-  repair: boolean;
-  ended: boolean;
-}
-
-function textBytes(text: string): Uint8Array {
-  return text === "" ? NOTHING : encoder.encode(text);
+  body: Uint8Array;
 }
 
 let typeText = "";
@@ -76,7 +50,7 @@ let typeBytes: Uint8Array = NOTHING;
 /** The bytes of a content type, which mostly is the one of the last write. */
 function contentTypeBytes(text: string): Uint8Array {
   if (text !== typeText) {
-    typeBytes = textBytes(text);
+    typeBytes = text === "" ? NOTHING : encoder.encode(text);
     typeText = text;
   }
   return typeBytes;
@@ -89,76 +63,32 @@ export function describe(operation: Operation, head: WriteHead): void {
   operation.contentType = head.json ? NOTHING : contentTypeBytes(head.contentType);
   operation.trailer = head.trailer;
   operation.keepsEnd = head.life.keep;
-  operation.ifMatch = textBytes(head.ifMatch);
-  operation.ifNoneMatch = textBytes(head.ifNoneMatch);
+  operation.ifMatch = head.ifMatch;
+  operation.ifNoneMatch = head.ifNoneMatch;
 }
 
 export function emptyOperation(): Operation {
-  return {
-    op: OP_WRITE,
-    verb: "put",
-    shard: 0,
-    json: false,
-    key: NOTHING,
-    contentType: NOTHING,
-    trailer: NOTHING,
-    keepsEnd: false,
-    ifMatch: NOTHING,
-    ifNoneMatch: NOTHING,
-    body: NOTHING,
-    hashA: 0,
-    hashB: 0,
-    operationLow: 0,
-    operationHigh: 0,
-    upload: 0,
-    ballot: null,
-    base: null,
-    repair: false,
-    ended: false,
-  };
+  return { ...emptyWrite(), op: OP_WRITE, shard: 0, upload: 0, body: NOTHING };
 }
 
 /** A copy with arrays of its own. */
 export function copyOperation(operation: Operation): Operation {
+  const { key, contentType, trailer, body, ballot, base } = operation;
   return {
     ...operation,
-    key: copyOf(operation.key),
-    contentType: copyOf(operation.contentType),
-    trailer: copyOf(operation.trailer),
-    ifMatch: copyOf(operation.ifMatch),
-    ifNoneMatch: copyOf(operation.ifNoneMatch),
-    body: copyOf(operation.body),
+    key: copyOf(key),
+    contentType: copyOf(contentType),
+    trailer: copyOf(trailer),
+    body: copyOf(body),
+    ballot: ballot === null ? null : ballotOf(ballot),
+    base: base === null ? null : ballotOf(base),
   };
 }
 
-const BALLOT_BYTES = 16;
-
-/** Bytes of a ballot, as they travel. */
-function ballotBytes({ clockLow, clockHigh, node, incarnation }: Ballot): Uint8Array {
-  return new Uint8Array(Uint32Array.of(clockLow, clockHigh, node, incarnation).buffer);
-}
-
-/** Back from `ballotBytes`. */
-export function ballotAt(bytes: Uint8Array): Ballot {
-  const [clockLow, clockHigh, node, incarnation] = new Uint32Array(bytes.slice(0, BALLOT_BYTES).buffer);
-  return { clockLow, clockHigh, node, incarnation };
-}
-
-/** Makes an operation one of replication. */
-export function setBallot(operation: Operation, ballot: Ballot | null): void {
-  operation.ballot = ballot;
-  operation.ifMatch = ballot === null ? NOTHING : ballotBytes(ballot);
-}
-
-/** Makes an operation of replication one that touches this version. */
-export function setBase(operation: Operation, base: Ballot): void {
-  operation.base = base;
-  operation.ifNoneMatch = ballotBytes(base);
-}
-
-/** Bytes an operation takes in a buffer. */
+/** Bytes an operation takes in a buffer. Its conditions are ASCII. */
 export function operationBytes(o: Operation): number {
-  const texts = o.contentType.length + o.ifMatch.length + o.ifNoneMatch.length;
-  const payload = o.key.length + texts + o.trailer.length + o.body.length;
-  return HEADER_BYTES + ((payload + 7) & ~7);
+  const ballots = (o.ballot === null ? 0 : BALLOT_BYTES) + (o.base === null ? 0 : BALLOT_BYTES);
+  const conditions = o.ifMatch.length + o.ifNoneMatch.length;
+  const payload = o.key.length + o.contentType.length + conditions + o.trailer.length + o.body.length;
+  return HEADER_BYTES + ballots + ((payload + 7) & ~7);
 }

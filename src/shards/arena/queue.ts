@@ -131,7 +131,7 @@ export class ShardQueue {
     for (;;) {
       const buffer = this.buffers[this.filling];
       if (buffer.hasRoom(bytes)) {
-        if (buffer.push(operation)) {
+        if (buffer.push(operation, bytes)) {
           const filled = this.callbacks[this.filling].push(done);
           if (filled === 1) this.sinceMs[this.filling] = sinceMs || performance.now();
           if (this.inArena++ === 0) this.patience.begin(this.busyness.isBusy);

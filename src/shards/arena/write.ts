@@ -2,7 +2,7 @@
  * A write as the front knows it: its head, its outcome, and a body that arrives in pieces.
  */
 import type { Life } from "../../rules/expiry.ts";
-import type { RegisterOutcome } from "../../rules/write.ts";
+import type { RegisterOutcome, WriteVerb } from "../../rules/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 
 /**
@@ -13,9 +13,6 @@ export interface KeyBytes {
   readonly bytes: Uint8Array;
   length: number;
 }
-
-/** touch: the value that there is gets another end of life, or none. */
-export type WriteVerb = "put" | "post" | "delete" | "touch";
 
 /** A write without its body. */
 export interface WriteHead {

@@ -21,7 +21,6 @@ import {
   OP_RAISE_FLOOR,
   OP_SETTLE_LOSS,
   type Operation,
-  setBallot,
 } from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
 import type { KeyBytes, WriteDone, WriteResult } from "../arena/write.ts";
@@ -112,7 +111,7 @@ export class Housekeeping {
     this.sendAll((operation) => {
       operation.op = OP_RAISE_FLOOR;
       operation.operationLow = partition;
-      setBallot(operation, ballot);
+      operation.ballot = ballot;
     }, done);
   }
 
@@ -149,7 +148,7 @@ export class Housekeeping {
     operation.hashA = hashKey(key.bytes, key.length, 0);
     operation.hashB = hashBOf(key.bytes, key.length, keyHash);
     operation.ended = ended;
-    setBallot(operation, ballot);
+    operation.ballot = ballot;
     const shard = shards === 1 ? 0 : shardOf(operation.hashA, operation.hashB, shards);
     this.send(shard, operation, (result) => done(result.error, result.register?.verdict === "yes"));
   }
@@ -210,7 +209,7 @@ export class Housekeeping {
     const go = (shard: number, from: number): void => {
       const operation = emptyOperation();
       operation.op = op;
-      setBallot(operation, ballot);
+      operation.ballot = ballot;
       operation.operationLow = low;
       operation.operationHigh = from;
       this.send(shard, operation, ({ error, register }: WriteResult) => {

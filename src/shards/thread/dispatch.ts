@@ -13,7 +13,7 @@ import {
 import type { Shard } from "../../engine/shard/shard.ts";
 import { UploadWriter } from "../../engine/shard/uploads.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
-import { failed, type Outcome, type ShardWrite, succeeded } from "../../rules/write.ts";
+import { failed, type Outcome, succeeded, type Write } from "../../rules/write.ts";
 import type { HashPrefix } from "../../util/hash-prefix.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import {
@@ -72,7 +72,7 @@ export class Dispatch {
         this.uploads.delete(o.upload);
         const failure = upload.writer.part(o.body);
         // Ballot and fields of an accept are chosen when all replicas have the value.
-        if (failure === null) return upload.writer.finish(o.ballot ?? undefined, o.trailer);
+        if (failure === null) return upload.writer.finish(o.ballot, o.trailer);
         upload.writer.end();
         return failure;
       }
@@ -99,7 +99,7 @@ export class Dispatch {
           ? NO_BALLOT
           : foldPromises(shard.batch, o.operationLow, o.operationHigh, o.ballot);
       default:
-        return shard.apply(writeOf(o), o.body);
+        return shard.apply(o, o.body);
     }
   }
 
@@ -118,51 +118,7 @@ function overdue(shard: Shard, limit: number): Outcome {
   return outcome;
 }
 
-/** Reused: a shard reads it before it returns. */
-const write: ShardWrite = {
-  verb: "put",
-  key: new Uint8Array(0),
-  hashA: 0,
-  hashB: 0,
-  json: false,
-  contentType: new Uint8Array(0),
-  trailer: NO_TRAILER,
-  keepsEnd: false,
-  ifMatch: "",
-  ifNoneMatch: "",
-  operationLow: 0,
-  operationHigh: 0,
-  ballot: undefined,
-  base: undefined,
-  ended: false,
-  repair: false,
-};
-
-function text(bytes: Uint8Array): string {
-  return bytes.length === 0 ? "" : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
-}
-
-function writeOf(o: Operation): ShardWrite {
-  write.verb = o.verb;
-  write.key = o.key;
-  write.hashA = o.hashA;
-  write.hashB = o.hashB;
-  write.json = o.json;
-  write.contentType = o.contentType;
-  write.trailer = o.trailer;
-  write.keepsEnd = o.keepsEnd;
-  write.ifMatch = text(o.ifMatch);
-  write.ifNoneMatch = text(o.ifNoneMatch);
-  write.operationLow = o.operationLow;
-  write.operationHigh = o.operationHigh;
-  write.ballot = o.ballot ?? undefined;
-  write.base = o.base ?? undefined;
-  write.ended = o.ended;
-  write.repair = o.repair;
-  return write;
-}
-
-/** A copy that outlives the batch. */
-function kept(o: Operation): ShardWrite {
-  return { ...writeOf(o), key: o.key.slice(), contentType: o.contentType.slice(), trailer: NO_TRAILER };
+/** A copy that outlives the batch; its body is what it begins with. */
+function kept(o: Operation): Write {
+  return { ...o, key: o.key.slice(), contentType: o.contentType.slice(), trailer: NO_TRAILER };
 }

@@ -18,7 +18,6 @@ import {
   OP_UPLOAD_PART,
   OP_WRITE,
   type Operation,
-  setBallot,
 } from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
 import type { Upload, WriteDone, WriteResult } from "../arena/write.ts";
@@ -200,7 +199,7 @@ export class LocalUpload implements Upload {
       setImmediate(() => done(failure("too_slow", "")));
       return;
     }
-    setBallot(this.operation, ballot);
+    this.operation.ballot = ballot;
     this.trailer = copyOf(trailer);
     this.commit(done);
   }

@@ -20,7 +20,7 @@ import {
   TYPE_ENDED,
   TYPE_FORGOTTEN,
 } from "../../format/offsets.ts";
-import { type Ballot, emptyHead, isExtended, readHead, typeOf } from "../../format/record.ts";
+import { type Ballot, ballotOf, emptyHead, isExtended, readHead, typeOf } from "../../format/record.ts";
 import { isAbsence } from "../../format/record-types.ts";
 import { endOfLife, hasEnded, type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { copyOf } from "../../util/bytes.ts";
@@ -35,8 +35,6 @@ import {
   OP_PREPARE,
   OP_WRITE,
   type Operation,
-  setBallot,
-  setBase,
 } from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
@@ -335,7 +333,7 @@ export class LocalVault implements Vault {
     operation.verb = "touch";
     operation.repair = head.repair === true;
     operation.trailer = head.trailer;
-    setBase(operation, head.base);
+    operation.base = head.base;
     return this.queues[operation.shard % this.queues.length].submit(operation, done);
   }
 
@@ -357,7 +355,7 @@ export class LocalVault implements Vault {
     operation.hashB = this.hashB;
     operation.operationLow = operationLow;
     operation.operationHigh = operationHigh;
-    setBallot(operation, ballot);
+    operation.ballot = ballotOf(ballot);
     return operation;
   }
 

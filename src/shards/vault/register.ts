@@ -26,7 +26,7 @@ export interface AcceptHead {
   contentType: string;
   /** Fields to be kept with the value; of one that is staged they come with its accept. */
   trailer: Uint8Array;
-  /** It is taken over from the others to make this replica whole: see ShardWrite. */
+  /** It is taken over from the others to make this replica whole: see Write. */
   repair?: boolean;
   /** Not a value: that of this ballot has ended; of the fields what such a record keeps. */
   ended?: boolean;

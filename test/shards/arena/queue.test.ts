@@ -13,7 +13,7 @@ import {
   THREAD_SLEEPS,
 } from "../../../src/shards/arena/arena.ts";
 import { BatchBuffer } from "../../../src/shards/arena/buffer.ts";
-import { emptyOperation } from "../../../src/shards/arena/operation.ts";
+import { emptyOperation, type Operation, operationBytes } from "../../../src/shards/arena/operation.ts";
 import { ShardQueue } from "../../../src/shards/arena/queue.ts";
 import type { WriteDone, WriteResult } from "../../../src/shards/arena/write.ts";
 import { Random, randomSeed } from "../../random.ts";
@@ -126,7 +126,8 @@ test("queue: sentences come back whole, however small the operation was; what ha
     const sentences: string[] = [];
     for (let count = 1 + random.below(1500); count > 0; count--) {
       const body = random.bytes(random.below(200));
-      assert.ok(front.push({ ...emptyOperation(), key: Buffer.from("k"), body }));
+      const operation = { ...emptyOperation(), key: Buffer.from("k"), body };
+      assert.ok(front.push(operation, operationBytes(operation)));
       sentences.push(random.below(5) === 0 ? "" : `unexpected "é" at byte ${"1".repeat(random.below(150))}`);
     }
     const operation = emptyOperation();
@@ -196,4 +197,53 @@ test("queue: a front with many writes under way is busy, and no longer so with o
   await run(12, () => ++answers > 600);
   assert.ok(busy.isSet);
   await run(1, () => !busy.isSet);
+});
+
+test("buffer: every field of an operation arrives, whatever the others are", (t) => {
+  const random = new Random(randomSeed(t));
+  const arena = createArena(false);
+  const front = new BatchBuffer(arena, 0);
+  const thread = new BatchBuffer(arena, 0);
+  const word = (): number => random.below(2 ** 32);
+  const sometimes = <T>(value: T, otherwise: T): T => (random.below(2) === 0 ? value : otherwise);
+  const ballot = () => ({ clockLow: word(), clockHigh: word(), node: word(), incarnation: word() });
+  const bytes = (most: number): Uint8Array => new Uint8Array(random.bytes(random.below(most)));
+  const sent = Array.from(
+    { length: 500 },
+    (): Operation => ({
+      op: random.below(13),
+      verb: (["put", "post", "delete", "touch"] as const)[random.below(4)],
+      shard: random.below(64),
+      upload: random.below(2 ** 31),
+      key: bytes(300),
+      hashA: word() | 0,
+      hashB: word() | 0,
+      json: sometimes(true, false),
+      contentType: bytes(60),
+      trailer: bytes(100),
+      keepsEnd: sometimes(true, false),
+      ifMatch: sometimes("", `"${"1".repeat(32)}"`),
+      ifNoneMatch: sometimes("", "*"),
+      operationLow: word(),
+      operationHigh: word(),
+      ballot: sometimes<Operation["ballot"]>(ballot(), null),
+      base: sometimes<Operation["base"]>(ballot(), null),
+      ended: sometimes(true, false),
+      repair: sometimes(true, false),
+      body: bytes(400),
+    }),
+  );
+  for (const operation of sent) assert.ok(front.push(operation, operationBytes(operation)));
+  assert.equal(thread.close(), sent.length);
+  const got = emptyOperation();
+  let position = 0;
+  for (const operation of sent) {
+    position = thread.read(position, got);
+    const { operationLow, operationHigh } = got;
+    assert.deepEqual(
+      { ...got, operationLow: operationLow >>> 0, operationHigh: operationHigh >>> 0 },
+      operation,
+    );
+  }
+  assert.equal(position, front.used);
 });

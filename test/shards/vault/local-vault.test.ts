@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { NO_LIFE } from "../../../src/rules/expiry.ts";
-import type { WriteDone, WriteHead, WriteVerb } from "../../../src/shards/arena/write.ts";
+import type { WriteVerb } from "../../../src/rules/write.ts";
+import type { WriteDone, WriteHead } from "../../../src/shards/arena/write.ts";
 import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
 import { openVault } from "../../../src/shards/vault/open.ts";
 import { CHUNK_BYTES } from "../../../src/util/limits.ts";
