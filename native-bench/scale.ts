@@ -2,16 +2,18 @@
  * What the cluster's design comes to with far more nodes than there are here: the shipped placement over a list of made-up nodes, and arithmetic over
  * what nodes send each other. Nothing is started. docs/scale.md explains the figures.
  *
- *   node --import tsx native-bench/scale.ts [--tiny] [--nodes N] [--regions N]
+ *   node --expose-gc --import tsx native-bench/scale.ts [--tiny] [--nodes N] [--regions N]
  */
 import { gzipSync } from "node:zlib";
+import { FEATURES } from "../src/cluster/layout/features.ts";
 import { Placement } from "../src/cluster/layout/groups.ts";
 import { type Layout, type LayoutNode, serialiseLayout } from "../src/cluster/layout/layout.ts";
 import { type PlacedNode, placePartitions } from "../src/cluster/layout/placement.ts";
 import { firstLayout, startMove } from "../src/cluster/layout/steps.ts";
 import { HEARTBEAT_MS, type Heartbeat } from "../src/cluster/membership/messages.ts";
+import { digestWordsOf } from "../src/rules/digest.ts";
 import { loadHash } from "../src/util/hash.ts";
-import { PARTITIONS_MIN as PARTITIONS } from "../src/util/hash-prefix.ts";
+import { PARTITIONS_MAX, PARTITIONS_MIN } from "../src/util/hash-prefix.ts";
 import { byteSize, duration, percent, shortNumber } from "./statistics.ts";
 
 const REPLICAS = 3;
@@ -19,9 +21,10 @@ const REPLICAS = 3;
 const HEARTBEAT_AROUND_BYTES = 600;
 /** A probe of a silent link and its answer, heads included, once a second at most (src/cluster/peers/peer-pulse.ts). */
 const PROBE_BYTES = 400;
-/** Anti-entropy as designed: one digest of a partition to each other replica of it, in this time. */
-const DIGEST_BYTES = 16;
-const DIGEST_ROUND_S = 60;
+/** Rounds of anti-entropy that find nothing come so often (src/cluster/repair/repair.ts). */
+const ROUND_MS = 10_000;
+/** What a partition's digest is told with: flags and its floor. */
+const DIGEST_HEAD_BYTES = 20;
 /** Nodes that fail at once, drawn this often. */
 const DRAWS = 200;
 
@@ -79,11 +82,15 @@ function namesOf(nodes: readonly PlacedNode[], partitions: number): string[][] {
   return placePartitions(nodes, partitions, REPLICAS).map((set) => set.map((index) => nodes[index].id));
 }
 
-/** Share of the partitions that have no majority while these nodes are down. */
-function lostShare(sets: readonly string[][], down: ReadonlySet<string>): number {
-  return (
-    sets.filter((set) => 2 * set.filter((id) => !down.has(id)).length <= set.length).length / sets.length
-  );
+/** Share of the partitions that have no majority while the nodes of these indexes are down. */
+function lostShare(sets: readonly number[][], down: ReadonlySet<number>): number {
+  let lost = 0;
+  for (const set of sets) {
+    let left = 0;
+    for (const index of set) if (!down.has(index)) left++;
+    if (2 * left <= set.length) lost++;
+  }
+  return lost / sets.length;
 }
 
 /** A fixed sequence, so that the script prints the same each time. */
@@ -99,13 +106,15 @@ function line(name: string, ...figures: string[]): void {
   console.log(`${name.padEnd(46)}${figures.map((figure) => figure.padStart(14)).join("")}`);
 }
 
+function regionsOf(count: number): number {
+  return Math.min(30, Math.max(1, Math.floor(count / 4)));
+}
+
 function printBalance(sizes: readonly number[], partitions: number): void {
-  console.log(
-    `\nCopies a node holds, ${partitions.toLocaleString("en-US")} partitions, ${REPLICAS} copies of each`,
-  );
+  console.log(`\nCopies a node holds, ${countText(partitions)}, ${REPLICAS} copies of each`);
   line("nodes, regions", "least", "mean", "most", "most/mean", "deviation", "computed in");
   for (const count of sizes) {
-    const regions = Math.min(30, Math.max(1, Math.floor(count / 4)));
+    const regions = regionsOf(count);
     for (const even of count >= 100 ? [true, false] : [true]) {
       const nodes = madeUpNodes(count, regions, even);
       const start = performance.now();
@@ -125,16 +134,16 @@ function printBalance(sizes: readonly number[], partitions: number): void {
   }
 }
 
-function printMoves(count: number, regions: number): void {
+function printMoves(count: number, regions: number, partitions: number): void {
   const nodes = madeUpNodes(count, regions);
-  const before = namesOf(nodes, PARTITIONS);
+  const before = namesOf(nodes, partitions);
   const newcomer = { ...nodes[0], id: "https://newcomer.example.com:3000", host: "newcomer" };
   const region = nodes.filter((node) => node.region === "region-1");
   console.log(
-    `\nShare of all copies moved by one change, ${count} nodes in ${regions} regions (a node's share is ${percentOf(1 / count)})`,
+    `\nShare of all copies moved by one change, ${countText(partitions)} of ${count} nodes in ${regions} regions (a node's share is ${percentOf(1 / count)})`,
   );
-  line("a node joins", percentOf(movedShare(before, namesOf([...nodes, newcomer], PARTITIONS))));
-  line("a node leaves", percentOf(movedShare(before, namesOf(nodes.slice(1), PARTITIONS))));
+  line("a node joins", percentOf(movedShare(before, namesOf([...nodes, newcomer], partitions))));
+  line("a node leaves", percentOf(movedShare(before, namesOf(nodes.slice(1), partitions))));
   line(
     `a region of ${region.length} leaves`,
     percentOf(
@@ -142,7 +151,7 @@ function printMoves(count: number, regions: number): void {
         before,
         namesOf(
           nodes.filter((node) => !region.includes(node)),
-          PARTITIONS,
+          partitions,
         ),
       ),
     ),
@@ -153,16 +162,18 @@ function percentOf(share: number): string {
   return `${shortNumber(share * 100)} %`;
 }
 
-function printFailures(count: number, regions: number): void {
+function printFailures(count: number, regions: number, partitions: number): void {
   const nodes = madeUpNodes(count, regions);
-  const sets = namesOf(nodes, PARTITIONS);
+  const sets = placePartitions(nodes, partitions, REPLICAS);
   const draw = drawing(7);
-  console.log(`\nShare of the partitions without a majority, ${count} nodes in ${regions} regions`);
+  console.log(
+    `\nShare of the partitions without a majority, ${countText(partitions)} of ${count} nodes in ${regions} regions`,
+  );
   line("", "mean", "worst", "any lost in");
   for (const down of [1, 2, 5, 10, 50].filter((each) => each < count / 2)) {
     const shares = Array.from({ length: DRAWS }, () => {
-      const set = new Set<string>();
-      while (set.size < down) set.add(nodes[draw(count)].id);
+      const set = new Set<number>();
+      while (set.size < down) set.add(draw(count));
       return lostShare(sets, set);
     });
     printShares(`${down} random nodes down`, shares);
@@ -171,7 +182,7 @@ function printFailures(count: number, regions: number): void {
     const shares = Array.from({ length: DRAWS }, () => {
       const chosen = new Set<string>();
       while (chosen.size < down) chosen.add(`region-${draw(regions)}`);
-      return lostShare(sets, new Set(nodes.filter((node) => chosen.has(node.region)).map((node) => node.id)));
+      return lostShare(sets, new Set([...nodes.keys()].filter((index) => chosen.has(nodes[index].region))));
     });
     printShares(`${down} whole region${down === 1 ? "" : "s"} down`, shares);
   }
@@ -214,21 +225,37 @@ function neighboursOf(placement: Placement): number[] {
   return [...neighbours.values()].map((set) => set.size);
 }
 
-function printTraffic(count: number, regions: number): void {
+/** What a layout while it moves costs a thread: the time until its sets are there, and the heap that they take. */
+function printPlacing(count: number, regions: number, partitions: number): void {
   const nodes = madeUpNodes(count, regions);
-  const layout: Layout = firstLayout(nodes, REPLICAS);
+  const moving = startMove(firstLayout(nodes, REPLICAS, FEATURES, partitions), nodes.slice(1));
+  globalThis.gc?.();
+  const before = process.memoryUsage().heapUsed;
+  const start = performance.now();
+  const placement = new Placement(moving);
+  const seconds = (performance.now() - start) / 1000;
+  globalThis.gc?.();
+  const bytes = process.memoryUsage().heapUsed - before;
+  line(
+    `${countText(placement.groups.length)} of ${count} nodes`,
+    duration(seconds),
+    globalThis.gc === undefined ? "" : byteSize(Math.max(0, bytes)),
+  );
+}
+
+function printTraffic(count: number, regions: number, partitions: number): void {
+  const nodes = madeUpNodes(count, regions);
+  const layout: Layout = firstLayout(nodes, REPLICAS, FEATURES, partitions);
   const text = serialiseLayout(layout);
   const moving = serialiseLayout(startMove(layout, nodes.slice(1)));
-  const start = performance.now();
   const placement = new Placement(layout);
-  const seconds = (performance.now() - start) / 1000;
   const neighbours = neighboursOf(placement);
   const most = Math.max(...neighbours);
   const mean = neighbours.reduce((sum, each) => sum + each, 0) / neighbours.length;
   const beats = (count * 1000) / HEARTBEAT_MS;
   const bytes = heartbeatBytes(nodes[0]);
-  const held = (PARTITIONS * REPLICAS) / count;
-  console.log(`\nWhat is sent and kept, ${count} nodes in ${regions} regions`);
+  const held = (partitions * REPLICAS) / count;
+  console.log(`\nWhat is sent and kept, ${countText(partitions)} of ${count} nodes in ${regions} regions`);
   line(
     "layout as JSON; gzip; while it moves",
     byteSize(text.length),
@@ -236,15 +263,22 @@ function printTraffic(count: number, regions: number): void {
     byteSize(moving.length),
   );
   line("every node fetches a new layout, in all", byteSize(text.length * count));
-  line("replica sets computed at a change, by each", duration(seconds));
   line("heartbeats at the master", `${shortNumber(beats)}/s`, `${byteSize(Math.round(beats * bytes))}/s`);
   line("nodes that share a partition: mean; most", shortNumber(mean), String(most));
   line("probes of silent links among those, by a node", `${byteSize(Math.round(most * PROBE_BYTES))}/s`);
   line("links if every node takes requests for every key", String(count - 1));
   line(
     "anti-entropy without differences, by a node",
-    `${byteSize(Math.round((held * (REPLICAS - 1) * DIGEST_BYTES) / DIGEST_ROUND_S))}/s`,
+    `${byteSize(Math.round((held * (REPLICAS - 1) * digestBytes(partitions) * 1000) / ROUND_MS))}/s`,
   );
+}
+
+function countText(partitions: number): string {
+  return `${partitions.toLocaleString("en-US")} partitions`;
+}
+
+function digestBytes(partitions: number): number {
+  return DIGEST_HEAD_BYTES + digestWordsOf(partitions) * 4;
 }
 
 async function main(): Promise<void> {
@@ -262,11 +296,19 @@ async function main(): Promise<void> {
     return;
   }
   await loadHash();
-  printBalance(tiny ? [3, 40] : [3, 5, 10, 30, 100, 300, 1000], PARTITIONS);
-  printBalance([count], tiny ? 4096 : 65_536);
-  printMoves(count, regions);
-  printFailures(count, regions);
-  printTraffic(count, regions);
+  const many = tiny ? 4 * PARTITIONS_MIN : PARTITIONS_MAX;
+  const sizes = tiny ? [3, 40] : [3, 5, 10, 30, 100, 300, 1000];
+  printBalance(sizes, PARTITIONS_MIN);
+  printBalance(
+    sizes.filter((size) => size >= 30),
+    many,
+  );
+  console.log("\nWhat a layout that moves costs each thread: time; heap with --expose-gc");
+  for (const partitions of [PARTITIONS_MIN, many])
+    for (const size of tiny ? sizes : [3, 100, 1000]) printPlacing(size, regionsOf(size), partitions);
+  printMoves(count, regions, many);
+  printFailures(count, regions, many);
+  printTraffic(count, regions, many);
 }
 
 void main();

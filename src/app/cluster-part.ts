@@ -188,6 +188,7 @@ export class ClusterPart {
       replicas: config.replicas,
       features: featuresWith(vault),
       wantedReplicas: config.isReplicasGiven ? config.replicas : null,
+      partitions: config.partitions,
       load: () => ({ keys: sum("keys"), bytes: sum("liveBytes") }),
       isEmpty: () => this.isEmpty(),
       ...{ signer, tls, log },

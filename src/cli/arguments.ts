@@ -247,7 +247,7 @@ function configure(command: Command, env: NodeJS.ProcessEnv): Config {
     removeAfterMs: options.removeAfter,
     peerAddress: options.peerAddress ?? null,
     region: options.region,
-    replicas: options.replicas,
+    ...{ replicas: options.replicas, partitions: options.partitions ?? null },
     isReplicasGiven: command.getOptionValueSource("replicas") !== "default",
     consistency: options.consistency,
     sync: options.sync,

@@ -33,6 +33,8 @@ export interface Config {
   replicas: number;
   /** They were asked for, and not only preset. */
   isReplicasGiven: boolean;
+  /** Of a cluster that is born; null: none were asked for. */
+  partitions: number | null;
   consistency: "quorum" | "one";
   sync: "always" | "os";
   /** How long places in the feed of changes stay good, in milliseconds. */

@@ -13,3 +13,8 @@ export interface Flag {
   /** How the help shows the default where that is not the preset itself. */
   readonly presetText?: string;
 }
+
+/** The environment variable that stands for a flag. */
+export function variableOf(name: string): string {
+  return `MINIVAULT_${name.toUpperCase().replaceAll("-", "_")}`;
+}

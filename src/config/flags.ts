@@ -3,6 +3,7 @@
  * docs/operations.md lists the same; a test compares them.
  */
 import { availableParallelism } from "node:os";
+import { PARTITIONS_MIN } from "../util/hash-prefix.ts";
 import { FRONTS_MAX, REPLICAS_MAX, VALUE_BYTES_DEFAULT } from "../util/limits.ts";
 import type { Flag } from "./flag.ts";
 import { registryAddress } from "./registry-address.ts";
@@ -15,6 +16,7 @@ import {
   nonEmpty,
   oneOf,
   origins,
+  partitionCount,
   region,
   size,
   typedAuthKey,
@@ -25,7 +27,7 @@ const THREADS_MAX = 64;
 /** Leaves one core to the front. */
 const THREADS_DEFAULT = Math.min(THREADS_MAX, Math.max(1, availableParallelism() - 1));
 
-export type { Flag } from "./flag.ts";
+export { type Flag, variableOf } from "./flag.ts";
 
 export const FLAGS: readonly Flag[] = [
   {
@@ -182,6 +184,14 @@ export const FLAGS: readonly Flag[] = [
     preset: 3,
   },
   {
+    name: "partitions",
+    group: "Cluster",
+    value: "number",
+    text: "parts that the keys are moved in, from 1024 to 65536 and a power of two, for good; for the master, or for the workers of -volumes, when a cluster begins: 1024 share well among 30 workers, 65536 among a thousand",
+    parse: partitionCount,
+    presetText: String(PARTITIONS_MIN),
+  },
+  {
     name: "consistency",
     group: "Cluster",
     value: "quorum|one",
@@ -287,8 +297,3 @@ export const FLAGS: readonly Flag[] = [
     parse: nonEmpty,
   },
 ];
-
-/** The environment variable that stands for a flag. */
-export function variableOf(name: string): string {
-  return `MINIVAULT_${name.toUpperCase().replaceAll("-", "_")}`;
-}

@@ -2,6 +2,7 @@
  * Parsers of single flag values. Each throws an Error whose message completes "-flag: …".
  */
 import { isIP } from "node:net";
+import { isPartitionCount, PARTITIONS_MAX, PARTITIONS_MIN } from "../util/hash-prefix.ts";
 import { VALUE_BYTES_MAX } from "../util/limits.ts";
 
 /** A mistake of the caller; the message is one line. */
@@ -29,6 +30,14 @@ export function integer(least: number, most: number): (text: string) => number {
       throw new Error(`"${text}" is not a whole number from ${least} to ${most}`);
     return value;
   };
+}
+
+/** Partitions of a cluster. */
+export function partitionCount(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !isPartitionCount(value))
+    throw new Error(`"${text}" is not a power of two from ${PARTITIONS_MIN} to ${PARTITIONS_MAX}`);
+  return value;
 }
 
 /** A size such as 1GiB, 512MiB, 100MB or 4096, in bytes. */

@@ -66,6 +66,7 @@ export class MasterDocuments {
       success: true,
       epoch: steward.layout?.epoch ?? 0,
       replicas: steward.layout?.replicas ?? null,
+      partitions: steward.layout?.partitions ?? null,
       nodes: registry.list(now()).map((row) => this.node(row)),
     };
   }

@@ -39,6 +39,7 @@ export interface KeeperSetup {
   /** Of the first layout. */
   replicas: number;
   isReplicasGiven: boolean;
+  partitions: number | null;
   removeAfterMs: number;
   times: Partial<MasterTimes>;
   signer: RequestSigner | null;
@@ -84,10 +85,11 @@ export class Keeper {
   }
 
   private createSteward(state: MasterState | null): Steward {
-    const { volumes, replicas, isReplicasGiven, removeAfterMs: removeMs, times, elected, log } = this.setup;
+    const { volumes, replicas, isReplicasGiven, partitions, times, elected, log } = this.setup;
+    const { removeAfterMs: removeMs } = this.setup;
     return new Steward({
       ...{ registry: this.registry, state, lives: this.lives, log },
-      ...{ staticUrls: volumes, replicas, isReplicasGiven },
+      ...{ staticUrls: volumes, replicas, isReplicasGiven, partitions },
       ...{ isElected: elected !== undefined, cluster: elected?.cluster ?? null },
       save: (document) => this.save(document),
       times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs, ...times },

@@ -127,10 +127,10 @@ class MasterServer implements RunningMaster {
 
   private keeperSetup(store: MasterStore, times: Partial<MasterTimes>): KeeperSetup {
     const { config, tls, log, ring } = this;
-    const { volumes, replicas, isReplicasGiven, removeAfterMs } = config;
+    const { volumes, replicas, isReplicasGiven, partitions, removeAfterMs } = config;
     return {
       ...{ store, tls, log, times, version: buildInfo.version },
-      ...{ volumes, replicas, isReplicasGiven, removeAfterMs },
+      ...{ volumes, replicas, isReplicasGiven, partitions, removeAfterMs },
       signer: ring === null ? null : new RequestSigner(ring),
       url: () => this.ownUrl(),
       now: () => performance.now(),

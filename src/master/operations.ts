@@ -131,7 +131,8 @@ export function masterOperations(offers: { metrics: boolean; console: boolean })
           headers: NO_STORE,
           content: {
             [JSON_TYPE]: object({
-              ...{ success: oneOf(true), epoch: COUNT, replicas: orNull(COUNT), nodes: arrayOf(NODE) },
+              ...{ success: oneOf(true), epoch: COUNT, replicas: orNull(COUNT), partitions: orNull(COUNT) },
+              nodes: arrayOf(NODE),
             }),
           },
         },

@@ -3,18 +3,19 @@
  * all of them. A store keeps a cell for each value of the first bits of hash A; a partition of a layout is
  * some cells in a row, told as a few leaves.
  */
-import { bitsOf, type HashPrefix, PARTITIONS_MAX } from "../util/hash-prefix.ts";
+import { bitsOf, type HashPrefix, PARTITIONS_MAX, prefixOf } from "../util/hash-prefix.ts";
 
-/** Leaves of a partition's digest, chosen by the bits of hash A after the partition's. */
+/** Most leaves of a partition's digest, chosen by the bits of hash A after the partition's. */
 const LEAF_BITS_MAX = 4;
-export const LEAVES = 1 << LEAF_BITS_MAX;
-/** Words of a partition's digest: two a leaf. */
-export const DIGEST_WORDS = LEAVES * 2;
+/** Words of a leaf. */
+const LEAF_WORDS = 2;
 
-/** First bits of hash A that a cell is for: 2 MiB a shard, of which only what has keys is touched. */
-const CELL_BITS = 18;
-const CELL_WORDS = 2;
-export const DIGEST_BYTES = 2 ** CELL_BITS * CELL_WORDS * 4;
+/**
+ * First bits of hash A that a cell is for: 512 KiB a shard. The smallest partitions have one cell, which is
+ * fewer keys than a leaf of the largest has.
+ */
+const CELL_BITS = 16;
+export const DIGEST_BYTES = 2 ** CELL_BITS * LEAF_WORDS * 4;
 
 if (2 ** CELL_BITS < PARTITIONS_MAX) throw new Error("the smallest partitions need a cell each");
 
@@ -25,6 +26,19 @@ function leafBitsOf(prefix: HashPrefix): number {
   return Math.min(LEAF_BITS_MAX, CELL_BITS - bitsOf(prefix));
 }
 
+/** Words of the digest of a partition, one of so many: two a leaf. */
+export function digestWordsOf(partitions: number): number {
+  return LEAF_WORDS << leafBitsOf(prefixOf(0, partitions));
+}
+
+/** Leaves, as bits, in which two digests differ. */
+export function differingLeaves(a: Int32Array, b: Int32Array): number {
+  let leaves = 0;
+  for (let word = 0; word < a.length; word++)
+    if (a[word] !== b[word]) leaves |= 1 << Math.floor(word / LEAF_WORDS);
+  return leaves;
+}
+
 /** Leaf of a key within its partition. */
 export function leafOf(hashA: number, prefix: HashPrefix): number {
   const leafBits = leafBitsOf(prefix);
@@ -33,20 +47,23 @@ export function leafOf(hashA: number, prefix: HashPrefix): number {
 
 /** Where a key's cell begins in the words of a digest's memory. */
 export function cellAt(hashA: number): number {
-  return (hashA >>> (32 - CELL_BITS)) * CELL_WORDS;
+  return (hashA >>> (32 - CELL_BITS)) * LEAF_WORDS;
 }
 
-/** Adds the digest of a partition, as these cells have it, to the leaves of `sum`. */
-export function addDigest(sum: Int32Array, words: Int32Array, prefix: HashPrefix): void {
+/** The digest of a partition over some stores' cells. */
+export function sumDigest(stores: readonly Int32Array[], prefix: HashPrefix): Int32Array {
   const bits = bitsOf(prefix);
+  const sum = new Int32Array(digestWordsOf(2 ** bits));
   const cells = 2 ** (CELL_BITS - bits);
   const perLeaf = cells >>> leafBitsOf(prefix);
   const first = (prefix - 2 ** bits) * cells;
-  for (let cell = 0; cell < cells; cell++) {
-    const leaf = Math.floor(cell / perLeaf) * 2;
-    sum[leaf] ^= words[(first + cell) * CELL_WORDS];
-    sum[leaf + 1] ^= words[(first + cell) * CELL_WORDS + 1];
-  }
+  for (const words of stores)
+    for (let cell = 0; cell < cells; cell++) {
+      const leaf = Math.floor(cell / perLeaf) * LEAF_WORDS;
+      sum[leaf] ^= words[(first + cell) * LEAF_WORDS];
+      sum[leaf + 1] ^= words[(first + cell) * LEAF_WORDS + 1];
+    }
+  return sum;
 }
 
 /** The two words that a record adds to its leaf; the ballot is read at `words[at .. at + 4)`. */

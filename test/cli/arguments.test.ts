@@ -51,6 +51,7 @@ describe("arguments: defaults and forms", () => {
       region: "default",
       replicas: 3,
       isReplicasGiven: false,
+      partitions: null,
       s3Port: null,
       consistency: "quorum",
       compat: "none",
@@ -85,7 +86,9 @@ describe("arguments: defaults and forms", () => {
       ..."-master 10.0.0.1:3000,http://m2:3000 -volumes=a:1,b:2 -registry etcd://e1,e2:2380/mv/eu --data /tmp/x/../y -region eu-west.1".split(
         " ",
       ),
-      ..."-replicas 7 -remove-after 90s -consistency one -sync=os -history 2h --threads 64".split(" "),
+      ..."-replicas 7 -partitions 65536 -remove-after 90s -consistency one -sync=os -history 2h --threads 64".split(
+        " ",
+      ),
       ..."-max-value 1.5GiB -auth-mode writes -compat mkv -s3-port 9000".split(" "),
       "-auth-file",
       key,
@@ -107,6 +110,7 @@ describe("arguments: defaults and forms", () => {
       region: "eu-west.1",
       replicas: 7,
       isReplicasGiven: true,
+      partitions: 65_536,
       consistency: "one",
       s3Port: 9000,
       compat: "mkv",
@@ -214,6 +218,7 @@ describe("arguments: environment", () => {
       MINIVAULT_REGION: "us",
       MINIVAULT_ALLOW_INVITE: "true",
       MINIVAULT_REPLICAS: "1",
+      MINIVAULT_PARTITIONS: "2048",
       MINIVAULT_CONSISTENCY: "one",
       MINIVAULT_COMPAT: "mkv",
       MINIVAULT_SYNC: "os",
@@ -245,6 +250,7 @@ describe("arguments: environment", () => {
       region: "us",
       replicas: 1,
       isReplicasGiven: true,
+      partitions: 2048,
       consistency: "one",
       s3Port: 9000,
       compat: "mkv",
@@ -390,6 +396,10 @@ describe("arguments: refusals", () => {
     ...["0", "10", "-3"].map((text): [string[], string] => [
       ["-replicas", text],
       `-replicas: "${text}" is not a whole number from 1 to 7`,
+    ]),
+    ...["0", "512", "1025", "131072", "4e3", "-1024"].map((text): [string[], string] => [
+      ["-partitions", text],
+      `-partitions: "${text}" is not a power of two from 1024 to 65536`,
     ]),
     ...["10", "m", "-1s", "1d", "1.5m"].map((text): [string[], string] => [
       ["-remove-after", text],
@@ -650,7 +660,7 @@ describe("arguments: help and version", () => {
 
   test("the flags are these, and no other", () => {
     const names =
-      "mode port s3-port host public-url master volumes registry remove-after data peer-address region replicas consistency sync history threads fronts front-port max-value auth auth-file auth-mode tokens audit metrics cluster-key-file compat allow-invite cors tls-cert tls-key tls-ca";
+      "mode port s3-port host public-url master volumes registry remove-after data peer-address region replicas partitions consistency sync history threads fronts front-port max-value auth auth-file auth-mode tokens audit metrics cluster-key-file compat allow-invite cors tls-cert tls-key tls-ca";
     assert.deepEqual(FLAGS.map((flag) => flag.name).sort(), names.split(" ").sort());
   });
 

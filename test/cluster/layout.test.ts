@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { parseLayout } from "../../src/cluster/layout/check.ts";
+import { FEATURE_PARTITIONS } from "../../src/cluster/layout/features.ts";
 import {
   bitOf,
   countOf,
@@ -14,7 +15,7 @@ import { NODES_MAX } from "../../src/cluster/layout/placement.ts";
 import { EPOCH_LEAP, holdersOf, lossesWithout, startRecovery } from "../../src/cluster/layout/recovery.ts";
 import { canFinishMove, finishMove, firstLayout, startMove } from "../../src/cluster/layout/steps.ts";
 import { INDEX_PARTITIONS, loadHash } from "../../src/util/hash.ts";
-import { prefixOf } from "../../src/util/hash-prefix.ts";
+import { prefixOf, startsWith } from "../../src/util/hash-prefix.ts";
 
 before(loadHash);
 
@@ -95,6 +96,28 @@ test("layout: one move at a time, in epochs, with the old layout beside the new 
   assert.ok(new Placement(last).holdsNo("http://a:3000").length > 0);
 });
 
+test("layout: it is born with a number of partitions, and keeps it", () => {
+  for (const count of [1024, 4096, 65_536]) {
+    const first = firstLayout(three, 3, FEATURE_PARTITIONS, count);
+    assert.equal(parseLayout(serialiseLayout(first)).partitions, count);
+    const moving = startMove(first, [...three, node("d")]);
+    const placement = new Placement(moving);
+    assert.equal(placement.groups.length, count);
+    assert.deepEqual(placement.awaited(), ["http://d:3000"]);
+    for (const hashA of [0, -1, 0x12345678, -0x12345678]) {
+      const { partition, prefix } = placement.groupOf(hashA);
+      assert.ok(startsWith(hashA, prefix));
+      assert.equal(prefix, prefixOf(partition, count));
+    }
+    const other = { ...moving, partitions: count === 1024 ? 2048 : count / 2 };
+    assert.throws(() => parseLayout(JSON.stringify(other)), /their number never changes/);
+    assert.equal(finishMove(moving).partitions, count);
+    assert.equal(startRecovery(first, new Set([node("c").id])).partitions, count);
+  }
+  assert.equal(firstLayout(three, 3).partitions, 1024);
+  assert.throws(() => firstLayout(three, 3, FEATURE_PARTITIONS - 1, 2048), /feature level/);
+});
+
 test("layout: a draining node gives all its partitions to the others", () => {
   const four = [...three, node("d")];
   const first = firstLayout(four, 3);
@@ -160,7 +183,14 @@ test("layout: text and back, and what is not a layout is refused", () => {
       ),
       /at most/,
     ],
-    [broken((l) => Object.assign(l, { partitions: 7 })), /partitions/],
+    ...[7, 512, 1025, 131_072, "1024", null].map((partitions): [string, RegExp] => [
+      broken((l) => Object.assign(l, { partitions })),
+      /partitions are a power of two from 1024 to 65536/,
+    ]),
+    [
+      broken((l) => Object.assign(l, { partitions: 4096, previous: null })),
+      /more than 1024 partitions has feature level 5/,
+    ],
     [broken((l) => Object.assign(l, { replicas: 8 })), /replicas/],
     [broken((l) => Object.assign(l, { nodes: {} })), /list/],
     [broken((l) => l.nodes.push(l.nodes[0])), /twice/],

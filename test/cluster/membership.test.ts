@@ -33,7 +33,7 @@ function open(url: string, more: Partial<MembershipOptions> = {}) {
   const membership = new Membership({
     ...{ directory, url, region: "eu", host: "h", store: "5".repeat(32), storeNode: 1, starts: 1 },
     ...{ openedEnds: [0], answeredEnds: () => [0], hello: () => Promise.reject(new Error("nobody")) },
-    ...{ masters: ["http://m:1"], volumes: [], replicas: 3, wantedReplicas: null },
+    ...{ masters: ["http://m:1"], volumes: [], replicas: 3, wantedReplicas: null, partitions: null },
     ...{
       load: () => ({ keys: 0, bytes: 0 }),
       isEmpty: () => true,
@@ -71,13 +71,19 @@ test("membership: a recovery gives back the vote of who is left, and of nobody e
 
 test("membership: what a worker was started with and is not in force is said, and what is in force is shown", () => {
   const layout = firstLayout(nodes, 3);
-  const { membership, directory, said } = open(a, { region: "us", wantedReplicas: 5 });
+  const { membership, directory, said } = open(a, { region: "us", wantedReplicas: 5, partitions: 4096 });
   membership.takeFromMaker(layout, null, {});
   assert.ok(said.some((text) => /-region us is not in force yet: the layout has the region eu/.test(text)));
   assert.ok(said.some((text) => /-replicas 5 is not in force here: the layout has 3 copies/.test(text)));
+  assert.ok(
+    said.some((text) =>
+      /-partitions 4096 is not in force: the cluster was born with 1024 partitions, for good/.test(text),
+    ),
+  );
   assert.deepEqual(membership.inForce, {
     region: "eu",
     replicas: 3,
+    partitions: 1024,
     masters: [{ url: "http://m:1", answers: false }],
   });
   const moved = open(a, { directory, masters: ["http://n:1"] });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { type PlacedNode, placePartitions } from "../../src/cluster/layout/placement.ts";
-import { INDEX_PARTITIONS, loadHash } from "../../src/util/hash.ts";
+import { loadHash } from "../../src/util/hash.ts";
+import { PARTITIONS_MAX, PARTITIONS_MIN } from "../../src/util/hash-prefix.ts";
 import { Random, randomSeed } from "../random.ts";
 
 before(loadHash);
@@ -15,8 +16,8 @@ function nodes(count: number, regions = 1, hosts = count, salt = ""): PlacedNode
   }));
 }
 
-function names(list: readonly PlacedNode[], replicas: number): string[][] {
-  return placePartitions(list, INDEX_PARTITIONS, replicas).map((set) => set.map((index) => list[index].id));
+function names(list: readonly PlacedNode[], replicas: number, partitions = PARTITIONS_MIN): string[][] {
+  return placePartitions(list, partitions, replicas).map((set) => set.map((index) => list[index].id));
 }
 
 function copies(sets: string[][]): Map<string, number> {
@@ -33,18 +34,47 @@ test("placement: literal results stay where they are", () => {
     { id: "http://d:3000", region: "asia", host: "d" },
     { id: "http://a:3001", region: "eu", host: "a" },
   ];
-  const sets = placePartitions(list, INDEX_PARTITIONS, 3);
+  const sets = placePartitions(list, PARTITIONS_MIN, 3);
   assert.deepEqual(
     [0, 1, 2, 511, 1022, 1023].map((partition) => sets[partition].join("")),
     PINNED,
   );
   const long = nodes(7, 2, 4, "-with-a-name-that-is-longer-than-forty-eight-bytes-");
-  const longSets = placePartitions(long, INDEX_PARTITIONS, 5);
+  const longSets = placePartitions(long, PARTITIONS_MIN, 5);
   assert.deepEqual(
     [0, 1, 2, 511, 1022, 1023].map((partition) => longSets[partition].join("")),
     PINNED_LONG,
   );
 });
+
+test("placement: literal results of larger layouts stay where they are", () => {
+  const list = nodes(7, 2, 4, "-with-a-name-that-is-longer-than-forty-eight-bytes-");
+  for (const [count, pinned] of PINNED_LARGER) {
+    const sets = placePartitions(list, count, 5);
+    assert.equal(sets.length, count);
+    assert.deepEqual(
+      [0, 1, 2, count / 2, count - 1].map((partition) => sets[partition].join("")),
+      pinned,
+    );
+  }
+});
+const PINNED_LARGER: [number, string[]][] = [
+  [2048, ["63450", "56032", "03124", "34120", "30214"]],
+  [65_536, ["63450", "56032", "03124", "30254", "65432"]],
+];
+
+test("placement: with 65,536 partitions no node of a hundred has far more than its share", (t) => {
+  const seed = randomSeed(t);
+  const list = nodes(100, 25, 100, `-${seed}-`);
+  const counts = copies(names(list, 3, PARTITIONS_MAX));
+  const mean = (PARTITIONS_MAX * 3) / list.length;
+  // Eight deviations of a draw, and what regions of four nodes add to it.
+  const most = mean + 8 * Math.sqrt(mean);
+  assert.equal(counts.size, list.length);
+  for (const [id, held] of counts)
+    assert.ok(held < most, `${id} holds ${held} copies; ${mean} would be even`);
+});
+
 const PINNED = ["432", "032", "213", "320", "203", "132"];
 const PINNED_LONG = ["34521", "05234", "01235", "25034", "03124", "54631"];
 
@@ -63,7 +93,7 @@ test("placement: the copies are spread evenly over nodes of one region", (t) => 
   const seed = randomSeed(t);
   for (const count of [4, 5, 8, 16, 50]) {
     const counts = copies(names(nodes(count, 1, count, `-${seed}-`), 3));
-    const mean = (INDEX_PARTITIONS * 3) / count;
+    const mean = (PARTITIONS_MIN * 3) / count;
     const deviation = Math.sqrt(mean);
     assert.equal(counts.size, count);
     for (const [id, held] of counts)
@@ -80,7 +110,7 @@ test("placement: each region gets a copy before any gets two, then each host", (
     const count = 1 + random.below(12);
     const list = nodes(count, 1 + random.below(5), 1 + random.below(count), `-${round}-`);
     const replicas = 1 + random.below(7);
-    for (const set of placePartitions(list, INDEX_PARTITIONS, replicas)) {
+    for (const set of placePartitions(list, PARTITIONS_MIN, replicas)) {
       assert.equal(set.length, Math.min(replicas, count));
       assert.equal(new Set(set).size, set.length);
       const wanted = set.length;
@@ -115,6 +145,6 @@ test("placement: a node that comes or goes moves little more than its own share"
     // node decides which region is used next.
     if (regions === 1) assert.equal(moved, joined);
     assert.ok(moved >= joined && moved <= 2 * joined, `${moved} copies moved, ${joined} to the new node`);
-    assert.ok(joined < 2 * ((INDEX_PARTITIONS * 3) / (count + 1)), `the new node got ${joined}`);
+    assert.ok(joined < 2 * ((PARTITIONS_MIN * 3) / (count + 1)), `the new node got ${joined}`);
   }
 });

@@ -16,7 +16,7 @@ import {
 } from "../../src/cluster/wire/repair-wire.ts";
 import { encodeRequest, READ } from "../../src/cluster/wire/request-frame.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { DIGEST_WORDS } from "../../src/rules/digest.ts";
+import { digestWordsOf } from "../../src/rules/digest.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const ballot = (clockLow: number): Ballot => ({ clockLow, clockHigh: 2 ** 32 - 1, node: 3, incarnation: 4 });
@@ -97,16 +97,20 @@ test("repair frames: answers there and back", () => {
     const answer = { keys, next: -1, damaged: 2, floor, busy: floor !== null };
     assert.deepEqual(decodeScanned(encodeScanned(answer)), answer);
   }
-  const digest = Int32Array.from({ length: DIGEST_WORDS }, (_, word) => word * -77_777_777);
-  const partitions = [
-    { votes: true, floor: null, digest },
-    { votes: false, floor: ballot(1), digest: null },
-  ];
-  assert.deepEqual(decodeDigests(encodeDigests(partitions), 2), partitions);
-  assert.equal(decodeDigests(encodeDigests(partitions), 3), null);
+  for (const count of [1024, 8192, 65_536]) {
+    const words = digestWordsOf(count);
+    const digest = Int32Array.from({ length: words }, (_, word) => (word + 1) * -77_777_777);
+    const partitions = [
+      { votes: true, floor: null, digest },
+      { votes: false, floor: ballot(1), digest: null },
+    ];
+    assert.deepEqual(decodeDigests(encodeDigests(partitions, words), 2, words), partitions);
+    assert.equal(decodeDigests(encodeDigests(partitions, words), 3, words), null);
+    assert.equal(decodeDigests(encodeDigests(partitions, words), 2, 2 * words), null);
+  }
   assert.ok(isYes(encodeYes()) && !isYes(encodeNotNow()));
   assert.equal(decodeScanned(encodeNotNow()), null);
-  assert.equal(decodeDigests(encodeNotNow(), 1), null);
+  assert.equal(decodeDigests(encodeNotNow(), 1, 32), null);
 });
 
 test("repair frames: bytes that are none throw nothing", (t) => {
@@ -122,7 +126,7 @@ test("repair frames: bytes that are none throw nothing", (t) => {
     if (frame.length > 0) frame[random.below(frame.length)] = random.below(256);
     if (decodeRepair(frame) !== null) decoded++;
     decodeScanned(frame);
-    decodeDigests(frame, 1);
+    decodeDigests(frame, 1, 32);
   }
   assert.ok(decoded < 20_000);
 });

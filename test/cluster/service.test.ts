@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
+import { FEATURE_PARTITIONS } from "../../src/cluster/layout/features.ts";
 import { Placement } from "../../src/cluster/layout/groups.ts";
 import type { LayoutNode } from "../../src/cluster/layout/layout.ts";
 import { firstLayout } from "../../src/cluster/layout/steps.ts";
@@ -25,8 +26,8 @@ class Bench {
   works = false;
   readonly service: Service;
 
-  constructor() {
-    const placement = new Placement(firstLayout(nodes, 3));
+  constructor(partitions = 1024) {
+    const placement = new Placement(firstLayout(nodes, 3, FEATURE_PARTITIONS, partitions));
     const operation =
       (name: string) => (_: unknown, done: (result: { outcome: "absent" | "no_quorum" }) => void) => {
         this.tried.push(name);
@@ -68,6 +69,12 @@ test("service: without a majority that can be reached and votes a node says so a
   assert.equal(bench.pass(10_000), null);
   bench.away.set(c, "it does not vote");
   assert.match(bench.pass(4000) ?? "", /this node does not vote; .*it does not vote/);
+});
+
+test("service: partitions are told of as many as the layout has", () => {
+  const bench = new Bench(65_536);
+  bench.away.set(b, "ECONNREFUSED").set(c, "ECONNREFUSED");
+  assert.match(bench.pass(UNABLE_MS + 500) ?? "", /^65536 of 65,536 partitions/);
 });
 
 test("service: operations that fail for some seconds are said, and tried again until they work, without clients", () => {

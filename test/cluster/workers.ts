@@ -71,6 +71,8 @@ export interface ClusterOptions {
   program?: string;
   /** For all workers. */
   flags?: string[];
+  /** That the cluster is born with; the program's own number when left out. */
+  partitions?: number;
   /** Regions in turn. */
   regions?: string[];
   env?: Record<string, string>;
@@ -119,6 +121,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const startMaster = async (program: string | null = masterProgram): Promise<void> => {
     masterProgram = program;
     const flags = ["-mode", "master", "-port", String(masterPort), "-host", "127.0.0.1"];
+    if (options.partitions !== undefined) flags.push("-partitions", String(options.partitions));
     master = await launch([...flags, "-data", path.join(folder, "master")], {
       env,
       ...(program === null ? {} : { program }),

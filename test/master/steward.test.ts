@@ -7,7 +7,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Lives } from "../../src/cluster/identity/lives.ts";
 import { ChangeError, checkedChanges } from "../../src/cluster/layout/changes.ts";
-import { FEATURES } from "../../src/cluster/layout/features.ts";
+import { FEATURE_PARTITIONS, FEATURES } from "../../src/cluster/layout/features.ts";
 import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import {
   type Candidate,
@@ -41,7 +41,7 @@ class Stage {
   constructor(
     statics: string[] = [],
     disk: MasterState | null = null,
-    { removeMs = 60_000, replicas = null as number | null } = {},
+    { removeMs = 60_000, replicas = null as number | null, partitions = null as number | null } = {},
   ) {
     this.registry = new Registry(statics.map(urlOf), REGISTRY_TIMES, (url) => this.steward.isMember(url));
     this.steward = new Steward({
@@ -54,13 +54,15 @@ class Stage {
       staticUrls: statics.map(urlOf),
       replicas: replicas ?? 3,
       isReplicasGiven: replicas !== null,
+      partitions,
       times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs },
       lives: new Lives(mkdtempSync(path.join(folder, "master-")), () => {}),
-      log: { info() {}, warn() {} },
+      log: { info() {}, warn: (_, text) => void this.warnings.push(text) },
     });
     this.registry.restore(0, disk?.nodes ?? []);
   }
 
+  readonly warnings: string[] = [];
   /** Who cannot be reached, and by whom: "the master" or a name. */
   readonly cuts: [to: string, by: string][] = [];
   private readonly asked = new Map<string, readonly Candidate[]>();
@@ -129,6 +131,25 @@ function stableStage(...names: string[]): Stage {
 }
 
 describe("steward: the first layout", () => {
+  test("with as many partitions as were asked for, once all workers know of such layouts; never another number", () => {
+    const names = ["a", "b", "c"];
+    const stage = new Stage(names, null, { partitions: 4096 });
+    stage.pass(3000, names, { features: FEATURE_PARTITIONS - 1 });
+    assert.equal(stage.epoch, 0);
+    assert.match(
+      String(stage.steward.problem),
+      /-partitions 4096 needs workers of feature level 5, which http:\/\/a:1, http:\/\/b:1, http:\/\/c:1 cannot do/,
+    );
+    stage.pass(1000, names, { features: FEATURE_PARTITIONS });
+    assert.deepEqual([stage.epoch, stage.steward.layout?.partitions], [1, 4096]);
+    assert.match(stage.hear("d").refused ?? "", /feature level 5, and it can do 1/);
+    assert.doesNotMatch(stage.warnings.join(), /in force/);
+    const again = new Stage(names, stage.disk, { partitions: 65_536 });
+    again.pass(1000, names, { features: FEATURE_PARTITIONS, epoch: 1 });
+    assert.equal(again.steward.layout?.partitions, 4096);
+    assert.match(again.warnings.join(), /-partitions 65536 is not in force: the cluster was born with 4096 /);
+  });
+
   test("all of -volumes at once, as soon as they are there", () => {
     const stage = new Stage(["a", "b", "c"]);
     stage.pass(3000, ["a", "b"]);

@@ -412,7 +412,7 @@ test("cluster: a key is asked for, signed with, and needed for the commands", as
     );
     const env = { MINIVAULT_AUTH: "s3cret-of-members", MINIVAULT_MASTER: urlOf(masterPort) };
     const listed = await runProgram(["nodes"], { env });
-    assert.match(listed.output, /layout: epoch 1, 3 copies of each key\n/);
+    assert.match(listed.output, /layout: epoch 1, 3 copies of each key, 1,024 partitions\n/);
     const last = await runProgram(["drain", urlOf(port)], { env });
     assert.deepEqual([last.status, /the last worker/.test(last.output)], [1, true], last.output);
   } finally {

@@ -11,6 +11,9 @@ import { runHistory } from "./node/history.ts";
 
 const HISTORIES = Number(process.env.NODE_HISTORIES ?? 8);
 
+/** One of so many has more partitions. */
+const HISTORIES_EACH = 7;
+
 /** Faults that all histories are to have. */
 const ASKED = FAULTS.filter((fault) => (process.env.NODE_FAULTS ?? "").split(",").includes(fault));
 
@@ -20,9 +23,12 @@ test("simulated nodes: what clients are told is true, and all is well again afte
   const first = randomSeed(t);
   const total = { operations: 0, unknown: 0, silent: 0, refused: 0, healedMs: 0 };
   for (let seed = first; seed < first + HISTORIES; seed++) {
-    // Each fault has its turn, whatever chance has.
-    const outcome = await runHistory(seed, ASKED.length > 0 ? ASKED : [FAULTS[seed % FAULTS.length]]);
+    // Each fault has its turn, whatever chance has, and a cluster of more partitions than the fewest.
+    const partitions = seed % HISTORIES_EACH === 0 ? 2048 : 1024;
+    const faults = ASKED.length > 0 ? ASKED : [FAULTS[seed % FAULTS.length]];
+    const outcome = await runHistory(seed, faults, partitions);
     assert.equal(outcome.problem, null, `seed ${seed}, faults ${outcome.faults}`);
+    assert.equal(outcome.partitions, partitions, `seed ${seed}`);
     total.operations += outcome.operations;
     total.unknown += outcome.unknown;
     total.silent += outcome.silent;

@@ -560,8 +560,8 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   {
     file: "cluster/node/cluster-node.ts",
-    from: "return view.voting && group?.nodes",
-    to: "return group?.nodes",
+    from: "return view.voting && group.nodes",
+    to: "return group.nodes",
     ...nodesWith("wipe"),
   },
   // What the master says is not heard.

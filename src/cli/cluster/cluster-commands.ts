@@ -5,7 +5,13 @@
 
 import { nodeUrl, UsageError } from "../../config/values.ts";
 import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
-import { type LayoutAnswer, type Master, masterOf, type Node, OPERATOR_OPTIONS } from "./master-client.ts";
+import {
+  type LayoutAnswer,
+  type Master,
+  masterOf,
+  type NodesAnswer,
+  OPERATOR_OPTIONS,
+} from "./master-client.ts";
 import { tableOf } from "./node-table.ts";
 import { moveText, watch } from "./progress.ts";
 
@@ -20,7 +26,7 @@ export const NODES: Subcommand = {
   operands: "",
   summary: "Lists the cluster's workers, as the master sees them.",
   more: `state: up; suspect after 3 s of silence; down after 10 s. layout: active, joining, leaving, waiting (for its move), or - (not in it).
-copies: partitions of 1,024 of which it holds a copy. voting: no means that it lost its data and synchronises.
+copies: partitions of which it holds a copy. voting: no means that it lost its data and synchronises.
 
 ${STATUSES}`,
   operandsMin: 0,
@@ -74,12 +80,9 @@ ${WATCHING}${STATUSES}`,
 };
 
 async function list(words: Words, terminal: Terminal): Promise<number> {
-  const answer = await masterOf(words).ask<{ epoch: number; replicas: number | null; nodes: Node[] }>(
-    "GET",
-    "/nodes",
-  );
+  const answer = await masterOf(words).ask<NodesAnswer>("GET", "/nodes");
   if (words.switches.has("json")) terminal.out(`${JSON.stringify(answer, null, 2)}\n`);
-  else terminal.out(tableOf(answer.nodes, answer.epoch, answer.replicas));
+  else terminal.out(tableOf(answer));
   return 0;
 }
 

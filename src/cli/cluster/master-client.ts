@@ -34,11 +34,20 @@ export interface Node {
   refused?: string;
 }
 
+export interface NodesAnswer {
+  epoch: number;
+  /** null: there is no layout yet; absent: an older master. */
+  replicas: number | null;
+  partitions?: number | null;
+  nodes: Node[];
+}
+
 export interface LayoutAnswer {
   epoch: number;
   layout: {
     nodes: { url: string; state: string }[];
     replicas: number;
+    partitions: number;
     previous: unknown;
     epoch: number;
     features?: number;

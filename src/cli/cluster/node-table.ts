@@ -1,7 +1,7 @@
 /** The workers of a cluster as a table for a person. */
-import type { Node } from "./master-client.ts";
+import type { NodesAnswer } from "./master-client.ts";
 
-export function tableOf(nodes: readonly Node[], epoch: number, replicas: number | null): string {
+export function tableOf({ nodes, epoch, replicas, partitions }: NodesAnswer): string {
   const rows = nodes.map((node) => [
     node.url,
     node.wantedRegion === undefined ? node.region : `${node.region} (wants ${node.wantedRegion})`,
@@ -35,7 +35,9 @@ export function tableOf(nodes: readonly Node[], epoch: number, replicas: number 
   const refused = nodes
     .filter((node) => node.refused !== undefined)
     .map((node) => `${node.url}: ${node.refused}`);
-  const title = epoch === 0 ? "no layout yet" : `layout: epoch ${epoch}, ${replicas} copies of each key`;
+  const parts = partitions == null ? "" : `, ${partitions.toLocaleString("en-US")} partitions`;
+  const title =
+    epoch === 0 ? "no layout yet" : `layout: epoch ${epoch}, ${replicas} copies of each key${parts}`;
   return `${[title, line(heads), ...rows.map(line), ...refused].join("\n")}\n`;
 }
 

@@ -87,7 +87,7 @@ async function recover(words: Words, terminal: Terminal): Promise<number> {
 }
 
 /** What is gone, and what that means, for a person who has to decide. */
-function describe({ absence, epoch }: LayoutAnswer, nodes: readonly Node[]): string {
+function describe({ absence, epoch, layout }: LayoutAnswer, nodes: readonly Node[]): string {
   const { missing, idle, losses } = absence;
   const heardOf = (url: string): string => {
     const silentMs = nodes.find((node) => node.url === url)?.silentMs ?? null;
@@ -106,7 +106,7 @@ function describe({ absence, epoch }: LayoutAnswer, nodes: readonly Node[]): str
           ...idle.map((url) => `  ${url}`),
         ]),
     "What may be lost:",
-    `  everything in ${losses.gone} of 1,024 partitions: no copy of them is left`,
+    `  everything in ${losses.gone} of ${layout?.partitions.toLocaleString("en-US")} partitions: no copy of them is left`,
     `  in ${losses.doubtful} of them the newest writes: what had not reached those that are left; older values, or nothing, take their place`,
     "A worker that is only cut off, or can be started again with its data, must not be given up: bring it back, and nothing is lost.",
   ];

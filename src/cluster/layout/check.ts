@@ -2,9 +2,9 @@
  * A layout that comes from outside is checked as a whole before anybody keeps it: one that no node can use,
  * once kept and handed on, would stop all of them, and for good.
  */
-import { PARTITIONS_MIN } from "../../util/hash-prefix.ts";
+import { isPartitionCount, PARTITIONS_MAX, PARTITIONS_MIN } from "../../util/hash-prefix.ts";
 import { EPOCH_MAX, REPLICAS_MAX } from "../../util/limits.ts";
-import { checkedFeatures } from "./features.ts";
+import { checkedFeatures, FEATURE_PARTITIONS, featuresOf } from "./features.ts";
 import type { Layout, LayoutNode } from "./layout.ts";
 import { NODES_MAX } from "./placement.ts";
 
@@ -32,7 +32,10 @@ export function checked(value: unknown, isPrevious = false): Layout {
   if (cluster !== null && !(typeof cluster === "string" && CLUSTER_SYNTAX.test(cluster)))
     throw new Error("a layout's cluster is 32 hex digits");
   if (!isWhole(epoch, 1, EPOCH_MAX)) throw new Error(`a layout's epoch is a number from 1 to ${EPOCH_MAX}`);
-  if (partitions !== PARTITIONS_MIN) throw new Error(`a layout has ${PARTITIONS_MIN} partitions`);
+  if (!isPartitionCount(partitions))
+    throw new Error(
+      `a layout's partitions are a power of two from ${PARTITIONS_MIN} to ${PARTITIONS_MAX}, not ${partitions}`,
+    );
   if (!isWhole(replicas, 1, REPLICAS_MAX))
     throw new Error(`a layout's replicas are a number from 1 to ${REPLICAS_MAX}`);
   if (!Array.isArray(nodes) || nodes.length > NODES_MAX)
@@ -48,12 +51,19 @@ export function checked(value: unknown, isPrevious = false): Layout {
     before = checked(previous, true);
     if (before.epoch >= epoch) throw new Error("a layout's previous layout has a lower epoch");
     if (before.cluster !== cluster) throw new Error("a layout's previous layout is of the same cluster");
+    if (before.partitions !== partitions)
+      throw new Error("a layout has as many partitions as its previous layout: their number never changes");
   }
+  const level = checkedFeatures(features);
+  if (partitions > PARTITIONS_MIN && featuresOf(level) < FEATURE_PARTITIONS)
+    throw new Error(
+      `a layout of more than ${PARTITIONS_MIN} partitions has feature level ${FEATURE_PARTITIONS} at least`,
+    );
   const layout = { cluster: cluster as string | null, epoch, partitions, replicas, nodes: list };
   return {
     ...{ ...layout, previous: before },
     ...(lost === undefined ? {} : { lost: checkedLost(lost, before, list) }),
-    ...checkedFeatures(features),
+    ...level,
   };
 }
 

@@ -8,15 +8,21 @@
  *   2  values with fields: headers that are kept (format 2 of a record)
  *   3  values that end (format 4 of a directory)
  *   4  keys that remember recent operations, for Idempotency-Key (FORMAT.md)
+ *   5  layouts of more than 1,024 partitions
  */
+import { PARTITIONS_MIN } from "../../util/hash-prefix.ts";
+
 /** The highest level that this program knows. */
-export const FEATURES = 4;
+export const FEATURES = 5;
 /** From this level on values may have fields. */
 export const FEATURE_FIELDS = 2;
 /** From this level on values may end. */
 export const FEATURE_ENDS = 3;
 /** From this level on keys may remember operations. */
 export const FEATURE_RECENT = 4;
+
+/** From this level on a layout may have more than PARTITIONS_MIN partitions, if it was born so. */
+export const FEATURE_PARTITIONS = 5;
 
 /** What this program can do with a data directory, which may have no place for fields, or for ends. */
 export function featuresWith(directory: { keepsFields: boolean; keepsEnds: boolean }): number {
@@ -50,6 +56,16 @@ export function checkedFeatures(value: unknown): { features?: number } {
       `the cluster has feature level ${value}; this program knows ${FEATURES}: use the release that the others have`,
     );
   return { features: value as number };
+}
+
+/** Why a cluster of these nodes cannot be born with so many partitions, in a sentence; null: it can. */
+export function lackPartitions(
+  partitions: number | null,
+  nodes: readonly { url: string; features?: number }[],
+): string | null {
+  const unable = nodes.filter(({ features = 1 }) => features < FEATURE_PARTITIONS).map(({ url }) => url);
+  if (partitions === null || partitions === PARTITIONS_MIN || unable.length === 0) return null;
+  return `-partitions ${partitions} needs workers of feature level ${FEATURE_PARTITIONS}, which ${unable.join(", ")} cannot do: start them with this release, after minivault upgrade on their data directories`;
 }
 
 /** The highest level that all of these can do; what says nothing is of the first. */

@@ -93,7 +93,8 @@ export class Placement {
         // Nobody is left: what any new owner may have by chance is all there is.
         if (before.length === 0) before = names;
       }
-      const nodes = [...names, ...before.filter((name) => !names.includes(name))];
+      const more = before === names ? [] : before.filter((name) => !names.includes(name));
+      const nodes = more.length === 0 ? names : [...names, ...more];
       return {
         epoch: layout.epoch,
         partition,
@@ -167,9 +168,25 @@ function setOf(nodes: readonly string[], members: readonly string[]): number {
   return set;
 }
 
-function replicaNames(layout: Layout): string[][] {
-  const placed = layout.nodes.filter((node) => node.state === "active");
-  return placePartitions(placed, layout.partitions, layout.replicas).map((set) =>
-    set.map((index) => placed[index].id),
-  );
+/**
+ * Sets of the layouts that were placed last, by what they depend on. A move has those of the layout before
+ * it, and leaves those of the one after it: many partitions of many nodes take a second.
+ */
+const known = new Map<string, readonly (readonly string[])[]>();
+const KNOWN_MAX = 2;
+
+function replicaNames({ nodes, partitions, replicas }: Layout): readonly (readonly string[])[] {
+  const placed = nodes.filter((node) => node.state === "active");
+  const key = JSON.stringify([
+    partitions,
+    replicas,
+    placed.map(({ id, region, host }) => [id, region, host]),
+  ]);
+  const sets =
+    known.get(key) ??
+    placePartitions(placed, partitions, replicas).map((set) => set.map((index) => placed[index].id));
+  known.delete(key);
+  known.set(key, sets);
+  for (const oldest of known.keys()) if (known.size > KNOWN_MAX) known.delete(oldest);
+  return sets;
 }

@@ -9,11 +9,17 @@ import type { Layout, LayoutNode } from "./layout.ts";
 /**
  * The first layout of a cluster: epoch 1.
  * @param features what all of its nodes can do
+ * @param partitions for good; null: as few as there can be
  */
-export function firstLayout(nodes: readonly LayoutNode[], replicas: number, features = 1): Layout {
+export function firstLayout(
+  nodes: readonly LayoutNode[],
+  replicas: number,
+  features = 1,
+  partitions: number | null = null,
+): Layout {
   return checked({
     cluster: drawCluster(),
-    ...{ epoch: 1, partitions: PARTITIONS_MIN, replicas, nodes: [...nodes], previous: null },
+    ...{ epoch: 1, partitions: partitions ?? PARTITIONS_MIN, replicas, nodes: [...nodes], previous: null },
     ...withFeatures(features),
   });
 }

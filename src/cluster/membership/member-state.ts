@@ -134,11 +134,12 @@ export class MemberState {
     this.adopt(layout, voting, birth);
   }
 
-  /** The region that holds, and the number of copies. */
-  get inForce(): { region: string; replicas: number | null } {
+  /** The region that holds, and the numbers of copies and partitions. */
+  get inForce(): { region: string; replicas: number | null; partitions: number | null } {
     const { layout } = this.state;
     const own = layout?.nodes.find((node) => node.url === this.url);
-    return { region: own?.region ?? this.options.region, replicas: layout?.replicas ?? null };
+    const { replicas = null, partitions = null } = layout ?? {};
+    return { region: own?.region ?? this.options.region, replicas, partitions };
   }
 
   /** The cluster recovers, and this node is one of those that are left: what it has is what there is. */

@@ -39,6 +39,8 @@ export interface MembershipOptions {
   replicas: number;
   /** They were asked for; null: only preset. */
   wantedReplicas: number | null;
+  /** Of the first layout, for good; null: none were asked for. */
+  partitions: number | null;
   /** The highest feature level that this program can do with its data directory. */
   features: number;
   /** What heartbeats say of the load. */

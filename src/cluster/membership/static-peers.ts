@@ -10,7 +10,7 @@
  *
  * Afterwards it goes on asking, to see who is there.
  */
-import { commonFeatures } from "../layout/features.ts";
+import { commonFeatures, lackPartitions } from "../layout/features.ts";
 import type { Layout, LayoutNode } from "../layout/layout.ts";
 import { firstLayout } from "../layout/steps.ts";
 import { NodeHttp } from "../link/node-http.ts";
@@ -100,7 +100,7 @@ export class StaticPeers {
   }
 
   private beBorn(answers: (MemberDocument | null)[]): void {
-    const { url, replicas, isEmpty, log } = this.options;
+    const { url, replicas, partitions, isEmpty, log } = this.options;
     const documents = answers.filter((document) => document !== null);
     const wise = documents
       .filter(({ layout }) => layout?.nodes.some((node) => node.url === url))
@@ -137,9 +137,14 @@ export class StaticPeers {
     }
     if (url !== this.urls[0]) return;
     const all = [own, ...documents].sort((a, b) => (a.url < b.url ? -1 : 1));
+    const lack = lackPartitions(partitions, all);
+    if (lack !== null) {
+      this.say(lack);
+      return;
+    }
     const birth = Object.fromEntries(all.map((document) => [document.url, document.store]));
     log.info({ workers: this.urls }, "all workers are there: making the first layout");
-    const layout = firstLayout(all.map(nodeOf), replicas, commonFeatures(all));
+    const layout = firstLayout(all.map(nodeOf), replicas, commonFeatures(all), partitions);
     this.member.takeFromMaker(layout, own.store, birth);
   }
 

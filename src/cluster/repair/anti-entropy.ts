@@ -10,7 +10,7 @@
 
 import type { Ballot } from "../../format/record.ts";
 import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";
-import { DIGEST_WORDS, LEAVES } from "../../rules/digest.ts";
+import { differingLeaves } from "../../rules/digest.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
@@ -117,11 +117,11 @@ export class AntiEntropy {
     const both = placement
       .partitionsOf(setup.self)
       .filter((partition) => placement.groups[partition].nodes.includes(node));
-    for (const [first] of digestWindows(both)) {
+    for (const window of digestWindows(both, placement.layout.partitions)) {
       if (this.stopped) return;
-      const theirs = await setup.port.digests(node, first, placement);
+      const theirs = await setup.port.digests(node, window, placement);
       for (const [index, { votes, digest }] of theirs.entries()) {
-        const group = placement.groups[first + index];
+        const group = placement.groups[window[0] + index];
         if (!shared(group)) continue;
         const own = setup.vault.replica.digests(group.prefix);
         if (!votes || own === null || digest === null)
@@ -210,13 +210,4 @@ export class AntiEntropy {
  */
 function isWithin(ballot: Ballot, ms: number, nowMs: number): boolean {
   return Math.abs(nowMs - ballotMillis(ballot)) < ms;
-}
-
-/** Leaves, as bits, in which two digests differ. */
-function differingLeaves(a: Int32Array, b: Int32Array): number {
-  const words = DIGEST_WORDS / LEAVES;
-  let leaves = 0;
-  for (let word = 0; word < DIGEST_WORDS; word++)
-    if (a[word] !== b[word]) leaves |= 1 << Math.floor(word / words);
-  return leaves;
 }

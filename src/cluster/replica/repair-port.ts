@@ -5,7 +5,7 @@
  */
 
 import { type Ballot, ballotOf } from "../../format/record.ts";
-import { leafOf } from "../../rules/digest.ts";
+import { digestWordsOf, leafOf } from "../../rules/digest.ts";
 import { compareRanks, confirmsTombstone, type Rank } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
@@ -26,10 +26,10 @@ import {
 import type { CollectPort } from "../register/tombstones.ts";
 import {
   ALL_LEAVES,
-  DIGEST_PARTITIONS_MAX,
   decodeDigests,
   decodeRepair,
   decodeScanned,
+  digestPartitionsMax,
   encodeDigests,
   encodeNotNow,
   encodeRepair,
@@ -117,12 +117,13 @@ export class RepairPort implements CollectPort {
     return list;
   }
 
-  /** Floors and digests of partitions of another node, from one on. Rejects when it cannot answer. */
-  async digests(node: string, partition: number, { layout }: Placement): Promise<PartitionDigest[]> {
+  /** Floors and digests of another node, of a window of partitions (digest-windows.ts). May reject. */
+  async digests(node: string, some: readonly number[], { layout }: Placement): Promise<PartitionDigest[]> {
     const { epoch, partitions } = layout;
-    const count = Math.min(DIGEST_PARTITIONS_MAX, partitions - partition);
+    const [partition] = some;
+    const count = some[some.length - 1] - partition + 1;
     const answer = await this.ask(node, { kind: "digests", epoch, partition, count });
-    const digests = decodeDigests(answer, count);
+    const digests = decodeDigests(answer, count, digestWordsOf(partitions));
     if (digests === null) throw new Error(`${node} does not tell its digests`);
     return digests;
   }
@@ -209,7 +210,7 @@ export class RepairPort implements CollectPort {
         break;
       }
       case "digests":
-        reply(encodeDigests(this.digestsHere(request.partition, request.count)));
+        reply(this.digestsHere(request.partition, request.count));
         break;
       case "confirm":
         reply(
@@ -218,14 +219,11 @@ export class RepairPort implements CollectPort {
             : encodeNotNow(),
         );
         break;
-      case "collect":
-        this.collectHere(
-          clusterKey(Uint8Array.from(request.key)),
-          request.epoch,
-          request.ballot,
-          request.ended,
-        );
+      case "collect": {
+        const { key, epoch, ballot, ended } = request;
+        this.collectHere(clusterKey(Uint8Array.from(key)), epoch, ballot, ended);
         reply(encodeYes());
+      }
     }
   }
 
@@ -254,14 +252,17 @@ export class RepairPort implements CollectPort {
     };
   }
 
-  private digestsHere(partition: number, count: number): PartitionDigest[] {
+  private digestsHere(partition: number, count: number): Uint8Array {
     const { replica } = this.setup.vault;
-    return Array.from({ length: count }, (_, index) => {
+    const partitions = this.setup.placement()?.layout.partitions ?? 0;
+    if (count > digestPartitionsMax(partitions)) return encodeNotNow();
+    const digests = Array.from({ length: count }, (_, index): PartitionDigest => {
       const group = this.votedAt(partition + index);
       if (group === null) return { votes: false, floor: null, digest: null };
       const floor = replica.floorOf(indexPartitionOfPrefix(group.prefix));
       return { votes: true, floor, digest: replica.digests(group.prefix) };
     });
+    return encodeDigests(digests, digestWordsOf(partitions));
   }
 
   /** The replicas of a partition, if the own one votes for it; null: it does not, or there is none. */

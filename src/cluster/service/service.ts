@@ -8,6 +8,7 @@
  * is known when it works again although no client comes any more.
  */
 import { hasMajority, type Placement } from "../layout/groups.ts";
+import type { Layout } from "../layout/layout.ts";
 import type { ClusterKey, RefusalReason } from "../register/ports.ts";
 import type { ReadResult, RegisterResult } from "../register/requests.ts";
 
@@ -49,7 +50,7 @@ export class Service {
   private readonly setup: ServiceSetup;
   private readonly timer: NodeJS.Timeout;
   private readonly failing: Record<Kind, Failing | null> = { read: null, write: null };
-  private lacking: { sinceMs: number; partitions: number } | null = null;
+  private lacking: { sinceMs: number; partitions: number; of: string } | null = null;
 
   constructor(setup: ServiceSetup) {
     this.setup = setup;
@@ -85,8 +86,11 @@ export class Service {
     const { placement, now } = this.setup;
     const placed = placement();
     const partitions = placed === null ? 0 : this.withoutMajority(placed);
-    if (partitions === 0) this.lacking = null;
-    else this.lacking = { sinceMs: this.lacking?.sinceMs ?? now(), partitions };
+    if (placed === null || partitions === 0) this.lacking = null;
+    else {
+      const of = placed.layout.partitions.toLocaleString("en-US");
+      this.lacking = { sinceMs: this.lacking?.sinceMs ?? now(), partitions, of };
+    }
     for (const kind of ["read", "write"] as const) {
       const failing = this.failing[kind];
       if (failing !== null && !failing.trying && now() - failing.seenMs >= TRY_AGAIN_MS)
@@ -109,16 +113,16 @@ export class Service {
     else settle(failing.key, done);
   }
 
-  private withoutMajority({ groups }: Placement): number {
+  private withoutMajority({ groups, layout }: Placement): number {
     const { self, votes, hindrance } = this.setup;
-    const counts = new Map<string, boolean>([[self, votes()]]);
+    const counts = (id: string) => (id === self ? votes() : hindrance(id) === null);
+    const lost = new Set(idsOf(layout).filter((id) => !counts(id)));
+    if (lost.size === 0) return 0;
     let partitions = 0;
     for (const group of groups) {
       let set = 0;
-      group.nodes.forEach((node, index) => {
-        if (!counts.has(node)) counts.set(node, hindrance(node) === null);
-        if (counts.get(node)) set |= 1 << index;
-      });
+      for (let index = 0; index < group.nodes.length; index++)
+        if (!lost.has(group.nodes[index])) set |= 1 << index;
       if (!hasMajority(group, set)) partitions++;
     }
     return partitions;
@@ -128,7 +132,7 @@ export class Service {
   get problem(): string | null {
     const nowMs = this.setup.now();
     if (this.lacking !== null && nowMs - this.lacking.sinceMs >= UNABLE_MS)
-      return `${this.lacking.partitions} of 1,024 partitions can be neither read nor written: too few of their replicas can be reached and vote (${this.hindrances()})`;
+      return `${this.lacking.partitions} of ${this.lacking.of} partitions can be neither read nor written: too few of their replicas can be reached and vote (${this.hindrances()})`;
     for (const kind of ["write", "read"] as const) {
       const failing = this.failing[kind];
       if (failing !== null && nowMs - failing.sinceMs >= UNABLE_MS)
@@ -140,15 +144,19 @@ export class Service {
   private hindrances(): string {
     const { self, votes, hindrance, placement } = this.setup;
     const { layout } = placement() as Placement;
-    const ids = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map(({ id }) => id));
     const reasons = votes() ? [] : ["this node does not vote"];
-    for (const id of ids) {
+    for (const id of idsOf(layout)) {
       const why = id === self ? null : hindrance(id);
       if (why !== null) reasons.push(`${id}: ${why}`);
     }
     const more = reasons.length - NAMES_MAX;
     return `${reasons.slice(0, NAMES_MAX).join("; ")}${more > 0 ? `; and ${more} more` : ""}`;
   }
+}
+
+/** All nodes that hold something. */
+function idsOf({ nodes, previous }: Layout): string[] {
+  return [...new Set([...nodes, ...(previous?.nodes ?? [])].map(({ id }) => id))];
 }
 
 function detailOf(outcome: "no_quorum" | "unknown_outcome", reason: RefusalReason | null): string {

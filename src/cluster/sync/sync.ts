@@ -215,14 +215,14 @@ export class Synchroniser {
   private async takeFloors(placement: Placement): Promise<void> {
     const { self, port, distance } = this.setup;
     const gained = new Set(this.gained(placement).filter((partition) => this.floorless.has(partition)));
-    for (const wanted of digestWindows([...gained])) {
+    for (const wanted of digestWindows([...gained], placement.layout.partitions)) {
       const [first] = wanted;
       const nodes = new Set(wanted.flatMap((partition) => placement.groups[partition].nodes));
       const known = new Map<number, { set: number; floors: (Ballot | null)[] }>();
       await Promise.all(
         [...nodes].map(async (node) => {
           if (node === self || distance(node) === Number.POSITIVE_INFINITY) return;
-          const answers = await port.digests(node, first, placement).catch(() => []);
+          const answers = await port.digests(node, wanted, placement).catch(() => []);
           answers.forEach(({ votes, floor }, index) => {
             const partition = first + index;
             const bit = bitOf(placement.groups[partition], node);

@@ -10,13 +10,13 @@
  *   scanned  0 1 · flags 1 · count 2 · damaged 4 · next cursor 8 (-1: the end) · floor 16, then for each key:
  *            key length 2 · flags 1 · 0 1 · operation 8 · ballot 16 · promise 16 · value bytes 8 · key
  *            (of a mark that a value has ended its end of life in the place of the value's bytes)
- *   digests  0 1 · 0 1 · count 2, then for each partition: flags 1 · 0 3 · floor 16 · digest
+ *   digests  0 1 · 0 1 · count 2, then for each partition: flags 1 · 0 3 · floor 16 · digest, of as many words
+ *            as the layout of that epoch has for each of its partitions (src/rules/digest.ts)
  *   yes      0 1
  *   refused  2 1
  */
 
 import type { Ballot } from "../../format/record.ts";
-import { DIGEST_WORDS } from "../../rules/digest.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import { PARTITIONS_MAX } from "../../util/hash-prefix.ts";
 import { RECORD_KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
@@ -29,8 +29,8 @@ const COLLECT = 19;
 
 /** Keys of one answer; with the longest keys it still fits a frame. */
 export const SCAN_KEYS_MAX = 512;
-/** Partitions of one answer. */
-export const DIGEST_PARTITIONS_MAX = 64;
+/** Answers that tell of all partitions of a layout. */
+const DIGEST_ANSWERS = 16;
 export const ALL_LEAVES = 0xffff;
 
 const SCAN_BYTES = 24;
@@ -38,7 +38,7 @@ const DIGESTS_BYTES = 12;
 const CONFIRM_BYTES = 24;
 const SCANNED_BYTES = 32;
 const SCANNED_KEY_BYTES = 52;
-const DIGEST_ENTRY_BYTES = 20 + DIGEST_WORDS * 4;
+const DIGEST_HEAD_BYTES = 20;
 
 const FLOOR_FLAG = 1;
 const READY_FLAG = 2;
@@ -76,6 +76,11 @@ export interface PartitionDigest {
   floor: Ballot | null;
   /** null: that node does not know yet. */
   digest: Int32Array | null;
+}
+
+/** Partitions of one answer, in a layout of so many. */
+export function digestPartitionsMax(partitions: number): number {
+  return partitions / DIGEST_ANSWERS;
 }
 
 export function isRepairFrame(bytes: Uint8Array): boolean {
@@ -129,7 +134,8 @@ export function decodeRepair(bytes: Uint8Array): RepairRequest | null {
     }
     case DIGESTS: {
       const count = frame.readUInt16LE(8);
-      if (count < 1 || count > DIGEST_PARTITIONS_MAX || partition + count > PARTITIONS_MAX) return null;
+      if (count < 1 || count > digestPartitionsMax(PARTITIONS_MAX)) return null;
+      if (partition + count > PARTITIONS_MAX) return null;
       return { kind: "digests", epoch, partition, count };
     }
     case CONFIRM:
@@ -224,32 +230,35 @@ export function decodeScanned(bytes: Uint8Array): ScanAnswer | null {
   return at !== frame.length ? null : { keys, next, damaged: frame.readUInt32LE(4), floor, busy };
 }
 
-export function encodeDigests(partitions: readonly PartitionDigest[]): Buffer {
-  const frame = Buffer.alloc(4 + partitions.length * DIGEST_ENTRY_BYTES);
+/** @param words of the digest of a partition */
+export function encodeDigests(partitions: readonly PartitionDigest[], words: number): Buffer {
+  const entryBytes = DIGEST_HEAD_BYTES + words * 4;
+  const frame = Buffer.alloc(4 + partitions.length * entryBytes);
   frame.writeUInt16LE(partitions.length, 2);
   partitions.forEach(({ votes, floor, digest }, index) => {
-    const at = 4 + index * DIGEST_ENTRY_BYTES;
+    const at = 4 + index * entryBytes;
     frame[at] =
       (votes ? VOTES_FLAG : 0) | (floor === null ? 0 : FLOOR_FLAG) | (digest === null ? 0 : READY_FLAG);
     if (floor !== null) writeBallot(frame, at + 4, floor);
     digest?.forEach((word, number) => {
-      frame.writeInt32LE(word, at + 20 + number * 4);
+      frame.writeInt32LE(word, at + DIGEST_HEAD_BYTES + number * 4);
     });
   });
   return frame;
 }
 
 /** Reads the answer to `digests`. Null: refused, or none. */
-export function decodeDigests(bytes: Uint8Array, count: number): PartitionDigest[] | null {
+export function decodeDigests(bytes: Uint8Array, count: number, words: number): PartitionDigest[] | null {
   const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (frame.length !== 4 + count * DIGEST_ENTRY_BYTES || frame[0] !== YES) return null;
+  const entryBytes = DIGEST_HEAD_BYTES + words * 4;
+  if (frame.length !== 4 + count * entryBytes || frame[0] !== YES) return null;
   return Array.from({ length: count }, (_, index) => {
-    const at = 4 + index * DIGEST_ENTRY_BYTES;
+    const at = 4 + index * entryBytes;
     const digest =
       (frame[at] & READY_FLAG) === 0
         ? null
-        : Int32Array.from({ length: DIGEST_WORDS }, (_word, number) =>
-            frame.readInt32LE(at + 20 + number * 4),
+        : Int32Array.from({ length: words }, (_word, number) =>
+            frame.readInt32LE(at + DIGEST_HEAD_BYTES + number * 4),
           );
     const floor = (frame[at] & FLOOR_FLAG) === 0 ? null : readBallot(frame, at + 4);
     return { votes: (frame[at] & VOTES_FLAG) !== 0, floor, digest };

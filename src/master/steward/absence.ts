@@ -126,9 +126,9 @@ export class AbsenceWatch {
 }
 
 /** What an operator is told of it; null: every partition has its majority. */
-export function stuckText({ missing, idle, stuck }: Absence): string | null {
-  if (stuck === 0) return null;
+export function stuckText({ missing, idle, stuck }: Absence, layout: Layout | null): string | null {
+  if (stuck === 0 || layout === null) return null;
   const down = missing.length === 0 ? "" : `${missing.join(", ")} cannot be reached; `;
   const empty = idle.length === 0 ? "" : `${idle.join(", ")} lost data and cannot synchronise; `;
-  return `${stuck} of 1,024 partitions have no majority of their copies: ${down}${empty}bring back what can be; if it is gone for good, minivault recover makes a cluster of what is left`;
+  return `${stuck} of ${layout.partitions.toLocaleString("en-US")} partitions have no majority of their copies: ${down}${empty}bring back what can be; if it is gone for good, minivault recover makes a cluster of what is left`;
 }

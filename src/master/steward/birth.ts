@@ -2,7 +2,7 @@
  * The first layout: made of all workers of -volumes at once or, without any, of those that came within a
  * short time of each other. A worker with keys begins alone; the others then get their copies by a move.
  */
-import { commonFeatures } from "../../cluster/layout/features.ts";
+import { commonFeatures, lackPartitions } from "../../cluster/layout/features.ts";
 import { firstLayout } from "../../cluster/layout/steps.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
 import type { NodeRow } from "../registry/registry.ts";
@@ -15,13 +15,14 @@ export interface BirthSetup {
   /** This master belongs to a cluster already, whose layout is lost here; null: to none. */
   cluster: string | null;
   replicas: number;
+  partitions: number | null;
   times: { settleMs: number; staticWaitMs: number };
   log: { info(fields: object, text: string): void };
 }
 
 /** Makes it, if its time has come. Answers what keeps it from being made, or null; undefined: nothing new. */
 export function form(nowMs: number, setup: BirthSetup): string | null | undefined {
-  const { decisions, applicants, replicas, log } = setup;
+  const { decisions, applicants, replicas, partitions, log } = setup;
   const found = applicants.present(nowMs);
   // Somebody knows a layout: that one counts, it only has to be learned.
   const ready = applicants.ready(nowMs);
@@ -33,11 +34,11 @@ export function form(nowMs: number, setup: BirthSetup): string | null | undefine
     return problem === null ? null : `no worker can be taken in: ${problem}`;
   }
   if (!isTime(nowMs, setup)) return undefined;
-  const problem = tooFewKnown(setup) ?? applicants.tooManyHolders(nowMs);
+  const problem = tooFewKnown(setup) ?? applicants.tooManyHolders(nowMs) ?? lackPartitions(partitions, found);
   if (problem !== null) return problem;
   const holder = ready.find((row) => !row.empty);
   const first = holder === undefined ? ready : [holder];
-  const layout = firstLayout(first.map(nodeOf), replicas, commonFeatures(found));
+  const layout = firstLayout(first.map(nodeOf), replicas, commonFeatures(found), partitions);
   decisions.begin(nowMs, { layout, queue: [] }, storesOf(first));
   log.info({ nodes: first.map((row) => row.url) }, "made the first layout");
   return null;

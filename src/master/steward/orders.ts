@@ -46,7 +46,7 @@ export class Orders {
     if (row === null && !decisions.isPlanned(url)) throw new ChangeError(`${url} is not known here`);
     if (row !== null && row.state !== "down")
       throw new ChangeError(`${url} is ${row.state}: drain it, or stop it and wait until it is down`);
-    const stuck = stuckText(absence(nowMs));
+    const stuck = stuckText(absence(nowMs), decisions.layout);
     const isIn = decisions.isMember(url);
     if (isIn && !decisions.isJoining(url) && stuck !== null)
       throw new ChangeError(`${url} cannot be removed: ${stuck}`);

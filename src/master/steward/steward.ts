@@ -61,6 +61,8 @@ export interface StewardOptions {
   replicas: number;
   /** Those were asked for: a layout that has another number is changed. */
   isReplicasGiven: boolean;
+  /** Of the first layout, for good; null: none were asked for. */
+  partitions: number | null;
   times: StewardTimes;
   /** What is remembered of the workers' lives. */
   lives: Lives;
@@ -99,6 +101,7 @@ export class Steward {
       absences: this.absences,
       times: options.times,
       replicas: options.isReplicasGiven ? options.replicas : null,
+      partitions: options.partitions,
     });
     this.orders = new Orders({
       ...common,
@@ -165,7 +168,7 @@ export class Steward {
       if (problem !== undefined) this.say(problem);
       return;
     }
-    this.say(stuckText(this.absence(nowMs)));
+    this.say(stuckText(this.absence(nowMs), this.layout));
     this.upkeep.tick(nowMs);
   }
 

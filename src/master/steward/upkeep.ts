@@ -12,6 +12,7 @@ import {
   type Plan,
   propose,
 } from "../../cluster/layout/changes.ts";
+import { partitionsNotInForce } from "../../cluster/layout/in-force.ts";
 import type { Layout } from "../../cluster/layout/layout.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -31,12 +32,15 @@ export interface UpkeepSetup {
   times: { settleMs: number; removeMs: number };
   /** Copies that were asked for; null: those of the layout are right. */
   replicas: number | null;
+  /** The same for partitions, whose number never changes. */
+  partitions: number | null;
   log: { warn(fields: object, text: string): void };
 }
 
 export class Upkeep {
   private readonly setup: UpkeepSetup;
   private readonly settings: SettingsWatch;
+  private isPartitionsSaid = false;
 
   constructor(setup: UpkeepSetup) {
     this.setup = setup;
@@ -46,6 +50,7 @@ export class Upkeep {
   /** Does what is due; there is a layout. */
   tick(nowMs: number): void {
     const { decisions } = this.setup;
+    this.sayWhatIsNotInForce();
     this.abandonHopeless(nowMs);
     this.step(nowMs);
     if (decisions.layout?.previous !== null || decisions.plan.queue.length > 0) return;
@@ -53,6 +58,14 @@ export class Upkeep {
     this.adjust(nowMs);
     this.removeDead(nowMs);
     this.step(nowMs);
+  }
+
+  private sayWhatIsNotInForce(): void {
+    const { decisions, partitions, log } = this.setup;
+    if (this.isPartitionsSaid || decisions.layout === null) return;
+    this.isPartitionsSaid = true;
+    const sentence = partitionsNotInForce(partitions, decisions.layout);
+    if (sentence !== null) log.warn({}, sentence);
   }
 
   private abandonHopeless(nowMs: number): void {

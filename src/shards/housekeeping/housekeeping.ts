@@ -8,7 +8,7 @@ import { FIGURE } from "../../engine/slabs/figures.ts";
 import { FloorReader } from "../../engine/state/floors.ts";
 import type { Ballot } from "../../format/record.ts";
 import { ballotOfMillis, higherBallot } from "../../format/version.ts";
-import { addDigest, DIGEST_WORDS } from "../../rules/digest.ts";
+import { sumDigest } from "../../rules/digest.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import type { HashPrefix } from "../../util/hash-prefix.ts";
@@ -54,12 +54,10 @@ export class Housekeeping {
     return this.partitions.step(prefix, cursor, limit);
   }
 
-  /** Digest of a partition over all shards, `DIGEST_WORDS` words; null: not complete yet. */
+  /** Digest of a partition over all shards, null: not complete yet. */
   digests(prefix: HashPrefix): Int32Array | null {
     if (this.figures.some((figures) => figures[FIGURE.digestsReady] === 0)) return null;
-    const sum = new Int32Array(DIGEST_WORDS);
-    for (const words of this.digestWords) addDigest(sum, words, prefix);
-    return sum;
+    return sumDigest(this.digestWords, prefix);
   }
 
   /** The highest floor that a shard has for a partition of the index, or null. */

@@ -67,13 +67,15 @@ export class SimCluster {
   /** Told of each record that a replica takes. */
   onAccepted: OnAccepted = () => {};
   private readonly replicas: number;
+  private readonly partitions: number | null;
   private readonly masterMachine: Machine = { clockOffsetMs: 0 };
   private masterProcess: SimProcess | null = null;
   keeper: Keeper | null = null;
 
-  constructor(simulation: Simulation, weather: Weather, replicas: number) {
+  constructor(simulation: Simulation, weather: Weather, replicas: number, partitions: number | null = null) {
     this.simulation = simulation;
     this.replicas = replicas;
+    this.partitions = partitions;
     this.files = new SimFiles(simulation);
     this.network = new SimNetwork(simulation, weather);
   }
@@ -162,7 +164,8 @@ export class SimCluster {
     return {
       ...{ mode: "worker", port: 1, host: "simulated", publicUrl: url, masters: [MASTER_URL], volumes: [] },
       ...{ dataDirectory: folder, removeAfterMs: 0, peerAddress: null, region: "here" },
-      ...{ replicas: this.replicas, isReplicasGiven: false, consistency: "quorum", sync: "always" },
+      ...{ replicas: this.replicas, isReplicasGiven: false, partitions: null },
+      ...{ consistency: "quorum", sync: "always" },
       ...{ auth: null, clusterKeys: [], allowInvite: true, tls: null, tlsCa: null },
     } as unknown as Config;
   }
@@ -180,6 +183,7 @@ export class SimCluster {
           store: new FileStore(`${ROOT}/m`),
           volumes: this.workers.slice(0, 3).map(({ url }) => url),
           replicas: this.replicas,
+          partitions: this.partitions,
         },
         ...{
           isReplicasGiven: false,

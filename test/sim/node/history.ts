@@ -30,12 +30,22 @@ export interface Outcome {
   refused: number;
   /** How long it took until all was well. */
   healedMs: number;
+  /** Of the layout in the end. */
+  partitions: number | undefined;
   events: number;
   digest: number;
 }
 
-/** Runs the history of a seed. @param always faults that it has at least */
-export async function runHistory(seed: number, always: readonly Fault[] = []): Promise<Outcome> {
+/**
+ * Runs the history of a seed.
+ * @param always faults that it has at least
+ * @param partitions that the cluster is born with
+ */
+export async function runHistory(
+  seed: number,
+  always: readonly Fault[] = [],
+  partitions: number | null = null,
+): Promise<Outcome> {
   const simulation = new Simulation(seed);
   const chance = () => simulation.chance();
   const latencyMs = 0.3 + chance() * chance() * 40;
@@ -50,6 +60,7 @@ export async function runHistory(seed: number, always: readonly Fault[] = []): P
       slowMs: [50, 500, 3000, 15_000][simulation.below(4)],
     },
     3,
+    partitions,
   );
   cluster.install();
   try {
@@ -103,6 +114,7 @@ class History {
       },
       ...{
         healedMs: Math.round(simulation.now - beganMs),
+        partitions: this.members()[0]?.part?.membership?.layout?.partitions,
         events: simulation.events,
         digest: simulation.digest,
       },

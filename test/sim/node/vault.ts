@@ -8,7 +8,7 @@ import { endedTrailer } from "../../../src/format/fields/end.ts";
 import { recentOf } from "../../../src/format/fields/recent.ts";
 import { type Ballot, ballotOf, emptyHead, type RecordHead } from "../../../src/format/record.ts";
 import { ballotMillis, compareOptionalBallots, higherBallot } from "../../../src/format/version.ts";
-import { DIGEST_WORDS, digestOf, leafOf } from "../../../src/rules/digest.ts";
+import { digestOf, digestWordsOf, leafOf } from "../../../src/rules/digest.ts";
 import { hasEnded } from "../../../src/rules/expiry.ts";
 import {
   ALREADY,
@@ -29,7 +29,12 @@ import type { AcceptHead, FoundRegister } from "../../../src/shards/vault/regist
 import type { Found } from "../../../src/shards/vault/vault.ts";
 import type { ErrorCode } from "../../../src/util/errors.ts";
 import { hashKey, indexPartitionOf } from "../../../src/util/hash.ts";
-import { type HashPrefix, indexPartitionOfPrefix, startsWith } from "../../../src/util/hash-prefix.ts";
+import {
+  bitsOf,
+  type HashPrefix,
+  indexPartitionOfPrefix,
+  startsWith,
+} from "../../../src/util/hash-prefix.ts";
 import type { SimProcess, Simulation } from "./simulation.ts";
 
 interface SimValue {
@@ -102,7 +107,6 @@ const NOTHING: Held = {
   value: null,
   recent: null,
 };
-const NO_DIGEST = new Int32Array(DIGEST_WORDS);
 
 /** What is held, as far as it can be read. */
 class State {
@@ -383,8 +387,7 @@ class SimHousekeeping {
   digests(prefix: HashPrefix): Int32Array {
     const { keys } = this.vault.state;
     const names = this.vault.state.namesIn(prefix);
-    if (names.length === 0) return NO_DIGEST;
-    const sum = new Int32Array(DIGEST_WORDS);
+    const sum = new Int32Array(digestWordsOf(2 ** bitsOf(prefix)));
     for (const name of names) {
       const ballot = keys.get(name)?.ballot ?? null;
       if (ballot === null) continue;
