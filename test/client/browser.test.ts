@@ -43,6 +43,7 @@ describe("browser: the libraries in Chromium", needsChromium, () => {
         stream: true,
         blob: true,
         types: ["video/mp4", "image/png"],
+        log: true,
         part: [true, true],
         broken: "the source broke off",
         stopped: "no longer",

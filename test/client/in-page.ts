@@ -116,6 +116,9 @@ export async function streams({ MinivaultClient }: Client, options: ClientOption
   };
   await store.put("s/stream", streamOf(bytes, 70_000), { type: "video/mp4" });
   await store.put("s/blob", new Blob([bytes], { type: "image/png" }));
+  await store.put("s/log", bytes.subarray(0, 1000));
+  await store.append("s/log", streamOf(bytes.slice(1000, 5000), 700));
+  await store.append("s/log", new Blob([bytes.subarray(5000, 6000)]));
   const part = await store.getStream("s/stream", { start: 5, end: 10 });
   const found = [...new Uint8Array(await new Response(part?.stream).arrayBuffer())];
   const left = await store.getStream("s/stream");
@@ -137,6 +140,7 @@ export async function streams({ MinivaultClient }: Client, options: ClientOption
     stream: await isThere("s/stream"),
     blob: await isThere("s/blob"),
     types: [(await store.head("s/stream"))?.type, (await store.head("s/blob"))?.type],
+    log: isSame(await store.getBytes("s/log"), bytes.subarray(0, 6000)),
     part: [isSame(Uint8Array.from(found), bytes.subarray(5, 10)), part?.bytes === bytes.length],
     broken: await store.put("s/broken", broken).catch(messageOf),
     stopped: await store.put("s/broken", endless, { signal: stop.signal }).catch(messageOf),
