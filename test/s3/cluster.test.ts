@@ -42,6 +42,22 @@ async function read(s3: S3Client, Key: string): Promise<Buffer> {
   return Buffer.from((await Body?.transformToByteArray()) ?? []);
 }
 
+/** Asks until it is answered: where the machine is busy a node may refuse for a moment. */
+async function answerTo<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
+  let answer: Answer | undefined;
+  await waitUntil("the nodes answer", async () => {
+    try {
+      answer = await ask();
+      return true;
+    } catch (error) {
+      const { $metadata } = error as { $metadata?: { httpStatusCode?: number } };
+      if (($metadata?.httpStatusCode ?? 503) < 500) throw error;
+      return false;
+    }
+  });
+  return answer as Answer;
+}
+
 const keysAt = async (s3: S3Client) =>
   ((await s3.send(new ListObjectsV2Command({ Bucket }))).Contents ?? []).map(
     ({ Key, Size }) => `${Key} ${Size}`,
@@ -91,7 +107,8 @@ test("a delete with an ETag never takes another object, whoever writes or delete
   for (let round = 0; round < 6; round++) {
     const Key = `gone ${round % 2}`;
     // Every other time nothing is there: then it deletes nothing, and that is well.
-    if (round % 2 === 0) await clients[round % 3].send(new PutObjectCommand({ Bucket, Key, Body: "old" }));
+    const old = new PutObjectCommand({ Bucket, Key, Body: "old" });
+    if (round % 2 === 0) await answerTo(() => clients[round % 3].send(old));
     const remove = (s3: S3Client) => s3.send(new DeleteObjectCommand({ Bucket, Key, IfMatch: ifMatch }));
     const [put, ...deletes] = await Promise.allSettled([
       clients[(round + 2) % 3].send(new PutObjectCommand({ Bucket, Key, Body: "new" })),
@@ -100,16 +117,17 @@ test("a delete with an ETag never takes another object, whoever writes or delete
     for (const one of deletes)
       if (one.status === "rejected") assert.notEqual(one.reason.$metadata?.httpStatusCode, 404, Key);
     if (put.status === "fulfilled")
-      for (const s3 of clients) assert.equal(String(await read(s3, Key)), "new", Key);
-    await clients[0].send(new DeleteObjectCommand({ Bucket, Key }));
+      for (const s3 of clients) assert.equal(String(await answerTo(() => read(s3, Key))), "new", Key);
+    await answerTo(() => clients[0].send(new DeleteObjectCommand({ Bucket, Key })));
   }
 });
 
 test("where a bucket is all nodes say as its maker", async () => {
   const made = { Bucket: "located", CreateBucketConfiguration: { LocationConstraint: "eu-west-3" } } as const;
-  await clients[1].send(new CreateBucketCommand(made));
+  await answerTo(() => clients[1].send(new CreateBucketCommand(made)));
   for (const s3 of clients) {
-    const { LocationConstraint } = await s3.send(new GetBucketLocationCommand({ Bucket: "located" }));
+    const asked = new GetBucketLocationCommand({ Bucket: made.Bucket });
+    const { LocationConstraint } = await answerTo(() => s3.send(asked));
     assert.equal(LocationConstraint, "eu-west-3");
   }
 });
