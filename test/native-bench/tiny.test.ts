@@ -1,52 +1,12 @@
-/** The benchmarks run, in their tiny form, so that they cannot rot. Their figures are not looked at. */
+/**
+ * The benchmarks run, in their tiny form, so that they cannot rot; those of three nodes are in test/storm. Their figures are not looked at.
+ */
 import assert from "node:assert/strict";
-import { execFile, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { test } from "node:test";
 import { zipfDraws } from "../../native-bench/zipf.ts";
-
-const ROOT = path.join(__dirname, "../..");
-const RUN_MS_MAX = 300_000;
-
-interface Run {
-  text: string;
-  status: number;
-}
-
-function runBenchmark(file: string, ...words: string[]): Promise<Run> {
-  return runAlone(process.execPath, "--import", "tsx", path.join("native-bench", file), ...words);
-}
-
-/** Runs a benchmark with a temporary folder of its own, and checks that it leaves nothing there. */
-async function runAlone(program: string, ...words: string[]): Promise<Run> {
-  const folder = mkdtempSync(path.join(tmpdir(), "minivault-test-"));
-  try {
-    const result = await new Promise<Run>((resolve) => {
-      execFile(
-        program,
-        words,
-        { cwd: ROOT, timeout: RUN_MS_MAX, env: { ...process.env, TMPDIR: folder } },
-        (error, stdout, stderr) =>
-          resolve({
-            text: stdout + stderr,
-            status: error === null ? 0 : typeof error.code === "number" ? error.code : -1,
-          }),
-      );
-    });
-    const left = readdirSync(folder).filter((name) => name.startsWith("minivault-"));
-    assert.deepEqual(left, [], result.text);
-    return result;
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-function assertRows(text: string, rows: readonly RegExp[]): void {
-  for (const row of rows) assert.match(text, row);
-  assert.doesNotMatch(text, /\bNaN\b|undefined/);
-}
+import { assertRows, ROOT, runAlone, runBenchmark } from "./run-benchmark.ts";
 
 test("bench:native: its tiny form measures every operation", async () => {
   const { text, status } = await runAlone("npm", "run", "--silent", "bench:native", "--", "--tiny");
@@ -139,22 +99,6 @@ test("bench:peers: builds for several versions of Node.js get a row each, beside
   assert.equal((await runBenchmark("peers.ts", "--builds", build)).status, 2);
 });
 
-test("bench:paired: measures two builds in turns, on one node and on three", async (t) => {
-  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
-    t.skip("wrk is not installed");
-    return;
-  }
-  const words = ["--base", path.join(ROOT, "dist/minivault.js"), "--rounds", "1", "--only", "GET"];
-  const { text, status } = await runBenchmark("paired.ts", ...words);
-  assert.equal(status, 0, text);
-  assertRows(text, [
-    /^GET +[\d,]+\/s +[\d,]+\/s +\d\.\d{3}/m,
-    /^cluster GET +[\d,]+\/s +[\d,]+\/s +\d\.\d{3}/m,
-  ]);
-  assert.doesNotMatch(text, /FAILED/);
-  assert.equal((await runBenchmark("paired.ts")).status, 2);
-});
-
 test("bench:peers: zipfian draws favour few keys and reach many", () => {
   const draws = zipfDraws(1000, 100_000, 1);
   const counts = new Map<number, number>();
@@ -177,43 +121,6 @@ test("bench:size: its tiny form measures each number of keys", async (t) => {
   assertRows(text, [/^1,000 +[\d,]+ .* 1\.00 /m, /^20,000 +[\d,]+ /m, /index bytes a key/]);
   const { status: refused } = await runBenchmark("size.ts", "--keys", "1000,many");
   assert.equal(refused, 2);
-});
-
-test("bench:lists: its tiny form measures one node, three, and what stands beside them", async () => {
-  const { text, status } = await runBenchmark("lists.ts", "--tiny");
-  assert.equal(status, 0, text);
-  assertRows(text, [
-    /^page of 1,000 at a random place, p50 /m,
-    /^stream of all keys +[\d,]+\/s/m,
-    /^memory of the order, a key +[\d.]+ B/m,
-    /^three nodes: stream of all keys +[\d,]+\/s/m,
-    /^one prefix of 1,000 keys among [\d,]+: minivault/m,
-  ]);
-  assert.equal((await runBenchmark("lists.ts", "--keys", "many")).status, 2);
-});
-
-test("bench:three: its tiny form measures three nodes beside what is installed, and names what is not", async (t) => {
-  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
-    t.skip("wrk is not installed");
-    return;
-  }
-  const { text, status } = await runBenchmark(
-    "three.ts",
-    "--tiny",
-    "--only",
-    "PUT 100 B, 6 connections to all",
-  );
-  // A machine that is busy enough lets requests end in a timeout; the rows are there all the same.
-  assert.ok(status === 0 || /FAILED: \d+ request/.test(text), text);
-  for (const [program, peer] of [
-    ["etcd", "etcd"],
-    ["nats-server", "NATS"],
-  ]) {
-    const isThere = spawnSync("sh", ["-c", `command -v ${program}`]).status === 0;
-    const row = new RegExp(`^PUT 100 B, 6 connections to all three, beside ${peer}.* [\\d.,]+/s .*≥`, "m");
-    assert.match(text, isThere ? row : new RegExp(`${program} is not installed`));
-  }
-  assert.equal((await runBenchmark("three.ts", "--rounds", "many")).status, 2);
 });
 
 test("bench:restart: its tiny form gets right answers after kill -9", async () => {
