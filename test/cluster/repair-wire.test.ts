@@ -1,6 +1,7 @@
 /** Questions of repair and their answers as bytes: there and back, and what is none of them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { digestWindows } from "../../src/cluster/replica/digest-windows.ts";
 import {
   decodeDigests,
   decodeRepair,
@@ -129,4 +130,28 @@ test("repair frames: bytes that are none throw nothing", (t) => {
     decodeDigests(frame, 1, 32);
   }
   assert.ok(decoded < 20_000);
+});
+
+test("repair: digests are asked for together of partitions near each other, of a sixteenth of all at most", (t) => {
+  for (const count of [1024, 65_536]) {
+    const all = Array.from({ length: count }, (_, partition) => partition);
+    assert.deepEqual(
+      digestWindows(all, count).map((window) => window.length),
+      new Array(16).fill(count / 16),
+    );
+  }
+  assert.deepEqual(digestWindows([0, 5000, 5001, 65_535], 65_536), [[0], [5000, 5001], [65_535]]);
+  const random = new Random(randomSeed(t));
+  for (let round = 0; round < 50; round++) {
+    const share = 1 + random.below(200);
+    const some = Array.from({ length: 8192 }, (_, partition) => partition).filter(
+      () => random.below(share) === 0,
+    );
+    const windows = digestWindows(some, 8192);
+    assert.deepEqual(windows.flat(), some);
+    for (const window of windows) {
+      assert.ok(window[window.length - 1] - window[0] < 512);
+      assert.ok(window.every((partition, at) => at === 0 || partition - window[at - 1] <= 64));
+    }
+  }
 });
