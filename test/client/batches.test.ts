@@ -137,6 +137,8 @@ test("client: batch: one whose answer was lost is sent again as it was, where th
     assert.deepEqual(sent[0], sent[1]);
     const refused: [client.Operation[], object][] = [
       ...ORDERED.map((pair): [client.Operation[], object] => [pair, {}]),
+      // A key of the caller's own makes no order of them.
+      [ORDERED[1].map((one, index) => ({ ...one, once: `own ${index}` }) as client.Operation), {}],
       [FREE, { once: false }],
       [[{ op: "put", key: "a", value: 1, once: false }, ...FREE.slice(1)], {}],
       [FREE, { features: [] }],
