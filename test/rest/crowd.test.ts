@@ -1,12 +1,11 @@
 /** Many clients that do nothing, or nothing useful: memory stays bounded, and others are served meanwhile. */
 import assert from "node:assert/strict";
-import fs from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CHUNK_BYTES } from "../../src/util/limits.ts";
 import { stopwatch } from "../stopwatch.ts";
 import { call, closeConnections, content, inParallel } from "./client.ts";
-import { hasProc, memoryLine, processMemory, watchMemory } from "./process-memory.ts";
+import { filesMax, hasProc, memoryLine, processMemory, watchMemory } from "./process-memory.ts";
 import { RawConnection } from "./raw.ts";
 import { type Server, startServer, waitUntil } from "./server.ts";
 
@@ -32,12 +31,6 @@ after(async () => {
   closeConnections();
   await server.dispose();
 });
-
-/** Files that this process, and one that it starts, may open. Node raises its own limit to the hard one. */
-function filesMax(): number {
-  const line = /^Max open files\s+\S+\s+(\S+)/m.exec(fs.readFileSync("/proc/self/limits", "utf8"));
-  return line?.[1] === "unlimited" ? Number.POSITIVE_INFINITY : Number(line?.[1]);
-}
 
 /** Writes and reads a key until stopped; answers how many times, and the slowest. */
 function serveOthers(): { stop(): Promise<{ answers: number; slowestMs: number }> } {

@@ -64,3 +64,9 @@ export function processorMs(pid: number): number {
   const fields = fs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
   return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND;
 }
+
+/** Files that this process, and one that it starts, may open. Node raises its own limit to the hard one. */
+export function filesMax(): number {
+  const line = /^Max open files\s+\S+\s+(\S+)/m.exec(fs.readFileSync("/proc/self/limits", "utf8"));
+  return line?.[1] === "unlimited" ? Number.POSITIVE_INFINITY : Number(line?.[1]);
+}

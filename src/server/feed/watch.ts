@@ -8,7 +8,8 @@
 import type { Token } from "../../auth/tokens.ts";
 import { type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
 import type { ListAnswer, ListQuestion } from "../../shards/catalog/messages.ts";
-import type { FeedAnswer, FeedRefusal } from "../../shards/feed/messages.ts";
+import type { FeedReply } from "../../shards/feed/client.ts";
+import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
 import { ERRORS } from "../../util/errors.ts";
 import { WATCHER_BYTES_MAX } from "../../util/limits.ts";
 import type { Res } from "../http/http.ts";
@@ -44,8 +45,11 @@ export class Watch implements Watcher, Paced {
   private readonly setup: WatcherSetup;
   private readonly res: Res;
   private readonly query: FeedQuery;
-  private readonly prefixes: readonly string[];
-  private readonly scoped: Scoped;
+  /** What the first list is of; null: there is none. */
+  private readonly scoped: Scoped | null;
+  /** One for all times that it is asked: ten thousand watchers ask two thousand times a second. */
+  private readonly question: FeedQuestion;
+  private reply: FeedReply = ignore;
   private place: string | null;
   private cursor = -1;
   /** Events may be told only if nothing newer was: after a list, until it has caught up. */
@@ -70,8 +74,13 @@ export class Watch implements Watcher, Paced {
     this.setup = setup;
     this.res = res;
     this.query = query;
-    this.scoped = scoped;
-    this.prefixes = scoped.scopes.map(latin1Of);
+    this.scoped = query.initial ? scoped : null;
+    this.question = {
+      ...QUESTION,
+      ...{ prefixes: scoped.scopes.map(latin1Of), values: query.values },
+      bytesMax: WATCHER_BYTES_MAX,
+      countMax: COUNT_MAX,
+    };
     this.place = query.since;
     context.pacer.add(this);
     res.onAborted(() => this.finish(0));
@@ -85,22 +94,20 @@ export class Watch implements Watcher, Paced {
     this.ask(0, this.first);
   }
 
-  private ask(waitMs: number, reply: (answer: FeedAnswer | FeedRefusal) => void): void {
-    const { prefixes, cursor, catchesUp, place: since } = this;
-    const { values } = this.query;
-    this.asked = this.setup.source.ask(
-      {
-        ...QUESTION,
-        ...{ prefixes, values, since, cursor, catchesUp, waitMs },
-        bytesMax: WATCHER_BYTES_MAX,
-        countMax: COUNT_MAX,
-      },
-      (answer) => {
-        this.asked = -1;
-        if (this.open) this.res.cork(() => reply(answer));
-      },
-    );
+  private ask(waitMs: number, reply: FeedReply): void {
+    const { question } = this;
+    question.since = this.place;
+    question.cursor = this.cursor;
+    question.catchesUp = this.catchesUp;
+    question.waitMs = waitMs;
+    this.reply = reply;
+    this.asked = this.setup.source.ask(question, this.answered);
   }
+
+  private readonly answered: FeedReply = (answer) => {
+    this.asked = -1;
+    if (this.open) this.res.cork(() => this.reply(answer));
+  };
 
   /** The first answer decides what becomes of the request. */
   private readonly first = (answer: FeedAnswer | FeedRefusal): void => {
@@ -117,8 +124,9 @@ export class Watch implements Watcher, Paced {
     }
     if (isFresh && this.query.initial) {
       this.place = answer.place;
-      this.initial = rangeOf(this.scoped.prefix, false, null);
-      if (this.setup.context.varies) this.initial.scopes = [...this.scoped.scopes];
+      const { prefix, scopes } = this.scoped as Scoped;
+      this.initial = rangeOf(prefix, false, null);
+      if (this.setup.context.varies) this.initial.scopes = [...scopes];
       this.catchesUp = true;
       this.write("");
       this.goOn(this.list);
@@ -178,6 +186,11 @@ export class Watch implements Watcher, Paced {
     if (answer.cursor >= 0) this.catchesUp = false;
     if (answer.count > 0) this.owesPlace = true;
     const isDue = answer.count === 0 || performance.now() - this.placeSentMs >= PLACE_MS;
+    if (answer.count === 0) {
+      this.write(this.progress());
+      this.goOn(this.follow);
+      return;
+    }
     const text = Buffer.from(answer.text.buffer, answer.text.byteOffset, answer.text.length);
     if (isDue) this.write(Buffer.concat([text, Buffer.from(this.progress())]));
     else this.write(text);
@@ -258,6 +271,8 @@ export class Watch implements Watcher, Paced {
     done(this);
   }
 }
+
+function ignore(): void {}
 
 /** An empty id: who comes back begins anew. */
 function resetEvent({ code, detail }: { code: FeedRefusal["code"]; detail: string }): string {

@@ -57,6 +57,7 @@ export class FeedService {
   private nextNumber = 0;
   private readonly beats: Beats;
   private askedMs = 0;
+  private idle: FeedAnswer | null = null;
   private readonly outbox: Outbox;
   private closed = false;
 
@@ -248,10 +249,14 @@ export class FeedService {
     return { kind: "changes", ...text.end(), place, cursor, more };
   }
 
+  /** The same one for all that are told so at once: it travels once. */
   private nothing(recent: Recent): FeedAnswer {
     const place = this.places.ofHead(recent);
     const more = this.changes?.isBehind === true;
-    return { kind: "changes", text: NOTHING, count: 0, place, cursor: recent.head, more };
+    const { idle } = this;
+    if (idle?.place === place && idle.cursor === recent.head && idle.more === more) return idle;
+    this.idle = { kind: "changes", text: NOTHING, count: 0, place, cursor: recent.head, more };
+    return this.idle;
   }
 
   private slowDone(pending: Pending, answer: SlowAnswer): void {

@@ -17,23 +17,24 @@ export interface Pending {
 export const DUE_STEP_MS = 25;
 
 export class WaitingQuestions {
+  count = 0;
   private readonly byPrefix = new Map<string, Set<Pending>>();
   private readonly byKey = new Map<string, Set<Pending>>();
   /** How many prefixes of each length there are. */
   private readonly lengths = new Map<number, number>();
-  private readonly byId = new Map<string, Pending>();
+  /** By their fronts, and their ids there. */
+  private readonly byId = new Map<number, Map<number, Pending>>();
   /** By the step in which they are due. */
   private readonly due = new Map<number, Set<Pending>>();
   private dueStep = Math.floor(performance.now() / DUE_STEP_MS);
 
-  get count(): number {
-    return this.byId.size;
-  }
-
   add(pending: Pending): void {
     const { question } = pending;
     if (this.count === 0) this.dueStep = Math.floor(performance.now() / DUE_STEP_MS);
-    this.byId.set(nameOf(pending), pending);
+    this.count++;
+    const ofFront = this.byId.get(pending.front);
+    if (ofFront === undefined) this.byId.set(pending.front, new Map([[pending.id, pending]]));
+    else ofFront.set(pending.id, pending);
     for (const prefix of question.prefixes) {
       if (question.exact) addTo(this.byKey, prefix, pending);
       else if (addTo(this.byPrefix, prefix, pending)) this.countLength(prefix.length, 1);
@@ -42,7 +43,8 @@ export class WaitingQuestions {
   }
 
   delete(pending: Pending): void {
-    if (!this.byId.delete(nameOf(pending))) return;
+    if (this.byId.get(pending.front)?.delete(pending.id) !== true) return;
+    this.count--;
     const { question } = pending;
     for (const prefix of question.prefixes) {
       if (question.exact) deleteFrom(this.byKey, prefix, pending);
@@ -62,7 +64,7 @@ export class WaitingQuestions {
   }
 
   find(front: number, id: number): Pending | undefined {
-    return this.byId.get(nameOf({ front, id }));
+    return this.byId.get(front)?.get(id);
   }
 
   /** All that wait for a key's changes are added to `into`, as sets. */
@@ -85,12 +87,8 @@ export class WaitingQuestions {
   }
 
   all(): Pending[] {
-    return [...this.byId.values()];
+    return [...this.byId.values()].flatMap((ofFront) => [...ofFront.values()]);
   }
-}
-
-function nameOf({ front, id }: Pick<Pending, "front" | "id">): string {
-  return `${front}/${id}`;
 }
 
 /** Whether it is the first one there. */
