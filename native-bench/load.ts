@@ -75,6 +75,17 @@ export async function runAutocannon(job: Job): Promise<LoadResult> {
   ) as LoadResult;
 }
 
+/** How a Lua program for wrk prints its result as JSON. */
+const DONE = `
+function done(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format(
+    '\\n{"perSecond":%.1f,"requests":%d,"failures":%d,"p50":%d,"p90":%d,"p99":%d,"p999":%d,"max":%d}\\n',
+    (summary.requests - e.status) / summary.duration * 1e6, summary.requests, e.connect + e.read + e.write + e.status + e.timeout,
+    latency:percentile(50), latency:percentile(90), latency:percentile(99), latency:percentile(99.9), latency.max))
+end
+`;
+
 /** The Lua program that tells wrk what to send, and prints its result as JSON. */
 export function wrkScript(
   operation: Operation,
@@ -103,14 +114,60 @@ function request()
   next = next % #requests + 1
   return requests[next]
 end
-function done(summary, latency, requests)
-  local e = summary.errors
-  io.write(string.format(
-    '\\n{"perSecond":%.1f,"requests":%d,"failures":%d,"p50":%d,"p90":%d,"p99":%d,"p999":%d,"max":%d}\\n',
-    (summary.requests - e.status) / summary.duration * 1e6, summary.requests, e.connect + e.read + e.write + e.status + e.timeout,
-    latency:percentile(50), latency:percentile(90), latency:percentile(99), latency:percentile(99.9), latency.max))
+${DONE}`;
+}
+
+/** A request as it is sent. */
+export interface LoadRequest {
+  method: string;
+  path: string;
+  /** JSON. */
+  body: string;
+}
+
+/** Sends these requests over and over with wrk, each connection of its thread the next one. */
+export async function runWrkWith(
+  requests: readonly LoadRequest[],
+  { port, connections, seconds }: { port: number; connections: number; seconds: number },
+  folder: string,
+): Promise<LoadResult> {
+  const script = path.join(folder, `requests-${port}.lua`);
+  const lines = requests.map(
+    ({ method, path: target, body }) =>
+      `requests[#requests + 1] = wrk.format("${method}", "${target}", headers, [==[${body}]==])`,
+  );
+  writeFileSync(
+    script,
+    `
+local headers = { ["Content-Type"] = "application/json" }
+local requests = {}
+local next = 0
+local function add(from)
+  from()
 end
-`;
+function init(args)
+${chunksOf(lines)}
+end
+function request()
+  next = next % #requests + 1
+  return requests[next]
+end
+${DONE}`,
+  );
+  return readWrk(
+    await run("wrk", [
+      ...["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s", "-s", script],
+      `http://127.0.0.1:${port}/`,
+    ]),
+  );
+}
+
+/** A function of Lua has room for so many constants only. */
+function chunksOf(lines: readonly string[]): string {
+  const chunks: string[] = [];
+  for (let from = 0; from < lines.length; from += 1000)
+    chunks.push(`add(function()\n${lines.slice(from, from + 1000).join("\n")}\nend)`);
+  return chunks.join("\n");
 }
 
 /** Runs a job with wrk, which takes whole seconds and has no warm-up of its own. Its script goes into `folder`. */
@@ -119,7 +176,10 @@ export async function runWrk(job: Job, folder: string): Promise<LoadResult> {
   writeFileSync(script, wrkScript(job.operation, job.valueBytes, job.key, job.paths));
   const seconds = Math.max(1, Math.round(job.measureMs / 1000));
   const words = ["-t1", `-c${job.connections}`, `-d${seconds}s`, "--timeout", "10s", "-s", script];
-  const output = await run("wrk", [...words, `http://127.0.0.1:${job.port}/`]);
+  return readWrk(await run("wrk", [...words, `http://127.0.0.1:${job.port}/`]));
+}
+
+function readWrk(output: string): LoadResult {
   const line = output.split("\n").find((text) => text.startsWith("{"));
   if (line === undefined) throw new Error(`wrk printed no result:\n${output}`);
   return JSON.parse(line) as LoadResult;
