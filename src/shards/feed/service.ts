@@ -13,9 +13,10 @@ import { endsOf, isAtOrAfter, LogChanges, type TakeChange } from "../../engine/f
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { ballotAt, unitsAt } from "../../format/record.ts";
+import { nameOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { Bell } from "../arena/bell.ts";
-import { AnswerText, textName } from "./answer-text.ts";
+import { AnswerText, NOTHING, textName } from "./answer-text.ts";
 import { Beats } from "./beats.ts";
 import type { ChangeTeller } from "./change.ts";
 import type { FeedAnswer, FeedAsked, FeedQuestion, FeedRefusal, FeedTold } from "./messages.ts";
@@ -194,7 +195,7 @@ export class FeedService {
       const change = entries.change(key, ballot, false);
       if (change === null) return;
       const place = { shard, sequence: map.sequence, endUnit: unit + unitsAt(map, unit) };
-      into.push({ ...change, ...place, key: latin1(key), ballot });
+      into.push({ ...change, ...place, key: nameOf(key), ballot });
     };
   }
 
@@ -296,10 +297,4 @@ export class FeedService {
     this.failAll(STOPPING);
     this.outbox.flush();
   }
-}
-
-const NOTHING = new Uint8Array(0);
-
-function latin1({ buffer, byteOffset, length }: Uint8Array): string {
-  return Buffer.from(buffer, byteOffset, length).toString("latin1");
 }
