@@ -9,10 +9,10 @@ import { parseArgs } from "node:util";
 import { fileSystemOf, startMinivault } from "./contenders.ts";
 import { type LoadRequest, type LoadResult, runWrkWith } from "./load.ts";
 import { describeMachine, isInstalled, PROGRAM } from "./machine.ts";
-import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
+import { type BenchOptions, parseOptions, readOrExit, wholeNumber } from "./options.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
 import { exchange } from "./raw-http.ts";
-import { printReport, type Report, type Table, writeReport } from "./report.ts";
+import { type Report, runBench, type Table } from "./report.ts";
 import { duration, median, percent, shortNumber, spread } from "./statistics.ts";
 import { startThreeMinivault, type Three } from "./three-nodes.ts";
 
@@ -52,17 +52,12 @@ function readOptions(): Options | null {
   });
   if (values.help) return null;
   const tiny = values.tiny === true;
-  const number = (word: string): number => {
-    if (!Number.isInteger(Number(word)) || Number(word) < 1)
-      throw new Error(`${word} is not a whole number from 1 on`);
-    return Number(word);
-  };
   const only = values.only?.split(",") ?? ["counters", "batches"];
   for (const word of only)
     if (word !== "counters" && word !== "batches") throw new Error(`${word} is none of counters, batches`);
   return {
-    rounds: number(values.rounds ?? (tiny ? "1" : "3")),
-    seconds: number(values.seconds ?? (tiny ? "1" : "2")),
+    rounds: wholeNumber(values.rounds ?? (tiny ? "1" : "3")),
+    seconds: wholeNumber(values.seconds ?? (tiny ? "1" : "2")),
     only,
     program: path.resolve(values.program ?? PROGRAM),
     write: values.write === true,
@@ -255,21 +250,4 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
   };
 }
 
-async function main(): Promise<void> {
-  const options = readOrExit(readOptions, HELP);
-  const { failures, ...report } = await bench(options);
-  printReport(report);
-  if (failures > 0) {
-    console.error(`\nFAILED: ${failures} request(s) were not answered as they should be: nothing is written`);
-    process.exit(1);
-  }
-  if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
-}
-
-main().then(
-  () => process.exit(process.exitCode ?? 0),
-  (error) => {
-    console.error(error);
-    process.exit(1);
-  },
-);
+runBench(readOrExit(readOptions, HELP), bench);

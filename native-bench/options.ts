@@ -138,6 +138,13 @@ export function generatorsOf(options: BenchOptions, row: Row): Generator[] {
   return options.generators.filter((generator) => generator !== "wrk" || row.operation === "mixed");
 }
 
+/** @throws Error with a sentence for a person */
+export function wholeNumber(word: string): number {
+  if (!Number.isInteger(Number(word)) || Number(word) < 1)
+    throw new Error(`${word} is not a whole number from 1 on`);
+  return Number(word);
+}
+
 /** The options of a program. Ends the process where they only ask for help, or are none. */
 export function readOrExit<Options>(read: () => Options | null, help: string): Options {
   try {

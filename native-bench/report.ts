@@ -63,3 +63,31 @@ export function writeReport(report: Report): string[] {
   writeFileSync(markdown, `${parts.join("\n\n")}\n`);
   return [json, markdown];
 }
+
+/**
+ * Runs a benchmark as a program: prints its report, writes it where that is asked for, and ends the process.
+ * A run with failures is not written, and ends with status 1.
+ */
+export function runBench<Options extends { write: boolean }>(
+  options: Options,
+  bench: (options: Options) => Promise<Report & { failures: number }>,
+): void {
+  const run = async (): Promise<void> => {
+    const { failures, ...report } = await bench(options);
+    printReport(report);
+    if (failures > 0) {
+      console.error(
+        `\nFAILED: ${failures} request(s) were not answered as they should be: nothing is written`,
+      );
+      process.exit(1);
+    }
+    if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
+  };
+  run().then(
+    () => process.exit(process.exitCode ?? 0),
+    (error) => {
+      console.error(error);
+      process.exit(1);
+    },
+  );
+}

@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { fillStore, keyName, valueText } from "../test/engine/fill.ts";
 import { type Contender, fileSystemOf, startMinivault } from "./contenders.ts";
 import { describeMachine } from "./machine.ts";
-import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
+import { type BenchOptions, parseOptions, readOrExit, wholeNumber } from "./options.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
 import { exchange } from "./raw-http.ts";
 import { printReport, type Report, writeReport } from "./report.ts";
@@ -43,14 +43,9 @@ function readOptions(): Options | null {
   });
   if (values.help) return null;
   const tiny = values.tiny === true;
-  const number = (word: string): number => {
-    if (!Number.isInteger(Number(word)) || Number(word) < 1)
-      throw new Error(`${word} is not a whole number from 1 on`);
-    return Number(word);
-  };
   return {
-    keys: number(values.keys ?? (tiny ? "5000" : "10000000")),
-    rounds: number(values.rounds ?? (tiny ? "1" : "5")),
+    keys: wholeNumber(values.keys ?? (tiny ? "5000" : "10000000")),
+    rounds: wholeNumber(values.rounds ?? (tiny ? "1" : "5")),
     program: values.program === undefined ? null : path.resolve(values.program),
     write: values.write === true,
     tiny,

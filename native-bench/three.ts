@@ -10,9 +10,9 @@ import { fileSystemOf, fill } from "./contenders.ts";
 import { type EtcdLoad, etcdLoad, type Rate } from "./etcd-load.ts";
 import { runWrk } from "./load.ts";
 import { describeMachine, isInstalled, PROGRAM } from "./machine.ts";
-import { readOrExit } from "./options.ts";
+import { readOrExit, wholeNumber } from "./options.ts";
 import { ensureProgram, run, temporaryFolder } from "./processes.ts";
-import { printReport, type Report, writeReport } from "./report.ts";
+import { type Report, runBench } from "./report.ts";
 import { median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
 import { BUCKET, startThreeEtcd, startThreeMinivault, startThreeNats, type Three } from "./three-nodes.ts";
 
@@ -58,15 +58,10 @@ function readOptions(): Options | null {
   });
   if (values.help) return null;
   const tiny = values.tiny === true;
-  const number = (word: string): number => {
-    if (!Number.isInteger(Number(word)) || Number(word) < 1)
-      throw new Error(`${word} is not a whole number from 1 on`);
-    return Number(word);
-  };
   return {
-    rounds: number(values.rounds ?? (tiny ? "1" : "5")),
-    seconds: number(values.seconds ?? (tiny ? "1" : "2")),
-    connections: (values.connections ?? (tiny ? "6" : "64,256")).split(",").map(number),
+    rounds: wholeNumber(values.rounds ?? (tiny ? "1" : "5")),
+    seconds: wholeNumber(values.seconds ?? (tiny ? "1" : "2")),
+    connections: (values.connections ?? (tiny ? "6" : "64,256")).split(",").map(wholeNumber),
     only: values.only?.split(",") ?? [],
     program: path.resolve(values.program ?? PROGRAM),
     write: values.write === true,
@@ -211,21 +206,4 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
   };
 }
 
-async function main(): Promise<void> {
-  const options = readOrExit(readOptions, HELP);
-  const { failures, ...report } = await bench(options);
-  printReport(report);
-  if (failures > 0) {
-    console.error(`\nFAILED: ${failures} request(s) were not answered as they should be: nothing is written`);
-    process.exit(1);
-  }
-  if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
-}
-
-main().then(
-  () => process.exit(process.exitCode ?? 0),
-  (error) => {
-    console.error(error);
-    process.exit(1);
-  },
-);
+runBench(readOrExit(readOptions, HELP), bench);

@@ -19,12 +19,8 @@ export function dropCache(folder: string): boolean {
       return false; // a dd that is not GNU's
     }
   }
-  return !areInMemory(folder);
-}
-
-/** Whether all slabs below a folder are in memory as a whole: the system reads ahead as it likes. */
-export function areInMemory(folder: string): boolean {
-  return missingPages(folder) === 0;
+  // The system reads ahead as it likes.
+  return missingPages(folder) > 0;
 }
 
 /** How many pages of the slabs below a folder are not in memory. */

@@ -110,26 +110,24 @@ export class CatchUp {
       const some = all.slice(from, from + READS_MAX);
       const found = await Promise.all(some.map(({ key }) => read(key, question.values)));
       for (const [index, change] of found.entries()) {
-        const { event, ...facts } = some[index];
+        const { event, etag, ...facts } = some[index];
         if (change === null)
           throw new VaultError(
             "no_quorum",
             "too few replicas of a key can be reached, so changes might be missed; try again",
           );
         if (change.event !== "absent") told.push(change);
-        // A replica says what it was, if its version is what the read has found; of a deletion that all have
-        // forgotten only a replica's log knows.
-        else if (event !== "put" && (change.etag === null || change.etag === facts.etag))
-          told.push({ event, ...facts, text: JSON.stringify(facts) });
-        else if (change.etag !== null) told.push(deletion(facts.key, change.etag));
+        // The replica's version, if that is what the read has found, or if all have forgotten it: then only a
+        // log knows.
+        else if (event !== "put") {
+          const absent = { ...facts, etag: change.etag ?? etag };
+          const text = JSON.stringify(absent);
+          told.push({ event: absent.etag === etag ? event : "delete", ...absent, text });
+        }
       }
     }
     return told;
   }
-}
-
-function deletion(key: string, etag: string): Change {
-  return { event: "delete", key, etag, text: JSON.stringify({ key, etag }) };
 }
 
 /** For others, who have not asked for it. */

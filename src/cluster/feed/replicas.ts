@@ -44,9 +44,9 @@ export class Replicas {
   }
 
   /**
-   * Asks one.
+   * Asks one. Rejects with ReplicaSilence.
    * @param partitions of the layout of the request's epoch
-   * Rejects with ReplicaSilence. */
+   */
   async ask(node: string, partitions: number, request: ChangesRequest): Promise<ReplicaChanges> {
     const { self, replica, send, newerLayout } = this.setup;
     let bytes: Uint8Array;

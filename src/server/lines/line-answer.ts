@@ -19,6 +19,22 @@ export function streamHead(type: string, { varies }: FrontContext, status = 200)
   return varies ? `${head}\r\nVary: Authorization` : head;
 }
 
+/**
+ * An answer that took its time is over: it is neither paced nor waited for any more, and counted.
+ * @param status 0: the client has gone
+ */
+export function leaveFront(
+  { meter, pacer, inFlight }: FrontContext,
+  answer: Paced,
+  verb: number,
+  status: number,
+): void {
+  pacer.delete(answer);
+  inFlight.leave();
+  if (status === 0) meter.countAborted(verb);
+  else meter.count(verb, status);
+}
+
 /** Why something was not done, or not all of it. */
 export interface Failure {
   code: ErrorCode;
@@ -134,10 +150,6 @@ export class LineAnswer implements Paced {
   private leave(status: number): void {
     if (!this.isOpen) return;
     this.isOpen = false;
-    const { meter, pacer, inFlight } = this.context;
-    pacer.delete(this);
-    inFlight.leave();
-    if (status === 0) meter.countAborted(this.verb);
-    else meter.count(this.verb, status);
+    leaveFront(this.context, this, this.verb, status);
   }
 }

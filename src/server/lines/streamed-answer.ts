@@ -8,7 +8,7 @@ import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
 import { GET } from "../status/meter.ts";
-import type { Failure } from "./line-answer.ts";
+import { type Failure, leaveFront } from "./line-answer.ts";
 
 const STALL_MS = 60_000;
 /** White space between two lines, or two elements of an array, means nothing. */
@@ -126,11 +126,7 @@ export class StreamedAnswer implements Paced {
   private finish(status: number): void {
     if (!this.open) return;
     this.open = false;
-    const { meter, pacer, inFlight } = this.context;
-    pacer.delete(this);
-    inFlight.leave();
-    if (status === 0) meter.countAborted(GET);
-    else meter.count(GET, status);
+    leaveFront(this.context, this, GET, status);
     this.owner.onOver?.();
   }
 }

@@ -43,23 +43,24 @@ export class Rope {
 }
 
 export class Bell {
-  private readonly flags: readonly Flag[];
+  private readonly flag: Flag;
   private readonly ports: readonly MessagePort[];
 
+  /** @param ends of all ropes, which have one word */
   constructor(ends: readonly BellEnd[], onRing: () => void) {
-    this.flags = ends.map(({ word }) => new Flag(word, 0));
+    this.flag = new Flag(ends[0].word, 0);
     this.ports = ends.map(({ port }) => port);
     for (const port of this.ports) port.on("message", onRing);
   }
 
   /** From now on the first one to write rings. What was written before is to be looked for after this. */
   listen(): void {
-    for (const flag of this.flags) flag.set();
+    this.flag.set();
   }
 
   /** Nobody needs to ring; one that does so all the same is late. */
   ignore(): void {
-    for (const flag of this.flags) flag.reset();
+    this.flag.reset();
   }
 
   close(): void {
