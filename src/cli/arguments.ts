@@ -19,13 +19,14 @@ import {
   secretWarnings,
 } from "../config/access.ts";
 import type { Config } from "../config/config.ts";
-import { FLAGS, type Flag, variableOf } from "../config/flags.ts";
+import { type Flag, parseFlag, variableOf } from "../config/flag.ts";
+import { FLAGS } from "../config/flags.ts";
 import { AUTH_KEY_BYTES_MIN, nodeUrl, oneOf, SHORT_KEY, UsageError } from "../config/values.ts";
 import { addressText } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import { LOG_LEVELS } from "../platform/log.ts";
 import { commandVariables, subcommandLines, subcommandNames } from "./commands.ts";
-import { nearestName } from "./subcommand/nearest.ts";
+import { nearestName, unknownFlag } from "./subcommand/nearest.ts";
 
 export type Parsed =
   | { kind: "run"; config: Config }
@@ -38,13 +39,6 @@ export type Parsed =
 /** The variable that is not a flag's. */
 const LOG_VARIABLE = "MINIVAULT_LOG";
 const HELP_COLUMNS = 100;
-
-const HEADINGS: Record<Flag["group"], string> = {
-  Listening: "Listening:",
-  Storing: "Storing:",
-  Cluster: "Cluster:",
-  Access: "Access:",
-};
 
 const ABOUT = "A key-value store over plain HTTP: GET, POST, PUT and DELETE /<key>, with any client.";
 
@@ -114,7 +108,8 @@ function normalise(argv: readonly string[]): string[] | "help" | "version" {
     if (match === null) throw new UsageError(unexpected(word));
     const name = match[1];
     let value: string | undefined = match[2];
-    if (!isFlag(name)) throw new UsageError(unknown(name));
+    if (!isFlag(name))
+      throw new UsageError(unknownFlag(name, [...FLAGS.map((flag) => flag.name), "help", "version"]));
     if (value === undefined && isSwitch(name)) value = "true";
     if (value === undefined) {
       value = argv[++index];
@@ -144,11 +139,6 @@ function unexpected(word: string): string {
   return `unexpected "${word}": a data directory is given as -data ${word}${hint}`;
 }
 
-function unknown(name: string): string {
-  const nearest = nearestName(name, [...FLAGS.map((flag) => flag.name), "help", "version"]);
-  return `unknown flag "-${name}"${nearest === null ? "" : `, did you mean -${nearest}?`}`;
-}
-
 function createCommand(): Command {
   const command = new Command("minivault")
     .description(ABOUT)
@@ -170,19 +160,11 @@ function createCommand(): Command {
 function createOption(flag: Flag): Option {
   const value = flag.value === "" ? "[true|false]" : `<${flag.value}>`;
   const option = new Option(`--${flag.name} ${value}`, flag.text)
-    .argParser((text: string) => parseValue(flag, text, `-${flag.name}`))
-    .helpGroup(HEADINGS[flag.group]);
+    .argParser((text: string) => parseFlag(flag, text, `-${flag.name}`))
+    .helpGroup(`${flag.group}:`);
   if (flag.preset !== undefined || flag.presetText !== undefined)
     option.default(flag.preset, flag.presetText);
   return option;
-}
-
-function parseValue(flag: Flag, text: string, from: string): unknown {
-  try {
-    return flag.parse(text);
-  } catch (error) {
-    throw new UsageError(`${from}: ${(error as Error).message}`);
-  }
 }
 
 /** Takes what no flag gives from the environment. */
@@ -194,7 +176,7 @@ function addEnvironment(command: Command, env: NodeJS.ProcessEnv): void {
     // An empty variable is an unset one, as compose files produce them; but a key that has got lost must not
     // open the store to everybody.
     if (text === "" && flag.group !== "Access") continue;
-    command.setOptionValueWithSource(keyOf(flag.name), parseValue(flag, text, variable), "env");
+    command.setOptionValueWithSource(keyOf(flag.name), parseFlag(flag, text, variable), "env");
   }
 }
 

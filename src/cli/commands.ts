@@ -4,7 +4,8 @@
  * 2.
  */
 
-import { FLAGS, variableOf } from "../config/flags.ts";
+import { type Flag, parseFlag, variableOf } from "../config/flag.ts";
+import { FLAGS } from "../config/flags.ts";
 import { UsageError } from "../config/values.ts";
 import { sentenceOf } from "../platform/system-error.ts";
 import { BACKUP } from "./archives/backup-command.ts";
@@ -26,7 +27,7 @@ import { UPGRADE } from "./directory/upgrade-command.ts";
 import { VERIFY } from "./directory/verify-command.ts";
 import { HEALTH } from "./health-command.ts";
 import { LOCK } from "./lock/lock-command.ts";
-import { nearestName } from "./subcommand/nearest.ts";
+import { unknownFlag } from "./subcommand/nearest.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 import { TOKEN } from "./token-command.ts";
 
@@ -89,16 +90,19 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
     else if (command.flags.includes(name) || Object.hasOwn(command.options ?? {}, name)) {
       const text = inline ?? argv[++index];
       if (text === undefined) throw new UsageError(`-${name} needs a value`);
-      if (command.flags.includes(name)) values[name] = parseFlag(name, text, `-${name}`);
+      if (command.flags.includes(name)) values[name] = parseFlag(flagNamed(name), text, `-${name}`);
       else options[name] = [...(options[name] ?? []), text];
-    } else throw new UsageError(unknownFlag(command, name));
+    } else {
+      const own = [...Object.keys(command.options ?? {}), ...Object.keys(command.switches)];
+      throw new UsageError(unknownFlag(name, [...command.flags, ...own, "help"]));
+    }
   }
   if (operands.length < command.operandsMin || operands.length > command.operandsMax)
     throw new UsageError(`use it as minivault ${usageOf(command)}`);
   for (const name of command.flags) {
     const text = env[variableOf(name)];
     if (values[name] === undefined && text !== undefined && text !== "")
-      values[name] = parseFlag(name, text, variableOf(name));
+      values[name] = parseFlag(flagNamed(name), text, variableOf(name));
   }
   for (const [name, { hasVariable }] of Object.entries(command.options ?? {})) {
     const text = hasVariable ? env[variableOf(name)] : undefined;
@@ -107,19 +111,11 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
   return { operands, values, options, switches };
 }
 
-function unknownFlag({ flags, options = {}, switches }: Subcommand, name: string): string {
-  const nearest = nearestName(name, [...flags, ...Object.keys(options), ...Object.keys(switches), "help"]);
-  return `unknown flag "-${name}"${nearest === null ? "" : `, did you mean -${nearest}?`}`;
-}
-
-function parseFlag(name: string, text: string, from: string): unknown {
+/** A flag that commands share with a node. */
+function flagNamed(name: string): Flag {
   const flag = FLAGS.find((known) => known.name === name);
   if (flag === undefined) throw new Error(`there is no flag ${name}`);
-  try {
-    return flag.parse(text);
-  } catch (error) {
-    throw new UsageError(`${from}: ${(error as Error).message}`);
-  }
+  return flag;
 }
 
 function usageOf({ name, operands, flags, switches, options = {} }: Subcommand): string {
@@ -128,10 +124,9 @@ function usageOf({ name, operands, flags, switches, options = {} }: Subcommand):
 }
 
 function helpOf(command: Subcommand): string {
-  const shared = command.flags.map((name) => {
-    const flag = FLAGS.find((known) => known.name === name);
-    return [`-${name} ${flag?.value ?? ""}`, SHARED_TEXTS[name] ?? flag?.text ?? ""];
-  });
+  const shared = command.flags
+    .map(flagNamed)
+    .map(({ name, value, text }) => [`-${name} ${value}`, SHARED_TEXTS[name] ?? text]);
   const own = [
     ...Object.entries(command.options ?? {}).map(([name, { value, text }]) => [`-${name} ${value}`, text]),
     ...Object.entries(command.switches).map(([name, text]) => [`-${name}`, text]),

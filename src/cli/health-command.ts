@@ -3,18 +3,13 @@
  * a command. It finds out by itself whether the port speaks https, since it does not see the flags that the
  * node was started with.
  */
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { FLAGS } from "../config/flags.ts";
+import { addressText } from "../platform/address.ts";
+import { askText } from "./subcommand/ask.ts";
 import type { Subcommand } from "./subcommand/subcommand.ts";
 
 /** For each of the two ways; below the time that a container engine gives its check. */
 const ASK_MS = 1200;
-
-interface Answer {
-  status: number;
-  text: string;
-}
 
 export const HEALTH: Subcommand = {
   name: "health",
@@ -30,12 +25,14 @@ Exit status: 0 it serves; 1 it does not, or cannot be reached; 2 used wrongly.`,
   switches: {},
   async run({ values }, terminal) {
     const port = Number(values.port ?? FLAGS.find(({ name }) => name === "port")?.preset);
-    const host = loopbackOf(String(values.host ?? ""));
-    const { status, text } = await ask("http", host, port).catch((error: NodeJS.ErrnoException) => {
-      // Nobody is there at all, so neither is https.
-      if (error.code === "ECONNREFUSED") throw error;
-      return ask("https", host, port);
-    });
+    const place = `${addressText(loopbackOf(String(values.host ?? "")), port)}/health`;
+    const { status, text } = await askText(`http://${place}`, ASK_MS).catch(
+      (error: NodeJS.ErrnoException) => {
+        // Nobody is there at all, so neither is https.
+        if (error.code === "ECONNREFUSED") throw error;
+        return askText(`https://${place}`, ASK_MS, { rejectUnauthorized: false });
+      },
+    );
     terminal.out(`${text.trimEnd()}\n`);
     return status === 200 ? 0 : 1;
   },
@@ -46,24 +43,4 @@ function loopbackOf(host: string): string {
   const address = host.replace(/^\[(.*)\]$/, "$1");
   if (address === "" || address === "0.0.0.0") return "127.0.0.1";
   return address === "::" ? "::1" : address;
-}
-
-function ask(scheme: "http" | "https", host: string, port: number): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const options = { host, port, path: "/health", agent: false, timeout: ASK_MS };
-    const request =
-      scheme === "http" ? httpRequest(options) : httpsRequest({ ...options, rejectUnauthorized: false });
-    request.on("response", (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (piece: string) => {
-        text += piece;
-      });
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
-      response.on("error", reject);
-    });
-    request.on("timeout", () => request.destroy(new Error(`no answer from ${host}:${port} in ${ASK_MS} ms`)));
-    request.on("error", reject);
-    request.end();
-  });
 }

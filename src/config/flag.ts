@@ -1,4 +1,6 @@
-/** The shape of a flag's row in the table of flags.ts. */
+/** What a row of the table of flags.ts is, and how its value is read. */
+import { UsageError } from "./values.ts";
+
 export interface Flag {
   /** Without dashes. The table is in the order of the help, group by group. */
   readonly name: string;
@@ -12,6 +14,19 @@ export interface Flag {
   readonly preset?: unknown;
   /** How the help shows the default where that is not the preset itself. */
   readonly presetText?: string;
+}
+
+/**
+ * The value of a flag.
+ * @param from how an error names it: as a flag, or as its variable
+ * @throws UsageError
+ */
+export function parseFlag(flag: Flag, text: string, from: string): unknown {
+  try {
+    return flag.parse(text);
+  } catch (error) {
+    throw new UsageError(`${from}: ${(error as Error).message}`);
+  }
 }
 
 /** The environment variable that stands for a flag. */

@@ -27,8 +27,6 @@ const THREADS_MAX = 64;
 /** Leaves one core to the front. */
 const THREADS_DEFAULT = Math.min(THREADS_MAX, Math.max(1, availableParallelism() - 1));
 
-export { type Flag, variableOf } from "./flag.ts";
-
 export const FLAGS: readonly Flag[] = [
   {
     name: "port",

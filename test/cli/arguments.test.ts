@@ -6,7 +6,8 @@ import path from "node:path";
 import { after, describe, test } from "node:test";
 import { parseArguments } from "../../src/cli/arguments.ts";
 import type { Config } from "../../src/config/config.ts";
-import { FLAGS, variableOf } from "../../src/config/flags.ts";
+import { variableOf } from "../../src/config/flag.ts";
+import { FLAGS } from "../../src/config/flags.ts";
 import { VALUE_BYTES_MAX } from "../../src/util/limits.ts";
 import { makeCertificates } from "../certificate.ts";
 

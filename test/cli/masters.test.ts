@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
 import { DRAIN, NODES } from "../../src/cli/cluster/cluster-commands.ts";
+import { SUBCOMMANDS } from "../../src/cli/commands.ts";
 import type { Words } from "../../src/cli/subcommand/subcommand.ts";
 
 /** A master that answers all requests with one document, or not at all; answers its URL and what it was asked. */
@@ -58,4 +59,10 @@ test("masters: one that refuses is believed, and one that may have made a change
   const broken = await master(t, null);
   await assert.rejects(run(DRAIN, [broken.url, good.url], ["http://127.0.0.1:1"]), /cannot be reached/);
   assert.deepEqual(good.asked, ["GET /layout"]);
+});
+
+test("masters: every command that asks one takes an operator's token", () => {
+  const asking = SUBCOMMANDS.filter(({ flags, name }) => flags.includes("master") && name !== "backup");
+  assert.equal(asking.length, 7);
+  for (const { options = {} } of asking) assert.equal(options.token?.hasVariable, true);
 });

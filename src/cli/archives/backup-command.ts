@@ -8,7 +8,7 @@ import { UsageError } from "../../config/values.ts";
 import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf } from "../client/node-client.ts";
 import { lastLine } from "../client/node-lines.ts";
 import { type LayoutAnswer, masterOf, type Node } from "../cluster/master-client.ts";
-import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
+import { JSON_SWITCH, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
 import { counting, sizeOf } from "../subcommand/transfer.ts";
 import { MANIFEST } from "./manifest.ts";
 
@@ -30,7 +30,7 @@ Exit status: 0 done, and enough; 1 refused, failed, or not enough; 2 used wrongl
   operandsMin: 1,
   operandsMax: 1,
   flags: ["master", ...CLIENT_FLAGS],
-  switches: { json: "print one line of JSON, for scripts" },
+  switches: JSON_SWITCH,
   options: CLIENT_OPTIONS,
   run: backup,
 };

@@ -5,7 +5,7 @@
 import fs from "node:fs";
 import { readMember } from "../../archive/member.ts";
 import { ArchiveReader } from "../../archive/tar.ts";
-import { type NodeClient, textOf } from "../client/node-client.ts";
+import { type NodeClient, pathOf, textOf } from "../client/node-client.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
 import { counting } from "../subcommand/transfer.ts";
 
@@ -173,14 +173,14 @@ async function receive(
 
 /** How many keys an export has, as a list would say; for the progress. */
 async function countOf(client: NodeClient, query: URLSearchParams): Promise<number> {
-  const prefix = (query.get("prefix") ?? "").split("/").map(encodeURIComponent).join("/");
+  const path = pathOf(query.get("prefix") ?? "");
   let count = 0;
   for (let cursor: string | null = ""; cursor !== null; ) {
     const ask = new URLSearchParams({ list: "", count: "" });
     const after = query.get("after");
     if (after !== null) ask.set("after", after);
     if (cursor !== "") ask.set("cursor", cursor);
-    const page = JSON.parse(await textOf(await client.ask("GET", `/_kv/${prefix}?${ask}`))) as {
+    const page = JSON.parse(await textOf(await client.ask("GET", `${path}?${ask}`))) as {
       count: number;
       cursor: string | null;
     };

@@ -1,19 +1,22 @@
 /** `minivault export` and `import`: all keys with a prefix as an archive, out of a node and into one. */
-import { createReadStream, fstatSync, openSync } from "node:fs";
-import type { Readable } from "node:stream";
 import { nodeUrl, UsageError } from "../../config/values.ts";
 import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf } from "../client/node-client.ts";
 import { lastLine } from "../client/node-lines.ts";
 import { archiveCopies } from "../directory/merge-copies.ts";
 import { Migration, type Moved } from "../migrate/migration.ts";
 import { MiniKeyValue } from "../migrate/minikeyvalue.ts";
-import { optionOf, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
-import { counted, counting, sizeOf } from "../subcommand/transfer.ts";
+import {
+  JSON_SWITCH,
+  optionOf,
+  type Subcommand,
+  type Terminal,
+  type Words,
+} from "../subcommand/subcommand.ts";
+import { counting, fileBody, sizeOf } from "../subcommand/transfer.ts";
 import { exportTo } from "./export-file.ts";
 import { copiesIn } from "./manifest.ts";
 
 const STATUSES = "Exit status: 0 done; 1 refused, broken off, or no node can be reached; 2 used wrongly.";
-const JSON_SWITCH = { json: "print one line of JSON, for scripts" };
 
 export const EXPORT: Subcommand = {
   name: "export",
@@ -122,7 +125,10 @@ async function importAll(words: Words, terminal: Terminal): Promise<number> {
   if (file === undefined) throw new UsageError("name the archive, or - for standard input");
   if (optionOf(words, "prefix") !== undefined)
     throw new UsageError("-prefix is for -from-minikeyvalue; of an archive all is stored");
-  const { stream, headers } = archiveOf(file, terminal);
+  const advice = `; tar -c ${file} makes an archive of it`;
+  const { stream, totalBytes } = fileBody(file, file, terminal, advice);
+  const headers: Record<string, string> = { "Content-Type": "application/x-tar" };
+  if (totalBytes !== null) headers["Content-Length"] = String(totalBytes);
   try {
     const answer = await clientOf(words).ask("PUT", `/_import?mode=${mode}`, {
       headers,
@@ -173,25 +179,4 @@ function sourceUrl(text: string): string {
   } catch (error) {
     throw new UsageError(`-from-minikeyvalue: ${(error as Error).message}`);
   }
-}
-
-function archiveOf(file: string, terminal: Terminal): { stream: Readable; headers: Record<string, string> } {
-  const headers: Record<string, string> = { "Content-Type": "application/x-tar" };
-  let totalBytes: number | null = null;
-  let source: Readable;
-  if (file === "-") source = terminal.stdin();
-  else {
-    const fd = openSync(file, "r");
-    const facts = fstatSync(fd);
-    if (facts.isDirectory()) throw new Error(`${file} is a directory; tar -c ${file} makes an archive of it`);
-    source = createReadStream(file, { fd });
-    if (facts.isFile()) {
-      totalBytes = facts.size;
-      headers["Content-Length"] = String(totalBytes);
-    }
-  }
-  const passed = counted(terminal, file, totalBytes, () => `${file} has changed its size while it was sent`);
-  source.on("error", (error) => passed.destroy(error));
-  source.pipe(passed);
-  return { stream: passed, headers };
 }

@@ -1,8 +1,14 @@
 /** `minivault incr KEY`: a counter, atomically over all nodes. */
 import { Readable } from "node:stream";
 import { UsageError } from "../../config/values.ts";
-import { optionOf, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
-import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf, pathOf, textOf } from "./node-client.ts";
+import {
+  JSON_SWITCH,
+  optionOf,
+  type Subcommand,
+  type Terminal,
+  type Words,
+} from "../subcommand/subcommand.ts";
+import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf, etagOf, pathOf, textOf } from "./node-client.ts";
 
 export const INCR: Subcommand = {
   name: "incr",
@@ -18,7 +24,7 @@ Exit status: 0 done; 1 refused (no number, or beyond -min or -max), or no node c
   operandsMin: 1,
   operandsMax: 1,
   flags: CLIENT_FLAGS,
-  switches: { json: "print one line of JSON, for scripts" },
+  switches: JSON_SWITCH,
   options: {
     by: { value: "number", text: "how much (default 1)" },
     initial: { value: "number", text: "what a key that is not there begins at (default 0), or none" },
@@ -52,9 +58,10 @@ async function increment(words: Words, terminal: Terminal): Promise<number> {
   });
   const text = await textOf(answer);
   const value = /"value":\s*(-?[\d.eE+-]+)/.exec(text)?.[1] ?? "null";
-  const etag = answer.headers.etag?.replace(/^"|"$/g, "") ?? null;
   if (words.switches.has("json"))
-    terminal.out(`{"key":${JSON.stringify(key)},"value":${value},"etag":${JSON.stringify(etag)}}\n`);
+    terminal.out(
+      `{"key":${JSON.stringify(key)},"value":${value},"etag":${JSON.stringify(etagOf(answer))}}\n`,
+    );
   else terminal.out(`${value}\n`);
   return 0;
 }

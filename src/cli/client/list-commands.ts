@@ -1,7 +1,6 @@
 /** `minivault ls`: keys by what they begin with. */
-import { UsageError } from "../../config/values.ts";
 import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
-import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf } from "./node-client.ts";
+import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf, pathOf } from "./node-client.ts";
 import { linesOf } from "./node-lines.ts";
 
 export const LS: Subcommand = {
@@ -44,7 +43,7 @@ async function list(words: Words, terminal: Terminal): Promise<number> {
   if (!words.switches.has("r")) query.set("delimiter", "/");
   const consistency = words.values.consistency as string | undefined;
   if (consistency !== undefined) query.set("consistency", consistency);
-  const answer = await clientOf(words).ask("GET", `${prefixPath(prefix)}?${query}`, {
+  const answer = await clientOf(words).ask("GET", `${pathOf(prefix)}?${query}`, {
     headers: { Accept: "application/x-ndjson" },
   });
   let count = 0;
@@ -61,15 +60,6 @@ async function list(words: Words, terminal: Terminal): Promise<number> {
   if (count === 0)
     terminal.err(prefix === "" ? "there are no keys\n" : `no key begins with ${shown(prefix)}\n`);
   return count === 0 ? 1 : 0;
-}
-
-/** A prefix as a path, which may be empty. Throws UsageError. */
-function prefixPath(prefix: string): string {
-  try {
-    return `/_kv/${prefix.split("/").map(encodeURIComponent).join("/")}`;
-  } catch {
-    throw new UsageError("the prefix is not valid Unicode");
-  }
 }
 
 const SIZE_COLUMNS = 10;

@@ -95,13 +95,18 @@ export function clientOf(words: Words): NodeClient {
   };
 }
 
-/** A key's path: `/_kv/` reaches every key. Throws UsageError for a text that no key can be. */
+/** The path of a key, or of a prefix: `/_kv/` reaches every key. Throws UsageError where it is no Unicode. */
 export function pathOf(key: string): string {
   try {
     return `/_kv/${key.split("/").map(encodeURIComponent).join("/")}`;
   } catch {
-    throw new UsageError("the key is not valid Unicode");
+    throw new UsageError(`${JSON.stringify(key)} is not valid Unicode`);
   }
+}
+
+/** The version that an answer names, without quotes; null: none. */
+export function etagOf({ headers }: Answer): string | null {
+  return headers.etag?.replace(/^"|"$/g, "") ?? null;
 }
 
 /** All of an answer that fits in memory. */

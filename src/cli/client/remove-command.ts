@@ -1,6 +1,6 @@
 /** `minivault rm`: a key, or (-r) all that begin with it. */
 import { UsageError } from "../../config/values.ts";
-import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
+import { JSON_SWITCH, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
 import { counting } from "../subcommand/transfer.ts";
 import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf, pathOf, textOf } from "./node-client.ts";
 import { lastLine } from "./node-lines.ts";
@@ -22,7 +22,7 @@ Exit status: 0 deleted; 1 there was nothing, refused, or no node can be reached;
     r: "all keys that begin with KEY",
     "dry-run": "with -r: only say how many",
     all: "with -r and an empty KEY: really every key",
-    json: "print one line of JSON, for scripts",
+    ...JSON_SWITCH,
   },
   options: { ...CONDITIONS, ...CLIENT_OPTIONS },
   run: remove,

@@ -1,34 +1,36 @@
 /** `minivault get`, `put` and `create`: values by their keys, for people and scripts. */
 
 import { randomBytes } from "node:crypto";
-import { createReadStream, createWriteStream, fstatSync, openSync, renameSync, rmSync } from "node:fs";
+import { createWriteStream, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import { Readable, Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { UsageError } from "../../config/values.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import { lifeOfTtl } from "../../rules/life.ts";
+import { isJsonType } from "../../util/header-text.ts";
 import { innerText, storedBytes } from "../../value/stored.ts";
 import {
+  JSON_SWITCH,
   optionOf,
   type Subcommand,
   type SubcommandOption,
   type Terminal,
   type Words,
 } from "../subcommand/subcommand.ts";
-import { counted } from "../subcommand/transfer.ts";
+import { counted, fileBody } from "../subcommand/transfer.ts";
 import {
   type Answer,
   bytesOf,
   CLIENT_FLAGS,
   CLIENT_OPTIONS,
   clientOf,
+  etagOf,
   pathOf,
   textOf,
 } from "./node-client.ts";
 
 const STATUSES = "Exit status: 0 done; 1 absent, refused, or no node can be reached; 2 used wrongly.";
-const JSON_SWITCH = { json: "print one line of JSON, for scripts" };
 const JSON_TYPE = "application/json";
 const BYTES_TYPE = "application/octet-stream";
 
@@ -147,11 +149,11 @@ async function get(words: Words, terminal: Terminal): Promise<number> {
 }
 
 function isJson({ headers }: Answer): boolean {
-  return /^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "");
+  return isJsonType(headers["content-type"] ?? "");
 }
 
-function factsOf(key: string, { headers }: Answer): object {
-  return { key, etag: headers.etag?.replace(/^"|"$/g, "") ?? null, type: headers["content-type"] ?? null };
+function factsOf(key: string, answer: Answer): object {
+  return { key, etag: etagOf(answer), type: answer.headers["content-type"] ?? null };
 }
 
 /** The value as a member of a JSON object; a JSON value's own text stays as it is. */
@@ -226,25 +228,11 @@ function bodyOf(words: Words, terminal: Terminal): Body {
     return { stream: Readable.from([body]), headers };
   }
   const headers: Record<string, string> = { "Content-Type": type ?? BYTES_TYPE };
-  const wraps = /^application\/json\s*(;|$)/i.test(type ?? "");
-  let totalBytes: number | null = null;
-  let source: Readable;
-  if (file === "-") source = terminal.stdin();
-  else {
-    const fd = openSync(file, "r");
-    const facts = fstatSync(fd);
-    if (facts.isDirectory()) throw new Error(`${file} is a directory`);
-    source = createReadStream(file, { fd });
-    if (facts.isFile()) {
-      totalBytes = facts.size;
-      const around = wraps ? JSON_PREFIX.length + JSON_SUFFIX.length : 0;
-      headers["Content-Length"] = String(totalBytes + around);
-    }
-  }
-  const passed = counted(terminal, key, totalBytes, () => `${file} has changed its size while it was sent`);
-  source.on("error", (error) => passed.destroy(error));
-  source.pipe(passed);
-  return { stream: wraps ? Readable.from(wrapped(passed)) : passed, headers };
+  const wraps = isJsonType(type ?? "");
+  const around = wraps ? JSON_PREFIX.length + JSON_SUFFIX.length : 0;
+  const { stream, totalBytes } = fileBody(file, key, terminal);
+  if (totalBytes !== null) headers["Content-Length"] = String(totalBytes + around);
+  return { stream: wraps ? Readable.from(wrapped(stream)) : stream, headers };
 }
 
 async function* wrapped(body: Readable): AsyncGenerator<Buffer> {
@@ -272,7 +260,7 @@ async function store(method: "PUT" | "POST", words: Words, terminal: Terminal): 
     const answer = await client.ask(method, path, question);
     const { created } = JSON.parse(await textOf(answer)) as { created?: boolean };
     const done = created === true ? "created" : "replaced";
-    const etag = answer.headers.etag?.replace(/^"|"$/g, "") ?? null;
+    const etag = etagOf(answer);
     if (words.switches.has("json")) terminal.out(`${JSON.stringify({ key, created, etag })}\n`);
     else terminal.out(`${done} ${key} ${etag}\n`);
     return 0;

@@ -7,17 +7,16 @@ import { nodeUrl, UsageError } from "../../config/values.ts";
 import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
 import {
   type LayoutAnswer,
+  MASTER_FLAGS,
   type Master,
   masterOf,
   type NodesAnswer,
-  OPERATOR_OPTIONS,
+  STATUSES,
 } from "./master-client.ts";
 import { tableOf } from "./node-table.ts";
 import { moveText, watch } from "./progress.ts";
 
-const FLAGS = ["master", "auth", "auth-file", "tls-ca"];
 const DETACH = { detach: "ask for the change and do not wait for its end" };
-const STATUSES = "Exit status: 0 done; 1 refused, failed, or the master cannot be reached; 2 used wrongly.";
 const WATCHING =
   "The command waits until the change is finished and shows how far it is. Ending it (Ctrl-C) ends only the watching.\n\n";
 
@@ -31,8 +30,7 @@ copies: partitions of which it holds a copy. voting: no means that it lost its d
 ${STATUSES}`,
   operandsMin: 0,
   operandsMax: 0,
-  flags: FLAGS,
-  options: OPERATOR_OPTIONS,
+  ...MASTER_FLAGS,
   switches: { json: "print the master's answer as JSON" },
   run: list,
 };
@@ -44,8 +42,7 @@ export const DRAIN: Subcommand = {
   more: `${WATCHING}${STATUSES}`,
   operandsMin: 1,
   operandsMax: 1,
-  flags: FLAGS,
-  options: OPERATOR_OPTIONS,
+  ...MASTER_FLAGS,
   switches: DETACH,
   run: (words, terminal) => leave("drain", words, terminal),
 };
@@ -59,8 +56,7 @@ Refused where partitions would have no majority of their copies: minivault recov
 ${WATCHING}${STATUSES}`,
   operandsMin: 1,
   operandsMax: 1,
-  flags: FLAGS,
-  options: OPERATOR_OPTIONS,
+  ...MASTER_FLAGS,
   switches: DETACH,
   run: (words, terminal) => leave("remove", words, terminal),
 };
@@ -73,8 +69,7 @@ export const REPLACE: Subcommand = {
 ${WATCHING}${STATUSES}`,
   operandsMin: 2,
   operandsMax: 2,
-  flags: FLAGS,
-  options: OPERATOR_OPTIONS,
+  ...MASTER_FLAGS,
   switches: DETACH,
   run: replace,
 };

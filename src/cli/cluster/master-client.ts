@@ -1,11 +1,10 @@
 /** What the commands ask a master for, over HTTP, and its answers. */
 
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeUrl } from "../../config/values.ts";
 import { isNotConnected } from "../../platform/system-error.ts";
-import { authorityOf, keyOf, type Words } from "../subcommand/subcommand.ts";
+import { askText, type TextAnswer } from "../subcommand/ask.ts";
+import { authorityOf, keyOf, optionOf, type Words } from "../subcommand/subcommand.ts";
 
 const MASTER_DEFAULT = "http://localhost:3000";
 const ASK_MS = 10_000;
@@ -13,10 +12,15 @@ const ASK_MS = 10_000;
 const HANDOVER_MS_MAX = 15_000;
 const HANDOVER_PAUSE_MS = 500;
 
-/** An operator's token, where people have tokens: an option of all commands about a cluster. */
-export const OPERATOR_OPTIONS = {
-  token: { value: "token", text: "token that allows admin (better: MINIVAULT_TOKEN)", hasVariable: true },
+/** Flags of all commands about a cluster: which master is asked, and as whom. */
+export const MASTER_FLAGS = {
+  flags: ["master", "auth", "auth-file", "tls-ca"],
+  options: {
+    token: { value: "token", text: "token that allows admin (better: MINIVAULT_TOKEN)", hasVariable: true },
+  },
 } as const;
+export const STATUSES =
+  "Exit status: 0 done; 1 refused, failed, or the master cannot be reached; 2 used wrongly.";
 
 export interface Node {
   url: string;
@@ -79,17 +83,21 @@ export function masterOf(words: Words): Master {
   const urls = (given.length === 0 ? [MASTER_DEFAULT] : given).map((text) =>
     nodeUrl(text, ca === null ? "http" : "https"),
   );
-  const key = words.options.token?.at(-1) ?? keyOf(words);
-  const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` };
+  const key = optionOf(words, "token") ?? keyOf(words);
+  const about = {
+    headers: key === null ? {} : { Authorization: `Bearer ${key}` },
+    ...(ca === null ? {} : { ca }),
+  };
   return {
     async ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer> {
       const startedMs = performance.now();
+      const text = body === undefined ? undefined : JSON.stringify(body);
       for (;;) {
         const failures: string[] = [];
         let mayLeadSoon = false;
         for (const url of urls) {
           try {
-            return readAnswer(url, await exchange(`${url}${path}`, method, headers, body, ca));
+            return readAnswer(url, await askText(`${url}${path}`, ASK_MS, { method, ...about }, text));
           } catch (error) {
             if (error instanceof Refused) throw error;
             mayLeadSoon ||= error instanceof StandsBy;
@@ -121,7 +129,7 @@ class StandsBy extends Error {}
 class Refused extends Error {}
 
 /** The document of an answer. Throws Refused, or StandsBy. */
-function readAnswer<Answer>(url: string, { status, text }: { status: number; text: string }): Answer {
+function readAnswer<Answer>(url: string, { status, text }: TextAnswer): Answer {
   let document: { success?: boolean; error?: string; code?: string };
   try {
     document = JSON.parse(text);
@@ -135,29 +143,4 @@ function readAnswer<Answer>(url: string, { status, text }: { status: number; tex
   if (document.code === "not_leading") throw new StandsBy(document.error);
   if (document.success !== true) throw new Refused(document.error ?? `${url} answers with status ${status}`);
   return document as Answer;
-}
-
-/** One request over a connection of its own. */
-function exchange(
-  url: string,
-  method: string,
-  headers: Record<string, string>,
-  body: object | undefined,
-  ca: string | null,
-): Promise<{ status: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const options = { method, headers, agent: false, timeout: ASK_MS, ...(ca === null ? {} : { ca }) };
-    const request = (url.startsWith("https:") ? httpsRequest : httpRequest)(url, options, (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (piece) => {
-        text += piece;
-      });
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
-      response.on("error", reject);
-    });
-    request.on("timeout", () => request.destroy(new Error(`no answer in ${ASK_MS / 1000} s`)));
-    request.on("error", reject);
-    request.end(body === undefined ? undefined : JSON.stringify(body));
-  });
 }

@@ -1,4 +1,5 @@
 /** The workers of a cluster as a table for a person. */
+import { sizeOf } from "../subcommand/transfer.ts";
 import type { NodesAnswer } from "./master-client.ts";
 
 export function tableOf({ nodes, epoch, replicas, partitions }: NodesAnswer): string {
@@ -10,7 +11,7 @@ export function tableOf({ nodes, epoch, replicas, partitions }: NodesAnswer): st
     node.member ?? "-",
     String(node.copies),
     node.load?.keys === undefined ? "-" : String(node.load.keys),
-    node.load?.bytes === undefined ? "-" : bytesText(node.load.bytes),
+    node.load?.bytes === undefined ? "-" : sizeOf(node.load.bytes),
     node.epoch === 0 ? "-" : String(node.epoch),
     node.member === null ? "-" : node.voting ? "yes" : "no",
   ]);
@@ -39,12 +40,4 @@ export function tableOf({ nodes, epoch, replicas, partitions }: NodesAnswer): st
   const title =
     epoch === 0 ? "no layout yet" : `layout: epoch ${epoch}, ${replicas} copies of each key${parts}`;
   return `${[title, line(heads), ...rows.map(line), ...refused].join("\n")}\n`;
-}
-
-function bytesText(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let value = bytes;
-  let unit = 0;
-  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }

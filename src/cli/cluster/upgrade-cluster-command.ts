@@ -1,7 +1,7 @@
 /** `minivault upgrade-cluster`: raises what the members of a cluster may ask of each other. */
 
 import type { Subcommand } from "../subcommand/subcommand.ts";
-import { type LayoutAnswer, masterOf } from "./master-client.ts";
+import { type LayoutAnswer, MASTER_FLAGS, masterOf } from "./master-client.ts";
 
 export const UPGRADE_CLUSTER: Subcommand = {
   name: "upgrade-cluster",
@@ -14,7 +14,7 @@ Refused while a member is away, or cannot do it; the answer names it.
 Exit status: 0 the cluster has this release's feature level; 1 refused, or the master cannot be reached; 2 used wrongly.`,
   operandsMin: 0,
   operandsMax: 0,
-  flags: ["master", "auth", "auth-file", "tls-ca"],
+  ...MASTER_FLAGS,
   switches: {},
   async run(words, terminal) {
     const master = masterOf(words);

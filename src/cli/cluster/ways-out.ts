@@ -4,11 +4,8 @@
  */
 
 import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
-import { type LayoutAnswer, masterOf, type Node, OPERATOR_OPTIONS } from "./master-client.ts";
+import { type LayoutAnswer, MASTER_FLAGS, masterOf, type Node, STATUSES } from "./master-client.ts";
 import { moveText, watch } from "./progress.ts";
-
-const FLAGS = ["master", "auth", "auth-file", "tls-ca"];
-const STATUSES = "Exit status: 0 done; 1 refused, failed, or the master cannot be reached; 2 used wrongly.";
 
 export const ABANDON_MOVE: Subcommand = {
   name: "abandon-move",
@@ -20,8 +17,7 @@ A move that waits for a dead worker is given up by itself after -remove-after.
 ${STATUSES}`,
   operandsMin: 0,
   operandsMax: 0,
-  flags: FLAGS,
-  options: OPERATOR_OPTIONS,
+  ...MASTER_FLAGS,
   switches: {},
   run: abandonMove,
 };
@@ -37,8 +33,7 @@ A cluster of -volumes without a master needs one first: start it, and the worker
 ${STATUSES}`,
   operandsMin: 0,
   operandsMax: 0,
-  flags: FLAGS,
-  options: OPERATOR_OPTIONS,
+  ...MASTER_FLAGS,
   switches: { yes: "accept without being asked, for scripts" },
   run: recover,
 };

@@ -5,7 +5,7 @@ import { UsageError } from "../../config/values.ts";
 import { restoreBackup } from "../../engine/backup/restore.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
-import type { Subcommand } from "../subcommand/subcommand.ts";
+import { JSON_SWITCH, type Subcommand } from "../subcommand/subcommand.ts";
 import { counting } from "../subcommand/transfer.ts";
 
 export const RESTORE: Subcommand = {
@@ -22,7 +22,7 @@ Exit status: 0 restored; 1 it could not be, and DIR is as it was; 2 used wrongly
   flags: [],
   switches: {
     incomplete: "also restore a copy that lacks slabs: what was in them answers 500",
-    json: "print one line of JSON, for scripts",
+    ...JSON_SWITCH,
   },
   async run({ operands: [copy, directory], switches }, terminal) {
     if (!existsSync(path.join(copy, "BACKUP")) && !existsSync(path.join(copy, "BACKUP.new")))

@@ -8,6 +8,12 @@ export function nearestName(typed: string, names: readonly string[]): string | n
   return nearest !== undefined && least <= Math.max(1, Math.floor(nearest.length / 2)) ? nearest : null;
 }
 
+/** What is said of a flag that is none of these. */
+export function unknownFlag(typed: string, names: readonly string[]): string {
+  const nearest = nearestName(typed, names);
+  return `unknown flag "-${typed}"${nearest === null ? "" : `, did you mean -${nearest}?`}`;
+}
+
 /**
  * Number of characters to put in, take out, replace or swap with their neighbour (optimal string alignment).
  */

@@ -2,7 +2,7 @@
  * What a subcommand is, and what all of them share. commands.ts has the table.
  */
 import type { Readable, Writable } from "node:stream";
-import { readAuth, readTlsCa } from "../../config/access.ts";
+import { type AccessOptions, readAuth, readTlsCa } from "../../config/access.ts";
 
 /** Where a command writes, and what it may read. */
 export interface Terminal {
@@ -41,6 +41,9 @@ export interface Subcommand {
   run(words: Words, terminal: Terminal): Promise<number>;
 }
 
+/** Of commands that tell one thing. */
+export const JSON_SWITCH = { json: "print one line of JSON, for scripts" };
+
 /** A flag with a value that a command has of its own. */
 export interface SubcommandOption {
   /** What the help shows for the value. */
@@ -67,13 +70,8 @@ export function optionOf({ options }: Words, name: string): string | undefined {
 
 /** The shared key that `-auth` or `-auth-file` give, or null. */
 export function keyOf({ values }: Words): string | null {
-  const { auth, "auth-file": authFile } = values as Record<string, string>;
-  return (
-    readAuth(
-      { ...(auth === undefined ? {} : { auth }), ...(authFile === undefined ? {} : { authFile }) },
-      () => false,
-    )?.key ?? null
-  );
+  const { auth, "auth-file": authFile } = values;
+  return readAuth({ auth, authFile } as AccessOptions, () => false)?.key ?? null;
 }
 
 /** Text of the certificates of `-tls-ca`, or null. */

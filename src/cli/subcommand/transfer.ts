@@ -1,4 +1,5 @@
 /** Bodies on their way: counted, checked against the length that was announced, and shown. */
+import { createReadStream, fstatSync, openSync } from "node:fs";
 import { Transform, type TransformCallback } from "node:stream";
 import type { Terminal } from "./subcommand.ts";
 
@@ -39,6 +40,30 @@ export function counted(
   });
 }
 
+/** A body that is a file. */
+export interface FileBody {
+  stream: Transform;
+  /** Null: nobody knows. */
+  totalBytes: number | null;
+}
+
+/**
+ * A file, or standard input ("-"), as a body.
+ * @param name what it is shown as
+ * @param advice what else to do with a directory
+ */
+export function fileBody(file: string, name: string, terminal: Terminal, advice = ""): FileBody {
+  const fd = file === "-" ? null : openSync(file, "r");
+  const facts = fd === null ? null : fstatSync(fd);
+  if (facts?.isDirectory()) throw new Error(`${file} is a directory${advice}`);
+  const totalBytes = facts?.isFile() ? facts.size : null;
+  const stream = counted(terminal, name, totalBytes, () => `${file} has changed its size while it was sent`);
+  const source = fd === null ? terminal.stdin() : createReadStream(file, { fd });
+  source.on("error", (error: Error) => stream.destroy(error));
+  source.pipe(stream);
+  return { stream, totalBytes };
+}
+
 interface Progress {
   at(bytes: number): void;
   stop(): void;
@@ -47,22 +72,23 @@ interface Progress {
 function progressOf(terminal: Terminal, name: string, totalBytes: number | null): Progress {
   if (totalBytes !== null && totalBytes < SHOWN_FROM_BYTES) return { at() {}, stop() {} };
   if (!terminal.isTerminal) return linesOf(terminal, name, totalBytes);
-  // Only now: most commands, and all nodes, draw nothing.
-  const { SingleBar } = require("cli-progress") as typeof import("cli-progress");
-  const bar = new SingleBar({
-    format: `${name} {bar} {percentage} % of {size}, {speed}, {eta_formatted} left`,
-    fps: DRAWN_PER_SECOND,
-    hideCursor: true,
-    clearOnComplete: true,
-    stopOnComplete: false,
-  });
   const startMs = performance.now();
   const rateOf = (bytes: number) => sizeOf(bytes / Math.max(0.001, (performance.now() - startMs) / 1000));
-  bar.start(totalBytes ?? 0, 0, { size: totalBytes === null ? "?" : sizeOf(totalBytes), speed: "" });
+  const format = `${name} {bar} {percentage} % of {size}, {speed}, {eta_formatted} left`;
+  const size = totalBytes === null ? "?" : sizeOf(totalBytes);
+  const bar = barOf(format, totalBytes ?? 0, { size, speed: "" });
   return {
     at: (bytes) => bar.update(bytes, { speed: `${rateOf(bytes)}/s` }),
     stop: () => bar.stop(),
   };
+}
+
+function barOf(format: string, total: number, payload: object): import("cli-progress").SingleBar {
+  // Only now: most commands, and all nodes, draw nothing.
+  const { SingleBar } = require("cli-progress") as typeof import("cli-progress");
+  const bar = new SingleBar({ format, fps: DRAWN_PER_SECOND, hideCursor: true, clearOnComplete: true });
+  bar.start(total, 0, payload);
+  return bar;
 }
 
 function linesOf({ err }: Terminal, name: string, totalBytes: number | null): Progress {
@@ -86,18 +112,8 @@ export interface Counting {
 /** Shows how many of something are done: a bar on a terminal, else a line now and then. */
 export function counting(terminal: Terminal, name: string, unit: string): Counting {
   let shownMs = performance.now();
-  let bar: import("cli-progress").SingleBar | null = null;
-  const begin = (total: number): import("cli-progress").SingleBar => {
-    const { SingleBar } = require("cli-progress") as typeof import("cli-progress");
-    const begun = new SingleBar({
-      format: `${name} {bar} {value} of {total} ${unit}, {eta_formatted} left`,
-      fps: DRAWN_PER_SECOND,
-      hideCursor: true,
-      clearOnComplete: true,
-    });
-    begun.start(total, 0);
-    return begun;
-  };
+  const format = `${name} {bar} {value} of {total} ${unit}, {eta_formatted} left`;
+  let bar: ReturnType<typeof barOf> | null = null;
   return {
     at(done, total) {
       if (bar !== null) {
@@ -105,7 +121,7 @@ export function counting(terminal: Terminal, name: string, unit: string): Counti
         bar.update(done);
       } else if (performance.now() - shownMs >= (terminal.isTerminal ? BAR_FROM_MS : LINE_MS)) {
         shownMs = performance.now();
-        if (terminal.isTerminal) bar = begin(total);
+        if (terminal.isTerminal) bar = barOf(format, total, {});
         else terminal.err(`${name}: ${done} of ${total} ${unit}\n`);
       }
     },
