@@ -14,6 +14,8 @@
  *   user.minivault.expires   the end of its life, in milliseconds since 1970
  */
 import { isUtf8 } from "node:buffer";
+import { bufferOf } from "../util/bytes.ts";
+import { BYTES_TYPE, JSON_TYPE } from "../util/header-text.ts";
 
 const ATTRIBUTE = "SCHILY.xattr.user.";
 const ETAG = `${ATTRIBUTE}minivault.etag`;
@@ -24,9 +26,6 @@ const METADATA = `${ATTRIBUTE}minivault.metadata`;
 const SUMS = `${ATTRIBUTE}minivault.sums`;
 const EXPIRES = `${ATTRIBUTE}minivault.expires`;
 
-/** A value's type where its member says none. */
-const TYPE_DEFAULT = "application/octet-stream";
-export const JSON_TYPE = "application/json";
 const RAW_FORM = "raw";
 
 /** A value on its way into an archive. */
@@ -76,7 +75,7 @@ const MODE = 0o600;
 
 export function headOf(value: ArchivedValue): MemberHead {
   const { key, etag, versionMs, json, contentType, metadata, sums, end, bytes } = value;
-  const text = Buffer.from(key.buffer, key.byteOffset, key.length).toString("utf8");
+  const text = bufferOf(key).toString("utf8");
   const name = memberName(text);
   const pax: Record<string, string> = { [ETAG]: etag, [TYPE]: contentType };
   if (contentType === JSON_TYPE && !json) pax[FORM] = RAW_FORM;
@@ -125,7 +124,7 @@ export function readMember({
   const key = Buffer.from(text, "utf8");
   // A name that is no UTF-8 was read with replacements.
   if (!isUtf8(key) || (etag === null && text.includes("\ufffd"))) return "its name is not valid UTF-8";
-  const contentType = pax?.[TYPE] ?? TYPE_DEFAULT;
+  const contentType = pax?.[TYPE] ?? BYTES_TYPE;
   return {
     key,
     etag,

@@ -1,5 +1,6 @@
 /** Archives as streams: the only importer of tar-stream. */
 import { type Extract, extract, type Header, type Pack, pack } from "tar-stream";
+import { bufferOf } from "../util/bytes.ts";
 import type { MemberHead } from "./member.ts";
 
 /** An archive ends in so many zeros. */
@@ -65,7 +66,7 @@ export class ArchiveWriter {
   /** Puts a value in that is at hand. Its bytes must not change any more. */
   put(head: MemberHead, bytes: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
-      const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+      const whole = bufferOf(bytes);
       this.pack.entry({ ...head, type: "file" }, whole, (error) =>
         error === null || error === undefined ? resolve() : reject(error),
       );

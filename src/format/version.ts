@@ -1,6 +1,8 @@
 /**
  * Versions: the order of ballots, and a ballot as an ETag.
  */
+
+import { bufferOf } from "../util/bytes.ts";
 import { RECORD, UNIT_BYTES } from "./offsets.ts";
 import type { Ballot, RecordSource } from "./record.ts";
 
@@ -112,7 +114,7 @@ export function etagMillis(etag: string): number {
 
 /** The text of an ETag's bytes. */
 export function etagOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+  return bufferOf(bytes).toString("latin1");
 }
 
 /** A ballot as ETag text, with quotes. */

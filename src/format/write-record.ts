@@ -2,6 +2,8 @@
  * Records as they are written: into a staging buffer, or around a value that is in place already. Positions
  * are units within that buffer; record.ts has how they are read.
  */
+
+import { NOTHING } from "../util/bytes.ts";
 import { RECORD_KEY_BYTES_MAX } from "../util/limits.ts";
 import {
   FLAG_EXTENDED,
@@ -22,7 +24,6 @@ import {
 } from "./record.ts";
 
 const W = UNIT_SHIFT - 2; // units to words
-const NO_TRAILER = new Uint8Array(0);
 
 /**
  * Memory for one record: its value is put into `value`, and the rest of the record then around it, so that
@@ -61,7 +62,7 @@ export function beginRecord(
   key: Uint8Array,
   contentType: Uint8Array,
   valueBytes: number,
-  trailer: Uint8Array = NO_TRAILER,
+  trailer: Uint8Array = NOTHING,
 ): number {
   const { words, bytes } = target;
   const w = unit << W;

@@ -18,6 +18,7 @@ import { addressText, localUrl } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import type { Logger } from "../platform/log.ts";
 import { OwnNames } from "../platform/own-names.ts";
+import { stackOf } from "../platform/system-error.ts";
 import { Operators } from "../server/access/operators.ts";
 import { withOrigins } from "../server/access/origins.ts";
 import { Connections, connectionsMax } from "../server/http/connections.ts";
@@ -157,7 +158,7 @@ class MasterServer implements RunningMaster {
     const { metrics, cors: allowed, tls } = config;
     const ownUrl = () => this.ownUrl();
     const audience = audienceOf(() => config.publicUrl, new OwnNames(() => this.port));
-    const failed = (error: unknown) => requests.failed((error as Error).stack ?? String(error));
+    const failed = (error: unknown) => requests.failed(stackOf(error));
     const routes = createMasterRoutes({
       ...{ access, metrics, version: buildInfo.version, onFailed: failed },
       office: () => this.post.office,

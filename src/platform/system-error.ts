@@ -77,6 +77,11 @@ export function isNotConnected(error: unknown): boolean {
   return NOT_CONNECTED.has(codeOf(error));
 }
 
+/** Where an error came from, for the log. */
+export function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
 /** Why a call failed, without the path, in a few words: safe to be told to a client. */
 export function reasonOf(error: unknown): string {
   const code = codeOf(error);

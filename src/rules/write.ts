@@ -2,13 +2,12 @@
  * Writes as a shard sees them, what becomes of them, and the rules by which a write is judged. Pure.
  */
 import type { Ballot } from "../format/record.ts";
+import { NOTHING } from "../util/bytes.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { conditionsHold } from "./conditions.ts";
 
 /** touch: the value that there is gets another end of life, or none. */
 export type WriteVerb = "put" | "post" | "delete" | "touch";
-
-const NOTHING = new Uint8Array(0);
 
 /** A key with its hashes. The array is only read during the call. */
 export interface KeyRef {

@@ -7,6 +7,7 @@ import { hostname } from "node:os";
 import type { TokenRecord } from "../auth/token-file.ts";
 import { EVERYBODY } from "../auth/tokens.ts";
 import type { ClusterAccess } from "../cluster/node/access.ts";
+import { stackOf } from "../platform/system-error.ts";
 import type { Audit } from "../server/access/audit.ts";
 import { withAudit } from "../server/access/audited.ts";
 import type { ClientAccess } from "../server/access/gate.ts";
@@ -20,7 +21,7 @@ import type { Handler, Handlers, Req, Res, TlsFiles } from "../server/http/http.
 import { endsByLength, lingerAndClose, lingerOn, SWALLOW_BYTES_MAX } from "../server/http/linger.ts";
 import { createHttp } from "../server/http/uws.ts";
 import { idle } from "../server/idle.ts";
-import { DELETE, GET, HEAD, type Meter, OTHER, POST, PUT } from "../server/status/meter.ts";
+import { DELETE, GET, HEAD, type Meter, OTHER, POST, PUT, VERB_OF } from "../server/status/meter.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { Access } from "./exchange/access.ts";
 import { sendError } from "./exchange/answer.ts";
@@ -73,15 +74,6 @@ export interface S3Front {
   close(deadlineMs?: number): Promise<void>;
 }
 
-const VERB_OF: Record<keyof Handlers, number> = {
-  get: GET,
-  head: HEAD,
-  put: PUT,
-  post: POST,
-  delete: DELETE,
-  other: OTHER,
-};
-
 /** Listens and serves. Rejects when it cannot listen. */
 export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
   const { tls = null, log } = options;
@@ -102,7 +94,7 @@ export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
   const http = createHttp(
     options.audit ? withAudit(front, guarded, options.audit) : guarded,
     (_, res, error) => {
-      log.error({ error: error instanceof Error ? error.stack : String(error) }, "a request failed");
+      log.error({ error: stackOf(error) }, "a request failed");
       res.close();
     },
     { tls, ...(options.connections === undefined ? {} : { connections: options.connections }) },

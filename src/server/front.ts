@@ -11,7 +11,7 @@ import { PEER_PREFIX } from "../cluster/link/paths.ts";
 import type { ClusterAccess } from "../cluster/node/access.ts";
 import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
 import { localUrl } from "../platform/address.ts";
-import { isOutOfDescriptors } from "../platform/system-error.ts";
+import { isOutOfDescriptors, stackOf } from "../platform/system-error.ts";
 import type { RunBackup } from "../shards/backup/backups.ts";
 import type { Vault } from "../shards/vault/vault.ts";
 import { ERRORS, VaultError } from "../util/errors.ts";
@@ -35,7 +35,7 @@ import { workerOperations } from "./operations/worker.ts";
 import { createOtherTargets } from "./other-targets.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
-import { DELETE, GET, HEAD, Meter, OTHER, POST, PUT } from "./status/meter.ts";
+import { Meter, VERB_OF } from "./status/meter.ts";
 import { REFUSING_CONNECTIONS } from "./status/stats.ts";
 import { sendMkvResult } from "./writes/mkv-answer.ts";
 
@@ -249,25 +249,13 @@ function createHandlers(
   return gate === null ? handlers : withGate(context, handlers, gate);
 }
 
-const VERB_OF: Record<keyof Handlers, number> = {
-  get: GET,
-  head: HEAD,
-  put: PUT,
-  post: POST,
-  delete: DELETE,
-  other: OTHER,
-};
-
 /** A handler threw before it answered: a damaged record found late, or a bug. */
 function crashed(context: FrontContext, method: keyof Handlers, res: Res, error: unknown): void {
   const known = error instanceof VaultError ? error.code : "internal";
   // A slab that no thread has mapped yet has to be opened first: another try may find a descriptor.
   const code = isOutOfDescriptors(error) ? "overloaded" : known;
   if (ERRORS[code].status === 500) {
-    context.log.error(
-      { error: error instanceof Error ? (error.stack ?? error.message) : String(error) },
-      "a request failed",
-    );
+    context.log.error({ error: stackOf(error) }, "a request failed");
   }
   context.meter.count(VERB_OF[method], sendError(res, code, { head: method === "head" }));
 }

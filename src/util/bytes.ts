@@ -3,6 +3,9 @@
  * which of both a caller passed cannot be seen from its type.
  */
 
+/** No bytes at all. */
+export const NOTHING = new Uint8Array(0);
+
 /** From so many bytes on `fill` is faster than `set` where one side is shared memory. */
 const FILL_BYTES_MIN = 128;
 
@@ -21,9 +24,14 @@ export function copyOf(bytes: Uint8Array, start = 0, end: number = bytes.length)
   return Uint8Array.prototype.slice.call(bytes, start, end);
 }
 
+/** The same bytes as a Buffer; nothing is copied. */
+export function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
 /** Bytes as a text that is equal where they are: a key's name in a map. */
 export function nameOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+  return bufferOf(bytes).toString("latin1");
 }
 
 /** Whether two arrays of one length hold the same. */

@@ -1,3 +1,11 @@
+/** What headers may say, and the content types of what is kept and answered. */
+
+export const JSON_TYPE = "application/json";
+/** Lines of JSON. */
+export const LINES_TYPE = "application/x-ndjson";
+/** Of bytes of which nothing is said. */
+export const BYTES_TYPE = "application/octet-stream";
+
 /** What may stand in a header's value, such as the content type of a value: visible ASCII, space, tab. */
 const HEADER_TEXT = /^[\t\x20-\x7e]+$/;
 
@@ -11,9 +19,9 @@ export function areHeaderText(bytes: Uint8Array): boolean {
   return true;
 }
 
-const JSON_TYPE = /^application\/json[ \t]*(;|$)/i;
+const JSON_SYNTAX = /^application\/json[ \t]*(;|$)/i;
 
 /** Whether a content type is JSON's, with any parameters. */
 export function isJsonType(contentType: string): boolean {
-  return JSON_TYPE.test(contentType);
+  return JSON_SYNTAX.test(contentType);
 }

@@ -8,12 +8,12 @@ import { request as httpsRequest } from "node:https";
 import type { Readable } from "node:stream";
 import { nodeAddresses, nodeUrl, UsageError } from "../../config/values.ts";
 import { isNotConnected, reasonOf } from "../../platform/system-error.ts";
+import { LINES_TYPE } from "../../util/header-text.ts";
 import { authorityOf, keyOf, optionOf, type SubcommandOption, type Words } from "../subcommand/subcommand.ts";
 
 const URL_DEFAULT = "http://localhost:3000";
 /** Neither side has sent anything for so long. */
 const SILENCE_MS = 60_000;
-const LINES_TYPE = "application/x-ndjson";
 /** Of the text of an error. */
 const ERROR_BYTES_MAX = 64 * 1024;
 

@@ -8,7 +8,7 @@ import { pipeline } from "node:stream/promises";
 import { UsageError } from "../../config/values.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import { lifeOfTtl } from "../../rules/life.ts";
-import { isJsonType } from "../../util/header-text.ts";
+import { BYTES_TYPE, isJsonType, JSON_TYPE } from "../../util/header-text.ts";
 import { innerText, storedBytes } from "../../value/stored.ts";
 import {
   JSON_SWITCH,
@@ -31,8 +31,6 @@ import {
 } from "./node-client.ts";
 
 const STATUSES = "Exit status: 0 done; 1 absent, refused, or no node can be reached; 2 used wrongly.";
-const JSON_TYPE = "application/json";
-const BYTES_TYPE = "application/octet-stream";
 
 export const CONDITIONS: Readonly<Record<string, SubcommandOption>> = {
   "if-match": { value: "etag", text: "only if the key has this version; *: any" },

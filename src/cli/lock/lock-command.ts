@@ -12,6 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { UsageError } from "../../config/values.ts";
 import { reasonOf } from "../../platform/system-error.ts";
 import { lifeOfTtl } from "../../rules/life.ts";
+import { JSON_TYPE } from "../../util/header-text.ts";
 import { storedBytes } from "../../value/stored.ts";
 import {
   bytesOf,
@@ -31,7 +32,6 @@ const ASK_AGAIN_MS = 250;
 /** Of the lease: how often it is renewed, and how early its command is ended when that does not succeed. */
 const RENEWALS = 3;
 const MARGIN_FRACTION = 0.1;
-const JSON_TYPE = "application/json";
 /** Exit status of a command that was ended by a signal, as shells have it. */
 const SIGNALLED = 128;
 const SIGNALS: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };

@@ -5,6 +5,7 @@
  */
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import { BYTES_TYPE, LINES_TYPE } from "../../util/header-text.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { type NodeClient, pathOf, Refused, textOf } from "../client/node-client.ts";
 import type { Counting } from "../subcommand/transfer.ts";
@@ -21,8 +22,6 @@ const KNOWN_LIMIT = 10_000;
 /** A node that is busy, or has no quorum, is asked again. */
 const TRIES_MAX = 30;
 const RETRY_MS = 1000;
-/** minikeyvalue keeps no types. */
-const TYPE = "application/octet-stream";
 /** Refusals that are told by name. */
 const TOLD_MAX = 20;
 
@@ -136,12 +135,12 @@ export class Migration {
   private async send(batch: readonly Small[], tries: number): Promise<Result[]> {
     const op = this.replaces ? "put" : "post";
     const lines = batch.map(({ key, bytes }) =>
-      JSON.stringify({ op, key, base64: bytes.toString("base64"), type: TYPE }),
+      JSON.stringify({ op, key, base64: bytes.toString("base64"), type: BYTES_TYPE }),
     );
     const body = Buffer.from(lines.join("\n"));
     try {
       const answer = await this.client.ask("POST", "/_batch", {
-        headers: { "Content-Type": "application/x-ndjson", "Content-Length": String(body.length) },
+        headers: { "Content-Type": LINES_TYPE, "Content-Length": String(body.length) },
         body: Readable.from([body]),
       });
       return (await textOf(answer))
@@ -163,7 +162,7 @@ export class Migration {
         broken = error;
       });
       const headers = {
-        "Content-Type": TYPE,
+        "Content-Type": BYTES_TYPE,
         ...(size === null ? {} : { "Content-Length": String(size) }),
         ...(this.replaces ? {} : { "If-None-Match": "*" }),
       };

@@ -7,6 +7,7 @@ import { AnswerText } from "../../shards/feed/answer-text.ts";
 import type { FeedReply } from "../../shards/feed/client.ts";
 import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
 import { type Pending, WaitingQuestions } from "../../shards/feed/waiting.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { Placement } from "../layout/groups.ts";
 import { CatchUp } from "./catch-up.ts";
@@ -19,7 +20,6 @@ import type { Places, Replicas } from "./replicas.ts";
 /** How long the replicas are followed after the last question. */
 const IDLE_MS = 60_000;
 const BEAT_MS = 25;
-const NOTHING = new Uint8Array(0);
 
 export interface ClusterFeedSetup {
   replicas: Replicas;

@@ -7,6 +7,7 @@
  *   refused as in ../wire/list-wire.ts
  */
 import { CHANGE_EVENTS, type ChangeEvent } from "../../shards/feed/change.ts";
+import { bufferOf } from "../../util/bytes.ts";
 import { WATCHERS_MAX } from "../../util/limits.ts";
 import { type ListRefusal, votesBytes } from "../wire/list-wire.ts";
 
@@ -88,7 +89,7 @@ export function encodeChanges(
 
 /** By a layout of so many partitions. Null: it is none. */
 export function decodeChanges(bytes: Uint8Array, partitions: number): ReplicaChanges | ListRefusal | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   if (frame.length >= 5 && frame[0] === REFUSED)
     return { epoch: frame.readUInt32LE(1), text: frame.toString("utf8", 5) };
   const votesEnd = 1 + votesBytes(partitions);
@@ -115,7 +116,7 @@ export function decodeChanges(bytes: Uint8Array, partitions: number): ReplicaCha
 
 function objectOf(bytes: Uint8Array): Record<string, unknown> | null {
   try {
-    const value: unknown = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString());
+    const value: unknown = JSON.parse(bufferOf(bytes).toString());
     return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : null;
   } catch {
     return null;

@@ -2,6 +2,7 @@
 import type { Ballot } from "../../format/record.ts";
 import { etagText } from "../../format/version.ts";
 import { entryText } from "../../shards/catalog/entry-text.ts";
+import { JSON_TYPE } from "../../util/header-text.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
 import type { KeyRead } from "../list/cluster-list.ts";
 import { isInline } from "../wire/values.ts";
@@ -28,7 +29,7 @@ export function changeOf(
   const etag = versionOf(ballot);
   const inline = values && isInline(value) && bytes <= LISTED_VALUE_BYTES_MAX;
   const ttlMs = end === 0 ? null : end - nowMs;
-  const type = json ? "application/json" : contentType;
+  const type = json ? JSON_TYPE : contentType;
   const facts = {
     key: bytesOfKey(key),
     etag,

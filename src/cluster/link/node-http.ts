@@ -24,6 +24,7 @@ import {
   STREAMED_BODY,
 } from "../../auth/signature.ts";
 import { StreamVerifier, signStream } from "../../auth/signed-stream.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import {
   Exchange,
   ExchangeError,
@@ -121,7 +122,7 @@ export class NodeHttp {
     let exchange: Exchange;
     let mayRepeat = method === "GET" || this.repeatable;
     const send = (): void => {
-      const signed = this.signer?.sign(this.receiver, method, target, body ?? EMPTY) ?? null;
+      const signed = this.signer?.sign(this.receiver, method, target, body ?? NOTHING) ?? null;
       exchange = new Exchange({
         sent: handler.sent?.bind(handler),
         failed: (error, sent) => handler.failed(error, sent),
@@ -218,7 +219,7 @@ export class NodeHttp {
       const told = readTold(signed, 200, signatureOf(answer.headers), STREAMED_BODY);
       if (told === null) {
         answer.body.destroy();
-        throw new ExchangeError(new Error(refusal("forged", 200, EMPTY)), true);
+        throw new ExchangeError(new Error(refusal("forged", 200, NOTHING)), true);
       }
       this.receiver.learn(told);
       const verifier = new StreamVerifier(signed.key.object, told.mac);
@@ -292,5 +293,3 @@ function connectorOf(tls: PeerTls | undefined, localAddress: string | undefined)
     connect(options, done);
   };
 }
-
-const EMPTY = new Uint8Array(0);

@@ -9,8 +9,9 @@ import { type Once, onceOf, withOnce } from "../../format/fields/recent.ts";
 import { etagScratch, writeEtag } from "../../format/version.ts";
 import { endOfLife, type Life, NO_LIFE } from "../../rules/expiry.ts";
 import type { WriteDone, WriteHead, WriteResult } from "../../shards/arena/write.ts";
-import { copyOf } from "../../util/bytes.ts";
+import { copyOf, NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
+import { JSON_TYPE } from "../../util/header-text.ts";
 import { storedBytes, textOf } from "../../value/stored.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
@@ -34,8 +35,6 @@ import {
 import { HotKeys } from "./hot-keys.ts";
 import { again, changeOf, judgeOf, termsOf } from "./terms.ts";
 
-const JSON_TYPE = "application/json";
-const NOTHING = new Uint8Array(0);
 /** Operations of clients under way; beyond, they get 503. */
 export const OPERATIONS_MAX = 16_384;
 

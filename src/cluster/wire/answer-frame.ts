@@ -12,6 +12,8 @@ import { endOf } from "../../format/end.ts";
 import { recentOf, withRecent } from "../../format/fields/recent.ts";
 import { isTrailer, NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
+import { bufferOf, NOTHING } from "../../util/bytes.ts";
+import { JSON_TYPE } from "../../util/header-text.ts";
 import { CHUNK_BYTES, VALUE_BYTES_MAX } from "../../util/limits.ts";
 import type {
   AcceptAnswer,
@@ -23,7 +25,7 @@ import type {
   Refused,
   Replaced,
 } from "../register/ports.ts";
-import { bytesOfType, NOTHING, readBallot, textOfType, writeBallot } from "./frame-parts.ts";
+import { bytesOfType, readBallot, textOfType, writeBallot } from "./frame-parts.ts";
 import { inlineValue, isInline, type StoredValue } from "./values.ts";
 
 const ANSWER_BYTES = 40;
@@ -181,15 +183,11 @@ export function decodeRefused(frame: Buffer): Refused | null {
   return refusal?.kind === "refused" ? refusal : null;
 }
 
-function frameOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-}
-
 const ballotOf = (frame: Buffer) => ((frame[1] & BALLOT_FLAG) === 0 ? null : readBallot(frame, 8));
 
 /** Reads the answer to an accept. Null: it is none. */
 export function decodeAccepted(bytes: Uint8Array): AcceptAnswer | null {
-  const frame = frameOf(bytes);
+  const frame = bufferOf(bytes);
   const refusal = decodeRefusal(frame);
   if (refusal === undefined) return null;
   return (
@@ -203,7 +201,7 @@ export function decodeAccepted(bytes: Uint8Array): AcceptAnswer | null {
 
 /** Reads the answer to a prepare. Null: it is none. */
 export function decodePromise(bytes: Uint8Array): PrepareAnswer | null {
-  const frame = frameOf(bytes);
+  const frame = bufferOf(bytes);
   const refusal = decodeRefusal(frame);
   if (refusal === undefined) return null;
   const floor = (frame[1] & FLOOR_FLAG) === 0 ? null : readBallot(frame, 8);
@@ -237,7 +235,7 @@ export function decodeHeld(
   bytes: Uint8Array,
   large: (value: Omit<StoredValue, "tombstone">, ballot: Ballot) => StoredValue | null,
 ): LookAnswer | null {
-  const frame = frameOf(bytes);
+  const frame = bufferOf(bytes);
   const refusal = decodeRefusal(frame);
   if (refusal === undefined) return null;
   if (refusal !== null) return refusal.kind === "no" ? null : refusal;
@@ -247,7 +245,7 @@ export function decodeHeld(
   let payload: StoredValue | null = null;
   if ((flags & VALUE_FLAG) !== 0 && ballot !== null) {
     const json = (flags & JSON_FLAG) !== 0;
-    const contentType = json ? "application/json" : textOfType(frame, ANSWER_BYTES, typeEnd);
+    const contentType = json ? JSON_TYPE : textOfType(frame, ANSWER_BYTES, typeEnd);
     const valueBytes = bytesOrEndOf(frame);
     const trailerEnd = typeEnd + frame.readUInt16LE(38);
     if (contentType === null || trailerEnd > frame.length || valueBytes > VALUE_BYTES_MAX) return null;

@@ -3,10 +3,9 @@
  * little-endian.
  */
 import type { Ballot } from "../../format/record.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import { areHeaderText } from "../../util/header-text.ts";
 import { CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
-
-export const NOTHING = new Uint8Array(0);
 
 let typeText = "";
 let typeBytes: Uint8Array = NOTHING;

@@ -6,6 +6,7 @@
  */
 
 import { TOLD_BYTES_MAX } from "../../format/fields/recent.ts";
+import { bufferOf } from "../../util/bytes.ts";
 import { CONDITION_BYTES_MAX } from "../../util/limits.ts";
 import type { RefusalReason } from "../register/ports.ts";
 import type { RegisterResult } from "../register/requests.ts";
@@ -64,7 +65,7 @@ export function encodeHandOn({ create, life, ifMatch, ifNoneMatch }: Terms, acce
 
 /** Null: it is none. The request has views of the frame. */
 export function decodeHandOn(bytes: Uint8Array): { terms: Terms; request: PeerRequest } | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   if (frame.length < HEAD_BYTES || frame[0] !== HAND_ON) return null;
   const [matchBytes, noneMatchBytes] = [frame.readUInt16LE(2), frame.readUInt16LE(4)];
   if (matchBytes > CONDITION_BYTES_MAX || noneMatchBytes > CONDITION_BYTES_MAX) return null;
@@ -99,7 +100,7 @@ export function encodeWritten(result: RegisterResult): Buffer {
 
 /** Null: it is no answer. */
 export function decodeWritten(bytes: Uint8Array): RegisterResult | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   if (frame.length < ANSWER_BYTES) return null;
   const [outcome, flags] = [OUTCOMES[frame[0]], frame[1]];
   const isReplayed = (flags & REPLAYED_FLAG) !== 0;

@@ -12,7 +12,7 @@
  */
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { decodeHeld, type HeldKey } from "../../shards/catalog/held.ts";
-import { copyOf } from "../../util/bytes.ts";
+import { bufferOf, copyOf } from "../../util/bytes.ts";
 import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 
 export const LIST = 28;
@@ -94,7 +94,7 @@ export function encodeListRequest({ epoch, limit, range }: ListRequest): Buffer 
 
 /** Reads a request; its range is a copy. Null: it is none. */
 export function decodeListRequest(bytes: Uint8Array): ListRequest | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   if (frame.length < REQUEST_BYTES || frame[0] !== LIST) return null;
   const limit = frame.readUInt32LE(8);
   const prefixBytes = frame.readUInt16LE(14);
@@ -135,7 +135,7 @@ export function encodeListRefusal({ epoch, text }: ListRefusal): Buffer {
 
 /** Reads an answer by a layout of so many partitions. Null: it is none. */
 export function decodeListed(bytes: Uint8Array, partitions: number): Listed | ListRefusal | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   if (frame.length >= 5 && frame[0] === REFUSED)
     return { epoch: frame.readUInt32LE(1), text: frame.toString("utf8", 5) };
   const listedBytes = HEAD_BYTES + votesBytes(partitions);

@@ -5,6 +5,7 @@
  *   answer   0 1 · flags 1 (known, shown) · count 2, then the ballots; or a refusal of answer-frame.ts
  */
 
+import { bufferOf } from "../../util/bytes.ts";
 import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { RecallAnswer, RecallYes } from "../register/ports.ts";
 import { decodeRefused } from "./answer-frame.ts";
@@ -54,7 +55,7 @@ export function encodeRecall({
 
 /** Null: it is none. The key is a view of the frame. */
 export function decodeRecall(bytes: Uint8Array): RecallRequest | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   const keyBytes = frame.length - REQUEST_BYTES;
   if (keyBytes < 1 || keyBytes > RECORD_KEY_BYTES_MAX || frame[0] !== RECALL) return null;
   return {
@@ -81,7 +82,7 @@ export function encodeRecalled({ known, shown, ballots }: RecallYes): Buffer {
 
 /** Null: it is no answer. */
 export function decodeRecalled(bytes: Uint8Array): RecallAnswer | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   const refused = decodeRefused(frame);
   if (refused !== null) return refused;
   if (frame.length < ANSWER_BYTES || frame[0] !== 0) return null;

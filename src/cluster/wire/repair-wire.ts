@@ -18,6 +18,7 @@
 
 import type { Ballot } from "../../format/record.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
+import { bufferOf } from "../../util/bytes.ts";
 import { PARTITIONS_MAX } from "../../util/hash-prefix.ts";
 import { RECORD_KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../../util/limits.ts";
 import { readBallot, writeBallot } from "./frame-parts.ts";
@@ -120,7 +121,7 @@ export function encodeRepair(request: RepairRequest): Buffer {
 
 /** Reads a request. Null: it is none. Views of the frame. */
 export function decodeRepair(bytes: Uint8Array): RepairRequest | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   if (frame.length < DIGESTS_BYTES) return null;
   const epoch = frame.readUInt32LE(4);
   const partition = frame.readUInt16LE(2);
@@ -194,7 +195,7 @@ export function encodeScanned({ keys, next, damaged, floor, busy }: ScanAnswer):
 
 /** Reads the answer to a scan; keys are copies. Null: refused, or none. */
 export function decodeScanned(bytes: Uint8Array): ScanAnswer | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   if (frame.length < SCANNED_BYTES || frame[0] !== YES) return null;
   const count = frame.readUInt16LE(2);
   const next = frame.readDoubleLE(8);
@@ -249,7 +250,7 @@ export function encodeDigests(partitions: readonly PartitionDigest[], words: num
 
 /** Reads the answer to `digests`. Null: refused, or none. */
 export function decodeDigests(bytes: Uint8Array, count: number, words: number): PartitionDigest[] | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   const entryBytes = DIGEST_HEAD_BYTES + words * 4;
   if (frame.length !== 4 + count * entryBytes || frame[0] !== YES) return null;
   return Array.from({ length: count }, (_, index) => {

@@ -20,8 +20,9 @@
 import { endOf } from "../../format/end.ts";
 import { isTrailer, NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
+import { bufferOf, NOTHING } from "../../util/bytes.ts";
 import { CHUNK_BYTES, RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
-import { bytesOfType, NOTHING, readBallot, textOfType, writeBallot } from "./frame-parts.ts";
+import { bytesOfType, readBallot, textOfType, writeBallot } from "./frame-parts.ts";
 import type { InlineValue } from "./values.ts";
 
 export const PREPARE = 1;
@@ -137,7 +138,7 @@ export function encodeRequest(request: {
 
 /** Reads a request. Null: it is none, or one of a later version. */
 export function decodeRequest(bytes: Uint8Array): PeerRequest | null {
-  const frame = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const frame = bufferOf(bytes);
   if (frame.length < REQUEST_BYTES) return null;
   const kind = frame[0];
   const keyEnd = REQUEST_BYTES + frame.readUInt16LE(2);

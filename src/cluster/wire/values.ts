@@ -7,6 +7,7 @@ import { withEnd } from "../../format/fields/end.ts";
 import { withRecent } from "../../format/fields/recent.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { Payload, Proposal } from "../register/ports.ts";
 
 /** What is said of a value beside its bytes. */
@@ -114,8 +115,6 @@ export function trailerOf(payload: Payload): Uint8Array {
   const trailer = recent === null ? NO_TRAILER : withRecent(NO_TRAILER, recent);
   return ended ? withEnd(trailer, end) : trailer;
 }
-
-const NOTHING = new Uint8Array(0);
 
 /** A value of which only the kind is told: its bytes go another way. */
 export function kindOnly(kind: ValueKind): InlineValue {

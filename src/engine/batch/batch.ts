@@ -26,6 +26,7 @@ import {
 import { isIndexed } from "../../format/record-types.ts";
 import type { Frame } from "../../format/write-record.ts";
 import { failed, type KeyRef, type Outcome, type Write } from "../../rules/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import { hash32, hashBOf } from "../../util/hash.ts";
 import { TAG_ENTRIES_MAX } from "../../util/limits.ts";
 import type { Compactor } from "../compaction/compaction.ts";
@@ -44,7 +45,6 @@ interface Staged extends Published {
   readonly under: Staged | undefined;
 }
 
-const NOTHING = new Uint8Array(0);
 const NO_CHUNKS: readonly ChunkRef[] = [];
 /** What a floor takes the place of. */
 const NO_RECORD = nothing("absent", 0);

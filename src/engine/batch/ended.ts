@@ -8,10 +8,9 @@ import { type Ballot, recordUnits, trailerOf } from "../../format/record.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { isPromisedAbove } from "../../rules/register.ts";
 import { failed, type KeyRef, type Outcome, succeeded } from "../../rules/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import type { Batch } from "./batch.ts";
-
-const NOTHING = new Uint8Array(0);
 
 /**
  * Stages that a key's value, if it still has one that has ended, has ended. False: it failed, as `outcome`

@@ -20,11 +20,10 @@ import {
 } from "../../format/record.ts";
 import { isIndexed, isTold, isValue } from "../../format/record-types.ts";
 import { hasEnded } from "../../rules/expiry.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { Log } from "../log/log.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { State } from "../state/state.ts";
-
-const NOTHING = new Uint8Array(0);
 
 /** A copy that is staged, in units. `ended`: it says that its value has ended. */
 interface StagedCopy {

@@ -24,7 +24,7 @@ import {
 import { tableWordAt, tailBytes } from "../../format/slab.ts";
 import type { SlabEnd } from "../../format/slab-list.ts";
 import { beginRecord, type Frame, sealRecord, setFlags } from "../../format/write-record.ts";
-import { copyInto } from "../../util/bytes.ts";
+import { copyInto, NOTHING } from "../../util/bytes.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import type { FileIo } from "../slabs/io.ts";
 import { OpenFile } from "./open-file.ts";
@@ -36,7 +36,6 @@ import { OpenTable } from "./open-table.ts";
  */
 const STAGING_BYTES_MAX = 16 * 1024 * 1024;
 const MARK_UNITS = recordUnits(0, 0, 0);
-const NOTHING = new Uint8Array(0);
 
 /** State of an open slab as recovery found it, so that appending can go on. */
 export interface OpenSlab {

@@ -29,6 +29,7 @@ import {
   succeeded,
   type Write,
 } from "../../rules/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import { hash32, hashBOf, indexPartitionOf } from "../../util/hash.ts";
 import { type HashPrefix, indexPartitionOfPrefix, startsWith } from "../../util/hash-prefix.ts";
 import type { Batch } from "../batch/batch.ts";
@@ -38,7 +39,6 @@ import { isUnprepared, recentOfKey } from "./once.ts";
 
 /** Keys that one step of dropping a partition forgets. */
 const DROP_STEP_KEYS = 256;
-const NOTHING = new Uint8Array(0);
 const NO_STATE: RegisterState = Object.freeze({
   promised: null,
   ballot: null,

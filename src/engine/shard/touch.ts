@@ -18,11 +18,11 @@ import {
 } from "../../format/record.ts";
 import { compareBallots } from "../../format/version.ts";
 import { failed, type Outcome, succeeded, type Write } from "../../rules/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { Batch } from "../batch/batch.ts";
 import type { Current } from "../batch/current.ts";
 import { accept, type Content, decide, upgradeFirst } from "./decide.ts";
 
-const NOTHING = new Uint8Array(0);
 const NO_CONTENT: Content = {
   type: 0,
   json: false,

@@ -12,7 +12,7 @@ import { MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
 import type { Ballot } from "../../format/record.ts";
 import { createFrame, type Frame, frameBytes } from "../../format/write-record.ts";
 import { failed, type Outcome, type Write } from "../../rules/write.ts";
-import { copyInto } from "../../util/bytes.ts";
+import { copyInto, NOTHING } from "../../util/bytes.ts";
 import { type Gathering, Gatherings } from "../../util/gathering/gatherings.ts";
 import { LeftMemory } from "../../util/left-memory.ts";
 import { type BodyProblem, StoredCutter } from "../../value/stored.ts";
@@ -38,8 +38,6 @@ function restsOf(batch: Batch): Gatherings {
   }
   return rests;
 }
-
-const NOTHING = new Uint8Array(0);
 
 export class UploadWriter {
   private readonly batch: Batch;

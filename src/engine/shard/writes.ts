@@ -5,12 +5,12 @@
 import type { ChunkRef } from "../../format/manifest.ts";
 import { TYPE_ENDED, TYPE_MANIFEST, TYPE_TOMBSTONE, TYPE_VALUE } from "../../format/offsets.ts";
 import { failed, type Outcome, type Write } from "../../rules/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import { storedParts, textOf } from "../../value/stored.ts";
 import type { Batch } from "../batch/batch.ts";
 import { type Content, store } from "./decide.ts";
 import { applyTouch } from "./touch.ts";
 
-const NOTHING = new Uint8Array(0);
 const NO_CHUNKS: readonly ChunkRef[] = [];
 
 const TOMBSTONE: Content = {

@@ -1,6 +1,8 @@
 /**
  * Metadata as a field of a record's trailer: headers that came with a value and go back with it, a line each.
  */
+
+import { bufferOf } from "../../util/bytes.ts";
 import { isHeaderText } from "../../util/header-text.ts";
 import { FIELD_METADATA } from "../offsets.ts";
 import { fieldOf, NO_TRAILER, writeFields } from "./trailer.ts";
@@ -42,9 +44,7 @@ export function metadataOf(trailer: Uint8Array): MetadataLine[] {
   const field = fieldOf(trailer, FIELD_METADATA);
   if (field === null) return [];
   const lines: MetadataLine[] = [];
-  for (const line of Buffer.from(field.buffer, field.byteOffset, field.length)
-    .toString("latin1")
-    .split("\n")) {
+  for (const line of bufferOf(field).toString("latin1").split("\n")) {
     const colon = line.indexOf(": ");
     const name = line.slice(0, Math.max(0, colon));
     const value = line.slice(colon + 2);

@@ -3,6 +3,8 @@
  * and one other checksum. FORMAT.md has the fields. What reads a value is kept from damage by the record's
  * own checksum; these say that it is what its sender meant.
  */
+
+import { bufferOf } from "../../util/bytes.ts";
 import { FIELD_CHECKSUM, FIELD_MD5 } from "../offsets.ts";
 import { type Field, fieldOf, readFields, writeFields } from "./trailer.ts";
 
@@ -106,5 +108,5 @@ export function readSums(text: string): { md5: Md5Sum | null; checksum: KeptChec
 }
 
 function hexOf(sum: Uint8Array): string {
-  return Buffer.from(sum.buffer, sum.byteOffset, sum.length).toString("hex");
+  return bufferOf(sum).toString("hex");
 }

@@ -4,6 +4,7 @@
  * that the client sees the answer.
  */
 
+import { stackOf } from "../../platform/system-error.ts";
 import { CHUNKED } from "../../server/http/body-length.ts";
 import type { FrontContext } from "../../server/http/context.ts";
 import type { Res } from "../../server/http/http.ts";
@@ -161,11 +162,7 @@ export class Body implements BodyTaker {
         if (!this.hasRoom) this.flow.setPaused(true);
       }
     } catch (error) {
-      if (knownError(error) === null)
-        this.context.log.error(
-          { error: error instanceof Error ? error.stack : String(error) },
-          "a request failed",
-        );
+      if (knownError(error) === null) this.context.log.error({ error: stackOf(error) }, "a request failed");
       this.fail(error, last);
     }
   }

@@ -3,6 +3,7 @@
  * answer that it gets, or none where its client has gone.
  */
 import type { Token } from "../../auth/tokens.ts";
+import { stackOf } from "../../platform/system-error.ts";
 import type { FrontContext, RequestNotes } from "../../server/http/context.ts";
 import type { Res } from "../../server/http/http.ts";
 import { Linger, SWALLOW_BYTES_MAX } from "../../server/http/linger.ts";
@@ -235,7 +236,7 @@ export class Exchange {
   private known(error: unknown): S3Error {
     const known = knownError(error);
     if (known !== null) return known;
-    this.front.log.error({ error: error instanceof Error ? error.stack : String(error) }, "a request failed");
+    this.front.log.error({ error: stackOf(error) }, "a request failed");
     return new S3Error("InternalError");
   }
 

@@ -1,4 +1,6 @@
 /** UploadPart: a part as it comes. */
+
+import { BYTES_TYPE } from "../../util/header-text.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { WRITE } from "../exchange/needs.ts";
 import { checksumLines, trailerOf } from "../objects/kept.ts";
@@ -6,8 +8,6 @@ import { demandLength, receiveInto } from "../objects/put-object.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { ValueSink } from "../store/value-sink.ts";
 import { demandUpload, endOfUpload, PART_NUMBER_MAX, partKey, uploadIdOf } from "./uploads.ts";
-
-export const PART_TYPE = "application/octet-stream";
 
 export async function uploadPart(exchange: Exchange): Promise<void> {
   const { front, body } = exchange;
@@ -33,7 +33,7 @@ export async function uploadPart(exchange: Exchange): Promise<void> {
 export function placeOfPart(id: string, number: number): ConstructorParameters<typeof ValueSink>[1] {
   return {
     key: partKey(id, number),
-    contentType: PART_TYPE,
+    contentType: BYTES_TYPE,
     life: { ttlMs: 0, expiresMs: endOfUpload(id), keep: false },
   };
 }

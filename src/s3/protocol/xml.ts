@@ -1,5 +1,6 @@
 /** The XML of S3, built and read: the door to fast-xml-parser. */
 import { XMLBuilder, XMLParser, XMLValidator } from "fast-xml-parser";
+import { bufferOf } from "../../util/bytes.ts";
 import { S3Error } from "./errors.ts";
 
 /** Elements by name; a list is an element for each; undefined is none. */
@@ -50,7 +51,7 @@ export type Read = { readonly [name: string]: unknown };
  * @throws S3Error MalformedXML
  */
 export function readDocument(bytes: Uint8Array, root: string): Read {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
+  const text = bufferOf(bytes).toString("utf8");
   // Entities of a document's own are none of S3's, and a way to make much of little.
   if (text.includes("<!") || XMLValidator.validate(text) !== true) throw new S3Error("MalformedXML");
   let read: unknown;

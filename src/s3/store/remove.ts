@@ -1,11 +1,8 @@
 /** Removing a key of the store. */
-import { NO_TRAILER } from "../../format/fields/trailer.ts";
-import { NO_LIFE } from "../../rules/expiry.ts";
 import type { FrontContext } from "../../server/http/context.ts";
-import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import { plainHead, type WriteResult } from "../../shards/arena/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import { s3ErrorOf } from "../protocol/errors.ts";
-
-const NOTHING = new Uint8Array(0);
 
 /**
  * Removes a key of the store; answers whether it was there.
@@ -16,10 +13,7 @@ export async function removeKey(
   key: Uint8Array,
   ifMatch = "",
 ): Promise<boolean> {
-  const head: WriteHead = {
-    ...{ verb: "delete", key: { bytes: key, length: key.length }, json: false, contentType: "" },
-    ...{ trailer: NO_TRAILER, life: NO_LIFE, ifMatch, ifNoneMatch: "" },
-  };
+  const head = { ...plainHead("delete", key), ifMatch };
   const { error, detail, deleted } = await new Promise<Pick<WriteResult, "error" | "detail" | "deleted">>(
     (resolve) => {
       const isTaken = (cluster ?? vault).submit(head, NOTHING, ({ error, detail, deleted }) =>

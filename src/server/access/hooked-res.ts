@@ -1,4 +1,6 @@
 /** A response with more to do at two moments of its answer, whoever answers, and whenever. */
+
+import { NOTHING } from "../../util/bytes.ts";
 import type { Res, Text } from "../http/http.ts";
 
 export interface Hooks {
@@ -18,8 +20,6 @@ export function statusOf(line: Text): number {
   const bytes = line instanceof ArrayBuffer ? new Uint8Array(line) : line;
   return Number.parseInt(String.fromCharCode(bytes[0], bytes[1], bytes[2]), 10);
 }
-
-const EMPTY = new Uint8Array(0);
 
 export class HookedRes implements Res {
   private readonly res: Res;
@@ -50,7 +50,7 @@ export class HookedRes implements Res {
   }
 
   end(body?: Text, closeConnection?: boolean): Res {
-    this.beforeBody(body ?? EMPTY);
+    this.beforeBody(body ?? NOTHING);
     this.res.end(body, closeConnection);
     return this;
   }

@@ -1,4 +1,6 @@
 /** Words for shapes, and those that several rooms share. */
+
+import { JSON_TYPE, LINES_TYPE } from "../../util/header-text.ts";
 import { CONDITION_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { Parameter } from "./operation.ts";
 import { type Schema, Shape } from "./schema.ts";
@@ -14,8 +16,7 @@ export const ANY = { description: "Any JSON." } as const;
 /** A version without its quotes, as it stands inside JSON. */
 export const VERSION = { type: "string", pattern: "^[0-9a-f]{32}$" } as const;
 
-export const JSON_TYPE = "application/json";
-export const LINES_TYPE = "application/x-ndjson";
+export { JSON_TYPE, LINES_TYPE };
 export const ANY_TYPE = "*/*";
 
 /** An object with just these members. @param optional those that can be missing */

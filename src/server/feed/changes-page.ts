@@ -1,11 +1,12 @@
 /** `GET /<prefix>?changes`: a page of changes from a place on, or what comes first within a time. */
 import type { Token } from "../../auth/tokens.ts";
 import type { FeedAnswer, FeedRefusal } from "../../shards/feed/messages.ts";
+import { nameOf } from "../../util/bytes.ts";
 import type { Res } from "../http/http.ts";
 import { sendError, statusLine } from "../http/reply.ts";
 import { GET } from "../status/meter.ts";
 import type { FeedQuery } from "./feed-query.ts";
-import { latin1Of, QUESTION, type Scoped, type Watcher, type WatcherSetup } from "./source.ts";
+import { QUESTION, type Scoped, type Watcher, type WatcherSetup } from "./source.ts";
 
 /** A page ends with the change that passes this. */
 const PAGE_BYTES_MAX = 1024 * 1024;
@@ -37,7 +38,7 @@ export class ChangesPage implements Watcher {
     this.asked = source.ask(
       {
         ...QUESTION,
-        ...{ prefixes: scopes.map(latin1Of), values, since, waitMs },
+        ...{ prefixes: scopes.map(nameOf), values, since, waitMs },
         ...{ form: "objects", bytesMax: PAGE_BYTES_MAX, countMax: limit },
       },
       (answer) => {

@@ -11,6 +11,7 @@ import { noneMatchHolds } from "../../rules/conditions.ts";
 import type { WriteDone } from "../../shards/arena/write.ts";
 import type { FeedAnswer, FeedRefusal } from "../../shards/feed/messages.ts";
 import type { Found } from "../../shards/vault/vault.ts";
+import { nameOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
@@ -20,7 +21,7 @@ import { findPatiently, Waiting } from "../reads/cold-reads.ts";
 import { answerFound, sendMissing } from "../reads/reads.ts";
 import { beginNotModified } from "../reads/value-head.ts";
 import { GET } from "../status/meter.ts";
-import { latin1Of, QUESTION, type Watcher, type WatcherSetup } from "./source.ts";
+import { QUESTION, type Watcher, type WatcherSetup } from "./source.ts";
 
 /** What a cluster says of a key that it does not have. */
 const ABSENT = { state: "absent" } as Found;
@@ -55,7 +56,7 @@ export class KeyWait implements Watcher {
 
   private wait(waitMs: number): void {
     const { place: since, cursor } = this;
-    const prefixes = [latin1Of(this.key.bytes)];
+    const prefixes = [nameOf(this.key.bytes)];
     this.asked = this.setup.source.ask(
       { ...QUESTION, ...{ prefixes, since, cursor, waitMs }, exact: true, bytesMax: BYTES_MAX, countMax: 1 },
       this.told,

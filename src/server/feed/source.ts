@@ -29,11 +29,6 @@ export interface Scoped {
   readonly scopes: readonly Uint8Array[];
 }
 
-/** As questions have prefixes. */
-export function latin1Of(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
-}
-
 /** What a question is where nobody says more. */
 export const QUESTION: Omit<FeedQuestion, "prefixes" | "bytesMax" | "countMax"> = {
   exact: false,

@@ -10,6 +10,7 @@ import { type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
 import type { ListAnswer, ListQuestion } from "../../shards/catalog/messages.ts";
 import type { FeedReply } from "../../shards/feed/client.ts";
 import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
+import { bufferOf, nameOf } from "../../util/bytes.ts";
 import { ERRORS } from "../../util/errors.ts";
 import { WATCHER_BYTES_MAX } from "../../util/limits.ts";
 import type { Res } from "../http/http.ts";
@@ -18,7 +19,7 @@ import { sendError, statusLine } from "../http/reply.ts";
 import { sourceOf } from "../list/list-source.ts";
 import { GET } from "../status/meter.ts";
 import type { FeedQuery } from "./feed-query.ts";
-import { latin1Of, QUESTION, type Scoped, type Watcher, type WatcherSetup } from "./source.ts";
+import { QUESTION, type Scoped, type Watcher, type WatcherSetup } from "./source.ts";
 
 /** While events flow the place comes at least this often. */
 const PLACE_MS = 100;
@@ -77,7 +78,7 @@ export class Watch implements Watcher, Paced {
     this.scoped = query.initial ? scoped : null;
     this.question = {
       ...QUESTION,
-      ...{ prefixes: scoped.scopes.map(latin1Of), values: query.values },
+      ...{ prefixes: scoped.scopes.map(nameOf), values: query.values },
       bytesMax: WATCHER_BYTES_MAX,
       countMax: COUNT_MAX,
     };
@@ -153,7 +154,7 @@ export class Watch implements Watcher, Paced {
   };
 
   private listed({ keys, left }: ListAnswer): void {
-    const lines = Buffer.from(keys.buffer, keys.byteOffset, keys.length).toString().split("\n");
+    const lines = bufferOf(keys).toString().split("\n");
     let text = "";
     for (const line of lines) if (line !== "") text += `event: put\ndata: ${line}\n\n`;
     this.initial = left;

@@ -4,12 +4,12 @@
  */
 import type { ErrorCode } from "../../util/errors.ts";
 import { ERRORS } from "../../util/errors.ts";
+import { LINES_TYPE } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError, sendJson, statusLine } from "../http/reply.ts";
 
-export const LINES_TYPE = "application/x-ndjson";
 /** Progress is told so often. */
 const PROGRESS_MS = 1000;
 

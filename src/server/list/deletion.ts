@@ -2,9 +2,8 @@
  * `POST /_delete?prefix=…`: deletes what a list finds, and tells how far it is, a line now and then.
  */
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
-import { NO_TRAILER } from "../../format/fields/trailer.ts";
-import { NO_LIFE } from "../../rules/expiry.ts";
-import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import { plainHead, type WriteResult } from "../../shards/arena/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import { NO_BODY } from "../http/body-length.ts";
@@ -23,7 +22,6 @@ const PAGE_KEYS = 2000;
 /** A delete that the queue has no room for is tried again after so long, and so many times. */
 const RETRY_MS = 20;
 const RETRIES_MAX = 500;
-const NOTHING = new Uint8Array(0);
 
 /** Answers `POST /_delete`. */
 export function createDeletion(context: FrontContext): Handler {
@@ -141,16 +139,7 @@ export class Deletion {
 
   private async remove(key: Uint8Array): Promise<void> {
     const { cluster, vault } = this.context;
-    const head: WriteHead = {
-      verb: "delete",
-      key: { bytes: key, length: key.length },
-      json: false,
-      contentType: "",
-      trailer: NO_TRAILER,
-      life: NO_LIFE,
-      ifMatch: "",
-      ifNoneMatch: "",
-    };
+    const head = plainHead("delete", key);
     for (let tries = 0; ; tries++) {
       if ((cluster ?? vault).submit(head, NOTHING, this.done)) break;
       if (tries === RETRIES_MAX) {

@@ -3,10 +3,11 @@
  * client, and the next is made meanwhile.
  */
 import type { CatalogAnswer, Refused } from "../../shards/catalog/messages.ts";
+import { LINES_TYPE } from "../../util/header-text.ts";
 import { LIST_LIMIT_MAX } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
-import { LINES_TYPE, streamHead } from "../lines/line-answer.ts";
+import { streamHead } from "../lines/line-answer.ts";
 import { StreamedAnswer } from "../lines/streamed-answer.ts";
 import type { ListQuery } from "./list-query.ts";
 import { type ListSource, questionOf } from "./list-source.ts";

@@ -4,6 +4,7 @@
 import type { CatalogAnswer, ListAnswer, Refused } from "../../shards/catalog/messages.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
+import { LINES_TYPE } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { sendError } from "../http/reply.ts";
@@ -14,7 +15,7 @@ import {
   TARGET_ROOT,
   TARGET_TOO_LONG,
 } from "../http/target.ts";
-import { LINES_TYPE, streamHead } from "../lines/line-answer.ts";
+import { streamHead } from "../lines/line-answer.ts";
 import { GET, HEAD } from "../status/meter.ts";
 import { cursorOf, isListQuery, type ListQuery, readListQuery } from "./list-query.ts";
 import { type ListSource, questionOf, sourceOf } from "./list-source.ts";

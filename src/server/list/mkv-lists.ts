@@ -11,13 +11,14 @@
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { rangeOf } from "../../engine/catalog/runs/listing.ts";
 import type { Refused } from "../../shards/catalog/messages.ts";
-import { copyOf } from "../../util/bytes.ts";
+import { bufferOf, copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
+import { JSON_TYPE, LINES_TYPE } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { sendError } from "../http/reply.ts";
 import { TARGET_EMPTY_KEY, TARGET_KEY, TARGET_ROOT } from "../http/target.ts";
-import { LINES_TYPE, streamHead } from "../lines/line-answer.ts";
+import { streamHead } from "../lines/line-answer.ts";
 import { StreamedAnswer } from "../lines/streamed-answer.ts";
 import { GET } from "../status/meter.ts";
 import { higher } from "./list-query.ts";
@@ -49,7 +50,7 @@ export function createMkvLists(context: FrontContext, lists: AnswerList): Answer
     const limit = parameters.get("limit") || "0";
     if (!/^[+-]?\d{1,18}$/.test(limit)) return refused("bad_request", "limit is a number");
     if (operation === "unlinked") {
-      res.writeStatus(streamHead("application/json", context));
+      res.writeStatus(streamHead(JSON_TYPE, context));
       res.end(NOTHING_UNLINKED);
       meter.count(GET, 200);
       return true;
@@ -87,7 +88,7 @@ class MkvList {
     this.left = range;
     this.limit = limit > 0 ? limit : Number.POSITIVE_INFINITY;
     const wake = () => this.wake();
-    const head = streamHead("application/json", context);
+    const head = streamHead(JSON_TYPE, context);
     this.answer = new StreamedAnswer(context, res, head, { onRoom: wake, onOver: wake });
   }
 
@@ -155,5 +156,5 @@ class MkvList {
 
 /** A key with its slash, as JSON. */
 function textOf(key: Uint8Array): string {
-  return JSON.stringify(`/${Buffer.from(key.buffer, key.byteOffset, key.length).toString()}`);
+  return JSON.stringify(`/${bufferOf(key).toString()}`);
 }

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { NAME_BYTES, REQUEST_BYTES, TOLD_BYTES_MAX, withOnce } from "../../format/fields/recent.ts";
 import type { Life } from "../../rules/expiry.ts";
 import type { WriteHead } from "../../shards/arena/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
@@ -15,7 +16,6 @@ import type { Req } from "../http/http.ts";
 export const IDEMPOTENCY_KEY = "idempotency-key";
 const KEY_CHARACTERS_MAX = 64;
 const KEY_SYNTAX = /^[\x20-\x7e]*$/;
-const NOTHING = new Uint8Array(0);
 
 const UPGRADE_TO_REMEMBER =
   "an Idempotency-Key cannot be remembered before the data directory, or the cluster, has been upgraded (minivault upgrade, minivault upgrade-cluster)";

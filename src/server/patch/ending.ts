@@ -5,15 +5,13 @@
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { etagOf } from "../../format/version.ts";
 import { NO_TAG } from "../../rules/conditions.ts";
-import { NO_LIFE } from "../../rules/expiry.ts";
-import type { WriteResult } from "../../shards/arena/write.ts";
+import { plainHead, type WriteResult } from "../../shards/arena/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import { innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { OnceKey } from "../once/once.ts";
 import { readCurrent } from "../reads/current.ts";
-
-const NOTHING = new Uint8Array(0);
 
 /** A key's value. */
 export interface Value {
@@ -75,10 +73,7 @@ export function refuse(context: FrontContext, patch: Known, why: Failed, done: (
     done(why);
     return;
   }
-  const head = {
-    ...{ verb: "put" as const, key: { bytes: key, length: key.length }, json: false, contentType: "" },
-    ...{ trailer: once.in(NO_TRAILER), life: NO_LIFE, ifMatch: NO_TAG, ifNoneMatch: "" },
-  };
+  const head = { ...plainHead("put", key), trailer: once.in(NO_TRAILER), ifMatch: NO_TAG };
   const isTaken = (context.cluster ?? context.vault).submit(head, NOTHING, (result) => {
     if (result.replayed === true) replay(context, patch, result, done);
     else if (result.error === "precondition_failed") done(why);

@@ -9,6 +9,7 @@ import { type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { type Allowed, lifeOf, speaksOfLife } from "../../rules/life.ts";
 import { queryProblem } from "../../rules/query.ts";
 import type { WriteHead } from "../../shards/arena/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { declaredBytes, NO_BODY } from "../http/body-length.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
@@ -24,7 +25,6 @@ import { NO_ENDS } from "../writes/writes.ts";
 /** With a body: only what begins with it gets an end. */
 export const WITHOUT_NONE: Allowed = { keep: false, none: false };
 const WITH_NONE: Allowed = { keep: false, none: true };
-const NOTHING = new Uint8Array(0);
 
 interface Problem {
   code: ErrorCode;

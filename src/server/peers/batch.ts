@@ -1,13 +1,14 @@
 /** Batches of frames: many operations of another node in one request, and their answers in one. */
 import type { PeerHandler } from "../../cluster/peers/peer-handler.ts";
 import { joinFrames, splitFrames } from "../../cluster/wire/frames.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import {
   PEER_ANSWERING_BYTES_MAX,
   PEER_ANSWERS_BYTES_MAX,
   PEER_BATCH_FRAMES_MAX,
 } from "../../util/limits.ts";
 import { statusLine } from "../http/reply.ts";
-import { EMPTY, type Exchange } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
 
 export const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
 
@@ -54,7 +55,7 @@ export class Batches {
       answerBytes += bytes.length;
       if (--missing === 0) exchange.answer(BYTES_HEAD, joinFrames(answers, answerBytes));
     };
-    if (frames.length === 0) exchange.answer(BYTES_HEAD, EMPTY);
+    if (frames.length === 0) exchange.answer(BYTES_HEAD, NOTHING);
     for (let index = 0; index < frames.length; index++)
       this.handler.frame(frames[index], (bytes) => answer(index, bytes), room);
   }

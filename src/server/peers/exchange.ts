@@ -1,5 +1,6 @@
 /** Requests of other nodes whose answers may come later, and their bodies on the way in. */
 import { bodyMatches } from "../../auth/signature.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { PEER_RECEIVING_BYTES_MAX, REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
 import { CHUNKED } from "../http/body-length.ts";
@@ -10,8 +11,6 @@ import { type ErrorOptions, sendError } from "../http/reply.ts";
 import { Download } from "../reads/download.ts";
 import type { Admitted } from "./peer-gate.ts";
 import { refusalOf } from "./refusal.ts";
-
-export const EMPTY = new Uint8Array(0);
 
 /** Bodies that are received whole; those under way are bounded, over all connections. */
 export class PeerBodies {
@@ -67,7 +66,7 @@ export class PeerBodies {
     };
     if (bodyBytes === 0) {
       // uWS says nothing more of an empty body when its head came in pieces.
-      whole(EMPTY);
+      whole(NOTHING);
       return;
     }
     res.onData((chunk, last) => {

@@ -10,6 +10,7 @@ import type { Genuine } from "../../auth/signature.ts";
 import { StreamVerifier } from "../../auth/signed-stream.ts";
 import { HeadReader } from "../../cluster/link/value-stream.ts";
 import type { PeerSink } from "../../cluster/peers/peer-handler.ts";
+import { stackOf } from "../../platform/system-error.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
@@ -76,10 +77,7 @@ export class PeerUpload implements BodyTaker {
     try {
       this.take(new Uint8Array(chunk), last);
     } catch (error) {
-      this.context.log.error(
-        { error: error instanceof Error ? error.stack : String(error) },
-        "a value of another node could not be taken",
-      );
+      this.context.log.error({ error: stackOf(error) }, "a value of another node could not be taken");
       if (this.phase === RECEIVING) this.fail("internal", "", last);
     }
   }

@@ -1,4 +1,6 @@
 /** What other nodes are told of an error. */
+
+import { stackOf } from "../../platform/system-error.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { ErrorOptions } from "../http/reply.ts";
@@ -8,9 +10,6 @@ export function refusalOf(context: FrontContext, error: unknown): { code: ErrorC
   const isMeant = error instanceof VaultError;
   const code = isMeant ? error.code : "internal";
   if (ERRORS[code].status === 500)
-    context.log.error(
-      { error: error instanceof Error ? error.stack : String(error) },
-      "a request between nodes failed",
-    );
+    context.log.error({ error: stackOf(error) }, "a request between nodes failed");
   return { code, options: isMeant ? { detail: error.message } : {} };
 }

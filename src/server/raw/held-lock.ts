@@ -3,10 +3,11 @@
  * over all nodes, by what POST promises.
  */
 import { bitsOf, type Token } from "../../auth/tokens.ts";
-import { NO_TRAILER } from "../../format/fields/trailer.ts";
-import { type Life, NO_LIFE } from "../../rules/expiry.ts";
-import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import type { Life } from "../../rules/expiry.ts";
+import { plainHead, type WriteResult } from "../../shards/arena/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
+import { JSON_TYPE } from "../../util/header-text.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import { innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
@@ -17,7 +18,6 @@ import { type Current, readCurrent } from "../reads/current.ts";
 /** As Terraform's own backends call it. */
 const SUFFIX = Buffer.from(".tflock");
 const READ = bitsOf(["read"]);
-const NOTHING = new Uint8Array(0);
 
 /** A lock that somebody holds. */
 export interface HeldLock {
@@ -82,7 +82,7 @@ export function createLock(
   life: Life,
   done: (result: WriteResult) => void,
 ): boolean {
-  const head = { ...headOf("post", lockKey), contentType: "application/json", life };
+  const head = { ...plainHead("post", lockKey), contentType: JSON_TYPE, life };
   return (context.cluster ?? context.vault).submit(head, text, done);
 }
 
@@ -93,15 +93,8 @@ export function removeLock(
   etag: string,
   done: (result: WriteResult) => void,
 ): boolean {
-  const head = { ...headOf("delete", lockKey), ifMatch: etag };
+  const head = { ...plainHead("delete", lockKey), ifMatch: etag };
   return (context.cluster ?? context.vault).submit(head, NOTHING, done);
-}
-
-function headOf(verb: "post" | "delete", key: Uint8Array): WriteHead {
-  return {
-    ...{ verb, key: { bytes: key, length: key.length }, json: false, contentType: "" },
-    ...{ trailer: NO_TRAILER, life: NO_LIFE, ifMatch: "", ifNoneMatch: "" },
-  };
 }
 
 /** Says who holds it, to those who may read. */

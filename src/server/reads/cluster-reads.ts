@@ -13,7 +13,7 @@ import { ballotMillis, etagScratch, writeEtag } from "../../format/version.ts";
 import { consistencyOf, queryProblem } from "../../rules/query.ts";
 import { hiddenBytes, itself, type Shape } from "../../shards/vault/as-it-came.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
-import { copyOf, sameBytes } from "../../util/bytes.ts";
+import { copyOf, NOTHING, sameBytes } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { VARY } from "../access/gate.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
@@ -38,7 +38,6 @@ import { RemoteReader } from "./remote-reader.ts";
 
 /** A large value that is replaced just when it is to be sent is looked up again so many times. */
 const REPLACED_MAX = 3;
-const NOTHING = new Uint8Array(0);
 
 export function createClusterReads(
   context: FrontContext,

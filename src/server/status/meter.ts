@@ -14,6 +14,8 @@ export const POST = 3;
 export const DELETE = 4;
 export const OTHER = 5;
 const VERBS = ["get", "head", "put", "post", "delete", "other"] as const;
+/** Verbs by the names of their handlers. */
+export const VERB_OF = { get: GET, head: HEAD, put: PUT, post: POST, delete: DELETE, other: OTHER } as const;
 
 /** Outcomes in the counters: the status' first digit, and 0 for a client that left before its answer. */
 const OUTCOMES = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;

@@ -15,7 +15,7 @@ import { checksumField, md5Field, readSums } from "../../format/fields/sums.ts";
 import { readFields, writeFields } from "../../format/fields/trailer.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import { hasEnded, NO_LIFE } from "../../rules/expiry.ts";
-import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import { plainHead, type WriteHead, type WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { isHeaderText } from "../../util/header-text.ts";
 import {
@@ -122,14 +122,11 @@ export class IncomingValues {
   ): Promise<Stored> {
     const { key, etag, json, contentType, end } = member;
     const head: WriteHead = {
-      verb: this.mode === "create" ? "post" : "put",
-      key: { bytes: key, length: key.length },
+      ...plainHead(this.mode === "create" ? "post" : "put", key),
       json,
       contentType: json ? "" : contentType,
       trailer: trailerOf(member),
       life: end === 0 ? NO_LIFE : { ...NO_LIFE, expiresMs: end },
-      ifMatch: "",
-      ifNoneMatch: "",
     };
     const untilMs = performance.now() + RETRY_MS_MAX;
     for (let faster = 0; ; ) {

@@ -2,7 +2,7 @@
  * Values on their way into an archive: read as a GET reads them, small ones a few ahead of their turn, large
  * ones in pieces at it.
  */
-import { type ArchivedValue, JSON_TYPE } from "../../archive/member.ts";
+import type { ArchivedValue } from "../../archive/member.ts";
 import type { ClusterAccess, Consistency, ReadAnswer } from "../../cluster/node/access.ts";
 import { isInline, isRemote, type RemoteValue } from "../../cluster/wire/values.ts";
 import { endOf } from "../../format/end.ts";
@@ -13,6 +13,7 @@ import { etagMillis, etagOf, etagText } from "../../format/version.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
+import { JSON_TYPE } from "../../util/header-text.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";

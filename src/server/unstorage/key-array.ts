@@ -5,6 +5,8 @@
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { isStorageKey } from "../../rules/storage-key.ts";
 import type { CatalogAnswer } from "../../shards/catalog/messages.ts";
+import { bufferOf } from "../../util/bytes.ts";
+import { JSON_TYPE } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { streamHead } from "../lines/line-answer.ts";
@@ -30,7 +32,7 @@ export class KeyArray {
     this.context = context;
     this.source = source;
     this.range = range;
-    const head = streamHead("application/json", context);
+    const head = streamHead(JSON_TYPE, context);
     this.answer = new StreamedAnswer(context, res, head, { onRoom: () => this.pump() });
   }
 
@@ -69,7 +71,7 @@ export class KeyArray {
     let text = "";
     for (const key of keys) {
       if (!isStorageKey(key) || key[key.length - 1] === META) continue;
-      const name = Buffer.from(key.buffer, key.byteOffset, key.length).toString("utf8");
+      const name = bufferOf(key).toString("utf8");
       text += `${this.count++ === 0 ? "" : ","}${JSON.stringify(name)}`;
     }
     return text;

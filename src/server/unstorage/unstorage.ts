@@ -17,7 +17,7 @@ import { type Allowed, lifeOfTtl } from "../../rules/life.ts";
 import { isStorageKey } from "../../rules/storage-key.ts";
 import { asItCame, asType } from "../../shards/vault/as-it-came.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { isJsonType } from "../../util/header-text.ts";
+import { BYTES_TYPE, isJsonType } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { lengthToTake, refuse } from "../http/linger.ts";
@@ -42,7 +42,6 @@ import {
 import { KeyArray } from "./key-array.ts";
 
 const TEXT_TYPE = "text/plain; charset=utf-8";
-const BYTES_TYPE = "application/octet-stream";
 const ACCEPT = Buffer.from("accept");
 const X_TTL = Buffer.from("x-ttl");
 const NO_VALUE =

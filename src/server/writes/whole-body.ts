@@ -5,6 +5,8 @@
  * Invariants: exactly one answer, or none when the client has gone; what is under way ends, whether its
  * client waits or not.
  */
+
+import { stackOf } from "../../platform/system-error.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { CHUNKED, NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
@@ -168,10 +170,7 @@ class WholeBody implements BodyTaker {
     try {
       this.whole(bytes, (send) => this.answer(send));
     } catch (error) {
-      this.context.log.error(
-        { error: error instanceof Error ? error.stack : String(error) },
-        "a request failed",
-      );
+      this.context.log.error({ error: stackOf(error) }, "a request failed");
       this.answer((res) => sendError(res, "internal"));
     }
   }

@@ -11,10 +11,12 @@
  */
 
 import { isDiskFull } from "../../engine/slabs/io.ts";
+import { stackOf } from "../../platform/system-error.ts";
 import type { Conditions } from "../../rules/conditions.ts";
 import type { Life } from "../../rules/expiry.ts";
 import type { WriteVerb } from "../../rules/write.ts";
 import type { Upload, WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { GAVE_WAY, type Gathering } from "../../util/gathering/gatherings.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
@@ -28,8 +30,6 @@ import { adviseWrite, verbIndex } from "./advice.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 import { ChunkEnd } from "./chunk-end.ts";
 import type { Manner } from "./manner.ts";
-
-const EMPTY = new Uint8Array(0);
 
 /** What the headers said. Strings only: the request itself is gone when the body comes. */
 export interface WriteHeaders extends Conditions {
@@ -130,7 +130,7 @@ export class WriteRequest implements BodyTaker {
     } else if (this.headers.verb === "delete") {
       // What comes with it means nothing, but it must be whole: what is refused for its framing has not been
       // done.
-      if (last) this.submit(EMPTY);
+      if (last) this.submit(NOTHING);
       else this.keepAlive();
     } else if (last && this.receivedBytes === bytes.length && bytes.length <= CHUNK_BYTES) {
       this.submit(bytes);
@@ -352,7 +352,7 @@ export class WriteRequest implements BodyTaker {
 
   /** A bug, or a vault that throws: the client gets a 500, and the process lives. */
   private crashed(error: unknown, last: boolean): void {
-    this.context.log.error({ error: error instanceof Error ? error.stack : String(error) }, "a write failed");
+    this.context.log.error({ error: stackOf(error) }, "a write failed");
     this.fail("internal", "", last);
   }
 

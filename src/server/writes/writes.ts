@@ -8,7 +8,7 @@ import { type Allowed, lifeOf } from "../../rules/life.ts";
 import { queryProblem } from "../../rules/query.ts";
 import type { WriteVerb } from "../../rules/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { isHeaderText, isJsonType } from "../../util/header-text.ts";
+import { BYTES_TYPE, isHeaderText, isJsonType, JSON_TYPE } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX } from "../../util/limits.ts";
 import { bytesDeclared, CHUNKED, NO_BODY } from "../http/body-length.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
@@ -33,8 +33,6 @@ export const NO_ENDS =
 const WITH_KEEP: Allowed = { keep: true, none: false };
 const WITHOUT_KEEP: Allowed = { keep: false, none: false };
 
-const DEFAULT_TYPE = "application/octet-stream";
-const JSON_TYPE = "application/json";
 const EMPTY_VALUE = "with -compat mkv there are no empty values; send a body";
 
 /** What curl's --data sends when nobody chose a type. */
@@ -217,7 +215,7 @@ export function badRequest(detail: string): Refusal {
 }
 
 /** The last Content-Type that was read and had nothing special: mostly it is the next one, too. */
-let lastPlainType = DEFAULT_TYPE;
+let lastPlainType = BYTES_TYPE;
 
 /** Decides kind and stored type of a body. Answers what is wrong, or null. */
 export function readContentType(
@@ -230,8 +228,8 @@ export function readContentType(
     return null;
   }
   headers.json = false;
-  headers.contentType = DEFAULT_TYPE;
-  if (header === "" || header === DEFAULT_TYPE) return null;
+  headers.contentType = BYTES_TYPE;
+  if (header === "" || header === BYTES_TYPE) return null;
   if (header === JSON_TYPE || isJsonType(header)) {
     headers.json = true;
     headers.contentType = JSON_TYPE;
@@ -245,7 +243,7 @@ export function readContentType(
 /** The same for a body that is kept as it is, also where it is JSON. */
 export function readRawType(header: string, headers: { json: boolean; contentType: string }): string | null {
   headers.json = false;
-  headers.contentType = DEFAULT_TYPE;
+  headers.contentType = BYTES_TYPE;
   if (header === "" || FORM_SYNTAX.test(header)) return null;
   if (header.length > CONTENT_TYPE_BYTES_MAX)
     return `Content-Type is limited to ${CONTENT_TYPE_BYTES_MAX} bytes`;

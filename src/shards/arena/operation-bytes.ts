@@ -9,9 +9,9 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import type { WriteVerb } from "../../rules/write.ts";
-import { copyInto } from "../../util/bytes.ts";
+import { copyInto, NOTHING } from "../../util/bytes.ts";
 import { BALLOT_BYTES, BALLOT_WORDS, readBallot, writeBallot } from "./ballot-words.ts";
-import { HEADER_BYTES, HEADER_WORDS, NOTHING, type Operation } from "./operation.ts";
+import { HEADER_BYTES, HEADER_WORDS, type Operation } from "./operation.ts";
 
 const VERBS: readonly WriteVerb[] = ["put", "post", "delete", "touch"];
 const JSON_BIT = 1 << 16;

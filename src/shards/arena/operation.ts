@@ -3,7 +3,7 @@
  */
 import { ballotOf } from "../../format/record.ts";
 import { emptyWrite, type Write } from "../../rules/write.ts";
-import { copyOf } from "../../util/bytes.ts";
+import { copyOf, NOTHING } from "../../util/bytes.ts";
 import { BALLOT_BYTES } from "./ballot-words.ts";
 import type { WriteHead } from "./write.ts";
 
@@ -33,7 +33,6 @@ export const OP_SETTLE_LOSS = 9;
 export const HEADER_WORDS = 16;
 export const HEADER_BYTES = HEADER_WORDS * 4;
 
-export const NOTHING: Uint8Array = new Uint8Array(0);
 const encoder = new TextEncoder();
 
 /** One operation on its way to a thread: mostly a write. What else it may be says what it uses of one. */

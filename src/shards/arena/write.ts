@@ -1,7 +1,8 @@
 /**
  * A write as the front knows it: its head, its outcome, and a body that arrives in pieces.
  */
-import type { Life } from "../../rules/expiry.ts";
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
+import { type Life, NO_LIFE } from "../../rules/expiry.ts";
 import type { RegisterOutcome, WriteVerb } from "../../rules/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 
@@ -36,6 +37,20 @@ export interface WriteHead {
   /** In the form of src/rules/conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;
+}
+
+/** A write of a key with nothing said of it: no type, no end of life, no condition. */
+export function plainHead(verb: WriteVerb, key: Uint8Array): WriteHead {
+  return {
+    verb,
+    key: { bytes: key, length: key.length },
+    json: false,
+    contentType: "",
+    trailer: NO_TRAILER,
+    life: NO_LIFE,
+    ifMatch: "",
+    ifNoneMatch: "",
+  };
 }
 
 /** The outcome of a write. One object that the vault reuses: valid during the callback. */

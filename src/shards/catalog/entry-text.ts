@@ -1,5 +1,6 @@
 /** A key of a list as JSON: one text, for the catalog of a node and for lists over a cluster. */
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
+import { bufferOf } from "../../util/bytes.ts";
 
 export interface EntryFacts {
   key: Uint8Array;
@@ -31,12 +32,12 @@ export function ttlMember(ttlMs: number | null): string {
 
 /** A key as JSON. */
 export function keyText(key: Uint8Array): string {
-  return JSON.stringify(Buffer.from(key.buffer, key.byteOffset, key.length).toString());
+  return JSON.stringify(bufferOf(key).toString());
 }
 
 /** A value in stored form as a member of its entry. */
 export function valueMember(value: Uint8Array, json: boolean): string {
-  const bytes = Buffer.from(value.buffer, value.byteOffset, value.length);
+  const bytes = bufferOf(value);
   if (!json) return `,"base64":"${bytes.toString("base64")}"`;
   // Line ends in JSON are white space: a text of its own must stay on one line.
   const text = bytes.toString("utf8", JSON_PREFIX.length, bytes.length - JSON_SUFFIX.length);

@@ -4,6 +4,7 @@
  * end 8 (of what ends, or has ended).
  */
 import type { Ballot } from "../../format/record.ts";
+import { bufferOf } from "../../util/bytes.ts";
 import { CONTENT_TYPE_BYTES_MAX, RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 
 const HEAD_BYTES = 28;
@@ -56,7 +57,7 @@ export function encodeHeld(held: HeldKey): Buffer {
 
 /** Reads all entries; keys are views. Null: they are none. */
 export function decodeHeld(bytes: Uint8Array): HeldKey[] | null {
-  const entries = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const entries = bufferOf(bytes);
   const keys: HeldKey[] = [];
   for (let at = 0; at < entries.length; ) {
     if (at + HEAD_BYTES > entries.length) return null;

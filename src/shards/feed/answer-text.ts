@@ -3,7 +3,6 @@ import type { Change } from "./change.ts";
 import type { FeedQuestion } from "./messages.ts";
 
 /** The text of no changes. */
-export const NOTHING = new Uint8Array(0);
 
 export class AnswerText {
   count = 0;

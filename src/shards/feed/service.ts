@@ -13,10 +13,10 @@ import { endsOf, isAtOrAfter, LogChanges, type TakeChange } from "../../engine/f
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { ballotAt, unitsAt } from "../../format/record.ts";
-import { nameOf } from "../../util/bytes.ts";
+import { NOTHING, nameOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { Bell } from "../arena/bell.ts";
-import { AnswerText, NOTHING, textName } from "./answer-text.ts";
+import { AnswerText, textName } from "./answer-text.ts";
 import { Beats } from "./beats.ts";
 import type { ChangeTeller } from "./change.ts";
 import type { FeedAnswer, FeedAsked, FeedQuestion, FeedRefusal, FeedTold } from "./messages.ts";

@@ -8,6 +8,7 @@ import type { ShardPlace } from "../../engine/feed/place.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { ballotAt } from "../../format/record.ts";
+import { nameOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { AnswerText } from "./answer-text.ts";
 import type { ChangeTeller } from "./change.ts";
@@ -95,7 +96,7 @@ export class SlowReads {
     const changes = new LogChanges(lookups, memories, reading.places);
     const text = new AnswerText(question);
     const take: TakeChange = (key, map, unit) => {
-      if (!text.wants(Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1"))) return;
+      if (!text.wants(nameOf(key))) return;
       const change = entries.change(key, ballotAt(map, unit), question.values);
       if (change !== null) text.add(change);
     };

@@ -7,7 +7,7 @@
 
 import { isDiskFull } from "../../engine/slabs/io.ts";
 import type { Ballot } from "../../format/record.ts";
-import { copyOf } from "../../util/bytes.ts";
+import { copyOf, NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { GAVE_WAY, type Gathering, type Gatherings } from "../../util/gathering/gatherings.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
@@ -26,7 +26,6 @@ import { Backlog } from "./backlog.ts";
 /** Bytes on their way to the thread from which on the client is paused. */
 const WINDOW_BYTES = 2 * CHUNK_BYTES;
 
-const NOTHING = new Uint8Array(0);
 const ignore: WriteDone = () => {};
 const NO_MEMORY = new Error("there is no memory for the next bytes");
 

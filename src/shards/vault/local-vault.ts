@@ -23,7 +23,7 @@ import {
 import { type Ballot, ballotOf, emptyHead, isExtended, readHead, typeOf } from "../../format/record.ts";
 import { isAbsence } from "../../format/record-types.ts";
 import { endOfLife, hasEnded, type Life, NO_LIFE } from "../../rules/expiry.ts";
-import { copyOf } from "../../util/bytes.ts";
+import { copyOf, NOTHING } from "../../util/bytes.ts";
 import { SteadyClock } from "../../util/clock.ts";
 import { Gatherings } from "../../util/gathering/gatherings.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
@@ -52,7 +52,6 @@ import type { Found, Vault, VaultStats } from "./vault.ts";
 /** Numbers of uploads that each front has for itself. */
 const UPLOADS_OF_A_FRONT = 2 ** 24;
 
-const NOTHING = new Uint8Array(0);
 const GATHERINGS = { bytesMax: RECEIVING_BYTES_MAX, countMax: RECEIVING_MAX };
 
 /** Says that the node is one of a cluster. */

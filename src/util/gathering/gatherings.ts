@@ -11,6 +11,8 @@
  * Invariants: all buffers together stay under `bytesMax`; the file has at most `countMax` places of
  * CHUNK_BYTES.
  */
+
+import { NOTHING } from "../bytes.ts";
 import { CHUNK_BYTES } from "../limits.ts";
 import { type PlaceHolder, Places } from "../places.ts";
 import { AsideFile } from "./aside-file.ts";
@@ -23,8 +25,6 @@ const BUFFER_BYTES_MIN = 16 * 1024;
  * copying into it.
  */
 const LEFT_USE_BYTES_MIN = CHUNK_BYTES / 4;
-
-const NOTHING = new Uint8Array(0);
 
 /** A slow gathering had to make room for others. */
 export const GAVE_WAY = new Error("others needed the place of a body that came too slowly");

@@ -3,7 +3,7 @@
  * there says somebody else, and nothing is kept between two calls but a place.
  */
 import { compareKeys } from "../../../format/keys/order.ts";
-import { copyOf } from "../../../util/bytes.ts";
+import { copyOf, NOTHING } from "../../../util/bytes.ts";
 import type { MergedKeys } from "./merged-keys.ts";
 
 /** What is walked: keys that are not before `low` and are before `high`, from either end. */
@@ -35,8 +35,6 @@ export interface Visitor {
   /** Asked after each one that was taken: whether that was the last. */
   isFull(): boolean;
 }
-
-const NOTHING = new Uint8Array(0);
 
 /** The lowest text above all that begin with `prefix`; null: there is none. */
 export function afterAll(prefix: Uint8Array): Uint8Array | null {
