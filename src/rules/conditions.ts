@@ -22,6 +22,8 @@ export interface Conditions {
 
 /** Names no version. */
 export const NO_TAG = '""';
+/** A header that is there and empty, as a list: it names no version, so no write may go on by it. */
+export const EMPTY_LIST = ",";
 const ANY = "*";
 const SINCE = "@";
 

@@ -1,5 +1,6 @@
 /** How long a value is to live, by the query of the request that writes it: `ttl` or `expires`. Pure. */
 import { KEEP_LIFE, type Life, NO_LIFE } from "./expiry.ts";
+import { parametersOf } from "./query.ts";
 
 const SECOND_MS = 1000;
 const DAY_MS = 86_400_000;
@@ -43,7 +44,7 @@ export function speaksOfLife(query: string): boolean {
  */
 export function lifeOf(query: string, allowed: Allowed, nowMs: number): Life | string | null {
   if (!speaksOfLife(query)) return null;
-  const parameters = new URLSearchParams(query);
+  const parameters = parametersOf(query);
   const ttls = parameters.getAll("ttl");
   const moments = parameters.getAll("expires");
   if (ttls.length + moments.length === 0) return null;

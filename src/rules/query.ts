@@ -2,9 +2,19 @@
 
 /** A cursor and a key, percent-encoded, fit. */
 const QUERY_CHARACTERS_MAX = 8192;
-/** Questions, which nothing else than a GET can be. */
+/**
+ * The parameters of a query, by which everybody reads it: so what a request is let in for is what is done. A
+ * question mark in front is part of the first name (RFC 3986, section 3.4); URLSearchParams drops it.
+ */
+export function parametersOf(query: string): URLSearchParams {
+  return new URLSearchParams(`&${query}`);
+}
+
+/**
+ * Questions, which nothing else than a GET can be: what a request with one of these is meant to do must not
+ * be left out in silence.
+ */
 const FOR_GET: ReadonlySet<string> = new Set(["list", "watch", "changes", "wait"]);
-/** What a request with one of these is meant to do must not be left out in silence. */
 /** Whoever writes a value reads these himself. */
 const OF_WRITES: ReadonlySet<string> = new Set(["ttl", "expires"]);
 
@@ -16,7 +26,7 @@ const OF_WRITES: ReadonlySet<string> = new Set(["ttl", "expires"]);
 export function queryProblem(query: string, writes = false): string | null {
   if (query.length > QUERY_CHARACTERS_MAX)
     return `the query is limited to ${QUERY_CHARACTERS_MAX} characters`;
-  for (const [name, value] of new URLSearchParams(query)) {
+  for (const [name, value] of parametersOf(query)) {
     if (name === "consistency" && value !== "quorum" && value !== "one") {
       return "consistency is quorum or one";
     }
@@ -28,6 +38,6 @@ export function queryProblem(query: string, writes = false): string | null {
 
 /** What the query says of consistency; null: nothing. */
 export function consistencyOf(query: string): "quorum" | "one" | null {
-  const value = new URLSearchParams(query).get("consistency");
+  const value = parametersOf(query).get("consistency");
   return value === "quorum" || value === "one" ? value : null;
 }

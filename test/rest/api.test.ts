@@ -591,6 +591,8 @@ describe("conditions", () => {
   test("PUT: If-Match replaces the named version only, If-None-Match: * creates only", async () => {
     assertError(await put("/if/put", "x", { "If-Match": "*" }), "precondition_failed");
     assertError(await put("/if/put", "x", { "If-Match": other }), "precondition_failed");
+    // A list of nothing: who sends it had no version in hand.
+    assertError(await put("/if/put", "x", { "If-Match": "" }), "precondition_failed");
     const first = await put("/if/put", "one", { "If-None-Match": "*" });
     assert.equal(first.status, 201);
     assertError(await put("/if/put", "x", { "If-None-Match": "*" }), "precondition_failed");

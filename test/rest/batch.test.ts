@@ -290,6 +290,7 @@ describe("batch: one node", () => {
       [JSON_TYPE, `{"operations":[${put}],"atomic":true}`, 400],
       [LINES_TYPE, `${put}\n{`, 400],
       [{ "Content-Type": "text/plain" }, `{"operations":[${put}]}`, 400],
+      [{ ...JSON_TYPE, "Content-Encoding": "gzip" }, `{"operations":[${put}]}`, 415],
       [JSON_TYPE, `{"operations":[${put}]}${" ".repeat(17_000_000)}`, 413],
     ];
     for (const [headers, body, status] of wrong) {
@@ -302,6 +303,47 @@ describe("batch: one node", () => {
       const reply = await call(server.port, method, "/_batch", method === "PUT" ? { body: "x" } : {});
       assert.deepEqual([reply.status, reply.headers.allow], [405, "POST"]);
     }
+  });
+
+  test("batch: values have the limit that they have alone", async () => {
+    const own = await startServer({ flags: ["-max-value", "1000"] });
+    try {
+      const value = "x".repeat(1001);
+      const base64 = Buffer.alloc(1001).toString("base64");
+      for (const operation of [
+        { op: "put", key: "k", value },
+        { op: "post", key: "k", base64 },
+        { op: "put", key: "k", base64: Buffer.alloc(1000).toString("base64") },
+        { op: "patch", key: "k", base64: "AAAA" },
+      ]) {
+        const single = await alone(own.port, operation);
+        const [result] = await batch(own.port, [operation]);
+        assert.deepEqual(
+          [result.status, result.code],
+          [single.status === 201 ? 200 : single.status, single.code],
+        );
+      }
+      assert.equal((await call(own.port, "GET", "/k")).body.length, 1000);
+    } finally {
+      await own.dispose();
+    }
+  });
+
+  test("batch: a patch that nobody could carry out is one result among others, and the node lives", async () => {
+    const { port } = server;
+    const value = [];
+    for (let depth = 1; depth < 20_000; depth = depth * 2 + 1)
+      value.push({ op: "copy", from: "", path: "/a".repeat(depth + 1) });
+    const results = await batch(port, [
+      { op: "put", key: "deep", value: { a: {} } },
+      { op: "patch", key: "deep", type: STEPS, value },
+      { op: "patch", key: "deep", type: MERGE, value: { b: 1 } },
+    ]);
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      [201, 409, 200],
+    );
+    assert.equal((await call(port, "GET", "/deep")).text, '{"value":{"a":{},"b":1}}');
   });
 
   test("batch: one that does not come whole does nothing, in any of its pieces", async () => {

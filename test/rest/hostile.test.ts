@@ -92,6 +92,7 @@ describe("framing", () => {
       "POST /lengths",
       "DELETE /twice",
       "PATCH /twice?append",
+      "PATCH /twice?ttl=60",
       "POST /_batch",
       "POST /_delete?prefix=twice",
     ])
@@ -108,6 +109,22 @@ describe("framing", () => {
       }
     await isAbsent("lengths");
     assert.equal((await call(port, "GET", "/twice")).text, "a");
+    await settled();
+  });
+
+  test("a Transfer-Encoding that is not chunked alone: 400, whatever takes the body, and nothing is changed", async () => {
+    await call(port, "PUT", "/coded", { body: "a" });
+    for (const line of ["PUT /coded", "PATCH /coded?append", "POST /_batch"]) {
+      const client = await RawConnection.open(port);
+      client.send(
+        `${line} HTTP/1.1\r\nHost: x\r\nContent-Type: application/${line.startsWith("POST") ? "json" : "octet-stream"}\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nb\r\n0\r\n\r\n`,
+      );
+      const [answer] = await client.answers();
+      assert.equal(answer.status, 400, line);
+      assert.match(answer.body.toString(), /only Transfer-Encoding/, line);
+      client.socket.destroy();
+    }
+    assert.equal((await call(port, "GET", "/coded")).text, "a");
     await settled();
   });
 

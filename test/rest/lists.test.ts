@@ -298,8 +298,11 @@ test("lists: with a key, lists need it also where single reads do not", async ()
     const headers = { Authorization: "Bearer 0123456789abcdef" };
     await call(own, "PUT", "/secret", { body: "v", headers });
     assert.equal((await call(own, "GET", "/secret")).status, 200);
-    for (const path of ["/?list", "/s?list", "/_kv/?list", "/?list&count", "/?%6cist&list"])
+    for (const path of ["/?list", "/s?list", "/_kv/?list", "/?list&count", "/?%6cist&list", "/?%6cist"])
       assert.equal((await call(own, "GET", path)).status, 401, path);
+    // A second question mark makes the name another one, in whichever way the query is read.
+    for (const query of ["?list&%61", "?watch&%61", "?changes&%61", "?%6cist"])
+      assert.equal((await call(own, "GET", `/secret?${query}`)).text, "v", query);
     assert.equal((await call(own, "GET", "/?list", { headers })).json().keys[0].key, "secret");
     assert.equal((await call(own, "POST", "/_delete?all=1")).status, 401);
   });

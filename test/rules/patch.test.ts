@@ -181,6 +181,71 @@ test("patch: append", () => {
     assert.throws(() => commanded(value, patch), PatchConflict);
 });
 
+test("patch: numbers of any size are compared by their values", () => {
+  const long = "9".repeat(6000);
+  for (const [a, b] of [
+    ["1", "1.0"],
+    ["1e99999", "10e99998"],
+    ["-0", "0.000e77"],
+    ["0.0012e3", "12E-1"],
+    [long, `${long}.0`],
+    [`1e${"9".repeat(30)}`, `10e${"9".repeat(29)}8`],
+    ["1e007", "10000000"],
+  ])
+    assert.equal(patched(a, `[{"op":"test","path":"","value":${b}}]`), a);
+  for (const [a, b] of [
+    ["1", "-1"],
+    ["1e99999", "1e99998"],
+    ["9007199254740993", "9007199254740992"],
+    [`${long}1`, `${long}2`],
+    ["0", "1e-400"],
+    ["0", "null"],
+  ])
+    assert.throws(() => patched(a, `[{"op":"test","path":"","value":${b}}]`), PatchConflict, `${a} ${b}`);
+});
+
+test("patch: a move to where it is, and of the whole", () => {
+  const value = '{"a":[1, 2]}';
+  for (const place of ["", "/a", "/a/1"])
+    assert.deepEqual(
+      JSON.parse(patched(value, `[{"op":"move","from":"${place}","path":"${place}"}]`) as string),
+      JSON.parse(value),
+    );
+  assert.throws(() => patched(value, '[{"op":"move","from":"/b","path":"/b"}]'), PatchConflict);
+});
+
+test("patch: a few operations do not make a value of any size, or depth, or take any time", () => {
+  const copies = (from: string, paths: string[]) =>
+    JSON.stringify(paths.map((place) => ({ op: "copy", from, path: place })));
+  const names = Array.from({ length: 60 }, (_, index) => `/${index}`);
+  assert.throws(() => patched('{"a":{}}', copies("", names)), /copies more than/);
+  const big = `{"a":"${"x".repeat(1_000_000)}"}`;
+  assert.throws(() => patched(big, copies("/a", names)), /copies more than/);
+  // Each makes it twice as deep: by copies, and by moves of what is deep already.
+  const deeper: object[] = [];
+  for (let depth = 1; depth < 60_000; depth = depth * 2 + 1)
+    deeper.push({ op: "copy", from: "", path: "/a".repeat(depth + 1) });
+  assert.throws(() => patched('{"a":{}}', JSON.stringify(deeper)), PatchConflict);
+  const chain = `${'{"a":'.repeat(600)}{}${"}".repeat(600)}`;
+  const move = [{ op: "move", from: "/y", path: `/x${"/a".repeat(601)}` }];
+  assert.throws(() => patched(`{"x":${chain},"y":${chain}}`, JSON.stringify(move)), /deeper than 1000/);
+  const short = [{ op: "move", from: "/y", path: `/x${"/a".repeat(301)}` }];
+  const half = chain
+    .replaceAll("a", "b")
+    .replace(/(\{"b":){300}/, "")
+    .replace(/\}{300}$/, "");
+  const fits = patched(`{"x":${half.replaceAll("b", "a")},"y":${chain}}`, JSON.stringify(short)) as string;
+  assert.equal(patched(fits, "[]"), fits, "what was made can be changed again");
+  const many = `[${"0,".repeat(400_000)}0]`;
+  const front = Array.from({ length: 2000 }, () => ({ op: "add", path: "/0", value: 1 }));
+  assert.throws(() => patched(many, JSON.stringify(front)), /takes too long/);
+  const zeros = `1.${"0".repeat(1_000_000)}`;
+  const tests = Array.from({ length: 2000 }, () => ({ op: "test", path: "", value: 1 }));
+  assert.throws(() => patched(zeros, JSON.stringify(tests)), /takes too long/);
+  // What is asked for in earnest is far from that.
+  assert.equal(JSON.parse(patched(many, JSON.stringify(front.slice(0, 100))) as string).length, 400_101);
+});
+
 test("patch: depth has a bound, and is never the end of the process", () => {
   const deep = `${"[".repeat(5000)}${"]".repeat(5000)}`;
   assert.throws(() => commanded(deep, '{"append":1}'), PatchConflict);

@@ -9,11 +9,19 @@ export interface Decimal {
 /** Digits before and behind the point, of a number that is worked with. */
 export const DIGITS_MAX = 5000;
 
+const SYNTAX = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?$/;
+
+/** Sign, digits before and behind the point, and the power of ten, of a JSON number. */
+function partsOf(text: string): [sign: string, whole: string, fraction: string, power: string] {
+  const match = SYNTAX.exec(text);
+  if (match === null) throw new Error("this is no JSON number");
+  const [, sign, whole, fraction = "", power = "0"] = match;
+  return [sign, whole, fraction, power];
+}
+
 /** Reads a JSON number. Null: it has more digits than DIGITS_MAX once it is written out. */
 export function readDecimal(text: string): Decimal | null {
-  const match = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?$/.exec(text);
-  if (match === null) throw new Error(`${text} is no JSON number`);
-  const [, sign, whole, fraction = "", power = "0"] = match;
+  const [sign, whole, fraction, power] = partsOf(text);
   const digits = (whole + fraction).replace(/^0+(?=\d)/, "");
   const exponent = Number(power) - fraction.length;
   if (digits === "0") return { digits: 0n, exponent: 0 };
@@ -31,6 +39,24 @@ export function compare(a: Decimal, b: Decimal): number {
   const exponent = Math.min(a.exponent, b.exponent);
   const difference = scaled(a, exponent) - scaled(b, exponent);
   return difference < 0n ? -1 : difference > 0n ? 1 : 0;
+}
+
+/** Whether two JSON numbers have the same value, whatever their size. */
+export function areEqual(a: string, b: string): boolean {
+  return normalOf(a) === normalOf(b);
+}
+
+/** The same text for all ways to write a number. */
+function normalOf(text: string): string {
+  const [sign, whole, fraction, power] = partsOf(text);
+  const digits = whole + fraction;
+  let start = 0;
+  while (digits[start] === "0") start++;
+  if (start === digits.length) return "0";
+  let end = digits.length;
+  while (digits[end - 1] === "0") end--;
+  const exponent = BigInt(power) + BigInt(digits.length - end - fraction.length);
+  return `${sign}${digits.slice(start, end)}e${exponent}`;
 }
 
 /** Written out, without zeros at the end of a fraction. */

@@ -52,7 +52,7 @@ function merge(target: Tree, patch: Tree): Tree {
     if (value.kind === "leaf" && value.text === NULL.text) members.delete(name);
     else members.set(name, merge(members.get(name) ?? NULL, value));
   }
-  return { kind: "object", members, text: null };
+  return { kind: "object", members, text: null, height: 0 };
 }
 
 const COUNTER_MEMBERS: ReadonlySet<string> = new Set(["increment", "initial", "min", "max"]);
@@ -95,7 +95,9 @@ function counterOf(text: string): Decimal {
 
 function append(text: string, value: Tree): string {
   const tree = readValue(text);
-  if (tree.kind === "array") return textOf({ kind: "array", items: [...tree.items, value], text: null });
+  if (tree.kind === "array") {
+    return textOf({ kind: "array", items: [...tree.items, value], text: null, height: 0 });
+  }
   if (isString(tree) && isString(value)) return `${tree.text.slice(0, -1)}${value.text.slice(1)}`;
   throw new PatchConflict(
     isString(tree) ? "to a text only a text can be appended" : "the value is neither an array nor a text",

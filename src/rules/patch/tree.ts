@@ -2,8 +2,12 @@
  * JSON as a tree in which nothing is lost: numbers and strings keep their own text, and so does every array
  * and object that no change has touched. Pure.
  */
+import { PatchConflict } from "./errors.ts";
 
-/** `text`: the own text, as long as nothing in it has changed. */
+/**
+ * `text`: the own text, as long as nothing in it has changed. `height`: steps down to what lies deepest, for
+ * as long.
+ */
 export type Tree = Leaf | Branch | List;
 
 /** A number, a string, true, false or null. */
@@ -17,12 +21,14 @@ export interface Branch {
   /** In their order; of a name that stands twice the last value counts. */
   members: Map<string, Tree>;
   text: string | null;
+  height: number;
 }
 
 export interface List {
   kind: "array";
   items: Tree[];
   text: string | null;
+  height: number;
 }
 
 export const NULL: Leaf = { kind: "leaf", text: "null" };
@@ -43,19 +49,43 @@ export function readTree(text: string): Tree {
   return reader.value(0);
 }
 
-/** The text of a tree. */
-export function textOf(tree: Tree): string {
+/**
+ * The text of a tree.
+ * @param depth containers that it is in
+ * @throws PatchConflict where it is deeper than what can be read again
+ */
+export function textOf(tree: Tree, depth = 0): string {
+  const height = tree.kind === "leaf" || tree.text === null ? 0 : tree.height;
+  if (depth + height > DEPTH_MAX) throw tooDeep();
   if (tree.kind === "leaf" || tree.text !== null) return tree.text as string;
-  if (tree.kind === "array") return `[${tree.items.map(textOf).join(",")}]`;
-  const members = [...tree.members].map(([name, value]) => `${JSON.stringify(name)}:${textOf(value)}`);
+  if (tree.kind === "array") return `[${tree.items.map((item) => textOf(item, depth + 1)).join(",")}]`;
+  const members = [...tree.members].map(
+    ([name, value]) => `${JSON.stringify(name)}:${textOf(value, depth + 1)}`,
+  );
   return `{${members.join(",")}}`;
 }
 
-/** A tree of its own, which may be changed without the first one noticing. */
-export function cloneOf(tree: Tree): Tree {
+/**
+ * A tree of its own, which may be changed without the first one noticing.
+ * @param spend told of the characters of each part
+ * @throws PatchConflict where it is too deep
+ */
+export function cloneOf(tree: Tree, spend: (characters: number) => void = () => {}, depth = 0): Tree {
+  if (depth > DEPTH_MAX) throw tooDeep();
+  spend(tree.kind === "leaf" ? tree.text.length + 1 : 2);
   if (tree.kind === "leaf") return tree;
-  if (tree.kind === "array") return { ...tree, items: tree.items.map(cloneOf) };
-  return { ...tree, members: new Map([...tree.members].map(([name, value]) => [name, cloneOf(value)])) };
+  if (tree.kind === "array")
+    return { ...tree, items: tree.items.map((item) => cloneOf(item, spend, depth + 1)) };
+  const members = new Map<string, Tree>();
+  for (const [name, value] of tree.members) {
+    spend(name.length + 3);
+    members.set(name, cloneOf(value, spend, depth + 1));
+  }
+  return { ...tree, members };
+}
+
+function tooDeep(): PatchConflict {
+  return new PatchConflict(`the changed value would be deeper than ${DEPTH_MAX} arrays and objects`);
 }
 
 export function isNumber(tree: Tree): tree is Leaf {
@@ -64,6 +94,11 @@ export function isNumber(tree: Tree): tree is Leaf {
 
 export function isString(tree: Tree): tree is Leaf {
   return tree.kind === "leaf" && tree.text.startsWith('"');
+}
+
+/** The height of a container with this in it. */
+function heightAbove(tree: Tree): number {
+  return tree.kind === "leaf" ? 1 : tree.height + 1;
 }
 
 /** Cuts a text that is known to be JSON. */
@@ -89,6 +124,7 @@ class Reader {
 
   private object(start: number, depth: number): Branch {
     const members = new Map<string, Tree>();
+    let height = 0;
     this.at++;
     for (this.skipSpace(); this.source[this.at] !== "}"; this.skipComma()) {
       const from = this.at;
@@ -96,18 +132,25 @@ class Reader {
       const name = JSON.parse(this.source.slice(from, this.at)) as string;
       this.skipSpace();
       this.at++;
-      members.set(name, this.value(depth + 1));
+      const value = this.value(depth + 1);
+      members.set(name, value);
+      height = Math.max(height, heightAbove(value));
     }
     this.at++;
-    return { kind: "object", members, text: this.source.slice(start, this.at) };
+    return { kind: "object", members, text: this.source.slice(start, this.at), height };
   }
 
   private array(start: number, depth: number): List {
     const items: Tree[] = [];
+    let height = 0;
     this.at++;
-    for (this.skipSpace(); this.source[this.at] !== "]"; this.skipComma()) items.push(this.value(depth + 1));
+    for (this.skipSpace(); this.source[this.at] !== "]"; this.skipComma()) {
+      const item = this.value(depth + 1);
+      items.push(item);
+      height = Math.max(height, heightAbove(item));
+    }
     this.at++;
-    return { kind: "array", items, text: this.source.slice(start, this.at) };
+    return { kind: "array", items, text: this.source.slice(start, this.at), height };
   }
 
   private skipComma(): void {

@@ -3,6 +3,7 @@
  * that the token has to cover. Deny by default: a reserved path that is not in this table needs an operator.
  */
 import { bitsOf, type Token } from "../../auth/tokens.ts";
+import { parametersOf } from "../../rules/query.ts";
 import type { KeyBytes } from "../../shards/arena/write.ts";
 import type { Req } from "../http/http.ts";
 import {
@@ -70,11 +71,6 @@ const OPERATORS: Rule = { kind: "bits", bits: ADMIN };
 export interface ReadKind {
   bits: number;
   ofPrefix: boolean;
-}
-
-/** Parameters of a query. A second question mark belongs to the first name, as it does for the handlers. */
-function parametersOf(query: string): URLSearchParams {
-  return new URLSearchParams(`&${query}`);
 }
 
 const SINGLE: ReadKind = { bits: READ, ofPrefix: false };

@@ -2,6 +2,7 @@
  * `POST /_admin/backup?directory=…`: a copy of the node's data at one moment, in a folder on the node. Lines
  * tell how far it is. It goes on when its client has gone: the folder's file BACKUP says that it is whole.
  */
+import { parametersOf } from "../../rules/query.ts";
 import type { RunBackup } from "../../shards/backup/backups.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import { NO_BODY } from "../http/body-length.ts";
@@ -25,7 +26,7 @@ export function createBackup(context: FrontContext, run: RunBackup): Handler {
       meter.count(POST, status);
       note(status);
     };
-    const directories = new URLSearchParams(query).getAll("directory");
+    const directories = parametersOf(query).getAll("directory");
     if (directories.length !== 1 || directories[0] === "")
       return refused("bad_request", "directory=… names the folder for the backup, once");
     if (declared > 0 && declared !== NO_BODY)

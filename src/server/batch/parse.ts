@@ -9,7 +9,7 @@
  */
 
 import { isUtf8 } from "node:buffer";
-import { readTags } from "../../rules/conditions.ts";
+import { EMPTY_LIST, readTags } from "../../rules/conditions.ts";
 import { type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { type Allowed, lifeOfTtl } from "../../rules/life.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -92,8 +92,8 @@ function readOperation(text: Text, start: number, end: number, what: string): Op
   const key = Buffer.from(name, "utf8");
   if (name === "" || !isWellFormed(name)) return { code: "bad_key", detail: "" };
   if (key.length > KEY_BYTES_MAX) return { code: "key_too_long", detail: "" };
-  const ifMatch = readTags((given.get("ifMatch") as string | undefined) ?? "", false);
-  const ifNoneMatch = readTags((given.get("ifNoneMatch") as string | undefined) ?? "", true);
+  const ifMatch = tagsOf(given, "ifMatch");
+  const ifNoneMatch = tagsOf(given, "ifNoneMatch");
   if (ifMatch === null || ifNoneMatch === null)
     return { code: "bad_request", detail: 'ifMatch and ifNoneMatch are "*" or entity tags' };
   const life = given.has("ttl") ? lifeOfTtl(String(given.get("ttl")), LIVES[verb]) : NO_LIFE;
@@ -110,6 +110,12 @@ function readOperation(text: Text, start: number, end: number, what: string): Op
     ...typeOf(verb, value !== null, given.get("type") as string | undefined),
     once: (given.get("idempotencyKey") as string | undefined) ?? "",
   };
+}
+
+/** As the headers are read; null: it is no list of tags. */
+function tagsOf(given: ReadonlyMap<string, unknown>, name: "ifMatch" | "ifNoneMatch"): string | null {
+  const text = given.get(name) as string | undefined;
+  return text === undefined ? "" : readTags(text || EMPTY_LIST, name === "ifNoneMatch");
 }
 
 function verbOf(given: ReadonlyMap<string, unknown>): Operation["verb"] {

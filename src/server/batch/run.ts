@@ -149,7 +149,11 @@ class BatchRun {
   }
 
   /** Why a write cannot be done here at all, or null. */
-  private refusalOf({ verb, life, once }: Operation): Told | null {
+  private refusalOf({ verb, body, life, once }: Operation): Told | null {
+    const { maxValueBytes } = this.context;
+    // A change is judged by what comes of it.
+    if (verb !== "patch" && body.length > maxValueBytes)
+      return told("too_large", `values are limited to ${maxValueBytes} bytes`);
     const speaksOfLife = life !== NO_LIFE || verb === "touch";
     if (speaksOfLife && !(this.cluster ?? this.context.vault).keepsEnds)
       return told("upgrade_first", NO_ENDS);

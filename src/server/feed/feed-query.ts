@@ -1,4 +1,5 @@
 /** What a GET asks of the feed of changes, by its query. Pure. */
+import { parametersOf } from "../../rules/query.ts";
 import { FEED_WAIT_MS_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from "../../util/limits.ts";
 
 /** Longest query: a place of a store with many shards fits. */
@@ -25,7 +26,7 @@ type Flags = Partial<Record<(typeof FLAGS)[number], boolean>>;
 /** Whether a query asks for changes. */
 export function isFeedQuery(query: string): boolean {
   if (query.includes("%")) {
-    const parameters = new URLSearchParams(query);
+    const parameters = parametersOf(query);
     return parameters.has("watch") || parameters.has("changes") || parameters.has("wait");
   }
   return /(?:^|&)(?:watch|changes|wait)(?:=|&|$)/.test(query);
@@ -35,7 +36,7 @@ export function isFeedQuery(query: string): boolean {
 export function readFeedQuery(query: string): FeedQuery | string {
   if (query.length > QUERY_CHARACTERS_MAX)
     return `the query is limited to ${QUERY_CHARACTERS_MAX} characters`;
-  const parameters = new URLSearchParams(query);
+  const parameters = parametersOf(query);
   const read = readParameters(parameters);
   if (typeof read === "string") return read;
   const { texts, flags } = read;

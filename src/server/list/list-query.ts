@@ -4,6 +4,7 @@
  */
 import { justAfter, type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
 import { compareKeys } from "../../format/keys/order.ts";
+import { parametersOf } from "../../rules/query.ts";
 import { hash32 } from "../../util/hash.ts";
 import { KEY_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from "../../util/limits.ts";
 
@@ -32,7 +33,7 @@ export type Parameters = Partial<Record<Flag, boolean>> & Partial<Record<Text, s
 /** Whether a query asks for a list. */
 export function isListQuery(query: string): boolean {
   // Percent-encoded it is the same, to access and to us.
-  if (query.includes("%")) return new URLSearchParams(query).has("list");
+  if (query.includes("%")) return parametersOf(query).has("list");
   return /(?:^|&)list(?:=|&|$)/.test(query);
 }
 
@@ -61,6 +62,8 @@ export function readParameters(query: string): Parameters | string {
 
 /** Null: not percent-encoded UTF-8. */
 function decode(text: string): string | null {
+  // What uWS puts in the place of bytes that are no UTF-8.
+  if (text.includes("\ufffd")) return null;
   try {
     return decodeURIComponent(text.replaceAll("+", " "));
   } catch {

@@ -10,6 +10,7 @@
  */
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { rangeOf } from "../../engine/catalog/runs/listing.ts";
+import { parametersOf } from "../../rules/query.ts";
 import type { Refused } from "../../shards/catalog/messages.ts";
 import { bufferOf, copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -46,7 +47,7 @@ export function createMkvLists(context: FrontContext, lists: AnswerList): Answer
       meter.count(GET, sendError(res, code, { detail }));
       return true;
     };
-    const parameters = new URLSearchParams(query);
+    const parameters = parametersOf(query);
     const limit = parameters.get("limit") || "0";
     if (!/^[+-]?\d{1,18}$/.test(limit)) return refused("bad_request", "limit is a number");
     if (operation === "unlinked") {

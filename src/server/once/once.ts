@@ -10,7 +10,6 @@ import { NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
-import type { Req } from "../http/http.ts";
 
 /** As uWS gives names. */
 export const IDEMPOTENCY_KEY = "idempotency-key";
@@ -34,15 +33,6 @@ export function onceProblem(key: string, name = "Idempotency-Key"): string | nul
 function linesProblem(lines: readonly string[]): string | null {
   if (lines.length === 0) return null;
   return lines.length === 1 ? onceProblem(lines[0]) : "Idempotency-Key came more than once";
-}
-
-/** The header's lines in a request whose headers are not read in one pass. */
-export function onceLines(req: Req): string[] {
-  const lines: string[] = [];
-  req.forEach((name, value) => {
-    if (name === IDEMPOTENCY_KEY) lines.push(value);
-  });
-  return lines;
 }
 
 /** What is wrong with the header's lines here, or null. */

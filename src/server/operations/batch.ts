@@ -85,6 +85,14 @@ export const BATCH_OPERATIONS: readonly Operation[] = [
         },
       },
     },
-    errors: [...BODY_ERRORS, "length_required", "too_large", "overloaded", "stopping"],
+    errors: [
+      ...BODY_ERRORS,
+      "length_required",
+      "too_large",
+      "unsupported_encoding",
+      "overloaded",
+      "stopping",
+    ],
+    errorHeaders: { unsupported_encoding: ["Accept-Encoding"] },
   },
 ];

@@ -86,9 +86,13 @@ export const PATCH_OPERATIONS: readonly Operation[] = [
         content: { [JSON_TYPE]: PATCHED },
       },
     },
-    errors: [...WRITE_ERRORS, ...(["not_found", "patch_conflict", "length_required", "bad_json"] as const)],
+    errors: [
+      ...WRITE_ERRORS,
+      ...(["not_found", "patch_conflict", "length_required", "bad_json", "unsupported_encoding"] as const),
+    ],
     errorHeaders: {
       ...{ precondition_failed: ["ETag"], patch_conflict: ["ETag"], too_large: ["ETag"] },
+      unsupported_encoding: ["Accept-Encoding"],
       // In a cluster: the version of the mark that it is gone.
       not_found: ["ETag"],
     },

@@ -50,8 +50,9 @@ const LOCK_ERRORS = [
   ...KEY_ERRORS,
   ...BODY_ERRORS,
   ...STORE_ERRORS,
-  ...(["locked", "too_large", "upgrade_first"] as const),
+  ...(["locked", "too_large", "unsupported_encoding", "upgrade_first"] as const),
 ];
+const LOCK_HEADERS = { unsupported_encoding: ["Accept-Encoding"] } as const;
 
 const locking = (id: string, method: "LOCK" | "UNLOCK") =>
   ({ id, group: "Keys", methods: [method], paths: RAW_PATHS, needs: ["write"] }) as const;
@@ -86,6 +87,7 @@ export const RAW_OPERATIONS: readonly Operation[] = [
       423: LOCKED,
     },
     errors: LOCK_ERRORS,
+    errorHeaders: LOCK_HEADERS,
   },
   {
     ...locking("unlock", "UNLOCK"),
@@ -98,5 +100,6 @@ export const RAW_OPERATIONS: readonly Operation[] = [
       423: LOCKED,
     },
     errors: LOCK_ERRORS,
+    errorHeaders: LOCK_HEADERS,
   },
 ];

@@ -66,8 +66,7 @@ export function createChanges(context: FrontContext): MakeChange {
     try {
       patch = patchOf(asked);
     } catch (error) {
-      if (!(error instanceof PatchError)) throw error;
-      done(failed("bad_request", error.message));
+      done(error instanceof PatchError ? failed("bad_request", error.message) : unexpected(context, error));
       return;
     }
     const isTaken = waiting.enter(nameOf(key), (known, leave) => {
@@ -117,6 +116,12 @@ function appendBytes(body: Uint8Array): Transform {
       throw new PatchConflict('the value is JSON: {"append": …} as application/json adds to it');
     return { ...value, bytes: Buffer.concat([value.bytes, body]) };
   };
+}
+
+/** A bug: the client gets a 500, and the process lives. */
+function unexpected({ log }: FrontContext, error: unknown): Ending {
+  log.error({ error: error instanceof Error ? error.stack : String(error) }, "a change in place failed");
+  return failed("internal");
 }
 
 function attempt(
@@ -169,8 +174,9 @@ function change(context: FrontContext, patch: Patch, value: Value | null, done: 
   try {
     next = transform(value);
   } catch (error) {
-    if (!(error instanceof PatchConflict)) throw error;
-    refuse(context, patch, failed("patch_conflict", error.message, etag), done);
+    // Whoever stands in line behind this one waits for its end.
+    if (!(error instanceof PatchConflict)) done(unexpected(context, error));
+    else refuse(context, patch, failed("patch_conflict", error.message, etag), done);
     return;
   }
   if (next === null) {

@@ -4,15 +4,16 @@
 
 import type { Conditions } from "../../rules/conditions.ts";
 import { NO_LIFE } from "../../rules/expiry.ts";
-import { queryProblem } from "../../rules/query.ts";
+import { parametersOf, queryProblem } from "../../rules/query.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
-import { readConditions } from "../http/read-headers.ts";
+import { judgeConditions } from "../http/read-headers.ts";
 import { type Header, REPLAYED, sendError, statusLine } from "../http/reply.ts";
 import { TARGET_KEY } from "../http/target.ts";
-import { onceLines, problemOf } from "../once/once.ts";
+import { problemOf } from "../once/once.ts";
 import { OTHER } from "../status/meter.ts";
+import { HeadLines } from "../writes/head-lines.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
 import type { MakeChange } from "./change.ts";
 import type { Ending } from "./ending.ts";
@@ -22,34 +23,36 @@ import { createTouch, readLife, WITHOUT_NONE } from "./touch.ts";
 /** Bodies of all patches of a front. */
 const PATCHES_BYTES_MAX = 32 * 1024 * 1024;
 
-const CONTENT_TYPE = Buffer.from("content-type");
 const WRONG_TYPE =
   "a patch is application/merge-patch+json, application/json-patch+json, application/json with increment or append, or, with ?append, application/octet-stream";
 
 /** Answers PATCH of a key. */
 export function createPatch(context: FrontContext, change: MakeChange): (res: Res, req: Req) => void {
   const touch = createTouch(context);
+  const lines = new HeadLines();
   const kind: BodyKind = {
     ...{ name: "a patch", verb: OTHER, bytesMax: CHUNK_BYTES, allBytesMax: PATCHES_BYTES_MAX, bytes: 0 },
   };
   return (res, req) => {
-    if (touch(res, req)) return;
+    lines.read(req);
+    if (touch(res, req, lines)) return;
     const isKey = targetOf(context, req) === TARGET_KEY;
     const key = context.key.bytes.slice(0, isKey ? context.key.length : 0);
     const conditions: Conditions = { ifMatch: "", ifNoneMatch: "" };
     const query = req.getQuery() ?? "";
-    const contentType = req.getHeader(CONTENT_TYPE);
-    const isAppend = new URLSearchParams(query).has("append");
+    const { contentType, ifMatch, ifNoneMatch, ifUnmodifiedSince, idempotencyKey } = lines;
+    const isAppend = parametersOf(query).has("append");
     const form = isAppend ? formOfBytes(contentType) : formOfJson(contentType);
     const life = readLife(context, query, WITHOUT_NONE);
     const detail =
-      queryProblem(query, true) ?? readConditions(req, conditions) ?? (form === null ? WRONG_TYPE : null);
-    const lines = onceLines(req);
-    const lifeProblem = "code" in life ? life : problemOf(context, lines);
+      queryProblem(query, true) ??
+      judgeConditions(ifMatch, ifNoneMatch, ifUnmodifiedSince, conditions) ??
+      (form === null ? WRONG_TYPE : null);
+    const lifeProblem = "code" in life ? life : problemOf(context, idempotencyKey);
     const problem = detail !== null ? ({ code: "bad_request", detail } as const) : lifeProblem;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
       const begun = "code" in life ? NO_LIFE : life;
-      const [once = ""] = lines;
+      const [once = ""] = idempotencyKey;
       // Without a form nothing comes so far.
       change(
         { key, ...conditions, form: form ?? "command", contentType, body, life: begun, once },

@@ -7,19 +7,20 @@ import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Conditions } from "../../rules/conditions.ts";
 import { type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { type Allowed, lifeOf, speaksOfLife } from "../../rules/life.ts";
-import { queryProblem } from "../../rules/query.ts";
+import { parametersOf, queryProblem } from "../../rules/query.ts";
 import type { WriteHead } from "../../shards/arena/write.ts";
 import { NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { declaredBytes, NO_BODY } from "../http/body-length.ts";
+import { bytesDeclared, NO_BODY } from "../http/body-length.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
-import { readConditions } from "../http/read-headers.ts";
+import { judgeConditions } from "../http/read-headers.ts";
 import { sendError, sendWriteResult } from "../http/reply.ts";
 import { TARGET_KEY } from "../http/target.ts";
-import { OnceKey, onceLines, problemOf } from "../once/once.ts";
+import { OnceKey, problemOf } from "../once/once.ts";
 import { OTHER } from "../status/meter.ts";
+import type { HeadLines } from "../writes/head-lines.ts";
 import { NO_ENDS } from "../writes/writes.ts";
 
 /** With a body: only what begins with it gets an end. */
@@ -43,18 +44,20 @@ export function readLife(context: FrontContext, query: string, allowed: Allowed)
 /**
  * Takes a request that only gives a value another end. The function answers false where it is another one.
  */
-export function createTouch(context: FrontContext): (res: Res, req: Req) => boolean {
-  return (res, req) => {
+export function createTouch(context: FrontContext): (res: Res, req: Req, lines: HeadLines) => boolean {
+  return (res, req, lines) => {
     const query = req.getQuery() ?? "";
     if (!speaksOfLife(query)) return false;
-    const declared = declaredBytes(req);
-    if (declared !== NO_BODY && declared !== 0) return false;
-    const isSaid = ["ttl", "expires"].some((name) => new URLSearchParams(query).has(name));
+    const declared = bytesDeclared(lines.contentLength ?? "", lines.transferEncoding ?? "");
+    // Whoever takes a body refuses two lengths.
+    if ((declared !== NO_BODY && declared !== 0) || lines.lengthsDiffer) return false;
+    const isSaid = ["ttl", "expires"].some((name) => parametersOf(query).has(name));
     if (!isSaid || targetOf(context, req) !== TARGET_KEY) return false;
     const conditions: Conditions = { ifMatch: "", ifNoneMatch: "" };
-    const detail = queryProblem(query, true) ?? readConditions(req, conditions);
+    const { ifMatch, ifNoneMatch, ifUnmodifiedSince, idempotencyKey } = lines;
+    const detail =
+      queryProblem(query, true) ?? judgeConditions(ifMatch, ifNoneMatch, ifUnmodifiedSince, conditions);
     const life = readLife(context, query, WITH_NONE);
-    const lines = onceLines(req);
     const problem: Problem | null =
       detail !== null
         ? { code: "bad_request", detail }
@@ -62,14 +65,14 @@ export function createTouch(context: FrontContext): (res: Res, req: Req) => bool
           ? life
           : context.stopping
             ? { code: "stopping", detail: "" }
-            : problemOf(context, lines);
+            : problemOf(context, idempotencyKey);
     if (problem !== null || "code" in life) {
       const { code, detail: sentence } = problem ?? (life as Problem);
       context.meter.count(OTHER, refuse(res, code, declared, { detail: sentence }));
       return true;
     }
     // uWS says nothing more of a request without a body.
-    send(context, res, { ...conditions, life }, lines);
+    send(context, res, { ...conditions, life }, idempotencyKey);
     return true;
   };
 }

@@ -8,7 +8,7 @@
 import type { Token } from "../../auth/tokens.ts";
 import { etagOf } from "../../format/version.ts";
 import type { Life } from "../../rules/expiry.ts";
-import { queryProblem } from "../../rules/query.ts";
+import { parametersOf, queryProblem } from "../../rules/query.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
@@ -46,7 +46,7 @@ interface Request {
 export function lockManner(context: FrontContext, query: string): Manner {
   const { caller, key } = context;
   const lockKey = lockKeyOf(key.bytes.slice(0, key.length));
-  const id = new URLSearchParams(query).get("ID");
+  const id = parametersOf(query).get("ID");
   return {
     ask(allow) {
       if (lockKey === null) allow(null);
@@ -84,7 +84,7 @@ export function createLocks(context: FrontContext): (res: Res, req: Req) => bool
           : lockKey === null
             ? { code: "key_too_long", detail: "a key that is locked leaves room for .tflock" }
             : null;
-    const named = new URLSearchParams(query).get("ID");
+    const named = parametersOf(query).get("ID");
     takeWhole(context, res, req, kind, problem, (body, answer) => {
       const request = { context, caller, lockKey: lockKey as Uint8Array, life: life as Life, answer };
       const id = idOf(body);

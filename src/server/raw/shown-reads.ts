@@ -1,5 +1,5 @@
 /** GET and HEAD of keys whose value is shown in another form, on one node and on those of a cluster. */
-import { consistencyOf, queryProblem } from "../../rules/query.ts";
+import { consistencyOf, parametersOf, queryProblem } from "../../rules/query.ts";
 import type { Shape } from "../../shards/vault/as-it-came.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
@@ -13,7 +13,7 @@ import { GET, HEAD } from "../status/meter.ts";
 const QUESTIONS = ["list", "watch", "changes", "wait"];
 
 function questionIn(query: string): string | undefined {
-  const parameters = new URLSearchParams(query);
+  const parameters = parametersOf(query);
   return QUESTIONS.find((one) => parameters.has(one));
 }
 

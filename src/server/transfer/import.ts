@@ -6,6 +6,7 @@
  */
 import { type ReadMember, readMember } from "../../archive/member.ts";
 import { ArchiveReader, END_BYTES, type Member } from "../../archive/tar.ts";
+import { parametersOf } from "../../rules/query.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
@@ -44,7 +45,7 @@ export function createImport(context: FrontContext): (res: Res, req: Req) => boo
       return true;
     };
     const query = req.getQuery() ?? "";
-    const modes = new URLSearchParams(query).getAll("mode");
+    const modes = parametersOf(query).getAll("mode");
     if (modes.length > 1 || !MODES.includes(modes[0] ?? "create"))
       return refused("bad_request", `mode is ${MODES.join(", ")}, or left out, which is create`);
     if (context.stopping) return refused("stopping");

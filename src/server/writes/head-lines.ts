@@ -5,6 +5,7 @@
  * also an empty one.
  */
 import { META_PREFIX, type MetadataLine } from "../../format/fields/metadata.ts";
+import { EMPTY_LIST } from "../../rules/conditions.ts";
 import type { Req } from "../http/http.ts";
 import { IDEMPOTENCY_KEY } from "../once/once.ts";
 
@@ -55,8 +56,8 @@ export class HeadLines {
         this.takeContent(name, value);
         break;
       case LETTER_I:
-        if (name === "if-match") this.ifMatch = joined(this.ifMatch, value);
-        else if (name === "if-none-match") this.ifNoneMatch = joined(this.ifNoneMatch, value);
+        if (name === "if-match") this.ifMatch = joined(this.ifMatch, value || EMPTY_LIST);
+        else if (name === "if-none-match") this.ifNoneMatch = joined(this.ifNoneMatch, value || EMPTY_LIST);
         else if (name === "if-unmodified-since")
           this.ifUnmodifiedSince = joined(this.ifUnmodifiedSince, value);
         else if (name === IDEMPOTENCY_KEY) this.idempotencyKey.push(value);

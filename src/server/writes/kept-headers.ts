@@ -36,7 +36,7 @@ export function keptHeaders(lines: HeadLines, json: boolean): KeptHeaders {
   )
     return NO_TRAILER;
   const kept: MetadataLine[] = [];
-  if (!IDENTITY_SYNTAX.test(contentEncoding)) {
+  if (!isIdentity(contentEncoding)) {
     if (json) return { code: "unsupported_encoding", detail: "" };
     if (!CODINGS_SYNTAX.test(contentEncoding)) return bad("Content-Encoding is no list of codings");
     kept.push(["content-encoding", contentEncoding]);
@@ -62,6 +62,11 @@ export function keptHeaders(lines: HeadLines, json: boolean): KeptHeaders {
     if (!isHeaderText(value)) return bad(`${name} holds characters that a header must not have`);
   }
   return metadataTrailer(kept);
+}
+
+/** Whether a body comes as it is, by all lines of its Content-Encoding. */
+export function isIdentity(codings: string): boolean {
+  return IDENTITY_SYNTAX.test(codings);
 }
 
 function bad(detail: string): KeptHeaders {

@@ -12,11 +12,19 @@ import { CHUNKED, NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger, lengthToTake, refuse } from "../http/linger.ts";
-import { sendError, sendErrorAndStayOpen } from "../http/reply.ts";
+import { headerLines, headerName } from "../http/read-headers.ts";
+import { type Header, sendError, sendErrorAndStayOpen } from "../http/reply.ts";
 import { BodyFlow, type BodyTaker } from "./body-flow.ts";
 import { ChunkEnd } from "./chunk-end.ts";
+import { isIdentity } from "./kept-headers.ts";
 
 const NO_BYTES = new ArrayBuffer(0);
+const CONTENT_ENCODING = headerName("content-encoding");
+const TRANSFER_ENCODING = headerName("transfer-encoding");
+/** uWS takes the chunks off, and nobody what else there is. */
+export const OTHER_CODING = "the only Transfer-Encoding understood is chunked";
+/** What goes with a 415. */
+export const ONLY_IDENTITY: readonly Header[] = [["Accept-Encoding", "identity"]];
 
 const RECEIVING = 0;
 const UNDER_WAY = 1;
@@ -54,9 +62,11 @@ export function takeWhole(
 ): void {
   const declared = lengthToTake(context.meter, kind.verb, res, req);
   if (declared === null) return;
-  const refusal = problem ?? judge(context, kind, declared);
+  const refusal = problem ?? judge(context, kind, declared) ?? codingProblem(req, kind, declared);
   if (refusal !== null) {
-    context.meter.count(kind.verb, refuse(res, refusal.code, declared, { detail: refusal.detail }));
+    const { code, detail } = refusal;
+    const headers = code === "unsupported_encoding" ? ONLY_IDENTITY : [];
+    context.meter.count(kind.verb, refuse(res, code, declared, { detail, headers }));
     return;
   }
   const body = new WholeBody(context, kind, res, declared === CHUNKED, whole);
@@ -75,6 +85,18 @@ function judge(
   if (declared > bytesMax && declared !== CHUNKED)
     return { code: "too_large", detail: `${name} has at most ${bytesMax} bytes` };
   return null;
+}
+
+/** What is worked with is read as it is. */
+function codingProblem(
+  req: Req,
+  { name }: BodyKind,
+  declared: number,
+): { code: ErrorCode; detail: string } | null {
+  if (declared === CHUNKED && headerLines(req, TRANSFER_ENCODING).toLowerCase() !== "chunked")
+    return { code: "bad_request", detail: OTHER_CODING };
+  if (isIdentity(headerLines(req, CONTENT_ENCODING))) return null;
+  return { code: "unsupported_encoding", detail: `send ${name} as it is, without a Content-Encoding` };
 }
 
 class WholeBody implements BodyTaker {

@@ -21,6 +21,7 @@ import { problemOf, TOO_LARGE_TO_REMEMBER } from "../once/once.ts";
 import { adviseWrite, verbIndex } from "./advice.ts";
 import { HeadLines } from "./head-lines.ts";
 import { keptHeaders } from "./kept-headers.ts";
+import { ONLY_IDENTITY, OTHER_CODING } from "./whole-body.ts";
 import { type WriteHeaders, WriteRequest } from "./write-request.ts";
 
 const UPGRADE_FIRST =
@@ -179,7 +180,7 @@ export function judgeBody(
   const declared = headers.declaredBytes;
   if (declared === NO_BODY) return { code: "length_required" };
   if (declared === CHUNKED && !isChunkedOnly(lines)) {
-    return badRequest("the only Transfer-Encoding understood is chunked");
+    return badRequest(OTHER_CODING);
   }
   if (declared > context.maxValueBytes && declared !== CHUNKED) {
     return { code: "too_large", options: { detail: `values are limited to ${context.maxValueBytes} bytes` } };
@@ -193,7 +194,7 @@ export function judgeBody(
   const kept = keptHeaders(lines, headers.json);
   if ("code" in kept) {
     const { code, detail } = kept;
-    const acceptable = code === "unsupported_encoding" ? [["Accept-Encoding", "identity"] as const] : [];
+    const acceptable = code === "unsupported_encoding" ? ONLY_IDENTITY : [];
     return { code, options: { detail, headers: acceptable } };
   }
   if (kept.length > 0 && !(context.cluster ?? context.vault).keepsFields)

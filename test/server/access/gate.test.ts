@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
 import { hash, randomBytes } from "node:crypto";
 import { describe, test } from "node:test";
+import fc from "fast-check";
 import { PERMISSIONS, type Permission, type TokenRecord } from "../../../src/auth/token-file.ts";
+import { Token } from "../../../src/auth/tokens.ts";
 import type { Audit } from "../../../src/server/access/audit.ts";
 import { addressOf } from "../../../src/server/access/audited.ts";
+import { may } from "../../../src/server/access/needs.ts";
 import { RefusalLog } from "../../../src/server/access/refusal-log.ts";
-
+import { isFeedQuery, readFeedQuery } from "../../../src/server/feed/feed-query.ts";
+import { TARGET_KEY } from "../../../src/server/http/target.ts";
+import { isListQuery } from "../../../src/server/list/list-query.ts";
+import { GET } from "../../../src/server/status/meter.ts";
 import { Random, randomSeed } from "../../random.ts";
 import { type Harness, until, withFront } from "../harness.ts";
 
@@ -95,6 +101,7 @@ describe("gate: token by method by path", () => {
     { method: "POST", path: "/_delete?prefix=a/&prefix=", needs: ["delete"], key: "" },
     { method: "GET", path: "/a/1??list", needs: ["read"], key: "a/1" },
     { method: "GET", path: "/a/1??watch", needs: ["read"], key: "a/1" },
+    { method: "GET", path: "/a/1??list&%61", needs: ["read"], key: "a/1" },
     { method: "GET", path: "/_export?prefix=a%2F", needs: ["read", "list"], key: "a/" },
     { method: "GET", path: "/_export", needs: ["read", "list"], key: "" },
     { method: "PUT", path: "/_import?mode=create", needs: "any" },
@@ -172,6 +179,27 @@ describe("gate: token by method by path", () => {
         }
       }
     });
+  });
+
+  test("whatever a query is written like: who takes it for a list or a watch is asked for more than to read", (t) => {
+    const { record } = holder({ allow: ["read"], prefix: [""] });
+    const reader = new Token(record, null);
+    const key = { bytes: new TextEncoder().encode("a"), length: 1 };
+    const piece = fc.constantFrom(
+      ...["list", "watch", "changes", "%6cist", "l%69st", "?", "%3f", "&", "=", "+", "%", "%zz", "%20", "1"],
+      ...["values", "initial", "wait", ";", "#", "\ufffd", "\u00e4", "LIST"],
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
+        const query = pieces.join("");
+        const parameters = isFeedQuery(query) ? readFeedQuery(query) : "none";
+        const isFeed = typeof parameters !== "string" && parameters.kind !== "wait";
+        if (!isListQuery(query) && !isFeed) return;
+        const req = { getQuery: () => query, getCaseSensitiveMethod: () => "GET" };
+        assert.ok(!may(reader, { verb: GET, target: TARGET_KEY, key, req }), query);
+      }),
+      { seed: randomSeed(t), numRuns: 5000 },
+    );
   });
 
   test("-auth-mode writes: single keys are public, also to tokens that allow less; the rest is as it was", async () => {
