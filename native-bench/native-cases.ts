@@ -68,8 +68,9 @@ export function readCases(vault: LocalVault, stored: Stored): Case[] {
     const bytes = found.view();
     sink.value ^= bytes[0] ^ bytes[bytes.length - 1];
   };
-  const stream = (take: (piece: Uint8Array, offset: number) => void) => {
-    loadKey(key, stored.large, 0);
+  /** As a value is sent that is too long for one copy. */
+  const stream = (keys: Uint8Array, take: (piece: Uint8Array, offset: number) => void) => {
+    loadKey(key, keys, 0);
     const found = vault.find(key);
     expectFound(found);
     const reader = found.open();
@@ -80,6 +81,10 @@ export function readCases(vault: LocalVault, stored: Stored): Case[] {
     }
     reader.close();
   };
+  const look = (piece: Uint8Array) => {
+    sink.value ^= piece[0] ^ piece[piece.length - 1];
+  };
+  const take = (piece: Uint8Array, offset: number) => copy.set(piece, offset);
   return [
     {
       name: "GET 100 B to a readable view, one hot key",
@@ -99,30 +104,25 @@ export function readCases(vault: LocalVault, stored: Stored): Case[] {
         if (vault.find(key).state !== "absent") throw new Error("an absent key was found");
       },
     },
-    { name: "GET 100 KiB to a readable view", promise: PROMISE.medium, run: () => view(stored.medium, 0) },
+    {
+      name: "GET 100 KiB to a readable view",
+      promise: PROMISE.medium,
+      run: () => stream(stored.medium, look),
+    },
     {
       name: "GET 100 KiB, all bytes copied out",
       promise: PROMISE.medium,
-      run: () => {
-        loadKey(key, stored.medium, 0);
-        const found = vault.find(key);
-        expectFound(found);
-        copy.set(found.view());
-        sink.value ^= copy[MEDIUM_BYTES - 1];
-      },
+      run: () => stream(stored.medium, take),
     },
     {
       name: "GET 5 MiB, opened and every chunk a readable view",
       promise: PROMISE.large,
-      run: () =>
-        stream((piece) => {
-          sink.value ^= piece[0] ^ piece[piece.length - 1];
-        }),
+      run: () => stream(stored.large, look),
     },
     {
       name: "GET 5 MiB, all bytes copied out",
       promise: PROMISE.large,
-      run: () => stream((piece, offset) => copy.set(piece, offset)),
+      run: () => stream(stored.large, take),
     },
   ];
 }

@@ -77,7 +77,7 @@ export interface S3Front {
 /** Listens and serves. Rejects when it cannot listen. */
 export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
   const { tls = null, log } = options;
-  const front = createContext({ ...options, varies: false });
+  const front = createContext({ ...options, varies: false, encrypts: tls !== null });
   const access = new Access(options.auth, options.meter, options.rates, options.now);
   const hashing = new HashPool(log);
   const context: S3Context = { front, buckets: new Buckets(front), wholeBodies: { bytes: 0 }, hashing };

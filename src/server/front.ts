@@ -112,12 +112,12 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   const meters = options.meters?.memories.map((memory) => new Meter(memory)) ?? [new Meter()];
   const meter = meters[options.meters?.own ?? 0];
   options.vault.gatherings.showIn(meter.receivingBytes);
+  const { peers, auth, tls = null } = options;
   const context = createContext({
     ...{ vault: options.vault, cluster: options.cluster, log: options.log, meter },
-    ...{ maxValueBytes: options.maxValueBytes, varies: options.auth !== null },
+    ...{ maxValueBytes: options.maxValueBytes, varies: auth !== null, encrypts: tls !== null },
     ...(options.compat === "mkv" ? { writesOnce: true, answerWrite: sendMkvResult } : {}),
   });
-  const { peers, auth, tls = null } = options;
   const gate = auth === null ? null : createGate(options, auth);
   const feeds = new Feeds(context);
   const ring = peers?.ring ?? null;
@@ -173,14 +173,14 @@ export async function createFront(options: FrontOptions): Promise<Front> {
 
 /** In what the contexts of fronts differ. */
 export interface ContextOptions
-  extends Pick<FrontContext, "vault" | "log" | "meter" | "maxValueBytes" | "varies">,
+  extends Pick<FrontContext, "vault" | "log" | "meter" | "maxValueBytes" | "varies" | "encrypts">,
     Partial<Pick<FrontContext, "writesOnce" | "answerWrite">> {
   /** What answers clients once the node is one of a cluster. Left out: it never is. */
   cluster?: (() => ClusterAccess | null) | undefined;
 }
 
 export function createContext(options: ContextOptions): FrontContext {
-  const { vault, cluster = () => null, log, meter, maxValueBytes, varies } = options;
+  const { vault, cluster = () => null, log, meter, maxValueBytes, varies, encrypts } = options;
   return {
     vault,
     get cluster() {
@@ -196,6 +196,7 @@ export function createContext(options: ContextOptions): FrontContext {
     caller: EVERYBODY,
     notes: null,
     varies,
+    encrypts,
     writesOnce: options.writesOnce ?? false,
     answerWrite: options.answerWrite ?? sendWriteResult,
     stopping: false,

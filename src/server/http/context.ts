@@ -74,6 +74,8 @@ export interface FrontContext {
   notes: RequestNotes | null;
   /** Whether a token is needed, so that answers depend on it. */
   readonly varies: boolean;
+  /** Answers travel by TLS. */
+  readonly encrypts: boolean;
   /** A PUT replaces nothing (`-compat mkv`). */
   readonly writesOnce: boolean;
   /** Answers a write, and its status. */

@@ -2,9 +2,9 @@
  * A value on its way out, piece by piece, as fast as the client takes it. Nothing but the end is copied into
  * memory of our own: what the socket does not take stays in the map until it does.
  *
- * Meanwhile the file may be cut or the disk fail. The kernel then sends less, and TLS would send zeros; so
- * the reader is asked before and after each send, and the last bytes, after which nothing can be called back,
- * leave from a copy, when all before them are known to be good.
+ * Meanwhile the file may be cut or the disk fail. The kernel then sends less, but what this process reads
+ * itself, for TLS, or to send it with other bytes, would be zeros. So the reader is asked before and after
+ * each send; and an end that is read here, which could not be called back, leaves from a checked copy.
  */
 import type { ValueReader } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
@@ -14,7 +14,7 @@ import type { Paced } from "../http/pace.ts";
 
 /** Bytes that one client may get before the others have their turn. */
 const TURN_BYTES = 2 * 1024 * 1024;
-/** So much of the end is sent from a copy. */
+/** So much of the end, with TLS or where there is no more, is sent from a copy: uWS gathers up to 16 KiB. */
 const LAST_BYTES = 16 * 1024;
 /** A client that takes nothing for so long is closed. */
 const STALL_MS = 60_000;
@@ -104,7 +104,7 @@ export class Download implements Paced {
     let upTo = Math.min(this.piece.length, this.end - this.pieceOffset);
     if (this.reader.holds === undefined) return this.piece.subarray(from, upTo);
     const isLast = this.pieceOffset + upTo === this.end && upTo - from <= LAST_BYTES;
-    if (this.pieceOffset + upTo === this.end && !isLast) upTo -= LAST_BYTES;
+    if (this.context.encrypts && this.pieceOffset + upTo === this.end && !isLast) upTo -= LAST_BYTES;
     const bytes = isLast ? copyOf(this.piece, from, upTo) : this.piece.subarray(from, upTo);
     return this.holds(offset, this.pieceOffset + upTo) ? bytes : null;
   }
