@@ -132,6 +132,8 @@ class S3Server {
     .toString("hex")
     .toUpperCase();
   private requests = 0;
+  private hosts: readonly string[] = [];
+  private hostsUrl: string | null = null;
 
   constructor(context: S3Context, access: Access, publicUrl: () => string | null) {
     this.context = context;
@@ -196,13 +198,14 @@ class S3Server {
     const { front } = this.context;
     const { headers, method, path, rawQuery, sentBytes } = asked;
     try {
-      const { caller, genuine } = this.access.judge({
-        ...{ method, path, query: rawQuery, header: (name) => headers.get(name) ?? null },
-        headerNames: () => headers.keys(),
-      });
+      const header = (name: string): string | null => headers.get(name) ?? null;
+      const headerNames = (): Iterable<string> => headers.keys();
+      const { caller, genuine } = this.access.judge({ method, path, query: rawQuery, header, headerNames });
       asked.caller = caller;
       front.caller = caller;
-      Object.assign(asked, placeOf(path, headers.get("host") ?? "", this.ownHosts()));
+      const { bucket, key } = placeOf(path, headers.get("host") ?? "", this.ownHosts());
+      asked.bucket = bucket;
+      asked.key = key;
       const meant = genuine?.isPresigned ? hoisted(asked) : headers;
       asked.headers = meant;
       if (front.stopping) throw new S3Error("ServiceUnavailable", "The node is stopping.");
@@ -229,11 +232,15 @@ class S3Server {
     exchange.failed(error);
   }
 
-  /** Names of this node, in front of which a bucket may stand. */
+  /** Names of this node, in front of which a bucket may stand; they change with its URL. */
   private ownHosts(): readonly string[] {
     const url = this.publicUrl();
-    const names = ["localhost", hostname().toLowerCase(), ...(url === null ? [] : [new URL(url).hostname])];
-    return names.flatMap((name) => [name, `s3.${name}`]);
+    if (this.hosts.length === 0 || url !== this.hostsUrl) {
+      const names = ["localhost", hostname().toLowerCase(), ...(url === null ? [] : [new URL(url).hostname])];
+      this.hosts = names.flatMap((name) => [name, `s3.${name}`]);
+      this.hostsUrl = url;
+    }
+    return this.hosts;
   }
 
   private nextRequestId(): string {
@@ -254,10 +261,10 @@ function askedBy(req: Req, verb: number, sentBytes: number): AskedQuery {
     headers.set(name, before === undefined ? value : `${before},${value}`);
   });
   const rawQuery = req.getQuery() ?? "";
-  return {
-    ...{ method: req.getCaseSensitiveMethod().toUpperCase(), path: req.getUrl(), rawQuery, headers, verb },
-    ...{ query: new Map(parametersOf(rawQuery)), caller: EVERYBODY, bucket: "", key: "", sentBytes },
-  };
+  const query = new Map(parametersOf(rawQuery));
+  const method = req.getCaseSensitiveMethod().toUpperCase();
+  const path = req.getUrl();
+  return { method, path, rawQuery, query, headers, caller: EVERYBODY, verb, bucket: "", key: "", sentBytes };
 }
 
 /** Headers, with those that a presigned URL has in its query. */

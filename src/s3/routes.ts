@@ -25,29 +25,29 @@ import { S3Error } from "./protocol/errors.ts";
 export type Verb = (exchange: Exchange) => Promise<void>;
 
 /** Parameters that make a request one about something else than an object, a bucket or a list. */
-const SUBRESOURCES = [
+const SUBRESOURCES: ReadonlySet<string> = new Set([
   ...["acl", "accelerate", "analytics", "attributes", "cors", "encryption", "intelligent-tiering"],
   ...["inventory", "legal-hold", "lifecycle", "logging", "metrics", "notification", "object-lock"],
   ...["ownershipControls", "policy", "policyStatus", "publicAccessBlock", "replication", "requestPayment"],
   ...["restore", "retention", "select", "tagging", "torrent", "versions", "website", "append"],
   ...["renameObject", "session", "metadataConfiguration", "metadataTable"],
-];
+]);
 /** Parameters that only some methods have. */
-const OF_METHOD: Readonly<Record<string, readonly string[]>> = {
-  versioning: ["GET"],
-  location: ["GET"],
-  uploads: ["GET", "POST"],
-  uploadId: ["GET", "PUT", "POST", "DELETE"],
-  delete: ["POST"],
-};
+const OF_METHOD: ReadonlyMap<string, readonly string[]> = new Map([
+  ["versioning", ["GET"]],
+  ["location", ["GET"]],
+  ["uploads", ["GET", "POST"]],
+  ["uploadId", ["GET", "PUT", "POST", "DELETE"]],
+  ["delete", ["POST"]],
+]);
 /** Headers that ask for what is not there. */
-const HEADERS = [
+const HEADERS: ReadonlySet<string> = new Set([
   ...["x-amz-server-side-encryption", "x-amz-tagging", "x-amz-website-redirect-location"],
   ...["x-amz-object-lock-mode", "x-amz-object-lock-legal-hold", "x-amz-object-lock-retain-until-date"],
   ...["x-amz-server-side-encryption-customer-algorithm", "x-amz-write-offset-bytes", "x-amz-mfa"],
   ...["x-amz-if-match-last-modified-time", "x-amz-if-match-size", "x-amz-bypass-governance-retention"],
   ...["x-amz-grant-read", "x-amz-grant-write", "x-amz-grant-full-control", "x-amz-grant-read-acp"],
-];
+]);
 const CONDITIONS = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
 /** Conditions that writes have. Whoever sends another one relies on it; of reads they save only time. */
 const OF_WRITE: ReadonlyMap<Verb, readonly string[]> = new Map([
@@ -80,15 +80,15 @@ function demandConditions(headers: Asked["headers"], known: readonly string[]): 
 }
 
 function demandKnown({ query, headers, method }: Asked): void {
-  const unknown =
-    SUBRESOURCES.find((name) => query.has(name)) ??
-    Object.keys(OF_METHOD).find((name) => query.has(name) && !OF_METHOD[name].includes(method));
-  if (unknown !== undefined) throw new S3Error("NotImplemented", `There is no ?${unknown} here.`);
+  // A request has few parameters and headers, and what is not here is much.
+  for (const name of query.keys())
+    if (SUBRESOURCES.has(name) || OF_METHOD.get(name)?.includes(method) === false)
+      throw new S3Error("NotImplemented", `There is no ?${name} here.`);
   const version = query.get("versionId");
   if (version !== undefined && version !== "null" && version !== "")
     throw new S3Error("NotImplemented", "There are no versions here.");
-  const header = HEADERS.find((name) => headers.has(name));
-  if (header !== undefined) throw new S3Error("NotImplemented", `What ${header} asks for is not there.`);
+  for (const name of headers.keys())
+    if (HEADERS.has(name)) throw new S3Error("NotImplemented", `What ${name} asks for is not there.`);
   const acl = headers.get("x-amz-acl");
   if (acl !== undefined && !ACLS.has(acl))
     throw new S3Error("NotImplemented", "There are no public ACLs here.");

@@ -3,12 +3,15 @@
  * After "Signature Version 4 signing" in the documentation of AWS; S3 encodes paths once and does not
  * normalise them.
  */
-import { createHash, createHmac } from "node:crypto";
+import { createHmac, hash } from "node:crypto";
 
 export const ALGORITHM = "AWS4-HMAC-SHA256";
 export const SERVICE = "s3";
 export const TERMINATOR = "aws4_request";
 const KEYS_KEPT_MAX = 1024;
+/** What RFC 3986 calls unreserved. */
+const UNRESERVED = /^[\w.~-]*$/;
+const UNRESERVED_PATH = /^[\w.~/-]*$/;
 
 /** A request as far as it is signed. */
 export interface SignedRequest {
@@ -34,11 +37,13 @@ export function scopeText({ date, region, service }: Scope): string {
 }
 
 export function sha256(data: string | Uint8Array): string {
-  return createHash("sha256").update(data).digest("hex");
+  return hash("sha256", data, "hex");
 }
 
-/** Percent-encodes all but what RFC 3986 calls unreserved. */
+/** Percent-encodes all but what is unreserved. */
 export function encodeUri(text: string): string {
+  // Most texts are; looking costs less than encoding.
+  if (UNRESERVED.test(text)) return text;
   return encodeURIComponent(text).replace(
     /[!'()*]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
@@ -46,6 +51,7 @@ export function encodeUri(text: string): string {
 }
 
 function canonicalPath(path: string): string {
+  if (UNRESERVED_PATH.test(path)) return path;
   return path
     .split("/")
     .map((segment) => {
@@ -58,18 +64,33 @@ function canonicalPath(path: string): string {
     .join("/");
 }
 
+type Parameters = readonly (readonly [name: string, value: string])[];
+
+/** The last query, and what is in it: a request's is asked for several times, one after another. */
+let lastQuery = "";
+let lastParameters: Parameters = [];
+
 /** The parameters of a query, decoded, in their order. */
-export function parametersOf(query: string): [name: string, value: string][] {
+export function parametersOf(query: string): Parameters {
+  if (query !== lastQuery) {
+    lastParameters = readParameters(query);
+    lastQuery = query;
+  }
+  return lastParameters;
+}
+
+function readParameters(query: string): Parameters {
   return query
     .split("&")
     .filter((part) => part !== "")
-    .map((part) => {
+    .map((part): [string, string] => {
       const at = part.indexOf("=");
       return at < 0 ? [decode(part), ""] : [decode(part.slice(0, at)), decode(part.slice(at + 1))];
     });
 }
 
 function decode(text: string): string {
+  if (UNRESERVED.test(text)) return text;
   try {
     return decodeURIComponent(text.replaceAll("+", " "));
   } catch {
