@@ -176,7 +176,7 @@ async function frontOptions(
 }
 
 /** What makes copies of the store. */
-export function backupOf({ backups }: LocalVault): Pick<FrontOptions, "backup"> {
+function backupOf({ backups }: LocalVault): Pick<FrontOptions, "backup"> {
   return backups === null ? {} : { backup: (directory, report) => backups.run(directory, report) };
 }
 

@@ -25,9 +25,6 @@ export function bitsOf(permissions: readonly Permission[]): number {
   return permissions.reduce((bits, one) => bits | (1 << PERMISSIONS.indexOf(one)), 0);
 }
 
-/** All of them. */
-export const EVERYTHING = bitsOf(PERMISSIONS);
-
 /** Who a request comes from: the holder of a token. */
 export class Token {
   /** null: nobody's in particular. */

@@ -25,7 +25,7 @@ export function endAt(source: RecordSource, unit: number): number {
 }
 
 /** The field at `at`, if it is that of an end. */
-export function endIn(bytes: Uint8Array, at: number): number {
+function endIn(bytes: Uint8Array, at: number): number {
   const isEnd =
     (bytes[at] | (bytes[at + 1] << 8)) === FIELD_END &&
     (bytes[at + 2] | (bytes[at + 3] << 8)) === END_BYTES - FIELD_HEADER_BYTES;

@@ -17,18 +17,13 @@ import { brotliDecompressSync } from "node:zlib";
 import { EMBEDDED, type EmbeddedAddon } from "./embedded.ts";
 import { trustProblem } from "./private-directory.ts";
 
-/** What mmap-io's native part offers (its own JavaScript only finds the file). */
+/** What is used of mmap-io's native part (its own JavaScript only finds the file). */
 export interface MmapAddon {
-  map(bytes: number, protection: number, flags: number, fd: number, offset?: number, advise?: number): Buffer;
-  advise(buffer: Buffer, advise: number): void;
+  map(bytes: number, protection: number, flags: number, fd: number, offset?: number): Buffer;
   /** [pages not in memory, pages in memory] */
   incore(buffer: Buffer): [number, number];
   readonly PROT_READ: number;
   readonly MAP_SHARED: number;
-  readonly MADV_RANDOM: number;
-  readonly MADV_SEQUENTIAL: number;
-  readonly MADV_WILLNEED: number;
-  readonly MADV_NORMAL: number;
   readonly PAGESIZE: number;
 }
 

@@ -178,11 +178,6 @@ export function canFoldPromise(state: RegisterState, nowMillis: number): boolean
   );
 }
 
-/** Whether two states hold the same record. */
-export function sameBallot(a: RegisterState | null, b: RegisterState | null): boolean {
-  return compareOptionalBallots(a?.ballot ?? null, b?.ballot ?? null) === 0;
-}
-
 /**
  * Whether a promise, if any stands, is above a ballot. A damaged one is over with the record in its key's
  * place.

@@ -97,10 +97,3 @@ function twoDigits(target: Uint8Array, at: number, value: number): void {
   target[at] = 0x30 + ((value / 10) | 0);
   target[at + 1] = 0x30 + (value % 10);
 }
-
-/** The date's text. */
-export function httpDateText(unixSeconds: number): string {
-  const bytes = new Uint8Array(HTTP_DATE_BYTES);
-  writeHttpDate(bytes, 0, unixSeconds);
-  return String.fromCharCode(...bytes);
-}

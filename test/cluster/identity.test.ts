@@ -20,7 +20,7 @@ import { Lives, NOTHING_KNOWN, readKnown } from "../../src/cluster/identity/live
 import { bootId, RunFile } from "../../src/cluster/identity/run-file.ts";
 import { isEnough, Standing, whyOld } from "../../src/cluster/identity/standing.ts";
 import { witness } from "../../src/cluster/identity/witness.ts";
-import { checked, parseLayout } from "../../src/cluster/layout/check.ts";
+import { checked } from "../../src/cluster/layout/check.ts";
 import { Placement } from "../../src/cluster/layout/groups.ts";
 import {
   isForeign,
@@ -323,7 +323,7 @@ test("layout: a cluster has an id from its birth, kept by every change; an older
   const moved = startMove(first, ["a", "b", "c"].map(node));
   assert.deepEqual([moved.cluster, finishMove(moved).cluster], [first.cluster, first.cluster]);
   const { cluster: _, ...older } = first;
-  const read = parseLayout(JSON.stringify(older));
+  const read = checked(JSON.parse(JSON.stringify(older)));
   assert.equal(read.cluster, null);
   const renewed = startMove(read, ["a", "b", "c"].map(node));
   assert.match(String(renewed.cluster), /^[0-9a-f]{32}$/);

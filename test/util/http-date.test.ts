@@ -1,13 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { httpDateText, readHttpDate } from "../../src/util/http-date.ts";
+import { HTTP_DATE_BYTES, readHttpDate, writeHttpDate } from "../../src/util/http-date.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const NOW_MS = Date.UTC(2026, 10, 28);
 
+function written(seconds: number): string {
+  const bytes = Buffer.alloc(HTTP_DATE_BYTES);
+  writeHttpDate(bytes, 0, seconds);
+  return bytes.toString("latin1");
+}
+
 test("HTTP dates: three forms are read, one is written", () => {
   const seconds = Date.UTC(1994, 10, 6, 8, 49, 37) / 1000;
-  assert.equal(httpDateText(seconds), "Sun, 06 Nov 1994 08:49:37 GMT");
+  assert.equal(written(seconds), "Sun, 06 Nov 1994 08:49:37 GMT");
   for (const text of [
     "Sun, 06 Nov 1994 08:49:37 GMT",
     "Sunday, 06-Nov-94 08:49:37 GMT",
@@ -25,7 +31,7 @@ test("HTTP dates: what is written is what Date writes, and is read back", (t) =>
   const random = () => source.below(2 ** 31) / 2 ** 31;
   for (let round = 0; round < 3000; round++) {
     const seconds = Math.floor(random() * 4e9);
-    const text = httpDateText(seconds);
+    const text = written(seconds);
     assert.equal(text, new Date(seconds * 1000).toUTCString());
     assert.equal(readHttpDate(text, NOW_MS), seconds);
   }

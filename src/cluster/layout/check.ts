@@ -12,20 +12,9 @@ import { NODES_MAX } from "./placement.ts";
 const NAME_CHARACTERS_MAX = 512;
 
 /**
- * Reads a layout from JSON text and checks all of it.
+ * Checks a layout that came from outside as parsed JSON; the result has its known members only.
  * @throws Error with a sentence for a person
  */
-export function parseLayout(text: string): Layout {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new Error(`the layout is not JSON: ${(error as Error).message}`);
-  }
-  return checked(value);
-}
-
-/** Checks a layout that came from outside as parsed JSON; the result has its known members only. */
 export function checked(value: unknown, isPrevious = false): Layout {
   const { cluster = null, epoch, partitions, replicas, nodes, ...more } = members(value, "a layout");
   const { previous, lost, features } = more;

@@ -6,7 +6,7 @@ import type { AnswerRoom } from "../peers/peer-handler.ts";
 import { decodeListRequest, encodeListed, encodeListRefusal, type ListRequest } from "../wire/list-wire.ts";
 
 /** An answer ends after so many bytes of entries. */
-export const LISTED_BYTES_MAX = 256 * 1024;
+const LISTED_BYTES_MAX = 256 * 1024;
 
 export interface ReplicaListSetup {
   catalog: Pick<CatalogClient, "ask">;

@@ -26,9 +26,6 @@ export function beginBackupFile(directory: string): void {
   fs.writeFileSync(path.join(directory, UNFINISHED), "", { mode: 0o600, flag: "wx" });
 }
 
-/** Names in a copy that is not finished, beside its shards. */
-export const UNFINISHED_BACKUP: string = UNFINISHED;
-
 /** Declares a copy finished; all else in it must be durable. */
 export function writeBackupFile(directory: string, { store, began, ended }: BackupFacts): void {
   writeSealed(path.join(directory, NAME), { format: FORMAT, version: VERSION, store, began, ended } as {

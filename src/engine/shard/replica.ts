@@ -12,6 +12,7 @@ import { ballotMillis, compareOptionalBallots, higherBallot } from "../../format
 import {
   ALREADY,
   canFoldPromise,
+  existsIn,
   floorWithout,
   holdsTombstone,
   judgeAccept,
@@ -106,7 +107,7 @@ export function judgeAcceptOf(
   // What takes the place of a damaged record was decided before: a promise above it goes on standing.
   const verdict =
     current.state === "damaged" ? YES : judgeAccept(state, write.repair ? null : floor, ballot, write.ended);
-  outcome.created = state.ballot === null || state.tombstone;
+  outcome.created = !existsIn(state);
   outcome.deleted = write.verb === "delete" && !outcome.created;
   if (verdict === NO) {
     outcome.register = answer("no", obstacleOf(state, floor));

@@ -19,7 +19,7 @@ import type { State } from "../state/state.ts";
 import { bytesOf, forPieces, identityOf, removeFile, SNAPSHOT_NAME } from "./snapshot-read.ts";
 
 /** An index of fewer entries is built from the slabs as fast. */
-export const SNAPSHOT_ENTRIES_MIN = 50_000;
+const SNAPSHOT_ENTRIES_MIN = 50_000;
 
 /**
  * Writes the snapshot of a shard that is closed: all its records are written and synced. Does nothing for a

@@ -12,7 +12,7 @@ import { type Gateway, type Kept, Refused } from "./gateway.ts";
 import { decodeLeader, encodeValue, type Keys, type Leader } from "./keys.ts";
 
 /** A master that is gone is replaced after so long. */
-export const LEASE_S = 5;
+const LEASE_S = 5;
 /** The share of a lease for which its holder counts on it. */
 const COUNTED_SHARE = 0.8;
 /** Renewals in the time of a lease. */
@@ -24,7 +24,7 @@ export interface Clocks {
   wall: () => number;
 }
 
-export const CLOCKS: Clocks = { monotonic: () => performance.now(), wall: () => Date.now() };
+const CLOCKS: Clocks = { monotonic: () => performance.now(), wall: () => Date.now() };
 
 /** What is in etcd. */
 export interface View {

@@ -76,10 +76,6 @@ export class Seat {
     return this.inOffice?.office ?? this.setup.standby;
   }
 
-  get isLeading(): boolean {
-    return this.inOffice !== null;
-  }
-
   /** Looks for the first time. Throws WrongRegistry: this master must not be there at all. */
   async start(): Promise<void> {
     try {

@@ -7,7 +7,7 @@ export interface Decimal {
 }
 
 /** Digits before and behind the point, of a number that is worked with. */
-export const DIGITS_MAX = 5000;
+const DIGITS_MAX = 5000;
 
 const SYNTAX = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?$/;
 

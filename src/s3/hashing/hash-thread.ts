@@ -29,7 +29,7 @@ interface Summing {
 }
 
 /** Whether this is such a thread. */
-export function isHashThread(): boolean {
+function isHashThread(): boolean {
   return !isMainThread && (workerData as HashThreadTask | null)?.role === HASH_THREAD;
 }
 

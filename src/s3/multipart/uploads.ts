@@ -24,7 +24,7 @@ import { removeKey } from "../store/remove.ts";
 import { ValueSink } from "../store/value-sink.ts";
 
 /** After so long an upload that was neither completed nor aborted is gone, with its parts. */
-export const UPLOAD_MS_MAX = 7 * 24 * 3600 * 1000;
+const UPLOAD_MS_MAX = 7 * 24 * 3600 * 1000;
 /** So long it is known that one was completed: for clients that have not heard it. */
 const COMPLETED_MS = 15 * 60 * 1000;
 export const PART_NUMBER_MAX = 10_000;
@@ -114,7 +114,7 @@ export async function writeRecord(
 }
 
 /** What an upload is; null: there is none. */
-export async function readRecord(context: FrontContext, key: Uint8Array): Promise<UploadRecord | null> {
+async function readRecord(context: FrontContext, key: Uint8Array): Promise<UploadRecord | null> {
   const object = await openObject(context, key);
   if (object === null) return null;
   const pieces: Uint8Array[] = [];

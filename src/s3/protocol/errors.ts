@@ -9,7 +9,7 @@ interface Kind {
   readonly message: string;
 }
 
-export const S3_ERRORS = {
+const S3_ERRORS = {
   AccessDenied: { status: 403, message: "Access Denied" },
   AuthorizationHeaderMalformed: { status: 400, message: "The Authorization header cannot be understood." },
   AuthorizationQueryParametersError: {

@@ -2,7 +2,6 @@
  * Buckets and keys of S3 as keys of the store: a bucket is the first segment of a key, and what follows its
  * slash is the key in it. The key `bucket/`, which no object can have, says that a bucket was made. Pure.
  */
-import { isUtf8 } from "node:buffer";
 import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import { S3Error } from "./errors.ts";
 
@@ -87,12 +86,4 @@ export function storeKey(bucket: string, key: string): Uint8Array {
 /** The key that says that a bucket was made; all keys in it begin with that. */
 export function markerOf(bucket: string): Uint8Array {
   return storeKey(bucket, "");
-}
-
-/** The key in its bucket, of a key of the store. */
-export function keyInBucket(storeKey: Uint8Array, bucket: string): string {
-  if (!isUtf8(storeKey)) throw new S3Error("InternalError");
-  return Buffer.from(storeKey)
-    .toString("utf8")
-    .slice(bucket.length + 1);
 }

@@ -99,7 +99,7 @@ function decode(text: string): string {
 }
 
 /** @param without a parameter that is left out: the signature itself */
-export function canonicalQuery(query: string, without: string | null): string {
+function canonicalQuery(query: string, without: string | null): string {
   return parametersOf(query)
     .filter(([name]) => name !== without)
     .map(([name, value]) => [encodeUri(name), encodeUri(value)] as const)

@@ -121,7 +121,7 @@ export const ERROR = new Shape("Error", {
 export const JSON_VALUE = new Shape("Value", object({ value: ANY }));
 
 /** A value whose type is that of our own documents, and which was stored as it came. */
-export const KEPT_VALUE = {
+const KEPT_VALUE = {
   description: "A value that was stored as it came (`/_raw/`), with that type.",
 } as const;
 /** What a read of a key can answer. */

@@ -49,10 +49,7 @@ const LIST = new Shape(
 const NUMBER_OF_KEYS = new Shape("Count", object({ success: oneOf(true), count: COUNT, cursor: CURSOR }));
 
 /** The last line of lines that broke off. */
-export const FAILURE_LINE = new Shape(
-  "FailureLine",
-  object({ success: oneOf(false), error: TEXT, code: TEXT }),
-);
+const FAILURE_LINE = new Shape("FailureLine", object({ success: oneOf(false), error: TEXT, code: TEXT }));
 const LIST_LINE = new Shape(
   "ListLine",
   anyOf(
@@ -69,7 +66,7 @@ export const BOUNDS: readonly Parameter[] = [
   query("after", "After this key."),
   query("end", "Before this key."),
 ];
-export const DELIMITER = query(
+const DELIMITER = query(
   "delimiter",
   "Keys that have it after the prefix are rolled up into `prefixes`, each once.",
 );

@@ -14,7 +14,7 @@ export interface Pending {
 }
 
 /** Deadlines are kept to so much. */
-export const DUE_STEP_MS = 25;
+const DUE_STEP_MS = 25;
 
 export class WaitingQuestions {
   count = 0;

@@ -20,7 +20,7 @@ const WRITTEN_BLOCKS = 64;
 const RUN_FILE_BYTES_MAX = 2 ** 31;
 
 /** A file of a run, through its map. */
-export class FilePart implements RunPart {
+class FilePart implements RunPart {
   readonly name: string;
   readonly file: number;
   readonly fences: Fences;
