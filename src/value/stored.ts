@@ -3,6 +3,7 @@
  * the one place that cuts the text out of a body and builds the form.
  */
 import { JSON_PREFIX, JSON_SUFFIX } from "../format/offsets.ts";
+import { copyInto } from "../util/bytes.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { ValueScanner } from "./scanner.ts";
 
@@ -15,6 +16,8 @@ export interface BodyProblem {
 /** Bytes that the form has beside the text. */
 const FRAME_BYTES = JSON_PREFIX.length + JSON_SUFFIX.length;
 const scanner = new ValueScanner();
+/** Of `storedView`; it begins with the prefix. */
+let view = new Uint8Array(0);
 
 function problemOf({ error, detail }: ValueScanner): BodyProblem {
   return { error: error ?? "bad_json", detail };
@@ -29,12 +32,29 @@ export function textOf(body: Uint8Array): Uint8Array | BodyProblem {
 
 /** The stored form of a text, as parts. */
 export function storedParts(text: Uint8Array): { parts: readonly Uint8Array[]; valueBytes: number } {
-  return { parts: [JSON_PREFIX, text, JSON_SUFFIX], valueBytes: FRAME_BYTES + text.length };
+  return { parts: [JSON_PREFIX, text, JSON_SUFFIX], valueBytes: storedLength(text) };
 }
 
 /** The same in one piece, which is a copy. */
 export function storedBytes(text: Uint8Array): Uint8Array {
   return Buffer.concat(storedParts(text).parts);
+}
+
+/** Bytes that the stored form of a text has. */
+export function storedLength(text: Uint8Array): number {
+  return FRAME_BYTES + text.length;
+}
+
+/** The stored form of a text, in memory that the next call uses again. */
+export function storedView(text: Uint8Array): Uint8Array {
+  const length = storedLength(text);
+  if (length > view.length) {
+    view = new Uint8Array(2 ** Math.ceil(Math.log2(length)));
+    view.set(JSON_PREFIX);
+  }
+  copyInto(view, JSON_PREFIX.length, text);
+  view.set(JSON_SUFFIX, length - JSON_SUFFIX.length);
+  return view.subarray(0, length);
 }
 
 /** The value's own text in a stored form, as a view of it. */

@@ -39,7 +39,7 @@ test("batch: random operations, with blanks anywhere, come out as they went in",
           [(one as Operation).verb, Buffer.from((one as Operation).key).toString()],
           [op, key],
         );
-        assert.equal(bodyOf(one), `{"value":${JSON.stringify(value)}}`);
+        assert.equal(bodyOf(one), JSON.stringify(value));
       });
     }),
     { seed, numRuns: 300 },
@@ -93,8 +93,40 @@ test("batch: values keep their own text, also where it is not JSON: the store sa
     "01",
   ]) {
     const [one] = read(`{"operations":[{"op":"put","key":"k","value": ${text} }]}`);
-    assert.equal(bodyOf(one), `{"value":${text}}`);
+    assert.equal(bodyOf(one), text);
   }
+});
+
+test("batch: names and texts with escapes say what they say without", () => {
+  const escaped = (text: string) =>
+    [...text].map((one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`).join("");
+  for (const op of ["get", "put", "post", "delete", "patch"]) {
+    const members = { op, key: 'a/"ä"', ...(op === "get" || op === "delete" ? {} : { value: "v" }) };
+    const plain = Object.entries(members).map(([name, text]) => `"${name}":${JSON.stringify(text)}`);
+    const other = Object.entries(members).map(([name, text]) => `"${escaped(name)}":"${escaped(text)}"`);
+    const [one] = read(`{"operations":[{${plain.join(",")}}]}`) as Operation[];
+    const [two] = read(`{"operations":[{${other.join(",")}}]}`) as Operation[];
+    assert.equal(Buffer.from(one.key).toString(), members.key);
+    assert.deepEqual(Buffer.from(two.key), Buffer.from(one.key));
+    assert.deepEqual({ ...two, key: null, body: null }, { ...one, key: null, body: null });
+    assert.throws(() => read(`{"operations":[{${plain[0]},${other[0]},${plain[1]}}]}`), /"op" twice/);
+  }
+});
+
+test("batch: an operation with a hundred thousand members is refused alone", () => {
+  const many = Array.from({ length: 100_000 }, (_, index) => `"m${index}":0`).join(",");
+  const [one] = read(`{"operations":[{"op":"get","key":"a",${many}}]}`);
+  assert.match((one as { detail: string }).detail, /"m0" is not supported/);
+});
+
+test("batch: an operation ends in its line, also where the lines after it would make it whole", () => {
+  const wrong = [
+    '{"op":"put","key":"a","value":["\n{"op":"get","key":"]}"}',
+    '{"op":"put","key":"a","value":[1,\n{"op":"get","key":"b"}]}',
+    '{"op":"get","key":"a"\n}\n{"op":"get","key":"b"}',
+    '{"op":"get","key":"a"} {"op":"get","key":"b"}\n',
+  ];
+  for (const text of wrong) assert.throws(() => read(text, true), BatchError, text);
 });
 
 test("batch: lines", () => {

@@ -1,7 +1,8 @@
 /**
  * The operations of a batch, from its text: JSON, `{"operations":[…]}`, or an operation a line (NDJSON). Byte
  * by byte, since a value's own text is kept as it was sent, and an operation at a time, so that a large batch
- * is read in slices between which others are served.
+ * is read in slices between which others are served. Keys and values that stand there letter by letter are
+ * views of the text.
  *
  * What is malformed as a whole is thrown before anything of it is done. An operation that could not be done
  * alone either becomes a refusal of its own. The texts of values are only skipped here; whoever stores them
@@ -12,13 +13,14 @@ import { isUtf8 } from "node:buffer";
 import { EMPTY_LIST, readTags } from "../../rules/conditions.ts";
 import { type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { type Allowed, lifeOfTtl } from "../../rules/life.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
-import { isHeaderText, isJsonType } from "../../util/header-text.ts";
+import { BYTES_TYPE, isHeaderText, isJsonType, JSON_TYPE } from "../../util/header-text.ts";
 import { CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX } from "../../util/limits.ts";
-import { storedBytes } from "../../value/stored.ts";
+import { storedLength } from "../../value/stored.ts";
 import { onceProblem } from "../once/once.ts";
 import { type Form, formOfBytes, formOfJson } from "../patch/form.ts";
-import { BatchError, elements, lines, members, type Span, Text } from "./text.ts";
+import { BatchError, elements, lines, nameOf, noObject, Text, Words } from "./text.ts";
 
 export const OPERATIONS_MAX = 10_000;
 
@@ -27,7 +29,7 @@ export interface Operation {
   /** A patch that only gives the value another end is a "touch". */
   verb: "get" | "put" | "post" | "delete" | "patch" | "touch";
   key: Uint8Array;
-  /** Of put and post: what is to be stored. Of a patch: what a request of its own would have sent. */
+  /** Of JSON: the value's own text. Of a patch: what a request of its own would have sent. */
   body: Uint8Array;
   /** Of a patch; otherwise null. */
   form: Form | null;
@@ -46,13 +48,25 @@ export interface Refused {
   detail: string;
 }
 
-const NOTHING = new Uint8Array(0);
-const BYTES_TYPE = "application/octet-stream";
-const JSON_TYPE = "application/json";
-const OPS: ReadonlySet<string> = new Set(["get", "put", "post", "patch", "delete"]);
-const MEMBERS: ReadonlySet<string> = new Set([
-  ...["op", "key", "value", "base64", "type", "ttl", "ifMatch", "ifNoneMatch", "idempotencyKey"],
-]);
+type Op = Exclude<Operation["verb"], "touch">;
+
+/** The members of an operation: those that most of them have, and the others by name. */
+interface Given {
+  /** undefined: it was not given. */
+  op: unknown;
+  /** undefined: it was not given. null: it is no text. Of one that cannot be a key: NOTHING. */
+  key: Uint8Array | null | undefined;
+  /** Its own text, which is nobody's business here; null: there is none. */
+  value: Uint8Array | null;
+  more: Map<string, unknown>;
+}
+
+/** Never written to. */
+const NO_MORE = new Map<string, unknown>();
+const OPS: readonly string[] = ["get", "put", "post", "patch", "delete"] satisfies Op[];
+const MORE: readonly string[] = ["base64", "type", "ttl", "ifMatch", "ifNoneMatch", "idempotencyKey"];
+const MEMBER_WORDS = new Words(["op", "key", "value", ...MORE]);
+const OP_WORDS = new Words(OPS);
 /** What a ttl may be beside a time. */
 const LIVES: Readonly<Record<string, Allowed>> = {
   put: { keep: true, none: false },
@@ -69,123 +83,138 @@ const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$
 export function* operationsOf(bytes: Uint8Array, isLines: boolean): Generator<Operation | Refused> {
   if (!isUtf8(bytes)) throw new BatchError("the batch is not valid UTF-8");
   const text = new Text(bytes);
-  let count = 0;
-  for (const [start, end] of isLines ? lines(text) : elements(text)) {
-    if (++count > OPERATIONS_MAX) throw new BatchError(`a batch has at most ${OPERATIONS_MAX} operations`);
-    yield readOperation(text, start, end, `operation ${count}`);
+  for (const number of isLines ? lines(text) : elements(text)) {
+    if (number > OPERATIONS_MAX) throw new BatchError(`a batch has at most ${OPERATIONS_MAX} operations`);
+    yield operationOf(membersOf(text, number));
   }
 }
 
-function readOperation(text: Text, start: number, end: number, what: string): Operation | Refused {
-  let value: Span | null = null;
-  const given = new Map<string, unknown>();
-  for (const [name, span] of members(text, start, end, what)) {
-    if (given.has(name)) throw new BatchError(`${what} has the member "${name}" twice`);
-    // A value's text is nobody's business here.
-    if (name === "value") value = span;
-    given.set(name, name === "value" ? undefined : text.parse(span[0], span[1], `"${name}" in ${what}`));
+/** Reads the members of an operation. */
+function membersOf(text: Text, number: number): Given {
+  const given: Given = { op: undefined, key: undefined, value: null, more: NO_MORE };
+  text.takeObject(number);
+  let name = text.takeName(number, MEMBER_WORDS, true);
+  for (; name !== null; name = text.takeName(number, MEMBER_WORDS, false)) {
+    if (!text.takeValue()) throw noObject(number);
+    if (isGiven(given, name)) throw new BatchError(`${nameOf(number)} has the member "${name}" twice`);
+    const { bytes, start, end } = text;
+    if (name === "value") given.value = bytes.subarray(start, end);
+    else if (name === "key") given.key = keyOf(text, number);
+    else {
+      const word = name === "op" && text.isPlain ? OP_WORDS.find(bytes, start + 1, end - 1) : null;
+      const told = word ?? text.parse(`"${name}" in ${nameOf(number)}`);
+      if (name === "op") given.op = told;
+      else {
+        if (given.more === NO_MORE) given.more = new Map();
+        given.more.set(name, told);
+      }
+    }
   }
+  return given;
+}
+
+function isGiven({ op, key, value, more }: Given, name: string): boolean {
+  if (name === "op") return op !== undefined;
+  if (name === "key") return key !== undefined;
+  return name === "value" ? value !== null : more.has(name);
+}
+
+/** The key that the text has just stepped over; null: it is no text. NOTHING: no key can be that. */
+function keyOf(text: Text, number: number): Uint8Array | null {
+  const { bytes, start, end } = text;
+  if (text.isPlain) return bytes.subarray(start + 1, end - 1);
+  const name = text.parse(`"key" in ${nameOf(number)}`);
+  if (typeof name !== "string") return null;
+  const key = Buffer.from(name, "utf8");
+  return key.toString("utf8") === name ? key : NOTHING;
+}
+
+function operationOf(given: Given): Operation | Refused {
   const problem = problemOf(given);
   if (problem !== null) return { code: "bad_request", detail: problem };
+  const { value, more } = given;
   const verb = verbOf(given);
-  const name = given.get("key") as string;
-  const key = Buffer.from(name, "utf8");
-  if (name === "" || !isWellFormed(name)) return { code: "bad_key", detail: "" };
+  const key = given.key as Uint8Array;
+  if (key.length === 0) return { code: "bad_key", detail: "" };
   if (key.length > KEY_BYTES_MAX) return { code: "key_too_long", detail: "" };
-  const ifMatch = tagsOf(given, "ifMatch");
-  const ifNoneMatch = tagsOf(given, "ifNoneMatch");
+  const ifMatch = tagsOf(more, "ifMatch");
+  const ifNoneMatch = tagsOf(more, "ifNoneMatch");
   if (ifMatch === null || ifNoneMatch === null)
     return { code: "bad_request", detail: 'ifMatch and ifNoneMatch are "*" or entity tags' };
-  const life = given.has("ttl") ? lifeOfTtl(String(given.get("ttl")), LIVES[verb]) : NO_LIFE;
+  const life = more.has("ttl") ? lifeOfTtl(String(more.get("ttl")), LIVES[verb]) : NO_LIFE;
   if (typeof life === "string") return { code: "bad_request", detail: life };
-  const body = value === null ? rawBody(given) : textOf(text, value, verb);
-  if (body.length > CHUNK_BYTES)
+  const json = value !== null;
+  const body = value ?? (more.has("base64") ? Buffer.from(textOf(more, "base64"), "base64") : NOTHING);
+  if ((json && verb !== "patch" ? storedLength(body) : body.length) > CHUNK_BYTES)
     return {
       code: "too_large",
       detail: `a value in a batch has at most ${CHUNK_BYTES} bytes; send it alone`,
     };
-  const about = { verb, key, body, life, ifMatch, ifNoneMatch, json: value !== null };
-  return {
-    ...about,
-    ...typeOf(verb, value !== null, given.get("type") as string | undefined),
-    once: (given.get("idempotencyKey") as string | undefined) ?? "",
-  };
+  // As a request without a body has none.
+  const type = (more.get("type") as string | undefined) ?? (json ? JSON_TYPE : BYTES_TYPE);
+  const contentType = verb === "touch" ? "" : type;
+  const form = verb === "patch" ? formOf(json, contentType) : null;
+  const once = textOf(more, "idempotencyKey");
+  return { verb, key, body, form, json, contentType, life, ifMatch, ifNoneMatch, once };
 }
 
 /** As the headers are read; null: it is no list of tags. */
-function tagsOf(given: ReadonlyMap<string, unknown>, name: "ifMatch" | "ifNoneMatch"): string | null {
-  const text = given.get(name) as string | undefined;
+function tagsOf(more: Given["more"], name: "ifMatch" | "ifNoneMatch"): string | null {
+  const text = more.get(name) as string | undefined;
   return text === undefined ? "" : readTags(text || EMPTY_LIST, name === "ifNoneMatch");
 }
 
-function verbOf(given: ReadonlyMap<string, unknown>): Operation["verb"] {
-  const op = given.get("op") as Exclude<Operation["verb"], "touch">;
-  return op === "patch" && !given.has("value") && !given.has("base64") ? "touch" : op;
+/** A member that is a text, or is not given. */
+function textOf(more: Given["more"], name: string): string {
+  return (more.get(name) as string | undefined) ?? "";
 }
 
-function typeOf(
-  verb: Operation["verb"],
-  json: boolean,
-  given: string | undefined,
-): Pick<Operation, "contentType" | "form"> {
-  // As a request without a body has none.
-  if (verb === "touch") return { contentType: "", form: null };
-  if (verb !== "patch") return { contentType: json ? JSON_TYPE : (given ?? BYTES_TYPE), form: null };
-  const contentType = given ?? (json ? JSON_TYPE : BYTES_TYPE);
-  return { contentType, form: json ? formOfJson(contentType) : formOfBytes(contentType) };
+function verbOf({ op, value, more }: Given): Operation["verb"] {
+  return op === "patch" && value === null && !more.has("base64") ? "touch" : (op as Op);
+}
+
+function formOf(json: boolean, contentType: string): Form | null {
+  return json ? formOfJson(contentType) : formOfBytes(contentType);
 }
 
 /** What is wrong with an operation's members, or null. */
-function problemOf(given: ReadonlyMap<string, unknown>): string | null {
-  const op = given.get("op");
-  if (typeof op !== "string" || !OPS.has(op)) return '"op" is get, put, post, patch or delete';
-  for (const [name, value] of given) {
-    if (!MEMBERS.has(name)) return `the member ${JSON.stringify(name)} is not supported`;
-    if (name === "ttl" && typeof value === "number") continue;
-    if (name !== "value" && typeof value !== "string") return `"${name}" is not a text`;
-  }
-  if (!given.has("key")) return 'there is no "key"';
-  const hasValue = given.has("value");
-  const hasBytes = given.has("base64");
-  const isPatch = op === "patch";
+function problemOf({ op, key, value, more }: Given): string | null {
+  if (typeof op !== "string" || !OPS.includes(op)) return '"op" is get, put, post, patch or delete';
+  if (key === undefined) return 'there is no "key"';
+  if (key === null) return '"key" is not a text';
+  const hasValue = value !== null;
   const stores = op === "put" || op === "post";
+  // Nearly all of them end here.
+  if (more.size === 0 && op !== "patch" && stores === hasValue) return null;
+  for (const [name, given] of more) {
+    if (!MORE.includes(name)) return `the member ${JSON.stringify(name)} is not supported`;
+    if (typeof given !== "string" && !(name === "ttl" && typeof given === "number"))
+      return `"${name}" is not a text`;
+  }
+  const hasBytes = more.has("base64");
+  const isPatch = op === "patch";
   if (isPatch ? hasValue && hasBytes : stores && hasValue === hasBytes)
     return 'give "value", or "base64" and "type": one of them';
   if (!isPatch && !stores && (hasValue || hasBytes)) return `${op} takes no value`;
-  if (isPatch && !hasValue && !hasBytes && !given.has("ttl"))
+  if (isPatch && !hasValue && !hasBytes && !more.has("ttl"))
     return 'a patch has "value" (a change of JSON), or "base64" (to be put behind bytes), or only a "ttl"';
-  if (given.has("ttl") && !stores && !isPatch) return `${op} takes no ttl`;
-  if (given.has("type") && !hasBytes && !(isPatch && hasValue)) return '"type" belongs to "base64"';
-  if (hasBytes && !BASE64.test(given.get("base64") as string)) return '"base64" is not base64';
-  const type = given.get("type") as string | undefined;
+  if (more.has("ttl") && !stores && !isPatch) return `${op} takes no ttl`;
+  if (more.has("type") && !hasBytes && !(isPatch && hasValue)) return '"type" belongs to "base64"';
+  if (!BASE64.test(textOf(more, "base64"))) return '"base64" is not base64';
+  const type = more.get("type") as string | undefined;
   if (type !== undefined && (type.length > CONTENT_TYPE_BYTES_MAX || !isHeaderText(type)))
     return '"type" is no content type';
   const typeProblem = isPatch ? patchTypeProblem(type, hasValue) : null;
   if (typeProblem !== null) return typeProblem;
   if (!isPatch && type !== undefined && isJsonType(type)) return 'JSON is given as "value", not as "base64"';
-  const once = given.get("idempotencyKey") as string | undefined;
-  if (once === undefined) return null;
-  return op === "get" ? "get takes no idempotencyKey" : onceProblem(once, "idempotencyKey");
+  if (!more.has("idempotencyKey")) return null;
+  if (op === "get") return "get takes no idempotencyKey";
+  return onceProblem(textOf(more, "idempotencyKey"), "idempotencyKey");
 }
 
 function patchTypeProblem(type: string | undefined, isJson: boolean): string | null {
-  if (type === undefined || (isJson ? formOfJson(type) : formOfBytes(type)) !== null) return null;
+  if (type === undefined || formOf(isJson, type) !== null) return null;
   return isJson
     ? '"type" of a patch is application/merge-patch+json, application/json-patch+json, or application/json with increment or append'
     : '"base64" of a patch is put behind bytes: its "type" is application/octet-stream';
-}
-
-function isWellFormed(text: string): boolean {
-  return Buffer.from(text, "utf8").toString("utf8") === text;
-}
-
-function rawBody(given: ReadonlyMap<string, unknown>): Uint8Array {
-  const text = given.get("base64") as string | undefined;
-  return text === undefined ? NOTHING : Buffer.from(text, "base64");
-}
-
-/** A patch is its own text; a value has its stored form. */
-function textOf(text: Text, [start, end]: Span, verb: Operation["verb"]): Uint8Array {
-  const own = text.bytes.subarray(start, end);
-  return verb === "patch" ? own : storedBytes(own);
 }

@@ -11,7 +11,7 @@ import { NO_LIFE } from "../../rules/expiry.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { ERRORS, VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
-import { innerText } from "../../value/stored.ts";
+import { innerText, storedLength, storedView } from "../../value/stored.ts";
 import type { FrontContext, RequestNotes } from "../http/context.ts";
 import { OnceKey, problemOf } from "../once/once.ts";
 import type { Form } from "../patch/form.ts";
@@ -69,8 +69,10 @@ class BatchRun {
   private next = 0;
   /** Those that can go on: the one before them on their key is done, or the vault has room again. */
   private readonly ready: number[] = [];
-  /** Keys with an operation under way, and those that wait for it. */
-  private readonly waiting = new Map<string, number[]>();
+  /** Of each key, its last operation that was looked at. */
+  private readonly latest = new Map<string, number>();
+  /** Of each operation the next one of its key, if that waits for it; 0: none does. */
+  private readonly following: Uint16Array;
   private underWay = 0;
   private done = 0;
   private isGoing = false;
@@ -93,6 +95,7 @@ class BatchRun {
     this.operations = operations;
     this.resolve = resolve;
     this.results = new Array<string>(operations.length);
+    this.following = new Uint16Array(operations.length);
   }
 
   /** Begins what can be begun. Operations end while it does so. */
@@ -122,12 +125,10 @@ class BatchRun {
       return;
     }
     const key = nameOf(operation.key);
-    const behind = this.waiting.get(key);
-    if (behind !== undefined) behind.push(index);
-    else {
-      this.waiting.set(key, []);
-      this.begin(index);
-    }
+    const before = this.latest.get(key);
+    this.latest.set(key, index);
+    if (before !== undefined && this.results[before] === undefined) this.following[before] = index;
+    else this.begin(index);
   }
 
   private begin(index: number): void {
@@ -149,10 +150,10 @@ class BatchRun {
   }
 
   /** Why a write cannot be done here at all, or null. */
-  private refusalOf({ verb, body, life, once }: Operation): Told | null {
+  private refusalOf({ verb, json, body, life, once }: Operation): Told | null {
     const { maxValueBytes } = this.context;
     // A change is judged by what comes of it.
-    if (verb !== "patch" && body.length > maxValueBytes)
+    if (verb !== "patch" && (json ? storedLength(body) : body.length) > maxValueBytes)
       return told("too_large", `values are limited to ${maxValueBytes} bytes`);
     const speaksOfLife = life !== NO_LIFE || verb === "touch";
     if (speaksOfLife && !(this.cluster ?? this.context.vault).keepsEnds)
@@ -171,12 +172,11 @@ class BatchRun {
   }
 
   private write(index: number, operation: Operation, verb: WriteVerb): void {
-    const { key, body, json, contentType, life, ifMatch, ifNoneMatch } = operation;
-    const about = { json, contentType, trailer: NO_TRAILER, life, ifMatch, ifNoneMatch };
-    if (operation.once !== "") {
-      about.trailer = new OnceKey(operation.once, { ...about, verb, body }).in(NO_TRAILER);
-    }
-    const head = { verb, key: { bytes: key, length: key.length }, ...about };
+    const { key, json, contentType, life, ifMatch, ifNoneMatch, once } = operation;
+    const body = json ? storedView(operation.body) : operation.body;
+    const name = { bytes: key, length: key.length };
+    const head = { verb, key: name, json, contentType, trailer: NO_TRAILER, life, ifMatch, ifNoneMatch };
+    if (once !== "") head.trailer = new OnceKey(once, { ...head, body }).in(NO_TRAILER);
     const isTaken = (this.cluster ?? this.context.vault).submit(head, body, (result) => {
       const status = statusOf(verb, result);
       this.finish(index, written(verb, result, status), status);
@@ -236,15 +236,12 @@ class BatchRun {
     const operation = this.operations[index] as Operation;
     const { verb, key } = operation;
     this.context.meter.count(VERBS[verb], status);
-    if (verb !== "get" || status === ERRORS.forbidden.status) {
+    if (this.notes !== null && (verb !== "get" || status === ERRORS.forbidden.status)) {
       const path = `/_kv/${encodeURIComponent(Buffer.from(key).toString("utf8"))}`;
-      this.notes?.also(METHODS[verb], path, status);
+      this.notes.also(METHODS[verb], path, status);
     }
-    const name = nameOf(key);
-    const behind = this.waiting.get(name) as number[];
-    const following = behind.shift();
-    if (following === undefined) this.waiting.delete(name);
-    else this.ready.push(following);
+    const following = this.following[index];
+    if (following > 0) this.ready.push(following);
     this.note(index, text);
   }
 
