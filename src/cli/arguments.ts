@@ -26,6 +26,7 @@ import { addressText } from "../platform/address.ts";
 import { buildInfo } from "../platform/build-info.ts";
 import { LOG_LEVELS } from "../platform/log.ts";
 import { commandVariables, subcommandLines, subcommandNames } from "./commands.ts";
+import { HELP_COLUMNS } from "./subcommand/help.ts";
 import { nearestName, unknownFlag } from "./subcommand/nearest.ts";
 
 export type Parsed =
@@ -38,7 +39,6 @@ export type Parsed =
 
 /** The variable that is not a flag's. */
 const LOG_VARIABLE = "MINIVAULT_LOG";
-const HELP_COLUMNS = 100;
 
 const ABOUT = "A key-value store over plain HTTP: GET, POST, PUT and DELETE /<key>, with any client.";
 

@@ -27,6 +27,7 @@ import { UPGRADE } from "./directory/upgrade-command.ts";
 import { VERIFY } from "./directory/verify-command.ts";
 import { HEALTH } from "./health-command.ts";
 import { LOCK } from "./lock/lock-command.ts";
+import { helpOf, rowsText, usageOf } from "./subcommand/help.ts";
 import { unknownFlag } from "./subcommand/nearest.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 import { TOKEN } from "./token-command.ts";
@@ -118,33 +119,6 @@ function flagNamed(name: string): Flag {
   return flag;
 }
 
-function usageOf({ name, operands, flags, switches, options = {} }: Subcommand): string {
-  const hasFlags = [...Object.keys(switches), ...Object.keys(options), ...flags].length > 0;
-  return `${name}${operands === "" ? "" : ` ${operands}`}${hasFlags ? " [flags]" : ""}`;
-}
-
-function helpOf(command: Subcommand): string {
-  const shared = command.flags
-    .map(flagNamed)
-    .map(({ name, value, text }) => [`-${name} ${value}`, SHARED_TEXTS[name] ?? text]);
-  const own = [
-    ...Object.entries(command.options ?? {}).map(([name, { value, text }]) => [`-${name} ${value}`, text]),
-    ...Object.entries(command.switches).map(([name, text]) => [`-${name}`, text]),
-  ];
-  const rows = [...own, ...shared].map(([term, text]) => `  ${term.padEnd(18)} ${text}`);
-  const flags = rows.length === 0 ? "" : `\nFlags:\n${rows.join("\n")}\n`;
-  return `Usage: minivault ${usageOf(command)}\n\n${command.summary}\n${flags}\n${command.more}\n`;
-}
-
-/** What a flag means to a command, where that is not what it means to a node. */
-const SHARED_TEXTS: Record<string, string> = {
-  master: "the cluster's master (default http://localhost:3000, or MINIVAULT_MASTER)",
-  port: "the node's port (default 3000, or MINIVAULT_PORT)",
-  host: "address that the node listens on (default 127.0.0.1, or MINIVAULT_HOST)",
-  auth: "shared key of the cluster (better: MINIVAULT_AUTH or -auth-file)",
-  tokens: "file that the line is added to (default: none, or MINIVAULT_TOKENS)",
-};
-
 /** Names of variables that only commands read. */
 export function commandVariables(): string[] {
   return SUBCOMMANDS.flatMap(({ options = {} }) =>
@@ -158,7 +132,5 @@ export function subcommandNames(): string[] {
 
 /** Lines for the program's own help. */
 export function subcommandLines(): string {
-  return SUBCOMMANDS.map(
-    ({ name, operands, summary }) => `  ${`${name} ${operands}`.padEnd(24)} ${summary}`,
-  ).join("\n");
+  return rowsText(SUBCOMMANDS.map(({ name, operands, summary }) => [`${name} ${operands}`.trim(), summary]));
 }

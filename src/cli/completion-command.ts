@@ -4,6 +4,7 @@
  */
 import { FLAGS } from "../config/flags.ts";
 import { UsageError } from "../config/values.ts";
+import { sharedFlag } from "./subcommand/help.ts";
 import type { Subcommand } from "./subcommand/subcommand.ts";
 
 /** A word to complete, and what it is for. */
@@ -47,14 +48,13 @@ export function completionCommand(commandsOf: () => readonly Subcommand[]): Subc
 function tableOf(commands: readonly Subcommand[]): Table {
   const table = new Map<string, readonly Candidate[]>();
   const help = { name: "-help", text: "what it does, and its flags" };
-  const common = (name: string) => FLAGS.find((flag) => flag.name === name)?.text ?? "";
   const version = { name: "-version", text: "version, commit, Node.js and uWebSockets.js" };
   table.set("", [...FLAGS.map(({ name, text }) => ({ name: `-${name}`, text })), version, help]);
   for (const { name, flags, switches, options = {} } of commands)
     table.set(name, [
       ...Object.entries(switches).map(([flag, text]) => ({ name: `-${flag}`, text })),
       ...Object.entries(options).map(([flag, { text }]) => ({ name: `-${flag}`, text })),
-      ...flags.map((flag) => ({ name: `-${flag}`, text: common(flag) })),
+      ...flags.map((flag) => ({ name: `-${flag}`, text: sharedFlag(flag).text })),
       help,
     ]);
   return table;

@@ -38,7 +38,7 @@ const SIGNALS: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGHUP: 1, 
 
 export const LOCK: Subcommand = {
   name: "lock",
-  operands: "KEY -- COMMAND [WORD...]",
+  operands: "KEY -- COMMAND ...",
   summary: "Runs a command while it alone holds a key.",
   more: `The key holds who has the lock and since when, for as long as the command runs, and at most -ttl longer
 than that when this program is killed. The command finds a fencing token in MINIVAULT_LOCK_TOKEN: later holders have
