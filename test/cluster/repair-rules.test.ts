@@ -57,21 +57,39 @@ test("rejoin: sources are a majority of the whole set without the one that rejoi
 });
 
 test("rejoin: takes the highest record and promise, and settles where a promise is above different records", () => {
-  assert.deepEqual(mergeForRejoin([source(3), source(5)]), { kind: "take", from: 1, promised: null });
-  assert.deepEqual(mergeForRejoin([source(5, 9), source(5)]), { kind: "take", from: 0, promised: at(9) });
-  assert.deepEqual(mergeForRejoin([source(3, 4), source(5)]), { kind: "take", from: 1, promised: at(4) });
-  assert.deepEqual(mergeForRejoin([source(3, 9), source(5)]), { kind: "settle" });
-  assert.deepEqual(mergeForRejoin([source(null, 9), source(5)]), { kind: "settle" });
+  assert.deepEqual(mergeForRejoin(null, [source(3), source(5)]), { kind: "take", from: 1, promised: null });
+  assert.deepEqual(mergeForRejoin(null, [source(5, 9), source(5)]), {
+    kind: "take",
+    from: 0,
+    promised: at(9),
+  });
+  assert.deepEqual(mergeForRejoin(null, [source(3, 4), source(5)]), {
+    kind: "take",
+    from: 1,
+    promised: at(4),
+  });
+  assert.deepEqual(mergeForRejoin(null, [source(3, 9), source(5)]), { kind: "settle" });
+  assert.deepEqual(mergeForRejoin(null, [source(null, 9), source(5)]), { kind: "settle" });
   assert.deepEqual(
-    mergeForRejoin([source(null, null, 9), source(5)]),
+    mergeForRejoin(null, [source(null, null, 9), source(5)]),
     { kind: "settle" },
     "a promise may be in the floor",
   );
-  assert.deepEqual(mergeForRejoin([source(null), source(null)]), { kind: "take", from: -1, promised: null });
-  assert.deepEqual(mergeForRejoin([source(null, 4), source(null)]), {
+  assert.deepEqual(mergeForRejoin(null, [source(null), source(null)]), {
+    kind: "take",
+    from: -1,
+    promised: null,
+  });
+  assert.deepEqual(mergeForRejoin(null, [source(null, 4), source(null)]), {
     kind: "take",
     from: -1,
     promised: at(4),
+  });
+  assert.deepEqual(mergeForRejoin(state(3, 9), [source(5), source(5)]), { kind: "settle" }, "its own one");
+  assert.deepEqual(mergeForRejoin(state(5, 9), [source(5), source(3)]), {
+    kind: "take",
+    from: 0,
+    promised: null,
   });
   assert.deepEqual(mergeFloors([null, at(3), at(2)]), at(3));
   assert.equal(wasCollected(state(3), [source(null, null, 4), source(null)], at(4)), true);
@@ -127,9 +145,17 @@ test("rejoin: the mark that a value has ended is above that value, and one that 
     state: { ...state(5, promised), tombstone: ended, ended, end: 7 },
     floor: null,
   });
-  assert.deepEqual(mergeForRejoin([held(false), held(true)]), { kind: "take", from: 1, promised: null });
-  assert.deepEqual(mergeForRejoin([held(false, 9), held(true)]), { kind: "settle" });
-  assert.deepEqual(mergeForRejoin([held(true, 9), held(true)]), { kind: "take", from: 0, promised: at(9) });
+  assert.deepEqual(mergeForRejoin(null, [held(false), held(true)]), {
+    kind: "take",
+    from: 1,
+    promised: null,
+  });
+  assert.deepEqual(mergeForRejoin(null, [held(false, 9), held(true)]), { kind: "settle" });
+  assert.deepEqual(mergeForRejoin(null, [held(true, 9), held(true)]), {
+    kind: "take",
+    from: 0,
+    promised: at(9),
+  });
   assert.deepEqual(mergeForMove(held(false).state, [held(true)]), { kind: "take", from: 0 });
   assert.deepEqual(mergeForMove(held(true).state, [held(false)]), { kind: "nothing" });
   assert.deepEqual(mergeForMove(held(false, 9).state, [held(true)]), { kind: "settle" });

@@ -18,7 +18,7 @@ class Bench {
   /** What they were told. */
   endTime = -1;
   asked = 0;
-  readonly read: string[] = [];
+  readonly settled: string[] = [];
   outcome: ReadResult["outcome"] = "absent";
   readonly ends = new Ends({
     vault: {
@@ -33,8 +33,8 @@ class Bench {
       },
     },
     coordinator: {
-      read: (key, done) => {
-        this.read.push(Buffer.from(key.bytes).toString());
+      settle: (key, done) => {
+        this.settled.push(Buffer.from(key.bytes).toString());
         done({ outcome: this.outcome, ballot: null, payload: null, replicas: 0 });
       },
     },
@@ -65,20 +65,20 @@ test("stuck ends: the shards mark up to cluster time, and not at all while that 
   assert.equal(bench.endTime, 0);
 });
 
-test("stuck ends: what cannot be marked for long is read, which settles it; what was written meanwhile is left alone", () => {
+test("stuck ends: what cannot be marked for long is settled; what was written meanwhile is left alone", () => {
   const bench = new Bench();
   bench.overdue = ["a", "b"];
   bench.pass(SETTLE_MS - 4000);
-  assert.deepEqual(bench.read, []);
+  assert.deepEqual(bench.settled, []);
   bench.overdue = ["b"];
   bench.pass(2 * SETTLE_MS);
-  assert.ok(bench.read.length > 0 && bench.read.every((key) => key === "b"));
-  assert.equal(bench.ends.settled, bench.read.length);
+  assert.ok(bench.settled.length > 0 && bench.settled.every((key) => key === "b"));
+  assert.equal(bench.ends.settled, bench.settled.length);
   bench.overdue = [];
   bench.pass(2 * SETTLE_MS);
-  const { length } = bench.read;
+  const { length } = bench.settled;
   bench.pass(2 * SETTLE_MS);
-  assert.equal(bench.read.length, length, "and then no more");
+  assert.equal(bench.settled.length, length, "and then no more");
 });
 
 test("stuck ends: a key that nobody can settle now is tried again, and many are bounded", () => {
@@ -86,10 +86,10 @@ test("stuck ends: a key that nobody can settle now is tried again, and many are 
   bench.outcome = "no_quorum";
   bench.overdue = ["a"];
   bench.pass(4 * SETTLE_MS);
-  assert.ok(bench.read.length >= 2);
+  assert.ok(bench.settled.length >= 2);
   assert.equal(bench.ends.settled, 0);
   bench.overdue = Array.from({ length: 10_000 }, (_, number) => `k${number}`);
-  bench.read.length = 0;
+  bench.settled.length = 0;
   bench.pass(SETTLE_MS + 2000);
-  assert.ok(bench.read.length > 0 && bench.read.length <= 10_000);
+  assert.ok(bench.settled.length > 0 && bench.settled.length <= 10_000);
 });

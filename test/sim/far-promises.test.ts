@@ -4,11 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
+import { NO_TRAILER } from "../../src/format/fields/trailer.ts";
 import type { Ballot } from "../../src/format/record.ts";
-import { compareBallots } from "../../src/format/version.ts";
+import { compareBallots, compareOptionalBallots } from "../../src/format/version.ts";
+import { NO_LIFE } from "../../src/rules/expiry.ts";
 import { hashKey, loadHash } from "../../src/util/hash.ts";
 import { randomSeed } from "../random.ts";
-import { Clients } from "./node/clients.ts";
 import { SimCluster, type SimWorker } from "./node/cluster.ts";
 import { isWhole } from "./node/faults.ts";
 import { BIRTH_MS, Simulation } from "./node/simulation.ts";
@@ -16,19 +17,18 @@ import { BIRTH_MS, Simulation } from "./node/simulation.ts";
 const KEY = "key";
 const NONE = Buffer.alloc(0);
 const AHEAD_MS = 3600 * 1000;
-const LONGEST_MS = 60_000;
+const KNOWN_MS = 2000;
+const LONGEST_MS = 180_000;
 
 class Scenario {
   readonly simulation: Simulation;
   readonly cluster: SimCluster;
-  readonly clients: Clients;
 
   constructor(seed: number) {
     this.simulation = new Simulation(seed);
     const weather = { latencyMs: 1, jitterMs: 1, loss: 0, duplicate: 0, slow: 0, slowMs: 0 };
     this.cluster = new SimCluster(this.simulation, weather, 3);
     this.cluster.install();
-    this.clients = new Clients(this.cluster, [KEY]);
   }
 
   /** Starts a master and workers, and waits until all vote. */
@@ -47,12 +47,52 @@ class Scenario {
     assert.ok(isSo(), `${what}\n${this.cluster.said.map(({ text }) => text).join("\n")}`);
   }
 
-  async put(worker: SimWorker): Promise<void> {
+  /** Writes or deletes a key through a worker. */
+  async write(worker: SimWorker, verb: "put" | "delete", { ttlMs = 0, key = KEY } = {}): Promise<void> {
+    const { process, part } = worker;
+    const bytes = Buffer.from(key);
     let isDone = false;
-    this.clients.operate(worker, KEY, "put", (done) => {
-      isDone = done;
+    assert.ok(process);
+    this.simulation.after(process, 0, () =>
+      part?.node?.submit(
+        {
+          ...{ verb, key: { bytes, length: bytes.length }, json: false, contentType: "text/plain" },
+          ...{ trailer: NO_TRAILER, life: { ...NO_LIFE, ttlMs }, ifMatch: "", ifNoneMatch: "" },
+        },
+        Buffer.from(verb === "put" ? "value" : ""),
+        ({ error }) => {
+          assert.equal(error, null);
+          isDone = true;
+        },
+      ),
+    );
+    await this.until(`a ${verb} is done`, () => isDone);
+  }
+
+  put(worker: SimWorker): Promise<void> {
+    return this.write(worker, "put");
+  }
+
+  /** Waits until workers hold the same of the key. */
+  async same(workers: readonly SimWorker[]): Promise<void> {
+    await this.until("all hold the same", () => {
+      const [first, ...others] = workers.map(({ vault }) => vault?.state.keys.get(KEY)?.ballot ?? null);
+      return others.every((ballot) => compareOptionalBallots(ballot, first) === 0);
     });
-    await this.until("a value is written", () => isDone);
+  }
+
+  /** Puts another disk into a worker, which has to synchronise then, and waits until it votes. */
+  async reborn(worker: SimWorker, between: () => void): Promise<void> {
+    const { cluster, simulation } = this;
+    // Until the others know how far its log was.
+    const knownMs = simulation.now + KNOWN_MS;
+    await this.until("some time has passed", () => simulation.now > knownMs);
+    cluster.crash(worker);
+    between();
+    const before = cluster.said.length;
+    cluster.start(worker);
+    await this.until("it votes again", () => worker.isReady && isWhole(worker));
+    assert.ok(cluster.said.slice(before).some(({ text }) => text.includes("synchronised")));
   }
 
   /** A worker promises a ballot that only a clock far ahead gives. */
@@ -124,6 +164,63 @@ test("simulated nodes: a new owner that has promised far more takes a partition 
     const owners = cluster.workers.filter(({ url }) => group?.nodes.includes(url));
     assert.ok(owners.includes(d));
     await scenario.agreed(owners, ballot);
+  } finally {
+    scenario.simulation.uninstall();
+  }
+});
+
+test("simulated nodes: a value that has ended is gone at a replica that has promised far more, too", async (t) => {
+  const scenario = new Scenario(randomSeed(t));
+  try {
+    const workers = await scenario.born("abc");
+    await scenario.write(workers[0], "put", { ttlMs: 3000 });
+    await scenario.same(workers);
+    await scenario.promiseAhead(workers[1]);
+    await scenario.until("no replica has the value", () =>
+      workers.every(({ vault }) => vault?.state.keys.get(KEY)?.value == null),
+    );
+    await scenario.same(workers);
+  } finally {
+    scenario.simulation.uninstall();
+  }
+});
+
+test("simulated nodes: a replica that has promised far more synchronises from the others", async (t) => {
+  const scenario = new Scenario(randomSeed(t));
+  const { cluster } = scenario;
+  try {
+    const workers = await scenario.born("abc");
+    const [a, b] = workers;
+    await scenario.put(a);
+    await scenario.same(workers);
+    const ballot = await scenario.promiseAhead(b);
+    const copy = cluster.copyOf(b);
+    await scenario.put(a);
+    // Of this one it is known to have it.
+    await scenario.write(a, "put", { key: "another" });
+    await scenario.reborn(b, () => cluster.putBack(b, copy));
+    await scenario.agreed(workers, ballot);
+  } finally {
+    scenario.simulation.uninstall();
+  }
+});
+
+test("simulated nodes: what was deleted and collected stays so when an old disk comes back that has promised far more", async (t) => {
+  const scenario = new Scenario(randomSeed(t));
+  const { cluster } = scenario;
+  try {
+    const workers = await scenario.born("abc");
+    const [a, b] = workers;
+    await scenario.put(a);
+    await scenario.same(workers);
+    await scenario.promiseAhead(b);
+    const copy = cluster.copyOf(b);
+    await scenario.reborn(b, () => cluster.wipe(b));
+    await scenario.write(a, "delete");
+    const isGone = () => workers.every(({ vault }) => vault?.state.keys.get(KEY)?.ballot == null);
+    await scenario.until("its tombstone is collected", isGone);
+    await scenario.reborn(b, () => cluster.putBack(b, copy));
+    assert.ok(isGone(), "no replica has anything of it");
   } finally {
     scenario.simulation.uninstall();
   }

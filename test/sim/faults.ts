@@ -103,7 +103,7 @@ function rejoin(world: World, node: SimNode): void {
   ask(world, node, group, (told, sources) => {
     if (node.group() !== group || !areRejoinSources(group, bitOf(group, node.name), sources)) again();
     else {
-      const merge = mergeForRejoin(told);
+      const merge = mergeForRejoin(null, told);
       if (merge.kind === "settle") node.coordinator.settle(KEY, again);
       else {
         node.floor = mergeFloors([node.floor, ...told.map((source) => source.floor)]);

@@ -4,8 +4,8 @@
  * are marked by each replica for itself, without a word between nodes.
  *
  * A shard cannot mark under a promise above the value: somebody may be about to build on it. Mostly a write
- * follows soon. Where none does, the key is read, and the round of that read settles it
- * (coordinator/read.ts).
+ * follows soon. Where none does, the key is settled by a full round. (That the others tell it as ended does
+ * not help: they agree without this replica, and it would keep the value for good.)
  */
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { nameOf } from "../../util/bytes.ts";
@@ -26,7 +26,7 @@ const WINDOW = 16;
 
 export interface EndsSetup {
   vault: { replica: Pick<LocalVault["replica"], "setEndTime" | "overdue"> };
-  coordinator: Pick<Coordinator, "read">;
+  coordinator: Pick<Coordinator, "settle">;
   /** Up to when the own shards may mark, in ms since 1970; 0: not at all. */
   endMillis: () => number;
   /** Monotonic milliseconds. */
@@ -87,7 +87,7 @@ export class Ends {
   private settle(name: string, key: Uint8Array): void {
     this.waiting.delete(name);
     this.underWay.add(name);
-    this.setup.coordinator.read(clusterKey(key), ({ outcome }) => {
+    this.setup.coordinator.settle(clusterKey(key), ({ outcome }) => {
       this.underWay.delete(name);
       if (outcome === "absent") this.settled++;
     });

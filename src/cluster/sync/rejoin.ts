@@ -21,7 +21,9 @@
  *    majority for it behind the back of that one. Then the key is settled first (`Coordinator.settle`: a full
  *    round at a ballot above that promise, by the replicas that vote) and read again. When the highest record
  *    is at or above every promise, no live proposal is below it; when all ballots are the same, every promise
- *    was given by one who reported that record. In both cases holding it takes nothing back.
+ *    was given by one who reported that record. In both cases holding it takes nothing back. A promise that
+ *    this replica still has of its own, from an old disk, would only keep the record out: then the key is
+ *    settled, too.
  * 4. It votes again once all of that is on disk. Writes decided meanwhile it may have missed like any replica
  *    that was away.
  *
@@ -100,8 +102,8 @@ function openPromise({ state, floor }: SourceState): Ballot | null {
   return compareOptionalBallots(state.promised, state.ballot) > 0 ? state.promised : null;
 }
 
-/** What a replica that rejoins makes of a key, from what its sources say of it. */
-export function mergeForRejoin(sources: readonly SourceState[]): Merge {
+/** What a replica that rejoins makes of a key, from what it has and what its sources say of it. */
+export function mergeForRejoin(own: RegisterState | null, sources: readonly SourceState[]): Merge {
   let from = -1;
   let highest: Rank = NOTHING;
   let promised: Ballot | null = null;
@@ -120,6 +122,9 @@ export function mergeForRejoin(sources: readonly SourceState[]): Merge {
   }
   if (!same && compareOptionalBallots(promised, highest.ballot) > 0) return { kind: "settle" };
   if (remembers && from >= 0 && sources[from].state?.remembers !== true) return { kind: "settle" };
+  // A promise that the others have perhaps not heard of would keep the record out.
+  const isOutranked = compareOptionalBallots(own?.promised ?? null, highest.ballot) > 0;
+  if (isOutranked && compareRanks(highest, own ?? NOTHING) > 0) return { kind: "settle" };
   return { kind: "take", from, promised };
 }
 

@@ -3,7 +3,7 @@
  * memory (the lists of the partition and the values of a few keys). The rules are those of rejoin.ts.
  */
 import type { Ballot } from "../../format/record.ts";
-import { ballotMillis, compareOptionalBallots } from "../../format/version.ts";
+import { ballotMillis, compareOptionalBallots, higherBallot } from "../../format/version.ts";
 import { compareRanks, type Rank, type RegisterState } from "../../rules/register.ts";
 import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
@@ -148,7 +148,7 @@ export class TakeOver {
     const key = () => clusterKey(Uint8Array.from(Buffer.from(name, "latin1")));
     if (kind === "rejoin" && own?.ballot != null && wasCollected(own, states, floor))
       return { bytes: 0, run: () => this.forget(key(), group.epoch, own, floor as Ballot) };
-    const merge = kind === "move" ? mergeForMove(own, states) : mergeForRejoin(states);
+    const merge = kind === "move" ? mergeForMove(own, states) : mergeForRejoin(own, states);
     if (!("from" in merge)) {
       if (merge.kind !== "settle") return null;
       const promises = [own, ...states.map(({ state }) => state)].map((state) => state?.promised ?? null);
@@ -213,18 +213,22 @@ export class TakeOver {
   /** A key that all others have collected: a value from before goes as well. */
   private async forget(key: ClusterKey, epoch: number, own: RegisterState, floor: Ballot): Promise<boolean> {
     const { port, vault } = this.setup;
+    // Nor may a promise of its own stand above what buries the value.
+    const above = higherBallot(floor, own.promised) as Ballot;
     if (!own.tombstone) {
       const { operationLow, operationHigh } = own;
       // The floor may be of a mark (b⁺), whose ballot is that of a value: a tombstone would be a second
       // record of that ballot. A mark ranks above all that the floor keeps out. (A directory that has none
       // is of a cluster without.)
-      const payload = vault.keepsEnds ? endMark(ballotMillis(floor)) : TOMBSTONE;
-      await port.take(key, epoch, { ballot: floor, payload, operationLow, operationHigh });
+      const payload = vault.keepsEnds ? endMark(ballotMillis(above)) : TOMBSTONE;
+      await port.take(key, epoch, { ballot: above, payload, operationLow, operationHigh });
     }
-    const ballot = own.tombstone ? (own.ballot as Ballot) : floor;
+    const ballot = own.tombstone ? (own.ballot as Ballot) : above;
     const ended = own.tombstone ? own.ended : vault.keepsEnds;
     return new Promise((resolve) => {
-      vault.replica.dropTombstone(keyBytes(key), ballot, ended, (error) => resolve(error === null));
+      vault.replica.dropTombstone(keyBytes(key), ballot, ended, (error, dropped) =>
+        resolve(error === null && dropped),
+      );
     });
   }
 }
