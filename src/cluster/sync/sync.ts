@@ -187,16 +187,26 @@ export class Synchroniser {
   /** Tries until it works; throws only when the layout has changed, or at the end. */
   private async retried(epoch: number, work: () => Promise<void>): Promise<void> {
     for (;;) {
-      if (this.stopped || this.setup.membership.placement?.layout.epoch !== epoch)
-        throw new LayoutChanged("the layout has changed");
+      this.demand(epoch);
       try {
         await work();
-        return;
       } catch (error) {
         this.status.problem = (error as Error).message;
+        await sleep(RETRY_MS);
+        continue;
       }
-      await sleep(RETRY_MS);
+      // What was done by the layout before says nothing of what is to be done by this one.
+      this.demand(epoch);
+      return;
     }
+  }
+
+  private isOf(epoch: number): boolean {
+    return !this.stopped && this.setup.membership.placement?.layout.epoch === epoch;
+  }
+
+  private demand(epoch: number): void {
+    if (!this.isOf(epoch)) throw new LayoutChanged("the layout has changed");
   }
 
   /** What is left of gained partitions from an earlier time goes, before this replica votes for them. */
@@ -205,7 +215,8 @@ export class Synchroniser {
     const { epoch } = placement.layout;
     if (dropper.isClear(epoch)) return;
     const gained = this.gained(placement).map((partition) => placement.groups[partition].prefix);
-    for (const prefixes of neighbours(gained)) await dropper.drop(prefixes, () => true);
+    for (const prefixes of neighbours(gained)) await dropper.drop(prefixes, () => this.isOf(epoch));
+    this.demand(epoch);
     dropper.setClear(epoch);
   }
 
@@ -239,6 +250,8 @@ export class Synchroniser {
         if (entry === undefined || !areMoveSources(placement.groups[partition], entry.set))
           throw new Error(`partition ${partition}: too few of its replicas can be reached`);
         await this.takeOver.raiseFloor(placement.groups[partition], mergeFloors(entry.floors));
+        // Those of another layout may have to wait for it, too, and for floors of others.
+        this.demand(placement.layout.epoch);
         this.floorless.delete(partition);
       }
     }
