@@ -178,15 +178,17 @@ interface Trial {
   master?: typeof NOTHING_KNOWN;
   /** What the last run may have lost. */
   doubt?: string;
-  /** How often this run cannot be noted. */
+  /** How often this run cannot be noted, or that the store is old. */
   failures?: number;
+  oldFailures?: number;
 }
 
 /** What becomes of a store with a log up to 10 in its fifth start. */
-function stand({ hello, master, doubt, failures = 0 }: Trial): Promise<string[]> {
+function stand({ hello, master, doubt, failures = 0, oldFailures = 0 }: Trial): Promise<string[]> {
   const said: string[] = [];
   let incarnation = 5;
   let left = failures;
+  let oldLeft = oldFailures;
   const placement = new Placement(firstLayout(["a", "b", "c"].map(node), 3));
   // Its own timers keep no process alive.
   const alive = setInterval(() => {}, 1000);
@@ -199,7 +201,10 @@ function stand({ hello, master, doubt, failures = 0 }: Trial): Promise<string[]>
         incarnation = above + 1;
         said.push(`raised to ${incarnation}`);
       },
-      demote: () => said.push("demoted"),
+      demote: () => {
+        if (oldLeft-- > 0) throw new Error("no room");
+        said.push("demoted");
+      },
       doubt: doubt ?? null,
       settle: () => {
         if (left-- > 0) throw new Error("no room");
@@ -218,8 +223,8 @@ test("standing: proven by both others; old as soon as one knows more; else after
   assert.deepEqual(await stand({ hello: knows({ incarnation: 4, marks: "a" }) }), ["settled", "proven"]);
   assert.deepEqual(await stand({ hello: knows({ marks: "b" }) }), ["told", "demoted", "settled", "proven"]);
   assert.deepEqual(await stand({ hello: knows({ incarnation: 7 }) }), [
-    "raised to 8",
     "told",
+    "raised to 8",
     "demoted",
     "settled",
     "proven",
@@ -269,6 +274,14 @@ test("standing: nothing is proven before it is noted on the disk", async () => {
   assert.deepEqual(await stand({ hello, failures: 2 }), ["not noted", "settled", "proven"]);
   const doubtful = await stand({ hello, failures: 2, doubt: "the machine went down" });
   assert.deepEqual([...new Set(doubtful)], ["told", "demoted", "not noted", "settled", "proven"]);
+});
+
+test("standing: what is old stays so on a full disk, however long that takes it to be noted, and whoever answers", async () => {
+  const hello = async (url: string) => ({ ...NOTHING_KNOWN, marks: url === "http://b:1" ? "b" : null });
+  // Longer than it would wait for answers.
+  assert.deepEqual(await stand({ hello, oldFailures: 6 }), [
+    ...["told", "not noted", "demoted", "settled", "proven"],
+  ]);
 });
 
 test("run file: a run that did not end in order, under another boot, may have lost something", (t) => {

@@ -40,9 +40,9 @@ export interface StandingSetup {
   hello: (node: string) => Promise<Known>;
   /** What the master said last of the own store; null: it has not answered. */
   master: () => Known | null;
-  /** Another life had this incarnation: from now on it is above it, durably. */
+  /** Another life had this incarnation: from now on it is above it, durably. May throw, as `settle`. */
   raise: (above: number) => void;
-  /** The store is old: it must synchronise, durably. */
+  /** The store is old: it must synchronise, durably. May throw, as `settle`. */
   demote: () => void;
   /** Why what the last run acknowledged may be lost; null: it is not. */
   doubt: string | null;
@@ -62,6 +62,10 @@ export class Standing {
   private readonly startedMs = performance.now();
   private readonly timer: NodeJS.Timeout;
   private over = false;
+  /** It must synchronise, whatever others say, and also while the disk does not take that. */
+  private isOld = false;
+  /** The highest incarnation of another life that is known. */
+  private above = 0;
   private said = "";
 
   constructor(setup: StandingSetup) {
@@ -78,6 +82,10 @@ export class Standing {
 
   private tick(): void {
     if (this.over) return;
+    if (this.isOld) {
+      this.end();
+      return;
+    }
     const { self, placement, master } = this.setup;
     const placed = placement();
     if (placed === null) return;
@@ -126,26 +134,26 @@ export class Standing {
 
   /** Takes in what somebody knows. True: the store is old, and everything is said. */
   private judge(from: string, known: Known): boolean {
-    const { life, ends, raise } = this.setup;
+    const { life, ends } = this.setup;
     const reason = whyOld(life(), ends, known);
     if (reason === null) return false;
-    if (known.incarnation >= life().incarnation) raise(known.incarnation);
+    this.above = Math.max(this.above, known.incarnation);
     this.mustSynchronise({ from, reason }, NOT_NEWEST);
     return true;
   }
 
   private mustSynchronise(fields: object, text: string): void {
-    const { demote, warn } = this.setup;
-    if (this.said !== text) warn(fields, text);
-    this.said = text;
-    demote();
+    if (!this.isOld) this.setup.warn(fields, text);
+    this.isOld = true;
     this.end();
   }
 
   private end(): void {
     if (this.over) return;
-    const { settle, proven, warn } = this.setup;
+    const { life, raise, demote, settle, proven, warn } = this.setup;
     try {
+      if (this.above >= life().incarnation) raise(this.above);
+      if (this.isOld) demote();
       settle();
     } catch (error) {
       const reason = (error as Error).message;
