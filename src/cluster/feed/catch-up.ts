@@ -1,12 +1,17 @@
 /**
  * What has changed since a place that memory does not reach: all replicas are asked from there on, and every
- * key that one of them names is read, so that only what is decided is told.
+ * key that one of them names is read, so that only what is decided is told. A deletion of which a read finds
+ * nothing is decided where a majority tells of it; an old one has got around, and all have forgotten it.
  */
+import { setTimeout as sleep } from "node:timers/promises";
+import { etagMillis } from "../../format/version.ts";
 import { AnswerText } from "../../shards/feed/answer-text.ts";
 import type { FeedQuestion } from "../../shards/feed/messages.ts";
 import { VaultError } from "../../util/errors.ts";
-import { type Absence, type Change, rankOf } from "./decisions.ts";
-import type { ReplicaChange } from "./feed-wire.ts";
+import { bitOf, hasMajority } from "../layout/groups.ts";
+import { hasVote } from "../wire/list-wire.ts";
+import { type Absence, type Change, FORGOTTEN_MS, rankOf } from "./decisions.ts";
+import type { ReplicaChange, ReplicaChanges } from "./feed-wire.ts";
 import type { Hub } from "./hub.ts";
 import { missingPartition, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
 
@@ -15,6 +20,8 @@ const ROUND_COUNT = 500;
 const READS_MAX = 64;
 /** Who has met nothing for so long is told how far it is. */
 const SILENT_MS = 1000;
+/** Between two reads of a key whose deletion is not known to be decided. */
+const READ_AGAIN_MS = 250;
 
 export interface CatchUpSetup {
   replicas: Replicas;
@@ -23,6 +30,15 @@ export interface CatchUpSetup {
   question: FeedQuestion;
   /** Somebody still waits for the answer. */
   wanted: () => boolean;
+  /** Cluster time, in ms since 1970. */
+  clusterMillis: () => number;
+}
+
+/** What is highest of a key among the replicas' reports. */
+interface Reported {
+  change: ReplicaChange;
+  /** Voters that tell of it, by the bits of the key's group. */
+  holders: number;
 }
 
 export interface CaughtUp {
@@ -52,7 +68,7 @@ export class CatchUp {
       const { head } = hub;
       const round = await this.ask(places);
       if (!wanted()) return null;
-      for (const change of await this.judge(round.changes)) {
+      for (const change of await this.judge([...round.changes.values()])) {
         text.add(change);
         hub.learn({ ...change, text: withoutValue(change.text) });
       }
@@ -65,7 +81,7 @@ export class CatchUp {
 
   /** Of each key what some replica has that is highest. */
   private async ask(places: Places): Promise<{
-    changes: Map<string, ReplicaChange>;
+    changes: Map<string, Reported>;
     places: Places;
     more: boolean;
   }> {
@@ -83,16 +99,13 @@ export class CatchUp {
           "no_quorum",
           "too few replicas tell what has changed, so changes might be missed; try again",
         );
-      const changes = new Map<string, ReplicaChange>();
+      const changes = new Map<string, Reported>();
       const next: Record<string, string> = { ...places };
       let more = false;
       for (const [node, answer] of answers) {
         next[node] = answer.place;
         more ||= answer.more;
-        for (const change of answer.changes) {
-          const before = changes.get(change.key);
-          if (before === undefined || rankOf(before) < rankOf(change)) changes.set(change.key, change);
-        }
+        for (const change of answer.changes) this.report(changes, node, answer, change);
       }
       return { changes, places: next, more };
     } catch (error) {
@@ -101,16 +114,28 @@ export class CatchUp {
     }
   }
 
+  private report(
+    changes: Map<string, Reported>,
+    node: string,
+    { votes }: ReplicaChanges,
+    change: ReplicaChange,
+  ): void {
+    const known = changes.get(change.key);
+    if (known !== undefined && rankOf(known.change) > rankOf(change)) return;
+    const group = this.setup.hub.groupOf(change.key);
+    const bit = hasVote(votes, group.partition) ? bitOf(group, node) : 0;
+    const isSame = known !== undefined && rankOf(known.change) === rankOf(change);
+    changes.set(change.key, { change, holders: isSame ? known.holders | bit : bit });
+  }
+
   /** What these keys hold now. */
-  private async judge(changes: ReadonlyMap<string, ReplicaChange>): Promise<Change[]> {
-    const { read, question } = this.setup;
+  private async judge(reported: readonly Reported[]): Promise<Change[]> {
     const told: Change[] = [];
-    const all = [...changes.values()];
-    for (let from = 0; from < all.length; from += READS_MAX) {
-      const some = all.slice(from, from + READS_MAX);
-      const found = await Promise.all(some.map(({ key }) => read(key, question.values)));
+    for (let from = 0; from < reported.length; from += READS_MAX) {
+      const some = reported.slice(from, from + READS_MAX);
+      const found = await Promise.all(some.map((one) => this.read(one)));
       for (const [index, change] of found.entries()) {
-        const { event, etag, ...facts } = some[index];
+        const { event, etag, ...facts } = some[index].change;
         if (change === null)
           throw new VaultError(
             "no_quorum",
@@ -127,6 +152,20 @@ export class CatchUp {
       }
     }
     return told;
+  }
+
+  /** What a key holds now; where that is nothing, the deletion that was reported is decided, or forgotten. */
+  private async read({ change, holders }: Reported): Promise<Change | Absence | null> {
+    const { read, question, hub, clusterMillis, wanted } = this.setup;
+    const { key, event, etag } = change;
+    for (;;) {
+      const found = await read(key, question.values);
+      if (found?.event !== "absent" || found.etag !== null || event === "put" || !wanted()) return found;
+      if (hasMajority(hub.groupOf(key), holders)) return found;
+      // One from the future follows a clock that was wrong.
+      if (Math.abs(clusterMillis() - etagMillis(`"${etag}"`)) >= FORGOTTEN_MS) return found;
+      await sleep(READ_AGAIN_MS, undefined, { ref: false });
+    }
   }
 }
 

@@ -24,6 +24,8 @@ const BEAT_MS = 25;
 export interface ClusterFeedSetup {
   replicas: Replicas;
   placement: () => Placement | null;
+  /** Cluster time, in ms since 1970. */
+  clusterMillis: () => number;
   /** What a quorum read finds of a key, with its value if that is small; null: nobody can know now. */
   read: (key: string, values: boolean) => Promise<Change | Absence | null>;
 }
@@ -53,8 +55,13 @@ export class ClusterFeed {
     this.askedMs = performance.now();
     this.replies.set(id, reply);
     const pending = { front: 0, id, question, dueMs: this.askedMs + question.waitMs };
-    this.answer(pending).catch((error: Error) => this.reply(pending, refusalOf(error)));
+    this.see(pending, this.answer(pending));
     return id;
+  }
+
+  /** What keeps a question from being answered is the answer. */
+  private see(pending: Pending, answered: Promise<void>): void {
+    answered.catch((error: Error) => this.reply(pending, refusalOf(error)));
   }
 
   cancel(id: number): void {
@@ -90,9 +97,10 @@ export class ClusterFeed {
   }
 
   private async catchUp(pending: Pending, hub: Hub, places: Places): Promise<void> {
-    const { replicas, read } = this.setup;
+    const { replicas, read, clusterMillis } = this.setup;
     const { question } = pending;
-    const work = new CatchUp({ replicas, hub, read, question, wanted: () => this.replies.has(pending.id) });
+    const wanted = (): boolean => this.replies.has(pending.id);
+    const work = new CatchUp({ replicas, hub, read, question, wanted, clusterMillis });
     const found = await work.run(places);
     if (found === null || !this.replies.has(pending.id)) return;
     if (found.count === 0 && found.cursor >= 0 && hub === this.hub)
@@ -201,27 +209,34 @@ export class ClusterFeed {
     for (const set of sets) for (const pending of set) concerned.add(pending);
     for (const pending of concerned) {
       this.waiting.delete(pending);
-      void this.answerFrom(pending, hub, from);
+      this.see(pending, this.answerFrom(pending, hub, from));
     }
   }
 
-  /** Answers from memory, now or when there is something. */
+  /** Answers from memory, now or when there is something. While a value is read, memory may go on. */
   private async answerFrom(pending: Pending, hub: Hub, from: number): Promise<void> {
     const { question } = pending;
     const text = new AnswerText(question);
     let cursor = from;
-    for (; cursor < hub.head && !text.isFull; cursor++) {
+    for (; hub.holds(cursor) && cursor < hub.head && !text.isFull; cursor++) {
       const event = hub.at(cursor);
       if (text.wants(latin1OfKey(event.key))) text.add(await this.valued(event, question.values));
-      if (!hub.holds(cursor)) throw new VaultError("place_too_old");
     }
     if (!this.replies.has(pending.id)) return;
+    if (!hub.holds(cursor)) return this.fallBehind(pending, hub);
     if (text.count > 0) {
       const place = this.textOf(hub, hub.placesAt(cursor));
       this.reply(pending, { kind: "changes", ...text.end(), place, cursor, more: cursor < hub.head });
     } else if (hub !== this.hub) this.reply(pending, refusalOf(new VaultError("place_too_old")));
     else if (pending.dueMs > performance.now()) this.waiting.add(pending);
     else this.reply(pending, this.nothing(hub));
+  }
+
+  /** Memory has gone on without a question: it is answered from the place that it came with. */
+  private async fallBehind(pending: Pending, hub: Hub): Promise<void> {
+    const { since } = pending.question;
+    if (since === null) throw new VaultError("place_too_old");
+    await this.catchUp(pending, hub, this.placesOf(since, hub));
   }
 
   /** With its value, where that is asked for; what is newer by now comes in its place. */

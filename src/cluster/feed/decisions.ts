@@ -18,7 +18,7 @@ const READS_MAX = 64;
  * How long a deletion of which a read finds nothing may be one that only a minority has heard of: such a one
  * gets around meanwhile. After that it is one that all have heard of, and forgotten.
  */
-const FORGOTTEN_MS = 30_000;
+export const FORGOTTEN_MS = 30_000;
 /** Keys whose latest told version is kept, so that a slow replica's report of it costs no read. */
 const TOLD_MAX = 100_000;
 

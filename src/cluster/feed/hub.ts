@@ -11,7 +11,7 @@
  * Places are of one layout: when that changes all begin anew.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Placement } from "../layout/groups.ts";
+import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import { hasVote } from "../wire/list-wire.ts";
 import { hashOfKey } from "./cluster-keys.ts";
 import { type Absence, type Batch, type Change, Decisions } from "./decisions.ts";
@@ -72,7 +72,7 @@ export class Hub {
     this.tail = first;
     this.followed = nodesOf(placement).map((node) => ({ node, place: null, cursor: -1, batches: [] }));
     this.decisions = new Decisions({
-      groupOf: (key) => placement.groupOf(hashOfKey(key)),
+      groupOf: (key) => this.groupOf(key),
       read,
       tell: (change) => this.tell(change),
       now: () => performance.now(),
@@ -105,6 +105,10 @@ export class Hub {
 
   get placement(): Placement {
     return this.setup.placement;
+  }
+
+  groupOf(key: string): ReplicaGroup {
+    return this.setup.placement.groupOf(hashOfKey(key));
   }
 
   /** Number of the event that comes next. */
@@ -176,13 +180,9 @@ export class Hub {
     const before = this.head;
     for (const change of changes) {
       const { event, ...facts } = change;
-      const told: Change = {
-        event,
-        key: change.key,
-        etag: change.etag,
-        text: JSON.stringify(facts),
-      };
-      const { partition } = this.setup.placement.groupOf(hashOfKey(change.key));
+      const { key, etag } = facts;
+      const told: Change = { event, key, etag, text: JSON.stringify(facts) };
+      const { partition } = this.groupOf(key);
       this.decisions.report(followed.node, hasVote(votes, partition), told, batch);
     }
     batch.open--;

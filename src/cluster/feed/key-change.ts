@@ -30,15 +30,7 @@ export function changeOf(
   const inline = values && isInline(value) && bytes <= LISTED_VALUE_BYTES_MAX;
   const ttlMs = end === 0 ? null : end - nowMs;
   const type = json ? JSON_TYPE : contentType;
-  const facts = {
-    key: bytesOfKey(key),
-    etag,
-    bytes,
-    type,
-    json,
-    value: inline ? value.bytes : null,
-    ttlMs,
-  };
+  const facts = { key: bytesOfKey(key), etag, bytes, type, json, value: inline ? value.bytes : null, ttlMs };
   return { event: "put", key, etag, text: entryText(facts) };
 }
 

@@ -30,17 +30,8 @@ export class NodeFeeds {
   private readonly replica: ReplicaFeed;
   private readonly cluster: ClusterFeed;
 
-  constructor({
-    self,
-    vault,
-    peerOf,
-    newerLayout,
-    epoch,
-    votes,
-    placement,
-    clusterMillis,
-    read,
-  }: NodeFeedsSetup) {
+  constructor(setup: NodeFeedsSetup) {
+    const { self, vault, peerOf, newerLayout, epoch, votes, placement, clusterMillis, read } = setup;
     this.replica = new ReplicaFeed({ feed: vault.feed, epoch, votes });
     const replicas = new Replicas({
       ...{ self, newerLayout, replica: this.replica },
@@ -49,7 +40,7 @@ export class NodeFeeds {
         Promise.reject(new Error("not a node of the cluster any more")),
     });
     this.cluster = new ClusterFeed({
-      ...{ replicas, placement },
+      ...{ replicas, placement, clusterMillis },
       read: (key, values) =>
         new Promise((resolve) =>
           read(bytesOfKey(key), (answer) => resolve(changeOf(key, answer, values, clusterMillis()))),
