@@ -15,12 +15,12 @@ import type { ScannedKey } from "../../shards/housekeeping/partition-scan.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/groups.ts";
-import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
+import { collectTombstone } from "../register/tombstones.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import { digestWindows } from "../replica/digest-windows.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
 import type { RepairPace } from "../sync/pacer.ts";
-import { endedAgeMs } from "./collection.ts";
+import { isCollectable } from "./collection.ts";
 
 /** Records younger than this are not compared. */
 const SETTLE_MS = 1500;
@@ -177,7 +177,7 @@ export class AntiEntropy {
     round: Round,
   ): Promise<void> {
     const { port, self, coordinator, now, tombstoneAgeMs } = this.setup;
-    const { ballot, tombstone, ended } = held;
+    const { ballot, tombstone } = held;
     const key = clusterKey(held.key);
     const record = await port.record(key, [theirs.node], group.epoch, held);
     if (record === null || record === "unknown" || ballot === null) return;
@@ -193,8 +193,7 @@ export class AntiEntropy {
     const isUnderFloor = tombstone && compareOptionalBallots(ballot, own.floor) <= 0;
     // The other one has perhaps not heard that all had confirmed. A younger one was never collected: the
     // floor rose for another key, or for an old promise, before this one came.
-    const ageMs = ended ? endedAgeMs(tombstoneAgeMs) : tombstoneAgeMs;
-    if (isUnderFloor && isOldTombstone(held, now(), ageMs))
+    if (isUnderFloor && isCollectable(held, now(), tombstoneAgeMs))
       await new Promise<void>((resolve) => collectTombstone(port, group, key, held, () => resolve()));
     else if (!isWithin(ballot, STUCK_MS, now()))
       await new Promise<void>((resolve) => {

@@ -10,7 +10,7 @@ import { INDEX_PARTITIONS } from "../../util/hash.ts";
 import { indexPartitionOfPrefix, prefixOf } from "../../util/hash-prefix.ts";
 import { ENDED_AGE_MS } from "../../util/limits.ts";
 import type { Placement, ReplicaGroup } from "../layout/groups.ts";
-import { collectTombstone, isOldTombstone } from "../register/tombstones.ts";
+import { collectTombstone, type HeldTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
 import type { RepairPort } from "../replica/repair-port.ts";
 import type { RepairPace } from "../sync/pacer.ts";
@@ -24,11 +24,16 @@ const FOLD_MS_MAX = 60_000;
 const WINDOW = 32;
 
 /**
- * The age from which the mark that a value has ended is collected: there are more of them than of deletes,
- * and nothing waits for them.
+ * Whether a tombstone, or the mark that a value has ended, is old enough to be collected. Of marks there are
+ * more than of deletes, and nothing waits for them. What guards its key stays as long as that lasts.
  */
-export function endedAgeMs(tombstoneAgeMs: number): number {
-  return Math.min(tombstoneAgeMs, ENDED_AGE_MS);
+export function isCollectable(
+  held: HeldTombstone & { readonly remembers?: boolean },
+  nowMillis: number,
+  tombstoneAgeMs: number,
+): boolean {
+  const ageMs = held.ended ? Math.min(tombstoneAgeMs, ENDED_AGE_MS) : tombstoneAgeMs;
+  return isOldTombstone(held, nowMillis, held.remembers === true ? Math.max(ageMs, GUARDED_MS) : ageMs);
 }
 
 export interface CollectionSetup {
@@ -49,7 +54,6 @@ export class Collection {
   /** Marks of ended values that were old enough in the last round, and that not all replicas confirmed. */
   keptMarks = 0;
   private readonly setup: CollectionSetup;
-  private readonly endedAgeMs: number;
   private readonly collectPauseMs: number;
   private readonly foldPauseMs: number;
   private nextCollectMs: number;
@@ -58,7 +62,6 @@ export class Collection {
 
   constructor(setup: CollectionSetup) {
     this.setup = setup;
-    this.endedAgeMs = endedAgeMs(setup.tombstoneAgeMs);
     this.collectPauseMs = Math.min(COLLECT_MS_MAX, Math.max(COLLECT_MS_MIN, setup.tombstoneAgeMs / 2));
     this.foldPauseMs = Math.min(FOLD_MS_MAX, this.collectPauseMs);
     this.nextCollectMs = performance.now() + this.collectPauseMs;
@@ -100,9 +103,7 @@ export class Collection {
         let window: Promise<void>[] = [];
         for (const held of keys.values()) {
           if (!held.tombstone) continue;
-          const ageMs = held.ended ? this.endedAgeMs : this.setup.tombstoneAgeMs;
-          const leastMs = held.remembers ? Math.max(ageMs, GUARDED_MS) : ageMs;
-          if (!isOldTombstone(held, this.setup.now(), leastMs)) continue;
+          if (!isCollectable(held, this.setup.now(), this.setup.tombstoneAgeMs)) continue;
           const key = clusterKey(held.key);
           const group = placement.groupOf(key.hashA);
           if (!isFirst(group)) continue;
