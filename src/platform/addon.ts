@@ -36,6 +36,8 @@ export interface GuardAddon {
    * `counts[index]`, before the read that met them goes on. `map` is all of the memory that mmap gave.
    */
   watch(map: ArrayBufferLike, counts: Int32Array, index: number): void;
+  /** Size of an open file, without marking its times as seen (see there). Moves the file's own position. */
+  fileBytes(descriptor: number): number;
 }
 
 interface Addons {
@@ -80,7 +82,9 @@ export function loadAddon<Name extends keyof Addons>(name: Name): Addons[Name] {
 function loadInstalled(name: keyof Addons): unknown {
   const { modules, node } = process.versions;
   try {
-    return require(path.join(__dirname, "../../node_modules/.addons", modules, `${name}.node`));
+    const addon = require(path.join(__dirname, "../../node_modules/.addons", modules, `${name}.node`));
+    if (name === "guard" && addon.fileBytes === undefined) throw new Error("it is older than its source");
+    return addon;
   } catch (error) {
     const reason = (error as Error).message.split("\n")[0];
     throw new Error(

@@ -153,3 +153,18 @@ function mapAgain(file: string): Buffer {
   loadAddon("guard").watch(map.buffer, new Int32Array(2), 1);
   return map.subarray(PAGE);
 }
+
+test("file size: as it is now, also beyond 4 GiB, and an error for what is no open file", () => {
+  const { fileBytes } = loadAddon("guard");
+  const file = path.join(folder, "sized");
+  const fd = fs.openSync(file, "w+");
+  for (const bytes of [0, 1, PAGE, 2 ** 32 + 1, 3]) {
+    fs.ftruncateSync(fd, bytes);
+    assert.equal(fileBytes(fd), bytes);
+  }
+  fs.writeSync(fd, Buffer.from("abc"), 0, 3, 0);
+  assert.equal(fs.readFileSync(file, "latin1"), "abc", "writes at a position go there all the same");
+  fs.closeSync(fd);
+  assert.throws(() => fileBytes(fd), { code: "EBADF" });
+  assert.throws(() => fileBytes("1" as unknown as number), /takes a file descriptor/);
+});

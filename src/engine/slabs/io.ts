@@ -5,6 +5,7 @@
  */
 import fs from "node:fs";
 import { promisify } from "node:util";
+import { loadAddon } from "../../platform/addon.ts";
 
 export interface FileIo {
   open(path: string, flags: "r" | "r+" | "wx+"): number;
@@ -36,7 +37,8 @@ export const nodeIo: FileIo = {
   fdatasync: (fd) => fs.fdatasyncSync(fd),
   fsync: (fd) => fs.fsyncSync(fd),
   ftruncate: (fd, bytes) => fs.ftruncateSync(fd, bytes),
-  size: (fd) => fs.fstatSync(fd).size,
+  // Not by stat: this is asked around each write.
+  size: (fd) => loadAddon("guard").fileBytes(fd),
   links: (fd) => fs.fstatSync(fd).nlink,
   rename: (from, to) => fs.renameSync(from, to),
   unlink: (path) => fs.unlinkSync(path),
