@@ -31,13 +31,13 @@ import { createKeyScratch } from "./http/target.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
 import { idle } from "./idle.ts";
+import { sendMkvResult } from "./mkv/answer.ts";
 import { workerOperations } from "./operations/worker.ts";
 import { createOtherTargets } from "./other-targets.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
 import { Meter, VERB_OF } from "./status/meter.ts";
 import { REFUSING_CONNECTIONS } from "./status/stats.ts";
-import { sendMkvResult } from "./writes/mkv-answer.ts";
 
 /** How long `close` waits for requests that are under way. */
 const CLOSE_DEADLINE_MS = 10_000;

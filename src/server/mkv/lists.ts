@@ -21,10 +21,10 @@ import { sendError } from "../http/reply.ts";
 import { TARGET_EMPTY_KEY, TARGET_KEY, TARGET_ROOT } from "../http/target.ts";
 import { streamHead } from "../lines/line-answer.ts";
 import { StreamedAnswer } from "../lines/streamed-answer.ts";
+import { higher } from "../list/list-query.ts";
+import { type ListSource, sourceOf } from "../list/list-source.ts";
+import { type AnswerList, scopesOf } from "../list/lists.ts";
 import { GET } from "../status/meter.ts";
-import { higher } from "./list-query.ts";
-import { type ListSource, sourceOf } from "./list-source.ts";
-import { type AnswerList, scopesOf } from "./lists.ts";
 
 /** It lists so many keys at once. */
 const KEYS_MAX = 1_000_001;
