@@ -105,6 +105,9 @@ function encoded(character: string): string {
   return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
+/** Records of a file whose holes GNU tar has left out: its bytes are a map of them, and what lies between. */
+const SPARSE = "GNU.sparse.";
+
 /** What a member is; a text says why it is no value. */
 export function readMember({
   name,
@@ -115,6 +118,8 @@ export function readMember({
   size: number;
   pax?: Record<string, string> | null;
 }): ReadMember | string {
+  for (const record in pax)
+    if (record.startsWith(SPARSE)) return "its holes are left out: make the archive without --sparse";
   const etag = pax?.[ETAG] ?? null;
   if (etag !== null && !/^[0-9a-f]{32}$/.test(etag)) return "its version is none";
   const expires = pax?.[EXPIRES] ?? "0";

@@ -109,7 +109,7 @@ export class ArchiveWriter {
 
 /** A member of an archive that is read. Its bytes must be read, or skipped, before the next one comes. */
 export interface Member {
-  head: Pick<Header, "name" | "type" | "size"> & { pax: Record<string, string> | null };
+  head: Pick<Header, "name" | "size"> & { type: Header["type"] | null; pax: Record<string, string> | null };
   bytes: AsyncIterable<Uint8Array>;
   /** Where in the archive the next member begins. */
   end: number;
@@ -157,7 +157,7 @@ export class ArchiveReader {
       yield {
         head: { name, type, size, pax: records },
         bytes: entry as AsyncIterable<Uint8Array>,
-        end: byteOffset + Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES,
+        end: byteOffset + (type === "directory" ? 0 : Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES),
         skip: () => void entry.resume(),
       };
     }

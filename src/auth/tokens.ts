@@ -76,6 +76,16 @@ export class Token {
     return this.prefixes.filter((own) => begins(own, own.length, prefix));
   }
 
+  /** Whether it allows the same as another one, as long. */
+  allowsAs({ bits, prefixes, expiresMs }: Token): boolean {
+    return (
+      this.bits === bits &&
+      this.expiresMs === expiresMs &&
+      this.prefixes.length === prefixes.length &&
+      this.prefixes.every((prefix, index) => Buffer.compare(prefix, prefixes[index]) === 0)
+    );
+  }
+
   /** @param nowMs milliseconds since 1970 */
   isOver(nowMs: number): boolean {
     return nowMs >= this.expiresMs;
@@ -124,14 +134,9 @@ export class TokenSet {
     this.table = new Array(places).fill(null);
   }
 
-  /** Whether there is such a token that allows the same. */
-  has({ sha256, bits, prefixes }: Token): boolean {
-    const found = this.byDigest.get(sha256);
-    return (
-      found?.bits === bits &&
-      found.prefixes.length === prefixes.length &&
-      found.prefixes.every((prefix, index) => Buffer.compare(prefix, prefixes[index]) === 0)
-    );
+  /** Whether there is such a token that allows the same, as long. */
+  has(token: Token): boolean {
+    return this.byDigest.get(token.sha256)?.allowsAs(token) === true;
   }
 
   /** Texts that are kept. */

@@ -75,6 +75,7 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
   const values: Record<string, unknown> = {};
   const switches = new Set<string>();
   const options: Record<string, string[]> = {};
+  const given = new Set<string>();
   for (let index = 0; index < argv.length; index++) {
     const word = argv[index];
     if (word === "--") {
@@ -87,10 +88,15 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
       continue;
     }
     const [, name, inline] = match;
-    if (name in command.switches && inline === undefined) switches.add(name);
-    else if (command.flags.includes(name) || Object.hasOwn(command.options ?? {}, name)) {
+    if (Object.hasOwn(command.switches, name)) {
+      if (isOn(name, inline)) switches.add(name);
+      else switches.delete(name);
+    } else if (takesValue(command, name)) {
       const text = inline ?? argv[++index];
-      if (text === undefined) throw new UsageError(`-${name} needs a value`);
+      // A flag where a value should be is a forgotten value, not a file of that name.
+      if (text === undefined || (inline === undefined && isFlagOf(command, text)))
+        throw new UsageError(`-${name} needs a value`);
+      given.add(name);
       if (command.flags.includes(name)) values[name] = parseFlag(flagNamed(name), text, `-${name}`);
       else options[name] = [...(options[name] ?? []), text];
     } else {
@@ -105,11 +111,28 @@ function readWords(command: Subcommand, argv: readonly string[], env: NodeJS.Pro
     if (values[name] === undefined && text !== undefined && text !== "")
       values[name] = parseFlag(flagNamed(name), text, variableOf(name));
   }
-  for (const [name, { hasVariable }] of Object.entries(command.options ?? {})) {
-    const text = hasVariable ? env[variableOf(name)] : undefined;
+  for (const [name, { hasVariable, unless = [] }] of Object.entries(command.options ?? {})) {
+    const isRead = hasVariable === true && !unless.some((other) => given.has(other));
+    const text = isRead ? env[variableOf(name)] : undefined;
     if (options[name] === undefined && text !== undefined && text !== "") options[name] = [text];
   }
-  return { operands, values, options, switches };
+  return { operands, values, options, switches, given };
+}
+
+/** -name, -name=true or -name=false. */
+function isOn(name: string, text: string | undefined): boolean {
+  if (text === undefined || text === "true") return true;
+  if (text === "false") return false;
+  throw new UsageError(`-${name} takes no value but true or false`);
+}
+
+function takesValue({ flags, options = {} }: Subcommand, name: string): boolean {
+  return flags.includes(name) || Object.hasOwn(options, name);
+}
+
+function isFlagOf(command: Subcommand, word: string): boolean {
+  const name = /^--?([^-=][^=]*)/.exec(word)?.[1] ?? "";
+  return takesValue(command, name) || Object.hasOwn(command.switches, name) || word === "--";
 }
 
 /** A flag that commands share with a node. */

@@ -3,9 +3,9 @@
  * may do. The token itself is printed and kept nowhere.
  */
 import { hash, randomBytes } from "node:crypto";
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendFileSync } from "node:fs";
 import { PERMISSIONS, type Permission, parseTokens } from "../auth/token-file.ts";
-import { readTokens } from "../config/access.ts";
+import { tokensWith } from "../config/access.ts";
 import { UsageError } from "../config/values.ts";
 import type { Subcommand, Terminal, Words } from "./subcommand/subcommand.ts";
 
@@ -90,7 +90,7 @@ function split(values: readonly string[] | undefined): string[] {
 function rateOf(texts: readonly string[] | undefined): { requestsPerSecond?: number | string } {
   const text = texts?.at(-1);
   // What is no number is judged with the rest of the line.
-  return text === undefined ? {} : { requestsPerSecond: /^[\d.]+$/.test(text) ? Number(text) : text };
+  return text === undefined ? {} : { requestsPerSecond: /^\d+(?:\.\d+)?$/.test(text) ? Number(text) : text };
 }
 
 function momentOf(texts: readonly string[] | undefined): { expires?: number | string } {
@@ -107,13 +107,9 @@ function makeS3Keys(): { accessKey: string; secretKey: string } {
   };
 }
 
-/** Adds a line to a file that is sound, in one write. */
+/** Adds a line to a file, in one write; not to one that nodes would not take then. */
 function append(file: string, line: string): void {
-  let before = "";
-  if (existsSync(file)) {
-    readTokens(file);
-    before = readFileSync(file, "utf8");
-  }
+  const before = tokensWith(file, line);
   const isOpen = before !== "" && !before.endsWith("\n");
   appendFileSync(file, `${isOpen ? "\n" : ""}${line}\n`, { mode: 0o600 });
 }

@@ -76,7 +76,7 @@ export class Lock {
     this.id = content.id;
     this.etag = lease.etag;
     this.untilMs = lease.untilMs;
-    this.plan();
+    this.plan(ttlMs / RENEWALS);
   }
 
   /** Ends what is done under the lock: it is lost, or about to be. */
@@ -117,31 +117,38 @@ export class Lock {
     }
   }
 
-  private plan(): void {
-    this.timer = setTimeout(() => void this.renew(), this.ttlMs / RENEWALS);
+  /** How long it is surely held yet, without the margin. */
+  private get leftMs(): number {
+    return this.untilMs - this.ttlMs * MARGIN_FRACTION - performance.now();
+  }
+
+  /** @param afterMs when it is renewed, at the latest when there is nothing left */
+  private plan(afterMs: number): void {
+    this.timer = setTimeout(() => void this.renew(), Math.max(0, Math.min(afterMs, this.leftMs)));
     // A lock alone keeps no process from ending.
     (this.timer as { unref?: () => void }).unref?.();
   }
 
   private async renew(): Promise<void> {
     const startMs = performance.now();
-    let isGone = false;
+    let isGone = this.leftMs <= 0;
+    let nextMs = this.ttlMs / RENEWALS;
     try {
-      await this.prolong();
+      if (!isGone) await this.prolong(Math.min(nextMs, this.leftMs));
       this.untilMs = startMs + this.ttlMs;
     } catch (error) {
       // Nobody can be reached: there is time until it ends.
-      isGone = error instanceof LockedError;
+      isGone = error instanceof LockedError || this.leftMs <= 0;
+      nextMs = ASK_AGAIN_MS;
     }
     if (this.isReleased) return;
-    if (isGone || this.untilMs - performance.now() < this.ttlMs * MARGIN_FRACTION)
-      this.lost.abort(new LockedError(`the lock ${this.key} is lost`, { status: 409, code: "lock_lost" }));
-    else this.plan();
+    if (isGone) this.lost.abort(lockLost(this.key));
+    else this.plan(nextMs);
   }
 
-  private async prolong(): Promise<void> {
+  private async prolong(longestMs: number): Promise<void> {
     const path = `${pathOf("_kv", this.key)}${queryOf({ ttl: `${this.ttlMs}ms` })}`;
-    const signal = AbortSignal.timeout(this.ttlMs / RENEWALS);
+    const signal = AbortSignal.timeout(Math.ceil(longestMs));
     try {
       const headers = { "If-Match": this.etag };
       const answer = await this.requests.send({ method: "PATCH", path, headers, writes: true, signal });

@@ -3,7 +3,7 @@
  * -auth-file, -tokens, -cluster-key-file and -tls-ca; the files of the server's own certificate are left to
  * the server.
  */
-import { closeSync, fstatSync, openSync, readFileSync, statSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { KEYS_MAX } from "../auth/keys.ts";
 import { parseTokens, type TokenRecord } from "../auth/token-file.ts";
@@ -78,13 +78,33 @@ export function clientTokens({ key, tokens }: AuthConfig): readonly TokenRecord[
 export function readTokens(file: string): TokenRecord[] {
   try {
     const { text, mode } = readSecret(file);
-    const records = parseTokens(text);
-    if (records.some(({ s3 }) => s3 !== null) && process.getuid !== undefined && (mode & 0o077) !== 0)
-      throw new Error(`it holds secrets for S3, so only its user may read it: chmod 600 ${file}`);
-    return records;
+    return soundTokens(file, text, mode);
   } catch (error) {
     throw new UsageError(`-tokens: ${file}: ${reasonOf(error)}`);
   }
+}
+
+/**
+ * The text of a file of tokens that a line can be added to; empty, where there is none yet.
+ * @throws UsageError where nodes would not take the file, as it is or with the line
+ */
+export function tokensWith(file: string, line: string): string {
+  if (!existsSync(file)) return "";
+  readTokens(file);
+  try {
+    const { text, mode } = readSecret(file);
+    soundTokens(file, `${text}\n${line}`, mode);
+    return text;
+  } catch (error) {
+    throw new UsageError(`-tokens: ${file}: with this line ${reasonOf(error)}`);
+  }
+}
+
+function soundTokens(file: string, text: string, mode: number): TokenRecord[] {
+  const records = parseTokens(text);
+  if (records.some(({ s3 }) => s3 !== null) && process.getuid !== undefined && (mode & 0o077) !== 0)
+    throw new Error(`it holds secrets for S3, so only its user may read it: chmod 600 ${file}`);
+  return records;
 }
 
 /** The text of a file that only its user, and perhaps a group, may read. */

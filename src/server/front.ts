@@ -119,6 +119,7 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     ...(options.compat === "mkv" ? { writesOnce: true, answerWrite: sendMkvResult } : {}),
   });
   const gate = auth === null ? null : createGate(options, auth);
+  if (gate !== null) context.mayGoOn = (token) => gate.isGood(token);
   const feeds = new Feeds(context);
   const ring = peers?.ring ?? null;
   const verifier =
@@ -194,6 +195,7 @@ export function createContext(options: ContextOptions): FrontContext {
     key: createKeyScratch(),
     target: NOT_PARSED,
     caller: EVERYBODY,
+    mayGoOn: () => true,
     notes: null,
     varies,
     encrypts,

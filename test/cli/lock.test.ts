@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -116,4 +118,42 @@ test("lock: it outlives a holder that is killed by its time, and who loses it ha
   assert.equal(status, 1);
   assert.match(err, /the lock is lost/);
   assert.equal((await call(server.port, "GET", "/d")).text, "somebody else's");
+});
+
+test("lock: a node that hangs: the command does not outlive its lease, and the next node renews it", async () => {
+  let hangs = false;
+  const proxy = http.createServer((request, response) => {
+    if (hangs || request.method === "PATCH") return;
+    const target = { port: server.port, path: request.url, method: request.method, headers: request.headers };
+    request.pipe(
+      http.request({ ...target, host: "127.0.0.1" }, (answer) => {
+        response.writeHead(answer.statusCode as number, answer.headers);
+        answer.pipe(response);
+      }),
+    );
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  try {
+    const etagOf = async (): Promise<string> => String((await call(server.port, "GET", "/e")).headers.etag);
+    const hold = ["--", NODE, "-e", "setInterval(() => {}, 1000)"];
+    const held = lock(["e", "-ttl", "6", ...hold], `${url},${server.url}`);
+    await until(async () => (await keyStatus("e")) === 200);
+    const first = await etagOf();
+    await until(async () => (await etagOf()) !== first);
+    held.child.kill("SIGTERM");
+    assert.equal((await held.ended).status, 128 + 15);
+
+    const lost = lock(["e", "-ttl", "2", ...hold], url);
+    await until(async () => (await keyStatus("e")) === 200);
+    hangs = true;
+    const sinceMs = performance.now();
+    const { status, err } = await lost.ended;
+    assert.deepEqual([status, /the lock is lost/.test(err)], [1, true], err);
+    // A connection that is silent is given up much later.
+    assert.ok(performance.now() - sinceMs < 45_000);
+  } finally {
+    proxy.closeAllConnections();
+    proxy.close();
+  }
 });

@@ -1,30 +1,13 @@
-/** `minivault ls`, `rm -r`, `incr` and `top`, against a node as it is shipped, over TLS with tokens, and with nobody there. */
+/** `minivault ls`, `rm -r`, `incr` and `top`, against a node as it is shipped, and with nobody there. */
 import assert from "node:assert/strict";
-import fs from "node:fs";
-import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
 import { tableOf } from "../../src/cli/client/top-table.ts";
-import { makeCertificates } from "../certificate.ts";
 import { call, closeConnections } from "../rest/client.ts";
-import {
-  commandLine,
-  launch,
-  printedPort,
-  removeFolder,
-  runProgram,
-  type Server,
-  startServer,
-  temporaryFolder,
-  waitUntil,
-} from "../rest/server.ts";
+import { type Server, startServer } from "../rest/server.ts";
 import { runCommand, type Said } from "./terminal.ts";
 
-const folder = temporaryFolder();
-after(() => {
-  closeConnections();
-  removeFolder(folder);
-});
+after(closeConnections);
 
 describe("many keys by the command line", () => {
   let server: Server;
@@ -143,34 +126,4 @@ describe("many keys by the command line", () => {
       assert.match(said.err, /^minivault \w+: [^\n]*cannot be reached[^\n]*\n$/);
     }
   });
-});
-
-test("many keys by the command line: over TLS, with tokens", async () => {
-  const { authorityFile, certificateFile, keyFile } = makeCertificates(folder);
-  const file = path.join(folder, "tokens");
-  const { token, line } = JSON.parse(
-    (await runProgram(["token", "app", "-prefix", "a/", "-allow", "read,list,write,delete,metrics", "-json"]))
-      .output,
-  );
-  fs.writeFileSync(file, `${line}\n`, { mode: 0o600 });
-  const flags = ["-tokens", file, "-tls-cert", certificateFile, "-tls-key", keyFile];
-  const node = await launch(commandLine({ flags }, path.join(folder, "data")));
-  try {
-    await waitUntil("the node listens", () => printedPort(node.output()) !== null);
-    const port = printedPort(node.output());
-    const env = { MINIVAULT_URL: `https://localhost:${port}`, MINIVAULT_TOKEN: token };
-    const run = (...words: string[]) => runCommand([...words, "-tls-ca", authorityFile], { env });
-    assert.equal((await run("incr", "a/count")).out, "1\n");
-    assert.equal((await run("incr", "b/count")).status, 1);
-    assert.equal((await run("ls", "-r")).out, "a/count\n");
-    assert.equal((await run("top", "-count", "1")).status, 0);
-    const archive = path.join(folder, "tls.tar");
-    assert.equal((await run("export", archive, "-prefix", "a/")).status, 0);
-    assert.equal((await run("import", archive, "-mode", "replace")).status, 0);
-    assert.equal((await run("backup", path.join(folder, "no"))).status, 1, "that takes admin");
-    assert.equal((await run("rm", "-r", "a/")).out, "deleted 1 keys\n");
-  } finally {
-    node.child.kill("SIGKILL");
-    await node.ended;
-  }
 });

@@ -32,7 +32,13 @@ async function run(command: typeof NODES, masters: string[], operands: string[] 
     err: () => {},
     isTerminal: false,
   };
-  const words = { operands, values: { master: masters }, options: {}, switches: new Set(["detach"]) };
+  const words = {
+    operands,
+    values: { master: masters },
+    options: {},
+    switches: new Set(["detach"]),
+    given: new Set(),
+  };
   assert.equal(await command.run(words as unknown as Words, terminal as never), 0);
   return text;
 }

@@ -1,6 +1,16 @@
 /** `minivault get`, `put`, `create` and `rm` against a real node. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
@@ -151,6 +161,13 @@ describe("values: a node", () => {
       [["put", "k", "-valeu", "1"], /did you mean -value\?/],
       [["get"], /use it as minivault get KEY/],
       [["get", "k", "-o"], /-o needs a value/],
+      // A flag where a value should be is a forgotten value: rm -r KEY -token -dry-run would delete.
+      [["get", "k", "-o", "-json"], /-o needs a value/],
+      [["rm", "-r", "k", "-token", "--dry-run"], /-token needs a value/],
+      [["get", "k", "-json=maybe"], /-json takes no value but true or false/],
+      [["get", "k", "-toString"], /unknown flag/],
+      [["get", "k", "-token", ""], /-token: it is empty/],
+      [["get", "k", "-token", "two words"], /one word/],
       [["get", "k", "-url", "ftp://x"], /-url: /],
     ];
     for (const [words, pattern] of wrong) {
@@ -171,6 +188,35 @@ describe("values: a node", () => {
     const said = await run(["get", "k", "-o", target]);
     assert.equal(said.status, 1);
     assert.ok(!existsSync(target));
+  });
+
+  test("values: a link stays a link, a file keeps its mode, and nothing takes the place of a device", async () => {
+    await run(["put", "k", "-value", "1"]);
+    const file = fileOf("secret", "old");
+    chmodSync(file, 0o600);
+    const link = path.join(folder, "link");
+    symlinkSync("secret", link);
+    assert.equal((await run(["get", "k", "-json=true", "-o", link])).status, 0);
+    assert.deepEqual([readFileSync(file, "utf8"), statSync(file).mode & 0o777], ["1", 0o600]);
+    assert.ok(lstatSync(link).isSymbolicLink());
+    const device = path.join(folder, "device");
+    symlinkSync("/dev/null", device);
+    for (const command of [["get", "k", "-o"], ["export"]])
+      assert.equal((await run([...command, device])).status, 0);
+    assert.ok(lstatSync(device).isSymbolicLink() && statSync(device).isCharacterDevice());
+    for (const command of [["get", "k", "-o"], ["export"]])
+      assert.match((await run([...command, folder])).err, /is a directory: name a file/);
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => /^\.|part$/.test(name)),
+      [],
+    );
+  });
+
+  test("values: a file of the system that says it is empty", async () => {
+    const own = "/proc/self/status";
+    if (!existsSync(own)) return;
+    assert.equal((await run(["put", "proc", own])).status, 0);
+    assert.match((await run(["get", "proc"])).out, /^Name:/);
   });
 
   test("values: the built program, with its own standard input and output", async () => {
@@ -207,6 +253,19 @@ test("values: a token, from its flag, its file and the environment", async () =>
     assert.equal((await runCommand(["put", "k", "-value", "1", ...url, "-token", key])).status, 0);
     assert.equal((await runCommand(["get", "k", ...url, "-token-file", file])).out, "1\n");
     assert.equal((await runCommand(["get", "k", ...url], { env: { MINIVAULT_TOKEN: key } })).out, "1\n");
+    // The flag wins, also over the variable of another way to say it.
+    for (const words of [
+      ["-token-file", file],
+      ["-auth", key],
+      ["-auth-file", file],
+    ]) {
+      const env = {
+        MINIVAULT_TOKEN: "another",
+        ...(words[0] === "-auth-file" ? { MINIVAULT_AUTH: "another-key-of-16" } : {}),
+      };
+      if (words[0] === "-auth-file") chmodSync(file, 0o600);
+      assert.equal((await runCommand(["get", "k", ...url, ...words], { env })).out, "1\n", words[0]);
+    }
     const without = await runCommand(["get", "k", ...url]);
     assert.deepEqual([without.status, without.out], [1, ""]);
     assert.match(without.err, /wants a token/);
@@ -243,5 +302,5 @@ test("values: an answer that is cut, and a file that shrinks on its way, are fai
   const port = (shrinking.address() as AddressInfo).port;
   const said = await runCommand(["put", "k", file, "-url", `http://127.0.0.1:${port}`]);
   assert.equal(said.status, 1);
-  assert.match(said.err, /has changed its size/);
+  assert.match(said.err, /^minivault put: \S+ has changed its size while it was sent\n$/);
 });

@@ -6,6 +6,7 @@ import * as client from "../../src/client/index.ts";
 import { Nodes } from "../../src/client/transport/nodes.ts";
 import { pathOf, queryOf } from "../../src/client/transport/paths.ts";
 import { Random, randomSeed } from "../random.ts";
+import { waitUntil } from "../rest/server.ts";
 
 interface Sent {
   url: string;
@@ -278,6 +279,17 @@ test("client: a node that says nothing is given up, and another one asked", asyn
   const write = storeOf(["silent"], { url: ["http://a", "http://b"], attemptMs: 20 });
   await assert.rejects(write.store.put("k", 1), client.UnknownOutcomeError);
   assert.equal(write.sent.length, 1);
+});
+
+test("client: a lock is lost before its lease can be over, also where the node says nothing any more", async () => {
+  const { store, sent } = storeOf([[201], "silent"]);
+  const sinceMs = performance.now();
+  const lock = await store.lock("k", { ttl: 9 });
+  await waitUntil("it is lost", () => lock.signal.aborted);
+  assert.ok(lock.signal.reason instanceof client.LockedError && !lock.isHeld);
+  // An attempt that waits for its answer would end at 12 s.
+  assert.ok(performance.now() - sinceMs < 11_500);
+  assert.ok(sent.filter(({ method }) => method === "PATCH").length > 1);
 });
 
 test("client: the nearest node that works is asked, one that failed later again", async () => {

@@ -4,8 +4,10 @@
  */
 import assert from "node:assert/strict";
 import fs from "node:fs";
+import http from "node:http";
 import path from "node:path";
 import { after, describe, test } from "node:test";
+import { ArchiveWriter, END_BYTES } from "../../src/archive/tar.ts";
 import { call, closeConnections } from "./client.ts";
 import { removeFolder, runProgram, type Server, startServer, temporaryFolder, waitUntil } from "./server.ts";
 
@@ -37,6 +39,20 @@ async function withTokens(
   } finally {
     await server.dispose();
   }
+}
+
+/** An archive of one value. */
+async function archiveOf(key: string): Promise<Buffer> {
+  const archive = new ArchiveWriter();
+  const pieces: Uint8Array[] = [];
+  const read = (async () => {
+    for await (const piece of archive.pieces()) pieces.push(piece);
+  })();
+  const bytes = Buffer.from("x");
+  await archive.put({ name: key, size: bytes.length, mtime: new Date(0), mode: 0o600, pax: {} }, bytes);
+  archive.end();
+  await read;
+  return Buffer.concat(pieces);
 }
 
 const statusOf = async (server: Server, target: string, token: string): Promise<number> =>
@@ -71,6 +87,13 @@ describe("minivault token", () => {
       .split("\n")
       .map((line) => JSON.parse(line).name);
     assert.deepEqual(names, ["n1", "n2"]);
+
+    // A line that nodes would not take there is not added.
+    fs.chmodSync(file, 0o640);
+    const before = fs.readFileSync(file, "utf8");
+    const s3 = await runProgram(["token", "n3", "-prefix", "", "-allow", "read", "-s3", "-tokens", file]);
+    assert.deepEqual([s3.status, /chmod 600/.test(s3.output)], [2, true], s3.output);
+    assert.equal(fs.readFileSync(file, "utf8"), before);
   });
 
   test("for S3 the line holds the secret, and the answer both keys", async () => {
@@ -87,6 +110,7 @@ describe("minivault token", () => {
     [["token", "n", "-allow", "read"], /-prefix says which keys/],
     [["token", "n", "-allow", "fly", "-prefix", ""], /"fly" is none of read, list/],
     [["token", "n", "-allow", "metrics", "-requests-per-second", "many"], /"requestsPerSecond" is a number/],
+    [["token", "n", "-allow", "metrics", "-requests-per-second", "1.2.3"], /"requestsPerSecond" is a number/],
     [["token", "n", "-allow", "metrics", "-expires", "soon"], /"expires" is in seconds/],
     [["token", "n", "-allow"], /-allow needs a value/],
     [["token", "n", "-allowed", "read"], /unknown flag "-allowed"/],
@@ -290,6 +314,37 @@ describe("tokens of a running node", () => {
             '"token":"some","client":"127.0.0.1","method":"POST","path":"/_delete?prefix=a/","status":200',
           ),
       );
+    });
+  });
+
+  test("what takes its time stops when its token is taken away", async () => {
+    const writer = await makeToken("writer", "-prefix", "", "-allow", "write");
+    const reader = await makeToken("reader", "-prefix", "", "-allow", "read,list");
+    await withTokens("revoked", [], [writer.line, reader.line], async (server, file) => {
+      const [first, second] = await Promise.all(["a/1", "a/2"].map(archiveOf));
+      const request = http.request({
+        ...{ host: "127.0.0.1", port: server.port, agent: false, method: "PUT", path: "/_import" },
+        headers: {
+          ...bearer(writer.token).headers,
+          "Content-Length": first.length - END_BYTES + second.length,
+        },
+      });
+      const answered = new Promise<http.IncomingMessage>((resolve) => request.once("response", resolve));
+      request.write(first.subarray(0, -END_BYTES));
+      const has = async (key: string) => (await statusOf(server, key, reader.token)) === 200;
+      await waitUntil("the first value is there", () => has("/a/1"));
+      fs.writeFileSync(file, `${reader.line}\n`);
+      await waitUntil(
+        "the token is gone",
+        async () => (await statusOf(server, "/a/1", writer.token)) === 401,
+      );
+      request.end(second);
+      const text = Buffer.concat(await (await answered).toArray()).toString();
+      assert.match(
+        text,
+        /"success":false.*the token is not what it was any more.*"code":"unauthorized"\}\n$/,
+      );
+      assert.ok(await has("/a/1"));
     });
   });
 

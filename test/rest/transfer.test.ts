@@ -289,6 +289,34 @@ describe("transfer: one node", () => {
     });
   });
 
+  test("zeros that belong to a value are no end of an archive", async () => {
+    await withTwo(async (from, to) => {
+      for (const key of ["a", "b"]) await call(from.port, "PUT", kv(key), { body: Buffer.alloc(4096) });
+      const { body } = await exported(from);
+      // The first value ends just where a half of the rest does.
+      const cut = body.subarray(0, (body.length - 1024) / 2);
+      const reply = await imported(to, cut);
+      assert.deepEqual([reply.status, lastOf(reply).stored], [400, 1], reply.text);
+      assert.match(lastOf(reply).error, /has no end/);
+      assert.equal(lastOf(await imported(to, body)).success, true);
+    });
+  });
+
+  test("a file whose holes tar has left out is refused, and not stored as what tar makes of it", {
+    skip: !hasTar && "there is no tar",
+  }, async () => {
+    const file = path.join(folder, "sparse");
+    fs.writeFileSync(file, "");
+    fs.truncateSync(file, 1_000_000);
+    await withServer({}, async (server) => {
+      for (const format of ["gnu", "pax"]) {
+        const words = ["--sparse", `--format=${format}`, "-C", folder, "-c", "sparse"];
+        const reply = lastOf(await imported(server, execFileSync("tar", words, { maxBuffer: 1e8 })));
+        assert.deepEqual([reply.stored, reply.refused], [0, 1], format);
+      }
+    });
+  });
+
   test("a client that leaves in the middle of a large value stores nothing of it", async () => {
     await withTwo(async (from, to) => {
       await call(from.port, "PUT", "/large", { body: content(1, 20_000_000) });
@@ -414,6 +442,45 @@ describe("transfer: one node", () => {
 });
 
 describe("transfer: the command line", () => {
+  test("an export goes on only with what it has begun itself", async () => {
+    await withServer({}, async (server) => {
+      for (const key of ["a", "m/1", "m/2", "z"]) await call(server.port, "PUT", kv(key), { body: key });
+      const url = ["-url", server.url];
+      const file = path.join(folder, "own.tar");
+      const saved = async (...words: string[]): Promise<Buffer> => {
+        const said = await runCommand(["export", ...words, ...url]);
+        assert.equal(said.status, 0, said.err);
+        return fs.readFileSync(words[0]);
+      };
+      const whole = await saved(path.join(folder, "fresh-own.tar"));
+      const ofM = await saved(path.join(folder, "m.tar"), "-prefix", "m/");
+
+      // What was broken off was of a longer prefix: what stands before it is missing.
+      fs.writeFileSync(`${file}.part`, ofM.subarray(0, -2048));
+      assert.ok((await saved(file)).equals(whole));
+      fs.writeFileSync(`${file}.part`, whole.subarray(0, -1024));
+      assert.match((await runCommand(["export", file, "-prefix", "m/", ...url])).err, /another prefix/);
+      assert.ok((await saved(file)).equals(whole));
+
+      // Keys in no order, members of others, no archive at all: they stay as they are.
+      const members = [ofM.subarray(0, -1024), whole.subarray(0, -1024)];
+      for (const bytes of [Buffer.concat(members), Buffer.from("my own notes".repeat(100))]) {
+        fs.writeFileSync(`${file}.part`, bytes);
+        const { status, err } = await runCommand(["export", file, ...url]);
+        assert.deepEqual([status, /no beginning of an export/.test(err)], [1, true], err);
+        assert.ok(fs.readFileSync(`${file}.part`).equals(bytes));
+      }
+      fs.rmSync(`${file}.part`);
+
+      // Two at once: one of them, or both one after the other.
+      const both = await Promise.all([1, 2].map(() => runCommand(["export", file, ...url])));
+      assert.ok(both.some(({ status }) => status === 0));
+      for (const { status, err } of both) if (status !== 0) assert.match(err, /another command is writing/);
+      assert.ok(fs.readFileSync(file).equals(whole));
+      assert.ok(!fs.existsSync(`${file}.part`));
+    });
+  });
+
   test("an export that was broken off goes on; an import says what became of it", async () => {
     const server = await startServer();
     const second = await startServer();

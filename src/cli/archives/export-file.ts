@@ -3,10 +3,13 @@
  * last whole member. What comes is read as an archive, too, so that it is known where that is.
  */
 import fs from "node:fs";
+import type { Writable } from "node:stream";
 import { readMember } from "../../archive/member.ts";
 import { ArchiveReader } from "../../archive/tar.ts";
 import { type NodeClient, pathOf, textOf } from "../client/node-client.ts";
+import { PartFile } from "../subcommand/part-file.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
+import { intoStream, targetFile } from "../subcommand/target-file.ts";
 import { counting } from "../subcommand/transfer.ts";
 
 const PIECE_BYTES = 1024 * 1024;
@@ -22,6 +25,7 @@ export interface Exported {
 interface Place {
   keys: number;
   end: number;
+  firstKey: Buffer | null;
   lastKey: Buffer | null;
 }
 
@@ -35,43 +39,72 @@ export async function exportTo(
   file: string,
   terminal: Terminal,
 ): Promise<Exported> {
-  if (file === "-") {
-    const out = terminal.stdout();
-    return receive(client, query, terminal, NOWHERE, (piece) => {
-      return new Promise((resolve, reject) => {
-        out.write(piece, (error) => (error ? reject(error) : resolve()));
-      });
-    });
-  }
-  const part = `${file}.part`;
-  const fd = fs.openSync(part, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+  const target = file === "-" ? null : targetFile(file);
+  if (target === null)
+    return exportInto(file === "-" ? terminal.stdout() : intoStream(file), client, query, terminal);
+  const part = await PartFile.open(`${target}.part`);
   try {
-    const place = await placeIn(part, query.get("prefix") ?? "");
-    fs.ftruncateSync(fd, place.end);
+    const place = await placeToGoOn(part.name, client, query, terminal);
+    part.truncate(place.end);
     let at = place.end;
     const done = await receive(client, query, terminal, place, async (piece) => {
-      for (let from = 0; from < piece.length; ) {
-        const written = fs.writeSync(fd, piece, from, piece.length - from, at);
-        from += written;
-        at += written;
-      }
+      part.write(piece, at);
+      at += piece.length;
     }).catch((error: Error) => {
-      const hint = at > 0 ? `; what came is in ${part}, and the same command goes on from there` : "";
+      const hint = at > 0 ? `; what came is in ${part.name}, and the same command goes on from there` : "";
       throw new Error(`${error.message}${hint}`, { cause: error });
     });
-    fs.fsyncSync(fd);
-    fs.renameSync(part, file);
+    part.finish(target);
     return done;
   } finally {
-    fs.closeSync(fd);
-    if (fs.statSync(part, { throwIfNoEntry: false })?.size === 0) fs.rmSync(part);
+    part.close();
   }
 }
 
-const NOWHERE: Place = { keys: 0, end: 0, lastKey: null };
+async function exportInto(
+  out: Writable,
+  client: NodeClient,
+  query: URLSearchParams,
+  terminal: Terminal,
+): Promise<Exported> {
+  // Each write says by itself that it has failed.
+  out.on("error", () => {});
+  const done = await receive(client, query, terminal, NOWHERE, (piece) => {
+    return new Promise((resolve, reject) => {
+      out.write(piece, (error) => (error ? reject(error) : resolve()));
+    });
+  });
+  await new Promise<void>((resolve) => out.end(() => resolve()));
+  return done;
+}
 
-/** Up to where a file is an archive. */
-async function placeIn(file: string, prefix: string): Promise<Place> {
+const NOWHERE: Place = { keys: 0, end: 0, firstKey: null, lastKey: null };
+
+/** Where an earlier export was broken off; at the beginning, where it was of something else. */
+async function placeToGoOn(
+  part: string,
+  client: NodeClient,
+  query: URLSearchParams,
+  terminal: Terminal,
+): Promise<Place> {
+  const prefix = query.get("prefix") ?? "";
+  const place = await placeIn(part);
+  const { firstKey, lastKey } = place;
+  if (firstKey === null || lastKey === null) return place;
+  const start = Buffer.from(prefix);
+  if (![firstKey, lastKey].every((key) => key.subarray(0, start.length).equals(start)))
+    throw new Error(`${part} is of an export with another prefix: remove it, or name another file`);
+  const first = await firstKeyOf(client, query);
+  if (first === null || Buffer.compare(firstKey, first) <= 0) return place;
+  terminal.err(`${part} lacks keys before its first one, such as of a longer prefix: it is made anew\n`);
+  return NOWHERE;
+}
+
+/**
+ * Up to where a file is an archive of an export.
+ * @throws Error where it is something else
+ */
+async function placeIn(file: string): Promise<Place> {
   const size = fs.statSync(file).size;
   const place: Place = { ...NOWHERE };
   const tracker = new Tracker(place, size);
@@ -80,13 +113,14 @@ async function placeIn(file: string, prefix: string): Promise<Place> {
     if (tracker.isOver) break;
   }
   await tracker.stop();
-  if (
-    place.lastKey !== null &&
-    !place.lastKey.subarray(0, Buffer.byteLength(prefix)).equals(Buffer.from(prefix))
-  )
-    throw new Error(`${file} is of an export with another prefix: remove it, or name another file`);
+  // A torn end is what a broken export has; its beginning is whole.
+  if (tracker.failure instanceof Foreign || (tracker.failure !== null && place.keys === 0))
+    throw new Error(`${file} is no beginning of an export: remove it, or name another file`);
   return place;
 }
+
+/** What is in an archive that no export has. */
+class Foreign extends Error {}
 
 /** Follows an archive member by member, as its bytes pass. */
 class Tracker {
@@ -116,8 +150,13 @@ class Tracker {
       if (start + member.end > this.size) break;
       const read = readMember(member.head);
       member.skip();
-      if (typeof read === "string") throw new Error(read);
+      const { lastKey } = this.place;
+      if (typeof read === "string" || read.etag === null)
+        throw new Foreign("a member is no value of an export");
+      if (lastKey !== null && Buffer.compare(lastKey, read.key) >= 0)
+        throw new Foreign("its keys are in no order");
       this.place.keys++;
+      this.place.firstKey ??= read.key;
       this.place.end = start + member.end;
       this.place.lastKey = read.key;
     }
@@ -173,19 +212,41 @@ async function receive(
 
 /** How many keys an export has, as a list would say; for the progress. */
 async function countOf(client: NodeClient, query: URLSearchParams): Promise<number> {
+  let keys = 0;
+  for await (const { count = 0 } of pagesOf(client, query, { count: "" })) keys += count;
+  return keys;
+}
+
+/** The first key of an export now; null: there is none. */
+async function firstKeyOf(client: NodeClient, query: URLSearchParams): Promise<Buffer | null> {
+  for await (const { keys = [] } of pagesOf(client, query, { limit: "1" }))
+    if (keys.length > 0) return Buffer.from(keys[0].key);
+  return null;
+}
+
+/** Of a list. */
+interface Page {
+  count?: number;
+  keys?: { key: string }[];
+  cursor: string | null;
+}
+
+/** The pages of a list of what an export has. */
+async function* pagesOf(
+  client: NodeClient,
+  query: URLSearchParams,
+  more: Record<string, string>,
+): AsyncGenerator<Page> {
   const path = pathOf(query.get("prefix") ?? "");
-  let count = 0;
   for (let cursor: string | null = ""; cursor !== null; ) {
-    const ask = new URLSearchParams({ list: "", count: "" });
-    const after = query.get("after");
-    if (after !== null) ask.set("after", after);
+    const ask = new URLSearchParams({ list: "", ...more });
+    for (const name of ["after", "consistency"]) {
+      const text = query.get(name);
+      if (text !== null) ask.set(name, text);
+    }
     if (cursor !== "") ask.set("cursor", cursor);
-    const page = JSON.parse(await textOf(await client.ask("GET", `${path}?${ask}`))) as {
-      count: number;
-      cursor: string | null;
-    };
-    count += page.count;
+    const page = JSON.parse(await textOf(await client.ask("GET", `${path}?${ask}`))) as Page;
+    yield page;
     cursor = page.cursor;
   }
-  return count;
 }

@@ -5,6 +5,7 @@ import { lastLine } from "../client/node-lines.ts";
 import { archiveCopies } from "../directory/merge-copies.ts";
 import { Migration, type Moved } from "../migrate/migration.ts";
 import { MiniKeyValue } from "../migrate/minikeyvalue.ts";
+import { shown } from "../subcommand/shown.ts";
 import {
   JSON_SWITCH,
   optionOf,
@@ -141,7 +142,7 @@ async function importAll(words: Words, terminal: Terminal): Promise<number> {
       const { stored, kept, refused } = last;
       terminal.out(`stored ${stored} keys, kept ${kept} as they were, refused ${refused}\n`);
     }
-    for (const { key, error } of last.refusals ?? []) terminal.err(`${key}: ${error}\n`);
+    for (const { key, error } of last.refusals ?? []) terminal.err(`${shown(`${key}: ${error}`)}\n`);
     if (!last.success) terminal.err(`minivault import: ${last.error}\n`);
     return last.success ? 0 : 1;
   } finally {
@@ -154,13 +155,13 @@ async function migrate(words: Words, mode: string, terminal: Terminal): Promise<
   if (words.operands.length > 0) throw new UsageError("-from-minikeyvalue takes the place of an archive");
   if (mode === "newer") throw new UsageError("minikeyvalue knows no versions: -mode is create or replace");
   const source = new MiniKeyValue(sourceUrl(optionOf(words, "from-minikeyvalue") as string));
-  const shown = counting(terminal, "copying", "keys");
+  const progress = counting(terminal, "copying", "keys");
   let moved: Moved;
   try {
-    const migration = new Migration(source, clientOf(words), mode === "replace", shown);
+    const migration = new Migration(source, clientOf(words), mode === "replace", progress);
     moved = await migration.run(optionOf(words, "prefix") ?? "");
   } finally {
-    shown.stop();
+    progress.stop();
     source.close();
   }
   const { stored, bytes, kept, gone, refused, refusals } = moved;
@@ -169,7 +170,7 @@ async function migrate(words: Words, mode: string, terminal: Terminal): Promise<
     terminal.out(
       `stored ${stored} keys, ${sizeOf(bytes)}, kept ${kept} as they were, refused ${refused}; ${gone} were deleted meanwhile\n`,
     );
-  for (const { key, error } of refusals) terminal.err(`${key}: ${error}\n`);
+  for (const { key, error } of refusals) terminal.err(`${shown(`${key}: ${error}`)}\n`);
   return refused === 0 ? 0 : 1;
 }
 

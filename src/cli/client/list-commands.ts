@@ -1,4 +1,5 @@
 /** `minivault ls`: keys by what they begin with. */
+import { shown } from "../subcommand/shown.ts";
 import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
 import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf, pathOf } from "./node-client.ts";
 import { linesOf } from "./node-lines.ts";
@@ -77,12 +78,4 @@ function textOf({ key, prefix, bytes = 0, type = "", etag = "" }: Line, long: bo
 /** When a version was made: its first 48 bits are milliseconds since 1970. */
 function timeOf(etag: string): string {
   return new Date(Number.parseInt(etag.slice(0, 12), 16)).toISOString().slice(0, 19).replace("T", " ");
-}
-
-/** What may come from anybody, for a terminal. */
-function shown(text: string): string {
-  return text.replace(
-    /\p{Cc}/gu,
-    (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
 }

@@ -7,11 +7,11 @@ import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage 
 import { request as httpsRequest } from "node:https";
 import type { Readable } from "node:stream";
 import { nodeAddresses, nodeUrl, UsageError } from "../../config/values.ts";
-import { isNotConnected, reasonOf } from "../../platform/system-error.ts";
+import { isNotConnected, reasonOf, sentenceOf } from "../../platform/system-error.ts";
 import { LINES_TYPE } from "../../util/header-text.ts";
 import { authorityOf, keyOf, optionOf, type SubcommandOption, type Words } from "../subcommand/subcommand.ts";
 
-const URL_DEFAULT = "http://localhost:3000";
+export const URL_DEFAULT = "http://localhost:3000";
 /** Neither side has sent anything for so long. */
 const SILENCE_MS = 60_000;
 /** Of the text of an error. */
@@ -28,6 +28,7 @@ export const CLIENT_OPTIONS: Readonly<Record<string, SubcommandOption>> = {
     value: "token",
     text: "who is asking; the process list shows it, so prefer MINIVAULT_TOKEN or -token-file",
     hasVariable: true,
+    unless: ["token-file", "auth", "auth-file"],
   },
   "token-file": { value: "file", text: "file that holds the token" },
 };
@@ -46,7 +47,14 @@ export interface Question {
   body?: Readable;
   /** An answer in lines is no refusal, whatever its status: its last line says what became of it. */
   takesLines?: boolean;
+  /** How long a node may take until its answer begins; left out: silence for SILENCE_MS ends it. */
+  longestMs?: number;
+  /** It may be sent to the next node, too, whatever has become of it at the one before. */
+  mayRepeat?: boolean;
 }
+
+/** What was to be sent could not be read: that is nobody's fault at the other end. */
+class Unread extends Error {}
 
 /** What a node answered that is no success. */
 export class Refused extends Error {
@@ -80,9 +88,11 @@ export function clientOf(words: Words): NodeClient {
       const failures: string[] = [];
       for (const url of urls) {
         const answer = await exchange(url, method, path, question, access, ca).catch((error) => {
+          if (error instanceof Unread) throw error;
           failures.push(`${url} cannot be reached: ${reasonOf(error)}`);
           // A body that was begun cannot be sent again, and a write may have happened.
-          if (method !== "GET" && !isNotConnected(error)) throw new Error(failures.join("; "));
+          const mayGoOn = method === "GET" || question.mayRepeat === true || isNotConnected(error);
+          if (!mayGoOn) throw new Error(failures.join("; "));
           return null;
         });
         if (answer === null) continue;
@@ -131,13 +141,23 @@ function urlsOf(words: Words): string[] {
 function tokenOf(words: Words): string | null {
   const token = optionOf(words, "token");
   const file = optionOf(words, "token-file");
-  if (file === undefined) return token ?? keyOf(words);
+  if (file === undefined) return token === undefined ? keyOf(words) : sendable("-token", token);
   if (token !== undefined) throw new UsageError("-token and -token-file: give only one of them");
+  let text: string;
   try {
-    return readFileSync(file, "utf8").trim();
+    text = readFileSync(file, "utf8").trim();
   } catch (error) {
     throw new UsageError(`-token-file: ${file}: ${reasonOf(error)}`);
   }
+  return sendable(`-token-file: ${file}`, text);
+}
+
+/** A token that a header can carry. Throws UsageError, without the token. */
+function sendable(from: string, token: string): string {
+  if (token === "") throw new UsageError(`${from}: it is empty`);
+  if (!/^[\x21-\x7e]+$/.test(token))
+    throw new UsageError(`${from}: a token is one word of visible ASCII characters`);
+  return token;
 }
 
 async function refusalOf(url: string, answer: Answer, hasToken: boolean): Promise<Refused> {
@@ -165,7 +185,7 @@ function exchange(
   url: string,
   method: string,
   path: string,
-  { headers = {}, body }: Question,
+  { headers = {}, body, longestMs }: Question,
   access: Record<string, string>,
   ca: string | null,
 ): Promise<Answer> {
@@ -182,7 +202,13 @@ function exchange(
       timeout: SILENCE_MS,
       ...(ca === null ? {} : { ca }),
     });
+    const timer =
+      longestMs === undefined
+        ? undefined
+        : setTimeout(() => request.destroy(new Error(`no answer in ${longestMs / 1000} s`)), longestMs);
+    request.on("close", () => clearTimeout(timer));
     request.on("response", (response) => {
+      clearTimeout(timer);
       // A refusal before the body's end: the rest is not sent.
       if (body !== undefined && !body.readableEnded && (response.statusCode ?? 0) >= 400) {
         body.unpipe(request);
@@ -197,7 +223,10 @@ function exchange(
       request.once("socket", (socket) => {
         // The body is not touched before somebody is there: the next node may need it whole.
         socket.once(base.protocol === "https:" ? "secureConnect" : "connect", () => {
-          body.on("error", (error) => request.destroy(error));
+          body.on("error", (error) => {
+            reject(new Unread(sentenceOf(error), { cause: error }));
+            request.destroy();
+          });
           body.pipe(request);
         });
       });

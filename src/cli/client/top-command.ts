@@ -2,11 +2,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { UsageError } from "../../config/values.ts";
 import { optionOf, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
-import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf, textOf } from "./node-client.ts";
+import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf, textOf, URL_DEFAULT } from "./node-client.ts";
 import { type NodePicture, pictureOf, type Stats, tableOf } from "./top-table.ts";
 
 const INTERVAL_SECONDS_DEFAULT = 2;
 const INTERVAL_SECONDS_MIN = 0.1;
+/** How long a node may take to answer. */
+const LOOK_MS_MAX = 5000;
 /** To the upper left corner; and what is left of an earlier picture goes. */
 const HOME = "\u001b[H";
 const CLEAR_SCREEN = "\u001b[2J";
@@ -46,12 +48,12 @@ async function top(words: Words, terminal: Terminal): Promise<number> {
   const seconds = numberOf(words, "interval", INTERVAL_SECONDS_DEFAULT, INTERVAL_SECONDS_MIN);
   const count = numberOf(words, "count", Number.POSITIVE_INFINITY, 1);
   const isDrawn = terminal.isTerminal && process.stdout.isTTY === true && !words.switches.has("json");
-  const seen = new Map<string, NodePicture>();
+  let seen: ReadonlyMap<string, NodePicture> = new Map();
   if (isDrawn) terminal.out(CLEAR_SCREEN);
   for (let look = 0; look < count; look++) {
     if (look > 0) await sleep(seconds * 1000);
     const nodes = await lookAtAll(words, seen);
-    for (const node of nodes) seen.set(node.url, node);
+    seen = new Map(nodes.map((node) => [node.url, node]));
     if (words.switches.has("json"))
       terminal.out(`${JSON.stringify({ time: new Date().toISOString(), nodes })}\n`);
     else if (!isDrawn) terminal.out(tableOf(nodes, Number.POSITIVE_INFINITY));
@@ -65,21 +67,40 @@ async function top(words: Words, terminal: Terminal): Promise<number> {
 
 /** The node that was named, then the others. */
 async function lookAtAll(words: Words, seen: ReadonlyMap<string, NodePicture>): Promise<NodePicture[]> {
-  const first = await statsOf(words);
-  const own = first.cluster?.url ?? optionOf(words, "url") ?? "this node";
+  let first: Stats;
+  try {
+    first = await statsOf(words);
+  } catch (error) {
+    // That a node is gone is what is to be seen: those that were there before are asked.
+    if (seen.size === 0) throw error;
+    return Promise.all([...seen.keys()].map((url) => lookAt(words, url, seen)));
+  }
+  const own = first.cluster?.url ?? optionOf(words, "url") ?? URL_DEFAULT;
   const others = (first.cluster?.peers ?? []).map(({ url }) => url);
-  const nodes = [pictureOf(own, first, seen.get(own))];
-  const rest = others.map(async (url) => {
-    const asked: Words = { ...words, options: { ...words.options, url: [url] } };
-    try {
-      return pictureOf(url, await statsOf(asked), seen.get(url));
-    } catch (error) {
-      return pictureOf(url, (error as Error).message, seen.get(url));
-    }
-  });
-  return [...nodes, ...(await Promise.all(rest))];
+  return Promise.all([
+    pictureOf(own, first, seen.get(own)),
+    ...others.map((url) => lookAt(words, url, seen)),
+  ]);
 }
 
+async function lookAt(
+  words: Words,
+  url: string,
+  seen: ReadonlyMap<string, NodePicture>,
+): Promise<NodePicture> {
+  const asked: Words = { ...words, options: { ...words.options, url: [url] } };
+  try {
+    return pictureOf(url, await statsOf(asked), seen.get(url));
+  } catch (error) {
+    return pictureOf(url, (error as Error).message, seen.get(url));
+  }
+}
+
+/** @throws Error why there are none */
 async function statsOf(words: Words): Promise<Stats> {
-  return JSON.parse(await textOf(await clientOf(words).ask("GET", "/_stats"))) as Stats;
+  const answer = await clientOf(words).ask("GET", "/_stats", { longestMs: LOOK_MS_MAX });
+  const stats = JSON.parse(await textOf(answer)) as Partial<Stats>;
+  if (stats.queues === undefined || stats.latencyMicroseconds === undefined || stats.memory === undefined)
+    throw new Error("what answers is no worker of this release: its figures are other ones");
+  return stats as Stats;
 }

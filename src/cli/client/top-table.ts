@@ -1,4 +1,5 @@
 /** What `minivault top` shows of nodes, as figures and as a table. Pure. */
+import { shown } from "../subcommand/shown.ts";
 import { sizeOf } from "../subcommand/transfer.ts";
 
 /** Of `/_stats`, what is shown. */
@@ -116,7 +117,9 @@ export function tableOf(nodes: readonly NodePicture[], columns: number): string 
   const widths = HEADS.map((head, i) => Math.max(head.length, ...rows.map((row) => row[i].length)));
   const line = (cells: readonly string[]) =>
     cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join("  ");
-  const problems = nodes.flatMap(({ url, problem }) => (problem === null ? [] : [`${url}: ${problem}`]));
+  const problems = nodes.flatMap(({ url, problem }) =>
+    problem === null ? [] : [shown(`${url}: ${problem}`)],
+  );
   return `${[line(HEADS), ...rows.map(line), ...problems].map((text) => text.slice(0, columns)).join("\n")}\n`;
 }
 

@@ -1,8 +1,5 @@
 /** `minivault get`, `put` and `create`: values by their keys, for people and scripts. */
 
-import { randomBytes } from "node:crypto";
-import { createWriteStream, renameSync, rmSync } from "node:fs";
-import path from "node:path";
 import { Readable, Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { UsageError } from "../../config/values.ts";
@@ -18,6 +15,7 @@ import {
   type Terminal,
   type Words,
 } from "../subcommand/subcommand.ts";
+import { saveFile } from "../subcommand/target-file.ts";
 import { counted, fileBody } from "../subcommand/transfer.ts";
 import {
   type Answer,
@@ -195,14 +193,10 @@ async function print(key: string, answer: Answer, terminal: Terminal): Promise<v
 }
 
 async function save(key: string, answer: Answer, file: string, terminal: Terminal): Promise<void> {
-  const folder = path.dirname(file);
-  const unfinished = path.join(folder, `.${path.basename(file)}.${randomBytes(4).toString("hex")}`);
   try {
-    await receive(key, answer, terminal, createWriteStream(unfinished, { flags: "wx" }));
-    renameSync(unfinished, file);
+    await saveFile(file, (target) => receive(key, answer, terminal, target));
   } catch (error) {
     answer.body.destroy();
-    rmSync(unfinished, { force: true });
     throw error;
   }
 }

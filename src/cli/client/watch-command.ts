@@ -3,6 +3,7 @@ import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { UsageError } from "../../config/values.ts";
 import { reasonOf } from "../../platform/system-error.ts";
+import { shown } from "../subcommand/shown.ts";
 import { optionOf, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
 import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf, pathOf, Refused } from "./node-client.ts";
 
@@ -16,6 +17,7 @@ export const WATCH: Subcommand = {
   operands: "[PREFIX]",
   summary: "Prints what is put and deleted, a line each, until it is ended.",
   more: `A connection that breaks off is made again, and goes on where it stopped.
+Characters that a terminal would take for commands are shown as \\x and two digits; -json has the keys as they are.
 
   minivault watch orders/
   minivault watch -initial -values -json config/ | jq --unbuffered .value
@@ -80,7 +82,7 @@ function tell({ event, data, id }: StreamEvent, json: boolean, terminal: Termina
     terminal.out(`{"event":"${event}"${members}${place}}\n`);
   } else if (event === "put" || event === "delete" || event === "expire") {
     const { key, etag } = JSON.parse(data) as { key: string; etag: string };
-    terminal.out(`${event} ${key} ${etag}\n`);
+    terminal.out(`${event} ${shown(key)} ${etag}\n`);
   }
 }
 

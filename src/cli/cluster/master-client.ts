@@ -16,7 +16,12 @@ const HANDOVER_PAUSE_MS = 500;
 export const MASTER_FLAGS = {
   flags: ["master", "auth", "auth-file", "tls-ca"],
   options: {
-    token: { value: "token", text: "token that allows admin (better: MINIVAULT_TOKEN)", hasVariable: true },
+    token: {
+      value: "token",
+      text: "token that allows admin (better: MINIVAULT_TOKEN)",
+      hasVariable: true,
+      unless: ["auth", "auth-file"],
+    },
   },
 } as const;
 export const STATUSES =

@@ -1,11 +1,12 @@
 /** An archive of what backups hold, as a file. */
-import { createWriteStream, renameSync, rmSync } from "node:fs";
-import { Readable, type Writable } from "node:stream";
+import { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { headOf } from "../../archive/member.ts";
 import { ArchiveWriter } from "../../archive/tar.ts";
 import { loadHash } from "../../util/hash.ts";
+import { PartFile } from "../subcommand/part-file.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
+import { intoStream, targetFile } from "../subcommand/target-file.ts";
 import { counting } from "../subcommand/transfer.ts";
 import { Copies } from "./copies.ts";
 
@@ -38,22 +39,47 @@ export async function archiveCopies(
     }
     archive.end();
   };
-  const part = `${file}.part`;
-  const target: Writable = file === "-" ? terminal.stdout() : createWriteStream(part, { mode: 0o600 });
-  try {
-    await Promise.all([
+  const write = (target: Writable): Promise<unknown> =>
+    Promise.all([
       fill().catch((error: Error) => {
         archive.destroy(error);
         throw error;
       }),
       pipeline(Readable.from(archive.pieces()), target),
     ]);
-    if (file !== "-") renameSync(part, file);
+  try {
+    const target = file === "-" ? null : targetFile(file);
+    if (target === null) await write(file === "-" ? terminal.stdout() : intoStream(file));
+    else await saveWhole(target, write);
     return { keys, damaged: copies.damaged };
-  } catch (error) {
-    if (file !== "-") rmSync(part, { force: true });
-    throw error;
   } finally {
     shown.stop();
+  }
+}
+
+/** Its keys are in no order, so nothing goes on with a part of it, whose name is no export's. */
+async function saveWhole(target: string, write: (stream: Writable) => Promise<unknown>): Promise<void> {
+  const part = await PartFile.open(`${target}.copy.part`);
+  try {
+    part.truncate(0);
+    let at = 0;
+    const stream = new Writable({
+      write(piece: Uint8Array, _encoding, done) {
+        try {
+          part.write(piece, at);
+          at += piece.length;
+          done();
+        } catch (error) {
+          done(error as Error);
+        }
+      },
+    });
+    await write(stream);
+    part.finish(target);
+  } catch (error) {
+    part.truncate(0);
+    throw error;
+  } finally {
+    part.close();
   }
 }

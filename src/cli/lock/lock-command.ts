@@ -23,12 +23,15 @@ import {
   pathOf,
   Refused,
 } from "../client/node-client.ts";
+import { shown } from "../subcommand/shown.ts";
 import { optionOf, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
 
 const TTL_DEFAULT = "10";
 /** Shorter ones would end between two renewals on a busy machine. */
 const TTL_MS_MIN = 1000;
 const ASK_AGAIN_MS = 250;
+/** How long a node may take to renew a lock, or to take it back. */
+const ANSWER_MS_MAX = 10_000;
 /** Of the lease: how often it is renewed, and how early its command is ended when that does not succeed. */
 const RENEWALS = 3;
 const MARGIN_FRACTION = 0.1;
@@ -104,11 +107,18 @@ class Holder {
     this.ttlMs = ttlMs;
   }
 
+  /** How long a lock is surely held yet, without the margin. */
+  leftMs({ untilMs }: Lease): number {
+    return untilMs - this.ttlMs * MARGIN_FRACTION - performance.now();
+  }
+
   /** Null: somebody else holds it. */
   async acquire(waitMs: number): Promise<Lease | null> {
     const since = performance.now();
     for (;;) {
-      const lease = await this.create();
+      let lease = await this.create();
+      // The answer was long on its way.
+      if (lease !== null && this.leftMs(lease) <= 0) lease = await this.renew(lease);
       if (lease !== null) return lease;
       if (performance.now() - since >= waitMs) return null;
       await sleep(Math.min(ASK_AGAIN_MS, waitMs));
@@ -148,7 +158,7 @@ class Holder {
 
   private async read(): Promise<{ etag: string; value: Record<string, unknown> } | null> {
     try {
-      const answer = await this.client.ask("GET", this.path);
+      const answer = await this.client.ask("GET", this.path, { longestMs: ANSWER_MS_MAX });
       const { value } = JSON.parse((await bytesOf(answer)).toString()) as { value?: unknown };
       const isObject = typeof value === "object" && value !== null;
       return { etag: String(answer.headers.etag), value: isObject ? (value as Record<string, unknown>) : {} };
@@ -162,7 +172,7 @@ class Holder {
   async heldBy(): Promise<string> {
     const found = await this.read();
     const { host, pid, since } = found?.value ?? {};
-    return host === undefined ? "somebody else" : `process ${pid} of ${host} since ${since}`;
+    return host === undefined ? "somebody else" : shown(`process ${pid} of ${host} since ${since}`);
   }
 
   /** Null: it is lost. */
@@ -171,6 +181,9 @@ class Holder {
     try {
       const answer = await this.client.ask("PATCH", `${this.path}?ttl=${this.ttlMs}ms`, {
         headers: { "If-Match": etag, "Content-Length": "0" },
+        // Where a node hangs there is time for the next one.
+        longestMs: Math.min(ANSWER_MS_MAX, this.ttlMs / RENEWALS / 2),
+        mayRepeat: true,
       });
       await bytesOf(answer);
       return { etag: String(answer.headers.etag), untilMs: startMs + this.ttlMs };
@@ -184,7 +197,8 @@ class Holder {
   }
 
   async release({ etag }: Lease): Promise<void> {
-    await bytesOf(await this.client.ask("DELETE", this.path, { headers: { "If-Match": etag } }));
+    const question = { headers: { "If-Match": etag }, longestMs: ANSWER_MS_MAX, mayRepeat: true };
+    await bytesOf(await this.client.ask("DELETE", this.path, question));
   }
 }
 
@@ -221,11 +235,17 @@ class Run {
       );
     });
     const stop = new AbortController();
-    const renewing = this.renew(() => child.kill("SIGTERM"), stop.signal);
+    const lose = (): void => {
+      if (this.isOver || this.isLost) return;
+      this.isLost = true;
+      this.terminal.err("minivault lock: the lock is lost, so the command is ended\n");
+      child.kill("SIGTERM");
+    };
+    const holding = Promise.all([this.renew(lose, stop.signal), this.watch(lose, stop.signal)]);
     const status = await ended;
     this.isOver = true;
     stop.abort();
-    await renewing;
+    await holding;
     for (const signal of Object.keys(SIGNALS) as NodeJS.Signals[]) process.off(signal, pass);
     if (this.isLost) return 1;
     // Where that does not succeed it ends by itself.
@@ -233,25 +253,33 @@ class Run {
     return status;
   }
 
-  /** Renews until the command is over, or the lock is lost: then it ends the command. */
-  private async renew(end: () => void, signal: AbortSignal): Promise<void> {
+  /** Renews until the command is over, or the lock is lost. */
+  private async renew(lose: () => void, signal: AbortSignal): Promise<void> {
     const { holder } = this;
-    while (!this.isOver) {
-      await sleep(holder.ttlMs / RENEWALS, undefined, { signal }).catch(() => {});
-      if (this.isOver) return;
-      let lease: Lease | null = this.lease;
+    for (;;) {
+      await pause(holder.ttlMs / RENEWALS, signal);
+      if (this.isOver || this.isLost) return;
       try {
-        lease = await holder.renew(this.lease);
+        const lease = await holder.renew(this.lease);
+        if (lease === null) lose();
+        else this.lease = lease;
       } catch {
         // Nobody can be reached: there is time until it ends.
       }
-      if (lease !== null) this.lease = lease;
-      const leftMs = this.lease.untilMs - performance.now();
-      if (lease !== null && leftMs > holder.ttlMs * MARGIN_FRACTION) continue;
-      this.isLost = true;
-      this.terminal.err("minivault lock: the lock is lost, so the command is ended\n");
-      end();
-      return;
     }
   }
+
+  /** Waits for the lease to be nearly over, whatever becomes of what renews it. */
+  private async watch(lose: () => void, signal: AbortSignal): Promise<void> {
+    while (!this.isOver && !this.isLost) {
+      const leftMs = this.holder.leftMs(this.lease);
+      if (leftMs <= 0) lose();
+      else await pause(leftMs, signal);
+    }
+  }
+}
+
+/** Waits, but not for what is over. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => {});
 }

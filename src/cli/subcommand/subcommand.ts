@@ -51,6 +51,8 @@ export interface SubcommandOption {
   text: string;
   /** It is also read from the variable MINIVAULT_<NAME>. */
   hasVariable?: true;
+  /** Flags that stand in its place: where one of them is given the variable says nothing. */
+  unless?: readonly string[];
 }
 
 /** What stood on the command line, or in the environment. */
@@ -61,6 +63,8 @@ export interface Words {
   /** Parsed values of flags, by name; absent: neither given nor in the environment. */
   values: Record<string, unknown>;
   switches: ReadonlySet<string>;
+  /** Names of flags with a value that stood on the command line. */
+  given: ReadonlySet<string>;
 }
 
 /** What a flag of the command's own was given last; undefined: nothing. */
@@ -69,9 +73,10 @@ export function optionOf({ options }: Words, name: string): string | undefined {
 }
 
 /** The shared key that `-auth` or `-auth-file` give, or null. */
-export function keyOf({ values }: Words): string | null {
+export function keyOf({ values, given }: Words): string | null {
   const { auth, "auth-file": authFile } = values;
-  return readAuth({ auth, authFile } as AccessOptions, () => false)?.key ?? null;
+  const isGiven = (name: string): boolean => given.has(name === "authFile" ? "auth-file" : name);
+  return readAuth({ auth, authFile } as AccessOptions, isGiven)?.key ?? null;
 }
 
 /** Text of the certificates of `-tls-ca`, or null. */

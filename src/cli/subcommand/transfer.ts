@@ -56,7 +56,8 @@ export function fileBody(file: string, name: string, terminal: Terminal, advice 
   const fd = file === "-" ? null : openSync(file, "r");
   const facts = fd === null ? null : fstatSync(fd);
   if (facts?.isDirectory()) throw new Error(`${file} is a directory${advice}`);
-  const totalBytes = facts?.isFile() ? facts.size : null;
+  // Files of the system, such as those of /proc, say that they are empty.
+  const totalBytes = facts?.isFile() && facts.size > 0 ? facts.size : null;
   const stream = counted(terminal, name, totalBytes, () => `${file} has changed its size while it was sent`);
   const source = fd === null ? terminal.stdin() : createReadStream(file, { fd });
   source.on("error", (error: Error) => stream.destroy(error));

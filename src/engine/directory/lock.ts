@@ -17,7 +17,8 @@
  * caller has to end the process.
  */
 import { statSync } from "node:fs";
-import { createServer, type Server } from "node:net";
+import type { Server } from "node:net";
+import { HAS_NAMED_SOCKETS, holdSocket } from "../../platform/named-socket.ts";
 import { isReadOnly, reasonOf } from "../../platform/system-error.ts";
 import { isDiskFull } from "../slabs/io.ts";
 import { LockFile, type PresentLock } from "./lock-file.ts";
@@ -54,12 +55,14 @@ export interface LockOptions {
  * @throws Error with one line for a person: the directory, its owner as far as known, and what to do
  */
 export async function lockDirectory(directory: string, options: LockOptions = {}): Promise<DirectoryLock> {
-  const { sockets = process.platform === "linux", readOnly = false } = options;
+  const { sockets = HAS_NAMED_SOCKETS, readOnly = false } = options;
   const file = new LockFile(directory);
   let socket: Server | null = null;
   if (sockets) {
     const { dev, ino } = statSync(directory, { bigint: true });
-    socket = await holdSocket(`\0minivault-${dev}-${ino}`, directory);
+    socket = await holdSocket(`minivault-${dev}-${ino}`).catch((error: Error) => {
+      throw new Error(`cannot lock ${directory}: ${error.message}`);
+    });
     if (socket === null) throw file.inUse();
   }
   try {
@@ -123,22 +126,6 @@ function keep(
       return released;
     },
   };
-}
-
-/** Listens on an abstract socket; null when another process has it. */
-function holdSocket(name: string, directory: string): Promise<Server | null> {
-  return new Promise((resolve, reject) => {
-    const server = createServer((connection) => connection.destroy());
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EADDRINUSE") resolve(null);
-      else reject(new Error(`cannot lock ${directory}: ${error.message}`));
-    });
-    // exclusive: never handed over by a cluster module's primary process.
-    server.listen({ path: name, exclusive: true }, () => {
-      server.unref();
-      resolve(server);
-    });
-  });
 }
 
 function closeServer(server: Server | null): Promise<void> {

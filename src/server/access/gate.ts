@@ -65,9 +65,9 @@ export class Gate {
     this.tokens = new TokenSet(tokens);
   }
 
-  /** Whether a token is still what it was when a request came with it. */
+  /** Whether a token is still what it was when a request came with it, and its time not over. */
   isGood(token: Token): boolean {
-    return token.name === null || this.tokens.has(token);
+    return token.name === null || (this.tokens.has(token) && !(token.hasEnd && token.isOver(Date.now())));
   }
 
   /** Why a request may not pass; null: it may, and `caller` says who it comes from. */

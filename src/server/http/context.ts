@@ -70,6 +70,8 @@ export interface FrontContext {
   target: number;
   /** Whose token the request at hand carries: who goes on after an event keeps it. */
   caller: Token;
+  /** Whether what came with a token may go on: it is still what it was then, and its time not over. */
+  mayGoOn: (token: Token) => boolean;
   /** Of the request at hand, as `caller`; null: nothing is noted. */
   notes: RequestNotes | null;
   /** Whether a token is needed, so that answers depend on it. */

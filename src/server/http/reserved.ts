@@ -1,6 +1,4 @@
-/**
- * Requests whose path is reserved and has a handler of its own, beside those of keys.
- */
+/** Requests whose path is reserved and has a handler of its own, beside those of keys. */
 import { type FrontContext, targetOf } from "./context.ts";
 import type { Handler, Req } from "./http.ts";
 import { TARGET_RESERVED } from "./target.ts";

@@ -41,6 +41,12 @@ export interface Failure {
   detail: string;
 }
 
+/** Of what takes its time: it stops there. */
+export const REVOKED: Failure = {
+  code: "unauthorized",
+  detail: "the token is not what it was any more, or its time is over: what was done stays",
+};
+
 export class LineAnswer implements Paced {
   private readonly context: FrontContext;
   private readonly res: Res;

@@ -1,6 +1,7 @@
 /**
  * `POST /_delete?prefix=…`: deletes what a list finds, and tells how far it is, a line now and then.
  */
+import type { Token } from "../../auth/tokens.ts";
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { plainHead, type WriteResult } from "../../shards/arena/write.ts";
 import { NOTHING } from "../../util/bytes.ts";
@@ -10,7 +11,7 @@ import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handler, Res } from "../http/http.ts";
 import { lengthToTake, refuse } from "../http/linger.ts";
-import { type Failure, LineAnswer } from "../lines/line-answer.ts";
+import { type Failure, LineAnswer, REVOKED } from "../lines/line-answer.ts";
 import { POST } from "../status/meter.ts";
 import { boundedRange, readParameters } from "./list-query.ts";
 import { type ListSource, sourceOf } from "./list-source.ts";
@@ -77,6 +78,7 @@ export class Deletion {
   private readonly context: FrontContext;
   private readonly source: ListSource;
   private readonly task: Task;
+  private readonly caller: Token;
   /** For the audit. */
   private readonly ended: ((target: string, status: number) => void) | null;
   private readonly answer: LineAnswer;
@@ -91,6 +93,7 @@ export class Deletion {
     this.context = context;
     this.source = source;
     this.task = task;
+    this.caller = context.caller;
     this.ended = task.isPlain ? null : (context.notes?.own() ?? null);
     const progress = task.isPlain ? null : (): object => this.progress;
     this.answer = new LineAnswer(context, res, task.verb, progress, () => this.note(0));
@@ -123,6 +126,10 @@ export class Deletion {
     const answer = await this.source.ask({ kind: "names", range, limit: PAGE_KEYS }, null);
     if (answer.kind === "refused") {
       this.failure = answer;
+      return range;
+    }
+    if (!this.context.mayGoOn(this.caller)) {
+      this.failure = REVOKED;
       return range;
     }
     for (const key of answer.keys) {

@@ -2,12 +2,13 @@
  * All pages of a list as one stream of lines, as fast as the client takes it: one page is on its way to the
  * client, and the next is made meanwhile.
  */
+import type { Token } from "../../auth/tokens.ts";
 import type { CatalogAnswer, Refused } from "../../shards/catalog/messages.ts";
 import { LINES_TYPE } from "../../util/header-text.ts";
 import { LIST_LIMIT_MAX } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
-import { streamHead } from "../lines/line-answer.ts";
+import { REVOKED, streamHead } from "../lines/line-answer.ts";
 import { StreamedAnswer } from "../lines/streamed-answer.ts";
 import type { ListQuery } from "./list-query.ts";
 import { type ListSource, questionOf } from "./list-source.ts";
@@ -16,6 +17,8 @@ import { type ListSource, questionOf } from "./list-source.ts";
 const PIECE_ENTRIES = Math.min(2000, LIST_LIMIT_MAX);
 export class ListStream {
   private readonly answer: StreamedAnswer;
+  private readonly context: FrontContext;
+  private readonly caller: Token;
   private readonly source: ListSource;
   private readonly list: ListQuery;
   /** A page that waits for room. */
@@ -24,6 +27,8 @@ export class ListStream {
 
   /** To be made in the request's handler. */
   constructor(context: FrontContext, res: Res, source: ListSource, list: ListQuery) {
+    this.context = context;
+    this.caller = context.caller;
     this.source = source;
     this.list = { ...list, limit: PIECE_ENTRIES };
     const head = streamHead(LINES_TYPE, context);
@@ -48,6 +53,10 @@ export class ListStream {
     this.next = null;
     if (next.kind === "refused") {
       this.refuse(next);
+      return;
+    }
+    if (!this.context.mayGoOn(this.caller)) {
+      this.refuse({ kind: "refused", ...REVOKED });
       return;
     }
     if (next.kind === "count" || next.kind === "list") this.count += next.count;

@@ -8,6 +8,7 @@
  */
 import { headOf } from "../../archive/member.ts";
 import { ArchiveWriter } from "../../archive/tar.ts";
+import type { Token } from "../../auth/tokens.ts";
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import type { NamesAnswer } from "../../shards/catalog/messages.ts";
 import { nameOf } from "../../util/bytes.ts";
@@ -16,6 +17,7 @@ import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { sendError, statusLine } from "../http/reply.ts";
+import { REVOKED } from "../lines/line-answer.ts";
 import { StreamedAnswer } from "../lines/streamed-answer.ts";
 import { boundedRange, readParameters } from "../list/list-query.ts";
 import { type ListSource, sourceOf } from "../list/list-source.ts";
@@ -73,6 +75,7 @@ class Export {
   private readonly source: ListSource;
   private readonly consistency: "quorum" | "one" | null;
   private readonly values: OutgoingValues;
+  private readonly caller: Token;
   private readonly archive = new ArchiveWriter();
   private left: KeyRange | null;
   /** Goes on when there is room again, or nobody to write to. */
@@ -90,6 +93,7 @@ class Export {
   ) {
     this.context = context;
     this.source = source;
+    this.caller = context.caller;
     this.left = range;
     this.consistency = consistency;
     this.values = new OutgoingValues(context, consistency);
@@ -160,6 +164,7 @@ class Export {
         read(index + AHEAD);
         if (!this.answer.isOpen) return;
         if (this.context.stopping) throw new VaultError("stopping");
+        if (!this.context.mayGoOn(this.caller)) throw new VaultError(REVOKED.code, REVOKED.detail);
         await this.put(value === "large" ? await this.values.readLarge(keys[index]) : value);
       }
       if (this.left === null) return;

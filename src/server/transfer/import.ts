@@ -6,6 +6,7 @@
  */
 import { type ReadMember, readMember } from "../../archive/member.ts";
 import { ArchiveReader, END_BYTES, type Member } from "../../archive/tar.ts";
+import type { Token } from "../../auth/tokens.ts";
 import { parametersOf } from "../../rules/query.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
@@ -14,7 +15,7 @@ import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { LINGER_BYTES_MAX, LINGER_MS_MAX, lengthToTake, refuse } from "../http/linger.ts";
-import { LineAnswer } from "../lines/line-answer.ts";
+import { LineAnswer, REVOKED } from "../lines/line-answer.ts";
 import { PUT } from "../status/meter.ts";
 import { BodyFlow, type BodyTaker } from "../writes/body-flow.ts";
 import { type ImportMode, IncomingValues, type Stored } from "./incoming.ts";
@@ -29,6 +30,8 @@ const UNDER_WAY_BYTES_MAX = 16 * 1024 * 1024;
 const SLICE_MS = 2;
 /** Refusals that are told by name. */
 const TOLD_MAX = 20;
+
+const NO_END = { code: "bad_request", detail: "the archive has no end: it was cut, or is none" } as const;
 
 /**
  * What takes a PUT of a reserved path, which is in `context.key`.
@@ -78,6 +81,11 @@ class Import implements BodyTaker {
   /** Keys that are being stored; an archive may have one twice. */
   private readonly underWay = new Map<string, Promise<void>>();
   private underWayBytes = 0;
+  /** Called when one of them is done. */
+  private wake = (): void => {};
+  private readonly caller: Token;
+  /** Where in the archive the last of its members ends. */
+  private membersEnd = 0;
   /** Why nothing more is taken. */
   private failure: { code: ErrorCode; detail: string } | null = null;
   private droppedBytes = 0;
@@ -88,6 +96,7 @@ class Import implements BodyTaker {
     this.res = res;
     this.target = target;
     this.ended = context.notes?.own() ?? null;
+    this.caller = context.caller;
     this.values = new IncomingValues(context, context.caller, mode);
     this.answer = new LineAnswer(
       context,
@@ -115,8 +124,7 @@ class Import implements BodyTaker {
     // uWS reads on within one turn although it was paused. The next request must not find the socket deaf.
     this.flow.setPaused(false);
     this.isReceiving = false;
-    if (this.failure === null && !this.hasEnd)
-      this.failure = { code: "bad_request", detail: "the archive has no end: it was cut, or is none" };
+    if (this.failure === null && !this.hasEnd) this.failure = NO_END;
     this.archive.end();
     this.onEnd();
   }
@@ -129,6 +137,8 @@ class Import implements BodyTaker {
   async run(): Promise<void> {
     try {
       await this.takeAll();
+      // Zeros that belong to a value are no end.
+      if (this.receivedBytes < this.membersEnd + END_BYTES) this.failure ??= NO_END;
     } catch (error) {
       this.failure ??= { code: "bad_request", detail: `the archive is damaged: ${(error as Error).message}` };
     }
@@ -167,7 +177,9 @@ class Import implements BodyTaker {
   private async takeAll(): Promise<void> {
     let untilMs = performance.now() + SLICE_MS;
     for await (const member of this.archive.members()) {
+      this.membersEnd = member.end;
       await this.take(member);
+      if (!this.context.mayGoOn(this.caller)) this.failure ??= REVOKED;
       this.answer.tell();
       if (this.failure !== null || !this.answer.isListened) return;
       if (this.context.stopping) this.failure = { code: "stopping", detail: "" };
@@ -184,7 +196,11 @@ class Import implements BodyTaker {
       member.skip();
       if (type === "directory") return;
       this.counts.entries++;
-      this.note(member.head.name, { kind: "refused", code: "bad_request", detail: `a ${type} is no value` });
+      this.note(member.head.name, {
+        kind: "refused",
+        code: "bad_request",
+        detail: `a ${type ?? "member of another kind"} is no value`,
+      });
       return;
     }
     this.counts.entries++;
@@ -209,7 +225,9 @@ class Import implements BodyTaker {
     }
     this.storeSoon(name, read, await wholeOf(member, read.bytes));
     while (this.underWay.size >= UNDER_WAY_MAX || this.underWayBytes > UNDER_WAY_BYTES_MAX)
-      await Promise.race(this.underWay.values());
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
   }
 
   private storeSoon(name: string, member: ReadMember, bytes: Uint8Array): void {
@@ -218,6 +236,7 @@ class Import implements BodyTaker {
       this.underWayBytes -= bytes.length;
       this.underWay.delete(name);
       this.note(name, stored);
+      this.wake();
     });
     this.underWay.set(name, done);
   }

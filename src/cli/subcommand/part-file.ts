@@ -1,0 +1,69 @@
+/**
+ * A file that is being filled, and has its name only when it is whole. One command at a time fills it: where
+ * the system can (Linux, one network namespace), a socket that is named after it keeps others out.
+ */
+import fs from "node:fs";
+import type { Server } from "node:net";
+import path from "node:path";
+import { HAS_NAMED_SOCKETS, holdSocket } from "../../platform/named-socket.ts";
+
+export class PartFile {
+  readonly name: string;
+  private readonly fd: number;
+  private readonly socket: Server | null;
+
+  private constructor(name: string, fd: number, socket: Server | null) {
+    this.name = name;
+    this.fd = fd;
+    this.socket = socket;
+  }
+
+  /** @throws Error when it cannot be written, or another command does */
+  static async open(name: string): Promise<PartFile> {
+    const fd = fs.openSync(name, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+    try {
+      const { dev, ino } = fs.fstatSync(fd, { bigint: true });
+      const socket = HAS_NAMED_SOCKETS ? await holdSocket(`minivault-part-${dev}-${ino}`) : null;
+      // Who had it before may just have given it its name.
+      const isIts = fs.statSync(name, { bigint: true, throwIfNoEntry: false })?.ino === ino;
+      if ((socket === null && HAS_NAMED_SOCKETS) || !isIts) {
+        socket?.close();
+        throw new Error(`another command is writing ${name}: wait for it, or name another file`);
+      }
+      return new PartFile(name, fd, socket);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** Takes away what stands behind. */
+  truncate(bytes: number): void {
+    fs.ftruncateSync(this.fd, bytes);
+  }
+
+  write(piece: Uint8Array, at: number): void {
+    for (let from = 0; from < piece.length; )
+      from += fs.writeSync(this.fd, piece, from, piece.length - from, at + from);
+  }
+
+  /** It is whole: gives it its name. */
+  finish(target: string): void {
+    fs.fsyncSync(this.fd);
+    fs.renameSync(this.name, target);
+    const folder = fs.openSync(path.dirname(target), "r");
+    try {
+      fs.fsyncSync(folder);
+    } finally {
+      fs.closeSync(folder);
+    }
+  }
+
+  /** Lets others have it. It stays, unless nothing is in it. */
+  close(): void {
+    const isEmpty = fs.fstatSync(this.fd).size === 0;
+    fs.closeSync(this.fd);
+    if (isEmpty) fs.rmSync(this.name, { force: true });
+    this.socket?.close();
+  }
+}

@@ -1,0 +1,54 @@
+/** Where a command saves what it gets. Nothing has the file's name before it is whole. */
+import { randomBytes } from "node:crypto";
+import fs, { createWriteStream } from "node:fs";
+import path from "node:path";
+import type { Writable } from "node:stream";
+
+/** Names of what is open already. */
+const OPEN = /^\/(?:dev\/(?:stdin|stdout|stderr|fd\/\d+)|proc\/(?:self|\d+)\/fd\/\d+)$/;
+
+/**
+ * The file that a name stands for: where links lead, so that they stay links. Null: what it stands for is no
+ * file that another one could take the place of (a device, a pipe), so it is written into as it comes.
+ * @throws Error where it is a directory
+ */
+export function targetFile(name: string): string | null {
+  if (OPEN.test(path.resolve(name))) return null;
+  const found = fs.statSync(name, { throwIfNoEntry: false });
+  if (found === undefined) return name;
+  if (found.isDirectory()) throw new Error(`${name} is a directory: name a file`);
+  return found.isFile() ? fs.realpathSync(name) : null;
+}
+
+/** Writes into what is there, which stays what it is. */
+export function intoStream(name: string): Writable {
+  return createWriteStream(name, { flags: "a" });
+}
+
+/**
+ * Saves what `write` puts into a stream.
+ * @throws Error: the file is what it was before
+ */
+export async function saveFile(name: string, write: (target: Writable) => Promise<void>): Promise<void> {
+  const target = targetFile(name);
+  if (target === null) return write(intoStream(name));
+  // Who may read it stays as it was.
+  const mode = fs.statSync(target, { throwIfNoEntry: false })?.mode;
+  const unfinished = path.join(
+    path.dirname(target),
+    `.${path.basename(target)}.${randomBytes(4).toString("hex")}`,
+  );
+  const stream = createWriteStream(unfinished, { flags: "wx", ...(mode === undefined ? {} : { mode }) });
+  const interrupt = (): void => void stream.destroy(new Error("interrupted: nothing is saved"));
+  process.once("SIGINT", interrupt);
+  try {
+    await write(stream);
+    if (mode !== undefined) fs.chmodSync(unfinished, mode & 0o7777);
+    fs.renameSync(unfinished, target);
+  } catch (error) {
+    fs.rmSync(unfinished, { force: true });
+    throw error;
+  } finally {
+    process.off("SIGINT", interrupt);
+  }
+}
