@@ -34,6 +34,9 @@ import { idle } from "./idle.ts";
 import { sendMkvResult } from "./mkv/answer.ts";
 import { workerOperations } from "./operations/worker.ts";
 import { createOtherTargets } from "./other-targets.ts";
+import type { MakeChange } from "./patch/asked.ts";
+import { createChanges } from "./patch/change.ts";
+import { createTakeChange } from "./patch/handed.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
 import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
 import { Meter, VERB_OF } from "./status/meter.ts";
@@ -121,6 +124,7 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   const gate = auth === null ? null : createGate(options, auth);
   if (gate !== null) context.mayGoOn = (token) => gate.isGood(token);
   const feeds = new Feeds(context);
+  const change = createChanges(context);
   const ring = peers?.ring ?? null;
   const verifier =
     peers === undefined || ring === null ? null : new RequestVerifier(ring, { audience: peers.audience });
@@ -134,7 +138,7 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     isOpen: auth === null,
   };
   const guarded = withOrigins(
-    createHandlers(context, options, meters, gate, feeds),
+    createHandlers(context, options, meters, gate, feeds, change),
     origins,
     (method, status) => context.meter.count(VERB_OF[method], status),
   );
@@ -144,7 +148,7 @@ export async function createFront(options: FrontOptions): Promise<Front> {
     {
       tls,
       sharesPort: options.sharesPort === true,
-      ...routesBelow(context, peers, verifier),
+      ...routesBelow(context, peers, verifier, change),
       onRequest,
       connections: connectionsOf(meter, meters, options.log),
     },
@@ -210,9 +214,11 @@ function routesBelow(
   context: FrontContext,
   peers: PeerFacts | undefined,
   verifier: RequestVerifier | null,
+  change: MakeChange,
 ): Pick<HttpOptions, "below"> {
   if (peers === undefined) return {};
-  const routes = createPeerRoutes(context, { handler: peers.handler, verifier });
+  const takeChange = createTakeChange(context, change);
+  const routes = createPeerRoutes(context, { handler: peers.handler, verifier, takeChange });
   return { below: { prefix: PEER_PREFIX, handlers: withoutPages(routes) } };
 }
 
@@ -234,6 +240,7 @@ function createHandlers(
   meters: readonly Meter[],
   gate: Gate | null,
   feeds: Feeds,
+  change: MakeChange,
 ): Handlers {
   const facts: NodeFacts = {
     role: options.role,
@@ -248,7 +255,7 @@ function createHandlers(
     ...{ metrics: options.metrics !== "off", console: hasConsole, backup: options.backup !== undefined },
   });
   const others = createOtherTargets(context, facts, meters, operations);
-  const handlers = handlersOf(context, options, others, feeds);
+  const handlers = handlersOf(context, options, others, feeds, change);
   return gate === null ? handlers : withGate(context, handlers, gate);
 }
 

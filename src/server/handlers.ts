@@ -16,7 +16,7 @@ import { createLists } from "./list/lists.ts";
 import { createMkvHead } from "./mkv/head.ts";
 import { createMkvLists } from "./mkv/lists.ts";
 import type { OtherTargets } from "./other-targets.ts";
-import { createChanges } from "./patch/change.ts";
+import type { MakeChange } from "./patch/asked.ts";
 import { createPatch } from "./patch/patch.ts";
 import { createRaw } from "./raw/raw.ts";
 import { createClusterReads } from "./reads/cluster-reads.ts";
@@ -40,6 +40,7 @@ export function handlersOf(
   options: HandlerOptions,
   others: OtherTargets,
   feeds: Feeds,
+  change: MakeChange,
 ): Handlers {
   const ownLists = createLists(context);
   const lists = options.compat === "mkv" ? createMkvLists(context, ownLists) : ownLists;
@@ -58,7 +59,6 @@ export function handlersOf(
   const local = createReads(context, others.answer, answerQuery);
   const reads =
     options.cluster === undefined ? local : createClusterReads(context, local, others.answer, answerQuery);
-  const change = createChanges(context);
   const batch = createBatch(context, change);
   const importing = createImport(context);
   const takeOther: TakeOther = (verb, res, req, target) => {

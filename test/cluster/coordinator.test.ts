@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BallotSource } from "../../src/cluster/clock/ballots.ts";
+import { BallotSource, lowerBallot } from "../../src/cluster/clock/ballots.ts";
 import { Coordinator } from "../../src/cluster/coordinator/coordinator.ts";
 import { HEDGE_MS } from "../../src/cluster/coordinator/read.ts";
 import type { ReplicaGroup } from "../../src/cluster/layout/groups.ts";
@@ -132,10 +132,11 @@ class Bench {
     condition: RegisterWrite["condition"] = null,
     staged = false,
     change: RegisterWrite["change"] = null,
+    versions = 1,
   ): { result: RegisterResult; ms: number } {
     const results: { result: RegisterResult; ms: number }[] = [];
     this.coordinator.write(
-      { key: KEY, payload: VALUE, change, operationLow: 1, operationHigh: 0, staged, condition },
+      { key: KEY, payload: VALUE, change, operationLow: 1, operationHigh: 0, staged, versions, condition },
       (result) => results.push({ result, ms: this.queue.now }),
     );
     while (this.queue.step());
@@ -263,6 +264,22 @@ test("coordinator: when every replica says no, the write is tried again above th
   assert.equal(bench.proposals.length, 2);
   assert.ok(compareBallots(bench.proposals[1].ballot, at(2)) > 0);
   assert.deepEqual(result.ballot, bench.proposals[1].ballot);
+});
+
+test("coordinator: the versions of a write that stands for several are all above what was there", () => {
+  // The first three that it draws are 0, 1 and 2 of this time.
+  for (const [clockLow, prepares] of [
+    [2, 2],
+    [1, 2],
+    [0, 1],
+  ]) {
+    const there: Ballot = { clockHigh: 2, clockLow, node: 0, incarnation: 1 };
+    const bench = new Bench((kind) => [1, kind === "accept" ? taken : holds(there)]);
+    const { result } = bench.write(() => null, false, null, 3);
+    assert.equal(result.outcome, "done");
+    assert.ok(compareBallots(lowerBallot(result.ballot as Ballot, 2), there) > 0, `beside ${clockLow}`);
+    assert.equal(bench.sent.filter((name) => name === "prepare a").length, prepares, `beside ${clockLow}`);
+  }
 });
 
 test("coordinator: a ballot far in the future drags nobody along", () => {

@@ -70,6 +70,41 @@ describe("hot key: three workers", () => {
     assert.ok(unknown * 100 <= CLIENTS * WRITES * UNKNOWN_PERCENT_MAX, `${unknown} of unknown outcome`);
   });
 
+  test("hot key: changes in place of all nodes follow each other, each with a version above the one before", async () => {
+    const keys = ["counter/a", "counter/b", "counter/c", "counter/d"];
+    const told = new Map(keys.map((key) => [key, [] as { value: number; version: string }[]]));
+    let unknown = 0;
+    await everywhere(async (port, client) => {
+      for (let number = 0; number < WRITES; number++) {
+        // Hands changes on in all directions at once: the keys have different first nodes.
+        const key = keys[(client + number) % keys.length];
+        const headers = { "Content-Type": "application/json" };
+        const body = '{"increment":1,"initial":0}';
+        const answer = await call(port, "PATCH", `/${key}`, { headers, body });
+        if (isUnknown(answer)) unknown++;
+        else {
+          assert.ok(answer.status === 200 || answer.status === 201, answer.text);
+          const { value } = JSON.parse(answer.text) as { value: number };
+          told.get(key)?.push({ value, version: String(answer.headers.etag) });
+        }
+      }
+    });
+    let lost = 0;
+    for (const [key, answers] of told) {
+      answers.sort((a, b) => a.value - b.value);
+      for (const [index, { value, version }] of answers.entries())
+        if (index > 0) {
+          assert.ok(value > answers[index - 1].value, `${key} was ${value} twice`);
+          assert.ok(version > answers[index - 1].version, `${key}: ${version} of ${value}`);
+        }
+      const { value } = JSON.parse((await call(cluster.workers[1].port, "GET", `/${key}`)).text);
+      assert.ok(value >= answers.length, `${key} has ${value}, ${answers.length} were acknowledged`);
+      lost += value - answers.length;
+    }
+    assert.ok(lost <= unknown, `${lost} more than acknowledged, ${unknown} of unknown outcome`);
+    assert.ok(unknown * 100 <= CLIENTS * WRITES * UNKNOWN_PERCENT_MAX, `${unknown} of unknown outcome`);
+  });
+
   test("hot key: of creates at all nodes at once one is done, round after round", async () => {
     for (let round = 0; round < 10; round++) {
       const statuses: number[] = [];

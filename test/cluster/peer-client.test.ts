@@ -109,6 +109,25 @@ describe("peer client: batches", () => {
     assert.equal(client.state, "up");
   });
 
+  test("what a node does with the help of others is not in the way of what they need of it", async (t) => {
+    const { node, client } = await setUp(t);
+    await until(() => client.state === "up", "the peer is up");
+    node.handler.held = true;
+    // Far more batches than there may be under way.
+    const handed = [];
+    for (let number = 0; number < 40; number++) {
+      handed.push(client.handOn(Buffer.from(`handed ${number}`)));
+      await until(() => node.handler.frames.length > number || client.inFlight >= 8, "it has left, or waits");
+    }
+    node.handler.held = false;
+    assert.equal(text(await client.send(Buffer.from("asked"))), "echo asked");
+    node.handler.release();
+    assert.deepEqual(
+      (await Promise.all(handed)).map(text),
+      handed.map((_, number) => `echo handed ${number}`),
+    );
+  });
+
   test("close fails what waits, once", async (t) => {
     const { node, client } = await setUp(t);
     await until(() => client.state === "up", "the peer is up");

@@ -19,6 +19,15 @@ import { withEnd } from "../../src/format/fields/end.ts";
 import { NO_TRAILER, writeFields } from "../../src/format/fields/trailer.ts";
 import { TRAILER_BYTES_MAX } from "../../src/format/offsets.ts";
 import type { Ballot } from "../../src/format/record.ts";
+import {
+  decodeChange,
+  decodeChanged,
+  encodeChange,
+  encodeChanged,
+  type HandedChange,
+  type HandedEnding,
+} from "../../src/server/patch/handed-frame.ts";
+import { HANDED_CHANGE } from "../../src/server/peers/batch.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import {
   CHUNK_BYTES,
@@ -154,11 +163,11 @@ describe("wire", () => {
     for (const life of ["own", "keep", "touch"] as const) {
       const handed = decodeHandOn(
         encodeHandOn(
-          { create: false, life, ifMatch: "", ifNoneMatch: "" },
+          { create: false, life, ifMatch: "", ifNoneMatch: "", versions: 3 },
           encodeRequest({ ...request, value }),
         ),
       );
-      assert.equal(handed?.terms.life, life);
+      assert.deepEqual([handed?.terms.life, handed?.terms.versions], [life, 3]);
       assert.equal(endOf(handed?.request.trailer ?? NO_TRAILER), end);
     }
   });
@@ -273,9 +282,53 @@ describe("wire", () => {
       life: "own" as const,
       ifMatch: "m".repeat(length),
       ifNoneMatch: "",
+      versions: 1,
     });
     assert.ok(decodeHandOn(encodeHandOn(terms(CONDITION_BYTES_MAX), accept)) !== null);
     assert.equal(decodeHandOn(encodeHandOn(terms(CONDITION_BYTES_MAX + 1), accept)), null);
+  });
+
+  test("wire: a change in place that is handed on, and its ending, come out as they went in, and what was cut or changed is none", (t) => {
+    const change: HandedChange = {
+      ...{ key: Buffer.from("k\xff", "latin1"), form: "command", contentType: "application/json", writer: 7 },
+      ...{ ifMatch: '"a"', ifNoneMatch: "", once: "name", body: Buffer.from('{"increment":1}') },
+      life: { ttlMs: 1000, expiresMs: 0, keep: false },
+    };
+    const frame = encodeChange(change);
+    assert.equal(frame[0], HANDED_CHANGE);
+    const { key, body, ...head } = decodeChange(frame) as HandedChange;
+    assert.deepEqual({ ...head, key: Buffer.from(key), body: Buffer.from(body) }, change);
+    for (const wrong of [
+      { ...change, form: "other" },
+      { ...change, key: Buffer.alloc(0) },
+      { ...change, body: Buffer.alloc(CHUNK_BYTES + 1) },
+      { ...change, ifMatch: "m".repeat(CONDITION_BYTES_MAX + 1) },
+      { ...change, life: { ttlMs: -1, expiresMs: 0, keep: false } },
+    ])
+      assert.equal(decodeChange(encodeChange(wrong as HandedChange)), null);
+    const made = {
+      error: null,
+      detail: "",
+      etag: '"x"',
+      created: true,
+      replayed: false,
+      replicas: 2,
+      shared: true,
+    };
+    const answer = encodeChanged({ ...made, told: Buffer.from('"value":1') });
+    const { told, ...ending } = decodeChanged(answer) as HandedEnding;
+    assert.deepEqual([ending, Buffer.from(told).toString()], [made, '"value":1']);
+    const random = new Random(randomSeed(t));
+    const bodyAt = frame.length - body.length;
+    for (let length = 0; length < bodyAt; length++)
+      assert.equal(decodeChange(frame.subarray(0, length)), null, `cut at ${length}`);
+    for (let round = 0; round < 5000; round++) {
+      const bytes = Buffer.from(random.below(2) === 0 ? frame : answer);
+      for (let count = 1 + random.below(4); count > 0; count--)
+        bytes[random.below(bytes.length)] = random.below(256);
+      decodeChange(bytes);
+      decodeChanged(bytes);
+    }
   });
 
   test("wire: bytes that are no request, or one that was cut or changed, never throw, and lengths are believed only if they fit", (t) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
-import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "../../src/cluster/wire/frames.ts";
+import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "../../src/cluster/peers/frames.ts";
 
 test("frames: come apart as they were joined", () => {
   for (const lengths of [[], [0], [1], [0, 0, 5, 100_000, 0]]) {

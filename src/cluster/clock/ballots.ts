@@ -15,7 +15,12 @@
  *   values.)
  */
 import type { Ballot } from "../../format/record.ts";
-import { ballotMillis, INCARNATION_CLOCK_SHIFT, SECOND_CLOCK } from "../../format/version.ts";
+import {
+  ballotMillis,
+  compareOptionalBallots,
+  INCARNATION_CLOCK_SHIFT,
+  SECOND_CLOCK,
+} from "../../format/version.ts";
 import { HybridClock } from "../../util/clock.ts";
 import { BALLOT_AHEAD_MS_MAX } from "../../util/limits.ts";
 
@@ -123,6 +128,12 @@ export function lowerBallot(ballot: Ballot, count: number): Ballot {
   return low >= 0
     ? { ...ballot, clockLow: low }
     : { ...ballot, clockLow: low + 2 ** 32, clockHigh: ballot.clockHigh - 1 };
+}
+
+/** Whether all of so many ballots that were drawn together, this one being the highest, are above another. */
+export function areAbove(ballot: Ballot | null, count: number, other: Ballot | null): boolean {
+  if (count === 1 || ballot === null) return true;
+  return compareOptionalBallots(lowerBallot(ballot, count - 1), other) > 0;
 }
 
 function millisOf({ high, low }: HybridClock): number {

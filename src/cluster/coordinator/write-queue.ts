@@ -91,7 +91,9 @@ export class WriteQueue {
     line.batch = batch;
     line.before = line.waiting.length;
     let inside = true;
-    this.run(batch[batch.length - 1].request, batch.length, (result) => {
+    const { request } = batch[batch.length - 1];
+    // What stands for several is never merged: it has conditions.
+    this.run(request, batch.length - 1 + (request.versions ?? 1), (result) => {
       line.result = result;
       // A write that is answered at once must not go deeper and deeper into the next one.
       if (!inside) this.goOn(name, line);

@@ -19,6 +19,7 @@
 import type { Ballot } from "../../format/record.ts";
 import { higherBallot } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
+import { areAbove } from "../clock/ballots.ts";
 import { countOf, hasMajority } from "../layout/groups.ts";
 import {
   type AcceptAnswer,
@@ -214,7 +215,7 @@ export class WriteOperation {
   private judgeCondition(): void {
     const { round, write } = this;
     const { highest } = round;
-    if (!round.knowsEnd()) {
+    if (!round.knowsEnd() || !areAbove(round.ballot, round.weight, highest.ballot)) {
       round.again();
       return;
     }

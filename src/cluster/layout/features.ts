@@ -9,20 +9,22 @@
  *   3  values that end (format 4 of a directory)
  *   4  keys that remember recent operations, for Idempotency-Key (FORMAT.md)
  *   5  layouts of more than 1,024 partitions
+ *   6  changes in place that are handed on, and writes that draw several versions
  */
 import { PARTITIONS_MIN } from "../../util/hash-prefix.ts";
 
 /** The highest level that this program knows. */
-export const FEATURES = 5;
+export const FEATURES = 6;
 /** From this level on values may have fields. */
 export const FEATURE_FIELDS = 2;
 /** From this level on values may end. */
 export const FEATURE_ENDS = 3;
 /** From this level on keys may remember operations. */
 export const FEATURE_RECENT = 4;
-
 /** From this level on a layout may have more than PARTITIONS_MIN partitions, if it was born so. */
 export const FEATURE_PARTITIONS = 5;
+/** From this level on a write may draw several versions, and changes in place may be handed on. */
+export const FEATURE_VERSIONS = 6;
 
 /** What this program can do with a data directory, which may have no place for fields, or for ends. */
 export function featuresWith(directory: { keepsFields: boolean; keepsEnds: boolean }): number {

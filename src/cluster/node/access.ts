@@ -4,6 +4,7 @@ import type { Ballot } from "../../format/record.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../../shards/arena/write.ts";
 import type { CatalogAnswer, CatalogQuestion } from "../../shards/catalog/messages.ts";
 import type { FeedClient } from "../../shards/feed/client.ts";
+import type { PeerClient } from "../peers/peer-client.ts";
 import type { RemoteValue, StoredValue } from "../wire/values.ts";
 
 export type Consistency = "quorum" | "one";
@@ -27,9 +28,24 @@ export interface WriteTarget {
   upload(head: WriteHead): Upload | null;
 }
 
+/** What changes in place ask. */
+export interface ChangeAccess {
+  /** Whether one write may draw several versions: then a head may say how many. */
+  readonly drawsVersions: boolean;
+  /** Tells the writes of this node's clients from those of others. */
+  readonly writer: number;
+  /** A change begins. Answers the node that it should go to; null: this one. */
+  elsewhere(key: Uint8Array): Pick<PeerClient, "handOn"> | null;
+  /** A change begins that the node of this number has handed on. Answers whether others write the key. */
+  begins(key: Uint8Array, writer: number): boolean;
+  /** Another node says that several write the key. */
+  shared(key: Uint8Array): void;
+}
+
 export interface ClusterAccess extends WriteTarget {
   /** Region of this node, which is the one that answers. */
   readonly region: string;
+  readonly writes: ChangeAccess;
   /** For reads that do not say. */
   readonly consistency: Consistency;
   /** Whether this node holds a copy of the key that it may answer `consistency=one` from. */

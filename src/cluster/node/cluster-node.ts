@@ -83,7 +83,7 @@ export class ClusterNode implements ClusterAccess {
   private readonly replicaList: ReplicaList;
   private readonly lists: ClusterList;
   readonly feeds: NodeFeeds;
-  private readonly writes: ClusterWrites;
+  readonly writes: ClusterWrites;
   private readonly large: LargeValues;
   private readonly load: ClientLoad = { operations: 0, begun: 0 };
   private readonly uploads: ClusterUploads;
@@ -137,14 +137,8 @@ export class ClusterNode implements ClusterAccess {
     const { coordinator, load } = this;
     this.writes = new ClusterWrites({
       self,
-      time,
-      peerOf,
-      coordinator,
-      load,
-      isReady,
-      groupOf,
-      distance,
-      seen,
+      ...{ time, peerOf, coordinator, load, isReady, groupOf, distance, seen },
+      layout: () => this.setup.view.placement?.layout ?? null,
     });
     const { writes } = this;
     this.uploads = new ClusterUploads({ self, vault, replica, writes, peerOf, isReady, groupOf });

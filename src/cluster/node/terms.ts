@@ -8,9 +8,9 @@ import type { Change, Refusal, RegisterWrite } from "../register/requests.ts";
 import type { Terms } from "../wire/hand-on.ts";
 import { type StoredValue, touchedValue, withLife } from "../wire/values.ts";
 
-export function termsOf({ verb, life, ifMatch, ifNoneMatch }: WriteHead): Terms {
+export function termsOf({ verb, life, ifMatch, ifNoneMatch, versions = 1 }: WriteHead): Terms {
   const how = verb === "touch" ? "touch" : life.keep ? "keep" : "own";
-  return { create: verb === "post", life: how, ifMatch, ifNoneMatch };
+  return { create: verb === "post", life: how, ifMatch, ifNoneMatch, versions };
 }
 
 /** The judge of a write that depends on what is there; null: it does not. */

@@ -6,16 +6,18 @@ import { randomBytes } from "node:crypto";
 import { endOf } from "../../format/end.ts";
 import { withEnd } from "../../format/fields/end.ts";
 import { type Once, onceOf, withOnce } from "../../format/fields/recent.ts";
-import { etagScratch, writeEtag } from "../../format/version.ts";
+import { etagScratch } from "../../format/version.ts";
 import { endOfLife, type Life, NO_LIFE } from "../../rules/expiry.ts";
-import type { WriteDone, WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import type { WriteDone, WriteHead } from "../../shards/arena/write.ts";
 import { copyOf, NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { JSON_TYPE } from "../../util/header-text.ts";
 import { storedBytes, textOf } from "../../value/stored.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
+import { FEATURE_VERSIONS, featuresOf } from "../layout/features.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
+import type { Layout } from "../layout/layout.ts";
 import { type PeerClient, PeerError } from "../peers/peer-client.ts";
 import { type ClusterKey, FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
 import { NOTHING_DONE, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
@@ -32,7 +34,9 @@ import {
   trailerOf,
   type ValueKind,
 } from "../wire/values.ts";
+import type { ChangeAccess } from "./access.ts";
 import { HotKeys } from "./hot-keys.ts";
+import { FAILED, resultOf } from "./outcomes.ts";
 import { again, changeOf, judgeOf, termsOf } from "./terms.ts";
 
 /** Operations of clients under way; beyond, they get 503. */
@@ -52,6 +56,7 @@ export interface ClusterWritesSetup {
   load: ClientLoad;
   /** Whether there is a layout to work by. */
   isReady: () => boolean;
+  layout: () => Layout | null;
   groupOf: (key: ClusterKey) => ReplicaGroup;
   distance: (node: string) => number;
   /** A write is over. */
@@ -70,7 +75,7 @@ interface LargeWrite extends Omit<TermedWrite, "payload" | "staged" | "once"> {
   readonly value: ValueKind & Pick<StagedValue, "valueBytes" | "staged"> & { readonly life: Life };
 }
 
-export class ClusterWrites {
+export class ClusterWrites implements ChangeAccess {
   private readonly setup: ClusterWritesSetup;
   private readonly hotKeys: HotKeys;
   private readonly etag = etagScratch();
@@ -118,6 +123,8 @@ export class ClusterWrites {
       const { verb } = head;
       const terms = termsOf(head);
       const { operationLow, operationHigh } = this.nextOperation();
+      // A change in place has said itself whose it is.
+      if (head.versions === undefined) this.hotKeys.begins(key.bytes, operationHigh, true);
       this.run(verb, done, (written) =>
         this.hotWrite({ key, terms, payload, once, operationLow, operationHigh }, written),
       );
@@ -168,15 +175,41 @@ export class ClusterWrites {
     load.begun++;
     start((written) => {
       load.operations--;
-      done(this.resultOf(verb, written));
+      done(resultOf(verb, written, this.etag, this.setup));
     });
+  }
+
+  get drawsVersions(): boolean {
+    return featuresOf(this.setup.layout()) >= FEATURE_VERSIONS;
+  }
+
+  get writer(): number {
+    return this.operationNode;
+  }
+
+  elsewhere(key: Uint8Array): PeerClient | null {
+    this.hotKeys.begins(key, this.writer, true);
+    return this.setup.isReady() && this.drawsVersions ? this.peerFor(clusterKey(key)) : null;
+  }
+
+  begins(key: Uint8Array, writer: number): boolean {
+    return this.hotKeys.begins(key, writer, false);
+  }
+
+  shared(key: Uint8Array): void {
+    this.hotKeys.raced(key);
+  }
+
+  /** The node that a key's writes are going to now; null: this one. */
+  private peerFor(key: ClusterKey): PeerClient | null {
+    const node = this.hotKeys.coordinatorOf(key.bytes, this.setup.groupOf(key));
+    return node === null ? null : this.setup.peerOf(node);
   }
 
   /** A small write: goes to the coordinator that the key's writes are going to now. */
   private hotWrite(write: TermedWrite, written: (result: RegisterResult) => void): void {
     const { key, terms, payload, once, operationLow, operationHigh } = write;
-    const node = this.hotKeys.coordinatorOf(key.bytes, this.setup.groupOf(key));
-    const peer = node === null ? null : this.setup.peerOf(node);
+    const peer = this.peerFor(key);
     if (peer === null) {
       this.write(write, written);
       return;
@@ -186,13 +219,16 @@ export class ClusterWrites {
     const accept = payload.tombstone
       ? encodeRequest({ ...request, tombstone: true, trailer })
       : encodeRequest({ ...request, value: { ...(payload as InlineValue), trailer } });
-    peer.send(encodeHandOn(terms, accept)).then(
+    peer.handOn(encodeHandOn(terms, accept)).then(
       (answer) => {
         const result = decodeWritten(answer);
         if (result === null) this.write({ ...write, lost: true }, written);
         // It has had no effect there; perhaps that node is not the right one.
         else if (result.outcome === "no_quorum") this.write(write, written);
-        else written(result);
+        else {
+          if (result.raced) this.hotKeys.raced(key.bytes);
+          written(result);
+        }
       },
       // What surely was not delivered is written from here; what may have been is only looked for.
       (error: unknown) => {
@@ -210,7 +246,9 @@ export class ClusterWrites {
     // What is known when it comes again need not be looked for.
     const lost = write.lost === true && once === null;
     const only = once === null ? null : { once, again };
-    const request = { key, payload, change, operationLow, operationHigh, staged, lost, condition, only };
+    const { versions } = terms;
+    const number = { operationLow, operationHigh };
+    const request = { key, payload, change, ...number, staged, lost, versions, condition, only };
     this.setup.coordinator.write(request, (result) => {
       if (result.raced) this.hotKeys.raced(key.bytes);
       this.setup.seen("write", key, result.outcome, result.reason);
@@ -233,40 +271,14 @@ export class ClusterWrites {
     const kind = { ...request, trailer: withOnce(request.trailer, null) };
     const payload = tombstone ? TOMBSTONE : inlineValue(kind, value);
     const write = { key: clusterKey(request.key), terms, payload, once, operationLow, operationHigh };
+    const raced = this.hotKeys.begins(request.key, operationHigh, false);
     this.setup.load.operations++;
     this.write(write, (result) => {
       this.setup.load.operations--;
-      reply(encodeWritten(result));
+      reply(encodeWritten({ ...result, raced }));
     });
-  }
-
-  private resultOf(verb: WriteHead["verb"], written: RegisterResult): WriteResult {
-    const { outcome, ballot, existed, replicas, reason } = written;
-    const result: WriteResult = { ...FAILED, error: null, replicas, replayed: written.replayed != null };
-    if (ballot !== null) {
-      writeEtag(this.etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
-      result.etag = this.etag;
-    }
-    if (outcome === "done") {
-      result.created = verb !== "delete" && !existed;
-      result.deleted = verb === "delete" && existed;
-      result.detail = Buffer.from(written.replayed ?? NOTHING).toString("latin1");
-    } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
-    else if (outcome === "no_quorum" && reason === "key_refused") result.error = reason;
-    else if (outcome === "no_quorum" && reason === "ahead") {
-      result.error = "clock_ahead";
-      result.detail = this.clockDetail();
-    } else result.error = outcome;
-    return result;
-  }
-
-  private clockDetail(): string {
-    const { time, self } = this.setup;
-    return `other nodes refuse the write's version, which is too far ahead of their time; the clock of ${self} is ${(time.skewMs() / 1000).toFixed(1)} s ahead of what ${time.agreed ? "the nodes agree on" : "it last knew of the others"}: set it right, or try again when it has heard of them`;
   }
 }
 
 /** Of a write that asks nothing of what is there, and has to be prepared. */
 const NO_REFUSAL = (): null => null;
-
-const FAILED: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };

@@ -15,14 +15,13 @@
 import { PEER_BATCH_BYTES, PEER_BATCH_FRAMES_MAX } from "../../util/limits.ts";
 import { reasonOf } from "../link/exchange.ts";
 import type { NodeHttp } from "../link/node-http.ts";
-import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "../wire/frames.ts";
+import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "./frames.ts";
 import { PeerError, refusedError } from "./peer-error.ts";
 import type { PeerPulse } from "./peer-pulse.ts";
 import type { Telling } from "./telling.ts";
 
 /** Time between two batches that the window allows for. */
 const PACE_MS = 2;
-const WINDOW_MIN = 2;
 export const WINDOW_MAX = 96;
 /** Window while the round trip is not known. */
 const WINDOW_FIRST = 8;
@@ -36,6 +35,8 @@ export interface FrameQueueSetup {
   bytesMax: number;
   /** A frame that is not answered in this time has failed, and its batch with it. */
   operationMs: number;
+  /** The window of a node nearby, in batches. */
+  windowMin: number;
 }
 
 interface Waiting {
@@ -134,9 +135,10 @@ export class FrameQueue {
   };
 
   private window(): number {
-    const { linkMs } = this.setup.pulse;
+    const { pulse, windowMin } = this.setup;
+    const { linkMs } = pulse;
     if (linkMs === 0) return WINDOW_FIRST;
-    return Math.min(WINDOW_MAX, Math.max(WINDOW_MIN, Math.ceil(linkMs / PACE_MS)));
+    return Math.min(WINDOW_MAX, Math.max(windowMin, Math.ceil(linkMs / PACE_MS)));
   }
 
   private sendBatch(): void {

@@ -16,8 +16,8 @@ import { NodeHttp } from "../link/node-http.ts";
 import { PEER_BATCH_PATH } from "../link/paths.ts";
 import type { PeerTls } from "../link/peer-tls.ts";
 import type { PeerDownload } from "../link/value-stream.ts";
-import { joinFrames, splitFrames } from "../wire/frames.ts";
 import { FrameQueue, WINDOW_MAX } from "./frame-queue.ts";
+import { joinFrames, splitFrames } from "./frames.ts";
 import { closedError, failedError, PeerError, refusedError } from "./peer-error.ts";
 import { PeerPulse, type PeerState } from "./peer-pulse.ts";
 import { PeerStreams } from "./peer-streams.ts";
@@ -25,7 +25,13 @@ import { type PeerIdentity, TELL_MS, Telling } from "./telling.ts";
 
 /** Resolution of PeerLimits. */
 const SWEEP_MS = TELL_MS;
-/** Connections beyond the window: for probes and single requests. */
+/**
+ * Batches to a node nearby that are under way: of frames that it answers by itself, and of operations that it
+ * runs with the help of others, which take longer.
+ */
+const WINDOW_MIN = 2;
+const HANDED_WINDOW_MIN = 8;
+/** Connections beyond the windows: for probes and single requests. */
 const CONNECTIONS_SPARE = 4;
 /** For layout and the like. */
 const REQUEST_MS = 5000;
@@ -84,6 +90,7 @@ export class PeerClient {
   private readonly pulse: PeerPulse;
   private readonly telling: Telling;
   private readonly frames: FrameQueue;
+  private readonly handed: FrameQueue;
   private readonly streams: PeerStreams;
   private closed = false;
 
@@ -93,21 +100,20 @@ export class PeerClient {
     const { silenceMs, streamsMax, ...queueLimits } = { ...PEER_LIMITS, ...options.limits };
     this.url = url;
     const common = { url, address, localAddress, signer, tls, receiver: new Receiver(url) };
-    this.http = new NodeHttp({ ...common, connections: WINDOW_MAX + CONNECTIONS_SPARE });
+    this.http = new NodeHttp({ ...common, connections: 2 * WINDOW_MAX + CONNECTIONS_SPARE });
     this.streamHttp = new NodeHttp({ ...common, connections: streamsMax });
     this.telling = new Telling(this.http, identity, now);
     this.pulse = new PeerPulse(this.http, {
       ...{ silenceMs, now, onClock },
-      isWaiting: () => this.frames.inFlight > 0,
+      isWaiting: () => this.inFlight > 0,
       onDown: (reason) => this.wentDown(reason),
       told: (target) => this.telling.withMarks(target),
       counts: (life) => this.telling.counts(life),
       onRefusal: (target, status, body) => this.telling.wasRefused(target, status, body),
     });
-    this.frames = new FrameQueue({
-      ...{ http: this.http, pulse: this.pulse, telling: this.telling },
-      ...queueLimits,
-    });
+    const way = { http: this.http, pulse: this.pulse, telling: this.telling, ...queueLimits };
+    this.frames = new FrameQueue({ ...way, windowMin: WINDOW_MIN });
+    this.handed = new FrameQueue({ ...way, windowMin: HANDED_WINDOW_MIN });
     this.streams = new PeerStreams({
       ...{ http: this.streamHttp, streamsMax },
       from: (target) => this.telling.from(target),
@@ -129,16 +135,16 @@ export class PeerClient {
   }
 
   get queuedFrames(): number {
-    return this.frames.waiting;
+    return this.frames.waiting + this.handed.waiting;
   }
 
   get queuedBytes(): number {
-    return this.frames.waitingBytes;
+    return this.frames.waitingBytes + this.handed.waitingBytes;
   }
 
   /** Batches that are on their way. */
   get inFlight(): number {
-    return this.frames.inFlight;
+    return this.frames.inFlight + this.handed.inFlight;
   }
 
   /** Whether the node knows how far the own log was answered. */
@@ -156,10 +162,22 @@ export class PeerClient {
    * @param frame at most PEER_FRAME_BYTES_MAX; must not change until this is settled
    */
   send(frame: Uint8Array): Promise<Uint8Array> {
+    return this.sendBy(this.frames, frame);
+  }
+
+  /**
+   * The same for an operation that the node asks others for in turn. It has a window of its own: what waits
+   * for the answers of others must not be in the way of those.
+   */
+  handOn(frame: Uint8Array): Promise<Uint8Array> {
+    return this.sendBy(this.handed, frame);
+  }
+
+  private sendBy(queue: FrameQueue, frame: Uint8Array): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
-      const refusal = this.refusal(frame.length);
+      const refusal = this.refusal(queue, frame.length);
       if (refusal !== null) reject(refusal);
-      else this.frames.send(frame, resolve, reject);
+      else queue.send(frame, resolve, reject);
     });
   }
 
@@ -220,14 +238,15 @@ export class PeerClient {
     this.closed = true;
     clearInterval(this.sweeper);
     this.frames.close(closedError());
+    this.handed.close(closedError());
     this.pulse.close();
     await Promise.all([this.http.close(), this.streamHttp.close()]);
   }
 
-  private refusal(frameBytes: number): PeerError | null {
+  private refusal(queue: FrameQueue, frameBytes: number): PeerError | null {
     if (frameBytes > PEER_FRAME_BYTES_MAX) throw new Error(`a frame of ${frameBytes} bytes is too long`);
     const hindrance = this.hindrance();
-    if (hindrance !== null || !this.frames.isFull(frameBytes)) return hindrance;
+    if (hindrance !== null || !queue.isFull(frameBytes)) return hindrance;
     return new PeerError("peer_overloaded", "not_sent", `too much is waiting for ${this.url}`);
   }
 
@@ -239,6 +258,7 @@ export class PeerClient {
   private wentDown(reason: string): void {
     const silent = new PeerError("peer_timeout", "unknown", `${this.url} has gone silent: ${reason}`);
     this.frames.fail(this.downError(), silent);
+    this.handed.fail(this.downError(), silent);
   }
 
   /** Every SWEEP_MS: whatever has taken too long. */
@@ -246,6 +266,7 @@ export class PeerClient {
     this.pulse.sweep();
     this.telling.tell(this.pulse.state === "up");
     this.frames.sweep();
+    this.handed.sweep();
   }
 
   private downError(): PeerError {

@@ -1,6 +1,7 @@
 /**
  * What a node does with the requests of other nodes: what stands behind the paths between nodes. Whoever
- * implements this works on its own node's data alone; it never asks a third node.
+ * implements this works on its own node's data alone. Only a write that is handed on asks other nodes; it
+ * comes in batches of its own kind, so that no answer that it needs waits behind it.
  */
 import type { ErrorCode } from "../../util/errors.ts";
 

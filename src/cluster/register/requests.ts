@@ -74,6 +74,8 @@ export interface RegisterWrite {
    * It is only looked for.
    */
   readonly lost?: boolean;
+  /** It stands for so many writes, each with a version of its own; it gets the highest. Absent: for one. */
+  readonly versions?: number;
   /** It came with an `Idempotency-Key`; null or absent: it did not. */
   readonly only?: OnceWrite | null;
   /** The replicas have the value already, under this very number, so that it must stay as it is. */

@@ -69,7 +69,7 @@ export class Round {
   /** Others may be at the same: also a second attempt comes only after a pause. */
   private readonly races: boolean;
   /** How many versions are drawn with each ballot. */
-  private readonly weight: number;
+  readonly weight: number;
   /** The highest ballot that this operation has met or drawn: the next one must be above it. */
   private met: Ballot | null = null;
   private readonly deadline: number;

@@ -1,7 +1,7 @@
 /**
  * A client's write that one coordinator hands on to another, as bytes. All numbers are little-endian.
  *
- *   hand-on   32 1 · flags 1 · If-Match length 2 · If-None-Match length 2 · 0 2, then both texts and an accept of request-frame.ts without a ballot
+ *   hand-on   32 1 · flags 1 · If-Match length 2 · If-None-Match length 2 · versions less one 2, then both texts and an accept of request-frame.ts without a ballot
  *   answer    outcome 1 · flags 1 · replicas 1 · reason 1 · version 16, then, of one that was known by its Idempotency-Key, what it was answered
  */
 
@@ -25,6 +25,8 @@ const EXISTS_FLAG = 2;
 const CERTAIN_FLAG = 4;
 const VERSION_FLAG = 8;
 const REPLAYED_FLAG = 16;
+/** Others write the key, too. */
+const RACED_FLAG = 32;
 
 const OUTCOMES: readonly RegisterResult["outcome"][] = [
   ...(["done", "exists", "precondition_failed"] as const),
@@ -36,7 +38,7 @@ const REASONS: readonly (RefusalReason | null)[] = [
   ...(["behind_epoch", "ahead", "full", "damaged", "key_refused", "unprepared"] as const),
 ];
 
-/** What a write asks of what is there. */
+/** What a write asks of what is there, and for how many it stands. */
 export interface Terms {
   /** It only creates. */
   readonly create: boolean;
@@ -45,6 +47,8 @@ export interface Terms {
   /** The headers' texts; empty: none. */
   readonly ifMatch: string;
   readonly ifNoneMatch: string;
+  /** For so many writes it stands, each of which gets a version of its own. */
+  readonly versions: number;
 }
 
 export function isHandOn(bytes: Uint8Array): boolean {
@@ -52,7 +56,8 @@ export function isHandOn(bytes: Uint8Array): boolean {
 }
 
 /** @param accept the write as an accept frame without a ballot */
-export function encodeHandOn({ create, life, ifMatch, ifNoneMatch }: Terms, accept: Uint8Array): Buffer {
+export function encodeHandOn(terms: Terms, accept: Uint8Array): Buffer {
+  const { create, life, ifMatch, ifNoneMatch, versions } = terms;
   const match = Buffer.from(ifMatch);
   const noneMatch = Buffer.from(ifNoneMatch);
   const head = Buffer.alloc(HEAD_BYTES);
@@ -60,6 +65,7 @@ export function encodeHandOn({ create, life, ifMatch, ifNoneMatch }: Terms, acce
   head[1] = (create ? CREATE_FLAG : 0) | (life === "keep" ? KEEP_FLAG : life === "touch" ? TOUCH_FLAG : 0);
   head.writeUInt16LE(match.length, 2);
   head.writeUInt16LE(noneMatch.length, 4);
+  head.writeUInt16LE(versions - 1, 6);
   return Buffer.concat([head, match, noneMatch, accept]);
 }
 
@@ -78,7 +84,8 @@ export function decodeHandOn(bytes: Uint8Array): { terms: Terms; request: PeerRe
   const ifNoneMatch = frame.toString("utf8", matchEnd, textsEnd);
   const create = (frame[1] & CREATE_FLAG) !== 0;
   const life = (frame[1] & TOUCH_FLAG) !== 0 ? "touch" : (frame[1] & KEEP_FLAG) !== 0 ? "keep" : "own";
-  return { terms: { create, life, ifMatch, ifNoneMatch }, request };
+  const versions = frame.readUInt16LE(6) + 1;
+  return { terms: { create, life, ifMatch, ifNoneMatch, versions }, request };
 }
 
 export function encodeWritten(result: RegisterResult): Buffer {
@@ -91,7 +98,8 @@ export function encodeWritten(result: RegisterResult): Buffer {
     (result.exists ? EXISTS_FLAG : 0) |
     (result.certain ? CERTAIN_FLAG : 0) |
     (result.ballot === null ? 0 : VERSION_FLAG) |
-    (replayed === null ? 0 : REPLAYED_FLAG);
+    (replayed === null ? 0 : REPLAYED_FLAG) |
+    (result.raced ? RACED_FLAG : 0);
   frame[2] = result.replicas;
   frame[3] = REASONS.indexOf(result.reason);
   if (result.ballot !== null) writeBallot(frame, 4, result.ballot);
@@ -115,7 +123,7 @@ export function decodeWritten(bytes: Uint8Array): RegisterResult | null {
     certain: (flags & CERTAIN_FLAG) !== 0,
     replicas: frame[2],
     reason: REASONS[frame[3]] ?? null,
-    raced: true,
+    raced: (flags & RACED_FLAG) !== 0,
     replayed: isReplayed ? Uint8Array.from(frame.subarray(ANSWER_BYTES)) : null,
   };
 }

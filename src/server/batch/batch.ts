@@ -10,7 +10,7 @@ import { isJsonType } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { sendError, statusLine } from "../http/reply.ts";
-import type { MakeChange } from "../patch/change.ts";
+import type { MakeChange } from "../patch/asked.ts";
 import { POST } from "../status/meter.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
 import { Changes } from "./changes.ts";

@@ -2,7 +2,7 @@
  * The changes in place of one batch: a few at a time, begun one after another, with turns for others in
  * between, since each may have a value of a mebibyte to read, parse and write.
  */
-import type { Asked, MakeChange } from "../patch/change.ts";
+import type { Asked, MakeChange } from "../patch/asked.ts";
 import type { Ending } from "../patch/ending.ts";
 
 /** Each holds its value, what it becomes, and what is answered. */

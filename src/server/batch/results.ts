@@ -47,12 +47,12 @@ export function written(verb: string, result: WriteResult, status: number): stri
  */
 export function changed(ending: Ending, bytesLeft: number): Told {
   if (ending.error !== null) return told(ending.error, ending.detail, ending.etag);
-  const { created, etag, value, told: about } = ending;
+  const { created, etag, replayed: isReplay, told: about } = ending;
   const status = created ? 201 : 200;
   // It was done, and that is said; its value can be had alone.
   const fits = about.length > 0 && about.length <= bytesLeft;
   const known = fits ? `,${Buffer.from(about).toString("utf8")}` : "";
-  const replayed = value === null ? ',"replayed":true' : "";
+  const replayed = isReplay ? ',"replayed":true' : "";
   const text = `{"status":${status},"success":true,"created":${created},"etag":${etag}${known}${replayed}}`;
   return { text, status };
 }

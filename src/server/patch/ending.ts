@@ -35,8 +35,8 @@ interface Done {
   readonly error: null;
   readonly created: boolean;
   readonly etag: string;
-  /** The value; null: it was changed before, under the same `Idempotency-Key`. */
-  readonly value: Value | null;
+  /** It was changed before, under the same `Idempotency-Key`. */
+  readonly replayed: boolean;
   /** What is answered of the value: `"value":…` or `"bytes":…`; empty: nobody knows any more. */
   readonly told: Uint8Array;
   readonly replicas: number | undefined;
@@ -91,7 +91,7 @@ export function replay(
 ): void {
   const etag = bytes === null ? "" : etagOf(bytes);
   const end = (known: Uint8Array): void =>
-    done({ error: null, created, etag, value: null, told: toldOf(!isRaw, known), replicas });
+    done({ error: null, created, etag, replayed: true, told: toldOf(!isRaw, known), replicas });
   if (detail !== "") {
     end(Buffer.from(detail, "latin1"));
     return;
@@ -107,4 +107,10 @@ export function replay(
     }
     end(known);
   });
+}
+
+/** The ETag of the version that was drawn so many before this one, together with it. */
+export function lowerEtag(etag: string, count: number): string {
+  const clock = BigInt(`0x${etag.slice(1, 17)}`) - BigInt(count);
+  return `"${clock.toString(16).padStart(16, "0")}${etag.slice(17)}`;
 }

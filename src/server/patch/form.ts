@@ -2,7 +2,8 @@
 import { isJsonType } from "../../util/header-text.ts";
 
 /** Of bytes, "append". Of JSON: RFC 7396, RFC 6902, `{"increment": …}` or `{"append": …}`. */
-export type Form = "merge" | "operations" | "command" | "append";
+export const FORMS = ["merge", "operations", "command", "append"] as const;
+export type Form = (typeof FORMS)[number];
 
 const MERGE_SYNTAX = /^application\/merge-patch\+json[ \t]*(;|$)/i;
 const OPERATIONS_SYNTAX = /^application\/json-patch\+json[ \t]*(;|$)/i;

@@ -15,7 +15,7 @@ import { problemOf } from "../once/once.ts";
 import { OTHER } from "../status/meter.ts";
 import { HeadLines } from "../writes/head-lines.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
-import type { MakeChange } from "./change.ts";
+import type { MakeChange } from "./asked.ts";
 import type { Ending } from "./ending.ts";
 import { formOfBytes, formOfJson } from "./form.ts";
 import { createTouch, readLife, WITHOUT_NONE } from "./touch.ts";
@@ -68,10 +68,10 @@ function send(res: Res, ending: Ending, region: string | undefined): number {
     const headers: Header[] = etag === null ? [] : [["ETag", etag]];
     return sendError(res, error, { detail, headers });
   }
-  const { created, etag, value, told, replicas } = ending;
+  const { created, etag, replayed, told, replicas } = ending;
   const status = created ? 201 : 200;
   res.writeStatus(`${statusLine(status)}\r\nContent-Type: application/json\r\nETag: ${etag}`);
-  if (value === null) res.writeHeader(REPLAYED, "true");
+  if (replayed) res.writeHeader(REPLAYED, "true");
   if (region !== undefined) {
     res.writeHeader("X-Minivault-Replicas", String(replicas ?? 0));
     res.writeHeader("X-Minivault-Region", region);

@@ -1,6 +1,7 @@
 /** Batches of frames: many operations of another node in one request, and their answers in one. */
+
+import { joinFrames, splitFrames } from "../../cluster/peers/frames.ts";
 import type { PeerHandler } from "../../cluster/peers/peer-handler.ts";
-import { joinFrames, splitFrames } from "../../cluster/wire/frames.ts";
 import { NOTHING } from "../../util/bytes.ts";
 import {
   PEER_ANSWERING_BYTES_MAX,
@@ -12,13 +13,22 @@ import type { Exchange } from "./exchange.ts";
 
 export const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
 
+/** First byte of a frame with a change in place that another node hands on. All others are the cluster's. */
+export const HANDED_CHANGE = 35;
+
+/** Takes a frame, which is valid during the call, and answers it now or later. */
+export type TakeFrame = (frame: Uint8Array, reply: (answer: Uint8Array) => void) => void;
+
 export class Batches {
   private readonly handler: PeerHandler;
+  private readonly takeChange: TakeFrame;
   /** What answers take that are being made or sent. */
   private answeringBytes = 0;
 
-  constructor(handler: PeerHandler) {
+  /** @param takeChange makes a change in place that another node has handed on */
+  constructor(handler: PeerHandler, takeChange: TakeFrame) {
     this.handler = handler;
+    this.takeChange = takeChange;
   }
 
   /** Hands the frames of a body to the handler, and answers once all are answered. */
@@ -56,7 +66,10 @@ export class Batches {
       if (--missing === 0) exchange.answer(BYTES_HEAD, joinFrames(answers, answerBytes));
     };
     if (frames.length === 0) exchange.answer(BYTES_HEAD, NOTHING);
-    for (let index = 0; index < frames.length; index++)
-      this.handler.frame(frames[index], (bytes) => answer(index, bytes), room);
+    for (let index = 0; index < frames.length; index++) {
+      const reply = (bytes: Uint8Array): void => answer(index, bytes);
+      if (frames[index][0] === HANDED_CHANGE) this.takeChange(frames[index], reply);
+      else this.handler.frame(frames[index], reply, room);
+    }
   }
 }

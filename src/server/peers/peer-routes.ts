@@ -1,6 +1,6 @@
 /**
- * The routes between nodes, /_peer/*: who may use them, and what they do. They work on this node's own data
- * and never ask another node.
+ * The routes between nodes, /_peer/*: who may use them, and what they do. They work on this node's own data;
+ * only what is handed on to it, writes and changes in place, it does with the help of others.
  *
  * With a key only signed requests pass (src/auth/signature.ts), and nothing of a body reaches the handler
  * before it is checked: a batch as a whole, a stream piece by piece. Their answers are signed, too, refusals
@@ -16,7 +16,7 @@ import type { FrontContext } from "../http/context.ts";
 import type { Handlers, Req, Res } from "../http/http.ts";
 import { refuse } from "../http/linger.ts";
 import { sendError, statusLine } from "../http/reply.ts";
-import { Batches, BYTES_HEAD } from "./batch.ts";
+import { Batches, BYTES_HEAD, type TakeFrame } from "./batch.ts";
 import { documentOf } from "./documents.ts";
 import { PeerBodies } from "./exchange.ts";
 import { PeerGate } from "./peer-gate.ts";
@@ -32,13 +32,16 @@ export interface PeerRoutes {
   handler: PeerHandler;
   /** null: there is no key, and the routes are open. */
   verifier: RequestVerifier | null;
+  /** Makes a change in place that another node has handed on. */
+  takeChange: TakeFrame;
 }
 
 /** The handlers of everything below /_peer/. */
-export function createPeerRoutes(context: FrontContext, { handler, verifier }: PeerRoutes): Handlers {
+export function createPeerRoutes(context: FrontContext, given: PeerRoutes): Handlers {
+  const { handler, verifier, takeChange } = given;
   const gate = new PeerGate(context, handler, verifier);
   const bodies = new PeerBodies(context, (reason) => gate.refused(reason));
-  const batches = new Batches(handler);
+  const batches = new Batches(handler, takeChange);
 
   const read = (given: Res, req: Req): void => {
     const admitted = gate.admit(given, req, "GET");

@@ -37,6 +37,12 @@ export interface WriteHead {
   /** In the form of src/rules/conditions.ts. */
   ifMatch: string;
   ifNoneMatch: string;
+  /**
+   * Stands for so many writes of one key, each of which was replaced by the next one before anybody could see
+   * it: so many versions are drawn, and it gets the highest. Absent: for one. Only in a cluster that can do
+   * that.
+   */
+  versions?: number;
 }
 
 /** A write of a key with nothing said of it: no type, no end of life, no condition. */

@@ -7,7 +7,7 @@ import { Receiver } from "../../../src/auth/answer.ts";
 import { KeyRing } from "../../../src/auth/keys.ts";
 import { RequestSigner, SIGNATURE_AGE_MS, STREAMED_BODY } from "../../../src/auth/signature.ts";
 import { signStream } from "../../../src/auth/signed-stream.ts";
-import { joinFrames, splitFrames } from "../../../src/cluster/wire/frames.ts";
+import { joinFrames, splitFrames } from "../../../src/cluster/peers/frames.ts";
 import { LAYOUT_BYTES_MAX, PEER_BATCH_BYTES_MAX } from "../../../src/util/limits.ts";
 import { KEY, type Node, receiverLike, startNode } from "../../cluster/peer-harness.ts";
 import { call as callPort } from "../../rest/client.ts";

@@ -105,7 +105,8 @@ export class SimCluster {
       );
       const part = new ClusterPart(this.configOf(worker), vault.asLocalVault, this.log(worker.url));
       const context = { inFlight: new InFlight(), stopping: false, log: this.log(worker.url) };
-      const routes = { handler: part.handler, verifier: null };
+      // Nobody hands changes in place on here.
+      const routes = { handler: part.handler, verifier: null, takeChange: () => {} };
       const handlers = createPeerRoutes(context as unknown as FrontContext, routes);
       this.network.hosts.set(worker.url, { process, handlers });
       worker.vault = vault;

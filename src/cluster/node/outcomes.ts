@@ -1,0 +1,43 @@
+/** What becomes of a write, as its client is told. */
+import { writeEtag } from "../../format/version.ts";
+import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
+import type { ClusterTime } from "../clock/cluster-time.ts";
+import type { RegisterResult } from "../register/requests.ts";
+
+export const FAILED: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };
+
+/** Whose clock may be off. */
+interface Clock {
+  readonly time: ClusterTime;
+  readonly self: string;
+}
+
+/** @param etag scratch for the version, of which the result has a view */
+export function resultOf(
+  verb: WriteHead["verb"],
+  { outcome, ballot, existed, replicas, reason, replayed }: RegisterResult,
+  etag: Uint8Array,
+  clock: Clock,
+): WriteResult {
+  const result: WriteResult = { ...FAILED, error: null, replicas, replayed: replayed != null };
+  if (ballot !== null) {
+    writeEtag(etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
+    result.etag = etag;
+  }
+  if (outcome === "done") {
+    result.created = verb !== "delete" && !existed;
+    result.deleted = verb === "delete" && existed;
+    result.detail = Buffer.from(replayed ?? NOTHING).toString("latin1");
+  } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
+  else if (outcome === "no_quorum" && reason === "key_refused") result.error = reason;
+  else if (outcome === "no_quorum" && reason === "ahead") {
+    result.error = "clock_ahead";
+    result.detail = clockDetail(clock);
+  } else result.error = outcome;
+  return result;
+}
+
+function clockDetail({ time, self }: Clock): string {
+  return `other nodes refuse the write's version, which is too far ahead of their time; the clock of ${self} is ${(time.skewMs() / 1000).toFixed(1)} s ahead of what ${time.agreed ? "the nodes agree on" : "it last knew of the others"}: set it right, or try again when it has heard of them`;
+}
