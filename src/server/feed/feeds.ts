@@ -19,9 +19,10 @@ import {
 import type { AnswerQuery } from "../reads/reads.ts";
 import { GET, HEAD } from "../status/meter.ts";
 import { ChangesPage } from "./changes-page.ts";
+import { FanOut, type FeedSource } from "./fan-out.ts";
 import { type FeedQuery, isFeedQuery, readFeedQuery } from "./feed-query.ts";
 import { KeyWait } from "./key-wait.ts";
-import type { FeedSource, Watcher } from "./source.ts";
+import type { Watcher } from "./source.ts";
 import { Watch } from "./watch.ts";
 
 /** As fetch and EventSource send it when they come back. */
@@ -30,6 +31,7 @@ const LAST_EVENT_ID = Buffer.from("last-event-id");
 export class Feeds {
   private readonly context: FrontContext;
   private readonly watchers = new Set<Watcher>();
+  private fanOut: FanOut | null = null;
 
   constructor(context: FrontContext) {
     this.context = context;
@@ -70,8 +72,18 @@ export class Feeds {
     return source;
   }
 
+  /** One for all who ask the same source, which changes when a node becomes one of a cluster. */
+  private fanOutOf(source: FeedSource): FanOut {
+    const { meter, inFlight } = this.context;
+    // Twice, so that an answer to what was in flight changes it, too.
+    if (this.fanOut?.source !== source)
+      this.fanOut = new FanOut(source, () => 2 * meter.total + inFlight.count);
+    return this.fanOut;
+  }
+
   private begin(res: Res, req: Req, query: FeedQuery, source: FeedSource): void {
     const { context } = this;
+    const fanOut = this.fanOutOf(source);
     const { caller, key } = context;
     const prefix = new Uint8Array(copyOf(key.bytes, 0, key.length));
     const done = (watcher: Watcher): void => {
@@ -79,7 +91,7 @@ export class Feeds {
       this.tell();
     };
     if (query.kind === "wait") {
-      this.watchers.add(new KeyWait({ context, source, done }, res, req, prefix, query.waitMs));
+      this.watchers.add(new KeyWait({ context, source, fanOut, done }, res, req, prefix, query.waitMs));
       this.tell();
       return;
     }
@@ -89,7 +101,7 @@ export class Feeds {
     const scoped = { prefix, scopes: scopes.map((scope) => new Uint8Array(scope)) };
     const asked = { ...query, since };
     const Kind = query.kind === "watch" ? Watch : ChangesPage;
-    this.watchers.add(new Kind({ context, source, done }, res, asked, scoped));
+    this.watchers.add(new Kind({ context, source, fanOut, done }, res, asked, scoped));
     this.tell();
   }
 

@@ -1,8 +1,8 @@
 /** What those who wait for changes are given. */
 import type { Token } from "../../auth/tokens.ts";
-import type { FeedClient } from "../../shards/feed/client.ts";
 import type { FeedQuestion } from "../../shards/feed/messages.ts";
 import type { FrontContext } from "../http/context.ts";
+import type { FanOut, FeedSource } from "./fan-out.ts";
 
 /** Somebody who waits for changes. */
 export interface Watcher {
@@ -12,12 +12,10 @@ export interface Watcher {
   stop(): void;
 }
 
-/** Where changes come from. */
-export type FeedSource = Pick<FeedClient, "ask" | "cancel">;
-
 export interface WatcherSetup {
   readonly context: FrontContext;
   readonly source: FeedSource;
+  readonly fanOut: FanOut;
   /** Called once, when it is over. */
   readonly done: (watcher: Watcher) => void;
 }

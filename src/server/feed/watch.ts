@@ -9,7 +9,7 @@ import type { Token } from "../../auth/tokens.ts";
 import { type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
 import type { ListAnswer, ListQuestion } from "../../shards/catalog/messages.ts";
 import type { FeedReply } from "../../shards/feed/client.ts";
-import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
+import type { FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
 import { bufferOf, nameOf } from "../../util/bytes.ts";
 import { ERRORS } from "../../util/errors.ts";
 import { WATCHER_BYTES_MAX } from "../../util/limits.ts";
@@ -18,8 +18,10 @@ import type { Paced } from "../http/pace.ts";
 import { sendError, statusLine } from "../http/reply.ts";
 import { sourceOf } from "../list/list-source.ts";
 import { GET } from "../status/meter.ts";
+import type { Asked, Asker } from "./fan-out.ts";
 import type { FeedQuery } from "./feed-query.ts";
-import { QUESTION, type Scoped, type Watcher, type WatcherSetup } from "./source.ts";
+import type { Scoped, Watcher, WatcherSetup } from "./source.ts";
+import { progressAt, type Told } from "./told.ts";
 
 /** While events flow the place comes at least this often. */
 const PLACE_MS = 100;
@@ -41,7 +43,7 @@ const HEAD = [
   "X-Accel-Buffering: no",
 ].join("\r\n");
 
-export class Watch implements Watcher, Paced {
+export class Watch implements Watcher, Paced, Asker {
   readonly caller: Token;
   private readonly setup: WatcherSetup;
   private readonly res: Res;
@@ -49,22 +51,23 @@ export class Watch implements Watcher, Paced {
   /** What the first list is of; null: there is none. */
   private readonly scoped: Scoped | null;
   /** One for all times that it is asked: ten thousand watchers ask two thousand times a second. */
-  private readonly question: FeedQuestion;
-  private reply: FeedReply = ignore;
+  readonly question: FeedQuestion;
+  asked: Asked = null;
+  private reply: (told: Told) => void = ignore;
   private place: string | null;
   private cursor = -1;
   /** Events may be told only if nothing newer was: after a list, until it has caught up. */
   private catchesUp = false;
   /** What is left of the first list; null: nothing. */
   private initial: KeyRange | null = null;
-  private open = true;
+  isOpen = true;
   private begun = false;
   private writable = true;
   private waitsSinceMs = 0;
-  /** Of the question that is not answered yet; -1: there is none. */
-  private asked = -1;
   /** What to do when the socket has room again. */
   private next: (() => void) | null = null;
+  /** When the latest answer came, and the one before that whose place was sent. */
+  private toldMs = Number.NEGATIVE_INFINITY;
   private placeSentMs = Number.NEGATIVE_INFINITY;
   /** Events were written after the last place. */
   private owesPlace = false;
@@ -76,9 +79,16 @@ export class Watch implements Watcher, Paced {
     this.res = res;
     this.query = query;
     this.scoped = query.initial ? scoped : null;
+    // Field by field: what is spread here is slow to read, and a thousand are compared for each change.
     this.question = {
-      ...QUESTION,
-      ...{ prefixes: scoped.scopes.map(nameOf), values: query.values },
+      prefixes: scoped.scopes.map(nameOf),
+      exact: false,
+      values: query.values,
+      form: "events",
+      since: query.since,
+      cursor: -1,
+      catchesUp: false,
+      waitMs: 0,
       bytesMax: WATCHER_BYTES_MAX,
       countMax: COUNT_MAX,
     };
@@ -89,29 +99,34 @@ export class Watch implements Watcher, Paced {
       this.writable = true;
       const { next } = this;
       this.next = null;
-      if (this.open) next?.();
+      if (this.isOpen) next?.();
       return true;
     });
     this.ask(0, this.first);
   }
 
-  private ask(waitMs: number, reply: FeedReply): void {
+  private ask(waitMs: number, reply: (told: Told) => void): void {
     const { question } = this;
+    const { fanOut } = this.setup;
     question.since = this.place;
     question.cursor = this.cursor;
     question.catchesUp = this.catchesUp;
     question.waitMs = waitMs;
     this.reply = reply;
-    this.asked = this.setup.source.ask(question, this.answered);
+    if (waitMs === 0) fanOut.askAlone(this);
+    else fanOut.ask(this);
   }
 
-  private readonly answered: FeedReply = (answer) => {
-    this.asked = -1;
-    if (this.open) this.res.cork(() => this.reply(answer));
-  };
+  readonly answered: FeedReply = (answer) => this.setup.fanOut.answered(answer, [this]);
+
+  tell(told: Told): void {
+    this.toldMs = told.atMs;
+    this.res.cork(() => this.reply(told));
+  }
 
   /** The first answer decides what becomes of the request. */
-  private readonly first = (answer: FeedAnswer | FeedRefusal): void => {
+  private readonly first = (told: Told): void => {
+    const { answer } = told;
     const isFresh = this.place === null;
     if (answer.kind === "refused") {
       if (answer.code === "place_too_old" && this.query.initial) {
@@ -131,7 +146,7 @@ export class Watch implements Watcher, Paced {
       this.catchesUp = true;
       this.write("");
       this.goOn(this.list);
-    } else this.told(answer);
+    } else this.follows(told);
   };
 
   private readonly list = (): void => {
@@ -145,7 +160,7 @@ export class Watch implements Watcher, Paced {
     const { values } = query;
     const question: ListQuestion = { kind: "list", range: initial, limit: INITIAL_KEYS, values, lines: true };
     void source.ask(question, "quorum").then((answer) => {
-      if (!this.open) return;
+      if (!this.isOpen) return;
       this.res.cork(() => {
         if (answer.kind === "refused") this.reset(answer);
         else this.listed(answer);
@@ -163,16 +178,19 @@ export class Watch implements Watcher, Paced {
       this.goOn(this.list);
       return;
     }
-    this.write(`${text}event: live\n${this.placeLine()}data: {}\n\n`);
+    this.placeGoes();
+    this.write(`${text}event: live\nid: ${this.place}\ndata: {}\n\n`);
     this.goOn(this.follow);
   }
 
   private readonly follow = (): void => {
-    const sinceMs = performance.now() - this.placeSentMs;
-    this.ask(this.owesPlace ? Math.max(1, PLACE_MS - sinceMs) : PROGRESS_MS, this.told);
+    const sinceMs = this.toldMs - this.placeSentMs;
+    // Whole milliseconds: a question stays of one hidden class.
+    this.ask(this.owesPlace ? Math.max(1, Math.ceil(PLACE_MS - sinceMs)) : PROGRESS_MS, this.follows);
   };
 
-  private readonly told = (answer: FeedAnswer | FeedRefusal): void => {
+  private readonly follows = (told: Told): void => {
+    const { answer } = told;
     if (answer.kind === "refused") {
       this.reset(answer);
       return;
@@ -186,31 +204,21 @@ export class Watch implements Watcher, Paced {
     this.cursor = answer.cursor;
     if (answer.cursor >= 0) this.catchesUp = false;
     if (answer.count > 0) this.owesPlace = true;
-    const isDue = answer.count === 0 || performance.now() - this.placeSentMs >= PLACE_MS;
-    if (answer.count === 0) {
-      this.write(this.progress());
-      this.goOn(this.follow);
-      return;
-    }
-    const text = Buffer.from(answer.text.buffer, answer.text.byteOffset, answer.text.length);
-    if (isDue) this.write(Buffer.concat([text, Buffer.from(this.progress())]));
-    else this.write(text);
+    const isDue = answer.count === 0 || this.toldMs - this.placeSentMs >= PLACE_MS;
+    if (isDue) this.placeGoes();
+    this.write(told.textOf(answer, isDue));
     this.goOn(this.follow);
   };
 
-  private progress(): string {
-    return `event: progress\n${this.placeLine()}data: {}\n\n`;
-  }
-
-  private placeLine(): string {
-    this.placeSentMs = performance.now();
+  /** It is about to be sent. */
+  private placeGoes(): void {
+    this.placeSentMs = this.toldMs;
     this.owesPlace = false;
-    return `id: ${this.place}\n`;
   }
 
   /** Goes on as soon as the socket has room. */
   private goOn(next: () => void): void {
-    if (!this.open) return;
+    if (!this.isOpen) return;
     if (this.writable) next();
     else this.next = next;
   }
@@ -237,13 +245,13 @@ export class Watch implements Watcher, Paced {
   }
 
   stop(): void {
-    if (!this.open) return;
+    if (!this.isOpen) return;
     this.res.cork(() => {
       if (!this.begun) {
         this.finish(sendError(this.res, "stopping"));
         return;
       }
-      if (this.owesPlace) this.write(this.progress());
+      if (this.owesPlace) this.write(progressAt(this.place));
       this.end();
     });
   }
@@ -262,10 +270,10 @@ export class Watch implements Watcher, Paced {
 
   /** @param status 0: the client has gone */
   private finish(status: number): void {
-    if (!this.open) return;
-    this.open = false;
-    const { context, source, done } = this.setup;
-    if (this.asked >= 0) source.cancel(this.asked);
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    const { context, fanOut, done } = this.setup;
+    fanOut.cancel(this);
     context.pacer.delete(this);
     if (status === 0) context.meter.countAborted(GET);
     else context.meter.count(GET, status);

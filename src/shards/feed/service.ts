@@ -3,11 +3,9 @@
  * answers questions. It is pulled: who asks gets what there is beyond a place, and asks again; nobody has a
  * queue here. Whoever is further behind than memory goes reads slabs again (slow-reads.ts).
  *
- * The shards' threads ring (arena/bell.ts) after a batch, if somebody waits and nothing has come for a
- * moment; then it looks at their published ends, at most every millisecond. So a write costs the same whether
- * anybody watches or not.
+ * The shards' threads ring (arena/bell.ts) after a batch, if somebody waits; then it looks at their published
+ * ends (beats.ts). So a write costs the same whether anybody watches or not.
  */
-
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { endsOf, isAtOrAfter, LogChanges, type TakeChange } from "../../engine/feed/log-changes.ts";
 import type { ShardLookup } from "../../engine/state/lookup.ts";
@@ -16,6 +14,7 @@ import { ballotAt, unitsAt } from "../../format/record.ts";
 import { NOTHING, nameOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { Bell } from "../arena/bell.ts";
+import { systemClock } from "../thread/clock.ts";
 import { AnswerText, textName } from "./answer-text.ts";
 import { Beats } from "./beats.ts";
 import type { ChangeTeller } from "./change.ts";
@@ -66,7 +65,7 @@ export class FeedService {
     this.setup = setup;
     this.places = new Places(setup);
     this.outbox = new Outbox(setup.tell);
-    this.beats = new Beats(setup.bell, () => this.beat());
+    this.beats = new Beats(setup.bell, systemClock, () => this.beat());
     this.slow = new SlowReads(setup, {
       textOf: (places) => this.places.textOf(places),
       cursorAt: (changes) => this.cursorAt(changes),
@@ -217,7 +216,7 @@ export class FeedService {
         this.waiting.delete(pending);
         this.outbox.add(pending, answer);
       });
-    this.beats.answered(concerned.size);
+    this.beats.answered(met.length, concerned.size);
   }
 
   /** Answers from memory, now or when there is something. */
