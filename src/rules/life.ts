@@ -17,7 +17,8 @@ const UNITS_MS: Readonly<Record<string, number>> = {
 const TTL_SYNTAX = /^(\d{1,13}(?:\.\d{1,9})?)(ms|s|m|h|d)?$/;
 const SECONDS_SYNTAX = /^\d{1,12}(?:\.\d{1,9})?$/;
 /** A "+" in a query is a blank once it is decoded. */
-const DATE_SYNTAX = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)([Zz]|[+ -]\d\d:\d\d)$/;
+const DATE_SYNTAX =
+  /^(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d:)(\d\d)(\.\d{1,9})?([Zz]|[+ -]\d\d:\d\d)$/;
 
 const WRONG_TTL =
   "ttl is a number of seconds, or one with ms, s, m, h or d behind it (90, 500ms, 5m, 12h, 30d), from 1 ms to 10 years";
@@ -78,9 +79,11 @@ function momentOf(text: string): number {
   if (SECONDS_SYNTAX.test(text)) return Math.round(Number(text) * SECOND_MS);
   const match = DATE_SYNTAX.exec(text);
   if (match === null) return Number.NaN;
-  const [, day, time, zone] = match;
+  const [, day, time, seconds, fraction = "", zone] = match;
   // Date.parse takes the 30th of February for the 2nd of March.
   const date = new Date(`${day}T00:00:00Z`);
   if (Number.isNaN(date.getTime()) || date.toISOString().slice(0, day.length) !== day) return Number.NaN;
-  return Date.parse(`${day}T${time}${zone.replace(" ", "+").toUpperCase()}`);
+  // A leap second, which Unix time does not count, is the first of the next minute to it.
+  const [second, leapMs] = seconds === "60" ? ["59", SECOND_MS] : [seconds, 0];
+  return Date.parse(`${day}T${time}${second}${fraction}${zone.replace(" ", "+").toUpperCase()}`) + leapMs;
 }

@@ -109,7 +109,7 @@ export interface Outcome {
   detail: string;
   created: boolean;
   deleted: boolean;
-  /** The version written, or null where none was. */
+  /** The version written, or in the way of a write that was refused by what is there; else null. */
   ballot: Ballot | null;
   /**
    * The write was known by its `Idempotency-Key`, and all of this is what became of it then; `detail` is what

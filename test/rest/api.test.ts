@@ -616,6 +616,30 @@ describe("conditions", () => {
     assertError(await call(port, "POST", "/if/large", { body: value }), "exists");
   });
 
+  test("a write that is refused by what is there says which version that is, whatever its size", async () => {
+    const tag = (await put("/if/told", "value")).headers.etag;
+    const large = content(11, 2 * CHUNK_BYTES);
+    for (const body of [() => "x", () => large, () => Readable.from([large])])
+      for (const [method, headers, status] of [
+        ["PUT", { "If-Match": other }, 412],
+        ["PUT", { "If-None-Match": "*" }, 412],
+        ["POST", {}, 409],
+        ["DELETE", { "If-Match": other }, 412],
+        ["PATCH", { "If-Match": other, "Content-Type": "application/merge-patch+json" }, 412],
+      ] as const) {
+        const isWhole = method === "PUT" || method === "POST";
+        const options = isWhole ? { body: body() } : method === "PATCH" ? { body: "{}" } : {};
+        const reply = await call(port, method, "/if/told", { headers, ...options });
+        assert.deepEqual([reply.status, reply.headers.etag], [status, tag], method);
+      }
+    const none = await put("/if/none", "x", { "If-Match": "*" });
+    assert.deepEqual([none.status, none.headers.etag], [412, undefined]);
+    await call(port, "PUT", "/if/told?ttl=1ms", { body: "x" });
+    while ((await get("/if/told")).status !== 404);
+    const gone = await put("/if/told", "x", { "If-Match": "*" });
+    assert.deepEqual([gone.status, gone.headers.etag], [412, undefined]);
+  });
+
   test("POST: conditions hold beside the rule that the key must be new", async () => {
     assertError(
       await call(port, "POST", "/if/post", { body: "x", headers: { "If-Match": "*" } }),

@@ -41,6 +41,9 @@ test("life: what a moment says", () => {
     "2026-11-28T08:30:00-05:00",
   ])
     assert.deepEqual(at(text), { ttlMs: 0, expiresMs: moment, keep: false }, text);
+  // A leap second is counted as the first of the next minute.
+  const minute = { ttlMs: 0, expiresMs: moment + 60_250, keep: false };
+  assert.deepEqual(at("2026-11-28T13:30:60.25Z"), minute);
   assert.deepEqual(at(`${moment / 1000}.25`), { ttlMs: 0, expiresMs: moment + 250, keep: false });
 });
 
@@ -71,6 +74,8 @@ test("life: what is wrong is a sentence", () => {
       "expires=2026-11-28T12:00:00Z",
       "expires=1e10",
       "expires=2027-01-01T25:00:00Z",
+      "expires=2027-01-01T24:00:00Z",
+      "expires=2027-01-01T00:00:61Z",
     ],
     ...["ttl=5&expires=1900000000", "expires=1900000000&expires=1900000000"],
   ]) {

@@ -88,8 +88,12 @@ export function decide(
   outcome.created = !exists && state !== "damaged" && write.verb !== "touch";
   if (isConditional(write)) {
     const refusal = judge(write, state, exists ? etagText(batch.headOf(current)) : null);
-    if (refusal !== null)
-      return isOver && !markEnded(batch, write, outcome) ? outcome : refuse(outcome, refusal);
+    if (refusal !== null) {
+      if (isOver && !markEnded(batch, write, outcome)) return outcome;
+      // Who is refused may go on from what is there.
+      if (exists) outcome.ballot = { ...batch.headOf(current) };
+      return refuse(outcome, refusal);
+    }
   }
   if (write.verb === "delete") {
     outcome.created = false;

@@ -23,7 +23,7 @@ import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "../http/linger.ts";
-import { sendError, sendErrorAndStayOpen, sendWriteResult } from "../http/reply.ts";
+import { type ErrorOptions, sendError, sendErrorAndStayOpen, sendWriteResult } from "../http/reply.ts";
 import { parseTarget } from "../http/target.ts";
 import { knownBy, TOO_LARGE_TO_REMEMBER } from "../once/once.ts";
 import { adviseWrite, verbIndex } from "./advice.ts";
@@ -185,11 +185,11 @@ export class WriteRequest implements BodyTaker {
     this.keepAlive();
     const head = this.head();
     const { manner, once } = this.headers;
-    const isOurs = manner === null;
-    const refusal =
-      once === "" ? adviseWrite(this.context, head, isOurs && this.context.writesOnce) : "bad_request";
+    const writesOnce = manner === null && this.context.writesOnce;
+    const tooLarge = { code: "bad_request", options: { detail: TOO_LARGE_TO_REMEMBER } } as const;
+    const refusal = once === "" ? adviseWrite(this.context, head, writesOnce) : tooLarge;
     if (refusal !== null) {
-      this.fail(refusal, once === "" ? "" : TOO_LARGE_TO_REMEMBER, last);
+      this.fail(refusal.code, refusal.options, last);
       return false;
     }
     const upload = (this.context.cluster ?? this.context.vault).upload(head);
@@ -334,18 +334,18 @@ export class WriteRequest implements BodyTaker {
   }
 
   /** Refuses the request with its body half received. */
-  private fail(code: ErrorCode, detail: string, last: boolean, lingerMs = LINGER_MS_MAX): void {
+  private fail(code: ErrorCode, about: string | ErrorOptions, last: boolean, lingerMs = LINGER_MS_MAX): void {
+    const options = typeof about === "string" ? { detail: about } : about;
     // Reading must go on: what is still coming is dropped.
     this.flow?.setPaused(false);
     this.phase = ANSWERED;
     this.upload?.abort();
     this.release();
     this.res.cork(() => {
-      if (last) {
-        this.settle(sendError(this.res, code, { detail }));
-      } else {
+      if (last) this.settle(sendError(this.res, code, options));
+      else {
         this.linger = new Linger(this.res, lingerMs);
-        this.settle(sendErrorAndStayOpen(this.res, code, { detail }));
+        this.settle(sendErrorAndStayOpen(this.res, code, options));
       }
     });
   }

@@ -202,8 +202,7 @@ export function judgeBody(
   headers.trailer = kept;
   if (declared <= CHUNK_BYTES || declared === CHUNKED) return null;
   const writesOnce = headers.manner === null && context.writesOnce;
-  const code = adviseWrite(context, { ...headers, key: context.key }, writesOnce);
-  return code === null ? null : { code };
+  return adviseWrite(context, { ...headers, key: context.key }, writesOnce);
 }
 
 /** Whether the body's one coding is "chunked". */

@@ -32,6 +32,8 @@ const DONE = 1 << 25;
 const COUNT_MASK = CLOSED - 1;
 
 const CODES = Object.keys(ERRORS) as ErrorCode[];
+/** Refusals that tell which version is in the way. */
+const TELLS_VERSION: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["precondition_failed", "exists"]);
 const CREATED = 1;
 const DELETED = 2;
 const VERSIONED = 4;
@@ -207,7 +209,7 @@ export class BatchBuffer {
         floor: (flags & FLOORED) === 0 ? null : readBallot(words, w + 10),
         next: words[w + 14],
       };
-    } else if ((flags & VERSIONED) !== 0 && result.error === null) {
+    } else if ((flags & VERSIONED) !== 0 && (result.error === null || TELLS_VERSION.has(result.error))) {
       writeEtag(etag, words[w + 3], words[w + 4], words[w + 5], words[w + 6]);
       result.etag = etag;
     }
