@@ -123,6 +123,14 @@ export interface Outcome {
   register: RegisterOutcome | null;
 }
 
+/**
+ * Whether an accept was refused only for its ballot, or because who wrote it has to ask first: what it brings
+ * may be taken at another one.
+ */
+export function isOutvoted({ error, register }: Pick<Outcome, "error"> & Partial<Outcome>): boolean {
+  return error === null && (register?.verdict === "no" || register?.verdict === "unprepared");
+}
+
 /** An outcome for what did not happen. */
 export function failed(error: ErrorCode, detail = ""): Outcome {
   return { error, detail, created: false, deleted: false, ballot: null, register: null };

@@ -280,8 +280,8 @@ export class WriteOperation {
     if (write.condition?.(false, null) != null) this.replaced.know(this.replaced.previous, true);
     const isGone = highest.ended ? rules.keepOwnMark : highest.tombstone && rules.keepOwnTombstone;
     if (isGone) this.propose(TOMBSTONE);
-    else if (write.change == null) this.propose(write.payload);
-    // An earlier try may have found something else to keep or to touch.
+    else if (write.change == null && write.staged !== true) this.propose(write.payload);
+    // An earlier try may have found something else to keep or to touch, or has used up what was staged.
     else round.withPayload((payload) => this.propose(payload));
   }
 

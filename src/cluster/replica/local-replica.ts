@@ -10,6 +10,7 @@
 import { endOf } from "../../format/end.ts";
 import { type Ballot, ballotOf } from "../../format/record.ts";
 import { compareBallots, compareOptionalBallots } from "../../format/version.ts";
+import { isOutvoted } from "../../rules/write.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { FoundRegister } from "../../shards/vault/register.ts";
@@ -182,8 +183,14 @@ export class LocalReplica {
       if (!vault.accept(valueHead, payload.bytes, done)) reply(UNAVAILABLE);
     } else if (isStaged(payload)) {
       const upload = this.staged.take(key.bytes, operationLow, operationHigh);
+      const judged = (result: WriteResult): void => {
+        // The same value may come again under a higher ballot.
+        if (upload !== null && isOutvoted(result))
+          this.staged.keep(key.bytes, operationLow, operationHigh, upload);
+        done(result);
+      };
       if (upload === null) reply(UNAVAILABLE);
-      else upload.accept(ballot, trailer, done);
+      else upload.accept(ballot, trailer, judged, true);
     } else {
       const upload = vault.stage(valueHead);
       if (upload === null) {
@@ -262,16 +269,8 @@ export class LocalReplica {
     const { json, contentType, trailer, valueBytes } = found;
     if (valueBytes === 0 || (valueBytes <= CHUNK_BYTES && room.take(valueBytes)))
       return inlineValue(found, found.copy());
-    const value: RemoteValue = {
-      tombstone: false,
-      end: endOf(trailer),
-      json,
-      contentType,
-      trailer,
-      valueBytes,
-      node: this.setup.self,
-      ballot: ballotOf(head),
-    };
+    const kind = { tombstone: false, json, contentType, trailer, end: endOf(trailer), valueBytes } as const;
+    const value: RemoteValue = { ...kind, node: this.setup.self, ballot: ballotOf(head) };
     return value;
   }
 

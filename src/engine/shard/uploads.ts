@@ -11,7 +11,7 @@ import { type ChunkRef, manifestBytes, writeManifest } from "../../format/manife
 import { MANIFEST_CHUNKS_MAX } from "../../format/offsets.ts";
 import type { Ballot } from "../../format/record.ts";
 import { createFrame, type Frame, frameBytes } from "../../format/write-record.ts";
-import { failed, type Outcome, type Write } from "../../rules/write.ts";
+import { failed, isOutvoted, type Outcome, type Write } from "../../rules/write.ts";
 import { copyInto, NOTHING } from "../../util/bytes.ts";
 import { type Gathering, Gatherings } from "../../util/gathering/gatherings.ts";
 import { LeftMemory } from "../../util/left-memory.ts";
@@ -164,7 +164,8 @@ export class UploadWriter {
   }
 
   /**
-   * Ends the body and stages what makes it visible.
+   * Ends the body and stages what makes it visible. What is refused for its ballot stays as it is, and may
+   * come again under a higher one.
    * @param ballot of an accept
    * @param trailer fields to be kept with the value, where they were not known before
    */
@@ -176,7 +177,8 @@ export class UploadWriter {
     if (this.failure === null && cutter !== null) this.refuse(cutter.finish(this.keep));
     if (this.failure === null && this.chunks.length === 0) {
       const outcome = applyStored(batch, write, this.buffer.subarray(0, this.filled));
-      this.end();
+      if (isOutvoted(outcome)) this.leaveFrame();
+      else this.end();
       return outcome;
     }
     if (this.failure === null && this.filled > 0) this.writeChunk();
@@ -189,9 +191,15 @@ export class UploadWriter {
     const outcome = applyManifest(batch, write, manifest, this.chunks);
     // Until it is published the chunks are only protected by not being compacted, and compaction never runs
     // inside a batch.
-    this.end();
+    if (isOutvoted(outcome)) this.leaveFrame();
+    else this.end();
     // A write that failed in between took chunks back; the manifest must not outlive them.
     return this.failure ?? outcome;
+  }
+
+  /** Nothing is kept for it any more. */
+  get isOver(): boolean {
+    return this.over;
   }
 
   /**

@@ -69,12 +69,13 @@ export class Dispatch {
       case OP_UPLOAD_COMMIT: {
         const upload = this.uploads.get(o.upload);
         if (upload === undefined) return failed("internal", "the upload is not known");
-        this.uploads.delete(o.upload);
-        const failure = upload.writer.part(o.body);
+        const { writer } = upload;
+        const failure = writer.part(o.body);
         // Ballot and fields of an accept are chosen when all replicas have the value.
-        if (failure === null) return upload.writer.finish(o.ballot, o.trailer);
-        upload.writer.end();
-        return failure;
+        const outcome = failure ?? writer.finish(o.ballot, o.trailer);
+        if (failure !== null) writer.end();
+        if (writer.isOver) this.uploads.delete(o.upload);
+        return outcome;
       }
       case OP_UPLOAD_ABORT:
         this.uploads.get(o.upload)?.writer.end();

@@ -7,6 +7,7 @@
 
 import { isDiskFull } from "../../engine/slabs/io.ts";
 import type { Ballot } from "../../format/record.ts";
+import { isOutvoted } from "../../rules/write.ts";
 import { copyOf, NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { GAVE_WAY, type Gathering, type Gatherings } from "../../util/gathering/gatherings.ts";
@@ -45,6 +46,10 @@ export class LocalUpload implements Upload {
   private over = false;
   private written: (() => void) | null = null;
   private committing: WriteDone | null = null;
+  /** It stays where its accept is refused for its ballot. */
+  private stays = false;
+  /** Its accept is with the shard. */
+  private isJudged = false;
 
   private constructor(thread: ShardQueue, operation: Operation, directory: string, gathering: Gathering) {
     this.thread = thread;
@@ -147,7 +152,7 @@ export class LocalUpload implements Upload {
 
   /** Moves on with what waits, then lets the client go on, or commits. */
   private pump(): void {
-    if (this.over) return;
+    if (this.over || this.isJudged) return;
     const { gathering } = this;
     try {
       while (this.backlog.bytes > 0) {
@@ -192,8 +197,10 @@ export class LocalUpload implements Upload {
   /**
    * As `commit`, for a value of replication: the shard judges it as an accept.
    * @param trailer fields to be kept with the value
+   * @param stays where it is refused for its ballot (`isOutvoted`) it may come again, or is to be aborted
    */
-  accept(ballot: Ballot, trailer: Uint8Array, done: WriteDone): void {
+  accept(ballot: Ballot, trailer: Uint8Array, done: WriteDone, stays = false): void {
+    this.stays = stays;
     if (this.over) {
       setImmediate(() => done(failure("too_slow", "")));
       return;
@@ -204,12 +211,24 @@ export class LocalUpload implements Upload {
   }
 
   private sendCommit(done: WriteDone): void {
-    const rest = this.gathering.whole();
-    if (!this.send(this.begun ? OP_UPLOAD_COMMIT : OP_WRITE, rest, done)) {
+    const { begun, stays, gathering } = this;
+    const told: WriteDone = stays ? (result) => this.judged(result, done) : done;
+    if (!this.send(begun ? OP_UPLOAD_COMMIT : OP_WRITE, gathering.whole(), told)) {
       this.fail("unavailable", "");
       return;
     }
-    this.end();
+    if (!stays) this.end();
+    // The shard has that now, too.
+    else if (begun) gathering.empty();
+    this.isJudged = stays;
+  }
+
+  private judged(result: WriteResult, done: WriteDone): void {
+    if (this.over) return;
+    this.isJudged = false;
+    this.committing = null;
+    if (!isOutvoted(result)) this.end();
+    done(result);
   }
 
   private fail(error: ErrorCode, detail: string): void {
