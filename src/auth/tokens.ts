@@ -7,6 +7,7 @@
  * compared in a time that does not depend on where it differs. What is not genuine is never kept.
  */
 import { hash } from "node:crypto";
+import { beginsWith } from "../util/bytes.ts";
 import { PERMISSIONS, type Permission, TOKENS_MAX, type TokenRecord } from "./token-file.ts";
 
 /** Longest Authorization header that is looked at. */
@@ -63,7 +64,7 @@ export class Token {
   /** Whether a key, the first `length` of `bytes`, begins with one of its prefixes. */
   covers(bytes: Uint8Array, length: number): boolean {
     if (this.coversAll) return true;
-    for (const prefix of this.prefixes) if (begins(bytes, length, prefix)) return true;
+    for (const prefix of this.prefixes) if (beginsWith(bytes, prefix, length)) return true;
     return false;
   }
 
@@ -73,7 +74,7 @@ export class Token {
    */
   within(prefix: Uint8Array): readonly Uint8Array[] {
     if (this.covers(prefix, prefix.length)) return [prefix];
-    return this.prefixes.filter((own) => begins(own, own.length, prefix));
+    return this.prefixes.filter((own) => beginsWith(own, prefix));
   }
 
   /** Whether it allows the same as another one, as long. */
@@ -215,18 +216,12 @@ function isSame(text: string, codes: Uint8Array): boolean {
   return difference === 0;
 }
 
-function begins(bytes: Uint8Array, length: number, prefix: Uint8Array): boolean {
-  if (length < prefix.length) return false;
-  for (let index = 0; index < prefix.length; index++) if (bytes[index] !== prefix[index]) return false;
-  return true;
-}
-
 /** Without those that begin with another one; in order. */
 function outermost(prefixes: readonly Uint8Array[]): Uint8Array[] {
   const kept: Uint8Array[] = [];
   for (const prefix of [...prefixes].sort(Buffer.compare)) {
     const last = kept.at(-1);
-    if (last === undefined || !begins(prefix, prefix.length, last)) kept.push(prefix);
+    if (last === undefined || !beginsWith(prefix, last)) kept.push(prefix);
   }
   return kept;
 }

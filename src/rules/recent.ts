@@ -16,6 +16,7 @@ import {
 import { RECENT_BYTES_MAX } from "../format/offsets.ts";
 import type { Ballot } from "../format/record.ts";
 import { compareBallots } from "../format/version.ts";
+import { sameBytes } from "../util/bytes.ts";
 
 /** How long a write is known. */
 export const RECENT_MS = 10 * 60_000;
@@ -42,10 +43,10 @@ export type Known =
 export function judgeOnce(recent: Uint8Array | null, once: Once, nowMs: number): Known {
   const operations = recent === null ? [] : liveOf(recent, nowMs);
   const name = once.subarray(0, NAME_BYTES);
-  const known = operations.find((operation) => isSame(operation.name, name));
+  const known = operations.find((operation) => sameBytes(operation.name, name));
   if (known !== undefined) {
     const request = once.subarray(NAME_BYTES, NAME_BYTES + REQUEST_BYTES);
-    return isSame(known.request, request) ? known : "reused";
+    return sameBytes(known.request, request) ? known : "reused";
   }
   const bytes = operations.reduce((sum, { told }) => sum + ENTRY_BYTES + told.length, 0);
   return bytes + ENTRY_BYTES + TOLD_BYTES_MAX + UNTIL_BYTES > RECENT_BYTES_MAX ? "full" : "new";
@@ -107,8 +108,4 @@ export function isLive(recent: Uint8Array, nowMs: number): boolean {
 /** Those that are not too old to be known. */
 function liveOf(recent: Uint8Array, nowMs: number): RecentOperation[] {
   return readRecent(recent).operations.filter(({ atSeconds }) => nowMs - atSeconds * 1000 < RECENT_MS);
-}
-
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }

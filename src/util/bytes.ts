@@ -34,8 +34,16 @@ export function nameOf(bytes: Uint8Array): string {
   return bufferOf(bytes).toString("latin1");
 }
 
-/** Whether two arrays of one length hold the same. */
+/** Whether the first `length` of `bytes` begin with a prefix. */
+export function beginsWith(bytes: Uint8Array, prefix: Uint8Array, length: number = bytes.length): boolean {
+  if (length < prefix.length) return false;
+  for (let index = 0; index < prefix.length; index++) if (bytes[index] !== prefix[index]) return false;
+  return true;
+}
+
+/** Whether two arrays hold the same. */
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
   for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
   return true;
 }

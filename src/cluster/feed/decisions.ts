@@ -118,16 +118,12 @@ export class Decisions {
     const index = group.nodes.indexOf(node);
     if (votes && index >= 0) pending.holders |= 1 << index;
     if (!hasMajority(group, pending.holders)) return;
-    this.tell(pending.highest);
+    this.learn(pending.highest);
     if (pending.reading === null) this.settle(pending);
   }
 
   /** A version is known to be decided. */
   learn(change: Change): void {
-    this.tell(change);
-  }
-
-  private tell(change: Change): void {
     const { key } = change;
     const rank = rankOf(change);
     const pending = this.pending.get(key);
@@ -165,10 +161,10 @@ export class Decisions {
     pending.sinceMs = this.setup.now();
     if (found === null || this.pending.get(key) !== pending) return;
     const { highest } = pending;
-    if (found.event !== "absent") this.tell(found);
+    if (found.event !== "absent") this.learn(found);
     else if (highest.event !== "put" && rankOf(highest) === rank) {
       const isForgotten = found.etag === null && this.setup.now() - pending.reportedMs >= FORGOTTEN_MS;
-      if (found.etag === highest.etag || isForgotten) this.tell(highest);
+      if (found.etag === highest.etag || isForgotten) this.learn(highest);
       else if (found.etag === null) return;
     }
     // What was reported meanwhile the read may not have seen.

@@ -25,7 +25,7 @@ import { hasMajority, type Placement } from "../layout/groups.ts";
 import { isInline, type StoredValue } from "../wire/values.ts";
 import { type AskingSetup, askAll, ListFailure, requireMajorities } from "./asking.ts";
 import { behind, endOf, type Item, isRolled, itemsOf, within } from "./items.ts";
-import { type Candidate, compare, isBefore, mergeHeld } from "./merge.ts";
+import { type Candidate, isBefore, mergeHeld } from "./merge.ts";
 
 /** A page is made of at most so many rounds of questions, and ends after so long. */
 const ROUNDS_MAX = 8;
@@ -118,7 +118,7 @@ class Page {
   /** Moves the beginning of a range to the next scope. Null: nothing is left. */
   private inScope(range: KeyRange): KeyRange | null {
     const { scopes, reverse, low, high } = range;
-    if (high !== null && compare(low, high) >= 0) return null;
+    if (high !== null && Buffer.compare(low, high) >= 0) return null;
     if (scopes === null) return range;
     if (!reverse) {
       const from = scopeFrom(scopes, low);
@@ -153,7 +153,7 @@ class Page {
     const { searched } = this;
     if (searched === null) return false;
     if (!reverse) return isRolled(low, searched);
-    return high !== null && compare(high, searched) > 0 && compare(high, endOf(searched)) <= 0;
+    return high !== null && Buffer.compare(high, searched) > 0 && Buffer.compare(high, endOf(searched)) <= 0;
   }
 
   /**

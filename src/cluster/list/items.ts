@@ -7,7 +7,7 @@ import {
   scopeFrom,
 } from "../../engine/catalog/runs/listing.ts";
 import { copyOf } from "../../util/bytes.ts";
-import { type Candidate, compare } from "./merge.ts";
+import type { Candidate } from "./merge.ts";
 
 /** Keys that a list takes as one: a key, or all that are rolled up into a prefix. */
 export interface Item {
@@ -49,9 +49,9 @@ export function behind(
 /** The rest of a range, from the first of its keys on that begins with a prefix. */
 export function within(range: KeyRange, prefix: Uint8Array): KeyRange {
   const { low, high } = range;
-  if (!range.reverse) return { ...range, low: compare(low, prefix) < 0 ? prefix : low };
+  if (!range.reverse) return { ...range, low: Buffer.compare(low, prefix) < 0 ? prefix : low };
   const end = endOf(prefix);
-  return { ...range, high: high === null || compare(high, end) > 0 ? end : high };
+  return { ...range, high: high === null || Buffer.compare(high, end) > 0 ? end : high };
 }
 
 /** What is above all that begin with a prefix. */

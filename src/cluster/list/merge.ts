@@ -2,7 +2,6 @@
  * What several replicas have told of a range, as one row of keys: each with the highest that is known of it,
  * and who holds that. Pure.
  */
-import { compareKeys } from "../../format/keys/order.ts";
 import { compareRanks } from "../../rules/register.ts";
 import type { HeldKey } from "../../shards/catalog/held.ts";
 import { hashKey } from "../../util/hash.ts";
@@ -25,13 +24,9 @@ interface Source {
   next: number;
 }
 
-export function compare(a: Uint8Array, b: Uint8Array): number {
-  return compareKeys(a, 0, a.length, b, 0, b.length);
-}
-
 /** Whether a list meets `a` before the place. */
 export function isBefore(a: Uint8Array, place: Uint8Array, reverse: boolean): boolean {
-  const order = compare(a, place);
+  const order = Buffer.compare(a, place);
   // From above, the place itself is not part of what is left.
   return reverse ? order >= 0 : order < 0;
 }
@@ -39,7 +34,7 @@ export function isBefore(a: Uint8Array, place: Uint8Array, reverse: boolean): bo
 /** Whether keys are in the order of a list, each once. */
 export function isInOrder(keys: readonly HeldKey[], reverse: boolean): boolean {
   for (let i = 1; i < keys.length; i++) {
-    const order = compare(keys[i - 1].key, keys[i].key);
+    const order = Buffer.compare(keys[i - 1].key, keys[i].key);
     if (reverse ? order <= 0 : order >= 0) return false;
   }
   return true;
@@ -74,7 +69,7 @@ function nextKey(sources: readonly Source[], reverse: boolean): Uint8Array | nul
     const { key } = keys[next];
     if (first === null) first = key;
     else {
-      const order = compare(key, first);
+      const order = Buffer.compare(key, first);
       if (reverse ? order > 0 : order < 0) first = key;
     }
   }
@@ -88,7 +83,7 @@ function takeKey(sources: readonly Source[], key: Uint8Array, group: ReplicaGrou
   for (const source of sources) {
     if (source.next === source.keys.length) continue;
     const held = source.keys[source.next];
-    if (held.key !== key && compare(held.key, key) !== 0) continue;
+    if (held.key !== key && Buffer.compare(held.key, key) !== 0) continue;
     source.next++;
     const index = group.nodes.indexOf(source.node);
     if (index < 0 || !hasVote(source.votes, group.partition)) continue;

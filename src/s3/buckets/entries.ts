@@ -3,14 +3,13 @@
  * which mostly lies on this node.
  */
 import { afterAll, justAfter, type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
-import { compareKeys } from "../../format/keys/order.ts";
 import { etagMillis, etagOf } from "../../format/version.ts";
 import type { FrontContext } from "../../server/http/context.ts";
 import { sourceOf } from "../../server/list/list-source.ts";
 import type { ListAnswer, ListQuestion, Refused } from "../../shards/catalog/messages.ts";
 import { s3ErrorOf } from "../protocol/errors.ts";
 import { s3Etag } from "../protocol/etag.ts";
-import { markerOf } from "../protocol/names.ts";
+import { compareKeys, markerOf } from "../protocol/names.ts";
 import { factsAt } from "../store/objects.ts";
 
 /** Keys that are looked up at once. */
@@ -78,9 +77,7 @@ export async function pageOf(context: FrontContext, question: PageQuestion): Pro
 function takeLast({ objects, prefixes }: ObjectPage): string {
   const object = objects.at(-1)?.key;
   const prefix = prefixes.at(-1);
-  const isPrefixLast =
-    object === undefined ||
-    (prefix !== undefined && Buffer.compare(Buffer.from(object), Buffer.from(prefix)) < 0);
+  const isPrefixLast = object === undefined || (prefix !== undefined && compareKeys(object, prefix) < 0);
   if (isPrefixLast) return prefixes.pop() as string;
   objects.pop();
   return object;
@@ -111,7 +108,7 @@ function rangeFor({ bucket, prefix, delimiter, from, scopes }: PageQuestion): Ke
   const range = rangeOf(text(`${bucket}/${prefix}`), false, delimiter === "" ? null : text(delimiter));
   // The bucket's own mark is no object in it.
   for (const low of [justAfter(marker), ...(from === null ? [] : [from])])
-    if (compareKeys(range.low, 0, range.low.length, low, 0, low.length) < 0) range.low = new Uint8Array(low);
+    if (Buffer.compare(range.low, low) < 0) range.low = new Uint8Array(low);
   range.scopes = scopes;
   return range;
 }

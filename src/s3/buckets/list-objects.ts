@@ -3,6 +3,7 @@ import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { LIST } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
+import { compareKeys } from "../protocol/names.ts";
 import type { Elements } from "../protocol/xml.ts";
 import { encodeUri } from "../signature/canonical.ts";
 import { behind, type ObjectPage, pageOf } from "./entries.ts";
@@ -76,15 +77,13 @@ function ofV1(
   delimiter: string,
 ): Elements {
   // Without a delimiter the last key says where to go on.
-  const last = [objects.at(-1)?.key ?? "", prefixes.at(-1) ?? ""].reduce((a, b) => (isBelow(a, b) ? b : a));
+  const last = [objects.at(-1)?.key ?? "", prefixes.at(-1) ?? ""].reduce((a, b) =>
+    compareKeys(a, b) < 0 ? b : a,
+  );
   return {
     Marker: encode(exchange.parameter("marker") ?? ""),
     NextMarker: next === null || delimiter === "" ? undefined : encode(last),
   };
-}
-
-function isBelow(a: string, b: string): boolean {
-  return Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8")) < 0;
 }
 
 function textParameter(exchange: Exchange, name: string): string {

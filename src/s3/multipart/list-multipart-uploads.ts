@@ -3,7 +3,7 @@ import { scopeFrom } from "../../engine/catalog/runs/listing.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { LIST } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
-import { storeKey } from "../protocol/names.ts";
+import { compareKeys, storeKey } from "../protocol/names.ts";
 import { encodeUri } from "../signature/canonical.ts";
 import { numberOf } from "./list-parts.ts";
 import { uploadsOf } from "./uploads.ts";
@@ -29,11 +29,11 @@ export async function listMultipartUploads(exchange: Exchange): Promise<void> {
   const isSeen = (key: string): boolean => scopes === null || scopeFrom(scopes, storeKey(bucket, key)) === 0;
   const isAfter = (key: string, id: string): boolean =>
     keyMarker === "" ||
-    compare(key, keyMarker) > 0 ||
+    compareKeys(key, keyMarker) > 0 ||
     (key === keyMarker && idMarker !== "" && id > idMarker);
   const all = (await uploadsOf(front, bucket))
     .filter(({ key, id }) => key.startsWith(prefix) && isSeen(key) && isAfter(key, id))
-    .sort((a, b) => compare(a.key, b.key) || compare(a.id, b.id));
+    .sort((a, b) => compareKeys(a.key, b.key) || compareKeys(a.id, b.id));
   const prefixes = new Set<string>();
   const uploads = all.filter(({ key }) => {
     const at = delimiter === "" ? -1 : key.indexOf(delimiter, prefix.length);
@@ -58,9 +58,4 @@ export async function listMultipartUploads(exchange: Exchange): Promise<void> {
     })),
     CommonPrefixes: [...prefixes].map((one) => ({ Prefix: encode(one) })),
   });
-}
-
-/** In order of their bytes. */
-function compare(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8"));
 }

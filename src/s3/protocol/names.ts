@@ -87,3 +87,8 @@ export function storeKey(bucket: string, key: string): Uint8Array {
 export function markerOf(bucket: string): Uint8Array {
   return storeKey(bucket, "");
 }
+
+/** The order of keys, which is that of their bytes; negative when `a` comes first. */
+export function compareKeys(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8"));
+}

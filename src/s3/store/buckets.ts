@@ -3,9 +3,9 @@
  * bucket is there is remembered for a moment, so that not every write has to ask.
  */
 import { rangeOf } from "../../engine/catalog/runs/listing.ts";
-import { compareKeys } from "../../format/keys/order.ts";
 import type { FrontContext } from "../../server/http/context.ts";
 import { sourceOf } from "../../server/list/list-source.ts";
+import { sameBytes } from "../../util/bytes.ts";
 import { S3Error, s3ErrorOf } from "../protocol/errors.ts";
 import { markerOf } from "../protocol/names.ts";
 import { factsAt } from "./objects.ts";
@@ -61,8 +61,7 @@ export class Buckets {
     for (let range = rangeOf(marker); ; ) {
       const answer = await source.ask({ kind: "names", range, limit: 2 }, null);
       if (answer.kind === "refused") throw s3ErrorOf(answer.code, answer.detail);
-      if (answer.keys.some((key) => compareKeys(key, 0, key.length, marker, 0, marker.length) !== 0))
-        return false;
+      if (answer.keys.some((key) => !sameBytes(key, marker))) return false;
       if (answer.left === null) return true;
       range = answer.left;
     }

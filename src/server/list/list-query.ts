@@ -3,7 +3,6 @@
  * Pure.
  */
 import { justAfter, type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
-import { compareKeys } from "../../format/keys/order.ts";
 import { parametersOf } from "../../rules/query.ts";
 import { hash32 } from "../../util/hash.ts";
 import { KEY_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from "../../util/limits.ts";
@@ -118,11 +117,11 @@ function bytesOf(text: string): Uint8Array {
 }
 
 export function higher(a: Uint8Array, b: Uint8Array): Uint8Array {
-  return compareKeys(a, 0, a.length, b, 0, b.length) < 0 ? b : a;
+  return Buffer.compare(a, b) < 0 ? b : a;
 }
 
 function lower(a: Uint8Array | null, b: Uint8Array): Uint8Array {
-  return a !== null && compareKeys(a, 0, a.length, b, 0, b.length) < 0 ? a : b;
+  return a !== null && Buffer.compare(a, b) < 0 ? a : b;
 }
 
 /** Of a cursor: version, then its checksum; then the place. */

@@ -2,8 +2,7 @@
  * Walking the keys of a range: which are there, and which are rolled up into prefixes. Pure: whether a key is
  * there says somebody else, and nothing is kept between two calls but a place.
  */
-import { compareKeys } from "../../../format/keys/order.ts";
-import { copyOf, NOTHING } from "../../../util/bytes.ts";
+import { beginsWith, copyOf, NOTHING } from "../../../util/bytes.ts";
 import type { MergedKeys } from "./merged-keys.ts";
 
 /** What is walked: keys that are not before `low` and are before `high`, from either end. */
@@ -73,7 +72,7 @@ export function walk(keys: MergedKeys, range: KeyRange, visitor: Visitor): KeyRa
 }
 
 function isBelow(a: Uint8Array, b: Uint8Array | null): boolean {
-  return b === null || compareKeys(a, 0, a.length, b, 0, b.length) < 0;
+  return b === null || Buffer.compare(a, b) < 0;
 }
 
 function walkUp(keys: MergedKeys, range: KeyRange, visitor: Visitor): KeyRange | null {
@@ -142,16 +141,10 @@ function walkDown(keys: MergedKeys, range: KeyRange, visitor: Visitor): KeyRange
   return null;
 }
 
-function begins(key: Uint8Array, prefix: Uint8Array): boolean {
-  if (key.length < prefix.length) return false;
-  for (let i = 0; i < prefix.length; i++) if (key[i] !== prefix[i]) return false;
-  return true;
-}
-
 /** 0: a scope has the key. Else where the next one begins; null: there is none. */
 export function scopeFrom(scopes: readonly Uint8Array[], key: Uint8Array): Uint8Array | null | 0 {
   for (const scope of scopes) {
-    if (begins(key, scope)) return 0;
+    if (beginsWith(key, scope)) return 0;
     if (isBelow(key, scope)) return scope;
   }
   return null;
@@ -160,7 +153,7 @@ export function scopeFrom(scopes: readonly Uint8Array[], key: Uint8Array): Uint8
 /** 0: a scope has the key. Else what is above all of the one before it; null: there is none. */
 export function scopeBefore(scopes: readonly Uint8Array[], key: Uint8Array): Uint8Array | null | 0 {
   for (let i = scopes.length - 1; i >= 0; i--) {
-    if (begins(key, scopes[i])) return 0;
+    if (beginsWith(key, scopes[i])) return 0;
     if (isBelow(scopes[i], key)) return afterAll(scopes[i]);
   }
   return null;
