@@ -7,6 +7,7 @@
  * seconds. Then the last one's key is tried again and again, by an operation that changes nothing, so that it
  * is known when it works again although no client comes any more.
  */
+import { copyOf } from "../../util/bytes.ts";
 import { hasMajority, type Placement } from "../layout/groups.ts";
 import type { Layout } from "../layout/layout.ts";
 import type { ClusterKey, RefusalReason } from "../register/ports.ts";
@@ -78,7 +79,9 @@ export class Service {
   private failed(kind: Kind, key: ClusterKey, detail: string): void {
     const seenMs = this.setup.now();
     const { sinceMs = seenMs, trying = false } = this.failing[kind] ?? {};
-    this.failing[kind] = { sinceMs, seenMs, key, detail, trying };
+    // It outlives the operation, and may be a part of a whole batch.
+    const own = { ...key, bytes: copyOf(key.bytes) };
+    this.failing[kind] = { sinceMs, seenMs, key: own, detail, trying };
   }
 
   /** Looks who is there, and tries again what has failed. Called a few times a second. */

@@ -1,6 +1,6 @@
 /**
- * `POST /_batch`: takes the body whole, reads its operations in slices, has them done, and answers their
- * results in order.
+ * `POST /_batch`: takes the body whole, reads its operations, has them done, and answers their results in
+ * order; reading and beginning them take turns with whoever else waits (turns.ts).
  *
  * Invariants: nothing is done of a batch that is malformed or did not come whole; one that did is done to its
  * end, whether its client waits or not.
@@ -13,16 +13,14 @@ import { sendError, statusLine } from "../http/reply.ts";
 import type { MakeChange } from "../patch/asked.ts";
 import { POST } from "../status/meter.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
-import { Changes } from "./changes.ts";
 import { type Operation, operationsOf, type Refused } from "./parse.ts";
-import { type Asker, runBatch } from "./run.ts";
+import { type BatchSetup, runBatch } from "./run.ts";
 import { BatchError } from "./text.ts";
+import { Turns } from "./turns.ts";
 
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 /** Bodies of all batches of a front. */
 const BATCHES_BYTES_MAX = 64 * 1024 * 1024;
-/** How long operations are read before others get their turn, in milliseconds. */
-const SLICE_MS = 2;
 
 const CONTENT_TYPE = Buffer.from("content-type");
 const LINES_SYNTAX = /^application\/(?:x-)?ndjson[ \t]*(;|$)/i;
@@ -38,50 +36,53 @@ export function createBatch(context: FrontContext, change: MakeChange): (res: Re
   const kind: BodyKind = {
     ...{ name: "a batch", verb: POST, bytesMax: BATCH_BYTES_MAX, allBytesMax: BATCHES_BYTES_MAX, bytes: 0 },
   };
+  const turns = new Turns();
   return (res, req) => {
     const type = req.getHeader(CONTENT_TYPE);
     const isLines = LINES_SYNTAX.test(type);
     const problem = isLines || isJsonType(type) ? null : OTHER_TYPE;
     const { caller, notes } = context;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
-      run(context, change, { caller, notes }, body, isLines).then(answer, (error: unknown) => {
-        if (error instanceof BatchError) {
-          answer((to) => sendError(to, "bad_request", { detail: error.message }));
-          return;
-        }
-        const text = error instanceof Error ? error.stack : String(error);
-        context.log.error({ error: text }, "a batch could not be done");
-        answer((to) => sendError(to, "internal"));
-      });
+      run({ context, turns, change, asker: { caller, notes } }, body, isLines).then(
+        answer,
+        (error: unknown) => {
+          if (error instanceof BatchError) {
+            answer((to) => sendError(to, "bad_request", { detail: error.message }));
+            return;
+          }
+          const text = error instanceof Error ? error.stack : String(error);
+          context.log.error({ error: text }, "a batch could not be done");
+          answer((to) => sendError(to, "internal"));
+        },
+      );
     });
   };
 }
 
 async function run(
-  context: FrontContext,
-  change: MakeChange,
-  asker: Asker,
+  setup: Omit<BatchSetup, "operations">,
   body: Uint8Array,
   isLines: boolean,
 ): Promise<(res: Res) => number> {
-  const operations = await read(body, isLines);
+  const operations = await read(setup.turns, body, isLines);
   // From here on each write is noted, and not the batch.
-  asker.notes?.own();
-  const results = await runBatch(context, new Changes(change), asker, operations);
+  setup.asker.notes?.own();
+  const results = await runBatch({ ...setup, operations });
   return (res) => send(res, results, isLines);
 }
 
-/** Reads the operations; others get their turn meanwhile. Throws BatchError. */
-async function read(body: Uint8Array, isLines: boolean): Promise<(Operation | Refused)[]> {
-  const operations: (Operation | Refused)[] = [];
-  let untilMs = performance.now() + SLICE_MS;
-  for (const operation of operationsOf(body, isLines)) {
-    operations.push(operation);
-    if (performance.now() < untilMs) continue;
-    await new Promise((resolve) => setImmediate(resolve));
-    untilMs = performance.now() + SLICE_MS;
-  }
-  return operations;
+/** Reads the operations. Throws BatchError. */
+function read(turns: Turns, body: Uint8Array, isLines: boolean): Promise<(Operation | Refused)[]> {
+  return new Promise((resolve, reject) => {
+    const operations: (Operation | Refused)[] = [];
+    const source = operationsOf(body, isLines);
+    turns.add(() => {
+      const { done, value } = source.next();
+      if (done === true) resolve(operations);
+      else operations.push(value);
+      return done !== true;
+    }, reject);
+  });
 }
 
 function send(res: Res, results: readonly string[], isLines: boolean): number {

@@ -1,6 +1,6 @@
 /**
- * Does the operations of a batch: many at once, but those of one key in their order, and a few at a time
- * between which others are served. Each is done as if it had been sent alone, and its result has its place.
+ * Does the operations of a batch: many at once, but those of one key in their order. Each is done as if it
+ * had been sent alone, and its result has its place.
  */
 
 import { bitsOf, type Token } from "../../auth/tokens.ts";
@@ -14,18 +14,18 @@ import { CHUNK_BYTES } from "../../util/limits.ts";
 import { innerText, storedLength, storedView } from "../../value/stored.ts";
 import type { FrontContext, RequestNotes } from "../http/context.ts";
 import { OnceKey, problemOf } from "../once/once.ts";
+import type { MakeChange } from "../patch/asked.ts";
 import type { Form } from "../patch/form.ts";
 import { type Current, readCurrent } from "../reads/current.ts";
 import { DELETE, GET, OTHER, POST, PUT } from "../status/meter.ts";
 import { NO_ENDS } from "../writes/writes.ts";
-import type { Changes } from "./changes.ts";
+import { Changes } from "./changes.ts";
 import type { Operation, Refused } from "./parse.ts";
 import { changed, refusal, statusOf, TOO_LARGE, type Told, told, written } from "./results.ts";
+import type { Turns } from "./turns.ts";
 
 /** Operations that are under way at once: more than a commit of every shard takes. */
 const UNDER_WAY_MAX = 1024;
-/** Operations that are begun before others get their turn. */
-const SLICE = 128;
 /** Of all results of a batch: a batch can name one large value ten thousand times. */
 const RESULTS_BYTES_MAX = 32 * 1024 * 1024;
 
@@ -43,26 +43,31 @@ const METHODS = {
 type WriteVerb = "put" | "post" | "delete" | "touch";
 
 /** Who asks for a batch. */
-export type Asker = Pick<FrontContext, "caller" | "notes">;
+type Asker = Pick<FrontContext, "caller" | "notes">;
 
-/** Operations as they are done. Answers the results' texts, in order of the operations. */
-export function runBatch(
-  context: FrontContext,
-  changes: Changes,
-  { caller, notes }: Asker,
-  operations: readonly (Operation | Refused)[],
-): Promise<string[]> {
-  return new Promise((resolve) => new BatchRun(context, changes, caller, notes, operations, resolve).go());
+export interface BatchSetup {
+  context: FrontContext;
+  turns: Turns;
+  change: MakeChange;
+  asker: Asker;
+  operations: readonly (Operation | Refused)[];
+}
+
+/** Does operations. Answers the results' texts, in order of the operations. */
+export function runBatch(setup: BatchSetup): Promise<string[]> {
+  return new Promise((resolve, reject) => new BatchRun(setup, resolve, reject).go());
 }
 
 class BatchRun {
   private readonly context: FrontContext;
+  private readonly turns: Turns;
   private readonly changes: Changes;
   private readonly cluster: ClusterAccess | null;
   private readonly caller: Token;
   private readonly notes: RequestNotes | null;
   private readonly operations: readonly (Operation | Refused)[];
   private readonly resolve: (results: string[]) => void;
+  private readonly failed: (error: unknown) => void;
   private readonly results: string[];
   private resultsBytes = 0;
   /** The next one that was not looked at yet. */
@@ -75,48 +80,52 @@ class BatchRun {
   private readonly following: Uint16Array;
   private underWay = 0;
   private done = 0;
+  /** Operations are being begun. */
   private isGoing = false;
   /** The vault takes no more before something of ours is done. */
   private isFull = false;
 
   constructor(
-    context: FrontContext,
-    changes: Changes,
-    caller: Token,
-    notes: RequestNotes | null,
-    operations: readonly (Operation | Refused)[],
+    { context, turns, change, asker, operations }: BatchSetup,
     resolve: (results: string[]) => void,
+    failed: (error: unknown) => void,
   ) {
     this.context = context;
-    this.changes = changes;
+    this.turns = turns;
+    this.changes = new Changes(turns, change, failed);
     this.cluster = context.cluster;
-    this.caller = caller;
-    this.notes = notes;
+    this.caller = asker.caller;
+    this.notes = asker.notes;
     this.operations = operations;
     this.resolve = resolve;
+    this.failed = failed;
     this.results = new Array<string>(operations.length);
     this.following = new Uint16Array(operations.length);
   }
 
-  /** Begins what can be begun. Operations end while it does so. */
-  readonly go = (): void => {
-    if (this.isGoing) return;
-    this.isGoing = true;
-    for (let begun = 0; begun < SLICE && this.hasRoom; begun++) {
-      const again = this.ready.pop();
-      if (again !== undefined) this.begin(again);
-      else if (this.next < this.operations.length) this.first(this.next++);
-      else break;
-    }
-    this.isGoing = false;
+  /** Has begun what can be begun. */
+  go(): void {
     if (this.done === this.operations.length) this.resolve(this.results);
-    else if (this.hasRoom && (this.ready.length > 0 || this.next < this.operations.length))
-      setImmediate(this.go);
-  };
-
-  private get hasRoom(): boolean {
-    return !this.isFull && this.underWay < UNDER_WAY_MAX;
+    else if (!this.isGoing && this.canBegin) {
+      this.isGoing = true;
+      this.turns.add(this.step, this.failed);
+    }
   }
+
+  private get canBegin(): boolean {
+    if (this.isFull || this.underWay >= UNDER_WAY_MAX) return false;
+    return this.ready.length > 0 || this.next < this.operations.length;
+  }
+
+  /** Begins an operation. It, and others, may end while it does so. */
+  private readonly step = (): boolean => {
+    const again = this.ready.pop();
+    if (again === undefined) this.first(this.next++);
+    else this.begin(again);
+    this.isGoing = this.canBegin;
+    if (!this.isGoing) this.go();
+    return this.isGoing;
+  };
 
   private first(index: number): void {
     const operation = this.operations[index];
