@@ -370,6 +370,7 @@ test("deletes by prefix: what a list finds goes, told line by line", async () =>
       "prefix=%ff",
       "prefix=a&delimiter=",
       "prefix=a&dry-run=maybe",
+      ...["limit=1", "cursor=x", "count", "list", "reverse"].map((word) => `prefix=e&${word}`),
     ])
       assert.equal((await call(own, "POST", `/_delete?${query}`)).status, 400, query);
     assert.equal((await call(own, "POST", "/_delete?prefix=e", { body: "x" })).status, 400);

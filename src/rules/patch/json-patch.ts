@@ -15,7 +15,9 @@ const COPIED_CHARACTERS_MAX = 4 * CHUNK_BYTES;
  * And what else it may cost, in items of arrays that move to make room and characters of numbers that are
  * compared: a fraction of a second, in which nobody else is served.
  */
-const STEPS_MAX = 256 * 1024 * 1024;
+const STEPS_MAX = 128 * 1024 * 1024;
+/** A character of a number costs as much as so many items. */
+const NUMBER_STEPS = 8;
 
 interface Step {
   op: string;
@@ -87,7 +89,7 @@ type Spend = (cost: number) => void;
 
 /** The changed value; the given one stays as it is. Throws PatchConflict where it does not fit. */
 export function applyJsonPatch(value: Tree, steps: readonly Step[]): Tree {
-  const copy = allowance(COPIED_CHARACTERS_MAX, `the patch copies more than ${COPIED_CHARACTERS_MAX} bytes`);
+  const copy = allowance(COPIED_CHARACTERS_MAX, "the patch copies too much: it may copy some 4 MiB in all");
   const step = allowance(STEPS_MAX, "the patch takes too long: send it in parts");
   let root = cloneOf(value);
   for (const { op, path, from, value: operand } of steps) {
@@ -203,6 +205,6 @@ function areLeavesEqual(a: Leaf, b: Leaf, step: Spend): boolean {
   if (a.text === b.text) return true;
   if (isString(a) && isString(b)) return JSON.parse(a.text) === JSON.parse(b.text);
   if (!isNumber(a) || !isNumber(b)) return false;
-  step(a.text.length + b.text.length);
+  step(NUMBER_STEPS * (a.text.length + b.text.length));
   return areEqual(a.text, b.text);
 }

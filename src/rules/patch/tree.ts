@@ -35,6 +35,8 @@ export const NULL: Leaf = { kind: "leaf", text: "null" };
 
 /** Containers in containers. */
 const DEPTH_MAX = 1000;
+/** What a part of a tree takes beside its characters, about. */
+const PART_CHARACTERS = 8;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const SPACE = /[ \t\r\n]*/y;
@@ -67,18 +69,18 @@ export function textOf(tree: Tree, depth = 0): string {
 
 /**
  * A tree of its own, which may be changed without the first one noticing.
- * @param spend told of the characters of each part
+ * @param spend told of the characters of each part, and what it takes beside them
  * @throws PatchConflict where it is too deep
  */
 export function cloneOf(tree: Tree, spend: (characters: number) => void = () => {}, depth = 0): Tree {
   if (depth > DEPTH_MAX) throw tooDeep();
-  spend(tree.kind === "leaf" ? tree.text.length + 1 : 2);
+  spend(PART_CHARACTERS + (tree.kind === "leaf" ? tree.text.length : 0));
   if (tree.kind === "leaf") return tree;
   if (tree.kind === "array")
     return { ...tree, items: tree.items.map((item) => cloneOf(item, spend, depth + 1)) };
   const members = new Map<string, Tree>();
   for (const [name, value] of tree.members) {
-    spend(name.length + 3);
+    spend(name.length);
     members.set(name, cloneOf(value, spend, depth + 1));
   }
   return { ...tree, members };

@@ -23,6 +23,8 @@ const PAGE_KEYS = 2000;
 /** A delete that the queue has no room for is tried again after so long, and so many times. */
 const RETRY_MS = 20;
 const RETRIES_MAX = 500;
+/** Parameters of lists: whoever sends one of them means less than everything that the delete would take. */
+const OF_LISTS = ["list", "limit", "cursor", "reverse", "values", "count"] as const;
 
 /** Answers `POST /_delete`. */
 export function createDeletion(context: FrontContext): Handler {
@@ -60,6 +62,9 @@ export interface Task {
 function readTask(query: string): Task | string {
   const parameters = readParameters(query);
   if (typeof parameters === "string") return parameters;
+  const misplaced = OF_LISTS.find((name) => name in parameters);
+  if (misplaced !== undefined)
+    return `${misplaced} is for lists: a delete takes all that prefix, delimiter, start, after and end leave; dry-run counts it`;
   const { prefix = "", all = false } = parameters;
   if (prefix === "" && !all) return "an empty prefix means every key: add all=1 if that is what you want";
   if (prefix !== "" && all) return "all=1 means every key, and prefix means some: give one of them";
