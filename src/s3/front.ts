@@ -269,11 +269,12 @@ function askedBy(req: Req, verb: number, sentBytes: number): AskedQuery {
 
 /** Headers, with those that a presigned URL has in its query. */
 function hoisted({ headers, query }: Asked): ReadonlyMap<string, string> {
-  const all = new Map(headers);
+  let all: Map<string, string> | null = null;
   for (const [name, value] of query) {
-    const lower = name.toLowerCase();
-    const isHeader = lower.startsWith(HOISTED) && name === lower && !NOT_HOISTED.test(lower);
-    if (isHeader && !all.has(lower)) all.set(lower, value);
+    const isHeader = name.startsWith(HOISTED) && name === name.toLowerCase() && !NOT_HOISTED.test(name);
+    if (!isHeader || headers.has(name)) continue;
+    all ??= new Map(headers);
+    all.set(name, value);
   }
-  return all;
+  return all ?? headers;
 }

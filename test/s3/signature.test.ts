@@ -5,7 +5,9 @@ import { S3Error } from "../../src/s3/protocol/errors.ts";
 import {
   ALGORITHM,
   canonicalRequest,
+  encodeUri,
   hmac,
+  parametersOf,
   SigningKeys,
   scopeText,
   sha256,
@@ -15,6 +17,7 @@ import {
 import { ChunkedBody } from "../../src/s3/signature/chunks.ts";
 import { REPEAT_MS_MAX, Repeats } from "../../src/s3/signature/repeats.ts";
 import { type Seed, SKEW_MS_MAX, verify } from "../../src/s3/signature/verify.ts";
+import { Random, randomSeed } from "../random.ts";
 
 const ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE";
 const SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -328,4 +331,56 @@ test("repeats: a signature may come again at once, and not later; the memory is 
   assert.equal(repeats.take(sha256("b"), REPEAT_MS_MAX + 1), true);
   // It is remembered for as long as it holds.
   assert.equal(repeats.take(a, 1_800_001), false);
+});
+
+test("canonical forms: whether there is anything to encode, or the query was just read, changes nothing", (t) => {
+  const random = new Random(randomSeed(t));
+  const letters = [..."aZ09_.~-/&=+%!'()* :é€😀", "%2F", "%c3%a9", "%zz"];
+  const word = (): string =>
+    Array.from({ length: random.below(5) }, () => letters[random.below(letters.length)]).join("");
+  const encoded = (text: string): string =>
+    encodeURIComponent(text).replace(
+      /[!'()*]/g,
+      (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase()}`,
+    );
+  const decoded = (text: string): string => {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text;
+    }
+  };
+  const header = (): null => null;
+  let before = "";
+  for (let round = 0; round < 2000; round++) {
+    const text = word();
+    assert.equal(encodeUri(text), encoded(text));
+    const path = `/${word()}`.replaceAll("+", "");
+    const query = random.below(3) === 0 ? before : `${word()}&${word()}=${word()}`;
+    before = query;
+    const pairs = query
+      .split("&")
+      .filter((part) => part !== "")
+      .map((part) => {
+        const at = part.indexOf("=");
+        const [name, value] = at < 0 ? [part, ""] : [part.slice(0, at), part.slice(at + 1)];
+        return [name, value].map((half) => {
+          const plain = decoded(half.replaceAll("+", " "));
+          // What cannot be decoded stays as it was sent.
+          return plain === half.replaceAll("+", " ") && half.includes("%") ? half : plain;
+        });
+      });
+    assert.deepEqual(parametersOf(query), pairs);
+    const segments = path.split("/").map((segment) => {
+      const plain = decoded(segment);
+      return plain === segment && segment.includes("%") ? segment : encoded(plain);
+    });
+    const lines = canonicalRequest({ method: "GET", path, query, header }, [], "", false).split("\n");
+    assert.equal(lines[1], segments.join("/"));
+    const sorted = pairs
+      .filter(([name]) => name !== "X-Amz-Signature")
+      .map(([name, value]) => [encoded(name), encoded(value)])
+      .sort(([a, x], [b, y]) => (a < b ? -1 : a > b ? 1 : x < y ? -1 : x > y ? 1 : 0));
+    assert.equal(lines[2], sorted.map(([name, value]) => `${name}=${value}`).join("&"));
+  }
 });

@@ -84,9 +84,9 @@ function linesOf(exchange: Exchange, facts: ObjectFacts, { status, start, end }:
   const showsChecksum = exchange.header("x-amz-checksum-mode").toUpperCase() === "ENABLED" && status === 200;
   const lines = new Map<string, string>([["content-type", facts.contentType]]);
   for (const [name, value] of headersOf(facts, showsChecksum)) lines.set(name, value);
-  for (const [parameter, header] of Object.entries(OVERRIDES)) {
-    const value = exchange.parameter(parameter);
-    if (value === null) continue;
+  for (const [parameter, value] of exchange.asked.query) {
+    const header = OVERRIDES.get(parameter);
+    if (header === undefined) continue;
     if (exchange.asked.caller.name === null)
       throw new S3Error("InvalidRequest", "Only a signed request may say what the answer's headers are.");
     if (!isHeaderText(value)) throw new S3Error("InvalidArgument", `${parameter} is no header's text.`);

@@ -143,11 +143,11 @@ export function headersOf(facts: ObjectFacts, showsChecksum: boolean): [string, 
 }
 
 /** What a response parameter such as response-content-type may set. */
-export const OVERRIDES: Readonly<Record<string, string>> = {
-  "response-cache-control": "cache-control",
-  "response-content-disposition": "content-disposition",
-  "response-content-encoding": "content-encoding",
-  "response-content-language": "content-language",
-  "response-content-type": "content-type",
-  "response-expires": "expires",
-};
+export const OVERRIDES: ReadonlyMap<string, string> = new Map([
+  ["response-cache-control", "cache-control"],
+  ["response-content-disposition", "content-disposition"],
+  ["response-content-encoding", "content-encoding"],
+  ["response-content-language", "content-language"],
+  ["response-content-type", "content-type"],
+  ["response-expires", "expires"],
+]);

@@ -171,9 +171,10 @@ function dateSeconds(text: string): number | null {
 
 function presignedClaim(request: SignedRequest, parameters: ReadonlyMap<string, string>): Claim {
   const malformed = (what: string): S3Error => new S3Error("AuthorizationQueryParametersError", what);
-  const [algorithm, credential, time, expires, signedHeaders, signature] = [
-    ...["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature"],
-  ].map((name) => parameters.get(`X-Amz-${name}`) ?? "");
+  const of = (name: string): string => parameters.get(name) ?? "";
+  const [algorithm, credential, time] = [of("X-Amz-Algorithm"), of("X-Amz-Credential"), of("X-Amz-Date")];
+  const [expires, signedHeaders] = [of("X-Amz-Expires"), of("X-Amz-SignedHeaders")];
+  const signature = of("X-Amz-Signature");
   if (algorithm !== ALGORITHM) throw malformed(`X-Amz-Algorithm is ${ALGORITHM}.`);
   if (!credential || !time || !signedHeaders || !signature)
     throw malformed("X-Amz-Credential, -Date, -Expires, -SignedHeaders and -Signature come together.");

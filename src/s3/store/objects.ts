@@ -86,7 +86,10 @@ async function ask(
 function opened(found: Found): OpenObject {
   // From now on it stays mapped, whatever becomes of the key.
   const reader = found.open();
-  return { ...factsOf(found), open: () => Promise.resolve(reader), close: () => reader.close() };
+  const { contentType, trailer, valueBytes, version, versionMs, etag } = factsOf(found);
+  const open = (): Promise<ValueReader> => Promise.resolve(reader);
+  const close = (): void => reader.close();
+  return { contentType, trailer, valueBytes, version, versionMs, etag, open, close };
 }
 
 function remote(cluster: ClusterAccess, key: Uint8Array, value: RemoteValue, ballot: Ballot): OpenObject {
