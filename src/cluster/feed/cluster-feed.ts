@@ -55,7 +55,7 @@ export class ClusterFeed {
     this.askedMs = performance.now();
     this.replies.set(id, reply);
     const pending = { front: 0, id, question, dueMs: this.askedMs + question.waitMs };
-    this.see(pending, this.answer(pending));
+    this.see(pending, this.look(pending));
     return id;
   }
 
@@ -77,11 +77,11 @@ export class ClusterFeed {
     reply?.(answer);
   }
 
-  private async answer(pending: Pending): Promise<void> {
+  private async look(pending: Pending): Promise<void> {
     const hub = await this.follow();
     const { since, cursor, catchesUp } = pending.question;
-    if (since === null) return this.answerFrom(pending, hub, hub.head);
-    if (cursor >= 0 && !catchesUp && hub.holds(cursor)) return this.answerFrom(pending, hub, cursor);
+    if (since === null) return this.answer([pending], hub, hub.head);
+    if (cursor >= 0 && !catchesUp && hub.holds(cursor)) return this.answer([pending], hub, cursor);
     await this.catchUp(pending, hub, this.placesOf(since, hub));
   }
 
@@ -104,16 +104,9 @@ export class ClusterFeed {
     const found = await work.run(places);
     if (found === null || !this.replies.has(pending.id)) return;
     if (found.count === 0 && found.cursor >= 0 && hub === this.hub)
-      return this.answerFrom(pending, hub, found.cursor);
-    const { text, count, cursor, more } = found;
-    this.reply(pending, {
-      kind: "changes",
-      text,
-      count,
-      cursor,
-      more,
-      place: this.textOf(hub, found.places),
-    });
+      return this.answer([pending], hub, found.cursor);
+    const { places: met, ...told } = found;
+    this.reply(pending, { kind: "changes", ...told, place: this.textOf(hub, met) });
   }
 
   private textOf({ placement }: Hub, places: Places): string {
@@ -184,7 +177,9 @@ export class ClusterFeed {
       return;
     }
     const nowMs = performance.now();
-    for (const pending of this.waiting.overdue(nowMs)) this.reply(pending, this.nothing(hub));
+    const over = this.waiting.overdue(nowMs);
+    const nothing = over.length > 0 ? this.nothing(hub) : null;
+    for (const pending of over) if (nothing !== null) this.reply(pending, nothing);
     if (this.replies.size === 0 && nowMs - this.askedMs > IDLE_MS) this.stop();
   }
 
@@ -203,33 +198,34 @@ export class ClusterFeed {
     if (hub === null) return;
     const from = Math.max(this.freshFrom, hub.tail);
     this.freshFrom = hub.head;
-    const sets = new Set<ReadonlySet<Pending>>();
-    for (let at = from; at < hub.head; at++) this.waiting.match(latin1OfKey(hub.at(at).key), sets);
-    const concerned = new Set<Pending>();
-    for (const set of sets) for (const pending of set) concerned.add(pending);
-    for (const pending of concerned) {
-      this.waiting.delete(pending);
-      this.see(pending, this.answerFrom(pending, hub, from));
+    const keys: string[] = [];
+    for (let at = from; at < hub.head; at++) keys.push(latin1OfKey(hub.at(at).key));
+    for (const alike of this.waiting.concernedBy(keys)) {
+      for (const pending of alike) this.waiting.delete(pending);
+      const answered = this.answer(alike, hub, from);
+      for (const pending of alike) this.see(pending, answered);
     }
   }
 
-  /** Answers from memory, now or when there is something. While a value is read, memory may go on. */
-  private async answerFrom(pending: Pending, hub: Hub, from: number): Promise<void> {
-    const { question } = pending;
+  /** Answers those who ask alike, now or when there is something. While a value is read, memory may go on. */
+  private async answer(alike: readonly Pending[], hub: Hub, from: number): Promise<void> {
+    const [{ question }] = alike;
     const text = new AnswerText(question);
     let cursor = from;
     for (; hub.holds(cursor) && cursor < hub.head && !text.isFull; cursor++) {
       const event = hub.at(cursor);
       if (text.wants(latin1OfKey(event.key))) text.add(await this.valued(event, question.values));
     }
-    if (!this.replies.has(pending.id)) return;
-    if (!hub.holds(cursor)) return this.fallBehind(pending, hub);
-    if (text.count > 0) {
-      const place = this.textOf(hub, hub.placesAt(cursor));
-      this.reply(pending, { kind: "changes", ...text.end(), place, cursor, more: cursor < hub.head });
-    } else if (hub !== this.hub) this.reply(pending, refusalOf(new VaultError("place_too_old")));
-    else if (pending.dueMs > performance.now()) this.waiting.add(pending);
-    else this.reply(pending, this.nothing(hub));
+    const isThere = hub.holds(cursor);
+    const told = isThere && text.count > 0 ? this.changesOf(hub, cursor, text.end()) : null;
+    for (const pending of alike) {
+      if (!this.replies.has(pending.id)) continue;
+      if (!isThere) this.see(pending, this.fallBehind(pending, hub));
+      else if (told !== null) this.reply(pending, told);
+      else if (hub !== this.hub) this.reply(pending, refusalOf(new VaultError("place_too_old")));
+      else if (pending.dueMs > performance.now()) this.waiting.add(pending);
+      else this.reply(pending, this.nothing(hub));
+    }
   }
 
   /** Memory has gone on without a question: it is answered from the place that it came with. */
@@ -246,9 +242,13 @@ export class ClusterFeed {
     return found === null || found.event === "absent" || found.etag < event.etag ? event : found;
   }
 
+  private changesOf(hub: Hub, cursor: number, found: Pick<FeedAnswer, "text" | "count">): FeedAnswer {
+    const place = this.textOf(hub, hub.placesAt(cursor));
+    return { kind: "changes", ...found, place, cursor, more: cursor < hub.head };
+  }
+
   private nothing(hub: Hub): FeedAnswer {
-    const place = this.textOf(hub, hub.places);
-    return { kind: "changes", text: NOTHING, count: 0, place, cursor: hub.head, more: false };
+    return this.changesOf(hub, hub.head, { text: NOTHING, count: 0 });
   }
 
   /** The node stops. */

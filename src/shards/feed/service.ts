@@ -15,7 +15,7 @@ import { NOTHING, nameOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { Bell } from "../arena/bell.ts";
 import { systemClock } from "../thread/clock.ts";
-import { AnswerText, textName } from "./answer-text.ts";
+import { AnswerText } from "./answer-text.ts";
 import { Beats } from "./beats.ts";
 import type { ChangeTeller } from "./change.ts";
 import type { FeedAnswer, FeedAsked, FeedQuestion, FeedRefusal, FeedTold } from "./messages.ts";
@@ -199,24 +199,19 @@ export class FeedService {
   }
 
   private answerWaiting(recent: Recent, met: readonly RecentChange[], from: number): void {
-    const sets = new Set<ReadonlySet<Pending>>();
-    for (const { key } of met) this.waiting.match(key, sets);
-    const concerned = new Set<Pending>();
-    for (const set of sets) for (const pending of set) concerned.add(pending);
-    const made = new Map<string, FeedAnswer | null>();
-    for (const pending of concerned)
-      this.guard(pending, () => {
-        const name = textName(pending.question);
-        let answer = made.get(name);
-        if (answer === undefined) {
-          answer = this.read(pending.question, recent, from);
-          made.set(name, answer);
-        }
-        if (answer === null) return;
-        this.waiting.delete(pending);
-        this.outbox.add(pending, answer);
-      });
-    this.beats.answered(met.length, concerned.size);
+    let answers = 0;
+    for (const alike of this.waiting.concernedBy(met.map(({ key }) => key))) {
+      answers += alike.length;
+      let answer: FeedAnswer | null | undefined;
+      for (const pending of alike)
+        this.guard(pending, () => {
+          if (answer === undefined) answer = this.read(pending.question, recent, from);
+          if (answer === null) return;
+          this.waiting.delete(pending);
+          this.outbox.add(pending, answer);
+        });
+    }
+    this.beats.answered(met.length, answers);
   }
 
   /** Answers from memory, now or when there is something. */

@@ -2,6 +2,7 @@
  * Questions that wait for the next change, by what they wait for: a change is looked up in them once for each
  * length of prefix, however many wait.
  */
+import { textName } from "./answer-text.ts";
 import type { FeedQuestion } from "./messages.ts";
 
 /** A question that is not answered yet. */
@@ -67,8 +68,23 @@ export class WaitingQuestions {
     return this.byId.get(front)?.get(id);
   }
 
-  /** All that wait for a key's changes are added to `into`, as sets. */
-  match(key: string, into: Set<ReadonlySet<Pending>>): void {
+  /** Who waits for a change of one of these keys: those together who ask the same, but for their places. */
+  concernedBy(keys: Iterable<string>): Iterable<readonly Pending[]> {
+    const sets = new Set<ReadonlySet<Pending>>();
+    for (const key of keys) this.match(key, sets);
+    const concerned = new Set<Pending>();
+    for (const set of sets) for (const pending of set) concerned.add(pending);
+    const alike = new Map<string, Pending[]>();
+    for (const pending of concerned) {
+      const name = textName(pending.question);
+      const found = alike.get(name);
+      if (found === undefined) alike.set(name, [pending]);
+      else found.push(pending);
+    }
+    return alike.values();
+  }
+
+  private match(key: string, into: Set<ReadonlySet<Pending>>): void {
     for (const length of this.lengths.keys()) {
       if (length > key.length) continue;
       const found = this.byPrefix.get(key.slice(0, length));
