@@ -81,6 +81,36 @@ test("feed: a stream tells what is put and deleted below its prefix, from now on
   }
 });
 
+test("feed: many of one prefix are each told of every change once, beside writes, also while some of them leave", async () => {
+  const open = (count: number, query: string): EventStream[] =>
+    Array.from({ length: count }, () => new EventStream(port, query));
+  const leaving = open(20, "/many/?watch");
+  const whole = [...open(80, "/many/?watch"), ...open(10, "/many/?watch&values")];
+  const part = open(10, "/many/1?watch");
+  const streams = [...leaving, ...whole, ...part];
+  await Promise.all(streams.map((stream) => stream.begun()));
+  const keys = Array.from({ length: 120 }, (_, number) => `many/${number}`);
+  await inParallel(keys.length, 4, async (number) => {
+    if (number >= 40) leaving.pop()?.close();
+    await put(port, keys[number], `${number}`);
+  });
+  const toldTo = ({ events }: EventStream): string[] => keyed(events).map(({ data }) => data.key);
+  for (const [told, expected] of [
+    [whole, keys],
+    [part, keys.filter((key) => key.startsWith("many/1"))],
+  ] as const)
+    for (const stream of told) {
+      await stream.until(() => toldTo(stream).length >= expected.length);
+      assert.deepEqual(toldTo(stream).sort(), [...expected].sort());
+      await stream.until(({ events }) => events.at(-1)?.event === "progress");
+    }
+  for (const stream of streams) stream.close();
+  await waitUntil(
+    "all are let go of",
+    async () => (await call(port, "GET", "/_stats")).json().queues.watchers === 0,
+  );
+});
+
 test("feed: values come with it where that is asked for, JSON as JSON", async () => {
   const stream = new EventStream(port, "/_kv/values/?watch&values");
   await stream.begun();

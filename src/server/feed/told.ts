@@ -11,6 +11,7 @@ export class Told {
   readonly answer: FeedAnswer | FeedRefusal;
   /** When it came, by `performance.now`: the same for all, so that they go on alike. */
   readonly atMs = performance.now();
+  private plain: Buffer | null = null;
   private placed: Buffer | null = null;
 
   constructor(answer: FeedAnswer | FeedRefusal) {
@@ -19,9 +20,9 @@ export class Told {
 
   /** Its changes as events, and where that is due its place behind them. */
   textOf({ text, place }: FeedAnswer, isPlaceDue: boolean): Buffer {
-    const events = bufferOf(text);
-    if (!isPlaceDue) return events;
-    this.placed ??= Buffer.concat([events, Buffer.from(progressAt(place))]);
+    this.plain ??= bufferOf(text);
+    if (!isPlaceDue) return this.plain;
+    this.placed ??= Buffer.concat([this.plain, Buffer.from(progressAt(place))]);
     return this.placed;
   }
 }
