@@ -15,7 +15,7 @@ import { describeMachine, isInstalled, PROGRAM } from "./machine.ts";
 import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
 import { loadEtcd, loadRedis, type OrderedPeer } from "./ordered-peers.ts";
 import { ensureProgram, freePort, start, temporaryFolder } from "./processes.ts";
-import { printReport, type Report, writeReport } from "./report.ts";
+import { type Report, runBench } from "./report.ts";
 import { duration, median, shortNumber } from "./statistics.ts";
 import { runZipf, type ZipfResult } from "./zipf.ts";
 
@@ -428,17 +428,4 @@ async function bench(options: Options): Promise<Report> {
   };
 }
 
-async function main(): Promise<void> {
-  const options = readOrExit(readOptions, HELP);
-  const report = await bench(options);
-  printReport(report);
-  if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
-}
-
-main().then(
-  () => process.exit(process.exitCode ?? 0),
-  (error) => {
-    console.error(error);
-    process.exit(1);
-  },
-);
+runBench(readOrExit(readOptions, HELP), bench);

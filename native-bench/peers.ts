@@ -20,7 +20,7 @@ import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
 import { fillPage } from "./page.ts";
 import { ensureProgram, run, temporaryFolder } from "./processes.ts";
 import { type Redis, runRedis, startRedis } from "./redis.ts";
-import { printReport, type Report, writeReport } from "./report.ts";
+import { type Report, runBench } from "./report.ts";
 import type { Row, Stage } from "./rows.ts";
 import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
 import { watchStage } from "./watch-peers.ts";
@@ -556,24 +556,11 @@ async function bench(options: Options): Promise<Report> {
   };
 }
 
-async function main(): Promise<void> {
-  const options = readOrExit(readOptions, HELP);
-  const report = await bench(options);
-  printReport(report);
-  if (options.write) {
-    console.log(`\nwritten: ${writeReport(report).join(", ")}`);
+runBench(
+  readOrExit(readOptions, HELP),
+  async (options) => ({ ...(await bench(options)), failures }),
+  () => {
     fillPage();
-  }
-  if (failures > 0) {
-    console.error(`\nFAILED: ${failures} request(s) were not answered with 2xx`);
-    process.exit(1);
-  }
-}
-
-main().then(
-  () => process.exit(process.exitCode ?? 0),
-  (error) => {
-    console.error(error);
-    process.exit(1);
+    return [];
   },
 );

@@ -67,13 +67,15 @@ export function writeReport(report: Report): string[] {
 /**
  * Runs a benchmark as a program: prints its report, writes it where that is asked for, and ends the process.
  * A run with failures is not written, and ends with status 1.
+ * @param alsoWrite what is made of it beside; answers paths
  */
 export function runBench<Options extends { write: boolean }>(
   options: Options,
-  bench: (options: Options) => Promise<Report & { failures: number }>,
+  bench: (options: Options) => Promise<Report & { failures?: number }>,
+  alsoWrite: () => string[] = () => [],
 ): void {
   const run = async (): Promise<void> => {
-    const { failures, ...report } = await bench(options);
+    const { failures = 0, ...report } = await bench(options);
     printReport(report);
     if (failures > 0) {
       console.error(
@@ -81,7 +83,7 @@ export function runBench<Options extends { write: boolean }>(
       );
       process.exit(1);
     }
-    if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
+    if (options.write) console.log(`\nwritten: ${[...writeReport(report), ...alsoWrite()].join(", ")}`);
   };
   run().then(
     () => process.exit(process.exitCode ?? 0),

@@ -12,7 +12,7 @@ import { describeMachine } from "./machine.ts";
 import { type BenchOptions, parseOptions, readOrExit, wholeNumber } from "./options.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
 import { exchange } from "./raw-http.ts";
-import { printReport, type Report, writeReport } from "./report.ts";
+import { type Report, runBench } from "./report.ts";
 import { duration, median, percent, shortNumber, spread } from "./statistics.ts";
 
 const HELP = `npm run bench:restart -- [options]
@@ -123,17 +123,4 @@ async function bench(options: Options): Promise<Report> {
   };
 }
 
-async function main(): Promise<void> {
-  const options = readOrExit(readOptions, HELP);
-  const report = await bench(options);
-  printReport(report);
-  if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
-}
-
-main().then(
-  () => process.exit(process.exitCode ?? 0),
-  (error) => {
-    console.error(error);
-    process.exit(1);
-  },
-);
+runBench(readOrExit(readOptions, HELP), bench);

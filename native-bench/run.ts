@@ -22,7 +22,7 @@ import { type BenchOptions, generatorsOf, HELP, parseOptions, type Row, readOrEx
 import { fillPage } from "./page.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
 import { type Redis, runRedis, startRedis } from "./redis.ts";
-import { printReport, type Report, type Table, writeReport } from "./report.ts";
+import { type Report, runBench, type Table } from "./report.ts";
 import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
 
 /** Redis is measured beside the rows of this size. */
@@ -346,21 +346,12 @@ async function bench(options: BenchOptions): Promise<Report & { failures: number
   };
 }
 
-async function main(): Promise<void> {
-  const options = readOrExit(() => parseOptions(process.argv.slice(2)), HELP);
-  const { failures, ...report } = await bench(options);
-  printReport(report);
-  if (options.write) {
-    console.log(`\nwritten: ${[...writeReport(report), ...writeCharts()].join(", ")}`);
+runBench(
+  readOrExit(() => parseOptions(process.argv.slice(2)), HELP),
+  bench,
+  () => {
+    const charts = writeCharts();
     fillPage();
-  }
-  if (failures > 0) {
-    console.error(`\nFAILED: ${failures} request(s) were not answered with 2xx`);
-    process.exit(1);
-  }
-}
-
-main().catch((error) => {
-  console.error(error);
-  process.exit(1);
-});
+    return charts;
+  },
+);

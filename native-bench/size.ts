@@ -16,7 +16,7 @@ import { getJson, page } from "./list-client.ts";
 import { describeMachine, isInstalled } from "./machine.ts";
 import { type BenchOptions, parseOptions, readOrExit } from "./options.ts";
 import { ensureProgram, temporaryFolder } from "./processes.ts";
-import { printReport, type Report, writeReport } from "./report.ts";
+import { type Report, runBench } from "./report.ts";
 import { byteSize, duration, median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
 import { runZipf } from "./zipf.ts";
 
@@ -223,21 +223,4 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
   };
 }
 
-async function main(): Promise<void> {
-  const options = readOrExit(readOptions, HELP);
-  const { failures, ...report } = await bench(options);
-  printReport(report);
-  if (options.write) console.log(`\nwritten: ${writeReport(report).join(", ")}`);
-  if (failures > 0) {
-    console.error(`\nFAILED: ${failures} request(s) were not answered with 2xx`);
-    process.exit(1);
-  }
-}
-
-main().then(
-  () => process.exit(process.exitCode ?? 0),
-  (error) => {
-    console.error(error);
-    process.exit(1);
-  },
-);
+runBench(readOrExit(readOptions, HELP), bench);
