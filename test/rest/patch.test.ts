@@ -91,6 +91,8 @@ describe("patch: one node", () => {
     assert.equal((await call(port, "PATCH", "/_stats", { headers: MERGE, body: "{}" })).status, 405);
     await call(port, "PUT", "/large", { headers: BYTES, body: Buffer.alloc(2_000_000) });
     assert.equal((await patch(port, "/large?append", "x", BYTES)).status, 413);
+    const other = await patch(port, "/large?append", "x", { ...BYTES, "If-Match": '"0"' });
+    assert.equal(other.status, 412, "what it demands comes first");
   });
 
   test("patch: many clients at one counter, beside deletes and writes of it: none is lost", async () => {

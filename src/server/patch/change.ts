@@ -71,6 +71,8 @@ function read(context: FrontContext, line: Patch[], isSure: boolean, leave: Leav
       const patch = line.shift() as Patch;
       const end = (ending: Ending): void => answer([patch], ending, leave);
       if (current.state === "failed") end(value);
+      else if (current.state === "found" && !conditionsHold(patch.asked, current.etag))
+        refuse(context, patch, failed("precondition_failed", "", current.etag), end);
       else refuse(context, patch, value, end);
     }
   });
@@ -82,7 +84,7 @@ function readValue(current: Current): Value | Failed | null {
   if (current.state === "failed") return failed(current.code, current.detail);
   const { etag, json, contentType, valueBytes } = current;
   if (valueBytes > CHUNK_BYTES)
-    return failed("too_large", `a value that is changed in place has at most ${CHUNK_BYTES} bytes`);
+    return failed("too_large", `a value that is changed in place has at most ${CHUNK_BYTES} bytes`, etag);
   // What the key remembers is its own affair, and sums over the value are of what it was.
   const trailer = withoutSums(withRecent(current.trailer, null));
   try {
