@@ -62,6 +62,8 @@ for (const { valueBytes, share, diskMib } of [
       const value = Buffer.alloc(valueBytes, "v");
       const stored: string[] = [];
       await fill(vault, value, stored);
+      const said = (sentence: RegExp) => vault.warnings.filter((warning) => sentence.test(warning)).length;
+      assert.ok(said(/the disk is full/) >= 1, String(vault.warnings));
       // Others take the rest.
       disk.freeBlocks = 0;
       const before = vault.figure("storedBytes");
@@ -77,6 +79,7 @@ for (const { valueBytes, share, diskMib } of [
       }
       await rest(vault);
       assert.equal(vault.figure("diskFull"), 0, `${disk.freeBlocks} blocks free`);
+      assert.ok(said(/the disk has room again/) >= 1);
       assert.equal(vault.put("again", "x").error, null);
       const freed = before - vault.figure("storedBytes");
       assert.ok(vault.figure("compactedBytes") <= WORK_MAX * Math.max(freed, SLAB_BYTES));

@@ -95,7 +95,7 @@ test("health: a node of a cluster without a layout serves nobody, and says so", 
     health: { epoch: 7 },
     stats: {} as never,
   });
-  await withFront({ clusterFacts }, async ({ call }) => {
+  await withFront({ clusterFacts }, async ({ vault, call }) => {
     const joining = await call("GET", "/health");
     assert.deepEqual([joining.status, joining.json().status], [503, "joining"]);
     assert.match(joining.json().reason, /no layout/);
@@ -105,6 +105,10 @@ test("health: a node of a cluster without a layout serves nobody, and says so", 
       [healthy.status, healthy.json().status, healthy.json().cluster.epoch],
       [200, "healthy", 7],
     );
+    vault.shardStats[1].diskFull = true;
+    const full = await call("GET", "/health");
+    assert.deepEqual([full.status, full.json().status], [200, "degraded"]);
+    assert.match(full.json().reason, /disk is full.*this replica/);
   });
 });
 

@@ -18,6 +18,8 @@ const TABLE_AHEAD_ENTRIES = 4096;
 /** Steps in which the spare slab grows at a time; more while writes wait for it. */
 const SPARE_STEPS = 1;
 const SPARE_STEPS_FULL = 8;
+/** That it is full is said at most this often. */
+const SAY_AGAIN_MS = 60_000;
 export const REFUSED: Error = Object.assign(new Error("the disk is full"), { code: "ENOSPC" });
 
 export class DiskRoom {
@@ -33,6 +35,9 @@ export class DiskRoom {
   private appendedBefore = 0;
   /** Whether the spare slab is being made. */
   isGrowing = false;
+  /** When it was said last that the disk is full, by `now`, and whether that stands. */
+  private saidMs = Number.NEGATIVE_INFINITY;
+  private isSaid = false;
 
   /** @param onFailure the disk refused for another reason than that it is full */
   constructor(
@@ -89,6 +94,21 @@ export class DiskRoom {
     this.appender.diskFull = full;
     this.state.figures[FIGURE.diskFull] = full ? 1 : 0;
     if (!full) this.succession.sealing.again();
+    this.say(full);
+  }
+
+  private say(full: boolean): void {
+    const { shard, warn } = this.state;
+    const nowMs = this.now();
+    if (!full && this.isSaid) warn(`shard ${shard}: the disk has room again`);
+    if (!full) this.isSaid = false;
+    else if (Math.abs(nowMs - this.saidMs) >= SAY_AGAIN_MS) {
+      warn(
+        `shard ${shard}: the disk is full (no blocks, or no inodes for another file): values are refused until there is room; deletes go on`,
+      );
+      this.saidMs = nowMs;
+      this.isSaid = true;
+    }
   }
 
   /**

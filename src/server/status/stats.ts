@@ -82,12 +82,12 @@ function judge(
   }
   if (shards.some((shard) => shard.diskFull)) {
     // 200: a restart would not help, and an orchestrator that acts on a 503 would take the reads away too.
-    return {
-      word: "degraded",
-      reason:
-        "the disk is full (no blocks, or no inodes for another file: see df and df -i): writes answer 507 until there is room",
-      status: 200,
-    };
+    const what =
+      cluster === null
+        ? "writes answer 507 until there is room"
+        : "this replica takes no values until there is room, and gets them then; the others go on";
+    const reason = `the disk is full (no blocks, or no inodes for another file: see df and df -i): ${what}`;
+    return { word: "degraded", reason, status: 200 };
   }
   // 200 as well: what is known is served, and a restart brings nothing back.
   const missing = sum(shards, (shard) => shard.missingSlabs);
