@@ -143,16 +143,22 @@ export function holdsTombstone(state: RegisterState | null, ballot: Ballot, ende
 
 /**
  * A replica's part of "all replicas confirm that very tombstone": it holds it, or it has nothing of the key
- * and a floor that keeps out all that the tombstone does (it has collected it already).
+ * and a floor that keeps out all that the tombstone does (it has collected it already). Not while its promise
+ * is far ahead of cluster time: that would become part of the floor (`floorWithout`), and so stand in the way
+ * of all keys of the partition.
+ * @param nowMillis cluster time
  */
 export function confirmsTombstone(
   state: RegisterState | null,
   floor: Ballot | null,
   ballot: Ballot,
-  ended = false,
+  ended: boolean,
+  nowMillis: number,
 ): boolean {
   if (state === null || state.ballot === null) return floor !== null && compareBallots(floor, ballot) >= 0;
-  return holdsTombstone(state, ballot, ended);
+  const { promised } = state;
+  const isAheadOfTime = promised !== null && ballotMillis(promised) > nowMillis + BALLOT_AHEAD_MS_MAX;
+  return holdsTombstone(state, ballot, ended) && !isAheadOfTime;
 }
 
 /**

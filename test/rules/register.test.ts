@@ -23,8 +23,11 @@ import {
   type RegisterState,
   YES,
 } from "../../src/rules/register.ts";
-import { PROMISE_FOLD_MS } from "../../src/util/limits.ts";
+import { BALLOT_AHEAD_MS_MAX, PROMISE_FOLD_MS } from "../../src/util/limits.ts";
 import { Random, randomSeed } from "../random.ts";
+
+/** Cluster time. */
+const NOW = 1000;
 
 const ballot = (clockLow: number, node = 1, incarnation = 1, clockHigh = 0): Ballot => ({
   clockLow,
@@ -74,8 +77,8 @@ test("register: what is collected is exactly the mark, or exactly the tombstone"
     [false, true, false],
   );
   assert.equal(holdsTombstone(mark, ballot(5)), false);
-  assert.equal(confirmsTombstone(value, ballot(9), ballot(5), true), false);
-  assert.equal(confirmsTombstone(null, ballot(5), ballot(5), true), true, "collected here already");
+  assert.equal(confirmsTombstone(value, ballot(9), ballot(5), true, NOW), false);
+  assert.equal(confirmsTombstone(null, ballot(5), ballot(5), true, NOW), true, "collected here already");
 });
 
 test("register: ballots are ordered by clock, then node, then incarnation, all unsigned", () => {
@@ -150,11 +153,26 @@ test("register: exists, tombstones and promises that are folded into the floor",
   assert.equal(holdsTombstone(state(4, 2, true), ballot(3)), false);
   assert.equal(holdsTombstone(state(4, 2), ballot(2)), false);
   assert.equal(holdsTombstone(null, ballot(2)), false);
-  assert.equal(confirmsTombstone(state(null, 2, true), null, ballot(2)), true);
-  assert.equal(confirmsTombstone(state(null, 1), ballot(2), ballot(2)), false, "an older value is there");
-  assert.equal(confirmsTombstone(null, ballot(1), ballot(2)), false);
-  assert.equal(confirmsTombstone(null, null, ballot(2)), false);
-  assert.equal(confirmsTombstone(state(4, null), ballot(2), ballot(2)), true, "collected before");
+  assert.equal(confirmsTombstone(state(null, 2, true), null, ballot(2), false, NOW), true);
+  assert.equal(
+    confirmsTombstone(state(null, 1), ballot(2), ballot(2), false, NOW),
+    false,
+    "an older value is there",
+  );
+  const promising = (millis: number): RegisterState => {
+    const promised = {
+      ...ballot(0),
+      clockHigh: Math.floor(millis / 0x10000),
+      clockLow: (millis % 0x10000) * 0x10000,
+    };
+    return { ...state(null, 2, true), promised };
+  };
+  assert.equal(confirmsTombstone(promising(NOW + 1000), null, ballot(2), false, NOW), true);
+  const ahead = promising(NOW + BALLOT_AHEAD_MS_MAX + 1);
+  assert.equal(confirmsTombstone(ahead, null, ballot(2), false, NOW), false, "the floor would be ahead");
+  assert.equal(confirmsTombstone(null, ballot(1), ballot(2), false, NOW), false);
+  assert.equal(confirmsTombstone(null, null, ballot(2), false, NOW), false);
+  assert.equal(confirmsTombstone(state(4, null), ballot(2), ballot(2), false, NOW), true, "collected before");
   assert.deepEqual(floorWithout(state(4, 2, true), ballot(1)), ballot(4));
   assert.deepEqual(floorWithout(state(null, 2, true), null), ballot(2));
   assert.deepEqual(floorWithout(state(null, 2, true), ballot(9)), ballot(9));

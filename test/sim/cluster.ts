@@ -844,7 +844,7 @@ export class SimNode {
     if (this.refusal(epoch) !== null || this.synchronising) return false;
     if (this.world.mutation.collectsUnmarked && this.state?.ballot != null)
       return compareBallots(this.state.ballot, tombstone) === 0;
-    return confirmsTombstone(this.state, this.floor, tombstone, ended);
+    return confirmsTombstone(this.state, this.floor, tombstone, ended, Number.POSITIVE_INFINITY);
   }
 
   private collect(epoch: number, tombstone: Ballot, ended: boolean): void {

@@ -18,6 +18,7 @@ const KEY = "key";
 const NONE = Buffer.alloc(0);
 const AHEAD_MS = 3600 * 1000;
 const KNOWN_MS = 2000;
+const COLLECTED_MS = 10_000;
 const LONGEST_MS = 180_000;
 
 class Scenario {
@@ -73,6 +74,12 @@ class Scenario {
     return this.write(worker, "put");
   }
 
+  async pass(ms: number): Promise<void> {
+    const { simulation } = this;
+    const endMs = simulation.now + ms;
+    await this.until("some time has passed", () => simulation.now > endMs);
+  }
+
   /** Waits until workers hold the same of the key. */
   async same(workers: readonly SimWorker[]): Promise<void> {
     await this.until("all hold the same", () => {
@@ -83,10 +90,9 @@ class Scenario {
 
   /** Puts another disk into a worker, which has to synchronise then, and waits until it votes. */
   async reborn(worker: SimWorker, between: () => void): Promise<void> {
-    const { cluster, simulation } = this;
+    const { cluster } = this;
     // Until the others know how far its log was.
-    const knownMs = simulation.now + KNOWN_MS;
-    await this.until("some time has passed", () => simulation.now > knownMs);
+    await this.pass(KNOWN_MS);
     cluster.crash(worker);
     between();
     const before = cluster.said.length;
@@ -221,6 +227,29 @@ test("simulated nodes: what was deleted and collected stays so when an old disk 
     await scenario.until("its tombstone is collected", isGone);
     await scenario.reborn(b, () => cluster.putBack(b, copy));
     assert.ok(isGone(), "no replica has anything of it");
+  } finally {
+    scenario.simulation.uninstall();
+  }
+});
+
+test("simulated nodes: a deletion under a promise from far ahead does not raise the floor of all its partition", async (t) => {
+  const scenario = new Scenario(randomSeed(t));
+  try {
+    const workers = await scenario.born("abc");
+    const [a, b] = workers;
+    await scenario.put(a);
+    await scenario.write(a, "delete");
+    await scenario.write(a, "delete", { key: "another" });
+    await scenario.same(workers);
+    const ballot = await scenario.promiseAhead(b);
+    await scenario.until("the other tombstone is collected", () =>
+      workers.every(({ vault }) => vault?.state.keys.get("another")?.ballot == null),
+    );
+    // All nodes look for tombstones more often than that.
+    await scenario.pass(COLLECTED_MS);
+    for (const { vault } of workers)
+      for (const floor of vault?.state.floors.values() ?? []) assert.ok(compareBallots(floor, ballot) < 0);
+    assert.equal(b.vault?.state.keys.get(KEY)?.tombstone, true);
   } finally {
     scenario.simulation.uninstall();
   }

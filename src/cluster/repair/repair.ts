@@ -95,6 +95,7 @@ export class Repair {
       port: node.port,
       peerOf,
       epoch: () => membership.layout?.epoch ?? 0,
+      clusterMillis: () => setup.time.now(),
       placement: () => membership.placement,
       votes: (group) => node.votes(group),
       isBusy: () => this.pace.isBusy,

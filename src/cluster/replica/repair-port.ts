@@ -52,6 +52,7 @@ export interface RepairPortSetup {
   port: NodePort;
   peerOf: (node: string) => FrameSender | null;
   epoch: () => number;
+  clusterMillis: () => number;
   placement: () => Placement | null;
   /** Whether the own replica may vote for the partition of these replicas. */
   votes: (group: ReplicaGroup) => boolean;
@@ -276,21 +277,19 @@ export class RepairPort implements CollectPort {
     const group = setup.placement()?.groupOf(key.hashA);
     if (group === undefined || epoch !== setup.epoch() || setup.isSynchronising()) return false;
     if (!setup.votes(group)) return false;
+    const { replica } = setup.vault;
     const held = setup.vault.findRegister(keyBytes(key));
     if (held.state === "damaged") return false;
     const state =
       held.state === "absent"
         ? null
         : {
-            promised: null,
-            ballot: ballotOf(held.head),
-            tombstone: held.state === "tombstone",
-            ended: held.ended,
-            end: held.end,
-            operationLow: 0,
-            operationHigh: 0,
+            ...{ promised: replica.promisedOf(keyBytes(key)), ballot: ballotOf(held.head) },
+            ...{ tombstone: held.state === "tombstone", ended: held.ended, end: held.end },
+            ...{ operationLow: 0, operationHigh: 0 },
           };
-    return confirmsTombstone(state, setup.vault.replica.floorOf(indexPartitionOf(key.hashA)), ballot, ended);
+    const floor = replica.floorOf(indexPartitionOf(key.hashA));
+    return confirmsTombstone(state, floor, ballot, ended, setup.clusterMillis());
   }
 
   private collectHere(key: ClusterKey, epoch: number, ballot: Ballot, ended: boolean): void {

@@ -9,6 +9,8 @@ import { FloorReader } from "../../engine/state/floors.ts";
 import type { Ballot } from "../../format/record.ts";
 import { ballotOfMillis, higherBallot } from "../../format/version.ts";
 import { sumDigest } from "../../rules/digest.ts";
+import type { KeyRef } from "../../rules/write.ts";
+import { NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import type { HashPrefix } from "../../util/hash-prefix.ts";
@@ -139,16 +141,28 @@ export class Housekeeping {
     ended: boolean,
     done: (error: ErrorCode | null, dropped: boolean) => void,
   ): void {
-    const { shards, keyHash } = this.setup.store;
     const operation = emptyOperation();
     operation.op = OP_DROP_TOMBSTONE;
-    operation.key = key.bytes.subarray(0, key.length);
-    operation.hashA = hashKey(key.bytes, key.length, 0);
-    operation.hashB = hashBOf(key.bytes, key.length, keyHash);
+    const shard = this.route(key, operation);
     operation.ended = ended;
     operation.ballot = ballot;
-    const shard = shards === 1 ? 0 : shardOf(operation.hashA, operation.hashB, shards);
     this.send(shard, operation, (result) => done(result.error, result.register?.verdict === "yes"));
+  }
+
+  /** The promise that stands for a key, as it is on the disk; null: none. */
+  promisedOf(key: KeyBytes): Ballot | null {
+    const to = { key: NOTHING, hashA: 0, hashB: 0 };
+    const shard = this.route(key, to);
+    return this.partitions.promisedOf(shard, to.key, to.hashA, to.hashB);
+  }
+
+  /** Fills in a key with its hashes; answers the shard that has it. */
+  private route({ bytes, length }: KeyBytes, to: KeyRef): number {
+    const { shards, keyHash } = this.setup.store;
+    to.key = bytes.subarray(0, length);
+    to.hashA = hashKey(bytes, length, 0);
+    to.hashB = hashBOf(bytes, length, keyHash);
+    return shards === 1 ? 0 : shardOf(to.hashA, to.hashB, shards);
   }
 
   /**

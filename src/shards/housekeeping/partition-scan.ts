@@ -218,7 +218,8 @@ export class PartitionScan {
     return this.promiseReaders[shard] as IndexReader;
   }
 
-  private promisedOf(shard: number, key: Uint8Array, hashA: number, hashB: number): Ballot | null {
+  /** The promise that a shard has for a key, or null. */
+  promisedOf(shard: number, key: Uint8Array, hashA: number, hashB: number): Ballot | null {
     const index = this.promisesOf(shard);
     if (index === null) return null;
     const { maps } = this.setup.lookups[shard];

@@ -384,6 +384,10 @@ class SimHousekeeping {
     return this.vault.state.floors.get(partition) ?? null;
   }
 
+  promisedOf(key: KeyBytes): Ballot | null {
+    return this.vault.state.keys.get(nameOf(key))?.promised ?? null;
+  }
+
   digests(prefix: HashPrefix): Int32Array {
     const { keys } = this.vault.state;
     const names = this.vault.state.namesIn(prefix);
