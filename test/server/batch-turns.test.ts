@@ -1,6 +1,7 @@
-/** The steps of all batches of a front: a slice of each turn of the event loop, whoever fails. */
+/** The steps of all batches of a front: a slice of each turn of the event loop, whoever fails; and answers in parts. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { bodyOf } from "../../src/server/batch/answer.ts";
 import { Turns } from "../../src/server/batch/turns.ts";
 
 /** Longer than half a slice: at most two begin in one. */
@@ -64,4 +65,20 @@ test("turns: what a step throws ends its own work, and no other", async () => {
     );
   });
   assert.deepEqual([seen, steps], [[error], 1000]);
+});
+
+test("batch: an answer that is made in parts is what it is in one", async () => {
+  const turns = new Turns();
+  for (const count of [0, 1, 2, 700, 5000])
+    for (const length of [1, 100, 70_000]) {
+      if (count * length > 5_000_000) continue;
+      const results = Array.from(
+        { length: count },
+        (_, index) => `{"n":${index},"ä":"${"ö".repeat(length)}"\r\n}`,
+      );
+      const json = Buffer.from(await bodyOf(turns, results, false)).toString("utf8");
+      assert.equal(json, `{"success":true,"results":[${results.join(",")}]}\n`);
+      const lines = Buffer.from(await bodyOf(turns, results, true)).toString("utf8");
+      assert.equal(lines, results.map((result) => `${result.replace("\r\n", "  ")}\n`).join(""));
+    }
 });

@@ -1,6 +1,6 @@
 /**
  * `POST /_batch`: takes the body whole, reads its operations, has them done, and answers their results in
- * order; reading and beginning them take turns with whoever else waits (turns.ts).
+ * order; all of it by turns with whoever else waits (turns.ts).
  *
  * Invariants: nothing is done of a batch that is malformed or did not come whole; one that did is done to its
  * end, whether its client waits or not.
@@ -9,10 +9,11 @@
 import { isJsonType } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
-import { sendError, statusLine } from "../http/reply.ts";
+import { sendError } from "../http/reply.ts";
 import type { MakeChange } from "../patch/asked.ts";
 import { POST } from "../status/meter.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
+import { bodyOf, send } from "./answer.ts";
 import { type Operation, operationsOf, type Refused } from "./parse.ts";
 import { type BatchSetup, runBatch } from "./run.ts";
 import { BatchError } from "./text.ts";
@@ -24,8 +25,6 @@ const BATCHES_BYTES_MAX = 64 * 1024 * 1024;
 
 const CONTENT_TYPE = Buffer.from("content-type");
 const LINES_SYNTAX = /^application\/(?:x-)?ndjson[ \t]*(;|$)/i;
-/** JSON has them between its parts only, where a blank does as well. */
-const LINE_ENDS = /[\r\n]/g;
 const OTHER_TYPE = {
   code: "bad_request",
   detail: "a batch is application/json, or application/x-ndjson with an operation a line",
@@ -67,8 +66,8 @@ async function run(
   const operations = await read(setup.turns, body, isLines);
   // From here on each write is noted, and not the batch.
   setup.asker.notes?.own();
-  const results = await runBatch({ ...setup, operations });
-  return (res) => send(res, results, isLines);
+  const answer = await bodyOf(setup.turns, await runBatch({ ...setup, operations }), isLines);
+  return (res) => send(res, answer, isLines);
 }
 
 /** Reads the operations. Throws BatchError. */
@@ -83,15 +82,4 @@ function read(turns: Turns, body: Uint8Array, isLines: boolean): Promise<(Operat
       return done !== true;
     }, reject);
   });
-}
-
-function send(res: Res, results: readonly string[], isLines: boolean): number {
-  const type = isLines ? "application/x-ndjson" : "application/json";
-  const lines = [statusLine(200), `Content-Type: ${type}`, "Cache-Control: no-store"];
-  res.writeStatus(lines.join("\r\n"));
-  const body = isLines
-    ? results.map((result) => `${result.replaceAll(LINE_ENDS, " ")}\n`).join("")
-    : `{"success":true,"results":[${results.join(",")}]}\n`;
-  res.end(Buffer.from(body, "utf8"));
-  return 200;
 }
