@@ -7,8 +7,8 @@ import { keepSlots, type TokenRecord } from "../auth/token-file.ts";
 import { readClusterKeys, readKey, readTlsCa, readTokens, secretWarnings } from "../config/access.ts";
 import type { Config } from "../config/config.ts";
 import { CertificateWatch } from "../platform/certificate-watch.ts";
+import { watchFiles } from "../platform/file-watch.ts";
 import type { Logger } from "../platform/log.ts";
-import { watchFiles } from "./file-watch.ts";
 
 export interface Reloadable {
   /** Reads the certificate again; false: it has not changed. Throws a sentence. */
@@ -36,8 +36,13 @@ export class FileReload {
   private tokens: readonly TokenRecord[];
   private readonly endWatch: () => void;
   private readonly certificate: CertificateWatch | null;
+  private readonly report: (refused: number) => void;
+  /** Files that could not be taken when they were read last. */
+  private readonly refused = new Set<string>();
 
-  constructor(config: Config, target: Reloadable, log: Logger) {
+  /** @param report told how many files are not in force as they are */
+  constructor(config: Config, target: Reloadable, log: Logger, report: (refused: number) => void = () => {}) {
+    this.report = report;
     this.config = config;
     this.target = target;
     this.log = log;
@@ -62,11 +67,13 @@ export class FileReload {
       if (file === null) return;
       try {
         read.push(`${file} (${take(file)})`);
+        this.note(file, false);
       } catch (error) {
+        this.note(file, true);
         this.log.error(`SIGHUP: ${(error as Error).message}; nothing has changed`);
       }
     };
-    attempt(tls === null ? null : `${tls.certificate}, ${tls.key}`, () => this.takeCertificate());
+    attempt(tls === null ? null : certificateFiles(tls), () => this.takeCertificate());
     attempt(files.auth, (file) => this.takeKey(file));
     attempt(files.clusterKey, (file) => this.takeClusterKeys(file));
     attempt(files.tokens, (file) => this.takeTokens(file));
@@ -85,12 +92,22 @@ export class FileReload {
     this.endWatch();
   }
 
+  private note(files: string, isRefused: boolean): void {
+    if (isRefused) this.refused.add(files);
+    else this.refused.delete(files);
+    this.report(this.refused.size);
+  }
+
   private changed(file: string): void {
-    const isTokens = file === this.config.files.tokens;
+    const { tls, files } = this.config;
+    const isTokens = file === files.tokens;
+    const named = isTokens || tls === null ? file : certificateFiles(tls);
     try {
       const outcome = isTokens ? this.takeTokens(file) : this.takeCertificate();
+      this.note(named, false);
       if (outcome !== UNCHANGED) this.log.info(`${file} has changed: ${outcome}`);
     } catch (error) {
+      this.note(named, true);
       this.log.error(`${file} has changed, but ${(error as Error).message}; what was in force stays`);
     }
   }
@@ -124,6 +141,11 @@ export class FileReload {
     this.tokens = fresh;
     return `in force, ${fresh.length} tokens`;
   }
+}
+
+/** Both are taken at once, whichever has changed. */
+function certificateFiles({ certificate, key }: NonNullable<Config["tls"]>): string {
+  return `${certificate}, ${key}`;
 }
 
 const UNCHANGED = "unchanged";

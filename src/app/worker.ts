@@ -13,6 +13,7 @@ import { demandForms } from "../platform/private-directory.ts";
 import { AuditFile } from "../server/access/audit.ts";
 import { createFront, type FrontOptions } from "../server/front.ts";
 import { reservePort } from "../server/http/http.ts";
+import { Meter } from "../server/status/meter.ts";
 import type { LocalVault } from "../shards/vault/local-vault.ts";
 import { openVault } from "../shards/vault/open.ts";
 import { loadHash } from "../util/hash.ts";
@@ -71,7 +72,11 @@ export async function startWorker(
     const threads = await startFrontThreads(vault, config, shared, forFronts(cluster, config), log, fatal);
     if (frontPort !== port) log.info({ port: frontPort, host: config.host }, `fronts on port ${frontPort}`);
     announce(config, vault, { url, port, startMs: Math.round(performance.now() - started) }, log);
-    const reload = new FileReload(config, reloadable(config, front, threads, cluster, audit), log);
+    const target = reloadable(config, front, threads, cluster, audit);
+    const { refusedFiles } = new Meter(meters[0]);
+    const reload = new FileReload(config, target, log, (count) => {
+      refusedFiles[0] = count;
+    });
     return {
       reload: () => reload.all(),
       async stop() {

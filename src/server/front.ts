@@ -248,6 +248,7 @@ function createHandlers(
     nodes: options.nodes ?? (() => 1),
     stopping: () => context.stopping,
     refusesConnections: () => meters.some(({ refusedMs }) => isRecent(refusedMs[0], Date.now())),
+    refusesFiles: () => meters.some(({ refusedFiles }) => refusedFiles[0] > 0),
     cluster: options.clusterFacts ?? (() => null),
   };
   const operations = workerOperations({

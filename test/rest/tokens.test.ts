@@ -7,7 +7,7 @@ import fs from "node:fs";
 import http from "node:http";
 import path from "node:path";
 import { after, describe, test } from "node:test";
-import { ArchiveWriter, END_BYTES } from "../../src/archive/tar.ts";
+import { ArchiveWriter, END_BYTES } from "../../src/archive/tar-writer.ts";
 import { call, closeConnections } from "./client.ts";
 import { removeFolder, runProgram, type Server, startServer, temporaryFolder, waitUntil } from "./server.ts";
 
@@ -149,6 +149,11 @@ describe("tokens of a running node", () => {
         await waitUntil("the bad file is named", () =>
           /has changed, but -tokens: .*line 2: it is no JSON/.test(server.log()),
         );
+        const health = async () => (await call(server.port, "GET", "/health", { agent: false })).json();
+        await waitUntil("/health says so", async () => {
+          const { status, reason } = await health();
+          return status === "degraded" && /tokens, keys or certificates/.test(reason);
+        });
         assert.ok(await all("/a/1", first.token, 200));
 
         // Another file renamed to its place.
@@ -156,6 +161,7 @@ describe("tokens of a running node", () => {
         fs.renameSync(`${file}.new`, file);
         await waitUntil("the first token is forgotten", () => all("/a/1", first.token, 401));
         assert.ok(await all("/a/1", second.token, 200));
+        assert.equal((await health()).status, "healthy");
 
         fs.chmodSync(file, 0o644);
         await waitUntil("a file that all can read is named", () =>

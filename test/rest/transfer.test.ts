@@ -142,6 +142,12 @@ function lastOf({ text }: Reply): any {
   return JSON.parse(text.trimEnd().split("\n").at(-1) as string);
 }
 
+/** Where it took its time lines have told how far it was, and the last one alone says what came of it. */
+function assertRefused(reply: Reply, sentence: string): void {
+  assert.equal(lastOf(reply).success, false, `${sentence}: ${reply.text}`);
+  if (!reply.text.trimEnd().includes("\n")) assert.equal(reply.status, 400, sentence);
+}
+
 async function withTwo(body: (from: Server, to: Server) => Promise<void>): Promise<void> {
   await withServer({}, (from) => withServer({}, (to) => body(from, to)));
 }
@@ -277,8 +283,7 @@ describe("transfer: one node", () => {
         ...Array.from({ length: 12 }, () => random.below(body.length)),
       ]) {
         const reply = await imported(to, body.subarray(0, at));
-        assert.equal(reply.status, 400, `cut at ${at}: ${reply.text}`);
-        assert.equal(lastOf(reply).success, false);
+        assertRefused(reply, `cut at ${at}`);
       }
       const damaged = Buffer.from(body);
       damaged[148] ^= 0x55;
@@ -296,7 +301,8 @@ describe("transfer: one node", () => {
       // The first value ends just where a half of the rest does.
       const cut = body.subarray(0, (body.length - 1024) / 2);
       const reply = await imported(to, cut);
-      assert.deepEqual([reply.status, lastOf(reply).stored], [400, 1], reply.text);
+      assertRefused(reply, "cut behind zeros");
+      assert.equal(lastOf(reply).stored, 1);
       assert.match(lastOf(reply).error, /has no end/);
       assert.equal(lastOf(await imported(to, body)).success, true);
     });

@@ -2,7 +2,7 @@
 import { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { headOf } from "../../archive/member.ts";
-import { ArchiveWriter } from "../../archive/tar.ts";
+import { ArchiveWriter } from "../../archive/tar-writer.ts";
 import { loadHash } from "../../util/hash.ts";
 import { PartFile } from "../subcommand/part-file.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";

@@ -27,4 +27,6 @@ export interface NodeFacts {
   stopping: () => boolean;
   /** Connections are closed as they come, for want of descriptors. */
   refusesConnections: () => boolean;
+  /** Tokens, keys or certificates have changed, and could not be taken. */
+  refusesFiles: () => boolean;
 }

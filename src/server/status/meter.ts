@@ -34,7 +34,8 @@ const RECEIVING = IN_FLIGHT + 1;
 const CONNECTIONS = RECEIVING + 1;
 const WATCHERS = CONNECTIONS + 1;
 const CLOSED_MS = WATCHERS + 1;
-const REFUSED = CLOSED_MS + 1;
+const FILES = CLOSED_MS + 1;
+const REFUSED = FILES + 1;
 const NUMBERS = REFUSED + REFUSALS.length;
 /** Size of a meter's memory. */
 export const METER_BYTES = NUMBERS * Float64Array.BYTES_PER_ELEMENT;
@@ -51,6 +52,8 @@ export class Meter {
   readonly watchers: Float64Array;
   /** One number: when a connection was last closed for want of descriptors, in milliseconds since 1970. */
   readonly refusedMs: Float64Array;
+  /** One number: files of access that have changed and could not be taken. Of the main thread's meter. */
+  readonly refusedFiles: Float64Array;
   private readonly counts: Float64Array;
   private readonly refusals: Float64Array;
   private readonly reads: Latencies;
@@ -67,6 +70,7 @@ export class Meter {
     this.connections = part(CONNECTIONS, 1);
     this.watchers = part(WATCHERS, 1);
     this.refusedMs = part(CLOSED_MS, 1);
+    this.refusedFiles = part(FILES, 1);
     this.refusals = part(REFUSED, REFUSALS.length);
   }
 
@@ -82,6 +86,7 @@ export class Meter {
       total.receivingBytes[0] += meter.receivingBytes[0];
       total.connections[0] += meter.connections[0];
       total.watchers[0] += meter.watchers[0];
+      total.refusedFiles[0] += meter.refusedFiles[0];
       total.refusedMs[0] = Math.max(total.refusedMs[0], meter.refusedMs[0]);
     }
     return total;

@@ -161,6 +161,11 @@ export const NODE_FIGURES: readonly Figure<NodeSource>[] = [
       Object.entries(meter.refusedRequests()).map(([code, value]) => ({ labels: { code }, value })),
     ),
   },
+  both(
+    "refusedFiles",
+    ({ meter }) => meter.refusedFiles[0],
+    (read) => gauge("refused_files", "Files of access that have changed and could not be taken.", read),
+  ),
   {
     stats: "requestsByFront",
     value: ({ meters }) => meters.map((one) => one.total),

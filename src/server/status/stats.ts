@@ -107,6 +107,11 @@ function judge(
       reason: `parts of ${broken} data files cannot be read, which the log names: they were cut, or the disk fails; what is gone answers 500; stop the node and run minivault verify`,
       status: 200,
     };
+  if (facts.refusesFiles()) {
+    const reason =
+      "a file with tokens, keys or certificates has changed and cannot be taken: what was in force stays; the log says why";
+    return { word: "degraded", reason, status: 200 };
+  }
   return { word: "healthy", reason: null, status: 200 };
 }
 

@@ -7,7 +7,7 @@
  * everything.
  */
 import { headOf } from "../../archive/member.ts";
-import { ArchiveWriter } from "../../archive/tar.ts";
+import { ArchiveWriter } from "../../archive/tar-writer.ts";
 import type { Token } from "../../auth/tokens.ts";
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import type { NamesAnswer } from "../../shards/catalog/messages.ts";

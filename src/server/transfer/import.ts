@@ -5,7 +5,8 @@
  *   body ─► archive ─► members, small ones many at once, large ones one by one ─► values
  */
 import { type ReadMember, readMember } from "../../archive/member.ts";
-import { ArchiveReader, END_BYTES, type Member } from "../../archive/tar.ts";
+import { ArchiveReader, type Member } from "../../archive/tar.ts";
+import { END_BYTES } from "../../archive/tar-writer.ts";
 import type { Token } from "../../auth/tokens.ts";
 import { parametersOf } from "../../rules/query.ts";
 import { nameOf } from "../../util/bytes.ts";
