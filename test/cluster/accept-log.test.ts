@@ -19,16 +19,18 @@ function at(clockLow: number, node = 1): Ballot {
 
 test("accept log: tells where an operation was taken, and whether another node was shown it", () => {
   const log = new AcceptLog(() => 1000);
-  log.taken(at(1), 5, 6);
-  log.taken(at(2), 5, (6 | FIRST_WRITE) >>> 0);
-  log.taken(at(3), 5, 7);
+  log.taken(at(1), 5, 6, true);
+  log.taken(at(2), 5, (6 | FIRST_WRITE) >>> 0, true);
+  log.taken(at(3), 5, 7, false);
   log.shown(at(4, 1), 5, 6);
   assert.deepEqual(log.recall(5, 6, 1, 0), {
     kind: "yes",
     known: true,
     shown: false,
     ballots: [at(1), at(2)],
+    certain: true,
   });
+  assert.equal(log.recall(5, 7, 1, 0).certain, false, "it may have been taken");
   log.shown(at(5, 2 ** 32 - 1), 5, 6);
   assert.equal(log.recall(5, 6, 1, 0).shown, true);
   assert.equal(log.recall(5, 7, 1, 0).shown, false);
@@ -44,14 +46,14 @@ test("accept log: knows nothing from before it began, nor from before what it ha
   // Slow enough that old ones are forgotten and no room is added.
   for (let index = 0; index < 3000; index++) {
     nowMs += 20;
-    log.taken(at(index), index, 0);
+    log.taken(at(index), index, 0, true);
   }
   assert.equal(log.recall(2999, 0, 1, 5000).ballots.length, 1);
   assert.equal(log.recall(0, 0, 1, 55_000).known, false);
   // So fast that it grows: all of the last seconds is kept, in order.
   for (let index = 0; index < 40_000; index++) {
     nowMs += 0.1;
-    log.taken(at(index), 100_000 + index, 0);
+    log.taken(at(index), 100_000 + index, 0, true);
   }
   for (const index of [0, 1, 1023, 1024, 20_000, 39_999]) {
     const { known, ballots } = log.recall(100_000 + index, 0, 1, 5000);
@@ -73,8 +75,9 @@ test("recall: request and answer go over the wire and come back as they were; wh
   const decoded = decodeRecall(frame);
   assert.deepEqual({ ...decoded, key: Buffer.from(decoded?.key ?? []) }, request);
   for (let end = 0; end < frame.length - 2; end++) assert.equal(decodeRecall(frame.subarray(0, end)), null);
-  const answer = { kind: "yes", known: true, shown: true, ballots: [at(1), at(2)] } as const;
-  assert.deepEqual(decodeRecalled(encodeRecalled(answer)), answer);
+  const answer = { kind: "yes", known: true, shown: true, ballots: [at(1), at(2)], certain: true } as const;
+  for (const one of [answer, { ...answer, certain: false }])
+    assert.deepEqual(decodeRecalled(encodeRecalled(one)), one);
   const many = Array.from({ length: 65 }, (_, index) => at(index));
   assert.equal(
     (decodeRecalled(encodeRecalled({ ...answer, ballots: many })) as { known: boolean }).known,

@@ -15,6 +15,7 @@ import {
   type LookAnswer,
   type PrepareAnswer,
   type Proposal,
+  type RecallAnswer,
   type RefusalReason,
   type Refused,
   TOMBSTONE,
@@ -61,7 +62,7 @@ const holds = (ballot: Ballot, operationLow = 77, tombstone = false): PrepareAns
 });
 
 type Kind = "prepare" | "accept" | "look" | "read" | "recall";
-type Answer = PrepareAnswer | AcceptAnswer | LookAnswer;
+type Answer = PrepareAnswer | AcceptAnswer | LookAnswer | RecallAnswer;
 /** What a replica answers, and after how many ms; null: never. `sent` counts the requests of this kind to this node, from 1 on. */
 type Script = (kind: Kind, node: string, sent: number, proposal: Proposal | null) => [number, Answer] | null;
 
@@ -330,6 +331,20 @@ test("coordinator: after an ambiguous accept it looks first, and finishes, start
   const newer = resolve(holds(at(3)));
   assert.equal(newer.result.outcome, "unknown_outcome");
   assert.equal(newer.bench.proposals.length, 1);
+  // It is known as well where a majority remembers that it took one ballot of it, whoever has sent that.
+  const recalled = (certain: boolean, who: string): RegisterResult => {
+    const bench: Bench = new Bench((kind, node, sent) => {
+      if (kind === "prepare") return [1, holds(at(3))];
+      if (kind === "accept") return [1, sent > 1 || node === "a" ? taken : LOST];
+      const ballots = who.includes(node) ? [at(2)] : [];
+      return [1, { kind: "yes", known: true, shown: true, ballots, certain }];
+    });
+    return bench.write().result;
+  };
+  const known = recalled(true, "ab");
+  assert.deepEqual([known.outcome, known.ballot, known.replicas], ["done", at(2), 2]);
+  assert.equal(recalled(true, "a").outcome, "unknown_outcome");
+  assert.equal(recalled(false, "ab").outcome, "unknown_outcome", "they may not have taken it");
   const collected = resolve({ ...absent, floor: at(3) } as PrepareAnswer);
   assert.equal(collected.result.outcome, "unknown_outcome", "what was newer may have been collected");
 });

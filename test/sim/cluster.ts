@@ -781,7 +781,8 @@ export class SimNode {
     const shown =
       mutation.forgetsWhoWasShown !== true &&
       this.shown.some((each) => each.operation === operation && each.node !== asker);
-    return { kind: "yes", known, shown, ballots: this.taken.get(operation) ?? [] };
+    const ballots = this.taken.get(operation) ?? [];
+    return { kind: "yes", known, shown, ballots, certain: true };
   }
 
   take(proposal: Proposal, promised: Ballot | null): void {

@@ -121,12 +121,19 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // Answers of some replicas are as good as those of all.
   { file: DOUBT, from: "if (this.answers.length < group.nodes.length) return false;", to: "", ...HISTORIES },
   // Who was shown a write does not matter.
-  { file: DOUBT, from: "answer.known && !answer.shown", to: "answer.known", ...HISTORIES },
+  { file: DOUBT, from: "known && !shown", to: "known", ...HISTORIES },
   // Where a write was taken does not matter.
   {
     file: DOUBT,
-    from: "return ![...taken.values()]",
-    to: "return taken.size >= 0 || ![...taken.values()]",
+    from: "return !setsOf(this.answers, open)",
+    to: "return open >= 0 || !setsOf(this.answers, open)",
+    ...HISTORIES,
+  },
+  // What one replica has taken has had its effect.
+  {
+    file: DOUBT,
+    from: "if (hasMajority(group, set) &&",
+    to: "if (set !== 0 &&",
     ...HISTORIES,
   },
   // A read answers what it saw.

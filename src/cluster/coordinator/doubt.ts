@@ -9,10 +9,13 @@
  *   (Reads and refusals write it again before they tell of it, and that is an accept like the others.)
  *
  * It takes the word of all replicas: one that is away, or was started since, may have shown it to somebody.
+ *
+ * And that it had its effect: where a majority has taken one ballot of it, whoever has sent that, it was
+ * decided. (All under one layout: its accepts were sent under this one, and the replicas know no newer one.)
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
-import { hasAnyMajority, type ReplicaGroup } from "../layout/groups.ts";
+import { countOf, hasAnyMajority, hasMajority, type ReplicaGroup } from "../layout/groups.ts";
 import { FIRST_WRITE, type RecallAnswer } from "../register/ports.ts";
 
 export class Doubt {
@@ -25,6 +28,8 @@ export class Doubt {
    */
   epoch = -1;
   private readonly answers: { bit: number; ballots: readonly Ballot[] }[] = [];
+  /** Of those that have surely taken it. */
+  private readonly held: { bit: number; ballots: readonly Ballot[] }[] = [];
 
   /** @param exists from the start: somebody else has sent the write */
   constructor(exists: boolean) {
@@ -55,22 +60,44 @@ export class Doubt {
 
   forgetAnswers(): void {
     this.answers.length = 0;
+    this.held.length = 0;
   }
 
   remember(bit: number, answer: RecallAnswer): void {
-    if (answer.kind === "yes" && answer.known && !answer.shown)
-      this.answers.push({ bit, ballots: answer.ballots });
+    if (answer.kind !== "yes") return;
+    const { ballots, known, shown, certain } = answer;
+    if (known && !shown) this.answers.push({ bit, ballots });
+    if (certain) this.held.push({ bit, ballots });
+  }
+
+  /** The highest ballot at which it was decided, and by how many; null: nobody can tell. */
+  effect(group: ReplicaGroup): { ballot: Ballot; replicas: number } | null {
+    let effect: { ballot: Ballot; replicas: number } | null = null;
+    for (const { ballot, set } of setsOf(this.held, 0))
+      if (hasMajority(group, set) && compareOptionalBallots(ballot, effect?.ballot ?? null) > 0)
+        effect = { ballot, replicas: countOf(set) };
+    return effect;
   }
 
   /** @param open replicas that may still take what they have not taken yet */
   isUnfounded(group: ReplicaGroup, open: number): boolean {
     if (this.answers.length < group.nodes.length) return false;
-    const taken = new Map<string, number>();
-    for (const { bit, ballots } of this.answers)
-      for (const { clockHigh, clockLow, node, incarnation } of ballots) {
-        const name = `${clockHigh} ${clockLow} ${node} ${incarnation}`;
-        taken.set(name, (taken.get(name) ?? open) | bit);
-      }
-    return ![...taken.values()].some((set) => hasAnyMajority(group, set));
+    return !setsOf(this.answers, open).some(({ set }) => hasAnyMajority(group, set));
   }
+}
+
+/** Who has taken each ballot. @param others who counts as having taken all of them */
+function setsOf(
+  answers: readonly { bit: number; ballots: readonly Ballot[] }[],
+  others: number,
+): { ballot: Ballot; set: number }[] {
+  const taken = new Map<string, { ballot: Ballot; set: number }>();
+  for (const { bit, ballots } of answers)
+    for (const ballot of ballots) {
+      const name = `${ballot.clockHigh} ${ballot.clockLow} ${ballot.node} ${ballot.incarnation}`;
+      const known = taken.get(name);
+      if (known === undefined) taken.set(name, { ballot, set: others | bit });
+      else known.set |= bit;
+    }
+  return [...taken.values()];
 }

@@ -9,6 +9,7 @@
  *                         on top ──► accept(what is there) at the new ballot
  *                         a first write on top, or only what is older ──► it had no effect: judged anew
  *                         else ──► recall ──no majority can have taken it──► judged anew
+ *                                    ├──a majority has──► done
  *                                    └──else──► unknown_outcome
  *
  * `rewrite` accepts the highest value seen at the prepared ballot (see read.ts), so that a refusal rests on
@@ -121,11 +122,15 @@ export class WriteOperation {
     this.giveUp();
   }
 
-  private giveUp(): void {
+  private giveUp(effect: ReturnType<Doubt["effect"]> = null): void {
+    const { round, doubt } = this;
     this.answered = true;
-    this.round.phase = "over";
-    this.done(this.result(this.doubt.exists ? "unknown_outcome" : "no_quorum", null, 0));
-    this.round.end();
+    round.phase = "over";
+    const outcome = effect !== null ? "done" : doubt.exists ? "unknown_outcome" : "no_quorum";
+    // Others that wrote it again drew one version for it.
+    const ballot = effect !== null && round.weight > 1 ? doubt.since : (effect?.ballot ?? null);
+    this.done(this.result(outcome, ballot, effect?.replicas ?? 0));
+    round.end();
   }
 
   // ---- prepare -----------------------------------------------------------------------------------------------
@@ -203,7 +208,7 @@ export class WriteOperation {
     const { round, doubt } = this;
     if (round.phase !== "recall" || round.tally.pending !== 0) return;
     if (!doubt.isUnfounded(round.group, open)) {
-      this.giveUp();
+      this.giveUp(doubt.effect(round.group));
       return;
     }
     // Nobody holds it any more, so nobody can write it again: as if it had not been tried.

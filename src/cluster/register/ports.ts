@@ -171,12 +171,14 @@ export const UNAVAILABLE: Refused = Object.freeze({ kind: "refused", reason: "un
 /** What a replica remembers of an operation. */
 export interface RecallYes {
   readonly kind: "yes";
-  /** Its memory goes back far enough; else the rest says nothing. */
+  /** Its memory goes back far enough; else there may have been more. */
   readonly known: boolean;
   /** A promise has told another coordinator of its record, whose write may build on it. */
   readonly shown: boolean;
-  /** At which ballots it has taken it. */
+  /** At which ballots it has taken it, or may have. */
   readonly ballots: readonly Ballot[];
+  /** It surely has taken all of these, while the layout that was asked for was in force. */
+  readonly certain: boolean;
 }
 
 export type RecallAnswer = RecallYes | Refused | Lost;

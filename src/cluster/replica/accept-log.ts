@@ -15,6 +15,8 @@ const ENTRIES_MAX = 1 << 17;
 const WORDS = 7;
 const TAKEN = 1;
 const SHOWN = 2;
+/** Taken for certain, by a replica that was of the layout that it was sent by. */
+const HELD = 3;
 
 export class AcceptLog {
   /** Monotonic milliseconds. */
@@ -30,9 +32,9 @@ export class AcceptLog {
     this.completeSinceMs = now();
   }
 
-  /** An accept was taken, or may have been. */
-  taken(ballot: Ballot, operationLow: number, operationHigh: number): void {
-    this.note(TAKEN, ballot, operationLow, operationHigh);
+  /** An accept was taken (`isHeld`, under the layout that it names), or may have been. */
+  taken(ballot: Ballot, operationLow: number, operationHigh: number, isHeld: boolean): void {
+    this.note(isHeld ? HELD : TAKEN, ballot, operationLow, operationHigh);
   }
 
   /**
@@ -86,20 +88,22 @@ export class AcceptLog {
   recall(operationLow: number, operationHigh: number, node: number, ageMs: number): RecallYes {
     const ballots: Ballot[] = [];
     let shown = false;
-    if (this.completeSinceMs > this.now() - ageMs) return { kind: "yes", known: false, shown, ballots };
+    let certain = true;
     const { words } = this;
     const [low, high] = [operationLow | 0, (operationHigh & ~FIRST_WRITE) | 0];
     for (let at = 0; at < this.count * WORDS; at += WORDS) {
       if (words[at] !== low || words[at + 1] !== high) continue;
       if (words[at + 6] === SHOWN) shown ||= words[at + 4] >>> 0 !== node >>> 0;
-      else
+      else {
+        certain &&= words[at + 6] === HELD;
         ballots.push({
           clockLow: words[at + 2] >>> 0,
           clockHigh: words[at + 3] >>> 0,
           node: words[at + 4] >>> 0,
           incarnation: words[at + 5] >>> 0,
         });
+      }
     }
-    return { kind: "yes", known: true, shown, ballots };
+    return { kind: "yes", known: this.completeSinceMs <= this.now() - ageMs, shown, ballots, certain };
   }
 }

@@ -64,9 +64,9 @@ export class Verdicts {
     const { error, register } = result;
     // After an error that does not say so, nobody knows whether it had an effect.
     const verdict = register?.verdict;
-    if (!hadNoEffect(error) && verdict !== "no" && verdict !== "unprepared")
-      this.accepts.taken(ballot, operationLow, operationHigh);
     const answer = this.of(result, epoch, key);
+    if (!hadNoEffect(error) && verdict !== "no" && verdict !== "unprepared")
+      this.accepts.taken(ballot, operationLow, operationHigh, !("kind" in answer));
     if (!("kind" in answer))
       return { kind: "yes", already: answer.verdict === "already", ...replacedBy(answer, atMillis) };
     const done = result.error === null && result.register?.verdict === "yes" ? result.register : null;

@@ -2,7 +2,7 @@
  * At which ballots a replica has taken an operation, as bytes. All numbers are little-endian.
  *
  *   recall   34 1 · 0 3 · epoch 4 · operation 8 · age in ms 4 · node 4 · key
- *   answer   0 1 · flags 1 (known, shown) · count 2, then the ballots; or a refusal of answer-frame.ts
+ *   answer   0 1 · flags 1 (known, shown, certain) · count 2, then the ballots; or a refusal of answer-frame.ts
  */
 
 import { bufferOf } from "../../util/bytes.ts";
@@ -15,6 +15,7 @@ const RECALL = 34;
 const REQUEST_BYTES = 24;
 const KNOWN_FLAG = 1;
 const SHOWN_FLAG = 2;
+const CERTAIN_FLAG = 4;
 const ANSWER_BYTES = 4;
 const BALLOT_BYTES = 16;
 /** An operation takes no more rounds than this. */
@@ -69,10 +70,13 @@ export function decodeRecall(bytes: Uint8Array): RecallRequest | null {
 }
 
 /** A yes. More ballots than an operation can have are as good as nothing known. */
-export function encodeRecalled({ known, shown, ballots }: RecallYes): Buffer {
-  const told = known && ballots.length <= BALLOTS_MAX ? ballots : [];
+export function encodeRecalled({ known, shown, ballots, certain }: RecallYes): Buffer {
+  const told = ballots.length <= BALLOTS_MAX ? ballots : [];
   const frame = Buffer.alloc(ANSWER_BYTES + BALLOT_BYTES * told.length);
-  frame[1] = (known && told.length === ballots.length ? KNOWN_FLAG : 0) | (shown ? SHOWN_FLAG : 0);
+  frame[1] =
+    (known && told.length === ballots.length ? KNOWN_FLAG : 0) |
+    (shown ? SHOWN_FLAG : 0) |
+    (certain ? CERTAIN_FLAG : 0);
   frame.writeUInt16LE(told.length, 2);
   told.forEach((ballot, index) => {
     writeBallot(frame, ANSWER_BYTES + index * BALLOT_BYTES, ballot);
@@ -92,5 +96,5 @@ export function decodeRecalled(bytes: Uint8Array): RecallAnswer | null {
     readBallot(frame, ANSWER_BYTES + index * BALLOT_BYTES),
   );
   const [known, shown] = [(frame[1] & KNOWN_FLAG) !== 0, (frame[1] & SHOWN_FLAG) !== 0];
-  return { kind: "yes", known, shown, ballots };
+  return { kind: "yes", known, shown, ballots, certain: (frame[1] & CERTAIN_FLAG) !== 0 };
 }
