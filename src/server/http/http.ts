@@ -15,8 +15,8 @@
  *   Content-Length is only noticed AFTER the handler ran, so a handler must not act on such a request.
  * - What its parser does not do: a request line that arrives in pieces is a 505 when the cut is behind the
  *   path; of two Content-Length headers the first counts; chunk extensions are a 400; trailers close the
- *   connection; an empty chunk size counts as 0, and the line end behind a chunk is skipped unread. None of
- *   it can be seen from here.
+ *   connection; an empty chunk size counts as 0, and the line end behind a chunk is skipped unread; bytes
+ *   above 127 at the end of a header are dropped. None of it can be seen from here.
  * - It reads on from one socket, also a paused one, for as long as each read fills its 512 KiB. A client on
  *   the same machine can keep that up for 100 MiB and more, and everybody else waits. Receive windows below
  *   512 KiB (net.ipv4.tcp_rmem) end it.

@@ -59,6 +59,7 @@ export function keptHeaders(lines: HeadLines, json: boolean): KeptHeaders {
   kept.push(...meta);
   for (const [name, value] of kept) {
     if (!isMetadataName(name)) return bad("an X-Meta header needs a name behind the second hyphen");
+    if (value === "") return bad(`${name} is empty; leave it out, or percent-encode what is no ASCII`);
     if (!isHeaderText(value)) return bad(`${name} holds characters that a header must not have`);
   }
   return metadataTrailer(kept);
