@@ -8,7 +8,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { cutShard, type ShardCut } from "../../src/engine/backup/cut.ts";
 import { restoreBackup } from "../../src/engine/backup/restore.ts";
-import { prepareTarget } from "../../src/engine/backup/target.ts";
+import { claimTarget, prepareTarget } from "../../src/engine/backup/target.ts";
 import { type BackupSummary, STAGING, writeBackup } from "../../src/engine/backup/write-backup.ts";
 import { verifyDirectory } from "../../src/engine/check/verify.ts";
 import { demandNoBackup, readBackupFile } from "../../src/engine/directory/backup-file.ts";
@@ -252,6 +252,9 @@ test("backup: a folder that cannot be used is refused before anything is done, a
     const before = fs.readdirSync(folder, { recursive: true }).sort();
     for (const [target, pattern] of wrong) assert.throws(() => prepareTarget(target, data), pattern, target);
     assert.deepEqual(fs.readdirSync(folder, { recursive: true }).sort(), before);
+    const twice = [0, 1].map(() => prepareTarget(path.join(folder, "twice"), data));
+    claimTarget(twice[0]);
+    assert.throws(() => claimTarget(twice[1]), { code: "conflict" });
     const good = prepareTarget(path.join(folder, "new"), data);
     assert.deepEqual(good, { directory: path.join(folder, "new"), made: true });
     assert.equal(prepareTarget(path.join(folder, "new"), data).made, false);

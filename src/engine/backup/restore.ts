@@ -5,13 +5,13 @@
 import fs from "node:fs";
 import path from "node:path";
 import { VaultError } from "../../util/errors.ts";
-import { readBackupFile } from "../directory/backup-file.ts";
+import { readBackupFile, UNFINISHED_BACKUP } from "../directory/backup-file.ts";
 import { identityOf, shardDirectory, writeRestoredStore } from "../directory/store-file.ts";
 import { LIST_NAMES, readSlabList } from "../list/copies.ts";
 import { slabName } from "../slabs/files.ts";
 import { nodeIo } from "../slabs/io.ts";
 import { copyWhole, syncFolder } from "./file-copy.ts";
-import { clearTarget, prepareTarget } from "./target.ts";
+import { claimTarget, clearTarget, prepareTarget } from "./target.ts";
 
 export interface RestoreOptions {
   /** Also of a backup that lacks slabs: what was in them answers 500. */
@@ -44,6 +44,7 @@ export async function restoreBackup(
   const missing: string[] = [];
   let slabs = 0;
   const target = prepareTarget(path.resolve(directory), copy);
+  claimTarget(target);
   try {
     for (let shard = 0; shard < store.shards; shard++) {
       const from = shardDirectory(copy, shard);
@@ -69,6 +70,8 @@ export async function restoreBackup(
     await copyFiles(files, report);
     await syncFolder(target.directory);
     writeRestoredStore(nodeIo, target.directory, facts.store);
+    fs.rmSync(path.join(target.directory, UNFINISHED_BACKUP));
+    await syncFolder(target.directory);
     await syncFolder(path.dirname(target.directory));
   } catch (error) {
     await clearTarget(target);

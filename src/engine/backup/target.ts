@@ -7,6 +7,7 @@ import path from "node:path";
 import { trustProblem } from "../../platform/private-directory.ts";
 import { reasonOf } from "../../platform/system-error.ts";
 import { VaultError } from "../../util/errors.ts";
+import { beginBackupFile } from "../directory/backup-file.ts";
 
 /** Longest path that Linux takes. */
 const PATH_BYTES_MAX = 4096;
@@ -42,6 +43,19 @@ export function prepareTarget(directory: string, source: string): Target {
   } catch (error) {
     if (error instanceof VaultError) throw error;
     throw new VaultError("bad_request", `${directory} cannot be used: ${reasonOf(error)}`);
+  }
+}
+
+/**
+ * Takes a folder for oneself: of two who have found it empty one fills it.
+ * @throws VaultError: another one does; nothing of it is to be touched
+ */
+export function claimTarget({ directory }: Target): void {
+  try {
+    beginBackupFile(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    throw new VaultError("conflict", `${directory} is being filled by another command: name another folder`);
   }
 }
 

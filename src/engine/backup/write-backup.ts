@@ -12,7 +12,7 @@ import { UNIT_BYTES } from "../../format/offsets.ts";
 import type { ListedSlab } from "../../format/slab-list.ts";
 import { isOutOfDescriptors, sentenceOf } from "../../platform/system-error.ts";
 import { VaultError } from "../../util/errors.ts";
-import { beginBackupFile, writeBackupFile } from "../directory/backup-file.ts";
+import { writeBackupFile } from "../directory/backup-file.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import type { StoreText } from "../directory/store-text.ts";
 import { LIST_NAMES, slabListFile } from "../list/copies.ts";
@@ -20,7 +20,7 @@ import { slabName } from "../slabs/files.ts";
 import { isDiskFull } from "../slabs/io.ts";
 import type { ShardCut } from "./cut.ts";
 import { copyBeginning, copyWhole, syncFolder, writeNew } from "./file-copy.ts";
-import { clearTarget, type Target } from "./target.ts";
+import { claimTarget, clearTarget, type Target } from "./target.ts";
 
 /** In the data directory: second names of slabs that are to be copied. */
 export const STAGING = "backup.new";
@@ -70,8 +70,10 @@ interface ToCopy {
 export async function writeBackup(job: BackupJob): Promise<BackupSummary> {
   const { target, cuts } = job;
   const writer = new BackupWriter(job);
+  let isClaimed = false;
   try {
-    beginBackupFile(target.directory);
+    claimTarget(target);
+    isClaimed = true;
     const copies: ToCopy[] = [];
     for (const cut of cuts) copies.push(...(await writer.link(cut)));
     await writer.copyAll(copies);
@@ -83,7 +85,7 @@ export async function writeBackup(job: BackupJob): Promise<BackupSummary> {
   } catch (error) {
     writer.letGo();
     // What cannot be removed shows by BACKUP.new that it is not finished.
-    await clearTarget(target).catch(() => {});
+    if (isClaimed) await clearTarget(target).catch(() => {});
     throw reported(error, target.directory);
   } finally {
     writer.letGo();

@@ -9,7 +9,8 @@ import { identityOf, readStoreFile, type StoreIdentity } from "./store-file.ts";
 import { demandKnown, type StoreText } from "./store-text.ts";
 
 const NAME = "BACKUP";
-const UNFINISHED = `${NAME}.new`;
+/** Says that a directory is being filled. */
+export const UNFINISHED_BACKUP = `${NAME}.new`;
 const FORMAT = "minivault-backup";
 const VERSION = 1;
 
@@ -23,7 +24,7 @@ export interface BackupFacts {
 
 /** Says that a directory is being filled; `writeBackupFile` takes that away. */
 export function beginBackupFile(directory: string): void {
-  fs.writeFileSync(path.join(directory, UNFINISHED), "", { mode: 0o600, flag: "wx" });
+  fs.writeFileSync(path.join(directory, UNFINISHED_BACKUP), "", { mode: 0o600, flag: "wx" });
 }
 
 /** Declares a copy finished; all else in it must be durable. */
@@ -42,7 +43,7 @@ export function readBackupFile(directory: string): BackupFacts | null {
   const file = path.join(directory, NAME);
   const members = readSealed(file, FORMAT, VERSION);
   if (members === null) {
-    if (!fs.existsSync(path.join(directory, UNFINISHED))) return null;
+    if (!fs.existsSync(path.join(directory, UNFINISHED_BACKUP))) return null;
     throw new Error(
       `${directory} is a backup that was not finished: remove it, or see that the one that is under way ends`,
     );
@@ -67,7 +68,7 @@ export function readStoreOrBackup(directory: string): StoreIdentity | null {
  */
 export function demandNoBackup(directory: string): void {
   const isThere = (name: string): boolean => fs.existsSync(path.join(directory, name));
-  if (isThere("STORE") || (!isThere(NAME) && !isThere(UNFINISHED))) return;
+  if (isThere("STORE") || (!isThere(NAME) && !isThere(UNFINISHED_BACKUP))) return;
   throw new Error(
     `${directory} is a backup, and nothing starts on one: minivault restore ${directory} DIR makes a data directory of it`,
   );
