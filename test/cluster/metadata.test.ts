@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { FEATURES } from "../../src/cluster/layout/features.ts";
 import { call } from "../rest/client.ts";
 import { isWhole, layoutOf, put, SIZES, untilHeld, untilMoved } from "./kept-values.ts";
+import { patiently } from "./patience.ts";
 import { startCluster } from "./workers.ts";
 
 test("metadata of a cluster: written through any node, read from each, repaired, and moved with its value", async () => {
@@ -23,12 +24,13 @@ test("metadata of a cluster: written through any node, read from each, repaired,
         names.push([name, bytes]);
         for (const reader of cluster.workers) {
           assert.ok(
-            isWhole(await call(reader.port, "GET", `/${name}`), name, bytes),
+            isWhole(await patiently(reader.port, "GET", `/${name}`), name, bytes),
             `${name} by ${reader.number}`,
           );
-          const head = await call(reader.port, "HEAD", `/${name}`);
-          assert.equal(head.headers["x-meta-colour"], "blue");
-          const part = await call(reader.port, "GET", `/${name}`, { headers: { range: "bytes=5-9" } });
+          const head = await patiently(reader.port, "HEAD", `/${name}`);
+          assert.deepEqual([head.status, head.headers["x-meta-colour"]], [200, "blue"]);
+          const range = { range: "bytes=5-9" };
+          const part = await patiently(reader.port, "GET", `/${name}`, undefined, range);
           assert.deepEqual([part.status, part.headers["x-meta-colour"]], [206, "blue"]);
         }
       }

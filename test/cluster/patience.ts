@@ -17,7 +17,8 @@ export async function patiently(
     try {
       const reply = await call(port, method, path, {
         agent: false,
-        ...(body === undefined ? {} : { body, headers }),
+        headers,
+        ...(body === undefined ? {} : { body }),
       });
       if (reply.status !== 503 || tries === TRIES_MAX) return reply;
     } catch (error) {
