@@ -185,20 +185,21 @@ describe("gate: token by method by path", () => {
     const { record } = holder({ allow: ["read"], prefix: [""] });
     const reader = new Token(record, null);
     const key = { bytes: new TextEncoder().encode("a"), length: 1 };
-    const piece = fc.constantFrom(
-      ...["list", "watch", "changes", "%6cist", "l%69st", "?", "%3f", "&", "=", "+", "%", "%zz", "%20", "1"],
-      ...["values", "initial", "wait", ";", "#", "\ufffd", "\u00e4", "LIST"],
+    const word = fc.constantFrom(
+      ...["list", "watch=1", "changes", "l%69st=", "%77atch", "?list", "%3flist", "+list", "LIST"],
+      ...["values", "initial", "wait=1s", "x=%61", "a%zz", "\u00e4=;#"],
     );
+    const words = fc.array(word, { minLength: 1, maxLength: 4 });
     fc.assert(
-      fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
-        const query = pieces.join("");
+      fc.property(fc.constantFrom("", "?", "&", "??"), words, (front, rest) => {
+        const query = front + rest.join("&");
         const parameters = isFeedQuery(query) ? readFeedQuery(query) : "none";
         const isFeed = typeof parameters !== "string" && parameters.kind !== "wait";
         if (!isListQuery(query) && !isFeed) return;
         const req = { getQuery: () => query, getCaseSensitiveMethod: () => "GET" };
         assert.ok(!may(reader, { verb: GET, target: TARGET_KEY, key, req }), query);
       }),
-      { seed: randomSeed(t), numRuns: 5000 },
+      { seed: randomSeed(t), numRuns: 2000 },
     );
   });
 
