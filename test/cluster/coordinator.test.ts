@@ -366,6 +366,13 @@ test("coordinator: POST on a key that is there is refused in one round when the 
   assert.equal(split.proposals.length, 1, "the value seen is made the decided one first");
   assert.equal(split.proposals[0].operationLow, 77);
   assert.deepEqual(rewritten.result.ballot, split.proposals[0].ballot, "and its version is the new one");
+  // But not where another one that holds it only answers later: nobody has changed the value, nor its version.
+  const later = new Bench((kind, node) =>
+    kind === "prepare" ? [node === "c" ? 20 : 1, node === "b" ? absent : holds(at(1))] : [1, taken],
+  );
+  const { result: kept } = later.write(refuse);
+  assert.deepEqual([kept.outcome, kept.ballot, kept.replicas], ["exists", at(1), 2]);
+  assert.deepEqual(later.proposals, []);
   const fresh = new Bench((kind) => [1, kind === "prepare" ? absent : taken]);
   assert.deepEqual([fresh.write(refuse).result.outcome, fresh.proposals[0].operationLow], ["done", 1]);
 });

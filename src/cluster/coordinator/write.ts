@@ -22,6 +22,7 @@ import { higherBallot } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { areAbove } from "../clock/ballots.ts";
 import { countOf, hasMajority } from "../layout/groups.ts";
+import { ownReplica } from "../register/own-replica.ts";
 import {
   type AcceptAnswer,
   FIRST_WRITE,
@@ -43,6 +44,8 @@ import { Replacement } from "./replacement.ts";
 
 /** With a majority of promises, how long a write in doubt still waits for the others. */
 const ALL_WAIT_MS = 300;
+/** The same for one that is refused by what only some of the promises tell of. */
+const REFUSAL_WAIT_MS = 50;
 
 export class WriteOperation {
   private readonly round: Round;
@@ -57,7 +60,7 @@ export class WriteOperation {
   private collected: Ballot | null = null;
   /** Replicas that held the own write when they promised. */
   private stillHeld = 0;
-  /** Whether a recall waits for the promises of all. */
+  /** Whether the promises of all are waited for. */
   private awaitsAll = true;
   /** The upper half of the operation's number, with or without `FIRST_WRITE`. */
   private operationHigh: number;
@@ -171,18 +174,23 @@ export class WriteOperation {
     else this.judgeCondition();
   }
 
+  /** Whether the other promises are waited for: once, and at most so long. */
+  private awaitsRest(ms: number): boolean {
+    const { round } = this;
+    if (round.tally.pending === 0 || !this.awaitsAll) return false;
+    round.later(ms, () => {
+      this.awaitsAll = false;
+      this.judgePromises();
+    });
+    return true;
+  }
+
   /** Asks the replicas what they remember of this write (doubt.ts says what that proves). */
   private recall(): void {
     const { round, write, doubt } = this;
     const { setup, key, group, tally } = round;
     // A replica that has not promised yet could still take what it has not taken.
-    if (tally.pending !== 0 && this.awaitsAll) {
-      round.later(ALL_WAIT_MS, () => {
-        this.awaitsAll = false;
-        this.judgePromises();
-      });
-      return;
-    }
+    if (this.awaitsRest(ALL_WAIT_MS)) return;
     if (write.lost === true || group.epoch !== doubt.epoch) {
       this.giveUp();
       return;
@@ -241,7 +249,8 @@ export class WriteOperation {
     if ((confirmed && !byClock) || !round.rules.confirmRefusals) {
       this.answerRefusal(highest.ballot, countOf(highest.holders));
       round.end();
-    } else this.rewrite();
+      // A rewrite gives the value another version, though nobody has changed it.
+    } else if (this.doubt.exists || byClock || !this.awaitsRest(REFUSAL_WAIT_MS)) this.rewrite();
   }
 
   /**
@@ -295,7 +304,7 @@ export class WriteOperation {
     const { round, operationHigh } = this;
     const { operationLow } = this.write;
     this.isOwnAccept = true;
-    this.withheld = this.isConditional ? this.ownReplica() : 0;
+    this.withheld = this.isConditional ? ownReplica(this.round) : 0;
     const ballot = round.ballot as Ballot;
     this.atMillis = round.setup.knowsTime() ? round.setup.clusterMillis() : 0;
     const proposal = { ballot, payload, operationLow, operationHigh, atMillis: this.atMillis };
@@ -310,17 +319,6 @@ export class WriteOperation {
       this.withheld = 0;
       round.accept(proposal, 0, 0, this.take, this.judge);
     });
-  }
-
-  /**
-   * Of two coordinators that race for a key, the one that loses would always find its value on its own
-   * replica, which answers first, and could not say that it lost. So a conditional write goes to the own
-   * replica last, when that makes the majority.
-   */
-  private ownReplica(): number {
-    const { group, setup } = this.round;
-    const self = group.nodes.findIndex((node) => setup.distance(node) === 0);
-    return self >= 0 && !hasMajority(group, 1 << self) ? 1 << self : 0;
   }
 
   private takeAccepted(bit: number, answer: AcceptAnswer): void {
