@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { keyPath, keysOf, type Operation } from "./load.ts";
+import { keyPath, type Operation, SPREAD_KEYS } from "./load.ts";
 import { isInstalled } from "./machine.ts";
 import { run, temporaryFolder } from "./processes.ts";
 
@@ -66,7 +66,7 @@ const runGateway: EtcdLoad["run"] = async (ports, operation, connections, second
   const base64 = (text: string): string => Buffer.from(text).toString("base64");
   const script = path.join(temporaryFolder(), "etcd.lua");
   const value = base64("v".repeat(bytes));
-  const bodies = Array.from({ length: keysOf(bytes) }, (_, number) => {
+  const bodies = Array.from({ length: SPREAD_KEYS }, (_, number) => {
     const key = base64(keyPath(number).slice(1));
     return JSON.stringify(operation === "PUT" ? { key, value } : { key });
   });

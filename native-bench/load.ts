@@ -17,6 +17,9 @@ export function keysOf(valueBytes: number): number {
   return valueBytes <= 2 ** 20 ? 16 : 1;
 }
 
+/** Keys of loads on three nodes, which begin at different ones: few clients write the same few keys. */
+export const SPREAD_KEYS = 1000;
+
 export interface Job {
   port: number;
   operation: Operation;

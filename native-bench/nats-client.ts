@@ -3,7 +3,7 @@
  * load: `nats-client.ts PORTS CONNECTIONS SECONDS BYTES` prints a line of JSON. No library lies between the load and the server.
  */
 import net from "node:net";
-import { keyPath, keysOf } from "./load.ts";
+import { keyPath, SPREAD_KEYS } from "./load.ts";
 
 const ASK_MS_MAX = 10_000;
 const INBOX = "_INBOX.bench";
@@ -92,16 +92,16 @@ async function load(
     Array.from({ length: connections }, (_, number) => openNats(ports[number % ports.length])),
   );
   const value = Buffer.alloc(bytes, "v");
-  const keys = keysOf(bytes);
   const begun = performance.now();
   const end = begun + seconds * 1000;
   let done = 0;
   let failures = 0;
   await Promise.all(
     clients.map(async (client, number) => {
-      for (let turn = number; performance.now() < end; turn++) {
+      const first = Math.floor((number * SPREAD_KEYS) / connections);
+      for (let turn = first; performance.now() < end; turn++) {
         const answer = await client
-          .ask(`$KV.${bucket}.${keyPath(turn % keys).slice(1)}`, value)
+          .ask(`$KV.${bucket}.${keyPath(turn % SPREAD_KEYS).slice(1)}`, value)
           .catch(String);
         if (answer.includes('"seq"')) done++;
         else failures++;

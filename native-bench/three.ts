@@ -3,15 +3,15 @@
  * 100 bytes, one request in flight for each connection. All servers are up all the time; rounds in turns, in the other order in the next round; the
  * result is the median of the rounds' ratios.
  */
-import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { fileSystemOf, fill } from "./contenders.ts";
+import { fileSystemOf } from "./contenders.ts";
 import { type EtcdLoad, etcdLoad, type Rate } from "./etcd-load.ts";
-import { runWrk } from "./load.ts";
+import { keyPath, type LoadRequest, runWrkWith, SPREAD_KEYS } from "./load.ts";
 import { describeMachine, isInstalled, PROGRAM } from "./machine.ts";
 import { readOrExit, wholeNumber } from "./options.ts";
 import { ensureProgram, run, temporaryFolder } from "./processes.ts";
+import { exchange } from "./raw-http.ts";
 import { type Report, runBench } from "./report.ts";
 import { median, pairedRatio, percent, shortNumber, spread } from "./statistics.ts";
 import { BUCKET, startThreeEtcd, startThreeMinivault, startThreeNats, type Three } from "./three-nodes.ts";
@@ -69,32 +69,48 @@ function readOptions(): Options | null {
   };
 }
 
+const BODY = JSON.stringify({ value: "v".repeat(VALUE_BYTES - 2) });
+
+/** Requests for all keys, from one of them on. */
+function requestsFrom(first: number, method: Verb): LoadRequest[] {
+  return Array.from({ length: SPREAD_KEYS }, (_, index) => ({
+    ...{ method, path: keyPath((first + index) % SPREAD_KEYS), body: method === "PUT" ? BODY : "" },
+  }));
+}
+
 /** wrk on one node, or one of it on each with its share of the connections. */
 async function loadMinivault(
   ports: readonly number[],
-  operation: Verb,
+  verb: Verb,
   connections: number,
   seconds: number,
   folder: string,
 ): Promise<Rate> {
   const parts = await Promise.all(
     ports.map((port, number) => {
-      // Several at once: the script of one is not written while another reads its own.
-      const own = path.join(folder, String(port));
-      mkdirSync(own, { recursive: true });
-      return runWrk(
-        {
-          ...{ port, operation, valueBytes: VALUE_BYTES, warmMs: 0, measureMs: seconds * 1000 },
-          connections: Math.floor(connections / ports.length) + (number < connections % ports.length ? 1 : 0),
-        },
-        own,
-      );
+      const share = Math.floor(connections / ports.length) + (number < connections % ports.length ? 1 : 0);
+      const requests = requestsFrom(Math.floor((number * SPREAD_KEYS) / ports.length), verb);
+      return runWrkWith(requests, { port, connections: share, seconds }, folder);
     }),
   );
   return {
     perSecond: parts.reduce((sum, part) => sum + part.perSecond, 0),
     failures: parts.reduce((sum, part) => sum + part.failures, 0),
   };
+}
+
+/** Has all keys written once. */
+async function fillAll(port: number): Promise<void> {
+  for (let number = 0; number < SPREAD_KEYS; number++) {
+    const { status, body } = await exchange(
+      port,
+      "PUT",
+      keyPath(number),
+      Buffer.from(BODY),
+      "application/json",
+    );
+    if (status !== 200 && status !== 201) throw new Error(`PUT answered ${status}: ${body}`);
+  }
 }
 
 async function etcdPeer(client: EtcdLoad, seconds: number): Promise<Peer> {
@@ -148,7 +164,7 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
   if (wantsPeer("etcd", ["PUT", "GET"]) && has("etcd")) peers.push(await etcdPeer(etcdLoad(), seconds));
   if (wantsPeer("NATS", ["PUT"]) && has("nats-server")) peers.push(await natsPeer(seconds));
   const ours = await startThreeMinivault(options.program);
-  await fill(ours.ports[0], VALUE_BYTES);
+  await fillAll(ours.ports[0]);
   const rows: string[][] = [];
   const data: object[] = [];
   let failures = 0;
@@ -190,6 +206,7 @@ async function bench(options: Options): Promise<Report & { failures: number }> {
     notes: [
       `three nodes of each on one machine, data on ${fileSystemOf(folder)}; ${rounds} round(s) of ${seconds} s, the two sides in turns; ± is (highest − lowest) / median`,
       "minivault (-sync always) and etcd sync before they acknowledge, NATS does not: it syncs every two minutes",
+      `${SPREAD_KEYS} keys; where clients are at all three nodes, those of each begin at another one`,
       "GET: linearizable by both; load by wrk on minivault, on etcd by what the row says, on NATS by a client of its protocol in JavaScript",
       ...(tiny ? ["TINY RUN: shows that the benchmark works; its figures mean nothing"] : []),
       ...notes,

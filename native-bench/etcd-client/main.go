@@ -15,7 +15,8 @@ import (
 	"go.etcd.io/etcd/clientv3"
 )
 
-const keys = 16
+// As SPREAD_KEYS of load.ts.
+const keys = 1000
 
 func number(text string) int {
 	value, err := strconv.Atoi(text)
@@ -63,7 +64,7 @@ func main() {
 					atomic.AddInt64(&failures, 1)
 				}
 			}
-		}(i, client)
+		}(i*keys/connections, client)
 	}
 	all.Wait()
 	fmt.Printf("{\"perSecond\":%f,\"failures\":%d}\n", float64(done)/time.Since(begun).Seconds(), failures)
