@@ -1,7 +1,6 @@
 /** What becomes of a write, as its client is told. */
 import { writeEtag } from "../../format/version.ts";
 import type { WriteHead, WriteResult } from "../../shards/arena/write.ts";
-import { NOTHING } from "../../util/bytes.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { RegisterResult } from "../register/requests.ts";
 
@@ -20,7 +19,16 @@ export function resultOf(
   etag: Uint8Array,
   clock: Clock,
 ): WriteResult {
-  const result: WriteResult = { ...FAILED, error: null, replicas, replayed: replayed != null };
+  const isReplayed = replayed != null;
+  const result: WriteResult = {
+    error: null,
+    detail: "",
+    created: false,
+    deleted: false,
+    etag: null,
+    replicas,
+    replayed: isReplayed,
+  };
   if (ballot !== null) {
     writeEtag(etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
     result.etag = etag;
@@ -28,7 +36,7 @@ export function resultOf(
   if (outcome === "done") {
     result.created = verb !== "delete" && !existed;
     result.deleted = verb === "delete" && existed;
-    result.detail = Buffer.from(replayed ?? NOTHING).toString("latin1");
+    if (replayed != null) result.detail = Buffer.from(replayed).toString("latin1");
   } else if (outcome === "no_quorum" && reason === "full") result.error = "disk_full";
   else if (outcome === "no_quorum" && reason === "key_refused") result.error = reason;
   else if (outcome === "no_quorum" && reason === "ahead") {

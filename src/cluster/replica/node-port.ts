@@ -25,7 +25,7 @@ import {
 } from "../register/ports.ts";
 import { decodeAccepted, decodeHeld, decodePromise } from "../wire/answer-frame.ts";
 import { decodeRecalled, encodeRecall } from "../wire/recall.ts";
-import { ACCEPT, encodeRequest, LOOK, PREPARE, READ } from "../wire/request-frame.ts";
+import { acceptOf, encodeRequest, LOOK, PREPARE, READ } from "../wire/request-frame.ts";
 import {
   isInline,
   isStaged,
@@ -101,19 +101,17 @@ export class NodePort implements ReplicaPort {
       local.accept(key, epoch, proposal, reply);
       return;
     }
-    const { ballot, operationLow, operationHigh, held, atMillis } = proposal;
     const payload = payloadOf(proposal);
-    const request = {
-      ...({ kind: ACCEPT, epoch, key: key.bytes } as const),
-      ...{ ballot, operationLow, operationHigh, held, atMillis },
-    };
+    const request = acceptOf(epoch, key.bytes, proposal);
     if (payload.tombstone) {
       const absence = { tombstone: true, ended: payload.ended === true, trailer: trailerOf(payload) };
       this.send<AcceptYes | No>(node, encodeRequest({ ...request, ...absence }), decodeAccepted, reply);
     } else if (isTouched(payload)) this.touch(node, key, epoch, proposal, payload, reply);
-    else if (isInline(payload))
-      this.send<AcceptYes | No>(node, encodeRequest({ ...request, value: payload }), decodeAccepted, reply);
-    else if (!isStaged(payload)) relay(node, key, epoch, { ...proposal, payload }, reply);
+    else if (isInline(payload)) {
+      // Set, not spread: this is on the way of every write.
+      request.value = payload;
+      this.send<AcceptYes | No>(node, encodeRequest(request), decodeAccepted, reply);
+    } else if (!isStaged(payload)) relay(node, key, epoch, { ...proposal, payload }, reply);
     else if (payload.staged.has(node))
       this.send<AcceptYes | No>(
         node,
@@ -134,13 +132,9 @@ export class NodePort implements ReplicaPort {
     payload: TouchedValue,
     reply: (answer: AcceptAnswer) => void,
   ): void {
-    const { ballot, operationLow, operationHigh, held, atMillis } = proposal;
     const { base, whole } = payload;
-    const request = {
-      ...({ kind: ACCEPT, epoch, key: key.bytes } as const),
-      ...{ ballot, operationLow, operationHigh, held, atMillis, base },
-    };
-    const frame = encodeRequest({ ...request, value: kindOnly(payload) });
+    const request = acceptOf(epoch, key.bytes, proposal);
+    const frame = encodeRequest({ ...request, base, value: kindOnly(payload) });
     this.send<AcceptYes | No>(node, frame, decodeAccepted, (answer) => {
       const isMissing = answer.kind === "refused" && answer.reason === "unavailable";
       if (isMissing && whole !== null) this.accept(node, key, epoch, { ...proposal, payload: whole }, reply);

@@ -22,6 +22,7 @@ import { isTrailer, NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { Ballot } from "../../format/record.ts";
 import { bufferOf, NOTHING } from "../../util/bytes.ts";
 import { CHUNK_BYTES, RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
+import type { Proposal } from "../register/ports.ts";
 import { bytesOfType, readBallot, textOfType, writeBallot } from "./frame-parts.ts";
 import type { InlineValue } from "./values.ts";
 
@@ -80,8 +81,8 @@ export interface PeerRequest {
 
 const NO_BALLOT: Ballot = Object.freeze({ clockLow: 0, clockHigh: 0, node: 0, incarnation: 0 });
 
-/** A request without a value: prepare, look, read, and an accept of a tombstone or of a staged value. */
-export function encodeRequest(request: {
+/** What is asked, before it is a frame. */
+export interface RequestParts {
   kind: RequestKind;
   epoch: number;
   key: Uint8Array;
@@ -99,7 +100,19 @@ export function encodeRequest(request: {
   trailer?: Uint8Array;
   atMillis?: number | undefined;
   base?: Ballot;
-}): Buffer {
+}
+
+/** An accept, to which what is to be held is still to be added. */
+export function acceptOf(
+  epoch: number,
+  key: Uint8Array,
+  { ballot, operationLow, operationHigh, held, atMillis }: Omit<Proposal, "payload">,
+): RequestParts {
+  return { kind: ACCEPT, epoch, key, ballot, operationLow, operationHigh, held, atMillis };
+}
+
+/** A request without a value: prepare, look, read, and an accept of a tombstone or of a staged value. */
+export function encodeRequest(request: RequestParts): Buffer {
   const { kind, epoch, key, ballot = NO_BALLOT, value, ended = false, atMillis = 0, base } = request;
   const type = value === undefined || value.json ? NOTHING : bytesOfType(value.contentType);
   const trailer = value !== undefined ? value.trailer : (request.trailer ?? NO_TRAILER);
