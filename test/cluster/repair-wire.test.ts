@@ -1,7 +1,7 @@
 /** Questions of repair and their answers as bytes: there and back, and what is none of them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { digestWindows } from "../../src/cluster/replica/digest-windows.ts";
+import { digestWindows } from "../../src/cluster/sync/digest-windows.ts";
 import {
   decodeDigests,
   decodeRepair,

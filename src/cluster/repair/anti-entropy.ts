@@ -17,8 +17,8 @@ import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import { collectTombstone } from "../register/tombstones.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
-import { digestWindows } from "../replica/digest-windows.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
+import { digestWindows } from "../sync/digest-windows.ts";
 import type { RepairPace } from "../sync/pacer.ts";
 import { isCollectable } from "./collection.ts";
 

@@ -13,7 +13,7 @@ import { compareBallots, compareOptionalBallots } from "../../format/version.ts"
 import { isOutvoted } from "../../rules/write.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
-import type { FoundRegister } from "../../shards/vault/register.ts";
+import type { AcceptHead, FoundRegister } from "../../shards/vault/register.ts";
 import { COLD_READS_MAX, type Found } from "../../shards/vault/vault.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
@@ -21,6 +21,7 @@ import {
   type AcceptAnswer,
   type ClusterKey,
   type LookAnswer,
+  type Payload,
   type PrepareAnswer,
   type Proposal,
   type RecallAnswer,
@@ -161,16 +162,10 @@ export class LocalReplica {
       return;
     }
     observe(ballot);
-    const head = { key: keyBytes(key), ballot, operationLow, operationHigh, repair, ...NO_KIND };
+    const head = headOf(key, proposal, payload, repair);
     if (payload.tombstone) {
-      const { ended = false } = payload;
-      const trailer = trailerOf(payload);
-      if (!vault.accept({ ...head, ended, trailer }, null, done)) reply(UNAVAILABLE);
-      return;
-    }
-    const { json, contentType, trailer } = payload as StoredValue;
-    const valueHead = { ...head, json, contentType, trailer };
-    if (isTouched(payload)) {
+      if (!vault.accept(head, null, done)) reply(UNAVAILABLE);
+    } else if (isTouched(payload)) {
       const { base, whole } = payload;
       const touched = (result: WriteResult): void => {
         // It holds something else, and has done nothing.
@@ -178,9 +173,9 @@ export class LocalReplica {
           this.hold(key, epoch, { ...proposal, payload: whole }, repair, reply);
         else done(result);
       };
-      if (!vault.touch({ ...valueHead, base }, touched)) reply(UNAVAILABLE);
+      if (!vault.touch({ ...head, base }, touched)) reply(UNAVAILABLE);
     } else if (isInline(payload)) {
-      if (!vault.accept(valueHead, payload.bytes, done)) reply(UNAVAILABLE);
+      if (!vault.accept(head, payload.bytes, done)) reply(UNAVAILABLE);
     } else if (isStaged(payload)) {
       const upload = this.staged.take(key.bytes, operationLow, operationHigh);
       const judged = (result: WriteResult): void => {
@@ -190,15 +185,15 @@ export class LocalReplica {
         done(result);
       };
       if (upload === null) reply(UNAVAILABLE);
-      else upload.accept(ballot, trailer, judged, true);
+      else upload.accept(ballot, head.trailer, judged, true);
     } else {
-      const upload = vault.stage(valueHead);
+      const upload = vault.stage(head);
       if (upload === null) {
         reply(UNAVAILABLE);
         return;
       }
       this.setup.fetch(key, payload as RemoteValue, upload).then(
-        () => upload.accept(ballot, trailer, done),
+        () => upload.accept(ballot, head.trailer, done),
         () => {
           upload.abort();
           reply(UNAVAILABLE);
@@ -280,4 +275,25 @@ export class LocalReplica {
     if (held.state !== "found" || compareBallots(held.head, ballot) !== 0) return null;
     return held.found;
   }
+}
+
+function headOf(
+  key: ClusterKey,
+  { ballot, operationLow, operationHigh }: Proposal,
+  payload: Payload,
+  repair: boolean,
+): AcceptHead & { ended: boolean } {
+  const { json, contentType } = payload.tombstone ? NO_KIND : (payload as StoredValue);
+  const [trailer, ended] = [trailerOf(payload), payload.ended === true];
+  return {
+    key: keyBytes(key),
+    ballot,
+    operationLow,
+    operationHigh,
+    repair,
+    json,
+    contentType,
+    trailer,
+    ended,
+  };
 }

@@ -8,6 +8,7 @@ import {
   type AcceptAnswer,
   endMark,
   type LookAnswer,
+  type Payload,
   type PrepareAnswer,
   type Proposal,
   type RecallAnswer,
@@ -154,16 +155,19 @@ export function rangeBytes(start: number, end: number): Buffer {
 const NOWHERE: ReadonlySet<string> = new Set();
 
 function proposalOf(request: PeerRequest): Proposal {
-  const { ballot, operationLow, operationHigh, json, contentType, trailer, held, atMillis } = request;
-  const proposal = { ballot, operationLow, operationHigh, held, atMillis };
-  const recent = recentOf(trailer);
-  if (request.ended) return { ...proposal, payload: endMark(endOf(trailer), recent) };
-  if (request.tombstone) return { ...proposal, payload: { ...TOMBSTONE, recent } };
-  if (request.base !== null) return { ...proposal, payload: baseOnly(request, request.base) };
-  if (!request.staged) return { ...proposal, payload: inlineValue(request, request.value) };
+  const { ballot, operationLow, operationHigh, held, atMillis } = request;
+  return { ballot, operationLow, operationHigh, held, atMillis, payload: payloadIn(request) };
+}
+
+function payloadIn(request: PeerRequest): Payload {
+  const { json, contentType, trailer, base } = request;
+  if (request.ended) return endMark(endOf(trailer), recentOf(trailer));
+  if (request.tombstone) return { ...TOMBSTONE, recent: recentOf(trailer) };
+  if (base !== null) return baseOnly(request, base);
+  if (!request.staged) return inlineValue(request, request.value);
   const kind = { tombstone: false, json, contentType, trailer, end: endOf(trailer) } as const;
   const payload: StagedValue = { ...kind, valueBytes: 0, staged: NOWHERE };
-  return { ...proposal, payload };
+  return payload;
 }
 
 function encodeOther(answer: PrepareAnswer | AcceptAnswer | LookAnswer | RecallAnswer): Buffer {

@@ -118,7 +118,7 @@ export class RepairPort implements CollectPort {
     return list;
   }
 
-  /** Floors and digests of another node, of a window of partitions (digest-windows.ts). May reject. */
+  /** Floors and digests of another node, of a window of partitions (sync/digest-windows.ts). May reject. */
   async digests(node: string, some: readonly number[], { layout }: Placement): Promise<PartitionDigest[]> {
     const { epoch, partitions } = layout;
     const [partition] = some;

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Ballot } from "../../format/record.ts";
 import { Recurring } from "../../util/recurring.ts";
 import { bitOf, type Placement } from "../layout/groups.ts";
-import { digestWindows } from "../replica/digest-windows.ts";
+import { digestWindows } from "./digest-windows.ts";
 import { neighbours, type PartitionDropper } from "./dropper.ts";
 import { areMoveSources, mayRejoin, mergeFloors } from "./rejoin.ts";
 import { type Kind, TakeOver, type TakeOverSetup } from "./take-over.ts";
