@@ -16,6 +16,7 @@ import { etagOf } from "../../format/version.ts";
 import { conditionsHold } from "../../rules/conditions.ts";
 import { NO_LIFE } from "../../rules/expiry.ts";
 import { PatchConflict, PatchError } from "../../rules/patch/errors.ts";
+import type { WriteHead } from "../../shards/arena/write.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
@@ -169,11 +170,15 @@ function write(context: FrontContext, steps: readonly Step[], value: Value | nul
   const life = value === null ? asked.life : NO_LIFE;
   const { next } = steps[steps.length - 1];
   const { json, contentType, trailer, bytes } = next;
-  const head = {
-    ...{ verb: "put" as const, key: { bytes: key, length: key.length }, json, contentType },
+  const head: WriteHead = {
+    verb: "put",
+    key: { bytes: key, length: key.length },
+    json,
+    contentType,
     trailer: once === null ? trailer : once.in(trailer, tellable(next)),
     life,
-    ...(value === null ? { ifMatch: "", ifNoneMatch: "*" } : { ifMatch: value.etag, ifNoneMatch: "" }),
+    ifMatch: value === null ? "" : value.etag,
+    ifNoneMatch: value === null ? "*" : "",
     versions: steps.length,
   };
   const patches = steps.map((step) => step.patch);
