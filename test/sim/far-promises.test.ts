@@ -137,48 +137,52 @@ class Scenario {
 
 before(loadHash);
 
-for (const hasValue of [true, false])
-  test(`simulated nodes: a replica that has promised far more gets what the others hold${hasValue ? "" : " of a key that it has nothing of"}`, async (t) => {
+/** A test of three workers that are born and vote. */
+function simulated(
+  what: string,
+  run: (scenario: Scenario, workers: SimWorker[], cluster: SimCluster) => Promise<void>,
+): void {
+  test(`simulated nodes: ${what}`, async (t) => {
     const scenario = new Scenario(randomSeed(t));
     try {
-      const workers = await scenario.born("abc");
-      if (hasValue) await scenario.put(workers[0]);
-      const ballot = await scenario.promiseAhead(workers[1]);
-      await scenario.put(workers[0]);
-      await scenario.agreed(workers, ballot);
+      await run(scenario, await scenario.born("abc"), scenario.cluster);
     } finally {
       scenario.simulation.uninstall();
     }
   });
+}
 
-test("simulated nodes: a new owner that has promised far more takes a partition over", async (t) => {
-  const scenario = new Scenario(randomSeed(t));
-  const { cluster } = scenario;
-  try {
-    const [a] = await scenario.born("abc");
-    await scenario.put(a);
-    const d = cluster.addWorker("d");
-    cluster.start(d);
-    // What it had promised before, it forgets.
-    await scenario.until(
-      "the new node takes partitions over",
-      () => d.part?.membership?.layout?.previous != null,
-    );
-    const ballot = await scenario.promiseAhead(d);
-    await scenario.until("the new node is taken in", () => isWhole(d) && d.isReady);
-    const group = d.part?.membership?.placement?.groupOf(hashKey(Buffer.from(KEY), KEY.length, 0));
-    const owners = cluster.workers.filter(({ url }) => group?.nodes.includes(url));
-    assert.ok(owners.includes(d));
-    await scenario.agreed(owners, ballot);
-  } finally {
-    scenario.simulation.uninstall();
-  }
+for (const hasValue of [true, false])
+  simulated(
+    `a replica that has promised far more gets what the others hold${hasValue ? "" : " of a key that it has nothing of"}`,
+    async (scenario, workers) => {
+      if (hasValue) await scenario.put(workers[0]);
+      const ballot = await scenario.promiseAhead(workers[1]);
+      await scenario.put(workers[0]);
+      await scenario.agreed(workers, ballot);
+    },
+  );
+
+simulated("a new owner that has promised far more takes a partition over", async (scenario, [a], cluster) => {
+  await scenario.put(a);
+  const d = cluster.addWorker("d");
+  cluster.start(d);
+  // What it had promised before, it forgets.
+  await scenario.until(
+    "the new node takes partitions over",
+    () => d.part?.membership?.layout?.previous != null,
+  );
+  const ballot = await scenario.promiseAhead(d);
+  await scenario.until("the new node is taken in", () => isWhole(d) && d.isReady);
+  const group = d.part?.membership?.placement?.groupOf(hashKey(Buffer.from(KEY), KEY.length, 0));
+  const owners = cluster.workers.filter(({ url }) => group?.nodes.includes(url));
+  assert.ok(owners.includes(d));
+  await scenario.agreed(owners, ballot);
 });
 
-test("simulated nodes: a value that has ended is gone at a replica that has promised far more, too", async (t) => {
-  const scenario = new Scenario(randomSeed(t));
-  try {
-    const workers = await scenario.born("abc");
+simulated(
+  "a value that has ended is gone at a replica that has promised far more, too",
+  async (scenario, workers) => {
     await scenario.write(workers[0], "put", { ttlMs: 3000 });
     await scenario.same(workers);
     await scenario.promiseAhead(workers[1]);
@@ -186,16 +190,12 @@ test("simulated nodes: a value that has ended is gone at a replica that has prom
       workers.every(({ vault }) => vault?.state.keys.get(KEY)?.value == null),
     );
     await scenario.same(workers);
-  } finally {
-    scenario.simulation.uninstall();
-  }
-});
+  },
+);
 
-test("simulated nodes: a replica that has promised far more synchronises from the others", async (t) => {
-  const scenario = new Scenario(randomSeed(t));
-  const { cluster } = scenario;
-  try {
-    const workers = await scenario.born("abc");
+simulated(
+  "a replica that has promised far more synchronises from the others",
+  async (scenario, workers, cluster) => {
     const [a, b] = workers;
     await scenario.put(a);
     await scenario.same(workers);
@@ -206,16 +206,12 @@ test("simulated nodes: a replica that has promised far more synchronises from th
     await scenario.write(a, "put", { key: "another" });
     await scenario.reborn(b, () => cluster.putBack(b, copy));
     await scenario.agreed(workers, ballot);
-  } finally {
-    scenario.simulation.uninstall();
-  }
-});
+  },
+);
 
-test("simulated nodes: what was deleted and collected stays so when an old disk comes back that has promised far more", async (t) => {
-  const scenario = new Scenario(randomSeed(t));
-  const { cluster } = scenario;
-  try {
-    const workers = await scenario.born("abc");
+simulated(
+  "what was deleted and collected stays so when an old disk comes back that has promised far more",
+  async (scenario, workers, cluster) => {
     const [a, b] = workers;
     await scenario.put(a);
     await scenario.same(workers);
@@ -227,15 +223,12 @@ test("simulated nodes: what was deleted and collected stays so when an old disk 
     await scenario.until("its tombstone is collected", isGone);
     await scenario.reborn(b, () => cluster.putBack(b, copy));
     assert.ok(isGone(), "no replica has anything of it");
-  } finally {
-    scenario.simulation.uninstall();
-  }
-});
+  },
+);
 
-test("simulated nodes: a deletion under a promise from far ahead does not raise the floor of all its partition", async (t) => {
-  const scenario = new Scenario(randomSeed(t));
-  try {
-    const workers = await scenario.born("abc");
+simulated(
+  "a deletion under a promise from far ahead does not raise the floor of all its partition",
+  async (scenario, workers) => {
     const [a, b] = workers;
     await scenario.put(a);
     await scenario.write(a, "delete");
@@ -250,7 +243,5 @@ test("simulated nodes: a deletion under a promise from far ahead does not raise 
     for (const { vault } of workers)
       for (const floor of vault?.state.floors.values() ?? []) assert.ok(compareBallots(floor, ballot) < 0);
     assert.equal(b.vault?.state.keys.get(KEY)?.tombstone, true);
-  } finally {
-    scenario.simulation.uninstall();
-  }
-});
+  },
+);

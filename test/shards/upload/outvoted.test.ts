@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { NO_TRAILER } from "../../../src/format/fields/trailer.ts";
 import type { Ballot } from "../../../src/format/record.ts";
-import type { WriteResult } from "../../../src/shards/arena/write.ts";
+import type { KeyBytes, WriteResult } from "../../../src/shards/arena/write.ts";
 import type { LocalUpload } from "../../../src/shards/upload/upload.ts";
 import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
 import { openVault } from "../../../src/shards/vault/open.ts";
@@ -38,6 +38,28 @@ async function open(t: TestContext): Promise<LocalVault> {
   return vault;
 }
 
+function keyOf(text: string): KeyBytes {
+  const bytes = Buffer.from(text);
+  return { bytes, length: bytes.length };
+}
+
+/** Streams a value to the vault, which has promised the fifth ballot for its key. */
+async function stage(vault: LocalVault, key: KeyBytes, value: Buffer): Promise<LocalUpload> {
+  await new Promise<void>((resolve) => {
+    assert.ok(vault.prepare(key, ballot(5), () => resolve()));
+  });
+  const upload = vault.stage({
+    ...{ key, ballot: ballot(0), operationLow: 1, operationHigh: 2, json: false },
+    ...{ contentType: "text/plain", trailer: NO_TRAILER },
+  });
+  assert.ok(upload);
+  const drained = new Promise<void>((resolve) => {
+    upload.onDrain = resolve;
+  });
+  if (!upload.write(value)) await drained;
+  return upload;
+}
+
 test("upload of a replica: what is refused for its ballot is taken at a higher one, whole", async (t) => {
   const vault = await open(t);
   const verdictOf = (upload: LocalUpload, number: number) =>
@@ -47,21 +69,9 @@ test("upload of a replica: what is refused for its ballot is taken at a higher o
       upload.accept(ballot(number), NO_TRAILER, done, true);
     });
   for (const length of LENGTHS) {
-    const bytes = Buffer.from(`key of ${length}`);
-    const key = { bytes, length: bytes.length };
+    const key = keyOf(`key of ${length}`);
     const value = Buffer.alloc(length, "0123456789abcdef-");
-    await new Promise<void>((resolve) => {
-      assert.ok(vault.prepare(key, ballot(5), () => resolve()));
-    });
-    const upload = vault.stage({
-      ...{ key, ballot: ballot(0), operationLow: 1, operationHigh: 2, json: false },
-      ...{ contentType: "text/plain", trailer: NO_TRAILER },
-    });
-    assert.ok(upload);
-    const drained = new Promise<void>((resolve) => {
-      upload.onDrain = resolve;
-    });
-    if (!upload.write(value)) await drained;
+    const upload = await stage(vault, key, value);
     await new Promise<void>((resolve) => upload.whenWritten(resolve));
     assert.equal(await verdictOf(upload, 3), "no");
     assert.equal(await verdictOf(upload, 4), "no");
@@ -80,20 +90,8 @@ test("upload of a replica: what is refused for its ballot is taken at a higher o
 
 test("upload of a replica: one that is refused and given up leaves no value", async (t) => {
   const vault = await open(t);
-  const bytes = Buffer.from("key");
-  const key = { bytes, length: bytes.length };
-  await new Promise<void>((resolve) => {
-    assert.ok(vault.prepare(key, ballot(5), () => resolve()));
-  });
-  const upload = vault.stage({
-    ...{ key, ballot: ballot(0), operationLow: 1, operationHigh: 2, json: false },
-    ...{ contentType: "text/plain", trailer: NO_TRAILER },
-  });
-  assert.ok(upload);
-  const drained = new Promise<void>((resolve) => {
-    upload.onDrain = resolve;
-  });
-  if (!upload.write(Buffer.alloc(1_500_000, "x"))) await drained;
+  const key = keyOf("key");
+  const upload = await stage(vault, key, Buffer.alloc(1_500_000, "x"));
   await new Promise<void>((resolve) => {
     upload.accept(ballot(3), NO_TRAILER, () => resolve(), true);
   });
