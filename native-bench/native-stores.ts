@@ -8,7 +8,8 @@ import { ShardLookup } from "../src/engine/state/lookup.ts";
 import { createShardMemory } from "../src/engine/state/memory.ts";
 import { NO_TRAILER } from "../src/format/fields/trailer.ts";
 import { NO_LIFE } from "../src/rules/expiry.ts";
-import { emptyWrite, type Write } from "../src/rules/write.ts";
+import type { Write } from "../src/rules/write.ts";
+import { emptyOperation } from "../src/shards/arena/operation.ts";
 import type { KeyBytes, WriteHead, WriteResult } from "../src/shards/arena/write.ts";
 import type { LocalVault } from "../src/shards/vault/local-vault.ts";
 import { openVault } from "../src/shards/vault/open.ts";
@@ -132,7 +133,7 @@ export async function openBenchShard(folder: string, sync: "always" | "os"): Pro
   );
   const reader = new ShardLookup(dataDirectory, 0, store, memory, memory.held[0]);
   const write: Write = {
-    ...emptyWrite(),
+    ...emptyOperation(),
     key: new Uint8Array(KEY_BYTES),
     contentType: Uint8Array.from(Buffer.from(CONTENT_TYPE)),
   };

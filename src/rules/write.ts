@@ -2,7 +2,6 @@
  * Writes as a shard sees them, what becomes of them, and the rules by which a write is judged. Pure.
  */
 import type { Ballot } from "../format/record.ts";
-import { NOTHING } from "../util/bytes.ts";
 import type { ErrorCode } from "../util/errors.ts";
 import { conditionsHold } from "./conditions.ts";
 
@@ -79,28 +78,6 @@ export interface Write extends KeyRef {
    * this is the key's record.
    */
   repair: boolean;
-}
-
-/** A write of which nothing is said yet: a PUT of no key, without conditions. */
-export function emptyWrite(): Write {
-  return {
-    verb: "put",
-    key: NOTHING,
-    hashA: 0,
-    hashB: 0,
-    json: false,
-    contentType: NOTHING,
-    trailer: NOTHING,
-    keepsEnd: false,
-    ifMatch: "",
-    ifNoneMatch: "",
-    operationLow: 0,
-    operationHigh: 0,
-    ballot: null,
-    base: null,
-    ended: false,
-    repair: false,
-  };
 }
 
 /** What became of a write; final after the `commit` that follows it. */

@@ -7,7 +7,8 @@ import { openStoreFile, type StoreIdentity } from "../../src/engine/directory/st
 import { Shard } from "../../src/engine/shard/shard.ts";
 import { nodeIo } from "../../src/engine/slabs/io.ts";
 import { createShardMemory, type ShardMemory } from "../../src/engine/state/memory.ts";
-import { emptyWrite, type Write } from "../../src/rules/write.ts";
+import type { Write } from "../../src/rules/write.ts";
+import { emptyOperation } from "../../src/shards/arena/operation.ts";
 import { hashBOf, hashKey, loadHash } from "../../src/util/hash.ts";
 
 /** Writes between commits, and commits between turns of the event loop. */
@@ -66,7 +67,7 @@ export class Filler {
       },
       () => {},
     );
-    this.write = { ...emptyWrite(), contentType: Buffer.from("application/octet-stream") };
+    this.write = { ...emptyOperation(), contentType: Buffer.from("application/octet-stream") };
   }
 
   /** Opens the store in `directory`, or makes one of one shard there. */

@@ -24,7 +24,8 @@ import { TYPE_MANIFEST } from "../../src/format/offsets.ts";
 import { isJson, trailerOf, typeOf, valueBytesOf, valueOffset } from "../../src/format/record.ts";
 import { isAbsence } from "../../src/format/record-types.ts";
 import { etagScratch, etagText, writeEtagOf } from "../../src/format/version.ts";
-import { emptyWrite, type Outcome, type Write } from "../../src/rules/write.ts";
+import type { Outcome, Write } from "../../src/rules/write.ts";
+import { emptyOperation } from "../../src/shards/arena/operation.ts";
 import { hash32, hashBOf, loadHash } from "../../src/util/hash.ts";
 
 export const SMALL_SLAB_BYTES = 64 * 1024;
@@ -146,7 +147,7 @@ export class Harness {
   write(key: string, condition: Condition): Write {
     const { bytes, hashA, hashB } = this.hashes(key);
     return {
-      ...emptyWrite(),
+      ...emptyOperation(),
       verb: condition.verb ?? "put",
       key: bytes,
       hashA,

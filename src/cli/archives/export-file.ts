@@ -46,15 +46,13 @@ export async function exportTo(
   try {
     const place = await placeToGoOn(part.name, client, query, terminal);
     part.truncate(place.end);
-    let at = place.end;
-    const done = await receive(client, query, terminal, place, async (piece) => {
-      part.write(piece, at);
-      at += piece.length;
-    }).catch((error: Error) => {
-      const hint = at > 0 ? `; what came is in ${part.name}, and the same command goes on from there` : "";
+    const write = async (piece: Buffer): Promise<void> => part.append(piece);
+    const done = await receive(client, query, terminal, place, write).catch((error: Error) => {
+      const hint =
+        part.bytes > 0 ? `; what came is in ${part.name}, and the same command goes on from there` : "";
       throw new Error(`${error.message}${hint}`, { cause: error });
     });
-    part.finish(target);
+    await part.finish(target);
     return done;
   } finally {
     part.close();

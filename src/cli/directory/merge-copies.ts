@@ -62,12 +62,10 @@ async function saveWhole(target: string, write: (stream: Writable) => Promise<un
   const part = await PartFile.open(`${target}.copy.part`);
   try {
     part.truncate(0);
-    let at = 0;
     const stream = new Writable({
       write(piece: Uint8Array, _encoding, done) {
         try {
-          part.write(piece, at);
-          at += piece.length;
+          part.append(piece);
           done();
         } catch (error) {
           done(error as Error);
@@ -75,7 +73,7 @@ async function saveWhole(target: string, write: (stream: Writable) => Promise<un
       },
     });
     await write(stream);
-    part.finish(target);
+    await part.finish(target);
   } catch (error) {
     part.truncate(0);
     throw error;

@@ -5,12 +5,15 @@
 import fs from "node:fs";
 import type { Server } from "node:net";
 import path from "node:path";
+import { syncFolder } from "../../engine/backup/file-copy.ts";
 import { HAS_NAMED_SOCKETS, holdSocket } from "../../platform/named-socket.ts";
 
 export class PartFile {
   readonly name: string;
   private readonly fd: number;
   private readonly socket: Server | null;
+  /** How much of it is filled. */
+  bytes = 0;
 
   private constructor(name: string, fd: number, socket: Server | null) {
     this.name = name;
@@ -37,26 +40,25 @@ export class PartFile {
     }
   }
 
-  /** Takes away what stands behind. */
+  /** Takes away what stands behind; to be called before anything is appended. */
   truncate(bytes: number): void {
     fs.ftruncateSync(this.fd, bytes);
+    this.bytes = bytes;
   }
 
-  write(piece: Uint8Array, at: number): void {
-    for (let from = 0; from < piece.length; )
-      from += fs.writeSync(this.fd, piece, from, piece.length - from, at + from);
+  append(piece: Uint8Array): void {
+    for (let from = 0; from < piece.length; ) {
+      const written = fs.writeSync(this.fd, piece, from, piece.length - from, this.bytes);
+      from += written;
+      this.bytes += written;
+    }
   }
 
   /** It is whole: gives it its name. */
-  finish(target: string): void {
+  async finish(target: string): Promise<void> {
     fs.fsyncSync(this.fd);
     fs.renameSync(this.name, target);
-    const folder = fs.openSync(path.dirname(target), "r");
-    try {
-      fs.fsyncSync(folder);
-    } finally {
-      fs.closeSync(folder);
-    }
+    await syncFolder(path.dirname(target));
   }
 
   /** Lets others have it. It stays, unless nothing is in it. */

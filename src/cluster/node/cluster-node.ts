@@ -138,7 +138,7 @@ export class ClusterNode implements ClusterAccess {
     this.writes = new ClusterWrites({
       self,
       ...{ time, peerOf, coordinator, load, isReady, groupOf, distance, seen },
-      layout: () => this.setup.view.placement?.layout ?? null,
+      features: () => this.features,
     });
     const { writes } = this;
     this.uploads = new ClusterUploads({ self, vault, replica, writes, peerOf, isReady, groupOf });
@@ -149,19 +149,24 @@ export class ClusterNode implements ClusterAccess {
     return this.setup.view.placement !== null && this.setup.view.isProven;
   }
 
+  /** The level that all members know. */
+  private get features(): number {
+    return featuresOf(this.setup.view.placement?.layout ?? null);
+  }
+
   /** Whether all members know values with fields. */
   get keepsFields(): boolean {
-    return featuresOf(this.setup.view.placement?.layout ?? null) >= FEATURE_FIELDS;
+    return this.features >= FEATURE_FIELDS;
   }
 
   /** Whether all members know values that end. */
   get keepsEnds(): boolean {
-    return featuresOf(this.setup.view.placement?.layout ?? null) >= FEATURE_ENDS;
+    return this.features >= FEATURE_ENDS;
   }
 
   /** Whether all members know keys that remember operations. */
   get remembers(): boolean {
-    return featuresOf(this.setup.view.placement?.layout ?? null) >= FEATURE_RECENT;
+    return this.features >= FEATURE_RECENT;
   }
 
   /** Cluster time, in ms since 1970. */

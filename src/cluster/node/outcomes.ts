@@ -19,7 +19,6 @@ export function resultOf(
   etag: Uint8Array,
   clock: Clock,
 ): WriteResult {
-  const isReplayed = replayed != null;
   const result: WriteResult = {
     error: null,
     detail: "",
@@ -27,7 +26,7 @@ export function resultOf(
     deleted: false,
     etag: null,
     replicas,
-    replayed: isReplayed,
+    replayed: replayed != null,
   };
   if (ballot !== null) {
     writeEtag(etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);

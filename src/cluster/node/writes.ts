@@ -15,9 +15,8 @@ import { JSON_TYPE } from "../../util/header-text.ts";
 import { storedBytes, textOf } from "../../value/stored.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
-import { FEATURE_VERSIONS, featuresOf } from "../layout/features.ts";
+import { FEATURE_VERSIONS } from "../layout/features.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
-import type { Layout } from "../layout/layout.ts";
 import { type PeerClient, PeerError } from "../peers/peer-client.ts";
 import { type ClusterKey, FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
 import { NOTHING_DONE, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
@@ -56,7 +55,8 @@ export interface ClusterWritesSetup {
   load: ClientLoad;
   /** Whether there is a layout to work by. */
   isReady: () => boolean;
-  layout: () => Layout | null;
+  /** The level that all members know (layout/features.ts). */
+  features: () => number;
   groupOf: (key: ClusterKey) => ReplicaGroup;
   distance: (node: string) => number;
   /** A write is over. */
@@ -180,7 +180,7 @@ export class ClusterWrites implements ChangeAccess {
   }
 
   get drawsVersions(): boolean {
-    return featuresOf(this.setup.layout()) >= FEATURE_VERSIONS;
+    return this.setup.features() >= FEATURE_VERSIONS;
   }
 
   get writer(): number {

@@ -37,7 +37,7 @@ const CONNECTIONS_SPARE = 4;
 const REQUEST_MS = 5000;
 
 export interface PeerLimits {
-  /** Frames that wait for an answer, queued and in flight. */
+  /** Frames that wait for an answer, queued and in flight; of those that are handed on as many again. */
   framesMax: number;
   /** The same in bytes. */
   bytesMax: number;
@@ -91,6 +91,8 @@ export class PeerClient {
   private readonly telling: Telling;
   private readonly frames: FrameQueue;
   private readonly handed: FrameQueue;
+  /** Both. */
+  private readonly queues: readonly FrameQueue[];
   private readonly streams: PeerStreams;
   private closed = false;
 
@@ -114,6 +116,7 @@ export class PeerClient {
     const way = { http: this.http, pulse: this.pulse, telling: this.telling, ...queueLimits };
     this.frames = new FrameQueue({ ...way, windowMin: WINDOW_MIN });
     this.handed = new FrameQueue({ ...way, windowMin: HANDED_WINDOW_MIN });
+    this.queues = [this.frames, this.handed];
     this.streams = new PeerStreams({
       ...{ http: this.streamHttp, streamsMax },
       from: (target) => this.telling.from(target),
@@ -237,8 +240,7 @@ export class PeerClient {
     if (this.closed) return;
     this.closed = true;
     clearInterval(this.sweeper);
-    this.frames.close(closedError());
-    this.handed.close(closedError());
+    for (const queue of this.queues) queue.close(closedError());
     this.pulse.close();
     await Promise.all([this.http.close(), this.streamHttp.close()]);
   }
@@ -257,16 +259,14 @@ export class PeerClient {
 
   private wentDown(reason: string): void {
     const silent = new PeerError("peer_timeout", "unknown", `${this.url} has gone silent: ${reason}`);
-    this.frames.fail(this.downError(), silent);
-    this.handed.fail(this.downError(), silent);
+    for (const queue of this.queues) queue.fail(this.downError(), silent);
   }
 
   /** Every SWEEP_MS: whatever has taken too long. */
   private sweep(): void {
     this.pulse.sweep();
     this.telling.tell(this.pulse.state === "up");
-    this.frames.sweep();
-    this.handed.sweep();
+    for (const queue of this.queues) queue.sweep();
   }
 
   private downError(): PeerError {

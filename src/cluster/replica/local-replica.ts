@@ -282,9 +282,10 @@ function headOf(
   { ballot, operationLow, operationHigh }: Proposal,
   payload: Payload,
   repair: boolean,
-): AcceptHead & { ended: boolean } {
+): AcceptHead {
   const { json, contentType } = payload.tombstone ? NO_KIND : (payload as StoredValue);
-  const [trailer, ended] = [trailerOf(payload), payload.ended === true];
+  const trailer = trailerOf(payload);
+  const ended = payload.ended === true;
   return {
     key: keyBytes(key),
     ballot,

@@ -6,6 +6,7 @@
  * end, whether its client waits or not.
  */
 
+import { stackOf } from "../../platform/system-error.ts";
 import { isJsonType } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
@@ -49,8 +50,7 @@ export function createBatch(context: FrontContext, change: MakeChange): (res: Re
             answer((to) => sendError(to, "bad_request", { detail: error.message }));
             return;
           }
-          const text = error instanceof Error ? error.stack : String(error);
-          context.log.error({ error: text }, "a batch could not be done");
+          context.log.error({ error: stackOf(error) }, "a batch could not be done");
           answer((to) => sendError(to, "internal"));
         },
       );

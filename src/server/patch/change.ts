@@ -13,6 +13,7 @@
 import { withRecent } from "../../format/fields/recent.ts";
 import { withoutSums } from "../../format/fields/sums.ts";
 import { etagOf } from "../../format/version.ts";
+import { stackOf } from "../../platform/system-error.ts";
 import { conditionsHold } from "../../rules/conditions.ts";
 import { NO_LIFE } from "../../rules/expiry.ts";
 import { PatchConflict, PatchError } from "../../rules/patch/errors.ts";
@@ -136,7 +137,7 @@ function make(context: FrontContext, patch: Patch, value: Value | null): Step["n
 
 /** A bug: the client gets a 500, and the process lives. */
 function unexpected({ log }: FrontContext, error: unknown): Failed {
-  log.error({ error: error instanceof Error ? error.stack : String(error) }, "a change in place failed");
+  log.error({ error: stackOf(error) }, "a change in place failed");
   return failed("internal");
 }
 

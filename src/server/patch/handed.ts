@@ -79,18 +79,18 @@ export function createTakeChange(context: FrontContext, change: MakeChange): Tak
       reply(answerOf(NOT_MADE, false));
       return;
     }
-    const { writer, ...asked } = handed;
-    const shared = context.cluster.writes.begins(asked.key, writer);
-    if (bytes + asked.body.length > HANDED_BYTES_MAX) {
+    const { key, body, writer } = handed;
+    const shared = context.cluster.writes.begins(key, writer);
+    if (bytes + body.length > HANDED_BYTES_MAX) {
       reply(answerOf(failed("overloaded"), shared));
       return;
     }
-    bytes += asked.body.length;
+    bytes += body.length;
     const end = (ending: Ending): void => {
-      bytes -= asked.body.length;
+      bytes -= body.length;
       reply(answerOf(ending, shared));
     };
-    change(asked, end, true);
+    change(handed, end, true);
   };
 }
 

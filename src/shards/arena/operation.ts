@@ -66,7 +66,10 @@ export function describe(operation: Operation, head: WriteHead): void {
   operation.ifNoneMatch = head.ifNoneMatch;
 }
 
-/** A literal: one that is spread from another costs some microseconds, and every replicated write has one. */
+/**
+ * An operation of which nothing is said yet: a PUT of no key, without conditions. A literal: one that is
+ * spread from another costs some microseconds, and every replicated write has one.
+ */
 export function emptyOperation(): Operation {
   return {
     op: OP_WRITE,
