@@ -73,9 +73,9 @@ export class CatchUp {
         hub.learn({ ...change, text: withoutValue(change.text) });
       }
       places = round.places;
-      if (!round.more) return { ...text.end(), places, cursor: head, more: false };
+      if (!round.more) return { text: text.end(), count: text.count, places, cursor: head, more: false };
       if (text.count > 0 || performance.now() - startMs > SILENT_MS)
-        return { ...text.end(), places, cursor: -1, more: true };
+        return { text: text.end(), count: text.count, places, cursor: -1, more: true };
     }
   }
 

@@ -105,8 +105,9 @@ export class ClusterFeed {
     if (found === null || !this.replies.has(pending.id)) return;
     if (found.count === 0 && found.cursor >= 0 && hub === this.hub)
       return this.answer([pending], hub, found.cursor);
-    const { places: met, ...told } = found;
-    this.reply(pending, { kind: "changes", ...told, place: this.textOf(hub, met) });
+    const { text, count, cursor, more } = found;
+    const place = this.textOf(hub, found.places);
+    this.reply(pending, { kind: "changes", text, count, place, cursor, more });
   }
 
   private textOf({ placement }: Hub, places: Places): string {
@@ -172,10 +173,7 @@ export class ClusterFeed {
     const { hub } = this;
     if (hub === null) return;
     const placement = this.setup.placement();
-    if (placement !== null && placement.layout.epoch !== hub.placement.layout.epoch) {
-      this.broken(hub);
-      return;
-    }
+    if (placement !== null && placement.layout.epoch !== hub.placement.layout.epoch) this.broken(hub);
     const nowMs = performance.now();
     const over = this.waiting.overdue(nowMs);
     const nothing = over.length > 0 ? this.nothing(hub) : null;
@@ -217,7 +215,7 @@ export class ClusterFeed {
       if (text.wants(latin1OfKey(event.key))) text.add(await this.valued(event, question.values));
     }
     const isThere = hub.holds(cursor);
-    const told = isThere && text.count > 0 ? this.changesOf(hub, cursor, text.end()) : null;
+    const told = isThere && text.count > 0 ? this.changesOf(hub, cursor, text.end(), text.count) : null;
     for (const pending of alike) {
       if (!this.replies.has(pending.id)) continue;
       if (!isThere) this.see(pending, this.fallBehind(pending, hub));
@@ -242,13 +240,13 @@ export class ClusterFeed {
     return found === null || found.event === "absent" || found.etag < event.etag ? event : found;
   }
 
-  private changesOf(hub: Hub, cursor: number, found: Pick<FeedAnswer, "text" | "count">): FeedAnswer {
+  private changesOf(hub: Hub, cursor: number, text: Uint8Array, count: number): FeedAnswer {
     const place = this.textOf(hub, hub.placesAt(cursor));
-    return { kind: "changes", ...found, place, cursor, more: cursor < hub.head };
+    return { kind: "changes", text, count, place, cursor, more: cursor < hub.head };
   }
 
   private nothing(hub: Hub): FeedAnswer {
-    return this.changesOf(hub, hub.head, { text: NOTHING, count: 0 });
+    return this.changesOf(hub, hub.head, NOTHING, 0);
   }
 
   /** The node stops. */

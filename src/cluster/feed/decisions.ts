@@ -99,9 +99,8 @@ export class Decisions {
     if (pending === undefined) {
       const sinceMs = this.setup.now();
       const batches = new Set<Batch>();
-      pending = {
-        ...{ highest: change, holders: 0, sinceMs, reportedMs: sinceMs, reading: null, told: "", batches },
-      };
+      const reportedMs = sinceMs;
+      pending = { highest: change, holders: 0, sinceMs, reportedMs, reading: null, told: "", batches };
       this.pending.set(key, pending);
     }
     if (rank > rankOf(pending.highest)) {

@@ -7,6 +7,7 @@
  *   refused as in ../wire/list-wire.ts
  */
 import { CHANGE_EVENTS, type ChangeEvent } from "../../shards/feed/change.ts";
+import type { FeedQuestion } from "../../shards/feed/messages.ts";
 import { bufferOf } from "../../util/bytes.ts";
 import { WATCHERS_MAX } from "../../util/limits.ts";
 import { type ListRefusal, votesBytes } from "../wire/list-wire.ts";
@@ -21,15 +22,8 @@ const WAIT_MS_MAX = 60_000;
 const COUNT_MAX = 10_000;
 
 /** Of one replica; see FeedQuestion. */
-export interface ChangesRequest {
+export interface ChangesRequest extends Omit<FeedQuestion, "values" | "form" | "bytesMax"> {
   epoch: number;
-  prefixes: readonly string[];
-  exact: boolean;
-  since: string | null;
-  cursor: number;
-  catchesUp: boolean;
-  waitMs: number;
-  countMax: number;
 }
 
 /** What a replica holds of a key since then. */

@@ -15,7 +15,7 @@ import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import { hasVote } from "../wire/list-wire.ts";
 import { hashOfKey } from "./cluster-keys.ts";
 import { type Absence, type Batch, type Change, Decisions } from "./decisions.ts";
-import type { ReplicaChanges } from "./feed-wire.ts";
+import type { ChangesRequest, ReplicaChanges } from "./feed-wire.ts";
 import { missingPartition, nodesOf, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
 
 /** How long a replica is asked to wait for its next change. */
@@ -46,10 +46,13 @@ export interface HubSetup {
   onBroken: () => void;
 }
 
-interface Followed {
-  readonly node: string;
+interface From {
   place: string | null;
   cursor: number;
+}
+
+interface Followed extends From {
+  readonly node: string;
   readonly batches: (Batch & { before: string })[];
 }
 
@@ -85,10 +88,7 @@ export class Hub {
   static async begin(setup: HubSetup, first: number): Promise<Hub | null> {
     const { replicas, placement } = setup;
     const { epoch } = placement.layout;
-    const now = {
-      ...{ epoch, prefixes: [""], exact: false, since: null, cursor: -1 },
-      ...{ catchesUp: false, waitMs: 0, countMax: 1 },
-    };
+    const now = requestOf(epoch, { place: null, cursor: -1 }, 0, 1);
     const answers = await replicas.askAll(placement, () => now);
     if (missingPartition(placement, answers) >= 0) return null;
     const hub = new Hub(setup, first);
@@ -149,11 +149,8 @@ export class Hub {
     while (!this.stopped) {
       try {
         const { epoch, partitions } = this.placement.layout;
-        const answer = await this.setup.replicas.ask(followed.node, partitions, {
-          ...{ epoch, prefixes: [""], exact: false },
-          ...{ since: followed.place, cursor: followed.cursor, catchesUp: false },
-          ...{ waitMs: WAIT_MS, countMax: COUNT_MAX },
-        });
+        const request = requestOf(epoch, followed, WAIT_MS, COUNT_MAX);
+        const answer = await this.setup.replicas.ask(followed.node, partitions, request);
         if (this.stopped) return;
         this.take(followed, answer);
         retryMs = RETRY_MS;
@@ -190,10 +187,10 @@ export class Hub {
     if (this.head > before) this.setup.onEvents();
   }
 
-  private tell(change: Change): void {
+  private tell({ event, key, etag, text }: Change): void {
     this.snapshot = null;
-    this.events.push({ ...change, before: this.places });
-    this.bytes += change.key.length + change.text.length + EVENT_BYTES;
+    this.events.push({ event, key, etag, text, before: this.places });
+    this.bytes += key.length + text.length + EVENT_BYTES;
     let gone = 0;
     for (; this.bytes > EVENTS_BYTES_MAX && gone < this.events.length - COUNT_MAX; gone++)
       this.bytes -= this.events[gone].key.length + this.events[gone].text.length + EVENT_BYTES;
@@ -208,6 +205,12 @@ export class Hub {
     this.stopped = true;
     clearInterval(this.timer);
   }
+}
+
+/** Asks a replica about all keys. */
+function requestOf(epoch: number, from: From, waitMs: number, countMax: number): ChangesRequest {
+  const { place: since, cursor } = from;
+  return { epoch, prefixes: [""], exact: false, since, cursor, catchesUp: false, waitMs, countMax };
 }
 
 /** Up to where all that a replica has reported is told, or known not to be decided. */

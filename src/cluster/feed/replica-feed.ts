@@ -2,7 +2,7 @@
  * What has changed at the own replica, decided or not, for this node and for others.
  */
 import type { FeedClient } from "../../shards/feed/client.ts";
-import type { FeedAnswer, FeedRefusal } from "../../shards/feed/messages.ts";
+import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
 import { STOPPING } from "../../shards/feed/refusals.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
 import { encodeListRefusal } from "../wire/list-wire.ts";
@@ -28,11 +28,23 @@ export class ReplicaFeed {
   }
 
   /** The answer to a request, as bytes. */
-  async answer({ epoch, ...asked }: ChangesRequest): Promise<Buffer> {
+  async answer(request: ChangesRequest): Promise<Buffer> {
     const { feed, votes } = this.setup;
+    const { epoch, prefixes, exact, since, cursor, catchesUp, waitMs, countMax } = request;
     if (epoch !== this.setup.epoch()) return this.refusal("stale_epoch");
     const before = votes();
-    const question = { ...asked, values: false, form: "objects", bytesMax: CHANGES_BYTES_MAX } as const;
+    const question: FeedQuestion = {
+      prefixes,
+      exact,
+      values: false,
+      form: "objects",
+      since,
+      cursor,
+      catchesUp,
+      waitMs,
+      bytesMax: CHANGES_BYTES_MAX,
+      countMax,
+    };
     const answer = await new Promise<FeedAnswer | FeedRefusal>((resolve) => {
       this.waiting.add(resolve);
       feed.ask(question, (told) => {

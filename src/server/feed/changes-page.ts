@@ -6,7 +6,7 @@ import type { Res } from "../http/http.ts";
 import { sendError, statusLine } from "../http/reply.ts";
 import { GET } from "../status/meter.ts";
 import type { FeedQuery } from "./feed-query.ts";
-import { QUESTION, type Scoped, type Watcher, type WatcherSetup } from "./source.ts";
+import type { Scoped, Watcher, WatcherSetup } from "./source.ts";
 
 /** A page ends with the change that passes this. */
 const PAGE_BYTES_MAX = 1024 * 1024;
@@ -37,9 +37,16 @@ export class ChangesPage implements Watcher {
     res.onAborted(() => this.finish(0));
     this.asked = source.ask(
       {
-        ...QUESTION,
-        ...{ prefixes: scopes.map(nameOf), values, since, waitMs },
-        ...{ form: "objects", bytesMax: PAGE_BYTES_MAX, countMax: limit },
+        prefixes: scopes.map(nameOf),
+        exact: false,
+        values,
+        form: "objects",
+        since,
+        cursor: -1,
+        catchesUp: false,
+        waitMs,
+        bytesMax: PAGE_BYTES_MAX,
+        countMax: limit,
       },
       (answer) => {
         if (this.open) this.res.cork(() => this.answer(answer));

@@ -9,7 +9,7 @@ import type { ClusterAccess } from "../../cluster/node/access.ts";
 import { etagOf } from "../../format/version.ts";
 import { noneMatchHolds } from "../../rules/conditions.ts";
 import type { WriteDone } from "../../shards/arena/write.ts";
-import type { FeedAnswer, FeedRefusal } from "../../shards/feed/messages.ts";
+import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
 import type { Found } from "../../shards/vault/vault.ts";
 import { nameOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -21,7 +21,7 @@ import { findPatiently, Waiting } from "../reads/cold-reads.ts";
 import { answerFound, sendMissing } from "../reads/reads.ts";
 import { beginNotModified } from "../reads/value-head.ts";
 import { GET } from "../status/meter.ts";
-import { QUESTION, type Watcher, type WatcherSetup } from "./source.ts";
+import type { Watcher, WatcherSetup } from "./source.ts";
 
 /** What a cluster says of a key that it does not have. */
 const ABSENT = { state: "absent" } as Found;
@@ -56,11 +56,19 @@ export class KeyWait implements Watcher {
 
   private wait(waitMs: number): void {
     const { place: since, cursor } = this;
-    const prefixes = [nameOf(this.key.bytes)];
-    this.asked = this.setup.source.ask(
-      { ...QUESTION, ...{ prefixes, since, cursor, waitMs }, exact: true, bytesMax: BYTES_MAX, countMax: 1 },
-      this.told,
-    );
+    const question: FeedQuestion = {
+      prefixes: [nameOf(this.key.bytes)],
+      exact: true,
+      values: false,
+      form: "events",
+      since,
+      cursor,
+      catchesUp: false,
+      waitMs,
+      bytesMax: BYTES_MAX,
+      countMax: 1,
+    };
+    this.asked = this.setup.source.ask(question, this.told);
   }
 
   private readonly told = (answer: FeedAnswer | FeedRefusal): void => {

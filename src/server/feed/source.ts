@@ -1,6 +1,5 @@
 /** What those who wait for changes are given. */
 import type { Token } from "../../auth/tokens.ts";
-import type { FeedQuestion } from "../../shards/feed/messages.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { FanOut, FeedSource } from "./fan-out.ts";
 
@@ -26,14 +25,3 @@ export interface Scoped {
   /** What the caller may see of them, as prefixes; the prefix itself: all. */
   readonly scopes: readonly Uint8Array[];
 }
-
-/** What a question is where nobody says more. */
-export const QUESTION: Omit<FeedQuestion, "prefixes" | "bytesMax" | "countMax"> = {
-  exact: false,
-  values: false,
-  form: "events",
-  since: null,
-  cursor: -1,
-  catchesUp: false,
-  waitMs: 0,
-};

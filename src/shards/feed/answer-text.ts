@@ -2,8 +2,6 @@
 import type { Change } from "./change.ts";
 import type { FeedQuestion } from "./messages.ts";
 
-/** The text of no changes. */
-
 export class AnswerText {
   count = 0;
   private readonly question: FeedQuestion;
@@ -36,9 +34,9 @@ export class AnswerText {
     this.pieces.push(piece);
   }
 
-  end(): { text: Uint8Array; count: number } {
-    const text = this.pieces.join(this.question.form === "events" ? "" : ",\n");
-    return { text: new Uint8Array(Buffer.from(text)), count: this.count };
+  /** All that was added, as UTF-8. */
+  end(): Uint8Array {
+    return new Uint8Array(Buffer.from(this.pieces.join(this.question.form === "events" ? "" : ",\n")));
   }
 }
 

@@ -193,8 +193,10 @@ export class FeedService {
       const ballot = ballotAt(map, unit);
       const change = entries.change(key, ballot, false);
       if (change === null) return;
-      const place = { shard, sequence: map.sequence, endUnit: unit + unitsAt(map, unit) };
-      into.push({ ...change, ...place, key: nameOf(key), ballot });
+      const { event, text } = change;
+      const { sequence } = map;
+      const endUnit = unit + unitsAt(map, unit);
+      into.push({ event, text, key: nameOf(key), ballot, shard, sequence, endUnit });
     };
   }
 
@@ -237,11 +239,12 @@ export class FeedService {
         if (valued !== null) text.add(valued);
       }
     }
-    if (text.count === 0) return null;
+    const { count } = text;
+    if (count === 0) return null;
     const isLeft = cursor < recent.head;
     const place = isLeft ? this.places.textOf(recent.placesAt(cursor)) : this.places.ofHead(recent);
     const more = isLeft || (question.waitMs === 0 && this.changes?.isBehind === true);
-    return { kind: "changes", ...text.end(), place, cursor, more };
+    return { kind: "changes", text: text.end(), count, place, cursor, more };
   }
 
   /** The same one for all that are told so at once: it travels once. */

@@ -112,7 +112,7 @@ export class SlowReads {
     const isSilent = startMs - reading.sinceMs > SILENT_MS;
     if (text.count === 0 && cursor < 0 && !isSilent) return null;
     const place = this.ends.textOf(reading.places);
-    return { kind: "changes", ...text.end(), place, cursor, more: cursor < 0 };
+    return { kind: "changes", text: text.end(), count: text.count, place, cursor, more: cursor < 0 };
   }
 
   close(): void {

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import type { Asked, Asker } from "../../../src/server/feed/fan-out.ts";
 import { FanOut } from "../../../src/server/feed/fan-out.ts";
-import { QUESTION } from "../../../src/server/feed/source.ts";
 import type { Told } from "../../../src/server/feed/told.ts";
 import type { FeedReply } from "../../../src/shards/feed/client.ts";
 import type { FeedAnswer, FeedQuestion } from "../../../src/shards/feed/messages.ts";
@@ -48,7 +47,10 @@ class FakeAsker implements Asker {
 
   constructor(fanOut: FanOut, prefix: string) {
     this.fanOut = fanOut;
-    this.question = { ...QUESTION, prefixes: [prefix], waitMs: 5000, bytesMax: 1000, countMax: 10 };
+    this.question = {
+      ...{ prefixes: [prefix], exact: false, values: false, form: "events", since: null, cursor: -1 },
+      ...{ catchesUp: false, waitMs: 5000, bytesMax: 1000, countMax: 10 },
+    };
   }
 
   readonly answered: FeedReply = (answer) => this.fanOut.answered(answer, [this]);
