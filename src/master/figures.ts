@@ -46,14 +46,19 @@ function loadOf({ load }: NodeRow, name: "keys" | "bytes"): number | null {
   return typeof value === "number" && Number.isFinite(value) ? value : null;
 }
 
+/** Why not all is well with what it is there for: keeping layouts, which workers can work by. */
+function reasonOf({ trouble, steward }: MasterSource): string | null {
+  return trouble ?? steward.problem;
+}
+
 function countOf(workers: readonly NodeRow[], state: NodeRow["state"]): number {
   return workers.filter((worker) => worker.state === state).length;
 }
 
 export const MASTER_FIGURES: readonly Figure<MasterSource>[] = [
-  // 200 all the same: what is known is answered, and a restart would not help.
-  { health: "status", value: ({ trouble }) => (trouble === null ? "healthy" : "degraded"), schema: TEXT },
-  { health: "reason", value: ({ trouble }) => trouble ?? undefined, schema: TEXT },
+  // 200 all the same: what is known is answered, and a restart would bring no worker back.
+  { health: "status", value: (from) => (reasonOf(from) === null ? "healthy" : "degraded"), schema: TEXT },
+  { health: "reason", value: (from) => reasonOf(from) ?? undefined, schema: TEXT },
   { health: "role", value: () => "master", schema: TEXT },
   { health: "nodes", value: ({ workers }) => workers.length },
   {
@@ -101,6 +106,11 @@ export const MASTER_FIGURES: readonly Figure<MasterSource>[] = [
   },
   gauge("serves", "Whether its disk takes what it has to keep.", ({ trouble }) => Number(trouble === null)),
   gauge("waiting_changes", "Changes of the layout that wait.", ({ steward }) => steward.queue.length),
+  gauge(
+    "stuck_partitions",
+    "Partitions that have no majority of their copies.",
+    ({ steward, nowMs }) => steward.absence(nowMs).stuck,
+  ),
   gauge("move_partitions", "Partitions that the move under way takes over.", ({ steward, nowMs }) => {
     return steward.move(nowMs)?.total ?? 0;
   }),

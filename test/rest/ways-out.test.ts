@@ -113,11 +113,18 @@ test("recover: with a majority gone for good, what is left goes on with what it 
       "the master notices",
       async () => (await stage.ask("master", "/layout")).absence.stuck === 1024,
     );
-    await waitUntil("it says so", async () =>
-      /no majority of their copies.*minivault recover/.test(
-        (await stage.ask("master", "/health")).problem ?? "",
-      ),
+    await waitUntil("it says so", async () => {
+      const { status, reason = "", problem } = await stage.ask("master", "/health");
+      const isSaid = /no majority of their copies.*minivault recover/.test(reason);
+      return isSaid && status === "degraded" && problem === reason;
+    });
+    assert.equal(
+      await stage.status("master", "GET", "/health"),
+      200,
+      "nothing must end it because workers are away",
     );
+    const { body: metrics } = await call(stage.ports.get("master") as number, "GET", "/_metrics");
+    assert.match(metrics.toString(), /^minivault_stuck_partitions 1024$/m);
     await waitUntil("the one that is left says what it cannot do", async () => {
       const { status, reason = "" } = (await stage.ask("a", "/health")) ?? {};
       return (
@@ -142,6 +149,10 @@ test("recover: with a majority gone for good, what is left goes on with what it 
     assert.equal(await stage.status("a", "PUT", "/k0", "after"), 200);
     assert.equal(await stage.status("a", "GET", "/never"), 404);
     await waitUntil("it is well", async () => (await stage.status("a", "GET", "/health")) === 200);
+    await waitUntil(
+      "the master too",
+      async () => (await stage.ask("master", "/health"))?.status === "healthy",
+    );
 
     // A lost one that comes back has no say any more.
     await stage.startWorker("b");
