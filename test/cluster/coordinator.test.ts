@@ -69,6 +69,8 @@ type Script = (kind: Kind, node: string, sent: number, proposal: Proposal | null
 class Bench {
   readonly queue = new EventQueue();
   readonly sent: string[] = [];
+  /** Of each prepare: whether it is for a write that builds on what it is told of. */
+  readonly builds: boolean[] = [];
   readonly proposals: Proposal[] = [];
   readonly missed: string[] = [];
   readonly staleEpochs: number[] = [];
@@ -99,8 +101,9 @@ class Bench {
     };
     this.coordinator = new Coordinator({
       port: {
-        prepare: (node, _, epoch, __, ___, reply) => {
+        prepare: (node, _, epoch, __, builds, reply) => {
           assert.equal(epoch, GROUP.epoch);
+          this.builds.push(builds);
           ask("prepare", node, null, reply);
         },
         accept: (node, _, __, proposal, reply) => ask("accept", node, proposal, reply),
@@ -347,6 +350,20 @@ test("coordinator: after an ambiguous accept it looks first, and finishes, start
   assert.equal(recalled(false, "ab").outcome, "unknown_outcome", "they may not have taken it");
   const collected = resolve({ ...absent, floor: at(3) } as PrepareAnswer);
   assert.equal(collected.result.outcome, "unknown_outcome", "what was newer may have been collected");
+});
+
+test("coordinator: a large value asks first, goes to its own replica last, and builds on nothing unless it has a condition", () => {
+  const replaces = { ...taken, previous: at(1), existed: true };
+  const script: Script = (kind) => [1, kind === "prepare" ? holds(at(1)) : replaces];
+  const plain = new Bench(script);
+  const { result } = plain.write(null, true);
+  const asked = ["prepare a", "prepare b", "prepare c"];
+  assert.deepEqual(plain.sent, [...asked, "accept b", "accept c", "accept a"]);
+  assert.deepEqual(plain.builds, [false, false, false]);
+  assert.deepEqual([result.outcome, result.existed, result.certain], ["done", true, false]);
+  const conditional = new Bench(script);
+  assert.equal(conditional.write(() => null, true).result.certain, true);
+  assert.deepEqual(conditional.builds, [true, true, true]);
 });
 
 test("coordinator: POST on a key that is there is refused in one round when the promises agree", () => {

@@ -70,6 +70,8 @@ const SKEW_MS_MAX = 60_000;
 const SWEEPS_MAX = 12;
 /** How often a write is sent again that nobody knows anything of. */
 const RETRIES_MAX = 4;
+/** Of plain PUTs, those of values that were streamed before. */
+const STAGED_SHARE = 0.2;
 /** Far more than any history needs: beyond it something runs in circles. */
 const EVENTS_MAX = 200_000;
 
@@ -530,7 +532,9 @@ class Clients {
       condition: conditionOf(kind, version),
       only: this.once && this.world.chance() < 0.6 ? { once: onceOf(id), again: (there) => there } : null,
     };
-    this.send(node, request, request.only == null ? 0 : RETRIES_MAX, false, recorded, next);
+    // A large value: it is at the replicas already.
+    const staged = kind === "put" && request.only == null && this.world.chance() < STAGED_SHARE;
+    this.send(node, { ...request, staged }, request.only == null ? 0 : RETRIES_MAX, false, recorded, next);
   }
 
   /** @param maybe an earlier try may have had its effect */

@@ -2,6 +2,7 @@
  * A write of one key:
  *
  *   PUT, DELETE         accept(own) ──majority──► done; ──unprepared──► prepare ► accept(own) ► done
+ *   large values        prepare ► accept(own) ──majority──► done
  *   POST, conditions    prepare ──► judge ──no──► confirmed? answer : rewrite ► answer
  *                                     └──yes──► accept(own) ──majority──► done
  *   accept(own) failed  every replica said no ──► again, with a new ballot
@@ -22,7 +23,7 @@ import { higherBallot } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { areAbove } from "../clock/ballots.ts";
 import { countOf, hasMajority } from "../layout/groups.ts";
-import { ownReplica } from "../register/own-replica.ts";
+import { asksFirst, ownReplica } from "../register/own-replica.ts";
 import {
   type AcceptAnswer,
   FIRST_WRITE,
@@ -86,7 +87,7 @@ export class WriteOperation {
     weight: number,
     done: (result: RegisterResult) => void,
   ) {
-    this.round = new Round(setup, rules, write.key, this, write.condition !== null, weight);
+    this.round = new Round(setup, rules, write.key, this, asksFirst(write), weight);
     this.write = write;
     this.done = done;
     this.operationHigh = write.operationHigh;
@@ -106,7 +107,7 @@ export class WriteOperation {
     else if (next === "unreachable") {
       if (this.doubt.exists) round.pause(BACKOFF_MS_MAX);
       else this.giveUp();
-    } else if (!this.isConditional && !this.doubt.exists && !this.mustAsk) {
+    } else if (!asksFirst(this.write) && !this.doubt.exists && !this.mustAsk) {
       round.drawBallot();
       this.propose(this.write.payload, null);
     } else this.prepare();
@@ -304,7 +305,7 @@ export class WriteOperation {
     const { round, operationHigh } = this;
     const { operationLow } = this.write;
     this.isOwnAccept = true;
-    this.withheld = this.isConditional ? ownReplica(this.round) : 0;
+    this.withheld = asksFirst(this.write) ? ownReplica(this.round) : 0;
     const ballot = round.ballot as Ballot;
     this.atMillis = round.setup.knowsTime() ? round.setup.clusterMillis() : 0;
     const proposal = { ballot, payload, operationLow, operationHigh, atMillis: this.atMillis };

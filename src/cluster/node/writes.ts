@@ -94,8 +94,7 @@ export class ClusterWrites implements ChangeAccess {
   }
 
   /**
-   * A large value that the replicas have already: written from here. Prepared first, since an accept that met
-   * a higher ballot would have used up what was streamed.
+   * A large value that the replicas have already: written from here.
    */
   writeLarge(verb: WriteHead["verb"], { value, ...write }: LargeWrite, done: WriteDone): void {
     const { json, contentType, life, valueBytes, staged } = value;
@@ -240,8 +239,7 @@ export class ClusterWrites implements ChangeAccess {
 
   private write(write: TermedWrite, written: (result: RegisterResult) => void): void {
     const { key, terms, payload, once, operationLow, operationHigh, staged = false } = write;
-    const judge = judgeOf(terms);
-    const condition = staged ? (judge ?? NO_REFUSAL) : judge;
+    const condition = judgeOf(terms);
     const change = changeOf(terms, payload);
     // What is known when it comes again need not be looked for.
     const lost = write.lost === true && once === null;
@@ -279,6 +277,3 @@ export class ClusterWrites implements ChangeAccess {
     });
   }
 }
-
-/** Of a write that asks nothing of what is there, and has to be prepared. */
-const NO_REFUSAL = (): null => null;
