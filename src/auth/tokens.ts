@@ -3,19 +3,18 @@
  * the keys that its prefixes cover, and nothing else.
  *
  * A token is known by its SHA-256. That is computed once for each text in which a client sends it: what was
- * found genuine is kept, letter by letter, in a table that holds at most KEPT_MAX texts a token, and is
- * compared in a time that does not depend on where it differs. What is not genuine is never kept.
+ * found genuine is kept, at most KEPT_MAX texts a token, and is compared in a time that does not depend on
+ * where it differs. What is not genuine is never kept, nor what is very long.
  */
 import { hash } from "node:crypto";
 import { beginsWith } from "../util/bytes.ts";
+import { KeptTexts } from "./kept-texts.ts";
 import { PERMISSIONS, type Permission, TOKENS_MAX, type TokenRecord } from "./token-file.ts";
 
 /** Longest Authorization header that is looked at. */
 const HEADER_CHARACTERS_MAX = 1024;
 /** Texts (as Bearer, as Basic with some user) in which one token is kept. */
 const KEPT_MAX = 4;
-/** Characters of a header that its place in the table is made of. */
-const SAMPLES = 16;
 const MS_PER_SECOND = 1000;
 
 const BEARER = /^bearer +/i;
@@ -41,8 +40,8 @@ export class Token {
   /** Time that one request takes of its second, in milliseconds; 0: its rate is not limited. */
   private readonly intervalMs: number;
   private readonly slot: number;
-  /** In which texts it was sent. */
-  readonly kept: Kept[] = [];
+  /** Rows of the texts in which it was sent. */
+  readonly kept: number[] = [];
 
   constructor(record: TokenRecord, name: string | null = record.name) {
     const { allow, prefix, expiresMs, requestsPerSecond, slot } = record;
@@ -114,25 +113,15 @@ export class Token {
   }
 }
 
-/** A header that carried a genuine token. */
-interface Kept {
-  readonly codes: Uint8Array;
-  readonly token: Token;
-  next: Kept | null;
-  readonly place: number;
-}
-
 /** The tokens of a node, and the keys that are good as tokens. */
 export class TokenSet {
   private readonly byDigest: ReadonlyMap<string, Token>;
-  /** Chains of what was found genuine. Its length is a power of two. */
-  private readonly table: (Kept | null)[];
+  /** Headers that carried a genuine one. */
+  private readonly texts: KeptTexts<Token>;
 
   constructor(records: readonly TokenRecord[]) {
     this.byDigest = new Map(records.map((record) => [record.sha256, new Token(record)]));
-    let places = 16;
-    while (places < records.length * 2) places *= 2;
-    this.table = new Array(places).fill(null);
+    this.texts = new KeptTexts(records.length);
   }
 
   /** Whether there is such a token that allows the same, as long. */
@@ -152,28 +141,17 @@ export class TokenSet {
    * @param header one character for each byte that came
    */
   find(header: string): Token | null {
-    const place = placeOf(header) & (this.table.length - 1);
-    for (let kept = this.table[place]; kept !== null; kept = kept.next)
-      if (isSame(header, kept.codes)) return kept.token;
-    return this.findAnew(header, place);
+    return this.texts.find(header) ?? this.findAnew(header);
   }
 
-  private findAnew(header: string, place: number): Token | null {
+  private findAnew(header: string): Token | null {
     const text = tokenOf(header);
     if (text === null) return null;
     const token = this.byDigest.get(hash("sha256", Buffer.from(text, "latin1"), "hex"));
     if (token === undefined) return null;
-    if (token.kept.length === KEPT_MAX) this.forget(token.kept.shift() as Kept);
-    const kept = { codes: Buffer.from(header, "latin1"), token, next: this.table[place], place };
-    this.table[place] = kept;
-    token.kept.push(kept);
+    const row = this.texts.keep(header, token);
+    if (row !== null && token.kept.push(row) > KEPT_MAX) this.texts.forget(token.kept.shift() as number);
     return token;
-  }
-
-  private forget(old: Kept): void {
-    const first = this.table[old.place];
-    if (first === old) this.table[old.place] = old.next;
-    for (let kept = first; kept !== null; kept = kept.next) if (kept.next === old) kept.next = old.next;
   }
 }
 
@@ -196,24 +174,6 @@ export function idForLog(header: string): string {
   if (header === "") return "none";
   const text = tokenOf(header);
   return text === null ? "malformed" : (TOKEN_SYNTAX.exec(text)?.[1] ?? "unknown");
-}
-
-/** A number of a text that differs where tokens do, wherever that is. */
-function placeOf(text: string): number {
-  const { length } = text;
-  const step = Math.max(1, Math.floor(length / SAMPLES));
-  let sum = length;
-  for (let index = length - 1; index >= 0; index -= step)
-    sum = Math.imul(sum ^ text.charCodeAt(index), 0x01000193);
-  return (sum ^ (sum >>> 15)) >>> 0;
-}
-
-/** In a time that depends on the lengths alone. */
-function isSame(text: string, codes: Uint8Array): boolean {
-  if (text.length !== codes.length) return false;
-  let difference = 0;
-  for (let index = 0; index < codes.length; index++) difference |= text.charCodeAt(index) ^ codes[index];
-  return difference === 0;
 }
 
 /** Without those that begin with another one; in order. */

@@ -140,6 +140,18 @@ describe("tokens", () => {
     assert.equal(set.keptCount, 4 * texts.length);
   });
 
+  test("a token too long to be kept opens the same, each time", () => {
+    for (const characters of [170, 173, 174, 400, 1_000]) {
+      const text = "a-long-key/".repeat(100).slice(0, characters);
+      const set = new TokenSet([record(text, { name: "long" }), record("other")]);
+      for (let round = 0; round < 3; round++) {
+        assert.equal(set.find(`Bearer ${text}`)?.name, "long");
+        assert.equal(set.find(`Bearer ${text}a`), null);
+      }
+      assert.equal(set.keptCount, characters <= 173 ? 1 : 0);
+    }
+  });
+
   test("a byte more or less, or another one, at any place of a text that is kept is another text", () => {
     const text = makeToken();
     const set = new TokenSet([record(text)]);
