@@ -132,6 +132,8 @@ function ofObject({ method, headers, query }: Asked): Verb | null {
       return isUpload && method === "GET" ? listParts : getObject;
     case "PUT":
       if (isUpload) return isCopy ? uploadPartCopy : uploadPart;
+      // A part that has lost its upload must not become the object.
+      if (query.has("partNumber")) throw new S3Error("InvalidArgument", "A part needs its uploadId.");
       return isCopy ? copyObject : putObject;
     case "POST":
       if (query.has("uploads")) return createMultipartUpload;

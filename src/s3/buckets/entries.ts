@@ -116,11 +116,9 @@ function rangeFor({ bucket, prefix, delimiter, from, scopes }: PageQuestion): Ke
 /** The first key of the store behind one of a bucket, which may stand for all that it is the beginning of. */
 export function behind(bucket: string, marker: string, prefix: string, delimiter: string): Uint8Array {
   const key = Buffer.from(`${bucket}/${marker}`, "utf8");
-  const isPrefix =
-    delimiter !== "" &&
-    marker.startsWith(prefix) &&
-    marker.slice(prefix.length).indexOf(delimiter) >= 0 &&
-    marker.endsWith(delimiter);
+  const at = delimiter === "" || !marker.startsWith(prefix) ? -1 : marker.indexOf(delimiter, prefix.length);
+  // One that goes on behind its first delimiter is a key in what is listed as one prefix.
+  const isPrefix = at >= 0 && at + delimiter.length === marker.length;
   return isPrefix ? (afterAll(key) as Uint8Array) : justAfter(key);
 }
 

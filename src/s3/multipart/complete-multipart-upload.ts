@@ -57,11 +57,23 @@ export async function completeMultipartUpload(exchange: Exchange): Promise<void>
   }
   const isFree = own.ifMatch === "" && own.ifNoneMatch === "";
   const conditions = (isFree ? record.conditions : null) ?? own;
-  const parts = await partsOf(exchange, id, document);
-  const terms = await termsNow(exchange, conditions);
-  await exchange.sendWhenDone(async () =>
-    resultOf(await assemble(exchange, id, record, parts, conditions, terms)),
-  );
+  const byAnother = (error: unknown): Promise<Completed> => doneMeanwhile(exchange, id, error);
+  try {
+    const parts = await partsOf(exchange, id, document);
+    const terms = await termsNow(exchange, conditions);
+    await exchange.sendWhenDone(async () =>
+      resultOf(await assemble(exchange, id, record, parts, conditions, terms).catch(byAnother)),
+    );
+  } catch (error) {
+    exchange.sendElement(resultOf(await byAnother(error)));
+  }
+}
+
+/** What an upload has become by another request; throws why this one failed where it has not. */
+async function doneMeanwhile(exchange: Exchange, id: string, error: unknown): Promise<Completed> {
+  const record = await demandUpload(exchange, id, true).catch(() => null);
+  if (record?.etag === undefined) throw error;
+  return record;
 }
 
 /** Writes the object; answers what it is. */

@@ -34,19 +34,30 @@ export async function listMultipartUploads(exchange: Exchange): Promise<void> {
   const all = (await uploadsOf(front, bucket))
     .filter(({ key, id }) => key.startsWith(prefix) && isSeen(key) && isAfter(key, id))
     .sort((a, b) => compareKeys(a.key, b.key) || compareKeys(a.id, b.id));
-  const prefixes = new Set<string>();
-  const uploads = all.filter(({ key }) => {
+  const groupOf = (key: string): string | null => {
     const at = delimiter === "" ? -1 : key.indexOf(delimiter, prefix.length);
-    if (at >= 0) prefixes.add(key.slice(0, at + delimiter.length));
-    return at < 0;
-  });
-  const page = uploads.slice(0, limit);
-  const isTruncated = uploads.length > page.length;
+    return at < 0 ? null : key.slice(0, at + delimiter.length);
+  };
+  const [page, prefixes]: [typeof all, string[]] = [[], []];
+  let last: { key: string; id?: string } | null = null;
+  let isTruncated = false;
+  for (const upload of all) {
+    const group = groupOf(upload.key);
+    // Those of one beginning follow each other; that of the marker was on the page before.
+    if (group !== null && (group === prefixes.at(-1) || group === keyMarker)) continue;
+    if (page.length + prefixes.length >= limit) {
+      isTruncated = limit > 0;
+      break;
+    }
+    if (group === null) page.push(upload);
+    else prefixes.push(group);
+    last = group === null ? upload : { key: group };
+  }
   exchange.sendXml("ListMultipartUploadsResult", {
     ...{ Bucket: bucket, KeyMarker: encode(keyMarker), UploadIdMarker: idMarker, Prefix: encode(prefix) },
     Delimiter: delimiter === "" ? undefined : encode(delimiter),
-    NextKeyMarker: isTruncated ? encode(page.at(-1)?.key ?? "") : undefined,
-    NextUploadIdMarker: isTruncated ? page.at(-1)?.id : undefined,
+    NextKeyMarker: isTruncated ? encode(last?.key ?? "") : undefined,
+    NextUploadIdMarker: isTruncated ? last?.id : undefined,
     ...{ MaxUploads: limit, IsTruncated: isTruncated, EncodingType: encoding ?? undefined },
     Upload: page.map(({ key, id, begunMs }) => ({
       ...{
@@ -56,6 +67,6 @@ export async function listMultipartUploads(exchange: Exchange): Promise<void> {
         Initiated: new Date(begunMs).toISOString(),
       },
     })),
-    CommonPrefixes: [...prefixes].map((one) => ({ Prefix: encode(one) })),
+    CommonPrefixes: prefixes.map((one) => ({ Prefix: encode(one) })),
   });
 }

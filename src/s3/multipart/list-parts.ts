@@ -21,7 +21,7 @@ export async function listParts(exchange: Exchange): Promise<void> {
     ...{ Bucket: asked.bucket, Key: asked.key, UploadId: id, PartNumberMarker: after },
     NextPartNumberMarker: page.at(-1) ?? after,
     MaxParts: limit,
-    IsTruncated: rest.length > page.length,
+    IsTruncated: limit > 0 && rest.length > page.length,
     StorageClass: "STANDARD",
     Part: page.flatMap((number, index) => {
       const found = facts[index];

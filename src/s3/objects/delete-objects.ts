@@ -7,7 +7,8 @@ import { allOf, type Elements, readDocument, textOf } from "../protocol/xml.ts";
 import { removeUnder } from "./delete-object.ts";
 
 const KEYS_MAX = 1000;
-const BODY_BYTES_MAX = 2 * 1024 * 1024;
+/** The longest keys, of characters that XML writes as five. */
+const BODY_BYTES_MAX = 8 * 1024 * 1024;
 /** Deletes that are under way at once. */
 const UNDER_WAY_MAX = 64;
 

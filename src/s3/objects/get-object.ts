@@ -1,5 +1,6 @@
 /** GetObject and HeadObject: an object, or a range of it, if its conditions hold. */
 
+import { ifRangeHolds } from "../../rules/conditions.ts";
 import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "../../rules/range.ts";
 import type { Res } from "../../server/http/http.ts";
 import { Download } from "../../server/reads/download.ts";
@@ -74,7 +75,9 @@ function judge(exchange: Exchange, { etag, versionMs, valueBytes }: ObjectFacts)
       ]);
     throw error;
   }
-  const { kind, start, end } = parseRange(exchange.header("range"), valueBytes);
+  const ifRange = exchange.header("if-range");
+  const holds = ifRange === "" || ifRangeHolds(ifRange, `"${etag}"`, versionMs, Date.now());
+  const { kind, start, end } = parseRange(holds ? exchange.header("range") : "", valueBytes);
   if (kind === RANGE_UNSATISFIABLE)
     throw new S3Error("InvalidRange", "", [["Content-Range", `bytes */${valueBytes}`]]);
   return { status: kind === RANGE_PART ? 206 : 200, start, end };

@@ -22,9 +22,18 @@ const parser = new XMLParser({
   parseTagValue: false,
   trimValues: false,
   removeNSPrefix: true,
-  processEntities: true,
-  htmlEntities: true,
+  // It drops references to control characters, which keys may have: another key would be meant.
+  processEntities: false,
 });
+/** What stands for a character, or an ampersand that does not. */
+const REFERENCE = /&(?:#x([0-9a-f]{1,8});|#(\d{1,8});|(amp|lt|gt|quot|apos);)?/gi;
+const NAMED: ReadonlyMap<string, string> = new Map([
+  ["amp", "&"],
+  ["lt", "<"],
+  ["gt", ">"],
+  ["quot", '"'],
+  ["apos", "'"],
+]);
 
 /** What XML has no character for, or would not give back as it was. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -82,5 +91,17 @@ export function textOf(read: Read, name: string): string | null {
   const value = read[name];
   if (value === undefined) return null;
   if (typeof value !== "string") throw new S3Error("MalformedXML", `${name} is one element with a text`);
-  return value;
+  return value.includes("&") ? value.replace(REFERENCE, characterOf) : value;
+}
+
+/** @throws S3Error MalformedXML where it is none */
+function characterOf(_: string, hex?: string, decimal?: string, name?: string): string {
+  if (name !== undefined) return NAMED.get(name) ?? malformed();
+  const code = hex === undefined ? Number(decimal) : Number.parseInt(hex, 16);
+  const isSurrogate = code >= 0xd800 && code <= 0xdfff;
+  return code <= 0x10ffff && !isSurrogate ? String.fromCodePoint(code) : malformed();
+}
+
+function malformed(): never {
+  throw new S3Error("MalformedXML", "A reference to a character cannot be understood.");
 }
