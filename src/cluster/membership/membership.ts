@@ -242,9 +242,8 @@ export class Membership {
     if (this.isMember) return null;
     if (this.refused !== null) return `the master does not take this worker in: ${this.refused}`;
     if (this.layout !== null) return "this worker is not part of the cluster's layout (yet)";
-    return this.peers === null
-      ? "no layout yet: waiting for the master"
-      : "no layout yet: waiting for the other workers of -volumes";
+    if (this.peers === null) return "no layout yet: waiting for the master";
+    return `no layout yet: ${this.peers.reason || "waiting for the other workers of -volumes"}`;
   }
 
   /** What holds, whatever the node was started with. */

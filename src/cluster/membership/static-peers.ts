@@ -48,7 +48,8 @@ export class StaticPeers {
   private readonly failures = new Map<string, string>();
   private timer: NodeJS.Timeout | undefined;
   private closed = false;
-  private said = "";
+  /** Why there is no layout yet, as far as a round has found out; "" before. */
+  reason = "";
 
   constructor(member: StaticMember, options: MembershipOptions) {
     this.member = member;
@@ -100,7 +101,7 @@ export class StaticPeers {
   }
 
   private beBorn(answers: (MemberDocument | null)[]): void {
-    const { url, replicas, partitions, isEmpty, log } = this.options;
+    const { url, replicas, partitions, log } = this.options;
     const documents = answers.filter((document) => document !== null);
     const wise = documents
       .filter(({ layout }) => layout?.nodes.some((node) => node.url === url))
@@ -109,49 +110,61 @@ export class StaticPeers {
       this.member.takeFromMaker(wise.layout, wise.birth[url] ?? null, wise.birth);
       return;
     }
+    const own = this.member.document();
+    const all = [own, ...documents].sort((a, b) => (a.url < b.url ? -1 : 1));
+    const obstacle =
+      this.obstacle(answers, own) ?? (url === this.urls[0] ? lackPartitions(partitions, all) : null);
+    if (obstacle !== null) {
+      this.say(obstacle);
+      return;
+    }
+    if (url !== this.urls[0]) return;
+    let layout: Layout;
+    try {
+      layout = firstLayout(all.map(nodeOf), replicas, commonFeatures(all), partitions);
+    } catch (error) {
+      // What others say of themselves must not end this one.
+      this.say(`no layout can be made of what the workers say: ${(error as Error).message}`);
+      return;
+    }
+    log.info({ workers: this.urls }, "all workers are there: making the first layout");
+    const birth = Object.fromEntries(all.map((document) => [document.url, document.store]));
+    this.member.takeFromMaker(layout, own.store, birth);
+  }
+
+  /** Why the cluster cannot begin with these answers, one for each other name of the list; null: it can. */
+  private obstacle(answers: (MemberDocument | null)[], own: MemberDocument): string | null {
+    const { url, isEmpty } = this.options;
     const missing = this.clients
       .filter((_, index) => answers[index] === null)
       .map(({ url: other }) => `${other} (${this.failures.get(other) ?? "it does not say who it is"})`);
-    if (missing.length > 0) {
-      this.say(`waiting for ${missing.join(", ")}: a cluster begins when all workers of -volumes are there`);
-      return;
+    if (missing.length > 0)
+      return `waiting for ${missing.join(", ")}: a cluster begins when all workers of -volumes are there`;
+    const documents = answers.filter((document) => document !== null);
+    const alias = documents.findIndex((document, index) => document.url !== this.clients[index].url);
+    if (alias >= 0) {
+      const name = documents[alias].url;
+      const who = name === url ? `this worker itself, ${url}` : name;
+      return `${this.clients[alias].url} leads to ${who}: -volumes names each worker once, by its -public-url`;
     }
     const stranger = documents.find((document) => document.volumes?.join() !== this.urls.join());
     if (stranger !== undefined) {
       const theirs = stranger.volumes?.join(", ") ?? "none";
-      this.say(`${stranger.url} has another list of workers: ${theirs}; here it is ${this.urls.join(", ")}`);
-      return;
+      return `${stranger.url} has another list of workers: ${theirs}; here it is ${this.urls.join(", ")}`;
     }
-    const own = this.member.document();
     const holder = [own, ...documents].find((document) => !document.empty);
-    if (holder !== undefined || !isEmpty()) {
-      this.say(`${holder?.url} holds keys already: a cluster of -volumes begins with empty data directories`);
-      return;
-    }
+    if (holder !== undefined || !isEmpty())
+      return `${holder?.url} holds keys already: a cluster of -volumes begins with empty data directories`;
     const twin = documents.find((document) => document.store === own.store);
-    if (twin !== undefined) {
-      this.say(
-        `the data directory of ${twin.url} is a copy of this one: start one of them with an empty one`,
-      );
-      return;
-    }
-    if (url !== this.urls[0]) return;
-    const all = [own, ...documents].sort((a, b) => (a.url < b.url ? -1 : 1));
-    const lack = lackPartitions(partitions, all);
-    if (lack !== null) {
-      this.say(lack);
-      return;
-    }
-    const birth = Object.fromEntries(all.map((document) => [document.url, document.store]));
-    log.info({ workers: this.urls }, "all workers are there: making the first layout");
-    const layout = firstLayout(all.map(nodeOf), replicas, commonFeatures(all), partitions);
-    this.member.takeFromMaker(layout, own.store, birth);
+    if (twin !== undefined)
+      return `the data directory of ${twin.url} is a copy of this one: start one of them with an empty one`;
+    return null;
   }
 
   /** Warns once of each thing. */
   private say(reason: string): void {
-    if (reason === this.said) return;
-    this.said = reason;
+    if (reason === this.reason) return;
+    this.reason = reason;
     this.options.log.warn({ reason }, "there is no layout yet");
   }
 }
