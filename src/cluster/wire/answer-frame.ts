@@ -78,7 +78,8 @@ function answerFrame(
   value: Uint8Array = NOTHING,
 ): Buffer {
   const trailerEnd = ANSWER_BYTES + type.length + trailer.length;
-  const frame = Buffer.alloc(trailerEnd + value.length);
+  const frame = Buffer.allocUnsafe(trailerEnd + value.length);
+  frame.fill(0, 0, ANSWER_BYTES);
   frame[0] = kind;
   frame[1] = flags;
   frame.writeUInt16LE(type.length, 2);

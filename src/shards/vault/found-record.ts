@@ -224,7 +224,7 @@ export class FoundRecord implements Found {
 
   copy(): Uint8Array {
     if (this.isChunked) return this.gather(0, this.valueBytes);
-    return this.copyTo(new Uint8Array(this.valueBytes), 0);
+    return this.copyTo(Buffer.allocUnsafe(this.valueBytes), 0);
   }
 
   private copyTo(target: Uint8Array, start: number): Uint8Array {
