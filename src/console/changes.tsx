@@ -6,8 +6,8 @@ import { ask, pathOf } from "./api.ts";
 const SHOWN_MAX = 20;
 /** When the stream has broken off, it is asked for again after so long. */
 const RETRY_MS = 2000;
-/** What comes close together is told once. */
-const CALM_MS = 300;
+/** What comes within this time is told at once, however much it is. */
+const TOGETHER_MS = 300;
 
 interface Change {
   event: string;
@@ -51,11 +51,18 @@ export function Changes({ prefix, onChange }: { prefix: string; onChange: () => 
     setChanges([]);
     const stop = new AbortController();
     const place = { id: "" };
-    let calm = 0;
+    let latest: Change[] = [];
+    let timer = 0;
+    const tell = (): void => {
+      const news = latest;
+      latest = [];
+      timer = 0;
+      setChanges((before) => [...news, ...before].slice(0, SHOWN_MAX));
+      told.current();
+    };
     const take = (change: Change): void => {
-      setChanges((before) => [change, ...before].slice(0, SHOWN_MAX));
-      clearTimeout(calm);
-      calm = window.setTimeout(() => told.current(), CALM_MS);
+      latest = [change, ...latest].slice(0, SHOWN_MAX);
+      if (timer === 0) timer = window.setTimeout(tell, TOGETHER_MS);
     };
     const follow = async (): Promise<void> => {
       const again = await read(prefix, place, stop.signal, take).catch(() => true);
@@ -64,7 +71,7 @@ export function Changes({ prefix, onChange }: { prefix: string; onChange: () => 
     void follow();
     return () => {
       stop.abort();
-      clearTimeout(calm);
+      clearTimeout(timer);
     };
   }, [prefix]);
   if (changes.length === 0) return null;

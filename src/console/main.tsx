@@ -1,6 +1,6 @@
 /** The page: what the node is, and, with a token where one is needed, all that it may show. */
 import { render } from "preact";
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { setToken, token as storedToken } from "./api.ts";
@@ -47,6 +47,8 @@ function Page() {
   const [token, setShown] = useState(storedToken());
   const seen = useNode(token);
   const { health, stats, problem } = seen;
+  // Figures come every two seconds; what may be thousands of keys is not drawn anew for them.
+  const keys = useMemo(() => <Keys key={token} />, [token]);
   const isWell = health?.status === "healthy";
   return (
     <>
@@ -68,7 +70,7 @@ function Page() {
         {problem !== null && <p class="faint">{problem}</p>}
         <Overview seen={seen} />
         {health?.role === "master" ? <Workers token={token} /> : <Peers stats={stats} />}
-        {health !== null && health.role !== "master" && <Keys key={token} />}
+        {health !== null && health.role !== "master" && keys}
         <p class="faint">
           <a href="/_openapi.json">The API, as OpenAPI</a>
         </p>

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import type { Browser, Page } from "playwright-core";
 import { startCluster } from "../cluster/workers.ts";
 import { launchChromium, needsChromium, SHOWN_MS_MAX } from "./chromium.ts";
@@ -61,6 +62,16 @@ function counts(page: Page, word: "good" | "bad", count: number): Promise<void> 
 interface Inside {
   document: { documentElement: { scrollWidth: number; clientWidth: number } };
   getComputedStyle(element: object): { color: string; backgroundColor: string };
+}
+
+/** Files as they are dropped. */
+function dropOf(names: string[]): object {
+  const { DataTransfer } = globalThis as unknown as {
+    DataTransfer: new () => { items: { add(file: File): void } };
+  };
+  const dropped = new DataTransfer();
+  for (const name of names) dropped.items.add(new File([`of ${name}`], name, { type: "text/plain" }));
+  return dropped;
 }
 
 /** By how much the page is wider than what shows it. */
@@ -197,6 +208,76 @@ describe("console: in Chromium", needsChromium, () => {
       await page.getByRole("button", { name: "pictures/" }).click();
       await page.getByRole("button", { name: "<img src=x" }).waitFor();
       assert.equal(await page.locator("ul.keys img").count(), 0);
+      assert.deepEqual(complaints, []);
+      await page.close();
+    });
+  });
+
+  test("what is saved keeps its end, its lines and what is kept beside it; an end is set; what unpacks to much is not shown", async () => {
+    await withServer({}, async ({ port, url }) => {
+      const text = "one\r\ntwo\r\n";
+      const kept = { "Content-Type": "text/plain", "Cache-Control": "max-age=5", "X-Meta-Owner": "ada" };
+      await call(port, "PUT", "/w/1?ttl=1h", { body: text, headers: kept });
+      await call(port, "PUT", "/w/mixed", { body: "a\nb\r\n", headers: { "Content-Type": "text/plain" } });
+      const packed = { "Content-Type": "text/plain", "Content-Encoding": "gzip" };
+      await call(port, "PUT", "/w/packed", { body: gzipSync(Buffer.alloc(3_000_000, "x")), headers: packed });
+      const { page, complaints } = await open(`${url}/_ui/`);
+      await page.getByRole("button", { name: "w/" }).click();
+      const begin = page.getByLabel("Begins with");
+      await begin.fill("pa");
+      await page.getByRole("button", { name: "mixed" }).waitFor({ state: "detached" });
+      await page.getByRole("button", { name: "packed" }).click();
+      await page.getByText("Not shown here").waitFor();
+      await begin.fill("");
+      await page.getByRole("button", { name: "mixed" }).click();
+      await page.getByRole("heading", { name: "w/mixed" }).waitFor();
+      await page.getByText("Not shown here").waitFor();
+      await page.getByRole("button", { name: "1", exact: true }).click();
+      await shows(page, "one\ntwo\n");
+      await page.getByText(/, ends /).waitFor();
+      await page.getByLabel("Value").fill("one\n2\n");
+      await page.getByRole("button", { name: "Save" }).click();
+      await page.getByText("Saved.").waitFor();
+      const saved = await call(port, "GET", "/w/1");
+      assert.equal(saved.text, "one\r\n2\r\n");
+      assert.deepEqual([saved.headers["cache-control"], saved.headers["x-meta-owner"]], ["max-age=5", "ada"]);
+      const left = Number(saved.headers["x-ttl"]);
+      assert.ok(left > 0 && left <= 3600, `${left} s are left`);
+
+      // An end, a bad one, none; each over the version that is shown.
+      const setEnd = async (end: string, words: string | RegExp): Promise<number> => {
+        await page.getByLabel("Ends after").fill(end);
+        await page.getByRole("button", { name: "Set the end" }).click();
+        await page.getByRole("status").filter({ hasText: words }).waitFor();
+        return Number((await call(port, "HEAD", "/w/1")).headers["x-ttl"] ?? 0);
+      };
+      assert.ok((await setEnd("2h", "It ends then.")) > 3600);
+      assert.ok((await setEnd("soon", /ttl is a number of seconds/)) > 3600);
+      assert.equal(await setEnd("", "It never ends now."), 0);
+      await page.getByText(", never ends").waitFor();
+      assert.deepEqual(complaints, []);
+      await page.close();
+    });
+  });
+
+  test("files dropped anywhere on the keys are stored, and none over another", async () => {
+    await withServer({}, async ({ port, url }) => {
+      await call(port, "PUT", "/d/0", { body: "x", headers: { "Content-Type": "text/plain" } });
+      const { page, complaints } = await open(`${url}/_ui/`);
+      await page.getByRole("button", { name: "d/" }).click();
+      await page.getByRole("button", { name: "0", exact: true }).waitFor();
+      const drop = async (...names: string[]): Promise<void> => {
+        const dataTransfer = await page.evaluateHandle(dropOf, names);
+        await page.dispatchEvent("ul.keys", "drop", { dataTransfer });
+      };
+      await drop("a.txt", "b.txt");
+      await page.getByText("2 files are stored.").waitFor();
+      await page.getByRole("button", { name: "b.txt" }).waitFor();
+      assert.equal((await call(port, "GET", "/d/b.txt")).text, "of b.txt");
+      await drop("c.txt", "0", "e.txt");
+      await page.getByText("d/c.txt is stored. d/0 is there already; delete it first.").waitFor();
+      assert.equal((await call(port, "GET", "/d/0")).text, "x");
+      assert.equal((await call(port, "GET", "/d/e.txt")).status, 404);
       assert.deepEqual(complaints, []);
       await page.close();
     });
