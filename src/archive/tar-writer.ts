@@ -151,20 +151,19 @@ export class ArchiveWriter {
 
   private header(type: number, size: number, mode: number, mtime: Date): void {
     if (this.filled + BLOCK_BYTES > PIECE_BYTES) this.flush();
-    const block = this.piece.subarray(this.filled, this.filled + BLOCK_BYTES);
-    block.fill(0);
-    NAME.copy(block, AT.name);
-    octal(block, AT.mode, mode, SHORT_DIGITS);
-    for (const at of [AT.uid, AT.gid, DEVICE_MAJOR_AT, DEVICE_MINOR_AT]) octal(block, at, 0, SHORT_DIGITS);
-    if (size < 8 ** LONG_DIGITS) octal(block, AT.size, size, LONG_DIGITS);
-    else base256(block, AT.size, size);
-    octal(block, AT.mtime, Math.max(0, Math.floor(mtime.getTime() / 1000)), LONG_DIGITS);
-    block[AT.type] = type;
-    MAGIC.copy(block, MAGIC_AT);
-    // As if blanks stood where the sum goes.
-    let sum = 8 * BLANK;
-    for (let at = 0; at < BLOCK_BYTES; at++) sum += block[at];
-    octal(block, AT.checksum, sum, SHORT_DIGITS);
+    const { piece, filled } = this;
+    piece.set(TEMPLATE, filled);
+    const seconds = Math.max(0, Math.floor(mtime.getTime() / 1000));
+    piece[filled + AT.type] = type;
+    const sum =
+      TEMPLATE_SUM +
+      type +
+      octal(piece, filled + AT.mode, mode, SHORT_DIGITS) +
+      (size < 8 ** LONG_DIGITS
+        ? octal(piece, filled + AT.size, size, LONG_DIGITS)
+        : base256(piece, filled + AT.size, size)) +
+      octal(piece, filled + AT.mtime, seconds, LONG_DIGITS);
+    octal(piece, filled + AT.checksum, sum, SHORT_DIGITS);
     this.took(BLOCK_BYTES);
   }
 
@@ -209,20 +208,35 @@ function recordOf(name: string, value: string): string {
   return `${bytes + digits}${rest}`;
 }
 
-function octal(block: Buffer, at: number, value: number, digits: number): void {
+/** Both answer the sum of the bytes that they have written. */
+function octal(block: Buffer, at: number, value: number, digits: number): number {
   let rest = value;
+  let sum = BLANK;
   for (let digit = digits - 1; digit >= 0; digit--) {
-    block[at + digit] = ZERO + (rest % 8);
+    const byte = ZERO + (rest % 8);
+    block[at + digit] = byte;
+    sum += byte;
     rest = Math.floor(rest / 8);
   }
   block[at + digits] = BLANK;
+  return sum;
 }
 
-function base256(block: Buffer, at: number, value: number): void {
+function base256(block: Buffer, at: number, value: number): number {
   let rest = value;
+  let sum = 0x80;
   for (let byte = SIZE_BYTES - 1; byte > 0; byte--) {
     block[at + byte] = rest % 256;
+    sum += rest % 256;
     rest = Math.floor(rest / 256);
   }
   block[at] = 0x80;
+  return sum;
 }
+
+/** What all headers have in common, and the sum of its bytes, as if blanks stood where the sum goes. */
+const TEMPLATE = Buffer.alloc(BLOCK_BYTES);
+NAME.copy(TEMPLATE, AT.name);
+for (const at of [AT.uid, AT.gid, DEVICE_MAJOR_AT, DEVICE_MINOR_AT]) octal(TEMPLATE, at, 0, SHORT_DIGITS);
+MAGIC.copy(TEMPLATE, MAGIC_AT);
+const TEMPLATE_SUM = TEMPLATE.reduce((sum, byte) => sum + byte, 8 * BLANK);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pack } from "tar-stream";
 import type { MemberHead } from "../../src/archive/member.ts";
-import { ArchiveReader } from "../../src/archive/tar.ts";
+import { ArchiveReader } from "../../src/archive/tar-reader.ts";
 import { ArchiveWriter } from "../../src/archive/tar-writer.ts";
 import { Random, randomSeed } from "../random.ts";
 import { content } from "../rest/client.ts";

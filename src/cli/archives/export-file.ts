@@ -5,7 +5,7 @@
 import fs from "node:fs";
 import type { Writable } from "node:stream";
 import { readMember } from "../../archive/member.ts";
-import { ArchiveReader } from "../../archive/tar.ts";
+import { ArchiveReader } from "../../archive/tar-reader.ts";
 import { type NodeClient, pathOf, textOf } from "../client/node-client.ts";
 import { PartFile } from "../subcommand/part-file.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
@@ -147,7 +147,6 @@ class Tracker {
     for await (const member of this.reader.members()) {
       if (start + member.end > this.size) break;
       const read = readMember(member.head);
-      member.skip();
       const { lastKey } = this.place;
       if (typeof read === "string" || read.etag === null)
         throw new Foreign("a member is no value of an export");

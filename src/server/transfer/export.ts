@@ -187,7 +187,7 @@ class Export {
       pieces.push(piece);
       bytes += piece.length;
       if (bytes >= PIECE_BYTES) {
-        await this.write(Buffer.concat(pieces));
+        await this.write(pieces);
         pieces = [];
         bytes = 0;
       }
@@ -195,12 +195,12 @@ class Export {
       await new Promise((resolve) => setImmediate(resolve));
       untilMs = performance.now() + SLICE_MS;
     }
-    if (bytes > 0) await this.write(Buffer.concat(pieces));
+    if (bytes > 0) await this.write(pieces);
   }
 
-  private async write(bytes: Uint8Array): Promise<void> {
+  private async write(pieces: readonly Uint8Array[]): Promise<void> {
     const { answer } = this;
-    const all = Buffer.concat([this.held, bytes]);
+    const all = Buffer.concat([this.held, ...pieces]);
     const end = Math.max(0, all.length - HELD_BYTES);
     this.held = all.subarray(end);
     answer.cork(() => answer.send(all.subarray(0, end)));

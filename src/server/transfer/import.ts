@@ -5,11 +5,11 @@
  *   body ─► archive ─► members, small ones many at once, large ones one by one ─► values
  */
 import { type ReadMember, readMember } from "../../archive/member.ts";
-import { ArchiveReader, type Member } from "../../archive/tar.ts";
+import { ArchiveReader, type Member } from "../../archive/tar-reader.ts";
 import { END_BYTES } from "../../archive/tar-writer.ts";
 import type { Token } from "../../auth/tokens.ts";
 import { parametersOf } from "../../rules/query.ts";
-import { nameOf } from "../../util/bytes.ts";
+import { copyOf, nameOf } from "../../util/bytes.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { NO_BODY } from "../http/body-length.ts";
@@ -117,7 +117,7 @@ class Import implements BodyTaker {
     this.receivedBytes += chunk.byteLength;
     if (this.failure !== null) this.drop(chunk.byteLength);
     else if (chunk.byteLength > 0) {
-      const bytes = Buffer.from(new Uint8Array(chunk).slice().buffer);
+      const bytes = Buffer.from(chunk.slice(0));
       this.tail = Buffer.from(Buffer.concat([this.tail, bytes.subarray(-END_BYTES)]).subarray(-END_BYTES));
       if (!this.archive.write(bytes) && !last) this.flow.setPaused(true);
     }
@@ -194,7 +194,6 @@ class Import implements BodyTaker {
     const { type } = member.head;
     if (type !== "file" && type !== "contiguous-file") {
       // Folders are in the names of files; links and devices are no values.
-      member.skip();
       if (type === "directory") return;
       this.counts.entries++;
       this.note(member.head.name, {
@@ -211,20 +210,16 @@ class Import implements BodyTaker {
         ? ({ kind: "refused", code: "bad_key", detail: read } as const)
         : this.values.refusal(read);
     if (refusal !== null || typeof read === "string") {
-      member.skip();
       if (refusal !== null) this.note(member.head.name, refusal);
       return;
     }
     const name = nameOf(read.key);
     await this.underWay.get(name);
     if (read.bytes > CHUNK_BYTES) {
-      const stored = await this.values.storeStream(read, member.bytes);
-      // What stays as it is was not read.
-      member.skip();
-      this.note(name, stored);
+      this.note(name, await this.values.storeStream(read, member.pieces()));
       return;
     }
-    this.storeSoon(name, read, await wholeOf(member, read.bytes));
+    this.storeSoon(name, read, copyOf(await member.whole()));
     while (this.underWay.size >= UNDER_WAY_MAX || this.underWayBytes > UNDER_WAY_BYTES_MAX)
       await new Promise<void>((resolve) => {
         this.wake = resolve;
@@ -271,16 +266,4 @@ class Import implements BodyTaker {
     this.onEnd();
     this.ended?.(this.target, 0);
   }
-}
-
-/** All of a small member's bytes. */
-async function wholeOf({ bytes }: Member, size: number): Promise<Uint8Array> {
-  const whole = Buffer.alloc(size);
-  let at = 0;
-  for await (const piece of bytes) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  if (at !== size) throw new Error("it ends in the middle of a value");
-  return whole;
 }
