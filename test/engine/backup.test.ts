@@ -12,6 +12,7 @@ import { claimTarget, prepareTarget } from "../../src/engine/backup/target.ts";
 import { type BackupSummary, STAGING, writeBackup } from "../../src/engine/backup/write-backup.ts";
 import { verifyDirectory } from "../../src/engine/check/verify.ts";
 import { demandNoBackup, readBackupFile } from "../../src/engine/directory/backup-file.ts";
+import { lockDirectory } from "../../src/engine/directory/lock.ts";
 import { readStoreFile, readStoreText } from "../../src/engine/directory/store-file.ts";
 import type { StoreText } from "../../src/engine/directory/store-text.ts";
 import { listSlabs } from "../../src/engine/slabs/files.ts";
@@ -52,7 +53,7 @@ async function damageIn(directory: string): Promise<string[]> {
 }
 
 const restore = (copy: string, to: string, incomplete = false) =>
-  restoreBackup(copy, to, { incomplete, report: () => {} });
+  restoreBackup(copy, to, { incomplete, isGivenUp: () => false, report: () => {} });
 
 function slabsOf(data: string): number[] {
   return listSlabs(path.join(data, "shard-000"));
@@ -253,8 +254,8 @@ test("backup: a folder that cannot be used is refused before anything is done, a
     for (const [target, pattern] of wrong) assert.throws(() => prepareTarget(target, data), pattern, target);
     assert.deepEqual(fs.readdirSync(folder, { recursive: true }).sort(), before);
     const twice = [0, 1].map(() => prepareTarget(path.join(folder, "twice"), data));
-    claimTarget(twice[0]);
-    assert.throws(() => claimTarget(twice[1]), { code: "conflict" });
+    claimTarget(twice[0], "backup");
+    assert.throws(() => claimTarget(twice[1], "restore"), { code: "conflict" });
     const good = prepareTarget(path.join(folder, "new"), data);
     assert.deepEqual(good, { directory: path.join(folder, "new"), made: true });
     assert.equal(prepareTarget(path.join(folder, "new"), data).made, false);
@@ -296,6 +297,74 @@ test("backup: given up in the middle, it leaves nothing, and slabs may go again"
     }
     assert.ok(!fs.existsSync(path.join(data, STAGING)));
     await harness.shard.close();
+  });
+});
+
+test("restore: ended at any step, it is run again; what is no rest of one, or in use, stays", async (t) => {
+  const random = new Random(randomSeed(t));
+  await inDirectory(async (folder) => {
+    const data = path.join(folder, "data");
+    fs.mkdirSync(data, { mode: 0o700 });
+    const harness = await Harness.open(data);
+    for (let i = 0; i < 400; i++) harness.put(`key-${i % 40}`, "x".repeat(2000));
+    const copy = path.join(folder, "copy");
+    await write(harness, data, cutOf(harness), copy);
+    await harness.shard.close();
+
+    const to = path.join(folder, "to");
+    const left = path.join(folder, "left");
+    const keep = path.join(folder, "keep");
+    let files = 0;
+    const whole = await restoreBackup(copy, to, {
+      incomplete: false,
+      isGivenUp: () => false,
+      // What a process leaves that is killed here.
+      report: (done, all) => {
+        files = all;
+        if (done === 1 || random.below(3) === 0) {
+          fs.rmSync(left, { recursive: true, force: true });
+          fs.cpSync(to, left, { recursive: true });
+        }
+      },
+    });
+    assert.ok(whole.slabs > 2 && files === whole.slabs + 2);
+    assert.deepEqual(await damageIn(to), []);
+    assert.ok(!fs.existsSync(path.join(to, "BACKUP.new")));
+    // One that is whole is never taken for a rest, whatever says so.
+    fs.copyFileSync(path.join(left, "BACKUP.new"), path.join(to, "BACKUP.new"));
+    await assert.rejects(restore(copy, to), { code: "conflict", message: /is not empty \(it has STORE\)/ });
+    assert.deepEqual(await damageIn(to), []);
+
+    for (const look of [demandNoBackup, readBackupFile])
+      assert.throws(() => look(left), /has not finished: wait for it, or run minivault restore/);
+    fs.cpSync(left, keep, { recursive: true });
+    fs.writeFileSync(path.join(keep, "mine"), "x");
+    await assert.rejects(restore(copy, keep), /is not empty \(it has mine\)/);
+    assert.equal(fs.readdirSync(keep).length, fs.readdirSync(left).length + 1);
+    const lock = await lockDirectory(left);
+    await assert.rejects(restore(copy, left), /in use/);
+    await lock.release();
+    fs.writeFileSync(path.join(left, "shard-000", "0000009999.slab"), "torn");
+    await restore(copy, left);
+    assert.deepEqual(await damageIn(left), []);
+    assert.deepEqual(
+      fs.readdirSync(left, { recursive: true }).sort(),
+      fs
+        .readdirSync(to, { recursive: true })
+        .filter((name) => name !== "BACKUP.new")
+        .sort(),
+    );
+
+    // An interrupt leaves nothing.
+    const none = path.join(folder, "none");
+    let asked = 0;
+    const interrupted = restoreBackup(copy, none, {
+      incomplete: false,
+      isGivenUp: () => ++asked > 2,
+      report: () => {},
+    });
+    await assert.rejects(interrupted, /interrupted: nothing is restored/);
+    assert.ok(!fs.existsSync(none));
   });
 });
 

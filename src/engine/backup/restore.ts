@@ -5,17 +5,29 @@
 import fs from "node:fs";
 import path from "node:path";
 import { VaultError } from "../../util/errors.ts";
-import { readBackupFile, UNFINISHED_BACKUP } from "../directory/backup-file.ts";
+import {
+  type BackupFacts,
+  isUnfinishedRestore,
+  readBackupFile,
+  UNFINISHED_BACKUP,
+} from "../directory/backup-file.ts";
+import { lockDirectory } from "../directory/lock.ts";
 import { identityOf, shardDirectory, writeRestoredStore } from "../directory/store-file.ts";
 import { LIST_NAMES, readSlabList } from "../list/copies.ts";
 import { slabName } from "../slabs/files.ts";
 import { nodeIo } from "../slabs/io.ts";
 import { copyWhole, syncFolder } from "./file-copy.ts";
-import { claimTarget, clearTarget, prepareTarget } from "./target.ts";
+import { claimTarget, clearTarget, demandEmpty, prepareTarget, type Target } from "./target.ts";
+
+const LOCKS = /^LOCK/;
+/** What is in a directory that is being restored, up to where it is a store. */
+const OF_A_RESTORE = /^(?:LOCK.*|BACKUP\.new|STORE\.new|shard-\d+)$/;
 
 export interface RestoreOptions {
   /** Also of a backup that lacks slabs: what was in them answers 500. */
   incomplete: boolean;
+  /** Whether it is to be given up. */
+  isGivenUp: () => boolean;
   report: (doneFiles: number, files: number) => void;
 }
 
@@ -28,23 +40,56 @@ export interface RestoreSummary {
 }
 
 /**
- * Copies a backup into a new or empty directory. `loadHash` must have finished.
+ * Copies a backup into a directory that is new or empty, or that a restore has left which was ended. `loadHash`
+ * must have finished.
  * @throws Error with a sentence for a person; nothing is left in the directory then
  */
 export async function restoreBackup(
   copy: string,
   directory: string,
-  { incomplete, report }: RestoreOptions,
+  options: RestoreOptions,
 ): Promise<RestoreSummary> {
   const facts = readBackupFile(copy);
   if (facts === null)
     throw new VaultError("bad_request", `${copy} is no backup of minivault: there is no file BACKUP in it`);
+  const isLeft = isUnfinishedRestore(path.resolve(directory));
+  const target = prepareTarget(path.resolve(directory), copy, isLeft ? OF_A_RESTORE : LOCKS);
+  // Nobody else takes it for left, and no node starts on it.
+  const lock = await lockDirectory(target.directory);
+  try {
+    if (isLeft) await clearLeft(target.directory);
+    else {
+      demandEmpty(target.directory, LOCKS);
+      claimTarget(target, "restore");
+    }
+    await syncFolder(target.directory);
+    return await fill(target, copy, facts, options);
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Removes what a restore has put into a directory before it was ended; that it has not finished stays said. */
+async function clearLeft(directory: string): Promise<void> {
+  if (!isUnfinishedRestore(directory))
+    throw new VaultError("conflict", `${directory} was being restored just now: look at it first`);
+  demandEmpty(directory, OF_A_RESTORE);
+  for (const name of fs.readdirSync(directory))
+    if (name !== UNFINISHED_BACKUP && !LOCKS.test(name))
+      await fs.promises.rm(path.join(directory, name), { recursive: true });
+}
+
+/** Puts everything into the directory, or nothing. */
+async function fill(
+  target: Target,
+  copy: string,
+  facts: BackupFacts,
+  { incomplete, isGivenUp, report }: RestoreOptions,
+): Promise<RestoreSummary> {
   const store = identityOf(facts.store);
   const files: [from: string, to: string][] = [];
   const missing: string[] = [];
   let slabs = 0;
-  const target = prepareTarget(path.resolve(directory), copy);
-  claimTarget(target);
   try {
     for (let shard = 0; shard < store.shards; shard++) {
       const from = shardDirectory(copy, shard);
@@ -67,7 +112,7 @@ export async function restoreBackup(
       throw new Error(
         `${missing.length} slabs are missing in ${copy}, the first: ${missing[0]}; -incomplete restores the rest, and what was in them answers 500`,
       );
-    await copyFiles(files, report);
+    await copyFiles(files, report, isGivenUp);
     await syncFolder(target.directory);
     writeRestoredStore(nodeIo, target.directory, facts.store);
     fs.rmSync(path.join(target.directory, UNFINISHED_BACKUP));
@@ -83,10 +128,12 @@ export async function restoreBackup(
 async function copyFiles(
   files: readonly (readonly [string, string])[],
   report: RestoreOptions["report"],
+  isGivenUp: RestoreOptions["isGivenUp"],
 ): Promise<void> {
   const folders = new Set(files.map(([, to]) => path.dirname(to)));
   for (const folder of folders) await fs.promises.mkdir(folder, { mode: 0o700 });
   for (const [done, [from, to]] of files.entries()) {
+    if (isGivenUp()) throw new Error("interrupted: nothing is restored");
     await copyWhole(from, to);
     report(done + 1, files.length);
   }

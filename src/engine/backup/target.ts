@@ -22,10 +22,11 @@ export interface Target {
 /**
  * Makes the folder, or finds it empty.
  * @param source what is copied
+ * @param passedOver names of what may be in it all the same
  * @throws VaultError with a sentence for a person: bad_request for a path that cannot be used, conflict for a
  * folder that is not empty
  */
-export function prepareTarget(directory: string, source: string): Target {
+export function prepareTarget(directory: string, source: string, passedOver: RegExp | null = null): Target {
   if (!path.isAbsolute(directory))
     throw new VaultError("bad_request", `give the folder by an absolute path; "${directory}" is none`);
   if (directory.includes("\0") || Buffer.byteLength(directory) > PATH_BYTES_MAX)
@@ -35,6 +36,7 @@ export function prepareTarget(directory: string, source: string): Target {
     const made = makeFolder(directory);
     try {
       demandOwn(directory);
+      demandEmpty(directory, passedOver);
     } catch (error) {
       if (made) fs.rmdirSync(directory);
       throw error;
@@ -50,9 +52,9 @@ export function prepareTarget(directory: string, source: string): Target {
  * Takes a folder for oneself: of two who have found it empty one fills it.
  * @throws VaultError: another one does; nothing of it is to be touched
  */
-export function claimTarget({ directory }: Target): void {
+export function claimTarget({ directory }: Target, by: "backup" | "restore"): void {
   try {
-    beginBackupFile(directory);
+    beginBackupFile(directory, by);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     throw new VaultError("conflict", `${directory} is being filled by another command: name another folder`);
@@ -81,7 +83,11 @@ function demandOwn(directory: string): void {
   const found = trustProblem(directory);
   if (found !== null)
     throw new VaultError("bad_request", `${directory} cannot be used: ${found.problem}; ${found.remedy}`);
-  const [first] = fs.readdirSync(directory);
+}
+
+/** @throws VaultError naming what is in the folder */
+export function demandEmpty(directory: string, passedOver: RegExp | null): void {
+  const first = fs.readdirSync(directory).find((name) => passedOver?.test(name) !== true);
   if (first !== undefined)
     throw new VaultError(
       "conflict",

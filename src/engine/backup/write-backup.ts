@@ -72,7 +72,7 @@ export async function writeBackup(job: BackupJob): Promise<BackupSummary> {
   const writer = new BackupWriter(job);
   let isClaimed = false;
   try {
-    claimTarget(target);
+    claimTarget(target, "backup");
     isClaimed = true;
     const copies: ToCopy[] = [];
     for (const cut of cuts) copies.push(...(await writer.link(cut)));

@@ -4,13 +4,15 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { readSealed, writeSealed } from "../../util/sealed-file.ts";
+import { readIfAny, readSealed, writeSealed } from "../../util/sealed-file.ts";
 import { identityOf, readStoreFile, type StoreIdentity } from "./store-file.ts";
 import { demandKnown, type StoreText } from "./store-text.ts";
 
 const NAME = "BACKUP";
 /** Says that a directory is being filled. */
 export const UNFINISHED_BACKUP = `${NAME}.new`;
+/** What stands in it where a restore fills the directory; a backup leaves it empty. */
+const RESTORE = "minivault restore\n";
 const FORMAT = "minivault-backup";
 const VERSION = 1;
 
@@ -22,9 +24,15 @@ export interface BackupFacts {
   ended: number;
 }
 
-/** Says that a directory is being filled; `writeBackupFile` takes that away. */
-export function beginBackupFile(directory: string): void {
-  fs.writeFileSync(path.join(directory, UNFINISHED_BACKUP), "", { mode: 0o600, flag: "wx" });
+/** Says that a directory is being filled; `writeBackupFile`, or who restores, takes that away. */
+export function beginBackupFile(directory: string, by: "backup" | "restore"): void {
+  const text = by === "restore" ? RESTORE : "";
+  fs.writeFileSync(path.join(directory, UNFINISHED_BACKUP), text, { mode: 0o600, flag: "wx", flush: true });
+}
+
+/** Whether a restore fills a directory, or was ended while it did. */
+export function isUnfinishedRestore(directory: string): boolean {
+  return readIfAny(path.join(directory, UNFINISHED_BACKUP)) === RESTORE;
 }
 
 /** Declares a copy finished; all else in it must be durable. */
@@ -44,6 +52,7 @@ export function readBackupFile(directory: string): BackupFacts | null {
   const members = readSealed(file, FORMAT, VERSION);
   if (members === null) {
     if (!fs.existsSync(path.join(directory, UNFINISHED_BACKUP))) return null;
+    if (isUnfinishedRestore(directory)) throw unfinishedRestore(directory);
     throw new Error(
       `${directory} is a backup that was not finished: remove it, or see that the one that is under way ends`,
     );
@@ -69,7 +78,14 @@ export function readStoreOrBackup(directory: string): StoreIdentity | null {
 export function demandNoBackup(directory: string): void {
   const isThere = (name: string): boolean => fs.existsSync(path.join(directory, name));
   if (isThere("STORE") || (!isThere(NAME) && !isThere(UNFINISHED_BACKUP))) return;
+  if (isUnfinishedRestore(directory)) throw unfinishedRestore(directory);
   throw new Error(
     `${directory} is a backup, and nothing starts on one: minivault restore ${directory} DIR makes a data directory of it`,
+  );
+}
+
+function unfinishedRestore(directory: string): Error {
+  return new Error(
+    `a restore into ${directory} has not finished: wait for it, or run minivault restore COPY ${directory} again`,
   );
 }
