@@ -40,8 +40,8 @@ export interface RestoreSummary {
 }
 
 /**
- * Copies a backup into a directory that is new or empty, or that a restore has left which was ended. `loadHash`
- * must have finished.
+ * Copies a backup into a directory that is new or empty, or that a restore which was ended has left.
+ * `loadHash` must have finished.
  * @throws Error with a sentence for a person; nothing is left in the directory then
  */
 export async function restoreBackup(
@@ -69,7 +69,7 @@ export async function restoreBackup(
   }
 }
 
-/** Removes what a restore has put into a directory before it was ended; that it has not finished stays said. */
+/** Removes what an ended restore has put into a directory; that it has not finished stays said. */
 async function clearLeft(directory: string): Promise<void> {
   if (!isUnfinishedRestore(directory))
     throw new VaultError("conflict", `${directory} was being restored just now: look at it first`);
