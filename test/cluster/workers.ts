@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "../../native-bench/processes.ts";
 import { call } from "../rest/client.ts";
 import { builtProgram, launch, type Program, removeFolder, temporaryFolder } from "../rest/server.ts";
+import { clockEnvironment, setClock } from "../wall-clock.ts";
 import { createNodeProxy, type LinkControls, type NodeProxy } from "./proxy.ts";
 
 const START_MS_MAX = 120_000;
@@ -87,22 +88,6 @@ export interface ClusterOptions {
   /** Without proxies between the nodes: for measurements. */
   direct?: boolean;
 }
-
-/** Replaces the wall clock of a process, in each of its threads, by one that is off by what a file says. */
-const CLOCK_SCRIPT = `
-const { readFileSync } = require("node:fs");
-const real = Date.now;
-let offMs = 0;
-let readMs = 0;
-Date.now = () => {
-  const ms = real();
-  if (ms - readMs > 50) {
-    readMs = ms;
-    try { offMs = Number(readFileSync(process.env.TEST_CLOCK, "utf8")) || 0; } catch {}
-  }
-  return ms + offMs;
-};
-`;
 
 function addressOf(number: number): string {
   return `127.0.0.${11 + number}`;
@@ -277,16 +262,12 @@ class RealWorker implements Worker {
     this.boot = `${data}.boot`;
     this.reboot();
     if (this.clock === null || clockFolder === null) this.env = env;
-    else {
-      const script = path.join(clockFolder, "clock.cjs");
-      writeFileSync(script, CLOCK_SCRIPT);
-      this.env = { ...env, NODE_OPTIONS: `--require ${script}`, TEST_CLOCK: this.clock };
-    }
+    else this.env = { ...env, ...clockEnvironment(clockFolder, this.clock) };
   }
 
   setClock(offMs: number): void {
     if (this.clock === null) throw new Error("the clocks of this cluster cannot be set");
-    writeFileSync(this.clock, String(offMs));
+    setClock(this.clock, offMs);
   }
 
   reboot(): void {

@@ -1,11 +1,16 @@
 /** Uploads in parts that are given up at every stage, for a short form (test/s3) and a long one (test/storm). */
 import assert from "node:assert/strict";
 import net from "node:net";
+import path from "node:path";
 import { type Diagnostic, Random, randomSeed } from "../random.ts";
 import { call } from "../rest/client.ts";
+import { removeFolder, temporaryFolder, waitUntil } from "../rest/server.ts";
+import { clockEnvironment, setClock } from "../wall-clock.ts";
 import { ask, KEY, sign, startS3 } from "./harness.ts";
 
 const WEEK_SECONDS = 7 * 24 * 3600;
+/** Longest that what has ended waits to be removed, on a slow machine. */
+const SWEEP_MS_MAX = 300_000;
 /** Clients at once. */
 const CLIENTS = 16;
 const PART = Buffer.alloc(2000, 7);
@@ -22,11 +27,13 @@ const STAGES = [
 
 /**
  * Begins uploads and leaves them. What is aborted leaves nothing; what is left or was under way has an end
- * within the week; nothing becomes an object.
+ * within the week, and is gone when that is over; nothing becomes an object.
  */
 export async function uploadStorm(t: Diagnostic, uploads: number): Promise<void> {
   const random = new Random(randomSeed(t));
-  const server = await startS3();
+  const folder = temporaryFolder();
+  const clock = path.join(folder, "clock");
+  const server = await startS3({ env: clockEnvironment(folder, clock) });
   try {
     const port = server.s3Port;
     await ask(port, { method: "PUT", target: "/storm" });
@@ -55,8 +62,18 @@ export async function uploadStorm(t: Diagnostic, uploads: number): Promise<void>
       ["storm/"],
       "nothing became an object",
     );
+    setClock(clock, (WEEK_SECONDS + 60) * 1000);
+    await waitUntil(
+      "a week later nothing is left but the bucket",
+      async () => {
+        const stats = (await call(server.port, "GET", "/_stats", { headers: bearer })).json();
+        return stats.keys === 1 && (await storeKeys(server.port)).length === 0;
+      },
+      SWEEP_MS_MAX,
+    );
   } finally {
     await server.dispose();
+    removeFolder(folder);
   }
 }
 
