@@ -60,7 +60,9 @@ export function lifeOf(query: string, allowed: Allowed, nowMs: number): Life | s
 export function lifeOfTtl(text: string, { keep, none }: Allowed): Life | string {
   if (text === "keep") return keep ? KEEP_LIFE : "ttl=keep is for PUT: it keeps the end of what is replaced";
   if (text === "none")
-    return none ? NO_LIFE : "ttl=none is for PATCH; a value that is written without a ttl has no end";
+    return none
+      ? NO_LIFE
+      : "ttl=none is for PATCH without a body; a value that is written without a ttl has no end";
   const match = TTL_SYNTAX.exec(text);
   if (match === null) return WRONG_TTL;
   const ttlMs = Math.round(Number(match[1]) * UNITS_MS[match[2] ?? "s"]);

@@ -36,6 +36,17 @@ export function queryProblem(query: string, writes = false): string | null {
   return null;
 }
 
+/** What a parameter says that is either there or not; null: it says neither. */
+export function flagOf(value: string): boolean | null {
+  if (/^(?:|1|true)$/.test(value)) return true;
+  return /^(?:0|false)$/.test(value) ? false : null;
+}
+
+/** What is wrong with one that says neither. */
+export function noFlag(name: string): string {
+  return `${name} is either there or not; it takes no value but true and false`;
+}
+
 /** What the query says of consistency; null: nothing. */
 export function consistencyOf(query: string): "quorum" | "one" | null {
   const value = parametersOf(query).get("consistency");

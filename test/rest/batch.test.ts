@@ -50,9 +50,13 @@ async function alone(port: number, operation: Document): Promise<Document> {
   const replayed = reply.headers["idempotency-replayed"] === undefined ? {} : { replayed: true };
   if (op !== "get" || reply.status !== 200)
     return { status: reply.status, ...etag, ...reply.json(), ...replayed };
+  const left = reply.headers["x-ttl"] === undefined ? {} : { ttl: "some time" };
   return reply.headers["content-type"] === "application/json"
-    ? { status: 200, ...etag, value: reply.json().value }
-    : { status: 200, ...etag, type: reply.headers["content-type"], base64: reply.body.toString("base64") };
+    ? { status: 200, ...etag, value: reply.json().value, ...left }
+    : {
+        ...{ status: 200, ...etag, type: reply.headers["content-type"] },
+        ...{ base64: reply.body.toString("base64"), ...left },
+      };
 }
 
 const MERGE = "application/merge-patch+json";
@@ -87,8 +91,11 @@ function randomPatch(random: Random): Document {
   return changes[random.below(changes.length)];
 }
 
-const plain = (result: Document): Document =>
-  result.etag === undefined ? result : { ...result, etag: "a version" };
+const plain = ({ ...result }: Document): Document => {
+  if (result.etag !== undefined) result.etag = "a version";
+  if (result.ttl !== undefined) result.ttl = "some time";
+  return result;
+};
 
 describe("batch: one node", () => {
   let server: Server;
@@ -148,6 +155,7 @@ describe("batch: one node", () => {
       { op: "patch", key: "p/b", base64: "Ag==" },
       { op: "get", key: "p/b" },
       { op: "patch", key: "p/b", ttl: 3600 },
+      { op: "get", key: "p/b" },
       { op: "patch", key: "p/absent", value: { increment: 1 } },
       { op: "patch", key: "p/n", ttl: "none", ifMatch: '"another"' },
     ]);
@@ -168,6 +176,7 @@ describe("batch: one node", () => {
           [200, 3],
           [200, "AAEC"],
           [200, undefined],
+          [200, "AAEC"],
         ],
         ...[
           [404, undefined],

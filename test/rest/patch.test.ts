@@ -51,8 +51,12 @@ describe("patch: one node", () => {
       (await patch(port, "/raw?append", "def", BYTES)).text,
       '{"success":true,"created":false,"bytes":6}',
     );
+    // As with PUT: what curl sends where nobody chose a type is bytes.
+    const form = { "Content-Type": "application/x-www-form-urlencoded" };
+    assert.equal((await patch(port, "/raw?append=1", "g", form)).status, 200);
+    assert.equal((await patch(port, "/raw?append=true", "h", {})).status, 200);
     const raw = await call(port, "GET", "/raw");
-    assert.deepEqual([raw.text, raw.headers["content-type"]], ["abcdef", "image/png"]);
+    assert.deepEqual([raw.text, raw.headers["content-type"]], ["abcdefgh", "image/png"]);
   });
 
   test("patch: refusals change nothing", async () => {
@@ -70,6 +74,10 @@ describe("patch: one node", () => {
       ["/n", "{}", JSON_TYPE, 400, "bad_request"],
       ["/n", "{}", { "Content-Type": "text/plain" }, 400, "bad_request"],
       ["/n", "x", BYTES, 400, "bad_request"],
+      ["/n?append=false", "x", BYTES, 400, "bad_request"],
+      ["/n?append=some", "x", BYTES, 400, "bad_request"],
+      ["/n?append&append", "x", BYTES, 400, "bad_request"],
+      ["/n?append=0", '{"a":1}', MERGE, 200, ""],
       ["/n", "{}", { ...MERGE, "If-Match": '"0"' }, 412, "precondition_failed"],
       ["/n", "{}", { ...MERGE, "If-Match": "" }, 412, "precondition_failed"],
       ["/n?ttl=60", "", { "If-Match": "" }, 412, "precondition_failed"],

@@ -8,6 +8,7 @@ import type { ClusterAccess } from "../../cluster/node/access.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { matchHolds, noneMatchHolds } from "../../rules/conditions.ts";
 import { NO_LIFE } from "../../rules/expiry.ts";
+import { ttlMember } from "../../shards/catalog/entry-text.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { ERRORS, VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
@@ -212,7 +213,7 @@ class BatchRun {
   }
 
   private value({ ifMatch, ifNoneMatch }: Operation, found: Current & { state: "found" }): Told {
-    const { etag, json, contentType, valueBytes } = found;
+    const { etag, json, contentType, valueBytes, end } = found;
     if (!matchHolds(ifMatch, etag)) return told("precondition_failed", "", etag);
     if (!noneMatchHolds(ifNoneMatch, etag)) return { text: `{"status":304,"etag":${etag}}`, status: 304 };
     if (valueBytes > CHUNK_BYTES) return told("too_large", TOO_LARGE);
@@ -230,7 +231,8 @@ class BatchRun {
     const text = json
       ? `"value":${content.toString("utf8")}`
       : `"type":${JSON.stringify(contentType)},"base64":"${content.toString("base64")}"`;
-    return { text: `{"status":200,"etag":${etag},${text}}`, status: 200 };
+    const ttl = end === 0 ? "" : ttlMember(end - (this.cluster ?? this.context.vault).now());
+    return { text: `{"status":200,"etag":${etag},${text}${ttl}}`, status: 200 };
   }
 
   /** One that was under way is over. */

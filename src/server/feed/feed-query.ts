@@ -1,5 +1,5 @@
 /** What a GET asks of the feed of changes, by its query. Pure. */
-import { parametersOf } from "../../rules/query.ts";
+import { flagOf, noFlag, parametersOf } from "../../rules/query.ts";
 import { FEED_WAIT_MS_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from "../../util/limits.ts";
 
 /** Longest query: a place of a store with many shards fits. */
@@ -78,10 +78,10 @@ function readParameters(parameters: URLSearchParams): { texts: Texts; flags: Fla
     if (given.length > 1) return `${name} is given more than once`;
     if (given.length === 0) continue;
     const [value] = given;
+    const said = flagOf(value);
     if ((TEXTS as readonly string[]).includes(name)) texts[name as keyof Texts] = value;
-    else if (/^(?:|1|true)$/.test(value)) flags[name as keyof Flags] = true;
-    else if (/^(?:0|false)$/.test(value)) flags[name as keyof Flags] = false;
-    else return `${name} is either there or not; it takes no value but true and false`;
+    else if (said === null) return noFlag(name);
+    else flags[name as keyof Flags] = said;
   }
   return { texts, flags };
 }

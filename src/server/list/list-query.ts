@@ -3,7 +3,7 @@
  * Pure.
  */
 import { justAfter, type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
-import { parametersOf } from "../../rules/query.ts";
+import { flagOf, noFlag, parametersOf } from "../../rules/query.ts";
 import { hash32 } from "../../util/hash.ts";
 import { KEY_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from "../../util/limits.ts";
 
@@ -51,10 +51,10 @@ export function readParameters(query: string): Parameters | string {
     if (name in parameters) return `the parameter ${name} is given twice`;
     const value = at < 0 ? "" : decode(part.slice(at + 1));
     if (value === null) return `the parameter ${name} is not percent-encoded UTF-8`;
+    const said = flagOf(value);
     if (!isFlag) parameters[name as Text] = value;
-    else if (/^(?:|1|true)$/.test(value)) parameters[name as Flag] = true;
-    else if (/^(?:0|false)$/.test(value)) parameters[name as Flag] = false;
-    else return `${name} is either there or not; it takes no value but true and false`;
+    else if (said === null) return noFlag(name);
+    else parameters[name as Flag] = said;
   }
   return parameters;
 }

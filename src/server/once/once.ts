@@ -22,7 +22,7 @@ export const TOO_LARGE_TO_REMEMBER = `an Idempotency-Key goes with bodies of at 
 
 /** What is wrong with a key, or null. */
 export function onceProblem(key: string, name = "Idempotency-Key"): string | null {
-  if (key === "") return `${name} is empty; it has 1 to ${KEY_CHARACTERS_MAX} characters`;
+  if (key === "") return `${name} is empty; it has 1 to ${KEY_CHARACTERS_MAX} characters of printable ASCII`;
   if (!KEY_SYNTAX.test(key)) return `${name} has characters that are not printable ASCII`;
   return key.length <= KEY_CHARACTERS_MAX
     ? null

@@ -42,7 +42,7 @@ const RESULT = new Shape("BatchResult", {
     {
       ...{ status: { type: "integer" }, success: FLAG, etag: VERSION, created: FLAG, deleted: FLAG },
       ...{ value: ANY, type: TEXT, base64: BASE64, error: TEXT, code: TEXT, replayed: FLAG },
-      bytes: COUNT,
+      ...{ bytes: COUNT, ttl: { type: "number" } },
     },
     [
       "success",
@@ -53,6 +53,7 @@ const RESULT = new Shape("BatchResult", {
       "value",
       "type",
       "base64",
+      "ttl",
       "error",
       "code",
       "replayed",

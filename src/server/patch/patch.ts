@@ -4,7 +4,7 @@
 
 import type { Conditions } from "../../rules/conditions.ts";
 import { NO_LIFE } from "../../rules/expiry.ts";
-import { parametersOf, queryProblem } from "../../rules/query.ts";
+import { queryProblem } from "../../rules/query.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
@@ -17,7 +17,7 @@ import { HeadLines } from "../writes/head-lines.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
 import type { MakeChange } from "./asked.ts";
 import type { Ending } from "./ending.ts";
-import { formOfBytes, formOfJson } from "./form.ts";
+import { formOfBytes, formOfJson, readAppend } from "./form.ts";
 import { createTouch, readLife, WITHOUT_NONE } from "./touch.ts";
 
 /** Bodies of all patches of a front. */
@@ -41,11 +41,12 @@ export function createPatch(context: FrontContext, change: MakeChange): (res: Re
     const conditions: Conditions = { ifMatch: "", ifNoneMatch: "" };
     const query = req.getQuery() ?? "";
     const { contentType, ifMatch, ifNoneMatch, ifUnmodifiedSince, idempotencyKey } = lines;
-    const isAppend = parametersOf(query).has("append");
-    const form = isAppend ? formOfBytes(contentType) : formOfJson(contentType);
+    const appends = readAppend(query);
+    const form = appends === true ? formOfBytes(contentType) : formOfJson(contentType);
     const life = readLife(context, query, WITHOUT_NONE);
     const detail =
       queryProblem(query, true) ??
+      (typeof appends === "string" ? appends : null) ??
       judgeConditions(ifMatch, ifNoneMatch, ifUnmodifiedSince, conditions) ??
       (form === null ? WRONG_TYPE : null);
     const lifeProblem = "code" in life ? life : problemOf(context, idempotencyKey);

@@ -23,6 +23,8 @@ export type Current =
       /** What else is kept with it. */
       trailer: Uint8Array;
       valueBytes: number;
+      /** When its life ends, in ms since 1970; 0: it does not. */
+      end: number;
       /** Throws VaultError when it is damaged, or too large to be here. */
       view(): Uint8Array;
     };
@@ -44,12 +46,12 @@ export function readCurrent(
     else if (answer.state === "absent") done({ state: "absent" });
     else {
       const { value, ballot } = answer;
-      const { json, contentType, trailer, valueBytes } = value;
+      const { json, contentType, trailer, valueBytes, end } = value;
       const view = (): Uint8Array => {
         if (!isInline(value)) throw new VaultError("too_large");
         return value.bytes;
       };
-      done({ state: "found", etag: etagText(ballot), json, contentType, trailer, valueBytes, view });
+      done({ state: "found", etag: etagText(ballot), json, contentType, trailer, valueBytes, end, view });
     }
   });
 }
@@ -84,10 +86,8 @@ function readHere(
   else if (found.state === "absent") done({ state: "absent" });
   else if (found.state === "damaged") done({ state: "failed", code: "corrupt", detail: "" });
   else {
-    const { json, contentType, trailer, valueBytes } = found;
-    done({
-      ...{ state: "found", etag: etagOf(found.etag), json, contentType, trailer, valueBytes },
-      view: () => found.view(),
-    });
+    const { json, contentType, trailer, valueBytes, end } = found;
+    const view = (): Uint8Array => found.view();
+    done({ state: "found", etag: etagOf(found.etag), json, contentType, trailer, valueBytes, end, view });
   }
 }
