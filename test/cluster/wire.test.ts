@@ -294,7 +294,7 @@ describe("wire", () => {
       ...{ ifMatch: '"a"', ifNoneMatch: "", once: "name", body: Buffer.from('{"increment":1}') },
       life: { ttlMs: 1000, expiresMs: 0, keep: false },
     };
-    const frame = encodeChange(change);
+    const frame = encodeChange(change, change.writer);
     assert.equal(frame[0], HANDED_CHANGE);
     const { key, body, ...head } = decodeChange(frame) as HandedChange;
     assert.deepEqual({ ...head, key: Buffer.from(key), body: Buffer.from(body) }, change);
@@ -305,7 +305,7 @@ describe("wire", () => {
       { ...change, ifMatch: "m".repeat(CONDITION_BYTES_MAX + 1) },
       { ...change, life: { ttlMs: -1, expiresMs: 0, keep: false } },
     ])
-      assert.equal(decodeChange(encodeChange(wrong as HandedChange)), null);
+      assert.equal(decodeChange(encodeChange(wrong as HandedChange, change.writer)), null);
     const made = {
       error: null,
       detail: "",

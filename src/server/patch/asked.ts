@@ -58,8 +58,10 @@ export function patchOf(asked: Asked, stays: boolean, done: Patch["done"]): Patc
   const { key, form, contentType, body, life, ifMatch, ifNoneMatch, once: name } = asked;
   const isRaw = form === "append";
   const transform = isRaw ? appendBytes(body) : changeText(readPatch(form, utf8(body)));
-  const sent = { verb: `patch ${form}`, contentType, life, trailer: NO_TRAILER, ifMatch, ifNoneMatch, body };
-  const once = name === "" ? null : new OnceKey(name, sent);
+  const trailer = NO_TRAILER;
+  const verb = `patch ${form}`;
+  const once =
+    name === "" ? null : new OnceKey(name, { verb, contentType, life, trailer, ifMatch, ifNoneMatch, body });
   return { asked, key, transform, isRaw, once, stays, done, attempts: 0 };
 }
 

@@ -42,7 +42,10 @@ export interface HandedEnding {
   readonly told: Uint8Array;
 }
 
-export function encodeChange({ key, body, ...head }: HandedChange): Buffer {
+/** @param writer the number of the node that it came to */
+export function encodeChange(asked: Asked, writer: number): Buffer {
+  const { key, form, contentType, body, life, ifMatch, ifNoneMatch, once } = asked;
+  const head = { form, contentType, life, ifMatch, ifNoneMatch, once, writer };
   const text = Buffer.from(JSON.stringify(head));
   const lengths = Buffer.alloc(REQUEST_BYTES);
   lengths[0] = HANDED_CHANGE;
@@ -66,20 +69,21 @@ export function decodeChange(bytes: Uint8Array): HandedChange | null {
   if (!isText(ifMatch, CONDITION_BYTES_MAX) || !isText(ifNoneMatch, CONDITION_BYTES_MAX)) return null;
   if (!isText(contentType, CONTENT_TYPE_BYTES_MAX) || !isCount(writer)) return null;
   return {
-    ...{
-      key: frame.subarray(REQUEST_BYTES, keyEnd),
-      form: knownForm,
-      contentType,
-      ifMatch,
-      ifNoneMatch,
-      once,
-    },
-    ...{ life, body: frame.subarray(headEnd), writer },
+    key: frame.subarray(REQUEST_BYTES, keyEnd),
+    form: knownForm,
+    contentType,
+    body: frame.subarray(headEnd),
+    life,
+    ifMatch,
+    ifNoneMatch,
+    once,
+    writer,
   };
 }
 
-export function encodeChanged({ told, ...head }: HandedEnding): Buffer {
-  const text = Buffer.from(JSON.stringify(head));
+export function encodeChanged(ending: HandedEnding): Buffer {
+  const { error, detail, etag, created, replayed, replicas, shared, told } = ending;
+  const text = Buffer.from(JSON.stringify({ error, detail, etag, created, replayed, replicas, shared }));
   const length = Buffer.alloc(ANSWER_BYTES);
   length.writeUInt32LE(text.length);
   return Buffer.concat([length, text, told]);

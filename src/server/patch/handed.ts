@@ -38,7 +38,7 @@ export function handOn({ cluster }: FrontContext, line: Patch[], stay: (patch: P
   let count = 0;
   for (; count < line.length && !line[count].stays; count++) {
     const patch = line[count];
-    const frame = encodeChange({ ...patch.asked, writer: writes.writer });
+    const frame = encodeChange(patch.asked, writes.writer);
     const end = (ending: Ending): void => {
       // What is known when it comes again may come again.
       const isUnknown = ending.error === "unknown_outcome" && patch.once !== null;
@@ -95,9 +95,15 @@ export function createTakeChange(context: FrontContext, change: MakeChange): Tak
 }
 
 function answerOf(ending: Ending, shared: boolean): Uint8Array {
-  if (ending.error === null)
-    return encodeChanged({ ...ending, detail: "", replicas: ending.replicas ?? 0, shared });
-  const { error, detail, etag } = ending;
-  const nothing = { created: false, replayed: false, replicas: 0, told: NOTHING };
-  return encodeChanged({ error, detail, etag, ...nothing, shared });
+  const isDone = ending.error === null;
+  return encodeChanged({
+    error: ending.error,
+    detail: isDone ? "" : ending.detail,
+    etag: ending.etag,
+    created: isDone && ending.created,
+    replayed: isDone && ending.replayed,
+    replicas: isDone ? (ending.replicas ?? 0) : 0,
+    shared,
+    told: isDone ? ending.told : NOTHING,
+  });
 }

@@ -15,7 +15,7 @@ import { problemOf } from "../once/once.ts";
 import { OTHER } from "../status/meter.ts";
 import { HeadLines } from "../writes/head-lines.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
-import type { MakeChange } from "./asked.ts";
+import type { Asked, MakeChange } from "./asked.ts";
 import type { Ending } from "./ending.ts";
 import { formOfBytes, formOfJson, readAppend } from "./form.ts";
 import { createTouch, readLife, WITHOUT_NONE } from "./touch.ts";
@@ -55,10 +55,17 @@ export function createPatch(context: FrontContext, change: MakeChange): (res: Re
       const begun = "code" in life ? NO_LIFE : life;
       const [once = ""] = idempotencyKey;
       // Without a form nothing comes so far.
-      change(
-        { key, ...conditions, form: form ?? "command", contentType, body, life: begun, once },
-        (ending) => answer((to) => send(to, ending, context.cluster?.region)),
-      );
+      const asked: Asked = {
+        key,
+        form: form ?? "command",
+        contentType,
+        body,
+        life: begun,
+        ifMatch: conditions.ifMatch,
+        ifNoneMatch: conditions.ifNoneMatch,
+        once,
+      };
+      change(asked, (ending) => answer((to) => send(to, ending, context.cluster?.region)));
     });
   };
 }
