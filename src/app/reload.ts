@@ -7,7 +7,7 @@ import { keepSlots, type TokenRecord } from "../auth/token-file.ts";
 import { readClusterKeys, readKey, readTlsCa, readTokens, secretWarnings } from "../config/access.ts";
 import type { Config } from "../config/config.ts";
 import { CertificateWatch } from "../platform/certificate-watch.ts";
-import { watchFiles } from "../platform/file-watch.ts";
+import { assertBriefRead, watchFiles } from "../platform/file-watch.ts";
 import type { Logger } from "../platform/log.ts";
 
 export interface Reloadable {
@@ -77,9 +77,10 @@ export class FileReload {
     attempt(files.auth, (file) => this.takeKey(file));
     attempt(files.clusterKey, (file) => this.takeClusterKeys(file));
     attempt(files.tokens, (file) => this.takeTokens(file));
-    attempt(files.tlsCa, (tlsCa) =>
-      readTlsCa({ tlsCa }) === this.config.tlsCa ? "unchanged" : "changed, in force after a restart",
-    );
+    attempt(files.tlsCa, (tlsCa) => {
+      assertBriefRead(tlsCa);
+      return readTlsCa({ tlsCa }) === this.config.tlsCa ? "unchanged" : "changed, in force after a restart";
+    });
     this.target.reopenAudit();
     for (const warning of secretWarnings([tls?.key])) this.log.warn(warning);
     this.log.info(
@@ -113,12 +114,15 @@ export class FileReload {
   }
 
   private takeCertificate(): string {
+    const { tls } = this.config;
+    if (tls !== null) for (const file of [tls.certificate, tls.key]) assertBriefRead(file);
     const isOther = this.target.renewCertificate();
     this.certificate?.look();
     return isOther ? "in force for new connections" : UNCHANGED;
   }
 
   private takeKey(file: string): string {
+    assertBriefRead(file);
     const fresh = readKey(file);
     if (fresh === this.key) return UNCHANGED;
     if (!this.target.renewKey(fresh)) return SHARED_KEY;
@@ -127,6 +131,7 @@ export class FileReload {
   }
 
   private takeClusterKeys(file: string): string {
+    assertBriefRead(file);
     const fresh = readClusterKeys({ clusterKeyFile: file }, null);
     if (fresh.join("\n") === this.clusterKeys) return UNCHANGED;
     this.target.renewClusterKeys(fresh);
@@ -135,6 +140,7 @@ export class FileReload {
   }
 
   private takeTokens(file: string): string {
+    assertBriefRead(file);
     const fresh = keepSlots(readTokens(file), this.tokens);
     if (JSON.stringify(fresh) === JSON.stringify(this.tokens)) return UNCHANGED;
     this.target.renewTokens(fresh);

@@ -6,6 +6,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
+import { assertBriefRead } from "./file-watch.ts";
 
 const LOOK_MS = 60_000;
 /** An end is soon when so much is left, and less than so much of its life, as some live for a day. */
@@ -27,6 +28,7 @@ export function certificateProblem(setup: CertificateSetup, nowMillis: number): 
   const { file, authorities, url } = setup;
   let chain: X509Certificate[];
   try {
+    assertBriefRead(file);
     chain = certificatesOf(readFileSync(file, "utf8"));
   } catch (error) {
     return `the certificate in ${file} cannot be read: ${(error as Error).message}`;

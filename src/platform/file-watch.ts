@@ -3,13 +3,34 @@
  * that notices a file that is written over, one that another is renamed to, and a link that points elsewhere
  * (as Kubernetes changes its secrets), on any file system, which notifications of the system do not.
  */
-import { readFileSync, type Stats, unwatchFile, watchFile } from "node:fs";
+import { readFileSync, type Stats, statSync, unwatchFile, watchFile } from "node:fs";
 
 const LOOK_MS = 300;
 /** A file that is being written over is read only when two looks in a row find the same. */
 const SETTLE_MS = 100;
 /** A file that does not come to rest is then read as it is. */
 const SETTLE_TRIES_MAX = 20;
+/** Larger than files of keys, tokens and certificates are. */
+const FILE_BYTES_MAX = 16 * 1024 * 1024;
+
+/**
+ * Makes sure that reading a file holds nobody up who is being served: a pipe that nobody writes to has no
+ * end, nor has a device. What cannot be looked at is left to the reader.
+ * @throws Error with a sentence for a person
+ */
+export function assertBriefRead(file: string): void {
+  let stats: Stats;
+  try {
+    stats = statSync(file);
+  } catch {
+    return;
+  }
+  if (stats.isDirectory()) throw new Error(`${file} is a directory, not a file`);
+  if (!stats.isFile())
+    throw new Error(`${file} is a pipe or a device, which is read at the start and never again`);
+  if (stats.size > FILE_BYTES_MAX)
+    throw new Error(`${file} is larger than ${FILE_BYTES_MAX / 2 ** 20} MiB, so it is not read`);
+}
 
 /**
  * Calls `changed` with the name of a file that is not what it was, within a second. Answers what ends it.
@@ -44,6 +65,7 @@ export function watchFiles(files: readonly string[], changed: (file: string) => 
 /** null: it cannot be read. */
 function contentOf(file: string): string | null {
   try {
+    assertBriefRead(file);
     return readFileSync(file, "latin1");
   } catch {
     return null;
