@@ -5,6 +5,7 @@
 import { Writable } from "node:stream";
 import { isMainThread } from "node:worker_threads";
 import { platformProblem } from "./platform/build-info.ts";
+import { unreadableWord } from "./platform/command-line.ts";
 import { reasonOf, sentenceOf } from "./platform/system-error.ts";
 import handle from "./shards/catalog/tasks.ts";
 import { isShardThread } from "./shards/thread/spawn.ts";
@@ -37,6 +38,12 @@ async function askAtTerminal(question: string): Promise<string> {
 async function main(): Promise<void> {
   process.stdout.on("error", outputFailed);
   process.stderr.on("error", () => {});
+  const unreadable = unreadableWord(process.argv.slice(2), process.env);
+  if (unreadable !== null) {
+    process.stderr.write(`minivault: ${unreadable}\n`);
+    process.exitCode = 2;
+    return;
+  }
   const { findSubcommand, runSubcommand } =
     require("./cli/commands.ts") as typeof import("./cli/commands.ts");
   const subcommand = findSubcommand(process.argv[2]);
