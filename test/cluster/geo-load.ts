@@ -24,7 +24,7 @@ export interface GeoLoad {
 
 /** Runs a job in a process of its own. */
 export function runGeoLoad(job: GeoJob): Promise<GeoLoad> {
-  const child = fork(__filename, [JSON.stringify(job)]);
+  const child = fork(__filename, [JSON.stringify(job)], { execArgv: ["--import", "tsx"] });
   return new Promise((resolve, reject) => {
     child.on("message", (message) => resolve(message as GeoLoad));
     child.on("exit", (code) => reject(new Error(`the load ended with ${code}`)));

@@ -15,7 +15,9 @@ const CHUNK = 50;
 
 function runChunk(first: number, count: number): Promise<Outcome[]> {
   return new Promise((resolve, reject) => {
-    const child = fork(path.join(__dirname, "../sim/node/chunk.ts"), [String(first), String(count)]);
+    const child = fork(path.join(__dirname, "../sim/node/chunk.ts"), [String(first), String(count)], {
+      execArgv: ["--import", "tsx"],
+    });
     let outcomes: Outcome[] | null = null;
     child.on("message", (message) => {
       outcomes = message as Outcome[];

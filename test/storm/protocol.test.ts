@@ -15,7 +15,9 @@ const PARTS = 4;
 
 function runChunk(first: number, count: number, faults: readonly string[]): Promise<Summary> {
   return new Promise((resolve, reject) => {
-    const child = fork(path.join(__dirname, "../sim/chunk.ts"), [String(first), String(count), ...faults]);
+    const child = fork(path.join(__dirname, "../sim/chunk.ts"), [String(first), String(count), ...faults], {
+      execArgv: ["--import", "tsx"],
+    });
     let summary: Summary | null = null;
     child.on("message", (message) => {
       summary = message as Summary;
