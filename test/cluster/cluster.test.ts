@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { call, digest } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
 import { type Cluster, startCluster } from "./workers.ts";
@@ -177,7 +176,6 @@ describe("cluster: three workers", () => {
     } finally {
       await cluster.startMaster();
     }
-    await sleep(100);
   });
 
   test("cluster: consistency=one answers from the node's own copy", async () => {

@@ -97,7 +97,8 @@ test("feed over a cluster: every node tells what is decided, also with one down,
 
     const ending = await watch(two.port, "/e/?watch");
     const lease = await patiently(one.port, "PUT", "/e/lease?ttl=300ms", "v", TEXT);
-    assert.equal(lease.status, 201, lease.text);
+    // Again, when the first was of unknown outcome.
+    assert.ok(lease.status === 201 || lease.status === 200, lease.text);
     await ending.until(({ events }) => events.some(({ event }) => event === "expire"));
     assert.deepEqual(
       [...new Set(keyed(ending.events).map(({ event, data }) => `${event} ${data.key}`))],

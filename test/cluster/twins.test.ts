@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
 import { call } from "../rest/client.ts";
-import { launch, waitUntil } from "../rest/server.ts";
+import { launch, untilLogged, waitUntil } from "../rest/server.ts";
 import { copyAtOneMoment, startCluster, type Worker } from "./workers.ts";
 
 const RAW = { "Content-Type": "text/plain" };
@@ -38,6 +38,7 @@ test("twins: the earlier process of a node is fenced as soon as the others know 
     try {
       await waitUntil("the earlier one is fenced", () => !Number.isNaN(fencedMs(c.log())), 60_000);
       // The later one was heard of when it asked the others; the earlier one's next pulse told it.
+      await untilLogged(twin, /listening on/);
       const listening = twin
         .output()
         .split("\n")

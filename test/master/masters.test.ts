@@ -136,6 +136,15 @@ class Stage {
     });
   }
 
+  /** The master that leads and knows of so many workers: each reports to whichever leads. */
+  async leaderOf(workers: number): Promise<Master> {
+    return until(`a master leads ${workers} workers`, async () => {
+      const master = await this.leader();
+      const { nodes } = await ask(master.port, "/nodes");
+      return nodes.length >= workers && master;
+    });
+  }
+
   /** Gives an order to whichever leads, until it is taken: as the commands do, one that was not taken is given again. */
   async order(command: object): Promise<void> {
     await until(`an order is taken: ${JSON.stringify(command)}`, async () => {
@@ -272,12 +281,8 @@ describe("masters in etcd", withoutEtcd, () => {
     await client.goesOn();
 
     // Killed: a worker joins.
-    const killed = await stage.leader();
     const joined = await stage.addWorker();
-    await until("the worker is known", async () => {
-      const { nodes } = await ask(killed.port, "/nodes");
-      return nodes.length === 4;
-    });
+    const killed = await stage.leaderOf(4);
     killed.program?.child.kill("SIGKILL");
     await killed.program?.ended;
     await client.goesOn();
@@ -315,9 +320,8 @@ describe("masters in etcd", withoutEtcd, () => {
     stage.workers.delete(joined);
 
     // Cut off from etcd: it says so, stands by, and another one goes on.
-    const cut = await stage.leader();
     const second = await stage.addWorker();
-    await until("the worker is known", async () => (await ask(cut.port, "/nodes")).nodes.length >= 4);
+    const cut = await stage.leaderOf(4);
     cut.link.cut();
     await until("it stands by", async () => (await ask(cut.port, "/health")).standby === true);
     await until("it says why", async () =>
