@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BallotSource, lowerBallot } from "../../src/cluster/clock/ballots.ts";
 import { Coordinator } from "../../src/cluster/coordinator/coordinator.ts";
+import { RECALL_MS_MAX } from "../../src/cluster/coordinator/doubt.ts";
 import { HEDGE_MS } from "../../src/cluster/coordinator/read.ts";
 import type { ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import {
@@ -69,6 +70,8 @@ type Script = (kind: Kind, node: string, sent: number, proposal: Proposal | null
 class Bench {
   readonly queue = new EventQueue();
   readonly sent: string[] = [];
+  /** Of each recall: how old the write was said to be, and how old it was, in ms. */
+  readonly ages: [number, number][] = [];
   /** Of each prepare: whether it is for a write that builds on what it is told of. */
   readonly builds: boolean[] = [];
   readonly proposals: Proposal[] = [];
@@ -107,7 +110,10 @@ class Bench {
           ask("prepare", node, null, reply);
         },
         accept: (node, _, __, proposal, reply) => ask("accept", node, proposal, reply),
-        recall: (node, _, __, ___, ____, _____, reply) => ask("recall", node, null, reply),
+        recall: (node, _, __, ___, ____, ageMs, reply) => {
+          this.ages.push([ageMs, this.queue.now]);
+          ask("recall", node, null, reply);
+        },
         look: (node, _, __, reply) => ask("look", node, null, reply),
         read: (node, _, __, reply) => ask("read", node, null, reply),
       },
@@ -350,6 +356,27 @@ test("coordinator: after an ambiguous accept it looks first, and finishes, start
   assert.equal(recalled(false, "ab").outcome, "unknown_outcome", "they may not have taken it");
   const collected = resolve({ ...absent, floor: at(3) } as PrepareAnswer);
   assert.equal(collected.result.outcome, "unknown_outcome", "what was newer may have been collected");
+});
+
+test("coordinator: a replica that may have started after a write began knows nothing of it, however long the question was on its way", () => {
+  const doubtful = (recallMs: number): { outcome: string; ages: [number, number][] } => {
+    const bench = new Bench((kind, node, sent) => {
+      if (kind === "prepare") return [1, holds(at(3))];
+      if (kind === "accept") return [1, sent > 1 || node === "a" ? taken : LOST];
+      const ballots = node === "a" ? [at(2)] : [];
+      return [
+        node === "c" ? recallMs : 1,
+        { kind: "yes", known: true, shown: false, ballots, certain: true },
+      ];
+    });
+    return { outcome: bench.write().result.outcome, ages: bench.ages };
+  };
+  const { outcome, ages } = doubtful(RECALL_MS_MAX);
+  assert.equal(outcome, "done", "it had no effect, and was written anew");
+  assert.equal(ages.length, 3);
+  // Told of at the last moment that counts, it is not older than was said.
+  for (const [said, was] of ages) assert.equal(said, was + RECALL_MS_MAX);
+  assert.equal(doubtful(RECALL_MS_MAX + 1).outcome, "unknown_outcome");
 });
 
 test("coordinator: a large value asks first, goes to its own replica last, and builds on nothing unless it has a condition", () => {

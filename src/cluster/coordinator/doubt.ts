@@ -9,6 +9,8 @@
  *   (Reads and refusals write it again before they tell of it, and that is an accept like the others.)
  *
  * It takes the word of all replicas: one that is away, or was started since, may have shown it to somebody.
+ * A replica cannot know how long the question was on its way, so it is asked for more than the write's age,
+ * and an answer that took longer than that counts as one that knows nothing.
  *
  * And that it had its effect: where a majority has taken one ballot of it, whoever has sent that, it was
  * decided. (All under one layout: its accepts were sent under this one, and the replicas know no newer one.)
@@ -17,6 +19,9 @@ import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
 import { countOf, hasAnyMajority, hasMajority, type ReplicaGroup } from "../layout/groups.ts";
 import { FIRST_WRITE, type RecallAnswer } from "../register/ports.ts";
+
+/** How long a recall may take, and by how much more than the write's age it asks for. */
+export const RECALL_MS_MAX = 1000;
 
 export class Doubt {
   exists: boolean;
@@ -63,10 +68,11 @@ export class Doubt {
     this.held.length = 0;
   }
 
-  remember(bit: number, answer: RecallAnswer): void {
+  /** @param tookMs from the question to this answer */
+  remember(bit: number, answer: RecallAnswer, tookMs: number): void {
     if (answer.kind !== "yes") return;
     const { ballots, known, shown, certain } = answer;
-    if (known && !shown) this.answers.push({ bit, ballots });
+    if (known && !shown && tookMs <= RECALL_MS_MAX) this.answers.push({ bit, ballots });
     if (certain) this.held.push({ bit, ballots });
   }
 

@@ -40,7 +40,7 @@ import type {
   RegisterWrite,
 } from "../register/requests.ts";
 import { BACKOFF_MS_MAX, Round } from "../register/round.ts";
-import { Doubt } from "./doubt.ts";
+import { Doubt, RECALL_MS_MAX } from "./doubt.ts";
 import { Replacement } from "./replacement.ts";
 
 /** With a majority of promises, how long a write in doubt still waits for the others. */
@@ -200,13 +200,13 @@ export class WriteOperation {
     // Who said no has something higher, and takes nothing below that.
     const open = round.all & ~(promised | tally.outvoted);
     const { node } = round.ballot as Ballot;
-    const { ageMs } = round;
+    const askedMs = setup.now();
     doubt.forgetAnswers();
     const number = round.begin("recall");
     round.ask(round.all, (replica, bit) =>
-      setup.port.recall(replica, key, group.epoch, write, node, ageMs, (answer) => {
+      setup.port.recall(replica, key, group.epoch, write, node, round.ageMs + RECALL_MS_MAX, (answer) => {
         if (!round.counts(number, bit, answer)) return;
-        doubt.remember(bit, answer);
+        doubt.remember(bit, answer, setup.now() - askedMs);
         if (!round.sending) this.judgeRecalled(open, promised);
       }),
     );

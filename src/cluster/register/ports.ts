@@ -223,7 +223,7 @@ export interface ReplicaPort {
   /**
    * Asks what the replica remembers of this operation, up to now.
    * @param node the number in the ballots of who asks
-   * @param ageMs how long ago the operation began
+   * @param ageMs how long ago the operation began, when the replica gets this, at most
    */
   recall(
     replica: string,
