@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FIRST_WRITE } from "../../src/cluster/register/ports.ts";
 import { AcceptLog } from "../../src/cluster/replica/accept-log.ts";
+import { Verdicts } from "../../src/cluster/replica/verdicts.ts";
 import { encodeRefused } from "../../src/cluster/wire/answer-frame.ts";
 import {
   decodeRecall,
@@ -12,6 +13,8 @@ import {
   isRecall,
 } from "../../src/cluster/wire/recall.ts";
 import type { Ballot } from "../../src/format/record.ts";
+import type { RegisterOutcome } from "../../src/rules/write.ts";
+import type { WriteResult } from "../../src/shards/arena/write.ts";
 
 function at(clockLow: number, node = 1): Ballot {
   return { clockLow, clockHigh: 2 ** 32 - 1, node, incarnation: 7 };
@@ -59,6 +62,26 @@ test("accept log: knows nothing from before it began, nor from before what it ha
     const { known, ballots } = log.recall(100_000 + index, 0, 1, 5000);
     assert.deepEqual([known, ballots], [true, [at(index)]], `${index}`);
   }
+});
+
+test("accept log: what was accepted when the layout had just changed was not surely taken; what was refused was not", () => {
+  const key = { bytes: Buffer.from("key"), hashA: 0 };
+  const resultOf = (verdict: RegisterOutcome["verdict"]): WriteResult => ({
+    ...{ error: null, detail: "", created: false, deleted: false, etag: null },
+    register: { verdict, ballot: at(1), tombstone: false, ended: false, end: 0 } as RegisterOutcome,
+  });
+  const judge = (epoch: number, verdict: RegisterOutcome["verdict"]) => {
+    const log = new AcceptLog(() => 1000);
+    const verdicts = new Verdicts({ epoch: () => 4, damaged: () => assert.fail() }, log);
+    const proposal = { ballot: at(2), operationLow: 5, operationHigh: 6 };
+    const { kind } = verdicts.accepted(resultOf(verdict), epoch, key, proposal);
+    const { ballots, certain } = log.recall(5, 6, 1, 0);
+    return [kind, ballots.length, certain];
+  };
+  assert.deepEqual(judge(4, "yes"), ["yes", 1, true]);
+  assert.deepEqual(judge(4, "already"), ["yes", 1, true]);
+  assert.deepEqual(judge(3, "yes"), ["refused", 1, false]);
+  assert.deepEqual(judge(4, "no"), ["no", 0, true]);
 });
 
 test("recall: request and answer go over the wire and come back as they were; what is none of them is refused", () => {

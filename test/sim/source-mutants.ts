@@ -29,6 +29,8 @@ const REPLICATION = { test: "engine/replication.test.ts" };
 const SERVED = { test: "cluster/service.test.ts" };
 const INVITATIONS = { test: "cluster/invitations.test.ts" };
 const ACCEPT_LOG = { test: "cluster/accept-log.test.ts" };
+const HANDED = { test: "server/patch/changes.test.ts" };
+const HOT = { test: "cluster/hot-keys.test.ts" };
 
 /** Histories of whole nodes that have these faults at least. */
 const nodesWith = (faults: string, histories = 8) => ({
@@ -70,6 +72,9 @@ const ABSENCE = "master/steward/absence.ts";
 const ADMISSION = "master/steward/admission.ts";
 const SETTINGS = "master/steward/settings.ts";
 const ACCEPTS = "cluster/replica/accept-log.ts";
+const HOT_KEYS = "cluster/node/hot-keys.ts";
+const CHANGE = "server/patch/change.ts";
+const HANDING = "server/patch/handed.ts";
 
 export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // The own write is never found again.
@@ -136,6 +141,21 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     to: "if (set !== 0 &&",
     ...HISTORIES,
   },
+  // Also what a replica may not have taken.
+  { file: DOUBT, from: "if (certain) this.held", to: "this.held", ...COORDINATOR },
+  // A replica that has started since the write began says that it knows of none.
+  { file: WRITE, from: "round.ageMs + RECALL_MS_MAX", to: "round.ageMs", ...COORDINATOR },
+  { file: DOUBT, from: "!shown && tookMs <= RECALL_MS_MAX", to: "!shown", ...COORDINATOR },
+  // A refusal gives the value another version without waiting for the third replica.
+  { file: WRITE, from: "|| !this.awaitsRest(REFUSAL_WAIT_MS)", to: "|| true", ...COORDINATOR },
+  // A large value is not asked for before it is sent, or every one that is asked for it is told of.
+  {
+    file: "cluster/register/own-replica.ts",
+    from: "condition !== null || staged === true",
+    to: "condition !== null",
+    ...COORDINATOR,
+  },
+  { file: WRITE, from: "this.isConditional,", to: "true,", ...COORDINATOR },
   // A read answers what it saw.
   {
     file: READ,
@@ -375,6 +395,66 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     from: "shown ||= words[at + 4] >>> 0 !== node >>> 0;",
     to: "shown ||= false;",
     ...ACCEPT_LOG,
+  },
+
+  {
+    file: ACCEPTS,
+    from: "certain &&= words[at + 6] === HELD;",
+    to: "certain &&= true;",
+    ...ACCEPT_LOG,
+  },
+  // An accept that came when the layout had changed was taken for certain.
+  {
+    file: "cluster/replica/verdicts.ts",
+    from: 'operationHigh, !("kind" in answer));',
+    to: "operationHigh, true);",
+    ...ACCEPT_LOG,
+  },
+  {
+    file: "cluster/wire/recall.ts",
+    from: "(certain ? CERTAIN_FLAG : 0)",
+    to: "CERTAIN_FLAG",
+    ...ACCEPT_LOG,
+  },
+
+  // ---- keys that several nodes write ---------------------------------------------------------------------------------------------
+
+  // What was handed on is in the way of what it needs.
+  {
+    file: "cluster/peers/peer-client.ts",
+    from: "this.sendBy(this.handed, frame)",
+    to: "this.sendBy(this.frames, frame)",
+    test: "cluster/peer-client.test.ts",
+    name: "with the help of others",
+  },
+  // Writes go to a node that is away; nobody tells that others write, too.
+  {
+    file: HOT_KEYS,
+    from: "this.distance(node) !== Number.POSITIVE_INFINITY",
+    to: 'node !== ""',
+    ...HOT,
+  },
+  { file: HOT_KEYS, from: "known.last !== writer", to: "writer === 0", ...HOT },
+  // A change may be made twice, or is handed on for ever.
+  {
+    file: HANDING,
+    from: 'error.outcome === "not_sent" ? NOT_MADE : LOST',
+    to: "error.code.length > 0 ? NOT_MADE : LOST",
+    ...HANDED,
+  },
+  { file: HANDING, from: "&& patch.once !== null", to: "", ...HANDED },
+  { file: HANDING, from: "change(handed, end, true);", to: "change(handed, end);", ...HANDED },
+  // Changes of one write have one version, or draw no more than one, or forget who has a condition.
+  { file: CHANGE, from: "lowerEtag(etag, steps.length - 1 - index)", to: "lowerEtag(etag, 0)", ...HANDED },
+  { file: CHANGE, from: "versions: steps.length,", to: "versions: 1,", ...HANDED },
+  { file: CHANGE, from: "return once === null && asked.ifMatch", to: "return asked.ifMatch", ...HANDED },
+  { file: CHANGE, from: '&& asked.ifNoneMatch === "";', to: ";", ...HANDED },
+  // A write that stands for several draws one version.
+  {
+    file: "cluster/wire/hand-on.ts",
+    from: "frame.readUInt16LE(6) + 1",
+    to: "1",
+    test: "cluster/wire.test.ts",
   },
 
   // ---- between nodes -------------------------------------------------------------------------------------------------------------
