@@ -6,6 +6,7 @@ import { describe, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { KeyRing } from "../../src/auth/keys.ts";
 import { RequestSigner } from "../../src/auth/signature.ts";
+import { WINDOW_MAX } from "../../src/cluster/peers/frame-queue.ts";
 import { type PeerClient, type PeerClientOptions, PeerError } from "../../src/cluster/peers/peer-client.ts";
 import { VaultError } from "../../src/util/errors.ts";
 import { PEER_FRAME_BYTES_MAX } from "../../src/util/limits.ts";
@@ -113,12 +114,14 @@ describe("peer client: batches", () => {
     const { node, client } = await setUp(t);
     await until(() => client.state === "up", "the peer is up");
     node.handler.held = true;
-    // Far more batches than there may be under way.
+    // More batches than there may be under way, however slow the link.
     const handed = [];
-    for (let number = 0; number < 40; number++) {
+    for (let number = 0; number < WINDOW_MAX + 10; number++) {
       handed.push(client.handOn(Buffer.from(`handed ${number}`)));
       await until(() => node.handler.frames.length > number || client.inFlight >= 8, "it has left, or waits");
     }
+    // One that came later would be answered, and make room.
+    await until(() => node.handler.frames.length >= client.inFlight, "those that have left are there");
     node.handler.held = false;
     assert.equal(text(await client.send(Buffer.from("asked"))), "echo asked");
     node.handler.release();

@@ -419,14 +419,6 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
 
   // ---- keys that several nodes write ---------------------------------------------------------------------------------------------
 
-  // What was handed on is in the way of what it needs.
-  {
-    file: "cluster/peers/peer-client.ts",
-    from: "this.sendBy(this.handed, frame)",
-    to: "this.sendBy(this.frames, frame)",
-    test: "cluster/peer-client.test.ts",
-    name: "with the help of others",
-  },
   // Writes go to a node that is away; nobody tells that others write, too.
   {
     file: HOT_KEYS,

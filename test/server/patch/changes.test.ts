@@ -162,7 +162,7 @@ test("changes in place: what another node has handed on is made here, whoever el
   cluster.handOn = () => assert.fail("handed on again");
   const take = createTakeChange(context, change);
   const answer = await new Promise<Uint8Array>((resolve) => {
-    take(encodeChange({ ...ASKED, writer: 8 }), resolve);
+    take(encodeChange(ASKED, 8), resolve);
   });
   const ending = decodeChanged(answer);
   assert.deepEqual([ending?.error, ending?.etag, ending?.shared], [null, cluster.etag, true]);
