@@ -111,7 +111,9 @@ function soundTokens(file: string, text: string, mode: number): TokenRecord[] {
 function readSecret(file: string): { text: string; mode: number } {
   const fd = openSync(file, "r");
   try {
-    const { mode } = fstatSync(fd);
+    const stats = fstatSync(fd);
+    if (stats.isDirectory()) throw new Error("it is a folder, and not a file");
+    const { mode } = stats;
     const mayOthers = othersMay(mode);
     if (mayOthers !== null)
       throw new Error(`other users of this machine may ${mayOthers} the secret in it: chmod 600 ${file}`);

@@ -169,9 +169,14 @@ describe("tokens of a running node", () => {
         );
         fs.rmSync(file);
         await waitUntil("a file that is gone is named", () => /it is not there/.test(server.log()));
+        fs.mkdirSync(file);
+        await waitUntil("a folder in its place is named", () => /it is a folder/.test(server.log()));
         assert.ok(await all("/a/1", second.token, 200));
 
-        fs.writeFileSync(file, "", { mode: 0o600 });
+        // By a link to another file, as Kubernetes changes its secrets.
+        fs.rmdirSync(file);
+        fs.writeFileSync(`${file}.none`, "", { mode: 0o600 });
+        fs.symlinkSync(`${file}.none`, file);
         await waitUntil("nobody gets in", () => all("/a/1", second.token, 401));
         fs.writeFileSync(file, `${first.line}\n`);
         process.kill(server.pid, "SIGHUP");

@@ -19,6 +19,7 @@ import type { FrontLog } from "../http/context.ts";
 const GATHERED_CHARACTERS_MAX = 1024 * 1024;
 /** Between two complaints in the log. */
 const COMPLAINT_MS = 1000;
+const LINE_FEED = 0x0a;
 const { O_APPEND, O_CREAT, O_WRONLY, O_NONBLOCK } = constants;
 
 /** Where a request comes from. */
@@ -99,7 +100,8 @@ export class AuditFile implements Audit {
     if (lines === 0) return;
     const missing =
       this.lost === 0 ? "" : `${JSON.stringify({ time: new Date().toISOString(), lost: this.lost })}\n`;
-    const bytes = Buffer.from(`${this.torn ? "\n" : ""}${missing}${this.text}`);
+    const before = Buffer.from(`${this.torn ? "\n" : ""}${missing}`);
+    const bytes = Buffer.concat([before, Buffer.from(this.text)]);
     this.text = "";
     this.lines = 0;
     let written = 0;
@@ -108,8 +110,9 @@ export class AuditFile implements Audit {
       this.lost = 0;
       this.torn = false;
     } catch (error) {
-      this.torn ||= written > 0;
-      this.lost += lines;
+      // What came before it stopped is there, but for the line in which it did.
+      if (written > 0) this.torn = bytes[written - 1] !== LINE_FEED;
+      this.lost = written < before.length ? this.lost + lines : linesIn(bytes.subarray(written));
       this.complain(error);
     }
   }
@@ -123,6 +126,12 @@ export class AuditFile implements Audit {
       "the audit file cannot be written",
     );
   }
+}
+
+function linesIn(bytes: Uint8Array): number {
+  let count = 0;
+  for (const byte of bytes) if (byte === LINE_FEED) count++;
+  return count;
 }
 
 /** A pipe is not waited for: what nobody takes from it is lost. */
