@@ -1,5 +1,6 @@
 /** `minivault get`, `put`, `create` and `rm` against a real node. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -17,7 +18,14 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
 import { call, content } from "../rest/client.ts";
-import { removeFolder, runProgram, type Server, startServer, temporaryFolder } from "../rest/server.ts";
+import {
+  builtProgram,
+  removeFolder,
+  runProgram,
+  type Server,
+  startServer,
+  temporaryFolder,
+} from "../rest/server.ts";
 import { type RunOptions, runCommand } from "./terminal.ts";
 
 describe("values: a node", () => {
@@ -46,6 +54,29 @@ describe("values: a node", () => {
     writeFileSync(file, bytes);
     return file;
   };
+
+  test("keys: what a terminal would take for commands is written out; bytes that are no UTF-8 are refused", async () => {
+    const key = "odd/\u001b[2J\n/../k";
+    assert.match(
+      (await run(["put", key, "-value", "1"])).out,
+      /^created odd\/\\x1b\[2J\\x0a\/\.\.\/k [0-9a-f]{32}\n$/,
+    );
+    assert.equal((await run(["get", key])).out, "1\n");
+    assert.equal((await run(["rm", key])).out, "deleted odd/\\x1b[2J\\x0a/../k\n");
+    assert.equal((await run(["rm", key])).err, "there is no key odd/\\x1b[2J\\x0a/../k\n");
+    assert.equal((await run(["put", "odd/\ufffd", "-value", "1"])).status, 0);
+    if (process.platform !== "linux") return;
+    const words = [process.execPath, await builtProgram()];
+    const put = (text: string) =>
+      spawnSync("sh", ["-c", `exec "$@" put "$(printf '${text}')" -value 1`, "sh", ...words], {
+        env: { ...process.env, MINIVAULT_URL: `http://127.0.0.1:${server.port}` },
+        encoding: "utf8",
+      });
+    const refused = put("odd/\\377");
+    assert.deepEqual([refused.status, /is not UTF-8/.test(refused.stderr)], [2, true], refused.stderr);
+    // The character that stands for such bytes is one like any other.
+    assert.match(put("odd/\\357\\277\\275").stdout, /^replaced odd\/\ufffd /);
+  });
 
   test("values: JSON in, its own text out", async () => {
     const text = '{"b":1e400, "a":[12345678901234567890, "ä"]}';

@@ -4,11 +4,11 @@
  */
 import assert from "node:assert/strict";
 import fs from "node:fs";
-import http from "node:http";
 import path from "node:path";
 import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { smallDisk } from "../small-disk.ts";
+import { Load } from "./backup-load.ts";
 import { call, closeConnections, content, type Reply, sha256 } from "./client.ts";
 import {
   removeFolder,
@@ -53,49 +53,6 @@ async function isSound(directory: string): Promise<void> {
   assert.equal(status, 0, output);
 }
 
-/** Writers whose keys and values rise, until they are stopped. */
-class Load {
-  /** Of each lane, the highest number that was answered, and the highest that was sent. */
-  readonly answered: number[];
-  readonly sent: number[];
-  private readonly port: number;
-  private stopped = false;
-  private readonly lanes: Promise<void>[];
-  private readonly agent = new http.Agent({ keepAlive: true, maxSockets: 128 });
-
-  constructor(port: number, connections: number) {
-    this.port = port;
-    this.answered = new Array(connections).fill(0);
-    this.sent = new Array(connections).fill(0);
-    this.lanes = Array.from({ length: connections }, (_, lane) => this.write(lane));
-  }
-
-  /** Each number goes to one key and then to another, so a copy of one moment has it under the first at least. */
-  private async write(lane: number): Promise<void> {
-    while (!this.stopped) {
-      const number = ++this.sent[lane];
-      for (const name of ["first", "second"]) {
-        const { status, text } = await call(this.port, "PUT", `/${name}/${lane}`, {
-          body: `${number}`.padEnd(lane * 16 + 10, " "),
-          agent: this.agent,
-        });
-        assert.ok(status === 200 || status === 201, text);
-      }
-      this.answered[lane] = number;
-    }
-  }
-
-  async until(least: number): Promise<void> {
-    while (this.answered.some((number) => number < least)) await sleep(5);
-  }
-
-  async stop(): Promise<void> {
-    this.stopped = true;
-    await Promise.all(this.lanes);
-    this.agent.destroy();
-  }
-}
-
 describe("backup: of a node that serves", () => {
   for (const sync of ["always", "os"] as const)
     test(`beside 64 connections that write, over three shards, -sync ${sync}: one moment, with all that was acknowledged before`, async () => {
@@ -112,7 +69,7 @@ describe("backup: of a node that serves", () => {
         });
         await call(server.port, "PUT", "/gone", { body: "x" });
         await call(server.port, "DELETE", "/gone");
-        const load = new Load(server.port, 64);
+        const load = new Load([server.port], 64);
         await load.until(3);
         before = [...load.answered];
         const reply = await backup(server, copy);

@@ -487,6 +487,17 @@ describe("transfer: the command line", () => {
     });
   });
 
+  test("a target that has no room is named", {
+    skip: !fs.existsSync("/dev/full") && "there is no /dev/full",
+  }, async () => {
+    await withServer({}, async ({ port, url }) => {
+      await call(port, "PUT", "/k", { body: "v" });
+      const { status, err } = await runCommand(["export", "/dev/full", "-url", url]);
+      assert.equal(status, 1);
+      assert.match(err, /^minivault export: cannot write \/dev\/full: the disk has no room, .*\n$/);
+    });
+  });
+
   test("an export that was broken off goes on; an import says what became of it", async () => {
     const server = await startServer();
     const second = await startServer();

@@ -3,11 +3,10 @@
  * last whole member. What comes is read as an archive, too, so that it is known where that is.
  */
 import fs from "node:fs";
-import type { Writable } from "node:stream";
 import { readMember } from "../../archive/member.ts";
 import { ArchiveReader } from "../../archive/tar-reader.ts";
 import { type NodeClient, pathOf, textOf } from "../client/node-client.ts";
-import { PartFile } from "../subcommand/part-file.ts";
+import { PartFile, Unwritten } from "../subcommand/part-file.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
 import { intoStream, targetFile } from "../subcommand/target-file.ts";
 import { counting } from "../subcommand/transfer.ts";
@@ -40,8 +39,7 @@ export async function exportTo(
   terminal: Terminal,
 ): Promise<Exported> {
   const target = file === "-" ? null : targetFile(file);
-  if (target === null)
-    return exportInto(file === "-" ? terminal.stdout() : intoStream(file), client, query, terminal);
+  if (target === null) return exportInto(file, client, query, terminal);
   const part = await PartFile.open(`${target}.part`);
   try {
     const place = await placeToGoOn(part.name, client, query, terminal);
@@ -60,16 +58,18 @@ export async function exportTo(
 }
 
 async function exportInto(
-  out: Writable,
+  file: string,
   client: NodeClient,
   query: URLSearchParams,
   terminal: Terminal,
 ): Promise<Exported> {
+  const out = file === "-" ? terminal.stdout() : intoStream(file);
+  const name = file === "-" ? "to standard output" : file;
   // Each write says by itself that it has failed.
   out.on("error", () => {});
   const done = await receive(client, query, terminal, NOWHERE, (piece) => {
     return new Promise((resolve, reject) => {
-      out.write(piece, (error) => (error ? reject(error) : resolve()));
+      out.write(piece, (error) => (error ? reject(new Unwritten(name, error)) : resolve()));
     });
   });
   await new Promise<void>((resolve) => out.end(() => resolve()));
@@ -198,6 +198,7 @@ async function receive(
     }
     if (tracker.failure !== null) throw tracker.failure;
   } catch (error) {
+    if (error instanceof Unwritten) throw error;
     throw new Error(`the export was cut: ${(error as Error).message}`, { cause: error });
   } finally {
     shown.stop();

@@ -1,5 +1,6 @@
 /** `minivault rm`: a key, or (-r) all that begin with it. */
 import { UsageError } from "../../config/values.ts";
+import { shown } from "../subcommand/shown.ts";
 import { JSON_SWITCH, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
 import { counting } from "../subcommand/transfer.ts";
 import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf, pathOf, textOf } from "./node-client.ts";
@@ -40,8 +41,8 @@ async function remove(words: Words, terminal: Terminal): Promise<number> {
   const answer = await clientOf(words).ask("DELETE", pathOf(key), { headers: conditionsOf(words) });
   const { deleted } = JSON.parse(await textOf(answer)) as { deleted: boolean };
   if (words.switches.has("json")) terminal.out(`${JSON.stringify({ key, deleted })}\n`);
-  else if (deleted) terminal.out(`deleted ${key}\n`);
-  else terminal.err(`there is no key ${key}\n`);
+  else if (deleted) terminal.out(`deleted ${shown(key)}\n`);
+  else terminal.err(`there is no key ${shown(key)}\n`);
   return deleted ? 0 : 1;
 }
 

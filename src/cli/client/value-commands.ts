@@ -7,6 +7,7 @@ import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import { lifeOfTtl } from "../../rules/life.ts";
 import { BYTES_TYPE, isJsonType, JSON_TYPE } from "../../util/header-text.ts";
 import { innerText, storedBytes } from "../../value/stored.ts";
+import { shown } from "../subcommand/shown.ts";
 import {
   JSON_SWITCH,
   optionOf,
@@ -254,7 +255,7 @@ async function store(method: "PUT" | "POST", words: Words, terminal: Terminal): 
     const done = created === true ? "created" : "replaced";
     const etag = etagOf(answer);
     if (words.switches.has("json")) terminal.out(`${JSON.stringify({ key, created, etag })}\n`);
-    else terminal.out(`${done} ${key} ${etag}\n`);
+    else terminal.out(`${done} ${shown(key)} ${etag}\n`);
     return 0;
   } finally {
     stream.destroy();

@@ -80,7 +80,7 @@ async function lock(words: Words, terminal: Terminal): Promise<number> {
   const holder = new Holder(clientOf(words), pathOf(key), ttlMs);
   const lease = await holder.acquire(timeOf(words, "wait") ?? 0);
   if (lease === null) {
-    terminal.err(`minivault lock: ${key} is held by ${await holder.heldBy()}\n`);
+    terminal.err(`minivault lock: ${shown(`${key} is held by ${await holder.heldBy()}`)}\n`);
     return 1;
   }
   return new Run(holder, lease, terminal).run(key, command);

@@ -7,6 +7,14 @@ import type { Server } from "node:net";
 import path from "node:path";
 import { syncFolder } from "../../engine/backup/file-copy.ts";
 import { HAS_NAMED_SOCKETS, holdSocket } from "../../platform/named-socket.ts";
+import { reasonOf } from "../../platform/system-error.ts";
+
+/** What came could not be written. */
+export class Unwritten extends Error {
+  constructor(name: string, cause: unknown) {
+    super(`cannot write ${name}: ${reasonOf(cause)}`, { cause });
+  }
+}
 
 export class PartFile {
   readonly name: string;
@@ -46,11 +54,20 @@ export class PartFile {
     this.bytes = bytes;
   }
 
+  /** @throws Unwritten */
   append(piece: Uint8Array): void {
     for (let from = 0; from < piece.length; ) {
-      const written = fs.writeSync(this.fd, piece, from, piece.length - from, this.bytes);
+      const written = this.write(piece, from);
       from += written;
       this.bytes += written;
+    }
+  }
+
+  private write(piece: Uint8Array, from: number): number {
+    try {
+      return fs.writeSync(this.fd, piece, from, piece.length - from, this.bytes);
+    } catch (error) {
+      throw new Unwritten(this.name, error);
     }
   }
 

@@ -123,7 +123,7 @@ export function counting(terminal: Terminal, name: string, unit: string): Counti
       } else if (performance.now() - shownMs >= (terminal.isTerminal ? BAR_FROM_MS : LINE_MS)) {
         shownMs = performance.now();
         if (terminal.isTerminal) bar = barOf(format, total, {});
-        else terminal.err(`${name}: ${done} of ${total} ${unit}\n`);
+        else terminal.err(`${name}: ${done}${total > done ? ` of ${total}` : ""} ${unit}\n`);
       }
     },
     stop: () => bar?.stop(),
