@@ -483,7 +483,7 @@ describe("arguments: values", () => {
       refusal(["-auth-file", path.join(scratch, "none")]),
       /^-auth-file: .*none: it is not there \(ENOENT\)$/,
     );
-    assert.match(refusal(["-auth-file", scratch]), /EISDIR/);
+    assert.match(refusal(["-auth-file", scratch]), /it is a folder, and not a file$/);
   });
 
   test("a key or tokens that others can read or change are none; a certificate's key gets a warning", {
