@@ -17,7 +17,7 @@ test(
 // The index grows by doubling of its parts, has blocks at hand for the writes to come, and a small store has not filled its first ones: the bound of 16 is
 // the million's.
 test("many keys: 100,000 of 100 bytes, and a restart after kill -9", (t) =>
-  manyKeys(t, { keys: 100_000, indexBytesPerKeyMax: 48, restartMsMax: 2000 }));
+  manyKeys(t, { keys: 100_000, indexBytesPerKeyMax: 48, restartMsMax: 4000 }));
 
 test("restart: 60,000 keys after kill -9 and, from the index snapshot, after a clean stop", (t) =>
   restarts(t, { keys: 60_000, indexBytesPerKeyMax: 60, afterKillMsMax: 3000, afterStopMsMax: 3000 }));

@@ -170,7 +170,9 @@ describe("tokens of a running node", () => {
         fs.rmSync(file);
         await waitUntil("a file that is gone is named", () => /it is not there/.test(server.log()));
         fs.mkdirSync(file);
-        await waitUntil("a folder in its place is named", () => /it is a folder/.test(server.log()));
+        await waitUntil("a folder in its place is named", () =>
+          /is a directory, not a file/.test(server.log()),
+        );
         assert.ok(await all("/a/1", second.token, 200));
 
         // By a link to another file, as Kubernetes changes its secrets.

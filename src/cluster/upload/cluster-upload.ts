@@ -116,7 +116,13 @@ export class ClusterUpload implements Upload {
   /** The client is paused: not for long when it is only for a few. */
   private watchLag(): void {
     if (this.hasMajority((branch) => branch.isReady))
-      this.lag ??= setTimeout(() => this.leaveBehind(), this.lagMs);
+      this.lag ??= setTimeout(() => this.lagged(), this.lagMs);
+  }
+
+  /** Nobody is left behind while a majority waits: then it is the network or the machine that is slow. */
+  private lagged(): void {
+    this.lag = undefined;
+    if (this.hasMajority((branch) => branch.isReady)) this.leaveBehind();
   }
 
   private endWaiting(): void {
