@@ -63,24 +63,22 @@ export class FileReload {
   all(): void {
     const { tls, files } = this.config;
     const read: string[] = [];
-    const attempt = (file: string | null, take: (file: string) => string): void => {
-      if (file === null) return;
+    const attempt = (some: readonly string[] | null, take: (file: string) => string): void => {
+      if (some === null) return;
       try {
-        read.push(`${file} (${take(file)})`);
-        this.note(file, false);
+        read.push(`${some.join(", ")} (${this.take(some, () => take(some[0]))})`);
       } catch (error) {
-        this.note(file, true);
         this.log.error(`SIGHUP: ${(error as Error).message}; nothing has changed`);
       }
     };
+    const only = (file: string | null): string[] | null => (file === null ? null : [file]);
     attempt(tls === null ? null : certificateFiles(tls), () => this.takeCertificate());
-    attempt(files.auth, (file) => this.takeKey(file));
-    attempt(files.clusterKey, (file) => this.takeClusterKeys(file));
-    attempt(files.tokens, (file) => this.takeTokens(file));
-    attempt(files.tlsCa, (tlsCa) => {
-      assertBriefRead(tlsCa);
-      return readTlsCa({ tlsCa }) === this.config.tlsCa ? "unchanged" : "changed, in force after a restart";
-    });
+    attempt(only(files.auth), (file) => this.takeKey(file));
+    attempt(only(files.clusterKey), (file) => this.takeClusterKeys(file));
+    attempt(only(files.tokens), (file) => this.takeTokens(file));
+    attempt(only(files.tlsCa), (tlsCa) =>
+      readTlsCa({ tlsCa }) === this.config.tlsCa ? UNCHANGED : "changed, in force after a restart",
+    );
     this.target.reopenAudit();
     for (const warning of secretWarnings([tls?.key])) this.log.warn(warning);
     this.log.info(
@@ -93,36 +91,41 @@ export class FileReload {
     this.endWatch();
   }
 
-  private note(files: string, isRefused: boolean): void {
-    if (isRefused) this.refused.add(files);
-    else this.refused.delete(files);
-    this.report(this.refused.size);
+  /** Takes what these files hold now, and counts whether they could be taken. Nothing here waits for one. */
+  private take(files: readonly string[], how: () => string): string {
+    const named = files.join(", ");
+    try {
+      for (const file of files) assertBriefRead(file);
+      const outcome = how();
+      this.refused.delete(named);
+      return outcome;
+    } catch (error) {
+      this.refused.add(named);
+      throw error;
+    } finally {
+      this.report(this.refused.size);
+    }
   }
 
   private changed(file: string): void {
     const { tls, files } = this.config;
     const isTokens = file === files.tokens;
-    const named = isTokens || tls === null ? file : certificateFiles(tls);
+    const together = isTokens || tls === null ? [file] : certificateFiles(tls);
     try {
-      const outcome = isTokens ? this.takeTokens(file) : this.takeCertificate();
-      this.note(named, false);
+      const outcome = this.take(together, () => (isTokens ? this.takeTokens(file) : this.takeCertificate()));
       if (outcome !== UNCHANGED) this.log.info(`${file} has changed: ${outcome}`);
     } catch (error) {
-      this.note(named, true);
       this.log.error(`${file} has changed, but ${(error as Error).message}; what was in force stays`);
     }
   }
 
   private takeCertificate(): string {
-    const { tls } = this.config;
-    if (tls !== null) for (const file of [tls.certificate, tls.key]) assertBriefRead(file);
     const isOther = this.target.renewCertificate();
     this.certificate?.look();
     return isOther ? "in force for new connections" : UNCHANGED;
   }
 
   private takeKey(file: string): string {
-    assertBriefRead(file);
     const fresh = readKey(file);
     if (fresh === this.key) return UNCHANGED;
     if (!this.target.renewKey(fresh)) return SHARED_KEY;
@@ -131,7 +134,6 @@ export class FileReload {
   }
 
   private takeClusterKeys(file: string): string {
-    assertBriefRead(file);
     const fresh = readClusterKeys({ clusterKeyFile: file }, null);
     if (fresh.join("\n") === this.clusterKeys) return UNCHANGED;
     this.target.renewClusterKeys(fresh);
@@ -140,7 +142,6 @@ export class FileReload {
   }
 
   private takeTokens(file: string): string {
-    assertBriefRead(file);
     const fresh = keepSlots(readTokens(file), this.tokens);
     if (JSON.stringify(fresh) === JSON.stringify(this.tokens)) return UNCHANGED;
     this.target.renewTokens(fresh);
@@ -150,8 +151,8 @@ export class FileReload {
 }
 
 /** Both are taken at once, whichever has changed. */
-function certificateFiles({ certificate, key }: NonNullable<Config["tls"]>): string {
-  return `${certificate}, ${key}`;
+function certificateFiles({ certificate, key }: NonNullable<Config["tls"]>): string[] {
+  return [certificate, key];
 }
 
 const UNCHANGED = "unchanged";

@@ -93,9 +93,7 @@ export class ClusterWrites implements ChangeAccess {
     return { operationLow: this.operationNumber, operationHigh: this.operationNode };
   }
 
-  /**
-   * A large value that the replicas have already: written from here.
-   */
+  /** A large value that the replicas have already: written from here. */
   writeLarge(verb: WriteHead["verb"], { value, ...write }: LargeWrite, done: WriteDone): void {
     const { json, contentType, life, valueBytes, staged } = value;
     const problem = this.lifeProblem(life);

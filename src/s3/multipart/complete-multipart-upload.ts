@@ -33,6 +33,8 @@ const LOOKUPS_MAX = 100;
 /** What an upload has become. */
 type Completed = Pick<UploadRecord, "etag" | "checksum">;
 
+type Terms = Awaited<ReturnType<typeof termsNow>>;
+
 interface Part {
   number: number;
   etag: string;
@@ -58,15 +60,18 @@ export async function completeMultipartUpload(exchange: Exchange): Promise<void>
   const isFree = own.ifMatch === "" && own.ifNoneMatch === "";
   const conditions = (isFree ? record.conditions : null) ?? own;
   const byAnother = (error: unknown): Promise<Completed> => doneMeanwhile(exchange, id, error);
+  let parts: Part[];
+  let terms: Terms;
   try {
-    const parts = await partsOf(exchange, id, document);
-    const terms = await termsNow(exchange, conditions);
-    await exchange.sendWhenDone(async () =>
-      resultOf(await assemble(exchange, id, record, parts, conditions, terms).catch(byAnother)),
-    );
+    parts = await partsOf(exchange, id, document);
+    terms = await termsNow(exchange, conditions);
   } catch (error) {
     exchange.sendElement(resultOf(await byAnother(error)));
+    return;
   }
+  await exchange.sendWhenDone(async () =>
+    resultOf(await assemble(exchange, id, record, parts, conditions, terms).catch(byAnother)),
+  );
 }
 
 /** What an upload has become by another request; throws why this one failed where it has not. */
@@ -83,7 +88,7 @@ async function assemble(
   record: UploadRecord,
   parts: readonly Part[],
   conditions: ReturnType<typeof conditionsOf>,
-  terms: Awaited<ReturnType<typeof termsNow>>,
+  terms: Terms,
 ): Promise<Completed> {
   const { asked, front } = exchange;
   const { contentType, lines, algorithm, isFullObject } = record;
