@@ -18,18 +18,39 @@ import { buildClients } from "./src/client/build.mjs";
 import { buildConsole } from "./src/console/build.mjs";
 
 const root = path.dirname(fileURLToPath(import.meta.url));
-const modules = path.join(root, "node_modules");
-const { version, devDependencies, bundled } = JSON.parse(
-  readFileSync(path.join(root, "package.json"), "utf8"),
-);
+const {
+  version,
+  devDependencies,
+  bundled: carried,
+} = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
 const { platform, arch, versions } = process;
+
+const source = (file) => JSON.stringify(path.join(root, "src", file));
 
 /** File below node_modules → [text that must be there, what to put instead]. */
 const REWRITES = {
-  // Piscina starts its worker file by path; in the bundle that is the bundle itself (src/shards/thread/spawn.ts).
-  "piscina/dist/index.js": [["(0, node_path_1.resolve)(__dirname, 'worker.js')", "__filename"]],
-  // Process priorities need a native package that minivault does not use.
-  "piscina/dist/worker.js": [["require('@napi-rs/nice')", "{}"]],
+  // Piscina starts its worker file by path; the bundle has that file's code as a text (src/platform/thread-code.ts).
+  "piscina/dist/index.js": [
+    [
+      "(0, node_path_1.resolve)(__dirname, 'worker.js')",
+      `require(${source("platform/thread-code.ts")}).THREAD_CODE.pool`,
+    ],
+  ],
+  "piscina/dist/worker_pool/index.js": [
+    ["Worker(filename, workerOpts)", "Worker(filename, { ...workerOpts, eval: true })"],
+  ],
+  "piscina/dist/worker.js": [
+    // Process priorities need a native package that minivault does not use.
+    ["require('@napi-rs/nice')", "{}"],
+    // And that file loads its task handler by name.
+    ["__importStar(require(s))", `require(${source("shards/catalog/tasks.ts")})`],
+  ],
+};
+
+/** What runs in threads of its own, each a file with all that it imports: name in src/platform/thread-code.ts → entry. */
+const THREADS = {
+  pool: "node_modules/piscina/dist/worker.js",
+  hash: "src/s3/hashing/hash-thread.ts",
 };
 
 function fail(message) {
@@ -70,16 +91,17 @@ function commit() {
   }
 }
 
-/** Takes the place of src/platform/embedded.ts. */
-function embeddedModule() {
-  const entries = Object.entries(manifest.addons).map(
-    ([name, { hash }]) => `${name}: { hash: "${hash}", data: () => "${compressed(name)}" }`,
-  );
+/** Takes the place of src/platform/embedded.ts. Threads read no HTTP: what does that is five MiB of text. */
+function embeddedModule(isThread) {
+  const entries = Object.entries(manifest.addons)
+    .filter(([name]) => !isThread || name !== "uws")
+    .map(([name, { hash }]) => `${name}: { hash: "${hash}", data: () => "${compressed(name)}" }`);
   return `export const EMBEDDED = { ${entries.join(", ")} };`;
 }
 
 const rewritten = new Set();
-const rewrite = {
+/** @param threads code of the threads; null: this is one of them */
+const rewrite = (threads) => ({
   name: "rewrite",
   setup(bundle) {
     for (const [file, changes] of Object.entries(REWRITES)) {
@@ -97,18 +119,18 @@ const rewrite = {
     }
     bundle.onLoad({ filter: /src\/platform\/embedded\.ts$/ }, () => {
       rewritten.add("embedded");
-      return { contents: embeddedModule(), loader: "js" };
+      return { contents: embeddedModule(threads === null), loader: "js" };
+    });
+    bundle.onLoad({ filter: /src\/platform\/thread-code\.ts$/ }, () => {
+      rewritten.add("thread-code");
+      return { contents: `export const THREAD_CODE = ${JSON.stringify(threads)};`, loader: "js" };
     });
     bundle.onLoad({ filter: /src\/platform\/console-page\.ts$/ }, () => ({
       contents: `export const CONSOLE_PAGE = ${JSON.stringify(page)};`,
       loader: "js",
     }));
-    // Not among the package's exports, but part of what it publishes.
-    bundle.onResolve({ filter: /^piscina\/dist\/worker\.js$/ }, () => ({
-      path: path.join(modules, "piscina/dist/worker.js"),
-    }));
   },
-};
+});
 
 const started = new Date();
 const manifest = prepared();
@@ -118,39 +140,53 @@ const outfile = path.join(root, out);
 const clients = entry === "src/main.ts" ? buildClients() : null;
 clients?.catch(() => {});
 const page = await buildConsole();
-const { outputFiles } = await build({
-  entryPoints: [path.join(root, entry)],
-  outfile,
-  write: false,
-  bundle: true,
-  minify: true,
-  platform: "node",
+const define = {
+  BUILD_INFO: JSON.stringify({
+    version,
+    commit: commit(),
+    nodeMajor: Number.parseInt(versions.node, 10),
+    platform,
+    arch,
+    glibcMin: manifest.glibc,
+    uws: manifest.addons.uws.from,
+  }),
+};
+
+/** An entry with all that it imports, as one text. */
+async function bundled(entryPoint, options) {
+  const { outputFiles } = await build({
+    entryPoints: [path.join(root, entryPoint)],
+    outfile,
+    write: false,
+    bundle: true,
+    minify: true,
+    platform: "node",
+    target: `node${Number.parseInt(versions.node, 10)}`,
+    define,
+    // Development tools are where the repository is.
+    external: Object.keys(devDependencies).filter((name) => !carried.includes(name)),
+    logLevel: "warning",
+    ...options,
+  });
+  return outputFiles[0].text;
+}
+
+const threads = {};
+// In a function of its own: a thread's code is a script, whose variables would else be properties of the global object.
+for (const [name, file] of Object.entries(THREADS))
+  threads[name] = await bundled(file, { format: "iife", plugins: [rewrite(null)] });
+const program = await bundled(entry, {
   format: "cjs",
-  target: `node${Number.parseInt(versions.node, 10)}`,
   banner: { js: "#!/usr/bin/env node" },
-  define: {
-    BUILD_INFO: JSON.stringify({
-      version,
-      commit: commit(),
-      nodeMajor: Number.parseInt(versions.node, 10),
-      platform,
-      arch,
-      glibcMin: manifest.glibc,
-      uws: manifest.addons.uws.from,
-    }),
-  },
-  plugins: [rewrite],
-  // Development tools are where the repository is.
-  external: Object.keys(devDependencies).filter((name) => !bundled.includes(name)),
-  logLevel: "warning",
+  plugins: [rewrite(threads)],
 });
-for (const file of ["embedded", ...Object.keys(REWRITES)])
+for (const file of ["embedded", "thread-code", ...Object.keys(REWRITES)])
   if (!rewritten.has(file)) fail(`${file} is no longer part of the bundle; adapt REWRITES`);
 
 // A program that starts meanwhile sees the old file or the new one, never a part.
 mkdirSync(path.dirname(outfile), { recursive: true });
 const fresh = `${outfile}.${process.pid}`;
-writeFileSync(fresh, outputFiles[0].contents, { mode: 0o755 });
+writeFileSync(fresh, program, { mode: 0o755 });
 renameSync(fresh, outfile);
 if (clients !== null) {
   await clients.catch((error) => fail(error.message));
@@ -160,4 +196,4 @@ if (clients !== null) {
   utimesSync(stamp, started, started);
 }
 const seconds = ((Date.now() - started.getTime()) / 1000).toFixed(1);
-console.error(`built ${out}: ${(outputFiles[0].contents.length / 2 ** 20).toFixed(1)} MiB in ${seconds} s`);
+console.error(`built ${out}: ${(program.length / 2 ** 20).toFixed(1)} MiB in ${seconds} s`);

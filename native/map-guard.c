@@ -10,7 +10,7 @@
  *
  * Every other SIGBUS goes to whoever handled it before, as if this were not here.
  *
- * And tells how long an open file is, for those who look whether somebody has cut it.
+ * And tells how long an open file is, for those who look whether somebody has cut it, and where it holds something.
  *
  * Only what is safe in a signal handler is used there: atomic loads and adds on memory that is never freed, and mmap, which is a bare system
  * call. Entries are claimed and given back by an atomic store of `start`, so a handler in one thread can look while another thread
@@ -233,6 +233,29 @@ static napi_value file_bytes(napi_env env, napi_callback_info info) {
   return napi_create_int64(env, end, &bytes) == napi_ok ? bytes : NULL;
 }
 
+/*
+ * nextData(descriptor: number, from: number): number. Where a file holds something at or after a position, as far as its file system can tell:
+ * what lies before reads as zeros. -1: only zeros are left.
+ */
+static napi_value next_data(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  size_t argument_count = 2;
+  int32_t descriptor;
+  int64_t from;
+  if (napi_get_cb_info(env, info, &argument_count, arguments, NULL, NULL) != napi_ok || argument_count < 2 ||
+      napi_get_value_int32(env, arguments[0], &descriptor) != napi_ok ||
+      napi_get_value_int64(env, arguments[1], &from) != napi_ok)
+    return fail(env, "nextData takes a file descriptor and a position");
+#ifdef SEEK_DATA
+  const off_t found = lseek(descriptor, from, SEEK_DATA);
+  /* Any other error is of a file system that cannot tell. */
+  if (found >= 0) from = found;
+  else if (errno == ENXIO) from = -1;
+#endif
+  napi_value position;
+  return napi_create_int64(env, from, &position) == napi_ok ? position : NULL;
+}
+
 static int export_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
   napi_value function;
   return napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, NULL, &function) == napi_ok &&
@@ -240,7 +263,8 @@ static int export_function(napi_env env, napi_value exports, const char *name, n
 }
 
 NAPI_MODULE_INIT() {
-  if (!export_function(env, exports, "watch", watch) || !export_function(env, exports, "fileBytes", file_bytes))
+  if (!export_function(env, exports, "watch", watch) || !export_function(env, exports, "fileBytes", file_bytes) ||
+      !export_function(env, exports, "nextData", next_data))
     napi_throw_error(env, NULL, "the addon map-guard cannot be set up");
   return exports;
 }

@@ -7,11 +7,6 @@ import { isMainThread } from "node:worker_threads";
 import { platformProblem } from "./platform/build-info.ts";
 import { unreadableWord } from "./platform/command-line.ts";
 import { reasonOf, sentenceOf } from "./platform/system-error.ts";
-import handle from "./shards/catalog/tasks.ts";
-import { isShardThread } from "./shards/thread/spawn.ts";
-
-// Piscina's worker code, when it runs inside the bundle, asks this module for its task handler.
-export default handle;
 
 /**
  * What is printed cannot be: the reader of a pipe, such as head, has seen enough, or there is no room for it.
@@ -96,11 +91,8 @@ async function main(): Promise<void> {
   }
 }
 
-if (isShardThread()) {
-  require("piscina/dist/worker.js");
-} else if (!isMainThread) {
-  // Each runs by itself when it finds that this is its thread; the first one never returns then.
-  require("./s3/hashing/hash-thread.ts");
+if (!isMainThread) {
+  // The one that runs the bundle itself (shards/thread/spawn.ts); it runs when it is imported.
   require("./app/front-thread.ts");
 } else {
   const problem = platformProblem();

@@ -2,7 +2,7 @@
  * What runs in a front thread beside the main one: a front on the shared port, until it is told to stop.
  * app/fronts.ts starts it.
  */
-import { isMainThread, parentPort, workerData } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 import { KeyRing } from "../auth/keys.ts";
 import { RequestSigner } from "../auth/signature.ts";
 import { FrontNode } from "../cluster/fronts/front-node.ts";
@@ -14,7 +14,6 @@ import type { LocalVault } from "../shards/vault/local-vault.ts";
 import { openFrontVault } from "../shards/vault/open.ts";
 import {
   type ClusterNews,
-  FRONT_THREAD,
   type FrontCluster,
   type FrontMessage,
   type FrontTask,
@@ -22,11 +21,6 @@ import {
   STOP,
 } from "./fronts.ts";
 import { type BackupNews, RemoteBackups } from "./remote-backup.ts";
-
-/** Whether this is such a thread. */
-function isFrontThread(): boolean {
-  return !isMainThread && (workerData as FrontTask | null)?.role === FRONT_THREAD;
-}
 
 function say(message: FrontMessage): void {
   parentPort?.postMessage(message);
@@ -121,5 +115,4 @@ async function run(task: FrontTask): Promise<void> {
   say({ kind: "listening" });
 }
 
-if (isFrontThread())
-  run(workerData as FrontTask).catch((error: Error) => say({ kind: "failed", reason: error.message }));
+run(workerData as FrontTask).catch((error: Error) => say({ kind: "failed", reason: error.message }));

@@ -14,18 +14,15 @@ import type { Config } from "../config/config.ts";
 import type { Logger } from "../platform/log.ts";
 import type { ClientAccess } from "../server/access/gate.ts";
 import { METER_BYTES } from "../server/status/meter.ts";
-import { threadOf } from "../shards/thread/spawn.ts";
+import { programThreadOf } from "../shards/thread/spawn.ts";
 import type { FrontSeat, LocalVault } from "../shards/vault/local-vault.ts";
 import { type BackupRequest, makeFor } from "./remote-backup.ts";
 
-/** In `workerData`: what this thread is. */
-export const FRONT_THREAD = "minivault front thread";
 /** Longest that a front thread may take to start. */
 const START_MS_MAX = 20_000;
 
 /** What a front thread is told. */
 export interface FrontTask {
-  role: typeof FRONT_THREAD;
   seat: FrontSeat;
   shared: SharedAmongFronts;
   config: Pick<
@@ -104,17 +101,16 @@ export async function startFrontThreads(
   let stopping = false;
   const workers = vault.seats.map((seat) => {
     const task: FrontTask = {
-      role: FRONT_THREAD,
       seat,
       shared,
       config: { host, tls, maxValueBytes, cors, publicUrl, metrics, compat, audit },
       cluster: cluster?.front ?? null,
     };
-    const { filename, execArgv } = threadOf(path.join(__dirname, "front-thread.ts"));
-    const worker = new Worker(filename, {
+    const [file, options] = programThreadOf(path.join(__dirname, "front-thread.ts"));
+    const worker = new Worker(file, {
+      ...options,
       workerData: task,
       transferList: [...seat.channels.map((channel) => channel.port), seat.catalogPort],
-      ...(execArgv === undefined ? {} : { execArgv }),
     });
     worker.on("error", fatal);
     worker.on("exit", (status) => {

@@ -38,6 +38,11 @@ export interface GuardAddon {
   watch(map: ArrayBufferLike, counts: Int32Array, index: number): void;
   /** Size of an open file, without marking its times as seen (see there). Moves the file's own position. */
   fileBytes(descriptor: number): number;
+  /**
+   * Where an open file holds something at or after a position, as far as its file system can tell; what lies
+   * before reads as zeros. -1: only zeros are left. Moves the file's own position.
+   */
+  nextData(descriptor: number, from: number): number;
 }
 
 interface Addons {
@@ -83,7 +88,7 @@ function loadInstalled(name: keyof Addons): unknown {
   const { modules, node } = process.versions;
   try {
     const addon = require(path.join(__dirname, "../../node_modules/.addons", modules, `${name}.node`));
-    if (name === "guard" && addon.fileBytes === undefined) throw new Error("it is older than its source");
+    if (name === "guard" && addon.nextData === undefined) throw new Error("it is older than its source");
     return addon;
   } catch (error) {
     const reason = (error as Error).message.split("\n")[0];

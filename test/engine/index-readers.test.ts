@@ -74,8 +74,8 @@ else
     for (let kind = 0; kind < KINDS; kind++)
       for (let number = 0; number < STAYING; number++) change("insert", kind, 1, number);
     const stop = new SharedArrayBuffer(4);
-    const { filename, execArgv } = threadOf(__filename);
-    const reader = new Worker(filename, { workerData: { memory, stop }, execArgv: execArgv ?? [] });
+    const [file, options] = threadOf(__filename, undefined);
+    const reader = new Worker(file, { ...options, workerData: { memory, stop } });
     const done = new Promise<Seen>((resolve, reject) => {
       reader.once("message", resolve);
       reader.once("error", reject);

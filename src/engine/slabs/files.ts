@@ -46,41 +46,44 @@ export function readSlab(
   refused?: (position: number, error: Error) => void,
 ): Uint8Array {
   const fd = fs.openSync(file, "r");
+  const found = new Uint8Array(bytes);
   try {
-    return readBytes(fd, from, bytes);
-  } catch (error) {
-    if (refused === undefined || (error as NodeJS.ErrnoException).code !== "EIO") throw error;
-    return readPages(fd, from, bytes, refused);
+    fill(fd, from, found, refused);
   } finally {
     fs.closeSync(fd);
   }
+  return found;
 }
 
-function readPages(
+/** Reads the same into `bytes`, which are zeros, from an open file. */
+export function fill(
   fd: number,
   from: number,
-  count: number,
-  refused: (position: number, error: Error) => void,
-): Uint8Array {
-  const bytes = new Uint8Array(count);
-  for (let at = 0; at < count; at += PAGE_BYTES) {
-    try {
-      bytes.set(readBytes(fd, from + at, Math.min(PAGE_BYTES, count - at)), at);
-    } catch (error) {
-      refused(from + at, error as Error);
+  bytes: Uint8Array,
+  refused?: (position: number, error: Error) => void,
+): void {
+  try {
+    fillAll(fd, from, bytes);
+  } catch (error) {
+    if (refused === undefined || (error as NodeJS.ErrnoException).code !== "EIO") throw error;
+    for (let at = 0; at < bytes.length; at += PAGE_BYTES) {
+      const page = bytes.subarray(at, at + PAGE_BYTES);
+      try {
+        fillAll(fd, from + at, page.fill(0));
+      } catch (pageError) {
+        page.fill(0);
+        refused(from + at, pageError as Error);
+      }
     }
   }
-  return bytes;
 }
 
-function readBytes(fd: number, from: number, count: number): Uint8Array {
-  const bytes = new Uint8Array(count);
-  for (let done = 0; done < count; ) {
-    const read = fs.readSync(fd, bytes, done, count - done, from + done);
+function fillAll(fd: number, from: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) {
+    const read = fs.readSync(fd, bytes, done, bytes.length - done, from + done);
     if (read === 0) break;
     done += read;
   }
-  return bytes;
 }
 
 /** What is said of a slab's file that another program has cut. */

@@ -3,7 +3,14 @@
  * here writes.
  */
 import { endAt } from "../../format/end.ts";
-import { FIRST_UNIT, TYPE_CHUNK, TYPE_ENDED, TYPE_MARK, UNIT_BYTES } from "../../format/offsets.ts";
+import {
+  FIRST_UNIT,
+  RECORD_HEADER_BYTES,
+  TYPE_CHUNK,
+  TYPE_ENDED,
+  TYPE_MARK,
+  UNIT_BYTES,
+} from "../../format/offsets.ts";
 import {
   checksumOf,
   durableOf,
@@ -21,6 +28,8 @@ import { tableWordAt } from "../../format/slab.ts";
 import { ballotOfMillis } from "../../format/version.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 
+const RECORD_HEADER_UNITS = RECORD_HEADER_BYTES / UNIT_BYTES;
+
 /** Result of following a slab's records without a table. */
 export interface SlabScan {
   /** Three words a record, as in a table. */
@@ -34,11 +43,25 @@ export interface SlabScan {
   clockLow: number;
 }
 
+/** Where records are followed in bytes that are read as they are needed. */
+export interface ScannedPart {
+  /** Has all that lies before a unit in the source. */
+  readTo(unit: number): void;
+  /** Has all of the file in the source; answers the unit from which on there are only zeros. */
+  readRest(): number;
+}
+
 /**
  * Follows the records of a slab from its first unit and tells a torn tail from damage.
  * @param place seed of the checksum of the record at a unit
+ * @param part what reads the source; left out: all of it is there
  */
-export function scanSlab(map: RecordSource, place: (unit: number) => number, keyHash: KeyHash): SlabScan {
+export function scanSlab(
+  map: RecordSource,
+  place: (unit: number) => number,
+  keyHash: KeyHash,
+  part?: ScannedPart,
+): SlabScan {
   const endUnit = map.bytes.length / UNIT_BYTES;
   const scan: SlabScan = {
     table: [],
@@ -65,11 +88,13 @@ export function scanSlab(map: RecordSource, place: (unit: number) => number, key
   };
   for (;;) {
     const unit = scan.endUnit;
+    part?.readTo(unit + RECORD_HEADER_UNITS);
+    if (part !== undefined && unit + RECORD_HEADER_UNITS <= endUnit) part.readTo(unit + unitsAt(map, unit));
     if (isIntact(map, unit, endUnit, place(unit)) && previousOf(map, unit) === scan.previous) {
       take(unit);
       continue;
     }
-    const later = nextDurableRecord(map, unit, endUnit, place);
+    const later = nextDurableRecord(map, unit, endUnit, place, part?.readRest());
     if (later < 0) return scan;
     scan.damage.push([unit, later]);
     take(later);
@@ -82,15 +107,19 @@ function observe(scan: SlabScan, high: number, low: number): void {
   scan.clockLow = low;
 }
 
-/** The first valid record after `bad` that was written when `bad` had been synced, or -1. */
+/**
+ * The first valid record after `bad` that was written when `bad` had been synced, or -1.
+ * @param zerosFrom the unit from which on there are only zeros
+ */
 export function nextDurableRecord(
   map: RecordSource,
   bad: number,
   endUnit: number,
   place: (unit: number) => number,
+  zerosFrom = endUnit,
 ): number {
   const { words } = map;
-  for (let unit = bad + 1; unit < endUnit; unit++) {
+  for (let unit = bad + 1; unit < zerosFrom; unit++) {
     // Most of what lies beyond the end is zeros.
     if (words[unit * 4] === 0 && words[unit * 4 + 2] === 0) continue;
     if (

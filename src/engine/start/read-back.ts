@@ -2,7 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { FIRST_UNIT, FOOTER_BYTES, HEADER_BYTES, UNIT_BYTES } from "../../format/offsets.ts";
-import { placeOf, recordSource } from "../../format/record.ts";
+import { placeOf } from "../../format/record.ts";
 import {
   decodeFooter,
   encodeTail,
@@ -24,6 +24,7 @@ import type { SlabMap } from "../slabs/maps.ts";
 import { type SlabScan, scanSlab } from "../slabs/scan.ts";
 import type { SlabRecords } from "../state/candidates.ts";
 import type { State } from "../state/state.ts";
+import { SlabReader } from "./slab-reader.ts";
 
 /** What a start reads slabs with. */
 export interface Reading {
@@ -87,13 +88,13 @@ export function readBack(reading: Reading, sequence: number): ReadSlab {
   const sealBytes = readSlab(file, store.slabBytes - FOOTER_BYTES, FOOTER_BYTES, countRefused);
   const footer = looksSealed(sealBytes) ? decodeFooter(map.bytes, sequence) : null;
   if (footer !== null) return byTable(reading, slab, footer, footerSeal(sealBytes));
-  const bytes = readSlab(file, 0, store.slabBytes, countRefused);
-  const scan = scanSlab(
-    recordSource(bytes),
-    (unit) => placeOf(store.salt, shard, sequence, unit),
-    store.keyHash,
-  );
-  return byScan(reading, slab, scan, refused);
+  const part = new SlabReader(file, store.slabBytes, countRefused);
+  try {
+    const place = (unit: number): number => placeOf(store.salt, shard, sequence, unit);
+    return byScan(reading, slab, scanSlab(part.source, place, store.keyHash, part), refused);
+  } finally {
+    part.close();
+  }
 }
 
 /** A full slab with a good table. `seal`: checksum in its footer. */

@@ -5,6 +5,7 @@
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
+import { THREAD_CODE } from "../../platform/thread-code.ts";
 import type { FrontLog } from "../../server/http/context.ts";
 import { threadOf } from "../../shards/thread/spawn.ts";
 import { copyInto } from "../../util/bytes.ts";
@@ -15,7 +16,6 @@ import {
   FILLING,
   type FoundSums,
   FREE,
-  HASH_THREAD,
   type HashedMessage,
   type HashThreadTask,
   NO_SLOT,
@@ -84,12 +84,9 @@ class HashThread {
     const { words, bodies } = SlotMemory.create(slots);
     this.memory = new SlotMemory(words, bodies);
     this.users = Array.from({ length: slots }, () => null);
-    const task: HashThreadTask = { role: HASH_THREAD, words, bodies };
-    const { filename, execArgv } = threadOf(path.join(__dirname, "hash-thread.ts"));
-    this.worker = new Worker(filename, {
-      workerData: task,
-      ...(execArgv === undefined ? {} : { execArgv }),
-    });
+    const task: HashThreadTask = { words, bodies };
+    const [code, options] = threadOf(path.join(__dirname, "hash-thread.ts"), THREAD_CODE?.hash);
+    this.worker = new Worker(code, { ...options, workerData: task });
     // It waits for who asks for it, and nobody for it.
     this.worker.unref();
     this.started = new Promise((resolve) => {

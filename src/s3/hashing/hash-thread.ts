@@ -3,13 +3,12 @@
  * while there is nothing. It is ended from outside; it holds nothing that would have to be saved.
  */
 import { createHash } from "node:crypto";
-import { isMainThread, type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { type Checksum, createChecksum } from "../checksum/checksum.ts";
 import {
   ABANDONED,
   ENDED,
   FREE,
-  HASH_THREAD,
   type HashedMessage,
   type HashThreadTask,
   NO_SLOT,
@@ -26,11 +25,6 @@ interface Summing {
   sha256: Checksum | null;
   checksum: Checksum | null;
   bytes: number;
-}
-
-/** Whether this is such a thread. */
-function isHashThread(): boolean {
-  return !isMainThread && (workerData as HashThreadTask | null)?.role === HASH_THREAD;
 }
 
 function run({ words, bodies }: HashThreadTask, port: MessagePort): void {
@@ -97,4 +91,4 @@ function begin(memory: SlotMemory, slot: number): Summing {
   };
 }
 
-if (isHashThread() && parentPort !== null) run(workerData as HashThreadTask, parentPort);
+if (parentPort !== null) run(workerData as HashThreadTask, parentPort);

@@ -12,9 +12,6 @@
 import { CHECKSUMS, type ChecksumName } from "../../format/fields/sums.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 
-/** In `workerData`: what the thread is. */
-export const HASH_THREAD = "minivault hashing thread";
-
 export const FREE = 0;
 export const FILLING = 1;
 export const ENDED = 2;
@@ -46,7 +43,6 @@ export interface FoundSums {
 }
 
 export interface HashThreadTask {
-  role: typeof HASH_THREAD;
   words: SharedArrayBuffer;
   bodies: SharedArrayBuffer;
 }

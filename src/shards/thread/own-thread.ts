@@ -3,7 +3,7 @@
  */
 import type { Transferable } from "node:worker_threads";
 import Piscina from "piscina";
-import { threadOptions } from "./spawn.ts";
+import { poolOptions } from "./spawn.ts";
 
 export class OwnThread<Task, Answer> {
   private readonly pool: Piscina<Task, Answer>;
@@ -14,7 +14,7 @@ export class OwnThread<Task, Answer> {
    */
   constructor(handler: string, onError: (error: Error) => void) {
     this.pool = new Piscina<Task, Answer>({
-      ...threadOptions(handler),
+      ...poolOptions(handler),
       minThreads: 1,
       maxThreads: 1,
       concurrentTasksPerWorker: 1,
