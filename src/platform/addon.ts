@@ -53,6 +53,7 @@ interface Addons {
 
 /** What a process that was killed while it wrote an addon left behind is removed after this time. */
 const LEFTOVER_MS = 10 * 60 * 1000;
+const PIECE_BYTES = 256 * 1024;
 /** What stands before a descriptor's number in a path: it changes nothing but the text. */
 const SPELLINGS: Record<keyof Addons, string> = { uws: "", mmap: "./", guard: "././" };
 
@@ -182,12 +183,23 @@ function openChecked(file: string, hash: string): number | null {
     return null;
   }
   try {
-    if (createHash("sha256").update(fs.readFileSync(fd)).digest("hex") === hash) return fd;
+    if (hashOf(fd) === hash) return fd;
   } catch {
     // Read again when it is written anew.
   }
   fs.closeSync(fd);
   return null;
+}
+
+/** sha256 of an open file, hexadecimal; a piece at a time, since fresh memory is dear at a start. */
+function hashOf(fd: number): string {
+  const hash = createHash("sha256");
+  const piece = Buffer.allocUnsafe(PIECE_BYTES);
+  for (let position = 0, read = 1; read > 0; position += read) {
+    read = fs.readSync(fd, piece, 0, PIECE_BYTES, position);
+    hash.update(piece.subarray(0, read));
+  }
+  return hash.digest("hex");
 }
 
 /**

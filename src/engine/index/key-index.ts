@@ -113,6 +113,8 @@ export class KeyIndex extends IndexSegments {
    * `word1s` likewise. Much faster than one `insert` for each, since nothing is dealt out twice.
    */
   build(partition: number, word0s: Int32Array, word1s: Int32Array, start: number, count: number): void {
+    // Its block has never been written, so it takes no memory yet.
+    if (count === 0) return;
     const cell = partition << DEPTH_MAX;
     const segment = this.directory[cell];
     const row = this.rowOf(segment);
