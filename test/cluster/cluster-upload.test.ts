@@ -1,6 +1,6 @@
 /** A large value on its way to several replicas: a majority is enough, and sets the pace. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import type { ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import { ClusterUpload } from "../../src/cluster/upload/cluster-upload.ts";
 import type { WriteResult } from "../../src/shards/arena/write.ts";
@@ -16,8 +16,10 @@ const group = (nodes: string[]): ReplicaGroup => ({
   ...{ current: (1 << nodes.length) - 1, previous: (1 << nodes.length) - 1 },
 });
 
-/** How a node takes a stream: all of it; nothing; all, but without an answer; or it refuses. */
-type Manner = "fast" | "deaf" | "mute" | "refuses";
+/** How a node takes a stream: all of it; a piece now and then; nothing; all, but without an answer; or it refuses. */
+type Manner = "fast" | "slow" | "deaf" | "mute" | "refuses";
+/** Between two pieces of a slow one: all of them take longer than anybody may be idle. */
+const SLOW_MS = 3000;
 
 interface Outcome {
   result: WriteResult;
@@ -29,8 +31,11 @@ interface Outcome {
   released: number;
 }
 
-/** Streams PIECES to nodes of these manners, as a client does that heeds back-pressure. */
-async function upload(manners: Record<string, Manner>): Promise<Outcome> {
+/**
+ * Streams PIECES to nodes of these manners, as a client does that heeds back-pressure.
+ * @param heeds false: all had been sent before it was told to wait
+ */
+async function upload(manners: Record<string, Manner>, heeds = true): Promise<Outcome> {
   const taken: Record<string, number> = {};
   const brokenOff: string[] = [];
   let staged: string[] | null = null;
@@ -46,7 +51,10 @@ async function upload(manners: Record<string, Manner>): Promise<Outcome> {
     broken.catch(() => {});
     if (manners[node] === "refuses") throw new Error("no room");
     if (manners[node] === "deaf") return broken;
-    for await (const piece of body) taken[node] += piece.length;
+    for await (const piece of body) {
+      taken[node] += piece.length;
+      if (manners[node] === "slow") await new Promise((resolve) => setTimeout(resolve, SLOW_MS));
+    }
     if (manners[node] === "mute") return broken;
   };
   return new Promise((resolve) => {
@@ -65,12 +73,14 @@ async function upload(manners: Record<string, Manner>): Promise<Outcome> {
     });
     value.onFail = end;
     let sent = 0;
+    let isCommitted = false;
     const go = (): void => {
       while (sent < PIECES) {
         sent++;
-        if (!value.write(PIECE)) return;
+        if (!value.write(PIECE) && (heeds || sent === PIECES)) return;
       }
-      value.commit(end);
+      if (!isCommitted) value.commit(end);
+      isCommitted = true;
     };
     value.onDrain = go;
     setImmediate(go);
@@ -96,3 +106,38 @@ test("cluster upload: two of three refuse: it fails at once, and nothing is writ
   const { result, staged, released } = await upload({ a: "fast", b: "refuses", c: "refuses" });
   assert.deepEqual([result.error, staged, released], ["no_quorum", null, 1]);
 });
+
+/** Lets time pass until it is over, without waiting for it. Answers how long it would have taken, in ms. */
+async function inNoTime<T>(
+  { mock }: TestContext,
+  begin: () => Promise<T>,
+): Promise<{ result: T; ms: number }> {
+  mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
+  let result: T | null = null;
+  void begin().then((value) => {
+    result = value;
+  });
+  let ms = 0;
+  for (; result === null; ms += 50) {
+    // What a timer has set free runs before the next one.
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    mock.timers.tick(50);
+    assert.ok(ms < 600_000, "it is over some time");
+  }
+  return { result, ms };
+}
+
+for (const heeds of [true, false])
+  test(`cluster upload: replicas that take little at a time are waited for, of a client that ${heeds ? "waits with them" : "has sent all at once"}`, async (t) => {
+    const { result, ms } = await inNoTime(t, () => upload({ a: "fast", b: "slow", c: "slow" }, heeds));
+    assert.deepEqual([result.result, result.staged, result.released], [DONE, ["a", "b", "c"], 1]);
+    assert.ok(ms > PIECES * SLOW_MS * 0.9, `they took ${ms} ms`);
+  });
+
+for (const manner of ["deaf", "mute"] as const)
+  test(`cluster upload: two of three ${manner}: it is given up after a while, and nothing is written`, async (t) => {
+    const { result, ms } = await inNoTime(t, () => upload({ a: "fast", b: manner, c: manner }));
+    assert.deepEqual([result.result.error, result.staged, result.released], ["no_quorum", null, 1]);
+    assert.deepEqual(result.brokenOff.sort(), manner === "deaf" ? ["a", "b", "c"] : ["b", "c"]);
+    assert.ok(ms < 30_000, `after ${ms} ms`);
+  });

@@ -23,6 +23,7 @@ import {
   UNAVAILABLE,
 } from "../../src/cluster/register/ports.ts";
 import type { ReadResult, RegisterResult, RegisterWrite } from "../../src/cluster/register/requests.ts";
+import { NAME_BYTES, REQUEST_BYTES } from "../../src/format/fields/recent.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots, isFromSecondClock } from "../../src/format/version.ts";
 import { prefixOf } from "../../src/util/hash-prefix.ts";
@@ -143,10 +144,21 @@ class Bench {
     staged = false,
     change: RegisterWrite["change"] = null,
     versions = 1,
+    at: RegisterWrite["at"] = null,
   ): { result: RegisterResult; ms: number } {
     const results: { result: RegisterResult; ms: number }[] = [];
     this.coordinator.write(
-      { key: KEY, payload: VALUE, change, operationLow: 1, operationHigh: 0, staged, versions, condition },
+      {
+        key: KEY,
+        payload: VALUE,
+        change,
+        operationLow: 1,
+        operationHigh: 0,
+        staged,
+        at,
+        versions,
+        condition,
+      },
       (result) => results.push({ result, ms: this.queue.now }),
     );
     while (this.queue.step());
@@ -391,6 +403,84 @@ test("coordinator: a large value asks first, goes to its own replica last, and b
   const conditional = new Bench(script);
   assert.equal(conditional.write(() => null, true).result.certain, true);
   assert.deepEqual(conditional.builds, [true, true, true]);
+});
+
+test("coordinator: a large value that meets hindrances for a while is written when they are over; a small one is not", () => {
+  const HINDERED_MS = 2500;
+  for (const hindrance of ["refused", "unreachable", "raced"] as const) {
+    const bench = (): Bench => {
+      const made: Bench = new Bench((kind, node) => {
+        const isHindered = made.queue.now < HINDERED_MS;
+        if (isHindered && hindrance === "refused" && node !== "a") return [1, UNAVAILABLE];
+        if (isHindered && hindrance === "raced" && kind === "accept") return [1, no(at(1))];
+        return [1, kind === "prepare" ? absent : taken];
+      });
+      if (hindrance === "unreachable") {
+        made.unreachable.add("b").add("c");
+        made.queue.after(HINDERED_MS, () => made.unreachable.clear());
+      }
+      return made;
+    };
+    const large = bench().write(null, true);
+    assert.equal(large.result.outcome, "done", hindrance);
+    assert.ok(large.ms >= HINDERED_MS && large.ms < HINDERED_MS + 500, `${hindrance}: ${large.ms} ms`);
+    const small = bench().write(() => null);
+    assert.deepEqual([small.result.outcome, small.ms < HINDERED_MS], ["no_quorum", true], hindrance);
+  }
+});
+
+test("coordinator: a large value that most replicas lack, since they have changed, reaches them from the one that has it", () => {
+  const fetched = { ...VALUE };
+  for (const holder of ["a", "b"]) {
+    let held: Ballot | null = null;
+    const bench = new Bench((kind, node, _, proposal) => {
+      if (kind === "prepare") return [1, node === holder && held !== null ? holds(held, 1) : absent];
+      if (kind === "read") return [1, { ...holds(held as Ballot, 1), payload: fetched } as LookAnswer];
+      // What was staged is at one of them, once.
+      const isStaged = proposal?.payload === VALUE;
+      if (isStaged && (node !== holder || held !== null)) return [1, UNAVAILABLE];
+      if (node === holder) held = proposal?.ballot ?? null;
+      return [1, taken];
+    });
+    const { result } = bench.write(null, true, null, 1, new Set([holder, "d"]));
+    assert.equal(result.outcome, "done", holder);
+    assert.ok(bench.sent.includes(`read ${holder}`), "it is fetched from there");
+    assert.equal(bench.proposals.at(-1)?.payload, fetched);
+  }
+});
+
+test("coordinator: of a write with an Idempotency-Key that another node may have done it is not said that it had no effect", () => {
+  const only = { once: new Uint8Array(NAME_BYTES + REQUEST_BYTES), again: () => TOMBSTONE };
+  const outcome = (lost: boolean, script: Script): string => {
+    const bench = new Bench(script);
+    const results: RegisterResult[] = [];
+    bench.coordinator.write(
+      {
+        ...{ key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, lost, only },
+        condition: (exists) => (exists ? "exists" : null),
+      },
+      (result) => results.push(result),
+    );
+    while (bench.queue.step());
+    assert.equal(results.length, 1);
+    return results[0].outcome;
+  };
+  const alone: Script = (_, node) => [1, node === "a" ? absent : UNAVAILABLE];
+  assert.deepEqual([outcome(false, alone), outcome(true, alone)], ["no_quorum", "unknown_outcome"]);
+  const there: Script = (kind) => {
+    if (kind === "read") return [1, { ...holds(at(1)), payload: VALUE } as LookAnswer];
+    return [1, kind === "prepare" ? holds(at(1)) : taken];
+  };
+  assert.deepEqual([outcome(false, there), outcome(true, there)], ["exists", "unknown_outcome"]);
+  const free: Script = (kind) => [1, kind === "prepare" ? absent : taken];
+  assert.deepEqual([outcome(false, free), outcome(true, free)], ["done", "done"]);
+});
+
+test("coordinator: a large value that is hindered for good has had no effect, and its answer says so in time", () => {
+  const bench = new Bench((kind, node) => [1, node !== "a" && kind === "accept" ? UNAVAILABLE : absent]);
+  const { result, ms } = bench.write(null, true);
+  assert.equal(result.outcome, "no_quorum");
+  assert.ok(ms < OPERATION_MS_MAX, `${ms} ms`);
 });
 
 test("coordinator: POST on a key that is there is refused in one round when the promises agree", () => {

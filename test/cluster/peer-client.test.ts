@@ -131,6 +131,43 @@ describe("peer client: batches", () => {
     );
   });
 
+  test("what is handed on has a window of its own, which is wider", async (t) => {
+    // By its clock the node is nearer than any other, so that the windows are as narrow as they get.
+    const { node, client } = await setUp(t, { now: () => performance.now() / 1000 });
+    await until(() => client.state === "up", "the peer is up");
+    node.handler.held = true;
+    const handed = [];
+    for (let number = 0; number < 8; number++) {
+      handed.push(client.handOn(Buffer.from(`handed ${number}`)));
+      await until(() => node.handler.frames.length > number, `the one of number ${number} has left`);
+    }
+    const asked = [];
+    for (let number = 0; number < 4; number++) {
+      asked.push(client.send(Buffer.from(`asked ${number}`)));
+      await until(() => node.handler.frames.length > 8 + Math.min(number, 1), "two batches leave");
+    }
+    assert.deepEqual([client.inFlight, client.queuedFrames], [10, 2]);
+    node.handler.release();
+    const answers = (await Promise.all([...handed, ...asked])).map(text);
+    assert.equal(answers.length, 12);
+  });
+
+  test("a node that has gone silent is waited for longer by what was handed to it", async (t) => {
+    const { node, client, link } = await setUp(t, { limits: { silenceMs: 700 } });
+    await until(() => client.state === "up", "the peer is up");
+    node.handler.held = true;
+    const handed = client.handOn(Buffer.from("handed"));
+    const asked = client.send(Buffer.from("asked"));
+    await until(() => node.handler.frames.length === 2, "both are there");
+    link.stall();
+    await assert.rejects(asked, isPeerError("peer_timeout", "unknown"));
+    assert.equal(client.state, "down");
+    await assert.rejects(client.handOn(Buffer.from("x")), isPeerError("peer_down", "not_sent"));
+    link.heal();
+    node.handler.release();
+    assert.equal(text(await handed), "echo handed");
+  });
+
   test("close fails what waits, once", async (t) => {
     const { node, client } = await setUp(t);
     await until(() => client.state === "up", "the peer is up");

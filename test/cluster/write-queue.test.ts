@@ -263,3 +263,18 @@ test("write queue: like a register, whatever is merged and refused", (t) => {
       assert.ok(compareBallots(given[index], given[index - 1]) > 0, "versions rise");
   }
 });
+
+test("write queue: of a write that another node has sent, too, it is not said that it had no effect", () => {
+  const bench = new Bench();
+  bench.write();
+  const [own, lost] = [bench.write(), bench.write({ lost: true })];
+  bench.nowMs = OPERATION_MS_MAX + 1;
+  bench.answer(done(at(1)));
+  assert.deepEqual([own[0].outcome, lost[0].outcome], ["no_quorum", "unknown_outcome"]);
+  bench.write();
+  for (let waiting = 0; waiting < WAITING_MAX; waiting++) bench.write({ condition: only(at(1)) });
+  assert.deepEqual(
+    [bench.write()[0].outcome, bench.write({ lost: true })[0].outcome],
+    ["overloaded", "unknown_outcome"],
+  );
+});

@@ -611,12 +611,26 @@ function conditionOf(kind: Recorded["kind"], version: Version | null): RegisterW
     exists && compareOptionalBallots(there, version.ballot) === 0 ? null : "precondition_failed";
 }
 
-/** Three nodes create one key at nearly the same time, on a network without faults. */
-export function race(seed: number): { done: number; exists: number; unsure: number } {
+/**
+ * Three nodes create one key at nearly the same time, on a network without faults.
+ * @param tripMs how long a message takes, about
+ * @param staged as a large value, whatever is there
+ */
+export function race(
+  seed: number,
+  tripMs = 1,
+  staged = false,
+): { done: number; exists: number; no_quorum: number; unsure: number } {
   const random = new Random(seed);
   const still = { loss: 0, duplicate: 0, slow: 0, slowMs: 0, fragile: 0, detectsCrashes: true };
-  const world = new World(random, { ...still, latencyMs: 1, jitterMs: 1 }, [groupOf(1, "abc")], 3, {});
-  const count = { done: 0, exists: 0, unsure: 0 };
+  const world = new World(
+    random,
+    { ...still, latencyMs: tripMs, jitterMs: tripMs },
+    [groupOf(1, "abc")],
+    3,
+    {},
+  );
+  const count = { done: 0, exists: 0, no_quorum: 0, unsure: 0 };
   let left = world.nodes.length;
   world.nodes.forEach((node, index) => {
     const id = index + 1;
@@ -625,12 +639,13 @@ export function race(seed: number): { done: number; exists: number; unsure: numb
       payload: payloadOf(id),
       operationLow: id,
       operationHigh: 0,
-      condition: (exists) => (exists ? "exists" : null),
+      staged,
+      condition: staged ? null : (exists) => (exists ? "exists" : null),
     };
-    world.queue.after(world.chance() * 0.5, () =>
+    world.queue.after(world.chance() * 0.5 * tripMs, () =>
       node.coordinator.write(request, ({ outcome }) => {
         left--;
-        if (outcome === "done" || outcome === "exists") count[outcome]++;
+        if (outcome === "done" || outcome === "exists" || outcome === "no_quorum") count[outcome]++;
         else count.unsure++;
       }),
     );

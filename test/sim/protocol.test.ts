@@ -83,5 +83,13 @@ for (const mutant of MUTANTS)
 
 test("simulator: of three POSTs at once on a calm network exactly one creates the key, and each of them knows", () => {
   for (let seed = 1; seed <= 500; seed++)
-    assert.deepEqual(race(seed), { done: 1, exists: 2, unsure: 0 }, `race ${seed}`);
+    assert.deepEqual(race(seed), { done: 1, exists: 2, no_quorum: 0, unsure: 0 }, `race ${seed}`);
+});
+
+test("simulator: of three large values at once, on a calm network, none is given up because of the others", () => {
+  for (const tripMs of [1, 20, 60])
+    for (let seed = 1; seed <= 300; seed++) {
+      const { no_quorum, done } = race(seed, tripMs, true);
+      assert.deepEqual([no_quorum, done > 0], [0, true], `race ${seed} of ${tripMs} ms`);
+    }
 });

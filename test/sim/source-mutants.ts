@@ -31,6 +31,8 @@ const INVITATIONS = { test: "cluster/invitations.test.ts" };
 const ACCEPT_LOG = { test: "cluster/accept-log.test.ts" };
 const HANDED = { test: "server/patch/changes.test.ts" };
 const HOT = { test: "cluster/hot-keys.test.ts" };
+const FRAME_QUEUE = { test: "cluster/frame-queue.test.ts" };
+const UPLOADS = { test: "cluster/cluster-upload.test.ts" };
 
 /** Histories of whole nodes that have these faults at least. */
 const nodesWith = (faults: string, histories = 8) => ({
@@ -75,6 +77,8 @@ const ACCEPTS = "cluster/replica/accept-log.ts";
 const HOT_KEYS = "cluster/node/hot-keys.ts";
 const CHANGE = "server/patch/change.ts";
 const HANDING = "server/patch/handed.ts";
+const FRAMES = "cluster/peers/frame-queue.ts";
+const ONCE = "cluster/coordinator/once.ts";
 
 export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // The own write is never found again.
@@ -148,6 +152,20 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   { file: DOUBT, from: "!shown && tookMs <= RECALL_MS_MAX", to: "!shown", ...COORDINATOR },
   // A refusal gives the value another version without waiting for the third replica.
   { file: WRITE, from: "|| !this.awaitsRest(REFUSAL_WAIT_MS)", to: "|| true", ...COORDINATOR },
+  // Who takes little at a time is left behind, or who takes nothing never is; a large value is given up as soon as a small one.
+  {
+    file: "cluster/upload/upload-branches.ts",
+    from: "before?.movedBytes === movedBytes",
+    to: "before !== undefined",
+    ...UPLOADS,
+  },
+  {
+    file: "cluster/upload/upload-branches.ts",
+    from: "idleLooks >= looksMax",
+    to: "idleLooks < 0",
+    ...UPLOADS,
+  },
+  { file: "cluster/register/own-replica.ts", from: "? PATIENCE_MS : 0", to: "? 0 : 0", ...COORDINATOR },
   // A large value is not asked for before it is sent, or every one that is asked for it is told of.
   {
     file: "cluster/register/own-replica.ts",
@@ -419,6 +437,50 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
 
   // ---- keys that several nodes write ---------------------------------------------------------------------------------------------
 
+  // It is said of a write that another node may have done that it had no effect.
+  {
+    file: "cluster/register/requests.ts",
+    from: 'lost === true ? "unknown_outcome" : outcome',
+    to: "outcome",
+    ...QUEUE,
+  },
+  {
+    file: ONCE,
+    from: "this.mayBeDone = write.lost === true;",
+    to: "this.mayBeDone = false;",
+    ...COORDINATOR,
+  },
+  { file: ONCE, from: 'this.write.lost === true && answer.outcome !== "done"', to: "false", ...COORDINATOR },
+  {
+    file: HANDING,
+    from: "NOTHING_CHANGED.has(ending.error) ? LOST : ending",
+    to: "false ? LOST : ending",
+    ...HANDED,
+  },
+  // What was handed on is in the way of what it needs, or has no more room than that.
+  {
+    file: "cluster/peers/peer-client.ts",
+    from: "this.sendBy(this.handed, frame)",
+    to: "this.sendBy(this.frames, frame)",
+    test: "cluster/peer-client.test.ts",
+    name: "a window of its own",
+  },
+  {
+    file: "cluster/peers/peer-client.ts",
+    from: "windowMin: HANDED_WINDOW_MIN",
+    to: "windowMin: WINDOW_MIN",
+    test: "cluster/peer-client.test.ts",
+    name: "a window of its own",
+  },
+  // The window does not follow the link, or what was sent is given up as soon as what was not.
+  { file: FRAMES, from: "Math.ceil(linkMs / PACE_MS)", to: "0", ...FRAME_QUEUE },
+  { file: FRAMES, from: "if (linkMs === 0) return WINDOW_FIRST;", to: "", ...FRAME_QUEUE },
+  {
+    file: FRAMES,
+    from: '"down" ? operationMs : answerMs',
+    to: '"down" ? operationMs : operationMs',
+    ...FRAME_QUEUE,
+  },
   // Writes go to a node that is away; nobody tells that others write, too.
   {
     file: HOT_KEYS,

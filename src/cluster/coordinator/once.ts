@@ -24,7 +24,7 @@ import type {
   RegisterResult,
   RegisterWrite,
 } from "../register/requests.ts";
-import { BACKOFF_MS_MAX, Round } from "../register/round.ts";
+import { Round } from "../register/round.ts";
 
 /** What is answered once what it rests on is decided. */
 type Answer = Pick<RegisterResult, "outcome" | "ballot" | "existed" | "replayed">;
@@ -36,7 +36,7 @@ export class OnceOperation {
   private readonly done: (result: RegisterResult) => void;
   private answered = false;
   /** An accept of the own value may have had an effect, or may yet have it below the next promise. */
-  private mayBeDone = false;
+  private mayBeDone: boolean;
   /** A majority is guarded by this operation. */
   private hasGuarded = false;
   /** What the accept that is under way is for. */
@@ -55,15 +55,15 @@ export class OnceOperation {
     this.write = write;
     this.only = only;
     this.done = done;
+    this.mayBeDone = write.lost === true;
   }
 
   start(): void {
     const { round } = this;
     // What may have had an effect is looked for as long as there is time.
-    const next = round.nextAttempt(this.mayBeDone);
+    const next = round.nextAttempt(this.mayBeDone ? Infinity : 0);
     if (next === "go") round.prepare(true, ignore, () => this.judgePromises());
-    else if (next === "unreachable" && this.mayBeDone) round.pause(BACKOFF_MS_MAX);
-    else this.giveUp();
+    else if (next === "spent") this.giveUp();
   }
 
   expire(): void {
@@ -219,7 +219,9 @@ export class OnceOperation {
 
   private finish(answer: Answer, replicas: number): void {
     this.answered = true;
-    this.done(this.result(answer, replicas));
+    // Who has it too may find something else there, later.
+    const isOpen = this.write.lost === true && answer.outcome !== "done";
+    this.done(this.result(isOpen ? { ...answer, outcome: "unknown_outcome" } : answer, replicas));
   }
 
   private result(answer: Answer, replicas: number): RegisterResult {

@@ -12,7 +12,7 @@
  *   an `Idempotency-Key`, which may be known.)
  *
  * Pure: time comes from outside. A write that waits has had no effect, so one that waits too long is answered
- * "no_quorum", truly.
+ * "no_quorum", truly; unless another node has sent it, too.
  */
 import type { Ballot } from "../../format/record.ts";
 import { compareOptionalBallots } from "../../format/version.ts";
@@ -20,7 +20,7 @@ import { hasEnded } from "../../rules/expiry.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { OPERATION_MS_MAX } from "../../util/limits.ts";
 import { lowerBallot } from "../clock/ballots.ts";
-import { NOTHING_DONE, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
+import { type RegisterResult, type RegisterWrite, undone } from "../register/requests.ts";
 
 /** Writes of one key that may wait; the next one is refused. */
 export const WAITING_MAX = 1024;
@@ -83,7 +83,7 @@ export class WriteQueue {
       this.lines.set(name, first);
       if (this.begin(name, first, [own])) this.goOn(name, first);
     } else if (line.waiting.length < WAITING_MAX) line.waiting.push(own);
-    else done({ ...NOTHING_DONE, outcome: "overloaded" });
+    else done(undone(request, "overloaded"));
   }
 
   /** True: it is answered already. */
@@ -128,7 +128,7 @@ export class WriteQueue {
     const late = this.now() - OPERATION_MS_MAX;
     const isLate = ({ sinceMs }: Waiting): boolean => sinceMs < late;
     if (line.waiting.some(isLate)) {
-      for (const { done } of line.waiting.filter(isLate)) done({ ...NOTHING_DONE });
+      for (const { request, done } of line.waiting.filter(isLate)) done(undone(request, "no_quorum"));
       line.waiting = line.waiting.filter((one) => !isLate(one));
     }
   }

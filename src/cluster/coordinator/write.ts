@@ -23,7 +23,7 @@ import { higherBallot } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { areAbove } from "../clock/ballots.ts";
 import { countOf, hasMajority } from "../layout/groups.ts";
-import { asksFirst, ownReplica } from "../register/own-replica.ts";
+import { asksFirst, ownReplica, patienceOf } from "../register/own-replica.ts";
 import {
   type AcceptAnswer,
   FIRST_WRITE,
@@ -39,12 +39,12 @@ import type {
   RegisterResult,
   RegisterWrite,
 } from "../register/requests.ts";
-import { BACKOFF_MS_MAX, Round } from "../register/round.ts";
+import { Round } from "../register/round.ts";
 import { Doubt, RECALL_MS_MAX } from "./doubt.ts";
 import { Replacement } from "./replacement.ts";
 
 /** With a majority of promises, how long a write in doubt still waits for the others. */
-const ALL_WAIT_MS = 300;
+const ALL_WAIT_MS = 1000;
 /** The same for one that is refused by what only some of the promises tell of. */
 const REFUSAL_WAIT_MS = 50;
 
@@ -102,12 +102,10 @@ export class WriteOperation {
   start(): void {
     const { round } = this;
     // What may have had an effect is looked for as long as there is time: nobody else can tell.
-    const next = round.nextAttempt(this.doubt.exists);
+    const next = round.nextAttempt(this.doubt.exists ? Infinity : patienceOf(this.write));
+    if (next === "later") return;
     if (next === "spent") this.giveUp();
-    else if (next === "unreachable") {
-      if (this.doubt.exists) round.pause(BACKOFF_MS_MAX);
-      else this.giveUp();
-    } else if (!asksFirst(this.write) && !this.doubt.exists && !this.mustAsk) {
+    else if (!asksFirst(this.write) && !this.doubt.exists && !this.mustAsk) {
       round.drawBallot();
       this.propose(this.write.payload, null);
     } else this.prepare();
@@ -305,7 +303,7 @@ export class WriteOperation {
     const { round, operationHigh } = this;
     const { operationLow } = this.write;
     this.isOwnAccept = true;
-    this.withheld = asksFirst(this.write) ? ownReplica(this.round) : 0;
+    this.withheld = asksFirst(this.write) ? ownReplica(this.round, this.write) : 0;
     const ballot = round.ballot as Ballot;
     this.atMillis = round.setup.knowsTime() ? round.setup.clusterMillis() : 0;
     const proposal = { ballot, payload, operationLow, operationHigh, atMillis: this.atMillis };

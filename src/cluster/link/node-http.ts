@@ -38,8 +38,12 @@ import type { PeerTls } from "./peer-tls.ts";
 
 /** A node that does not complete the handshake in this time is not there. */
 const CONNECT_MS = 2000;
-/** Shorter than the 8 s after which uWS may close an idle connection, or a request could meet that. */
-const KEEP_ALIVE_MS = 6000;
+/**
+ * Far shorter than the 8 s after which uWS may close an idle connection, or a request could meet that: on a
+ * busy machine the timer here is late, and of connections that were last used together all are closed
+ * together.
+ */
+const KEEP_ALIVE_MS = 3000;
 /** A stream that does not move, or a commit that is not answered, for so long is given up. */
 const STREAM_STALL_MS = 30_000;
 /** Time for the answer that says for which run of the node a stream is to be signed. */

@@ -239,12 +239,12 @@ export class ClusterWrites implements ChangeAccess {
     const { key, terms, payload, once, operationLow, operationHigh, staged = false } = write;
     const condition = judgeOf(terms);
     const change = changeOf(terms, payload);
-    // What is known when it comes again need not be looked for.
-    const lost = write.lost === true && once === null;
+    const { lost = false } = write;
     const only = once === null ? null : { once, again };
     const { versions } = terms;
     const number = { operationLow, operationHigh };
-    const request = { key, payload, change, ...number, staged, lost, versions, condition, only };
+    const at = staged ? (payload as StagedValue).staged : null;
+    const request = { key, payload, change, ...number, staged, at, lost, versions, condition, only };
     this.setup.coordinator.write(request, (result) => {
       if (result.raced) this.hotKeys.raced(key.bytes);
       this.setup.seen("write", key, result.outcome, result.reason);

@@ -33,8 +33,13 @@ export interface FrameQueueSetup {
   /** Frames that wait for an answer, queued and in flight, and the same in bytes. */
   framesMax: number;
   bytesMax: number;
-  /** A frame that is not answered in this time has failed, and its batch with it. */
+  /**
+   * A frame that has not left in this time has failed; so has one that is not answered, and its batch with
+   * it.
+   */
   operationMs: number;
+  /** The latter only after this time, as long as the node is there; left out: the same. */
+  answerMs?: number;
   /** The window of a node nearby, in batches. */
   windowMin: number;
 }
@@ -100,19 +105,26 @@ export class FrameQueue {
 
   /** Every now and then: whatever has taken too long. */
   sweep(): void {
-    const { pulse, operationMs } = this.setup;
+    const { pulse, operationMs, answerMs = operationMs } = this.setup;
+    const isOlder = ({ sinceMs }: Waiting, ms: number) => pulse.patientMs - sinceMs >= ms;
+    const sentMs = pulse.state === "down" ? operationMs : answerMs;
     // Frames left in the order in which they came.
-    const isLate = ({ sinceMs }: Waiting) => pulse.patientMs - sinceMs >= operationMs;
     for (const batch of this.batches) {
-      if (!isLate(batch.frames[0])) break;
-      batch.cancel(this.lateError("unknown"));
+      if (!isOlder(batch.frames[0], sentMs)) break;
+      batch.cancel(this.lateError("unknown", sentMs));
     }
-    if (this.queue.length > 0 && isLate(this.queue[0])) this.failQueue(this.lateError("not_sent"), isLate);
+    if (this.queue.length > 0 && isOlder(this.queue[0], operationMs))
+      this.failQueue(this.lateError("not_sent", operationMs), (waiting) => isOlder(waiting, operationMs));
+  }
+
+  /** Fails what waits to leave. */
+  failWaiting(why: PeerError): void {
+    this.failQueue(why);
   }
 
   /** Fails what waits, and what is under way. */
   fail(queued: PeerError, sent: Error): void {
-    this.failQueue(queued);
+    this.failWaiting(queued);
     for (const batch of [...this.batches]) batch.cancel(sent);
   }
 
@@ -220,8 +232,7 @@ export class FrameQueue {
     }
   }
 
-  private lateError(outcome: PeerError["outcome"]): PeerError {
-    const { http, operationMs } = this.setup;
-    return new PeerError("peer_timeout", outcome, `${http.url} did not answer in ${operationMs} ms`);
+  private lateError(outcome: PeerError["outcome"], ms: number): PeerError {
+    return new PeerError("peer_timeout", outcome, `${this.setup.http.url} did not answer in ${ms} ms`);
   }
 }

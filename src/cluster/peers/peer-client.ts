@@ -31,6 +31,11 @@ const SWEEP_MS = TELL_MS;
  */
 const WINDOW_MIN = 2;
 const HANDED_WINDOW_MIN = 8;
+/**
+ * What more an answer to the latter may take than twice the time of an operation: waiting in line, and
+ * itself.
+ */
+const HANDED_SPARE_MS = 1000;
 /** Connections beyond the windows: for probes and single requests. */
 const CONNECTIONS_SPARE = 4;
 /** For layout and the like. */
@@ -41,7 +46,7 @@ export interface PeerLimits {
   framesMax: number;
   /** The same in bytes. */
   bytesMax: number;
-  /** A frame that is not answered in this time has failed, and its batch with it. */
+  /** See FrameQueueSetup. */
   operationMs: number;
   /** A node that has not answered anything for so long, though asked, is down. */
   silenceMs: number;
@@ -115,7 +120,8 @@ export class PeerClient {
     });
     const way = { http: this.http, pulse: this.pulse, telling: this.telling, ...queueLimits };
     this.frames = new FrameQueue({ ...way, windowMin: WINDOW_MIN });
-    this.handed = new FrameQueue({ ...way, windowMin: HANDED_WINDOW_MIN });
+    const answerMs = 2 * queueLimits.operationMs + HANDED_SPARE_MS;
+    this.handed = new FrameQueue({ ...way, windowMin: HANDED_WINDOW_MIN, answerMs });
     this.queues = [this.frames, this.handed];
     this.streams = new PeerStreams({
       ...{ http: this.streamHttp, streamsMax },
@@ -259,7 +265,10 @@ export class PeerClient {
 
   private wentDown(reason: string): void {
     const silent = new PeerError("peer_timeout", "unknown", `${this.url} has gone silent: ${reason}`);
-    for (const queue of this.queues) queue.fail(this.downError(), silent);
+    this.frames.fail(this.downError(), silent);
+    // A node that is busy with what it was handed seems silent, too, and votes can be had elsewhere; that
+    // answer not.
+    this.handed.failWaiting(this.downError());
   }
 
   /** Every SWEEP_MS: whatever has taken too long. */

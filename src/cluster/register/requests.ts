@@ -70,8 +70,8 @@ export interface RegisterWrite {
   readonly operationLow: number;
   readonly operationHigh: number;
   /**
-   * Another node has handed it on and had no answer: it may have had its effect, or may have it at any time.
-   * It is only looked for.
+   * It was handed on to another node, which has not answered: it may have had its effect, or may have it at
+   * any time. It is only looked for; with `only` it is sent again, which does no harm.
    */
   readonly lost?: boolean;
   /** It stands for so many writes, each with a version of its own; it gets the highest. Absent: for one. */
@@ -80,6 +80,8 @@ export interface RegisterWrite {
   readonly only?: OnceWrite | null;
   /** The replicas have the value already, under this very number, so that it must stay as it is. */
   readonly staged?: boolean;
+  /** staged: the nodes that have it; null or absent: all of the key's replicas. */
+  readonly at?: ReadonlySet<string> | null;
   /**
    * null: a plain PUT or DELETE. Otherwise judges what is there (the ballot is the version, of a tombstone
    * too; null: never written); may be called several times.
@@ -179,3 +181,8 @@ export const NOTHING_DONE: RegisterResult = Object.freeze({
   reason: null,
   raced: false,
 });
+
+/** The answer to a write that was not tried here. */
+export function undone({ lost }: RegisterWrite, outcome: "overloaded" | "no_quorum"): RegisterResult {
+  return { ...NOTHING_DONE, outcome: lost === true ? "unknown_outcome" : outcome };
+}

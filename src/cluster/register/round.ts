@@ -29,7 +29,7 @@ import { Highest, Tally } from "./tally.ts";
 const ATTEMPTS_MAX = 12;
 /** First bound of the random pause before another attempt; it doubles each time. */
 const BACKOFF_MS = 4;
-export const BACKOFF_MS_MAX = 250;
+const BACKOFF_MS_MAX = 250;
 /** After a no, how long a round still waits for the answers that could make a majority. */
 const NO_WAIT_MS = 50;
 
@@ -109,19 +109,23 @@ export class Round {
 
   /**
    * Whether another attempt may begin: by the newest layout, if there are any left, and a majority can be
-   * reached.
-   * @param isPatient there are some left until the deadline
+   * reached. later: it begins by itself.
+   * @param patienceMs so old the operation may be and try again, however often, also when none can be reached
    */
-  nextAttempt(isPatient = false): "go" | "spent" | "unreachable" {
+  nextAttempt(patienceMs = 0): "go" | "spent" | "later" {
     const { setup } = this;
     this.stopWaiting();
     this.group = setup.groupOf(this.key);
+    const isPatient = this.ageMs < patienceMs;
     if (++this.attempts > ATTEMPTS_MAX && !isPatient) return "spent";
     let reachable = 0;
     this.group.nodes.forEach((node, index) => {
       if (setup.distance(node) !== Infinity) reachable |= 1 << index;
     });
-    return hasMajority(this.group, reachable) ? "go" : "unreachable";
+    if (hasMajority(this.group, reachable)) return "go";
+    if (!isPatient) return "spent";
+    this.pause(BACKOFF_MS_MAX);
+    return "later";
   }
 
   /**

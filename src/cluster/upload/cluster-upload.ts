@@ -16,10 +16,14 @@ import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { StoredCutter } from "../../value/stored.ts";
 import { hasMajorityOf, type ReplicaGroup } from "../layout/groups.ts";
-import { type Branch, LocalBranch, PeerBranch } from "./upload-branches.ts";
+import { type Branch, LocalBranch, PeerBranch, Stall } from "./upload-branches.ts";
 
-/** Without a majority that can go on, a replica that takes nothing for so long is left behind. */
-const STALL_MS = 10_000;
+/**
+ * Without a majority that can go on, a replica that takes nothing for so long, in seconds, is left behind.
+ */
+const STALL_LOOKS = 10;
+/** The same once all was sent: what a replica still does with it is not seen from here. */
+const END_STALL_LOOKS = 20;
 /**
  * How far a replica may lag behind a majority of them: half of the time that the upload has taken, within
  * these bounds. What is left behind gets the whole value later, by repair.
@@ -49,8 +53,8 @@ export class ClusterUpload implements Upload {
   private valueBytes = 0;
   private paused = false;
   private over = false;
-  /** Runs while the client is paused. */
-  private stall: NodeJS.Timeout | undefined;
+  /** Looks while the client is paused. */
+  private readonly stall: Stall;
   /** Runs while only a minority holds the upload up. */
   private lag: NodeJS.Timeout | undefined;
   private readonly beganMs = performance.now();
@@ -66,6 +70,10 @@ export class ClusterUpload implements Upload {
           : new PeerBranch(node, setup.send, changed),
       );
     this.cutter = json ? new StoredCutter() : null;
+    this.stall = new Stall(
+      () => this.branches.filter(({ failed, isReady }) => !failed && !isReady),
+      (branches) => this.leave(branches),
+    );
   }
 
   write(bytes: Uint8Array): boolean {
@@ -75,7 +83,7 @@ export class ClusterUpload implements Upload {
     if (problem !== null) this.failLater(problem.error, problem.detail);
     this.paused = !this.over && !this.isReady;
     if (this.paused) {
-      this.stall ??= setTimeout(() => this.leaveBehind(), STALL_MS);
+      this.stall.begin(STALL_LOOKS);
       this.watchLag();
     }
     return !this.paused;
@@ -122,13 +130,13 @@ export class ClusterUpload implements Upload {
   /** Nobody is left behind while a majority waits: then it is the network or the machine that is slow. */
   private lagged(): void {
     this.lag = undefined;
-    if (this.hasMajority((branch) => branch.isReady)) this.leaveBehind();
+    if (this.hasMajority((branch) => branch.isReady))
+      this.leave(this.branches.filter(({ failed, isReady }) => !failed && !isReady));
   }
 
   private endWaiting(): void {
-    clearTimeout(this.stall);
+    this.stall.end();
     clearTimeout(this.lag);
-    this.stall = undefined;
     this.lag = undefined;
   }
 
@@ -143,14 +151,12 @@ export class ClusterUpload implements Upload {
     } else if (this.paused) this.watchLag();
   }
 
-  /** Goes on without those that cannot take more now. */
-  private leaveBehind(): void {
-    this.endWaiting();
-    for (const branch of this.branches)
-      if (!branch.failed && !branch.isReady) {
-        branch.failed = true;
-        branch.abort();
-      }
+  /** Goes on without some. */
+  private leave(branches: readonly Branch[]): void {
+    for (const branch of branches) {
+      branch.failed = true;
+      branch.abort();
+    }
     this.changed();
   }
 
@@ -176,36 +182,48 @@ export class ClusterUpload implements Upload {
 
   private async finish(done: WriteDone): Promise<void> {
     const { setup } = this;
-    const staged = new Set<string>();
-    const alive = this.branches.filter((branch) => !branch.failed);
-    await new Promise<void>((resolve) => {
-      const stall = setTimeout(resolve, STALL_MS);
-      let lag: NodeJS.Timeout | undefined;
-      let missing = alive.length;
-      const ended = () => {
-        if (--missing === 0 || !this.hasMajority(() => true)) {
-          clearTimeout(stall);
-          clearTimeout(lag);
-          resolve();
-        } else if (hasMajorityOf(setup.group, staged)) lag ??= setTimeout(resolve, this.lagMs);
+    const staged = await this.staged();
+    for (const branch of this.branches) if (!branch.failed && !staged.has(branch.node)) branch.abort();
+    setup.release();
+    if (hasMajorityOf(setup.group, staged)) setup.write(staged, this.valueBytes, done);
+    else done(failure("no_quorum", ""));
+  }
+
+  /** Who has everything, once those are all, or enough of them, or nothing more is to come. */
+  private staged(): Promise<Set<string>> {
+    return new Promise((resolve) => {
+      const staged = new Set<string>();
+      const open = () => this.branches.filter(({ failed, node }) => !failed && !staged.has(node));
+      const end = (): void => {
+        stall.end();
+        clearTimeout(lag);
+        // A copy: one that was left behind may still say that it has everything.
+        resolve(new Set(staged));
       };
-      for (const branch of alive)
+      let lag: NodeJS.Timeout | undefined;
+      const look = (): void => {
+        if (open().length === 0 || !this.hasMajority(() => true)) end();
+        else if (hasMajorityOf(this.setup.group, staged)) lag ??= setTimeout(end, this.lagMs);
+      };
+      const stall = new Stall(open, (branches) => {
+        for (const branch of branches) branch.failed = true;
+        for (const branch of branches) branch.abort();
+        look();
+      });
+      stall.begin(END_STALL_LOOKS);
+      for (const branch of open())
         branch.end().then(
           () => {
-            staged.add(branch.node);
-            ended();
+            if (!branch.failed) staged.add(branch.node);
+            look();
           },
           () => {
             branch.failed = true;
-            ended();
+            look();
           },
         );
+      look();
     });
-    for (const branch of alive) if (!staged.has(branch.node)) branch.abort();
-    setup.release();
-    // A copy: one that was left behind may still say that it has everything.
-    if (hasMajorityOf(setup.group, staged)) setup.write(new Set(staged), this.valueBytes, done);
-    else done(failure("no_quorum", ""));
   }
 
   abort(): void {

@@ -3,6 +3,8 @@ import type { LocalUpload } from "../../shards/upload/upload.ts";
 
 /** Bytes that may wait for one peer before the client is paused. */
 const WAITING_BYTES_MAX = 1024 * 1024;
+/** How often it is looked who takes nothing any more. */
+const STALL_LOOK_MS = 1000;
 
 /** One replica that the value is streamed to. */
 export interface Branch {
@@ -10,6 +12,8 @@ export interface Branch {
   /** Whether it can take more now. */
   isReady: boolean;
   failed: boolean;
+  /** Bytes that it has passed on. */
+  readonly movedBytes: number;
   write(bytes: Uint8Array): void;
   /** Resolves when it has everything, and keeps it for the accept. */
   end(): Promise<void>;
@@ -35,6 +39,10 @@ export class LocalBranch implements Branch {
       this.failed = true;
       changed();
     };
+  }
+
+  get movedBytes(): number {
+    return this.upload.arrivedBytes;
   }
 
   write(bytes: Uint8Array): void {
@@ -65,6 +73,7 @@ export class PeerBranch implements Branch {
   readonly node: string;
   isReady = true;
   failed = false;
+  movedBytes = 0;
   private readonly changed: () => void;
   private readonly sent: Promise<unknown>;
   private queue: Uint8Array[] = [];
@@ -95,6 +104,7 @@ export class PeerBranch implements Branch {
       const piece = this.queue.shift();
       if (piece !== undefined) {
         this.queuedBytes -= piece.length;
+        this.movedBytes += piece.length;
         if (!this.isReady && this.queuedBytes < WAITING_BYTES_MAX / 2) {
           this.isReady = true;
           setImmediate(this.changed);
@@ -133,5 +143,44 @@ export class PeerBranch implements Branch {
     this.stir();
     // What waits only for the peer's answer is over, too: a slow one must not gather streams.
     this.breaker.abort();
+  }
+}
+
+/**
+ * Notices which of some branches pass nothing on. It counts looks at them, and not the time: while this
+ * process stands still nobody else's silence counts.
+ */
+export class Stall {
+  private readonly those: () => readonly Branch[];
+  private readonly stalled: (branches: readonly Branch[]) => void;
+  private timer: NodeJS.Timeout | undefined;
+  private readonly seen = new Map<Branch, { movedBytes: number; idleLooks: number }>();
+
+  /** @param those whom it looks at, as they are at that moment */
+  constructor(those: () => readonly Branch[], stalled: (branches: readonly Branch[]) => void) {
+    this.those = those;
+    this.stalled = stalled;
+  }
+
+  /** Begins to look, unless it does already. @param looksMax after so many in vain one has stalled */
+  begin(looksMax: number): void {
+    this.timer ??= setInterval(() => this.look(looksMax), STALL_LOOK_MS);
+  }
+
+  end(): void {
+    clearInterval(this.timer);
+    this.timer = undefined;
+    this.seen.clear();
+  }
+
+  private look(looksMax: number): void {
+    const stalled = this.those().filter((branch) => {
+      const { movedBytes } = branch;
+      const before = this.seen.get(branch);
+      const idleLooks = before?.movedBytes === movedBytes ? before.idleLooks + 1 : 0;
+      this.seen.set(branch, { movedBytes, idleLooks });
+      return idleLooks >= looksMax;
+    });
+    if (stalled.length > 0) this.stalled(stalled);
   }
 }

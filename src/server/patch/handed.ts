@@ -24,6 +24,8 @@ import {
 const HANDED_BYTES_MAX = 32 * 1024 * 1024;
 const NOT_MADE = failed("no_quorum");
 const LOST = failed("unknown_outcome");
+/** Of errors that say that nothing has happened, those that say nothing of what is there. */
+const NOTHING_CHANGED: ReadonlySet<ErrorCode> = new Set(["no_quorum", "overloaded", "unavailable"] as const);
 
 /**
  * Hands on those at the head of a line that another node should make.
@@ -42,7 +44,8 @@ export function handOn({ cluster }: FrontContext, line: Patch[], stay: (patch: P
     const end = (ending: Ending): void => {
       // What is known when it comes again may come again.
       const isUnknown = ending.error === "unknown_outcome" && patch.once !== null;
-      if (ending.error === "no_quorum" || isUnknown) stay({ ...patch, stays: true });
+      if (ending.error === "no_quorum") stay({ ...patch, stays: true });
+      else if (isUnknown) stay({ ...patch, stays: true, done: (last) => patch.done(openEnded(last)) });
       else patch.done(ending);
     };
     if (frame.length > PEER_FRAME_BYTES_MAX) end(NOT_MADE);
@@ -58,6 +61,11 @@ export function handOn({ cluster }: FrontContext, line: Patch[], stay: (patch: P
   }
   line.splice(0, count);
   return count;
+}
+
+/** The end of a change that another node may have made, or may make yet. */
+function openEnded(ending: Ending): Ending {
+  return ending.error !== null && NOTHING_CHANGED.has(ending.error) ? LOST : ending;
 }
 
 function failureOf(error: unknown): Failed {

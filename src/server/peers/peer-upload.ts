@@ -23,6 +23,12 @@ const HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-
 
 const BAD_HEAD = "the value's head is missing or malformed";
 
+/**
+ * The node that sends it judges its own client. It also lets this one wait while other replicas are slow, and
+ * gives those up after a while (cluster/upload); who is not slow must not be gone before.
+ */
+const SLOW_BEATS_MAX = 10;
+
 const RECEIVING = 0;
 const COMMITTING = 1;
 const ANSWERED = 2;
@@ -43,6 +49,7 @@ export class PeerUpload implements BodyTaker {
   private valueBytes = 0;
   private readonly flow: BodyFlow;
   receivedBytes = 0;
+  readonly slowBeatsMax = SLOW_BEATS_MAX;
   private wantsMore = true;
   private linger: Linger | null = null;
 

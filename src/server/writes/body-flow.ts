@@ -20,6 +20,8 @@ export interface BodyTaker {
   readonly receivedBytes: number;
   /** The body is still coming. If not, the client waits for us, not we for it. */
   readonly isReceiving: boolean;
+  /** Another number than SLOW_BEATS_MAX. */
+  readonly slowBeatsMax?: number;
   /** The client is too slow, or sends nothing any more: the request is to be refused. */
   stalled(): void;
 }
@@ -49,7 +51,7 @@ export class BodyFlow implements Paced {
   }
 
   beat(): void {
-    const { receivedBytes, isReceiving } = this.taker;
+    const { receivedBytes, isReceiving, slowBeatsMax = SLOW_BEATS_MAX } = this.taker;
     const moved = receivedBytes - this.pacedBytes;
     this.pacedBytes = receivedBytes;
     // Paused: uWS' timer is off, and reading again would defeat the back-pressure.
@@ -59,7 +61,7 @@ export class BodyFlow implements Paced {
     }
     // The first beat may come at once.
     if (!isReceiving || moved >= BYTES_PER_BEAT_MIN) this.slowBeats = 0;
-    else if (++this.slowBeats >= SLOW_BEATS_MAX) {
+    else if (++this.slowBeats >= slowBeatsMax) {
       this.taker.stalled();
       return;
     }

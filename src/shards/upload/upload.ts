@@ -41,6 +41,8 @@ export class LocalUpload implements Upload {
   private readonly backlog: Backlog;
   private readonly gathering: Gathering;
   private inFlight = 0;
+  /** Bytes that the shard has taken. */
+  arrivedBytes = 0;
   private begun = false;
   private paused = false;
   private over = false;
@@ -142,6 +144,7 @@ export class LocalUpload implements Upload {
 
   private arrived(bytes: number, result: WriteResult): void {
     this.inFlight -= bytes;
+    this.arrivedBytes += bytes;
     if (this.over) return;
     if (result.error !== null) this.finish(result);
     else {

@@ -157,6 +157,20 @@ test("changes in place: what another node surely has not made is made here, what
   }
 });
 
+test("changes in place: of one that another node may have made it is not said that nothing was changed", async () => {
+  for (const error of ["no_quorum", "overloaded", "unavailable", "corrupt"] as const)
+    for (const outcome of ["unknown", "not_sent"] as const) {
+      const { cluster, ask } = bench();
+      cluster.handOn = () => Promise.reject(new PeerError("peer_failed", outcome, ""));
+      cluster.submit = (_head, _body, done) => {
+        setImmediate(done, { error, detail: "", created: false, deleted: false, etag: null });
+        return true;
+      };
+      const expected = outcome === "unknown" && error !== "corrupt" ? "unknown_outcome" : error;
+      assert.equal(told(await ask({ once: "once" })), expected);
+    }
+});
+
 test("changes in place: what another node has handed on is made here, whoever else might be better", async () => {
   const { cluster, context, change } = bench();
   cluster.handOn = () => assert.fail("handed on again");

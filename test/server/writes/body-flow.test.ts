@@ -5,13 +5,13 @@ import { Pacer } from "../../../src/server/http/pace.ts";
 import { BodyFlow, SLOW_BEATS_MAX } from "../../../src/server/writes/body-flow.ts";
 
 /** A flow whose beats the test gives. */
-function flowing() {
+function flowing(slowBeatsMax = SLOW_BEATS_MAX) {
   const calls: string[] = [];
   const res = {
     pause: () => calls.push("pause"),
     resume: () => calls.push("resume"),
   } as unknown as Res;
-  const taker = { receivedBytes: 0, isReceiving: true, stalled: () => calls.push("stalled") };
+  const taker = { receivedBytes: 0, isReceiving: true, stalled: () => calls.push("stalled"), slowBeatsMax };
   const flow = new BodyFlow(res, new Pacer(), taker);
   const beat = (bytes: number) => {
     calls.length = 0;
@@ -39,6 +39,13 @@ test("body flow: one that stands still, or nearly, is kept alive for some beats,
     assert.equal(beat(bytes), "stalled");
     flow.end();
   }
+});
+
+test("body flow: whoever takes it may have more patience", () => {
+  const { flow, beat } = flowing(2 * SLOW_BEATS_MAX);
+  for (let number = 0; number < 2 * SLOW_BEATS_MAX; number++) assert.equal(beat(0), ALIVE, String(number));
+  assert.equal(beat(0), "stalled");
+  flow.end();
 });
 
 test("body flow: slow beats count only one after the other", () => {
