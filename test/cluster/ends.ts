@@ -10,6 +10,7 @@ import type { Cluster } from "./workers.ts";
 const RAW = { "Content-Type": "text/plain" };
 /** Clocks are set within this, either way. */
 const SKEW_MS = 700;
+const STEP_MS = 400;
 const LIFE_MS_MAX = 900;
 /** Keys at once. */
 const KEYS_AT_ONCE = 8;
@@ -34,17 +35,34 @@ async function ask(port: number, method: string, path: string, options?: CallOpt
   }
 }
 
+/** Sets the clocks of all nodes again and again, within so much either way, while some work is done. */
+async function besideClocks(
+  { workers }: Cluster,
+  random: Random,
+  skewMs: number,
+  work: Promise<unknown>,
+): Promise<void> {
+  let working = true;
+  const setClocks = async (): Promise<void> => {
+    while (working) {
+      for (const worker of workers) worker.setClock(random.below(2 * skewMs + 1) - skewMs);
+      await sleep(STEP_MS);
+    }
+  };
+  const clocks = setClocks();
+  try {
+    await work;
+  } finally {
+    working = false;
+    await clocks;
+    for (const worker of workers) worker.setClock(0);
+  }
+}
+
 /** Values with short lives, read at every node all the time while their clocks are set again and again. */
 export async function goneStaysGone(cluster: Cluster, random: Random, keys: number): Promise<GoneResult> {
   const result: GoneResult = { keys: 0, reads: 0, gone: 0, back: [] };
   const { workers } = cluster;
-  let working = true;
-  const setClocks = async (): Promise<void> => {
-    while (working) {
-      for (const worker of workers) worker.setClock(random.below(2 * SKEW_MS + 1) - SKEW_MS);
-      await sleep(400);
-    }
-  };
   const one = async (key: string): Promise<void> => {
     const at = workers[random.below(workers.length)];
     const life = 1 + random.below(LIFE_MS_MAX);
@@ -76,14 +94,7 @@ export async function goneStaysGone(cluster: Cluster, random: Random, keys: numb
   const line = async (): Promise<void> => {
     while (next < keys) await one(`gone-${name}-${next++}`);
   };
-  const clocks = setClocks();
-  try {
-    await Promise.all(Array.from({ length: KEYS_AT_ONCE }, line));
-  } finally {
-    working = false;
-    await clocks;
-    for (const worker of workers) worker.setClock(0);
-  }
+  await besideClocks(cluster, random, SKEW_MS, Promise.all(Array.from({ length: KEYS_AT_ONCE }, line)));
   return result;
 }
 
@@ -91,6 +102,8 @@ export async function goneStaysGone(cluster: Cluster, random: Random, keys: numb
 const LOCK_MS = 1600;
 /** Clocks are assumed to agree within this, so a holder that does not give its lock back stops so much earlier. */
 const MARGIN_MS = 1000;
+/** Two of them are apart by twice as much at most; the rest of the margin is for reading them. */
+const LOCK_SKEW_MS = 350;
 const CONTENDERS = 6;
 
 interface Holding {
@@ -109,7 +122,7 @@ export interface LockResult {
   falling: string[];
 }
 
-/** Clients of all nodes that want one lock: it is a key that is created with a ttl, and its ETag is the token. */
+/** Clients of all nodes that want one lock while clocks are set again and again: it is a key that is created with a ttl, and its ETag is the token. */
 export async function lockHolders(cluster: Cluster, random: Random, takeovers: number): Promise<LockResult> {
   const { workers } = cluster;
   const path = `/lock-${random.below(2 ** 30).toString(36)}`;
@@ -139,7 +152,8 @@ export async function lockHolders(cluster: Cluster, random: Random, takeovers: n
       await ask(port, "DELETE", path, { headers: { "If-Match": holding.token } });
     }
   };
-  await Promise.all(Array.from({ length: CONTENDERS }, (_, number) => contend(number)));
+  const contention = Promise.all(Array.from({ length: CONTENDERS }, (_, number) => contend(number)));
+  await besideClocks(cluster, random, LOCK_SKEW_MS, contention);
   holdings.sort((a, b) => a.fromMs - b.fromMs);
   const result: LockResult = { takeovers: holdings.length, abandoned, together: [], falling: [] };
   let before: Holding | null = null;

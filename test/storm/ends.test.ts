@@ -65,7 +65,7 @@ test("ends: what was told gone is never read again, under chaos", { timeout: TES
 
 test("ends: a lock has one holder at a time, under chaos", { timeout: TEST_MS_MAX }, async (t) => {
   const random = new Random(randomSeed(t));
-  const cluster = await startCluster({ workers: 3 });
+  const cluster = await startCluster({ workers: 3, clocks: true });
   let takeovers = 0;
   try {
     while (takeovers < TAKEOVERS) {

@@ -14,6 +14,7 @@ test(`feed over a cluster: ${RUNS} runs of clients that keep a copy by it, besid
     const { told, resets, kills } = await followCluster(new Random(seed + run), ROUNDS).catch(
       (error: Error) => assert.fail(`run ${run} (SEED=${seed + run} RUNS=1): ${error.stack}`),
     );
+    console.log(`# run ${run + 1}, SEED=${seed + run}: ${told} told, ${resets} resets, ${kills} kills`);
     total.told += told;
     total.resets += resets;
     total.kills += kills;

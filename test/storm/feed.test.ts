@@ -13,6 +13,9 @@ test(`feed: ${RUNS} runs of clients that keep a copy by it, over compaction, res
     const { resets, restarts, compacted } = await follow(new Random(seed + run), 120).catch((error: Error) =>
       assert.fail(`run ${run} (SEED=${seed + run} RUNS=1): ${error.stack}`),
     );
+    console.log(
+      `# run ${run + 1}, SEED=${seed + run}: ${resets} resets, ${restarts} restarts, ${compacted} compacted`,
+    );
     total.resets += resets;
     total.restarts += restarts;
     total.compacted += compacted;
