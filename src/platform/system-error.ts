@@ -23,6 +23,19 @@ const REASONS: Readonly<Record<string, string>> = {
   EIO: "the disk reports an error",
   ESTALE: "the network file system has lost it",
   EBUSY: "it is in use",
+  ...Object.fromEntries(
+    [
+      ...[
+        "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+        "UNABLE_TO_GET_ISSUER_CERT",
+        "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+      ],
+      ...["SELF_SIGNED_CERT_IN_CHAIN", "DEPTH_ZERO_SELF_SIGNED_CERT"],
+    ].map((code) => [code, "its certificate is of an authority that is not trusted here: -tls-ca names one"]),
+  ),
+  CERT_HAS_EXPIRED: "its certificate has expired",
+  CERT_NOT_YET_VALID: "its certificate is not valid yet",
+  ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name",
 };
 
 const ACTIONS: Readonly<Record<string, string>> = {

@@ -2,18 +2,21 @@
  * HTTP as the commands for values need it: bodies of any size in both directions, and several URLs, of which
  * the first that can be reached answers.
  */
-import { readFileSync } from "node:fs";
 import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Readable } from "node:stream";
 import { nodeAddresses, nodeUrl, UsageError } from "../../config/values.ts";
 import { isNotConnected, reasonOf, sentenceOf } from "../../platform/system-error.ts";
 import { LINES_TYPE } from "../../util/header-text.ts";
-import { authorityOf, keyOf, optionOf, type SubcommandOption, type Words } from "../subcommand/subcommand.ts";
+import { KEY_BYTES_MAX } from "../../util/limits.ts";
+import { authorityOf, schemeOf, tokenOf, tokenOptions } from "../subcommand/access.ts";
+import { optionOf, type SubcommandOption, type Words } from "../subcommand/subcommand.ts";
 
 export const URL_DEFAULT = "http://localhost:3000";
 /** Neither side has sent anything for so long. */
 const SILENCE_MS = 60_000;
+/** What a node reads of a request's head is 16 KiB; who sends more finds the connection closed. */
+const TARGET_CHARACTERS_MAX = 14 * 1024;
 /** Of the text of an error. */
 const ERROR_BYTES_MAX = 64 * 1024;
 
@@ -24,13 +27,7 @@ export const CLIENT_OPTIONS: Readonly<Record<string, SubcommandOption>> = {
     text: `the node, or several, comma-separated: the first that can be reached (default ${URL_DEFAULT})`,
     hasVariable: true,
   },
-  token: {
-    value: "token",
-    text: "who is asking; the process list shows it, so prefer MINIVAULT_TOKEN or -token-file",
-    hasVariable: true,
-    unless: ["token-file", "auth", "auth-file"],
-  },
-  "token-file": { value: "file", text: "file that holds the token" },
+  ...tokenOptions("who is asking"),
 };
 /** Those of the common table. */
 export const CLIENT_FLAGS = ["tls-ca", "auth", "auth-file"] as const;
@@ -80,12 +77,14 @@ export interface NodeClient {
 export function clientOf(words: Words): NodeClient {
   const ca = authorityOf(words);
   const given = urlsOf(words);
-  const urls = given.map((text) => nodeUrl(text, ca === null ? "http" : "https"));
+  const urls = given.map((text) => nodeUrl(text, schemeOf(words)));
   const token = tokenOf(words);
   const access: Record<string, string> = token === null ? {} : { Authorization: `Bearer ${token}` };
   return {
     async ask(method, path, question = {}) {
       const failures: string[] = [];
+      if (path.length > TARGET_CHARACTERS_MAX)
+        throw new UsageError(`a key, or a prefix, has at most ${KEY_BYTES_MAX} bytes, and this one far more`);
       for (const url of urls) {
         const answer = await exchange(url, method, path, question, access, ca).catch((error) => {
           if (error instanceof Unread) throw error;
@@ -136,28 +135,6 @@ function urlsOf(words: Words): string[] {
   } catch (error) {
     throw new UsageError(`-url: ${(error as Error).message}`);
   }
-}
-
-function tokenOf(words: Words): string | null {
-  const token = optionOf(words, "token");
-  const file = optionOf(words, "token-file");
-  if (file === undefined) return token === undefined ? keyOf(words) : sendable("-token", token);
-  if (token !== undefined) throw new UsageError("-token and -token-file: give only one of them");
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8").trim();
-  } catch (error) {
-    throw new UsageError(`-token-file: ${file}: ${reasonOf(error)}`);
-  }
-  return sendable(`-token-file: ${file}`, text);
-}
-
-/** A token that a header can carry. Throws UsageError, without the token. */
-function sendable(from: string, token: string): string {
-  if (token === "") throw new UsageError(`${from}: it is empty`);
-  if (!/^[\x21-\x7e]+$/.test(token))
-    throw new UsageError(`${from}: a token is one word of visible ASCII characters`);
-  return token;
 }
 
 async function refusalOf(url: string, answer: Answer, hasToken: boolean): Promise<Refused> {

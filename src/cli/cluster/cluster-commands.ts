@@ -82,15 +82,15 @@ async function list(words: Words, terminal: Terminal): Promise<number> {
 }
 
 async function replace(words: Words, terminal: Terminal): Promise<number> {
-  const [old, fresh] = words.operands.map(urlOf);
   const master = masterOf(words);
+  const [old, fresh] = words.operands.map((text) => urlOf(text, master));
   const answer = await master.ask<LayoutAnswer>("POST", "/layout", { replace: old, with: fresh });
   return follow(master, answer, old, words, terminal);
 }
 
 async function leave(verb: "drain" | "remove", words: Words, terminal: Terminal): Promise<number> {
-  const url = urlOf(words.operands[0]);
   const master = masterOf(words);
+  const url = urlOf(words.operands[0], master);
   let answer = await master.ask<LayoutAnswer>("GET", "/layout");
   // Asked for before: only the watching begins anew.
   if (!isLeaving(answer, url)) answer = await master.ask<LayoutAnswer>("POST", "/layout", { [verb]: url });
@@ -142,9 +142,9 @@ function progressText(answer: LayoutAnswer, url: string): string {
   return answer.move === null ? "starting" : `${before}${moveText(answer.move)}`;
 }
 
-function urlOf(text: string): string {
+function urlOf(text: string, { scheme }: Master): string {
   try {
-    return nodeUrl(text);
+    return nodeUrl(text, scheme);
   } catch (error) {
     throw new UsageError((error as Error).message);
   }

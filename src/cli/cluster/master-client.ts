@@ -2,9 +2,10 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeUrl } from "../../config/values.ts";
-import { isNotConnected } from "../../platform/system-error.ts";
+import { isNotConnected, reasonOf } from "../../platform/system-error.ts";
+import { authorityOf, schemeOf, tokenOf, tokenOptions } from "../subcommand/access.ts";
 import { askText, type TextAnswer } from "../subcommand/ask.ts";
-import { authorityOf, keyOf, optionOf, type Words } from "../subcommand/subcommand.ts";
+import type { Words } from "../subcommand/subcommand.ts";
 
 const MASTER_DEFAULT = "http://localhost:3000";
 const ASK_MS = 10_000;
@@ -15,14 +16,7 @@ const HANDOVER_PAUSE_MS = 500;
 /** Flags of all commands about a cluster: which master is asked, and as whom. */
 export const MASTER_FLAGS = {
   flags: ["master", "auth", "auth-file", "tls-ca"],
-  options: {
-    token: {
-      value: "token",
-      text: "token that allows admin (better: MINIVAULT_TOKEN)",
-      hasVariable: true,
-      unless: ["auth", "auth-file"],
-    },
-  },
+  options: tokenOptions("a token that allows admin"),
 } as const;
 export const STATUSES =
   "Exit status: 0 done; 1 refused, failed, or the master cannot be reached; 2 used wrongly.";
@@ -78,6 +72,8 @@ export interface LayoutAnswer {
 }
 
 export interface Master {
+  /** Of the URL of a worker that is named without one: the nodes of a cluster are alike. */
+  scheme: "http" | "https";
   ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer>;
 }
 
@@ -85,15 +81,14 @@ export interface Master {
 export function masterOf(words: Words): Master {
   const ca = authorityOf(words);
   const given = (words.values.master ?? []) as string[];
-  const urls = (given.length === 0 ? [MASTER_DEFAULT] : given).map((text) =>
-    nodeUrl(text, ca === null ? "http" : "https"),
-  );
-  const key = optionOf(words, "token") ?? keyOf(words);
+  const urls = (given.length === 0 ? [MASTER_DEFAULT] : given).map((text) => nodeUrl(text, schemeOf(words)));
+  const key = tokenOf(words);
   const about = {
     headers: key === null ? {} : { Authorization: `Bearer ${key}` },
     ...(ca === null ? {} : { ca }),
   };
   return {
+    scheme: urls[0].startsWith("https:") ? "https" : "http",
     async ask<Answer>(method: "GET" | "POST", path: string, body?: object): Promise<Answer> {
       const startedMs = performance.now();
       const text = body === undefined ? undefined : JSON.stringify(body);
@@ -106,11 +101,10 @@ export function masterOf(words: Words): Master {
           } catch (error) {
             if (error instanceof Refused) throw error;
             mayLeadSoon ||= error instanceof StandsBy;
-            const { code, message } = error as NodeJS.ErrnoException;
             failures.push(
               error instanceof StandsBy
-                ? `${url}: ${message}`
-                : `the master ${url} cannot be reached (${code ?? message})`,
+                ? `${url}: ${error.message}`
+                : `the master ${url} cannot be reached: ${reasonOf(error)}`,
             );
             // What may have been done there is not asked for again elsewhere.
             if (method === "POST" && !(error instanceof StandsBy) && !isNotConnected(error)) {
@@ -143,8 +137,11 @@ function readAnswer<Answer>(url: string, { status, text }: TextAnswer): Answer {
   }
   if (status === 401)
     throw new Refused(
-      `${url} wants the cluster's key (MINIVAULT_AUTH, -auth-file or -auth), or, where it has -tokens, one that allows admin (MINIVAULT_TOKEN or -token)`,
+      `${url} wants the cluster's key (MINIVAULT_AUTH, -auth-file or -auth), or, where it has -tokens, one that allows admin (MINIVAULT_TOKEN or -token-file)`,
     );
+  // A worker takes the path for a key; an older master says what it lacks.
+  if (document.code === "not_found" && document.error?.startsWith("this is a master") !== true)
+    throw new Refused(`${url} is no master of minivault`);
   if (document.code === "not_leading") throw new StandsBy(document.error);
   if (document.success !== true) throw new Refused(document.error ?? `${url} answers with status ${status}`);
   return document as Answer;

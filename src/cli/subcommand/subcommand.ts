@@ -2,7 +2,6 @@
  * What a subcommand is, and what all of them share. commands.ts has the table.
  */
 import type { Readable, Writable } from "node:stream";
-import { type AccessOptions, readAuth, readTlsCa } from "../../config/access.ts";
 
 /** Where a command writes, and what it may read. */
 export interface Terminal {
@@ -70,17 +69,4 @@ export interface Words {
 /** What a flag of the command's own was given last; undefined: nothing. */
 export function optionOf({ options }: Words, name: string): string | undefined {
   return options[name]?.at(-1);
-}
-
-/** The shared key that `-auth` or `-auth-file` give, or null. */
-export function keyOf({ values, given }: Words): string | null {
-  const { auth, "auth-file": authFile } = values;
-  const isGiven = (name: string): boolean => given.has(name === "authFile" ? "auth-file" : name);
-  return readAuth({ auth, authFile } as AccessOptions, isGiven)?.key ?? null;
-}
-
-/** Text of the certificates of `-tls-ca`, or null. */
-export function authorityOf({ values }: Words): string | null {
-  const tlsCa = values["tls-ca"] as string | undefined;
-  return tlsCa === undefined ? null : readTlsCa({ tlsCa });
 }
