@@ -41,11 +41,18 @@ export function readIfAny(file: string): string | null {
   }
 }
 
-/** Replaces the file. When it returns, the content survives power loss. */
-export function writeSealed(file: string, document: { format: string; version: number }): void {
+/**
+ * Replaces the file. When it returns, the content survives power loss.
+ * @param inPlace a NAME.new that is there is filled, and never gone before it has the name
+ */
+export function writeSealed(
+  file: string,
+  document: { format: string; version: number },
+  inPlace = false,
+): void {
   const fresh = `${file}.new`;
-  fs.rmSync(fresh, { force: true });
-  const fd = fs.openSync(fresh, "wx", 0o600);
+  if (!inPlace) fs.rmSync(fresh, { force: true });
+  const fd = fs.openSync(fresh, inPlace ? "w" : "wx", 0o600);
   try {
     fs.writeFileSync(fd, sealed(document));
     fs.fsyncSync(fd);

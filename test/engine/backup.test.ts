@@ -8,8 +8,13 @@ import path from "node:path";
 import { test } from "node:test";
 import { cutShard, type ShardCut } from "../../src/engine/backup/cut.ts";
 import { restoreBackup } from "../../src/engine/backup/restore.ts";
-import { claimTarget, prepareTarget } from "../../src/engine/backup/target.ts";
-import { type BackupSummary, STAGING, writeBackup } from "../../src/engine/backup/write-backup.ts";
+import { findPlace, leaveTarget, takeTarget } from "../../src/engine/backup/target.ts";
+import {
+  type BackupJob,
+  type BackupSummary,
+  STAGING,
+  writeBackup,
+} from "../../src/engine/backup/write-backup.ts";
 import { verifyDirectory } from "../../src/engine/check/verify.ts";
 import { demandNoBackup, readBackupFile } from "../../src/engine/directory/backup-file.ts";
 import { lockDirectory } from "../../src/engine/directory/lock.ts";
@@ -28,18 +33,30 @@ function cutOf({ shard }: Harness): ShardCut {
 }
 
 /** Writes down a moment that was taken before. */
-function write(harness: Harness, data: string, cut: ShardCut, to: string): Promise<BackupSummary> {
-  return writeBackup({
-    dataDirectory: data,
-    store: harness.store,
-    text: readStoreText(data) as StoreText,
-    cuts: [cut],
-    target: prepareTarget(to, data),
-    began: Date.now(),
-    release: () => harness.shard.releaseSlabs(),
-    report: () => {},
-    isGivenUp: () => false,
-  });
+async function write(
+  harness: Harness,
+  data: string,
+  cut: ShardCut,
+  to: string,
+  more: Partial<BackupJob> = {},
+): Promise<BackupSummary> {
+  const target = await takeTarget(to, data, "backup");
+  try {
+    return await writeBackup({
+      dataDirectory: data,
+      store: harness.store,
+      text: readStoreText(data) as StoreText,
+      cuts: [cut],
+      target,
+      began: Date.now(),
+      release: () => harness.shard.releaseSlabs(),
+      report: () => {},
+      isGivenUp: () => false,
+      ...more,
+    });
+  } finally {
+    await leaveTarget(target, "backup");
+  }
 }
 
 async function damageIn(directory: string): Promise<string[]> {
@@ -177,7 +194,10 @@ test("backup: a copy has no identity to start with; what is restored has one of 
     await write(harness, data, cutOf(harness), to);
     assert.deepEqual(fs.readdirSync(to).sort(), ["BACKUP", "shard-000"]);
     assert.throws(() => demandNoBackup(to), /is a backup.*minivault restore/);
-    assert.throws(() => prepareTarget(to, data), { code: "conflict" });
+    assert.throws(() => findPlace(to, data, "backup"), {
+      code: "conflict",
+      message: /a whole backup already/,
+    });
     const own = readStoreFile(data);
     const stores = [];
     for (const name of ["one", "two"]) {
@@ -251,14 +271,21 @@ test("backup: a folder that cannot be used is refused before anything is done, a
       [path.join(folder, "file", "below"), /cannot be used/],
     ];
     const before = fs.readdirSync(folder, { recursive: true }).sort();
-    for (const [target, pattern] of wrong) assert.throws(() => prepareTarget(target, data), pattern, target);
+    for (const [target, pattern] of wrong)
+      assert.throws(() => findPlace(target, data, "backup"), pattern, target);
     assert.deepEqual(fs.readdirSync(folder, { recursive: true }).sort(), before);
-    const twice = [0, 1].map(() => prepareTarget(path.join(folder, "twice"), data));
-    claimTarget(twice[0], "backup");
-    assert.throws(() => claimTarget(twice[1], "restore"), { code: "conflict" });
-    const good = prepareTarget(path.join(folder, "new"), data);
-    assert.deepEqual(good, { directory: path.join(folder, "new"), made: true });
-    assert.equal(prepareTarget(path.join(folder, "new"), data).made, false);
+    const twice = path.join(folder, "twice");
+    const first = await takeTarget(twice, data, "backup");
+    await assert.rejects(takeTarget(twice, data, "backup"), { code: "conflict", message: /is in use by/ });
+    await assert.rejects(takeTarget(twice, data, "restore"), { code: "conflict", message: /is not empty/ });
+    await leaveTarget(first, "backup");
+    const [one, two] = await Promise.allSettled([1, 2].map(() => takeTarget(twice, data, "backup")));
+    assert.deepEqual([one.status, two.status].sort(), ["fulfilled", "rejected"]);
+    for (const taken of [one, two])
+      if (taken.status === "fulfilled") await leaveTarget(taken.value, "backup");
+    const place = { directory: path.join(folder, "new"), isLeft: false };
+    assert.deepEqual(findPlace(place.directory, data, "backup"), { ...place, made: true });
+    assert.deepEqual(findPlace(place.directory, data, "restore"), { ...place, made: false });
   });
 });
 
@@ -274,29 +301,85 @@ test("backup: given up in the middle, it leaves nothing, and slabs may go again"
       const cut = cutOf(harness);
       let asked = 0;
       let released = 0;
-      await assert.rejects(
-        writeBackup({
-          dataDirectory: data,
-          store: harness.store,
-          text: readStoreText(data) as StoreText,
-          cuts: [cut],
-          target: prepareTarget(to, data),
-          began: 0,
-          release: () => {
-            released++;
-            harness.shard.releaseSlabs();
-          },
-          report: () => {},
-          isGivenUp: () => ++asked > 3,
-        }),
-        { code: "stopping" },
-      );
+      const more = {
+        release: () => {
+          released++;
+          harness.shard.releaseSlabs();
+        },
+        isGivenUp: () => ++asked > 3,
+      };
+      await assert.rejects(write(harness, data, cut, to, more), { code: "stopping" });
       assert.equal(released, 1);
       assert.equal(fs.existsSync(to), !made);
       if (!made) assert.deepEqual(fs.readdirSync(to), []);
     }
     assert.ok(!fs.existsSync(path.join(data, STAGING)));
     await harness.shard.close();
+  });
+});
+
+test("backup: ended at any step, it is run again; what is no rest of one, whole, or in use, stays", async (t) => {
+  const random = new Random(randomSeed(t));
+  await inDirectory(async (folder) => {
+    const data = path.join(folder, "data");
+    fs.mkdirSync(data, { mode: 0o700 });
+    const harness = await Harness.open(data);
+    for (let i = 0; i < 400; i++) harness.put(`key-${i % 40}`, "x".repeat(2000));
+    const to = path.join(folder, "to");
+    const left = path.join(folder, "left");
+    const keep = path.join(folder, "keep");
+    const cut = cutOf(harness);
+    const all = cut.list.slabs.length;
+    const stopAt = 1 + random.below(all);
+    assert.ok(all > 2);
+    // What a process leaves that is killed here.
+    const report = (done: number): void => {
+      if (done === stopAt) fs.cpSync(to, left, { recursive: true });
+    };
+    await write(harness, data, cut, to, { report });
+    assert.deepEqual(fs.readdirSync(to).sort(), ["BACKUP", "shard-000"]);
+    assert.ok(["BACKUP.new", "LOCK", "shard-000"].every((name) => fs.existsSync(path.join(left, name))));
+    // And where all was written but the last name.
+    const nearly = path.join(folder, "nearly");
+    fs.cpSync(to, nearly, { recursive: true });
+    fs.renameSync(path.join(nearly, "BACKUP"), path.join(nearly, "BACKUP.new"));
+
+    for (const rest of [left, nearly]) {
+      for (const look of [demandNoBackup, readBackupFile])
+        assert.throws(() => look(rest), /was not finished: wait for it, or run the backup into .* again/);
+      await assert.rejects(restore(rest, path.join(folder, "never")), /was not finished/);
+      assert.match((await damageIn(rest)).join(), /^STORE: .* was not finished/);
+      await assert.rejects(takeTarget(rest, data, "restore"), /is not empty/);
+      fs.cpSync(rest, keep, { recursive: true });
+      fs.writeFileSync(path.join(keep, "mine"), "x");
+      const names = fs.readdirSync(keep, { recursive: true });
+      await assert.rejects(takeTarget(keep, data, "backup"), /is not empty \(it has mine\)/);
+      assert.deepEqual(fs.readdirSync(keep, { recursive: true }), names);
+      fs.rmSync(keep, { recursive: true });
+      const lock = await lockDirectory(rest);
+      await assert.rejects(takeTarget(rest, data, "backup"), { code: "conflict", message: /is in use by/ });
+      await lock.release();
+
+      fs.writeFileSync(path.join(rest, "shard-000", "0000009999.slab"), "torn");
+      harness.put("since", path.basename(rest));
+      await write(harness, data, cutOf(harness), rest);
+      assert.deepEqual(fs.readdirSync(rest).sort(), ["BACKUP", "shard-000"]);
+      assert.deepEqual(await damageIn(rest), []);
+      assert.ok(!slabsOf(rest).includes(9999));
+      // One that is whole is never taken for a rest, whatever says so.
+      fs.writeFileSync(path.join(rest, "BACKUP.new"), "");
+      await assert.rejects(write(harness, data, cutOf(harness), rest), /a whole backup already/);
+      harness.shard.releaseSlabs();
+      fs.rmSync(path.join(rest, "BACKUP.new"));
+      const again = path.join(folder, `again-${path.basename(rest)}`);
+      await restore(rest, again);
+      const restored = await Harness.open(again);
+      const read = restored.read("since");
+      assert.equal(read.state === "found" && String(read.value), path.basename(rest));
+      await restored.shard.close();
+    }
+    await harness.shard.close();
+    assert.deepEqual(await damageIn(data), []);
   });
 });
 
@@ -372,7 +455,7 @@ test("backup: one that was not finished is none", async () => {
   await inDirectory(async (folder) => {
     fs.writeFileSync(path.join(folder, "BACKUP.new"), "");
     assert.throws(() => readBackupFile(folder), /was not finished/);
-    assert.throws(() => demandNoBackup(folder), /is a backup/);
+    assert.throws(() => demandNoBackup(folder), /was not finished/);
     fs.writeFileSync(path.join(folder, "BACKUP"), "{}\n00000000\n");
     assert.throws(() => readBackupFile(folder), /is damaged/);
   });

@@ -269,7 +269,7 @@ describe("backup: what the disk does", () => {
     }
   });
 
-  test("killed at any time: a folder is whole or says that it is not, and the node starts and cleans up", async () => {
+  test("killed at any time: a folder is whole or says that it is not, the node starts and cleans up, and the same backup made again is whole", async () => {
     const server = await startServer();
     try {
       await call(server.port, "PUT", "/large", { body: content(1, 40_000_000) });
@@ -289,12 +289,17 @@ describe("backup: what the disk does", () => {
         assert.ok(!fs.existsSync(path.join(server.data, "backup.new")));
         assert.equal((await call(server.port, "GET", "/large")).body.length, 40_000_000);
         if (!fs.existsSync(copy)) continue;
-        if (fs.existsSync(path.join(copy, "BACKUP"))) await isSound(copy);
+        const isWhole = fs.existsSync(path.join(copy, "BACKUP"));
+        if (isWhole) await isSound(copy);
         else if (fs.readdirSync(copy).length > 0) {
           const said = await runProgram(["restore", copy, path.join(folder, "never")]);
           assert.notEqual(said.status, 0, said.output);
           assert.ok(!fs.existsSync(path.join(folder, "never")));
         }
+        const again = await backup(server, copy);
+        assert.equal(again.status, isWhole ? 409 : 200, again.text);
+        if (!isWhole) assert.equal(lastOf(again).success, true, again.text);
+        await isSound(copy);
       }
     } finally {
       await server.dispose();

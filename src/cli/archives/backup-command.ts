@@ -10,7 +10,7 @@ import { lastLine } from "../client/node-lines.ts";
 import { type LayoutAnswer, masterOf, type Node } from "../cluster/master-client.ts";
 import { JSON_SWITCH, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
 import { counting, sizeOf } from "../subcommand/transfer.ts";
-import { MANIFEST } from "./manifest.ts";
+import { MANIFEST, writeManifest } from "./manifest.ts";
 
 export const BACKUP: Subcommand = {
   name: "backup",
@@ -23,6 +23,8 @@ every machine. DIRECTORY/${MANIFEST} on this one then says what was made. Copy a
   minivault backup -master http://master:3000 /backup/monday
   minivault export -copy /backup/monday all.tar     (all that the copies hold together; then minivault import)
   minivault restore /backup/monday /var/lib/data    (the copy of a single node)
+
+A backup that was killed is made again with the same DIRECTORY: what the first one has left is removed, and nothing reads it before.
 
 A cluster's backup is enough when fewer nodes are missing in it than a majority of a key's copies has; a warning names those that are.
 
@@ -117,7 +119,8 @@ async function backupAll(words: Words, terminal: Terminal, directory: string): P
     ...{ format: "minivault-backup-manifest", version: 1, began, ended: Date.now() },
     ...{ epoch: layout?.epoch ?? 0, replicas: layout?.replicas ?? 0, isEnough, nodes: copies },
   };
-  fs.writeFileSync(path.join(directory, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600 });
+  // With none there is nothing to name, and the same folder can be taken again.
+  if (copies.some((copy) => "folder" in copy)) writeManifest(directory, manifest);
   tell(copies, words, terminal, { directory, isEnough, manifest });
   return isEnough ? 0 : 1;
 }

@@ -4,16 +4,32 @@ import path from "node:path";
 
 export const MANIFEST = "manifest.json";
 
+/** Writes a manifest where there is none yet, whole or not at all. */
+export function writeManifest(directory: string, manifest: object): void {
+  const file = path.join(directory, MANIFEST);
+  const fresh = `${file}.new`;
+  fs.writeFileSync(fresh, `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600, flush: true });
+  fs.renameSync(fresh, file);
+}
+
+/** What a folder holds. */
+export interface CopiesFound {
+  folders: string[];
+  /** False: so many nodes are missing that writes which were acknowledged may be in none of the copies. */
+  isEnough: boolean;
+}
+
 /**
  * The copies in a folder: the folder itself, or those that its manifest names.
  * @throws Error with a sentence for a person
  */
-export function copiesIn(directory: string): string[] {
+export function copiesIn(directory: string): CopiesFound {
   const file = path.join(directory, MANIFEST);
-  if (!fs.existsSync(file)) return [directory];
+  if (!fs.existsSync(file)) return { folders: [directory], isEnough: true };
   let nodes: unknown;
+  let isEnough: unknown;
   try {
-    ({ nodes } = JSON.parse(fs.readFileSync(file, "utf8")) as { nodes: unknown });
+    ({ nodes, isEnough } = JSON.parse(fs.readFileSync(file, "utf8")) as Record<string, unknown>);
   } catch (error) {
     throw new Error(`${file} cannot be read: ${(error as Error).message}`);
   }
@@ -24,9 +40,12 @@ export function copiesIn(directory: string): string[] {
   // They are where the manifest is, wherever that was copied to.
   if (
     !folders.every(
-      (folder): folder is string => typeof folder === "string" && path.basename(folder) === folder,
+      (folder): folder is string =>
+        typeof folder === "string" && path.basename(folder) === folder && !/^\.{0,2}$/.test(folder),
     )
   )
     throw new Error(`${file} names what cannot be a folder beside it`);
-  return folders.map((folder) => path.join(directory, folder));
+  const found = folders.map((folder) => path.join(directory, folder));
+  if (found.length === 0) throw new Error(`${file} names no copies`);
+  return { folders: found, isEnough: isEnough !== false };
 }

@@ -79,7 +79,7 @@ ${STATUSES}`,
 
 async function exportAll(words: Words, terminal: Terminal): Promise<number> {
   const [file] = words.operands;
-  const copies = (words.options.copy ?? []).flatMap(copiesIn);
+  const copies = words.options.copy ?? [];
   if (copies.length > 0) return exportCopies(copies, file, words, terminal);
   const query = new URLSearchParams({ prefix: optionOf(words, "prefix") ?? "" });
   const consistency = words.values.consistency as string | undefined;
@@ -91,11 +91,13 @@ async function exportAll(words: Words, terminal: Terminal): Promise<number> {
 }
 
 async function exportCopies(
-  copies: readonly string[],
+  directories: readonly string[],
   file: string,
   words: Words,
   terminal: Terminal,
 ): Promise<number> {
+  const found = directories.map((directory) => ({ directory, ...copiesIn(directory) }));
+  const copies = found.flatMap(({ folders }) => folders);
   const { keys, damaged } = await archiveCopies(copies, optionOf(words, "prefix") ?? "", file, terminal);
   if (words.switches.has("json")) terminal.out(`${JSON.stringify({ file, keys, damaged })}\n`);
   else if (file !== "-") terminal.out(`saved ${keys} keys of ${copies.length} copies in ${file}\n`);
@@ -103,7 +105,12 @@ async function exportCopies(
     terminal.err(
       `${damaged} records could not be read: other copies' versions are taken, if there are any\n`,
     );
-  return damaged === 0 ? 0 : 1;
+  const lacking = found.filter(({ isEnough }) => !isEnough).map(({ directory }) => directory);
+  for (const directory of lacking)
+    terminal.err(
+      `${directory} lacks too many nodes: writes that were acknowledged before the backup may be in none of its copies\n`,
+    );
+  return damaged === 0 && lacking.length === 0 ? 0 : 1;
 }
 
 /** What the last line of an import says. */

@@ -5,23 +5,13 @@
 import fs from "node:fs";
 import path from "node:path";
 import { VaultError } from "../../util/errors.ts";
-import {
-  type BackupFacts,
-  isUnfinishedRestore,
-  readBackupFile,
-  UNFINISHED_BACKUP,
-} from "../directory/backup-file.ts";
-import { lockDirectory } from "../directory/lock.ts";
+import { type BackupFacts, readBackupFile, UNFINISHED_BACKUP } from "../directory/backup-file.ts";
 import { identityOf, shardDirectory, writeRestoredStore } from "../directory/store-file.ts";
 import { LIST_NAMES, readSlabList } from "../list/copies.ts";
 import { slabName } from "../slabs/files.ts";
 import { nodeIo } from "../slabs/io.ts";
 import { copyWhole, syncFolder } from "./file-copy.ts";
-import { claimTarget, clearTarget, demandEmpty, prepareTarget, type Target } from "./target.ts";
-
-const LOCKS = /^LOCK/;
-/** What is in a directory that is being restored, up to where it is a store. */
-const OF_A_RESTORE = /^(?:LOCK.*|BACKUP\.new|STORE\.new|shard-\d+)$/;
+import { clearTarget, leaveTarget, type Target, takeTarget } from "./target.ts";
 
 export interface RestoreOptions {
   /** Also of a backup that lacks slabs: what was in them answers 500. */
@@ -52,31 +42,12 @@ export async function restoreBackup(
   const facts = readBackupFile(copy);
   if (facts === null)
     throw new VaultError("bad_request", `${copy} is no backup of minivault: there is no file BACKUP in it`);
-  const isLeft = isUnfinishedRestore(path.resolve(directory));
-  const target = prepareTarget(path.resolve(directory), copy, isLeft ? OF_A_RESTORE : LOCKS);
-  // Nobody else takes it for left, and no node starts on it.
-  const lock = await lockDirectory(target.directory);
+  const target = await takeTarget(path.resolve(directory), copy, "restore");
   try {
-    if (isLeft) await clearLeft(target.directory);
-    else {
-      demandEmpty(target.directory, LOCKS);
-      claimTarget(target, "restore");
-    }
-    await syncFolder(target.directory);
     return await fill(target, copy, facts, options);
   } finally {
-    await lock.release();
+    await leaveTarget(target, "restore");
   }
-}
-
-/** Removes what an ended restore has put into a directory; that it has not finished stays said. */
-async function clearLeft(directory: string): Promise<void> {
-  if (!isUnfinishedRestore(directory))
-    throw new VaultError("conflict", `${directory} was being restored just now: look at it first`);
-  demandEmpty(directory, OF_A_RESTORE);
-  for (const name of fs.readdirSync(directory))
-    if (name !== UNFINISHED_BACKUP && !LOCKS.test(name))
-      await fs.promises.rm(path.join(directory, name), { recursive: true });
 }
 
 /** Puts everything into the directory, or nothing. */

@@ -7,26 +7,41 @@ import path from "node:path";
 import { trustProblem } from "../../platform/private-directory.ts";
 import { reasonOf } from "../../platform/system-error.ts";
 import { VaultError } from "../../util/errors.ts";
-import { beginBackupFile } from "../directory/backup-file.ts";
+import { beginBackupFile, type FilledBy, UNFINISHED_BACKUP, unfinishedBy } from "../directory/backup-file.ts";
+import { type DirectoryLock, lockDirectory } from "../directory/lock.ts";
+import { DirectoryInUse } from "../directory/lock-file.ts";
+import { syncFolder } from "./file-copy.ts";
 
 /** Longest path that Linux takes. */
 const PATH_BYTES_MAX = 4096;
+const LOCKS = /^LOCK/;
+/** What a backup or a restore puts into its folder, as long as that is no copy, or no store, yet. */
+const OF_UNFINISHED = /^(?:LOCK.*|BACKUP\.new|STORE\.new|shard-\d+)$/;
 
-export interface Target {
+/** A folder that can be filled. */
+export interface Place {
   /** As it was named: not every path can be told without its links (those of /proc cannot). */
   directory: string;
   /** It was not there before. */
   made: boolean;
+  /** One of the same kind that was ended has left it. */
+  isLeft: boolean;
+}
+
+/** One that is being filled, and that nobody else takes. */
+export interface Target extends Place {
+  lock: DirectoryLock;
+  /** Another process has taken it over, because this one was frozen for a while: it is not to be touched. */
+  isLost: boolean;
 }
 
 /**
- * Makes the folder, or finds it empty.
+ * Makes the folder, or finds it empty, or as one of the same kind has left it that was ended.
  * @param source what is copied
- * @param passedOver names of what may be in it all the same
  * @throws VaultError with a sentence for a person: bad_request for a path that cannot be used, conflict for a
  * folder that is not empty
  */
-export function prepareTarget(directory: string, source: string, passedOver: RegExp | null = null): Target {
+export function findPlace(directory: string, source: string, by: FilledBy): Place {
   if (!path.isAbsolute(directory))
     throw new VaultError("bad_request", `give the folder by an absolute path; "${directory}" is none`);
   if (directory.includes("\0") || Buffer.byteLength(directory) > PATH_BYTES_MAX)
@@ -36,12 +51,13 @@ export function prepareTarget(directory: string, source: string, passedOver: Reg
     const made = makeFolder(directory);
     try {
       demandOwn(directory);
-      demandEmpty(directory, passedOver);
+      const isLeft = unfinishedBy(directory) === by;
+      demandEmpty(directory, isLeft ? OF_UNFINISHED : LOCKS);
+      return { directory: path.resolve(directory), made, isLeft };
     } catch (error) {
       if (made) fs.rmdirSync(directory);
       throw error;
     }
-    return { directory: path.resolve(directory), made };
   } catch (error) {
     if (error instanceof VaultError) throw error;
     throw new VaultError("bad_request", `${directory} cannot be used: ${reasonOf(error)}`);
@@ -49,16 +65,51 @@ export function prepareTarget(directory: string, source: string, passedOver: Reg
 }
 
 /**
- * Takes a folder for oneself: of two who have found it empty one fills it.
- * @throws VaultError: another one does; nothing of it is to be touched
+ * Takes a folder for oneself: nobody else fills it until `leaveTarget`, and no node starts on it. What one of
+ * the same kind has left there is removed.
+ * @throws VaultError as `findPlace`, and conflict where another process has it
  */
-export function claimTarget({ directory }: Target, by: "backup" | "restore"): void {
+export async function takeTarget(directory: string, source: string, by: FilledBy): Promise<Target> {
+  const place = findPlace(directory, source, by);
+  const onLost = (): void => {
+    target.isLost = true;
+  };
+  const lock = await lockDirectory(place.directory, { onLost }).catch((error: Error) => {
+    if (!(error instanceof DirectoryInUse)) throw error;
+    const text = `${place.directory} is in use by ${error.who}: wait for it, or name another folder`;
+    throw new VaultError("conflict", text);
+  });
+  const target: Target = { ...place, lock, isLost: false };
   try {
-    beginBackupFile(directory, by);
+    if (place.isLeft) await clearLeft(place.directory, by);
+    else {
+      // Another one may have come and gone before the lock was ours.
+      demandEmpty(place.directory, LOCKS);
+      beginBackupFile(place.directory, by);
+    }
+    await syncFolder(place.directory);
+    return target;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    throw new VaultError("conflict", `${directory} is being filled by another command: name another folder`);
+    // Of a folder that was empty a moment ago nothing else can be ours.
+    if (place.made && !(error instanceof VaultError)) await clearTarget(target).catch(() => {});
+    await leaveTarget(target, by);
+    throw error;
   }
+}
+
+/** Removes what an ended one has put into a folder; that it has not finished stays said. */
+async function clearLeft(directory: string, by: FilledBy): Promise<void> {
+  if (unfinishedBy(directory) !== by)
+    throw new VaultError("conflict", `${directory} was being filled just now: look at it first`);
+  demandEmpty(directory, OF_UNFINISHED);
+  await removeAll(directory, (name) => name !== UNFINISHED_BACKUP && !LOCKS.test(name));
+}
+
+async function removeAll(directory: string, isMeant: (name: string) => boolean): Promise<void> {
+  const names = fs.readdirSync(directory).filter(isMeant);
+  await Promise.all(
+    names.map((name) => fs.promises.rm(path.join(directory, name), { recursive: true, force: true })),
+  );
 }
 
 /** True: it was not there. A missing folder above it may be a disk that is not mounted. */
@@ -86,8 +137,14 @@ function demandOwn(directory: string): void {
 }
 
 /** @throws VaultError naming what is in the folder */
-export function demandEmpty(directory: string, passedOver: RegExp | null): void {
-  const first = fs.readdirSync(directory).find((name) => passedOver?.test(name) !== true);
+function demandEmpty(directory: string, passedOver: RegExp): void {
+  const names = fs.readdirSync(directory);
+  if (names.includes("BACKUP"))
+    throw new VaultError(
+      "conflict",
+      `${directory} is not empty: it is a whole backup already; name another folder`,
+    );
+  const first = names.find((name) => !passedOver.test(name));
   if (first !== undefined)
     throw new VaultError(
       "conflict",
@@ -114,10 +171,16 @@ function realPath(file: string): string {
 }
 
 /** Removes what was put into the folder, and the folder if it was made for it. */
-export async function clearTarget({ directory, made }: Target): Promise<void> {
-  const all = fs.readdirSync(directory);
-  await Promise.all(
-    all.map((name) => fs.promises.rm(path.join(directory, name), { recursive: true, force: true })),
-  );
+export async function clearTarget({ directory, made, isLost }: Target): Promise<void> {
+  if (isLost) return;
+  // Who is ended here leaves what says that it is not finished.
+  await removeAll(directory, (name) => name !== UNFINISHED_BACKUP && !LOCKS.test(name));
+  await removeAll(directory, () => true);
   if (made) fs.rmdirSync(directory);
+}
+
+/** Lets others have the folder. A copy has no file of a lock in it; a store may. */
+export async function leaveTarget({ directory, lock }: Target, by: FilledBy): Promise<void> {
+  await lock.release();
+  if (by === "backup") fs.rmSync(path.join(directory, "LOCK.free"), { force: true });
 }

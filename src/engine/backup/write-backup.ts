@@ -20,7 +20,7 @@ import { slabName } from "../slabs/files.ts";
 import { isDiskFull } from "../slabs/io.ts";
 import type { ShardCut } from "./cut.ts";
 import { copyBeginning, copyWhole, syncFolder, writeNew } from "./file-copy.ts";
-import { claimTarget, clearTarget, type Target } from "./target.ts";
+import { clearTarget, type Target } from "./target.ts";
 
 /** In the data directory: second names of slabs that are to be copied. */
 export const STAGING = "backup.new";
@@ -64,20 +64,18 @@ interface ToCopy {
 }
 
 /**
- * Writes the backup.
+ * Writes the backup into a folder that was taken for it, and that its caller leaves.
  * @throws VaultError: nothing is left of it then
  */
 export async function writeBackup(job: BackupJob): Promise<BackupSummary> {
   const { target, cuts } = job;
   const writer = new BackupWriter(job);
-  let isClaimed = false;
   try {
-    claimTarget(target, "backup");
-    isClaimed = true;
     const copies: ToCopy[] = [];
     for (const cut of cuts) copies.push(...(await writer.link(cut)));
     await writer.copyAll(copies);
     for (const cut of cuts) await writer.finishShard(cut);
+    writer.demandWanted();
     const summary = { ...writer.summary, ended: Date.now() };
     writeBackupFile(target.directory, { store: job.text, began: job.began, ended: summary.ended });
     await syncFolder(path.dirname(target.directory));
@@ -85,8 +83,8 @@ export async function writeBackup(job: BackupJob): Promise<BackupSummary> {
   } catch (error) {
     writer.letGo();
     // What cannot be removed shows by BACKUP.new that it is not finished.
-    if (isClaimed) await clearTarget(target).catch(() => {});
-    throw reported(error, target.directory);
+    await clearTarget(target).catch(() => {});
+    throw failedBackup(error, target.directory);
   } finally {
     writer.letGo();
     clearStaging(job.dataDirectory);
@@ -98,7 +96,8 @@ export function clearStaging(dataDirectory: string): void {
   fs.rmSync(path.join(dataDirectory, STAGING), { recursive: true, force: true });
 }
 
-function reported(error: unknown, directory: string): VaultError {
+/** Why there is no backup. */
+export function failedBackup(error: unknown, directory: string): VaultError {
   if (error instanceof VaultError) return error;
   if (isDiskFull(error))
     return new VaultError(
@@ -227,7 +226,13 @@ class BackupWriter {
     await syncFolder(directory);
   }
 
-  private demandWanted(): void {
+  /** @throws VaultError when nobody wants it any more, or the folder is somebody else's */
+  demandWanted(): void {
+    if (this.job.target.isLost)
+      throw new VaultError(
+        "conflict",
+        "another process has taken the folder over meanwhile: name another one",
+      );
     if (this.job.isGivenUp()) throw new VaultError("stopping", "the node is stopping; the backup is removed");
   }
 }

@@ -24,23 +24,27 @@ export interface BackupFacts {
   ended: number;
 }
 
+/** What fills a directory. */
+export type FilledBy = "backup" | "restore";
+
 /** Says that a directory is being filled; `writeBackupFile`, or who restores, takes that away. */
-export function beginBackupFile(directory: string, by: "backup" | "restore"): void {
+export function beginBackupFile(directory: string, by: FilledBy): void {
   const text = by === "restore" ? RESTORE : "";
   fs.writeFileSync(path.join(directory, UNFINISHED_BACKUP), text, { mode: 0o600, flag: "wx", flush: true });
 }
 
-/** Whether a restore fills a directory, or was ended while it did. */
-export function isUnfinishedRestore(directory: string): boolean {
-  return readIfAny(path.join(directory, UNFINISHED_BACKUP)) === RESTORE;
+/** What fills a directory, or was ended while it did; null: nothing. */
+export function unfinishedBy(directory: string): FilledBy | null {
+  const text = readIfAny(path.join(directory, UNFINISHED_BACKUP));
+  if (text === null) return null;
+  return text === RESTORE ? "restore" : "backup";
 }
 
 /** Declares a copy finished; all else in it must be durable. */
 export function writeBackupFile(directory: string, { store, began, ended }: BackupFacts): void {
-  writeSealed(path.join(directory, NAME), { format: FORMAT, version: VERSION, store, began, ended } as {
-    format: string;
-    version: number;
-  });
+  const document = { format: FORMAT, version: VERSION, store, began, ended };
+  // At no moment it is neither a copy nor one that is not finished.
+  writeSealed(path.join(directory, NAME), document, true);
 }
 
 /**
@@ -51,11 +55,9 @@ export function readBackupFile(directory: string): BackupFacts | null {
   const file = path.join(directory, NAME);
   const members = readSealed(file, FORMAT, VERSION);
   if (members === null) {
-    if (!fs.existsSync(path.join(directory, UNFINISHED_BACKUP))) return null;
-    if (isUnfinishedRestore(directory)) throw unfinishedRestore(directory);
-    throw new Error(
-      `${directory} is a backup that was not finished: remove it, or see that the one that is under way ends`,
-    );
+    const by = unfinishedBy(directory);
+    if (by === null) return null;
+    throw unfinished(directory, by);
   }
   const { store, began, ended } = members as unknown as BackupFacts;
   if (typeof store !== "object" || store === null) throw new Error(`${file} does not say what it is of`);
@@ -77,15 +79,22 @@ export function readStoreOrBackup(directory: string): StoreIdentity | null {
  */
 export function demandNoBackup(directory: string): void {
   const isThere = (name: string): boolean => fs.existsSync(path.join(directory, name));
-  if (isThere("STORE") || (!isThere(NAME) && !isThere(UNFINISHED_BACKUP))) return;
-  if (isUnfinishedRestore(directory)) throw unfinishedRestore(directory);
+  if (isThere("STORE")) return;
+  const by = unfinishedBy(directory);
+  if (!isThere(NAME)) {
+    if (by === null) return;
+    throw unfinished(directory, by);
+  }
   throw new Error(
     `${directory} is a backup, and nothing starts on one: minivault restore ${directory} DIR makes a data directory of it`,
   );
 }
 
-function unfinishedRestore(directory: string): Error {
-  return new Error(
-    `a restore into ${directory} has not finished: wait for it, or run minivault restore COPY ${directory} again`,
-  );
+function unfinished(directory: string, by: FilledBy): Error {
+  const again = by === "restore" ? `minivault restore COPY ${directory}` : `the backup into ${directory}`;
+  const what =
+    by === "restore"
+      ? `a restore into ${directory} has not finished`
+      : `${directory} is a backup that was not finished`;
+  return new Error(`${what}: wait for it, or run ${again} again, which removes what is there`);
 }

@@ -51,6 +51,17 @@ export interface PresentLock {
   modifiedMs: number;
 }
 
+/** Another process has the directory. */
+export class DirectoryInUse extends Error {
+  /** That process, for a person. */
+  readonly who: string;
+
+  constructor(directory: string, who: string) {
+    super(`${directory} is in use by ${who}: stop that one first, or choose another directory with -data`);
+    this.who = who;
+  }
+}
+
 export class LockFile {
   readonly directory: string;
   readonly name: string;
@@ -76,11 +87,9 @@ export class LockFile {
   }
 
   /** What to tell who wants the directory. `owner`: null, as far as known; left out: as the file has it. */
-  inUse(owner: Owner | null = this.read()?.owner ?? null): Error {
+  inUse(owner: Owner | null = this.read()?.owner ?? null): DirectoryInUse {
     const who = owner === null ? "another process" : `process ${owner.pid} on ${owner.host}`;
-    return new Error(
-      `${this.directory} is in use by ${who}: stop that one first, or choose another directory with -data`,
-    );
+    return new DirectoryInUse(this.directory, who);
   }
 
   /** Whether the owner of a LOCK sees the same abstract sockets as this process. */

@@ -5,9 +5,10 @@
  */
 import path from "node:path";
 import type { ShardCut } from "../../engine/backup/cut.ts";
-import { clearTarget, prepareTarget } from "../../engine/backup/target.ts";
-import { type BackupSummary, writeBackup } from "../../engine/backup/write-backup.ts";
+import { clearTarget, leaveTarget, type Target, takeTarget } from "../../engine/backup/target.ts";
+import { type BackupSummary, failedBackup, writeBackup } from "../../engine/backup/write-backup.ts";
 import { readStoreText, type StoreIdentity } from "../../engine/directory/store-file.ts";
+import type { StoreText } from "../../engine/directory/store-text.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { ShardThread } from "../thread/pool.ts";
 
@@ -37,7 +38,7 @@ export class Backups {
   }
 
   /**
-   * Makes a backup in a folder that is new or empty.
+   * Makes a backup in a folder that is new or empty, or has what is left of one that was ended.
    * @returns when all of it is on the disk
    * @throws VaultError with a sentence for a person: then nothing is left of it
    */
@@ -61,12 +62,21 @@ export class Backups {
   }
 
   private async make(directory: string, report: BackupReport): Promise<BackupSummary> {
-    const { dataDirectory, store } = this.setup;
     const began = Date.now();
-    const target = prepareTarget(directory, path.resolve(dataDirectory));
-    const text = readStoreText(dataDirectory);
-    if (text === null) throw new VaultError("write_stopped", `${dataDirectory} has lost its file STORE`);
-    const cuts = await this.cutAll().catch(async (error) => {
+    const source = path.resolve(this.setup.dataDirectory);
+    const target = await takeTarget(directory, source, "backup").catch((error) => {
+      throw failedBackup(error, directory);
+    });
+    try {
+      return await this.fill(target, began, report);
+    } finally {
+      await leaveTarget(target, "backup");
+    }
+  }
+
+  private async fill(target: Target, began: number, report: BackupReport): Promise<BackupSummary> {
+    const { dataDirectory, store } = this.setup;
+    const { text, cuts } = await this.moment().catch(async (error) => {
       await clearTarget(target);
       throw error;
     });
@@ -82,6 +92,14 @@ export class Backups {
     } finally {
       await released;
     }
+  }
+
+  /** The store, and what all shards consist of at one moment; slabs are held then. */
+  private async moment(): Promise<{ text: StoreText; cuts: ShardCut[] }> {
+    const { dataDirectory } = this.setup;
+    const text = readStoreText(dataDirectory);
+    if (text === null) throw new VaultError("write_stopped", `${dataDirectory} has lost its file STORE`);
+    return { text, cuts: await this.cutAll() };
   }
 
   /** What all shards consist of at one moment; slabs are held then. */
