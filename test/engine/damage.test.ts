@@ -16,7 +16,7 @@ import { Harness, MEMORY_FOLDER, temporaryDirectory } from "./harness.ts";
 /** The golden store of this format version is damaged. */
 const GOLDEN = path.join(__dirname, "../golden", process.env.GOLDEN ?? "v3");
 const CONTENT = contentOf(Number(path.basename(GOLDEN).slice(1)));
-const STRIDE = Number(process.env.STRIDE ?? 61);
+const STRIDE = Number(process.env.STRIDE ?? 131);
 /** Set to one of both, the other is left out. */
 const ONLY = process.env.DAMAGE ?? "";
 

@@ -1,12 +1,12 @@
 /**
- * The benchmarks run, in their tiny form, so that they cannot rot; those of three nodes are in test/storm. Their figures are not looked at.
+ * The benchmarks run, in their tiny form, so that they cannot rot; those of three nodes, and those beside other programs, are in test/storm.
+ * Their figures are not looked at.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import path from "node:path";
 import { test } from "node:test";
 import { zipfDraws } from "../../native-bench/zipf.ts";
-import { assertRows, ROOT, runAlone, runBenchmark } from "./run-benchmark.ts";
+import { assertRows, runAlone, runBenchmark } from "./run-benchmark.ts";
 
 test("bench:native: its tiny form measures every operation", async () => {
   const { text, status } = await runAlone("npm", "run", "--silent", "bench:native", "--", "--tiny");
@@ -62,67 +62,6 @@ test("bench: a bad option is refused with the help", async () => {
   assert.match(text, /--rounds N/);
 });
 
-test("bench:peers: its tiny form measures each row that the machine has programs for", async (t) => {
-  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
-    t.skip("wrk is not installed");
-    return;
-  }
-  const only =
-    "hot GET 100 B, 64,one connection, p50,a miss,zipfian,GET 100 KiB,PUT 5 MiB,in process,write to its event,S3 PUT of 100 KiB";
-  const { text, status } = await runBenchmark("peers.ts", "--tiny", "--only", only);
-  assert.equal(status, 0, text);
-  assertRows(text, [
-    /hot GET 100 B, 64 connections .*bare uWS handler.* ≥ 0\.92/,
-    /a miss .*a hit/,
-    /zipfian, 2,000 keys .*own GET alone/,
-    /PUT 5 MiB, -sync always .*dd conv=fdatasync/,
-    /in process: GET 5 MiB to a readable view/,
-    /nginx, sendfile|nginx is not installed/,
-    /watch: from a write to its event .*Redis keyspace notifications.* ≤ 1|redis-server is not installed/,
-    /S3 PUT of 100 KiB .*nginx, WebDAV.* ≥ 0\.7|nginx is not installed/,
-  ]);
-});
-
-test("bench:peers: builds for several versions of Node.js get a row each, beside the first", async (t) => {
-  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
-    t.skip("wrk is not installed");
-    return;
-  }
-  const build = `${process.execPath}:${path.join(ROOT, "dist/minivault.js")}`;
-  const { text, status } = await runBenchmark("peers.ts", "--tiny", "--builds", `${build},${build}`);
-  assert.equal(status, 0, text);
-  const name = String.raw`Node [\d.]+, uWebSockets\.js [^ ]+.*`;
-  assertRows(text, [
-    new RegExp(`^GET 100 B, 64 connections: ${name}${name} ≥ 0\\.95`, "m"),
-    new RegExp(`^PUT 100 B, 64 connections: ${name}${name} ≥ 0\\.95`, "m"),
-  ]);
-  assert.equal((await runBenchmark("peers.ts", "--builds", build)).status, 2);
-});
-
-test("bench:peers: zipfian draws favour few keys and reach many", () => {
-  const draws = zipfDraws(1000, 100_000, 1);
-  const counts = new Map<number, number>();
-  for (const draw of draws) counts.set(draw, (counts.get(draw) ?? 0) + 1);
-  const sorted = [...counts.values()].sort((a, b) => b - a);
-  // With theta 0.99 and 1,000 keys the first rank has 1 / zeta(1,000) of all draws, about 13 %.
-  assert.ok(sorted[0] > 11_000 && sorted[0] < 15_000, `${sorted[0]} draws of the hottest key`);
-  assert.ok(sorted[0] / sorted[1] > 1.7 && sorted[0] / sorted[1] < 2.3, `${sorted[0]} and ${sorted[1]}`);
-  assert.ok(counts.size > 500, `${counts.size} keys drawn`);
-  for (const draw of counts.keys()) assert.ok(draw < 1000);
-});
-
-test("bench:size: its tiny form measures each number of keys", async (t) => {
-  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
-    t.skip("wrk is not installed");
-    return;
-  }
-  const { text, status } = await runBenchmark("size.ts", "--tiny");
-  assert.equal(status, 0, text);
-  assertRows(text, [/^1,000 +[\d,]+ .* 1\.00 /m, /^20,000 +[\d,]+ /m, /index bytes a key/]);
-  const { status: refused } = await runBenchmark("size.ts", "--keys", "1000,many");
-  assert.equal(refused, 2);
-});
-
 test("bench:restart: its tiny form gets right answers after kill -9", async () => {
   const { text, status } = await runBenchmark("restart.ts", "--tiny");
   assert.equal(status, 0, text);
@@ -140,4 +79,16 @@ test("bench:changes: its tiny form measures batches beside the same PUTs alone",
   assert.ok(status === 0 || /FAILED: \d+ request/.test(text), text);
   assertRows(text, [/^one node +[\d.,]+\/s .* ≥ 3 /m]);
   assert.equal((await runBenchmark("changes.ts", "--only", "many")).status, 2);
+});
+
+test("bench:peers: zipfian draws favour few keys and reach many", () => {
+  const draws = zipfDraws(1000, 100_000, 1);
+  const counts = new Map<number, number>();
+  for (const draw of draws) counts.set(draw, (counts.get(draw) ?? 0) + 1);
+  const sorted = [...counts.values()].sort((a, b) => b - a);
+  // With theta 0.99 and 1,000 keys the first rank has 1 / zeta(1,000) of all draws, about 13 %.
+  assert.ok(sorted[0] > 11_000 && sorted[0] < 15_000, `${sorted[0]} draws of the hottest key`);
+  assert.ok(sorted[0] / sorted[1] > 1.7 && sorted[0] / sorted[1] < 2.3, `${sorted[0]} and ${sorted[1]}`);
+  assert.ok(counts.size > 500, `${counts.size} keys drawn`);
+  for (const draw of counts.keys()) assert.ok(draw < 1000);
 });

@@ -1,4 +1,4 @@
-/** The benchmarks of three nodes run, in their tiny form, so that they cannot rot. Their figures are not looked at. */
+/** The benchmarks of three nodes, and those beside other programs, run, in their tiny form, so that they cannot rot. Their figures are not looked at. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import path from "node:path";
@@ -56,4 +56,53 @@ test("bench:three: its tiny form measures three nodes beside what is installed, 
     assert.match(text, isThere ? row : new RegExp(`${program} is not installed`));
   }
   assert.equal((await runBenchmark("three.ts", "--rounds", "many")).status, 2);
+});
+
+test("bench:peers: its tiny form measures each row that the machine has programs for", async (t) => {
+  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
+    t.skip("wrk is not installed");
+    return;
+  }
+  const only =
+    "hot GET 100 B, 64,one connection, p50,a miss,zipfian,GET 100 KiB,PUT 5 MiB,in process,write to its event,S3 PUT of 100 KiB";
+  const { text, status } = await runBenchmark("peers.ts", "--tiny", "--only", only);
+  assert.equal(status, 0, text);
+  assertRows(text, [
+    /hot GET 100 B, 64 connections .*bare uWS handler.* ≥ 0\.92/,
+    /a miss .*a hit/,
+    /zipfian, 2,000 keys .*own GET alone/,
+    /PUT 5 MiB, -sync always .*dd conv=fdatasync/,
+    /in process: GET 5 MiB to a readable view/,
+    /nginx, sendfile|nginx is not installed/,
+    /watch: from a write to its event .*Redis keyspace notifications.* ≤ 1|redis-server is not installed/,
+    /S3 PUT of 100 KiB .*nginx, WebDAV.* ≥ 0\.7|nginx is not installed/,
+  ]);
+});
+
+test("bench:peers: builds for several versions of Node.js get a row each, beside the first", async (t) => {
+  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
+    t.skip("wrk is not installed");
+    return;
+  }
+  const build = `${process.execPath}:${path.join(ROOT, "dist/minivault.js")}`;
+  const { text, status } = await runBenchmark("peers.ts", "--tiny", "--builds", `${build},${build}`);
+  assert.equal(status, 0, text);
+  const name = String.raw`Node [\d.]+, uWebSockets\.js [^ ]+.*`;
+  assertRows(text, [
+    new RegExp(`^GET 100 B, 64 connections: ${name}${name} ≥ 0\\.95`, "m"),
+    new RegExp(`^PUT 100 B, 64 connections: ${name}${name} ≥ 0\\.95`, "m"),
+  ]);
+  assert.equal((await runBenchmark("peers.ts", "--builds", build)).status, 2);
+});
+
+test("bench:size: its tiny form measures each number of keys", async (t) => {
+  if (spawnSync("sh", ["-c", "command -v wrk"]).status !== 0) {
+    t.skip("wrk is not installed");
+    return;
+  }
+  const { text, status } = await runBenchmark("size.ts", "--tiny");
+  assert.equal(status, 0, text);
+  assertRows(text, [/^1,000 +[\d,]+ .* 1\.00 /m, /^20,000 +[\d,]+ /m, /index bytes a key/]);
+  const { status: refused } = await runBenchmark("size.ts", "--keys", "1000,many");
+  assert.equal(refused, 2);
 });

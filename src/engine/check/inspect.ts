@@ -201,11 +201,12 @@ function* slabItems(file: string, fileBytes: number, page: Uint8Array): Generato
   if (size < HEADER_BYTES + FOOTER_BYTES) return;
   const bytes = readSlab(file, 0, size, () => {});
   const map = recordSource(bytes);
+  const held = { source: map, zerosFrom: size / UNIT_BYTES };
   const footer = decodeFooter(bytes, sequence);
   const walk =
     typeof store === "string"
       ? followLengths(map)
-      : walkSlab(map, footer, (unit) => placeOf(store.salt, shard, sequence, unit), store.keyHash);
+      : walkSlab(held, footer, (unit) => placeOf(store.salt, shard, sequence, unit), store.keyHash);
   for (const record of walk.records) yield recordItem(map, record, typeof store !== "string");
   const end = walk.endUnit * UNIT_BYTES;
   const footerAt = size - FOOTER_BYTES;
@@ -223,7 +224,7 @@ function* slabItems(file: string, fileBytes: number, page: Uint8Array): Generato
   } else if (looksSealed(bytes.subarray(footerAt)))
     yield { what: "footer", offset: footerAt, problem: "table or footer are damaged" };
   else {
-    const torn = tornBytes(bytes, walk.endUnit);
+    const torn = tornBytes(held, walk.endUnit);
     yield { what: "end of records", offset: end, sealed: false, ...(torn > 0 ? { tornBytes: torn } : {}) };
   }
 }

@@ -5,19 +5,11 @@ import { type ChunkRef, readManifest } from "../../format/manifest.ts";
 import { FOOTER_BYTES, HEADER_BYTES, TYPE_MANIFEST, UNIT_BYTES } from "../../format/offsets.ts";
 import { placeOf, type RecordSource, recordSource } from "../../format/record.ts";
 import { isIndexed } from "../../format/record-types.ts";
-import {
-  decodeFooter,
-  footerSeal,
-  headerProblem,
-  looksSealed,
-  tableWord,
-  tableWords,
-} from "../../format/slab.ts";
+import { decodeFooter, footerSeal, headerProblem, looksSealed, tableWord } from "../../format/slab.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
-import { readSlab } from "../slabs/files.ts";
-import { scanSlab } from "../slabs/scan.ts";
+import { type HeldSlab, readHeld } from "../start/slab-reader.ts";
 import type { Findings } from "./findings.ts";
 import type { ReadSlabs } from "./verify-index.ts";
 import { type SlabWalk, tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
@@ -61,7 +53,8 @@ export function checkSlab(
   const fileBytes = fs.statSync(file).size;
   if (fileBytes < store.slabBytes)
     findings.damage(file, fileBytes, "slab", null, `the file was cut here, it had ${store.slabBytes} bytes`);
-  const bytes = readWhole(findings, file);
+  const held = readWhole(findings, file);
+  const { bytes } = held.source;
   const identity = { shard, sequence, slabBytes: store.slabBytes, storeId: store.slabId };
   const problem = headerProblem(bytes.subarray(0, HEADER_BYTES), identity);
   if (problem !== null) findings.damage(file, 0, "header", null, problem.text);
@@ -81,20 +74,19 @@ export function checkSlab(
       null,
       "table or footer are damaged; the next start makes them anew",
     );
-  const map = recordSource(bytes);
+  const map = held.source;
   const place = (unit: number): number => placeOf(store.salt, shard, sequence, unit);
-  const { records, endUnit } = walkSlab(map, footer, place, store.keyHash);
-  const table = footer === null ? scanSlab(map, place, store.keyHash).table : tableWords(map.bytes, footer);
+  const { records, endUnit, table } = walkSlab(held, footer, place, store.keyHash);
   const seal = footerSeal(bytes.subarray(footerAt));
   const misfit = expected.misfit(sequence, { map, table, endUnit, seal: footer === null ? null : seal });
   if (misfit !== null && fileBytes >= store.slabBytes) findings.damage(file, null, "slab", null, misfit);
   if (misfit !== null || problem !== null || isFooterBad || fileBytes < store.slabBytes)
     findings.named.add(sequence);
-  checkRecords(findings, read, sequence, map, { records, endUnit });
+  checkRecords(findings, read, sequence, map, { records, endUnit, table });
   if (footer !== null) return;
   read.tables.set(sequence, tableOf(records, store.keyHash));
   const isTorn = !looksSealed(bytes.subarray(footerAt));
-  const torn = isTorn ? tornBytes(bytes, endUnit) : 0;
+  const torn = isTorn ? tornBytes(held, endUnit) : 0;
   if (torn > 0)
     findings.note(
       file,
@@ -131,17 +123,17 @@ function checkRecords(
 }
 
 /** Reads a slab. Where the disk refuses, that is damage, with zeros in its place. */
-function readWhole(findings: Findings, file: string): Uint8Array {
+function readWhole(findings: Findings, file: string): HeldSlab {
   const { slabBytes } = findings.store;
   const damaged = (position: number, { message }: Error): void =>
     findings.damage(file, position, "slab", null, `cannot be read: ${message}`);
   try {
-    return readSlab(file, 0, slabBytes, damaged);
+    return readHeld(file, slabBytes, damaged);
   } catch (error) {
     // Not a place, but the file as a whole: the store does not open with it.
     findings.isReadable = false;
     damaged(0, error as Error);
-    return new Uint8Array(slabBytes);
+    return { source: recordSource(new Uint8Array(slabBytes)), zerosFrom: 0 };
   }
 }
 

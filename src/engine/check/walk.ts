@@ -16,6 +16,7 @@ import {
 import { type SlabFooter, tableType, tableUnit, tableWordAt, tableWords } from "../../format/slab.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import { scanSlab } from "../slabs/scan.ts";
+import type { HeldSlab } from "../start/slab-reader.ts";
 
 /** One record of a slab, or a stretch in which there should be records. */
 export interface WalkedRecord {
@@ -36,22 +37,29 @@ export interface WalkedRecord {
 export interface SlabWalk {
   records: WalkedRecord[];
   endUnit: number;
+  /** Its table, or what that would be as far as records can be followed. */
+  table: Int32Array;
 }
 
 /**
  * Goes through a slab: along its table where it has a good one, and then table and records must say the same;
  * else from record to record.
+ * @param held all of the slab
  * @param footer of the slab, from `decodeFooter`; null: none, or a bad one
  * @param place seed of the checksum of the record at a unit
  */
 export function walkSlab(
-  map: RecordSource,
+  held: HeldSlab,
   footer: SlabFooter | null,
   place: (unit: number) => number,
   keyHash: KeyHash,
 ): SlabWalk {
-  if (footer !== null) return { records: walkTable(map, footer, place, keyHash), endUnit: footer.endUnit };
-  const scan = scanSlab(map, place, keyHash);
+  const { source: map, zerosFrom } = held;
+  if (footer !== null) {
+    const table = tableWords(map.bytes, footer);
+    return { records: walkTable(map, footer, table, place, keyHash), endUnit: footer.endUnit, table };
+  }
+  const scan = scanSlab(map, place, keyHash, { readTo: () => {}, readRest: () => zerosFrom });
   const records: WalkedRecord[] = [];
   for (let at = 2; at < scan.table.length; at += 3) {
     const unit = tableUnit(scan.table[at]);
@@ -66,7 +74,8 @@ export function walkSlab(
       key: plausibleKey(map, from, to),
       keyIsCertain: false,
     });
-  return { records: records.sort((a, b) => a.unit - b.unit), endUnit: scan.endUnit };
+  records.sort((a, b) => a.unit - b.unit);
+  return { records, endUnit: scan.endUnit, table: Int32Array.from(scan.table) };
 }
 
 function whole(map: RecordSource, unit: number): WalkedRecord {
@@ -87,10 +96,10 @@ function plausibleKey(map: RecordSource, unit: number, endUnit: number): Uint8Ar
 function walkTable(
   map: RecordSource,
   footer: SlabFooter,
+  table: Int32Array,
   place: (unit: number) => number,
   keyHash: KeyHash,
 ): WalkedRecord[] {
-  const table = tableWords(map.bytes, footer);
   const records: WalkedRecord[] = [];
   let expected = FIRST_UNIT;
   let previous: number | null = 0;
@@ -124,9 +133,10 @@ function walkTable(
  * Bytes after the end of an open slab's records: something was being written when the node ended, and nobody
  * was told that it is there.
  */
-export function tornBytes(bytes: Uint8Array, endUnit: number): number {
-  let last = bytes.length - 1;
+export function tornBytes({ source, zerosFrom }: HeldSlab, endUnit: number): number {
+  const { bytes } = source;
+  let last = Math.min(bytes.length, zerosFrom * UNIT_BYTES) - 1;
   const end = endUnit * UNIT_BYTES;
   while (last >= end && bytes[last] === 0) last--;
-  return last + 1 - end;
+  return Math.max(0, last + 1 - end);
 }

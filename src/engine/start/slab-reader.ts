@@ -11,6 +11,27 @@ import { fill } from "../slabs/files.ts";
 
 const PIECE_BYTES = 1024 * 1024;
 
+/** All that a slab file holds, and the unit from which on there are only zeros. */
+export interface HeldSlab {
+  source: RecordSource;
+  zerosFrom: number;
+}
+
+/** Reads all that a slab file holds; the rest is zeros. The parameters are those of SlabReader. */
+export function readHeld(
+  file: string,
+  slabBytes: number,
+  refused: (position: number, error: Error) => void,
+): HeldSlab {
+  const reader = new SlabReader(file, slabBytes, refused);
+  try {
+    const zerosFrom = reader.readRest();
+    return { source: reader.source, zerosFrom };
+  } finally {
+    reader.close();
+  }
+}
+
 export class SlabReader {
   /** Zeros where nothing has been read. */
   readonly source: RecordSource;
