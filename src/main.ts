@@ -49,8 +49,12 @@ async function main(): Promise<void> {
     process.exitCode = await runSubcommand(subcommand, process.argv.slice(3), {
       env: process.env,
       out: (text) => process.stdout.write(text),
-      // Standard output stays open for what follows.
-      stdout: () => new Writable({ write: (piece, _encoding, done) => process.stdout.write(piece, done) }),
+      stdout: () => {
+        // Of a list the reader may have seen enough; a value or an archive that was cut is no success.
+        process.exitCode = 1;
+        // Standard output stays open for what follows.
+        return new Writable({ write: (piece, _encoding, done) => process.stdout.write(piece, done) });
+      },
       stdin: () => process.stdin,
       err: (text) => process.stderr.write(text),
       isTerminal: process.stderr.isTTY === true,

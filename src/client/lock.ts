@@ -22,6 +22,8 @@ const TTL_SECONDS_MIN = 1;
 /** Of the lease: how often it is renewed, and how early it counts as lost when that does not succeed. */
 const RENEWALS = 3;
 const MARGIN_FRACTION = 0.1;
+/** Timers take no more than 24.8 days. */
+const RENEW_MS_MAX = 86_400_000;
 const ASK_AGAIN_MS = 250;
 
 /** What a lock needs of a client. */
@@ -76,7 +78,7 @@ export class Lock {
     this.id = content.id;
     this.etag = lease.etag;
     this.untilMs = lease.untilMs;
-    this.plan(ttlMs / RENEWALS);
+    this.plan(this.renewMs);
   }
 
   /** Ends what is done under the lock: it is lost, or about to be. */
@@ -122,6 +124,10 @@ export class Lock {
     return this.untilMs - this.ttlMs * MARGIN_FRACTION - performance.now();
   }
 
+  private get renewMs(): number {
+    return Math.min(this.ttlMs / RENEWALS, RENEW_MS_MAX);
+  }
+
   /** @param afterMs when it is renewed, at the latest when there is nothing left */
   private plan(afterMs: number): void {
     this.timer = setTimeout(() => void this.renew(), Math.max(0, Math.min(afterMs, this.leftMs)));
@@ -132,7 +138,7 @@ export class Lock {
   private async renew(): Promise<void> {
     const startMs = performance.now();
     let isGone = this.leftMs <= 0;
-    let nextMs = this.ttlMs / RENEWALS;
+    let nextMs = this.renewMs;
     try {
       if (!isGone) await this.prolong(Math.min(nextMs, this.leftMs));
       this.untilMs = startMs + this.ttlMs;

@@ -75,6 +75,9 @@ test("lock: the command's status and words are its own, and its token rises", as
   const helped = await lock(["a", "--", NODE, "--help"]).ended;
   assert.match(helped.out, /Usage: node/);
   assert.equal((await lock(["a", "--", path.join(folder, "nothing")]).ended).status, 1);
+  // Longer than any timer.
+  const long = await lock(["a", "-ttl", "90d", "--", NODE, "-e", `setTimeout(() => ${TOKEN}, 100)`]).ended;
+  assert.deepEqual([long.status, long.err], [0, ""]);
   for (const words of [["a"], ["a", "-ttl", "soon", "--", NODE], ["a", "-ttl", "10ms", "--", NODE]])
     assert.equal((await lock(words).ended).status, 2);
 });
@@ -111,13 +114,19 @@ test("lock: it outlives a holder that is killed by its time, and who loses it ha
   await killed.ended;
   const next = await lock(["c", "-wait", "10m", "--", NODE, "-e", TOKEN]).ended;
   assert.equal(next.status, 0, next.err);
-  const lost = lock(["d", "-ttl", "1", "--", NODE, "-e", "setInterval(() => {}, 1000)"]);
-  await until(async () => (await keyStatus("d")) === 200);
-  await call(server.port, "PUT", "/d", { body: "somebody else's" });
-  const { status, err } = await lost.ended;
-  assert.equal(status, 1);
-  assert.match(err, /the lock is lost/);
-  assert.equal((await call(server.port, "GET", "/d")).text, "somebody else's");
+  // Also one that does not want to end.
+  for (const trap of ["", "process.on('SIGTERM', () => {});"]) {
+    const ready = path.join(folder, `ready-${trap.length}`);
+    const text = `${trap} require("fs").writeFileSync(${JSON.stringify(ready)}, ""); setInterval(() => {}, 1000)`;
+    const lost = lock(["d", "-ttl", "1", "--", NODE, "-e", text]);
+    await until(() => existsSync(ready));
+    await call(server.port, "PUT", "/d", { body: "somebody else's" });
+    const { status, err } = await lost.ended;
+    assert.equal(status, 1);
+    assert.match(err, /the lock is lost/);
+    assert.equal((await call(server.port, "GET", "/d")).text, "somebody else's");
+    await call(server.port, "DELETE", "/d");
+  }
 });
 
 test("lock: a node that hangs: the command does not outlive its lease, and the next node renews it", async () => {

@@ -106,6 +106,7 @@ describe("many keys by the command line", () => {
     for (const words of [
       ["-count", "0"],
       ["-interval", "x"],
+      ["-interval", "1e9"],
     ])
       assert.equal((await run("top", ...words)).status, 2);
     assert.equal(tableOf([], 10).trimEnd().length, 10);

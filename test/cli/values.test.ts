@@ -1,6 +1,6 @@
 /** `minivault get`, `put`, `create` and `rm` against a real node. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -20,6 +20,7 @@ import { freePort } from "../../native-bench/processes.ts";
 import { call, content } from "../rest/client.ts";
 import {
   builtProgram,
+  cleanEnvironment,
   removeFolder,
   runProgram,
   type Server,
@@ -200,6 +201,13 @@ describe("values: a node", () => {
       [["get", "k", "-token", ""], /-token: it is empty/],
       [["get", "k", "-token", "two words"], /one word/],
       [["get", "k", "-url", "ftp://x"], /-url: /],
+      // Of more than a node would read the connection is closed, as if it were not there.
+      ...["get LONG", "ls LONG", "watch LONG", "rm -r LONG", "incr LONG", "lock LONG -- true"].map(
+        (text): [string[], RegExp] => [
+          text.replace("LONG", "ä".repeat(32_768)).split(" "),
+          /has at most 1024 bytes/,
+        ],
+      ),
     ];
     for (const [words, pattern] of wrong) {
       const said = await run(words);
@@ -230,6 +238,12 @@ describe("values: a node", () => {
     assert.equal((await run(["get", "k", "-json=true", "-o", link])).status, 0);
     assert.deepEqual([readFileSync(file, "utf8"), statSync(file).mode & 0o777], ["1", 0o600]);
     assert.ok(lstatSync(link).isSymbolicLink());
+    // What a link names may not be there yet, and a name may be as long as names can be.
+    const early = path.join(folder, "early");
+    symlinkSync("x".repeat(255), early);
+    assert.equal((await run(["get", "k", "-o", early])).status, 0);
+    assert.ok(lstatSync(early).isSymbolicLink());
+    assert.equal(readFileSync(path.join(folder, "x".repeat(255)), "utf8"), "1");
     const device = path.join(folder, "device");
     symlinkSync("/dev/null", device);
     for (const command of [["get", "k", "-o"], ["export"]])
@@ -256,6 +270,18 @@ describe("values: a node", () => {
     assert.deepEqual([put.status, put.output.split(" ")[0]], [0, "created"]);
     const get = await runProgram(["get", "built"], { env });
     assert.deepEqual([get.status, get.output], [0, '"x"\n']);
+    // A reader that has seen enough: of a list that is all right, a value or an archive was cut.
+    const program = await builtProgram();
+    for (const [words, expected] of [
+      [["ls"], 0],
+      [["get", "built"], 1],
+      [["export", "-"], 1],
+    ] as const) {
+      const child = spawn(process.execPath, [program, ...words], { env: cleanEnvironment(env) });
+      child.stdout.destroy();
+      const status = await new Promise((resolve) => child.once("exit", resolve));
+      assert.equal(status, expected, words.join(" "));
+    }
   });
 });
 

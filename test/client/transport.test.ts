@@ -293,6 +293,24 @@ test("client: a lock is lost before its lease can be over, also where the node s
   assert.ok(sent.filter(({ method }) => method === "PATCH").length > 1);
 });
 
+test("client: a lock for months, and an attempt without an end, wait for what no timer can", async () => {
+  const { store, sent } = storeOf([[201]], { attemptMs: Number.POSITIVE_INFINITY });
+  const lock = await store.lock("k", { ttl: 90 * 86_400 });
+  const overflows: Error[] = [];
+  const warned = (warning: Error): void => void overflows.push(warning);
+  process.on("warning", warned);
+  await store.put("other", 1);
+  await new Promise((resolve) => setImmediate(() => setTimeout(resolve, 20)));
+  process.off("warning", warned);
+  assert.deepEqual(overflows, []);
+  assert.deepEqual(
+    sent.map(({ method }) => method),
+    ["POST", "PUT"],
+  );
+  assert.ok(lock.isHeld);
+  await lock.release();
+});
+
 test("client: the nearest node that works is asked, one that failed later again", async () => {
   let nowMs = 0;
   const distances: Record<string, number> = { a: 30, b: 5, c: 20 };

@@ -7,6 +7,8 @@ import { type NodePicture, pictureOf, type Stats, tableOf } from "./top-table.ts
 
 const INTERVAL_SECONDS_DEFAULT = 2;
 const INTERVAL_SECONDS_MIN = 0.1;
+/** Timers take no more than 24.8 days. */
+const INTERVAL_SECONDS_MAX = 86_400;
 /** How long a node may take to answer. */
 const LOOK_MS_MAX = 5000;
 /** To the upper left corner; and what is left of an earlier picture goes. */
@@ -35,18 +37,19 @@ Exit status: 0 ended; 1 no node can be reached, or refused; 2 used wrongly.`,
   run: top,
 };
 
-function numberOf(words: Words, name: string, preset: number, least: number): number {
+function numberOf(words: Words, name: string, preset: number, least: number, most: number): number {
   const text = optionOf(words, name);
   if (text === undefined) return preset;
   const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value) || value < least)
-    throw new UsageError(`-${name} is a number from ${least} on, not ${text}`);
+  if (text.trim() === "" || !(value >= least && value <= most))
+    throw new UsageError(`-${name} is a number from ${least} to ${most}, not ${text}`);
   return value;
 }
 
 async function top(words: Words, terminal: Terminal): Promise<number> {
-  const seconds = numberOf(words, "interval", INTERVAL_SECONDS_DEFAULT, INTERVAL_SECONDS_MIN);
-  const count = numberOf(words, "count", Number.POSITIVE_INFINITY, 1);
+  const bounds = [INTERVAL_SECONDS_MIN, INTERVAL_SECONDS_MAX] as const;
+  const seconds = numberOf(words, "interval", INTERVAL_SECONDS_DEFAULT, ...bounds);
+  const count = numberOf(words, "count", Number.POSITIVE_INFINITY, 1, Number.MAX_SAFE_INTEGER);
   const isDrawn = terminal.isTerminal && process.stdout.isTTY === true && !words.switches.has("json");
   let seen: ReadonlyMap<string, NodePicture> = new Map();
   if (isDrawn) terminal.out(CLEAR_SCREEN);

@@ -35,6 +35,8 @@ const ANSWER_MS_MAX = 10_000;
 /** Of the lease: how often it is renewed, and how early its command is ended when that does not succeed. */
 const RENEWALS = 3;
 const MARGIN_FRACTION = 0.1;
+/** Timers take no more than 24.8 days. */
+const PAUSE_MS_MAX = 86_400_000;
 /** Exit status of a command that was ended by a signal, as shells have it. */
 const SIGNALLED = 128;
 const SIGNALS: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
@@ -46,7 +48,7 @@ export const LOCK: Subcommand = {
   more: `The key holds who has the lock and since when, for as long as the command runs, and at most -ttl longer
 than that when this program is killed. The command finds a fencing token in MINIVAULT_LOCK_TOKEN: later holders have
 higher ones, in order of bytes, so what keeps the highest that it has met can refuse those who lost the lock and do not
-know it yet. A lock that is lost ends the command.
+know it yet. A lock that is lost ends the command: by SIGTERM, and by SIGKILL when that has done nothing in a tenth of -ttl.
 
   minivault lock jobs/backup -ttl 30 -- ./backup.sh
   minivault lock jobs/backup -wait 5m -- ./backup.sh
@@ -235,14 +237,19 @@ class Run {
       );
     });
     const stop = new AbortController();
+    let killing: NodeJS.Timeout | undefined;
     const lose = (): void => {
       if (this.isOver || this.isLost) return;
       this.isLost = true;
       this.terminal.err("minivault lock: the lock is lost, so the command is ended\n");
       child.kill("SIGTERM");
+      // What does not want to end must not go on beside the next holder.
+      const leftMs = Math.min(this.holder.ttlMs * MARGIN_FRACTION, PAUSE_MS_MAX);
+      killing = setTimeout(() => child.kill("SIGKILL"), leftMs);
     };
     const holding = Promise.all([this.renew(lose, stop.signal), this.watch(lose, stop.signal)]);
     const status = await ended;
+    clearTimeout(killing);
     this.isOver = true;
     stop.abort();
     await holding;
@@ -279,7 +286,7 @@ class Run {
   }
 }
 
-/** Waits, but not for what is over. */
+/** Waits so long, or a day, but not for what is over. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => {});
+  await sleep(Math.min(ms, PAUSE_MS_MAX), undefined, { signal }).catch(() => {});
 }

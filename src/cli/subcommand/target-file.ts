@@ -7,6 +7,8 @@ import type { Writable } from "node:stream";
 /** Names of what is open already. */
 const OPEN = /^\/(?:dev\/(?:stdin|stdout|stderr|fd\/\d+)|proc\/(?:self|\d+)\/fd\/\d+)$/;
 
+const ENDS = ["SIGINT", "SIGTERM"] as const;
+
 /**
  * The file that a name stands for: where links lead, so that they stay links. Null: what it stands for is no
  * file that another one could take the place of (a device, a pipe), so it is written into as it comes.
@@ -15,7 +17,11 @@ const OPEN = /^\/(?:dev\/(?:stdin|stdout|stderr|fd\/\d+)|proc\/(?:self|\d+)\/fd\
 export function targetFile(name: string): string | null {
   if (OPEN.test(path.resolve(name))) return null;
   const found = fs.statSync(name, { throwIfNoEntry: false });
-  if (found === undefined) return name;
+  if (found === undefined) {
+    const isLink = fs.lstatSync(name, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+    // What it names is not there yet.
+    return isLink ? targetFile(path.resolve(path.dirname(name), fs.readlinkSync(name))) : name;
+  }
   if (found.isDirectory()) throw new Error(`${name} is a directory: name a file`);
   return found.isFile() ? fs.realpathSync(name) : null;
 }
@@ -34,13 +40,11 @@ export async function saveFile(name: string, write: (target: Writable) => Promis
   if (target === null) return write(intoStream(name));
   // Who may read it stays as it was.
   const mode = fs.statSync(target, { throwIfNoEntry: false })?.mode;
-  const unfinished = path.join(
-    path.dirname(target),
-    `.${path.basename(target)}.${randomBytes(4).toString("hex")}`,
-  );
+  // Not made of its own name, to which nothing may fit any more.
+  const unfinished = path.join(path.dirname(target), `.minivault-${randomBytes(8).toString("hex")}`);
   const stream = createWriteStream(unfinished, { flags: "wx", ...(mode === undefined ? {} : { mode }) });
   const interrupt = (): void => void stream.destroy(new Error("interrupted: nothing is saved"));
-  process.once("SIGINT", interrupt);
+  for (const signal of ENDS) process.once(signal, interrupt);
   try {
     await write(stream);
     if (mode !== undefined) fs.chmodSync(unfinished, mode & 0o7777);
@@ -49,6 +53,6 @@ export async function saveFile(name: string, write: (target: Writable) => Promis
     fs.rmSync(unfinished, { force: true });
     throw error;
   } finally {
-    process.off("SIGINT", interrupt);
+    for (const signal of ENDS) process.off(signal, interrupt);
   }
 }

@@ -2,6 +2,8 @@
 
 /** A larger body takes as long as it takes. */
 const TIMED_BODY_BYTES_MAX = 1024 * 1024;
+/** Timers take no more; who names more than 24.8 days wants none. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 const PAUSE_MS_MIN = 50;
 const PAUSE_MS_MAX = 2000;
 
@@ -24,7 +26,7 @@ export class AttemptClock {
     if (call.signal?.aborted) this.abort();
     call.signal?.addEventListener("abort", this.abort);
     const bytes = call.body?.bytes ?? (call.body == null ? 0 : Number.POSITIVE_INFINITY);
-    if (bytes > TIMED_BODY_BYTES_MAX) return;
+    if (bytes > TIMED_BODY_BYTES_MAX || attemptMs > TIMER_MS_MAX) return;
     this.timer = setTimeout(() => {
       this.isOver = true;
       this.controller.abort();
