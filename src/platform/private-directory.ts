@@ -18,11 +18,11 @@ const ROOT = 0;
 /**
  * What a node keeps in its data directory, besides `shard-000` and so on; all else there is somebody else's.
  */
-const OWN_FILES = /^(STORE|LOCK|CLUSTER|MASTER|DROPPED|CEILING|LIVES|RUN)(\..*)?$/;
-const OWN_FOLDERS = /^(shard-\d{3}|hints|master)$/;
+const OWN_FILES = /^(STORE|LOCK|CLUSTER|MASTER|DROPPED|CEILING|LIVES|RUN|BACKUP)(\..*)?$/;
+const OWN_FOLDERS = /^(shard-\d{3}|keys|hints|master)$/;
 /** And in these folders; what ends in .new is removed, or takes the place of another. */
 const FILES_WITHIN =
-  /^(\d{10}\.slab|slabs\.(list|copy)|index\.snapshot|(MASTER|LIVES|LOCK)(\..*)?|[0-9a-f]{8}|.*\.new)$/;
+  /^(\d{10}\.(slab|keys)|slabs\.(list|copy)|index\.snapshot|(CATALOG|MASTER|LIVES|LOCK)(\..*)?|[0-9a-f]{8}|.*\.new)$/;
 
 /**
  * Why programs must not be loaded from a folder; null: they may. Always null where the system knows no users.

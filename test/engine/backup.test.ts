@@ -219,31 +219,43 @@ test("backup: a copy has no identity to start with; what is restored has one of 
   });
 });
 
-test("backup: what is missing or damaged in the store is so in the copy, and said", async () => {
-  await inDirectory(async (folder) => {
-    const data = path.join(folder, "data");
-    fs.mkdirSync(data, { mode: 0o700 });
-    const first = await Harness.open(data);
-    for (let i = 0; i < 100; i++) first.put(`key-${i}`, "x".repeat(2000));
-    await first.shard.close();
-    const [gone] = slabsOf(data);
-    fs.rmSync(path.join(data, "shard-000", `${String(gone).padStart(10, "0")}.slab`));
-    const harness = await Harness.open(data);
-    const to = path.join(folder, "copy");
-    const { problems } = await write(harness, data, cutOf(harness), to);
-    await harness.shard.close();
-    assert.equal(problems.length, 1);
-    assert.match(problems[0], new RegExp(`slab ${gone} of shard 0 is missing`));
-    assert.ok((await damageIn(to)).length > 0);
-    await assert.rejects(restore(to, path.join(folder, "again")), /1 slabs are missing.*-incomplete/);
-    assert.ok(!fs.existsSync(path.join(folder, "again")));
-    assert.equal((await restore(to, path.join(folder, "again"), true)).missing.length, 1);
-    const restored = await Harness.open(path.join(folder, "again"));
-    assert.ok(restored.warnings.length > 0);
-    for (let i = 0; i < 100; i++) assert.notEqual(restored.read(`key-${i}`).state, "absent");
-    await restored.shard.close();
-  });
-});
+for (const [what, spoil, said] of [
+  ["missing", (file: string) => fs.rmSync(file), "is missing in the store, too"],
+  ["cut", (file: string) => fs.truncateSync(file, 5000), "is cut in the store, too"],
+  ["empty", (file: string) => fs.truncateSync(file, 0), "is cut in the store, too"],
+] as const)
+  for (const how of ["before the start", "while it serves"])
+    test(`backup: a slab that is ${what} in the store, since ${how}, is so in the copy, and said`, async () => {
+      await inDirectory(async (folder) => {
+        const data = path.join(folder, "data");
+        fs.mkdirSync(data, { mode: 0o700 });
+        const first = await Harness.open(data);
+        for (let i = 0; i < 100; i++) first.put(`key-${i}`, "x".repeat(2000));
+        await first.shard.close();
+        const [gone] = slabsOf(data);
+        const spoilIt = () => spoil(path.join(data, "shard-000", `${String(gone).padStart(10, "0")}.slab`));
+        if (how === "before the start") spoilIt();
+        const harness = await Harness.open(data);
+        if (how === "while it serves") spoilIt();
+        harness.shard.log.look();
+        harness.shard.log.watch();
+        const to = path.join(folder, "copy");
+        const { problems } = await write(harness, data, cutOf(harness), to);
+        await harness.shard.close();
+        assert.deepEqual(problems, [`slab ${gone} of shard 0 ${said}`]);
+        assert.ok((await damageIn(to)).length > 0);
+        await assert.rejects(
+          restore(to, path.join(folder, "again")),
+          /1 slabs are missing or cut.*-incomplete/,
+        );
+        assert.ok(!fs.existsSync(path.join(folder, "again")));
+        assert.equal((await restore(to, path.join(folder, "again"), true)).missing.length, 1);
+        const restored = await Harness.open(path.join(folder, "again"));
+        assert.ok(restored.warnings.length > 0);
+        for (let i = 0; i < 100; i++) assert.notEqual(restored.read(`key-${i}`).state, "absent");
+        await restored.shard.close();
+      });
+    });
 
 test("backup: a folder that cannot be used is refused before anything is done, and stays as it is", async () => {
   await inDirectory(async (folder) => {

@@ -3,7 +3,7 @@
  * random writes, deletes, compaction, flushes, merges, restarts and kills.
  */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { LogFollower } from "../../src/engine/catalog/follower.ts";
@@ -168,7 +168,7 @@ test("catalog: a damaged run is noticed, and all is built anew", async () => {
     await store.catalog.work();
     await store.close();
     const folder = path.join(directory, "keys");
-    const [file] = readdirSync(folder).filter((name) => name.endsWith(".keys"));
+    const file = runFileIn(folder);
     const bytes = readFileSync(path.join(folder, file));
     bytes[100] ^= 1;
     // In place: the file is the same.
@@ -185,10 +185,21 @@ test("catalog: a damaged run is noticed, and all is built anew", async () => {
   });
 });
 
+const runFileIn = (folder: string): string => readdirSync(folder).filter((name) => name.endsWith(".keys"))[0];
+
+/** Puts a link in the place of a file. */
+function linkTo(target: string, folder: string, name: string): void {
+  rmSync(path.join(folder, name));
+  symlinkSync(target, path.join(folder, name));
+}
+
 for (const [what, spoil] of [
   ["the folder is gone", (folder: string) => rmSync(folder, { recursive: true })],
   ["the manifest is gone", (folder: string) => rmSync(path.join(folder, "CATALOG"))],
   ["the manifest is damaged", (folder: string) => writeFileSync(path.join(folder, "CATALOG"), "{}\n")],
+  ["the manifest cannot be read", (folder: string) => linkTo("CATALOG", folder, "CATALOG")],
+  ["a run cannot be read", (folder: string) => linkTo(runFileIn(folder), folder, runFileIn(folder))],
+  ["a run cannot be mapped", (folder: string) => linkTo("/usr", folder, runFileIn(folder))],
 ] as const)
   test(`catalog: built anew when ${what}`, async () => {
     await inDirectory(async (directory) => {

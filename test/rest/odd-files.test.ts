@@ -35,7 +35,7 @@ function golden(version: string): string {
 }
 
 const FILES = [
-  ...["STORE", "STORE.new", "LOCK.free", "CLUSTER", "CEILING", "LIVES"],
+  ...["STORE", "STORE.new", "LOCK.free", "CLUSTER", "CEILING", "LIVES", "BACKUP"],
   ...[
     "0000000001.slab",
     "0000000002.slab",
@@ -45,10 +45,11 @@ const FILES = [
     "index.snapshot.new",
   ].map((name) => `shard-000/${name}`),
   ...["shard-000/spare.new", "shard-000/0000000009.slab.new"],
+  ...["keys/CATALOG", "keys/CATALOG.new", "keys/0000000001.keys", "keys/0000000001.keys.new"],
 ];
-const FOLDERS = ["shard-000", "hints"];
+const FOLDERS = ["shard-000", "hints", "keys"];
 /** Tried with the program itself: what is read first of all, and last. */
-const STARTED = ["CLUSTER", "shard-000/0000000001.slab"];
+const STARTED = ["CLUSTER", "shard-000/0000000001.slab", "keys/CATALOG"];
 
 const FORMS: [string, (place: string) => void, RegExp][] = [
   ["a directory", (place) => fs.mkdirSync(place), /is a directory, and a file of the node has to be there/],
@@ -72,6 +73,7 @@ for (const [form, make, sentence] of FORMS)
     for (const place of places) {
       const data = golden("v2");
       fs.rmSync(path.join(data, place), { recursive: true, force: true });
+      fs.mkdirSync(path.join(data, path.dirname(place)), { recursive: true, mode: 0o700 });
       make(path.join(data, place));
       const named = (message: string): void => {
         assert.ok(message.startsWith(path.join(data, place)), `${place}: ${message}`);

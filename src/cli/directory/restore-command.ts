@@ -50,7 +50,7 @@ Exit status: 0 restored; 1 it could not be, and DIR is as it was; 2 used wrongly
         terminal.out(
           `restored ${restored.slabs} slabs, as they were at ${taken}, to ${restored.directory}\n`,
         );
-      for (const name of restored.missing) terminal.err(`${name} is missing in ${copy}\n`);
+      for (const name of restored.missing) terminal.err(`${name} is missing or cut in ${copy}\n`);
       return 0;
     } catch (error) {
       throw new Error(sentenceOf(error as Error), { cause: error });

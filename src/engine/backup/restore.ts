@@ -4,6 +4,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
+import { UNIT_BYTES } from "../../format/offsets.ts";
 import { VaultError } from "../../util/errors.ts";
 import { type BackupFacts, readBackupFile, UNFINISHED_BACKUP } from "../directory/backup-file.ts";
 import { identityOf, shardDirectory, writeRestoredStore } from "../directory/store-file.ts";
@@ -14,7 +15,7 @@ import { copyWhole, syncFolder } from "./file-copy.ts";
 import { clearTarget, leaveTarget, type Target, takeTarget } from "./target.ts";
 
 export interface RestoreOptions {
-  /** Also of a backup that lacks slabs: what was in them answers 500. */
+  /** Also of a backup that lacks slabs, or parts of some: what was in them answers 500. */
   incomplete: boolean;
   /** Whether it is to be given up. */
   isGivenUp: () => boolean;
@@ -26,6 +27,7 @@ export interface RestoreSummary {
   /** When the backup was begun, in milliseconds since 1970. */
   began: number;
   slabs: number;
+  /** Slabs that are not there, or shorter than their records. */
   missing: string[];
 }
 
@@ -68,20 +70,20 @@ async function fill(
       const { content } = readSlabList(from, { shard, storeId: store.slabId });
       if (content === null)
         throw new Error(`${from} has no whole list of slabs: minivault verify tells more`);
-      for (const { sequence } of content.slabs) {
+      for (const { sequence, endUnit } of content.slabs) {
         const name = slabName(sequence);
-        if (!fs.existsSync(path.join(from, name))) missing.push(path.join(path.basename(from), name));
-        else {
-          files.push([path.join(from, name), path.join(to, name)]);
-          slabs++;
-        }
+        const size = fs.statSync(path.join(from, name), { throwIfNoEntry: false })?.size ?? -1;
+        if (size < endUnit * UNIT_BYTES) missing.push(path.join(path.basename(from), name));
+        if (size < 0) continue;
+        files.push([path.join(from, name), path.join(to, name)]);
+        slabs++;
       }
       for (const name of LIST_NAMES)
         if (fs.existsSync(path.join(from, name))) files.push([path.join(from, name), path.join(to, name)]);
     }
     if (missing.length > 0 && !incomplete)
       throw new Error(
-        `${missing.length} slabs are missing in ${copy}, the first: ${missing[0]}; -incomplete restores the rest, and what was in them answers 500`,
+        `${missing.length} slabs are missing or cut in ${copy}, the first: ${missing[0]}; -incomplete restores the rest, and what was in them answers 500`,
       );
     await copyFiles(files, report, isGivenUp);
     await syncFolder(target.directory);

@@ -56,6 +56,7 @@ export interface BackupSummary {
 
 /** A slab whose records are to be copied, from a name that stays. */
 interface ToCopy {
+  cut: ShardCut;
   slab: ListedSlab;
   from: string;
   to: string;
@@ -157,7 +158,7 @@ class BackupWriter {
       this.demandWanted();
       try {
         const copy = await this.linkSlab(cut, slab);
-        if (copy === null) this.counted(slab);
+        if (copy === null) await this.counted(cut, slab);
         else copies.push(copy);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
@@ -169,10 +170,9 @@ class BackupWriter {
 
   /** Null: a link is enough. */
   private async linkSlab(cut: ShardCut, slab: ListedSlab): Promise<ToCopy | null> {
-    const { dataDirectory, target } = this.job;
     const name = slabName(slab.sequence);
-    const from = path.join(shardDirectory(dataDirectory, cut.shard), name);
-    const to = path.join(shardDirectory(target.directory, cut.shard), name);
+    const from = path.join(shardDirectory(this.job.dataDirectory, cut.shard), name);
+    const to = this.placeOf(cut, slab);
     const isOpen = slab.sequence === cut.open;
     if (!isOpen && (await link(from, to))) {
       this.summary.linked++;
@@ -180,9 +180,13 @@ class BackupWriter {
     }
     const kept = path.join(this.staging, `${cut.shard}-${name}`);
     const endBytes = isOpen ? slab.endUnit * UNIT_BYTES : null;
-    if (await link(from, kept)) return { slab, from: kept, to, endBytes };
+    if (await link(from, kept)) return { cut, slab, from: kept, to, endBytes };
     this.mustHold = true;
-    return { slab, from, to, endBytes };
+    return { cut, slab, from, to, endBytes };
+  }
+
+  private placeOf({ shard }: ShardCut, { sequence }: ListedSlab): string {
+    return path.join(shardDirectory(this.job.target.directory, shard), slabName(sequence));
   }
 
   private missing(cut: ShardCut, sequence: number): void {
@@ -195,24 +199,32 @@ class BackupWriter {
     this.done++;
   }
 
-  private counted({ endUnit }: ListedSlab): void {
+  /** @param isCut its file was shorter than its records; left out: the copy shows it */
+  private async counted(cut: ShardCut, slab: ListedSlab, isCut?: boolean): Promise<void> {
     const { summary } = this;
+    const bytes = slab.endUnit * UNIT_BYTES;
+    const name = `slab ${slab.sequence} of shard ${cut.shard}`;
+    if (isCut ?? (await fs.promises.stat(this.placeOf(cut, slab))).size < bytes)
+      summary.problems.push(`${name} is cut in the store, too`);
+    else if (cut.damaged.includes(slab.sequence))
+      summary.problems.push(`${name} is damaged in the store, too`);
     summary.slabs++;
-    summary.bytes += endUnit * UNIT_BYTES;
+    summary.bytes += bytes;
     this.job.report(++this.done, this.total);
   }
 
   async copyAll(copies: readonly ToCopy[]): Promise<void> {
     if (!this.mustHold) this.letGo();
     const { slabBytes } = this.job.store;
-    for (const { slab, from, to, endBytes } of copies) {
+    for (const { cut, slab, from, to, endBytes } of copies) {
       this.demandWanted();
-      if (endBytes === null) await copyWhole(from, to);
-      else {
+      if (endBytes === null) {
+        await copyWhole(from, to);
+        await this.counted(cut, slab);
+      } else {
         const copied = await copyBeginning(from, to, endBytes, slabBytes);
-        if (copied < endBytes) this.summary.problems.push(`${path.basename(to)} is cut in the store, too`);
+        await this.counted(cut, slab, copied < endBytes);
       }
-      this.counted(slab);
     }
     this.letGo();
   }

@@ -6,7 +6,7 @@ import fs from "node:fs";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 import { keysDirectory, readManifest, strayFiles, writeManifest } from "./runs/manifest.ts";
-import { type KeyRun, RunDamage } from "./runs/run.ts";
+import type { KeyRun } from "./runs/run.ts";
 import { type FillRun, filesOf, RunFiles } from "./runs/run-files.ts";
 
 /** After a failed write the files are left alone for so long. */
@@ -69,8 +69,8 @@ export class Shelf implements Content {
     try {
       this.runs = manifest.runs.map((files) => this.files.open(files));
     } catch (error) {
-      if (error instanceof RunDamage) return this.damage(error.message);
-      throw error;
+      // Also what the system says: all that is in them can be had from the slabs.
+      return this.damage((error as Error).message);
     }
     this.complete = manifest.complete;
     this.watermarks = manifest.watermarks;

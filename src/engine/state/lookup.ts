@@ -8,6 +8,7 @@ import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { IndexReader, type Matcher } from "../index/reader.ts";
 import { FIGURE, MISSING_IN_ALL } from "../slabs/figures.ts";
 import { type SlabMap, SlabMaps } from "../slabs/maps.ts";
+import { isEndVisible } from "../slabs/record-end.ts";
 import type { Residency } from "../slabs/residency.ts";
 import type { ShardMemory } from "./memory.ts";
 
@@ -187,7 +188,8 @@ export class ShardLookup implements Matcher {
       this.checked.fill(0);
     }
     const at = checkedAt(map.sequence, unit);
-    if (this.checked[at] === map.sequence && this.checked[at + 1] === unit) return true;
+    if (this.checked[at] === map.sequence && this.checked[at + 1] === unit && isEndVisible(map, unit))
+      return true;
     const place = placeOf(this.store.salt, this.shard, map.sequence, unit);
     if (!isIntact(map, unit, map.bytes.length >>> 4, place)) return false;
     this.checked[at] = map.sequence;
@@ -204,7 +206,8 @@ export class ShardLookup implements Matcher {
     return (
       this.checked[at] === map.sequence &&
       this.checked[at + 1] === unit &&
-      this.generation === this.figures[FIGURE.damageGeneration]
+      this.generation === this.figures[FIGURE.damageGeneration] &&
+      isEndVisible(map, unit)
     );
   }
 

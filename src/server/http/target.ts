@@ -62,15 +62,15 @@ export function createKeyScratch(): KeyBytes {
 }
 
 /**
- * Reads `path` (with its leading slash, without the query) and, for TARGET_KEY, leaves the key's bytes in
- * `key`. Reserved names are recognised after decoding: a proxy may write "_" as "%5F" without changing the
- * meaning.
+ * Reads `path` (without the query; without a slash in front, as "*" or what is meant for a proxy, it is a bad
+ * key) and, for TARGET_KEY, leaves the key's bytes in `key`. Reserved names are recognised after decoding: a
+ * proxy may write "_" as "%5F" without changing the meaning.
  */
 export function parseTarget(path: string, key: KeyBytes): number {
   const bytes = key.bytes;
   const length = path.length - 1;
   key.length = 0;
-  if (length < 1) return path === "/" ? TARGET_ROOT : TARGET_BAD_KEY;
+  if (length < 1 || path.charCodeAt(0) !== SLASH) return path === "/" ? TARGET_ROOT : TARGET_BAD_KEY;
   if (length > KEY_BYTES_MAX) return decodeTarget(path, key);
   for (let index = 0; index < length; index++) {
     const code = path.charCodeAt(index + 1);

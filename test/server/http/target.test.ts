@@ -95,6 +95,11 @@ test("target: bad percent-encoding and bad UTF-8 are bad keys", () => {
   }
 });
 
+test("target: without a slash in front, as what is meant for a proxy, it is no key", () => {
+  for (const target of ["*", "**", "k", "xk", "x", "?k", "http://h/k", "https://h", "h:80", "http://h/_kv/k"])
+    assert.equal(kindOf(target), TARGET_BAD_KEY, target);
+});
+
 test("target: an empty key is a bad key", () => {
   assert.equal(kindOf(""), TARGET_BAD_KEY);
   assert.equal(kindOf("/_kv/"), TARGET_EMPTY_KEY);
