@@ -8,6 +8,7 @@ import { createSecureContext } from "node:tls";
 import { KEYS_MAX } from "../auth/keys.ts";
 import { parseTokens, type TokenRecord } from "../auth/token-file.ts";
 import { keyRecord } from "../auth/tokens.ts";
+import { readBriefly } from "../platform/file-watch.ts";
 import { reasonOf } from "../platform/system-error.ts";
 import type { AuthConfig, Config } from "./config.ts";
 import { authKey, UsageError } from "./values.ts";
@@ -197,7 +198,7 @@ export function readTls({ tlsCert, tlsKey, tlsCa }: AccessOptions): Config["tls"
 export function readTlsCa({ tlsCa }: AccessOptions): string | null {
   if (tlsCa === undefined) return null;
   try {
-    const text = readFileSync(tlsCa, "utf8");
+    const text = readBriefly(tlsCa).toString("utf8");
     if (!text.includes("-----BEGIN CERTIFICATE-----")) throw new Error("it holds no certificate in PEM");
     createSecureContext({ ca: text });
     return text;

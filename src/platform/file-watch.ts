@@ -3,7 +3,16 @@
  * that notices a file that is written over, one that another is renamed to, and a link that points elsewhere
  * (as Kubernetes changes its secrets), on any file system, which notifications of the system do not.
  */
-import { readFileSync, type Stats, statSync, unwatchFile, watchFile } from "node:fs";
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  readSync,
+  type Stats,
+  statSync,
+  unwatchFile,
+  watchFile,
+} from "node:fs";
 
 const LOOK_MS = 300;
 /** A file that is being written over is read only when two looks in a row find the same. */
@@ -12,6 +21,28 @@ const SETTLE_MS = 100;
 const SETTLE_TRIES_MAX = 20;
 /** Larger than files of keys, tokens and certificates are. */
 const FILE_BYTES_MAX = 16 * 1024 * 1024;
+const PIECE_BYTES = 64 * 1024;
+
+/**
+ * What a file of a key, tokens or a certificate holds: a pipe up to its end, a device no further than files
+ * of those are.
+ * @throws Error of the system, or that says that it is too large
+ */
+export function readBriefly(file: string): Buffer {
+  const fd = openSync(file, "r");
+  try {
+    const pieces: Buffer[] = [];
+    for (let bytes = 0; bytes <= FILE_BYTES_MAX; bytes += pieces[pieces.length - 1].length) {
+      const piece = Buffer.allocUnsafe(PIECE_BYTES);
+      const read = readSync(fd, piece);
+      if (read === 0) return Buffer.concat(pieces);
+      pieces.push(piece.subarray(0, read));
+    }
+  } finally {
+    closeSync(fd);
+  }
+  throw new Error(`it is larger than ${FILE_BYTES_MAX / 2 ** 20} MiB`);
+}
 
 /**
  * Makes sure that reading a file holds nobody up who is being served: a pipe that nobody writes to has no

@@ -486,6 +486,14 @@ describe("arguments: values", () => {
     assert.match(refusal(["-auth-file", scratch]), /it is a folder, and not a file$/);
   });
 
+  test("a file of authorities that has no end, or is huge, is read no further than such files are", () => {
+    const huge = file("ca", "");
+    fs.truncateSync(huge, 2 ** 40);
+    const endless = fs.existsSync("/dev/zero") ? ["/dev/zero"] : [];
+    for (const name of [huge, ...endless])
+      assert.equal(refusal(["-tls-ca", name]), `-tls-ca: ${name}: it is larger than 16 MiB`);
+  });
+
   test("a key or tokens that others can read or change are none; a certificate's key gets a warning", {
     skip: process.getuid === undefined,
   }, () => {

@@ -2,9 +2,9 @@
  * The door to uWebSockets.js: the only file that loads it. http.ts says what the rest of the front sees.
  */
 import type * as uWS from "uWebSockets.js";
-import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { loadAddon } from "../../platform/addon.ts";
+import { readBriefly } from "../../platform/file-watch.ts";
 import {
   type Handlers,
   type HttpOptions,
@@ -175,7 +175,7 @@ class UwsServer implements HttpServer {
  */
 function readCertificate({ certificate, key }: TlsFiles): string {
   try {
-    const [cert, secret] = [readFileSync(certificate), readFileSync(key)];
+    const [cert, secret] = [readBriefly(certificate), readBriefly(key)];
     createSecureContext({ cert, key: secret });
     return `${cert}${secret}`;
   } catch (error) {
