@@ -90,7 +90,9 @@ function crowdOf(vault: Harness, keys: readonly string[]): string[] {
   for (const key of keys) {
     const { hashA, hashB } = vault.hashes(key);
     const name = `${indexPartitionOf(hashA)} ${tagOfHash(hashB)}`;
-    byTag.set(name, [...(byTag.get(name) ?? []), key]);
+    const found = byTag.get(name);
+    if (found === undefined) byTag.set(name, [key]);
+    else found.push(key);
   }
   return [...byTag.values()].sort((a, b) => b.length - a.length)[0];
 }

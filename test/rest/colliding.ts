@@ -120,7 +120,9 @@ export async function collidingKeysOfOld(t: Diagnostic, keys: number): Promise<v
       const statuses = new Map<number, number[]>();
       for (const [i, name] of names.entries()) {
         const { status } = await call(server.port, "PUT", `/${name}`, { body: valueText(i) });
-        statuses.set(status, [...(statuses.get(status) ?? []), i]);
+        const before = statuses.get(status);
+        if (before === undefined) statuses.set(status, [i]);
+        else before.push(i);
       }
       const stored = statuses.get(201) ?? [];
       t.diagnostic(`stored ${stored.length}, refused ${statuses.get(507)?.length ?? 0}`);

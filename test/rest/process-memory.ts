@@ -32,7 +32,14 @@ export function watchMemory(pid: number, everyMs = 20): { start: ProcessMemory; 
   const start = processMemory(pid);
   const peak = { ...start };
   const look = () => {
-    const now = processMemory(pid);
+    let now: ProcessMemory;
+    try {
+      now = processMemory(pid);
+    } catch (error) {
+      // A command may have ended before whoever waits for it stops the watch.
+      if (["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return;
+      throw error;
+    }
     for (const name of Object.keys(peak) as (keyof ProcessMemory)[])
       peak[name] = Math.max(peak[name], now[name]);
   };
