@@ -40,6 +40,8 @@ export function watchMemory(pid: number, everyMs = 20): { start: ProcessMemory; 
       if (["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return;
       throw error;
     }
+    // What has ended and was not waited for yet has no memory.
+    if (Number.isNaN(now.own)) return;
     for (const name of Object.keys(peak) as (keyof ProcessMemory)[])
       peak[name] = Math.max(peak[name], now[name]);
   };
