@@ -5,10 +5,9 @@ import type { RunBackup } from "../shards/backup/backups.ts";
 import { createBackup } from "./admin/backup.ts";
 import { createBatch } from "./batch/batch.ts";
 import type { Feeds } from "./feed/feeds.ts";
-import { declaredBytes } from "./http/body-length.ts";
 import { type FrontContext, targetOf } from "./http/context.ts";
 import type { Handlers } from "./http/http.ts";
-import { refuse } from "./http/linger.ts";
+import { lengthToTake, refuse } from "./http/linger.ts";
 import { type ReservedPosts, reservedPost } from "./http/reserved.ts";
 import { TARGET_BATCH, TARGET_KEY, TARGET_RAW, TARGET_RESERVED } from "./http/target.ts";
 import { createDeletion } from "./list/deletion.ts";
@@ -84,8 +83,10 @@ export function handlersOf(
         return;
       }
       if (raw.lock(res, req)) return;
+      const declared = lengthToTake(context.meter, OTHER, res, req);
+      if (declared === null) return;
       const { code, options: errorOptions } = others.refusalOf(targetOf(context, req));
-      context.meter.count(OTHER, refuse(res, code, declaredBytes(req), errorOptions));
+      context.meter.count(OTHER, refuse(res, code, declared, errorOptions));
     },
   };
 }

@@ -95,6 +95,8 @@ describe("framing", () => {
       "PATCH /twice?ttl=60",
       "POST /_batch",
       "POST /_delete?prefix=twice",
+      "OPTIONS /twice",
+      "BREW /twice",
     ])
       for (const lengths of [[1, 2], [2, 1], [0, 1], [1, 0], [1, 1, 2], [""], ["", 2], [2, ""]] as (
         | number
