@@ -5,10 +5,13 @@ import assert from "node:assert/strict";
 import { mkdtempSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { encodeLife } from "../../src/cluster/identity/life.ts";
 import { Lives } from "../../src/cluster/identity/lives.ts";
 import { ChangeError, checkedChanges } from "../../src/cluster/layout/changes.ts";
+import { checked } from "../../src/cluster/layout/check.ts";
 import { FEATURE_PARTITIONS, FEATURES } from "../../src/cluster/layout/features.ts";
-import { firstLayout } from "../../src/cluster/layout/steps.ts";
+import { type Layout, layoutDigest } from "../../src/cluster/layout/layout.ts";
+import { firstLayout, startMove } from "../../src/cluster/layout/steps.ts";
 import {
   type Candidate,
   DOWN_MS,
@@ -606,7 +609,10 @@ describe("steward: who is who", () => {
       again.registry.list(0).map((row) => [row.url, row.state]),
       ["a", "b", "c", "d"].map((name) => [urlOf(name), "suspect"]),
     );
+    // Most of those that hold the data have to be heard of first.
     again.synchronise("d");
+    assert.equal(again.epoch, 2);
+    again.synchronise("a", "b");
     assert.deepEqual([again.epoch, again.nodes], [4, ["-a", "b", "c", "d"]]);
   });
 
@@ -692,5 +698,90 @@ describe("steward: the feature level", () => {
     stage.pass(SETTLE_MS + 1000, [...NAMES, "e"], { features: FEATURES, epoch: 2 });
     assert.deepEqual([stage.epoch, stage.steward.layout?.features], [3, FEATURES]);
     assert.throws(() => stage.steward.orders.drain(stage.nowMs, urlOf("zz")), ChangeError);
+  });
+});
+
+describe("steward: a master that was put back from a copy, or is not the only one", () => {
+  const copyOf = (stage: Stage): MasterState => JSON.parse(JSON.stringify(stage.disk));
+
+  /** What a worker says that follows a layout. */
+  const following = (name: string, layout: Layout): Partial<Heartbeat> => {
+    const cluster = layout.cluster;
+    const about = { store: storeOf(name), incarnation: 1, session: "0123456789abcdef", votes: true };
+    const life = { cluster, epoch: layout.epoch, layout: layoutDigest(layout), ...about, url: urlOf(name) };
+    return { epoch: layout.epoch, voting: true, life: encodeLife(life) };
+  };
+
+  const document = (name: string, layout: Layout) => ({
+    ...{ success: true as const, url: urlOf(name), region: name, host: name, store: storeOf(name) },
+    ...{ epoch: layout.epoch, empty: true, voting: true, layout, birth: {}, volumes: null },
+  });
+
+  test("nothing changes before most of the workers have been heard of; what waited in the copy is not done again", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    stage.steward.orders.drain(stage.nowMs, urlOf("d"));
+    stage.steward.orders.drain(stage.nowMs, urlOf("c"));
+    const copy = copyOf(stage);
+    assert.deepEqual([copy.layout?.epoch, copy.queue.length], [2, 1]);
+    // The move of d ends, that of c is withdrawn, a new one joins.
+    const again = new Stage([], copy);
+    again.pass(DOWN_MS - 1000, ["a"]);
+    assert.equal(again.epoch, 2, "one of four says nothing for the others");
+    const later = { ...(stage.steward.layout as Layout), epoch: 6, previous: null };
+    for (const name of ["a", "b", "c"]) again.hear(name, following(name, checked(later)));
+    again.steward.tick(again.nowMs);
+    assert.equal(again.epoch, 2);
+    assert.equal(again.steward.newerAt(again.nowMs), urlOf("a"));
+    assert.throws(
+      () => again.steward.orders.abandon(again.nowMs, 2),
+      /http:\/\/a:1 knows a newer layout, which this master learns just now/,
+    );
+    assert.equal(again.steward.learn(again.nowMs, document("a", checked(later))), true);
+    assert.deepEqual([again.epoch, again.steward.queue], [6, []]);
+  });
+
+  test("what is asked of it after its start is done when it has learned", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    const again = new Stage([], copyOf(stage));
+    again.steward.orders.drain(again.nowMs, urlOf("d"));
+    assert.deepEqual([again.epoch, again.steward.queue.length], [1, 1]);
+    const later = checked({ ...(stage.steward.layout as Layout), epoch: 5 });
+    for (const name of ["a", "b", "c"]) again.hear(name, following(name, later));
+    assert.equal(again.steward.learn(again.nowMs, document("a", later)), true);
+    again.steward.tick(again.nowMs);
+    assert.equal(again.epoch, 5, "nobody has said yet that it follows that one");
+    for (const name of ["a", "b", "c"]) again.hear(name, following(name, later));
+    again.steward.tick(again.nowMs);
+    assert.deepEqual([again.epoch, again.nodes], [6, ["-d", "a", "b", "c"]]);
+  });
+
+  test("another layout under the same number: its progress does not count, and where most follow it, it is taken over", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    const before = stage.steward.layout as Layout;
+    stage.steward.orders.drain(stage.nowMs, urlOf("d"));
+    assert.equal(stage.epoch, 2);
+    const other = startMove(
+      before,
+      before.nodes.map((node) => (node.url === urlOf("c") ? { ...node, state: "draining" } : node)),
+    );
+    const done = { epoch: 2, done: 9, total: 9 };
+    for (const name of ["a", "b"]) stage.hear(name, { ...following(name, other), progress: done });
+    for (const name of ["c", "d"])
+      stage.hear(name, { ...following(name, checked(stage.steward.layout)), progress: done });
+    stage.steward.tick(stage.nowMs);
+    assert.equal(stage.epoch, 2, "that move is not this one");
+    assert.match(
+      String(stage.steward.problem),
+      /a:1, http:\/\/b:1: another layout is known there under the number 2/,
+    );
+    assert.equal(stage.steward.newerAt(stage.nowMs), null);
+    assert.equal(stage.steward.learn(stage.nowMs, document("a", other)), false, "of two halves none counts");
+    stage.hear("c", { ...following("c", other), progress: done });
+    assert.notEqual(stage.steward.newerAt(stage.nowMs), null);
+    assert.equal(stage.steward.learn(stage.nowMs, document("a", other)), true);
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["-c", "a", "b", "d"]]);
+    for (const name of ["a", "b", "c", "d"]) stage.hear(name, { ...following(name, other), progress: done });
+    stage.steward.tick(stage.nowMs);
+    assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "d"]]);
   });
 });

@@ -78,6 +78,7 @@ const HOT_KEYS = "cluster/node/hot-keys.ts";
 const CHANGE = "server/patch/change.ts";
 const HANDING = "server/patch/handed.ts";
 const FRAMES = "cluster/peers/frame-queue.ts";
+const NEWEST = "master/steward/newest.ts";
 const ONCE = "cluster/coordinator/once.ts";
 
 export const SOURCE_MUTANTS: readonly SourceMutant[] = [
@@ -437,6 +438,17 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
 
   // ---- keys that several nodes write ---------------------------------------------------------------------------------------------
 
+  // A master that was put back from a copy goes on at once, counts those who follow another layout, does again what waited, or takes over
+  // what only some follow.
+  { file: NEWEST, from: "return isMost(layout, this.followers) &&", to: "return", ...STEWARD },
+  { file: NEWEST, from: "other === this.digestOf(layout);", to: "other !== null;", ...STEWARD },
+  { file: NEWEST, from: "2 * holders.filter", to: "3 * holders.filter", ...STEWARD },
+  {
+    file: "master/layout/decisions.ts",
+    from: "filter((change) => !this.waitedBefore.has(change))",
+    to: "filter(() => true)",
+    ...STEWARD,
+  },
   // It is said of a write that another node may have done that it had no effect.
   {
     file: "cluster/register/requests.ts",

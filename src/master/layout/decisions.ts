@@ -2,7 +2,7 @@
  * What the master has decided: the layout, what waits to be changed in it, and which store each worker has
  * there. It is on disk (`save`) before anybody hears of it, and with it all workers that are known.
  */
-import { isJoining, nodesAtEnd, type Plan } from "../../cluster/layout/changes.ts";
+import { type Change, isJoining, nodesAtEnd, type Plan } from "../../cluster/layout/changes.ts";
 import { Placement } from "../../cluster/layout/groups.ts";
 import type { Layout, LayoutNode } from "../../cluster/layout/layout.ts";
 import type { KnownNode, NodeRow, Registry } from "../registry/registry.ts";
@@ -34,6 +34,11 @@ export class Decisions {
   private planned: Set<string> | null = null;
   /** Who has reported that it is synchronised, for the epoch of the move. */
   readonly synchronised = new Set<string>();
+  /**
+   * What waited at the start of this master: where others have made layouts since, it was decided on long
+   * ago.
+   */
+  private readonly waitedBefore: ReadonlySet<Change>;
   /** What is on disk of each worker, as text. */
   private readonly kept = new Map<string, string>();
 
@@ -41,12 +46,18 @@ export class Decisions {
     const { state } = setup;
     this.setup = setup;
     this.decided = { layout: state?.layout ?? null, queue: state?.queue ?? [] };
+    this.waitedBefore = new Set(this.decided.queue);
     const { stores = {}, left = {}, returning = {} } = state ?? {};
     this.known = { stores: { ...stores }, left: { ...left }, returning: { ...returning } };
   }
 
   get plan(): Plan {
     return this.decided;
+  }
+
+  /** What waits and was asked for of this master since its start. */
+  get newOrders(): Change[] {
+    return this.decided.queue.filter((change) => !this.waitedBefore.has(change));
   }
 
   get layout(): Layout | null {

@@ -17,6 +17,8 @@ export interface OrdersSetup {
   applicants: Applicants;
   isStandby: (nowMs: number) => boolean;
   absence: (nowMs: number) => Absence;
+  /** A worker that knows a newer layout, or null. */
+  newerAt: (nowMs: number) => string | null;
   /** Ends the move, or starts the next one, as far as that goes now. */
   step: (nowMs: number) => void;
   log: { warn(fields: object, text: string): void };
@@ -153,6 +155,9 @@ export class Orders {
   }
 
   private demandWriter(nowMs: number): void {
+    const newer = this.setup.newerAt(nowMs);
+    if (newer !== null)
+      throw new ChangeError(`${newer} knows a newer layout, which this master learns just now: try again`);
     if (this.setup.isStandby(nowMs))
       throw new ChangeError(
         "this master is a standby: the first one of the workers' -master list makes changes",

@@ -27,11 +27,12 @@ import type {
 import { Decisions } from "../layout/decisions.ts";
 import { type MoveStatus, moveStatus } from "../layout/move-status.ts";
 import type { MasterState } from "../layout/state.ts";
-import type { NodeRow, Registry } from "../registry/registry.ts";
+import type { Registry } from "../registry/registry.ts";
 import { type Absence, AbsenceWatch, NO_ABSENCE, stuckText } from "./absence.ts";
 import { MASTER } from "./admission.ts";
 import { Applicants, LOOK_MS } from "./applicants.ts";
 import { form } from "./birth.ts";
+import { Newest } from "./newest.ts";
 import { Orders } from "./orders.ts";
 import { Upkeep } from "./upkeep.ts";
 
@@ -79,6 +80,7 @@ export class Steward {
   readonly orders: Orders;
   private readonly applicants: Applicants;
   private readonly absences: AbsenceWatch;
+  private readonly newest: Newest;
   private readonly upkeep: Upkeep;
   private silent: { atMs: number; suspect: string[]; down: string[] } | null = null;
   private lastProblem: string | null = null;
@@ -92,6 +94,7 @@ export class Steward {
     this.decisions = new Decisions(options);
     this.applicants = new Applicants(registry, this.decisions, log);
     this.absences = new AbsenceWatch((nowMs, url) => registry.find(nowMs, url));
+    this.newest = new Newest(registry);
     const common = {
       ...{ registry, log, decisions: this.decisions, applicants: this.applicants },
       absence: (nowMs: number) => this.absence(nowMs),
@@ -106,7 +109,10 @@ export class Steward {
     this.orders = new Orders({
       ...common,
       isStandby: (nowMs) => this.isStandby(nowMs),
-      step: (nowMs) => this.upkeep.step(nowMs),
+      newerAt: (nowMs) => this.newerAt(nowMs),
+      step: (nowMs) => {
+        if (this.layout !== null && this.newest.isSure(nowMs, this.layout)) this.upkeep.step(nowMs);
+      },
     });
   }
 
@@ -142,7 +148,8 @@ export class Steward {
     const outcome = this.registry.hear(nowMs, report);
     if (outcome === "full") return "full";
     for (const tried of report.tried ?? []) this.applicants.tried(tried, url);
-    if (this.isMember(url)) {
+    const follows = this.newest.hear(url, report.epoch, life, layout);
+    if (this.isMember(url) && follows) {
       if (voting && store !== "" && decisions.storeOf(url) !== store) decisions.noteStore(nowMs, url, store);
       if (progress !== null && progress.epoch === layout?.epoch && progress.done >= progress.total)
         decisions.synchronised.add(url);
@@ -168,8 +175,9 @@ export class Steward {
       if (problem !== undefined) this.say(problem);
       return;
     }
-    this.say(stuckText(this.absence(nowMs), this.layout));
-    this.upkeep.tick(nowMs);
+    const stuck = stuckText(this.absence(nowMs), this.layout);
+    this.say(stuck ?? this.newest.problem(this.layout));
+    if (this.newest.isSure(nowMs, this.layout)) this.upkeep.tick(nowMs);
   }
 
   /** A master that is not the first in the -master list of its workers. */
@@ -190,18 +198,15 @@ export class Steward {
 
   /** A worker that knows a newer layout, or null. */
   newerAt(nowMs: number): string | null {
-    const epoch = this.layout?.epoch ?? 0;
-    let best: NodeRow | null = null;
-    for (const row of this.registry.list(nowMs))
-      if (row.state === "up" && row.epoch > epoch && row.epoch > (best?.epoch ?? 0)) best = row;
-    return best?.url ?? null;
+    return this.newest.newerAt(nowMs, this.layout);
   }
 
-  /** Takes the layout of a worker over when it is newer and about the same cluster. */
+  /** Takes the layout of a worker over when it is newer (Newest) and about the same cluster. */
   learn(nowMs: number, document: MemberDocument): boolean {
     const { layout } = document;
     const own = this.layout;
-    if (layout === null || layout.epoch <= (own?.epoch ?? 0)) return false;
+    if (layout === null || layout.epoch < (own?.epoch ?? 0)) return false;
+    if (layout.epoch === own?.epoch && !this.newest.isReplaced(own)) return false;
     if (isForeign(own?.cluster ?? this.options.cluster, layout.cluster)) return false;
     const urls = new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map((node) => node.url));
     // Without names of clusters, only that both have a worker in common tells that they are one.
@@ -210,7 +215,7 @@ export class Steward {
     const stores = this.decisions.storesAmong(urls);
     for (const row of this.registry.list(nowMs))
       if (urls.has(row.url) && row.voting && row.store !== "") stores[row.url] = row.store;
-    this.decisions.begin(nowMs, { layout, queue: own === null ? [] : [...this.queue] }, stores);
+    this.decisions.begin(nowMs, { layout, queue: this.decisions.newOrders }, stores);
     this.log.info({ epoch: layout.epoch, from: document.url }, "took a newer layout over from a worker");
     return true;
   }

@@ -1,0 +1,76 @@
+/**
+ * Whether the layout that this master has is the one that its workers follow. It need not be: its state may
+ * have been put back from an older copy, on its disk or in etcd, and where there were two masters, each may
+ * have made layouts. What such a one decides would have a number by which others know another layout.
+ *
+ * So a layout changes only once most of the nodes that hold its data have been heard of since this master's
+ * start, and nobody knows a newer one. Who has another one under the same number does not count; where most
+ * have, that one is taken over, as a newer one is.
+ */
+import type { Life } from "../../cluster/identity/life.ts";
+import { checked } from "../../cluster/layout/check.ts";
+import { type Layout, layoutDigest } from "../../cluster/layout/layout.ts";
+import { holdersOf } from "../../cluster/layout/recovery.ts";
+import type { Registry } from "../registry/registry.ts";
+
+export class Newest {
+  private readonly registry: Registry;
+  /** Workers that follow this master's layout, or an earlier one. */
+  private readonly followers = new Set<string>();
+  /** Workers that have another one under its number. */
+  private readonly others = new Set<string>();
+  private digest: { of: Layout; text: string } | null = null;
+
+  constructor(registry: Registry) {
+    this.registry = registry;
+  }
+
+  /** Hears of a worker. Answers whether what it says of the layout counts. */
+  hear(url: string, epoch: number, life: Life | null, layout: Layout | null): boolean {
+    this.followers.delete(url);
+    this.others.delete(url);
+    if (epoch > (layout?.epoch ?? 0)) return false;
+    const other = life?.epoch === layout?.epoch ? (life?.layout ?? null) : null;
+    const isSame = layout === null || other === null || other === this.digestOf(layout);
+    (isSame ? this.followers : this.others).add(url);
+    return isSame;
+  }
+
+  /** Whether it may be changed. */
+  isSure(nowMs: number, layout: Layout): boolean {
+    return isMost(layout, this.followers) && this.newerAt(nowMs, layout) === null;
+  }
+
+  /** Why it may not, for a person; null: most just have not been heard of yet. */
+  problem(layout: Layout): string | null {
+    if (this.others.size === 0) return null;
+    const names = [...this.others].sort().join(", ");
+    return `${names}: another layout is known there under the number ${layout.epoch}, so another master has made it, or this one has been put back from a copy; nothing changes while that is so`;
+  }
+
+  /** A worker whose layout is to be taken over, or null. */
+  newerAt(nowMs: number, layout: Layout | null): string | null {
+    const epoch = layout?.epoch ?? 0;
+    let best: { url: string; epoch: number } | null = null;
+    for (const row of this.registry.list(nowMs))
+      if (row.state === "up" && row.epoch > epoch && row.epoch > (best?.epoch ?? 0)) best = row;
+    if (best !== null || layout === null || !this.isReplaced(layout)) return best?.url ?? null;
+    return [...this.others].find((url) => this.registry.find(nowMs, url)?.state === "up") ?? null;
+  }
+
+  /** Whether most of those that hold its data have another one under its number. */
+  isReplaced(layout: Layout): boolean {
+    return isMost(layout, this.others);
+  }
+
+  private digestOf(layout: Layout): string {
+    // As a worker has it, who reads it from outside.
+    if (this.digest?.of !== layout) this.digest = { of: layout, text: layoutDigest(checked(layout)) };
+    return this.digest.text;
+  }
+}
+
+function isMost(layout: Layout, urls: ReadonlySet<string>): boolean {
+  const holders = holdersOf(layout);
+  return 2 * holders.filter((id) => urls.has(id)).length > holders.length;
+}
