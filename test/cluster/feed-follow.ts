@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../random.ts";
 import { call } from "../rest/client.ts";
+import { move } from "./chaos.ts";
 import { startCluster, type Worker } from "./workers.ts";
 
 interface Told {
@@ -105,19 +106,24 @@ export interface FollowResult {
   told: number;
   resets: number;
   kills: number;
+  moves: number;
 }
 
-/** One cluster, `rounds` rounds of trouble. Throws what is wrong. */
-export async function followCluster(random: Random, rounds: number): Promise<FollowResult> {
+/**
+ * One cluster, `rounds` rounds of trouble. Throws what is wrong.
+ * @param moves workers also join and are drained, one after the other
+ */
+export async function followCluster(random: Random, rounds: number, moves = false): Promise<FollowResult> {
   const cluster = await startCluster({ workers: 3 });
   const { workers } = cluster;
   let over = false;
   let kills = 0;
+  let moved = 0;
   const followers = workers.map(() => new Follower(random, workers));
   const writing = Promise.all(
     [0, 1, 2, 3].map(async () => {
       while (!over) {
-        const { port } = workers[random.below(3)];
+        const { port } = workers[random.below(workers.length)];
         const key = `/f/${random.below(60)}`;
         const isDelete = random.below(4) === 0;
         await call(port, isDelete ? "DELETE" : "PUT", key, {
@@ -140,7 +146,11 @@ export async function followCluster(random: Random, rounds: number): Promise<Fol
     for (let round = 0; round < rounds; round++) {
       const worker = workers[random.below(3)];
       await sleep(200 + random.below(800));
-      if (random.below(2) === 0) {
+      if (moves && round % 2 === 0) {
+        moved++;
+        const moving = await move(cluster, workers.length === 3 ? "add" : "drain");
+        await moving();
+      } else if (random.below(2) === 0) {
         kills++;
         await worker.kill(random.below(2) === 0 ? "SIGKILL" : "SIGTERM");
         await sleep(random.below(1500));
@@ -177,7 +187,7 @@ export async function followCluster(random: Random, rounds: number): Promise<Fol
     }
     const sum = (figure: (follower: Follower) => number): number =>
       followers.reduce((total, follower) => total + figure(follower), 0);
-    return { told: sum(({ told }) => told), resets: sum(({ resets }) => resets), kills };
+    return { told: sum(({ told }) => told), resets: sum(({ resets }) => resets), kills, moves: moved };
   } finally {
     over = true;
     await Promise.all([writing, following]).catch(() => {});

@@ -5,6 +5,7 @@ import { followCluster } from "../cluster/feed-follow.ts";
 import { Random, randomSeed } from "../random.ts";
 
 const RUNS = Number(process.env.RUNS ?? 20);
+const MOVE_RUNS = Number(process.env.MOVE_RUNS ?? 4);
 const ROUNDS = Number(process.env.ROUNDS ?? 8);
 
 test(`feed over a cluster: ${RUNS} runs of clients that keep a copy by it, beside kills and cut links`, async (t) => {
@@ -18,6 +19,21 @@ test(`feed over a cluster: ${RUNS} runs of clients that keep a copy by it, besid
     total.told += told;
     total.resets += resets;
     total.kills += kills;
+  }
+  t.diagnostic(JSON.stringify(total));
+});
+
+test(`feed over a cluster: ${MOVE_RUNS} runs of clients that keep a copy by it, beside joins, drains, kills and cut links`, async (t) => {
+  const seed = randomSeed(t);
+  const total = { told: 0, resets: 0, kills: 0, moves: 0 };
+  for (let run = 0; run < MOVE_RUNS; run++) {
+    const result = await followCluster(new Random(seed + run), ROUNDS, true).catch((error: Error) =>
+      assert.fail(`run ${run} (SEED=${seed + run} MOVE_RUNS=1): ${error.stack}`),
+    );
+    total.told += result.told;
+    total.resets += result.resets;
+    total.kills += result.kills;
+    total.moves += result.moves;
   }
   t.diagnostic(JSON.stringify(total));
 });

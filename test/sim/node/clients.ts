@@ -1,6 +1,7 @@
 /** The clients of one history: they write and read a few keys through any node, and note what they were told. */
 
 import type { ClusterNode } from "../../../src/cluster/node/cluster-node.ts";
+import { NAME_BYTES, REQUEST_BYTES, withOnce } from "../../../src/format/fields/recent.ts";
 import { NO_TRAILER } from "../../../src/format/fields/trailer.ts";
 import type { Ballot } from "../../../src/format/record.ts";
 import { etagOf, etagText } from "../../../src/format/version.ts";
@@ -15,6 +16,11 @@ const PATIENCE_MS = 12_000;
 /** One of so many values ends, this long after its write at most. */
 const ENDING_ONE_IN = 3;
 const LIFE_MS_MAX = 6000;
+/** One of so many writes has an `Idempotency-Key`, and is sent again, to whichever node, so often at most. */
+const ONCE_ONE_IN = 4;
+const RETRIES_MAX = 3;
+/** Who has no answer by then sends it again, while the first one may still be under way. */
+const AGAIN_MS = 3000;
 /** The judge takes no more operations of one key; some are kept for the end. */
 const OPERATIONS_PER_KEY = 20;
 
@@ -44,6 +50,8 @@ export class Clients {
   /** Operations that surely had no effect. */
   refused = 0;
   working = 0;
+  /** Whether some writes are to be known when they come again. Not where clocks make them forgotten by leaps. */
+  sendsAgain = false;
   private readonly cluster: SimCluster;
   private readonly keys: readonly string[];
   private readonly known = new Map<string, Known>();
@@ -116,11 +124,19 @@ export class Clients {
       simulation.after(simulation.observer, 0, () => over(isDone));
     };
     if (kind !== "get") this.history(key).push(operation);
-    simulation.after(process, 0, () => {
-      if (kind === "get") this.read(node, key, operation, end);
-      else this.write(node, key, operation, known?.etag ?? "", end);
-    });
-    simulation.after(simulation.observer, PATIENCE_MS, () => {
+    const etag = known?.etag ?? "";
+    const isOnce = kind !== "get" && this.sendsAgain && simulation.below(ONCE_ONE_IN) === 0;
+    if (isOnce) this.once(worker, key, operation, etag, end);
+    else
+      simulation.after(process, 0, () => {
+        if (kind === "get") this.read(node, key, operation, end);
+        else
+          this.write(node, key, operation, etag, null, (result) =>
+            end(this.answered(key, operation, result)),
+          );
+      });
+    const patienceMs = isOnce ? PATIENCE_MS + RETRIES_MAX * AGAIN_MS : PATIENCE_MS;
+    simulation.after(simulation.observer, patienceMs, () => {
       if (!isOver && kind !== "get") this.silent++;
       end(false);
     });
@@ -158,12 +174,80 @@ export class Clients {
     return { millis, owner, reachedAt: 0 };
   }
 
+  /** A write that is known when it comes again: it is sent until somebody says what became of it. */
+  private once(
+    first: SimWorker,
+    key: string,
+    operation: Recorded,
+    etag: string,
+    end: (isDone: boolean) => void,
+  ): void {
+    const { simulation, workers } = this.cluster;
+    let tries = 0;
+    /** One whose answer did not come, or was that nobody knows. */
+    let isOpen = false;
+    let isTold = false;
+    const once = onceOf(operation.id);
+    const send = (worker: SimWorker | undefined): void => {
+      const node = worker?.part?.node;
+      if (isTold) return;
+      if (worker?.process == null || node == null) {
+        again();
+        return;
+      }
+      let isOver = false;
+      simulation.after(worker.process, 0, () =>
+        this.write(node, key, operation, etag, once, (result) => {
+          const wasOver = isOver;
+          isOver = true;
+          const isRefusal = result.error === "exists" || result.error === "precondition_failed";
+          if (isRefusal && isTold && operation.outcome === "done")
+            throw new Error(`write ${operation.id} of ${key} was done, and is refused later`);
+          if (isTold) return;
+          if (result.error === null || (isRefusal && !isOpen)) {
+            isTold = true;
+            end(this.answered(key, operation, result));
+          } else if (isRefusal) {
+            // One that is still under way may find something else there.
+            isTold = true;
+            this.unknown++;
+            end(false);
+          } else if (!wasOver) {
+            isOpen ||= result.error === "unknown_outcome";
+            again();
+          }
+        }),
+      );
+      simulation.after(simulation.observer, AGAIN_MS, () => {
+        if (isOver || isTold) return;
+        isOver = isOpen = true;
+        again();
+      });
+    };
+    const again = (): void => {
+      if (++tries <= RETRIES_MAX) {
+        const ready = workers.filter(({ isReady }) => isReady);
+        simulation.after(simulation.observer, simulation.chance() * 200, () =>
+          send(ready[simulation.below(Math.max(1, ready.length))]),
+        );
+      } else if (isOpen) this.unknown++;
+      else {
+        // Nobody answers it any more.
+        isTold = true;
+        this.drop(key, operation);
+      }
+      if (tries > RETRIES_MAX) end(false);
+    };
+    send(first);
+  }
+
   private write(
     node: ClusterNode,
     key: string,
     operation: Recorded,
     etag: string,
-    end: (isDone: boolean) => void,
+    once: Uint8Array | null,
+    done: (result: WriteResult) => void,
   ): void {
     const { kind, id } = operation;
     const life = operation.end == null ? NO_LIFE : { ...NO_LIFE, expiresMs: operation.end.millis };
@@ -173,14 +257,13 @@ export class Clients {
     const sent = node.submit(
       {
         ...{ verb, key: { bytes, length: bytes.length }, json: false, contentType: "text/plain" },
-        ...{ trailer: NO_TRAILER, life, ifMatch, ifNoneMatch: "" },
+        ...{ trailer: withOnce(NO_TRAILER, once), life, ifMatch, ifNoneMatch: "" },
       },
       Buffer.from(verb === "delete" ? "" : String(id)),
-      (result) => end(this.answered(key, operation, result)),
+      // It is only lent.
+      (result) => done({ ...result, etag: result.etag?.slice() ?? null }),
     );
-    if (sent) return;
-    this.drop(key, operation);
-    end(false);
+    if (!sent) done(OVERLOADED);
   }
 
   private answered(key: string, operation: Recorded, { error, etag }: WriteResult): boolean {
@@ -234,4 +317,19 @@ export class Clients {
   private history(key: string): Recorded[] {
     return this.histories.get(key) as Recorded[];
   }
+}
+
+const OVERLOADED: WriteResult = {
+  error: "overloaded",
+  detail: "",
+  created: false,
+  deleted: false,
+  etag: null,
+};
+
+/** What a write is known by: its number. */
+function onceOf(id: number): Uint8Array {
+  const once = new Uint8Array(NAME_BYTES + REQUEST_BYTES);
+  new DataView(once.buffer).setUint32(0, id);
+  return once;
 }

@@ -36,6 +36,8 @@ export class SimWorker implements Machine {
   readonly url: string;
   readonly folder: string;
   readonly disk: SimDisk;
+  /** That it is started with. */
+  region = "here";
   clockOffsetMs = 0;
   process: SimProcess | null = null;
   part: ClusterPart | null = null;
@@ -66,7 +68,9 @@ export class SimCluster {
   readonly said: Said[] = [];
   /** Told of each record that a replica takes. */
   onAccepted: OnAccepted = () => {};
-  private readonly replicas: number;
+  /** That the next master is started with. */
+  replicas: number;
+  private readonly bornWith: number;
   private readonly partitions: number | null;
   private readonly masterMachine: Machine = { clockOffsetMs: 0 };
   private masterProcess: SimProcess | null = null;
@@ -74,7 +78,7 @@ export class SimCluster {
 
   constructor(simulation: Simulation, weather: Weather, replicas: number, partitions: number | null = null) {
     this.simulation = simulation;
-    this.replicas = replicas;
+    this.replicas = this.bornWith = replicas;
     this.partitions = partitions;
     this.files = new SimFiles(simulation);
     this.network = new SimNetwork(simulation, weather);
@@ -161,11 +165,11 @@ export class SimCluster {
     return twin;
   }
 
-  private configOf({ url, folder }: SimWorker): Config {
+  private configOf({ url, folder, region }: SimWorker): Config {
     return {
       ...{ mode: "worker", port: 1, host: "simulated", publicUrl: url, masters: [MASTER_URL], volumes: [] },
-      ...{ dataDirectory: folder, removeAfterMs: 0, peerAddress: null, region: "here" },
-      ...{ replicas: this.replicas, isReplicasGiven: false, partitions: null },
+      ...{ dataDirectory: folder, removeAfterMs: 0, peerAddress: null, region },
+      ...{ replicas: this.bornWith, isReplicasGiven: false, partitions: null },
       ...{ consistency: "quorum", sync: "always" },
       ...{ auth: null, clusterKeys: [], allowInvite: true, tls: null, tlsCa: null },
     } as unknown as Config;
@@ -187,7 +191,7 @@ export class SimCluster {
           partitions: this.partitions,
         },
         ...{
-          isReplicasGiven: false,
+          isReplicasGiven: this.replicas !== this.bornWith,
           removeAfterMs: 0,
           times: {},
           version: "simulated",
@@ -216,6 +220,15 @@ export class SimCluster {
     this.masterProcess = null;
     this.keeper = null;
     if (isWiped) this.files.remove(`${ROOT}/m`);
+  }
+
+  copyOfMaster(): FolderCopy {
+    return this.files.copy(`${ROOT}/m`);
+  }
+
+  /** Puts an older copy of its disk into a master that does not run. */
+  putMasterBack(copy: FolderCopy): void {
+    this.files.putBack(`${ROOT}/m`, copy);
   }
 
   /** Gives an order to the master, as an operator would; what it refuses is the operator's matter. */

@@ -15,6 +15,10 @@ export type Fault =
   | "clocks"
   | "master"
   | "masterWiped"
+  | "masterOld"
+  | "settings"
+  | "replace"
+  | "returns"
   | "move"
   | "abandon"
   | "twin"
@@ -32,6 +36,10 @@ export const FAULTS: readonly Fault[] = [
   "clocks",
   "master",
   "masterWiped",
+  "masterOld",
+  "settings",
+  "replace",
+  "returns",
   "move",
   "abandon",
   "twin",
@@ -142,6 +150,18 @@ export class Faults {
         cluster.crashMaster(fault === "masterWiped");
         this.later(this.within(100, 20_000), () => cluster.startMaster());
         break;
+      case "masterOld":
+        this.putMasterBack();
+        break;
+      case "settings":
+        this.change(worker);
+        break;
+      case "replace":
+        this.replace(worker);
+        break;
+      case "returns":
+        this.die(1, this.within(15_000, 25_000));
+        break;
       case "twin":
         this.twin(worker);
         break;
@@ -237,8 +257,55 @@ export class Faults {
     if (process != null) process.pausedUntilMs = this.cluster.simulation.now + ms;
   }
 
-  /** Workers that never come back, and others in their place. Only one history in all has room for that. */
-  private die(count: number): void {
+  /** The master's disk is put back from a copy: what it has decided since is known to the workers alone. */
+  private putMasterBack(): void {
+    const { cluster } = this;
+    this.move();
+    // What waits then was done long before it comes back.
+    this.later(this.within(0, 8000), () => {
+      const copy = cluster.copyOfMaster();
+      this.later(this.within(1000, 20_000), () => {
+        cluster.crashMaster();
+        cluster.putMasterBack(copy);
+        this.later(this.within(100, 6000), () => cluster.startMaster());
+      });
+    });
+  }
+
+  /** A worker comes back with another region, and the master with another number of copies; right again some time later. */
+  private change(worker: SimWorker): void {
+    const { cluster } = this;
+    const { simulation } = cluster;
+    this.join();
+    if (simulation.chance() < 0.5) this.join();
+    const set = (region: string, replicas: number): void => {
+      worker.region = region;
+      cluster.replicas = replicas;
+      if (worker.process !== null && cluster.workers.includes(worker)) this.crash(worker, false, () => {});
+      cluster.crashMaster();
+      this.later(this.within(100, 3000), () => cluster.startMaster());
+    };
+    // Of fewer copies than three one that is lost would be one too many.
+    set(simulation.chance() < 0.5 ? "there" : "here", 3 + simulation.below(3));
+    if (simulation.chance() < 0.5)
+      this.later(this.within(5000, 20_000), () => set("here", 3 + simulation.below(2)));
+  }
+
+  /** One worker for another in one move; or, where that one has joined by itself, the first one leaves. */
+  private replace(worker: SimWorker): void {
+    const { cluster } = this;
+    const by = this.join();
+    if (by === null) return;
+    this.later(this.within(1000, 4000), () =>
+      cluster.order(({ steward }) => steward.orders.replace(performance.now(), worker.url, by.url)),
+    );
+  }
+
+  /**
+   * Workers that never come back, and others in their place. Only one history in all has room for that.
+   * @param returnMs after so long they are started again all the same, as they were: removed meanwhile, or not
+   */
+  private die(count: number, returnMs = 0): void {
     const { cluster } = this;
     if (this.damaged !== null || cluster.workers.some(({ isGone }) => isGone)) return;
     const dying = cluster.workers.filter(isWhole).slice(0, count);
@@ -250,11 +317,27 @@ export class Faults {
       worker.isGone = true;
     }
     for (let joining = 0; joining < count; joining++) this.join();
+    if (returnMs === 0) return;
+    const remove = (): void => {
+      for (const { url } of dying)
+        cluster.order(({ steward }) => steward.orders.remove(performance.now(), url));
+    };
+    if (cluster.simulation.chance() < 0.7) this.later(returnMs / 2, remove);
+    this.later(returnMs, () => {
+      for (const worker of dying) {
+        worker.isGone = false;
+        cluster.start(worker);
+        this.watch(worker);
+      }
+    });
   }
 
-  private join(): void {
+  private join(): SimWorker | null {
     const { cluster } = this;
-    if (cluster.workers.length < 6) cluster.start(cluster.addWorker("abcdef"[cluster.workers.length]));
+    if (cluster.workers.length >= 6) return null;
+    const worker = cluster.addWorker("abcdef"[cluster.workers.length]);
+    cluster.start(worker);
+    return worker;
   }
 
   private cut(worker: SimWorker): void {

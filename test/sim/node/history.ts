@@ -93,6 +93,7 @@ class History {
     cluster.network.weather = weather;
     const drawn = FAULTS.filter((fault) => always.includes(fault) || simulation.chance() < 0.2);
     if (always.includes(MAJORITY_DEAD)) drawn.push(MAJORITY_DEAD);
+    clients.sendsAgain = !drawn.includes("clocks");
     const spanMs = 20_000 + simulation.chance() * 40_000;
     const faults = new Faults(cluster, spanMs);
     for (const fault of drawn)
