@@ -1,10 +1,8 @@
-/** What is under way while the layout changes: large values that come slowly, writes that are sent to several nodes at once. */
+/** What is under way while the layout changes: large values that come slowly. */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import http from "node:http";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import { move } from "../cluster/chaos.ts";
 import { startCluster } from "../cluster/workers.ts";
 import { call, digest } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
@@ -12,7 +10,6 @@ import { waitUntil } from "../rest/server.ts";
 const RAW = { "Content-Type": "application/octet-stream" };
 /** What a client sends each second that is slow, but not too slow. */
 const DRIP_BYTES = 8192;
-const RACES = Number(process.env.RACES ?? 60);
 
 interface LayoutAnswer {
   epoch: number;
@@ -101,58 +98,4 @@ test("moves: large uploads that began before one are done after it, and whole at
   });
   await cluster.ready();
   await finish("most", most);
-});
-
-test("moves: a write that is sent to all nodes at once with one Idempotency-Key is done once, and each is told the same", async (t) => {
-  const cluster = await startCluster({ workers: 3 });
-  t.after(() => cluster.dispose());
-  const moving = await move(cluster, "add");
-  let isOver = false;
-  const moved = moving().then(() => {
-    isOver = true;
-  });
-  let rounds = 0;
-  for (; !isOver || rounds < 50; rounds++) {
-    const key = `/once-${rounds}`;
-    const headers = { ...RAW, "Idempotency-Key": `key-${rounds}` };
-    const answers = await Promise.all(
-      cluster.workers.slice(0, 3).map(async ({ port }, index) => {
-        await sleep(index * (rounds % 5));
-        for (;;) {
-          const answer = await call(port, "PATCH", `${key}?append`, { headers, body: "x" });
-          if (answer.status !== 503) return answer;
-          await sleep(20);
-        }
-      }),
-    );
-    const told = answers.map(({ status, headers: { etag } }) => `${status} ${etag}`);
-    assert.ok(
-      /^20[01] /.test(told[0]) && new Set(told.map((one) => one.slice(4))).size === 1,
-      `${key}: ${told}`,
-    );
-    for (const { port } of cluster.workers)
-      assert.equal((await call(port, "GET", key)).text, "x", `${key}: ${told}`);
-  }
-  await moved;
-  t.diagnostic(`${rounds} rounds`);
-});
-
-test(`moves: of ${RACES} pairs of large values that are put to one key by two nodes at once, each has its effect`, async (t) => {
-  const cluster = await startCluster({ workers: 3 });
-  t.after(() => cluster.dispose());
-  const body = [randomBytes(2_000_000), randomBytes(2_000_000)];
-  const outcomes: Record<string, number> = {};
-  for (let race = 0; race < RACES; race++)
-    await Promise.all(
-      [0, 1].map(async (which) => {
-        const { status, text } = await call(cluster.workers[which].port, "PUT", "/raced", {
-          headers: RAW,
-          body: body[which],
-        });
-        const outcome = status < 300 ? "done" : JSON.parse(text).code;
-        outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
-      }),
-    );
-  t.diagnostic(JSON.stringify(outcomes));
-  assert.equal(outcomes.done, 2 * RACES);
 });
