@@ -132,7 +132,7 @@ const LAYERS = [
     "util",
   ],
   ...["client/keyv", "client/unstorage", "client", "client/batch", "client/options", "client/transport"],
-  ...["console"],
+  ...["console", "console/parts"],
 ];
 
 const FOLDER_LINES_MAX = 1300;

@@ -1,6 +1,7 @@
 /** One value: shown, edited over the version that was shown, given an end, deleted. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { bytesText, pathOf } from "./api.ts";
+import { setUnsaved } from "./parts/unsaved.tsx";
 import { Conflict, remove, saveText, setEnd, type Value } from "./values.ts";
 
 const LIFE_FORM = "90, 5m, 12h or 30d";
@@ -116,6 +117,9 @@ export function Editor({
     };
   }, []);
   const isNew = value.etag === "";
+  const isUnsaved = text !== (value.text ?? "") || (isNew && (type !== value.type || ttl !== ""));
+  useLayoutEffect(() => setUnsaved(isUnsaved), [isUnsaved]);
+  useLayoutEffect(() => () => setUnsaved(false), []);
   const attempt = async (act: () => Promise<void>): Promise<void> => {
     if (isBusy) return;
     setBusy(true);
@@ -174,6 +178,7 @@ export function Editor({
               isSure
                 ? void attempt(async () => {
                     await remove(value);
+                    setUnsaved(false);
                     onGone();
                   })
                 : setSure(true)

@@ -4,6 +4,7 @@ import { ask, bytesText, pathOf, refusalOf } from "./api.ts";
 import { Browser } from "./browser.tsx";
 import { Changes } from "./changes.tsx";
 import { Editor } from "./editor.tsx";
+import { leave } from "./parts/unsaved.tsx";
 import { newValue, readValue, type Value } from "./values.ts";
 
 function KeyForm({ onOpen, onNew }: { onOpen: (key: string) => void; onNew: (key: string) => void }) {
@@ -54,11 +55,12 @@ export function Keys() {
   const [shown, setShown] = useState(0);
   // What was asked for last is shown, whatever comes in last.
   const asked = useRef(0);
-  const show = (fresh: Value | null, words: string | null): void => {
-    setValue(fresh);
-    setShown((number) => number + 1);
-    setSaid(words);
-  };
+  const show = (fresh: Value | null, words: string | null): void =>
+    leave(() => {
+      setValue(fresh);
+      setShown((number) => number + 1);
+      setSaid(words);
+    });
   const open = async (key: string): Promise<void> => {
     const number = ++asked.current;
     setSaid(null);

@@ -1,15 +1,17 @@
 /** The page: what the node is, and, with a token where one is needed, all that it may show. */
 import { render } from "preact";
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { setToken, token as storedToken } from "./api.ts";
 import { Keys } from "./keys.tsx";
 import { Peers, Workers } from "./nodes.tsx";
 import { Overview, useNode } from "./overview.tsx";
+import { LeaveDialog, leave } from "./parts/unsaved.tsx";
 
 function Token({ value, onChange }: { value: string; onChange: (token: string) => void }) {
   const [text, setText] = useState(value);
+  useEffect(() => setText(value), [value]);
   return (
     <form
       class="row"
@@ -29,13 +31,7 @@ function Token({ value, onChange }: { value: string; onChange: (token: string) =
       </label>
       <button type="submit">Use</button>
       {value !== "" && (
-        <button
-          type="button"
-          onClick={() => {
-            setText("");
-            onChange("");
-          }}
-        >
+        <button type="button" onClick={() => onChange("")}>
           Forget
         </button>
       )}
@@ -49,6 +45,9 @@ function Page() {
   const { health, stats, problem } = seen;
   // Figures come every two seconds; what may be thousands of keys is not drawn anew for them.
   const keys = useMemo(() => <Keys key={token} />, [token]);
+  // Who edits a value keeps it while the node does not answer.
+  const isWorker = useRef(false);
+  if (health !== null) isWorker.current = health.role !== "master";
   const isWell = health?.status === "healthy";
   return (
     <>
@@ -60,8 +59,12 @@ function Page() {
         <Token
           value={token}
           onChange={(fresh) => {
-            setToken(fresh);
-            setShown(fresh);
+            const use = (): void => {
+              setToken(fresh);
+              setShown(fresh);
+            };
+            if (fresh === token) use();
+            else leave(use);
           }}
         />
       </header>
@@ -70,11 +73,12 @@ function Page() {
         {problem !== null && <p class="faint">{problem}</p>}
         <Overview seen={seen} />
         {health?.role === "master" ? <Workers token={token} /> : <Peers stats={stats} />}
-        {health !== null && health.role !== "master" && keys}
+        {isWorker.current && keys}
         <p class="faint">
           <a href="/_openapi.json">The API, as OpenAPI</a>
         </p>
       </main>
+      <LeaveDialog />
     </>
   );
 }

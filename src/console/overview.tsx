@@ -1,7 +1,7 @@
 /** State, figures, and charts of a node: asked for every two seconds. */
 import { useEffect, useState } from "preact/hooks";
 import { askDocument, askText, bytesText, Refused } from "./api.ts";
-import { Chart } from "./chart.tsx";
+import { Chart } from "./parts/chart.tsx";
 
 const ASK_MS = 2000;
 const KEPT_MAX = 300;

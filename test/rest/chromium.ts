@@ -1,6 +1,7 @@
 /** Chromium for tests, driven by playwright-core. */
 import fs from "node:fs";
-import { type Browser, chromium } from "playwright-core";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { waitUntil } from "./server.ts";
 
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((file) =>
   fs.existsSync(file),
@@ -21,4 +22,35 @@ export async function launchChromium(): Promise<Browser | null> {
     args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
     timeout: SHOWN_MS_MAX,
   });
+}
+
+/** A page that fails the test for what a browser complains of, and for requests to anybody else. */
+export async function openPage(
+  browser: Browser,
+  url: string,
+  width = 1200,
+): Promise<{ page: Page; complaints: string[] }> {
+  const page = await browser.newPage({ viewport: { width, height: 900 } });
+  page.setDefaultTimeout(SHOWN_MS_MAX);
+  const complaints: string[] = [];
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => {
+    if (/Content Security Policy|Refused to/.test(message.text())) complaints.push(message.text());
+  });
+  page.on("request", (request) => {
+    const target = new URL(request.url());
+    if (/^https?:$/.test(target.protocol) && target.host !== new URL(url).host)
+      complaints.push(request.url());
+  });
+  await page.goto(url);
+  return { page, complaints };
+}
+
+/** Waits until the value that can be edited is this one. */
+export function shows(page: Page, text: string): Promise<void> {
+  return waitUntil(
+    `${text} is shown`,
+    async () => (await page.locator("textarea").inputValue()) === text,
+    SHOWN_MS_MAX,
+  );
 }

@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import type { Browser, Page } from "playwright-core";
 import { startCluster } from "../cluster/workers.ts";
-import { launchChromium, needsChromium, SHOWN_MS_MAX } from "./chromium.ts";
+import { launchChromium, needsChromium, openPage, SHOWN_MS_MAX, shows } from "./chromium.ts";
 import { call, closeConnections } from "./client.ts";
 import { removeFolder, runProgram, temporaryFolder, waitUntil, withServer } from "./server.ts";
 
@@ -25,32 +25,7 @@ after(async () => {
   removeFolder(folder);
 });
 
-/** A page that fails the test for what a browser complains of, and for requests to anybody else. */
-async function open(url: string, width = 1200): Promise<{ page: Page; complaints: string[] }> {
-  const page = await (browser as Browser).newPage({ viewport: { width, height: 900 } });
-  page.setDefaultTimeout(SHOWN_MS_MAX);
-  const complaints: string[] = [];
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => {
-    if (/Content Security Policy|Refused to/.test(message.text())) complaints.push(message.text());
-  });
-  page.on("request", (request) => {
-    const target = new URL(request.url());
-    if (/^https?:$/.test(target.protocol) && target.host !== new URL(url).host)
-      complaints.push(request.url());
-  });
-  await page.goto(url);
-  return { page, complaints };
-}
-
-/** Waits until the value that can be edited is this one. */
-function shows(page: Page, text: string): Promise<void> {
-  return waitUntil(
-    `${text} is shown`,
-    async () => (await page.locator("textarea").inputValue()) === text,
-    SHOWN_MS_MAX,
-  );
-}
+const open = (url: string, width?: number) => openPage(browser as Browser, url, width);
 
 /** Waits until so many nodes of a table are well, or not. */
 function counts(page: Page, word: "good" | "bad", count: number): Promise<void> {
@@ -153,6 +128,7 @@ describe("console: in Chromium", needsChromium, () => {
       assert.equal((await call(port, "GET", stored)).text, "of somebody else");
 
       await page.getByRole("button", { name: "Load anew" }).click();
+      await page.getByRole("button", { name: "Give them up" }).click();
       await shows(page, "of somebody else");
       await page.getByRole("button", { name: "Delete" }).click();
       await page.getByRole("button", { name: "Delete it, surely" }).click();
