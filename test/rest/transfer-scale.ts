@@ -8,7 +8,7 @@ import { Readable } from "node:stream";
 import { fillStore, keyName, valueText } from "../engine/fill.ts";
 import { call, contentHash, contentStream, digest } from "./client.ts";
 import { hasProc, memoryLine, watchMemory } from "./process-memory.ts";
-import { removeFolder, startServer, temporaryFolder } from "./server.ts";
+import { removeFolder, startServer, temporaryFolder, waitUntil } from "./server.ts";
 
 export interface TransferScale {
   keys: number;
@@ -19,6 +19,8 @@ export interface TransferScale {
 
 const MORE_BYTES_MAX = 128 * 1024 * 1024;
 const SEED = 11;
+/** Longest that a slow machine may take for the list that a node makes of what it finds. */
+const BUILD_MS_MAX = 600_000;
 /** Files that tar is timed with. */
 const TAR_FILES_MAX = 20_000;
 
@@ -38,6 +40,10 @@ export async function transferScale({ keys, valueBytes, largeBytes }: TransferSc
   const to = await startServer({ flags });
   const lines: string[] = [];
   try {
+    // What was filled without a node has no list yet.
+    const isBuilt = async (): Promise<boolean> =>
+      (await call(from.port, "GET", "/?list&limit=1")).status === 200;
+    await waitUntil("the list of all keys is built", isBuilt, BUILD_MS_MAX);
     if (largeBytes > 0)
       assert.equal(
         (await call(from.port, "PUT", "/large", { body: contentStream(SEED, largeBytes) })).status,
@@ -47,6 +53,7 @@ export async function transferScale({ keys, valueBytes, largeBytes }: TransferSc
     const startMs = performance.now();
     let bytes = 0;
     const archive = await answerOf(from.port, "/_export");
+    assert.equal(archive.statusCode, 200);
     const counted = Readable.from(
       (async function* () {
         for await (const piece of archive) {
