@@ -18,7 +18,7 @@ const ROOT = 0;
 /**
  * What a node keeps in its data directory, besides `shard-000` and so on; all else there is somebody else's.
  */
-const OWN_FILES = /^(STORE|LOCK|CLUSTER|MASTER|DROPPED|CEILING|LIVES|RUN|BACKUP)(\..*)?$/;
+const OWN_FILES = /^(STORE|LOCK|CLUSTER|MASTER|DROPPED|CEILING|LIVES|RUN|FEED|REGISTRY|BACKUP)(\..*)?$/;
 const OWN_FOLDERS = /^(shard-\d{3}|keys|hints|master)$/;
 /** And in these folders; what ends in .new is removed, or takes the place of another. */
 const FILES_WITHIN =

@@ -35,7 +35,7 @@ function golden(version: string): string {
 }
 
 const FILES = [
-  ...["STORE", "STORE.new", "LOCK.free", "CLUSTER", "CEILING", "LIVES", "BACKUP"],
+  ...["STORE", "STORE.new", "LOCK.free", "CLUSTER", "CEILING", "LIVES", "FEED", "BACKUP"],
   ...[
     "0000000001.slab",
     "0000000002.slab",
