@@ -14,7 +14,7 @@ import { bundleTests } from "./bundle.mjs";
 
 const TEST_MS_MAX = { normal: 600_000, storm: 1_800_000 };
 /** Test files that run at once: each starts servers and threads of its own. */
-const CONCURRENCY = 3;
+const CONCURRENCY = 2;
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.dirname(here);

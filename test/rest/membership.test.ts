@@ -430,7 +430,7 @@ test("commands: a mistake is one line and status 2, an absent master one line an
     [
       ["nodes", "-master", `localhost:${port}`],
       1,
-      /^minivault nodes: the master \S+ cannot be reached \(ECONNREFUSED\)/,
+      /^minivault nodes: the master \S+ cannot be reached: ECONNREFUSED; -master names another$/m,
     ],
     [["drain", "-help"], 0, /^Usage: minivault drain URL \[flags\]\n[\s\S]*Exit status: 0 done/],
   ];

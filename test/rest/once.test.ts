@@ -289,8 +289,15 @@ function oncePasses(target: () => Target): void {
     const first = await send("PATCH", "/killed", "k", '{"increment":1,"initial":0}');
     const gone = await send("DELETE", "/gone", "k");
     await target().restart();
-    assert.deepEqual(said(await send("PATCH", "/killed", "k", '{"increment":1,"initial":0}')), said(first));
-    assert.deepEqual(said(await send("DELETE", "/gone", "k")), said(gone));
+    // What fewer than a majority of those who answer have is written again, under a higher version.
+    const isSame = (again: Reply, before: Reply): void => {
+      const { etag, ...rest } = said(again);
+      const { etag: etagBefore, ...restBefore } = said(before);
+      assert.deepEqual(rest, restBefore);
+      assert.ok(String(etag) >= String(etagBefore), `${etag} after ${etagBefore}`);
+    };
+    isSame(await send("PATCH", "/killed", "k", '{"increment":1,"initial":0}'), first);
+    isSame(await send("DELETE", "/gone", "k"), gone);
     assert.equal((await read("/killed")).text, '{"value":1}');
   });
 }

@@ -17,7 +17,11 @@ export interface TransferScale {
   largeBytes: number;
 }
 
-const MORE_BYTES_MAX = 128 * 1024 * 1024;
+/**
+ * 91 to 151 MiB were seen on a quiet machine, 235 beside two other tests: garbage is collected late there.
+ * Whoever held the large value would need half a gigabyte and more.
+ */
+const MORE_BYTES_MAX = 256 * 1024 * 1024;
 /** A million PUTs of such keys by 64 clients: 125 MiB, most of it young objects and the order of keys being built. */
 const TAKEN_KEY_BYTES = 128;
 const SEED = 11;
