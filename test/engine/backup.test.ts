@@ -104,6 +104,15 @@ function change(harness: Harness, model: Model, random: Random, keys: number, co
   }
 }
 
+/** A store of 400 records of 40 keys, in a folder `data`. */
+async function filledStore(folder: string): Promise<{ data: string; harness: Harness }> {
+  const data = path.join(folder, "data");
+  fs.mkdirSync(data, { mode: 0o700 });
+  const harness = await Harness.open(data);
+  for (let i = 0; i < 400; i++) harness.put(`key-${i % 40}`, "x".repeat(2000));
+  return { data, harness };
+}
+
 test("backup: each shows its own moment, beside writes and compaction, and restores to it", async (t) => {
   const random = new Random(randomSeed(t));
   await inDirectory(async (folder) => {
@@ -303,10 +312,7 @@ test("backup: a folder that cannot be used is refused before anything is done, a
 
 test("backup: given up in the middle, it leaves nothing, and slabs may go again", async () => {
   await inDirectory(async (folder) => {
-    const data = path.join(folder, "data");
-    fs.mkdirSync(data, { mode: 0o700 });
-    const harness = await Harness.open(data);
-    for (let i = 0; i < 400; i++) harness.put(`key-${i % 40}`, "x".repeat(2000));
+    const { data, harness } = await filledStore(folder);
     for (const made of [true, false]) {
       const to = path.join(folder, `copy-${made}`);
       if (!made) fs.mkdirSync(to, { mode: 0o700 });
@@ -333,10 +339,7 @@ test("backup: given up in the middle, it leaves nothing, and slabs may go again"
 test("backup: ended at any step, it is run again; what is no rest of one, whole, or in use, stays", async (t) => {
   const random = new Random(randomSeed(t));
   await inDirectory(async (folder) => {
-    const data = path.join(folder, "data");
-    fs.mkdirSync(data, { mode: 0o700 });
-    const harness = await Harness.open(data);
-    for (let i = 0; i < 400; i++) harness.put(`key-${i % 40}`, "x".repeat(2000));
+    const { data, harness } = await filledStore(folder);
     const to = path.join(folder, "to");
     const left = path.join(folder, "left");
     const keep = path.join(folder, "keep");
@@ -398,10 +401,7 @@ test("backup: ended at any step, it is run again; what is no rest of one, whole,
 test("restore: ended at any step, it is run again; what is no rest of one, or in use, stays", async (t) => {
   const random = new Random(randomSeed(t));
   await inDirectory(async (folder) => {
-    const data = path.join(folder, "data");
-    fs.mkdirSync(data, { mode: 0o700 });
-    const harness = await Harness.open(data);
-    for (let i = 0; i < 400; i++) harness.put(`key-${i % 40}`, "x".repeat(2000));
+    const { data, harness } = await filledStore(folder);
     const copy = path.join(folder, "copy");
     await write(harness, data, cutOf(harness), copy);
     await harness.shard.close();

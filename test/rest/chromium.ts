@@ -1,5 +1,6 @@
 /** Chromium for tests, driven by playwright-core. */
 import fs from "node:fs";
+import { after, before } from "node:test";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { waitUntil } from "./server.ts";
 
@@ -22,6 +23,18 @@ export async function launchChromium(): Promise<Browser | null> {
     args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
     timeout: SHOWN_MS_MAX,
   });
+}
+
+/** One for all tests of a file, from before the first to after the last. */
+export function sharedChromium(): () => Browser {
+  let browser: Browser | null;
+  before(async () => {
+    browser = await launchChromium();
+  });
+  after(async () => {
+    await browser?.close();
+  });
+  return () => browser as Browser;
 }
 
 /** A page that fails the test for what a browser complains of, and for requests to anybody else. */

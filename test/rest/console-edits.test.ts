@@ -1,22 +1,16 @@
 /** What is typed into the console's editor and not saved yet: nothing takes it away unasked. In Chromium. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import type { Browser, Page } from "playwright-core";
+import { after, test } from "node:test";
+import type { Page } from "playwright-core";
 import { freePort } from "../../native-bench/processes.ts";
-import { launchChromium, needsChromium, openPage, shows } from "./chromium.ts";
+import { needsChromium, openPage, sharedChromium, shows } from "./chromium.ts";
 import { call, closeConnections } from "./client.ts";
 import { startServer } from "./server.ts";
 
 const TEXT = { "Content-Type": "text/plain" };
 
-let browser: Browser | null;
-before(async () => {
-  browser = await launchChromium();
-});
-after(async () => {
-  await browser?.close();
-  closeConnections();
-});
+const browser = sharedChromium();
+after(closeConnections);
 
 async function openKey(page: Page, key: string): Promise<void> {
   await page.getByLabel("Key", { exact: true }).fill(key);
@@ -43,7 +37,7 @@ test(
     const server = await startServer({ flags: ["-port", String(await freePort())] });
     try {
       for (const key of ["a", "b"]) await call(server.port, "PUT", `/${key}`, { body: key, headers: TEXT });
-      const { page, complaints } = await openPage(browser as Browser, `${server.url}/_ui/`);
+      const { page, complaints } = await openPage(browser(), `${server.url}/_ui/`);
       const dialog = page.getByRole("alertdialog", { name: "These edits would be lost" });
       const tree = (key: string) => page.locator("ul.keys").getByRole("button", { name: key, exact: true });
       const leaving: [name: string, leave: () => Promise<void>][] = [

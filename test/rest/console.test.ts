@@ -4,28 +4,24 @@
  */
 import assert from "node:assert/strict";
 import path from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import type { Browser, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { startCluster } from "../cluster/workers.ts";
-import { launchChromium, needsChromium, openPage, SHOWN_MS_MAX, shows } from "./chromium.ts";
+import { needsChromium, openPage, SHOWN_MS_MAX, sharedChromium, shows } from "./chromium.ts";
 import { call, closeConnections } from "./client.ts";
 import { removeFolder, runProgram, temporaryFolder, waitUntil, withServer } from "./server.ts";
 
 const PAGE_BYTES_MAX = 200 * 1024;
 
 const folder = temporaryFolder();
-let browser: Browser | null;
-before(async () => {
-  browser = await launchChromium();
-});
-after(async () => {
-  await browser?.close();
+const browser = sharedChromium();
+after(() => {
   closeConnections();
   removeFolder(folder);
 });
 
-const open = (url: string, width?: number) => openPage(browser as Browser, url, width);
+const open = (url: string, width?: number) => openPage(browser(), url, width);
 
 /** Waits until so many nodes of a table are well, or not. */
 function counts(page: Page, word: "good" | "bad", count: number): Promise<void> {

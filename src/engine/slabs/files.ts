@@ -69,7 +69,7 @@ export function fill(
     for (let at = 0; at < bytes.length; at += PAGE_BYTES) {
       const page = bytes.subarray(at, at + PAGE_BYTES);
       try {
-        fillAll(fd, from + at, page.fill(0));
+        fillAll(fd, from + at, page);
       } catch (pageError) {
         page.fill(0);
         refused(from + at, pageError as Error);
