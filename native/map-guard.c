@@ -10,7 +10,8 @@
  *
  * Every other SIGBUS goes to whoever handled it before, as if this were not here.
  *
- * And tells how long an open file is, for those who look whether somebody has cut it, and where it holds something.
+ * And tells how long an open file is, for those who look whether somebody has cut it, and where it holds something; and bounds how much a
+ * connection may send ahead.
  *
  * Only what is safe in a signal handler is used there: atomic loads and adds on memory that is never freed, and mmap, which is a bare system
  * call. Entries are claimed and given back by an atomic store of `start`, so a handler in one thread can look while another thread
@@ -21,6 +22,10 @@
 #define _GNU_SOURCE
 #define NAPI_VERSION 8
 #include <errno.h>
+#ifdef __linux__
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#endif
 #include <node_api.h>
 #include <sched.h>
 #include <signal.h>
@@ -28,7 +33,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #ifndef MAP_ANONYMOUS
@@ -36,6 +43,14 @@
 #endif
 
 #define ENTRIES_PER_BLOCK 1024
+
+/* Of Linux 5.14, and of later headers than some machines have. */
+#if defined(__linux__) && !defined(SO_BUF_LOCK)
+#define SO_BUF_LOCK 72
+#endif
+#define RECEIVE_LOCK 2
+/* The round trip to a client on the same machine, or in the same room, is shorter. */
+#define NEAR_MICROSECONDS_MAX 5000
 
 /* One watched map. Unused while `start` is 0. */
 typedef struct {
@@ -256,6 +271,81 @@ static napi_value next_data(napi_env env, napi_callback_info info) {
   return napi_create_int64(env, from, &position) == napi_ok ? position : NULL;
 }
 
+/* Sets the receive buffer of a socket. `locked`: the system must not let it grow. Zero: it cannot be. */
+static int set_receive_buffer(int descriptor, int bytes, int locked) {
+#ifdef __linux__
+  int locks;
+  socklen_t length = sizeof locks;
+  /* The system doubles what it is told, and locks it. */
+  const int half = bytes / 2;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, &length) != 0 ||
+      setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &half, sizeof half) != 0)
+    return 0;
+  if (locked) return 1;
+  locks &= ~RECEIVE_LOCK;
+  return setsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof locks) == 0;
+#else
+  (void)descriptor;
+  (void)bytes;
+  (void)locked;
+  return 0;
+#endif
+}
+
+/* Whether this is a TCP connection to somebody near in which so many bytes wait to be read, and whose buffer the system lets grow. */
+static int is_near_and_full(int descriptor, int unread_min) {
+#ifdef __linux__
+  int locks, unread;
+  struct tcp_info facts;
+  socklen_t locks_length = sizeof locks, facts_length = sizeof facts;
+  memset(&facts, 0, sizeof facts);
+  return getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &facts, &facts_length) == 0 &&
+         facts.tcpi_min_rtt < NEAR_MICROSECONDS_MAX &&
+         getsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, &locks_length) == 0 &&
+         (locks & RECEIVE_LOCK) == 0 && ioctl(descriptor, FIONREAD, &unread) == 0 && unread >= unread_min;
+#else
+  (void)descriptor;
+  (void)unread_min;
+  return 0;
+#endif
+}
+
+/*
+ * narrowReceive(descriptor: number, bytes: number, unreadMin: number): number. Makes the receive buffer of a TCP connection so small, where so
+ * much waits in it to be read and the other end is near; answers how large it was. 0: it is left as it is.
+ */
+static napi_value narrow_receive(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  size_t argument_count = 3;
+  int32_t descriptor, bytes, unread_min;
+  if (napi_get_cb_info(env, info, &argument_count, arguments, NULL, NULL) != napi_ok || argument_count < 3 ||
+      napi_get_value_int32(env, arguments[0], &descriptor) != napi_ok ||
+      napi_get_value_int32(env, arguments[1], &bytes) != napi_ok ||
+      napi_get_value_int32(env, arguments[2], &unread_min) != napi_ok)
+    return fail(env, "narrowReceive takes a file descriptor, a size and what must be waiting");
+  int former = 0;
+  socklen_t length = sizeof former;
+  if (!is_near_and_full(descriptor, unread_min) ||
+      getsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &former, &length) != 0 || former <= bytes ||
+      !set_receive_buffer(descriptor, bytes, 1))
+    former = 0;
+  napi_value result;
+  return napi_create_int32(env, former, &result) == napi_ok ? result : NULL;
+}
+
+/* widenReceive(descriptor: number, bytes: number): void. Undoes narrowReceive: the system lets the buffer grow again. */
+static napi_value widen_receive(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  size_t argument_count = 2;
+  int32_t descriptor, bytes;
+  if (napi_get_cb_info(env, info, &argument_count, arguments, NULL, NULL) != napi_ok || argument_count < 2 ||
+      napi_get_value_int32(env, arguments[0], &descriptor) != napi_ok ||
+      napi_get_value_int32(env, arguments[1], &bytes) != napi_ok)
+    return fail(env, "widenReceive takes a file descriptor and a size");
+  set_receive_buffer(descriptor, bytes, 0);
+  return NULL;
+}
+
 static int export_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
   napi_value function;
   return napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, NULL, &function) == napi_ok &&
@@ -264,7 +354,9 @@ static int export_function(napi_env env, napi_value exports, const char *name, n
 
 NAPI_MODULE_INIT() {
   if (!export_function(env, exports, "watch", watch) || !export_function(env, exports, "fileBytes", file_bytes) ||
-      !export_function(env, exports, "nextData", next_data))
+      !export_function(env, exports, "nextData", next_data) ||
+      !export_function(env, exports, "narrowReceive", narrow_receive) ||
+      !export_function(env, exports, "widenReceive", widen_receive))
     napi_throw_error(env, NULL, "the addon map-guard cannot be set up");
   return exports;
 }

@@ -63,6 +63,11 @@ export class ArchiveReader {
     return !this.isFull;
   }
 
+  /** What `write` answered last, or would answer now. */
+  get hasRoom(): boolean {
+    return !this.isFull;
+  }
+
   /** Nothing follows. */
   end(): void {
     this.isOver = true;

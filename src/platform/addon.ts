@@ -43,6 +43,13 @@ export interface GuardAddon {
    * before reads as zeros. -1: only zeros are left. Moves the file's own position.
    */
   nextData(descriptor: number, from: number): number;
+  /**
+   * Makes the receive buffer of a TCP connection so small where `unreadMin` bytes or more wait in it and the
+   * other end is near; answers how large it was. 0: it is left as it is.
+   */
+  narrowReceive(descriptor: number, bytes: number, unreadMin: number): number;
+  /** Undoes `narrowReceive`, which answered `bytes`. */
+  widenReceive(descriptor: number, bytes: number): void;
 }
 
 interface Addons {

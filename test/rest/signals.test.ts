@@ -109,6 +109,37 @@ describe("signals", () => {
     assert.match(output, /a file may not become so large here \(ulimit -f/);
   });
 
+  test(
+    "a limit that files meet while the node runs shows in /health, and writes go on when it is lifted",
+    {
+      skip: !isLinux,
+    },
+    () =>
+      withServer({}, async (server) => {
+        const limit = (bytes: string): void => {
+          const words = ["--pid", String(server.pid), `--fsize=${bytes}:unlimited`];
+          const { status, stderr } = spawnSync("prlimit", words, { encoding: "utf8" });
+          assert.equal(status, 0, stderr);
+        };
+        const put = (key: string) => fetch(`${server.url}/${key}`, { method: "PUT", body: "v" });
+        const read = async (answer: Response) => (await answer.json()) as Record<string, string | boolean>;
+        const health = async () => read(await fetch(`${server.url}/health`));
+        assert.equal((await put("before")).status, 201);
+        assert.equal((await health()).writesFail, false);
+        limit("1000");
+        const refused = await put("refused");
+        assert.equal(refused.status, 500);
+        assert.match(String((await read(refused)).error), /a file may not become so large here/);
+        const { status, reason, writesFail } = await health();
+        assert.deepEqual([status, writesFail], ["degraded", true]);
+        assert.match(String(reason), /the disk refused a write a moment ago/);
+        limit("unlimited");
+        assert.equal((await put("after")).status, 201);
+        assert.equal((await fetch(`${server.url}/before`)).status, 200);
+        assert.equal((await fetch(`${server.url}/refused`)).status, 404);
+      }),
+  );
+
   test("too few addresses (ulimit -v), and a working directory that is gone, fail the start with a sentence", {
     skip: !isLinux,
   }, async () => {

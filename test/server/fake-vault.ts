@@ -116,6 +116,7 @@ export class FakeVault implements Vault {
       directoryGone: false,
       diskFull: false,
       outOfDescriptors: false,
+      writesFail: false,
     };
   }
 

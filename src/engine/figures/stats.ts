@@ -34,11 +34,14 @@ const gauge = figure("gauge");
 const counter = figure("counter");
 const flag = figure("flag");
 
-/** So long a lack of descriptors is told after it was last met. */
-const OUT_OF_DESCRIPTORS_MS = 10_000;
+/** So long what a write has met is told after it was last met. */
+const LATELY_MS = 10_000;
 
-const lacksDescriptors: Read = ({ figures }) =>
-  Number(Math.abs(Date.now() - figures[FIGURE.outOfDescriptorsMs]) < OUT_OF_DESCRIPTORS_MS);
+/** Whether the time in a figure is that short ago. */
+const lately =
+  (from: number): Read =>
+  ({ figures }) =>
+    Number(Math.abs(Date.now() - figures[from]) < LATELY_MS);
 
 /** By their names in /_stats. Sizes are in bytes. */
 export const SHARD_FIGURES = {
@@ -87,7 +90,15 @@ export const SHARD_FIGURES = {
     "Whether records are damaged of which nobody knows the keys, so that absent ones answer 500.",
     "inDoubt",
   ),
-  outOfDescriptors: flag(lacksDescriptors, "Whether a write could not open a file in the last ten seconds."),
+  outOfDescriptors: flag(
+    lately(FIGURE.outOfDescriptorsMs),
+    "Whether a write could not open a file in the last ten seconds.",
+  ),
+  writesFail: flag(
+    lately(FIGURE.writeFailedMs),
+    "Whether the disk refused a write in the last ten seconds, not for want of room.",
+    "writesFail",
+  ),
 } as const;
 
 export type ShardFigureName = keyof typeof SHARD_FIGURES;

@@ -217,6 +217,7 @@ export class Log {
       this.state.figures[FIGURE.outOfDescriptorsMs] = this.now();
       return failed("overloaded", `a file could not be opened: ${reasonOf(error)}`);
     }
+    this.state.figures[FIGURE.writeFailedMs] = this.now();
     return failed("internal", `a write to the disk failed: ${reasonOf(error)}; the log has more`);
   }
 

@@ -78,6 +78,11 @@ export const FIGURE = {
   marked: 36,
   /** Ends that the calendar has, those of values that are gone included. */
   calendar: 37,
+  /**
+   * When a write call last failed for another reason than a lack of room or of descriptors, in milliseconds
+   * since 1970.
+   */
+  writeFailedMs: 38,
 } as const;
 /** Bytes of the array of figures. */
 export const FIGURES_BYTES = 40 * Float64Array.BYTES_PER_ELEMENT;

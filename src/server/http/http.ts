@@ -18,8 +18,8 @@
  *   connection; an empty chunk size counts as 0, and the line end behind a chunk is skipped unread; bytes
  *   above 127 at the end of a header are dropped. None of it can be seen from here.
  * - It reads on from one socket, also a paused one, for as long as each read fills its 512 KiB. A client on
- *   the same machine can keep that up for 100 MiB and more, and everybody else waits. Receive windows below
- *   512 KiB (net.ipv4.tcp_rmem) end it.
+ *   the same machine can keep that up for 100 MiB and more, and everybody else waits: receive-buffers.ts ends
+ *   it where a body is paused.
  */
 
 import { type AddressInfo, createServer } from "node:net";

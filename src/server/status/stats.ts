@@ -80,39 +80,36 @@ function judge(
   if (facts.refusesConnections()) {
     return { word: "unhealthy", reason: REFUSING_CONNECTIONS, status: 503 };
   }
-  if (shards.some((shard) => shard.diskFull)) {
-    // 200: a restart would not help, and an orchestrator that acts on a 503 would take the reads away too.
-    const what =
-      cluster === null
-        ? "writes answer 507 until there is room"
-        : "this replica takes no values until there is room, and gets them then; the others go on";
-    const reason = `the disk is full (no blocks, or no inodes for another file: see df and df -i): ${what}`;
-    return { word: "degraded", reason, status: 200 };
-  }
-  // 200 as well: what is known is served, and a restart brings nothing back.
-  const missing = sum(shards, (shard) => shard.missingSlabs);
-  if (missing > 0) {
-    const reason = `${missing} slab files are missing, or not the ones that were there: what may have been in them answers 500; the log names them; restore them from a copy, or write those keys again`;
-    return { word: "degraded", reason, status: 200 };
-  }
-  if (shards.some((shard) => shard.inDoubt)) {
-    const reason =
-      "records are damaged and nobody knows which keys had them: what may have been lost answers 500; run minivault verify on the stopped node";
-    return { word: "degraded", reason, status: 200 };
-  }
-  const broken = sum(shards, (shard) => shard.brokenSlabs);
-  if (broken > 0)
-    return {
-      word: "degraded",
-      reason: `parts of ${broken} data files cannot be read, which the log names: they were cut, or the disk fails; what is gone answers 500; stop the node and run minivault verify`,
-      status: 200,
-    };
+  // 200: a restart would not help, and an orchestrator that acts on a 503 would take the reads away too.
+  const disk = diskTrouble(shards, cluster !== null);
+  if (disk !== null) return { word: "degraded", reason: disk, status: 200 };
   if (facts.refusesFiles()) {
     const reason =
       "a file with tokens, keys or certificates has changed and cannot be taken: what was in force stays; the log says why";
     return { word: "degraded", reason, status: 200 };
   }
   return { word: "healthy", reason: null, status: 200 };
+}
+
+/** What the disk does not take or give, while all else is served; null: nothing. */
+function diskTrouble(shards: ShardStats[], isReplica: boolean): string | null {
+  if (shards.some((shard) => shard.diskFull)) {
+    const what = isReplica
+      ? "this replica takes no values until there is room, and gets them then; the others go on"
+      : "writes answer 507 until there is room";
+    return `the disk is full (no blocks, or no inodes for another file: see df and df -i): ${what}`;
+  }
+  if (shards.some((shard) => shard.writesFail))
+    return "the disk refused a write a moment ago, which answered 500; reads go on; the log has what the system said";
+  const missing = sum(shards, (shard) => shard.missingSlabs);
+  if (missing > 0)
+    return `${missing} slab files are missing, or not the ones that were there: what may have been in them answers 500; the log names them; restore them from a copy, or write those keys again`;
+  if (shards.some((shard) => shard.inDoubt))
+    return "records are damaged and nobody knows which keys had them: what may have been lost answers 500; run minivault verify on the stopped node";
+  const broken = sum(shards, (shard) => shard.brokenSlabs);
+  if (broken > 0)
+    return `parts of ${broken} data files cannot be read, which the log names: they were cut, or the disk fails; what is gone answers 500; stop the node and run minivault verify`;
+  return null;
 }
 
 function sum(shards: ShardStats[], figure: (shard: ShardStats) => number): number {

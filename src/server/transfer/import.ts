@@ -108,7 +108,10 @@ class Import implements BodyTaker {
     );
     this.flow = new BodyFlow(res, context.pacer, this);
     // Later: what is resumed while uWS still reads from it stays deaf.
-    this.archive.onDrain = () => setImmediate(() => this.flow.setPaused(false));
+    this.archive.onDrain = () =>
+      setImmediate(() => {
+        if (this.archive.hasRoom) this.flow.setPaused(false);
+      });
   }
 
   /** A piece of the body. `chunk` is only valid during the call. */

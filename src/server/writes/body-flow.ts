@@ -3,6 +3,7 @@
  * while the client waits for us, and given up when it does not move. What WriteRequest and PeerUpload share;
  * a body that comes in one piece needs none of it.
  */
+import { narrowReceiveBuffers } from "../../platform/receive-buffers.ts";
 import type { Res } from "../http/http.ts";
 import type { Paced, Pacer } from "../http/pace.ts";
 
@@ -13,6 +14,8 @@ const BYTES_PER_BEAT_MIN = 3 * 1024;
  * would close the connection without a word.
  */
 export const SLOW_BEATS_MAX = 3;
+/** What comes of a body although it is paused, before something is done about it: two of uWS' reads. */
+const READ_ON_BYTES = 1024 * 1024;
 
 /** Whoever takes the body. */
 export interface BodyTaker {
@@ -33,6 +36,9 @@ export class BodyFlow implements Paced {
   private paused = false;
   private pacedBytes = 0;
   private slowBeats = -1;
+  /** Paused: what may come before receive buffers are narrowed. */
+  private readOnAtBytes = 0;
+  private widen: (() => void) | null = null;
 
   constructor(res: Res, pacer: Pacer, taker: BodyTaker) {
     this.res = res;
@@ -45,9 +51,17 @@ export class BodyFlow implements Paced {
     // uWS reads on within one turn although it was paused, and arms its timer anew with what it reads: paused
     // again, it is off again. To resume what is not paused, however, would leave the socket deaf.
     if (!this.taker.isReceiving || (!paused && !this.paused)) return;
+    if (!this.paused) this.readOnAtBytes = this.taker.receivedBytes + READ_ON_BYTES;
+    else if (paused && this.taker.receivedBytes >= this.readOnAtBytes) this.readsOn();
     this.paused = paused;
     if (paused) this.res.pause();
     else this.res.resume();
+  }
+
+  /** uWS reads on. The client may not have sent much just now: then this is done again. */
+  private readsOn(): void {
+    this.readOnAtBytes = this.taker.receivedBytes + READ_ON_BYTES;
+    this.widen ??= narrowReceiveBuffers();
   }
 
   beat(): void {
@@ -71,6 +85,8 @@ export class BodyFlow implements Paced {
 
   /** The request is answered, or its client has gone. Idempotent. */
   end(): void {
+    this.widen?.();
+    this.widen = null;
     this.pacer.delete(this);
   }
 }
