@@ -31,6 +31,8 @@ async function askAtTerminal(question: string): Promise<string> {
 }
 
 async function main(): Promise<void> {
+  // Else it opens Node.js' debugger, to whoever reaches this machine's loopback address.
+  process.on("SIGUSR1", () => {});
   process.stdout.on("error", outputFailed);
   process.stderr.on("error", () => {});
   const unreadable = unreadableWord(process.argv.slice(2), process.env);

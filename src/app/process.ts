@@ -4,6 +4,7 @@
  *   SIGTERM, SIGINT    stop in order, exit 0; a second one, SECOND_MS later or more, does not wait for what is in flight, exit 1
  *   SIGHUP             files are read again; the end of a terminal, which sends it too, ends nothing (nohup is not needed: Node.js forgets that
  *                      a signal was to be ignored, so it would not help)
+ *   SIGUSR1, SIGUSR2   ignored, with a line in the log: by themselves the first opens Node.js' debugger, the second ends the process
  *   SIGXFSZ            a file has reached the limit of the shell (ulimit -f): the write fails, which is reported like other failures
  *   SIGPIPE            ignored by Node.js: a write to what nobody reads fails
  *
@@ -72,6 +73,8 @@ export function followProcess(log: Logger): ProcessWatch {
     if (running === null) isReloadDue = true;
     else if (stoppedAt === null) running.reload();
   });
+  for (const signal of ["SIGUSR1", "SIGUSR2"] as const)
+    process.on(signal, () => log.info(`${signal} means nothing here; SIGHUP reads files again`));
   process.on("SIGXFSZ", () => {});
   return {
     fatal,

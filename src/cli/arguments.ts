@@ -70,6 +70,7 @@ Signals:
   SIGTERM, SIGINT          stop accepting, finish what is in flight, sync and exit with 0; a second one, a second
                            later or more, does not wait: exit with 1
   SIGHUP                   read the certificate, -auth-file, -tokens and -cluster-key-file again, and open -audit anew
+  SIGUSR1, SIGUSR2         nothing but a line in the log
 
 Exit status: 0 stopped as asked; 1 a failure at start or while running; 2 a bad flag or variable, or the wrong Node.js.`;
 

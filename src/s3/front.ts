@@ -14,7 +14,7 @@ import type { ClientAccess } from "../server/access/gate.ts";
 import { withOrigins } from "../server/access/origins.ts";
 import { RefusalLog } from "../server/access/refusal-log.ts";
 import { createContext } from "../server/front.ts";
-import { declaredBytes, lengthsDiffer, NO_BODY } from "../server/http/body-length.ts";
+import { declaredBytes, framingProblem, NO_BODY } from "../server/http/body-length.ts";
 import type { Connections } from "../server/http/connections.ts";
 import type { FrontLog } from "../server/http/context.ts";
 import type { Handler, Handlers, Req, Res, TlsFiles } from "../server/http/http.ts";
@@ -165,11 +165,11 @@ class S3Server {
     return sendError(res, error, about);
   }
 
-  /** Refuses a request of which nobody can be sure where its body ends, and closes its connection. */
-  private refuseLength(res: Res, req: Req, verb: number, sentBytes: number): void {
+  /** Refuses a request whose end or host nobody can be sure of, and closes its connection. */
+  private refuseFraming(res: Res, req: Req, verb: number, sentBytes: number, problem: string): void {
     const about = { resource: req.getUrl(), requestId: this.nextRequestId(), head: false, isOpen: true };
     lingerAndClose(res, sentBytes);
-    const error = new S3Error("InvalidRequest", "The Content-Length headers differ, or one is empty.");
+    const error = new S3Error("InvalidRequest", `${problem[0].toUpperCase()}${problem.slice(1)}.`);
     const status = sendError(res, error, about);
     this.context.front.meter.count(verb, status);
   }
@@ -178,9 +178,10 @@ class S3Server {
     const { front } = this.context;
     const isRead = verb === GET || verb === HEAD;
     const sentBytes = isRead ? NO_BODY : declaredBytes(req);
-    if (endsByLength(front.meter, verb, res, sentBytes, false)) return;
-    if (!isRead && lengthsDiffer(req)) {
-      this.refuseLength(res, req, verb, sentBytes);
+    if (endsByLength(front.meter, verb, res, sentBytes, null)) return;
+    const problem = isRead ? null : framingProblem(req);
+    if (problem !== null) {
+      this.refuseFraming(res, req, verb, sentBytes, problem);
       return;
     }
     const asked = askedBy(req, verb, sentBytes);

@@ -114,6 +114,33 @@ describe("framing", () => {
     await settled();
   });
 
+  test("Host twice: 400 for all that changes something, closed, nothing stored", async () => {
+    await call(port, "PUT", "/hosts", { body: "a" });
+    for (const line of [
+      "PUT /hosts",
+      "POST /hosts",
+      "DELETE /hosts",
+      "PATCH /hosts?append",
+      "PATCH /hosts?ttl=60",
+      "POST /_batch",
+      "POST /_delete?prefix=hosts",
+      "OPTIONS /hosts",
+    ]) {
+      for (const hosts of ["Host: x\r\nHost: x", "Host: x\r\nhost: y", "Host: x\r\nHost:"]) {
+        const client = await RawConnection.open(port);
+        client.send(`${line} HTTP/1.1\r\n${hosts}\r\nContent-Length: 1\r\n\r\nb`);
+        const [answer] = await client.answers();
+        assert.equal(answer.status, 400, `${line} ${hosts}`);
+        assert.match(answer.body.toString(), /more than one Host/);
+        await client.isClosed();
+      }
+    }
+    assert.equal((await call(port, "GET", "/hosts")).text, "a");
+    const { answer } = await answerTo(put("hosts", "X-Host: y\r\nHos: z\r\nContent-Length: 1", "b"));
+    assert.equal(answer.status, 200);
+    await settled();
+  });
+
   test("a Transfer-Encoding that is not chunked alone: 400, whatever takes the body, and nothing is changed", async () => {
     await call(port, "PUT", "/coded", { body: "a" });
     for (const line of ["PUT /coded", "PATCH /coded?append", "POST /_batch"]) {

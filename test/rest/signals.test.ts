@@ -69,6 +69,18 @@ describe("signals", () => {
     assert.equal((await program.ended).status, 0);
   });
 
+  test("SIGUSR1 and SIGUSR2 end nothing and open no debugger, which Node.js would do by itself", async () => {
+    await withServer({}, async (server) => {
+      for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
+        process.kill(server.pid, signal);
+        await untilLogged(server, new RegExp(`${signal} means nothing here`));
+        assert.equal(await healthStatus(server.port), 200);
+      }
+      assert.doesNotMatch(server.log(), /debugger/i);
+      assert.equal((await server.stop()).status, 0);
+    });
+  });
+
   test("SIGTERM during a start: exit 0, and the directory can be used again at once", async () => {
     const data = path.join(folder, "given-up");
     const program = await launch(commandLine({}, data), { env: { MINIVAULT_LOG: "info" } });

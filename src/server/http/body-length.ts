@@ -6,10 +6,7 @@ const TRANSFER_ENCODING = Buffer.from("transfer-encoding");
 
 /** `declaredBytes` where there is neither Content-Length nor Transfer-Encoding. */
 export const NO_BODY = -1;
-/**
- * `declaredBytes` of a Content-Length that is not a number. uWS answers those itself, once the handler
- * returns.
- */
+/** `declaredBytes` of a Content-Length that is no number: uWS answers it itself, after the handler. */
 export const BAD_LENGTH = -2;
 /** A body of unknown length. */
 export const CHUNKED = Number.POSITIVE_INFINITY;
@@ -27,21 +24,23 @@ export function bytesDeclared(contentLength: string, transferEncoding: string): 
 }
 
 /**
- * Why a request that gives two lengths is refused, and its connection closed (RFC 9112, section 6.3): uWS
- * believes the first one, none where that is empty, and what stands before it may believe something else.
+ * Why requests are refused, and their connections closed (RFC 9112, sections 6.3 and 3.2): uWS believes the
+ * first line, no length where that is empty, and what stands before it may believe something else.
  */
 export const LENGTHS_DIFFER = "the Content-Length headers differ, or one is empty";
+export const HOSTS_DIFFER = "there is more than one Host header";
 
-/** Whether a request gives two lengths, or one that is empty. */
-export function lengthsDiffer(req: Req): boolean {
-  let first: string | null = null;
-  let differs = false;
+/** What is wrong with lengths and host of a request that changes something, as a sentence; null: nothing. */
+export function framingProblem(req: Req): string | null {
+  let [length, hosts]: [string | null, number] = [null, 0];
+  let problem: string | null = null;
   req.forEach((name, value) => {
+    if (name === "host" && ++hosts > 1) problem ??= HOSTS_DIFFER;
     if (name !== "content-length") return;
-    differs ||= value === "" || (first !== null && first !== value);
-    first = value;
+    length ??= value;
+    if (value === "" || value !== length) problem = LENGTHS_DIFFER;
   });
-  return differs;
+  return problem;
 }
 
 /** uWS refuses longer ones, whatever their value: nothing may be done for them. */

@@ -7,7 +7,7 @@
  */
 import type { ErrorCode } from "../../util/errors.ts";
 import type { Meter } from "../status/meter.ts";
-import { BAD_LENGTH, declaredBytes, LENGTHS_DIFFER, lengthsDiffer } from "./body-length.ts";
+import { BAD_LENGTH, declaredBytes, framingProblem } from "./body-length.ts";
 import type { Req, Res } from "./http.ts";
 import { type ErrorOptions, sendError, sendErrorAndStayOpen } from "./reply.ts";
 
@@ -82,33 +82,33 @@ export function lingerAndClose(res: Res, bodyBytes: number): void {
 }
 
 /**
- * Whether a request ends here for the length of its body, to be asked in its handler before anything is done.
+ * Whether a request ends here for the framing of its body, to be asked in its handler before anything is done.
  * @param verb as the meter counts it
  * @param declared by the first header
- * @param differ it gives two lengths, or an empty one
+ * @param problem two lengths or an empty one, or two hosts: the sentence; null: neither
  */
 export function endsByLength(
   meter: Meter,
   verb: number,
   res: Res,
   declared: number,
-  differ: boolean,
+  problem: string | null,
 ): boolean {
   if (declared === BAD_LENGTH) {
     // uWS notices after this handler; until then nothing may happen.
     res.onAborted(nothingBegun);
     return true;
   }
-  if (!differ) return false;
+  if (problem === null) return false;
   lingerAndClose(res, declared);
-  meter.count(verb, sendErrorAndStayOpen(res, "bad_request", { detail: LENGTHS_DIFFER }));
+  meter.count(verb, sendErrorAndStayOpen(res, "bad_request", { detail: problem }));
   return true;
 }
 
 /** The length of a request's body as its headers tell it; null: the request ends here for it. */
 export function lengthToTake(meter: Meter, verb: number, res: Res, req: Req): number | null {
   const declared = declaredBytes(req);
-  return endsByLength(meter, verb, res, declared, lengthsDiffer(req)) ? null : declared;
+  return endsByLength(meter, verb, res, declared, framingProblem(req)) ? null : declared;
 }
 
 function nothingBegun(): void {

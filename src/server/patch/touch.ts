@@ -49,8 +49,8 @@ export function createTouch(context: FrontContext): (res: Res, req: Req, lines: 
     const query = req.getQuery() ?? "";
     if (!speaksOfLife(query)) return false;
     const declared = bytesDeclared(lines.contentLength ?? "", lines.transferEncoding ?? "");
-    // Whoever takes a body refuses two lengths.
-    if ((declared !== NO_BODY && declared !== 0) || lines.lengthsDiffer) return false;
+    // Whoever takes a body refuses two lengths, and two hosts.
+    if ((declared !== NO_BODY && declared !== 0) || lines.problem !== null) return false;
     const isSaid = ["ttl", "expires"].some((name) => parametersOf(query).has(name));
     if (!isSaid || targetOf(context, req) !== TARGET_KEY) return false;
     const conditions: Conditions = { ifMatch: "", ifNoneMatch: "" };

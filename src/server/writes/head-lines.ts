@@ -6,10 +6,12 @@
  */
 import { META_PREFIX, type MetadataLine } from "../../format/fields/metadata.ts";
 import { EMPTY_LIST } from "../../rules/conditions.ts";
+import { HOSTS_DIFFER, LENGTHS_DIFFER } from "../http/body-length.ts";
 import type { Req } from "../http/http.ts";
 import { IDEMPOTENCY_KEY } from "../once/once.ts";
 
 const LETTER_C = 0x63;
+const LETTER_H = 0x68;
 const LETTER_I = 0x69;
 const LETTER_T = 0x74;
 const LETTER_X = 0x78;
@@ -18,8 +20,8 @@ const LETTER_X = 0x78;
 export class HeadLines {
   /** null: there is no line. */
   contentLength: string | null = null;
-  /** Or one is empty. */
-  lengthsDiffer = false;
+  /** What is wrong with lengths and host, as a sentence (body-length.ts); null: nothing. */
+  problem: string | null = null;
   transferEncoding: string | null = null;
   transferLines = 0;
   contentType = "";
@@ -36,11 +38,13 @@ export class HeadLines {
   cacheControl = "";
   /** The client's own, in their order; a name that came in several lines once. */
   meta: MetadataLine[] = [];
+  private hosts = 0;
 
   read(req: Req): void {
     this.contentLength = this.transferEncoding = null;
     this.transferLines = 0;
-    this.lengthsDiffer = false;
+    this.problem = null;
+    this.hosts = 0;
     this.contentType = this.contentRange = "";
     this.contentEncoding = this.ifMatch = this.ifNoneMatch = this.ifUnmodifiedSince = "";
     this.contentLanguage = this.cacheControl = "";
@@ -54,6 +58,9 @@ export class HeadLines {
     switch (name.charCodeAt(0)) {
       case LETTER_C:
         this.takeContent(name, value);
+        break;
+      case LETTER_H:
+        if (name === "host" && ++this.hosts > 1) this.problem ??= HOSTS_DIFFER;
         break;
       case LETTER_I:
         if (name === "if-match") this.ifMatch = joined(this.ifMatch, value || EMPTY_LIST);
@@ -76,7 +83,7 @@ export class HeadLines {
     switch (name) {
       case "content-length":
         this.contentLength ??= value;
-        if (this.contentLength !== value || value === "") this.lengthsDiffer = true;
+        if (this.contentLength !== value || value === "") this.problem = LENGTHS_DIFFER;
         break;
       case "content-type":
         if (this.contentType === "") this.contentType = value;

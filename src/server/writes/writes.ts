@@ -62,7 +62,7 @@ export function createReceive(context: FrontContext): Receive {
   return (verb, res, req, target, judge) => {
     lines.read(req);
     const declared = bytesDeclared(lines.contentLength ?? "", lines.transferEncoding ?? "");
-    if (endsByLength(context.meter, verbIndex(verb), res, declared, lines.lengthsDiffer)) return;
+    if (endsByLength(context.meter, verbIndex(verb), res, declared, lines.problem)) return;
     const headers: WriteHeaders = {
       verb,
       path: req.getUrl(),
