@@ -5,6 +5,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
+import { readBounded, SEALED_BYTES_MAX } from "./bounded-file.ts";
 import { hash32 } from "./hash.ts";
 
 /** The content of such a file. */
@@ -31,10 +32,13 @@ export function checksumLine(line: string): string {
   return (hash32(Buffer.from(line), 0) >>> 0).toString(16).padStart(8, "0");
 }
 
-/** The content of a file; null: there is none. */
+/**
+ * The content of a file; null: there is none.
+ * @throws what the system says, or Error with a sentence when it is too large to be one of these
+ */
 export function readIfAny(file: string): string | null {
   try {
-    return fs.readFileSync(file, "utf8");
+    return readBounded(file, SEALED_BYTES_MAX).toString();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw error;

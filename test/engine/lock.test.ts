@@ -259,8 +259,9 @@ describe("directory lock: owners that no socket shows", { concurrency: true }, (
 
   test("a damaged file counts by its age", async () => {
     const directory = makeDirectory();
-    for (const text of ["", "{", "[]", "null", '{"pid":"1"}']) {
+    for (const text of ["", "{", "[]", "null", '{"pid":"1"}', "sparse"]) {
       fs.writeFileSync(lockFile(directory), text);
+      if (text === "sparse") fs.truncateSync(lockFile(directory), 2 ** 40);
       const old = new Date(Date.now() - LOCK_STALE_MS - 1);
       fs.utimesSync(lockFile(directory), old, old);
       const lock = await lockDirectory(directory);

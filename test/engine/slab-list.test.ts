@@ -98,3 +98,18 @@ test("slab list: what only the index snapshot tells of a slab, verify and every 
       await (start === 0 ? vault.crash() : vault.shard.close());
     }
   }));
+
+test("slab list: a copy that has grown without bound is one that cannot be read", () =>
+  inDirectory(async (directory) => {
+    const vault = await Harness.open(directory);
+    vault.put("key", "value");
+    await vault.crash();
+    fs.truncateSync(path.join(directory, "shard-000/slabs.list"), 2 ** 40);
+    assert.match((await verified(directory)).join(), /^$/);
+    const again = await Harness.open(directory);
+    assert.match(again.warnings.join(), /slabs\.list of shard 0, a list of its slabs, is written anew/);
+    assert.equal(again.read("key").state, "found");
+    await again.shard.close();
+    fs.truncateSync(path.join(directory, "STORE"), 2 ** 40);
+    assert.match((await verified(directory)).join(), /STORE is damaged: it has 1099511627776 bytes/);
+  }));

@@ -3,6 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { SEALED_BYTES_MAX } from "../../src/util/bounded-file.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { readSealed, writeSealed } from "../../src/util/sealed-file.ts";
 
@@ -43,4 +44,13 @@ test("sealed file: another kind or version of file is named", () => {
   writeSealed(file, { ...document, version: 2 } as never);
   assert.throws(() => readSealed(file, "test", 1), /has version 2; this program reads 1/);
   assert.throws(() => readSealed(file, "other", 1), /is no other file/);
+});
+
+test("sealed file: one that has grown without bound is named, and not read", () => {
+  writeSealed(file, document);
+  // Sparse: to read it would take the memory of a machine.
+  fs.truncateSync(file, 2 ** 40);
+  assert.throws(() => readSealed(file, "test", 1), /FILE is damaged: it has 1099511627776 bytes/);
+  fs.truncateSync(file, SEALED_BYTES_MAX);
+  assert.throws(() => readSealed(file, "test", 1), /FILE is damaged, or no file of minivault/);
 });

@@ -3,18 +3,19 @@
  * that was set back goes on above what was given before. Written in the background, every few seconds of
  * writing; for progress only (see ballots.ts), so a damaged file is no error.
  */
-import { readFileSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import path from "node:path";
 import { reasonOf } from "../../platform/system-error.ts";
+import { readBounded } from "../../util/bounded-file.ts";
 import { Recurring } from "../../util/recurring.ts";
 
 const NAME = "CEILING";
+const BYTES_MAX = 4096;
 
 /** Milliseconds since 1970; 0: none. */
 export function readCeiling(directory: string): number {
   try {
-    const millis = Number(readFileSync(path.join(directory, NAME), "utf8").trim());
+    const millis = Number(readBounded(path.join(directory, NAME), BYTES_MAX).toString().trim());
     return Number.isSafeInteger(millis) && millis > 0 ? millis : 0;
   } catch {
     return 0;

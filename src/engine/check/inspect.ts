@@ -46,10 +46,11 @@ import {
 } from "../../format/slab-list.ts";
 import { describeSnapshotHeader } from "../../format/snapshot/index-snapshot.ts";
 import { etagText } from "../../format/version.ts";
+import { readBounded, SEALED_BYTES_MAX } from "../../util/bounded-file.ts";
 import { checksumLine } from "../../util/sealed-file.ts";
 import { readStoreOrBackup } from "../directory/backup-file.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
-import { LIST_NAMES } from "../list/copies.ts";
+import { LIST_BYTES_MAX, LIST_NAMES } from "../list/copies.ts";
 import { readSlab } from "../slabs/files.ts";
 import { inspectRun } from "./catalog/inspect-run.ts";
 import { tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
@@ -101,7 +102,7 @@ const STATES: Readonly<Record<number, string>> = {
 
 /** A list of slabs: what it says as a whole, then each slab. */
 function* listItems(file: string): Generator<Item> {
-  const bytes = fs.readFileSync(file);
+  const bytes = readBounded(file, LIST_BYTES_MAX);
   const identity = listIdentity(bytes);
   const content = decodeSlabList(bytes, identity);
   if (typeof content === "string") {
@@ -139,7 +140,7 @@ function* listItems(file: string): Generator<Item> {
 
 /** STORE, BACKUP, CLUSTER and CATALOG: a line of JSON and its checksum. */
 function sealedItem(file: string, name: string): Item {
-  const [line, sum] = fs.readFileSync(file, "utf8").split("\n");
+  const [line, sum] = readBounded(file, SEALED_BYTES_MAX).toString().split("\n");
   const isGood = sum === checksumLine(line);
   const shown = line.replace(SECRETS, "$1…");
   let content: unknown = shown;

@@ -22,6 +22,7 @@ export const LOCK_STALE_MS = 6000;
 const WATCH_MS = 250;
 
 const LOCK_NAME = "LOCK";
+const OWNER_BYTES_MAX = 64 * 1024;
 /**
  * What is added to the name of a LOCK that was given back: the next one is written into it, so that it needs
  * no block and no inode of a full disk.
@@ -206,7 +207,9 @@ function readLock(file: string): PresentLock | null {
   try {
     const status = lstatSync(file);
     if (!status.isFile()) throw new Error(`${file} is not a file: it is no lock of minivault; move it away`);
-    return { owner: parseOwner(readFileSync(file, "utf8")), modifiedMs: status.mtimeMs };
+    // A larger one is none that any process wrote.
+    const text = status.size > OWNER_BYTES_MAX ? "" : readFileSync(file, "utf8");
+    return { owner: parseOwner(text), modifiedMs: status.mtimeMs };
   } catch (error) {
     if (isMissing(error)) return null;
     throw error;

@@ -15,6 +15,7 @@ import {
   type SlabEnd,
   type SlabListContent,
 } from "../../format/slab-list.ts";
+import { readBounded } from "../../util/bounded-file.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 
 /** The two copies. The note stands in the first. */
@@ -24,6 +25,8 @@ export const LIST_NAMES = ["slabs.list", "slabs.copy"] as const;
  */
 const GROW_BYTES = 4096;
 const ENTRIES_AHEAD = 64;
+/** A larger one is none: millions of slabs are smaller. */
+export const LIST_BYTES_MAX = 256 * 1024 * 1024;
 
 /** What the copies on the disk say. */
 export interface ReadList {
@@ -67,7 +70,7 @@ export function readSlabList(directory: string, identity: ListIdentity): ReadLis
 
 function readCopy(file: string): Uint8Array | string {
   try {
-    return fs.readFileSync(file);
+    return readBounded(file, LIST_BYTES_MAX);
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ENOENT" ? "it is missing" : (error as Error).message;
   }

@@ -82,7 +82,7 @@ export function lingerAndClose(res: Res, bodyBytes: number): void {
 }
 
 /**
- * Whether a request ends here for the framing of its body, to be asked in its handler before anything is done.
+ * Whether a request ends here for its framing, to be asked in its handler before anything is done.
  * @param verb as the meter counts it
  * @param declared by the first header
  * @param problem two lengths or an empty one, or two hosts: the sentence; null: neither
