@@ -1,13 +1,14 @@
 /** What a quorum read finds of a key, as a change. */
 import type { Ballot } from "../../format/record.ts";
 import { etagText } from "../../format/version.ts";
-import { entryText } from "../../shards/catalog/entry-text.ts";
-import { JSON_TYPE } from "../../util/header-text.ts";
+import { EntryWriter } from "../../shards/catalog/entry-text.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
 import type { KeyRead } from "../list/cluster-list.ts";
 import { isInline } from "../wire/values.ts";
 import { bytesOfKey } from "./cluster-keys.ts";
 import type { Absence, Change } from "./decisions.ts";
+
+const writer = new EntryWriter(false);
 
 /**
  * Null: nobody can know now.
@@ -29,9 +30,9 @@ export function changeOf(
   const etag = versionOf(ballot);
   const inline = values && isInline(value) && bytes <= LISTED_VALUE_BYTES_MAX;
   const ttlMs = end === 0 ? null : end - nowMs;
-  const type = json ? JSON_TYPE : contentType;
-  const facts = { key: bytesOfKey(key), etag, bytes, type, json, value: inline ? value.bytes : null, ttlMs };
-  return { event: "put", key, etag, text: entryText(facts) };
+  const inlined = inline ? value.bytes : null;
+  writer.facts({ key: bytesOfKey(key), ballot, bytes, json, contentType, ttlMs, value: inlined });
+  return { event: "put", key, etag, text: writer.takeText() };
 }
 
 function versionOf(ballot: Ballot): string {

@@ -14,9 +14,8 @@
  */
 import { type KeyRange, scopeBefore, scopeFrom } from "../../engine/catalog/runs/listing.ts";
 import type { Ballot } from "../../format/record.ts";
-import { etagText } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
-import { entryText, keyText } from "../../shards/catalog/entry-text.ts";
+import { EntryWriter, keyText } from "../../shards/catalog/entry-text.ts";
 import type { HeldKey } from "../../shards/catalog/held.ts";
 import type { CatalogAnswer, CatalogQuestion, Refused } from "../../shards/catalog/messages.ts";
 import { copyOf } from "../../util/bytes.ts";
@@ -268,32 +267,35 @@ class Page {
     if (question.kind !== "list") return { kind: "names", ended, keys: entries.map(({ key }) => key), left };
     const { lines, values } = question;
     const nowMs = this.setup.clusterMillis();
-    const keys = entries.map((entry) => entryText(factsOf(entry, values, nowMs)));
-    const texts = prefixes.map(({ prefix }) => keyText(prefix));
-    if (lines)
-      for (let i = prefixes.length - 1; i >= 0; i--)
-        keys.splice(prefixes[i].before, 0, `{"prefix":${texts[i]}}`);
+    const writer = new EntryWriter(lines);
+    let told = 0;
+    for (const { prefix, before } of lines ? prefixes : []) {
+      for (; told < before; told++) writeEntry(writer, entries[told], values, nowMs);
+      writer.prefix(prefix);
+    }
+    for (; told < entries.length; told++) writeEntry(writer, entries[told], values, nowMs);
+    const texts = lines ? [] : prefixes.map(({ prefix }) => keyText(prefix));
     return {
       kind: "list",
       ended,
-      keys: Buffer.from(lines ? keys.map((key) => `${key}\n`).join("") : keys.join(",\n")),
-      prefixes: Buffer.from(lines ? "" : texts.join(",\n")),
+      keys: writer.whole(),
+      prefixes: Buffer.from(texts.join(",\n")),
       count: this.taken,
       left,
     };
   }
 }
 
-function factsOf(entry: Entry, values: boolean, nowMs: number) {
+function writeEntry(writer: EntryWriter, entry: Entry, values: boolean, nowMs: number): void {
   const { key, ballot, bytes, json, contentType, end, value } = entry;
   const inline = values && value !== null && isInline(value) && bytes <= LISTED_VALUE_BYTES_MAX;
-  return {
+  writer.facts({
     key,
-    etag: etagText(ballot).slice(1, -1),
+    ballot,
     bytes,
-    type: json ? "application/json" : contentType,
     json,
+    contentType,
     ttlMs: end === 0 ? null : end - nowMs,
     value: inline ? value.bytes : null,
-  };
+  });
 }

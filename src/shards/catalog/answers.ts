@@ -8,7 +8,7 @@ import type { Slices } from "../../engine/catalog/slices.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { Entries } from "./entries.ts";
-import { keyText } from "./entry-text.ts";
+import { EntryWriter, keyText } from "./entry-text.ts";
 import { encodeHeld, type HeldKey } from "./held.ts";
 import type {
   CatalogAnswer,
@@ -128,26 +128,30 @@ export class CatalogAnswers {
   }
 
   private async list({ range, limit, values, lines }: ListQuestion): Promise<CatalogAnswer> {
-    const keys: string[] = [];
+    const writer = new EntryWriter(lines);
     const prefixes: string[] = [];
     const ended = noneEnded();
     let count = 0;
     const key = (name: Uint8Array): number | null => {
-      const entry = this.entries.entry(name, values, ended);
-      if (entry === null) return null;
-      count++;
-      keys.push(entry);
-      return entry.length;
+      const bytes = this.entries.entry(name, values, ended, writer);
+      if (bytes !== null) count++;
+      return bytes;
     };
     const prefix = (name: Uint8Array): number => {
       count++;
-      if (lines) keys.push(`{"prefix":${keyText(name)}}`);
+      if (lines) writer.prefix(name);
       else prefixes.push(keyText(name));
       return name.length;
     };
     const left = await this.walk(range, limit, PAGE, { key, prefix }, ended);
-    const text = lines ? keys.map((entry) => `${entry}\n`).join("") : keys.join(",\n");
-    return { kind: "list", ended, keys: bytesOf(text), prefixes: bytesOf(prefixes.join(",\n")), count, left };
+    return {
+      kind: "list",
+      ended,
+      keys: writer.whole(),
+      prefixes: bytesOf(prefixes.join(",\n")),
+      count,
+      left,
+    };
   }
 
   private async count({ range }: CountQuestion): Promise<CatalogAnswer> {

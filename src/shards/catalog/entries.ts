@@ -25,9 +25,10 @@ import { copyOf } from "../../util/bytes.ts";
 import type { SteadyClock } from "../../util/clock.ts";
 import { VaultError } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
+import { JSON_TYPE } from "../../util/header-text.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
 import type { Change, ChangeEvent, ChangeTeller } from "../feed/change.ts";
-import { joined, keyText, ttlMember, valueMember } from "./entry-text.ts";
+import { EntryWriter, ttlMember, valueMember } from "./entry-text.ts";
 import type { HeldKey } from "./held.ts";
 import type { Ended } from "./messages.ts";
 
@@ -38,6 +39,7 @@ import type { Ended } from "./messages.ts";
 const CHECKED_VALUE_BYTES_MAX = 64 * 1024;
 /** How often a record is read again whose pages went missing meanwhile. */
 const TRIES_MAX = 3;
+const JSON_TYPE_TEXT = JSON.stringify(JSON_TYPE);
 
 /** The one place that names the event of a record that is told. */
 function eventOf(type: number): ChangeEvent {
@@ -49,6 +51,7 @@ export class Entries implements ChangeTeller {
   private readonly lookups: readonly ShardLookup[];
   private readonly store: StoreIdentity;
   private readonly etag = etagScratch();
+  private readonly told = new EntryWriter(false);
   private typeBytes: Uint8Array = new Uint8Array(0);
   private typeText = '""';
   private readonly clock: SteadyClock;
@@ -120,17 +123,20 @@ export class Entries implements ChangeTeller {
   }
 
   /**
-   * What a list says of a key, as JSON; null: it is absent.
+   * Writes what a list says of a key.
    * @param values with the value, if it is small
    * @param ended as of `find`
+   * @returns bytes written; null: it is absent
    */
-  entry(key: Uint8Array, values: boolean, ended: Ended): string | null {
+  entry(key: Uint8Array, values: boolean, ended: Ended, writer: EntryWriter): number | null {
+    const from = writer.length;
     for (let tries = 1; ; tries++) {
       const lookup = this.find(key, ended);
       if (lookup === null) return null;
       const { missingPages } = lookup;
-      const text = this.describe(key, lookup.map, lookup.unit, values);
-      if (lookup.missingPages === missingPages) return text;
+      this.describe(key, lookup.map, lookup.unit, values, writer);
+      if (lookup.missingPages === missingPages) return writer.length - from;
+      writer.cutTo(from);
       if (tries === TRIES_MAX) throw damaged(key);
     }
   }
@@ -149,30 +155,39 @@ export class Entries implements ChangeTeller {
       if (compareBallots(ballotAt(map, unit), met) !== 0) return null;
       const type = typeOf(map, unit);
       if (type === TYPE_FORGOTTEN) return null;
-      const text = isAbsence(type) ? this.absence(key, map, unit) : this.describe(key, map, unit, values);
+      if (isAbsence(type)) this.absence(key, map, unit);
+      else this.describe(key, map, unit, values, this.told);
+      const text = this.told.takeText();
       if (lookup.missingPages === missingPages) return { event: eventOf(type), text };
       if (tries === TRIES_MAX) throw damaged(key);
     }
   }
 
-  private absence(key: Uint8Array, map: RecordSource, unit: number): string {
+  private absence(key: Uint8Array, map: RecordSource, unit: number): void {
     writeEtagOf(this.etag, map, unit);
-    return `{"key":${keyText(key)},"etag":"${latin1(this.etag, 1, this.etag.length - 1)}"}`;
+    this.told.absence(key, this.etag);
   }
 
-  private describe(key: Uint8Array, map: RecordSource, unit: number, values: boolean): string {
+  private describe(
+    key: Uint8Array,
+    map: RecordSource,
+    unit: number,
+    values: boolean,
+    writer: EntryWriter,
+  ): void {
     const isManifest = typeOf(map, unit) === TYPE_MANIFEST;
     const bytes = isManifest ? manifestTotal(map, unit) : valueBytesOf(map, unit);
     const json = isJson(map, unit);
     writeEtagOf(this.etag, map, unit);
-    const etag = latin1(this.etag, 1, this.etag.length - 1);
-    const type = json ? '"application/json"' : this.typeOf(map, unit);
-    const at = valueOffset(map, unit);
+    const type = json ? JSON_TYPE_TEXT : this.typeOf(map, unit);
     const isShown = values && !isManifest && bytes <= LISTED_VALUE_BYTES_MAX;
-    const value = isShown ? valueMember(map.bytes.subarray(at, at + bytes), json) : "";
     const end = endAt(map, unit);
-    const ttl = end === 0 ? "" : ttlMember(end - this.clock.now());
-    return joined(keyText(key), etag, bytes, type, ttl + value);
+    let more = end === 0 ? "" : ttlMember(end - this.clock.now());
+    if (isShown) {
+      const at = valueOffset(map, unit);
+      more += valueMember(map.bytes.subarray(at, at + bytes), json);
+    }
+    writer.entry(key, this.etag, bytes, type, more);
   }
 
   /** The content type, as JSON. Mostly the same as last time. */
@@ -188,10 +203,6 @@ export class Entries implements ChangeTeller {
     }
     return this.typeText;
   }
-}
-
-function latin1({ buffer, byteOffset }: Uint8Array, from: number, to: number): string {
-  return Buffer.from(buffer, byteOffset + from, to - from).toString("latin1");
 }
 
 function isGood(lookup: ShardLookup): boolean {
