@@ -1,8 +1,8 @@
 /** What a quorum read finds of a key, as a change. */
 import type { Ballot } from "../../format/record.ts";
 import { etagText } from "../../format/version.ts";
-import { EntryWriter } from "../../shards/catalog/entry-text.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
+import { EntryWriter } from "../../value/entry-text.ts";
 import type { KeyRead } from "../list/cluster-list.ts";
 import { isInline } from "../wire/values.ts";
 import { bytesOfKey } from "./cluster-keys.ts";
@@ -30,8 +30,8 @@ export function changeOf(
   const etag = versionOf(ballot);
   const inline = values && isInline(value) && bytes <= LISTED_VALUE_BYTES_MAX;
   const ttlMs = end === 0 ? null : end - nowMs;
-  const inlined = inline ? value.bytes : null;
-  writer.facts({ key: bytesOfKey(key), ballot, bytes, json, contentType, ttlMs, value: inlined });
+  const facts = { key: bytesOfKey(key), ballot, bytes, json, contentType };
+  writer.facts(facts, ttlMs, inline ? value.bytes : null);
   return { event: "put", key, etag, text: writer.takeText() };
 }
 

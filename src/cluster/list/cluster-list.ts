@@ -15,11 +15,11 @@
 import { type KeyRange, scopeBefore, scopeFrom } from "../../engine/catalog/runs/listing.ts";
 import type { Ballot } from "../../format/record.ts";
 import { hasEnded } from "../../rules/expiry.ts";
-import { EntryWriter, keyText } from "../../shards/catalog/entry-text.ts";
 import type { HeldKey } from "../../shards/catalog/held.ts";
 import type { CatalogAnswer, CatalogQuestion, Refused } from "../../shards/catalog/messages.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { LIST_LIMIT_MAX, LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
+import { EntryWriter, keyText } from "../../value/entry-text.ts";
 import { hasMajority, type Placement } from "../layout/groups.ts";
 import { isInline, type StoredValue } from "../wire/values.ts";
 import { type AskingSetup, askAll, ListFailure, requireMajorities } from "./asking.ts";
@@ -287,15 +287,7 @@ class Page {
 }
 
 function writeEntry(writer: EntryWriter, entry: Entry, values: boolean, nowMs: number): void {
-  const { key, ballot, bytes, json, contentType, end, value } = entry;
+  const { bytes, end, value } = entry;
   const inline = values && value !== null && isInline(value) && bytes <= LISTED_VALUE_BYTES_MAX;
-  writer.facts({
-    key,
-    ballot,
-    bytes,
-    json,
-    contentType,
-    ttlMs: end === 0 ? null : end - nowMs,
-    value: inline ? value.bytes : null,
-  });
+  writer.facts(entry, end === 0 ? null : end - nowMs, inline ? value.bytes : null);
 }

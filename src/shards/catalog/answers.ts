@@ -7,8 +7,8 @@ import { type KeyRange, type Visitor, walk } from "../../engine/catalog/runs/lis
 import type { Slices } from "../../engine/catalog/slices.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
+import { EntryWriter, keyText } from "../../value/entry-text.ts";
 import type { Entries } from "./entries.ts";
-import { EntryWriter, keyText } from "./entry-text.ts";
 import { encodeHeld, type HeldKey } from "./held.ts";
 import type {
   CatalogAnswer,

@@ -27,8 +27,8 @@ import { VaultError } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import { JSON_TYPE } from "../../util/header-text.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
+import { EntryWriter, ttlMember, valueMember } from "../../value/entry-text.ts";
 import type { Change, ChangeEvent, ChangeTeller } from "../feed/change.ts";
-import { EntryWriter, ttlMember, valueMember } from "./entry-text.ts";
 import type { HeldKey } from "./held.ts";
 import type { Ended } from "./messages.ts";
 

@@ -1,12 +1,13 @@
 /**
- * A key of a list as JSON, for the catalog of a node and for lists over a cluster. Written as bytes, one behind
- * the other: as texts they would be joined of pieces, flattened and encoded, which costs more than finding them.
+ * What a list says of a key, as JSON, for the catalog of a node and for lists over a cluster. It is written
+ * as bytes, one behind the other: as texts they would be joined of pieces, flattened and encoded, which costs
+ * more than finding them.
  */
-import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
-import type { Ballot } from "../../format/record.ts";
-import { etagScratch, writeEtag } from "../../format/version.ts";
-import { bufferOf, copyOf } from "../../util/bytes.ts";
-import { JSON_TYPE } from "../../util/header-text.ts";
+import { JSON_PREFIX, JSON_SUFFIX } from "../format/offsets.ts";
+import type { Ballot } from "../format/record.ts";
+import { etagScratch, writeEtag } from "../format/version.ts";
+import { bufferOf, copyOf } from "../util/bytes.ts";
+import { JSON_TYPE } from "../util/header-text.ts";
 
 /** What a page of a thousand short keys takes. */
 const START_BYTES = 160 * 1024;
@@ -34,10 +35,6 @@ export interface EntryFacts {
   json: boolean;
   /** Of what is not JSON. */
   contentType: string;
-  /** Left of its life, in milliseconds; null: it does not end. */
-  ttlMs: number | null;
-  /** In stored form; null: it does not come with the list. */
-  value: Uint8Array | null;
 }
 
 export class EntryWriter {
@@ -77,8 +74,13 @@ export class EntryWriter {
     this.close();
   }
 
-  /** A key that is there, by what is known of it. */
-  facts({ key, ballot, bytes, json, contentType, ttlMs, value }: EntryFacts): void {
+  /**
+   * A key that is there, by what is known of it.
+   * @param ttlMs left of its life; null: it does not end
+   * @param value in stored form; null: it does not come with the list
+   */
+  facts(facts: EntryFacts, ttlMs: number | null, value: Uint8Array | null): void {
+    const { key, ballot, bytes, json, contentType } = facts;
     writeEtag(this.etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
     const type = json ? JSON_TYPE_TEXT : JSON.stringify(contentType);
     const member = value === null ? "" : valueMember(value, json);

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { etagText } from "../../../src/format/version.ts";
-import { EntryWriter, ttlMember, valueMember } from "../../../src/shards/catalog/entry-text.ts";
-import { randomSeed } from "../../random.ts";
+import { etagText } from "../../src/format/version.ts";
+import { EntryWriter, ttlMember, valueMember } from "../../src/value/entry-text.ts";
+import { randomSeed } from "../random.ts";
 
 const text = fc.string({ unit: "binary", maxLength: 300 });
 const word = fc.nat(0xffffffff);
@@ -27,9 +27,9 @@ test("entries of a list: the bytes are those of the texts, one behind the other"
       const writer = new EntryWriter(lines);
       for (const entry of entries) {
         const before = writer.length;
-        writer.facts({ ...entry, key: Buffer.from("something else") });
+        writer.facts({ ...entry, key: Buffer.from("something else") }, entry.ttlMs, entry.value);
         writer.cutTo(before);
-        writer.facts(entry);
+        writer.facts(entry, entry.ttlMs, entry.value);
         if (lines) writer.prefix(entry.key);
       }
       const texts = entries.flatMap(({ key, ballot, bytes, json, contentType, ttlMs, value }) => {
