@@ -3,12 +3,12 @@
  * -auth-file, -tokens, -cluster-key-file and -tls-ca; the files of the server's own certificate are left to
  * the server.
  */
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, statSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { KEYS_MAX } from "../auth/keys.ts";
 import { parseTokens, type TokenRecord } from "../auth/token-file.ts";
 import { keyRecord } from "../auth/tokens.ts";
-import { readBriefly } from "../platform/file-watch.ts";
+import { readBriefly, readOpened } from "../platform/file-watch.ts";
 import { reasonOf } from "../platform/system-error.ts";
 import type { AuthConfig, Config } from "./config.ts";
 import { authKey, UsageError } from "./values.ts";
@@ -118,7 +118,7 @@ function readSecret(file: string): { text: string; mode: number } {
     const mayOthers = othersMay(mode);
     if (mayOthers !== null)
       throw new Error(`other users of this machine may ${mayOthers} the secret in it: chmod 600 ${file}`);
-    return { text: readFileSync(fd, "utf8"), mode };
+    return { text: readOpened(fd).toString(), mode };
   } finally {
     closeSync(fd);
   }

@@ -31,15 +31,20 @@ const PIECE_BYTES = 64 * 1024;
 export function readBriefly(file: string): Buffer {
   const fd = openSync(file, "r");
   try {
-    const pieces: Buffer[] = [];
-    for (let bytes = 0; bytes <= FILE_BYTES_MAX; bytes += pieces[pieces.length - 1].length) {
-      const piece = Buffer.allocUnsafe(PIECE_BYTES);
-      const read = readSync(fd, piece);
-      if (read === 0) return Buffer.concat(pieces);
-      pieces.push(piece.subarray(0, read));
-    }
+    return readOpened(fd);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** The same for a file that is open. */
+export function readOpened(fd: number): Buffer {
+  const pieces: Buffer[] = [];
+  for (let bytes = 0; bytes <= FILE_BYTES_MAX; bytes += pieces[pieces.length - 1].length) {
+    const piece = Buffer.allocUnsafe(PIECE_BYTES);
+    const read = readSync(fd, piece);
+    if (read === 0) return Buffer.concat(pieces);
+    pieces.push(piece.subarray(0, read));
   }
   throw new Error(`it is larger than ${FILE_BYTES_MAX / 2 ** 20} MiB`);
 }

@@ -484,6 +484,10 @@ describe("arguments: values", () => {
       /^-auth-file: .*none: it is not there \(ENOENT\)$/,
     );
     assert.match(refusal(["-auth-file", scratch]), /it is a folder, and not a file$/);
+    const sparse = file("sparse", "s3cret-0123456789");
+    fs.truncateSync(sparse, 2 ** 40);
+    for (const flag of ["-auth-file", "-tokens"])
+      assert.match(refusal([flag, sparse]), new RegExp(`^${flag}: .*sparse: it is larger than 16 MiB$`));
   });
 
   test("a file of authorities that has no end, or is huge, is read no further than such files are", () => {

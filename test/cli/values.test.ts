@@ -323,6 +323,9 @@ test("values: a token, from its flag, its file and the environment", async () =>
       if (words[0] === "-auth-file") chmodSync(file, 0o600);
       assert.equal((await runCommand(["get", "k", ...url, ...words], { env })).out, "1\n", words[0]);
     }
+    const endless = await runCommand(["get", "k", ...url, "-token-file", "/dev/zero"]);
+    assert.deepEqual([endless.status, endless.out], [2, ""]);
+    assert.match(endless.err, /\/dev\/zero: it is larger than 16 MiB/);
     const without = await runCommand(["get", "k", ...url]);
     assert.deepEqual([without.status, without.out], [1, ""]);
     assert.match(without.err, /wants a token/);

@@ -1,7 +1,7 @@
 /** As whom a command asks, and whose word it takes for who answers. */
-import { readFileSync } from "node:fs";
 import { type AccessOptions, readAuth, readTlsCa } from "../../config/access.ts";
 import { UsageError } from "../../config/values.ts";
+import { readBriefly } from "../../platform/file-watch.ts";
 import { reasonOf } from "../../platform/system-error.ts";
 import { optionOf, type SubcommandOption, type Words } from "./subcommand.ts";
 
@@ -29,7 +29,7 @@ export function tokenOf(words: Words): string | null {
   if (token !== undefined) throw new UsageError("-token and -token-file: give only one of them");
   let text: string;
   try {
-    text = readFileSync(file, "utf8").trim();
+    text = readBriefly(file).toString().trim();
   } catch (error) {
     throw new UsageError(`-token-file: ${file}: ${reasonOf(error)}`);
   }

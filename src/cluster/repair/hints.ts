@@ -11,6 +11,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { Ballot } from "../../format/record.ts";
+import { sentenceOf } from "../../platform/system-error.ts";
 import { hash32 } from "../../util/hash.ts";
 import type { ClusterKey } from "../register/ports.ts";
 import { HintQueue, type HintQueueSetup, RETRY_MS } from "./hint-queue.ts";
@@ -113,7 +114,7 @@ export class Hints {
         else this.queueOf(bytes.toString("utf8", 0, end)).load(bytes.subarray(end + 1));
       }
     } catch (error) {
-      this.setup.warn(`${this.folder} could not be read: ${(error as Error).message}`);
+      this.setup.warn(`${this.folder} could not be read: ${sentenceOf(error as Error)}`);
     }
   }
 }

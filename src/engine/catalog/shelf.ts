@@ -3,6 +3,7 @@
  * where they have every key.
  */
 import fs from "node:fs";
+import { sentenceOf } from "../../platform/system-error.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 import { keysDirectory, readManifest, strayFiles, writeManifest } from "./runs/manifest.ts";
@@ -70,7 +71,7 @@ export class Shelf implements Content {
       this.runs = manifest.runs.map((files) => this.files.open(files));
     } catch (error) {
       // Also what the system says: all that is in them can be had from the slabs.
-      return this.damage((error as Error).message);
+      return this.damage(sentenceOf(error as Error));
     }
     this.complete = manifest.complete;
     this.watermarks = manifest.watermarks;
@@ -126,7 +127,7 @@ export class Shelf implements Content {
   failed(error: unknown, what: string): void {
     this.diskFull = isDiskFull(error);
     // A full disk is told by /health; it is tried again until there is room.
-    if (!this.diskFull) this.setup.warn(`${what}: ${(error as Error).message}`);
+    if (!this.diskFull) this.setup.warn(`${what}: ${sentenceOf(error as Error)}`);
     this.notBeforeMs = performance.now() + RETRY_MS;
   }
 

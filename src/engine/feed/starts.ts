@@ -5,6 +5,7 @@
  */
 import { rmSync } from "node:fs";
 import path from "node:path";
+import { sentenceOf } from "../../platform/system-error.ts";
 import { readSealed, writeSealed } from "../../util/sealed-file.ts";
 import type { StoreIdentity } from "../directory/store-file.ts";
 import { logPlace } from "../slabs/figures.ts";
@@ -55,7 +56,9 @@ export class Starts {
       } as { format: string; version: number });
     } catch (error) {
       rmSync(`${file}.new`, { force: true });
-      warn(`${file} cannot be written, so places in the feed of changes end with this start: ${error}`);
+      warn(
+        `${file} cannot be written, so places in the feed of changes end with this start: ${sentenceOf(error as Error)}`,
+      );
     }
   }
 
@@ -92,7 +95,7 @@ function readStarts(
     const last = { incarnation: before, ends: new Array<number>(shards).fill(Number.POSITIVE_INFINITY) };
     return readOnly ? starts : [...starts, last].slice(-STARTS_MAX);
   } catch (error) {
-    warn(`places in the feed of changes from before this start are too old: ${(error as Error).message}`);
+    warn(`places in the feed of changes from before this start are too old: ${sentenceOf(error as Error)}`);
     return [];
   }
 }

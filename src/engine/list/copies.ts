@@ -15,6 +15,7 @@ import {
   type SlabEnd,
   type SlabListContent,
 } from "../../format/slab-list.ts";
+import { sentenceOf } from "../../platform/system-error.ts";
 import { readBounded } from "../../util/bounded-file.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 
@@ -72,7 +73,7 @@ function readCopy(file: string): Uint8Array | string {
   try {
     return readBounded(file, LIST_BYTES_MAX);
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "ENOENT" ? "it is missing" : (error as Error).message;
+    return (error as NodeJS.ErrnoException).code === "ENOENT" ? "it is missing" : sentenceOf(error as Error);
   }
 }
 

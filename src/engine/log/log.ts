@@ -4,7 +4,7 @@
  * what waits for a commit.
  */
 import { UNIT_BYTES } from "../../format/offsets.ts";
-import { isOutOfDescriptors, reasonOf } from "../../platform/system-error.ts";
+import { isOutOfDescriptors, reasonOf, sentenceOf } from "../../platform/system-error.ts";
 import { failed, type Outcome } from "../../rules/write.ts";
 import { DIRECTORY_GONE, DirectoryWatch } from "../list/directory-watch.ts";
 import type { SlabList } from "../list/slab-list.ts";
@@ -66,7 +66,7 @@ export class Log {
     this.succession = new Succession({ io, directory, shard, store, memory, list }, this.appender, {
       onSealed: (sequence, error) => {
         if (error !== null)
-          warn(`slab ${sequence} of shard ${shard} stays without a table: ${(error as Error).message}`);
+          warn(`slab ${sequence} of shard ${shard} stays without a table: ${sentenceOf(error as Error)}`);
         else slabs.sealed(sequence);
       },
       onSyncFailed,

@@ -3,6 +3,7 @@
  * failed sync stops them until a restart: nobody can know which pages the kernel has dropped (Rebello et al.,
  * "Can Applications Recover from fsync Failures?", 2020).
  */
+import { sentenceOf } from "../../platform/system-error.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import type { State } from "../state/state.ts";
 
@@ -36,7 +37,7 @@ export class DiskTrouble {
 
   /** The same, for what a call to the disk said. */
   stopFor(error: unknown, what = "sync failed"): void {
-    this.stop(`${what}, writes are stopped until a restart: ${(error as Error).message}`);
+    this.stop(`${what}, writes are stopped until a restart: ${sentenceOf(error as Error)}`);
   }
 
   /** Tells of a failed write, with a line now and then: what keeps failing fails many times a second. */
@@ -47,7 +48,7 @@ export class DiskTrouble {
       return;
     }
     const others = this.unwarned === 0 ? "" : `; ${this.unwarned} more failed since the last such line`;
-    this.state.warn(`shard ${this.state.shard}: a write failed: ${(error as Error).message}${others}`);
+    this.state.warn(`shard ${this.state.shard}: a write failed: ${sentenceOf(error as Error)}${others}`);
     this.warnedAt = now;
     this.unwarned = 0;
   }

@@ -8,6 +8,7 @@ import {
 } from "../../format/offsets.ts";
 import { footerSeal } from "../../format/slab.ts";
 import { encodeSnapshotHeader, type SnapshotHeader } from "../../format/snapshot/index-snapshot.ts";
+import { sentenceOf } from "../../platform/system-error.ts";
 import { hash32 } from "../../util/hash.ts";
 import type { SlabList } from "../list/slab-list.ts";
 import type { Log } from "../log/log.ts";
@@ -48,7 +49,7 @@ export function writeSnapshot(state: State, log: Log, io: FileIo, entriesMin = S
     io.syncDirectory(state.directory);
   } catch (error) {
     state.warn(
-      `shard ${state.shard}: no index snapshot was written, the next start reads the slabs: ${(error as Error).message}`,
+      `shard ${state.shard}: no index snapshot was written, the next start reads the slabs: ${sentenceOf(error as Error)}`,
     );
     removeFile(io, fresh);
   }

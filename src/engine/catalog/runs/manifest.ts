@@ -4,6 +4,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
+import { sentenceOf } from "../../../platform/system-error.ts";
 import { readSealed, sealed } from "../../../util/sealed-file.ts";
 import type { FileIo } from "../../slabs/io.ts";
 
@@ -62,7 +63,7 @@ export function readManifest(directory: string): Manifest | string | null {
   try {
     members = readSealed(path.join(directory, CATALOG_NAME), FORMAT, VERSION);
   } catch (error) {
-    return (error as Error).message;
+    return sentenceOf(error as Error);
   }
   if (members === null) return null;
   const { store, incarnation, complete, next, runs } = members;
