@@ -23,6 +23,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EIO: "the disk reports an error",
   ESTALE: "the network file system has lost it",
   EBUSY: "it is in use",
+  ENXIO: "no program reads this pipe, or there is no such device",
   ...Object.fromEntries(
     [
       ...[

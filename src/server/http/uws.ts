@@ -5,6 +5,7 @@ import type * as uWS from "uWebSockets.js";
 import { createSecureContext } from "node:tls";
 import { loadAddon } from "../../platform/addon.ts";
 import { readBriefly } from "../../platform/file-watch.ts";
+import { sentenceOf } from "../../platform/system-error.ts";
 import {
   type Handlers,
   type HttpOptions,
@@ -180,7 +181,7 @@ function readCertificate({ certificate, key }: TlsFiles): string {
     return `${cert}${secret}`;
   } catch (error) {
     throw new Error(
-      `cannot use the certificate ${certificate} with the key ${key}: ${(error as Error).message}`,
+      `cannot use the certificate ${certificate} with the key ${key}: ${sentenceOf(error as Error)}`,
     );
   }
 }
