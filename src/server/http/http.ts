@@ -9,7 +9,7 @@
  * - Writes outside a handler go into `cork`, or each piece becomes a system call of its own.
  * - A chunk given to `onData` is detached when the callback returns.
  * - A request that arrives while the one before it on the same connection is unanswered closes the
- *   connection: documented, and never a wrong answer.
+ *   connection: documented, and never a wrong answer. So does the end of a client's sending side.
  * - Malformed framing (a bad Content-Length, Content-Length beside Transfer-Encoding, HTTP/1.0, headers above
  *   HEADER_BYTES_MAX) is answered by uWS itself: 400, 431 or 505 in HTML, then the connection closes. A bad
  *   Content-Length is only noticed AFTER the handler ran, so a handler must not act on such a request.
