@@ -209,9 +209,9 @@ class Page {
     for (const candidate of candidates) {
       if (!this.isSettled(candidate)) isGone = false;
       else if (!this.isAbsence(candidate.highest)) {
-        const held = candidate.highest;
-        if (rolled < 0 && this.wantsValueOf(held.valueBytes)) return undefined;
-        return { ...held, bytes: held.valueBytes, value: null };
+        const { key, ballot, valueBytes: bytes, json, contentType, end } = candidate.highest;
+        if (rolled < 0 && this.wantsValueOf(bytes)) return undefined;
+        return { key, ballot, bytes, json, contentType, end, value: null };
       }
     }
     return isGone ? null : undefined;
