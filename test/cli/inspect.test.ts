@@ -227,6 +227,21 @@ test("accept-loss: a node of a cluster is refused, and so is a directory that is
     assert.equal((await run("accept-loss", path.join(directory, "shard-000"))).status, 2);
   }));
 
+test("verify: what a node has kept of its cluster, which a start would refuse", () =>
+  withGolden(async (directory) => {
+    const file = path.join(directory, "CLUSTER");
+    writeClusterFile(directory, {
+      ...{ url: "http://a:1", store: "", member: "", number: 1, incarnation: 1, masters: [] },
+      ...{ voting: true, layout: null, birth: {} },
+    });
+    assert.equal((await run("verify", directory)).status, 0);
+    flip(file, 40);
+    const said = await run("verify", directory);
+    assert.equal(said.status, 1);
+    assert.match(said.out, /^damaged: CLUSTER: what it knows of its cluster: .*checksum does not hold$/m);
+    assert.match(said.out, /^damaged in 1 place: /m);
+  }));
+
 test("verify: its lock leaves no file, and keeps a node from starting meanwhile", async () => {
   const directory = temporaryDirectory();
   try {

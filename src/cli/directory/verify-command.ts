@@ -2,6 +2,7 @@
  * `minivault verify DIR`: reads a data directory that no node runs on, and names what is damaged.
  */
 import { existsSync, statSync } from "node:fs";
+import { readClusterFile } from "../../cluster/layout/cluster-file.ts";
 import { UsageError } from "../../config/values.ts";
 import type { Damage } from "../../engine/check/findings.ts";
 import { verifyDirectory } from "../../engine/check/verify.ts";
@@ -72,13 +73,29 @@ async function verify(directory: string, terminal: Terminal): Promise<number> {
   });
   clear();
   if (summary === null) throw new UsageError(`${directory} is no data directory of minivault`);
-  const { shards, slabs, records, bytes, manifests, chunks, keys, tombstones, damage } = summary;
+  const text = clusterTrouble(directory);
+  if (text !== null)
+    say(
+      `damaged: ${damageLine({ file: "CLUSTER", offset: null, kind: "what it knows of its cluster", key: null, text })}`,
+    );
+  const { shards, slabs, records, bytes, manifests, chunks, keys, tombstones } = summary;
+  const damage = summary.damage + (text === null ? 0 : 1);
   const index = keys === null ? "index not checked" : `${keys} keys and ${tombstones} tombstones`;
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
   terminal.out(
     `${damage === 0 ? "sound" : `damaged in ${damage} ${damage === 1 ? "place" : "places"}`}: ${shards} shards, ${slabs} slabs, ${records} records, ${manifests} large values of ${chunks} chunks, ${index}; ${megabytes(bytes)} read in ${seconds} s\n`,
   );
   return damage === 0 ? 0 : 1;
+}
+
+/** Why a start would refuse what the node has kept of its cluster; null: it would not. */
+function clusterTrouble(directory: string): string | null {
+  try {
+    readClusterFile(directory);
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 function damageLine({ file, offset, kind, key, text }: Damage): string {
