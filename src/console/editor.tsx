@@ -1,5 +1,5 @@
 /** One value: shown, edited over the version that was shown, given an end, deleted. */
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { bytesText, pathOf } from "./api.ts";
 import { setUnsaved } from "./parts/unsaved.tsx";
 import { Conflict, remove, saveText, setEnd, type Value } from "./values.ts";
@@ -108,8 +108,9 @@ export function Editor({
   const [isSure, setSure] = useState(false);
   const [isBusy, setBusy] = useState(false);
   const section = useRef<HTMLElement>(null);
-  // Where it is below the list, on a narrow page, it would not be seen.
-  useEffect(() => {
+  // Where it is below the list, on a narrow page, it would not be seen. At once: later it would take the focus
+  // from who types already.
+  useLayoutEffect(() => {
     section.current?.focus({ preventScroll: true });
     section.current?.scrollIntoView({ block: "nearest" });
     return () => {

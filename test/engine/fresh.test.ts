@@ -141,6 +141,7 @@ for (const replicated of [false, true])
           if (random.below(25) === 0) lister.advance(vault);
           if (random.below(150) === 0) lister.rebuild(vault);
           if (random.below(60) === 0) {
+            moved += vault.figure("compactedBytes");
             await (random.below(2) === 0 ? vault.shard.close() : vault.crash());
             vault = await Harness.open(directory, options);
             // What it knows is on its own disk; the shard hears of it later.

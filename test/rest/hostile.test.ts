@@ -131,7 +131,8 @@ describe("framing", () => {
         client.send(`${line} HTTP/1.1\r\n${hosts}\r\nContent-Length: 1\r\n\r\nb`);
         const [answer] = await client.answers();
         assert.equal(answer.status, 400, `${line} ${hosts}`);
-        assert.match(answer.body.toString(), /more than one Host/);
+        // uWebSockets.js 20.56 refuses some of them itself.
+        assert.match(answer.body.toString(), /more than one Host|<h1>Bad Request/);
         await client.isClosed();
       }
     }

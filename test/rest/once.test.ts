@@ -45,6 +45,15 @@ function oncePasses(target: () => Target): void {
     patiently(() =>
       call(next(), method, path, { headers: { ...headers }, ...(body === undefined ? {} : { body }) }),
     );
+  /**
+   * An answer that comes again. What fewer than a majority of those who answer have is written again, under a higher version: then that is
+   * told.
+   */
+  const same = (again: Reply, first: Reply, what?: string): void => {
+    const [later, earlier] = [again, first].map(({ headers }) => String(headers.etag));
+    const etag = target().ports().length > 1 && later > earlier ? first.headers.etag : again.headers.etag;
+    assert.deepEqual({ ...said(again), etag }, said(first), what);
+  };
   /** Sends a write, and twice again, each to another node: all three say the same. */
   const thrice = async (
     method: string,
@@ -58,7 +67,7 @@ function oncePasses(target: () => Target): void {
     if (first.tries === 1) assert.equal(first.headers["idempotency-replayed"], undefined);
     for (let again = 0; again < 2; again++) {
       const reply = await send(method, path, key, body, headers);
-      assert.deepEqual(said(reply), said(first), `${method} ${path}`);
+      same(reply, first, `${method} ${path}`);
       assert.equal(reply.headers["idempotency-replayed"], "true");
     }
     return first;
@@ -88,37 +97,25 @@ function oncePasses(target: () => Target): void {
   test("idempotency keys: others may have written since, or deleted; what came first is still known", async () => {
     const first = await send("PATCH", "/between", "first", '{"increment":1,"initial":0}');
     await plain("PUT", "/between", '{"value":100}');
-    assert.deepEqual(
-      said(await send("PATCH", "/between", "first", '{"increment":1,"initial":0}')),
-      said(first),
-    );
+    same(await send("PATCH", "/between", "first", '{"increment":1,"initial":0}'), first);
     await plain("PUT", "/between", Buffer.alloc(BASE64_LARGE + 5, 1), BYTES);
-    assert.deepEqual(
-      said(await send("PATCH", "/between", "first", '{"increment":1,"initial":0}')),
-      said(first),
-    );
+    same(await send("PATCH", "/between", "first", '{"increment":1,"initial":0}'), first);
     await plain("DELETE", "/between");
-    assert.deepEqual(
-      said(await send("PATCH", "/between", "first", '{"increment":1,"initial":0}')),
-      said(first),
-    );
+    same(await send("PATCH", "/between", "first", '{"increment":1,"initial":0}'), first);
     assert.equal((await read("/between")).status, 404);
     await plain("POST", "/between", '{"value":7}');
-    assert.deepEqual(
-      said(await send("PATCH", "/between", "first", '{"increment":1,"initial":0}')),
-      said(first),
-    );
+    same(await send("PATCH", "/between", "first", '{"increment":1,"initial":0}'), first);
     assert.equal((await read("/between")).text, '{"value":7}');
     const create = await send("POST", "/between2", "only", '{"value":1}');
     await plain("DELETE", "/between2");
-    assert.deepEqual(said(await send("POST", "/between2", "only", '{"value":1}')), said(create));
+    same(await send("POST", "/between2", "only", '{"value":1}'), create);
     assert.equal((await read("/between2")).status, 404, "a create that comes again creates nothing");
   });
 
   test("idempotency keys: a value that has ended in between does not come back", async () => {
     const first = await send("PUT", "/ended?ttl=300ms", "lease", '{"value":1}');
     while ((await read("/ended")).status !== 404);
-    assert.deepEqual(said(await send("PUT", "/ended?ttl=300ms", "lease", '{"value":1}')), said(first));
+    same(await send("PUT", "/ended?ttl=300ms", "lease", '{"value":1}'), first);
     assert.equal((await read("/ended")).status, 404);
     assert.equal((await send("PUT", "/ended?ttl=300ms", "lease 2", '{"value":1}')).status, 201);
   });
@@ -161,10 +158,7 @@ function oncePasses(target: () => Target): void {
   test("idempotency keys: a patch that would not fit any more is still known", async () => {
     const first = await send("PATCH", "/bounded", "b", '{"increment":9,"initial":0,"max":9}');
     assert.equal(first.json().value, 9);
-    assert.deepEqual(
-      said(await send("PATCH", "/bounded", "b", '{"increment":9,"initial":0,"max":9}')),
-      said(first),
-    );
+    same(await send("PATCH", "/bounded", "b", '{"increment":9,"initial":0,"max":9}'), first);
     const long = JSON.stringify("x".repeat(500));
     const merged = await send("PATCH", "/bounded", "long", long, {
       "Content-Type": "application/merge-patch+json",
@@ -172,12 +166,12 @@ function oncePasses(target: () => Target): void {
     const again = await send("PATCH", "/bounded", "long", long, {
       "Content-Type": "application/merge-patch+json",
     });
-    assert.deepEqual(said(again), said(merged), "what is too long to be remembered is still there");
+    same(again, merged, "what is too long to be remembered is still there");
     await plain("PUT", "/bounded", '{"value":0}');
     const later = await send("PATCH", "/bounded", "long", long, {
       "Content-Type": "application/merge-patch+json",
     });
-    assert.deepEqual([later.status, later.headers.etag], [merged.status, merged.headers.etag]);
+    same({ ...later, text: merged.text }, merged);
     assert.deepEqual(later.json(), { success: true, created: false }, "now only that it was done");
   });
 
@@ -289,15 +283,8 @@ function oncePasses(target: () => Target): void {
     const first = await send("PATCH", "/killed", "k", '{"increment":1,"initial":0}');
     const gone = await send("DELETE", "/gone", "k");
     await target().restart();
-    // What fewer than a majority of those who answer have is written again, under a higher version.
-    const isSame = (again: Reply, before: Reply): void => {
-      const { etag, ...rest } = said(again);
-      const { etag: etagBefore, ...restBefore } = said(before);
-      assert.deepEqual(rest, restBefore);
-      assert.ok(String(etag) >= String(etagBefore), `${etag} after ${etagBefore}`);
-    };
-    isSame(await send("PATCH", "/killed", "k", '{"increment":1,"initial":0}'), first);
-    isSame(await send("DELETE", "/gone", "k"), gone);
+    same(await send("PATCH", "/killed", "k", '{"increment":1,"initial":0}'), first);
+    same(await send("DELETE", "/gone", "k"), gone);
     assert.equal((await read("/killed")).text, '{"value":1}');
   });
 }
