@@ -30,6 +30,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -271,79 +272,94 @@ static napi_value next_data(napi_env env, napi_callback_info info) {
   return napi_create_int64(env, from, &position) == napi_ok ? position : NULL;
 }
 
-/* Sets the receive buffer of a socket. `locked`: the system must not let it grow. Zero: it cannot be. */
-static int set_receive_buffer(int descriptor, int bytes, int locked) {
 #ifdef __linux__
-  int locks;
-  socklen_t length = sizeof locks;
-  /* The system doubles what it is told, and locks it. */
-  const int half = bytes / 2;
-  if (getsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, &length) != 0 ||
-      setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &half, sizeof half) != 0)
-    return 0;
-  if (locked) return 1;
-  locks &= ~RECEIVE_LOCK;
-  return setsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof locks) == 0;
-#else
-  (void)descriptor;
-  (void)bytes;
-  (void)locked;
-  return 0;
+/* What the system knows of a TCP connection, and what later headers have behind it. */
+typedef struct {
+  struct tcp_info known;
+  uint32_t later[32];
+} Facts;
+
+/* Where the window stands that was last offered to the other end: Linux 6.2 and later. */
+#define OFFERED_AT (offsetof(struct tcp_info, tcpi_snd_wnd) + sizeof(uint32_t))
+
+/* Whether this is a TCP connection to somebody near, of a system that tells the window that it has offered. */
+static int read_facts(int descriptor, Facts *facts, uint32_t *offered) {
+  socklen_t length = sizeof *facts;
+  if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, facts, &length) != 0 || length < OFFERED_AT + sizeof *offered) return 0;
+  memcpy(offered, (char *)facts + OFFERED_AT, sizeof *offered);
+  return facts->known.tcpi_min_rtt < NEAR_MICROSECONDS_MAX;
+}
 #endif
+
+/* Three numbers from JavaScript. Zero: they are none. */
+static int read_numbers(napi_env env, napi_callback_info info, int32_t *numbers) {
+  napi_value arguments[3];
+  size_t argument_count = 3;
+  if (napi_get_cb_info(env, info, &argument_count, arguments, NULL, NULL) != napi_ok || argument_count < 3) return 0;
+  for (int i = 0; i < 3; i++)
+    if (napi_get_value_int32(env, arguments[i], &numbers[i]) != napi_ok) return 0;
+  return 1;
 }
 
-/* Whether this is a TCP connection to somebody near in which so many bytes wait to be read, and whose buffer the system lets grow. */
-static int is_near_and_full(int descriptor, int unread_min) {
-#ifdef __linux__
-  int locks, unread;
-  struct tcp_info facts;
-  socklen_t locks_length = sizeof locks, facts_length = sizeof facts;
-  memset(&facts, 0, sizeof facts);
-  return getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &facts, &facts_length) == 0 &&
-         facts.tcpi_min_rtt < NEAR_MICROSECONDS_MAX &&
-         getsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, &locks_length) == 0 &&
-         (locks & RECEIVE_LOCK) == 0 && ioctl(descriptor, FIONREAD, &unread) == 0 && unread >= unread_min;
-#else
-  (void)descriptor;
-  (void)unread_min;
-  return 0;
-#endif
+static napi_value number_of(napi_env env, int32_t number) {
+  napi_value result;
+  return napi_create_int32(env, number, &result) == napi_ok ? result : NULL;
 }
 
 /*
- * narrowReceive(descriptor: number, bytes: number, unreadMin: number): number. Makes the receive buffer of a TCP connection so small, where so
- * much waits in it to be read and the other end is near; answers how large it was. 0: it is left as it is.
+ * clampWindow(descriptor: number, bytes: number, unreadMin: number): number. Has a TCP connection offer no more than so much at once, where so
+ * much waits in it to be read and the other end is near (0: in any case); answers what it was before. 0: it is left as it is.
  */
-static napi_value narrow_receive(napi_env env, napi_callback_info info) {
-  napi_value arguments[3];
-  size_t argument_count = 3;
-  int32_t descriptor, bytes, unread_min;
-  if (napi_get_cb_info(env, info, &argument_count, arguments, NULL, NULL) != napi_ok || argument_count < 3 ||
-      napi_get_value_int32(env, arguments[0], &descriptor) != napi_ok ||
-      napi_get_value_int32(env, arguments[1], &bytes) != napi_ok ||
-      napi_get_value_int32(env, arguments[2], &unread_min) != napi_ok)
-    return fail(env, "narrowReceive takes a file descriptor, a size and what must be waiting");
+static napi_value clamp_window(napi_env env, napi_callback_info info) {
+  int32_t numbers[3];
   int former = 0;
+  if (!read_numbers(env, info, numbers)) return fail(env, "clampWindow takes a file descriptor, a window and what must be waiting");
+#ifdef __linux__
+  const int descriptor = numbers[0], bytes = numbers[1], unread_min = numbers[2];
+  Facts facts;
+  uint32_t offered;
+  int unread;
   socklen_t length = sizeof former;
-  if (!is_near_and_full(descriptor, unread_min) ||
-      getsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &former, &length) != 0 || former <= bytes ||
-      !set_receive_buffer(descriptor, bytes, 1))
+  if (!read_facts(descriptor, &facts, &offered) ||
+      (unread_min > 0 && (ioctl(descriptor, FIONREAD, &unread) != 0 || unread < unread_min)) ||
+      getsockopt(descriptor, IPPROTO_TCP, TCP_WINDOW_CLAMP, &former, &length) != 0 ||
+      (unread_min > 0 && former <= bytes) ||
+      setsockopt(descriptor, IPPROTO_TCP, TCP_WINDOW_CLAMP, &bytes, sizeof bytes) != 0)
     former = 0;
-  napi_value result;
-  return napi_create_int32(env, former, &result) == napi_ok ? result : NULL;
+#endif
+  return number_of(env, former);
 }
 
-/* widenReceive(descriptor: number, bytes: number): void. Undoes narrowReceive: the system lets the buffer grow again. */
-static napi_value widen_receive(napi_env env, napi_callback_info info) {
-  napi_value arguments[2];
-  size_t argument_count = 2;
-  int32_t descriptor, bytes;
-  if (napi_get_cb_info(env, info, &argument_count, arguments, NULL, NULL) != napi_ok || argument_count < 2 ||
-      napi_get_value_int32(env, arguments[0], &descriptor) != napi_ok ||
-      napi_get_value_int32(env, arguments[1], &bytes) != napi_ok)
-    return fail(env, "widenReceive takes a file descriptor and a size");
-  set_receive_buffer(descriptor, bytes, 0);
-  return NULL;
+/*
+ * boundBuffer(descriptor: number, bytes: number, offeredMax: number): number. Has the system keep no more than so much for a TCP connection,
+ * unread, once it has offered no more than that: what was offered and has no room would be thrown away, and sent again ever later. Answers
+ * how much it was before; 0: it is left as it is. With an offeredMax of 0: lets the system choose again, from `bytes` on.
+ */
+static napi_value bound_buffer(napi_env env, napi_callback_info info) {
+  int32_t numbers[3];
+  int former = 0;
+  if (!read_numbers(env, info, numbers)) return fail(env, "boundBuffer takes a file descriptor, a size and what may be offered");
+#ifdef __linux__
+  const int descriptor = numbers[0];
+  const uint32_t offered_max = (uint32_t)numbers[2];
+  /* The system doubles what it is told, and locks it. */
+  const int half = numbers[1] / 2;
+  Facts facts;
+  uint32_t offered;
+  int locks;
+  socklen_t length = sizeof former, locks_length = sizeof locks;
+  if (!read_facts(descriptor, &facts, &offered) || (offered_max > 0 && offered > offered_max) ||
+      getsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, &locks_length) != 0 ||
+      (offered_max > 0 && (locks & RECEIVE_LOCK) != 0) ||
+      getsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &former, &length) != 0 ||
+      setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &half, sizeof half) != 0)
+    former = 0;
+  else if (offered_max == 0) {
+    locks &= ~RECEIVE_LOCK;
+    if (setsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof locks) != 0) former = 0;
+  }
+#endif
+  return number_of(env, former);
 }
 
 static int export_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
@@ -355,8 +371,8 @@ static int export_function(napi_env env, napi_value exports, const char *name, n
 NAPI_MODULE_INIT() {
   if (!export_function(env, exports, "watch", watch) || !export_function(env, exports, "fileBytes", file_bytes) ||
       !export_function(env, exports, "nextData", next_data) ||
-      !export_function(env, exports, "narrowReceive", narrow_receive) ||
-      !export_function(env, exports, "widenReceive", widen_receive))
+      !export_function(env, exports, "clampWindow", clamp_window) ||
+      !export_function(env, exports, "boundBuffer", bound_buffer))
     napi_throw_error(env, NULL, "the addon map-guard cannot be set up");
   return exports;
 }

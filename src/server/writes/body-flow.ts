@@ -3,7 +3,7 @@
  * while the client waits for us, and given up when it does not move. What WriteRequest and PeerUpload share;
  * a body that comes in one piece needs none of it.
  */
-import { narrowReceiveBuffers } from "../../platform/receive-buffers.ts";
+import { NarrowReceive } from "../../platform/receive-buffers.ts";
 import type { Res } from "../http/http.ts";
 import type { Paced, Pacer } from "../http/pace.ts";
 
@@ -38,7 +38,7 @@ export class BodyFlow implements Paced {
   private slowBeats = -1;
   /** Paused: what may come before receive buffers are narrowed. */
   private readOnAtBytes = 0;
-  private widen: (() => void) | null = null;
+  private narrow: NarrowReceive | null = null;
 
   constructor(res: Res, pacer: Pacer, taker: BodyTaker) {
     this.res = res;
@@ -61,7 +61,8 @@ export class BodyFlow implements Paced {
   /** uWS reads on. The client may not have sent much just now: then this is done again. */
   private readsOn(): void {
     this.readOnAtBytes = this.taker.receivedBytes + READ_ON_BYTES;
-    this.widen ??= narrowReceiveBuffers();
+    this.narrow ??= new NarrowReceive();
+    this.narrow.step();
   }
 
   beat(): void {
@@ -85,8 +86,7 @@ export class BodyFlow implements Paced {
 
   /** The request is answered, or its client has gone. Idempotent. */
   end(): void {
-    this.widen?.();
-    this.widen = null;
+    this.narrow?.widen();
     this.pacer.delete(this);
   }
 }

@@ -67,9 +67,11 @@ export class SimFiles {
         isOurs(words[0]) ? own(...(words as never[])) : before(...words),
       );
     };
-    both("readFileSync", (name: string, encoding?: string) =>
-      encoding === undefined ? Buffer.from(this.read(name)) : this.read(name).toString(),
-    );
+    both("readFileSync", (place: string | number, encoding?: string) => {
+      const bytes = this.read(this.nameOf(place));
+      return encoding === undefined ? Buffer.from(bytes) : bytes.toString();
+    });
+    both("fstatSync", (fd: number) => ({ size: this.read(this.nameOf(fd)).length }));
     both("rmSync", (name: string) => this.files.delete(name));
     both("openSync", (name: string, flags: string) => this.openFile(name, flags));
     both("closeSync", (fd: number) => this.open.delete(fd));
@@ -116,7 +118,8 @@ export class SimFiles {
 
   private openFile(name: string, flags: string): number {
     if (flags === "wx" && this.files.has(name)) throw failure("EEXIST", name);
-    if (flags === "r+" && !this.files.has(name)) throw failure("ENOENT", name);
+    const isFolder = [...this.files.keys()].some((each) => each.startsWith(`${name}/`));
+    if (flags.startsWith("r") && !this.files.has(name) && !isFolder) throw failure("ENOENT", name);
     // Of a folder only that it is synced.
     if (flags === "wx") this.files.set(name, { bytes: Buffer.alloc(0), synced: null });
     this.open.set(this.nextFd, name);
