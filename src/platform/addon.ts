@@ -44,13 +44,13 @@ export interface GuardAddon {
    */
   nextData(descriptor: number, from: number): number;
   /**
-   * Has a TCP connection to somebody near offer no more than `bytes` at once where `unreadMin` or more wait in it
-   * (0: in any case); answers what it was before. 0: it is left as it is.
+   * Has a TCP connection to somebody near offer no more than `bytes` at once where `unreadMin` or more wait in
+   * it (0: in any case); answers what it was before. 0: it is left as it is.
    */
   clampWindow(descriptor: number, bytes: number, unreadMin: number): number;
   /**
-   * Has the system keep no more than `bytes` of it unread, once it offers no more than `offeredMax` (0: lets the
-   * system choose again, from `bytes` on); answers how much it was before. 0: it is left as it is.
+   * Has the system keep no more than `bytes` of it unread, once it offers no more than `offeredMax` (0: lets
+   * the system choose again, from `bytes` on); answers how much it was before. 0: it is left as it is.
    */
   boundBuffer(descriptor: number, bytes: number, offeredMax: number): number;
 }
