@@ -44,8 +44,8 @@ export interface GuardAddon {
    */
   nextData(descriptor: number, from: number): number;
   /**
-   * Has a TCP connection to somebody near offer no more than `bytes` at once where `unreadMin` or more wait in
-   * it (0: in any case); answers what it was before. 0: it is left as it is.
+   * Has a TCP connection to somebody near offer no more than `bytes` at once where `unreadMin` or more wait
+   * in it (0: in any case); answers what it was before. 0: it is left as it is.
    */
   clampWindow(descriptor: number, bytes: number, unreadMin: number): number;
   /**

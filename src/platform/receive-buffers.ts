@@ -31,13 +31,27 @@ export class NarrowReceive {
   /** One step; to be called each time that more has come all the same. */
   step(): void {
     const { clampWindow, boundBuffer } = loadAddon("guard");
-    for (const each of this.narrowed)
-      if (each.buffer === 0) each.buffer = boundBuffer(each.descriptor, KEPT_BYTES, 2 * OFFERED_BYTES);
+    for (const each of this.narrowed) {
+      if (each.buffer > 0) continue;
+      each.buffer = boundBuffer(each.descriptor, KEPT_BYTES, 2 * OFFERED_BYTES);
+      // From now on the buffer bounds what is offered; so little at once would slow the client down.
+      if (each.buffer > 0) clampWindow(each.descriptor, each.window, 0);
+    }
     if (this.narrowed.length > 0) return;
     for (const descriptor of openDescriptors()) {
       const window = clampWindow(descriptor, OFFERED_BYTES, UNREAD_MIN);
       if (window > 0) this.narrowed.push({ descriptor, window, buffer: 0 });
     }
+  }
+
+  /** The body is wanted again: what offers little and is not bounded yet would only be slow. */
+  relax(): void {
+    if (this.narrowed.every(({ buffer }) => buffer > 0)) return;
+    const { clampWindow } = loadAddon("guard");
+    this.narrowed = this.narrowed.filter(({ descriptor, window, buffer }) => {
+      if (buffer === 0) clampWindow(descriptor, window, 0);
+      return buffer > 0;
+    });
   }
 
   /** Undoes it. Connections that were closed meanwhile do no harm. */
@@ -46,7 +60,7 @@ export class NarrowReceive {
     const { clampWindow, boundBuffer } = loadAddon("guard");
     for (const { descriptor, window, buffer } of this.narrowed) {
       if (buffer > 0) boundBuffer(descriptor, buffer, 0);
-      clampWindow(descriptor, window, 0);
+      else clampWindow(descriptor, window, 0);
     }
     this.narrowed = [];
   }

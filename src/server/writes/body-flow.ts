@@ -55,7 +55,10 @@ export class BodyFlow implements Paced {
     else if (paused && this.taker.receivedBytes >= this.readOnAtBytes) this.readsOn();
     this.paused = paused;
     if (paused) this.res.pause();
-    else this.res.resume();
+    else {
+      this.narrow?.relax();
+      this.res.resume();
+    }
   }
 
   /** uWS reads on. The client may not have sent much just now: then this is done again. */
