@@ -46,7 +46,6 @@ export class NarrowReceive {
 
   /** The body is wanted again: what offers little and is not bounded yet would only be slow. */
   relax(): void {
-    if (this.narrowed.every(({ buffer }) => buffer > 0)) return;
     const { clampWindow } = loadAddon("guard");
     this.narrowed = this.narrowed.filter(({ descriptor, window, buffer }) => {
       if (buffer === 0) clampWindow(descriptor, window, 0);
@@ -56,13 +55,9 @@ export class NarrowReceive {
 
   /** Undoes it. Connections that were closed meanwhile do no harm. */
   widen(): void {
-    if (this.narrowed.length === 0) return;
-    const { clampWindow, boundBuffer } = loadAddon("guard");
-    for (const { descriptor, window, buffer } of this.narrowed) {
-      if (buffer > 0) boundBuffer(descriptor, buffer, 0);
-      else clampWindow(descriptor, window, 0);
-    }
-    this.narrowed = [];
+    this.relax();
+    const { boundBuffer } = loadAddon("guard");
+    for (const { descriptor, buffer } of this.narrowed.splice(0)) boundBuffer(descriptor, buffer, 0);
   }
 }
 

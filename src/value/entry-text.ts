@@ -9,14 +9,15 @@ import { etagScratch, writeEtag } from "../format/version.ts";
 import { bufferOf, copyOf } from "../util/bytes.ts";
 import { JSON_TYPE } from "../util/header-text.ts";
 
-/** What a page of a thousand short keys takes. */
-const START_BYTES = 160 * 1024;
+/** It grows: many pages have few keys. */
+const START_BYTES = 4 * 1024;
 const BEFORE_KEY = Buffer.from('{"key":');
 const BEFORE_PREFIX = Buffer.from('{"prefix":');
 const BEFORE_ETAG = Buffer.from(',"etag":');
 const BEFORE_BYTES = Buffer.from(',"bytes":');
 const BEFORE_TYPE = Buffer.from(',"type":');
-const JSON_TYPE_TEXT = JSON.stringify(JSON_TYPE);
+/** The content type of JSON, as JSON. */
+export const JSON_TYPE_TEXT = JSON.stringify(JSON_TYPE);
 const BETWEEN = Buffer.from(",\n");
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -155,12 +156,11 @@ export class EntryWriter {
     }
     let end = this.length + 1;
     for (let rest = value; rest > 9; rest = (rest / 10) | 0) end++;
-    this.length = end;
-    for (let rest = value, at = end - 1; at >= 0; at--) {
+    for (let rest = value, at = end - 1; at >= this.length; at--) {
       this.bytes[at] = ZERO + (rest % 10);
       rest = (rest / 10) | 0;
-      if (rest === 0) return;
     }
+    this.length = end;
   }
 
   private text(text: string): void {

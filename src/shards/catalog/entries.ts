@@ -25,9 +25,8 @@ import { copyOf } from "../../util/bytes.ts";
 import type { SteadyClock } from "../../util/clock.ts";
 import { VaultError } from "../../util/errors.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
-import { JSON_TYPE } from "../../util/header-text.ts";
 import { LISTED_VALUE_BYTES_MAX } from "../../util/limits.ts";
-import { EntryWriter, ttlMember, valueMember } from "../../value/entry-text.ts";
+import { EntryWriter, JSON_TYPE_TEXT, ttlMember, valueMember } from "../../value/entry-text.ts";
 import type { Change, ChangeEvent, ChangeTeller } from "../feed/change.ts";
 import type { HeldKey } from "./held.ts";
 import type { Ended } from "./messages.ts";
@@ -39,7 +38,6 @@ import type { Ended } from "./messages.ts";
 const CHECKED_VALUE_BYTES_MAX = 64 * 1024;
 /** How often a record is read again whose pages went missing meanwhile. */
 const TRIES_MAX = 3;
-const JSON_TYPE_TEXT = JSON.stringify(JSON_TYPE);
 
 /** The one place that names the event of a record that is told. */
 function eventOf(type: number): ChangeEvent {
