@@ -14,7 +14,7 @@ import { decodeListRequest, votesOf } from "../../src/cluster/wire/list-wire.ts"
 import { MemoryRunBuilder } from "../../src/engine/catalog/runs/builder.ts";
 import { type KeyRange, rangeOf, rollUpBytes, walk } from "../../src/engine/catalog/runs/listing.ts";
 import { MergedKeys } from "../../src/engine/catalog/runs/merged-keys.ts";
-import { encodeHeld, type HeldKey } from "../../src/shards/catalog/held.ts";
+import { type HeldKey, HeldWriter } from "../../src/shards/catalog/held.ts";
 import type { CatalogAnswer, CatalogQuestion, HeldQuestion } from "../../src/shards/catalog/messages.ts";
 import { hashKey, loadHash } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
@@ -58,10 +58,10 @@ class Replica {
       builder.add(bytes, 0, bytes.length);
     }
     const run = builder.end();
-    const pieces: Buffer[] = [];
+    const writer = new HeldWriter();
     let seen = 0;
     const heldOf = (key: Uint8Array) => this.keys.get(Buffer.from(key).toString()) as HeldKey;
-    const take = (one: HeldKey) => pieces.push(encodeHeld(one)) > 0;
+    const take = (one: HeldKey) => writer.put(one) > 0;
     this.asked++;
     const left =
       run === null
@@ -73,7 +73,7 @@ class Replica {
             isOver: () => seen++ >= limit,
             isFull: () => false,
           });
-    return { kind: "held", entries: new Uint8Array(Buffer.concat(pieces)), left };
+    return { kind: "held", entries: writer.whole(), left };
   }
 }
 

@@ -12,7 +12,7 @@ import {
   LIST_KEYS_MAX,
   votesBytes,
 } from "../../src/cluster/wire/list-wire.ts";
-import { decodeHeld, encodeHeld } from "../../src/shards/catalog/held.ts";
+import { type HeldKey, HeldRow, HeldWriter } from "../../src/shards/catalog/held.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { randomSeed } from "../random.ts";
 
@@ -66,11 +66,11 @@ test("list frames: requests and answers come back as they were", (t) => {
   fc.assert(
     fc.property(fc.array(held), fc.option(place), partitions, (keys, upTo, count) => {
       const votes = new Uint8Array(votesBytes(count)).fill(0xa5);
-      const read = decodeListed(encodeListed(votes, upTo, Buffer.concat(keys.map(encodeHeld))), count);
+      const read = decodeListed(encodeListed(votes, upTo, written(keys)), count);
       assert.ok(read !== null && "keys" in read);
       assert.deepEqual([plain(read.votes), plain(read.place)], [plain(votes), plain(upTo)]);
       assert.deepEqual(
-        read.keys.map((one) => ({ ...one, key: plain(one.key) })),
+        all(read.keys).map((one) => ({ ...one, key: plain(one.key) })),
         keys.map((one) => ({ ...one, ballot: { ...one.ballot }, key: plain(one.key) })),
       );
     }),
@@ -82,6 +82,16 @@ test("list frames: requests and answers come back as they were", (t) => {
   });
 });
 
+function written(keys: readonly HeldKey[]): Buffer {
+  const writer = new HeldWriter();
+  for (const key of keys) writer.put(key);
+  return Buffer.from(writer.whole());
+}
+
+function all(row: HeldRow): HeldKey[] {
+  return Array.from({ length: row.count }, (_, index) => row.at(index));
+}
+
 test("list frames: cut or changed ones are read to an end, and never past it", (t) => {
   const seed = randomSeed(t);
   const bytes = fc.uint8Array({ maxLength: 400 });
@@ -89,12 +99,36 @@ test("list frames: cut or changed ones are read to an end, and never past it", (
     fc.property(bytes, bytes, fc.nat(400), (garbage, more, cut) => {
       decodeListRequest(garbage);
       decodeListed(garbage, 1024);
-      decodeHeld(garbage);
+      HeldRow.of(garbage);
       const votes = new Uint8Array(votesBytes(1024));
       const frame = encodeListed(votes, more, garbage).subarray(0, cut);
       const read = decodeListed(frame, 1024);
-      if (read !== null && "keys" in read) for (const { key } of read.keys) assert.ok(key.length > 0);
+      if (read !== null && "keys" in read) for (const { key } of all(read.keys)) assert.ok(key.length > 0);
     }),
     { seed, numRuns: 500 },
+  );
+});
+
+test("held entries: as bytes they compare as their keys do, and as a whole", (t) => {
+  const seed = randomSeed(t);
+  const keyOrder = (a: Uint8Array, b: Uint8Array) => Math.sign(Buffer.compare(a, b));
+  fc.assert(
+    fc.property(fc.array(held, { minLength: 1 }), fc.array(held, { minLength: 1 }), (some, more) => {
+      // Some of both are the same.
+      const others = [...more, ...some.slice(0, 2)];
+      const [row, other] = [some, others].map((keys) => HeldRow.of(written(keys)) as HeldRow);
+      assert.deepEqual([row.count, other.count], [some.length, others.length]);
+      for (const [i, one] of some.entries())
+        for (const [j, two] of others.entries()) {
+          assert.equal(Math.sign(row.compareKeys(i, other, j)), keyOrder(one.key, two.key));
+          assert.equal(row.isSame(i, other, j), written([one]).equals(written([two])));
+        }
+      for (const reverse of [false, true]) {
+        const sign = reverse ? 1 : -1;
+        const isInOrder = some.every((one, i) => i === 0 || keyOrder(some[i - 1].key, one.key) === sign);
+        assert.equal(row.isInOrder(reverse), isInOrder);
+      }
+    }),
+    { seed, numRuns: 200 },
   );
 });

@@ -6,7 +6,6 @@ import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { hasMajority, type Placement } from "../layout/groups.ts";
 import { decodeListed, encodeListRequest, hasVote, LIST_KEYS_MAX, type Listed } from "../wire/list-wire.ts";
-import { isInOrder } from "./merge.ts";
 import type { ReplicaList } from "./replica-list.ts";
 
 /** A node that answers later counts as one that does not. */
@@ -72,7 +71,7 @@ export async function askAll(
       else if (!("keys" in listed)) {
         if (listed.epoch > layout.epoch) newerLayout(listed.epoch);
         refusals.push(`${node}: ${listed.text}`);
-      } else if (isInOrder(listed.keys, range.reverse)) answers.set(node, listed);
+      } else if (listed.keys.isInOrder(range.reverse)) answers.set(node, listed);
       else refusals.push(`${node} tells keys out of their order`);
     } catch (error) {
       refusals.push(`${node}: ${(error as Error).message}`);

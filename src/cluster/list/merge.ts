@@ -3,7 +3,7 @@
  * and who holds that. Pure.
  */
 import { compareRanks } from "../../rules/register.ts";
-import type { HeldKey } from "../../shards/catalog/held.ts";
+import type { HeldKey, HeldRow } from "../../shards/catalog/held.ts";
 import { hashKey } from "../../util/hash.ts";
 import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import { hasVote, type Listed } from "../wire/list-wire.ts";
@@ -16,11 +16,11 @@ export interface Candidate {
   holders: number;
 }
 
-/** The keys of one node that are not taken yet. */
+/** The keys of one node, and the number of the first that is not taken yet. */
 interface Source {
   node: string;
   votes: Uint8Array;
-  keys: readonly HeldKey[];
+  keys: HeldRow;
   next: number;
 }
 
@@ -29,15 +29,6 @@ export function isBefore(a: Uint8Array, place: Uint8Array, reverse: boolean): bo
   const order = Buffer.compare(a, place);
   // From above, the place itself is not part of what is left.
   return reverse ? order >= 0 : order < 0;
-}
-
-/** Whether keys are in the order of a list, each once. */
-export function isInOrder(keys: readonly HeldKey[], reverse: boolean): boolean {
-  for (let i = 1; i < keys.length; i++) {
-    const order = Buffer.compare(keys[i - 1].key, keys[i].key);
-    if (reverse ? order <= 0 : order >= 0) return false;
-  }
-  return true;
 }
 
 /**
@@ -54,42 +45,49 @@ export function mergeHeld(
   const sources = [...answers].map(([node, { keys, votes }]): Source => ({ node, votes, keys, next: 0 }));
   const candidates: Candidate[] = [];
   for (;;) {
-    const key = nextKey(sources, reverse);
-    if (key === null || (place !== null && !isBefore(key, place, reverse))) return candidates;
+    const first = withFirstKey(sources, reverse);
+    if (first.length === 0) return candidates;
+    const key = first[0].keys.key(first[0].next);
+    if (place !== null && !isBefore(key, place, reverse)) return candidates;
     const group = placement.groupOf(hashKey(key, key.length, 0));
-    const candidate = takeKey(sources, key, group);
+    const candidate = takeKey(first, key, group);
     if (candidate !== null) candidates.push(candidate);
   }
 }
 
-function nextKey(sources: readonly Source[], reverse: boolean): Uint8Array | null {
-  let first: Uint8Array | null = null;
-  for (const { keys, next } of sources) {
-    if (next === keys.length) continue;
-    const { key } = keys[next];
-    if (first === null) first = key;
-    else {
-      const order = Buffer.compare(key, first);
-      if (reverse ? order > 0 : order < 0) first = key;
+/** Those that come to the first of all keys next. */
+function withFirstKey(sources: readonly Source[], reverse: boolean): Source[] {
+  const first: Source[] = [];
+  for (const source of sources) {
+    if (source.next === source.keys.count) continue;
+    if (first.length > 0) {
+      const order = source.keys.compareKeys(source.next, first[0].keys, first[0].next);
+      if (reverse ? order < 0 : order > 0) continue;
+      if (order !== 0) first.length = 0;
     }
+    first.push(source);
   }
   return first;
 }
 
-/** Takes a key out of all sources; null: nobody who has told of it has a vote on it. */
-function takeKey(sources: readonly Source[], key: Uint8Array, group: ReplicaGroup): Candidate | null {
+/** Takes a key out of all that come to it; null: nobody who has told of it has a vote on it. */
+function takeKey(met: readonly Source[], key: Uint8Array, group: ReplicaGroup): Candidate | null {
   let highest: HeldKey | null = null;
+  let best: Source | null = null;
   let holders = 0;
-  for (const source of sources) {
-    if (source.next === source.keys.length) continue;
-    const held = source.keys[source.next];
-    if (held.key !== key && Buffer.compare(held.key, key) !== 0) continue;
+  for (const source of met) {
     source.next++;
     const index = group.nodes.indexOf(source.node);
     if (index < 0 || !hasVote(source.votes, group.partition)) continue;
+    if (best?.keys.isSame(best.next - 1, source.keys, source.next - 1)) {
+      holders |= 1 << index;
+      continue;
+    }
+    const held = source.keys.at(source.next - 1);
     const order = highest === null ? 1 : compareRanks(held, highest);
     if (order > 0) {
       highest = held;
+      best = source;
       holders = 0;
     }
     if (order >= 0) holders |= 1 << index;

@@ -11,7 +11,7 @@
  *   refused 2 1 · epoch 4 · code and sentence as text with a blank between
  */
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
-import { decodeHeld, type HeldKey } from "../../shards/catalog/held.ts";
+import { HeldRow } from "../../shards/catalog/held.ts";
 import { bufferOf, copyOf } from "../../util/bytes.ts";
 import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 
@@ -44,7 +44,7 @@ export interface Listed {
   votes: Uint8Array;
   /** Up to where in the range it has told: the next `low`, or `high`; null: to its end. */
   place: Uint8Array | null;
-  keys: HeldKey[];
+  keys: HeldRow;
 }
 
 export interface ListRefusal {
@@ -117,7 +117,7 @@ export function decodeListRequest(bytes: Uint8Array): ListRequest | null {
   return { epoch: frame.readUInt32LE(4), limit, range };
 }
 
-/** @param entries as decodeHeld reads them */
+/** @param entries as a HeldRow reads them */
 export function encodeListed(votes: Uint8Array, place: Uint8Array | null, entries: Uint8Array): Buffer {
   const head = Buffer.alloc(HEAD_BYTES);
   head[1] = place === null ? 0 : MORE_FLAG;
@@ -142,7 +142,7 @@ export function decodeListed(bytes: Uint8Array, partitions: number): Listed | Li
   if (frame.length < listedBytes || frame[0] !== YES) return null;
   const placeBytes = frame.readUInt16LE(2);
   if (placeBytes > PLACE_BYTES_MAX || listedBytes + placeBytes > frame.length) return null;
-  const keys = decodeHeld(frame.subarray(listedBytes + placeBytes));
+  const keys = HeldRow.of(frame.subarray(listedBytes + placeBytes));
   if (keys === null) return null;
   const hasMore = (frame[1] & MORE_FLAG) !== 0;
   return {

@@ -9,7 +9,7 @@ import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { EntryWriter, keyText } from "../../value/entry-text.ts";
 import type { Entries } from "./entries.ts";
-import { encodeHeld, type HeldKey } from "./held.ts";
+import { type HeldKey, HeldWriter } from "./held.ts";
 import type {
   CatalogAnswer,
   CatalogQuestion,
@@ -166,13 +166,13 @@ export class CatalogAnswers {
   }
 
   private async held({ range, limit }: HeldQuestion): Promise<CatalogAnswer> {
-    const pieces: Uint8Array[] = [];
+    const writer = new HeldWriter();
     const allowance = { ...PAGE, keys: limit, bytes: HELD_BYTES_MAX };
+    let last = 0;
     const take = (held: HeldKey | null): number | null => {
       if (held === null) return null;
-      const piece = encodeHeld(held);
-      pieces.push(piece);
-      return piece.length;
+      last = writer.put(held);
+      return last;
     };
     const left = await this.walk(range, Number.POSITIVE_INFINITY, allowance, {
       key: (key) => take(this.entries.held(key)),
@@ -181,9 +181,9 @@ export class CatalogAnswers {
         const held = this.entries.held(key);
         return held !== null && !held.tombstone && take(held) !== null;
       },
-      prefix: () => pieces[pieces.length - 1].length,
+      prefix: () => last,
     });
-    return { kind: "held", entries: new Uint8Array(Buffer.concat(pieces)), left };
+    return { kind: "held", entries: writer.whole(), left };
   }
 
   private async names({ range, limit }: NamesQuestion): Promise<CatalogAnswer> {

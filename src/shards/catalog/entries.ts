@@ -94,6 +94,7 @@ export class Entries implements ChangeTeller {
 
   /**
    * What a replica holds of a key, tombstones included; null: nothing is known of it.
+   * @param key it is part of the answer as it is
    * @throws as `find`
    */
   held(key: Uint8Array): HeldKey | null {
@@ -106,7 +107,7 @@ export class Entries implements ChangeTeller {
       const tombstone = isAbsence(type);
       const json = isJson(map, unit);
       const held = {
-        key: copyOf(key),
+        key,
         ballot: ballotAt(map, unit),
         tombstone,
         ended: type === TYPE_ENDED,
