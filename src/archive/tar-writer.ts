@@ -48,7 +48,7 @@ const NOTHING_MORE = new Error("the archive was given up");
 export class ArchiveWriter {
   private piece: Buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
   private filled = 0;
-  private queue: Buffer[] = [];
+  private queue: Uint8Array[] = [];
   private queuedBytes = 0;
   private isOver = false;
   private isGivenUp = false;
@@ -59,7 +59,7 @@ export class ArchiveWriter {
   private go = (): void => {};
 
   /**
-   * The archive's bytes.
+   * The archive's bytes, each piece of them good until the next one is asked for.
    * @throws what `destroy` was given
    */
   async *pieces(): AsyncGenerator<Uint8Array> {
@@ -67,9 +67,9 @@ export class ArchiveWriter {
       if (this.failure !== null) throw this.failure;
       const piece = this.queue.shift();
       if (piece !== undefined) {
+        yield piece;
         this.queuedBytes -= piece.length;
         this.go();
-        yield piece;
       } else if (this.filled > 0) {
         // What comes within this turn makes a larger piece.
         if (!this.isOver) await new Promise((resolve) => setImmediate(resolve));
@@ -91,7 +91,7 @@ export class ArchiveWriter {
   }
 
   /**
-   * Puts a value in that comes in pieces.
+   * Puts a value in that comes in pieces, each of which has to be good until the next one is asked for.
    * @throws what `pieces` throws, or that they are not as many bytes as the head says
    */
   async putStream(head: MemberHead, pieces: AsyncIterable<Uint8Array>): Promise<void> {
@@ -100,8 +100,13 @@ export class ArchiveWriter {
       let bytes = 0;
       for await (const piece of pieces) {
         bytes += piece.length;
-        this.write(piece);
-        if (this.queuedBytes > AHEAD_BYTES) await this.room();
+        if (piece.length >= PIECE_BYTES) await this.pass(piece);
+        else {
+          this.write(piece);
+          if (this.queuedBytes > AHEAD_BYTES) await this.room();
+        }
+        // Nobody takes the rest: whoever gives it is to be told now.
+        if (this.isOver) throw this.failure ?? NOTHING_MORE;
       }
       if (bytes !== head.size) throw new Error(`a value of ${head.size} bytes came as ${bytes}`);
       this.pad(bytes);
@@ -131,8 +136,18 @@ export class ArchiveWriter {
     this.go();
   }
 
-  private async room(): Promise<void> {
-    while (this.queuedBytes > AHEAD_BYTES)
+  /** Hands bytes on as they are, and waits until their reader has done with them. */
+  private async pass(bytes: Uint8Array): Promise<void> {
+    this.flush();
+    for (let from = 0; from < bytes.length; from += PIECE_BYTES)
+      this.queue.push(bytes.subarray(from, from + PIECE_BYTES));
+    this.queuedBytes += bytes.length;
+    this.wake();
+    await this.room(0);
+  }
+
+  private async room(bytes = AHEAD_BYTES): Promise<void> {
+    while (this.queuedBytes > bytes)
       await new Promise<void>((resolve) => {
         this.go = resolve;
       });

@@ -10,16 +10,19 @@ import { content } from "../rest/client.ts";
 
 async function all(archive: ArchiveWriter): Promise<Buffer> {
   const pieces: Uint8Array[] = [];
-  for await (const piece of archive.pieces()) pieces.push(piece);
+  // It is good until the next one is asked for.
+  for await (const piece of archive.pieces()) pieces.push(Buffer.from(piece));
   return Buffer.concat(pieces);
 }
 
 async function* cut(bytes: Buffer, random: Random): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; ) {
-    const end = Math.min(bytes.length, at + 1 + random.below(100_000));
+    const end = Math.min(bytes.length, at + 1 + random.below(random.below(2) === 0 ? 100_000 : 300_000));
     // Turns in between, so that what is there of a piece is handed on.
     if (random.below(2) === 0) await new Promise((resolve) => setImmediate(resolve));
-    yield bytes.subarray(at, end);
+    const piece = Buffer.from(bytes.subarray(at, end));
+    yield piece;
+    piece.fill(0xee);
     at = end;
   }
 }
@@ -73,6 +76,22 @@ test("archive: a size of more than 11 octal digits; a value of other bytes than 
   await put;
   await assert.rejects(reading, /came as 1000/);
   reader.destroy();
+
+  // Whoever gives pieces is told that nobody takes them any more.
+  let isClosed = false;
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    try {
+      for (;;) yield content(1, 300_000);
+    } finally {
+      isClosed = true;
+    }
+  }
+  const broken = new ArchiveWriter();
+  const given = assert.rejects(broken.putStream(head, endless()), /given up/);
+  for await (const piece of broken.pieces()) if (piece.length > 100_000) break;
+  broken.destroy();
+  await given;
+  assert.ok(isClosed);
 
   const left = new ArchiveWriter();
   left.destroy();

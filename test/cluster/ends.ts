@@ -116,6 +116,8 @@ export interface LockResult {
   takeovers: number;
   /** Holders that did not give the lock back. */
   abandoned: number;
+  /** Of clients that were told too late that they had it. */
+  late: number;
   /** Tokens of holders at the same time. */
   together: string[];
   /** Tokens that were not above the one before. */
@@ -127,7 +129,7 @@ export async function lockHolders(cluster: Cluster, random: Random, takeovers: n
   const { workers } = cluster;
   const path = `/lock-${random.below(2 ** 30).toString(36)}`;
   const holdings: Holding[] = [];
-  let abandoned = 0;
+  let [abandoned, late] = [0, 0];
   const contend = async (number: number): Promise<void> => {
     const { port } = workers[number % workers.length];
     while (holdings.length < takeovers) {
@@ -142,6 +144,11 @@ export async function lockHolders(cluster: Cluster, random: Random, takeovers: n
         fromMs: performance.now(),
         toMs: startMs + LOCK_MS - MARGIN_MS,
       };
+      // Who hears of it when it may be over is no holder; by then another one may have been told of a later token.
+      if (holding.fromMs >= holding.toMs) {
+        late++;
+        continue;
+      }
       holdings.push(holding);
       await sleep(random.below(20));
       if (random.below(8) === 0) {
@@ -155,13 +162,14 @@ export async function lockHolders(cluster: Cluster, random: Random, takeovers: n
   const contention = Promise.all(Array.from({ length: CONTENDERS }, (_, number) => contend(number)));
   await besideClocks(cluster, random, LOCK_SKEW_MS, contention);
   holdings.sort((a, b) => a.fromMs - b.fromMs);
-  const result: LockResult = { takeovers: holdings.length, abandoned, together: [], falling: [] };
+  const result: LockResult = { takeovers: holdings.length, abandoned, late, together: [], falling: [] };
+  const told = ({ token, fromMs, toMs }: Holding) => `${token} ${fromMs.toFixed(1)} to ${toMs.toFixed(1)}`;
   let before: Holding | null = null;
   for (const holding of holdings) {
     if (before !== null && holding.fromMs < before.toMs)
-      result.together.push(`${before.token} ${holding.token}`);
+      result.together.push(`${told(before)}, ${told(holding)}`);
     if (before !== null && holding.token <= before.token)
-      result.falling.push(`${before.token} ${holding.token}`);
+      result.falling.push(`${told(before)}, ${told(holding)}`);
     if (before === null || holding.toMs > before.toMs) before = holding;
   }
   return result;

@@ -8,7 +8,7 @@ import { ArchiveReader } from "../../archive/tar-reader.ts";
 import { type NodeClient, pathOf, textOf } from "../client/node-client.ts";
 import { PartFile, Unwritten } from "../subcommand/part-file.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
-import { intoStream, targetFile } from "../subcommand/target-file.ts";
+import { intoStream, targetFile, written } from "../subcommand/target-file.ts";
 import { counting } from "../subcommand/transfer.ts";
 
 const PIECE_BYTES = 1024 * 1024;
@@ -67,11 +67,11 @@ async function exportInto(
   const name = file === "-" ? "to standard output" : file;
   // Each write says by itself that it has failed.
   out.on("error", () => {});
-  const done = await receive(client, query, terminal, NOWHERE, (piece) => {
-    return new Promise((resolve, reject) => {
-      out.write(piece, (error) => (error ? reject(new Unwritten(name, error)) : resolve()));
-    });
-  });
+  const done = await receive(client, query, terminal, NOWHERE, (piece) =>
+    written(out, piece).catch((error: Error) => {
+      throw new Unwritten(name, error);
+    }),
+  );
   await new Promise<void>((resolve) => out.end(() => resolve()));
   return done;
 }

@@ -16,7 +16,7 @@ import { TYPE_FORGOTTEN } from "../../format/offsets.ts";
 import { type Ballot, ballotAt, keyOf, typeOf } from "../../format/record.ts";
 import { isAbsence } from "../../format/record-types.ts";
 import { compareBallots, etagOf } from "../../format/version.ts";
-import { archivedOf, piecesOf } from "../../server/transfer/outgoing.ts";
+import { archivedOf, viewsOf } from "../../server/transfer/outgoing.ts";
 import { FoundRecord } from "../../shards/vault/found-record.ts";
 import { hashBOf, hashKey, INDEX_PARTITIONS, indexPartitionOf, shardOf } from "../../util/hash.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
@@ -97,7 +97,7 @@ class Copy {
     const { json, valueBytes } = found;
     if (valueBytes > CHUNK_BYTES) {
       const reader = found.open();
-      return { value, bytes: null, pieces: () => piecesOf(reader, json) };
+      return { value, bytes: null, pieces: () => viewsOf(reader, json) };
     }
     const stored = found.copy();
     return { value, bytes: json ? innerText(stored) : stored, pieces: null };

@@ -1,12 +1,11 @@
 /** An archive of what backups hold, as a file. */
-import { Readable, Writable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { Writable } from "node:stream";
 import { headOf } from "../../archive/member.ts";
 import { ArchiveWriter } from "../../archive/tar-writer.ts";
 import { loadHash } from "../../util/hash.ts";
 import { PartFile } from "../subcommand/part-file.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
-import { intoStream, targetFile } from "../subcommand/target-file.ts";
+import { intoStream, targetFile, written } from "../subcommand/target-file.ts";
 import { counting } from "../subcommand/transfer.ts";
 import { Copies } from "./copies.ts";
 
@@ -45,7 +44,7 @@ export async function archiveCopies(
         archive.destroy(error);
         throw error;
       }),
-      pipeline(Readable.from(archive.pieces()), target),
+      writeAll(archive, target),
     ]);
   try {
     const target = file === "-" ? null : targetFile(file);
@@ -54,6 +53,18 @@ export async function archiveCopies(
     return { keys, damaged: copies.damaged };
   } finally {
     shown.stop();
+  }
+}
+
+async function writeAll(archive: ArchiveWriter, target: Writable): Promise<void> {
+  // Each write says by itself that it has failed.
+  target.on("error", () => {});
+  try {
+    for await (const piece of archive.pieces()) await written(target, piece);
+    await new Promise<void>((resolve) => target.end(() => resolve()));
+  } catch (error) {
+    target.destroy();
+    throw error;
   }
 }
 

@@ -31,6 +31,13 @@ export function intoStream(name: string): Writable {
   return createWriteStream(name, { flags: "a" });
 }
 
+/** Writes a piece, and comes back when the stream has done with it. */
+export function written(target: Writable, piece: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    target.write(piece, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
 /**
  * Saves what `write` puts into a stream.
  * @throws Error: the file is what it was before

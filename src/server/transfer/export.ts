@@ -11,7 +11,7 @@ import { ArchiveWriter } from "../../archive/tar-writer.ts";
 import type { Token } from "../../auth/tokens.ts";
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import type { NamesAnswer } from "../../shards/catalog/messages.ts";
-import { nameOf } from "../../util/bytes.ts";
+import { copyOf, nameOf } from "../../util/bytes.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import { KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
@@ -28,8 +28,6 @@ import { type Outgoing, OutgoingValues } from "./outgoing.ts";
 const PAGE_KEYS = 1000;
 /** Values read ahead of their turn: so many MiB at most. */
 const AHEAD = 32;
-/** Handed to the socket at a time, about. */
-const PIECE_BYTES = 128 * 1024;
 /** Others get their turn after so long. */
 const SLICE_MS = 2;
 /** Kept back, for so many beats. */
@@ -180,30 +178,23 @@ class Export {
 
   /** Hands the archive to the socket. */
   private async send(): Promise<void> {
-    let pieces: Uint8Array[] = [];
-    let bytes = 0;
     let untilMs = performance.now() + SLICE_MS;
     for await (const piece of this.archive.pieces()) {
-      pieces.push(piece);
-      bytes += piece.length;
-      if (bytes >= PIECE_BYTES) {
-        await this.write(pieces);
-        pieces = [];
-        bytes = 0;
-      }
+      await this.write(piece);
       if (performance.now() < untilMs) continue;
       await new Promise((resolve) => setImmediate(resolve));
       untilMs = performance.now() + SLICE_MS;
     }
-    if (bytes > 0) await this.write(pieces);
   }
 
-  private async write(pieces: readonly Uint8Array[]): Promise<void> {
-    const { answer } = this;
-    const all = Buffer.concat([this.held, ...pieces]);
-    const end = Math.max(0, all.length - HELD_BYTES);
-    this.held = all.subarray(end);
-    answer.cork(() => answer.send(all.subarray(0, end)));
+  private async write(piece: Uint8Array): Promise<void> {
+    const { answer, held } = this;
+    const end = Math.max(0, piece.length - HELD_BYTES);
+    this.held = copyOf(piece, end);
+    answer.cork(() => {
+      answer.send(held);
+      answer.send(piece.subarray(0, end));
+    });
     while (answer.isOpen && !answer.hasRoom)
       await new Promise<void>((resolve) => {
         this.wake = resolve;

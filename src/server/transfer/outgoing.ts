@@ -106,7 +106,7 @@ function opened(key: Uint8Array, found: Found): Outgoing | null {
   return {
     value: archivedOf(key, etagOf(found.etag), found),
     bytes: null,
-    pieces: () => piecesOf(reader, json),
+    pieces: () => viewsOf(reader, json),
   };
 }
 
@@ -145,19 +145,33 @@ export function archivedOf(key: Uint8Array, etag: string, described: Described):
   };
 }
 
-/** The bytes of a value's file, in copies that are known to be whole. Closes the reader. */
-export async function* piecesOf(reader: ValueReader, json: boolean): AsyncGenerator<Uint8Array> {
+/**
+ * The bytes of a value's file, each piece good until the next one is asked for. Closes the reader.
+ * @throws VaultError("corrupt") also of the piece before, where the disk could not give all of it
+ */
+export async function* viewsOf(reader: ValueReader, json: boolean): AsyncGenerator<Uint8Array> {
   try {
     const end = json ? reader.valueBytes - JSON_SUFFIX.length : reader.valueBytes;
     for (let offset = json ? JSON_PREFIX.length : 0; offset < end; ) {
       await pieceReady(reader, offset);
       const piece = reader.read(offset);
-      const copy = copyOf(piece, 0, Math.min(piece.length, end - offset));
-      if (reader.holds?.(offset, offset + copy.length) === false) throw new VaultError("corrupt");
-      yield copy;
-      offset += copy.length;
+      const length = Math.min(piece.length, end - offset);
+      yield length === piece.length ? piece : piece.subarray(0, length);
+      if (reader.holds?.(offset, offset + length) === false) throw new VaultError("corrupt");
+      offset += length;
     }
   } finally {
     reader.close();
   }
+}
+
+/** As `viewsOf`, in copies that are known to be whole. */
+export async function* piecesOf(reader: ValueReader, json: boolean): AsyncGenerator<Uint8Array> {
+  let last: Uint8Array | null = null;
+  for await (const view of viewsOf(reader, json)) {
+    // Whoever has asked for the next one has found the last one whole.
+    if (last !== null) yield last;
+    last = copyOf(view);
+  }
+  if (last !== null) yield last;
 }
