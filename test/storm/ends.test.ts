@@ -76,7 +76,9 @@ test("ends: a lock has one holder at a time, under chaos", { timeout: TEST_MS_MA
       const sumOf = (name: "abandoned" | "late"): number =>
         results.reduce((sum, result) => sum + result[name], 0);
       takeovers += results.reduce((sum, result) => sum + result.takeovers, 0);
-      console.log(`# ${takeovers} takeovers, ${sumOf("abandoned")} of the last were left to their end; ${sumOf("late")} told too late`);
+      console.log(
+        `# ${takeovers} takeovers, ${sumOf("abandoned")} of the last were left to their end; ${sumOf("late")} told too late`,
+      );
       for (const { together, falling } of results) assert.deepEqual([together, falling], [[], []]);
     }
   } finally {
