@@ -524,12 +524,16 @@ export class SimNode {
     return this.world.groups[this.epoch - 1];
   }
 
-  /** Runs now, or when a pause (SIGSTOP) is over; not at all if the node is down then. */
+  /** Runs now, or when a pause (SIGSTOP) is over; not at all if the node has crashed by then. */
   whenRunning(run: () => void): void {
     const { queue } = this.world;
+    const { life } = this;
     if (!this.alive) return;
     if (this.pausedUntil <= queue.now) run();
-    else queue.at(this.pausedUntil, () => this.whenRunning(run));
+    else
+      queue.at(this.pausedUntil, () => {
+        if (this.life === life) this.whenRunning(run);
+      });
   }
 
   boot(): void {
