@@ -128,6 +128,7 @@ export class WriteOperation {
     const { round, doubt } = this;
     this.answered = true;
     round.phase = "over";
+    if (effect !== null) this.certain = false; // by which of its tries it got there nobody knows
     const outcome = effect !== null ? "done" : doubt.exists ? "unknown_outcome" : "no_quorum";
     // Others that wrote it again drew one version for it.
     const ballot = effect !== null && round.weight > 1 ? doubt.since : (effect?.ballot ?? null);
