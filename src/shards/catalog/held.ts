@@ -6,6 +6,7 @@
  * A page over a cluster reads several times as many of them as it tells, and mostly they are the same from
  * each replica. So they stay bytes, and are compared as such, until somebody asks for one.
  */
+import { compareKeys, sharedBytes } from "../../format/keys/order.ts";
 import type { Ballot } from "../../format/record.ts";
 import { bufferOf, copyOf } from "../../util/bytes.ts";
 import { CONTENT_TYPE_BYTES_MAX, RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
@@ -151,27 +152,20 @@ export class HeldRow {
 
   /** The order of two keys, of two rows or of one. */
   compareKeys(index: number, other: HeldRow, otherIndex: number): number {
-    const { bytes: a } = this;
-    const { bytes: b } = other;
-    const aAt = this.starts[index] + HEAD_BYTES;
-    const bAt = other.starts[otherIndex] + HEAD_BYTES;
-    const aBytes = this.keyBytes(index);
-    const bBytes = other.keyBytes(otherIndex);
-    const common = Math.min(aBytes, bBytes);
-    for (let i = 0; i < common; i++) if (a[aAt + i] !== b[bAt + i]) return a[aAt + i] - b[bAt + i];
-    return aBytes - bBytes;
+    const from = this.starts[index] + HEAD_BYTES;
+    const otherFrom = other.starts[otherIndex] + HEAD_BYTES;
+    const to = from + this.keyBytes(index);
+    return compareKeys(this.bytes, from, to, other.bytes, otherFrom, otherFrom + other.keyBytes(otherIndex));
   }
 
   /** Whether two entries are the same, of two rows or of one. */
   isSame(index: number, other: HeldRow, otherIndex: number): boolean {
-    const { bytes: a } = this;
-    const { bytes: b } = other;
-    const aAt = this.starts[index];
-    const bAt = other.starts[otherIndex];
-    const length = this.starts[index + 1] - aAt;
-    if (other.starts[otherIndex + 1] - bAt !== length) return false;
-    for (let i = 0; i < length; i++) if (a[aAt + i] !== b[bAt + i]) return false;
-    return true;
+    const from = this.starts[index];
+    const to = this.starts[index + 1];
+    const otherFrom = other.starts[otherIndex];
+    const otherTo = other.starts[otherIndex + 1];
+    if (to - from !== otherTo - otherFrom) return false;
+    return sharedBytes(this.bytes, from, to, other.bytes, otherFrom, otherTo) === to - from;
   }
 
   /** Whether keys are in the order of a list, each once. */
