@@ -7,12 +7,31 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
 
+/** What runs in threads of its own: programs too, which a loader would compile anew for each thread. */
+const THREADS = [
+  "src/app/front-thread.ts",
+  "src/s3/hashing/hash-thread.ts",
+  "src/shards/catalog/handler.ts",
+  "src/shards/thread/handler.ts",
+];
+
+const programOf = (file) => file.replace(/\.ts$/, ".js");
+
 /** Modules keep the place where they are written: what they read or start lies beside them. None is the one that was started. */
-const inPlace = {
+const inPlace = (root, out) => ({
   name: "in-place",
   setup(bundle) {
+    const threads = THREADS.map((file) => [path.join(root, file), path.join(out, programOf(file))]);
     bundle.onLoad({ filter: /\.ts$/ }, ({ path: file }) => {
-      const text = readFileSync(file, "utf8");
+      let text = readFileSync(file, "utf8");
+      // Threads of what has a program run that; others, such as those of a test's own file, need the loader.
+      if (file === path.join(root, "src/shards/thread/from-source.ts"))
+        text = `${text.replace("function fromSource(", "function byLoader(")}
+          const programs = new Map(${JSON.stringify(threads)});
+          export function fromSource(file: string): ThreadStart {
+            const program = programs.get(file);
+            return program === undefined ? byLoader(file) : [program, {}];
+          }`;
       const names = [
         ["__filename", file],
         ["__dirname", path.dirname(file)],
@@ -25,7 +44,7 @@ const inPlace = {
       return { contents: head + contents, loader: "ts" };
     });
   },
-};
+});
 
 /**
  * Writes `files` (paths below `root`) below `out`.
@@ -34,7 +53,7 @@ const inPlace = {
 export async function bundleTests(root, files, out) {
   await build({
     absWorkingDir: root,
-    entryPoints: files,
+    entryPoints: [...files, ...THREADS],
     outdir: out,
     outbase: root,
     bundle: true,
@@ -44,8 +63,8 @@ export async function bundleTests(root, files, out) {
     target: `node${process.versions.node}`,
     sourcemap: "linked",
     sourcesContent: false,
-    plugins: [inPlace],
+    plugins: [inPlace(root, out)],
     logLevel: "warning",
   });
-  return files.map((file) => path.join(out, file.replace(/\.ts$/, ".js")));
+  return files.map((file) => path.join(out, programOf(file)));
 }
