@@ -1,5 +1,5 @@
 /**
- * How a thread runs a source file. The build of the tests has this function name the programs that it has made
+ * How a thread runs a source file. The build of the tests has this function name the programs that it made
  * of some.
  */
 import { createRequire } from "node:module";
