@@ -1,6 +1,6 @@
 /** Hints: what is kept for a node that is away, over restarts and damage, with its bounds. */
 import assert from "node:assert/strict";
-import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import { HINTS_MAX, type HintOutcome } from "../../src/cluster/repair/hint-queue.ts";
@@ -81,6 +81,25 @@ test("hints: are there after a restart, whatever the end of the file looks like"
     world.up = true;
     await waitUntil("all are sent", () => world.sent.length === kept);
     assert.ok(world.sent.every(([key, clock]) => key === `key-${clock - 1}`));
+    await hints.close();
+  } finally {
+    removeFolder(folder);
+  }
+});
+
+test("hints: a file that cannot be read, or says terabytes, is named, and keeps nobody else's from being read", async () => {
+  const folder = temporaryFolder();
+  try {
+    const first = open(folder);
+    first.hints.add(NODE, keyOf("a"), at(1));
+    await first.hints.close();
+    mkdirSync(path.join(folder, "hints", "0"));
+    writeFileSync(path.join(folder, "hints", "00"), "http://node-c:3000\n");
+    truncateSync(path.join(folder, "hints", "00"), 2 ** 40);
+    const { hints, world } = open(folder);
+    assert.equal(hints.counts(NODE).waiting, 1);
+    assert.match(world.warnings[0], /hints\/0 could not be read/);
+    assert.match(world.warnings[1], /hints\/00 could not be read: .* has 1099511627776 bytes/);
     await hints.close();
   } finally {
     removeFolder(folder);

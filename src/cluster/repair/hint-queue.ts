@@ -26,6 +26,8 @@ export const RETRY_MS = 500;
 /** A file is written anew when it has this many entries more than wait. */
 const STALE_MAX = 20_000;
 const ENTRY_BYTES = 24;
+/** More than a file has: keys that wait, as many that are stale, and the rest of each entry. */
+export const HINT_FILE_BYTES_MAX = 4 * HINT_BYTES_MAX;
 
 /** done: it holds this or something newer, or never will. later: try again. */
 export type HintOutcome = "done" | "later";

@@ -8,13 +8,14 @@
  * the queues are bounded (what does not fit is dropped and counted), and their files are written in the
  * background without a sync.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import type { Ballot } from "../../format/record.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
+import { readBounded } from "../../util/bounded-file.ts";
 import { hash32 } from "../../util/hash.ts";
 import type { ClusterKey } from "../register/ports.ts";
-import { HintQueue, type HintQueueSetup, RETRY_MS } from "./hint-queue.ts";
+import { HINT_FILE_BYTES_MAX, HintQueue, type HintQueueSetup, RETRY_MS } from "./hint-queue.ts";
 
 /** Between two appends to the files. */
 const WRITE_MS = 200;
@@ -100,21 +101,26 @@ export class Hints {
   }
 
   private load(): void {
+    let names: string[] = [];
     try {
       mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-      for (const name of readdirSync(this.folder)) {
-        const file = path.join(this.folder, name);
-        if (name.endsWith(".new")) {
-          rmSync(file, { force: true });
-          continue;
-        }
-        const bytes = readFileSync(file);
-        const end = bytes.indexOf(10);
-        if (end < 0) rmSync(file, { force: true });
-        else this.queueOf(bytes.toString("utf8", 0, end)).load(bytes.subarray(end + 1));
-      }
+      names = readdirSync(this.folder);
     } catch (error) {
       this.setup.warn(`${this.folder} could not be read: ${sentenceOf(error as Error)}`);
     }
+    for (const name of names) {
+      try {
+        this.loadFile(path.join(this.folder, name));
+      } catch (error) {
+        this.setup.warn(`hints in ${this.folder}/${name} could not be read: ${sentenceOf(error as Error)}`);
+      }
+    }
+  }
+
+  private loadFile(file: string): void {
+    const bytes = file.endsWith(".new") ? null : readBounded(file, HINT_FILE_BYTES_MAX);
+    const end = bytes?.indexOf(10) ?? -1;
+    if (bytes === null || end < 0) rmSync(file, { force: true });
+    else this.queueOf(bytes.toString("utf8", 0, end)).load(bytes.subarray(end + 1));
   }
 }
