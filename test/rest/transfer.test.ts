@@ -484,6 +484,25 @@ describe("transfer: the command line", () => {
       for (const { status, err } of both) if (status !== 0) assert.match(err, /another command is writing/);
       assert.ok(fs.readFileSync(file).equals(whole));
       assert.ok(!fs.existsSync(`${file}.part`));
+
+      // Of another store: the same keys, and no value that is here. What has been changed since does no harm.
+      await withServer({}, async (other) => {
+        for (const key of ["a", "m/1"]) await call(other.port, "PUT", kv(key), { body: "another's" });
+        const command = ["export", path.join(folder, "other.tar"), "-url", other.url];
+        assert.equal((await runCommand(command)).status, 0);
+        fs.writeFileSync(`${file}.part`, fs.readFileSync(command[1]).subarray(0, -1024));
+        const { status, err } = await runCommand(["export", file, ...url]);
+        assert.deepEqual(
+          [status, /as if it were of another store: it is made anew/.test(err)],
+          [0, true],
+          err,
+        );
+        assert.ok(fs.readFileSync(file).equals(whole));
+        fs.writeFileSync(`${file}.part`, whole.subarray(0, -1024));
+        await call(server.port, "PUT", kv("a"), { body: "changed since" });
+        const { out } = await runCommand(["export", file, "-json", ...url]);
+        assert.deepEqual([JSON.parse(out).keys, JSON.parse(out).resumed], [4, true]);
+      });
     });
   });
 

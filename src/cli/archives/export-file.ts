@@ -12,6 +12,8 @@ import { intoStream, targetFile, written } from "../subcommand/target-file.ts";
 import { counting } from "../subcommand/transfer.ts";
 
 const PIECE_BYTES = 1024 * 1024;
+/** Keys by which a beginning is known: of so many, one has hardly ever been left as it was. */
+const LATEST_MAX = 1000;
 
 export interface Exported {
   keys: number;
@@ -26,6 +28,14 @@ interface Place {
   end: number;
   firstKey: Buffer | null;
   lastKey: Buffer | null;
+  /** The last ones with their versions: what they came from is known by them. */
+  latest: Listed[];
+}
+
+/** A key as an archive and a list have it. */
+interface Listed {
+  key: string;
+  etag: string;
 }
 
 /**
@@ -67,7 +77,7 @@ async function exportInto(
   const name = file === "-" ? "to standard output" : file;
   // Each write says by itself that it has failed.
   out.on("error", () => {});
-  const done = await receive(client, query, terminal, NOWHERE, (piece) =>
+  const done = await receive(client, query, terminal, nowhere(), (piece) =>
     written(out, piece).catch((error: Error) => {
       throw new Unwritten(name, error);
     }),
@@ -76,7 +86,7 @@ async function exportInto(
   return done;
 }
 
-const NOWHERE: Place = { keys: 0, end: 0, firstKey: null, lastKey: null };
+const nowhere = (): Place => ({ keys: 0, end: 0, firstKey: null, lastKey: null, latest: [] });
 
 /** Where an earlier export was broken off; at the beginning, where it was of something else. */
 async function placeToGoOn(
@@ -89,13 +99,22 @@ async function placeToGoOn(
   const place = await placeIn(part);
   const { firstKey, lastKey } = place;
   if (firstKey === null || lastKey === null) return place;
-  const start = Buffer.from(prefix);
-  if (![firstKey, lastKey].every((key) => key.subarray(0, start.length).equals(start)))
+  const bytes = Buffer.from(prefix);
+  if (![firstKey, lastKey].every((key) => key.subarray(0, bytes.length).equals(bytes)))
     throw new Error(`${part} is of an export with another prefix: remove it, or name another file`);
-  const first = await firstKeyOf(client, query);
-  if (first === null || Buffer.compare(firstKey, first) <= 0) return place;
-  terminal.err(`${part} lacks keys before its first one, such as of a longer prefix: it is made anew\n`);
-  return NOWHERE;
+  const anew = (why: string): Place => {
+    terminal.err(`${part} ${why}: it is made anew\n`);
+    return nowhere();
+  };
+  const [first] = await listed(client, query, { limit: "1" });
+  if (first !== undefined && Buffer.compare(firstKey, Buffer.from(first.key)) > 0)
+    return anew("lacks keys before its first one, such as of a longer prefix");
+  const start = place.latest[0].key;
+  const now = await listed(client, query, { start, limit: String(LATEST_MAX) });
+  const versions = new Map(now.map(({ key, etag }) => [key, etag]));
+  if (!place.latest.some(({ key, etag }) => versions.get(key) === etag))
+    return anew(`has nothing near its end that is there now, as if it were of another store`);
+  return place;
 }
 
 /**
@@ -104,7 +123,7 @@ async function placeToGoOn(
  */
 async function placeIn(file: string): Promise<Place> {
   const size = fs.statSync(file).size;
-  const place: Place = { ...NOWHERE };
+  const place = nowhere();
   const tracker = new Tracker(place, size);
   for await (const piece of fs.createReadStream(file, { highWaterMark: PIECE_BYTES })) {
     await tracker.take(piece as Buffer);
@@ -156,6 +175,8 @@ class Tracker {
       this.place.firstKey ??= read.key;
       this.place.end = start + member.end;
       this.place.lastKey = read.key;
+      this.place.latest.push({ key: read.key.toString(), etag: read.etag });
+      if (this.place.latest.length >= 2 * LATEST_MAX) this.place.latest.splice(0, LATEST_MAX);
     }
     this.isOver = true;
     this.drained();
@@ -181,7 +202,7 @@ async function receive(
   from: Place,
   write: (piece: Buffer) => Promise<void>,
 ): Promise<Exported> {
-  const place = { ...from };
+  const place = { ...from, latest: [] };
   const ask = new URLSearchParams(query);
   if (place.lastKey !== null) ask.set("after", place.lastKey.toString("utf8"));
   const total = terminal.isTerminal ? place.keys + (await countOf(client, ask)) : 0;
@@ -215,17 +236,20 @@ async function countOf(client: NodeClient, query: URLSearchParams): Promise<numb
   return keys;
 }
 
-/** The first key of an export now; null: there is none. */
-async function firstKeyOf(client: NodeClient, query: URLSearchParams): Promise<Buffer | null> {
-  for await (const { keys = [] } of pagesOf(client, query, { limit: "1" }))
-    if (keys.length > 0) return Buffer.from(keys[0].key);
-  return null;
+/** The first keys of a page of the list of what an export has. */
+async function listed(
+  client: NodeClient,
+  query: URLSearchParams,
+  more: Record<string, string>,
+): Promise<Listed[]> {
+  for await (const { keys = [] } of pagesOf(client, query, more)) if (keys.length > 0) return keys;
+  return [];
 }
 
 /** Of a list. */
 interface Page {
   count?: number;
-  keys?: { key: string }[];
+  keys?: Listed[];
   cursor: string | null;
 }
 
