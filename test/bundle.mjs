@@ -7,12 +7,14 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
 
-/** What runs in threads of its own: programs too, which a loader would compile anew for each thread. */
-const THREADS = [
+/** What tests start as threads and processes: programs too, which a loader would compile anew for each. */
+const STARTED = [
   "src/app/front-thread.ts",
   "src/s3/hashing/hash-thread.ts",
   "src/shards/catalog/handler.ts",
   "src/shards/thread/handler.ts",
+  "test/sim/chunk.ts",
+  "test/sim/node/chunk.ts",
 ];
 
 const programOf = (file) => file.replace(/\.ts$/, ".js");
@@ -21,13 +23,13 @@ const programOf = (file) => file.replace(/\.ts$/, ".js");
 const inPlace = (root, out) => ({
   name: "in-place",
   setup(bundle) {
-    const threads = THREADS.map((file) => [path.join(root, file), path.join(out, programOf(file))]);
+    const started = STARTED.map((file) => [path.join(root, file), path.join(out, programOf(file))]);
     bundle.onLoad({ filter: /\.ts$/ }, ({ path: file }) => {
       let text = readFileSync(file, "utf8");
-      // Threads of what has a program run that; others, such as those of a test's own file, need the loader.
+      // What has a program runs as that; the rest, such as threads of a test's own file, needs the loader.
       if (file === path.join(root, "src/shards/thread/from-source.ts"))
         text = `${text.replace("function fromSource(", "function byLoader(")}
-          const programs = new Map(${JSON.stringify(threads)});
+          const programs = new Map(${JSON.stringify(started)});
           export function fromSource(file: string): ThreadStart {
             const program = programs.get(file);
             return program === undefined ? byLoader(file) : [program, {}];
@@ -53,7 +55,7 @@ const inPlace = (root, out) => ({
 export async function bundleTests(root, files, out) {
   await build({
     absWorkingDir: root,
-    entryPoints: [...files, ...THREADS],
+    entryPoints: [...files, ...STARTED],
     outdir: out,
     outbase: root,
     bundle: true,

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { fork } from "node:child_process";
 import path from "node:path";
 import { test } from "node:test";
+import { fromSource } from "../../src/shards/thread/from-source.ts";
 import { randomSeed } from "../random.ts";
 import type { Outcome } from "../sim/node/history.ts";
 
@@ -13,11 +14,11 @@ const TIME_MS = Number(process.env.TIME_MS ?? 20 * 60_000);
 const PROCESSES = 2;
 const CHUNK = 50;
 
+const [program, options] = fromSource(path.join(__dirname, "../sim/node/chunk.ts"));
+
 function runChunk(first: number, count: number): Promise<Outcome[]> {
   return new Promise((resolve, reject) => {
-    const child = fork(path.join(__dirname, "../sim/node/chunk.ts"), [String(first), String(count)], {
-      execArgv: ["--import", "tsx"],
-    });
+    const child = fork(program, [String(first), String(count)], options);
     let outcomes: Outcome[] | null = null;
     child.on("message", (message) => {
       outcomes = message as Outcome[];

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { fork } from "node:child_process";
 import path from "node:path";
 import { test } from "node:test";
+import { fromSource } from "../../src/shards/thread/from-source.ts";
 import { randomSeed } from "../random.ts";
 import type { Summary } from "../sim/history.ts";
 
@@ -13,11 +14,11 @@ const PROCESSES = 2;
 const CHUNK = 10_000;
 const PARTS = 4;
 
+const [program, options] = fromSource(path.join(__dirname, "../sim/chunk.ts"));
+
 function runChunk(first: number, count: number, faults: readonly string[]): Promise<Summary> {
   return new Promise((resolve, reject) => {
-    const child = fork(path.join(__dirname, "../sim/chunk.ts"), [String(first), String(count), ...faults], {
-      execArgv: ["--import", "tsx"],
-    });
+    const child = fork(program, [String(first), String(count), ...faults], options);
     let summary: Summary | null = null;
     child.on("message", (message) => {
       summary = message as Summary;

@@ -1,6 +1,6 @@
 /**
- * How a thread runs a source file. The build of the tests has this function name the programs that it made
- * of some.
+ * How a thread or process runs a source file. The build of the tests has this function name the programs
+ * that it made of some.
  */
 import { createRequire } from "node:module";
 
