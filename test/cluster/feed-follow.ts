@@ -139,6 +139,7 @@ export async function followCluster(random: Random, rounds: number, moves = fals
       while (!over) {
         await follower.step(random.below(2) === 0 ? "&wait=200ms" : "");
         if (random.below(12) === 0) follower.kill();
+        await sleep(random.below(20));
       }
     }),
   );
