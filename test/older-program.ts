@@ -6,6 +6,8 @@ import { REPOSITORY, temporaryFolder } from "./rest/server.ts";
 
 /** The last commit that knows neither format 2 of a record nor feature levels. */
 export const BEFORE_FIELDS = "bc820032c321bf2cb1fed55c34deac0577eff22b";
+/** The last commit of feature level 5: what races, it orders in another way than later ones. */
+export const BEFORE_VERSIONS = "32695abf151b0c7de8d2a53eeb3ee2b3255b2d57";
 
 /** Why it cannot be built here, or null: a copy of the sources has no history. */
 export function withoutHistory(commit: string): string | null {

@@ -17,7 +17,7 @@ import { looksSealed } from "../../src/format/slab.ts";
 import { hashKey, INDEX_PARTITIONS, indexPartitionOf, loadHash } from "../../src/util/hash.ts";
 import { type Diagnostic, Random } from "../random.ts";
 import { call, content, inParallel } from "./client.ts";
-import { printedPort, type Server, startServer } from "./server.ts";
+import { launch, printedPort, runProgram, type Server, startServer } from "./server.ts";
 
 const WRITERS = 8;
 const KEYS = 10;
@@ -293,7 +293,7 @@ class Storm {
     unknown: 0,
   };
   readonly starts: number[] = [];
-  private readonly server: Server;
+  server: Server;
   private readonly random: Random;
   private readonly writers: Writer[];
   private readonly bulk: BulkWriter[];
@@ -409,4 +409,68 @@ export async function killStorm(t: Diagnostic, options: StormOptions): Promise<R
   } finally {
     await server.dispose();
   }
+}
+
+/** After a directory's upgrade: what turns its slabs into the new format, and what reads them. */
+const UPGRADED_MOMENTS = ["compaction", "random", "sealing", "compaction", "recovery"] as const;
+/** Kills of `minivault upgrade` before it may end. */
+const UPGRADE_KILLS = 5;
+
+/**
+ * The same over upgrades: an older program fills a directory under kills, `minivault upgrade` is killed again and again, and the program goes on
+ * under kills. Fails on anything lost, wrong or back from the dead, and on what verify finds. Answers how often the command was killed before it had ended.
+ * @param older the older program's file
+ */
+export async function upgradeStorm(
+  t: Diagnostic,
+  options: { seed: number; directories: number; older: string },
+): Promise<number> {
+  await loadHash();
+  const random = new Random(options.seed);
+  let killed = 0;
+  for (let number = 0; number < options.directories; number++) {
+    const first = await startServer({ program: options.older });
+    const { data } = first;
+    let storm: Storm | null = null;
+    try {
+      storm = new Storm(first, options.seed + number);
+      await storm.inserter.preload(first.port, 1000);
+      for (const moment of ["compaction", "upload"] as const) await storm.round(moment);
+      await first.stop();
+      for (let kill = 0; kill < UPGRADE_KILLS; kill++) if (await upgradeKilled(data, random)) killed++;
+      const { status, output } = await runProgram(["upgrade", data]);
+      assert.equal(status, 0, output);
+      storm.server = await startServer({ data });
+      for (const moment of UPGRADED_MOMENTS) await storm.round(moment);
+      await storm.inserter.verify(storm.server.port, storm.tally, null);
+      await storm.server.stop();
+      const verified = await runProgram(["verify", data]);
+      assert.equal(verified.status, 0, verified.output);
+      const { lost, wrong, resurrected } = storm.tally;
+      t.diagnostic(`directory ${number + 1}: ${JSON.stringify(storm.tally)}`);
+      assert.deepEqual([lost, wrong, resurrected], [0, 0, 0]);
+    } finally {
+      await storm?.server.dispose();
+      await first.dispose();
+    }
+  }
+  return killed;
+}
+
+/** Whether a run of `minivault upgrade` was killed before it had ended. */
+async function upgradeKilled(data: string, random: Random): Promise<boolean> {
+  const upgrade = await launch(["upgrade", data]);
+  const store = path.join(data, "STORE");
+  const { ino } = fs.statSync(store);
+  // Half of them at any moment, half of them when the file is replaced.
+  const isAtReplacement = random.below(2) === 0;
+  const untilMs = performance.now() + (isAtReplacement ? MOMENT_MS_MAX : random.below(400));
+  const { child } = upgrade;
+  while (performance.now() < untilMs && child.exitCode === null) {
+    if (isAtReplacement && fs.readdirSync(data).some((name) => name.startsWith("STORE."))) break;
+    if (isAtReplacement && fs.statSync(store).ino !== ino) break;
+    await sleep(random.below(2));
+  }
+  child.kill("SIGKILL");
+  return (await upgrade.ended).signal === "SIGKILL";
 }

@@ -1,13 +1,16 @@
 /**
  * Two releases in one cluster: each step of an upgrade, and back, serves reads and writes of both, and nothing is done that the older one
- * does not know until the cluster is told to.
+ * does not know until the cluster is told to; and at each step under chaos. RUNS says how many runs of it a step has.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FEATURES } from "../../src/cluster/layout/features.ts";
+import { FEATURE_VERSIONS, FEATURES } from "../../src/cluster/layout/features.ts";
+import { chaosRun, emptyTotal, summaryOf } from "../cluster/chaos.ts";
 import { bodyOf, isWhole, layoutOf, META, SIZES, until } from "../cluster/kept-values.ts";
+import { CLOCK_FAULTS, FAULTS } from "../cluster/nemesis.ts";
 import { startCluster } from "../cluster/workers.ts";
-import { BEFORE_FIELDS, olderProgram, withoutHistory } from "../older-program.ts";
+import { BEFORE_FIELDS, BEFORE_VERSIONS, olderProgram, withoutHistory } from "../older-program.ts";
+import { randomSeed } from "../random.ts";
 import { call } from "../rest/client.ts";
 import { runProgram } from "../rest/server.ts";
 
@@ -107,6 +110,45 @@ test("two releases: each step of an upgrade serves reads and writes of both, and
       return row?.refused?.includes(`feature level ${FEATURES}`) === true;
     });
     assert.equal((await layoutOf(cluster)).nodes.length, 3);
+  } finally {
+    await cluster.dispose();
+  }
+});
+
+const RUNS = Number(process.env.RUNS ?? 20);
+
+test(`two releases under chaos: ${RUNS} runs at each step of an upgrade`, {
+  skip: withoutHistory(BEFORE_VERSIONS) ?? false,
+}, async (t) => {
+  let seed = randomSeed(t);
+  const older = olderProgram(BEFORE_VERSIONS);
+  const cluster = await startCluster({ workers: 3, program: older, clocks: true });
+  const total = emptyTotal();
+  const chaos = async (step: string): Promise<void> => {
+    for (let run = 0; run < RUNS; run++) {
+      const faults = [...FAULTS, ...CLOCK_FAULTS];
+      const result = await chaosRun(cluster, { seed: seed++, ms: 3000, lanes: 1 + (run % 3), faults });
+      total.add(result);
+      assert.deepEqual([...result.unexpected, ...result.violations], [], `${step}, SEED=${result.seed}`);
+    }
+    console.log(`# ${step}: ${summaryOf(total)}`);
+  };
+  try {
+    for (const worker of cluster.workers) {
+      await worker.kill("SIGTERM");
+      await worker.start(null);
+      await cluster.ready();
+      await chaos(`${worker.number + 1} of 3 workers new`);
+    }
+    await cluster.killMaster();
+    await cluster.startMaster(null);
+    const master = ["-master", `http://127.0.0.1:${cluster.masterPort}`];
+    assert.equal((await layoutOf(cluster))?.features, FEATURE_VERSIONS - 1);
+    await until(
+      "the level is raised",
+      async () => (await runProgram(["upgrade-cluster", ...master])).status === 0,
+    );
+    await chaos("all new, the level raised");
   } finally {
     await cluster.dispose();
   }
