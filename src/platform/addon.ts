@@ -190,9 +190,11 @@ export function loadFrom(folder: string, name: keyof Addons, embedded: EmbeddedA
 
 /** A descriptor of a file with these very bytes, or null: there is none, or it holds something else. */
 function openChecked(file: string, hash: string): number | null {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
   let fd: number;
   try {
-    fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+    // A pipe in its place must not hold the start up.
+    fd = fs.openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   } catch {
     return null;
   }
