@@ -12,6 +12,7 @@
  * left behind nobody knows, and the next start reads what is on the disk.
  */
 import type { Logger } from "../platform/log.ts";
+import { sentenceOf } from "../platform/system-error.ts";
 
 /** Something that runs until it is stopped. */
 export interface Running {
@@ -43,7 +44,7 @@ export function followProcess(log: Logger): ProcessWatch {
   let isReloadDue = false;
 
   const fatal = (error: Error): void => {
-    log.fatal({ stack: error.stack }, `a fatal error, ending: ${error.message}`);
+    log.fatal({ stack: error.stack }, `a fatal error, ending: ${sentenceOf(error)}`);
     process.exit(1);
   };
   const stop = (signal: string): void => {

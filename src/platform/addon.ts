@@ -109,6 +109,9 @@ function loadInstalled(name: keyof Addons): unknown {
   }
 }
 
+/** How Node.js, and the loader, call a lack of descriptors; no other folder helps. */
+const NO_DESCRIPTOR = /too many open files|ENFILE/i;
+
 interface Place {
   folder: string;
   /** Whether the folders above it may be made too. The data directory is not ours to make. */
@@ -146,9 +149,10 @@ function loadEmbedded(name: keyof Addons, embedded: EmbeddedAddon): unknown {
       tried.push(`${folder} (${reasonOf(error as Error)})`);
     }
   }
-  throw new Error(
-    `the native addon ${name} could not be loaded from any of: ${tried.join(", ")}; make one of these folders writable for this user alone, on a file system that allows execution`,
-  );
+  const remedy = NO_DESCRIPTOR.test(tried.join())
+    ? "too many files are open: raise the limit (ulimit -n)"
+    : "make one of these folders writable for this user alone, on a file system that allows execution";
+  throw new Error(`the native addon ${name} could not be loaded from any of: ${tried.join(", ")}; ${remedy}`);
 }
 
 function reasonOf(error: Error): string {
@@ -186,9 +190,11 @@ export function loadFrom(folder: string, name: keyof Addons, embedded: EmbeddedA
 
 /** A descriptor of a file with these very bytes, or null: there is none, or it holds something else. */
 function openChecked(file: string, hash: string): number | null {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
   let fd: number;
   try {
-    fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+    // A pipe in its place must not hold the start up.
+    fd = fs.openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   } catch {
     return null;
   }

@@ -66,7 +66,8 @@ function codeOf(error: unknown): string {
  * it passes by itself.
  */
 export function isOutOfDescriptors(error: unknown): boolean {
-  return codeOf(error) === "EMFILE" || codeOf(error) === "ENFILE";
+  const code = codeOf((error as Error | null)?.cause ?? error);
+  return code === "EMFILE" || code === "ENFILE";
 }
 
 /**
@@ -91,6 +92,9 @@ export function isNotConnected(error: unknown): boolean {
   return NOT_CONNECTED.has(codeOf(error));
 }
 
+/** What Node.js says where the system refuses a thread what it needs. */
+const THREAD_REFUSED = /^Worker initialization failure: (E[A-Z]+)$/;
+
 /** Where an error came from, for the log. */
 export function stackOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -111,6 +115,8 @@ export function sentenceOf(error: Error): string {
     return "the working directory is gone: change to one that is there, and try again";
   if (isOutOfAddresses(error))
     return `the system gives this process too few addresses (ulimit -v): about 60 GB of them are set aside, and 20 GB more for each further shard, of which only what is used takes memory; lift that limit, and limit the memory itself, as containers and MemoryMax do (${error.message})`;
+  const refusedThread = THREAD_REFUSED.exec(error.message)?.[1];
+  if (refusedThread !== undefined) return `cannot start a thread: ${reasonOf({ code: refusedThread })}`;
   if (syscall === undefined || REASONS[codeOf(error)] === undefined) return error.message;
   const what = path === undefined ? "" : ` ${path}${dest === undefined ? "" : ` as ${dest}`}`;
   return `cannot ${ACTIONS[syscall] ?? syscall}${what}: ${reasonOf(error)}`;

@@ -268,5 +268,6 @@ function crashed(context: FrontContext, method: keyof Handlers, res: Res, error:
   if (ERRORS[code].status === 500) {
     context.log.error({ error: stackOf(error) }, "a request failed");
   }
-  context.meter.count(VERB_OF[method], sendError(res, code, { head: method === "head" }));
+  const detail = known === "overloaded" ? (error as VaultError).message : "";
+  context.meter.count(VERB_OF[method], sendError(res, code, { detail, head: method === "head" }));
 }

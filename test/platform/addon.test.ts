@@ -1,5 +1,6 @@
 /** Loading addons out of a folder: what was checked is what is loaded, whatever happens to the file's name meanwhile. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
@@ -40,13 +41,14 @@ describe("addon", () => {
         assert.ok(!linkOf(fd).startsWith(folder), `descriptor ${fd} is open`);
   });
 
-  test("what holds something else, a link, or a cut file, is written anew", () => {
+  test("what holds something else, a link, a pipe, or a cut file, is written anew", () => {
     const other = path.join(folder, "other");
     fs.writeFileSync(other, content);
     for (const spoil of [
       () => fs.writeFileSync(file, "something else"),
       () => fs.writeFileSync(file, content.subarray(0, 5000)),
       () => fs.symlinkSync(other, file),
+      () => execFileSync("mkfifo", [file]),
     ]) {
       fs.rmSync(file, { force: true });
       spoil();

@@ -5,7 +5,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { trustProblem } from "../../platform/private-directory.ts";
-import { reasonOf } from "../../platform/system-error.ts";
+import { isOutOfDescriptors, reasonOf } from "../../platform/system-error.ts";
 import { VaultError } from "../../util/errors.ts";
 import { beginBackupFile, type FilledBy, UNFINISHED_BACKUP, unfinishedBy } from "../directory/backup-file.ts";
 import { type DirectoryLock, lockDirectory } from "../directory/lock.ts";
@@ -39,7 +39,7 @@ export interface Target extends Place {
  * Makes the folder, or finds it empty, or as one of the same kind has left it that was ended.
  * @param source what is copied
  * @throws VaultError with a sentence for a person: bad_request for a path that cannot be used, conflict for a
- * folder that is not empty
+ * folder that is not empty, overloaded where no descriptor is free
  */
 export function findPlace(directory: string, source: string, by: FilledBy): Place {
   if (!path.isAbsolute(directory))
@@ -60,7 +60,8 @@ export function findPlace(directory: string, source: string, by: FilledBy): Plac
     }
   } catch (error) {
     if (error instanceof VaultError) throw error;
-    throw new VaultError("bad_request", `${directory} cannot be used: ${reasonOf(error)}`);
+    const code = isOutOfDescriptors(error) ? "overloaded" : "bad_request";
+    throw new VaultError(code, `${directory} cannot be used: ${reasonOf(error)}`);
   }
 }
 

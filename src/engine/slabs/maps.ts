@@ -16,6 +16,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { type RecordSource, recordSource } from "../../format/record.ts";
 import { loadAddon } from "../../platform/addon.ts";
+import { isOutOfDescriptors, reasonOf } from "../../platform/system-error.ts";
+import { VaultError } from "../../util/errors.ts";
 import { MISSING_IN_ALL, missingOfSlot, slotOfSequence } from "./figures.ts";
 import { slabName } from "./files.ts";
 import { PAGE_BYTES, type Residence, unknownResidence } from "./residence.ts";
@@ -66,7 +68,9 @@ function openIfAny(file: string): number | null {
     return fs.openSync(file, "r");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw error;
+    if (!isOutOfDescriptors(error)) throw error;
+    const text = `a data file could not be opened: ${reasonOf(error)}`;
+    throw Object.assign(new VaultError("overloaded", text), { cause: error });
   }
 }
 

@@ -25,6 +25,10 @@ const parser = new XMLParser({
   // It drops references to control characters, which keys may have: another key would be meant.
   processEntities: false,
 });
+/** The longest key, each character written as a reference of ten characters, and a tag. */
+const PIECE_CHARACTERS_MAX = 16 * 1024;
+/** Ten thousand parts of an upload, each with all its checksums. */
+const TAGS_MAX = 10_000 * 20;
 /** What stands for a character, or an ampersand that does not. */
 const REFERENCE = /&(?:#x([0-9a-f]{1,8});|#(\d{1,8});|(amp|lt|gt|quot|apos);)?/gi;
 const NAMED: ReadonlyMap<string, string> = new Map([
@@ -62,7 +66,8 @@ export type Read = { readonly [name: string]: unknown };
 export function readDocument(bytes: Uint8Array, root: string): Read {
   const text = bufferOf(bytes).toString("utf8");
   // Entities of a document's own are none of S3's, and a way to make much of little.
-  if (text.includes("<!") || XMLValidator.validate(text) !== true) throw new S3Error("MalformedXML");
+  if (text.includes("<!") || !isModest(text) || XMLValidator.validate(text) !== true)
+    throw new S3Error("MalformedXML");
   let read: unknown;
   try {
     read = parser.parse(text);
@@ -74,6 +79,18 @@ export function readDocument(bytes: Uint8Array, root: string): Read {
   if (typeof element !== "object" || element === null || Array.isArray(element))
     throw new S3Error("MalformedXML", `a document with the element ${root} is expected here`);
   return element as Read;
+}
+
+/** Whether it has no more tags, and no longer texts, than S3 has: with those the parser is slow. */
+function isModest(text: string): boolean {
+  let tags = 0;
+  for (let from = 0; from < text.length; tags++) {
+    const next = text.indexOf("<", from);
+    const end = next < 0 ? text.length : next;
+    if (end - from > PIECE_CHARACTERS_MAX || tags > TAGS_MAX) return false;
+    from = end + 1;
+  }
+  return true;
 }
 
 /** The elements of a name: as many as there are. */

@@ -8,8 +8,14 @@ export interface ProcessFigures {
   cpu: NodeJS.CpuUsage;
 }
 
+let memory = process.memoryUsage();
+
+/** Where the memory cannot be asked for, since /proc takes a descriptor and none is free: what it was. */
 export function readProcess(): ProcessFigures {
-  return { memory: process.memoryUsage(), cpu: process.cpuUsage() };
+  try {
+    memory = process.memoryUsage();
+  } catch {}
+  return { memory, cpu: process.cpuUsage() };
 }
 
 const MICROS_PER_SECOND = 1e6;

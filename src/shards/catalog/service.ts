@@ -5,6 +5,7 @@ import type { CatalogState } from "../../engine/catalog/figures.ts";
 import { RunDamage } from "../../engine/catalog/runs/run.ts";
 import { Slices } from "../../engine/catalog/slices.ts";
 import type { StoreIdentity } from "../../engine/directory/store-file.ts";
+import { stackOf } from "../../platform/system-error.ts";
 import type { SteadyClock } from "../../util/clock.ts";
 import { VaultError } from "../../util/errors.ts";
 import { CatalogAnswers } from "./answers.ts";
@@ -25,6 +26,8 @@ export class CatalogService {
   private readonly warn: (message: string) => void;
   private readonly timer: NodeJS.Timeout;
   private following: Promise<void> | null = null;
+  /** What failed last, until the logs were followed again. */
+  private told = "";
   private closed = false;
 
   constructor(
@@ -47,6 +50,7 @@ export class CatalogService {
   /** Follows the logs, and has written what is due. */
   private tend(): void {
     void this.follow().then(() => {
+      this.told = "";
       this.catalog.logs.release();
       this.show();
       if (this.catalog.isDue) void this.catalog.work();
@@ -55,8 +59,11 @@ export class CatalogService {
 
   private readonly slices = (): Slices => new Slices(() => this.closed);
 
+  /** Once for what fails again and again. */
   private readonly failed = (error: Error): void => {
-    this.warn(`the catalog of keys: ${error.stack ?? error.message}`);
+    if (error.message === this.told) return;
+    this.told = error.message;
+    this.warn(`the catalog of keys: ${error instanceof VaultError ? error.message : stackOf(error)}`);
   };
 
   /** Takes in all that is published now; ends early where damage is in the way. */

@@ -22,6 +22,7 @@ import {
 } from "../../format/offsets.ts";
 import { type Ballot, ballotOf, emptyHead, isExtended, readHead, typeOf } from "../../format/record.ts";
 import { isAbsence } from "../../format/record-types.ts";
+import { loadAddon } from "../../platform/addon.ts";
 import { endOfLife, hasEnded, type Life, NO_LIFE } from "../../rules/expiry.ts";
 import { copyOf, NOTHING } from "../../util/bytes.ts";
 import { SteadyClock } from "../../util/clock.ts";
@@ -125,6 +126,9 @@ export class LocalVault implements Vault {
     seats: readonly FrontSeat[],
     backups: Backups | null = null,
   ) {
+    // The first read may come when there is no descriptor for them.
+    loadAddon("mmap");
+    loadAddon("guard");
     this.backups = backups;
     this.dataDirectory = dataDirectory;
     this.gatherings = new Gatherings(dataDirectory, GATHERINGS);
