@@ -5,6 +5,8 @@ import { LIVE_FRACTION_MAX } from "../../src/engine/compaction/choose.ts";
 import { Random, randomSeed } from "../random.ts";
 import { MIB, Model } from "./compaction-model.ts";
 
+/** Mixtures in which the spare slab lacked a step for ever, though the open slab had almost all of its blocks left. */
+const FOUND = [783572116];
 /** In the long form many more. */
 const MIXTURES = Number(process.env.MIXTURES ?? 24);
 /** 64 bytes of each record are not its value's. */
@@ -15,7 +17,13 @@ const TURNS_MAX = 20_000;
 const WORK_MAX = LIVE_FRACTION_MAX / (1 - LIVE_FRACTION_MAX);
 
 test("compaction model: writes come back after deletes, compaction ends, and its work is bounded", (t) => {
-  const random = new Random(randomSeed(t));
+  let worst = 0;
+  for (const seed of [...FOUND, randomSeed(t)]) worst = Math.max(worst, playMixtures(new Random(seed)));
+  t.diagnostic(`at most ${worst.toFixed(2)} bytes copied for one that was freed`);
+});
+
+/** Answers the most that was copied for a byte that was freed. */
+function playMixtures(random: Random): number {
   let worst = 0;
   for (let mixture = 0; mixture < MIXTURES; mixture++) {
     const shards = 1 + random.below(4);
@@ -49,7 +57,7 @@ test("compaction model: writes come back after deletes, compaction ends, and its
     const state = `${what}: ${refused} deletes refused, ${Math.round(model.sum((shard) => shard.deadBytes) / MIB)} MiB dead, ${Math.round(model.disk.freeBytes / MIB)} free, ${Math.round(model.sum((shard) => shard.copiedBytes) / MIB)} copied, ${Math.round(model.sum((shard) => shard.freedBytes) / MIB)} freed, ${turns} turns`;
     assert.ok(turns < TURNS_MAX, `no rest: ${state}`);
     assert.ok(
-      model.shards.every(({ reserve }) => !reserve.full),
+      model.shards.every(({ isWritable }) => isWritable),
       `still full: ${state}`,
     );
     assert.equal(
@@ -63,5 +71,5 @@ test("compaction model: writes come back after deletes, compaction ends, and its
     if (freed > 0) worst = Math.max(worst, copied / freed);
     for (const shard of model.shards) assert.ok(shard.put(), state);
   }
-  t.diagnostic(`at most ${worst.toFixed(2)} bytes copied for one that was freed`);
-});
+  return worst;
+}

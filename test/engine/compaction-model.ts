@@ -8,7 +8,7 @@ import {
   chooseVictim,
   type SlabAccount,
 } from "../../src/engine/compaction/choose.ts";
-import { DiskPressure, Reserve, spareTarget } from "../../src/engine/reserve/reserve.ts";
+import { DiskPressure, leavesReserve, Reserve, spareTarget } from "../../src/engine/reserve/reserve.ts";
 import { createPressureMemory } from "../../src/engine/state/memory.ts";
 import type { Random } from "../random.ts";
 
@@ -121,11 +121,25 @@ export class ModelShard {
     const { reserve } = this;
     if (reserve.full && isWrite) {
       if (reserve.mayAsk(this.disk.nowMs)) this.refill();
-      if (reserve.full) return false;
+      if (reserve.full && !this.hasBeyondReserve(bytes)) return false;
     }
     const limit = reserve.full ? Math.min(this.open.allocatedBytes, this.slabBytes) : this.slabBytes;
     if (this.open.storedBytes + bytes <= limit) return true;
     return this.closeOpen() && this.open.storedBytes + bytes <= this.slabBytes;
+  }
+
+  private hasBeyondReserve(bytes: number): boolean {
+    const ahead = Math.min(this.open.allocatedBytes, this.slabBytes) - this.open.storedBytes;
+    return leavesReserve(ahead - bytes, this.spareBytes, this.spareTarget, this.slabBytes);
+  }
+
+  private get spareTarget(): number {
+    return spareTarget(this.storedBytes, this.values + this.tombstones, this.slabBytes);
+  }
+
+  /** Whether values are taken again. */
+  get isWritable(): boolean {
+    return !this.reserve.full || this.hasBeyondReserve(MIB);
   }
 
   private closeOpen(): boolean {
@@ -194,7 +208,7 @@ export class ModelShard {
       if (!this.ask(room, (bytes) => (open.allocatedBytes += bytes))) return false;
       return true;
     }
-    const target = spareTarget(this.storedBytes, this.values + this.tombstones, this.slabBytes);
+    const target = this.spareTarget;
     if (this.spareBytes >= target) {
       if (!isShort) reserve.whole();
       return false;

@@ -64,11 +64,14 @@ export async function transferScale({ keys, valueBytes, largeBytes }: TransferSc
         }
       })(),
     );
-    const reply = await call(to.port, "PUT", "/_import", { body: counted, agent: false });
+    const reply = await call(to.port, "PUT", "/_import", { body: counted, agent: false }).catch(
+      (error: Error) => assert.fail(`${error.stack}\n${bytes} bytes came\n${from.log()}\n${to.log()}`),
+    );
     const seconds = (performance.now() - startMs) / 1000;
     const last = JSON.parse(reply.text.trimEnd().split("\n").at(-1) as string);
     const all = keys + (largeBytes > 0 ? 1 : 0);
-    assert.deepEqual([last.success, last.stored, last.refused], [true, all, 0], reply.text.slice(-500));
+    const logs = `${bytes} bytes came\n${reply.text.slice(-500)}\n${from.log()}\n${to.log()}`;
+    assert.deepEqual([last.success, last.stored, last.refused], [true, all, 0], logs);
     for (const [i, { start, stop }] of watches.entries()) {
       const peak = stop();
       lines.push(`${i === 0 ? "export" : "import"}: ${memoryLine(start, peak)}`);

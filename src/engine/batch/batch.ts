@@ -81,7 +81,7 @@ export class Batch {
   makeRoom(units: number, isDelete = false): void {
     const { log, compactor } = this;
     const { appender } = log;
-    if (log.room.isFull && !isDelete) log.room.require();
+    if (log.room.isFull && !isDelete) log.room.require(units * UNIT_BYTES);
     if (log.room.isFull && isDelete && compactor.neededBytes > 0) {
       // What compaction needs to finish is not for deletes: it would never give them more.
       const allocatedBytes = log.room.allocatedBytes(this.state.store.chunkBytes);

@@ -4,7 +4,7 @@
  */
 import { tailBytes } from "../../format/slab.ts";
 import type { Appender } from "../open/appender.ts";
-import { DiskPressure, Reserve, spareTarget } from "../reserve/reserve.ts";
+import { DiskPressure, leavesReserve, Reserve, spareTarget } from "../reserve/reserve.ts";
 import { FIGURE } from "../slabs/figures.ts";
 import { isDiskFull } from "../slabs/io.ts";
 import type { ShardMemory } from "../state/memory.ts";
@@ -67,11 +67,21 @@ export class DiskRoom {
   }
 
   /**
-   * Throws that the disk is full, unless it gives something now. Only for writes: deletes use the reserve.
+   * Throws that the disk is full, unless it gives something now, or more is allocated than the reserve. Only
+   * for writes: deletes use the reserve.
    */
-  require(): void {
+  require(bytes: number): void {
     if (this.reserve.mayAsk(this.now())) this.refill();
-    if (this.reserve.full) throw REFUSED;
+    if (!this.reserve.full) return;
+    const { appender, succession, state } = this;
+    const aheadBytes = appender.allocatedBytes(bytes);
+    if (!leavesReserve(aheadBytes, succession.spare.allocatedBytes, this.spareTarget, state.store.slabBytes))
+      throw REFUSED;
+  }
+
+  private get spareTarget(): number {
+    const { figures, index, store } = this.state;
+    return spareTarget(figures[FIGURE.storedBytes], index.entries, store.slabBytes);
   }
 
   /**
@@ -126,12 +136,9 @@ export class DiskRoom {
 
   /** True: there is more to do now. */
   private refill(): boolean {
-    const { figures, index, store } = this.state;
     const before = this.reservedBytes;
     try {
-      const progress = this.allocate(
-        spareTarget(figures[FIGURE.storedBytes], index.entries, store.slabBytes),
-      );
+      const progress = this.allocate(this.spareTarget);
       if (this.reservedBytes > before) this.reserve.gave();
       if (progress === "whole") this.setFull(false);
       this.isGrowing = progress === "wait";

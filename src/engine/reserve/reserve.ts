@@ -52,6 +52,24 @@ export function spareTarget(storedBytes: number, entries: number, slabBytes: num
   return Math.min(slabBytes, bytes) + Math.min(slabBytes, whole(entries * SPARE_BYTES_PER_ENTRY));
 }
 
+/** Of a slab, so much is left ahead by what goes beyond the reserve. */
+const LEFT_AHEAD_FRACTION = 1 / 16;
+
+/**
+ * Whether a write may go into the open slab of a full disk: what stays allocated behind it makes up for what
+ * the spare slabs lack. In a small store one of them may have become the open slab, and be hardly used, while
+ * compaction has nothing left to gain that would fill the next one.
+ * @param aheadBytes of blocks that would be left in the open slab
+ */
+export function leavesReserve(
+  aheadBytes: number,
+  spareBytes: number,
+  targetBytes: number,
+  slabBytes: number,
+): boolean {
+  return aheadBytes >= slabBytes * LEFT_AHEAD_FRACTION + Math.max(0, targetBytes - spareBytes);
+}
+
 /** Where shards on one disk tell each other of refusals: when the last one was, by their common clock. */
 export class DiskPressure {
   private readonly lastRefusal: Float64Array;
