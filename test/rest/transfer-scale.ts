@@ -70,7 +70,8 @@ export async function transferScale({ keys, valueBytes, largeBytes }: TransferSc
     const seconds = (performance.now() - startMs) / 1000;
     const last = JSON.parse(reply.text.trimEnd().split("\n").at(-1) as string);
     const all = keys + (largeBytes > 0 ? 1 : 0);
-    const logs = `${bytes} bytes came\n${reply.text.slice(-500)}\n${from.log()}\n${to.log()}`;
+    const listed = (await call(from.port, "GET", "/?list&count")).text;
+    const logs = `${bytes} bytes came of ${listed}\n${reply.text.slice(-500)}\n${from.log()}\n${to.log()}`;
     assert.deepEqual([last.success, last.stored, last.refused], [true, all, 0], logs);
     for (const [i, { start, stop }] of watches.entries()) {
       const peak = stop();
