@@ -143,6 +143,7 @@ test(`two releases under chaos: ${RUNS} runs at each step of an upgrade`, {
     await cluster.killMaster();
     await cluster.startMaster(null);
     const master = ["-master", `http://127.0.0.1:${cluster.masterPort}`];
+    await until("the new master knows the layout", async () => (await layoutOf(cluster))?.nodes.length === 3);
     assert.equal((await layoutOf(cluster))?.features, FEATURE_VERSIONS - 1);
     await until(
       "the level is raised",
