@@ -58,7 +58,7 @@ const ACTIONS: Readonly<Record<string, string>> = {
 };
 
 function codeOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException | null)?.code ?? "";
+  return (error as NodeJS.ErrnoException | null | undefined)?.code ?? "";
 }
 
 /**
@@ -66,8 +66,8 @@ function codeOf(error: unknown): string {
  * it passes by itself.
  */
 export function isOutOfDescriptors(error: unknown): boolean {
-  const code = codeOf((error as Error | null)?.cause ?? error);
-  return code === "EMFILE" || code === "ENFILE";
+  const codes = [codeOf(error), codeOf((error as Error | null)?.cause)];
+  return codes.includes("EMFILE") || codes.includes("ENFILE");
 }
 
 /**

@@ -28,7 +28,11 @@ interface Place {
   end: number;
   firstKey: Buffer | null;
   lastKey: Buffer | null;
-  /** The last ones with their versions: what they came from is known by them. */
+}
+
+/** What an earlier export has left. */
+interface Beginning extends Place {
+  /** Its last keys with their versions, rising: what they came from is known by them. */
   latest: Listed[];
 }
 
@@ -77,7 +81,7 @@ async function exportInto(
   const name = file === "-" ? "to standard output" : file;
   // Each write says by itself that it has failed.
   out.on("error", () => {});
-  const done = await receive(client, query, terminal, nowhere(), (piece) =>
+  const done = await receive(client, query, terminal, NOWHERE, (piece) =>
     written(out, piece).catch((error: Error) => {
       throw new Unwritten(name, error);
     }),
@@ -86,7 +90,7 @@ async function exportInto(
   return done;
 }
 
-const nowhere = (): Place => ({ keys: 0, end: 0, firstKey: null, lastKey: null, latest: [] });
+const NOWHERE: Place = { keys: 0, end: 0, firstKey: null, lastKey: null };
 
 /** Where an earlier export was broken off; at the beginning, where it was of something else. */
 async function placeToGoOn(
@@ -104,7 +108,7 @@ async function placeToGoOn(
     throw new Error(`${part} is of an export with another prefix: remove it, or name another file`);
   const anew = (why: string): Place => {
     terminal.err(`${part} ${why}: it is made anew\n`);
-    return nowhere();
+    return NOWHERE;
   };
   const [first] = await listed(client, query, { limit: "1" });
   if (first !== undefined && Buffer.compare(firstKey, Buffer.from(first.key)) > 0)
@@ -113,7 +117,7 @@ async function placeToGoOn(
   const now = await listed(client, query, { start, limit: String(LATEST_MAX) });
   const versions = new Map(now.map(({ key, etag }) => [key, etag]));
   if (!place.latest.some(({ key, etag }) => versions.get(key) === etag))
-    return anew(`has nothing near its end that is there now, as if it were of another store`);
+    return anew("has nothing near its end that is there now, as if it were of another store");
   return place;
 }
 
@@ -121,10 +125,14 @@ async function placeToGoOn(
  * Up to where a file is an archive of an export.
  * @throws Error where it is something else
  */
-async function placeIn(file: string): Promise<Place> {
+async function placeIn(file: string): Promise<Beginning> {
   const size = fs.statSync(file).size;
-  const place = nowhere();
-  const tracker = new Tracker(place, size);
+  const place: Beginning = { ...NOWHERE, latest: [] };
+  const { latest } = place;
+  const tracker = new Tracker(place, size, (key, etag) => {
+    latest.push({ key: key.toString(), etag });
+    if (latest.length >= 2 * LATEST_MAX) latest.splice(0, LATEST_MAX);
+  });
   for await (const piece of fs.createReadStream(file, { highWaterMark: PIECE_BYTES })) {
     await tracker.take(piece as Buffer);
     if (tracker.isOver) break;
@@ -144,16 +152,21 @@ class Tracker {
   private readonly reader = new ArchiveReader();
   private readonly place: Place;
   private readonly size: number;
+  private readonly met: (key: Buffer, etag: string) => void;
   private readonly done: Promise<void>;
   private drained = (): void => {};
   isOver = false;
   /** Why what passed is no archive. */
   failure: Error | null = null;
 
-  /** @param size members that end behind it are not whole */
-  constructor(place: Place, size: number) {
+  /**
+   * @param size members that end behind it are not whole
+   * @param met is told of each one that is
+   */
+  constructor(place: Place, size: number, met: (key: Buffer, etag: string) => void = () => {}) {
     this.place = place;
     this.size = size;
+    this.met = met;
     this.reader.onDrain = () => this.drained();
     this.done = this.follow(place.end).catch((error: Error) => {
       this.failure = error;
@@ -175,8 +188,7 @@ class Tracker {
       this.place.firstKey ??= read.key;
       this.place.end = start + member.end;
       this.place.lastKey = read.key;
-      this.place.latest.push({ key: read.key.toString(), etag: read.etag });
-      if (this.place.latest.length >= 2 * LATEST_MAX) this.place.latest.splice(0, LATEST_MAX);
+      this.met(read.key, read.etag);
     }
     this.isOver = true;
     this.drained();
@@ -202,7 +214,7 @@ async function receive(
   from: Place,
   write: (piece: Buffer) => Promise<void>,
 ): Promise<Exported> {
-  const place = { ...from, latest: [] };
+  const place = { ...from };
   const ask = new URLSearchParams(query);
   if (place.lastKey !== null) ask.set("after", place.lastKey.toString("utf8"));
   const total = terminal.isTerminal ? place.keys + (await countOf(client, ask)) : 0;

@@ -8,6 +8,7 @@ import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { stackOf } from "../../platform/system-error.ts";
 import type { SteadyClock } from "../../util/clock.ts";
 import { VaultError } from "../../util/errors.ts";
+import { Recurring } from "../../util/recurring.ts";
 import { CatalogAnswers } from "./answers.ts";
 import { Entries } from "./entries.ts";
 import { CATALOG_FIGURE, type CatalogAnswer, type CatalogQuestion } from "./messages.ts";
@@ -23,11 +24,9 @@ export class CatalogService {
   private readonly catalog: Catalog;
   private readonly answers: CatalogAnswers;
   private readonly figures: Float64Array;
-  private readonly warn: (message: string) => void;
+  private readonly trouble: Recurring;
   private readonly timer: NodeJS.Timeout;
   private following: Promise<void> | null = null;
-  /** What failed last, until the logs were followed again. */
-  private told = "";
   private closed = false;
 
   constructor(
@@ -41,7 +40,7 @@ export class CatalogService {
     const entries = new Entries(catalog.logs.lookups, store, clock);
     this.answers = new CatalogAnswers(catalog, entries, this.slices, () => this.requireWhole());
     this.figures = figures;
-    this.warn = warn;
+    this.trouble = new Recurring((reason) => warn(`the catalog of keys: ${reason}`));
     this.timer = setInterval(() => this.tend(), FOLLOW_MS);
     this.timer.unref();
     this.tend();
@@ -50,7 +49,7 @@ export class CatalogService {
   /** Follows the logs, and has written what is due. */
   private tend(): void {
     void this.follow().then(() => {
-      this.told = "";
+      this.trouble.passed();
       this.catalog.logs.release();
       this.show();
       if (this.catalog.isDue) void this.catalog.work();
@@ -59,12 +58,8 @@ export class CatalogService {
 
   private readonly slices = (): Slices => new Slices(() => this.closed);
 
-  /** Once for what fails again and again. */
-  private readonly failed = (error: Error): void => {
-    if (error.message === this.told) return;
-    this.told = error.message;
-    this.warn(`the catalog of keys: ${error instanceof VaultError ? error.message : stackOf(error)}`);
-  };
+  private readonly failed = (error: Error): void =>
+    this.trouble.failed(error instanceof VaultError ? error.message : stackOf(error));
 
   /** Takes in all that is published now; ends early where damage is in the way. */
   private follow(): Promise<void> {
