@@ -56,8 +56,8 @@ const { status, signal, error } = spawnSync(
   [
     "--enable-source-maps",
     "--test",
-    // On a terminal for reading, elsewhere Node 20's default; with this one the counts are always the last lines.
-    `--test-reporter=${process.stdout.isTTY ? "spec" : "tap"}`,
+    // On a terminal for reading; elsewhere TAP, whose last lines are what failed, and the counts.
+    `--test-reporter=${process.stdout.isTTY ? "spec" : path.join(here, "reporter.mjs")}`,
     `--test-concurrency=${storm ? 1 : CONCURRENCY}`,
     `--test-timeout=${storm ? TEST_MS_MAX.storm : TEST_MS_MAX.normal}`,
     ...(await bundleTests(root, files, own)),
