@@ -14,7 +14,7 @@ import { lengthToTake, refuse } from "../http/linger.ts";
 import { type Failure, LineAnswer, REVOKED } from "../lines/line-answer.ts";
 import { POST } from "../status/meter.ts";
 import { boundedRange, readParameters } from "./list-query.ts";
-import { type ListSource, sourceOf } from "./list-source.ts";
+import { askOn, type ListSource, sourceOf } from "./list-source.ts";
 
 /** Keys that are deleted at a time. */
 const UNDER_WAY_MAX = 512;
@@ -128,7 +128,9 @@ export class Deletion {
 
   /** Deletes a page of keys; answers the range that is left. */
   private async page(range: KeyRange): Promise<KeyRange | null> {
-    const answer = await this.source.ask({ kind: "names", range, limit: PAGE_KEYS }, null);
+    const question = { kind: "names", range, limit: PAGE_KEYS } as const;
+    // Where nothing was done, a refusal is an answer like any other.
+    const answer = await askOn(this.source, question, null, () => this.found > 0 && this.goesOn);
     if (answer.kind === "refused") {
       this.failure = answer;
       return range;

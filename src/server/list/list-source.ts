@@ -4,6 +4,7 @@
 import type { CatalogAnswer, CatalogQuestion, Refused } from "../../shards/catalog/messages.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
+import { Tries } from "../lines/tries.ts";
 import type { ListQuery } from "./list-query.ts";
 import { settleEnded } from "./settle-ended.ts";
 
@@ -31,6 +32,22 @@ export function sourceOf({ cluster, vault }: FrontContext): ListSource | { code:
       return ("ended" in answer ? await settleEnded(vault, answer.ended) : null) ?? answer;
     },
   };
+}
+
+/**
+ * Asks for what is left of something long. That is not broken off by what passes by itself.
+ * @param goesOn whether anybody still waits for it
+ */
+export async function askOn<Question extends CatalogQuestion>(
+  source: ListSource,
+  question: Question,
+  consistency: ListQuery["consistency"],
+  goesOn: () => boolean,
+): ReturnType<typeof source.ask<Question>> {
+  for (const tries = new Tries(goesOn); ; ) {
+    const answer = await source.ask(question, consistency);
+    if (!("code" in answer) || !(await tries.again(answer.code))) return answer;
+  }
 }
 
 /** The question for the next page of a list. */

@@ -11,7 +11,7 @@ import type { Res } from "../http/http.ts";
 import { REVOKED, streamHead } from "../lines/line-answer.ts";
 import { StreamedAnswer } from "../lines/streamed-answer.ts";
 import type { ListQuery } from "./list-query.ts";
-import { type ListSource, questionOf } from "./list-source.ts";
+import { askOn, type ListSource, questionOf } from "./list-source.ts";
 
 /** Entries of one piece: some 200 KB. */
 const PIECE_ENTRIES = Math.min(2000, LIST_LIMIT_MAX);
@@ -41,7 +41,9 @@ export class ListStream {
 
   private ask(): void {
     const { source, list, answer } = this;
-    void source.ask(questionOf(list, true), list.consistency).then((next) => {
+    // Before the first line a refusal is an answer like any other.
+    const goesOn = (): boolean => answer.begun && answer.isOpen;
+    void askOn(source, questionOf(list, true), list.consistency, goesOn).then((next) => {
       this.next = next;
       answer.cork(() => this.pump());
     });

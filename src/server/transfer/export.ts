@@ -19,8 +19,9 @@ import type { Res } from "../http/http.ts";
 import { sendError, statusLine } from "../http/reply.ts";
 import { REVOKED } from "../lines/line-answer.ts";
 import { StreamedAnswer } from "../lines/streamed-answer.ts";
+import { Tries } from "../lines/tries.ts";
 import { boundedRange, readParameters } from "../list/list-query.ts";
-import { type ListSource, sourceOf } from "../list/list-source.ts";
+import { askOn, type ListSource, sourceOf } from "../list/list-source.ts";
 import { GET, HEAD } from "../status/meter.ts";
 import { type Outgoing, OutgoingValues } from "./outgoing.ts";
 
@@ -138,11 +139,25 @@ class Export {
   private async page(): Promise<Uint8Array[]> {
     if (this.left === null) return [];
     const question = { kind: "names", range: this.left, limit: PAGE_KEYS } as const;
-    const answer = await this.source.ask(question, this.consistency);
+    const answer = await askOn(this.source, question, this.consistency, this.goesOn);
     if (answer.kind === "refused")
       throw new VaultError(answer.code, ...(answer.detail === "" ? [] : [answer.detail]));
     this.left = (answer as NamesAnswer).left;
     return answer.keys;
+  }
+
+  /** What was begun, and somebody waits for, is not broken off by what passes by itself. */
+  private readonly goesOn = (): boolean => this.answer.begun && this.answer.isOpen && !this.context.stopping;
+
+  /** Reads something, and again where it was refused for a while. */
+  private async patiently<Result>(read: () => Promise<Result>): Promise<Result> {
+    for (const tries = new Tries(this.goesOn); ; ) {
+      try {
+        return await read();
+      } catch (error) {
+        if (!(error instanceof VaultError && (await tries.again(error.code)))) throw error;
+      }
+    }
   }
 
   /** Puts all values into the archive. */
@@ -151,7 +166,7 @@ class Export {
       const ahead: ReturnType<OutgoingValues["read"]>[] = [];
       const read = (index: number): void => {
         if (index >= keys.length) return;
-        ahead[index] = this.values.read(keys[index]);
+        ahead[index] = this.patiently(() => this.values.read(keys[index]));
         // It is looked at when its turn comes.
         ahead[index].catch(() => {});
       };
@@ -163,7 +178,8 @@ class Export {
         if (!this.answer.isOpen) return;
         if (this.context.stopping) throw new VaultError("stopping");
         if (!this.context.mayGoOn(this.caller)) throw new VaultError(REVOKED.code, REVOKED.detail);
-        await this.put(value === "large" ? await this.values.readLarge(keys[index]) : value);
+        const large = (): Promise<Outgoing | null> => this.values.readLarge(keys[index]);
+        await this.put(value === "large" ? await this.patiently(large) : value);
       }
       if (this.left === null) return;
     }

@@ -28,6 +28,7 @@ import {
 } from "../../util/limits.ts";
 import { storedBytes } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
+import { Tries } from "../lines/tries.ts";
 import { readCurrent } from "../reads/current.ts";
 import { NO_ENDS } from "../writes/writes.ts";
 
@@ -47,9 +48,6 @@ export type Stored =
 const STORED: Stored = { kind: "stored" };
 const KEPT: Stored = { kind: "kept" };
 const WRITE = bitsOf(["write"]);
-/** How long what passes by itself is waited for, and between two tries. */
-const RETRY_MS_MAX = 60_000;
-const RETRY_MS = 50;
 /** Of `newer`: how often another writer may be faster. */
 const FASTER_MAX = 20;
 /** Tried again as well: whether it was done is not known, and it may be done twice. */
@@ -116,6 +114,10 @@ export class IncomingValues {
     });
   }
 
+  private tries(): Tries {
+    return new Tries(() => !this.context.stopping, [UNKNOWN]);
+  }
+
   private async store(
     member: ReadMember,
     write: (head: WriteHead) => Promise<Pick<WriteResult, "error" | "detail">>,
@@ -128,7 +130,7 @@ export class IncomingValues {
       trailer: trailerOf(member),
       life: end === 0 ? NO_LIFE : { ...NO_LIFE, expiresMs: end },
     };
-    const untilMs = performance.now() + RETRY_MS_MAX;
+    const tries = this.tries();
     for (let faster = 0; ; ) {
       if (this.mode === "newer") {
         const condition = await this.conditionOf(key, etag as string);
@@ -139,10 +141,8 @@ export class IncomingValues {
       if (error === null) return STORED;
       if (error === "exists" && this.mode === "create") return KEPT;
       if (error === "precondition_failed" && faster++ < FASTER_MAX) continue;
-      const passes = (ERRORS[error].retryable && error !== "disk_full") || error === UNKNOWN;
-      if (!passes || detail === AGAIN || performance.now() > untilMs || this.context.stopping)
+      if (detail === AGAIN || !(await tries.again(error)))
         return { kind: "refused", code: error, detail: detail || ERRORS[error].message };
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 
@@ -176,14 +176,8 @@ export class IncomingValues {
     member: ReadMember,
   ): Promise<Pick<WriteResult, "error" | "detail">> {
     let upload = this.target.upload(head);
-    for (
-      const untilMs = performance.now() + RETRY_MS_MAX;
-      upload === null;
-      upload = this.target.upload(head)
-    ) {
-      if (performance.now() > untilMs) return { error: "overloaded", detail: AGAIN };
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-    }
+    for (const tries = this.tries(); upload === null; upload = this.target.upload(head))
+      if (!(await tries.again("overloaded"))) return { error: "overloaded", detail: AGAIN };
     let failure: Pick<WriteResult, "error" | "detail"> | null = null;
     let drained = (): void => {};
     upload.onDrain = () => drained();

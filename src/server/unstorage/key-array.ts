@@ -11,7 +11,7 @@ import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { streamHead } from "../lines/line-answer.ts";
 import { StreamedAnswer } from "../lines/streamed-answer.ts";
-import type { ListSource } from "../list/list-source.ts";
+import { askOn, type ListSource } from "../list/list-source.ts";
 
 /** Keys asked for at a time. */
 const PAGE_KEYS = 2000;
@@ -42,7 +42,9 @@ export class KeyArray {
 
   private ask(): void {
     const { source, range, answer } = this;
-    void source.ask({ kind: "names", range, limit: PAGE_KEYS }, null).then((next) => {
+    // Before the first key a refusal is an answer like any other.
+    const goesOn = (): boolean => answer.begun && answer.isOpen;
+    void askOn(source, { kind: "names", range, limit: PAGE_KEYS }, null, goesOn).then((next) => {
       this.next = next;
       answer.cork(() => this.pump());
     });
