@@ -274,15 +274,15 @@ describe("backup: what the disk does", () => {
     try {
       await call(server.port, "PUT", "/large", { body: content(1, 40_000_000) });
       const base = otherDisk ?? folder;
-      for (let round = 0; round < 6; round++) {
-        const copy = path.join(base, `killed-${round}`);
+      for (const afterMs of [0, 8, 20]) {
+        const copy = path.join(base, `killed-${afterMs}`);
         const asked = backup(server, copy).then(
           () => {},
           () => {},
         );
         // Whichever step it is in by then.
-        if (round > 0) while (!fs.existsSync(copy)) await new Promise((resolve) => setImmediate(resolve));
-        await sleep(round * 4);
+        if (afterMs > 0) while (!fs.existsSync(copy)) await new Promise((resolve) => setImmediate(resolve));
+        await sleep(afterMs);
         await server.kill();
         await asked;
         await server.restart();

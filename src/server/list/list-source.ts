@@ -1,7 +1,13 @@
 /**
  * Where lists come from, and what the answers to them have in common.
  */
-import type { CatalogAnswer, CatalogQuestion, Refused } from "../../shards/catalog/messages.ts";
+import type {
+  CatalogAnswer,
+  CatalogQuestion,
+  CountQuestion,
+  ListQuestion,
+  Refused,
+} from "../../shards/catalog/messages.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import { Tries } from "../lines/tries.ts";
@@ -51,6 +57,9 @@ export async function askOn<Question extends CatalogQuestion>(
 }
 
 /** The question for the next page of a list. */
-export function questionOf({ range, limit, values, count }: ListQuery, lines: boolean): CatalogQuestion {
+export function questionOf(
+  { range, limit, values, count }: ListQuery,
+  lines: boolean,
+): ListQuestion | CountQuestion {
   return count ? { kind: "count", range } : { kind: "list", range, limit, values, lines };
 }

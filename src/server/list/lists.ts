@@ -19,7 +19,7 @@ import { streamHead } from "../lines/line-answer.ts";
 import { GET, HEAD } from "../status/meter.ts";
 import { cursorOf, isListQuery, type ListQuery, readListQuery } from "./list-query.ts";
 import { type ListSource, questionOf, sourceOf } from "./list-source.ts";
-import { ListStream } from "./list-stream.ts";
+import { streamList } from "./list-stream.ts";
 
 const ACCEPT = Buffer.from("accept");
 /** Answers lists. */
@@ -50,8 +50,7 @@ export function createLists(context: FrontContext): AnswerList {
     if (context.varies) list.range.scopes = scopesOf(context, key.bytes.subarray(0, key.length));
     const source = sourceOf(context);
     if ("code" in source) return refused(res, source.code, source.detail);
-    if (req.getHeader(ACCEPT).toLowerCase().includes(LINES_TYPE))
-      new ListStream(context, res, source, list).begin();
+    if (req.getHeader(ACCEPT).toLowerCase().includes(LINES_TYPE)) streamList(context, res, source, list);
     else answerPage(context, res, source, list);
     return true;
   };

@@ -39,7 +39,7 @@ import {
   type Refusal,
   readRawType,
 } from "../writes/writes.ts";
-import { KeyArray } from "./key-array.ts";
+import { streamKeys } from "./key-array.ts";
 
 const TEXT_TYPE = "text/plain; charset=utf-8";
 const ACCEPT = Buffer.from("accept");
@@ -117,7 +117,7 @@ function list(context: FrontContext, res: Res, head: boolean): void {
   if (head) context.meter.count(verb, sendError(res, "bad_request", { detail: NO_VALUE, head }));
   else if ("code" in source)
     context.meter.count(verb, sendError(res, source.code, { detail: source.detail }));
-  else new KeyArray(context, res, source, rangeBelow(context)).begin();
+  else streamKeys(context, res, source, rangeBelow(context));
 }
 
 function clear(context: FrontContext, res: Res, req: Req): void {
