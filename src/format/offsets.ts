@@ -140,7 +140,6 @@ export const FIELD_METADATA = 3;
 export const FIELD_MD5 = 4;
 export const FIELD_RECENT = 5;
 export const FIELD_CHECKSUM = 6;
-export const FIELD_WEIGHT = 7;
 /** What a write is known by when it comes again; only on its way, never stored. */
 export const FIELD_ONCE = 0xff05;
 

@@ -5,7 +5,6 @@
  * one by one: few values have any.
  */
 import { META_PREFIX, type MetadataLine, metadataOf } from "../../format/fields/metadata.ts";
-import { weightOf } from "../../format/fields/weight.ts";
 import { ETAG_BYTES } from "../../format/version.ts";
 import { cappedCaching } from "../../rules/caching.ts";
 import { lastModifiedSeconds } from "../../rules/conditions.ts";
@@ -148,8 +147,6 @@ class Heads {
       const lines = metadataOf(value.trailer);
       res.writeStatus((hasCaching(lines) ? this.own : this.preset).of(value));
       writeMetadata(res, lines, leftMs);
-      const weight = weightOf(value.trailer);
-      if (weight !== null) res.writeHeader("X-Weight", String(weight));
     }
     if (leftMs > 0) res.writeHeader("X-TTL", secondsOf(leftMs));
   }

@@ -36,7 +36,6 @@ export class HeadLines {
   /** All its lines: there should be one. */
   contentDisposition: string[] = [];
   cacheControl = "";
-  weight = "";
   /** The client's own, in their order; a name that came in several lines once. */
   meta: MetadataLine[] = [];
   private hosts = 0;
@@ -48,7 +47,7 @@ export class HeadLines {
     this.hosts = 0;
     this.contentType = this.contentRange = "";
     this.contentEncoding = this.ifMatch = this.ifNoneMatch = this.ifUnmodifiedSince = "";
-    this.contentLanguage = this.cacheControl = this.weight = "";
+    this.contentLanguage = this.cacheControl = "";
     if (this.contentDisposition.length > 0) this.contentDisposition = [];
     if (this.meta.length > 0) this.meta = [];
     if (this.idempotencyKey.length > 0) this.idempotencyKey = [];
@@ -77,7 +76,6 @@ export class HeadLines {
         break;
       case LETTER_X:
         if (name.startsWith(META_PREFIX)) this.takeMeta(name, value);
-        else if (name === "x-weight") this.weight = value;
     }
   };
 

@@ -8,8 +8,7 @@ import {
   type MetadataLine,
   metadataTrailer,
 } from "../../format/fields/metadata.ts";
-import { NO_TRAILER, readFields, writeFields } from "../../format/fields/trailer.ts";
-import { weightField } from "../../format/fields/weight.ts";
+import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { isHeaderText } from "../../util/header-text.ts";
 import { KEPT_HEADER_BYTES_MAX, META_BYTES_MAX } from "../../util/limits.ts";
@@ -26,15 +25,14 @@ export type KeptHeaders = Uint8Array | { code: ErrorCode; detail: string };
 
 /** @param json the value is JSON, which is stored in a form of its own */
 export function keptHeaders(lines: HeadLines, json: boolean): KeptHeaders {
-  const { contentEncoding, contentLanguage, contentDisposition, cacheControl, meta, weight } = lines;
+  const { contentEncoding, contentLanguage, contentDisposition, cacheControl, meta } = lines;
   // Mostly there is nothing.
   if (
     contentEncoding === "" &&
     contentLanguage === "" &&
     contentDisposition.length === 0 &&
     cacheControl === "" &&
-    meta.length === 0 &&
-    weight === ""
+    meta.length === 0
   )
     return NO_TRAILER;
   const kept: MetadataLine[] = [];
@@ -64,10 +62,7 @@ export function keptHeaders(lines: HeadLines, json: boolean): KeptHeaders {
     if (value === "") return bad(`${name} is empty; leave it out, or percent-encode what is no ASCII`);
     if (!isHeaderText(value)) return bad(`${name} holds characters that a header must not have`);
   }
-  const trailer = metadataTrailer(kept);
-  if (weight === "") return trailer;
-  if (!/^\d{1,5}$/.test(weight) || Number(weight) > 65_535) return bad("X-Weight is 0 to 65535");
-  return writeFields([...(readFields(trailer) ?? []), weightField(Number(weight))]);
+  return metadataTrailer(kept);
 }
 
 /** Whether a body comes as it is, by all lines of its Content-Encoding. */
