@@ -30,10 +30,14 @@ test(`feed over a cluster: ${MOVE_RUNS} runs of clients that keep a copy by it, 
     const result = await followCluster(new Random(seed + run), ROUNDS, true).catch((error: Error) =>
       assert.fail(`run ${run} (SEED=${seed + run} MOVE_RUNS=1): ${error.stack}`),
     );
-    total.told += result.told;
-    total.resets += result.resets;
-    total.kills += result.kills;
-    total.moves += result.moves;
+    const { told, resets, kills, moves } = result;
+    console.log(
+      `# run ${run + 1}, SEED=${seed + run}: ${told} told, ${resets} resets, ${kills} kills, ${moves} moves`,
+    );
+    total.told += told;
+    total.resets += resets;
+    total.kills += kills;
+    total.moves += moves;
   }
   t.diagnostic(JSON.stringify(total));
 });
