@@ -219,6 +219,7 @@ export class ClusterPart {
       damaged: (key) => this.repair?.damaged(key),
       mustWait: (partition) => this.repair?.mustWait(partition) ?? true,
       repairFrame: (bytes, reply, room) => this.repair?.frame(bytes, reply, room),
+      warn: (message) => log.warn(message),
     });
   }
 

@@ -26,6 +26,10 @@ function say(message: FrontMessage): void {
   parentPort?.postMessage(message);
 }
 
+function warn(message: string): void {
+  say({ kind: "log", level: "warn", fields: {}, message });
+}
+
 /** What makes the thread a coordinator of its node's cluster. */
 class ThreadCluster {
   readonly ring: KeyRing | null;
@@ -42,6 +46,7 @@ class ThreadCluster {
       tls: this.tls,
       localAddress: peerAddress ?? undefined,
       say: (word) => say({ kind: "cluster", word }),
+      warn,
     });
   }
 
@@ -59,9 +64,7 @@ async function run(task: FrontTask): Promise<void> {
     info: (fields, message) => say({ kind: "log", level: "info", fields, message }),
     error: (fields, message) => say({ kind: "log", level: "error", fields, message }),
   };
-  const vault = await openFrontVault(seat, (message) =>
-    say({ kind: "log", level: "warn", fields: {}, message }),
-  );
+  const vault = await openFrontVault(seat, warn);
   const cluster = task.cluster === null ? null : new ThreadCluster(task.cluster, seat.front, vault);
   const audit = config.audit === null ? null : new AuditFile(config.audit, log);
   const backups = new RemoteBackups(say);

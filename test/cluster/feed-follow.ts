@@ -9,6 +9,9 @@ import { call } from "../rest/client.ts";
 import { move } from "./chaos.ts";
 import { startCluster, type Worker } from "./workers.ts";
 
+/** How long it may take until all is told, once there is no more trouble. */
+const REST_MS_MAX = 60_000;
+
 interface Told {
   event: string;
   key: string;
@@ -17,10 +20,15 @@ interface Told {
 
 type Reply = Awaited<ReturnType<typeof call>>;
 
+/** What was refused last, for the message of what does not end. */
+let lastRefusal = "";
+
 /** Null: nobody answers, or it says "try again". */
 async function ask(port: number, path: string): Promise<Reply | null> {
-  const reply = await call(port, "GET", path, { agent: false }).catch(() => null);
-  return reply === null || reply.status >= 500 ? null : reply;
+  const reply = await call(port, "GET", path, { agent: false }).catch((error: Error) => error.message);
+  if (typeof reply === "object" && reply.status < 500) return reply;
+  lastRefusal = `${path.slice(0, 40)} at ${port}: ${typeof reply === "string" ? reply : reply.text}`;
+  return null;
 }
 
 class Follower {
@@ -166,13 +174,16 @@ export async function followCluster(random: Random, rounds: number, moves = fals
     over = true;
     await Promise.all([writing, following]);
     await cluster.ready();
-    for (const follower of followers) while (!(await follower.step())) await sleep(10);
-    const untilMs = performance.now() + 60_000;
+    const untilMs = performance.now() + REST_MS_MAX;
+    const again = async (what: string): Promise<void> => {
+      const logs = (): string => workers.map((worker) => worker.log()).join("\n");
+      assert.ok(performance.now() < untilMs, `${what}; ${lastRefusal}\n${logs()}`);
+      await sleep(50);
+    };
+    for (const follower of followers)
+      while (!(await follower.step())) await again("a follower does not come to an end");
     let list = await listOf(workers[0].port);
-    for (; list === null; list = await listOf(workers[0].port)) {
-      assert.ok(performance.now() < untilMs, "no list comes");
-      await sleep(100);
-    }
+    for (; list === null; list = await listOf(workers[0].port)) await again("no list comes");
     // What was under way may be decided late: then it is told, and listed.
     const expected = list;
     for (const follower of followers) {

@@ -49,6 +49,7 @@ class Bench {
       replicas: replicas as unknown as ConstructorParameters<typeof ClusterFeed>[0]["replicas"],
       placement: () => placement,
       clusterMillis: Date.now,
+      warn: (message) => assert.fail(message),
       read: (key) =>
         new Promise((resolve) => {
           const change: Change = { event: "put", key, etag: "f".repeat(32), text: `{"key":"${key}"}` };

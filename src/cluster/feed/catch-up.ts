@@ -13,7 +13,7 @@ import { hasVote } from "../wire/list-wire.ts";
 import { type Absence, type Change, FORGOTTEN_MS, rankOf } from "./decisions.ts";
 import type { ReplicaChange, ReplicaChanges } from "./feed-wire.ts";
 import type { Hub } from "./hub.ts";
-import { missingPartition, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
+import { missingPartition, type Places, type Replicas } from "./replicas.ts";
 
 /** Keys of each replica in one round, and reads at once. */
 const ROUND_COUNT = 500;
@@ -88,30 +88,25 @@ export class CatchUp {
     const { replicas, hub, question } = this.setup;
     const { epoch } = hub.placement.layout;
     const { prefixes, exact, countMax } = question;
-    try {
-      const answers = await replicas.askAll(hub.placement, (node) => ({
-        ...{ epoch, prefixes, exact, cursor: -1, catchesUp: true, waitMs: 0 },
-        since: places[node] ?? null,
-        countMax: Math.min(ROUND_COUNT, countMax),
-      }));
-      if (missingPartition(hub.placement, answers) >= 0)
-        throw new VaultError(
-          "no_quorum",
-          "too few replicas tell what has changed, so changes might be missed; try again",
-        );
-      const changes = new Map<string, Reported>();
-      const next: Record<string, string> = { ...places };
-      let more = false;
-      for (const [node, answer] of answers) {
-        next[node] = answer.place;
-        more ||= answer.more;
-        for (const change of answer.changes) this.report(changes, node, answer, change);
-      }
-      return { changes, places: next, more };
-    } catch (error) {
-      if (error instanceof ReplicaSilence) throw new VaultError("place_too_old");
-      throw error;
+    const answers = await replicas.askAll(hub.placement, (node) => ({
+      ...{ epoch, prefixes, exact, cursor: -1, catchesUp: true, waitMs: 0 },
+      since: places[node] ?? null,
+      countMax: Math.min(ROUND_COUNT, countMax),
+    }));
+    if (missingPartition(hub.placement, answers) >= 0)
+      throw new VaultError(
+        "no_quorum",
+        "too few replicas tell what has changed, so changes might be missed; try again",
+      );
+    const changes = new Map<string, Reported>();
+    const next: Record<string, string> = { ...places };
+    let more = false;
+    for (const [node, answer] of answers) {
+      next[node] = answer.place;
+      more ||= answer.more;
+      for (const change of answer.changes) this.report(changes, node, answer, change);
     }
+    return { changes, places: next, more };
   }
 
   private report(

@@ -6,6 +6,7 @@
 import { AnswerText } from "../../shards/feed/answer-text.ts";
 import type { FeedReply } from "../../shards/feed/client.ts";
 import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../shards/feed/messages.ts";
+import { PLACE_TOO_OLD, refusalOf, STOPPING } from "../../shards/feed/refusals.ts";
 import { type Pending, WaitingQuestions } from "../../shards/feed/waiting.ts";
 import { NOTHING } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
@@ -28,6 +29,7 @@ export interface ClusterFeedSetup {
   clusterMillis: () => number;
   /** What a quorum read finds of a key, with its value if that is small; null: nobody can know now. */
   read: (key: string, values: boolean) => Promise<Change | Absence | null>;
+  warn: (message: string) => void;
 }
 
 export class ClusterFeed {
@@ -61,7 +63,7 @@ export class ClusterFeed {
 
   /** What keeps a question from being answered is the answer. */
   private see(pending: Pending, answered: Promise<void>): void {
-    answered.catch((error: Error) => this.reply(pending, refusalOf(error)));
+    answered.catch((error: Error) => this.reply(pending, refusalOf(error, this.setup.warn)));
   }
 
   cancel(id: number): void {
@@ -156,7 +158,7 @@ export class ClusterFeed {
   private broken(hub: Hub | null): void {
     if (hub === null || hub !== this.hub) return;
     this.stop();
-    for (const pending of this.waiting.all()) this.reply(pending, refusalOf(new VaultError("place_too_old")));
+    for (const pending of this.waiting.all()) this.reply(pending, PLACE_TOO_OLD);
   }
 
   private stop(): void {
@@ -220,7 +222,7 @@ export class ClusterFeed {
       if (!this.replies.has(pending.id)) continue;
       if (!isThere) this.see(pending, this.fallBehind(pending, hub));
       else if (told !== null) this.reply(pending, told);
-      else if (hub !== this.hub) this.reply(pending, refusalOf(new VaultError("place_too_old")));
+      else if (hub !== this.hub) this.reply(pending, PLACE_TOO_OLD);
       else if (pending.dueMs > performance.now()) this.waiting.add(pending);
       else this.reply(pending, this.nothing(hub));
     }
@@ -253,11 +255,6 @@ export class ClusterFeed {
   close(): void {
     this.closed = true;
     this.stop();
-    for (const pending of this.waiting.all()) this.reply(pending, refusalOf(new VaultError("stopping")));
+    for (const pending of this.waiting.all()) this.reply(pending, STOPPING);
   }
-}
-
-function refusalOf(error: Error): FeedRefusal {
-  const code = error instanceof VaultError ? error.code : "internal";
-  return { kind: "refused", code, detail: code === "internal" ? "" : error.message };
 }

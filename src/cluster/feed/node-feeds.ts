@@ -24,6 +24,7 @@ export interface NodeFeedsSetup {
   clusterMillis: () => number;
   /** A quorum read. */
   read: (key: Uint8Array, done: (answer: KeyRead) => void) => void;
+  warn: (message: string) => void;
 }
 
 export class NodeFeeds {
@@ -31,7 +32,7 @@ export class NodeFeeds {
   private readonly cluster: ClusterFeed;
 
   constructor(setup: NodeFeedsSetup) {
-    const { self, vault, peerOf, newerLayout, epoch, votes, placement, clusterMillis, read } = setup;
+    const { self, vault, peerOf, newerLayout, epoch, votes, placement, clusterMillis, read, warn } = setup;
     this.replica = new ReplicaFeed({ feed: vault.feed, epoch, votes });
     const replicas = new Replicas({
       ...{ self, newerLayout, replica: this.replica },
@@ -40,7 +41,7 @@ export class NodeFeeds {
         Promise.reject(new Error("not a node of the cluster any more")),
     });
     this.cluster = new ClusterFeed({
-      ...{ replicas, placement, clusterMillis },
+      ...{ replicas, placement, clusterMillis, warn },
       read: (key, values) =>
         new Promise((resolve) =>
           read(bytesOfKey(key), (answer) => resolve(changeOf(key, answer, values, clusterMillis()))),

@@ -2,6 +2,7 @@
  * Following the replicas of a cluster: each node is asked for what has changed there, again and again, from a
  * place on. What they say is only what one replica holds; decisions.ts makes more of it.
  */
+import { VaultError } from "../../util/errors.ts";
 import { hasMajority, type Placement } from "../layout/groups.ts";
 import { hasVote } from "../wire/list-wire.ts";
 import {
@@ -65,7 +66,10 @@ export class Replicas {
     throw new ReplicaSilence(told.text);
   }
 
-  /** Asks all of a layout; who says nothing is left out, unless its place is too old. */
+  /**
+   * Asks all of a layout; who says nothing is left out.
+   * @throws VaultError("place_too_old") where that is so of the place of one
+   */
   async askAll(
     placement: Placement,
     requestFor: (node: string) => ChangesRequest,
@@ -76,7 +80,7 @@ export class Replicas {
         try {
           answers.set(node, await this.ask(node, placement.layout.partitions, requestFor(node)));
         } catch (error) {
-          if (error instanceof ReplicaSilence && error.isTooOld) throw error;
+          if (error instanceof ReplicaSilence && error.isTooOld) throw new VaultError("place_too_old");
         }
       }),
     );

@@ -43,6 +43,7 @@ export interface FrontNodeSetup {
   localAddress: string | undefined;
   /** To the main thread. */
   say: (word: FrontWord) => void;
+  warn: (message: string) => void;
 }
 
 export class FrontNode implements ClusterView {
@@ -103,7 +104,7 @@ export class FrontNode implements ClusterView {
   }
 
   private createNode(time: ClusterTime): ClusterNode {
-    const { home, front, vault, region, consistency, say } = this.setup;
+    const { home, front, vault, region, consistency, say, warn } = this.setup;
     const ballots = new BallotSource({
       node: ballotNumber(home.number),
       incarnation: home.incarnation,
@@ -126,6 +127,7 @@ export class FrontNode implements ClusterView {
       damaged: () => {},
       mustWait: () => true,
       repairFrame: () => {},
+      warn,
     });
   }
 

@@ -68,6 +68,8 @@ export interface ClusterNodeSetup {
   seen: Service["seen"];
   /** What other nodes ask for repair. */
   repairFrame: PeerHandler["frame"];
+  /** Something that an operator should know. */
+  warn: (message: string) => void;
 }
 
 export class ClusterNode implements ClusterAccess {
@@ -118,6 +120,7 @@ export class ClusterNode implements ClusterAccess {
     this.feeds = new NodeFeeds({
       ...{ self, vault, peerOf, newerLayout, placement, epoch, votes, clusterMillis },
       read: (key, done) => this.read(key, "quorum", done),
+      warn: setup.warn,
     });
     this.port = new NodePort({
       ...{ self, local: replica, peerOf },

@@ -9,6 +9,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { ENDING_VERSION_MIN } from "../../format/offsets.ts";
+import type { LogPlace, SlabEnd } from "../../format/slab-list.ts";
 import { isOutOfDescriptors } from "../../platform/system-error.ts";
 import { type Outcome, succeeded, type Write } from "../../rules/write.ts";
 import { Batch } from "../batch/batch.ts";
@@ -83,10 +84,9 @@ export class Shard {
     const shard = new Shard(setup);
     const { state, log } = shard;
     log.succession.spare.recover();
-    const { open, listed, doubt } = recoverShard(state, log, setup.io, shard.listRead, progress);
-    shard.tellsFrom(
-      open ?? { sequence: 1 + Math.max(0, ...listed.map((slab) => slab.sequence)), endUnit: 0 },
-    );
+    const { open, listed, doubt, forgotten } = recoverShard(state, log, setup.io, shard.listRead, progress);
+    const next = 1 + Math.max(0, ...listed.map((slab) => slab.sequence));
+    shard.tellsFrom(forgotten, open ?? { sequence: next, endUnit: 0 });
     log.list.begin(setup.store.incarnation, listed, doubt);
     state.figures[FIGURE.clockMillis] = state.clockMillis;
     if (open !== null) log.succession.resume(open);
@@ -114,12 +114,16 @@ export class Shard {
 
   /**
    * Finds the place from which on the log tells all deletes: the one that the list says, else the end of the
-   * log. The list of this start says it, too.
+   * log, which it never passes. The list of this start says it, too.
+   * @param forgotten see Recovered
    */
-  private tellsFrom({ sequence, endUnit }: { sequence: number; endUnit: number }): void {
+  private tellsFrom(forgotten: LogPlace, { sequence, endUnit }: Omit<SlabEnd, "last">): void {
     const { figures, keepsOrigins } = this.state;
     const { list } = this.log;
-    const horizon = (keepsOrigins ? list.horizon : null) ?? { sequence, unit: endUnit };
+    const end = { sequence, unit: endUnit };
+    const listed = (keepsOrigins ? list.horizon : null) ?? end;
+    const later = logPlace(listed) < logPlace(forgotten) ? forgotten : listed;
+    const horizon = logPlace(later) < logPlace(end) ? later : end;
     figures[FIGURE.horizon] = logPlace(horizon);
     if (keepsOrigins) list.forgetBefore(horizon);
   }

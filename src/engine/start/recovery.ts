@@ -3,7 +3,8 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { FIRST_UNIT } from "../../format/offsets.ts";
+import { FIRST_UNIT, TYPE_FORGOTTEN } from "../../format/offsets.ts";
+import { tableType, tableUnit } from "../../format/slab.ts";
 import type { ListedSlab, LogPlace } from "../../format/slab-list.ts";
 import { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { LIST_NAMES, type ReadList } from "../list/copies.ts";
@@ -32,6 +33,8 @@ export interface Recovered {
   listed: ListedSlab[];
   /** Up to where slabs may have been lost that nobody can name. */
   doubt: LogPlace;
+  /** Deletes from before here may have been forgotten without the list having said so. */
+  forgotten: LogPlace;
 }
 
 /** Reads all slabs of a shard, or the snapshot of its index. */
@@ -58,7 +61,8 @@ export function recoverShard(
       // Somebody was promised something, and nobody knows what.
       else damaged(state, sequence, `the promise or floor at unit ${unit} is damaged`, unit + 1);
     }
-    return { open: restored.open, listed: restored.listed, doubt: NOWHERE };
+    // The list of that stop says what was forgotten.
+    return { open: restored.open, listed: restored.listed, doubt: NOWHERE, forgotten: NOWHERE };
   }
   let open: OpenSlab | null = null;
   let endUnit = FIRST_UNIT;
@@ -81,11 +85,29 @@ export function recoverShard(
     progress(total * (READING_SHARE + (1 - READING_SHARE) * share), total),
   );
   recoverPromises(state, records);
-  if (!isListLost(state, list)) return { open, listed, doubt };
+  const forgotten = lastForgotten(records, list);
+  if (!isListLost(state, list)) return { open, listed, doubt, forgotten };
   // What was in other slabs than these nobody knows.
   const lost: LogPlace = { sequence: sequences.at(-1) ?? 1, unit: endUnit };
   raiseDoubt(state, lost, NOWHERE);
-  return { open, listed, doubt: lost };
+  return { open, listed, doubt: lost, forgotten };
+}
+
+/**
+ * The last record with which a delete was forgotten that the list may not know of, as it is behind what was
+ * written when the list was. A list that was written when the last slab began may also lack what was still on
+ * its way in the one before.
+ */
+function lastForgotten(slabs: readonly SlabRecords[], { content }: ReadList): LogPlace {
+  const last = slabs.at(-1)?.map.sequence;
+  const writtenAt = content?.slabs.find(({ sequence }) => sequence === last)?.endUnit ?? FIRST_UNIT;
+  for (const { map, table } of slabs.slice(writtenAt > FIRST_UNIT ? -1 : -2).reverse()) {
+    const from = map.sequence === last ? writtenAt : FIRST_UNIT;
+    for (let at = table.length - 1; at >= 0 && tableUnit(table[at]) >= from; at -= 3)
+      if (tableType(table[at]) === TYPE_FORGOTTEN)
+        return { sequence: map.sequence, unit: tableUnit(table[at]) };
+  }
+  return NOWHERE;
 }
 
 /** The list, unless a start has not kept it. Says what is wrong with it. */

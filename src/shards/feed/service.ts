@@ -106,9 +106,17 @@ export class FeedService {
     if (this.closed) throw new VaultError("stopping");
     this.follow();
     // Nothing from before this moment; and who does not wait is told what is there by now.
-    if (question.since === null || question.waitMs === 0) this.turn();
+    let refusal = question.since === null || question.waitMs === 0 ? this.turn() : null;
+    if (question.since === null && refusal?.code === "place_too_old") {
+      // Others were to be told something that is gone; from now on all is there.
+      this.follow();
+      refusal = this.turn();
+    }
     const { recent } = this;
-    if (recent === null) throw new VaultError("unavailable", "the changes cannot be followed now");
+    if (refusal !== null || recent === null) {
+      this.refuse(pending, refusal ?? PLACE_TOO_OLD);
+      return;
+    }
     if (question.since === null) {
       this.answerFrom(pending, recent, recent.head);
       return;
@@ -167,10 +175,13 @@ export class FeedService {
     else this.outbox.add(pending, this.nothing(recent));
   }
 
-  /** Follows the logs for a moment, and answers those that wait for what is met. */
-  private turn(): void {
+  /**
+   * Follows the logs for a moment, and answers those that wait for what is met.
+   * @returns why they cannot be followed, which those that wait have been told
+   */
+  private turn(): FeedRefusal | null {
     const { changes, recent } = this;
-    if (changes === null || recent === null) return;
+    if (changes === null || recent === null) return null;
     const endsMs = performance.now() + TURN_WORK_MS;
     const met: RecentChange[] = [];
     try {
@@ -179,12 +190,14 @@ export class FeedService {
       if (changes.isBlind(take)) throw blind();
       if (changes.isTooOld) throw new VaultError("place_too_old");
     } catch (error) {
-      this.failAll(refusalOf(error as Error, this.setup.warn));
-      return;
+      const refusal = refusalOf(error as Error, this.setup.warn);
+      this.failAll(refusal);
+      return refusal;
     }
     const from = recent.head;
     recent.add(met, changes.places);
     if (met.length > 0) this.answerWaiting(recent, met, from);
+    return null;
   }
 
   private collect(into: RecentChange[]): TakeChange {
