@@ -95,7 +95,7 @@ export class ClusterNode implements ClusterAccess {
     this.home = setup.home ?? setup.self;
     this.region = setup.region;
     this.consistency = setup.consistency;
-    const { self, vault, view, ballots, time, peerOf, newerLayout, seen } = setup;
+    const { self, vault, view, ballots, time, peerOf, newerLayout, seen, warn } = setup;
     const epoch = (): number => view.placement?.layout.epoch ?? 0;
     const votes = (): Uint8Array => this.votesNow();
     const votesFor = (key: ClusterKey): boolean => this.votesFor(key);
@@ -118,9 +118,8 @@ export class ClusterNode implements ClusterAccess {
       read: (key, consistency, done) => this.read(key, consistency, done),
     });
     this.feeds = new NodeFeeds({
-      ...{ self, vault, peerOf, newerLayout, placement, epoch, votes, clusterMillis },
+      ...{ self, vault, peerOf, newerLayout, placement, epoch, votes, clusterMillis, warn },
       read: (key, done) => this.read(key, "quorum", done),
-      warn: setup.warn,
     });
     this.port = new NodePort({
       ...{ self, local: replica, peerOf },
@@ -281,8 +280,6 @@ export class ClusterNode implements ClusterAccess {
   upload(head: WriteHead): Upload | null {
     return this.uploads.begin(head);
   }
-
-  // ---- for other nodes -------------------------------------------------------------------------------------------------------------
 
   frame(bytes: Uint8Array, reply: (answer: Uint8Array) => void, room: AnswerRoom): void {
     if (isRepairFrame(bytes)) this.setup.repairFrame(bytes, reply, room);

@@ -263,8 +263,8 @@ export class State {
   }
 
   /**
-   * A record goes that may be a delete: who is not beyond where it was first appended does not learn of it any
-   * more. Of a copy only the slab is known in which that was.
+   * A record goes that may be a delete: who is not beyond where it was first appended does not learn of it
+   * any more. Of a copy only the slab is known in which that was.
    */
   forgetDelete(map: SlabMap, unit: number): void {
     const origin = originOf(map, unit);
