@@ -32,6 +32,7 @@ const TURN_WORK_MS = 2;
 const STEP_RECORDS = 128;
 /** How long the logs are followed after the last question. */
 const IDLE_MS = 60_000;
+
 export interface FeedSetup {
   dataDirectory: string;
   store: StoreIdentity;
@@ -113,22 +114,14 @@ export class FeedService {
       refusal = this.turn();
     }
     const { recent } = this;
-    if (refusal !== null || recent === null) {
-      this.refuse(pending, refusal ?? PLACE_TOO_OLD);
-      return;
-    }
-    if (question.since === null) {
-      this.answerFrom(pending, recent, recent.head);
-      return;
-    }
-    if (!question.catchesUp) {
+    if (refusal !== null || recent === null) this.refuse(pending, refusal ?? PLACE_TOO_OLD);
+    else if (question.since === null) this.answerFrom(pending, recent, recent.head);
+    else {
       const cursor = question.cursor >= 0 ? question.cursor : this.places.numberAt(question.since);
-      if (cursor >= 0 && recent.holds(cursor)) {
-        this.answerFrom(pending, recent, cursor);
-        return;
-      }
+      const isInMemory = !question.catchesUp && cursor >= 0 && recent.holds(cursor);
+      if (isInMemory) this.answerFrom(pending, recent, cursor);
+      else this.slow.begin(pending, this.places.read(question.since));
     }
-    this.slow.begin(pending, this.places.read(question.since));
   }
 
   /** The latest changes; from now on the logs are followed. */
@@ -175,10 +168,7 @@ export class FeedService {
     else this.outbox.add(pending, this.nothing(recent));
   }
 
-  /**
-   * Follows the logs for a moment, and answers those that wait for what is met.
-   * @returns why they cannot be followed, which those that wait have been told
-   */
+  /** Follows the logs for a moment, and tells those that wait. Answers why they cannot be followed. */
   private turn(): FeedRefusal | null {
     const { changes, recent } = this;
     if (changes === null || recent === null) return null;
