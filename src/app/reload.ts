@@ -6,8 +6,9 @@
 import { keepSlots, type TokenRecord } from "../auth/token-file.ts";
 import { readClusterKeys, readKey, readTlsCa, readTokens, secretWarnings } from "../config/access.ts";
 import type { Config } from "../config/config.ts";
+import { assertBriefRead } from "../platform/brief-read.ts";
 import { CertificateWatch } from "../platform/certificate-watch.ts";
-import { assertBriefRead, watchFiles } from "../platform/file-watch.ts";
+import { watchFiles } from "../platform/file-watch.ts";
 import type { Logger } from "../platform/log.ts";
 
 export interface Reloadable {
