@@ -15,6 +15,7 @@ import type { WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { AcceptHead, FoundRegister } from "../../shards/vault/register.ts";
 import { COLD_READS_MAX, type Found } from "../../shards/vault/vault.ts";
+import { VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
 import {
@@ -237,13 +238,26 @@ export class LocalReplica {
       vault.warm(() => this.look(kept, epoch, room, reply, reads + 1));
       return;
     }
-    if (held.state === "damaged") {
+    reply(this.shown(key, held, room));
+  }
+
+  /** What was found, as an answer. It comes too late for an error to reach who asks. */
+  private shown(key: ClusterKey, held: FoundRegister, room: AnswerRoom | null): LookAnswer {
+    if (held.state === "unreadable") return UNAVAILABLE;
+    const isDamaged = (): LookAnswer => {
       this.setup.damaged(key);
-      reply({ kind: "refused", reason: "damaged", epoch: 0 });
-      return;
-    }
+      return { kind: "refused", reason: "damaged", epoch: 0 };
+    };
+    if (held.state === "damaged") return isDamaged();
     const { state, head, ended, end, recent } = held;
-    reply({
+    let payload: StoredValue | null = null;
+    try {
+      payload = room !== null && state === "found" ? this.valueOf(held, room) : null;
+    } catch (error) {
+      if (!(error instanceof VaultError)) throw error;
+      return error.code === "corrupt" ? isDamaged() : UNAVAILABLE;
+    }
+    return {
       kind: "yes",
       ballot: state === "absent" ? null : ballotOf(head),
       tombstone: state === "tombstone",
@@ -252,8 +266,8 @@ export class LocalReplica {
       operationLow: state === "absent" ? 0 : head.operationLow,
       operationHigh: state === "absent" ? 0 : head.operationHigh,
       recent,
-      payload: room !== null && state === "found" ? this.valueOf(held, room) : null,
-    });
+      payload,
+    };
   }
 
   /**

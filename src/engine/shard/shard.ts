@@ -11,6 +11,7 @@ import { mkdirSync } from "node:fs";
 import { ENDING_VERSION_MIN } from "../../format/offsets.ts";
 import { isOutOfDescriptors } from "../../platform/system-error.ts";
 import { type Outcome, succeeded, type Write } from "../../rules/write.ts";
+import { VaultError } from "../../util/errors.ts";
 import { Batch } from "../batch/batch.ts";
 import { Sweep } from "../batch/sweep.ts";
 import { Compactor } from "../compaction/compaction.ts";
@@ -185,9 +186,16 @@ export class Shard {
     state.slabs.reclaim();
     if (log.appender.file.isCut) this.leaveCutSlab();
     if (log.room.idle()) return true;
-    const compacting = this.compactor.step(bytesMax);
-    const sweeping = this.sweep.isDue && this.sweep.step();
-    return state.replication.sumUp() || compacting || sweeping;
+    try {
+      const compacting = this.compactor.step(bytesMax);
+      const sweeping = this.sweep.isDue && this.sweep.step();
+      return state.replication.sumUp() || compacting || sweeping;
+    } catch (error) {
+      // A data file cannot be opened now: what was to be done is tried again.
+      if (!(error instanceof VaultError)) throw error;
+      this.batch.fail(log.failure(error));
+      return false;
+    }
   }
 
   /** Where that is not possible now, the next write tries again. */

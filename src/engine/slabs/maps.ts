@@ -13,6 +13,7 @@
  * a while, in case the page comes back.
  */
 import fs from "node:fs";
+import { devNull } from "node:os";
 import path from "node:path";
 import { type RecordSource, recordSource } from "../../format/record.ts";
 import { loadAddon } from "../../platform/addon.ts";
@@ -43,6 +44,8 @@ const REMAP_MS = 10_000;
  * Maps a whole slab file for reading, also a file that somebody cut. The map lives as long as the result. One
  * that is not there at all is all zeros: no record in it is whole, so whatever points there is damaged.
  * @param missing counts of missing pages, and where in them this file's are
+ * @throws VaultError "overloaded" where the system has no descriptor or addresses left for it, "corrupt"
+ *   where the file cannot be opened for another reason
  */
 export function mapSlab(
   file: string,
@@ -50,26 +53,65 @@ export function mapSlab(
   missing: Int32Array = new Int32Array(2),
   index = 1,
 ): RecordSource {
-  const mmap = loadAddon("mmap");
   const guard = loadAddon("guard");
   const fd = openIfAny(file);
   if (fd === null) return recordSource(zeros(slabBytes));
   try {
-    const map = mmap.map(slabBytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
+    const map = mapOf(fd, slabBytes);
     guard.watch(map.buffer, missing, index);
     return recordSource(new Uint8Array(map.buffer, map.byteOffset, slabBytes));
   } finally {
     fs.closeSync(fd);
+    if (keepsSpare) keepSpareDescriptor();
+  }
+}
+
+/**
+ * A descriptor that this thread keeps for a file to be mapped when no other one is free: a map needs it for a
+ * moment only, and what is mapped after a commit cannot be refused any more. -1: there is none.
+ */
+let spare = -1;
+let keepsSpare = false;
+
+/** Takes a descriptor aside for this thread, from now on. */
+function keepSpareDescriptor(): void {
+  keepsSpare = true;
+  if (spare >= 0) return;
+  try {
+    spare = fs.openSync(devNull, "r");
+  } catch {
+    // Tried again after the next map.
   }
 }
 
 function openIfAny(file: string): number | null {
   try {
-    return fs.openSync(file, "r");
+    return openWithSpare(file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    if (!isOutOfDescriptors(error)) throw error;
     const text = `a data file could not be opened: ${reasonOf(error)}`;
+    const code = isOutOfDescriptors(error) ? "overloaded" : "corrupt";
+    throw Object.assign(new VaultError(code, text), { cause: error });
+  }
+}
+
+function openWithSpare(file: string): number {
+  try {
+    return fs.openSync(file, "r");
+  } catch (error) {
+    if (spare < 0 || !isOutOfDescriptors(error)) throw error;
+    fs.closeSync(spare);
+    spare = -1;
+    return fs.openSync(file, "r");
+  }
+}
+
+function mapOf(fd: number, bytes: number): Buffer {
+  const mmap = loadAddon("mmap");
+  try {
+    return mmap.map(bytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
+  } catch (error) {
+    const text = `a data file could not be mapped, as this process may have no more maps or addresses (vm.max_map_count, ulimit -v): ${reasonOf(error)}`;
     throw Object.assign(new VaultError("overloaded", text), { cause: error });
   }
 }
@@ -132,6 +174,7 @@ export class SlabMaps {
     this.slots = slots;
     this.held = held;
     this.missing = missing;
+    keepSpareDescriptor();
   }
 
   /** The map of the slab in a slot; null when none lives there (any more): look the key up again. */
@@ -162,7 +205,13 @@ export class SlabMaps {
     }
     const file = path.join(this.directory, slabName(sequence));
     const missingBefore = Atomics.load(this.missing, missingOfSlot(slot));
-    const source = mapSlab(file, this.slabBytes, this.missing, missingOfSlot(slot));
+    let source: RecordSource;
+    try {
+      source = mapSlab(file, this.slabBytes, this.missing, missingOfSlot(slot));
+    } catch (error) {
+      Atomics.store(this.held, slot, 0);
+      throw error;
+    }
     // Dropped meanwhile: its file is gone in order.
     if (Atomics.load(this.slots, slot) !== sequence) {
       Atomics.store(this.held, slot, 0);

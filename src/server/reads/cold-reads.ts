@@ -6,6 +6,7 @@ import type { KeyBytes, WriteDone } from "../../shards/arena/write.ts";
 import { COLD_READS_MAX, type Found, type Vault } from "../../shards/vault/vault.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
+import { failureOf } from "../http/failure.ts";
 import type { Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { sendError } from "../http/reply.ts";
@@ -66,11 +67,28 @@ export class Waiting {
         isAnswered = answer();
       });
     } catch (error) {
-      context.log.error({ error: String(error) }, "a value could not be sent");
-      context.meter.count(verb, sendError(res, "internal", { head: verb === HEAD }));
+      const { code, detail } = failureOf(context, error, "a value could not be sent");
+      context.meter.count(verb, sendError(res, code, { detail, head: verb === HEAD }));
     }
     if (isAnswered) context.inFlight.leave();
     else this.open = true;
+  }
+}
+
+/**
+ * Takes the next step of a request outside its handler: what is thrown there nobody else would catch, so it
+ * is this request's answer.
+ */
+export function guarded(
+  context: FrontContext,
+  step: () => void,
+  refuse: (code: ErrorCode, detail: string) => void,
+): void {
+  try {
+    step();
+  } catch (error) {
+    const { code, detail } = failureOf(context, error, "a value could not be read");
+    refuse(code, detail);
   }
 }
 
@@ -134,15 +152,18 @@ export class ColdRead {
     else this.refuse(error, detail);
   };
 
-  private refuse(code: ErrorCode, detail: string): void {
+  private readonly refuse = (code: ErrorCode, detail: string): void => {
     const { context, res, verb } = this;
     this.waiting.resume(() =>
       context.meter.count(verb, sendError(res, code, { detail, head: verb === HEAD })),
     );
-  }
+  };
 
   private readonly again = (): void => {
-    if (!this.waiting.isOpen) return;
+    if (this.waiting.isOpen) guarded(this.context, this.look, this.refuse);
+  };
+
+  private readonly look = (): void => {
     const { vault, meter } = this.context;
     const found = findPatiently(vault, this.key, ++this.reads);
     // On a node of a cluster one replica is asked: by its clock.

@@ -9,7 +9,7 @@ import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { readFigures } from "../../engine/figures/stats.ts";
 import { FIGURE } from "../../engine/slabs/figures.ts";
 import { BEAT_MS, Residency } from "../../engine/slabs/residency.ts";
-import { type LookupState, ShardLookup } from "../../engine/state/lookup.ts";
+import { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { endAt } from "../../format/end.ts";
 import { withEnd } from "../../format/fields/end.ts";
@@ -47,7 +47,7 @@ import { Housekeeping } from "../housekeeping/housekeeping.ts";
 import type { FrontChannel } from "../thread/pool.ts";
 import { LocalUpload } from "../upload/upload.ts";
 import { FoundRecord } from "./found-record.ts";
-import type { AcceptHead, FoundRegister } from "./register.ts";
+import { type AcceptHead, type FoundRegister, type HeldState, lookFor } from "./register.ts";
 import type { Found, Vault, VaultStats } from "./vault.ts";
 
 /** Numbers of uploads that each front has for itself. */
@@ -264,21 +264,22 @@ export class LocalVault implements Vault {
 
   /**
    * What is held of a key, with its ballot: for replication. Valid until the next call of this or of `find`.
+   * Never throws for what the disk or the system says: it is called where nobody would catch that.
    */
   findRegister(key: KeyBytes): FoundRegister {
     const lookup = this.lookups[this.route(key)];
-    return this.heldOf(lookup, key, lookup.find(key.bytes, key.length, this.hashA, this.hashB));
+    return this.heldOf(lookup, key, lookFor(lookup, key, this.hashA, this.hashB, null) as HeldState);
   }
 
   /** Like `findRegister`; null instead of waiting for the disk: then call `warm`, and this again. */
   findRegisterResident(key: KeyBytes): FoundRegister | null {
     const lookup = this.lookups[this.route(key)];
     this.coldLookup = lookup;
-    const state = lookup.findResident(this.residency, key.bytes, key.length, this.hashA, this.hashB);
+    const state = lookFor(lookup, key, this.hashA, this.hashB, this.residency);
     return state === "cold" ? null : this.heldOf(lookup, key, state);
   }
 
-  private heldOf(lookup: ShardLookup, key: KeyBytes, state: LookupState): FoundRegister {
+  private heldOf(lookup: ShardLookup, key: KeyBytes, state: HeldState): FoundRegister {
     const { held } = this;
     held.state = state;
     held.ended = false;

@@ -1,0 +1,23 @@
+/** What a client is told of an error that came up where its request was served, in its handler or later. */
+import { isOutOfDescriptors, stackOf } from "../../platform/system-error.ts";
+import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
+import type { FrontContext } from "./context.ts";
+
+export interface Failure {
+  code: ErrorCode;
+  /** Empty: the code's own sentence says it. */
+  detail: string;
+}
+
+/**
+ * A damaged record found late, a data file that cannot be opened now, or a bug. What is no fault of the
+ * moment is logged.
+ * @param what for the log: what has failed
+ */
+export function failureOf({ log }: Pick<FrontContext, "log">, error: unknown, what: string): Failure {
+  const known = error instanceof VaultError ? error.code : "internal";
+  // A file that no thread has opened yet has to be opened first: another try may find a descriptor.
+  const code = isOutOfDescriptors(error) ? "overloaded" : known;
+  if (ERRORS[code].status === 500) log.error({ error: stackOf(error) }, what);
+  return { code, detail: known === "overloaded" ? (error as VaultError).message : "" };
+}
