@@ -8,8 +8,8 @@ import { createSecureContext } from "node:tls";
 import { KEYS_MAX } from "../auth/keys.ts";
 import { parseTokens, type TokenRecord } from "../auth/token-file.ts";
 import { keyRecord } from "../auth/tokens.ts";
-import { openBriefly, readBriefly, readOpened } from "../platform/brief-read.ts";
 import { reasonOf } from "../platform/system-error.ts";
+import { openBriefly, readBriefly, readOpened } from "../util/brief-read.ts";
 import type { AuthConfig, Config } from "./config.ts";
 import { authKey, UsageError } from "./values.ts";
 

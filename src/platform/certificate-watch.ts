@@ -5,7 +5,7 @@
  */
 import { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
-import { assertBriefRead, readBriefly } from "./brief-read.ts";
+import { assertBriefRead, readBriefly } from "../util/brief-read.ts";
 
 const LOOK_MS = 60_000;
 /** An end is soon when so much is left, and less than so much of its life, as some live for a day. */

@@ -4,7 +4,7 @@
  * (as Kubernetes changes its secrets), on any file system, which notifications of the system do not.
  */
 import { readFileSync, type Stats, unwatchFile, watchFile } from "node:fs";
-import { assertBriefRead } from "./brief-read.ts";
+import { assertBriefRead } from "../util/brief-read.ts";
 
 const LOOK_MS = 300;
 /** A file that is being written over is read only when two looks in a row find the same. */

@@ -3,7 +3,7 @@
  * certificates count between nodes, it shows its own, so that they can refuse a stranger in the handshake.
  */
 import { X509Certificate } from "node:crypto";
-import { readAgain } from "../../platform/brief-read.ts";
+import { readAgain } from "../../util/brief-read.ts";
 
 /** Extended key usages, by their numbers in RFC 5280. */
 const CLIENT_USAGE = "1.3.6.1.5.5.7.3.2";

@@ -15,9 +15,9 @@ import type { WriteResult } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import type { AcceptHead, FoundRegister } from "../../shards/vault/register.ts";
 import { COLD_READS_MAX, type Found } from "../../shards/vault/vault.ts";
-import { VaultError } from "../../util/errors.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
+import { DAMAGED, lookAnswer } from "../register/look-answer.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -238,36 +238,9 @@ export class LocalReplica {
       vault.warm(() => this.look(kept, epoch, room, reply, reads + 1));
       return;
     }
-    reply(this.shown(key, held, room));
-  }
-
-  /** What was found, as an answer. It comes too late for an error to reach who asks. */
-  private shown(key: ClusterKey, held: FoundRegister, room: AnswerRoom | null): LookAnswer {
-    if (held.state === "unreadable") return UNAVAILABLE;
-    const isDamaged = (): LookAnswer => {
-      this.setup.damaged(key);
-      return { kind: "refused", reason: "damaged", epoch: 0 };
-    };
-    if (held.state === "damaged") return isDamaged();
-    const { state, head, ended, end, recent } = held;
-    let payload: StoredValue | null = null;
-    try {
-      payload = room !== null && state === "found" ? this.valueOf(held, room) : null;
-    } catch (error) {
-      if (!(error instanceof VaultError)) throw error;
-      return error.code === "corrupt" ? isDamaged() : UNAVAILABLE;
-    }
-    return {
-      kind: "yes",
-      ballot: state === "absent" ? null : ballotOf(head),
-      tombstone: state === "tombstone",
-      ended,
-      end,
-      operationLow: state === "absent" ? 0 : head.operationLow,
-      operationHigh: state === "absent" ? 0 : head.operationHigh,
-      recent,
-      payload,
-    };
+    const answer = lookAnswer(held, () => (room === null ? null : this.valueOf(held, room)));
+    if (answer === DAMAGED) this.setup.damaged(key);
+    reply(answer);
   }
 
   /**

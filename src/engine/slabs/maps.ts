@@ -12,13 +12,10 @@
  * zeros and is counted (native/map-guard.c) before the read that met it goes on. Such a map is given up after
  * a while, in case the page comes back.
  */
-import fs from "node:fs";
-import { devNull } from "node:os";
 import path from "node:path";
 import { type RecordSource, recordSource } from "../../format/record.ts";
 import { loadAddon } from "../../platform/addon.ts";
-import { isOutOfDescriptors, reasonOf } from "../../platform/system-error.ts";
-import { VaultError } from "../../util/errors.ts";
+import { keepSpareDescriptor, mapFile } from "../../platform/file-map.ts";
 import { MISSING_IN_ALL, missingOfSlot, slotOfSequence } from "./figures.ts";
 import { slabName } from "./files.ts";
 import { PAGE_BYTES, type Residence, unknownResidence } from "./residence.ts";
@@ -53,67 +50,8 @@ export function mapSlab(
   missing: Int32Array = new Int32Array(2),
   index = 1,
 ): RecordSource {
-  const guard = loadAddon("guard");
-  const fd = openIfAny(file);
-  if (fd === null) return recordSource(zeros(slabBytes));
-  try {
-    const map = mapOf(fd, slabBytes);
-    guard.watch(map.buffer, missing, index);
-    return recordSource(new Uint8Array(map.buffer, map.byteOffset, slabBytes));
-  } finally {
-    fs.closeSync(fd);
-    if (keepsSpare) keepSpareDescriptor();
-  }
-}
-
-/**
- * A descriptor that this thread keeps for a file to be mapped when no other one is free: a map needs it for a
- * moment only, and what is mapped after a commit cannot be refused any more. -1: there is none.
- */
-let spare = -1;
-let keepsSpare = false;
-
-/** Takes a descriptor aside for this thread, from now on. */
-function keepSpareDescriptor(): void {
-  keepsSpare = true;
-  if (spare >= 0) return;
-  try {
-    spare = fs.openSync(devNull, "r");
-  } catch {
-    // Tried again after the next map.
-  }
-}
-
-function openIfAny(file: string): number | null {
-  try {
-    return openWithSpare(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    const text = `a data file could not be opened: ${reasonOf(error)}`;
-    const code = isOutOfDescriptors(error) ? "overloaded" : "corrupt";
-    throw Object.assign(new VaultError(code, text), { cause: error });
-  }
-}
-
-function openWithSpare(file: string): number {
-  try {
-    return fs.openSync(file, "r");
-  } catch (error) {
-    if (spare < 0 || !isOutOfDescriptors(error)) throw error;
-    fs.closeSync(spare);
-    spare = -1;
-    return fs.openSync(file, "r");
-  }
-}
-
-function mapOf(fd: number, bytes: number): Buffer {
-  const mmap = loadAddon("mmap");
-  try {
-    return mmap.map(bytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
-  } catch (error) {
-    const text = `a data file could not be mapped, as this process may have no more maps or addresses (vm.max_map_count, ulimit -v): ${reasonOf(error)}`;
-    throw Object.assign(new VaultError("overloaded", text), { cause: error });
-  }
+  const bytes = mapFile(file, slabBytes, missing, index);
+  return recordSource(bytes ?? zeros(slabBytes));
 }
 
 let nothing = new Uint8Array(0);

@@ -4,8 +4,8 @@
 import type * as uWS from "uWebSockets.js";
 import { createSecureContext } from "node:tls";
 import { loadAddon } from "../../platform/addon.ts";
-import { readAgain } from "../../platform/brief-read.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
+import { readAgain } from "../../util/brief-read.ts";
 import {
   type Handlers,
   type HttpOptions,

@@ -2,8 +2,8 @@
 
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
-import { failureOf } from "../http/failure.ts";
 import type { ErrorOptions } from "../http/reply.ts";
+import { failureOf } from "../later/failure.ts";
 
 /** What a handler's error is answered with; one that it did not mean is logged. */
 export function refusalOf(context: FrontContext, error: unknown): { code: ErrorCode; options: ErrorOptions } {

@@ -9,7 +9,7 @@ import type { KeyBytes } from "../../shards/arena/write.ts";
 import type { Found } from "../../shards/vault/vault.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
-import { failureOf } from "../http/failure.ts";
+import { failureOf } from "../later/failure.ts";
 import { findPatiently } from "./cold-reads.ts";
 
 /** `view`: the whole value (for JSON: of its stored form), until something else is read. */

@@ -22,8 +22,9 @@ import type { Handler, Req, Res } from "../http/http.ts";
 import { isPlainRead, PLAIN_READ, type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { endHead, type Header, sendError } from "../http/reply.ts";
 import { TARGET_KEY, TARGET_RAW, TARGET_RESERVED, TARGET_ROOT } from "../http/target.ts";
+import { Waiting } from "../later/waiting.ts";
 import { GET, HEAD } from "../status/meter.ts";
-import { ColdRead, Waiting } from "./cold-reads.ts";
+import { ColdRead } from "./cold-reads.ts";
 import { Download } from "./download.ts";
 import { beginFound, beginNotModified, beginPart, clock, type ValueFacts } from "./value-head.ts";
 

@@ -9,6 +9,7 @@ import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { readFigures } from "../../engine/figures/stats.ts";
 import { FIGURE } from "../../engine/slabs/figures.ts";
 import { BEAT_MS, Residency } from "../../engine/slabs/residency.ts";
+import { lookFor, type SeenState } from "../../engine/state/look-for.ts";
 import { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { endAt } from "../../format/end.ts";
@@ -47,7 +48,7 @@ import { Housekeeping } from "../housekeeping/housekeeping.ts";
 import type { FrontChannel } from "../thread/pool.ts";
 import { LocalUpload } from "../upload/upload.ts";
 import { FoundRecord } from "./found-record.ts";
-import { type AcceptHead, type FoundRegister, type HeldState, lookFor } from "./register.ts";
+import type { AcceptHead, FoundRegister } from "./register.ts";
 import type { Found, Vault, VaultStats } from "./vault.ts";
 
 /** Numbers of uploads that each front has for itself. */
@@ -268,7 +269,7 @@ export class LocalVault implements Vault {
    */
   findRegister(key: KeyBytes): FoundRegister {
     const lookup = this.lookups[this.route(key)];
-    return this.heldOf(lookup, key, lookFor(lookup, key, this.hashA, this.hashB, null) as HeldState);
+    return this.heldOf(lookup, key, lookFor(lookup, key, this.hashA, this.hashB, null) as SeenState);
   }
 
   /** Like `findRegister`; null instead of waiting for the disk: then call `warm`, and this again. */
@@ -279,7 +280,7 @@ export class LocalVault implements Vault {
     return state === "cold" ? null : this.heldOf(lookup, key, state);
   }
 
-  private heldOf(lookup: ShardLookup, key: KeyBytes, state: HeldState): FoundRegister {
+  private heldOf(lookup: ShardLookup, key: KeyBytes, state: SeenState): FoundRegister {
     const { held } = this;
     held.state = state;
     held.ended = false;

@@ -1,8 +1,5 @@
-/** What replication asks of a vault and what it finds there. */
-import type { Residency } from "../../engine/slabs/residency.ts";
-import type { LookupState, ShardLookup } from "../../engine/state/lookup.ts";
+/** What replication asks of a vault and what it finds there: types only. */
 import type { Ballot, RecordHead } from "../../format/record.ts";
-import { VaultError } from "../../util/errors.ts";
 import type { KeyBytes } from "../arena/write.ts";
 import type { Found } from "./vault.ts";
 
@@ -20,28 +17,6 @@ export interface FoundRegister {
   end: number;
   /** Its recent operations, the field's bytes; null: it has none. */
   recent: Uint8Array | null;
-}
-
-export type HeldState = LookupState | "unreadable";
-
-/**
- * What there is of a key. "unreadable": it cannot be seen, as a file cannot be opened now.
- * @param residency so as not to wait for the disk, which is "cold"; null: waits
- */
-export function lookFor(
-  lookup: ShardLookup,
-  { bytes, length }: KeyBytes,
-  hashA: number,
-  hashB: number,
-  residency: Residency | null,
-): HeldState | "cold" {
-  try {
-    if (residency === null) return lookup.find(bytes, length, hashA, hashB);
-    return lookup.findResident(residency, bytes, length, hashA, hashB);
-  } catch (error) {
-    if (error instanceof VaultError) return "unreadable";
-    throw error;
-  }
 }
 
 /** What another node, or this one as its own replica, asks to be held. */

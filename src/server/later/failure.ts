@@ -1,7 +1,7 @@
 /** What a client is told of an error that came up where its request was served, in its handler or later. */
 import { isOutOfDescriptors, stackOf } from "../../platform/system-error.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
-import type { FrontContext } from "./context.ts";
+import type { FrontContext } from "../http/context.ts";
 
 export interface Failure {
   code: ErrorCode;
@@ -20,4 +20,21 @@ export function failureOf({ log }: Pick<FrontContext, "log">, error: unknown, wh
   const code = isOutOfDescriptors(error) ? "overloaded" : known;
   if (ERRORS[code].status === 500) log.error({ error: stackOf(error) }, what);
   return { code, detail: known === "overloaded" ? (error as VaultError).message : "" };
+}
+
+/**
+ * Takes the next step of a request outside its handler: what is thrown there nobody else would catch, so it
+ * is this request's answer.
+ */
+export function guarded(
+  context: FrontContext,
+  step: () => void,
+  refuse: (code: ErrorCode, detail: string) => void,
+): void {
+  try {
+    step();
+  } catch (error) {
+    const { code, detail } = failureOf(context, error, "a value could not be read");
+    refuse(code, detail);
+  }
 }

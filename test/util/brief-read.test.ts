@@ -5,7 +5,7 @@ import fs from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { after, test } from "node:test";
-import { readAgain, readBriefly } from "../../src/platform/brief-read.ts";
+import { readAgain, readBriefly } from "../../src/util/brief-read.ts";
 import { builtProgram, cleanEnvironment, removeFolder, temporaryFolder } from "../rest/server.ts";
 
 const folder = temporaryFolder();
