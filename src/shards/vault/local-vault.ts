@@ -265,7 +265,6 @@ export class LocalVault implements Vault {
 
   /**
    * What is held of a key, with its ballot: for replication. Valid until the next call of this or of `find`.
-   * Never throws for what the disk or the system says: it is called where nobody would catch that.
    */
   findRegister(key: KeyBytes): FoundRegister {
     const lookup = this.lookups[this.route(key)];
