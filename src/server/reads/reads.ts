@@ -2,7 +2,6 @@
  * GET and HEAD of keys. The common GET (no condition, no range, a value that fits one answer) makes seven
  * calls into uWS and allocates nothing of its own; everything else leaves that path early.
  */
-
 import { etagOf } from "../../format/version.ts";
 import {
   ifRangeHolds,
