@@ -8,7 +8,8 @@
  * number of `apply` and upload calls and of replication's operations, then `commit`.
  */
 import { mkdirSync } from "node:fs";
-import { ENDING_VERSION_MIN } from "../../format/offsets.ts";
+import { ENDING_VERSION_MIN, HEADER_BYTES } from "../../format/offsets.ts";
+import { headerProblem } from "../../format/slab.ts";
 import { isOutOfDescriptors } from "../../platform/system-error.ts";
 import { type Outcome, succeeded, type Write } from "../../rules/write.ts";
 import { VaultError } from "../../util/errors.ts";
@@ -20,6 +21,7 @@ import { type ReadList, readSlabList } from "../list/copies.ts";
 import { SlabList } from "../list/slab-list.ts";
 import { Log, type LogSetup } from "../log/log.ts";
 import { FIGURE, logPlace } from "../slabs/figures.ts";
+import { fill } from "../slabs/files.ts";
 import { type FileIo, readOnlyIo } from "../slabs/io.ts";
 import { Scrub } from "../slabs/scrub.ts";
 import { writeSnapshot } from "../snapshot/snapshot-write.ts";
@@ -73,7 +75,20 @@ export class Shard {
     this.batch = new Batch(this.state, this.log, this.compactor);
     this.sweep = new Sweep(this.batch);
     const { slabs, figures } = this.state;
-    this.scrub = new Scrub({ directory, shard, salt: store.salt, slabs, figures, now, warn });
+    const begins = (fd: number, sequence: number): void => this.checkHeader(fd, sequence);
+    this.scrub = new Scrub({ directory, shard, salt: store.salt, slabs, figures, now, begins, warn });
+  }
+
+  /** Records are found without it; a start, and who repairs by hand, needs it. */
+  private checkHeader(fd: number, sequence: number): void {
+    const { shard, store } = this.setup;
+    const page = new Uint8Array(HEADER_BYTES);
+    fill(fd, 0, page, () => {});
+    const problem = headerProblem(page, {
+      ...{ shard, sequence, slabBytes: store.slabBytes, storeId: store.slabId },
+    });
+    if (problem !== null)
+      this.log.reportBroken(sequence, new Error(`its header is damaged (${problem.text})`));
   }
 
   /** Opens a shard: reads its slabs back into the index. Makes its directory when there is none. */

@@ -41,6 +41,8 @@ export interface ScrubSetup {
   slabs: SlabTable;
   figures: Float64Array;
   now: () => number;
+  /** Told of each slab before its records are read. */
+  begins: (fd: number, sequence: number) => void;
   warn: (message: string) => void;
 }
 
@@ -108,6 +110,7 @@ export class Scrub {
       this.sequence = next;
       try {
         this.fd = fs.openSync(path.join(directory, slabName(next)), "r");
+        this.setup.begins(this.fd, next);
         return true;
       } catch (error) {
         if (isOutOfDescriptors(error)) {
