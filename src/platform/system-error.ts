@@ -41,6 +41,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 const ACTIONS: Readonly<Record<string, string>> = {
   open: "open",
+  copyfile: "copy",
   mkdir: "make the directory",
   scandir: "read the directory",
   stat: "look at",

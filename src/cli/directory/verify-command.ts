@@ -5,6 +5,7 @@ import { existsSync, statSync } from "node:fs";
 import { readClusterFile } from "../../cluster/layout/cluster-file.ts";
 import { UsageError } from "../../config/values.ts";
 import type { Damage } from "../../engine/check/findings.ts";
+import { demandDescriptors } from "../../engine/check/findings.ts";
 import { verifyDirectory } from "../../engine/check/verify.ts";
 import { lockDirectory } from "../../engine/directory/lock.ts";
 import { demandForms } from "../../platform/private-directory.ts";
@@ -94,6 +95,7 @@ function clusterTrouble(directory: string): string | null {
     readClusterFile(directory);
     return null;
   } catch (error) {
+    demandDescriptors(error);
     return (error as Error).message;
   }
 }

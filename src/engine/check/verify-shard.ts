@@ -4,7 +4,7 @@ import type { ChunkRef } from "../../format/manifest.ts";
 import { RECORD_HEADER_BYTES, TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
 import { checksumOf, recordSource, typeOf, valueBytesOf } from "../../format/record.ts";
 import { listSlabs, readSlab, slabName } from "../slabs/files.ts";
-import type { Findings } from "./findings.ts";
+import { demandDescriptors, type Findings } from "./findings.ts";
 import { verifyIndex } from "./verify-index.ts";
 import { checkList } from "./verify-list.ts";
 import { checkSlab, type LiveManifest, ReadShard } from "./verify-slab.ts";
@@ -62,6 +62,7 @@ async function checkIndex(findings: Findings, read: ReadShard): Promise<void> {
     if (summary.keys !== null) summary.keys += keys;
     if (summary.tombstones !== null) summary.tombstones += tombstones;
   } catch (error) {
+    demandDescriptors(error);
     findings.damage(directory, null, "index", null, `a start would fail: ${(error as Error).message}`);
     giveUp();
   }

@@ -10,7 +10,7 @@ import { nameOf } from "../../util/bytes.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { type HeldSlab, readHeld } from "../start/slab-reader.ts";
-import type { Findings } from "./findings.ts";
+import { demandDescriptors, type Findings } from "./findings.ts";
 import type { ReadSlabs } from "./verify-index.ts";
 import { type SlabWalk, tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
 import { keyText, typeName } from "./words/describe.ts";
@@ -130,6 +130,7 @@ function readWhole(findings: Findings, file: string): HeldSlab {
   try {
     return readHeld(file, slabBytes, damaged);
   } catch (error) {
+    demandDescriptors(error);
     // Not a place, but the file as a whole: the store does not open with it.
     findings.isReadable = false;
     damaged(0, error as Error);

@@ -4,7 +4,7 @@ import { OTHER_FORM, type SnapshotIdentity, STALE_SNAPSHOT } from "../../format/
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { SNAPSHOT_NAME, snapshotProblem } from "../snapshot/snapshot-read.ts";
 import { misfitsBySnapshot } from "../snapshot/snapshot-slabs.ts";
-import type { Findings } from "./findings.ts";
+import { demandDescriptors, type Findings } from "./findings.ts";
 
 /** Checks the snapshot of a shard, if there is one. */
 export function checkSnapshot(findings: Findings, expected: ExpectedSlabs): void {
@@ -38,7 +38,8 @@ function checkBySnapshot(
   let misfits: ReadonlyMap<number, string> | null;
   try {
     misfits = misfitsBySnapshot(file, { directory, store, shard }, identity, expected.sequences);
-  } catch {
+  } catch (error) {
+    demandDescriptors(error);
     // A slab that cannot be read, or is foreign, was named.
     return;
   }

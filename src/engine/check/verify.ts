@@ -12,7 +12,7 @@ import { readStoreOrBackup } from "../directory/backup-file.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { listSlabs } from "../slabs/files.ts";
 import { verifyCatalog } from "./catalog/verify-catalog.ts";
-import { Findings, type VerifyReport, type VerifySummary } from "./findings.ts";
+import { demandDescriptors, Findings, type VerifyReport, type VerifySummary } from "./findings.ts";
 import { verifyShard } from "./verify-shard.ts";
 
 /** Checks a data directory. Null: there is none of minivault. `loadHash` must have finished. */
@@ -47,6 +47,7 @@ export async function verifyDirectory(
   try {
     store = readStoreOrBackup(directory);
   } catch (error) {
+    demandDescriptors(error);
     return wholeStore((error as Error).message);
   }
   if (store === null)
