@@ -72,6 +72,14 @@ export function isOutOfDescriptors(error: unknown): boolean {
 }
 
 /**
+ * Throws such an error again, for who would take it for damage: who has no descriptor has learned nothing of
+ * what is on the disk.
+ */
+export function demandDescriptors(error: unknown): void {
+  if (isOutOfDescriptors(error)) throw error;
+}
+
+/**
  * Whether an error says that nothing may be written: a file system mounted read-only, or a lack of rights.
  */
 export function isReadOnly(error: unknown): boolean {

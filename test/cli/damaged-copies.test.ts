@@ -162,3 +162,17 @@ test("few descriptors: verify, restore, export and upgrade name the limit, and c
   }
   assert.ok(refusals > 0);
 });
+
+test("damaged directories: a damaged FEED file, which costs watchers their places, is noted by verify", async () => {
+  const own = path.join(folder, "feed");
+  fs.cpSync(path.join(folder, "data"), own, { recursive: true });
+  const sound = await run(["verify", own]);
+  assert.doesNotMatch(sound.text, /note/);
+  fs.appendFileSync(path.join(own, "FEED"), "x");
+  const noted = await run(["verify", own]);
+  assert.equal(noted.status, 0, noted.text);
+  assert.match(
+    noted.text,
+    /note: places in the feed of changes from earlier starts are too old: .*FEED is damaged/,
+  );
+});

@@ -1,6 +1,5 @@
 /** What verifying a store has to say, and of which shard. */
 import path from "node:path";
-import { isOutOfDescriptors } from "../../platform/system-error.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
 import { slabName } from "../slabs/files.ts";
 
@@ -82,12 +81,4 @@ export class Findings {
   note(file: string, text: string): void {
     this.report.note(`${path.relative(this.root, file)}: ${text}`);
   }
-}
-
-/**
- * Whoever has too few descriptors has learned nothing of what is on the disk: that is no damage, and ends the
- * check.
- */
-export function demandDescriptors(error: unknown): void {
-  if (isOutOfDescriptors(error)) throw error;
 }

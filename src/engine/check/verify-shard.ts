@@ -3,8 +3,9 @@
 import type { ChunkRef } from "../../format/manifest.ts";
 import { RECORD_HEADER_BYTES, TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
 import { checksumOf, recordSource, typeOf, valueBytesOf } from "../../format/record.ts";
+import { demandDescriptors } from "../../platform/system-error.ts";
 import { listSlabs, readSlab, slabName } from "../slabs/files.ts";
-import { demandDescriptors, type Findings } from "./findings.ts";
+import type { Findings } from "./findings.ts";
 import { verifyIndex } from "./verify-index.ts";
 import { checkList } from "./verify-list.ts";
 import { checkSlab, type LiveManifest, ReadShard } from "./verify-slab.ts";

@@ -6,11 +6,12 @@ import { FOOTER_BYTES, HEADER_BYTES, TYPE_MANIFEST, UNIT_BYTES } from "../../for
 import { placeOf, type RecordSource, recordSource } from "../../format/record.ts";
 import { isIndexed } from "../../format/record-types.ts";
 import { decodeFooter, footerSeal, headerProblem, looksSealed, tableWord } from "../../format/slab.ts";
+import { demandDescriptors } from "../../platform/system-error.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { type HeldSlab, readHeld } from "../start/slab-reader.ts";
-import { demandDescriptors, type Findings } from "./findings.ts";
+import type { Findings } from "./findings.ts";
 import type { ReadSlabs } from "./verify-index.ts";
 import { type SlabWalk, tornBytes, type WalkedRecord, walkSlab } from "./walk.ts";
 import { keyText, typeName } from "./words/describe.ts";

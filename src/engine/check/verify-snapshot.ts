@@ -1,10 +1,12 @@
 /** Verifying the index snapshot, and by it the slabs: it knows how they were at the last stop. */
+
 import fs from "node:fs";
 import { OTHER_FORM, type SnapshotIdentity, STALE_SNAPSHOT } from "../../format/snapshot/index-snapshot.ts";
+import { demandDescriptors } from "../../platform/system-error.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { SNAPSHOT_NAME, snapshotProblem } from "../snapshot/snapshot-read.ts";
 import { misfitsBySnapshot } from "../snapshot/snapshot-slabs.ts";
-import { demandDescriptors, type Findings } from "./findings.ts";
+import type { Findings } from "./findings.ts";
 
 /** Checks the snapshot of a shard, if there is one. */
 export function checkSnapshot(findings: Findings, expected: ExpectedSlabs): void {

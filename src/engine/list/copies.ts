@@ -15,7 +15,7 @@ import {
   type SlabEnd,
   type SlabListContent,
 } from "../../format/slab-list.ts";
-import { isOutOfDescriptors, sentenceOf } from "../../platform/system-error.ts";
+import { demandDescriptors, sentenceOf } from "../../platform/system-error.ts";
 import { readBounded } from "../../util/bounded-file.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 
@@ -74,7 +74,7 @@ function readCopy(file: string): Uint8Array | string {
     return readBounded(file, LIST_BYTES_MAX);
   } catch (error) {
     // That says nothing of the list.
-    if (isOutOfDescriptors(error)) throw error;
+    demandDescriptors(error);
     return (error as NodeJS.ErrnoException).code === "ENOENT" ? "it is missing" : sentenceOf(error as Error);
   }
 }
