@@ -61,6 +61,7 @@ const LAYERS = [
     "server/writes",
     "server/once",
     "server/reads",
+    "server/later",
     "server/access",
     "server/http",
     "server/status",

@@ -7,8 +7,9 @@ import { keepSlots, type TokenRecord } from "../auth/token-file.ts";
 import { readClusterKeys, readKey, readTlsCa, readTokens, secretWarnings } from "../config/access.ts";
 import type { Config } from "../config/config.ts";
 import { CertificateWatch } from "../platform/certificate-watch.ts";
-import { assertBriefRead, watchFiles } from "../platform/file-watch.ts";
+import { watchFiles } from "../platform/file-watch.ts";
 import type { Logger } from "../platform/log.ts";
+import { assertBriefRead } from "../util/brief-read.ts";
 
 export interface Reloadable {
   /** Reads the certificate again; false: it has not changed. Throws a sentence. */

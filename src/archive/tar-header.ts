@@ -60,7 +60,7 @@ export function headOf(
   const isPosix = USTAR.compare(block, MAGIC_AT, MAGIC_AT + USTAR.length) === 0;
   const short = isPosix && block[PREFIX[0]] !== 0 ? `${textIn(block, ...PREFIX)}/${text}` : text;
   const name = pax?.path ?? long ?? short;
-  const size = pax?.size === undefined ? bytes : Number(pax.size);
+  const size = pax?.size === undefined ? bytes : /^\d+$/.test(pax.size) ? Number(pax.size) : Number.NaN;
   if (!Number.isSafeInteger(size) || size < 0) throw new Error("the size of a member is none");
   const type = TYPES[kind] ?? null;
   // Old programs have no type for folders.
@@ -119,7 +119,8 @@ export function recordsIn(buffer: Buffer): PaxRecords {
   const isPlain = isAscii(buffer);
   for (let from = 0; from < text.length; ) {
     const blank = text.indexOf(" ", from);
-    const end = from + Number(text.slice(from, blank));
+    const length = text.slice(from, Math.max(from, blank));
+    const end = /^\d+$/.test(length) ? from + Number(length) : Number.NaN;
     const equals = text.indexOf("=", blank);
     if (!(blank > from && equals > blank && end > equals && end <= text.length && text[end - 1] === "\n"))
       throw new Error("records of a member are damaged");

@@ -3,13 +3,13 @@
  * -auth-file, -tokens, -cluster-key-file and -tls-ca; the files of the server's own certificate are left to
  * the server.
  */
-import { closeSync, existsSync, fstatSync, openSync, statSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { KEYS_MAX } from "../auth/keys.ts";
 import { parseTokens, type TokenRecord } from "../auth/token-file.ts";
 import { keyRecord } from "../auth/tokens.ts";
-import { readBriefly, readOpened } from "../platform/file-watch.ts";
 import { reasonOf } from "../platform/system-error.ts";
+import { openBriefly, readBriefly, readOpened } from "../util/brief-read.ts";
 import type { AuthConfig, Config } from "./config.ts";
 import { authKey, UsageError } from "./values.ts";
 
@@ -110,15 +110,14 @@ function soundTokens(file: string, text: string, mode: number): TokenRecord[] {
 
 /** The text of a file that only its user, and perhaps a group, may read. */
 function readSecret(file: string): { text: string; mode: number } {
-  const fd = openSync(file, "r");
+  const fd = openBriefly(file);
   try {
-    const stats = fstatSync(fd);
-    if (stats.isDirectory()) throw new Error("it is a folder, and not a file");
-    const { mode } = stats;
+    const { mode } = fstatSync(fd);
+    const text = readOpened(fd).toString();
     const mayOthers = othersMay(mode);
     if (mayOthers !== null)
       throw new Error(`other users of this machine may ${mayOthers} the secret in it: chmod 600 ${file}`);
-    return { text: readOpened(fd).toString(), mode };
+    return { text, mode };
   } finally {
     closeSync(fd);
   }

@@ -149,10 +149,16 @@ function loadEmbedded(name: keyof Addons, embedded: EmbeddedAddon): unknown {
       tried.push(`${folder} (${reasonOf(error as Error)})`);
     }
   }
-  const remedy = NO_DESCRIPTOR.test(tried.join())
+  const isOutOfDescriptors = NO_DESCRIPTOR.test(tried.join());
+  const remedy = isOutOfDescriptors
     ? "too many files are open: raise the limit (ulimit -n)"
     : "make one of these folders writable for this user alone, on a file system that allows execution";
-  throw new Error(`the native addon ${name} could not be loaded from any of: ${tried.join(", ")}; ${remedy}`);
+  throw new Error(
+    `the native addon ${name} could not be loaded from any of: ${tried.join(", ")}; ${remedy}`,
+    {
+      cause: isOutOfDescriptors ? { code: "EMFILE" } : undefined,
+    },
+  );
 }
 
 function reasonOf(error: Error): string {

@@ -4,9 +4,8 @@
  * the nodes trust. Looked at when it is read, and again and again, as time passes.
  */
 import { X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { assertBriefRead } from "./file-watch.ts";
+import { assertBriefRead, readBriefly } from "../util/brief-read.ts";
 
 const LOOK_MS = 60_000;
 /** An end is soon when so much is left, and less than so much of its life, as some live for a day. */
@@ -29,7 +28,7 @@ export function certificateProblem(setup: CertificateSetup, nowMillis: number): 
   let chain: X509Certificate[];
   try {
     assertBriefRead(file);
-    chain = certificatesOf(readFileSync(file, "utf8"));
+    chain = certificatesOf(readBriefly(file).toString("utf8"));
   } catch (error) {
     return `the certificate in ${file} cannot be read: ${(error as Error).message}`;
   }

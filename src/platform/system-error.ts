@@ -41,6 +41,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 const ACTIONS: Readonly<Record<string, string>> = {
   open: "open",
+  copyfile: "copy",
   mkdir: "make the directory",
   scandir: "read the directory",
   stat: "look at",
@@ -68,6 +69,14 @@ function codeOf(error: unknown): string {
 export function isOutOfDescriptors(error: unknown): boolean {
   const codes = [codeOf(error), codeOf((error as Error | null)?.cause)];
   return codes.includes("EMFILE") || codes.includes("ENFILE");
+}
+
+/**
+ * Throws such an error again, for who would take it for damage: who has no descriptor has learned nothing of
+ * what is on the disk.
+ */
+export function demandDescriptors(error: unknown): void {
+  if (isOutOfDescriptors(error)) throw error;
 }
 
 /**

@@ -23,9 +23,9 @@ export function cappedCaching(text: string, leftMs: number): string {
     if (CAUTION.test(name)) isBound = true;
     if (!FRESHNESS.test(name)) return directive;
     if (/^max-age$/i.test(name)) isBound = true;
-    const seconds = Number(value.replaceAll('"', ""));
+    const digits = value.replaceAll('"', "");
     // What is no number says nothing that could be relied on.
-    return `${name}=${Number.isFinite(seconds) ? Math.min(seconds, leftSeconds) : 0}`;
+    return `${name}=${/^\d+$/.test(digits) ? Math.min(Number(digits), leftSeconds) : 0}`;
   });
   // Caches may guess how long, by the age of a value.
   return (isBound ? directives : [...directives, `max-age=${leftSeconds}`]).join(", ");

@@ -11,10 +11,8 @@ import { PEER_PREFIX } from "../cluster/link/paths.ts";
 import type { ClusterAccess } from "../cluster/node/access.ts";
 import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
 import { localUrl } from "../platform/address.ts";
-import { isOutOfDescriptors, stackOf } from "../platform/system-error.ts";
 import type { RunBackup } from "../shards/backup/backups.ts";
 import type { Vault } from "../shards/vault/vault.ts";
-import { ERRORS, VaultError } from "../util/errors.ts";
 import type { Audit } from "./access/audit.ts";
 import { withAudit } from "./access/audited.ts";
 import { type ClientAccess, Gate, withGate } from "./access/gate.ts";
@@ -31,6 +29,7 @@ import { createKeyScratch } from "./http/target.ts";
 import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
 import { idle } from "./idle.ts";
+import { failureOf } from "./later/failure.ts";
 import { sendMkvResult } from "./mkv/answer.ts";
 import { workerOperations } from "./operations/worker.ts";
 import { createOtherTargets } from "./other-targets.ts";
@@ -260,14 +259,8 @@ function createHandlers(
   return gate === null ? handlers : withGate(context, handlers, gate);
 }
 
-/** A handler threw before it answered: a damaged record found late, or a bug. */
+/** A handler threw before it answered. */
 function crashed(context: FrontContext, method: keyof Handlers, res: Res, error: unknown): void {
-  const known = error instanceof VaultError ? error.code : "internal";
-  // A slab that no thread has mapped yet has to be opened first: another try may find a descriptor.
-  const code = isOutOfDescriptors(error) ? "overloaded" : known;
-  if (ERRORS[code].status === 500) {
-    context.log.error({ error: stackOf(error) }, "a request failed");
-  }
-  const detail = known === "overloaded" ? (error as VaultError).message : "";
+  const { code, detail } = failureOf(context, error, "a request failed");
   context.meter.count(VERB_OF[method], sendError(res, code, { detail, head: method === "head" }));
 }

@@ -255,7 +255,7 @@ for (const [what, spoil, said] of [
         assert.ok((await damageIn(to)).length > 0);
         await assert.rejects(
           restore(to, path.join(folder, "again")),
-          /1 slabs are missing or cut.*-incomplete/,
+          /1 slabs are missing, cut or damaged.*-incomplete/,
         );
         assert.ok(!fs.existsSync(path.join(folder, "again")));
         assert.equal((await restore(to, path.join(folder, "again"), true)).missing.length, 1);

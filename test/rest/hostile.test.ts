@@ -473,6 +473,28 @@ describe("clients that leave", () => {
   });
 });
 
+test("pipelining: answers of reads stay in front of the refusal that closes the connection", async () => {
+  await call(port, "PUT", "/pipe", { body: "value" });
+  const read = "GET /pipe HTTP/1.1\r\nHost: x\r\n\r\n";
+  for (const [refused, status] of [
+    [put("pipe-no", "Content-Length: 1\r\nContent-Length: 2", "ab"), 400],
+    [put("pipe-no", "Content-Length: 1\r\nHost: y", "a"), 400],
+    [put("pipe%ff", "Content-Length: 100000", "z".repeat(100_000)), 400],
+    ["GET /pipe-no HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404],
+  ] as const) {
+    const client = await RawConnection.open(port);
+    client.send(Buffer.concat([Buffer.from(read.repeat(20)), Buffer.from(refused)]));
+    await client.isClosed();
+    const { answers, problem } = client.parsed();
+    assert.equal(problem, null);
+    assert.deepEqual(
+      answers.map((answer) => answer.status),
+      [...new Array(20).fill(200), status],
+    );
+  }
+  await isAbsent("pipe-no");
+});
+
 test("pipelining: reads are answered in order; a request behind an unanswered write closes the connection, unexecuted", async () => {
   await call(port, "PUT", "/pipe", { body: "value" });
   const one = "GET /pipe HTTP/1.1\r\nHost: x\r\n\r\n";

@@ -56,6 +56,7 @@ export class FakeVault implements Vault {
   submitThrows = false;
   /** find throws, as a bug would. */
   findThrows = false;
+  findError: Error = new Error("find is broken");
   /** The next write's result. */
   nextFailure: Failure | null = null;
   /** An upload calls onFail once it has taken this many bytes. */
@@ -136,7 +137,7 @@ export class FakeVault implements Vault {
   }
 
   find(key: KeyBytes): Found {
-    if (this.findThrows) throw new Error("find is broken");
+    if (this.findThrows) throw this.findError;
     const value = this.values.get(keyText(key));
     this.found.load(value);
     return this.found;

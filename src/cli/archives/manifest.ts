@@ -25,7 +25,10 @@ export interface CopiesFound {
  */
 export function copiesIn(directory: string): CopiesFound {
   const file = path.join(directory, MANIFEST);
-  if (!fs.existsSync(file)) return { folders: [directory], isEnough: true };
+  const status = fs.statSync(file, { throwIfNoEntry: false });
+  if (status === undefined) return { folders: [directory], isEnough: true };
+  // A pipe would be waited for.
+  if (!status.isFile()) throw new Error(`${file} is no file`);
   let nodes: unknown;
   let isEnough: unknown;
   try {

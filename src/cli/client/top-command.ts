@@ -41,7 +41,7 @@ function numberOf(words: Words, name: string, preset: number, least: number, mos
   const text = optionOf(words, name);
   if (text === undefined) return preset;
   const value = Number(text);
-  if (text.trim() === "" || !(value >= least && value <= most))
+  if (!/^\d+(?:\.\d+)?$/.test(text) || !(value >= least && value <= most))
     throw new UsageError(`-${name} is a number from ${least} to ${most}, not ${text}`);
   return value;
 }

@@ -9,13 +9,16 @@ import { readBackupFile } from "../../engine/directory/backup-file.ts";
 import { identityOf, type StoreIdentity } from "../../engine/directory/store-file.ts";
 import { IndexReader, SCAN_END } from "../../engine/index/reader.ts";
 import { Shard } from "../../engine/shard/shard.ts";
+import type { SlabMap } from "../../engine/slabs/maps.ts";
 import { Residency } from "../../engine/slabs/residency.ts";
 import { ShardLookup } from "../../engine/state/lookup.ts";
 import { createShardMemory } from "../../engine/state/memory.ts";
-import { TYPE_FORGOTTEN } from "../../format/offsets.ts";
+import { readManifest } from "../../format/manifest.ts";
+import { TYPE_FORGOTTEN, TYPE_MANIFEST } from "../../format/offsets.ts";
 import { type Ballot, ballotAt, keyOf, typeOf } from "../../format/record.ts";
 import { isAbsence } from "../../format/record-types.ts";
 import { compareBallots, etagOf } from "../../format/version.ts";
+import { demandForms } from "../../platform/private-directory.ts";
 import { archivedOf, viewsOf } from "../../server/transfer/outgoing.ts";
 import { FoundRecord } from "../../shards/vault/found-record.ts";
 import { hashBOf, hashKey, INDEX_PARTITIONS, indexPartitionOf, shardOf } from "../../util/hash.ts";
@@ -51,6 +54,7 @@ class Copy {
   private hashB = 0;
 
   constructor(directory: string, residency: Residency, warn: (message: string) => void) {
+    demandForms(directory);
     const facts = readBackupFile(directory);
     if (facts === null)
       throw new Error(`${directory} is no backup of minivault: there is no file BACKUP in it`);
@@ -83,6 +87,8 @@ class Copy {
     if (lookup.find(key, key.length, this.hashA, this.hashB) !== "found") return null;
     const { map, unit } = lookup;
     if (typeOf(map, unit) === TYPE_FORGOTTEN || !lookup.check(map, unit)) return null;
+    // Before anything of it is in the archive: another copy may have all of it.
+    if (typeOf(map, unit) === TYPE_MANIFEST && !hasChunks(lookup, map, unit)) return null;
     return { ballot: ballotAt(map, unit), isValue: !isAbsence(typeOf(map, unit)) };
   }
 
@@ -125,6 +131,14 @@ class Copy {
       from = page.next;
     }
   }
+}
+
+/** Whether all chunks of a large value are there, and good. */
+function hasChunks(lookup: ShardLookup, map: SlabMap, unit: number): boolean {
+  return readManifest(map, unit).chunks.every(({ sequence, unit: at, checksum }) => {
+    const chunkMap = lookup.maps.bySequence(sequence);
+    return chunkMap !== null && lookup.checkChunk(chunkMap, at, checksum);
+  });
 }
 
 export class Copies {

@@ -24,7 +24,7 @@ Exit status: 0 restored; 1 it could not be, and DIR is as it was; 2 used wrongly
   operandsMax: 2,
   flags: [],
   switches: {
-    incomplete: "also restore a copy that lacks slabs: what was in them answers 500",
+    incomplete: "also restore a copy that lacks slabs, or parts of some: what was in them answers 500",
     ...JSON_SWITCH,
   },
   async run({ operands: [copy, directory], switches }, terminal) {
@@ -50,7 +50,7 @@ Exit status: 0 restored; 1 it could not be, and DIR is as it was; 2 used wrongly
         terminal.out(
           `restored ${restored.slabs} slabs, as they were at ${taken}, to ${restored.directory}\n`,
         );
-      for (const name of restored.missing) terminal.err(`${name} is missing or cut in ${copy}\n`);
+      for (const name of restored.missing) terminal.err(`${name} is missing, cut or damaged in ${copy}\n`);
       return 0;
     } catch (error) {
       throw new Error(sentenceOf(error as Error), { cause: error });

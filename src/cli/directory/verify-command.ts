@@ -1,6 +1,7 @@
 /**
  * `minivault verify DIR`: reads a data directory that no node runs on, and names what is damaged.
  */
+
 import { existsSync, statSync } from "node:fs";
 import { readClusterFile } from "../../cluster/layout/cluster-file.ts";
 import { UsageError } from "../../config/values.ts";
@@ -8,6 +9,7 @@ import type { Damage } from "../../engine/check/findings.ts";
 import { verifyDirectory } from "../../engine/check/verify.ts";
 import { lockDirectory } from "../../engine/directory/lock.ts";
 import { demandForms } from "../../platform/private-directory.ts";
+import { demandDescriptors } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
 import type { Subcommand, Terminal } from "../subcommand/subcommand.ts";
 
@@ -94,6 +96,7 @@ function clusterTrouble(directory: string): string | null {
     readClusterFile(directory);
     return null;
   } catch (error) {
+    demandDescriptors(error);
     return (error as Error).message;
   }
 }

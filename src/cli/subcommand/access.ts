@@ -1,8 +1,8 @@
 /** As whom a command asks, and whose word it takes for who answers. */
 import { type AccessOptions, readAuth, readTlsCa } from "../../config/access.ts";
 import { UsageError } from "../../config/values.ts";
-import { readBriefly } from "../../platform/file-watch.ts";
 import { reasonOf } from "../../platform/system-error.ts";
+import { readBriefly } from "../../util/brief-read.ts";
 import { optionOf, type SubcommandOption, type Words } from "./subcommand.ts";
 
 /** Flags for a client's token. @param what it is, for the help */

@@ -3,7 +3,7 @@
  * certificates count between nodes, it shows its own, so that they can refuse a stranger in the handshake.
  */
 import { X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readAgain } from "../../util/brief-read.ts";
 
 /** Extended key usages, by their numbers in RFC 5280. */
 const CLIENT_USAGE = "1.3.6.1.5.5.7.3.2";
@@ -28,8 +28,8 @@ export class PeerTls {
   /** Reads the files again: connections from now on show what they hold. Throws when they cannot be read. */
   renew(): void {
     if (this.files === null) return;
-    const cert = readFileSync(this.files.certificate, "utf8");
-    const key = readFileSync(this.files.key, "utf8");
+    const cert = readAgain(this.files.certificate).toString("utf8");
+    const key = readAgain(this.files.key).toString("utf8");
     this.own = mayBeShown(cert) ? { cert, key } : null;
     this.problem =
       this.own === null

@@ -17,6 +17,7 @@ import type { AcceptHead, FoundRegister } from "../../shards/vault/register.ts";
 import { COLD_READS_MAX, type Found } from "../../shards/vault/vault.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { AnswerRoom } from "../peers/peer-handler.ts";
+import { DAMAGED, lookAnswer } from "../register/look-answer.ts";
 import {
   type AcceptAnswer,
   type ClusterKey,
@@ -237,23 +238,9 @@ export class LocalReplica {
       vault.warm(() => this.look(kept, epoch, room, reply, reads + 1));
       return;
     }
-    if (held.state === "damaged") {
-      this.setup.damaged(key);
-      reply({ kind: "refused", reason: "damaged", epoch: 0 });
-      return;
-    }
-    const { state, head, ended, end, recent } = held;
-    reply({
-      kind: "yes",
-      ballot: state === "absent" ? null : ballotOf(head),
-      tombstone: state === "tombstone",
-      ended,
-      end,
-      operationLow: state === "absent" ? 0 : head.operationLow,
-      operationHigh: state === "absent" ? 0 : head.operationHigh,
-      recent,
-      payload: room !== null && state === "found" ? this.valueOf(held, room) : null,
-    });
+    const answer = lookAnswer(held, () => (room === null ? null : this.valueOf(held, room)));
+    if (answer === DAMAGED) this.setup.damaged(key);
+    reply(answer);
   }
 
   /**

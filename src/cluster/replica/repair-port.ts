@@ -279,7 +279,7 @@ export class RepairPort implements CollectPort {
     if (!setup.votes(group)) return false;
     const { replica } = setup.vault;
     const held = setup.vault.findRegister(keyBytes(key));
-    if (held.state === "damaged") return false;
+    if (held.state === "damaged" || held.state === "unreadable") return false;
     const state =
       held.state === "absent"
         ? null

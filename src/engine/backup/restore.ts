@@ -4,7 +4,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { UNIT_BYTES } from "../../format/offsets.ts";
+import { demandForms } from "../../platform/private-directory.ts";
 import { VaultError } from "../../util/errors.ts";
 import { type BackupFacts, readBackupFile, UNFINISHED_BACKUP } from "../directory/backup-file.ts";
 import { identityOf, shardDirectory, writeRestoredStore } from "../directory/store-file.ts";
@@ -13,6 +13,7 @@ import { slabName } from "../slabs/files.ts";
 import { nodeIo } from "../slabs/io.ts";
 import { copyWhole, syncFolder } from "./file-copy.ts";
 import { clearTarget, leaveTarget, type Target, takeTarget } from "./target.ts";
+import { isWholeSlab, sizeOf } from "./whole-slab.ts";
 
 export interface RestoreOptions {
   /** Also of a backup that lacks slabs, or parts of some: what was in them answers 500. */
@@ -27,7 +28,7 @@ export interface RestoreSummary {
   /** When the backup was begun, in milliseconds since 1970. */
   began: number;
   slabs: number;
-  /** Slabs that are not there, or shorter than their records. */
+  /** Slabs that are not there, cut, or do not end as they are listed. */
   missing: string[];
 }
 
@@ -41,6 +42,7 @@ export async function restoreBackup(
   directory: string,
   options: RestoreOptions,
 ): Promise<RestoreSummary> {
+  demandForms(copy);
   const facts = readBackupFile(copy);
   if (facts === null)
     throw new VaultError("bad_request", `${copy} is no backup of minivault: there is no file BACKUP in it`);
@@ -70,10 +72,12 @@ async function fill(
       const { content } = readSlabList(from, { shard, storeId: store.slabId });
       if (content === null)
         throw new Error(`${from} has no whole list of slabs: minivault verify tells more`);
-      for (const { sequence, endUnit } of content.slabs) {
-        const name = slabName(sequence);
-        const size = fs.statSync(path.join(from, name), { throwIfNoEntry: false })?.size ?? -1;
-        if (size < endUnit * UNIT_BYTES) missing.push(path.join(path.basename(from), name));
+      for (const listed of content.slabs) {
+        const name = slabName(listed.sequence);
+        const file = path.join(from, name);
+        const size = sizeOf(file);
+        if (!isWholeSlab(file, size, store, shard, listed))
+          missing.push(path.join(path.basename(from), name));
         if (size < 0) continue;
         files.push([path.join(from, name), path.join(to, name)]);
         slabs++;
@@ -83,7 +87,7 @@ async function fill(
     }
     if (missing.length > 0 && !incomplete)
       throw new Error(
-        `${missing.length} slabs are missing or cut in ${copy}, the first: ${missing[0]}; -incomplete restores the rest, and what was in them answers 500`,
+        `${missing.length} slabs are missing, cut or damaged in ${copy}, the first: ${missing[0]}; minivault verify tells more; -incomplete restores the rest, and what was in them answers 500`,
       );
     await copyFiles(files, report, isGivenUp);
     await syncFolder(target.directory);

@@ -9,7 +9,7 @@ import { ballotAt, keyOf, unitsAt } from "../../format/record.ts";
 import { isValue } from "../../format/record-types.ts";
 import { tableEnding, tableType, tableUnit } from "../../format/slab.ts";
 import { hasEnded } from "../../rules/expiry.ts";
-import { type KeyRef, succeeded } from "../../rules/write.ts";
+import { type KeyRef, type Outcome, succeeded } from "../../rules/write.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { hash32, hashBOf } from "../../util/hash.ts";
 import { tableOf } from "../compaction/appraisal.ts";
@@ -79,11 +79,7 @@ export class Sweep {
     }
     const { state } = this.batch;
     const { calendar } = state.ends;
-    const thinning = calendar.thin(
-      state.figures[FIGURE.ending],
-      (place) => this.recordAt(place) !== null,
-      THINNED_MAX,
-    );
+    const thinning = calendar.thin(state.figures[FIGURE.ending], (place) => this.isKept(place), THINNED_MAX);
     const more = this.isAnyOver() && this.mark();
     state.figures[FIGURE.calendar] = calendar.entries;
     return thinning || more;
@@ -102,7 +98,7 @@ export class Sweep {
     let looked = 0;
     while (looked < LOOKED_AT_MAX) {
       if (this.page === null) {
-        const sequence = unread.shift();
+        const [sequence] = unread;
         if (sequence === undefined) {
           this.unread = null;
           state.ends.knownUpTo(Number.POSITIVE_INFINITY);
@@ -110,6 +106,7 @@ export class Sweep {
         }
         const map = state.slabs.bySequence(sequence) && state.lookup.maps.bySequence(sequence);
         const table = map ? tableOf(log, sequence, map) : null;
+        unread.shift();
         if (!map || table === null) continue;
         this.page = { map, table, next: 0 };
       }
@@ -146,7 +143,11 @@ export class Sweep {
       if (!hasEnded(calendar.next, markable) || marked.length === MARKED_MAX || bytes > MARKED_BYTES_MAX)
         break;
       const place = calendar.take();
-      const record = this.recordAt(place);
+      const record = this.recordIn(place, outcome);
+      if (outcome.error !== null) {
+        marked.push(place);
+        break;
+      }
       if (record === null) continue;
       const { ref, map, unit } = record;
       bytes += unitsAt(map, unit) * UNIT_BYTES;
@@ -169,6 +170,22 @@ export class Sweep {
     for (const place of marked) calendar.add(markable + AGAIN_MS, place);
     this.notBeforeMs = nowMs + AGAIN_MS;
     return false;
+  }
+
+  /** As `recordAt`; where its file cannot be opened now, `outcome` says so. */
+  private recordIn(place: number, outcome: Outcome): ReturnType<Sweep["recordAt"]> {
+    try {
+      return this.recordAt(place);
+    } catch (error) {
+      Object.assign(outcome, this.batch.log.failure(error));
+      return null;
+    }
+  }
+
+  /** Whether the record at a place is still what its key has, as far as can be seen now. */
+  private isKept(place: number): boolean {
+    const outcome = succeeded();
+    return this.recordIn(place, outcome) !== null || outcome.error !== null;
   }
 
   /** The record at a place, if it is still what its key has. */

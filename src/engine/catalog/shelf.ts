@@ -39,6 +39,8 @@ export class Shelf implements Content {
   diskFull = false;
   /** What `read` has found is damage, and not only out of date. */
   isDamaged = false;
+  /** What the system said when a run was opened; null: nothing. */
+  cause: unknown = null;
   runs: readonly KeyRun[] = [];
   watermarks: readonly number[] = [];
   complete = false;
@@ -71,6 +73,7 @@ export class Shelf implements Content {
       this.runs = manifest.runs.map((files) => this.files.open(files));
     } catch (error) {
       // Also what the system says: all that is in them can be had from the slabs.
+      this.cause = error;
       return this.damage(sentenceOf(error as Error));
     }
     this.complete = manifest.complete;

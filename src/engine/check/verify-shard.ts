@@ -3,6 +3,7 @@
 import type { ChunkRef } from "../../format/manifest.ts";
 import { RECORD_HEADER_BYTES, TYPE_CHUNK, UNIT_BYTES } from "../../format/offsets.ts";
 import { checksumOf, recordSource, typeOf, valueBytesOf } from "../../format/record.ts";
+import { demandDescriptors } from "../../platform/system-error.ts";
 import { listSlabs, readSlab, slabName } from "../slabs/files.ts";
 import type { Findings } from "./findings.ts";
 import { verifyIndex } from "./verify-index.ts";
@@ -62,6 +63,7 @@ async function checkIndex(findings: Findings, read: ReadShard): Promise<void> {
     if (summary.keys !== null) summary.keys += keys;
     if (summary.tombstones !== null) summary.tombstones += tombstones;
   } catch (error) {
+    demandDescriptors(error);
     findings.damage(directory, null, "index", null, `a start would fail: ${(error as Error).message}`);
     giveUp();
   }

@@ -6,6 +6,7 @@ import { FOOTER_BYTES, HEADER_BYTES, TYPE_MANIFEST, UNIT_BYTES } from "../../for
 import { placeOf, type RecordSource, recordSource } from "../../format/record.ts";
 import { isIndexed } from "../../format/record-types.ts";
 import { decodeFooter, footerSeal, headerProblem, looksSealed, tableWord } from "../../format/slab.ts";
+import { demandDescriptors } from "../../platform/system-error.ts";
 import { nameOf } from "../../util/bytes.ts";
 import { hash32, hashBOf, type KeyHash } from "../../util/hash.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
@@ -130,6 +131,7 @@ function readWhole(findings: Findings, file: string): HeldSlab {
   try {
     return readHeld(file, slabBytes, damaged);
   } catch (error) {
+    demandDescriptors(error);
     // Not a place, but the file as a whole: the store does not open with it.
     findings.isReadable = false;
     damaged(0, error as Error);

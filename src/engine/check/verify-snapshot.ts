@@ -1,6 +1,8 @@
 /** Verifying the index snapshot, and by it the slabs: it knows how they were at the last stop. */
+
 import fs from "node:fs";
 import { OTHER_FORM, type SnapshotIdentity, STALE_SNAPSHOT } from "../../format/snapshot/index-snapshot.ts";
+import { demandDescriptors } from "../../platform/system-error.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { SNAPSHOT_NAME, snapshotProblem } from "../snapshot/snapshot-read.ts";
 import { misfitsBySnapshot } from "../snapshot/snapshot-slabs.ts";
@@ -38,7 +40,8 @@ function checkBySnapshot(
   let misfits: ReadonlyMap<number, string> | null;
   try {
     misfits = misfitsBySnapshot(file, { directory, store, shard }, identity, expected.sequences);
-  } catch {
+  } catch (error) {
+    demandDescriptors(error);
     // A slab that cannot be read, or is foreign, was named.
     return;
   }

@@ -6,10 +6,13 @@
  * a disk that does. The bytes after the last record of an open slab are no damage: what was being written
  * when the node ended, which the next start overwrites.
  */
+
 import fs from "node:fs";
 import path from "node:path";
+import { demandDescriptors } from "../../platform/system-error.ts";
 import { readStoreOrBackup } from "../directory/backup-file.ts";
 import { type StoreIdentity, shardDirectory } from "../directory/store-file.ts";
+import { startsProblem } from "../feed/starts.ts";
 import { listSlabs } from "../slabs/files.ts";
 import { verifyCatalog } from "./catalog/verify-catalog.ts";
 import { Findings, type VerifyReport, type VerifySummary } from "./findings.ts";
@@ -47,6 +50,7 @@ export async function verifyDirectory(
   try {
     store = readStoreOrBackup(directory);
   } catch (error) {
+    demandDescriptors(error);
     return wholeStore((error as Error).message);
   }
   if (store === null)
@@ -71,6 +75,8 @@ export async function verifyDirectory(
   }
   for (const shard of present)
     await verifyShard(new Findings(directory, store, shard, counted, summary), total);
+  const problem = startsProblem(directory, store);
+  if (problem !== null) report.note(problem);
   // Of slabs that are not sound nobody knows which keys there must be.
   if (summary.damage === 0 && missing.length === 0)
     await verifyCatalog(directory, store, {

@@ -120,11 +120,12 @@ export class Compactor {
 
   private move(bytesMax: number): boolean {
     if (this.holds > 0 && !this.log.room.isPressed) return false;
-    if (this.victim === null) this.victim = this.choose();
-    const { victim, state, log } = this;
-    if (victim === null) return false;
+    const { state, log } = this;
     this.copies.begin();
     try {
+      if (this.victim === null) this.victim = this.choose();
+      const { victim } = this;
+      if (victim === null) return false;
       let copied = 0;
       let records = 0;
       while (victim.next < victim.table.length && copied < bytesMax && records < STEP_RECORDS_MAX) {

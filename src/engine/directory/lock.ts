@@ -61,7 +61,7 @@ export async function lockDirectory(directory: string, options: LockOptions = {}
   if (sockets) {
     const { dev, ino } = statSync(directory, { bigint: true });
     socket = await holdSocket(`minivault-${dev}-${ino}`).catch((error: Error) => {
-      throw new Error(`cannot lock ${directory}: ${error.message}`);
+      throw new Error(`cannot lock ${directory}: ${reasonOf(error)}`);
     });
     if (socket === null) throw file.inUse();
   }

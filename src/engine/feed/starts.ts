@@ -70,6 +70,15 @@ export class Starts {
   }
 }
 
+/** Why the file does not help the next start, for a person; null: it does, or there is none. */
+export function startsProblem(dataDirectory: string, store: StoreIdentity): string | null {
+  let problem: string | null = null;
+  readStarts(path.join(dataDirectory, FILE_NAME), store, true, (text) => {
+    problem = text;
+  });
+  return problem;
+}
+
 /** The starts before this one that count, the newest last, with no end found yet for the last of them. */
 function readStarts(
   file: string,
@@ -95,7 +104,7 @@ function readStarts(
     const last = { incarnation: before, ends: new Array<number>(shards).fill(Number.POSITIVE_INFINITY) };
     return readOnly ? starts : [...starts, last].slice(-STARTS_MAX);
   } catch (error) {
-    warn(`places in the feed of changes from before this start are too old: ${sentenceOf(error as Error)}`);
+    warn(`places in the feed of changes from earlier starts are too old: ${sentenceOf(error as Error)}`);
     return [];
   }
 }

@@ -66,7 +66,7 @@ export const SHARD_FIGURES = {
   scrubDamaged: counter(FIGURE.scrubDamaged, "Places that the scrub has found damaged.", "scrubDamaged"),
   brokenSlabs: gauge(
     FIGURE.brokenSlabs,
-    "Slab files that were cut, or that the disk could not give.",
+    "Slab files that were cut, whose header is damaged, or that the disk could not give.",
     "brokenSlabs",
   ),
   missingPages: counter(

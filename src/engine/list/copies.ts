@@ -15,7 +15,7 @@ import {
   type SlabEnd,
   type SlabListContent,
 } from "../../format/slab-list.ts";
-import { sentenceOf } from "../../platform/system-error.ts";
+import { demandDescriptors, sentenceOf } from "../../platform/system-error.ts";
 import { readBounded } from "../../util/bounded-file.ts";
 import { type FileIo, isDiskFull } from "../slabs/io.ts";
 
@@ -73,6 +73,8 @@ function readCopy(file: string): Uint8Array | string {
   try {
     return readBounded(file, LIST_BYTES_MAX);
   } catch (error) {
+    // That says nothing of the list.
+    demandDescriptors(error);
     return (error as NodeJS.ErrnoException).code === "ENOENT" ? "it is missing" : sentenceOf(error as Error);
   }
 }

@@ -70,7 +70,7 @@ export class Log {
         else slabs.sealed(sequence);
       },
       onSyncFailed,
-      onCut: (sequence, error) => this.reportCut(sequence, error),
+      onCut: (sequence, error) => this.reportBroken(sequence, error),
     });
     this.room = new DiskRoom(state, this.appender, this.succession, memory, now, (error) =>
       this.failure(error),
@@ -205,7 +205,7 @@ export class Log {
       return failed("disk_full");
     }
     if (this.appender.file.isCut) {
-      this.reportCut(this.appender.sequence, error as Error);
+      this.reportBroken(this.appender.sequence, error as Error);
       return failed("internal", "a data file was cut by another program; the log has more");
     }
     if ((error as NodeJS.ErrnoException).code === "EROFS") {
@@ -247,10 +247,10 @@ export class Log {
   }
 
   /**
-   * A slab was cut. The open one is then sealed as it is, so that its table still says whose records are
-   * gone, and the next one begins.
+   * A slab is not whole. The open one is sealed as it is where it was cut, so that its table still says whose
+   * records are gone, and the next one begins.
    */
-  private reportCut(sequence: number, { message }: Error): void {
+  reportBroken(sequence: number, { message }: Error): void {
     const slab = this.state.slabs.bySequence(sequence);
     if (slab !== undefined) this.slabWatch.report(slab, message);
   }
@@ -260,7 +260,7 @@ export class Log {
     try {
       this.appender.file.checkSize();
     } catch (error) {
-      this.reportCut(this.appender.sequence, error as Error);
+      this.reportBroken(this.appender.sequence, error as Error);
     }
     this.slabWatch.look();
   }

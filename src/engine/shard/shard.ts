@@ -8,10 +8,12 @@
  * number of `apply` and upload calls and of replication's operations, then `commit`.
  */
 import { mkdirSync } from "node:fs";
-import { ENDING_VERSION_MIN } from "../../format/offsets.ts";
+import { ENDING_VERSION_MIN, HEADER_BYTES } from "../../format/offsets.ts";
+import { headerProblem } from "../../format/slab.ts";
 import type { LogPlace, SlabEnd } from "../../format/slab-list.ts";
 import { isOutOfDescriptors } from "../../platform/system-error.ts";
 import { type Outcome, succeeded, type Write } from "../../rules/write.ts";
+import { VaultError } from "../../util/errors.ts";
 import { Batch } from "../batch/batch.ts";
 import { Sweep } from "../batch/sweep.ts";
 import { Compactor } from "../compaction/compaction.ts";
@@ -20,6 +22,7 @@ import { type ReadList, readSlabList } from "../list/copies.ts";
 import { SlabList } from "../list/slab-list.ts";
 import { Log, type LogSetup } from "../log/log.ts";
 import { FIGURE, logPlace } from "../slabs/figures.ts";
+import { fill } from "../slabs/files.ts";
 import { type FileIo, readOnlyIo } from "../slabs/io.ts";
 import { Scrub } from "../slabs/scrub.ts";
 import { writeSnapshot } from "../snapshot/snapshot-write.ts";
@@ -73,7 +76,20 @@ export class Shard {
     this.batch = new Batch(this.state, this.log, this.compactor);
     this.sweep = new Sweep(this.batch);
     const { slabs, figures } = this.state;
-    this.scrub = new Scrub({ directory, shard, salt: store.salt, slabs, figures, now, warn });
+    const begins = (fd: number, sequence: number): void => this.checkHeader(fd, sequence);
+    this.scrub = new Scrub({ directory, shard, salt: store.salt, slabs, figures, now, begins, warn });
+  }
+
+  /** Records are found without it; a start, and who repairs by hand, needs it. */
+  private checkHeader(fd: number, sequence: number): void {
+    const { shard, store } = this.setup;
+    const page = new Uint8Array(HEADER_BYTES);
+    fill(fd, 0, page, () => {});
+    const problem = headerProblem(page, {
+      ...{ shard, sequence, slabBytes: store.slabBytes, storeId: store.slabId },
+    });
+    if (problem !== null)
+      this.log.reportBroken(sequence, new Error(`its header is damaged (${problem.text})`));
   }
 
   /** Opens a shard: reads its slabs back into the index. Makes its directory when there is none. */
@@ -189,9 +205,16 @@ export class Shard {
     state.slabs.reclaim();
     if (log.appender.file.isCut) this.leaveCutSlab();
     if (log.room.idle()) return true;
-    const compacting = this.compactor.step(bytesMax);
-    const sweeping = this.sweep.isDue && this.sweep.step();
-    return state.replication.sumUp() || compacting || sweeping;
+    try {
+      const compacting = this.compactor.step(bytesMax);
+      const sweeping = this.sweep.isDue && this.sweep.step();
+      return state.replication.sumUp() || compacting || sweeping;
+    } catch (error) {
+      // A data file cannot be opened now: what was to be done is tried again.
+      if (!(error instanceof VaultError)) throw error;
+      this.batch.fail(log.failure(error));
+      return false;
+    }
   }
 
   /** Where that is not possible now, the next write tries again. */

@@ -46,7 +46,7 @@ export const FIGURE = {
   absenceBytes: 24,
   /** When a file could last not be opened because no descriptor was free, in milliseconds since 1970. */
   outOfDescriptorsMs: 25,
-  /** Slabs that were cut, or of which the disk could not give a page. */
+  /** Slabs that were cut, whose header is damaged, or of which the disk could not give a page. */
   brokenSlabs: 26,
   /**
    * Up to where the log was answered, and where it ended when it was opened: sequence × 2^22 + unit (see

@@ -12,12 +12,10 @@
  * zeros and is counted (native/map-guard.c) before the read that met it goes on. Such a map is given up after
  * a while, in case the page comes back.
  */
-import fs from "node:fs";
 import path from "node:path";
 import { type RecordSource, recordSource } from "../../format/record.ts";
 import { loadAddon } from "../../platform/addon.ts";
-import { isOutOfDescriptors, reasonOf } from "../../platform/system-error.ts";
-import { VaultError } from "../../util/errors.ts";
+import { keepSpareDescriptor, mapFile } from "../../platform/file-map.ts";
 import { MISSING_IN_ALL, missingOfSlot, slotOfSequence } from "./figures.ts";
 import { slabName } from "./files.ts";
 import { PAGE_BYTES, type Residence, unknownResidence } from "./residence.ts";
@@ -43,6 +41,8 @@ const REMAP_MS = 10_000;
  * Maps a whole slab file for reading, also a file that somebody cut. The map lives as long as the result. One
  * that is not there at all is all zeros: no record in it is whole, so whatever points there is damaged.
  * @param missing counts of missing pages, and where in them this file's are
+ * @throws VaultError "overloaded" where the system has no descriptor or addresses left for it, "corrupt"
+ *   where the file cannot be opened for another reason
  */
 export function mapSlab(
   file: string,
@@ -50,28 +50,8 @@ export function mapSlab(
   missing: Int32Array = new Int32Array(2),
   index = 1,
 ): RecordSource {
-  const mmap = loadAddon("mmap");
-  const guard = loadAddon("guard");
-  const fd = openIfAny(file);
-  if (fd === null) return recordSource(zeros(slabBytes));
-  try {
-    const map = mmap.map(slabBytes, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0);
-    guard.watch(map.buffer, missing, index);
-    return recordSource(new Uint8Array(map.buffer, map.byteOffset, slabBytes));
-  } finally {
-    fs.closeSync(fd);
-  }
-}
-
-function openIfAny(file: string): number | null {
-  try {
-    return fs.openSync(file, "r");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    if (!isOutOfDescriptors(error)) throw error;
-    const text = `a data file could not be opened: ${reasonOf(error)}`;
-    throw Object.assign(new VaultError("overloaded", text), { cause: error });
-  }
+  const bytes = mapFile(file, slabBytes, missing, index);
+  return recordSource(bytes ?? zeros(slabBytes));
 }
 
 let nothing = new Uint8Array(0);
@@ -132,6 +112,7 @@ export class SlabMaps {
     this.slots = slots;
     this.held = held;
     this.missing = missing;
+    keepSpareDescriptor();
   }
 
   /** The map of the slab in a slot; null when none lives there (any more): look the key up again. */
@@ -162,7 +143,13 @@ export class SlabMaps {
     }
     const file = path.join(this.directory, slabName(sequence));
     const missingBefore = Atomics.load(this.missing, missingOfSlot(slot));
-    const source = mapSlab(file, this.slabBytes, this.missing, missingOfSlot(slot));
+    let source: RecordSource;
+    try {
+      source = mapSlab(file, this.slabBytes, this.missing, missingOfSlot(slot));
+    } catch (error) {
+      Atomics.store(this.held, slot, 0);
+      throw error;
+    }
     // Dropped meanwhile: its file is gone in order.
     if (Atomics.load(this.slots, slot) !== sequence) {
       Atomics.store(this.held, slot, 0);

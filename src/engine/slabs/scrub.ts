@@ -18,6 +18,7 @@ import {
   recordSource,
   unitsAt,
 } from "../../format/record.ts";
+import { isOutOfDescriptors } from "../../platform/system-error.ts";
 import { FIGURE } from "./figures.ts";
 import { slabName } from "./files.ts";
 import type { SlabTable } from "./table.ts";
@@ -40,6 +41,8 @@ export interface ScrubSetup {
   slabs: SlabTable;
   figures: Float64Array;
   now: () => number;
+  /** Told of each slab before its records are read. */
+  begins: (fd: number, sequence: number) => void;
   warn: (message: string) => void;
 }
 
@@ -69,7 +72,9 @@ export class Scrub {
     }
     const end = (slabs.bySequence(this.sequence)?.storedBytes ?? 0) >>> UNIT_SHIFT;
     if (this.unit >= end || this.fd < 0) {
-      if (this.nextSlab()) return this.step();
+      const isOpen = this.nextSlab();
+      if (isOpen === null) return BAD_BLOCK_BYTES;
+      if (isOpen) return this.step();
       this.isRunning = false;
       this.scratch = null;
       figures[FIGURE.scrubPasses]++;
@@ -86,8 +91,8 @@ export class Scrub {
     this.fd = -1;
   }
 
-  /** False: that was the last one. */
-  private nextSlab(): boolean {
+  /** False: that was the last one. Null: no descriptor is free for the next one. */
+  private nextSlab(): boolean | null {
     const { slabs, directory } = this.setup;
     for (;;) {
       this.close();
@@ -97,6 +102,7 @@ export class Scrub {
           next = sequence;
       this.unit = FIRST_UNIT;
       this.isSearching = false;
+      const before = this.sequence;
       if (next === Number.POSITIVE_INFINITY) {
         this.sequence = 0;
         return false;
@@ -104,8 +110,14 @@ export class Scrub {
       this.sequence = next;
       try {
         this.fd = fs.openSync(path.join(directory, slabName(next)), "r");
+        this.setup.begins(this.fd, next);
         return true;
       } catch (error) {
+        if (isOutOfDescriptors(error)) {
+          // That is no damage, and passes: the same slab is next again.
+          this.sequence = before;
+          return null;
+        }
         this.found(0, `cannot be opened: ${(error as Error).message}`);
       }
     }

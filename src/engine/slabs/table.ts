@@ -29,7 +29,7 @@ export interface Slab {
    * there cannot be read.
    */
   misfit: boolean;
-  /** It was cut, or the disk could not give a page of it. */
+  /** It was cut, its header is damaged, or the disk could not give a page of it. */
   broken: boolean;
 }
 

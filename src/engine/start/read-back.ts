@@ -109,7 +109,7 @@ function byTable(
   const found = { map, table, endUnit, seal };
   state.clock.observe(footer.clockHigh, footer.clockLow);
   account(state, sequence, footer, true);
-  if (problem !== null) spoilt(`its header is damaged (${problem})`);
+  if (problem !== null) beheaded(state, sequence, problem, spoilt);
   const misfit = expected.misfit(sequence, found);
   if (misfit !== null) missed(state, misfit, spoilt);
   const isKnown = misfit !== null || sealOf(expected, sequence) === seal;
@@ -128,7 +128,7 @@ function byScan(
   const { slabBytes } = state.store;
   const endOfSlab = slabBytes / UNIT_BYTES;
   for (const [from, to] of scan.damage) spoilt(`no valid record at unit ${from}, where there was one`, to);
-  if (problem !== null) spoilt(`its header is damaged (${problem})`, scan.table.length === 0 ? endOfSlab : 0);
+  if (problem !== null) beheaded(state, sequence, problem, spoilt, scan.table.length === 0 ? endOfSlab : 0);
   if (refused > 0) spoilt(`the disk cannot read ${refused} pages of it`, endOfSlab);
   const found = { map, table: scan.table, endUnit: scan.endUnit, seal: null };
   const isCut = fs.statSync(file).size < slabBytes;
@@ -154,6 +154,20 @@ function byScan(
 /** Checksum in the footer of a full slab, as the list has it. */
 function sealOf(expected: ExpectedSlabs, sequence: number): number | undefined {
   return expected.isFull(sequence) ? expected.of(sequence)?.seal : undefined;
+}
+
+/** The header of a slab is damaged: its records may be whole, and the file is not. */
+function beheaded(
+  { figures, slabs }: State,
+  sequence: number,
+  problem: string,
+  spoilt: Present["spoilt"],
+  doubtUnit = 0,
+): void {
+  spoilt(`its header is damaged (${problem})`, doubtUnit);
+  const slab = slabs.bySequence(sequence);
+  if (slab !== undefined) slab.broken = true;
+  figures[FIGURE.brokenSlabs]++;
 }
 
 /** What was in the slab that should be there nobody knows. */

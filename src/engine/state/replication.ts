@@ -207,8 +207,10 @@ export class Replication implements Matcher {
     const { partition, tag } = digests.cursor;
     const page = index.scan(partition, tag, DIGEST_STEP_RECORDS);
     // Hash A is not in the index: it comes from the key, and of a damaged record from nowhere.
+    // Before any is counted: where one cannot be opened now, the step is done again as a whole.
+    const maps = Array.from(page.slots, (slot) => lookup.mapOf(slot));
     for (let i = 0; i < page.slots.length; i++) {
-      const map = lookup.mapOf(page.slots[i]);
+      const map = maps[i];
       const unit = page.units[i];
       if (typeOf(map, unit) === TYPE_FORGOTTEN) continue;
       const hashA = hash32(keyOf(map, unit), 0);

@@ -164,9 +164,10 @@ async function readInto(
 function namedParts(document: Read): Pick<Part, "number" | "etag">[] {
   const named: Pick<Part, "number" | "etag">[] = [];
   for (const part of allOf(document, "Part")) {
-    const number = Number(textOf(part, "PartNumber") ?? "");
+    const text = textOf(part, "PartNumber") ?? "";
+    const number = /^\d{1,5}$/.test(text) ? Number(text) : 0;
     const etag = (textOf(part, "ETag") ?? "").trim().replace(/^"|"$/g, "").toLowerCase();
-    if (!Number.isInteger(number) || number < 1 || number > PART_NUMBER_MAX) throw new S3Error("InvalidPart");
+    if (number < 1 || number > PART_NUMBER_MAX) throw new S3Error("InvalidPart");
     const before = named.at(-1)?.number ?? 0;
     if (number < before) throw new S3Error("InvalidPartOrder");
     if (number === before) named.pop();

@@ -16,8 +16,10 @@ import type { ErrorCode } from "../../util/errors.ts";
 import type { Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { sendError, statusLine } from "../http/reply.ts";
+import { guarded } from "../later/failure.ts";
+import { Waiting } from "../later/waiting.ts";
 import { ClusterRead, KnownValue } from "../reads/cluster-reads.ts";
-import { findPatiently, Waiting } from "../reads/cold-reads.ts";
+import { findPatiently } from "../reads/cold-reads.ts";
 import { answerFound, sendMissing } from "../reads/reads.ts";
 import { beginNotModified } from "../reads/value-head.ts";
 import { GET } from "../status/meter.ts";
@@ -85,7 +87,10 @@ export class KeyWait implements Watcher {
   };
 
   private readonly look = (): void => {
-    if (!this.waiting.isOpen) return;
+    if (this.waiting.isOpen) guarded(this.setup.context, this.lookNow, this.refuse);
+  };
+
+  private readonly lookNow = (): void => {
     const { context } = this.setup;
     if (context.cluster !== null) {
       this.ask(context.cluster);
@@ -116,9 +121,9 @@ export class KeyWait implements Watcher {
     else if (this.waiting.isOpen) this.refuse(error, detail);
   };
 
-  private refuse(code: ErrorCode, detail: string): void {
+  private readonly refuse = (code: ErrorCode, detail: string): void => {
     this.resume(() => this.count(sendError(this.res, code, { detail })));
-  }
+  };
 
   /** The key is as it was. */
   private goOn(found: Found): void {

@@ -4,8 +4,8 @@
 import type * as uWS from "uWebSockets.js";
 import { createSecureContext } from "node:tls";
 import { loadAddon } from "../../platform/addon.ts";
-import { readBriefly } from "../../platform/file-watch.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
+import { readAgain } from "../../util/brief-read.ts";
 import {
   type Handlers,
   type HttpOptions,
@@ -176,7 +176,7 @@ class UwsServer implements HttpServer {
  */
 function readCertificate({ certificate, key }: TlsFiles): string {
   try {
-    const [cert, secret] = [readBriefly(certificate), readBriefly(key)];
+    const [cert, secret] = [readAgain(certificate), readAgain(key)];
     createSecureContext({ cert, key: secret });
     return `${cert}${secret}`;
   } catch (error) {

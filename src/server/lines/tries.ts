@@ -26,9 +26,7 @@ export class Tries {
     this.also = also;
   }
 
-  /**
-   * Waits until it may be tried again. False: what refused it does not pass by itself, or not soon enough.
-   */
+  /** Waits until it may be tried again. False: what refused it does not pass by itself, or not in time. */
   async again(refusal: ErrorCode): Promise<boolean> {
     const passes = ERRORS[refusal].retryable && !NOT_BY_ITSELF.includes(refusal);
     if (!(passes || this.also.includes(refusal)) || performance.now() > this.untilMs) return false;

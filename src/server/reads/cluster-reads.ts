@@ -21,8 +21,9 @@ import type { Handler, Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { type ErrorOptions, type Header, sendError } from "../http/reply.ts";
 import { TARGET_KEY } from "../http/target.ts";
+import { Waiting } from "../later/waiting.ts";
 import { GET, HEAD } from "../status/meter.ts";
-import { findPatiently, Waiting } from "./cold-reads.ts";
+import { findPatiently } from "./cold-reads.ts";
 import { Download } from "./download.ts";
 import {
   type AnswerOther,

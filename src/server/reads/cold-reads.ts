@@ -9,70 +9,9 @@ import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { sendError } from "../http/reply.ts";
+import { guarded } from "../later/failure.ts";
+import { Waiting } from "../later/waiting.ts";
 import { HEAD } from "../status/meter.ts";
-
-/** A request that is answered later. */
-export class Waiting {
-  private readonly context: FrontContext;
-  private readonly res: Res;
-  private readonly verb: number;
-  private readonly onAborted: () => void;
-  private open = true;
-
-  /** @param onAborted called when the client leaves before `resume` */
-  constructor(context: FrontContext, res: Res, verb: number, onAborted: () => void) {
-    this.context = context;
-    this.res = res;
-    this.verb = verb;
-    this.onAborted = onAborted;
-  }
-
-  /** To be called in the request's handler. */
-  begin(): void {
-    this.context.inFlight.enter();
-    this.res.onAborted(() => {
-      if (!this.open) return;
-      this.open = false;
-      this.onAborted();
-      this.context.meter.countAborted(this.verb);
-      this.context.inFlight.leave();
-    });
-  }
-
-  /** Whether the client is still there. */
-  get isOpen(): boolean {
-    return this.open;
-  }
-
-  /**
-   * Answers, if the client is still there: `answer` runs once, and sends everything or keeps the request
-   * going by itself.
-   */
-  resume(answer: () => void): void {
-    this.attempt(() => {
-      answer();
-      return true;
-    });
-  }
-
-  /** Like `resume`; where `answer` says false it has sent nothing, and the request goes on waiting. */
-  attempt(answer: () => boolean): void {
-    if (!this.open) return;
-    this.open = false;
-    const { context, res, verb } = this;
-    let isAnswered = true;
-    try {
-      res.cork(() => {
-        isAnswered = answer();
-      });
-    } catch (error) {
-      context.log.error({ error: String(error) }, "a value could not be sent");
-      context.meter.count(verb, sendError(res, "internal", { head: verb === HEAD }));
-    }
-    if (isAnswered) context.inFlight.leave();
-    else this.open = true;
-  }
-}
 
 /**
  * Looks a key up whose record was not in memory, for the `reads`th time. Where memory is so short that
@@ -134,15 +73,18 @@ export class ColdRead {
     else this.refuse(error, detail);
   };
 
-  private refuse(code: ErrorCode, detail: string): void {
+  private readonly refuse = (code: ErrorCode, detail: string): void => {
     const { context, res, verb } = this;
     this.waiting.resume(() =>
       context.meter.count(verb, sendError(res, code, { detail, head: verb === HEAD })),
     );
-  }
+  };
 
   private readonly again = (): void => {
-    if (!this.waiting.isOpen) return;
+    if (this.waiting.isOpen) guarded(this.context, this.look, this.refuse);
+  };
+
+  private readonly look = (): void => {
     const { vault, meter } = this.context;
     const found = findPatiently(vault, this.key, ++this.reads);
     // On a node of a cluster one replica is asked: by its clock.

@@ -6,9 +6,11 @@ import type { Consistency } from "../../cluster/node/access.ts";
 import { isInline } from "../../cluster/wire/values.ts";
 import { etagOf, etagText } from "../../format/version.ts";
 import type { KeyBytes } from "../../shards/arena/write.ts";
-import { COLD_READS_MAX } from "../../shards/vault/vault.ts";
+import type { Found } from "../../shards/vault/vault.ts";
 import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
+import { failureOf } from "../later/failure.ts";
+import { findPatiently } from "./cold-reads.ts";
 
 /** `view`: the whole value (for JSON: of its stored form), until something else is read. */
 export type Current =
@@ -76,7 +78,14 @@ function readHere(
 ): void {
   const { vault } = context;
   const name = { bytes: key, length: key.length };
-  const found = reads >= COLD_READS_MAX ? vault.find(name) : vault.findResident(name);
+  let found: Found;
+  try {
+    found = findPatiently(vault, name, reads);
+  } catch (error) {
+    // It may be called back outside the request's handler, where nobody catches anything.
+    done({ state: "failed", ...failureOf(context, error, "a value could not be read") });
+    return;
+  }
   if (found.state === "cold") vault.warm(() => readHere(context, key, reads + 1, done));
   else if (found.state === "ended")
     endHere(context, name, (failure) => {

@@ -2,7 +2,6 @@
  * GET and HEAD of keys. The common GET (no condition, no range, a value that fits one answer) makes seven
  * calls into uWS and allocates nothing of its own; everything else leaves that path early.
  */
-
 import { etagOf } from "../../format/version.ts";
 import {
   ifRangeHolds,
@@ -22,8 +21,9 @@ import type { Handler, Req, Res } from "../http/http.ts";
 import { isPlainRead, PLAIN_READ, type ReadHeaders, readHeaders } from "../http/read-headers.ts";
 import { endHead, type Header, sendError } from "../http/reply.ts";
 import { TARGET_KEY, TARGET_RAW, TARGET_RESERVED, TARGET_ROOT } from "../http/target.ts";
+import { Waiting } from "../later/waiting.ts";
 import { GET, HEAD } from "../status/meter.ts";
-import { ColdRead, Waiting } from "./cold-reads.ts";
+import { ColdRead } from "./cold-reads.ts";
 import { Download } from "./download.ts";
 import { beginFound, beginNotModified, beginPart, clock, type ValueFacts } from "./value-head.ts";
 

@@ -108,7 +108,7 @@ function diskTrouble(shards: ShardStats[], isReplica: boolean): string | null {
     return "records are damaged and nobody knows which keys had them: what may have been lost answers 500; run minivault verify on the stopped node";
   const broken = sum(shards, (shard) => shard.brokenSlabs);
   if (broken > 0)
-    return `parts of ${broken} data files cannot be read, which the log names: they were cut, or the disk fails; what is gone answers 500; stop the node and run minivault verify`;
+    return `parts of ${broken} data files cannot be read, which the log names: they were cut or are damaged, or the disk fails; what is gone answers 500; stop the node and run minivault verify`;
   return null;
 }
 

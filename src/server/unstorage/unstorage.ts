@@ -87,7 +87,7 @@ export function createUnstorage(context: FrontContext, receive: Receive): Unstor
 /** The driver's header; what is none of its numbers would otherwise be a value that never ends. */
 function readTtl(context: FrontContext, text: string, headers: { life: Life }): Refusal | null {
   // As its server does: no time is none that ends.
-  if (text === "" || Number(text) === 0) return null;
+  if (text === "" || /^0+(?:\.0+)?$/.test(text)) return null;
   if (headers.life !== NO_LIFE) return badRequest("send X-TTL, or say it in the query, not both");
   const life = /^[\d.]+$/.test(text) ? lifeOfTtl(text, WITHOUT_KEEP) : WRONG_TTL;
   if (typeof life === "string") return badRequest(`X-TTL: ${life}`);

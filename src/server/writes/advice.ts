@@ -3,7 +3,8 @@ import { etagOf } from "../../format/version.ts";
 import { conditionsHold } from "../../rules/conditions.ts";
 import type { WriteVerb } from "../../rules/write.ts";
 import type { WriteHead } from "../../shards/arena/write.ts";
-import type { ErrorCode } from "../../util/errors.ts";
+import type { Found } from "../../shards/vault/vault.ts";
+import { type ErrorCode, VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { ErrorOptions } from "../http/reply.ts";
 import { DELETE, OTHER, POST, PUT } from "../status/meter.ts";
@@ -23,7 +24,14 @@ export function adviseWrite(context: FrontContext, head: WriteHead, writesOnce: 
   // What this node holds is no proof of what the cluster holds.
   if (context.cluster !== null) return null;
   const { vault } = context;
-  const found = vault.findResident(head.key);
+  let found: Found;
+  try {
+    found = vault.findResident(head.key);
+  } catch (error) {
+    // What cannot be looked at now is the vault's to judge.
+    if (error instanceof VaultError) return null;
+    throw error;
+  }
   // It is not worth waiting for the disk; perhaps the answer is here when the rest of the body comes.
   if (found.state === "cold") vault.warm(() => {});
   // Of what has ended is told once that is on the disk.

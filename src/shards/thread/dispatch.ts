@@ -14,6 +14,7 @@ import type { Shard } from "../../engine/shard/shard.ts";
 import { UploadWriter } from "../../engine/shard/uploads.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { failed, type Outcome, succeeded, type Write } from "../../rules/write.ts";
+import { VaultError } from "../../util/errors.ts";
 import type { HashPrefix } from "../../util/hash-prefix.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import {
@@ -54,8 +55,28 @@ const NO_BALLOT = failed("internal", "an operation of replication without a ball
 export class Dispatch {
   private readonly uploads = new Map<number, Upload>();
 
-  /** Does one operation; what it changes counts once its shard has committed. */
+  /**
+   * Does one operation; what it changes counts once its shard has committed. Where a data file cannot be
+   * opened now, what the shard has staged is taken back with it.
+   */
   run(shard: Shard, o: Operation): Outcome {
+    try {
+      return this.attempt(shard, o);
+    } catch (error) {
+      if (!(error instanceof VaultError)) throw error;
+      const outcome = failed(error.code, error.message);
+      shard.batch.fail(outcome);
+      if (o.op === OP_UPLOAD_PART || o.op === OP_UPLOAD_COMMIT) this.leave(o.upload);
+      return outcome;
+    }
+  }
+
+  private leave(upload: number): void {
+    this.uploads.get(upload)?.writer.end();
+    this.uploads.delete(upload);
+  }
+
+  private attempt(shard: Shard, o: Operation): Outcome {
     switch (o.op) {
       case OP_UPLOAD_BEGIN:
         // It begins when it is longer than that.
@@ -78,8 +99,7 @@ export class Dispatch {
         return outcome;
       }
       case OP_UPLOAD_ABORT:
-        this.uploads.get(o.upload)?.writer.end();
-        this.uploads.delete(o.upload);
+        this.leave(o.upload);
         return DONE;
       case OP_PREPARE:
         return o.ballot === null ? NO_BALLOT : prepare(shard.batch, o, o.ballot, o.repair);

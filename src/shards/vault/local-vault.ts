@@ -9,7 +9,8 @@ import type { StoreIdentity } from "../../engine/directory/store-file.ts";
 import { readFigures } from "../../engine/figures/stats.ts";
 import { FIGURE } from "../../engine/slabs/figures.ts";
 import { BEAT_MS, Residency } from "../../engine/slabs/residency.ts";
-import { type LookupState, ShardLookup } from "../../engine/state/lookup.ts";
+import { lookFor, type SeenState } from "../../engine/state/look-for.ts";
+import { ShardLookup } from "../../engine/state/lookup.ts";
 import type { ShardMemory } from "../../engine/state/memory.ts";
 import { endAt } from "../../format/end.ts";
 import { withEnd } from "../../format/fields/end.ts";
@@ -267,18 +268,18 @@ export class LocalVault implements Vault {
    */
   findRegister(key: KeyBytes): FoundRegister {
     const lookup = this.lookups[this.route(key)];
-    return this.heldOf(lookup, key, lookup.find(key.bytes, key.length, this.hashA, this.hashB));
+    return this.heldOf(lookup, key, lookFor(lookup, key, this.hashA, this.hashB, null) as SeenState);
   }
 
   /** Like `findRegister`; null instead of waiting for the disk: then call `warm`, and this again. */
   findRegisterResident(key: KeyBytes): FoundRegister | null {
     const lookup = this.lookups[this.route(key)];
     this.coldLookup = lookup;
-    const state = lookup.findResident(this.residency, key.bytes, key.length, this.hashA, this.hashB);
+    const state = lookFor(lookup, key, this.hashA, this.hashB, this.residency);
     return state === "cold" ? null : this.heldOf(lookup, key, state);
   }
 
-  private heldOf(lookup: ShardLookup, key: KeyBytes, state: LookupState): FoundRegister {
+  private heldOf(lookup: ShardLookup, key: KeyBytes, state: SeenState): FoundRegister {
     const { held } = this;
     held.state = state;
     held.ended = false;

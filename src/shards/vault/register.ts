@@ -3,9 +3,12 @@ import type { Ballot, RecordHead } from "../../format/record.ts";
 import type { KeyBytes } from "../arena/write.ts";
 import type { Found } from "./vault.ts";
 
-/** What is held of a key. `head`: of a value or a tombstone. `found`: of a value. */
+/**
+ * What is held of a key. `head`: of a value or a tombstone. `found`: of a value. "unreadable": nobody knows
+ * now, as the file cannot be opened; another try may.
+ */
 export interface FoundRegister {
-  state: "found" | "tombstone" | "absent" | "damaged";
+  state: "found" | "tombstone" | "absent" | "damaged" | "unreadable";
   readonly head: RecordHead;
   found: Found;
   /** "tombstone": it says that the value of its ballot has ended. */

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 import { test } from "node:test";
+import { VaultError } from "../../../src/util/errors.ts";
 import { CHUNK_BYTES } from "../../../src/util/limits.ts";
 import { etagText } from "../fake-vault.ts";
 import { sleep, until, withFront } from "../harness.ts";
@@ -91,5 +92,39 @@ test("cold: other requests are answered meanwhile, and a client that leaves leav
     }
     vault.held = false;
     assert.equal((await call("GET", "/k")).text, "cold");
+  });
+});
+
+test("cold: what is thrown when the disk has been asked is that request's answer, and the next one is served", async () => {
+  await withFront({}, async ({ vault, call }) => {
+    vault.put("k", "hello");
+    for (const [error, status, pattern] of [
+      [new VaultError("overloaded", "no descriptor is free"), 503, /no descriptor is free/],
+      [Object.assign(new Error("open"), { code: "EMFILE" }), 503, /"code":"overloaded"/],
+      [new VaultError("corrupt"), 500, /"code":"corrupt"/],
+      [new Error("a bug"), 500, /"code":"internal"/],
+    ] as const) {
+      vault.findError = error;
+      const batch = '{"operations":[{"op":"get","key":"k"}]}';
+      const json = { "Content-Type": "application/json" };
+      for (const ask of [
+        () => call("GET", "/k"),
+        () => call("HEAD", "/k"),
+        () => call("POST", "/_batch", { headers: json, body: batch }),
+      ]) {
+        vault.coldAnswers = 1;
+        const { warm } = vault;
+        vault.warm = (done) => {
+          vault.findThrows = true;
+          warm.call(vault, done);
+        };
+        const reply = await ask();
+        vault.findThrows = false;
+        vault.warm = warm;
+        assert.ok(reply.status === status || reply.status === 200, `${reply.status}`);
+        if (reply.text !== "") assert.match(reply.text, pattern);
+        assert.equal((await call("GET", "/k")).text, "hello");
+      }
+    }
   });
 });

@@ -6,6 +6,7 @@ import path from "node:path";
 import type { Fences } from "../../../format/keys/fences.ts";
 import { blockSeed, KEY_BLOCK_BYTES } from "../../../format/keys/key-block.ts";
 import { decodeRunEnd, encodeRunEnd, RUN_FOOTER_BYTES } from "../../../format/keys/run-end.ts";
+import { reasonOf } from "../../../platform/system-error.ts";
 import type { FileIo } from "../../slabs/io.ts";
 import { mapSlab } from "../../slabs/maps.ts";
 import { RunBuilder } from "./builder.ts";
@@ -40,7 +41,7 @@ class FilePart implements RunPart {
     try {
       bytes = fs.statSync(where).size;
     } catch (error) {
-      throw new RunDamage(`${this.name}: ${(error as Error).message}`);
+      throw new RunDamage(`${this.name}: ${reasonOf(error)}`);
     }
     if (bytes < RUN_FOOTER_BYTES || bytes > RUN_FILE_BYTES_MAX)
       throw new RunDamage(`${this.name}: it has ${bytes} bytes`);

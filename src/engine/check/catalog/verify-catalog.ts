@@ -2,8 +2,10 @@
  * Compares the catalog of keys with the index that a start would build: every key of the index is in a run,
  * or in the log beyond the watermarks. Changes nothing on the disk.
  */
+
 import { TYPE_FORGOTTEN } from "../../../format/offsets.ts";
 import { typeOf } from "../../../format/record.ts";
+import { demandDescriptors } from "../../../platform/system-error.ts";
 import { hashBOf, hashKey, shardOf } from "../../../util/hash.ts";
 import { Catalog } from "../../catalog/catalog.ts";
 import { RunDamage } from "../../catalog/runs/run.ts";
@@ -33,6 +35,7 @@ export async function verifyCatalog(
   const quiet = { dataDirectory, store, io: readOnlyIo, readOnly: true, warn: () => {} };
   const shelf = new Shelf(quiet);
   const problem = shelf.read();
+  demandDescriptors(shelf.cause);
   if (problem !== null) {
     if (shelf.isDamaged) report.damage(problem);
     else if (problem !== "") report.note(`the next start builds the list of all keys anew: ${problem}`);
