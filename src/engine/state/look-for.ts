@@ -1,4 +1,3 @@
-/** Looking a key up for those to whom no error could be told. */
 import { VaultError } from "../../util/errors.ts";
 import type { Residency } from "../slabs/residency.ts";
 import type { LookupState, ShardLookup } from "./lookup.ts";
@@ -6,7 +5,7 @@ import type { LookupState, ShardLookup } from "./lookup.ts";
 export type SeenState = LookupState | "unreadable";
 
 /**
- * What there is of a key. "unreadable": it cannot be seen, as a file cannot be opened now.
+ * Looks a key up for those to whom no error could be told. "unreadable": a file cannot be opened now.
  * @param residency so as not to wait for the disk, which is "cold"; null: waits
  */
 export function lookFor(

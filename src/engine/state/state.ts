@@ -262,16 +262,12 @@ export class State {
     this.ledger.count(type, -1, bytes);
   }
 
-  /**
-   * A record goes that may be a delete: who is not beyond where it was first appended does not learn of it
-   * any more. Of a copy only the slab is known in which that was.
-   */
+  /** A record goes that may be a delete: who is not beyond where it was first appended misses it. */
   forgetDelete(map: SlabMap, unit: number): void {
     const origin = originOf(map, unit);
-    const horizon =
-      origin === 0
-        ? { sequence: map.sequence, unit: unit + unitsAt(map, unit) }
-        : { sequence: origin + 1, unit: 0 };
+    // Of a copy only the slab is known in which that was.
+    const behind = { sequence: map.sequence, unit: unit + unitsAt(map, unit) };
+    const horizon = origin === 0 ? behind : { sequence: origin + 1, unit: 0 };
     if (logPlace(horizon) <= this.figures[FIGURE.horizon]) return;
     this.figures[FIGURE.horizon] = logPlace(horizon);
     if (this.keepsOrigins) this.list.forgetBefore(horizon);
