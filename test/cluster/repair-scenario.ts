@@ -9,6 +9,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { call as callOnce } from "../rest/client.ts";
 import { runProgram, waitUntil } from "../rest/server.ts";
+import { patiently } from "./patience.ts";
 import { type Cluster, startCluster } from "./workers.ts";
 
 const RAW = { "Content-Type": "text/plain" };
@@ -170,6 +171,14 @@ export function repairTests({ missed, lost }: RepairForm): void {
         assert.equal((await call(port(worker), "GET", `/old-${number}`)).status, 404);
     await write(1, "/old-1", "again");
     assert.equal((await call(port(2), "GET", "/old-1")).text, "again");
+    // Who follows changes is told all that comes after it.
+    for (const worker of [0, 1, 2]) {
+      const now = await patiently(port(worker), "GET", "/?changes");
+      assert.equal(now.status, 200, now.text);
+      await write(worker, `/after-${worker}`, "x");
+      const later = await patiently(port(worker), "GET", `/?changes&wait=30s&since=${now.json().place}`);
+      assert.match(later.text, new RegExp(`after-${worker}`));
+    }
   });
 
   test("repair: a record that is damaged on one disk is fetched from the others", async () => {
