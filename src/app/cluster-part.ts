@@ -157,7 +157,8 @@ export class ClusterPart {
     this.repair = new Repair({
       ...{ directory: config.dataDirectory, vault, membership, node, time, log },
       peerOf: (other) => peers.get(other),
-      ...(age === undefined ? {} : { tombstoneAgeMs: Number(age) }),
+      historyMs: config.historyMs,
+      ...(age === undefined ? {} : { ages: { deleted: Number(age), ended: Number(age) } }),
     });
     admitLoss(vault, membership, log);
     if (config.frontPort !== null) {

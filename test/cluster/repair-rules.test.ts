@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BallotSource, CEILING_STEP_MS } from "../../src/cluster/clock/ballots.ts";
 import { collectTombstone, isOldTombstone } from "../../src/cluster/register/tombstones.ts";
+import { agesFor, isCollectable } from "../../src/cluster/repair/collection.ts";
 import {
   areMoveSources,
   areRejoinSources,
@@ -138,6 +139,26 @@ test("tombstones: go only when all replicas confirm, of both sets during a move"
   assert.equal(isOld(millis + 5000, millis + TOMBSTONE_AGE_MS), false, "of a mark the end counts");
   assert.equal(isOld(millis + 5000, millis + TOMBSTONE_AGE_MS + 5000), true);
   assert.equal(isOld(millis - 5000, millis + TOMBSTONE_AGE_MS - 1), false, "unless the ballot is later");
+});
+
+test("collection: what follows changes finds its deletes as long as -history says, whatever they are", () => {
+  const millis = ballotMillis(at(30));
+  const isCollectableAt = (ageMs: number, ended: boolean, historyMs: number) =>
+    isCollectable({ ballot: at(30), ended, end: ended ? millis : 0 }, millis + ageMs, agesFor(historyMs));
+  const hour = 3_600_000;
+  assert.deepEqual(
+    [hour - 1, hour].map((ageMs) => isCollectableAt(ageMs, true, hour)),
+    [false, true],
+  );
+  assert.deepEqual(
+    [24 * hour - 1, 24 * hour].map((ageMs) => isCollectableAt(ageMs, false, hour)),
+    [false, true],
+  );
+  for (const ended of [false, true])
+    assert.deepEqual(
+      [48 * hour - 1, 48 * hour].map((ageMs) => isCollectableAt(ageMs, ended, 48 * hour)),
+      [false, true],
+    );
 });
 
 test("rejoin: the mark that a value has ended is above that value, and one that some promise may not know is settled", () => {

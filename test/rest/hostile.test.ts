@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CHUNK_BYTES, JSON_DEPTH_MAX, KEY_BYTES_MAX } from "../../src/util/limits.ts";
 import { call, closeConnections, content } from "./client.ts";
 import { RawConnection } from "./raw.ts";
-import { type Server, startServer, waitUntil } from "./server.ts";
+import { runProgram, type Server, startServer, waitUntil } from "./server.ts";
 
 const MAX_VALUE_BYTES = 4 * CHUNK_BYTES;
 
@@ -476,9 +476,14 @@ describe("clients that leave", () => {
 test("pipelining: answers of reads stay in front of the refusal that closes the connection", async () => {
   await call(port, "PUT", "/pipe", { body: "value" });
   const read = "GET /pipe HTTP/1.1\r\nHost: x\r\n\r\n";
-  for (const [refused, status] of [
+  // Newer uWebSockets.js refuses these by itself, in place of what was not sent yet (docs/api.md).
+  const isOlderParser = (await runProgram(["-version"])).output.includes("uws-pack");
+  const repeated = [
     [put("pipe-no", "Content-Length: 1\r\nContent-Length: 2", "ab"), 400],
     [put("pipe-no", "Content-Length: 1\r\nHost: y", "a"), 400],
+  ] as const;
+  for (const [refused, status] of [
+    ...(isOlderParser ? repeated : []),
     [put("pipe%ff", "Content-Length: 100000", "z".repeat(100_000)), 400],
     ["GET /pipe-no HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404],
   ] as const) {

@@ -20,7 +20,7 @@ import { clusterKey } from "../replica/cluster-key.ts";
 import type { PartitionList, RepairPort } from "../replica/repair-port.ts";
 import { digestWindows } from "../sync/digest-windows.ts";
 import type { RepairPace } from "../sync/pacer.ts";
-import { isCollectable } from "./collection.ts";
+import { type CollectionAges, isCollectable } from "./collection.ts";
 
 /** Records younger than this are not compared. */
 const SETTLE_MS = 1500;
@@ -38,7 +38,7 @@ export interface AntiEntropySetup {
   placement: () => Placement | null;
   distance: (node: string) => number;
   pace: RepairPace;
-  tombstoneAgeMs: number;
+  ages: CollectionAges;
   now: () => number;
 }
 
@@ -176,7 +176,7 @@ export class AntiEntropy {
     own: PartitionList,
     round: Round,
   ): Promise<void> {
-    const { port, self, coordinator, now, tombstoneAgeMs } = this.setup;
+    const { port, self, coordinator, now, ages } = this.setup;
     const { ballot, tombstone } = held;
     const key = clusterKey(held.key);
     const record = await port.record(key, [theirs.node], group.epoch, held);
@@ -193,7 +193,7 @@ export class AntiEntropy {
     const isUnderFloor = tombstone && compareOptionalBallots(ballot, own.floor) <= 0;
     // The other one has perhaps not heard that all had confirmed. A younger one was never collected: the
     // floor rose for another key, or for an old promise, before this one came.
-    if (isUnderFloor && isCollectable(held, now(), tombstoneAgeMs))
+    if (isUnderFloor && isCollectable(held, now(), ages))
       await new Promise<void>((resolve) => collectTombstone(port, group, key, held, () => resolve()));
     else if (!isWithin(ballot, STUCK_MS, now()))
       await new Promise<void>((resolve) => {

@@ -8,7 +8,7 @@ import { GUARDED_MS } from "../../rules/recent.ts";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
 import { INDEX_PARTITIONS } from "../../util/hash.ts";
 import { indexPartitionOfPrefix, prefixOf } from "../../util/hash-prefix.ts";
-import { ENDED_AGE_MS } from "../../util/limits.ts";
+import { ENDED_AGE_MS, TOMBSTONE_AGE_MS } from "../../util/limits.ts";
 import type { Placement, ReplicaGroup } from "../layout/groups.ts";
 import { collectTombstone, type HeldTombstone, isOldTombstone } from "../register/tombstones.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
@@ -23,16 +23,30 @@ const FOLD_MS_MAX = 60_000;
 /** Tombstones that are being collected at once. */
 const WINDOW = 32;
 
+/** Ages from which tombstones, and marks that values have ended, may be collected, in ms. */
+export interface CollectionAges {
+  deleted: number;
+  ended: number;
+}
+
 /**
- * Whether a tombstone, or the mark that a value has ended, is old enough to be collected. Of marks there are
- * more than of deletes, and nothing waits for them. What guards its key stays as long as that lasts.
+ * Of marks there are more than of deletes, and nothing waits for them but who follows changes.
+ * @param historyMs how long those can come back and go on
+ */
+export function agesFor(historyMs: number): CollectionAges {
+  return { deleted: Math.max(TOMBSTONE_AGE_MS, historyMs), ended: Math.max(ENDED_AGE_MS, historyMs) };
+}
+
+/**
+ * Whether a tombstone, or the mark that a value has ended, is old enough to be collected. What guards its key
+ * stays as long as that lasts.
  */
 export function isCollectable(
   held: HeldTombstone & { readonly remembers?: boolean },
   nowMillis: number,
-  tombstoneAgeMs: number,
+  ages: CollectionAges,
 ): boolean {
-  const ageMs = held.ended ? Math.min(tombstoneAgeMs, ENDED_AGE_MS) : tombstoneAgeMs;
+  const ageMs = held.ended ? ages.ended : ages.deleted;
   return isOldTombstone(held, nowMillis, held.remembers === true ? Math.max(ageMs, GUARDED_MS) : ageMs);
 }
 
@@ -43,7 +57,7 @@ export interface CollectionSetup {
   pace: RepairPace;
   /** The layout, while nothing moves and the own replica is whole; else null. */
   placement: () => Placement | null;
-  tombstoneAgeMs: number;
+  ages: CollectionAges;
   /** Cluster time. */
   now: () => number;
 }
@@ -62,7 +76,7 @@ export class Collection {
 
   constructor(setup: CollectionSetup) {
     this.setup = setup;
-    this.collectPauseMs = Math.min(COLLECT_MS_MAX, Math.max(COLLECT_MS_MIN, setup.tombstoneAgeMs / 2));
+    this.collectPauseMs = Math.min(COLLECT_MS_MAX, Math.max(COLLECT_MS_MIN, setup.ages.deleted / 2));
     this.foldPauseMs = Math.min(FOLD_MS_MAX, this.collectPauseMs);
     this.nextCollectMs = performance.now() + this.collectPauseMs;
     this.nextFoldMs = performance.now() + this.foldPauseMs;
@@ -103,7 +117,7 @@ export class Collection {
         let window: Promise<void>[] = [];
         for (const held of keys.values()) {
           if (!held.tombstone) continue;
-          if (!isCollectable(held, this.setup.now(), this.setup.tombstoneAgeMs)) continue;
+          if (!isCollectable(held, this.setup.now(), this.setup.ages)) continue;
           const key = clusterKey(held.key);
           const group = placement.groupOf(key.hashA);
           if (!isFirst(group)) continue;

@@ -6,7 +6,6 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LocalVault } from "../../shards/vault/local-vault.ts";
-import { TOMBSTONE_AGE_MS } from "../../util/limits.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
 import type { Placement, ReplicaGroup } from "../layout/groups.ts";
@@ -21,7 +20,7 @@ import { neighbours, PartitionDropper } from "../sync/dropper.ts";
 import { RepairPace } from "../sync/pacer.ts";
 import { Synchroniser, type SyncMembership } from "../sync/sync.ts";
 import { AntiEntropy } from "./anti-entropy.ts";
-import { Collection } from "./collection.ts";
+import { agesFor, Collection, type CollectionAges, isCollectable } from "./collection.ts";
 import { Ends } from "./ends.ts";
 import { Hints } from "./hints.ts";
 import { Mending } from "./mend.ts";
@@ -57,8 +56,10 @@ export interface RepairSetup {
   peerOf: (node: string) => PeerClient | null;
   time: ClusterTime;
   log: MembershipLog;
-  /** Shorter in tests. */
-  tombstoneAgeMs?: number;
+  /** How long who follows changes can come back and go on. */
+  historyMs: number;
+  /** Shorter ages in tests. */
+  ages?: CollectionAges;
 }
 
 export class Repair {
@@ -86,7 +87,7 @@ export class Repair {
     this.setup = setup;
     const { membership, node, vault, log, directory, peerOf } = setup;
     this.self = membership.url;
-    const tombstoneAgeMs = setup.tombstoneAgeMs ?? TOMBSTONE_AGE_MS;
+    const ages = setup.ages ?? agesFor(setup.historyMs);
     this.pace = new RepairPace(() => node.begun);
     this.port = new RepairPort({
       self: this.self,
@@ -100,6 +101,7 @@ export class Repair {
       votes: (group) => node.votes(group),
       isBusy: () => this.pace.isBusy,
       isSynchronising: () => this.synchroniser.isSynchronising,
+      isOld: (held) => isCollectable(held, setup.time.now(), ages),
     });
     this.mending = new Mending({
       self: this.self,
@@ -122,7 +124,7 @@ export class Repair {
       ...common,
       placement: () => this.stablePlacement(),
       pace: this.pace,
-      tombstoneAgeMs,
+      ages,
       now: () => setup.time.now(),
     });
     this.collection = new Collection({
@@ -132,7 +134,7 @@ export class Repair {
       pace: this.pace,
       // A stopped node has nothing to collect in.
       placement: () => (this.stopped ? null : this.stablePlacement()),
-      tombstoneAgeMs,
+      ages,
       now: () => setup.time.now(),
     });
     this.ends = this.createEnds();

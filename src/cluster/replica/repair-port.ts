@@ -23,7 +23,7 @@ import {
   type Proposal,
   TOMBSTONE,
 } from "../register/ports.ts";
-import type { CollectPort } from "../register/tombstones.ts";
+import type { CollectPort, HeldTombstone } from "../register/tombstones.ts";
 import {
   ALL_LEAVES,
   decodeDigests,
@@ -60,6 +60,8 @@ export interface RepairPortSetup {
   isBusy: () => boolean;
   /** Whether the own replica is not whole yet: then it confirms no tombstone. */
   isSynchronising: () => boolean;
+  /** Whether it need not keep a tombstone any longer for those who follow changes. */
+  isOld: (held: HeldTombstone) => boolean;
 }
 
 /** What a replica holds of a partition. */
@@ -121,8 +123,7 @@ export class RepairPort implements CollectPort {
   /** Floors and digests of another node, of a window of partitions (sync/digest-windows.ts). May reject. */
   async digests(node: string, some: readonly number[], { layout }: Placement): Promise<PartitionDigest[]> {
     const { epoch, partitions } = layout;
-    const [partition] = some;
-    const count = some[some.length - 1] - partition + 1;
+    const [partition, count] = [some[0], some[some.length - 1] - some[0] + 1];
     const answer = await this.ask(node, { kind: "digests", epoch, partition, count });
     const digests = decodeDigests(answer, count, digestWordsOf(partitions));
     if (digests === null) throw new Error(`${node} does not tell its digests`);
@@ -277,18 +278,18 @@ export class RepairPort implements CollectPort {
     const group = setup.placement()?.groupOf(key.hashA);
     if (group === undefined || epoch !== setup.epoch() || setup.isSynchronising()) return false;
     if (!setup.votes(group)) return false;
-    const { replica } = setup.vault;
     const held = setup.vault.findRegister(keyBytes(key));
     if (held.state === "damaged" || held.state === "unreadable") return false;
     const state =
       held.state === "absent"
         ? null
         : {
-            ...{ promised: replica.promisedOf(keyBytes(key)), ballot: ballotOf(held.head) },
+            ...{ promised: setup.vault.replica.promisedOf(keyBytes(key)), ballot: ballotOf(held.head) },
             ...{ tombstone: held.state === "tombstone", ended: held.ended, end: held.end },
             ...{ operationLow: 0, operationHigh: 0 },
           };
-    const floor = replica.floorOf(indexPartitionOf(key.hashA));
+    if (state?.tombstone === true && !setup.isOld(state)) return false;
+    const floor = setup.vault.replica.floorOf(indexPartitionOf(key.hashA));
     return confirmsTombstone(state, floor, ballot, ended, setup.clusterMillis());
   }
 
