@@ -19,6 +19,8 @@ interface Followed {
   readonly follower: LogFollower;
   readonly figures: Float64Array;
   base: number;
+  /** From where all deletes that are read could be told when that was last asked. */
+  good: ShardPlace;
 }
 
 export class LogChanges {
@@ -34,6 +36,7 @@ export class LogChanges {
       follower: new LogFollower(lookup, memories[shard], logPlace(places[shard]), false),
       figures: new Float64Array(memories[shard].figures),
       base: places[shard].base,
+      good: places[shard],
     }));
   }
 
@@ -45,21 +48,17 @@ export class LogChanges {
 
   /** Up to where all has been met. */
   get places(): ShardPlace[] {
-    return this.shards.map(({ follower, base }) => {
-      const { sequence, unit } = follower.position;
-      return { sequence, unit, base: Math.min(base, sequence) };
-    });
+    return this.shards.map(placeOf);
   }
 
   /**
-   * Whether deletes that were to be told may be gone. To be asked after reading, and before anything is told
-   * of it.
+   * Whether deletes that were to be told may be gone: some that stood where was read since this was last asked
+   * were perhaps forgotten just before. To be asked after reading, and before anything is told of it.
    */
-  get isTooOld(): boolean {
-    return this.shards.some(({ follower, figures, base }) => {
-      const { sequence, unit } = follower.position;
-      return isBeforeHorizon({ sequence, unit, base }, figures);
-    });
+  areDeletesGone(): boolean {
+    if (this.shards.some(({ good, figures }) => isBeforeHorizon(good, figures))) return true;
+    for (const shard of this.shards) shard.good = placeOf(shard);
+    return false;
   }
 
   /** Whether damage hides what has changed. */
@@ -86,6 +85,11 @@ export class LogChanges {
     }
     return isDone;
   }
+}
+
+function placeOf({ follower, base }: Followed): ShardPlace {
+  const { sequence, unit } = follower.position;
+  return { sequence, unit, base: Math.min(base, sequence) };
 }
 
 /** Whether one place of a shard is not before another. */

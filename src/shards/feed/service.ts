@@ -178,7 +178,7 @@ export class FeedService {
       const take = this.collect(met);
       while (!changes.read(STEP_RECORDS, take) && !changes.isBlind(take) && performance.now() < endsMs);
       if (changes.isBlind(take)) throw blind();
-      if (changes.isTooOld) throw new VaultError("place_too_old");
+      if (changes.areDeletesGone()) throw new VaultError("place_too_old");
     } catch (error) {
       const refusal = refusalOf(error as Error, this.setup.warn);
       this.failAll(refusal);

@@ -106,7 +106,7 @@ export class SlowReads {
       if (!isDone && changes.isBlind(take)) break;
     }
     if (changes.isBlind(take)) throw blind();
-    if (changes.isTooOld) throw new VaultError("place_too_old");
+    if (changes.areDeletesGone()) throw new VaultError("place_too_old");
     reading.places = changes.places;
     const cursor = this.ends.cursorAt(changes);
     const isSilent = startMs - reading.sinceMs > SILENT_MS;
