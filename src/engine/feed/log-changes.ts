@@ -52,8 +52,8 @@ export class LogChanges {
   }
 
   /**
-   * Whether deletes that were to be told may be gone: some that stood where was read since this was last asked
-   * were perhaps forgotten just before. To be asked after reading, and before anything is told of it.
+   * Whether deletes that were to be told may be gone: some that stood where was read since this was last
+   * asked were perhaps forgotten just before. To be asked after reading, before anything is told of it.
    */
   areDeletesGone(): boolean {
     if (this.shards.some(({ good, figures }) => isBeforeHorizon(good, figures))) return true;
