@@ -493,9 +493,10 @@ describe("arguments: values", () => {
   test("a file of authorities that has no end, or is huge, is read no further than such files are", () => {
     const huge = file("ca", "");
     fs.truncateSync(huge, 2 ** 40);
-    const endless = fs.existsSync("/dev/zero") ? ["/dev/zero"] : [];
-    for (const name of [huge, ...endless])
-      assert.equal(refusal(["-tls-ca", name]), `-tls-ca: ${name}: it is larger than 16 MiB`);
+    assert.equal(refusal(["-tls-ca", huge]), `-tls-ca: ${huge}: it is larger than 16 MiB`);
+    const endless = "/dev/zero";
+    if (fs.existsSync(endless))
+      assert.equal(refusal(["-tls-ca", endless]), `-tls-ca: ${endless}: it is a device, and not a file`);
   });
 
   test("a key or tokens that others can read or change are none; a certificate's key gets a warning", {

@@ -3,14 +3,27 @@
  * themselves, and go on at another node from the place that they had written down. At rest each copy is the list.
  */
 import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../random.ts";
 import { call } from "../rest/client.ts";
+import { waitUntil } from "../rest/server.ts";
 import { move } from "./chaos.ts";
 import { startCluster, type Worker } from "./workers.ts";
 
+interface ListedKey {
+  key: string;
+  etag: string;
+  ttl?: number;
+}
+
 /** How long it may take until all is told, once there is no more trouble. */
 const REST_MS_MAX = 60_000;
+
+/** Longest life of a value that ends. */
+const TTL_MS_MAX = 2000;
+/** How long a node whose disk was lost may take until it votes again. */
+const REJOIN_MS_MAX = 180_000;
 
 interface Told {
   event: string;
@@ -96,18 +109,26 @@ class Follower {
   }
 }
 
-/** Null: nobody can tell now. */
-export async function listOf(port: number): Promise<Map<string, string> | null> {
+/** Null: nobody can tell now, or some of the values are about to end. */
+export async function listOf(port: number, isAtRest = false): Promise<Map<string, string> | null> {
   const found = new Map<string, string>();
   for (let cursor: string | null = ""; cursor !== null; ) {
     const reply = await ask(port, `/f/?list${cursor === "" ? "" : `&cursor=${cursor}`}`);
     if (reply === null) return null;
     assert.equal(reply.status, 200, reply.text);
-    const page = reply.json() as { keys: { key: string; etag: string }[]; cursor: string | null };
-    for (const { key, etag } of page.keys) found.set(key, etag);
+    const page = reply.json() as { keys: ListedKey[]; cursor: string | null };
+    for (const { key, etag, ttl } of page.keys) {
+      if (isAtRest && ttl !== undefined) return null;
+      found.set(key, etag);
+    }
     ({ cursor } = page);
   }
   return found;
+}
+
+async function doesVote({ port }: Worker): Promise<boolean> {
+  const health = await call(port, "GET", "/health", { agent: false }).catch(() => null);
+  return health !== null && health.json().cluster?.voting === true;
 }
 
 export interface FollowResult {
@@ -117,11 +138,20 @@ export interface FollowResult {
   moves: number;
 }
 
-/**
- * One cluster, `rounds` rounds of trouble. Throws what is wrong.
- * @param moves workers also join and are drained, one after the other
- */
-export async function followCluster(random: Random, rounds: number, moves = false): Promise<FollowResult> {
+/** What happens beside kills and cut links. */
+export interface Trouble {
+  /** Workers also join and are drained, one after the other. */
+  moves?: boolean;
+  /** Once, a worker comes back with an empty disk. */
+  loss?: boolean;
+}
+
+/** One cluster, `rounds` rounds of trouble. Throws what is wrong. */
+export async function followCluster(
+  random: Random,
+  rounds: number,
+  { moves = false, loss = false }: Trouble = {},
+): Promise<FollowResult> {
   const cluster = await startCluster({ workers: 3 });
   const { workers } = cluster;
   let over = false;
@@ -134,7 +164,8 @@ export async function followCluster(random: Random, rounds: number, moves = fals
         const { port } = workers[random.below(workers.length)];
         const key = `/f/${random.below(60)}`;
         const isDelete = random.below(4) === 0;
-        await call(port, isDelete ? "DELETE" : "PUT", key, {
+        const ttl = random.below(6) === 0 ? `?ttl=${1 + random.below(TTL_MS_MAX)}ms` : "";
+        await call(port, isDelete ? "DELETE" : "PUT", isDelete ? key : `${key}${ttl}`, {
           agent: false,
           ...(isDelete ? {} : { body: `${random.below(1e6)}` }),
         }).catch(() => null);
@@ -159,6 +190,11 @@ export async function followCluster(random: Random, rounds: number, moves = fals
         moved++;
         const moving = await move(cluster, workers.length === 3 ? "add" : "drain");
         await moving();
+      } else if (loss && round === rounds >> 1) {
+        await worker.kill("SIGKILL");
+        rmSync(worker.data, { recursive: true });
+        await worker.start();
+        await waitUntil("it votes again", () => doesVote(worker), REJOIN_MS_MAX);
       } else if (random.below(2) === 0) {
         kills++;
         await worker.kill(random.below(2) === 0 ? "SIGKILL" : "SIGTERM");
@@ -182,8 +218,8 @@ export async function followCluster(random: Random, rounds: number, moves = fals
     };
     for (const follower of followers)
       while (!(await follower.step())) await again("a follower does not come to an end");
-    let list = await listOf(workers[0].port);
-    for (; list === null; list = await listOf(workers[0].port)) await again("no list comes");
+    let list = await listOf(workers[0].port, true);
+    for (; list === null; list = await listOf(workers[0].port, true)) await again("no list comes");
     // What was under way may be decided late: then it is told, and listed.
     const expected = list;
     for (const follower of followers) {

@@ -9,6 +9,7 @@ import path from "node:path";
 import { rangeOf } from "../../../src/engine/catalog/runs/listing.ts";
 import { NO_LIFE } from "../../../src/rules/expiry.ts";
 import type { WriteVerb } from "../../../src/rules/write.ts";
+import { settleEnded } from "../../../src/server/list/settle-ended.ts";
 import type { WriteHead } from "../../../src/shards/arena/write.ts";
 import type { AnswerTo, ListQuestion, Refused } from "../../../src/shards/catalog/messages.ts";
 import type { FeedAnswer, FeedQuestion, FeedRefusal } from "../../../src/shards/feed/messages.ts";
@@ -19,17 +20,25 @@ import type { Random } from "../../random.ts";
 
 const HOUR_MS = 3_600_000;
 const PATIENCE_MS = 60_000;
+/** Longest life of a value that ends. */
+const TTL_MS_MAX = 300;
+
+/** Of one value in six it ends soon; 0: it does not end. */
+function lifeOf(random: Random): number {
+  return random.below(6) === 0 ? 1 + random.below(TTL_MS_MAX) : 0;
+}
 
 export function write(
   vault: LocalVault,
   verb: WriteVerb,
   name: string,
   body: Uint8Array,
+  ttlMs = 0,
 ): Promise<string | null> {
   const bytes = Buffer.from(name);
   const head: WriteHead = {
     ...{ verb, key: { bytes, length: bytes.length }, json: false, contentType: "text/plain" },
-    ...{ trailer: new Uint8Array(0), life: NO_LIFE, ifMatch: "", ifNoneMatch: "" },
+    ...{ trailer: new Uint8Array(0), life: { ...NO_LIFE, ttlMs }, ifMatch: "", ifNoneMatch: "" },
   };
   return new Promise((resolve) => {
     const attempt = (): void => {
@@ -49,7 +58,7 @@ export function ask(vault: LocalVault, more: Partial<FeedQuestion>): Promise<Fee
 }
 
 interface Told {
-  event: "put" | "delete";
+  event: "put" | "delete" | "expire";
   key: string;
   etag: string;
   base64?: string;
@@ -103,6 +112,7 @@ export async function listOf(vault: LocalVault, prefix = ""): Promise<Map<string
       const { key, etag } = JSON.parse(line) as Told;
       found.set(key, etag);
     }
+    assert.equal(await settleEnded(vault, answer.ended), null);
     range = answer.left;
   }
   return found;
@@ -224,7 +234,7 @@ export async function follow(random: Random, operations: number): Promise<RunRes
       const name = random.below(8) === 0 ? `cold/${random.below(2000)}` : `key/${random.below(keyCount)}`;
       const bytes = random.below(30) === 0 ? random.below(60_000) : random.below(3000);
       if (random.below(4) === 0) writes.push(write(vault, "delete", name, new Uint8Array(0)));
-      else writes.push(write(vault, "put", name, random.bytes(Math.min(bytes, 16_000))));
+      else writes.push(write(vault, "put", name, random.bytes(Math.min(bytes, 16_000)), lifeOf(random)));
     }
     await Promise.all(writes);
   };
@@ -275,9 +285,11 @@ export async function follow(random: Random, operations: number): Promise<RunRes
           await client.step(vault);
       }
     }
-    for (const client of clients) await client.catchUp(vault);
+    await new Promise((resolve) => setTimeout(resolve, TTL_MS_MAX));
+    // What has ended by now is noted with the list.
     const list = await listOf(vault);
     for (const client of clients) {
+      await client.catchUp(vault);
       assert.deepEqual(new Map([...client.map].sort()), new Map([...list].sort()));
       result.resets += client.resets;
     }
