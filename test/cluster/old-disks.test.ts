@@ -4,10 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { cpSync, renameSync, rmSync } from "node:fs";
-import { describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { call } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
-import { copyAtOneMoment, startCluster, type Worker } from "./workers.ts";
+import { type Cluster, copyAtOneMoment, startCluster, type Worker } from "./workers.ts";
 
 const RAW = { "Content-Type": "text/plain" };
 
@@ -21,112 +21,103 @@ const votes = (worker: Worker) => async () =>
 const put = async (worker: Worker, path: string, body: string) =>
   (await call(worker.port, "PUT", path, { headers: RAW, body })).status;
 
-/** A test with a cluster of its own, all of which vote. */
-function withCluster(name: string, body: (workers: readonly Worker[]) => Promise<void>): void {
-  test(name, async () => {
-    const cluster = await startCluster({ workers: 3 });
-    try {
-      for (const worker of cluster.workers) await waitUntil("it votes", votes(worker));
-      await body(cluster.workers);
-    } finally {
-      await cluster.dispose();
-    }
+describe("old disks: three workers", () => {
+  let cluster: Cluster;
+  let workers: readonly Worker[];
+  before(async () => {
+    cluster = await startCluster({ workers: 3 });
+    workers = cluster.workers;
+    for (const worker of workers) await waitUntil("it votes", votes(worker));
   });
-}
+  after(() => cluster.dispose());
 
-// Each waits for half a minute, in which nothing happens: that is done for all at once.
-describe("old disks: three workers", { concurrency: true }, () => {
-  withCluster(
-    "old disks: a whole cluster that starts again serves as soon as its nodes have met",
-    async (workers) => {
-      await Promise.all(workers.map((worker) => worker.kill("SIGKILL")));
-      await Promise.all(workers.map((worker) => worker.start()));
-      for (const worker of workers) await waitUntil("it votes", votes(worker), 20_000);
-    },
-  );
+  /** Writes what only the second and third worker acknowledge. */
+  async function writeWithoutFirst(body: string): Promise<void> {
+    const [, b] = workers;
+    await waitUntil("a majority serves", async () => (await put(b, "/what-was-lost", body)) < 300);
+  }
 
-  withCluster(
-    "old disks: a directory put back from an old copy does not vote before it has synchronised",
-    async (workers) => {
-      const [a, b, c] = workers;
-      assert.equal((await put(b, "/what-was-lost", "old")) < 300, true);
-      await c.kill("SIGTERM");
-      cpSync(c.data, `${c.data}.copy`, { recursive: true });
-      await c.start();
-      await waitUntil("it votes", votes(c));
-      await a.kill("SIGKILL");
-      // Only the second and third acknowledge it.
-      await waitUntil("a majority serves", async () => (await put(b, "/what-was-lost", "new")) < 300);
-      // Whatever the restored one is told, it is told by the second, which knows its later start.
-      await c.kill("SIGKILL");
-      rmSync(c.data, { recursive: true });
-      renameSync(`${c.data}.copy`, c.data);
-      await c.start();
-      await waitUntil("it is told", async () => c.log().includes("is not the newest of this node"));
-      assert.equal(await votes(c)(), false);
-      await a.start();
-      await waitUntil("it has synchronised", votes(c), 90_000);
-      for (const worker of workers)
-        assert.equal((await call(worker.port, "GET", "/what-was-lost?consistency=quorum")).text, "new");
-      // From now on it is the newest: it starts again without that.
-      await c.kill("SIGTERM");
-      const before = c.log().split("is not the newest of this node").length;
-      await c.start();
-      await waitUntil("it votes at once", votes(c), 20_000);
-      assert.equal(c.log().split("is not the newest of this node").length, before);
-    },
-  );
+  test("old disks: a whole cluster that starts again serves as soon as its nodes have met", async () => {
+    await Promise.all(workers.map((worker) => worker.kill("SIGKILL")));
+    await Promise.all(workers.map((worker) => worker.start()));
+    for (const worker of workers) await waitUntil("it votes", votes(worker), 20_000);
+  });
 
-  withCluster(
-    "old disks: a copy of the running directory, put back after a crash, does not vote with its log too short",
-    async (workers) => {
-      const [a, b, c] = workers;
-      await copyAtOneMoment(c, `${c.data}.copy`);
-      for (let number = 0; number < 50; number++) assert.ok((await put(c, `/short-${number}`, "x")) < 300);
-      // Both others have been told how far its log was answered, or they have the writes alone.
-      await waitUntil("the last mark is told", async () => {
-        const { peers } = JSON.parse((await call(c.port, "GET", "/_stats")).text).cluster;
-        return peers.every((peer: Document) => peer.marksTold === true);
-      });
-      await c.kill("SIGKILL");
-      // Without the first it cannot synchronise, however late this looks.
-      await a.kill("SIGKILL");
-      rmSync(c.data, { recursive: true });
-      renameSync(`${c.data}.copy`, c.data);
-      const before = c.log().split("is not the newest of this node").length;
-      await c.start();
-      await waitUntil(
-        "it is told",
-        async () => c.log().split("is not the newest of this node").length > before,
-      );
-      assert.equal(await votes(c)(), false);
-      await a.start();
-      await waitUntil("it has synchronised", votes(c), 90_000);
-      assert.equal((await call(b.port, "GET", "/short-49")).text, "x");
-    },
-  );
+  test("old disks: a directory put back from an old copy does not vote before it has synchronised", async () => {
+    const [a, b, c] = workers;
+    assert.equal((await put(b, "/what-was-lost", "old")) < 300, true);
+    await c.kill("SIGTERM");
+    cpSync(c.data, `${c.data}.copy`, { recursive: true });
+    await c.start();
+    await waitUntil("it votes", votes(c));
+    await a.kill("SIGKILL");
+    await writeWithoutFirst("new");
+    // Whatever the restored one is told, it is told by the second, which knows its later start.
+    await c.kill("SIGKILL");
+    rmSync(c.data, { recursive: true });
+    renameSync(`${c.data}.copy`, c.data);
+    await c.start();
+    await waitUntil("it is told", async () => c.log().includes("is not the newest of this node"));
+    assert.equal(await votes(c)(), false);
+    await a.start();
+    await waitUntil("it has synchronised", votes(c), 90_000);
+    for (const worker of workers)
+      assert.equal((await call(worker.port, "GET", "/what-was-lost?consistency=quorum")).text, "new");
+    // From now on it is the newest: it starts again without that.
+    await c.kill("SIGTERM");
+    const before = c.log().split("is not the newest of this node").length;
+    await c.start();
+    await waitUntil("it votes at once", votes(c), 20_000);
+    assert.equal(c.log().split("is not the newest of this node").length, before);
+  });
 
-  withCluster(
-    "old disks: a disk that comes back after an empty one has served under its URL does not vote",
-    async (workers) => {
-      const [a, , c] = workers;
-      await c.kill("SIGTERM");
-      renameSync(c.data, `${c.data}.away`);
-      await c.start();
-      await waitUntil("the empty one votes", votes(c), 90_000);
-      assert.ok((await put(c, "/swapped", "meanwhile")) < 300);
-      await c.kill("SIGTERM");
-      await a.kill("SIGKILL");
-      rmSync(c.data, { recursive: true });
-      renameSync(`${c.data}.away`, c.data);
-      await c.start();
-      await waitUntil("it is told", async () =>
-        c.log().includes("another data directory has served under its URL"),
-      );
-      assert.equal(await votes(c)(), false);
-      await a.start();
-      await waitUntil("it has synchronised", votes(c), 90_000);
-      assert.equal((await call(c.port, "GET", "/swapped?consistency=one")).text, "meanwhile");
-    },
-  );
+  test("old disks: a copy of the running directory, put back after a crash, does not vote with its log too short", async () => {
+    const [a, b, c] = workers;
+    await waitUntil("all vote", async () =>
+      (await Promise.all(workers.map((w) => votes(w)()))).every(Boolean),
+    );
+    await copyAtOneMoment(c, `${c.data}.copy`);
+    for (let number = 0; number < 50; number++) assert.ok((await put(c, `/short-${number}`, "x")) < 300);
+    // Both others have been told how far its log was answered, or they have the writes alone.
+    await waitUntil("the last mark is told", async () => {
+      const { peers } = JSON.parse((await call(c.port, "GET", "/_stats")).text).cluster;
+      return peers.every((peer: Document) => peer.marksTold === true);
+    });
+    await c.kill("SIGKILL");
+    // Without the first it cannot synchronise, however late this looks.
+    await a.kill("SIGKILL");
+    rmSync(c.data, { recursive: true });
+    renameSync(`${c.data}.copy`, c.data);
+    const before = c.log().split("is not the newest of this node").length;
+    await c.start();
+    await waitUntil(
+      "it is told",
+      async () => c.log().split("is not the newest of this node").length > before,
+    );
+    assert.equal(await votes(c)(), false);
+    await a.start();
+    await waitUntil("it has synchronised", votes(c), 90_000);
+    assert.equal((await call(b.port, "GET", "/short-49")).text, "x");
+  });
+
+  test("old disks: a disk that comes back after an empty one has served under its URL does not vote", async () => {
+    const [a, , c] = workers;
+    await c.kill("SIGTERM");
+    renameSync(c.data, `${c.data}.away`);
+    await c.start();
+    await waitUntil("the empty one votes", votes(c), 90_000);
+    assert.ok((await put(c, "/swapped", "meanwhile")) < 300);
+    await c.kill("SIGTERM");
+    await a.kill("SIGKILL");
+    rmSync(c.data, { recursive: true });
+    renameSync(`${c.data}.away`, c.data);
+    await c.start();
+    await waitUntil("it is told", async () =>
+      c.log().includes("another data directory has served under its URL"),
+    );
+    assert.equal(await votes(c)(), false);
+    await a.start();
+    await waitUntil("it has synchronised", votes(c), 90_000);
+    assert.equal((await call(c.port, "GET", "/swapped?consistency=one")).text, "meanwhile");
+  });
 });

@@ -334,3 +334,19 @@ test("ends: marks go as tombstones do, and compaction writes them in place of wh
     for (let i = 0; i < 50; i++) assert.equal(state(later, `kept ${i}`), "found");
     await later.shard.close();
   }));
+
+test("ends: a slab that is being sealed when a start looks through it is not passed over", () =>
+  inDirectory(async (directory) => {
+    const now = () => START;
+    const first = await Harness.open(directory, { now });
+    for (let i = 0; i < 20; i++) first.put(`ends ${i}`, "x", { end: START + 1000 });
+    await first.crash();
+    const second = await Harness.open(directory, { now });
+    // Nothing is awaited: the slab's table is on its way to the disk.
+    const { sequence } = second.shard.log.appender;
+    for (let i = 0; second.shard.log.appender.sequence === sequence; i++)
+      second.put(`fill ${i}`, "y".repeat(4000));
+    while (second.shard.idle(64 * 1024));
+    assert.equal(second.figure("ending"), 20);
+    await second.shard.close();
+  }));

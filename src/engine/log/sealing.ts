@@ -26,7 +26,7 @@ export class Sealing {
   private readonly slabBytes: number;
   private readonly onCut: (sequence: number, error: Error) => void;
   private readonly onSealed: (sequence: number, error: unknown) => void;
-  private readonly running = new Set<Promise<void>>();
+  private readonly running = new Map<FullSlab, Promise<void>>();
   private readonly refused: FullSlab[] = [];
 
   /**
@@ -45,8 +45,8 @@ export class Sealing {
   }
 
   start(full: FullSlab): void {
-    const done = this.run(full).finally(() => this.running.delete(done));
-    this.running.add(done);
+    const done = this.run(full).finally(() => this.running.delete(full));
+    this.running.set(full, done);
   }
 
   /** Tries again what the disk had no room for. */
@@ -54,15 +54,19 @@ export class Sealing {
     for (const full of this.refused.splice(0)) this.start(full);
   }
 
-  /** The table of a slab for which the disk had no room: three words an entry. Null: it is no such slab. */
+  /**
+   * The table of a slab that is being sealed, or for whose table the disk had no room: three words an entry.
+   * Null: it is no such slab.
+   */
   tableOf(sequence: number): Int32Array | null {
-    const tail = this.refused.find((full) => full.sequence === sequence)?.tail;
+    const slabs = [...this.running.keys(), ...this.refused];
+    const tail = slabs.find((full) => full.sequence === sequence)?.tail;
     if (tail === undefined) return null;
     const table = tail.slice(0, tail.length - FOOTER_BYTES);
     return new Int32Array(table.buffer, table.byteOffset, table.length >>> 2);
   }
 
-  /** Whether `tableOf` has the table of a slab. */
+  /** Whether the disk had no room for the table of a slab. */
   holds(sequence: number): boolean {
     return this.refused.some((full) => full.sequence === sequence);
   }
@@ -117,7 +121,7 @@ export class Sealing {
 
   /** Waits for what is under way and closes the files of the rest. */
   async close(): Promise<void> {
-    await Promise.all(this.running);
+    await Promise.all(this.running.values());
     for (const { fd } of this.refused.splice(0)) this.io.close(fd);
   }
 }
