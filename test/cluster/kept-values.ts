@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { call, type Reply } from "../rest/client.ts";
+import { patiently } from "./patience.ts";
 import type { Cluster, Worker } from "./workers.ts";
 
 const WAIT_MS_MAX = 120_000;
@@ -30,7 +31,8 @@ export function isWhole(reply: Reply, name: string, bytes: number): boolean {
 
 export async function put(worker: Worker, name: string, bytes: number): Promise<void> {
   const headers = { ...META, "content-type": "text/plain" };
-  const reply = await call(worker.port, "PUT", `/${name}`, { headers, body: bodyOf(name, bytes) });
+  // One of the nodes may be down, and the others busy.
+  const reply = await patiently(worker.port, "PUT", `/${name}`, bodyOf(name, bytes), headers);
   assert.ok(reply.status === 200 || reply.status === 201, `PUT of ${name}: ${reply.status} ${reply.text}`);
 }
 

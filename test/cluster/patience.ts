@@ -10,7 +10,7 @@ export async function patiently(
   port: number,
   method: string,
   path: string,
-  body?: string,
+  body?: string | Uint8Array,
   headers: Record<string, string> = {},
 ): Promise<Reply> {
   for (let tries = 0; ; tries++) {
