@@ -4,14 +4,13 @@ import { test } from "node:test";
 import { endsOf, isTold, LogChanges } from "../../src/engine/feed/log-changes.ts";
 import { dropTombstone } from "../../src/engine/shard/replica.ts";
 import type { Ballot } from "../../src/format/record.ts";
+import { ballotOfMillis } from "../../src/format/version.ts";
 import { Harness, inDirectory } from "./harness.ts";
 
 const RECORDS = 1000;
 
 function ballot(number: number): Ballot {
-  const millis = Date.UTC(2026, 0, 1) + number;
-  const [clockLow, clockHigh] = [((millis % 0x10000) * 0x10000) >>> 0, Math.floor(millis / 0x10000)];
-  return { clockLow, clockHigh, node: 7, incarnation: 1 };
+  return { ...ballotOfMillis(Date.UTC(2026, 0, 1) + number), node: 7, incarnation: 1 };
 }
 
 function accept(vault: Harness, key: string, at: Ballot, value: string | null): void {

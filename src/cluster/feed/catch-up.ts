@@ -13,7 +13,7 @@ import { hasVote } from "../wire/list-wire.ts";
 import { type Absence, type Change, FORGOTTEN_MS, rankOf } from "./decisions.ts";
 import type { ReplicaChange, ReplicaChanges } from "./feed-wire.ts";
 import type { Hub } from "./hub.ts";
-import { missingPartition, type Places, type Replicas } from "./replicas.ts";
+import { demandVoters, type Places, type Replicas } from "./replicas.ts";
 
 /** Keys of each replica in one round, and reads at once. */
 const ROUND_COUNT = 500;
@@ -93,11 +93,7 @@ export class CatchUp {
       since: places[node] ?? null,
       countMax: Math.min(ROUND_COUNT, countMax),
     }));
-    if (missingPartition(hub.placement, answers) >= 0)
-      throw new VaultError(
-        "no_quorum",
-        "too few replicas tell what has changed, so changes might be missed; try again",
-      );
+    demandVoters(hub.placement, answers);
     const changes = new Map<string, Reported>();
     const next: Record<string, string> = { ...places };
     let more = false;

@@ -133,7 +133,7 @@ export class ClusterFeed {
 
   private async begin(placement: Placement): Promise<Hub> {
     const { replicas, read } = this.setup;
-    const hub: Hub | null = await Hub.begin(
+    const hub = await Hub.begin(
       {
         ...{ replicas, placement },
         read: (key) => read(key, false),
@@ -142,11 +142,6 @@ export class ClusterFeed {
       },
       this.nextNumber,
     );
-    if (hub === null)
-      throw new VaultError(
-        "no_quorum",
-        "too few replicas tell what has changed, so changes might be missed; try again",
-      );
     this.hub = hub;
     this.freshFrom = hub.head;
     this.timer ??= setInterval(() => this.beat(), BEAT_MS);

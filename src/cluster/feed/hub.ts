@@ -16,7 +16,7 @@ import { hasVote } from "../wire/list-wire.ts";
 import { hashOfKey } from "./cluster-keys.ts";
 import { type Absence, type Batch, type Change, Decisions } from "./decisions.ts";
 import type { ChangesRequest, ReplicaChanges } from "./feed-wire.ts";
-import { missingPartition, nodesOf, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
+import { demandVoters, nodesOf, type Places, ReplicaSilence, type Replicas } from "./replicas.ts";
 
 /** How long a replica is asked to wait for its next change. */
 const WAIT_MS = 4000;
@@ -84,13 +84,13 @@ export class Hub {
     this.timer.unref();
   }
 
-  /** Begins to follow. Null: too few replicas can be reached. */
-  static async begin(setup: HubSetup, first: number): Promise<Hub | null> {
+  /** Begins to follow. Throws VaultError where too few replicas can be reached. */
+  static async begin(setup: HubSetup, first: number): Promise<Hub> {
     const { replicas, placement } = setup;
     const { epoch } = placement.layout;
     const now = requestOf(epoch, { place: null, cursor: -1 }, 0, 1);
     const answers = await replicas.askAll(placement, () => now);
-    if (missingPartition(placement, answers) >= 0) return null;
+    demandVoters(placement, answers);
     const hub = new Hub(setup, first);
     for (const followed of hub.followed) {
       const answer = answers.get(followed.node);

@@ -92,18 +92,21 @@ export function nodesOf({ layout }: Placement): string[] {
   return [...new Set([...layout.nodes, ...(layout.previous?.nodes ?? [])].map(({ url }) => url))];
 }
 
-/** A partition of which too few replicas that vote have answered; -1: there is none. */
-export function missingPartition(
-  { groups }: Placement,
-  answers: ReadonlyMap<string, ReplicaChanges>,
-): number {
+/**
+ * Makes sure that of each partition a majority of replicas that vote has answered.
+ * @throws VaultError("no_quorum")
+ */
+export function demandVoters({ groups }: Placement, answers: ReadonlyMap<string, ReplicaChanges>): void {
   for (const group of groups) {
     let voters = 0;
     for (let index = 0; index < group.nodes.length; index++) {
       const answer = answers.get(group.nodes[index]);
       if (answer !== undefined && hasVote(answer.votes, group.partition)) voters |= 1 << index;
     }
-    if (!hasMajority(group, voters)) return group.partition;
+    if (!hasMajority(group, voters))
+      throw new VaultError(
+        "no_quorum",
+        "too few replicas tell what has changed, so changes might be missed; try again",
+      );
   }
-  return -1;
 }

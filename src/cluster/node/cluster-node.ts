@@ -222,8 +222,6 @@ export class ClusterNode implements ClusterAccess {
     return peer.roundTripMs === 0 ? DISTANCE_UNKNOWN_MS : peer.roundTripMs;
   }
 
-  // ---- reads ---------------------------------------------------------------------------------------------------------------------
-
   mayAnswer(key: KeyBytes): boolean {
     const { view } = this.setup;
     if (!view.voting || view.placement === null) return false;
@@ -270,8 +268,6 @@ export class ClusterNode implements ClusterAccess {
   async open(key: Uint8Array, value: RemoteValue, start: number, end: number): Promise<RemoteStream> {
     return (await this.large.download(key, value, start, end)).body;
   }
-
-  // ---- writes --------------------------------------------------------------------------------------------------------------------
 
   submit(head: WriteHead, body: Uint8Array, done: WriteDone): boolean {
     return this.writes.submit(head, body, done);

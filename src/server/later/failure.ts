@@ -3,6 +3,7 @@ import { isOutOfDescriptors, stackOf } from "../../platform/system-error.ts";
 import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 
+/** Why something was not done, or not all of it. */
 export interface Failure {
   code: ErrorCode;
   /** Empty: the code's own sentence says it. */

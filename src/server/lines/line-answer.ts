@@ -2,13 +2,13 @@
  * An answer that takes its time: lines of JSON that tell how far it is, and a last one that tells what became
  * of it. What fails before the first line is an answer like any other.
  */
-import type { ErrorCode } from "../../util/errors.ts";
 import { ERRORS } from "../../util/errors.ts";
 import { LINES_TYPE } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError, sendJson, statusLine } from "../http/reply.ts";
+import type { Failure } from "../later/failure.ts";
 
 /** Progress is told so often. */
 const PROGRESS_MS = 1000;
@@ -33,12 +33,6 @@ export function leaveFront(
   inFlight.leave();
   if (status === 0) meter.countAborted(verb);
   else meter.count(verb, status);
-}
-
-/** Why something was not done, or not all of it. */
-export interface Failure {
-  code: ErrorCode;
-  detail: string;
 }
 
 /** Of what takes its time: it stops there. */

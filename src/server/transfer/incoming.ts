@@ -50,8 +50,8 @@ const KEPT: Stored = { kind: "kept" };
 const WRITE = bitsOf(["write"]);
 /** Of `newer`: how often another writer may be faster. */
 const FASTER_MAX = 20;
-/** Tried again as well: whether it was done is not known, and it may be done twice. */
-const UNKNOWN: ErrorCode = "unknown_outcome";
+/** Tried again as well: whether it was done is not known, and it may be done twice; or nobody knows why. */
+const ALSO_TRIED: readonly ErrorCode[] = ["unknown_outcome", "internal"];
 
 /** Stores the values of one archive. */
 export class IncomingValues {
@@ -115,7 +115,7 @@ export class IncomingValues {
   }
 
   private tries(): Tries {
-    return new Tries(() => !this.context.stopping, [UNKNOWN]);
+    return new Tries(() => !this.context.stopping, ALSO_TRIED);
   }
 
   private async store(

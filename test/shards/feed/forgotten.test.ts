@@ -4,6 +4,7 @@ import { cpSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import type { Ballot } from "../../../src/format/record.ts";
+import { ballotOfMillis } from "../../../src/format/version.ts";
 import type { LocalVault } from "../../../src/shards/vault/local-vault.ts";
 import { openVault } from "../../../src/shards/vault/open.ts";
 import { temporaryDirectory } from "../../engine/harness.ts";
@@ -12,13 +13,7 @@ import { ask, changesOf } from "./follow-model.ts";
 const NOW = Date.now();
 
 function ballot(number: number): Ballot {
-  const millis = NOW - 100_000 + number;
-  return {
-    clockLow: ((millis % 0x10000) * 0x10000) >>> 0,
-    clockHigh: Math.floor(millis / 0x10000),
-    node: 9,
-    incarnation: 1,
-  };
+  return { ...ballotOfMillis(NOW - 100_000 + number), node: 9, incarnation: 1 };
 }
 
 const keyOf = (name: string) => ({ bytes: Buffer.from(name), length: name.length });

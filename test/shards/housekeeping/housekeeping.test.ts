@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Ballot } from "../../../src/format/record.ts";
+import { ballotOfMillis } from "../../../src/format/version.ts";
 import { leafOf } from "../../../src/rules/digest.ts";
 import type { RegisterOutcome } from "../../../src/rules/write.ts";
 import type { WriteDone } from "../../../src/shards/arena/write.ts";
@@ -18,13 +19,7 @@ import { Random, randomSeed } from "../../random.ts";
 const NOW = Date.now();
 
 function ballot(number: number): Ballot {
-  const millis = NOW - 100_000 + number;
-  return {
-    clockLow: ((millis % 0x10000) * 0x10000) >>> 0,
-    clockHigh: Math.floor(millis / 0x10000),
-    node: 9,
-    incarnation: 1,
-  };
+  return { ...ballotOfMillis(NOW - 100_000 + number), node: 9, incarnation: 1 };
 }
 
 const keyOf = (name: string) => {
