@@ -17,6 +17,7 @@ import { REGISTRY_TIMES, Registry, type RegistryTimes } from "./registry/registr
 import { SETTLE_MS, STATIC_WAIT_MS, Steward, type StewardTimes } from "./steward/steward.ts";
 
 const CANNOT_WRITE = "the master cannot write to its disk, so nothing new counts";
+const CANNOT_LOOK = "the layout could not be looked after";
 
 export type MasterTimes = RegistryTimes & StewardTimes;
 
@@ -73,7 +74,7 @@ export class Keeper {
       (reason) => log.error({ folder: store.name, reason }, CANNOT_WRITE),
       () => log.info("the master writes to its disk again"),
     );
-    this.chores = new Recurring((reason) => log.error({ reason }, "the layout could not be looked after"));
+    this.chores = new Recurring((reason) => log.error({ reason }, CANNOT_LOOK));
     this.lives = new Lives(store.lives, (message) => log.warn(message));
     const isMember = (url: string): boolean => this.steward.isMember(url);
     this.registry = new Registry(volumes, { ...REGISTRY_TIMES, ...times }, isMember);
@@ -101,7 +102,7 @@ export class Keeper {
     const { version, now, store, elected, url, log } = this.setup;
     const documents = new MasterDocuments({
       ...{ registry, steward, version, now },
-      trouble: () => (this.disk.reason === null ? null : `${CANNOT_WRITE}: ${this.disk.reason}`),
+      trouble: () => this.trouble,
       shared: () => (elected === undefined ? null : { registry: elected.registry, url: url() }),
     });
     return {
@@ -119,6 +120,12 @@ export class Keeper {
       },
       settled: () => store.settled(),
     };
+  }
+
+  /** What keeps it from its work, for a person; null: nothing. */
+  private get trouble(): string | null {
+    if (this.disk.reason !== null) return `${CANNOT_WRITE}: ${this.disk.reason}`;
+    return this.chores.reason === null ? null : `${CANNOT_LOOK}: ${this.chores.reason}`;
   }
 
   /** Does whatever is due. To be called a few times a second. */

@@ -484,6 +484,25 @@ describe("steward: ways out", () => {
     assert.equal(stage.epoch, 3);
   });
 
+  test("a move is given up while another change of who joined by it waits: that is let go of, and the rest goes on", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.pass(4000, ["a", "b", "c", "d"]);
+    // Only the master reaches e yet, so that its turn does not come.
+    for (const by of ["a", "b", "c"]) stage.cuts.push(["e", by]);
+    stage.hear("e");
+    stage.steward.orders.replace(stage.nowMs, urlOf("d"), urlOf("e"));
+    stage.steward.orders.drain(stage.nowMs, urlOf("a"));
+    stage.steward.orders.abandon(stage.nowMs, 2);
+    stage.pass(5000, ["a", "b", "c", "d", "e"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "c"]]);
+    stage.cuts.length = 0;
+    stage.pass(5000, ["a", "b", "c", "d", "e"]);
+    assert.ok(stage.warnings.includes("a change that waited is not possible any more"));
+    stage.synchronise("b", "c");
+    stage.pass(5000, ["a", "b", "c", "d", "e"]);
+    assert.deepEqual([stage.epoch, stage.nodes], [6, ["b", "c", "e"]]);
+  });
+
   test("where partitions have no majority nothing moves, and why is said; recover goes on with what is left", () => {
     const stage = stableStage("a", "b", "c");
     assert.throws(() => stage.steward.orders.recover(stage.nowMs, 1, []), /nothing has to be given up/);

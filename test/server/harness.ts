@@ -123,15 +123,13 @@ function call(
 /** A socket that collects what comes. */
 export class RawClient {
   readonly socket: net.Socket;
-  received: Buffer = Buffer.alloc(0);
   closed = false;
+  private pieces: Buffer[] = [];
 
   private constructor(socket: net.Socket) {
     this.socket = socket;
     socket.setMaxListeners(0);
-    socket.on("data", (piece) => {
-      this.received = Buffer.concat([this.received, piece]);
-    });
+    socket.on("data", (piece) => this.pieces.push(piece));
     socket.on("error", () => {});
     socket.on("close", () => {
       this.closed = true;
@@ -149,6 +147,17 @@ export class RawClient {
 
   send(data: string | Uint8Array): void {
     this.socket.write(data);
+  }
+
+  /** Takes the first bytes that come, and nothing more until its socket is resumed. */
+  stallsAtFirst(): void {
+    // At once: a fast machine sends all of it while somebody looks.
+    this.socket.once("data", () => this.socket.pause());
+  }
+
+  get received(): Buffer {
+    if (this.pieces.length !== 1) this.pieces = [Buffer.concat(this.pieces)];
+    return this.pieces[0];
   }
 
   get text(): string {

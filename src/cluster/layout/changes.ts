@@ -45,10 +45,20 @@ export function propose(plan: Plan, change: Change): Plan {
   return { ...plan, queue: [...plan.queue, change] };
 }
 
-/** The nodes when everything that is planned is done. */
+/**
+ * The nodes when everything that is planned is done. What waits may have become impossible since it was asked
+ * for, as when the move that it came after was given up: such a change does nothing.
+ */
 export function nodesAtEnd(plan: Plan): LayoutNode[] {
   const nodes = plan.layout === null ? [] : staying(plan.layout.nodes);
-  return plan.queue.reduce((list, change) => staying(nodesAfter(list, change)), nodes);
+  return plan.queue.reduce((list, change) => {
+    try {
+      return staying(nodesAfter(list, change));
+    } catch (error) {
+      if (error instanceof ChangeError) return list;
+      throw error;
+    }
+  }, nodes);
 }
 
 /**

@@ -295,6 +295,7 @@ test("GET: a slow reader gets every byte, others are served, memory does not gro
     let wrong = 0;
     let bodyStart = -1;
     client.socket.removeAllListeners("data");
+    client.stallsAtFirst();
     client.socket.on("data", (piece) => {
       if (bodyStart < 0) bodyStart = piece.indexOf("\r\n\r\n") + 4;
       for (let index = bodyStart; index < piece.length; index += 997) {
@@ -305,7 +306,6 @@ test("GET: a slow reader gets every byte, others are served, memory does not gro
     });
     client.send("GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
     await until(() => received > 0, "the answer begins");
-    client.socket.pause();
     const before = process.memoryUsage().rss;
     for (let round = 0; round < 20; round++) {
       assert.equal((await call("GET", "/small")).text, "s");
@@ -333,9 +333,9 @@ test("GET: a client that leaves in the middle releases the value", async () => {
   await withFront({}, async ({ vault, call, connect }) => {
     vault.put("big", "", { virtualBytes: 1024 * 1024 * 1024 });
     const client = await connect();
+    client.stallsAtFirst();
     client.send("GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
     await client.sees("Content-Length: 1073741824");
-    client.socket.pause();
     assert.equal(vault.readersOpen, 1);
     client.socket.destroy();
     await until(() => vault.readersOpen === 0, "the reader is closed");
