@@ -6,8 +6,8 @@ import { after } from "node:test";
 import { Lives } from "../../src/cluster/identity/lives.ts";
 import type { Candidate, Heartbeat, Tried } from "../../src/cluster/membership/messages.ts";
 import type { MasterState } from "../../src/master/layout/state.ts";
+import { MASTER } from "../../src/master/presence/admission.ts";
 import { REGISTRY_TIMES, Registry } from "../../src/master/registry/registry.ts";
-import { MASTER } from "../../src/master/steward/admission.ts";
 import { SETTLE_MS, STATIC_WAIT_MS, Steward } from "../../src/master/steward/steward.ts";
 import { removeFolder, temporaryFolder } from "../rest/server.ts";
 

@@ -139,7 +139,7 @@ function isOver(answer: LayoutAnswer, url: string): boolean {
 function progressText(answer: LayoutAnswer, url: string): string {
   const index = answer.waiting.findIndex((change) => change.url === url);
   const before = index >= 0 ? `in the queue behind ${index + 1} other change${index > 0 ? "s" : ""}: ` : "";
-  return answer.move === null ? "starting" : `${before}${moveText(answer.move)}`;
+  return answer.move === null ? (answer.hindrance ?? "starting") : `${before}${moveText(answer.move)}`;
 }
 
 function urlOf(text: string, { scheme }: Master): string {
