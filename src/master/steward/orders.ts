@@ -17,8 +17,8 @@ export interface OrdersSetup {
   applicants: Applicants;
   isStandby: (nowMs: number) => boolean;
   absence: (nowMs: number) => Absence;
-  /** A worker that knows a newer layout, or null. */
-  newerAt: (nowMs: number) => string | null;
+  /** Workers that know a newer layout. */
+  newerAt: (nowMs: number) => string[];
   /** Ends the move, or starts the next one, as far as that goes now. */
   step: (nowMs: number) => void;
   /** An operator has given something up: what it was before. */
@@ -173,8 +173,8 @@ export class Orders {
   }
 
   private demandWriter(nowMs: number): void {
-    const newer = this.setup.newerAt(nowMs);
-    if (newer !== null)
+    const [newer] = this.setup.newerAt(nowMs);
+    if (newer !== undefined)
       throw new ChangeError(`${newer} knows a newer layout, which this master learns just now: try again`);
     if (this.setup.isStandby(nowMs))
       throw new ChangeError(

@@ -196,8 +196,8 @@ export class Steward {
       : `workers do not agree which master is the first, so this one changes nothing: ${first.url} says that it is this one, ${other?.url} another; give all of them the same -master list`;
   }
 
-  /** A worker that knows a newer layout, or null. */
-  newerAt(nowMs: number): string | null {
+  /** Workers that know a newer layout, the newest first. */
+  newerAt(nowMs: number): string[] {
     return this.newest.newerAt(nowMs, this.layout);
   }
 
