@@ -10,6 +10,7 @@ import { FrontDesk } from "../cluster/fronts/front-desk.ts";
 import { openRunFile, type RunFile } from "../cluster/identity/run-file.ts";
 import type { ClusterState } from "../cluster/layout/cluster-file.ts";
 import { featuresWith } from "../cluster/layout/features.ts";
+import { demandMaster } from "../cluster/link/master-role.ts";
 import { NodeHttp } from "../cluster/link/node-http.ts";
 import { PeerTls } from "../cluster/link/peer-tls.ts";
 import { createMemberRoutes } from "../cluster/membership/member-routes.ts";
@@ -256,8 +257,7 @@ export class ClusterPart {
     const { signer, tls } = this;
     const http = new NodeHttp({ url: master, signer, tls, connections: 1 });
     try {
-      const answer = await http.request("GET", "/health", null, MASTER_MS);
-      if (JSON.parse(answer.body.toString()).role !== "master") throw new Error("it is no master");
+      await demandMaster(http, MASTER_MS);
       this.log.warn({ master, url }, "a master has this worker in its -volumes: joining its cluster");
       this.url = url;
       if (this.membership === null) this.start([master], url);

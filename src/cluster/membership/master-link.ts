@@ -1,5 +1,6 @@
 /** The heartbeats to one master, for ever: at once after something new, seldom while it does not answer. */
 import { readKnown } from "../identity/lives.ts";
+import { demandMaster } from "../link/master-role.ts";
 import { NodeHttp, type NodeHttpOptions } from "../link/node-http.ts";
 import type { Heartbeat, HeartbeatAnswer } from "./messages.ts";
 import type { MembershipLog } from "./options.ts";
@@ -33,6 +34,8 @@ export class MasterLink {
   private closed = false;
   /** null: not asked yet. */
   private answers: boolean | null = null;
+  /** Why it does not answer; null: it does, or was not asked yet. */
+  failure: string | null = null;
   private pauseMs: number;
 
   /** @param rank its place among the masters: the first one makes the layouts */
@@ -94,6 +97,8 @@ export class MasterLink {
   private async report(heartbeat: Heartbeat): Promise<string | null> {
     const path = this.answers === true ? "/heartbeat" : "/register";
     try {
+      // To a worker, it would be a key to be written.
+      if (path === "/register") await demandMaster(this.http, ASK_MS);
       const { status, body } = await this.http.request(
         "POST",
         path,
@@ -119,6 +124,7 @@ export class MasterLink {
 
   /** Logs only that a master has come or gone. */
   private say(failure: string | null): void {
+    this.failure = failure;
     const answers = failure === null;
     if (answers === this.answers) return;
     this.answers = answers;

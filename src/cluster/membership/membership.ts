@@ -251,7 +251,7 @@ export class Membership {
     if (this.namesake.problem !== null) return this.namesake.problem;
     if (this.refused !== null) return `the master does not take this worker in: ${this.refused}`;
     if (this.layout !== null) return "this worker is not part of the cluster's layout (yet)";
-    if (this.peers === null) return "no layout yet: waiting for the master";
+    if (this.peers === null) return `no layout yet: ${this.masters.failures || "waiting for the master"}`;
     return `no layout yet: ${this.peers.reason || "waiting for the other workers of -volumes"}`;
   }
 
