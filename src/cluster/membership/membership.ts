@@ -99,8 +99,8 @@ export class Membership {
 
   /** Begins to register, or to look for the others. */
   start(): void {
+    this.own.start(this.isMember);
     const begin = (): void => {
-      this.own.start(this.isMember);
       this.masters.start();
       this.peers?.start();
     };
