@@ -4,7 +4,7 @@ import { before, test } from "node:test";
 import { ChangeError } from "../../src/cluster/layout/changes.ts";
 import { DOWN_MS } from "../../src/cluster/membership/messages.ts";
 import { loadHash } from "../../src/util/hash.ts";
-import { type Stage, stableStage, urlOf } from "./stage.ts";
+import { Stage, stableStage, urlOf } from "./stage.ts";
 
 before(loadHash);
 
@@ -134,4 +134,13 @@ test("a dead worker that somebody wants to stay is not removed by itself before 
   stage.pass(2000, [...OLD, "d"], following(stage));
   stage.pass(REMOVE_MS + 2000, OLD, following(stage));
   assert.deepEqual([stage.epoch, stage.nodes], [4, ["-d", ...OLD]]);
+});
+
+test("other copies wait until all members are there: their move would be given up, and begin again", () => {
+  const names = ["a", "b", "c", "d", "e"];
+  const four = new Stage([], stableStage(...names).disk, { replicas: 4 });
+  four.pass(3 * REMOVE_MS, names.slice(0, 4), { voting: true, epoch: 1 });
+  assert.deepEqual([four.epoch, four.nodes], [1, names]);
+  four.pass(2000, names, { voting: true, epoch: 1 });
+  assert.deepEqual([four.epoch, four.steward.layout?.replicas], [2, 4]);
 });

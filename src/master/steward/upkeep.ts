@@ -132,13 +132,11 @@ export class Upkeep {
   private adjust(nowMs: number): void {
     const { layout, queue } = this.setup.decisions.plan;
     if (layout === null || queue.length > 0) return;
+    const { registry } = this.setup;
+    // Its move would wait for one that is not there, be given up, and begin again.
+    if (layout.nodes.some(({ url }) => registry.find(nowMs, url)?.state !== "up")) return;
     const { settleMs } = this.setup.times;
-    const change = this.settings.wanted(
-      nowMs,
-      layout,
-      (url) => this.setup.registry.find(nowMs, url),
-      settleMs,
-    );
+    const change = this.settings.wanted(nowMs, layout, (url) => registry.find(nowMs, url), settleMs);
     if (change === null) return;
     this.setup.log.warn(
       change,
