@@ -20,7 +20,8 @@ export async function reach({ url, store }: Candidate, options: ReachOptions): P
   try {
     http = new NodeHttp({ ...options, url, connections: 1 });
     const answer = await http.request("GET", PEER_LAYOUT_PATH, null, ASK_MS);
-    if (answer.status !== 200) return `status ${answer.status}: is the key the same?`;
+    if (answer.status === 401) return "status 401: is the key the same?";
+    if (answer.status !== 200) return `status ${answer.status}: it is no worker of minivault`;
     const document = readMember(answer.body.toString());
     if (document.url !== url) return `${document.url} answers there`;
     return document.store === store ? null : "a worker with another data directory answers there";
