@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { ChangeError } from "../../src/cluster/layout/changes.ts";
 import { DOWN_MS } from "../../src/cluster/membership/messages.ts";
+import { Admission } from "../../src/master/presence/admission.ts";
 import { loadHash } from "../../src/util/hash.ts";
-import { Stage, stableStage, urlOf } from "./stage.ts";
+import { Stage, stableStage, storeOf, urlOf } from "./stage.ts";
 
 before(loadHash);
 
@@ -143,4 +144,16 @@ test("other copies wait until all members are there: their move would be given u
   assert.deepEqual([four.epoch, four.nodes], [1, names]);
   four.pass(2000, names, { voting: true, epoch: 1 });
   assert.deepEqual([four.epoch, four.steward.layout?.replicas], [2, 4]);
+});
+
+test("admission: what reports name of workers that nobody knows is bounded", () => {
+  const admission = new Admission(() => {});
+  for (let number = 0; number < 5000; number++)
+    admission.note(`http://n${number}:1`, storeOf("n"), "http://a:1", null);
+  const kept = (number: number): boolean =>
+    !admission.lacks(`http://n${number}:1`, storeOf("n"), "http://a:1");
+  assert.deepEqual([kept(0), kept(1023), kept(1024), kept(4999)], [true, true, false, false]);
+  admission.keepOnly(new Set(["http://n7:1"]));
+  admission.note("http://b:1", storeOf("b"), "http://a:1", null);
+  assert.equal(admission.lacks("http://b:1", storeOf("b"), "http://a:1"), false);
 });
