@@ -130,22 +130,24 @@ export class Upkeep {
     decisions.decide(nowMs, propose(decisions.plan, change));
   }
 
-  /** Whether the next change cannot begin yet. */
-  private mustWait(nowMs: number): boolean {
-    const [next] = this.setup.decisions.plan.queue;
-    if (next?.kind !== "replace") return this.setup.absence(nowMs).shaky > 0;
-    const { store } = this.setup.registry.find(nowMs, next.node.url) ?? { store: "" };
-    const isReached = this.setup.applicants.isReached(nowMs, { url: next.node.url, store });
-    return !isReached || this.setup.absence(nowMs).shaky > 0;
+  /** Whether a change cannot begin yet: who takes another's place has to be reached first. */
+  private mustWait(nowMs: number, change: Change): boolean {
+    const { decisions, registry, applicants } = this.setup;
+    // One that has come in meanwhile is not waited for: the change is let go of in its turn.
+    if (change.kind !== "replace" || decisions.isMember(change.node.url)) return false;
+    const { url } = change.node;
+    const { store } = registry.find(nowMs, url) ?? { store: "" };
+    return !applicants.isReached(nowMs, { url, store });
   }
 
   /**
-   * The plan with the change at its front that is to be next: the first one whose move could end, as those
-   * vote who do now. Null: none could.
+   * The plan with the change at its front that is to be next: the first one that may begin, and whose move
+   * could end, as those vote who do now. Null: there is none.
    */
   private inOrder(nowMs: number, layout: Layout, plan: Plan): Plan | null {
     if (layout.previous !== null || plan.queue.length === 0) return plan;
     for (const change of plan.queue) {
+      if (this.mustWait(nowMs, change)) continue;
       const others = plan.queue.filter((other) => other !== change);
       const moved = { layout, queue: [change, ...others] };
       const { absences, decisions } = this.setup;
@@ -164,7 +166,7 @@ export class Upkeep {
   step(nowMs: number): void {
     const { decisions } = this.setup;
     while (decisions.layout !== null) {
-      if (decisions.layout.previous === null && this.mustWait(nowMs)) return;
+      if (decisions.layout.previous === null && this.setup.absence(nowMs).shaky > 0) return;
       const plan = this.inOrder(nowMs, decisions.layout, decisions.plan);
       if (plan === null) return;
       let next: Plan | null;
