@@ -29,6 +29,8 @@ const TICK_MS = 250;
 const REST_MS_MAX = 240_000;
 /** After so long an operator gives a move up that does not end. */
 const MOVE_MS_MAX = 60_000;
+/** Of a master that removes dead workers. */
+const REMOVE_MS = 20_000;
 
 before(loadHash);
 const folder = temporaryFolder();
@@ -49,7 +51,12 @@ class ModelWorker {
   private life = 0;
   private tried: Tried[] = [];
 
-  constructor(readonly name: string) {}
+  /** That it is started with. */
+  region: string;
+
+  constructor(readonly name: string) {
+    this.region = name;
+  }
 
   get url(): string {
     return urlOf(this.name);
@@ -86,7 +93,7 @@ class ModelWorker {
     const who = { store, incarnation: 1 + this.life, session: "0123456789abcdef", votes, url };
     const about = { cluster: layout?.cluster ?? null, epoch, layout: layout && layoutDigest(layout) };
     const report: Heartbeat = {
-      ...{ url, region: this.name, host: this.name, store, epoch, empty: this.isEmpty },
+      ...{ url, region: this.region, host: this.name, store, epoch, empty: this.isEmpty },
       ...{ voting: votes, rank: 0, progress, features: FEATURES, load: null },
       ...{ life: encodeLife({ ...about, ...who }), tried: this.tried },
     };
@@ -104,19 +111,23 @@ class Master {
   nowMs = 0;
   readonly workers = NAMES.map((name) => new ModelWorker(name));
   disk: MasterState | null = null;
+  /** That it is started with. */
+  flags: { replicas: number | null; removeMs: number } = { replicas: null, removeMs: 0 };
   steward = this.start();
   private movingSinceMs = 0;
   private seenEpoch = 0;
 
   private start(): Steward {
+    const { replicas, removeMs } = this.flags;
     const registry = new Registry([], REGISTRY_TIMES, (url) => this.steward.isMember(url));
     const steward = new Steward({
-      ...{ registry, state: structuredClone(this.disk), staticUrls: [], replicas: 3, isReplicasGiven: false },
+      ...{ registry, state: structuredClone(this.disk), staticUrls: [] },
+      ...{ replicas: replicas ?? 3, isReplicasGiven: replicas !== null },
       save: (state) => {
         this.disk = structuredClone(state);
         if (state.layout !== null) checked(structuredClone(state.layout));
       },
-      ...{ partitions: null, times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs: 0 } },
+      ...{ partitions: null, times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs } },
       lives: new Lives(mkdtempSync(path.join(folder, "master-")), () => {}),
       log: { info() {}, warn() {} },
     });
@@ -150,8 +161,8 @@ class Master {
     const { steward, nowMs } = this;
     const worker = this.workers.find(({ url }) => url === steward.newerAt(nowMs));
     if (worker === undefined) return;
-    const { url, name, store, layout, votes } = worker;
-    const document = { url, region: name, host: name, store, epoch: layout?.epoch ?? 0, layout };
+    const { url, name, region, store, layout, votes } = worker;
+    const document = { url, region, host: name, store, epoch: layout?.epoch ?? 0, layout };
     const rest = { success: true as const, empty: worker.isEmpty, voting: votes, birth: {}, volumes: null };
     steward.learn(nowMs, { ...document, ...rest });
   }
@@ -191,12 +202,15 @@ class Master {
     const { layout, queue } = steward;
     if (layout === null) return "there is no layout";
     if (layout.previous !== null || queue.length > 0) return `${queue.length} changes wait, or one moves`;
+    if (layout.replicas !== (this.flags.replicas ?? layout.replicas)) return "there are not as many copies";
     for (const worker of workers.filter(({ isUp }) => isUp)) {
-      const { name, refused } = worker;
+      const { name, region, refused } = worker;
       if (!steward.isMember(worker.url)) {
         if (refused === null) return `${name} is neither taken in nor told why`;
       } else if (worker.layout === null || layoutDigest(worker.layout) !== layoutDigest(checked(layout)))
         return `${name} has another layout`;
+      else if (layout.nodes.some((node) => node.url === worker.url && node.region !== region))
+        return `${name} is in another region`;
     }
     return null;
   }
@@ -224,6 +238,7 @@ interface Scene {
   other: ModelWorker;
   /** Of the master's disk as it was once. */
   copy: MasterState | null;
+  number: number;
 }
 
 function run(master: Master, random: Random): void {
@@ -234,7 +249,8 @@ function run(master: Master, random: Random): void {
   const copies = [master.disk];
   for (let step = 0; step < STEPS; step++) {
     const pick = <T>(list: readonly T[]): T => list[random.below(list.length)];
-    pick(ACTS)({ master, worker: pick(workers), other: pick(workers), copy: pick(copies) });
+    const [worker, other] = [pick(workers), pick(workers)];
+    pick(ACTS)({ master, worker, other, copy: pick(copies), number: random.below(10) });
     // A worker in three has done its part by the next heartbeat, where the links are good.
     const isDone = random.below(3) > 0 ? () => random.below(3) === 0 : () => false;
     master.pass(pick([TICK_MS, 1000, 3000, DOWN_MS + 2000]), isDone);
@@ -270,6 +286,11 @@ const ACTS: readonly ((scene: Scene) => void)[] = [
     const { missing } = master.steward.absence(master.nowMs);
     master.order((orders, epoch) => orders.recover(master.nowMs, epoch, missing));
   },
+  ({ worker, other }) => Object.assign(worker, { region: other.region }),
   ({ master }) => master.restart(master.disk),
+  ({ master, number }) => {
+    master.flags = { replicas: [null, 1, 2, 3, 5][number % 5], removeMs: number % 2 === 0 ? 0 : REMOVE_MS };
+    master.restart(master.disk);
+  },
   ({ master, copy }) => master.restart(copy),
 ];
