@@ -15,7 +15,7 @@ import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { JSON_TYPE } from "../../util/header-text.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
-import { innerText } from "../../value/stored.ts";
+import { FRAME_BYTES, innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
 import { findInVault, pieceReady } from "./find.ts";
 
@@ -30,7 +30,6 @@ export interface Outgoing {
 /** What is said of a value, wherever it is. */
 type Described = Pick<Found, "json" | "contentType" | "trailer" | "valueBytes">;
 
-const FRAME_BYTES = JSON_PREFIX.length + JSON_SUFFIX.length;
 /** A large value that is replaced just when it is read is looked up again so many times. */
 const REPLACED_MAX = 5;
 
