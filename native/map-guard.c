@@ -291,12 +291,12 @@ static int read_facts(int descriptor, Facts *facts, uint32_t *offered) {
 }
 #endif
 
-/* Three numbers from JavaScript. Zero: they are none. */
-static int read_numbers(napi_env env, napi_callback_info info, int32_t *numbers) {
+/* Up to three numbers from JavaScript. Zero: they are none. */
+static int read_numbers(napi_env env, napi_callback_info info, int32_t *numbers, size_t count) {
   napi_value arguments[3];
-  size_t argument_count = 3;
-  if (napi_get_cb_info(env, info, &argument_count, arguments, NULL, NULL) != napi_ok || argument_count < 3) return 0;
-  for (int i = 0; i < 3; i++)
+  size_t argument_count = count;
+  if (napi_get_cb_info(env, info, &argument_count, arguments, NULL, NULL) != napi_ok || argument_count < count) return 0;
+  for (size_t i = 0; i < count; i++)
     if (napi_get_value_int32(env, arguments[i], &numbers[i]) != napi_ok) return 0;
   return 1;
 }
@@ -313,7 +313,7 @@ static napi_value number_of(napi_env env, int32_t number) {
 static napi_value clamp_window(napi_env env, napi_callback_info info) {
   int32_t numbers[3];
   int former = 0;
-  if (!read_numbers(env, info, numbers)) return fail(env, "clampWindow takes a file descriptor, a window and what must be waiting");
+  if (!read_numbers(env, info, numbers, 3)) return fail(env, "clampWindow takes a file descriptor, a window and what must be waiting");
 #ifdef __linux__
   const int descriptor = numbers[0], bytes = numbers[1], unread_min = numbers[2];
   Facts facts;
@@ -330,36 +330,57 @@ static napi_value clamp_window(napi_env env, napi_callback_info info) {
   return number_of(env, former);
 }
 
+#ifdef __linux__
+/* Has the system keep so much for a connection, unread. It doubles what it is told, and locks it. */
+static int keep_bytes(int descriptor, int bytes) {
+  const int half = bytes / 2;
+  return setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &half, sizeof half);
+}
+#endif
+
 /*
  * boundBuffer(descriptor: number, bytes: number, offeredMax: number): number. Has the system keep no more than so much for a TCP connection,
  * unread, once it has offered no more than that: what was offered and has no room would be thrown away, and sent again ever later. Answers
- * how much it was before; 0: it is left as it is. With an offeredMax of 0: lets the system choose again, from `bytes` on.
+ * how much it was before; 0: it is left as it is.
  */
 static napi_value bound_buffer(napi_env env, napi_callback_info info) {
   int32_t numbers[3];
   int former = 0;
-  if (!read_numbers(env, info, numbers)) return fail(env, "boundBuffer takes a file descriptor, a size and what may be offered");
+  if (!read_numbers(env, info, numbers, 3)) return fail(env, "boundBuffer takes a file descriptor, a size and what may be offered");
 #ifdef __linux__
   const int descriptor = numbers[0];
-  const uint32_t offered_max = (uint32_t)numbers[2];
-  /* The system doubles what it is told, and locks it. */
-  const int half = numbers[1] / 2;
   Facts facts;
   uint32_t offered;
   int locks;
   socklen_t length = sizeof former, locks_length = sizeof locks;
-  if (!read_facts(descriptor, &facts, &offered) || (offered_max > 0 && offered > offered_max) ||
-      getsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, &locks_length) != 0 ||
-      (offered_max > 0 && (locks & RECEIVE_LOCK) != 0) ||
-      getsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &former, &length) != 0 ||
-      setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &half, sizeof half) != 0)
+  if (!read_facts(descriptor, &facts, &offered) || offered > (uint32_t)numbers[2] ||
+      getsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, &locks_length) != 0 || (locks & RECEIVE_LOCK) != 0 ||
+      getsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &former, &length) != 0 || keep_bytes(descriptor, numbers[1]) != 0)
     former = 0;
-  else if (offered_max == 0) {
-    locks &= ~RECEIVE_LOCK;
-    if (setsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof locks) != 0) former = 0;
-  }
 #endif
   return number_of(env, former);
+}
+
+/*
+ * freeBuffer(descriptor: number, bytes: number): void. Lets the system choose again how much it keeps for a TCP connection that was bound, from
+ * so much on. One that has come under the same descriptor since is not locked, and left as it is.
+ */
+static napi_value free_buffer(napi_env env, napi_callback_info info) {
+  int32_t numbers[2];
+  if (!read_numbers(env, info, numbers, 2)) return fail(env, "freeBuffer takes a file descriptor and a size");
+#ifdef __linux__
+  const int descriptor = numbers[0];
+  Facts facts;
+  uint32_t offered;
+  int locks;
+  socklen_t length = sizeof locks;
+  if (read_facts(descriptor, &facts, &offered) && getsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, &length) == 0 &&
+      (locks & RECEIVE_LOCK) != 0 && keep_bytes(descriptor, numbers[1]) == 0) {
+    locks &= ~RECEIVE_LOCK;
+    setsockopt(descriptor, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof locks);
+  }
+#endif
+  return NULL;
 }
 
 static int export_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
@@ -372,7 +393,8 @@ NAPI_MODULE_INIT() {
   if (!export_function(env, exports, "watch", watch) || !export_function(env, exports, "fileBytes", file_bytes) ||
       !export_function(env, exports, "nextData", next_data) ||
       !export_function(env, exports, "clampWindow", clamp_window) ||
-      !export_function(env, exports, "boundBuffer", bound_buffer))
+      !export_function(env, exports, "boundBuffer", bound_buffer) ||
+      !export_function(env, exports, "freeBuffer", free_buffer))
     napi_throw_error(env, NULL, "the addon map-guard cannot be set up");
   return exports;
 }

@@ -57,17 +57,10 @@ export interface MemberHead {
 }
 
 /** What a member that was read says. */
-export interface ReadMember {
+export interface ReadMember extends Omit<ArchivedValue, "key" | "etag" | "versionMs"> {
   key: Buffer;
   /** Null: it does not say. */
   etag: string | null;
-  json: boolean;
-  contentType: string;
-  metadata: string;
-  sums: string;
-  /** End of its life, in milliseconds since 1970; 0: none. */
-  end: number;
-  bytes: number;
 }
 
 /** Only its user may read what is unpacked: so it is in the store. */

@@ -24,10 +24,10 @@ const NAME = [0, 100] as const;
 const SIZE = [124, 12] as const;
 const CHECKSUM = [148, 8] as const;
 export const TYPE_AT = 156;
-const MAGIC_AT = 257;
+export const MAGIC_AT = 257;
 const PREFIX = [345, 155] as const;
 /** POSIX; GNU's has blanks behind it, and no prefix. */
-const USTAR = Buffer.from("ustar\u0000");
+export const USTAR = Buffer.from("ustar\u0000");
 
 const TYPES: Readonly<Record<string, MemberType>> = {
   "\u0000": "file",

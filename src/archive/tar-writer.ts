@@ -9,10 +9,10 @@
  * base 256, as GNU tar has them.
  */
 import type { MemberHead } from "./member.ts";
+import { BLOCK_BYTES, MAGIC_AT, TYPE_AT, USTAR } from "./tar-header.ts";
 
 /** An archive ends in so many zeros. */
 export const END_BYTES = 1024;
-const BLOCK_BYTES = 512;
 const PIECE_BYTES = 128 * 1024;
 /** Bytes that come before their reader takes them. */
 const AHEAD_BYTES = 2 * PIECE_BYTES;
@@ -26,9 +26,8 @@ const AT = {
   size: 124,
   mtime: 136,
   checksum: 148,
-  type: 156,
+  type: TYPE_AT,
 } as const;
-const MAGIC_AT = 257;
 const DEVICE_MAJOR_AT = 329;
 const DEVICE_MINOR_AT = 337;
 const SHORT_DIGITS = 6;
@@ -41,7 +40,7 @@ const TYPE_PAX = 0x78;
 /** Readers take a member's name from its records. */
 const NAME = Buffer.from("PaxHeader");
 const ZEROS = Buffer.alloc(END_BYTES);
-const MAGIC = Buffer.from("ustar\u000000");
+const MAGIC = Buffer.from(`${USTAR}00`);
 const NOTHING_MORE = new Error("the archive was given up");
 
 /** An archive being written. What is put in comes out of `pieces`, which somebody must read. */

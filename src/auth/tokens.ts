@@ -25,6 +25,17 @@ export function bitsOf(permissions: readonly Permission[]): number {
   return permissions.reduce((bits, one) => bits | (1 << PERMISSIONS.indexOf(one)), 0);
 }
 
+/** Permissions, as bits of a token. */
+export const READ = bitsOf(["read"]);
+export const LIST = bitsOf(["list"]);
+export const WRITE = bitsOf(["write"]);
+export const REMOVE = bitsOf(["delete"]);
+export const WATCH = bitsOf(["watch"]);
+export const METRICS = bitsOf(["metrics"]);
+export const ADMIN = bitsOf(["admin"]);
+/** A change in place answers what became of the value. */
+export const CHANGE = READ | WRITE;
+
 /** Who a request comes from: the holder of a token. */
 export class Token {
   /** null: nobody's in particular. */

@@ -53,7 +53,7 @@ import {
   Requests,
   randomName,
 } from "./transport/requests.ts";
-import { type Body, bodyOf, isBytes, isJsonType, sendableOf } from "./transport/values.ts";
+import { type Body, BYTES_TYPE, bodyOf, isBytes, isJsonType, sendableOf } from "./transport/values.ts";
 import { watch } from "./watch.ts";
 
 /** A larger body carries no key: the server does not remember it. */
@@ -152,7 +152,7 @@ export class MinivaultClient {
 
   /** Adds an element to an array, or a text to a text; with bytes: to bytes. */
   append<T = unknown>(key: string, value: unknown, options: PatchOptions = {}): Promise<Patched<T>> {
-    if (isBytes(value)) return this.change<T>(key, bodyOf(value, "application/octet-stream"), options, true);
+    if (isBytes(value)) return this.change<T>(key, bodyOf(value, BYTES_TYPE), options, true);
     return this.change<T>(key, textOf(appendOf(value)), options);
   }
 

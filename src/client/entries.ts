@@ -8,7 +8,7 @@ import {
   UnavailableError,
 } from "./transport/errors.ts";
 import type { Answer } from "./transport/requests.ts";
-import { decoded } from "./transport/values.ts";
+import { BYTES_TYPE, decoded } from "./transport/values.ts";
 
 const META_PREFIX = "x-meta-";
 
@@ -22,7 +22,7 @@ function factsOf(key: string, { headers }: Answer): Omit<Entry, "value"> {
   return {
     key,
     etag: headers.get("etag") ?? "",
-    type: headers.get("content-type") ?? "application/octet-stream",
+    type: headers.get("content-type") ?? BYTES_TYPE,
     ttl: ttl === null ? null : Number(ttl),
     lastModified: date === null ? null : new Date(date),
     meta,

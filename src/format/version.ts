@@ -1,7 +1,4 @@
-/**
- * Versions: the order of ballots, and a ballot as an ETag.
- */
-
+/** Versions: the order of ballots, and a ballot as an ETag. */
 import { bufferOf } from "../util/bytes.ts";
 import { RECORD, UNIT_BYTES } from "./offsets.ts";
 import type { Ballot, RecordSource } from "./record.ts";
@@ -122,4 +119,9 @@ export function etagText(ballot: Ballot): string {
   const scratch = etagScratch();
   writeEtag(scratch, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
   return String.fromCharCode(...scratch);
+}
+
+/** A ballot as a version: its ETag without the quotes. */
+export function versionText(ballot: Ballot): string {
+  return etagText(ballot).slice(1, -1);
 }

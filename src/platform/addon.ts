@@ -49,10 +49,12 @@ export interface GuardAddon {
    */
   clampWindow(descriptor: number, bytes: number, unreadMin: number): number;
   /**
-   * Has the system keep no more than `bytes` of it unread, once it offers no more than `offeredMax` (0: lets
-   * the system choose again, from `bytes` on); answers how much it was before. 0: it is left as it is.
+   * Has the system keep no more than `bytes` of it unread, once it offers no more than `offeredMax`; answers
+   * how much it was before. 0: it is left as it is.
    */
   boundBuffer(descriptor: number, bytes: number, offeredMax: number): number;
+  /** Undoes that: lets the system choose again, from `bytes` on. */
+  freeBuffer(descriptor: number, bytes: number): void;
 }
 
 interface Addons {

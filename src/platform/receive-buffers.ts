@@ -56,8 +56,8 @@ export class NarrowReceive {
   /** Undoes it. Connections that were closed meanwhile do no harm. */
   widen(): void {
     this.relax();
-    const { boundBuffer } = loadAddon("guard");
-    for (const { descriptor, buffer } of this.narrowed.splice(0)) boundBuffer(descriptor, buffer, 0);
+    const { freeBuffer } = loadAddon("guard");
+    for (const { descriptor, buffer } of this.narrowed.splice(0)) freeBuffer(descriptor, buffer);
   }
 }
 

@@ -10,6 +10,7 @@ import {
   type RecentOperation,
   readRecent,
   TOLD_BYTES_MAX,
+  UNTIL_BYTES,
   untilOf,
   writeRecent,
 } from "../format/fields/recent.ts";
@@ -51,8 +52,6 @@ export function judgeOnce(recent: Uint8Array | null, once: Once, nowMs: number):
   const bytes = operations.reduce((sum, { told }) => sum + ENTRY_BYTES + told.length, 0);
   return bytes + ENTRY_BYTES + TOLD_BYTES_MAX + UNTIL_BYTES > RECENT_BYTES_MAX ? "full" : "new";
 }
-
-const UNTIL_BYTES = 8;
 
 /** The field of a record that such a write makes: it and those before it. */
 export function remember(

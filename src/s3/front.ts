@@ -34,6 +34,7 @@ import { S3Error } from "./protocol/errors.ts";
 import { placeOf } from "./protocol/names.ts";
 import { verbOf } from "./routes.ts";
 import { parametersOf } from "./signature/canonical.ts";
+import { UNSIGNED } from "./signature/verify.ts";
 import { Buckets } from "./store/buckets.ts";
 
 /** How long `close` waits for requests that are under way. */
@@ -211,7 +212,7 @@ class S3Server {
       asked.headers = meant;
       if (front.stopping) throw new S3Error("ServiceUnavailable", "The node is stopping.");
       const verb = verbOf(asked);
-      const mode = genuine?.payload ?? "UNSIGNED-PAYLOAD";
+      const mode = genuine?.payload ?? UNSIGNED;
       // Who completes an upload tells the checksum of the object.
       const hasChecksum = verb !== completeMultipartUpload;
       const seed = genuine?.seed ?? null;

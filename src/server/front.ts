@@ -10,6 +10,7 @@ import { EVERYBODY } from "../auth/tokens.ts";
 import { PEER_PREFIX } from "../cluster/link/paths.ts";
 import type { ClusterAccess } from "../cluster/node/access.ts";
 import type { PeerHandler } from "../cluster/peers/peer-handler.ts";
+import type { ClusterFacts } from "../cluster/repair/status.ts";
 import { localUrl } from "../platform/address.ts";
 import type { RunBackup } from "../shards/backup/backups.ts";
 import type { Vault } from "../shards/vault/vault.ts";
@@ -37,7 +38,7 @@ import type { MakeChange } from "./patch/asked.ts";
 import { createChanges } from "./patch/change.ts";
 import { createTakeChange } from "./patch/handed.ts";
 import { createPeerRoutes } from "./peers/peer-routes.ts";
-import type { ClusterFacts, NodeFacts } from "./status/facts.ts";
+import type { NodeFacts } from "./status/facts.ts";
 import { Meter, VERB_OF } from "./status/meter.ts";
 import { REFUSING_CONNECTIONS } from "./status/stats.ts";
 

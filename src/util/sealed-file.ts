@@ -88,7 +88,8 @@ export function readSealed(file: string, format: string, version: number): Recor
   return members;
 }
 
-function syncDirectory(directory: string): void {
+/** What was made, renamed or removed in a directory stays so. */
+export function syncDirectory(directory: string): void {
   const fd = fs.openSync(directory, "r");
   try {
     fs.fsyncSync(fd);

@@ -14,7 +14,7 @@ export interface BodyProblem {
 }
 
 /** Bytes that the form has beside the text. */
-const FRAME_BYTES = JSON_PREFIX.length + JSON_SUFFIX.length;
+export const FRAME_BYTES = JSON_PREFIX.length + JSON_SUFFIX.length;
 const scanner = new ValueScanner();
 /** Of `storedView`; it begins with the prefix. */
 let view = new Uint8Array(0);

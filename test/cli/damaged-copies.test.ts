@@ -116,6 +116,14 @@ test("damaged copies: a large value whose chunk is damaged is left out of an arc
   assert.deepEqual([names(archive).length, names(`${own}-2.tar`).length], [KEYS - 1, KEYS]);
 });
 
+test("copies: a target of an archive that has no room is named", {
+  skip: !fs.existsSync("/dev/full") && "there is no /dev/full",
+}, async () => {
+  const { status, text } = await run(["export", "/dev/full", "-copy", copy]);
+  assert.equal(status, 1);
+  assert.match(text, /^minivault export: cannot write \/dev\/full: the disk has no room, .*\n$/);
+});
+
 test("damaged copies: a pipe or a folder in the place of a file is named, and not waited for", {
   skip: process.platform === "win32" ? "no named pipes here" : false,
 }, async () => {

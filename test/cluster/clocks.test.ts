@@ -1,8 +1,8 @@
 /** Three real workers whose clocks are set, under way and over restarts: what is there can be read and written, and clocks that are off are named. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { call } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
+import { callPatiently as call } from "./patience.ts";
 import { type Cluster, startCluster, type Worker } from "./workers.ts";
 
 const HOUR_MS = 3_600_000;

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { call } from "../rest/client.ts";
 import { removeFolder, temporaryFolder, waitUntil } from "../rest/server.ts";
+import { callPatiently as call } from "./patience.ts";
 import { type Cluster, startCluster } from "./workers.ts";
 
 const OLD = "the-old-key-of-the-cluster";

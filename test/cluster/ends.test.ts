@@ -5,9 +5,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Random, randomSeed } from "../random.ts";
-import { call, type Reply } from "../rest/client.ts";
+import type { Reply } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
 import { goneStaysGone, lockHolders } from "./ends.ts";
+import { callPatiently as call } from "./patience.ts";
 import { type Cluster, startCluster, type Worker } from "./workers.ts";
 
 const RAW = { "Content-Type": "text/plain" };

@@ -14,7 +14,7 @@ import { ACCEPT, encodeRequest, READ } from "../../src/cluster/wire/request-fram
 import { inlineValue } from "../../src/cluster/wire/values.ts";
 import { NO_TRAILER } from "../../src/format/fields/trailer.ts";
 import { CHUNK_BYTES, PEER_ANSWERS_BYTES_MAX } from "../../src/util/limits.ts";
-import { call } from "../rest/client.ts";
+import { callPatiently as call } from "./patience.ts";
 import { type Cluster, startCluster } from "./workers.ts";
 
 const plainValue = (json: boolean, contentType: string, bytes: Uint8Array) =>

@@ -242,7 +242,7 @@ test("layout: what is lost is told by partitions; a second recovery forgets nobo
   assert.deepEqual(lossesWithout(stable, new Set([ids[0]])), { gone: 0, doubtful: 0 });
   assert.deepEqual(lossesWithout(stable, new Set(ids.slice(1))), { gone: 0, doubtful: INDEX_PARTITIONS });
   assert.deepEqual(lossesWithout(stable, new Set(ids)), { gone: INDEX_PARTITIONS, doubtful: 0 });
-  assert.throws(() => startRecovery(stable, new Set(ids)), /no node would be left/);
+  assert.throws(() => startRecovery(stable, new Set(ids)), /nothing would be left/);
   const five = firstLayout([...three, node("d"), node("e")], 3);
   const first = startRecovery(five, new Set([node("e").id, node("d").id]));
   const second = startRecovery(first, new Set([ids[0]]));

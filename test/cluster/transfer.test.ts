@@ -7,8 +7,9 @@ import fs from "node:fs";
 import path from "node:path";
 import { after, test } from "node:test";
 import { runCommand } from "../cli/terminal.ts";
-import { call, closeConnections, content, inParallel } from "../rest/client.ts";
+import { closeConnections, content, inParallel } from "../rest/client.ts";
 import { removeFolder, runProgram, startServer, temporaryFolder, withServer } from "../rest/server.ts";
+import { callPatiently as call } from "./patience.ts";
 import { startCluster } from "./workers.ts";
 
 const folder = temporaryFolder();

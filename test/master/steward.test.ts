@@ -376,15 +376,28 @@ describe("steward: ways out", () => {
     for (const by of ["a", "b", "c"]) stage.cuts.push(["e", by]);
     stage.hear("e");
     stage.steward.orders.replace(stage.nowMs, urlOf("d"), urlOf("e"));
-    stage.steward.orders.drain(stage.nowMs, urlOf("a"));
     stage.steward.orders.abandon(stage.nowMs, 2);
-    assert.ok(stage.warnings.includes("a change that waited is not possible any more"));
-    assert.deepEqual([stage.epoch, stage.nodes, stage.steward.queue], [4, ["-a", "b", "c"], []]);
+    assert.deepEqual([stage.epoch, stage.nodes, stage.steward.queue], [3, ["a", "b", "c"], []]);
     stage.cuts.length = 0;
     stage.pass(5000, ["a", "b", "c", "d", "e"]);
-    stage.synchronise("b", "c");
-    stage.pass(5000, ["a", "b", "c", "d", "e"]);
-    assert.deepEqual([stage.epoch, stage.nodes], [6, ["b", "c", "e"]]);
+    assert.ok(stage.warnings.includes("a change that waited is not possible any more"));
+    assert.deepEqual([stage.epoch, stage.nodes], [4, ["a", "b", "c", "e"]]);
+  });
+
+  test("who is to take another's place and is not reached holds up no other change, is told why, and can be removed", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    for (const by of ["a", "b", "c", "d"]) stage.cuts.push(["e", by]);
+    stage.hear("e");
+    stage.steward.orders.replace(stage.nowMs, urlOf("b"), urlOf("e"));
+    stage.steward.orders.drain(stage.nowMs, urlOf("a"));
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["-a", "b", "c", "d"]]);
+    stage.pass(3000, ["a", "b", "c", "d", "e"]);
+    assert.match(stage.hear("e").refused ?? "", /cannot be reached under its public URL/);
+    stage.synchronise("b", "c", "d");
+    stage.pass(DOWN_MS + 1000, ["b", "c", "d"], { voting: true, epoch: stage.epoch });
+    assert.deepEqual([stage.nodes, stage.steward.queue.length], [["b", "c", "d"], 1]);
+    stage.steward.orders.remove(stage.nowMs, urlOf("e"));
+    assert.deepEqual([stage.nodes, stage.steward.queue], [["b", "c", "d"], []]);
   });
 
   test("where partitions have no majority nothing moves, and why is said; recover goes on with what is left", () => {

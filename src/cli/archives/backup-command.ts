@@ -5,6 +5,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { UsageError } from "../../config/values.ts";
+import type { BackupSummary } from "../../engine/backup/write-backup.ts";
 import { CLIENT_FLAGS, CLIENT_OPTIONS, clientOf } from "../client/node-client.ts";
 import { lastLine } from "../client/node-lines.ts";
 import { type LayoutAnswer, masterOf, type Node } from "../cluster/master-client.ts";
@@ -38,15 +39,8 @@ Exit status: 0 done, and enough; 1 refused, failed, or not enough; 2 used wrongl
 };
 
 /** What a node says of its copy. */
-interface Made {
+interface Made extends BackupSummary {
   success: boolean;
-  directory: string;
-  began: number;
-  ended: number;
-  slabs: number;
-  linked: number;
-  bytes: number;
-  problems: string[];
   error?: string;
   /** Of lines before the last. */
   doneSlabs?: number;
@@ -111,9 +105,7 @@ async function backupAll(words: Words, terminal: Terminal, directory: string): P
   );
   shown.stop();
   const majority = Math.floor((layout?.replicas ?? 1) / 2) + 1;
-  const missing = copies.filter((copy) =>
-    "error" in copy && copy.error !== undefined ? true : !copy.voting,
-  );
+  const missing = copies.filter((copy) => copy.error !== undefined || !copy.voting);
   const isEnough = missing.length < majority;
   const manifest = {
     ...{ format: "minivault-backup-manifest", version: 1, began, ended: Date.now() },

@@ -8,7 +8,7 @@ import { ArchiveReader } from "../../archive/tar-reader.ts";
 import { type NodeClient, pathOf, textOf } from "../client/node-client.ts";
 import { PartFile, Unwritten } from "../subcommand/part-file.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
-import { intoStream, targetFile, written } from "../subcommand/target-file.ts";
+import { type TakePiece, targetFile, writeInto } from "../subcommand/target-file.ts";
 import { counting } from "../subcommand/transfer.ts";
 
 const PIECE_BYTES = 1024 * 1024;
@@ -53,13 +53,14 @@ export async function exportTo(
   terminal: Terminal,
 ): Promise<Exported> {
   const target = file === "-" ? null : targetFile(file);
-  if (target === null) return exportInto(file, client, query, terminal);
+  if (target === null)
+    return writeInto(file, terminal, (take) => receive(client, query, terminal, NOWHERE, take));
   const part = await PartFile.open(`${target}.part`);
   try {
     const place = await placeToGoOn(part.name, client, query, terminal);
     part.truncate(place.end);
-    const write = async (piece: Buffer): Promise<void> => part.append(piece);
-    const done = await receive(client, query, terminal, place, write).catch((error: Error) => {
+    const take = async (piece: Uint8Array): Promise<void> => part.append(piece);
+    const done = await receive(client, query, terminal, place, take).catch((error: Error) => {
       const hint =
         part.bytes > 0 ? `; what came is in ${part.name}, and the same command goes on from there` : "";
       throw new Error(`${error.message}${hint}`, { cause: error });
@@ -69,25 +70,6 @@ export async function exportTo(
   } finally {
     part.close();
   }
-}
-
-async function exportInto(
-  file: string,
-  client: NodeClient,
-  query: URLSearchParams,
-  terminal: Terminal,
-): Promise<Exported> {
-  const out = file === "-" ? terminal.stdout() : intoStream(file);
-  const name = file === "-" ? "to standard output" : file;
-  // Each write says by itself that it has failed.
-  out.on("error", () => {});
-  const done = await receive(client, query, terminal, NOWHERE, (piece) =>
-    written(out, piece).catch((error: Error) => {
-      throw new Unwritten(name, error);
-    }),
-  );
-  await new Promise<void>((resolve) => out.end(() => resolve()));
-  return done;
 }
 
 const NOWHERE: Place = { keys: 0, end: 0, firstKey: null, lastKey: null };
@@ -212,7 +194,7 @@ async function receive(
   query: URLSearchParams,
   terminal: Terminal,
   from: Place,
-  write: (piece: Buffer) => Promise<void>,
+  take: TakePiece,
 ): Promise<Exported> {
   const place = { ...from };
   const ask = new URLSearchParams(query);
@@ -224,7 +206,7 @@ async function receive(
   let bytes = from.end;
   try {
     for await (const piece of answer.body) {
-      await write(piece as Buffer);
+      await take(piece as Buffer);
       await tracker.take(piece as Buffer);
       bytes += (piece as Buffer).length;
       shown.at(place.keys, Math.max(total, place.keys));

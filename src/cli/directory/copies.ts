@@ -5,7 +5,7 @@
  */
 import path from "node:path";
 import type { ArchivedValue } from "../../archive/member.ts";
-import { readBackupFile } from "../../engine/directory/backup-file.ts";
+import { noBackup, readBackupFile } from "../../engine/directory/backup-file.ts";
 import { identityOf, type StoreIdentity } from "../../engine/directory/store-file.ts";
 import { IndexReader, SCAN_END } from "../../engine/index/reader.ts";
 import { Shard } from "../../engine/shard/shard.ts";
@@ -56,8 +56,7 @@ class Copy {
   constructor(directory: string, residency: Residency, warn: (message: string) => void) {
     demandForms(directory);
     const facts = readBackupFile(directory);
-    if (facts === null)
-      throw new Error(`${directory} is no backup of minivault: there is no file BACKUP in it`);
+    if (facts === null) throw new Error(noBackup(directory));
     this.directory = directory;
     this.store = identityOf(facts.store);
     this.found = new FoundRecord(residency);

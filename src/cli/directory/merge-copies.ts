@@ -1,11 +1,10 @@
 /** An archive of what backups hold, as a file. */
-import { Writable } from "node:stream";
 import { headOf } from "../../archive/member.ts";
 import { ArchiveWriter } from "../../archive/tar-writer.ts";
 import { loadHash } from "../../util/hash.ts";
 import { PartFile } from "../subcommand/part-file.ts";
 import type { Terminal } from "../subcommand/subcommand.ts";
-import { intoStream, targetFile, written } from "../subcommand/target-file.ts";
+import { type TakePiece, targetFile, writeInto } from "../subcommand/target-file.ts";
 import { counting } from "../subcommand/transfer.ts";
 import { Copies } from "./copies.ts";
 
@@ -38,17 +37,17 @@ export async function archiveCopies(
     }
     archive.end();
   };
-  const write = (target: Writable): Promise<unknown> =>
+  const write = (take: TakePiece): Promise<unknown> =>
     Promise.all([
       fill().catch((error: Error) => {
         archive.destroy(error);
         throw error;
       }),
-      writeAll(archive, target),
+      drain(archive, take),
     ]);
   try {
     const target = file === "-" ? null : targetFile(file);
-    if (target === null) await write(file === "-" ? terminal.stdout() : intoStream(file));
+    if (target === null) await writeInto(file, terminal, write);
     else await saveWhole(target, write);
     return { keys, damaged: copies.damaged };
   } finally {
@@ -56,34 +55,16 @@ export async function archiveCopies(
   }
 }
 
-async function writeAll(archive: ArchiveWriter, target: Writable): Promise<void> {
-  // Each write says by itself that it has failed.
-  target.on("error", () => {});
-  try {
-    for await (const piece of archive.pieces()) await written(target, piece);
-    await new Promise<void>((resolve) => target.end(() => resolve()));
-  } catch (error) {
-    target.destroy();
-    throw error;
-  }
+async function drain(archive: ArchiveWriter, take: TakePiece): Promise<void> {
+  for await (const piece of archive.pieces()) await take(piece);
 }
 
 /** Its keys are in no order, so nothing goes on with a part of it, whose name is no export's. */
-async function saveWhole(target: string, write: (stream: Writable) => Promise<unknown>): Promise<void> {
+async function saveWhole(target: string, write: (take: TakePiece) => Promise<unknown>): Promise<void> {
   const part = await PartFile.open(`${target}.copy.part`);
   try {
     part.truncate(0);
-    const stream = new Writable({
-      write(piece: Uint8Array, _encoding, done) {
-        try {
-          part.append(piece);
-          done();
-        } catch (error) {
-          done(error as Error);
-        }
-      },
-    });
-    await write(stream);
+    await write(async (piece) => part.append(piece));
     await part.finish(target);
   } catch (error) {
     part.truncate(0);

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { UsageError } from "../../config/values.ts";
 import { restoreBackup } from "../../engine/backup/restore.ts";
+import { noBackup } from "../../engine/directory/backup-file.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
 import { JSON_SWITCH, type Subcommand } from "../subcommand/subcommand.ts";
@@ -29,7 +30,7 @@ Exit status: 0 restored; 1 it could not be, and DIR is as it was; 2 used wrongly
   },
   async run({ operands: [copy, directory], switches }, terminal) {
     if (!existsSync(path.join(copy, "BACKUP")) && !existsSync(path.join(copy, "BACKUP.new")))
-      throw new UsageError(`${copy} is no backup of minivault: there is no file BACKUP in it`);
+      throw new UsageError(noBackup(copy));
     await loadHash();
     const shown = counting(terminal, "restoring", "files");
     let isGivenUp = false;

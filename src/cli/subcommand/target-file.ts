@@ -3,6 +3,11 @@ import { randomBytes } from "node:crypto";
 import fs, { createWriteStream } from "node:fs";
 import path from "node:path";
 import type { Writable } from "node:stream";
+import { Unwritten } from "./part-file.ts";
+import type { Terminal } from "./subcommand.ts";
+
+/** Takes a piece; comes back when it has done with it. */
+export type TakePiece = (piece: Uint8Array) => Promise<void>;
 
 /** Names of what is open already. */
 const OPEN = /^\/(?:dev\/(?:stdin|stdout|stderr|fd\/\d+)|proc\/(?:self|\d+)\/fd\/\d+)$/;
@@ -27,15 +32,35 @@ export function targetFile(name: string): string | null {
 }
 
 /** Writes into what is there, which stays what it is. */
-export function intoStream(name: string): Writable {
+function intoStream(name: string): Writable {
   return createWriteStream(name, { flags: "a" });
 }
 
-/** Writes a piece, and comes back when the stream has done with it. */
-export function written(target: Writable, piece: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    target.write(piece, (error) => (error ? reject(error) : resolve()));
-  });
+/**
+ * Writes what `fill` hands over, as it comes, to standard output ("-") or into what is no file.
+ * @throws Unwritten, or what `fill` throws
+ */
+export async function writeInto<T>(
+  file: string,
+  terminal: Terminal,
+  fill: (take: TakePiece) => Promise<T>,
+): Promise<T> {
+  const out = file === "-" ? terminal.stdout() : intoStream(file);
+  const name = file === "-" ? "to standard output" : file;
+  // Each write says by itself that it has failed.
+  out.on("error", () => {});
+  const take = (piece: Uint8Array): Promise<void> =>
+    new Promise((resolve, reject) => {
+      out.write(piece, (error) => (error ? reject(new Unwritten(name, error)) : resolve()));
+    });
+  try {
+    const done = await fill(take);
+    await new Promise<void>((resolve) => out.end(() => resolve()));
+    return done;
+  } catch (error) {
+    out.destroy();
+    throw error;
+  }
 }
 
 /**

@@ -2,7 +2,15 @@
 import type { Operation, OperationResult } from "../options/operations.ts";
 import { appendOf, type Change, incrementOf, patchOf } from "../transport/changes.ts";
 import { ttlText } from "../transport/paths.ts";
-import { base64Of, bytesOfBase64, decoded, isBytes, jsonOf } from "../transport/values.ts";
+import {
+  BYTES_TYPE,
+  base64Of,
+  bytesOfBase64,
+  decoded,
+  isBytes,
+  JSON_TYPE,
+  jsonOf,
+} from "../transport/values.ts";
 
 /** An operation's members: `value` as its text, since numbers may be larger than JSON.stringify takes. */
 export interface Members {
@@ -23,8 +31,6 @@ export interface RawResult {
   error?: string;
   code?: string;
 }
-
-const BYTES_TYPE = "application/octet-stream";
 
 /** @throws TypeError where an operation cannot be sent */
 export function membersOf(operation: Operation): Members {
@@ -103,7 +109,7 @@ export function resultOf({ etag, value, base64, type, ...rest }: RawResult): Ope
     result.type = type;
     result.value = decoded(bytesOfBase64(base64), type);
   } else if (value !== undefined) {
-    result.type = "application/json";
+    result.type = JSON_TYPE;
     result.value = value;
   }
   return result;

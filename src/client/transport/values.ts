@@ -12,8 +12,9 @@ export interface Body {
   bytes: number | null;
 }
 
-const BYTES_TYPE = "application/octet-stream";
-const JSON_TYPE = "application/json";
+/** Of bytes of which nothing is said. */
+export const BYTES_TYPE = "application/octet-stream";
+export const JSON_TYPE = "application/json";
 /** So many bytes of a stream that is collected are held outside of its Blob. */
 const COLLECTED_BYTES = 4 * 1024 * 1024;
 

@@ -5,7 +5,7 @@
  */
 import { MinivaultClient } from "../client.ts";
 import type { ClientOptions, ListItem, ListPrefix, WatchEvent } from "../options/options.ts";
-import type { Bytes } from "../transport/values.ts";
+import { BYTES_TYPE, type Bytes } from "../transport/values.ts";
 
 export interface MinivaultDriverOptions extends Partial<ClientOptions> {
   /** In place of `url` and its like. */
@@ -59,7 +59,6 @@ export interface MinivaultDriver {
 }
 
 const TEXT_TYPE = "text/plain; charset=utf-8";
-const BYTES_TYPE = "application/octet-stream";
 /** Removals under way at once. */
 const LANES = 16;
 const BATCH_KEYS = 1000;

@@ -22,7 +22,7 @@ import type { LayoutListener } from "../membership/options.ts";
 import type { Consistency } from "../node/access.ts";
 import { ClusterNode, type ClusterView } from "../node/cluster-node.ts";
 import { type PeerMembership, PeerSet } from "../node/peer-set.ts";
-import type { ClusterStats } from "../repair/status.ts";
+import type { ClusterFacts } from "../repair/status.ts";
 import { Service } from "../service/service.ts";
 import type { FrontWord, Home, HomeFigures, HomeNews, HomeState } from "./messages.ts";
 
@@ -195,13 +195,7 @@ export class FrontNode implements ClusterView {
   }
 
   /** What `/health` and `/_stats` say of the cluster. */
-  facts(): {
-    ready: boolean;
-    reason: string | null;
-    unable: string | null;
-    health: object;
-    stats: ClusterStats;
-  } {
+  facts(): ClusterFacts {
     const { unready: reason } = this.state;
     const ready = this.node.isReady && reason === null;
     return { ready, reason, unable: this.service.problem, ...this.figures };

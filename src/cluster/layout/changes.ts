@@ -89,13 +89,13 @@ export function abandon(plan: Plan): Plan {
   return { ...plan, layout: { ...layout.previous, epoch: layout.epoch + 1, previous: null } };
 }
 
-/** Takes what waits and needs the worker off the queue, or the worker off a join that waits. */
+/** Takes what waits for a worker's sake off the queue, and the worker off a join that waits. */
 export function withdraw(plan: Plan, url: string): Plan {
   const queue: Change[] = [];
   for (const change of plan.queue) {
     if (change.kind !== "join") {
-      const isBy = change.kind === "replace" && change.node.url === url;
-      if (change.kind === "adjust" || (change.url !== url && !isBy)) queue.push(change);
+      const isOfIt = change.kind !== "adjust" && change.url === url;
+      if (!isOfIt && !(change.kind === "replace" && change.node.url === url)) queue.push(change);
       continue;
     }
     const nodes = change.nodes.filter((node) => node.url !== url);

@@ -15,6 +15,7 @@
  * The epoch leaps: the lost ones may have made layouts that nobody here has heard of. The cluster's id stays,
  * so that a lost node that is started again learns that it is one.
  */
+import { ChangeError } from "./changes.ts";
 import { countOf, Placement } from "./groups.ts";
 import type { Layout } from "./layout.ts";
 
@@ -59,13 +60,16 @@ export function lossesWithout(layout: Layout, missing: ReadonlySet<string>): Los
 
 /**
  * The layout by which the cluster goes on without these nodes.
- * @throws Error when nothing would be left
+ * @throws ChangeError when nothing would be left
  */
 export function startRecovery(layout: Layout, missing: ReadonlySet<string>): Layout {
   const base = baseOf(layout);
   const lost = base.nodes.map(({ id }) => id).filter((id) => missing.has(id) || layout.lost?.includes(id));
   const nodes = base.nodes.filter(({ id }) => !lost.includes(id));
-  if (nodes.length === 0) throw new Error("no node would be left");
+  if (nodes.length === 0)
+    throw new ChangeError(
+      "no worker of the cluster can be reached, so nothing would be left: start one first",
+    );
   const previous = { ...base, cluster: layout.cluster };
   return { ...previous, epoch: layout.epoch + EPOCH_LEAP, nodes, previous, lost };
 }

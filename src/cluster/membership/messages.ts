@@ -36,8 +36,8 @@ export interface Tried extends Candidate {
   problem: string | null;
 }
 
-/** POST /register and POST /heartbeat. */
-export interface Heartbeat {
+/** What a node says of itself, to whomever. */
+interface SelfDescription {
   /** How others reach it: its identity. */
   url: string;
   region: string;
@@ -51,11 +51,15 @@ export interface Heartbeat {
   empty: boolean;
   /** It may vote for the partitions it holds. */
   voting: boolean;
+  /** The highest feature level that it can do (layout/features.ts). Absent: the first. */
+  features?: number;
+}
+
+/** POST /register and POST /heartbeat. */
+export interface Heartbeat extends SelfDescription {
   /** Place of this master in the worker's -master list; the first one makes the layouts. */
   rank: number;
   progress: Progress | null;
-  /** The highest feature level that it can do (layout/features.ts). Absent: the first. */
-  features?: number;
   /** Whatever else it says, such as {keys, bytes}. */
   load: unknown;
   /** Its life and marks (cluster/identity/life.ts), so that a master can be asked for them. */
@@ -95,17 +99,8 @@ export interface HeartbeatAnswer {
 }
 
 /** GET /_peer/layout: what a node says of itself to masters and other nodes. */
-export interface MemberDocument {
+export interface MemberDocument extends SelfDescription {
   success: true;
-  url: string;
-  region: string;
-  host: string;
-  store: string;
-  epoch: number;
-  empty: boolean;
-  voting: boolean;
-  /** As in a heartbeat. */
-  features?: number;
   layout: Layout | null;
   /**
    * Stores of the nodes at the birth of the layout, by URL; a node that has another one by now has lost its

@@ -11,6 +11,20 @@ import type { Ends } from "./ends.ts";
 import type { Hints } from "./hints.ts";
 import type { Mending } from "./mend.ts";
 
+/** What a node of a cluster says of it. */
+export interface ClusterFacts {
+  /** Whether it has a layout to work by: without one it serves nobody. */
+  ready: boolean;
+  /** Why it serves nobody, where it is not for want of a layout. */
+  reason: string | null;
+  /** What it has been unable to do for clients for some seconds, for a person; null: nothing. */
+  unable: string | null;
+  /** In a few words, for `/health`. */
+  health: object;
+  /** All, for `/_stats` and `/_metrics`. */
+  stats: ClusterStats;
+}
+
 interface Surroundings {
   membership: Membership;
   peerOf: (node: string) => PeerClient | null;

@@ -10,7 +10,7 @@ import { FIRST_WRITE, type RecallYes } from "../register/ports.ts";
 /** What is younger should be kept: an operation that asks is no older than this. */
 const KEPT_MS = 2 * OPERATION_MS_MAX;
 const ENTRIES_FIRST = 1 << 10;
-/** 4 MiB. */
+/** 36 bytes each. */
 const ENTRIES_MAX = 1 << 17;
 const WORDS = 7;
 const TAKEN = 1;

@@ -10,7 +10,7 @@
  * and gets the value later, by repair. Nothing that a client could read exists before the accept.
  */
 
-import type { Upload, WriteDone, WriteResult } from "../../shards/arena/write.ts";
+import { failedWrite, type Upload, type WriteDone } from "../../shards/arena/write.ts";
 import type { LocalUpload } from "../../shards/upload/upload.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
@@ -163,7 +163,7 @@ export class ClusterUpload implements Upload {
   private failLater(error: ErrorCode, detail: string): void {
     if (this.over) return;
     this.abort();
-    setImmediate(() => this.onFail(failure(error, detail)));
+    setImmediate(() => this.onFail(failedWrite(error, detail)));
   }
 
   commit(done: WriteDone): void {
@@ -171,13 +171,13 @@ export class ClusterUpload implements Upload {
     const problem = this.cutter?.finish(this.keep) ?? null;
     if (problem !== null) {
       this.abort();
-      setImmediate(() => done(failure(problem.error, problem.detail)));
+      setImmediate(() => done(failedWrite(problem.error, problem.detail)));
       return;
     }
     this.over = true;
     this.endWaiting();
     // Nobody knows how far it came.
-    this.finish(done).catch((error: Error) => done(failure("unknown_outcome", error.message)));
+    this.finish(done).catch((error: Error) => done(failedWrite("unknown_outcome", error.message)));
   }
 
   private async finish(done: WriteDone): Promise<void> {
@@ -186,7 +186,7 @@ export class ClusterUpload implements Upload {
     for (const branch of this.branches) if (!branch.failed && !staged.has(branch.node)) branch.abort();
     setup.release();
     if (hasMajorityOf(setup.group, staged)) setup.write(staged, this.valueBytes, done);
-    else done(failure("no_quorum", ""));
+    else done(failedWrite("no_quorum", ""));
   }
 
   /** Who has everything, once those are all, or enough of them, or nothing more is to come. */
@@ -233,8 +233,4 @@ export class ClusterUpload implements Upload {
     for (const branch of this.branches) branch.abort();
     this.setup.release();
   }
-}
-
-function failure(error: ErrorCode, detail: string): WriteResult {
-  return { error, detail, created: false, deleted: false, etag: null };
 }

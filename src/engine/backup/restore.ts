@@ -6,7 +6,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { demandForms } from "../../platform/private-directory.ts";
 import { VaultError } from "../../util/errors.ts";
-import { type BackupFacts, readBackupFile, UNFINISHED_BACKUP } from "../directory/backup-file.ts";
+import { type BackupFacts, noBackup, readBackupFile, UNFINISHED_BACKUP } from "../directory/backup-file.ts";
 import { identityOf, shardDirectory, writeRestoredStore } from "../directory/store-file.ts";
 import { LIST_NAMES, readSlabList } from "../list/copies.ts";
 import { slabName } from "../slabs/files.ts";
@@ -44,8 +44,7 @@ export async function restoreBackup(
 ): Promise<RestoreSummary> {
   demandForms(copy);
   const facts = readBackupFile(copy);
-  if (facts === null)
-    throw new VaultError("bad_request", `${copy} is no backup of minivault: there is no file BACKUP in it`);
+  if (facts === null) throw new VaultError("bad_request", noBackup(copy));
   const target = await takeTarget(path.resolve(directory), copy, "restore");
   try {
     return await fill(target, copy, facts, options);

@@ -28,6 +28,7 @@ import {
   tableUnit,
   tableWords,
 } from "../../format/slab.ts";
+import { firstFrom } from "../list/found-slab.ts";
 import { FIGURE, logPlace } from "../slabs/figures.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import { nextDurableRecord } from "../slabs/scan.ts";
@@ -272,16 +273,4 @@ export class LogFollower {
     this.counted.meetUnread(take);
     return this.counted.hasUnread;
   }
-}
-
-/** The first entry of a table whose record is at `unit` or after it. */
-function firstFrom(table: Int32Array, unit: number): number {
-  let low = 0;
-  let high = table.length / 3;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (tableUnit(table[middle * 3 + 2]) < unit) low = middle + 1;
-    else high = middle;
-  }
-  return low * 3;
 }

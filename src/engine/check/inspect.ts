@@ -45,7 +45,7 @@ import {
   listIdentity,
 } from "../../format/slab-list.ts";
 import { describeSnapshotHeader } from "../../format/snapshot/index-snapshot.ts";
-import { etagText } from "../../format/version.ts";
+import { versionText } from "../../format/version.ts";
 import { readBounded, SEALED_BYTES_MAX } from "../../util/bounded-file.ts";
 import { checksumLine } from "../../util/sealed-file.ts";
 import { readStoreOrBackup } from "../directory/backup-file.ts";
@@ -266,7 +266,7 @@ function recordItem(map: RecordSource, record: WalkedRecord, isJudged: boolean):
     item.valueBytes = valueBytesOf(map, unit);
     item.json = isJson(map, unit);
     if (type === TYPE_CHUNK) item.chunk = head.chunk;
-    else item.ballot = etagText(head).slice(1, -1);
+    else item.ballot = versionText(head);
     item.operation = hex(head.operationHigh) + hex(head.operationLow);
     if (isFresh(map, unit)) item.fresh = true;
     if (isExtended(map, unit)) item.fields = fieldsText(trailerOf(map, unit));

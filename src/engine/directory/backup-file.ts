@@ -65,6 +65,11 @@ export function readBackupFile(directory: string): BackupFacts | null {
   return { store, began, ended };
 }
 
+/** Why a directory is no copy, and what to do. */
+export function noBackup(directory: string): string {
+  return `${directory} is no backup of minivault: there is no file ${NAME} in it; of a cluster's backup name the folder of one node`;
+}
+
 /** What slabs in a directory are read with: of a store, or of a copy of one. Null: it is neither. */
 export function readStoreOrBackup(directory: string): StoreIdentity | null {
   const own = readStoreFile(directory);

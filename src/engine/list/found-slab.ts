@@ -20,9 +20,8 @@ export interface FoundSlab {
   seal: number | null;
 }
 
-/** The checksum of the record that ends at a unit; 0 at the very beginning; null: no record ends there. */
-export function checksumBefore({ map, table, endUnit }: FoundSlab, unit: number): number | null {
-  if (unit === FIRST_UNIT) return 0;
+/** Where in a slab's table the first record at `unit` or after it stands. */
+export function firstFrom(table: ArrayLike<number>, unit: number): number {
   let low = 0;
   let high = table.length / 3;
   while (low < high) {
@@ -30,8 +29,15 @@ export function checksumBefore({ map, table, endUnit }: FoundSlab, unit: number)
     if (tableUnit(table[middle * 3 + 2]) < unit) low = middle + 1;
     else high = middle;
   }
-  const end = low * 3 < table.length ? tableUnit(table[low * 3 + 2]) : endUnit;
-  return low === 0 || end !== unit ? null : checksumOf(map, tableUnit(table[low * 3 - 1]));
+  return low * 3;
+}
+
+/** The checksum of the record that ends at a unit; 0 at the very beginning; null: no record ends there. */
+export function checksumBefore({ map, table, endUnit }: FoundSlab, unit: number): number | null {
+  if (unit === FIRST_UNIT) return 0;
+  const at = firstFrom(table, unit);
+  const end = at < table.length ? tableUnit(table[at + 2]) : endUnit;
+  return at === 0 || end !== unit ? null : checksumOf(map, tableUnit(table[at - 1]));
 }
 
 /** Why a slab is not the one that was listed, for a person; null: it is, as far as can be told. */

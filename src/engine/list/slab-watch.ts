@@ -70,10 +70,9 @@ export class SlabWatch {
 
   /** Something is wrong with a slab. Said once. */
   report(slab: Slab, why: string): void {
-    if (slab.broken) return;
     const { directory, shard, figures, warn } = this.setup;
-    slab.broken = slab.damaged = true;
-    figures[FIGURE.brokenSlabs]++;
+    if (!markBroken(slab, figures)) return;
+    slab.damaged = true;
     figures[FIGURE.damaged]++;
     // What readers have checked of it may not be there any more.
     figures[FIGURE.damageGeneration]++;
@@ -82,4 +81,12 @@ export class SlabWatch {
       `${file} of shard ${shard} cannot be read as a whole: ${why}; records that are gone answer "corrupt"; stop the node and run minivault verify`,
     );
   }
+}
+
+/** A slab cannot be read as a whole. False: that was known. */
+export function markBroken(slab: Slab, figures: Float64Array): boolean {
+  if (slab.broken) return false;
+  slab.broken = true;
+  figures[FIGURE.brokenSlabs]++;
+  return true;
 }

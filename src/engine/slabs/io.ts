@@ -6,6 +6,7 @@
 import fs from "node:fs";
 import { promisify } from "node:util";
 import { loadAddon } from "../../platform/addon.ts";
+import { syncDirectory } from "../../util/sealed-file.ts";
 
 export interface FileIo {
   open(path: string, flags: "r" | "r+" | "wx+"): number;
@@ -42,14 +43,7 @@ export const nodeIo: FileIo = {
   links: (fd) => fs.fstatSync(fd).nlink,
   rename: (from, to) => fs.renameSync(from, to),
   unlink: (path) => fs.unlinkSync(path),
-  syncDirectory(path) {
-    const fd = fs.openSync(path, "r");
-    try {
-      fs.fsyncSync(fd);
-    } finally {
-      fs.closeSync(fd);
-    }
-  },
+  syncDirectory,
   fdatasyncAsync: promisify(fs.fdatasync),
   ftruncateAsync: promisify(fs.ftruncate),
 };

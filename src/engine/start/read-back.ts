@@ -15,6 +15,7 @@ import {
 import type { ListedSlab, LogPlace } from "../../format/slab-list.ts";
 import type { ExpectedSlabs } from "../directory/expected-slabs.ts";
 import { listedAs } from "../list/found-slab.ts";
+import { markBroken } from "../list/slab-watch.ts";
 import type { Log } from "../log/log.ts";
 import type { OpenSlab } from "../open/appender.ts";
 import { FIGURE } from "../slabs/figures.ts";
@@ -166,8 +167,7 @@ function beheaded(
 ): void {
   spoilt(`its header is damaged (${problem})`, doubtUnit);
   const slab = slabs.bySequence(sequence);
-  if (slab !== undefined) slab.broken = true;
-  figures[FIGURE.brokenSlabs]++;
+  if (slab !== undefined) markBroken(slab, figures);
 }
 
 /** What was in the slab that should be there nobody knows. */

@@ -22,6 +22,7 @@ import { isAbsence, isIndexed } from "../../format/record-types.ts";
 import { tableType, tableUnit } from "../../format/slab.ts";
 import { hash32, hashBOf, INDEX_PARTITIONS, indexPartitionOf } from "../../util/hash.ts";
 import { entryWord0, entryWord1, slotOf, tagOf, unitOf } from "../index/memory.ts";
+import { firstFrom } from "../list/found-slab.ts";
 import type { SlabMap } from "../slabs/maps.ts";
 import type { SlabRecords } from "../state/candidates.ts";
 import type { State } from "../state/state.ts";
@@ -218,14 +219,8 @@ class Builder {
   /** The hashes of a record in its slab's table. */
   private rowOf(map: SlabMap, unit: number): { hashA: number; hashB: number } {
     const { table } = this.slabs.find((slab) => slab.map.slot === map.slot) as SlabRecords;
-    let low = 0;
-    let high = table.length / 3 - 1;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (tableUnit(table[middle * 3 + 2]) < unit) low = middle + 1;
-      else high = middle;
-    }
-    return { hashA: table[low * 3], hashB: table[low * 3 + 1] };
+    const at = firstFrom(table, unit);
+    return { hashA: table[at], hashB: table[at + 1] };
   }
 
   private account(start: number, count: number): void {

@@ -37,7 +37,7 @@ export const NAME_BYTES = 8;
 export const REQUEST_BYTES = 4;
 export const TOLD_BYTES_MAX = 63;
 /** Bytes of the field before its first entry. */
-const UNTIL_BYTES = 8;
+export const UNTIL_BYTES = 8;
 const BALLOT_AT = 16;
 const FLAGS_AT = 32;
 /** Of an entry, without what was told. */

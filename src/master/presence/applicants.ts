@@ -68,7 +68,7 @@ export class Applicants {
   /** Why a worker that reports is not taken in, or null. */
   refusal(nowMs: number, { url, store, empty, features = 1 }: Heartbeat): string | null {
     const { decisions } = this;
-    if (store === "" || decisions.isPlanned(url) || decisions.isMember(url)) return null;
+    if (store === "" || decisions.isMember(url)) return null;
     const twin = this.twinOf(nowMs, { url, store });
     if (twin !== null)
       return `its data directory is a copy of that of ${twin}: start it with an empty one of its own`;

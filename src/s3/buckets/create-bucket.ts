@@ -1,6 +1,7 @@
 /** CreateBucket: writes the key that says that it was made, and where its maker wants it. */
+
+import { WRITE } from "../../auth/tokens.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { WRITE } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { isNewBucketName, markerOf } from "../protocol/names.ts";
 import { ValueSink } from "../store/value-sink.ts";

@@ -1,6 +1,7 @@
 /** DeleteBucket: only one that is empty. */
+
+import { REMOVE } from "../../auth/tokens.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { REMOVE } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { markerOf } from "../protocol/names.ts";
 import { removeKey } from "../store/remove.ts";

@@ -1,6 +1,7 @@
 /** HeadBucket: whether it is there, and may be looked into. */
+
+import { LIST, READ } from "../../auth/tokens.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { LIST, READ } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { markerOf } from "../protocol/names.ts";
 import { locationOf, REGION } from "./location.ts";

@@ -1,4 +1,6 @@
 /** ListBuckets: first segments of keys that a bucket's name can be, as far as the caller may see them. */
+
+import { LIST } from "../../auth/tokens.ts";
 import { afterAll, type KeyRange, rangeOf } from "../../engine/catalog/runs/listing.ts";
 import { etagMillis } from "../../format/version.ts";
 import type { ListSource } from "../../server/list/list-source.ts";
@@ -6,7 +8,6 @@ import { sourceOf } from "../../server/list/list-source.ts";
 import type { ListAnswer, ListQuestion, Refused } from "../../shards/catalog/messages.ts";
 import { LIST_LIMIT_MAX } from "../../util/limits.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { LIST } from "../exchange/needs.ts";
 import { S3Error, s3ErrorOf } from "../protocol/errors.ts";
 import { isBucketName, markerOf } from "../protocol/names.ts";
 import { factsAt } from "../store/objects.ts";

@@ -1,7 +1,8 @@
 /** ListObjectsV2 and ListObjects: a bucket's objects in order, a page at a time. */
+
+import { LIST } from "../../auth/tokens.ts";
 import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { LIST } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { compareKeys } from "../protocol/names.ts";
 import type { Elements } from "../protocol/xml.ts";

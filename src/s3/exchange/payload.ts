@@ -18,12 +18,11 @@ import type { HashedBody, HashPool } from "../hashing/hash-pool.ts";
 import type { FoundSums } from "../hashing/slots.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { ChunkedBody } from "../signature/chunks.ts";
-import type { Seed } from "../signature/verify.ts";
+import { type Seed, UNSIGNED } from "../signature/verify.ts";
 import type { LentBody } from "../store/value-sink.ts";
 
 const MD5_BYTES = 16;
 const STREAMING = "STREAMING-";
-const UNSIGNED = "UNSIGNED-PAYLOAD";
 
 /** What was found out of a body. */
 export interface Sums {

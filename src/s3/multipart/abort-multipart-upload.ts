@@ -1,6 +1,7 @@
 /** AbortMultipartUpload: removes what has come so far. */
+
+import { WRITE } from "../../auth/tokens.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { WRITE } from "../exchange/needs.ts";
 import { demandUpload, removeParts, removeRecord, uploadIdOf } from "./uploads.ts";
 
 export async function abortMultipartUpload(exchange: Exchange): Promise<void> {

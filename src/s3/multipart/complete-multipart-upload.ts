@@ -3,10 +3,10 @@
  * moment at which all of it is written. A client that waits for long is sent blanks, as S3 does.
  */
 import { createHash } from "node:crypto";
+import { WRITE } from "../../auth/tokens.ts";
 import type { KeptChecksum } from "../../format/fields/sums.ts";
 import { type Checksum, createChecksum, headerOf, readSum, sumBytes } from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { WRITE } from "../exchange/needs.ts";
 import { bytesOf } from "../objects/copying.ts";
 import { trailerOf } from "../objects/kept.ts";
 import { commitUnder, conditionsOf, termsNow } from "../objects/terms.ts";

@@ -1,8 +1,8 @@
 /** CreateMultipartUpload: notes what the object is to be, and under which conditions. */
 
+import { WRITE } from "../../auth/tokens.ts";
 import { algorithmOf } from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { WRITE } from "../exchange/needs.ts";
 import { describedBy } from "../objects/kept.ts";
 import { conditionsOf, termsNow } from "../objects/terms.ts";
 import { S3Error } from "../protocol/errors.ts";

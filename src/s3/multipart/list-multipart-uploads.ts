@@ -1,7 +1,8 @@
 /** ListMultipartUploads: uploads of a bucket that are under way, in order of their keys. */
+
+import { LIST } from "../../auth/tokens.ts";
 import { scopeFrom } from "../../engine/catalog/runs/listing.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { LIST } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { compareKeys, storeKey } from "../protocol/names.ts";
 import { encodeUri } from "../signature/canonical.ts";

@@ -1,6 +1,7 @@
 /** ListParts: which parts of an upload have come. */
+
+import { WRITE } from "../../auth/tokens.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { WRITE } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { factsAt } from "../store/objects.ts";
 import { demandUpload, partKey, partNumbers, uploadIdOf } from "./uploads.ts";

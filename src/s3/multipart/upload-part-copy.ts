@@ -1,8 +1,9 @@
 /** UploadPartCopy: an object, or a range of it, as a part. */
+
+import { WRITE } from "../../auth/tokens.ts";
 import type { KeptChecksum } from "../../format/fields/sums.ts";
 import { createChecksum } from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { WRITE } from "../exchange/needs.ts";
 import { copyInto, openSource } from "../objects/copying.ts";
 import { trailerOf } from "../objects/kept.ts";
 import { S3Error } from "../protocol/errors.ts";

@@ -1,8 +1,8 @@
 /** UploadPart: a part as it comes. */
 
+import { WRITE } from "../../auth/tokens.ts";
 import { BYTES_TYPE } from "../../util/header-text.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { WRITE } from "../exchange/needs.ts";
 import { checksumLines, trailerOf } from "../objects/kept.ts";
 import { demandLength, receiveInto } from "../objects/put-object.ts";
 import { S3Error } from "../protocol/errors.ts";

@@ -1,9 +1,10 @@
 /** CopyObject: an object's bytes under another key, or with other metadata. */
+
+import { WRITE } from "../../auth/tokens.ts";
 import type { KeptChecksum } from "../../format/fields/sums.ts";
 import { etagMillis } from "../../format/version.ts";
 import { algorithmOf, createChecksum } from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { WRITE } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { s3Checksum } from "../protocol/etag.ts";
 import { ValueSink } from "../store/value-sink.ts";

@@ -1,9 +1,9 @@
 /** Reading an object into another value: for CopyObject and UploadPartCopy. */
 import { createHash } from "node:crypto";
+import { READ } from "../../auth/tokens.ts";
 import { piecesOf } from "../../server/transfer/outgoing.ts";
 import type { ValueReader } from "../../shards/vault/vault.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { READ } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { demandConditions } from "../protocol/etag.ts";
 import { placeOf, storeKey } from "../protocol/names.ts";

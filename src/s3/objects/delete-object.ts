@@ -1,6 +1,7 @@
 /** DeleteObject: after it there is none, whether there was one or not. */
+
+import { REMOVE } from "../../auth/tokens.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { REMOVE } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { removeKey } from "../store/remove.ts";
 import type { Terms } from "../store/value-sink.ts";

@@ -1,6 +1,7 @@
 /** DeleteObjects: up to a thousand at once, each with its own outcome. */
+
+import { REMOVE } from "../../auth/tokens.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { REMOVE } from "../exchange/needs.ts";
 import { knownError, S3Error } from "../protocol/errors.ts";
 import { storeKey } from "../protocol/names.ts";
 import { allOf, type Elements, readDocument, textOf } from "../protocol/xml.ts";

@@ -1,5 +1,6 @@
 /** GetObject and HeadObject: an object, or a range of it, if its conditions hold. */
 
+import { READ } from "../../auth/tokens.ts";
 import { ifRangeHolds } from "../../rules/conditions.ts";
 import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "../../rules/range.ts";
 import type { Res } from "../../server/http/http.ts";
@@ -11,7 +12,6 @@ import { isHeaderText } from "../../util/header-text.ts";
 import { REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
 import { begin, type Lines } from "../exchange/answer.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { READ } from "../exchange/needs.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { demandConditions } from "../protocol/etag.ts";
 import { factsAt, type ObjectFacts, openObject } from "../store/objects.ts";

@@ -23,7 +23,7 @@ import { S3Error } from "../protocol/errors.ts";
 import { s3Checksum } from "../protocol/etag.ts";
 import type { ObjectFacts } from "../store/objects.ts";
 
-export const DEFAULT_TYPE = "binary/octet-stream";
+const DEFAULT_TYPE = "binary/octet-stream";
 const S3_META_PREFIX = "x-amz-meta-";
 const NAMES = [
   "cache-control",

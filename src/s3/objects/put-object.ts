@@ -1,8 +1,8 @@
 /** PutObject: an object as it comes, whole or in signed chunks. */
 
+import { WRITE } from "../../auth/tokens.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { WRITE } from "../exchange/needs.ts";
 import type { Sums } from "../exchange/payload.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { NO_TERMS, ValueSink } from "../store/value-sink.ts";

@@ -22,7 +22,8 @@ import {
 export const SKEW_MS_MAX = 15 * 60 * 1000;
 /** Longest that a presigned URL holds, in seconds: a week. */
 const EXPIRES_SECONDS_MAX = 604_800;
-const UNSIGNED = "UNSIGNED-PAYLOAD";
+/** The body's mode where its bytes are not signed. */
+export const UNSIGNED = "UNSIGNED-PAYLOAD";
 /** RFC 5322, section 3.3 */
 const ZONE = / ([+-])([01]\d|2[0-3])([0-5]\d)$/;
 const TIME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/;

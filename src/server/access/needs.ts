@@ -2,7 +2,7 @@
  * What each request needs of the token that it comes with: permission by method, path and query, and the keys
  * that the token has to cover. Deny by default: a reserved path that is not in this table needs an operator.
  */
-import { bitsOf, type Token } from "../../auth/tokens.ts";
+import { ADMIN, CHANGE, LIST, METRICS, READ, REMOVE, type Token, WATCH, WRITE } from "../../auth/tokens.ts";
 import { parametersOf } from "../../rules/query.ts";
 import type { KeyBytes } from "../../shards/arena/write.ts";
 import type { Req } from "../http/http.ts";
@@ -22,17 +22,8 @@ import {
 } from "../http/target.ts";
 import { DELETE, GET, HEAD, POST, PUT } from "../status/meter.ts";
 
-const READ = bitsOf(["read"]);
-const LIST = bitsOf(["list"]);
-const WRITE = bitsOf(["write"]);
-const WATCH = bitsOf(["watch"]);
-const REMOVE = bitsOf(["delete"]);
-const METRICS = bitsOf(["metrics"]);
-const ADMIN = bitsOf(["admin"]);
 /** Whatever a GET of a key can be told to be by its query. */
 const ALL_READS = READ | LIST | WATCH;
-/** A change in place answers what became of the value. */
-const CHANGE = READ | WRITE;
 const NOTHING = 0;
 
 /** What a request asks for. */

@@ -3,12 +3,10 @@
  * the key.
  */
 import type { TokenRecord } from "../../auth/token-file.ts";
-import { bitsOf, TokenSet } from "../../auth/tokens.ts";
+import { ADMIN, METRICS, TokenSet } from "../../auth/tokens.ts";
 import type { Req } from "../http/http.ts";
 import { type ClientAccess, holderOf } from "./gate.ts";
 
-const ADMIN = bitsOf(["admin"]);
-const METRICS = bitsOf(["metrics"]);
 const AUTHORIZATION = Buffer.from("authorization");
 
 export class Operators {

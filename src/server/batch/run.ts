@@ -3,7 +3,7 @@
  * had been sent alone, and its result has its place.
  */
 
-import { bitsOf, type Token } from "../../auth/tokens.ts";
+import { CHANGE, READ, REMOVE, type Token, WRITE } from "../../auth/tokens.ts";
 import type { ClusterAccess } from "../../cluster/node/access.ts";
 import { NO_TRAILER } from "../../format/fields/trailer.ts";
 import { matchHolds, noneMatchHolds } from "../../rules/conditions.ts";
@@ -30,11 +30,8 @@ const UNDER_WAY_MAX = 1024;
 /** Of all results of a batch: a batch can name one large value ten thousand times. */
 const RESULTS_BYTES_MAX = 32 * 1024 * 1024;
 
-const READ = bitsOf(["read"]);
-const WRITE = bitsOf(["write"]);
-const CHANGE = READ | WRITE;
 const NEEDS = {
-  ...{ get: READ, put: WRITE, post: WRITE, delete: bitsOf(["delete"]), patch: CHANGE, touch: CHANGE },
+  ...{ get: READ, put: WRITE, post: WRITE, delete: REMOVE, patch: CHANGE, touch: CHANGE },
 };
 const VERBS = { get: GET, put: PUT, post: POST, delete: DELETE, patch: OTHER, touch: OTHER };
 const METHODS = {

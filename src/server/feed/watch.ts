@@ -14,7 +14,7 @@ import { bufferOf, nameOf } from "../../util/bytes.ts";
 import { ERRORS } from "../../util/errors.ts";
 import { WATCHER_BYTES_MAX } from "../../util/limits.ts";
 import type { Res } from "../http/http.ts";
-import type { Paced } from "../http/pace.ts";
+import { type Paced, STALL_MS } from "../http/pace.ts";
 import { sendError, statusLine } from "../http/reply.ts";
 import { sourceOf } from "../list/list-source.ts";
 import { GET } from "../status/meter.ts";
@@ -27,8 +27,6 @@ import { progressAt, type Told } from "./told.ts";
 const PLACE_MS = 100;
 /** When nothing happens it comes this often: it moves on all the same. */
 const PROGRESS_MS = 5000;
-/** A client that takes nothing for so long is closed; it knows a place to go on from. */
-const STALL_MS = 60_000;
 /** When a browser comes back after a break. */
 const RETRY_MS = 1000;
 /** Keys of one piece of the first list. */
@@ -263,6 +261,7 @@ export class Watch implements Watcher, Paced, Asker {
 
   beat(nowMs: number): void {
     if (this.writable) return;
+    // It knows a place to go on from.
     if (nowMs - this.waitsSinceMs > STALL_MS) this.res.close();
     // uWS would close a connection that takes nothing for ten seconds: any write arms its timer anew.
     else this.res.cork(() => this.res.write(":\n"));

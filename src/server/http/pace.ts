@@ -7,6 +7,8 @@
 
 /** Shorter than uWS' 10 s by more than its granularity of 4 s. */
 const PACE_MS = 3000;
+/** A client that takes nothing for so long is closed. */
+export const STALL_MS = 60_000;
 
 /** A transfer that waits for its client. */
 export interface Paced {

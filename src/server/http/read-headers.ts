@@ -41,7 +41,7 @@ const LISTS_PROBLEM = {
 };
 
 /** Reads the conditions that reads and writes have in common. Answers what is wrong, or null. */
-export function readConditions(req: Req, into: Conditions): string | null {
+function readConditions(req: Req, into: Conditions): string | null {
   const ifMatch = headerLines(req, IF_MATCH);
   const date = ifMatch === "" ? headerLines(req, IF_UNMODIFIED_SINCE) : "";
   return judgeConditions(ifMatch, headerLines(req, IF_NONE_MATCH), date, into);

@@ -12,6 +12,7 @@ import type { WriteVerb } from "../../rules/write.ts";
 import type { WriteResult } from "../../shards/arena/write.ts";
 import { ERRORS, type ErrorCode } from "../../util/errors.ts";
 import type { Res, Text } from "./http.ts";
+import { ascii } from "./target.ts";
 
 const REASONS: Record<number, string> = {
   200: "OK",
@@ -179,10 +180,6 @@ export function sendWriteResult(res: Res, verb: WriteVerb, result: WriteResult, 
 function withEtag(head: Uint8Array, etag: Uint8Array): Uint8Array {
   head.set(etag, head.length - ETAG_BYTES);
   return head;
-}
-
-function ascii(text: string): Uint8Array {
-  return Uint8Array.from(Buffer.from(text, "latin1"));
 }
 
 function utf8(text: string): Uint8Array {

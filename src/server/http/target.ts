@@ -165,6 +165,6 @@ function hexDigit(code: number | undefined): number {
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x61 + 10 : -1;
 }
 
-function ascii(text: string): Uint8Array {
+export function ascii(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text, "latin1"));
 }

@@ -5,13 +5,12 @@
  */
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
-import type { Paced } from "../http/pace.ts";
+import { type Paced, STALL_MS } from "../http/pace.ts";
 import { sendError } from "../http/reply.ts";
 import type { Failure } from "../later/failure.ts";
 import { GET } from "../status/meter.ts";
 import { leaveFront } from "./line-answer.ts";
 
-const STALL_MS = 60_000;
 /** White space between two lines, or two elements of an array, means nothing. */
 const BLANK = Buffer.from("\n");
 

@@ -6,7 +6,7 @@ import { copyOf } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { LINES_TYPE } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
-import type { Req, Res } from "../http/http.ts";
+import type { Res } from "../http/http.ts";
 import { sendError } from "../http/reply.ts";
 import {
   TARGET_BAD_KEY,
@@ -16,20 +16,19 @@ import {
   TARGET_TOO_LONG,
 } from "../http/target.ts";
 import { streamHead } from "../lines/line-answer.ts";
+import type { AnswerQuery } from "../reads/reads.ts";
 import { GET, HEAD } from "../status/meter.ts";
 import { cursorOf, isListQuery, type ListQuery, readListQuery } from "./list-query.ts";
 import { type ListSource, questionOf, sourceOf } from "./list-source.ts";
 import { streamList } from "./list-stream.ts";
 
 const ACCEPT = Buffer.from("accept");
-/** Answers lists. */
-export type AnswerList = (res: Res, req: Req, query: string, target: number, head: boolean) => boolean;
 
 /**
  * What takes a GET or HEAD whose query asks for a list.
  * @returns a function that answers false where the request is for something else
  */
-export function createLists(context: FrontContext): AnswerList {
+export function createLists(context: FrontContext): AnswerQuery {
   const { meter, key } = context;
   const refused = (res: Res, code: ErrorCode, detail: string): true => {
     meter.count(GET, sendError(res, code, { detail }));

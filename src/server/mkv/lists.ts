@@ -23,7 +23,8 @@ import { streamHead } from "../lines/line-answer.ts";
 import { StreamedAnswer } from "../lines/streamed-answer.ts";
 import { higher } from "../list/list-query.ts";
 import { type ListSource, sourceOf } from "../list/list-source.ts";
-import { type AnswerList, scopesOf } from "../list/lists.ts";
+import { scopesOf } from "../list/lists.ts";
+import type { AnswerQuery } from "../reads/reads.ts";
 import { GET } from "../status/meter.ts";
 
 /** It lists so many keys at once. */
@@ -35,7 +36,7 @@ const SLASH = 0x2f;
 const NOTHING_UNLINKED = Buffer.from('{"keys":[],"next":""}');
 
 /** @param lists what answers all other lists */
-export function createMkvLists(context: FrontContext, lists: AnswerList): AnswerList {
+export function createMkvLists(context: FrontContext, lists: AnswerQuery): AnswerQuery {
   const { meter, key } = context;
   return (res, req, query, target, head) => {
     const [operation] = query.split("&");

@@ -3,6 +3,7 @@
 import { joinFrames, splitFrames } from "../../cluster/peers/frames.ts";
 import type { PeerHandler } from "../../cluster/peers/peer-handler.ts";
 import { NOTHING } from "../../util/bytes.ts";
+import { BYTES_TYPE } from "../../util/header-text.ts";
 import {
   PEER_ANSWERING_BYTES_MAX,
   PEER_ANSWERS_BYTES_MAX,
@@ -11,7 +12,7 @@ import {
 import { statusLine } from "../http/reply.ts";
 import type { Exchange } from "./exchange.ts";
 
-export const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
+export const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: ${BYTES_TYPE}`);
 
 /** First byte of a frame with a change in place that another node hands on. All others are the cluster's. */
 export const HANDED_CHANGE = 35;

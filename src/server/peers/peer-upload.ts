@@ -15,11 +15,10 @@ import type { ErrorCode } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { Linger } from "../http/linger.ts";
-import { sendError, sendErrorAndStayOpen, statusLine } from "../http/reply.ts";
+import { sendError, sendErrorAndStayOpen } from "../http/reply.ts";
 import { BodyFlow, type BodyTaker } from "../writes/body-flow.ts";
+import { BYTES_HEAD } from "./batch.ts";
 import { refusalOf } from "./refusal.ts";
-
-const HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: application/octet-stream`);
 
 const BAD_HEAD = "the value's head is missing or malformed";
 
@@ -179,7 +178,7 @@ export class PeerUpload implements BodyTaker {
     this.phase = ANSWERED;
     this.flow.end();
     this.res.cork(() => {
-      this.res.writeStatus(HEAD);
+      this.res.writeStatus(BYTES_HEAD);
       this.res.end(answer);
     });
     this.context.inFlight.leave();

@@ -2,7 +2,7 @@
  * The lock of a state: a value under a key beside it, created only where there is none. So it is held once
  * over all nodes, by what POST promises.
  */
-import { bitsOf, type Token } from "../../auth/tokens.ts";
+import { READ, type Token } from "../../auth/tokens.ts";
 import type { Life } from "../../rules/expiry.ts";
 import { plainHead, type WriteResult } from "../../shards/arena/write.ts";
 import { NOTHING } from "../../util/bytes.ts";
@@ -17,7 +17,6 @@ import { type Current, readCurrent } from "../reads/current.ts";
 
 /** As Terraform's own backends call it. */
 const SUFFIX = Buffer.from(".tflock");
-const READ = bitsOf(["read"]);
 
 /** A lock that somebody holds. */
 export interface HeldLock {

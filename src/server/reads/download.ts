@@ -10,14 +10,12 @@ import type { ValueReader } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
-import type { Paced } from "../http/pace.ts";
+import { type Paced, STALL_MS } from "../http/pace.ts";
 
 /** Bytes that one client may get before the others have their turn. */
 const TURN_BYTES = 2 * 1024 * 1024;
 /** So much of the end, with TLS or where there is no more, is sent from a copy: uWS gathers up to 16 KiB. */
 const LAST_BYTES = 16 * 1024;
-/** A client that takes nothing for so long is closed. */
-const STALL_MS = 60_000;
 
 export class Download implements Paced {
   private readonly context: FrontContext;

@@ -10,7 +10,7 @@ import { cappedCaching } from "../../rules/caching.ts";
 import { lastModifiedSeconds } from "../../rules/conditions.ts";
 import type { Found } from "../../shards/vault/vault.ts";
 import { CoarseClock } from "../../util/clock.ts";
-import { isHeaderText } from "../../util/header-text.ts";
+import { BYTES_TYPE, isHeaderText } from "../../util/header-text.ts";
 import { HTTP_DATE_BYTES, writeHttpDate } from "../../util/http-date.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
@@ -58,7 +58,7 @@ export function isInertType(contentType: string): boolean {
  * A stored type is checked when it arrives; a store written by other hands must not be able to add headers.
  */
 function safeType(contentType: string): string {
-  return isHeaderText(contentType) ? contentType : "application/octet-stream";
+  return isHeaderText(contentType) ? contentType : BYTES_TYPE;
 }
 
 /** What the headers say of a value. */

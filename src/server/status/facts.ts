@@ -1,19 +1,5 @@
 /** What the front knows of the node that it serves, beside the vault: types only. */
-import type { ClusterStats } from "../../cluster/repair/status.ts";
-
-/** What a node of a cluster says of it. */
-export interface ClusterFacts {
-  /** Whether it has a layout to work by: without one it serves nobody. */
-  ready: boolean;
-  /** Why it serves nobody, where it is not for want of a layout. */
-  reason: string | null;
-  /** What it has been unable to do for clients for some seconds, for a person; null: nothing. */
-  unable: string | null;
-  /** In a few words, for `/health`. */
-  health: object;
-  /** All, for `/_stats` and `/_metrics`. */
-  stats: ClusterStats;
-}
+import type { ClusterFacts } from "../../cluster/repair/status.ts";
 
 /** What the front knows about the node beside the vault. */
 export interface NodeFacts {

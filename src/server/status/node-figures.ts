@@ -2,6 +2,8 @@
  * The table of a worker's figures: /_stats, /health and /_metrics are made from it. Those of the shards are
  * named in engine/figures/stats.ts, those of the process and the cluster in the tables beside this one.
  */
+
+import type { ClusterFacts } from "../../cluster/repair/status.ts";
 import {
   overShards,
   SHARD_FIGURE_NAMES,
@@ -13,7 +15,7 @@ import type { Sample } from "../../util/prometheus.ts";
 import { FLAG, NUMBER, TEXT } from "../describe/shapes.ts";
 import { CATALOG_FIGURES } from "./catalog-figures.ts";
 import { CLUSTER_FIGURES, type ClusterMetric } from "./cluster-figures.ts";
-import type { ClusterFacts, NodeFacts } from "./facts.ts";
+import type { NodeFacts } from "./facts.ts";
 import { type Figure, type Metric, snakeCase } from "./figure.ts";
 import type { Meter } from "./meter.ts";
 import { PROCESS_FIGURES, type ProcessFigures } from "./process-figures.ts";

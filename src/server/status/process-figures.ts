@@ -23,7 +23,7 @@ const MS_PER_SECOND = 1000;
 
 const startedSeconds = (Date.now() - process.uptime() * MS_PER_SECOND) / MS_PER_SECOND;
 
-/** How many entries a folder of /proc has; nothing where there is none. */
+/** Nothing where the system has no /proc. */
 function openDescriptors(): readonly { value: number }[] {
   try {
     return [{ value: readdirSync("/proc/self/fd").length }];

@@ -3,10 +3,11 @@
  * of node-figures.ts.
  */
 
+import type { ClusterFacts } from "../../cluster/repair/status.ts";
 import { DIRECTORY_GONE } from "../../engine/list/directory-watch.ts";
 import type { ShardStats, Vault } from "../../shards/vault/vault.ts";
 import { prometheusText } from "../../util/prometheus.ts";
-import type { ClusterFacts, NodeFacts } from "./facts.ts";
+import type { NodeFacts } from "./facts.ts";
 import { documentOf, familiesOf } from "./figure.ts";
 import { Meter } from "./meter.ts";
 import { NODE_FIGURES, type NodeSource } from "./node-figures.ts";

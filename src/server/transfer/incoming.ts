@@ -4,7 +4,7 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import type { ReadMember } from "../../archive/member.ts";
-import { bitsOf, type Token } from "../../auth/tokens.ts";
+import { type Token, WRITE } from "../../auth/tokens.ts";
 import {
   isMetadataName,
   META_PREFIX,
@@ -47,7 +47,6 @@ export type Stored =
 
 const STORED: Stored = { kind: "stored" };
 const KEPT: Stored = { kind: "kept" };
-const WRITE = bitsOf(["write"]);
 /** Of `newer`: how often another writer may be faster. */
 const FASTER_MAX = 20;
 /** Tried again as well: whether it was done is not known, and it may be done twice; or nobody knows why. */

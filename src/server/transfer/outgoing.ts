@@ -3,8 +3,8 @@
  * ones in pieces at it.
  */
 import type { ArchivedValue } from "../../archive/member.ts";
-import type { ClusterAccess, Consistency, ReadAnswer } from "../../cluster/node/access.ts";
-import { isInline, isRemote, type RemoteValue } from "../../cluster/wire/values.ts";
+import type { ClusterAccess, Consistency } from "../../cluster/node/access.ts";
+import { isInline, type RemoteValue } from "../../cluster/wire/values.ts";
 import { endOf } from "../../format/end.ts";
 import { metadataOf } from "../../format/fields/metadata.ts";
 import { sumsText } from "../../format/fields/sums.ts";
@@ -15,9 +15,9 @@ import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { JSON_TYPE } from "../../util/header-text.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
-import { innerText } from "../../value/stored.ts";
+import { FRAME_BYTES, innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
-import { findInVault, pieceReady } from "./find.ts";
+import { findInCluster, findInVault, type Openers, openValue, pieceReady } from "./find.ts";
 
 /** A value as it goes into an archive. */
 export interface Outgoing {
@@ -29,10 +29,6 @@ export interface Outgoing {
 
 /** What is said of a value, wherever it is. */
 type Described = Pick<Found, "json" | "contentType" | "trailer" | "valueBytes">;
-
-const FRAME_BYTES = JSON_PREFIX.length + JSON_SUFFIX.length;
-/** A large value that is replaced just when it is read is looked up again so many times. */
-const REPLACED_MAX = 5;
 
 export class OutgoingValues {
   private readonly context: FrontContext;
@@ -58,7 +54,7 @@ export class OutgoingValues {
         if (found.valueBytes > CHUNK_BYTES) return "large";
         return atHand(key, etagOf(found.etag), found, found.copy());
       });
-    const answer = await this.ask(this.cluster, key);
+    const answer = await findInCluster(this.cluster, key, this.consistency);
     if (answer.state !== "found") return null;
     const { value, ballot } = answer;
     return isInline(value) ? atHand(key, etagText(ballot), value, copyOf(value.bytes)) : "large";
@@ -66,30 +62,12 @@ export class OutgoingValues {
 
   /** Reads a key whose value is to be sent now, whatever its size. */
   async readLarge(key: Uint8Array): Promise<Outgoing | null> {
-    const { cluster } = this;
-    if (cluster === null) return findInVault(this.context, key, (found) => opened(key, found));
-    for (let tries = 0; tries < REPLACED_MAX; tries++) {
-      const answer = await this.ask(cluster, key);
-      if (answer.state !== "found") return null;
-      const { value, ballot } = answer;
-      const etag = etagText(ballot);
-      if (isInline(value)) return atHand(key, etag, value, copyOf(value.bytes));
-      if (isRemote(value) && !cluster.isHere(value)) return remote(cluster, key, etag, value);
-      const here = await findInVault(this.context, key, (found) =>
-        found.state === "found" && etagOf(found.etag) === etag ? opened(key, found) : null,
-      );
-      if (here !== null) return here;
-    }
-    throw new VaultError("unavailable", "a large value was replaced again and again while it was read");
-  }
-
-  private async ask(
-    cluster: ClusterAccess,
-    key: Uint8Array,
-  ): Promise<Exclude<ReadAnswer, { state: "unavailable" }>> {
-    const answer = await new Promise<ReadAnswer>((resolve) => cluster.read(key, this.consistency, resolve));
-    if (answer.state === "unavailable") throw new VaultError("no_quorum");
-    return answer;
+    const openers: Openers<Outgoing> = {
+      here: (found) => opened(key, found),
+      inline: (value, ballot) => atHand(key, etagText(ballot), value, copyOf(value.bytes)),
+      remote: (cluster, value, ballot) => remote(cluster, key, etagText(ballot), value),
+    };
+    return openValue(this.context, key, openers, this.consistency);
   }
 }
 

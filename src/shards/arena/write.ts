@@ -82,6 +82,11 @@ export interface WriteResult {
   replicas?: number;
 }
 
+/** Of a write that was not made, or of which nobody knows. */
+export function failedWrite(error: ErrorCode, detail: string): WriteResult {
+  return { error, detail, created: false, deleted: false, etag: null };
+}
+
 export type WriteDone = (result: WriteResult) => void;
 
 /** A body that arrives in pieces. */

@@ -25,7 +25,7 @@ import {
   type Operation,
 } from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
-import type { KeyBytes, WriteDone, WriteResult } from "../arena/write.ts";
+import { failedWrite, type KeyBytes, type WriteDone, type WriteResult } from "../arena/write.ts";
 import { PartitionScan, type PartitionScanSetup, type ScanStep } from "./partition-scan.ts";
 
 /** What became of housekeeping: null, or why not. */
@@ -84,9 +84,7 @@ export class Housekeeping {
     const { queues } = this.setup;
     operation.shard = shard;
     if (!queues[shard % queues.length].submit(operation, done))
-      setImmediate(() =>
-        done({ error: "overloaded", detail: "", created: false, deleted: false, etag: null }),
-      );
+      setImmediate(() => done(failedWrite("overloaded", "")));
   }
 
   /** Sends an operation to every shard; answers the first thing that went wrong, once all have answered. */

@@ -21,7 +21,7 @@ import {
   type Operation,
 } from "../arena/operation.ts";
 import type { ShardQueue } from "../arena/queue.ts";
-import type { Upload, WriteDone, WriteResult } from "../arena/write.ts";
+import { failedWrite, type Upload, type WriteDone, type WriteResult } from "../arena/write.ts";
 import { Backlog } from "./backlog.ts";
 
 /** Bytes on their way to the thread from which on the client is paused. */
@@ -205,7 +205,7 @@ export class LocalUpload implements Upload {
   accept(ballot: Ballot, trailer: Uint8Array, done: WriteDone, stays = false): void {
     this.stays = stays;
     if (this.over) {
-      setImmediate(() => done(failure("too_slow", "")));
+      setImmediate(() => done(failedWrite("too_slow", "")));
       return;
     }
     this.operation.ballot = ballot;
@@ -235,7 +235,7 @@ export class LocalUpload implements Upload {
   }
 
   private fail(error: ErrorCode, detail: string): void {
-    this.finish(failure(error, detail));
+    this.finish(failedWrite(error, detail));
   }
 
   /** The upload has failed: says so to whoever waits. */
@@ -257,8 +257,4 @@ export class LocalUpload implements Upload {
     this.gathering.close();
     this.backlog.close();
   }
-}
-
-function failure(error: ErrorCode, detail: string): WriteResult {
-  return { error, detail, created: false, deleted: false, etag: null };
 }
