@@ -25,6 +25,7 @@ const LAYERS = [
     "cli/subcommand",
     "master",
     "master/steward",
+    "master/presence",
     "master/etcd",
     "master/layout",
     "master/registry",

@@ -10,6 +10,7 @@ import { FrontDesk } from "../cluster/fronts/front-desk.ts";
 import { openRunFile, type RunFile } from "../cluster/identity/run-file.ts";
 import type { ClusterState } from "../cluster/layout/cluster-file.ts";
 import { featuresWith } from "../cluster/layout/features.ts";
+import { demandMaster } from "../cluster/link/master-role.ts";
 import { NodeHttp } from "../cluster/link/node-http.ts";
 import { PeerTls } from "../cluster/link/peer-tls.ts";
 import { createMemberRoutes } from "../cluster/membership/member-routes.ts";
@@ -254,21 +255,21 @@ export class ClusterPart {
   /** Follows an invitation, once the master answers under the URL that it gave. */
   private async join(master: string, url: string): Promise<void> {
     const { signer, tls } = this;
-    const http = new NodeHttp({ url: master, signer, tls, connections: 1 });
+    let http: NodeHttp | null = null;
     try {
-      const answer = await http.request("GET", "/health", null, MASTER_MS);
-      if (JSON.parse(answer.body.toString()).role !== "master") throw new Error("it is no master");
+      http = new NodeHttp({ url: master, signer, tls, connections: 1 });
+      await demandMaster(http, MASTER_MS);
       this.log.warn({ master, url }, "a master has this worker in its -volumes: joining its cluster");
       this.url = url;
       if (this.membership === null) this.start([master], url);
-      else void this.membership.addMaster(master);
+      else this.membership.addMaster(master).catch((error: Error) => this.log.warn(error.message));
     } catch (error) {
       this.log.warn(
         { master, reason: (error as Error).message },
         "a master invites this worker, but cannot be reached under the URL that it gives (its -public-url)",
       );
     } finally {
-      await http.close();
+      await http?.close();
     }
   }
 

@@ -56,6 +56,7 @@ export class MasterDocuments {
       layout: steward.layout,
       move: steward.move(now()),
       waiting: steward.queue,
+      hindrance: steward.upkeep.hindrance,
       absence: steward.absence(now()),
     };
   }

@@ -125,7 +125,7 @@ export class Keeper {
   /** What keeps it from its work, for a person; null: nothing. */
   private get trouble(): string | null {
     if (this.disk.reason !== null) return `${CANNOT_WRITE}: ${this.disk.reason}`;
-    return this.chores.reason === null ? null : `${CANNOT_LOOK}: ${this.chores.reason}`;
+    return this.chores.reason === null ? this.outreach.problem : `${CANNOT_LOOK}: ${this.chores.reason}`;
   }
 
   /** Does whatever is due. To be called a few times a second. */

@@ -66,6 +66,7 @@ const LAYOUT_ANSWER = new Shape(
     ...{ success: oneOf(true), epoch: COUNT, layout: orNull(LAYOUT) },
     ...{ move: orNull(openObject({ epoch: COUNT, done: COUNT, total: COUNT })) },
     waiting: { type: "array", description: "Changes that wait." },
+    hindrance: { ...orNull(TEXT), description: "Why none of them begins, where none does." },
     absence: { description: "What is waited for before a lost worker is replaced." },
   }),
 );

@@ -1,7 +1,7 @@
 /**
  * What a master asks of workers by itself, one request a worker at a time: workers of -volumes that do not
- * report are asked to register, a worker that knows a newer layout is asked for it, and one that wants to
- * join is tried under its public URL.
+ * report are asked to register, workers that know a newer layout are asked for it until one has told it, and
+ * one that wants to join is tried under its public URL.
  */
 
 import type { RequestSigner } from "../auth/signature.ts";
@@ -21,6 +21,10 @@ const INVITE_MS_MAX = 2000;
 const INVITES_MAX = 16;
 /** Between two tries to learn a layout. */
 const LEARN_MS = 500;
+/** Workers that are named with the reason why their layout cannot be read. */
+const REASONS_MAX = 3;
+
+const CANNOT_READ = "workers know a newer layout, but it cannot be read";
 
 export interface OutreachOptions {
   steward: Steward;
@@ -48,9 +52,10 @@ export class Outreach {
   private inviting = 0;
   private learning = false;
   private learnMs = 0;
-  private readonly learned = new Recurring((reason) =>
-    this.options.log.warn({ reason }, "a worker knows a newer layout, but it cannot be read"),
-  );
+  /** Whose turn it is of those that know a newer layout, and why it could not be read, by URL. */
+  private learnTurn = 0;
+  private readonly unread = new Map<string, string>();
+  private readonly learned = new Recurring((reason) => this.options.log.warn({ reason }, CANNOT_READ));
 
   constructor(options: OutreachOptions) {
     this.options = options;
@@ -71,7 +76,13 @@ export class Outreach {
     this.tries.ask(steward.untried(nowMs));
     for (const tried of this.tries.results) steward.tried(tried);
     const newer = steward.newerAt(nowMs);
-    if (newer !== null && !this.learning && nowMs >= this.learnMs) void this.learn(newer);
+    if (newer.length === 0) this.hasLearned();
+    else if (!this.learning && nowMs >= this.learnMs) void this.learn(newer[this.learnTurn % newer.length]);
+  }
+
+  /** Why a newer layout is not learned, for a person; null: it is, or there is none. */
+  get problem(): string | null {
+    return this.learned.reason === null ? null : `${CANNOT_READ}: ${this.learned.reason}`;
   }
 
   async close(): Promise<void> {
@@ -105,13 +116,22 @@ export class Outreach {
     try {
       const answer = await this.client(url).request("GET", PEER_LAYOUT_PATH, null, ASK_MS);
       if (answer.status !== 200) throw new Error(sentence(answer.body, answer.status));
-      steward.learn(now(), readMember(answer.body.toString()));
-      this.learned.passed();
+      // What one says may be of another cluster; the next one may know better.
+      if (steward.learn(now(), readMember(answer.body.toString()))) this.hasLearned();
+      else this.learnTurn++;
     } catch (error) {
-      this.learned.failed(`${url}: ${(error as Error).message}`);
+      this.learnTurn++;
+      this.unread.set(url, (error as Error).message);
+      const reasons = [...this.unread].sort().slice(0, REASONS_MAX);
+      this.learned.failed(reasons.map(([name, reason]) => `${name}: ${reason}`).join("; "));
     }
     this.learnMs = now() + LEARN_MS;
     this.learning = false;
+  }
+
+  private hasLearned(): void {
+    this.unread.clear();
+    this.learned.passed();
   }
 
   private client(url: string): NodeHttp {

@@ -348,3 +348,18 @@ test("layout: a cluster has an id from its birth, kept by every change; an older
   for (const cluster of ["", "A".repeat(32), 1])
     assert.throws(() => checked({ ...first, cluster }), /32 hex digits/);
 });
+
+test("lives: nodes that come and go under ever new URLs make room for each other, and for none of the cluster's", () => {
+  const place = { name: "memory", paceMs: 1e6, read: () => null, write() {}, writeSoon: async () => true };
+  const lives = new Lives(place, assert.fail);
+  opened.push(lives);
+  const admit = (number: number, isNeeded: (url: string) => boolean): boolean =>
+    lives.admit(life({ url: `http://n${number}:1`, incarnation: 5, session: session(number) }), isNeeded);
+  const isOurs = (url: string): boolean => url === "http://n0:1" || url === "http://n1:1";
+  for (let number = 0; number < 5000; number++) assert.equal(admit(number, isOurs), true);
+  const known = (number: number): number =>
+    lives.knownOf(life({ url: `http://n${number}:1`, session: session(9999) })).incarnation;
+  assert.deepEqual([known(0), known(1), known(2), known(2951), known(4999)], [5, 5, 0, 0, 5]);
+  assert.equal(admit(4999, isOurs), true, "it is known still");
+  assert.throws(() => admit(5000, () => true), /too many nodes have been here/);
+});

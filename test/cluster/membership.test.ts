@@ -1,6 +1,6 @@
 /** What a worker makes of layouts, without a network: `start` is never called. */
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { readClusterFile } from "../../src/cluster/layout/cluster-file.ts";
@@ -110,4 +110,13 @@ test("membership: a directory is bound to the URL under which it is a member, an
   const member = open(a);
   member.membership.takeFromMaker(layout, null, {});
   assert.throws(() => open("http://x:1", { directory: member.directory }), /belongs to http:\/\/a:1/);
+});
+
+test("membership: a damaged CLUSTER file is said, and what to do with it", () => {
+  const { directory } = open(a);
+  writeFileSync(path.join(directory, "CLUSTER"), "no file of ours");
+  assert.throws(
+    () => open(a, { directory }),
+    /CLUSTER is .*move it away: without it the worker.* synchronises anew/,
+  );
 });

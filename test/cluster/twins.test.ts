@@ -68,3 +68,40 @@ test("twins: the earlier process of a node is fenced as soon as the others know 
     await cluster.dispose();
   }
 });
+
+test("twins: an empty worker that was given the URL of another one waits while that one answers there, and fences nobody", async () => {
+  const cluster = await startCluster({ workers: 3 });
+  const [, , c] = cluster.workers;
+  const healthOf = async (port: number) => {
+    const { status, text } = await call(port, "GET", "/health");
+    return { code: status, ...JSON.parse(text) };
+  };
+  try {
+    assert.equal((await call(c.port, "PUT", "/k", { headers: RAW, body: "x" })).status, 201);
+    const port = await freePort();
+    const stranger = await launch([
+      ...["-port", String(port), "-host", "127.0.0.1", "-data", `${c.data}.stranger`, "-public-url", c.url],
+      ...["-master", `http://127.0.0.1:${cluster.masterPort}`],
+    ]);
+    try {
+      await untilLogged(stranger, /another worker answers under/);
+      const waiting = await healthOf(port);
+      assert.deepEqual(
+        [waiting.code, waiting.status, waiting.reason.includes(`another worker answers under ${c.url}`)],
+        [503, "joining", true],
+        JSON.stringify(waiting),
+      );
+      assert.doesNotMatch(stranger.output(), /registered with the master/);
+      assert.equal((await call(c.port, "GET", "/k")).text, "x");
+      assert.doesNotMatch(c.log(), /fenced/);
+      // Its disk may be lost, and the machine be a new one: then it comes in its place.
+      await c.kill();
+      await untilLogged(stranger, /registered with the master/);
+    } finally {
+      stranger.child.kill("SIGKILL");
+      await stranger.ended;
+    }
+  } finally {
+    await cluster.dispose();
+  }
+});

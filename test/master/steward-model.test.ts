@@ -159,7 +159,7 @@ class Master {
 
   private learn(): void {
     const { steward, nowMs } = this;
-    const worker = this.workers.find(({ url }) => url === steward.newerAt(nowMs));
+    const worker = this.workers.find(({ url }) => url === steward.newerAt(nowMs)[0]);
     if (worker === undefined) return;
     const { url, name, region, store, layout, votes } = worker;
     const document = { url, region, host: name, store, epoch: layout?.epoch ?? 0, layout };
@@ -192,7 +192,11 @@ class Master {
     this.order((orders, epoch) => {
       if (stuck > 0) orders.recover(this.nowMs, epoch, missing);
       else if (refused !== undefined) orders.remove(this.nowMs, refused.url);
-      else if (this.nowMs - this.movingSinceMs > MOVE_MS_MAX) orders.abandon(this.nowMs, epoch);
+      else if (this.nowMs - this.movingSinceMs > MOVE_MS_MAX) {
+        orders.abandon(this.nowMs, epoch);
+        // Only a master that is started anew wants again what an operator has given up.
+        this.restart(this.disk);
+      }
     });
   }
 
@@ -257,6 +261,7 @@ function run(master: Master, random: Random): void {
     if (random.below(4) === 0) copies.push(master.disk);
   }
   for (const worker of workers) Object.assign(worker, { isUp: true, isCut: false });
+  master.restart(master.disk);
   const endMs = master.nowMs + REST_MS_MAX;
   do {
     master.pass(3000, () => true);

@@ -69,9 +69,9 @@ const MEMBER_ROUTES = "cluster/membership/member-routes.ts";
 const REPLICA = "engine/shard/replica.ts";
 const CANDIDATES = "engine/state/candidates.ts";
 const DECISIONS = "master/layout/decisions.ts";
-const UPKEEP = "master/steward/upkeep.ts";
-const ABSENCE = "master/steward/absence.ts";
-const ADMISSION = "master/steward/admission.ts";
+const WAITING = "master/steward/waiting.ts";
+const ABSENCE = "master/presence/absence.ts";
+const ADMISSION = "master/presence/admission.ts";
 const SETTINGS = "master/steward/settings.ts";
 const ACCEPTS = "cluster/replica/accept-log.ts";
 const HOT_KEYS = "cluster/node/hot-keys.ts";
@@ -644,9 +644,9 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   // Changes begin that cannot end.
   {
-    file: UPKEEP,
-    from: 'if (next?.kind !== "replace") return this.setup.absence(nowMs).shaky > 0;',
-    to: 'if (next?.kind !== "replace") return false;',
+    file: WAITING,
+    from: "if (absence(nowMs).shaky > 0) return this.unableText();",
+    to: "",
     ...STEWARD,
   },
   // Nobody, or anybody, need have reached who joins.
@@ -733,7 +733,7 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   // Moves begin that those who would be left cannot end; who is dead keeps one from ending.
   {
-    file: UPKEEP,
+    file: WAITING,
     from: "shakyAfter(nowMs, layout, change, next) === 0",
     to: "shakyAfter(nowMs, layout, change, next) >= 0",
     ...STEWARD,

@@ -85,6 +85,7 @@ async function replace(words: Words, terminal: Terminal): Promise<number> {
   const master = masterOf(words);
   const [old, fresh] = words.operands.map((text) => urlOf(text, master));
   const answer = await master.ask<LayoutAnswer>("POST", "/layout", { replace: old, with: fresh });
+  warnOfFew(answer, old, terminal);
   return follow(master, answer, old, words, terminal);
 }
 
@@ -94,11 +95,17 @@ async function leave(verb: "drain" | "remove", words: Words, terminal: Terminal)
   let answer = await master.ask<LayoutAnswer>("GET", "/layout");
   // Asked for before: only the watching begins anew.
   if (!isLeaving(answer, url)) answer = await master.ask<LayoutAnswer>("POST", "/layout", { [verb]: url });
-  const { layout } = answer;
-  const staying = layout?.nodes.filter((node) => node.state === "active" && node.url !== url).length ?? 0;
-  if (layout !== null && staying < layout.replicas)
-    terminal.err(`only ${staying} workers stay: less than ${layout.replicas} copies of each key\n`);
+  warnOfFew(answer, url, terminal);
   return follow(master, answer, url, words, terminal);
+}
+
+/** Says that there will be fewer copies, as where one member replaces another. */
+function warnOfFew({ layout, waiting }: LayoutAnswer, leaving: string, terminal: Terminal): void {
+  if (layout === null) return;
+  const comes = waiting.some((change) => change.kind === "replace" && change.url === leaving);
+  const staying = layout.nodes.filter((node) => node.state === "active" && node.url !== leaving).length;
+  if (staying + Number(comes) < layout.replicas)
+    terminal.err(`only ${staying} workers stay: less than ${layout.replicas} copies of each key\n`);
 }
 
 /** Watches until the worker is off the layout. */
@@ -139,7 +146,7 @@ function isOver(answer: LayoutAnswer, url: string): boolean {
 function progressText(answer: LayoutAnswer, url: string): string {
   const index = answer.waiting.findIndex((change) => change.url === url);
   const before = index >= 0 ? `in the queue behind ${index + 1} other change${index > 0 ? "s" : ""}: ` : "";
-  return answer.move === null ? "starting" : `${before}${moveText(answer.move)}`;
+  return answer.move === null ? (answer.hindrance ?? "starting") : `${before}${moveText(answer.move)}`;
 }
 
 function urlOf(text: string, { scheme }: Master): string {

@@ -61,7 +61,7 @@ export interface LayoutAnswer {
     done: number;
     workers: { url: string; total: number; done: number }[];
   } | null;
-  /** Members that are not there or do not vote, and what that means (master/steward/absence.ts). */
+  /** Members that are not there or do not vote, and what that means (master/presence/absence.ts). */
   absence: {
     missing: string[];
     idle: string[];
@@ -69,6 +69,8 @@ export interface LayoutAnswer {
     stuck: number;
   };
   waiting: { kind: string; url?: string; nodes?: { url: string }[]; node?: { url: string } }[];
+  /** Why nothing of it begins; null: it does; absent: an older master. */
+  hindrance?: string | null;
 }
 
 export interface Master {

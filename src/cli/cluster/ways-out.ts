@@ -10,8 +10,10 @@ import { moveText, watch } from "./progress.ts";
 export const ABANDON_MOVE: Subcommand = {
   name: "abandon-move",
   operands: "",
-  summary: "Gives up the move that is under way; nothing is lost.",
+  summary: "Gives up the move that is under way, or changes that wait; nothing is lost.",
   more: `The layout from before the move is in force again. A worker that was joining has to be started with an empty data directory to join again.
+Where nothing moves, the changes that wait for their turn are given up. A move for another -region or -replicas is not begun again
+before the worker, or the master, is started anew; a dead worker that was to be removed stays until it was up again, or is removed by hand.
 A move that waits for a dead worker is given up by itself after -remove-after.
 
 ${STATUSES}`,
@@ -41,10 +43,18 @@ ${STATUSES}`,
 async function abandonMove(words: Words, terminal: Terminal): Promise<number> {
   const master = masterOf(words);
   const before = await master.ask<LayoutAnswer>("GET", "/layout");
-  if (before.move === null) throw new Error("nothing is moving");
-  const after = await master.ask<LayoutAnswer>("POST", "/layout", { abandon: before.epoch });
+  const { move, waiting, epoch } = before;
+  if (move === null && waiting.length === 0) throw new Error("nothing is moving");
+  const after = await master.ask<LayoutAnswer>("POST", "/layout", { abandon: epoch });
+  const changes = `${waiting.length} change${waiting.length === 1 ? "" : "s"}`;
+  const rest =
+    waiting.length === 0
+      ? ""
+      : `; ${changes} waited for its end and go${waiting.length === 1 ? "es" : ""} on`;
   terminal.out(
-    `the move of epoch ${before.epoch} is given up; the layout from before it is in force as epoch ${after.epoch}\n`,
+    move === null
+      ? `${changes} that waited ${waiting.length === 1 ? "is" : "are"} given up; the layout of epoch ${epoch} stays in force\n`
+      : `the move of epoch ${epoch} is given up; the layout from before it is in force as epoch ${after.epoch}${rest}\n`,
   );
   return 0;
 }

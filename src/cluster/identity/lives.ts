@@ -82,16 +82,19 @@ export class Lives {
 
   /**
    * Hears of a life. True: it is the newest of its URL, and on disk. False: it is an earlier one.
+   * @param isNeeded whether a URL is one of the cluster's: what is known of the others may have to make room
    * @throws Error when it cannot be put on disk; then it is not admitted
    */
-  admit({ url, store, incarnation, session }: Life): boolean {
+  admit(
+    { url, store, incarnation, session }: Life,
+    isNeeded: (url: string) => boolean = () => true,
+  ): boolean {
     const entry = this.entries.get(url);
     if (entry !== undefined && entry.store === store && entry.session === session) return true;
     const last =
       entry === undefined ? 0 : entry.store === store ? entry.incarnation : (entry.former[store] ?? 0);
     if (incarnation <= last) return false;
-    if (entry === undefined && this.entries.size >= URLS_MAX)
-      throw new Error("too many nodes have been here");
+    if (entry === undefined && this.entries.size >= URLS_MAX) this.makeRoom(isNeeded);
     const isOther = entry !== undefined && entry.store !== store;
     const former = isOther ? withFormer(entry) : (entry?.former ?? {});
     const doubt = isOther || (entry?.doubt ?? false);
@@ -105,6 +108,16 @@ export class Lives {
       throw error;
     }
     return true;
+  }
+
+  /** Forgets the URL that came first of those that nobody needs: nodes come and go for years. */
+  private makeRoom(isNeeded: (url: string) => boolean): void {
+    for (const url of this.entries.keys())
+      if (!isNeeded(url)) {
+        this.entries.delete(url);
+        return;
+      }
+    throw new Error("too many nodes have been here");
   }
 
   /** Whether a life is an earlier one of its URL, or of a store that another one has replaced. */

@@ -128,12 +128,12 @@ export class Senders {
         return `${FOREIGN} ${url} has another layout under the number ${layout.epoch}`;
       }
     if (!isNamedIn(layout, life.url)) return null;
-    return this.admitted(life) ? null : `${FENCED} a later start of ${life.url} is known at ${url}`;
+    return this.admitted(life, layout) ? null : `${FENCED} a later start of ${life.url} is known at ${url}`;
   }
 
-  private admitted(life: Life): boolean {
+  private admitted(life: Life, layout: Layout | null): boolean {
     try {
-      return this.setup.lives.admit(life);
+      return this.setup.lives.admit(life, (url) => isNamedIn(layout, url));
     } catch (error) {
       // Nothing of the request was done.
       throw new VaultError(

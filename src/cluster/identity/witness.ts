@@ -2,7 +2,7 @@
  * A master as a witness: what it makes of the life in a heartbeat. It is asked when too few of the other
  * nodes can tell whether a store is the newest (standing.ts).
  */
-import { isForeign, type Layout } from "../layout/layout.ts";
+import { isForeign, isNamedIn, type Layout } from "../layout/layout.ts";
 import { decodeMarks, type Life } from "./life.ts";
 import type { Known, Lives } from "./lives.ts";
 
@@ -30,7 +30,7 @@ export function witness(
       foreign: `foreign: ${life.url} belongs to the cluster ${life.cluster}; its master keeps the layout of another one, ${own}`,
     };
   if (!isMember) return {};
-  const isNewest = lives.admit(life);
+  const isNewest = lives.admit(life, (url) => isNamedIn(layout, url));
   const known = lives.knownOf(life);
   if (!isNewest) return { known, fenced: `fenced: a later start of ${life.url} is known to the master` };
   const marks = report.marks === undefined ? null : decodeMarks(report.marks);

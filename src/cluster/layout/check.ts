@@ -72,14 +72,14 @@ function checkedNode(value: unknown): LayoutNode {
     if (typeof text !== "string" || text === "" || text.length > NAME_CHARACTERS_MAX)
       throw new Error(`a node has id, url, region and host, each of 1 to ${NAME_CHARACTERS_MAX} characters`);
   if (id !== url) throw new Error(`a node's id is its URL, not ${id} beside ${url}`);
-  if (!isNodeUrl(url as string)) throw new Error(`${url} is no URL that a node can have`);
+  if (!isNodeUrl(url)) throw new Error(`${url} is no URL that a node can have`);
   if (state !== "active" && state !== "draining") throw new Error("a node's state is active or draining");
   return { id, url, region, host, state } as LayoutNode;
 }
 
-/** Written as `nodeUrl` (config) writes it, so that one node has one name. */
-function isNodeUrl(text: string): boolean {
-  if (!URL.canParse(text)) return false;
+/** Whether it is a URL, written as `nodeUrl` (config) writes it, so that one node has one name. */
+export function isNodeUrl(text: unknown): text is string {
+  if (typeof text !== "string" || !URL.canParse(text)) return false;
   const { protocol, origin, host } = new URL(text);
   return (protocol === "http:" || protocol === "https:") && host !== "" && origin === text;
 }

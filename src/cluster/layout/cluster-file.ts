@@ -39,7 +39,14 @@ export interface ClusterState {
  */
 export function readClusterFile(directory: string, storeNode = 0): ClusterState | null {
   const file = path.join(directory, NAME);
-  const members = readSealed(file, FORMAT, VERSION);
+  let members: Record<string, unknown> | null;
+  try {
+    members = readSealed(file, FORMAT, VERSION);
+  } catch (error) {
+    throw new Error(
+      `${(error as Error).message}; restore it from a copy, or move it away: without it the worker, started with -master or -volumes as before, synchronises anew from the others`,
+    );
+  }
   if (members === null) return null;
   const { url, store, masters, voting, layout, birth } = members;
   // A file from before these were there.

@@ -1,5 +1,6 @@
 /** The heartbeats to one master, for ever: at once after something new, seldom while it does not answer. */
 import { readKnown } from "../identity/lives.ts";
+import { demandMaster } from "../link/master-role.ts";
 import { NodeHttp, type NodeHttpOptions } from "../link/node-http.ts";
 import type { Heartbeat, HeartbeatAnswer } from "./messages.ts";
 import type { MembershipLog } from "./options.ts";
@@ -7,6 +8,8 @@ import type { MembershipLog } from "./options.ts";
 const ASK_MS = 3000;
 /** Longest pause between two tries while a master does not answer. */
 const BACKOFF_MS_MAX = 3000;
+/** While a master does not answer, another reason for it is logged no sooner than this. */
+const SAY_AGAIN_MS = 60_000;
 /** Pause while there is no layout: until then nothing can be served. */
 const EAGER_MS = 250;
 /** Heartbeats of many workers spread out: each pause is longer or shorter by up to this share. */
@@ -33,6 +36,9 @@ export class MasterLink {
   private closed = false;
   /** null: not asked yet. */
   private answers: boolean | null = null;
+  /** Why it does not answer; null: it does, or was not asked yet. */
+  failure: string | null = null;
+  private said = { failure: null as string | null, atMs: 0 };
   private pauseMs: number;
 
   /** @param rank its place among the masters: the first one makes the layouts */
@@ -94,12 +100,10 @@ export class MasterLink {
   private async report(heartbeat: Heartbeat): Promise<string | null> {
     const path = this.answers === true ? "/heartbeat" : "/register";
     try {
-      const { status, body } = await this.http.request(
-        "POST",
-        path,
-        Buffer.from(JSON.stringify(heartbeat)),
-        ASK_MS,
-      );
+      // To a worker, it would be a key to be written.
+      if (path === "/register") await demandMaster(this.http, ASK_MS);
+      const text = Buffer.from(JSON.stringify(heartbeat));
+      const { status, body } = await this.http.request("POST", path, text, ASK_MS);
       if (status !== 200) return `status ${status}: ${body.toString().trim()}`;
       this.setup.heard(readAnswer(body.toString()), heartbeat);
       if (heartbeat.rank === this.rank) this.toldRank?.();
@@ -117,11 +121,14 @@ export class MasterLink {
     }, ms);
   }
 
-  /** Logs only that a master has come or gone. */
+  /** Logs that a master has come or gone, and from time to time another reason for that. */
   private say(failure: string | null): void {
+    this.failure = failure;
     const answers = failure === null;
-    if (answers === this.answers) return;
+    const isOther = failure !== this.said.failure && performance.now() - this.said.atMs >= SAY_AGAIN_MS;
+    if (answers === this.answers && !isOther) return;
     this.answers = answers;
+    this.said = { failure, atMs: performance.now() };
     const { log, url: master } = this.setup;
     if (answers) log.info({ master }, "registered with the master");
     else

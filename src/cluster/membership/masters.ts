@@ -41,6 +41,12 @@ export class Masters {
     return this.links.map(({ url, isAnswering }) => ({ url, answers: isAnswering }));
   }
 
+  /** Why those that do not answer do not, for a person; empty: nothing is known to be wrong. */
+  get failures(): string {
+    const failing = this.links.filter(({ failure }) => failure !== null);
+    return failing.map(({ url, failure }) => `${url}: ${failure}`).join("; ");
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.links.map((link) => link.close()));
   }

@@ -6,11 +6,11 @@
  * A worker that was started without -master and -volumes is alone. A master that lists it in its -volumes may
  * invite it: it then registers there and belongs to that cluster for good (the CLUSTER file). It comes only
  * with an empty store, or when the master says that no other worker holds keys: then they become the
- * cluster's first. Another
- * master that invites it, too, and is of no other cluster, becomes one more of its masters, in order of their
- * URLs, so that all workers agree which comes first; unless -master names its masters.
+ * cluster's first. Another master that invites it, too, and is of no other cluster, becomes one more of its
+ * masters, in order of their URLs, so that all workers agree which comes first; unless -master names them.
  */
 import { VaultError } from "../../util/errors.ts";
+import { isNodeUrl } from "../layout/check.ts";
 import { isForeign } from "../layout/layout.ts";
 import type { Membership } from "./membership.ts";
 import type { Invitation, MemberDocument } from "./messages.ts";
@@ -101,12 +101,9 @@ function parse(body: Uint8Array): { invitation?: Invitation; layout?: unknown } 
     throw new VaultError("bad_request", "the body is not JSON");
   }
   const invitation = document?.invitation;
-  const isInvitation =
-    typeof invitation?.master === "string" &&
-    URL.canParse(invitation.master) &&
-    typeof invitation.url === "string" &&
-    URL.canParse(invitation.url);
-  if (isInvitation || document?.layout !== undefined) return document;
+  if (invitation !== undefined && ![invitation?.master, invitation?.url].every(isNodeUrl))
+    throw new VaultError("bad_request", "an invitation has the URLs of a master and of this worker");
+  if (invitation !== undefined || document?.layout !== undefined) return document;
   throw new VaultError("bad_request", "the body has neither a layout nor an invitation");
 }
 

@@ -11,6 +11,7 @@ import { Senders } from "../identity/senders.ts";
 import { checked } from "../layout/check.ts";
 import type { Placement } from "../layout/groups.ts";
 import type { Layout } from "../layout/layout.ts";
+import { Namesake } from "../link/namesake.ts";
 import { Masters } from "./masters.ts";
 import { MemberState } from "./member-state.ts";
 import {
@@ -39,6 +40,7 @@ export class Membership {
   private readonly masters: Masters;
   private readonly peers: StaticPeers | null;
   private readonly tries: Tries;
+  private readonly namesake: Namesake;
   /** What it remembers of the other nodes. */
   readonly lives: Lives;
   private progress: Progress | null = null;
@@ -63,6 +65,7 @@ export class Membership {
     this.masters = this.createMasters();
     this.state.onLayout(() => this.masters.hurry());
     this.tries = new Tries(options, () => this.masters.hurry());
+    this.namesake = new Namesake({ ...options, store: this.state.member });
     const isStatic = this.state.masters.length === 0 && volumes.length > 0;
     this.peers = isStatic ? new StaticPeers(this, options) : null;
   }
@@ -97,12 +100,17 @@ export class Membership {
   /** Begins to register, or to look for the others. */
   start(): void {
     this.own.start(this.isMember);
-    this.masters.start();
-    this.peers?.start();
+    const begin = (): void => {
+      this.masters.start();
+      this.peers?.start();
+    };
+    if (this.isMember) begin();
+    else void this.namesake.whenGone(begin);
   }
 
   async close(): Promise<void> {
     this.own.close();
+    this.namesake.close();
     await Promise.all([this.masters.close(), this.peers?.close(), this.lives.close()]);
   }
 
@@ -240,9 +248,10 @@ export class Membership {
   get problem(): string | null {
     if (this.own.fenced !== null) return this.own.fenced;
     if (this.isMember) return null;
+    if (this.namesake.problem !== null) return this.namesake.problem;
     if (this.refused !== null) return `the master does not take this worker in: ${this.refused}`;
     if (this.layout !== null) return "this worker is not part of the cluster's layout (yet)";
-    if (this.peers === null) return "no layout yet: waiting for the master";
+    if (this.peers === null) return `no layout yet: ${this.masters.failures || "waiting for the master"}`;
     return `no layout yet: ${this.peers.reason || "waiting for the other workers of -volumes"}`;
   }
 
@@ -263,9 +272,7 @@ export class Membership {
     return {
       ...facts,
       ...{ rank, progress, load: this.options.load() },
-      life: encodeLife(this.own.life()),
-      marks: encodeMarks(this.marks),
-      tried: this.tries.results,
+      ...{ life: encodeLife(this.own.life()), marks: encodeMarks(this.marks), tried: this.tries.results },
     };
   }
 

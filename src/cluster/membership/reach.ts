@@ -16,17 +16,19 @@ export type ReachOptions = Pick<NodeHttpOptions, "signer" | "tls">;
 
 /** Tries it over a connection of its own. Answers what went wrong, for a person, or null. */
 export async function reach({ url, store }: Candidate, options: ReachOptions): Promise<string | null> {
-  const http = new NodeHttp({ ...options, url, connections: 1 });
+  let http: NodeHttp | null = null;
   try {
+    http = new NodeHttp({ ...options, url, connections: 1 });
     const answer = await http.request("GET", PEER_LAYOUT_PATH, null, ASK_MS);
-    if (answer.status !== 200) return `status ${answer.status}: is the key the same?`;
+    if (answer.status === 401) return "status 401: is the key the same?";
+    if (answer.status !== 200) return `status ${answer.status}: it is no worker of minivault`;
     const document = readMember(answer.body.toString());
     if (document.url !== url) return `${document.url} answers there`;
     return document.store === store ? null : "a worker with another data directory answers there";
   } catch (error) {
     return (error as Error).message;
   } finally {
-    await http.close();
+    await http?.close();
   }
 }
 

@@ -77,7 +77,12 @@ export class StaticPeers {
   private async round(): Promise<void> {
     const documents = await Promise.all(this.clients.map((client) => this.ask(client)));
     if (this.closed) return;
-    if (this.member.layout === null) this.beBorn(documents);
+    try {
+      if (this.member.layout === null) this.beBorn(documents);
+    } catch (error) {
+      // Neither what others say of themselves nor a disk that takes nothing must end this one.
+      this.say(`no layout can be made of what the workers say: ${(error as Error).message}`);
+    }
     this.timer = setTimeout(() => void this.round(), this.heartbeatMs);
   }
 
@@ -119,14 +124,7 @@ export class StaticPeers {
       return;
     }
     if (url !== this.urls[0]) return;
-    let layout: Layout;
-    try {
-      layout = firstLayout(all.map(nodeOf), replicas, commonFeatures(all), partitions);
-    } catch (error) {
-      // What others say of themselves must not end this one.
-      this.say(`no layout can be made of what the workers say: ${(error as Error).message}`);
-      return;
-    }
+    const layout = firstLayout(all.map(nodeOf), replicas, commonFeatures(all), partitions);
     log.info({ workers: this.urls }, "all workers are there: making the first layout");
     const birth = Object.fromEntries(all.map((document) => [document.url, document.store]));
     this.member.takeFromMaker(layout, own.store, birth);

@@ -87,6 +87,12 @@ export class Decisions {
     return this.layout !== null && isJoining(this.layout, url);
   }
 
+  /** All who come in by the move under way. */
+  get joining(): Set<string> {
+    const urls = this.layout?.nodes.map((node) => node.url) ?? [];
+    return new Set(urls.filter((url) => this.isJoining(url)));
+  }
+
   /** The store that the layout has under a URL; null: none. */
   storeOf(url: string): string | null {
     return this.known.stores[url] ?? null;

@@ -5,8 +5,8 @@
 import { commonFeatures, lackPartitions } from "../../cluster/layout/features.ts";
 import { firstLayout } from "../../cluster/layout/steps.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
+import type { Applicants } from "../presence/applicants.ts";
 import type { NodeRow } from "../registry/registry.ts";
-import type { Applicants } from "./applicants.ts";
 
 export interface BirthSetup {
   decisions: Decisions;

@@ -38,7 +38,7 @@ export class Newest {
 
   /** Whether it may be changed. */
   isSure(nowMs: number, layout: Layout): boolean {
-    return isMost(layout, this.followers) && this.newerAt(nowMs, layout) === null;
+    return isMost(layout, this.followers) && this.newerAt(nowMs, layout).length === 0;
   }
 
   /** Why it may not, for a person; null: most just have not been heard of yet. */
@@ -48,14 +48,13 @@ export class Newest {
     return `${names}: another layout is known there under the number ${layout.epoch}, so another master has made it, or this one has been put back from a copy; nothing changes while that is so`;
   }
 
-  /** A worker whose layout is to be taken over, or null. */
-  newerAt(nowMs: number, layout: Layout | null): string | null {
+  /** Workers whose layout is to be taken over, the newest first: any of them, if it can be asked. */
+  newerAt(nowMs: number, layout: Layout | null): string[] {
     const epoch = layout?.epoch ?? 0;
-    let best: { url: string; epoch: number } | null = null;
-    for (const row of this.registry.list(nowMs))
-      if (row.state === "up" && row.epoch > epoch && row.epoch > (best?.epoch ?? 0)) best = row;
-    if (best !== null || layout === null || !this.isReplaced(layout)) return best?.url ?? null;
-    return [...this.others].find((url) => this.registry.find(nowMs, url)?.state === "up") ?? null;
+    const newer = this.registry.list(nowMs).filter((row) => row.state === "up" && row.epoch > epoch);
+    if (newer.length > 0) return newer.sort((a, b) => b.epoch - a.epoch).map(({ url }) => url);
+    if (layout === null || !this.isReplaced(layout)) return [];
+    return [...this.others].filter((url) => this.registry.find(nowMs, url)?.state === "up");
   }
 
   /** Whether most of those that hold its data have another one under its number. */

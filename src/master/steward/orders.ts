@@ -2,14 +2,14 @@
  * What an operator may ask of the layout (POST /layout). Every order throws a ChangeError, with a sentence
  * for a person, where it cannot be followed; a standby follows none.
  */
-import { abandon, ChangeError, propose, withdraw } from "../../cluster/layout/changes.ts";
+import { abandon, ChangeError, type Plan, propose, withdraw } from "../../cluster/layout/changes.ts";
 import { FEATURES, featuresOf } from "../../cluster/layout/features.ts";
 import { startRecovery } from "../../cluster/layout/recovery.ts";
 import { raiseFeatures } from "../../cluster/layout/steps.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
+import { type Absence, stuckText } from "../presence/absence.ts";
+import type { Applicants } from "../presence/applicants.ts";
 import type { Registry } from "../registry/registry.ts";
-import { type Absence, stuckText } from "./absence.ts";
-import type { Applicants } from "./applicants.ts";
 
 export interface OrdersSetup {
   registry: Registry;
@@ -17,10 +17,12 @@ export interface OrdersSetup {
   applicants: Applicants;
   isStandby: (nowMs: number) => boolean;
   absence: (nowMs: number) => Absence;
-  /** A worker that knows a newer layout, or null. */
-  newerAt: (nowMs: number) => string | null;
+  /** Workers that know a newer layout. */
+  newerAt: (nowMs: number) => string[];
   /** Ends the move, or starts the next one, as far as that goes now. */
   step: (nowMs: number) => void;
+  /** An operator has given something up: what it was before. */
+  givenUp: (before: Plan) => void;
   log: { warn(fields: object, text: string): void };
 }
 
@@ -39,7 +41,10 @@ export class Orders {
     step(nowMs);
   }
 
-  /** The same for a worker that is gone; also gives a move up that waits for it. */
+  /**
+   * The same for a worker that is gone; also gives a move up that waits for it. Who else joined by that one
+   * may join again.
+   */
   remove(nowMs: number, url: string): void {
     this.demandWriter(nowMs);
     const { registry, decisions, absence, step, log } = this.setup;
@@ -50,13 +55,15 @@ export class Orders {
       throw new ChangeError(`${url} is ${row.state}: drain it, or stop it and wait until it is down`);
     const stuck = stuckText(absence(nowMs), decisions.layout);
     const isIn = decisions.isMember(url);
+    const others = decisions.joining;
+    others.delete(url);
     if (isIn && !decisions.isJoining(url) && stuck !== null)
       throw new ChangeError(`${url} cannot be removed: ${stuck}`);
-    if (decisions.isJoining(url)) decisions.decide(nowMs, withdraw(abandon(plan), url));
+    if (decisions.isJoining(url)) decisions.decide(nowMs, withdraw(abandon(plan), url), others);
     else if (isIn) {
       const free = this.waitsFor(url) ? abandon(plan) : plan;
       if (free !== plan) log.warn({ url }, "the move that waits for it is given up");
-      decisions.decide(nowMs, propose(withdraw(free, url), { kind: "leave", url }));
+      decisions.decide(nowMs, propose(withdraw(free, url), { kind: "leave", url }), others);
     } else {
       registry.drop(url);
       decisions.decide(nowMs, withdraw(plan, url));
@@ -70,6 +77,10 @@ export class Orders {
     const { registry, decisions, applicants, step } = this.setup;
     const { plan } = decisions;
     if (url === by) throw new ChangeError("a worker cannot replace itself");
+    if (decisions.isMember(by) && !decisions.isPlanned(by))
+      throw new ChangeError(
+        `${by} is leaving the cluster: it can replace another one when it is off the layout, with an empty data directory`,
+      );
     // It has joined by itself already, or will: then the old one only has to leave.
     if (!decisions.isPlanned(by)) {
       const row = registry.find(nowMs, by);
@@ -106,14 +117,21 @@ export class Orders {
     decisions.decide(nowMs, { ...decisions.plan, layout: raiseFeatures(layout, FEATURES) });
   }
 
-  /** Gives the move under way up, as somebody has decided who saw that epoch. What joined by it has left. */
+  /**
+   * Gives the move under way up, or where nothing moves all that waits, as somebody has decided who saw that
+   * epoch. What joined by it has left.
+   */
   abandon(nowMs: number, epoch: number): void {
     this.demandWriter(nowMs);
-    const { decisions, step, log } = this.setup;
-    const plan = abandon(decisions.plan);
+    const { decisions, step, givenUp, log } = this.setup;
+    const before = decisions.plan;
+    const onlyWaits = before.layout?.previous === null && before.queue.length > 0;
+    const plan = onlyWaits ? { ...before, queue: [] } : abandon(before);
     this.demandEpoch(epoch);
-    log.warn({ epoch }, "the move is given up, as an operator wants it");
+    const what = onlyWaits ? "what waited for its turn" : "the move";
+    log.warn({ epoch }, `${what} is given up, as an operator wants it`);
     decisions.decide(nowMs, plan);
+    givenUp(before);
     step(nowMs);
   }
 
@@ -155,8 +173,8 @@ export class Orders {
   }
 
   private demandWriter(nowMs: number): void {
-    const newer = this.setup.newerAt(nowMs);
-    if (newer !== null)
+    const [newer] = this.setup.newerAt(nowMs);
+    if (newer !== undefined)
       throw new ChangeError(`${newer} knows a newer layout, which this master learns just now: try again`);
     if (this.setup.isStandby(nowMs))
       throw new ChangeError(

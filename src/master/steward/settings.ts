@@ -10,10 +10,21 @@ export class SettingsWatch {
   private readonly replicas: number | null;
   /** Which other region a member wants, and since when, by URL. */
   private readonly wishes = new Map<string, { region: string; sinceMs: number }>();
+  /** Regions, by URL, and a number of copies that an operator has given up: they are not wanted again. */
+  private readonly declined = new Map<string, string>();
+  private declinedReplicas: number | null = null;
 
   /** @param replicas null: none were asked for, those of the layout are right */
   constructor(replicas: number | null) {
     this.replicas = replicas;
+  }
+
+  /** An operator has given up to make the layout this one, from `before`. */
+  decline(layout: Pick<Layout, "nodes" | "replicas">, before: Layout): void {
+    const regions = new Map(before.nodes.map(({ url, region }) => [url, region]));
+    for (const { url, region } of layout.nodes)
+      if ((regions.get(url) ?? region) !== region) this.declined.set(url, region);
+    if (layout.replicas !== before.replicas) this.declinedReplicas = layout.replicas;
   }
 
   /**
@@ -32,15 +43,19 @@ export class SettingsWatch {
       const row = rowOf(url);
       if (row?.state !== "up" || row.region === region) {
         this.wishes.delete(url);
+        if (row?.state === "up") this.declined.delete(url);
         continue;
       }
+      if (this.declined.get(url) === row.region) continue;
+      this.declined.delete(url);
       const before = this.wishes.get(url);
       const sinceMs = before?.region === row.region ? before.sinceMs : nowMs;
       this.wishes.set(url, { region: row.region, sinceMs });
       if (nowMs - sinceMs < settleMs) isSettled = false;
       regions[url] = row.region;
     }
-    const replicas = this.replicas === layout.replicas ? null : this.replicas;
+    const isRight = this.replicas === layout.replicas || this.replicas === this.declinedReplicas;
+    const replicas = isRight ? null : this.replicas;
     if (!isSettled || (replicas === null && Object.keys(regions).length === 0)) return null;
     return { kind: "adjust", regions, replicas };
   }

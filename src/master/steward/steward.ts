@@ -27,10 +27,10 @@ import type {
 import { Decisions } from "../layout/decisions.ts";
 import { type MoveStatus, moveStatus } from "../layout/move-status.ts";
 import type { MasterState } from "../layout/state.ts";
+import { type Absence, AbsenceWatch, NO_ABSENCE, stuckText } from "../presence/absence.ts";
+import { MASTER } from "../presence/admission.ts";
+import { Applicants, LOOK_MS } from "../presence/applicants.ts";
 import type { Registry } from "../registry/registry.ts";
-import { type Absence, AbsenceWatch, NO_ABSENCE, stuckText } from "./absence.ts";
-import { MASTER } from "./admission.ts";
-import { Applicants, LOOK_MS } from "./applicants.ts";
 import { form } from "./birth.ts";
 import { Newest } from "./newest.ts";
 import { Orders } from "./orders.ts";
@@ -81,7 +81,8 @@ export class Steward {
   private readonly applicants: Applicants;
   private readonly absences: AbsenceWatch;
   private readonly newest: Newest;
-  private readonly upkeep: Upkeep;
+  /** What is done without anybody's asking. */
+  readonly upkeep: Upkeep;
   private silent: { atMs: number; suspect: string[]; down: string[] } | null = null;
   private lastProblem: string | null = null;
   private lastForeign: string | null = null;
@@ -101,15 +102,14 @@ export class Steward {
     };
     this.upkeep = new Upkeep({
       ...common,
-      absences: this.absences,
-      times: options.times,
+      ...{ absences: this.absences, times: options.times, partitions: options.partitions },
       replicas: options.isReplicasGiven ? options.replicas : null,
-      partitions: options.partitions,
     });
     this.orders = new Orders({
       ...common,
       isStandby: (nowMs) => this.isStandby(nowMs),
       newerAt: (nowMs) => this.newerAt(nowMs),
+      givenUp: (before) => this.upkeep.givenUp(before),
       step: (nowMs) => {
         if (this.layout !== null && this.newest.isSure(nowMs, this.layout)) this.upkeep.step(nowMs);
       },
@@ -176,7 +176,7 @@ export class Steward {
       return;
     }
     const stuck = stuckText(this.absence(nowMs), this.layout);
-    this.say(stuck ?? this.newest.problem(this.layout));
+    this.say(stuck ?? this.newest.problem(this.layout) ?? this.upkeep.problem(nowMs));
     if (this.newest.isSure(nowMs, this.layout)) this.upkeep.tick(nowMs);
   }
 
@@ -196,8 +196,8 @@ export class Steward {
       : `workers do not agree which master is the first, so this one changes nothing: ${first.url} says that it is this one, ${other?.url} another; give all of them the same -master list`;
   }
 
-  /** A worker that knows a newer layout, or null. */
-  newerAt(nowMs: number): string | null {
+  /** Workers that know a newer layout, the newest first. */
+  newerAt(nowMs: number): string[] {
     return this.newest.newerAt(nowMs, this.layout);
   }
 

@@ -2,7 +2,8 @@
  * What the layout needs without anybody's asking. Workers that wait are taken in, those that come together in
  * one move. Dead workers stay in the layout; one that has been silent for `removeMs` is removed if all others
  * are up and enough for all copies. A move that waits for a dead worker is given up after as long, and
- * whoever joined by it may join again. While partitions have no majority nothing moves: it could not end.
+ * whoever joined by it may join again; so is a replacement by one that is not there. While partitions have no
+ * majority nothing moves: it could not end. Whatever an operator has given up is not begun again by itself.
  */
 import {
   abandon,
@@ -13,12 +14,12 @@ import {
   propose,
 } from "../../cluster/layout/changes.ts";
 import { partitionsNotInForce } from "../../cluster/layout/in-force.ts";
-import type { Layout } from "../../cluster/layout/layout.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
+import type { Absence, AbsenceWatch } from "../presence/absence.ts";
+import type { Applicants } from "../presence/applicants.ts";
 import type { Registry } from "../registry/registry.ts";
-import type { Absence, AbsenceWatch } from "./absence.ts";
-import type { Applicants } from "./applicants.ts";
 import { SettingsWatch } from "./settings.ts";
+import { Waiting } from "./waiting.ts";
 
 /** Silence after which a move is given up where dead workers are never removed. */
 const ABANDON_MS = 10 * 60_000;
@@ -40,11 +41,50 @@ export interface UpkeepSetup {
 export class Upkeep {
   private readonly setup: UpkeepSetup;
   private readonly settings: SettingsWatch;
+  /** Which change is next, and why none is. */
+  private readonly waiting: Waiting;
+  /** Dead workers that an operator wants to stay. */
+  private readonly staying = new Set<string>();
   private isPartitionsSaid = false;
 
   constructor(setup: UpkeepSetup) {
     this.setup = setup;
     this.settings = new SettingsWatch(setup.replicas);
+    this.waiting = new Waiting({ ...setup, waitMs: this.patienceMs });
+  }
+
+  private get patienceMs(): number {
+    const { removeMs } = this.setup.times;
+    return removeMs === 0 ? ABANDON_MS : removeMs;
+  }
+
+  /** Why what waits for its turn does not begin, for a person; null: nothing does. */
+  get hindrance(): string | null {
+    return this.waiting.hindrance;
+  }
+
+  /** The same, once it has been so for a while. */
+  problem(nowMs: number): string | null {
+    return this.waiting.problem(nowMs);
+  }
+
+  /** An operator has given up what moved, or else what waited. */
+  givenUp({ layout, queue }: Plan): void {
+    if (layout === null) return;
+    if (layout.previous !== null) {
+      this.settings.decline(layout, layout.previous);
+      for (const { url, state } of layout.nodes) if (state === "draining") this.staying.add(url);
+      return;
+    }
+    for (const change of queue) {
+      if (change.kind === "leave") this.staying.add(change.url);
+      if (change.kind !== "adjust") continue;
+      const nodes = layout.nodes.map((node) => ({
+        ...node,
+        region: change.regions[node.url] ?? node.region,
+      }));
+      this.settings.decline({ nodes, replicas: change.replicas ?? layout.replicas }, layout);
+    }
   }
 
   /** Does what is due; there is a layout. */
@@ -52,8 +92,9 @@ export class Upkeep {
     const { decisions } = this.setup;
     this.sayWhatIsNotInForce();
     this.abandonHopeless(nowMs);
+    this.waiting.letGo(nowMs);
     this.step(nowMs);
-    if (decisions.layout?.previous !== null || decisions.plan.queue.length > 0) return;
+    if (decisions.layout?.previous !== null || !this.waiting.leavesRoom(nowMs)) return;
     this.takeIn(nowMs);
     this.adjust(nowMs);
     this.removeDead(nowMs);
@@ -72,13 +113,12 @@ export class Upkeep {
     const { decisions } = this.setup;
     const { layout } = decisions;
     if (layout === null || layout.previous === null || layout.lost !== undefined) return;
-    const { removeMs } = this.setup.times;
-    const waitMs = removeMs === 0 ? ABANDON_MS : removeMs;
-    const url = this.setup.absences.hopeless(nowMs, decisions.placement, decisions.synchronised, waitMs);
+    const { absences, log } = this.setup;
+    const { placement, synchronised } = decisions;
+    const url = absences.hopeless(nowMs, placement, synchronised, this.patienceMs);
     if (url === null) return;
-    this.setup.log.warn({ url, epoch: layout.epoch }, "a move waits for a dead worker: it is given up");
-    const joining = layout.nodes.filter((node) => decisions.isJoining(node.url)).map((node) => node.url);
-    decisions.decide(nowMs, abandon(decisions.plan), new Set(joining));
+    log.warn({ url, epoch: layout.epoch }, "a move waits for a dead worker: it is given up");
+    decisions.decide(nowMs, abandon(decisions.plan), decisions.joining);
   }
 
   /** Takes in who has waited long enough, and whoever waits beside it. */
@@ -92,13 +132,11 @@ export class Upkeep {
   private adjust(nowMs: number): void {
     const { layout, queue } = this.setup.decisions.plan;
     if (layout === null || queue.length > 0) return;
+    const { registry } = this.setup;
+    // Its move would wait for one that is not there, be given up, and begin again.
+    if (layout.nodes.some(({ url }) => registry.find(nowMs, url)?.state !== "up")) return;
     const { settleMs } = this.setup.times;
-    const change = this.settings.wanted(
-      nowMs,
-      layout,
-      (url) => this.setup.registry.find(nowMs, url),
-      settleMs,
-    );
+    const change = this.settings.wanted(nowMs, layout, (url) => registry.find(nowMs, url), settleMs);
     if (change === null) return;
     this.setup.log.warn(
       change,
@@ -113,10 +151,12 @@ export class Upkeep {
     if (removeMs === 0 || layout === null || layout.previous !== null || queue.length > 0) return;
     const rows = layout.nodes.map((node) => this.setup.registry.find(nowMs, node.url));
     const silent = rows.filter((row) => row?.state !== "up");
+    for (const row of rows) if (row?.state === "up") this.staying.delete(row.url);
     const dead = silent[0];
     // More than one: that is more likely a cut link than two deaths. Not heard since our start: too early to
     // tell.
     if (silent.length !== 1 || dead == null || dead.silentMs === null || dead.silentMs < removeMs) return;
+    if (this.staying.has(dead.url)) return;
     if (rows.length - 1 < layout.replicas || this.setup.absence(nowMs).shaky > 0) return;
     this.setup.log.warn(
       { url: dead.url, silentMs: Math.round(dead.silentMs) },
@@ -130,44 +170,11 @@ export class Upkeep {
     decisions.decide(nowMs, propose(decisions.plan, change));
   }
 
-  /** Whether a change cannot begin yet: who takes another's place has to be reached first. */
-  private mustWait(nowMs: number, change: Change): boolean {
-    const { decisions, registry, applicants } = this.setup;
-    // One that has come in meanwhile is not waited for: the change is let go of in its turn.
-    if (change.kind !== "replace" || decisions.isMember(change.node.url)) return false;
-    const { url } = change.node;
-    const { store } = registry.find(nowMs, url) ?? { store: "" };
-    return !applicants.isReached(nowMs, { url, store });
-  }
-
-  /**
-   * The plan with the change at its front that is to be next: the first one that may begin, and whose move
-   * could end, as those vote who do now. Null: there is none.
-   */
-  private inOrder(nowMs: number, layout: Layout, plan: Plan): Plan | null {
-    if (layout.previous !== null || plan.queue.length === 0) return plan;
-    for (const change of plan.queue) {
-      if (this.mustWait(nowMs, change)) continue;
-      const others = plan.queue.filter((other) => other !== change);
-      const moved = { layout, queue: [change, ...others] };
-      const { absences, decisions } = this.setup;
-      try {
-        const next = () => advance(moved, decisions.placement, decisions.synchronised)?.layout ?? layout;
-        if (absences.shakyAfter(nowMs, layout, change, next) === 0) return moved;
-      } catch (error) {
-        if (!(error instanceof ChangeError)) throw error;
-        return moved;
-      }
-    }
-    return null;
-  }
-
   /** Ends the move, or starts the next one, as far as that goes now. */
   step(nowMs: number): void {
     const { decisions } = this.setup;
     while (decisions.layout !== null) {
-      if (decisions.layout.previous === null && this.setup.absence(nowMs).shaky > 0) return;
-      const plan = this.inOrder(nowMs, decisions.layout, decisions.plan);
+      const plan = this.waiting.inOrder(nowMs, decisions.layout, decisions.plan);
       if (plan === null) return;
       let next: Plan | null;
       try {

@@ -8,6 +8,8 @@
 export const MASTER = "the master";
 /** Longest reason that is kept. */
 const REASON_CHARACTERS_MAX = 300;
+/** Workers that are known to have been tried: whoever reports may name some, and a standby forgets nobody. */
+const CANDIDATES_MAX = 1024;
 
 interface Candidate {
   store: string;
@@ -26,6 +28,7 @@ export class Admission {
   /** Somebody has tried to reach a worker with this store. */
   note(url: string, store: string, by: string, problem: string | null): void {
     let candidate = this.candidates.get(url);
+    if (candidate === undefined && this.candidates.size >= CANDIDATES_MAX) return;
     if (candidate?.store !== store) {
       candidate = { store, tried: new Map() };
       this.candidates.set(url, candidate);

@@ -39,7 +39,7 @@ export class AbsenceWatch {
   private startedMs: number | null = null;
   private known: { layout: Layout; names: string; absence: Absence } | null = null;
   /** Who is missing or does not vote, as it was looked at last. */
-  private unable: readonly string[] = [];
+  unable: readonly string[] = [];
   private foreseen: { change: object; names: string; shaky: number } | null = null;
   /** Since when a member does not vote, by URL. */
   private readonly idleSince = new Map<string, number>();

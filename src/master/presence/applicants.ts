@@ -83,6 +83,11 @@ export class Applicants {
     return this.admission.problem(url, store);
   }
 
+  /** Why a worker cannot be reached; null: nobody has failed to reach it. */
+  unreachedText({ url, store }: Candidate): string | null {
+    return this.admission.problem(url, store);
+  }
+
   /** Why one that is there cannot be reached; null: nobody has failed to reach one. */
   unreached(nowMs: number): string | null {
     for (const { url, store } of this.present(nowMs)) {
