@@ -400,6 +400,17 @@ describe("steward: ways out", () => {
     assert.deepEqual([stage.nodes, stage.steward.queue], [["b", "c", "d"], []]);
   });
 
+  test("a master that has just started does not say that nothing has to be given up", () => {
+    const stage = stableStage("a", "b", "c");
+    const again = new Stage([], structuredClone(stage.disk));
+    again.pass(2000, ["a"], { voting: true, epoch: 1 });
+    const recover = (missing: string[]) => again.steward.orders.recover(again.nowMs, 1, missing);
+    assert.throws(() => recover([]), /has not heard of http:\/\/b:1, http:\/\/c:1 yet: try again/);
+    again.pass(DOWN_MS, ["a"], { voting: true, epoch: 1 });
+    recover([urlOf("b"), urlOf("c")]);
+    assert.deepEqual(again.nodes, ["a"]);
+  });
+
   test("where partitions have no majority nothing moves, and why is said; recover goes on with what is left", () => {
     const stage = stableStage("a", "b", "c");
     assert.throws(() => stage.steward.orders.recover(stage.nowMs, 1, []), /nothing has to be given up/);

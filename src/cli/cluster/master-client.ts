@@ -64,6 +64,8 @@ export interface LayoutAnswer {
   /** Members that are not there or do not vote, and what that means (master/presence/absence.ts). */
   absence: {
     missing: string[];
+    /** Absent: an older master. */
+    unheard?: string[];
     idle: string[];
     losses: { gone: number; doubtful: number };
     stuck: number;

@@ -3,6 +3,7 @@
  * that has lost a majority for good. The master decides; what is asked for carries the epoch that was seen.
  */
 
+import { notLostText } from "../../cluster/layout/recovery.ts";
 import type { Subcommand, Terminal, Words } from "../subcommand/subcommand.ts";
 import { type LayoutAnswer, MASTER_FLAGS, masterOf, type Node, STATUSES } from "./master-client.ts";
 import { moveText, watch } from "./progress.ts";
@@ -64,10 +65,7 @@ async function recover(words: Words, terminal: Terminal): Promise<number> {
   const before = await master.ask<LayoutAnswer>("GET", "/layout");
   const { absence, layout, epoch } = before;
   if (layout === null) throw new Error("the cluster has no layout yet");
-  if (absence.stuck === 0)
-    throw new Error(
-      "every partition has a majority of its copies: nothing has to be given up; remove takes a dead worker off the layout without any loss",
-    );
+  if (absence.stuck === 0) throw new Error(notLostText(absence.unheard ?? []));
   const { nodes } = await master.ask<{ nodes: Node[] }>("GET", "/nodes");
   terminal.out(describe(before, nodes));
   if (!words.switches.has("yes")) {

@@ -14,6 +14,8 @@ const FENCED = "fenced:";
 const FOREIGN = "foreign:";
 /** Senders whose words are remembered as judged. */
 const HEARD_MAX = 4096;
+/** Who must not be here and is speaks every second; what was not said for so long is over. */
+const ALARM_MS = 60_000;
 
 export interface SendersSetup {
   url: string;
@@ -21,6 +23,8 @@ export interface SendersSetup {
   incarnation: () => number;
   own: OwnLife;
   lives: Lives;
+  /** Milliseconds on a clock that only goes forward; left out: the process' own. */
+  now?: () => number;
   log: { error(fields: object, text: string): void };
 }
 
@@ -29,7 +33,7 @@ export class Senders {
   private heard = { generation: -1, layout: null as Layout | null, lives: new Map<string, Life>() };
   /** What each node said last of its vote. */
   private readonly voters = new Map<string, boolean>();
-  private alarm: string | null = null;
+  private alarm: { reason: string; atMs: number } | null = null;
 
   constructor(setup: SendersSetup) {
     this.setup = setup;
@@ -99,16 +103,21 @@ export class Senders {
     this.voters.delete(url);
   }
 
-  /** Something that must not be: said once, and shown from then on. */
+  private nowMs(): number {
+    return (this.setup.now ?? (() => performance.now()))();
+  }
+
+  /** Something that must not be: said once, and shown until it was not so for a while. */
   alert(reason: string): void {
-    if (this.alarm === reason) return;
-    this.alarm = reason;
-    this.setup.log.error({ reason }, "what a node says does not count here");
+    const isNews = this.problem !== reason;
+    this.alarm = { reason, atMs: this.nowMs() };
+    if (isNews) this.setup.log.error({ reason }, "what a node says does not count here");
   }
 
   /** What must not be and is, for a person; null: nothing. */
   get problem(): string | null {
-    return this.alarm;
+    if (this.alarm !== null && this.nowMs() - this.alarm.atMs >= ALARM_MS) this.alarm = null;
+    return this.alarm?.reason ?? null;
   }
 
   /**

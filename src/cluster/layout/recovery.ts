@@ -59,6 +59,16 @@ export function lossesWithout(layout: Layout, missing: ReadonlySet<string>): Los
 }
 
 /**
+ * Why nothing is recovered while every partition has a majority, for a person.
+ * @param unheard nodes of which a master that has just started has not heard yet
+ */
+export function notLostText(unheard: readonly string[]): string {
+  if (unheard.length > 0)
+    return `the master has just started and has not heard of ${unheard.join(", ")} yet: try again in a few seconds`;
+  return "every partition has a majority of its copies: nothing has to be given up; remove takes a dead worker off the layout without any loss";
+}
+
+/**
  * The layout by which the cluster goes on without these nodes.
  * @throws ChangeError when nothing would be left
  */

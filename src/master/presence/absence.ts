@@ -13,6 +13,8 @@ import type { NodeRow } from "../registry/registry.ts";
 export interface Absence {
   /** Down, or never heard of. */
   missing: string[];
+  /** Not heard of yet by a master that has just started: nobody knows whether they are there. */
+  unheard: string[];
   /** There, but they have to synchronise first, which they cannot where too few others vote. */
   idle: string[];
   /** Partitions that have too few copies left, with those that are missing, and with the idle ones too. */
@@ -27,6 +29,7 @@ const IDLE_MS = PROOF_WAIT_MS + 15_000;
 
 export const NO_ABSENCE: Absence = Object.freeze({
   missing: [],
+  unheard: [],
   idle: [],
   losses: Object.freeze({ gone: 0, doubtful: 0 }),
   stuck: 0,
@@ -55,17 +58,24 @@ export class AbsenceWatch {
     this.startedMs ??= nowMs;
     const isNew = nowMs - this.startedMs < DOWN_MS;
     const missing: string[] = [];
+    const unheard: string[] = [];
     const mute: string[] = [];
     for (const id of holdersOf(layout)) {
       const row = this.rowOf(nowMs, id);
       if (row === null || row.silentMs === null) {
-        if (!isNew) missing.push(id);
+        (isNew ? unheard : missing).push(id);
       } else if (row.state === "down") missing.push(id);
       else if (row.voting || row.epoch === 0) this.idleSince.delete(id);
       else mute.push(id);
     }
     const idle = mute.filter((id) => nowMs - this.sinceWhenIdle(nowMs, id) >= IDLE_MS);
     this.unable = [...missing, ...mute];
+    const absence = this.weigh(layout, missing, idle, mute);
+    return unheard.length === 0 ? absence : { ...absence, unheard };
+  }
+
+  /** What it means that these are missing or do not vote. */
+  private weigh(layout: Layout, missing: string[], idle: string[], mute: string[]): Absence {
     if (missing.length === 0 && mute.length === 0) return NO_ABSENCE;
     const names = `${missing} ${idle} ${mute}`;
     if (this.known?.layout === layout && this.known.names === names) return this.known.absence;
@@ -73,7 +83,7 @@ export class AbsenceWatch {
     const all = idle.length === 0 ? losses : lossesWithout(layout, new Set([...missing, ...idle]));
     const now = mute.length === idle.length ? all : lossesWithout(layout, new Set([...missing, ...mute]));
     const absence = {
-      ...{ missing, idle, losses },
+      ...{ missing, unheard: [], idle, losses },
       stuck: all.gone + all.doubtful,
       shaky: now.gone + now.doubtful,
     };

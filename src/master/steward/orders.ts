@@ -4,7 +4,7 @@
  */
 import { abandon, ChangeError, type Plan, propose, withdraw } from "../../cluster/layout/changes.ts";
 import { FEATURES, featuresOf } from "../../cluster/layout/features.ts";
-import { startRecovery } from "../../cluster/layout/recovery.ts";
+import { notLostText, startRecovery } from "../../cluster/layout/recovery.ts";
 import { raiseFeatures } from "../../cluster/layout/steps.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
 import { type Absence, stuckText } from "../presence/absence.ts";
@@ -146,10 +146,7 @@ export class Orders {
     if (layout === null) throw new ChangeError("the cluster has no layout yet");
     this.demandEpoch(epoch);
     const absence = this.setup.absence(nowMs);
-    if (absence.stuck === 0)
-      throw new ChangeError(
-        "every partition has a majority of its copies: nothing has to be given up; remove takes a dead worker off the layout without any loss",
-      );
+    if (absence.stuck === 0) throw new ChangeError(notLostText(absence.unheard));
     if ([...absence.missing].sort().join() !== [...missing].sort().join())
       throw new ChangeError(
         `not the same workers are down any more: ${absence.missing.join(", ") || "none"}; look again`,
