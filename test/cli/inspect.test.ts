@@ -238,7 +238,10 @@ test("verify: what a node has kept of its cluster, which a start would refuse", 
     flip(file, 40);
     const said = await run("verify", directory);
     assert.equal(said.status, 1);
-    assert.match(said.out, /^damaged: CLUSTER: what it knows of its cluster: .*checksum does not hold; restore it /m);
+    assert.match(
+      said.out,
+      /^damaged: CLUSTER: what it knows of its cluster: .*checksum does not hold; restore it /m,
+    );
     assert.match(said.out, /^damaged in 1 place: /m);
   }));
 
