@@ -1,5 +1,5 @@
 /**
- * Requests to one node: the door to undici, the only file that imports it. One request a connection at a time
+ * Requests to one node: the door to undici, the only file that loads it. One request a connection at a time
  * (uWS knows no pipelining); connections are opened as they are needed, and kept for a while.
  *
  * With a key, requests are signed, and an answer counts only with the node's signature (auth/answer.ts): any
@@ -13,7 +13,7 @@
  * cancels.
  */
 import type { Readable } from "node:stream";
-import type { buildConnector, Dispatcher, Pool } from "undici";
+import type { Dispatcher, Pool } from "undici";
 import { Receiver, readTold } from "../../auth/answer.ts";
 import {
   bodyDigest,
@@ -31,10 +31,11 @@ import {
   type ExchangeHandler,
   type Method,
   type NodeAnswer,
+  reasonOf,
   signatureOf,
 } from "./exchange.ts";
 import { PEER_PING_PATH } from "./paths.ts";
-import type { PeerTls } from "./peer-tls.ts";
+import { madeOf, type PeerTls } from "./peer-tls.ts";
 
 /** A node that does not complete the handshake in this time is not there. */
 const CONNECT_MS = 2000;
@@ -46,13 +47,12 @@ const CONNECT_MS = 2000;
 const KEEP_ALIVE_MS = 3000;
 /** A stream that does not move, or a commit that is not answered, for so long is given up. */
 const STREAM_STALL_MS = 30_000;
+/** Codes of a connection that the other side has closed. */
+const CLOSED: ReadonlySet<string> = new Set(["UND_ERR_SOCKET", "ECONNRESET"]);
 /** Time for the answer that says for which run of the node a stream is to be signed. */
 const GREETING_MS = 5000;
 
-/**
- * Loaded when the first request is to be made: it is a tenth of a second of every start, and a single node
- * never needs it.
- */
+/** Loaded with the first request: it is a tenth of a second of a start, and a single node needs none. */
 function loadUndici(): typeof import("undici") {
   return require("undici") as typeof import("undici");
 }
@@ -94,22 +94,28 @@ export class NodeHttp {
   private readonly receiver: Receiver;
   private readonly repeatable: boolean;
   private readonly authorization: (() => string | null) | undefined;
+  private readonly tls: PeerTls | undefined;
+  private hasAnswered = false;
 
   constructor(options: NodeHttpOptions) {
     const { url, address, localAddress, signer, receiver, tls, connections } = options;
     this.repeatable = options.repeatable === true;
     this.authorization = options.authorization;
+    this.tls = tls;
     this.url = url;
     this.signer = signer;
     this.receiver = receiver ?? new Receiver(url);
-    this.pool = new (loadUndici().Pool)(address ?? url, {
+    const { buildConnector, Pool } = loadUndici();
+    const from = localAddress === undefined ? {} : { localAddress };
+    const connector = madeOf(tls, (shown) => buildConnector({ timeout: CONNECT_MS, ...from, ...shown }));
+    this.pool = new Pool(address ?? url, {
       connections,
       pipelining: 1,
       headersTimeout: 0,
       bodyTimeout: 0,
       keepAliveTimeout: KEEP_ALIVE_MS,
-      ...(localAddress === undefined ? {} : { localAddress }),
-      connect: connectorOf(tls, localAddress),
+      ...from,
+      connect: (target, done) => connector()(target, done),
     });
   }
 
@@ -129,8 +135,9 @@ export class NodeHttp {
       const signed = this.signer?.sign(this.receiver, method, target, body ?? NOTHING) ?? null;
       exchange = new Exchange({
         sent: handler.sent?.bind(handler),
-        failed: (error, sent) => handler.failed(error, sent),
+        failed: (error, sent) => handler.failed(this.explained(error), sent),
         answered: (status, answer, header) => {
+          this.hasAnswered = true;
           const verdict =
             signed === null ? "genuine" : this.judge(signed, status, header, bodyDigest(answer));
           if (verdict === "genuine") handler.answered(status, answer);
@@ -233,6 +240,19 @@ export class NodeHttp {
     }
   }
 
+  /**
+   * Whoever refuses a certificate in the handshake says nothing and closes: an error that names it where that
+   * may be so.
+   */
+  private explained(error: Error): Error {
+    const isClosed = CLOSED.has(String((error as NodeJS.ErrnoException).code));
+    if (!isClosed || this.hasAnswered || this.tls?.own == null) return error;
+    const reason = `${reasonOf(error)}; it may not trust the certificate that this node shows`;
+    return Object.assign(new Error(reason, { cause: error }), {
+      code: (error as NodeJS.ErrnoException).code,
+    });
+  }
+
   /** Breaks off whatever is under way. */
   async close(): Promise<void> {
     await this.pool.destroy();
@@ -275,25 +295,4 @@ function refusal(verdict: Judgement, status: number, body: Uint8Array): string {
   if (verdict === "stale") return "the node has been started anew; what it did before is not known";
   const text = body.length <= 1024 ? Buffer.from(body).toString() : "";
   return `an answer without a valid signature (another key on one of the two, or somebody in between): ${status} ${text}`;
-}
-
-/** Connects with the certificate that counts then. */
-function connectorOf(tls: PeerTls | undefined, localAddress: string | undefined): buildConnector.connector {
-  const { buildConnector } = loadUndici();
-  const build = () =>
-    buildConnector({
-      timeout: CONNECT_MS,
-      ...(localAddress === undefined ? {} : { localAddress }),
-      ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
-      ...(tls?.own ?? {}),
-    });
-  let shown = tls?.own ?? null;
-  let connect = build();
-  return (options, done) => {
-    if (tls !== undefined && tls.own !== shown) {
-      shown = tls.own;
-      connect = build();
-    }
-    connect(options, done);
-  };
 }

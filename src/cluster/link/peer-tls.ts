@@ -43,3 +43,24 @@ function mayBeShown(pem: string): boolean {
   const usages = new X509Certificate(pem).keyUsage as string[] | undefined;
   return usages === undefined || usages.includes(CLIENT_USAGE) || usages.includes(ANY_USAGE);
 }
+
+/** What connects with TLS is made of this. */
+interface Shown {
+  ca?: string;
+  cert?: string;
+  key?: string;
+}
+
+/** Answers what was made of the certificate that counts now: anew when that is another one. */
+export function madeOf<Made>(tls: PeerTls | undefined, make: (shown: Shown) => Made): () => Made {
+  const makeNow = () => make({ ...(tls?.ca === undefined ? {} : { ca: tls.ca }), ...(tls?.own ?? {}) });
+  let own = tls?.own;
+  let made = makeNow();
+  return () => {
+    if (tls?.own !== own) {
+      own = tls?.own;
+      made = makeNow();
+    }
+    return made;
+  };
+}

@@ -113,6 +113,7 @@ describe("tls", () => {
     assert.equal(await echo(0), "echo x");
     assert.equal(await echo(2), "echo x", "without one, the key decides");
     await until(() => clients[1].state === "down", "the foreign certificate is refused");
+    assert.match(clients[1].lastFailure, /it may not trust the certificate that this node shows/);
     assert.equal(stranger.problem, null);
     // A certificate that was exchanged is shown from then on.
     for (const name of ["server.pem", "server-key.pem"])
