@@ -7,3 +7,6 @@ export const PEER_PING_PATH = "/_peer/ping";
 export const PEER_HELLO_PATH = "/_peer/hello";
 export const PEER_LAYOUT_PATH = "/_peer/layout";
 export const PEER_VALUE_PATH = "/_peer/value";
+
+/** Parameter with the name of a batch of what must not be done twice (server/peers/named-batches.ts). */
+export const NAME_PARAMETER = "name";

@@ -12,9 +12,11 @@
  * Invariants: every frame is settled exactly once; queue and batches are bounded; a failure says whether the
  * node may have seen the frame ("unknown") or surely has not ("not_sent").
  */
+import { randomBytes } from "node:crypto";
 import { PEER_BATCH_BYTES, PEER_BATCH_FRAMES_MAX } from "../../util/limits.ts";
 import { reasonOf } from "../link/exchange.ts";
 import type { NodeHttp } from "../link/node-http.ts";
+import { NAME_PARAMETER } from "../link/paths.ts";
 import { FRAME_OVERHEAD_BYTES, joinFrames, splitFrames } from "./frames.ts";
 import { PeerError, refusedError } from "./peer-error.ts";
 import type { PeerPulse } from "./peer-pulse.ts";
@@ -42,6 +44,8 @@ export interface FrameQueueSetup {
   answerMs?: number;
   /** The window of a node nearby, in batches. */
   windowMin: number;
+  /** Its frames must not be done twice where a batch comes twice: each batch has a name. */
+  onlyOnce?: boolean;
 }
 
 interface Waiting {
@@ -67,6 +71,8 @@ export class FrameQueue {
   private readonly batches = new Set<Batch>();
   private scheduled = false;
   private closed = false;
+  private readonly ownName = randomBytes(8).toString("hex");
+  private named = 0;
 
   constructor(setup: FrameQueueSetup) {
     this.setup = setup;
@@ -172,8 +178,9 @@ export class FrameQueue {
     );
     const batch: Batch = { frames, bytes: frameBytes, cancel: () => {} };
     this.batches.add(batch);
-    const { http, telling } = this.setup;
-    const { target, words } = telling.batchTarget();
+    const { http, telling, onlyOnce = false } = this.setup;
+    const { target: plain, words } = telling.batchTarget();
+    const target = onlyOnce ? this.withName(plain) : plain;
     batch.cancel = http.exchange("POST", target, body, {
       answered: (status, answer) => {
         if (status !== 200) telling.wasRefused(target, status, answer);
@@ -182,6 +189,11 @@ export class FrameQueue {
       },
       failed: (error, sent) => this.batchFailed(batch, error, sent),
     });
+  }
+
+  private withName(target: string): string {
+    const name = `${NAME_PARAMETER}=${this.ownName}${(this.named++).toString(16)}`;
+    return `${target}${target.includes("?") ? "&" : "?"}${name}`;
   }
 
   private batchAnswered(batch: Batch, status: number, answer: Buffer): void {

@@ -121,7 +121,7 @@ export class PeerClient {
     const way = { http: this.http, pulse: this.pulse, telling: this.telling, ...queueLimits };
     this.frames = new FrameQueue({ ...way, windowMin: WINDOW_MIN });
     const answerMs = 2 * queueLimits.operationMs + HANDED_SPARE_MS;
-    this.handed = new FrameQueue({ ...way, windowMin: HANDED_WINDOW_MIN, answerMs });
+    this.handed = new FrameQueue({ ...way, windowMin: HANDED_WINDOW_MIN, answerMs, onlyOnce: true });
     this.queues = [this.frames, this.handed];
     this.streams = new PeerStreams({
       ...{ http: this.streamHttp, streamsMax },

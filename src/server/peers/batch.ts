@@ -11,6 +11,7 @@ import {
 } from "../../util/limits.ts";
 import { statusLine } from "../http/reply.ts";
 import type { Exchange } from "./exchange.ts";
+import { NamedBatches } from "./named-batches.ts";
 
 export const BYTES_HEAD = Buffer.from(`${statusLine(200)}\r\nContent-Type: ${BYTES_TYPE}`);
 
@@ -23,6 +24,7 @@ export type TakeFrame = (frame: Uint8Array, reply: (answer: Uint8Array) => void)
 export class Batches {
   private readonly handler: PeerHandler;
   private readonly takeChange: TakeFrame;
+  private readonly named = new NamedBatches();
   /** What answers take that are being made or sent. */
   private answeringBytes = 0;
 
@@ -32,13 +34,22 @@ export class Batches {
     this.takeChange = takeChange;
   }
 
-  /** Hands the frames of a body to the handler, and answers once all are answered. */
-  take(body: Uint8Array, exchange: Exchange): void {
+  /**
+   * Hands the frames of a body to the handler, and answers once all are answered.
+   * @param name of what must not be done twice; null: it has none
+   */
+  take(body: Uint8Array, exchange: Exchange, name: string | null = null): void {
     const frames = splitFrames(body, PEER_BATCH_FRAMES_MAX);
     if (frames === null) {
       exchange.refuse("bad_request", { detail: "the lengths of the frames do not add up" });
       return;
     }
+    const send = (answer: Uint8Array): void => exchange.answer(BYTES_HEAD, answer);
+    if (frames.length === 0) {
+      send(NOTHING);
+      return;
+    }
+    if (name !== null && !this.named.begins(name, send)) return;
     const answers = new Array<Uint8Array>(frames.length);
     let missing = frames.length;
     let answerBytes = 0;
@@ -64,9 +75,11 @@ export class Batches {
       if (answers[index] !== undefined) throw new Error("a frame was answered twice");
       answers[index] = bytes;
       answerBytes += bytes.length;
-      if (--missing === 0) exchange.answer(BYTES_HEAD, joinFrames(answers, answerBytes));
+      if (--missing !== 0) return;
+      const all = joinFrames(answers, answerBytes);
+      if (name !== null) this.named.ended(name, all);
+      send(all);
     };
-    if (frames.length === 0) exchange.answer(BYTES_HEAD, NOTHING);
     for (let index = 0; index < frames.length; index++) {
       const reply = (bytes: Uint8Array): void => answer(index, bytes);
       if (frames[index][0] === HANDED_CHANGE) this.takeChange(frames[index], reply);

@@ -9,7 +9,8 @@
  */
 
 import { type RequestVerifier, STREAMED_BODY } from "../../auth/signature.ts";
-import { PEER_BATCH_PATH, PEER_VALUE_PATH } from "../../cluster/link/paths.ts";
+import { parameterOf } from "../../cluster/identity/life.ts";
+import { NAME_PARAMETER, PEER_BATCH_PATH, PEER_VALUE_PATH } from "../../cluster/link/paths.ts";
 import type { PeerHandler } from "../../cluster/peers/peer-handler.ts";
 import { LAYOUT_BYTES_MAX, PEER_BATCH_BYTES_MAX, PEER_HEAD_BYTES_MAX } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
@@ -60,10 +61,12 @@ export function createPeerRoutes(context: FrontContext, given: PeerRoutes): Hand
   const post = (res: Res, req: Req): void => {
     const admitted = gate.admit(res, req, "POST");
     if (admitted === null) return;
-    const { path, genuine } = admitted;
+    const { path, query, genuine } = admitted;
     const signed = genuine === null || verifier === null ? null : { verifier, genuine };
     if (path === PEER_BATCH_PATH)
-      bodies.receive(admitted, PEER_BATCH_BYTES_MAX, (body, exchange) => batches.take(body, exchange));
+      bodies.receive(admitted, PEER_BATCH_BYTES_MAX, (body, exchange) =>
+        batches.take(body, exchange, parameterOf(query, NAME_PARAMETER)),
+      );
     else if (path === PEER_VALUE_PATH)
       bodies.receive(admitted, PEER_HEAD_BYTES_MAX, (head, exchange) =>
         exchange.handOver((answer) => sendValue(context, handler, answer, head, BYTES_HEAD, signed)),
