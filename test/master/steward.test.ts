@@ -711,4 +711,18 @@ describe("steward: a master that was put back from a copy, or is not the only on
     stage.steward.tick(stage.nowMs);
     assert.deepEqual([stage.epoch, stage.nodes], [3, ["a", "b", "d"]]);
   });
+
+  test("another layout under the same number, at few of them: this one gets the next number, so that they learn it", () => {
+    const stage = stableStage("a", "b", "c", "d");
+    const own = checked(stage.steward.layout);
+    const other = checked({ ...own, nodes: own.nodes.slice(0, 3) });
+    for (const name of ["a", "b", "c"]) stage.hear(name, following(name, own));
+    stage.hear("d", following("d", other));
+    for (let ticks = 0; ticks < 3; ticks++) stage.steward.tick(stage.nowMs);
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "b", "c", "d"]]);
+    assert.equal(stage.hear("d", following("d", other)).layout?.epoch, 2);
+    for (const name of ["a", "b", "c", "d"]) stage.hear(name, following(name, checked(stage.steward.layout)));
+    stage.steward.tick(stage.nowMs);
+    assert.deepEqual([stage.epoch, stage.steward.problem], [2, null], "once");
+  });
 });

@@ -16,6 +16,8 @@ const FOREIGN = "foreign:";
 const HEARD_MAX = 4096;
 /** Who must not be here and is speaks every second; what was not said for so long is over. */
 const ALARM_MS = 60_000;
+/** Of those that are going on, as many are logged once. */
+const LOGGED_MAX = 64;
 
 export interface SendersSetup {
   url: string;
@@ -34,6 +36,8 @@ export class Senders {
   /** What each node said last of its vote. */
   private readonly voters = new Map<string, boolean>();
   private alarm: { reason: string; atMs: number } | null = null;
+  /** What was logged of what is going on. */
+  private readonly logged = new Set<string>();
 
   constructor(setup: SendersSetup) {
     this.setup = setup;
@@ -109,9 +113,13 @@ export class Senders {
 
   /** Something that must not be: said once, and shown until it was not so for a while. */
   alert(reason: string): void {
-    const isNews = this.problem !== reason;
+    const isGoingOn = this.problem !== null;
     this.alarm = { reason, atMs: this.nowMs() };
-    if (isNews) this.setup.log.error({ reason }, "what a node says does not count here");
+    // Several may say it in turns.
+    if (!isGoingOn || this.logged.size >= LOGGED_MAX) this.logged.clear();
+    if (this.logged.has(reason)) return;
+    this.logged.add(reason);
+    this.setup.log.error({ reason }, "what a node says does not count here");
   }
 
   /** What must not be and is, for a person; null: nothing. */

@@ -57,6 +57,12 @@ export function finishMove(layout: Layout): Layout {
   return { ...finished, epoch: layout.epoch + 1, previous: null };
 }
 
+/** The same layout under the next number, for those who know another one under this. */
+export function renumber(layout: Layout): Layout {
+  if (layout.previous !== null) throw new Error(`the move of epoch ${layout.epoch} is not finished`);
+  return checked({ ...layout, epoch: layout.epoch + 1 });
+}
+
 /** The same nodes at another feature level. */
 export function raiseFeatures(layout: Layout, features: number): Layout {
   if (layout.previous !== null) throw new Error(`the move of epoch ${layout.epoch} is not finished`);

@@ -5,7 +5,7 @@
  *
  * So a layout changes only once most of the nodes that hold its data have been heard of since this master's
  * start, and nobody knows a newer one. Who has another one under the same number does not count; where most
- * have, that one is taken over, as a newer one is.
+ * have, that one is taken over, as a newer one is. Otherwise it gets the next number, so that they learn it.
  */
 import type { Life } from "../../cluster/identity/life.ts";
 import { checked } from "../../cluster/layout/check.ts";
@@ -17,8 +17,9 @@ export class Newest {
   private readonly registry: Registry;
   /** Workers that follow this master's layout, or an earlier one. */
   private readonly followers = new Set<string>();
-  /** Workers that have another one under its number. */
+  /** Workers that have another one under a number, and that number. */
   private readonly others = new Set<string>();
+  private othersEpoch = 0;
   private digest: { of: Layout; text: string } | null = null;
 
   constructor(registry: Registry) {
@@ -29,6 +30,10 @@ export class Newest {
   hear(url: string, epoch: number, life: Life | null, layout: Layout | null): boolean {
     this.followers.delete(url);
     this.others.delete(url);
+    if (layout !== null && layout.epoch !== this.othersEpoch) {
+      this.others.clear();
+      this.othersEpoch = layout.epoch;
+    }
     if (epoch > (layout?.epoch ?? 0)) return false;
     const other = life?.epoch === layout?.epoch ? (life?.layout ?? null) : null;
     const isSame = layout === null || other === null || other === this.digestOf(layout);
@@ -43,7 +48,7 @@ export class Newest {
 
   /** Why it may not, for a person; null: most just have not been heard of yet. */
   problem(layout: Layout): string | null {
-    if (this.others.size === 0) return null;
+    if (this.othersOf(layout).size === 0) return null;
     const names = [...this.others].sort().join(", ");
     return `${names}: another layout is known there under the number ${layout.epoch}, so another master has made it, or this one has been put back from a copy; nothing changes while that is so`;
   }
@@ -54,12 +59,22 @@ export class Newest {
     const newer = this.registry.list(nowMs).filter((row) => row.state === "up" && row.epoch > epoch);
     if (newer.length > 0) return newer.sort((a, b) => b.epoch - a.epoch).map(({ url }) => url);
     if (layout === null || !this.isReplaced(layout)) return [];
-    return [...this.others].filter((url) => this.registry.find(nowMs, url)?.state === "up");
+    return this.strays(nowMs, layout);
+  }
+
+  /** Workers that are there and have another one under its number. */
+  strays(nowMs: number, layout: Layout): string[] {
+    return [...this.othersOf(layout)].filter((url) => this.registry.find(nowMs, url)?.state === "up");
   }
 
   /** Whether most of those that hold its data have another one under its number. */
   isReplaced(layout: Layout): boolean {
-    return isMost(layout, this.others);
+    return isMost(layout, this.othersOf(layout));
+  }
+
+  /** Those of which that was heard since the layout has its number. */
+  private othersOf(layout: Layout): ReadonlySet<string> {
+    return layout.epoch === this.othersEpoch ? this.others : NOBODY;
   }
 
   private digestOf(layout: Layout): string {
@@ -68,6 +83,8 @@ export class Newest {
     return this.digest.text;
   }
 }
+
+const NOBODY: ReadonlySet<string> = new Set();
 
 function isMost(layout: Layout, urls: ReadonlySet<string>): boolean {
   const holders = holdersOf(layout);

@@ -177,7 +177,8 @@ export class Steward {
     }
     const stuck = stuckText(this.absence(nowMs), this.layout);
     this.say(stuck ?? this.newest.problem(this.layout) ?? this.upkeep.problem(nowMs));
-    if (this.newest.isSure(nowMs, this.layout)) this.upkeep.tick(nowMs);
+    if (this.newest.isSure(nowMs, this.layout))
+      this.upkeep.tick(nowMs, this.newest.strays(nowMs, this.layout));
   }
 
   /** A master that is not the first in the -master list of its workers. */

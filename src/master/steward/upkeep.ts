@@ -14,6 +14,8 @@ import {
   propose,
 } from "../../cluster/layout/changes.ts";
 import { partitionsNotInForce } from "../../cluster/layout/in-force.ts";
+import type { Layout } from "../../cluster/layout/layout.ts";
+import { renumber } from "../../cluster/layout/steps.ts";
 import { type Decisions, nodeOf } from "../layout/decisions.ts";
 import type { Absence, AbsenceWatch } from "../presence/absence.ts";
 import type { Applicants } from "../presence/applicants.ts";
@@ -87,18 +89,25 @@ export class Upkeep {
     }
   }
 
-  /** Does what is due; there is a layout. */
-  tick(nowMs: number): void {
+  /** Does what is due; there is a layout. @param strays workers that have another one under its number */
+  tick(nowMs: number, strays: readonly string[]): void {
     const { decisions } = this.setup;
     this.sayWhatIsNotInForce();
     this.abandonHopeless(nowMs);
     this.waiting.letGo(nowMs);
     this.step(nowMs);
     if (decisions.layout?.previous !== null || !this.waiting.leavesRoom(nowMs)) return;
+    if (strays.length > 0) this.renumber(nowMs, decisions.layout, strays);
     this.takeIn(nowMs);
     this.adjust(nowMs);
     this.removeDead(nowMs);
     this.step(nowMs);
+  }
+
+  private renumber(nowMs: number, layout: Layout, strays: readonly string[]): void {
+    const { decisions, log } = this.setup;
+    log.warn({ strays }, "the layout gets another number, so that these, which know another one, learn it");
+    decisions.decide(nowMs, { ...decisions.plan, layout: renumber(layout) });
   }
 
   private sayWhatIsNotInForce(): void {
