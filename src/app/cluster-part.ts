@@ -10,8 +10,8 @@ import { FrontDesk } from "../cluster/fronts/front-desk.ts";
 import { openRunFile, type RunFile } from "../cluster/identity/run-file.ts";
 import type { ClusterState } from "../cluster/layout/cluster-file.ts";
 import { featuresWith } from "../cluster/layout/features.ts";
-import { demandMaster } from "../cluster/link/master-role.ts";
-import { NodeHttp } from "../cluster/link/node-http.ts";
+import { askOnce } from "../cluster/link/ask-once.ts";
+import { demandMaster, ROLE_PATH } from "../cluster/link/master-role.ts";
 import { PeerTls } from "../cluster/link/peer-tls.ts";
 import { createMemberRoutes } from "../cluster/membership/member-routes.ts";
 import { Membership } from "../cluster/membership/membership.ts";
@@ -255,10 +255,8 @@ export class ClusterPart {
   /** Follows an invitation, once the master answers under the URL that it gave. */
   private async join(master: string, url: string): Promise<void> {
     const { signer, tls } = this;
-    let http: NodeHttp | null = null;
     try {
-      http = new NodeHttp({ url: master, signer, tls, connections: 1 });
-      await demandMaster(http, MASTER_MS);
+      demandMaster(await askOnce({ url: master, signer, tls }, ROLE_PATH, MASTER_MS));
       this.log.warn({ master, url }, "a master has this worker in its -volumes: joining its cluster");
       this.url = url;
       if (this.membership === null) this.start([master], url);
@@ -268,8 +266,6 @@ export class ClusterPart {
         { master, reason: (error as Error).message },
         "a master invites this worker, but cannot be reached under the URL that it gives (its -public-url)",
       );
-    } finally {
-      await http?.close();
     }
   }
 

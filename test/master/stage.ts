@@ -18,6 +18,32 @@ export const urlOf = (name: string) => `http://${name}:1`;
 export const storeOf = (name: string, life = 0) =>
   Buffer.from(`${name}${life}`).toString("hex").padEnd(32, "0");
 
+export interface StewardFlags {
+  removeMs: number;
+  /** null: none were asked for. */
+  replicas: number | null;
+  partitions: number | null;
+}
+
+/** A steward with its registry, as a master that starts at `nowMs` opens them. */
+export function openSteward(
+  statics: readonly string[],
+  disk: MasterState | null,
+  { removeMs, replicas, partitions }: StewardFlags,
+  { nowMs, save, warn }: { nowMs: number; save(state: MasterState): void; warn(text: string): void },
+): { registry: Registry; steward: Steward } {
+  const registry = new Registry(statics, REGISTRY_TIMES, (url) => steward.isMember(url));
+  const steward: Steward = new Steward({
+    ...{ registry, state: disk, save, staticUrls: statics, partitions },
+    ...{ replicas: replicas ?? 3, isReplicasGiven: replicas !== null },
+    times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs },
+    lives: new Lives(mkdtempSync(path.join(folder, "master-")), () => {}),
+    log: { info() {}, warn: (_, text) => warn(text) },
+  });
+  registry.restore(nowMs, disk?.nodes ?? []);
+  return { registry, steward };
+}
+
 export class Stage {
   nowMs = 0;
   /** What the last save put on disk. */
@@ -26,28 +52,18 @@ export class Stage {
   readonly registry: Registry;
   readonly steward: Steward;
 
-  constructor(
-    statics: string[] = [],
-    disk: MasterState | null = null,
-    { removeMs = 60_000, replicas = null as number | null, partitions = null as number | null } = {},
-  ) {
-    this.registry = new Registry(statics.map(urlOf), REGISTRY_TIMES, (url) => this.steward.isMember(url));
-    this.steward = new Steward({
-      registry: this.registry,
-      state: disk,
+  constructor(statics: string[] = [], disk: MasterState | null = null, flags: Partial<StewardFlags> = {}) {
+    const all = { removeMs: 60_000, replicas: null, partitions: null, ...flags };
+    const { registry, steward } = openSteward(statics.map(urlOf), disk, all, {
+      nowMs: 0,
       save: (state) => {
         if (this.isFull) throw new Error("no space");
         this.disk = structuredClone(state);
       },
-      staticUrls: statics.map(urlOf),
-      replicas: replicas ?? 3,
-      isReplicasGiven: replicas !== null,
-      partitions,
-      times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs },
-      lives: new Lives(mkdtempSync(path.join(folder, "master-")), () => {}),
-      log: { info() {}, warn: (_, text) => void this.warnings.push(text) },
+      warn: (text) => void this.warnings.push(text),
     });
-    this.registry.restore(0, disk?.nodes ?? []);
+    this.registry = registry;
+    this.steward = steward;
   }
 
   readonly warnings: string[] = [];

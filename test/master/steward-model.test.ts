@@ -3,23 +3,19 @@
  * ever thrown, what it decides is a layout, and once all are there again the cluster comes to rest with everybody in it who may be.
  */
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
-import path from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { encodeLife } from "../../src/cluster/identity/life.ts";
-import { Lives } from "../../src/cluster/identity/lives.ts";
 import { ChangeError } from "../../src/cluster/layout/changes.ts";
 import { checked } from "../../src/cluster/layout/check.ts";
 import { FEATURES } from "../../src/cluster/layout/features.ts";
 import { type Layout, layoutDigest } from "../../src/cluster/layout/layout.ts";
 import { DOWN_MS, type Heartbeat, type Tried } from "../../src/cluster/membership/messages.ts";
 import type { MasterState } from "../../src/master/layout/state.ts";
-import { REGISTRY_TIMES, Registry } from "../../src/master/registry/registry.ts";
 import type { Orders } from "../../src/master/steward/orders.ts";
-import { SETTLE_MS, STATIC_WAIT_MS, Steward } from "../../src/master/steward/steward.ts";
+import { SETTLE_MS, type Steward } from "../../src/master/steward/steward.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { Random, randomSeed } from "../random.ts";
-import { removeFolder, temporaryFolder } from "../rest/server.ts";
+import { openSteward, type StewardFlags, storeOf, urlOf } from "./stage.ts";
 
 const RUNS = Number(process.env.RUNS ?? 12);
 const STEPS = 60;
@@ -33,10 +29,6 @@ const MOVE_MS_MAX = 60_000;
 const REMOVE_MS = 20_000;
 
 before(loadHash);
-const folder = temporaryFolder();
-after(() => removeFolder(folder));
-
-const urlOf = (name: string): string => `http://${name}:1`;
 
 /** A worker as a master sees it. */
 class ModelWorker {
@@ -63,7 +55,7 @@ class ModelWorker {
   }
 
   get store(): string {
-    return Buffer.from(`${this.name}${this.life}`).toString("hex").padEnd(32, "0");
+    return storeOf(this.name, this.life);
   }
 
   get isMember(): boolean {
@@ -112,26 +104,20 @@ class Master {
   readonly workers = NAMES.map((name) => new ModelWorker(name));
   disk: MasterState | null = null;
   /** That it is started with. */
-  flags: { replicas: number | null; removeMs: number } = { replicas: null, removeMs: 0 };
+  flags: StewardFlags = { replicas: null, removeMs: 0, partitions: null };
   steward = this.start();
   private movingSinceMs = 0;
   private seenEpoch = 0;
 
   private start(): Steward {
-    const { replicas, removeMs } = this.flags;
-    const registry = new Registry([], REGISTRY_TIMES, (url) => this.steward.isMember(url));
-    const steward = new Steward({
-      ...{ registry, state: structuredClone(this.disk), staticUrls: [] },
-      ...{ replicas: replicas ?? 3, isReplicasGiven: replicas !== null },
+    const { steward } = openSteward([], structuredClone(this.disk), this.flags, {
+      nowMs: this.nowMs,
       save: (state) => {
         this.disk = structuredClone(state);
         if (state.layout !== null) checked(structuredClone(state.layout));
       },
-      ...{ partitions: null, times: { settleMs: SETTLE_MS, staticWaitMs: STATIC_WAIT_MS, removeMs } },
-      lives: new Lives(mkdtempSync(path.join(folder, "master-")), () => {}),
-      log: { info() {}, warn() {} },
+      warn() {},
     });
-    registry.restore(this.nowMs, this.disk?.nodes ?? []);
     return steward;
   }
 
@@ -294,7 +280,11 @@ const ACTS: readonly ((scene: Scene) => void)[] = [
   ({ worker, other }) => Object.assign(worker, { region: other.region }),
   ({ master }) => master.restart(master.disk),
   ({ master, number }) => {
-    master.flags = { replicas: [null, 1, 2, 3, 5][number % 5], removeMs: number % 2 === 0 ? 0 : REMOVE_MS };
+    master.flags = {
+      partitions: null,
+      replicas: [null, 1, 2, 3, 5][number % 5],
+      removeMs: number % 2 === 0 ? 0 : REMOVE_MS,
+    };
     master.restart(master.disk);
   },
   ({ master, copy }) => master.restart(copy),

@@ -83,8 +83,12 @@ export function lacks(ends: Marks, marks: Marks): boolean {
 
 /** The target with the sender's life in it. */
 export function targetFrom(target: string, life: string | null): string {
-  if (life === null) return target;
-  return `${target}${target.includes("?") ? "&" : "?"}${FROM_PARAMETER}=${life}`;
+  return life === null ? target : withParameter(target, FROM_PARAMETER, life);
+}
+
+/** A target with one more parameter. None of ours needs to be encoded. */
+export function withParameter(target: string, name: string, value: string): string {
+  return `${target}${target.includes("?") ? "&" : "?"}${name}=${value}`;
 }
 
 /** A parameter of a query; null: it is not there. None of ours needs to be decoded. */

@@ -32,6 +32,7 @@ export interface SendersSetup {
 
 export class Senders {
   private readonly setup: SendersSetup;
+  private readonly now: () => number;
   private heard = { generation: -1, layout: null as Layout | null, lives: new Map<string, Life>() };
   /** What each node said last of its vote. */
   private readonly voters = new Map<string, boolean>();
@@ -41,6 +42,7 @@ export class Senders {
 
   constructor(setup: SendersSetup) {
     this.setup = setup;
+    this.now = setup.now ?? (() => performance.now());
   }
 
   /**
@@ -107,14 +109,10 @@ export class Senders {
     this.voters.delete(url);
   }
 
-  private nowMs(): number {
-    return (this.setup.now ?? (() => performance.now()))();
-  }
-
   /** Something that must not be: said once, and shown until it was not so for a while. */
   alert(reason: string): void {
     const isGoingOn = this.problem !== null;
-    this.alarm = { reason, atMs: this.nowMs() };
+    this.alarm = { reason, atMs: this.now() };
     // Several may say it in turns.
     if (!isGoingOn || this.logged.size >= LOGGED_MAX) this.logged.clear();
     if (this.logged.has(reason)) return;
@@ -124,7 +122,7 @@ export class Senders {
 
   /** What must not be and is, for a person; null: nothing. */
   get problem(): string | null {
-    if (this.alarm !== null && this.nowMs() - this.alarm.atMs >= ALARM_MS) this.alarm = null;
+    if (this.alarm !== null && this.now() - this.alarm.atMs >= ALARM_MS) this.alarm = null;
     return this.alarm?.reason ?? null;
   }
 

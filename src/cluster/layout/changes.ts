@@ -94,14 +94,19 @@ export function withdraw(plan: Plan, url: string): Plan {
   const queue: Change[] = [];
   for (const change of plan.queue) {
     if (change.kind !== "join") {
-      const isOfIt = change.kind !== "adjust" && change.url === url;
-      if (!isOfIt && !(change.kind === "replace" && change.node.url === url)) queue.push(change);
+      if (!isFor(change, url)) queue.push(change);
       continue;
     }
     const nodes = change.nodes.filter((node) => node.url !== url);
     if (nodes.length > 0) queue.push({ ...change, nodes });
   }
   return { ...plan, queue };
+}
+
+/** Whether a worker is to leave by a change that is no join, or to come in another's place. */
+function isFor(change: Exclude<Change, { kind: "join" }>, url: string): boolean {
+  if (change.kind === "adjust") return false;
+  return change.url === url || (change.kind === "replace" && change.node.url === url);
 }
 
 /** Whether the worker is among the new ones of the move under way. */

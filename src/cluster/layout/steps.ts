@@ -65,6 +65,5 @@ export function renumber(layout: Layout): Layout {
 
 /** The same nodes at another feature level. */
 export function raiseFeatures(layout: Layout, features: number): Layout {
-  if (layout.previous !== null) throw new Error(`the move of epoch ${layout.epoch} is not finished`);
-  return checked({ ...layout, epoch: layout.epoch + 1, features });
+  return renumber({ ...layout, features });
 }

@@ -1,11 +1,13 @@
 /** Whether a URL leads to a master: a worker takes the paths of one for keys. */
-import type { NodeHttp } from "./node-http.ts";
+import type { NodeAnswer } from "./exchange.ts";
+
+/** Where a node says what it is. */
+export const ROLE_PATH = "/health";
 
 const SHOWN_CHARACTERS_MAX = 80;
 
-/** Rejects with a sentence for a person where it is none, or cannot be asked. */
-export async function demandMaster(http: NodeHttp, timeoutMs: number): Promise<void> {
-  const { status, body } = await http.request("GET", "/health", null, timeoutMs);
+/** Throws an Error with a sentence for a person where this is no answer of a master to ROLE_PATH. */
+export function demandMaster({ status, body }: NodeAnswer): void {
   const text = body.toString();
   const role = roleOf(text);
   if (role === "master") return;

@@ -7,7 +7,8 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Recurring } from "../../util/recurring.ts";
-import { NodeHttp, type NodeHttpOptions } from "./node-http.ts";
+import { askOnce } from "./ask-once.ts";
+import type { NodeHttpOptions } from "./node-http.ts";
 import { PEER_LAYOUT_PATH } from "./paths.ts";
 
 const ASK_MS = 2000;
@@ -61,16 +62,13 @@ export class Namesake {
 
   /** The store of whoever answers there, and says that the URL is its own; null: nobody is known to. */
   private async storeThere(): Promise<string | null> {
-    const { url, signer, tls } = this.setup;
-    const http = new NodeHttp({ url, signer, tls, connections: 1 });
+    const { url } = this.setup;
     try {
-      const { status, body } = await http.request("GET", PEER_LAYOUT_PATH, null, ASK_MS);
+      const { status, body } = await askOnce(this.setup, PEER_LAYOUT_PATH, ASK_MS);
       const document = status === 200 ? JSON.parse(body.toString()) : null;
       return document?.url === url && typeof document.store === "string" ? document.store : null;
     } catch {
       return null;
-    } finally {
-      await http.close();
     }
   }
 }

@@ -1,6 +1,6 @@
 /** The heartbeats to one master, for ever: at once after something new, seldom while it does not answer. */
 import { readKnown } from "../identity/lives.ts";
-import { demandMaster } from "../link/master-role.ts";
+import { demandMaster, ROLE_PATH } from "../link/master-role.ts";
 import { NodeHttp, type NodeHttpOptions } from "../link/node-http.ts";
 import type { Heartbeat, HeartbeatAnswer } from "./messages.ts";
 import type { MembershipLog } from "./options.ts";
@@ -101,7 +101,7 @@ export class MasterLink {
     const path = this.answers === true ? "/heartbeat" : "/register";
     try {
       // To a worker, it would be a key to be written.
-      if (path === "/register") await demandMaster(this.http, ASK_MS);
+      if (path === "/register") demandMaster(await this.http.request("GET", ROLE_PATH, null, ASK_MS));
       const text = Buffer.from(JSON.stringify(heartbeat));
       const { status, body } = await this.http.request("POST", path, text, ASK_MS);
       if (status !== 200) return `status ${status}: ${body.toString().trim()}`;

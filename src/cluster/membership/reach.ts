@@ -2,7 +2,8 @@
  * Whether a node can be reached under its public URL: the master asks workers to try it of one that wants to
  * join, and tries itself (master/outreach.ts).
  */
-import { NodeHttp, type NodeHttpOptions } from "../link/node-http.ts";
+import { askOnce } from "../link/ask-once.ts";
+import type { NodeHttpOptions } from "../link/node-http.ts";
 import { PEER_LAYOUT_PATH } from "../link/paths.ts";
 import { type Candidate, readMember, type Tried } from "./messages.ts";
 
@@ -16,10 +17,8 @@ export type ReachOptions = Pick<NodeHttpOptions, "signer" | "tls">;
 
 /** Tries it over a connection of its own. Answers what went wrong, for a person, or null. */
 export async function reach({ url, store }: Candidate, options: ReachOptions): Promise<string | null> {
-  let http: NodeHttp | null = null;
   try {
-    http = new NodeHttp({ ...options, url, connections: 1 });
-    const answer = await http.request("GET", PEER_LAYOUT_PATH, null, ASK_MS);
+    const answer = await askOnce({ ...options, url }, PEER_LAYOUT_PATH, ASK_MS);
     if (answer.status === 401) return "status 401: is the key the same?";
     if (answer.status !== 200) return `status ${answer.status}: it is no worker of minivault`;
     const document = readMember(answer.body.toString());
@@ -27,8 +26,6 @@ export async function reach({ url, store }: Candidate, options: ReachOptions): P
     return document.store === store ? null : "a worker with another data directory answers there";
   } catch (error) {
     return (error as Error).message;
-  } finally {
-    await http?.close();
   }
 }
 

@@ -14,6 +14,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { PEER_BATCH_BYTES, PEER_BATCH_FRAMES_MAX } from "../../util/limits.ts";
+import { withParameter } from "../identity/life.ts";
 import { reasonOf } from "../link/exchange.ts";
 import type { NodeHttp } from "../link/node-http.ts";
 import { NAME_PARAMETER } from "../link/paths.ts";
@@ -192,8 +193,7 @@ export class FrameQueue {
   }
 
   private withName(target: string): string {
-    const name = `${NAME_PARAMETER}=${this.ownName}${(this.named++).toString(16)}`;
-    return `${target}${target.includes("?") ? "&" : "?"}${name}`;
+    return withParameter(target, NAME_PARAMETER, `${this.ownName}${(this.named++).toString(16)}`);
   }
 
   private batchAnswered(batch: Batch, status: number, answer: Buffer): void {

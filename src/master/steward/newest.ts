@@ -48,8 +48,9 @@ export class Newest {
 
   /** Why it may not, for a person; null: most just have not been heard of yet. */
   problem(layout: Layout): string | null {
-    if (this.othersOf(layout).size === 0) return null;
-    const names = [...this.others].sort().join(", ");
+    const others = this.othersOf(layout);
+    if (others.size === 0) return null;
+    const names = [...others].sort().join(", ");
     return `${names}: another layout is known there under the number ${layout.epoch}, so another master has made it, or this one has been put back from a copy; nothing changes while that is so`;
   }
 
@@ -72,7 +73,7 @@ export class Newest {
     return isMost(layout, this.othersOf(layout));
   }
 
-  /** Those of which that was heard since the layout has its number. */
+  /** Those that were heard of since the layout has its number. */
   private othersOf(layout: Layout): ReadonlySet<string> {
     return layout.epoch === this.othersEpoch ? this.others : NOBODY;
   }

@@ -6,6 +6,8 @@ import type { Change } from "../../cluster/layout/changes.ts";
 import type { Layout } from "../../cluster/layout/layout.ts";
 import type { NodeRow } from "../registry/registry.ts";
 
+type Adjustment = Change & { kind: "adjust" };
+
 export class SettingsWatch {
   private readonly replicas: number | null;
   /** Which other region a member wants, and since when, by URL. */
@@ -19,12 +21,20 @@ export class SettingsWatch {
     this.replicas = replicas;
   }
 
-  /** An operator has given up to make the layout this one, from `before`. */
-  decline(layout: Pick<Layout, "nodes" | "replicas">, before: Layout): void {
+  /** An operator has given up these regions, by URL, and this number of copies (null: none). */
+  decline({ regions, replicas }: Omit<Adjustment, "kind">): void {
+    for (const [url, region] of Object.entries(regions)) this.declined.set(url, region);
+    this.declinedReplicas = replicas ?? this.declinedReplicas;
+  }
+
+  /** The same of a move that was for them. */
+  declineMove(layout: Layout, before: Layout): void {
     const regions = new Map(before.nodes.map(({ url, region }) => [url, region]));
-    for (const { url, region } of layout.nodes)
-      if ((regions.get(url) ?? region) !== region) this.declined.set(url, region);
-    if (layout.replicas !== before.replicas) this.declinedReplicas = layout.replicas;
+    const changed = layout.nodes.filter(({ url, region }) => (regions.get(url) ?? region) !== region);
+    this.decline({
+      regions: Object.fromEntries(changed.map(({ url, region }) => [url, region])),
+      replicas: layout.replicas === before.replicas ? null : layout.replicas,
+    });
   }
 
   /**

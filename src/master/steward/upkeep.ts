@@ -74,18 +74,13 @@ export class Upkeep {
   givenUp({ layout, queue }: Plan): void {
     if (layout === null) return;
     if (layout.previous !== null) {
-      this.settings.decline(layout, layout.previous);
+      this.settings.declineMove(layout, layout.previous);
       for (const { url, state } of layout.nodes) if (state === "draining") this.staying.add(url);
       return;
     }
     for (const change of queue) {
       if (change.kind === "leave") this.staying.add(change.url);
-      if (change.kind !== "adjust") continue;
-      const nodes = layout.nodes.map((node) => ({
-        ...node,
-        region: change.regions[node.url] ?? node.region,
-      }));
-      this.settings.decline({ nodes, replicas: change.replicas ?? layout.replicas }, layout);
+      if (change.kind === "adjust") this.settings.decline(change);
     }
   }
 

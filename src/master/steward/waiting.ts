@@ -71,7 +71,11 @@ export class Waiting {
     const next = () => advance(moved, decisions.placement, decisions.synchronised)?.layout ?? layout;
     try {
       const away = change.kind === "replace" ? this.whyAway(nowMs, change) : null;
-      if (away !== null) return next() === layout ? null : away;
+      if (away !== null) {
+        // One that has become impossible is not waited for.
+        next();
+        return away;
+      }
       if (absence(nowMs).shaky > 0) return this.unableText();
       return absences.shakyAfter(nowMs, layout, change, next) === 0 ? null : this.unableText();
     } catch (error) {
