@@ -233,6 +233,8 @@ const SUMMED = [
   "refused",
   "failed",
   "unknown",
+  "said",
+  "slow",
   "keys",
   "notLinearizable",
   "undecided",
@@ -261,9 +263,20 @@ export function summaryOf({ runs, sums }: ChaosTotal): string {
 
 /** One line of a run, for people. */
 export function lineOf(result: RunResult): string {
-  const { seed, operations, unknown, failed, notLinearizable, lost, deletedBack, guessed, rewritten } =
-    result;
-  return `seed ${seed}: ${operations} operations, ${unknown} unknown, ${failed} failed, ${notLinearizable} not linearizable, ${lost} lost, ${deletedBack} back, ${guessed} guessed, ${rewritten} rewritten; ${result.faults}`;
+  const {
+    seed,
+    operations,
+    unknown,
+    said,
+    slow,
+    failed,
+    notLinearizable,
+    lost,
+    deletedBack,
+    guessed,
+    rewritten,
+  } = result;
+  return `seed ${seed}: ${operations} operations, ${unknown} unknown (${said} said, ${slow} slow), ${failed} failed, ${notLinearizable} not linearizable, ${lost} lost, ${deletedBack} back, ${guessed} guessed, ${rewritten} rewritten; ${result.faults}`;
 }
 
 /** Throws with the histories of a run where something is not right. */

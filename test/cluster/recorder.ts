@@ -28,6 +28,9 @@ export interface Told {
   refused: number;
   failed: number;
   unknown: number;
+  /** Of those: what a node said so, and what took a client too long; the others' connections were lost. */
+  said: number;
+  slow: number;
 }
 
 interface Answer {
@@ -42,7 +45,7 @@ export function hotKey(name: string, large: boolean): HotKey {
 }
 
 export class Recorder {
-  readonly told: Told = { operations: 0, done: 0, refused: 0, failed: 0, unknown: 0 };
+  readonly told: Told = { operations: 0, done: 0, refused: 0, failed: 0, unknown: 0, said: 0, slow: 0 };
   /** Answers that no fault explains. */
   readonly unexpected: string[] = [];
   private readonly agents = new Map<number, http.Agent>();
@@ -117,6 +120,7 @@ export class Recorder {
         never();
       else {
         finish("unknown");
+        this.told.said++;
         if (code !== "unknown_outcome" && code !== "timeout")
           this.unexpected.push(
             `${method} ${key.name} at ${port}: ${answer.status} ${answer.body.subarray(0, 300)}`,
@@ -164,7 +168,10 @@ export class Recorder {
         ...{ host: "127.0.0.1", port, method, path: `/${name}?consistency=${this.consistency}`, agent },
         headers: { ...headers, ...(body === null ? {} : { "Content-Length": String(body.length) }) },
       });
-      const timer = setTimeout(() => request.destroy(new Error("too slow")), CLIENT_MS_MAX);
+      const timer = setTimeout(() => {
+        if (method !== "GET") this.told.slow++;
+        request.destroy(new Error("too slow"));
+      }, CLIENT_MS_MAX);
       const settle = (answer: Answer | "failed" | "unknown"): void => {
         clearTimeout(timer);
         resolve(answer);
