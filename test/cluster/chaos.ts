@@ -85,7 +85,7 @@ export async function chaosRun(cluster: Cluster, options: RunOptions): Promise<R
       for (const port of cluster.workers.flatMap(({ doors }) => doors))
         await waitUntil(
           `${key.name} can be read at port ${port} (seed ${seed})`,
-          () => recorder.get(port, key),
+          () => recorder.look(port, key),
           FINAL_READ_MS_MAX,
         );
   } finally {
