@@ -18,7 +18,7 @@ import {
   writtenOf,
 } from "./entries.ts";
 import { count, list } from "./items.ts";
-import { Lock } from "./lock.ts";
+import { Lock, leasesOf } from "./lock.ts";
 import type { BatchOptions, Operation, OperationResult } from "./options/operations.ts";
 import type {
   ClientOptions,
@@ -199,7 +199,7 @@ export class MinivaultClient {
 
   /** Takes a lock, which is renewed until it is released. Throws LockedError when somebody else holds it. */
   lock(key: string, options: LockOptions = {}): Promise<Lock> {
-    return Lock.acquire(this, this.requests, key, options);
+    return Lock.acquire(leasesOf(this, this.requests), key, options);
   }
 
   /** Null: there is no such key. */

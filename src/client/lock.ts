@@ -23,19 +23,49 @@ const TTL_SECONDS_MIN = 1;
 const RENEWALS = 3;
 const MARGIN_FRACTION = 0.1;
 /** Timers take no more than 24.8 days. */
-const RENEW_MS_MAX = 86_400_000;
+const TIMER_MS_MAX = 86_400_000;
 const ASK_AGAIN_MS = 250;
 
-/** What a lock needs of a client. */
-export interface Store {
+/**
+ * What a lock needs of a client. What the node answers is thrown as the errors of this library, and so is
+ * that nobody has answered.
+ */
+export interface LeaseStore {
+  create: (key: string, value: unknown, lease: { ttlMs: number } & Signalled) => Promise<{ etag: string }>;
+  getEntry: (key: string, options: Signalled) => Promise<Pick<Entry, "value" | "etag"> | undefined>;
+  /** Gives the value of that version so long a life from now on; answers its new version. */
+  renew: (key: string, etag: string, lease: { ttlMs: number; longestMs: number }) => Promise<string>;
+  /** Deletes the value of that version. */
+  release: (key: string, etag: string) => Promise<unknown>;
+}
+
+/** The methods of a client that make one. */
+interface Client {
   create: (key: string, value: unknown, options: CreateOptions) => Promise<{ etag: string }>;
   getEntry: (key: string, options: Signalled) => Promise<Entry | undefined>;
   delete: (key: string, options: { ifMatch: string; once: false }) => Promise<unknown>;
 }
 
 interface CreateOptions extends Signalled {
-  ttl: number;
+  ttl: string;
   once: false;
+}
+
+/** A client as a lock needs it: nothing is sent twice by itself, since the lock knows its own value. */
+export function leasesOf(client: Client, requests: Requests): LeaseStore {
+  return {
+    create: (key, value, { ttlMs, ...signalled }) =>
+      client.create(key, value, { ttl: `${ttlMs}ms`, once: false, ...signalled }),
+    getEntry: (key, options) => client.getEntry(key, options),
+    async renew(key, etag, { ttlMs, longestMs }) {
+      const path = `${pathOf("_kv", key)}${queryOf({ ttl: `${ttlMs}ms` })}`;
+      const headers = { "If-Match": etag };
+      const signal = signalOf(longestMs);
+      const answer = await requests.send({ method: "PATCH", path, headers, writes: true, signal });
+      return answer.headers.get("etag") ?? etag;
+    },
+    release: (key, ifMatch) => client.delete(key, { ifMatch, once: false }),
+  };
 }
 
 interface Content {
@@ -51,34 +81,30 @@ export class Lock {
    * the others.
    */
   readonly token: string;
-  private readonly store: Store;
-  private readonly requests: Requests;
+  /** So long before its end it counts as lost, when it could not be renewed. */
+  readonly marginMs: number;
+  private readonly store: LeaseStore;
   private readonly ttlMs: number;
   private readonly id: string;
   private readonly lost = new AbortController();
   private etag: string;
   /** By the monotonic clock. */
   private untilMs: number;
-  private timer: ReturnType<typeof setTimeout> | undefined;
+  /** For the next renewal, and for its end. */
+  private next: Timer;
+  private end: Timer;
+  private renewing: Promise<void> = Promise.resolve();
   private isReleased = false;
 
-  private constructor(
-    store: Store,
-    requests: Requests,
-    key: string,
-    ttlMs: number,
-    content: Content,
-    lease: Lease,
-  ) {
+  private constructor(store: LeaseStore, key: string, ttlMs: number, content: Content, lease: Lease) {
     this.key = key;
     this.token = lease.etag.replaceAll('"', "");
+    this.marginMs = ttlMs * MARGIN_FRACTION;
     this.store = store;
-    this.requests = requests;
     this.ttlMs = ttlMs;
     this.id = content.id;
     this.etag = lease.etag;
     this.untilMs = lease.untilMs;
-    this.plan(this.renewMs);
   }
 
   /** Ends what is done under the lock: it is lost, or about to be. */
@@ -94,24 +120,28 @@ export class Lock {
   async release(): Promise<void> {
     if (this.isReleased) return;
     this.isReleased = true;
-    clearTimeout(this.timer);
+    this.stop();
+    // Otherwise the version that it makes would stay.
+    await this.renewing;
     if (this.lost.signal.aborted) return;
     try {
-      await this.store.delete(this.key, { ifMatch: this.etag, once: false });
+      await this.store.release(this.key, this.etag);
     } catch (error) {
       if (!(error instanceof MinivaultError)) throw error;
     }
   }
 
   /** @throws LockedError when somebody else holds it, after `waitMs` */
-  static async acquire(store: Store, requests: Requests, key: string, options: LockOptions): Promise<Lock> {
+  static async acquire(store: LeaseStore, key: string, options: LockOptions): Promise<Lock> {
     const { ttl = TTL_SECONDS_DEFAULT, waitMs = 0, holder = null, signal } = options;
     if (!(ttl >= TTL_SECONDS_MIN)) throw new RangeError("a lock is held for a second at least");
+    const ttlMs = Math.round(ttl * 1000);
     const content: Content = { id: randomName(), holder, since: new Date().toISOString() };
     const sinceMs = performance.now();
     for (;;) {
-      const lease = await take(store, key, ttl, content, signal);
-      if (lease !== null) return new Lock(store, requests, key, ttl * 1000, content, lease);
+      const lease = await take(store, key, ttlMs, content, signal);
+      const lock = lease === null ? null : new Lock(store, key, ttlMs, content, lease);
+      if (lock !== null && (await lock.begin())) return lock;
       const leftMs = waitMs - (performance.now() - sinceMs);
       if (leftMs <= 0)
         throw new LockedError(`${key} is held by somebody else`, { status: 409, code: "locked" });
@@ -121,54 +151,95 @@ export class Lock {
 
   /** How long it is surely held yet, without the margin. */
   private get leftMs(): number {
-    return this.untilMs - this.ttlMs * MARGIN_FRACTION - performance.now();
+    return this.untilMs - this.marginMs - performance.now();
   }
 
-  private get renewMs(): number {
-    return Math.min(this.ttlMs / RENEWALS, RENEW_MS_MAX);
+  /** False: it was taken, and is over, before the answer was here. */
+  private async begin(): Promise<boolean> {
+    try {
+      if (this.leftMs <= 0) await this.prolong();
+    } catch (error) {
+      if (error instanceof LockedError) return false;
+      throw error;
+    }
+    this.watch();
+    this.plan(this.ttlMs / RENEWALS);
+    return true;
   }
 
-  /** @param afterMs when it is renewed, at the latest when there is nothing left */
   private plan(afterMs: number): void {
-    this.timer = setTimeout(() => void this.renew(), Math.max(0, Math.min(afterMs, this.leftMs)));
-    // A lock alone keeps no process from ending.
-    (this.timer as { unref?: () => void }).unref?.();
+    this.next = timer(afterMs, () => {
+      this.renewing = this.renew();
+    });
+  }
+
+  /** Waits for the lease to be nearly over, whatever becomes of what renews it. */
+  private watch(): void {
+    clearTimeout(this.end);
+    this.end = timer(this.leftMs, () => {
+      if (this.leftMs <= 0) this.lose();
+      else this.watch();
+    });
   }
 
   private async renew(): Promise<void> {
-    const startMs = performance.now();
-    let isGone = this.leftMs <= 0;
-    let nextMs = this.renewMs;
+    let nextMs = this.ttlMs / RENEWALS;
     try {
-      if (!isGone) await this.prolong(Math.min(nextMs, this.leftMs));
-      this.untilMs = startMs + this.ttlMs;
+      await this.prolong();
     } catch (error) {
+      if (error instanceof LockedError) {
+        this.lose();
+        return;
+      }
       // Nobody can be reached: there is time until it ends.
-      isGone = error instanceof LockedError || this.leftMs <= 0;
       nextMs = ASK_AGAIN_MS;
     }
-    if (this.isReleased) return;
-    if (isGone) this.lost.abort(lockLost(this.key));
-    else this.plan(nextMs);
+    if (!this.isHeld) return;
+    this.watch();
+    this.plan(nextMs);
   }
 
-  private async prolong(longestMs: number): Promise<void> {
-    const path = `${pathOf("_kv", this.key)}${queryOf({ ttl: `${this.ttlMs}ms` })}`;
-    const signal = AbortSignal.timeout(Math.ceil(longestMs));
+  private lose(): void {
+    if (!this.isHeld) return;
+    this.stop();
+    this.lost.abort(lockLost(this.key));
+  }
+
+  private stop(): void {
+    clearTimeout(this.next);
+    clearTimeout(this.end);
+  }
+
+  private async prolong(): Promise<void> {
+    const { store, key, ttlMs } = this;
+    const startMs = performance.now();
+    const longestMs = ttlMs / RENEWALS;
     try {
-      const headers = { "If-Match": this.etag };
-      const answer = await this.requests.send({ method: "PATCH", path, headers, writes: true, signal });
-      this.etag = answer.headers.get("etag") ?? this.etag;
+      this.etag = await store.renew(key, this.etag, { ttlMs, longestMs });
+      this.untilMs = startMs + ttlMs;
     } catch (error) {
-      if (error instanceof NotFoundError) throw lockLost(this.key);
+      if (error instanceof NotFoundError) throw lockLost(key);
       if (!(error instanceof PreconditionFailedError)) throw error;
       // An earlier renewal may have been done, and its answer lost.
-      const entry = await this.store.getEntry(this.key, { signal });
-      if (entry === undefined || !isOwn(entry, this.id)) throw lockLost(this.key);
+      const entry = await store.getEntry(key, { signal: signalOf(longestMs) });
+      if (entry === undefined || !isOwn(entry, this.id)) throw lockLost(key);
       this.etag = entry.etag;
       throw error;
     }
   }
+}
+
+type Timer = ReturnType<typeof setTimeout> | undefined;
+
+/** Fires then, or after the longest that a timer can. A lock alone keeps no process from ending. */
+function timer(ms: number, then: () => void): Timer {
+  const started = setTimeout(then, Math.max(0, Math.min(ms, TIMER_MS_MAX)));
+  (started as { unref?: () => void }).unref?.();
+  return started;
+}
+
+function signalOf(ms: number): AbortSignal {
+  return AbortSignal.timeout(Math.ceil(Math.min(ms, TIMER_MS_MAX)));
 }
 
 function lockLost(key: string): LockedError {
@@ -183,29 +254,28 @@ interface Lease {
 
 /** Null: somebody else holds it. */
 async function take(
-  store: Store,
+  store: LeaseStore,
   key: string,
-  ttl: number,
+  ttlMs: number,
   content: Content,
   signal: AbortSignal | undefined,
 ): Promise<Lease | null> {
-  const startMs = performance.now();
-  const more = signal === undefined ? {} : { signal };
+  const untilMs = performance.now() + ttlMs;
+  const signalled = signal === undefined ? {} : { signal };
   try {
-    const { etag } = await store.create(key, content, { ttl, once: false, ...more });
-    return { etag, untilMs: startMs + ttl * 1000 };
+    const { etag } = await store.create(key, content, { ttlMs, ...signalled });
+    return { etag, untilMs };
   } catch (error) {
     signal?.throwIfAborted();
     if (!(error instanceof MinivaultError)) throw error;
     // It may have been done, and only the answer be lost.
-    const entry = await store.getEntry(key, more);
-    if (entry !== undefined && isOwn(entry, content.id))
-      return { etag: entry.etag, untilMs: startMs + ttl * 1000 };
+    const entry = await store.getEntry(key, signalled);
+    if (entry !== undefined && isOwn(entry, content.id)) return { etag: entry.etag, untilMs };
     if (error instanceof ExistsError) return null;
     throw error;
   }
 }
 
-function isOwn({ value }: Entry, id: string): boolean {
+function isOwn({ value }: Pick<Entry, "value">, id: string): boolean {
   return typeof value === "object" && value !== null && (value as Partial<Content>).id === id;
 }
