@@ -5,11 +5,12 @@
  * that it is whole. What certainly had no effect is left out of a history; what may have had one is "unknown".
  */
 import http from "node:http";
+import { OPERATION_MS_MAX } from "../../src/util/limits.ts";
 import { content } from "../rest/client.ts";
 import type { Recorded } from "../sim/linearizability.ts";
 
-/** A client that has waited for so long gives up, and knows nothing. */
-const CLIENT_MS_MAX = 2500;
+/** A client that has waited for so long gives up, and knows nothing. A node that can says before what became of it. */
+const CLIENT_MS_MAX = OPERATION_MS_MAX + 1000;
 const LARGE_BYTES = 1_200_000;
 const LARGE_STEP_BYTES = 150_000;
 
