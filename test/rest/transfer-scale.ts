@@ -9,6 +9,7 @@ import { fillStore, keyName, valueText } from "../engine/fill.ts";
 import { call, contentHash, contentStream, digest } from "./client.ts";
 import { hasProc, memoryLine, watchMemory } from "./process-memory.ts";
 import { removeFolder, startServer, temporaryFolder, waitUntil } from "./server.ts";
+import { watchStandstill } from "./standstill.ts";
 
 export interface TransferScale {
   keys: number;
@@ -21,6 +22,8 @@ const MORE_BYTES_MAX = 128 * 1024 * 1024;
 /** A million PUTs of such keys by 64 clients: 125 MiB, most of it young objects and the order of keys being built. */
 const TAKEN_KEY_BYTES = 128;
 const SEED = 11;
+/** Longest that no byte comes before it is noted what everybody does: nine seconds end an upload. */
+const QUIET_MS_MAX = 5000;
 /** Longest that a slow machine may take for the list that a node makes of what it finds. */
 const BUILD_MS_MAX = 600_000;
 /** Files that tar is timed with. */
@@ -54,6 +57,7 @@ export async function transferScale({ keys, valueBytes, largeBytes }: TransferSc
     const watches = hasProc ? [from, to].map(({ pid }) => watchMemory(pid)) : [];
     const startMs = performance.now();
     let bytes = 0;
+    const standstill = watchStandstill(() => bytes, [from.pid, to.pid, process.pid], QUIET_MS_MAX);
     const archive = await answerOf(from.port, "/_export");
     assert.equal(archive.statusCode, 200);
     const counted = Readable.from(
@@ -65,13 +69,15 @@ export async function transferScale({ keys, valueBytes, largeBytes }: TransferSc
       })(),
     );
     const reply = await call(to.port, "PUT", "/_import", { body: counted, agent: false }).catch(
-      (error: Error) => assert.fail(`${error.stack}\n${bytes} bytes came\n${from.log()}\n${to.log()}`),
+      (error: Error) =>
+        assert.fail(`${error.stack}\n${standstill.stop()}\n${bytes} bytes came\n${from.log()}\n${to.log()}`),
     );
+    const stood = standstill.stop();
     const seconds = (performance.now() - startMs) / 1000;
     const last = JSON.parse(reply.text.trimEnd().split("\n").at(-1) as string);
     const all = keys + (largeBytes > 0 ? 1 : 0);
     const listed = (await call(from.port, "GET", "/?list&count")).text;
-    const logs = `${bytes} bytes came of ${listed}\n${reply.text.slice(-500)}\n${from.log()}\n${to.log()}`;
+    const logs = `${bytes} bytes came of ${listed}\n${reply.text.slice(-500)}\n${from.log()}\n${to.log()}\n${stood}`;
     assert.deepEqual([last.success, last.stored, last.refused], [true, all, 0], logs);
     for (const [i, { start, stop }] of watches.entries()) {
       const peak = stop();
