@@ -488,6 +488,21 @@ describe("steward: moves that could not end", () => {
     assert.deepEqual([stage.epoch, stage.nodes], [4, ["-c", "a"]]);
   });
 
+  test("who comes is let in while what waits cannot begin, and with it that can", () => {
+    const stage = stableStage("a", "b", "c");
+    stage.pass(DOWN_MS + 1000, ["b", "c"], { voting: true, epoch: 1 });
+    for (const name of ["b", "c"]) stage.steward.orders.drain(stage.nowMs, urlOf(name));
+    assert.deepEqual([stage.epoch, stage.steward.queue.length], [1, 2], "neither could end without a");
+    assert.throws(() => stage.steward.orders.remove(stage.nowMs, urlOf("a")), /the last worker/);
+    for (let second = 0; second < SETTLE_MS / 1000 + 2; second++) {
+      for (const name of ["e", "f"]) stage.hear(name, { epoch: stage.epoch });
+      stage.pass(1000, ["b", "c"], { voting: true, epoch: stage.epoch });
+    }
+    assert.deepEqual([stage.epoch, stage.nodes], [2, ["a", "b", "c", "e", "f"]]);
+    stage.synchronise("e", "f");
+    assert.deepEqual([stage.epoch, stage.nodes], [4, ["-b", "a", "c", "e", "f"]]);
+  });
+
   test("removing a dead worker gives up the move that waits for it, and not one that does not", () => {
     const stage = stableStage("a", "b", "c", "d");
     stage.pass(DOWN_MS + 1000, ["b", "c", "d"], { voting: true, epoch: 1 });

@@ -91,7 +91,7 @@ export class Upkeep {
     this.abandonHopeless(nowMs);
     this.waiting.letGo(nowMs);
     this.step(nowMs);
-    if (decisions.layout?.previous !== null || !this.waiting.leavesRoom(nowMs)) return;
+    if (decisions.layout?.previous !== null || !this.waiting.leavesRoom) return;
     if (strays.length > 0) this.renumber(nowMs, decisions.layout, strays);
     this.takeIn(nowMs);
     this.adjust(nowMs);

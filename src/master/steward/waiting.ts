@@ -100,10 +100,12 @@ export class Waiting {
     return `${node.url}: ${reason}`;
   }
 
-  /** Whether others may come in although something waits: it waits for its own worker only. */
-  leavesRoom(nowMs: number): boolean {
-    const { queue } = this.setup.decisions.plan;
-    return queue.every((change) => change.kind === "replace" && this.whyAway(nowMs, change) !== null);
+  /**
+   * Whether others may come in although something waits: for its own worker only, or for one without which
+   * its move could not end, and may never come back. With the newcomers it perhaps can.
+   */
+  get leavesRoom(): boolean {
+    return this.setup.decisions.plan.queue.length === 0 || this.found !== null;
   }
 
   /** Takes a replacement off the queue whose new worker has not been there for too long. */
