@@ -16,6 +16,9 @@ import { Recurring } from "../../util/recurring.ts";
 import { decodeMarks, encodeMarks, type Life, lacks, type Marks } from "./life.ts";
 import { LIVES_FORMAT, LIVES_VERSION, LivesFile, type LivesPlace } from "./lives-place.ts";
 
+/** How the refusal of an earlier life begins, and that of one whose place another store has taken. */
+export const FENCED = "fenced:";
+export const REPLACED = `${FENCED} another data directory`;
 /** URLs and, of each, former stores that are remembered. */
 const URLS_MAX = 2048;
 const FORMER_MAX = 8;
@@ -125,6 +128,16 @@ export class Lives {
     const entry = this.entries.get(url);
     if (entry === undefined || (entry.store === store && entry.session === session)) return false;
     return incarnation <= (entry.store === store ? entry.incarnation : (entry.former[store] ?? 0));
+  }
+
+  /**
+   * Why a life that was not admitted is refused.
+   * @param where the place of the later one is known
+   */
+  refusalOf({ url, store }: Life, where: string): string {
+    return this.entries.get(url)?.store === store
+      ? `${FENCED} a later start of ${url} is known ${where}`
+      : `${REPLACED} has served as ${url} since, as is known ${where}`;
   }
 
   /** An admitted life says how far its log was answered. What does not vote is not measured. */

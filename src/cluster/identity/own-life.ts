@@ -1,15 +1,22 @@
 /**
  * This run of the process over its store, as others are told of it, and whether it may speak for that store:
  * a store that was in a cluster first asks the others whether it is the newest (standing.ts), and a process
- * that a later one has replaced is fenced for good.
+ * that a later one has replaced is fenced for good. Except where it is the one that is reached under its
+ * URL, and what has replaced it had another store: what that had sent before may only have come late. Then
+ * it begins a new life, and synchronises.
  */
 import { randomBytes } from "node:crypto";
 import type { Placement } from "../layout/groups.ts";
 import { type Layout, layoutDigest } from "../layout/layout.ts";
 import { encodeLife, type Life, type Marks } from "./life.ts";
-import type { Known } from "./lives.ts";
+import { type Known, REPLACED } from "./lives.ts";
 import type { RunFile } from "./run-file.ts";
 import { PROOF_WAIT_MS, Standing } from "./standing.ts";
+
+/** How often a process that another store has replaced looks who is reached under its URL. */
+const LOOK_MS = 2000;
+/** Of two that are reached in turns none would ever come to anything: a new life begins no more often. */
+const NEW_LIFE_MS = 5 * 60_000;
 
 /** What is on disk of this node's place in its cluster. */
 export interface OwnStore {
@@ -40,19 +47,24 @@ export interface OwnLifeSetup {
   };
   /** It may vote from now on, as far as its data is whole. */
   onProven: () => void;
+  /** Whether a process with this store answers under the node's URL. */
+  isReached: () => Promise<boolean>;
   /** Shorter in tests. */
   proofWaitMs: number | undefined;
 }
 
 export class OwnLife {
   private readonly setup: OwnLifeSetup;
-  private readonly session = randomBytes(8).toString("hex");
+  private session = drawSession();
   /** Whether nobody knows more of this store than it has itself; until then it does not vote. */
   private proven = false;
   private standing: Standing | null = null;
   private masterKnows: Known | null = null;
   /** Why this process must not serve any more, or null. */
   private fencedBy: string | null = null;
+  private looking: NodeJS.Timeout | undefined;
+  private isClosed = false;
+  private newLifeMs = Number.NEGATIVE_INFINITY;
   private text: { of: Layout | null; votes: boolean; incarnation: number; text: string } | null = null;
   private digest: { of: Layout; text: string } | null = null;
 
@@ -72,6 +84,8 @@ export class OwnLife {
 
   close(): void {
     this.standing?.close();
+    clearTimeout(this.looking);
+    this.isClosed = true;
   }
 
   private prove(): void {
@@ -156,6 +170,37 @@ export class OwnLife {
       { reason },
       "fenced: another process serves as this node now; this one has stopped to vote and to serve. End it, or the other one",
     );
+    if (reason.startsWith(REPLACED)) this.lookSoon();
+  }
+
+  private lookSoon(): void {
+    const waitMs = Math.max(LOOK_MS, this.newLifeMs + NEW_LIFE_MS - performance.now());
+    this.looking = setTimeout(() => void this.look(), waitMs);
+    this.looking.unref();
+  }
+
+  /** Begins a new life if it is this process that is reached under the node's URL. */
+  private async look(): Promise<void> {
+    const { store, log, onProven, isReached } = this.setup;
+    const reason = this.fencedBy;
+    try {
+      const isHere = await isReached();
+      if (this.isClosed) return;
+      if (!isHere) throw new Error("another process is reached, or none");
+      store.setWhole(false);
+      store.raiseIncarnation(store.incarnation);
+    } catch {
+      this.lookSoon();
+      return;
+    }
+    this.session = drawSession();
+    this.text = null;
+    this.fencedBy = null;
+    this.newLifeMs = performance.now();
+    const text =
+      "this process is the one that is reached under the node's URL: it goes on once it has synchronised";
+    log.warn({ reason }, text);
+    onProven();
   }
 
   /** Why this process must not serve any more, or null. */
@@ -169,4 +214,8 @@ export class OwnLife {
     if (this.proven) return null;
     return `this node asks the others whether its data directory is the newest; after ${PROOF_WAIT_MS / 1000} s it serves without their answers`;
   }
+}
+
+function drawSession(): string {
+  return randomBytes(8).toString("hex");
 }

@@ -6,11 +6,10 @@
 import { VaultError } from "../../util/errors.ts";
 import { isForeign, isNamedIn, type Layout } from "../layout/layout.ts";
 import { decodeLife, decodeMarks, type Life } from "./life.ts";
-import type { Known, Lives } from "./lives.ts";
+import { FENCED, type Known, type Lives } from "./lives.ts";
 import type { OwnLife } from "./own-life.ts";
 
-/** How a refusal begins: of a process that a later one has replaced, and of another cluster. */
-const FENCED = "fenced:";
+/** How the refusal of one of another cluster begins. */
 const FOREIGN = "foreign:";
 /** Senders whose words are remembered as judged. */
 const HEARD_MAX = 4096;
@@ -143,7 +142,7 @@ export class Senders {
         return `${FOREIGN} ${url} has another layout under the number ${layout.epoch}`;
       }
     if (!isNamedIn(layout, life.url)) return null;
-    return this.admitted(life, layout) ? null : `${FENCED} a later start of ${life.url} is known at ${url}`;
+    return this.admitted(life, layout) ? null : this.setup.lives.refusalOf(life, `at ${url}`);
   }
 
   private admitted(life: Life, layout: Layout | null): boolean {

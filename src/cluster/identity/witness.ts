@@ -32,7 +32,7 @@ export function witness(
   if (!isMember) return {};
   const isNewest = lives.admit(life, (url) => isNamedIn(layout, url));
   const known = lives.knownOf(life);
-  if (!isNewest) return { known, fenced: `fenced: a later start of ${life.url} is known to the master` };
+  if (!isNewest) return { known, fenced: lives.refusalOf(life, "to the master") };
   const marks = report.marks === undefined ? null : decodeMarks(report.marks);
   if (marks !== null) lives.hear(life, marks);
   return { known };

@@ -56,6 +56,11 @@ export class Namesake {
     }
   }
 
+  /** Whether one with this node's own store answers there. */
+  async isOwn(): Promise<boolean> {
+    return (await this.storeThere()) === this.setup.store;
+  }
+
   close(): void {
     this.closing.abort();
   }

@@ -74,7 +74,7 @@ export class Membership {
     const { run, openedEnds, hello, log, proofWaitMs } = this.options;
     return new OwnLife({
       store: this.state,
-      ...{ run, openedEnds, hello, log, proofWaitMs },
+      ...{ run, openedEnds, hello, log, proofWaitMs, isReached: () => this.namesake.isOwn() },
       onProven: () => this.masters.hurry(),
     });
   }

@@ -1,0 +1,112 @@
+/** A process that others take for an earlier one of its node: it stops, and goes on where it was mistaken for that. */
+import assert from "node:assert/strict";
+import { mkdtempSync } from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { decodeLife, type Life } from "../../src/cluster/identity/life.ts";
+import { Lives } from "../../src/cluster/identity/lives.ts";
+import { OwnLife } from "../../src/cluster/identity/own-life.ts";
+import { RunFile } from "../../src/cluster/identity/run-file.ts";
+import { firstLayout } from "../../src/cluster/layout/steps.ts";
+import { loadHash } from "../../src/util/hash.ts";
+import { removeFolder, temporaryFolder } from "../rest/server.ts";
+
+before(loadHash);
+const folder = temporaryFolder();
+after(() => removeFolder(folder));
+
+const URL_ = "http://c:1";
+const STORE = "a".repeat(32);
+const OTHER = "b".repeat(32);
+const MINUTES = 60_000;
+
+function process(answers: () => boolean) {
+  const layout = firstLayout([{ id: URL_, url: URL_, region: "eu", host: "c", state: "active" }], 1);
+  const directory = mkdtempSync(path.join(folder, "own-"));
+  const store = {
+    ...{ url: URL_, layout, placement: null, member: STORE, incarnation: 1, isWhole: true },
+    setWhole(isWhole: boolean) {
+      store.isWhole = isWhole;
+    },
+    raiseIncarnation(above: number) {
+      store.incarnation = above + 1;
+    },
+  };
+  const told = { looks: 0, proven: 0 };
+  const quiet = () => {};
+  const own = new OwnLife({
+    ...{ store, run: new RunFile(directory, "boot", true), openedEnds: [], proofWaitMs: undefined },
+    hello: () => Promise.reject(new Error("nobody is asked")),
+    log: { info: quiet, warn: quiet, error: quiet },
+    onProven: () => void told.proven++,
+    async isReached() {
+      told.looks++;
+      return answers();
+    },
+  });
+  own.start(false);
+  return { own, store, told };
+}
+
+/** Lets timers fire, and what they have begun go on. */
+async function pass(t: { mock: { timers: { tick(ms: number): void } } }, ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 1000) {
+    t.mock.timers.tick(1000);
+    for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+  }
+}
+
+test("own life: what a wiped node had sent before comes late, and is taken for the later one: the node goes on by a new life, and synchronises", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { own, store, told } = process(() => true);
+  const lives = new Lives(mkdtempSync(path.join(folder, "lives-")), () => {});
+  const late: Life = { ...own.life(), store: OTHER, session: "0123456789abcdef" };
+  const first = own.life();
+  assert.equal(lives.admit(first), true);
+  assert.equal(lives.admit(late), true, "a store that nobody knows is taken for a newer one");
+  assert.equal(lives.admit(own.life()), false);
+  own.fence(lives.refusalOf(own.life(), "at http://d:1"));
+  assert.match(
+    String(own.fenced),
+    /another data directory has served as http:\/\/c:1 since, as is known at http:\/\/d:1/,
+  );
+  assert.deepEqual([own.isProven, own.votes], [false, false], "it stops at once");
+  await pass(t, 3000);
+  assert.deepEqual([own.fenced, own.isProven, own.votes, store.isWhole], [null, true, false, false]);
+  assert.equal(told.proven, 1);
+  const again = decodeLife(own.asText) as Life;
+  assert.deepEqual([again.incarnation, again.session === first.session], [2, false]);
+  assert.equal(lives.admit(again), true);
+  assert.deepEqual([lives.admit(late), lives.isFenced(late)], [false, true]);
+  assert.equal(lives.knownOf(again).doubt, true, "it has to synchronise before it votes");
+  // Where it happens again two are reached in turns, which must not keep each other from synchronising.
+  assert.equal(lives.admit({ ...late, incarnation: 2 }), true);
+  own.fence(lives.refusalOf(own.life(), "at http://d:1"));
+  await pass(t, 4 * MINUTES);
+  assert.deepEqual([own.isProven, told.looks], [false, 1]);
+  await pass(t, 2 * MINUTES);
+  assert.deepEqual([own.isProven, store.incarnation, told.looks], [true, 3, 2]);
+  own.close();
+});
+
+test("own life: a later start of the same store, and another process under the URL, keep it fenced", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const lives = new Lives(mkdtempSync(path.join(folder, "lives-")), () => {});
+  const twin = process(() => true);
+  lives.admit({ ...twin.own.life(), incarnation: 2, session: "0123456789abcdef" });
+  twin.own.fence(lives.refusalOf(twin.own.life(), "to the master"));
+  assert.match(String(twin.own.fenced), /a later start of http:\/\/c:1 is known to the master/);
+  let isReached = false;
+  const replaced = process(() => isReached);
+  lives.admit({ ...replaced.own.life(), store: OTHER, session: "1123456789abcdef", incarnation: 1 });
+  replaced.own.fence(lives.refusalOf(replaced.own.life(), "at http://d:1"));
+  await pass(t, MINUTES);
+  assert.deepEqual([twin.told.looks, twin.own.isProven], [0, false]);
+  assert.ok(replaced.told.looks > 10);
+  assert.deepEqual([replaced.own.isProven, replaced.store.incarnation], [false, 1]);
+  isReached = true;
+  await pass(t, 3000);
+  assert.deepEqual([replaced.own.isProven, replaced.store.incarnation], [true, 2]);
+  twin.own.close();
+  replaced.own.close();
+});
