@@ -16,14 +16,14 @@ import {
 import { pathOf, queryOf } from "./transport/paths.ts";
 import { type Requests, randomName } from "./transport/requests.ts";
 
-const TTL_SECONDS_DEFAULT = 10;
+export const TTL_SECONDS_DEFAULT = 10;
 /** Shorter ones would end between two renewals on a busy machine. */
-const TTL_SECONDS_MIN = 1;
+export const TTL_SECONDS_MIN = 1;
 /** Of the lease: how often it is renewed, and how early it counts as lost when that does not succeed. */
 const RENEWALS = 3;
 const MARGIN_FRACTION = 0.1;
 /** Timers take no more than 24.8 days. */
-const TIMER_MS_MAX = 86_400_000;
+export const TIMER_MS_MAX = 86_400_000;
 const ASK_AGAIN_MS = 250;
 
 /**
@@ -149,6 +149,11 @@ export class Lock {
     }
   }
 
+  /** How often it is renewed, and how long that may take. */
+  private get renewMs(): number {
+    return this.ttlMs / RENEWALS;
+  }
+
   /** How long it is surely held yet, without the margin. */
   private get leftMs(): number {
     return this.untilMs - this.marginMs - performance.now();
@@ -163,7 +168,7 @@ export class Lock {
       throw error;
     }
     this.watch();
-    this.plan(this.ttlMs / RENEWALS);
+    this.plan(this.renewMs);
     return true;
   }
 
@@ -183,7 +188,7 @@ export class Lock {
   }
 
   private async renew(): Promise<void> {
-    let nextMs = this.ttlMs / RENEWALS;
+    let nextMs = this.renewMs;
     try {
       await this.prolong();
     } catch (error) {
@@ -211,9 +216,8 @@ export class Lock {
   }
 
   private async prolong(): Promise<void> {
-    const { store, key, ttlMs } = this;
+    const { store, key, ttlMs, renewMs: longestMs } = this;
     const startMs = performance.now();
-    const longestMs = ttlMs / RENEWALS;
     try {
       this.etag = await store.renew(key, this.etag, { ttlMs, longestMs });
       this.untilMs = startMs + ttlMs;

@@ -20,7 +20,7 @@ const STORE = "a".repeat(32);
 const OTHER = "b".repeat(32);
 const MINUTES = 60_000;
 
-function process(answers: () => boolean) {
+function started(answers: () => boolean) {
   const layout = firstLayout([{ id: URL_, url: URL_, region: "eu", host: "c", state: "active" }], 1);
   const directory = mkdtempSync(path.join(folder, "own-"));
   const store = {
@@ -58,7 +58,7 @@ async function pass(t: { mock: { timers: { tick(ms: number): void } } }, ms: num
 
 test("own life: what a wiped node had sent before comes late, and is taken for the later one: the node goes on by a new life, and synchronises", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
-  const { own, store, told } = process(() => true);
+  const { own, store, told } = started(() => true);
   const lives = new Lives(mkdtempSync(path.join(folder, "lives-")), () => {});
   const late: Life = { ...own.life(), store: OTHER, session: "0123456789abcdef" };
   const first = own.life();
@@ -92,12 +92,12 @@ test("own life: what a wiped node had sent before comes late, and is taken for t
 test("own life: a later start of the same store, and another process under the URL, keep it fenced", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const lives = new Lives(mkdtempSync(path.join(folder, "lives-")), () => {});
-  const twin = process(() => true);
+  const twin = started(() => true);
   lives.admit({ ...twin.own.life(), incarnation: 2, session: "0123456789abcdef" });
   twin.own.fence(lives.refusalOf(twin.own.life(), "to the master"));
   assert.match(String(twin.own.fenced), /a later start of http:\/\/c:1 is known to the master/);
   let isReached = false;
-  const replaced = process(() => isReached);
+  const replaced = started(() => isReached);
   lives.admit({ ...replaced.own.life(), store: OTHER, session: "1123456789abcdef", incarnation: 1 });
   replaced.own.fence(lives.refusalOf(replaced.own.life(), "at http://d:1"));
   await pass(t, MINUTES);

@@ -5,7 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import { hostname } from "node:os";
-import { Lock } from "../../client/lock.ts";
+import { Lock, TIMER_MS_MAX, TTL_SECONDS_DEFAULT, TTL_SECONDS_MIN } from "../../client/lock.ts";
 import { LockedError } from "../../client/transport/errors.ts";
 import { UsageError } from "../../config/values.ts";
 import { reasonOf } from "../../platform/system-error.ts";
@@ -15,11 +15,6 @@ import { shown } from "../subcommand/shown.ts";
 import { optionOf, type Subcommand, type Terminal, type Words } from "../subcommand/subcommand.ts";
 import { leasesOf } from "./leases.ts";
 
-const TTL_DEFAULT = "10";
-/** Shorter ones would end between two renewals on a busy machine. */
-const TTL_MS_MIN = 1000;
-/** Timers take no more than 24.8 days. */
-const KILL_MS_MAX = 86_400_000;
 /** Exit status of a command that was ended by a signal, as shells have it. */
 const SIGNALLED = 128;
 const SIGNALS: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
@@ -44,7 +39,7 @@ Exit status: the command's; 1 the lock is held by somebody else, or was lost; 2 
   options: {
     ttl: {
       value: "time",
-      text: `how long the lock outlives a holder that dies (default ${TTL_DEFAULT} seconds)`,
+      text: `how long the lock outlives a holder that dies (default ${TTL_SECONDS_DEFAULT} seconds)`,
     },
     wait: { value: "time", text: "how long to wait for the lock (default: not at all)" },
     ...CLIENT_OPTIONS,
@@ -54,13 +49,14 @@ Exit status: the command's; 1 the lock is held by somebody else, or was lost; 2 
 
 async function lock(words: Words, terminal: Terminal): Promise<number> {
   const [key, ...command] = words.operands;
-  const ttlMs = timeOf(words, "ttl") ?? Number(TTL_DEFAULT) * 1000;
-  if (ttlMs < TTL_MS_MIN) throw new UsageError("-ttl: a lock is held for a second at least");
+  const ttlMs = timeOf(words, "ttl");
+  const ttl = ttlMs === null ? TTL_SECONDS_DEFAULT : ttlMs / 1000;
+  if (ttl < TTL_SECONDS_MIN) throw new UsageError("-ttl: a lock is held for a second at least");
   const leases = leasesOf(clientOf(words));
   const holder = { host: hostname(), pid: process.pid };
   try {
     const waitMs = timeOf(words, "wait") ?? 0;
-    const held = await Lock.acquire(leases, key, { ttl: ttlMs / 1000, waitMs, holder });
+    const held = await Lock.acquire(leases, key, { ttl, waitMs, holder });
     return new Run(held, terminal).run(command);
   } catch (error) {
     if (!(error instanceof LockedError)) throw error;
@@ -131,6 +127,6 @@ class Run {
     this.terminal.err("minivault lock: the lock is lost, so the command is ended\n");
     kill("SIGTERM");
     // What does not want to end must not go on beside the next holder.
-    this.killing = setTimeout(() => kill("SIGKILL"), Math.min(this.held.marginMs, KILL_MS_MAX));
+    this.killing = setTimeout(() => kill("SIGKILL"), Math.min(this.held.marginMs, TIMER_MS_MAX));
   }
 }

@@ -181,26 +181,34 @@ export class OwnLife {
 
   /** Begins a new life if it is this process that is reached under the node's URL. */
   private async look(): Promise<void> {
-    const { store, log, onProven, isReached } = this.setup;
-    const reason = this.fencedBy;
-    try {
-      const isHere = await isReached();
-      if (this.isClosed) return;
-      if (!isHere) throw new Error("another process is reached, or none");
-      store.setWhole(false);
-      store.raiseIncarnation(store.incarnation);
-    } catch {
+    const { log, onProven, isReached } = this.setup;
+    const isHere = await isReached();
+    if (this.isClosed) return;
+    if (!isHere || !this.raiseLife()) {
       this.lookSoon();
       return;
     }
+    const reason = this.fencedBy;
     this.session = drawSession();
-    this.text = null;
     this.fencedBy = null;
     this.newLifeMs = performance.now();
-    const text =
-      "this process is the one that is reached under the node's URL: it goes on once it has synchronised";
-    log.warn({ reason }, text);
+    log.warn(
+      { reason },
+      "this process is the one that is reached under the node's URL: it goes on once it has synchronised",
+    );
     onProven();
+  }
+
+  /** False: the disk does not take it now. */
+  private raiseLife(): boolean {
+    const { store } = this.setup;
+    try {
+      store.setWhole(false);
+      store.raiseIncarnation(store.incarnation);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Why this process must not serve any more, or null. */
