@@ -66,6 +66,11 @@ export class Sealing {
     return new Int32Array(table.buffer, table.byteOffset, table.length >>> 2);
   }
 
+  /** Whether tables are being written. */
+  get isBusy(): boolean {
+    return this.running.size > 0;
+  }
+
   /** Whether the disk had no room for the table of a slab. */
   holds(sequence: number): boolean {
     return this.refused.some((full) => full.sequence === sequence);
