@@ -82,6 +82,7 @@ const LAYERS = [
   ],
   ...[
     "cluster/coordinator",
+    "cluster/coordinator/doubt",
     "cluster/peers",
     "cluster/link",
     "cluster/wire",

@@ -22,44 +22,47 @@ function at(clockLow: number, node = 1): Ballot {
 
 test("accept log: tells where an operation was taken, and whether another node was shown it", () => {
   const log = new AcceptLog(() => 1000);
-  log.taken(at(1), 5, 6, true);
-  log.taken(at(2), 5, (6 | FIRST_WRITE) >>> 0, true);
-  log.taken(at(3), 5, 7, false);
+  log.taken(at(1), 5, 6, 4);
+  log.taken(at(2), 5, (6 | FIRST_WRITE) >>> 0, 4);
+  log.taken(at(3), 5, 7, null);
   log.shown(at(4, 1), 5, 6);
-  assert.deepEqual(log.recall(5, 6, 1, 0), {
+  assert.deepEqual(log.recall(5, 6, 4, 1, 0), {
     kind: "yes",
     known: true,
     shown: false,
     ballots: [at(1), at(2)],
     certain: true,
   });
-  assert.equal(log.recall(5, 7, 1, 0).certain, false, "it may have been taken");
+  assert.equal(log.recall(5, 7, 4, 1, 0).certain, false, "it may have been taken");
+  assert.equal(log.recall(5, 6, 5, 1, 0).certain, false, "it was taken under an earlier layout");
+  log.taken(at(4), 5, 8, 2 ** 32 - 1);
+  assert.equal(log.recall(5, 8, 2 ** 32 - 1, 1, 0).certain, true);
   log.shown(at(5, 2 ** 32 - 1), 5, 6);
-  assert.equal(log.recall(5, 6, 1, 0).shown, true);
-  assert.equal(log.recall(5, 7, 1, 0).shown, false);
-  assert.deepEqual(log.recall(9, 9, 1, 0).ballots, []);
+  assert.equal(log.recall(5, 6, 4, 1, 0).shown, true);
+  assert.equal(log.recall(5, 7, 4, 1, 0).shown, false);
+  assert.deepEqual(log.recall(9, 9, 4, 1, 0).ballots, []);
 });
 
 test("accept log: knows nothing from before it began, nor from before what it had to forget", () => {
   let nowMs = 50_000;
   const log = new AcceptLog(() => nowMs);
-  assert.equal(log.recall(1, 1, 1, 1).known, false);
+  assert.equal(log.recall(1, 1, 4, 1, 1).known, false);
   nowMs += 10;
-  assert.equal(log.recall(1, 1, 1, 10).known, true);
+  assert.equal(log.recall(1, 1, 4, 1, 10).known, true);
   // Slow enough that old ones are forgotten and no room is added.
   for (let index = 0; index < 3000; index++) {
     nowMs += 20;
-    log.taken(at(index), index, 0, true);
+    log.taken(at(index), index, 0, 4);
   }
-  assert.equal(log.recall(2999, 0, 1, 5000).ballots.length, 1);
-  assert.equal(log.recall(0, 0, 1, 55_000).known, false);
+  assert.equal(log.recall(2999, 0, 4, 1, 5000).ballots.length, 1);
+  assert.equal(log.recall(0, 0, 4, 1, 55_000).known, false);
   // So fast that it grows: all of the last seconds is kept, in order.
   for (let index = 0; index < 40_000; index++) {
     nowMs += 0.1;
-    log.taken(at(index), 100_000 + index, 0, true);
+    log.taken(at(index), 100_000 + index, 0, 4);
   }
   for (const index of [0, 1, 1023, 1024, 20_000, 39_999]) {
-    const { known, ballots } = log.recall(100_000 + index, 0, 1, 5000);
+    const { known, ballots } = log.recall(100_000 + index, 0, 4, 1, 5000);
     assert.deepEqual([known, ballots], [true, [at(index)]], `${index}`);
   }
 });
@@ -75,7 +78,7 @@ test("accept log: what was accepted when the layout had just changed was not sur
     const verdicts = new Verdicts({ epoch: () => 4, damaged: () => assert.fail() }, log);
     const proposal = { ballot: at(2), operationLow: 5, operationHigh: 6 };
     const { kind } = verdicts.accepted(resultOf(verdict), epoch, key, proposal);
-    const { ballots, certain } = log.recall(5, 6, 1, 0);
+    const { ballots, certain } = log.recall(5, 6, 4, 1, 0);
     return [kind, ballots.length, certain];
   };
   assert.deepEqual(judge(4, "yes"), ["yes", 1, true]);

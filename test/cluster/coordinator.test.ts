@@ -5,8 +5,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BallotSource, lowerBallot } from "../../src/cluster/clock/ballots.ts";
 import { Coordinator } from "../../src/cluster/coordinator/coordinator.ts";
-import { RECALL_MS_MAX } from "../../src/cluster/coordinator/doubt.ts";
+import { RECALL_MS_MAX } from "../../src/cluster/coordinator/doubt/doubt.ts";
 import { HEDGE_MS } from "../../src/cluster/coordinator/read.ts";
+import { FEATURE_DECIDED } from "../../src/cluster/layout/features.ts";
 import type { ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import {
   type AcceptAnswer,
@@ -36,6 +37,8 @@ const GROUP: ReplicaGroup = {
   ...{ nodes: ["a", "b", "c"], current: 7, previous: 7 },
 };
 const VALUE = { tombstone: false, text: "value" };
+/** It came with an `Idempotency-Key`. */
+const ONLY = { once: new Uint8Array(NAME_BYTES + REQUEST_BYTES), again: () => VALUE };
 const NOT_VOTING: Refused = { kind: "refused", reason: "not_voting", epoch: 0 };
 
 const at = (clockHigh: number): Ballot => ({ clockLow: 0, clockHigh, node: 9, incarnation: 1 });
@@ -73,8 +76,6 @@ class Bench {
   readonly sent: string[] = [];
   /** Of each recall: how old the write was said to be, and how old it was, in ms. */
   readonly ages: [number, number][] = [];
-  /** Of each prepare: whether it is for a write that builds on what it is told of. */
-  readonly builds: boolean[] = [];
   readonly proposals: Proposal[] = [];
   readonly missed: string[] = [];
   readonly staleEpochs: number[] = [];
@@ -83,6 +84,8 @@ class Bench {
   clockMs: number;
   /** Whether the time of the cluster is known. */
   knowsTime = true;
+  /** Whether all nodes know FEATURE_DECIDED. */
+  buildsOnDecided = true;
   /** How late the timers of operations are. */
   lateMs = 0;
 
@@ -105,9 +108,8 @@ class Bench {
     };
     this.coordinator = new Coordinator({
       port: {
-        prepare: (node, _, epoch, __, builds, reply) => {
+        prepare: (node, _, epoch, __, reply) => {
           assert.equal(epoch, GROUP.epoch);
-          this.builds.push(builds);
           ask("prepare", node, null, reply);
         },
         accept: (node, _, __, proposal, reply) => ask("accept", node, proposal, reply),
@@ -130,6 +132,7 @@ class Bench {
       now: () => this.queue.now,
       clusterMillis: () => this.clockMs + this.queue.now,
       knowsTime: () => this.knowsTime,
+      features: () => (this.buildsOnDecided ? FEATURE_DECIDED : FEATURE_DECIDED - 1),
       random: () => 0.5,
       after: (ms, callback) => this.queue.after(ms + (ms === OPERATION_MS_MAX ? this.lateMs : 0), callback),
       cancel: (timer) => this.queue.cancel(timer as never),
@@ -353,18 +356,20 @@ test("coordinator: after an ambiguous accept it looks first, and finishes, start
   assert.equal(newer.result.outcome, "unknown_outcome");
   assert.equal(newer.bench.proposals.length, 1);
   // It is known as well where a majority remembers that it took one ballot of it, whoever has sent that.
-  const recalled = (certain: boolean, who: string): RegisterResult => {
+  const recalled = (certain: boolean, who: string, buildsOnDecided = true): RegisterResult => {
     const bench: Bench = new Bench((kind, node, sent) => {
       if (kind === "prepare") return [1, holds(at(3))];
       if (kind === "accept") return [1, sent > 1 || node === "a" ? taken : LOST];
       const ballots = who.includes(node) ? [at(2)] : [];
       return [1, { kind: "yes", known: true, shown: true, ballots, certain }];
     });
+    bench.buildsOnDecided = buildsOnDecided;
     return bench.write().result;
   };
   const known = recalled(true, "ab");
   assert.deepEqual([known.outcome, known.ballot, known.replicas], ["done", at(2), 2]);
-  assert.equal(recalled(true, "a").outcome, "unknown_outcome");
+  assert.equal(recalled(true, "a").outcome, "done", "it had no effect, and was written anew");
+  assert.equal(recalled(true, "a", false).outcome, "unknown_outcome", "another's may rest on it");
   assert.equal(recalled(false, "ab").outcome, "unknown_outcome", "they may not have taken it");
   const collected = resolve({ ...absent, floor: at(3) } as PrepareAnswer);
   assert.equal(collected.result.outcome, "unknown_outcome", "what was newer may have been collected");
@@ -391,18 +396,109 @@ test("coordinator: a replica that may have started after a write began knows not
   assert.equal(doubtful(RECALL_MS_MAX + 1).outcome, "unknown_outcome");
 });
 
-test("coordinator: a large value asks first, goes to its own replica last, and builds on nothing unless it has a condition", () => {
+test("coordinator: a write in doubt that no majority can have taken is written anew, though a replica is away", () => {
+  const outcome = (buildsOnDecided: boolean, isBack = false): string => {
+    const bench: Bench = new Bench((kind, node, sent) => {
+      if (node === "c" && (!isBack || bench.queue.now < 500))
+        return [1, kind === "accept" ? LOST : UNAVAILABLE];
+      if (kind === "prepare") return [1, holds(at(3))];
+      if (kind === "accept") return [1, sent > 1 ? taken : no(at(3))];
+      return [1, { kind: "yes", known: true, shown: false, ballots: [], certain: true }];
+    });
+    bench.buildsOnDecided = buildsOnDecided;
+    return bench.write().result.outcome;
+  };
+  assert.equal(outcome(true), "done");
+  assert.equal(outcome(false), "unknown_outcome", "the one that is away may have shown it to somebody");
+  assert.equal(outcome(false, true), "done", "it is asked again for a while");
+});
+
+test("coordinator: a conditional write builds only on what a majority holds", () => {
+  const numbers = (script: Script, only: RegisterWrite["only"] = null): number[] => {
+    const bench = new Bench(script);
+    const results: RegisterResult[] = [];
+    const operation = { key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, only };
+    bench.coordinator.write({ ...operation, condition: () => null }, (result) => results.push(result));
+    while (bench.queue.step());
+    assert.deepEqual(
+      results.map(({ outcome }) => outcome),
+      ["done"],
+    );
+    return bench.proposals.map(({ operationLow }) => operationLow);
+  };
+  const undecided =
+    (c: (sent: number) => [number, Answer] | null): Script =>
+    (kind, node, sent) => {
+      if (kind === "read") return [1, { ...holds(at(1)), payload: VALUE }];
+      if (kind === "accept") return [1, taken];
+      if (node === "c") return c(sent);
+      return [1, node === "a" || sent > 1 ? holds(at(1)) : absent];
+    };
+  assert.deepEqual(numbers(undecided(() => null)), [77, 1], "what one of two has is written first");
+  assert.deepEqual(numbers(undecided(() => [20, holds(at(1))])), [1], "another one has it, too");
+  assert.deepEqual(numbers(undecided(() => [1, UNAVAILABLE])), [77, 1]);
+  const isFirst = (kind: Kind): [number, Answer] => [1, kind === "prepare" ? absent : taken];
+  assert.deepEqual(numbers(isFirst), [1], "that there is nothing is known as well");
+  const guarded: Script = (...asked) => undecided(() => null)(...asked);
+  assert.deepEqual(numbers(guarded, ONLY), [77, 1]);
+});
+
+test("coordinator: a write that is handed on keeps to its bound, and who lost it looks for it beyond that", () => {
+  const asks = (script: Script, about: Partial<RegisterWrite>): { outcome: string; bench: Bench } => {
+    const bench = new Bench(script);
+    const outcomes: string[] = [];
+    const write = { key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, condition: null };
+    bench.coordinator.write({ ...write, ...about }, ({ outcome }) => outcomes.push(outcome));
+    while (bench.queue.step());
+    assert.equal(outcomes.length, 1);
+    return { outcome: outcomes[0], bench };
+  };
+  const well = (kind: Kind): [number, Answer] => [1, kind === "prepare" ? absent : taken];
+  const kinds: Partial<RegisterWrite>[] = [{}, { condition: () => null }, { only: ONLY }];
+  for (const kind of kinds) {
+    for (const bound of [
+      { below: at(3), epoch: GROUP.epoch + 1 },
+      { below: at(1), epoch: GROUP.epoch },
+    ]) {
+      const late = asks(well, { ...kind, bound });
+      assert.equal(late.outcome, "no_quorum");
+      assert.ok(!late.bench.proposals.some(({ operationLow }) => operationLow === 1));
+    }
+    assert.equal(asks(well, { ...kind, bound: { below: at(3), epoch: GROUP.epoch } }).outcome, "done");
+  }
+  // No replica has taken it: it is written here, above what the other node may propose it at.
+  const forgotten: Script = (kind) =>
+    kind === "recall"
+      ? [1, { kind: "yes", known: true, shown: false, ballots: [], certain: true }]
+      : well(kind);
+  for (const kind of kinds) {
+    const bound = { below: at(5), epoch: GROUP.epoch };
+    const { outcome, bench } = asks(forgotten, { ...kind, lost: true, bound });
+    assert.equal(outcome, "done");
+    for (const { ballot } of bench.proposals) assert.ok(compareBallots(ballot, bound.below) > 0);
+  }
+  const other = { below: at(3), epoch: GROUP.epoch - 1 };
+  assert.equal(asks(forgotten, { lost: true, bound: other }).outcome, "unknown_outcome", "by another layout");
+  assert.equal(asks(forgotten, { lost: true }).outcome, "unknown_outcome", "it may come at any time");
+  // A majority has taken it, and something newer is there.
+  const decided: Script = (kind) => {
+    if (kind === "recall")
+      return [1, { kind: "yes", known: true, shown: true, ballots: [at(2)], certain: true }];
+    return [1, kind === "prepare" ? holds(at(3)) : taken];
+  };
+  assert.equal(asks(decided, { lost: true }).outcome, "done");
+});
+
+test("coordinator: a large value asks first, goes to its own replica last, and is sure of what it replaced only with a condition", () => {
   const replaces = { ...taken, previous: at(1), existed: true };
   const script: Script = (kind) => [1, kind === "prepare" ? holds(at(1)) : replaces];
   const plain = new Bench(script);
   const { result } = plain.write(null, true);
   const asked = ["prepare a", "prepare b", "prepare c"];
   assert.deepEqual(plain.sent, [...asked, "accept b", "accept c", "accept a"]);
-  assert.deepEqual(plain.builds, [false, false, false]);
   assert.deepEqual([result.outcome, result.existed, result.certain], ["done", true, false]);
   const conditional = new Bench(script);
   assert.equal(conditional.write(() => null, true).result.certain, true);
-  assert.deepEqual(conditional.builds, [true, true, true]);
 });
 
 test("coordinator: a large value that meets hindrances for a while is written when they are over; a small one is not", () => {
@@ -450,13 +546,12 @@ test("coordinator: a large value that most replicas lack, since they have change
 });
 
 test("coordinator: of a write with an Idempotency-Key that another node may have done it is not said that it had no effect", () => {
-  const only = { once: new Uint8Array(NAME_BYTES + REQUEST_BYTES), again: () => TOMBSTONE };
   const outcome = (lost: boolean, script: Script): string => {
     const bench = new Bench(script);
     const results: RegisterResult[] = [];
     bench.coordinator.write(
       {
-        ...{ key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, lost, only },
+        ...{ key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, lost, only: ONLY },
         condition: (exists) => (exists ? "exists" : null),
       },
       (result) => results.push(result),

@@ -8,6 +8,7 @@
 import { BallotSource } from "../../src/cluster/clock/ballots.ts";
 import { ClusterTime } from "../../src/cluster/clock/cluster-time.ts";
 import { Coordinator } from "../../src/cluster/coordinator/coordinator.ts";
+import { FEATURE_DECIDED } from "../../src/cluster/layout/features.ts";
 import { bitOf, countOf, hasMajority, type ReplicaGroup } from "../../src/cluster/layout/groups.ts";
 import {
   type AcceptAnswer,
@@ -90,6 +91,8 @@ export interface Weather {
   fragile: number;
   /** All clocks are hours ahead when the first records are written, and right soon after. */
   startsAhead?: boolean;
+  /** Every other node runs the program from before FEATURE_DECIDED. */
+  hasOlder?: boolean;
   /** Each node takes its own clock for the time of the cluster. */
   ownClocks?: boolean;
   /** The clocks for ends are up to a minute apart, not only 400 ms. */
@@ -339,12 +342,11 @@ class SimPort implements ReplicaPort {
     _: ClusterKey,
     epoch: number,
     ballot: Ballot,
-    builds: boolean,
     reply: (answer: PrepareAnswer) => void,
   ): void {
     const { node } = this;
     const to = node.world.node(name);
-    node.world.request<PrepareAnswer>(node, to, () => to.prepare(epoch, ballot, builds), reply);
+    node.world.request<PrepareAnswer>(node, to, () => to.prepare(epoch, ballot, node.isOlder), reply);
   }
 
   accept(
@@ -439,6 +441,10 @@ class SimSetup implements CoordinatorSetup {
     return this.node.knowsTime();
   }
 
+  features(): number {
+    return this.node.world.weather.hasOlder === true ? FEATURE_DECIDED - 1 : FEATURE_DECIDED;
+  }
+
   random(): number {
     return this.node.world.chance();
   }
@@ -501,8 +507,8 @@ export class SimNode {
   time!: ClusterTime;
   ballots!: BallotSource;
   coordinator!: Coordinator;
-  /** Ballots of the accepts taken, by operation. */
-  private readonly taken = new Map<number, Ballot[]>();
+  /** Accepts taken, by operation. */
+  private readonly taken = new Map<number, { ballot: Ballot; epoch: number }[]>();
   /** Records that conditional writes were told of, and the numbers of their coordinators. */
   private readonly shown: { operation: number; node: number }[] = [];
   /** Called when the node crashes: its clients see a broken connection. */
@@ -567,10 +573,16 @@ export class SimNode {
       };
     }
     const { rules } = world.mutation;
-    this.coordinator = new Coordinator(
-      new SimSetup(this, this.ballots),
-      rules === undefined ? ALL_RULES : { ...ALL_RULES, ...rules },
-    );
+    this.coordinator = new Coordinator(new SimSetup(this, this.ballots), {
+      ...ALL_RULES,
+      confirmFoundations: !this.isOlder,
+      ...rules,
+    });
+  }
+
+  /** Whether it runs the program from before FEATURE_DECIDED. */
+  get isOlder(): boolean {
+    return this.world.weather.hasOlder === true && this.index % 2 === 0;
   }
 
   /** Reads the clocks of the others, again and again. */
@@ -721,7 +733,7 @@ export class SimNode {
     return { kind: "no", higher: obstacleOf(this.state, this.floor) as Ballot };
   }
 
-  prepare(epoch: number, ballot: Ballot, builds = true): PrepareAnswer {
+  prepare(epoch: number, ballot: Ballot, builds = false): PrepareAnswer {
     const refusal = this.refusal(epoch);
     if (refusal !== null) return refusal;
     if (this.isTooFarAhead(ballot)) return { kind: "refused", reason: "ahead", epoch: 0 };
@@ -785,15 +797,16 @@ export class SimNode {
     const shown =
       mutation.forgetsWhoWasShown !== true &&
       this.shown.some((each) => each.operation === operation && each.node !== asker);
-    const ballots = this.taken.get(operation) ?? [];
-    return { kind: "yes", known, shown, ballots, certain: true };
+    const taken = this.taken.get(operation) ?? [];
+    const certain = taken.every((each) => each.epoch === epoch);
+    return { kind: "yes", known, shown, ballots: taken.map(({ ballot }) => ballot), certain };
   }
 
   take(proposal: Proposal, promised: Ballot | null): void {
-    const known = this.taken.get(proposal.operationLow);
-    if (known === undefined) this.taken.set(proposal.operationLow, [proposal.ballot]);
-    else known.push(proposal.ballot);
     const { ballot, payload, operationLow, operationHigh } = proposal;
+    const taken = this.taken.get(operationLow) ?? [];
+    taken.push({ ballot, epoch: this.epoch });
+    this.taken.set(operationLow, taken);
     const { tombstone, ended = false, end = 0 } = payload;
     this.recent = recentIn(proposal);
     const remembers = this.recent !== null && this.world.mutation.mergesWithoutMemory !== true;

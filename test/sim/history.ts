@@ -207,6 +207,7 @@ export function runHistory(
     startsAhead: faults.has("clocks") && chance() < 0.4,
     ownClocks: ends && chance() < 0.5,
     farClocks: ends && chance() < 0.3,
+    hasOlder: chance() < 0.2,
     ...fixed,
   };
   const pulses = faults.has("clocks") || ((ends || faults.has("once")) && !weather.ownClocks);

@@ -37,6 +37,13 @@ export const MUTANTS: readonly Mutant[] = [
     histories: 2000,
   },
   {
+    name: "a conditional write builds on what is not decided",
+    mutation: { rules: { confirmFoundations: false } },
+    faults: [],
+    weather: { hasOlder: false },
+    histories: 20_000,
+  },
+  {
     name: "an ambiguous accept is tried again with a new ballot",
     mutation: { rules: { resolveAmbiguous: false } },
     faults: [],
@@ -81,9 +88,10 @@ export const MUTANTS: readonly Mutant[] = [
     histories: 20_000,
   },
   {
-    name: "a write is taken for never done although another may have built on it",
+    name: "a write is taken for never done although one of an older program may have built on it",
     mutation: { forgetsWhoWasShown: true },
     faults: [],
+    weather: { hasOlder: true },
     histories: 20_000,
   },
   {

@@ -50,8 +50,9 @@ const LINK = "cluster/link/node-http.ts";
 const STANDING = "cluster/identity/standing.ts";
 const WRITE = "cluster/coordinator/write.ts";
 const READ = "cluster/coordinator/read.ts";
-const DOUBT = "cluster/coordinator/doubt.ts";
-const REPLACEMENT = "cluster/coordinator/replacement.ts";
+const DOUBT = "cluster/coordinator/doubt/doubt.ts";
+const BOUND = "cluster/register/bound.ts";
+const REPLACEMENT = "cluster/coordinator/doubt/replacement.ts";
 const WRITE_QUEUE = "cluster/coordinator/write-queue.ts";
 const ROUND = "cluster/register/round.ts";
 const TALLY = "cluster/register/tally.ts";
@@ -92,8 +93,8 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // A refusal rests on what a minority has.
   {
     file: WRITE,
-    from: "hasMajority(round.group, highest.holders) && !this.doubt.exists",
-    to: "true",
+    from: "(isHeld && !this.doubt.exists && !byClock)",
+    to: "!byClock",
     ...HISTORIES,
   },
   // What may have had an effect is tried again.
@@ -128,15 +129,45 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     to: "this.certain = true;",
     ...COORDINATOR,
   },
-  // Answers of some replicas are as good as those of all.
-  { file: DOUBT, from: "if (this.answers.length < group.nodes.length) return false;", to: "", ...HISTORIES },
-  // Who was shown a write does not matter.
-  { file: DOUBT, from: "known && !shown", to: "known", ...HISTORIES },
+  // Who does not remember has not taken it.
+  { file: DOUBT, from: "const others = this.open | silent;", to: "const others = this.open;", ...HISTORIES },
+  // Who was shown a write does not matter, or not what others may have been shown.
+  { file: DOUBT, from: "(silent !== 0 || this.wasShown)", to: "silent !== 0", ...COORDINATOR },
+  { file: DOUBT, from: "(silent !== 0 || this.wasShown)", to: "this.wasShown", ...COORDINATOR },
+  // A conditional write builds on what is not decided.
+  {
+    file: WRITE,
+    from: "(isHeld || !this.isConditional ||",
+    to: "(isHeld || this.isConditional ||",
+    ...HISTORIES,
+  },
+  { file: ONCE, from: "|| !this.isFounded()", to: "", ...COORDINATOR },
+  // What is handed on keeps to no bound, or who lost it does not go beyond that, or takes any layout for its own.
+  {
+    file: BOUND,
+    from: "if (bound == null || lost === true) return false;",
+    to: "return false;",
+    ...COORDINATOR,
+  },
+  { file: BOUND, from: "epoch !== bound.epoch || ", to: "", ...COORDINATOR },
+  {
+    file: WRITE,
+    from: "this.round.meet(write.bound?.below ?? null)",
+    to: "this.round.meet(null)",
+    ...COORDINATOR,
+  },
+  {
+    file: ONCE,
+    from: "this.round.meet(write.bound?.below ?? null)",
+    to: "this.round.meet(null)",
+    ...COORDINATOR,
+  },
+  { file: DOUBT, from: "if (group.epoch !== this.epoch) return false;", to: "", ...COORDINATOR },
   // Where a write was taken does not matter.
   {
     file: DOUBT,
-    from: "return !setsOf(this.answers, open)",
-    to: "return open >= 0 || !setsOf(this.answers, open)",
+    from: "return !setsOf(this.answers, others)",
+    to: "return others >= 0 || !setsOf(this.answers, others)",
     ...HISTORIES,
   },
   // What one replica has taken has had its effect.
@@ -149,10 +180,10 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // Also what a replica may not have taken.
   { file: DOUBT, from: "if (certain) this.held", to: "this.held", ...COORDINATOR },
   // A replica that has started since the write began says that it knows of none.
-  { file: WRITE, from: "round.ageMs + RECALL_MS_MAX", to: "round.ageMs", ...COORDINATOR },
-  { file: DOUBT, from: "!shown && tookMs <= RECALL_MS_MAX", to: "!shown", ...COORDINATOR },
+  { file: DOUBT, from: "round.ageMs + RECALL_MS_MAX", to: "round.ageMs", ...COORDINATOR },
+  { file: DOUBT, from: "known && tookMs <= RECALL_MS_MAX", to: "known", ...COORDINATOR },
   // A refusal gives the value another version without waiting for the third replica.
-  { file: WRITE, from: "|| !this.awaitsRest(REFUSAL_WAIT_MS)", to: "|| true", ...COORDINATOR },
+  { file: WRITE, from: "|| !this.awaitsRest(JUDGE_WAIT_MS)", to: "|| true", ...COORDINATOR },
   // Who takes little at a time is left behind, or who takes nothing never is; a large value is given up as soon as a small one.
   {
     file: "cluster/upload/upload-branches.ts",
@@ -174,7 +205,6 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     to: "condition !== null",
     ...COORDINATOR,
   },
-  { file: WRITE, from: "this.isConditional,", to: "true,", ...COORDINATOR },
   // A read answers what it saw.
   {
     file: READ,
@@ -365,7 +395,7 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     to: "confirming ? round.highest.holders : 0",
     ...COORDINATOR,
   },
-  { file: WRITE, from: "if ((confirmed && !byClock) ||", to: "if (confirmed ||", ...COORDINATOR },
+  { file: WRITE, from: "&& !byClock) ||", to: ") ||", ...COORDINATOR },
   {
     file: WRITE,
     from: "if (isGone) this.propose(TOMBSTONE);",
@@ -418,15 +448,15 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
 
   {
     file: ACCEPTS,
-    from: "certain &&= words[at + 6] === HELD;",
+    from: "certain &&= words[at + 7] === (epoch | 0);",
     to: "certain &&= true;",
     ...ACCEPT_LOG,
   },
   // An accept that came when the layout had changed was taken for certain.
   {
     file: "cluster/replica/verdicts.ts",
-    from: 'operationHigh, !("kind" in answer));',
-    to: "operationHigh, true);",
+    from: '"kind" in answer ? null : epoch',
+    to: "epoch",
     ...ACCEPT_LOG,
   },
   {
@@ -462,7 +492,12 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     to: "this.mayBeDone = false;",
     ...COORDINATOR,
   },
-  { file: ONCE, from: 'this.write.lost === true && answer.outcome !== "done"', to: "false", ...COORDINATOR },
+  {
+    file: ONCE,
+    from: 'lost === true && bound == null && answer.outcome !== "done"',
+    to: "false",
+    ...COORDINATOR,
+  },
   {
     file: HANDING,
     from: "NOTHING_CHANGED.has(ending.error) ? LOST : ending",

@@ -3,7 +3,7 @@
  *
  *   prepare ──it is known──────────► confirmed? answer what it was answered : rewrite ► answer
  *      │  └──a condition fails─────► confirmed? answer : rewrite ► answer
- *      ├──the key is not guarded───► rewrite, guarded ► prepare …
+ *      ├──not guarded or confirmed─► rewrite, guarded ► prepare …
  *      └──else─────────────────────► accept(own, remembered) ──majority──► done
  *                                                              └──else──► prepare …
  *
@@ -16,6 +16,7 @@
 import { compareOptionalBallots } from "../../format/version.ts";
 import { GUARD_MS_MIN, guard, judgeOnce, type Known, remember } from "../../rules/recent.ts";
 import { countOf, hasMajority } from "../layout/groups.ts";
+import { isBeyond } from "../register/bound.ts";
 import type { Payload, Proposal } from "../register/ports.ts";
 import type {
   CoordinatorSetup,
@@ -56,13 +57,14 @@ export class OnceOperation {
     this.only = only;
     this.done = done;
     this.mayBeDone = write.lost === true;
+    if (this.mayBeDone) this.round.meet(write.bound?.below ?? null);
   }
 
   start(): void {
     const { round } = this;
     // What may have had an effect is looked for as long as there is time.
     const next = round.nextAttempt(this.mayBeDone ? Infinity : 0);
-    if (next === "go") round.prepare(true, ignore, () => this.judgePromises());
+    if (next === "go") round.prepare(ignore, () => this.judgePromises());
     else if (next === "spent") this.giveUp();
   }
 
@@ -83,8 +85,12 @@ export class OnceOperation {
     const { round } = this;
     this.answered = true;
     round.phase = "over";
-    const outcome = this.mayBeDone ? "unknown_outcome" : "no_quorum";
-    this.done(this.result({ outcome, ballot: null, existed: false }, 0));
+    const { ballot } = round;
+    this.done(
+      this.mayBeDone
+        ? this.result({ outcome: "unknown_outcome", ballot, existed: false }, 0)
+        : this.result({ outcome: "no_quorum", ballot: null, existed: false }, 0),
+    );
     round.end();
   }
 
@@ -111,7 +117,8 @@ export class OnceOperation {
     }
     const refusal = write.condition === null ? null : write.condition(highest.exists, highest.ballot);
     if (refusal !== null) this.settle({ outcome: refusal, ballot: highest.ballot, existed: false });
-    else if (!this.isGuarded(nowMs)) this.rewrite("guard", guard(round.carried(round.ballot), nowMs));
+    else if (!this.isGuarded(nowMs) || !this.isFounded())
+      this.rewrite("guard", guard(round.carried(round.ballot), nowMs));
     else this.acceptOwn(nowMs);
   }
 
@@ -121,6 +128,12 @@ export class OnceOperation {
     if (this.hasGuarded || !rules.guardsOnce) return true;
     const guarded = highest.remembered.guardedUntil(nowMs + GUARD_MS_MIN);
     return hasMajority(group, guarded);
+  }
+
+  /** Whether a majority holds what the write takes the place of. */
+  private isFounded(): boolean {
+    const { group, highest, rules } = this.round;
+    return !rules.confirmFoundations || hasMajority(group, highest.holders);
   }
 
   /** Answers once a majority holds what the answer rests on. */
@@ -179,8 +192,12 @@ export class OnceOperation {
     about: Pick<Proposal, "operationLow" | "operationHigh" | "recent">,
   ): void {
     const { round } = this;
-    const { ballot, setup } = round;
+    const { ballot, setup, group } = round;
     if (ballot === null) return;
+    if (purpose === "own" && isBeyond(this.write, group, ballot)) {
+      this.giveUp();
+      return;
+    }
     this.purpose = purpose;
     const atMillis = setup.clusterMillis();
     round.accept({ ...about, ballot, payload, atMillis }, 0, 0, ignore, () => this.judgeAccepts());
@@ -219,8 +236,9 @@ export class OnceOperation {
 
   private finish(answer: Answer, replicas: number): void {
     this.answered = true;
+    const { lost, bound } = this.write;
     // Who has it too may find something else there, later.
-    const isOpen = this.write.lost === true && answer.outcome !== "done";
+    const isOpen = lost === true && bound == null && answer.outcome !== "done";
     this.done(this.result(isOpen ? { ...answer, outcome: "unknown_outcome" } : answer, replicas));
   }
 

@@ -138,7 +138,7 @@ export class ReadOperation {
   }
 
   private prepare(): void {
-    this.round.prepare(false, ignore, () => this.judgePromises());
+    this.round.prepare(ignore, () => this.judgePromises());
   }
 
   private judgePromises(): void {

@@ -142,8 +142,10 @@ function answer(batch: readonly Waiting[], result: RegisterResult): Waiting[] {
   // Else a version among theirs may lie below one that the key had before.
   const areSure = result.certain && compareOptionalBallots(result.previous, lowest) < 0;
   for (let index = 0; index < last; index++) {
-    const { done } = batch[index];
-    if (result.outcome === "no_quorum") done(result);
+    const { done, request } = batch[index];
+    // The last one's bound is none of theirs.
+    const isBound = batch[last].request.bound != null && request.bound == null;
+    if (result.outcome === "no_quorum" && !isBound) done(result);
     else if (result.outcome === "done" && areSure) {
       const ballot = lowerBallot(result.ballot as Ballot, last - index);
       done({ ...result, ballot, existed: index > 0 || result.existed });

@@ -4,16 +4,16 @@
  *   PUT, DELETE         accept(own) ──majority──► done; ──unprepared──► prepare ► accept(own) ► done
  *   large values        prepare ► accept(own) ──majority──► done
  *   POST, conditions    prepare ──► judge ──no──► confirmed? answer : rewrite ► answer
- *                                     └──yes──► accept(own) ──majority──► done
+ *                                     └──yes──► confirmed? accept(own) ──majority──► done : rewrite ► prepare …
  *   accept(own) failed  every replica said no ──► again, with a new ballot
  *                       otherwise ──► prepare, and look for it:
  *                         on top ──► accept(what is there) at the new ballot
  *                         a first write on top, or only what is older ──► it had no effect: judged anew
  *                         else ──► recall ──no majority can have taken it──► judged anew
  *                                    ├──a majority has──► done
- *                                    └──else──► unknown_outcome
+ *                                    └──else──► again, for a while; then unknown_outcome
  *
- * `rewrite` accepts the highest value seen at the prepared ballot (see read.ts), so that a refusal rests on
+ * `rewrite` accepts the highest value seen at the prepared ballot (see read.ts), so that what is judged is
  * something decided. Of a value that has ended, or of the mark of its end, that is a tombstone. So a write
  * that finds its own number on top is done, but what is there need not be its value any more: that may have
  * ended, and somebody may know. It confirms what is there.
@@ -22,7 +22,9 @@ import type { Ballot } from "../../format/record.ts";
 import { higherBallot } from "../../format/version.ts";
 import { hasEnded } from "../../rules/expiry.ts";
 import { areAbove } from "../clock/ballots.ts";
+import { FEATURE_DECIDED } from "../layout/features.ts";
 import { countOf, hasMajority } from "../layout/groups.ts";
+import { isBeyond } from "../register/bound.ts";
 import { asksFirst, ownReplica, patienceOf } from "../register/own-replica.ts";
 import {
   type AcceptAnswer,
@@ -40,13 +42,13 @@ import type {
   RegisterWrite,
 } from "../register/requests.ts";
 import { Round } from "../register/round.ts";
-import { Doubt, RECALL_MS_MAX } from "./doubt.ts";
-import { Replacement } from "./replacement.ts";
+import { Doubt } from "./doubt/doubt.ts";
+import { Replacement } from "./doubt/replacement.ts";
 
 /** With a majority of promises, how long a write in doubt still waits for the others. */
 const ALL_WAIT_MS = 1000;
-/** The same for one that is refused by what only some of the promises tell of. */
-const REFUSAL_WAIT_MS = 50;
+/** The same for one that is judged by what only some of the promises tell of. */
+const JUDGE_WAIT_MS = 50;
 
 export class WriteOperation {
   private readonly round: Round;
@@ -91,7 +93,8 @@ export class WriteOperation {
     this.write = write;
     this.done = done;
     this.operationHigh = write.operationHigh;
-    this.doubt = new Doubt(write.lost === true);
+    this.doubt = new Doubt(write);
+    if (write.lost === true) this.round.meet(write.bound?.below ?? null);
     this.replaced = new Replacement(write.condition === null);
   }
 
@@ -128,11 +131,15 @@ export class WriteOperation {
     const { round, doubt } = this;
     this.answered = true;
     round.phase = "over";
-    if (effect !== null) this.certain = false; // by which of its tries it got there nobody knows
-    const outcome = effect !== null ? "done" : doubt.exists ? "unknown_outcome" : "no_quorum";
-    // Others that wrote it again drew one version for it.
-    const ballot = effect !== null && round.weight > 1 ? doubt.since : (effect?.ballot ?? null);
-    this.done(this.result(outcome, ballot, effect?.replicas ?? 0));
+    if (effect === null)
+      this.done(
+        doubt.exists ? this.result("unknown_outcome", round.ballot, 0) : this.result("no_quorum", null, 0),
+      );
+    else {
+      this.certain = false; // by which of its tries it got there nobody knows
+      // Others that wrote it again drew one version for it.
+      this.done(this.result("done", round.weight > 1 ? doubt.since : effect.ballot, effect.replicas));
+    }
     round.end();
   }
 
@@ -142,7 +149,6 @@ export class WriteOperation {
     this.collected = null;
     this.stillHeld = 0;
     this.round.prepare(
-      this.isConditional,
       (bit, answer) => this.takePromise(bit, answer),
       () => this.judgePromises(),
     );
@@ -169,7 +175,7 @@ export class WriteOperation {
     else if (isSameOperation(highest, this.write)) {
       this.operationHigh = highest.operationHigh;
       this.confirmOwn();
-    } else if (this.write.lost === true || doubt.mayBeReplaced(highest, this.collected)) this.recall();
+    } else if (doubt.mayBeReplaced(highest, this.collected)) this.recall();
     // No majority has held the own value, and below the ballot that is promised now none will.
     else this.judgeCondition();
   }
@@ -188,40 +194,26 @@ export class WriteOperation {
   /** Asks the replicas what they remember of this write (doubt.ts says what that proves). */
   private recall(): void {
     const { round, write, doubt } = this;
-    const { setup, key, group, tally } = round;
+    const promised = round.tally.yes;
     // A replica that has not promised yet could still take what it has not taken.
-    if (this.awaitsRest(ALL_WAIT_MS)) return;
-    if (write.lost === true || group.epoch !== doubt.epoch) {
-      this.giveUp();
-      return;
-    }
-    const promised = tally.yes;
-    // Who said no has something higher, and takes nothing below that.
-    const open = round.all & ~(promised | tally.outvoted);
-    const { node } = round.ballot as Ballot;
-    const askedMs = setup.now();
-    doubt.forgetAnswers();
-    const number = round.begin("recall");
-    round.ask(round.all, (replica, bit) =>
-      setup.port.recall(replica, key, group.epoch, write, node, round.ageMs + RECALL_MS_MAX, (answer) => {
-        if (!round.counts(number, bit, answer)) return;
-        doubt.remember(bit, answer, setup.now() - askedMs);
-        if (!round.sending) this.judgeRecalled(open, promised);
-      }),
-    );
-    this.judgeRecalled(open, promised);
+    if (!this.awaitsRest(ALL_WAIT_MS)) doubt.ask(round, write, () => this.judgeRecalled(promised));
   }
 
-  private judgeRecalled(open: number, promised: number): void {
-    const { round, doubt } = this;
-    if (round.phase !== "recall" || round.tally.pending !== 0) return;
-    if (!doubt.isUnfounded(round.group, open)) {
-      this.giveUp(doubt.effect(round.group));
-      return;
+  private judgeRecalled(promised: number): void {
+    const { round, doubt, write } = this;
+    const { group, setup, tally } = round;
+    if (round.phase !== "recall") return;
+    if (doubt.isUnfounded(group, setup.features() >= FEATURE_DECIDED)) {
+      // Nobody holds it any more, so nobody can write it again: as if it had not been tried.
+      if (promised === round.all && this.stillHeld === 0) doubt.exists = false;
+      this.judgeCondition();
+    } else if (tally.pending === 0) {
+      const effect = doubt.effect(group);
+      // Who has not answered may do so yet, and whoever has a lost one may get done with it.
+      const mayLearn = tally.yes !== round.all || write.lost === true;
+      if (effect === null && mayLearn && doubt.mayAskAgain(setup.now())) round.again();
+      else this.giveUp(effect);
     }
-    // Nobody holds it any more, so nobody can write it again: as if it had not been tried.
-    if (promised === round.all && this.stillHeld === 0) doubt.exists = false;
-    this.judgeCondition();
   }
 
   /** What is there is known, and that the own write is no part of it. */
@@ -233,7 +225,9 @@ export class WriteOperation {
       return;
     }
     this.refusal = write.condition === null ? null : write.condition(highest.exists, highest.ballot);
-    if (this.refusal === null) {
+    const isHeld = hasMajority(round.group, highest.holders);
+    const { confirmRefusals, confirmEndedRefusals, confirmFoundations } = round.rules;
+    if (this.refusal === null && (isHeld || !this.isConditional || !confirmFoundations)) {
       this.replaced.know(highest.ballot, highest.exists);
       // A plain write does not build on what it was told of, which may be undecided: its answer must not rest
       // on that either. (In doubt it is not known anyway.)
@@ -244,13 +238,13 @@ export class WriteOperation {
       return;
     }
     // What is left of an earlier try of this write must be buried before "refused" is true.
-    const confirmed = hasMajority(round.group, highest.holders) && !this.doubt.exists;
-    const byClock = highest.lapsed && round.rules.confirmEndedRefusals;
-    if ((confirmed && !byClock) || !round.rules.confirmRefusals) {
+    const byClock = highest.lapsed && confirmEndedRefusals;
+    const isConfirmed = (isHeld && !this.doubt.exists && !byClock) || !confirmRefusals;
+    if (this.refusal !== null && isConfirmed) {
       this.answerRefusal(highest.ballot, countOf(highest.holders));
       round.end();
       // A rewrite gives the value another version, though nobody has changed it.
-    } else if (this.doubt.exists || byClock || !this.awaitsRest(REFUSAL_WAIT_MS)) this.rewrite();
+    } else if (this.doubt.exists || byClock || !this.awaitsRest(JUDGE_WAIT_MS)) this.rewrite();
   }
 
   /**
@@ -301,11 +295,15 @@ export class WriteOperation {
 
   /** @param recent what the record has to remember; null: nothing, or it has not asked */
   private propose(payload: Payload, recent = this.round.carried()): void {
-    const { round, operationHigh } = this;
-    const { operationLow } = this.write;
-    this.isOwnAccept = true;
-    this.withheld = asksFirst(this.write) ? ownReplica(this.round, this.write) : 0;
+    const { round, operationHigh, write } = this;
+    const { operationLow } = write;
     const ballot = round.ballot as Ballot;
+    if (isBeyond(write, round.group, ballot)) {
+      this.giveUp();
+      return;
+    }
+    this.isOwnAccept = true;
+    this.withheld = asksFirst(write) ? ownReplica(round, write) : 0;
     this.atMillis = round.setup.knowsTime() ? round.setup.clusterMillis() : 0;
     const proposal = { ballot, payload, operationLow, operationHigh, atMillis: this.atMillis };
     const asked = recent === null ? proposal : { ...proposal, recent };
@@ -367,7 +365,8 @@ export class WriteOperation {
     const { ballot } = round.proposal as { ballot: Ballot };
     const replicas = countOf(round.tally.yes);
     if (!this.isOwnAccept) {
-      this.answerRefusal(ballot, replicas);
+      if (this.refusal === null) this.start();
+      else this.answerRefusal(ballot, replicas);
       return;
     }
     if (!this.isConditional && !this.prepared)

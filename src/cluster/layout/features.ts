@@ -10,11 +10,12 @@
  *   4  keys that remember recent operations, for Idempotency-Key (FORMAT.md)
  *   5  layouts of more than 1,024 partitions
  *   6  changes in place that are handed on, and writes that draw several versions
+ *   7  conditional writes that build on nothing undecided, and bounds of writes that are handed on
  */
 import { PARTITIONS_MIN } from "../../util/hash-prefix.ts";
 
 /** The highest level that this program knows. */
-export const FEATURES = 6;
+export const FEATURES = 7;
 /** From this level on values may have fields. */
 export const FEATURE_FIELDS = 2;
 /** From this level on values may end. */
@@ -25,6 +26,11 @@ export const FEATURE_RECENT = 4;
 export const FEATURE_PARTITIONS = 5;
 /** From this level on a write may draw several versions, and changes in place may be handed on. */
 export const FEATURE_VERSIONS = 6;
+/**
+ * From this level on no write that is not decided has become what another one rests on, and who gets one that
+ * is handed on keeps to its bound.
+ */
+export const FEATURE_DECIDED = 7;
 
 /** What this program can do with a data directory, which may have no place for fields, or for ends. */
 export function featuresWith(directory: { keepsFields: boolean; keepsEnds: boolean }): number {

@@ -101,6 +101,7 @@ export class ClusterNode implements ClusterAccess {
     const votesFor = (key: ClusterKey): boolean => this.votesFor(key);
     const clusterMillis = (): number => time.now();
     const isReady = (): boolean => this.isReady;
+    const features = (): number => this.features;
     const placement = (): Placement | null => (this.isReady ? view.placement : null);
     const groupOf = (key: ClusterKey): ReplicaGroup => this.groupOf(key);
     const distance = (node: string): number => this.distance(node);
@@ -127,7 +128,7 @@ export class ClusterNode implements ClusterAccess {
       isOutside: (key) => !this.groupOf(key).nodes.includes(self),
     });
     this.coordinator = new Coordinator({
-      ...{ port: this.port, ballots, groupOf, distance, clusterMillis, missed: setup.missed },
+      ...{ port: this.port, ballots, groupOf, distance, clusterMillis, features, missed: setup.missed },
       now: () => performance.now(),
       // Where nothing ends, frames carry no times either, which older programs would not know.
       knowsTime: () => this.keepsEnds && time.wasAgreed,
@@ -139,8 +140,7 @@ export class ClusterNode implements ClusterAccess {
     const { coordinator, load } = this;
     this.writes = new ClusterWrites({
       self,
-      ...{ time, peerOf, coordinator, load, isReady, groupOf, distance, seen },
-      features: () => this.features,
+      ...{ time, peerOf, coordinator, load, isReady, features, groupOf, distance, seen },
     });
     const { writes } = this;
     this.uploads = new ClusterUploads({ self, vault, replica, writes, peerOf, isReady, groupOf });

@@ -28,7 +28,7 @@ export function resultOf(
     replicas,
     replayed: replayed != null,
   };
-  if (ballot !== null) {
+  if (ballot !== null && outcome !== "unknown_outcome") {
     writeEtag(etag, ballot.clockLow, ballot.clockHigh, ballot.node, ballot.incarnation);
     result.etag = etag;
   }

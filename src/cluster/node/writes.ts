@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { endOf } from "../../format/end.ts";
 import { withEnd } from "../../format/fields/end.ts";
 import { type Once, onceOf, withOnce } from "../../format/fields/recent.ts";
-import { etagScratch } from "../../format/version.ts";
+import { ballotMillis, etagScratch } from "../../format/version.ts";
 import { endOfLife, type Life, NO_LIFE } from "../../rules/expiry.ts";
 import type { WriteDone, WriteHead } from "../../shards/arena/write.ts";
 import { copyOf, NOTHING } from "../../util/bytes.ts";
@@ -15,9 +15,10 @@ import { JSON_TYPE } from "../../util/header-text.ts";
 import { storedBytes, textOf } from "../../value/stored.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
-import { FEATURE_VERSIONS } from "../layout/features.ts";
+import { FEATURE_DECIDED, FEATURE_VERSIONS } from "../layout/features.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
 import { type PeerClient, PeerError } from "../peers/peer-client.ts";
+import { type Bound, boundFrom } from "../register/bound.ts";
 import { type ClusterKey, FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
 import { NOTHING_DONE, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
@@ -211,15 +212,21 @@ export class ClusterWrites implements ChangeAccess {
       this.write(write, written);
       return;
     }
-    const request = { kind: ACCEPT, epoch: 0, key: key.bytes, operationLow, operationHigh } as const;
+    const bound = this.boundOf(key);
+    const { epoch = 0, below: ballot } = bound ?? {};
+    const request = { kind: ACCEPT, epoch, key: key.bytes, ballot, operationLow, operationHigh } as const;
     const trailer = withOnce(trailerOf(payload), once);
     const accept = payload.tombstone
       ? encodeRequest({ ...request, tombstone: true, trailer })
       : encodeRequest({ ...request, value: { ...(payload as InlineValue), trailer } });
+    const lost = (bound: Bound | null): void => this.writeLost({ ...write, lost: true, bound }, written);
     peer.handOn(encodeHandOn(terms, accept)).then(
       (answer) => {
         const result = decodeWritten(answer);
-        if (result === null) this.write({ ...write, lost: true }, written);
+        if (result === null) lost(bound);
+        // It tries no more: what comes yet was sent before.
+        else if (result.outcome === "unknown_outcome" && bound !== null)
+          lost({ ...bound, below: result.ballot ?? bound.below });
         // It has had no effect there; perhaps that node is not the right one.
         else if (result.outcome === "no_quorum") this.write(write, written);
         else {
@@ -229,22 +236,36 @@ export class ClusterWrites implements ChangeAccess {
       },
       // What surely was not delivered is written from here; what may have been is only looked for.
       (error: unknown) => {
-        const lost = !(error instanceof PeerError && error.outcome === "not_sent");
-        this.write({ ...write, lost }, written);
+        if (error instanceof PeerError && error.outcome === "not_sent") this.write(write, written);
+        else lost(bound);
       },
     );
+  }
+
+  /** What a write that is handed on has to keep to; null: not all nodes know that. */
+  private boundOf(key: ClusterKey): Bound | null {
+    const { features, time, groupOf } = this.setup;
+    return features() >= FEATURE_DECIDED ? boundFrom(time.now(), groupOf(key).epoch) : null;
+  }
+
+  /** A write that was handed on and not answered for: looked for once nothing of it can come any more. */
+  private writeLost(write: TermedWrite, written: (result: RegisterResult) => void): void {
+    const { bound } = write;
+    const waitMs = bound == null ? 0 : ballotMillis(bound.below) - this.setup.time.now();
+    if (waitMs <= 0) this.write(write, written);
+    else setTimeout(() => this.write(write, written), waitMs);
   }
 
   private write(write: TermedWrite, written: (result: RegisterResult) => void): void {
     const { key, terms, payload, once, operationLow, operationHigh, staged = false } = write;
     const condition = judgeOf(terms);
     const change = changeOf(terms, payload);
-    const { lost = false } = write;
+    const { lost = false, bound = null } = write;
     const only = once === null ? null : { once, again };
     const { versions } = terms;
     const number = { operationLow, operationHigh };
     const at = staged ? (payload as StagedValue).staged : null;
-    const request = { key, payload, change, ...number, staged, at, lost, versions, condition, only };
+    const request = { key, payload, change, ...number, staged, at, lost, bound, versions, condition, only };
     this.setup.coordinator.write(request, (result) => {
       if (result.raced) this.hotKeys.raced(key.bytes);
       this.setup.seen("write", key, result.outcome, result.reason);
@@ -262,11 +283,13 @@ export class ClusterWrites implements ChangeAccess {
       return;
     }
     const { terms, request } = handed;
-    const { value, tombstone, operationLow, operationHigh } = request;
+    const { value, tombstone, operationLow, operationHigh, epoch, ballot } = request;
+    const bound = epoch === 0 ? null : { epoch, below: ballot };
     const once = onceOf(request.trailer);
     const kind = { ...request, trailer: withOnce(request.trailer, null) };
     const payload = tombstone ? TOMBSTONE : inlineValue(kind, value);
-    const write = { key: clusterKey(request.key), terms, payload, once, operationLow, operationHigh };
+    const key = clusterKey(request.key);
+    const write = { key, terms, payload, once, operationLow, operationHigh, bound };
     const raced = this.hotKeys.begins(request.key, operationHigh, false);
     this.setup.load.operations++;
     this.write(write, (result) => {

@@ -173,11 +173,11 @@ export interface RecallYes {
   readonly kind: "yes";
   /** Its memory goes back far enough; else there may have been more. */
   readonly known: boolean;
-  /** A promise has told another coordinator of its record, whose write may build on it. */
+  /** A promise has told a coordinator of an older program of its record: its write may build on that. */
   readonly shown: boolean;
   /** At which ballots it has taken it, or may have. */
   readonly ballots: readonly Ballot[];
-  /** It surely has taken all of these, while the layout that was asked for was in force. */
+  /** It surely has taken all of these, sent under the layout that was asked for, and under that. */
   readonly certain: boolean;
 }
 
@@ -197,17 +197,12 @@ export type LookAnswer = LookYes | Refused | Lost;
  * mean that it had no effect.
  */
 export interface ReplicaPort {
-  /**
-   * Asks for a promise.
-   * @param builds for a conditional write: what it is told of may become what it rests on, without ever being
-   * written again
-   */
+  /** Asks for a promise. */
   prepare(
     node: string,
     key: ClusterKey,
     epoch: number,
     ballot: Ballot,
-    builds: boolean,
     reply: (answer: PrepareAnswer) => void,
   ): void;
   /** Asks to hold a record. */

@@ -5,6 +5,7 @@ import type { Once } from "../../format/fields/recent.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { BallotSource } from "../clock/ballots.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
+import type { Bound } from "./bound.ts";
 import type { ClusterKey, Payload, Proposal, RefusalReason, ReplicaPort } from "./ports.ts";
 
 export interface CoordinatorSetup {
@@ -25,6 +26,8 @@ export interface CoordinatorSetup {
    * ended: one node with a fast clock must not end everybody's leases.
    */
   knowsTime: () => boolean;
+  /** The level that all members know (layout/features.ts). */
+  features: () => number;
   /** 0 ≤ x < 1. */
   random: () => number;
   /** Calls back once after `ms`, unless cancelled; never before it returns. */
@@ -70,10 +73,13 @@ export interface RegisterWrite {
   readonly operationLow: number;
   readonly operationHigh: number;
   /**
-   * It was handed on to another node, which has not answered: it may have had its effect, or may have it at
-   * any time. It is only looked for; with `only` it is sent again, which does no harm.
+   * It was handed on to another node, which has not answered: it may have had its effect, or without a bound
+   * may have it at any time, so that it is only looked for. (With `only` it is sent again, which does no
+   * harm.)
    */
   readonly lost?: boolean;
+  /** Of one that was handed on, here or from here; null or absent: it was not, or without a bound. */
+  readonly bound?: Bound | null;
   /** It stands for so many writes, each with a version of its own; it gets the highest. Absent: for one. */
   readonly versions?: number;
   /** It came with an `Idempotency-Key`; null or absent: it did not. */
@@ -98,7 +104,10 @@ export interface RegisterResult {
   outcome:
     | ("done" | Refusal | "no_quorum" | "unknown_outcome" | "overloaded")
     | ("key_reused" | "unremembered");
-  /** done: the version written; refused: the version that is there, or null. */
+  /**
+   * done: the version written; refused: the version that is there, or null. unknown_outcome: the highest one
+   * that it was tried at; null: nobody knows. Else null.
+   */
   ballot: Ballot | null;
   /** done: the version that it took the place of, as far as known; null: none. */
   previous: Ballot | null;
@@ -138,6 +147,8 @@ export interface ReadResult {
 export interface OperationRules {
   /** A refusal (409, 412) is a read: given only when a majority holds what it rests on. */
   readonly confirmRefusals: boolean;
+  /** A conditional write builds only on what a majority holds. */
+  readonly confirmFoundations: boolean;
   /** After an accept that may have had an effect, look before trying again. */
   readonly resolveAmbiguous: boolean;
   /** The highest record seen is made the decided one before it is answered. */
@@ -158,6 +169,7 @@ export interface OperationRules {
 
 export const ALL_RULES: OperationRules = Object.freeze({
   confirmRefusals: true,
+  confirmFoundations: true,
   resolveAmbiguous: true,
   confirmReads: true,
   markFirstOnly: true,

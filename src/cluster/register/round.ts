@@ -157,17 +157,16 @@ export class Round {
 
   /**
    * Asks all for a promise at a new ballot.
-   * @param builds see ReplicaPort
    * @param take looks at each answer that counts
    */
-  prepare(builds: boolean, take: (bit: number, answer: PrepareAnswer) => void, judge: () => void): void {
+  prepare(take: (bit: number, answer: PrepareAnswer) => void, judge: () => void): void {
     const { setup, group, key, highest } = this;
     const ballot = this.drawBallot();
     highest.start();
     this.payload = null;
     const number = this.begin("prepare");
     this.ask(this.all, (node, bit) =>
-      setup.port.prepare(node, key, group.epoch, ballot, builds, (answer) => {
+      setup.port.prepare(node, key, group.epoch, ballot, (answer) => {
         if (!this.counts(number, bit, answer)) return;
         if (answer.kind === "yes") {
           highest.take(bit, answer);

@@ -1,6 +1,6 @@
 /**
  * Which accepts this replica has taken lately, and to whom it has shown them, in memory: a coordinator that
- * does not know whether its write had an effect can ask for that (coordinator/doubt.ts). Complete from a
+ * does not know whether its write had an effect can ask for that (coordinator/doubt). Complete from a
  * moment on, which it tells; a process that has just started knows nothing.
  */
 import type { Ballot } from "../../format/record.ts";
@@ -10,13 +10,13 @@ import { FIRST_WRITE, type RecallYes } from "../register/ports.ts";
 /** What is younger should be kept: an operation that asks is no older than this. */
 const KEPT_MS = 2 * OPERATION_MS_MAX;
 const ENTRIES_FIRST = 1 << 10;
-/** 36 bytes each. */
+/** 40 bytes each. */
 const ENTRIES_MAX = 1 << 17;
-const WORDS = 7;
+const WORDS = 8;
 const TAKEN = 1;
 const SHOWN = 2;
-/** Taken for certain, by a replica that was of the layout that it was sent by. */
-const HELD = 3;
+/** Of no layout: it may have been taken, or counts under none. */
+const NO_EPOCH = 0;
 
 export class AcceptLog {
   /** Monotonic milliseconds. */
@@ -32,19 +32,29 @@ export class AcceptLog {
     this.completeSinceMs = now();
   }
 
-  /** An accept was taken (`isHeld`, under the layout that it names), or may have been. */
-  taken(ballot: Ballot, operationLow: number, operationHigh: number, isHeld: boolean): void {
-    this.note(isHeld ? HELD : TAKEN, ballot, operationLow, operationHigh);
+  /**
+   * An accept was taken, or may have been.
+   * @param epoch of the layout under which it was sent and counts; null: it may not have been taken, or does
+   * not count
+   */
+  taken(ballot: Ballot, operationLow: number, operationHigh: number, epoch: number | null): void {
+    this.note(TAKEN, ballot, operationLow, operationHigh, epoch ?? NO_EPOCH);
   }
 
   /**
    * A promise for this ballot, of a write that may build on what it is told, told of the operation's record.
    */
   shown(ballot: Ballot, operationLow: number, operationHigh: number): void {
-    this.note(SHOWN, ballot, operationLow, operationHigh);
+    this.note(SHOWN, ballot, operationLow, operationHigh, NO_EPOCH);
   }
 
-  private note(kind: number, ballot: Ballot, operationLow: number, operationHigh: number): void {
+  private note(
+    kind: number,
+    ballot: Ballot,
+    operationLow: number,
+    operationHigh: number,
+    epoch: number,
+  ): void {
     const nowMs = this.now();
     const entries = this.times.length;
     if (this.count === entries) {
@@ -61,6 +71,7 @@ export class AcceptLog {
     words[at + 4] = ballot.node;
     words[at + 5] = ballot.incarnation;
     words[at + 6] = kind;
+    words[at + 7] = epoch;
     this.times[next] = nowMs;
     this.next = (next + 1) % this.times.length;
     this.count = Math.min(this.count + 1, this.times.length);
@@ -82,10 +93,11 @@ export class AcceptLog {
 
   /**
    * At which ballots an operation was taken here, and whether another node than this one was shown it.
+   * @param epoch of the layout that is in force
    * @param node the number in the ballots of who asks
    * @param ageMs how long ago it began
    */
-  recall(operationLow: number, operationHigh: number, node: number, ageMs: number): RecallYes {
+  recall(operationLow: number, operationHigh: number, epoch: number, node: number, ageMs: number): RecallYes {
     const ballots: Ballot[] = [];
     let shown = false;
     let certain = true;
@@ -95,7 +107,7 @@ export class AcceptLog {
       if (words[at] !== low || words[at + 1] !== high) continue;
       if (words[at + 6] === SHOWN) shown ||= words[at + 4] >>> 0 !== node >>> 0;
       else {
-        certain &&= words[at + 6] === HELD;
+        certain &&= words[at + 7] === (epoch | 0);
         ballots.push({
           clockLow: words[at + 2] >>> 0,
           clockHigh: words[at + 3] >>> 0,

@@ -212,7 +212,8 @@ export class LocalReplica {
     reply: (answer: RecallAnswer) => void,
   ): void {
     reply(
-      this.admission.refusal(key, epoch) ?? this.accepts.recall(operationLow, operationHigh, node, ageMs),
+      this.admission.refusal(key, epoch) ??
+        this.accepts.recall(operationLow, operationHigh, epoch, node, ageMs),
     );
   }
 

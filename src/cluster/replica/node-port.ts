@@ -76,14 +76,13 @@ export class NodePort implements ReplicaPort {
     key: ClusterKey,
     epoch: number,
     ballot: Ballot,
-    builds: boolean,
     reply: (answer: PrepareAnswer) => void,
   ): void {
-    if (node === this.setup.self) this.setup.local.prepare(key, epoch, ballot, builds, reply);
+    if (node === this.setup.self) this.setup.local.prepare(key, epoch, ballot, false, reply);
     else
       this.send<PrepareYes | No>(
         node,
-        encodeRequest({ kind: PREPARE, epoch, key: key.bytes, ballot, builds }),
+        encodeRequest({ kind: PREPARE, epoch, key: key.bytes, ballot }),
         decodePromise,
         reply,
       );

@@ -66,7 +66,7 @@ export class Verdicts {
     const verdict = register?.verdict;
     const answer = this.of(result, epoch, key);
     if (!hadNoEffect(error) && verdict !== "no" && verdict !== "unprepared")
-      this.accepts.taken(ballot, operationLow, operationHigh, !("kind" in answer));
+      this.accepts.taken(ballot, operationLow, operationHigh, "kind" in answer ? null : epoch);
     if (!("kind" in answer))
       return { kind: "yes", already: answer.verdict === "already", ...replacedBy(answer, atMillis) };
     const done = result.error === null && result.register?.verdict === "yes" ? result.register : null;

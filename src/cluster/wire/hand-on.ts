@@ -1,7 +1,7 @@
 /**
  * A client's write that one coordinator hands on to another, as bytes. All numbers are little-endian.
  *
- *   hand-on   32 1 · flags 1 · If-Match length 2 · If-None-Match length 2 · versions less one 2, then both texts and an accept of request-frame.ts without a ballot
+ *   hand-on   32 1 · flags 1 · If-Match length 2 · If-None-Match length 2 · versions less one 2, then both texts and an accept of request-frame.ts: its epoch and ballot are the write's bound; epoch 0: it has none
  *   answer    outcome 1 · flags 1 · replicas 1 · reason 1 · version 16, then, of one that was known by its Idempotency-Key, what it was answered
  */
 
@@ -55,7 +55,7 @@ export function isHandOn(bytes: Uint8Array): boolean {
   return bytes.length > 0 && bytes[0] === HAND_ON;
 }
 
-/** @param accept the write as an accept frame without a ballot */
+/** @param accept the write as an accept frame, with its bound */
 export function encodeHandOn(terms: Terms, accept: Uint8Array): Buffer {
   const { create, life, ifMatch, ifNoneMatch, versions } = terms;
   const match = Buffer.from(ifMatch);

@@ -65,7 +65,7 @@ export interface PeerRequest {
   staged: boolean;
   /** accept: some replica holds it already. */
   held: boolean;
-  /** prepare: for a conditional write. */
+  /** prepare: for a conditional write of an older program, which may build on what is not decided. */
   builds: boolean;
   /** accept: the mark that a value has ended; its end stands in the trailer. */
   ended: boolean;
@@ -86,7 +86,7 @@ export interface RequestParts {
   kind: RequestKind;
   epoch: number;
   key: Uint8Array;
-  ballot?: Ballot;
+  ballot?: Ballot | undefined;
   operationLow?: number;
   operationHigh?: number;
   tombstone?: boolean;

@@ -2,10 +2,10 @@
  * What a write has taken the place of, by what the replicas say: whether the key had a value is the
  * difference between 201 and 200. Pure.
  */
-import type { Ballot } from "../../format/record.ts";
-import { compareOptionalBallots } from "../../format/version.ts";
-import { hasMajority, type ReplicaGroup } from "../layout/groups.ts";
-import type { Replaced } from "../register/ports.ts";
+import type { Ballot } from "../../../format/record.ts";
+import { compareOptionalBallots } from "../../../format/version.ts";
+import { hasMajority, type ReplicaGroup } from "../../layout/groups.ts";
+import type { Replaced } from "../../register/ports.ts";
 
 export class Replacement {
   /** As far as known; null: nothing. */
