@@ -73,11 +73,11 @@ test("accept log: what was accepted when the layout had just changed was not sur
     ...{ error: null, detail: "", created: false, deleted: false, etag: null },
     register: { verdict, ballot: at(1), tombstone: false, ended: false, end: 0 } as RegisterOutcome,
   });
-  const judge = (epoch: number, verdict: RegisterOutcome["verdict"]) => {
+  const judge = (epoch: number, verdict: RegisterOutcome["verdict"], error: WriteResult["error"] = null) => {
     const log = new AcceptLog(() => 1000);
     const verdicts = new Verdicts({ epoch: () => 4, damaged: () => assert.fail() }, log);
     const proposal = { ballot: at(2), operationLow: 5, operationHigh: 6 };
-    const { kind } = verdicts.accepted(resultOf(verdict), epoch, key, proposal);
+    const { kind } = verdicts.accepted({ ...resultOf(verdict), error }, epoch, key, proposal);
     const { ballots, certain } = log.recall(5, 6, 4, 1, 0);
     return [kind, ballots.length, certain];
   };
@@ -85,6 +85,7 @@ test("accept log: what was accepted when the layout had just changed was not sur
   assert.deepEqual(judge(4, "already"), ["yes", 1, true]);
   assert.deepEqual(judge(3, "yes"), ["refused", 1, false]);
   assert.deepEqual(judge(4, "no"), ["no", 0, true]);
+  assert.deepEqual(judge(4, "yes", "unavailable"), ["refused", 1, false]);
 });
 
 test("recall: request and answer go over the wire and come back as they were; what is none of them is refused", () => {

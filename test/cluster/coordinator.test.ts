@@ -27,6 +27,7 @@ import type { ReadResult, RegisterResult, RegisterWrite } from "../../src/cluste
 import { NAME_BYTES, REQUEST_BYTES } from "../../src/format/fields/recent.ts";
 import type { Ballot } from "../../src/format/record.ts";
 import { compareBallots, isFromSecondClock } from "../../src/format/version.ts";
+import { guard } from "../../src/rules/recent.ts";
 import { prefixOf } from "../../src/util/hash-prefix.ts";
 import { OPERATION_MS_MAX } from "../../src/util/limits.ts";
 import { EventQueue } from "../sim/events.ts";
@@ -439,7 +440,13 @@ test("coordinator: a conditional write builds only on what a majority holds", ()
   assert.deepEqual(numbers(undecided(() => [1, UNAVAILABLE])), [77, 1]);
   const isFirst = (kind: Kind): [number, Answer] => [1, kind === "prepare" ? absent : taken];
   assert.deepEqual(numbers(isFirst), [1], "that there is nothing is known as well");
-  const guarded: Script = (...asked) => undecided(() => null)(...asked);
+  // Also one with an Idempotency-Key, where nobody writes the key without having asked.
+  const recent = guard(null, 0x20000);
+  const guarded: Script = (kind, node, sent) => {
+    if (kind === "accept") return [1, taken];
+    const held = holds(at(node === "a" || sent > 1 ? 2 : 1));
+    return [1, kind === "read" ? { ...held, payload: VALUE } : { ...held, recent }];
+  };
   assert.deepEqual(numbers(guarded, ONLY), [77, 1]);
 });
 
