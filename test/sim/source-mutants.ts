@@ -17,6 +17,7 @@ export interface SourceMutant {
 }
 
 const HISTORIES = { test: "sim/protocol.test.ts", name: "histories are linearizable" };
+const HANDED = { test: "cluster/handed-writes.test.ts" };
 const COORDINATOR = { test: "cluster/coordinator.test.ts" };
 const QUEUE = { test: "cluster/write-queue.test.ts" };
 const CLOCK = { test: "cluster/cluster-time.test.ts" };
@@ -51,6 +52,7 @@ const STANDING = "cluster/identity/standing.ts";
 const WRITE = "cluster/coordinator/write.ts";
 const READ = "cluster/coordinator/read.ts";
 const DOUBT = "cluster/coordinator/doubt/doubt.ts";
+const WRITES = "cluster/node/writes.ts";
 const BOUND = "cluster/register/bound.ts";
 const REPLACEMENT = "cluster/coordinator/doubt/replacement.ts";
 const WRITE_QUEUE = "cluster/coordinator/write-queue.ts";
@@ -163,6 +165,9 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     ...COORDINATOR,
   },
   { file: DOUBT, from: "if (group.epoch !== this.epoch) return false;", to: "", ...COORDINATOR },
+  // What is lost is looked for before its bound is behind, or who is handed a write has none.
+  { file: WRITES, from: "Math.min(BOUND_MS, aheadMs)", to: "0", ...HANDED },
+  { file: WRITES, from: "epoch === 0 ? null : { epoch, below: ballot }", to: "null", ...HANDED },
   // Where a write was taken does not matter.
   {
     file: DOUBT,

@@ -117,6 +117,11 @@ export class BallotSource {
     if (this.follows(ballot)) this.clock.observe(ballot.clockHigh, ballot.clockLow);
   }
 
+  /** The time of ordinary ballots from now on, at least, in ms since 1970: cluster time, or what they have met. */
+  get millis(): number {
+    return Math.max(this.setup.now(), millisOf(this.clock));
+  }
+
   private follows(ballot: Ballot): boolean {
     return ballotMillis(ballot) <= this.setup.now() + FOLLOW_MS_MAX;
   }

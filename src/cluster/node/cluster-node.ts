@@ -140,7 +140,7 @@ export class ClusterNode implements ClusterAccess {
     const { coordinator, load } = this;
     this.writes = new ClusterWrites({
       self,
-      ...{ time, peerOf, coordinator, load, isReady, features, groupOf, distance, seen },
+      ...{ time, ballots, peerOf, coordinator, load, isReady, features, groupOf, distance, seen },
     });
     const { writes } = this;
     this.uploads = new ClusterUploads({ self, vault, replica, writes, peerOf, isReady, groupOf });

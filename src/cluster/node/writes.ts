@@ -13,12 +13,13 @@ import { copyOf, NOTHING } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { JSON_TYPE } from "../../util/header-text.ts";
 import { storedBytes, textOf } from "../../value/stored.ts";
+import type { BallotSource } from "../clock/ballots.ts";
 import type { ClusterTime } from "../clock/cluster-time.ts";
 import type { Coordinator } from "../coordinator/coordinator.ts";
-import { FEATURE_DECIDED, FEATURE_VERSIONS } from "../layout/features.ts";
+import { FEATURE_VERSIONS } from "../layout/features.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
 import { type PeerClient, PeerError } from "../peers/peer-client.ts";
-import { type Bound, boundFrom } from "../register/bound.ts";
+import { BOUND_MS, type Bound, boundFrom } from "../register/bound.ts";
 import { type ClusterKey, FIRST_WRITE, TOMBSTONE } from "../register/ports.ts";
 import { NOTHING_DONE, type RegisterResult, type RegisterWrite } from "../register/requests.ts";
 import { clusterKey } from "../replica/cluster-key.ts";
@@ -51,6 +52,7 @@ export interface ClientLoad {
 export interface ClusterWritesSetup {
   self: string;
   time: ClusterTime;
+  ballots: BallotSource;
   peerOf: (node: string) => PeerClient | null;
   coordinator: Coordinator;
   load: ClientLoad;
@@ -212,7 +214,8 @@ export class ClusterWrites implements ChangeAccess {
       this.write(write, written);
       return;
     }
-    const bound = this.boundOf(key);
+    const { features, ballots, groupOf } = this.setup;
+    const bound = boundFrom(features(), ballots.millis, groupOf(key).epoch);
     const { epoch = 0, below: ballot } = bound ?? {};
     const request = { kind: ACCEPT, epoch, key: key.bytes, ballot, operationLow, operationHigh } as const;
     const trailer = withOnce(trailerOf(payload), once);
@@ -242,16 +245,12 @@ export class ClusterWrites implements ChangeAccess {
     );
   }
 
-  /** What a write that is handed on has to keep to; null: not all nodes know that. */
-  private boundOf(key: ClusterKey): Bound | null {
-    const { features, time, groupOf } = this.setup;
-    return features() >= FEATURE_DECIDED ? boundFrom(time.now(), groupOf(key).epoch) : null;
-  }
-
   /** A write that was handed on and not answered for: looked for once nothing of it can come any more. */
   private writeLost(write: TermedWrite, written: (result: RegisterResult) => void): void {
     const { bound } = write;
-    const waitMs = bound == null ? 0 : ballotMillis(bound.below) - this.setup.time.now();
+    // For the sake of ballots that follow the time only: whatever it is by now, the next one is above.
+    const aheadMs = bound == null ? 0 : ballotMillis(bound.below) - this.setup.ballots.millis;
+    const waitMs = Math.min(BOUND_MS, aheadMs);
     if (waitMs <= 0) this.write(write, written);
     else setTimeout(() => this.write(write, written), waitMs);
   }

@@ -5,10 +5,11 @@
  */
 import type { Ballot } from "../../format/record.ts";
 import { ballotOfMillis, compareBallots } from "../../format/version.ts";
+import { FEATURE_DECIDED } from "../layout/features.ts";
 import type { ReplicaGroup } from "../layout/groups.ts";
 
 /** Long enough for a line of writes that stand before it; so long a lost one is not looked for. */
-const BOUND_MS = 2000;
+export const BOUND_MS = 2000;
 
 export interface Bound {
   readonly below: Ballot;
@@ -16,9 +17,13 @@ export interface Bound {
   readonly epoch: number;
 }
 
-/** @param nowMs cluster time, in ms since 1970 */
-export function boundFrom(nowMs: number, epoch: number): Bound {
-  return { below: ballotOfMillis(Math.ceil(nowMs) + BOUND_MS), epoch };
+/**
+ * The bound of a write that is handed on now; null: not all nodes know that there are any.
+ * @param features the level that they all know
+ * @param nowMs the time of ballots, in ms since 1970
+ */
+export function boundFrom(features: number, nowMs: number, epoch: number): Bound | null {
+  return features < FEATURE_DECIDED ? null : { below: ballotOfMillis(Math.ceil(nowMs) + BOUND_MS), epoch };
 }
 
 /** Whether a write that was handed on may not be proposed at a ballot any more. */
