@@ -17,7 +17,7 @@ export interface SourceMutant {
 }
 
 const HISTORIES = { test: "sim/protocol.test.ts", name: "histories are linearizable" };
-const HANDED = { test: "cluster/handed-writes.test.ts" };
+const HANDED_WRITES = { test: "cluster/handed-writes.test.ts" };
 const COORDINATOR = { test: "cluster/coordinator.test.ts" };
 const QUEUE = { test: "cluster/write-queue.test.ts" };
 const CLOCK = { test: "cluster/cluster-time.test.ts" };
@@ -166,8 +166,8 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   { file: DOUBT, from: "if (group.epoch !== this.epoch) return false;", to: "", ...COORDINATOR },
   // What is lost is looked for before its bound is behind, or who is handed a write has none.
-  { file: WRITES, from: "Math.min(BOUND_MS, aheadMs)", to: "0", ...HANDED },
-  { file: WRITES, from: "epoch === 0 ? null : { epoch, below: ballot }", to: "null", ...HANDED },
+  { file: WRITES, from: "Math.min(BOUND_MS, aheadMs)", to: "0", ...HANDED_WRITES },
+  { file: WRITES, from: "epoch === 0 ? null : { epoch, below: ballot }", to: "null", ...HANDED_WRITES },
   // Where a write was taken does not matter.
   {
     file: DOUBT,

@@ -117,7 +117,7 @@ export class BallotSource {
     if (this.follows(ballot)) this.clock.observe(ballot.clockHigh, ballot.clockLow);
   }
 
-  /** The time of ordinary ballots from now on, at least, in ms since 1970: cluster time, or what they have met. */
+  /** The time that ordinary ballots have at least, in ms since 1970: cluster time, or what they have met. */
   get millis(): number {
     return Math.max(this.setup.now(), millisOf(this.clock));
   }
