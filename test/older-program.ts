@@ -8,6 +8,8 @@ import { REPOSITORY, temporaryFolder } from "./rest/server.ts";
 export const BEFORE_FIELDS = "bc820032c321bf2cb1fed55c34deac0577eff22b";
 /** The last commit of feature level 5: what races, it orders in another way than later ones. */
 export const BEFORE_VERSIONS = "32695abf151b0c7de8d2a53eeb3ee2b3255b2d57";
+/** The last commit of feature level 6: its conditional writes may build on what is not decided. */
+export const BEFORE_DECIDED = "025c24c4aea2f8cd68c70790f061e491e5760988";
 
 /** Why it cannot be built here, or null: a copy of the sources has no history. */
 export function withoutHistory(commit: string): string | null {

@@ -4,12 +4,18 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FEATURE_VERSIONS, FEATURES } from "../../src/cluster/layout/features.ts";
+import { FEATURE_DECIDED, FEATURE_VERSIONS, FEATURES } from "../../src/cluster/layout/features.ts";
 import { chaosRun, emptyTotal, summaryOf } from "../cluster/chaos.ts";
 import { bodyOf, isWhole, layoutOf, META, SIZES, until } from "../cluster/kept-values.ts";
 import { CLOCK_FAULTS, FAULTS } from "../cluster/nemesis.ts";
 import { startCluster } from "../cluster/workers.ts";
-import { BEFORE_FIELDS, BEFORE_VERSIONS, olderProgram, withoutHistory } from "../older-program.ts";
+import {
+  BEFORE_DECIDED,
+  BEFORE_FIELDS,
+  BEFORE_VERSIONS,
+  olderProgram,
+  withoutHistory,
+} from "../older-program.ts";
 import { randomSeed } from "../random.ts";
 import { call } from "../rest/client.ts";
 import { runProgram } from "../rest/server.ts";
@@ -117,40 +123,50 @@ test("two releases: each step of an upgrade serves reads and writes of both, and
 
 const RUNS = Number(process.env.RUNS ?? 20);
 
-test(`two releases under chaos: ${RUNS} runs at each step of an upgrade`, {
-  skip: withoutHistory(BEFORE_VERSIONS) ?? false,
-}, async (t) => {
-  let seed = randomSeed(t);
-  const older = olderProgram(BEFORE_VERSIONS);
-  const cluster = await startCluster({ workers: 3, program: older, clocks: true });
-  const total = emptyTotal();
-  const chaos = async (step: string): Promise<void> => {
-    for (let run = 0; run < RUNS; run++) {
-      const faults = [...FAULTS, ...CLOCK_FAULTS];
-      const result = await chaosRun(cluster, { seed: seed++, ms: 3000, lanes: 1 + (run % 3), faults });
-      total.add(result);
-      assert.deepEqual([...result.unexpected, ...result.violations], [], `${step}, SEED=${result.seed}`);
+/** Earlier releases, and the level of their clusters. */
+const OLDER = [
+  { commit: BEFORE_VERSIONS, features: FEATURE_VERSIONS - 1 },
+  { commit: BEFORE_DECIDED, features: FEATURE_DECIDED - 1 },
+];
+
+for (const { commit, features } of OLDER)
+  test(`two releases under chaos: ${RUNS} runs at each step of an upgrade from feature level ${features}`, {
+    skip: withoutHistory(commit) ?? false,
+  }, async (t) => {
+    let seed = randomSeed(t);
+    const older = olderProgram(commit);
+    const cluster = await startCluster({ workers: 3, program: older, clocks: true });
+    const total = emptyTotal();
+    const chaos = async (step: string): Promise<void> => {
+      for (let run = 0; run < RUNS; run++) {
+        const faults = [...FAULTS, ...CLOCK_FAULTS];
+        const result = await chaosRun(cluster, { seed: seed++, ms: 3000, lanes: 1 + (run % 3), faults });
+        total.add(result);
+        assert.deepEqual([...result.unexpected, ...result.violations], [], `${step}, SEED=${result.seed}`);
+      }
+      console.log(`# ${step}: ${summaryOf(total)}`);
+    };
+    try {
+      for (const worker of cluster.workers) {
+        await worker.kill("SIGTERM");
+        await worker.start(null);
+        await cluster.ready();
+        await chaos(`${worker.number + 1} of 3 workers new`);
+      }
+      await cluster.killMaster();
+      await cluster.startMaster(null);
+      const master = ["-master", `http://127.0.0.1:${cluster.masterPort}`];
+      await until(
+        "the new master knows the layout",
+        async () => (await layoutOf(cluster))?.nodes.length === 3,
+      );
+      assert.equal((await layoutOf(cluster))?.features, features);
+      await until(
+        "the level is raised",
+        async () => (await runProgram(["upgrade-cluster", ...master])).status === 0,
+      );
+      await chaos("all new, the level raised");
+    } finally {
+      await cluster.dispose();
     }
-    console.log(`# ${step}: ${summaryOf(total)}`);
-  };
-  try {
-    for (const worker of cluster.workers) {
-      await worker.kill("SIGTERM");
-      await worker.start(null);
-      await cluster.ready();
-      await chaos(`${worker.number + 1} of 3 workers new`);
-    }
-    await cluster.killMaster();
-    await cluster.startMaster(null);
-    const master = ["-master", `http://127.0.0.1:${cluster.masterPort}`];
-    await until("the new master knows the layout", async () => (await layoutOf(cluster))?.nodes.length === 3);
-    assert.equal((await layoutOf(cluster))?.features, FEATURE_VERSIONS - 1);
-    await until(
-      "the level is raised",
-      async () => (await runProgram(["upgrade-cluster", ...master])).status === 0,
-    );
-    await chaos("all new, the level raised");
-  } finally {
-    await cluster.dispose();
-  }
-});
+  });
