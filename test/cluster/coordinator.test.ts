@@ -464,14 +464,17 @@ test("coordinator: a write that is handed on keeps to its bound, and who lost it
   const kinds: Partial<RegisterWrite>[] = [{}, { condition: () => null }, { only: ONLY }];
   for (const kind of kinds) {
     for (const bound of [
-      { below: at(3), epoch: GROUP.epoch + 1 },
-      { below: at(1), epoch: GROUP.epoch },
+      { below: at(3), epoch: GROUP.epoch + 1, sinceMs: 0 },
+      { below: at(1), epoch: GROUP.epoch, sinceMs: 0 },
     ]) {
       const late = asks(well, { ...kind, bound });
       assert.equal(late.outcome, "no_quorum");
       assert.ok(!late.bench.proposals.some(({ operationLow }) => operationLow === 1));
     }
-    assert.equal(asks(well, { ...kind, bound: { below: at(3), epoch: GROUP.epoch } }).outcome, "done");
+    assert.equal(
+      asks(well, { ...kind, bound: { below: at(3), epoch: GROUP.epoch, sinceMs: 0 } }).outcome,
+      "done",
+    );
   }
   // No replica has taken it: it is written here, above what the other node may propose it at.
   const forgotten: Script = (kind) =>
@@ -479,12 +482,15 @@ test("coordinator: a write that is handed on keeps to its bound, and who lost it
       ? [1, { kind: "yes", known: true, shown: false, ballots: [], certain: true }]
       : well(kind);
   for (const kind of kinds) {
-    const bound = { below: at(5), epoch: GROUP.epoch };
+    const bound = { below: at(5), epoch: GROUP.epoch, sinceMs: -3000 };
     const { outcome, bench } = asks(forgotten, { ...kind, lost: true, bound });
     assert.equal(outcome, "done");
     for (const { ballot } of bench.proposals) assert.ok(compareBallots(ballot, bound.below) > 0);
+    // A replica that was started since it was handed on has forgotten what it took of it.
+    for (const [said, was] of bench.ages) assert.equal(said, was + 3000 + RECALL_MS_MAX);
+    assert.equal(bench.ages.length, kind.only === undefined ? 3 : 0);
   }
-  const other = { below: at(3), epoch: GROUP.epoch - 1 };
+  const other = { below: at(3), epoch: GROUP.epoch - 1, sinceMs: 0 };
   assert.equal(asks(forgotten, { lost: true, bound: other }).outcome, "unknown_outcome", "by another layout");
   assert.equal(asks(forgotten, { lost: true }).outcome, "unknown_outcome", "it may come at any time");
   // A majority has taken it, and something newer is there.
@@ -494,6 +500,11 @@ test("coordinator: a write that is handed on keeps to its bound, and who lost it
     return [1, kind === "prepare" ? holds(at(3)) : taken];
   };
   assert.equal(asks(decided, { lost: true }).outcome, "done");
+  assert.equal(
+    asks(decided, { lost: true, versions: 3 }).outcome,
+    "unknown_outcome",
+    "which are its versions?",
+  );
 });
 
 test("coordinator: a large value asks first, goes to its own replica last, and is sure of what it replaced only with a condition", () => {

@@ -77,8 +77,10 @@ async function settle(): Promise<void> {
 test("handed writes: one that is lost is looked for when its bound is behind, and never below it", async (t: TestContext) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const node = new Node(lost);
+  const beganMs = performance.now();
   const answer = node.put();
   await settle();
+  const sentMs = performance.now();
   const { request } = decodeHandOn(node.handed[0]) ?? assert.fail();
   assert.deepEqual([request.epoch, ballotMillis(request.ballot)], [GROUP.epoch, NOW_MS + BOUND_MS]);
   t.mock.timers.tick(BOUND_MS - 1);
@@ -87,7 +89,8 @@ test("handed writes: one that is lost is looked for when its bound is behind, an
   t.mock.timers.tick(1);
   assert.equal((await answer).error, null);
   const [{ lost: isLost, bound, operationLow }] = node.own;
-  assert.deepEqual([isLost, bound], [true, { epoch: GROUP.epoch, below: request.ballot }]);
+  assert.deepEqual([isLost, bound?.epoch, bound?.below], [true, GROUP.epoch, request.ballot]);
+  assert.ok(bound !== null && bound !== undefined && bound.sinceMs >= beganMs && bound.sinceMs <= sentMs);
   assert.equal(operationLow, request.operationLow, "by its number");
 });
 
@@ -96,7 +99,8 @@ test("handed writes: one that the other node gave up is looked for at once, abov
   const unknown = encodeWritten({ ...NOTHING_DONE, outcome: "unknown_outcome", ballot: below });
   const node = new Node(() => Promise.resolve(unknown));
   assert.equal((await node.put()).error, null);
-  assert.deepEqual([node.own[0].lost, node.own[0].bound], [true, { epoch: GROUP.epoch, below }]);
+  const [{ lost: isLost, bound }] = node.own;
+  assert.deepEqual([isLost, bound?.epoch, bound?.below], [true, GROUP.epoch, below]);
 });
 
 test("handed writes: one that had no effect there, or was not sent, is written here and is not bound", async () => {
@@ -126,6 +130,6 @@ test("handed writes: who is handed one keeps to its bound, and tells where it wa
   const told: Uint8Array[] = [];
   to.writes.handedOn(frame, (answer) => told.push(answer));
   const { request } = decodeHandOn(frame) ?? assert.fail();
-  assert.deepEqual(to.own[0].bound, { epoch: GROUP.epoch, below: request.ballot });
+  assert.deepEqual([to.own[0].bound?.epoch, to.own[0].bound?.below], [GROUP.epoch, request.ballot]);
   assert.equal(decodeWritten(told[0])?.outcome, "done");
 });

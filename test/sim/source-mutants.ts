@@ -167,7 +167,12 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   { file: DOUBT, from: "if (group.epoch !== this.epoch) return false;", to: "", ...COORDINATOR },
   // What is lost is looked for before its bound is behind, or who is handed a write has none.
   { file: WRITES, from: "Math.min(BOUND_MS, aheadMs)", to: "0", ...HANDED_WRITES },
-  { file: WRITES, from: "epoch === 0 ? null : { epoch, below: ballot }", to: "null", ...HANDED_WRITES },
+  {
+    file: WRITES,
+    from: "epoch === 0 ? null : { epoch, below: ballot, sinceMs: performance.now() }",
+    to: "null",
+    ...HANDED_WRITES,
+  },
   // Where a write was taken does not matter.
   {
     file: DOUBT,
@@ -185,7 +190,8 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   // Also what a replica may not have taken.
   { file: DOUBT, from: "if (certain) this.held", to: "this.held", ...COORDINATOR },
   // A replica that has started since the write began says that it knows of none.
-  { file: DOUBT, from: "round.ageMs + RECALL_MS_MAX", to: "round.ageMs", ...COORDINATOR },
+  { file: DOUBT, from: "ageMs + RECALL_MS_MAX", to: "ageMs", ...COORDINATOR },
+  { file: DOUBT, from: "Math.max(round.ageMs, nowMs - this.handedMs)", to: "round.ageMs", ...COORDINATOR },
   { file: DOUBT, from: "known && tookMs <= RECALL_MS_MAX", to: "known", ...COORDINATOR },
   // A refusal gives the value another version without waiting for the third replica.
   { file: WRITE, from: "|| !this.awaitsRest(JUDGE_WAIT_MS)", to: "|| true", ...COORDINATOR },

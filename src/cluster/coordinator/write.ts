@@ -208,7 +208,8 @@ export class WriteOperation {
       if (promised === round.all && this.stillHeld === 0) doubt.exists = false;
       this.judgeCondition();
     } else if (tally.pending === 0) {
-      const effect = doubt.effect(group);
+      // Of several versions only who drew them together knows which these are.
+      const effect = round.weight > 1 && doubt.since === null ? null : doubt.effect(group);
       // Who has not answered may do so yet, and whoever has a lost one may get done with it.
       const mayLearn = tally.yes !== round.all || write.lost === true;
       if (effect === null && mayLearn && doubt.mayAskAgain(setup.now())) round.again();

@@ -283,7 +283,7 @@ export class ClusterWrites implements ChangeAccess {
     }
     const { terms, request } = handed;
     const { value, tombstone, operationLow, operationHigh, epoch, ballot } = request;
-    const bound = epoch === 0 ? null : { epoch, below: ballot };
+    const bound = epoch === 0 ? null : { epoch, below: ballot, sinceMs: performance.now() };
     const once = onceOf(request.trailer);
     const kind = { ...request, trailer: withOnce(request.trailer, null) };
     const payload = tombstone ? TOMBSTONE : inlineValue(kind, value);

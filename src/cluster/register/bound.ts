@@ -15,15 +15,18 @@ export interface Bound {
   readonly below: Ballot;
   /** Of the layout. */
   readonly epoch: number;
+  /** When it was handed on, or came, in monotonic ms. */
+  readonly sinceMs: number;
 }
 
 /**
  * The bound of a write that is handed on now; null: not all nodes know that there are any.
  * @param features the level that they all know
- * @param nowMs the time of ballots, in ms since 1970
+ * @param ballotMs the time of ballots, in ms since 1970
  */
-export function boundFrom(features: number, nowMs: number, epoch: number): Bound | null {
-  return features < FEATURE_DECIDED ? null : { below: ballotOfMillis(Math.ceil(nowMs) + BOUND_MS), epoch };
+export function boundFrom(features: number, ballotMs: number, epoch: number): Bound | null {
+  if (features < FEATURE_DECIDED) return null;
+  return { below: ballotOfMillis(Math.ceil(ballotMs) + BOUND_MS), epoch, sinceMs: performance.now() };
 }
 
 /** Whether a write that was handed on may not be proposed at a ballot any more. */

@@ -42,6 +42,8 @@ export class Doubt {
   private wasShown = false;
   /** Replicas that may still take what they have not taken yet. */
   private open = 0;
+  /** When a lost write was handed on, in monotonic ms. */
+  private readonly handedMs: number = Infinity;
   /** When the replicas were asked first. */
   private askedMs: number | null = null;
   /** Of those that have surely taken it. */
@@ -50,7 +52,9 @@ export class Doubt {
   /** A lost write is in doubt from the start. */
   constructor({ lost = false, bound }: RegisterWrite) {
     this.exists = lost;
-    if (lost && bound != null) this.epoch = bound.epoch;
+    if (!lost || bound == null) return;
+    this.epoch = bound.epoch;
+    this.handedMs = bound.sinceMs;
   }
 
   add(ballot: Ballot, epoch: number): void {
@@ -83,6 +87,7 @@ export class Doubt {
     const { setup, key, group, tally } = round;
     const { node } = round.ballot as Ballot;
     const nowMs = setup.now();
+    const ageMs = Math.max(round.ageMs, nowMs - this.handedMs);
     this.askedMs ??= nowMs;
     // Who said no has something higher, and takes nothing below that.
     this.open = round.all & ~(tally.yes | tally.outvoted);
@@ -91,7 +96,7 @@ export class Doubt {
     this.wasShown = false;
     const number = round.begin("recall");
     round.ask(round.all, (replica, bit) =>
-      setup.port.recall(replica, key, group.epoch, write, node, round.ageMs + RECALL_MS_MAX, (answer) => {
+      setup.port.recall(replica, key, group.epoch, write, node, ageMs + RECALL_MS_MAX, (answer) => {
         if (!round.counts(number, bit, answer)) return;
         this.remember(bit, answer, setup.now() - nowMs);
         if (!round.sending) judge();
