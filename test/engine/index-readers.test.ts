@@ -114,5 +114,6 @@ else
     Atomics.store(shared, STOP, 1);
     const seen = await done;
     t.diagnostic(JSON.stringify(seen));
+    assert.ok(seen.scans > 0 && seen.finds > 0);
     assert.deepEqual([seen.missing, seen.found, seen.wrongScans], [0, 0, 0]);
   });

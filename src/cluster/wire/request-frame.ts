@@ -92,7 +92,6 @@ export interface RequestParts {
   tombstone?: boolean;
   staged?: boolean;
   held?: boolean | undefined;
-  builds?: boolean;
   value?: InlineValue;
   /** The mark that a value has ended; its end stands in the trailer. */
   ended?: boolean;
@@ -128,7 +127,6 @@ export function encodeRequest(request: RequestParts): Buffer {
     (value?.json === true ? JSON_FLAG : 0) |
     (request.staged === true ? STAGED_FLAG : 0) |
     (request.held === true ? HELD_FLAG : 0) |
-    (request.builds === true ? BUILDS_FLAG : 0) |
     (ended ? TOMBSTONE_FLAG | MARK_FLAG : 0) |
     (atMillis === 0 ? 0 : TIME_FLAG) |
     (base === undefined ? 0 : BASE_FLAG);
