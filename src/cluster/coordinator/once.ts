@@ -133,7 +133,7 @@ export class OnceOperation {
   /** Whether a majority holds what the write takes the place of. */
   private isFounded(): boolean {
     const { group, highest, rules } = this.round;
-    return !rules.confirmFoundations || hasMajority(group, highest.holders);
+    return !rules.confirmFoundations || highest.isHeldBy(group);
   }
 
   /** Answers once a majority holds what the answer rests on. */
@@ -143,8 +143,7 @@ export class OnceOperation {
     const { rank, recent } = highest.remembered;
     const isOwnMemory = recent === null || compareOptionalBallots(rank.ballot, highest.ballot) === 0;
     // What is left of an earlier try must be buried before "refused" is true.
-    const confirmed =
-      hasMajority(group, highest.holders) && isOwnMemory && !highest.lapsed && !this.mayBeDone;
+    const confirmed = highest.isHeldBy(group) && isOwnMemory && !highest.lapsed && !this.mayBeDone;
     this.answer = answer;
     if (!confirmed) {
       this.rewrite("answer", round.carried(round.ballot));
@@ -161,7 +160,7 @@ export class OnceOperation {
     const { round, only } = this;
     const { highest, group } = round;
     const { ballot: base, operationLow, operationHigh } = highest;
-    const isHeld = hasMajority(group, highest.holders);
+    const isHeld = highest.isHeldBy(group);
     round.withPayload((there) => {
       const payload = there.tombstone || base === null ? there : only.again(there, base, isHeld);
       this.propose(purpose, payload, { operationLow, operationHigh, recent });
@@ -181,7 +180,7 @@ export class OnceOperation {
     if (change == null) propose(payload);
     else if (change.kind === "keep") propose(change.make(exists ? highest.end : 0));
     else {
-      const isHeld = hasMajority(group, highest.holders);
+      const isHeld = highest.isHeldBy(group);
       round.withPayload((there) => propose(change.make(there, base ?? ballot, isHeld)));
     }
   }

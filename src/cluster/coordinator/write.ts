@@ -226,7 +226,7 @@ export class WriteOperation {
       return;
     }
     this.refusal = write.condition === null ? null : write.condition(highest.exists, highest.ballot);
-    const isHeld = hasMajority(round.group, highest.holders);
+    const isHeld = highest.isHeldBy(round.group);
     const { confirmRefusals, confirmEndedRefusals, confirmFoundations } = round.rules;
     if (this.refusal === null && (isHeld || !this.isConditional || !confirmFoundations)) {
       this.replaced.know(highest.ballot, highest.exists);
@@ -270,8 +270,8 @@ export class WriteOperation {
     if (change == null) this.propose(write.payload);
     else if (change.kind === "keep") this.propose(change.make(round.highest.exists ? round.highest.end : 0));
     else {
-      const { ballot, holders } = round.highest;
-      const isHeld = hasMajority(round.group, holders);
+      const { ballot } = round.highest;
+      const isHeld = round.highest.isHeldBy(round.group);
       round.withPayload((payload) => this.propose(change.make(payload, ballot as Ballot, isHeld)));
     }
   }

@@ -129,6 +129,11 @@ export class Highest {
     this.recent = held.recent ?? null;
   }
 
+  /** Whether a majority of the group holds it: it is decided. */
+  isHeldBy(group: ReplicaGroup): boolean {
+    return hasMajority(group, this.holders);
+  }
+
   /** What the answers tell of recent operations. */
   get remembered(): Remembered {
     this.memory ??= new Remembered();
