@@ -21,6 +21,7 @@ import {
   STOP,
 } from "./fronts.ts";
 import { type BackupNews, RemoteBackups } from "./remote-backup.ts";
+import { withS3Front } from "./s3-front.ts";
 
 function say(message: FrontMessage): void {
   parentPort?.postMessage(message);
@@ -59,7 +60,7 @@ class ThreadCluster {
 
 async function run(task: FrontTask): Promise<void> {
   const { seat, shared, config } = task;
-  const { meters, rates, access, port, version } = shared;
+  const { meters, rates, access, port, s3, version } = shared;
   const log: FrontLog = {
     info: (fields, message) => say({ kind: "log", level: "info", fields, message }),
     error: (fields, message) => say({ kind: "log", level: "error", fields, message }),
@@ -68,13 +69,14 @@ async function run(task: FrontTask): Promise<void> {
   const cluster = task.cluster === null ? null : new ThreadCluster(task.cluster, seat.front, vault);
   const audit = config.audit === null ? null : new AuditFile(config.audit, log);
   const backups = new RemoteBackups(say);
-  const front = await createFront({
+  const publicUrl = (): string | null => cluster?.front.url ?? config.publicUrl;
+  const ownFront = await createFront({
     vault,
     ...config,
     audit,
     auth: access,
     rates,
-    publicUrl: () => cluster?.front.url ?? config.publicUrl,
+    publicUrl,
     ...(cluster === null ? {} : cluster.options),
     port,
     role: "worker",
@@ -85,6 +87,9 @@ async function run(task: FrontTask): Promise<void> {
     backup: backups.run,
     log,
   });
+  const ofNode = { front: seat.front, cluster: () => cluster?.front.node ?? null, publicUrl };
+  const ofFronts = { access, rates, audit, meters, ...ofNode };
+  const front = await withS3Front(ownFront, s3, config, vault, ofFronts, log);
   const renewCertificate = (): void => {
     try {
       cluster?.tls.renew();

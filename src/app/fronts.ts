@@ -17,6 +17,7 @@ import { METER_BYTES } from "../server/status/meter.ts";
 import { programThreadOf } from "../shards/thread/spawn.ts";
 import type { FrontSeat, LocalVault } from "../shards/vault/local-vault.ts";
 import { type BackupRequest, makeFor } from "./remote-backup.ts";
+import type { S3Place } from "./s3-front.ts";
 
 /** Longest that a front thread may take to start. */
 const START_MS_MAX = 20_000;
@@ -48,6 +49,8 @@ export interface SharedAmongFronts {
   rates: SharedArrayBuffer;
   access: ClientAccess | null;
   port: number;
+  /** Where S3 is; null: nowhere. */
+  s3: S3Place | null;
   version: string;
 }
 

@@ -22,7 +22,7 @@ import { ClusterPart } from "./cluster-part.ts";
 import { createMeters, startFrontThreads } from "./fronts.ts";
 import type { Running } from "./process.ts";
 import { FileReload } from "./reload.ts";
-import { s3Meters, withS3Front } from "./s3-front.ts";
+import { s3Meters, s3PlaceOf, withS3Front } from "./s3-front.ts";
 
 /** Hosts that stand for all addresses of the machine. */
 const ALL_ADDRESSES: readonly string[] = ["0.0.0.0", "::"];
@@ -54,21 +54,17 @@ export async function startWorker(
     const ownFront = await createFront(
       await frontOptions(config, vault, cluster, { access, rates, audit, meters }, log),
     );
-    const ofNode = { cluster: () => cluster.node, publicUrl: () => cluster.publicUrl };
-    const front = await withS3Front(
-      ownFront,
-      config,
-      vault,
-      { access, rates, audit, meters, ...ofNode },
-      log,
-    );
+    const s3 = await s3PlaceOf(config);
+    const ofNode = { front: 0, cluster: () => cluster.node, publicUrl: () => cluster.publicUrl };
+    const ofFronts = { access, rates, audit, meters, ...ofNode };
+    const front = await withS3Front(ownFront, s3, config, vault, ofFronts, log);
     const { port } = front;
     cluster.port = port;
     const url = config.publicUrl ?? localUrl(config.tls !== null, port);
     if (replicated) cluster.begin(url, kept);
     else cluster.standAlone(url);
     const frontPort = config.frontPort === null ? port : await reservePort(config.host, config.frontPort);
-    const shared = { meters, rates, access, port: frontPort, version: buildInfo.version };
+    const shared = { meters, rates, access, port: frontPort, s3, version: buildInfo.version };
     const threads = await startFrontThreads(vault, config, shared, forFronts(cluster, config), log, fatal);
     if (frontPort !== port) log.info({ port: frontPort, host: config.host }, `fronts on port ${frontPort}`);
     announce(config, vault, { url, port, startMs: Math.round(performance.now() - started) }, log);

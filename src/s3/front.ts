@@ -36,6 +36,7 @@ import { verbOf } from "./routes.ts";
 import { parametersOf } from "./signature/canonical.ts";
 import { UNSIGNED } from "./signature/verify.ts";
 import { Buckets } from "./store/buckets.ts";
+import { createS3Memory, S3Counters, type S3Memory } from "./store/s3-memory.ts";
 
 /** How long `close` waits for requests that are under way. */
 const CLOSE_DEADLINE_MS = 10_000;
@@ -62,6 +63,10 @@ export interface S3FrontOptions {
   publicUrl?: () => string | null;
   meter: Meter;
   connections?: Connections;
+  /** What it has in common with the other fronts of S3. Left out: there is none. */
+  memory?: S3Memory;
+  /** How many fronts of S3 the node has, all on this port. 1 when left out. */
+  fronts?: number;
   log: FrontLog;
   /** Milliseconds since 1970; left out: the system's clock. */
   now?: () => number;
@@ -79,9 +84,11 @@ export interface S3Front {
 export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
   const { tls = null, log } = options;
   const front = createContext({ ...options, varies: false, encrypts: tls !== null });
-  const access = new Access(options.auth, options.meter, options.rates, options.now);
-  const hashing = new HashPool(log);
-  const context: S3Context = { front, buckets: new Buckets(front), wholeBodies: { bytes: 0 }, hashing };
+  const { memory = createS3Memory(), fronts = 1 } = options;
+  const access = new Access(options.auth, options.meter, options.rates, memory.repeats, options.now);
+  const hashing = new HashPool(log, fronts);
+  const counters = new S3Counters(memory);
+  const context: S3Context = { front, buckets: new Buckets(front, counters), counters, hashing };
   const server = new S3Server(context, access, options.publicUrl ?? (() => null));
   let { port } = options;
   const origins = {
@@ -98,7 +105,10 @@ export async function createS3Front(options: S3FrontOptions): Promise<S3Front> {
       log.error({ error: stackOf(error) }, "a request failed");
       res.close();
     },
-    { tls, ...(options.connections === undefined ? {} : { connections: options.connections }) },
+    {
+      ...{ tls, sharesPort: fronts > 1 },
+      ...(options.connections === undefined ? {} : { connections: options.connections }),
+    },
   );
   try {
     port = await http.listen(options.host, port);
@@ -217,7 +227,7 @@ class S3Server {
       const hasChecksum = verb !== completeMultipartUpload;
       const seed = genuine?.seed ?? null;
       const payload = new Payload({ mode, seed, headers: meant, sentBytes, hasChecksum });
-      exchange.body = new Body(front, exchange.response, payload, sentBytes, this.context.wholeBodies);
+      exchange.body = new Body(front, exchange.response, payload, sentBytes, this.context.counters);
       verb(exchange).catch((error: unknown) => this.refuse(exchange, error));
     } catch (error) {
       this.refuse(exchange, error);

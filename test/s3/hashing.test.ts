@@ -40,7 +40,7 @@ const hex = (sum: Uint8Array | null): string | null =>
 
 test("hash pool: bodies in random pieces, some given up half way, have the sums that they should have", async (t) => {
   const random = new Random(randomSeed(t));
-  const pool = new HashPool(log, 2);
+  const pool = new HashPool(log, 1, 2);
   try {
     await pool.ready();
     const one = async (): Promise<void> => {
@@ -89,7 +89,7 @@ test("hash pool: bodies in random pieces, some given up half way, have the sums 
 });
 
 test("hash pool: who waits for a thread that has ended is told, and no new body goes there", async () => {
-  const pool = new HashPool(log, 1);
+  const pool = new HashPool(log, 1, 1);
   await pool.ready();
   const [waiting, filling] = [pool.open(MD5, CHUNK_BYTES), pool.open(MD5, CHUNK_BYTES)];
   assert.ok(waiting !== null && filling !== null);
@@ -108,10 +108,12 @@ test("hash pool: who waits for a thread that has ended is told, and no new body 
 });
 
 test("hash pool: there is none where one processor does everything", () => {
-  assert.equal(hashThreads(1), 0);
-  assert.equal(hashThreads(2), 1);
-  assert.equal(hashThreads(64), 4);
-  assert.equal(new HashPool(log, 0).open(MD5, CHUNK_BYTES), null);
+  assert.equal(hashThreads(1, 1), 0);
+  assert.equal(hashThreads(1, 2), 1);
+  assert.equal(hashThreads(1, 64), 4);
+  assert.equal(hashThreads(2, 64), 2);
+  assert.equal(hashThreads(8, 64), 1);
+  assert.equal(new HashPool(log, 1, 0).open(MD5, CHUNK_BYTES), null);
 });
 
 test("s3: more bodies at once than there are slots: each has its ETag and its bytes", async (t) => {

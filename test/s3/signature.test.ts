@@ -15,7 +15,7 @@ import {
   stringToSign,
 } from "../../src/s3/signature/canonical.ts";
 import { ChunkedBody } from "../../src/s3/signature/chunks.ts";
-import { REPEAT_MS_MAX, Repeats } from "../../src/s3/signature/repeats.ts";
+import { createRepeats, REPEAT_MS_MAX, Repeats } from "../../src/s3/signature/repeats.ts";
 import { type Seed, SKEW_MS_MAX, verify } from "../../src/s3/signature/verify.ts";
 import { Random, randomSeed } from "../random.ts";
 
@@ -322,15 +322,39 @@ test("unsigned chunks: a trailer comes with its announcement, and the end with i
   assert.equal(chunkRefusal(Buffer.alloc(2000, "1"), null, true), "InvalidRequest");
 });
 
-test("repeats: a signature may come again at once, and not later; the memory is bounded", () => {
-  const repeats = new Repeats(1_800_000, 0);
+test("repeats: a signature may come again at once, and not later, at whichever front", () => {
+  const memory = createRepeats();
+  const [repeats, other] = [new Repeats(memory), new Repeats(memory)];
+  const startMs = 12_345;
   const a = sha256("a");
-  assert.equal(repeats.take(a, 0), true);
-  assert.equal(repeats.take(a, REPEAT_MS_MAX), true);
-  assert.equal(repeats.take(a, REPEAT_MS_MAX + 1), false);
-  assert.equal(repeats.take(sha256("b"), REPEAT_MS_MAX + 1), true);
-  // It is remembered for as long as it holds.
-  assert.equal(repeats.take(a, 1_800_001), false);
+  assert.equal(repeats.take(a, startMs), true);
+  assert.equal(repeats.take(a, startMs + REPEAT_MS_MAX), true);
+  assert.equal(other.take(a, startMs + REPEAT_MS_MAX), true);
+  assert.equal(other.take(a, startMs + REPEAT_MS_MAX + 10), false);
+  assert.equal(repeats.take(a, startMs + REPEAT_MS_MAX + 10), false);
+  assert.equal(repeats.take(sha256("b"), startMs + REPEAT_MS_MAX + 10), true);
+  // It is remembered for longer than it holds, also over the end of the ticks, which is 46 hours away.
+  assert.equal(repeats.take(a, startMs + 2 * SKEW_MS_MAX), false);
+  const lateMs = 2 ** 24 * 10 - 1000;
+  assert.equal(repeats.take(sha256("late"), lateMs), true);
+  assert.equal(other.take(sha256("late"), lateMs + 4000), true);
+  assert.equal(other.take(sha256("late"), lateMs + 2 * SKEW_MS_MAX), false);
+});
+
+test("repeats: a hundred thousand in the time that signatures hold are remembered; the oldest make room", () => {
+  const repeats = new Repeats(createRepeats());
+  const names = Array.from({ length: 100_000 }, (_, number) => sha256(String(number)));
+  for (const [number, name] of names.entries()) assert.ok(repeats.take(name, number));
+  const lateMs = names.length + REPEAT_MS_MAX + 10;
+  // The last ones first: one that is forgotten takes the place of one that was looked for already.
+  const forgotten = names.reverse().filter((name) => repeats.take(name, lateMs)).length;
+  assert.ok(forgotten <= 10, `${forgotten} forgotten`);
+  // More in one bucket than it has places: the first of them is forgotten, and no other.
+  const crowd = Array.from({ length: 9 }, (_, number) => `beef${sha256(`crowd ${number}`)}`);
+  const mine = new Repeats(createRepeats());
+  for (const [number, name] of crowd.entries()) assert.ok(mine.take(name, 10 * number));
+  for (const name of crowd.slice(1)) assert.equal(mine.take(name, lateMs), false);
+  assert.equal(mine.take(crowd[0], lateMs), true);
 });
 
 test("canonical forms: whether there is anything to encode, or the query was just read, changes nothing", (t) => {

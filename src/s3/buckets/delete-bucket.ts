@@ -14,7 +14,7 @@ export async function deleteBucket(exchange: Exchange): Promise<void> {
   if (!(await context.buckets.isEmpty(bucket))) throw new S3Error("BucketNotEmpty");
   // An object that comes at this moment keeps the bucket: it is there as long as a key is in it.
   const wasThere = await removeKey(front, key);
-  context.buckets.forget(bucket);
+  context.buckets.noteGone();
   if (!wasThere) throw new S3Error("NoSuchBucket");
   exchange.sendEmpty(204);
 }

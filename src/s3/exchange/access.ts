@@ -5,8 +5,8 @@ import type { ClientAccess } from "../../server/access/gate.ts";
 import type { Meter } from "../../server/status/meter.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { type SignedRequest, SigningKeys } from "../signature/canonical.ts";
-import { Repeats } from "../signature/repeats.ts";
-import { type Genuine, SKEW_MS_MAX, verify } from "../signature/verify.ts";
+import { createRepeats, Repeats } from "../signature/repeats.ts";
+import { type Genuine, verify } from "../signature/verify.ts";
 
 const READS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
@@ -22,6 +22,7 @@ export class Access {
 
   /**
    * @param rates memory of `createRates` that all fronts have; left out: there is one
+   * @param repeats memory of `createRepeats` that all fronts of S3 have; left out: there is one
    * @param now milliseconds since 1970
    * @param steadyNow a clock that only goes forward
    */
@@ -29,6 +30,7 @@ export class Access {
     { mode, tokens }: ClientAccess,
     meter: Meter,
     rates: ArrayBufferLike | undefined,
+    repeats = createRepeats(),
     now = () => Date.now(),
     steadyNow = () => Number(process.hrtime.bigint()) / 1e6,
   ) {
@@ -37,7 +39,7 @@ export class Access {
     this.readsArePublic = mode === "writes";
     this.now = now;
     this.steadyNow = steadyNow;
-    this.repeats = new Repeats(2 * SKEW_MS_MAX, steadyNow());
+    this.repeats = new Repeats(repeats);
     this.renew(tokens);
   }
 

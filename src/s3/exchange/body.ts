@@ -12,17 +12,13 @@ import { LINGER_MS_MAX, LINGER_SILENT_MS_MAX, Linger } from "../../server/http/l
 import { BodyFlow, type BodyTaker } from "../../server/writes/body-flow.ts";
 import { ChunkEnd } from "../../server/writes/chunk-end.ts";
 import { knownError, S3Error } from "../protocol/errors.ts";
+import type { S3Counters } from "../store/s3-memory.ts";
 import type { Payload, Sums } from "./payload.ts";
 
 const NO_BYTES = new ArrayBuffer(0);
 
-/** Bodies that are gathered whole, of all requests of a front. */
+/** Bodies that are gathered whole, of all requests of a node. */
 const WHOLE_BYTES_MAX = 64 * 1024 * 1024;
-
-/** What bodies that are gathered whole hold now. */
-export interface WholeBodies {
-  bytes: number;
-}
 
 /** Nobody has asked for it yet. */
 const UNTOUCHED = 0;
@@ -41,7 +37,7 @@ export class Body implements BodyTaker {
   private readonly context: FrontContext;
   private readonly res: Res;
   private readonly sentBytes: number;
-  private readonly wholeBodies: WholeBodies;
+  private readonly counters: S3Counters;
   private phase = UNTOUCHED;
   private isSilent = false;
   private flow: BodyFlow | null = null;
@@ -53,14 +49,8 @@ export class Body implements BodyTaker {
   private reject: (error: unknown) => void = () => {};
 
   /** @param sentBytes as declared; at most 0: there is none; Infinity: nobody knows */
-  constructor(
-    context: FrontContext,
-    res: Res,
-    payload: Payload,
-    sentBytes: number,
-    wholeBodies: WholeBodies,
-  ) {
-    this.wholeBodies = wholeBodies;
+  constructor(context: FrontContext, res: Res, payload: Payload, sentBytes: number, counters: S3Counters) {
+    this.counters = counters;
     this.context = context;
     this.res = res;
     this.payload = payload;
@@ -108,18 +98,18 @@ export class Body implements BodyTaker {
   async whole(bytesMax: number): Promise<Uint8Array> {
     const pieces: Uint8Array[] = [];
     let bytes = 0;
-    const { wholeBodies } = this;
+    const { counters } = this;
     try {
       await this.receive((piece) => {
         bytes += piece.length;
-        wholeBodies.bytes += piece.length;
+        const allBytes = counters.addWhole(piece.length);
         if (bytes > bytesMax) throw new S3Error("MalformedXML", `The body is longer than ${bytesMax} bytes.`);
-        if (wholeBodies.bytes > WHOLE_BYTES_MAX) throw new S3Error("SlowDown");
+        if (allBytes > WHOLE_BYTES_MAX) throw new S3Error("SlowDown");
         pieces.push(piece.slice());
         return true;
       });
     } finally {
-      wholeBodies.bytes -= bytes;
+      counters.addWhole(-bytes);
     }
     return Buffer.concat(pieces);
   }

@@ -12,8 +12,9 @@ import { knownError, S3Error } from "../protocol/errors.ts";
 import { type Place, storeKey } from "../protocol/names.ts";
 import { documentText, type Elements, XML_HEAD, XML_TYPE } from "../protocol/xml.ts";
 import type { Buckets } from "../store/buckets.ts";
+import type { S3Counters } from "../store/s3-memory.ts";
 import { begin, errorText, type Lines, sendError } from "./answer.ts";
-import type { Body, WholeBodies } from "./body.ts";
+import type { Body } from "./body.ts";
 
 /** How often a client that waits is sent a blank. */
 const BEAT_MS = 5000;
@@ -22,7 +23,7 @@ const BEAT_MS = 5000;
 export interface S3Context {
   readonly front: FrontContext;
   readonly buckets: Buckets;
-  readonly wholeBodies: WholeBodies;
+  readonly counters: S3Counters;
   readonly hashing: HashPool;
 }
 

@@ -25,15 +25,19 @@ import {
 
 /** Smaller bodies are summed up sooner than another thread would be awake. */
 export const HASHED_BYTES_MIN = 64 * 1024;
-/** Bodies at once, over all threads; each may hold CHUNK_BYTES. */
+/** Bodies at once, over all threads of all fronts; each may hold CHUNK_BYTES. */
 const SLOTS_MAX = 32;
 const THREADS_MAX = 4;
 /** So much more is worth waking a thread for; the end always is. */
 const WAKE_BYTES_MIN = 256 * 1024;
 
-/** How many threads are worth it: with one processor they would only take turns. */
-export function hashThreads(processors = availableParallelism()): number {
-  return processors < 2 ? 0 : Math.min(THREADS_MAX, Math.ceil(processors / 2));
+/**
+ * How many threads are worth it for a front: with one processor they would only take turns.
+ * @param fronts that the node has
+ */
+export function hashThreads(fronts = 1, processors = availableParallelism()): number {
+  if (processors < 2) return 0;
+  return Math.ceil(Math.min(THREADS_MAX, Math.ceil(processors / 2)) / fronts);
 }
 
 const STOPPED = new Error("the thread that sums bodies up has ended");
@@ -42,8 +46,9 @@ export class HashPool {
   private readonly threads: HashThread[];
   private next = 0;
 
-  constructor(log: FrontLog, threads = hashThreads()) {
-    const slots = Math.floor(SLOTS_MAX / Math.max(1, threads));
+  /** @param fronts that the node has, each with a pool */
+  constructor(log: FrontLog, fronts = 1, threads = hashThreads(fronts)) {
+    const slots = Math.ceil(SLOTS_MAX / Math.max(1, threads * fronts));
     this.threads = Array.from({ length: threads }, () => new HashThread(slots, log));
   }
 
