@@ -41,9 +41,12 @@ import { type Current, nothing, stateOf } from "./current.ts";
 /** A record that is staged and not yet in the index. */
 interface Staged extends Published {
   readonly outcome: Outcome;
-  /** What was staged before it for a key with the same bits of hash, perhaps for the same key. */
+  /** What was staged before it in the same place of its table, perhaps for the same key. */
   readonly under: Staged | undefined;
 }
+
+/** Places of a table of what is staged, by a key's first hash. */
+const PLACES = 1024;
 
 const NO_CHUNKS: readonly ChunkRef[] = [];
 /** What a floor takes the place of. */
@@ -56,10 +59,13 @@ export class Batch {
   readonly head: RecordHead = emptyHead();
   private readonly compactor: Compactor;
   private staged: Staged[] = [];
-  /** Staged records by the hashes of their keys (53 bits of them). */
-  private readonly overlay = new Map<number, Staged>();
+  /**
+   * The newest staged record of each place: 1 + its number in `staged`, 0: none. A table, since a Map that
+   * is filled and emptied with each batch is made anew and grows each time.
+   */
+  private readonly overlay = new Int32Array(PLACES);
   /** Staged promises, likewise, and staged floors by partition. */
-  private readonly promiseOverlay = new Map<number, Staged>();
+  private readonly promiseOverlay = new Int32Array(PLACES);
   private readonly stagedFloors = new Map<number, Ballot>();
   /** Outcomes that were judged by staged records: if those fail, so do these. */
   private dependents: Outcome[] = [];
@@ -111,9 +117,11 @@ export class Batch {
   }
 
   private clear(): void {
+    for (const { hashA } of this.staged) {
+      const place = placeOf(hashA);
+      this.overlay[place] = this.promiseOverlay[place] = 0;
+    }
     this.staged = [];
-    this.overlay.clear();
-    this.promiseOverlay.clear();
     this.stagedFloors.clear();
     this.dependents = [];
     this.uploadFailures = [];
@@ -175,7 +183,7 @@ export class Batch {
       return false;
     }
     const overlay = type === TYPE_PROMISE ? this.promiseOverlay : this.overlay;
-    const under = overlay.get(overlayKey(hashA, hashB));
+    const under = this.newest(overlay, hashA);
     try {
       log.appender.append(head, key, contentType, hashA, hashB, valueBytes, parts, trailer);
     } catch (error) {
@@ -202,15 +210,20 @@ export class Batch {
       under,
     };
     this.staged.push(staged);
-    if (type !== TYPE_FLOOR) overlay.set(overlayKey(hashA, hashB), staged);
+    if (type !== TYPE_FLOOR) overlay[placeOf(hashA)] = this.staged.length;
     return true;
   }
 
+  private newest(overlay: Int32Array, hashA: number): Staged | undefined {
+    const number = overlay[placeOf(hashA)];
+    return number === 0 ? undefined : this.staged[number - 1];
+  }
+
   /** The record, or the promise, of a key that is staged in this batch: the newest. */
-  private stagedIn(overlay: Map<number, Staged>, { key, hashA, hashB }: KeyRef): Staged | undefined {
-    if (this.staged.length === 0) return undefined;
-    let staged = overlay.get(overlayKey(hashA, hashB));
+  private stagedIn(overlay: Int32Array, { key, hashA, hashB }: KeyRef): Staged | undefined {
+    let staged = this.newest(overlay, hashA);
     for (; staged !== undefined; staged = staged.under) {
+      if (staged.hashA !== hashA || staged.hashB !== hashB) continue;
       const { source, unit } = this.sourceOf(staged.unit);
       if (keyEquals(source, unit, key, key.length)) return staged;
     }
@@ -379,6 +392,6 @@ export class Batch {
   }
 }
 
-function overlayKey(hashA: number, hashB: number): number {
-  return (hashA >>> 0) * 0x200000 + (hashB >>> 11);
+function placeOf(hashA: number): number {
+  return hashA & (PLACES - 1);
 }
