@@ -71,15 +71,14 @@ export function repairTests({ missed, lost }: RepairForm): void {
     (await call(port(worker), "GET", "/_stats")).json().cluster as ClusterStats;
 
   const write = async (worker: number, key: string, value: string | null): Promise<void> => {
-    for (let tries = 0; ; tries++) {
+    await waitUntil(`${key} is written`, async () => {
       const reply =
         value === null
           ? await call(port(worker), "DELETE", key)
           : await call(port(worker), "PUT", key, { headers: RAW, body: value });
-      if (reply.status < 300) break;
-      assert.ok(tries < 50 && reply.status === 503, `${key}: ${reply.status} ${reply.text}`);
-      await sleep(50);
-    }
+      assert.ok(reply.status < 300 || reply.status === 503, `${key}: ${reply.status} ${reply.text}`);
+      return reply.status < 300;
+    });
     written.set(key, value);
   };
 

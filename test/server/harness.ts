@@ -185,13 +185,13 @@ export class RawClient {
 
 /** Waits for a condition. */
 export async function until(
-  condition: () => boolean,
+  condition: () => boolean | Promise<boolean>,
   what: string,
   detail: () => string = () => "",
   timeoutMs = 30_000,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
-  while (!condition()) {
+  while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`timed out: ${what}; ${detail().slice(0, 500)}`);
     await sleep(2);
   }

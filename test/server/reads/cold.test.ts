@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { VaultError } from "../../../src/util/errors.ts";
 import { CHUNK_BYTES } from "../../../src/util/limits.ts";
 import { etagText } from "../fake-vault.ts";
-import { sleep, until, withFront } from "../harness.ts";
+import { until, withFront } from "../harness.ts";
 
 test("cold: GET and HEAD answer as they would at once, however often the disk must be asked", async () => {
   await withFront({}, async ({ vault, call }) => {
@@ -82,10 +82,7 @@ test("cold: other requests are answered meanwhile, and a client that leaves leav
         JSON.parse((await call("GET", "/_stats")).text).queues.requestsInFlight as number;
       assert.equal(await inFlight(), 1);
       socket.destroy();
-      for (let tries = 0; (await inFlight()) > 0; tries++) {
-        assert.ok(tries < 1000, "the front has not noticed that the client left");
-        await sleep(2);
-      }
+      await until(async () => (await inFlight()) === 0, "the front has noticed that the client left");
       vault.release();
       vault.held = true;
       assert.equal(vault.readersOpen, 0);
