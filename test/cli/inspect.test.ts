@@ -212,7 +212,7 @@ test("accept-loss: a node of a cluster is refused, and so is a directory that is
     );
     writeClusterFile(directory, {
       ...{ url: "http://a:1", store: "", member: "", number: 1, incarnation: 1, masters: [] },
-      ...{ voting: true, layout, birth: {} },
+      ...{ voting: true, layout, birth: {}, finished: 0 },
     });
     rmSync(path.join(directory, FIRST_SLAB));
     const refused = await run("accept-loss", directory, "-yes");
@@ -232,7 +232,7 @@ test("verify: what a node has kept of its cluster, which a start would refuse", 
     const file = path.join(directory, "CLUSTER");
     writeClusterFile(directory, {
       ...{ url: "http://a:1", store: "", member: "", number: 1, incarnation: 1, masters: [] },
-      ...{ voting: true, layout: null, birth: {} },
+      ...{ voting: true, layout: null, birth: {}, finished: 0 },
     });
     assert.equal((await run("verify", directory)).status, 0);
     flip(file, 40);

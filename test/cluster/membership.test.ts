@@ -3,14 +3,17 @@ import assert from "node:assert/strict";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { type Known, NOTHING_KNOWN } from "../../src/cluster/identity/lives.ts";
+import { openRunFile } from "../../src/cluster/identity/run-file.ts";
+import { abandon } from "../../src/cluster/layout/changes.ts";
 import { readClusterFile } from "../../src/cluster/layout/cluster-file.ts";
-import type { LayoutNode } from "../../src/cluster/layout/layout.ts";
+import type { Layout, LayoutNode } from "../../src/cluster/layout/layout.ts";
 import { startRecovery } from "../../src/cluster/layout/recovery.ts";
-import { firstLayout, startMove } from "../../src/cluster/layout/steps.ts";
+import { finishMove, firstLayout, startMove } from "../../src/cluster/layout/steps.ts";
 import { PeerTls } from "../../src/cluster/link/peer-tls.ts";
 import { Membership, type MembershipOptions } from "../../src/cluster/membership/membership.ts";
 import { loadHash } from "../../src/util/hash.ts";
-import { removeFolder, temporaryFolder } from "../rest/server.ts";
+import { removeFolder, temporaryFolder, waitUntil } from "../rest/server.ts";
 
 before(loadHash);
 const folder = temporaryFolder();
@@ -33,6 +36,7 @@ function open(url: string, more: Partial<MembershipOptions> = {}) {
   const membership = new Membership({
     ...{ directory, url, region: "eu", host: "h", store: "5".repeat(32), storeNode: 1, starts: 1 },
     ...{ openedEnds: [0], answeredEnds: () => [0], hello: () => Promise.reject(new Error("nobody")) },
+    run: openRunFile(directory, true),
     ...{ masters: ["http://m:1"], volumes: [], replicas: 3, wantedReplicas: null, partitions: null },
     ...{
       load: () => ({ keys: 0, bytes: 0 }),
@@ -67,6 +71,78 @@ test("membership: a recovery gives back the vote of who is left, and of nobody e
   other.membership.takeFromMaker(layout, "7".repeat(32), {});
   other.membership.takeLayout(startMove(layout, nodes.slice(0, 2)));
   assert.equal(other.votes(), false, "a move is no recovery");
+});
+
+const four = [...nodes, { ...nodes[0], id: "http://d:1", url: "http://d:1", host: "d" }];
+const d = four[3].id;
+
+test("membership: a layout that counts on data which this directory is not known to have takes its vote", () => {
+  const layout = firstLayout(nodes, 3);
+  const moving = startMove(layout, four);
+  const moved = finishMove(moving);
+  const newcomer = (done: number) => {
+    const { membership, votes, said } = open(d);
+    membership.takeLayout(layout);
+    const { store } = membership.document();
+    membership.takeFromMaker(moving, store, {});
+    assert.equal(votes(), true, "the move gives it everything");
+    membership.reportProgress(moving.epoch, done, 2);
+    membership.takeLayout(moved);
+    return { votes: votes(), said: said.filter((text) => /counts on data/.test(text)).length };
+  };
+  assert.deepEqual(newcomer(2), { votes: true, said: 0 });
+  assert.deepEqual(newcomer(1), { votes: false, said: 1 }, "it was finished by a later disk of it");
+  for (const heard of [[], [layout]]) {
+    const late = open(d);
+    for (const earlier of heard) late.membership.takeLayout(earlier);
+    late.membership.takeFromMaker(moved, late.membership.document().store, {});
+    assert.equal(late.votes(), false, "it came in by a move that this disk knows nothing of");
+    assert.match(late.said.join(), /counts on data/);
+  }
+  // Who was there keeps its vote: by a move that it gains nothing in, unheard, and by one that it has finished.
+  for (const take of ["takeLayout", "takeFromMaker"] as const) {
+    const old = open(a);
+    old.membership.takeFromMaker(layout, old.membership.document().store, {});
+    for (const next of [moved, startMove(moved, nodes), finishMove(startMove(moved, nodes))]) {
+      old.membership.reportProgress(next.epoch - 1, 1, 1);
+      old.membership[take](next, null, {});
+      assert.equal(old.votes(), true, String(next.epoch));
+    }
+  }
+});
+
+test("membership: a smaller set counts on what each of it has synchronised, unless the move is given up", () => {
+  const layout = firstLayout(nodes, 3);
+  const shrinking = startMove(layout, nodes, 1);
+  const given = abandon({ layout: shrinking, queue: [] }).layout as Layout;
+  const after = (next: Layout, isFinished: boolean) => {
+    const { membership, votes } = open(a);
+    membership.takeFromMaker(layout, membership.document().store, {});
+    membership.takeLayout(shrinking);
+    if (isFinished) membership.reportProgress(shrinking.epoch, 1, 1);
+    membership.takeLayout(next);
+    return votes();
+  };
+  assert.equal(after(given, false), true);
+  assert.equal(after(finishMove(shrinking), true), true);
+  assert.equal(after(finishMove(shrinking), false), false);
+  assert.equal(after(startMove(finishMove(shrinking), nodes), false), false);
+  assert.equal(after(startMove(given, four), false), true, "it was given up unheard");
+});
+
+test("membership: at the birth of a cluster a worker votes once the others know nothing of an earlier one", async () => {
+  const layout = firstLayout(nodes, 3);
+  const born = async (known: Known) => {
+    const { membership, votes } = open(a, { hello: async () => known });
+    membership.start();
+    membership.takeFromMaker(layout, membership.document().store, {});
+    assert.deepEqual([votes(), membership.voting], [true, false]);
+    await waitUntil("it is proven", () => membership.isProven);
+    return membership.voting;
+  };
+  assert.equal(await born(NOTHING_KNOWN), true);
+  // A directory that was put back to what it was before the birth.
+  assert.equal(await born({ ...NOTHING_KNOWN, incarnation: 1, marks: "a" }), false);
 });
 
 test("membership: what a worker was started with and is not in force is said, and what is in force is shown", () => {

@@ -3,7 +3,8 @@
  * under its URL, and copies of one empty directory. Nothing that was acknowledged may be gone, or come back.
  */
 import assert from "node:assert/strict";
-import { cpSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, renameSync, rmSync } from "node:fs";
+import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { call } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
@@ -120,4 +121,57 @@ describe("old disks: three workers", () => {
     await waitUntil("it has synchronised", votes(c), 90_000);
     assert.equal((await call(c.port, "GET", "/swapped?consistency=one")).text, "meanwhile");
   });
+});
+
+test("old disks: a directory as it was before its node was a member of anything does not vote as a new one would", async () => {
+  const cluster = await startCluster({ workers: 0 });
+  try {
+    /** Starts a worker that nobody takes in yet, and keeps a copy of what it then has. */
+    const fresh = async (): Promise<Worker> => {
+      const worker = await cluster.add();
+      await waitUntil("it has its name", () => existsSync(path.join(worker.data, "CLUSTER")));
+      await worker.kill("SIGTERM");
+      cpSync(worker.data, `${worker.data}.fresh`, { recursive: true });
+      return worker;
+    };
+    const putBack = async (worker: Worker): Promise<void> => {
+      await worker.kill("SIGKILL");
+      rmSync(worker.data, { recursive: true });
+      renameSync(`${worker.data}.fresh`, worker.data);
+      await worker.start();
+      // Its second start is known: it was another one. So somebody starts it once more.
+      await waitUntil("it is fenced", () => /fenced: a later start of/.test(worker.log()));
+      await worker.kill("SIGTERM");
+      await worker.start();
+    };
+    await cluster.killMaster();
+    const workers = [await fresh(), await fresh(), await fresh()];
+    const later = await fresh();
+    await cluster.startMaster();
+    for (const worker of workers) await worker.start();
+    for (const worker of workers) await waitUntil("it votes", votes(worker));
+    for (let number = 0; number < 20; number++)
+      await waitUntil("it is written", async () => (await put(workers[0], `/early-${number}`, "x")) < 300);
+
+    // One that was there at the birth.
+    const [first] = workers;
+    await putBack(first);
+    await waitUntil("it is told", () => /is not the newest of|counts on data/.test(first.log()));
+    assert.equal(await votes(first)(), false);
+    await waitUntil("it has synchronised", votes(first), 90_000);
+
+    // One that came later.
+    await later.start();
+    await waitUntil("it has joined", async () => {
+      const facts = JSON.parse((await call(later.port, "GET", "/_stats")).text).cluster;
+      return facts.voting && !facts.moving && facts.epoch > 1;
+    });
+    await putBack(later);
+    await waitUntil("it is told", () => /is not the newest of|counts on data/.test(later.log()));
+    assert.equal(await votes(later)(), false);
+    for (let number = 0; number < 20; number++)
+      assert.equal((await call(first.port, "GET", `/early-${number}`)).text, "x");
+  } finally {
+    await cluster.dispose();
+  }
 });

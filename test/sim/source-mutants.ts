@@ -45,10 +45,13 @@ const nodesWith = (faults: string, histories = 8) => ({
 const SIGNATURES = { test: "auth/signature.test.ts" };
 const FORGED = { test: "cluster/forged-answers.test.ts" };
 const IDENTITY = { test: "cluster/identity.test.ts" };
+const MEMBERSHIP = { test: "cluster/membership.test.ts" };
 
 const SIGNATURE = "auth/signature.ts";
 const LINK = "cluster/link/node-http.ts";
 const STANDING = "cluster/identity/standing.ts";
+const WHOLENESS = "cluster/layout/wholeness.ts";
+const MEMBER_STATE = "cluster/membership/member-state.ts";
 const WRITE = "cluster/coordinator/write.ts";
 const READ = "cluster/coordinator/read.ts";
 const DOUBT = "cluster/coordinator/doubt/doubt.ts";
@@ -637,6 +640,49 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   // It votes before that is noted.
   { file: STANDING, from: "      settle();\n", to: "", ...IDENTITY },
+  // What a later state of its disk had finished counts as this one's.
+  {
+    file: WHOLENESS,
+    from: "if (before === undefined) return false;",
+    to: "if (before === undefined) return true;",
+    ...MEMBERSHIP,
+  },
+  {
+    file: WHOLENESS,
+    from: "if (hasFinished) return (before.current & bit) !== 0;",
+    to: "return (before.current & bit) !== 0;",
+    ...MEMBERSHIP,
+  },
+  {
+    file: WHOLENESS,
+    from: "return !unfinished.has(group.partition) || namesOf(group) === namesOf(before);",
+    to: "return !unfinished.has(group.partition);",
+    ...MEMBERSHIP,
+  },
+  {
+    file: WHOLENESS,
+    from: "return !unfinished.has(group.partition) || namesOf(group) === namesOf(before);",
+    to: "return true;",
+    ...MEMBERSHIP,
+  },
+  {
+    file: MEMBER_STATE,
+    from: "const isKept = this.state.voting && this.isWholeBy(layout);",
+    to: "const isKept = this.state.voting;",
+    ...MEMBERSHIP,
+  },
+  {
+    file: MEMBER_STATE,
+    from: "const isWhole = isBirth || this.isWholeBy(layout);",
+    to: "const isWhole = true;",
+    ...MEMBERSHIP,
+  },
+  {
+    file: MEMBER_STATE,
+    from: "if (isBirth) this.born();",
+    to: "",
+    ...MEMBERSHIP,
+  },
   // Every boot is the same.
   {
     file: "cluster/identity/run-file.ts",

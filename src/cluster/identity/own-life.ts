@@ -88,7 +88,10 @@ export class OwnLife {
     this.isClosed = true;
   }
 
-  private prove(): void {
+  /** Asks the others whether the store is the newest; until they have said so it does not vote. */
+  prove(): void {
+    this.proven = false;
+    this.standing?.close();
     const { store, openedEnds, hello, run, log, onProven, proofWaitMs } = this.setup;
     this.standing = new Standing({
       self: store.url,

@@ -2,10 +2,11 @@
  * The CLUSTER file of a data directory: what its worker knows of the cluster, so that it starts without a
  * master and knows who it was. FORMAT.md has the members. Written as a sealed file, so it is whole or absent.
  */
+import { randomBytes } from "node:crypto";
 import path from "node:path";
 import { readSealed, writeSealed } from "../../util/sealed-file.ts";
 import { checked } from "./check.ts";
-import type { Layout } from "./layout.ts";
+import { isNamedIn, type Layout } from "./layout.ts";
 
 const NAME = "CLUSTER";
 const FORMAT = "minivault-cluster";
@@ -28,6 +29,8 @@ export interface ClusterState {
   voting: boolean;
   /** Null: never heard of one. */
   layout: Layout | null;
+  /** Epoch of the last move that it has finished, data and all; 0: none. */
+  finished: number;
   /** Stores at the layout's birth, by URL. */
   birth: Record<string, string>;
 }
@@ -50,11 +53,12 @@ export function readClusterFile(directory: string, storeNode = 0): ClusterState 
   if (members === null) return null;
   const { url, store, masters, voting, layout, birth } = members;
   // A file from before these were there.
-  const { member = store, number = storeNode, incarnation = 0 } = members;
+  const { member = store, number = storeNode, incarnation = 0, finished = 0 } = members;
   try {
     if (typeof url !== "string" || typeof store !== "string") throw new Error("url or store is missing");
     if (typeof member !== "string") throw new Error("member is no text");
-    if (!isWord(number) || !isWord(incarnation)) throw new Error("number or incarnation is no number");
+    if (!isWord(number) || !isWord(incarnation) || !isWord(finished))
+      throw new Error("number, incarnation or finished is no number");
     if (!isTextList(masters)) throw new Error("masters is no list of URLs");
     if (typeof voting !== "boolean") throw new Error("voting is neither true nor false");
     if (typeof birth !== "object" || birth === null) throw new Error("birth is no object");
@@ -66,12 +70,51 @@ export function readClusterFile(directory: string, storeNode = 0): ClusterState 
       incarnation,
       masters,
       voting,
+      finished,
       layout: layout === null ? null : checked(layout),
       birth: birth as Record<string, string>,
     };
   } catch (error) {
     throw new Error(`${file}: ${(error as Error).message}`);
   }
+}
+
+/** What there is of a worker that is in no cluster yet: it draws who it is. */
+export function newClusterState(url: string, store: string, masters: string[]): ClusterState {
+  const member = randomBytes(16).toString("hex");
+  const number = randomBytes(4).readUInt32LE(0);
+  return {
+    ...{ url, store, member, number, incarnation: 0, masters },
+    ...{ voting: false, finished: 0, layout: null, birth: {} },
+  };
+}
+
+/**
+ * The same as `readClusterFile`, if it is of this store and of this URL. Throws an Error with a sentence for
+ * a person where it is another's.
+ */
+export function readOwnClusterFile({
+  directory,
+  store,
+  storeNode,
+  url,
+}: {
+  directory: string;
+  store: string;
+  storeNode: number;
+  url: string;
+}): ClusterState | null {
+  const kept = readClusterFile(directory, storeNode);
+  if (kept !== null && kept.store !== store)
+    throw new Error(
+      `${directory}/CLUSTER belongs to another store than the one beside it; remove it, and the worker synchronises anew`,
+    );
+  // Who never was a member under that URL, such as one that nobody could reach, may have another.
+  if (kept !== null && kept.url !== url && isNamedIn(kept.layout, kept.url))
+    throw new Error(
+      `this data directory belongs to ${kept.url} in its cluster, not to ${url}: start it with -public-url ${kept.url}`,
+    );
+  return kept;
 }
 
 /** Replaces the file; when it returns, the content survives power loss. */

@@ -4,21 +4,32 @@
  *
  * Invariants: a layout is on disk before anybody here hears of it; its epoch only rises; the voting flag is
  * only raised for a store that the layout's maker knew under this URL, for who is left in a recovery, or when
- * the owner of the data says that it has synchronised.
+ * the owner of the data says that it has synchronised; it falls with a layout by which the data is not whole.
  */
-import { randomBytes } from "node:crypto";
 import { checked } from "../layout/check.ts";
-import { type ClusterState, readClusterFile, writeClusterFile } from "../layout/cluster-file.ts";
+import {
+  type ClusterState,
+  newClusterState,
+  readOwnClusterFile,
+  writeClusterFile,
+} from "../layout/cluster-file.ts";
 import { Placement } from "../layout/groups.ts";
 import { changedMasters, notInForce } from "../layout/in-force.ts";
-import { isForeign, isNamedIn, type Layout } from "../layout/layout.ts";
+import { isForeign, type Layout } from "../layout/layout.ts";
+import { isWholeBy } from "../layout/wholeness.ts";
 import type { LayoutListener, MembershipOptions } from "./options.ts";
+
+const ANOTHER_STORE =
+  "the cluster knows another store under this URL, so this one has lost its data: it does not vote until it has synchronised";
+const NOT_WHOLE =
+  "the cluster counts on data that this directory is not known to have, as if it were an old copy: it does not vote until it has synchronised";
 
 export class MemberState {
   /** The worker's id in the layout. */
   readonly url: string;
   private readonly options: MembershipOptions;
   private readonly alert: (reason: string) => void;
+  private readonly born: () => void;
   private state: ClusterState;
   private placed: Placement | null = null;
   private readonly listeners: LayoutListener[] = [];
@@ -28,14 +39,16 @@ export class MemberState {
   /**
    * Reads what the data directory knows, and counts this start. Throws an Error with a sentence for a person.
    * @param alert a layout of another cluster was offered
+   * @param born the first layout of all makes this worker a member: called before it is taken
    */
-  constructor(options: MembershipOptions, alert: (reason: string) => void) {
+  constructor(options: MembershipOptions, alert: (reason: string) => void, born: () => void) {
     this.options = options;
     this.alert = alert;
+    this.born = born;
     this.url = options.url;
-    const kept = readKept(options);
+    const kept = readOwnClusterFile(options);
     const masters = options.masters.length > 0 ? [...options.masters] : (kept?.masters ?? []);
-    this.state = kept ?? newcomer(options, masters);
+    this.state = kept ?? newClusterState(options.url, options.store, masters);
     const incarnation = Math.max(this.state.incarnation + 1, options.starts);
     const state = { ...this.state, url: options.url, masters, incarnation };
     const isSame = kept !== null && kept.url === options.url && kept.masters.join() === masters.join();
@@ -99,6 +112,11 @@ export class MemberState {
     if (voting !== this.state.voting) this.keep({ ...this.state, voting });
   }
 
+  /** The move of that epoch is finished here. On disk when it returns. */
+  setFinished(epoch: number): void {
+    if (epoch > this.state.finished) this.keep({ ...this.state, finished: epoch });
+  }
+
   /** Another life had this incarnation: from now on it is above it, durably. */
   raiseIncarnation(above: number): void {
     this.keep({ ...this.state, incarnation: above + 1 });
@@ -116,7 +134,9 @@ export class MemberState {
     const layout = checked(value);
     if (this.refusesForeign(layout) || layout.epoch <= (this.state.layout?.epoch ?? 0)) return false;
     if (!this.isMember && layout.nodes.some((node) => node.url === this.url)) return false;
-    this.adopt(layout, this.state.voting || this.isLeftIn(layout), this.state.birth);
+    const isKept = this.state.voting && this.isWholeBy(layout);
+    if (this.state.voting && !isKept) this.options.log.warn({ epoch: layout.epoch }, NOT_WHOLE);
+    this.adopt(layout, isKept || this.isLeftIn(layout), this.state.birth);
     return true;
   }
 
@@ -125,12 +145,13 @@ export class MemberState {
     if (this.refusesForeign(layout) || layout.epoch <= (this.state.layout?.epoch ?? 0)) return;
     const isNamed = layout.nodes.some((node) => node.url === this.url);
     const isKept = this.isMember ? this.state.voting : store === this.state.member;
-    const voting = this.isLeftIn(layout) || (isNamed && isKept);
+    // Whoever is there at the birth of a cluster has all that there is, unless that was long ago.
+    const isBirth = isNamed && !this.isMember && layout.epoch === 1;
+    const isWhole = isBirth || this.isWholeBy(layout);
+    const voting = this.isLeftIn(layout) || (isNamed && isKept && isWhole);
     if (isNamed && !voting)
-      this.options.log.warn(
-        { store: this.state.member, known: store },
-        "the cluster knows another store under this URL, so this one has lost its data: it does not vote until it has synchronised",
-      );
+      this.options.log.warn({ store: this.state.member, known: store }, isKept ? NOT_WHOLE : ANOTHER_STORE);
+    if (isBirth) this.born();
     this.adopt(layout, voting, birth);
   }
 
@@ -140,6 +161,13 @@ export class MemberState {
     const own = layout?.nodes.find((node) => node.url === this.url);
     const { replicas = null, partitions = null } = layout ?? {};
     return { region: own?.region ?? this.options.region, replicas, partitions };
+  }
+
+  /** Whether what is whole here is so by another layout. */
+  private isWholeBy(layout: Layout): boolean {
+    const { layout: own, finished } = this.state;
+    const hasFinished = own?.previous === null || finished === own?.epoch;
+    return isWholeBy(this.placement, hasFinished, new Placement(layout), this.url);
   }
 
   /** The cluster recovers, and this node is one of those that are left: what it has is what there is. */
@@ -176,25 +204,4 @@ export class MemberState {
     writeClusterFile(this.options.directory, state);
     this.state = state;
   }
-}
-
-/** What the data directory knows, if that is of this store and of this URL. Null: nothing. */
-function readKept({ directory, store, storeNode, url }: MembershipOptions): ClusterState | null {
-  const kept = readClusterFile(directory, storeNode);
-  if (kept !== null && kept.store !== store)
-    throw new Error(
-      `${directory}/CLUSTER belongs to another store than the one beside it; remove it, and the worker synchronises anew`,
-    );
-  // Who never was a member under that URL, such as one that nobody could reach, may have another.
-  if (kept !== null && kept.url !== url && isNamedIn(kept.layout, kept.url))
-    throw new Error(
-      `this data directory belongs to ${kept.url} in its cluster, not to ${url}: start it with -public-url ${kept.url}`,
-    );
-  return kept;
-}
-
-function newcomer({ url, store }: MembershipOptions, masters: string[]): ClusterState {
-  const member = randomBytes(16).toString("hex");
-  const number = randomBytes(4).readUInt32LE(0);
-  return { url, store, member, number, incarnation: 0, masters, voting: false, layout: null, birth: {} };
 }

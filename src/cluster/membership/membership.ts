@@ -1,8 +1,7 @@
 /**
  * A worker's side of the cluster: it registers with its masters (masters.ts), sends heartbeats for ever, and
- * keeps the last layout in its data directory (member-state.ts), from which it starts without any master.
- * With -volumes and no master, the workers find each other (static-peers.ts). Who it is itself, and whether
- * others count: cluster/identity.
+ * keeps the last layout (member-state.ts), from which it starts without any master. With -volumes and no
+ * master, workers find each other (static-peers.ts). Who it is, and whether others count: cluster/identity.
  */
 import { encodeLife, encodeMarks, type Marks } from "../identity/life.ts";
 import { type Known, Lives } from "../identity/lives.ts";
@@ -54,7 +53,8 @@ export class Membership {
     const { url, directory, volumes, log } = options;
     this.options = options;
     this.url = url;
-    this.state = new MemberState(options, (reason) => this.senders.alert(reason));
+    const alert = (reason: string) => this.senders.alert(reason);
+    this.state = new MemberState(options, alert, () => this.own.prove());
     this.lives = new Lives(directory, (message) => log.warn({}, message));
     this.own = this.createOwnLife();
     this.senders = new Senders({
@@ -72,11 +72,9 @@ export class Membership {
 
   private createOwnLife(): OwnLife {
     const { run, openedEnds, hello, log, proofWaitMs } = this.options;
-    return new OwnLife({
-      store: this.state,
-      ...{ run, openedEnds, hello, log, proofWaitMs, isReached: () => this.namesake.isOwn() },
-      onProven: () => this.masters.hurry(),
-    });
+    const isReached = () => this.namesake.isOwn();
+    const onProven = () => this.masters.hurry();
+    return new OwnLife({ store: this.state, run, openedEnds, hello, log, proofWaitMs, isReached, onProven });
   }
 
   private createMasters(): Masters {
@@ -220,10 +218,12 @@ export class Membership {
     this.state.setWhole(voting);
   }
 
-  /** How far this worker is with the partitions that it synchronises in the move of that epoch. */
+  /** How far it is with the partitions that it synchronises in a move; all: on disk when it returns. */
   reportProgress(epoch: number, done: number, total: number): void {
     this.progress = { epoch, done, total };
-    if (done >= total) this.masters.hurry();
+    if (done < total) return;
+    this.state.setFinished(epoch);
+    this.masters.hurry();
   }
 
   // ---- who is there ---------------------------------------------------------------------------------------

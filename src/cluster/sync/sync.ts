@@ -141,13 +141,8 @@ export class Synchroniser {
       .then(() => {
         status.problem = null;
         this.trouble.passed();
-        if (kind === "rejoin") {
-          setup.dropper.setClear(epoch);
-          setup.membership.setVoting(true);
-        }
         this.finishedEpoch = epoch;
         this.floorless.clear();
-        setup.membership.reportProgress(epoch, partitions.length, partitions.length);
         setup.info(
           { epoch, keys: status.keys - keysBefore, ms: Math.round(performance.now() - beganMs) },
           "synchronised",
@@ -182,6 +177,17 @@ export class Synchroniser {
       }
     };
     await Promise.all(Array.from({ length: PARTITIONS_AT_ONCE }, line));
+    await this.retried(epoch, async () => this.finish(kind, epoch, partitions.length));
+  }
+
+  /** Notes it durably, and says so. Throws what the disk says. */
+  private finish(kind: Kind, epoch: number, total: number): void {
+    const { dropper, membership } = this.setup;
+    if (kind === "rejoin") {
+      dropper.setClear(epoch);
+      membership.setVoting(true);
+    }
+    membership.reportProgress(epoch, total, total);
   }
 
   /** Tries until it works; throws only when the layout has changed, or at the end. */

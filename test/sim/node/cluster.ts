@@ -42,6 +42,8 @@ export class SimWorker implements Machine {
   process: SimProcess | null = null;
   part: ClusterPart | null = null;
   vault: SimVault | null = null;
+  /** Its disk as it was before it was a member; null: nobody has made a copy then. */
+  fresh: WorkerCopy | null = null;
   /** It is never to come back. */
   isGone = false;
 
@@ -116,6 +118,7 @@ export class SimCluster {
       worker.vault = vault;
       worker.part = part;
       part.begin(worker.url, readClusterFile(worker.folder, worker.disk.node));
+      if (worker.fresh === null && part.membership?.layout == null) worker.fresh = this.copyOf(worker);
     });
   }
 

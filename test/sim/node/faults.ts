@@ -124,7 +124,8 @@ export class Faults {
         this.damage(worker, () => cluster.wipe(worker));
         break;
       case "oldDisk": {
-        const copy = cluster.copyOf(worker);
+        // Sometimes one from before the worker was a member of anything.
+        const copy = (cluster.simulation.chance() < 0.4 && worker.fresh) || cluster.copyOf(worker);
         this.later(this.within(1000, this.spanMs / 3), () => {
           if (cluster.workers.includes(worker)) this.damage(worker, () => cluster.putBack(worker, copy));
         });
