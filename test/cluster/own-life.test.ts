@@ -7,6 +7,7 @@ import { decodeLife, type Life } from "../../src/cluster/identity/life.ts";
 import { Lives } from "../../src/cluster/identity/lives.ts";
 import { OwnLife } from "../../src/cluster/identity/own-life.ts";
 import { RunFile } from "../../src/cluster/identity/run-file.ts";
+import type { Layout } from "../../src/cluster/layout/layout.ts";
 import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import { loadHash } from "../../src/util/hash.ts";
 import { removeFolder, temporaryFolder } from "../rest/server.ts";
@@ -20,8 +21,9 @@ const STORE = "a".repeat(32);
 const OTHER = "b".repeat(32);
 const MINUTES = 60_000;
 
-function started(answers: () => boolean) {
-  const layout = firstLayout([{ id: URL_, url: URL_, region: "eu", host: "c", state: "active" }], 1);
+const ALONE = () => firstLayout([{ id: URL_, url: URL_, region: "eu", host: "c", state: "active" }], 1);
+
+function started(answers: () => boolean, layout: Layout | null = ALONE()) {
   const directory = mkdtempSync(path.join(folder, "own-"));
   const store = {
     ...{ url: URL_, layout, placement: null, member: STORE, incarnation: 1, isWhole: true },
@@ -109,4 +111,27 @@ test("own life: a later start of the same store, and another process under the U
   assert.deepEqual([replaced.own.isProven, replaced.store.incarnation], [true, 2]);
   twin.own.close();
   replaced.own.close();
+});
+
+test("own life: who is no member learns from the master that its store is an old copy, and counts its start above; a member is told by others", () => {
+  const known = { incarnation: 7, doubt: false, marks: null, forgetful: false };
+  const member = started(() => true);
+  member.own.hearMaster(known);
+  assert.deepEqual(
+    [member.store.incarnation, member.told.proven],
+    [1, 0],
+    "a later one is there: it is fenced",
+  );
+  const stranger = started(() => true, null);
+  stranger.own.hearMaster({ ...known, incarnation: 0 });
+  assert.deepEqual([stranger.store.incarnation, stranger.told.proven], [1, 0], "nothing is known of it");
+  stranger.own.hearMaster(known);
+  assert.deepEqual([stranger.store.incarnation, stranger.told.proven], [8, 1]);
+  const full = started(() => true, null);
+  full.store.raiseIncarnation = () => {
+    throw new Error("ENOSPC");
+  };
+  full.own.hearMaster(known);
+  assert.equal(full.told.proven, 0);
+  for (const { own } of [member, stranger, full]) own.close();
 });

@@ -678,6 +678,12 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     ...MEMBERSHIP,
   },
   {
+    file: "cluster/identity/own-life.ts",
+    from: "if (isNamedIn(store.layout, store.url) || known.incarnation < store.incarnation) return;",
+    to: "if (known.incarnation < store.incarnation) return;",
+    test: "cluster/own-life.test.ts",
+  },
+  {
     file: MEMBER_STATE,
     from: "if (isBirth) this.born();",
     to: "",

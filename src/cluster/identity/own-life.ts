@@ -7,7 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Placement } from "../layout/groups.ts";
-import { type Layout, layoutDigest } from "../layout/layout.ts";
+import { isNamedIn, type Layout, layoutDigest } from "../layout/layout.ts";
 import { encodeLife, type Life, type Marks } from "./life.ts";
 import { type Known, REPLACED } from "./lives.ts";
 import type { RunFile } from "./run-file.ts";
@@ -114,9 +114,25 @@ export class OwnLife {
     });
   }
 
-  /** What the master says that it knows of the store. */
+  /**
+   * What the master says that it knows of the store. A member asks the others, too (standing.ts); who is none
+   * has only this to learn that its store is an old copy, and that it had this start before.
+   */
   hearMaster(known: Known): void {
     this.masterKnows = known;
+    const { store, log, onProven } = this.setup;
+    if (isNamedIn(store.layout, store.url) || known.incarnation < store.incarnation) return;
+    try {
+      store.raiseIncarnation(known.incarnation);
+    } catch (error) {
+      log.warn({ reason: (error as Error).message }, "a new start cannot be noted on the disk");
+      return;
+    }
+    log.warn(
+      { start: store.incarnation },
+      "this data directory is an old copy: the master knows of later starts, so this one counts as the next",
+    );
+    onProven();
   }
 
   /** This life, as other nodes are told of it. */
