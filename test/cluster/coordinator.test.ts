@@ -451,14 +451,14 @@ test("coordinator: a conditional write builds only on what a majority holds", ()
 });
 
 test("coordinator: a write that is handed on keeps to its bound, and who lost it looks for it beyond that", () => {
-  const asks = (script: Script, about: Partial<RegisterWrite>): { outcome: string; bench: Bench } => {
+  const asks = (script: Script, about: Partial<RegisterWrite>): RegisterResult & { bench: Bench } => {
     const bench = new Bench(script);
-    const outcomes: string[] = [];
+    const results: RegisterResult[] = [];
     const write = { key: KEY, payload: VALUE, operationLow: 1, operationHigh: 0, condition: null };
-    bench.coordinator.write({ ...write, ...about }, ({ outcome }) => outcomes.push(outcome));
+    bench.coordinator.write({ ...write, ...about }, (result) => results.push(result));
     while (bench.queue.step());
-    assert.equal(outcomes.length, 1);
-    return { outcome: outcomes[0], bench };
+    assert.equal(results.length, 1);
+    return { ...results[0], bench };
   };
   const well = (kind: Kind): [number, Answer] => [1, kind === "prepare" ? absent : taken];
   const kinds: Partial<RegisterWrite>[] = [{}, { condition: () => null }, { only: ONLY }];
@@ -500,6 +500,16 @@ test("coordinator: a write that is handed on keeps to its bound, and who lost it
     return [1, kind === "prepare" ? holds(at(3)) : taken];
   };
   assert.equal(asks(decided, { lost: true }).outcome, "done");
+  // Whoever judged it, If-Match was met by a value, and POST by none.
+  const ifMatch = (exists: boolean) => (exists ? null : "precondition_failed");
+  const post = (exists: boolean) => (exists ? "exists" : null);
+  for (const [condition, existed] of [
+    [ifMatch, true],
+    [post, false],
+  ] as const) {
+    const found = asks(decided, { lost: true, condition });
+    assert.deepEqual([found.outcome, found.existed], ["done", existed]);
+  }
   assert.equal(
     asks(decided, { lost: true, versions: 3 }).outcome,
     "unknown_outcome",

@@ -285,8 +285,6 @@ export class WriteOperation {
     const { highest, rules } = round;
     // By which of its tries it got there nobody knows, nor what that one took the place of.
     this.certain = false;
-    // But a condition that only a value can meet was met by one, also if another node has judged it.
-    if (write.condition?.(false, null) != null) this.replaced.know(this.replaced.previous, true);
     const isGone = highest.ended ? rules.keepOwnMark : highest.tombstone && rules.keepOwnTombstone;
     if (isGone) this.propose(TOMBSTONE);
     else if (write.change == null && write.staged !== true) this.propose(write.payload);
@@ -386,10 +384,12 @@ export class WriteOperation {
     ballot: Ballot | null,
     replicas: number,
   ): RegisterResult {
-    const { certain, round } = this;
-    const { previous, existed } = this.replaced;
+    const { certain, round, write } = this;
     const { highest, proposal } = round;
     const isDone = outcome === "done" && proposal !== null;
+    const { previous } = this.replaced;
+    // A condition that only a value can meet was met by one, whoever has judged it.
+    const existed = this.replaced.existed || (outcome === "done" && write.condition?.(false, null) != null);
     const exists = isDone ? !proposal.payload.tombstone : highest.exists;
     const end = isDone ? (proposal.payload.end ?? 0) : highest.end;
     const { reason } = round.tally;
