@@ -5,12 +5,10 @@ import { createS3Front } from "../s3/front.ts";
 import { createS3Memory, type S3Memory } from "../s3/store/s3-memory.ts";
 import type { Audit } from "../server/access/audit.ts";
 import type { ClientAccess } from "../server/access/gate.ts";
-import type { Front } from "../server/front.ts";
-import { Connections, connectionsMax } from "../server/http/connections.ts";
+import { connectionsOf, type Front } from "../server/front.ts";
 import type { FrontLog } from "../server/http/context.ts";
 import { reservePort } from "../server/http/http.ts";
 import { Meter } from "../server/status/meter.ts";
-import { REFUSING_CONNECTIONS } from "../server/status/stats.ts";
 import type { LocalVault } from "../shards/vault/local-vault.ts";
 
 /** Where the fronts of S3 listen, and what they have in common; it goes to the other threads. */
@@ -59,17 +57,10 @@ export async function withS3Front(
   const { host, tls, maxValueBytes, cors } = config;
   const meters = shared.meters.map((memory) => new Meter(memory));
   const meter = meters[meters.length - place.fronts + shared.front];
-  const counts = {
-    own: meter.connections,
-    all: meters.map(({ connections }) => connections),
-    refusedMs: meter.refusedMs,
-  };
   const s3 = await createS3Front({
     ...{ vault, host, ...place, auth: shared.access, rates: shared.rates, audit: shared.audit, tls },
     ...{ cluster: shared.cluster, maxValueBytes, cors, publicUrl: shared.publicUrl, meter, log },
-    connections: new Connections(counts, connectionsMax(), (connections) =>
-      log.error({ connections }, REFUSING_CONNECTIONS),
-    ),
+    connections: connectionsOf(meter, meters, log),
   });
   if (shared.front === 0) log.info({ port: s3.port, host }, `S3 on port ${s3.port}`);
   return {

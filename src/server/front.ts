@@ -222,7 +222,8 @@ function routesBelow(
   return { below: { prefix: PEER_PREFIX, handlers: withoutPages(routes) } };
 }
 
-function connectionsOf(own: Meter, meters: readonly Meter[], log: FrontLog): Connections {
+/** The connections of one front; how many there are at most holds for all of them together. */
+export function connectionsOf(own: Meter, meters: readonly Meter[], log: FrontLog): Connections {
   const all = meters.map(({ connections }) => connections);
   const counts = { own: own.connections, all, refusedMs: own.refusedMs };
   return new Connections(counts, connectionsMax(), (connections) =>
