@@ -128,6 +128,13 @@ test("membership: a smaller set counts on what each of it has synchronised, unle
   assert.equal(after(finishMove(shrinking), false), false);
   assert.equal(after(startMove(finishMove(shrinking), nodes), false), false);
   assert.equal(after(startMove(given, four), false), true, "it was given up unheard");
+  // One that was to leave, and does not.
+  const all = firstLayout(four, 3);
+  const leaving = startMove(all, [{ ...four[0], state: "draining" }, ...four.slice(1)]);
+  const { membership, votes } = open(a);
+  membership.takeFromMaker(all, membership.document().store, {});
+  for (const next of [leaving, abandon({ layout: leaving, queue: [] }).layout]) membership.takeLayout(next);
+  assert.equal(votes(), true);
 });
 
 test("membership: at the birth of a cluster a worker votes once the others know nothing of an earlier one", async () => {

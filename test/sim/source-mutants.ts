@@ -649,8 +649,20 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   {
     file: WHOLENESS,
-    from: "if (hasFinished) return (before.current & bit) !== 0;",
-    to: "return (before.current & bit) !== 0;",
+    from: "const had = hasFinished ? before.current : before.previous;",
+    to: "const had = before.current;",
+    ...MEMBERSHIP,
+  },
+  {
+    file: WHOLENESS,
+    from: "const had = hasFinished ? before.current : before.previous;",
+    to: "const had = before.previous;",
+    ...MEMBERSHIP,
+  },
+  {
+    file: WHOLENESS,
+    from: "new Set(hasFinished ? [] : own?.mustSynchronise(self))",
+    to: "new Set(own?.mustSynchronise(self))",
     ...MEMBERSHIP,
   },
   {
@@ -667,13 +679,13 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   },
   {
     file: MEMBER_STATE,
-    from: "const isKept = this.state.voting && this.isWholeBy(layout);",
+    from: "const isKept = this.state.voting && this.isWholeBy(placement);",
     to: "const isKept = this.state.voting;",
     ...MEMBERSHIP,
   },
   {
     file: MEMBER_STATE,
-    from: "const isWhole = isBirth || this.isWholeBy(layout);",
+    from: "const isWhole = isBirth || this.isWholeBy(placement);",
     to: "const isWhole = true;",
     ...MEMBERSHIP,
   },

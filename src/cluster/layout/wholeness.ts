@@ -13,7 +13,7 @@ import { bitOf, type Placement, type ReplicaGroup } from "./groups.ts";
 
 /**
  * @param own by which the node is whole; null: it knows none
- * @param hasFinished the node has finished the move of that layout, or there is none
+ * @param hasFinished the node has finished the move of that layout; where nothing moves it is all the same
  */
 export function isWholeBy(
   own: Placement | null,
@@ -21,14 +21,13 @@ export function isWholeBy(
   later: Placement,
   self: string,
 ): boolean {
-  const unfinished = new Set(own === null || hasFinished ? [] : own.mustSynchronise(self));
+  const unfinished = new Set(hasFinished ? [] : own?.mustSynchronise(self));
   return later.groups.every((group) => {
     if ((group.previous & bitOf(group, self)) === 0) return true;
     const before = own?.groups[group.partition];
     if (before === undefined) return false;
-    const bit = bitOf(before, self);
-    if (hasFinished) return (before.current & bit) !== 0;
-    if ((before.previous & bit) === 0) return false;
+    const had = hasFinished ? before.current : before.previous;
+    if ((had & bitOf(before, self)) === 0) return false;
     // Given up, a move is as if it had not been.
     return !unfinished.has(group.partition) || namesOf(group) === namesOf(before);
   });

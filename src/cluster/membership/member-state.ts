@@ -134,9 +134,10 @@ export class MemberState {
     const layout = checked(value);
     if (this.refusesForeign(layout) || layout.epoch <= (this.state.layout?.epoch ?? 0)) return false;
     if (!this.isMember && layout.nodes.some((node) => node.url === this.url)) return false;
-    const isKept = this.state.voting && this.isWholeBy(layout);
+    const placement = new Placement(layout);
+    const isKept = this.state.voting && this.isWholeBy(placement);
     if (this.state.voting && !isKept) this.options.log.warn({ epoch: layout.epoch }, NOT_WHOLE);
-    this.adopt(layout, isKept || this.isLeftIn(layout), this.state.birth);
+    this.adopt(placement, isKept || this.isLeftIn(layout), this.state.birth);
     return true;
   }
 
@@ -147,12 +148,13 @@ export class MemberState {
     const isKept = this.isMember ? this.state.voting : store === this.state.member;
     // Whoever is there at the birth of a cluster has all that there is, unless that was long ago.
     const isBirth = isNamed && !this.isMember && layout.epoch === 1;
-    const isWhole = isBirth || this.isWholeBy(layout);
+    const placement = new Placement(layout);
+    const isWhole = isBirth || this.isWholeBy(placement);
     const voting = this.isLeftIn(layout) || (isNamed && isKept && isWhole);
     if (isNamed && !voting)
       this.options.log.warn({ store: this.state.member, known: store }, isKept ? NOT_WHOLE : ANOTHER_STORE);
     if (isBirth) this.born();
-    this.adopt(layout, voting, birth);
+    this.adopt(placement, voting, birth);
   }
 
   /** The region that holds, and the numbers of copies and partitions. */
@@ -164,10 +166,9 @@ export class MemberState {
   }
 
   /** Whether what is whole here is so by another layout. */
-  private isWholeBy(layout: Layout): boolean {
-    const { layout: own, finished } = this.state;
-    const hasFinished = own?.previous === null || finished === own?.epoch;
-    return isWholeBy(this.placement, hasFinished, new Placement(layout), this.url);
+  private isWholeBy(later: Placement): boolean {
+    const { layout, finished } = this.state;
+    return isWholeBy(this.placement, finished === layout?.epoch, later, this.url);
   }
 
   /** The cluster recovers, and this node is one of those that are left: what it has is what there is. */
@@ -184,11 +185,12 @@ export class MemberState {
     return true;
   }
 
-  private adopt(layout: Layout, voting: boolean, birth: Record<string, string>): void {
+  private adopt(placement: Placement, voting: boolean, birth: Record<string, string>): void {
+    const { layout } = placement;
     this.keep({ ...this.state, layout, voting, birth });
+    this.placed = placement;
     const { epoch, nodes, previous } = layout;
     this.options.log.info({ epoch, nodes: nodes.length, moving: previous !== null, voting }, "a new layout");
-    const placement = this.placement as Placement;
     for (const listener of this.listeners) listener(layout, placement);
     this.sayWhatIsNotInForce(layout);
   }
