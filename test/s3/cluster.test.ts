@@ -15,7 +15,7 @@ import {
 import { type Cluster, startCluster } from "../cluster/workers.ts";
 import { closeConnections } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
-import { client, KEY, printedS3Port } from "./harness.ts";
+import { client, KEY, printedS3Port, untilS3Listens } from "./harness.ts";
 
 const Bucket = "shared";
 let cluster: Cluster;
@@ -23,12 +23,7 @@ let clients: S3Client[] = [];
 before(async () => {
   cluster = await startCluster({ workers: 3, key: KEY, flags: ["-s3-port", "0", "-sync", "os"] });
   await cluster.ready();
-  clients = await Promise.all(
-    cluster.workers.map(async (worker) => {
-      await waitUntil("S3 listens", () => printedS3Port(worker.log()) !== null);
-      return client(printedS3Port(worker.log()) as number);
-    }),
-  );
+  clients = await Promise.all(cluster.workers.map(async (worker) => client(await untilS3Listens(worker))));
   await answerTo(() => clients[0].send(new CreateBucketCommand({ Bucket })));
 });
 after(async () => {

@@ -6,7 +6,7 @@ import { after, test } from "node:test";
 import { startCluster } from "../cluster/workers.ts";
 import { call, closeConnections } from "../rest/client.ts";
 import { removeFolder, runProgram, temporaryFolder, waitUntil } from "../rest/server.ts";
-import { type Answer, ask, codeOf, KEY, printedS3Port, startS3 } from "./harness.ts";
+import { type Answer, ask, codeOf, KEY, startS3, untilS3Listens } from "./harness.ts";
 
 const FRONTS = 3;
 /** So many connections that no thread has none of them. */
@@ -134,12 +134,7 @@ test("s3 fronts: threads of a cluster's nodes serve it as their main thread does
   });
   try {
     await cluster.ready();
-    const ports = await Promise.all(
-      cluster.workers.map(async (worker) => {
-        await waitUntil("S3 listens", () => printedS3Port(worker.log()) !== null);
-        return printedS3Port(worker.log()) as number;
-      }),
-    );
+    const ports = await Promise.all(cluster.workers.map(untilS3Listens));
     const decided = async (number: number, method: string, target: string, body = ""): Promise<Answer> => {
       let answer: Answer | null = null;
       await waitUntil("it is decided", async () => {

@@ -26,6 +26,12 @@ export function printedS3Port(log: string): number | null {
   return all.length === 0 ? null : Number(all[all.length - 1][1]);
 }
 
+/** Waits until a program has said where S3 is. */
+export async function untilS3Listens(program: { log(): string }): Promise<number> {
+  await waitUntil("S3 listens", () => printedS3Port(program.log()) !== null);
+  return printedS3Port(program.log()) as number;
+}
+
 export async function startS3(options: ServerOptions = {}): Promise<S3Server> {
   const { flags = [], env = {} } = options;
   const server = await startServer({
@@ -34,7 +40,7 @@ export async function startS3(options: ServerOptions = {}): Promise<S3Server> {
     flags: ["-s3-port", "0", ...flags],
     env: { MINIVAULT_AUTH: KEY, ...env },
   });
-  await waitUntil("S3 listens", () => printedS3Port(server.log()) !== null);
+  await untilS3Listens(server);
   return Object.defineProperty(server, "s3Port", {
     get: () => printedS3Port(server.log()),
   }) as unknown as S3Server;
