@@ -147,11 +147,12 @@ test("cluster: workers with -volumes need no master, whatever the order of the l
     workers.push(await startWorker(2));
     for (const port of ports)
       await waitUntil("every worker has the layout", async () => (await epochAt(port)) === 1);
-    const documents = await Promise.all(ports.map((port) => ask(port, "/_peer/layout")));
-    assert.deepEqual(
-      documents.map((document) => document.voting),
-      [true, true, true],
-    );
+    const documents: Document[] = [];
+    for (const port of ports)
+      await waitUntil("every worker votes", async () => {
+        documents[ports.indexOf(port)] = await ask(port, "/_peer/layout");
+        return documents[ports.indexOf(port)].voting === true;
+      });
     for (const document of documents) assert.deepEqual(document.layout, documents[0].layout);
     assert.deepEqual(documents[0].layout.nodes.map((node: Document) => node.region).sort(), [
       "r0",
