@@ -78,3 +78,50 @@ test("feed over a cluster: a deletion of which a read finds nothing is told wher
   const old = versionOf(60_000);
   assert.equal(await told(old, "b", [NOTHING]), text("delete", old));
 });
+
+test("feed over a cluster: a page has no more keys than were asked for, and what is left out is asked for again", async () => {
+  const placement = new Placement(firstLayout(["a", "b", "c"].map(node), 3));
+  const logs = new Map([..."abc"].map((name) => [node(name).url, [1, 2, 3].map((at) => `${name}${at}`)]));
+  const put = (key: string): Change => ({ event: "put", key, etag: "1", text: JSON.stringify({ key }) });
+  for (const limit of [1, 2, 3, 5, 9]) {
+    const asked: number[] = [];
+    const setup = {
+      replicas: {
+        askAll: async (_: Placement, requestFor: (url: string) => { since: string; countMax: number }) =>
+          new Map(
+            [...logs].map(([url, log]) => {
+              const { since, countMax } = requestFor(url);
+              asked.push(countMax);
+              const from = Number(since ?? 0);
+              const changes = log.slice(from, from + countMax).map(put);
+              const place = String(from + changes.length);
+              const more = from + changes.length < log.length;
+              return [url, { votes: new Uint8Array(128).fill(255), place, cursor: 0, more, changes }];
+            }),
+          ),
+      },
+      hub: { placement, groupOf: () => placement.groups[0], head: 0, learn: () => {} },
+      read: async (key: string) => put(key),
+      question: {
+        ...{ prefixes: [""], exact: false, values: false, form: "objects", since: "place", cursor: -1 },
+        ...{ catchesUp: true, waitMs: 0, bytesMax: 65_536, countMax: limit },
+      } satisfies FeedQuestion,
+      wanted: () => true,
+      clusterMillis: () => NOW_MS,
+    };
+    const keys: string[] = [];
+    let places = {};
+    for (let more = true; more; ) {
+      const page = await new CatchUp(setup as unknown as CatchUpSetup).run(places);
+      assert.ok(page !== null && page.count <= limit, `${page?.count} of at most ${limit}`);
+      keys.push(
+        ...(Buffer.from(page.text)
+          .toString()
+          .match(/[abc]\d/g) ?? []),
+      );
+      ({ places, more } = page);
+    }
+    assert.deepEqual(keys.sort(), [...logs.values()].flat().sort());
+    assert.ok(Math.max(...asked) <= Math.max(1, limit / 3));
+  }
+});

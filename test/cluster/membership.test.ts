@@ -1,6 +1,6 @@
 /** What a worker makes of layouts, without a network: `start` is never called. */
 import assert from "node:assert/strict";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { type Known, NOTHING_KNOWN } from "../../src/cluster/identity/lives.ts";
@@ -13,6 +13,7 @@ import { finishMove, firstLayout, startMove } from "../../src/cluster/layout/ste
 import { PeerTls } from "../../src/cluster/link/peer-tls.ts";
 import { Membership, type MembershipOptions } from "../../src/cluster/membership/membership.ts";
 import { loadHash } from "../../src/util/hash.ts";
+import { readSealed, writeSealed } from "../../src/util/sealed-file.ts";
 import { removeFolder, temporaryFolder, waitUntil } from "../rest/server.ts";
 
 before(loadHash);
@@ -124,6 +125,7 @@ test("membership: a smaller set counts on what each of it has synchronised, unle
     return votes();
   };
   assert.equal(after(given, false), true);
+  assert.equal(after(given, true), true);
   assert.equal(after(finishMove(shrinking), true), true);
   assert.equal(after(finishMove(shrinking), false), false);
   assert.equal(after(startMove(finishMove(shrinking), nodes), false), false);
@@ -135,6 +137,63 @@ test("membership: a smaller set counts on what each of it has synchronised, unle
   membership.takeFromMaker(all, membership.document().store, {});
   for (const next of [leaving, abandon({ layout: leaving, queue: [] }).layout]) membership.takeLayout(next);
   assert.equal(votes(), true);
+});
+
+test("membership: a move that is given up takes nobody's vote, whoever has finished it, and heard of what", () => {
+  const named = (name: string, more: Partial<LayoutNode> = {}): LayoutNode => ({
+    ...{ ...nodes[0], id: `http://${name}:1`, url: `http://${name}:1`, host: name, region: name },
+    ...more,
+  });
+  const others = [..."abcd"].map((name) => named(name));
+  const layout = firstLayout([...others, named("x")], 3);
+  // Each gains some and loses some: another worker for one of them, another region, fewer copies.
+  for (const moving of [
+    startMove(layout, [...others, named("x", { state: "draining" }), named("y")]),
+    startMove(layout, [...others.slice(0, 3), named("d", { region: "c" }), named("x")]),
+    startMove(layout, layout.nodes, 2),
+  ]) {
+    const given = abandon({ layout: moving, queue: [] }).layout as Layout;
+    for (const next of [[given], [startMove(given, others)], [given, startMove(given, others)]])
+      for (const isFinished of [false, true])
+        for (const { url } of layout.nodes) {
+          const { membership, votes } = open(url);
+          membership.takeFromMaker(layout, membership.document().store, {});
+          membership.takeLayout(moving);
+          if (isFinished) membership.reportProgress(moving.epoch, 1, 1);
+          for (const one of next) membership.takeLayout(one);
+          assert.equal(votes(), true, `${url}, finished: ${isFinished}`);
+        }
+  }
+  // A later layout that counts on who was to leave, and in another set than then, has a history that this directory does not know.
+  const leaving = startMove(layout, [...others, named("x", { state: "draining" })]);
+  const returned = finishMove(startMove(finishMove(leaving), [...others.slice(1), named("x")]));
+  const old = open(named("x").url);
+  old.membership.takeFromMaker(layout, old.membership.document().store, {});
+  for (const one of [leaving, returned]) old.membership.takeLayout(one);
+  assert.equal(old.votes(), false);
+});
+
+test("membership: a move is finished on the disk before a master hears of it, also for a directory of the release before", () => {
+  const moving = startMove(firstLayout(nodes, 3), four);
+  const one = open(d);
+  one.membership.takeFromMaker(moving, one.membership.document().store, {});
+  assert.equal(one.votes(), true);
+  const away = `${one.directory}.away`;
+  renameSync(one.directory, away);
+  assert.throws(() => one.membership.reportProgress(moving.epoch, 1, 1));
+  renameSync(away, one.directory);
+  one.membership.takeLayout(finishMove(moving));
+  assert.equal(one.votes(), false, "nothing says that it had finished");
+
+  const older = open(d);
+  older.membership.takeFromMaker(moving, older.membership.document().store, {});
+  const file = path.join(older.directory, "CLUSTER");
+  const { finished, ...before } = readSealed(file, "minivault-cluster", 1) ?? {};
+  assert.equal(finished, 0);
+  writeSealed(file, { format: "minivault-cluster", version: 1, ...before });
+  const updated = open(d, { directory: older.directory });
+  updated.membership.takeLayout(finishMove(moving));
+  assert.equal(updated.votes(), true, "a vote in a move was one that counted when there was no such note");
 });
 
 test("membership: at the birth of a cluster a worker votes once the others know nothing of an earlier one", async () => {

@@ -6,9 +6,13 @@ import assert from "node:assert/strict";
 import { cpSync, existsSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { readClusterFile } from "../../src/cluster/layout/cluster-file.ts";
+import { loadHash } from "../../src/util/hash.ts";
 import { call } from "../rest/client.ts";
 import { waitUntil } from "../rest/server.ts";
 import { type Cluster, copyAtOneMoment, startCluster, type Worker } from "./workers.ts";
+
+before(loadHash);
 
 const RAW = { "Content-Type": "text/plain" };
 
@@ -167,6 +171,38 @@ test("old disks: a directory as it was before its node was a member of anything 
     assert.equal(await votes(later)(), false);
     for (let number = 0; number < 20; number++)
       assert.equal((await call(first.port, "GET", `/early-${number}`)).text, "x");
+  } finally {
+    await cluster.dispose();
+  }
+});
+
+test("old disks: a directory that knew the layout before its worker was taken in synchronises, and votes again", async () => {
+  const cluster = await startCluster({ workers: 3 });
+  try {
+    const worker = await cluster.add();
+    await waitUntil("it knows the layout", () => readClusterFile(worker.data)?.layout != null);
+    await worker.kill("SIGTERM");
+    assert.equal(
+      readClusterFile(worker.data)?.layout?.nodes.some(({ url }) => url === worker.url),
+      false,
+    );
+    const copy = `${worker.data}.copy`;
+    cpSync(worker.data, copy, { recursive: true });
+    // So the others and the master know of later starts than the copy will have.
+    for (let starts = 0; starts < 3; starts++) {
+      await worker.start();
+      await waitUntil("it votes", votes(worker), 90_000);
+      await waitUntil("its move is over", async () => {
+        const facts = JSON.parse((await call(worker.port, "GET", "/_stats")).text).cluster;
+        return !facts.moving && facts.epoch > 1;
+      });
+      await worker.kill("SIGKILL");
+    }
+    rmSync(worker.data, { recursive: true });
+    renameSync(copy, worker.data);
+    await worker.start();
+    await waitUntil("it has synchronised", votes(worker), 90_000);
+    assert.ok((await put(worker, "/again", "x")) < 300);
   } finally {
     await cluster.dispose();
   }

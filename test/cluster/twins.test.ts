@@ -3,6 +3,8 @@
  * first is fenced: it says so, and serves nobody any more.
  */
 import assert from "node:assert/strict";
+import { cpSync, existsSync } from "node:fs";
+import path from "node:path";
 import { test } from "node:test";
 import { freePort } from "../../native-bench/processes.ts";
 import { call } from "../rest/client.ts";
@@ -100,6 +102,63 @@ test("twins: an empty worker that was given the URL of another one waits while t
     } finally {
       stranger.child.kill("SIGKILL");
       await stranger.ended;
+    }
+  } finally {
+    await cluster.dispose();
+  }
+});
+
+test("twins: a copy of a member's directory under another URL is not taken in, serves no client, and draws no version", async () => {
+  const cluster = await startCluster({ workers: 3 });
+  const healthOf = async (port: number) => {
+    const reply = await call(port, "GET", "/health").catch(() => null);
+    return reply === null ? null : JSON.parse(reply.text);
+  };
+  try {
+    const d = await cluster.add();
+    // A copy from before it was a member draws the versions that the member would.
+    await waitUntil("it has its name", () => existsSync(path.join(d.data, "CLUSTER")));
+    await d.kill("SIGTERM");
+    cpSync(d.data, `${d.data}.twin`, { recursive: true });
+    await d.start();
+    await waitUntil("it has joined", async () => (await healthOf(d.port))?.cluster?.voting === true);
+    const port = await freePort();
+    const start = () =>
+      launch([
+        ...["-port", String(port), "-host", "127.0.0.1", "-data", `${d.data}.twin`],
+        ...["-public-url", `http://127.0.0.1:${port}`, "-master", `http://127.0.0.1:${cluster.masterPort}`],
+      ]);
+    let twin = await start();
+    try {
+      const isRefused = async (): Promise<void> => {
+        await waitUntil("it is refused", async () =>
+          (await healthOf(port))?.reason?.includes(`is a copy of that of ${d.url}`),
+        );
+        await waitUntil(
+          "it knows the layout",
+          async () => JSON.parse((await call(port, "GET", "/_peer/layout")).text).layout !== null,
+        );
+        for (const method of ["PUT", "GET", "DELETE"]) {
+          const reply = await call(port, method, "/k", method === "PUT" ? { headers: RAW, body: "x" } : {});
+          assert.equal(reply.status, 503, `${method}: ${reply.text}`);
+        }
+        assert.equal((await call(port, "GET", "/?list")).status, 503);
+      };
+      await isRefused();
+      // Also while the member is away: it may come back.
+      await d.kill();
+      const stateOf = async () =>
+        JSON.parse((await call(cluster.masterPort, "GET", "/nodes")).text).nodes.find(
+          ({ url }: { url: string }) => url === d.url,
+        )?.state;
+      await waitUntil("the member is down", async () => (await stateOf()) === "down", 60_000);
+      twin.child.kill("SIGKILL");
+      await twin.ended;
+      twin = await start();
+      await isRefused();
+    } finally {
+      twin.child.kill("SIGKILL");
+      await twin.ended;
     }
   } finally {
     await cluster.dispose();

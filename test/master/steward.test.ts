@@ -79,6 +79,13 @@ describe("steward: the first layout", () => {
     stage.hear("twin", { store: storeOf("b") });
     const heard = stage.hear("twin", { store: storeOf("b") });
     assert.match(String(heard.refused), /is a copy of that of http:\/\/b:1/);
+    // Also while the other is away, which may come back, and after a restart of the master.
+    for (let seconds = 0; seconds < 30; seconds++) {
+      stage.pass(1000, ["a"]);
+      assert.match(String(stage.hear("twin", { store: storeOf("b") }).refused), /is a copy of/);
+    }
+    const again = new Stage([], stage.disk);
+    assert.match(String(again.hear("twin", { store: storeOf("b") }).refused), /is a copy of/);
     stage.pass(SETTLE_MS + 1000, ["a", "b"]);
     assert.ok(!stage.nodes.includes("twin"));
   });

@@ -174,6 +174,29 @@ test("feed: a place of another store is 410, or where the list comes first, a re
   });
 });
 
+test("feed: a page ends with its limit, or with the change that passes a mebibyte, wherever it is read from", async () => {
+  const value = "v".repeat(60_000);
+  const { place: start } = (await call(port, "GET", "/limit/?changes")).json();
+  const written = Array.from({ length: 40 }, (_, i) => `limit/${i}`);
+  for (const key of written) await put(port, key, value);
+  for (const [asked, most] of [
+    ["limit=1", 1],
+    ["limit=7", 7],
+    // 18 of them with the facts of each pass it.
+    ["values", 18],
+  ] as const) {
+    const told = new Set<string>();
+    let place = start;
+    for (let more = true; more; ) {
+      const page = (await call(port, "GET", `/limit/?changes&${asked}&since=${place}`)).json();
+      assert.ok(page.changes.length <= most, `${asked}: ${page.changes.length}`);
+      for (const { key } of page.changes) told.add(key);
+      ({ place, more } = page);
+    }
+    assert.deepEqual([...told].sort(), [...written].sort(), asked);
+  }
+});
+
 test("feed: pages go on where the last one ended, and wait for what comes first", async () => {
   const start = (await call(port, "GET", "/page/?changes")).json();
   assert.deepEqual([start.changes, start.more], [[], false]);
@@ -182,6 +205,7 @@ test("feed: pages go on where the last one ended, and wait for what comes first"
   let { place } = start;
   for (let more = true; more; ) {
     const page = (await call(port, "GET", `/page/?changes&limit=10&since=${place}`)).json();
+    assert.ok(page.changes.length <= 10);
     keys.push(...page.changes.map(({ key }: { key: string }) => key));
     ({ place, more } = page);
   }

@@ -13,10 +13,11 @@ import { hasVote } from "../wire/list-wire.ts";
 import { type Absence, type Change, FORGOTTEN_MS, rankOf } from "./decisions.ts";
 import type { ReplicaChange, ReplicaChanges } from "./feed-wire.ts";
 import type { Hub } from "./hub.ts";
-import { demandVoters, type Places, type Replicas } from "./replicas.ts";
+import { demandVoters, nodesOf, type Places, type Replicas } from "./replicas.ts";
 
-/** Keys of each replica in one round, and reads at once. */
+/** Keys of each replica in one round, of all where their values are told, too, and reads at once. */
 const ROUND_COUNT = 500;
+const ROUND_VALUES = 64;
 const READS_MAX = 64;
 /** Who has met nothing for so long is told how far it is. */
 const SILENT_MS = 1000;
@@ -68,7 +69,7 @@ export class CatchUp {
       const { head } = hub;
       const round = await this.ask(places);
       if (!wanted()) return null;
-      for (const change of await this.judge([...round.changes.values()])) {
+      for (const change of await this.judge(round.changes)) {
         text.add(change);
         hub.learn({ ...change, text: withoutValue(change.text) });
       }
@@ -80,29 +81,23 @@ export class CatchUp {
   }
 
   /** Of each key what some replica has that is highest. */
-  private async ask(places: Places): Promise<{
-    changes: Map<string, Reported>;
-    places: Places;
-    more: boolean;
-  }> {
+  private async ask(places: Places): Promise<{ changes: Reported[]; places: Places; more: boolean }> {
     const { replicas, hub, question } = this.setup;
     const { epoch } = hub.placement.layout;
-    const { prefixes, exact, countMax } = question;
+    const { prefixes, exact, values } = question;
+    const keysMax = values ? Math.min(question.countMax, ROUND_VALUES) : question.countMax;
+    const share = Math.max(1, Math.floor(keysMax / nodesOf(hub.placement).length));
     const answers = await replicas.askAll(hub.placement, (node) => ({
       ...{ epoch, prefixes, exact, cursor: -1, catchesUp: true, waitMs: 0 },
       since: places[node] ?? null,
-      countMax: Math.min(ROUND_COUNT, countMax),
+      countMax: Math.min(ROUND_COUNT, share),
     }));
     demandVoters(hub.placement, answers);
     const changes = new Map<string, Reported>();
-    const next: Record<string, string> = { ...places };
-    let more = false;
-    for (const [node, answer] of answers) {
-      next[node] = answer.place;
-      more ||= answer.more;
+    for (const [node, answer] of answers)
       for (const change of answer.changes) this.report(changes, node, answer, change);
-    }
-    return { changes, places: next, more };
+    const { keys, ...rest } = takeSome(answers, places, keysMax);
+    return { changes: [...keys].map((key) => changes.get(key) as Reported), ...rest };
   }
 
   private report(
@@ -158,6 +153,29 @@ export class CatchUp {
       await sleep(READ_AGAIN_MS, undefined, { ref: false });
     }
   }
+}
+
+/**
+ * Answers with so many keys together; each as a whole, since its place is where it ends. Those that are left
+ * are given again from where they began.
+ */
+function takeSome(
+  answers: ReadonlyMap<string, ReplicaChanges>,
+  from: Places,
+  keysMax: number,
+): { keys: Set<string>; places: Places; more: boolean } {
+  let keys = new Set<string>();
+  const places: Record<string, string> = { ...from };
+  let more = false;
+  for (const [node, answer] of answers) {
+    const together = new Set([...keys, ...answer.changes.map(({ key }) => key)]);
+    const isTaken = together.size <= keysMax || keys.size === 0;
+    more ||= answer.more || !isTaken;
+    if (!isTaken) continue;
+    places[node] = answer.place;
+    keys = together;
+  }
+  return { keys, places, more };
 }
 
 /** For others, who have not asked for it. */

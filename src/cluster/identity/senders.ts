@@ -92,7 +92,9 @@ export class Senders {
   /** Whoever refuses requests of this node says why; `life` is what the request carried. */
   wasRefused(life: string, reason: string): void {
     if (reason.startsWith(FOREIGN)) this.alert(reason);
-    const { own, incarnation } = this.setup;
+    const { own, incarnation, layout, url } = this.setup;
+    // Of a worker that is no member the others may remember what it was: a master tells it (own-life.ts).
+    if (!isNamedIn(layout(), url)) return;
     // While it finds out who it is, and right after, requests are on their way that carry what it was before.
     const isOwn = decodeLife(life)?.incarnation === incarnation();
     if (reason.startsWith(FENCED) && isOwn && own.isProven) own.fence(reason);

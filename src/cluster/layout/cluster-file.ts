@@ -52,8 +52,8 @@ export function readClusterFile(directory: string, storeNode = 0): ClusterState 
   }
   if (members === null) return null;
   const { url, store, masters, voting, layout, birth } = members;
-  // A file from before these were there.
-  const { member = store, number = storeNode, incarnation = 0, finished = 0 } = members;
+  // A file from before these were there: by the rules of its time whoever voted had finished.
+  const { member = store, number = storeNode, incarnation = 0, finished = epochOf(layout, voting) } = members;
   try {
     if (typeof url !== "string" || typeof store !== "string") throw new Error("url or store is missing");
     if (typeof member !== "string") throw new Error("member is no text");
@@ -77,6 +77,10 @@ export function readClusterFile(directory: string, storeNode = 0): ClusterState 
   } catch (error) {
     throw new Error(`${file}: ${(error as Error).message}`);
   }
+}
+
+function epochOf(layout: unknown, voting: unknown): unknown {
+  return voting === true && layout !== null ? (layout as Partial<Layout>).epoch : 0;
 }
 
 /** What there is of a worker that is in no cluster yet: it draws who it is. */

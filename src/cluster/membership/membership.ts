@@ -220,10 +220,10 @@ export class Membership {
 
   /** How far it is with the partitions that it synchronises in a move; all: on disk when it returns. */
   reportProgress(epoch: number, done: number, total: number): void {
+    // On disk before anybody hears of it: then the move may end.
+    if (done >= total) this.state.setFinished(epoch);
     this.progress = { epoch, done, total };
-    if (done < total) return;
-    this.state.setFinished(epoch);
-    this.masters.hurry();
+    if (done >= total) this.masters.hurry();
   }
 
   // ---- who is there ---------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import { isChangesFrame } from "../feed/feed-wire.ts";
 import { NodeFeeds } from "../feed/node-feeds.ts";
 import { FEATURE_ENDS, FEATURE_FIELDS, FEATURE_RECENT, featuresOf } from "../layout/features.ts";
 import { bitOf, type Placement, type ReplicaGroup } from "../layout/groups.ts";
+import { isNamedIn } from "../layout/layout.ts";
 import type { ClusterList } from "../list/cluster-list.ts";
 import { createClusterList } from "../list/create.ts";
 import { ReplicaList } from "../list/replica-list.ts";
@@ -146,9 +147,13 @@ export class ClusterNode implements ClusterAccess {
     this.uploads = new ClusterUploads({ self, vault, replica, writes, peerOf, isReady, groupOf });
   }
 
-  /** Whether there is a layout to work by. */
+  /**
+   * Whether it may serve clients: there is a layout to work by, and it is in it. Only of members others make
+   * sure that no copy of the directory draws the same ballots.
+   */
   get isReady(): boolean {
-    return this.setup.view.placement !== null && this.setup.view.isProven;
+    const { placement, isProven } = this.setup.view;
+    return placement !== null && isProven && isNamedIn(placement.layout, this.home);
   }
 
   /** The level that all members know. */

@@ -167,7 +167,7 @@ export class ClusterWrites implements ChangeAccess {
       setImmediate(done, {
         ...FAILED,
         error: "unavailable",
-        detail: "this node has no layout of its cluster yet",
+        detail: "this node is not one of its cluster's yet, or not any more; its /health says why",
       });
       return;
     }

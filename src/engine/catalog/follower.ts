@@ -74,6 +74,8 @@ export class LogFollower {
   private stuckAt: LogPosition | null = null;
   /** What holds no news may be passed over. */
   private readonly skips: boolean;
+  /** Who takes has enough for now. */
+  private isEnough = false;
 
   /**
    * @param from a place in the log; 0: its beginning
@@ -127,9 +129,10 @@ export class LogFollower {
    */
   follow(records: number, all: boolean, take: TakeRecord): boolean {
     let left = records;
+    this.isEnough = false;
     this.all = all || this.lookup.store.version < EXTENDED_VERSION_MIN;
     this.stuckAt = null;
-    while (left > 0) {
+    while (left > 0 && !this.isEnough) {
       const end = this.end;
       if (this.place >= end) return true;
       if (this.skips && !this.all && this.place > this.figures[FIGURE.lastNews]) {
@@ -145,6 +148,11 @@ export class LogFollower {
       left -= Math.max(1, used);
     }
     return this.place >= this.end;
+  }
+
+  /** For `take` to call: the record that it was given is the last one of this `follow`. */
+  stop(): void {
+    this.isEnough = true;
   }
 
   /** The slab at the place, or null when the place has moved on to another one. */
@@ -218,7 +226,7 @@ export class LogFollower {
     const until = Math.min(table.length, slab.next + records * 3);
     const from = slab.next;
     const takesAll = this.all || recordFormat(map) === 1;
-    for (; slab.next < until; slab.next += 3) {
+    for (; slab.next < until && !this.isEnough; slab.next += 3) {
       const word = table[slab.next + 2];
       const type = tableType(word);
       if (!isIndexed(type) || type === TYPE_FORGOTTEN || !(takesAll || tableFresh(word))) continue;
@@ -227,7 +235,7 @@ export class LogFollower {
     }
     if (slab.next >= table.length) this.leave();
     else this.at.unit = tableUnit(table[slab.next + 2]);
-    return (until - from) / 3;
+    return (slab.next - from) / 3;
   }
 
   /** Record by record, as there is no table yet. Answers the records met. */
@@ -240,7 +248,7 @@ export class LogFollower {
     const place = (unit: number): number => placeOf(store.salt, shard, map.sequence, unit);
     const takesAll = this.all || recordFormat(map) === 1;
     let met = 0;
-    for (; met < records && at.unit < endUnit; met++) {
+    for (; met < records && at.unit < endUnit && !this.isEnough; met++) {
       const { unit } = at;
       if (!isIntact(map, unit, endUnit, place(unit))) {
         if (!isEndKnown && nextDurableRecord(map, unit, endUnit, place) < 0) break;
@@ -252,7 +260,7 @@ export class LogFollower {
         take(keyOf(map, unit), map, unit);
       at.unit = unit + unitsAt(map, unit);
     }
-    if (met < records && !slab.isLast) this.leave();
+    if (met < records && !this.isEnough && !slab.isLast) this.leave();
     return met;
   }
 

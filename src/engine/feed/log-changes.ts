@@ -25,6 +25,7 @@ interface Followed {
 
 export class LogChanges {
   private readonly shards: readonly Followed[];
+  private isEnough = false;
 
   /** @param places one for each shard */
   constructor(
@@ -68,13 +69,21 @@ export class LogChanges {
     });
   }
 
+  /** For `take` to call: the change that it was given is the last one of this `read`. */
+  stop(): void {
+    this.isEnough = true;
+    for (const { follower } of this.shards) follower.stop();
+  }
+
   /**
    * Goes on by about `records` records of each shard.
    * @returns whether all that was published when this was called has been met
    */
   read(records: number, take: TakeChange): boolean {
     let isDone = true;
+    this.isEnough = false;
     for (const [index, shard] of this.shards.entries()) {
+      if (this.isEnough) return false;
       const { follower } = shard;
       const tell: TakeRecord = (key, map, unit) => {
         const origin = originOf(map, unit);

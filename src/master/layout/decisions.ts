@@ -32,7 +32,7 @@ export class Decisions {
   private known: Stores;
   private placed: Placement | null = null;
   private planned: Set<string> | null = null;
-  /** Who has reported that it is synchronised, for the epoch of the move. */
+  /** Who has reported that it is synchronised, for the move of this layout. */
   readonly synchronised = new Set<string>();
   /**
    * What waited at the start of this master: where others have made layouts since, it was decided on long
@@ -96,6 +96,11 @@ export class Decisions {
   /** The store that the layout has under a URL; null: none. */
   storeOf(url: string): string | null {
     return this.known.stores[url] ?? null;
+  }
+
+  /** Under which URL the layout has a store; null: none. */
+  urlOf(store: string): string | null {
+    return Object.keys(this.known.stores).find((url) => this.known.stores[url] === store) ?? null;
   }
 
   hasLeft(url: string, store: string): boolean {
@@ -168,8 +173,10 @@ export class Decisions {
     this.setup.save({ ...plan, ...stores, nodes });
     this.kept.clear();
     for (const node of nodes) this.kept.set(node.url, textOf(node));
-    if (plan.layout?.epoch !== this.layout?.epoch) this.synchronised.clear();
-    if (plan.layout !== this.layout) this.placed = null;
+    if (plan.layout !== this.layout) {
+      this.synchronised.clear();
+      this.placed = null;
+    }
     this.decided = plan;
     this.planned = null;
     this.known = stores;

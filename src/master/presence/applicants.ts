@@ -146,6 +146,9 @@ export class Applicants {
   /** Another worker with the same store, which came first: its URL, or null. */
   private twinOf(nowMs: number, { url, store }: { url: string; store: string }): string | null {
     if (store === "") return null;
+    // A member that is down may come back at any time.
+    const member = this.decisions.urlOf(store);
+    if (member !== null && member !== url) return member;
     const isTwin = (row: NodeRow) => row.url !== url && row.store === store && row.state !== "down";
     const twins = this.registry.list(nowMs).filter(isTwin);
     const first = twins.find((row) => this.decisions.isMember(row.url) || row.url < url);

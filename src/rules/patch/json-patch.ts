@@ -2,7 +2,7 @@
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { areEqual } from "./decimal.ts";
 import { PatchConflict, PatchError } from "./errors.ts";
-import { cloneOf, isNumber, isString, type Leaf, type Tree } from "./tree.ts";
+import { cloneOf, demandDistinct, isNumber, isString, type Leaf, type Tree } from "./tree.ts";
 
 const INDEX = /^(?:0|[1-9]\d*)$/;
 
@@ -34,6 +34,7 @@ export function readJsonPatch(patch: Tree): Step[] {
 
 function readStep(item: Tree, what: string): Step {
   if (item.kind !== "object") throw new PatchError(`${what} is not an object`);
+  demandDistinct(item, what);
   const text = (name: string): string => {
     const value = item.members.get(name);
     if (value === undefined || !isString(value)) throw new PatchError(`${what} has no text "${name}"`);

@@ -5,7 +5,7 @@
 import { add, compare, type Decimal, textOf as decimalText, readDecimal } from "./decimal.ts";
 import { PatchConflict, PatchError } from "./errors.ts";
 import { applyJsonPatch, readJsonPatch } from "./json-patch.ts";
-import { cloneOf, isNumber, isString, NULL, readTree, type Tree, textOf } from "./tree.ts";
+import { cloneOf, demandDistinct, isNumber, isString, NULL, readTree, type Tree, textOf } from "./tree.ts";
 
 /** What there is: the text of a JSON value, or null for no value. */
 export type Change = (text: string | null) => string | null;
@@ -52,13 +52,14 @@ function merge(target: Tree, patch: Tree): Tree {
     if (value.kind === "leaf" && value.text === NULL.text) members.delete(name);
     else members.set(name, merge(members.get(name) ?? NULL, value));
   }
-  return { kind: "object", members, text: null, height: 0 };
+  return { kind: "object", members, names: members.size, text: null, height: 0 };
 }
 
 const COUNTER_MEMBERS: ReadonlySet<string> = new Set(["increment", "initial", "min", "max"]);
 
 function readCommand(patch: Tree): Change {
   const members = patch.kind === "object" ? patch.members : new Map<string, Tree>();
+  if (patch.kind === "object") demandDistinct(patch, "the patch");
   const value = members.get("append");
   if (value !== undefined && members.size === 1)
     return (text) => (text === null ? null : append(text, value));

@@ -2,11 +2,11 @@
  * JSON as a tree in which nothing is lost: numbers and strings keep their own text, and so does every array
  * and object that no change has touched. Pure.
  */
-import { PatchConflict } from "./errors.ts";
+import { PatchConflict, PatchError } from "./errors.ts";
 
 /**
- * `text`: the own text, as long as nothing in it has changed. `height`: steps down to what lies deepest, for
- * as long.
+ * `text`: the own text, as long as nothing in it has changed. `height`: containers one within the other, itself
+ * among them, for as long.
  */
 export type Tree = Leaf | Branch | List;
 
@@ -20,6 +20,8 @@ export interface Branch {
   kind: "object";
   /** In their order; of a name that stands twice the last value counts. */
   members: Map<string, Tree>;
+  /** How many there are in the text, those with the same name counted each. */
+  names: number;
   text: string | null;
   height: number;
 }
@@ -57,7 +59,7 @@ export function readTree(text: string): Tree {
  * @throws PatchConflict where it is deeper than what can be read again
  */
 export function textOf(tree: Tree, depth = 0): string {
-  const height = tree.kind === "leaf" || tree.text === null ? 0 : tree.height;
+  const height = tree.kind !== "leaf" && tree.text === null ? 1 : heightOf(tree);
   if (depth + height > DEPTH_MAX) throw tooDeep();
   if (tree.kind === "leaf" || tree.text !== null) return tree.text as string;
   if (tree.kind === "array") return `[${tree.items.map((item) => textOf(item, depth + 1)).join(",")}]`;
@@ -73,9 +75,9 @@ export function textOf(tree: Tree, depth = 0): string {
  * @throws PatchConflict where it is too deep
  */
 export function cloneOf(tree: Tree, spend: (characters: number) => void = () => {}, depth = 0): Tree {
-  if (depth > DEPTH_MAX) throw tooDeep();
   spend(PART_CHARACTERS + (tree.kind === "leaf" ? tree.text.length : 0));
   if (tree.kind === "leaf") return tree;
+  if (depth >= DEPTH_MAX) throw tooDeep();
   if (tree.kind === "array")
     return { ...tree, items: tree.items.map((item) => cloneOf(item, spend, depth + 1)) };
   const members = new Map<string, Tree>();
@@ -84,6 +86,11 @@ export function cloneOf(tree: Tree, spend: (characters: number) => void = () => 
     members.set(name, cloneOf(value, spend, depth + 1));
   }
   return { ...tree, members };
+}
+
+/** What is to be changed is said once: of a member that stands twice, readers differ in which one counts. */
+export function demandDistinct({ members, names }: Branch, what: string): void {
+  if (names > members.size) throw new PatchError(`${what} has a member twice`);
 }
 
 function tooDeep(): PatchConflict {
@@ -98,9 +105,8 @@ export function isString(tree: Tree): tree is Leaf {
   return tree.kind === "leaf" && tree.text.startsWith('"');
 }
 
-/** The height of a container with this in it. */
-function heightAbove(tree: Tree): number {
-  return tree.kind === "leaf" ? 1 : tree.height + 1;
+function heightOf(tree: Tree): number {
+  return tree.kind === "leaf" ? 0 : tree.height;
 }
 
 /** Cuts a text that is known to be JSON. */
@@ -113,10 +119,11 @@ class Reader {
   }
 
   value(depth: number): Tree {
-    if (depth > DEPTH_MAX) throw new SyntaxError(`it is deeper than ${DEPTH_MAX} arrays and objects`);
     this.skipSpace();
     const start = this.at;
     const first = this.source[start];
+    if (depth === DEPTH_MAX && (first === "{" || first === "["))
+      throw new SyntaxError(`it is deeper than ${DEPTH_MAX} arrays and objects`);
     if (first === "{") return this.object(start, depth);
     if (first === "[") return this.array(start, depth);
     if (first === '"') this.skipString();
@@ -126,7 +133,8 @@ class Reader {
 
   private object(start: number, depth: number): Branch {
     const members = new Map<string, Tree>();
-    let height = 0;
+    let names = 0;
+    let height = 1;
     this.at++;
     for (this.skipSpace(); this.source[this.at] !== "}"; this.skipComma()) {
       const from = this.at;
@@ -136,20 +144,21 @@ class Reader {
       this.at++;
       const value = this.value(depth + 1);
       members.set(name, value);
-      height = Math.max(height, heightAbove(value));
+      names++;
+      height = Math.max(height, 1 + heightOf(value));
     }
     this.at++;
-    return { kind: "object", members, text: this.source.slice(start, this.at), height };
+    return { kind: "object", members, names, text: this.source.slice(start, this.at), height };
   }
 
   private array(start: number, depth: number): List {
     const items: Tree[] = [];
-    let height = 0;
+    let height = 1;
     this.at++;
     for (this.skipSpace(); this.source[this.at] !== "]"; this.skipComma()) {
       const item = this.value(depth + 1);
       items.push(item);
-      height = Math.max(height, heightAbove(item));
+      height = Math.max(height, 1 + heightOf(item));
     }
     this.at++;
     return { kind: "array", items, text: this.source.slice(start, this.at), height };

@@ -42,7 +42,7 @@ const REQUESTED_NETWORK = Buffer.from("access-control-request-private-network");
 
 /** How long a browser may keep a preflight's answer. */
 const PREFLIGHT_SECONDS = 600;
-const METHODS = "GET, HEAD, PUT, POST, PATCH, DELETE";
+const METHODS = "GET, HEAD, PUT, POST, PATCH, DELETE, LOCK, UNLOCK";
 const REQUEST_HEADERS = [
   ...["Authorization", "Content-Type", "Content-Encoding", "Range", "If-Range"],
   ...["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"],
@@ -51,7 +51,8 @@ const REQUEST_HEADERS = [
   ...["Idempotency-Key", "*"],
 ].join(", ");
 const ANSWER_HEADERS = [
-  ...["ETag", "Last-Modified", "Content-Length", "Content-Range", "Accept-Ranges", "Retry-After", "Allow"],
+  ...["ETag", "Last-Modified", "Content-Length", "Content-Range", "Content-Encoding", "Content-Disposition"],
+  ...["Accept-Ranges", "Retry-After", "Allow"],
   ...["WWW-Authenticate", "X-TTL", "X-Minivault-Replicas", "X-Minivault-Region", "Idempotency-Replayed"],
 ].join(", ");
 

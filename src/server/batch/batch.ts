@@ -10,6 +10,7 @@ import { stackOf } from "../../platform/system-error.ts";
 import { isJsonType } from "../../util/header-text.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
+import { manyKeysProblem } from "../http/read-headers.ts";
 import { sendError } from "../http/reply.ts";
 import type { MakeChange } from "../patch/asked.ts";
 import { POST } from "../status/meter.ts";
@@ -40,7 +41,9 @@ export function createBatch(context: FrontContext, change: MakeChange): (res: Re
   return (res, req) => {
     const type = req.getHeader(CONTENT_TYPE);
     const isLines = LINES_SYNTAX.test(type);
-    const problem = isLines || isJsonType(type) ? null : OTHER_TYPE;
+    const detail = manyKeysProblem(req);
+    const typeProblem = isLines || isJsonType(type) ? null : OTHER_TYPE;
+    const problem = detail === null ? typeProblem : ({ code: "bad_request", detail } as const);
     const { caller, notes } = context;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
       run({ context, turns, change, asker: { caller, notes } }, body, isLines).then(

@@ -11,6 +11,7 @@ import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handler, Res } from "../http/http.ts";
 import { lengthToTake, refuse } from "../http/linger.ts";
+import { manyKeysProblem } from "../http/read-headers.ts";
 import type { Failure } from "../later/failure.ts";
 import { LineAnswer, REVOKED } from "../lines/line-answer.ts";
 import { POST } from "../status/meter.ts";
@@ -37,6 +38,8 @@ export function createDeletion(context: FrontContext): Handler {
       meter.count(POST, refuse(res, code, declared, { detail }));
     const task = readTask(req.getQuery() ?? "");
     if (typeof task === "string") return refused("bad_request", task);
+    const problem = manyKeysProblem(req);
+    if (problem !== null) return refused("bad_request", problem);
     if (context.stopping) return refused("stopping");
     if (declared > 0 && declared !== NO_BODY)
       return refused("bad_request", "send no body: what to delete is said by the query");

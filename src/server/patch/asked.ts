@@ -10,6 +10,9 @@ import { OnceKey } from "../once/once.ts";
 import type { Ending, Value } from "./ending.ts";
 import type { Form } from "./form.ts";
 
+const NOT_BEGUN =
+  'an end of life goes with a change that can begin a value ({"increment": n, "initial": m}); what is there keeps its own, and gets another one by a PATCH with a ttl alone';
+
 /** What is asked of one value. */
 export interface Asked extends Conditions {
   readonly key: Uint8Array;
@@ -58,11 +61,22 @@ export function patchOf(asked: Asked, stays: boolean, done: Patch["done"]): Patc
   const { key, form, contentType, body, life, ifMatch, ifNoneMatch, once: name } = asked;
   const isRaw = form === "append";
   const transform = isRaw ? appendBytes(body) : changeText(readPatch(form, utf8(body)));
+  if ((life.ttlMs > 0 || life.expiresMs > 0) && !canBegin(transform)) throw new PatchError(NOT_BEGUN);
   const trailer = NO_TRAILER;
   const verb = `patch ${form}`;
   const once =
     name === "" ? null : new OnceKey(name, { verb, contentType, life, trailer, ifMatch, ifNoneMatch, body });
   return { asked, key, transform, isRaw, once, stays, done, attempts: 0 };
+}
+
+/** Whether there is a value afterwards where there was none. */
+function canBegin(transform: Transform): boolean {
+  try {
+    return transform(null) !== null;
+  } catch {
+    // Of one that begins beyond its bounds it is a conflict, and only where there is none.
+    return true;
+  }
 }
 
 function utf8(body: Uint8Array): string {

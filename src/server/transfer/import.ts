@@ -16,6 +16,7 @@ import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { LINGER_BYTES_MAX, LINGER_MS_MAX, lengthToTake, refuse } from "../http/linger.ts";
+import { manyKeysProblem } from "../http/read-headers.ts";
 import { LineAnswer, REVOKED } from "../lines/line-answer.ts";
 import { PUT } from "../status/meter.ts";
 import { BodyFlow, type BodyTaker } from "../writes/body-flow.ts";
@@ -52,6 +53,8 @@ export function createImport(context: FrontContext): (res: Res, req: Req) => boo
     const modes = parametersOf(query).getAll("mode");
     if (modes.length > 1 || !MODES.includes(modes[0] ?? "create"))
       return refused("bad_request", `mode is ${MODES.join(", ")}, or left out, which is create`);
+    const problem = manyKeysProblem(req);
+    if (problem !== null) return refused("bad_request", problem);
     if (context.stopping) return refused("stopping");
     if (declared === NO_BODY) return refused("length_required");
     if (!/^(?:identity)?$/i.test(req.getHeader(CONTENT_ENCODING)))

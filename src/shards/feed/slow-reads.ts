@@ -98,7 +98,9 @@ export class SlowReads {
     const take: TakeChange = (key, map, unit) => {
       if (!text.wants(nameOf(key))) return;
       const change = entries.change(key, ballotAt(map, unit), question.values);
-      if (change !== null) text.add(change);
+      if (change === null) return;
+      text.add(change);
+      if (text.isFull) changes.stop();
     };
     let isDone = false;
     while (!isDone && !text.isFull && performance.now() - startMs < SLICE_MS) {
