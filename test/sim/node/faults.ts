@@ -23,6 +23,7 @@ export type Fault =
   | "abandon"
   | "twin"
   | "dead"
+  | "givenUp"
   | "majorityDead";
 
 export const FAULTS: readonly Fault[] = [
@@ -45,7 +46,8 @@ export const FAULTS: readonly Fault[] = [
   "twin",
   "dead",
 ];
-/** After it what was acknowledged may be lost: a history has it only where it is asked for. */
+/** These a history has only where they are asked for. After the second what was acknowledged may be lost. */
+export const GIVEN_UP: Fault = "givenUp";
 export const MAJORITY_DEAD: Fault = "majorityDead";
 
 /** How often an operator looks after the cluster in the end, and how long a move may take. */
@@ -175,6 +177,9 @@ export class Faults {
       case "move":
         this.move();
         break;
+      case "givenUp":
+        this.giveUp();
+        break;
       case "abandon":
         this.move();
         this.later(this.within(2000, 12_000), () =>
@@ -300,6 +305,31 @@ export class Faults {
     this.later(this.within(1000, 4000), () =>
       cluster.order(({ steward }) => steward.orders.replace(performance.now(), worker.url, by.url)),
     );
+  }
+
+  /**
+   * One of five is replaced by a worker that cannot read from the others, so that the move is given up when all others have long finished it:
+   * each of them was to gain some partitions by it, and to lose some.
+   */
+  private giveUp(): void {
+    const { cluster } = this;
+    const { simulation, network } = cluster;
+    if (cluster.workers.length < 4) this.join();
+    const orderMs = this.within(9000, 14_000);
+    this.later(orderMs, () => {
+      const by = this.join();
+      if (by === null) return;
+      this.later(this.within(1000, 3000), () => {
+        const worker = cluster.workers[simulation.below(3)];
+        cluster.order(({ steward }) => steward.orders.replace(performance.now(), worker.url, by.url));
+        for (const other of this.othersOf(by)) network.cut(by.url, other, 60_000);
+      });
+      this.later(this.within(9000, 14_000), () =>
+        cluster.order(({ steward }) =>
+          steward.orders.abandon(performance.now(), steward.layout?.epoch ?? 0),
+        ),
+      );
+    });
   }
 
   /**

@@ -5,7 +5,7 @@
 import { describe, isLinearizable } from "../linearizability.ts";
 import { Clients } from "./clients.ts";
 import { SimCluster, type SimWorker } from "./cluster.ts";
-import { FAULTS, type Fault, Faults, isWhole, MAJORITY_DEAD } from "./faults.ts";
+import { FAULTS, type Fault, Faults, GIVEN_UP, isWhole, MAJORITY_DEAD } from "./faults.ts";
 import { Simulation } from "./simulation.ts";
 
 const CLIENTS = 6;
@@ -92,7 +92,7 @@ class History {
     const isBorn = await this.until(() => cluster.workers.every(({ isReady }) => isReady), BIRTH_MS_MAX);
     cluster.network.weather = weather;
     const drawn = FAULTS.filter((fault) => always.includes(fault) || simulation.chance() < 0.2);
-    if (always.includes(MAJORITY_DEAD)) drawn.push(MAJORITY_DEAD);
+    drawn.push(...[GIVEN_UP, MAJORITY_DEAD].filter((fault) => always.includes(fault)));
     clients.sendsAgain = !drawn.includes("clocks");
     const spanMs = 20_000 + simulation.chance() * 40_000;
     const faults = new Faults(cluster, spanMs);
