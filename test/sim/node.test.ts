@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { loadHash } from "../../src/util/hash.ts";
 import { randomSeed } from "../random.ts";
-import { FAULTS, MAJORITY_DEAD } from "./node/faults.ts";
+import { FAULTS, GIVEN_UP, MAJORITY_DEAD } from "./node/faults.ts";
 import { runHistory } from "./node/history.ts";
 
 const HISTORIES = Number(process.env.NODE_HISTORIES ?? 8);
@@ -14,8 +14,10 @@ const HISTORIES = Number(process.env.NODE_HISTORIES ?? 8);
 /** One of so many has more partitions. */
 const HISTORIES_EACH = 7;
 
+const EACH = [...FAULTS, GIVEN_UP];
+
 /** Faults that all histories are to have. */
-const ASKED = FAULTS.filter((fault) => (process.env.NODE_FAULTS ?? "").split(",").includes(fault));
+const ASKED = EACH.filter((fault) => (process.env.NODE_FAULTS ?? "").split(",").includes(fault));
 
 before(loadHash);
 
@@ -25,7 +27,7 @@ test("simulated nodes: what clients are told is true, and all is well again afte
   for (let seed = first; seed < first + HISTORIES; seed++) {
     // Each fault has its turn, whatever chance has, and a cluster of more partitions than the fewest.
     const partitions = seed % HISTORIES_EACH === 0 ? 2048 : 1024;
-    const faults = ASKED.length > 0 ? ASKED : [FAULTS[seed % FAULTS.length]];
+    const faults = ASKED.length > 0 ? ASKED : [EACH[seed % EACH.length]];
     const outcome = await runHistory(seed, faults, partitions);
     assert.equal(outcome.problem, null, `seed ${seed}, faults ${outcome.faults}`);
     assert.equal(outcome.partitions, partitions, `seed ${seed}`);

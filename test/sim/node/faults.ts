@@ -63,6 +63,8 @@ export class Faults {
   /** Whose data is not whole just now, as far as this has seen to it. */
   private damaged: SimWorker | null = null;
   over = false;
+  /** The operator saw no way out but to go on with what is left, though others might have acknowledged more. */
+  hasRecovered = false;
   /** The move that the operator has seen, and since when. */
   private moving: { epoch: number; sinceMs: number } | null = null;
 
@@ -104,9 +106,10 @@ export class Faults {
       const { missing, stuck } = steward.absence(nowMs);
       if (steward.layout?.previous == null || this.moving?.epoch !== epoch)
         this.moving = { epoch, sinceMs: nowMs };
-      if (stuck > 0 && missing.every((url) => dead.includes(url)))
+      if (stuck > 0 && missing.every((url) => dead.includes(url))) {
         steward.orders.recover(nowMs, epoch, missing);
-      else if (nowMs - this.moving.sinceMs > MOVE_MS_MAX) steward.orders.abandon(nowMs, epoch);
+        this.hasRecovered = true;
+      } else if (nowMs - this.moving.sinceMs > MOVE_MS_MAX) steward.orders.abandon(nowMs, epoch);
       else for (const url of dead) if (steward.isMember(url)) steward.orders.remove(nowMs, url);
     });
     simulation.after(simulation.observer, OPERATOR_MS, () => this.operate());
@@ -314,20 +317,28 @@ export class Faults {
   private giveUp(): void {
     const { cluster } = this;
     const { simulation, network } = cluster;
-    if (cluster.workers.length < 4) this.join();
-    const orderMs = this.within(9000, 14_000);
-    this.later(orderMs, () => {
+    while (cluster.workers.length < 4) this.join();
+    this.later(this.within(7000, 10_000), () => {
       const by = this.join();
       if (by === null) return;
-      this.later(this.within(1000, 3000), () => {
-        const worker = cluster.workers[simulation.below(3)];
-        cluster.order(({ steward }) => steward.orders.replace(performance.now(), worker.url, by.url));
-        for (const other of this.othersOf(by)) network.cut(by.url, other, 60_000);
-      });
-      this.later(this.within(9000, 14_000), () =>
-        cluster.order(({ steward }) =>
-          steward.orders.abandon(performance.now(), steward.layout?.epoch ?? 0),
-        ),
+      const { url } = cluster.workers[simulation.below(3)];
+      let epoch = 0;
+      // As soon as it can be reached, before it joins by itself.
+      const replace = (): void => {
+        if (epoch > 0) return;
+        cluster.order(({ steward }) => {
+          if (steward.layout?.previous != null) return;
+          steward.orders.replace(performance.now(), url, by.url);
+          epoch = steward.layout?.epoch ?? 0;
+          for (const other of this.othersOf(by)) network.cut(by.url, other, 60_000);
+        });
+        this.later(100, replace);
+      };
+      replace();
+      this.later(this.within(8000, 12_000), () =>
+        cluster.order(({ steward }) => {
+          if (steward.layout?.epoch === epoch) steward.orders.abandon(performance.now(), epoch);
+        }),
       );
     });
   }

@@ -105,8 +105,11 @@ class History {
     faults.end();
     const beganMs = simulation.now;
     const stuck = isBorn ? await this.heal() : "the cluster was never born";
+    const isLost = drawn.includes(MAJORITY_DEAD);
+    const needless =
+      faults.hasRecovered && !isLost ? "an operator had to recover what no majority had lost" : null;
     return {
-      ...{ seed, faults: drawn, problem: stuck ?? this.judge(drawn.includes(MAJORITY_DEAD)) },
+      ...{ seed, faults: drawn, problem: stuck ?? needless ?? this.judge(isLost) },
       ...{
         operations: clients.operations,
         unknown: clients.unknown,
