@@ -167,10 +167,14 @@ test("membership: a move that is given up takes nobody's vote, whoever has finis
   // A later layout that counts on who was to leave, and in another set than then, has a history that this directory does not know.
   const leaving = startMove(layout, [...others, named("x", { state: "draining" })]);
   const returned = finishMove(startMove(finishMove(leaving), [...others.slice(1), named("x")]));
-  const old = open(named("x").url);
-  old.membership.takeFromMaker(layout, old.membership.document().store, {});
-  for (const one of [leaving, returned]) old.membership.takeLayout(one);
-  assert.equal(old.votes(), false);
+  for (const isFinished of [false, true]) {
+    const old = open(named("x").url);
+    old.membership.takeFromMaker(layout, old.membership.document().store, {});
+    old.membership.takeLayout(leaving);
+    if (isFinished) old.membership.reportProgress(leaving.epoch, 1, 1);
+    old.membership.takeLayout(returned);
+    assert.equal(old.votes(), false);
+  }
 });
 
 test("membership: a move is finished on the disk before a master hears of it, also for a directory of the release before", () => {

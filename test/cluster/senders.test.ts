@@ -4,7 +4,7 @@ import { mkdtempSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { encodeLife } from "../../src/cluster/identity/life.ts";
-import { Lives } from "../../src/cluster/identity/lives.ts";
+import { FENCED, Lives } from "../../src/cluster/identity/lives.ts";
 import type { OwnLife } from "../../src/cluster/identity/own-life.ts";
 import { Senders } from "../../src/cluster/identity/senders.ts";
 import { firstLayout } from "../../src/cluster/layout/steps.ts";
@@ -14,6 +14,25 @@ import { removeFolder, temporaryFolder } from "../rest/server.ts";
 before(loadHash);
 const folder = temporaryFolder();
 after(() => removeFolder(folder));
+
+test("senders: a member that is refused as an earlier life of itself is fenced; who is no member waits for what the master says", () => {
+  const url = "http://a:1";
+  const layout = firstLayout([{ id: url, url, region: "eu", host: "a", state: "active" }], 1);
+  const about = { cluster: null, epoch: 1, layout: null, store: "5".repeat(32), session: "0123456789abcdef" };
+  for (const isMember of [true, false]) {
+    const fenced: string[] = [];
+    const own = { isProven: true, fence: (reason: string) => void fenced.push(reason) } as unknown as OwnLife;
+    const senders = new Senders({
+      ...{ url, layout: () => (isMember ? layout : null), incarnation: () => 1, own },
+      lives: new Lives(mkdtempSync(path.join(folder, "lives-")), () => {}),
+      now: () => 0,
+      log: { error: () => {} },
+    });
+    const life = encodeLife({ ...about, incarnation: 1, votes: true, url });
+    senders.wasRefused(life, `${FENCED} start 3 of it is known`);
+    assert.equal(fenced.length, isMember ? 1 : 0);
+  }
+});
 
 test("senders: a stranger is shown while it speaks, is over when it was silent for a minute, and is said again when it comes back", () => {
   const url = "http://a:1";

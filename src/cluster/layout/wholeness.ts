@@ -4,10 +4,11 @@
  * whoever is one of them must have all that it was there for.
  *
  * A node has that of a set which it was in before and stays in, of one that it came into in a move which it
- * has finished itself, and, where a move is given up, of the sets before it. A later layout may say that the move is over, though this node knows nothing of having
- * finished it: then it was finished by a later state of the node's disk than this one. That such a disk is
- * old others may say too (identity/standing.ts), but not of one from before the node was a member: it starts
- * as one that nobody has heard of, and a master whose own disk is old makes it a member once more.
+ * has finished itself, and, where a move is given up, of the sets before it. A later layout may say that the
+ * move is over, though this node knows nothing of having finished it: then it was finished by a later state
+ * of the node's disk than this one. That such a disk is old others may say too (identity/standing.ts), but
+ * not of one from before the node was a member: it starts as one that nobody has heard of, and a master whose
+ * own disk is old makes it a member once more.
  */
 import { bitOf, type Placement, type ReplicaGroup } from "./groups.ts";
 
@@ -21,17 +22,15 @@ export function isWholeBy(
   later: Placement,
   self: string,
 ): boolean {
-  const unfinished = new Set(hasFinished ? [] : own?.mustSynchronise(self));
+  const awaited = new Set(own?.mustSynchronise(self));
   return later.groups.every((group) => {
     if ((group.previous & bitOf(group, self)) === 0) return true;
     const before = own?.groups[group.partition];
     if (before === undefined) return false;
-    const bit = bitOf(before, self);
-    if ((before.current & bit) !== 0 && hasFinished) return true;
-    if ((before.previous & bit) === 0) return false;
-    // Given up, a move is as if it had not been: also for who has finished it, and for who was to leave.
-    const isLeaving = (before.current & bit) === 0;
-    return !(isLeaving || unfinished.has(group.partition)) || namesOf(group) === namesOf(before);
+    const stays = (before.current & bitOf(before, self)) !== 0;
+    if (stays && (hasFinished || !awaited.has(group.partition))) return true;
+    // Given up, a move is as if it had not been.
+    return namesOf(group) === namesOf(before);
   });
 }
 
