@@ -93,6 +93,7 @@ function rootDocument({ role, version }: NodeFacts, remembers: boolean): object 
 
 /** The path of each target that is not a path of its own. */
 const TEMPLATES: Readonly<Record<number, string>> = {
+  [TARGET_ROOT]: "/",
   [TARGET_KEY]: "/{key}",
   [TARGET_RAW]: "/_raw/{key}",
   [TARGET_STORAGE]: "/_unstorage/{key}",
@@ -110,14 +111,15 @@ function createRefusals(key: KeyBytes, methods: ReadonlyMap<string, string>): Re
     switch (target) {
       case TARGET_BAD_KEY:
       case TARGET_EMPTY_KEY:
-      case TARGET_ROOT:
         return { code: "bad_key" };
       case TARGET_TOO_LONG:
         return { code: "key_too_long" };
       default: {
         const allow = methods.get(TEMPLATES[target] ?? pathOf(key));
-        if (allow !== undefined)
-          return { code: "method_not_allowed", options: { headers: [["Allow", allow]] } };
+        const headers = [["Allow", allow ?? ""]] as const;
+        // Mostly whoever comes here has left a key out.
+        const detail = target === TARGET_ROOT ? "a key follows the slash" : "";
+        if (allow !== undefined) return { code: "method_not_allowed", options: { headers, detail } };
         return {
           code: "not_found",
           options: { detail: "this path is reserved; /_kv/<key> reaches every key" },

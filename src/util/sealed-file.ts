@@ -40,7 +40,9 @@ export function readIfAny(file: string): string | null {
   try {
     return readBounded(file, SEALED_BYTES_MAX).toString();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    // Also where its directory is a file: whoever opens that says so.
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return null;
     throw error;
   }
 }

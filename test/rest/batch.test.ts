@@ -300,6 +300,11 @@ describe("batch: one node", () => {
       [LINES_TYPE, `${put}\n{`, 400],
       [{ "Content-Type": "text/plain" }, `{"operations":[${put}]}`, 400],
       [{ ...JSON_TYPE, "Content-Encoding": "gzip" }, `{"operations":[${put}]}`, 415],
+      // Said of the whole, it would be nothing that any operation heard of.
+      [{ ...JSON_TYPE, "Idempotency-Key": "once" }, `{"operations":[${put}]}`, 400],
+      [{ ...JSON_TYPE, "If-Match": '"x"' }, `{"operations":[${put}]}`, 400],
+      [{ ...JSON_TYPE, "If-None-Match": "*" }, `{"operations":[${put}]}`, 400],
+      [{ ...JSON_TYPE, "If-Unmodified-Since": new Date(0).toUTCString() }, `{"operations":[${put}]}`, 400],
       [JSON_TYPE, `{"operations":[${put}]}${" ".repeat(17_000_000)}`, 413],
     ];
     for (const [headers, body, status] of wrong) {

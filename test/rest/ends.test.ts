@@ -143,6 +143,29 @@ test("ends: what is wrong is a 400, and nothing is stored", () =>
     }
     assert.equal((await call(port, "GET", "/bad")).status, 404);
     assert.equal((await call(port, "GET", "/there")).text, "x");
+    // A change that begins no value gives none an end, in whatever form it comes.
+    await call(port, "PUT", "/json", { body: '{"value":1}', headers: JSON_TYPE });
+    for (const [path, type, body] of [
+      ["/json?ttl=5", "application/json", '{"increment":1}'],
+      ["/json?ttl=5", "application/json", '{"append":1}'],
+      ["/json?ttl=5", "application/merge-patch+json", '{"a":1}'],
+      ["/json?expires=1900000000", "application/json-patch+json", '[{"op":"replace","path":"","value":2}]'],
+      ["/there?append&ttl=5", "application/octet-stream", "y"],
+    ]) {
+      const refused = await call(port, "PATCH", path, { body, headers: { "Content-Type": type } });
+      assert.deepEqual([refused.status, refused.json().code], [400, "bad_request"], body);
+      assert.match(refused.text, /PATCH with a ttl alone/);
+    }
+    const operation = { op: "patch", key: "json", value: { increment: 1 }, ttl: 5 };
+    const batch = JSON.stringify({ operations: [operation] });
+    const [result] = (await call(port, "POST", "/_batch", { body: batch, headers: JSON_TYPE })).json()
+      .results;
+    assert.deepEqual([result.status, result.code], [400, "bad_request"]);
+    assert.equal((await call(port, "GET", "/json")).text, '{"value":1}');
+    assert.equal((await call(port, "GET", "/there")).text, "x");
+    const body = '{"increment":1,"initial":0,"max":0}';
+    const beyond = await call(port, "PATCH", "/bad?ttl=5", { body, headers: JSON_TYPE });
+    assert.equal(beyond.json().code, "patch_conflict");
   }));
 
 test("ends: what has ended is absent for everybody, stays so over kill -9, and its bytes come back", () =>

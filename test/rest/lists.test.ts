@@ -374,6 +374,8 @@ test("deletes by prefix: what a list finds goes, told line by line", async () =>
     ])
       assert.equal((await call(own, "POST", `/_delete?${query}`)).status, 400, query);
     assert.equal((await call(own, "POST", "/_delete?prefix=e", { body: "x" })).status, 400);
+    const headers = { "If-Unmodified-Since": new Date(0).toUTCString() };
+    assert.equal((await call(own, "POST", "/_delete?prefix=e", { headers })).status, 400);
     assert.deepEqual((await list(own, "", "")).keys, ["e/1"]);
     assert.deepEqual(await answer("all=1"), { success: true, deleted: 1, complete: true });
     assert.deepEqual((await list(own, "", "")).keys, []);

@@ -106,6 +106,17 @@ describe("data directory", needsUsers, () => {
       );
     });
 
+  test("a file is no data directory, for workers and masters", async () => {
+    const data = path.join(directory(), "file");
+    fs.mkdirSync(path.dirname(data), { recursive: true });
+    fs.writeFileSync(data, "x");
+    for (const flags of [[], ["-mode", "master"]])
+      assert.equal(
+        await refusal(commandLine({ flags }, data)),
+        `the data directory cannot be used: ${data} is no directory; choose another one with -data`,
+      );
+  });
+
   test("a shard's folder that others may write to is refused, too", async () => {
     const data = await usedDirectory();
     fs.chmodSync(path.join(data, "shard-000"), 0o770);

@@ -255,6 +255,9 @@ describe("transfer: one node", () => {
       assert.equal((await call(server.port, "HEAD", "/_export")).status, 405);
       assert.equal((await call(server.port, "POST", "/_export", { body: "" })).status, 405);
       assert.equal((await imported(server, Buffer.alloc(1024), "?mode=all")).status, 400);
+      const headers = { "If-None-Match": "*" };
+      const conditional = { headers, body: Buffer.alloc(1024) };
+      assert.equal((await call(server.port, "PUT", "/_import", conditional)).status, 400);
       assert.equal((await imported(server, Buffer.alloc(1024), "?mode=create&mode=create")).status, 400);
       assert.equal((await call(server.port, "GET", "/_import")).status, 405);
       const zipped = await call(server.port, "PUT", "/_import", {

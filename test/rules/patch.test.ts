@@ -252,4 +252,32 @@ test("patch: depth has a bound, and is never the end of the process", () => {
   assert.throws(() => merged("1", deep), PatchError);
   const fits = `${"[".repeat(900)}${"]".repeat(900)}`;
   assert.equal(commanded(fits, '{"append":1}'), `${fits.slice(0, -1)},1]`);
+  // A thousand, with something in the innermost one or nothing.
+  const nested = (depth: number, inner = "") => `${"[".repeat(depth)}${inner}${"]".repeat(depth)}`;
+  for (const inner of ["", "1"]) {
+    assert.equal(
+      commanded(nested(1000, inner), '{"append":2}'),
+      `${nested(1000, inner).slice(0, -1)}${",2"}]`,
+    );
+    assert.throws(() => commanded(nested(1001, inner), '{"append":2}'), PatchConflict);
+    assert.equal(commanded("[]", `{"append":${nested(998, inner)}}`), `[${nested(998, inner)}]`);
+    assert.throws(() => commanded("[]", `{"append":${nested(1000, inner)}}`), PatchError);
+    const put = (depth: number) => `[{"op":"add","path":"/-","value":${nested(depth, inner)}}]`;
+    assert.equal(patched(nested(1), put(900)), `[${nested(900, inner)}]`);
+  }
+});
+
+test("patch: what is to be changed is said once", () => {
+  for (const text of [
+    '{"increment":1,"increment":10}',
+    '{"append":1,"append":1}',
+    '{"append":1,"\\u0061ppend":2}',
+  ])
+    assert.throws(() => commanded("1", text), /member twice/);
+  assert.throws(
+    () => patched("{}", '[{"op":"test","op":"add","path":"/a","value":1}]'),
+    /operation 1 has a member twice/,
+  );
+  // Of values that are taken as they are it is nobody's business.
+  assert.equal(commanded("[]", '{"append":{"a":1,"a":2}}'), '[{"a":1,"a":2}]');
 });

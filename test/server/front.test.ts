@@ -77,6 +77,9 @@ test("methods: anything else is 405 with Allow, or 404 on a reserved path", asyn
       assert.deepEqual([reply.status, reply.json().code], [405, "method_not_allowed"], method);
       assert.equal(reply.headers.allow, "GET, HEAD, PUT, POST, PATCH, DELETE");
       assert.equal((await call(method, "/health")).headers.allow, "GET, HEAD");
+      const root = await call(method, "/");
+      assert.deepEqual([root.status, root.headers.allow], [405, "GET, HEAD"]);
+      assert.match(root.json().error, /a key follows the slash/);
       assert.equal((await call(method, "/_ui")).status, 404);
       assert.equal((await call(method, "/%zz")).status, 400);
     }

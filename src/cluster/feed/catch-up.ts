@@ -155,10 +155,7 @@ export class CatchUp {
   }
 }
 
-/**
- * Answers with so many keys together; each as a whole, since its place is where it ends. Those that are left
- * are given again from where they began.
- */
+/** Answers with so many keys together, each as a whole: its place is where it ends. Others are asked anew. */
 function takeSome(
   answers: ReadonlyMap<string, ReplicaChanges>,
   from: Places,

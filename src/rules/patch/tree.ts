@@ -5,8 +5,8 @@
 import { PatchConflict, PatchError } from "./errors.ts";
 
 /**
- * `text`: the own text, as long as nothing in it has changed. `height`: containers one within the other, itself
- * among them, for as long.
+ * `text`: the own text, as long as nothing in it has changed. `height`: containers one within the other,
+ * itself among them, for as long.
  */
 export type Tree = Leaf | Branch | List;
 

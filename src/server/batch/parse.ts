@@ -135,7 +135,8 @@ function operationOf(given: Given): Operation | Refused {
   const { value, more } = given;
   const verb = verbOf(given);
   const key = given.key as Uint8Array;
-  if (key.length === 0) return { code: "bad_key", detail: "" };
+  if (key.length === 0)
+    return { code: "bad_key", detail: `a key is text of 1 to ${KEY_BYTES_MAX} bytes of UTF-8` };
   if (key.length > KEY_BYTES_MAX) return { code: "key_too_long", detail: "" };
   const ifMatch = tagsOf(more, "ifMatch");
   const ifNoneMatch = tagsOf(more, "ifNoneMatch");

@@ -35,20 +35,6 @@ export function headerLines(req: Req, { text, bytes }: HeaderName): string {
   return lines.join(", ");
 }
 
-/** Headers that say when one key is written, or that its write is one that came before. */
-const OF_ONE_KEY = ["Idempotency-Key", "If-Match", "If-None-Match", "If-Unmodified-Since"].map((shown) => ({
-  shown,
-  ...headerName(shown.toLowerCase()),
-}));
-
-/** What is wrong with the headers of a request that is about many keys, or null. */
-export function manyKeysProblem(req: Req): string | null {
-  const found = OF_ONE_KEY.find(({ bytes }) => req.getHeader(bytes) !== "");
-  return found === undefined
-    ? null
-    : `${found.shown} goes with a write of one key, and this request is about many; operations of a batch have idempotencyKey, ifMatch and ifNoneMatch of their own`;
-}
-
 const LISTS_PROBLEM = {
   tooLong: `If-Match and If-None-Match are limited to ${CONDITION_BYTES_MAX} bytes`,
   malformed: 'If-Match and If-None-Match are "*" or lists of entity tags, such as "a1", "b2"',

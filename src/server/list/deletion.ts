@@ -1,6 +1,7 @@
 /**
  * `POST /_delete?prefix=…`: deletes what a list finds, and tells how far it is, a line now and then.
  */
+
 import type { Token } from "../../auth/tokens.ts";
 import type { KeyRange } from "../../engine/catalog/runs/listing.ts";
 import { plainHead, type WriteResult } from "../../shards/arena/write.ts";
@@ -11,10 +12,10 @@ import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handler, Res } from "../http/http.ts";
 import { lengthToTake, refuse } from "../http/linger.ts";
-import { manyKeysProblem } from "../http/read-headers.ts";
 import type { Failure } from "../later/failure.ts";
 import { LineAnswer, REVOKED } from "../lines/line-answer.ts";
 import { POST } from "../status/meter.ts";
+import { manyKeysProblem } from "../writes/many-keys.ts";
 import { boundedRange, readParameters } from "./list-query.ts";
 import { askOn, type ListSource, sourceOf } from "./list-source.ts";
 

@@ -4,6 +4,7 @@
  *
  *   body ─► archive ─► members, small ones many at once, large ones one by one ─► values
  */
+
 import { type ReadMember, readMember } from "../../archive/member.ts";
 import { ArchiveReader, type Member } from "../../archive/tar-reader.ts";
 import { END_BYTES } from "../../archive/tar-writer.ts";
@@ -16,10 +17,10 @@ import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Req, Res } from "../http/http.ts";
 import { LINGER_BYTES_MAX, LINGER_MS_MAX, lengthToTake, refuse } from "../http/linger.ts";
-import { manyKeysProblem } from "../http/read-headers.ts";
 import { LineAnswer, REVOKED } from "../lines/line-answer.ts";
 import { PUT } from "../status/meter.ts";
 import { BodyFlow, type BodyTaker } from "../writes/body-flow.ts";
+import { manyKeysProblem } from "../writes/many-keys.ts";
 import { type ImportMode, IncomingValues, type Stored } from "./incoming.ts";
 
 const IMPORT_PATH = "_import";

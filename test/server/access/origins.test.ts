@@ -93,7 +93,7 @@ test("origins: -cors lets its origins write and read, preflights included, with 
     const preflight = await call("OPTIONS", "/k", { headers: asks });
     assert.equal(preflight.status, 204);
     assert.equal(preflight.headers["access-control-allow-origin"], ALLOWED);
-    for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"])
+    for (const method of ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "LOCK", "UNLOCK"])
       assert.match(String(preflight.headers["access-control-allow-methods"]), new RegExp(`\\b${method}\\b`));
     for (const name of ["authorization", "content-type", "if-match", "if-none-match", "range", "if-range"])
       assert.match(
@@ -125,7 +125,8 @@ test("origins: -cors lets its origins write and read, preflights included, with 
       const reply = await call(method, path, { headers, ...(body === undefined ? {} : { body }) });
       assert.equal(reply.status, status, `${method} ${path}`);
       assert.equal(reply.headers["access-control-allow-origin"], ALLOWED, `${method} ${path}`);
-      assert.match(String(reply.headers["access-control-expose-headers"]), /\bETag\b/);
+      for (const name of ["ETag", "Content-Encoding", "Content-Disposition", "X-TTL"])
+        assert.match(String(reply.headers["access-control-expose-headers"]), new RegExp(`\\b${name}\\b`));
       assert.match(String(reply.headers.vary), /\bOrigin\b/);
     }
     // So that a page can read why it was refused.
