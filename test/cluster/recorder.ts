@@ -49,6 +49,8 @@ export class Recorder {
   readonly told: Told = { operations: 0, done: 0, refused: 0, failed: 0, unknown: 0, said: 0, slow: 0 };
   /** Answers that no fault explains. */
   readonly unexpected: string[] = [];
+  /** Writes that were refused since the time is not agreed on; they have no effect. */
+  readonly ahead: string[] = [];
   private readonly agents = new Map<number, http.Agent>();
   private readonly consistency: "quorum" | "one";
 
@@ -127,15 +129,21 @@ export class Recorder {
     } else if (answer.status === 409 || answer.status === 412) finish("refused");
     else {
       const code = codeOf(answer);
-      if (code === "no_quorum" || code === "overloaded" || code === "unavailable" || code === "stopping")
+      const text = `${method} ${key.name} at ${port}: ${answer.status} ${answer.body.subarray(0, 300)}`;
+      if (code === "clock_ahead") {
+        never();
+        this.ahead.push(text);
+      } else if (
+        code === "no_quorum" ||
+        code === "overloaded" ||
+        code === "unavailable" ||
+        code === "stopping"
+      )
         never();
       else {
         finish("unknown");
         this.told.said++;
-        if (code !== "unknown_outcome" && code !== "timeout")
-          this.unexpected.push(
-            `${method} ${key.name} at ${port}: ${answer.status} ${answer.body.subarray(0, 300)}`,
-          );
+        if (code !== "unknown_outcome" && code !== "timeout") this.unexpected.push(text);
       }
     }
   }

@@ -6,6 +6,9 @@ import type { RegisterResult } from "../register/requests.ts";
 
 export const FAILED: WriteResult = { error: null, detail: "", created: false, deleted: false, etag: null };
 
+/** A clock that is off by less is right, for a person. */
+const NO_SKEW_MS = 1000;
+
 /** Whose clock may be off. */
 interface Clock {
   readonly time: ClusterTime;
@@ -46,5 +49,11 @@ export function resultOf(
 }
 
 function clockDetail({ time, self }: Clock): string {
-  return `other nodes refuse the write's version, which is too far ahead of their time; the clock of ${self} is ${(time.skewMs() / 1000).toFixed(1)} s ahead of what ${time.agreed ? "the nodes agree on" : "it last knew of the others"}: set it right, or try again when it has heard of them`;
+  const refused = "other nodes refuse the write's version, which is too far ahead of their time";
+  const skewMs = time.skewMs();
+  if (time.agreed && Math.abs(skewMs) < NO_SKEW_MS)
+    return `${refused}; the clock of ${self} agrees with theirs by now: try again`;
+  const seconds = (Math.abs(skewMs) / 1000).toFixed(1);
+  const known = time.agreed ? "what the nodes agree on" : "what it last knew of the others";
+  return `${refused}; the clock of ${self} is ${seconds} s ${skewMs < 0 ? "behind" : "ahead of"} ${known}: set it right, or try again when it has heard of them`;
 }
