@@ -9,7 +9,7 @@
  */
 import type { Life } from "../../cluster/identity/life.ts";
 import { checked } from "../../cluster/layout/check.ts";
-import { type Layout, layoutDigest } from "../../cluster/layout/layout.ts";
+import { isNamedIn, type Layout, layoutDigest } from "../../cluster/layout/layout.ts";
 import { holdersOf } from "../../cluster/layout/recovery.ts";
 import type { Registry } from "../registry/registry.ts";
 
@@ -37,7 +37,9 @@ export class Newest {
     if (epoch > (layout?.epoch ?? 0)) return false;
     const other = life?.epoch === layout?.epoch ? (life?.layout ?? null) : null;
     const isSame = layout === null || other === null || other === this.digestOf(layout);
-    (isSame ? this.followers : this.others).add(url);
+    if (!isSame) this.others.add(url);
+    // Whoever else comes and goes for years is not remembered.
+    else if (layout === null || isNamedIn(layout, url)) this.followers.add(url);
     return isSame;
   }
 
