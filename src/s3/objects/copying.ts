@@ -6,7 +6,7 @@ import type { ValueReader } from "../../shards/vault/vault.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { demandConditions } from "../protocol/etag.ts";
-import { placeOf, storeKey } from "../protocol/names.ts";
+import { type Place, placeIn, storeKey } from "../protocol/names.ts";
 import { type OpenObject, openObject } from "../store/objects.ts";
 import type { ValueSink } from "../store/value-sink.ts";
 
@@ -39,11 +39,11 @@ export async function openSource(exchange: Exchange): Promise<OpenObject & { sto
 }
 
 /** Bucket and key in the text of x-amz-copy-source. */
-function sourceOf(header: string): { bucket: string; key: string } {
+function sourceOf(header: string): Place {
   const [path, query] = header.split("?");
   if (query !== undefined && query !== "versionId=null")
     throw new S3Error("NotImplemented", "There are no versions here.");
-  const place = placeOf(`/${path.replace(/^\//, "")}`, "", []);
+  const place = placeIn(path);
   if (place.bucket === "" || place.key === "")
     throw new S3Error("InvalidArgument", "x-amz-copy-source is /bucket/key, percent-encoded.");
   return place;

@@ -46,10 +46,27 @@ export function placeOf(path: string, host: string, ownHosts: readonly string[])
       : slash < 0
         ? [decoded(rest), ""]
         : [decoded(rest.slice(0, slash)), decoded(rest.slice(slash + 1))];
+  return checked({ bucket, key });
+}
+
+/**
+ * What `bucket/key` names, with or without a slash before it, where all of it is percent-encoded: its slashes
+ * may be, too.
+ * @throws S3Error
+ */
+export function placeIn(text: string): Place {
+  const rest = decoded(text).replace(/^\//, "");
+  const slash = rest.indexOf("/");
+  if (slash < 0) return checked({ bucket: rest, key: "" });
+  return checked({ bucket: rest.slice(0, slash), key: rest.slice(slash + 1) });
+}
+
+function checked(place: Place): Place {
+  const { bucket, key } = place;
   if (bucket !== "" && !isBucketName(bucket)) throw new S3Error("InvalidBucketName");
   if (bucket === "" && key !== "")
     throw new S3Error("InvalidBucketName", "The path begins with two slashes.");
-  return { bucket, key };
+  return place;
 }
 
 /** The bucket that a Host begins with; null: it is this node's own name, or one that nobody knows. */

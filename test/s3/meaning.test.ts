@@ -1,0 +1,59 @@
+/** What a request says is understood, or refused, and never passed over: sources of copies, parameters, headers, dates, XML. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { closeConnections } from "../rest/client.ts";
+import { type Answer, ask, codeOf, type S3Server, type Sent, startS3 } from "./harness.ts";
+
+let server: S3Server;
+before(async () => {
+  server = await startS3();
+});
+after(async () => {
+  closeConnections();
+  await server.dispose();
+});
+
+const q = (method: string, target: string, more: Partial<Sent> = {}): Promise<Answer> =>
+  ask(server.s3Port, { method, target, ...more });
+
+async function bucket(name: string): Promise<string> {
+  assert.equal((await q("PUT", `/${name}`)).status, 200);
+  return `/${name}`;
+}
+
+test("s3: the source of a copy is percent-encoded as a whole, its slashes, too", async () => {
+  const at = await bucket("sources");
+  // Each as a path has it, and with its slashes encoded.
+  const keys = [
+    ["a/b", "a%2Fb"],
+    ["a%252Fb", "a%252Fb"],
+    ["%2Fa", "%2Fa"],
+    ["a%3FversionId=null", "a%3FversionId=null"],
+  ];
+  for (const [path] of keys)
+    assert.equal((await q("PUT", `${at}/${path}`, { body: `of ${path}` })).status, 200);
+  const begun = (await q("POST", `${at}/joined?uploads=`)).text;
+  const id = /<UploadId>(\w+)</.exec(begun)?.[1] ?? "";
+  for (const [path, whole] of keys)
+    for (const source of [
+      ...[`sources/${path}`, `/sources/${path}`, `sources%2F${whole}`, `%2Fsources%2F${whole}`],
+      ...[`/sources%2F${whole}`, `sources%2f${whole}?versionId=null`],
+    ]) {
+      const headers = { "x-amz-copy-source": source };
+      const copied = await q("PUT", `${at}/copy`, { headers });
+      assert.equal(copied.status, 200, `${source}: ${copied.text}`);
+      assert.equal((await q("GET", `${at}/copy`)).text, `of ${path}`, source);
+      const part = await q("PUT", `${at}/joined?partNumber=1&uploadId=${id}`, { headers });
+      const [etag] = /"?[0-9a-f]{32}/.exec(part.text) ?? [];
+      assert.ok(copied.text.includes(etag ?? "none"), `${source}: ${part.text}`);
+    }
+  for (const [source, code] of [
+    ["sources%2Fa%2Fb?versionId=1", "NotImplemented"],
+    ["sources", "InvalidArgument"],
+    ["sources%2F", "InvalidArgument"],
+    ["%2F%2Fsources%2Fa", "InvalidBucketName"],
+    ["sources%2Fnone", "NoSuchKey"],
+    ["sources%2F%", "InvalidURI"],
+  ])
+    assert.equal(codeOf(await q("PUT", `${at}/copy`, { headers: { "x-amz-copy-source": source } })), code);
+});
