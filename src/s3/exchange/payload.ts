@@ -3,7 +3,7 @@
  * at its end. What it gives out must not be used before `finish` has returned.
  */
 import { createHash, type Hash } from "node:crypto";
-import type { KeptChecksum } from "../../format/fields/sums.ts";
+import type { ChecksumName, KeptChecksum } from "../../format/fields/sums.ts";
 import {
   type Announced,
   algorithmOf,
@@ -48,6 +48,8 @@ export interface PayloadOptions {
 export class Payload {
   /** Of the decoded body, as announced; Infinity: nobody knows. */
   readonly expectedBytes: number;
+  /** Of the checksum that is calculated, and told again; null: none. */
+  readonly algorithm: ChecksumName | null;
   /** The MD5 is wanted, whether one was sent or not. */
   wantsMd5 = false;
   private bytes = 0;
@@ -75,15 +77,12 @@ export class Payload {
     this.md5Sent = md5 === undefined ? null : readSum(md5, MD5_BYTES, "InvalidDigest");
     this.announced = hasChecksum ? announcedIn(headers) : null;
     if (this.announced?.value != null) readSum(this.announced.value, sumBytes(this.announced.name));
-    const algorithm =
+    this.algorithm =
       this.announced?.name ??
       algorithmOf(
         headers.get("x-amz-sdk-checksum-algorithm") ?? headers.get("x-amz-checksum-algorithm") ?? null,
       );
-    this.algorithm = algorithm;
   }
-
-  private readonly algorithm: KeptChecksum["name"] | null;
 
   /** Has other threads sum it up, if they have room. Before any of it has come. */
   sumElsewhere(pool: HashPool): void {

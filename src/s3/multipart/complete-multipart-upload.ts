@@ -5,41 +5,32 @@
 import { createHash } from "node:crypto";
 import { WRITE } from "../../auth/tokens.ts";
 import type { KeptChecksum } from "../../format/fields/sums.ts";
-import { type Checksum, createChecksum, headerOf, readSum, sumBytes } from "../checksum/checksum.ts";
+import {
+  announcedIn,
+  type Checksum,
+  createChecksum,
+  headerOf,
+  readSum,
+  sumBytes,
+} from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { bytesOf } from "../objects/copying.ts";
 import { trailerOf } from "../objects/kept.ts";
 import { commitUnder, conditionsOf, termsNow } from "../objects/terms.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { etagText, s3Checksum } from "../protocol/etag.ts";
-import { allOf, elementText, type Read, readDocument, textOf } from "../protocol/xml.ts";
-import { factsAt, type ObjectFacts, openObject } from "../store/objects.ts";
+import { elementText, readDocument } from "../protocol/xml.ts";
+import { openObject } from "../store/objects.ts";
 import { ValueSink } from "../store/value-sink.ts";
-import {
-  demandUpload,
-  PART_NUMBER_MAX,
-  partKey,
-  removeParts,
-  type UploadRecord,
-  uploadIdOf,
-  writeRecord,
-} from "./uploads.ts";
+import { type Part, partsOf } from "./named-parts.ts";
+import { demandUpload, partKey, removeParts, type UploadRecord, uploadIdOf, writeRecord } from "./uploads.ts";
 
 const BODY_BYTES_MAX = 4 * 1024 * 1024;
-const PART_BYTES_MIN = 5 * 1024 * 1024;
-/** Parts that are looked up at once. */
-const LOOKUPS_MAX = 100;
 
 /** What an upload has become. */
 type Completed = Pick<UploadRecord, "etag" | "checksum">;
 
 type Terms = Awaited<ReturnType<typeof termsNow>>;
-
-interface Part {
-  number: number;
-  etag: string;
-  facts: ObjectFacts;
-}
 
 export async function completeMultipartUpload(exchange: Exchange): Promise<void> {
   const { asked, body } = exchange;
@@ -47,16 +38,17 @@ export async function completeMultipartUpload(exchange: Exchange): Promise<void>
   const id = uploadIdOf(exchange);
   const own = conditionsOf(exchange);
   const document = readDocument(await body.whole(BODY_BYTES_MAX), "CompleteMultipartUpload");
-  const record = await demandUpload(exchange, id, true);
+  const begun = await demandUpload(exchange, id, true);
   const resultOf = ({ etag = "", checksum = {} }: Completed): string =>
     elementText("CompleteMultipartUploadResult", {
       ...{ Location: asked.path, Bucket: asked.bucket, Key: asked.key, ETag: `"${etag}"`, ...checksum },
     });
   // The answer was lost.
-  if (record.etag !== undefined) {
-    exchange.sendElement(resultOf(record));
+  if (begun.etag !== undefined) {
+    exchange.sendElement(resultOf(begun));
     return;
   }
+  const record = asClaimed(exchange, begun);
   const isFree = own.ifMatch === "" && own.ifNoneMatch === "";
   const conditions = (isFree ? record.conditions : null) ?? own;
   const byAnother = (error: unknown): Promise<Completed> => doneMeanwhile(exchange, id, error);
@@ -79,6 +71,24 @@ async function doneMeanwhile(exchange: Exchange, id: string, error: unknown): Pr
   const record = await demandUpload(exchange, id, true).catch(() => null);
   if (record?.etag === undefined) throw error;
   return record;
+}
+
+/**
+ * The upload, with the checksum that its completion names.
+ * @throws S3Error where it was begun with another one
+ */
+function asClaimed({ asked }: Exchange, record: UploadRecord): UploadRecord {
+  const { algorithm, isFullObject } = record;
+  const type = algorithm === null || isFullObject ? "FULL_OBJECT" : "COMPOSITE";
+  const claimed = asked.headers.get("x-amz-checksum-type")?.toUpperCase() || type;
+  if (claimed !== type)
+    throw new S3Error("InvalidRequest", `The upload was begun with a checksum of the type ${type}.`);
+  const sent = announcedIn(asked.headers);
+  if (sent === null || sent.value === null || sent.name === algorithm) return record;
+  if (algorithm !== null)
+    throw new S3Error("InvalidRequest", `The upload was begun with ${algorithm}, and not with ${sent.name}.`);
+  // It was begun with none: this one is that of all bytes, which are about to be read.
+  return { ...record, algorithm: sent.name, isFullObject: true };
 }
 
 /** Writes the object; answers what it is. */
@@ -155,48 +165,6 @@ async function readInto(
       if (!sink.take(piece)) await room;
     }
   }
-}
-
-/**
- * The parts that a client names. Where it names one again right behind itself the last word counts, as with
- * parts themselves: it was sent twice, and both answers are in its list.
- */
-function namedParts(document: Read): Pick<Part, "number" | "etag">[] {
-  const named: Pick<Part, "number" | "etag">[] = [];
-  for (const part of allOf(document, "Part")) {
-    const text = textOf(part, "PartNumber") ?? "";
-    const number = /^\d{1,5}$/.test(text) ? Number(text) : 0;
-    const etag = (textOf(part, "ETag") ?? "").trim().replace(/^"|"$/g, "").toLowerCase();
-    if (number < 1 || number > PART_NUMBER_MAX) throw new S3Error("InvalidPart");
-    const before = named.at(-1)?.number ?? 0;
-    if (number < before) throw new S3Error("InvalidPartOrder");
-    if (number === before) named.pop();
-    named.push({ number, etag });
-  }
-  if (named.length === 0)
-    throw new S3Error("MalformedXML", "An upload is completed with the parts that it has.");
-  return named;
-}
-
-/** The parts that a client names, as they are here. */
-async function partsOf({ front }: Exchange, id: string, document: Read): Promise<Part[]> {
-  const named = namedParts(document);
-  const parts: Part[] = [];
-  for (let from = 0; from < named.length; from += LOOKUPS_MAX) {
-    const some = named.slice(from, from + LOOKUPS_MAX);
-    const facts = await Promise.all(some.map(({ number }) => factsAt(front, partKey(id, number))));
-    for (const [index, { number, etag }] of some.entries()) {
-      const found = facts[index];
-      if (found === null || found.etag !== etag)
-        throw new S3Error("InvalidPart", `Part ${number} was not found, or its ETag is another one.`);
-      parts.push({ number, etag, facts: found });
-    }
-  }
-  if (parts.slice(0, -1).some(({ facts }) => facts.valueBytes < PART_BYTES_MIN))
-    throw new S3Error("EntityTooSmall");
-  if (parts.reduce((sum, { facts }) => sum + facts.valueBytes, 0) > front.maxValueBytes)
-    throw new S3Error("EntityTooLarge", `Objects are limited to ${front.maxValueBytes} bytes.`);
-  return parts;
 }
 
 /** The checksum of the object, as the upload was begun; null: none can be told. */

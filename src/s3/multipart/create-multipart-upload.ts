@@ -19,6 +19,11 @@ export async function createMultipartUpload(exchange: Exchange): Promise<void> {
   if (type !== "" && type !== "COMPOSITE" && type !== "FULL_OBJECT")
     throw new S3Error("InvalidArgument", "x-amz-checksum-type is COMPOSITE or FULL_OBJECT.");
   const isFullObject = type === "FULL_OBJECT" || algorithm === "crc64nvme";
+  if (type === "COMPOSITE" && (isFullObject || algorithm === null))
+    throw new S3Error(
+      "InvalidRequest",
+      "COMPOSITE needs an algorithm, and not CRC64NVME, which is of all bytes.",
+    );
   if (isFullObject && algorithm?.startsWith("sha"))
     throw new S3Error("InvalidRequest", "A SHA of the whole object cannot be put together from its parts.");
   await body.whole(BODY_BYTES_MAX);

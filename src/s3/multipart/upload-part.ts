@@ -19,7 +19,10 @@ export async function uploadPart(exchange: Exchange): Promise<void> {
   const sink = new ValueSink(front, placeOfPart(id, number), body.payload.expectedBytes);
   try {
     const received = receiveInto(exchange, sink);
-    await demandUpload(exchange, id);
+    const { algorithm } = await demandUpload(exchange, id);
+    const own = body.payload.algorithm;
+    if (algorithm !== null && own !== null && own !== algorithm)
+      throw new S3Error("InvalidRequest", `The upload was begun with ${algorithm}, and the part has ${own}.`);
     const { md5, checksum } = await received;
     const sum = { md5: md5 as Buffer, parts: 0 };
     await sink.commit(trailerOf([], sum, checksum));
