@@ -33,8 +33,8 @@ const LAYERS = [
   ],
   ...[
     "s3",
-    "s3/multipart",
     "s3/buckets",
+    "s3/multipart",
     "s3/objects",
     "s3/exchange",
     "s3/store",

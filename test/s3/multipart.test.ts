@@ -20,6 +20,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { call, closeConnections } from "../rest/client.ts";
+import { waitUntil } from "../rest/server.ts";
 import { ask, client, codeOf, KEY, type S3Server, startS3 } from "./harness.ts";
 import { uploadStorm } from "./upload-storm.ts";
 
@@ -233,6 +234,70 @@ describe("an upload in parts", () => {
     );
     for (const [index, Key] of ["l/b", "l/a", "l/sub/c"].entries())
       await s3.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId: ids[index] }));
+  });
+
+  test("goes with its bucket, and is not in one that is made again", async () => {
+    const q = (method: string, target: string, body = "", headers = {}) =>
+      ask(server.s3Port, { method, target: `/gone${target}`, body, headers });
+    assert.equal((await q("PUT", "")).status, 200);
+    const id = await begin("k", { Bucket: "gone" });
+    const at = `/k?uploadId=${id}`;
+    const { etag } = (await q("PUT", `${at}&partNumber=1`, "a part")).headers;
+    const source = { "x-amz-copy-source": `${Bucket}/from` };
+    await s3.send(new PutObjectCommand({ Bucket, Key: "from", Body: "x" }));
+    const named = `<Part><PartNumber>1</PartNumber><ETag>${etag}</ETag></Part>`;
+    const requests = (): ReturnType<typeof q>[] => [
+      q("GET", at),
+      q("PUT", `${at}&partNumber=2`, "another"),
+      q("PUT", `${at}&partNumber=3`, "", source),
+      q("POST", at, `<CompleteMultipartUpload>${named}</CompleteMultipartUpload>`),
+      q("DELETE", at),
+    ];
+    const codes = async () => (await Promise.all(requests())).map((answer) => codeOf(answer));
+    assert.equal((await q("DELETE", "")).status, 204);
+    assert.deepEqual(await codes(), new Array(5).fill("NoSuchBucket"));
+    assert.equal((await q("HEAD", "")).status, 404);
+    assert.ok(
+      (await left()).every(({ key }) => !key.includes(id)),
+      "nothing is left of it",
+    );
+    assert.equal((await q("PUT", "")).status, 200);
+    assert.deepEqual(await codes(), new Array(5).fill("NoSuchUpload"));
+    assert.ok(!(await q("GET", "?uploads=")).text.includes("<Upload>"));
+    assert.equal((await q("DELETE", "")).status, 204);
+  });
+
+  test("goes with a bucket that is there by its keys, and comes with them", async () => {
+    const at = "/_kv/by-keys/first";
+    const bearer = { headers: { Authorization: `Bearer ${KEY}` } };
+    const store = () => call(server.port, "PUT", at, { ...bearer, body: Buffer.from("x") });
+    await store();
+    const id = await begin("k", { Bucket: "by-keys" });
+    const list = () => ask(server.s3Port, { method: "GET", target: `/by-keys/k?uploadId=${id}` });
+    assert.equal((await list()).status, 200);
+    await call(server.port, "DELETE", at, bearer);
+    // For a moment it is believed that the bucket is there.
+    await waitUntil("the bucket has gone", async () => codeOf(await list()) === "NoSuchBucket");
+    await store();
+    assert.equal((await list()).status, 200);
+  });
+
+  test("that begins while its bucket goes is there with it, or not at all", async () => {
+    const q = (method: string, target = "") => ask(server.s3Port, { method, target: `/going${target}` });
+    for (let round = 0; round < 20; round++) {
+      await q("PUT");
+      const begins = () => Array.from({ length: 4 }, () => q("POST", "/k?uploads="));
+      const early = begins();
+      const gone = q("DELETE");
+      const late = begins();
+      assert.equal((await gone).status, 204);
+      for (const answer of await Promise.all([...early, ...late]))
+        assert.ok(answer.status === 200 || codeOf(answer) === "NoSuchBucket", answer.text);
+      assert.deepEqual(
+        (await left()).filter(({ key }) => key.includes("/going/")),
+        [],
+      );
+    }
   });
 
   test("takes parts of other objects", async () => {

@@ -6,7 +6,7 @@ import type { Exchange } from "../exchange/exchange.ts";
 import { describedBy } from "../objects/kept.ts";
 import { conditionsOf, termsNow } from "../objects/terms.ts";
 import { S3Error } from "../protocol/errors.ts";
-import { newUploadId, writeRecord } from "./uploads.ts";
+import { newUploadId, removeUpload, writeRecord } from "./uploads.ts";
 
 const BODY_BYTES_MAX = 64 * 1024;
 
@@ -34,6 +34,11 @@ export async function createMultipartUpload(exchange: Exchange): Promise<void> {
   const id = newUploadId(front);
   const what = { key: asked.key, contentType, lines, algorithm, isFullObject, conditions };
   await writeRecord(front, asked.bucket, id, { ...what, begunMs: Date.now() });
+  // DeleteBucket looks for uploads when the bucket has gone: one that it has not seen finds that out here.
+  if (!(await context.buckets.exists(asked.bucket))) {
+    await removeUpload(front, asked.bucket, id);
+    throw new S3Error("NoSuchBucket");
+  }
   const told =
     algorithm === null
       ? []

@@ -80,8 +80,12 @@ export function uploadIdOf(exchange: Exchange): string {
   return id;
 }
 
+function recordsPrefix(bucket: string): string {
+  return `_s3/uploads/${bucket}/`;
+}
+
 function recordKey(bucket: string, id: string): Uint8Array {
-  return new Uint8Array(Buffer.from(`_s3/uploads/${bucket}/${id}`, "utf8"));
+  return new Uint8Array(Buffer.from(recordsPrefix(bucket) + id, "utf8"));
 }
 
 function partsPrefix(id: string): string {
@@ -128,14 +132,15 @@ async function readRecord(context: FrontContext, key: Uint8Array): Promise<Uploa
 /**
  * The upload that a request is about.
  * @param withCompleted also one that was completed a short while ago
- * @throws S3Error NoSuchUpload
+ * @throws S3Error NoSuchBucket, NoSuchUpload
  */
 export async function demandUpload(
-  { asked, front }: Exchange,
+  { asked, front, context }: Exchange,
   id: string,
   withCompleted = false,
 ): Promise<UploadRecord> {
   const record = await readRecord(front, recordKey(asked.bucket, id));
+  if (!context.buckets.isKnown(asked.bucket)) await context.buckets.demand(asked.bucket);
   const isThere = record?.key === asked.key && (withCompleted || record.etag === undefined);
   if (record === null || !isThere) throw new S3Error("NoSuchUpload");
   return record;
@@ -154,7 +159,7 @@ export async function uploadsOf(
   context: FrontContext,
   bucket: string,
 ): Promise<(UploadRecord & { id: string })[]> {
-  const prefix = `_s3/uploads/${bucket}/`;
+  const prefix = recordsPrefix(bucket);
   const uploads: (UploadRecord & { id: string })[] = [];
   for await (const name of namesIn(context, prefix)) {
     const record = await readRecord(context, new Uint8Array(Buffer.from(name, "utf8")));
@@ -188,6 +193,15 @@ export async function removeParts(context: FrontContext, id: string): Promise<vo
   await Promise.all(Array.from({ length: Math.min(UNDER_WAY_MAX, numbers.length) }, work));
 }
 
-export async function removeRecord(context: FrontContext, bucket: string, id: string): Promise<void> {
+/** Removes an upload. The parts go first: as long as there is a record, it can be removed again. */
+export async function removeUpload(context: FrontContext, bucket: string, id: string): Promise<void> {
+  await removeParts(context, id);
   await removeKey(context, recordKey(bucket, id));
+}
+
+/** Removes all uploads of a bucket, also those that were completed a short while ago. */
+export async function removeUploads(context: FrontContext, bucket: string): Promise<void> {
+  const prefix = recordsPrefix(bucket);
+  for await (const name of namesIn(context, prefix))
+    await removeUpload(context, bucket, name.slice(prefix.length));
 }
