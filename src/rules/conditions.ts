@@ -106,7 +106,8 @@ export function isModifiedSince(header: string, modifiedSeconds: number, nowMs: 
 export function matchHolds(ifMatch: string, etag: string | null): boolean {
   if (ifMatch === "") return true;
   // RFC 9110, section 13.1.4: what has no date of modification does not fail.
-  if (ifMatch.startsWith(SINCE)) return etag === null || unsettledSeconds(etag) <= Number(ifMatch.slice(1));
+  if (ifMatch.startsWith(SINCE))
+    return etag === null || earliestModifiedSeconds(etagMillis(etag)) <= Number(ifMatch.slice(1));
   return names(ifMatch, etag);
 }
 
@@ -126,8 +127,8 @@ function names(list: string, etag: string | null): boolean {
 }
 
 /** The earliest `Last-Modified` that anybody was told of a version. */
-function unsettledSeconds(etag: string): number {
-  return Math.floor(etagMillis(etag) / 1000) - UNSETTLED_SECONDS;
+export function earliestModifiedSeconds(versionMs: number): number {
+  return Math.floor(versionMs / 1000) - UNSETTLED_SECONDS;
 }
 
 function skipSpace(text: string, from: number): number {

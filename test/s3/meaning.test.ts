@@ -57,3 +57,30 @@ test("s3: the source of a copy is percent-encoded as a whole, its slashes, too",
   ])
     assert.equal(codeOf(await q("PUT", `${at}/copy`, { headers: { "x-amz-copy-source": source } })), code);
 });
+
+test("s3: Last-Modified is never later than Date, in lists the same, and names the version in conditions", async () => {
+  const at = `${await bucket("dates")}/o`;
+  for (let round = 0; round < 12; round++) {
+    assert.equal((await q("PUT", at, { body: String(round) })).status, 200);
+    for (const method of ["HEAD", "GET"]) {
+      const { headers } = await q(method, at);
+      const [date, modified] = [headers.date, headers["last-modified"]].map((text) => Date.parse(text ?? ""));
+      assert.ok(modified <= date, `${headers["last-modified"]} is later than ${headers.date}`);
+    }
+    // Away from the whole second, at which uWS may have its date from.
+    await new Promise((resolve) => setTimeout(resolve, 130));
+  }
+  const told = async (): Promise<string> => (await q("HEAD", at)).headers["last-modified"] ?? "";
+  const early = await told();
+  const listed = /<LastModified>([^<]*)/.exec((await q("GET", "/dates?list-type=2")).text)?.[1] ?? "";
+  // It may settle at any moment, where this takes long.
+  assert.ok([early, await told()].some((date) => Date.parse(date) === Date.parse(listed)));
+  const under = async (name: string, date: string): Promise<number> =>
+    (await q("GET", at, { headers: { [name]: date } })).status;
+  assert.equal(await under("if-modified-since", await told()), 304);
+  await new Promise((resolve) => setTimeout(resolve, 3200));
+  assert.equal(await under("if-modified-since", await told()), 304);
+  assert.equal(await under("if-unmodified-since", early), 200, "it is still what the early date was told of");
+  const before = new Date(Date.parse(early) - 3000).toUTCString();
+  assert.equal(await under("if-unmodified-since", before), 412);
+});

@@ -4,6 +4,7 @@ import { LIST } from "../../auth/tokens.ts";
 import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { S3Error } from "../protocol/errors.ts";
+import { lastModified } from "../protocol/etag.ts";
 import { compareKeys } from "../protocol/names.ts";
 import type { Elements } from "../protocol/xml.ts";
 import { encodeUri } from "../signature/canonical.ts";
@@ -47,7 +48,7 @@ function contentsOf(page: ObjectPage, encode: (text: string) => string, showsOwn
   return {
     Contents: page.objects.map(({ key, etag, bytes, versionMs }) => ({
       Key: encode(key),
-      LastModified: `${new Date(versionMs).toISOString().slice(0, 19)}.000Z`,
+      LastModified: lastModified(versionMs).toISOString(),
       ETag: `"${etag}"`,
       Size: bytes,
       StorageClass: "STANDARD",

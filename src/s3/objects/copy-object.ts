@@ -6,7 +6,7 @@ import { etagMillis } from "../../format/version.ts";
 import { algorithmOf, createChecksum } from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { S3Error } from "../protocol/errors.ts";
-import { s3Checksum } from "../protocol/etag.ts";
+import { lastModified, s3Checksum } from "../protocol/etag.ts";
 import { ValueSink } from "../store/value-sink.ts";
 import { copyInto, openSource } from "./copying.ts";
 import { demandFields, describedAs, describedBy, trailerOf } from "./kept.ts";
@@ -47,16 +47,11 @@ export async function copyObject(exchange: Exchange): Promise<void> {
       terms,
     );
     exchange.sendXml("CopyObjectResult", {
-      LastModified: new Date(versionMillis(version)).toISOString(),
+      LastModified: lastModified(etagMillis(`"${version}"`)).toISOString(),
       ETag: `"${md5.toString("hex")}"`,
     });
   } finally {
     sink?.close();
     source.close();
   }
-}
-
-/** When a version was made, in milliseconds since 1970. */
-function versionMillis(version: string): number {
-  return etagMillis(`"${version}"`);
 }

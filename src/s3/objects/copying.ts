@@ -28,7 +28,7 @@ export async function openSource(exchange: Exchange): Promise<OpenObject & { sto
       ...["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"],
     ].map((condition) => exchange.header(`x-amz-copy-source-${condition}`));
     const conditions = { ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince };
-    demandConditions(conditions, object.etag, Math.floor(object.versionMs / 1000));
+    demandConditions(conditions, object.etag, object.versionMs);
   } catch (error) {
     object.close();
     // A copy has no answer of its own for what has not changed.

@@ -13,7 +13,7 @@ import { REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
 import { begin, type Lines } from "../exchange/answer.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { S3Error } from "../protocol/errors.ts";
-import { demandConditions } from "../protocol/etag.ts";
+import { demandConditions, lastModified } from "../protocol/etag.ts";
 import { factsAt, type ObjectFacts, openObject } from "../store/objects.ts";
 import { headersOf, OVERRIDES } from "./kept.ts";
 
@@ -64,14 +64,13 @@ function judge(exchange: Exchange, { etag, versionMs, valueBytes }: ObjectFacts)
   const [ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince] = [
     ...["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"],
   ].map((name) => exchange.header(name));
-  const modifiedSeconds = Math.floor(versionMs / 1000);
   try {
-    demandConditions({ ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince }, etag, modifiedSeconds);
+    demandConditions({ ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince }, etag, versionMs);
   } catch (error) {
     if (error instanceof S3Error && error.code === "NotModified")
       throw new S3Error("NotModified", "", [
         ["ETag", `"${etag}"`],
-        ["Last-Modified", new Date(versionMs).toUTCString()],
+        ["Last-Modified", lastModified(versionMs).toUTCString()],
       ]);
     throw error;
   }

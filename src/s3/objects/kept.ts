@@ -20,7 +20,7 @@ import { CONTENT_TYPE_BYTES_MAX, KEPT_HEADER_BYTES_MAX, META_BYTES_MAX } from ".
 import { headerOf } from "../checksum/checksum.ts";
 import type { Lines } from "../exchange/answer.ts";
 import { S3Error } from "../protocol/errors.ts";
-import { s3Checksum } from "../protocol/etag.ts";
+import { lastModified, s3Checksum } from "../protocol/etag.ts";
 import type { ObjectFacts } from "../store/objects.ts";
 
 const DEFAULT_TYPE = "binary/octet-stream";
@@ -125,7 +125,7 @@ export function checksumLines(checksum: KeptChecksum | null, parts = 0): Lines {
 export function headersOf(facts: ObjectFacts, showsChecksum: boolean): [string, string][] {
   const lines: [string, string][] = [
     ["ETag", `"${facts.etag}"`],
-    ["Last-Modified", new Date(facts.versionMs).toUTCString()],
+    ["Last-Modified", lastModified(facts.versionMs).toUTCString()],
     ["Accept-Ranges", "bytes"],
   ];
   for (const [name, value] of metadataOf(facts.trailer))

@@ -4,6 +4,7 @@
  * its place, with a hyphen, so that nobody takes it for an MD5.
  */
 import { checksumIn, type KeptChecksum, md5In } from "../../format/fields/sums.ts";
+import { earliestModifiedSeconds, isModifiedSince, lastModifiedSeconds } from "../../rules/conditions.ts";
 import { readHttpDate } from "../../util/http-date.ts";
 import { S3Error } from "./errors.ts";
 
@@ -35,6 +36,14 @@ export function namesEtag(header: string, etag: string): boolean {
   });
 }
 
+/**
+ * When an object was changed, as headers and lists tell it: as on the other port never later than `Date`,
+ * which uWS renews once a second.
+ */
+export function lastModified(versionMs: number): Date {
+  return new Date(lastModifiedSeconds(versionMs, Date.now()) * 1000);
+}
+
 /** Conditions of a read, as they were sent; empty: there is none. */
 export interface ReadConditions {
   ifMatch: string;
@@ -47,18 +56,19 @@ export interface ReadConditions {
  * Judges them, in the order of RFC 9110.
  * @throws S3Error PreconditionFailed, or NotModified
  */
-export function demandConditions(conditions: ReadConditions, etag: string, modifiedSeconds: number): void {
+export function demandConditions(conditions: ReadConditions, etag: string, versionMs: number): void {
   const { ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince } = conditions;
   if (ifMatch !== "") {
     if (!namesEtag(ifMatch, etag)) throw new S3Error("PreconditionFailed");
   } else if (ifUnmodifiedSince !== "") {
     const date = readHttpDate(ifUnmodifiedSince, Date.now());
-    if (date !== null && modifiedSeconds > date) throw new S3Error("PreconditionFailed");
+    if (date !== null && earliestModifiedSeconds(versionMs) > date) throw new S3Error("PreconditionFailed");
   }
   if (ifNoneMatch !== "") {
     if (namesEtag(ifNoneMatch, etag)) throw new S3Error("NotModified");
   } else if (ifModifiedSince !== "") {
-    const date = readHttpDate(ifModifiedSince, Date.now());
-    if (date !== null && modifiedSeconds <= date) throw new S3Error("NotModified");
+    const nowMs = Date.now();
+    if (!isModifiedSince(ifModifiedSince, lastModifiedSeconds(versionMs, nowMs), nowMs))
+      throw new S3Error("NotModified");
   }
 }
