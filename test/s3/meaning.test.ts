@@ -84,3 +84,21 @@ test("s3: Last-Modified is never later than Date, in lists the same, and names t
   const before = new Date(Date.parse(early) - 3000).toUTCString();
   assert.equal(await under("if-unmodified-since", before), 412);
 });
+
+test("s3: an encoding of keys that is empty is none, and another one is refused", async () => {
+  const at = await bucket("encodings");
+  assert.equal((await q("PUT", `${at}/a%20b`, { body: "x" })).status, 200);
+  assert.equal((await q("POST", `${at}/a%20b?uploads=`)).status, 200);
+  for (const list of ["list-type=2", "", "uploads="]) {
+    for (const [encoding, key, named] of [
+      ["", "a b", false],
+      ["&encoding-type=", "a b", false],
+      ["&encoding-type=url", "a%20b", true],
+    ] as const) {
+      const { text } = await q("GET", `${at}?${list}${encoding}`);
+      assert.ok(text.includes(`<Key>${key}</Key>`), text);
+      assert.equal(text.includes("<EncodingType>url<"), named, text);
+    }
+    assert.equal(codeOf(await q("GET", `${at}?${list}&encoding-type=xml`)), "InvalidArgument");
+  }
+});

@@ -2,12 +2,12 @@
 
 import { LIST } from "../../auth/tokens.ts";
 import { RECORD_KEY_BYTES_MAX } from "../../util/limits.ts";
+import { encodingOf } from "../exchange/encoding.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { lastModified } from "../protocol/etag.ts";
 import { compareKeys } from "../protocol/names.ts";
 import type { Elements } from "../protocol/xml.ts";
-import { encodeUri } from "../signature/canonical.ts";
 import { behind, type ObjectPage, pageOf } from "./entries.ts";
 
 const KEYS_MAX = 1000;
@@ -22,7 +22,7 @@ export async function listObjects(exchange: Exchange): Promise<void> {
   const type = exchange.parameter("list-type");
   if (type !== null && type !== "2") throw new S3Error("InvalidArgument", "list-type is 2.");
   const limit = limitOf(exchange.parameter("max-keys"));
-  const encode = encodingOf(exchange.parameter("encoding-type"));
+  const { name: encoding, encode } = encodingOf(exchange);
   const from =
     type === "2" ? tokenOrStart(exchange, prefix, delimiter) : markerStart(exchange, prefix, delimiter);
   await context.buckets.demand(bucket);
@@ -36,7 +36,7 @@ export async function listObjects(exchange: Exchange): Promise<void> {
     Prefix: type === "2" ? encode(prefix) : prefix,
     Delimiter: delimiter === "" ? undefined : encode(delimiter),
     MaxKeys: limit,
-    EncodingType: exchange.parameter("encoding-type") === null ? undefined : "url",
+    EncodingType: encoding,
     IsTruncated: page.next !== null,
   };
   const own = type === "2" ? ofV2(exchange, page, encode) : ofV1(exchange, page, encode, delimiter);
@@ -99,12 +99,6 @@ function limitOf(text: string | null): number {
   if (text === null || text === "") return KEYS_MAX;
   if (!/^\d{1,9}$/.test(text)) throw new S3Error("InvalidArgument", "max-keys is a number.");
   return Math.min(KEYS_MAX, Number(text));
-}
-
-function encodingOf(text: string | null): (text: string) => string {
-  if (text === null || text === "") return (plain) => plain;
-  if (text !== "url") throw new S3Error("InvalidArgument", "encoding-type is url.");
-  return (plain) => encodeUri(plain).replaceAll("%2F", "/");
 }
 
 function tokenOrStart(exchange: Exchange, prefix: string, delimiter: string): Uint8Array | null {

@@ -2,10 +2,9 @@
 
 import { LIST } from "../../auth/tokens.ts";
 import { scopeFrom } from "../../engine/catalog/runs/listing.ts";
+import { encodingOf } from "../exchange/encoding.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { S3Error } from "../protocol/errors.ts";
 import { compareKeys, storeKey } from "../protocol/names.ts";
-import { encodeUri } from "../signature/canonical.ts";
 import { numberOf } from "./list-parts.ts";
 import { uploadsOf } from "./uploads.ts";
 
@@ -22,10 +21,7 @@ export async function listMultipartUploads(exchange: Exchange): Promise<void> {
     UPLOADS_MAX,
     numberOf(exchange.parameter("max-uploads"), UPLOADS_MAX, "max-uploads"),
   );
-  const encoding = exchange.parameter("encoding-type");
-  if (encoding !== null && encoding !== "url") throw new S3Error("InvalidArgument", "encoding-type is url.");
-  const encode = (text: string): string =>
-    encoding === null ? text : encodeUri(text).replaceAll("%2F", "/");
+  const { name: encoding, encode } = encodingOf(exchange);
   await context.buckets.demand(bucket);
   const isSeen = (key: string): boolean => scopes === null || scopeFrom(scopes, storeKey(bucket, key)) === 0;
   const isAfter = (key: string, id: string): boolean =>
@@ -59,7 +55,7 @@ export async function listMultipartUploads(exchange: Exchange): Promise<void> {
     Delimiter: delimiter === "" ? undefined : encode(delimiter),
     NextKeyMarker: isTruncated ? encode(last?.key ?? "") : undefined,
     NextUploadIdMarker: isTruncated ? last?.id : undefined,
-    ...{ MaxUploads: limit, IsTruncated: isTruncated, EncodingType: encoding ?? undefined },
+    ...{ MaxUploads: limit, IsTruncated: isTruncated, EncodingType: encoding },
     Upload: page.map(({ key, id, begunMs }) => ({
       ...{
         Key: encode(key),
