@@ -40,14 +40,21 @@ const OF_METHOD: ReadonlyMap<string, readonly string[]> = new Map([
   ["uploadId", ["GET", "PUT", "POST", "DELETE"]],
   ["delete", ["POST"]],
 ]);
+/** Parameters that requests about a bucket have. */
+const OF_BUCKET: ReadonlySet<string> = new Set([
+  ...["versioning", "location", "uploads", "delete"],
+  ...["list-type", "prefix", "delimiter", "encoding-type", "fetch-owner", "max-keys", "marker"],
+  ...["start-after", "continuation-token", "max-uploads", "key-marker", "upload-id-marker"],
+]);
+/** Of a signature, or a client's own words, as S3 has it. */
+const OWN_WORD = /^x-/i;
 /** Headers that ask for what is not there. */
 const HEADERS: ReadonlySet<string> = new Set([
-  ...["x-amz-server-side-encryption", "x-amz-tagging", "x-amz-website-redirect-location"],
-  ...["x-amz-object-lock-mode", "x-amz-object-lock-legal-hold", "x-amz-object-lock-retain-until-date"],
-  ...["x-amz-server-side-encryption-customer-algorithm", "x-amz-write-offset-bytes", "x-amz-mfa"],
+  ...["x-amz-tagging", "x-amz-website-redirect-location", "x-amz-write-offset-bytes", "x-amz-mfa"],
   ...["x-amz-if-match-last-modified-time", "x-amz-if-match-size", "x-amz-bypass-governance-retention"],
-  ...["x-amz-grant-read", "x-amz-grant-write", "x-amz-grant-full-control", "x-amz-grant-read-acp"],
 ]);
+/** And all that begin so. */
+const HEADER_FAMILIES = /^x-amz-(?:grant-|object-lock-|(?:copy-source-)?server-side-encryption(?:-|$))/;
 const CONDITIONS = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
 /** Conditions that writes have. Whoever sends another one relies on it; of reads they save only time. */
 const OF_WRITE: ReadonlyMap<Verb, readonly string[]> = new Map([
@@ -79,16 +86,31 @@ function demandConditions(headers: Asked["headers"], known: readonly string[]): 
   if (unknown !== undefined) throw new S3Error("NotImplemented", `${unknown} is no condition of this here.`);
 }
 
-function demandKnown({ query, headers, method }: Asked): void {
+/**
+ * Whether a parameter makes a request about a bucket one about something of it that nobody has heard of here.
+ * Such a word has no value; what a read says with one is a wish, such as other servers know.
+ */
+function isOfUnknown(name: string, value: string, { bucket, key, method }: Asked): boolean {
+  if (bucket === "" || key !== "" || OF_BUCKET.has(name) || OWN_WORD.test(name)) return false;
+  return value === "" || (method !== "GET" && method !== "HEAD");
+}
+
+function demandKnown(asked: Asked): void {
+  const { query, headers, method } = asked;
   // A request has few parameters and headers, and what is not here is much.
-  for (const name of query.keys())
-    if (SUBRESOURCES.has(name) || OF_METHOD.get(name)?.includes(method) === false)
+  for (const [name, value] of query)
+    if (
+      SUBRESOURCES.has(name) ||
+      OF_METHOD.get(name)?.includes(method) === false ||
+      isOfUnknown(name, value, asked)
+    )
       throw new S3Error("NotImplemented", `There is no ?${name} here.`);
   const version = query.get("versionId");
   if (version !== undefined && version !== "null" && version !== "")
     throw new S3Error("NotImplemented", "There are no versions here.");
   for (const name of headers.keys())
-    if (HEADERS.has(name)) throw new S3Error("NotImplemented", `What ${name} asks for is not there.`);
+    if (HEADERS.has(name) || HEADER_FAMILIES.test(name))
+      throw new S3Error("NotImplemented", `What ${name} asks for is not there.`);
   const acl = headers.get("x-amz-acl");
   if (acl !== undefined && !ACLS.has(acl))
     throw new S3Error("NotImplemented", "There are no public ACLs here.");

@@ -102,3 +102,50 @@ test("s3: an encoding of keys that is empty is none, and another one is refused"
     assert.equal(codeOf(await q("GET", `${at}?${list}&encoding-type=xml`)), "InvalidArgument");
   }
 });
+
+test("s3: headers that ask for what is not there are refused, and store nothing", async () => {
+  const at = await bucket("wishes");
+  await q("PUT", `${at}/from`, { body: "x" });
+  const of = "x-amz-copy-source-server-side-encryption-customer";
+  const key = Buffer.alloc(32).toString("base64");
+  const wishes: Record<string, string>[] = [
+    ...["read", "write", "read-acp", "write-acp", "full-control"].map((what) => ({
+      [`x-amz-grant-${what}`]: "id=1",
+    })),
+    { "x-amz-server-side-encryption": "AES256" },
+    { "x-amz-server-side-encryption-customer-key": key },
+    { "x-amz-server-side-encryption-customer-key-md5": key },
+    { "x-amz-server-side-encryption-aws-kms-key-id": "1" },
+    { "x-amz-server-side-encryption-context": "e30=" },
+    { "x-amz-copy-source": "wishes/from", [`${of}-algorithm`]: "AES256" },
+    { "x-amz-copy-source": "wishes/from", [`${of}-key`]: key },
+    { "x-amz-object-lock-mode": "GOVERNANCE" },
+    { "x-amz-object-lock-retain-until-date": "2100-01-01T00:00:00Z" },
+  ];
+  for (const headers of wishes) {
+    const { status, text } = await q("PUT", `${at}/o`, { headers, body: "" });
+    assert.equal(status, 501, `${Object.keys(headers)}: ${text}`);
+  }
+  assert.equal((await q("HEAD", `${at}/o`)).status, 404);
+});
+
+test("s3: what nobody has heard of is no part of a bucket: it is refused, and makes none", async () => {
+  for (const query of ["abac", "abac=", "abac=1", "uploadId=1", "partNumber=1", "acl", "tagging="]) {
+    assert.equal((await q("PUT", `/unheard?${query}`)).status, 501, query);
+    assert.equal((await q("HEAD", "/unheard")).status, 404, query);
+  }
+  const at = await bucket("heard");
+  for (const [method, query] of [
+    ["GET", "abac"],
+    ["HEAD", "abac"],
+    ["GET", "list-type=2&abac="],
+    ["DELETE", "abac"],
+    ["DELETE", "abac=1"],
+    ["POST", "delete&abac"],
+  ])
+    assert.equal((await q(method, `${at}?${query}`)).status, 501, `${method} ${query}`);
+  // A wish that a list does not know, and a client's own word.
+  for (const query of ["list-type=2&prefix=&allow-unordered=true", "x-id=ListObjects", "delimiter="])
+    assert.equal((await q("GET", `${at}?${query}`)).status, 200, query);
+  assert.equal((await q("DELETE", `${at}?x-id=DeleteBucket`)).status, 204);
+});
