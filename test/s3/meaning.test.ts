@@ -1,6 +1,7 @@
 /** What a request says is understood, or refused, and never passed over: sources of copies, parameters, headers, dates, XML. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { readDocument } from "../../src/s3/protocol/xml.ts";
 import { closeConnections } from "../rest/client.ts";
 import { type Answer, ask, codeOf, type S3Server, type Sent, startS3 } from "./harness.ts";
 
@@ -148,4 +149,72 @@ test("s3: what nobody has heard of is no part of a bucket: it is refused, and ma
   for (const query of ["list-type=2&prefix=&allow-unordered=true", "x-id=ListObjects", "delimiter="])
     assert.equal((await q("GET", `${at}?${query}`)).status, 200, query);
   assert.equal((await q("DELETE", `${at}?x-id=DeleteBucket`)).status, 204);
+});
+
+test("s3: comments and CDATA of a document are what XML says they are", async () => {
+  const at = await bucket("written");
+  const keys = ["a&amp;b", "<!-- no comment -->", "x]]>y", "plain", "&#x78;", "a<b>c"];
+  const inCdata = (text: string): string => `<![CDATA[${text.replaceAll("]]>", "]]]]><![CDATA[>")}]]>`;
+  for (const key of keys) {
+    assert.equal((await q("PUT", `${at}/${encodeURIComponent(key)}`, { body: "x" })).status, 200);
+    const body = `<?xml version="1.0"?><!-- <Key>no</Key> --><Delete><!----><Object a="'--&gt;"><Key>${inCdata(key)}</Key></Object></Delete><!-- end -->`;
+    const gone = await q("POST", `${at}?delete=`, { body });
+    assert.ok(gone.status === 200 && gone.text.includes("<Deleted>"), gone.text);
+    assert.equal((await q("HEAD", `${at}/${encodeURIComponent(key)}`)).status, 404, key);
+  }
+  await q("PUT", `${at}/abcd`, { body: "x" });
+  const mixed =
+    "<Delete><Object><!-- one --><Key>a<!-- <Key>b</Key> -->b<![CDATA[c]]>&#100;</Key></Object></Delete>";
+  assert.equal((await q("POST", `${at}?delete=`, { body: mixed })).status, 200);
+  assert.equal((await q("HEAD", `${at}/abcd`)).status, 404);
+});
+
+test("s3: documents that declare something, or are none, are refused, and large ones soon", () => {
+  const object = "<Object><Key>k</Key></Object>";
+  const whole = `<Delete>${object}</Delete>`;
+  for (const text of [
+    `<!DOCTYPE Delete>${whole}`,
+    `<!DOCTYPE Delete [<!ENTITY k "k">]><Delete><Object><Key>&k;</Key></Object></Delete>`,
+    `<Delete><!ENTITY k "k">${object}</Delete>`,
+    `<Delete><!-- a -- b -->${object}</Delete>`,
+    `<Delete><!--->${object}</Delete>`,
+    `<Delete><!-- ${object}</Delete>`,
+    `<Delete><![CDATA[${object}</Delete>`,
+    `<Delete><![cdata[k]]>${object}</Delete>`,
+    `<Delete a="<!--">${object}<Object a="-->"/></Delete>`,
+    `<![CDATA[k]]>${whole}`,
+    `<Delete><Object><Key<!-- -->>k</Key></Object></Delete>`,
+  ])
+    assert.throws(() => readDocument(Buffer.from(text), "Delete"), { code: "MalformedXML" }, text);
+  const bytes = 8 * 2 ** 20;
+  for (const piece of [
+    ...[
+      "<!---->",
+      "<!--",
+      "<![CDATA[",
+      "<![CDATA[&]]>",
+      "<a ",
+      '"',
+      "<a/>",
+      "<?a?>",
+      `<![CDATA[${"&".repeat(9000)}]]>`,
+    ],
+    `<Key><![CDATA[${"&".repeat(3200)}]]></Key>`,
+  ]) {
+    const text = `<Delete><!-- --><a ${piece.repeat(bytes / piece.length)}`;
+    const startMs = performance.now();
+    assert.throws(
+      () => readDocument(Buffer.from(text), "Delete"),
+      { code: "MalformedXML" },
+      piece.slice(0, 20),
+    );
+    const closed = `<Delete><!-- -->${piece.repeat(bytes / piece.length)}</Delete>`;
+    assert.throws(
+      () => readDocument(Buffer.from(closed), "Delete"),
+      { code: "MalformedXML" },
+      piece.slice(0, 20),
+    );
+    // Such a document takes a fraction of a second; the limit is for a machine that has other work.
+    assert.ok(performance.now() - startMs < 10_000, `${piece.slice(0, 20)} takes too long`);
+  }
 });

@@ -29,8 +29,15 @@ const parser = new XMLParser({
 const PIECE_CHARACTERS_MAX = 16 * 1024;
 /** Ten thousand parts of an upload, each with all its checksums. */
 const TAGS_MAX = 10_000 * 20;
+/** A thousand of the longest keys, which take five times as many characters when they come out of CDATA. */
+const PLAIN_CHARACTERS_MAX = 8 * 1024 * 1024;
 /** What stands for a character, or an ampersand that does not. */
 const REFERENCE = /&(?:#x([0-9a-f]{1,8});|#(\d{1,8});|(amp|lt|gt|quot|apos);)?/gi;
+const COMMENT = "<!--";
+const CDATA = "<![CDATA[";
+const CDATA_END = "]]>";
+/** A tag, in whose quoted texts anything but its beginning may stand. */
+const TAG = /^<[^<>"'!][^<>"']*(?:(?:"[^<"]*"|'[^<']*')[^<>"']*)*>/;
 const NAMED: ReadonlyMap<string, string> = new Map([
   ["amp", "&"],
   ["lt", "<"],
@@ -64,9 +71,8 @@ export type Read = { readonly [name: string]: unknown };
  * @throws S3Error MalformedXML
  */
 export function readDocument(bytes: Uint8Array, root: string): Read {
-  const text = bufferOf(bytes).toString("utf8");
-  // Entities of a document's own are none of S3's, and a way to make much of little.
-  if (text.includes("<!") || !isModest(text) || XMLValidator.validate(text) !== true)
+  const text = plainText(bufferOf(bytes).toString("utf8"));
+  if (text === null || !isModest(text) || XMLValidator.validate(text) !== true)
     throw new S3Error("MalformedXML");
   let read: unknown;
   try {
@@ -79,6 +85,51 @@ export function readDocument(bytes: Uint8Array, root: string): Read {
   if (typeof element !== "object" || element === null || Array.isArray(element))
     throw new S3Error("MalformedXML", `a document with the element ${root} is expected here`);
   return element as Read;
+}
+
+/**
+ * A document that says the same without comments and CDATA: what stands in CDATA is written with references.
+ * Null: its markup is none, or it declares something; entities of a document's own are none of S3's, and a
+ * way to make much of little. It is read once, from front to back.
+ */
+function plainText(text: string): string | null {
+  if (!text.includes("<!")) return text;
+  let plain = "";
+  let from = 0;
+  let markups = 0;
+  for (let at = text.indexOf("<"); at >= 0; at = text.indexOf("<", from)) {
+    plain += text.slice(from, at);
+    const end = endOfMarkup(text, at);
+    if (end === null || ++markups > TAGS_MAX || plain.length > PLAIN_CHARACTERS_MAX) return null;
+    if (text.startsWith(CDATA, at)) {
+      const said = text.slice(at + CDATA.length, end - CDATA_END.length);
+      if (said.length > PIECE_CHARACTERS_MAX) return null;
+      plain += withReferences(said);
+    } else if (!text.startsWith(COMMENT, at)) plain += text.slice(at, end);
+    from = end;
+  }
+  return plain + text.slice(from);
+}
+
+/** Where the markup ends that begins here; null: it is none, or a declaration. */
+function endOfMarkup(text: string, at: number): number | null {
+  const behind = (end: string, from: number): number | null => {
+    const found = text.indexOf(end, from);
+    return found < 0 ? null : found + end.length;
+  };
+  if (text.startsWith(COMMENT, at)) {
+    // Two hyphens are in no comment but at its end.
+    const end = behind("--", at + COMMENT.length);
+    return end === null || text[end] !== ">" ? null : end + 1;
+  }
+  if (text.startsWith(CDATA, at)) return behind(CDATA_END, at + CDATA.length);
+  if (text.startsWith("<?", at)) return behind("?>", at);
+  const tag = TAG.exec(text.slice(at, at + PIECE_CHARACTERS_MAX));
+  return tag === null ? null : at + tag[0].length;
+}
+
+function withReferences(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
 /** Whether it has no more tags, and no longer texts, than S3 has: with those the parser is slow. */
