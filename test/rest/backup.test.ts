@@ -126,6 +126,11 @@ describe("backup: of a node that serves", () => {
     assert.equal(start.status, 1);
     assert.match(start.output, /is a backup, and nothing starts on one: minivault restore/);
     assert.deepEqual(fs.readdirSync(copy).sort(), ["BACKUP", "shard-000"]);
+    for (const command of ["upgrade", "accept-loss"]) {
+      const refused = await runProgram([command, copy]);
+      assert.equal(refused.status, 2);
+      assert.match(refused.output, /is a backup, and nothing starts on one: minivault restore/);
+    }
     const said = await runProgram(["inspect", path.join(copy, "BACKUP")]);
     assert.equal(said.status, 0, said.output);
     assert.ok(!/"hashSecret":"[0-9a-f]/.test(said.output), "no secret is shown");

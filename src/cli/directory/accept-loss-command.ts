@@ -1,15 +1,15 @@
 /**
  * `minivault accept-loss DIR`: lets a node that is alone go on without slabs that are lost for good.
  */
-import { existsSync } from "node:fs";
+
 import { readClusterFile } from "../../cluster/layout/cluster-file.ts";
-import { UsageError } from "../../config/values.ts";
 import { acceptLoss, type ShardLoss, surveyLoss } from "../../engine/check/accept-loss.ts";
 import { lockDirectory } from "../../engine/directory/lock.ts";
 import { openDataDirectory } from "../../platform/private-directory.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { loadHash } from "../../util/hash.ts";
 import type { Subcommand, Terminal } from "../subcommand/subcommand.ts";
+import { demandStore } from "./demand-store.ts";
 
 const WORD = "accept";
 const CONSEQUENCE =
@@ -31,10 +31,9 @@ Exit status: 0 nothing is lost, or the loss is accepted; 1 not accepted, or it f
   flags: [],
   switches: { yes: "accept without being asked, for scripts" },
   async run({ operands: [directory], switches }, terminal) {
-    if (!existsSync(`${directory}/STORE`))
-      throw new UsageError(`${directory} is no data directory of minivault: it has no STORE`);
     const warn = (message: string): void => terminal.err(`${message}\n`);
     await loadHash();
+    demandStore(directory);
     // As a node would: what is written here has to be its user's.
     openDataDirectory(directory, warn);
     const lock = await lockDirectory(directory, { warn });

@@ -1,12 +1,12 @@
 /** `minivault upgrade DIR`: raises the format of a data directory that no node runs on. */
-import { existsSync } from "node:fs";
-import { UsageError } from "../../config/values.ts";
+
 import { lockDirectory } from "../../engine/directory/lock.ts";
 import { upgradeStoreFile } from "../../engine/directory/store-file.ts";
 import { nodeIo } from "../../engine/slabs/io.ts";
 import { STORE_VERSION } from "../../format/offsets.ts";
 import { loadHash } from "../../util/hash.ts";
 import type { Subcommand } from "../subcommand/subcommand.ts";
+import { demandStore } from "./demand-store.ts";
 
 export const UPGRADE: Subcommand = {
   name: "upgrade",
@@ -22,9 +22,8 @@ Exit status: 0 the directory has this program's format; 1 it cannot be upgraded,
   flags: [],
   switches: {},
   async run({ operands: [directory] }, terminal) {
-    if (!existsSync(`${directory}/STORE`))
-      throw new UsageError(`${directory} is no data directory of minivault: it has no STORE`);
     await loadHash();
+    demandStore(directory);
     const lock = await lockDirectory(directory, { warn: (message) => terminal.err(`${message}\n`) });
     try {
       const before = upgradeStoreFile(nodeIo, directory);

@@ -4,7 +4,7 @@
  */
 import { parametersOf } from "../../rules/query.ts";
 import type { RunBackup } from "../../shards/backup/backups.ts";
-import { type ErrorCode, VaultError } from "../../util/errors.ts";
+import { ERRORS, type ErrorCode, VaultError } from "../../util/errors.ts";
 import { NO_BODY } from "../http/body-length.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Handler } from "../http/http.ts";
@@ -44,7 +44,11 @@ export function createBackup(context: FrontContext, run: RunBackup): Handler {
       },
       (error: Error) => {
         const code = error instanceof VaultError ? error.code : "internal";
-        context.log.error({ directory: directories[0] }, `a backup failed: ${error.message}`);
+        // What whoever asked can mend is no fault of the node.
+        context.log[ERRORS[code].status < 500 ? "info" : "error"](
+          { directory: directories[0] },
+          `a backup failed: ${error.message}`,
+        );
         note(answer.fail({ code, detail: error.message }));
       },
     );
