@@ -19,7 +19,7 @@ import { type Ballot, ballotAt, keyOf, typeOf } from "../../format/record.ts";
 import { isAbsence } from "../../format/record-types.ts";
 import { compareBallots, etagOf } from "../../format/version.ts";
 import { demandForms } from "../../platform/private-directory.ts";
-import { archivedOf, viewsOf } from "../../server/transfer/outgoing.ts";
+import { archivedOf, innerRange, viewsOf } from "../../server/transfer/outgoing.ts";
 import { FoundRecord } from "../../shards/vault/found-record.ts";
 import { hashBOf, hashKey, INDEX_PARTITIONS, indexPartitionOf, shardOf } from "../../util/hash.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
@@ -101,8 +101,8 @@ class Copy {
     const value = archivedOf(key, etagOf(found.etag), found);
     const { json, valueBytes } = found;
     if (valueBytes > CHUNK_BYTES) {
-      const reader = found.open();
-      return { value, bytes: null, pieces: () => viewsOf(reader, json) };
+      const open = { reader: found.open(), ...innerRange(found) };
+      return { value, bytes: null, pieces: () => viewsOf(open) };
     }
     const stored = found.copy();
     return { value, bytes: json ? innerText(stored) : stored, pieces: null };

@@ -7,7 +7,7 @@ import { piecesOf } from "../../server/transfer/outgoing.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { markerOf } from "../protocol/names.ts";
 import { readDocument, textOf } from "../protocol/xml.ts";
-import { openObject } from "../store/objects.ts";
+import { openObject, whole } from "../store/objects.ts";
 
 /** The region of buckets whose makers have named none. */
 export const REGION = "us-east-1";
@@ -34,15 +34,15 @@ function isLocation(text: string): boolean {
 
 /** The location that a bucket was made with; empty: none. */
 export async function locationOf(context: FrontContext, bucket: string): Promise<string> {
-  const marker = await openObject(context, markerOf(bucket));
+  const marker = await openObject(context, markerOf(bucket), whole);
   if (marker === null) return "";
   // Other clients may store there what they like.
   if (marker.contentType !== MARKER_TYPE || marker.valueBytes > LOCATION_BYTES_MAX) {
-    marker.close();
+    marker.reader.close();
     return "";
   }
   const pieces: Uint8Array[] = [];
-  for await (const piece of piecesOf(await marker.open(0, marker.valueBytes), false)) pieces.push(piece);
+  for await (const piece of piecesOf(marker)) pieces.push(piece);
   const text = Buffer.concat(pieces).toString("utf8");
   return isLocation(text) ? text : "";
 }

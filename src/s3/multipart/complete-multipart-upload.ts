@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { WRITE } from "../../auth/tokens.ts";
 import type { KeptChecksum } from "../../format/fields/sums.ts";
+import { piecesOf } from "../../server/transfer/outgoing.ts";
 import {
   announcedIn,
   type Checksum,
@@ -14,13 +15,12 @@ import {
   sumBytes,
 } from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
-import { bytesOf } from "../objects/copying.ts";
 import { trailerOf } from "../objects/kept.ts";
 import { commitUnder, conditionsOf, termsNow } from "../objects/terms.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { etagText, s3Checksum } from "../protocol/etag.ts";
 import { elementText, readDocument } from "../protocol/xml.ts";
-import { openObject } from "../store/objects.ts";
+import { openObject, whole } from "../store/objects.ts";
 import { ValueSink } from "../store/value-sink.ts";
 import { type Part, partsOf } from "./named-parts.ts";
 import { demandUpload, partKey, removeParts, type UploadRecord, uploadIdOf, writeRecord } from "./uploads.ts";
@@ -147,18 +147,18 @@ async function readInto(
   id: string,
   parts: readonly Part[],
   sink: ValueSink,
-  whole: Checksum | null,
+  sum: Checksum | null,
 ): Promise<void> {
   let drained = (): void => {};
   sink.onDrain = () => drained();
   for (const { number, facts } of parts) {
-    const part = await openObject(front, partKey(id, number));
+    const part = await openObject(front, partKey(id, number), whole);
     if (part?.version !== facts.version) {
-      part?.close();
+      part?.reader.close();
       throw new S3Error("InvalidPart", `Part ${number} was sent again meanwhile.`);
     }
-    for await (const piece of bytesOf(part, 0, part.valueBytes)) {
-      whole?.update(piece);
+    for await (const piece of piecesOf(part)) {
+      sum?.update(piece);
       const room = new Promise<void>((resolve) => {
         drained = resolve;
       });

@@ -2,6 +2,7 @@
 
 import { WRITE } from "../../auth/tokens.ts";
 import type { KeptChecksum } from "../../format/fields/sums.ts";
+import type { Range } from "../../server/transfer/find.ts";
 import { createChecksum } from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { copyInto, openSource } from "../objects/copying.ts";
@@ -17,13 +18,13 @@ export async function uploadPartCopy(exchange: Exchange): Promise<void> {
   const id = uploadIdOf(exchange);
   const number = partNumberOf(exchange);
   const { algorithm } = await demandUpload(exchange, id);
-  const source = await openSource(exchange);
+  const range = exchange.header("x-amz-copy-source-range");
+  const source = await openSource(exchange, ({ valueBytes }) => rangeOf(range, valueBytes));
   let sink: ValueSink | null = null;
   try {
-    const [start, end] = rangeOf(exchange.header("x-amz-copy-source-range"), source.valueBytes);
-    sink = new ValueSink(front, placeOfPart(id, number), end - start);
+    sink = new ValueSink(front, placeOfPart(id, number), source.end - source.start);
     const checksum = algorithm === null ? null : createChecksum(algorithm);
-    const md5 = await copyInto(source, start, end, sink, (piece) => checksum?.update(piece));
+    const md5 = await copyInto(source, sink, (piece) => checksum?.update(piece));
     const kept: KeptChecksum | null =
       checksum === null || algorithm === null
         ? null
@@ -35,17 +36,16 @@ export async function uploadPartCopy(exchange: Exchange): Promise<void> {
     });
   } finally {
     sink?.close();
-    source.close();
+    source.reader.close();
   }
 }
 
-/** Start and end, exclusive. */
-function rangeOf(header: string, bytes: number): [number, number] {
-  if (header === "") return [0, bytes];
+function rangeOf(header: string, bytes: number): Range {
+  if (header === "") return { start: 0, end: bytes };
   const match = /^bytes=(\d{1,15})-(\d{1,15})$/.exec(header.trim());
   const [start, last] = [Number(match?.[1]), Number(match?.[2])];
   if (match === null || start > last)
     throw new S3Error("InvalidArgument", "x-amz-copy-source-range is bytes=first-last.");
   if (last >= bytes) throw new S3Error("InvalidRange");
-  return [start, last + 1];
+  return { start, end: last + 1 };
 }

@@ -19,7 +19,7 @@ import type { NamesAnswer, NamesQuestion, Refused } from "../../shards/catalog/m
 import type { Exchange } from "../exchange/exchange.ts";
 import type { WriteConditions } from "../objects/terms.ts";
 import { S3Error, s3ErrorOf } from "../protocol/errors.ts";
-import { openObject } from "../store/objects.ts";
+import { openObject, whole } from "../store/objects.ts";
 import { removeKey } from "../store/remove.ts";
 import { ValueSink } from "../store/value-sink.ts";
 
@@ -119,10 +119,10 @@ export async function writeRecord(
 
 /** What an upload is; null: there is none. */
 async function readRecord(context: FrontContext, key: Uint8Array): Promise<UploadRecord | null> {
-  const object = await openObject(context, key);
+  const object = await openObject(context, key, whole);
   if (object === null) return null;
   const pieces: Uint8Array[] = [];
-  for await (const piece of piecesOf(await object.open(0, object.valueBytes), false)) pieces.push(piece);
+  for await (const piece of piecesOf(object)) pieces.push(piece);
   const record: UploadRecord = JSON.parse(Buffer.concat(pieces).toString("utf8"));
   const isKnown = record.algorithm === null || CHECKSUMS.some(({ name }) => name === record.algorithm);
   if (typeof record.key !== "string" || !isKnown) throw new S3Error("InternalError");

@@ -7,6 +7,7 @@ import { algorithmOf, createChecksum } from "../checksum/checksum.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { lastModified, s3Checksum } from "../protocol/etag.ts";
+import { whole } from "../store/objects.ts";
 import { ValueSink } from "../store/value-sink.ts";
 import { copyInto, openSource } from "./copying.ts";
 import { demandFields, describedAs, describedBy, trailerOf } from "./kept.ts";
@@ -23,7 +24,7 @@ export async function copyObject(exchange: Exchange): Promise<void> {
   const conditions = conditionsOf(exchange);
   const own = directive === "REPLACE" ? describedBy(asked.headers) : null;
   await context.buckets.demand(asked.bucket);
-  const source = await openSource(exchange);
+  const source = await openSource(exchange, whole);
   let sink: ValueSink | null = null;
   try {
     if (own === null && Buffer.compare(source.storeKey, key) === 0)
@@ -34,7 +35,7 @@ export async function copyObject(exchange: Exchange): Promise<void> {
     const algorithm =
       algorithmOf(exchange.header("x-amz-checksum-algorithm")) ?? s3Checksum(source.trailer)?.name;
     const checksum = algorithm === undefined ? null : createChecksum(algorithm);
-    const md5 = await copyInto(source, 0, source.valueBytes, sink, (piece) => checksum?.update(piece));
+    const md5 = await copyInto(source, sink, (piece) => checksum?.update(piece));
     const kept: KeptChecksum | null =
       checksum === null || algorithm === undefined
         ? null
@@ -52,6 +53,6 @@ export async function copyObject(exchange: Exchange): Promise<void> {
     });
   } finally {
     sink?.close();
-    source.close();
+    source.reader.close();
   }
 }

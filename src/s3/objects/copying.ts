@@ -1,41 +1,50 @@
 /** Reading an object into another value: for CopyObject and UploadPartCopy. */
 import { createHash } from "node:crypto";
 import { READ } from "../../auth/tokens.ts";
+import type { Range } from "../../server/transfer/find.ts";
 import { piecesOf } from "../../server/transfer/outgoing.ts";
-import type { ValueReader } from "../../shards/vault/vault.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { demandConditions } from "../protocol/etag.ts";
 import { type Place, placeIn, storeKey } from "../protocol/names.ts";
-import { type OpenObject, openObject } from "../store/objects.ts";
+import { type ObjectFacts, type OpenObject, openObject } from "../store/objects.ts";
 import type { ValueSink } from "../store/value-sink.ts";
 
 /**
- * Opens what x-amz-copy-source names, under its conditions. Whoever has it reads it or closes it.
+ * Opens what x-amz-copy-source names, under its conditions. Whoever has it reads it or closes its reader.
+ * @param rangeOf which bytes of it
  * @throws S3Error
  */
-export async function openSource(exchange: Exchange): Promise<OpenObject & { storeKey: Uint8Array }> {
+export async function openSource(
+  exchange: Exchange,
+  rangeOf: (facts: ObjectFacts) => Range,
+): Promise<OpenObject & { storeKey: Uint8Array }> {
   const { bucket, key } = sourceOf(exchange.header("x-amz-copy-source"));
   const name = storeKey(bucket, key);
   exchange.demand(READ, name);
-  const object = await openObject(exchange.front, name);
+  const object = await openObject(exchange.front, name, (facts) => {
+    demandSourceConditions(exchange, facts);
+    return rangeOf(facts);
+  });
   if (object === null) {
     await exchange.context.buckets.demand(bucket);
     throw new S3Error("NoSuchKey");
   }
+  return { ...object, storeKey: name };
+}
+
+function demandSourceConditions(exchange: Exchange, { etag, versionMs }: ObjectFacts): void {
+  const [ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince] = [
+    ...["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"],
+  ].map((condition) => exchange.header(`x-amz-copy-source-${condition}`));
+  const conditions = { ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince };
   try {
-    const [ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince] = [
-      ...["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"],
-    ].map((condition) => exchange.header(`x-amz-copy-source-${condition}`));
-    const conditions = { ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince };
-    demandConditions(conditions, object.etag, object.versionMs);
+    demandConditions(conditions, etag, versionMs);
   } catch (error) {
-    object.close();
     // A copy has no answer of its own for what has not changed.
     if (error instanceof S3Error && error.code === "NotModified") throw new S3Error("PreconditionFailed");
     throw error;
   }
-  return Object.assign(object, { storeKey: name });
 }
 
 /** Bucket and key in the text of x-amz-copy-source. */
@@ -49,18 +58,16 @@ function sourceOf(header: string): Place {
   return place;
 }
 
-/** Reads the bytes `start` to `end` into a value, as fast as that takes them. Answers their MD5. */
+/** Reads them into a value, as fast as that takes them. Answers their MD5. */
 export async function copyInto(
   source: OpenObject,
-  start: number,
-  end: number,
   sink: ValueSink,
   each: (piece: Uint8Array) => void = () => {},
 ): Promise<Buffer> {
   const md5 = createHash("md5");
   let drained = (): void => {};
   sink.onDrain = () => drained();
-  for await (const piece of bytesOf(source, start, end)) {
+  for await (const piece of piecesOf(source)) {
     md5.update(piece);
     each(piece);
     const room = new Promise<void>((resolve) => {
@@ -69,32 +76,4 @@ export async function copyInto(
     if (!sink.take(piece)) await room;
   }
   return md5.digest();
-}
-
-/** Bytes of an object, in copies. */
-export async function* bytesOf(source: OpenObject, start: number, end: number): AsyncGenerator<Uint8Array> {
-  const reader = await source.open(start, end);
-  if (start === 0 && end === source.valueBytes) {
-    yield* piecesOf(reader, false);
-    return;
-  }
-  yield* partOf(reader, start, end);
-}
-
-async function* partOf(reader: ValueReader, start: number, end: number): AsyncGenerator<Uint8Array> {
-  const from: ValueReader = {
-    valueBytes: end - start,
-    read: (offset) => {
-      const piece = reader.read(start + offset);
-      return piece.length > end - start - offset ? piece.subarray(0, end - start - offset) : piece;
-    },
-    close: () => reader.close(),
-    ...(reader.ready === undefined
-      ? {}
-      : { ready: (offset: number, then: () => void) => reader.ready?.(start + offset, then) !== false }),
-    ...(reader.holds === undefined
-      ? {}
-      : { holds: (a: number, b: number) => reader.holds?.(start + a, start + b) !== false }),
-  };
-  yield* piecesOf(from, false);
 }

@@ -5,8 +5,7 @@ import { ifRangeHolds } from "../../rules/conditions.ts";
 import { parseRange, RANGE_PART, RANGE_UNSATISFIABLE } from "../../rules/range.ts";
 import type { Res } from "../../server/http/http.ts";
 import { Download } from "../../server/reads/download.ts";
-import { pieceReady } from "../../server/transfer/find.ts";
-import type { ValueReader } from "../../shards/vault/vault.ts";
+import { pieceReady, type Range } from "../../server/transfer/find.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { isHeaderText } from "../../util/header-text.ts";
 import { REPLY_AT_ONCE_BYTES } from "../../util/limits.ts";
@@ -14,14 +13,12 @@ import { begin, type Lines } from "../exchange/answer.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { S3Error } from "../protocol/errors.ts";
 import { demandConditions, lastModified } from "../protocol/etag.ts";
-import { factsAt, type ObjectFacts, openObject } from "../store/objects.ts";
+import { factsAt, type ObjectFacts, type OpenObject, openObject } from "../store/objects.ts";
 import { headersOf, OVERRIDES } from "./kept.ts";
 
 /** What is sent of an object. */
-interface Part {
+interface Part extends Range {
   status: 200 | 206;
-  start: number;
-  end: number;
 }
 
 export async function getObject(exchange: Exchange): Promise<void> {
@@ -39,16 +36,14 @@ export async function getObject(exchange: Exchange): Promise<void> {
     });
     return;
   }
-  const object = (await openObject(front, key)) ?? (await missing(exchange));
-  let reader: ValueReader | null = null;
+  const object =
+    (await openObject(front, key, (facts) => judge(exchange, facts))) ?? (await missing(exchange));
+  const { reader, start, end } = object;
   try {
-    const part = judge(exchange, object);
-    reader = await object.open(part.start, part.end);
-    if (part.end > part.start) await pieceReady(reader, part.start);
-    sendPart(exchange, object, part, reader);
+    if (end > start) await pieceReady(reader, start);
+    sendPart(exchange, object);
   } catch (error) {
-    if (reader === null) object.close();
-    else reader.close();
+    reader.close();
     throw error;
   }
 }
@@ -98,10 +93,10 @@ function linesOf(exchange: Exchange, facts: ObjectFacts, { status, start, end }:
   return [...lines];
 }
 
-function sendPart(exchange: Exchange, facts: ObjectFacts, part: Part, reader: ValueReader): void {
+function sendPart(exchange: Exchange, object: OpenObject & Part): void {
   const { front, requestId, asked } = exchange;
-  const { status, start, end } = part;
-  const lines = linesOf(exchange, facts, part);
+  const { status, start, end, reader } = object;
+  const lines = linesOf(exchange, object, object);
   // Read before the status is written: it may turn out to be damaged.
   const first = end > start ? reader.read(start) : new Uint8Array(0);
   const sendHead = (res: Res): void => begin(res, status, requestId, lines);

@@ -4,16 +4,16 @@
  * first and answers when it knows.
  */
 
-import type { ClusterAccess, Consistency, ReadAnswer, RemoteStream } from "../../cluster/node/access.ts";
+import type { ClusterAccess, Consistency, ReadAnswer } from "../../cluster/node/access.ts";
 import { isInline, isRemote, type RemoteValue, type StoredValue } from "../../cluster/wire/values.ts";
 import { endOf } from "../../format/end.ts";
 import { END_BYTES } from "../../format/offsets.ts";
 import type { Ballot } from "../../format/record.ts";
 import { ballotMillis, etagScratch, writeEtag } from "../../format/version.ts";
 import { consistencyOf, queryProblem } from "../../rules/query.ts";
-import { hiddenBytes, itself, type Shape } from "../../shards/vault/as-it-came.ts";
+import { itself, type Shape } from "../../shards/vault/as-it-came.ts";
 import type { Found, ValueReader } from "../../shards/vault/vault.ts";
-import { copyOf, NOTHING, sameBytes } from "../../util/bytes.ts";
+import { copyOf, sameBytes } from "../../util/bytes.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { VARY } from "../access/gate.ts";
 import { type FrontContext, targetOf } from "../http/context.ts";
@@ -35,10 +35,7 @@ import {
   rangeHead,
   rangeOf,
 } from "./reads.ts";
-import { RemoteReader } from "./remote-reader.ts";
-
-/** A large value that is replaced just when it is to be sent is looked up again so many times. */
-const REPLACED_MAX = 3;
+import { LOOKS_MAX, OUT_OF_REACH, openRemote } from "./remote-reader.ts";
 
 export function createClusterReads(
   context: FrontContext,
@@ -95,7 +92,7 @@ export class ClusterRead {
   private readonly shape: Shape;
   private readonly startMs = performance.now();
   private readonly waiting: Waiting;
-  private replaced = 0;
+  private looks = 0;
 
   constructor(
     context: FrontContext,
@@ -123,6 +120,7 @@ export class ClusterRead {
 
   private ask(consistency: Consistency): void {
     if (!this.waiting.isOpen) return;
+    this.looks++;
     this.cluster.read(this.key, consistency, (answer) =>
       this.waiting.attempt(() => this.answer(answer, consistency)),
     );
@@ -140,7 +138,7 @@ export class ClusterRead {
     const { value, ballot } = answer;
     const known = this.shape(new KnownValue(value, ballot));
     if (!isRemote(value)) return this.send(known, origin);
-    if (!this.cluster.isHere(value)) return this.answerRemote(known, value, origin);
+    if (!this.cluster.isHere(value)) return this.answerRemote(known, value, origin, consistency);
     return this.answerHere(known, origin, consistency, 1);
   }
 
@@ -164,7 +162,11 @@ export class ClusterRead {
     const isIt = found.state === "found" && sameBytes(found.etag, known.etag);
     if (isIt) return this.send(this.shape(found), origin);
     // Replaced since the cluster answered.
-    if (++this.replaced > REPLACED_MAX) return this.refuse("unavailable", {});
+    return this.again(consistency);
+  }
+
+  private again(consistency: Consistency): boolean {
+    if (this.looks >= LOOKS_MAX) return this.refuse("unavailable", { detail: OUT_OF_REACH });
     setImmediate(() => this.ask(consistency));
     return false;
   }
@@ -178,8 +180,13 @@ export class ClusterRead {
   }
 
   /** A large value that lies elsewhere. */
-  private answerRemote(found: Found, value: RemoteValue, origin: readonly Header[]): boolean {
-    const { context, res, headers } = this;
+  private answerRemote(
+    found: Found,
+    value: RemoteValue,
+    origin: readonly Header[],
+    consistency: Consistency,
+  ): boolean {
+    const { context, cluster, res, headers } = this;
     if (this.head) return this.send(found, origin);
     const part = meetsConditions(context, res, found, headers, false)
       ? rangeOf(context, res, found, headers)
@@ -188,26 +195,22 @@ export class ClusterRead {
       this.took();
       return true;
     }
-    const hidden = hiddenBytes(found);
-    this.cluster.open(this.key, value, part.start + hidden, part.end + hidden).then(
-      (stream: RemoteStream) => {
-        if (!this.waiting.isOpen) stream.destroy();
-        this.waiting.resume(() => {
-          this.took();
-          rangeHead(context, res, found, part, origin);
-          const { start, end } = part;
-          const reader = new RemoteReader(stream, found.valueBytes, start, end);
-          new Download(context, res, reader, NOTHING, start, end, (complete) => {
-            if (complete) context.meter.count(GET, 200);
-            else context.meter.countAborted(GET);
-          }).begin();
-        });
-      },
-      (error: Error) => {
-        context.log.info({ error: error.message }, "a value on another node could not be read");
-        this.waiting.resume(() => this.refuse("unavailable", { detail: error.message }));
-      },
-    );
+    const { start, end } = part;
+    void openRemote({ cluster, log: context.log }, this.key, value, found, part).then((reader) => {
+      if (reader === null) {
+        this.waiting.attempt(() => this.again(consistency));
+        return;
+      }
+      if (!this.waiting.isOpen) reader.close();
+      this.waiting.resume(() => {
+        this.took();
+        rangeHead(context, res, found, part, origin);
+        new Download(context, res, reader, reader.read(start), start, end, (complete) => {
+          if (complete) context.meter.count(GET, 200);
+          else context.meter.countAborted(GET);
+        }).begin();
+      });
+    });
     return false;
   }
 

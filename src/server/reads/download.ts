@@ -36,8 +36,7 @@ export class Download implements Paced {
 
   /**
    * Status and headers are written already. `first` is the piece at `start`: whoever read it knew before the
-   * status that the value is readable. Of a value on another node it is empty. `onEnd` is called once, and
-   * says whether the client got everything.
+   * status that the value is readable. `onEnd` is called once, and says whether the client got everything.
    */
   constructor(
     context: FrontContext,

@@ -23,7 +23,7 @@ import { Tries } from "../lines/tries.ts";
 import { boundedRange, readParameters } from "../list/list-query.ts";
 import { askOn, type ListSource, sourceOf } from "../list/list-source.ts";
 import { GET, HEAD } from "../status/meter.ts";
-import { type Outgoing, OutgoingValues } from "./outgoing.ts";
+import { type Outgoing, OutgoingValues, viewsOf } from "./outgoing.ts";
 
 /** Keys asked for at a time. */
 const PAGE_KEYS = 1000;
@@ -187,9 +187,15 @@ class Export {
 
   private async put(outgoing: Outgoing | null): Promise<void> {
     if (outgoing === null) return;
-    const { value, bytes, pieces } = outgoing;
+    const { value, bytes, open } = outgoing;
     if (bytes !== null) await this.archive.put(headOf(value), bytes);
-    else if (pieces !== null) await this.archive.putStream(headOf(value), pieces());
+    if (open === null) return;
+    try {
+      await this.archive.putStream(headOf(value), viewsOf(open));
+    } finally {
+      // An archive that was given up meanwhile has not read it.
+      open.reader.close();
+    }
   }
 
   /** Hands the archive to the socket. */

@@ -3,52 +3,70 @@
  * opening its value, wherever in a cluster that is.
  */
 import type { ClusterAccess, Consistency, ReadAnswer } from "../../cluster/node/access.ts";
-import { type InlineValue, isInline, isRemote, type RemoteValue } from "../../cluster/wire/values.ts";
-import type { Ballot } from "../../format/record.ts";
-import { etagOf, etagText } from "../../format/version.ts";
+import { isInline, isRemote } from "../../cluster/wire/values.ts";
 import type { KeyBytes, WriteResult } from "../../shards/arena/write.ts";
-import type { Found } from "../../shards/vault/vault.ts";
+import type { Found, ValueReader } from "../../shards/vault/vault.ts";
+import { sameBytes } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import type { FrontContext } from "../http/context.ts";
+import { KnownValue } from "../reads/cluster-reads.ts";
 import { findPatiently } from "../reads/cold-reads.ts";
+import { LOOKS_MAX, OUT_OF_REACH, openRemote } from "../reads/remote-reader.ts";
 
-/** A value that is replaced just when it is opened is looked up again so many times. */
-const REPLACED_MAX = 5;
+/** What of a value is to be read: the bytes `start` to `end`. */
+export interface Range {
+  start: number;
+  end: number;
+}
 
-/** How a value is opened, by where it is. */
-export interface Openers<Opened> {
-  /** In the vault of this node; null: it is absent. */
-  here(found: Found): Opened | null;
-  /** It has come with the answer of the cluster. */
-  inline(value: InlineValue, ballot: Ballot): Opened;
-  remote(cluster: ClusterAccess, value: RemoteValue, ballot: Ballot): Opened;
+/** That part of it, open. Whoever has it reads it or closes it. */
+export interface OpenValue extends Range {
+  reader: ValueReader;
 }
 
 /**
  * Opens the value of a key; null: it is absent.
- * @throws VaultError
+ * @param judge says what is to be read of it, and what else is to be known of it. Where a value cannot be had
+ * any more it is asked again, of what is there then
+ * @throws VaultError, or what `judge` throws
  */
-export async function openValue<Opened>(
-  context: Pick<FrontContext, "vault" | "cluster">,
+export async function openValue<Judged extends Range>(
+  context: Pick<FrontContext, "vault" | "cluster" | "log">,
   key: Uint8Array,
-  openers: Openers<Opened>,
+  judge: (found: Found) => Judged,
   consistency?: Consistency,
-): Promise<Opened | null> {
-  const { cluster } = context;
-  if (cluster === null) return findInVault(context, key, openers.here);
-  for (let tries = 0; tries < REPLACED_MAX; tries++) {
+): Promise<(Judged & OpenValue) | null> {
+  const { cluster, log } = context;
+  // What it reads stays mapped from now on, whatever becomes of the key.
+  const open = (found: Found): Judged & OpenValue => ({ ...judge(found), reader: found.open() });
+  if (cluster === null)
+    return findInVault(context, key, (found) => {
+      demandSound(found);
+      return found.state === "absent" ? null : open(found);
+    });
+  for (let looks = 0; looks < LOOKS_MAX; looks++) {
     const answer = await findInCluster(cluster, key, consistency);
     if (answer.state === "absent") return null;
     const { value, ballot } = answer;
-    if (isInline(value)) return openers.inline(value, ballot);
-    if (isRemote(value) && !cluster.isHere(value)) return openers.remote(cluster, value, ballot);
-    const etag = etagText(ballot);
+    const known = new KnownValue(value, ballot);
+    if (isInline(value)) return open(known);
+    if (isRemote(value) && !cluster.isHere(value)) {
+      const judged = judge(known);
+      const reader = await openRemote({ cluster, log }, key, value, known, judged);
+      if (reader !== null) return { ...judged, reader };
+      continue;
+    }
     const opened = await findInVault(context, key, (found) =>
-      found.state === "found" && etagOf(found.etag) === etag ? openers.here(found) : null,
+      found.state === "found" && sameBytes(found.etag, known.etag) ? open(found) : null,
     );
     if (opened !== null) return opened;
   }
-  throw new VaultError("unavailable", "the value was replaced again and again while it was read; try again");
+  throw new VaultError("unavailable", OUT_OF_REACH);
+}
+
+/** @throws VaultError("corrupt") */
+export function demandSound({ state }: Found): void {
+  if (state !== "found" && state !== "absent") throw new VaultError("corrupt");
 }
 
 /** @throws VaultError("no_quorum") */

@@ -4,27 +4,36 @@
  */
 import type { ArchivedValue } from "../../archive/member.ts";
 import type { ClusterAccess, Consistency } from "../../cluster/node/access.ts";
-import { isInline, type RemoteValue } from "../../cluster/wire/values.ts";
+import { isInline } from "../../cluster/wire/values.ts";
 import { endOf } from "../../format/end.ts";
 import { metadataOf } from "../../format/fields/metadata.ts";
 import { sumsText } from "../../format/fields/sums.ts";
 import { JSON_PREFIX, JSON_SUFFIX } from "../../format/offsets.ts";
 import { etagMillis, etagOf, etagText } from "../../format/version.ts";
-import type { Found, ValueReader } from "../../shards/vault/vault.ts";
+import type { Found } from "../../shards/vault/vault.ts";
 import { copyOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
 import { JSON_TYPE } from "../../util/header-text.ts";
 import { CHUNK_BYTES } from "../../util/limits.ts";
 import { FRAME_BYTES, innerText } from "../../value/stored.ts";
 import type { FrontContext } from "../http/context.ts";
-import { findInCluster, findInVault, type Openers, openValue, pieceReady } from "./find.ts";
+import {
+  demandSound,
+  findInCluster,
+  findInVault,
+  type OpenValue,
+  openValue,
+  pieceReady,
+  type Range,
+} from "./find.ts";
 
 /** A value as it goes into an archive. */
 export interface Outgoing {
   value: ArchivedValue;
-  /** Its bytes, where they are at hand. Else `pieces` reads them: to be called once, and at once. */
+  /** Its bytes, where they are at hand. */
   bytes: Uint8Array | null;
-  pieces: (() => AsyncIterable<Uint8Array>) | null;
+  /** Else they are to be read from here. */
+  open: OpenValue | null;
 }
 
 /** What is said of a value, wherever it is. */
@@ -60,50 +69,28 @@ export class OutgoingValues {
     return isInline(value) ? atHand(key, etagText(ballot), value, copyOf(value.bytes)) : "large";
   }
 
-  /** Reads a key whose value is to be sent now, whatever its size. */
+  /** Opens a key whose value is to be sent now, whatever its size. */
   async readLarge(key: Uint8Array): Promise<Outgoing | null> {
-    const openers: Openers<Outgoing> = {
-      here: (found) => opened(key, found),
-      inline: (value, ballot) => atHand(key, etagText(ballot), value, copyOf(value.bytes)),
-      remote: (cluster, value, ballot) => remote(cluster, key, etagText(ballot), value),
-    };
-    return openValue(this.context, key, openers, this.consistency);
+    const open = await openValue(
+      this.context,
+      key,
+      (found) => ({ value: archivedOf(key, etagOf(found.etag), found), ...innerRange(found) }),
+      this.consistency,
+    );
+    return open === null ? null : { value: open.value, bytes: null, open };
   }
-}
-
-function demandSound(found: Found): void {
-  if (found.state !== "found") throw new VaultError("corrupt");
-}
-
-function opened(key: Uint8Array, found: Found): Outgoing | null {
-  if (found.state === "absent") return null;
-  demandSound(found);
-  const { json } = found;
-  // From now on it stays mapped, whatever becomes of the key.
-  const reader = found.open();
-  return {
-    value: archivedOf(key, etagOf(found.etag), found),
-    bytes: null,
-    pieces: () => viewsOf(reader, json),
-  };
-}
-
-function remote(cluster: ClusterAccess, key: Uint8Array, etag: string, value: RemoteValue): Outgoing {
-  const { json, valueBytes } = value;
-  const start = json ? JSON_PREFIX.length : 0;
-  const end = json ? valueBytes - JSON_SUFFIX.length : valueBytes;
-  return {
-    value: archivedOf(key, etag, value),
-    bytes: null,
-    async *pieces() {
-      yield* await cluster.open(key, value, start, end);
-    },
-  };
 }
 
 function atHand(key: Uint8Array, etag: string, described: Described, stored: Uint8Array): Outgoing {
   const bytes = described.json ? innerText(stored) : stored;
-  return { value: archivedOf(key, etag, described), bytes, pieces: null };
+  return { value: archivedOf(key, etag, described), bytes, open: null };
+}
+
+/** Where the value of a key lies in what is stored of it, which is JSON in its envelope. */
+export function innerRange({ json, valueBytes }: Pick<Found, "json" | "valueBytes">): Range {
+  return json
+    ? { start: JSON_PREFIX.length, end: valueBytes - JSON_SUFFIX.length }
+    : { start: 0, end: valueBytes };
 }
 
 export function archivedOf(key: Uint8Array, etag: string, described: Described): ArchivedValue {
@@ -124,13 +111,12 @@ export function archivedOf(key: Uint8Array, etag: string, described: Described):
 }
 
 /**
- * The bytes of a value's file, each piece good until the next one is asked for. Closes the reader.
+ * The bytes of an open value, each piece good until the next one is asked for. Closes the reader.
  * @throws VaultError("corrupt") also of the piece before, where the disk could not give all of it
  */
-export async function* viewsOf(reader: ValueReader, json: boolean): AsyncGenerator<Uint8Array> {
+export async function* viewsOf({ reader, start, end }: OpenValue): AsyncGenerator<Uint8Array> {
   try {
-    const end = json ? reader.valueBytes - JSON_SUFFIX.length : reader.valueBytes;
-    for (let offset = json ? JSON_PREFIX.length : 0; offset < end; ) {
+    for (let offset = start; offset < end; ) {
       await pieceReady(reader, offset);
       const piece = reader.read(offset);
       const length = Math.min(piece.length, end - offset);
@@ -144,9 +130,9 @@ export async function* viewsOf(reader: ValueReader, json: boolean): AsyncGenerat
 }
 
 /** As `viewsOf`, in copies that are known to be whole. */
-export async function* piecesOf(reader: ValueReader, json: boolean): AsyncGenerator<Uint8Array> {
+export async function* piecesOf(open: OpenValue): AsyncGenerator<Uint8Array> {
   let last: Uint8Array | null = null;
-  for await (const view of viewsOf(reader, json)) {
+  for await (const view of viewsOf(open)) {
     // Whoever has asked for the next one has found the last one whole.
     if (last !== null) yield last;
     last = copyOf(view);
