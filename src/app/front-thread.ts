@@ -10,6 +10,7 @@ import { PeerTls } from "../cluster/link/peer-tls.ts";
 import { AuditFile } from "../server/access/audit.ts";
 import { createFront, type FrontOptions } from "../server/front.ts";
 import type { FrontLog } from "../server/http/context.ts";
+import { processStart } from "../server/status/process-figures.ts";
 import type { LocalVault } from "../shards/vault/local-vault.ts";
 import { openFrontVault } from "../shards/vault/open.ts";
 import {
@@ -61,6 +62,7 @@ class ThreadCluster {
 async function run(task: FrontTask): Promise<void> {
   const { seat, shared, config } = task;
   const { meters, rates, access, port, s3, version } = shared;
+  processStart.seconds = shared.startedSeconds;
   const log: FrontLog = {
     info: (fields, message) => say({ kind: "log", level: "info", fields, message }),
     error: (fields, message) => say({ kind: "log", level: "error", fields, message }),

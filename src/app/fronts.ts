@@ -52,6 +52,8 @@ export interface SharedAmongFronts {
   /** Where S3 is; null: nowhere. */
   s3: S3Place | null;
   version: string;
+  /** When the process began, in seconds since 1970. */
+  startedSeconds: number;
 }
 
 /** From a front thread. */

@@ -14,6 +14,7 @@ import { AuditFile } from "../server/access/audit.ts";
 import { createFront, type FrontOptions } from "../server/front.ts";
 import { reservePort } from "../server/http/http.ts";
 import { Meter } from "../server/status/meter.ts";
+import { processStart } from "../server/status/process-figures.ts";
 import type { LocalVault } from "../shards/vault/local-vault.ts";
 import { openVault } from "../shards/vault/open.ts";
 import { loadHash } from "../util/hash.ts";
@@ -64,7 +65,8 @@ export async function startWorker(
     if (replicated) cluster.begin(url, kept);
     else cluster.standAlone(url);
     const frontPort = config.frontPort === null ? port : await reservePort(config.host, config.frontPort);
-    const shared = { meters, rates, access, port: frontPort, s3, version: buildInfo.version };
+    const ofThreads = { meters, rates, access, startedSeconds: processStart.seconds };
+    const shared = { ...ofThreads, port: frontPort, s3, version: buildInfo.version };
     const threads = await startFrontThreads(vault, config, shared, forFronts(cluster, config), log, fatal);
     if (frontPort !== port) log.info({ port: frontPort, host: config.host }, `fronts on port ${frontPort}`);
     announce(config, vault, { url, port, startMs: Math.round(performance.now() - started) }, log);

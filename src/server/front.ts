@@ -115,6 +115,7 @@ export async function createFront(options: FrontOptions): Promise<Front> {
   const meters = options.meters?.memories.map((memory) => new Meter(memory)) ?? [new Meter()];
   const meter = meters[options.meters?.own ?? 0];
   options.vault.gatherings.showIn(meter.receivingBytes);
+  options.vault.figures.moveTo(meter);
   const { peers, auth, tls = null } = options;
   const context = createContext({
     ...{ vault: options.vault, cluster: options.cluster, log: options.log, meter },

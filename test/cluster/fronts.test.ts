@@ -134,6 +134,14 @@ describe("cluster fronts: three workers with two fronts each", () => {
         assert.equal(stats.requestsByFront.length, 2);
         for (const requests of stats.requestsByFront) assert.ok(requests > 0, `${stats.requestsByFront}`);
       }
+      let before = 0;
+      for (const door of [...worker.doors, ...worker.doors]) {
+        const { text } = await call(door, "GET", "/_metrics", { headers: AUTH });
+        const writes = Number(/^minivault_batched_writes_total (\d+)$/m.exec(text)?.[1]);
+        // The main thread makes the writes of both; a counter never falls.
+        assert.ok(writes > 0 && writes >= before, `${before}, then ${writes}`);
+        before = writes;
+      }
       const [main, other] = worker.doors;
       assert.equal((await call(main, "GET", "/_peer/ping", { headers: AUTH })).status, 401);
       assert.equal((await call(other, "GET", "/_peer/ping", { headers: AUTH })).status, 404);

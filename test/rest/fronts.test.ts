@@ -37,6 +37,18 @@ test("fronts: what one thread acknowledged is what all threads read, and conditi
     for (const requests of stats.requestsByFront) assert.ok(requests > 20, `${stats.requestsByFront}`);
     assert.equal(stats.requests.post["2xx"], 20);
     assert.equal(stats.keys, 27);
+    // Whichever thread answers, they are those of all: 60 PUTs and 240 POSTs.
+    const asked = await Promise.all(Array.from({ length: 16 }, () => call(port, "GET", "/_stats", alone)));
+    const told = asked.map((reply) => reply.json());
+    for (const { batches, batchedWrites, coldReads, queues } of told) {
+      assert.deepEqual([batchedWrites, queues.writes, queues.bytes], [300, 0, 0]);
+      assert.deepEqual([batches, coldReads], [told[0].batches, told[0].coldReads]);
+    }
+    const scrapes = Array.from({ length: 16 }, () => call(port, "GET", "/_metrics", alone));
+    const starts = (await Promise.all(scrapes)).map(
+      ({ text }) => /^process_start_time_seconds .*$/m.exec(text)?.[0],
+    );
+    assert.equal(new Set(starts).size, 1, starts.join());
   });
 });
 

@@ -10,6 +10,7 @@ import { NO_TRAILER } from "../../src/format/fields/trailer.ts";
 import { END_BYTES } from "../../src/format/offsets.ts";
 import { conditionsHold } from "../../src/rules/conditions.ts";
 import { endOfLife } from "../../src/rules/expiry.ts";
+import { FrontFigures } from "../../src/shards/arena/front-figures.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead, WriteResult } from "../../src/shards/arena/write.ts";
 import type { Found, ShardStats, ValueReader, Vault, VaultStats } from "../../src/shards/vault/vault.ts";
 import { type ErrorCode, VaultError } from "../../src/util/errors.ts";
@@ -80,8 +81,7 @@ export class FakeVault implements Vault {
   private queue: Array<() => void> = [];
   private scheduled = false;
   private waiting: Array<() => void> = [];
-  private batches = 0;
-  private batched = 0;
+  readonly figures = new FrontFigures();
   private readonly found: FakeFound = new FakeFound(this);
   private readonly result: WriteResult = {
     error: null,
@@ -246,11 +246,6 @@ export class FakeVault implements Vault {
     first.liveBytes = [...this.values.values()].reduce((total, value) => total + value.bytes.length, 0);
     return {
       shards: this.shardStats,
-      queuedWrites: this.queue.length,
-      queuedBytes: 0,
-      batches: this.batches,
-      batchedWrites: this.batched,
-      coldReads: 0,
     };
   }
 
@@ -273,14 +268,14 @@ export class FakeVault implements Vault {
 
   private enqueue(run: () => void): void {
     this.queue.push(run);
+    this.figures.queued(0);
     if (this.scheduled) return;
     this.scheduled = true;
     this.later(() => {
       const batch = this.queue;
       this.queue = [];
       this.scheduled = false;
-      this.batches++;
-      this.batched += batch.length;
+      this.figures.answered(batch.length, 0);
       for (const each of batch) each();
     });
   }

@@ -44,8 +44,8 @@ export class Residency {
   private running = 0;
   private readonly files = new Map<SlabMap, OpenFile>();
   private closed = false;
-  /** Reads from the disk so far. */
-  reads = 0;
+  /** Called at each read from the disk. */
+  onRead: () => void = () => {};
   private readonly asksKernel: typeof isInMemory;
 
   /** @param asksKernel whether a part of a map is in memory */
@@ -118,7 +118,7 @@ export class Residency {
     const read = this.waiting.shift();
     if (read === undefined) return;
     this.running++;
-    this.reads++;
+    this.onRead();
     let file: OpenFile;
     try {
       file = this.open(read.map);

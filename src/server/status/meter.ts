@@ -2,6 +2,7 @@
  * What the fronts count: answers by verb and outcome, latencies, what is in hand. Each front has a meter, in
  * memory that all fronts can read. Counting allocates nothing.
  */
+import type { FrontNumbers } from "../../shards/arena/front-figures.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import type { Histogram } from "../../util/prometheus.ts";
 import { LATENCY_NUMBERS, Latencies, type LatencySummary } from "./latency.ts";
@@ -35,13 +36,24 @@ const CONNECTIONS = RECEIVING + 1;
 const WATCHERS = CONNECTIONS + 1;
 const CLOSED_MS = WATCHERS + 1;
 const FILES = CLOSED_MS + 1;
-const REFUSED = FILES + 1;
+const QUEUED_WRITES = FILES + 1;
+const QUEUED_BYTES = QUEUED_WRITES + 1;
+const BATCHES = QUEUED_BYTES + 1;
+const BATCHED_WRITES = BATCHES + 1;
+const COLD_READS = BATCHED_WRITES + 1;
+const REFUSED = COLD_READS + 1;
 const NUMBERS = REFUSED + REFUSALS.length;
 /** Size of a meter's memory. */
 export const METER_BYTES = NUMBERS * Float64Array.BYTES_PER_ELEMENT;
 
+/** Numbers that all fronts have a part of. */
+const SUMMED = [
+  ...(["requestsInFlight", "receivingBytes", "connections", "watchers", "refusedFiles"] as const),
+  ...(["queuedWrites", "queuedBytes", "batches", "batchedWrites", "coldReads"] as const),
+];
+
 /** Counters and latencies of the front, and what it has in hand. Constant memory. */
-export class Meter {
+export class Meter implements FrontNumbers {
   /** One number: requests that are not answered yet. */
   readonly requestsInFlight: Float64Array;
   /** One number: memory that bodies have which come in pieces. */
@@ -54,6 +66,12 @@ export class Meter {
   readonly refusedMs: Float64Array;
   /** One number: files of access that have changed and could not be taken. Of the main thread's meter. */
   readonly refusedFiles: Float64Array;
+  /** What the front's vault counts: see FrontFigures. */
+  readonly queuedWrites: Float64Array;
+  readonly queuedBytes: Float64Array;
+  readonly batches: Float64Array;
+  readonly batchedWrites: Float64Array;
+  readonly coldReads: Float64Array;
   private readonly counts: Float64Array;
   private readonly refusals: Float64Array;
   private readonly reads: Latencies;
@@ -71,6 +89,11 @@ export class Meter {
     this.watchers = part(WATCHERS, 1);
     this.refusedMs = part(CLOSED_MS, 1);
     this.refusedFiles = part(FILES, 1);
+    this.queuedWrites = part(QUEUED_WRITES, 1);
+    this.queuedBytes = part(QUEUED_BYTES, 1);
+    this.batches = part(BATCHES, 1);
+    this.batchedWrites = part(BATCHED_WRITES, 1);
+    this.coldReads = part(COLD_READS, 1);
     this.refusals = part(REFUSED, REFUSALS.length);
   }
 
@@ -82,11 +105,7 @@ export class Meter {
       for (let index = 0; index < REFUSALS.length; index++) total.refusals[index] += refusals[index];
       total.reads.add(reads);
       total.writes.add(writes);
-      total.requestsInFlight[0] += meter.requestsInFlight[0];
-      total.receivingBytes[0] += meter.receivingBytes[0];
-      total.connections[0] += meter.connections[0];
-      total.watchers[0] += meter.watchers[0];
-      total.refusedFiles[0] += meter.refusedFiles[0];
+      for (const name of SUMMED) total[name][0] += meter[name][0];
       total.refusedMs[0] = Math.max(total.refusedMs[0], meter.refusedMs[0]);
     }
     return total;

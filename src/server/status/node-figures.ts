@@ -105,12 +105,12 @@ export const NODE_FIGURES: readonly Figure<NodeSource>[] = [
   { stats: "indexBytesPerKey", value: bytesPerKey },
   both(
     "queues.writes",
-    ({ vault }) => vault.queuedWrites,
+    ({ meter }) => meter.queuedWrites[0],
     (read) => gauge("queued_writes", "Writes that wait for a shard thread.", read),
   ),
   both(
     "queues.bytes",
-    ({ vault }) => vault.queuedBytes,
+    ({ meter }) => meter.queuedBytes[0],
     (read) => gauge("queued_bytes", "Bytes of writes that wait for a shard thread.", read),
   ),
   both(
@@ -135,17 +135,17 @@ export const NODE_FIGURES: readonly Figure<NodeSource>[] = [
   ),
   both(
     "batches",
-    ({ vault }) => vault.batches,
+    ({ meter }) => meter.batches[0],
     (read) => counter("batches", "Batches of writes; each shares a sync.", read),
   ),
   both(
     "batchedWrites",
-    ({ vault }) => vault.batchedWrites,
+    ({ meter }) => meter.batchedWrites[0],
     (read) => counter("batched_writes", "Writes in batches.", read),
   ),
   both(
     "coldReads",
-    ({ vault }) => vault.coldReads,
+    ({ meter }) => meter.coldReads[0],
     (read) => counter("cold_reads", "Reads from the disk of what was not in memory.", read),
   ),
   ...CATALOG_FIGURES,

@@ -21,7 +21,11 @@ export function readProcess(): ProcessFigures {
 const MICROS_PER_SECOND = 1e6;
 const MS_PER_SECOND = 1000;
 
-const startedSeconds = (Date.now() - process.uptime() * MS_PER_SECOND) / MS_PER_SECOND;
+/**
+ * When the process began, in seconds since 1970. Each thread would find another fraction of a millisecond, which
+ * looks like a restart: the main one tells the others.
+ */
+export const processStart = { seconds: (Date.now() - process.uptime() * MS_PER_SECOND) / MS_PER_SECOND };
 
 /** Nothing where the system has no /proc. */
 function openDescriptors(): readonly { value: number }[] {
@@ -89,7 +93,7 @@ export const PROCESS_FIGURES: readonly Figure<ProcessFigures>[] = [
     metric: gauge(
       "process_start_time_seconds",
       "When the process began, in seconds since 1970.",
-      () => startedSeconds,
+      () => processStart.seconds,
     ),
   },
   { metric: gauge("process_open_fds", "Open descriptors.", openDescriptors) },

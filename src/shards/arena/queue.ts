@@ -7,6 +7,7 @@ import { etagScratch } from "../../format/version.ts";
 import type { ErrorCode } from "../../util/errors.ts";
 import { type Arena, BUFFER_BYTES, BUFFERS, Flag, FRONT_BUSY, FRONT_SLEEPS, THREAD_SLEEPS } from "./arena.ts";
 import { BatchBuffer } from "./buffer.ts";
+import { FrontFigures } from "./front-figures.ts";
 import { type Operation, operationBytes } from "./operation.ts";
 import { Pace, WaitingList } from "./overload.ts";
 import { Busyness, Patience } from "./patience.ts";
@@ -67,8 +68,8 @@ export class ShardQueue {
     etag: null,
     register: null,
   };
-  batches = 0;
-  batchedWrites = 0;
+  /** Those of its front. */
+  figures = new FrontFigures();
 
   /**
    * @param port a message on it says that there are answers while this front sleeps; one that is not null
@@ -104,11 +105,10 @@ export class ShardQueue {
   submit(operation: Operation, done: WriteDone, force = false): boolean {
     if (this.dead || (!force && this.overloaded)) return false;
     const bytes = operationBytes(operation);
-    if (this.waiting.length === 0 && this.add(operation, bytes, done)) {
-      this.schedule();
-      return true;
-    }
-    return this.waiting.add(operation, bytes, done, force);
+    if (this.waiting.length === 0 && this.add(operation, bytes, done)) this.schedule();
+    else if (!this.waiting.add(operation, bytes, done, force)) return false;
+    this.figures.queued(bytes);
+    return true;
   }
 
   /**
@@ -233,8 +233,7 @@ export class ShardQueue {
       this.reading = (number + 1) % BUFFERS;
       // Nothing was added since the thread closed it: it is this one's turn to be left behind.
       if (this.filling === number) this.filling = this.reading;
-      this.batches++;
-      this.batchedWrites += callbacks.length;
+      this.figures.answered(callbacks.length, buffer.used);
       this.inArena -= callbacks.length;
       this.arenaBytes -= buffer.used;
       operations += callbacks.length;

@@ -30,6 +30,7 @@ import { SteadyClock } from "../../util/clock.ts";
 import { Gatherings } from "../../util/gathering/gatherings.ts";
 import { hashBOf, hashKey, shardOf } from "../../util/hash.ts";
 import { CHUNK_BYTES, RECEIVING_BYTES_MAX, RECEIVING_MAX } from "../../util/limits.ts";
+import { FrontFigures } from "../arena/front-figures.ts";
 import {
   describe,
   emptyOperation,
@@ -93,6 +94,7 @@ export class LocalVault implements Vault {
   /** Housekeeping of replication. */
   readonly replica: Housekeeping;
   readonly gatherings: Gatherings;
+  readonly figures = new FrontFigures();
   /** All keys in order. */
   readonly catalog: CatalogClient;
   /** What has changed. */
@@ -139,6 +141,10 @@ export class LocalVault implements Vault {
     this.keepsEnds = this.remembers = store.version >= ENDING_VERSION_MIN;
     this.memories = memories;
     this.queues = queues;
+    for (const queue of queues) queue.figures = this.figures;
+    this.residency.onRead = () => {
+      this.figures.coldReads[0]++;
+    };
     this.catalog = catalog;
     this.feed = catalog.feed;
     this.catalogFigures = catalogFigures;
@@ -376,15 +382,8 @@ export class LocalVault implements Vault {
   }
 
   stats(): VaultStats {
-    const sum = (value: (queue: ShardQueue) => number): number =>
-      this.queues.reduce((total, queue) => total + value(queue), 0);
     return {
       shards: this.memories.map((memory, shard) => readFigures(shard, memory)),
-      queuedWrites: sum((queue) => queue.queuedWrites),
-      queuedBytes: sum((queue) => queue.queuedBytes),
-      batches: sum((queue) => queue.batches),
-      batchedWrites: sum((queue) => queue.batchedWrites),
-      coldReads: this.residency.reads,
       catalog: readCatalogFigures(this.catalogFigures),
     };
   }

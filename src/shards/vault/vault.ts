@@ -4,6 +4,7 @@
  */
 import type { ShardStats } from "../../engine/figures/stats.ts";
 import type { Gatherings } from "../../util/gathering/gatherings.ts";
+import type { FrontFigures } from "../arena/front-figures.ts";
 import type { KeyBytes, Upload, WriteDone, WriteHead } from "../arena/write.ts";
 import type { CatalogClient } from "../catalog/client.ts";
 import type { CatalogStats } from "../catalog/thread.ts";
@@ -80,13 +81,6 @@ export interface ValueReader {
 
 export interface VaultStats {
   shards: ShardStats[];
-  /** Writes waiting for the batch in flight, over all threads. */
-  queuedWrites: number;
-  queuedBytes: number;
-  batches: number;
-  batchedWrites: number;
-  /** Reads from the disk for what was not in memory. */
-  coldReads: number;
   /** Of all keys in order; left out where there are none. */
   catalog?: CatalogStats;
 }
@@ -131,6 +125,8 @@ export interface Vault {
   readonly feed?: Pick<FeedClient, "ask" | "cancel">;
   /** Where bodies of this front are gathered that do not come in one piece. */
   readonly gatherings: Gatherings;
+  /** What this front counts. */
+  readonly figures: FrontFigures;
   stats(): VaultStats;
   /** Finishes what is in flight, syncs, releases everything. Later writes fail with "stopping". */
   close(): Promise<void>;

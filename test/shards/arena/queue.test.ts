@@ -92,6 +92,7 @@ for (const patient of [false, true]) {
     const random = new Random(randomSeed(t));
     const queue = play(t, patient, () => (random.below(2) === 0 ? random.below(3) : 0));
     let open = 0;
+    let submitted = 0;
     let round = 0;
     for (; round < 60; round++) {
       const follows = random.below(2) === 0;
@@ -106,13 +107,18 @@ for (const patient of [false, true]) {
         };
         const submit = (): void => {
           open++;
+          submitted++;
           assert.ok(queue.submit(emptyOperation(), done));
+          assert.equal(queue.figures.queuedWrites[0], queue.queuedWrites);
         };
         for (let count = 1 + random.below(200); count > 0; count--) submit();
       });
       if (random.below(2) === 0) await new Promise((resolve) => setTimeout(resolve, random.below(3)));
     }
     assert.equal(queue.queuedWrites, 0);
+    const { queuedWrites, queuedBytes, batches, batchedWrites } = queue.figures;
+    assert.deepEqual([queuedWrites[0], queuedBytes[0], batchedWrites[0]], [0, 0, submitted]);
+    assert.ok(batches[0] > 0 && batches[0] <= submitted);
   });
 }
 

@@ -106,7 +106,7 @@ test("cold: what is not in memory is read beside the event loop, and right", asy
     const first = await open(directory.path);
     await fill(first);
     assert.equal((await lookUp(first, "k1")).value.toString(), textOf(1));
-    assert.equal(first.stats().coldReads, 0, "what was just written is in memory");
+    assert.equal(first.figures.coldReads[0], 0, "what was just written is in memory");
     await first.close();
     // The system reads ahead as it likes: while this process had to wait, all that is read below.
     for (let attempt = 1, isCold = false; !isCold; attempt++) {
@@ -117,9 +117,9 @@ test("cold: what is not in memory is read beside the event loop, and right", asy
       isCold = cold > 0 || missingPages(directory.path) === missing;
       t.diagnostic(`${cold} cold reads`);
       assert.ok(isCold || attempt < ATTEMPTS);
-      assert.equal(vault.stats().coldReads, cold);
+      assert.equal(vault.figures.coldReads[0], cold);
       for (let number = 0; number < KEYS; number += 3) await lookUp(vault, `k${number}`);
-      assert.equal(vault.stats().coldReads, cold, "what was read stays in memory");
+      assert.equal(vault.figures.coldReads[0], cold, "what was read stays in memory");
       await vault.close();
     }
   } finally {
