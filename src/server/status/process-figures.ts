@@ -22,8 +22,8 @@ const MICROS_PER_SECOND = 1e6;
 const MS_PER_SECOND = 1000;
 
 /**
- * When the process began, in seconds since 1970. Each thread would find another fraction of a millisecond, which
- * looks like a restart: the main one tells the others.
+ * When the process began, in seconds since 1970. Each thread would find another fraction of a millisecond,
+ * which looks like a restart: the main one tells the others.
  */
 export const processStart = { seconds: (Date.now() - process.uptime() * MS_PER_SECOND) / MS_PER_SECOND };
 
