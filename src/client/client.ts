@@ -243,7 +243,7 @@ export class MinivaultClient {
   private async change<T>(
     key: string,
     given: Body,
-    options: PatchOptions,
+    options: PatchOptions & Pick<IncrementOptions, "ttl">,
     append = false,
   ): Promise<Patched<T>> {
     const { ttl, once, signal } = options;

@@ -240,7 +240,7 @@ describe("client: one node", () => {
       { op: "patch", key: "p/doc", change: { b: null, increment: 1 } },
       { op: "patch", key: "p/doc", change: [{ op: "replace", path: "/a", value: 3 }] },
       { op: "put", key: "p/list", value: [1] },
-      { op: "append", key: "p/list", value: { 2: 2 }, ttl: 60 },
+      { op: "append", key: "p/list", value: { 2: 2 } },
       { op: "append", key: "p/list", value: 3 },
       { op: "put", key: "p/bytes", value: new Uint8Array([1]).buffer },
       { op: "append", key: "p/bytes", value: new Uint8Array([2]) },

@@ -67,12 +67,11 @@ export interface WriteOptions extends Signalled, Conditions, Life, Once {
 
 export interface DeleteOptions extends Signalled, Conditions, Once {}
 
-export interface PatchOptions extends Signalled, Conditions, Once {
-  /** Of a value that the patch creates. */
-  ttl?: number | string;
-}
+export interface PatchOptions extends Signalled, Conditions, Once {}
 
 export interface IncrementOptions extends PatchOptions {
+  /** Of a counter that begins with it. */
+  ttl?: number | string;
   /** From where a key that is not there yet begins; 0 when left out, null: then it is an error. */
   initial?: number | bigint | null;
   min?: number | bigint;
