@@ -78,14 +78,15 @@ export function handlersOf(
     ...writes,
     post: (res, req) => (reservedPost(context, req, posts) ?? writes.post)(res, req),
     other: (res, req) => {
-      if (targetOf(context, req) === TARGET_KEY && req.getCaseSensitiveMethod() === "PATCH") {
+      const method = req.getCaseSensitiveMethod();
+      if (targetOf(context, req) === TARGET_KEY && method === "PATCH") {
         patch(res, req);
         return;
       }
       if (raw.lock(res, req)) return;
       const declared = lengthToTake(context.meter, OTHER, res, req);
       if (declared === null) return;
-      const { code, options: errorOptions } = others.refusalOf(targetOf(context, req));
+      const { code, options: errorOptions } = others.refusalOf(targetOf(context, req), method);
       context.meter.count(OTHER, refuse(res, code, declared, errorOptions));
     },
   };

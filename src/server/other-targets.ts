@@ -91,6 +91,8 @@ function rootDocument({ role, version }: NodeFacts, remembers: boolean): object 
   };
 }
 
+const METHODS_OF_KEYS: readonly string[] = ["PUT", "POST", "PATCH", "DELETE"];
+
 /** The path of each target that is not a path of its own. */
 const TEMPLATES: Readonly<Record<number, string>> = {
   [TARGET_ROOT]: "/",
@@ -107,7 +109,9 @@ const TEMPLATES: Readonly<Record<number, string>> = {
  * @param methods those of each path
  */
 function createRefusals(key: KeyBytes, methods: ReadonlyMap<string, string>): RefuseOther {
-  return (target) => {
+  return (target, method = "PUT") => {
+    // Mostly whoever writes here has left a key out.
+    if (target === TARGET_ROOT && METHODS_OF_KEYS.includes(method)) return { code: "bad_key" };
     switch (target) {
       case TARGET_BAD_KEY:
       case TARGET_EMPTY_KEY:
@@ -116,10 +120,8 @@ function createRefusals(key: KeyBytes, methods: ReadonlyMap<string, string>): Re
         return { code: "key_too_long" };
       default: {
         const allow = methods.get(TEMPLATES[target] ?? pathOf(key));
-        const headers = [["Allow", allow ?? ""]] as const;
-        // Mostly whoever comes here has left a key out.
-        const detail = target === TARGET_ROOT ? "a key follows the slash" : "";
-        if (allow !== undefined) return { code: "method_not_allowed", options: { headers, detail } };
+        if (allow !== undefined)
+          return { code: "method_not_allowed", options: { headers: [["Allow", allow]] } };
         return {
           code: "not_found",
           options: { detail: "this path is reserved; /_kv/<key> reaches every key" },

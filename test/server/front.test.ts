@@ -79,7 +79,6 @@ test("methods: anything else is 405 with Allow, or 404 on a reserved path", asyn
       assert.equal((await call(method, "/health")).headers.allow, "GET, HEAD");
       const root = await call(method, "/");
       assert.deepEqual([root.status, root.headers.allow], [405, "GET, HEAD"]);
-      assert.match(root.json().error, /a key follows the slash/);
       assert.equal((await call(method, "/_ui")).status, 404);
       assert.equal((await call(method, "/%zz")).status, 400);
     }

@@ -48,7 +48,8 @@ export interface Refusal {
 }
 
 /** What is wrong with a path that is not a key, for a write. */
-export type RefuseOther = (target: number) => Refusal;
+/** @param method left out: one of those that write keys */
+export type RefuseOther = (target: number, method?: string) => Refusal;
 
 /** What the headers already rule out, or null; fills in kind and type of the value. */
 export type Judge = (req: Req, target: number, lines: HeadLines, headers: WriteHeaders) => Refusal | null;
