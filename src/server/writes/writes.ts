@@ -47,8 +47,10 @@ export interface Refusal {
   options?: ErrorOptions;
 }
 
-/** What is wrong with a path that is not a key, for a write. */
-/** @param method left out: one of those that write keys */
+/**
+ * What is wrong with a path that is not a key, for a write.
+ * @param method left out: one of those that write keys
+ */
 export type RefuseOther = (target: number, method?: string) => Refusal;
 
 /** What the headers already rule out, or null; fills in kind and type of the value. */
