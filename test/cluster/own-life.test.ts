@@ -4,9 +4,10 @@ import { mkdtempSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { decodeLife, type Life } from "../../src/cluster/identity/life.ts";
-import { Lives } from "../../src/cluster/identity/lives.ts";
+import { type Known, Lives } from "../../src/cluster/identity/lives.ts";
 import { OwnLife } from "../../src/cluster/identity/own-life.ts";
 import { RunFile } from "../../src/cluster/identity/run-file.ts";
+import { Placement } from "../../src/cluster/layout/groups.ts";
 import type { Layout } from "../../src/cluster/layout/layout.ts";
 import { firstLayout } from "../../src/cluster/layout/steps.ts";
 import { loadHash } from "../../src/util/hash.ts";
@@ -23,10 +24,18 @@ const MINUTES = 60_000;
 
 const ALONE = () => firstLayout([{ id: URL_, url: URL_, region: "eu", host: "c", state: "active" }], 1);
 
-function started(answers: () => boolean, layout: Layout | null = ALONE()) {
+const nobody = (): Promise<Known> => Promise.reject(new Error("nobody is asked"));
+
+/** Until it has asked the others. */
+async function proven({ told }: { told: { proven: number } }): Promise<void> {
+  while (told.proven === 0) await new Promise((resolve) => setImmediate(resolve));
+}
+
+function started(answers: () => boolean, layout: Layout | null = ALONE(), hello = nobody, isMember = false) {
   const directory = mkdtempSync(path.join(folder, "own-"));
   const store = {
-    ...{ url: URL_, layout, placement: null, member: STORE, incarnation: 1, isWhole: true },
+    ...{ url: URL_, layout, placement: layout === null ? null : new Placement(layout), member: STORE },
+    ...{ incarnation: 1, isWhole: true },
     setWhole(isWhole: boolean) {
       store.isWhole = isWhole;
     },
@@ -38,7 +47,7 @@ function started(answers: () => boolean, layout: Layout | null = ALONE()) {
   const quiet = () => {};
   const own = new OwnLife({
     ...{ store, run: new RunFile(directory, "boot", true), openedEnds: [], proofWaitMs: undefined },
-    hello: () => Promise.reject(new Error("nobody is asked")),
+    hello,
     log: { info: quiet, warn: quiet, error: quiet },
     onProven: () => void told.proven++,
     async isReached() {
@@ -46,7 +55,7 @@ function started(answers: () => boolean, layout: Layout | null = ALONE()) {
       return answers();
     },
   });
-  own.start(false);
+  own.start(isMember);
   return { own, store, told };
 }
 
@@ -94,7 +103,8 @@ test("own life: what a wiped node had sent before comes late, and is taken for t
 test("own life: a later start of the same store, and another process under the URL, keep it fenced", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const lives = new Lives(mkdtempSync(path.join(folder, "lives-")), () => {});
-  const twin = started(() => true);
+  const twin = started(() => true, ALONE(), nobody, true);
+  await proven(twin);
   lives.admit({ ...twin.own.life(), incarnation: 2, session: "0123456789abcdef" });
   twin.own.fence(lives.refusalOf(twin.own.life(), "to the master"));
   assert.match(String(twin.own.fenced), /a later start of http:\/\/c:1 is known to the master/);
@@ -111,6 +121,30 @@ test("own life: a later start of the same store, and another process under the U
   assert.deepEqual([replaced.own.isProven, replaced.store.incarnation], [true, 2]);
   twin.own.close();
   replaced.own.close();
+});
+
+test("own life: who came in as one that nobody knew, and is refused as an earlier start, asks the others, and goes on once it has synchronised", async () => {
+  const lives = new Lives(mkdtempSync(path.join(folder, "lives-")), () => {});
+  const names = ["c", "d"].map((name) => `http://${name}:1`);
+  const nodes = names.map((url) => ({ ...ALONE().nodes[0], id: url, url, host: url }));
+  const known: Known = { incarnation: 5, doubt: false, marks: null, forgetful: false };
+  const came = started(
+    () => true,
+    firstLayout(nodes, 2),
+    () => Promise.resolve(known),
+  );
+  assert.equal(came.own.isProven, true, "it was no member when it started");
+  lives.admit({ ...came.own.life(), incarnation: 5, session: "2123456789abcdef" });
+  came.own.fence(lives.refusalOf(came.own.life(), "at http://d:1"));
+  assert.deepEqual([came.own.fenced, came.own.isProven], [null, false]);
+  await proven(came);
+  assert.deepEqual([came.own.isProven, came.store.incarnation, came.store.isWhole], [true, 6, false]);
+  assert.equal(lives.admit(came.own.life()), true);
+  // From now on somebody else is the later one.
+  lives.admit({ ...came.own.life(), incarnation: 7, session: "3123456789abcdef" });
+  came.own.fence(lives.refusalOf(came.own.life(), "at http://d:1"));
+  assert.match(String(came.own.fenced), /a later start of http:\/\/c:1 is known at/);
+  came.own.close();
 });
 
 test("own life: who is no member learns from the master that its store is an old copy, and counts its start above; a member is told by others", () => {

@@ -58,6 +58,8 @@ export class OwnLife {
   private session = drawSession();
   /** Whether nobody knows more of this store than it has itself; until then it does not vote. */
   private proven = false;
+  /** Whether the others have said so: of one that was no member when it started they were not asked. */
+  private hasAsked = false;
   private standing: Standing | null = null;
   private masterKnows: Known | null = null;
   /** Why this process must not serve any more, or null. */
@@ -105,7 +107,7 @@ export class OwnLife {
       doubt: run.doubt,
       settle: () => run.begin(),
       proven: () => {
-        this.proven = true;
+        this.proven = this.hasAsked = true;
         onProven();
       },
       info: (fields, text) => log.info(fields, text),
@@ -184,6 +186,11 @@ export class OwnLife {
   /** A later life of this node was met: `reason` is for a person. */
   fence(reason: string): void {
     if (this.fencedBy !== null) return;
+    // It came in as one that nobody knew, and somebody does: they are asked, as at the start of a member.
+    if (!this.hasAsked && !reason.startsWith(REPLACED)) {
+      this.prove();
+      return;
+    }
     this.fencedBy = reason;
     this.setup.log.error(
       { reason },
