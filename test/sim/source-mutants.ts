@@ -630,7 +630,12 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     test: "cluster/invitations.test.ts",
   },
   // What the last run may have lost does not matter.
-  { file: STANDING, from: "if (doubt === null && isEnough(", to: "if (isEnough(", ...IDENTITY },
+  {
+    file: STANDING,
+    from: "if ((doubt === null || this.isOld) && isEnough(",
+    to: "if (isEnough(",
+    ...IDENTITY,
+  },
   // Or is taken over from too few.
   {
     file: STANDING,

@@ -4,7 +4,7 @@
  * another one has served under its URL, looks whole; only others know better.
  *
  *   hello to all others ─► enough have answered, nobody knows more than the own log has ─► proven: it votes
- *        │                 └► somebody knows a later life, another store, or a longer log ─► old: it synchronises
+ *        │                 └► one knows a later life, another store, or a longer log ─► old: it synchronises
  *        └► too few for PROOF_WAIT_MS: the master is asked, then it votes and says so
  *
  * A store whose last run may have lost what it acknowledged (run-file.ts) does not prove itself so: it
@@ -82,36 +82,38 @@ export class Standing {
 
   private tick(): void {
     if (this.over) return;
-    if (this.isOld) {
-      this.end();
-      return;
-    }
-    const { self, placement, master } = this.setup;
+    const { self, placement, master, doubt } = this.setup;
     const placed = placement();
     if (placed === null) return;
     const known = master();
-    if (known !== null && this.judge("the master", known)) return;
-    const { doubt } = this.setup;
-    if (doubt === null && isEnough(placed, self, this.answered)) {
+    if (known !== null) this.judge("the master", known);
+    if (doubt !== null && canTakeOver(placed, self, this.answered)) this.mustSynchronise({ doubt }, MAY_LACK);
+    // Also an old one asks enough of them: its start has to count above the last one that any of them knows.
+    if ((doubt === null || this.isOld) && isEnough(placed, self, this.answered)) {
       this.end();
-      return;
-    }
-    if (doubt !== null && canTakeOver(placed, self, this.answered)) {
-      this.mustSynchronise({ doubt }, MAY_LACK);
       return;
     }
     const waitMs = this.setup.waitMs ?? PROOF_WAIT_MS;
     if (performance.now() - this.startedMs >= waitMs) {
-      this.setup.warn(
-        { waitMs, master: known === null ? "has not answered" : "knows nothing newer" },
-        doubt === null
-          ? "too few of the other nodes answer to tell whether this data directory is the newest: it counts as that; if it was put back from an old copy, empty it, so that it synchronises"
-          : `too few of the other nodes can make up for what this one may have lost, so it goes on with what it has: ${doubt}`,
-      );
+      if (!this.isOld) this.warnOfFew(known, waitMs);
       this.end();
       return;
     }
-    const { nodes, previous } = placed.layout;
+    this.askOthers(placed);
+  }
+
+  private warnOfFew(known: Known | null, waitMs: number): void {
+    const { doubt, warn } = this.setup;
+    warn(
+      { waitMs, master: known === null ? "has not answered" : "knows nothing newer" },
+      doubt === null
+        ? "too few of the other nodes answer to tell whether this data directory is the newest: it counts as that; if it was put back from an old copy, empty it, so that it synchronises"
+        : `too few of the other nodes can make up for what this one may have lost, so it goes on with what it has: ${doubt}`,
+    );
+  }
+
+  private askOthers({ layout: { nodes, previous } }: Placement): void {
+    const { self } = this.setup;
     for (const { id } of [...nodes, ...(previous?.nodes ?? [])])
       if (id !== self && !this.answered.has(id) && !this.asking.has(id)) void this.ask(id);
   }
@@ -120,7 +122,9 @@ export class Standing {
     this.asking.add(node);
     try {
       const known = await this.setup.hello(node);
-      if (this.over || this.judge(node, known) || known.forgetful) return;
+      if (this.over) return;
+      this.judge(node, known);
+      if (known.forgetful) return;
       this.answered.add(node);
       this.asking.delete(node);
       this.tick();
@@ -132,20 +136,18 @@ export class Standing {
     }
   }
 
-  /** Takes in what somebody knows. True: the store is old, and everything is said. */
-  private judge(from: string, known: Known): boolean {
+  /** Takes in what somebody knows. */
+  private judge(from: string, known: Known): void {
     const { life, ends } = this.setup;
     const reason = whyOld(life(), ends, known);
-    if (reason === null) return false;
+    if (reason === null) return;
     this.above = Math.max(this.above, known.incarnation);
     this.mustSynchronise({ from, reason }, NOT_NEWEST);
-    return true;
   }
 
   private mustSynchronise(fields: object, text: string): void {
     if (!this.isOld) this.setup.warn(fields, text);
     this.isOld = true;
-    this.end();
   }
 
   private end(): void {

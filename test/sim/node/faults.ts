@@ -53,6 +53,8 @@ export const MAJORITY_DEAD: Fault = "majorityDead";
 /** How often an operator looks after the cluster in the end, and how long a move may take. */
 const OPERATOR_MS = 3000;
 const MOVE_MS_MAX = 60_000;
+/** So long he waits for a majority, before he goes on with what is left. */
+const STUCK_MS_MAX = 90_000;
 
 const CLOCK_STEPS_MS = [1500, 20_000, 70_000, 3_600_000, 8 * 3_600_000];
 
@@ -63,10 +65,12 @@ export class Faults {
   /** Whose data is not whole just now, as far as this has seen to it. */
   private damaged: SimWorker | null = null;
   over = false;
-  /** The operator saw no way out but to go on with what is left, though others might have acknowledged more. */
+  /** The operator saw no way out but `recover`, though nobody was dead. */
   hasRecovered = false;
   /** The move that the operator has seen, and since when. */
   private moving: { epoch: number; sinceMs: number } | null = null;
+  /** Since when no majority is left, as the operator sees it. */
+  private stuckSinceMs: number | null = null;
 
   constructor(cluster: SimCluster, spanMs: number) {
     this.cluster = cluster;
@@ -106,9 +110,13 @@ export class Faults {
       const { missing, stuck } = steward.absence(nowMs);
       if (steward.layout?.previous == null || this.moving?.epoch !== epoch)
         this.moving = { epoch, sinceMs: nowMs };
-      if (stuck > 0 && missing.every((url) => dead.includes(url))) {
+      if (stuck === 0) this.stuckSinceMs = null;
+      else this.stuckSinceMs ??= nowMs;
+      const isStuck = this.stuckSinceMs !== null && nowMs - this.stuckSinceMs > STUCK_MS_MAX;
+      if (isStuck && missing.every((url) => dead.includes(url))) {
         steward.orders.recover(nowMs, epoch, missing);
-        this.hasRecovered = true;
+        // Of two, one that is dead for good is a majority.
+        this.hasRecovered ||= missing.length === 0;
       } else if (nowMs - this.moving.sinceMs > MOVE_MS_MAX) steward.orders.abandon(nowMs, epoch);
       else for (const url of dead) if (steward.isMember(url)) steward.orders.remove(nowMs, url);
     });
