@@ -115,8 +115,8 @@ export class Faults {
       const isStuck = this.stuckSinceMs !== null && nowMs - this.stuckSinceMs > STUCK_MS_MAX;
       if (isStuck && missing.every((url) => dead.includes(url))) {
         steward.orders.recover(nowMs, epoch, missing);
-        // Of two, one that is dead for good is a majority.
-        this.hasRecovered ||= missing.length === 0;
+        // Of two, one that is dead, or has an old disk, is a majority.
+        this.hasRecovered ||= missing.length === 0 && (steward.layout?.nodes.length ?? 0) > 2;
       } else if (nowMs - this.moving.sinceMs > MOVE_MS_MAX) steward.orders.abandon(nowMs, epoch);
       else for (const url of dead) if (steward.isMember(url)) steward.orders.remove(nowMs, url);
     });
