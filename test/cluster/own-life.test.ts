@@ -134,6 +134,7 @@ test("own life: who came in as one that nobody knew, and is refused as an earlie
     () => Promise.resolve(known),
   );
   assert.equal(came.own.isProven, true, "it was no member when it started");
+  came.store.setWhole(false);
   lives.admit({ ...came.own.life(), incarnation: 5, session: "2123456789abcdef" });
   came.own.fence(lives.refusalOf(came.own.life(), "at http://d:1"));
   assert.deepEqual([came.own.fenced, came.own.isProven], [null, false]);

@@ -186,8 +186,10 @@ export class OwnLife {
   /** A later life of this node was met: `reason` is for a person. */
   fence(reason: string): void {
     if (this.fencedBy !== null) return;
-    // It came in as one that nobody knew, and somebody does: they are asked, as at the start of a member.
-    if (!this.hasAsked && !reason.startsWith(REPLACED)) {
+    // It came in as one that nobody knew, its data is not whole, and somebody knows it: they are asked, as at
+    // the start of a member. What is whole may have a twin, which came later.
+    const isOldCopy = !this.hasAsked && !this.setup.store.isWhole;
+    if (isOldCopy && !reason.startsWith(REPLACED)) {
       this.prove();
       return;
     }
