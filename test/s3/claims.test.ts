@@ -1,25 +1,13 @@
 /** What clients say of an upload, for it to be verified: sizes, checksums and their types, of its parts and of the whole. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { crc32 } from "node:zlib";
-import { closeConnections } from "../rest/client.ts";
-import { type Answer, ask, codeOf, type S3Server, type Sent, startS3 } from "./harness.ts";
+import { type Answer, codeOf, s3OfFile } from "./harness.ts";
 
 const BODY = "a part";
 const OTHER = "another";
-let server: S3Server;
-before(async () => {
-  server = await startS3();
-  assert.equal((await q("PUT", "/claims")).status, 200);
-});
-after(async () => {
-  closeConnections();
-  await server.dispose();
-});
-
-const q = (method: string, target: string, more: Partial<Sent> = {}): Promise<Answer> =>
-  ask(server.s3Port, { method, target, ...more });
+const { q } = s3OfFile("claims");
 
 const sums = {
   crc32: (text: string): string => {

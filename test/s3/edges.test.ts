@@ -1,27 +1,11 @@
 /** What programs seldom send, as raw requests: keys of any characters, lists from anywhere, requests that are cut or repeated. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { Random, randomSeed } from "../random.ts";
-import { closeConnections } from "../rest/client.ts";
-import { type Answer, ask, codeOf, type S3Server, type Sent, startS3 } from "./harness.ts";
+import { type Answer, codeOf, s3OfFile } from "./harness.ts";
 
-let server: S3Server;
-before(async () => {
-  server = await startS3();
-});
-after(async () => {
-  closeConnections();
-  await server.dispose();
-});
-
-const q = (method: string, target: string, more: Partial<Sent> = {}): Promise<Answer> =>
-  ask(server.s3Port, { method, target, ...more });
-
-async function bucket(name: string): Promise<string> {
-  assert.equal((await q("PUT", `/${name}`)).status, 200);
-  return `/${name}`;
-}
+const { q, bucket } = s3OfFile();
 
 const byBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
 const encoded = (key: string): string =>

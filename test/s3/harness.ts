@@ -1,5 +1,7 @@
 /** A node with its S3 interface, clients of it, and requests that are signed by hand. */
+import assert from "node:assert/strict";
 import http from "node:http";
+import { after, before } from "node:test";
 import { S3Client } from "@aws-sdk/client-s3";
 import {
   ALGORITHM,
@@ -11,6 +13,7 @@ import {
   signingKey,
   stringToSign,
 } from "../../src/s3/signature/canonical.ts";
+import { closeConnections } from "../rest/client.ts";
 import { type Server, type ServerOptions, startServer, waitUntil } from "../rest/server.ts";
 
 export const KEY = "a-key-of-sixteen-letters-or-more";
@@ -44,6 +47,27 @@ export async function startS3(options: ServerOptions = {}): Promise<S3Server> {
   return Object.defineProperty(server, "s3Port", {
     get: () => printedS3Port(server.log()),
   }) as unknown as S3Server;
+}
+
+/** A node with these buckets for all tests of a file, and requests to its S3. For the file's top level. */
+export function s3OfFile(...buckets: string[]) {
+  let server: S3Server;
+  before(async () => {
+    server = await startS3();
+    for (const name of buckets) await bucket(name);
+  });
+  after(async () => {
+    closeConnections();
+    await server.dispose();
+  });
+  const q = (method: string, target: string, more: Partial<Sent> = {}): Promise<Answer> =>
+    ask(server.s3Port, { method, target, ...more });
+  /** Makes a bucket; answers its path. */
+  const bucket = async (name: string): Promise<string> => {
+    assert.equal((await q("PUT", `/${name}`)).status, 200);
+    return `/${name}`;
+  };
+  return { q, bucket };
 }
 
 export interface Credentials {

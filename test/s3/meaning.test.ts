@@ -1,26 +1,10 @@
 /** What a request says is understood, or refused, and never passed over: sources of copies, parameters, headers, dates, XML. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { readDocument } from "../../src/s3/protocol/xml.ts";
-import { closeConnections } from "../rest/client.ts";
-import { type Answer, ask, codeOf, type S3Server, type Sent, startS3 } from "./harness.ts";
+import { codeOf, s3OfFile } from "./harness.ts";
 
-let server: S3Server;
-before(async () => {
-  server = await startS3();
-});
-after(async () => {
-  closeConnections();
-  await server.dispose();
-});
-
-const q = (method: string, target: string, more: Partial<Sent> = {}): Promise<Answer> =>
-  ask(server.s3Port, { method, target, ...more });
-
-async function bucket(name: string): Promise<string> {
-  assert.equal((await q("PUT", `/${name}`)).status, 200);
-  return `/${name}`;
-}
+const { q, bucket } = s3OfFile();
 
 test("s3: the source of a copy is percent-encoded as a whole, its slashes, too", async () => {
   const at = await bucket("sources");

@@ -1,7 +1,6 @@
 /**
  * `minivault accept-loss DIR`: lets a node that is alone go on without slabs that are lost for good.
  */
-
 import { readClusterFile } from "../../cluster/layout/cluster-file.ts";
 import { acceptLoss, type ShardLoss, surveyLoss } from "../../engine/check/accept-loss.ts";
 import { lockDirectory } from "../../engine/directory/lock.ts";

@@ -1,5 +1,4 @@
 /** `minivault upgrade DIR`: raises the format of a data directory that no node runs on. */
-
 import { lockDirectory } from "../../engine/directory/lock.ts";
 import { upgradeStoreFile } from "../../engine/directory/store-file.ts";
 import { nodeIo } from "../../engine/slabs/io.ts";

@@ -87,7 +87,7 @@ export class Standing {
     if (placed === null) return;
     const known = master();
     if (known !== null) this.judge("the master", known);
-    if (doubt !== null && canTakeOver(placed, self, this.answered)) this.mustSynchronise({ doubt }, MAY_LACK);
+    if (doubt !== null && canTakeOver(placed, self, this.answered)) this.markOld({ doubt }, MAY_LACK);
     // Also an old one asks enough of them: its start has to count above the last one that any of them knows.
     if ((doubt === null || this.isOld) && isEnough(placed, self, this.answered)) {
       this.end();
@@ -142,10 +142,10 @@ export class Standing {
     const reason = whyOld(life(), ends, known);
     if (reason === null) return;
     this.above = Math.max(this.above, known.incarnation);
-    this.mustSynchronise({ from, reason }, NOT_NEWEST);
+    this.markOld({ from, reason }, NOT_NEWEST);
   }
 
-  private mustSynchronise(fields: object, text: string): void {
+  private markOld(fields: object, text: string): void {
     if (!this.isOld) this.setup.warn(fields, text);
     this.isOld = true;
   }
