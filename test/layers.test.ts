@@ -64,6 +64,7 @@ const LAYERS = [
     "server/reads",
     "server/later",
     "server/access",
+    "server/uws",
     "server/http",
     "server/status",
     "server/describe",

@@ -27,7 +27,6 @@ import type { Handlers, HttpOptions, Res, TlsFiles } from "./http/http.ts";
 import { Pacer } from "./http/pace.ts";
 import { sendError, sendWriteResult } from "./http/reply.ts";
 import { createKeyScratch } from "./http/target.ts";
-import { createHttp } from "./http/uws.ts";
 import { Vigil } from "./http/vigil.ts";
 import { idle } from "./idle.ts";
 import { failureOf } from "./later/failure.ts";
@@ -41,6 +40,7 @@ import { createPeerRoutes } from "./peers/peer-routes.ts";
 import type { NodeFacts } from "./status/facts.ts";
 import { Meter, VERB_OF } from "./status/meter.ts";
 import { REFUSING_CONNECTIONS } from "./status/stats.ts";
+import { createHttp } from "./uws/uws.ts";
 
 /** How long `close` waits for requests that are under way. */
 const CLOSE_DEADLINE_MS = 10_000;

@@ -7,6 +7,7 @@ import { stackOf } from "../../platform/system-error.ts";
 import type { FrontContext, RequestNotes } from "../../server/http/context.ts";
 import type { Res } from "../../server/http/http.ts";
 import { Linger, SWALLOW_BYTES_MAX } from "../../server/http/linger.ts";
+import { writePiece } from "../../server/lines/pieces.ts";
 import type { HashPool } from "../hashing/hash-pool.ts";
 import { knownError, S3Error } from "../protocol/errors.ts";
 import { type Place, storeKey } from "../protocol/names.ts";
@@ -221,12 +222,15 @@ export class Exchange {
     } finally {
       clearInterval(timer);
     }
-    if (!isBegun) this.sendElement(element);
-    else
-      this.send((res) => {
-        res.end(element);
-        return 200;
-      });
+    if (!isBegun) {
+      this.sendElement(element);
+      return;
+    }
+    if (this.isOpen) writePiece(this.res, element);
+    this.send((res) => {
+      res.end();
+      return 200;
+    });
   }
 
   private errorElement(error: unknown): string {

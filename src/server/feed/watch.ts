@@ -16,6 +16,7 @@ import { WATCHER_BYTES_MAX } from "../../util/limits.ts";
 import type { Res } from "../http/http.ts";
 import { type Paced, STALL_MS } from "../http/pace.ts";
 import { sendError, statusLine } from "../http/reply.ts";
+import { writePiece } from "../lines/pieces.ts";
 import { sourceOf } from "../list/list-source.ts";
 import { GET } from "../status/meter.ts";
 import type { Asked, Asker } from "./fan-out.ts";
@@ -119,7 +120,7 @@ export class Watch implements Watcher, Paced, Asker {
 
   tell(told: Told): void {
     this.toldMs = told.atMs;
-    this.res.cork(() => this.reply(told));
+    this.reply(told);
   }
 
   /** The first answer decides what becomes of the request. */
@@ -133,7 +134,7 @@ export class Watch implements Watcher, Paced, Asker {
         this.place = null;
         this.ask(0, this.first);
       } else if (this.begun) this.reset(answer);
-      else this.finish(sendError(this.res, answer.code, { detail: answer.detail }));
+      else this.refuse(answer);
       return;
     }
     if (isFresh && this.query.initial) {
@@ -159,10 +160,8 @@ export class Watch implements Watcher, Paced, Asker {
     const question: ListQuestion = { kind: "list", range: initial, limit: INITIAL_KEYS, values, lines: true };
     void source.ask(question, "quorum").then((answer) => {
       if (!this.isOpen) return;
-      this.res.cork(() => {
-        if (answer.kind === "refused") this.reset(answer);
-        else this.listed(answer);
-      });
+      if (answer.kind === "refused") this.reset(answer);
+      else this.listed(answer);
     });
   };
 
@@ -224,10 +223,12 @@ export class Watch implements Watcher, Paced, Asker {
   private write(text: string | Uint8Array): void {
     if (!this.begun) {
       this.begun = true;
-      this.res.writeStatus(this.setup.context.varies ? `${HEAD}\r\nVary: Authorization` : HEAD);
-      this.res.write(`retry: ${RETRY_MS}\n\n`);
+      this.res.cork(() => {
+        this.res.writeStatus(this.setup.context.varies ? `${HEAD}\r\nVary: Authorization` : HEAD);
+        this.res.write(`retry: ${RETRY_MS}\n\n`);
+      });
     }
-    if (text.length === 0 || this.res.write(text)) return;
+    if (text.length === 0 || writePiece(this.res, text)) return;
     this.writable = false;
     this.waitsSinceMs = performance.now();
   }
@@ -244,14 +245,17 @@ export class Watch implements Watcher, Paced, Asker {
 
   stop(): void {
     if (!this.isOpen) return;
-    this.res.cork(() => {
-      if (!this.begun) {
-        this.finish(sendError(this.res, "stopping"));
-        return;
-      }
-      if (this.owesPlace) this.write(progressAt(this.place));
-      this.end();
-    });
+    if (!this.begun) {
+      this.refuse({ code: "stopping", detail: "" });
+      return;
+    }
+    if (this.owesPlace) this.write(progressAt(this.place));
+    this.end();
+  }
+
+  /** Before anything was said. */
+  private refuse({ code, detail }: Pick<FeedRefusal, "code" | "detail">): void {
+    this.res.cork(() => this.finish(sendError(this.res, code, { detail })));
   }
 
   private end(): void {

@@ -1,12 +1,14 @@
 /**
- * What the rest of the front may use of uWebSockets.js (uws.ts is its door): the interfaces below, which the
+ * What the rest of the front may use of uWebSockets.js (../uws is its door): the interfaces below, which the
  * native objects satisfy, and its traps.
  *
  * Rules of uWS that every user of `Req` and `Res` keeps:
  * - `Req` lives on the C++ stack: read what you need before the handler returns.
  * - A handler that does not answer before it returns must have called `onAborted`, or uWS ends the process.
  * - `Res` is invalid after the answer is complete and after `onAborted`; every call on it then throws.
- * - Writes outside a handler go into `cork`, or each piece becomes a system call of its own.
+ * - Writes outside a handler go into `cork`, or each piece becomes a system call of its own. But a piece that
+ *   is larger than the rest of its 16 KiB is lost there when the socket takes nothing at that moment: what is
+ *   written by `write` goes by lines/pieces.ts.
  * - A chunk given to `onData` is detached when the callback returns.
  * - A request that arrives while the one before it on the same connection is unanswered closes the
  *   connection: documented, and never a wrong answer. So does the end of a client's sending side.
@@ -58,7 +60,10 @@ export interface Res {
    * wait for `onWritable`. Never an empty piece: that ends the answer.
    */
   write(piece: Text): boolean;
-  /** Completes the answer; copies what the socket does not take at once. */
+  /**
+   * Completes the answer. What the socket does not take at once is copied and sent later; where it takes
+   * nothing, because the client reads nothing, the connection is closed (see uws.ts).
+   */
   end(body?: Text, closeConnection?: boolean): Res;
   /**
    * Completes an answer to HEAD, or a 304. Takes no length: with one, this version of uWS keeps the request

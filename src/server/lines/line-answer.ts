@@ -9,6 +9,7 @@ import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError, sendJson, statusLine } from "../http/reply.ts";
 import type { Failure } from "../later/failure.ts";
+import { writePiece } from "./pieces.ts";
 
 /** Progress is told so often. */
 const PROGRESS_MS = 1000;
@@ -128,14 +129,18 @@ export class LineAnswer implements Paced {
   private end(status: number, document: object, head = status): number {
     const { res, progress } = this;
     if (!this.isOpen) return status;
-    res.cork(() => {
-      if (progress === null) {
-        sendJson(res, status, document, false);
-        return;
-      }
-      this.begin(head);
-      res.end(Buffer.from(`${JSON.stringify(document)}\n`));
-    });
+    if (progress === null) res.cork(() => sendJson(res, status, document, false));
+    else {
+      const line = Buffer.from(`${JSON.stringify(document)}\n`);
+      if (this.begun) {
+        writePiece(res, line);
+        res.end();
+      } else
+        res.cork(() => {
+          this.begin(head);
+          res.end(line);
+        });
+    }
     this.leave(status);
     return status;
   }

@@ -10,12 +10,13 @@ import { sendError } from "../http/reply.ts";
 import type { Failure } from "../later/failure.ts";
 import { GET } from "../status/meter.ts";
 import { leaveFront } from "./line-answer.ts";
+import { SMALL_PIECE, writePiece } from "./pieces.ts";
 
 /** White space between two lines, or two elements of an array, means nothing. */
 const BLANK = Buffer.from("\n");
 
 export interface StreamOwner {
-  /** All that was sent is with the system: there is room for the next piece. Called within `cork`. */
+  /** All that was sent is with the system: there is room for the next piece. */
   onRoom(): void;
   /** The answer is over, in whatever way. */
   onOver?(): void;
@@ -66,30 +67,24 @@ export class StreamedAnswer implements Paced {
     return this.room;
   }
 
-  /** Runs what sends, so that it leaves at once; not at all where the answer is over. */
-  cork(send: () => void): void {
-    if (this.open) this.res.cork(send);
-  }
-
   /** Sends a piece, after status and headers. Nothing is to be sent before there is room again. */
   send(piece: Uint8Array): void {
-    this.begin();
-    // An empty piece would end the answer.
-    if (piece.length === 0 || this.res.write(piece)) return;
-    if (this.room) this.waitsSinceMs = performance.now();
-    this.room = false;
+    if (!this.open) return;
+    const rest = this.started ? piece : this.begin(piece);
+    if (rest.length > 0) this.noteRoom(writePiece(this.res, rest));
   }
 
   /** Sends the last piece. @param status what is counted */
   end(piece: Uint8Array, status = 200): void {
-    this.begin();
-    this.res.end(piece);
+    if (!this.open) return;
+    this.send(piece);
+    this.res.end();
     this.finish(status);
   }
 
   /** Before the first piece: an answer like any other. */
   refuse({ code, detail }: Failure): void {
-    this.cork(() => this.finish(sendError(this.res, code, { detail })));
+    if (this.open) this.res.cork(() => this.finish(sendError(this.res, code, { detail })));
   }
 
   /** Ends the connection: what was sent is to be taken for cut. */
@@ -99,12 +94,23 @@ export class StreamedAnswer implements Paced {
 
   beat(nowMs: number): void {
     if (!this.room && nowMs - this.waitsSinceMs > STALL_MS) this.res.close();
-    else if (this.started) this.res.cork(() => this.send(this.blank()));
+    else if (this.started) this.send(this.blank());
   }
 
-  private begin(): void {
-    if (!this.started) this.res.writeStatus(this.head);
+  /** Sends status and headers, with the beginning of the first piece. @returns its rest */
+  private begin(piece: Uint8Array): Uint8Array {
     this.started = true;
+    const first = piece.subarray(0, SMALL_PIECE);
+    this.res.cork(() => {
+      this.res.writeStatus(this.head);
+      if (first.length > 0) this.noteRoom(this.res.write(first));
+    });
+    return piece.subarray(first.length);
+  }
+
+  private noteRoom(hasRoom: boolean): void {
+    if (this.room && !hasRoom) this.waitsSinceMs = performance.now();
+    this.room &&= hasRoom;
   }
 
   /**
@@ -115,7 +121,7 @@ export class StreamedAnswer implements Paced {
     const blank = this.blank();
     this.waitsSinceMs = performance.now();
     this.room = blank.length === 0 || this.res.write(blank);
-    if (this.room) this.res.cork(() => this.owner.onRoom());
+    if (this.room) this.owner.onRoom();
   }
 
   private blank(): Uint8Array {

@@ -52,7 +52,7 @@ export class PagedStream<Question extends CatalogQuestion> {
     const goesOn = (): boolean => answer.begun && answer.isOpen;
     void askOn(source, pages.question(range), pages.consistency, goesOn).then((next) => {
       this.next = next as AnswerTo<Question> | Refused;
-      answer.cork(() => this.pump());
+      if (answer.isOpen) this.pump();
     });
   }
 

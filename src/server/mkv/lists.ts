@@ -116,10 +116,10 @@ class MkvList {
       if (refusal !== null) return refusal;
       const shown = page.keys.slice(0, this.limit - this.keys).map(textOf);
       if (shown.length < page.keys.length) next = textOf(page.keys[shown.length]);
-      answer.cork(() => answer.send(this.piece(shown)));
+      answer.send(this.piece(shown));
       await this.room();
     }
-    answer.cork(() => answer.end(Buffer.from(`${this.start}],"next":${next ?? '""'}}`)));
+    answer.end(Buffer.from(`${this.start}],"next":${next ?? '""'}}`));
     return null;
   }
 

@@ -85,6 +85,7 @@ export class Download implements Paced {
       }
       if (!this.holds(offset, offset)) return true;
       if (!taken) {
+        if (this.res.getWriteOffset() === 0) return this.cut();
         this.context.pacer.add(this);
         return false;
       }
@@ -118,11 +119,7 @@ export class Download implements Paced {
   };
 
   private readonly nextTurn = () => {
-    if (this.open) this.res.cork(this.pumpCorked);
-  };
-
-  private readonly pumpCorked = () => {
-    this.pump();
+    if (this.open) this.res.cork(() => this.pump());
   };
 
   /**
@@ -148,8 +145,14 @@ export class Download implements Paced {
 
   private breakOff(error: string, offset: number): void {
     this.context.log.error({ error, offset }, "a value broke off while it was being sent");
+    this.cut();
+  }
+
+  /** Also where earlier answers are unread (see uws.ts). */
+  private cut(): true {
     this.res.close();
     this.finish(false);
+    return true;
   }
 
   /**
@@ -157,15 +160,13 @@ export class Download implements Paced {
    * writable.
    */
   beat(nowMs: number): void {
-    this.res.cork(this.pumpCorked);
+    this.res.cork(() => this.pump());
     if (!this.open) return;
     const offset = this.res.getWriteOffset();
     if (offset !== this.progressOffset) {
       this.progressOffset = offset;
       this.progressMs = nowMs;
-    } else if (nowMs - this.progressMs > STALL_MS) {
-      this.res.close();
-    }
+    } else if (nowMs - this.progressMs > STALL_MS) this.res.close();
   }
 
   private finish(complete: boolean): void {

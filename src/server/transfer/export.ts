@@ -115,14 +115,14 @@ class Export {
       answer.refuse({ code: first.code, detail: first.message });
       return;
     }
-    answer.cork(() => answer.send(new Uint8Array(0)));
+    answer.send(new Uint8Array(0));
     const filled = this.fill(first).then(
       () => archive.end(),
       (error: Error) => archive.destroy(error),
     );
     try {
       await this.send();
-      answer.cork(() => answer.end(this.held));
+      answer.end(this.held);
     } catch (error) {
       if (answer.isOpen) this.breakOff(error as Error);
     }
@@ -213,10 +213,8 @@ class Export {
     const { answer, held } = this;
     const end = Math.max(0, piece.length - HELD_BYTES);
     this.held = copyOf(piece, end);
-    answer.cork(() => {
-      answer.send(held);
-      answer.send(piece.subarray(0, end));
-    });
+    answer.send(held);
+    answer.send(piece.subarray(0, end));
     while (answer.isOpen && !answer.hasRoom)
       await new Promise<void>((resolve) => {
         this.wake = resolve;

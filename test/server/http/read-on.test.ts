@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { test } from "node:test";
 import type { Res } from "../../../src/server/http/http.ts";
 import { Pacer } from "../../../src/server/http/pace.ts";
-import { createHttp } from "../../../src/server/http/uws.ts";
+import { createHttp } from "../../../src/server/uws/uws.ts";
 import { BodyFlow } from "../../../src/server/writes/body-flow.ts";
 
 const BODY_BYTES = 512 * 1024 * 1024;

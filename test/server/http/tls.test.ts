@@ -16,7 +16,7 @@ import { NodeHttp } from "../../../src/cluster/link/node-http.ts";
 import { PeerTls } from "../../../src/cluster/link/peer-tls.ts";
 import { startMaster } from "../../../src/master/master.ts";
 import { createLog } from "../../../src/platform/log.ts";
-import { createHttp } from "../../../src/server/http/uws.ts";
+import { createHttp } from "../../../src/server/uws/uws.ts";
 import { makeCertificates } from "../../certificate.ts";
 import { createClient, KEY, startNode } from "../../cluster/peer-harness.ts";
 import { until } from "../harness.ts";

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type FrontContext, InFlight } from "../../../src/server/http/context.ts";
 import type { Res } from "../../../src/server/http/http.ts";
+import { SMALL_PIECE } from "../../../src/server/lines/pieces.ts";
 import { StreamedAnswer } from "../../../src/server/lines/streamed-answer.ts";
 
 const MINUTE_MS = 60_000;
@@ -10,7 +11,8 @@ const PIECE = Buffer.from("piece");
 
 /** A connection whose buffer has room or not, and what was done to it. */
 function open() {
-  const connection = { hasRoom: true, log: [] as string[], counted: [] as string[], rooms: 0 };
+  const connection = { hasRoom: true, log: [] as string[], counted: [] as string[], rooms: 0, gathered: 0 };
+  let isCorked = false;
   let onAborted = (): void => {};
   let onWritable = (): boolean => true;
   const res = {
@@ -20,13 +22,18 @@ function open() {
     onWritable: (handler: () => boolean) => {
       onWritable = handler;
     },
-    cork: (run: () => void) => run(),
+    cork: (run: () => void) => {
+      isCorked = true;
+      run();
+      isCorked = false;
+    },
     writeStatus: (head: string) => connection.log.push(head),
     write: (bytes: Uint8Array) => {
+      if (isCorked) connection.gathered = Math.max(connection.gathered, bytes.length);
       connection.log.push(Buffer.from(bytes).toString());
       return connection.hasRoom;
     },
-    end: (bytes: Uint8Array) => connection.log.push(`${Buffer.from(bytes).toString()}.`),
+    end: () => connection.log.push("."),
     close: () => {
       connection.log.push("closed");
       onAborted();
@@ -75,7 +82,7 @@ test("streamed answers: there is room once all that was sent is with the system,
   writable();
   assert.deepEqual([answer.hasRoom, connection.rooms], [true, 1]);
   answer.end(PIECE);
-  assert.deepEqual(connection.log, ["head", "piece", "piece", "\n", "\n", "piece."]);
+  assert.deepEqual(connection.log, ["head", "piece", "piece", "\n", "\n", "piece", "."]);
   assert.deepEqual(connection.counted, ["not paced", "200"]);
 });
 
@@ -84,6 +91,17 @@ test("streamed answers: what fails before the first piece is an answer like any 
   answer.beat(performance.now());
   assert.deepEqual([answer.begun, connection.log], [false, []]);
   answer.cut();
-  answer.cork(() => assert.fail("nobody listens"));
+  answer.send(PIECE);
+  answer.end(PIECE);
   assert.deepEqual(connection.log, ["closed"]);
+});
+
+test("streamed answers: what is large is not gathered: what does not fit there is lost when the socket takes nothing", () => {
+  const { answer, connection } = open();
+  const pieces = [20_000, 10, 100_000, 4096, 4097].map((bytes, i) => Buffer.alloc(bytes, String(i)));
+  for (const piece of pieces) answer.send(piece);
+  answer.end(pieces[0]);
+  assert.equal(connection.gathered, SMALL_PIECE);
+  const sent = connection.log.slice(1).join("");
+  assert.equal(sent, `${Buffer.concat([...pieces, pieces[0]]).toString()}.`);
 });

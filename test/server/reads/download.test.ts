@@ -8,8 +8,8 @@ import { mapSlab, touchPages } from "../../../src/engine/slabs/maps.ts";
 import { type FrontContext, InFlight } from "../../../src/server/http/context.ts";
 import type { Res } from "../../../src/server/http/http.ts";
 import { Pacer } from "../../../src/server/http/pace.ts";
-import { createHttp } from "../../../src/server/http/uws.ts";
 import { Download } from "../../../src/server/reads/download.ts";
+import { createHttp } from "../../../src/server/uws/uws.ts";
 import type { ValueReader } from "../../../src/shards/vault/vault.ts";
 import { temporaryFolder } from "../../rest/server.ts";
 

@@ -1,11 +1,21 @@
 /**
  * The door to uWebSockets.js: the only file that loads it. http.ts says what the rest of the front sees.
+ *
+ * What is written in a handler is gathered, by uWebSockets, in 16 KiB for all requests that one read of
+ * the socket has brought. A piece that does not fit behind what is gathered is lost where the socket takes
+ * nothing at that moment (its commit 6b7f354, of 2026, mends it; the releases here are older): then the
+ * request stays unanswered, and once its handler has returned, that ends the process. And `end` keeps in
+ * memory what a client does not read, for as many requests as it sends.
+ *
+ * So `end` is used for as long as all that can be gathered is known to fit, and `tryEnd` behind that: it
+ * keeps nothing, and tells.
  */
 import type * as uWS from "uWebSockets.js";
 import { createSecureContext } from "node:tls";
 import { loadAddon } from "../../platform/addon.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { readAgain } from "../../util/brief-read.ts";
+import { copyOf } from "../../util/bytes.ts";
 import {
   type Handlers,
   type HttpOptions,
@@ -14,8 +24,9 @@ import {
   type Req,
   type Res,
   reservePort,
+  type Text,
   type TlsFiles,
-} from "./http.ts";
+} from "../http/http.ts";
 
 /** Request line and headers together. A key of 1,024 bytes takes 3,072 when every byte is percent-encoded. */
 const HEADER_BYTES_MAX = 16 * 1024;
@@ -24,6 +35,16 @@ const LISTEN_EXCLUSIVE = 1;
 const LISTEN_SHARED = 0;
 /** How often it is tried to open the port again after a change of the certificate. */
 const REOPEN_MS = 50;
+/** What is known to fit. uWS has 16 KiB. */
+const GATHERED_MAX = 15 * 1024;
+/** So much is enough to have the count begin anew, which is free until then. */
+const GATHERED_MANY = GATHERED_MAX / 2;
+/** An answer's head without what goes by `writeHeader`: what uWS writes itself, and our longest status. */
+const HEAD_BYTES = 640;
+/** What stands between a header's name and value, and behind them. */
+const BETWEEN_BYTES = 4;
+/** Of a text's UTF-16 unit, at most. */
+const UNIT_BYTES = 3;
 
 /** Gets what a handler threw before it answered, and may still answer it. */
 export type OnError = (method: keyof Handlers, res: Res, error: unknown) => void;
@@ -41,12 +62,14 @@ function route(
   app: uWS.TemplatedApp,
   pattern: string,
   handlers: Handlers,
+  mend: (res: Res) => void,
   onRequest: () => void,
   onError: OnError,
 ): void {
   const guarded = (method: keyof Handlers) => {
     const handler = handlers[method];
     return (res: Res, req: Req) => {
+      mend(res);
       onRequest();
       try {
         handler(res, req);
@@ -104,8 +127,15 @@ class UwsServer implements HttpServer {
       };
       (app as unknown as Filtered).filter(follow);
     }
-    if (below !== undefined) route(app, `${below.prefix}*`, below.handlers, onRequest, onError);
-    route(app, "/*", this.handlers, onRequest, onError);
+    // What all answers have in common is first seen when there is one.
+    let isMended = false;
+    const mend = (res: Res): void => {
+      if (isMended) return;
+      isMended = true;
+      completeWhole(Object.getPrototypeOf(res));
+    };
+    if (below !== undefined) route(app, `${below.prefix}*`, below.handlers, mend, onRequest, onError);
+    route(app, "/*", this.handlers, mend, onRequest, onError);
     return app;
   }
 
@@ -203,4 +233,68 @@ function loadNative(): typeof uWS {
     loaded = loadAddon("uws") as typeof uWS;
   }
   return loaded;
+}
+
+/** Bytes that all sockets of this thread may have gathered since the count began, which was between reads. */
+let gathered = 0;
+let isCounted = false;
+
+function beginAnew(): void {
+  gathered = 0;
+  isCounted = false;
+}
+
+function count(bytes: number): void {
+  gathered += bytes;
+  if (gathered < GATHERED_MANY || isCounted) return;
+  isCounted = true;
+  setImmediate(beginAnew);
+}
+
+const done = new WeakSet<Res>();
+
+/** Has all answers of a server complete so. @param prototype what its answers have in common */
+export function completeWhole(prototype: Res): void {
+  if (done.has(prototype)) return;
+  done.add(prototype);
+  const { end, tryEnd, endWithoutBody, writeHeader } = prototype;
+  prototype.writeHeader = function (this: Res, name: Text, value: Text): Res {
+    count(bytesOf(name) + bytesOf(value) + BETWEEN_BYTES);
+    return writeHeader.call(this, name, value);
+  };
+  prototype.endWithoutBody = function (this: Res): Res {
+    count(HEAD_BYTES);
+    return endWithoutBody.call(this);
+  };
+  prototype.end = function (this: Res, body?: Text, closeConnection?: boolean): Res {
+    count(HEAD_BYTES + (body === undefined ? 0 : bytesOf(body)));
+    if (gathered <= GATHERED_MAX || body === undefined || closeConnection === true)
+      return end.call(this, body, closeConnection);
+    const bytes = viewOf(body);
+    if (!tryEnd.call(this, bytes, bytes.length)[1]) goOn(this, bytes);
+    return this;
+  };
+}
+
+/** Sends the rest as the client takes it. */
+function goOn(res: Res, body: Uint8Array): void {
+  const sent = res.getWriteOffset();
+  // Nobody else is to be told any more: whoever called `end` is done with it.
+  res.onAborted(() => {});
+  if (sent === 0) {
+    // There are answers before it that the client has not read, and some of this one's head may be lost.
+    res.close();
+    return;
+  }
+  const rest = copyOf(body, sent);
+  res.onWritable((offset) => res.tryEnd(rest.subarray(offset - sent), body.length)[0]);
+}
+
+function bytesOf(text: Text): number {
+  return typeof text === "string" ? text.length * UNIT_BYTES : text.byteLength;
+}
+
+function viewOf(body: Text): Uint8Array {
+  if (typeof body === "string") return Buffer.from(body);
+  return body instanceof Uint8Array ? body : new Uint8Array(body);
 }
