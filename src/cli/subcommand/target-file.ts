@@ -82,6 +82,10 @@ export async function saveFile(name: string, write: (target: Writable) => Promis
     if (mode !== undefined) fs.chmodSync(unfinished, mode & 0o7777);
     fs.renameSync(unfinished, target);
   } catch (error) {
+    // It may be about to be made.
+    await new Promise<void>((resolve) =>
+      stream.closed ? resolve() : stream.once("close", resolve).destroy(),
+    );
     fs.rmSync(unfinished, { force: true });
     throw error;
   } finally {
