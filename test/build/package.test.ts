@@ -59,16 +59,18 @@ export const keys: Promise<string[]> = minivault("http://a:1").getKeys("a");
 export const results: Promise<{ status: number; value?: unknown }[]> = store.batch([
   { op: "get", key: "k", ifNoneMatch: "*" },
   { op: "put", key: "k", value: 1, ttl: "5m", once: "mine" },
-  { op: "patch", key: "k", change: { a: null }, ttl: 5 },
+  { op: "patch", key: "k", change: { a: null } },
   { op: "patch", key: "k", change: [{ op: "remove", path: "/a" }] },
   { op: "append", key: "k", value: new Uint8Array(1) },
-  { op: "increment", key: "k", by: 2n, initial: null, min: 0, max: 9n, once: false },
+  { op: "increment", key: "k", by: 2n, initial: null, min: 0, max: 9n, ttl: 5, once: false },
   { op: "touch", key: "k", ttl: "none", ifMatch: "*" },
 ], { once: true });
 // @ts-expect-error: a change is an object
 store.batch([{ op: "patch", key: "k", change: 1 }]);
 // @ts-expect-error: a number is added
 store.batch([{ op: "increment", key: "k", by: "1" }]);
+// @ts-expect-error: an end goes with what can begin a value
+store.batch([{ op: "patch", key: "k", change: { a: null }, ttl: 5 }]);
 // @ts-expect-error: another end has to be said
 store.batch([{ op: "touch", key: "k" }]);
 // @ts-expect-error: a read has no key

@@ -126,6 +126,23 @@ test("feed: values come with it where that is asked for, JSON as JSON", async ()
   stream.close();
 });
 
+test("feed: what comes right behind live is told once", async () => {
+  for (let round = 0; round < 20; round++) {
+    const prefix = `once/${round}/`;
+    const stream = new EventStream(port, `/${prefix}?watch&initial`);
+    await stream.until(({ events }) => events.some(({ event }) => event === "live"));
+    await put(port, `${prefix}a`);
+    await stream.until(has("put", `${prefix}a`));
+    await put(port, `${prefix}b`);
+    await stream.until(has("put", `${prefix}b`));
+    assert.deepEqual(
+      keyed(stream.events).map(({ data }) => data.key),
+      [`${prefix}a`, `${prefix}b`],
+    );
+    stream.close();
+  }
+});
+
 test("feed: with initial all keys come first, then live, then changes", async () => {
   const keys = Array.from({ length: 450 }, (_, i) => `initial/${String(i).padStart(4, "0")}`);
   await inParallel(keys.length, 20, async (i) => void (await put(port, keys[i])));

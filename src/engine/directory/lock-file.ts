@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import {
   existsSync,
   lstatSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
@@ -20,6 +21,8 @@ import { isDiskFull } from "../slabs/io.ts";
 export const LOCK_STALE_MS = 6000;
 /** How often LOCK is looked at while it may be alive. */
 const WATCH_MS = 250;
+/** How often it is looked whether others who want it are done. */
+const SETTLE_MS = 10;
 
 const LOCK_NAME = "LOCK";
 const OWNER_BYTES_MAX = 64 * 1024;
@@ -117,10 +120,12 @@ export class LockFile {
   /**
    * Puts our LOCK in place. Of several that find no file, or the same stale one, only one gets through: link
    * fails where a file is, and a stale file is first renamed away, which is checked to have hit that very
-   * one.
+   * one. It may have hit the fresh one of somebody quicker, and another one's link the gap that this leaves:
+   * who has linked beside others waits for them, and looks whether it is still there.
+   * @param staleToken what the LOCK has that is there; "": unreadable; null: none is there
    * @throws what the disk says, or that the directory is in use
    */
-  async take(staleToken: string): Promise<void> {
+  async take(staleToken: string | null): Promise<void> {
     const { name, own } = this;
     const mine = `${name}.${own.token}`;
     const aside = `${mine}.stale`;
@@ -130,10 +135,12 @@ export class LockFile {
     );
     const written = writeOwner(mine, own, reused ? "r+" : "w");
     try {
-      const moved = await rename(name, aside).then(
-        () => true,
-        (error) => (isMissing(error) ? false : Promise.reject(error)),
-      );
+      const moved =
+        staleToken !== null &&
+        (await rename(name, aside).then(
+          () => true,
+          (error) => (isMissing(error) ? false : Promise.reject(error)),
+        ));
       if (moved && (readLock(aside)?.owner?.token ?? "") !== staleToken) {
         // Somebody else was quicker: give the file back.
         await rename(aside, name);
@@ -149,10 +156,26 @@ export class LockFile {
         if (!hasNoLinks && !isDiskFull(error)) throw error;
         return rename(fresh, name);
       });
+      if (written && !(await this.isStillOurs())) throw this.inUse();
     } finally {
       rmSync(mine, { force: true });
       rmSync(aside, { force: true });
     }
+  }
+
+  /** Waits for others who want to take it, unless they have died over it. */
+  private async isStillOurs(): Promise<boolean> {
+    const { token } = this.own;
+    const isAnothers = (name: string): boolean =>
+      name.startsWith(`${LOCK_NAME}.`) && name !== `${LOCK_NAME}${FREE}` && !name.includes(token);
+    const until = performance.now() + WATCH_MS;
+    let isAlone = !readdirSync(this.directory).some(isAnothers);
+    if (isAlone) return true;
+    while (!isAlone && performance.now() < until) {
+      await sleep(SETTLE_MS);
+      isAlone = !readdirSync(this.directory).some(isAnothers);
+    }
+    return this.read()?.owner?.token === token;
   }
 
   /**

@@ -86,7 +86,7 @@ export async function lockDirectory(directory: string, options: LockOptions = {}
 async function take(file: LockFile, present: PresentLock | null, { warn }: LockOptions): Promise<string> {
   const staleToken = present?.owner?.token ?? "";
   try {
-    await file.take(staleToken);
+    await file.take(present === null ? null : staleToken);
     return "";
   } catch (error) {
     if (!isReadOnly(error) && !isDiskFull(error)) throw error;

@@ -6,6 +6,7 @@
  *    | turn | turn |        …       | turn |
  *    each change has a number, and is told by those who are before it
  */
+import { isAtOrAfter } from "../../engine/feed/log-changes.ts";
 import type { ShardPlace } from "../../engine/feed/place.ts";
 import type { Ballot } from "../../format/record.ts";
 import type { Change } from "./change.ts";
@@ -76,6 +77,20 @@ export class Recent {
   /** Whether all changes from this number on are there. */
   holds(cursor: number): boolean {
     return cursor >= this.tail && cursor <= this.head;
+  }
+
+  /** Whether whoever is at these places has met all that is here. */
+  isReachedBy(places: readonly ShardPlace[]): boolean {
+    return places.every((place, shard) => isAtOrAfter(place, this.places[shard]));
+  }
+
+  /** The first number from `from` on, which is there, whose change lies behind these places. */
+  numberAfter(places: readonly ShardPlace[], from: number): number {
+    for (let number = from; number < this.head; number++) {
+      const { shard, sequence, endUnit: unit } = this.at(number);
+      if (!isAtOrAfter(places[shard], { sequence, unit, base: 0 })) return number;
+    }
+    return this.head;
   }
 
   /** The change with a number that is there. */

@@ -1,15 +1,4 @@
-/**
- * Tells what has changed: follows the logs while somebody asks, keeps the latest changes in memory, and
- * answers questions. It is pulled: who asks gets what there is beyond a place, and asks again; nobody has a
- * queue here. Whoever is further behind than memory goes reads slabs again (slow-reads.ts).
- *
- * The shards' threads ring (arena/bell.ts) after a batch, if somebody waits; then it looks at their published
- * ends (beats.ts). So a write costs the same whether anybody watches or not.
- */
-import type { StoreIdentity } from "../../engine/directory/store-file.ts";
-import { endsOf, isAtOrAfter, LogChanges, type TakeChange } from "../../engine/feed/log-changes.ts";
-import type { ShardLookup } from "../../engine/state/lookup.ts";
-import type { ShardMemory } from "../../engine/state/memory.ts";
+import { endsOf, LogChanges, type TakeChange } from "../../engine/feed/log-changes.ts";
 import { ballotAt, unitsAt } from "../../format/record.ts";
 import { NOTHING, nameOf } from "../../util/bytes.ts";
 import { VaultError } from "../../util/errors.ts";
@@ -17,13 +6,12 @@ import type { Bell } from "../arena/bell.ts";
 import { systemClock } from "../thread/clock.ts";
 import { AnswerText } from "./answer-text.ts";
 import { Beats } from "./beats.ts";
-import type { ChangeTeller } from "./change.ts";
 import type { FeedAnswer, FeedAsked, FeedQuestion, FeedRefusal, FeedTold } from "./messages.ts";
 import { Outbox } from "./outbox.ts";
-import { Places } from "./places.ts";
+import { Places, type PlacesSetup } from "./places.ts";
 import { Recent, type RecentChange } from "./recent.ts";
 import { blind, PLACE_TOO_OLD, refusalOf, STOPPING } from "./refusals.ts";
-import { type SlowAnswer, SlowReads } from "./slow-reads.ts";
+import { type SlowAnswer, SlowReads, type SlowSetup } from "./slow-reads.ts";
 import { type Pending, WaitingQuestions } from "./waiting.ts";
 
 /** Longest that a turn keeps the thread. */
@@ -33,14 +21,7 @@ const STEP_RECORDS = 128;
 /** How long the logs are followed after the last question. */
 const IDLE_MS = 60_000;
 
-export interface FeedSetup {
-  dataDirectory: string;
-  store: StoreIdentity;
-  memories: readonly ShardMemory[];
-  lookups: readonly ShardLookup[];
-  entries: ChangeTeller;
-  readOnly: boolean;
-  warn: (message: string) => void;
+export interface FeedSetup extends PlacesSetup, SlowSetup {
   /** Rings after a batch, once it is told to listen: `rung` is called then. */
   bell: Pick<Bell, "listen" | "ignore">;
   /** Sends answers to a front. */
@@ -70,6 +51,7 @@ export class FeedService {
     this.slow = new SlowReads(setup, {
       textOf: (places) => this.places.textOf(places),
       cursorAt: (changes) => this.cursorAt(changes),
+      isHead: (cursor) => this.recent?.head === cursor,
       done: (pending, answer) => this.slowDone(pending, answer),
     });
   }
@@ -274,9 +256,11 @@ export class FeedService {
   /** Number in memory from which to go on for who has met all that `changes` has; -1: it is behind. */
   private cursorAt(changes: LogChanges): number {
     const { recent } = this;
-    if (recent === null) return -1;
-    const isThere = changes.places.every((place, shard) => isAtOrAfter(place, recent.places[shard]));
-    return isThere ? recent.head : -1;
+    if (recent === null || !recent.isReachedBy(changes.places)) return -1;
+    const from = recent.head;
+    // What it has met and memory has not would be told again.
+    this.turn();
+    return this.recent?.numberAfter(changes.places, from) ?? -1;
   }
 
   private refuse(pending: Pending, refusal: FeedRefusal): void {

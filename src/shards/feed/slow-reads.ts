@@ -39,6 +39,8 @@ export interface SlowEnds {
   textOf: (places: readonly ShardPlace[]) => string;
   /** Where to go on in memory for who has met all this; -1: it is behind. */
   cursorAt: (changes: LogChanges) => number;
+  /** Whether nothing is there yet from a cursor on. */
+  isHead: (cursor: number) => boolean;
   done: (pending: Pending, answer: SlowAnswer) => void;
 }
 
@@ -114,7 +116,8 @@ export class SlowReads {
     const isSilent = startMs - reading.sinceMs > SILENT_MS;
     if (text.count === 0 && cursor < 0 && !isSilent) return null;
     const place = this.ends.textOf(reading.places);
-    return { kind: "changes", text: text.end(), count: text.count, place, cursor, more: cursor < 0 };
+    const more = !this.ends.isHead(cursor);
+    return { kind: "changes", text: text.end(), count: text.count, place, cursor, more };
   }
 
   close(): void {
