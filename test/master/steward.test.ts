@@ -116,6 +116,30 @@ describe("steward: the first layout", () => {
     assert.match(two.steward.problem ?? "", /2 hold keys/);
   });
 
+  test("a master that learns the first layout before all its workers have it knows their stores: they are born, too", () => {
+    const early = new Stage(["a", "b"]);
+    early.pass(2000, ["a", "b"]);
+    const { layout, birth } = early.hear("a", { epoch: 0 });
+    assert.deepEqual(birth, { [urlOf("a")]: storeOf("a"), [urlOf("b")]: storeOf("b") });
+    // Only a has heard of it, and does not vote yet.
+    const late = new Stage(["a", "b"]);
+    late.hear("a", { epoch: 1, voting: false });
+    late.hear("b");
+    assert.deepEqual(late.steward.newerAt(0), [urlOf("a")]);
+    const document = {
+      ...{ success: true as const, url: urlOf("a"), region: "a", host: "a", store: storeOf("a"), epoch: 1 },
+      ...{ empty: true, voting: false, layout: checked(layout), birth: birth ?? {}, volumes: null },
+    };
+    assert.equal(late.steward.learn(0, document), true);
+    const answer = late.hear("b");
+    assert.deepEqual([answer.layout?.epoch, answer.store], [1, storeOf("b")]);
+    // Later layouts have those who have synchronised since.
+    const later = stableStage("a", "b", "c");
+    later.steward.orders.drain(later.nowMs, urlOf("c"));
+    const { layout: second, birth: none } = later.hear("a", { epoch: 1 });
+    assert.deepEqual([second?.epoch, none], [2, undefined]);
+  });
+
   test("no new layout while a worker knows one: it is learned", () => {
     const stage = new Stage(["a", "b"]);
     stage.hear("a", { epoch: 7, voting: true });

@@ -18,7 +18,7 @@ const NAME_CHARACTERS_MAX = 512;
 export function checked(value: unknown, isPrevious = false): Layout {
   const { cluster = null, epoch, partitions, replicas, nodes, ...more } = members(value, "a layout");
   const { previous, lost, features } = more;
-  if (cluster !== null && !(typeof cluster === "string" && CLUSTER_SYNTAX.test(cluster)))
+  if (cluster !== null && !(typeof cluster === "string" && ID_SYNTAX.test(cluster)))
     throw new Error("a layout's cluster is 32 hex digits");
   if (!isWhole(epoch, 1, EPOCH_MAX)) throw new Error(`a layout's epoch is a number from 1 to ${EPOCH_MAX}`);
   if (!isPartitionCount(partitions))
@@ -64,7 +64,7 @@ function checkedLost(value: unknown, before: Layout | null, nodes: readonly Layo
   return value as string[];
 }
 
-const CLUSTER_SYNTAX = /^[0-9a-f]{32}$/;
+const ID_SYNTAX = /^[0-9a-f]{32}$/;
 
 function checkedNode(value: unknown): LayoutNode {
   const { id, url, region, host, state } = members(value, "a layout's node");
@@ -92,4 +92,11 @@ function members(value: unknown, what: string): Record<string, unknown> {
 
 function isWhole(value: unknown, least: number, most: number): value is number {
   return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+}
+
+/** What is kept of stores is kept as it is. Throws an Error with a sentence for a person. */
+export function checkStores(birth: unknown): void {
+  const stores = typeof birth === "object" && birth !== null ? Object.values(birth) : [null];
+  if (!stores.every((id) => typeof id === "string" && ID_SYNTAX.test(id)))
+    throw new Error("the answer names stores that are none");
 }

@@ -1,5 +1,6 @@
 /** The heartbeats to one master, for ever: at once after something new, seldom while it does not answer. */
 import { readKnown } from "../identity/lives.ts";
+import { checkStores } from "../layout/check.ts";
 import { demandMaster, ROLE_PATH } from "../link/master-role.ts";
 import { NodeHttp, type NodeHttpOptions } from "../link/node-http.ts";
 import type { Heartbeat, HeartbeatAnswer } from "./messages.ts";
@@ -148,5 +149,6 @@ function readAnswer(text: string): HeartbeatAnswer {
   if (answer.candidates !== undefined && !Array.isArray(answer.candidates))
     throw new Error("it names candidates that are none");
   if (answer.known !== undefined) readKnown(answer.known);
+  if (answer.birth !== undefined) checkStores(answer.birth);
   return answer;
 }

@@ -287,8 +287,8 @@ export class Membership {
     if (answer.foreign !== undefined) this.senders.alert(answer.foreign);
     if (answer.known !== undefined) this.own.hearMaster(answer.known);
     if (answer.fenced !== undefined) this.senders.wasRefused(life, answer.fenced);
-    if (answer.layout !== undefined)
-      this.state.takeFromMaker(checked(answer.layout), answer.store, this.state.birth);
+    const { layout, store, birth = this.state.birth } = answer;
+    if (layout !== undefined) this.state.takeFromMaker(checked(layout), store, birth);
     if (!(answer.leads ?? rank === 0)) return;
     this.tries.ask(answer.candidates ?? []);
     const refused = answer.refused ?? null;

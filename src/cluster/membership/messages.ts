@@ -3,7 +3,7 @@
  * (src/master/registry/report.ts), the worker an answer (membership.ts).
  */
 import type { Known } from "../identity/lives.ts";
-import { checked } from "../layout/check.ts";
+import { checked, checkStores } from "../layout/check.ts";
 import type { Layout } from "../layout/layout.ts";
 
 /** Heartbeats come this often; a node that has been silent for longer is suspect, then down. */
@@ -13,8 +13,6 @@ export const DOWN_MS = 10_000;
 
 if (!(HEARTBEAT_MS < SUSPECT_MS && SUSPECT_MS < DOWN_MS))
   throw new Error("messages.ts: the times contradict each other");
-
-const STORE_SYNTAX = /^[0-9a-f]{32}$/;
 
 export type Liveness = "up" | "suspect" | "down";
 
@@ -83,6 +81,8 @@ export interface HeartbeatAnswer {
    * lost.
    */
   store: string | null;
+  /** With the first layout of all, as in MemberDocument: for masters that learn it from the worker. */
+  birth?: Record<string, string>;
   /** Nodes of the layout that are not up. */
   suspect: string[];
   down: string[];
@@ -129,10 +129,7 @@ export function readMember(text: string): MemberDocument {
   const { url, store, epoch, layout, birth, volumes } = document;
   if (typeof url !== "string" || typeof store !== "string" || !Number.isSafeInteger(epoch))
     throw new Error("the answer does not describe a node");
-  if (typeof birth !== "object" || birth === null || (volumes !== null && !Array.isArray(volumes)))
-    throw new Error("the answer does not describe a node");
-  // What is kept of it is kept as it is.
-  if (!Object.values(birth).every((id) => typeof id === "string" && STORE_SYNTAX.test(id)))
-    throw new Error("the answer names stores that are none");
+  if (volumes !== null && !Array.isArray(volumes)) throw new Error("the answer does not describe a node");
+  checkStores(birth);
   return { ...document, layout: layout === null ? null : checked(layout) };
 }

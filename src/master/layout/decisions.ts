@@ -5,6 +5,7 @@
 import { type Change, isJoining, nodesAtEnd, type Plan } from "../../cluster/layout/changes.ts";
 import { Placement } from "../../cluster/layout/groups.ts";
 import type { Layout, LayoutNode } from "../../cluster/layout/layout.ts";
+import type { HeartbeatAnswer } from "../../cluster/membership/messages.ts";
 import type { KnownNode, NodeRow, Registry } from "../registry/registry.ts";
 import type { MasterState } from "./state.ts";
 
@@ -124,6 +125,14 @@ export class Decisions {
   /** The first layout, or one that a worker knew. @param stores of its nodes, as far as they are known */
   begin(nowMs: number, plan: Plan, stores: Record<string, string>): void {
     this.keep(nowMs, plan, { ...this.known, stores });
+  }
+
+  /**
+   * A layout as workers are told of it. The first one goes with its stores: a master that learns it from a
+   * worker must know those of the others, or they would be taken for workers that have lost their data.
+   */
+  toldOf(layout: Layout): Pick<HeartbeatAnswer, "layout" | "birth"> {
+    return layout.epoch === 1 ? { layout, birth: this.known.stores } : { layout };
   }
 
   /** The stores that a layout of these workers has, as far as they are known. */

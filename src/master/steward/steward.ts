@@ -213,7 +213,7 @@ export class Steward {
     // Without names of clusters, only that both have a worker in common tells that they are one.
     const isKnown = own?.cluster != null && layout.cluster !== null;
     if (own !== null && !isKnown && !own.nodes.some((node) => urls.has(node.url))) return false;
-    const stores = this.decisions.storesAmong(urls);
+    const stores = { ...(layout.epoch === 1 ? document.birth : {}), ...this.decisions.storesAmong(urls) };
     for (const row of this.registry.list(nowMs))
       if (urls.has(row.url) && row.voting && row.store !== "") stores[row.url] = row.store;
     this.decisions.begin(nowMs, { layout, queue: this.decisions.newOrders }, stores);
@@ -267,7 +267,7 @@ export class Steward {
       success: true,
       epoch: layout?.epoch ?? 0,
       ...(this.options.isElected === true ? { leads: true } : {}),
-      ...(layout !== null && report.epoch < layout.epoch ? { layout } : {}),
+      ...(layout !== null && report.epoch < layout.epoch ? this.decisions.toldOf(layout) : {}),
       store: this.decisions.storeOf(report.url),
       ...this.notUp(nowMs),
       ...(refused === null ? {} : { refused }),
