@@ -487,6 +487,14 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
   { file: NEWEST, from: "return isMost(layout, this.followers) &&", to: "return", ...STEWARD },
   { file: NEWEST, from: "other === this.digestOf(layout);", to: "other !== null;", ...STEWARD },
   { file: NEWEST, from: "2 * holders.filter", to: "3 * holders.filter", ...STEWARD },
+  // A master that learns the first layout takes those who have not heard of it for others.
+  { file: DECISIONS, from: "? { layout, birth: this.known.stores } :", to: "? { layout } :", ...STEWARD },
+  {
+    file: "master/steward/steward.ts",
+    from: "...(layout.epoch === 1 ? document.birth : {}),",
+    to: "",
+    ...STEWARD,
+  },
   {
     file: "master/layout/decisions.ts",
     from: "filter((change) => !this.waitedBefore.has(change))",
