@@ -1,23 +1,38 @@
 /**
  * Pieces of an answer whose length nobody knows. What uWebSockets gathers within `cork` is 16 KiB for all
  * sockets, and a piece that does not fit behind what is gathered is lost where the socket takes nothing at
- * that moment: the framing is broken then. So only what is small is gathered.
+ * that moment: the framing is broken then. So a large piece is written in slices, each of which fits.
+ * Outside `cork` nothing is lost either, but each part of a chunk's frame becomes a packet of its own.
  */
 import type { Res } from "../http/http.ts";
 
-/** Characters of a text, or bytes, that are small: with a head before them they always fit. */
-export const SMALL_PIECE = 4096;
+/** So much fits, whatever head is written with it. */
+export const FIRST_BYTES = 4096;
+/** So much fits alone. */
+const SLICE_BYTES = 15 * 1024;
+/** Of a UTF-16 unit of a text, at most. */
+const UNIT_BYTES = 3;
 
 /**
  * Sends a piece, not to be called within `cork`.
  * @param piece not empty, which would end the answer
- * @returns false: wait for `onWritable`
+ * @returns false: wait for `onWritable`; true where that is not known yet: the next piece tells
  */
 export function writePiece(res: Res, piece: Uint8Array | string): boolean {
-  if (piece.length > SMALL_PIECE) return res.write(piece);
+  if (typeof piece === "string") {
+    if (piece.length * UNIT_BYTES > SLICE_BYTES) return writePiece(res, Buffer.from(piece));
+    return writeSlice(res, piece);
+  }
+  let hasRoom = true;
+  for (let at = 0; at < piece.length; at += SLICE_BYTES)
+    hasRoom = writeSlice(res, piece.subarray(at, at + SLICE_BYTES));
+  return hasRoom;
+}
+
+function writeSlice(res: Res, slice: Uint8Array | string): boolean {
   let hasRoom = true;
   res.cork(() => {
-    hasRoom = res.write(piece);
+    hasRoom = res.write(slice);
   });
   return hasRoom;
 }

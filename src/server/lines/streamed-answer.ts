@@ -10,7 +10,7 @@ import { sendError } from "../http/reply.ts";
 import type { Failure } from "../later/failure.ts";
 import { GET } from "../status/meter.ts";
 import { leaveFront } from "./line-answer.ts";
-import { SMALL_PIECE, writePiece } from "./pieces.ts";
+import { FIRST_BYTES, writePiece } from "./pieces.ts";
 
 /** White space between two lines, or two elements of an array, means nothing. */
 const BLANK = Buffer.from("\n");
@@ -100,7 +100,7 @@ export class StreamedAnswer implements Paced {
   /** Sends status and headers, with the beginning of the first piece. @returns its rest */
   private begin(piece: Uint8Array): Uint8Array {
     this.started = true;
-    const first = piece.subarray(0, SMALL_PIECE);
+    const first = piece.subarray(0, FIRST_BYTES);
     this.res.cork(() => {
       this.res.writeStatus(this.head);
       if (first.length > 0) this.noteRoom(this.res.write(first));
