@@ -5,6 +5,7 @@ import { after, before, describe, test } from "node:test";
 import { startCluster } from "../cluster/workers.ts";
 import { Random, randomSeed } from "../random.ts";
 import { call, content } from "./client.ts";
+import { hasProc, watchMemory } from "./process-memory.ts";
 import { type Server, startServer, waitUntil } from "./server.ts";
 
 const JSON_TYPE = { "Content-Type": "application/json" };
@@ -339,6 +340,40 @@ describe("batch: one node", () => {
       }
       assert.equal((await call(own.port, "GET", "/k")).body.length, 1000);
     } finally {
+      await own.dispose();
+    }
+  });
+
+  test("batch: what the results of all batches take is bounded, whether anybody reads them or not", {
+    skip: !hasProc,
+  }, async () => {
+    const silent: net.Socket[] = [];
+    const own = await startServer();
+    try {
+      await call(own.port, "PUT", "/large", { body: content(5, 1_000_000) });
+      const operations = Array.from({ length: 300 }, () => ({ op: "get", key: "large" }));
+      const body = JSON.stringify({ operations });
+      const memory = watchMemory(own.pid);
+      const head = `POST /_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+      for (let number = 0; number < 20; number++) {
+        const socket = net.connect({ host: "127.0.0.1", port: own.port });
+        silent.push(socket);
+        socket.on("error", () => {});
+        socket.pause();
+        socket.write(head + body);
+      }
+      const reading = Array.from({ length: 8 }, () => batch(own.port, operations));
+      const codes = (await Promise.all(reading)).flat().map(({ status, code }) => code ?? status);
+      assert.ok(codes.every((code) => [200, "overloaded", "too_large"].includes(code)));
+      assert.ok(codes.includes(200) && codes.includes("overloaded"));
+      await waitUntil("there is memory again", async () => {
+        const results = await batch(own.port, operations.slice(0, 20));
+        return results.every(({ status }) => status === 200);
+      });
+      const bytes = memory.stop().own - memory.start.own;
+      assert.ok(bytes < 1.2e9, `${bytes} bytes more`);
+    } finally {
+      for (const socket of silent) socket.destroy();
       await own.dispose();
     }
   });

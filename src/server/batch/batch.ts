@@ -17,6 +17,7 @@ import { manyKeysProblem } from "../writes/many-keys.ts";
 import { type BodyKind, takeWhole } from "../writes/whole-body.ts";
 import { bodyOf, send } from "./answer.ts";
 import { type Operation, operationsOf, type Refused } from "./parse.ts";
+import { type AllResults, ResultsRoom } from "./results.ts";
 import { type BatchSetup, runBatch } from "./run.ts";
 import { BatchError } from "./text.ts";
 import { Turns } from "./turns.ts";
@@ -38,6 +39,7 @@ export function createBatch(context: FrontContext, change: MakeChange): (res: Re
     ...{ name: "a batch", verb: POST, bytesMax: BATCH_BYTES_MAX, allBytesMax: BATCHES_BYTES_MAX, bytes: 0 },
   };
   const turns = new Turns();
+  const all: AllResults = { bytes: 0 };
   return (res, req) => {
     const type = req.getHeader(CONTENT_TYPE);
     const isLines = LINES_SYNTAX.test(type);
@@ -46,17 +48,17 @@ export function createBatch(context: FrontContext, change: MakeChange): (res: Re
     const problem = detail === null ? typeProblem : ({ code: "bad_request", detail } as const);
     const { caller, notes } = context;
     takeWhole(context, res, req, kind, problem, (body, answer) => {
-      run({ context, turns, change, asker: { caller, notes } }, body, isLines).then(
-        answer,
-        (error: unknown) => {
+      const room = new ResultsRoom(all);
+      run({ context, turns, change, asker: { caller, notes }, room }, body, isLines)
+        .then(answer, (error: unknown) => {
           if (error instanceof BatchError) {
             answer((to) => sendError(to, "bad_request", { detail: error.message }));
             return;
           }
           context.log.error({ error: stackOf(error) }, "a batch could not be done");
           answer((to) => sendError(to, "internal"));
-        },
-      );
+        })
+        .finally(() => room.release());
     });
   };
 }

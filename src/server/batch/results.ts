@@ -11,6 +11,50 @@ export interface Told {
   status: number;
 }
 
+/** Of all results of a batch: a batch can name one large value ten thousand times. */
+const RESULTS_BYTES_MAX = 32 * 1024 * 1024;
+/** Of all batches of a front that are not answered yet. Their texts and bytes take some times as much. */
+const ALL_BYTES_MAX = 128 * 1024 * 1024;
+
+/** What the results of a front's batches take. */
+export interface AllResults {
+  bytes: number;
+}
+
+/** What the results of a batch take. */
+export class ResultsRoom {
+  private readonly all: AllResults;
+  private bytes = 0;
+
+  constructor(all: AllResults) {
+    this.all = all;
+  }
+
+  /** What this batch's results may still have. */
+  get left(): number {
+    return RESULTS_BYTES_MAX - this.bytes;
+  }
+
+  take(bytes: number): void {
+    this.bytes += bytes;
+    this.all.bytes += bytes;
+  }
+
+  /** Its results are answered. */
+  release(): void {
+    this.all.bytes -= this.bytes;
+    this.bytes = 0;
+  }
+
+  /** Why a value cannot be among the results; null: it can. */
+  refusal(valueBytes: number): Told | null {
+    if (valueBytes > this.left)
+      return told("too_large", "the results of this batch are too large; ask for the rest in another one");
+    if (this.all.bytes + valueBytes <= ALL_BYTES_MAX) return null;
+    return told("overloaded", "other batches have all memory that there is for results; ask again");
+  }
+}
+
 /** What a value is told that is too large. */
 export const TOO_LARGE = `a batch gives values of at most ${CHUNK_BYTES} bytes; GET it alone`;
 

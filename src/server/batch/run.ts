@@ -22,13 +22,20 @@ import { DELETE, GET, OTHER, POST, PUT } from "../status/meter.ts";
 import { NO_ENDS } from "../writes/writes.ts";
 import { Changes } from "./changes.ts";
 import type { Operation, Refused } from "./parse.ts";
-import { changed, refusal, statusOf, TOO_LARGE, type Told, told, written } from "./results.ts";
+import {
+  changed,
+  type ResultsRoom,
+  refusal,
+  statusOf,
+  TOO_LARGE,
+  type Told,
+  told,
+  written,
+} from "./results.ts";
 import type { Turns } from "./turns.ts";
 
 /** Operations that are under way at once: more than a commit of every shard takes. */
 const UNDER_WAY_MAX = 1024;
-/** Of all results of a batch: a batch can name one large value ten thousand times. */
-const RESULTS_BYTES_MAX = 32 * 1024 * 1024;
 
 const NEEDS = {
   ...{ get: READ, put: WRITE, post: WRITE, delete: REMOVE, patch: CHANGE, touch: CHANGE },
@@ -49,6 +56,7 @@ export interface BatchSetup {
   change: MakeChange;
   asker: Asker;
   operations: readonly (Operation | Refused)[];
+  room: ResultsRoom;
 }
 
 /** Does operations. Answers the results' texts, in order of the operations. */
@@ -67,7 +75,7 @@ class BatchRun {
   private readonly resolve: (results: string[]) => void;
   private readonly failed: (error: unknown) => void;
   private readonly results: string[];
-  private resultsBytes = 0;
+  private readonly room: ResultsRoom;
   /** The next one that was not looked at yet. */
   private next = 0;
   /** Those that can go on: the one before them on their key is done, or the vault has room again. */
@@ -84,7 +92,7 @@ class BatchRun {
   private isFull = false;
 
   constructor(
-    { context, turns, change, asker, operations }: BatchSetup,
+    { context, turns, change, asker, operations, room }: BatchSetup,
     resolve: (results: string[]) => void,
     failed: (error: unknown) => void,
   ) {
@@ -95,6 +103,7 @@ class BatchRun {
     this.caller = asker.caller;
     this.notes = asker.notes;
     this.operations = operations;
+    this.room = room;
     this.resolve = resolve;
     this.failed = failed;
     this.results = new Array<string>(operations.length);
@@ -173,7 +182,7 @@ class BatchRun {
     const { key, form, contentType, body, life, ifMatch, ifNoneMatch, once } = operation;
     const asked = { key, form: form as Form, contentType, body, life, ifMatch, ifNoneMatch, once };
     this.changes.add(asked, (ending) => {
-      const { text, status } = changed(ending, RESULTS_BYTES_MAX - this.resultsBytes);
+      const { text, status } = changed(ending, this.room.left);
       this.finish(index, text, status);
     });
   }
@@ -214,8 +223,8 @@ class BatchRun {
     if (!matchHolds(ifMatch, etag)) return told("precondition_failed", "", etag);
     if (!noneMatchHolds(ifNoneMatch, etag)) return { text: `{"status":304,"etag":${etag}}`, status: 304 };
     if (valueBytes > CHUNK_BYTES) return told("too_large", TOO_LARGE);
-    if (this.resultsBytes + valueBytes > RESULTS_BYTES_MAX)
-      return told("too_large", "the results of this batch are too large; ask for the rest in another one");
+    const refused = this.room.refusal(valueBytes);
+    if (refused !== null) return refused;
     let bytes: Uint8Array;
     try {
       bytes = found.view();
@@ -255,7 +264,7 @@ class BatchRun {
 
   private note(index: number, text: string): void {
     this.results[index] = text;
-    this.resultsBytes += text.length;
+    this.room.take(text.length);
     this.done++;
   }
 }

@@ -15,7 +15,6 @@ import { createSecureContext } from "node:tls";
 import { loadAddon } from "../../platform/addon.ts";
 import { sentenceOf } from "../../platform/system-error.ts";
 import { readAgain } from "../../util/brief-read.ts";
-import { copyOf } from "../../util/bytes.ts";
 import {
   type Handlers,
   type HttpOptions,
@@ -27,6 +26,7 @@ import {
   type Text,
   type TlsFiles,
 } from "../http/http.ts";
+import { sendRest } from "./rest.ts";
 
 /** Request line and headers together. A key of 1,024 bytes takes 3,072 when every byte is percent-encoded. */
 const HEADER_BYTES_MAX = 16 * 1024;
@@ -271,23 +271,9 @@ export function completeWhole(prototype: Res): void {
     if (gathered <= GATHERED_MAX || body === undefined || closeConnection === true)
       return end.call(this, body, closeConnection);
     const bytes = viewOf(body);
-    if (!tryEnd.call(this, bytes, bytes.length)[1]) goOn(this, bytes);
+    if (!tryEnd.call(this, bytes, bytes.length)[1]) sendRest(this, bytes);
     return this;
   };
-}
-
-/** Sends the rest as the client takes it. */
-function goOn(res: Res, body: Uint8Array): void {
-  const sent = res.getWriteOffset();
-  // Nobody else is to be told any more: whoever called `end` is done with it.
-  res.onAborted(() => {});
-  if (sent === 0) {
-    // There are answers before it that the client has not read, and some of this one's head may be lost.
-    res.close();
-    return;
-  }
-  const rest = copyOf(body, sent);
-  res.onWritable((offset) => res.tryEnd(rest.subarray(offset - sent), body.length)[0]);
 }
 
 function bytesOf(text: Text): number {
