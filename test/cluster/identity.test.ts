@@ -181,15 +181,17 @@ interface Trial {
   /** How often this run cannot be noted, or that the store is old. */
   failures?: number;
   oldFailures?: number;
+  names?: string[];
 }
 
 /** What becomes of a store with a log up to 10 in its fifth start. */
-function stand({ hello, master, doubt, failures = 0, oldFailures = 0 }: Trial): Promise<string[]> {
+function stand(trial: Trial): Promise<string[]> {
+  const { hello, master, doubt, failures = 0, oldFailures = 0, names = ["a", "b", "c"] } = trial;
   const said: string[] = [];
   let incarnation = 5;
   let left = failures;
   let oldLeft = oldFailures;
-  const placement = new Placement(firstLayout(["a", "b", "c"].map(node), 3));
+  const placement = new Placement(firstLayout(names.map(node), 3));
   // Its own timers keep no process alive.
   const alive = setInterval(() => {}, 1000);
   return new Promise<string[]>((resolve) => {
@@ -261,6 +263,9 @@ test("standing: what the last run may have lost is taken over from others, where
   };
   const alone = ["warned", "settled", "proven"];
   assert.deepEqual(await stand({ hello: onlyB, doubt }), alone, "one other is no majority");
+  const two = ["a", "b"];
+  assert.deepEqual(await stand({ hello: nothing, names: two }), ["settled", "proven"]);
+  assert.deepEqual(await stand({ hello: nothing, doubt, names: two }), alone, "nor is the other of two");
   const forgetful = async () => ({ ...NOTHING_KNOWN, forgetful: true });
   assert.deepEqual(
     await stand({ hello: forgetful, doubt }),
