@@ -857,13 +857,14 @@ export const SOURCE_MUTANTS: readonly SourceMutant[] = [
     to: "if (latest === null) return;",
     ...SERVED,
   },
-  // Whole nodes: a disk that was lost votes, or a replica that is not whole.
+  // A disk that was lost votes. Whole nodes do not tell: the others are asked, too, and say that it is in doubt.
   {
     file: "cluster/membership/member-state.ts",
     from: "store === this.state.member",
     to: 'store !== ""',
-    ...nodesWith("wipe"),
+    ...MEMBERSHIP,
   },
+  // Whole nodes: a replica that is not whole votes.
   {
     file: "cluster/node/cluster-node.ts",
     from: "return view.voting && group.nodes",
