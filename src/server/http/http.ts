@@ -61,8 +61,7 @@ export interface Res {
    */
   write(piece: Text): boolean;
   /**
-   * Completes the answer. What the socket does not take at once is copied and sent later; where it takes
-   * nothing, because the client reads nothing, the connection is closed (see uws.ts).
+   * Completes the answer. What the socket does not take at once is copied and sent later (see uws.ts).
    */
   end(body?: Text, closeConnection?: boolean): Res;
   /**

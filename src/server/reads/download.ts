@@ -85,7 +85,6 @@ export class Download implements Paced {
       }
       if (!this.holds(offset, offset)) return true;
       if (!taken) {
-        if (this.res.getWriteOffset() === 0) return this.cut();
         this.context.pacer.add(this);
         return false;
       }
@@ -145,14 +144,8 @@ export class Download implements Paced {
 
   private breakOff(error: string, offset: number): void {
     this.context.log.error({ error, offset }, "a value broke off while it was being sent");
-    this.cut();
-  }
-
-  /** Also where earlier answers are unread (see uws.ts). */
-  private cut(): true {
     this.res.close();
     this.finish(false);
-    return true;
   }
 
   /**

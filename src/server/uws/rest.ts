@@ -8,14 +8,14 @@ const REST_BYTES_MAX = 256 * 1024 * 1024;
 let kept = 0;
 
 /**
- * Sends the rest of a body of which `tryEnd` has taken a part. A client that does not read the answers before
- * it is cut, and so is one for whose answer there is no memory.
+ * Sends the rest of a body of which `tryEnd` has taken a part, or nothing. uWS cuts a client that sends its
+ * next request meanwhile; one for whose answer there is no memory is cut, too.
  */
 export function sendRest(res: Res, body: Uint8Array): void {
   const sent = res.getWriteOffset();
   const bytes = body.length - sent;
-  // Nothing of it was taken: earlier answers are unread, and some of this one's head may be lost.
-  if (sent === 0 || kept + bytes > REST_BYTES_MAX) {
+  // That nothing was taken says little: with TLS it is so until all of a piece is out.
+  if (kept + bytes > REST_BYTES_MAX) {
     res.onAborted(() => {});
     res.close();
     return;
