@@ -168,13 +168,11 @@ export class LockFile {
     const { token } = this.own;
     const isAnothers = (name: string): boolean =>
       name.startsWith(`${LOCK_NAME}.`) && name !== `${LOCK_NAME}${FREE}` && !name.includes(token);
+    const isAlone = (): boolean => !readdirSync(this.directory).some(isAnothers);
+    if (isAlone()) return true;
     const until = performance.now() + WATCH_MS;
-    let isAlone = !readdirSync(this.directory).some(isAnothers);
-    if (isAlone) return true;
-    while (!isAlone && performance.now() < until) {
-      await sleep(SETTLE_MS);
-      isAlone = !readdirSync(this.directory).some(isAnothers);
-    }
+    do await sleep(SETTLE_MS);
+    while (!isAlone() && performance.now() < until);
     return this.read()?.owner?.token === token;
   }
 

@@ -60,9 +60,7 @@ export interface Res {
    * wait for `onWritable`. Never an empty piece: that ends the answer.
    */
   write(piece: Text): boolean;
-  /**
-   * Completes the answer. What the socket does not take at once is copied and sent later (see uws.ts).
-   */
+  /** Completes the answer. What the socket does not take at once is copied and sent later (see uws.ts). */
   end(body?: Text, closeConnection?: boolean): Res;
   /**
    * Completes an answer to HEAD, or a 304. Takes no length: with one, this version of uWS keeps the request

@@ -9,7 +9,7 @@ import type { Res } from "../http/http.ts";
 import type { Paced } from "../http/pace.ts";
 import { sendError, sendJson, statusLine } from "../http/reply.ts";
 import type { Failure } from "../later/failure.ts";
-import { writePiece } from "./pieces.ts";
+import { lineOf, writePiece } from "./pieces.ts";
 
 /** Progress is told so often. */
 const PROGRESS_MS = 1000;
@@ -88,7 +88,7 @@ export class LineAnswer implements Paced {
     this.toldMs = nowMs;
     res.cork(() => {
       this.begin();
-      res.write(Buffer.from(`${JSON.stringify(progress())}\n`));
+      res.write(lineOf(progress()));
     });
   }
 
@@ -130,17 +130,14 @@ export class LineAnswer implements Paced {
     const { res, progress } = this;
     if (!this.isOpen) return status;
     if (progress === null) res.cork(() => sendJson(res, status, document, false));
-    else {
-      const line = Buffer.from(`${JSON.stringify(document)}\n`);
-      if (this.begun) {
-        writePiece(res, line);
-        res.end();
-      } else
-        res.cork(() => {
-          this.begin(head);
-          res.end(line);
-        });
-    }
+    else if (this.begun) {
+      writePiece(res, lineOf(document));
+      res.end();
+    } else
+      res.cork(() => {
+        this.begin(head);
+        res.end(lineOf(document));
+      });
     this.leave(status);
     return status;
   }

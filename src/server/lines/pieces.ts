@@ -10,8 +10,11 @@ import type { Res } from "../http/http.ts";
 export const FIRST_BYTES = 4096;
 /** So much fits alone. */
 const SLICE_BYTES = 15 * 1024;
-/** Of a UTF-16 unit of a text, at most. */
-const UNIT_BYTES = 3;
+
+/** A document as a line. */
+export function lineOf(document: object): Uint8Array {
+  return Buffer.from(`${JSON.stringify(document)}\n`);
+}
 
 /**
  * Sends a piece, not to be called within `cork`.
@@ -20,7 +23,7 @@ const UNIT_BYTES = 3;
  */
 export function writePiece(res: Res, piece: Uint8Array | string): boolean {
   if (typeof piece === "string") {
-    if (piece.length * UNIT_BYTES > SLICE_BYTES) return writePiece(res, Buffer.from(piece));
+    if (Buffer.byteLength(piece) > SLICE_BYTES) return writePiece(res, Buffer.from(piece));
     return writeSlice(res, piece);
   }
   let hasRoom = true;

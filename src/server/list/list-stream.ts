@@ -6,6 +6,7 @@ import { LIST_LIMIT_MAX } from "../../util/limits.ts";
 import type { FrontContext } from "../http/context.ts";
 import type { Res } from "../http/http.ts";
 import { streamHead } from "../lines/line-answer.ts";
+import { lineOf } from "../lines/pieces.ts";
 import type { ListQuery } from "./list-query.ts";
 import { type ListSource, questionOf } from "./list-source.ts";
 import { PagedStream, type Pages } from "./paged-stream.ts";
@@ -27,15 +28,11 @@ function linesOf(context: FrontContext, list: ListQuery): Pages<ListQuestion | C
     piece(page) {
       count += page.count;
       if (page.kind === "list") return page.keys;
-      return page.left === null ? NOTHING : line({ count });
+      return page.left === null ? NOTHING : lineOf({ count });
     },
-    last: () => line({ success: true, count, complete: true }),
+    last: () => lineOf({ success: true, count, complete: true }),
     breakOff(answer, { code, detail }) {
-      answer.end(line({ success: false, error: detail || code, code }), 500);
+      answer.end(lineOf({ success: false, error: detail || code, code }), 500);
     },
   };
-}
-
-function line(document: object): Uint8Array {
-  return Buffer.from(`${JSON.stringify(document)}\n`);
 }

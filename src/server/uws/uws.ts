@@ -43,8 +43,8 @@ const GATHERED_MANY = GATHERED_MAX / 2;
 const HEAD_BYTES = 640;
 /** What stands between a header's name and value, and behind them. */
 const BETWEEN_BYTES = 4;
-/** Of a text's UTF-16 unit, at most. */
-const UNIT_BYTES = 3;
+/** UTF-8 of each unit of a string, at most. */
+const UTF8_BYTES_MAX = 3;
 
 /** Gets what a handler threw before it answered, and may still answer it. */
 export type OnError = (method: keyof Handlers, res: Res, error: unknown) => void;
@@ -62,15 +62,13 @@ function route(
   app: uWS.TemplatedApp,
   pattern: string,
   handlers: Handlers,
-  mend: (res: Res) => void,
-  onRequest: () => void,
+  onRequest: (res: Res) => void,
   onError: OnError,
 ): void {
   const guarded = (method: keyof Handlers) => {
     const handler = handlers[method];
     return (res: Res, req: Req) => {
-      mend(res);
-      onRequest();
+      onRequest(res);
       try {
         handler(res, req);
       } catch (error) {
@@ -129,13 +127,13 @@ class UwsServer implements HttpServer {
     }
     // What all answers have in common is first seen when there is one.
     let isMended = false;
-    const mend = (res: Res): void => {
-      if (isMended) return;
+    const begun = (res: Res): void => {
+      if (!isMended) completeWhole(Object.getPrototypeOf(res));
       isMended = true;
-      completeWhole(Object.getPrototypeOf(res));
+      onRequest();
     };
-    if (below !== undefined) route(app, `${below.prefix}*`, below.handlers, mend, onRequest, onError);
-    route(app, "/*", this.handlers, mend, onRequest, onError);
+    if (below !== undefined) route(app, `${below.prefix}*`, below.handlers, begun, onError);
+    route(app, "/*", this.handlers, begun, onError);
     return app;
   }
 
@@ -251,10 +249,11 @@ function count(bytes: number): void {
   setImmediate(beginAnew);
 }
 
+/** Servers of one thread have them in common. */
 const done = new WeakSet<Res>();
 
 /** Has all answers of a server complete so. @param prototype what its answers have in common */
-export function completeWhole(prototype: Res): void {
+function completeWhole(prototype: Res): void {
   if (done.has(prototype)) return;
   done.add(prototype);
   const { end, tryEnd, endWithoutBody, writeHeader } = prototype;
@@ -277,7 +276,7 @@ export function completeWhole(prototype: Res): void {
 }
 
 function bytesOf(text: Text): number {
-  return typeof text === "string" ? text.length * UNIT_BYTES : text.byteLength;
+  return typeof text === "string" ? text.length * UTF8_BYTES_MAX : text.byteLength;
 }
 
 function viewOf(body: Text): Uint8Array {

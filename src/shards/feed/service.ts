@@ -1,3 +1,11 @@
+/**
+ * Tells what has changed: follows the logs while somebody asks, keeps the latest changes in memory, and
+ * answers questions. It is pulled: who asks gets what there is beyond a place, and asks again; nobody has a
+ * queue here. Whoever is further behind than memory goes reads slabs again (slow-reads.ts).
+ *
+ * The shards' threads ring (arena/bell.ts) after a batch, if somebody waits; then it looks at their published
+ * ends (beats.ts). So a write costs the same whether anybody watches or not.
+ */
 import { endsOf, LogChanges, type TakeChange } from "../../engine/feed/log-changes.ts";
 import { ballotAt, unitsAt } from "../../format/record.ts";
 import { NOTHING, nameOf } from "../../util/bytes.ts";

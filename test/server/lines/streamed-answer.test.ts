@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type FrontContext, InFlight } from "../../../src/server/http/context.ts";
 import type { Res } from "../../../src/server/http/http.ts";
-
 import { StreamedAnswer } from "../../../src/server/lines/streamed-answer.ts";
 
 const MINUTE_MS = 60_000;

@@ -1,12 +1,12 @@
 /** Answers over TLS of which the socket does not take all at once, to clients that begin to read late. */
 import assert from "node:assert/strict";
 import fs from "node:fs";
+import type http from "node:http";
 import https from "node:https";
 import os from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import type { FrontContext } from "../../../src/server/http/context.ts";
-import { InFlight } from "../../../src/server/http/context.ts";
+import { type FrontContext, InFlight } from "../../../src/server/http/context.ts";
 import type { Handler, HttpServer } from "../../../src/server/http/http.ts";
 import { Pacer } from "../../../src/server/http/pace.ts";
 import { Download } from "../../../src/server/reads/download.ts";
@@ -50,7 +50,7 @@ describe("answers over TLS", () => {
 
   for (const pathname of ["/whole", "/pieces"])
     test(`whole, however late it is read: ${pathname}`, async () => {
-      const response = await new Promise<import("node:http").IncomingMessage>((resolve, reject) => {
+      const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
         https.get({ host: "localhost", port, path: pathname, ca, agent: false }, resolve).on("error", reject);
       });
       const pieces: Buffer[] = [];

@@ -5,6 +5,7 @@ import { after, before, describe, test } from "node:test";
 import type { Handler, HttpServer } from "../../../src/server/http/http.ts";
 import { createHttp } from "../../../src/server/uws/uws.ts";
 import { Random, randomSeed } from "../../random.ts";
+import { RawConnection } from "../../rest/raw.ts";
 
 const METADATA = "m".repeat(3000);
 
@@ -28,32 +29,13 @@ describe("answers and clients that do not read", () => {
   const request = (bytes: number) => `GET /${bytes} HTTP/1.1\r\nHost: x\r\n\r\n`;
 
   /** Reads so many answers. @returns their bodies' first digits and lengths */
-  function readAnswers(socket: net.Socket, count: number): Promise<string[]> {
-    return new Promise((resolve, reject) => {
-      const answers: string[] = [];
-      let unread = Buffer.alloc(0);
-      const take = (piece: Buffer): void => {
-        unread = Buffer.concat([unread, piece]);
-        for (;;) {
-          const headEnd = unread.indexOf("\r\n\r\n");
-          if (headEnd < 0) return;
-          const head = unread.subarray(0, headEnd).toString();
-          const length = Number(/^Content-Length: (\d+)$/m.exec(head)?.[1]);
-          if (!head.startsWith("HTTP/1.1 200 OK\r\n") || !Number.isInteger(length)) {
-            reject(new Error(`not a head: ${head.slice(0, 200)}`));
-            return;
-          }
-          if (unread.length < headEnd + 4 + length) return;
-          const body = unread.subarray(headEnd + 4, headEnd + 4 + length);
-          assert.ok(body.every((byte) => byte === body[0]));
-          answers.push(`${String.fromCharCode(body[0])} ${length}`);
-          unread = unread.subarray(headEnd + 4 + length);
-          if (answers.length === count) resolve(answers);
-        }
-      };
-      socket.on("data", take);
-      socket.on("close", () => reject(new Error(`closed after ${answers.length} answers`)));
-      socket.on("error", () => {});
+  async function readAnswers(connection: RawConnection, count: number): Promise<string[]> {
+    const answers = await connection.answers(count);
+    connection.destroy();
+    return answers.map(({ status, body }) => {
+      assert.equal(status, 200);
+      assert.ok(body.every((byte) => byte === body[0]));
+      return `${String.fromCharCode(body[0])} ${body.length}`;
     });
   }
 
@@ -61,12 +43,10 @@ describe("answers and clients that do not read", () => {
     const seed = randomSeed(t);
     const random = new Random(seed);
     const sizes = Array.from({ length: 100 }, () => 1 + random.below(random.below(2) === 0 ? 300 : 20_000));
-    const socket = net.connect({ host: "127.0.0.1", port });
-    const answers = readAnswers(socket, sizes.length);
-    socket.write(sizes.map(request).join(""));
+    const connection = await RawConnection.open(port);
+    connection.send(sizes.map(request).join(""));
     const right = sizes.map((bytes) => `${String(bytes)[0]} ${bytes}`);
-    assert.deepEqual(await answers, right, `seed ${seed}`);
-    socket.destroy();
+    assert.deepEqual(await readAnswers(connection, sizes.length), right, `seed ${seed}`);
   });
 
   for (const bytes of [1, 1007, 5000, 16_000, 60_000])
@@ -92,10 +72,8 @@ describe("answers and clients that do not read", () => {
       }
       await isCut;
       assert.ok(most < 256 * 1024 * 1024, `${most} bytes of memory`);
-      const other = net.connect({ host: "127.0.0.1", port });
-      const answers = readAnswers(other, 1);
-      other.write(request(bytes));
-      assert.equal((await answers).length, 1);
-      other.destroy();
+      const other = await RawConnection.open(port);
+      other.send(request(bytes));
+      assert.equal((await readAnswers(other, 1)).length, 1);
     });
 });
